@@ -1,0 +1,2 @@
+//! rk-init
+fn main() {}

@@ -1,0 +1,2 @@
+//! rk-control
+fn main() {}

@@ -1,0 +1,2 @@
+//! rk-cni
+fn main() {}

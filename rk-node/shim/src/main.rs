@@ -1,0 +1,2 @@
+//! rk-shim
+fn main() {}

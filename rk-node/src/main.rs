@@ -1,0 +1,2 @@
+//! rk-node
+fn main() {}
