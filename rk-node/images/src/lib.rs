@@ -1,1 +1,30 @@
-//! rk-images
+//! Container images of a node: pull, verify, unpack, snapshot, collect.
+//!
+//! [`Images`] is a cloneable handle over one directory:
+//!
+//! ```text
+//! ROOT/lock                    held by the one process that owns the directory
+//! ROOT/records/<hex>.json      one image: its names, manifest digest, config and layers
+//! ROOT/layers/<alg>-<hex>/     one unpacked layer by diff ID: `fs/` and `meta.json`
+//! ROOT/ingest/<random>/        layers being unpacked; emptied on start
+//! ROOT/snapshots/<key>/        one container's writable layer: `upper/ work/ rootfs/ record.json`
+//! ```
+//!
+//! A layer streams from the registry through digest check, decompression and tar reader straight into `ingest/`, and is renamed
+//! into `layers/` only when both the blob digest and the diff ID are right; so nothing partial is ever visible and no layer is held
+//! in memory or stored twice. Identical pulls in flight share one download; dropping the last waiter cancels it.
+//!
+//! Invariants: a record's layers exist; a snapshot's layers exist; everything else in `layers/` is garbage and [`Images::gc`]
+//! removes it. All state survives a crash between any two system calls.
+
+mod config;
+mod error;
+mod image;
+mod images;
+mod reference;
+
+pub use config::{Auth, Config, Mirror};
+pub use error::{Error, ErrorKind, Result};
+pub use image::{FsInfo, Image, ImageConfig, ImageId, Snapshot, Usage};
+pub use images::Images;
+pub use reference::{Digest, Reference};
