@@ -1,1 +1,26 @@
-//! rk-config
+//! The machine config: everything that a node is told about itself.
+//!
+//! YAML comes in through [`parse`], which answers either with a [`Parsed`] config (and the names of the keys that it did
+//! not know) or with **every** field that is wrong and why. Nothing here reads the network or a clock; the one file reader
+//! is [`load_accepted`], for the JSON form that PID 1 leaves in `/run/rk/machine.json` for the services it starts.
+//!
+//! Invariants of a parsed [`MachineConfig`]: all addresses, hosts, labels and tokens have been checked; a `control-plane`
+//! config has a `controlPlane` section; a `worker` has an endpoint, a token and a CA hash.
+
+mod accepted;
+mod error;
+mod parse;
+mod reader;
+mod source;
+mod types;
+mod validate;
+
+pub use accepted::{ACCEPTED_PATH, load_accepted, save_accepted, to_json, to_yaml};
+pub use error::{ConfigError, FieldError};
+pub use parse::{MAX_CONFIG_BYTES, Parsed, parse};
+pub use source::{CMDLINE_KEY, CmdlineError, cmdline_value, encode_for_cmdline, from_cmdline};
+pub use types::{
+    API_VERSION, CertificateAuthority, Cluster, ControlPlane, Interface, Kubelet, LinkMatch, MachineConfig, Mirror, Network,
+    Ntp, Registries, Role, Route, Taint, TaintEffect,
+};
+pub use validate::{is_dns_label, is_dns_subdomain};

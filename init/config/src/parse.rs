@@ -1,0 +1,242 @@
+//! YAML text to [`MachineConfig`].
+
+use crate::error::ConfigError;
+use crate::reader::{Findings, Section, quote};
+use crate::types::{
+    API_VERSION, CertificateAuthority, Cluster, ControlPlane, Interface, Kubelet, LinkMatch, MachineConfig, Mirror, Network,
+    Ntp, Registries, Role, Route, Taint, TaintEffect,
+};
+use crate::validate;
+use serde_yaml_ng::Value;
+
+/// Most bytes of a machine config; a real one is under 10 KiB, most of it certificates.
+pub const MAX_CONFIG_BYTES: usize = 256 * 1024;
+/// Most entries of any list or map in it; bounds work, far above real use.
+const MAX_ENTRIES: usize = 256;
+
+const ADDRESS: &str = "an IP address";
+const PREFIX: &str = "an address with its prefix length such as 192.168.77.11/24";
+
+/// An accepted config and what was odd about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parsed {
+    /// The config.
+    pub config: MachineConfig,
+    /// Paths of the keys that this version does not know; they had no effect.
+    pub warnings: Vec<String>,
+}
+
+/// Reads and validates a machine config.
+///
+/// # Errors
+/// All wrong fields at once, each with path and reason; or that the text is too large or no YAML.
+pub fn parse(yaml: &str) -> Result<Parsed, ConfigError> {
+    if yaml.len() > MAX_CONFIG_BYTES {
+        return Err(ConfigError::TooLarge { size: yaml.len(), max: MAX_CONFIG_BYTES });
+    }
+    let value: Value = serde_yaml_ng::from_str(yaml).map_err(|err| ConfigError::Syntax(err.to_string()))?;
+    let mut out = Findings::default();
+    let config = Section::root(value, &mut out).map(|root| machine(root, &mut out));
+    match config {
+        Some(config) if out.errors.is_empty() => Ok(Parsed { config, warnings: out.unknown }),
+        _ => Err(ConfigError::Fields(out.errors)),
+    }
+}
+
+fn machine(mut s: Section, out: &mut Findings) -> MachineConfig {
+    let mut config = MachineConfig::default();
+    match s.string("apiVersion", out) {
+        None => out.refuse("apiVersion", format!("is missing; write {API_VERSION}")),
+        Some(version) if version != API_VERSION => {
+            out.refuse("apiVersion", format!("must be {API_VERSION}, not {}", quote(&version)));
+        }
+        Some(_) => {}
+    }
+    match s.string("kind", out) {
+        None => out.refuse("kind", "is missing; write MachineConfig"),
+        Some(kind) if kind != "MachineConfig" => out.refuse("kind", format!("must be MachineConfig, not {}", quote(&kind))),
+        Some(_) => {}
+    }
+    match s.string("role", out).as_deref() {
+        None => out.refuse("role", "is missing; write worker or control-plane"),
+        Some("worker") => config.role = Role::Worker,
+        Some("control-plane") => config.role = Role::ControlPlane,
+        Some(other) => out.refuse("role", format!("must be worker or control-plane, not {}", quote(other))),
+    }
+    config.hostname = s.string("hostname", out);
+    if let Some(section) = s.section("network", out) {
+        config.network = network(section, out);
+    }
+    if let Some(section) = s.section("cluster", out) {
+        config.cluster = cluster(section, out);
+    }
+    if let Some(section) = s.section("kubelet", out) {
+        config.kubelet = kubelet(section, out);
+    }
+    if let Some(section) = s.section("registries", out) {
+        config.registries = registries(section, out);
+    }
+    config.control_plane = s.section("controlPlane", out).map(|section| control_plane(section, out));
+    if config.role == Role::ControlPlane && config.control_plane.is_none() {
+        config.control_plane = Some(ControlPlane::default());
+    }
+    s.finish(out);
+    validate::machine(&config, out);
+    config
+}
+
+fn network(mut s: Section, out: &mut Findings) -> Network {
+    let mut network = Network {
+        interfaces: s.sections("interfaces", MAX_ENTRIES, out).into_iter().map(|i| interface(i, out)).collect(),
+        nameservers: s.parsed_list("nameservers", 8, ADDRESS, out),
+        search_domains: s.strings("searchDomains", 16, out).into_iter().map(|(_, text)| text).collect(),
+        ntp: Ntp::default(),
+    };
+    if let Some(mut ntp) = s.section("ntp", out) {
+        network.ntp.enabled = ntp.boolean("enabled", out).unwrap_or(true);
+        network.ntp.servers = ntp.strings("servers", 8, out).into_iter().map(|(_, text)| text).collect();
+        ntp.finish(out);
+    }
+    s.finish(out);
+    network
+}
+
+fn interface(mut s: Section, out: &mut Findings) -> Interface {
+    let mut matches = LinkMatch::default();
+    match s.section("match", out) {
+        Some(mut m) => {
+            matches.name = m.string("name", out);
+            matches.mac = m.string("mac", out).map(|mac| mac.to_ascii_lowercase());
+            matches.driver = m.string("driver", out);
+            if matches == LinkMatch::default() {
+                out.refuse(s.path_of("match"), "names no link; give name, mac or driver");
+            }
+            m.finish(out);
+        }
+        None => out.refuse(s.path_of("match"), "is missing; give name, mac or driver"),
+    }
+    let interface = Interface {
+        matches,
+        dhcp: s.boolean("dhcp", out).unwrap_or(false),
+        addresses: s.parsed_list("addresses", 32, PREFIX, out),
+        mtu: s.number("mtu", 576, 65_535, out),
+        routes: s.sections("routes", MAX_ENTRIES, out).into_iter().filter_map(|r| route(r, out)).collect(),
+    };
+    s.finish(out);
+    interface
+}
+
+fn route(mut s: Section, out: &mut Findings) -> Option<Route> {
+    let missing = s.path_of("to");
+    let before = out.errors.len();
+    let to = s.parsed("to", "a destination such as 0.0.0.0/0", out);
+    if to.is_none() && out.errors.len() == before {
+        out.refuse(missing, "is missing");
+    }
+    let via = s.parsed("via", ADDRESS, out);
+    let metric = s.number("metric", 0, u32::MAX, out);
+    s.finish(out);
+    Some(Route { to: to?, via, metric })
+}
+
+fn cluster(mut s: Section, out: &mut Findings) -> Cluster {
+    let default = Cluster::default();
+    let cluster = Cluster {
+        name: s.string("name", out).unwrap_or(default.name),
+        endpoint: s.string("endpoint", out),
+        token: s.string("token", out),
+        ca_hash: s.string("caHash", out),
+        pod_cidr: s.parsed("podCIDR", "an IPv4 range such as 10.244.0.0/16", out).unwrap_or(default.pod_cidr),
+        service_cidr: s.parsed("serviceCIDR", "an IPv4 range such as 10.96.0.0/16", out).unwrap_or(default.service_cidr),
+        dns_domain: s.string("dnsDomain", out).unwrap_or(default.dns_domain),
+        dns_ip: s.parsed("dnsIP", "an IPv4 address", out).unwrap_or(default.dns_ip),
+    };
+    s.finish(out);
+    cluster
+}
+
+fn kubelet(mut s: Section, out: &mut Findings) -> Kubelet {
+    let default = Kubelet::default();
+    let mut kubelet = Kubelet {
+        node_ip: s.parsed("nodeIP", ADDRESS, out),
+        labels: Default::default(),
+        taints: s.sections("taints", MAX_ENTRIES, out).into_iter().filter_map(|t| taint(t, out)).collect(),
+        max_pods: s.number("maxPods", 1, 1000, out).unwrap_or(default.max_pods),
+        shutdown_grace_period_seconds: s
+            .number("shutdownGracePeriodSeconds", 0, 3600, out)
+            .unwrap_or(default.shutdown_grace_period_seconds),
+    };
+    for (path, key, value) in s.pairs("labels", MAX_ENTRIES, out) {
+        validate::label(&path, &key, &value, out);
+        kubelet.labels.insert(key, value);
+    }
+    s.finish(out);
+    kubelet
+}
+
+fn taint(mut s: Section, out: &mut Findings) -> Option<Taint> {
+    let (key_path, effect_path) = (s.path_of("key"), s.path_of("effect"));
+    let key = s.string("key", out);
+    if key.is_none() {
+        out.refuse(&key_path, "is missing");
+    }
+    let value = s.string("value", out).unwrap_or_default();
+    let effect = match s.string("effect", out).as_deref() {
+        Some("NoSchedule") => Some(TaintEffect::NoSchedule),
+        Some("PreferNoSchedule") => Some(TaintEffect::PreferNoSchedule),
+        Some("NoExecute") => Some(TaintEffect::NoExecute),
+        Some(other) => {
+            out.refuse(effect_path, format!("must be NoSchedule, PreferNoSchedule or NoExecute, not {}", quote(other)));
+            None
+        }
+        None => {
+            out.refuse(effect_path, "is missing; write NoSchedule, PreferNoSchedule or NoExecute");
+            None
+        }
+    };
+    s.finish(out);
+    let key = key?;
+    validate::label(&key_path, &key, &value, out);
+    Some(Taint { key, value, effect: effect? })
+}
+
+fn registries(mut s: Section, out: &mut Findings) -> Registries {
+    let mut mirrors = Vec::new();
+    for mut m in s.sections("mirrors", MAX_ENTRIES, out) {
+        let matches = m.string("match", out).unwrap_or_else(|| "*".to_owned());
+        let endpoints_path = m.path_of("endpoints");
+        let endpoints = m.strings("endpoints", 16, out);
+        if endpoints.is_empty() {
+            out.refuse(endpoints_path, "is empty; give at least one URL");
+        }
+        for (path, url) in &endpoints {
+            validate::url(path, url, &["http", "https"], out);
+        }
+        let endpoints = endpoints.into_iter().map(|(_, url)| url).collect();
+        mirrors.push(Mirror { matches, endpoints, include_host: m.boolean("includeHost", out).unwrap_or(false) });
+        m.finish(out);
+    }
+    s.finish(out);
+    Registries { mirrors }
+}
+
+fn control_plane(mut s: Section, out: &mut Findings) -> ControlPlane {
+    let default = ControlPlane::default();
+    let ca = s.section("ca", out).map(|mut ca| {
+        let pair = CertificateAuthority {
+            certificate: ca.string("certificate", out).unwrap_or_default(),
+            key: ca.string("key", out).unwrap_or_default(),
+        };
+        validate::pem(&ca.path_of("certificate"), &pair.certificate, "CERTIFICATE", out);
+        validate::pem(&ca.path_of("key"), &pair.key, "PRIVATE KEY", out);
+        ca.finish(out);
+        pair
+    });
+    let control_plane = ControlPlane {
+        bind: s.parsed("bind", "an address and port such as 0.0.0.0:6443", out).unwrap_or(default.bind),
+        advertise: s.string("advertise", out),
+        ca,
+    };
+    s.finish(out);
+    control_plane
+}

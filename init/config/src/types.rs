@@ -1,0 +1,318 @@
+//! The types of the machine config, version `rk.dev/v1alpha1`.
+//!
+//! They serialize to the very YAML that [`crate::parse`] reads: absent and default values are left out.
+
+use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// The `apiVersion` that this crate reads and writes.
+pub const API_VERSION: &str = "rk.dev/v1alpha1";
+
+/// What a machine does in its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Runs pods only.
+    #[default]
+    Worker,
+    /// Runs `rk-control` as well.
+    ControlPlane,
+}
+
+/// The whole config of one machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MachineConfig {
+    /// Always [`API_VERSION`].
+    pub api_version: String,
+    /// Always `MachineConfig`.
+    pub kind: String,
+    /// What the machine does.
+    pub role: Role,
+    /// DNS label or subdomain; from DHCP, else derived from the machine id when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Links, resolvers and time.
+    pub network: Network,
+    /// The cluster to join.
+    pub cluster: Cluster,
+    /// Settings of the kubelet.
+    pub kubelet: Kubelet,
+    /// Where images come from.
+    #[serde(skip_serializing_if = "Registries::is_empty")]
+    pub registries: Registries,
+    /// Settings of `rk-control`; role `control-plane` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control_plane: Option<ControlPlane>,
+}
+
+impl Default for MachineConfig {
+    fn default() -> Self {
+        MachineConfig {
+            api_version: API_VERSION.to_owned(),
+            kind: "MachineConfig".to_owned(),
+            role: Role::default(),
+            hostname: None,
+            network: Network::default(),
+            cluster: Cluster::default(),
+            kubelet: Kubelet::default(),
+            registries: Registries::default(),
+            control_plane: None,
+        }
+    }
+}
+
+/// Links, resolvers and time.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Network {
+    /// One entry per group of links; a link takes the first entry that matches. Empty: DHCP on every Ethernet link.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<Interface>,
+    /// Resolvers; these come before the ones that DHCP tells.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nameservers: Vec<IpAddr>,
+    /// Search domains of `/etc/resolv.conf`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub search_domains: Vec<String>,
+    /// Time.
+    pub ntp: Ntp,
+}
+
+/// Which links an [`Interface`] speaks of; every given field must match.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LinkMatch {
+    /// Kernel name, `*` and `?` as wildcards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Permanent address, lower case with colons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// Kernel driver, as in `/sys/class/net/<link>/device/driver`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+}
+
+/// What a link gets.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Interface {
+    /// The links meant.
+    #[serde(rename = "match")]
+    pub matches: LinkMatch,
+    /// Ask a DHCPv4 server.
+    pub dhcp: bool,
+    /// Static addresses with their prefix length.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpNet>,
+    /// Bytes; the driver's default when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Static routes through this link.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+}
+
+/// One static route.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Route {
+    /// Destination.
+    pub to: IpNet,
+    /// Gateway; on-link when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<IpAddr>,
+    /// Kernel priority; lower wins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<u32>,
+}
+
+/// Time synchronization.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ntp {
+    /// On unless turned off.
+    pub enabled: bool,
+    /// Host names or addresses; those that DHCP tells come after. Empty and none told: `pool.ntp.org`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<String>,
+}
+
+impl Default for Ntp {
+    fn default() -> Self {
+        Ntp { enabled: true, servers: Vec::new() }
+    }
+}
+
+/// The cluster that the machine belongs to.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Cluster {
+    /// A name for humans and kubeconfigs.
+    pub name: String,
+    /// URL of the API server. Workers must say it; a control plane defaults to its own address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Bootstrap token, `[a-z0-9]{6}.[a-z0-9]{16}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// `sha256:` and the hex digest of the CA's SubjectPublicKeyInfo.
+    #[serde(rename = "caHash", skip_serializing_if = "Option::is_none")]
+    pub ca_hash: Option<String>,
+    /// Range of all pods.
+    #[serde(rename = "podCIDR")]
+    pub pod_cidr: Ipv4Net,
+    /// Range of all Services.
+    #[serde(rename = "serviceCIDR")]
+    pub service_cidr: Ipv4Net,
+    /// Domain of cluster DNS.
+    pub dns_domain: String,
+    /// Address of cluster DNS, within the service range.
+    #[serde(rename = "dnsIP")]
+    pub dns_ip: Ipv4Addr,
+}
+
+impl std::fmt::Debug for Cluster {
+    /// The token stays out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster")
+            .field("name", &self.name)
+            .field("endpoint", &self.endpoint)
+            .field("token", &self.token.as_ref().map(|_| "<secret>"))
+            .field("ca_hash", &self.ca_hash)
+            .field("pod_cidr", &self.pod_cidr)
+            .field("service_cidr", &self.service_cidr)
+            .field("dns_domain", &self.dns_domain)
+            .field("dns_ip", &self.dns_ip)
+            .finish()
+    }
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Cluster {
+            name: "rk".to_owned(),
+            endpoint: None,
+            token: None,
+            ca_hash: None,
+            pod_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16),
+            service_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16),
+            dns_domain: "cluster.local".to_owned(),
+            dns_ip: Ipv4Addr::new(10, 96, 0, 10),
+        }
+    }
+}
+
+/// What a taint does to pods that do not tolerate it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaintEffect {
+    /// Not placed here.
+    NoSchedule,
+    /// Rather not placed here.
+    PreferNoSchedule,
+    /// Not placed here, and evicted.
+    NoExecute,
+}
+
+/// A taint that the node registers with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taint {
+    /// Label-like key.
+    pub key: String,
+    /// May be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub value: String,
+    /// What it does.
+    pub effect: TaintEffect,
+}
+
+/// Settings of the kubelet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Kubelet {
+    /// The node's InternalIP; default: the address that routes to the endpoint.
+    #[serde(rename = "nodeIP", skip_serializing_if = "Option::is_none")]
+    pub node_ip: Option<IpAddr>,
+    /// Labels that the node registers with.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Taints that the node registers with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<Taint>,
+    /// Most pods that run here at once.
+    pub max_pods: u32,
+    /// Seconds that pods get when the machine shuts down.
+    pub shutdown_grace_period_seconds: u32,
+}
+
+impl Default for Kubelet {
+    fn default() -> Self {
+        Kubelet { node_ip: None, labels: BTreeMap::new(), taints: Vec::new(), max_pods: 110, shutdown_grace_period_seconds: 30 }
+    }
+}
+
+/// Where images come from.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Registries {
+    /// Tried in order before the registry that an image names.
+    pub mirrors: Vec<Mirror>,
+}
+
+impl Registries {
+    fn is_empty(&self) -> bool {
+        self.mirrors.is_empty()
+    }
+}
+
+/// One set of mirrors for one registry host, or for all.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Mirror {
+    /// Registry host, or `*`.
+    #[serde(rename = "match")]
+    pub matches: String,
+    /// Base URLs, `http://` or `https://`.
+    pub endpoints: Vec<String>,
+    /// Ask for `<endpoint>/v2/<registry host>/<repository>/…`.
+    pub include_host: bool,
+}
+
+/// A certificate authority brought along.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CertificateAuthority {
+    /// PEM.
+    pub certificate: String,
+    /// PEM.
+    pub key: String,
+}
+
+impl std::fmt::Debug for CertificateAuthority {
+    /// The key stays out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CertificateAuthority").field("certificate", &self.certificate).field("key", &"<secret>").finish()
+    }
+}
+
+/// Settings of `rk-control`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ControlPlane {
+    /// Where the API server listens.
+    pub bind: SocketAddr,
+    /// Host name or address that clients use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<String>,
+    /// Made on first start when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<CertificateAuthority>,
+}
+
+impl Default for ControlPlane {
+    fn default() -> Self {
+        ControlPlane { bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 6443)), advertise: None, ca: None }
+    }
+}

@@ -1,0 +1,236 @@
+//! What a machine config may say, what it may not, and how each refusal is worded.
+
+use rk_config::{ConfigError, MachineConfig, Role, TaintEffect, parse, to_json, to_yaml};
+
+const WORKER: &str = r#"
+apiVersion: rk.dev/v1alpha1
+kind: MachineConfig
+role: worker
+hostname: worker-1
+network:
+  interfaces:
+    - match: {name: eth0}
+      dhcp: true
+    - match: {mac: "52:54:00:00:00:1A"}
+      addresses: [192.168.77.11/24]
+      mtu: 1500
+      routes: [{to: 0.0.0.0/0, via: 192.168.77.1, metric: 100}]
+  nameservers: [10.0.2.3]
+  ntp: {enabled: true, servers: [pool.ntp.org]}
+cluster:
+  name: rk
+  endpoint: https://192.168.77.10:6443
+  token: abcdef.0123456789abcdef
+  caHash: sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+  podCIDR: 10.244.0.0/16
+  serviceCIDR: 10.96.0.0/16
+  dnsDomain: cluster.local
+  dnsIP: 10.96.0.10
+kubelet:
+  nodeIP: 192.168.77.11
+  labels: {disk: ssd, example.com/on: true}
+  taints: [{key: k, value: v, effect: NoSchedule}]
+  maxPods: 110
+registries:
+  mirrors:
+    - match: "*"
+      endpoints: [http://10.0.2.2:5000]
+      includeHost: true
+"#;
+
+fn worker(extra: &str) -> String {
+    format!("{WORKER}\n{extra}")
+}
+
+fn refusals(yaml: &str) -> Vec<String> {
+    match parse(yaml) {
+        Err(ConfigError::Fields(fields)) => fields.iter().map(ToString::to_string).collect(),
+        Err(other) => vec![other.to_string()],
+        Ok(parsed) => panic!("accepted: {:?}", parsed.config),
+    }
+}
+
+#[test]
+fn a_full_worker_config_is_read() {
+    let parsed = parse(WORKER).unwrap();
+    assert_eq!(parsed.warnings, Vec::<String>::new());
+    let config = parsed.config;
+    assert_eq!(config.role, Role::Worker);
+    assert_eq!(config.network.interfaces[1].matches.mac.as_deref(), Some("52:54:00:00:00:1a"));
+    assert_eq!(config.network.interfaces[1].routes[0].metric, Some(100));
+    assert_eq!(config.kubelet.labels["example.com/on"], "true");
+    assert_eq!(config.kubelet.taints[0].effect, TaintEffect::NoSchedule);
+    assert!(config.registries.mirrors[0].include_host);
+}
+
+#[test]
+fn a_minimal_control_plane_config_gets_defaults() {
+    let config = parse("apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: control-plane\n").unwrap().config;
+    let plane = config.control_plane.unwrap();
+    assert_eq!(plane.bind.to_string(), "0.0.0.0:6443");
+    assert_eq!(config.cluster.dns_ip.to_string(), "10.96.0.10");
+    assert_eq!(config.kubelet.max_pods, 110);
+    assert!(config.network.ntp.enabled);
+}
+
+#[test]
+fn what_is_written_is_read_back_equal_as_yaml_and_as_json() {
+    let plane = worker("controlPlane: {advertise: 192.168.77.10}\n").replace("role: worker", "role: control-plane");
+    for yaml in [WORKER, plane.as_str()] {
+        let config = parse(yaml).unwrap().config;
+        assert_eq!(parse(&to_yaml(&config).unwrap()).unwrap().config, config);
+        assert_eq!(serde_json::from_str::<MachineConfig>(&to_json(&config).unwrap()).unwrap(), config);
+    }
+}
+
+#[test]
+fn the_accepted_file_is_private_and_survives_tearing() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = std::env::temp_dir().join(format!("rk-config-{}", std::process::id()));
+    let path = dir.join("machine.json");
+    let config = parse(WORKER).unwrap().config;
+    rk_config::save_accepted(&config, &path).unwrap();
+    rk_config::save_accepted(&config, &path).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(rk_config::load_accepted(&path).unwrap(), config);
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    assert!(matches!(rk_config::load_accepted(&path), Err(ConfigError::Corrupt { .. })));
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn unknown_keys_are_named_by_path_and_do_not_refuse_the_config() {
+    let yaml = worker("colour: red\n")
+        .replace("maxPods: 110", "maxPods: 110\n  maxPod: 3")
+        .replace("dhcp: true", "dhcp: true\n      dhcp7: true");
+    assert_eq!(parse(&yaml).unwrap().warnings, ["network.interfaces[0].dhcp7", "kubelet.maxPod", "colour"]);
+}
+
+#[test]
+fn every_wrong_field_is_named_with_its_path_and_reason() {
+    let table: &[(&str, &str, &str)] = &[
+        ("apiVersion: rk.dev/v1alpha1", "apiVersion: rk.dev/v9", "apiVersion: must be rk.dev/v1alpha1, not \"rk.dev/v9\""),
+        ("kind: MachineConfig", "kind: Pod", "kind: must be MachineConfig, not \"Pod\""),
+        ("role: worker", "role: boss", "role: must be worker or control-plane, not \"boss\""),
+        ("role: worker\n", "", "role: is missing; write worker or control-plane"),
+        (
+            "hostname: worker-1",
+            "hostname: Worker_1",
+            "hostname: must be a lower-case DNS name of at most 63 characters, not \"Worker_1\"",
+        ),
+        ("dhcp: true", "dhcp: 7", "network.interfaces[0].dhcp: must be true or false, not 7"),
+        ("{name: eth0}", "{}", "network.interfaces[0].match: names no link; give name, mac or driver"),
+        (
+            "52:54:00:00:00:1A",
+            "52:54:00",
+            "network.interfaces[1].match.mac: must be six hex pairs such as 52:54:00:00:00:11, not \"52:54:00\"",
+        ),
+        (
+            "192.168.77.11/24",
+            "192.168.77.300/24",
+            "network.interfaces[1].addresses[0]: must be an address with its prefix length such as 192.168.77.11/24, not \"192.168.77.300/24\"",
+        ),
+        ("mtu: 1500", "mtu: -4", "network.interfaces[1].mtu: must be a whole number from 576 to 65535, not -4"),
+        (
+            "via: 192.168.77.1,",
+            "via: 'fe80::1',",
+            "network.interfaces[1].routes[0].via: must be of the same IP family as the destination",
+        ),
+        ("nameservers: [10.0.2.3]", "nameservers: 10.0.2.3", "network.nameservers: must be a list, not \"10.0.2.3\""),
+        (
+            "[pool.ntp.org]",
+            "['a b']",
+            "network.ntp.servers[0]: must be a host name or an IP address, not \"a b\"",
+        ),
+        (
+            "https://192.168.77.10:6443",
+            "http://x",
+            "cluster.endpoint: must be a URL such as https://host:port, not \"http://x\"",
+        ),
+        (
+            "abcdef.0123456789abcdef",
+            "secret",
+            "cluster.token: must be a bootstrap token: six and sixteen characters of a-z0-9 with a dot between",
+        ),
+        ("  token: abcdef.0123456789abcdef\n", "", "cluster.token: is missing; a worker needs a bootstrap token"),
+        ("podCIDR: 10.244.0.0/16", "podCIDR: 10.244.0.9/16", "cluster.podCIDR: has host bits set; did you mean 10.244.0.0/16?"),
+        ("dnsIP: 10.96.0.10", "dnsIP: 10.97.0.10", "cluster.dnsIP: 10.97.0.10 is not within cluster.serviceCIDR 10.96.0.0/16"),
+        (
+            "effect: NoSchedule",
+            "effect: Never",
+            "kubelet.taints[0].effect: must be NoSchedule, PreferNoSchedule or NoExecute, not \"Never\"",
+        ),
+        ("maxPods: 110", "maxPods: many", "kubelet.maxPods: must be a whole number from 1 to 1000, not \"many\""),
+        (
+            "disk: ssd",
+            "disk: 's s'",
+            "kubelet.labels[disk]: \"s s\" is not a label value: at most 63 of A-Za-z0-9, '-', '_', '.'",
+        ),
+        (
+            "http://10.0.2.2:5000",
+            "10.0.2.2:5000",
+            "registries.mirrors[0].endpoints[0]: must be a URL such as http://host:port, not \"10.0.2.2:5000\"",
+        ),
+        ("cluster:\n  name: rk", "controlPlane: {}\ncluster:\n  name: rk", "controlPlane: is for role control-plane only; remove it or change role"),
+    ];
+    for (from, to, wanted) in table {
+        assert!(WORKER.contains(from), "{from} is not in the base config");
+        assert_eq!(refusals(&WORKER.replacen(from, to, 1)), [*wanted], "for {to}");
+    }
+}
+
+#[test]
+fn all_wrong_fields_are_reported_at_once() {
+    let yaml = WORKER.replace("role: worker", "role: boss").replace("maxPods: 110", "maxPods: 0").replace("mtu: 1500", "mtu: big");
+    assert_eq!(refusals(&yaml).len(), 3);
+}
+
+#[test]
+fn text_that_is_no_mapping_or_no_yaml_is_refused_in_words() {
+    for (yaml, wanted) in [
+        ("", "must be a mapping"),
+        ("- a\n- b\n", "must be a mapping"),
+        ("a: b: c", "not valid YAML"),
+        ("a: [", "not valid YAML"),
+        ("a: &x [*x]", "not valid YAML"),
+    ] {
+        let said = refusals(yaml).join("\n");
+        assert!(said.contains(wanted), "{yaml:?} gave {said}");
+    }
+}
+
+#[test]
+fn a_config_over_the_size_limit_is_refused_unread() {
+    let yaml = format!("{WORKER}# {}", "x".repeat(rk_config::MAX_CONFIG_BYTES));
+    assert!(matches!(parse(&yaml), Err(ConfigError::TooLarge { .. })));
+}
+
+#[test]
+fn an_alias_bomb_is_refused() {
+    let mut yaml = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for i in 1..9 {
+        let before = i - 1;
+        yaml.push_str(&format!("a{i}: &a{i} [*a{before},*a{before},*a{before},*a{before},*a{before},*a{before},*a{before},*a{before}]\n"));
+    }
+    assert!(matches!(parse(&yaml), Err(ConfigError::Syntax(_))));
+}
+
+#[test]
+fn secrets_do_not_show_in_debug_output() {
+    let yaml = worker("controlPlane:\n  ca:\n    certificate: |\n      -----BEGIN CERTIFICATE-----\n      AA==\n      -----END CERTIFICATE-----\n    key: |\n      -----BEGIN PRIVATE KEY-----\n      S3cr3tB4se64\n      -----END PRIVATE KEY-----\n")
+        .replace("role: worker", "role: control-plane");
+    let shown = format!("{:?}", parse(&yaml).unwrap().config);
+    assert!(!shown.contains("S3cr3tB4se64") && !shown.contains("abcdef.0123456789abcdef"), "{shown}");
+}
+
+#[test]
+fn the_command_line_carries_a_config() {
+    let word = rk_config::encode_for_cmdline(WORKER);
+    let cmdline = format!("quiet console=ttyS0 rk.config=x {word}\n");
+    assert_eq!(rk_config::from_cmdline(&cmdline), Some(Ok(WORKER.to_owned())));
+    assert_eq!(rk_config::from_cmdline("quiet"), None);
+    assert!(rk_config::from_cmdline("rk.config=yaml").unwrap().is_err());
+    assert!(rk_config::from_cmdline("rk.config=base64:***").unwrap().is_err());
+    assert_eq!(rk_config::cmdline_value("quiet rk.debug", "rk.debug"), Some(""));
+}
