@@ -1,1 +1,30 @@
-//! rk-store
+//! The control plane's storage: a revisioned, ordered key-value map with compare-and-swap, history and watch.
+//!
+//! The model is etcd's, because Kubernetes' list and watch semantics were written for it: one global revision counter, every
+//! write takes the next revision, a key remembers the revision that created it and the one that last changed it, and history can
+//! be read until it is compacted. [`Store`] is that model; [`SqliteStore`] is the default backend, [`EtcdStore`] the replicated one.
+//! Both pass the same suite (`suite::run`, feature `suite`).
+//!
+//! Invariants every backend holds:
+//! - a write that was acknowledged survives a crash of the process and of the machine;
+//! - watchers see every change of their prefix exactly once, in revision order, or are told that they fell behind;
+//! - a paged list at one revision is a consistent snapshot, or fails with [`StoreError::Compacted`].
+
+mod compact;
+mod error;
+mod etcd;
+mod model;
+mod sqlite;
+mod store;
+mod watch;
+
+#[cfg(feature = "suite")]
+pub mod suite;
+
+pub use compact::compact_periodically;
+pub use error::{Result, StoreError};
+pub use etcd::EtcdStore;
+pub use model::{Change, ChangeKind, Entry, Expect, ListRequest, Page, Revision, Written};
+pub use sqlite::{SqliteOptions, SqliteStore};
+pub use store::Store;
+pub use watch::{Watch, WatchItem};

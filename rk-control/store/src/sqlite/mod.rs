@@ -1,0 +1,172 @@
+//! The default backend: one SQLite file in write-ahead-log mode.
+//!
+//! One writer thread owns every write, so revisions need no lock and changes reach watchers in commit order. It commits whatever
+//! has queued up in one transaction (group commit): under load many writes share one `fsync`. Readers use connections of their own
+//! and never wait for the writer.
+
+mod reader;
+mod schema;
+mod subscribers;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::{Result, StoreError};
+use crate::model::{Entry, Expect, ListRequest, Page, Revision, Written};
+use crate::store::{Store, VALUE_LIMIT};
+use crate::watch::{BACKLOG, Watch, WatchItem};
+use reader::Readers;
+use writer::{Command, Write};
+
+/// How many writes may wait for the writer; beyond it callers wait, which is the back-pressure that a full disk queue needs.
+const QUEUE: usize = 1024;
+
+/// How many changes one step of a watch's catch-up reads from history.
+const CATCH_UP_PAGE: usize = 512;
+
+/// Where and how the database is kept.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// The database file; its directory must exist.
+    pub path: PathBuf,
+    /// Whether a commit waits for the disk. Off only for tests and throw-away clusters.
+    pub durable: bool,
+}
+
+impl SqliteOptions {
+    /// A durable database at `path`.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), durable: true }
+    }
+}
+
+/// A [`Store`] in a SQLite file; see the module's documentation.
+#[derive(Debug)]
+pub struct SqliteStore {
+    commands: mpsc::Sender<Command>,
+    readers: Arc<Readers>,
+}
+
+impl SqliteStore {
+    /// Opens the database, makes it when absent, and starts the writer thread, which ends when the store is dropped.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`] when the file cannot be opened, is not ours, or was written by a newer version.
+    pub fn open(options: &SqliteOptions) -> Result<Self> {
+        let connection = schema::open(options)?;
+        let (commands, queue) = mpsc::channel(QUEUE);
+        writer::spawn(connection, queue)?;
+        Ok(Self { commands, readers: Arc::new(Readers::new(options.clone())) })
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)
+    }
+}
+
+impl Store for SqliteStore {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Entry>>> {
+        self.readers.get(key.to_owned()).boxed()
+    }
+
+    fn list(&self, request: ListRequest) -> BoxFuture<'_, Result<Page>> {
+        self.readers.list(request).boxed()
+    }
+
+    fn put<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+        expect: Expect,
+        ttl: Option<Duration>,
+    ) -> BoxFuture<'a, Result<Written>> {
+        async move {
+            if value.len() > VALUE_LIMIT {
+                return Err(StoreError::TooLarge { key: key.to_owned(), size: value.len(), limit: VALUE_LIMIT });
+            }
+            let key = Arc::from(key);
+            self.ask(|reply| Command::Write(Write { key, value: Some(value), expect, ttl, reply })).await?
+        }
+        .boxed()
+    }
+
+    fn delete<'a>(&'a self, key: &'a str, expect: Expect) -> BoxFuture<'a, Result<Written>> {
+        async move {
+            let key = Arc::from(key);
+            self.ask(|reply| Command::Write(Write { key, value: None, expect, ttl: None, reply })).await?
+        }
+        .boxed()
+    }
+
+    fn watch<'a>(&'a self, prefix: &'a str, after: Revision) -> BoxFuture<'a, Result<Watch>> {
+        async move {
+            let (live, from_writer) = mpsc::channel(BACKLOG);
+            let prefix = prefix.to_owned();
+            let start = self
+                .ask(|reply| Command::Subscribe { prefix: prefix.clone(), after, live, reply })
+                .await??;
+            let (out, watch) = mpsc::channel(BACKLOG);
+            tokio::spawn(deliver(Arc::clone(&self.readers), prefix, after, start, from_writer, out));
+            Ok(Watch::new(watch))
+        }
+        .boxed()
+    }
+
+    fn revision(&self) -> BoxFuture<'_, Result<Revision>> {
+        self.readers.revision().boxed()
+    }
+
+    fn request_progress(&self) -> BoxFuture<'_, Result<Revision>> {
+        self.ask(|reply| Command::Progress { reply }).boxed()
+    }
+
+    fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<()>> {
+        async move { self.ask(|reply| Command::Compact { revision, reply }).await? }.boxed()
+    }
+}
+
+/// Feeds one watch: first history in `(after, start]`, then what the writer sends live, which begins right after `start`.
+async fn deliver(
+    readers: Arc<Readers>,
+    prefix: String,
+    mut after: Revision,
+    start: Revision,
+    mut live: mpsc::Receiver<WatchItem>,
+    out: mpsc::Sender<Result<WatchItem>>,
+) {
+    while after < start {
+        let item = match readers.history(prefix.clone(), after, start, CATCH_UP_PAGE).await {
+            Ok(changes) => changes,
+            Err(error) => {
+                // The receiver may be gone already; then nobody needs to know.
+                let _ = out.send(Err(error)).await;
+                return;
+            }
+        };
+        after = match item.last() {
+            Some(last) if item.len() == CATCH_UP_PAGE => last.entry.mod_revision,
+            _ => start,
+        };
+        if !item.is_empty() && out.send(Ok(WatchItem::Changes(item))).await.is_err() {
+            return;
+        }
+    }
+    if out.send(Ok(WatchItem::Progress(start))).await.is_err() {
+        return;
+    }
+    while let Some(item) = live.recv().await {
+        if out.send(Ok(item)).await.is_err() {
+            return;
+        }
+    }
+}

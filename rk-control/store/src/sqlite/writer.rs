@@ -1,0 +1,304 @@
+//! The writer thread: takes queued commands, commits them together, then answers and notifies.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use rusqlite::{Connection, params};
+use tokio::sync::{mpsc, oneshot};
+
+use super::reader::{get, meta};
+use super::schema::failed;
+use super::subscribers::Subscribers;
+use crate::error::{Result, StoreError};
+use crate::model::{Change, ChangeKind, Entry, Expect, Revision, Written};
+use crate::watch::WatchItem;
+
+/// How many writes share one transaction at most: bounds the latency that a write inherits from its neighbours.
+const BATCH: usize = 256;
+/// How often expired keys are looked for and idle watchers hear of progress.
+const TICK: Duration = Duration::from_secs(1);
+/// How many expired keys one tick removes; the rest waits for the next.
+const EXPIRE_BATCH: usize = 500;
+/// How many superseded rows one compaction step removes before other commands get their turn.
+const COMPACT_BATCH: usize = 2000;
+
+/// What the writer is asked to do.
+#[derive(Debug)]
+pub(super) enum Command {
+    Write(Write),
+    Subscribe { prefix: String, after: Revision, live: mpsc::Sender<WatchItem>, reply: oneshot::Sender<Result<Revision>> },
+    Progress { reply: oneshot::Sender<Revision> },
+    Compact { revision: Revision, reply: oneshot::Sender<Result<()>> },
+}
+
+/// One put (`value` is there) or delete (it is not).
+#[derive(Debug)]
+pub(super) struct Write {
+    pub(super) key: Arc<str>,
+    pub(super) value: Option<Bytes>,
+    pub(super) expect: Expect,
+    pub(super) ttl: Option<Duration>,
+    pub(super) reply: oneshot::Sender<Result<Written>>,
+}
+
+struct Writer {
+    connection: Connection,
+    revision: Revision,
+    subscribers: Subscribers,
+}
+
+/// Starts the thread. It ends when every sender of `queue` is gone.
+pub(super) fn spawn(connection: Connection, mut queue: mpsc::Receiver<Command>) -> Result<()> {
+    let revision = meta(&connection, "revision")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| StoreError::backend("starting the writer")(Box::new(error)))?;
+    let mut writer = Writer { connection, revision, subscribers: Subscribers::default() };
+    let body = move || {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut next_tick = Instant::now() + TICK;
+        loop {
+            let wait = next_tick.saturating_duration_since(Instant::now());
+            let received =
+                runtime.block_on(async { tokio::time::timeout(wait, queue.recv_many(&mut batch, BATCH)).await });
+            if received == Ok(0) {
+                return;
+            }
+            writer.run(batch.drain(..));
+            if Instant::now() >= next_tick {
+                writer.tick();
+                next_tick = Instant::now() + TICK;
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("store-writer".into())
+        .spawn(body)
+        .map_err(|error| StoreError::backend("starting the writer")(Box::new(error)))?;
+    Ok(())
+}
+
+impl Writer {
+    /// Runs commands in order; consecutive writes share a transaction.
+    fn run(&mut self, commands: impl Iterator<Item = Command>) {
+        let mut writes = Vec::new();
+        for command in commands {
+            match command {
+                Command::Write(write) => writes.push(write),
+                control => {
+                    self.commit(std::mem::take(&mut writes));
+                    self.control(control);
+                }
+            }
+        }
+        self.commit(writes);
+    }
+
+    fn control(&mut self, command: Command) {
+        // A reply that nobody waits for any more is no error.
+        match command {
+            Command::Subscribe { prefix, after, live, reply } => {
+                let _ = reply.send(self.subscribe(prefix, after, live));
+            }
+            Command::Progress { reply } => {
+                self.subscribers.progress(self.revision);
+                let _ = reply.send(self.revision);
+            }
+            Command::Compact { revision, reply } => {
+                let _ = reply.send(self.compact(revision));
+            }
+            Command::Write(write) => self.commit(vec![write]),
+        }
+    }
+
+    fn subscribe(&mut self, prefix: String, after: Revision, live: mpsc::Sender<WatchItem>) -> Result<Revision> {
+        if after > self.revision {
+            return Err(StoreError::FutureRevision { requested: after, current: self.revision });
+        }
+        let compacted = meta(&self.connection, "compacted")?;
+        if after < compacted {
+            return Err(StoreError::Compacted { requested: after, compacted });
+        }
+        self.subscribers.add(prefix, self.revision, live);
+        Ok(self.revision)
+    }
+
+    /// Commits the writes, answers them and tells the watchers. If the transaction fails, none of them happened.
+    fn commit(&mut self, writes: Vec<Write>) {
+        if writes.is_empty() {
+            return;
+        }
+        let before = self.revision;
+        match self.transact(&writes) {
+            Ok((outcomes, changes)) => {
+                self.subscribers.publish(&changes);
+                for (write, outcome) in writes.into_iter().zip(outcomes) {
+                    // A caller that stopped waiting is no error.
+                    let _ = write.reply.send(outcome);
+                }
+            }
+            Err(error) => {
+                let cause = error.source_text();
+                tracing::error!(%error, cause, writes = writes.len(), "a commit failed");
+                // Fails when the transaction never began, and then there is nothing to roll back.
+                let _ = self.connection.execute_batch("ROLLBACK");
+                self.revision = before;
+                for write in writes {
+                    let _ = write.reply.send(Err(StoreError::backend("committing a write")(cause.clone().into())));
+                }
+            }
+        }
+    }
+
+    /// Runs all writes in one transaction. A write whose expectation fails leaves the others alone; a database error ends all.
+    fn transact(&mut self, writes: &[Write]) -> Result<(Vec<Result<Written>>, Vec<Change>)> {
+        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(failed("starting a write"))?;
+        let mut changes = Vec::with_capacity(writes.len());
+        let mut outcomes = Vec::with_capacity(writes.len());
+        for write in writes {
+            outcomes.push(match self.write(write) {
+                Ok((written, change)) => {
+                    changes.push(change);
+                    Ok(written)
+                }
+                Err(conflict @ StoreError::Conflict { .. }) => Err(conflict),
+                Err(fatal) => return Err(fatal),
+            });
+        }
+        self.connection
+            .prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'revision'")
+            .and_then(|mut statement| statement.execute([self.revision]))
+            .and_then(|_| self.connection.execute_batch("COMMIT"))
+            .map_err(failed("committing a write"))?;
+        Ok((outcomes, changes))
+    }
+
+    fn write(&mut self, write: &Write) -> Result<(Written, Change)> {
+        let Write { key, value, expect, ttl, .. } = write;
+        let current = get(&self.connection, key).map_err(failed("reading a key"))?;
+        let met = match (expect, &current) {
+            (Expect::Absent, None) => true,
+            (Expect::At(revision), Some(entry)) => entry.mod_revision == *revision,
+            (Expect::Any, current) => current.is_some() || value.is_some(),
+            _ => false,
+        };
+        if !met {
+            return Err(StoreError::Conflict { key: key.to_string(), current: current.map(Box::new) });
+        }
+        let revision = self.revision + 1;
+        let create_revision = current.as_ref().map_or(revision, |entry| entry.create_revision);
+        self.record(key, value.as_deref(), revision, create_revision, current.as_ref(), *ttl)
+            .map_err(failed("writing a key"))?;
+        self.revision = revision;
+        let kind = match (value, &current) {
+            (None, _) => ChangeKind::Deleted,
+            (Some(_), None) => ChangeKind::Created,
+            (Some(_), Some(_)) => ChangeKind::Updated,
+        };
+        let previous = current.as_ref().map(|entry| entry.value.clone());
+        let value = value.clone().or_else(|| previous.clone()).unwrap_or_default();
+        let entry = Entry { key: Arc::clone(key), value, create_revision, mod_revision: revision };
+        Ok((Written { revision, create_revision, previous: current }, Change { kind, entry, previous }))
+    }
+
+    fn record(
+        &self,
+        key: &str,
+        value: Option<&[u8]>,
+        revision: Revision,
+        create_revision: Revision,
+        current: Option<&Entry>,
+        ttl: Option<Duration>,
+    ) -> rusqlite::Result<()> {
+        let prev_revision = current.map_or(0, |entry| entry.mod_revision);
+        self.connection
+            .prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![revision, key, value, create_revision, prev_revision])?;
+        if value.is_some() {
+            self.connection
+                .prepare_cached("INSERT OR REPLACE INTO current VALUES (?1, ?2, ?3)")?
+                .execute(params![key, revision, create_revision])?;
+        } else {
+            self.connection.prepare_cached("DELETE FROM current WHERE key = ?1")?.execute([key])?;
+        }
+        if let Some(ttl) = ttl {
+            let at = now_ms().saturating_add(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
+            self.connection
+                .prepare_cached("INSERT INTO expiry VALUES (?1, ?2, ?3)")?
+                .execute(params![at, revision, key])?;
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        self.subscribers.progress(self.revision);
+        if let Err(error) = self.expire() {
+            tracing::warn!(%error, "expired keys could not be removed; the next tick tries again");
+        }
+    }
+
+    /// Deletes keys whose time has come, unless they were written again since.
+    fn expire(&mut self) -> Result<()> {
+        let now = now_ms();
+        let due: Vec<(i64, Revision, String)> = self
+            .connection
+            .prepare_cached("SELECT at_ms, revision, key FROM expiry WHERE at_ms <= ?1 LIMIT ?2")
+            .and_then(|mut statement| {
+                statement
+                    .query_map(params![now, EXPIRE_BATCH as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                    .collect()
+            })
+            .map_err(failed("looking for expired keys"))?;
+        let mut deletes = Vec::with_capacity(due.len());
+        for (at, revision, key) in due {
+            self.connection
+                .prepare_cached("DELETE FROM expiry WHERE at_ms = ?1 AND revision = ?2")
+                .and_then(|mut statement| statement.execute(params![at, revision]))
+                .map_err(failed("forgetting an expiry"))?;
+            let (reply, _) = oneshot::channel();
+            deletes.push(Write { key: key.into(), value: None, expect: Expect::At(revision), ttl: None, reply });
+        }
+        self.commit(deletes);
+        Ok(())
+    }
+
+    /// Removes versions that were superseded at or before `revision`, and deletions up to it.
+    fn compact(&mut self, revision: Revision) -> Result<()> {
+        if revision > self.revision {
+            return Err(StoreError::FutureRevision { requested: revision, current: self.revision });
+        }
+        self.connection
+            .execute("UPDATE meta SET value = MAX(value, ?1) WHERE name = 'compacted'", [revision])
+            .map_err(failed("recording a compaction"))?;
+        // Deletions go last: while one stands it hides the older versions of its key.
+        self.sweep(SUPERSEDED, revision)?;
+        self.sweep(DELETIONS, revision)
+    }
+
+    fn sweep(&self, statement: &str, revision: Revision) -> Result<()> {
+        loop {
+            let removed = self
+                .connection
+                .prepare_cached(statement)
+                .and_then(|mut statement| statement.execute(params![revision, COMPACT_BATCH as i64]))
+                .map_err(failed("compacting history"))?;
+            if removed < COMPACT_BATCH {
+                return Ok(());
+            }
+        }
+    }
+}
+
+const SUPERSEDED: &str = "DELETE FROM log WHERE revision IN (
+    SELECT old.revision FROM log old WHERE old.revision <= ?1 AND EXISTS (
+        SELECT 1 FROM log new WHERE new.key = old.key AND new.revision > old.revision AND new.revision <= ?1)
+    LIMIT ?2)";
+const DELETIONS: &str =
+    "DELETE FROM log WHERE revision IN (SELECT revision FROM log WHERE revision <= ?1 AND value IS NULL LIMIT ?2)";
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

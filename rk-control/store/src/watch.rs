@@ -1,0 +1,46 @@
+//! The receiving side of a watch.
+
+use tokio::sync::mpsc;
+
+use crate::error::{Result, StoreError};
+use crate::model::{Change, Revision};
+
+/// How many batches may wait for a slow watcher before it is dropped. A batch is one commit, so this bounds both memory and
+/// the time a watcher may stall; a dropped watcher lists again, which is what upstream's clients do on 410.
+pub(crate) const BACKLOG: usize = 1024;
+
+/// What a watch yields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WatchItem {
+    /// Changes of the prefix, in revision order.
+    Changes(Vec<Change>),
+    /// Everything up to this revision has been delivered.
+    Progress(Revision),
+}
+
+/// A live subscription; dropping it ends the watch.
+#[derive(Debug)]
+pub struct Watch {
+    receiver: mpsc::Receiver<Result<WatchItem>>,
+    ended: bool,
+}
+
+impl Watch {
+    pub(crate) fn new(receiver: mpsc::Receiver<Result<WatchItem>>) -> Self {
+        Self { receiver, ended: false }
+    }
+
+    /// The next item. After an error, or when the store closed, the watch yields `None` for good.
+    ///
+    /// # Errors
+    /// [`StoreError::Compacted`] when history was lost before it was delivered, and [`StoreError::Closed`] once when the watcher
+    /// fell too far behind or the store ended.
+    pub async fn next(&mut self) -> Option<Result<WatchItem>> {
+        if self.ended {
+            return None;
+        }
+        let item = self.receiver.recv().await.unwrap_or(Err(StoreError::Closed));
+        self.ended = item.is_err();
+        Some(item)
+    }
+}

@@ -1,0 +1,61 @@
+//! The SQLite backend against the suite, and what only it promises.
+
+use std::sync::Arc;
+
+use rk_store::{Expect, ListRequest, SqliteOptions, SqliteStore, Store, suite};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn passes_the_suite() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&SqliteOptions::new(dir.path().join("state.db"))).unwrap();
+    suite::run(Arc::new(store)).await;
+}
+
+#[tokio::test]
+async fn reopening_continues_where_the_last_commit_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = SqliteOptions::new(dir.path().join("state.db"));
+    let store = SqliteStore::open(&options).unwrap();
+    let written = store.put("/a", "1".into(), Expect::Absent, None).await.unwrap();
+    store.delete("/a", Expect::Any).await.unwrap();
+    let last = store.put("/b", "2".into(), Expect::Absent, None).await.unwrap();
+    drop(store);
+    let store = SqliteStore::open(&options).unwrap();
+    assert_eq!(store.revision().await.unwrap(), last.revision);
+    let past = store.list(ListRequest { revision: Some(written.revision), ..Default::default() }).await.unwrap();
+    assert_eq!(past.entries.len(), 1, "history survives a restart");
+    let next = store.put("/c", "3".into(), Expect::Absent, None).await.unwrap();
+    assert_eq!(next.revision, last.revision + 1);
+}
+
+#[tokio::test]
+async fn a_foreign_file_is_refused_with_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    std::fs::write(&path, b"this is not a database, and never was one").unwrap();
+    let error = SqliteStore::open(&SqliteOptions::new(&path)).unwrap_err();
+    assert!(error.to_string().contains("database"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"this is not a database, and never was one", "and left as it was");
+}
+
+#[tokio::test]
+async fn a_stalled_watcher_is_dropped_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = SqliteOptions { path: dir.path().join("state.db"), durable: false };
+    let store = SqliteStore::open(&options).unwrap();
+    let mut stalled = store.watch("/", 1).await.unwrap();
+    for round in 0..5000 {
+        store.put("/key", format!("{round}").into(), Expect::Any, None).await.unwrap();
+    }
+    let mut healthy = store.watch("/", store.revision().await.unwrap()).await.unwrap();
+    store.put("/key", "last".into(), Expect::Any, None).await.unwrap();
+    let ended = loop {
+        match stalled.next().await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break error,
+            None => panic!("the watch must say why it ends"),
+        }
+    };
+    assert!(matches!(ended, rk_store::StoreError::Closed), "{ended}");
+    while !matches!(healthy.next().await, Some(Ok(rk_store::WatchItem::Changes(_)))) {}
+}
