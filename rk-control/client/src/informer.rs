@@ -1,0 +1,292 @@
+//! A watch of one kind, its cache, and writes that the cache shows at once.
+//!
+//! An object returned by a write is put into the cache right away, unless the watch has already passed its revision
+//! (then the watch knows better: the object may be gone). Revisions are compared as numbers, which Kubernetes
+//! guarantees since v1.35 (KEP-5504).
+
+use crate::cache::{Cache, IndexFn, revision};
+use crate::key::{Object, ObjectKey};
+use crate::verbs::{Deletion, Verbs};
+use futures::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, Patch};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::Client;
+use serde::Serialize;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use tokio::sync::watch;
+
+/// One change of the cache.
+#[derive(Debug, Clone)]
+pub enum Change<K> {
+    /// The object is new here.
+    Added(Arc<K>),
+    /// The object changed.
+    Updated {
+        /// What was cached before.
+        old: Arc<K>,
+        /// What is cached now.
+        new: Arc<K>,
+    },
+    /// The object is gone; this is its last known state.
+    Deleted(Arc<K>),
+}
+
+impl<K> Change<K> {
+    /// The latest state of the object.
+    pub fn object(&self) -> &Arc<K> {
+        match self {
+            Change::Added(object) | Change::Deleted(object) => object,
+            Change::Updated { new, .. } => new,
+        }
+    }
+
+    /// The state before, for updates.
+    pub fn previous(&self) -> Option<&Arc<K>> {
+        match self {
+            Change::Updated { old, .. } => Some(old),
+            _ => None,
+        }
+    }
+}
+
+type Handler<K> = Box<dyn Fn(&Change<K>) + Send + Sync>;
+
+struct Shared<K> {
+    client: Client,
+    /// Restricts the watch; empty for all objects.
+    fields: &'static str,
+    cache: RwLock<Cache<K>>,
+    /// Held over a cache change and its handlers, so that handlers see changes in order.
+    handlers: Mutex<Vec<Handler<K>>>,
+    /// The highest revision that the watch delivered.
+    seen: AtomicU64,
+    synced: watch::Sender<bool>,
+}
+
+/// A cloneable handle on the shared watch and cache of kind `K`.
+pub struct Informer<K> {
+    shared: Arc<Shared<K>>,
+}
+
+impl<K> Clone for Informer<K> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<K: Object> Informer<K> {
+    pub(crate) fn new(client: Client, fields: &'static str) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                client,
+                fields,
+                cache: RwLock::new(Cache::new()),
+                handlers: Mutex::new(Vec::new()),
+                seen: AtomicU64::new(0),
+                synced: watch::Sender::new(false),
+            }),
+        }
+    }
+
+    /// Calls `handler` on every change from now on, and with `Added` for what is cached already. Handlers must be
+    /// short (enqueue a key) and must not write through this informer.
+    pub fn on_change(&self, handler: impl Fn(&Change<K>) + Send + Sync + 'static) {
+        let mut handlers = self.shared.handlers.lock().unwrap_or_else(PoisonError::into_inner);
+        for object in self.list() {
+            handler(&Change::Added(object));
+        }
+        handlers.push(Box::new(handler));
+    }
+
+    /// Keeps an index; [`Informer::by_index`] reads it. Asking again for the same name changes nothing.
+    pub fn index(&self, name: &'static str, values: IndexFn<K>) {
+        self.shared.cache.write().unwrap_or_else(PoisonError::into_inner).add_index(name, values);
+    }
+
+    fn read<T>(&self, f: impl FnOnce(&Cache<K>) -> T) -> T {
+        f(&self.shared.cache.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The cached object.
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
+        self.read(|cache| cache.get(key).cloned())
+    }
+
+    /// All cached objects, ordered by namespace and name.
+    pub fn list(&self) -> Vec<Arc<K>> {
+        self.read(Cache::all)
+    }
+
+    /// How many objects are cached.
+    pub fn len(&self) -> usize {
+        self.read(Cache::len)
+    }
+
+    /// Whether nothing is cached.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The cached objects of one namespace.
+    pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
+        self.read(|cache| cache.in_namespace(namespace))
+    }
+
+    /// The cached objects that have `value` in the index `name`.
+    pub fn by_index(&self, name: &str, value: &str) -> Vec<Arc<K>> {
+        self.read(|cache| cache.by_index(name, value))
+    }
+
+    /// Waits for the first complete list.
+    pub async fn synced(&self) {
+        // The sender lives in `shared`, so this cannot fail.
+        let _ = self.shared.synced.subscribe().wait_for(|synced| *synced).await;
+    }
+
+    /// Watches until dropped; reconnects with back-off on its own.
+    pub(crate) async fn run(self) {
+        let mut config = watcher::Config::default();
+        config.field_selector = Some(self.shared.fields.to_owned()).filter(|f| !f.is_empty());
+        let stream = watcher(Api::<K>::all(self.shared.client.clone()), config).default_backoff();
+        let mut stream = std::pin::pin!(stream);
+        let mut listed = Vec::new();
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(watcher::Event::Init) => listed.clear(),
+                Ok(watcher::Event::InitApply(object)) => listed.push(object),
+                Ok(watcher::Event::InitDone) => self.replace_all(std::mem::take(&mut listed)),
+                Ok(watcher::Event::Apply(object)) => self.apply(object, true),
+                Ok(watcher::Event::Delete(object)) => self.remove(object),
+                Err(error) => tracing::debug!(kind = %K::kind(&()), %error, "watch interrupted, will resume"),
+            }
+        }
+    }
+
+    fn replace_all(&self, listed: Vec<K>) {
+        let present: HashSet<ObjectKey> = listed.iter().map(ObjectKey::of).collect();
+        self.shared.cache.write().unwrap_or_else(PoisonError::into_inner).unbury_all();
+        let gone: Vec<ObjectKey> = self.read(|cache| cache.keys().filter(|key| !present.contains(key)).cloned().collect());
+        for key in gone {
+            self.change(|cache| cache.remove(&key).map(Change::Deleted));
+        }
+        for object in listed {
+            self.apply(object, true);
+        }
+        self.shared.synced.send_replace(true);
+    }
+
+    fn change(&self, f: impl FnOnce(&mut Cache<K>) -> Option<Change<K>>) {
+        let handlers = self.shared.handlers.lock().unwrap_or_else(PoisonError::into_inner);
+        let change = f(&mut self.shared.cache.write().unwrap_or_else(PoisonError::into_inner));
+        if let Some(change) = change {
+            handlers.iter().for_each(|handler| handler(&change));
+        }
+    }
+
+    fn apply(&self, mut object: K, watched: bool) {
+        // The bulk of many objects, and nothing that control loops read.
+        object.meta_mut().managed_fields = None;
+        let (key, at) = (ObjectKey::of(&object), revision(&object));
+        self.change(|cache| {
+            if watched {
+                self.shared.seen.fetch_max(at, Ordering::AcqRel);
+            } else if at != 0 && at <= self.shared.seen.load(Ordering::Acquire) {
+                return None;
+            }
+            if cache.is_buried(object.meta().uid.as_deref()) {
+                return None;
+            }
+            let same_object = |old: &Arc<K>| old.meta().uid == object.meta().uid;
+            if cache.get(&key).is_some_and(|old| at != 0 && at <= revision(old.as_ref()) && same_object(old)) {
+                return None;
+            }
+            let new = Arc::new(object);
+            Some(match cache.insert(key, Arc::clone(&new)) {
+                Some(old) => Change::Updated { old, new },
+                None => Change::Added(new),
+            })
+        });
+    }
+
+    fn remove(&self, mut object: K) {
+        object.meta_mut().managed_fields = None;
+        let key = ObjectKey::of(&object);
+        self.change(|cache| {
+            self.shared.seen.fetch_max(revision(&object), Ordering::AcqRel);
+            cache.unbury(object.meta().uid.as_deref());
+            let newer = |cached: &Arc<K>| cached.meta().uid != object.meta().uid && revision(cached.as_ref()) > revision(&object);
+            if cache.get(&key).is_some_and(newer) {
+                return None;
+            }
+            cache.remove(&key)?;
+            Some(Change::Deleted(Arc::new(object)))
+        });
+    }
+
+    /// Shows the result of a write in the cache; answers it.
+    pub fn observe(&self, object: K) -> K {
+        self.apply(object.clone(), false);
+        object
+    }
+
+    /// Creates an object.
+    pub async fn create(&self, object: &K) -> kube::Result<K> {
+        self.shared.client.create(object).await.map(|o| self.observe(o))
+    }
+
+    /// Replaces an object, guarded by its resourceVersion.
+    pub async fn replace(&self, object: &K) -> kube::Result<K> {
+        self.shared.client.replace(object).await.map(|o| self.observe(o))
+    }
+
+    /// Replaces the status of an object, guarded by its resourceVersion.
+    pub async fn replace_status(&self, object: &K) -> kube::Result<K> {
+        self.shared.client.replace_sub("status", object).await.map(|o| self.observe(o))
+    }
+
+    /// Patches an object.
+    pub async fn patch<P: Serialize + std::fmt::Debug>(&self, key: &ObjectKey, patch: &Patch<P>) -> kube::Result<K> {
+        self.shared.client.patch(key, patch).await.map(|o| self.observe(o))
+    }
+
+    /// Patches the status of an object.
+    pub async fn patch_status<P: Serialize + std::fmt::Debug>(&self, key: &ObjectKey, patch: &Patch<P>) -> kube::Result<K> {
+        self.shared.client.patch_sub("status", key, patch).await.map(|o| self.observe(o))
+    }
+
+    /// Deletes an object. The cache shows at once that it is gone, or that it is being deleted when a grace period or
+    /// finalizers keep it.
+    pub async fn delete(&self, key: &ObjectKey, how: &Deletion) -> kube::Result<()> {
+        match self.shared.client.delete::<K>(key, how).await? {
+            Some(rest) if is_pending(rest.meta()) => {
+                self.observe(rest);
+            }
+            Some(rest) => self.bury(key, rest.meta().uid.as_deref()),
+            None => self.bury(key, how.uid.as_deref()),
+        }
+        Ok(())
+    }
+
+    /// Forgets an object that the server says is gone; late watch events of it are ignored until its deletion arrives.
+    fn bury(&self, key: &ObjectKey, uid: Option<&str>) {
+        self.change(|cache| {
+            let cached = cache.get(key)?;
+            let other = uid.is_some_and(|uid| cached.meta().uid.as_deref() != Some(uid));
+            if other || cached.meta().finalizers.as_ref().is_some_and(|f| !f.is_empty()) {
+                return None;
+            }
+            let last = cache.remove(key)?;
+            cache.bury(last.meta().uid.as_deref());
+            Some(Change::Deleted(last))
+        });
+    }
+}
+
+/// Whether a deleted object lives on for its grace period or its finalizers.
+fn is_pending(meta: &ObjectMeta) -> bool {
+    let graceful = meta.deletion_timestamp.is_some() && meta.deletion_grace_period_seconds.unwrap_or(0) > 0;
+    graceful || meta.finalizers.as_ref().is_some_and(|f| !f.is_empty())
+}

@@ -1,0 +1,228 @@
+//! A work queue of keys: merged while waiting, single-flight while processed.
+
+use crate::limiter::RateLimiter;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet, VecDeque};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// A cloneable handle on a work queue. Length is bounded by the number of distinct keys, as equal keys merge.
+#[derive(Debug)]
+pub struct Queue<T> {
+    shared: Arc<Shared<T>>,
+}
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+#[derive(Debug)]
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    wake: Notify,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    ready: VecDeque<T>,
+    /// Keys that wait in `ready`, or became dirty while in `running`.
+    dirty: HashSet<T>,
+    running: HashSet<T>,
+    delayed: BinaryHeap<Reverse<(Instant, T)>>,
+    limiter: RateLimiter<T>,
+    closed: bool,
+}
+
+impl<T: Hash + Eq + Ord + Clone> State<T> {
+    fn add(&mut self, key: T) -> bool {
+        if self.closed || !self.dirty.insert(key.clone()) {
+            return false;
+        }
+        if self.running.contains(&key) {
+            return false;
+        }
+        self.ready.push_back(key);
+        true
+    }
+
+    /// Moves due keys to `ready`; answers when the next one is due.
+    fn promote(&mut self, now: Instant) -> Option<Instant> {
+        while let Some(Reverse((due, _))) = self.delayed.peek() {
+            if *due > now {
+                return Some(*due);
+            }
+            if let Some(Reverse((_, key))) = self.delayed.pop() {
+                self.add(key);
+            }
+        }
+        None
+    }
+}
+
+impl<T: Hash + Eq + Ord + Clone> Default for Queue<T> {
+    fn default() -> Self {
+        Self::new(RateLimiter::default())
+    }
+}
+
+impl<T: Hash + Eq + Ord + Clone> Queue<T> {
+    /// A queue with its own retry limits.
+    pub fn new(limiter: RateLimiter<T>) -> Self {
+        let state = State {
+            ready: VecDeque::new(),
+            dirty: HashSet::new(),
+            running: HashSet::new(),
+            delayed: BinaryHeap::new(),
+            limiter,
+            closed: false,
+        };
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), wake: Notify::new() }) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for `key` to be worked on. Merges with an equal key that waits.
+    pub fn add(&self, key: T) {
+        if self.state().add(key) {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Asks for `key` after `delay`.
+    pub fn add_after(&self, key: T, delay: Duration) {
+        if delay.is_zero() {
+            return self.add(key);
+        }
+        let mut state = self.state();
+        if !state.closed {
+            state.delayed.push(Reverse((Instant::now() + delay, key)));
+            drop(state);
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Asks for `key` after a wait that grows with each call until [`Queue::forget`].
+    pub fn retry(&self, key: T) {
+        let delay = self.state().limiter.next(&key, Instant::now());
+        self.add_after(key, delay);
+    }
+
+    /// How often the key was retried in a row.
+    pub fn retries(&self, key: &T) -> u32 {
+        self.state().limiter.failures(key)
+    }
+
+    /// Clears the retry history of `key`.
+    pub fn forget(&self, key: &T) {
+        self.state().limiter.forget(key);
+    }
+
+    /// Takes the next key; it must be given back with [`Queue::done`]. `None` once the queue is closed.
+    pub async fn take(&self) -> Option<T> {
+        loop {
+            let notified = self.shared.wake.notified();
+            let next_due = {
+                let mut state = self.state();
+                if state.closed {
+                    return None;
+                }
+                let next_due = state.promote(Instant::now());
+                if let Some(key) = state.ready.pop_front() {
+                    state.dirty.remove(&key);
+                    state.running.insert(key.clone());
+                    if !state.ready.is_empty() {
+                        self.shared.wake.notify_one();
+                    }
+                    return Some(key);
+                }
+                next_due
+            };
+            match next_due {
+                Some(due) => {
+                    let _ = tokio::time::timeout_at(due.into(), notified).await;
+                }
+                None => notified.await,
+            }
+        }
+    }
+
+    /// Ends the work on `key`; if it was added meanwhile it becomes ready again.
+    pub fn done(&self, key: &T) {
+        let mut state = self.state();
+        state.running.remove(key);
+        if state.dirty.contains(key) {
+            state.ready.push_back(key.clone());
+            drop(state);
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Wakes all workers with `None` and refuses new keys.
+    pub fn close(&self) {
+        self.state().closed = true;
+        self.shared.wake.notify_waiters();
+        self.shared.wake.notify_one();
+    }
+
+    /// Keys that are ready now.
+    pub fn len(&self) -> usize {
+        self.state().ready.len()
+    }
+
+    /// Whether no key is ready now.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn equal_keys_merge_and_a_running_key_waits_for_its_end() {
+        let queue = Queue::default();
+        queue.add("a");
+        queue.add("a");
+        queue.add("b");
+        assert_eq!(queue.len(), 2);
+        let first = queue.take().await.expect("open");
+        queue.add("a");
+        assert_eq!(queue.take().await, Some("b"));
+        assert!(queue.is_empty(), "a runs, so its second turn is held back");
+        queue.done(&first);
+        assert_eq!(queue.take().await, Some("a"));
+    }
+
+    #[tokio::test]
+    async fn a_delayed_key_comes_when_due_even_if_the_worker_slept_first() {
+        let queue: Queue<&str> = Queue::default();
+        let other = queue.clone();
+        let worker = tokio::spawn(async move { other.take().await });
+        tokio::task::yield_now().await;
+        queue.add_after("late", Duration::from_millis(20));
+        assert_eq!(tokio::time::timeout(Duration::from_secs(5), worker).await.expect("in time").expect("ran"), Some("late"));
+    }
+
+    #[tokio::test]
+    async fn closing_ends_every_worker() {
+        let queue: Queue<u8> = Queue::default();
+        let workers: Vec<_> = (0..3)
+            .map(|_| {
+                let queue = queue.clone();
+                tokio::spawn(async move { queue.take().await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        queue.close();
+        for worker in workers {
+            assert_eq!(tokio::time::timeout(Duration::from_secs(5), worker).await.expect("in time").expect("ran"), None);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Workers that take keys from a queue and run a reconcile function on each.
+
+use crate::queue::Queue;
+use crate::retry::{is_conflict, is_not_found};
+use std::fmt::Display;
+use std::future::Future;
+use std::hash::Hash;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Any error of a reconcile run; it is logged and the key is retried with back-off.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a successful run asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing to do until something changes.
+    AwaitChange,
+    /// Run again after this time, changes or not.
+    RequeueAfter(Duration),
+}
+
+/// Runs `workers` loops over `queue` until `stop`; keys in progress are finished first.
+pub async fn work<T, F, Fut>(name: &'static str, queue: Queue<T>, workers: usize, stop: CancellationToken, reconcile: F)
+where
+    T: Hash + Eq + Ord + Clone + Display + Send + 'static,
+    F: Fn(T) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = Result<Outcome, BoxError>> + Send,
+{
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..workers {
+        let (queue, reconcile) = (queue.clone(), reconcile.clone());
+        tasks.spawn(async move {
+            while let Some(key) = queue.take().await {
+                let result = reconcile(key.clone()).await;
+                settle(name, &queue, &key, result);
+                queue.done(&key);
+            }
+        });
+    }
+    stop.cancelled().await;
+    queue.close();
+    while tasks.join_next().await.is_some() {}
+}
+
+fn settle<T: Hash + Eq + Ord + Clone + Display>(name: &str, queue: &Queue<T>, key: &T, result: Result<Outcome, BoxError>) {
+    match result {
+        Ok(Outcome::AwaitChange) => queue.forget(key),
+        Ok(Outcome::RequeueAfter(delay)) => {
+            queue.forget(key);
+            queue.add_after(key.clone(), delay);
+        }
+        Err(error) => {
+            let expected = error.downcast_ref::<kube::Error>().is_some_and(|e| is_conflict(e) || is_not_found(e));
+            if expected || queue.retries(key) < 2 {
+                tracing::debug!(controller = name, %key, error = %chain(error.as_ref()), "run failed, will retry");
+            } else {
+                tracing::warn!(controller = name, %key, error = %chain(error.as_ref()), "run failed again, will retry");
+            }
+            queue.retry(key.clone());
+        }
+    }
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
