@@ -1,0 +1,109 @@
+//! From bytes to an object that fits its schema, with upstream's words for everything that does not fit.
+
+mod error;
+mod fit;
+mod json;
+mod yaml;
+
+use serde_json::Value;
+
+use crate::schema::Schema;
+pub use error::DecodeError;
+pub use fit::fit;
+
+/// Bounds on outside data.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Longest accepted body, in bytes.
+    pub bytes: usize,
+    /// Deepest accepted nesting of objects and arrays.
+    pub depth: usize,
+}
+
+impl Default for Limits {
+    /// 3 MiB as upstream's request limit; nesting far beyond any real object.
+    fn default() -> Self {
+        Limits { bytes: 3 * 1024 * 1024, depth: 512 }
+    }
+}
+
+/// What to do with unknown and duplicate fields (the `fieldValidation` parameter).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FieldValidation {
+    /// Drop them silently.
+    Ignore,
+    /// Drop them and say so in `Warning` headers.
+    #[default]
+    Warn,
+    /// Refuse the request.
+    Strict,
+}
+
+impl FieldValidation {
+    /// The parameter's value; empty means the default, `None` an unknown word.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "" | "Warn" => Some(Self::Warn),
+            "Ignore" => Some(Self::Ignore),
+            "Strict" => Some(Self::Strict),
+            _ => None,
+        }
+    }
+}
+
+/// A decoded object and what was noticed on the way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// The object; unknown fields are dropped, nulls are gone.
+    pub object: Value,
+    /// `unknown field "spec.foo"`, `duplicate field "spec.bar"`: texts for `Warning` headers (only with [`FieldValidation::Warn`]).
+    pub warnings: Vec<String>,
+}
+
+/// Decodes a JSON body.
+///
+/// # Errors
+/// Malformed or too deep JSON, values that do not fit the schema, and with [`FieldValidation::Strict`] unknown or duplicate fields.
+pub fn json(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
+    let (value, duplicates) = json::parse(body, limits)?;
+    finish(value, duplicates, schema, mode)
+}
+
+/// Decodes a YAML body (one document) by the rules of YAML's JSON-compatible subset.
+///
+/// # Errors
+/// As [`json`].
+pub fn yaml(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
+    let (value, duplicates) = yaml::parse(body, limits)?;
+    finish(value, duplicates, schema, mode)
+}
+
+/// Decodes any JSON text without a schema (patch bodies).
+///
+/// # Errors
+/// Malformed or too deep JSON.
+pub fn untyped_json(body: &[u8], limits: Limits) -> Result<Value, DecodeError> {
+    Ok(json::parse(body, limits)?.0)
+}
+
+/// Decodes any YAML text without a schema (server-side apply bodies, which are fitted after the merge).
+///
+/// # Errors
+/// Malformed or too deep YAML.
+pub fn untyped_yaml(body: &[u8], limits: Limits) -> Result<(Value, Vec<String>), DecodeError> {
+    yaml::parse(body, limits)
+}
+
+/// Fits an object that came from elsewhere (a patch result, a typed view) to its schema.
+///
+/// # Errors
+/// As [`json`].
+pub fn finish(mut object: Value, duplicates: Vec<String>, schema: &Schema, mode: FieldValidation) -> Result<Decoded, DecodeError> {
+    let mut notices: Vec<String> = duplicates.into_iter().map(|path| format!("duplicate field {path:?}")).collect();
+    notices.extend(fit(&mut object, schema)?.into_iter().map(|path| format!("unknown field {path:?}")));
+    match mode {
+        FieldValidation::Strict if !notices.is_empty() => Err(DecodeError::Strict(notices)),
+        FieldValidation::Warn => Ok(Decoded { object, warnings: notices }),
+        _ => Ok(Decoded { object, warnings: Vec::new() }),
+    }
+}

@@ -1,0 +1,5 @@
+//! What all objects share: metadata, names, times, amounts.
+
+mod access;
+
+pub use access::*;

@@ -1,0 +1,8 @@
+//! The types of the API: fields, list and map semantics, patch strategies and protobuf numbers.
+//!
+//! Built-in types are static tables made from `tables/types.txt` when the crate is built; they cost no start-up time.
+
+mod node;
+mod rows;
+
+pub use node::{Field, Lists, Schema, Shape};

@@ -1,0 +1,241 @@
+//! Errors about one field, worded as upstream words them.
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// Where in an object: `spec.containers[0].ports[name]`. Cheap to extend: a path borrows its parent.
+#[derive(Debug, Clone, Copy)]
+pub struct Path<'a> {
+    parent: Option<&'a Path<'a>>,
+    step: Step<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step<'a> {
+    Root,
+    Field(&'a str),
+    Index(usize),
+    Key(&'a str),
+}
+
+impl<'a> Path<'a> {
+    /// The object itself.
+    pub const ROOT: Path<'static> = Path { parent: None, step: Step::Root };
+
+    /// A top-level field (dots allowed: `metadata.name`).
+    pub const fn new(field: &'a str) -> Path<'a> {
+        Path { parent: None, step: Step::Field(field) }
+    }
+
+    /// A field below.
+    pub const fn child<'b>(&'b self, field: &'b str) -> Path<'b>
+    where
+        'a: 'b,
+    {
+        Path { parent: Some(self), step: Step::Field(field) }
+    }
+
+    /// An element of a list.
+    pub const fn index<'b>(&'b self, index: usize) -> Path<'b>
+    where
+        'a: 'b,
+    {
+        Path { parent: Some(self), step: Step::Index(index) }
+    }
+
+    /// An entry of a map.
+    pub const fn key<'b>(&'b self, key: &'b str) -> Path<'b>
+    where
+        'a: 'b,
+    {
+        Path { parent: Some(self), step: Step::Key(key) }
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let first = match self.parent {
+            Some(parent) => {
+                fmt::Display::fmt(parent, f)?;
+                matches!(parent, Path { parent: None, step: Step::Root })
+            }
+            None => true,
+        };
+        match self.step {
+            Step::Root => Ok(()),
+            Step::Field(name) if first => f.write_str(name),
+            Step::Field(name) => write!(f, ".{name}"),
+            Step::Index(i) => write!(f, "[{i}]"),
+            Step::Key(key) => write!(f, "[{key}]"),
+        }
+    }
+}
+
+/// What kind of rule a field breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Another object is needed and missing.
+    NotFound,
+    /// Must be set.
+    Required,
+    /// Must be unique.
+    Duplicate,
+    /// Malformed or against a rule.
+    Invalid,
+    /// Not one of the allowed words.
+    NotSupported,
+    /// Not allowed here.
+    Forbidden,
+    /// Too many bytes.
+    TooLong,
+    /// Too many entries.
+    TooMany,
+    /// A fault of the server.
+    Internal,
+    /// Wrong JSON type.
+    TypeInvalid,
+}
+
+impl ErrorKind {
+    /// The `reason` of the cause.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ErrorKind::NotFound => "FieldValueNotFound",
+            ErrorKind::Required => "FieldValueRequired",
+            ErrorKind::Duplicate => "FieldValueDuplicate",
+            ErrorKind::Invalid => "FieldValueInvalid",
+            ErrorKind::NotSupported => "FieldValueNotSupported",
+            ErrorKind::Forbidden => "FieldValueForbidden",
+            ErrorKind::TooLong => "FieldValueTooLong",
+            ErrorKind::TooMany => "FieldValueTooMany",
+            ErrorKind::Internal => "InternalError",
+            ErrorKind::TypeInvalid => "FieldValueTypeInvalid",
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            ErrorKind::NotFound => "Not found",
+            ErrorKind::Required => "Required value",
+            ErrorKind::Duplicate => "Duplicate value",
+            ErrorKind::Invalid => "Invalid value",
+            ErrorKind::NotSupported => "Unsupported value",
+            ErrorKind::Forbidden => "Forbidden",
+            ErrorKind::TooLong => "Too long",
+            ErrorKind::TooMany => "Too many",
+            ErrorKind::Internal => "Internal error",
+            ErrorKind::TypeInvalid => "Invalid value",
+        }
+    }
+}
+
+/// One broken rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FieldError {
+    /// What kind of rule.
+    pub kind: ErrorKind,
+    /// The field.
+    pub path: String,
+    /// The value found there.
+    pub value: Value,
+    /// The rule in words; may be empty.
+    pub detail: String,
+}
+
+impl FieldError {
+    /// The text without the path.
+    pub fn body(&self) -> String {
+        let words = self.kind.words();
+        let head = match self.kind {
+            ErrorKind::Required | ErrorKind::Forbidden | ErrorKind::TooLong | ErrorKind::Internal => words.to_owned(),
+            _ => format!("{words}: {}", go_value(&self.value)),
+        };
+        if self.detail.is_empty() { head } else { format!("{head}: {}", self.detail) }
+    }
+}
+
+/// A value as upstream prints it inside a message: quoted strings, plain numbers and booleans, JSON for the rest.
+fn go_value(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("{text:?}"),
+        other => other.to_string(),
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.body())
+    }
+}
+
+/// The rules that an object breaks, collected by validation.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FieldErrors(pub Vec<FieldError>);
+
+impl FieldErrors {
+    /// None so far.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether the object is valid.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds an error of any kind.
+    pub fn push(&mut self, kind: ErrorKind, path: &Path<'_>, value: impl Into<Value>, detail: impl Into<String>) {
+        self.0.push(FieldError { kind, path: path.to_string(), value: value.into(), detail: detail.into() });
+    }
+
+    /// `Required value`.
+    pub fn required(&mut self, path: &Path<'_>, detail: &str) {
+        self.push(ErrorKind::Required, path, Value::Null, detail);
+    }
+
+    /// `Invalid value: "x": detail`.
+    pub fn invalid(&mut self, path: &Path<'_>, value: impl Into<Value>, detail: impl Into<String>) {
+        self.push(ErrorKind::Invalid, path, value, detail);
+    }
+
+    /// `Unsupported value: "x": supported values: "a", "b"` (sorted, as upstream sorts them).
+    pub fn unsupported(&mut self, path: &Path<'_>, value: impl Into<Value>, supported: &[&str]) {
+        let mut sorted = supported.to_vec();
+        sorted.sort_unstable();
+        let list: Vec<String> = sorted.iter().map(|s| format!("{s:?}")).collect();
+        let detail = if list.is_empty() { String::new() } else { format!("supported values: {}", list.join(", ")) };
+        self.push(ErrorKind::NotSupported, path, value, detail);
+    }
+
+    /// `Forbidden: detail`.
+    pub fn forbidden(&mut self, path: &Path<'_>, detail: impl Into<String>) {
+        self.push(ErrorKind::Forbidden, path, Value::Null, detail);
+    }
+
+    /// `Duplicate value: "x"`.
+    pub fn duplicate(&mut self, path: &Path<'_>, value: impl Into<Value>) {
+        self.push(ErrorKind::Duplicate, path, value, "");
+    }
+
+    /// `Not found: "x"`.
+    pub fn not_found(&mut self, path: &Path<'_>, value: impl Into<Value>) {
+        self.push(ErrorKind::NotFound, path, value, "");
+    }
+
+    /// `Too long: may not be more than N bytes`.
+    pub fn too_long(&mut self, path: &Path<'_>, max: usize) {
+        self.push(ErrorKind::TooLong, path, Value::Null, format!("may not be more than {max} bytes"));
+    }
+
+    /// `Too many: N: must have at most M items`.
+    pub fn too_many(&mut self, path: &Path<'_>, actual: usize, max: usize) {
+        let noun = if max == 1 { "item" } else { "items" };
+        self.push(ErrorKind::TooMany, path, actual, format!("must have at most {max} {noun}"));
+    }
+
+    /// Appends another list.
+    pub fn extend(&mut self, other: FieldErrors) {
+        self.0.extend(other.0);
+    }
+}

@@ -1,0 +1,9 @@
+//! `Status`: the one shape of every failure, with upstream's reasons, codes and words.
+
+mod build;
+mod field;
+mod reason;
+
+pub use build::{Cause, Details, Status};
+pub use field::{ErrorKind, FieldError, FieldErrors, Path};
+pub use reason::Reason;
