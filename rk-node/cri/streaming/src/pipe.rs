@@ -1,0 +1,96 @@
+//! The two ends that a handler sees of one stream.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::mpsc;
+use tokio_util::sync::PollSender;
+
+/// How many chunks one stream buffers in each direction before its sender waits.
+pub(crate) const CHUNKS: usize = 16;
+/// Largest piece of data that one frame or message carries.
+pub(crate) const CHUNK_BYTES: usize = 32 * 1024;
+
+/// What the client sent on one stream, in order; ends when the client closed its side or went away.
+#[derive(Debug)]
+pub struct ByteReader {
+    chunks: mpsc::Receiver<Bytes>,
+    rest: Bytes,
+}
+
+impl ByteReader {
+    pub(crate) fn new(chunks: mpsc::Receiver<Bytes>) -> Self {
+        Self { chunks, rest: Bytes::new() }
+    }
+}
+
+impl AsyncRead for ByteReader {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        while self.rest.is_empty() {
+            match ready!(self.chunks.poll_recv(cx)) {
+                Some(chunk) => self.rest = chunk,
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+        let count = out.remaining().min(self.rest.len());
+        out.put_slice(&self.rest[..count]);
+        self.rest.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A piece of output on its way to the connection's writer.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// Bytes for one stream.
+    Data(u32, Bytes),
+    /// No more bytes will follow on this stream.
+    End(u32),
+}
+
+/// Carries bytes to the client on one stream; `shutdown` half-closes it.
+#[derive(Debug)]
+pub struct ByteWriter {
+    stream: u32,
+    sender: PollSender<Output>,
+    ended: bool,
+}
+
+impl ByteWriter {
+    pub(crate) fn new(stream: u32, sender: mpsc::Sender<Output>) -> Self {
+        Self { stream, sender: PollSender::new(sender), ended: false }
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>, output: impl FnOnce(u32) -> Output) -> Poll<io::Result<()>> {
+        let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the client has gone");
+        ready!(self.sender.poll_reserve(cx)).map_err(gone)?;
+        let output = output(self.stream);
+        Poll::Ready(self.sender.send_item(output).map_err(gone))
+    }
+}
+
+impl AsyncWrite for ByteWriter {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if data.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let count = data.len().min(CHUNK_BYTES);
+        ready!(self.send(cx, |stream| Output::Data(stream, Bytes::copy_from_slice(&data[..count]))))?;
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.ended {
+            ready!(self.send(cx, Output::End))?;
+            self.ended = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+}

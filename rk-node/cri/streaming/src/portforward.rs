@@ -1,0 +1,175 @@
+//! Port-forward: pairs of data and error streams, one pair for each forwarded connection.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::task::JoinSet;
+
+use crate::Body;
+use crate::negotiate::{Negotiated, Transport, negotiate};
+use crate::pipe::{ByteReader, ByteWriter};
+use crate::{spdy, websocket};
+
+const SPDY_VERSIONS: &[&str] = &["portforward.k8s.io"];
+const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+const WEBSOCKET_VERSIONS: &[&str] = &[TUNNEL, "v4.channel.k8s.io", "v4.base64.channel.k8s.io"];
+/// Connections that one client may forward at a time.
+const CONNECTIONS: usize = 1024;
+/// How long half of a pair may wait for the other half.
+const PAIR_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A connection into the pod.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+/// Opens a connection to a port inside the pod. The error's text reaches the user.
+pub type Connect = Arc<dyn Fn(u16) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>> + Send + Sync>;
+
+/// Answers a port-forward request. `ports` matter only to the old WebSocket protocol, whose channels they number.
+pub fn serve_port_forward<B>(mut request: Request<B>, ports: Vec<u16>, connect: Connect) -> Response<Body> {
+    let agreed = match negotiate(&request, SPDY_VERSIONS, WEBSOCKET_VERSIONS) {
+        Ok(agreed) => agreed,
+        Err(refusal) => return refusal.response(),
+    };
+    let response = agreed.response();
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(io) => run(TokioIo::new(io), &agreed, &ports, connect).await,
+            Err(error) => tracing::debug!(%error, "a port-forward client left before the upgrade"),
+        }
+    });
+    response
+}
+
+async fn run(io: TokioIo<Upgraded>, agreed: &Negotiated, ports: &[u16], connect: Connect) {
+    match agreed.transport {
+        Transport::Spdy => over_spdy(spdy::Connection::start(io), connect).await,
+        Transport::WebSocket if agreed.protocol == TUNNEL => {
+            let inner = websocket::tunnel(io).await;
+            over_spdy(spdy::Connection::start(inner), connect).await;
+        }
+        Transport::WebSocket => over_channels(io, &agreed.protocol, ports, connect).await,
+    }
+}
+
+/// The half of a pair that came first.
+struct Half {
+    opened: spdy::Opened,
+    since: tokio::time::Instant,
+}
+
+async fn over_spdy(mut connection: spdy::Connection, connect: Connect) {
+    let mut halves: HashMap<String, Half> = HashMap::new();
+    let mut forwards = JoinSet::new();
+    loop {
+        let opened = tokio::select! {
+            opened = connection.next() => opened,
+            // Reaps what has ended, so that the set stays as small as what is open.
+            Some(_) = forwards.join_next() => continue,
+        };
+        let Some(opened) = opened else { break };
+        halves.retain(|_, half| half.since.elapsed() < PAIR_DEADLINE);
+        let key = pair_key(&opened);
+        match halves.remove(&key) {
+            None if halves.len() < CONNECTIONS => {
+                halves.insert(key, Half { opened, since: tokio::time::Instant::now() });
+            }
+            Some(half) if forwards.len() < CONNECTIONS => {
+                forwards.spawn(forward_pair(half.opened, opened, Arc::clone(&connect)));
+            }
+            _ => tracing::warn!("a port-forward client has too many connections; one was refused"),
+        }
+    }
+    // Dropping the set ends what is still open: the client is gone.
+}
+
+/// What names the pair that a stream belongs to: the request id, or in old clients the order of streams.
+fn pair_key(opened: &spdy::Opened) -> String {
+    match opened.header("requestid") {
+        Some(id) => id.to_owned(),
+        None if opened.header("streamtype") == Some("error") => opened.id.to_string(),
+        None => opened.id.saturating_sub(2).to_string(),
+    }
+}
+
+async fn forward_pair(first: spdy::Opened, second: spdy::Opened, connect: Connect) {
+    let (data, error) = match first.header("streamtype") {
+        Some("data") => (first, second),
+        _ => (second, first),
+    };
+    let port = data.header("port").and_then(|port| port.parse::<u16>().ok()).filter(|port| *port > 0);
+    let mut error_writer = error.writer;
+    let outcome = match port {
+        Some(port) => forward(data.reader, data.writer, port, connect).await,
+        None => Err(io::Error::new(io::ErrorKind::InvalidInput, "the port header is missing or not a port")),
+    };
+    report(&mut error_writer, outcome).await;
+}
+
+/// Tells the client of a failure on the error stream, and ends that stream either way.
+async fn report(error: &mut ByteWriter, outcome: io::Result<()>) {
+    // A client that left cannot be told.
+    if let Err(failure) = outcome {
+        let _ = error.write_all(failure.to_string().as_bytes()).await;
+    }
+    let _ = error.shutdown().await;
+}
+
+async fn forward(mut reader: ByteReader, mut writer: ByteWriter, port: u16, connect: Connect) -> io::Result<()> {
+    let outcome = match connect(port).await {
+        Ok(connection) => {
+            let (mut from_pod, mut to_pod) = tokio::io::split(connection);
+            let upload = async {
+                tokio::io::copy(&mut reader, &mut to_pod).await?;
+                to_pod.shutdown().await
+            };
+            let download = async {
+                tokio::io::copy(&mut from_pod, &mut writer).await?;
+                writer.shutdown().await
+            };
+            let (_, downloaded) = tokio::join!(upload, download);
+            // A pod that resets its connection has ended it: the client sees the stream end, as with a plain socket.
+            downloaded.or(Ok(()))
+        }
+        Err(error) => Err(error),
+    };
+    let _ = writer.shutdown().await;
+    outcome
+}
+
+async fn over_channels(io: TokioIo<Upgraded>, protocol: &str, ports: &[u16], connect: Connect) {
+    // Channel numbers are bytes and each port takes two.
+    let ports = &ports[..ports.len().min(100)];
+    let channels: Vec<u8> = (0..ports.len() as u8 * 2).collect();
+    let encoding = websocket::Encoding::of(protocol);
+    let (mut connection, mut readers) = websocket::Connection::start(io, encoding, &channels).await;
+    let mut forwards = JoinSet::new();
+    for (port, pair) in ports.iter().zip(channels.chunks_exact(2)) {
+        let &[data, error] = pair else { continue };
+        let announcement = Bytes::copy_from_slice(&port.to_le_bytes());
+        connection.announce(data, announcement.clone()).await;
+        connection.announce(error, announcement).await;
+        let Some(reader) = readers.remove(&data) else { continue };
+        let (writer, mut error_writer) = (connection.writer(data), connection.writer(error));
+        let (port, connect) = (*port, Arc::clone(&connect));
+        forwards.spawn(async move {
+            let outcome = forward(reader, writer, port, connect).await;
+            report(&mut error_writer, outcome).await;
+        });
+    }
+    tokio::select! {
+        () = connection.closed() => {}
+        () = async { while forwards.join_next().await.is_some() {} } => {}
+    }
+    drop(forwards);
+    connection.finish().await;
+}

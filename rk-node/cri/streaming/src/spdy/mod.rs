@@ -1,0 +1,232 @@
+//! A SPDY/3.1 server connection, as far as Kubernetes' streaming needs it: streams that the client opens, data both ways.
+//!
+//! Two tasks own the connection. The reader turns frames into stream events and waits when a stream's buffer is full; the writer
+//! takes replies and output and is the only one that touches the header compressor. Flow-control windows are not used: no client
+//! of these protocols sends or expects window updates for its data.
+
+mod dictionary;
+mod frame;
+mod headers;
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::pipe::{ByteReader, ByteWriter, CHUNKS, Output};
+use frame::Frame;
+use headers::{Decoder, Encoder};
+
+/// Most streams that one connection may hold open: port-forward uses two for each forwarded connection.
+const STREAMS: usize = 2048;
+/// Output chunks that wait for the writer, over all streams.
+const OUTPUTS: usize = 32;
+/// Replies that wait for the writer.
+const REPLIES: usize = 64;
+/// How long the last bytes may take to leave, and the client to hang up, after a session ended.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// A stream that the client opened; already acknowledged.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The stream's id.
+    pub(crate) id: u32,
+    headers: headers::Headers,
+    /// What the client sends.
+    pub(crate) reader: ByteReader,
+    /// What the client receives.
+    pub(crate) writer: ByteWriter,
+}
+
+impl Opened {
+    /// The value of a header; `name` in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A running connection.
+pub(crate) struct Connection {
+    opened: mpsc::Receiver<Opened>,
+    outputs: mpsc::Sender<Output>,
+    reader: JoinHandle<()>,
+    writer: JoinHandle<()>,
+}
+
+impl Connection {
+    /// Starts the tasks on an upgraded connection.
+    pub(crate) fn start<I>(io: I) -> Self
+    where
+        I: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let (read, write) = tokio::io::split(io);
+        let (opened_sender, opened) = mpsc::channel(CHUNKS);
+        let (outputs, output_queue) = mpsc::channel(OUTPUTS);
+        let (replies, reply_queue) = mpsc::channel(REPLIES);
+        let reader = Reader {
+            opened: opened_sender,
+            outputs: outputs.downgrade(),
+            replies,
+            streams: HashMap::new(),
+            decoder: Decoder::new(),
+        };
+        Self {
+            opened,
+            outputs,
+            reader: tokio::spawn(reader.run(read)),
+            writer: tokio::spawn(write_loop(write, output_queue, reply_queue)),
+        }
+    }
+
+    /// The next stream that the client opens, or nothing once it is gone.
+    pub(crate) async fn next(&mut self) -> Option<Opened> {
+        self.opened.recv().await
+    }
+
+    /// Resolves when the client has hung up or broke the protocol.
+    pub(crate) async fn closed(&mut self) {
+        while self.opened.recv().await.is_some() {}
+    }
+
+    /// Ends the session: closes `streams`, sends what is queued, then waits a little for the client to hang up.
+    pub(crate) async fn finish(self, streams: impl IntoIterator<Item = u32>) {
+        let Self { opened, outputs, reader, mut writer } = self;
+        drop(opened);
+        let _ = tokio::time::timeout(LINGER, async {
+            for stream in streams {
+                // The writer is gone only if the client is.
+                let _ = outputs.send(Output::End(stream)).await;
+            }
+            drop(outputs);
+            let _ = (&mut writer).await;
+        })
+        .await;
+        writer.abort();
+        let abort = reader.abort_handle();
+        let _ = tokio::time::timeout(LINGER, reader).await;
+        abort.abort();
+    }
+}
+
+struct Reader {
+    opened: mpsc::Sender<Opened>,
+    outputs: mpsc::WeakSender<Output>,
+    replies: mpsc::Sender<Frame>,
+    streams: HashMap<u32, mpsc::Sender<Bytes>>,
+    decoder: Decoder,
+}
+
+impl Reader {
+    async fn run<I>(mut self, mut io: ReadHalf<I>)
+    where
+        I: AsyncRead + Send,
+    {
+        let mut buffer = BytesMut::with_capacity(8 * 1024);
+        loop {
+            let frame = match frame::parse(&mut buffer) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => match io.read_buf(&mut buffer).await {
+                    Ok(1..) => continue,
+                    Ok(0) | Err(_) => return,
+                },
+                Err(error) => {
+                    tracing::debug!(%error, "a streaming client broke the protocol");
+                    return;
+                }
+            };
+            if let Err(error) = self.take(frame).await {
+                tracing::debug!(%error, "a streaming connection ends");
+                return;
+            }
+        }
+    }
+
+    async fn take(&mut self, frame: Frame) -> io::Result<()> {
+        match frame {
+            Frame::SynStream { stream, fin, block } => self.open(stream, fin, &block).await,
+            Frame::Data { stream, fin, data } => {
+                self.data(stream, data).await;
+                if fin {
+                    self.streams.remove(&stream);
+                }
+                Ok(())
+            }
+            Frame::RstStream { stream } => {
+                self.streams.remove(&stream);
+                Ok(())
+            }
+            Frame::Ping { id } => self.reply(Frame::Ping { id }).await,
+            // Skipping a block would lose the shared zlib state.
+            Frame::Headers { block } | Frame::SynReply { block, .. } => {
+                self.decoder.decode(&block).map(drop).map_err(io::Error::other)
+            }
+            Frame::GoAway { .. } | Frame::Ignored => Ok(()),
+        }
+    }
+
+    async fn data(&mut self, stream: u32, data: Bytes) {
+        let Some(sender) = self.streams.get(&stream) else { return };
+        if !data.is_empty() && sender.send(data).await.is_err() {
+            // The handler stopped reading; what still comes is discarded.
+            self.streams.remove(&stream);
+        }
+    }
+
+    async fn open(&mut self, stream: u32, fin: bool, block: &[u8]) -> io::Result<()> {
+        let headers = self.decoder.decode(block).map_err(io::Error::other)?;
+        let Some(outputs) = self.outputs.upgrade() else { return Ok(()) };
+        if self.streams.len() >= STREAMS || self.streams.contains_key(&stream) {
+            return self.reply(Frame::RstStream { stream }).await;
+        }
+        let (sender, chunks) = mpsc::channel(CHUNKS);
+        if !fin {
+            self.streams.insert(stream, sender);
+        }
+        self.reply(Frame::SynReply { stream, block: Bytes::new() }).await?;
+        let opened =
+            Opened { id: stream, headers, reader: ByteReader::new(chunks), writer: ByteWriter::new(stream, outputs) };
+        // A session that has all its streams does not ask for more; they stay open and unused.
+        let _ = self.opened.send(opened).await;
+        Ok(())
+    }
+
+    async fn reply(&self, frame: Frame) -> io::Result<()> {
+        self.replies.send(frame).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+/// Sends replies and output until every output sender is gone, or the connection is.
+async fn write_loop<I>(mut io: WriteHalf<I>, mut outputs: mpsc::Receiver<Output>, mut replies: mpsc::Receiver<Frame>)
+where
+    I: AsyncWrite + Send,
+{
+    let mut encoder = Encoder::new();
+    let mut ended = HashSet::new();
+    let mut wire = BytesMut::new();
+    loop {
+        let frame = tokio::select! {
+            biased;
+            Some(reply) = replies.recv() => match reply {
+                Frame::SynReply { stream, .. } => Frame::SynReply { stream, block: encoder.encode(&[]) },
+                other => other,
+            },
+            output = outputs.recv() => match output {
+                Some(Output::Data(stream, data)) if !ended.contains(&stream) => Frame::Data { stream, fin: false, data },
+                Some(Output::End(stream)) if ended.insert(stream) => Frame::Data { stream, fin: true, data: Bytes::new() },
+                Some(_) => continue,
+                None => break,
+            },
+        };
+        wire.clear();
+        frame::encode(&frame, &mut wire);
+        if io.write_all(&wire).await.is_err() || io.flush().await.is_err() {
+            return;
+        }
+    }
+    // The client may have hung up first.
+    let _ = io.shutdown().await;
+}

@@ -1,0 +1,225 @@
+//! WebSocket messages as channels: the first byte (or, in the base64 forms, digit) of each message names its channel.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures::stream::{SplitSink, SplitStream};
+use futures::{SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+use crate::pipe::{ByteReader, ByteWriter, CHUNKS, Output};
+
+/// Largest message that is accepted; kubectl sends at most 32 KiB of stdin at a time.
+const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
+/// In version 5, a message on this channel names a channel that the client has closed.
+const CLOSE_CHANNEL: u8 = 255;
+/// How long the last messages may take to leave, and the client to hang up, after a session ended.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// How messages carry bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Binary,
+    Base64,
+}
+
+impl Encoding {
+    /// The encoding that a protocol's name implies.
+    pub(crate) fn of(protocol: &str) -> Self {
+        if protocol.contains("base64") { Self::Base64 } else { Self::Binary }
+    }
+
+    fn decode(self, message: &Message) -> Option<(u8, Bytes)> {
+        let raw: &[u8] = match message {
+            Message::Binary(data) => data,
+            Message::Text(text) => text.as_bytes(),
+            _ => return None,
+        };
+        let (channel, data) = raw.split_first()?;
+        match self {
+            Self::Binary => Some((*channel, Bytes::copy_from_slice(data))),
+            Self::Base64 => Some((channel.checked_sub(b'0')?, STANDARD.decode(data).ok()?.into())),
+        }
+    }
+
+    fn encode(self, channel: u8, data: &[u8]) -> Message {
+        match self {
+            Self::Binary => {
+                let mut message = BytesMut::with_capacity(1 + data.len());
+                message.put_u8(channel);
+                message.put_slice(data);
+                Message::Binary(message.freeze())
+            }
+            Self::Base64 => Message::Text(format!("{channel}{}", STANDARD.encode(data)).into()),
+        }
+    }
+}
+
+/// A running connection with a fixed set of channels.
+pub(crate) struct Connection {
+    outputs: mpsc::Sender<Output>,
+    reader: JoinHandle<()>,
+    writer: JoinHandle<()>,
+}
+
+/// Turns an upgraded connection into a message stream.
+pub(crate) async fn accept<I>(io: I) -> WebSocketStream<I>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MESSAGE_LIMIT))
+        .max_frame_size(Some(MESSAGE_LIMIT));
+    WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await
+}
+
+impl Connection {
+    /// Starts the tasks. `inputs` are the channels that the client may write to.
+    pub(crate) async fn start<I>(io: I, encoding: Encoding, inputs: &[u8]) -> (Self, HashMap<u8, ByteReader>)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sink, source) = accept(io).await.split();
+        let mut senders = HashMap::new();
+        let mut readers = HashMap::new();
+        for channel in inputs {
+            let (sender, chunks) = mpsc::channel(CHUNKS);
+            senders.insert(*channel, sender);
+            readers.insert(*channel, ByteReader::new(chunks));
+        }
+        let (outputs, queue) = mpsc::channel(2 * CHUNKS);
+        let connection = Self {
+            outputs,
+            reader: tokio::spawn(read_loop(source, encoding, senders)),
+            writer: tokio::spawn(write_loop(sink, encoding, queue)),
+        };
+        (connection, readers)
+    }
+
+    /// The client's end of `channel`.
+    pub(crate) fn writer(&self, channel: u8) -> ByteWriter {
+        ByteWriter::new(u32::from(channel), self.outputs.clone())
+    }
+
+    /// Sends one message that may be empty, which a [`ByteWriter`] cannot.
+    pub(crate) async fn announce(&self, channel: u8, data: Bytes) {
+        // The writer is gone only if the client is.
+        let _ = self.outputs.send(Output::Data(u32::from(channel), data)).await;
+    }
+
+    /// Resolves when the client has hung up or broke the protocol.
+    pub(crate) async fn closed(&mut self) {
+        let _ = (&mut self.reader).await;
+    }
+
+    /// Sends what is queued and the close message, then waits a little for the client to hang up.
+    pub(crate) async fn finish(self) {
+        let Self { outputs, reader, mut writer } = self;
+        drop(outputs);
+        let _ = tokio::time::timeout(LINGER, &mut writer).await;
+        writer.abort();
+        let abort = reader.abort_handle();
+        if !reader.is_finished() {
+            let _ = tokio::time::timeout(LINGER, reader).await;
+        }
+        abort.abort();
+    }
+}
+
+async fn read_loop<I>(
+    mut source: SplitStream<WebSocketStream<I>>,
+    encoding: Encoding,
+    mut channels: HashMap<u8, mpsc::Sender<Bytes>>,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    while let Some(Ok(message)) = source.next().await {
+        let Some((channel, data)) = encoding.decode(&message) else { continue };
+        if channel == CLOSE_CHANNEL {
+            if let Some(closed) = data.first() {
+                channels.remove(closed);
+            }
+            continue;
+        }
+        let Some(sender) = channels.get(&channel) else { continue };
+        if !data.is_empty() && sender.send(data).await.is_err() {
+            // The handler stopped reading; what still comes is discarded.
+            channels.remove(&channel);
+        }
+    }
+}
+
+async fn write_loop<I>(
+    mut sink: SplitSink<WebSocketStream<I>, Message>,
+    encoding: Encoding,
+    mut outputs: mpsc::Receiver<Output>,
+) where
+    I: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    while let Some(output) = outputs.recv().await {
+        // Channels have no end of their own towards the client: the close message ends them all.
+        let Output::Data(stream, data) = output else { continue };
+        let channel = u8::try_from(stream).unwrap_or(CLOSE_CHANNEL);
+        if sink.send(encoding.encode(channel, &data)).await.is_err() {
+            return;
+        }
+    }
+    // The client may have hung up first.
+    let _ = sink.close().await;
+}
+
+/// Carries a raw byte stream (SPDY) inside binary messages, as port-forward tunnels do (KEP-4006).
+pub(crate) async fn tunnel<I>(io: I) -> DuplexStream
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (inner, outer) = tokio::io::duplex(64 * 1024);
+    let (mut sink, mut source) = accept(io).await.split();
+    let (mut from_inner, mut to_inner) = tokio::io::split(outer);
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = source.next().await {
+            let Message::Binary(data) = message else { continue };
+            if to_inner.write_all(&data).await.is_err() {
+                return;
+            }
+        }
+        let _ = to_inner.shutdown().await;
+    });
+    tokio::spawn(async move {
+        loop {
+            let mut data = BytesMut::with_capacity(32 * 1024);
+            match from_inner.read_buf(&mut data).await {
+                Ok(1..) if sink.send(Message::Binary(data.freeze())).await.is_ok() => {}
+                _ => break,
+            }
+        }
+        let _ = sink.close().await;
+    });
+    inner
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_name_their_channel_in_both_encodings() {
+        for (encoding, wire) in [
+            (Encoding::Binary, Message::Binary(Bytes::from_static(b"\x01hi"))),
+            (Encoding::Base64, Message::Text("1aGk=".into())),
+        ] {
+            assert_eq!(encoding.encode(1, b"hi"), wire);
+            assert_eq!(encoding.decode(&wire), Some((1, Bytes::from_static(b"hi"))));
+        }
+        assert_eq!(Encoding::Base64.decode(&Message::Text("1***".into())), None);
+        assert_eq!(Encoding::Binary.decode(&Message::Binary(Bytes::new())), None);
+    }
+}
