@@ -1,0 +1,100 @@
+//! The machine config of each node, made with the types that the node itself reads.
+
+use super::layout::{Address, address_of};
+use crate::pki::Pki;
+use crate::{Error, Result};
+use ipnet::{IpNet, Ipv4Net};
+use rk_config::{
+    CertificateAuthority, ControlPlane, Interface, LinkMatch, MachineConfig, Mirror, Network, Ntp, Registries, Role, Taint, TaintEffect,
+};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Prefix of the network between the nodes.
+const PREFIX: u8 = 24;
+
+/// One node to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodePlan {
+    /// Host name.
+    pub name: String,
+    /// Role.
+    pub role: Role,
+    /// Addresses.
+    pub address: Address,
+}
+
+impl NodePlan {
+    /// Node 0 is the control plane, the others are `worker-1` and so on.
+    pub fn of(index: u8) -> NodePlan {
+        let (name, role) = match index {
+            0 => ("control-plane".to_owned(), Role::ControlPlane),
+            n => (format!("worker-{n}"), Role::Worker),
+        };
+        NodePlan { name, role, address: address_of(index) }
+    }
+}
+
+/// What all nodes of a cluster share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The cluster's name.
+    pub cluster: String,
+    /// Address of the control plane between the nodes.
+    pub control_plane: Ipv4Addr,
+    /// The registry as guests reach it.
+    pub registry: String,
+}
+
+/// The YAML for a node, checked by the node's own parser.
+pub fn machine_config(plan: &NodePlan, around: &Surroundings, pki: &Pki) -> Result<String> {
+    let mut config = MachineConfig { role: plan.role, hostname: Some(plan.name.clone()), ..MachineConfig::default() };
+    config.network = Network { interfaces: interfaces(&plan.address), ntp: Ntp { enabled: false, servers: Vec::new() }, ..Network::default() };
+    config.cluster.name = around.cluster.clone();
+    config.cluster.endpoint = Some(format!("https://{}:{}", around.control_plane, super::API_PORT));
+    config.cluster.token = Some(pki.token.clone());
+    config.cluster.ca_hash = Some(pki.ca_hash.clone());
+    config.kubelet.node_ip = Some(IpAddr::V4(plan.address.ip));
+    config.registries =
+        Registries { mirrors: vec![Mirror { matches: "*".into(), endpoints: vec![around.registry.clone()], include_host: true }] };
+    if plan.role == Role::ControlPlane {
+        let key = "node-role.kubernetes.io/control-plane".to_owned();
+        config.kubelet.taints = vec![Taint { key, value: String::new(), effect: TaintEffect::NoSchedule }];
+        let ca = CertificateAuthority { certificate: pki.ca.certificate.clone(), key: pki.ca.key.clone() };
+        config.control_plane =
+            Some(ControlPlane { advertise: Some(around.control_plane.to_string()), ca: Some(ca), ..ControlPlane::default() });
+    }
+    let yaml = rk_config::to_yaml(&config).map_err(|source| Error::Config { node: plan.name.clone(), source })?;
+    match rk_config::parse(&yaml) {
+        Ok(_) => Ok(yaml),
+        Err(source) => Err(Error::Config { node: plan.name.clone(), source }),
+    }
+}
+
+fn interfaces(address: &Address) -> Vec<Interface> {
+    let by_mac = |mac: &str| LinkMatch { mac: Some(mac.to_owned()), ..LinkMatch::default() };
+    let between = Ipv4Net::new_assert(address.ip, PREFIX);
+    vec![
+        Interface { matches: by_mac(&address.uplink_mac), dhcp: true, ..Interface::default() },
+        Interface { matches: by_mac(&address.mac), addresses: vec![IpNet::V4(between)], ..Interface::default() },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn yaml(index: u8) -> String {
+        let around = Surroundings {
+            cluster: "rk".into(),
+            control_plane: Ipv4Addr::new(192, 168, 77, 10),
+            registry: "http://10.0.2.2:5000".into(),
+        };
+        machine_config(&NodePlan::of(index), &around, &Pki::generate().expect("pki")).expect("config")
+    }
+
+    #[test]
+    fn only_the_control_plane_gets_the_key_of_the_authority() {
+        assert!(yaml(0).contains("PRIVATE KEY") && yaml(0).contains("role: control-plane"));
+        assert!(!yaml(1).contains("PRIVATE KEY") && yaml(1).contains("worker-1"));
+    }
+}

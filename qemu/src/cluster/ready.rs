@@ -1,0 +1,55 @@
+//! Waiting until a cluster can be used.
+
+use crate::kube::{Api, NodeStatus};
+use crate::{Result, wait};
+use std::time::Duration;
+
+/// What has been reached, for a progress line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// The API does not answer yet, and why.
+    NoApi(String),
+    /// So many of so many nodes are Ready.
+    Nodes {
+        /// Ready ones.
+        ready: usize,
+        /// All that are to come.
+        wanted: usize,
+    },
+}
+
+/// Waits until `wanted` nodes exist and all nodes are Ready. `alive` says why it is in vain when it is.
+pub fn wait_ready(
+    api: &Api,
+    wanted: usize,
+    limit: Duration,
+    mut tell: impl FnMut(Progress),
+    mut alive: impl FnMut() -> Result<()>,
+) -> Result<()> {
+    let mut fatal = None;
+    let outcome = wait::until(&format!("{wanted} nodes to be Ready"), limit, || {
+        if let Err(error) = alive() {
+            fatal = Some(error);
+            return Ok(());
+        }
+        let nodes = api.ready().and_then(|()| api.nodes()).map_err(|e| {
+            tell(Progress::NoApi(e.to_string()));
+            e.to_string()
+        })?;
+        let ready = nodes.iter().filter(|n| n.ready).count();
+        tell(Progress::Nodes { ready, wanted });
+        if ready >= wanted && ready == nodes.len() { Ok(()) } else { Err(describe(&nodes)) }
+    });
+    match fatal {
+        Some(error) => Err(error),
+        None => outcome,
+    }
+}
+
+fn describe(nodes: &[NodeStatus]) -> String {
+    if nodes.is_empty() {
+        return "the API answers, but no node has registered".to_owned();
+    }
+    let line = |n: &NodeStatus| format!("{}: {}", n.name, if n.ready { "Ready" } else { &n.why });
+    nodes.iter().map(line).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,86 @@
+//! QEMU's machine protocol (QMP): JSON lines over a unix socket.
+
+use crate::{Error, Result};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+/// QEMU answers at once; this bounds a monitor that is stuck.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Longest line of the protocol that is read.
+const MAX_LINE: u64 = 1 << 20;
+
+/// One connection to a machine's monitor. QEMU serves one at a time: keep it short.
+pub struct Qmp {
+    stream: BufReader<UnixStream>,
+}
+
+impl Qmp {
+    /// Connects and negotiates.
+    pub fn connect(socket: &Path) -> Result<Qmp> {
+        let stream = UnixStream::connect(socket).map_err(Error::file("connect to", socket))?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT)).map_err(Error::file("set up", socket))?;
+        let mut qmp = Qmp { stream: BufReader::new(stream) };
+        qmp.line("greeting")?;
+        qmp.execute("qmp_capabilities", json!({}))?;
+        Ok(qmp)
+    }
+
+    /// Runs one command and answers its return value.
+    pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
+        let mut text = json!({"execute": command, "arguments": arguments}).to_string();
+        text.push('\n');
+        let refused = |reason: String| Error::Qmp { command: command.to_owned(), reason };
+        self.stream.get_mut().write_all(text.as_bytes()).map_err(|e| refused(e.to_string()))?;
+        loop {
+            let answer = self.line(command)?;
+            if let Some(value) = answer.get("return") {
+                return Ok(value.clone());
+            }
+            if let Some(error) = answer.get("error") {
+                return Err(refused(error.get("desc").and_then(Value::as_str).unwrap_or("refused").to_owned()));
+            }
+        }
+    }
+
+    fn line(&mut self, command: &str) -> Result<Value> {
+        let failed = |reason: String| Error::Qmp { command: command.to_owned(), reason };
+        let mut line = String::new();
+        let read = std::io::Read::take(&mut self.stream, MAX_LINE).read_line(&mut line).map_err(|e| failed(e.to_string()))?;
+        if read == 0 {
+            return Err(failed("the monitor closed the connection".into()));
+        }
+        serde_json::from_str(&line).map_err(|e| failed(format!("unreadable answer: {e}")))
+    }
+
+    /// Presses the power button: the guest shuts down by itself.
+    pub fn powerdown(&mut self) -> Result<()> {
+        self.execute("system_powerdown", json!({})).map(drop)
+    }
+
+    /// Ends QEMU at once.
+    pub fn quit(&mut self) -> Result<()> {
+        self.execute("quit", json!({})).map(drop)
+    }
+
+    /// Freezes or continues the processors of the machine.
+    pub fn set_running(&mut self, running: bool) -> Result<()> {
+        self.execute(if running { "cont" } else { "stop" }, json!({})).map(drop)
+    }
+
+    /// Forwards a TCP port of the host (`host`) to `guest_port` through the uplink.
+    pub fn forward(&mut self, host: SocketAddr, guest_port: u16) -> Result<()> {
+        let line = format!("hostfwd_add {UPLINK} tcp:{}:{}-:{guest_port}", host.ip(), host.port());
+        let answer = self.execute("human-monitor-command", json!({"command-line": line}))?;
+        match answer.as_str().unwrap_or_default().trim() {
+            "" => Ok(()),
+            said => Err(Error::Qmp { command: line, reason: said.to_owned() }),
+        }
+    }
+}
+
+/// The id of the uplink's netdev in every machine of ours.
+pub const UPLINK: &str = "uplink";

@@ -1,0 +1,242 @@
+//! What a machine consists of, and how that is said to QEMU.
+
+use crate::Accel;
+use crate::qmp::UPLINK;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Machine {
+    /// virtio-mmio only: boots fastest.
+    #[default]
+    Microvm,
+    /// A PC with PCIe.
+    Q35,
+}
+
+/// A TCP port of the host that leads to a port of the guest through the uplink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forward {
+    /// Where the host listens.
+    pub host: SocketAddr,
+    /// Port in the guest.
+    pub guest: u16,
+}
+
+/// A network card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Nic {
+    /// Slirp: DHCP, NAT, the host at 10.0.2.2, forwarded ports.
+    Uplink {
+        /// Address of the card.
+        mac: String,
+        /// Ports of the host that lead in.
+        forwards: Vec<Forward>,
+    },
+    /// A port of a [`crate::switch::Switch`], by its socket.
+    Switch {
+        /// Address of the card.
+        mac: String,
+        /// The listening socket of the port.
+        socket: PathBuf,
+    },
+}
+
+/// A block device backed by a raw file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drive {
+    /// The file.
+    pub path: PathBuf,
+    /// The guest may not write.
+    pub read_only: bool,
+}
+
+/// A machine to be.
+#[derive(Debug, Clone)]
+pub struct VmSpec {
+    /// Name of files and messages.
+    pub name: String,
+    /// Folder of logs.
+    pub dir: PathBuf,
+    /// Folder of sockets; its path must leave room within the 107 bytes of a socket's path.
+    pub sockets: PathBuf,
+    /// The board.
+    pub machine: Machine,
+    /// The accelerator.
+    pub accel: Accel,
+    /// Processors.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// A bzImage.
+    pub kernel: PathBuf,
+    /// Initial RAM file system.
+    pub initramfs: Option<PathBuf>,
+    /// Words of the kernel's command line.
+    pub cmdline: Vec<String>,
+    /// Block devices, in order.
+    pub drives: Vec<Drive>,
+    /// Network cards, in order.
+    pub nics: Vec<Nic>,
+}
+
+impl VmSpec {
+    /// A machine without drives and network: one processor, 512 MiB.
+    pub fn new(name: &str, dir: &Path, accel: Accel, kernel: &Path, initramfs: Option<&Path>) -> VmSpec {
+        VmSpec {
+            name: name.to_owned(),
+            dir: dir.to_owned(),
+            sockets: dir.to_owned(),
+            machine: Machine::Microvm,
+            accel,
+            cpus: 1,
+            memory_mib: 512,
+            kernel: kernel.to_owned(),
+            initramfs: initramfs.map(Path::to_owned),
+            cmdline: vec!["console=ttyS0".into(), "quiet".into(), "panic=-1".into()],
+            drives: Vec::new(),
+            nics: Vec::new(),
+        }
+    }
+
+    /// Adds a block device.
+    pub fn drive(mut self, path: &Path, read_only: bool) -> Self {
+        self.drives.push(Drive { path: path.to_owned(), read_only });
+        self
+    }
+
+    /// Adds a network card.
+    pub fn nic(mut self, nic: Nic) -> Self {
+        self.nics.push(nic);
+        self
+    }
+
+    /// Log of the console.
+    pub fn console_log(&self) -> PathBuf {
+        self.dir.join(format!("{}.console.log", self.name))
+    }
+
+    /// What QEMU itself printed.
+    pub fn qemu_log(&self) -> PathBuf {
+        self.dir.join(format!("{}.qemu.log", self.name))
+    }
+
+    /// Socket of the console, for people.
+    pub fn console_socket(&self) -> PathBuf {
+        self.sockets.join(format!("{}.tty", self.name))
+    }
+
+    /// Socket of the monitor.
+    pub fn qmp_socket(&self) -> PathBuf {
+        self.sockets.join(format!("{}.qmp", self.name))
+    }
+
+    /// The arguments of `qemu-system-x86_64`.
+    pub fn args(&self) -> Vec<String> {
+        let mut args: Vec<String> = Vec::new();
+        let mut add = |words: &[&str]| args.extend(words.iter().map(|w| (*w).to_owned()));
+        add(&["-name", &self.name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        add(&["-machine", self.board()]);
+        add(&self.accel.args());
+        add(&["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory_mib)]);
+        add(&["-rtc", "base=utc", "-kernel", &display(&self.kernel)]);
+        if let Some(initramfs) = &self.initramfs {
+            add(&["-initrd", &display(initramfs)]);
+        }
+        add(&["-append", &self.cmdline.join(" ")]);
+        let tty = format!(
+            "socket,id=tty,path={},server=on,wait=off,logfile={},logappend=on",
+            escape(&self.console_socket()),
+            escape(&self.console_log())
+        );
+        add(&["-chardev", &tty, "-serial", "chardev:tty"]);
+        let qmp = format!("socket,id=qmp,path={},server=on,wait=off", escape(&self.qmp_socket()));
+        add(&["-chardev", &qmp, "-mon", "chardev=qmp,mode=control"]);
+        add(&["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", &self.device("rng", "rng=rng")]);
+        for (n, drive) in self.drives.iter().enumerate() {
+            let (path, access) = (escape(&drive.path), if drive.read_only { "on" } else { "off" });
+            // A crash of the host may cost a disk that is thrown away anyway; a crash of the guest costs nothing.
+            add(&["-drive", &format!("id=disk{n},if=none,format=raw,cache=unsafe,read-only={access},file={path}")]);
+            add(&["-device", &self.device("blk", &format!("drive=disk{n}"))]);
+        }
+        for (n, nic) in self.nics.iter().enumerate() {
+            let (id, mac, backend) = netdev(n, nic);
+            add(&["-netdev", &backend, "-device", &self.device("net", &format!("netdev={id},mac={mac}"))]);
+        }
+        args
+    }
+
+    fn board(&self) -> &'static str {
+        match self.machine {
+            Machine::Microvm => "microvm,acpi=on,pcie=off,rtc=on,pit=off,pic=off,isa-serial=on,x-option-roms=off",
+            Machine::Q35 => "q35,smm=off,vmport=off",
+        }
+    }
+
+    fn device(&self, kind: &str, options: &str) -> String {
+        let bus = match self.machine {
+            Machine::Microvm => "device",
+            Machine::Q35 => "pci",
+        };
+        format!("virtio-{kind}-{bus},{options}")
+    }
+}
+
+fn netdev(n: usize, nic: &Nic) -> (String, &str, String) {
+    match nic {
+        Nic::Uplink { mac, forwards } => {
+            let ports: String =
+                forwards.iter().map(|f| format!(",hostfwd=tcp:{}:{}-:{}", f.host.ip(), f.host.port(), f.guest)).collect();
+            (UPLINK.to_owned(), mac, format!("user,id={UPLINK},ipv6=off{ports}"))
+        }
+        Nic::Switch { mac, socket } => {
+            let id = format!("net{n}");
+            let backend = format!("stream,id={id},server=off,addr.type=unix,addr.path={}", escape(socket));
+            (id, mac, backend)
+        }
+    }
+}
+
+fn display(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// QEMU's option lists end at a comma; a doubled one is literal.
+fn escape(path: &Path) -> String {
+    display(path).replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> VmSpec {
+        VmSpec::new("w1", Path::new("/d"), Accel::Tcg, Path::new("/k"), Some(Path::new("/i")))
+    }
+
+    fn after(args: &[String], flag: &str) -> Vec<String> {
+        args.windows(2).filter(|w| w.first().is_some_and(|f| f == flag)).filter_map(|w| w.get(1).cloned()).collect()
+    }
+
+    #[test]
+    fn the_board_decides_the_bus_of_devices() {
+        let micro = spec().drive(Path::new("/a"), true).args();
+        assert!(after(&micro, "-device").contains(&"virtio-blk-device,drive=disk0".to_owned()));
+        let q35 = VmSpec { machine: Machine::Q35, ..spec().drive(Path::new("/a"), true) }.args();
+        assert!(after(&q35, "-device").contains(&"virtio-blk-pci,drive=disk0".to_owned()));
+    }
+
+    #[test]
+    fn forwards_become_part_of_the_uplink() {
+        let forwards = vec![Forward { host: SocketAddr::from(([127, 0, 0, 1], 7000)), guest: 6443 }];
+        let args = spec().nic(Nic::Uplink { mac: "52:54:00:00:00:01".into(), forwards }).args();
+        assert_eq!(after(&args, "-netdev"), ["user,id=uplink,ipv6=off,hostfwd=tcp:127.0.0.1:7000-:6443"]);
+    }
+
+    #[test]
+    fn commas_in_paths_are_doubled() {
+        let args = spec().drive(Path::new("/a,b"), false).args();
+        assert!(after(&args, "-drive").iter().any(|d| d.ends_with("file=/a,,b")), "{args:?}");
+    }
+}
