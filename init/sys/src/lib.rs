@@ -1,1 +1,32 @@
-//! rk-sys
+//! Thin safe wrappers of the syscalls that PID 1 and netd use: mounts, processes, signals, power, devices, sockets, clock.
+//!
+//! One wrapper per syscall or small idiom, no policy. Every error is a [`SysError`]: the call, the object, the errno.
+//! This is the only crate of `init/` where `unsafe` is allowed.
+
+mod block;
+mod clock;
+mod error;
+mod input;
+mod loopdev;
+mod mount;
+mod netlink;
+mod packet;
+mod poll;
+mod power;
+mod process;
+mod signal;
+mod tty;
+
+pub use block::{BlockDevice, Superblock, block_devices, identify, read_superblock};
+pub use clock::{ClockOffset, boot_millis, set_clock, slew_clock};
+pub use error::{Result, SysError};
+pub use input::{KEY_POWER, KeyPress, decode_key_presses, open_input_devices};
+pub use loopdev::attach_loop;
+pub use mount::{MountFlags, make_shared, mount, mount_point, move_root, unmount, unmount_detached};
+pub use netlink::{NetlinkSocket, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_LINK};
+pub use packet::{PacketSocket, bind_udp_to_link};
+pub use poll::{Ready, wait_readable};
+pub use power::{End, end_machine, route_ctrl_alt_del_to_init};
+pub use process::{Child, Exit, SpawnSpec, kill, kill_everything, pid, process_exists, reap_one, spawn};
+pub use signal::{Signal, SignalQueue};
+pub use tty::{log_pipe, open_console, set_hostname, sync_disks, take_as_stdio};

@@ -1,0 +1,130 @@
+//! Block devices and what their superblocks say: finding disks by label without udev.
+
+use crate::error::{Result, SysError};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+/// Bytes from the start of a device that tell its file system: the ISO 9660 volume descriptor ends here.
+const PROBE: usize = 0x8000 + 2048;
+
+/// A block device of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockDevice {
+    /// Kernel name: `vda`, `nvme0n1p2`.
+    pub name: String,
+    /// Its node.
+    pub path: PathBuf,
+}
+
+/// A file system that was recognized, and its label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Superblock {
+    /// The type to mount it with.
+    pub fstype: &'static str,
+    /// Volume label, trailing blanks removed.
+    pub label: String,
+}
+
+/// All block devices and partitions, in order of name; loop and RAM disks left out.
+///
+/// # Errors
+/// sysfs is not mounted.
+pub fn block_devices() -> Result<Vec<BlockDevice>> {
+    let class = "/sys/class/block";
+    let entries = fs::read_dir(class).map_err(|err| SysError::new("readdir", class, err))?;
+    let mut devices: Vec<BlockDevice> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !["loop", "ram", "zram", "fd"].iter().any(|prefix| name.starts_with(prefix)))
+        .map(|name| BlockDevice { path: Path::new("/dev").join(&name), name })
+        .collect();
+    devices.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(devices)
+}
+
+/// Reads and identifies the superblock of a device; `None` for an unknown or empty one, or a drive without a medium.
+///
+/// # Errors
+/// The device exists and cannot be read.
+pub fn read_superblock(path: &Path) -> Result<Option<Superblock>> {
+    const ENOMEDIUM: i32 = 123;
+    let failed = |err| SysError::new("read", path.display().to_string(), err);
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(err) if err.raw_os_error() == Some(ENOMEDIUM) || err.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(err) => return Err(failed(err)),
+    };
+    let mut head = Vec::with_capacity(PROBE);
+    file.take(PROBE as u64).read_to_end(&mut head).map_err(failed)?;
+    Ok(identify(&head))
+}
+
+/// Identifies the first bytes of a device.
+pub fn identify(head: &[u8]) -> Option<Superblock> {
+    ext4(head).or_else(|| iso9660(head)).or_else(|| vfat(head))
+}
+
+fn ext4(head: &[u8]) -> Option<Superblock> {
+    let superblock = head.get(1024..)?;
+    (superblock.get(0x38..0x3a)? == [0x53, 0xef]).then_some(())?;
+    Some(Superblock { fstype: "ext4", label: text(superblock.get(0x78..0x88)?) })
+}
+
+fn iso9660(head: &[u8]) -> Option<Superblock> {
+    let descriptor = head.get(0x8000..)?;
+    (descriptor.get(0..6)? == b"\x01CD001").then_some(())?;
+    Some(Superblock { fstype: "iso9660", label: text(descriptor.get(40..72)?) })
+}
+
+fn vfat(head: &[u8]) -> Option<Superblock> {
+    (head.get(510..512)? == [0x55, 0xaa]).then_some(())?;
+    let label = if head.get(82..87)? == b"FAT32" {
+        head.get(71..82)?
+    } else if head.get(54..57)? == b"FAT" {
+        head.get(43..54)?
+    } else {
+        return None;
+    };
+    Some(Superblock { fstype: "vfat", label: text(label) })
+}
+
+fn text(bytes: &[u8]) -> String {
+    let bytes = bytes.split(|b| *b == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(bytes).trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(size: usize, parts: &[(usize, &[u8])]) -> Vec<u8> {
+        let mut head = vec![0; size];
+        for (at, bytes) in parts {
+            head[*at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        head
+    }
+
+    #[test]
+    fn file_systems_are_told_by_their_magic_and_label() {
+        let boot: (usize, &[u8]) = (510, &[0x55, 0xaa]);
+        let table: Vec<(Vec<u8>, &str, &str)> = vec![
+            (with(4096, &[(1024 + 0x38, &[0x53, 0xef]), (1024 + 0x78, b"RK-DATA")]), "ext4", "RK-DATA"),
+            (with(PROBE, &[(0x8000, b"\x01CD001"), (0x8000 + 40, b"cidata                          ")]), "iso9660", "cidata"),
+            (with(512, &[boot, (82, b"FAT32   "), (71, b"CIDATA     ")]), "vfat", "CIDATA"),
+            (with(512, &[boot, (54, b"FAT16   "), (43, b"CIDATA     ")]), "vfat", "CIDATA"),
+        ];
+        for (head, fstype, label) in table {
+            assert_eq!(identify(&head), Some(Superblock { fstype, label: label.to_owned() }));
+        }
+    }
+
+    #[test]
+    fn noise_and_short_devices_are_unknown() {
+        assert_eq!(identify(&[]), None);
+        assert_eq!(identify(&[0x55; 511]), None);
+        assert_eq!(identify(&vec![0xff; PROBE]), None);
+        assert_eq!(identify(&with(512, &[(510, &[0x55, 0xaa])])), None);
+    }
+}

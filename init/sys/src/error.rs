@@ -1,0 +1,33 @@
+//! The error of all wrappers.
+
+use std::io;
+
+/// A syscall failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{call} {object}: {source}")]
+pub struct SysError {
+    /// The syscall or idiom.
+    pub call: &'static str,
+    /// What it was done to.
+    pub object: String,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// Result with [`SysError`].
+pub type Result<T> = std::result::Result<T, SysError>;
+
+impl SysError {
+    pub(crate) fn new(call: &'static str, object: impl Into<String>, source: impl Into<io::Error>) -> SysError {
+        SysError { call, object: object.into(), source: source.into() }
+    }
+
+    pub(crate) fn last(call: &'static str, object: impl Into<String>) -> SysError {
+        SysError::new(call, object, io::Error::last_os_error())
+    }
+
+    /// The errno, if the kernel gave one.
+    pub fn errno(&self) -> Option<i32> {
+        self.source.raw_os_error()
+    }
+}

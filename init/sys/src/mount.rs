@@ -1,0 +1,91 @@
+//! Mounting, moving the root, unmounting.
+
+use crate::error::{Result, SysError};
+use nix::mount::{MntFlags, MsFlags};
+use std::path::Path;
+
+/// Flags of a mount that a table can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MountFlags {
+    /// No writes.
+    pub read_only: bool,
+    /// No set-user-ID programs.
+    pub nosuid: bool,
+    /// No device nodes.
+    pub nodev: bool,
+    /// No programs.
+    pub noexec: bool,
+    /// No access times.
+    pub noatime: bool,
+}
+
+impl MountFlags {
+    fn bits(self) -> MsFlags {
+        let mut bits = MsFlags::empty();
+        bits.set(MsFlags::MS_RDONLY, self.read_only);
+        bits.set(MsFlags::MS_NOSUID, self.nosuid);
+        bits.set(MsFlags::MS_NODEV, self.nodev);
+        bits.set(MsFlags::MS_NOEXEC, self.noexec);
+        bits.set(MsFlags::MS_NOATIME, self.noatime);
+        bits
+    }
+}
+
+/// Mounts a file system.
+///
+/// # Errors
+/// As `mount(2)`.
+pub fn mount(source: &str, target: &str, fstype: &str, flags: MountFlags, data: &str) -> Result<()> {
+    let data = Some(data).filter(|data| !data.is_empty());
+    nix::mount::mount(Some(source), target, Some(fstype), flags.bits(), data)
+        .map_err(|errno| SysError::new("mount", format!("{fstype} {source} at {target}"), errno))
+}
+
+/// Makes a mount and all below it shared, so that mounts made in containers can be seen outside when asked for.
+///
+/// # Errors
+/// As `mount(2)`.
+pub fn make_shared(target: &str) -> Result<()> {
+    nix::mount::mount(None::<&str>, target, None::<&str>, MsFlags::MS_REC | MsFlags::MS_SHARED, None::<&str>)
+        .map_err(|errno| SysError::new("mount --make-rshared", target, errno))
+}
+
+/// Moves one mount to another place.
+///
+/// # Errors
+/// As `mount(2)`.
+pub fn mount_point(from: &str, to: &str) -> Result<()> {
+    nix::mount::mount(Some(from), to, None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+        .map_err(|errno| SysError::new("mount --move", format!("{from} to {to}"), errno))
+}
+
+/// Makes the mount at `new_root` the root of this process: `MS_MOVE` onto `/` and `chroot`, the way that works on the
+/// kernel's first root, where `pivot_root` does not.
+///
+/// # Errors
+/// As `chdir(2)`, `mount(2)`, `chroot(2)`.
+pub fn move_root(new_root: &str) -> Result<()> {
+    let chdir = |to: &str| nix::unistd::chdir(to).map_err(|errno| SysError::new("chdir", to, errno));
+    chdir(new_root)?;
+    mount_point(".", "/")?;
+    nix::unistd::chroot(".").map_err(|errno| SysError::new("chroot", new_root, errno))?;
+    chdir("/")
+}
+
+/// Unmounts.
+///
+/// # Errors
+/// As `umount2(2)`.
+pub fn unmount(target: &Path) -> Result<()> {
+    nix::mount::umount2(target, MntFlags::UMOUNT_NOFOLLOW)
+        .map_err(|errno| SysError::new("umount", target.display().to_string(), errno))
+}
+
+/// Takes a mount out of the tree now; the kernel ends it when its last user is gone.
+///
+/// # Errors
+/// As `umount2(2)`.
+pub fn unmount_detached(target: &Path) -> Result<()> {
+    nix::mount::umount2(target, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
+        .map_err(|errno| SysError::new("umount --lazy", target.display().to_string(), errno))
+}
