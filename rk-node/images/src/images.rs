@@ -1,14 +1,28 @@
-//! The handle.
+//! The handle that callers hold.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared, WeakShared},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Auth, Config},
-    error::{Error, Result},
+    error::{Error, IoContext, Result},
     image::{FsInfo, Image, ImageId, Snapshot, Usage},
+    overlay,
+    pull::Puller,
+    reference::{Digest, Reference},
+    store::{SnapshotRecord, Store, blocking, remove_tree, write_json},
 };
+
+type Flight = BoxFuture<'static, Result<ImageId>>;
 
 /// The images of this node; clones share one store.
 #[derive(Clone)]
@@ -17,67 +31,211 @@ pub struct Images {
 }
 
 struct Inner {
-    config: Config,
+    store: Arc<Store>,
+    puller: Arc<Puller>,
+    /// Identical pulls share one future: it lives as long as somebody waits for it.
+    flights: Mutex<HashMap<(Reference, Option<Auth>), WeakShared<Flight>>>,
 }
 
 impl Images {
     /// Opens the store, clears what a crash left half-done, and locks it against other processes.
     pub async fn open(config: Config) -> Result<Self> {
-        Ok(Self { inner: Arc::new(Inner { config }) })
+        let root = config.root.clone();
+        let store = blocking(move || {
+            let store = Store::open(&root)?;
+            store.collect()?;
+            Ok(Arc::new(store))
+        })
+        .await?;
+        let puller = Arc::new(Puller::new(store.clone(), config)?);
+        Ok(Self { inner: Arc::new(Inner { store, puller, flights: Mutex::default() }) })
     }
 
     /// Pulls an image and answers with its ID once every layer is verified and unpacked.
+    ///
+    /// Mirrors come first, then the image's own registry, which alone sees `auth`. Nothing is kept of a pull that fails.
     pub async fn pull(&self, reference: &str, auth: Option<Auth>, cancel: CancellationToken) -> Result<ImageId> {
-        let _ = (auth, cancel, &self.inner.config);
-        Err(Error::NotFound { what: reference.to_owned() })
+        let reference: Reference = reference.parse()?;
+        let image = reference.to_string();
+        let flight = self.flight(reference, auth);
+        let result = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Error::Cancelled { image }),
+            result = flight => result,
+        };
+        if result.is_err() {
+            self.gc().await?;
+        }
+        result
     }
 
-    /// The stored image with this name, name@digest, ID or unique ID prefix.
+    fn flight(&self, reference: Reference, auth: Option<Auth>) -> Shared<Flight> {
+        let mut flights = self.inner.flights.lock().unwrap_or_else(|e| e.into_inner());
+        flights.retain(|_, flight| flight.upgrade().is_some());
+        let key = (reference.clone(), auth.clone());
+        if let Some(flight) = flights.get(&key).and_then(WeakShared::upgrade).filter(|flight| flight.peek().is_none()) {
+            return flight;
+        }
+        let puller = self.inner.puller.clone();
+        let flight = async move { puller.pull(reference, auth).await }.boxed().shared();
+        flights.extend(flight.downgrade().map(|weak| (key, weak)));
+        flight
+    }
+
+    /// The stored image with this name, name@digest, ID or unique ID prefix of at least 4 digits.
     pub fn status(&self, reference_or_id: &str) -> Option<Image> {
-        let _ = reference_or_id;
-        None
+        self.inner.store.find(reference_or_id)
     }
 
     /// All stored images in the order of their IDs.
     pub fn list(&self) -> Vec<Image> {
-        Vec::new()
+        self.inner.store.state().images.values().cloned().collect()
     }
 
     /// Removes an image and all its names, then layers that nothing needs. Absent images are fine.
+    ///
+    /// Containers made from it keep running: their snapshots hold the layers.
     pub async fn remove(&self, reference_or_id: &str) -> Result<()> {
-        let _ = reference_or_id;
-        Ok(())
+        let store = self.inner.store.clone();
+        let Some(image) = store.find(reference_or_id) else { return Ok(()) };
+        blocking(move || {
+            store.remove_image(&image.id)?;
+            store.collect().map(drop)
+        })
+        .await
     }
 
     /// Use of the image file system.
     pub async fn fs_info(&self) -> Result<FsInfo> {
-        Err(Error::NotFound { what: "image file system".into() })
+        let store = self.inner.store.clone();
+        blocking(move || {
+            let whole = rustix::fs::statvfs(&store.root).at("statvfs", &store.root)?;
+            let (mut used_bytes, mut used_inodes) = (0, 0);
+            for layer in crate::store::entries(&store.root.join("layers"))? {
+                if let Some(meta) = crate::store::read_json::<crate::layer::Meta>(&layer.join("meta.json")) {
+                    used_bytes += meta.bytes;
+                    used_inodes += meta.inodes;
+                }
+            }
+            Ok(FsInfo {
+                mountpoint: store.root.clone(),
+                used_bytes,
+                used_inodes,
+                capacity_bytes: whole.f_blocks * whole.f_frsize,
+                available_bytes: whole.f_bavail * whole.f_frsize,
+            })
+        })
+        .await
     }
 
-    /// Makes (or finds again) the root of a container and mounts it at `rootfs`. Idempotent; survives restarts and reboots.
+    /// Makes (or finds again) the root of a container and mounts it at `rootfs`. Idempotent; what a container wrote survives
+    /// restarts and reboots until [`Images::release`].
     pub async fn snapshot(&self, image: &ImageId, key: &str) -> Result<Snapshot> {
-        let _ = image;
-        Err(Error::NotFound { what: format!("snapshot {key}") })
+        check_key(key)?;
+        let store = self.inner.store.clone();
+        let (image, key) = (image.clone(), key.to_owned());
+        blocking(move || {
+            let (record, fresh) = claim(&store, &image, &key)?;
+            let snapshot = describe(&store, &key, &record);
+            if fresh {
+                let implicit: Vec<_> = stack(&record).map(|l| store.layer_meta(l).map(|m| m.implicit).unwrap_or_default()).collect();
+                overlay::prepare(&snapshot, &implicit)?;
+            }
+            overlay::mount(&snapshot)?;
+            Ok(snapshot)
+        })
+        .await
     }
 
     /// Bytes and inodes of a container's writable layer.
     pub async fn snapshot_usage(&self, key: &str) -> Result<Usage> {
-        Err(Error::NotFound { what: format!("snapshot {key}") })
+        let upper = self.snapshot_dir(key)?.join("upper");
+        blocking(move || overlay::usage(&upper)).await
     }
 
     /// Keys of all snapshots.
     pub fn snapshots(&self) -> Vec<String> {
-        Vec::new()
+        self.inner.store.state().snapshots.keys().cloned().collect()
+    }
+
+    fn snapshot_dir(&self, key: &str) -> Result<PathBuf> {
+        let store = &self.inner.store;
+        match store.state().snapshots.contains_key(key) {
+            true => Ok(store.root.join("snapshots").join(key)),
+            false => Err(Error::NotFound { what: format!("snapshot {key}") }),
+        }
     }
 
     /// Unmounts and removes a container's root. Absent keys are fine.
     pub async fn release(&self, key: &str) -> Result<()> {
-        let _ = key;
-        Ok(())
+        let Ok(directory) = self.snapshot_dir(key) else { return Ok(()) };
+        let (store, key) = (self.inner.store.clone(), key.to_owned());
+        blocking(move || {
+            overlay::unmount(&directory.join("rootfs"));
+            // The record goes last: until then a restart finds the snapshot again and can release it.
+            for part in ["rootfs", "work", "upper", ""] {
+                let path = directory.join(part);
+                remove_tree(&path).at("remove", &path)?;
+            }
+            store.state().snapshots.remove(&key);
+            store.collect().map(drop)
+        })
+        .await
     }
 
     /// Removes layers that neither an image nor a snapshot nor a pull needs; answers with the bytes freed.
     pub async fn gc(&self) -> Result<u64> {
-        Ok(0)
+        let store = self.inner.store.clone();
+        blocking(move || store.collect()).await
+    }
+}
+
+/// Container IDs and the like; the key becomes a directory name.
+fn check_key(key: &str) -> Result<()> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if (1..=128).contains(&key.len()) && !key.starts_with('.') && key.chars().all(fine) {
+        return Ok(());
+    }
+    Err(Error::InvalidReference { name: key.to_owned(), reason: "snapshot keys are letters, digits, '-', '_' and '.'" })
+}
+
+/// Records the snapshot before anything is made, under the lock that the collector takes. `true` when it is new.
+fn claim(store: &Store, image: &ImageId, key: &str) -> Result<(SnapshotRecord, bool)> {
+    let mut state = store.state();
+    let directory = store.root.join("snapshots").join(key);
+    if let Some(record) = state.snapshots.get(key) {
+        if record.image != *image {
+            return Err(Error::InUse { what: format!("snapshot {key}"), by: format!("image {}", record.image) });
+        }
+        return Ok((record.clone(), !directory.join("rootfs").is_dir()));
+    }
+    let found = state.images.get(image).ok_or_else(|| Error::NotFound { what: format!("image {image}") })?;
+    let record = SnapshotRecord { image: image.clone(), layers: found.layers.clone() };
+    std::fs::create_dir_all(&directory).at("create", &directory)?;
+    write_json(&directory.join("record.json"), &record)?;
+    state.snapshots.insert(key.to_owned(), record.clone());
+    Ok((record, true))
+}
+
+/// Layers from the top down, each once: a layer that comes again lower is wholly covered, and overlayfs refuses it.
+fn stack(record: &SnapshotRecord) -> impl Iterator<Item = &Digest> {
+    let mut seen = HashSet::new();
+    record.layers.iter().rev().filter(move |layer| seen.insert(*layer))
+}
+
+fn describe(store: &Store, key: &str, record: &SnapshotRecord) -> Snapshot {
+    let directory = store.root.join("snapshots").join(key);
+    let mut lower: Vec<PathBuf> = stack(record).map(|layer| store.layer_dir(layer).join("fs")).collect();
+    if lower.is_empty() {
+        // An image from scratch; overlayfs wants at least one lower directory.
+        lower.push(store.root.join("empty"));
+    }
+    Snapshot {
+        key: key.to_owned(),
+        image: record.image.clone(),
+        rootfs: directory.join("rootfs"),
+        lower,
+        upper: directory.join("upper"),
+        work: directory.join("work"),
     }
 }

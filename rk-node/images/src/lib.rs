@@ -17,11 +17,21 @@
 //! Invariants: a record's layers exist; a snapshot's layers exist; everything else in `layers/` is garbage and [`Images::gc`]
 //! removes it. All state survives a crash between any two system calls.
 
+mod blob;
+mod challenge;
 mod config;
+mod endpoint;
 mod error;
 mod image;
 mod images;
+mod layer;
+mod manifest;
+mod overlay;
+mod pull;
 mod reference;
+mod registry;
+mod store;
+mod transport;
 
 pub use config::{Auth, Config, Mirror};
 pub use error::{Error, ErrorKind, Result};

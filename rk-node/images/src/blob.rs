@@ -1,0 +1,168 @@
+//! A blob as a stream that survives broken connections: resumed by `Range`, restarted where the registry has none.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{StatusCode, header::CONTENT_RANGE};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use sha2::{Digest as _, Sha256, Sha512};
+
+use crate::{
+    error::{Error, ErrorKind, Result},
+    manifest::Descriptor,
+    reference::Digest,
+    registry::{Ask, Session},
+};
+
+/// Attempts in a row without a single new byte.
+const MAX_STALLS: u32 = 4;
+/// Attempts over a whole blob, so that a registry that drips cannot hold us for ever.
+const MAX_ATTEMPTS: u32 = 64;
+
+/// Hashes with the algorithm of a digest.
+pub(crate) enum Hasher {
+    Sha256(Sha256),
+    Sha512(Box<Sha512>),
+}
+
+impl Hasher {
+    pub fn like(digest: &Digest) -> Self {
+        if digest.is_sha512() { Self::Sha512(Box::default()) } else { Self::Sha256(Sha256::new()) }
+    }
+
+    pub fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(h) => h.update(bytes),
+            Self::Sha512(h) => h.update(bytes),
+        }
+    }
+
+    pub fn finish(self) -> Digest {
+        match self {
+            Self::Sha256(h) => Digest::from_sha256(&h.finalize()),
+            Self::Sha512(h) => Digest::from_sha512(&h.finalize()),
+        }
+    }
+}
+
+/// Compares content with the digest that it was asked for by.
+pub(crate) fn verify(what: &str, expected: &Digest, bytes: &[u8]) -> Result<()> {
+    let mut hasher = Hasher::like(expected);
+    hasher.update(bytes);
+    check(what, expected, hasher.finish())
+}
+
+pub(crate) fn check(what: &str, expected: &Digest, actual: Digest) -> Result<()> {
+    if actual == *expected {
+        return Ok(());
+    }
+    Err(Error::DigestMismatch { what: what.to_owned(), expected: expected.to_string(), actual: actual.to_string() })
+}
+
+/// One download of one blob from one endpoint.
+pub(crate) struct Blob<'a> {
+    session: &'a Session,
+    descriptor: &'a Descriptor,
+    what: String,
+    idle: Duration,
+    body: Option<Incoming>,
+    /// Bytes handed out.
+    offset: u64,
+    /// Bytes of the current body to drop, because the registry began at zero again.
+    skip: u64,
+    stalls: u32,
+    attempts: u32,
+}
+
+impl<'a> Blob<'a> {
+    pub fn new(session: &'a Session, descriptor: &'a Descriptor, idle: Duration) -> Self {
+        let what = format!("blob {}", descriptor.digest);
+        Self { session, descriptor, what, idle, body: None, offset: 0, skip: 0, stalls: 0, attempts: 0 }
+    }
+
+    /// The next bytes; `None` once exactly the descriptor's size has been handed out.
+    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            if self.offset == self.descriptor.size && self.body.is_none() && self.attempts > 0 {
+                return Ok(None);
+            }
+            if self.body.is_none() {
+                self.open().await?;
+            }
+            let Some(body) = self.body.as_mut() else { continue };
+            let reason = match tokio::time::timeout(self.idle, body.frame()).await {
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => match self.take(data)? {
+                        Some(data) => return Ok(Some(data)),
+                        None => continue,
+                    },
+                    Err(_trailers) => continue,
+                },
+                Ok(None) if self.offset == self.descriptor.size => {
+                    self.body = None;
+                    return Ok(None);
+                }
+                Ok(None) => "connection closed early".to_owned(),
+                Ok(Some(Err(error))) => error.to_string(),
+                Err(_) => format!("silent for {} s", self.idle.as_secs()),
+            };
+            self.body = None;
+            self.pause(self.session.failed(format!("{} at byte {}: {reason}", self.what, self.offset))).await?;
+        }
+    }
+
+    fn take(&mut self, mut data: Bytes) -> Result<Option<Bytes>> {
+        let drop = self.skip.min(data.len() as u64);
+        let _ = data.split_to(drop as usize);
+        self.skip -= drop;
+        if data.is_empty() {
+            return Ok(None);
+        }
+        self.offset += data.len() as u64;
+        self.stalls = 0;
+        if self.offset > self.descriptor.size {
+            let reason = format!("longer than the {} bytes that its manifest says", self.descriptor.size);
+            return Err(Error::Malformed { what: self.what.clone(), reason });
+        }
+        Ok(Some(data))
+    }
+
+    async fn open(&mut self) -> Result<()> {
+        loop {
+            self.attempts += 1;
+            let path = format!("blobs/{}", self.descriptor.digest);
+            match self.session.get(&path, &self.what, Ask { accept: None, offset: self.offset }).await {
+                Ok(response) => {
+                    let range = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok());
+                    self.skip = match (response.status(), range.and_then(range_start)) {
+                        (StatusCode::PARTIAL_CONTENT, Some(start)) if start <= self.offset => self.offset - start,
+                        (StatusCode::PARTIAL_CONTENT, _) => return Err(self.session.failed(format!("{}: bad Content-Range", self.what))),
+                        _ => self.offset,
+                    };
+                    self.body = Some(response.into_body());
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Unavailable => self.pause(error).await?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits before another attempt, or gives up with the last error.
+    async fn pause(&mut self, error: Error) -> Result<()> {
+        self.stalls += 1;
+        if self.stalls >= MAX_STALLS || self.attempts >= MAX_ATTEMPTS {
+            return Err(error);
+        }
+        tracing::debug!(%error, attempt = self.attempts, "resuming a download");
+        let jitter = rand::random_range(0..100);
+        tokio::time::sleep(Duration::from_millis((100u64 << (2 * self.stalls.min(4))) / 4 + jitter)).await;
+        Ok(())
+    }
+}
+
+/// `bytes 100-199/200` begins at 100.
+fn range_start(header: &str) -> Option<u64> {
+    header.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
+}

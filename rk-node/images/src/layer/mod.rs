@@ -1,0 +1,11 @@
+//! From compressed bytes to a directory: [`tar`] reads, [`beneath`] stays inside, [`unpack`] applies.
+
+mod beneath;
+mod decompress;
+mod tar;
+mod unpack;
+
+pub(crate) use unpack::{Limits, Meta, unpack};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! The directory of images: records, layers, and who needs which.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    error::{Error, IoContext, Result},
+    image::{Image, ImageId},
+    layer::Meta,
+    reference::{Digest, Reference},
+};
+
+/// A snapshot as `record.json` keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SnapshotRecord {
+    pub image: ImageId,
+    pub layers: Vec<Digest>,
+}
+
+/// What the disk holds, in memory.
+#[derive(Default)]
+pub(crate) struct State {
+    pub images: BTreeMap<ImageId, Image>,
+    pub snapshots: BTreeMap<String, SnapshotRecord>,
+    /// Layers that a pull in flight counts on.
+    holds: HashMap<Digest, usize>,
+}
+
+/// Records and layers below one root.
+pub(crate) struct Store {
+    pub root: PathBuf,
+    state: Mutex<State>,
+    /// Locked for the life of the process.
+    _lock: File,
+}
+
+/// Keeps layers from the collector while a pull works.
+pub(crate) struct Hold {
+    store: Arc<Store>,
+    layers: Vec<Digest>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut state = self.store.state();
+        for layer in &self.layers {
+            if let Some(count) = state.holds.get_mut(layer) {
+                *count -= 1;
+            }
+        }
+        state.holds.retain(|_, count| *count > 0);
+    }
+}
+
+/// A directory that disappears unless it is kept.
+pub(crate) struct Ingest(pub PathBuf);
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        if let Err(error) = remove_tree(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "cannot remove a partial layer");
+        }
+    }
+}
+
+impl Store {
+    /// Opens the root, clears what a crash left, and reads all records.
+    pub fn open(root: &Path) -> Result<Self> {
+        for directory in ["records", "layers", "ingest", "snapshots", "empty"] {
+            let path = root.join(directory);
+            fs::create_dir_all(&path).at("create", &path)?;
+        }
+        let lock_path = root.join("lock");
+        let lock = File::create(&lock_path).at("create", &lock_path)?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+            .map_err(io::Error::from)
+            .at("lock (another process owns it)", &lock_path)?;
+        for leftover in entries(&root.join("ingest"))? {
+            remove_tree(&leftover).at("remove", &leftover)?;
+        }
+        let store = Self { root: root.to_owned(), state: Mutex::default(), _lock: lock };
+        store.load()?;
+        Ok(store)
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn load(&self) -> Result<()> {
+        let mut state = self.state();
+        for path in entries(&self.root.join("records"))? {
+            let whole = |image: &Image| image.layers.iter().all(|layer| self.layer_dir(layer).is_dir());
+            match read_json::<Image>(&path).filter(whole) {
+                Some(image) => drop(state.images.insert(image.id.clone(), image)),
+                None => {
+                    tracing::warn!(path = %path.display(), "removed an image record that is torn or lacks a layer");
+                    fs::remove_file(&path).at("remove", &path)?;
+                }
+            }
+        }
+        for path in entries(&self.root.join("snapshots"))? {
+            let key = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            match read_json::<SnapshotRecord>(&path.join("record.json")) {
+                Some(record) => drop(state.snapshots.insert(key, record)),
+                None => {
+                    tracing::warn!(path = %path.display(), "removed a snapshot without a record");
+                    crate::overlay::unmount(&path.join("rootfs"));
+                    remove_tree(&path).at("remove", &path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn layer_dir(&self, layer: &Digest) -> PathBuf {
+        self.root.join("layers").join(layer.file_name())
+    }
+
+    /// The layer's own account of itself, when it is here.
+    pub fn layer_meta(&self, layer: &Digest) -> Option<Meta> {
+        read_json(&self.layer_dir(layer).join("meta.json"))
+    }
+
+    /// Protects layers from the collector until the hold is dropped.
+    pub fn hold(self: &Arc<Self>, layers: &[Digest]) -> Hold {
+        let mut state = self.state();
+        for layer in layers {
+            *state.holds.entry(layer.clone()).or_default() += 1;
+        }
+        Hold { store: self.clone(), layers: layers.to_vec() }
+    }
+
+    /// A fresh directory with an empty `fs/` in it.
+    pub fn ingest(&self) -> Result<Ingest> {
+        let path = self.root.join("ingest").join(format!("{:016x}", rand::random::<u64>()));
+        let ingest = Ingest(path.clone());
+        fs::create_dir_all(path.join("fs")).at("create", &path)?;
+        Ok(ingest)
+    }
+
+    /// Turns a verified layer into a visible one.
+    pub fn commit_layer(&self, ingest: Ingest, meta: &Meta) -> Result<()> {
+        write_json(&ingest.0.join("meta.json"), meta)?;
+        let directory = File::open(&ingest.0).at("open", &ingest.0)?;
+        // One flush for the whole layer is far cheaper than an fsync of every file.
+        rustix::fs::syncfs(&directory).map_err(io::Error::from).at("flush", &ingest.0)?;
+        let target = self.layer_dir(&meta.diff_id);
+        match fs::rename(&ingest.0, &target) {
+            // Somebody else finished the same layer; ours is dropped.
+            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => return Ok(()),
+            other => other.at("rename to", &target)?,
+        }
+        sync_dir(&self.root.join("layers"))
+    }
+
+    /// Stores an image under its names, which it takes over from other images.
+    pub fn put_image(&self, mut image: Image) -> Result<()> {
+        let mut state = self.state();
+        if let Some(old) = state.images.get(&image.id) {
+            image.pulled_at = old.pulled_at;
+            merge(&mut image.repo_tags, &old.repo_tags);
+            merge(&mut image.repo_digests, &old.repo_digests);
+        }
+        write_json(&self.record_path(&image.id), &image)?;
+        let robbed: Vec<Image> = state
+            .images
+            .values()
+            .filter(|other| other.id != image.id && other.repo_tags.iter().any(|tag| image.repo_tags.contains(tag)))
+            .cloned()
+            .collect();
+        for mut other in robbed {
+            other.repo_tags.retain(|tag| !image.repo_tags.contains(tag));
+            write_json(&self.record_path(&other.id), &other)?;
+            state.images.insert(other.id.clone(), other);
+        }
+        state.images.insert(image.id.clone(), image);
+        Ok(())
+    }
+
+    /// Forgets an image; its layers become garbage.
+    pub fn remove_image(&self, id: &ImageId) -> Result<()> {
+        let mut state = self.state();
+        if state.images.remove(id).is_some() {
+            let path = self.record_path(id);
+            fs::remove_file(&path).at("remove", &path)?;
+            sync_dir(&self.root.join("records"))?;
+        }
+        Ok(())
+    }
+
+    fn record_path(&self, id: &ImageId) -> PathBuf {
+        self.root.join("records").join(format!("{}.json", id.0.file_name()))
+    }
+
+    /// Finds by ID, unique ID prefix, name with tag, or name with digest.
+    pub fn find(&self, name: &str) -> Option<Image> {
+        let state = self.state();
+        let by_name = || {
+            let reference: Reference = name.parse().ok()?;
+            let full = reference.to_string();
+            let pinned = reference.digest.as_ref().map(|digest| format!("{}@{digest}", reference.name()));
+            state.images.values().find(|image| match &pinned {
+                Some(pinned) => image.repo_digests.contains(pinned),
+                None => image.repo_tags.contains(&full),
+            })
+        };
+        let by_id = || {
+            let hex = name.strip_prefix("sha256:").unwrap_or(name);
+            let fits = |image: &&Image| image.id.0.as_str() == name || image.id.0.hex().starts_with(hex);
+            let mut found = state.images.values().filter(fits).take(2);
+            let first = found.next().filter(|_| hex.len() >= 4 && hex.bytes().all(|b| b.is_ascii_hexdigit()))?;
+            found.next().is_none().then_some(first)
+        };
+        // A full ID is never a name; a short one may be, and names win.
+        let found = if name.starts_with("sha256:") { by_id() } else { by_name().or_else(by_id) };
+        found.cloned()
+    }
+
+    /// Removes layers that nothing needs; answers with the bytes freed.
+    pub fn collect(&self) -> Result<u64> {
+        let mut doomed = Vec::new();
+        {
+            let state = self.state();
+            let images = state.images.values().flat_map(|image| &image.layers);
+            let snapshots = state.snapshots.values().flat_map(|snapshot| &snapshot.layers);
+            let needed: BTreeSet<String> =
+                images.chain(snapshots).chain(state.holds.keys()).map(Digest::file_name).collect();
+            for path in entries(&self.root.join("layers"))? {
+                let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+                if !needed.contains(&name) {
+                    // Renamed under the lock, so that no pull can count on it any more; removed at leisure.
+                    let away = self.root.join("ingest").join(format!("{:016x}", rand::random::<u64>()));
+                    fs::rename(&path, &away).at("rename", &path)?;
+                    doomed.push(Ingest(away));
+                }
+            }
+        }
+        let freed = doomed.iter().filter_map(|d| read_json::<Meta>(&d.0.join("meta.json"))).map(|meta| meta.bytes).sum();
+        Ok(freed)
+    }
+}
+
+fn merge(into: &mut Vec<String>, more: &[String]) {
+    for item in more {
+        if !into.contains(item) {
+            into.push(item.clone());
+        }
+    }
+}
+
+pub(crate) fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let read = fs::read_dir(directory).at("read", directory)?;
+    read.map(|entry| entry.map(|e| e.path()).at("read", directory)).collect()
+}
+
+/// Removes a file or a tree; absent is fine.
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+    }
+}
+
+/// `None` when absent, torn or foreign.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// Write new, fsync, rename, fsync the directory.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let bytes = serde_json::to_vec(value).map_err(io::Error::from).at("encode", path)?;
+    let new = path.with_extension("new");
+    let mut file = File::create(&new).at("create", &new)?;
+    let written = file.write_all(&bytes).and_then(|()| file.sync_all());
+    if let Err(error) = written.and_then(|()| fs::rename(&new, path)) {
+        let _ = fs::remove_file(&new);
+        return Err::<(), _>(error).at("write", path);
+    }
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+pub(crate) fn sync_dir(path: &Path) -> Result<()> {
+    File::open(path).and_then(|directory| directory.sync_all()).at("flush", path)
+}
+
+/// Runs file system work off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::Io { action: "finish work on", path: PathBuf::new(), source: Arc::new(io::Error::other(error)) }),
+    }
+}

@@ -1,0 +1,168 @@
+//! Pulls from a registry in this process, over real sockets. Needs root, for devices, owners and overlay mounts.
+
+mod registry;
+
+use std::{os::unix::fs::MetadataExt, path::Path, sync::atomic::Ordering::SeqCst, time::Duration};
+
+use registry::{Fault, Registry, layer};
+use rk_images::{Auth, Config, Error, ErrorKind, ImageId, Images, Mirror};
+use tokio_util::sync::CancellationToken;
+
+async fn open(root: &Path, mirrors: Vec<Mirror>) -> Images {
+    let mut config = Config::new(root);
+    config.mirrors = mirrors;
+    config.idle_timeout = Duration::from_secs(2);
+    Images::open(config).await.expect("open")
+}
+
+async fn pull(images: &Images, name: &str) -> Result<ImageId, Error> {
+    images.pull(name, None, CancellationToken::new()).await
+}
+
+fn mirror(registry: &Registry) -> Mirror {
+    Mirror { matches: "*".into(), endpoints: vec![format!("http://{}", registry.address)], include_host: true }
+}
+
+fn count(root: &Path, directory: &str) -> usize {
+    std::fs::read_dir(root.join(directory)).map(Iterator::count).unwrap_or(0)
+}
+
+/// Workers of a failed pull clean up on their own threads.
+async fn nothing_is_kept(images: &Images, root: &Path) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+    loop {
+        images.gc().await.expect("gc");
+        let left = (count(root, "ingest"), count(root, "layers"), count(root, "records"));
+        if left == (0, 0, 0) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "kept {left:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_pulled_mounted_and_survives_a_restart() {
+    let registry = Registry::start().await;
+    let lower = layer(&[("etc/", 0o700, ""), ("etc/passwd", 0o644, "root"), ("etc/old", 0o600, "old")]);
+    let upper = layer(&[("etc/.wh.old", 0o600, ""), ("etc/new", 0o600, "new")]);
+    registry.image("rk.local_5000/app", "demo", &[lower, upper], r#"{"Env":["A=b"],"Entrypoint":["/app"],"StopSignal":"SIGQUIT"}"#);
+    let dir = tempfile::tempdir().expect("tempdir");
+    let images = open(dir.path(), vec![mirror(&registry)]).await;
+    let id = pull(&images, "rk.local:5000/app:demo").await.expect("pull");
+
+    let image = images.status("rk.local:5000/app:demo").expect("by name");
+    assert_eq!(images.status(id.as_str()).as_ref(), Some(&image));
+    assert_eq!(images.status(&image.repo_digests[0]).as_ref(), Some(&image));
+    assert_eq!(images.status(&image.id.as_str()[7..19]).as_ref(), Some(&image));
+    assert_eq!((image.config.env.as_slice(), image.config.stop_signal.as_str()), (&["A=b".to_owned()][..], "SIGQUIT"));
+    assert_eq!(image.repo_tags, ["rk.local:5000/app:demo"]);
+
+    let snapshot = images.snapshot(&id, "c1").await.expect("snapshot");
+    let rootfs = snapshot.rootfs();
+    assert_eq!(std::fs::read_to_string(rootfs.join("etc/passwd")).ok().as_deref(), Some("root"));
+    assert!(rootfs.join("etc/new").is_file() && !rootfs.join("etc/old").exists());
+    let etc = std::fs::metadata(rootfs.join("etc")).expect("etc");
+    assert_eq!(etc.mode() & 0o7777, 0o700, "the upper layer has no entry for etc, so the lower one's mode holds");
+    std::fs::write(rootfs.join("written"), "x").expect("write");
+    assert!(images.snapshot_usage("c1").await.expect("usage").inodes >= 1);
+
+    drop(images);
+    let images = open(dir.path(), vec![]).await;
+    assert_eq!(images.list(), [image]);
+    assert_eq!(images.snapshots(), ["c1"]);
+    images.snapshot(&id, "c1").await.expect("again");
+    assert!(rootfs.join("written").is_file());
+    images.remove("rk.local:5000/app:demo").await.expect("remove");
+    assert!(rootfs.join("etc/passwd").is_file(), "a running container keeps its layers");
+    images.release("c1").await.expect("release");
+    images.release("c1").await.expect("release again");
+    nothing_is_kept(&images, dir.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_connections_are_resumed_with_or_without_range() {
+    for ranges in [true, false] {
+        let registry = Registry::start().await;
+        let big: String = (0..200_000u32).map(|i| char::from(b'a' + (i.wrapping_mul(2_654_435_761) >> 27) as u8 % 26)).collect();
+        registry.image("localhost/app", "x", &[layer(&[("big", 0o644, &big)])], "{}");
+        registry.fault(Fault::CutAfter { bytes: 20_000, times: 3, ranges });
+        let dir = tempfile::tempdir().expect("tempdir");
+        let images = open(dir.path(), vec![mirror(&registry)]).await;
+        pull(&images, "localhost/app:x").await.expect("pull");
+        assert!(registry.cuts.load(SeqCst) >= 3, "the fault was met");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_content_is_refused_and_nothing_is_kept() {
+    let registry = Registry::start().await;
+    registry.image("localhost/app", "x", &[layer(&[("f", 0o644, "content")]), layer(&[("g", 0o644, "more")])], "{}");
+    registry.fault(Fault::Corrupt);
+    let dir = tempfile::tempdir().expect("tempdir");
+    let images = open(dir.path(), vec![mirror(&registry)]).await;
+    let error = pull(&images, "localhost/app:x").await.expect_err("corrupt");
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("content has digest"), "{error}");
+    nothing_is_kept(&images, dir.path()).await;
+
+    registry.fault(Fault::None);
+    registry.wrong_diff_ids("localhost/bad", "x", &layer(&[("f", 0o644, "content")]));
+    let error = pull(&images, "localhost/bad:x").await.expect_err("diff id");
+    assert!(error.to_string().contains("unpacked layer"), "{error}");
+    nothing_is_kept(&images, dir.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absent_image_is_not_found_and_the_next_endpoint_is_asked() {
+    let (empty, full) = (Registry::start().await, Registry::start().await);
+    full.image("app", "x", &[layer(&[("f", 0o644, "content")])], "{}");
+    let dir = tempfile::tempdir().expect("tempdir");
+    let dead = Mirror { matches: "*".into(), endpoints: vec!["http://127.0.0.1:1".into()], include_host: false };
+    let images = open(dir.path(), vec![mirror(&empty), dead]).await;
+    let origin = format!("{}/app:x", full.address);
+    pull(&images, &origin).await.expect("the registry itself holds it");
+    assert!(empty.requests.load(SeqCst) > 0);
+    let error = pull(&images, &format!("{}/nope:x", full.address)).await.expect_err("absent");
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert!(error.to_string().ends_with("/nope:x: not found"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identical_pulls_share_one_download() {
+    let registry = Registry::start().await;
+    registry.image("localhost/app", "x", &[layer(&[("f", 0o644, "content")])], "{}");
+    registry.fault(Fault::Slow);
+    let dir = tempfile::tempdir().expect("tempdir");
+    let images = open(dir.path(), vec![mirror(&registry)]).await;
+    let cancel = CancellationToken::new();
+    let quitter = images.pull("localhost/app:x", None, cancel.clone());
+    let others = futures::future::join_all((0..8).map(|_| pull(&images, "localhost/app:x")));
+    let quit = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        cancel.cancel();
+    };
+    let (quitted, others, ()) = tokio::join!(quitter, others, quit);
+    assert_eq!(quitted.expect_err("cancelled").kind(), ErrorKind::Cancelled);
+    assert!(others.iter().all(Result::is_ok), "{others:?}");
+    assert_eq!(registry.requests.load(SeqCst), 3, "manifest, config, layer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bearer_and_basic_authentication_work_and_wrong_ones_are_denied() {
+    for scheme in ["Bearer", "Basic"] {
+        let registry = Registry::start().await;
+        registry.image("app", "x", &[layer(&[("f", 0o644, "content")])], "{}");
+        registry.guard(scheme, "user", "s3cret");
+        let dir = tempfile::tempdir().expect("tempdir");
+        let images = open(dir.path(), vec![]).await;
+        let name = format!("{}/app:x", registry.address);
+        let auth = |password: &str| Some(Auth::Basic { username: "user".into(), password: password.into() });
+        for auth in [None, auth("wrong")] {
+            let error = images.pull(&name, auth, CancellationToken::new()).await.expect_err("denied");
+            assert_eq!(error.kind(), ErrorKind::Denied, "{scheme}: {error}");
+            assert!(!error.to_string().contains("wrong"), "{error}");
+        }
+        images.pull(&name, auth("s3cret"), CancellationToken::new()).await.expect(scheme);
+    }
+}

@@ -1,0 +1,203 @@
+//! A small registry over real sockets whose faults are chosen by the test.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use futures::stream;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper_util::rt::TokioIo;
+use sha2::{Digest, Sha256};
+
+/// What goes wrong.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Fault {
+    None,
+    /// Layer transfers break after so many bytes.
+    CutAfter { bytes: usize, times: u64, ranges: bool },
+    /// Layers have one bit flipped.
+    Corrupt,
+    /// Manifests take 300 ms.
+    Slow,
+}
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+struct Held {
+    content: HashMap<String, Bytes>,
+    layers: Vec<String>,
+    fault: Fault,
+    guard: Option<(String, String)>,
+}
+
+pub struct Registry {
+    pub address: SocketAddr,
+    pub requests: Arc<AtomicU64>,
+    pub cuts: Arc<AtomicU64>,
+    held: Arc<Mutex<Held>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}
+
+/// A tar of names (a trailing slash makes a directory), modes and contents.
+pub fn layer(entries: &[(&str, u32, &str)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, mode, content) in entries {
+        let mut header = tar::Header::new_ustar();
+        header.set_path(name).expect("name");
+        header.set_entry_type(if name.ends_with('/') { tar::EntryType::Directory } else { tar::EntryType::Regular });
+        header.set_mode(*mode);
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        tar.append(&header, content.as_bytes()).expect("append");
+    }
+    tar.into_inner().expect("tar")
+}
+
+impl Registry {
+    pub async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        let held = Held { content: HashMap::new(), layers: Vec::new(), fault: Fault::None, guard: None };
+        let held = Arc::new(Mutex::new(held));
+        let (requests, cuts) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let shared = (held.clone(), requests.clone(), cuts.clone());
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (held, requests, cuts) = shared.clone();
+                let service = hyper::service::service_fn(move |request| {
+                    let (held, cuts) = (held.clone(), cuts.clone());
+                    requests.fetch_add(1, SeqCst);
+                    async move { Ok::<_, Infallible>(answer(request, address, &held, &cuts).await) }
+                });
+                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        Self { address, requests, cuts, held, task }
+    }
+
+    pub fn fault(&self, fault: Fault) {
+        self.held.lock().expect("lock").fault = fault;
+    }
+
+    pub fn guard(&self, scheme: &str, user: &str, password: &str) {
+        let basic = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+        self.held.lock().expect("lock").guard = Some((scheme.to_owned(), basic));
+    }
+
+    pub fn image(&self, repository: &str, tag: &str, layers: &[Vec<u8>], config: &str) {
+        let diff_ids: Vec<String> = layers.iter().map(|l| format!("{:?}", digest(l))).collect();
+        self.put(repository, tag, layers, config, &diff_ids);
+    }
+
+    pub fn wrong_diff_ids(&self, repository: &str, tag: &str, layer: &[u8]) {
+        self.put(repository, tag, &[layer.to_vec()], "{}", &[format!("{:?}", digest(b"something else"))]);
+    }
+
+    /// Layers are gzipped; the manifest stands behind an index as `docker buildx` makes it.
+    fn put(&self, repository: &str, tag: &str, layers: &[Vec<u8>], config: &str, diff_ids: &[String]) {
+        let mut held = self.held.lock().expect("lock");
+        let mut descriptors = Vec::new();
+        for layer in layers {
+            let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+            std::io::Write::write_all(&mut gz, layer).expect("gzip");
+            let gz = gz.finish().expect("gzip");
+            let name = digest(&gz);
+            let kind = "application/vnd.oci.image.layer.v1.tar+gzip";
+            descriptors.push(format!(r#"{{"mediaType":"{kind}","digest":"{name}","size":{}}}"#, gz.len()));
+            held.layers.push(name.clone());
+            held.content.insert(format!("/v2/{repository}/blobs/{name}"), gz.into());
+        }
+        let config = format!(r#"{{"os":"linux","config":{config},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#, diff_ids.join(","));
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"config":{{"digest":"{}","size":{}}},"layers":[{}]}}"#,
+            digest(config.as_bytes()),
+            config.len(),
+            descriptors.join(",")
+        );
+        held.content.insert(format!("/v2/{repository}/blobs/{}", digest(config.as_bytes())), config.into());
+        held.content.insert(format!("/v2/{repository}/manifests/{tag}"), manifest.into());
+    }
+}
+
+fn full(status: StatusCode, bytes: Bytes) -> Response<Body> {
+    let body = http_body_util::Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
+    Response::builder().status(status).body(body).expect("response")
+}
+
+async fn answer(request: Request<Incoming>, me: SocketAddr, held: &Mutex<Held>, cuts: &AtomicU64) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let (content, fault, guard, is_layer) = {
+        let held = held.lock().expect("lock");
+        let is_layer = held.layers.iter().any(|layer| path.ends_with(layer.as_str()));
+        (held.content.get(&path).cloned(), held.fault, held.guard.clone(), is_layer)
+    };
+    if let Some((scheme, basic)) = guard {
+        let given = header("authorization");
+        if path == "/token" {
+            return if given == basic { full(StatusCode::OK, r#"{"token":"t0ken"}"#.into()) } else { full(StatusCode::UNAUTHORIZED, Bytes::new()) };
+        }
+        let wanted = if scheme == "Bearer" { "Bearer t0ken".to_owned() } else { basic };
+        if given != wanted {
+            let mut response = full(StatusCode::UNAUTHORIZED, Bytes::new());
+            let challenge = format!("{scheme} realm=\"http://{me}/token\",service=\"test\",scope=\"repository:app:pull\"");
+            response.headers_mut().insert("www-authenticate", challenge.parse().expect("header"));
+            return response;
+        }
+    }
+    let Some(content) = content else {
+        return full(StatusCode::NOT_FOUND, r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#.into());
+    };
+    match fault {
+        Fault::Slow if path.contains("/manifests/") => tokio::time::sleep(Duration::from_millis(300)).await,
+        Fault::Corrupt if is_layer => {
+            let mut bytes = content.to_vec();
+            // Inside the stored file's content: the archive still reads well.
+            let at = bytes.len() / 4;
+            bytes[at] ^= 1;
+            return full(StatusCode::OK, bytes.into());
+        }
+        Fault::CutAfter { bytes, times, ranges } if is_layer => {
+            let start = header("range").trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap_or(0);
+            return cut(content, if ranges { start } else { 0 }, bytes, cuts.fetch_add(1, SeqCst) < times, start);
+        }
+        _ => {}
+    }
+    full(StatusCode::OK, content)
+}
+
+/// Sends from `start`; breaks after `bytes` new ones when asked to.
+fn cut(content: Bytes, start: usize, bytes: usize, broken: bool, asked: usize) -> Response<Body> {
+    let rest = content.slice(start..);
+    let mut frames = vec![Ok(Frame::data(if broken { rest.slice(..(asked - start + bytes).min(rest.len())) } else { rest.clone() }))];
+    if broken {
+        frames.push(Err(std::io::Error::other("cut")));
+    }
+    let body = StreamBody::new(stream::iter(frames)).boxed_unsync();
+    let mut response = Response::builder().header("content-length", rest.len());
+    if start > 0 {
+        response = response.status(206).header("content-range", format!("bytes {start}-{}/{}", content.len() - 1, content.len()));
+    }
+    response.body(body).expect("response")
+}
