@@ -1,0 +1,198 @@
+//! Creating containers and joining processes through libcontainer. Runs in a [`crate::worker`] only: libcontainer changes the
+//! caller's working directory, dumpable flag and OOM score, and blocks.
+
+use std::cell::RefCell;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use oci_spec::runtime::{Process, Spec};
+use rk_shim_protocol::container_dir;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+use crate::executor::Launcher;
+use crate::{cgroup, devices, seccomp};
+
+/// The full spec as the CRI server wrote it, and the one libcontainer reads.
+const FULL_SPEC: &str = "spec.json";
+const RUNTIME_SPEC: &str = "config.json";
+
+/// Where the new process's stdio goes.
+pub enum Stdio {
+    /// stdin, stdout, stderr.
+    Pipes([OwnedFd; 3]),
+    /// Path of the socket that receives the terminal's master.
+    Console(PathBuf),
+}
+
+/// The spec of a container's bundle.
+pub fn read_spec(bundle: &Path) -> Result<Spec> {
+    let path = bundle.join(FULL_SPEC);
+    serde_json::from_reader(std::io::BufReader::new(File::open(&path).with_context(|| format!("open {}", path.display()))?))
+        .with_context(|| format!("parse {}", path.display()))
+}
+
+/// Creates the container and starts its program. On return the program runs; its pid is in the host's namespace.
+pub fn container(dir: &Path, id: &str, bundle: &Path, stdio: Stdio) -> Result<i32> {
+    let spec = read_spec(bundle)?;
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let process = spec.process().as_ref().context("the spec has no process")?;
+    let launcher = launcher(&spec, process, write.as_raw_fd())?;
+    enforce_devices(&spec)?;
+    make_cwd(&spec, process.cwd())?;
+    write_runtime_spec(bundle, &spec)?;
+
+    let root = container_dir(dir);
+    fs::create_dir_all(&root)?;
+    // A leftover of an attempt that failed half way is of no use to anybody.
+    let _ = fs::remove_dir_all(root.join(id));
+    let built = builder(id, &root, launcher, stdio)?.as_init(bundle).with_systemd(false).with_detach(true).as_sibling(true).build();
+    let mut container = match built {
+        Ok(container) => container,
+        Err(error) => {
+            drop(write);
+            bail!("error during container init: {}", reason(read, &error));
+        }
+    };
+    let pid = container.pid().context("libcontainer reported no pid")?.as_raw();
+    container.start().map_err(|error| anyhow!("start the container: {}", chain(&error)))?;
+    drop(write);
+    let told = read_all(read);
+    if told.is_empty() { Ok(pid) } else { bail!("error during container init: {told}") }
+}
+
+/// Runs `process` in the running container `id`, whose first process is `init`.
+pub fn exec(dir: &Path, id: &str, bundle: &Path, init: i32, mut process: Process, stdio: Stdio) -> Result<i32> {
+    let spec = read_spec(bundle)?;
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let launcher = launcher(&spec, &process, write.as_raw_fd())?;
+    process.set_capabilities(None);
+    let file = dir.join(format!("exec-{}.json", std::process::id()));
+    fs::write(&file, serde_json::to_vec(&process)?)?;
+    let below = spec.linux().as_ref().and_then(|l| l.cgroups_path().as_deref()).and_then(|path| cgroup::sub_cgroup(path, init));
+    let joined = builder(id, &container_dir(dir), launcher, stdio)?
+        .as_tenant()
+        .with_process(Some(&file))
+        .with_sub_cgroup(below)
+        .with_detach(true)
+        .as_sibling(true)
+        .build();
+    let _ = fs::remove_file(&file);
+    match joined {
+        Ok(pid) => Ok(pid.as_raw()),
+        Err(error) => {
+            drop(write);
+            bail!("{}", reason(read, &error))
+        }
+    }
+}
+
+fn builder(id: &str, root: &Path, launcher: Launcher, stdio: Stdio) -> Result<ContainerBuilder> {
+    let builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())
+        .with_root_path(root)
+        .map_err(|error| anyhow!("{}", chain(&error)))?
+        .with_executor(launcher);
+    Ok(match stdio {
+        Stdio::Pipes([stdin, stdout, stderr]) => builder.with_stdin(stdin).with_stdout(stdout).with_stderr(stderr),
+        Stdio::Console(socket) => builder.with_console_socket(Some(socket)),
+    })
+}
+
+fn launcher(spec: &Spec, process: &Process, report: i32) -> Result<Launcher> {
+    let filters = match spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
+        Some(profile) => seccomp::compile(profile).context("seccomp profile")?,
+        None => Vec::new(),
+    };
+    Ok(Launcher {
+        capabilities: process.capabilities().clone(),
+        filters,
+        no_new_privs: process.no_new_privileges().unwrap_or(false),
+        uid: process.user().uid(),
+        report,
+        program: RefCell::new(None),
+        home: RefCell::new(None),
+    })
+}
+
+fn enforce_devices(spec: &Spec) -> Result<()> {
+    let Some(linux) = spec.linux().as_ref() else { return Ok(()) };
+    let Some(rules) = linux.resources().as_ref().and_then(|resources| resources.devices().as_ref()) else { return Ok(()) };
+    let path = linux.cgroups_path().as_ref().context("device rules need a cgroups path")?;
+    devices::enforce(&cgroup::directory(path), rules)
+}
+
+/// What libcontainer must not do itself: drop capabilities (too early for seccomp), and resources (already in force).
+fn write_runtime_spec(bundle: &Path, spec: &Spec) -> Result<()> {
+    let mut spec = spec.clone();
+    if let Some(process) = spec.process_mut() {
+        process.set_capabilities(None);
+    }
+    if let Some(linux) = spec.linux_mut() {
+        linux.set_resources(None).set_seccomp(None);
+    }
+    fs::write(bundle.join(RUNTIME_SPEC), serde_json::to_vec(&spec)?).with_context(|| format!("write {RUNTIME_SPEC} in {}", bundle.display()))
+}
+
+/// A working directory that the image lacks is made, as images made by `docker build` expect. Symbolic links in the image cannot
+/// lead outside of its root.
+fn make_cwd(spec: &Spec, cwd: &Path) -> Result<()> {
+    let Some(root) = spec.root().as_ref() else { return Ok(()) };
+    if root.readonly().unwrap_or(false) {
+        return Ok(());
+    }
+    let mut at = rustix::fs::open(root.path(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .with_context(|| format!("open root filesystem {}", root.path().display()))?;
+    let top = rustix::fs::open(root.path(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut so_far = PathBuf::new();
+    for part in cwd.components() {
+        let std::path::Component::Normal(name) = part else { continue };
+        so_far.push(name);
+        let open = || rustix::fs::openat2(&top, &so_far, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT);
+        at = match open() {
+            Ok(dir) => dir,
+            Err(rustix::io::Errno::NOENT) => {
+                // `mkdirat` never follows a final link, and `at` was resolved inside the root.
+                if rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o755)).is_err() {
+                    return Ok(());
+                }
+                match open() {
+                    Ok(dir) => dir,
+                    Err(_) => return Ok(()),
+                }
+            }
+            // Something that is no directory: chdir will say so in the user's words.
+            Err(_) => return Ok(()),
+        };
+    }
+    Ok(())
+}
+
+/// The process's own words if it had any, else libcontainer's.
+fn reason(read: OwnedFd, error: &dyn std::error::Error) -> String {
+    let told = read_all(read);
+    if told.is_empty() { chain(error) } else { told }
+}
+
+fn read_all(read: OwnedFd) -> String {
+    let mut text = String::new();
+    let _ = File::from(read).take(4096).read_to_string(&mut text);
+    text
+}
+
+/// An error and its sources in one line, without saying anything twice.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,151 @@
+//! Container output as the CRI's log files: `<RFC 3339 time> <stream> <P|F> <line>`.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::clock;
+
+/// Lines longer than this are cut into parts tagged `P`, the last one `F`; the size that other runtimes use.
+pub const MAX_LINE: usize = 16 * 1024;
+
+/// The log of one container.
+#[derive(Debug)]
+pub struct LogFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl LogFile {
+    /// Opens for appending; makes the directory.
+    pub fn open(path: &Path) -> std::io::Result<Self> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    /// Switches to a new file at the same path, after the old one was renamed.
+    pub fn reopen(&mut self) -> std::io::Result<()> {
+        *self = Self::open(&self.path)?;
+        Ok(())
+    }
+
+    /// Appends whole entries. A full disk loses them rather than stopping the container.
+    pub fn append(&mut self, entries: &[u8]) {
+        let _ = self.file.write_all(entries);
+    }
+}
+
+/// Cuts one stream into entries; keeps an unfinished line of at most [`MAX_LINE`] bytes.
+#[derive(Debug)]
+pub struct LineCutter {
+    stream: &'static str,
+    pending: Vec<u8>,
+}
+
+impl LineCutter {
+    /// For `stdout` or `stderr`.
+    pub fn new(stream: &'static str) -> Self {
+        Self { stream, pending: Vec::new() }
+    }
+
+    /// The entries that `bytes`, read at `now` (ns), complete.
+    pub fn feed(&mut self, bytes: &[u8], now: i64) -> Vec<u8> {
+        let time = clock::rfc3339(now);
+        let mut out = Vec::with_capacity(bytes.len() + 64);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let newline = rest.iter().position(|b| *b == b'\n');
+            let take = newline.unwrap_or(rest.len()).min(MAX_LINE - self.pending.len());
+            let (part, after) = rest.split_at(take);
+            self.pending.extend_from_slice(part);
+            rest = after;
+            if newline == Some(take) {
+                rest = rest.get(1..).unwrap_or_default();
+                self.flush(&time, 'F', &mut out);
+            } else if self.pending.len() == MAX_LINE {
+                self.flush(&time, 'P', &mut out);
+            }
+        }
+        if self.pending.is_empty() {
+            // One chatty moment must not keep 16 KiB per stream for the rest of the pod's life.
+            self.pending = Vec::new();
+        }
+        out
+    }
+
+    /// The last line, if the stream ended without a newline.
+    pub fn finish(&mut self, now: i64) -> Vec<u8> {
+        let mut out = Vec::new();
+        if !self.pending.is_empty() {
+            self.flush(&clock::rfc3339(now), 'F', &mut out);
+        }
+        out
+    }
+
+    fn flush(&mut self, time: &str, tag: char, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("{time} {} {tag} ", self.stream).as_bytes());
+        out.append(&mut self.pending);
+        out.push(b'\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: &str = "1970-01-01T00:00:00.000000000Z";
+
+    fn text(bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn lines_are_tagged_and_unfinished_ones_wait() {
+        let mut cutter = LineCutter::new("stdout");
+        assert_eq!(text(cutter.feed(b"a\n\nb", 0)), format!("{T} stdout F a\n{T} stdout F \n"));
+        assert_eq!(text(cutter.feed(b"c\n", 0)), format!("{T} stdout F bc\n"));
+        assert_eq!(text(cutter.feed(b"tail", 0)), "");
+        assert_eq!(text(cutter.finish(0)), format!("{T} stdout F tail\n"));
+        assert_eq!(text(cutter.finish(0)), "");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_into_parts_and_ends_with_a_full_one() {
+        let mut cutter = LineCutter::new("stderr");
+        let mut line = vec![b'x'; MAX_LINE + 5];
+        line.push(b'\n');
+        let out = text(cutter.feed(&line, 0));
+        let lines: Vec<_> = out.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].starts_with(&format!("{T} stderr P x")) && lines[0].len() == T.len() + 10 + MAX_LINE);
+        assert_eq!(lines[1], format!("{T} stderr F xxxxx"));
+    }
+
+    #[test]
+    fn a_line_of_exactly_the_limit_is_not_followed_by_a_lost_byte() {
+        let mut cutter = LineCutter::new("stdout");
+        let mut line = vec![b'y'; MAX_LINE];
+        line.extend(b"\nz\n");
+        let out = text(cutter.feed(&line, 0));
+        assert!(out.ends_with(&format!("{T} stdout F z\n")), "{}", &out[out.len() - 80..]);
+        assert_eq!(out.matches('y').count(), MAX_LINE);
+    }
+
+    #[test]
+    fn a_renamed_log_is_followed_by_a_new_file_after_reopen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c/0.log");
+        let mut log = LogFile::open(&path).unwrap();
+        log.append(b"one\n");
+        std::fs::rename(&path, dir.path().join("c/0.log.1")).unwrap();
+        log.append(b"two\n");
+        log.reopen().unwrap();
+        log.append(b"three\n");
+        assert_eq!(std::fs::read(&path).unwrap(), b"three\n");
+        assert_eq!(std::fs::read(dir.path().join("c/0.log.1")).unwrap(), b"one\ntwo\n");
+    }
+}

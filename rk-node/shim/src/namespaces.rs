@@ -1,0 +1,124 @@
+//! The namespaces that containers of a pod share, made once and pinned as bind mounts so that they outlive every process.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command};
+
+use anyhow::{Context, Result, bail};
+use nix::sched::{CloneFlags, setns, unshare};
+use rk_shim_protocol::{SandboxConfig, namespace_file};
+use rustix::mount::{mount_bind, unmount, UnmountFlags};
+
+/// Makes what `config` asks for and returns to the host's namespaces. Returns the pause process of a shared PID namespace.
+pub fn make(dir: &Path, config: &SandboxConfig) -> Result<Option<Child>> {
+    let mut pins = Vec::new();
+    if let Some(netns) = &config.netns {
+        pins.push((CloneFlags::CLONE_NEWNET, "net", netns.clone()));
+    }
+    if config.ipc {
+        pins.push((CloneFlags::CLONE_NEWIPC, "ipc", namespace_file(dir, "ipc")));
+    }
+    if config.hostname.is_some() {
+        pins.push((CloneFlags::CLONE_NEWUTS, "uts", namespace_file(dir, "uts")));
+    }
+    let mut host = Vec::new();
+    for (flag, kind, _) in &pins {
+        host.push((*flag, File::open(format!("/proc/self/ns/{kind}")).with_context(|| format!("open the host's {kind} namespace"))?));
+    }
+    let wanted = pins.iter().fold(CloneFlags::empty(), |all, (flag, ..)| all | *flag);
+    unshare(wanted).context("make the pod's namespaces")?;
+    let filled = fill(config).and_then(|()| pins.iter().try_for_each(|(_, kind, path)| pin(kind, path)));
+    for (flag, namespace) in &host {
+        setns(namespace.as_fd(), *flag).context("return to the host's namespace")?;
+    }
+    filled?;
+    if config.shared_pid { start_pause(dir).map(Some) } else { Ok(None) }
+}
+
+/// Settings that live in the new namespaces.
+fn fill(config: &SandboxConfig) -> Result<()> {
+    if let Some(hostname) = &config.hostname {
+        nix::unistd::sethostname(hostname).with_context(|| format!("set host name {hostname:?}"))?;
+    }
+    for (name, value) in &config.sysctls {
+        if !namespaced(name, config) {
+            bail!("sysctl {name:?} is not kept in a namespace that this pod has of its own");
+        }
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        fs::write(&path, value).with_context(|| format!("set sysctl {name}={value}"))?;
+    }
+    Ok(())
+}
+
+/// Whether a sysctl belongs to one of the pod's own namespaces; anything else would change the node.
+fn namespaced(name: &str, config: &SandboxConfig) -> bool {
+    let ipc = name.starts_with("fs.mqueue.")
+        || name.starts_with("kernel.shm")
+        || name.starts_with("kernel.msg")
+        || name == "kernel.sem";
+    let sane = !name.is_empty() && !name.contains("..") && !name.starts_with('.') && !name.contains('\0');
+    let uts = name == "kernel.hostname" || name == "kernel.domainname";
+    sane && ((ipc && config.ipc) || (name.starts_with("net.") && config.netns.is_some()) || (uts && config.hostname.is_some()))
+}
+
+fn pin(kind: &str, path: &Path) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    File::create(path).with_context(|| format!("create {}", path.display()))?;
+    mount_bind(format!("/proc/self/ns/{kind}"), path).with_context(|| format!("pin the {kind} namespace at {}", path.display()))
+}
+
+/// Removes the pin of a namespace; one that is not there is fine.
+pub fn unpin(path: &Path) {
+    let _ = unmount(path, UnmountFlags::DETACH);
+    let _ = fs::remove_file(path);
+}
+
+/// PID 1 of the pod's shared PID namespace.
+fn start_pause(dir: &Path) -> Result<Child> {
+    let host = File::open("/proc/self/ns/pid").context("open the host's PID namespace")?;
+    // Applies to children made from now on, and only until the setns below.
+    unshare(CloneFlags::CLONE_NEWPID).context("make the pod's PID namespace")?;
+    let started = Command::new("/proc/self/exe").arg("pause").arg(dir).process_group(0).spawn().context("start the pause process");
+    let back = setns(host.as_fd(), CloneFlags::CLONE_NEWPID).context("return to the host's PID namespace");
+    let mut child = started?;
+    let pinned = back.and_then(|()| {
+        let path = namespace_file(dir, "pid");
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        File::create(&path)?;
+        mount_bind(format!("/proc/{}/ns/pid", child.id()), &path).context("pin the PID namespace")
+    });
+    if pinned.is_err() {
+        let _ = child.kill();
+    }
+    pinned.map(|()| child)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sysctls_of_the_pods_own_namespaces_are_let_through() {
+        let all = SandboxConfig { netns: Some("/x".into()), ipc: true, hostname: Some("h".into()), ..Default::default() };
+        let host = SandboxConfig::default();
+        for (name, own) in [
+            ("net.ipv4.ip_unprivileged_port_start", true),
+            ("kernel.shm_rmid_forced", true),
+            ("kernel.sem", true),
+            ("fs.mqueue.msg_max", true),
+            ("kernel.panic", false),
+            ("vm.overcommit_memory", false),
+            ("net..kernel", false),
+            ("", false),
+        ] {
+            assert_eq!(namespaced(name, &all), own, "{name}");
+            assert!(!namespaced(name, &host), "{name} with the host's namespaces");
+        }
+    }
+}
