@@ -2,6 +2,8 @@
 
 #[path = "build/resources.rs"]
 mod resources;
+#[path = "build/types.rs"]
+mod types;
 
 use std::path::PathBuf;
 use std::{env, fs};
@@ -10,6 +12,17 @@ fn main() {
     println!("cargo:rerun-if-changed=tables");
     println!("cargo:rerun-if-changed=build");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let text = fs::read_to_string("tables/resources.txt").expect("tables/resources.txt is part of the crate");
-    fs::write(out.join("resources.rs"), resources::generate(&text)).expect("OUT_DIR is writable");
+    let table = |name: &str| {
+        fs::read_to_string(name).unwrap_or_else(|e| panic!("{name} is part of the crate: {e}"))
+    };
+    fs::write(
+        out.join("resources.rs"),
+        resources::generate(&table("tables/resources.txt")),
+    )
+    .expect("OUT_DIR is writable");
+    fs::write(
+        out.join("types.rs"),
+        types::generate(&table("tables/types.txt")),
+    )
+    .expect("OUT_DIR is writable");
 }

@@ -19,7 +19,14 @@ pub fn convert(object: Value, to: &GroupVersionKind) -> Result<Value, Status> {
 /// # Errors
 /// As [`convert`].
 pub fn to_hub(object: Value, resource: &Resource) -> Result<Value, Status> {
-    convert(object, &GroupVersionKind::new(resource.hub.0.clone(), resource.hub.1.clone(), resource.gvk.kind.clone()))
+    convert(
+        object,
+        &GroupVersionKind::new(
+            resource.hub.0.clone(),
+            resource.hub.1.clone(),
+            resource.gvk.kind.clone(),
+        ),
+    )
 }
 
 /// Turns a stored object into a served version.

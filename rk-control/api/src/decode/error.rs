@@ -30,10 +30,35 @@ pub enum DecodeError {
 
 impl DecodeError {
     /// The answer to a request whose body should have been a `kind` of `version` and did not decode.
-    pub fn into_status(self, kind: &str, version: &str) -> Status {
+    pub fn into_status(self, kind: &str, version: &str, body: &[u8]) -> Status {
         match self {
             DecodeError::TooLarge(_) => Status::request_entity_too_large(&self.to_string()),
-            other => Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {other}")),
+            DecodeError::Syntax(_) | DecodeError::TooDeep(_) => Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {self} ({})",
+                summary(body)
+            )),
+            DecodeError::Yaml(_) => Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {kind}): {self} ({})",
+                summary(body)
+            )),
+            other => Status::bad_request(format!(
+                "{kind} in version {version:?} cannot be handled as a {kind}: {other}"
+            )),
+        }
+    }
+}
+
+/// The head of a body: as text when it looks like an object, else in hex.
+fn summary(body: &[u8]) -> String {
+    const MAX: usize = 30;
+    let head = body.get(..MAX).unwrap_or(body);
+    let dots = if body.len() > MAX { " ..." } else { "" };
+    match body.first() {
+        None => "<empty>".into(),
+        Some(b'{') => format!("{}{dots}", String::from_utf8_lossy(head)),
+        Some(_) => {
+            let hex: String = head.iter().map(|b| format!("{b:02x}")).collect();
+            format!("{hex}{dots}")
         }
     }
 }

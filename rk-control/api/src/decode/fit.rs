@@ -1,15 +1,208 @@
-//! Holding a value against its schema.
+//! Holding a value against its schema: types checked, scalars in canonical form, unknown fields dropped, zero values as the
+//! API writes them (what is optional and zero goes, what is always written appears).
 
-use serde_json::Value;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
 use super::DecodeError;
-use crate::schema::Schema;
+use super::go;
+use crate::meta::{Quantity, canonical_micro_time, canonical_time};
+use crate::schema::{Schema, Shape};
+use crate::status::Path;
 
-/// Drops nulls and unknown fields in place and returns the paths of the latter.
+/// How an object is rewritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As stored and answered: zero values dropped or filled in as upstream's encoder does.
+    Canonical,
+    /// As the client gave it (server-side apply): only scalars are canonical, and nulls go.
+    AsGiven,
+}
+
+/// Drops nulls and unknown fields in place, brings the rest into the wanted form, and returns the paths of unknown fields.
 ///
 /// # Errors
-/// A value of the wrong type.
-pub fn fit(value: &mut Value, schema: &Schema) -> Result<Vec<String>, DecodeError> {
-    let _ = (value, schema);
-    todo!()
+/// A value of the wrong type, in upstream's words.
+pub fn fit(value: &mut Value, schema: &Schema, form: Form) -> Result<Vec<String>, DecodeError> {
+    let mut fitter = Fitter {
+        form,
+        unknown: Vec::new(),
+    };
+    let at = go::Place {
+        parent: None,
+        owner: "",
+        field: "",
+    };
+    fitter.value(value, schema, &Path::ROOT, &at)?;
+    Ok(fitter.unknown)
+}
+
+struct Fitter {
+    form: Form,
+    unknown: Vec<String>,
+}
+
+impl Fitter {
+    fn value(
+        &mut self,
+        value: &mut Value,
+        schema: &Schema,
+        path: &Path<'_>,
+        at: &go::Place<'_>,
+    ) -> Result<(), DecodeError> {
+        let resolved = schema.resolve(value);
+        let schema = &resolved;
+        let fits = match (schema.shape(), &mut *value) {
+            (Shape::Any, _) => true,
+            (Shape::Object, Value::Object(_)) => return self.object(value, schema, path, at),
+            (Shape::Map, Value::Object(entries)) => {
+                let item = schema.item();
+                for (key, entry) in entries.iter_mut() {
+                    match entry {
+                        Value::Null => *entry = zero(&item),
+                        _ => self.value(entry, &item, &path.child(key), at)?,
+                    }
+                }
+                true
+            }
+            (Shape::List, Value::Array(items)) => {
+                let item = schema.item();
+                for (index, entry) in items.iter_mut().enumerate() {
+                    match entry {
+                        Value::Null => *entry = zero(&item),
+                        _ => self.value(entry, &item, &path.index(index), at)?,
+                    }
+                }
+                true
+            }
+            (Shape::String, Value::String(_)) | (Shape::Bool, Value::Bool(_)) => true,
+            (Shape::Int32, Value::Number(n)) => {
+                n.as_i64().is_some_and(|n| i32::try_from(n).is_ok())
+            }
+            (Shape::Int64, Value::Number(n)) => n.is_i64(),
+            (Shape::Double, Value::Number(_)) => true,
+            (Shape::Bytes, Value::String(text)) => {
+                let clean: &str = text;
+                if let Err(error) = STANDARD.decode(clean) {
+                    return Err(DecodeError::Type(go::base64_error(&error)));
+                }
+                true
+            }
+            (Shape::Quantity, Value::String(_) | Value::Number(_)) => return quantity(value),
+            (Shape::Time, Value::String(text)) => return time(text, canonical_time),
+            (Shape::MicroTime, Value::String(text)) => return time(text, canonical_micro_time),
+            (Shape::IntOrString, Value::String(_)) => true,
+            (Shape::IntOrString, Value::Number(n)) => {
+                n.as_i64().is_some_and(|n| i32::try_from(n).is_ok())
+            }
+            _ => false,
+        };
+        if fits {
+            Ok(())
+        } else {
+            Err(DecodeError::Type(go::type_error(value, schema, at)))
+        }
+    }
+
+    fn object(
+        &mut self,
+        value: &mut Value,
+        schema: &Schema,
+        path: &Path<'_>,
+        at: &go::Place<'_>,
+    ) -> Result<(), DecodeError> {
+        let Value::Object(object) = value else {
+            return Ok(());
+        };
+        let mut dropped = Vec::new();
+        for (key, entry) in object.iter_mut() {
+            let Some(field) = schema.field(key) else {
+                self.unknown.push(path.child(key).to_string());
+                dropped.push(key.clone());
+                continue;
+            };
+            if !entry.is_null() {
+                let at = go::Place {
+                    parent: Some(at),
+                    owner: schema.type_name(),
+                    field: key,
+                };
+                self.value(entry, &field, &path.child(key), &at)?;
+            }
+            if self.is_dropped(entry, &field) {
+                dropped.push(key.clone());
+            }
+        }
+        for key in dropped {
+            object.remove(&key);
+        }
+        if self.form == Form::Canonical {
+            fill(object, schema);
+        }
+        Ok(())
+    }
+
+    fn is_dropped(&self, value: &Value, field: &Schema) -> bool {
+        match value {
+            Value::Null => true,
+            _ if self.form == Form::AsGiven || field.is_required() => false,
+            Value::Array(items) => items.is_empty() && field.shape() == Shape::List,
+            Value::Object(entries) => entries.is_empty() && field.shape() == Shape::Map,
+            _ if field.is_pointer() => false,
+            Value::String(text) => text.is_empty(),
+            Value::Bool(flag) => !flag,
+            Value::Number(number) => {
+                number.as_f64() == Some(0.0)
+                    && matches!(field.shape(), Shape::Int32 | Shape::Int64 | Shape::Double)
+            }
+        }
+    }
+}
+
+/// Adds the fields that are always written.
+fn fill(object: &mut crate::Object, schema: &Schema) {
+    for (name, field) in schema.fields() {
+        if field.is_required() && !object.contains_key(name) {
+            object.insert(name.to_owned(), zero(&field));
+        }
+    }
+}
+
+/// The zero value of a field that is always written.
+fn zero(schema: &Schema) -> Value {
+    if schema.is_pointer() {
+        return Value::Null;
+    }
+    match schema.shape() {
+        Shape::Object => {
+            let mut object = crate::Object::new();
+            fill(&mut object, schema);
+            Value::Object(object)
+        }
+        Shape::String => "".into(),
+        Shape::Bool => false.into(),
+        Shape::Int32 | Shape::Int64 | Shape::Double | Shape::IntOrString => 0.into(),
+        Shape::Quantity => "0".into(),
+        Shape::Map | Shape::List | Shape::Bytes | Shape::Time | Shape::MicroTime | Shape::Any => {
+            Value::Null
+        }
+    }
+}
+
+fn quantity(value: &mut Value) -> Result<(), DecodeError> {
+    let text = match &*value {
+        Value::String(text) => text.trim().to_owned(),
+        other => other.to_string(),
+    };
+    let parsed: Quantity = text
+        .parse()
+        .map_err(|e: crate::meta::QuantityError| DecodeError::Type(e.to_string()))?;
+    *value = json!(parsed.to_string());
+    Ok(())
+}
+
+fn time(text: &mut String, canonical: fn(&str) -> Option<String>) -> Result<(), DecodeError> {
+    *text = canonical(text).ok_or_else(|| DecodeError::Type(go::time_error(text)))?;
+    Ok(())
 }

@@ -1,11 +1,434 @@
-//! JSON text to a value, with duplicate keys noticed and depth bounded.
+//! JSON text to a value: bounded depth, duplicate keys noticed, errors in upstream's words.
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use super::{DecodeError, Limits};
+use crate::Object;
 
-/// Parses a whole body; the second part names duplicate fields.
+/// Parses a whole body; the second part holds the paths of duplicate fields (the last one wins, as upstream).
 pub(super) fn parse(body: &[u8], limits: Limits) -> Result<(Value, Vec<String>), DecodeError> {
-    let _ = (body, limits);
-    todo!()
+    if body.len() > limits.bytes {
+        return Err(DecodeError::TooLarge(limits.bytes));
+    }
+    let mut parser = Parser {
+        body,
+        at: 0,
+        depth: limits.depth,
+        max_depth: limits.depth,
+        duplicates: Vec::new(),
+    };
+    let value = parser.value()?;
+    parser.space();
+    match parser.peek() {
+        None => Ok((value, parser.duplicates)),
+        Some(byte) => Err(unexpected(byte, "after top-level value")),
+    }
+}
+
+struct Parser<'a> {
+    body: &'a [u8],
+    at: usize,
+    /// Levels that may still be opened.
+    depth: usize,
+    max_depth: usize,
+    /// Paths, from the place of the open value downwards; enclosing values prefix theirs when they close.
+    duplicates: Vec<String>,
+}
+
+fn unexpected(byte: u8, context: &str) -> DecodeError {
+    let shown = match byte {
+        b'\'' => r"'\''".to_owned(),
+        b'"' => "'\"'".to_owned(),
+        b'\n' => r"'\n'".to_owned(),
+        b'\r' => r"'\r'".to_owned(),
+        b'\t' => r"'\t'".to_owned(),
+        0x20..0x7f => format!("'{}'", char::from(byte)),
+        _ => format!("'\\x{byte:02x}'"),
+    };
+    DecodeError::Syntax(format!("invalid character {shown} {context}"))
+}
+
+fn truncated() -> DecodeError {
+    DecodeError::Syntax("unexpected end of JSON input".into())
+}
+
+impl Parser<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.body.get(self.at).copied()
+    }
+
+    fn next(&mut self) -> Result<u8, DecodeError> {
+        let byte = self.peek().ok_or_else(truncated)?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    fn value(&mut self) -> Result<Value, DecodeError> {
+        self.space();
+        match self.peek().ok_or_else(truncated)? {
+            b'{' => self.nested(Self::object),
+            b'[' => self.nested(Self::array),
+            b'"' => self.string().map(Value::String),
+            b't' => self.literal("true", Value::Bool(true)),
+            b'f' => self.literal("false", Value::Bool(false)),
+            b'n' => self.literal("null", Value::Null),
+            b'-' | b'0'..=b'9' => self.number(),
+            other => Err(unexpected(other, "looking for beginning of value")),
+        }
+    }
+
+    fn nested(
+        &mut self,
+        inside: fn(&mut Self) -> Result<Value, DecodeError>,
+    ) -> Result<Value, DecodeError> {
+        self.depth = self
+            .depth
+            .checked_sub(1)
+            .ok_or(DecodeError::TooDeep(self.max_depth))?;
+        self.at += 1;
+        let value = inside(self);
+        self.depth += 1;
+        value
+    }
+
+    fn object(&mut self) -> Result<Value, DecodeError> {
+        let mut object = Object::new();
+        self.space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(Value::Object(object));
+        }
+        loop {
+            self.space();
+            match self.peek().ok_or_else(truncated)? {
+                b'"' => {}
+                other => {
+                    return Err(unexpected(
+                        other,
+                        "looking for beginning of object key string",
+                    ));
+                }
+            }
+            let key = self.string()?;
+            self.space();
+            match self.next()? {
+                b':' => {}
+                other => return Err(unexpected(other, "after object key")),
+            }
+            let before = self.duplicates.len();
+            let value = self.value()?;
+            self.prefix(before, |inner| match inner.starts_with('[') {
+                true => format!("{key}{inner}"),
+                false => format!("{key}.{inner}"),
+            });
+            if object.contains_key(&key) {
+                self.duplicates.push(key.clone());
+            }
+            object.insert(key, value);
+            self.space();
+            match self.next()? {
+                b',' => {}
+                b'}' => return Ok(Value::Object(object)),
+                other => return Err(unexpected(other, "after object key:value pair")),
+            }
+        }
+    }
+
+    fn array(&mut self) -> Result<Value, DecodeError> {
+        let mut array = Vec::new();
+        self.space();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(Value::Array(array));
+        }
+        loop {
+            let before = self.duplicates.len();
+            let value = self.value()?;
+            let index = array.len();
+            self.prefix(before, |inner| match inner.starts_with('[') {
+                true => format!("[{index}]{inner}"),
+                false => format!("[{index}].{inner}"),
+            });
+            array.push(value);
+            self.space();
+            match self.next()? {
+                b',' => {}
+                b']' => return Ok(Value::Array(array)),
+                other => return Err(unexpected(other, "after array element")),
+            }
+        }
+    }
+
+    /// Extends the paths found inside a value by the value's own place.
+    fn prefix(&mut self, from: usize, extend: impl Fn(&str) -> String) {
+        for path in self.duplicates.iter_mut().skip(from) {
+            *path = extend(path);
+        }
+    }
+
+    fn literal(&mut self, word: &'static str, value: Value) -> Result<Value, DecodeError> {
+        for want in word.bytes() {
+            let byte = self.next()?;
+            if byte != want {
+                return Err(unexpected(
+                    byte,
+                    &format!("in literal {word} (expecting '{}')", char::from(want)),
+                ));
+            }
+        }
+        Ok(value)
+    }
+
+    fn digits(&mut self, context: &str) -> Result<(), DecodeError> {
+        match self.peek() {
+            Some(b'0'..=b'9') => {}
+            Some(other) => return Err(unexpected(other, context)),
+            None => return Err(truncated()),
+        }
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<Value, DecodeError> {
+        let start = self.at;
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits("in numeric literal")?;
+        }
+        let mut integer = true;
+        if self.peek() == Some(b'.') {
+            integer = false;
+            self.at += 1;
+            self.digits("after decimal point in numeric literal")?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            integer = false;
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            self.digits("in exponent of numeric literal")?;
+        }
+        // Only ASCII was consumed.
+        let text = self
+            .body
+            .get(start..self.at)
+            .and_then(|b| std::str::from_utf8(b).ok())
+            .unwrap_or_default();
+        if integer {
+            if let Ok(number) = text.parse::<i64>() {
+                return Ok(Value::from(number));
+            }
+            if let Ok(number) = text.parse::<u64>() {
+                return Ok(Value::from(number));
+            }
+        }
+        text.parse::<f64>()
+            .ok()
+            .and_then(Number::from_f64)
+            .map(Value::Number)
+            .ok_or_else(|| {
+                DecodeError::Type(format!(
+                    "json: cannot unmarshal number {text} into Go value of type float64"
+                ))
+            })
+    }
+
+    fn string(&mut self) -> Result<String, DecodeError> {
+        self.at += 1;
+        let start = self.at;
+        loop {
+            match self.next()? {
+                b'"' => return self.text(start, self.at - 1).map(str::to_owned),
+                b'\\' => break,
+                byte @ 0..0x20 => return Err(unexpected(byte, "in string literal")),
+                _ => {}
+            }
+        }
+        // An escape: from here on piece by piece.
+        let mut out = self.text(start, self.at - 1)?.to_owned();
+        loop {
+            out.push(self.escape()?);
+            let start = self.at;
+            loop {
+                match self.next()? {
+                    b'"' => {
+                        out.push_str(self.text(start, self.at - 1)?);
+                        return Ok(out);
+                    }
+                    b'\\' => break,
+                    byte @ 0..0x20 => return Err(unexpected(byte, "in string literal")),
+                    _ => {}
+                }
+            }
+            out.push_str(self.text(start, self.at - 1)?);
+        }
+    }
+
+    fn text(&self, start: usize, end: usize) -> Result<&str, DecodeError> {
+        let bytes = self.body.get(start..end).unwrap_or_default();
+        std::str::from_utf8(bytes).map_err(|e| {
+            DecodeError::Syntax(format!(
+                "invalid UTF-8 in string literal at byte {}",
+                start + e.valid_up_to()
+            ))
+        })
+    }
+
+    fn escape(&mut self) -> Result<char, DecodeError> {
+        Ok(match self.next()? {
+            b'"' => '"',
+            b'\\' => '\\',
+            b'/' => '/',
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let first = self.hex4()?;
+                return Ok(match first {
+                    0xd800..0xdc00 => self.low_surrogate(first)?,
+                    code => char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
+                });
+            }
+            other => return Err(unexpected(other, "in string escape code")),
+        })
+    }
+
+    /// The second half of a pair; a lone half becomes the replacement character.
+    fn low_surrogate(&mut self, first: u32) -> Result<char, DecodeError> {
+        if self.body.get(self.at..self.at + 2) != Some(br"\u") {
+            return Ok(char::REPLACEMENT_CHARACTER);
+        }
+        let back = self.at;
+        self.at += 2;
+        let second = self.hex4()?;
+        if !(0xdc00..0xe000).contains(&second) {
+            self.at = back;
+            return Ok(char::REPLACEMENT_CHARACTER);
+        }
+        Ok(
+            char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00))
+                .unwrap_or(char::REPLACEMENT_CHARACTER),
+        )
+    }
+
+    fn hex4(&mut self) -> Result<u32, DecodeError> {
+        let mut code = 0;
+        for _ in 0..4 {
+            let byte = self.next()?;
+            let digit = char::from(byte)
+                .to_digit(16)
+                .ok_or_else(|| unexpected(byte, r"in \u hexadecimal character escape"))?;
+            code = code * 16 + digit;
+        }
+        Ok(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn run(text: &str) -> Result<(Value, Vec<String>), DecodeError> {
+        parse(text.as_bytes(), Limits::default())
+    }
+
+    #[test]
+    fn json_becomes_the_same_value_as_with_serde() {
+        for text in [
+            r#"{"a":[1,-2,3.5,1e3,true,false,null,"x"],"b":{"c":{}}}"#,
+            r#""\u00e9\n\t\"\\\/ \ud83d\ude00 é""#,
+            "18446744073709551615",
+            "-9223372036854775808",
+            " [ ] ",
+            "0.5",
+        ] {
+            let want: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(run(text).unwrap().0, want, "{text}");
+        }
+        assert_eq!(run(r#""\ud800x""#).unwrap().0, json!("\u{fffd}x"));
+    }
+
+    #[test]
+    fn malformed_json_is_refused_in_known_words() {
+        for (text, want) in [
+            ("", "unexpected end of JSON input"),
+            ("{", "unexpected end of JSON input"),
+            ("x", "invalid character 'x' looking for beginning of value"),
+            (
+                "{a:1}",
+                "invalid character 'a' looking for beginning of object key string",
+            ),
+            (r#"{"a" 1}"#, "invalid character '1' after object key"),
+            (
+                r#"{"a":1 "b"}"#,
+                "invalid character '\"' after object key:value pair",
+            ),
+            (
+                r#"{"a":1,}"#,
+                "invalid character '}' looking for beginning of object key string",
+            ),
+            ("[1 2]", "invalid character '2' after array element"),
+            ("[1]]", "invalid character ']' after top-level value"),
+            (
+                "NaN",
+                "invalid character 'N' looking for beginning of value",
+            ),
+            (
+                "nul1",
+                "invalid character '1' in literal null (expecting 'l')",
+            ),
+            ("01", "invalid character '1' after top-level value"),
+            (
+                "1.x",
+                "invalid character 'x' after decimal point in numeric literal",
+            ),
+            ("\"a\nb\"", "invalid character '\\n' in string literal"),
+            (r#""\x""#, "invalid character 'x' in string escape code"),
+        ] {
+            assert_eq!(run(text).unwrap_err().to_string(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn duplicate_fields_are_named_by_path_and_the_last_wins() {
+        let (value, duplicates) =
+            run(r#"{"a":1,"b":[{"c":1,"c":2},{"d":{"e":1,"e":1}}],"a":2}"#).unwrap();
+        assert_eq!(value, json!({"a": 2, "b": [{"c": 2}, {"d": {"e": 1}}]}));
+        assert_eq!(duplicates, ["b[0].c", "b[1].d.e", "a"]);
+    }
+
+    #[test]
+    fn bounds_hold() {
+        let limits = Limits {
+            bytes: 100,
+            depth: 3,
+        };
+        assert_eq!(parse(&[b' '; 101], limits), Err(DecodeError::TooLarge(100)));
+        assert_eq!(parse(b"[[[[1]]]]", limits), Err(DecodeError::TooDeep(3)));
+        assert!(parse(b"[[[1]]]", limits).is_ok());
+        assert!(
+            parse(b"\"\xff\"", limits)
+                .unwrap_err()
+                .to_string()
+                .contains("byte 1")
+        );
+        assert!(run("1e999").is_err());
+    }
 }

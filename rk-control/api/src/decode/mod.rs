@@ -2,6 +2,8 @@
 
 mod error;
 mod fit;
+mod go;
+mod identity;
 mod json;
 mod yaml;
 
@@ -9,7 +11,8 @@ use serde_json::Value;
 
 use crate::schema::Schema;
 pub use error::DecodeError;
-pub use fit::fit;
+pub use fit::{Form, fit};
+pub use identity::identify;
 
 /// Bounds on outside data.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +26,10 @@ pub struct Limits {
 impl Default for Limits {
     /// 3 MiB as upstream's request limit; nesting far beyond any real object.
     fn default() -> Self {
-        Limits { bytes: 3 * 1024 * 1024, depth: 512 }
+        Limits {
+            bytes: 3 * 1024 * 1024,
+            depth: 512,
+        }
     }
 }
 
@@ -64,7 +70,12 @@ pub struct Decoded {
 ///
 /// # Errors
 /// Malformed or too deep JSON, values that do not fit the schema, and with [`FieldValidation::Strict`] unknown or duplicate fields.
-pub fn json(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
+pub fn json(
+    body: &[u8],
+    schema: &Schema,
+    mode: FieldValidation,
+    limits: Limits,
+) -> Result<Decoded, DecodeError> {
     let (value, duplicates) = json::parse(body, limits)?;
     finish(value, duplicates, schema, mode)
 }
@@ -73,7 +84,12 @@ pub fn json(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits)
 ///
 /// # Errors
 /// As [`json`].
-pub fn yaml(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
+pub fn yaml(
+    body: &[u8],
+    schema: &Schema,
+    mode: FieldValidation,
+    limits: Limits,
+) -> Result<Decoded, DecodeError> {
     let (value, duplicates) = yaml::parse(body, limits)?;
     finish(value, duplicates, schema, mode)
 }
@@ -86,7 +102,7 @@ pub fn untyped_json(body: &[u8], limits: Limits) -> Result<Value, DecodeError> {
     Ok(json::parse(body, limits)?.0)
 }
 
-/// Decodes any YAML text without a schema (server-side apply bodies, which are fitted after the merge).
+/// Decodes any YAML text without a schema (server-side apply bodies); the second part names duplicate fields.
 ///
 /// # Errors
 /// Malformed or too deep YAML.
@@ -98,12 +114,33 @@ pub fn untyped_yaml(body: &[u8], limits: Limits) -> Result<(Value, Vec<String>),
 ///
 /// # Errors
 /// As [`json`].
-pub fn finish(mut object: Value, duplicates: Vec<String>, schema: &Schema, mode: FieldValidation) -> Result<Decoded, DecodeError> {
-    let mut notices: Vec<String> = duplicates.into_iter().map(|path| format!("duplicate field {path:?}")).collect();
-    notices.extend(fit(&mut object, schema)?.into_iter().map(|path| format!("unknown field {path:?}")));
+pub fn finish(
+    mut object: Value,
+    duplicates: Vec<String>,
+    schema: &Schema,
+    mode: FieldValidation,
+) -> Result<Decoded, DecodeError> {
+    let mut notices: Vec<String> = duplicates
+        .into_iter()
+        .map(|path| format!("duplicate field {path:?}"))
+        .collect();
+    notices.extend(
+        fit(&mut object, schema, Form::Canonical)?
+            .into_iter()
+            .map(|path| format!("unknown field {path:?}")),
+    );
     match mode {
         FieldValidation::Strict if !notices.is_empty() => Err(DecodeError::Strict(notices)),
-        FieldValidation::Warn => Ok(Decoded { object, warnings: notices }),
-        _ => Ok(Decoded { object, warnings: Vec::new() }),
+        FieldValidation::Warn => Ok(Decoded {
+            object,
+            warnings: notices,
+        }),
+        _ => Ok(Decoded {
+            object,
+            warnings: Vec::new(),
+        }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,13 @@
 //! What all objects share: metadata, names, times, amounts.
 
 mod access;
+mod name;
+mod quantity;
+mod system;
+mod time;
 
 pub use access::*;
+pub use name::*;
+pub use quantity::{Format, Quantity, QuantityError};
+pub use system::{fill_system_fields, generate_name, new_uid};
+pub use time::{canonical_micro_time, canonical_time, format_micro_time, format_time, parse_time};

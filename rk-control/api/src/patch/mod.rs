@@ -37,7 +37,11 @@ pub fn merge_patch(object: &mut Value, patch: &Value) -> Result<(), PatchError> 
 ///
 /// # Errors
 /// A malformed directive or an element without its merge key.
-pub fn strategic_merge_patch(object: &mut Value, patch: &Value, schema: &Schema) -> Result<(), PatchError> {
+pub fn strategic_merge_patch(
+    object: &mut Value,
+    patch: &Value,
+    schema: &Schema,
+) -> Result<(), PatchError> {
     let _ = (object, patch, schema);
     todo!()
 }

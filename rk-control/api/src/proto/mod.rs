@@ -15,7 +15,11 @@ pub const MAGIC: [u8; 4] = *b"k8s\0";
 ///
 /// # Errors
 /// A wrong envelope, an unknown kind, malformed wire data, bounds exceeded.
-pub fn decode(body: &[u8], fallback: Option<&GroupVersionKind>, limits: Limits) -> Result<Value, DecodeError> {
+pub fn decode(
+    body: &[u8],
+    fallback: Option<&GroupVersionKind>,
+    limits: Limits,
+) -> Result<Value, DecodeError> {
     let _ = (body, fallback, limits);
     todo!()
 }
@@ -39,7 +43,12 @@ pub fn envelope(api_version: &str, kind: &str, message: &[u8]) -> Bytes {
 }
 
 /// A list body around the messages of its items.
-pub fn encode_list<'a>(api_version: &str, kind: &str, list_meta: &Value, items: impl Iterator<Item = &'a [u8]>) -> Bytes {
+pub fn encode_list<'a>(
+    api_version: &str,
+    kind: &str,
+    list_meta: &Value,
+    items: impl Iterator<Item = &'a [u8]>,
+) -> Bytes {
     let _ = (api_version, kind, list_meta, items.count());
     todo!()
 }

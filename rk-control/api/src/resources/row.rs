@@ -32,8 +32,16 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb, in the order in which discovery lists them.
-    pub const ALL: [Verb; 8] =
-        [Verb::Create, Verb::Delete, Verb::DeleteCollection, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
+    pub const ALL: [Verb; 8] = [
+        Verb::Create,
+        Verb::Delete,
+        Verb::DeleteCollection,
+        Verb::Get,
+        Verb::List,
+        Verb::Patch,
+        Verb::Update,
+        Verb::Watch,
+    ];
 
     /// The verb as discovery and RBAC write it.
     pub const fn as_str(self) -> &'static str {
@@ -104,13 +112,18 @@ pub struct GroupVersionKind {
 impl GroupVersionKind {
     /// From its parts.
     pub fn new(group: impl Into<Str>, version: impl Into<Str>, kind: impl Into<Str>) -> Self {
-        Self { group: group.into(), version: version.into(), kind: kind.into() }
+        Self {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+        }
     }
 
     /// From the `apiVersion` and `kind` fields of an object. `None` when `apiVersion` has more than one slash or is empty.
     pub fn from_api_version(api_version: &str, kind: &str) -> Option<Self> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        (!version.is_empty() && !version.contains('/')).then(|| Self::new(group.to_owned(), version.to_owned(), kind.to_owned()))
+        (!version.is_empty() && !version.contains('/'))
+            .then(|| Self::new(group.to_owned(), version.to_owned(), kind.to_owned()))
     }
 
     /// The `apiVersion` field.
@@ -121,13 +134,22 @@ impl GroupVersionKind {
 
 impl fmt::Display for GroupVersionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, Kind={}", api_version(&self.group, &self.version), self.kind)
+        write!(
+            f,
+            "{}, Kind={}",
+            api_version(&self.group, &self.version),
+            self.kind
+        )
     }
 }
 
 /// `version` for the core group, `group/version` otherwise.
 pub(crate) fn api_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
 }
 
 /// A subresource of a resource.
@@ -180,7 +202,11 @@ impl Resource {
 
     /// `deployments.apps`, or just `pods` in the core group: how messages name a resource.
     pub fn group_resource(&self) -> String {
-        if self.gvk.group.is_empty() { self.plural.to_string() } else { format!("{}.{}", self.plural, self.gvk.group) }
+        if self.gvk.group.is_empty() {
+            self.plural.to_string()
+        } else {
+            format!("{}.{}", self.plural, self.gvk.group)
+        }
     }
 
     /// Whether objects live in a namespace.

@@ -15,7 +15,12 @@ pub fn prepare_for_create(resource: &Resource, object: &mut Value) {
 
 /// Makes `new` ready to replace `old`: keeps system metadata, freezes status on the main resource, freezes everything but
 /// status on `status`, bumps generation when the spec changed.
-pub fn prepare_for_update(resource: &Resource, subresource: Option<&str>, new: &mut Value, old: &Value) {
+pub fn prepare_for_update(
+    resource: &Resource,
+    subresource: Option<&str>,
+    new: &mut Value,
+    old: &Value,
+) {
     let _ = (resource, subresource, new, old);
     todo!()
 }
@@ -27,7 +32,12 @@ pub fn validate_create(resource: &Resource, object: &Value) -> FieldErrors {
 }
 
 /// Rules for a change, immutable fields included.
-pub fn validate_update(resource: &Resource, subresource: Option<&str>, new: &Value, old: &Value) -> FieldErrors {
+pub fn validate_update(
+    resource: &Resource,
+    subresource: Option<&str>,
+    new: &Value,
+    old: &Value,
+) -> FieldErrors {
     let _ = (resource, subresource, new, old);
     todo!()
 }
@@ -55,7 +65,11 @@ pub fn allow_unconditional_update(resource: &Resource) -> bool {
 ///
 /// # Errors
 /// A negative grace period where upstream refuses it.
-pub fn grace_period(resource: &Resource, object: &Value, wanted: Option<i64>) -> Result<Option<i64>, Status> {
+pub fn grace_period(
+    resource: &Resource,
+    object: &Value,
+    wanted: Option<i64>,
+) -> Result<Option<i64>, Status> {
     let _ = (resource, object, wanted);
     todo!()
 }

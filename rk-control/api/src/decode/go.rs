@@ -1,0 +1,120 @@
+//! The words of type errors: clients know them from upstream's decoder, which names its own types.
+
+use serde_json::Value;
+
+use crate::schema::{Schema, Shape};
+
+/// Where a value stands: the chain of fields down to it.
+pub(super) struct Place<'a> {
+    pub parent: Option<&'a Place<'a>>,
+    /// The type that has the field.
+    pub owner: &'static str,
+    pub field: &'a str,
+}
+
+impl Place<'_> {
+    /// `spec.template.spec.containers`: fields only, without indices.
+    fn path(&self) -> String {
+        match self.parent {
+            Some(parent) if !parent.field.is_empty() => format!("{}.{}", parent.path(), self.field),
+            _ => self.field.to_owned(),
+        }
+    }
+}
+
+/// `json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32`.
+pub(super) fn type_error(value: &Value, schema: &Schema, at: &Place<'_>) -> String {
+    let found = match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(_) => "bool".into(),
+        // Numbers that merely do not fit are named, numbers in the place of something else are not.
+        Value::Number(n) => match schema.shape() {
+            Shape::Int32 | Shape::Int64 | Shape::IntOrString => format!("number {n}"),
+            _ => "number".into(),
+        },
+        Value::String(_) => "string".into(),
+        Value::Array(_) => "array".into(),
+        Value::Object(_) => "object".into(),
+    };
+    let wanted = type_name(schema);
+    if at.field.is_empty() || schema.shape() == Shape::IntOrString {
+        return format!("json: cannot unmarshal {found} into Go value of type {wanted}");
+    }
+    let owner = at.owner.rsplit('.').next().unwrap_or_default();
+    format!(
+        "json: cannot unmarshal {found} into Go struct field {owner}.{} of type {wanted}",
+        at.path()
+    )
+}
+
+fn type_name(schema: &Schema) -> String {
+    match schema.shape() {
+        // `core/v1.Pod` is `v1.Pod` to upstream.
+        Shape::Object => schema
+            .type_name()
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+        Shape::Map => format!("map[string]{}", type_name(&schema.item())),
+        Shape::List => format!("[]{}", type_name(&schema.item())),
+        Shape::Bytes => "[]uint8".into(),
+        Shape::Bool => "bool".into(),
+        Shape::Int32 | Shape::IntOrString => "int32".into(),
+        Shape::Int64 => "int64".into(),
+        Shape::Double => "float64".into(),
+        Shape::Quantity => "resource.Quantity".into(),
+        Shape::String | Shape::Time | Shape::MicroTime => "string".into(),
+        Shape::Any => "map[string]interface {}".into(),
+    }
+}
+
+/// `parsing time "x" as "2006-01-02T15:04:05Z07:00": cannot parse "x" as "2006"`.
+pub(super) fn time_error(text: &str) -> String {
+    let layout = "2006-01-02T15:04:05Z07:00";
+    let (mut rest, mut wanted) = (text, "2006");
+    for (step, length) in [
+        ("2006", 4),
+        ("-", 1),
+        ("01", 2),
+        ("-", 1),
+        ("02", 2),
+        ("T", 1),
+        ("15", 2),
+        (":", 1),
+        ("04", 2),
+        (":", 1),
+        ("05", 2),
+    ] {
+        wanted = step;
+        let fits = |part: &str| {
+            if length == 1 {
+                part == step
+            } else {
+                part.bytes().all(|b| b.is_ascii_digit())
+            }
+        };
+        match rest.get(..length).filter(|part| fits(part)) {
+            Some(_) => rest = rest.get(length..).unwrap_or_default(),
+            None => {
+                return format!(
+                    "parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {wanted:?}"
+                );
+            }
+        }
+        wanted = "Z07:00";
+    }
+    format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {wanted:?}")
+}
+
+/// `illegal base64 data at input byte 4`.
+pub(super) fn base64_error(error: &base64::DecodeError) -> String {
+    let offset = match error {
+        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => {
+            *at
+        }
+        base64::DecodeError::InvalidLength(length) => *length,
+        base64::DecodeError::InvalidPadding => 0,
+    };
+    format!("illegal base64 data at input byte {offset}")
+}

@@ -1,0 +1,220 @@
+//! Decoding as a client meets it.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::resources::GroupVersionKind;
+
+fn schema(group: &'static str, version: &'static str, kind: &'static str) -> Schema {
+    Schema::of_kind(&GroupVersionKind::new(group, version, kind)).expect("a built-in kind")
+}
+
+fn decode(text: &str, schema: &Schema, mode: FieldValidation) -> Result<Decoded, DecodeError> {
+    json(text.as_bytes(), schema, mode, Limits::default())
+}
+
+fn canonical(value: Value, schema: &Schema) -> Value {
+    finish(value, Vec::new(), schema, FieldValidation::Strict)
+        .unwrap()
+        .object
+}
+
+#[test]
+fn unknown_and_duplicate_fields_are_refused_under_strict_validation() {
+    let body = r#"{"kind":"Deployment","apiVersion":"apps/v1","spec":{"foo":1,"replicas":1,"replicas":2,
+        "template":{"spec":{"containers":[{"name":"a","Image":"x"}]}}}}"#;
+    let schema = schema("apps", "v1", "Deployment");
+    let error = decode(body, &schema, FieldValidation::Strict).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"strict decoding error: duplicate field "spec.replicas", unknown field "spec.foo", unknown field "spec.template.spec.containers[0].Image""#
+    );
+    let warned = decode(body, &schema, FieldValidation::Warn).unwrap();
+    assert_eq!(warned.warnings.len(), 3);
+    assert_eq!(warned.object["spec"]["replicas"], 2);
+    assert!(warned.object["spec"].get("foo").is_none());
+    assert!(
+        decode(body, &schema, FieldValidation::Ignore)
+            .unwrap()
+            .warnings
+            .is_empty()
+    );
+}
+
+#[test]
+fn values_of_the_wrong_type_are_refused_in_known_words() {
+    let deployment = schema("apps", "v1", "Deployment");
+    let pod = schema("", "v1", "Pod");
+    for (schema, body, want) in [
+        (
+            deployment,
+            r#"{"spec":{"replicas":"3"}}"#,
+            "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32",
+        ),
+        (
+            deployment,
+            r#"{"spec":{"replicas":1.5}}"#,
+            "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32",
+        ),
+        (
+            pod,
+            r#"{"spec":{"containers":{}}}"#,
+            "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container",
+        ),
+        (
+            pod,
+            r#"{"spec":{"containers":[{"image":1}]}}"#,
+            "json: cannot unmarshal number into Go struct field Container.spec.containers.image of type string",
+        ),
+        (
+            pod,
+            r#"{"metadata":{"labels":{"a":1}}}"#,
+            "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
+        ),
+        (
+            pod,
+            r#"[]"#,
+            "json: cannot unmarshal array into Go value of type v1.Pod",
+        ),
+        (
+            pod,
+            r#"{"spec":{"containers":[{"resources":{"limits":{"cpu":"x"}}}]}}"#,
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        ),
+        (
+            pod,
+            r#"{"metadata":{"creationTimestamp":"now"}}"#,
+            r#"parsing time "now" as "2006-01-02T15:04:05Z07:00": cannot parse "now" as "2006""#,
+        ),
+    ] {
+        assert_eq!(
+            decode(body, &schema, FieldValidation::Ignore)
+                .unwrap_err()
+                .to_string(),
+            want
+        );
+    }
+}
+
+#[test]
+fn an_object_gets_the_form_in_which_it_is_stored() {
+    let pod = schema("", "v1", "Pod");
+    let given = json!({
+        "metadata": {"name": "a", "labels": {}, "annotations": null, "generation": 0},
+        "spec": {
+            "containers": [{
+                "name": "c", "image": "", "stdin": false, "args": [],
+                "securityContext": {"privileged": false},
+                "resources": {"limits": {"cpu": 0.5, "memory": "1024Mi"}},
+                "env": [{"name": "N", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}],
+            }],
+            "terminationGracePeriodSeconds": 0, "hostNetwork": false, "volumes": [{"name": "v", "emptyDir": {}}],
+        },
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    });
+    let want = json!({
+        "metadata": {"name": "a"},
+        "spec": {
+            "containers": [{
+                "name": "c", "securityContext": {"privileged": false},
+                "resources": {"limits": {"cpu": "500m", "memory": "1Gi"}},
+                "env": [{"name": "N", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "0"}}}],
+            }],
+            "terminationGracePeriodSeconds": 0, "volumes": [{"name": "v", "emptyDir": {}}],
+        },
+        "status": {"conditions": [{"type": "Ready", "status": "True", "lastProbeTime": null, "lastTransitionTime": null}]},
+    });
+    let once = canonical(given, &pod);
+    assert_eq!(once, want);
+    assert_eq!(canonical(once.clone(), &pod), once);
+}
+
+#[test]
+fn what_is_always_written_appears() {
+    assert_eq!(
+        canonical(json!({}), &schema("apps", "v1", "Deployment")),
+        json!({
+            "metadata": {}, "status": {},
+            "spec": {"selector": null, "strategy": {}, "template": {"metadata": {}, "spec": {"containers": null}}},
+        })
+    );
+    assert_eq!(
+        canonical(json!({}), &schema("", "v1", "Service")),
+        json!({"metadata": {}, "spec": {}, "status": {"loadBalancer": {}}})
+    );
+    assert_eq!(
+        canonical(
+            json!({}),
+            &schema("rbac.authorization.k8s.io", "v1", "Role")
+        ),
+        json!({"metadata": {}, "rules": null})
+    );
+}
+
+#[test]
+fn a_patch_body_for_apply_keeps_exactly_what_the_client_said() {
+    let mut value = json!({"spec": {"replicas": null, "paused": false, "template": {"spec": {"containers": []}}}});
+    let unknown = fit(
+        &mut value,
+        &schema("apps", "v1", "Deployment"),
+        Form::AsGiven,
+    )
+    .unwrap();
+    assert!(unknown.is_empty());
+    assert_eq!(
+        value,
+        json!({"spec": {"paused": false, "template": {"spec": {"containers": []}}}})
+    );
+}
+
+#[test]
+fn schemas_inside_custom_resource_definitions_are_checked_too() {
+    let crd = schema("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+    let body = r#"{"spec":{"versions":[{"name":"v1","schema":{"openAPIV3Schema":{"type":"object","properties":{
+        "a":{"items":{"type":"string","nope":1}},"b":{"additionalProperties":true}}}}}]}}"#;
+    let error = decode(body, &crd, FieldValidation::Strict)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(
+            r#"unknown field "spec.versions[0].schema.openAPIV3Schema.properties.a.items.nope""#
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn bodies_of_another_kind_or_version_are_named() {
+    let want = GroupVersionKind::new("apps", "v1", "Deployment");
+    let mut bare = json!({"metadata": {}});
+    identify(&mut bare, &want).unwrap();
+    assert_eq!(bare["apiVersion"], "apps/v1");
+    assert_eq!(bare["kind"], "Deployment");
+    let error = identify(&mut json!({"apiVersion": "v1", "kind": "Pod"}), &want).unwrap_err();
+    assert_eq!(
+        (error.code, &*error.message),
+        (
+            400,
+            "the API version in the data (v1) does not match the expected API version (apps/v1)"
+        )
+    );
+    assert_eq!(
+        identify(&mut json!({"kind": "Pod"}), &want)
+            .unwrap_err()
+            .code,
+        400
+    );
+}
+
+#[test]
+fn a_malformed_body_is_answered_with_its_head() {
+    let body = b"{\"a\":}";
+    let error = decode("{\"a\":}", &schema("", "v1", "Pod"), FieldValidation::Warn)
+        .unwrap_err()
+        .into_status("Pod", "v1", body);
+    assert_eq!(
+        error.message,
+        "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: invalid character '}' \
+         looking for beginning of value ({\"a\":})"
+    );
+}

@@ -1,0 +1,300 @@
+//! Selectors over fields.
+
+use serde_json::Value;
+
+use super::SelectorError;
+use crate::meta;
+use crate::resources::GroupVersionKind;
+
+/// The fields that may be selected besides `metadata.name` and `metadata.namespace`: group, kind, fields.
+const SUPPORTED: &[(&str, &str, &[&str])] = &[
+    (
+        "",
+        "Pod",
+        &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.podIPs",
+            "status.nominatedNodeName",
+        ],
+    ),
+    ("", "Node", &["spec.unschedulable"]),
+    ("", "Namespace", &["status.phase"]),
+    ("", "Secret", &["type"]),
+    ("", "Service", &["spec.clusterIP", "spec.type"]),
+    ("", "ReplicationController", &["status.replicas"]),
+    (
+        "",
+        "Event",
+        &[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
+        ],
+    ),
+    (
+        "events.k8s.io",
+        "Event",
+        &[
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
+            "regarding.apiVersion",
+            "regarding.resourceVersion",
+            "regarding.fieldPath",
+            "reason",
+            "reportingController",
+            "type",
+        ],
+    ),
+    ("apps", "ReplicaSet", &["status.replicas"]),
+    ("apps", "DaemonSet", &[]),
+    ("batch", "Job", &["status.successful"]),
+    (
+        "certificates.k8s.io",
+        "CertificateSigningRequest",
+        &["spec.signerName"],
+    ),
+    ("networking.k8s.io", "IPAddress", &[]),
+    (
+        "resource.k8s.io",
+        "ResourceSlice",
+        &["spec.nodeName", "spec.driver"],
+    ),
+];
+
+/// A parsed `fieldSelector`, already checked against the fields that the kind supports.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FieldSelector {
+    /// Field, whether equal (or unequal), value.
+    pub terms: Vec<(String, bool, String)>,
+}
+
+impl FieldSelector {
+    /// Parses the `fieldSelector` parameter for a kind.
+    ///
+    /// # Errors
+    /// A malformed selector, or a field that the kind does not support.
+    pub fn parse(text: &str, gvk: &GroupVersionKind) -> Result<Self, SelectorError> {
+        let mut terms = Vec::new();
+        for part in split_unescaped(text) {
+            let (field, equal, value) = term(part).ok_or_else(|| {
+                SelectorError(format!(
+                    "invalid selector: '{text}'; can't understand '{part}'"
+                ))
+            })?;
+            let value = unescape(value)?;
+            let known = ["metadata.name", "metadata.namespace"].contains(&field)
+                || SUPPORTED
+                    .iter()
+                    .any(|s| s.0 == gvk.group && s.1 == gvk.kind && s.2.contains(&field));
+            if !known {
+                return Err(SelectorError(match gvk.kind.as_ref() {
+                    "Pod"
+                    | "Node"
+                    | "Event"
+                    | "Namespace"
+                    | "Secret"
+                    | "Service"
+                    | "ReplicationController"
+                    | "Job"
+                    | "ReplicaSet"
+                    | "CertificateSigningRequest" => format!("field label not supported: {field}"),
+                    _ => format!(
+                        "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                    ),
+                }));
+            }
+            terms.push((field.to_owned(), equal, value));
+        }
+        Ok(FieldSelector { terms })
+    }
+
+    /// Whether everything matches.
+    pub fn is_empty(&self) -> bool {
+        self.terms.is_empty()
+    }
+
+    /// Whether the object matches.
+    pub fn matches(&self, object: &Value) -> bool {
+        self.terms
+            .iter()
+            .all(|(field, equal, want)| (read(object, field) == *want) == *equal)
+    }
+
+    /// The value that a field must have for any object to match, if the selector says so (`metadata.name=x`).
+    pub fn required_value(&self, field: &str) -> Option<&str> {
+        self.terms
+            .iter()
+            .find(|(f, equal, _)| *equal && f == field)
+            .map(|(_, _, v)| v.as_str())
+    }
+}
+
+/// The field's text as selectors compare it.
+fn read(object: &Value, field: &str) -> String {
+    let path: Vec<&str> = field.split('.').collect();
+    let value = match field {
+        // Names of selectors that are no paths of the object.
+        "source" => {
+            let component = meta::text(object, &["source", "component"]);
+            return if component.is_empty() {
+                meta::text(object, &["reportingComponent"])
+            } else {
+                component
+            }
+            .to_owned();
+        }
+        "status.successful" => meta::at(object, &["status", "succeeded"]),
+        "status.podIPs" => meta::at(object, &["status", "podIPs"])
+            .get(0)
+            .map_or(&Value::Null, |ip| meta::at(ip, &["ip"])),
+        _ => meta::at(object, &path),
+    };
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::Null => match field {
+            "spec.unschedulable" | "spec.hostNetwork" => "false".into(),
+            "status.replicas" | "status.successful" => "0".into(),
+            _ => String::new(),
+        },
+        _ => String::new(),
+    }
+}
+
+/// Splits at commas that no backslash precedes; empty parts are skipped, as upstream does.
+fn split_unescaped(text: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut escaped) = (Vec::new(), 0, false);
+    for (index, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            ',' => {
+                parts.push(text.get(start..index).unwrap_or_default());
+                start = index + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(text.get(start..).unwrap_or_default());
+    parts.retain(|p| !p.is_empty());
+    parts
+}
+
+/// Field, whether equal, value with escapes.
+fn term(part: &str) -> Option<(&str, bool, &str)> {
+    for (index, _) in part.char_indices() {
+        let rest = part.get(index..)?;
+        for (sign, equal) in [("!=", false), ("==", true), ("=", true)] {
+            if let Some(value) = rest.strip_prefix(sign) {
+                return Some((part.get(..index)?, equal, value));
+            }
+        }
+    }
+    None
+}
+
+fn unescape(value: &str) -> Result<String, SelectorError> {
+    let mut out = String::with_capacity(value.len());
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some(escaped @ ('\\' | ',' | '=')) => out.push(escaped),
+                Some(other) => {
+                    return Err(SelectorError(format!(
+                        "invalid field selector: invalid escape sequence: \\{other}"
+                    )));
+                }
+                None => {
+                    return Err(SelectorError(
+                        "invalid field selector: invalid escape sequence: \\".into(),
+                    ));
+                }
+            },
+            ',' | '=' => {
+                return Err(SelectorError(format!(
+                    "invalid field selector: unescaped character in value: {c}"
+                )));
+            }
+            _ => out.push(c),
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod() -> GroupVersionKind {
+        GroupVersionKind::new("", "v1", "Pod")
+    }
+
+    #[test]
+    fn fields_are_compared_as_text() {
+        let object = json!({"metadata": {"name": "a"}, "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}});
+        for (selector, want) in [
+            ("", true),
+            ("metadata.name=a", true),
+            ("metadata.name==a,spec.nodeName!=n2", true),
+            ("status.phase!=Running", false),
+            ("spec.nodeName=", false),
+            ("spec.hostNetwork=false", true),
+        ] {
+            assert_eq!(
+                FieldSelector::parse(selector, &pod())
+                    .unwrap()
+                    .matches(&object),
+                want,
+                "{selector}"
+            );
+        }
+        let selector = FieldSelector::parse("metadata.name=a\\,b", &pod()).unwrap();
+        assert_eq!(selector.required_value("metadata.name"), Some("a,b"));
+    }
+
+    #[test]
+    fn unsupported_fields_are_refused() {
+        assert_eq!(
+            FieldSelector::parse("spec.x=1", &pod())
+                .unwrap_err()
+                .to_string(),
+            "field label not supported: spec.x"
+        );
+        assert_eq!(
+            FieldSelector::parse(
+                "spec.x=1",
+                &GroupVersionKind::new("apps", "v1", "Deployment")
+            )
+            .unwrap_err()
+            .to_string(),
+            r#""spec.x" is not a known field selector: only "metadata.name", "metadata.namespace""#
+        );
+        assert_eq!(
+            FieldSelector::parse("nonsense", &pod())
+                .unwrap_err()
+                .to_string(),
+            "invalid selector: 'nonsense'; can't understand 'nonsense'"
+        );
+        assert!(FieldSelector::parse("metadata.name=a\\b", &pod()).is_err());
+    }
+}
