@@ -1,0 +1,46 @@
+//! The second stage: from a bare root to the loop of PID 1.
+
+use crate::console::Journal;
+use crate::pid1::{Machine, Settings};
+use crate::{cgroups, console, datadisk, etc, failure, mounts, stage1, sysctls};
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Logs of our own services.
+const LOG_DIR: &str = "/var/log/rk";
+/// A kernel command line is at most 2048 bytes on this architecture; files of `/proc` are trusted to be so.
+const CMDLINE: &str = "/proc/cmdline";
+
+/// Prepares the machine and runs it until its end.
+pub fn run() -> ExitCode {
+    let mut journal = Journal::default();
+    let signals = match rk_sys::SignalQueue::open() {
+        Ok(signals) => signals,
+        Err(err) => return failure::give_up("hearing signals", &err),
+    };
+    mounts::mount_all(&mut journal);
+    journal.check("hearing ctrl-alt-del", rk_sys::route_ctrl_alt_del_to_init());
+    // rk-node and the proxy read settings that appear with the links; nothing is up yet.
+    sysctls::apply(&mut journal);
+    cgroups::prepare(&mut journal);
+    datadisk::mount(&mut journal);
+    journal.open(Path::new(LOG_DIR));
+    let machine_id = etc::populate(&mut journal);
+    let cmdline = fs::read_to_string(CMDLINE).unwrap_or_default();
+    let began = std::env::var(stage1::BEGAN).unwrap_or_else(|_| "?".to_owned());
+    journal.say(format_args!("rk {} ready for its config after {} ms (pid 1 began at {began} ms)", env!("CARGO_PKG_VERSION"), rk_sys::boot_millis()));
+    let settings = Settings {
+        log_filter: rk_config::cmdline_value(&cmdline, "rk.log").map(str::to_owned),
+        debug: rk_config::cmdline_value(&cmdline, "rk.debug").is_some(),
+        log_dir: Path::new(LOG_DIR).to_owned(),
+        machine_id,
+        cmdline,
+    };
+    let end = Machine::new(journal, signals, settings).run();
+    // Only reached when the machine could not be ended: PID 1 must not return.
+    console::line(&format!("rk: {}; the machine can be switched off", console::chain(&end)));
+    loop {
+        std::thread::park();
+    }
+}

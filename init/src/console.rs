@@ -1,0 +1,69 @@
+//! What PID 1 says, on the console and in its own log.
+
+use crate::logs::RotatingFile;
+use std::fmt::Display;
+use std::io::Write;
+use std::path::Path;
+
+/// Writes one line to standard error, which is the console once [`take_console`] ran. A console that is gone is no error.
+pub fn line(text: &str) {
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// Makes the kernel's console the standard streams of PID 1, if there is one.
+pub fn take_console() {
+    if let Ok(console) = rk_sys::open_console() {
+        let _ = rk_sys::take_as_stdio(&console);
+    }
+}
+
+/// PID 1's own voice: each line goes to the console as `rk: …`, and into `/var/log/rk/init.log` once that is open.
+#[derive(Debug, Default)]
+pub struct Journal {
+    file: Option<RotatingFile>,
+}
+
+impl Journal {
+    /// Starts the log file; what was said before is on the console alone.
+    pub fn open(&mut self, dir: &Path) {
+        self.file = Some(RotatingFile::new(dir.join("init.log")));
+    }
+
+    /// Says something.
+    pub fn say(&mut self, text: impl Display) {
+        let text = format!("rk: {text}");
+        line(&text);
+        if let Some(file) = &mut self.file {
+            file.write(format!("{:>10} {text}\n", rk_sys::boot_millis()).as_bytes());
+        }
+    }
+
+    /// Says that a step failed and that PID 1 goes on without it.
+    pub fn failed(&mut self, step: &str, err: &dyn std::error::Error) {
+        self.say(format_args!("{step} failed: {}", chain(err)));
+    }
+
+    /// Tells a failure if there was one.
+    pub fn check<E: std::error::Error>(&mut self, step: &str, result: Result<(), E>) {
+        if let Err(err) = result {
+            self.failed(step, &err);
+        }
+    }
+
+    /// Closes the log file, so that its file system can be unmounted.
+    pub fn close(&mut self) {
+        self.file = None;
+    }
+}
+
+/// An error and its sources in one line.
+pub fn chain(err: &dyn std::error::Error) -> String {
+    let mut text = err.to_string();
+    let mut source = err.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}

@@ -1,0 +1,72 @@
+//! `/var`: the disk that is labelled `RK-DATA`, else memory.
+
+use crate::console::Journal;
+use crate::mounts::make_dir;
+use rk_sys::{BlockDevice, MountFlags, Superblock};
+
+/// Label of the ext4 file system that holds images, pods and logs.
+const LABEL: &str = "RK-DATA";
+const DIRS: [(&str, u32); 9] = [
+    ("/var/lib/rk", 0o700),
+    ("/var/lib/rk-control", 0o700),
+    ("/var/lib/kubelet", 0o700),
+    ("/var/lib/cni/bin", 0o755),
+    ("/var/log/rk", 0o755),
+    ("/var/log/pods", 0o755),
+    ("/var/log/containers", 0o755),
+    ("/var/tmp", 0o1777),
+    ("/var/cache", 0o755),
+];
+
+/// Mounts `/var` and makes what everyone expects there. A disk is never formatted here: the wrong one might be.
+pub fn mount(journal: &mut Journal) {
+    if !mount_disk(journal) {
+        let flags = MountFlags { nodev: true, ..MountFlags::default() };
+        journal.check("mounting", rk_sys::mount("tmpfs", "/var", "tmpfs", flags, "mode=0755,size=75%"));
+    }
+    for (dir, mode) in DIRS {
+        make_dir(journal, dir, mode);
+    }
+    let _ = std::os::unix::fs::symlink("/run", "/var/run");
+    let _ = std::os::unix::fs::symlink("/run/lock", "/var/lock");
+}
+
+fn mount_disk(journal: &mut Journal) -> bool {
+    let Some(device) = find(journal, |found| found.fstype == "ext4" && found.label == LABEL).into_iter().next() else {
+        journal.say("/var is in memory: no disk is labelled RK-DATA");
+        return false;
+    };
+    let flags = MountFlags { nodev: true, noatime: true, ..MountFlags::default() };
+    let path = device.path.display().to_string();
+    match rk_sys::mount(&path, "/var", "ext4", flags, "") {
+        Ok(()) => {
+            journal.say(format_args!("/var is on {path}"));
+            true
+        }
+        Err(err) => {
+            journal.failed("mounting the data disk", &err);
+            journal.say("/var is in memory: nothing outlives a reboot until the data disk is repaired");
+            false
+        }
+    }
+}
+
+/// All block devices whose superblock satisfies `wanted`; one that cannot be read is told and passed over.
+pub fn find(journal: &mut Journal, wanted: impl Fn(&Superblock) -> bool) -> Vec<BlockDevice> {
+    let devices = match rk_sys::block_devices() {
+        Ok(devices) => devices,
+        Err(err) => {
+            journal.failed("listing disks", &err);
+            return Vec::new();
+        }
+    };
+    let mut found = Vec::new();
+    for device in devices {
+        match rk_sys::read_superblock(&device.path) {
+            Ok(Some(superblock)) if wanted(&superblock) => found.push(device),
+            Ok(_) => {}
+            Err(err) => journal.failed("looking at a disk", &err),
+        }
+    }
+    found
+}

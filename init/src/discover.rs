@@ -1,0 +1,164 @@
+//! Where the machine config comes from: the kernel command line, an attached config drive, the image itself.
+
+use crate::console::{Journal, chain};
+use crate::datadisk;
+use rk_config::{MAX_CONFIG_BYTES, MachineConfig, Parsed};
+use rk_sys::{BlockDevice, MountFlags};
+use std::fmt;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+/// Label of a NoCloud config drive, in either case.
+const DRIVE_LABEL: &str = "cidata";
+const DRIVE_MOUNT: &str = "/run/rk/cidata";
+const BUILT_IN: &str = "/usr/share/rk/machine.yaml";
+
+/// A place that gave a config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// `rk.config=` on the kernel command line.
+    CommandLine,
+    /// `user-data` on a drive labelled `CIDATA`.
+    Drive(String),
+    /// The image.
+    BuiltIn,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::CommandLine => f.write_str("the kernel command line"),
+            Source::Drive(device) => write!(f, "config drive {device}"),
+            Source::BuiltIn => f.write_str("the image"),
+        }
+    }
+}
+
+/// What a look around found.
+#[derive(Debug)]
+pub enum Found {
+    /// A good config.
+    Accepted {
+        /// Where.
+        source: Source,
+        /// What.
+        config: Box<MachineConfig>,
+        /// Keys that had no effect.
+        unknown: Vec<String>,
+    },
+    /// No good config, and why, line by line.
+    Refused(Vec<String>),
+}
+
+/// Looks at all places; the first that has a config decides, good or bad, so that an operator's mistake is told and not
+/// papered over by a lesser source.
+pub fn look(journal: &mut Journal, cmdline: &str) -> Found {
+    if let Some(text) = rk_config::from_cmdline(cmdline) {
+        return judge(Source::CommandLine, text.map_err(|err| err.to_string()), None);
+    }
+    let drives = datadisk::find(journal, |found| {
+        ["vfat", "iso9660"].contains(&found.fstype) && found.label.eq_ignore_ascii_case(DRIVE_LABEL)
+    });
+    if let Some(drive) = drives.first() {
+        let source = Source::Drive(drive.path.display().to_string());
+        return match read_drive(drive) {
+            Ok((text, hostname)) => judge(source, Ok(text), hostname),
+            Err(reason) => judge(source, Err(reason), None),
+        };
+    }
+    match read_bounded(Path::new(BUILT_IN)) {
+        Ok(text) => judge(Source::BuiltIn, Ok(text), None),
+        Err(_) => Found::Refused(vec![
+            "no machine config: attach a drive labelled CIDATA whose file user-data is the config, or boot with rk.config=base64:…"
+                .to_owned(),
+        ]),
+    }
+}
+
+fn judge(source: Source, text: Result<String, String>, hostname: Option<String>) -> Found {
+    let text = match text {
+        Ok(text) => text,
+        Err(reason) => return Found::Refused(vec![format!("config from {source}: {reason}")]),
+    };
+    match rk_config::parse(&text) {
+        Ok(Parsed { mut config, warnings }) => {
+            if config.hostname.is_none() {
+                config.hostname = hostname.filter(|name| rk_config::is_dns_subdomain(name));
+            }
+            Found::Accepted { source, config: Box::new(config), unknown: warnings }
+        }
+        Err(err) => {
+            let mut lines = vec![format!("config from {source} is refused:")];
+            lines.extend(err.fields().iter().map(|field| format!("  {field}")));
+            Found::Refused(lines)
+        }
+    }
+}
+
+/// Mounts the drive for a moment and reads `user-data`, and `local-hostname` out of `meta-data` when that is there.
+fn read_drive(drive: &BlockDevice) -> Result<(String, Option<String>), String> {
+    let device = drive.path.display().to_string();
+    fs::create_dir_all(DRIVE_MOUNT).map_err(|err| format!("making {DRIVE_MOUNT}: {err}"))?;
+    let flags = MountFlags { read_only: true, nosuid: true, nodev: true, noexec: true, noatime: false };
+    let mounted = ["vfat", "iso9660"].into_iter().map(|fstype| rk_sys::mount(&device, DRIVE_MOUNT, fstype, flags, ""));
+    let mut failure = String::new();
+    let mut done = false;
+    for result in mounted {
+        match result {
+            Ok(()) => {
+                done = true;
+                break;
+            }
+            Err(err) => failure = chain(&err),
+        }
+    }
+    if !done {
+        return Err(failure);
+    }
+    let dir = Path::new(DRIVE_MOUNT);
+    let text = read_bounded(&dir.join("user-data"));
+    let meta = read_bounded(&dir.join("meta-data")).unwrap_or_default();
+    let unmounted = rk_sys::unmount(dir);
+    let text = text.map_err(|err| format!("user-data: {err}"))?;
+    unmounted.map_err(|err| chain(&err))?;
+    Ok((text, local_hostname(&meta)))
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    // One byte more than is allowed, so that the parser can tell that there was too much.
+    File::open(path)?.take(MAX_CONFIG_BYTES as u64 + 1).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn local_hostname(meta: &str) -> Option<String> {
+    let value = meta.lines().find_map(|line| line.strip_prefix("local-hostname:"))?;
+    Some(value.trim().trim_matches(['"', '\'']).to_owned()).filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_config_is_told_field_by_field() {
+        let text = "apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: boss\nhostname: A_B\n".to_owned();
+        let Found::Refused(lines) = judge(Source::Drive("/dev/vdb".to_owned()), Ok(text), None) else {
+            panic!("accepted");
+        };
+        assert_eq!(lines.first().map(String::as_str), Some("config from config drive /dev/vdb is refused:"));
+        assert!(lines.iter().any(|line| line.starts_with("  role: ")), "{lines:?}");
+        assert!(lines.iter().any(|line| line.starts_with("  hostname: ")), "{lines:?}");
+    }
+
+    #[test]
+    fn the_config_drives_meta_data_may_name_the_machine() {
+        let text = "apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: control-plane\n";
+        for (yaml, wanted) in [(text.to_owned(), "from-meta"), (format!("{text}hostname: own\n"), "own")] {
+            let hostname = local_hostname("instance-id: x\nlocal-hostname: \"from-meta\"\n");
+            let Found::Accepted { config, .. } = judge(Source::BuiltIn, Ok(yaml), hostname) else { panic!("refused") };
+            assert_eq!(config.hostname.as_deref(), Some(wanted));
+        }
+    }
+}

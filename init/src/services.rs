@@ -1,0 +1,134 @@
+//! The services of a node and how each is started.
+
+use crate::cgroups;
+use crate::console::Journal;
+use rk_config::{ControlPlane, MachineConfig, Role};
+use rk_supervise::Service;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Links, leases, resolver, time.
+pub const NETD: &str = "netd";
+/// The control plane.
+pub const CONTROL: &str = "control";
+/// The node agent.
+pub const NODE: &str = "node";
+
+const DATA_DIR: &str = "/var/lib/rk-control";
+/// Time beyond the pods' own grace in which `rk-node` must be done.
+const NODE_SLACK: u64 = 10_000;
+const STOP_GRACE: u64 = 10_000;
+
+/// Services that this config asks for, in the order in which they start. None waits for another.
+pub fn wanted(config: &MachineConfig) -> Vec<Service> {
+    let node_grace = u64::from(config.kubelet.shutdown_grace_period_seconds) * 1000 + NODE_SLACK;
+    let mut services = vec![Service { name: NETD, stop_grace: STOP_GRACE }];
+    if config.role == Role::ControlPlane {
+        services.push(Service { name: CONTROL, stop_grace: STOP_GRACE });
+    }
+    services.push(Service { name: NODE, stop_grace: node_grace });
+    services
+}
+
+/// Program and arguments of a service.
+fn command(name: &str, config: &MachineConfig) -> (&'static str, Vec<String>) {
+    match name {
+        NETD => ("/sbin/rk-init", vec!["netd".to_owned()]),
+        CONTROL => ("/bin/rk-control", control_args(config)),
+        _ => ("/bin/rk-node", Vec::new()),
+    }
+}
+
+fn control_args(config: &MachineConfig) -> Vec<String> {
+    let plane = config.control_plane.clone().unwrap_or_default();
+    let cluster = &config.cluster;
+    let mut args = vec!["--data-dir".to_owned(), DATA_DIR.to_owned(), "--bind".to_owned(), plane.bind.to_string()];
+    let mut option = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            args.extend([name.to_owned(), value]);
+        }
+    };
+    option("--advertise", plane.advertise);
+    option("--bootstrap-token", cluster.token.clone());
+    option("--pod-cidr", Some(cluster.pod_cidr.to_string()));
+    option("--service-cidr", Some(cluster.service_cidr.to_string()));
+    args
+}
+
+/// Starts a service.
+///
+/// # Errors
+/// Its program is missing or cannot be run.
+pub fn start(name: &str, config: &MachineConfig, filter: Option<&str>, output: &OwnedFd) -> rk_sys::Result<rk_sys::Child> {
+    let (program, args) = command(name, config);
+    let mut env = vec![
+        ("PATH", "/bin:/sbin:/opt/cni/bin"),
+        ("HOME", "/root"),
+        ("TERM", "linux"),
+        // The pipe is no terminal, and the console must not be steered by it.
+        ("NO_COLOR", "1"),
+    ];
+    if let Some(filter) = filter {
+        env.push(("RUST_LOG", filter));
+    }
+    let cgroup = cgroups::of_service(name);
+    let cgroup = Some(cgroup.as_path()).filter(|dir| dir.is_dir());
+    rk_sys::spawn(&rk_sys::SpawnSpec { program, args: &args, env: &env, cgroup, output })
+}
+
+/// Puts the cluster's certificate authority where `rk-control` looks for it, when the config brings one.
+pub fn place_authority(journal: &mut Journal, config: &MachineConfig) {
+    let Some(ControlPlane { ca: Some(ca), .. }) = &config.control_plane else { return };
+    let dir = Path::new(DATA_DIR).join("pki");
+    journal.check("making the PKI directory", fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir));
+    for (name, text, mode) in [("ca.crt", &ca.certificate, 0o644), ("ca.key", &ca.key, 0o600)] {
+        journal.check("placing the cluster's CA", write_new(&dir.join(name), text, mode));
+    }
+}
+
+fn write_new(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
+    use std::io::Write;
+    if fs::read_to_string(path).is_ok_and(|have| have == text) {
+        return Ok(());
+    }
+    let new = path.with_extension("new");
+    let _ = fs::remove_file(&new);
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(yaml: &str) -> MachineConfig {
+        let head = "apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\n";
+        rk_config::parse(&format!("{head}{yaml}")).unwrap().config
+    }
+
+    #[test]
+    fn a_control_plane_runs_rk_control_with_what_the_config_says() {
+        let config = config("role: control-plane\ncluster: {token: abcdef.0123456789abcdef}\ncontrolPlane: {advertise: 10.0.0.1}\n");
+        let names: Vec<_> = wanted(&config).iter().map(|service| service.name).collect();
+        assert_eq!(names, [NETD, CONTROL, NODE]);
+        let wanted = "--data-dir /var/lib/rk-control --bind 0.0.0.0:6443 --advertise 10.0.0.1 \
+                      --bootstrap-token abcdef.0123456789abcdef --pod-cidr 10.244.0.0/16 --service-cidr 10.96.0.0/16";
+        assert_eq!(command(CONTROL, &config).1.join(" "), wanted);
+    }
+
+    #[test]
+    fn a_worker_runs_no_control_plane_and_its_pods_grace_bounds_the_stop() {
+        let hash = "0".repeat(64);
+        let config = config(&format!(
+            "role: worker\ncluster: {{endpoint: 'https://a:6443', token: abcdef.0123456789abcdef, caHash: 'sha256:{hash}'}}\n\
+             kubelet: {{shutdownGracePeriodSeconds: 5}}\n"
+        ));
+        let services = wanted(&config);
+        assert_eq!(services.iter().map(|service| service.name).collect::<Vec<_>>(), [NETD, NODE]);
+        assert_eq!(services.last().map(|service| service.stop_grace), Some(15_000));
+    }
+}

@@ -1,0 +1,53 @@
+//! Kernel settings, as a table.
+
+use crate::console::Journal;
+use std::fs;
+use std::io::ErrorKind;
+
+/// Setting and value. What Kubernetes expects of a node first, then limits for many pods, then hardening.
+const TABLE: [(&str, &str); 31] = [
+    ("net/ipv4/ip_forward", "1"),
+    ("net/ipv6/conf/all/forwarding", "1"),
+    ("net/bridge/bridge-nf-call-iptables", "1"),
+    ("net/bridge/bridge-nf-call-ip6tables", "1"),
+    // Strict reverse-path checks drop answers that come back through another link than they left by.
+    ("net/ipv4/conf/all/rp_filter", "0"),
+    ("net/ipv4/conf/default/rp_filter", "0"),
+    ("net/ipv4/conf/all/accept_redirects", "0"),
+    ("net/ipv4/conf/all/send_redirects", "0"),
+    ("net/ipv4/conf/default/send_redirects", "0"),
+    ("net/ipv6/conf/all/accept_redirects", "0"),
+    ("net/ipv4/neigh/default/gc_thresh2", "4096"),
+    ("net/ipv4/neigh/default/gc_thresh3", "8192"),
+    ("net/core/somaxconn", "4096"),
+    ("net/core/default_qdisc", "fq_codel"),
+    // As the kubelet of upstream demands with protectKernelDefaults.
+    ("vm/overcommit_memory", "1"),
+    ("vm/panic_on_oom", "0"),
+    ("kernel/panic", "10"),
+    ("kernel/panic_on_oops", "1"),
+    ("kernel/keys/root_maxkeys", "1000000"),
+    ("kernel/keys/root_maxbytes", "25000000"),
+    ("vm/max_map_count", "262144"),
+    ("kernel/pid_max", "4194304"),
+    ("fs/file-max", "2097152"),
+    ("fs/inotify/max_user_watches", "524288"),
+    ("fs/inotify/max_user_instances", "8192"),
+    ("kernel/kptr_restrict", "2"),
+    ("kernel/dmesg_restrict", "1"),
+    ("kernel/unprivileged_bpf_disabled", "1"),
+    ("kernel/yama/ptrace_scope", "1"),
+    ("fs/protected_fifos", "2"),
+    ("fs/protected_regular", "2"),
+];
+
+/// Writes the table. A setting that this kernel lacks is passed over; a refused one is told.
+pub fn apply(journal: &mut Journal) {
+    for (name, value) in TABLE {
+        match fs::write(format!("/proc/sys/{name}"), value) {
+            Ok(()) => {}
+            Err(err) if err.kind() == ErrorKind::NotFound => {}
+            Err(err) => journal.failed(&format!("setting {name} to {value}"), &err),
+        }
+    }
+}
