@@ -138,6 +138,24 @@ impl Isolated {
         Ok(file)
     }
 
+    /// Downloads a package and all that it depends on into `into` and returns the files; nothing counts as installed.
+    ///
+    /// # Errors
+    /// The suite cannot satisfy the dependencies, or a download failed.
+    pub fn download_closure(&self, package: &str, into: &Path) -> Result<Vec<PathBuf>> {
+        let partial = into.join("partial");
+        fs::create_dir_all(&partial).with_context(|| format!("making {}", partial.display()))?;
+        let mut command = self.command();
+        command.arg("-o").arg(format!("Dir::Cache::archives={}", into.display()));
+        command.args(["install", "--download-only", "--no-install-recommends", "-y", package]);
+        run::output(&mut command).with_context(|| format!("downloading {package} and what it depends on"))?;
+        let entries = fs::read_dir(into).with_context(|| format!("reading {}", into.display()))?;
+        let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        files.retain(|path| path.extension().is_some_and(|ext| ext == "deb"));
+        files.sort();
+        Ok(files)
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new("apt-get");
         command.arg("-q").env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive");

@@ -1,0 +1,76 @@
+//! What the root holds.
+
+/// The programs: name of the built file, and its place in the root.
+pub const BINARIES: [(&str, &str); 5] = [
+    ("rk-init", "sbin/rk-init"),
+    ("rk-node", "bin/rk-node"),
+    ("rk-shim", "bin/rk-shim"),
+    ("rk-control", "bin/rk-control"),
+    ("rk-cni", "bin/rk-cni"),
+];
+
+/// Names under which `rk-cni` acts as a CNI plugin.
+pub const CNI_PLUGINS: [&str; 4] = ["bridge", "host-local", "portmap", "loopback"];
+
+/// Mount points and places that must exist in a read-only root, with their modes.
+const DIRS: [(&str, u32); 17] = [
+    ("bin", 0o755),
+    ("dev", 0o755),
+    ("etc", 0o755),
+    ("home", 0o755),
+    ("lib", 0o755),
+    ("mnt", 0o755),
+    ("opt", 0o755),
+    ("opt/cni", 0o755),
+    ("opt/cni/bin", 0o755),
+    ("proc", 0o555),
+    ("root", 0o700),
+    ("run", 0o755),
+    ("sbin", 0o755),
+    ("sys", 0o555),
+    ("tmp", 0o1777),
+    ("usr/share/rk", 0o755),
+    ("var", 0o755),
+];
+
+/// One name in the root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A directory of this mode; parents are made.
+    Dir {
+        /// Path without a leading slash.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// A program, copied from the directory of binaries.
+    Program {
+        /// Path without a leading slash.
+        path: String,
+        /// Name of the built file.
+        from: String,
+    },
+    /// A symbolic link.
+    Link {
+        /// Path without a leading slash.
+        path: String,
+        /// What it says.
+        to: String,
+    },
+}
+
+/// The whole root, parents before children.
+pub fn layout() -> Vec<Entry> {
+    let mut entries: Vec<Entry> =
+        DIRS.iter().map(|(path, mode)| Entry::Dir { path: (*path).to_owned(), mode: *mode }).collect();
+    entries.extend(
+        BINARIES.iter().map(|(from, path)| Entry::Program { path: (*path).to_owned(), from: (*from).to_owned() }),
+    );
+    entries.extend(
+        CNI_PLUGINS
+            .iter()
+            .map(|name| Entry::Link { path: format!("opt/cni/bin/{name}"), to: "/bin/rk-cni".to_owned() }),
+    );
+    entries.push(Entry::Link { path: "sbin/init".to_owned(), to: "rk-init".to_owned() });
+    entries
+}
