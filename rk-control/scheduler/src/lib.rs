@@ -1,1 +1,26 @@
-//! rk-scheduler
+//! The scheduler: which node runs a pod.
+//!
+//! The core is pure: [`Cluster`] is a value that remembers nodes, pods and volumes; [`decide`] answers a node for a pod, or why
+//! there is none; `preempt` answers whom to evict. The order of work follows upstream's framework: filters leave the feasible
+//! nodes, scores rank them, the best wins, ties are broken at random.
+//!
+//! [`run`] is the thin loop: informers keep the cluster and the queue current, one task takes pods in order of priority, assumes
+//! the decision in the cluster at once and binds in the background, so that a slow API never slows decisions. Everything can be
+//! rebuilt from the API; a lost event costs at most the five minutes after which waiting pods are tried again.
+
+mod bind;
+mod decide;
+mod diagnosis;
+mod filter;
+mod model;
+mod preempt;
+mod queue;
+mod runner;
+mod score;
+mod sync;
+
+pub use decide::{Decision, decide};
+pub use diagnosis::Diagnosis;
+pub use model::{Cluster, NodeInfo, PodInfo, Resources};
+pub use queue::SchedulingQueue;
+pub use runner::{Config, run};

@@ -1,0 +1,89 @@
+//! Filters: may this pod run on this node, and if not, why.
+//!
+//! [`Filters::prepare`] looks once at the whole cluster for what the pod's constraints count (pods per zone, pods to stay away
+//! from); [`Filters::check`] then answers for one node at a time. Reasons are worded as upstream's, users search for them.
+
+pub(crate) mod affinity;
+mod node;
+mod resources;
+pub(crate) mod spread;
+
+use std::borrow::Cow;
+
+use crate::model::{Cluster, NodeInfo, PodInfo};
+use affinity::AffinityState;
+use spread::SpreadState;
+
+/// Why a node does not serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rejection {
+    /// Reasons in the API's words.
+    pub(crate) reasons: Vec<Cow<'static, str>>,
+    /// Whether evicting pods from the node could help.
+    pub(crate) evicting_helps: bool,
+}
+
+impl Rejection {
+    /// A reason that lies in the node itself.
+    fn final_(reason: &'static str) -> Self {
+        Self { reasons: vec![Cow::Borrowed(reason)], evicting_helps: false }
+    }
+
+    /// A reason that lies in the pods on the node.
+    fn crowded(reason: &'static str) -> Self {
+        Self { reasons: vec![Cow::Borrowed(reason)], evicting_helps: true }
+    }
+}
+
+/// The cluster, or the cluster as it would be with one node changed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) replaced: Option<&'a NodeInfo>,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn of(cluster: &'a Cluster) -> Self {
+        Self { cluster, replaced: None }
+    }
+
+    /// All known nodes.
+    pub(crate) fn nodes(self) -> impl Iterator<Item = &'a NodeInfo> {
+        self.cluster.nodes().map(move |node| match self.replaced {
+            Some(replaced) if replaced.name == node.name => replaced,
+            _ => node,
+        })
+    }
+}
+
+/// What all nodes are checked with for one pod.
+pub(crate) struct Filters<'a> {
+    cluster: &'a Cluster,
+    pod: &'a PodInfo,
+    spread: SpreadState<'a>,
+    affinity: AffinityState,
+}
+
+impl<'a> Filters<'a> {
+    /// Counts what the pod's constraints are about.
+    pub(crate) fn prepare(view: View<'a>, pod: &'a PodInfo) -> Self {
+        Self {
+            cluster: view.cluster,
+            pod,
+            spread: SpreadState::new(view, pod),
+            affinity: AffinityState::new(view, pod),
+        }
+    }
+
+    /// Checks one node, cheap filters first.
+    pub(crate) fn check(&self, node: &NodeInfo) -> Result<(), Rejection> {
+        node::unschedulable(self.pod, node)?;
+        node::taints(self.pod, node)?;
+        node::affinity(self.pod, node)?;
+        node::ports(self.pod, node)?;
+        resources::fit(self.cluster, self.pod, node)?;
+        node::volumes(self.cluster, self.pod, node)?;
+        self.spread.check(node)?;
+        self.affinity.check(self.pod, node)
+    }
+}

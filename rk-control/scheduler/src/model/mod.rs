@@ -1,0 +1,22 @@
+//! What the scheduler remembers, in the form in which it asks questions.
+
+mod affinity;
+mod cluster;
+mod node;
+mod pod;
+mod resources;
+mod spread;
+mod toleration;
+mod volume;
+
+pub use cluster::Cluster;
+pub use node::NodeInfo;
+pub use pod::PodInfo;
+pub use resources::Resources;
+
+pub(crate) use affinity::PodTerm;
+pub(crate) use node::{Effect, Taint};
+pub(crate) use pod::Preemption;
+pub(crate) use spread::{Spread, Unsatisfiable};
+pub(crate) use toleration::tolerated;
+pub(crate) use volume::SELECTED_NODE;

@@ -1,0 +1,163 @@
+//! A pod, compiled once and asked about often.
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Toleration};
+use rk_client::{Labels, ObjectKey, SelectorError, controller_of};
+
+use super::affinity::{NodeAffinity, PodAffinity};
+use super::resources::{Resources, pod_request, pod_request_for_score};
+use super::spread::Spread;
+
+/// A port that the pod wants on the node itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostPort {
+    address: String,
+    protocol: String,
+    port: i32,
+}
+
+impl HostPort {
+    /// Whether both cannot be had on one node. The unspecified address stands for every address.
+    pub(crate) fn conflicts(&self, other: &Self) -> bool {
+        let wild = |address: &str| matches!(address, "" | "0.0.0.0" | "::");
+        self.port == other.port
+            && self.protocol == other.protocol
+            && (self.address == other.address || wild(&self.address) || wild(&other.address))
+    }
+}
+
+/// Whether the pod may evict others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Preemption {
+    #[default]
+    LowerPriority,
+    Never,
+}
+
+/// A pod as the scheduler sees it.
+#[derive(Debug, Clone)]
+pub struct PodInfo {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// The pod's uid.
+    pub uid: String,
+    /// The pod's labels.
+    pub labels: Labels,
+    /// What it takes of a node.
+    pub request: Resources,
+    pub(crate) request_for_score: Resources,
+    /// The node it is bound to, if any.
+    pub node: Option<String>,
+    /// Higher is more important.
+    pub priority: i32,
+    pub(crate) preemption: Preemption,
+    pub(crate) host_ports: Vec<HostPort>,
+    pub(crate) tolerations: Vec<Toleration>,
+    pub(crate) node_affinity: NodeAffinity,
+    pub(crate) affinity: PodAffinity,
+    pub(crate) spread: Vec<Spread>,
+    pub(crate) images: Vec<String>,
+    pub(crate) containers: usize,
+    pub(crate) claims: Vec<String>,
+    /// Uid of the controller that made it; pods of one controller spread by default.
+    pub(crate) owner: Option<String>,
+    pub(crate) gates: Vec<String>,
+    pub(crate) nominated: Option<String>,
+    pub(crate) started: Option<jiff::Timestamp>,
+    pub(crate) deleting: bool,
+}
+
+impl PodInfo {
+    /// Compiles a pod.
+    ///
+    /// # Errors
+    /// When a selector has an operator that the API would have refused.
+    pub fn new(pod: &Pod) -> Result<Self, SelectorError> {
+        let empty = PodSpec::default();
+        let spec = pod.spec.as_ref().unwrap_or(&empty);
+        let meta = &pod.metadata;
+        let status = pod.status.as_ref();
+        let namespace = meta.namespace.clone().unwrap_or_default();
+        let labels = meta.labels.clone().unwrap_or_default();
+        Ok(Self {
+            key: ObjectKey::of(pod),
+            uid: meta.uid.clone().unwrap_or_default(),
+            request: pod_request(spec),
+            request_for_score: pod_request_for_score(spec),
+            node: spec.node_name.clone().filter(|name| !name.is_empty()),
+            priority: spec.priority.unwrap_or(0),
+            preemption: match spec.preemption_policy.as_deref() {
+                Some("Never") => Preemption::Never,
+                _ => Preemption::LowerPriority,
+            },
+            host_ports: host_ports(spec),
+            tolerations: spec.tolerations.clone().unwrap_or_default(),
+            node_affinity: NodeAffinity::new(spec)?,
+            affinity: PodAffinity::new(spec, &namespace, &labels)?,
+            spread: Spread::all(spec, &labels)?,
+            images: containers(spec).filter_map(|c| c.image.clone()).collect(),
+            containers: containers(spec).count(),
+            claims: claims(&meta.name.clone().unwrap_or_default(), spec),
+            owner: controller_of(meta).map(|owner| owner.uid.clone()),
+            gates: spec.scheduling_gates.iter().flatten().map(|gate| gate.name.clone()).collect(),
+            nominated: status.and_then(|s| s.nominated_node_name.clone()).filter(|name| !name.is_empty()),
+            started: status.and_then(|s| s.start_time.as_ref()).map(|time| time.0),
+            deleting: meta.deletion_timestamp.is_some(),
+            labels,
+        })
+    }
+
+    /// Whether it has terms about other pods.
+    pub(crate) fn has_terms(&self) -> bool {
+        !self.affinity.is_empty()
+    }
+}
+
+fn containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+    spec.init_containers.iter().flatten().chain(&spec.containers)
+}
+
+fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
+    let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    sidecars
+        .chain(&spec.containers)
+        .flat_map(|container| container.ports.iter().flatten())
+        .filter_map(|port| {
+            Some(HostPort {
+                address: port.host_ip.clone().unwrap_or_default(),
+                protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
+                port: port.host_port.filter(|port| *port > 0)?,
+            })
+        })
+        .collect()
+}
+
+/// The claims that the pod uses, the ones made for its generic ephemeral volumes included.
+fn claims(pod: &str, spec: &PodSpec) -> Vec<String> {
+    let volumes = spec.volumes.iter().flatten();
+    volumes
+        .filter_map(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
+            (Some(claim), _) => Some(claim.claim_name.clone()),
+            (None, Some(_)) => Some(format!("{pod}-{}", volume.name)),
+            (None, None) => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_ports_conflict_by_address_protocol_and_port() {
+        let port = |address: &str, protocol: &str, port| HostPort { address: address.into(), protocol: protocol.into(), port };
+        let cases = [
+            (port("", "TCP", 80), port("10.0.0.1", "TCP", 80), true),
+            (port("10.0.0.2", "TCP", 80), port("10.0.0.1", "TCP", 80), false),
+            (port("10.0.0.1", "UDP", 80), port("10.0.0.1", "TCP", 80), false),
+            (port("0.0.0.0", "TCP", 81), port("", "TCP", 80), false),
+        ];
+        for (a, b, expected) in cases {
+            assert_eq!((a.conflicts(&b), b.conflicts(&a)), (expected, expected), "{a:?} {b:?}");
+        }
+    }
+}

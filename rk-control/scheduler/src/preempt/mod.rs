@@ -1,0 +1,97 @@
+//! Preemption: whom to evict so that a more important pod fits.
+//!
+//! On each node where eviction can help, all less important pods are taken away; if the pod fits then, as many as possible are
+//! put back, those protected by disruption budgets first, then the most important ones. Of all such nodes the one that loses
+//! least is chosen.
+
+mod budget;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use rk_client::ObjectKey;
+
+pub(crate) use budget::Budget;
+use budget::Budgets;
+
+use crate::diagnosis::Diagnosis;
+use crate::filter::{Filters, View};
+use crate::model::{Cluster, NodeInfo, PodInfo, Preemption};
+
+/// How many nodes are tried at most; upstream tries a tenth of the cluster, at least this many.
+const MIN_CANDIDATES: usize = 100;
+
+/// A node, and who must leave it.
+#[derive(Debug, Clone)]
+pub(crate) struct Eviction {
+    pub(crate) node: String,
+    /// The least important last.
+    pub(crate) victims: Vec<Arc<PodInfo>>,
+    violations: usize,
+}
+
+/// Finds the cheapest eviction that makes room for `pod`.
+pub(crate) fn preempt(cluster: &Cluster, pod: &PodInfo, diagnosis: &Diagnosis, budgets: &[Budget]) -> Option<Eviction> {
+    if pod.preemption == Preemption::Never || waits_for_victims(cluster, pod) {
+        return None;
+    }
+    let tries = (cluster.node_count() / 10).max(MIN_CANDIDATES);
+    diagnosis
+        .candidates()
+        .filter_map(|name| cluster.node(name))
+        .filter_map(|node| on_node(cluster, pod, node, budgets))
+        .take(tries)
+        .min_by_key(cost)
+}
+
+/// Whether the pod has evicted already and its victims are still leaving.
+fn waits_for_victims(cluster: &Cluster, pod: &PodInfo) -> bool {
+    let node = pod.nominated.as_deref().and_then(|name| cluster.node(name));
+    node.is_some_and(|node| node.pods.values().any(|other| other.deleting && other.priority < pod.priority))
+}
+
+fn on_node(cluster: &Cluster, pod: &PodInfo, node: &NodeInfo, budgets: &[Budget]) -> Option<Eviction> {
+    let mut trial = node.clone();
+    let mut lesser: Vec<Arc<PodInfo>> = node.pods.values().filter(|other| other.priority < pod.priority).cloned().collect();
+    if lesser.is_empty() {
+        return None;
+    }
+    for other in &lesser {
+        trial.remove_pod(&other.key);
+    }
+    if !fits(cluster, pod, &trial) {
+        return None;
+    }
+    // The most important, and among equals the longest-running, has the best chance to stay.
+    lesser.sort_by_key(|other| (Reverse(other.priority), other.started));
+    let mut allowances = Budgets::new(budgets);
+    let (protected, free): (Vec<_>, Vec<_>) = lesser.into_iter().partition(|other| allowances.violates(other));
+    let protected_keys: Vec<ObjectKey> = protected.iter().map(|other| other.key.clone()).collect();
+    let mut victims: Vec<Arc<PodInfo>> = Vec::new();
+    for other in protected.into_iter().chain(free) {
+        trial.add_pod(Arc::clone(&other));
+        if !fits(cluster, pod, &trial) {
+            trial.remove_pod(&other.key);
+            victims.push(other);
+        }
+    }
+    victims.sort_by_key(|other| (Reverse(other.priority), other.started));
+    let violations = victims.iter().filter(|other| protected_keys.contains(&other.key)).count();
+    (!victims.is_empty()).then(|| Eviction { node: node.name.clone(), victims, violations })
+}
+
+fn fits(cluster: &Cluster, pod: &PodInfo, trial: &NodeInfo) -> bool {
+    Filters::prepare(View { cluster, replaced: Some(trial) }, pod).check(trial).is_ok()
+}
+
+/// Upstream's order: budgets broken, then the importance of the most important victim, their sum, their number, and last the
+/// start of the longest-running among the most important.
+fn cost(eviction: &Eviction) -> (usize, i32, i64, usize, Reverse<Option<jiff::Timestamp>>) {
+    let highest = eviction.victims.iter().map(|victim| victim.priority).max().unwrap_or(i32::MIN);
+    // Priorities may be negative; shifted, more victims always cost more.
+    let sum = eviction.victims.iter().map(|victim| i64::from(victim.priority) - i64::from(i32::MIN) + 1).sum();
+    let earliest = eviction.victims.iter().filter(|victim| victim.priority == highest).filter_map(|v| v.started).min();
+    (eviction.violations, highest, sum, eviction.victims.len(), Reverse(earliest))
+}

@@ -1,0 +1,67 @@
+use super::*;
+use crate::decide::{Decision, decide};
+use serde_json::{Value, json};
+
+fn pod(name: &str, priority: i32, cpu: &str) -> Arc<PodInfo> {
+    let pod = json!({"metadata": {"name": name, "namespace": "n", "uid": name, "labels": {"app": name}},
+        "spec": {"priority": priority, "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}});
+    Arc::new(PodInfo::new(&serde_json::from_value(pod).unwrap()).unwrap())
+}
+
+fn cluster(nodes: &[(&str, &[(&str, i32, &str)])]) -> Cluster {
+    let mut cluster = Cluster::default();
+    for (name, pods) in nodes {
+        let node = json!({"metadata": {"name": name}, "status": {"allocatable": {"cpu": "4", "pods": "10"}}});
+        cluster.set_node(&serde_json::from_value(node).unwrap());
+        for (pod_name, priority, cpu) in *pods {
+            cluster.place(pod(pod_name, *priority, cpu), name);
+        }
+    }
+    cluster
+}
+
+fn evict(cluster: &mut Cluster, pod: &PodInfo, budgets: &[Budget]) -> Option<(String, Vec<String>)> {
+    let Decision::Unschedulable(diagnosis) = decide(cluster, pod) else { panic!("the pod fits without eviction") };
+    let eviction = preempt(cluster, pod, &diagnosis, budgets)?;
+    Some((eviction.node, eviction.victims.iter().map(|victim| victim.key.name.clone()).collect()))
+}
+
+fn budget(app: &str, allowed: i32) -> Budget {
+    let budget: Value = json!({"metadata": {"name": app, "namespace": "n"},
+        "spec": {"selector": {"matchLabels": {"app": app}}},
+        "status": {"disruptionsAllowed": allowed, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}});
+    Budget::new(&serde_json::from_value(budget).unwrap()).unwrap()
+}
+
+#[test]
+fn as_few_and_as_unimportant_pods_as_possible_leave() {
+    let mut cluster = cluster(&[
+        ("a", &[("a1", 5, "2"), ("a2", 1, "2")]),
+        ("b", &[("b1", 5, "3")]),
+    ]);
+    assert_eq!(evict(&mut cluster, &pod("new", 10, "2"), &[]), Some(("a".into(), vec!["a2".into()])));
+}
+
+#[test]
+fn equals_and_pods_that_may_not_preempt_evict_nobody() {
+    let mut full = cluster(&[("a", &[("a1", 10, "4")])]);
+    assert_eq!(evict(&mut full, &pod("new", 10, "2"), &[]), None);
+    let mut meek = PodInfo::clone(&pod("meek", 20, "2"));
+    meek.preemption = Preemption::Never;
+    assert_eq!(evict(&mut full, &meek, &[]), None);
+}
+
+#[test]
+fn a_pod_larger_than_every_node_evicts_nobody() {
+    let mut cluster = cluster(&[("a", &[("a1", 0, "1")])]);
+    assert_eq!(evict(&mut cluster, &pod("huge", 10, "5"), &[]), None);
+}
+
+#[test]
+fn a_budget_is_broken_only_when_nothing_else_helps() {
+    let mut cluster = cluster(&[("a", &[("guarded", 1, "4")]), ("b", &[("free", 2, "4")])]);
+    let budgets = [budget("guarded", 0)];
+    assert_eq!(evict(&mut cluster, &pod("new", 10, "2"), &budgets), Some(("b".into(), vec!["free".into()])));
+    cluster.remove_node("b");
+    assert_eq!(evict(&mut cluster, &pod("new", 10, "2"), &budgets), Some(("a".into(), vec!["guarded".into()])));
+}

@@ -1,0 +1,255 @@
+//! Which pod is decided next.
+//!
+//! A waiting pod is in one of three places: *active* (decided in order of priority, then age), *back-off* (failed a moment ago) or
+//! *waiting* (fits nowhere until something changes). Time is a parameter.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rk_client::ObjectKey;
+
+use crate::model::PodInfo;
+
+/// The first wait after a failure; it doubles with each further one.
+const BACKOFF: Duration = Duration::from_secs(1);
+/// The longest wait after a failure.
+const BACKOFF_LIMIT: Duration = Duration::from_secs(10);
+/// A pod that waits for a change is tried again after this long, whatever was missed.
+const STALE: Duration = Duration::from_secs(300);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Active,
+    BackingOff(Instant),
+    Waiting(Instant),
+    /// Held back by its scheduling gates (KEP-3521).
+    Gated,
+    /// Being decided or bound.
+    Out,
+}
+
+#[derive(Debug)]
+struct Queued {
+    pod: Arc<PodInfo>,
+    place: Place,
+    failures: u32,
+    /// Order of arrival.
+    turn: u64,
+    /// How many changes of the cluster were known when its last attempt began.
+    seen_changes: u64,
+}
+
+type Rank = (Reverse<i32>, u64, ObjectKey);
+
+/// The queue; see the module's documentation.
+#[derive(Debug, Default)]
+pub struct SchedulingQueue {
+    pods: HashMap<ObjectKey, Queued>,
+    active: BTreeSet<Rank>,
+    /// When something must move by itself.
+    due: BTreeSet<(Instant, ObjectKey)>,
+    turns: u64,
+    changes: u64,
+}
+
+impl SchedulingQueue {
+    /// Takes in a pod, or its newer version. A changed pod that waited gets another try.
+    pub fn add(&mut self, pod: Arc<PodInfo>, now: Instant) {
+        let key = pod.key.clone();
+        let gated = !pod.gates.is_empty();
+        let Some(known) = self.pods.get(&key).filter(|known| known.pod.uid == pod.uid) else {
+            self.remove(&key);
+            self.turns += 1;
+            let place = if gated { Place::Gated } else { Place::Active };
+            let queued = Queued { pod, place: Place::Out, failures: 0, turn: self.turns, seen_changes: self.changes };
+            self.pods.insert(key.clone(), queued);
+            return self.put(&key, place);
+        };
+        let place = match known.place {
+            _ if gated => Place::Gated,
+            Place::Gated | Place::Waiting(_) => self.after_backoff(known, now),
+            other => other,
+        };
+        self.unlink(&key);
+        if let Some(queued) = self.pods.get_mut(&key) {
+            queued.pod = pod;
+        }
+        self.put(&key, place);
+    }
+
+    /// Forgets a pod: it is gone, or bound.
+    pub fn remove(&mut self, key: &ObjectKey) {
+        self.unlink(key);
+        self.pods.remove(key);
+    }
+
+    /// The next pod to decide. It stays out of the queue until [`failed`](Self::failed), [`errored`](Self::errored) or `remove`.
+    pub fn pop(&mut self, now: Instant) -> Option<Arc<PodInfo>> {
+        self.promote(now);
+        let (_, _, key) = self.active.first().cloned()?;
+        self.unlink(&key);
+        let changes = self.changes;
+        let queued = self.pods.get_mut(&key)?;
+        queued.seen_changes = changes;
+        queued.place = Place::Out;
+        Some(Arc::clone(&queued.pod))
+    }
+
+    /// The pod fits nowhere: it waits for a change, or only backs off if the cluster changed while it was decided.
+    pub fn failed(&mut self, key: &ObjectKey, now: Instant) {
+        self.give_back(key, now, true);
+    }
+
+    /// Something went wrong that has nothing to do with the pod: it backs off.
+    pub fn errored(&mut self, key: &ObjectKey, now: Instant) {
+        self.give_back(key, now, false);
+    }
+
+    fn give_back(&mut self, key: &ObjectKey, now: Instant, wait: bool) {
+        let changes = self.changes;
+        let Some(queued) = self.pods.get_mut(key).filter(|queued| queued.place == Place::Out) else { return };
+        queued.failures = queued.failures.saturating_add(1);
+        let unchanged = queued.seen_changes == changes;
+        let place = if wait && unchanged {
+            Place::Waiting(now + STALE)
+        } else {
+            Place::BackingOff(now + backoff(queued.failures))
+        };
+        self.put(key, place);
+    }
+
+    /// Something changed that may let waiting pods fit.
+    pub fn cluster_changed(&mut self, now: Instant) {
+        self.changes += 1;
+        let waiting: Vec<ObjectKey> =
+            self.pods.iter().filter(|(_, q)| matches!(q.place, Place::Waiting(_))).map(|(key, _)| key.clone()).collect();
+        for key in waiting {
+            let Some(place) = self.pods.get(&key).map(|queued| self.after_backoff(queued, now)) else { continue };
+            self.unlink(&key);
+            self.put(&key, place);
+        }
+    }
+
+    /// When a pod will become active by itself.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// A pod that fails now and had failed before is not tried at once again, however often the cluster changes.
+    fn after_backoff(&self, queued: &Queued, now: Instant) -> Place {
+        let Place::Waiting(stale) = queued.place else { return Place::Active };
+        let failed_at = stale.checked_sub(STALE).unwrap_or(now);
+        let until = failed_at + backoff(queued.failures);
+        if until <= now { Place::Active } else { Place::BackingOff(until) }
+    }
+
+    fn promote(&mut self, now: Instant) {
+        while let Some((at, key)) = self.due.first().cloned() {
+            if at > now {
+                return;
+            }
+            self.unlink(&key);
+            self.put(&key, Place::Active);
+        }
+    }
+
+    fn put(&mut self, key: &ObjectKey, place: Place) {
+        let Some(queued) = self.pods.get_mut(key) else { return };
+        queued.place = place;
+        match place {
+            Place::Active => drop(self.active.insert((Reverse(queued.pod.priority), queued.turn, key.clone()))),
+            Place::BackingOff(at) | Place::Waiting(at) => drop(self.due.insert((at, key.clone()))),
+            Place::Gated | Place::Out => {}
+        }
+    }
+
+    fn unlink(&mut self, key: &ObjectKey) {
+        let Some(queued) = self.pods.get(key) else { return };
+        match queued.place {
+            Place::Active => drop(self.active.remove(&(Reverse(queued.pod.priority), queued.turn, key.clone()))),
+            Place::BackingOff(at) | Place::Waiting(at) => drop(self.due.remove(&(at, key.clone()))),
+            Place::Gated | Place::Out => {}
+        }
+    }
+}
+
+fn backoff(failures: u32) -> Duration {
+    BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(4)).min(BACKOFF_LIMIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(name: &str, priority: i32, gated: bool) -> Arc<PodInfo> {
+        let gates = if gated { json!([{"name": "hold"}]) } else { json!([]) };
+        let pod = json!({"metadata": {"name": name, "namespace": "n", "uid": name},
+            "spec": {"priority": priority, "schedulingGates": gates, "containers": []}});
+        Arc::new(PodInfo::new(&serde_json::from_value(pod).unwrap()).unwrap())
+    }
+
+    fn pop(queue: &mut SchedulingQueue, now: Instant) -> Option<String> {
+        queue.pop(now).map(|pod| pod.key.name.clone())
+    }
+
+    #[test]
+    fn importance_comes_first_then_age() {
+        let (mut queue, now) = (SchedulingQueue::default(), Instant::now());
+        for (name, priority) in [("old", 0), ("new", 0), ("important", 10)] {
+            queue.add(pod(name, priority, false), now);
+        }
+        let order: Vec<_> = std::iter::from_fn(|| pop(&mut queue, now)).collect();
+        assert_eq!(order, ["important", "old", "new"]);
+    }
+
+    #[test]
+    fn a_pod_that_fits_nowhere_waits_for_a_change_and_its_backoff() {
+        let (mut queue, now) = (SchedulingQueue::default(), Instant::now());
+        queue.add(pod("p", 0, false), now);
+        let key = queue.pop(now).unwrap().key.clone();
+        queue.failed(&key, now);
+        assert_eq!(pop(&mut queue, now + Duration::from_secs(60)), None, "nothing changed");
+        queue.cluster_changed(now + Duration::from_millis(100));
+        assert_eq!(pop(&mut queue, now + Duration::from_millis(200)), None, "still backing off");
+        assert_eq!(pop(&mut queue, now + BACKOFF), Some("p".into()));
+    }
+
+    #[test]
+    fn a_change_during_the_attempt_is_not_missed() {
+        let (mut queue, now) = (SchedulingQueue::default(), Instant::now());
+        queue.add(pod("p", 0, false), now);
+        let key = queue.pop(now).unwrap().key.clone();
+        queue.cluster_changed(now);
+        queue.failed(&key, now);
+        assert_eq!(pop(&mut queue, now + BACKOFF), Some("p".into()));
+    }
+
+    #[test]
+    fn a_forgotten_pod_is_tried_after_five_minutes() {
+        let (mut queue, now) = (SchedulingQueue::default(), Instant::now());
+        queue.add(pod("p", 0, false), now);
+        let key = queue.pop(now).unwrap().key.clone();
+        queue.failed(&key, now);
+        assert_eq!(queue.next_due(), Some(now + STALE));
+        assert_eq!(pop(&mut queue, now + STALE), Some("p".into()));
+    }
+
+    #[test]
+    fn gates_hold_a_pod_back_until_they_are_gone() {
+        let (mut queue, now) = (SchedulingQueue::default(), Instant::now());
+        queue.add(pod("p", 0, true), now);
+        queue.cluster_changed(now);
+        assert_eq!(pop(&mut queue, now + STALE), None);
+        queue.add(pod("p", 0, false), now);
+        assert_eq!(pop(&mut queue, now), Some("p".into()));
+    }
+
+    #[test]
+    fn backoff_doubles_up_to_its_limit() {
+        let waits: Vec<u64> = (1..=6).map(|failures| backoff(failures).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 10, 10]);
+    }
+}

@@ -1,0 +1,146 @@
+//! The loop: take a pod, decide, assume, bind in the background.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::Client;
+use rk_client::{Informer, Informers, Recorders};
+use tokio::sync::Semaphore;
+
+use crate::bind::Binder;
+use crate::decide::{Decision, decide};
+use crate::diagnosis::Diagnosis;
+use crate::model::PodInfo;
+use crate::preempt::{Budget, preempt};
+use crate::sync::{Shared, connect};
+
+/// Calls to the API under way at once; decisions wait beyond that, since unbound assumptions only pile up.
+const CALLS: usize = 128;
+
+/// The scheduler's settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Pods name the scheduler that is to place them; this one takes those that name it.
+    pub scheduler_name: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { scheduler_name: "default-scheduler".to_owned() }
+    }
+}
+
+/// Schedules until dropped. The informers may be shared with controllers; they are started here if they are not yet.
+pub async fn run(client: Client, informers: &Informers, recorders: &Recorders, config: Config) {
+    let shared = Arc::new(Shared::default());
+    let budgets = informers.of::<PodDisruptionBudget>();
+    let pods = informers.of::<Pod>();
+    connect(&shared, informers, &config.scheduler_name);
+    informers.start();
+    pods.synced().await;
+    budgets.synced().await;
+    informers.of::<Node>().synced().await;
+    informers.of::<Namespace>().synced().await;
+    informers.of::<PersistentVolumeClaim>().synced().await;
+    informers.of::<PersistentVolume>().synced().await;
+    informers.of::<StorageClass>().synced().await;
+    tracing::info!(scheduler = config.scheduler_name, "scheduling");
+    let recorder = recorders.of("default-scheduler");
+    let binder = Binder { client, pods, recorder, shared: Arc::clone(&shared) };
+    let runner = Runner { shared, binder, budgets, calls: Arc::new(Semaphore::new(CALLS)) };
+    runner.run().await;
+}
+
+struct Runner {
+    shared: Arc<Shared>,
+    binder: Binder,
+    budgets: Informer<PodDisruptionBudget>,
+    calls: Arc<Semaphore>,
+}
+
+impl Runner {
+    async fn run(&self) {
+        loop {
+            let woken = self.shared.wake.notified();
+            let (next, due) = {
+                let mut queue = self.shared.queue();
+                (queue.pop(Instant::now()), queue.next_due())
+            };
+            match (next, due) {
+                (Some(pod), _) => self.schedule(pod).await,
+                // A wake-up before the deadline and the deadline mean the same: look again.
+                (None, Some(due)) => drop(tokio::time::timeout_at(due.into(), woken).await),
+                (None, None) => woken.await,
+            }
+        }
+    }
+
+    async fn schedule(&self, pod: Arc<PodInfo>) {
+        // Closed never: the semaphore lives as long as the runner.
+        let Ok(permit) = Arc::clone(&self.calls).acquire_owned().await else { return };
+        let decision = {
+            let mut cluster = self.shared.cluster();
+            let decision = decide(&mut cluster, &pod);
+            if let Decision::Node(node) = &decision {
+                cluster.place(Arc::clone(&pod), node);
+            }
+            decision
+        };
+        match decision {
+            Decision::Node(node) => {
+                let (binder, shared) = (self.binder.clone(), Arc::clone(&self.shared));
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    bind(&binder, &shared, &pod, &node).await;
+                });
+            }
+            Decision::Unschedulable(diagnosis) => {
+                self.make_room(&pod, &diagnosis, permit);
+                self.shared.queue().failed(&pod.key, Instant::now());
+            }
+        }
+    }
+
+    /// Looks for victims, and tells the API what came of it.
+    fn make_room(&self, pod: &Arc<PodInfo>, diagnosis: &Diagnosis, permit: tokio::sync::OwnedSemaphorePermit) {
+        let budgets: Vec<Budget> = self.budgets.list().iter().filter_map(|budget| Budget::new(budget).ok()).collect();
+        let eviction = {
+            let mut cluster = self.shared.cluster();
+            let eviction = preempt(&cluster, pod, diagnosis, &budgets);
+            if let Some(eviction) = &eviction {
+                cluster.nominate(Arc::clone(pod), &eviction.node);
+            }
+            eviction
+        };
+        let outcome = match &eviction {
+            Some(_) => String::new(),
+            None => diagnosis.no_victims(),
+        };
+        let message = diagnosis.message(&outcome);
+        let (binder, pod) = (self.binder.clone(), Arc::clone(pod));
+        tokio::spawn(async move {
+            let _permit = permit;
+            let node = eviction.as_ref().map(|eviction| eviction.node.as_str());
+            binder.unschedulable(&pod, &message, node).await;
+            let Some(eviction) = eviction else { return };
+            for victim in &eviction.victims {
+                binder.evict(victim, &pod, &eviction.node).await;
+            }
+        });
+    }
+}
+
+async fn bind(binder: &Binder, shared: &Shared, pod: &PodInfo, node: &str) {
+    let Err(error) = binder.bind(pod, node).await else { return };
+    tracing::warn!(pod = %pod.key, node, %error, source = ?std::error::Error::source(&error), "a pod was not bound; it is tried again");
+    // The binding may have happened although its answer was lost: then the informer has the pod on its node.
+    let bound = binder.pods.get(&pod.key).is_some_and(|p| p.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()));
+    if !bound {
+        shared.cluster().remove_pod(&pod.key);
+        shared.queue().errored(&pod.key, Instant::now());
+        shared.wake.notify_one();
+    }
+}

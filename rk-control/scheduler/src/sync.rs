@@ -1,0 +1,154 @@
+//! Keeps cluster and queue current with what the informers see.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
+use rk_client::{Change, Informers, ObjectKey};
+use tokio::sync::Notify;
+
+use crate::model::{Cluster, PodInfo};
+use crate::queue::SchedulingQueue;
+
+/// What the runner and the informers share. Where both locks are needed, `cluster` is taken first.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    cluster: Mutex<Cluster>,
+    queue: Mutex<SchedulingQueue>,
+    /// Wakes the runner when the queue may have a pod for it.
+    pub(crate) wake: Notify,
+}
+
+impl Shared {
+    pub(crate) fn cluster(&self) -> MutexGuard<'_, Cluster> {
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn queue(&self) -> MutexGuard<'_, SchedulingQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cluster_changed(&self) {
+        self.queue().cluster_changed(Instant::now());
+        self.wake.notify_one();
+    }
+}
+
+/// Subscribes to everything that decisions depend on.
+pub(crate) fn connect(shared: &Arc<Shared>, informers: &Informers, scheduler: &str) {
+    let (own, name) = (Arc::clone(shared), scheduler.to_owned());
+    informers.of::<Pod>().on_change(move |change| on_pod(&own, &name, change));
+    let own = Arc::clone(shared);
+    informers.of::<Node>().on_change(move |change| on_node(&own, change));
+    let own = Arc::clone(shared);
+    informers.of::<Namespace>().on_change(move |change| match change {
+        Change::Deleted(namespace) => own.cluster().remove_namespace(&ObjectKey::of(namespace.as_ref()).name),
+        other => own.cluster().set_namespace(other.object()),
+    });
+    let own = Arc::clone(shared);
+    informers.of::<PersistentVolumeClaim>().on_change(move |change| {
+        match change {
+            Change::Deleted(claim) => own.cluster().remove_claim(&ObjectKey::of(claim.as_ref())),
+            other => own.cluster().set_claim(other.object()),
+        }
+        own.cluster_changed();
+    });
+    let own = Arc::clone(shared);
+    informers.of::<PersistentVolume>().on_change(move |change| {
+        match change {
+            Change::Deleted(volume) => own.cluster().remove_volume(&ObjectKey::of(volume.as_ref()).name),
+            other => own.cluster().set_volume(other.object()),
+        }
+        own.cluster_changed();
+    });
+    let own = Arc::clone(shared);
+    informers.of::<StorageClass>().on_change(move |change| {
+        match change {
+            Change::Deleted(class) => own.cluster().remove_class(&ObjectKey::of(class.as_ref()).name),
+            other => own.cluster().set_class(other.object()),
+        }
+        own.cluster_changed();
+    });
+}
+
+fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
+    let pod = change.object();
+    let key = ObjectKey::of(pod.as_ref());
+    if matches!(change, Change::Deleted(_)) || is_over(pod) {
+        shared.queue().remove(&key);
+        if shared.cluster().remove_pod(&key) {
+            shared.cluster_changed();
+        }
+        return;
+    }
+    let info = match PodInfo::new(pod) {
+        Ok(info) => Arc::new(info),
+        Err(error) => {
+            tracing::warn!(pod = %key, %error, "a pod has a selector that cannot be read; it is not scheduled");
+            return;
+        }
+    };
+    if let Some(node) = info.node.clone() {
+        shared.queue().remove(&key);
+        shared.cluster().place(Arc::clone(&info), &node);
+        // Its arrival may satisfy the affinity of pods that wait for it.
+        if matches!(change.previous(), None | Some(_)) && !was_bound(change) {
+            shared.cluster_changed();
+        }
+        return;
+    }
+    let ours = pod.spec.as_ref().is_some_and(|spec| spec.scheduler_name.as_deref().unwrap_or_default() == scheduler);
+    if !ours || info.deleting {
+        shared.queue().remove(&key);
+        return;
+    }
+    let mut cluster = shared.cluster();
+    // A pod whose binding is on its way must not be decided twice.
+    if cluster.is_placed(&key) {
+        return;
+    }
+    match &info.nominated {
+        Some(node) => cluster.nominate(Arc::clone(&info), node),
+        None => cluster.withdraw(&key),
+    }
+    drop(cluster);
+    if change.previous().is_some_and(|old| only_status_changed(old, pod)) {
+        return;
+    }
+    shared.queue().add(info, Instant::now());
+    shared.wake.notify_one();
+}
+
+fn is_over(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).is_some_and(|phase| matches!(phase, "Succeeded" | "Failed"))
+}
+
+fn was_bound(change: &Change<Pod>) -> bool {
+    change.previous().and_then(|old| old.spec.as_ref()).is_some_and(|spec| spec.node_name.is_some())
+}
+
+/// The scheduler's own condition updates must not count as a change of the pod.
+fn only_status_changed(old: &Pod, new: &Pod) -> bool {
+    old.metadata.uid == new.metadata.uid
+        && old.spec == new.spec
+        && old.metadata.labels == new.metadata.labels
+        && old.metadata.deletion_timestamp == new.metadata.deletion_timestamp
+}
+
+fn on_node(shared: &Shared, change: &Change<Node>) {
+    let node = change.object();
+    match change {
+        Change::Deleted(_) => shared.cluster().remove_node(&ObjectKey::of(node.as_ref()).name),
+        _ => shared.cluster().set_node(node),
+    }
+    // Heartbeats change nothing that decisions depend on.
+    let same = |old: &Arc<Node>| {
+        old.spec == node.spec
+            && old.metadata.labels == node.metadata.labels
+            && old.status.as_ref().map(|s| &s.allocatable) == node.status.as_ref().map(|s| &s.allocatable)
+    };
+    if !change.previous().is_some_and(same) {
+        shared.cluster_changed();
+    }
+}
