@@ -2,7 +2,14 @@
 
 use crate::http::{Body, Client};
 use crate::{Error, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use std::path::Path;
+use std::time::Duration;
+
+/// A handshake with a guest in translated code takes a second; a busy one several.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
 /// The API server, as the operator.
 #[derive(Clone)]
@@ -27,6 +34,25 @@ impl Api {
         Api { client }
     }
 
+    /// Asks as the current user of a kubeconfig whose data stand in it and whose server is an address of this host.
+    pub fn from_kubeconfig(path: &Path) -> Result<Api> {
+        let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
+        let bad = |what: &str| Error::State(format!("kubeconfig {}: {what}", path.display()));
+        let config: Value = serde_yaml_ng::from_str(&text).map_err(|e| bad(&e.to_string()))?;
+        let field = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).ok_or_else(|| bad(&format!("no {pointer}")));
+        let pem = |pointer: &str| {
+            let bytes = STANDARD.decode(field(pointer)?).map_err(|e| bad(&format!("{pointer}: {e}")))?;
+            String::from_utf8(bytes).map_err(|_| bad(&format!("{pointer} is no PEM")))
+        };
+        let server = field("/clusters/0/cluster/server")?;
+        let address = server.trim_start_matches("https://").trim_end_matches('/').parse();
+        let address = address.map_err(|_| bad(&format!("server {server} is not https://ADDRESS:PORT")))?;
+        let identity = (pem("/users/0/user/client-certificate-data")?, pem("/users/0/user/client-key-data")?);
+        let ca = pem("/clusters/0/cluster/certificate-authority-data")?;
+        let client = Client::tls(address, &ca, Some((&identity.0, &identity.1)))?;
+        Ok(Api::new(client.with_limit(ANSWER_LIMIT)))
+    }
+
     /// `Ok` once `/readyz` says so; the error says what it said instead.
     pub fn ready(&self) -> Result<()> {
         self.client.expect("GET", "/readyz", &[], Body::Empty, &[200]).map(drop)
@@ -37,6 +63,12 @@ impl Api {
         let response = self.client.expect("GET", path, &[("Accept", "application/json")], Body::Empty, &[200])?;
         serde_json::from_slice(&response.body)
             .map_err(|e| Error::Http { method: "GET".into(), url: path.to_owned(), reason: format!("unreadable JSON: {e}") })
+    }
+
+    /// `POST` of JSON.
+    pub fn create(&self, path: &str, object: &Value) -> Result<()> {
+        let headers = [("Content-Type", "application/json"), ("Accept", "application/json")];
+        self.client.expect("POST", path, &headers, Body::Bytes(object.to_string().as_bytes()), &[201]).map(drop)
     }
 
     /// A merge patch.

@@ -7,12 +7,14 @@
 //! * [`switch`]: a learning L2 switch in user space over unix sockets that can drop, delay and partition.
 //! * [`cidata`], [`disk`]: the config drive and the data disk that a machine starts with.
 //! * [`registry`], [`oci`]: a registry on loopback, image layouts, and a pusher of archives.
+//! * [`artifacts`]: where the built and fetched files are, for tests in other processes.
 //! * [`cluster`]: a control plane and its workers, from PKI to "all nodes are Ready". People (`cargo xtask up`) and tests use it alike.
 //!
 //! Invariants: every child process is started by [`process`], so that it is killed when this process ends in whatever way;
 //! everything waits for conditions with a deadline and tells, when it gives up, what it saw last.
 
 pub mod accel;
+pub mod artifacts;
 pub mod cidata;
 pub mod cluster;
 pub mod console;
@@ -30,4 +32,5 @@ pub mod vm;
 pub mod wait;
 
 pub use accel::Accel;
+pub use artifacts::Artifacts;
 pub use error::{Error, Result};

@@ -111,13 +111,16 @@ fn wrap(command: &Command) -> Command {
     wrapped
 }
 
+/// Whether a process runs. One that has ended and waits to be reaped does not.
+pub fn alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state stands behind the name, which may hold anything but ends at the last parenthesis.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn alive(pid: u32) -> bool {
-        std::path::Path::new(&format!("/proc/{pid}")).exists()
-    }
 
     #[test]
     fn a_child_ends_with_its_handle_and_survives_the_thread_that_asked_for_it() {

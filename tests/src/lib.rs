@@ -1,1 +1,37 @@
-//! rk-tests
+//! What the tiers share: a stock kubectl ([`Kubectl`]), a cluster per test binary ([`shared`]), and waiting.
+//!
+//! | tier | what it needs | what it proves |
+//! |---|---|---|
+//! | `api` | `rk-control` on the host | what kubectl sees of the API |
+//! | `boot` | one machine | the image boots, refuses bad configs, powers off |
+//! | `node` | one machine | a node alone: joining, its complaints |
+//! | `network` | a cluster | pods, Services, DNS, partitions |
+//! | `cluster` | a cluster | the story of a newcomer |
+//! | `chaos` | a cluster | what may die, and what must not with it |
+//!
+//! They run by `cargo xtask test`, one after the other, and fail with that advice otherwise.
+
+mod kubectl;
+mod shared;
+
+pub use kubectl::{Answer, Kubectl, Running};
+pub use shared::{Shared, limit, shared};
+
+pub use rk_qemu::Artifacts;
+use std::time::Duration;
+
+/// Waits until `look` answers `Ok`; panics with what was seen last.
+pub fn eventually<T>(what: &str, limit: Duration, look: impl FnMut() -> Result<T, String>) -> T {
+    match rk_qemu::wait::until(what, limit, look) {
+        Ok(value) => value,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The artifacts, or a panic that says how to get them.
+pub fn artifacts() -> Artifacts {
+    match Artifacts::from_env() {
+        Ok(artifacts) => artifacts,
+        Err(error) => panic!("{error}"),
+    }
+}

@@ -17,11 +17,10 @@ mod state;
 pub use kubeconfig::kubeconfig;
 pub use layout::{Address, address_of};
 pub use machine_config::{NodePlan, Surroundings, machine_config};
-pub use ready::{Progress, wait_ready};
-pub use spec::{Artifacts, ClusterSpec, NODE_PORT};
+pub use ready::{Progress, label_control_plane, wait_ready};
+pub use spec::{ClusterSpec, NODE_PORT};
 pub use state::{ClusterState, NodeState, PortForward};
 
-use crate::http::Client;
 use crate::kube::Api;
 use crate::pki::Pki;
 use crate::registry::{Registry, free_port, next_free_port};
@@ -59,7 +58,7 @@ impl Cluster {
         layout::clear(&spec.dir)?;
         let (sockets, held) = layout::socket_dir(&spec.dir)?;
         let pki = Pki::generate()?;
-        let registry = Registry::start(&spec.artifacts.registry, &spec.registry_storage, &spec.dir)?;
+        let registry = Registry::start(&spec.artifacts.registry, &spec.artifacts.registry_storage, &spec.dir)?;
         let switch = Switch::new(&sockets);
         let api_port = match spec.api_port {
             Some(wanted) => next_free_port(wanted)?,
@@ -86,7 +85,7 @@ impl Cluster {
         let state = ClusterState {
             name: spec.name.clone(),
             pid: std::process::id(),
-            accel: spec.accel,
+            accel: spec.artifacts.accel,
             api_port,
             registry_port: registry.address().port(),
             kubeconfig: kubeconfig_path,
@@ -112,9 +111,12 @@ impl Cluster {
 
     /// The API, as the operator.
     pub fn api(&self) -> Result<Api> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.state.api_port));
-        let identity = (self.pki.admin.certificate.as_str(), self.pki.admin.key.as_str());
-        Ok(Api::new(Client::tls(address, &self.pki.ca.certificate, Some(identity))?.with_limit(Duration::from_secs(20))))
+        Api::from_kubeconfig(&self.state.kubeconfig)
+    }
+
+    /// The secrets that it started with.
+    pub fn pki(&self) -> &Pki {
+        &self.pki
     }
 
     /// The network between the nodes.
@@ -211,7 +213,7 @@ fn forwards(index: u8, api_port: u16) -> Result<Vec<Forward>> {
 fn machine(spec: &ClusterSpec, plan: &NodePlan, config: &str, socket: &Path, sockets: &Path, forwards: &[Forward]) -> Result<VmSpec> {
     let seed = spec.dir.join(format!("{}.cidata.img", plan.name));
     cidata::create(&seed, config, &format!("instance-id: {}-{}\n", spec.name, plan.name))?;
-    let mut vm = VmSpec::new(&plan.name, &spec.dir, spec.accel, &spec.artifacts.kernel, Some(&spec.artifacts.initramfs));
+    let mut vm = VmSpec::new(&plan.name, &spec.dir, spec.artifacts.accel, &spec.artifacts.kernel, Some(&spec.artifacts.initramfs));
     vm.sockets = sockets.to_owned();
     vm.machine = spec.machine;
     vm.cpus = spec.cpus;

@@ -2,6 +2,7 @@
 
 use crate::kube::{Api, NodeStatus};
 use crate::{Result, wait};
+use serde_json::json;
 use std::time::Duration;
 
 /// What has been reached, for a progress line.
@@ -44,6 +45,12 @@ pub fn wait_ready(
         Some(error) => Err(error),
         None => outcome,
     }
+}
+
+/// Gives the control plane's node its role label, which a kubelet may not give itself.
+pub fn label_control_plane(api: &Api) -> Result<()> {
+    let patch = json!({"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}});
+    api.merge_patch("/api/v1/nodes/control-plane", &patch)
 }
 
 fn describe(nodes: &[NodeStatus]) -> String {

@@ -81,7 +81,7 @@ impl ClusterState {
             other => other.map_err(Error::file("read", &path))?,
         };
         let state: Option<ClusterState> = serde_json::from_slice(&text).ok();
-        Ok(state.filter(|s| Path::new(&format!("/proc/{}", s.pid)).exists()))
+        Ok(state.filter(|s| crate::process::alive(s.pid)))
     }
 
     /// Writes it anew.

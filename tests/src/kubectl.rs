@@ -1,0 +1,154 @@
+//! The real kubectl.
+
+use serde_json::Value;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// kubectl with a kubeconfig and a namespace.
+#[derive(Debug, Clone)]
+pub struct Kubectl {
+    binary: PathBuf,
+    kubeconfig: PathBuf,
+    namespace: Option<String>,
+}
+
+/// What one run said.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Whether it exited with zero.
+    pub success: bool,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Kubectl {
+    /// Over a kubeconfig.
+    pub fn new(binary: &Path, kubeconfig: &Path) -> Kubectl {
+        Kubectl { binary: binary.to_owned(), kubeconfig: kubeconfig.to_owned(), namespace: None }
+    }
+
+    /// The same in a namespace.
+    pub fn within(&self, namespace: &str) -> Kubectl {
+        Kubectl { namespace: Some(namespace.to_owned()), ..self.clone() }
+    }
+
+    /// Makes a namespace anew and answers kubectl in it, once pods can run there.
+    pub fn new_namespace(&self, name: &str) -> Kubectl {
+        self.run(&["delete", "namespace", name, "--ignore-not-found", "--wait=true", "--timeout=120s"]);
+        self.ok(&["create", "namespace", name]);
+        let inside = self.within(name);
+        crate::eventually("the default service account", std::time::Duration::from_secs(60), || {
+            let answer = inside.run(&["get", "serviceaccount", "default"]);
+            if answer.success { Ok(()) } else { Err(answer.err) }
+        });
+        inside
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.env("KUBECONFIG", &self.kubeconfig).env("HOME", "/nonexistent").env_remove("KUBERNETES_SERVICE_HOST");
+        command.arg("--cache-dir").arg(self.kubeconfig.with_extension("cache"));
+        if let Some(namespace) = &self.namespace {
+            command.args(["--namespace", namespace]);
+        }
+        command.args(args);
+        command
+    }
+
+    /// Runs it to the end.
+    pub fn run(&self, args: &[&str]) -> Answer {
+        self.fed(args, "")
+    }
+
+    /// Runs it with `input` on standard input.
+    pub fn fed(&self, args: &[&str], input: &str) -> Answer {
+        let mut command = self.command(args);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = child.unwrap_or_else(|e| panic!("cannot run {}: {e}", self.binary.display()));
+        if let Some(mut stdin) = child.stdin.take() {
+            // kubectl may refuse its arguments before it reads.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        let out = child.wait_with_output().unwrap_or_else(|e| panic!("kubectl {args:?}: {e}"));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Answer { success: out.status.success(), out: text(&out.stdout), err: text(&out.stderr) }
+    }
+
+    /// Runs it, and panics with what it said when it fails.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let answer = self.run(args);
+        assert!(answer.success, "kubectl {} failed:\n{}{}", args.join(" "), answer.out, answer.err);
+        answer.out
+    }
+
+    /// Runs it, expects a failure, and answers what it complained of.
+    pub fn refused(&self, args: &[&str]) -> String {
+        let answer = self.run(args);
+        assert!(!answer.success, "kubectl {} should have failed, but said:\n{}", args.join(" "), answer.out);
+        answer.err
+    }
+
+    /// `apply -f -`.
+    pub fn apply(&self, yaml: &str) -> String {
+        let answer = self.fed(&["apply", "-f", "-"], yaml);
+        assert!(answer.success, "kubectl apply failed:\n{}{}\n{yaml}", answer.out, answer.err);
+        answer.out
+    }
+
+    /// `apply -f -` that must fail; answers what it complained of.
+    pub fn apply_refused(&self, yaml: &str) -> String {
+        let answer = self.fed(&["apply", "-f", "-"], yaml);
+        assert!(!answer.success, "kubectl apply should have failed:\n{}\n{yaml}", answer.out);
+        answer.err
+    }
+
+    /// `get … -o json`.
+    pub fn json(&self, args: &[&str]) -> Value {
+        let out = self.ok(&[args, &["-o", "json"]].concat());
+        serde_json::from_str(&out).unwrap_or_else(|e| panic!("kubectl {args:?} -o json: {e}\n{out}"))
+    }
+
+    /// `get … -o jsonpath=…`, or why not.
+    pub fn try_path(&self, object: &[&str], path: &str) -> Result<String, String> {
+        let template = format!("jsonpath={path}");
+        let answer = self.run(&[&["get"], object, &["-o", &template]].concat());
+        if answer.success { Ok(answer.out) } else { Err(answer.err) }
+    }
+
+    /// `get … -o jsonpath=…`.
+    pub fn path(&self, object: &[&str], path: &str) -> String {
+        self.try_path(object, path).unwrap_or_else(|e| panic!("kubectl get {object:?}: {e}"))
+    }
+
+    /// Starts it and lets it run, such as `port-forward` or `logs -f`; output goes to `log`.
+    pub fn start(&self, args: &[&str], log: &Path) -> Running {
+        let file = std::fs::File::create(log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
+        let twin = file.try_clone().unwrap_or_else(|e| panic!("{}: {e}", log.display()));
+        let child = self.command(args).stdin(Stdio::null()).stdout(file).stderr(twin).spawn();
+        Running { child: child.unwrap_or_else(|e| panic!("kubectl {args:?}: {e}")), log: log.to_owned() }
+    }
+}
+
+/// A kubectl that runs on until it is dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    /// What it said so far.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

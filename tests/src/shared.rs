@@ -1,0 +1,62 @@
+//! One cluster per test binary, started by the first test that asks. The machines die with the process.
+
+use crate::{Kubectl, artifacts};
+use rk_qemu::cluster::{Cluster, ClusterSpec, label_control_plane, wait_ready};
+use rk_qemu::oci::{Archive, push};
+use rk_qemu::{Artifacts, Result};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// From power-on to all nodes Ready under KVM.
+const READY_LIMIT: Duration = Duration::from_secs(120);
+
+/// A cluster whose nodes were Ready, with a kubectl for it.
+pub struct Shared {
+    /// The machines.
+    pub cluster: Cluster,
+    /// kubectl as the operator.
+    pub kubectl: Kubectl,
+    /// The files that it is made of.
+    pub artifacts: Artifacts,
+}
+
+/// The cluster of this test binary, for one test at a time. A start that failed is not tried again by the next test.
+pub fn shared(name: &str, workers: u8) -> MutexGuard<'static, Shared> {
+    static CLUSTER: OnceLock<Result<Mutex<Shared>, String>> = OnceLock::new();
+    let started = CLUSTER.get_or_init(|| start(name, workers).map(Mutex::new).map_err(|e| chain(&e)));
+    match started {
+        // A test that failed says nothing about the cluster: the next one looks for itself.
+        Ok(shared) => shared.lock().unwrap_or_else(PoisonError::into_inner),
+        Err(error) => panic!("the cluster did not start: {error}"),
+    }
+}
+
+/// A limit written for KVM, as long as it takes with the accelerator in use.
+pub fn limit(seconds: u64) -> Duration {
+    artifacts().accel.scale(Duration::from_secs(seconds))
+}
+
+fn start(name: &str, workers: u8) -> Result<Shared> {
+    let artifacts = artifacts();
+    let mut spec = ClusterSpec::new(name, &artifacts.work.join(name), &artifacts);
+    spec.workers = workers;
+    let cluster = Cluster::start(&spec)?;
+    for image in ["busybox", "nginx"] {
+        push(&cluster.registry().client(), &Archive::open(&artifacts.images.join(image), None)?)?;
+    }
+    let api = cluster.api()?;
+    wait_ready(&api, usize::from(workers) + 1, artifacts.accel.scale(READY_LIMIT), |_| {}, || Ok(()))?;
+    label_control_plane(&api)?;
+    let kubectl = Kubectl::new(&artifacts.kubectl, cluster.kubeconfig());
+    Ok(Shared { cluster, kubectl, artifacts })
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,155 @@
+//! What may die, and what must not with it.
+
+use rk_qemu::cluster::NODE_PORT;
+use rk_qemu::http::Client;
+use rk_tests::{Kubectl, Shared, eventually, limit, shared};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::MutexGuard;
+
+fn cluster() -> MutexGuard<'static, Shared> {
+    shared("chaos", 2)
+}
+
+fn node_ready(kubectl: &Kubectl, node: &str) -> Result<bool, String> {
+    let path = "{.status.conditions[?(@.type==\"Ready\")].status}";
+    Ok(kubectl.try_path(&["node", node], path)? == "True")
+}
+
+fn wait_node(kubectl: &Kubectl, node: &str, wanted: bool, seconds: u64) {
+    eventually(&format!("{node} to be ready={wanted}"), limit(seconds), || match node_ready(kubectl, node)? {
+        seen if seen == wanted => Ok(()),
+        seen => Err(format!("ready={seen}")),
+    });
+}
+
+fn wait_pod(kubectl: &Kubectl, pod: &str) {
+    kubectl.ok(&["wait", "--for=condition=Ready", &format!("pod/{pod}"), &format!("--timeout={}s", limit(60).as_secs())]);
+}
+
+/// A privileged pod in the node's pid namespace: the only way to a shell on a node without one.
+fn surgeon(node: &str) -> String {
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: surgeon-{node}}}
+spec:
+  nodeName: {node}
+  hostPID: true
+  terminationGracePeriodSeconds: 1
+  tolerations: [{{operator: Exists}}]
+  containers:
+  - name: main
+    image: rk.local/busybox:demo
+    command: [sleep, "3600"]
+    securityContext: {{privileged: true}}
+"#
+    )
+}
+
+/// nginx that leaves a lost node after five seconds.
+const MOBILE: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: mobile}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: mobile}}
+  template:
+    metadata: {labels: {app: mobile}}
+    spec:
+      terminationGracePeriodSeconds: 2
+      tolerations:
+      - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 5}
+      - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 5}
+      containers: [{name: nginx, image: rk.local/nginx:demo}]
+"#;
+
+#[test]
+fn a_killed_worker_loses_its_pods_to_the_other_and_comes_back() {
+    let mut shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("killed");
+    kubectl.apply(MOBILE);
+    let timeout = format!("--timeout={}s", limit(60).as_secs());
+    kubectl.ok(&["rollout", "status", "deployment/mobile", &timeout]);
+    shared.cluster.kill_node("worker-2").expect("kill");
+    wait_node(&kubectl, "worker-2", false, 90);
+    eventually("three ready replicas on the worker that is left", limit(120), || {
+        let path = "{range .items[?(@.spec.nodeName==\"worker-1\")]}{.status.conditions[?(@.type==\"Ready\")].status} {end}";
+        let seen = kubectl.try_path(&["pods", "-l", "app=mobile"], path)?;
+        if seen.matches("True").count() >= 3 { Ok(()) } else { Err(kubectl.run(&["get", "pods", "-o", "wide"]).out) }
+    });
+    shared.cluster.start_node("worker-2").expect("start");
+    wait_node(&kubectl, "worker-2", true, 120);
+    kubectl.apply(&surgeon("worker-2"));
+    wait_pod(&kubectl, "surgeon-worker-2");
+}
+
+#[test]
+fn a_deleted_node_joins_again() {
+    let mut shared = cluster();
+    let before = shared.kubectl.path(&["node", "worker-2"], "{.metadata.uid}");
+    shared.kubectl.ok(&["delete", "node", "worker-2"]);
+    shared.cluster.kill_node("worker-2").expect("kill");
+    shared.cluster.start_node("worker-2").expect("start");
+    wait_node(&shared.kubectl, "worker-2", true, 120);
+    assert_ne!(shared.kubectl.path(&["node", "worker-2"], "{.metadata.uid}"), before);
+}
+
+#[test]
+fn containers_outlive_rk_node() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("outlive");
+    kubectl.apply(&surgeon("worker-1"));
+    wait_pod(&kubectl, "surgeon-worker-1");
+    let inside = |script: &str| kubectl.run(&["exec", "surgeon-worker-1", "--", "sh", "-c", script]);
+    let container = kubectl.path(&["pod", "surgeon-worker-1"], "{.status.containerStatuses[0].containerID}");
+    let before = inside("pidof rk-node").out.trim().to_owned();
+    assert!(!before.is_empty(), "rk-node is not seen on its node");
+    // The stream dies with the process that carries it.
+    inside("kill -9 $(pidof rk-node)");
+    eventually("a new rk-node beside the old container", limit(60), || {
+        let answer = inside("pidof rk-node");
+        let now = answer.out.trim();
+        if answer.success && !now.is_empty() && now != before { Ok(()) } else { Err(format!("{now} {}", answer.err)) }
+    });
+    wait_node(&kubectl, "worker-1", true, 60);
+    let status = "{.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount}";
+    assert_eq!(kubectl.path(&["pod", "surgeon-worker-1"], status), format!("{container} 0"));
+}
+
+#[test]
+fn rk_control_comes_back_without_lost_writes_while_services_go_on() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("control");
+    kubectl.ok(&["run", "page", "--image=rk.local/nginx:demo", "--labels=app=page"]);
+    wait_pod(&kubectl, "page");
+    kubectl.apply(&format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: page}}\nspec: {{type: NodePort, selector: {{app: page}}, ports: [{{port: 80, nodePort: {NODE_PORT}}}]}}\n"
+    ));
+    let worker = shared.cluster.state().node("worker-1").expect("worker-1");
+    let forward = worker.forwards.iter().find(|f| f.guest == NODE_PORT).expect("node port");
+    let page = Client::plain(SocketAddr::from((Ipv4Addr::LOCALHOST, forward.host)));
+    let served = || page.get("/hostname").map_err(|e| e.to_string()).and_then(|a| if a.status == 200 { Ok(()) } else { Err(a.text()) });
+    eventually("the service", limit(30), served);
+
+    kubectl.apply(&surgeon("control-plane"));
+    wait_pod(&kubectl, "surgeon-control-plane");
+    let mut written = 0;
+    for n in 0..20 {
+        kubectl.ok(&["create", "configmap", &format!("write-{n}"), "--from-literal=n=1"]);
+        written = n + 1;
+    }
+    kubectl.run(&["exec", "surgeon-control-plane", "--", "sh", "-c", "kill -9 $(pidof rk-control)"]);
+    for _ in 0..10 {
+        eventually("the service while the API is away", limit(5), served);
+    }
+    eventually("the API to come back", limit(60), || {
+        let answer = kubectl.run(&["get", "--raw", "/readyz"]);
+        if answer.success { Ok(()) } else { Err(answer.err) }
+    });
+    let names = kubectl.path(&["configmaps"], "{.items[*].metadata.name}");
+    assert_eq!(names.split_whitespace().filter(|n| n.starts_with("write-")).count(), written, "{names}");
+    kubectl.ok(&["create", "configmap", "after", "--from-literal=n=1"]);
+    wait_node(&kubectl, "worker-1", true, 60);
+}

@@ -1,0 +1,51 @@
+//! Our own binaries for the guests.
+
+use crate::paths::Paths;
+use crate::report::Step;
+use crate::run;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::Stdio;
+
+/// The packages whose binaries go into the image.
+const PACKAGES: &[&str] = &["rk-init", "rk-node", "rk-shim", "rk-control", "rk-cni"];
+/// The one target; the profile and its flags are in the workspace.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Builds them with the release profile and answers their folder.
+pub fn build(paths: &Paths, step: &Step) -> Result<(PathBuf, String)> {
+    let mut command = run::cargo(&paths.root);
+    command.args(["build", "--release", "--message-format", "json", "--target", TARGET]);
+    for package in PACKAGES {
+        command.args(["--package", package]);
+    }
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot run cargo")?;
+    let stderr = child.stderr.take();
+    let said = std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = stderr.map(|mut stream| stream.read_to_string(&mut text));
+        text
+    });
+    let mut log = String::new();
+    let mut built = 0;
+    for line in child.stdout.take().map(BufReader::new).into_iter().flat_map(BufRead::lines) {
+        let Ok(message) = serde_json::from_str::<Value>(&line?) else { continue };
+        if let Some(rendered) = message.pointer("/message/rendered").and_then(Value::as_str) {
+            log.push_str(rendered);
+        }
+        if message.get("fresh") == Some(&Value::Bool(false)) {
+            built += 1;
+            let name = message.pointer("/target/name").and_then(Value::as_str).unwrap_or_default();
+            step.say(format!("{built} crates compiled, {name}"));
+        }
+    }
+    let status = child.wait().context("cargo")?;
+    if !status.success() {
+        let stderr = said.join().unwrap_or_default();
+        bail!("cargo build failed:\n{}\n{}", run::tail(&log), run::tail(&stderr));
+    }
+    let note = if built == 0 { "up to date".to_owned() } else { format!("{built} crates compiled") };
+    Ok((paths.target.join(TARGET).join("release"), note))
+}

@@ -1,0 +1,56 @@
+//! What `up`, `test` and `bench` share: from a bare machine to files that boot.
+
+mod binaries;
+mod demo;
+mod image;
+mod kernel;
+mod peers;
+mod system;
+
+pub use demo::push_demo;
+pub use system::Install;
+
+use crate::paths::Paths;
+use crate::report::Report;
+use anyhow::{Context, Result};
+use rk_qemu::accel::{self, Choice};
+use rk_qemu::{Accel, Artifacts};
+
+/// Checks, fetches and builds everything that machines need, and writes down where it is.
+pub fn prepare(paths: &Paths, report: &Report, install: Install, accel: Choice) -> Result<Artifacts> {
+    report.step("system packages", |step| system::ensure(step, install))?;
+    let kernel = report.step("kernel", |step| kernel::build(paths, step))?;
+    let binaries = report.step("guest binaries", |step| binaries::build(paths, step))?;
+    let image = report.step("image", |_| image::build(paths, &binaries, &kernel))?;
+    let peers = report.step("kubectl, registry, peers", |step| peers::fetch(paths, step))?;
+    let images = report.step("demo images", |step| demo::build(paths, step))?;
+    let accel = report.step("accelerator", |_| choose(paths, accel, &image.kernel))?;
+    let artifacts = Artifacts {
+        kernel: image.kernel,
+        initramfs: image.initramfs,
+        accel,
+        binaries,
+        registry: peers.registry,
+        registry_storage: paths.cache.join("registry"),
+        images,
+        kubectl: peers.kubectl,
+        etcd: peers.etcd,
+        cni_plugins: peers.cni_plugins,
+        work: paths.rk.join("tests"),
+    };
+    artifacts.save(&paths.artifacts())?;
+    Ok(artifacts)
+}
+
+fn choose(paths: &Paths, choice: Choice, kernel: &std::path::Path) -> Result<(Accel, String)> {
+    let scratch = paths.rk.join("probe");
+    std::fs::create_dir_all(&scratch).with_context(|| format!("create {}", scratch.display()))?;
+    let accel = accel::choose(choice, kernel, &scratch)?;
+    let note = match (choice, accel) {
+        (Choice::Auto, Accel::Kvm) => "kvm: a guest runs under it",
+        (Choice::Auto, Accel::Tcg) => "tcg: no guest runs under kvm here",
+        (Choice::Only(_), Accel::Kvm) => "kvm, as asked",
+        (Choice::Only(_), Accel::Tcg) => "tcg, as asked",
+    };
+    Ok((accel, note.to_owned()))
+}
