@@ -36,7 +36,7 @@ pub use limiter::RateLimiter;
 pub use owner::{controller_of, controller_ref, is_controlled_by, owner_key};
 pub use quantity::{format_milli, format_quantity, parse_milli, parse_value, try_parse_milli};
 pub use queue::Queue;
-pub use retry::{is_already_exists, is_conflict, is_not_found, on_conflict, reason};
+pub use retry::{is_already_exists, is_conflict, is_namespace_terminating, is_not_found, message, on_conflict, reason};
 pub use selector::{LabelMatcher, Labels, SelectorError};
 pub use verbs::{Deletion, Verbs};
 pub use worker::{BoxError, Outcome, work};

@@ -15,6 +15,21 @@ pub fn reason(error: &Error) -> &str {
     }
 }
 
+/// What the API said, without the client's wrapping; or the error itself when the API did not answer.
+pub fn message(error: &Error) -> String {
+    match error {
+        Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The write was refused because the namespace is being deleted.
+pub fn is_namespace_terminating(error: &Error) -> bool {
+    let Error::Api(status) = error else { return false };
+    status.details.iter().flat_map(|d| &d.causes).any(|cause| cause.reason == "NamespaceTerminating")
+        || (status.code == 403 && status.message.contains("because it is being terminated"))
+}
+
 fn code(error: &Error) -> u16 {
     match error {
         Error::Api(status) => status.code,

@@ -1,1 +1,31 @@
-//! rk-controllers
+//! The control loops of Kubernetes, each a client of the API and nothing else.
+//!
+//! [`run`] starts them all over one set of shared informers. A loop is level-triggered: it is given a key, compares
+//! what the caches show with what the object asks for, and writes the difference. Decisions are pure functions in
+//! files of their own; `mod.rs` (or the file of the controller) holds the loop.
+//!
+//! Invariants: a controller never writes an object that it does not manage without a uid or resourceVersion
+//! precondition; every write goes through an informer where there is one, so that the next run sees it.
+
+mod claim;
+mod context;
+mod csr;
+mod deployment;
+mod discovery;
+mod endpoints;
+mod endpointslice;
+mod gc;
+mod hash;
+mod namespace;
+mod node_ipam;
+mod node_lifecycle;
+mod pod_gc;
+mod pods;
+mod replicas;
+mod root_ca;
+mod run;
+mod serviceaccount;
+mod taint_eviction;
+
+pub use context::{Authority, Config};
+pub use run::run;

@@ -1,0 +1,98 @@
+//! What every controller is given, and how its loops are started.
+
+use futures::future::BoxFuture;
+use kube::Client;
+use rk_client::{BoxError, Informers, Outcome, Queue, Recorders, work};
+use std::fmt::Display;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Certificate and key of the cluster's certificate authority.
+#[derive(Clone)]
+pub struct Authority {
+    /// PEM.
+    pub certificate: String,
+    /// PEM, PKCS#8.
+    pub key: String,
+}
+
+/// Settings of the controllers.
+#[derive(Clone)]
+pub struct Config {
+    /// Signs certificate requests; without it they stay unsigned.
+    pub authority: Option<Authority>,
+    /// PEM bundle published to every namespace as `kube-root-ca.crt`.
+    pub root_ca: String,
+    /// Where nodes get their `podCIDR` from; `None` leaves that to someone else.
+    pub pod_cidr: Option<ipnet::IpNet>,
+    /// Prefix length of one node's range.
+    pub node_mask: u8,
+    /// How long a node may be silent before it counts as unreachable.
+    pub node_grace: Duration,
+    /// Finished pods kept before the oldest are removed.
+    pub finished_pods: usize,
+}
+
+impl Config {
+    /// Kubernetes' defaults.
+    pub fn new(authority: Option<Authority>, root_ca: String, pod_cidr: Option<ipnet::IpNet>) -> Self {
+        Self { authority, root_ca, pod_cidr, node_mask: 24, node_grace: Duration::from_secs(40), finished_pods: 12_500 }
+    }
+}
+
+/// Handed to each controller's `register`.
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) informers: Informers,
+    pub(crate) recorders: Recorders,
+    pub(crate) config: Arc<Config>,
+    pub(crate) stop: CancellationToken,
+    loops: Mutex<Vec<BoxFuture<'static, ()>>>,
+}
+
+impl Context {
+    pub(crate) fn new(client: Client, informers: Informers, config: Config, stop: CancellationToken) -> Self {
+        let recorders = Recorders::new(client.clone());
+        Self { client, informers, recorders, config: Arc::new(config), stop, loops: Mutex::default() }
+    }
+
+    /// Starts workers once all caches are filled.
+    pub(crate) fn work<T, F, Fut>(&self, name: &'static str, queue: Queue<T>, workers: usize, reconcile: F)
+    where
+        T: Hash + Eq + Ord + Clone + Display + Send + 'static,
+        F: Fn(T) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = Result<Outcome, BoxError>> + Send + 'static,
+    {
+        self.task(work(name, queue, workers, self.stop.clone(), reconcile));
+    }
+
+    /// Runs `turn` at once and then every `period`, until stopped.
+    pub(crate) fn every<F, Fut>(&self, period: Duration, turn: F)
+    where
+        F: Fn() -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let stop = self.stop.clone();
+        self.task(async move {
+            loop {
+                turn().await;
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(period) => {}
+                }
+            }
+        });
+    }
+
+    /// Runs a loop of its own once all caches are filled; it must end when `stop` is cancelled.
+    pub(crate) fn task(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.loops.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(task));
+    }
+
+    pub(crate) fn take_tasks(&self) -> Vec<BoxFuture<'static, ()>> {
+        std::mem::take(&mut *self.loops.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

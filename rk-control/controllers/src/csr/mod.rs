@@ -1,0 +1,154 @@
+//! CertificateSigningRequests: approve those of nodes, sign approved ones, remove old ones.
+
+mod approve;
+mod request;
+mod sign;
+
+use crate::context::{Authority, Context};
+use approve::Verdict;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use rk_client::{BoxError, Deletion, Informer, ObjectKey, Outcome, Queue, Verbs};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+const SIGNERS: [&str; 3] = [request::CLIENT, request::KUBELET_CLIENT, request::KUBELET_SERVING];
+/// A new node publishes its addresses soon after it asks.
+const NODE_WAIT: Duration = Duration::from_secs(2);
+const KEEP_DECIDED: SignedDuration = SignedDuration::from_hours(1);
+const KEEP_PENDING: SignedDuration = SignedDuration::from_hours(24);
+
+struct Controller {
+    client: kube::Client,
+    requests: Informer<CertificateSigningRequest>,
+    nodes: Informer<Node>,
+    authority: Option<Authority>,
+}
+
+/// Starts approval, signing and clean-up.
+pub(crate) fn register(ctx: &Context) {
+    let controller = Arc::new(Controller {
+        client: ctx.client.clone(),
+        requests: ctx.informers.of(),
+        nodes: ctx.informers.of(),
+        authority: ctx.config.authority.clone(),
+    });
+    let queue: Queue<ObjectKey> = Queue::default();
+    let q = queue.clone();
+    controller.requests.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
+    let cleaner = Arc::clone(&controller);
+    ctx.every(Duration::from_secs(600), move || {
+        let cleaner = Arc::clone(&cleaner);
+        async move { cleaner.clean(Timestamp::now()).await }
+    });
+    ctx.work("csr", queue, 2, move |key| {
+        let controller = Arc::clone(&controller);
+        async move { controller.sync(&key).await }
+    });
+}
+
+fn has(csr: &CertificateSigningRequest, type_: &str) -> bool {
+    csr.status.iter().flat_map(|s| s.conditions.iter().flatten()).any(|c| c.type_ == type_)
+}
+
+fn push_condition(csr: &mut CertificateSigningRequest, type_: &str, reason: &str, message: String) {
+    let now = Time(Timestamp::now());
+    csr.status.get_or_insert_default().conditions.get_or_insert_default().push(CertificateSigningRequestCondition {
+        type_: type_.to_owned(),
+        status: "True".to_owned(),
+        reason: Some(reason.to_owned()),
+        message: Some(message),
+        last_update_time: Some(now.clone()),
+        last_transition_time: Some(now),
+    });
+}
+
+impl Controller {
+    async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
+        let Some(csr) = self.requests.get(key) else { return Ok(Outcome::AwaitChange) };
+        let issued = csr.status.as_ref().is_some_and(|s| s.certificate.is_some());
+        if issued || has(&csr, "Denied") || has(&csr, "Failed") || !SIGNERS.contains(&csr.spec.signer_name.as_str()) {
+            return Ok(Outcome::AwaitChange);
+        }
+        if has(&csr, "Approved") { self.issue(&csr).await } else { self.approve(&csr).await }
+    }
+
+    async fn approve(&self, csr: &CertificateSigningRequest) -> Result<Outcome, BoxError> {
+        // A request that breaks the rules is left to a human, who will see why when approving it.
+        let Ok((request, _)) = request::parse(csr) else { return Ok(Outcome::AwaitChange) };
+        if request.check(&csr.spec.signer_name).is_err() {
+            return Ok(Outcome::AwaitChange);
+        }
+        let node = request.node().and_then(|name| self.nodes.get(&ObjectKey::cluster(name)));
+        let message = match approve::judge(&csr.spec, &request, node.as_deref()) {
+            Verdict::NotOurs => return Ok(Outcome::AwaitChange),
+            Verdict::WaitForNode(names) => {
+                tracing::debug!(csr = csr.metadata.name, names, "waiting for the node's addresses");
+                return Ok(Outcome::RequeueAfter(NODE_WAIT));
+            }
+            Verdict::Approve(message) => message,
+            Verdict::AskFor(questions) => match self.first_allowed(csr, questions).await? {
+                Some(message) => message,
+                None => return Err("the requester may not get this certificate approved automatically".into()),
+            },
+        };
+        let mut approved = csr.clone();
+        push_condition(&mut approved, "Approved", "AutoApproved", message.to_owned());
+        let approved: CertificateSigningRequest = self.client.replace_sub("approval", &approved).await?;
+        self.requests.observe(approved);
+        Ok(Outcome::AwaitChange)
+    }
+
+    async fn first_allowed(&self, csr: &CertificateSigningRequest, questions: Vec<(&'static str, &'static str)>) -> kube::Result<Option<&'static str>> {
+        for (subresource, message) in questions {
+            let review: SubjectAccessReview = self.client.create(&approve::review(csr, subresource)).await?;
+            if review.status.is_some_and(|s| s.allowed) {
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn issue(&self, csr: &CertificateSigningRequest) -> Result<Outcome, BoxError> {
+        let Some(authority) = &self.authority else { return Ok(Outcome::AwaitChange) };
+        let usages = csr.spec.usages.clone().unwrap_or_default();
+        let signed = request::parse(csr).and_then(|(request, params)| {
+            request.check(&csr.spec.signer_name)?;
+            sign::sign(authority, params, &usages, csr.spec.expiration_seconds, SystemTime::now())
+        });
+        let mut changed = csr.clone();
+        match signed {
+            Ok(certificate) => changed.status.get_or_insert_default().certificate = Some(ByteString(certificate.into_bytes())),
+            Err(refusal) => {
+                tracing::warn!(csr = csr.metadata.name, %refusal, "approved request breaks its signer's rules");
+                push_condition(&mut changed, "Failed", "SignerValidationFailure", refusal.to_string());
+            }
+        }
+        self.requests.replace_status(&changed).await?;
+        Ok(Outcome::AwaitChange)
+    }
+
+    async fn clean(&self, now: Timestamp) {
+        for csr in self.requests.list() {
+            if is_old(&csr, now)
+                && let Err(error) = self.requests.delete(&ObjectKey::of(csr.as_ref()), &Deletion::of_uid(csr.metadata.uid.as_ref())).await
+            {
+                tracing::debug!(csr = csr.metadata.name, %error, "old request not removed, will retry");
+            }
+        }
+    }
+}
+
+fn is_old(csr: &CertificateSigningRequest, now: Timestamp) -> bool {
+    let decided = csr.status.iter().flat_map(|s| s.conditions.iter().flatten()).filter_map(|c| c.last_update_time.as_ref()).map(|t| t.0).max();
+    let created = csr.metadata.creation_timestamp.as_ref().map(|t| t.0);
+    match (decided, created) {
+        (Some(at), _) => now.duration_since(at) > KEEP_DECIDED,
+        (None, Some(at)) => now.duration_since(at) > KEEP_PENDING,
+        (None, None) => false,
+    }
+}

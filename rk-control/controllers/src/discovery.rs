@@ -1,0 +1,109 @@
+//! Which resources the API serves, for controllers that act on all of them.
+
+use kube::Client;
+use kube::core::{ApiResource, DynamicObject, ObjectMeta, PartialObjectMeta};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// How long an answer is used; a new CustomResourceDefinition shows up after this at the latest.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// Metadata of an object of any kind.
+pub(crate) type AnyMeta = PartialObjectMeta<DynamicObject>;
+
+/// One resource in its group's preferred version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Resource {
+    pub(crate) api: ApiResource,
+    pub(crate) namespaced: bool,
+    verbs: Vec<String>,
+}
+
+impl Resource {
+    pub(crate) fn can(&self, verb: &str) -> bool {
+        self.verbs.iter().any(|v| v == verb)
+    }
+
+    /// `pods` or `deployments.apps`.
+    pub(crate) fn name(&self) -> String {
+        if self.api.group.is_empty() { self.api.plural.clone() } else { format!("{}.{}", self.api.plural, self.api.group) }
+    }
+}
+
+/// What discovery answered, with the groups that did not.
+#[derive(Debug, Default)]
+pub(crate) struct Served {
+    pub(crate) resources: Vec<Resource>,
+    /// Group-versions whose resources could not be read, with the reason.
+    pub(crate) failed: Vec<String>,
+}
+
+impl Served {
+    /// The resource of a kind in a group, whatever the version: owner references outlive versions.
+    pub(crate) fn of_kind(&self, api_version: &str, kind: &str) -> Option<&Resource> {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        self.resources.iter().find(|r| r.api.kind == kind && r.api.group == group)
+    }
+}
+
+/// Discovery with a short memory, shared by its users.
+#[derive(Clone)]
+pub(crate) struct Discovery {
+    client: Client,
+    last: Arc<Mutex<Option<(Instant, Arc<Served>)>>>,
+}
+
+impl Discovery {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, last: Arc::default() }
+    }
+
+    /// What is served now; fails only when not even the groups can be read.
+    pub(crate) async fn served(&self) -> kube::Result<Arc<Served>> {
+        let mut last = self.last.lock().await;
+        if let Some((at, served)) = last.as_ref()
+            && at.elapsed() < FRESH
+        {
+            return Ok(Arc::clone(served));
+        }
+        let served = Arc::new(read(&self.client).await?);
+        *last = Some((Instant::now(), Arc::clone(&served)));
+        Ok(served)
+    }
+}
+
+async fn read(client: &Client) -> kube::Result<Served> {
+    let mut served = Served::default();
+    let core = client.list_core_api_resources("v1").await?;
+    add(&mut served, "", "v1", core.resources);
+    for group in client.list_api_groups().await?.groups {
+        let preferred = group.preferred_version.as_ref().map(|v| v.version.clone());
+        let mut versions = group.versions;
+        versions.sort_by_key(|v| Some(&v.version) != preferred.as_ref());
+        for version in versions {
+            match client.list_api_group_resources(&version.group_version).await {
+                Ok(list) => add(&mut served, &group.name, &version.version, list.resources),
+                Err(error) => served.failed.push(format!("{}: {}", version.group_version, rk_client::message(&error))),
+            }
+        }
+    }
+    Ok(served)
+}
+
+fn add(served: &mut Served, group: &str, version: &str, resources: Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource>) {
+    for resource in resources {
+        let known = served.resources.iter().any(|r| r.api.group == group && r.api.plural == resource.name);
+        if known || resource.name.contains('/') {
+            continue;
+        }
+        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        let api = ApiResource { group: group.to_owned(), version: version.to_owned(), api_version, kind: resource.kind, plural: resource.name };
+        served.resources.push(Resource { api, namespaced: resource.namespaced, verbs: resource.verbs });
+    }
+}
+
+/// Whether an object carries a finalizer.
+pub(crate) fn has_finalizer(meta: &ObjectMeta, name: &str) -> bool {
+    meta.finalizers.iter().flatten().any(|f| f == name)
+}

@@ -1,0 +1,213 @@
+//! EndpointSlices of Services with a selector.
+
+mod endpoint;
+mod plan;
+mod ports;
+
+pub(crate) use endpoint::{address, family_of, hostname, target};
+pub(crate) use ports::{ResolvedPort, resolve};
+
+use crate::context::Context;
+use crate::pods;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod, Service, ServiceSpec};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use plan::Group;
+use rk_client::{BoxError, Deletion, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_ref, is_namespace_terminating, is_not_found};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const MANAGER: &str = "endpointslice-controller.k8s.io";
+const HEADLESS: &str = "service.kubernetes.io/headless";
+const BY_SERVICE: &str = "service";
+
+struct Controller {
+    services: Informer<Service>,
+    pods: Informer<Pod>,
+    nodes: Informer<Node>,
+    slices: Informer<EndpointSlice>,
+    recorder: Recorder,
+}
+
+/// Starts the loop.
+pub(crate) fn register(ctx: &Context) {
+    let controller = Arc::new(Controller {
+        services: ctx.informers.of(),
+        pods: ctx.informers.of(),
+        nodes: ctx.informers.of(),
+        slices: ctx.informers.of(),
+        recorder: ctx.recorders.of("endpoint-slice-controller"),
+    });
+    let queue: Queue<ObjectKey> = Queue::default();
+    controller.slices.index(BY_SERVICE, |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect());
+    let q = queue.clone();
+    controller.services.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
+    let q = queue.clone();
+    controller.slices.on_change(move |change| change.previous().into_iter().chain([change.object()]).filter_map(|s| service_of(s)).for_each(|key| q.add(key)));
+    enqueue_services_of_pods(&controller.services, &controller.pods, &queue);
+    ctx.work("endpointslice", queue, 4, move |key| {
+        let controller = Arc::clone(&controller);
+        async move { controller.sync(&key).await }
+    });
+}
+
+/// Adds the keys of Services whose endpoints may change with a pod.
+pub(crate) fn enqueue_services_of_pods(services: &Informer<Service>, pods: &Informer<Pod>, queue: &Queue<ObjectKey>) {
+    let (services, queue) = (services.clone(), queue.clone());
+    pods.on_change(move |change| {
+        if change.previous().is_some_and(|old| !matters(old, change.object())) {
+            return;
+        }
+        let pod = change.object();
+        for service in services.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default()) {
+            let Some(selector) = selector_of(&service) else { continue };
+            let before = change.previous().is_some_and(|old| selector.matches(old.metadata.labels.as_ref()));
+            if before || selector.matches(pod.metadata.labels.as_ref()) {
+                queue.add(ObjectKey::of(service.as_ref()));
+            }
+        }
+    });
+}
+
+/// Whether a change of a pod can change endpoints.
+fn matters(old: &Pod, new: &Pod) -> bool {
+    let ips = |pod: &Pod| pod.status.as_ref().map(|s| (s.pod_ip.clone(), s.pod_ips.clone()));
+    old.metadata.labels != new.metadata.labels
+        || pods::node_name(old) != pods::node_name(new)
+        || pods::is_ready(old) != pods::is_ready(new)
+        || pods::is_finished(old) != pods::is_finished(new)
+        || pods::is_terminating(old) != pods::is_terminating(new)
+        || ips(old) != ips(new)
+}
+
+/// The Service's selector; `None` when its endpoints are someone else's business.
+pub(crate) fn selector_of(service: &Service) -> Option<LabelMatcher> {
+    let spec = service.spec.as_ref()?;
+    let selector = spec.selector.as_ref().filter(|s| !s.is_empty())?;
+    (spec.type_.as_deref() != Some("ExternalName")).then(|| LabelMatcher::of_map(Some(selector)))
+}
+
+pub(crate) fn is_headless(spec: &ServiceSpec) -> bool {
+    spec.cluster_ip.as_deref() == Some("None")
+}
+
+fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
+    let labels = slice.metadata.labels.as_ref()?;
+    (labels.get(MANAGED_BY)? == MANAGER).then(|| ())?;
+    Some(ObjectKey::new(slice.metadata.namespace.clone()?, labels.get(SERVICE_NAME)?.clone()))
+}
+
+fn families(spec: &ServiceSpec) -> Vec<&'static str> {
+    let listed: Vec<&'static str> = spec.ip_families.iter().flatten().filter_map(|f| if f == "IPv6" { Some("IPv6") } else if f == "IPv4" { Some("IPv4") } else { None }).collect();
+    if !listed.is_empty() {
+        return listed;
+    }
+    vec![spec.cluster_ip.as_deref().and_then(family_of).unwrap_or("IPv4")]
+}
+
+fn labels_of(service: &Service) -> BTreeMap<String, String> {
+    let mut labels = service.metadata.labels.clone().unwrap_or_default();
+    labels.remove(HEADLESS);
+    labels.insert(SERVICE_NAME.to_owned(), service.metadata.name.clone().unwrap_or_default());
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
+    if service.spec.as_ref().is_some_and(is_headless) {
+        labels.insert(HEADLESS.to_owned(), String::new());
+    }
+    labels
+}
+
+impl Controller {
+    async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
+        // Slices of a Service that is gone are removed by garbage collection.
+        let Some(service) = self.services.get(key) else { return Ok(Outcome::AwaitChange) };
+        let Some(selector) = selector_of(&service) else { return Ok(Outcome::AwaitChange) };
+        if service.metadata.deletion_timestamp.is_some() {
+            return Ok(Outcome::AwaitChange);
+        }
+        let existing: Vec<EndpointSlice> = self.slices.by_index(BY_SERVICE, &key.to_string()).iter().map(|s| EndpointSlice::clone(s)).collect();
+        let labels = labels_of(&service);
+        let stale: Vec<Option<String>> = existing.iter().filter(|s| s.metadata.labels.as_ref() != Some(&labels)).map(|s| s.metadata.name.clone()).collect();
+        let relabel: Vec<EndpointSlice> = existing.iter().filter(|s| stale.contains(&s.metadata.name)).cloned().collect();
+        let mut plan = plan::plan(self.wanted(&service, &selector), existing);
+        for slice in relabel {
+            let touched = plan.update.iter().chain(&plan.delete).any(|s| s.metadata.name == slice.metadata.name);
+            if !touched {
+                plan.update.push(slice);
+            }
+        }
+        if let Err(error) = self.write(&service, labels, plan).await {
+            if is_namespace_terminating(&error) {
+                return Ok(Outcome::AwaitChange);
+            }
+            if !rk_client::is_conflict(&error) {
+                let text = format!("Error updating Endpoint Slices for Service {key}: {}", rk_client::message(&error));
+                self.recorder.warning(service.as_ref(), "FailedToUpdateEndpointSlices", text);
+            }
+            return Err(error.into());
+        }
+        Ok(Outcome::AwaitChange)
+    }
+
+    fn wanted(&self, service: &Service, selector: &LabelMatcher) -> BTreeMap<Group, Vec<Endpoint>> {
+        let mut wanted: BTreeMap<Group, Vec<Endpoint>> = BTreeMap::new();
+        let Some(spec) = &service.spec else { return wanted };
+        let matching: Vec<Arc<Pod>> = self
+            .pods
+            .in_namespace(service.metadata.namespace.as_deref().unwrap_or_default())
+            .into_iter()
+            .filter(|pod| selector.matches(pod.metadata.labels.as_ref()))
+            .collect();
+        for family in families(spec) {
+            let mut any = false;
+            for pod in &matching {
+                let node = pods::node_name(pod).and_then(|name| self.nodes.get(&ObjectKey::cluster(name)));
+                let Some(endpoint) = endpoint::build(service, pod, node.as_deref(), family) else { continue };
+                let group = Group { family, ports: resolve(spec, pod) };
+                any = true;
+                wanted.entry(group).or_default().push(endpoint);
+            }
+            if !any {
+                wanted.insert(Group { family, ports: Vec::new() }, Vec::new());
+            }
+        }
+        wanted
+    }
+
+    async fn write(&self, service: &Service, labels: BTreeMap<String, String>, plan: plan::Plan) -> kube::Result<()> {
+        for (group, endpoints) in plan.create {
+            let slice = EndpointSlice {
+                metadata: ObjectMeta {
+                    generate_name: Some(pods::name_prefix(service.metadata.name.as_deref().unwrap_or_default())),
+                    namespace: service.metadata.namespace.clone(),
+                    labels: Some(labels.clone()),
+                    annotations: Some(trigger_time()),
+                    owner_references: Some(vec![controller_ref(service)]),
+                    ..ObjectMeta::default()
+                },
+                address_type: group.family.to_owned(),
+                ports: plan::slice_ports(&group),
+                endpoints: Some(endpoints),
+            };
+            self.slices.create(&slice).await?;
+        }
+        for mut slice in plan.update {
+            slice.metadata.labels = Some(labels.clone());
+            slice.metadata.annotations.get_or_insert_default().extend(trigger_time());
+            self.slices.replace(&slice).await?;
+        }
+        for slice in plan.delete {
+            let result = self.slices.delete(&ObjectKey::of(&slice), &Deletion::of_uid(slice.metadata.uid.as_ref())).await;
+            result.or_else(|e| if is_not_found(&e) { Ok(()) } else { Err(e) })?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn trigger_time() -> BTreeMap<String, String> {
+    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    BTreeMap::from([("endpoints.kubernetes.io/last-change-trigger-time".to_owned(), now)])
+}
+

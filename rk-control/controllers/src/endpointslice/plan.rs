@@ -1,0 +1,169 @@
+//! From wanted endpoints and existing slices to the fewest writes.
+
+use super::ports::ResolvedPort;
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
+use std::collections::{BTreeMap, HashMap};
+
+/// Endpoints per slice.
+pub(super) const MAX_ENDPOINTS: usize = 100;
+
+/// What distinguishes slices of one Service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Group {
+    pub(super) family: &'static str,
+    pub(super) ports: Vec<ResolvedPort>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) create: Vec<(Group, Vec<Endpoint>)>,
+    pub(super) update: Vec<EndpointSlice>,
+    pub(super) delete: Vec<EndpointSlice>,
+}
+
+fn group_of(slice: &EndpointSlice) -> Option<Group> {
+    let family = match slice.address_type.as_str() {
+        "IPv4" => "IPv4",
+        "IPv6" => "IPv6",
+        _ => return None,
+    };
+    let mut ports: Vec<ResolvedPort> = slice
+        .ports
+        .iter()
+        .flatten()
+        .map(|p| ResolvedPort {
+            name: p.name.clone().unwrap_or_default(),
+            port: p.port.unwrap_or(0),
+            protocol: p.protocol.clone().unwrap_or_default(),
+            app_protocol: p.app_protocol.clone(),
+        })
+        .collect();
+    ports.sort();
+    Some(Group { family, ports })
+}
+
+pub(super) fn slice_ports(group: &Group) -> Option<Vec<EndpointPort>> {
+    let port = |p: &ResolvedPort| EndpointPort {
+        name: Some(p.name.clone()),
+        port: Some(p.port),
+        protocol: Some(p.protocol.clone()),
+        app_protocol: p.app_protocol.clone(),
+    };
+    Some(group.ports.iter().map(port).collect::<Vec<_>>()).filter(|ports| !ports.is_empty())
+}
+
+fn identity(endpoint: &Endpoint) -> (String, Option<String>) {
+    let uid = endpoint.target_ref.as_ref().and_then(|t| t.uid.clone());
+    (endpoint.addresses.first().cloned().unwrap_or_default(), uid)
+}
+
+/// Endpoints stay in the slice that holds them; new ones fill up slices that change anyway, then others with room, then
+/// new slices. `wanted` must name every group that shall exist, also with no endpoints.
+pub(super) fn plan(wanted: BTreeMap<Group, Vec<Endpoint>>, existing: Vec<EndpointSlice>) -> Plan {
+    let mut plan = Plan::default();
+    let mut by_group: BTreeMap<Group, Vec<EndpointSlice>> = BTreeMap::new();
+    for slice in existing {
+        match group_of(&slice).filter(|group| wanted.contains_key(group)) {
+            Some(group) => by_group.entry(group).or_default().push(slice),
+            None => plan.delete.push(slice),
+        }
+    }
+    for (group, endpoints) in wanted {
+        let slices = by_group.remove(&group).unwrap_or_default();
+        plan_group(group, endpoints, slices, &mut plan);
+    }
+    plan
+}
+
+fn plan_group(group: Group, endpoints: Vec<Endpoint>, slices: Vec<EndpointSlice>, plan: &mut Plan) {
+    let mut missing: HashMap<_, Endpoint> = endpoints.into_iter().map(|e| (identity(&e), e)).collect();
+    let mut kept: Vec<(EndpointSlice, bool)> = Vec::with_capacity(slices.len());
+    for mut slice in slices {
+        let before = slice.endpoints.take().unwrap_or_default();
+        let after: Vec<Endpoint> = before.iter().filter_map(|e| missing.remove(&identity(e))).collect();
+        let changed = before != after;
+        slice.endpoints = Some(after);
+        kept.push((slice, changed));
+    }
+    let mut missing: Vec<Endpoint> = missing.into_values().collect();
+    missing.sort_by_key(identity);
+    missing.reverse();
+    // Slices that are written anyway come first.
+    kept.sort_by_key(|(_, changed)| !changed);
+    for (slice, changed) in &mut kept {
+        let held = slice.endpoints.get_or_insert_default();
+        while held.len() < MAX_ENDPOINTS {
+            let Some(endpoint) = missing.pop() else { break };
+            held.push(endpoint);
+            *changed = true;
+        }
+    }
+    missing.reverse();
+    let total = kept.iter().map(|(slice, _)| slice.endpoints.as_ref().map_or(0, Vec::len)).sum::<usize>() + missing.len();
+    let mut placeholder = total == 0;
+    if placeholder && kept.is_empty() {
+        plan.create.push((group, Vec::new()));
+        return;
+    }
+    for (slice, changed) in kept {
+        let empty = slice.endpoints.as_ref().is_none_or(Vec::is_empty);
+        if empty && !std::mem::take(&mut placeholder) {
+            plan.delete.push(slice);
+        } else if changed {
+            plan.update.push(slice);
+        }
+    }
+    for chunk in missing.chunks(MAX_ENDPOINTS) {
+        plan.create.push((group.clone(), chunk.to_vec()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(n: usize) -> Endpoint {
+        Endpoint { addresses: vec![format!("10.0.{}.{}", n / 250, n % 250)], ..Endpoint::default() }
+    }
+
+    fn group() -> Group {
+        Group { family: "IPv4", ports: vec![] }
+    }
+
+    fn slice(name: &str, endpoints: std::ops::Range<usize>) -> EndpointSlice {
+        let mut slice = EndpointSlice { address_type: "IPv4".to_owned(), endpoints: Some(endpoints.map(endpoint).collect()), ..EndpointSlice::default() };
+        slice.metadata.name = Some(name.to_owned());
+        slice
+    }
+
+    fn wanted(endpoints: std::ops::Range<usize>) -> BTreeMap<Group, Vec<Endpoint>> {
+        BTreeMap::from([(group(), endpoints.map(endpoint).collect())])
+    }
+
+    #[test]
+    fn one_changed_endpoint_is_one_write() {
+        let plan = plan(wanted(0..151), vec![slice("a", 0..100), slice("b", 100..150)]);
+        assert_eq!((plan.create.len(), plan.update.len(), plan.delete.len()), (0, 1, 0));
+        assert_eq!(plan.update.first().and_then(|s| s.endpoints.as_ref()).map(Vec::len), Some(51));
+    }
+
+    #[test]
+    fn nothing_is_written_when_nothing_changed() {
+        let plan = plan(wanted(0..150), vec![slice("a", 0..100), slice("b", 100..150)]);
+        assert!(plan.create.is_empty() && plan.update.is_empty() && plan.delete.is_empty());
+    }
+
+    #[test]
+    fn slices_fill_split_and_go() {
+        let full = plan(wanted(0..250), vec![]);
+        assert_eq!(full.create.iter().map(|(_, e)| e.len()).collect::<Vec<_>>(), [100, 100, 50]);
+        let fewer = plan(wanted(0..10), vec![slice("a", 0..100), slice("b", 100..150)]);
+        assert_eq!((fewer.update.len(), fewer.delete.len()), (1, 1));
+        let none = plan(wanted(0..0), vec![slice("a", 0..3)]);
+        assert_eq!((none.update.len(), none.delete.len()), (1, 0), "an empty slice stays as placeholder");
+        let again = plan(wanted(0..0), vec![slice("a", 0..0)]);
+        assert_eq!((again.create.len(), again.update.len(), again.delete.len()), (0, 0, 0));
+        assert_eq!(plan(wanted(0..0), vec![]).create.len(), 1);
+        assert_eq!(plan(BTreeMap::new(), vec![slice("a", 0..3)]).delete.len(), 1);
+    }
+}

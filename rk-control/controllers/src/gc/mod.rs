@@ -1,0 +1,62 @@
+//! Garbage collection along owner references, for every resource that the API serves.
+//!
+//! One metadata watch per resource feeds a graph of owners and dependents. Two queues hold uids to look at: objects
+//! that may have to be deleted, and owners whose dependents are to be set free. Every deletion is checked against the
+//! live API first, so a graph that lags behind deletes nothing wrongly.
+
+mod delete;
+mod graph;
+mod monitor;
+mod orphan;
+
+use crate::context::Context;
+use crate::discovery::Discovery;
+use graph::Graph;
+use rk_client::Queue;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+const FOREGROUND: &str = "foregroundDeletion";
+const ORPHAN: &str = "orphan";
+
+struct Collector {
+    client: kube::Client,
+    discovery: Discovery,
+    graph: Mutex<Graph>,
+    /// Uids of objects that may have to go.
+    deletions: Queue<String>,
+    /// Uids of owners that leave their dependents behind.
+    orphans: Queue<String>,
+}
+
+impl Collector {
+    fn graph(&self) -> MutexGuard<'_, Graph> {
+        self.graph.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enqueue(&self, work: graph::Work) {
+        work.deletions.into_iter().for_each(|uid| self.deletions.add(uid));
+        work.orphans.into_iter().for_each(|uid| self.orphans.add(uid));
+    }
+}
+
+/// Starts the monitors and the workers.
+pub(crate) fn register(ctx: &Context) {
+    let collector = Arc::new(Collector {
+        client: ctx.client.clone(),
+        discovery: Discovery::new(ctx.client.clone()),
+        graph: Mutex::default(),
+        deletions: Queue::default(),
+        orphans: Queue::default(),
+    });
+    ctx.task(monitor::run(Arc::clone(&collector), ctx.stop.clone()));
+    let shared = Arc::clone(&collector);
+    ctx.work("garbage-collector", collector.deletions.clone(), 8, move |uid| {
+        let collector = Arc::clone(&shared);
+        async move { collector.attempt_delete(&uid).await }
+    });
+    let shared = Arc::clone(&collector);
+    ctx.work("garbage-collector-orphans", collector.orphans.clone(), 2, move |uid| {
+        let collector = Arc::clone(&shared);
+        async move { collector.attempt_orphan(&uid).await }
+    });
+}

@@ -1,0 +1,91 @@
+//! Deleting a namespace: remove everything in it, then let it go.
+
+mod conditions;
+mod content;
+
+use crate::context::Context;
+use crate::discovery::Discovery;
+use conditions::Progress;
+use k8s_openapi::api::core::v1::Namespace;
+use rk_client::{BoxError, Informer, ObjectKey, Outcome, Queue, RateLimiter, Verbs, is_not_found};
+use std::sync::Arc;
+use std::time::Duration;
+
+const FINALIZER: &str = "kubernetes";
+
+struct Controller {
+    client: kube::Client,
+    namespaces: Informer<Namespace>,
+    discovery: Discovery,
+}
+
+/// Starts the loop.
+pub(crate) fn register(ctx: &Context) {
+    let controller = Arc::new(Controller {
+        client: ctx.client.clone(),
+        namespaces: ctx.informers.of(),
+        discovery: Discovery::new(ctx.client.clone()),
+    });
+    // Content goes away in its own time: look again soon, for a minute at most apart.
+    let limiter = RateLimiter::new(Duration::from_millis(50), Duration::from_secs(60), 20.0, 100.0);
+    let queue: Queue<ObjectKey> = Queue::new(limiter);
+    let q = queue.clone();
+    controller.namespaces.on_change(move |change| {
+        if change.object().metadata.deletion_timestamp.is_some() {
+            q.add(ObjectKey::of(change.object().as_ref()));
+        }
+    });
+    ctx.work("namespace", queue, 4, move |key| {
+        let controller = Arc::clone(&controller);
+        async move { controller.sync(&key).await }
+    });
+}
+
+fn has_finalizer(namespace: &Namespace) -> bool {
+    namespace.spec.iter().flat_map(|s| s.finalizers.iter().flatten()).any(|f| f == FINALIZER)
+}
+
+impl Controller {
+    async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
+        let Some(cached) = self.namespaces.get(key) else { return Ok(Outcome::AwaitChange) };
+        if cached.metadata.deletion_timestamp.is_none() || !has_finalizer(&cached) {
+            return Ok(Outcome::AwaitChange);
+        }
+        let mut namespace = Namespace::clone(&cached);
+        let status = namespace.status.get_or_insert_default();
+        if status.phase.as_deref() != Some("Terminating") {
+            status.phase = Some("Terminating".to_owned());
+            namespace = self.namespaces.replace_status(&namespace).await?;
+        }
+        let mut progress = Progress::default();
+        match self.discovery.served().await {
+            Ok(served) => {
+                progress.discovery_failures.clone_from(&served.failed);
+                content::delete_all(&self.client, &key.name, &served.resources, &mut progress).await;
+            }
+            Err(error) => progress.discovery_failures.push(rk_client::message(&error)),
+        }
+        if conditions::apply(&mut namespace, &progress) {
+            namespace = self.namespaces.replace_status(&namespace).await?;
+        }
+        if progress.is_done() {
+            return self.finalize(namespace).await;
+        }
+        match progress.wait {
+            Some(grace) => Ok(Outcome::RequeueAfter(grace)),
+            None => Err(format!("namespace {key} still has content").into()),
+        }
+    }
+
+    async fn finalize(&self, mut namespace: Namespace) -> Result<Outcome, BoxError> {
+        if let Some(finalizers) = namespace.spec.as_mut().and_then(|s| s.finalizers.as_mut()) {
+            finalizers.retain(|f| f != FINALIZER);
+        }
+        let result: kube::Result<Namespace> = self.client.replace_sub("finalize", &namespace).await;
+        match result {
+            Ok(_) => Ok(Outcome::AwaitChange),
+            Err(error) if is_not_found(&error) => Ok(Outcome::AwaitChange),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
