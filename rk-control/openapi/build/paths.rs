@@ -1,0 +1,208 @@
+//! Paths and operations of resources.
+
+use rk_api::resources::{GroupVersionKind, Resource, Subresource, Verb};
+use serde_json::{Map, Value, json};
+
+use crate::names::{DELETE_OPTIONS, PATCH, STATUS};
+use crate::parameters::{self, Use};
+use crate::schemas::{Schemas, Spec, gvk_value};
+
+/// What request bodies may be.
+const BODIES: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+/// What patches may be.
+const PATCHES: &[&str] = &[
+    "application/apply-patch+yaml",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
+
+/// Everything an operation is made from.
+struct Operation<'a> {
+    method: &'a str,
+    action: &'a str,
+    id: String,
+    usage: Use,
+    kind: &'a GroupVersionKind,
+    body: Option<String>,
+    answer: Option<String>,
+}
+
+/// Builds the paths of one group and version.
+pub struct Paths<'a, 'b> {
+    spec: Spec,
+    schemas: &'a mut Schemas<'b>,
+    /// Path items by path.
+    pub done: Map<String, Value>,
+}
+
+impl<'a, 'b> Paths<'a, 'b> {
+    pub fn new(spec: Spec, schemas: &'a mut Schemas<'b>) -> Self {
+        Self { spec, schemas, done: Map::new() }
+    }
+
+    /// Adds all paths of a resource.
+    pub fn resource(&mut self, resource: &Resource) {
+        let root = root(&resource.gvk);
+        let scope = if resource.namespaced() { "/namespaces/{namespace}" } else { "" };
+        let collection = format!("{root}{scope}/{}", resource.plural);
+        let object = format!("{collection}/{{name}}");
+        for verb in resource.verbs.iter() {
+            self.verb(resource, verb, &collection, &object);
+        }
+        if resource.namespaced() && resource.verbs.contains(Verb::List) {
+            let answer = self.schemas.list(&resource.gvk);
+            let id = format!("list{}{}ForAllNamespaces", tag_name(&resource.gvk), resource.gvk.kind);
+            let list = Operation { method: "get", action: "list", id, usage: Use::List, kind: &resource.gvk, body: None, answer };
+            self.add(&format!("{root}/{}", resource.plural), &list);
+        }
+        for subresource in &resource.subresources {
+            self.subresource(resource, subresource, &format!("{object}/{}", subresource.name));
+        }
+    }
+
+    fn verb(&mut self, resource: &Resource, verb: Verb, collection: &str, object: &str) {
+        let gvk = &resource.gvk;
+        let own = self.schemas.kind(gvk);
+        let list = if resource.verbs.contains(Verb::List) { self.schemas.list(gvk) } else { None };
+        let status = Some(STATUS.to_owned());
+        let options = Some(DELETE_OPTIONS.to_owned());
+        let patch = Some(PATCH.to_owned());
+        let (path, method, action, prefix, usage, body, answer) = match verb {
+            Verb::Get => (object, "get", "get", "read", Use::Read, None, own),
+            Verb::List => (collection, "get", "list", "list", Use::List, None, list),
+            Verb::Create => (collection, "post", "post", "create", Use::Write, own.clone(), own),
+            Verb::Update => (object, "put", "put", "replace", Use::Write, own.clone(), own),
+            Verb::Patch => (object, "patch", "patch", "patch", Use::Patch, patch, own),
+            Verb::Delete => (object, "delete", "delete", "delete", Use::Delete, options, status),
+            Verb::DeleteCollection => {
+                (collection, "delete", "deletecollection", "deleteCollection", Use::DeleteCollection, options, status)
+            }
+            // A watch is a list with a parameter.
+            Verb::Watch => return,
+        };
+        let id = operation_id(prefix, resource, "");
+        self.add(path, &Operation { method, action, id, usage, kind: gvk, body, answer });
+    }
+
+    fn subresource(&mut self, resource: &Resource, subresource: &Subresource, path: &str) {
+        let own = self.schemas.kind(&subresource.gvk);
+        let suffix = capitalised(&subresource.name);
+        let connects = subresource.gvk.kind.ends_with("Options");
+        for verb in subresource.verbs.iter() {
+            let (method, prefix) = match verb {
+                Verb::Get => ("get", "read"),
+                Verb::Create => ("post", "create"),
+                Verb::Update => ("put", "replace"),
+                Verb::Patch => ("patch", "patch"),
+                Verb::Delete => ("delete", "delete"),
+                _ => continue,
+            };
+            let (usage, body, answer) = match verb {
+                _ if connects => (Use::Connect, None, None),
+                Verb::Get => (Use::Read, None, own.clone()),
+                Verb::Patch => (Use::Patch, Some(PATCH.to_owned()), own.clone()),
+                _ => (Use::Write, own.clone(), own.clone()),
+            };
+            let action = if connects { "connect" } else { method };
+            let prefix = if connects { format!("connect{}", capitalised(method)) } else { prefix.to_owned() };
+            let id = operation_id(&prefix, resource, &suffix);
+            self.add(path, &Operation { method, action, id, usage, kind: &subresource.gvk, body, answer });
+        }
+    }
+
+    fn add(&mut self, path: &str, operation: &Operation<'_>) {
+        let spec = self.spec;
+        let value = self.operation(operation);
+        let item = self.done.entry(path.to_owned()).or_insert_with(|| json!({"parameters": parameters::path(spec, path)}));
+        item[operation.method] = value;
+    }
+
+    fn operation(&self, operation: &Operation<'_>) -> Value {
+        let Operation { action, id, usage, kind, body, answer, .. } = operation;
+        let mut query = parameters::query(self.spec, *usage);
+        let consumed = if *usage == Use::Patch { PATCHES } else { BODIES };
+        let mut value = json!({
+            "description": format!("{action} {}", kind.kind),
+            "operationId": id,
+            "tags": [tag(kind)],
+            "x-kubernetes-action": action,
+            "x-kubernetes-group-version-kind": gvk_value(kind),
+        });
+        let mut ok = json!({"description": "OK"});
+        let unauthorized = json!({"description": "Unauthorized"});
+        match self.spec {
+            Spec::V2 => {
+                if let Some(name) = body {
+                    query.push(json!({"name": "body", "in": "body", "required": *usage != Use::Delete && *usage != Use::DeleteCollection,
+                        "schema": self.spec.reference(name)}));
+                }
+                if let Some(name) = answer {
+                    ok["schema"] = self.spec.reference(name);
+                }
+                value["consumes"] = if body.is_some() { json!(consumed) } else { json!(["*/*"]) };
+                value["produces"] = json!(BODIES);
+                value["schemes"] = json!(["https"]);
+            }
+            Spec::V3 => {
+                if let Some(name) = body {
+                    let types = consumed.iter().map(|kind| ((*kind).to_owned(), json!({"schema": self.spec.reference(name)})));
+                    value["requestBody"] = json!({"content": types.collect::<Map<_, _>>()});
+                }
+                if let Some(name) = answer {
+                    let types = BODIES.iter().map(|kind| ((*kind).to_owned(), json!({"schema": self.spec.reference(name)})));
+                    ok["content"] = types.collect::<Map<_, _>>().into();
+                }
+            }
+        }
+        if !query.is_empty() {
+            value["parameters"] = query.into();
+        }
+        let mut responses = json!({"200": ok, "401": unauthorized});
+        if operation.method == "post" && *usage == Use::Write {
+            responses["201"] = responses["200"].clone();
+            responses["201"]["description"] = json!("Created");
+        }
+        value["responses"] = responses;
+        value
+    }
+}
+
+/// `/api/v1` or `/apis/<group>/<version>`.
+fn root(gvk: &GroupVersionKind) -> String {
+    if gvk.group.is_empty() { format!("/api/{}", gvk.version) } else { format!("/apis/{}/{}", gvk.group, gvk.version) }
+}
+
+fn operation_id(prefix: &str, resource: &Resource, suffix: &str) -> String {
+    let scope = if resource.namespaced() { "Namespaced" } else { "" };
+    // `deleteCollection` surrounds the group's name, as generated clients expect.
+    let (verb, middle) = match prefix {
+        "deleteCollection" => ("delete", "Collection"),
+        other => (other, ""),
+    };
+    format!("{verb}{}{middle}{scope}{}{suffix}", tag_name(&resource.gvk), resource.gvk.kind)
+}
+
+/// The short form of a group: `core`, `apps`, `rbacAuthorization`.
+fn short_group(group: &str) -> String {
+    if group.is_empty() {
+        return "core".to_owned();
+    }
+    let own = group.strip_suffix(".k8s.io").unwrap_or(group);
+    let mut words = own.split('.');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| name + &capitalised(word))
+}
+
+fn tag(gvk: &GroupVersionKind) -> String {
+    format!("{}_{}", short_group(&gvk.group), gvk.version)
+}
+
+fn tag_name(gvk: &GroupVersionKind) -> String {
+    capitalised(&short_group(&gvk.group)) + &capitalised(&gvk.version)
+}
+
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
+}

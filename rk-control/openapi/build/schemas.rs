@@ -1,0 +1,236 @@
+//! Types as OpenAPI schemas, for both versions of the specification.
+
+use std::collections::BTreeMap;
+
+use rk_api::resources::{GroupVersionKind, Registry};
+use rk_api::schema::{Lists, Schema, Shape};
+use serde_json::{Map, Value, json};
+
+use crate::descriptions::Descriptions;
+use crate::names::{INT_OR_STRING, LIST_META, MICRO_TIME, QUANTITY, TIME, openapi_name};
+
+/// The version of the OpenAPI specification; it decides how types refer to each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Spec {
+    V2,
+    V3,
+}
+
+impl Spec {
+    /// A reference to a named schema.
+    pub fn reference(self, name: &str) -> Value {
+        match self {
+            Self::V2 => json!({"$ref": format!("#/definitions/{name}")}),
+            Self::V3 => json!({"$ref": format!("#/components/schemas/{name}")}),
+        }
+    }
+
+    /// A reference in the place of a field. In v3 a reference must stand alone, so that it is wrapped beside its description.
+    fn field(self, name: &str) -> Value {
+        match self {
+            Self::V2 => self.reference(name),
+            Self::V3 => json!({"allOf": [self.reference(name)]}),
+        }
+    }
+}
+
+/// Collects schemas and everything that they refer to.
+pub struct Schemas<'a> {
+    spec: Spec,
+    descriptions: &'a Descriptions,
+    kinds: &'a BTreeMap<String, Vec<GroupVersionKind>>,
+    /// Schemas by OpenAPI name.
+    pub done: BTreeMap<String, Value>,
+}
+
+/// Which group, version and kind each type of the registry is.
+pub fn kinds(registry: &Registry) -> BTreeMap<String, Vec<GroupVersionKind>> {
+    let mut kinds: BTreeMap<String, Vec<GroupVersionKind>> = BTreeMap::new();
+    let subresources = registry.iter().flat_map(|resource| resource.subresources.iter().map(|sub| sub.gvk.clone()));
+    for gvk in registry.iter().map(|resource| resource.gvk.clone()).chain(subresources) {
+        let Some(schema) = Schema::of_kind(&gvk) else { continue };
+        let known = kinds.entry(openapi_name(schema.type_name())).or_default();
+        if !known.contains(&gvk) {
+            known.push(gvk);
+        }
+    }
+    kinds
+}
+
+impl<'a> Schemas<'a> {
+    pub fn new(spec: Spec, descriptions: &'a Descriptions, kinds: &'a BTreeMap<String, Vec<GroupVersionKind>>) -> Self {
+        Self { spec, descriptions, kinds, done: BTreeMap::new() }
+    }
+
+    /// Adds a type of rk-api's tables and all that it reaches.
+    pub fn add(&mut self, name: &str) {
+        if let Some(schema) = Schema::named(name) {
+            self.named(&schema);
+        }
+    }
+
+    /// Adds a kind and all that it reaches; answers its name.
+    pub fn kind(&mut self, gvk: &GroupVersionKind) -> Option<String> {
+        let schema = Schema::of_kind(gvk)?;
+        Some(self.named(&schema))
+    }
+
+    /// Adds the list of a kind; answers its name.
+    pub fn list(&mut self, gvk: &GroupVersionKind) -> Option<String> {
+        let item = self.kind(gvk)?;
+        let meta = self.named(&Schema::named("meta/v1.ListMeta")?);
+        assert_eq!(meta, LIST_META);
+        let name = format!("{item}List");
+        let items = json!({"description": format!("items is the list of {} objects.", gvk.kind), "type": "array",
+            "items": self.element(&item)});
+        let mut metadata = self.spec.field(LIST_META);
+        metadata["description"] = json!("Standard list metadata.");
+        let mut properties = type_meta(self.descriptions, &item);
+        properties.insert("items".into(), items);
+        properties.insert("metadata".into(), metadata);
+        let list = GroupVersionKind::new(gvk.group.clone(), gvk.version.clone(), format!("{}List", gvk.kind));
+        let schema = json!({
+            "description": format!("{}List is a list of {} objects.", gvk.kind, gvk.kind),
+            "type": "object", "required": ["items"], "properties": properties,
+            "x-kubernetes-group-version-kind": [gvk_value(&list)],
+        });
+        self.done.insert(name.clone(), schema);
+        Some(name)
+    }
+
+    fn named(&mut self, schema: &Schema) -> String {
+        let name = openapi_name(schema.type_name());
+        if self.done.contains_key(&name) {
+            return name;
+        }
+        // Types may contain themselves (JSON schemas do): the place is taken before the fields are looked at.
+        self.done.insert(name.clone(), Value::Null);
+        let mut object = Map::new();
+        if let Some(text) = self.descriptions.of_type(&name) {
+            object.insert("description".into(), text.clone());
+        }
+        object.insert("type".into(), json!("object"));
+        let mut properties = if schema.is_kind() { type_meta(self.descriptions, &name) } else { Map::new() };
+        let mut required = Vec::new();
+        for (field, place) in schema.fields() {
+            let mut value = self.place(&place);
+            if let Some(text) = self.descriptions.of_field(&name, field) {
+                value["description"] = text.clone();
+            }
+            properties.insert(field.to_owned(), value);
+            if place.is_required() {
+                required.push(json!(field));
+            }
+        }
+        if !properties.is_empty() {
+            object.insert("properties".into(), properties.into());
+        }
+        // Go writes metadata always, yet clients need not send it.
+        required.retain(|field| field != "metadata" && field != "status");
+        if !required.is_empty() {
+            object.insert("required".into(), required.into());
+        }
+        if schema.is_atomic() {
+            object.insert("x-kubernetes-map-type".into(), json!("atomic"));
+        }
+        if let Some(gvks) = self.kinds.get(&name) {
+            object.insert("x-kubernetes-group-version-kind".into(), gvks.iter().map(gvk_value).collect());
+        }
+        self.done.insert(name.clone(), object.into());
+        name
+    }
+
+    /// A field, or what stands in a list or map, without its description.
+    fn place(&mut self, schema: &Schema) -> Value {
+        let mut value = match schema.shape() {
+            Shape::Object => {
+                let name = self.named(schema);
+                return self.spec.field(&name);
+            }
+            Shape::List => {
+                let items = self.inner(&schema.item());
+                json!({"type": "array", "items": items})
+            }
+            Shape::Map => {
+                let values = self.inner(&schema.item());
+                json!({"type": "object", "additionalProperties": values})
+            }
+            Shape::String => json!({"type": "string"}),
+            Shape::Bytes => json!({"type": "string", "format": "byte"}),
+            Shape::Bool => json!({"type": "boolean"}),
+            Shape::Int32 => json!({"type": "integer", "format": "int32"}),
+            Shape::Int64 => json!({"type": "integer", "format": "int64"}),
+            Shape::Double => json!({"type": "number", "format": "double"}),
+            Shape::Quantity => self.scalar(QUANTITY, json!({"type": "string"})),
+            Shape::Time => self.scalar(TIME, json!({"type": "string", "format": "date-time"})),
+            Shape::MicroTime => self.scalar(MICRO_TIME, json!({"type": "string", "format": "date-time"})),
+            Shape::IntOrString => self.scalar(INT_OR_STRING, json!({"type": "string", "format": "int-or-string"})),
+            Shape::Any => json!({"type": "object"}),
+        };
+        self.semantics(schema, &mut value);
+        value
+    }
+
+    fn inner(&mut self, schema: &Schema) -> Value {
+        match schema.shape() {
+            Shape::Object => {
+                let name = self.named(schema);
+                self.element(&name)
+            }
+            _ => self.place(schema),
+        }
+    }
+
+    fn element(&self, name: &str) -> Value {
+        self.spec.field(name)
+    }
+
+    fn scalar(&mut self, name: &str, mut schema: Value) -> Value {
+        if let Some(text) = self.descriptions.of_type(name) {
+            schema["description"] = text.clone();
+        }
+        self.done.insert(name.to_owned(), schema);
+        self.spec.field(name)
+    }
+
+    /// The extensions that say how lists and maps merge.
+    fn semantics(&self, schema: &Schema, value: &mut Value) {
+        match schema.shape() {
+            Shape::List => {
+                let kind = match schema.lists() {
+                    Lists::Atomic => "atomic",
+                    Lists::Set => "set",
+                    Lists::Map => "map",
+                };
+                value["x-kubernetes-list-type"] = json!(kind);
+                if !schema.list_keys().is_empty() {
+                    value["x-kubernetes-list-map-keys"] = json!(schema.list_keys());
+                }
+                if schema.patch_merges() {
+                    value["x-kubernetes-patch-strategy"] = json!("merge");
+                }
+                if !schema.merge_key().is_empty() {
+                    value["x-kubernetes-patch-merge-key"] = json!(schema.merge_key());
+                }
+            }
+            Shape::Map if schema.is_atomic() => value["x-kubernetes-map-type"] = json!("atomic"),
+            _ => {}
+        }
+    }
+}
+
+/// The extension that names a kind.
+pub fn gvk_value(gvk: &GroupVersionKind) -> Value {
+    json!({"group": gvk.group, "version": gvk.version, "kind": gvk.kind})
+}
+
+fn type_meta(descriptions: &Descriptions, name: &str) -> Map<String, Value> {
+    let field = |field| {
+        let mut value = json!({"type": "string"});
+        if let Some(text) = descriptions.of_field(name, field) {
+            value["description"] = text.clone();
+        }
+        (field.to_owned(), value)
+    };
+    [field("apiVersion"), field("kind")].into_iter().collect()
+}

@@ -1,0 +1,92 @@
+//! The documents hold what clients look for.
+
+use std::io::Read as _;
+
+use rk_api::resources::Registry;
+use rk_openapi::Document;
+use serde_json::{Value, json};
+
+fn read(document: &Document) -> Value {
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(document.gzip).read_to_string(&mut text).unwrap();
+    assert_eq!(text.len(), document.size);
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn every_group_version_has_a_document() {
+    let registry = Registry::builtin();
+    assert_eq!(rk_openapi::v3().len(), registry.group_versions().len());
+    assert!(rk_openapi::v3_at("api/v1").is_some());
+    assert!(rk_openapi::v3_at("apis/apps/v1").is_some());
+    assert!(rk_openapi::v3_at("apis/none/v1").is_none());
+}
+
+#[test]
+fn explain_finds_the_kind_of_every_resource_and_its_prose() {
+    for resource in Registry::builtin().iter() {
+        let gvk = &resource.gvk;
+        let root = if gvk.group.is_empty() { format!("api/{}", gvk.version) } else { format!("apis/{}/{}", gvk.group, gvk.version) };
+        let document = read(rk_openapi::v3_at(&root).unwrap());
+        let scope = if resource.namespaced() { "/namespaces/{namespace}" } else { "" };
+        let collection = format!("/{root}{scope}/{}", resource.plural);
+        let item = &document["paths"][&collection];
+        let kind = json!({"group": gvk.group, "version": gvk.version, "kind": gvk.kind});
+        let named = ["get", "post"].iter().any(|method| item[method]["x-kubernetes-group-version-kind"] == kind);
+        assert!(named, "{collection} must name {kind}");
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        let schema = schemas.values().find(|s| s["x-kubernetes-group-version-kind"].as_array().is_some_and(|k| k.contains(&kind)));
+        let schema = schema.unwrap_or_else(|| panic!("{kind} has no schema"));
+        assert!(schema["description"].is_string(), "{kind} must say what it is");
+    }
+}
+
+#[test]
+fn patches_take_the_parameters_that_kubectl_looks_for() {
+    let document = read(rk_openapi::v3_at("apis/apps/v1").unwrap());
+    let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
+    let names: Vec<&str> = patch["parameters"].as_array().unwrap().iter().filter_map(|p| p["name"].as_str()).collect();
+    for wanted in ["dryRun", "fieldManager", "fieldValidation", "force"] {
+        assert!(names.contains(&wanted), "{wanted} in {names:?}");
+    }
+}
+
+#[test]
+fn merge_semantics_are_told() {
+    for (document, schemas) in [
+        (read(rk_openapi::v2()), "/definitions"),
+        (read(rk_openapi::v3_at("api/v1").unwrap()), "/components/schemas"),
+    ] {
+        let containers = &document.pointer(schemas).unwrap()["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+        assert_eq!(containers["x-kubernetes-list-type"], "map");
+        assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
+        assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
+        assert!(containers["description"].is_string());
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    let mut documents: Vec<Value> = rk_openapi::v3().iter().map(read).collect();
+    documents.push(read(rk_openapi::v2()));
+    for document in documents {
+        let mut references = Vec::new();
+        collect(&document, &mut references);
+        for reference in references {
+            assert!(document.pointer(&reference).is_some_and(Value::is_object), "{reference}");
+        }
+    }
+}
+
+fn collect(value: &Value, references: &mut Vec<String>) {
+    match value {
+        Value::Object(object) => {
+            if let Some(Value::String(reference)) = object.get("$ref") {
+                references.push(reference.trim_start_matches('#').to_owned());
+            }
+            object.values().for_each(|value| collect(value, references));
+        }
+        Value::Array(list) => list.iter().for_each(|value| collect(value, references)),
+        _ => {}
+    }
+}
