@@ -1,8 +1,17 @@
 //! JSON patch (RFC 6902), merge patch (RFC 7386) and strategic merge patch, on values.
 
-use serde_json::Value;
+mod json;
+mod list;
+mod merge;
+mod strategic;
+#[cfg(test)]
+mod strategic_tests;
 
-use crate::schema::Schema;
+pub use json::json_patch;
+pub use merge::merge_patch;
+pub use strategic::strategic_merge_patch;
+
+use crate::status::{Cause, Details, Reason, Status};
 
 /// Why a patch could not be applied.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -13,35 +22,31 @@ pub enum PatchError {
     /// The patch is well-formed but does not fit this object (a failed `test`, a missing path): 422.
     #[error("{0}")]
     Unprocessable(String),
+    /// The patch asks for too much work: 413.
+    #[error("{0}")]
+    TooLarge(String),
 }
 
-/// Applies an RFC 6902 patch in place. On error the object is unchanged.
-///
-/// # Errors
-/// See [`PatchError`].
-pub fn json_patch(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
-    let _ = (object, patch);
-    todo!()
-}
-
-/// Applies an RFC 7386 patch in place.
-///
-/// # Errors
-/// The patch is no object.
-pub fn merge_patch(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
-    let _ = (object, patch);
-    todo!()
-}
-
-/// Applies a strategic merge patch in place, with all directives.
-///
-/// # Errors
-/// A malformed directive or an element without its merge key.
-pub fn strategic_merge_patch(
-    object: &mut Value,
-    patch: &Value,
-    schema: &Schema,
-) -> Result<(), PatchError> {
-    let _ = (object, patch, schema);
-    todo!()
+impl From<PatchError> for Status {
+    fn from(error: PatchError) -> Status {
+        match error {
+            PatchError::Malformed(text) => Status::bad_request(text),
+            PatchError::TooLarge(text) => Status::request_entity_too_large(&text),
+            PatchError::Unprocessable(text) => {
+                let cause = Cause {
+                    reason: "UnexpectedServerResponse".into(),
+                    message: text,
+                    field: String::new(),
+                };
+                Status::new(
+                    Reason::Invalid,
+                    "the server rejected our request due to an error in our request",
+                )
+                .with_details(Details {
+                    causes: vec![cause],
+                    ..Default::default()
+                })
+            }
+        }
+    }
 }

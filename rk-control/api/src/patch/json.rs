@@ -1,0 +1,319 @@
+//! RFC 6902.
+
+use serde_json::Value;
+
+use super::PatchError;
+
+/// Most operations in one patch, as upstream.
+const MAX_OPERATIONS: usize = 10_000;
+/// What `copy` may add in all, in bytes of JSON, as upstream's limit on accumulated copies.
+const MAX_COPIED: usize = 3 * 1024 * 1024;
+
+/// Applies a JSON patch in place. On error the object is unchanged.
+///
+/// # Errors
+/// A malformed operation, a path that is not there, a failed `test`.
+pub fn json_patch(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
+    let Some(operations) = patch.as_array() else {
+        return Err(PatchError::Malformed(
+            "error decoding patch: a JSON patch must be an array of operations".into(),
+        ));
+    };
+    if operations.len() > MAX_OPERATIONS {
+        return Err(PatchError::TooLarge(format!(
+            "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
+            operations.len()
+        )));
+    }
+    let mut result = object.clone();
+    let mut copied = 0;
+    for operation in operations {
+        apply(&mut result, operation, &mut copied)?;
+    }
+    *object = result;
+    Ok(())
+}
+
+fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), PatchError> {
+    let member = |key: &str| {
+        operation
+            .get(key)
+            .and_then(Value::as_str)
+            .ok_or_else(|| PatchError::Malformed(format!("error decoding patch: missing {key:?}")))
+    };
+    let value = || operation.get("value").cloned().unwrap_or(Value::Null);
+    let op = member("op")?;
+    let path = member("path")?;
+    match op {
+        "add" => add(document, path, value(), op),
+        "remove" => remove(document, path, op).map(drop),
+        "replace" => {
+            let place = document
+                .pointer_mut(&checked(path)?)
+                .ok_or_else(|| missing(op, path))?;
+            *place = value();
+            Ok(())
+        }
+        "move" => {
+            let from = member("from")?;
+            if path
+                .strip_prefix(from)
+                .is_some_and(|rest| rest.starts_with('/'))
+            {
+                return Err(PatchError::Unprocessable(format!(
+                    "move operation does not apply: {path:?} lies inside {from:?}"
+                )));
+            }
+            let taken = remove(document, from, op)?;
+            add(document, path, taken, op)
+        }
+        "copy" => {
+            let from = member("from")?;
+            let found = document
+                .pointer(&checked(from)?)
+                .ok_or_else(|| missing(op, from))?
+                .clone();
+            *copied += found.to_string().len();
+            if *copied > MAX_COPIED {
+                return Err(PatchError::TooLarge(format!(
+                    "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MAX_COPIED}"
+                )));
+            }
+            add(document, path, found, op)
+        }
+        "test" => {
+            let found = document.pointer(&checked(path)?).unwrap_or(&Value::Null);
+            let equal = same(found, &value());
+            if equal {
+                Ok(())
+            } else {
+                Err(PatchError::Unprocessable(format!(
+                    "testing value {path} failed: test failed"
+                )))
+            }
+        }
+        other => Err(PatchError::Malformed(format!(
+            "error decoding patch: Unexpected kind: {other}"
+        ))),
+    }
+}
+
+/// JSON equality: numbers by value, not by spelling.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, value)| b.get(key).is_some_and(|other| same(value, other)))
+        }
+        _ => a == b,
+    }
+}
+
+fn missing(op: &str, path: &str) -> PatchError {
+    PatchError::Unprocessable(format!(
+        "{op} operation does not apply: doc is missing key: {path}: missing value"
+    ))
+}
+
+/// A pointer that `serde_json` understands, or the words for one that is none.
+fn checked(path: &str) -> Result<String, PatchError> {
+    if path.is_empty() || path.starts_with('/') {
+        Ok(path.to_owned())
+    } else {
+        Err(PatchError::Unprocessable(format!(
+            "invalid path {path:?}: a path starts with '/'"
+        )))
+    }
+}
+
+/// The parent's pointer and the last step.
+fn split(path: &str) -> Result<(&str, String), PatchError> {
+    let (parent, last) = path.rsplit_once('/').ok_or_else(|| {
+        PatchError::Unprocessable(format!("invalid path {path:?}: a path starts with '/'"))
+    })?;
+    Ok((parent, last.replace("~1", "/").replace("~0", "~")))
+}
+
+/// An index into an array of this length; `limit` is the greatest allowed.
+fn index(step: &str, limit: usize, op: &str, path: &str) -> Result<usize, PatchError> {
+    let plain = step == "0" || !step.starts_with(['0', '+']);
+    step.parse::<usize>()
+        .ok()
+        .filter(|i| plain && *i <= limit)
+        .ok_or_else(|| PatchError::Unprocessable(format!("{op} operation does not apply: doc is missing path: {path:?}: invalid index referenced")))
+}
+
+fn add(document: &mut Value, path: &str, value: Value, op: &str) -> Result<(), PatchError> {
+    if path.is_empty() {
+        *document = value;
+        return Ok(());
+    }
+    let (parent, step) = split(path)?;
+    match document.pointer_mut(parent) {
+        Some(Value::Object(object)) => drop(object.insert(step, value)),
+        Some(Value::Array(array)) if step == "-" => array.push(value),
+        Some(Value::Array(array)) => {
+            let at = index(&step, array.len(), op, path)?;
+            array.insert(at, value);
+        }
+        _ => {
+            return Err(PatchError::Unprocessable(format!(
+                "{op} operation does not apply: doc is missing path: {path:?}: missing value"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn remove(document: &mut Value, path: &str, op: &str) -> Result<Value, PatchError> {
+    let (parent, step) = split(path)?;
+    match document.pointer_mut(parent) {
+        Some(Value::Object(object)) => object.remove(&step).ok_or_else(|| missing(op, path)),
+        Some(Value::Array(array)) => {
+            let last = array
+                .len()
+                .checked_sub(1)
+                .ok_or_else(|| missing(op, path))?;
+            Ok(array.remove(index(&step, last, op, path)?))
+        }
+        _ => Err(missing(op, path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn operations_do_what_the_standard_says() {
+        for (original, patch, want) in [
+            (
+                json!({"a": 1}),
+                json!([{"op": "add", "path": "/b", "value": 2}]),
+                json!({"a": 1, "b": 2}),
+            ),
+            (
+                json!({"a": [1, 3]}),
+                json!([{"op": "add", "path": "/a/1", "value": 2}]),
+                json!({"a": [1, 2, 3]}),
+            ),
+            (
+                json!({"a": [1]}),
+                json!([{"op": "add", "path": "/a/-", "value": 2}]),
+                json!({"a": [1, 2]}),
+            ),
+            (
+                json!({"a": [1, 2]}),
+                json!([{"op": "remove", "path": "/a/0"}]),
+                json!({"a": [2]}),
+            ),
+            (
+                json!({"a": 1}),
+                json!([{"op": "replace", "path": "/a", "value": {"x": 1}}]),
+                json!({"a": {"x": 1}}),
+            ),
+            (
+                json!({"a": 1}),
+                json!([{"op": "move", "from": "/a", "path": "/b"}]),
+                json!({"b": 1}),
+            ),
+            (
+                json!({"a": {"x": 1}}),
+                json!([{"op": "copy", "from": "/a", "path": "/b"}]),
+                json!({"a": {"x": 1}, "b": {"x": 1}}),
+            ),
+            (
+                json!({"a/b": 1, "c~d": 2}),
+                json!([{"op": "remove", "path": "/a~1b"}, {"op": "test", "path": "/c~0d", "value": 2.0}]),
+                json!({"c~d": 2}),
+            ),
+            (
+                json!({"a": 1}),
+                json!([{"op": "add", "path": "", "value": {"z": 1}}]),
+                json!({"z": 1}),
+            ),
+        ] {
+            let mut object = original;
+            json_patch(&mut object, &patch).unwrap();
+            assert_eq!(object, want, "{patch}");
+        }
+    }
+
+    #[test]
+    fn a_patch_that_does_not_fit_changes_nothing() {
+        for (patch, want) in [
+            (
+                json!([{"op": "add", "path": "/x", "value": 1}, {"op": "test", "path": "/a", "value": 9}]),
+                "testing value /a failed: test failed",
+            ),
+            (
+                json!([{"op": "remove", "path": "/q"}]),
+                "remove operation does not apply: doc is missing key: /q: missing value",
+            ),
+            (
+                json!([{"op": "replace", "path": "/q/r", "value": 1}]),
+                "replace operation does not apply: doc is missing key: /q/r: missing value",
+            ),
+            (
+                json!([{"op": "add", "path": "/q/r", "value": 1}]),
+                "add operation does not apply: doc is missing path: \"/q/r\": missing value",
+            ),
+            (
+                json!([{"op": "add", "path": "/l/5", "value": 1}]),
+                "add operation does not apply: doc is missing path: \"/l/5\": invalid index referenced",
+            ),
+            (
+                json!([{"op": "move", "from": "/m", "path": "/m/n"}]),
+                "move operation does not apply: \"/m/n\" lies inside \"/m\"",
+            ),
+        ] {
+            let mut object = json!({"a": 1, "l": [], "m": {}});
+            let error = json_patch(&mut object, &patch).unwrap_err();
+            assert_eq!(error, PatchError::Unprocessable(want.into()));
+            assert_eq!(object, json!({"a": 1, "l": [], "m": {}}));
+        }
+    }
+
+    #[test]
+    fn malformed_and_oversized_patches_are_refused() {
+        let mut object = json!({"a": "x".repeat(1000)});
+        for patch in [
+            json!({}),
+            json!([{"path": "/a"}]),
+            json!([{"op": "frob", "path": "/a"}]),
+            json!([{"op": "move", "path": "/a"}]),
+        ] {
+            assert!(
+                matches!(
+                    json_patch(&mut object, &patch),
+                    Err(PatchError::Malformed(_))
+                ),
+                "{patch}"
+            );
+        }
+        let many = Value::Array(vec![
+            json!({"op": "test", "path": "/b", "value": null});
+            MAX_OPERATIONS + 1
+        ]);
+        assert!(matches!(
+            json_patch(&mut object, &many),
+            Err(PatchError::TooLarge(_))
+        ));
+        let growing = Value::Array(
+            (0..40)
+                .map(|i| json!({"op": "copy", "from": "", "path": format!("/c{i}")}))
+                .collect(),
+        );
+        assert!(matches!(
+            json_patch(&mut object, &growing),
+            Err(PatchError::TooLarge(_))
+        ));
+    }
+}

@@ -1,0 +1,158 @@
+//! Strategic merge patch: a merge patch that knows which lists merge, and by which key.
+//!
+//! Directives: `$patch` (replace, delete, merge), `$retainKeys`, `$deleteFromPrimitiveList/<field>`, `$setElementOrder/<field>`.
+
+use serde_json::Value;
+
+use super::PatchError;
+use super::list::{merge_list, order_list, remove_scalars};
+use crate::Object;
+use crate::schema::{Schema, Shape};
+
+pub(super) const PATCH: &str = "$patch";
+const RETAIN_KEYS: &str = "$retainKeys";
+const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
+const SET_ORDER: &str = "$setElementOrder/";
+
+/// Applies a strategic merge patch in place. On error the object is unchanged.
+///
+/// # Errors
+/// A malformed directive, an element without its merge key.
+pub fn strategic_merge_patch(
+    object: &mut Value,
+    patch: &Value,
+    schema: &Schema,
+) -> Result<(), PatchError> {
+    let (Value::Object(original), Value::Object(patch)) = (&*object, patch) else {
+        return Err(malformed(
+            "error decoding patch: a strategic merge patch must be an object",
+        ));
+    };
+    *object = Value::Object(merge_map(original.clone(), patch, schema)?);
+    Ok(())
+}
+
+pub(super) fn malformed(text: impl Into<String>) -> PatchError {
+    PatchError::Malformed(text.into())
+}
+
+/// Merges a patch into one object.
+pub(super) fn merge_map(
+    mut original: Object,
+    patch: &Object,
+    schema: &Schema,
+) -> Result<Object, PatchError> {
+    match patch.get(PATCH).map(|v| v.as_str().unwrap_or_default()) {
+        None | Some("merge") => {}
+        Some("replace") => return Ok(without_directives(patch)),
+        Some("delete") => return Ok(Object::new()),
+        Some(other) => return Err(malformed(format!("unknown patch type: {other}"))),
+    }
+    if let Some(keys) = patch.get(RETAIN_KEYS) {
+        retain_keys(&mut original, patch, keys)?;
+    }
+    for (key, scalars) in patch {
+        if let Some(field) = key.strip_prefix(DELETE_FROM) {
+            remove_scalars(&mut original, field, scalars)?;
+        }
+    }
+    for (key, value) in patch.iter().filter(|(key, _)| !is_directive(key)) {
+        merge_field(&mut original, key, value, schema)?;
+    }
+    for (key, order) in patch {
+        if let Some(field) = key.strip_prefix(SET_ORDER) {
+            let merge_key = schema.field(field).map_or("", |f| f.merge_key());
+            order_list(&mut original, patch.get(field), field, order, merge_key)?;
+        }
+    }
+    Ok(original)
+}
+
+fn is_directive(key: &str) -> bool {
+    key == PATCH || key == RETAIN_KEYS || key.starts_with(DELETE_FROM) || key.starts_with(SET_ORDER)
+}
+
+fn merge_field(
+    original: &mut Object,
+    key: &str,
+    patch: &Value,
+    schema: &Schema,
+) -> Result<(), PatchError> {
+    if patch.is_null() {
+        original.remove(key);
+        return Ok(());
+    }
+    let field = match schema.shape() {
+        Shape::Map => Some(schema.item()),
+        Shape::Object => schema.field(key),
+        _ => Some(Schema::ANY),
+    };
+    // Scalars of unknown fields travel on to the decoder, which reports them; nested ones cannot be merged.
+    let field = match (field, patch) {
+        (Some(field), _) => field,
+        (None, Value::Object(_) | Value::Array(_)) => {
+            let owner = schema.type_name().rsplit('.').next().unwrap_or_default();
+            return Err(malformed(format!(
+                "unable to find api field in struct {owner} for the json field {key:?}"
+            )));
+        }
+        (None, _) => Schema::ANY,
+    };
+    let merged = match (original.remove(key), patch) {
+        (Some(Value::Object(old)), Value::Object(patch)) => {
+            Value::Object(merge_map(old, patch, &field)?)
+        }
+        (Some(Value::Array(old)), Value::Array(patch)) if field.patch_merges() => {
+            Value::Array(merge_list(old, patch, &field)?)
+        }
+        (_, Value::Array(patch)) if field.patch_merges() => {
+            Value::Array(merge_list(Vec::new(), patch, &field)?)
+        }
+        (_, Value::Object(patch)) if patch.contains_key(PATCH) => {
+            Value::Object(merge_map(Object::new(), patch, &field)?)
+        }
+        (_, patch) => clean(patch),
+    };
+    original.insert(key.to_owned(), merged);
+    Ok(())
+}
+
+/// Keeps only the named keys; every key that the patch sets must be among them.
+fn retain_keys(original: &mut Object, patch: &Object, keys: &Value) -> Result<(), PatchError> {
+    let bad = || malformed("invalid patch format of retainKeys");
+    let keys: Vec<&str> = keys
+        .as_array()
+        .ok_or_else(bad)?
+        .iter()
+        .map(|k| k.as_str().ok_or_else(bad))
+        .collect::<Result<_, _>>()?;
+    if patch
+        .iter()
+        .any(|(key, value)| !is_directive(key) && !value.is_null() && !keys.contains(&key.as_str()))
+    {
+        return Err(bad());
+    }
+    original.retain(|key, _| keys.contains(&key.as_str()));
+    Ok(())
+}
+
+/// A patch value as new content: directives and nulls gone at every depth.
+pub(super) fn clean(value: &Value) -> Value {
+    match value {
+        Value::Object(object) => Value::Object(without_directives(object)),
+        Value::Array(items) => items
+            .iter()
+            .filter(|i| i.get(PATCH).is_none())
+            .map(clean)
+            .collect(),
+        other => other.clone(),
+    }
+}
+
+fn without_directives(object: &Object) -> Object {
+    object
+        .iter()
+        .filter(|(key, value)| !is_directive(key) && !value.is_null())
+        .map(|(key, value)| (key.clone(), clean(value)))
+        .collect()
+}

@@ -1,0 +1,175 @@
+//! Strategic merge patch, case by case.
+
+use serde_json::{Value, json};
+
+use super::{PatchError, strategic_merge_patch};
+use crate::schema::Schema;
+
+fn patched(schema: &str, object: Value, patch: Value) -> Result<Value, PatchError> {
+    let mut object = object;
+    strategic_merge_patch(&mut object, &patch, &Schema::named(schema).unwrap()).map(|()| object)
+}
+
+#[test]
+fn maps_and_lists_merge_by_their_strategy() {
+    let pod = "core/v1.PodSpec";
+    for (why, schema, object, patch, want) in [
+        (
+            "elements merge by key, new ones come first when the original does not know them",
+            pod,
+            json!({"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "1"}]}),
+            json!({"containers": [{"name": "b", "image": "2"}, {"name": "c", "image": "3"}]}),
+            json!({"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "2"}, {"name": "c", "image": "3"}]}),
+        ),
+        (
+            "a deleted element goes",
+            pod,
+            json!({"containers": [{"name": "a"}, {"name": "b"}]}),
+            json!({"containers": [{"name": "a", "$patch": "delete"}]}),
+            json!({"containers": [{"name": "b"}]}),
+        ),
+        (
+            "a list is replaced on request",
+            pod,
+            json!({"containers": [{"name": "a"}, {"name": "b"}]}),
+            json!({"containers": [{"$patch": "replace"}, {"name": "z"}]}),
+            json!({"containers": [{"name": "z"}]}),
+        ),
+        (
+            "null removes, also inside elements",
+            pod,
+            json!({"nodeName": "x", "containers": [{"name": "a", "image": "1", "tty": true}]}),
+            json!({"nodeName": null, "containers": [{"name": "a", "tty": null}]}),
+            json!({"containers": [{"name": "a", "image": "1"}]}),
+        ),
+        (
+            "lists without merge strategy are replaced",
+            pod,
+            json!({"tolerations": [{"key": "a"}]}),
+            json!({"tolerations": [{"key": "b"}]}),
+            json!({"tolerations": [{"key": "b"}]}),
+        ),
+        (
+            "a new value loses nulls and directives",
+            pod,
+            json!({}),
+            json!({"securityContext": {"runAsUser": 1, "fsGroup": null}, "$setElementOrder/containers": [{"name": "a"}]}),
+            json!({"securityContext": {"runAsUser": 1}}),
+        ),
+        (
+            "a map is replaced on request",
+            pod,
+            json!({"securityContext": {"runAsUser": 1, "fsGroup": 2}}),
+            json!({"securityContext": {"$patch": "replace", "runAsGroup": 3}}),
+            json!({"securityContext": {"runAsGroup": 3}}),
+        ),
+        (
+            "a map is emptied on request",
+            pod,
+            json!({"securityContext": {"runAsUser": 1}}),
+            json!({"securityContext": {"$patch": "delete"}}),
+            json!({"securityContext": {}}),
+        ),
+        (
+            "scalars of a merging list are added once",
+            "meta/v1.ObjectMeta",
+            json!({"finalizers": ["a", "b"]}),
+            json!({"finalizers": ["b", "c"]}),
+            json!({"finalizers": ["a", "b", "c"]}),
+        ),
+        (
+            "scalars of a merging list are deleted by directive",
+            "meta/v1.ObjectMeta",
+            json!({"finalizers": ["a", "b", "c"]}),
+            json!({"$deleteFromPrimitiveList/finalizers": ["b"], "$setElementOrder/finalizers": ["c", "a"]}),
+            json!({"finalizers": ["c", "a"]}),
+        ),
+        (
+            "labels merge key by key",
+            "meta/v1.ObjectMeta",
+            json!({"labels": {"a": "1", "b": "2"}}),
+            json!({"labels": {"a": null, "c": "3"}}),
+            json!({"labels": {"b": "2", "c": "3"}}),
+        ),
+        (
+            "only retained keys survive",
+            "apps/v1.DeploymentSpec",
+            json!({"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}),
+            json!({"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}),
+            json!({"strategy": {"type": "Recreate"}}),
+        ),
+        (
+            "the order of elements follows the directive, unknown ones keep their place",
+            pod,
+            json!({"containers": [{"name": "a"}, {"name": "x"}, {"name": "b"}]}),
+            json!({"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "a", "image": "2"}]}),
+            json!({"containers": [{"name": "x"}, {"name": "b"}, {"name": "a", "image": "2"}]}),
+        ),
+        (
+            "a different type replaces",
+            pod,
+            json!({"securityContext": "x"}),
+            json!({"securityContext": {"runAsUser": 1}}),
+            json!({"securityContext": {"runAsUser": 1}}),
+        ),
+        (
+            "nested lists merge within elements",
+            pod,
+            json!({"containers": [{"name": "a", "ports": [{"containerPort": 80, "name": "x"}], "env": [{"name": "E", "value": "1"}]}]}),
+            json!({"containers": [{"name": "a", "ports": [{"containerPort": 80, "protocol": "TCP"}], "env": [{"name": "E", "value": "2"}]}]}),
+            json!({"containers": [{"name": "a", "ports": [{"containerPort": 80, "name": "x", "protocol": "TCP"}], "env": [{"name": "E", "value": "2"}]}]}),
+        ),
+        (
+            "volumes merge by name and retain their source",
+            pod,
+            json!({"volumes": [{"name": "v", "emptyDir": {}}]}),
+            json!({"volumes": [{"name": "v", "$retainKeys": ["name", "configMap"], "configMap": {"name": "c"}}]}),
+            json!({"volumes": [{"name": "v", "configMap": {"name": "c"}}]}),
+        ),
+    ] {
+        assert_eq!(patched(schema, object, patch).as_ref(), Ok(&want), "{why}");
+    }
+}
+
+#[test]
+fn malformed_patches_are_refused_and_change_nothing() {
+    let pod = "core/v1.PodSpec";
+    for (patch, want) in [
+        (
+            json!({"containers": [{"image": "x"}]}),
+            "map: {\"image\":\"x\"} does not contain declared merge key: name",
+        ),
+        (
+            json!({"containers": [{"$patch": "delete"}]}),
+            "delete patch type with no merge key defined",
+        ),
+        (json!({"$patch": "frob"}), "unknown patch type: frob"),
+        (
+            json!({"foo": {"a": 1}}),
+            "unable to find api field in struct PodSpec for the json field \"foo\"",
+        ),
+        (
+            json!({"securityContext": {"$retainKeys": ["fsGroup"], "runAsUser": 1}}),
+            "invalid patch format of retainKeys",
+        ),
+        (
+            json!({"$setElementOrder/containers": [{"name": "a"}], "containers": [{"name": "b"}]}),
+            "The order in patch list doesn't match $setElementOrder list: {\"name\":\"b\"} is not in it",
+        ),
+    ] {
+        let object = json!({"containers": [{"name": "a"}], "securityContext": {"runAsUser": 0}});
+        assert_eq!(
+            patched(pod, object, patch),
+            Err(PatchError::Malformed(want.into()))
+        );
+    }
+}
+
+#[test]
+fn an_empty_patch_changes_nothing() {
+    let object = json!({"containers": [{"name": "a"}], "x": 1});
+    assert_eq!(
+        patched("core/v1.PodSpec", object.clone(), json!({})),
+        Ok(object)
+    );
+}
