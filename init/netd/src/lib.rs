@@ -1,4 +1,42 @@
-//! rk-netd
+//! netd: links, DHCPv4 leases, routes, resolver and time of a node.
+//!
+//! One loop ([`daemon`]) waits for news of links and for DHCP packets, computes what each link should have ([`desired`]),
+//! compares it with what the kernel has ([`plan`]) and applies the difference. It is level-triggered: any turn starts from
+//! the kernel's state, so missed events and restarts do no harm; addresses stay when netd goes. A second thread keeps the
+//! clock ([`timesync`]), because it waits for name servers.
+//!
+//! Pure and fed with untrusted bytes: [`rtnl`] messages, [`dhcp`] packets and client states, DNS answers, SNTP packets. Each
+//! parser is bounded, never panics, and says `None` to what it does not understand.
+
+mod daemon;
+mod desired;
+mod dhcp;
+mod dns;
+mod leases;
+mod log;
+mod plan;
+mod resolver;
+mod rtnl;
+mod selection;
+mod sntp;
+mod timesync;
+
 use std::process::ExitCode;
-/// x
-pub fn run() -> ExitCode { ExitCode::SUCCESS }
+
+/// Runs until killed. Needs the accepted machine config; fails only when netlink itself does.
+pub fn run() -> ExitCode {
+    let config = match rk_config::load_accepted(rk_config::ACCEPTED_PATH) {
+        Ok(config) => config,
+        Err(err) => {
+            log::warn(format_args!("{}", log::chain(&err)));
+            return ExitCode::FAILURE;
+        }
+    };
+    match daemon::run(config) {
+        Ok(never) => match never {},
+        Err(err) => {
+            log::warn(format_args!("{}", log::chain(&err)));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The loop: news of links and packets in, kernel changes and messages out.
+
+use crate::desired::{Desired, desired};
+use crate::dhcp::{self, Client, Lease, Output};
+use crate::plan::{Change, Owned, plan};
+use crate::rtnl::{Address, Kernel, Link, Snapshot};
+use crate::selection::{Traits, entry_for};
+use crate::timesync::{self, Sources};
+use crate::{leases, log, resolver};
+use ipnet::IpNet;
+use rk_config::{Interface, MachineConfig};
+use rk_sys::{NetlinkSocket, PacketSocket, SysError};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+/// Even without news the kernel's state is compared this often: someone may have changed it.
+const LOOK_EVERY: u64 = 60_000;
+/// Links of pods come and go in swarms; one look serves them all.
+const SETTLE: u64 = 100;
+/// Packets taken from a link in one turn.
+const MOST_PACKETS: usize = 32;
+
+/// A link that is looked after.
+#[derive(Debug)]
+struct Managed {
+    name: String,
+    mac: String,
+    entry: Interface,
+    running: bool,
+    dhcp: Option<Dhcp>,
+}
+
+#[derive(Debug)]
+struct Dhcp {
+    client: Client,
+    socket: PacketSocket,
+    started: u64,
+}
+
+#[derive(Debug)]
+struct Daemon {
+    config: MachineConfig,
+    kernel: Kernel,
+    links: BTreeMap<u32, Managed>,
+    owned: Owned,
+    clock: Option<Sender<Sources>>,
+    sources: Sources,
+    failures: Vec<String>,
+    look_at: u64,
+}
+
+/// Runs for ever.
+///
+/// # Errors
+/// netlink failed in a way that a new start may cure.
+pub fn run(config: MachineConfig) -> Result<Infallible, SysError> {
+    let groups = rk_sys::RTNLGRP_LINK | rk_sys::RTNLGRP_IPV4_IFADDR | rk_sys::RTNLGRP_IPV4_ROUTE;
+    let news = NetlinkSocket::open(groups)?;
+    let clock = config.network.ntp.enabled.then(timesync::start).and_then(|started| match started {
+        Ok(sender) => Some(sender),
+        Err(err) => {
+            log::warn(format_args!("no time keeping: {err}"));
+            None
+        }
+    });
+    let mut daemon = Daemon {
+        config,
+        kernel: Kernel::open()?,
+        links: BTreeMap::new(),
+        owned: Owned::default(),
+        clock,
+        sources: Sources::default(),
+        failures: Vec::new(),
+        look_at: 0,
+    };
+    loop {
+        let now = rk_sys::boot_millis();
+        if now >= daemon.look_at {
+            daemon.look_at = now + LOOK_EVERY;
+            daemon.reconcile(now)?;
+        }
+        if daemon.run_clients(now) {
+            // A new lease is put on its link at once.
+            daemon.look_at = now;
+            continue;
+        }
+        daemon.wait(now, &news)?;
+    }
+}
+
+impl Daemon {
+    /// Brings the kernel's state to what it should be.
+    fn reconcile(&mut self, now: u64) -> Result<(), SysError> {
+        let snapshot = self.kernel.snapshot()?;
+        self.adopt(now, &snapshot);
+        let wanted: BTreeMap<u32, Desired> =
+            self.links.iter().map(|(index, link)| (*index, desired(&link.entry, link.lease()))).collect();
+        let (changes, owned) = plan(&wanted, &snapshot, &self.owned);
+        let mut failures = Vec::new();
+        for change in &changes {
+            if let Err(err) = apply(&mut self.kernel, change) {
+                failures.push(format!("{change:?}: {}", log::chain(&err)));
+            }
+        }
+        for failure in failures.iter().filter(|failure| !self.failures.contains(failure)) {
+            log::warn(failure);
+        }
+        self.failures = failures;
+        self.owned = owned;
+        self.publish();
+        Ok(())
+    }
+
+    /// Starts to look after links that the config speaks of, and forgets those that are gone.
+    fn adopt(&mut self, now: u64, snapshot: &Snapshot) {
+        self.links.retain(|index, managed| {
+            snapshot.links.iter().any(|link| link.index == *index && link.name == managed.name)
+        });
+        for link in snapshot.links.iter().filter(|link| link.ethernet && !link.loopback) {
+            if let Some(managed) = self.links.get_mut(&link.index) {
+                if link.running
+                    && !managed.running
+                    && let Some(dhcp) = &mut managed.dhcp
+                {
+                    dhcp.client.link_came_up(now);
+                }
+                managed.running = link.running;
+                continue;
+            }
+            let traits = traits(link);
+            let Some(entry) = entry_for(&self.config.network, &traits) else { continue };
+            log::info(format_args!("looking after {} ({})", link.name, traits.mac));
+            if traits.device {
+                accept_router_advertisements(&link.name);
+            }
+            let before = leases::load(&traits.mac).filter(|_| entry.dhcp);
+            if let Some(before) = &before {
+                // Should another lease come, the old address is netd's to take away.
+                self.owned.addresses.insert(Address { link: link.index, net: IpNet::V4(before.address) });
+            }
+            let dhcp = if entry.dhcp { open_client(now, link, before.map(|lease| lease.address.addr())) } else { None };
+            let managed = Managed { name: link.name.clone(), mac: traits.mac, entry, running: link.running, dhcp };
+            self.links.insert(link.index, managed);
+        }
+    }
+
+    /// Lets the DHCP clients do what is due. Says whether any lease came or went.
+    fn run_clients(&mut self, now: u64) -> bool {
+        let hostname = self.config.hostname.clone().unwrap_or_default();
+        let mut changed = false;
+        for link in self.links.values_mut() {
+            let Some(dhcp) = &mut link.dhcp else { continue };
+            let mut outputs = dhcp.client.tick(now);
+            let mut buffer = [0; 2048];
+            for _ in 0..MOST_PACKETS {
+                let Ok(Some(size)) = dhcp.socket.receive(&mut buffer) else { break };
+                let message = buffer.get(..size).and_then(dhcp::unwrap_udp).and_then(dhcp::decode);
+                if let Some(message) = message {
+                    outputs.extend(dhcp.client.receive(now, &message));
+                }
+            }
+            for output in outputs {
+                changed |= link.act(now, output, &hostname, self.config.hostname.is_none());
+            }
+        }
+        changed
+    }
+
+    fn wait(&mut self, now: u64, news: &NetlinkSocket) -> Result<(), SysError> {
+        let mut fds = vec![news.as_fd()];
+        let clients = self.links.values().filter_map(|link| link.dhcp.as_ref());
+        let mut due = self.look_at;
+        for dhcp in clients {
+            fds.push(dhcp.socket.as_fd());
+            due = due.min(dhcp.client.deadline());
+        }
+        let ready = rk_sys::wait_readable(&fds, Some(Duration::from_millis(due.saturating_sub(now))))?;
+        if ready.is(0) {
+            let mut buffer = vec![0; 64 << 10];
+            // What the news say does not matter: the next look sees the state itself.
+            news.receive(&mut buffer)?;
+            self.look_at = self.look_at.min(rk_sys::boot_millis() + SETTLE);
+        }
+        Ok(())
+    }
+
+    /// Resolvers and time servers, config first, then leases.
+    fn publish(&mut self) {
+        let network = &self.config.network;
+        let leases = || self.links.values().filter_map(Managed::lease);
+        let mut servers = network.nameservers.clone();
+        servers.extend(leases().flat_map(|lease| lease.nameservers.iter().map(|ip| IpAddr::V4(*ip))));
+        let mut domains = network.search_domains.clone();
+        domains.extend(leases().filter_map(|lease| lease.domain.clone()));
+        let mut time = network.ntp.servers.clone();
+        time.extend(leases().flat_map(|lease| lease.ntp.iter().map(ToString::to_string)));
+        match resolver::write(&resolver::text(&servers, &domains)) {
+            Ok(true) => log::info(format_args!("resolvers: {servers:?}")),
+            Ok(false) => {}
+            Err(err) => log::warn(format_args!("writing /etc/resolv.conf: {err}")),
+        }
+        let sources = Sources { servers: time, nameservers: resolver::unique(&servers) };
+        if sources != self.sources
+            && let Some(clock) = &self.clock
+        {
+            // A thread that is gone has nobody to tell.
+            let _ = clock.send(sources.clone());
+            self.sources = sources;
+        }
+    }
+}
+
+impl Managed {
+    fn lease(&self) -> Option<&Lease> {
+        self.dhcp.as_ref().and_then(|dhcp| dhcp.client.lease())
+    }
+
+    fn act(&mut self, now: u64, output: Output, hostname: &str, unnamed: bool) -> bool {
+        let Some(dhcp) = &mut self.dhcp else { return false };
+        let seconds = u16::try_from(now.saturating_sub(dhcp.started) / 1000).unwrap_or(u16::MAX);
+        match output {
+            Output::Broadcast(message) => {
+                let bytes = dhcp::wrap_broadcast(&dhcp::encode(&message, seconds, hostname));
+                // A link without a carrier refuses; the next try comes by itself.
+                if let Err(err) = dhcp.socket.broadcast(&bytes) {
+                    log::info(format_args!("{}: {}", self.name, log::chain(&err)));
+                }
+                false
+            }
+            Output::Unicast(message, server) => {
+                if let Err(err) = unicast(&self.name, &dhcp::encode(&message, 0, hostname), message.client, server) {
+                    log::info(format_args!("{}: renewing at {server}: {err}", self.name));
+                }
+                false
+            }
+            Output::Bound(lease) => {
+                let gateway = lease.routers.first().map_or_else(|| "no gateway".to_owned(), |ip| format!("gateway {ip}"));
+                log::news(format_args!("{} has {} by DHCP from {}, {gateway}", self.name, lease.address, lease.server));
+                if let Err(err) = leases::save(&self.mac, &lease) {
+                    log::warn(format_args!("keeping the lease of {}: {err}", self.name));
+                }
+                if let Some(name) = lease.hostname.as_ref().filter(|_| unnamed)
+                    && let Err(err) = rk_sys::set_hostname(name)
+                {
+                    log::warn(log::chain(&err));
+                }
+                true
+            }
+            Output::Lost => {
+                log::warn(format_args!("{} has no DHCP lease any more", self.name));
+                leases::forget(&self.mac);
+                true
+            }
+        }
+    }
+}
+
+/// Renewals go the ordinary way, from the leased address. The answer is heard on the packet socket.
+fn unicast(link: &str, bytes: &[u8], from: Ipv4Addr, to: Ipv4Addr) -> std::io::Result<()> {
+    let socket = UdpSocket::bind(SocketAddr::from((from, dhcp::CLIENT_PORT)))?;
+    rk_sys::bind_udp_to_link(&socket, link).map_err(|err| err.source)?;
+    socket.send_to(bytes, (to, dhcp::SERVER_PORT)).map(|_| ())
+}
+
+fn open_client(now: u64, link: &Link, before: Option<Ipv4Addr>) -> Option<Dhcp> {
+    let mac = <[u8; 6]>::try_from(link.mac.as_slice()).ok()?;
+    match PacketSocket::open(link.index, dhcp::CLIENT_PORT) {
+        Ok(socket) => Some(Dhcp { client: Client::new(mac, transaction(mac), now, before), socket, started: now }),
+        Err(err) => {
+            log::warn(format_args!("no DHCP on {}: {}", link.name, log::chain(&err)));
+            None
+        }
+    }
+}
+
+/// A transaction number that neighbours do not share.
+fn transaction(mac: [u8; 6]) -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(mac) as u32
+}
+
+fn apply(kernel: &mut Kernel, change: &Change) -> Result<(), SysError> {
+    match change {
+        Change::Up(link) => kernel.set_up(*link),
+        Change::Mtu(link, mtu) => kernel.set_mtu(*link, *mtu),
+        Change::AddAddress(address) => kernel.add_address(address),
+        Change::DeleteAddress(address) => kernel.delete_address(address),
+        Change::AddRoute(route, origin) => kernel.add_route(route, *origin),
+        Change::DeleteRoute(route, origin) => kernel.delete_route(route, *origin),
+    }
+}
+
+fn traits(link: &Link) -> Traits {
+    let device = format!("/sys/class/net/{}/device", link.name);
+    let driver = fs::read_link(format!("{device}/driver"))
+        .ok()
+        .and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()));
+    let mac = link.mac.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":");
+    Traits { name: link.name.clone(), mac, driver, device: fs::exists(&device).unwrap_or(false) }
+}
+
+/// A host that forwards takes router advertisements only when told so; on cards alone, for pods must not send them.
+fn accept_router_advertisements(link: &str) {
+    let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{link}/accept_ra"), "2");
+}

@@ -1,0 +1,149 @@
+//! The kernel's links, addresses and routes by rtnetlink.
+
+mod objects;
+mod wire;
+
+pub use objects::{Address, Link, Origin, Route};
+
+use rk_sys::{NetlinkSocket, SysError};
+use std::io;
+
+/// Datagrams of a dump are at most this large when the buffer is.
+const BUFFER: usize = 64 << 10;
+/// Datagrams of one answer; 64 MiB of links are no node's.
+const MOST_DATAGRAMS: usize = 1024;
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
+const EINVAL: i32 = 22;
+
+/// A connection that asks one thing after the other.
+#[derive(Debug)]
+pub struct Kernel {
+    socket: NetlinkSocket,
+    sequence: u32,
+}
+
+/// Everything that the kernel has at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// All links.
+    pub links: Vec<Link>,
+    /// All addresses.
+    pub addresses: Vec<Address>,
+    /// Unicast routes of the main table.
+    pub routes: Vec<Route>,
+}
+
+impl Kernel {
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// The kernel has no netlink.
+    pub fn open() -> Result<Kernel, SysError> {
+        Ok(Kernel { socket: NetlinkSocket::open(0)?, sequence: 0 })
+    }
+
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// The kernel refused or stopped answering.
+    pub fn snapshot(&mut self) -> Result<Snapshot, SysError> {
+        let mut snapshot = Snapshot::default();
+        self.ask(objects::list_links, |message| snapshot.links.extend(objects::read_link(message)))?;
+        self.ask(objects::list_addresses, |message| snapshot.addresses.extend(objects::read_address(message)))?;
+        self.ask(objects::list_routes, |message| snapshot.routes.extend(objects::read_route(message)))?;
+        Ok(snapshot)
+    }
+
+    /// Turns a link on.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn set_up(&mut self, link: u32) -> Result<(), SysError> {
+        self.ask(|sequence| objects::set_up(sequence, link), |_| {})
+    }
+
+    /// Sets a link's MTU.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn set_mtu(&mut self, link: u32, mtu: u32) -> Result<(), SysError> {
+        self.ask(|sequence| objects::set_mtu(sequence, link, mtu), |_| {})
+    }
+
+    /// Adds an address.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn add_address(&mut self, address: &Address) -> Result<(), SysError> {
+        self.ask(|sequence| objects::add_address(sequence, address), |_| {})
+    }
+
+    /// Removes an address.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn delete_address(&mut self, address: &Address) -> Result<(), SysError> {
+        self.ask(|sequence| objects::delete_address(sequence, address), |_| {})
+    }
+
+    /// Adds a route.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn add_route(&mut self, route: &Route, origin: Origin) -> Result<(), SysError> {
+        self.ask(|sequence| objects::add_route(sequence, route, origin), |_| {})
+    }
+
+    /// Removes a route.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn delete_route(&mut self, route: &Route, origin: Origin) -> Result<(), SysError> {
+        self.ask(|sequence| objects::delete_route(sequence, route, origin), |_| {})
+    }
+
+    fn ask(
+        &mut self,
+        request: impl FnOnce(u32) -> Vec<u8>,
+        mut each: impl FnMut(wire::Message<'_>),
+    ) -> Result<(), SysError> {
+        let failed = |source| SysError { call: "netlink", object: "route request".to_owned(), source };
+        self.sequence = self.sequence.wrapping_add(1);
+        self.socket.send(&request(self.sequence))?;
+        let mut buffer = vec![0; BUFFER];
+        for _ in 0..MOST_DATAGRAMS {
+            let Some(size) = self.socket.receive(&mut buffer)? else {
+                return Err(failed(io::Error::from(io::ErrorKind::TimedOut)));
+            };
+            for message in wire::messages(buffer.get(..size).unwrap_or_default()) {
+                // Answers to a request that timed out before are not ours.
+                if message.sequence != self.sequence {
+                    continue;
+                }
+                match message.kind {
+                    DONE => return Ok(()),
+                    ERROR => {
+                        let code = wire::u32_at(message.payload, 0).map_or(-EINVAL, u32::cast_signed);
+                        return if code == 0 { Ok(()) } else { Err(failed(io::Error::from_raw_os_error(-code))) };
+                    }
+                    _ => each(message),
+                }
+            }
+        }
+        Err(failed(io::Error::from(io::ErrorKind::InvalidData)))
+    }
+}
+
+/// A snapshot of this very machine must have its loopback link.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_tells_its_loopback_link() {
+        let snapshot = Kernel::open().unwrap().snapshot().unwrap();
+        let lo = snapshot.links.iter().find(|link| link.loopback).unwrap();
+        assert_eq!(lo.name, "lo");
+    }
+}
