@@ -23,6 +23,8 @@ use crate::{
 };
 
 type Flight = BoxFuture<'static, Result<ImageId>>;
+/// Pulls in flight by what was asked for and with which credentials.
+type Flights = HashMap<(Reference, Option<Auth>), WeakShared<Flight>>;
 
 /// The images of this node; clones share one store.
 #[derive(Clone)]
@@ -34,7 +36,7 @@ struct Inner {
     store: Arc<Store>,
     puller: Arc<Puller>,
     /// Identical pulls share one future: it lives as long as somebody waits for it.
-    flights: Mutex<HashMap<(Reference, Option<Auth>), WeakShared<Flight>>>,
+    flights: Mutex<Flights>,
 }
 
 impl Images {

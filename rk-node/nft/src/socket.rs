@@ -127,8 +127,8 @@ impl Netfilter {
         Ok(self.dump(GET_RULE, family.number(), &filter.0)?.len())
     }
 
-    /// Keys of a set's elements; empty when there is no such set.
-    pub fn elements(&self, family: Family, table: &str, set: &str) -> Result<Vec<Vec<u8>>, Error> {
+    /// Elements of a set as key and data (empty for sets and verdict maps); none when there is no such set.
+    pub fn elements(&self, family: Family, table: &str, set: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
         let mut filter = attr::Attrs::default();
         filter.name(1, table);
         filter.name(2, set);
@@ -137,8 +137,9 @@ impl Netfilter {
             other => other?,
         };
         let lists = found.iter().filter_map(|attrs| attr::find(attrs, 3));
-        let keys = lists.flat_map(attr::iter).filter_map(|(_, element)| attr::find(attr::find(element, 1)?, 1).map(<[u8]>::to_vec));
-        Ok(keys.collect())
+        let value = |element, kind| attr::find(element, kind).and_then(|v| attr::find(v, 1)).map(<[u8]>::to_vec);
+        let pair = |(_, element)| Some((value(element, 1)?, value(element, 2).unwrap_or_default()));
+        Ok(lists.flat_map(attr::iter).filter_map(pair).collect())
     }
 
     /// Attributes of every object that a dump request answers with.

@@ -1,0 +1,258 @@
+//! The runtime side: runs the plugins of a network one after another.
+
+mod cache;
+mod exec;
+
+use std::{path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    conflist::{NetworkList, is_name},
+    error::{Error, Result},
+    types::CniResult,
+};
+use cache::Cached;
+use exec::Exec;
+
+/// What a container wants of its network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attachment {
+    /// Sandbox ID.
+    pub container_id: String,
+    /// Pinned network namespace; `None` for a DEL after it has gone.
+    pub netns: Option<PathBuf>,
+    /// Interface to make, `eth0`.
+    pub if_name: String,
+    /// `CNI_ARGS`: `K8S_POD_NAMESPACE` and the like.
+    pub args: Vec<(String, String)>,
+    /// Host ports, for plugins with that capability.
+    pub port_mappings: Vec<PortMapping>,
+}
+
+/// A port of the host that leads to a port of the container.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortMapping {
+    /// Port of the host.
+    pub host_port: u16,
+    /// Port of the container.
+    pub container_port: u16,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
+    /// Only on this address of the host.
+    #[serde(rename = "hostIP", default, skip_serializing_if = "String::is_empty")]
+    pub host_ip: String,
+}
+
+/// Drives CNI plugins.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    /// Directory of network configurations.
+    pub conf_dir: PathBuf,
+    /// Directories of plugins; earlier ones win.
+    pub bin_dirs: Vec<PathBuf>,
+    /// What ADD did, for CHECK, DEL and GC.
+    pub cache_dir: PathBuf,
+    /// Longest run of one plugin.
+    pub timeout: Duration,
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self {
+            conf_dir: "/etc/cni/net.d".into(),
+            bin_dirs: vec!["/var/lib/cni/bin".into(), "/opt/cni/bin".into()],
+            cache_dir: "/var/lib/cni/results".into(),
+            timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Runtime {
+    /// The network that pods get, read anew each time: an operator may change it at any moment.
+    pub fn network(&self) -> Result<NetworkList> {
+        NetworkList::load(&self.conf_dir)
+    }
+
+    /// Whether pods can be attached now: configuration, executables, and what the plugins say (STATUS, from 1.1 on).
+    pub async fn status(&self) -> Result<()> {
+        let network = self.network()?;
+        for plugin in &network.plugins {
+            let exec = self.exec(&network, plugin, None)?;
+            if network.cni_version == "1.1.0" {
+                exec.run("STATUS", &self.config(&network, plugin, None, None)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings `lo` up and attaches the container. A failure is undone before it is returned.
+    pub async fn add(&self, attachment: &Attachment) -> Result<CniResult> {
+        valid(attachment)?;
+        self.run_add(&loopback(), &Attachment { if_name: "lo".into(), ..attachment.clone() }).await?;
+        let network = self.network()?;
+        let cached = Cached::new(&network, attachment, None);
+        cached.store(&self.cache_dir)?;
+        match self.run_add(&network, attachment).await {
+            Ok(result) => {
+                Cached::new(&network, attachment, Some(result.clone())).store(&self.cache_dir)?;
+                parse(result)
+            }
+            Err(error) => {
+                if let Err(undo) = self.del(attachment).await {
+                    tracing::warn!(error = %undo, container = %attachment.container_id, "cannot undo a failed attachment");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn run_add(&self, network: &NetworkList, attachment: &Attachment) -> Result<Value> {
+        let mut previous = None;
+        for plugin in &network.plugins {
+            let exec = self.exec(network, plugin, Some(attachment))?;
+            let config = self.config(network, plugin, Some(attachment), previous.as_ref());
+            previous = Some(exec.run("ADD", &config).await?);
+        }
+        Ok(previous.unwrap_or_default())
+    }
+
+    /// Detaches the container with the configuration that attached it. Idempotent; all plugins run even when one fails.
+    pub async fn del(&self, attachment: &Attachment) -> Result<()> {
+        valid(attachment)?;
+        let cached = Cached::load(&self.cache_dir, attachment);
+        let network = match cached.as_ref().and_then(Cached::network) {
+            Some(network) => network,
+            None => match self.network() {
+                // Without any configuration nothing can have been attached.
+                Err(Error::NotConfigured(_)) => return Ok(()),
+                other => other?,
+            },
+        };
+        let attachment = cached.as_ref().map_or(attachment.clone(), |c| c.complete(attachment));
+        let previous = cached.as_ref().and_then(|c| c.result.clone());
+        let mut first_error = None;
+        for plugin in network.plugins.iter().rev() {
+            let config = self.config(&network, plugin, Some(&attachment), previous.as_ref());
+            let done = match self.exec(&network, plugin, Some(&attachment)) {
+                Ok(exec) => exec.run("DEL", &config).await.map(drop),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = done {
+                tracing::warn!(%error, container = %attachment.container_id, "plugin failed to detach");
+                first_error.get_or_insert(error);
+            }
+        }
+        match first_error {
+            Some(error) => Err(error),
+            None => Cached::remove(&self.cache_dir, &attachment),
+        }
+    }
+
+    /// Whether the attachment is still as ADD left it.
+    pub async fn check(&self, attachment: &Attachment) -> Result<()> {
+        valid(attachment)?;
+        let Some(cached) = Cached::load(&self.cache_dir, attachment) else { return Ok(()) };
+        let Some(network) = cached.network().filter(|network| !network.disable_check) else { return Ok(()) };
+        let attachment = cached.complete(attachment);
+        for plugin in &network.plugins {
+            let config = self.config(&network, plugin, Some(&attachment), cached.result.as_ref());
+            self.exec(&network, plugin, Some(&attachment))?.run("CHECK", &config).await?;
+        }
+        Ok(())
+    }
+
+    /// The result of an earlier ADD.
+    pub fn cached_result(&self, attachment: &Attachment) -> Option<CniResult> {
+        Cached::load(&self.cache_dir, attachment).and_then(|c| c.result).and_then(|r| parse(r).ok())
+    }
+
+    /// Detaches every container that is not in `valid` (container IDs), then lets the plugins drop what they alone know of.
+    pub async fn gc(&self, valid: &[String]) -> Result<()> {
+        let mut first_error = None;
+        let mut kept = Vec::new();
+        for cached in Cached::all(&self.cache_dir) {
+            let attachment = cached.attachment();
+            if valid.contains(&attachment.container_id) {
+                kept.push(json!({"containerID": attachment.container_id, "ifname": attachment.if_name}));
+            } else if let Err(error) = self.del(&attachment).await {
+                first_error.get_or_insert(error);
+            }
+        }
+        let network = self.network()?;
+        if network.cni_version == "1.1.0" && !network.disable_gc {
+            for plugin in &network.plugins {
+                let mut config = self.config(&network, plugin, None, None);
+                config["cni.dev/valid-attachments"] = Value::Array(kept.clone());
+                if let Err(error) = self.exec(&network, plugin, None)?.run("GC", &config).await {
+                    first_error.get_or_insert(error);
+                }
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    fn exec(&self, network: &NetworkList, plugin: &Map<String, Value>, attachment: Option<&Attachment>) -> Result<Exec> {
+        let name = plugin.get("type").and_then(Value::as_str).unwrap_or_default();
+        let found = self.bin_dirs.iter().map(|directory| directory.join(name)).find(|path| path.is_file());
+        let path = found.ok_or_else(|| Error::NoPlugin { name: name.to_owned(), searched: self.bin_dirs.clone() })?;
+        Ok(Exec::new(path, name, &network.name, &self.bin_dirs, attachment, self.timeout))
+    }
+
+    /// What the plugin reads: its own object, the list's name and version, runtime arguments, the result so far.
+    fn config(
+        &self,
+        network: &NetworkList,
+        plugin: &Map<String, Value>,
+        attachment: Option<&Attachment>,
+        previous: Option<&Value>,
+    ) -> Value {
+        let mut config = plugin.clone();
+        config.insert("name".into(), network.name.clone().into());
+        config.insert("cniVersion".into(), network.cni_version.clone().into());
+        let capable = |name: &str| plugin.get("capabilities").and_then(|c| c.get(name)).and_then(Value::as_bool) == Some(true);
+        if let Some(ports) = attachment.map(|a| &a.port_mappings).filter(|ports| !ports.is_empty() && capable("portMappings")) {
+            config.insert("runtimeConfig".into(), json!({ "portMappings": ports }));
+        }
+        config.remove("capabilities");
+        if let Some(previous) = previous.filter(|p| !p.is_null()) {
+            config.insert("prevResult".into(), previous.clone());
+        }
+        Value::Object(config)
+    }
+}
+
+/// Every sandbox has a loopback interface, whatever its network.
+fn loopback() -> NetworkList {
+    let plugin = Map::from_iter([("type".to_owned(), "loopback".into())]);
+    NetworkList {
+        name: "cni-loopback".into(),
+        cni_version: "1.0.0".into(),
+        disable_check: true,
+        disable_gc: true,
+        plugins: vec![plugin],
+        raw: Value::Null,
+    }
+}
+
+fn valid(attachment: &Attachment) -> Result<()> {
+    let bad = |reason: &str| Err(Error::Config { path: "attachment".into(), reason: reason.to_owned() });
+    if !is_name(&attachment.container_id) {
+        return bad("invalid container ID");
+    }
+    let name = &attachment.if_name;
+    if name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.contains(['/', ':', ' ']) {
+        return bad("invalid interface name");
+    }
+    let clean = |text: &str| !text.contains([';', '=', '\0']);
+    if !attachment.args.iter().all(|(key, value)| clean(key) && clean(value)) {
+        return bad("CNI arguments must not hold ';' or '='");
+    }
+    Ok(())
+}
+
+fn parse(result: Value) -> Result<CniResult> {
+    serde_json::from_value(result).map_err(|e| Error::Exec { plugin: "chain".into(), command: "ADD", reason: format!("bad result: {e}") })
+}

@@ -1,0 +1,149 @@
+//! Our plugins under our runtime, with real packets between namespaces.
+
+mod host;
+
+use host::{HOST, Host, Netns, OUTSIDE, attachment, ours};
+use rk_cni::{PortMapping, default_conflist, routes};
+use serde_json::{Value, json};
+
+/// The default of a node, with the test's own address store.
+fn conflist(host_dir: &std::path::Path) -> Value {
+    let mut list = default_conflist(&["10.244.1.0/24".parse().expect("cidr")], &["10.244.0.0/16".parse().expect("cidr")]);
+    list["plugins"][0]["ipam"]["dataDir"] = json!(host_dir);
+    // Host ports are remembered by network below /run, which all these hosts share.
+    list["name"] = json!(host_dir.file_name().expect("name").to_string_lossy().trim_start_matches('.'));
+    list
+}
+
+fn reserved(dir: &std::path::Path) -> usize {
+    let networks = std::fs::read_dir(dir).expect("store").flatten();
+    let files = networks.flat_map(|network| std::fs::read_dir(network.path()).expect("network").flatten());
+    files.filter(|e| e.file_name().to_string_lossy().starts_with("10.")).count()
+}
+
+#[test]
+fn pods_reach_each_other_and_the_world_and_leave_nothing_behind() {
+    let store = tempfile::tempdir().expect("tempdir");
+    let host = Host::new(&conflist(store.path()), &ours());
+    let (a, b) = (Netns::new("a"), Netns::new("b"));
+    let (to_a, to_b) = (attachment(&a), attachment(&b));
+    let (first, second) = (to_a.clone(), to_b.clone());
+    let (ra, rb) = host.run(async move |runtime| {
+        runtime.status().await.expect("status");
+        (runtime.add(&first).await.expect("add a"), runtime.add(&second).await.expect("add b"))
+    });
+    assert_eq!(ra.pod_ips()[0].to_string(), "10.244.1.2");
+    assert_eq!(rb.pod_ips()[0].to_string(), "10.244.1.3");
+    assert_eq!((ra.cni_version.as_str(), ra.interfaces.len(), ra.ips[0].interface), ("1.1.0", 3, Some(2)));
+    assert!(a.output("-o addr show lo").contains("127.0.0.1/8"), "lo is up");
+
+    let server = b.serve("10.244.1.3:80");
+    assert_eq!(a.ask("10.244.1.3:80").as_deref(), Ok("10.244.1.2"), "pod to pod, untranslated");
+    server.join().expect("server");
+    let server = host.outside.serve(&format!("{OUTSIDE}:80"));
+    assert_eq!(a.ask(&format!("{OUTSIDE}:80")).as_deref(), Ok(HOST), "the world sees the host's address");
+    server.join().expect("server");
+
+    let (first, second) = (to_a.clone(), to_b.clone());
+    host.run(async move |runtime| {
+        runtime.check(&first).await.expect("check");
+        let again = runtime.cached_result(&first).expect("cached");
+        assert_eq!(again.pod_ips()[0].to_string(), "10.244.1.2");
+        runtime.del(&second).await.expect("del b");
+    });
+    a.ip("addr del 10.244.1.2/24 dev eth0");
+    let first = to_a.clone();
+    host.run(async move |runtime| {
+        let error = runtime.check(&first).await.expect_err("the address is gone");
+        assert!(error.to_string().contains("lacks address 10.244.1.2/24"), "{error}");
+        runtime.del(&first).await.expect("del a");
+        runtime.del(&first).await.expect("del a again");
+    });
+    assert_eq!(reserved(store.path()), 0);
+    assert!(!host.netns.output("-o link").contains("veth"), "no veth is left");
+    assert_eq!(std::fs::read_dir(host.dir.path().join("results")).expect("cache").count(), 0);
+}
+
+#[test]
+fn a_host_port_leads_into_the_pod_until_it_goes() {
+    let store = tempfile::tempdir().expect("tempdir");
+    let host = Host::new(&conflist(store.path()), &ours());
+    let (pod, other) = (Netns::new("p"), Netns::new("q"));
+    let mapping = PortMapping { host_port: 8080, container_port: 80, protocol: "tcp".into(), host_ip: String::new() };
+    let mut to_pod = attachment(&pod);
+    to_pod.port_mappings = vec![mapping.clone(), PortMapping { host_port: 8081, host_ip: HOST.into(), ..mapping.clone() }];
+    let mut to_other = attachment(&other);
+    to_other.port_mappings = vec![mapping];
+    let (first, second) = (to_pod.clone(), to_other.clone());
+    host.run(async move |runtime| {
+        runtime.add(&first).await.expect("add");
+        let error = runtime.add(&second).await.expect_err("the port is taken");
+        assert!(error.to_string().contains("already mapped"), "{error}");
+    });
+    for port in [8080, 8081] {
+        let server = pod.serve("10.244.1.2:80");
+        assert_eq!(host.outside.ask(&format!("{HOST}:{port}")).as_deref(), Ok(OUTSIDE), "the pod sees the client");
+        server.join().expect("server");
+        let server = pod.serve("10.244.1.2:80");
+        assert!(host.netns.ask(&format!("{HOST}:{port}")).is_ok(), "from the host itself");
+        server.join().expect("server");
+        let server = pod.serve("10.244.1.2:80");
+        assert!(pod.ask(&format!("{HOST}:{port}")).is_ok(), "from the pod itself");
+        server.join().expect("server");
+    }
+    let server = pod.serve("10.244.1.2:80");
+    assert!(host.netns.ask("127.0.0.1:8080").is_ok(), "through the host's loopback");
+    server.join().expect("server");
+
+    let first = to_pod.clone();
+    host.run(async move |runtime| {
+        runtime.check(&first).await.expect("check");
+        runtime.del(&first).await.expect("del");
+    });
+    assert!(host.outside.ask(&format!("{HOST}:8080")).is_err());
+    let second = to_other.clone();
+    host.run(async move |runtime| {
+        runtime.add(&second).await.expect("the port is free again");
+        runtime.del(&second).await.expect("del");
+    });
+}
+
+#[test]
+fn attachments_of_vanished_pods_are_collected() {
+    let store = tempfile::tempdir().expect("tempdir");
+    let host = Host::new(&conflist(store.path()), &ours());
+    let kept = Netns::new("kept");
+    let lost = Netns::new("lost");
+    let (to_kept, to_lost) = (attachment(&kept), attachment(&lost));
+    let both = (to_kept.clone(), to_lost.clone());
+    host.run(async move |runtime| {
+        runtime.add(&both.0).await.expect("add");
+        runtime.add(&both.1).await.expect("add");
+    });
+    drop(lost);
+    // A reservation that no cache knows of, as after a crash between the plugin and the runtime.
+    let network = std::fs::read_dir(store.path()).expect("store").flatten().next().expect("network").path();
+    std::fs::write(network.join("10.244.1.77"), "ghost\r\neth0").expect("ghost");
+    let id = to_kept.container_id.clone();
+    host.run(async move |runtime| {
+        runtime.gc(&[id]).await.expect("gc");
+        runtime.check(&to_kept).await.expect("the other one is untouched");
+    });
+    assert_eq!(reserved(store.path()), 1);
+}
+
+#[test]
+fn node_routes_follow_the_list_and_leave_others_alone() {
+    let host = Host::new(&json!({}), &[]);
+    let pod_route = |cidr: &str, via: &str| routes::PodRoute { node_ip: via.parse().expect("ip"), pod_cidr: cidr.parse().expect("cidr") };
+    host.netns.ip("route add 10.99.0.0/24 via 192.0.2.7");
+    let first = vec![pod_route("10.244.2.0/24", "192.0.2.2"), pod_route("10.244.3.0/24", "192.0.2.3")];
+    host.run(async move |_| routes::sync(&first).await.expect("sync"));
+    assert_eq!(host.netns.output("route show proto 114").lines().count(), 2);
+    let second = vec![pod_route("10.244.2.0/24", "192.0.2.22"), pod_route("10.244.4.0/24", "203.0.113.1")];
+    let error = host.run(async move |_| routes::sync(&second).await.expect_err("an unreachable node"));
+    assert!(error.to_string().contains("203.0.113.1"), "{error}");
+    let now = host.netns.output("route show proto 114");
+    assert!(now.contains("10.244.2.0/24 via 192.0.2.22") && now.lines().count() == 1, "{now}");
+    assert!(host.netns.output("route").contains("10.99.0.0/24"));
+}
