@@ -1,7 +1,14 @@
 //! Conversion between the versions of a group.
+//!
+//! Two kinds are served in two versions: HorizontalPodAutoscaler (v1 is a view of v2) and Event (`events.k8s.io/v1` renames
+//! fields of the core Event).
+
+mod autoscaler;
+mod event;
 
 use serde_json::Value;
 
+use crate::meta::text;
 use crate::resources::{GroupVersionKind, Resource};
 use crate::status::Status;
 
@@ -9,9 +16,32 @@ use crate::status::Status;
 ///
 /// # Errors
 /// A pair of versions that this crate cannot convert between.
-pub fn convert(object: Value, to: &GroupVersionKind) -> Result<Value, Status> {
-    let _ = (object, to);
-    todo!()
+pub fn convert(mut object: Value, to: &GroupVersionKind) -> Result<Value, Status> {
+    let target = to.api_version();
+    let from = text(&object, &["apiVersion"]).to_owned();
+    if from == target {
+        return Ok(object);
+    }
+    match (&*to.kind, &*from, &*target) {
+        ("Event", "v1", "events.k8s.io/v1") => event::from_core(&mut object),
+        ("Event", "events.k8s.io/v1", "v1") => event::to_core(&mut object),
+        ("HorizontalPodAutoscaler", "autoscaling/v1", "autoscaling/v2") => {
+            autoscaler::v1_to_v2(&mut object)
+        }
+        ("HorizontalPodAutoscaler", "autoscaling/v2", "autoscaling/v1") => {
+            autoscaler::v2_to_v1(&mut object)
+        }
+        // The same shape under another name: versions of a group that differ in nothing.
+        _ if from.split('/').next() == target.split('/').next() => {}
+        _ => {
+            return Err(Status::internal(format!(
+                "no conversion of {} from {from} to {target}",
+                to.kind
+            )));
+        }
+    }
+    object["apiVersion"] = target.into();
+    Ok(object)
 }
 
 /// Turns an object of a served version into the version in which it is stored.
@@ -19,13 +49,13 @@ pub fn convert(object: Value, to: &GroupVersionKind) -> Result<Value, Status> {
 /// # Errors
 /// As [`convert`].
 pub fn to_hub(object: Value, resource: &Resource) -> Result<Value, Status> {
+    if resource.is_hub() {
+        return Ok(object);
+    }
+    let (group, version) = resource.hub.clone();
     convert(
         object,
-        &GroupVersionKind::new(
-            resource.hub.0.clone(),
-            resource.hub.1.clone(),
-            resource.gvk.kind.clone(),
-        ),
+        &GroupVersionKind::new(group, version, resource.gvk.kind.clone()),
     )
 }
 
@@ -34,5 +64,16 @@ pub fn to_hub(object: Value, resource: &Resource) -> Result<Value, Status> {
 /// # Errors
 /// As [`convert`].
 pub fn from_hub(object: Value, resource: &Resource) -> Result<Value, Status> {
-    convert(object, &resource.gvk)
+    if resource.is_hub() {
+        Ok(object)
+    } else {
+        convert(object, &resource.gvk)
+    }
+}
+
+/// Moves a field to another name; absent stays absent.
+fn rename(object: &mut crate::Object, from: &str, to: &str) {
+    if let Some(value) = object.remove(from) {
+        object.insert(to.to_owned(), value);
+    }
 }

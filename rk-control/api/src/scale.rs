@@ -1,24 +1,161 @@
 //! The `scale` subresource: an `autoscaling/v1` Scale as a view of a workload.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::meta::{self, at, text};
 use crate::resources::Resource;
-use crate::status::Status;
+use crate::selector::LabelSelector;
+use crate::status::{FieldErrors, Path, Status};
 
 /// The Scale of a workload (Deployment, ReplicaSet, StatefulSet, ReplicationController).
 ///
 /// # Errors
-/// The resource has no scale.
+/// The resource has no scale, or its selector is malformed.
 pub fn view(resource: &Resource, object: &Value) -> Result<Value, Status> {
-    let _ = (resource, object);
-    todo!()
+    if resource.subresource("scale").is_none() {
+        return Err(Status::unknown_path());
+    }
+    let selector = at(object, &["spec", "selector"]);
+    let selector = match (&*resource.gvk.kind, selector.as_object()) {
+        ("ReplicationController", Some(labels)) => LabelSelector::from_labels(labels),
+        _ => LabelSelector::from_object(selector).map_err(Status::internal)?,
+    };
+    let mut metadata = json!({});
+    for key in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+    ] {
+        if let Some(value) = object.pointer(&format!("/metadata/{key}")) {
+            metadata[key] = value.clone();
+        }
+    }
+    let mut scale = json!({
+        "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata,
+        "spec": {},
+        "status": {"replicas": at(object, &["status", "replicas"]).as_i64().unwrap_or(0)},
+    });
+    let replicas = at(object, &["spec", "replicas"]).as_i64().unwrap_or(0);
+    if replicas != 0 {
+        scale["spec"]["replicas"] = json!(replicas);
+    }
+    let selector = selector.to_string();
+    if !selector.is_empty() {
+        scale["status"]["selector"] = json!(selector);
+    }
+    Ok(scale)
 }
 
 /// Writes a Scale's `spec.replicas` into a copy of the workload. Checks name, namespace, and the resource version and UID when given.
 ///
 /// # Errors
-/// An invalid Scale (422), a stale one (409), a resource without scale.
+/// An invalid Scale (422), a stale one (409), a Scale of something else (400), a resource without scale.
 pub fn apply(resource: &Resource, object: &Value, scale: &Value) -> Result<Value, Status> {
-    let _ = (resource, object, scale);
-    todo!()
+    if resource.subresource("scale").is_none() {
+        return Err(Status::unknown_path());
+    }
+    let name = meta::name(object);
+    for (key, what) in [("name", "name"), ("namespace", "namespace")] {
+        let (given, own) = (
+            text(scale, &["metadata", key]),
+            text(object, &["metadata", key]),
+        );
+        if !given.is_empty() && given != own {
+            return Err(Status::bad_request(format!(
+                "the {what} of the object ({given}) does not match the {what} on the URL ({own})"
+            )));
+        }
+    }
+    let version = meta::resource_version(scale);
+    if !version.is_empty() && version != meta::resource_version(object) {
+        return Err(Status::modified(resource, name));
+    }
+    let (given, own) = (meta::uid(scale), meta::uid(object));
+    if !given.is_empty() && given != own {
+        return Err(Status::conflict(
+            resource,
+            name,
+            &format!(
+                "Precondition failed: UID in precondition: {given}, UID in object meta: {own}"
+            ),
+        ));
+    }
+    let replicas = at(scale, &["spec", "replicas"]).as_i64().unwrap_or(0);
+    if replicas < 0 {
+        let mut errors = FieldErrors::new();
+        errors.invalid(
+            &Path::new("spec").child("replicas"),
+            replicas,
+            "must be greater than or equal to 0",
+        );
+        return Err(Status::invalid("autoscaling", "Scale", name, &errors.0));
+    }
+    let mut changed = object.clone();
+    if let Some(spec) = changed.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("replicas".into(), json!(replicas));
+    }
+    Ok(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::Registry;
+
+    fn deployment() -> Value {
+        json!({"metadata": {"name": "d", "namespace": "n", "uid": "u", "resourceVersion": "5"},
+            "spec": {"replicas": 3, "selector": {"matchLabels": {"b": "2", "a": "1"}}}, "status": {"replicas": 2}})
+    }
+
+    #[test]
+    fn a_workload_shows_its_scale() {
+        let registry = Registry::builtin();
+        let scale = view(
+            registry.get("apps", "v1", "deployments").unwrap(),
+            &deployment(),
+        )
+        .unwrap();
+        assert_eq!(scale["spec"], json!({"replicas": 3}));
+        assert_eq!(
+            scale["status"],
+            json!({"replicas": 2, "selector": "a=1,b=2"})
+        );
+        assert!(
+            view(
+                registry.get("apps", "v1", "daemonsets").unwrap(),
+                &deployment()
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn a_scale_changes_replicas_alone_and_only_when_fresh() {
+        let registry = Registry::builtin();
+        let resource = registry.get("apps", "v1", "deployments").unwrap();
+        let changed = apply(
+            resource,
+            &deployment(),
+            &json!({"metadata": {"name": "d"}, "spec": {"replicas": 7}}),
+        )
+        .unwrap();
+        assert_eq!(changed["spec"]["replicas"], 7);
+        for (scale, code) in [
+            (
+                json!({"metadata": {"resourceVersion": "4"}, "spec": {}}),
+                409,
+            ),
+            (json!({"metadata": {"uid": "v"}, "spec": {}}), 409),
+            (json!({"metadata": {"name": "e"}, "spec": {}}), 400),
+            (json!({"spec": {"replicas": -1}}), 422),
+        ] {
+            assert_eq!(
+                apply(resource, &deployment(), &scale).unwrap_err().code,
+                code,
+                "{scale}"
+            );
+        }
+    }
 }
