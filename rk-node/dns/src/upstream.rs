@@ -1,0 +1,142 @@
+//! The node's own resolvers, for names that are not the cluster's.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use hickory_proto::op::{Message, OpCode, MessageType, Query};
+use hickory_proto::rr::{Name, RecordType};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::timeout;
+
+use crate::cache::Cache;
+
+/// How long one server may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often each server is asked.
+const ROUNDS: usize = 2;
+/// How many servers of `resolv.conf` are used, as the C library does.
+const SERVERS: usize = 3;
+
+/// Asks the servers that `resolv.conf` names.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    file: PathBuf,
+    /// Never asked: it is this server.
+    own: IpAddr,
+    known: Mutex<(Option<SystemTime>, Vec<SocketAddr>)>,
+    cache: Cache,
+}
+
+impl Upstream {
+    pub(crate) fn new(file: PathBuf, own: IpAddr) -> Self {
+        Self { file, own, known: Mutex::new((None, Vec::new())), cache: Cache::default() }
+    }
+
+    /// Forwards a query as it is. Nothing when no server answers.
+    pub(crate) async fn forward(&self, packet: &[u8], question: &Query, tcp: bool) -> Option<Vec<u8>> {
+        let id: [u8; 2] = packet.get(..2)?.try_into().ok()?;
+        if let Some(kept) = self.cache.get(question, id, Instant::now()) {
+            return Some(kept);
+        }
+        let servers = self.servers().await;
+        for server in servers.iter().cycle().take(servers.len() * ROUNDS) {
+            let asked = if tcp { ask_tcp(*server, packet).await } else { ask_udp(*server, packet).await };
+            match asked {
+                Ok(answer) if answers(&answer, id, question) => {
+                    self.cache.put(question, &answer, Instant::now());
+                    return Some(answer);
+                }
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%server, %error, "a resolver did not answer"),
+            }
+        }
+        None
+    }
+
+    /// Adds what `name` resolves to elsewhere to a reply that ends in an alias to it.
+    pub(crate) async fn resolve_into(&self, name: &Name, kind: RecordType, reply: &mut Message) {
+        let question = Query::query(name.clone(), kind);
+        let mut query = Message::new(rand::random(), MessageType::Query, OpCode::Query);
+        query.metadata.recursion_desired = true;
+        query.add_query(question.clone());
+        let Ok(packet) = query.to_vec() else { return };
+        let answer = self.forward(&packet, &question, false).await;
+        if let Some(answer) = answer.and_then(|packet| Message::from_vec(&packet).ok()) {
+            reply.metadata.authoritative = false;
+            reply.metadata.response_code = answer.metadata.response_code;
+            reply.answers.extend(answer.answers);
+        }
+    }
+
+    /// The servers of `resolv.conf`, read anew when the file changed.
+    async fn servers(&self) -> Vec<SocketAddr> {
+        let changed = tokio::fs::metadata(&self.file).await.and_then(|meta| meta.modified()).ok();
+        {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if changed.is_some() && known.0 == changed {
+                return known.1.clone();
+            }
+        }
+        let text = tokio::fs::read_to_string(&self.file).await.unwrap_or_default();
+        let servers: Vec<SocketAddr> = nameservers(&text).filter(|server| server.ip() != self.own).take(SERVERS).collect();
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = (changed, servers.clone());
+        servers
+    }
+}
+
+/// The `nameserver` lines of a `resolv.conf`.
+fn nameservers(text: &str) -> impl Iterator<Item = SocketAddr> {
+    text.lines().filter_map(|line| {
+        let address = line.trim().strip_prefix("nameserver")?.split_whitespace().next()?;
+        address.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 53))
+    })
+}
+
+/// Whether the packet answers this very question.
+fn answers(packet: &[u8], id: [u8; 2], question: &Query) -> bool {
+    let Ok(message) = Message::from_vec(packet) else { return false };
+    packet.get(..2) == Some(&id[..])
+        && message.metadata.message_type == MessageType::Response
+        && message.queries.iter().any(|q| q.query_type == question.query_type && q.name == question.name)
+}
+
+async fn ask_udp(server: SocketAddr, packet: &[u8]) -> io::Result<Vec<u8>> {
+    let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    // A socket of its own for each query has a random port, which makes forged answers hard.
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect(server).await?;
+    socket.send(packet).await?;
+    let mut answer = vec![0; 4096];
+    let size = timeout(PATIENCE, socket.recv(&mut answer)).await??;
+    answer.truncate(size);
+    Ok(answer)
+}
+
+async fn ask_tcp(server: SocketAddr, packet: &[u8]) -> io::Result<Vec<u8>> {
+    timeout(PATIENCE, async {
+        let mut stream = TcpStream::connect(server).await?;
+        let size = u16::try_from(packet.len()).map_err(io::Error::other)?;
+        stream.write_all(&size.to_be_bytes()).await?;
+        stream.write_all(packet).await?;
+        let mut answer = vec![0; stream.read_u16().await?.into()];
+        stream.read_exact(&mut answer).await?;
+        Ok(answer)
+    })
+    .await?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolv_conf_names_servers() {
+        let text = "# comment\nsearch example.com\nnameserver 10.0.2.3\n  nameserver fd00::3 \nnameserver nonsense\n";
+        let servers: Vec<String> = nameservers(text).map(|server| server.to_string()).collect();
+        assert_eq!(servers, ["10.0.2.3:53", "[fd00::3]:53"]);
+    }
+}
