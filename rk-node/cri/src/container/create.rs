@@ -1,0 +1,204 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oci_spec::runtime::LinuxSeccomp;
+use rk_cri_api::v1::security_profile::ProfileType;
+use rk_cri_api::v1::{ContainerConfig, ContainerEventType, CreateContainerRequest, LinuxContainerSecurityContext, NamespaceMode};
+use rk_images::Image;
+use rk_shim_protocol::namespace_file;
+
+use super::{devices, identity};
+use crate::clock::now_ns;
+use crate::error::{Error, IoContext, Result};
+use crate::record::{ContainerRecord, Phase, SandboxRecord};
+use crate::runtime::{Runtime, absolute, new_id};
+use crate::spec::{self, Inputs, PidNamespace, PodNamespaces};
+use crate::tables::Container;
+use crate::{disk, sandbox, signal};
+
+/// Prepares a container so that starting it is quick and certain: its root is mounted and its spec written.
+pub(crate) async fn create(runtime: &Arc<Runtime>, request: CreateContainerRequest) -> Result<String> {
+    let config = request.config.ok_or_else(|| Error::Invalid("the container's config is missing".into()))?;
+    let sandbox = runtime.tables.sandbox(&request.pod_sandbox_id)?.get();
+    validate(&config)?;
+    if sandbox.phase != Phase::Ready {
+        return Err(Error::State(format!("sandbox {:?} is not ready", sandbox.id)));
+    }
+    let name = config.image.as_ref().map_or("", |image| image.image.as_str());
+    let image = runtime.config.images.status(name).ok_or_else(|| Error::not_found("image", name))?;
+    let id = new_id();
+    let made = make(runtime, &id, config, &sandbox, &image).await;
+    match made {
+        Ok(()) => {
+            runtime.publish(ContainerEventType::ContainerCreatedEvent, &id, &sandbox.id);
+            Ok(id)
+        }
+        Err(error) => {
+            super::remove::clean(runtime, &id, &sandbox.id).await;
+            Err(error)
+        }
+    }
+}
+
+fn validate(config: &ContainerConfig) -> Result<()> {
+    if config.metadata.as_ref().is_none_or(|metadata| metadata.name.is_empty()) {
+        return Err(Error::Invalid("the container's metadata needs a name".into()));
+    }
+    if !config.cdi_devices.is_empty() {
+        return Err(Error::Unsupported("CDI devices are not supported".into()));
+    }
+    for mount in &config.mounts {
+        if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+            return Err(Error::Unsupported(format!("id-mapped mounts are not supported: {:?}", mount.container_path)));
+        }
+    }
+    Ok(())
+}
+
+async fn make(runtime: &Arc<Runtime>, id: &str, config: ContainerConfig, sandbox: &SandboxRecord, image: &Image) -> Result<()> {
+    let mut record = ContainerRecord {
+        id: id.to_owned(),
+        sandbox: sandbox.id.clone(),
+        image_id: image.id.to_string(),
+        image_ref: image.repo_digests.first().cloned().unwrap_or_else(|| image.id.to_string()),
+        stop_signal: stop_signal(&config, &image.config.stop_signal)?,
+        user: spec::User::default(),
+        cgroup: sandbox.cgroup_parent.join(id),
+        log_path: log_path(&config, sandbox)?,
+        created_at: now_ns(),
+        started_at: 0,
+        pid: 0,
+        ended: None,
+        volume_snapshots: Vec::new(),
+        config,
+    };
+    // On disk before its snapshot exists, so that a crash leaves nothing unknown.
+    let container = Arc::new(Container::new(runtime.container_state(id), record.clone()));
+    runtime.tables.add_container(container.clone())?;
+    disk::save(container.dir(), &record)?;
+    let snapshot = runtime.config.images.snapshot(&image.id, id).await?;
+    let mut mounted = record.config.clone();
+    record.volume_snapshots = mount_sources(runtime, id, &mut mounted).await?;
+    let security = security(&record.config);
+    record.user = identity::resolve(snapshot.rootfs(), &security, &image.config.user)?;
+    let inputs = Inputs {
+        config: &mounted,
+        sandbox: &sandbox.config,
+        image: &image.config,
+        rootfs: snapshot.rootfs(),
+        cgroup: &record.cgroup,
+        user: &record.user,
+        namespaces: namespaces(runtime, sandbox, &record.config)?,
+        pod_files: sandbox::pod_files(runtime, sandbox),
+        devices: devices::find(&record.config.devices, security.privileged)?,
+        local_seccomp: local_seccomp(&security)?,
+    };
+    let spec = spec::build(&inputs).map_err(Error::Invalid)?;
+    write_bundle(&runtime.bundle(&sandbox.id, id), &spec)?;
+    container.update(|saved| {
+        saved.user = record.user;
+        saved.volume_snapshots = record.volume_snapshots;
+    })?;
+    Ok(())
+}
+
+fn write_bundle(bundle: &Path, spec: &oci_spec::runtime::Spec) -> Result<()> {
+    fs::create_dir_all(bundle).at("create", bundle)?;
+    let path = bundle.join("spec.json");
+    let text = serde_json::to_vec(spec).map_err(std::io::Error::from).at("encode", &path)?;
+    fs::write(&path, text).at("write", &path)
+}
+
+fn security(config: &ContainerConfig) -> LinuxContainerSecurityContext {
+    config.linux.as_ref().and_then(|linux| linux.security_context.clone()).unwrap_or_default()
+}
+
+/// CRI's wish, else the image's, else SIGTERM.
+fn stop_signal(config: &ContainerConfig, image: &str) -> Result<i32> {
+    if let Some(wish) = signal::from_cri(config.stop_signal()) {
+        return Ok(wish);
+    }
+    if image.is_empty() {
+        return Ok(signal::TERM);
+    }
+    signal::parse(image).ok_or_else(|| Error::Invalid(format!("the image's stop signal {image:?} is not a signal")))
+}
+
+fn log_path(config: &ContainerConfig, sandbox: &SandboxRecord) -> Result<Option<PathBuf>> {
+    if config.log_path.is_empty() || sandbox.config.log_directory.is_empty() {
+        return Ok(None);
+    }
+    let path = Path::new(&sandbox.config.log_directory).join(&config.log_path);
+    absolute(&path.to_string_lossy(), "log path").map(Some)
+}
+
+/// Turns mounts' sources into what can be bound: images are mounted, symbolic links followed, missing directories made, as other
+/// runtimes do. Answers with the snapshots of images.
+async fn mount_sources(runtime: &Runtime, id: &str, config: &mut ContainerConfig) -> Result<Vec<String>> {
+    let mut snapshots = Vec::new();
+    for (at, mount) in config.mounts.iter_mut().enumerate() {
+        absolute(&mount.container_path, "mount path")?;
+        if let Some(wanted) = mount.image.as_ref().filter(|image| !image.image.is_empty()) {
+            let image = runtime.config.images.status(&wanted.image).ok_or_else(|| Error::not_found("image", &wanted.image))?;
+            let key = format!("{id}-volume-{at}");
+            let snapshot = runtime.config.images.snapshot(&image.id, &key).await?;
+            snapshots.push(key);
+            mount.host_path = beneath(snapshot.rootfs(), &mount.image_sub_path)?.to_string_lossy().into_owned();
+            mount.readonly = true;
+            continue;
+        }
+        let source = PathBuf::from(&mount.host_path);
+        if !source.is_absolute() {
+            return Err(Error::Invalid(format!("mount source {:?} must be absolute", mount.host_path)));
+        }
+        if !source.exists() {
+            fs::create_dir_all(&source).at("create mount source", &source)?;
+        }
+        mount.host_path = fs::canonicalize(&source).at("resolve mount source", &source)?.to_string_lossy().into_owned();
+    }
+    Ok(snapshots)
+}
+
+/// A path inside an image, which its symbolic links cannot leave.
+fn beneath(root: &Path, sub_path: &str) -> Result<PathBuf> {
+    if sub_path.is_empty() {
+        return Ok(root.to_owned());
+    }
+    let full = fs::canonicalize(root.join(absolute(&format!("/{}", sub_path.trim_start_matches('/')), "image sub path")?.strip_prefix("/").unwrap_or(Path::new(""))));
+    let full = full.map_err(|_| Error::Invalid(format!("image sub path {sub_path:?} does not exist in the image")))?;
+    let root = fs::canonicalize(root).at("resolve", root)?;
+    if full.starts_with(&root) { Ok(full) } else { Err(Error::Invalid(format!("image sub path {sub_path:?} leads out of the image"))) }
+}
+
+fn namespaces(runtime: &Runtime, sandbox: &SandboxRecord, config: &ContainerConfig) -> Result<PodNamespaces> {
+    let dir = runtime.run_dir(&sandbox.id);
+    let (mode, target) = spec::pid_mode(config);
+    let shared = namespace_file(&dir, "pid");
+    let pid = match mode {
+        NamespaceMode::Node => PidNamespace::Host,
+        NamespaceMode::Container => PidNamespace::New,
+        NamespaceMode::Pod if shared.exists() => PidNamespace::Join(shared),
+        NamespaceMode::Pod => PidNamespace::New,
+        NamespaceMode::Target => {
+            let target = runtime.tables.container(&target)?.get();
+            if target.sandbox != sandbox.id || target.pid <= 0 || target.ended.is_some() {
+                return Err(Error::State(format!("target container {:?} does not run in this pod", target.id)));
+            }
+            PidNamespace::Join(format!("/proc/{}/ns/pid", target.pid).into())
+        }
+    };
+    let pinned = |kind: &str| Some(namespace_file(&dir, kind)).filter(|path| path.exists());
+    Ok(PodNamespaces { network: sandbox.netns.clone(), ipc: pinned("ipc"), uts: pinned("uts"), pid })
+}
+
+/// A profile of the node; one that cannot be read fails the container.
+fn local_seccomp(security: &LinuxContainerSecurityContext) -> Result<Option<LinuxSeccomp>> {
+    let Some(profile) = security.seccomp.as_ref().filter(|p| p.profile_type() == ProfileType::Localhost) else { return Ok(None) };
+    if security.privileged {
+        return Ok(None);
+    }
+    let path = absolute(profile.localhost_ref.trim_start_matches("localhost/"), "seccomp profile")?;
+    let text = fs::read(&path).at("read seccomp profile", &path)?;
+    serde_json::from_slice(&text).map(Some).map_err(|error| Error::Invalid(format!("seccomp profile {}: {error}", path.display())))
+}

@@ -1,0 +1,17 @@
+//! The life of a container.
+
+mod create;
+mod devices;
+mod identity;
+mod process;
+mod remove;
+mod start;
+mod stop;
+mod update;
+
+pub(crate) use create::create;
+pub(crate) use process::process;
+pub(crate) use remove::remove;
+pub(crate) use start::start;
+pub(crate) use stop::{kill, stop};
+pub(crate) use update::update;

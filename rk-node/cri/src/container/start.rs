@@ -1,0 +1,58 @@
+use std::sync::Arc;
+
+use rk_cri_api::v1::{ContainerEventType, ContainerState};
+use rk_shim_protocol::{Reply, Request, StartContainer};
+
+use crate::clock::now_ns;
+use crate::error::{Error, Result};
+use crate::record::{ContainerRecord, Ended, Phase};
+use crate::runtime::Runtime;
+use crate::{cgroup, shim};
+
+/// Exit code of a container whose program could not be started.
+const START_ERROR: i32 = 128;
+
+/// Starts a created container; on return its program runs. One that cannot be started has ended with reason `StartError`.
+pub(crate) async fn start(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
+    let container = runtime.tables.container(id)?;
+    let _step = container.step.lock().await;
+    let record = container.get();
+    if record.state() != ContainerState::ContainerCreated {
+        return Err(Error::State(format!("container {:?} is in state {}", record.id, record.state().as_str_name())));
+    }
+    if runtime.tables.sandbox(&record.sandbox)?.get().phase != Phase::Ready {
+        return Err(Error::State(format!("sandbox {:?} of container {:?} is not running", record.sandbox, record.id)));
+    }
+    match launch(runtime, &record).await {
+        Ok((pid, started_at)) => {
+            container.update(|record| {
+                record.pid = pid;
+                record.started_at = started_at;
+            })?;
+            runtime.publish(ContainerEventType::ContainerStartedEvent, &record.id, &record.sandbox);
+            Ok(())
+        }
+        Err(error) => {
+            cgroup::remove(&record.cgroup).await;
+            let ended = Ended { code: START_ERROR, finished_at: now_ns(), reason: "StartError".into(), message: error.to_string() };
+            runtime.container_ended(&record.id, ended);
+            Err(error)
+        }
+    }
+}
+
+async fn launch(runtime: &Runtime, record: &ContainerRecord) -> Result<(i32, i64)> {
+    cgroup::create(&record.cgroup, record.resources())?;
+    let request = Request::Start(StartContainer {
+        id: record.id.clone(),
+        bundle: runtime.bundle(&record.sandbox, &record.id),
+        log_path: record.log_path.clone(),
+        stdin: record.config.stdin,
+        stdin_once: record.config.stdin_once,
+        tty: record.config.tty,
+    });
+    match shim::call(&runtime.run_dir(&record.sandbox), &request).await? {
+        Reply::Started { pid, started_at } => Ok((pid, started_at)),
+        other => Err(Error::Internal(format!("the shim answered {other:?} to a start"))),
+    }
+}

@@ -1,0 +1,61 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use rk_cri_api::v1::ContainerState;
+use rk_shim_protocol::Request;
+
+use crate::error::{Error, Result};
+use crate::record::{ContainerRecord, Phase};
+use crate::runtime::Runtime;
+use crate::tables::Container;
+use crate::{sandbox, shim, signal};
+
+/// How long a killed process may take to go: longer ones hang in the kernel, mostly on a dead disk or server.
+const KILL_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks a container to stop and, after `grace`, kills it. Idempotent; unknown containers are stopped.
+pub(crate) async fn stop(runtime: &Arc<Runtime>, id: &str, grace: Duration) -> Result<()> {
+    let container = match runtime.tables.container(id) {
+        Ok(container) => container,
+        Err(Error::NotFound { .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let record = container.get();
+    if record.state() == ContainerState::ContainerRunning && !grace.is_zero() {
+        send(runtime, &record, record.stop_signal, false).await;
+        if ended_within(&container, grace).await {
+            return Ok(());
+        }
+    }
+    kill(runtime, &container).await
+}
+
+/// Kills a container, if it runs, and waits until it is gone.
+pub(crate) async fn kill(runtime: &Arc<Runtime>, container: &Arc<Container>) -> Result<()> {
+    let record = container.get();
+    if record.state() != ContainerState::ContainerRunning {
+        return Ok(());
+    }
+    send(runtime, &record, signal::KILL, true).await;
+    if ended_within(container, KILL_PATIENCE).await {
+        Ok(())
+    } else {
+        Err(Error::Deadline(format!("container {:?} did not end within {} s of being killed", record.id, KILL_PATIENCE.as_secs())))
+    }
+}
+
+async fn send(runtime: &Runtime, record: &ContainerRecord, signal: i32, all: bool) {
+    let request = Request::Signal { container: record.id.clone(), signal, all };
+    let Err(error) = shim::call(&runtime.run_dir(&record.sandbox), &request).await else { return };
+    tracing::warn!(container = %record.id, %error, "a signal could not be sent through the shim");
+    // Without a shim nobody will report the end; while the sandbox is ready its watcher does.
+    let watched = runtime.tables.sandbox(&record.sandbox).is_ok_and(|sandbox| sandbox.get().phase == Phase::Ready);
+    if !watched {
+        sandbox::settle(runtime, record);
+    }
+}
+
+async fn ended_within(container: &Container, patience: Duration) -> bool {
+    let mut ended = container.ended.subscribe();
+    tokio::time::timeout(patience, ended.wait_for(|ended| *ended)).await.is_ok()
+}

@@ -1,0 +1,44 @@
+use rk_cri_api::v1::{LinuxContainerResources, UpdateContainerResourcesRequest};
+
+use crate::error::{Error, Result};
+use crate::runtime::Runtime;
+use crate::cgroup;
+
+/// Changes the limits of a container that has not ended.
+pub(crate) async fn update(runtime: &Runtime, request: UpdateContainerResourcesRequest) -> Result<()> {
+    let container = runtime.tables.container(&request.container_id)?;
+    let _step = container.step.lock().await;
+    let record = container.get();
+    if record.ended.is_some() {
+        return Err(Error::State(format!("container {:?} has ended", record.id)));
+    }
+    let wanted = request.linux.unwrap_or_default();
+    if record.started_at > 0 {
+        cgroup::apply(&record.cgroup, &wanted)?;
+    }
+    container.update(|record| {
+        let linux = record.config.linux.get_or_insert_default();
+        linux.resources = Some(merged(linux.resources.take().unwrap_or_default(), wanted));
+    })?;
+    Ok(())
+}
+
+/// `new` over `old`, where zero and empty mean "leave as it is".
+fn merged(old: LinuxContainerResources, new: LinuxContainerResources) -> LinuxContainerResources {
+    let number = |new: i64, old: i64| if new != 0 { new } else { old };
+    let text = |new: String, old: String| if new.is_empty() { old } else { new };
+    let mut unified = old.unified;
+    unified.extend(new.unified);
+    LinuxContainerResources {
+        cpu_period: number(new.cpu_period, old.cpu_period),
+        cpu_quota: number(new.cpu_quota, old.cpu_quota),
+        cpu_shares: number(new.cpu_shares, old.cpu_shares),
+        memory_limit_in_bytes: number(new.memory_limit_in_bytes, old.memory_limit_in_bytes),
+        oom_score_adj: number(new.oom_score_adj, old.oom_score_adj),
+        cpuset_cpus: text(new.cpuset_cpus, old.cpuset_cpus),
+        cpuset_mems: text(new.cpuset_mems, old.cpuset_mems),
+        hugepage_limits: if new.hugepage_limits.is_empty() { old.hugepage_limits } else { new.hugepage_limits },
+        unified,
+        memory_swap_limit_in_bytes: number(new.memory_swap_limit_in_bytes, old.memory_swap_limit_in_bytes),
+    }
+}

@@ -1,0 +1,67 @@
+//! Records as files: a reader sees the old one or the new one, never a torn one.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{IoContext, Result};
+
+/// Name of the record in its object's directory.
+const RECORD: &str = "record.json";
+
+/// Writes the record of the object in `dir`, made if need be.
+pub(crate) fn save<T: Serialize>(dir: &Path, record: &T) -> Result<()> {
+    fs::create_dir_all(dir).at("create", dir)?;
+    let path = dir.join(RECORD);
+    let new = dir.join("record.new");
+    let text = serde_json::to_vec(record).map_err(std::io::Error::from).at("encode", &path)?;
+    let mut file = File::create(&new).at("create", &new)?;
+    file.write_all(&text).at("write", &new)?;
+    file.sync_all().at("sync", &new)?;
+    fs::rename(&new, &path).at("rename to", &path)?;
+    File::open(dir).and_then(|d| d.sync_all()).at("sync", dir)
+}
+
+/// Every object under `dir` with its record; `None` where the record is missing, torn or foreign.
+pub(crate) fn load_all<T: DeserializeOwned>(dir: &Path) -> Result<Vec<(PathBuf, Option<T>)>> {
+    fs::create_dir_all(dir).at("create", dir)?;
+    let mut out = Vec::new();
+    for entry in fs::read_dir(dir).at("read", dir)?.flatten() {
+        let path = entry.path();
+        let record = fs::read(path.join(RECORD)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        out.push((path, record));
+    }
+    Ok(out)
+}
+
+/// Removes an object's directory; absent ones are fine. The record goes first, so that a crash half way leaves no object that looks
+/// alive.
+pub(crate) fn remove(dir: &Path) -> Result<()> {
+    let _ = fs::remove_file(dir.join(RECORD));
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).at("remove", dir),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_record_is_reported_as_none_and_does_not_hide_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        save(&dir.path().join("good"), &7u8).unwrap();
+        fs::create_dir(dir.path().join("torn")).unwrap();
+        fs::write(dir.path().join("torn/record.json"), "{").unwrap();
+        let mut all = load_all::<u8>(dir.path()).unwrap();
+        all.sort();
+        assert_eq!(all.iter().map(|(_, r)| *r).collect::<Vec<_>>(), [Some(7), None]);
+        remove(&dir.path().join("good")).unwrap();
+        remove(&dir.path().join("good")).unwrap();
+        assert_eq!(load_all::<u8>(dir.path()).unwrap().len(), 1);
+    }
+}

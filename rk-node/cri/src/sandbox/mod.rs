@@ -1,0 +1,11 @@
+//! The life of a pod sandbox.
+
+mod files;
+mod run;
+mod stop;
+mod watch;
+
+pub(crate) use files::pod_files;
+pub(crate) use run::run;
+pub(crate) use stop::{remove, stop, tear_down};
+pub(crate) use watch::{settle, watch};

@@ -1,0 +1,128 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rk_cri_api::v1::{ContainerEventType, NamespaceMode, PodSandboxConfig, RunPodSandboxRequest};
+use rk_shim_protocol::SandboxConfig;
+
+use super::{files, stop, watch};
+use crate::clock::now_ns;
+use crate::error::{Error, IoContext, Result};
+use crate::record::{Phase, SandboxRecord};
+use crate::runtime::{Runtime, attachment, boot_id, new_id};
+use crate::shim;
+use crate::tables::Sandbox;
+
+/// Where pods go whose cgroup parent nobody gave: `crictl` users' pods.
+const DEFAULT_CGROUP_PARENT: &str = "/kubepods/crictl";
+
+/// Makes a sandbox that is ready for containers, or nothing.
+pub(crate) async fn run(runtime: &Arc<Runtime>, request: RunPodSandboxRequest) -> Result<String> {
+    let config = request.config.ok_or_else(|| Error::Invalid("the sandbox's config is missing".into()))?;
+    validate(&config, &request.runtime_handler)?;
+    let record = record(runtime, config, request.runtime_handler)?;
+    let id = record.id.clone();
+    let sandbox = Arc::new(Sandbox::new(runtime.sandbox_state(&id), record));
+    runtime.tables.add_sandbox(sandbox.clone())?;
+    let _step = sandbox.step.lock().await;
+    match make(runtime, &sandbox).await {
+        Ok(()) => {
+            watch(runtime.clone(), sandbox.clone());
+            runtime.publish(ContainerEventType::ContainerCreatedEvent, &id, &id);
+            runtime.publish(ContainerEventType::ContainerStartedEvent, &id, &id);
+            Ok(id)
+        }
+        Err(error) => {
+            // What cannot be undone now stays on record as stopped, so that the kubelet can have it stopped and removed again.
+            match stop::tear_down(runtime, &sandbox).await.and_then(|()| stop::forget(runtime, &id)) {
+                Ok(()) => {}
+                Err(undo) => tracing::warn!(sandbox = %id, error = %undo, "a sandbox that failed could not be undone yet"),
+            }
+            Err(error)
+        }
+    }
+}
+
+fn validate(config: &PodSandboxConfig, handler: &str) -> Result<()> {
+    let metadata = config.metadata.as_ref().ok_or_else(|| Error::Invalid("the sandbox's metadata is missing".into()))?;
+    if metadata.name.is_empty() || metadata.namespace.is_empty() || metadata.uid.is_empty() {
+        return Err(Error::Invalid("the sandbox's metadata needs a name, a namespace and a uid".into()));
+    }
+    if !matches!(handler, "" | "rk") {
+        return Err(Error::Invalid(format!("no runtime for {handler:?} is configured: use \"\" or \"rk\"")));
+    }
+    let security = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+    let options = security.and_then(|s| s.namespace_options.as_ref());
+    if options.and_then(|o| o.userns_options.as_ref()).is_some_and(|user| user.mode() == NamespaceMode::Pod) {
+        return Err(Error::Unsupported("user namespaces for pods are not supported: leave out hostUsers: false".into()));
+    }
+    if security.is_some_and(|s| s.run_as_group.is_some() && s.run_as_user.is_none()) {
+        return Err(Error::Invalid("run_as_group needs run_as_user".into()));
+    }
+    Ok(())
+}
+
+fn record(runtime: &Runtime, config: PodSandboxConfig, runtime_handler: String) -> Result<SandboxRecord> {
+    let id = new_id();
+    let parent = config.linux.as_ref().map_or("", |linux| linux.cgroup_parent.as_str());
+    let parent = if parent.is_empty() { PathBuf::from(DEFAULT_CGROUP_PARENT) } else { Path::new("/").join(parent.trim_start_matches('/')) };
+    let mut record = SandboxRecord {
+        id: id.clone(),
+        config,
+        runtime_handler,
+        created_at: now_ns(),
+        phase: Phase::Creating,
+        netns: None,
+        network: false,
+        ips: Vec::new(),
+        cgroup_parent: crate::runtime::absolute(&parent.to_string_lossy(), "cgroup parent")?,
+        boot_id: boot_id(),
+    };
+    if record.namespace(|o| o.network()) != NamespaceMode::Node {
+        record.netns = Some(runtime.config.netns_dir.join(&id));
+    }
+    Ok(record)
+}
+
+async fn make(runtime: &Arc<Runtime>, sandbox: &Sandbox) -> Result<()> {
+    // On disk before anything of it exists, so that a crash leaves nothing unknown.
+    let record = sandbox.update(|_| {})?;
+    let dir = runtime.run_dir(&record.id);
+    fs::create_dir_all(&dir).at("create", &dir)?;
+    if !record.config.log_directory.is_empty() {
+        let logs = crate::runtime::absolute(&record.config.log_directory, "log directory")?;
+        fs::create_dir_all(&logs).at("create", &logs)?;
+    }
+    files::make(runtime, &record)?;
+    shim::spawn(&runtime.config.shim, &dir, &shim_config(runtime, &record)).await?;
+    let mut ips = Vec::new();
+    if let Some(pod) = attachment(&record) {
+        sandbox.update(|record| record.network = true)?;
+        let network = |reason| Error::Network { sandbox: record.id.clone(), reason };
+        ips = runtime.config.network.add(pod).await.map_err(network)?;
+        if ips.is_empty() {
+            return Err(network("the network plugins gave the pod no address".into()));
+        }
+    }
+    sandbox.update(|record| {
+        record.ips = ips;
+        record.phase = Phase::Ready;
+    })?;
+    Ok(())
+}
+
+fn shim_config(runtime: &Runtime, record: &SandboxRecord) -> SandboxConfig {
+    let own_network = record.netns.is_some();
+    let hostname = record.config.hostname.clone();
+    SandboxConfig {
+        id: record.id.clone(),
+        netns: record.netns.clone(),
+        ipc: record.namespace(|o| o.ipc()) != NamespaceMode::Node,
+        // A pod in the node's network bears the node's name.
+        hostname: (own_network && !hostname.is_empty()).then_some(hostname),
+        shared_pid: record.config.linux.as_ref().and_then(|l| l.security_context.as_ref()).and_then(|s| s.namespace_options.as_ref())
+            .is_some_and(|options| options.pid() == NamespaceMode::Pod),
+        sysctls: record.config.linux.iter().flat_map(|linux| linux.sysctls.clone()).collect(),
+        cgroup: Some(runtime.config.shim_cgroup.clone()),
+    }
+}

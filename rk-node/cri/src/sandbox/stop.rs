@@ -1,0 +1,77 @@
+use std::sync::Arc;
+
+use rk_cri_api::v1::ContainerEventType;
+use rk_shim_protocol::Request;
+
+use super::files;
+use crate::error::{Error, Result};
+use crate::record::Phase;
+use crate::runtime::{Runtime, attachment};
+use crate::tables::Sandbox;
+use crate::{container, disk, shim};
+
+/// Ends every process of the sandbox and gives back its network. Idempotent; unknown sandboxes are stopped.
+pub(crate) async fn stop(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
+    let sandbox = match runtime.tables.sandbox(id) {
+        Ok(sandbox) => sandbox,
+        Err(Error::NotFound { .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let _step = sandbox.step.lock().await;
+    let before = sandbox.get();
+    tear_down(runtime, &sandbox).await?;
+    if before.phase == Phase::Ready {
+        runtime.publish(ContainerEventType::ContainerStoppedEvent, &before.id, &before.id);
+    }
+    Ok(())
+}
+
+/// As [`stop`], for a caller that holds the sandbox's step. Goes on after a failure and reports the first.
+pub(crate) async fn tear_down(runtime: &Arc<Runtime>, sandbox: &Sandbox) -> Result<()> {
+    let record = sandbox.get();
+    for container in runtime.tables.containers_of(&record.id) {
+        container::kill(runtime, &container).await?;
+    }
+    let mut failure = None;
+    if record.network && let Some(pod) = attachment(&record) {
+        match runtime.config.network.delete(pod).await {
+            Ok(()) => drop(sandbox.update(|record| record.network = false)?),
+            Err(reason) => failure = Some(Error::Network { sandbox: record.id.clone(), reason }),
+        }
+    }
+    let dir = runtime.run_dir(&record.id);
+    // A shim that does not answer is dead or about to be; what it pinned is removed here.
+    let _ = shim::call(&dir, &Request::Shutdown).await;
+    if failure.is_none() {
+        shim::unpin(&dir, record.netns.as_deref());
+        files::unmount_shm(runtime, &record.id);
+    }
+    sandbox.update(|record| record.phase = Phase::Stopped)?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Removes the sandbox and its containers. Idempotent.
+pub(crate) async fn remove(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
+    let sandbox = match runtime.tables.sandbox(id) {
+        Ok(sandbox) => sandbox,
+        Err(Error::NotFound { .. }) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let _step = sandbox.step.lock().await;
+    let id = sandbox.get().id;
+    tear_down(runtime, &sandbox).await?;
+    for container in runtime.tables.containers_of(&id) {
+        container::remove(runtime, &container.get().id).await?;
+    }
+    forget(runtime, &id)?;
+    runtime.publish(ContainerEventType::ContainerDeletedEvent, &id, &id);
+    Ok(())
+}
+
+/// Drops a torn-down sandbox from disk and memory.
+pub(super) fn forget(runtime: &Runtime, id: &str) -> Result<()> {
+    disk::remove(&runtime.run_dir(id))?;
+    disk::remove(&runtime.sandbox_state(id))?;
+    runtime.tables.drop_sandbox(id);
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! Command line and environment of a container.
+
+use rk_cri_api::v1::ContainerConfig;
+use rk_images::ImageConfig;
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// CRI's `command` replaces the image's entrypoint and drops its arguments; `args` alone replaces the image's arguments.
+pub(super) fn args(config: &ContainerConfig, image: &ImageConfig) -> Result<Vec<String>, String> {
+    let (head, tail) = match (config.command.is_empty(), config.args.is_empty()) {
+        (false, _) => (&config.command, &config.args),
+        (true, false) => (&image.entrypoint, &config.args),
+        (true, true) => (&image.entrypoint, &image.cmd),
+    };
+    let args: Vec<String> = head.iter().chain(tail).cloned().collect();
+    if args.is_empty() { Err("no command specified".into()) } else { Ok(args) }
+}
+
+/// The image's environment, changed by the pod's, with `PATH`, `HOSTNAME` and, on a terminal, `TERM` when nobody sets them.
+pub(super) fn env(config: &ContainerConfig, image: &ImageConfig, hostname: &str) -> Vec<String> {
+    let mut out: Vec<(String, String)> = vec![("PATH".into(), DEFAULT_PATH.into())];
+    if !hostname.is_empty() {
+        out.push(("HOSTNAME".into(), hostname.into()));
+    }
+    if config.tty {
+        out.push(("TERM".into(), "xterm".into()));
+    }
+    let image = image.env.iter().map(|entry| entry.split_once('=').unwrap_or((entry, "")));
+    let pod = config.envs.iter().map(|entry| (entry.key.as_str(), entry.value.as_str()));
+    for (key, value) in image.chain(pod) {
+        match out.iter_mut().find(|(known, _)| known == key) {
+            Some((_, known)) => *known = value.to_owned(),
+            None => out.push((key.to_owned(), value.to_owned())),
+        }
+    }
+    out.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
+}

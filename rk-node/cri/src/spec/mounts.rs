@@ -1,0 +1,68 @@
+//! What a container sees mounted.
+
+use std::path::Path;
+
+use rk_cri_api::v1::{Mount, MountPropagation};
+use serde_json::{Value, json};
+
+use super::Inputs;
+
+/// The kernel's own file systems, then the pod's files, then the pod author's mounts from the shallowest to the deepest.
+pub(super) fn mounts(inputs: &Inputs<'_>) -> Vec<Value> {
+    let read_only = if inputs.privileged() { "rw" } else { "ro" };
+    let mut out = vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", read_only]),
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", read_only]),
+    ];
+    for (destination, source) in &inputs.pod_files {
+        if !inputs.config.mounts.iter().any(|m| same(&m.container_path, destination)) {
+            let writable = if inputs.readonly_rootfs() && *destination != "/dev/shm" { "ro" } else { "rw" };
+            out.push(mount(destination, "bind", &source.to_string_lossy(), &["rbind", "rprivate", writable]));
+        }
+    }
+    let mut wanted: Vec<&Mount> = inputs.config.mounts.iter().collect();
+    wanted.sort_by_key(|m| Path::new(&m.container_path).components().count());
+    for m in wanted {
+        out.retain(|earlier| earlier["destination"].as_str() != Some(&m.container_path));
+        out.push(mount(&m.container_path, "bind", &m.host_path, &options(m)));
+    }
+    out
+}
+
+/// The root's propagation that the mounts' wishes need: a bind mount cannot share more than what it is taken from.
+pub(super) fn rootfs_propagation(mounts: &[Mount]) -> Option<&'static str> {
+    let any = |wish: MountPropagation| mounts.iter().any(|m| m.propagation() == wish);
+    if any(MountPropagation::PropagationBidirectional) {
+        Some("shared")
+    } else if any(MountPropagation::PropagationHostToContainer) {
+        Some("slave")
+    } else {
+        None
+    }
+}
+
+fn options(m: &Mount) -> Vec<&'static str> {
+    let propagation = match m.propagation() {
+        MountPropagation::PropagationPrivate => "rprivate",
+        MountPropagation::PropagationHostToContainer => "rslave",
+        MountPropagation::PropagationBidirectional => "rshared",
+    };
+    let mut options = vec!["rbind", propagation];
+    options.push(if m.readonly { "ro" } else { "rw" });
+    if m.recursive_read_only {
+        options.push("rro");
+    }
+    options
+}
+
+fn same(a: &str, b: &str) -> bool {
+    Path::new(a).components().eq(Path::new(b).components())
+}
+
+fn mount(destination: &str, typ: &str, source: &str, options: &[&str]) -> Value {
+    json!({"destination": destination, "type": typ, "source": source, "options": options})
+}

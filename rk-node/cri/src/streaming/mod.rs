@@ -1,0 +1,9 @@
+//! The streaming server: exec, attach and port-forward sessions behind URLs that work once.
+
+mod session;
+mod server;
+mod terminal;
+mod tickets;
+
+pub(crate) use server::serve;
+pub(crate) use tickets::{Tickets, Wish};

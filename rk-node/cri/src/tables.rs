@@ -1,0 +1,180 @@
+//! Every sandbox and container of the node, in memory; each knows its directory and saves itself.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::record::{ContainerRecord, SandboxRecord};
+
+/// A sandbox: its record, and a lock that makes its life's steps happen one at a time.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    dir: PathBuf,
+    record: Mutex<SandboxRecord>,
+    /// Held by run, stop and remove.
+    pub step: tokio::sync::Mutex<()>,
+}
+
+/// A container, likewise.
+#[derive(Debug)]
+pub(crate) struct Container {
+    dir: PathBuf,
+    record: Mutex<ContainerRecord>,
+    /// Held by start and remove.
+    pub step: tokio::sync::Mutex<()>,
+    /// True once it ended.
+    pub ended: watch::Sender<bool>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Records are replaced whole, so one left by a panicking holder is still consistent.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sandbox {
+    pub fn new(dir: PathBuf, record: SandboxRecord) -> Self {
+        Self { dir, record: Mutex::new(record), step: tokio::sync::Mutex::new(()) }
+    }
+
+    /// A copy of the record.
+    pub fn get(&self) -> SandboxRecord {
+        locked(&self.record).clone()
+    }
+
+    /// Changes the record in memory and on disk.
+    pub fn update(&self, change: impl FnOnce(&mut SandboxRecord)) -> Result<SandboxRecord> {
+        let mut record = locked(&self.record);
+        change(&mut record);
+        disk::save(&self.dir, &*record)?;
+        Ok(record.clone())
+    }
+}
+
+impl Container {
+    pub fn new(dir: PathBuf, record: ContainerRecord) -> Self {
+        let (ended, _) = watch::channel(record.ended.is_some());
+        Self { dir, record: Mutex::new(record), step: tokio::sync::Mutex::new(()), ended }
+    }
+
+    /// A copy of the record.
+    pub fn get(&self) -> ContainerRecord {
+        locked(&self.record).clone()
+    }
+
+    /// Where its files are.
+    pub fn dir(&self) -> &PathBuf {
+        &self.dir
+    }
+
+    /// Changes the record in memory and on disk; the memory's change stands even if the disk is full.
+    pub fn update(&self, change: impl FnOnce(&mut ContainerRecord)) -> Result<ContainerRecord> {
+        let mut record = locked(&self.record);
+        change(&mut record);
+        let saved = disk::save(&self.dir, &*record);
+        self.ended.send_replace(record.ended.is_some());
+        saved.map(|()| record.clone())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Maps {
+    sandboxes: BTreeMap<String, Arc<Sandbox>>,
+    containers: BTreeMap<String, Arc<Container>>,
+}
+
+/// All of them. Lookups take any unambiguous prefix of an id, as `crictl` users give.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    maps: Mutex<Maps>,
+}
+
+impl Tables {
+    pub fn sandbox(&self, id: &str) -> Result<Arc<Sandbox>> {
+        by_prefix("sandbox", &locked(&self.maps).sandboxes, id)
+    }
+
+    pub fn container(&self, id: &str) -> Result<Arc<Container>> {
+        by_prefix("container", &locked(&self.maps).containers, id)
+    }
+
+    pub fn sandboxes(&self) -> Vec<Arc<Sandbox>> {
+        locked(&self.maps).sandboxes.values().cloned().collect()
+    }
+
+    pub fn containers(&self) -> Vec<Arc<Container>> {
+        locked(&self.maps).containers.values().cloned().collect()
+    }
+
+    pub fn containers_of(&self, sandbox: &str) -> Vec<Arc<Container>> {
+        self.containers().into_iter().filter(|c| locked(&c.record).sandbox == sandbox).collect()
+    }
+
+    /// Adds a sandbox unless one of the same pod and attempt exists.
+    pub fn add_sandbox(&self, sandbox: Arc<Sandbox>) -> Result<()> {
+        let mut maps = locked(&self.maps);
+        let record = sandbox.get();
+        let same = |other: &Arc<Sandbox>| locked(&other.record).config.metadata == record.config.metadata;
+        if let Some(other) = maps.sandboxes.values().find(|other| same(other)) {
+            let other = locked(&other.record).id.clone();
+            return Err(Error::Exists(format!("this pod sandbox exists already as {other:?}: remove it first")));
+        }
+        maps.sandboxes.insert(record.id, sandbox);
+        Ok(())
+    }
+
+    /// Adds a container unless one of the same name and attempt exists in its sandbox.
+    pub fn add_container(&self, container: Arc<Container>) -> Result<()> {
+        let mut maps = locked(&self.maps);
+        let record = container.get();
+        let same = |other: &Arc<Container>| {
+            let other = locked(&other.record);
+            other.sandbox == record.sandbox && other.config.metadata == record.config.metadata
+        };
+        if let Some(other) = maps.containers.values().find(|other| same(other)) {
+            let other = locked(&other.record).id.clone();
+            return Err(Error::Exists(format!("this container exists already as {other:?}: remove it first")));
+        }
+        maps.containers.insert(record.id, container);
+        Ok(())
+    }
+
+    pub fn drop_sandbox(&self, id: &str) {
+        locked(&self.maps).sandboxes.remove(id);
+    }
+
+    pub fn drop_container(&self, id: &str) {
+        locked(&self.maps).containers.remove(id);
+    }
+}
+
+fn by_prefix<T>(kind: &'static str, map: &BTreeMap<String, Arc<T>>, id: &str) -> Result<Arc<T>> {
+    if id.is_empty() {
+        return Err(Error::not_found(kind, id));
+    }
+    let mut fitting = map.range(id.to_owned()..).take_while(|(known, _)| known.starts_with(id));
+    match (fitting.next(), fitting.next()) {
+        (Some((known, found)), _) if known == id => Ok(found.clone()),
+        (Some((_, found)), None) => Ok(found.clone()),
+        (Some(_), Some(_)) => Err(Error::Ambiguous { kind, id: id.to_owned() }),
+        (None, _) => Err(Error::not_found(kind, id)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_found_by_unambiguous_prefixes() {
+        let map: BTreeMap<String, Arc<u8>> = [("ab".into(), Arc::new(1)), ("abc".into(), Arc::new(2)), ("b".into(), Arc::new(3))].into();
+        assert_eq!(*by_prefix("x", &map, "ab").unwrap(), 1);
+        assert_eq!(*by_prefix("x", &map, "abc").unwrap(), 2);
+        assert!(matches!(by_prefix("x", &map, "a"), Err(Error::Ambiguous { .. })));
+        assert!(matches!(by_prefix("x", &map, "c"), Err(Error::NotFound { .. })));
+        assert!(matches!(by_prefix("x", &map, ""), Err(Error::NotFound { .. })));
+    }
+}
