@@ -6,3 +6,4 @@ mod node;
 mod rows;
 
 pub use node::{Field, Lists, Schema, Shape};
+pub(crate) use rows::{Ty, Union, WireRow};

@@ -46,6 +46,15 @@ pub(crate) enum WireRow {
     Inline(u32, &'static [WireRow]),
 }
 
+impl WireRow {
+    /// The protobuf field number.
+    pub fn number(&self) -> u32 {
+        match self {
+            WireRow::Field(number, _) | WireRow::Inline(number, _) => *number,
+        }
+    }
+}
+
 /// What stands somewhere.
 pub(crate) enum Ty {
     String,
