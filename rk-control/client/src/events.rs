@@ -177,7 +177,8 @@ impl Memory {
 
     fn combine(&mut self, record: &mut Record, now: Instant) {
         make_room(&mut self.similar);
-        let similar = self.similar.entry(similarity(record)).or_insert_with(|| Similar { messages: HashSet::new(), since: now });
+        let similar =
+            self.similar.entry(similarity(record)).or_insert_with(|| Similar { messages: HashSet::new(), since: now });
         if now.saturating_duration_since(similar.since) > SIMILAR_WINDOW {
             *similar = Similar { messages: HashSet::new(), since: now };
         }
@@ -197,7 +198,13 @@ fn make_room<V>(map: &mut HashMap<String, V>) {
 
 fn similarity(record: &Record) -> String {
     let about = &record.about;
-    let parts = [about.kind.as_deref(), about.namespace.as_deref(), about.name.as_deref(), about.uid.as_deref(), about.field_path.as_deref()];
+    let parts = [
+        about.kind.as_deref(),
+        about.namespace.as_deref(),
+        about.name.as_deref(),
+        about.uid.as_deref(),
+        about.field_path.as_deref(),
+    ];
     let parts: Vec<&str> = parts.into_iter().map(Option::unwrap_or_default).collect();
     format!("{}\0{}\0{}\0{}", record.component, parts.join("\0"), record.type_.as_str(), record.reason)
 }
@@ -233,8 +240,21 @@ mod tests {
     use super::*;
 
     fn record(message: &str) -> Record {
-        let about = ObjectReference { kind: Some("Pod".into()), name: Some("web".into()), uid: Some("1".into()), ..ObjectReference::default() };
-        Record { component: "test", about, type_: EventType::Normal, reason: "R", action: "", message: message.into(), related: None }
+        let about = ObjectReference {
+            kind: Some("Pod".into()),
+            name: Some("web".into()),
+            uid: Some("1".into()),
+            ..ObjectReference::default()
+        };
+        Record {
+            component: "test",
+            about,
+            type_: EventType::Normal,
+            reason: "R",
+            action: "",
+            message: message.into(),
+            related: None,
+        }
     }
 
     #[test]

@@ -17,19 +17,26 @@ struct Registry {
     /// `Some` once started: informers asked for later start at once.
     tasks: Option<JoinSet<()>>,
     sync: Vec<Box<dyn Fn() -> futures::future::BoxFuture<'static, ()> + Send>>,
+    clear: Vec<Box<dyn Fn() + Send>>,
 }
 
 /// Hands out the shared informers. Watches end when the last handle is dropped.
 #[derive(Clone)]
 pub struct Informers {
     client: Client,
+    writer: Client,
     registry: Arc<Mutex<Registry>>,
 }
 
 impl Informers {
     /// A hub whose watches use `client`.
     pub fn new(client: Client) -> Self {
-        Self { client, registry: Arc::default() }
+        Self { writer: client.clone(), client, registry: Arc::default() }
+    }
+
+    /// The same informers, whose handles write through another client: one set of watches, many identities.
+    pub fn writing_as(&self, writer: Client) -> Self {
+        Self { client: self.client.clone(), writer, registry: Arc::clone(&self.registry) }
     }
 
     /// The informer of kind `K`; made on first use.
@@ -40,12 +47,15 @@ impl Informers {
     /// An informer that watches only what a field selector admits, such as one well-known name in all namespaces.
     pub fn selected<K: Object>(&self, fields: &'static str) -> Informer<K> {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = registry.informers.get(&(TypeId::of::<K>(), fields)).and_then(|any| any.downcast_ref::<Informer<K>>()) {
-            return known.clone();
+        if let Some(known) =
+            registry.informers.get(&(TypeId::of::<K>(), fields)).and_then(|any| any.downcast_ref::<Informer<K>>())
+        {
+            return known.writing_as(self.writer.clone());
         }
         let informer = Informer::<K>::new(self.client.clone(), fields);
         registry.informers.insert((TypeId::of::<K>(), fields), Box::new(informer.clone()));
-        let (run, sync) = (informer.clone(), informer.clone());
+        let (run, sync, clear) = (informer.clone(), informer.clone(), informer.clone());
+        registry.clear.push(Box::new(move || clear.drop_handlers()));
         registry.sync.push(Box::new(move || {
             let informer = sync.clone();
             Box::pin(async move { informer.synced().await })
@@ -58,7 +68,7 @@ impl Informers {
                 tasks.spawn(run.run());
             })),
         }
-        informer
+        informer.writing_as(self.writer.clone())
     }
 
     /// Starts all watches asked for so far; later ones start when asked for.
@@ -69,6 +79,13 @@ impl Informers {
             start(&mut tasks);
         }
         registry.tasks = Some(tasks);
+    }
+
+    /// Ends all watches and drops all handlers. Handlers hold informers, so without this a hub is never freed.
+    pub fn stop(&self) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.tasks = Some(JoinSet::new());
+        registry.clear.iter().for_each(|clear| clear());
     }
 
     /// Waits until every informer asked for so far has listed once.

@@ -9,9 +9,9 @@ use crate::key::{Object, ObjectKey};
 use crate::verbs::{Deletion, Verbs};
 use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
 use kube::api::{Api, Patch};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::Client;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,20 +66,22 @@ struct Shared<K> {
     synced: watch::Sender<bool>,
 }
 
-/// A cloneable handle on the shared watch and cache of kind `K`.
+/// A cloneable handle on the shared watch and cache of kind `K`. Handles may write under identities of their own.
 pub struct Informer<K> {
     shared: Arc<Shared<K>>,
+    writer: Client,
 }
 
 impl<K> Clone for Informer<K> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), writer: self.writer.clone() }
     }
 }
 
 impl<K: Object> Informer<K> {
     pub(crate) fn new(client: Client, fields: &'static str) -> Self {
         Self {
+            writer: client.clone(),
             shared: Arc::new(Shared {
                 client,
                 fields,
@@ -99,6 +101,10 @@ impl<K: Object> Informer<K> {
             handler(&Change::Added(object));
         }
         handlers.push(Box::new(handler));
+    }
+
+    pub(crate) fn drop_handlers(&self) {
+        self.shared.handlers.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Keeps an index; [`Informer::by_index`] reads it. Asking again for the same name changes nothing.
@@ -168,7 +174,8 @@ impl<K: Object> Informer<K> {
     fn replace_all(&self, listed: Vec<K>) {
         let present: HashSet<ObjectKey> = listed.iter().map(ObjectKey::of).collect();
         self.shared.cache.write().unwrap_or_else(PoisonError::into_inner).unbury_all();
-        let gone: Vec<ObjectKey> = self.read(|cache| cache.keys().filter(|key| !present.contains(key)).cloned().collect());
+        let gone: Vec<ObjectKey> =
+            self.read(|cache| cache.keys().filter(|key| !present.contains(key)).cloned().collect());
         for key in gone {
             self.change(|cache| cache.remove(&key).map(Change::Deleted));
         }
@@ -217,13 +224,20 @@ impl<K: Object> Informer<K> {
         self.change(|cache| {
             self.shared.seen.fetch_max(revision(&object), Ordering::AcqRel);
             cache.unbury(object.meta().uid.as_deref());
-            let newer = |cached: &Arc<K>| cached.meta().uid != object.meta().uid && revision(cached.as_ref()) > revision(&object);
+            let newer = |cached: &Arc<K>| {
+                cached.meta().uid != object.meta().uid && revision(cached.as_ref()) > revision(&object)
+            };
             if cache.get(&key).is_some_and(newer) {
                 return None;
             }
             cache.remove(&key)?;
             Some(Change::Deleted(Arc::new(object)))
         });
+    }
+
+    /// The same cache, written through another client.
+    pub fn writing_as(&self, writer: Client) -> Self {
+        Self { shared: Arc::clone(&self.shared), writer }
     }
 
     /// Shows the result of a write in the cache; answers it.
@@ -234,33 +248,37 @@ impl<K: Object> Informer<K> {
 
     /// Creates an object.
     pub async fn create(&self, object: &K) -> kube::Result<K> {
-        self.shared.client.create(object).await.map(|o| self.observe(o))
+        self.writer.create(object).await.map(|o| self.observe(o))
     }
 
     /// Replaces an object, guarded by its resourceVersion.
     pub async fn replace(&self, object: &K) -> kube::Result<K> {
-        self.shared.client.replace(object).await.map(|o| self.observe(o))
+        self.writer.replace(object).await.map(|o| self.observe(o))
     }
 
     /// Replaces the status of an object, guarded by its resourceVersion.
     pub async fn replace_status(&self, object: &K) -> kube::Result<K> {
-        self.shared.client.replace_sub("status", object).await.map(|o| self.observe(o))
+        self.writer.replace_sub("status", object).await.map(|o| self.observe(o))
     }
 
     /// Patches an object.
     pub async fn patch<P: Serialize + std::fmt::Debug>(&self, key: &ObjectKey, patch: &Patch<P>) -> kube::Result<K> {
-        self.shared.client.patch(key, patch).await.map(|o| self.observe(o))
+        self.writer.patch(key, patch).await.map(|o| self.observe(o))
     }
 
     /// Patches the status of an object.
-    pub async fn patch_status<P: Serialize + std::fmt::Debug>(&self, key: &ObjectKey, patch: &Patch<P>) -> kube::Result<K> {
-        self.shared.client.patch_sub("status", key, patch).await.map(|o| self.observe(o))
+    pub async fn patch_status<P: Serialize + std::fmt::Debug>(
+        &self,
+        key: &ObjectKey,
+        patch: &Patch<P>,
+    ) -> kube::Result<K> {
+        self.writer.patch_sub("status", key, patch).await.map(|o| self.observe(o))
     }
 
     /// Deletes an object. The cache shows at once that it is gone, or that it is being deleted when a grace period or
     /// finalizers keep it.
     pub async fn delete(&self, key: &ObjectKey, how: &Deletion) -> kube::Result<()> {
-        match self.shared.client.delete::<K>(key, how).await? {
+        match self.writer.delete::<K>(key, how).await? {
             Some(rest) if is_pending(rest.meta()) => {
                 self.observe(rest);
             }

@@ -49,7 +49,8 @@ fn decide(spec: &LeaseSpec, me: &str, now: Timestamp) -> Step {
         return Step::Renew;
     }
     let lasts = SignedDuration::from_secs(i64::from(spec.lease_duration_seconds.unwrap_or(15)));
-    let expired = spec.renew_time.as_ref().is_none_or(|renewed| now > renewed.0.saturating_add(lasts).unwrap_or(Timestamp::MAX));
+    let expired =
+        spec.renew_time.as_ref().is_none_or(|renewed| now > renewed.0.saturating_add(lasts).unwrap_or(Timestamp::MAX));
     if holder.is_empty() || expired { Step::Take } else { Step::Wait }
 }
 
@@ -116,7 +117,11 @@ async fn try_hold(client: &Client, config: &LeaseConfig) -> kube::Result<bool> {
         Ok(lease) => lease,
         Err(error) if is_not_found(&error) => {
             let mut lease = Lease {
-                metadata: ObjectMeta { name: Some(config.key.name.clone()), namespace: Some(config.key.namespace.clone()), ..ObjectMeta::default() },
+                metadata: ObjectMeta {
+                    name: Some(config.key.name.clone()),
+                    namespace: Some(config.key.namespace.clone()),
+                    ..ObjectMeta::default()
+                },
                 spec: Some(LeaseSpec::default()),
             };
             hold(&mut lease, config, now, Step::Take);

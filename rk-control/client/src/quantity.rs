@@ -115,13 +115,25 @@ mod tests {
 
     #[test]
     fn quantities_read_as_kubernetes_reads_them() {
-        for (text, milli) in [("1", 1000), ("100m", 100), ("0.5", 500), ("1.5Gi", 1_610_612_736_000), ("2k", 2_000_000), ("1e3", 1_000_000), ("1u", 1), ("-1", -1000), ("0", 0)] {
+        for (text, milli) in [
+            ("1", 1000),
+            ("100m", 100),
+            ("0.5", 500),
+            ("1.5Gi", 1_610_612_736_000),
+            ("2k", 2_000_000),
+            ("1e3", 1_000_000),
+            ("1u", 1),
+            ("-1", -1000),
+            ("0", 0),
+        ] {
             assert_eq!(try_parse_milli(text), Some(milli), "{text}");
         }
         for text in ["", "abc", "1Q", "e3", "."] {
             assert_eq!(try_parse_milli(text), None, "{text}");
         }
-        for (text, value) in [("128Mi", 134_217_728), ("1500m", 2), ("16Ei", i64::MAX), ("110", 110), ("8192Pi", i64::MAX)] {
+        for (text, value) in
+            [("128Mi", 134_217_728), ("1500m", 2), ("16Ei", i64::MAX), ("110", 110), ("8192Pi", i64::MAX)]
+        {
             assert_eq!(parse_value(&Quantity(text.to_owned())), value, "{text}");
         }
         assert_eq!(format_milli(1500).0, "1500m");

@@ -207,7 +207,10 @@ mod tests {
         let worker = tokio::spawn(async move { other.take().await });
         tokio::task::yield_now().await;
         queue.add_after("late", Duration::from_millis(20));
-        assert_eq!(tokio::time::timeout(Duration::from_secs(5), worker).await.expect("in time").expect("ran"), Some("late"));
+        assert_eq!(
+            tokio::time::timeout(Duration::from_secs(5), worker).await.expect("in time").expect("ran"),
+            Some("late")
+        );
     }
 
     #[tokio::test]
@@ -222,7 +225,10 @@ mod tests {
         tokio::task::yield_now().await;
         queue.close();
         for worker in workers {
-            assert_eq!(tokio::time::timeout(Duration::from_secs(5), worker).await.expect("in time").expect("ran"), None);
+            assert_eq!(
+                tokio::time::timeout(Duration::from_secs(5), worker).await.expect("in time").expect("ran"),
+                None
+            );
         }
     }
 }

@@ -48,7 +48,8 @@ impl LabelMatcher {
         let Some(selector) = selector else { return Ok(Self::nothing()) };
         let mut matcher = Self::of_map(selector.match_labels.as_ref());
         for expression in selector.match_expressions.iter().flatten() {
-            matcher = matcher.and(&expression.key, &expression.operator, expression.values.as_deref().unwrap_or_default())?;
+            matcher =
+                matcher.and(&expression.key, &expression.operator, expression.values.as_deref().unwrap_or_default())?;
         }
         Ok(matcher)
     }

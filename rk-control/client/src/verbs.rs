@@ -2,7 +2,9 @@
 
 use crate::key::{Object, ObjectKey};
 use kube::Client;
-use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{
+    DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
+};
 use kube::core::{ObjectList, Request};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -63,11 +65,25 @@ pub trait Verbs {
     /// Replaces a subresource such as `status`, with the whole object as body.
     async fn replace_sub<K: Object>(&self, subresource: &str, object: &K) -> kube::Result<K>;
     /// Patches an object.
-    async fn patch<K: Object, P: Serialize + std::fmt::Debug>(&self, key: &ObjectKey, patch: &Patch<P>) -> kube::Result<K>;
+    async fn patch<K: Object, P: Serialize + std::fmt::Debug>(
+        &self,
+        key: &ObjectKey,
+        patch: &Patch<P>,
+    ) -> kube::Result<K>;
     /// Patches a subresource.
-    async fn patch_sub<K: Object, P: Serialize + std::fmt::Debug>(&self, subresource: &str, key: &ObjectKey, patch: &Patch<P>) -> kube::Result<K>;
+    async fn patch_sub<K: Object, P: Serialize + std::fmt::Debug>(
+        &self,
+        subresource: &str,
+        key: &ObjectKey,
+        patch: &Patch<P>,
+    ) -> kube::Result<K>;
     /// Posts to a subresource such as `binding` or `eviction`.
-    async fn post_sub<K: Object, B: Serialize, A: DeserializeOwned>(&self, subresource: &str, key: &ObjectKey, body: &B) -> kube::Result<A>;
+    async fn post_sub<K: Object, B: Serialize, A: DeserializeOwned>(
+        &self,
+        subresource: &str,
+        key: &ObjectKey,
+        body: &B,
+    ) -> kube::Result<A>;
     /// Deletes an object; answers what was left of it, if the server said so.
     async fn delete<K: Object>(&self, key: &ObjectKey, how: &Deletion) -> kube::Result<Option<K>>;
 }
@@ -104,22 +120,42 @@ impl Verbs for Client {
 
     async fn replace_sub<K: Object>(&self, subresource: &str, object: &K) -> kube::Result<K> {
         let key = ObjectKey::of(object);
-        let built = request::<K>(key.scope()).replace_subresource(subresource, &key.name, &PostParams::default(), bytes(object)?);
+        let built = request::<K>(key.scope()).replace_subresource(
+            subresource,
+            &key.name,
+            &PostParams::default(),
+            bytes(object)?,
+        );
         self.request(built.map_err(kube::Error::BuildRequest)?).await
     }
 
-    async fn patch<K: Object, P: Serialize + std::fmt::Debug>(&self, key: &ObjectKey, patch: &Patch<P>) -> kube::Result<K> {
+    async fn patch<K: Object, P: Serialize + std::fmt::Debug>(
+        &self,
+        key: &ObjectKey,
+        patch: &Patch<P>,
+    ) -> kube::Result<K> {
         let built = request::<K>(key.scope()).patch(&key.name, &PatchParams::default(), patch);
         self.request(built.map_err(kube::Error::BuildRequest)?).await
     }
 
-    async fn patch_sub<K: Object, P: Serialize + std::fmt::Debug>(&self, subresource: &str, key: &ObjectKey, patch: &Patch<P>) -> kube::Result<K> {
+    async fn patch_sub<K: Object, P: Serialize + std::fmt::Debug>(
+        &self,
+        subresource: &str,
+        key: &ObjectKey,
+        patch: &Patch<P>,
+    ) -> kube::Result<K> {
         let built = request::<K>(key.scope()).patch_subresource(subresource, &key.name, &PatchParams::default(), patch);
         self.request(built.map_err(kube::Error::BuildRequest)?).await
     }
 
-    async fn post_sub<K: Object, B: Serialize, A: DeserializeOwned>(&self, subresource: &str, key: &ObjectKey, body: &B) -> kube::Result<A> {
-        let built = request::<K>(key.scope()).create_subresource(subresource, &key.name, &PostParams::default(), bytes(body)?);
+    async fn post_sub<K: Object, B: Serialize, A: DeserializeOwned>(
+        &self,
+        subresource: &str,
+        key: &ObjectKey,
+        body: &B,
+    ) -> kube::Result<A> {
+        let built =
+            request::<K>(key.scope()).create_subresource(subresource, &key.name, &PostParams::default(), bytes(body)?);
         self.request(built.map_err(kube::Error::BuildRequest)?).await
     }
 

@@ -43,7 +43,12 @@ where
     while tasks.join_next().await.is_some() {}
 }
 
-fn settle<T: Hash + Eq + Ord + Clone + Display>(name: &str, queue: &Queue<T>, key: &T, result: Result<Outcome, BoxError>) {
+fn settle<T: Hash + Eq + Ord + Clone + Display>(
+    name: &str,
+    queue: &Queue<T>,
+    key: &T,
+    result: Result<Outcome, BoxError>,
+) {
     match result {
         Ok(Outcome::AwaitChange) => queue.forget(key),
         Ok(Outcome::RequeueAfter(delay)) => {

@@ -2,7 +2,9 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::Patch;
-use rk_client::{Informer, LabelMatcher, Object, ObjectKey, Verbs, controller_of, controller_ref, is_conflict, is_not_found};
+use rk_client::{
+    Informer, LabelMatcher, Object, ObjectKey, Verbs, controller_of, controller_ref, is_conflict, is_not_found,
+};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -73,9 +75,14 @@ pub(crate) async fn claim_all<O: Object, K: Object>(
 }
 
 /// `None` when the object changed or went away meanwhile: the change will bring us back.
-async fn set_owners<K: Object>(informer: &Informer<K>, object: &K, owners: &[OwnerReference]) -> kube::Result<Option<K>> {
+async fn set_owners<K: Object>(
+    informer: &Informer<K>,
+    object: &K,
+    owners: &[OwnerReference],
+) -> kube::Result<Option<K>> {
     let meta = object.meta();
-    let patch = json!({"metadata": {"ownerReferences": owners, "uid": meta.uid, "resourceVersion": meta.resource_version}});
+    let patch =
+        json!({"metadata": {"ownerReferences": owners, "uid": meta.uid, "resourceVersion": meta.resource_version}});
     match informer.patch(&ObjectKey::of(object), &Patch::Merge(patch)).await {
         Ok(changed) => Ok(Some(changed)),
         Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(None),

@@ -50,13 +50,30 @@ pub(crate) struct Context {
     pub(crate) recorders: Recorders,
     pub(crate) config: Arc<Config>,
     pub(crate) stop: CancellationToken,
-    loops: Mutex<Vec<BoxFuture<'static, ()>>>,
+    loops: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
 }
 
 impl Context {
-    pub(crate) fn new(client: Client, informers: Informers, config: Config, stop: CancellationToken) -> Self {
-        let recorders = Recorders::new(client.clone());
-        Self { client, informers, recorders, config: Arc::new(config), stop, loops: Mutex::default() }
+    pub(crate) fn new(
+        client: Client,
+        informers: Informers,
+        recorders: Recorders,
+        config: Config,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { client, informers, recorders, config: Arc::new(config), stop, loops: Arc::default() }
+    }
+
+    /// The same for a controller with an identity of its own: it shares the watches and writes as itself.
+    pub(crate) fn identified(&self, client: Client) -> Self {
+        Self {
+            informers: self.informers.writing_as(client.clone()),
+            client,
+            recorders: self.recorders.clone(),
+            config: Arc::clone(&self.config),
+            stop: self.stop.clone(),
+            loops: Arc::clone(&self.loops),
+        }
     }
 
     /// Starts workers once all caches are filled.

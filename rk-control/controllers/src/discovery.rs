@@ -27,7 +27,11 @@ impl Resource {
 
     /// `pods` or `deployments.apps`.
     pub(crate) fn name(&self) -> String {
-        if self.api.group.is_empty() { self.api.plural.clone() } else { format!("{}.{}", self.api.plural, self.api.group) }
+        if self.api.group.is_empty() {
+            self.api.plural.clone()
+        } else {
+            format!("{}.{}", self.api.plural, self.api.group)
+        }
     }
 }
 
@@ -91,14 +95,25 @@ async fn read(client: &Client) -> kube::Result<Served> {
     Ok(served)
 }
 
-fn add(served: &mut Served, group: &str, version: &str, resources: Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource>) {
+fn add(
+    served: &mut Served,
+    group: &str,
+    version: &str,
+    resources: Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource>,
+) {
     for resource in resources {
         let known = served.resources.iter().any(|r| r.api.group == group && r.api.plural == resource.name);
         if known || resource.name.contains('/') {
             continue;
         }
         let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-        let api = ApiResource { group: group.to_owned(), version: version.to_owned(), api_version, kind: resource.kind, plural: resource.name };
+        let api = ApiResource {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            api_version,
+            kind: resource.kind,
+            plural: resource.name,
+        };
         served.resources.push(Resource { api, namespaced: resource.namespaced, verbs: resource.verbs });
     }
 }

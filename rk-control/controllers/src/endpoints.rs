@@ -1,11 +1,16 @@
 //! The older Endpoints objects of Services with a selector.
 
 use crate::context::Context;
-use crate::endpointslice::{ResolvedPort, address, enqueue_services_of_pods, family_of, hostname, is_headless, resolve, selector_of, target, trigger_time};
+use crate::endpointslice::{
+    ResolvedPort, address, enqueue_services_of_pods, family_of, hostname, is_headless, resolve, selector_of, target,
+    trigger_time,
+};
 use crate::pods;
 use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use rk_client::{BoxError, Deletion, Informer, ObjectKey, Outcome, Queue, is_already_exists, is_namespace_terminating, is_not_found};
+use rk_client::{
+    BoxError, Deletion, Informer, ObjectKey, Outcome, Queue, is_already_exists, is_namespace_terminating, is_not_found,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -24,7 +29,8 @@ struct Controller {
 
 /// Starts the loop.
 pub(crate) fn register(ctx: &Context) {
-    let controller = Arc::new(Controller { services: ctx.informers.of(), pods: ctx.informers.of(), endpoints: ctx.informers.of() });
+    let controller =
+        Arc::new(Controller { services: ctx.informers.of(), pods: ctx.informers.of(), endpoints: ctx.informers.of() });
     let queue: Queue<ObjectKey> = Queue::default();
     let q = queue.clone();
     controller.services.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
@@ -74,7 +80,10 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<EndpointSubset>, bool) 
             by_port.entry(Some(port)).or_default().insert(seat.clone());
         }
         let node_name = pods::node_name(pod).map(str::to_owned);
-        addresses.insert(name, EndpointAddress { ip, hostname: hostname(service, pod), node_name, target_ref: Some(target(pod)) });
+        addresses.insert(
+            name,
+            EndpointAddress { ip, hostname: hostname(service, pod), node_name, target_ref: Some(target(pod)) },
+        );
     }
     let mut by_seats: BTreeMap<BTreeSet<Seat>, Vec<ResolvedPort>> = BTreeMap::new();
     for (port, seats) in by_port {
@@ -84,8 +93,14 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> (Vec<EndpointSubset>, bool) 
     let subsets = by_seats
         .into_iter()
         .map(|(seats, ports)| {
-            let pick = |ready: bool| some(seats.iter().filter(|s| s.ready == ready).filter_map(|s| addresses.get(&s.pod).cloned()).collect());
-            EndpointSubset { addresses: pick(true), not_ready_addresses: pick(false), ports: Some(ports.iter().map(port_of).collect::<Vec<_>>()).filter(|p| !p.is_empty()) }
+            let pick = |ready: bool| {
+                some(seats.iter().filter(|s| s.ready == ready).filter_map(|s| addresses.get(&s.pod).cloned()).collect())
+            };
+            EndpointSubset {
+                addresses: pick(true),
+                not_ready_addresses: pick(false),
+                ports: Some(ports.iter().map(port_of).collect::<Vec<_>>()).filter(|p| !p.is_empty()),
+            }
         })
         .collect();
     (subsets, cut)
@@ -128,11 +143,17 @@ impl Controller {
         let subsets = Some(subsets).filter(|s| !s.is_empty());
         let labels = labels_of(&service);
         let marked = |meta: &ObjectMeta| meta.annotations.as_ref().is_some_and(|a| a.contains_key(OVER_CAPACITY));
-        if existing.as_ref().is_some_and(|e| e.subsets == subsets && e.metadata.labels.as_ref() == Some(&labels) && marked(&e.metadata) == cut) {
+        if existing.as_ref().is_some_and(|e| {
+            e.subsets == subsets && e.metadata.labels.as_ref() == Some(&labels) && marked(&e.metadata) == cut
+        }) {
             return Ok(Outcome::AwaitChange);
         }
         let mut wanted = existing.as_deref().cloned().unwrap_or_else(|| Endpoints {
-            metadata: ObjectMeta { name: Some(key.name.clone()), namespace: Some(key.namespace.clone()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(key.name.clone()),
+                namespace: Some(key.namespace.clone()),
+                ..ObjectMeta::default()
+            },
             subsets: None,
         });
         wanted.subsets = subsets;
@@ -144,7 +165,11 @@ impl Controller {
         if cut {
             annotations.insert(OVER_CAPACITY.to_owned(), "truncated".to_owned());
         }
-        let written = if existing.is_some() { self.endpoints.replace(&wanted).await } else { self.endpoints.create(&wanted).await };
+        let written = if existing.is_some() {
+            self.endpoints.replace(&wanted).await
+        } else {
+            self.endpoints.create(&wanted).await
+        };
         match written {
             Ok(_) => Ok(Outcome::AwaitChange),
             Err(error) if is_namespace_terminating(&error) || is_already_exists(&error) => Ok(Outcome::AwaitChange),
@@ -168,9 +193,10 @@ mod tests {
 
     #[test]
     fn ports_on_the_same_addresses_share_a_subset() {
-        let service: Service = serde_json::from_value(json!({"metadata": {"name": "s"}, "spec": {"clusterIP": "10.96.0.9", "ports": [
+        let service: Service =
+            serde_json::from_value(json!({"metadata": {"name": "s"}, "spec": {"clusterIP": "10.96.0.9", "ports": [
             {"name": "a", "port": 80, "targetPort": 8080}, {"name": "b", "port": 81, "targetPort": "extra"}]}}))
-        .expect("valid");
+            .expect("valid");
         let pods = [
             pod("p1", "10.0.0.1", true, json!([])),
             pod("p2", "10.0.0.2", false, json!([{"name": "extra", "containerPort": 9090}])),
@@ -178,9 +204,14 @@ mod tests {
         let (subsets, cut) = subsets(&service, &pods);
         assert!(!cut);
         assert_eq!(subsets.len(), 2);
-        let names: Vec<Vec<String>> = subsets.iter().map(|s| s.ports.iter().flatten().filter_map(|p| p.name.clone()).collect()).collect();
+        let names: Vec<Vec<String>> =
+            subsets.iter().map(|s| s.ports.iter().flatten().filter_map(|p| p.name.clone()).collect()).collect();
         assert!(names.contains(&vec!["a".to_owned()]) && names.contains(&vec!["b".to_owned()]));
-        let all = subsets.iter().find(|s| s.ports.iter().flatten().any(|p| p.name.as_deref() == Some("a"))).expect("port a");
-        assert_eq!((all.addresses.as_ref().map(Vec::len), all.not_ready_addresses.as_ref().map(Vec::len)), (Some(1), Some(1)));
+        let all =
+            subsets.iter().find(|s| s.ports.iter().flatten().any(|p| p.name.as_deref() == Some("a"))).expect("port a");
+        assert_eq!(
+            (all.addresses.as_ref().map(Vec::len), all.not_ready_addresses.as_ref().map(Vec::len)),
+            (Some(1), Some(1))
+        );
     }
 }

@@ -46,7 +46,8 @@ fn ranges_of(node: &Node) -> impl Iterator<Item = IpNet> {
 
 /// The first subnet that no node uses.
 fn first_free(range: IpNet, mask: u8, used: &HashSet<IpNet>) -> Option<IpNet> {
-    let overlaps = |subnet: &IpNet| used.contains(subnet) || used.iter().any(|u| u.contains(subnet) || subnet.contains(u));
+    let overlaps =
+        |subnet: &IpNet| used.contains(subnet) || used.iter().any(|u| u.contains(subnet) || subnet.contains(u));
     range.subnets(mask).ok()?.find(|subnet| !overlaps(subnet))
 }
 
@@ -58,7 +59,11 @@ impl Controller {
         }
         let used: HashSet<IpNet> = self.nodes.list().iter().flat_map(|n| ranges_of(n).collect::<Vec<_>>()).collect();
         let Some(free) = first_free(self.range, self.mask, &used) else {
-            self.recorder.normal(node.as_ref(), "CIDRNotAvailable", format!("Node {} status is now: CIDRNotAvailable", key.name));
+            self.recorder.normal(
+                node.as_ref(),
+                "CIDRNotAvailable",
+                format!("Node {} status is now: CIDRNotAvailable", key.name),
+            );
             tracing::warn!(node = key.name, range = %self.range, "no range for pods is left; enlarge --pod-cidr or remove nodes");
             return Ok(Outcome::RequeueAfter(FULL_RETRY));
         };

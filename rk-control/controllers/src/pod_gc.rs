@@ -48,7 +48,12 @@ enum Cause {
 }
 
 /// Picks pods to remove. `gone` are nodes that certainly do not exist, `out_of_service` those declared dead.
-fn pick(all: &[Arc<Pod>], gone: &HashSet<String>, out_of_service: &HashSet<String>, keep_finished: usize) -> BTreeSet<(Cause, usize)> {
+fn pick(
+    all: &[Arc<Pod>],
+    gone: &HashSet<String>,
+    out_of_service: &HashSet<String>,
+    keep_finished: usize,
+) -> BTreeSet<(Cause, usize)> {
     let mut picked = BTreeSet::new();
     let mut finished: Vec<usize> = Vec::new();
     for (at, pod) in all.iter().enumerate() {
@@ -75,17 +80,28 @@ impl Collector {
         let all = self.pods.list();
         let gone = self.nodes_gone(&all).await;
         let dead = |node: &Arc<Node>| {
-            let tainted = node.spec.iter().flat_map(|s| s.taints.iter().flatten()).any(|t| t.key == "node.kubernetes.io/out-of-service");
-            let ready = node.status.iter().flat_map(|s| s.conditions.iter().flatten()).any(|c| c.type_ == "Ready" && c.status == "True");
+            let tainted = node
+                .spec
+                .iter()
+                .flat_map(|s| s.taints.iter().flatten())
+                .any(|t| t.key == "node.kubernetes.io/out-of-service");
+            let ready = node
+                .status
+                .iter()
+                .flat_map(|s| s.conditions.iter().flatten())
+                .any(|c| c.type_ == "Ready" && c.status == "True");
             tainted && !ready
         };
-        let out_of_service = self.nodes.list().iter().filter(|n| dead(n)).filter_map(|n| n.metadata.name.clone()).collect();
+        let out_of_service =
+            self.nodes.list().iter().filter(|n| dead(n)).filter_map(|n| n.metadata.name.clone()).collect();
         for (cause, at) in pick(&all, &gone, &out_of_service, self.keep_finished) {
             let Some(pod) = all.get(at) else { continue };
             match self.remove(pod, cause).await {
                 Ok(()) => tracing::info!(pod = %ObjectKey::of(pod.as_ref()), ?cause, "removed pod"),
                 Err(error) if is_not_found(&error) => {}
-                Err(error) => tracing::debug!(pod = %ObjectKey::of(pod.as_ref()), %error, "pod not removed, will retry"),
+                Err(error) => {
+                    tracing::debug!(pod = %ObjectKey::of(pod.as_ref()), %error, "pod not removed, will retry")
+                }
             }
         }
     }
@@ -93,7 +109,8 @@ impl Collector {
     /// Nodes named by pods that have been missing for the whole quarantine, and are missing in the live API too.
     async fn nodes_gone(&self, all: &[Arc<Pod>]) -> HashSet<String> {
         let named: HashSet<String> = all.iter().filter_map(|p| pods::node_name(p)).map(str::to_owned).collect();
-        let missing: HashSet<String> = named.into_iter().filter(|name| self.nodes.get(&ObjectKey::cluster(name.clone())).is_none()).collect();
+        let missing: HashSet<String> =
+            named.into_iter().filter(|name| self.nodes.get(&ObjectKey::cluster(name.clone())).is_none()).collect();
         let due: Vec<String> = {
             let mut since = self.missing_since.lock().unwrap_or_else(PoisonError::into_inner);
             since.retain(|name, _| missing.contains(name));
@@ -148,7 +165,8 @@ mod tests {
             pod(Some("ok"), "Failed", false, "2026-01-01T00:00:01Z"),
         ];
         let picked = pick(&all, &HashSet::from(["gone".to_owned()]), &HashSet::from(["dead".to_owned()]), 1);
-        let expected = [(Cause::NodeGone, 0), (Cause::NeverScheduled, 1), (Cause::OutOfService, 3), (Cause::FinishedLongAgo, 6)];
+        let expected =
+            [(Cause::NodeGone, 0), (Cause::NeverScheduled, 1), (Cause::OutOfService, 3), (Cause::FinishedLongAgo, 6)];
         assert_eq!(picked, BTreeSet::from(expected));
     }
 }

@@ -4,7 +4,9 @@ use crate::context::Context;
 use crate::serviceaccount::is_open;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use rk_client::{BoxError, Informer, ObjectKey, Outcome, Queue, is_already_exists, is_namespace_terminating, is_not_found};
+use rk_client::{
+    BoxError, Informer, ObjectKey, Outcome, Queue, is_already_exists, is_namespace_terminating, is_not_found,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -65,7 +67,9 @@ impl Controller {
         };
         match written {
             Ok(_) => Ok(Outcome::AwaitChange),
-            Err(error) if is_already_exists(&error) || is_not_found(&error) || is_namespace_terminating(&error) => Ok(Outcome::AwaitChange),
+            Err(error) if is_already_exists(&error) || is_not_found(&error) || is_namespace_terminating(&error) => {
+                Ok(Outcome::AwaitChange)
+            }
             Err(error) => Err(error.into()),
         }
     }

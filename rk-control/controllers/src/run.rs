@@ -1,34 +1,54 @@
 //! Starting all controllers.
 
 use crate::context::{Config, Context};
-use crate::{csr, deployment, endpoints, endpointslice, gc, namespace, node_ipam, node_lifecycle, pod_gc, replicas, root_ca, serviceaccount, taint_eviction};
+use crate::{
+    csr, deployment, endpoints, endpointslice, gc, namespace, node_ipam, node_lifecycle, pod_gc, replicas, root_ca,
+    serviceaccount, taint_eviction,
+};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ReplicationController;
-use rk_client::Informers;
+use kube::Client;
+use rk_client::{Informers, Recorders};
+use std::collections::HashMap;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Runs every controller until `stop`; returns when all of them have ended. `informers` may be shared with others.
-pub async fn run(client: kube::Client, informers: Informers, config: Config, stop: CancellationToken) {
-    let ctx = Context::new(client, informers, config, stop.clone());
-    let registrations: &[fn(&Context)] = &[
-        csr::register,
-        node_ipam::register,
-        serviceaccount::register,
-        root_ca::register,
-        replicas::register::<ReplicaSet>,
-        replicas::register::<ReplicationController>,
-        deployment::register,
-        endpointslice::register,
-        endpoints::register,
-        namespace::register,
-        node_lifecycle::register,
-        taint_eviction::register,
-        pod_gc::register,
-        gc::register,
-    ];
-    for register in registrations {
-        register(&ctx);
+/// The service account in `kube-system` that a controller acts as, and how it is started. The default policy grants
+/// each account its role `system:controller:<name>`.
+const CONTROLLERS: &[(&str, fn(&Context))] = &[
+    ("certificate-controller", csr::register),
+    ("node-controller", node_ipam::register),
+    ("service-account-controller", serviceaccount::register),
+    ("root-ca-cert-publisher", root_ca::register),
+    ("replicaset-controller", replicas::register::<ReplicaSet>),
+    ("replication-controller", replicas::register::<ReplicationController>),
+    ("deployment-controller", deployment::register),
+    ("endpointslice-controller", endpointslice::register),
+    ("endpoint-controller", endpoints::register),
+    ("namespace-controller", namespace::register),
+    ("node-controller", node_lifecycle::register),
+    ("node-controller", taint_eviction::register),
+    ("pod-garbage-collector", pod_gc::register),
+    ("generic-garbage-collector", gc::register),
+];
+
+/// Runs every controller until `stop`; returns when all of them have ended.
+///
+/// `client` watches and writes events (as `system:kube-controller-manager`); `account` makes a client that acts as a
+/// service account of `kube-system`. `informers` may be shared with others.
+pub async fn run(
+    client: Client,
+    account: impl Fn(&str) -> Client,
+    informers: Informers,
+    recorders: Recorders,
+    config: Config,
+    stop: CancellationToken,
+) {
+    let ctx = Context::new(client, informers, recorders, config, stop.clone());
+    let mut clients: HashMap<&str, Client> = HashMap::new();
+    for (name, register) in CONTROLLERS {
+        let own = clients.entry(name).or_insert_with(|| account(name)).clone();
+        register(&ctx.identified(own));
     }
     ctx.informers.start();
     tokio::select! {

@@ -9,7 +9,8 @@ const NAME: &str = "default";
 
 /// Whether a namespace takes new objects.
 pub(crate) fn is_open(namespace: &Namespace) -> bool {
-    namespace.metadata.deletion_timestamp.is_none() && namespace.status.as_ref().and_then(|s| s.phase.as_deref()) != Some("Terminating")
+    namespace.metadata.deletion_timestamp.is_none()
+        && namespace.status.as_ref().and_then(|s| s.phase.as_deref()) != Some("Terminating")
 }
 
 /// Starts the loop.
@@ -34,7 +35,11 @@ pub(crate) fn register(ctx: &Context) {
                 return Ok(Outcome::AwaitChange);
             }
             let account = ServiceAccount {
-                metadata: ObjectMeta { name: Some(NAME.to_owned()), namespace: Some(key.name), ..ObjectMeta::default() },
+                metadata: ObjectMeta {
+                    name: Some(NAME.to_owned()),
+                    namespace: Some(key.name),
+                    ..ObjectMeta::default()
+                },
                 ..ServiceAccount::default()
             };
             match accounts.create(&account).await {

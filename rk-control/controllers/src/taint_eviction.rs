@@ -27,7 +27,9 @@ pub(crate) fn register(ctx: &Context) {
     let queue: Queue<ObjectKey> = Queue::default();
     let q = queue.clone();
     controller.pods.on_change(move |change| {
-        let moved = change.previous().is_none_or(|old| pods::node_name(old) != pods::node_name(change.object()) || tolerations(old) != tolerations(change.object()));
+        let moved = change.previous().is_none_or(|old| {
+            pods::node_name(old) != pods::node_name(change.object()) || tolerations(old) != tolerations(change.object())
+        });
         if moved && !matches!(change, Change::Deleted(_)) && pods::node_name(change.object()).is_some() {
             q.add(ObjectKey::of(change.object().as_ref()));
         }
@@ -61,7 +63,10 @@ pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     let key = some(&toleration.key).is_none_or(|k| k == taint.key);
     let value = match some(&toleration.operator).as_deref().unwrap_or("Equal") {
         "Exists" => true,
-        "Equal" => some(&toleration.key).is_some() && toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default(),
+        "Equal" => {
+            some(&toleration.key).is_some()
+                && toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default()
+        }
         _ => false,
     };
     effect && key && value
@@ -103,7 +108,9 @@ impl Controller {
         if pods::is_terminating(&pod) {
             return Ok(Outcome::AwaitChange);
         }
-        let Some(node) = pods::node_name(&pod).and_then(|name| self.nodes.get(&ObjectKey::cluster(name))) else { return Ok(Outcome::AwaitChange) };
+        let Some(node) = pods::node_name(&pod).and_then(|name| self.nodes.get(&ObjectKey::cluster(name))) else {
+            return Ok(Outcome::AwaitChange);
+        };
         let now = Timestamp::now();
         match deadline(no_execute(&node), tolerations(&pod).map_or(&[], Vec::as_slice), now) {
             Deadline::Never => Ok(Outcome::AwaitChange),
@@ -117,7 +124,8 @@ impl Controller {
         self.recorder.normal(pod, "TaintManagerEviction", format!("Marking for deletion Pod {key}"));
         tracing::info!(pod = %key, node = pods::node_name(pod), "evicting: the node has a taint that the pod does not tolerate");
         let result = async {
-            mark_disrupted(&self.pods, pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint").await?;
+            mark_disrupted(&self.pods, pod, "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
+                .await?;
             self.pods.delete(&key, &Deletion::of_uid(pod.metadata.uid.as_ref())).await
         };
         match result.await {
@@ -156,14 +164,20 @@ mod tests {
     #[test]
     fn a_pod_stays_as_long_as_it_tolerates_every_taint() {
         let now: Timestamp = "2026-01-01T00:01:00Z".parse().expect("time");
-        let taint: Taint = serde_json::from_value(json!({"key": "k", "value": "v", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"})).expect("valid");
+        let taint: Taint = serde_json::from_value(
+            json!({"key": "k", "value": "v", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"}),
+        )
+        .expect("valid");
         let cases = [
             (json!([]), Deadline::Now),
             (json!([{"operator": "Exists"}]), Deadline::Never),
             (json!([{"key": "k", "value": "v"}]), Deadline::Never),
             (json!([{"key": "k", "value": "other"}]), Deadline::Now),
             (json!([{"key": "k", "operator": "Exists", "effect": "NoSchedule"}]), Deadline::Now),
-            (json!([{"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]), Deadline::At("2026-01-01T00:05:00Z".parse().expect("time"))),
+            (
+                json!([{"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}]),
+                Deadline::At("2026-01-01T00:05:00Z".parse().expect("time")),
+            ),
             (json!([{"key": "k", "operator": "Exists", "tolerationSeconds": 30}]), Deadline::Now),
         ];
         for (value, expected) in cases {

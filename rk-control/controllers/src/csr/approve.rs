@@ -26,13 +26,18 @@ pub(super) fn judge(spec: &CertificateSigningRequestSpec, request: &Request, nod
         KUBELET_CLIENT => {
             let mut asks = Vec::new();
             if own {
-                asks.push(("selfnodeclient", "Auto approving self kubelet client certificate after SubjectAccessReview."));
+                asks.push((
+                    "selfnodeclient",
+                    "Auto approving self kubelet client certificate after SubjectAccessReview.",
+                ));
             }
             asks.push(("nodeclient", "Auto approving kubelet client certificate after SubjectAccessReview."));
             Verdict::AskFor(asks)
         }
         KUBELET_SERVING if own => match foreign_names(request, node) {
-            names if names.is_empty() => Verdict::Approve("Auto approving kubelet serving certificate for the node's own addresses."),
+            names if names.is_empty() => {
+                Verdict::Approve("Auto approving kubelet serving certificate for the node's own addresses.")
+            }
             names => Verdict::WaitForNode(names.join(", ")),
         },
         _ => Verdict::NotOurs,

@@ -103,7 +103,11 @@ impl Controller {
         Ok(Outcome::AwaitChange)
     }
 
-    async fn first_allowed(&self, csr: &CertificateSigningRequest, questions: Vec<(&'static str, &'static str)>) -> kube::Result<Option<&'static str>> {
+    async fn first_allowed(
+        &self,
+        csr: &CertificateSigningRequest,
+        questions: Vec<(&'static str, &'static str)>,
+    ) -> kube::Result<Option<&'static str>> {
         for (subresource, message) in questions {
             let review: SubjectAccessReview = self.client.create(&approve::review(csr, subresource)).await?;
             if review.status.is_some_and(|s| s.allowed) {
@@ -122,7 +126,9 @@ impl Controller {
         });
         let mut changed = csr.clone();
         match signed {
-            Ok(certificate) => changed.status.get_or_insert_default().certificate = Some(ByteString(certificate.into_bytes())),
+            Ok(certificate) => {
+                changed.status.get_or_insert_default().certificate = Some(ByteString(certificate.into_bytes()))
+            }
             Err(refusal) => {
                 tracing::warn!(csr = csr.metadata.name, %refusal, "approved request breaks its signer's rules");
                 push_condition(&mut changed, "Failed", "SignerValidationFailure", refusal.to_string());
@@ -135,7 +141,10 @@ impl Controller {
     async fn clean(&self, now: Timestamp) {
         for csr in self.requests.list() {
             if is_old(&csr, now)
-                && let Err(error) = self.requests.delete(&ObjectKey::of(csr.as_ref()), &Deletion::of_uid(csr.metadata.uid.as_ref())).await
+                && let Err(error) = self
+                    .requests
+                    .delete(&ObjectKey::of(csr.as_ref()), &Deletion::of_uid(csr.metadata.uid.as_ref()))
+                    .await
             {
                 tracing::debug!(csr = csr.metadata.name, %error, "old request not removed, will retry");
             }
@@ -144,7 +153,13 @@ impl Controller {
 }
 
 fn is_old(csr: &CertificateSigningRequest, now: Timestamp) -> bool {
-    let decided = csr.status.iter().flat_map(|s| s.conditions.iter().flatten()).filter_map(|c| c.last_update_time.as_ref()).map(|t| t.0).max();
+    let decided = csr
+        .status
+        .iter()
+        .flat_map(|s| s.conditions.iter().flatten())
+        .filter_map(|c| c.last_update_time.as_ref())
+        .map(|t| t.0)
+        .max();
     let created = csr.metadata.creation_timestamp.as_ref().map(|t| t.0);
     match (decided, created) {
         (Some(at), _) => now.duration_since(at) > KEEP_DECIDED,

@@ -75,7 +75,10 @@ impl Request {
     fn add_name(&mut self, name: &GeneralName<'_>) {
         match name {
             GeneralName::DNSName(dns) => self.dns.push((*dns).to_owned()),
-            GeneralName::IPAddress(bytes) => match <[u8; 4]>::try_from(*bytes).map(Into::into).or_else(|_| <[u8; 16]>::try_from(*bytes).map(Into::into)) {
+            GeneralName::IPAddress(bytes) => match <[u8; 4]>::try_from(*bytes)
+                .map(Into::into)
+                .or_else(|_| <[u8; 16]>::try_from(*bytes).map(Into::into))
+            {
                 Ok(ip) => self.ips.push(ip),
                 Err(_) => self.other_names += 1,
             },
@@ -89,7 +92,8 @@ impl Request {
     }
 
     fn usages_are(&self, required: &str, optional: &[&str]) -> bool {
-        self.usages.iter().any(|u| u == required) && self.usages.iter().all(|u| u == required || optional.contains(&u.as_str()))
+        self.usages.iter().any(|u| u == required)
+            && self.usages.iter().all(|u| u == required || optional.contains(&u.as_str()))
     }
 
     fn subject_is_node(&self) -> Result<(), Refusal> {
@@ -108,7 +112,8 @@ impl Request {
             CLIENT => Ok(()),
             KUBELET_CLIENT => {
                 self.subject_is_node()?;
-                let exact = self.usages_are("client auth", &["digital signature", "key encipherment"]) && self.usages.iter().any(|u| u == "digital signature");
+                let exact = self.usages_are("client auth", &["digital signature", "key encipherment"])
+                    && self.usages.iter().any(|u| u == "digital signature");
                 if !no_names {
                     return Err(Refusal::NamesNotAllowed);
                 }
@@ -116,7 +121,8 @@ impl Request {
             }
             KUBELET_SERVING => {
                 self.subject_is_node()?;
-                let exact = self.usages_are("server auth", &["digital signature", "key encipherment"]) && self.usages.iter().any(|u| u == "digital signature");
+                let exact = self.usages_are("server auth", &["digital signature", "key encipherment"])
+                    && self.usages.iter().any(|u| u == "digital signature");
                 if self.other_names > 0 || (self.dns.is_empty() && self.ips.is_empty()) {
                     return Err(Refusal::NamesRequired);
                 }

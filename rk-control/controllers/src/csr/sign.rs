@@ -76,7 +76,11 @@ mod tests {
         let pem = wanted.serialize_request(&KeyPair::generate().expect("key")).expect("request").pem().expect("pem");
         let usages = vec!["client auth".to_owned(), "digital signature".to_owned()];
         let csr = CertificateSigningRequest {
-            spec: CertificateSigningRequestSpec { request: ByteString(pem.into_bytes()), usages: Some(usages.clone()), ..Default::default() },
+            spec: CertificateSigningRequestSpec {
+                request: ByteString(pem.into_bytes()),
+                usages: Some(usages.clone()),
+                ..Default::default()
+            },
             ..Default::default()
         };
         let (request, params) = request::parse(&csr).expect("parses");
@@ -87,7 +91,10 @@ mod tests {
         let der = pem::parse(signed).expect("pem");
         let (_, certificate) = X509Certificate::from_der(der.contents()).expect("certificate");
         assert!(!certificate.is_ca());
-        assert_eq!(certificate.subject().iter_common_name().next().and_then(|n| n.as_str().ok()), Some("system:node:n1"));
+        assert_eq!(
+            certificate.subject().iter_common_name().next().and_then(|n| n.as_str().ok()),
+            Some("system:node:n1")
+        );
         let eku = certificate.extended_key_usage().expect("readable").expect("present").value;
         assert!(eku.client_auth && !eku.server_auth);
         let lifetime = certificate.validity().not_after.timestamp() - certificate.validity().not_before.timestamp();

@@ -21,7 +21,14 @@ pub(super) fn remove(status: &mut DeploymentStatus, type_: &str) {
 }
 
 /// Sets a condition; nothing happens when status and reason stay, and the transition time stays with the status.
-pub(super) fn set(status: &mut DeploymentStatus, type_: &str, value: &str, reason: &str, message: String, now: Timestamp) {
+pub(super) fn set(
+    status: &mut DeploymentStatus,
+    type_: &str,
+    value: &str,
+    reason: &str,
+    message: String,
+    now: Timestamp,
+) {
     let current = get(status, type_);
     if current.is_some_and(|c| c.status == value && c.reason.as_deref() == Some(reason)) {
         return;
@@ -30,7 +37,14 @@ pub(super) fn set(status: &mut DeploymentStatus, type_: &str, value: &str, reaso
 }
 
 /// Like [`set`], but notes an update even when status and reason stay.
-pub(super) fn replace(status: &mut DeploymentStatus, type_: &str, value: &str, reason: &str, message: String, now: Timestamp) {
+pub(super) fn replace(
+    status: &mut DeploymentStatus,
+    type_: &str,
+    value: &str,
+    reason: &str,
+    message: String,
+    now: Timestamp,
+) {
     let transition = get(status, type_).filter(|c| c.status == value).and_then(|c| c.last_transition_time.clone());
     remove(status, type_);
     status.conditions.get_or_insert_default().push(DeploymentCondition {

@@ -15,7 +15,9 @@ use crate::context::Context;
 use crate::pods;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
-use rk_client::{BoxError, Change, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_of, owner_key};
+use rk_client::{
+    BoxError, Change, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_of, owner_key,
+};
 use std::sync::Arc;
 
 struct Controller {
@@ -90,7 +92,11 @@ impl Controller {
         let Some(spec) = &cached.spec else { return Ok(Outcome::AwaitChange) };
         let selector = selector_of(&cached);
         if selector.is_everything() {
-            self.recorder.warning(cached.as_ref(), "SelectingAll", "This deployment is selecting all pods. A non-empty selector is required.");
+            self.recorder.warning(
+                cached.as_ref(),
+                "SelectingAll",
+                "This deployment is selecting all pods. A non-empty selector is required.",
+            );
             return self.only_observe(&cached).await;
         }
         let uid = cached.metadata.uid.as_deref().unwrap_or_default();
@@ -152,7 +158,8 @@ impl Rollout {
 
     fn fences(&self) -> rolling::Fences {
         let strategy = self.spec().strategy.as_ref().and_then(|s| s.rolling_update.as_ref());
-        let (surge, unavailable) = (strategy.and_then(|s| s.max_surge.as_ref()), strategy.and_then(|s| s.max_unavailable.as_ref()));
+        let (surge, unavailable) =
+            (strategy.and_then(|s| s.max_surge.as_ref()), strategy.and_then(|s| s.max_unavailable.as_ref()));
         rolling::Fences::resolve(self.is_rolling(), self.wanted(), surge, unavailable)
     }
 
@@ -184,6 +191,8 @@ impl Rollout {
 
     /// Whether `spec.replicas` changed since the sets were last scaled.
     fn was_scaled(&self) -> bool {
-        self.sizes().iter().any(|set| set.replicas > 0 && set.desired_before.is_some_and(|before| before != self.wanted()))
+        self.sizes()
+            .iter()
+            .any(|set| set.replicas > 0 && set.desired_before.is_some_and(|before| before != self.wanted()))
     }
 }

@@ -4,7 +4,13 @@ use super::rolling::{Fences, SetSize};
 
 /// New sizes as (position, size) of every active set, oldest set first in `sets`. The annotations of all of them must
 /// be written even where the size stays.
-pub(super) fn sizes(sets: &[SetSize], wanted: i32, rolling: bool, fences: Fences, status_replicas: i32) -> Vec<(usize, i32)> {
+pub(super) fn sizes(
+    sets: &[SetSize],
+    wanted: i32,
+    rolling: bool,
+    fences: Fences,
+    status_replicas: i32,
+) -> Vec<(usize, i32)> {
     let active: Vec<usize> = (0..sets.len()).filter(|at| sets.get(*at).is_some_and(|s| s.replicas > 0)).collect();
     let new = sets.iter().position(|s| s.is_new);
     // At most one set has pods: it simply takes the whole size.
@@ -12,7 +18,9 @@ pub(super) fn sizes(sets: &[SetSize], wanted: i32, rolling: bool, fences: Fences
         let only = active.first().copied().or(new).or(sets.len().checked_sub(1));
         return only.map(|at| (at, wanted)).into_iter().collect();
     }
-    let saturated = new.and_then(|at| sets.get(at)).is_some_and(|s| s.replicas == wanted && s.available == wanted && s.desired_before == Some(wanted));
+    let saturated = new
+        .and_then(|at| sets.get(at))
+        .is_some_and(|s| s.replicas == wanted && s.available == wanted && s.desired_before == Some(wanted));
     if saturated {
         return active.into_iter().filter(|at| Some(*at) != new).map(|at| (at, 0)).collect();
     }
@@ -22,7 +30,13 @@ pub(super) fn sizes(sets: &[SetSize], wanted: i32, rolling: bool, fences: Fences
     spread(sets, active, wanted, fences, status_replicas)
 }
 
-fn spread(sets: &[SetSize], mut active: Vec<usize>, wanted: i32, fences: Fences, status_replicas: i32) -> Vec<(usize, i32)> {
+fn spread(
+    sets: &[SetSize],
+    mut active: Vec<usize>,
+    wanted: i32,
+    fences: Fences,
+    status_replicas: i32,
+) -> Vec<(usize, i32)> {
     let size_of = |at: usize| sets.get(at).map_or(0, |s| s.replicas);
     let allowed = if wanted > 0 { wanted.saturating_add(fences.surge) } else { 0 };
     let change = allowed - active.iter().map(|at| size_of(*at)).sum::<i32>();

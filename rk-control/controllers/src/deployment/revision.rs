@@ -11,7 +11,8 @@ pub(super) const MAX: &str = "deployment.kubernetes.io/max-replicas";
 pub(super) const ROLLBACK_TO: &str = "deprecated.deployment.rollback.to";
 
 /// Annotations of a Deployment that say nothing about its ReplicaSets.
-const OWN: [&str; 6] = ["kubectl.kubernetes.io/last-applied-configuration", REVISION, HISTORY, DESIRED, MAX, ROLLBACK_TO];
+const OWN: [&str; 6] =
+    ["kubectl.kubernetes.io/last-applied-configuration", REVISION, HISTORY, DESIRED, MAX, ROLLBACK_TO];
 
 /// An annotation as a number.
 pub(super) fn number<N: std::str::FromStr>(meta: &ObjectMeta, name: &str) -> Option<N> {
@@ -47,7 +48,11 @@ pub(super) fn annotate(deployment: &ObjectMeta, set: &ObjectMeta, revision: i64)
 
 /// The Deployment's annotations after rolling back to a set: those of the set come back.
 pub(super) fn annotations_of_rollback(deployment: &ObjectMeta, set: &ObjectMeta) -> BTreeMap<String, String> {
-    let own = deployment.annotations.iter().flatten().filter(|(name, _)| OWN.contains(&name.as_str()) && *name != ROLLBACK_TO);
+    let own = deployment
+        .annotations
+        .iter()
+        .flatten()
+        .filter(|(name, _)| OWN.contains(&name.as_str()) && *name != ROLLBACK_TO);
     let back = set.annotations.iter().flatten().filter(|(name, _)| !OWN.contains(&name.as_str()));
     own.chain(back).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
@@ -62,7 +67,8 @@ mod tests {
             annotations: Some(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()),
             ..ObjectMeta::default()
         };
-        let deployment = meta(&[("note", "x"), (REVISION, "3"), ("kubectl.kubernetes.io/last-applied-configuration", "{}")]);
+        let deployment =
+            meta(&[("note", "x"), (REVISION, "3"), ("kubectl.kubernetes.io/last-applied-configuration", "{}")]);
         let set = annotate(&deployment, &meta(&[(REVISION, "1")]), 4);
         assert_eq!(set.get(REVISION).map(String::as_str), Some("4"));
         assert_eq!(set.get(HISTORY).map(String::as_str), Some("1"));

@@ -23,7 +23,12 @@ pub(super) struct Fences {
 
 impl Fences {
     /// Percentages of the wanted number: surge rounds up, unavailable rounds down; both zero would never move.
-    pub(super) fn resolve(rolling: bool, wanted: i32, surge: Option<&IntOrString>, unavailable: Option<&IntOrString>) -> Self {
+    pub(super) fn resolve(
+        rolling: bool,
+        wanted: i32,
+        surge: Option<&IntOrString>,
+        unavailable: Option<&IntOrString>,
+    ) -> Self {
         if !rolling {
             return Self { surge: 0, unavailable: 0 };
         }
@@ -83,7 +88,12 @@ pub(super) fn shrink_old(sets: &[SetSize], wanted: i32, fences: Fences) -> Vec<(
         *size -= step;
         surplus -= step;
     }
-    sets.iter().zip(sizes).enumerate().filter(|(_, (set, size))| set.replicas != *size).map(|(at, (_, size))| (at, size)).collect()
+    sets.iter()
+        .zip(sizes)
+        .enumerate()
+        .filter(|(_, (set, size))| set.replicas != *size)
+        .map(|(at, (_, size))| (at, size))
+        .collect()
 }
 
 #[cfg(test)]
@@ -125,7 +135,15 @@ mod tests {
         assert_eq!(shrink_old(&[set(false, 10, 10), set(true, 2, 0)], 10, fences), [(0, 8)]);
         assert_eq!(shrink_old(&[set(false, 8, 8), set(true, 4, 0)], 10, fences), []);
         assert_eq!(shrink_old(&[set(false, 8, 8), set(true, 4, 4)], 10, fences), [(0, 4)]);
-        assert_eq!(shrink_old(&[set(false, 10, 0), set(true, 2, 0)], 10, fences), [(0, 8)], "unhealthy ones may go, within the fence");
-        assert_eq!(shrink_old(&[set(false, 3, 3), set(false, 5, 5), set(true, 4, 4)], 10, fences), [(0, 0), (1, 4)], "oldest first");
+        assert_eq!(
+            shrink_old(&[set(false, 10, 0), set(true, 2, 0)], 10, fences),
+            [(0, 8)],
+            "unhealthy ones may go, within the fence"
+        );
+        assert_eq!(
+            shrink_old(&[set(false, 3, 3), set(false, 5, 5), set(true, 4, 4)], 10, fences),
+            [(0, 0), (1, 4)],
+            "oldest first"
+        );
     }
 }

@@ -35,7 +35,13 @@ impl Controller {
     /// Handles a change of `spec.replicas`, also in the middle of a rollout.
     pub(super) async fn scale_proportionally(&self, rollout: &mut Rollout) -> Result<(), BoxError> {
         let status_replicas = rollout.deployment.status.as_ref().and_then(|s| s.replicas).unwrap_or(0);
-        let sizes = proportional::sizes(&rollout.sizes(), rollout.wanted(), rollout.is_rolling(), rollout.fences(), status_replicas);
+        let sizes = proportional::sizes(
+            &rollout.sizes(),
+            rollout.wanted(),
+            rollout.is_rolling(),
+            rollout.fences(),
+            status_replicas,
+        );
         for (at, size) in sizes {
             self.scale(rollout, at, size).await?;
         }

@@ -85,17 +85,49 @@ pub(super) fn judged(rollout: &Rollout, now: Timestamp) -> DeploymentStatus {
         conditions::remove(&mut status, PROGRESSING);
     } else if !finished {
         if is_complete(&status, rollout.wanted(), rollout.deployment.metadata.generation) {
-            conditions::set(&mut status, PROGRESSING, "True", NEW_SET_AVAILABLE, format!("{subject} has successfully progressed."), now);
+            conditions::set(
+                &mut status,
+                PROGRESSING,
+                "True",
+                NEW_SET_AVAILABLE,
+                format!("{subject} has successfully progressed."),
+                now,
+            );
         } else if has_progressed(&before, &status) {
-            conditions::replace(&mut status, PROGRESSING, "True", "ReplicaSetUpdated", format!("{subject} is progressing."), now);
+            conditions::replace(
+                &mut status,
+                PROGRESSING,
+                "True",
+                "ReplicaSetUpdated",
+                format!("{subject} is progressing."),
+                now,
+            );
         } else if reason.as_deref() != Some(PAUSED) && due(rollout, &before).is_some_and(|due| due < now) {
-            conditions::set(&mut status, PROGRESSING, "False", TIMED_OUT, format!("{subject} has timed out progressing."), now);
+            conditions::set(
+                &mut status,
+                PROGRESSING,
+                "False",
+                TIMED_OUT,
+                format!("{subject} has timed out progressing."),
+                now,
+            );
         }
     }
-    let failures = rollout.sets.iter().rev().filter_map(|s| s.status.as_ref()?.conditions.as_ref()?.iter().find(|c| c.type_ == REPLICA_FAILURE));
+    let failures = rollout
+        .sets
+        .iter()
+        .rev()
+        .filter_map(|s| s.status.as_ref()?.conditions.as_ref()?.iter().find(|c| c.type_ == REPLICA_FAILURE));
     match failures.map(|c| (c.status.clone(), c.reason.clone(), c.message.clone())).next() {
         Some((value, reason, message)) => {
-            conditions::set(&mut status, REPLICA_FAILURE, &value, &reason.unwrap_or_default(), message.unwrap_or_default(), now);
+            conditions::set(
+                &mut status,
+                REPLICA_FAILURE,
+                &value,
+                &reason.unwrap_or_default(),
+                message.unwrap_or_default(),
+                now,
+            );
         }
         None => conditions::remove(&mut status, REPLICA_FAILURE),
     }
@@ -132,7 +164,8 @@ impl Controller {
         if reason == Some(TIMED_OUT) || noted == paused {
             return Ok(());
         }
-        let (reason, message) = if paused { (PAUSED, "Deployment is paused") } else { ("DeploymentResumed", "Deployment is resumed") };
+        let (reason, message) =
+            if paused { (PAUSED, "Deployment is paused") } else { ("DeploymentResumed", "Deployment is resumed") };
         conditions::set(&mut status, PROGRESSING, "Unknown", reason, message.to_owned(), Timestamp::now());
         rollout.deployment.status = Some(status);
         rollout.deployment = self.deployments.replace_status(&rollout.deployment).await?;
@@ -164,8 +197,18 @@ mod tests {
     fn progress_is_complete_moving_or_stuck() {
         let now: Timestamp = "2026-01-01T01:00:00Z".parse().expect("time");
         let cases = [
-            (json!({"replicas": 2, "readyReplicas": 2, "availableReplicas": 2}), "ReplicaSetUpdated", "00:59:00", ("True", "NewReplicaSetAvailable")),
-            (json!({"replicas": 2, "readyReplicas": 1, "availableReplicas": 1}), "ReplicaSetUpdated", "00:59:00", ("True", "ReplicaSetUpdated")),
+            (
+                json!({"replicas": 2, "readyReplicas": 2, "availableReplicas": 2}),
+                "ReplicaSetUpdated",
+                "00:59:00",
+                ("True", "NewReplicaSetAvailable"),
+            ),
+            (
+                json!({"replicas": 2, "readyReplicas": 1, "availableReplicas": 1}),
+                "ReplicaSetUpdated",
+                "00:59:00",
+                ("True", "ReplicaSetUpdated"),
+            ),
             (json!({"replicas": 0}), "ReplicaSetUpdated", "00:59:00", ("True", "ReplicaSetUpdated")),
             (json!({"replicas": 0}), "ReplicaSetUpdated", "00:40:00", ("False", "ProgressDeadlineExceeded")),
         ];

@@ -8,7 +8,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Patch;
-use rk_client::{BoxError, Deletion, ObjectKey, Outcome, Verbs, controller_ref, is_already_exists, is_controlled_by, is_namespace_terminating, message};
+use rk_client::{
+    BoxError, Deletion, ObjectKey, Outcome, Verbs, controller_ref, is_already_exists, is_controlled_by,
+    is_namespace_terminating, message,
+};
 use serde_json::json;
 
 impl Controller {
@@ -89,7 +92,8 @@ impl Controller {
         self.note_revision(rollout, at).await?;
         if rollout.deployment.status.as_ref().is_none_or(|s| conditions::get(s, PROGRESSING).is_none()) {
             let name = rollout.sets.get(at).and_then(|s| s.metadata.name.clone()).unwrap_or_default();
-            self.note_progress(rollout, "True", "FoundNewReplicaSet", format!("Found new replica set {name:?}")).await?;
+            self.note_progress(rollout, "True", "FoundNewReplicaSet", format!("Found new replica set {name:?}"))
+                .await?;
         }
         Ok(())
     }
@@ -101,7 +105,10 @@ impl Controller {
             Ok(created) => created,
             Err(error) if is_already_exists(&error) => {
                 let existing: ReplicaSet = self.client.get(&ObjectKey::of(&set)).await?;
-                let ours = is_controlled_by(&existing.metadata, rollout.deployment.metadata.uid.as_deref().unwrap_or_default());
+                let ours = is_controlled_by(
+                    &existing.metadata,
+                    rollout.deployment.metadata.uid.as_deref().unwrap_or_default(),
+                );
                 if !ours || !template::equal(&existing, &rollout.spec().template) {
                     // Another template hashed to this name: count the collision, the next run hashes differently.
                     let status = rollout.deployment.status.get_or_insert_default();
@@ -137,12 +144,19 @@ impl Controller {
         let noted = rollout.deployment.metadata.annotations.as_ref().and_then(|a| a.get(revision::REVISION)).cloned();
         if noted != revision {
             let patch = json!({"metadata": {"annotations": {revision::REVISION: revision}}});
-            rollout.deployment = self.deployments.patch(&ObjectKey::of(&rollout.deployment), &Patch::Merge(patch)).await?;
+            rollout.deployment =
+                self.deployments.patch(&ObjectKey::of(&rollout.deployment), &Patch::Merge(patch)).await?;
         }
         Ok(())
     }
 
-    async fn note_progress(&self, rollout: &mut Rollout, value: &str, reason: &str, text: String) -> Result<(), BoxError> {
+    async fn note_progress(
+        &self,
+        rollout: &mut Rollout,
+        value: &str,
+        reason: &str,
+        text: String,
+    ) -> Result<(), BoxError> {
         if rollout.spec().progress_deadline_seconds.is_none_or(|s| s == i32::MAX) {
             return Ok(());
         }
@@ -165,16 +179,24 @@ impl Controller {
 
     /// Removes the oldest empty sets beyond the history limit.
     pub(super) async fn clean_up(&self, rollout: &Rollout) -> Result<(), BoxError> {
-        let Some(limit) = rollout.spec().revision_history_limit.and_then(|n| usize::try_from(n).ok()) else { return Ok(()) };
-        let mut old: Vec<&ReplicaSet> = rollout.old_sets().filter(|s| s.metadata.deletion_timestamp.is_none()).collect();
+        let Some(limit) = rollout.spec().revision_history_limit.and_then(|n| usize::try_from(n).ok()) else {
+            return Ok(());
+        };
+        let mut old: Vec<&ReplicaSet> =
+            rollout.old_sets().filter(|s| s.metadata.deletion_timestamp.is_none()).collect();
         old.sort_by_key(|set| revision::of(set));
         let excess = old.len().saturating_sub(limit);
         for set in old.into_iter().take(excess) {
             let status = set.status.clone().unwrap_or_default();
-            let settled = status.replicas == 0 && template::replicas(set) == 0 && set.metadata.generation <= status.observed_generation;
+            let settled = status.replicas == 0
+                && template::replicas(set) == 0
+                && set.metadata.generation <= status.observed_generation;
             if settled {
                 let how = Deletion::of_uid(set.metadata.uid.as_ref()).background();
-                self.sets.delete(&ObjectKey::of(set), &how).await.or_else(|e| if rk_client::is_not_found(&e) { Ok(()) } else { Err(e) })?;
+                self.sets
+                    .delete(&ObjectKey::of(set), &how)
+                    .await
+                    .or_else(|e| if rk_client::is_not_found(&e) { Ok(()) } else { Err(e) })?;
             }
         }
         Ok(())
@@ -202,7 +224,12 @@ fn new_set(rollout: &Rollout, revision: i64) -> ReplicaSet {
             owner_references: Some(vec![controller_ref(&rollout.deployment)]),
             ..ObjectMeta::default()
         },
-        spec: Some(ReplicaSetSpec { replicas: Some(size), min_ready_seconds: spec.min_ready_seconds, selector, template: Some(pod_template) }),
+        spec: Some(ReplicaSetSpec {
+            replicas: Some(size),
+            min_ready_seconds: spec.min_ready_seconds,
+            selector,
+            template: Some(pod_template),
+        }),
         status: None,
     };
     set.metadata.annotations = Some(revision::annotate(deployment, &set.metadata, revision));

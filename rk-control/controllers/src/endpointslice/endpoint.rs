@@ -34,7 +34,11 @@ pub(super) fn build(service: &Service, pod: &Pod, node: Option<&Node>, family: &
     let node_name = pods::node_name(pod).map(str::to_owned);
     Some(Endpoint {
         addresses: vec![address],
-        conditions: Some(EndpointConditions { ready: Some(ready), serving: Some(serving), terminating: Some(terminating) }),
+        conditions: Some(EndpointConditions {
+            ready: Some(ready),
+            serving: Some(serving),
+            terminating: Some(terminating),
+        }),
         hostname: hostname(service, pod),
         hints: hints(spec.traffic_distribution.as_deref(), zone.as_ref(), node_name.as_ref()).filter(|_| ready),
         node_name,
@@ -57,7 +61,9 @@ pub(crate) fn target(pod: &Pod) -> ObjectReference {
 /// Pods of a governing Service are reachable by their own name.
 pub(crate) fn hostname(service: &Service, pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
-    let governed = spec.subdomain.is_some() && spec.subdomain == service.metadata.name && pod.metadata.namespace == service.metadata.namespace;
+    let governed = spec.subdomain.is_some()
+        && spec.subdomain == service.metadata.name
+        && pod.metadata.namespace == service.metadata.namespace;
     spec.hostname.clone().filter(|name| governed && !name.is_empty())
 }
 
@@ -65,7 +71,9 @@ fn hints(distribution: Option<&str>, zone: Option<&String>, node: Option<&String
     let zones = zone.map(|zone| vec![ForZone { name: zone.clone() }]);
     match distribution? {
         "PreferClose" | "PreferSameZone" => Some(EndpointHints { for_zones: Some(zones?), for_nodes: None }),
-        "PreferSameNode" => Some(EndpointHints { for_zones: zones, for_nodes: Some(vec![ForNode { name: node?.clone() }]) }),
+        "PreferSameNode" => {
+            Some(EndpointHints { for_zones: zones, for_nodes: Some(vec![ForNode { name: node?.clone() }]) })
+        }
         _ => None,
     }
 }

@@ -14,7 +14,10 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use plan::Group;
-use rk_client::{BoxError, Deletion, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_ref, is_namespace_terminating, is_not_found};
+use rk_client::{
+    BoxError, Deletion, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_ref,
+    is_namespace_terminating, is_not_found,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -46,7 +49,9 @@ pub(crate) fn register(ctx: &Context) {
     let q = queue.clone();
     controller.services.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
     let q = queue.clone();
-    controller.slices.on_change(move |change| change.previous().into_iter().chain([change.object()]).filter_map(|s| service_of(s)).for_each(|key| q.add(key)));
+    controller.slices.on_change(move |change| {
+        change.previous().into_iter().chain([change.object()]).filter_map(|s| service_of(s)).for_each(|key| q.add(key))
+    });
     enqueue_services_of_pods(&controller.services, &controller.pods, &queue);
     ctx.work("endpointslice", queue, 4, move |key| {
         let controller = Arc::clone(&controller);
@@ -101,7 +106,20 @@ fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
 }
 
 fn families(spec: &ServiceSpec) -> Vec<&'static str> {
-    let listed: Vec<&'static str> = spec.ip_families.iter().flatten().filter_map(|f| if f == "IPv6" { Some("IPv6") } else if f == "IPv4" { Some("IPv4") } else { None }).collect();
+    let listed: Vec<&'static str> = spec
+        .ip_families
+        .iter()
+        .flatten()
+        .filter_map(|f| {
+            if f == "IPv6" {
+                Some("IPv6")
+            } else if f == "IPv4" {
+                Some("IPv4")
+            } else {
+                None
+            }
+        })
+        .collect();
     if !listed.is_empty() {
         return listed;
     }
@@ -127,10 +145,16 @@ impl Controller {
         if service.metadata.deletion_timestamp.is_some() {
             return Ok(Outcome::AwaitChange);
         }
-        let existing: Vec<EndpointSlice> = self.slices.by_index(BY_SERVICE, &key.to_string()).iter().map(|s| EndpointSlice::clone(s)).collect();
+        let existing: Vec<EndpointSlice> =
+            self.slices.by_index(BY_SERVICE, &key.to_string()).iter().map(|s| EndpointSlice::clone(s)).collect();
         let labels = labels_of(&service);
-        let stale: Vec<Option<String>> = existing.iter().filter(|s| s.metadata.labels.as_ref() != Some(&labels)).map(|s| s.metadata.name.clone()).collect();
-        let relabel: Vec<EndpointSlice> = existing.iter().filter(|s| stale.contains(&s.metadata.name)).cloned().collect();
+        let stale: Vec<Option<String>> = existing
+            .iter()
+            .filter(|s| s.metadata.labels.as_ref() != Some(&labels))
+            .map(|s| s.metadata.name.clone())
+            .collect();
+        let relabel: Vec<EndpointSlice> =
+            existing.iter().filter(|s| stale.contains(&s.metadata.name)).cloned().collect();
         let mut plan = plan::plan(self.wanted(&service, &selector), existing);
         for slice in relabel {
             let touched = plan.update.iter().chain(&plan.delete).any(|s| s.metadata.name == slice.metadata.name);
@@ -199,7 +223,8 @@ impl Controller {
             self.slices.replace(&slice).await?;
         }
         for slice in plan.delete {
-            let result = self.slices.delete(&ObjectKey::of(&slice), &Deletion::of_uid(slice.metadata.uid.as_ref())).await;
+            let result =
+                self.slices.delete(&ObjectKey::of(&slice), &Deletion::of_uid(slice.metadata.uid.as_ref())).await;
             result.or_else(|e| if is_not_found(&e) { Ok(()) } else { Err(e) })?;
         }
         Ok(())
@@ -210,4 +235,3 @@ pub(crate) fn trigger_time() -> BTreeMap<String, String> {
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     BTreeMap::from([("endpoints.kubernetes.io/last-change-trigger-time".to_owned(), now)])
 }
-

@@ -99,7 +99,8 @@ fn plan_group(group: Group, endpoints: Vec<Endpoint>, slices: Vec<EndpointSlice>
         }
     }
     missing.reverse();
-    let total = kept.iter().map(|(slice, _)| slice.endpoints.as_ref().map_or(0, Vec::len)).sum::<usize>() + missing.len();
+    let total =
+        kept.iter().map(|(slice, _)| slice.endpoints.as_ref().map_or(0, Vec::len)).sum::<usize>() + missing.len();
     let mut placeholder = total == 0;
     if placeholder && kept.is_empty() {
         plan.create.push((group, Vec::new()));
@@ -131,7 +132,11 @@ mod tests {
     }
 
     fn slice(name: &str, endpoints: std::ops::Range<usize>) -> EndpointSlice {
-        let mut slice = EndpointSlice { address_type: "IPv4".to_owned(), endpoints: Some(endpoints.map(endpoint).collect()), ..EndpointSlice::default() };
+        let mut slice = EndpointSlice {
+            address_type: "IPv4".to_owned(),
+            endpoints: Some(endpoints.map(endpoint).collect()),
+            ..EndpointSlice::default()
+        };
         slice.metadata.name = Some(name.to_owned());
         slice
     }

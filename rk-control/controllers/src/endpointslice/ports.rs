@@ -14,7 +14,8 @@ pub(crate) struct ResolvedPort {
 
 /// Ports of `pod` for every Service port that it can serve.
 pub(crate) fn resolve(service: &ServiceSpec, pod: &Pod) -> Vec<ResolvedPort> {
-    let mut ports: Vec<ResolvedPort> = service.ports.iter().flatten().filter_map(|port| resolve_one(port, pod)).collect();
+    let mut ports: Vec<ResolvedPort> =
+        service.ports.iter().flatten().filter_map(|port| resolve_one(port, pod)).collect();
     ports.sort();
     ports
 }
@@ -26,7 +27,12 @@ fn resolve_one(service_port: &ServicePort, pod: &Pod) -> Option<ResolvedPort> {
         Some(IntOrString::Int(port)) => *port,
         Some(IntOrString::String(name)) => named(pod, name, &protocol)?,
     };
-    Some(ResolvedPort { name: service_port.name.clone().unwrap_or_default(), port, protocol, app_protocol: service_port.app_protocol.clone() })
+    Some(ResolvedPort {
+        name: service_port.name.clone().unwrap_or_default(),
+        port,
+        protocol,
+        app_protocol: service_port.app_protocol.clone(),
+    })
 }
 
 fn named(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {

@@ -33,11 +33,14 @@ pub(super) enum Owner {
 /// Decides from the owners' states.
 pub(super) fn fate(owners: &[(String, Owner)], has_dependents: bool) -> Fate {
     let solid = owners.iter().any(|(_, state)| *state == Owner::Solid);
-    let void: Vec<String> = owners.iter().filter(|(_, state)| *state != Owner::Solid).map(|(uid, _)| uid.clone()).collect();
+    let void: Vec<String> =
+        owners.iter().filter(|(_, state)| *state != Owner::Solid).map(|(uid, _)| uid.clone()).collect();
     match (solid, void.is_empty()) {
         (true, true) => Fate::Keep,
         (true, false) => Fate::DropReferences(void),
-        (false, _) if has_dependents && owners.iter().any(|(_, state)| *state == Owner::Waiting) => Fate::DeleteForeground,
+        (false, _) if has_dependents && owners.iter().any(|(_, state)| *state == Owner::Waiting) => {
+            Fate::DeleteForeground
+        }
         (false, _) => Fate::Delete,
     }
 }
@@ -89,12 +92,20 @@ impl Collector {
     /// Whether the graph alone shows that there is nothing to do; an owner's deletion will bring us back.
     fn owners_are_solid(&self, node: &Node) -> bool {
         let graph = self.graph();
-        let solid = |owner: &Node| !owner.is_virtual && !owner.waits_for_dependents && (owner.namespace.is_empty() || owner.namespace == node.namespace);
+        let solid = |owner: &Node| {
+            !owner.is_virtual
+                && !owner.waits_for_dependents
+                && (owner.namespace.is_empty() || owner.namespace == node.namespace)
+        };
         node.owners.iter().all(|reference| graph.get(&reference.uid).is_some_and(solid))
     }
 
     async fn owner_state(&self, served: &Served, dependent: &Node, reference: &OwnerReference) -> kube::Result<Owner> {
-        let known = self.graph().get(&reference.uid).filter(|n| !n.is_virtual).map(|n| (n.namespace.clone(), n.waits_for_dependents));
+        let known = self
+            .graph()
+            .get(&reference.uid)
+            .filter(|n| !n.is_virtual)
+            .map(|n| (n.namespace.clone(), n.waits_for_dependents));
         if let Some((namespace, waits)) = known
             && (namespace.is_empty() || namespace == dependent.namespace)
         {
@@ -119,7 +130,13 @@ impl Collector {
         })
     }
 
-    async fn carry_out(&self, fate: Fate, api: &Api<AnyMeta>, live: &ObjectMeta, references: &[OwnerReference]) -> Result<Outcome, BoxError> {
+    async fn carry_out(
+        &self,
+        fate: Fate,
+        api: &Api<AnyMeta>,
+        live: &ObjectMeta,
+        references: &[OwnerReference],
+    ) -> Result<Outcome, BoxError> {
         let name = live.name.as_deref().unwrap_or_default();
         let policy = match fate {
             Fate::Keep => return Ok(Outcome::AwaitChange),
@@ -139,7 +156,11 @@ impl Collector {
         }
         // The revision guards against an adoption in between.
         let preconditions = Preconditions { uid: live.uid.clone(), resource_version: live.resource_version.clone() };
-        let params = DeleteParams { propagation_policy: Some(policy), preconditions: Some(preconditions), ..DeleteParams::default() };
+        let params = DeleteParams {
+            propagation_policy: Some(policy),
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
         tracing::debug!(name, namespace = live.namespace, "deleting garbage");
         match api.delete(name, &params).await {
             Ok(_) => Ok(Outcome::AwaitChange),
@@ -164,7 +185,12 @@ impl Collector {
         Ok(Outcome::AwaitChange)
     }
 
-    pub(super) async fn drop_finalizer(&self, api: &Api<AnyMeta>, live: &ObjectMeta, finalizer: &str) -> Result<Outcome, BoxError> {
+    pub(super) async fn drop_finalizer(
+        &self,
+        api: &Api<AnyMeta>,
+        live: &ObjectMeta,
+        finalizer: &str,
+    ) -> Result<Outcome, BoxError> {
         if !has_finalizer(live, finalizer) {
             return Ok(Outcome::AwaitChange);
         }
@@ -173,7 +199,12 @@ impl Collector {
         Ok(Outcome::AwaitChange)
     }
 
-    pub(super) async fn patch_meta(&self, api: &Api<AnyMeta>, live: &ObjectMeta, mut metadata: serde_json::Value) -> Result<(), BoxError> {
+    pub(super) async fn patch_meta(
+        &self,
+        api: &Api<AnyMeta>,
+        live: &ObjectMeta,
+        mut metadata: serde_json::Value,
+    ) -> Result<(), BoxError> {
         if let Some(fields) = metadata.as_object_mut() {
             fields.insert("uid".to_owned(), json!(live.uid));
             fields.insert("resourceVersion".to_owned(), json!(live.resource_version));
@@ -197,7 +228,11 @@ mod tests {
         let owner = |uid: &str, state| (uid.to_owned(), state);
         let cases = [
             (vec![owner("a", Owner::Solid)], false, Fate::Keep),
-            (vec![owner("a", Owner::Solid), owner("b", Owner::Absent)], false, Fate::DropReferences(vec!["b".to_owned()])),
+            (
+                vec![owner("a", Owner::Solid), owner("b", Owner::Absent)],
+                false,
+                Fate::DropReferences(vec!["b".to_owned()]),
+            ),
             (vec![owner("a", Owner::Absent)], true, Fate::Delete),
             (vec![owner("a", Owner::Waiting)], false, Fate::Delete),
             (vec![owner("a", Owner::Waiting)], true, Fate::DeleteForeground),

@@ -104,7 +104,8 @@ impl Graph {
             }
         }
         for owner in new {
-            let unblocked = owner.block_owner_deletion != Some(true) && old.iter().any(|o| o.uid == owner.uid && o.block_owner_deletion == Some(true));
+            let unblocked = owner.block_owner_deletion != Some(true)
+                && old.iter().any(|o| o.uid == owner.uid && o.block_owner_deletion == Some(true));
             let node = self.nodes.entry(owner.uid.clone()).or_insert_with(|| {
                 // Whether such an owner exists is found out by looking at it.
                 work.deletions.push(owner.uid.clone());
@@ -154,7 +155,8 @@ impl Graph {
     /// Dependents that keep a foreground deletion of `uid` from ending.
     pub(super) fn blocking_dependents(&self, uid: &str) -> Vec<String> {
         let Some(node) = self.nodes.get(uid) else { return Vec::new() };
-        let blocks = |dependent: &Node| dependent.owners.iter().any(|o| o.uid == uid && o.block_owner_deletion == Some(true));
+        let blocks =
+            |dependent: &Node| dependent.owners.iter().any(|o| o.uid == uid && o.block_owner_deletion == Some(true));
         node.dependents.iter().filter(|d| self.nodes.get(*d).is_some_and(blocks)).cloned().collect()
     }
 }

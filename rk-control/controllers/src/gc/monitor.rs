@@ -26,7 +26,8 @@ pub(super) async fn run(collector: Arc<Collector>, stop: CancellationToken) {
         let wait = match collector.discovery.served().await {
             Ok(served) => {
                 let wanted: Vec<&Resource> = served.resources.iter().filter(|r| is_collectable(r)).collect();
-                let present: HashSet<(String, String)> = wanted.iter().map(|r| (r.api.group.clone(), r.api.plural.clone())).collect();
+                let present: HashSet<(String, String)> =
+                    wanted.iter().map(|r| (r.api.group.clone(), r.api.plural.clone())).collect();
                 // A group that does not answer at the moment is not gone.
                 if served.failed.is_empty() {
                     watched.retain(|id, task| {
@@ -56,7 +57,8 @@ pub(super) async fn run(collector: Arc<Collector>, stop: CancellationToken) {
 }
 
 fn is_collectable(resource: &Resource) -> bool {
-    ["list", "watch", "delete"].iter().all(|verb| resource.can(verb)) && !IGNORED.contains(&resource.api.plural.as_str())
+    ["list", "watch", "delete"].iter().all(|verb| resource.can(verb))
+        && !IGNORED.contains(&resource.api.plural.as_str())
 }
 
 async fn watch(collector: Arc<Collector>, resource: Resource) {
@@ -74,7 +76,8 @@ async fn watch(collector: Arc<Collector>, resource: Resource) {
                 collector.enqueue(work);
             }
             Ok(watcher::Event::InitDone) => {
-                let gone: Vec<String> = collector.graph().uids_of(&kind).into_iter().filter(|uid| !listed.contains(uid)).collect();
+                let gone: Vec<String> =
+                    collector.graph().uids_of(&kind).into_iter().filter(|uid| !listed.contains(uid)).collect();
                 for uid in gone {
                     let work = collector.graph().forget(&uid);
                     collector.enqueue(work);
@@ -89,7 +92,9 @@ async fn watch(collector: Arc<Collector>, resource: Resource) {
                 let work = collector.graph().forget(object.metadata.uid.as_deref().unwrap_or_default());
                 collector.enqueue(work);
             }
-            Err(error) => tracing::debug!(kind = kind.kind, %error, "garbage collector's watch interrupted, will resume"),
+            Err(error) => {
+                tracing::debug!(kind = kind.kind, %error, "garbage collector's watch interrupted, will resume")
+            }
         }
     }
 }

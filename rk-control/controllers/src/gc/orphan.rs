@@ -25,7 +25,9 @@ impl Collector {
         }
         let Some(api) = self.api(&served, &node) else { return Ok(Outcome::AwaitChange) };
         match api.get_opt(&node.name).await? {
-            Some(live) if live.metadata.uid.as_deref() == Some(uid) => self.drop_finalizer(&api, &live.metadata, ORPHAN).await,
+            Some(live) if live.metadata.uid.as_deref() == Some(uid) => {
+                self.drop_finalizer(&api, &live.metadata, ORPHAN).await
+            }
             _ => Ok(Outcome::AwaitChange),
         }
     }

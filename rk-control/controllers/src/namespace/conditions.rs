@@ -32,21 +32,30 @@ impl Progress {
     /// Type, status, reason and message of every condition.
     fn conditions(&self) -> Vec<(&'static str, bool, &'static str, String)> {
         let counts = |map: &BTreeMap<String, usize>, what: &str| {
-            let parts: Vec<String> = map.iter().map(|(name, count)| format!("{name} {what} {count} resource instances")).collect();
+            let parts: Vec<String> =
+                map.iter().map(|(name, count)| format!("{name} {what} {count} resource instances")).collect();
             parts.join(", ")
         };
         let pick = |type_, bad: bool, bad_reason, good_reason, bad_text: String, good_text: &str| {
             (type_, bad, if bad { bad_reason } else { good_reason }, if bad { bad_text } else { good_text.to_owned() })
         };
         // Without a dot after the group, core resources read "pods." as in Kubernetes' own messages.
-        let remaining: BTreeMap<String, usize> = self.remaining.iter().map(|(n, c)| (if n.contains('.') { n.clone() } else { format!("{n}.") }, *c)).collect();
+        let remaining: BTreeMap<String, usize> = self
+            .remaining
+            .iter()
+            .map(|(n, c)| (if n.contains('.') { n.clone() } else { format!("{n}.") }, *c))
+            .collect();
         vec![
             pick(
                 "NamespaceDeletionDiscoveryFailure",
                 !self.discovery_failures.is_empty(),
                 "DiscoveryFailed",
                 "ResourcesDiscovered",
-                format!("Discovery failed for some groups, {} failing: {}", self.discovery_failures.len(), self.discovery_failures.join(", ")),
+                format!(
+                    "Discovery failed for some groups, {} failing: {}",
+                    self.discovery_failures.len(),
+                    self.discovery_failures.join(", ")
+                ),
                 "All resources successfully discovered",
             ),
             pick(
@@ -62,7 +71,11 @@ impl Progress {
                 !self.content_failures.is_empty(),
                 "ContentDeletionFailed",
                 "ContentDeleted",
-                format!("Failed to delete all resource types, {} remaining: {}", self.content_failures.len(), self.content_failures.join(", ")),
+                format!(
+                    "Failed to delete all resource types, {} remaining: {}",
+                    self.content_failures.len(),
+                    self.content_failures.join(", ")
+                ),
                 "All content successfully deleted, may be waiting on finalization",
             ),
             pick(
@@ -92,12 +105,15 @@ pub(super) fn apply(namespace: &mut Namespace, progress: &Progress) -> bool {
     for (type_, value, reason, message) in progress.conditions() {
         let status = if value { "True" } else { "False" };
         let current = conditions.iter().position(|c| c.type_ == type_);
-        let same = |c: &NamespaceCondition| c.status == status && c.reason.as_deref() == Some(reason) && c.message.as_deref() == Some(&message);
+        let same = |c: &NamespaceCondition| {
+            c.status == status && c.reason.as_deref() == Some(reason) && c.message.as_deref() == Some(&message)
+        };
         if current.and_then(|at| conditions.get(at)).is_some_and(same) {
             continue;
         }
         changed = true;
-        let since = current.map(|at| conditions.remove(at)).filter(|c| c.status == status).and_then(|c| c.last_transition_time);
+        let since =
+            current.map(|at| conditions.remove(at)).filter(|c| c.status == status).and_then(|c| c.last_transition_time);
         conditions.push(NamespaceCondition {
             type_: type_.to_owned(),
             status: status.to_owned(),
@@ -126,8 +142,14 @@ mod tests {
             let all = namespace.status.iter().flat_map(|s| s.conditions.iter().flatten());
             all.filter(|c| c.type_ == type_).filter_map(|c| c.message.clone()).next().unwrap_or_default()
         };
-        assert_eq!(text("NamespaceContentRemaining"), "Some resources are remaining: deployments.apps has 1 resource instances, pods. has 2 resource instances");
-        assert_eq!(text("NamespaceFinalizersRemaining"), "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances");
+        assert_eq!(
+            text("NamespaceContentRemaining"),
+            "Some resources are remaining: deployments.apps has 1 resource instances, pods. has 2 resource instances"
+        );
+        assert_eq!(
+            text("NamespaceFinalizersRemaining"),
+            "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances"
+        );
         assert!(apply(&mut namespace, &Progress::default()));
         assert!(Progress::default().is_done() && !progress.is_done());
     }

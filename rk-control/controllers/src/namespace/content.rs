@@ -45,7 +45,10 @@ async fn try_delete(api: &Api<AnyMeta>, resource: &Resource, progress: &mut Prog
     } else {
         for object in api.list(&ListParams::default()).await?.items {
             let name = object.metadata.name.as_deref().unwrap_or_default();
-            api.delete(name, &DeleteParams::background()).await.map(|_| ()).or_else(|e| if is_not_found(&e) { Ok(()) } else { Err(e) })?;
+            api.delete(name, &DeleteParams::background())
+                .await
+                .map(|_| ())
+                .or_else(|e| if is_not_found(&e) { Ok(()) } else { Err(e) })?;
         }
     }
     let left = api.list(&ListParams::default()).await?.items;

@@ -92,7 +92,10 @@ mod tests {
     use serde_json::json;
 
     fn node(at: &str) -> Node {
-        serde_json::from_value(json!({"status": {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": at}]}})).expect("valid")
+        serde_json::from_value(
+            json!({"status": {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": at}]}}),
+        )
+        .expect("valid")
     }
 
     #[test]

@@ -65,7 +65,14 @@ impl Controller {
         };
         let name = change.object().metadata.name.clone().unwrap_or_default();
         let preposition = if verb == "Removing" { "from" } else { "in" };
-        self.recorder.about(reference(change.object()), EventType::Normal, reason, "", format!("Node {name} event: {verb} Node {name} {preposition} Controller"), None);
+        self.recorder.about(
+            reference(change.object()),
+            EventType::Normal,
+            reason,
+            "",
+            format!("Node {name} event: {verb} Node {name} {preposition} Controller"),
+            None,
+        );
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
@@ -132,5 +139,10 @@ impl Controller {
 
 /// How events name a node.
 fn reference(node: &Node) -> ObjectReference {
-    ObjectReference { kind: Some("Node".to_owned()), name: node.metadata.name.clone(), uid: node.metadata.uid.clone(), ..ObjectReference::default() }
+    ObjectReference {
+        kind: Some("Node".to_owned()),
+        name: node.metadata.name.clone(),
+        uid: node.metadata.uid.clone(),
+        ..ObjectReference::default()
+    }
 }

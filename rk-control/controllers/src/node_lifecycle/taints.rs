@@ -35,7 +35,8 @@ pub(super) fn wanted(node: &Node, hold_evictions: bool, now: Timestamp) -> Optio
         status => {
             let key = if status == "False" { NOT_READY } else { UNREACHABLE };
             targets.push((key, "NoSchedule"));
-            let present = current.iter().any(|t| t.effect == "NoExecute" && [NOT_READY, UNREACHABLE].contains(&t.key.as_str()));
+            let present =
+                current.iter().any(|t| t.effect == "NoExecute" && [NOT_READY, UNREACHABLE].contains(&t.key.as_str()));
             if !hold_evictions || present {
                 targets.push((key, "NoExecute"));
             }
@@ -53,7 +54,12 @@ pub(super) fn wanted(node: &Node, hold_evictions: bool, now: Timestamp) -> Optio
     let mut result: Vec<Taint> = current.iter().filter(|t| !is_managed(t) || is_target(t)).cloned().collect();
     for (key, effect) in &targets {
         if !result.iter().any(|t| t.key == *key && t.effect == *effect) {
-            result.push(Taint { key: (*key).to_owned(), effect: (*effect).to_owned(), value: None, time_added: Some(Time(now)) });
+            result.push(Taint {
+                key: (*key).to_owned(),
+                effect: (*effect).to_owned(),
+                value: None,
+                time_added: Some(Time(now)),
+            });
         }
     }
     (result != current).then_some(result)
@@ -65,7 +71,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn node(ready: &str, spec: Value) -> Node {
-        serde_json::from_value(json!({"spec": spec, "status": {"conditions": [{"type": "Ready", "status": ready}]}})).expect("valid")
+        serde_json::from_value(json!({"spec": spec, "status": {"conditions": [{"type": "Ready", "status": ready}]}}))
+            .expect("valid")
     }
 
     fn pairs(taints: Option<Vec<Taint>>) -> Option<Vec<(String, String)>> {
@@ -80,12 +87,25 @@ mod tests {
         assert_eq!(wanted(&node("True", own.clone()), false, now), None);
         assert_eq!(
             pairs(wanted(&node("Unknown", own.clone()), false, now)),
-            Some(vec![pair("dedicated", "NoSchedule"), pair(UNREACHABLE, "NoSchedule"), pair(UNREACHABLE, "NoExecute")])
+            Some(vec![
+                pair("dedicated", "NoSchedule"),
+                pair(UNREACHABLE, "NoSchedule"),
+                pair(UNREACHABLE, "NoExecute")
+            ])
         );
-        assert_eq!(pairs(wanted(&node("Unknown", own), true, now)), Some(vec![pair("dedicated", "NoSchedule"), pair(UNREACHABLE, "NoSchedule")]));
+        assert_eq!(
+            pairs(wanted(&node("Unknown", own), true, now)),
+            Some(vec![pair("dedicated", "NoSchedule"), pair(UNREACHABLE, "NoSchedule")])
+        );
         let back = json!({"taints": [{"key": UNREACHABLE, "effect": "NoExecute"}, {"key": UNREACHABLE, "effect": "NoSchedule"}]});
         assert_eq!(pairs(wanted(&node("True", back.clone()), false, now)), Some(vec![]));
-        assert_eq!(pairs(wanted(&node("False", back), true, now)), Some(vec![pair(NOT_READY, "NoSchedule"), pair(NOT_READY, "NoExecute")]));
-        assert_eq!(pairs(wanted(&node("True", json!({"unschedulable": true})), false, now)), Some(vec![pair(UNSCHEDULABLE, "NoSchedule")]));
+        assert_eq!(
+            pairs(wanted(&node("False", back), true, now)),
+            Some(vec![pair(NOT_READY, "NoSchedule"), pair(NOT_READY, "NoExecute")])
+        );
+        assert_eq!(
+            pairs(wanted(&node("True", json!({"unschedulable": true})), false, now)),
+            Some(vec![pair(UNSCHEDULABLE, "NoSchedule")])
+        );
     }
 }

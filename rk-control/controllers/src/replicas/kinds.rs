@@ -68,7 +68,9 @@ macro_rules! replicated {
                         message: Some(message),
                         last_transition_time: Some(Time(Timestamp::now())),
                     }),
-                    None if known => status.conditions.iter_mut().for_each(|all| all.retain(|c| c.type_ != "ReplicaFailure")),
+                    None if known => {
+                        status.conditions.iter_mut().for_each(|all| all.retain(|c| c.type_ != "ReplicaFailure"))
+                    }
                     _ => {}
                 }
                 status.conditions = status.conditions.filter(|all| !all.is_empty());
@@ -83,13 +85,18 @@ replicated!(
     ReplicaSetCondition,
     "replicaset-controller",
     |spec| LabelMatcher::new(Some(&spec.selector)).unwrap_or_else(|_| LabelMatcher::nothing()),
-    |status: &mut k8s_openapi::api::apps::v1::ReplicaSetStatus, counts: &Counts| status.terminating_replicas = Some(counts.terminating)
+    |status: &mut k8s_openapi::api::apps::v1::ReplicaSetStatus, counts: &Counts| status.terminating_replicas =
+        Some(counts.terminating)
 );
 replicated!(
     ReplicationController,
     ReplicationControllerCondition,
     "replication-controller",
-    |spec| if spec.selector.as_ref().is_none_or(|s| s.is_empty()) { LabelMatcher::nothing() } else { LabelMatcher::of_map(spec.selector.as_ref()) },
+    |spec| if spec.selector.as_ref().is_none_or(|s| s.is_empty()) {
+        LabelMatcher::nothing()
+    } else {
+        LabelMatcher::of_map(spec.selector.as_ref())
+    },
     |_: &mut k8s_openapi::api::core::v1::ReplicationControllerStatus, _: &Counts| {}
 );
 
@@ -99,7 +106,8 @@ mod tests {
 
     #[test]
     fn an_unchanged_status_is_not_written_again() {
-        let set: ReplicaSet = serde_json::from_value(serde_json::json!({"metadata": {"name": "s", "generation": 2}})).expect("valid");
+        let set: ReplicaSet =
+            serde_json::from_value(serde_json::json!({"metadata": {"name": "s", "generation": 2}})).expect("valid");
         let counts = Counts { replicas: 1, ..Counts::default() };
         let failed = set.with_status(&counts, Some(("FailedCreate", "no".to_owned()))).expect("changed");
         assert!(failed.with_status(&counts, Some(("FailedCreate", "no".to_owned()))).is_none());

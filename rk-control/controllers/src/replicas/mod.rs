@@ -112,7 +112,8 @@ impl<K: Replicated> Controller<K> {
         let mine = set.meta().uid.clone();
         let deployment = controller_of(set.meta()).map(|o| o.uid.clone());
         let is_related = |other: &Arc<K>| {
-            other.meta().uid == mine || (deployment.is_some() && controller_of(other.meta()).map(|o| &o.uid) == deployment.as_ref())
+            other.meta().uid == mine
+                || (deployment.is_some() && controller_of(other.meta()).map(|o| &o.uid) == deployment.as_ref())
         };
         let sets = self.sets.in_namespace(set.meta().namespace.as_deref().unwrap_or_default());
         let uids = sets.iter().filter(|s| is_related(s)).filter_map(|s| s.meta().uid.clone());

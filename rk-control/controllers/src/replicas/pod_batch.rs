@@ -8,7 +8,12 @@ use std::sync::Arc;
 
 /// Creates pods in batches of 1, 2, 4… and stops at the first batch with an error, so that a quota that is full
 /// costs one request and not hundreds. Answers the first error.
-pub(crate) async fn create_in_batches<O: Object>(owner: &O, informer: &Informer<Pod>, recorder: &Recorder, pods: Vec<Pod>) -> Option<kube::Error> {
+pub(crate) async fn create_in_batches<O: Object>(
+    owner: &O,
+    informer: &Informer<Pod>,
+    recorder: &Recorder,
+    pods: Vec<Pod>,
+) -> Option<kube::Error> {
     let mut rest = pods.as_slice();
     let mut size = 1;
     while !rest.is_empty() {
@@ -35,7 +40,12 @@ pub(crate) async fn create_in_batches<O: Object>(owner: &O, informer: &Informer<
 }
 
 /// Deletes pods gracefully, all of them even if some fail. Answers the first error.
-pub(crate) async fn delete_pods<O: Object>(owner: &O, informer: &Informer<Pod>, recorder: &Recorder, pods: &[Arc<Pod>]) -> Option<kube::Error> {
+pub(crate) async fn delete_pods<O: Object>(
+    owner: &O,
+    informer: &Informer<Pod>,
+    recorder: &Recorder,
+    pods: &[Arc<Pod>],
+) -> Option<kube::Error> {
     let deletions = pods.iter().map(|pod| async move {
         let key = ObjectKey::of(pod.as_ref());
         (key.name.clone(), informer.delete(&key, &Deletion::of_uid(pod.metadata.uid.as_ref())).await)

@@ -1,0 +1,59 @@
+//! The command line.
+
+use clap::Parser;
+use ipnet::IpNet;
+use rk_apiserver::BootstrapToken;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Runs a Kubernetes control plane.
+#[derive(Debug, Parser)]
+#[command(name = "rk-control", version)]
+pub struct Args {
+    /// Directory for keys, certificates, admin.kubeconfig and the database; made when missing.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Address to serve the API on; without it port 6443 on all interfaces, or the next free one.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub bind: Option<SocketAddr>,
+    /// Host name or address under which nodes reach this server.
+    #[arg(long, value_name = "HOST")]
+    pub advertise: Option<String>,
+    /// Token with which nodes join, like abcdef.0123456789abcdef.
+    #[arg(long, value_name = "ID.SECRET", env = "RK_BOOTSTRAP_TOKEN", hide_env_values = true, value_parser = parse_token)]
+    pub bootstrap_token: Option<BootstrapToken>,
+    /// Range that nodes get their pod addresses from.
+    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
+    pub pod_cidr: IpNet,
+    /// Range of Service addresses.
+    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/16")]
+    pub service_cidr: IpNet,
+    /// etcd endpoints to keep the state in, instead of the database in the data directory.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub etcd: Vec<String>,
+    /// Worker threads.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+fn parse_token(text: &str) -> Result<BootstrapToken, String> {
+    BootstrapToken::parse(text)
+        .ok_or_else(|| "expected six characters, a dot and sixteen characters of a-z and 0-9".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_directory_is_all_that_is_needed() {
+        let args = Args::try_parse_from(["rk-control", "--data-dir", "d"]).expect("parses");
+        assert_eq!(args.pod_cidr.to_string(), "10.244.0.0/16");
+        assert!(args.bind.is_none() && args.etcd.is_empty());
+        assert!(Args::try_parse_from(["rk-control"]).is_err());
+        assert!(Args::try_parse_from(["rk-control", "--data-dir", "d", "--bootstrap-token", "short"]).is_err());
+        let args = Args::try_parse_from(["rk-control", "--data-dir", "d", "--etcd", "http://a:2379,http://b:2379"])
+            .expect("parses");
+        assert_eq!(args.etcd.len(), 2);
+    }
+}

@@ -1,0 +1,90 @@
+//! Scheduler and controllers, as clients of the API in this process.
+
+use ipnet::IpNet;
+use kube::Client;
+use rk_apiserver::{ApiServer, Pki, User};
+use rk_client::{Informers, Leadership, LeaseConfig, Recorders, in_process};
+use rk_controllers::Authority;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Must stay well below the 15 s after which a Lease counts as abandoned.
+const SOLE_RENEWAL: Duration = Duration::from_secs(8);
+
+/// What the components need to know.
+#[derive(Clone)]
+pub struct Components {
+    /// Ends them.
+    pub stop: CancellationToken,
+    /// Range for pods.
+    pub pod_cidr: IpNet,
+    /// Whether this process is the only one on its store: then a restart takes its own Leases over at once.
+    pub stable_identity: bool,
+}
+
+impl Components {
+    /// Runs until `stop`, giving up and campaigning again whenever leadership is lost.
+    pub async fn run(&self, server: &ApiServer, pki: &Pki) {
+        while !self.stop.is_cancelled() {
+            self.term(server, pki).await;
+        }
+    }
+
+    fn identity(&self) -> String {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .map_or_else(|_| "rk-control".to_owned(), |h| h.trim().to_owned());
+        if self.stable_identity { format!("{host}_rk-control") } else { format!("{host}_{}", std::process::id()) }
+    }
+
+    /// One term as leader. Scheduler and controllers share their watches, so they lead together.
+    async fn term(&self, server: &ApiServer, pki: &Pki) {
+        let as_user = |user: User| in_process(server.in_process_service(user));
+        let manager: Client = as_user(User::component("system:kube-controller-manager"));
+        let scheduler: Client = as_user(User::component("system:kube-scheduler"));
+        let end = self.stop.child_token();
+        let lease = |name: &str| {
+            let mut lease = LeaseConfig::new("kube-system", name, self.identity());
+            if self.stable_identity {
+                // Nobody competes: every renewal is a synced write that an idle machine can do without.
+                lease.retry = SOLE_RENEWAL;
+            }
+            lease
+        };
+        let Some(leads) = Leadership::acquire(manager.clone(), lease("kube-controller-manager"), end.clone()).await
+        else {
+            return;
+        };
+        let Some(schedules) = Leadership::acquire(scheduler.clone(), lease("kube-scheduler"), end.clone()).await else {
+            return;
+        };
+
+        let informers = Informers::new(manager.clone());
+        let authority = Authority { certificate: pki.ca_certificate().to_owned(), key: pki.authority.key().to_owned() };
+        let config = rk_controllers::Config::new(Some(authority), pki.ca_certificate().to_owned(), Some(self.pod_cidr));
+        let account = |name: &str| as_user(User::service_account("kube-system", name, ""));
+        let shared = informers.writing_as(scheduler.clone());
+        let recorders = Recorders::new(scheduler.clone());
+        let scheduling = rk_scheduler::run(scheduler, &shared, &recorders, rk_scheduler::Config::default());
+        let events = Recorders::new(manager.clone());
+        let controlling = rk_controllers::run(manager, account, informers.clone(), events, config, end.clone());
+        let ended = async {
+            tokio::select! {
+                () = leads.lost() => {}
+                () = schedules.lost() => {}
+                () = end.cancelled() => {}
+            }
+            end.cancel();
+        };
+        tokio::join!(
+            async {
+                tokio::select! {
+                    () = scheduling => {}
+                    () = end.cancelled() => {}
+                }
+            },
+            controlling,
+            ended
+        );
+        informers.stop();
+    }
+}

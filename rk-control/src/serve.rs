@@ -1,0 +1,100 @@
+//! The life of the process: open, serve, start the components, stop in order.
+
+use crate::args::Args;
+use crate::components::Components;
+use crate::{listen, storage};
+use anyhow::Context;
+use rk_apiserver::{ApiServer, Config, Pki, ServingNames, host_addresses};
+use rk_store::compact_periodically;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// How often old revisions are dropped; a watch that lags behind by more starts over with a list.
+const COMPACT_EVERY: Duration = Duration::from_secs(300);
+/// Requests under way get this long at shutdown.
+const DRAIN: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Runs until a signal asks to stop.
+pub async fn serve(args: Args) -> anyhow::Result<()> {
+    let started = Instant::now();
+    std::fs::create_dir_all(&args.data_dir)
+        .with_context(|| format!("cannot make the data directory {}", args.data_dir.display()))?;
+    let listener = listen::listen(args.bind).await?;
+    let bound = listener.local_addr().context("the listening socket has no address")?;
+    let own = host_addresses();
+    let advertise = args.advertise.clone().unwrap_or_else(|| listen::advertised(bound, &own));
+    let config = Config {
+        advertise: advertise.clone(),
+        advertise_port: bound.port(),
+        dns_ip: args.service_cidr.hosts().nth(9),
+        service_cidrs: vec![args.service_cidr],
+        bootstrap_token: args.bootstrap_token.clone(),
+        ..Config::default()
+    };
+    let service_ip = config
+        .kubernetes_service_ip()
+        .with_context(|| format!("--service-cidr {} holds no address", args.service_cidr))?;
+    let extra = own.iter().map(IpAddr::to_string).chain([advertise, bound.ip().to_string()]);
+    let names = ServingNames::new(&config.dns_domain, service_ip, extra);
+    let pki = Pki::load_or_create(&args.data_dir.join("pki"), &names)?;
+    let store = storage::open(&args).await?;
+    let server = ApiServer::new(config, &pki, Arc::clone(&store)).await?;
+
+    // The administrator works on this host as a rule; other hosts are told the advertised address.
+    let local = if bound.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { bound.ip() };
+    let kubeconfig = args.data_dir.join("admin.kubeconfig");
+    pki.write_admin_kubeconfig(&kubeconfig, &format!("https://{}", std::net::SocketAddr::new(local, bound.port())))?;
+
+    let drain = CancellationToken::new();
+    let serving = tokio::spawn({
+        let (server, drain) = (server.clone(), drain.clone());
+        async move { server.serve(listener, drain).await }
+    });
+    tracing::info!(address = %bound, ms = started.elapsed().as_millis() as u64, "serving the API");
+    println!("export KUBECONFIG={}", kubeconfig.display());
+
+    let compaction = tokio::spawn(compact_periodically(store, COMPACT_EVERY));
+    let components =
+        Components { stop: CancellationToken::new(), pod_cidr: args.pod_cidr, stable_identity: args.etcd.is_empty() };
+    let work = tokio::spawn(bootstrap_then_work(server.clone(), pki, components.clone()));
+
+    stop_signal().await?;
+    tracing::info!("stopping");
+    components.stop.cancel();
+    let ended = tokio::time::timeout(DRAIN, work).await;
+    if ended.is_err() {
+        tracing::warn!("components did not end in time");
+    }
+    compaction.abort();
+    drain.cancel();
+    server.shutdown();
+    if tokio::time::timeout(DRAIN, serving).await.is_err() {
+        tracing::warn!("open requests were cut off");
+    }
+    Ok(())
+}
+
+async fn bootstrap_then_work(server: ApiServer, pki: Pki, components: Components) {
+    while let Err(status) = server.bootstrap().await {
+        tracing::error!(message = status.message, "the cluster's own objects could not be made, will retry");
+        tokio::select! {
+            () = components.stop.cancelled() => return,
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+    components.run(&server, &pki).await;
+}
+
+async fn stop_signal() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
