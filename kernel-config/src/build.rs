@@ -56,13 +56,17 @@ pub fn build(cache_dir: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Ker
     progress(Progress::Source);
     let cache = cache_dir.join("kernel");
     fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
-    let lock = File::create(cache.join("lock")).context("making the cache's lock")?;
-    lock.lock().context("locking the kernel cache")?;
-
     let source = Source::find(&cache)?;
     let hash = key(source.sha256());
     let home = cache.join(&hash);
-    if let Some(found) = KernelArtifact::open(&home, &hash) {
+    // Without the lock first: who finds a kernel need not wait for someone who builds another.
+    let mut found = KernelArtifact::open(&home, &hash);
+    let lock = File::create(cache.join("lock")).context("making the cache's lock")?;
+    if found.is_none() {
+        lock.lock().context("locking the kernel cache")?;
+        found = KernelArtifact::open(&home, &hash);
+    }
+    if let Some(found) = found {
         progress(Progress::Done { cached: true });
         return Ok(found);
     }
