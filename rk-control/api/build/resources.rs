@@ -2,37 +2,16 @@
 
 use std::fmt::Write;
 
-const VERBS: [&str; 8] = [
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-];
+const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// The source text of the rows; panics name the line at fault, which fails the build.
 pub fn generate(text: &str) -> String {
     let mut out = String::from("static ROWS: &[Row] = &[\n");
     let (mut group, mut version) = (String::new(), String::new());
-    for line in text
-        .lines()
-        .filter(|l| !l.is_empty() && !l.starts_with('#'))
-    {
+    for line in text.lines().filter(|l| !l.is_empty() && !l.starts_with('#')) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
-            ["group", g, v] => {
-                (group, version) = (
-                    if *g == "-" {
-                        String::new()
-                    } else {
-                        (*g).into()
-                    },
-                    (*v).into(),
-                )
-            }
+            ["group", g, v] => (group, version) = (if *g == "-" { String::new() } else { (*g).into() }, (*v).into()),
             [plural, kind, scope, verbs, rest @ ..] => {
                 row(&mut out, &group, &version, plural, kind, scope, verbs, rest)
             }
@@ -54,16 +33,10 @@ fn row(
     rest: &[&str],
 ) {
     let list = |prefix: &str| -> Vec<&str> {
-        rest.iter()
-            .find_map(|w| w.strip_prefix(prefix))
-            .map(|l| l.split(',').collect())
-            .unwrap_or_default()
+        rest.iter().find_map(|w| w.strip_prefix(prefix)).map(|l| l.split(',').collect()).unwrap_or_default()
     };
-    let subresources: Vec<_> = rest
-        .iter()
-        .filter_map(|w| w.strip_prefix('/'))
-        .map(|w| subresource(w, group, version, kind))
-        .collect();
+    let subresources: Vec<_> =
+        rest.iter().filter_map(|w| w.strip_prefix('/')).map(|w| subresource(w, group, version, kind)).collect();
     writeln!(
         out,
         "Row {{ group: {group:?}, version: {version:?}, plural: {plural:?}, kind: {kind:?}, singular: {:?}, namespaced: {}, \
@@ -87,10 +60,7 @@ fn subresource<'a>(
     let (left, verbs) = word.split_once('=').unwrap_or((word, "get,patch,update"));
     let (name, target) = left.split_once(':').unwrap_or((left, kind));
     let (group, version, kind) = match target.rsplit_once('/') {
-        Some((g, rest)) => rest
-            .split_once('.')
-            .map(|(v, k)| (g, v, k))
-            .expect("version.kind"),
+        Some((g, rest)) => rest.split_once('.').map(|(v, k)| (g, v, k)).expect("version.kind"),
         None => (group, version, target),
     };
     (name, group, version, kind, bits(verbs))
@@ -99,11 +69,6 @@ fn subresource<'a>(
 fn bits(verbs: &str) -> u8 {
     verbs
         .split(',')
-        .map(|v| {
-            1 << VERBS
-                .iter()
-                .position(|w| *w == v)
-                .unwrap_or_else(|| panic!("unknown verb {v}"))
-        })
+        .map(|v| 1 << VERBS.iter().position(|w| *w == v).unwrap_or_else(|| panic!("unknown verb {v}")))
         .sum()
 }

@@ -26,20 +26,13 @@ struct Type<'a> {
 pub fn generate(text: &str) -> String {
     let mut groups = BTreeMap::new();
     let mut types: Vec<Type> = Vec::new();
-    for line in text
-        .lines()
-        .filter(|l| !l.is_empty() && !l.starts_with('#'))
-    {
+    for line in text.lines().filter(|l| !l.is_empty() && !l.starts_with('#')) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["group", package, group] => drop(groups.insert(*package, group.trim_matches('-'))),
             [numbers, name, ty, options @ ..] if line.starts_with(' ') => {
                 let field = field(numbers, name, ty, options);
-                types
-                    .last_mut()
-                    .expect("a type before its fields")
-                    .fields
-                    .push(field);
+                types.last_mut().expect("a type before its fields").fields.push(field);
             }
             [name, flags @ ..] => types.push(Type {
                 name,
@@ -60,10 +53,7 @@ pub fn generate(text: &str) -> String {
 fn field<'a>(numbers: &str, name: &'a str, ty: &'a str, options: &[&'a str]) -> Field<'a> {
     let numbers = match numbers {
         "-" => Vec::new(),
-        dotted => dotted
-            .split('.')
-            .map(|n| n.parse().unwrap_or_else(|_| panic!("bad number {dotted}")))
-            .collect(),
+        dotted => dotted.split('.').map(|n| n.parse().unwrap_or_else(|_| panic!("bad number {dotted}"))).collect(),
     };
     let bare = name.trim_end_matches(['*', '!']);
     let flags = &name[bare.len()..];
@@ -82,12 +72,7 @@ fn write(types: &[Type], groups: &BTreeMap<&str, &str>) -> String {
     let mut merges: Vec<String> = vec![merge(&[])];
     let mut rows = String::new();
     for t in types {
-        writeln!(
-            rows,
-            "TypeRow {{ name: {:?}, kind: {}, atomic: {}, fields: &[",
-            t.name, t.kind, t.atomic
-        )
-        .unwrap();
+        writeln!(rows, "TypeRow {{ name: {:?}, kind: {}, atomic: {}, fields: &[", t.name, t.kind, t.atomic).unwrap();
         for f in &t.fields {
             let text = merge(&f.options);
             let at = merges.iter().position(|m| *m == text).unwrap_or_else(|| {
@@ -105,12 +90,7 @@ fn write(types: &[Type], groups: &BTreeMap<&str, &str>) -> String {
             )
             .unwrap();
         }
-        let wire: Vec<(&[u32], usize)> = t
-            .fields
-            .iter()
-            .enumerate()
-            .map(|(i, f)| (f.numbers.as_slice(), i))
-            .collect();
+        let wire: Vec<(&[u32], usize)> = t.fields.iter().enumerate().map(|(i, f)| (f.numbers.as_slice(), i)).collect();
         writeln!(rows, "], wire: &[{}] }},", wire_rows(&wire)).unwrap();
     }
     let mut kinds: Vec<(&str, &str, &str, usize)> = types
@@ -121,17 +101,8 @@ fn write(types: &[Type], groups: &BTreeMap<&str, &str>) -> String {
             let (package, rest) = t.name.split_once('/')?;
             let (version, kind) = rest.split_once('.')?;
             // Machinery's own objects (Status, DeleteOptions, …) call themselves `v1`, partial metadata does not.
-            let group = if kind.starts_with("Partial") {
-                "meta.k8s.io"
-            } else {
-                ""
-            };
-            Some((
-                groups.get(package).copied().unwrap_or(group),
-                version,
-                kind,
-                i,
-            ))
+            let group = if kind.starts_with("Partial") { "meta.k8s.io" } else { "" };
+            Some((groups.get(package).copied().unwrap_or(group), version, kind, i))
         })
         .collect();
     kinds.sort_unstable();
@@ -182,22 +153,12 @@ fn ty(text: &str, index: &BTreeMap<&str, usize>) -> String {
         "SchemaOrArray" | "SchemaOrBool" | "SchemaOrStringArray" => {
             format!("Ty::Union(Union::{text})")
         }
-        name => format!(
-            "Ty::Named({})",
-            index
-                .get(name)
-                .unwrap_or_else(|| panic!("unknown type {name}"))
-        ),
+        name => format!("Ty::Named({})", index.get(name).unwrap_or_else(|| panic!("unknown type {name}"))),
     }
 }
 
 fn merge(options: &[&str]) -> String {
-    let value = |key: &str| {
-        options
-            .iter()
-            .find_map(|o| o.strip_prefix(key))
-            .unwrap_or("")
-    };
+    let value = |key: &str| options.iter().find_map(|o| o.strip_prefix(key)).unwrap_or("");
     let keys: Vec<&str> = value("map=").split(',').filter(|k| !k.is_empty()).collect();
     let lists = if !keys.is_empty() {
         "Map"
@@ -206,17 +167,11 @@ fn merge(options: &[&str]) -> String {
     } else {
         "Atomic"
     };
-    let merge_key = if value("merge=").is_empty() {
-        value("key=")
-    } else {
-        value("merge=")
-    };
+    let merge_key = if value("merge=").is_empty() { value("key=") } else { value("merge=") };
     format!(
         "Merge {{ lists: Lists::{lists}, keys: &{keys:?}, atomic: {}, patch_merge: {}, patch_retain_keys: {}, merge_key: {merge_key:?} }}",
         options.contains(&"atomic"),
-        options
-            .iter()
-            .any(|o| *o == "merge" || o.starts_with("merge=")),
+        options.iter().any(|o| *o == "merge" || o.starts_with("merge=")),
         options.contains(&"retainKeys"),
     )
 }

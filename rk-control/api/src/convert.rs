@@ -25,19 +25,12 @@ pub fn convert(mut object: Value, to: &GroupVersionKind) -> Result<Value, Status
     match (&*to.kind, &*from, &*target) {
         ("Event", "v1", "events.k8s.io/v1") => event::from_core(&mut object),
         ("Event", "events.k8s.io/v1", "v1") => event::to_core(&mut object),
-        ("HorizontalPodAutoscaler", "autoscaling/v1", "autoscaling/v2") => {
-            autoscaler::v1_to_v2(&mut object)
-        }
-        ("HorizontalPodAutoscaler", "autoscaling/v2", "autoscaling/v1") => {
-            autoscaler::v2_to_v1(&mut object)
-        }
+        ("HorizontalPodAutoscaler", "autoscaling/v1", "autoscaling/v2") => autoscaler::v1_to_v2(&mut object),
+        ("HorizontalPodAutoscaler", "autoscaling/v2", "autoscaling/v1") => autoscaler::v2_to_v1(&mut object),
         // The same shape under another name: versions of a group that differ in nothing.
         _ if from.split('/').next() == target.split('/').next() => {}
         _ => {
-            return Err(Status::internal(format!(
-                "no conversion of {} from {from} to {target}",
-                to.kind
-            )));
+            return Err(Status::internal(format!("no conversion of {} from {from} to {target}", to.kind)));
         }
     }
     object["apiVersion"] = target.into();
@@ -53,10 +46,7 @@ pub fn to_hub(object: Value, resource: &Resource) -> Result<Value, Status> {
         return Ok(object);
     }
     let (group, version) = resource.hub.clone();
-    convert(
-        object,
-        &GroupVersionKind::new(group, version, resource.gvk.kind.clone()),
-    )
+    convert(object, &GroupVersionKind::new(group, version, resource.gvk.kind.clone()))
 }
 
 /// Turns a stored object into a served version.
@@ -64,11 +54,7 @@ pub fn to_hub(object: Value, resource: &Resource) -> Result<Value, Status> {
 /// # Errors
 /// As [`convert`].
 pub fn from_hub(object: Value, resource: &Resource) -> Result<Value, Status> {
-    if resource.is_hub() {
-        Ok(object)
-    } else {
-        convert(object, &resource.gvk)
-    }
+    if resource.is_hub() { Ok(object) } else { convert(object, &resource.gvk) }
 }
 
 /// Moves a field to another name; absent stays absent.

@@ -21,13 +21,7 @@ pub fn view(resource: &Resource, object: &Value) -> Result<Value, Status> {
         _ => LabelSelector::from_object(selector).map_err(Status::internal)?,
     };
     let mut metadata = json!({});
-    for key in [
-        "name",
-        "namespace",
-        "uid",
-        "resourceVersion",
-        "creationTimestamp",
-    ] {
+    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object.pointer(&format!("/metadata/{key}")) {
             metadata[key] = value.clone();
         }
@@ -58,10 +52,7 @@ pub fn apply(resource: &Resource, object: &Value, scale: &Value) -> Result<Value
     }
     let name = meta::name(object);
     for (key, what) in [("name", "name"), ("namespace", "namespace")] {
-        let (given, own) = (
-            text(scale, &["metadata", key]),
-            text(object, &["metadata", key]),
-        );
+        let (given, own) = (text(scale, &["metadata", key]), text(object, &["metadata", key]));
         if !given.is_empty() && given != own {
             return Err(Status::bad_request(format!(
                 "the {what} of the object ({given}) does not match the {what} on the URL ({own})"
@@ -77,19 +68,13 @@ pub fn apply(resource: &Resource, object: &Value, scale: &Value) -> Result<Value
         return Err(Status::conflict(
             resource,
             name,
-            &format!(
-                "Precondition failed: UID in precondition: {given}, UID in object meta: {own}"
-            ),
+            &format!("Precondition failed: UID in precondition: {given}, UID in object meta: {own}"),
         ));
     }
     let replicas = at(scale, &["spec", "replicas"]).as_i64().unwrap_or(0);
     if replicas < 0 {
         let mut errors = FieldErrors::new();
-        errors.invalid(
-            &Path::new("spec").child("replicas"),
-            replicas,
-            "must be greater than or equal to 0",
-        );
+        errors.invalid(&Path::new("spec").child("replicas"), replicas, "must be greater than or equal to 0");
         return Err(Status::invalid("autoscaling", "Scale", name, &errors.0));
     }
     let mut changed = object.clone();
@@ -112,50 +97,26 @@ mod tests {
     #[test]
     fn a_workload_shows_its_scale() {
         let registry = Registry::builtin();
-        let scale = view(
-            registry.get("apps", "v1", "deployments").unwrap(),
-            &deployment(),
-        )
-        .unwrap();
+        let scale = view(registry.get("apps", "v1", "deployments").unwrap(), &deployment()).unwrap();
         assert_eq!(scale["spec"], json!({"replicas": 3}));
-        assert_eq!(
-            scale["status"],
-            json!({"replicas": 2, "selector": "a=1,b=2"})
-        );
-        assert!(
-            view(
-                registry.get("apps", "v1", "daemonsets").unwrap(),
-                &deployment()
-            )
-            .is_err()
-        );
+        assert_eq!(scale["status"], json!({"replicas": 2, "selector": "a=1,b=2"}));
+        assert!(view(registry.get("apps", "v1", "daemonsets").unwrap(), &deployment()).is_err());
     }
 
     #[test]
     fn a_scale_changes_replicas_alone_and_only_when_fresh() {
         let registry = Registry::builtin();
         let resource = registry.get("apps", "v1", "deployments").unwrap();
-        let changed = apply(
-            resource,
-            &deployment(),
-            &json!({"metadata": {"name": "d"}, "spec": {"replicas": 7}}),
-        )
-        .unwrap();
+        let changed =
+            apply(resource, &deployment(), &json!({"metadata": {"name": "d"}, "spec": {"replicas": 7}})).unwrap();
         assert_eq!(changed["spec"]["replicas"], 7);
         for (scale, code) in [
-            (
-                json!({"metadata": {"resourceVersion": "4"}, "spec": {}}),
-                409,
-            ),
+            (json!({"metadata": {"resourceVersion": "4"}, "spec": {}}), 409),
             (json!({"metadata": {"uid": "v"}, "spec": {}}), 409),
             (json!({"metadata": {"name": "e"}, "spec": {}}), 400),
             (json!({"spec": {"replicas": -1}}), 422),
         ] {
-            assert_eq!(
-                apply(resource, &deployment(), &scale).unwrap_err().code,
-                code,
-                "{scale}"
-            );
+            assert_eq!(apply(resource, &deployment(), &scale).unwrap_err().code, code, "{scale}");
         }
     }
 }

@@ -10,10 +10,7 @@ const CURRENT: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 
 fn child<'a>(object: &'a mut Object, key: &str) -> Option<&'a mut Object> {
-    object
-        .entry(key)
-        .or_insert_with(|| json!({}))
-        .as_object_mut()
+    object.entry(key).or_insert_with(|| json!({})).as_object_mut()
 }
 
 fn annotate(object: &mut Object, key: &str, value: &Value) {
@@ -34,8 +31,7 @@ fn take_annotation(object: &mut Object, key: &str) -> Option<Value> {
 
 /// The utilization target of a metric, when the metric is CPU utilization.
 fn is_cpu_utilization(metric: &Value) -> bool {
-    metric.get("type") == Some(&json!("Resource"))
-        && metric.pointer("/resource/name") == Some(&json!("cpu"))
+    metric.get("type") == Some(&json!("Resource")) && metric.pointer("/resource/name") == Some(&json!("cpu"))
 }
 
 pub(super) fn v1_to_v2(object: &mut Value) {
@@ -47,9 +43,7 @@ pub(super) fn v1_to_v2(object: &mut Value) {
     let current = take_annotation(object, CURRENT);
     let conditions = take_annotation(object, CONDITIONS);
     if let Some(spec) = child(object, "spec") {
-        let mut all: Vec<Value> = metrics
-            .and_then(|m| m.as_array().cloned())
-            .unwrap_or_default();
+        let mut all: Vec<Value> = metrics.and_then(|m| m.as_array().cloned()).unwrap_or_default();
         if let Some(target) = spec.remove("targetCPUUtilizationPercentage") {
             let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": target}}});
             all.insert(0, metric);
@@ -62,20 +56,14 @@ pub(super) fn v1_to_v2(object: &mut Value) {
         }
     }
     if let Some(status) = child(object, "status") {
-        let mut all: Vec<Value> = current
-            .and_then(|m| m.as_array().cloned())
-            .unwrap_or_default();
+        let mut all: Vec<Value> = current.and_then(|m| m.as_array().cloned()).unwrap_or_default();
         if let Some(now) = status.remove("currentCPUUtilizationPercentage") {
-            all.insert(0, json!({"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": now}}}));
+            all.insert(
+                0,
+                json!({"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": now}}}),
+            );
         }
-        status.insert(
-            "currentMetrics".into(),
-            if all.is_empty() {
-                Value::Null
-            } else {
-                all.into()
-            },
-        );
+        status.insert("currentMetrics".into(), if all.is_empty() { Value::Null } else { all.into() });
         if let Some(conditions) = conditions {
             status.insert("conditions".into(), conditions);
         }
@@ -89,38 +77,27 @@ pub(super) fn v2_to_v1(object: &mut Value) {
     let Some(object) = object.as_object_mut() else {
         return;
     };
-    let (mut metrics, mut behavior, mut current, mut conditions) =
-        (Vec::new(), None, Vec::new(), None);
+    let (mut metrics, mut behavior, mut current, mut conditions) = (Vec::new(), None, Vec::new(), None);
     if let Some(spec) = child(object, "spec") {
-        metrics = spec
-            .remove("metrics")
-            .and_then(|m| m.as_array().cloned())
-            .unwrap_or_default();
-        if let Some(at) = metrics.iter().position(|m| {
-            is_cpu_utilization(m) && m.pointer("/resource/target/averageUtilization").is_some()
-        }) {
+        metrics = spec.remove("metrics").and_then(|m| m.as_array().cloned()).unwrap_or_default();
+        if let Some(at) = metrics
+            .iter()
+            .position(|m| is_cpu_utilization(m) && m.pointer("/resource/target/averageUtilization").is_some())
+        {
             let cpu = metrics.remove(at);
-            let target = cpu
-                .pointer("/resource/target/averageUtilization")
-                .cloned()
-                .unwrap_or_default();
+            let target = cpu.pointer("/resource/target/averageUtilization").cloned().unwrap_or_default();
             spec.insert("targetCPUUtilizationPercentage".into(), target);
         }
         behavior = spec.remove("behavior");
     }
     if let Some(status) = child(object, "status") {
-        current = status
-            .remove("currentMetrics")
-            .and_then(|m| m.as_array().cloned())
-            .unwrap_or_default();
-        if let Some(at) = current.iter().position(|m| {
-            is_cpu_utilization(m) && m.pointer("/resource/current/averageUtilization").is_some()
-        }) {
+        current = status.remove("currentMetrics").and_then(|m| m.as_array().cloned()).unwrap_or_default();
+        if let Some(at) = current
+            .iter()
+            .position(|m| is_cpu_utilization(m) && m.pointer("/resource/current/averageUtilization").is_some())
+        {
             let cpu = current.remove(at);
-            let now = cpu
-                .pointer("/resource/current/averageUtilization")
-                .cloned()
-                .unwrap_or_default();
+            let now = cpu.pointer("/resource/current/averageUtilization").cloned().unwrap_or_default();
             status.insert("currentCPUUtilizationPercentage".into(), now);
         }
         conditions = status.remove("conditions");
@@ -129,15 +106,9 @@ pub(super) fn v2_to_v1(object: &mut Value) {
         }
     }
     for (key, value) in [
-        (
-            METRICS,
-            (!metrics.is_empty()).then(|| Value::Array(metrics)),
-        ),
+        (METRICS, (!metrics.is_empty()).then(|| Value::Array(metrics))),
         (BEHAVIOR, behavior),
-        (
-            CURRENT,
-            (!current.is_empty()).then(|| Value::Array(current)),
-        ),
+        (CURRENT, (!current.is_empty()).then(|| Value::Array(current))),
         (CONDITIONS, conditions),
     ] {
         if let Some(value) = value {
@@ -163,24 +134,10 @@ mod tests {
             ], "behavior": {"scaleUp": {"selectPolicy": "Max"}}},
             "status": {"desiredReplicas": 1, "currentMetrics": null},
         });
-        let v1 = convert(
-            v2.clone(),
-            &GroupVersionKind::new("autoscaling", "v1", "HorizontalPodAutoscaler"),
-        )
-        .unwrap();
-        assert_eq!(
-            v1["spec"],
-            json!({"maxReplicas": 3, "targetCPUUtilizationPercentage": 50})
-        );
-        assert_eq!(
-            v1["status"],
-            json!({"currentReplicas": 0, "desiredReplicas": 1})
-        );
-        let back = convert(
-            v1,
-            &GroupVersionKind::new("autoscaling", "v2", "HorizontalPodAutoscaler"),
-        )
-        .unwrap();
+        let v1 = convert(v2.clone(), &GroupVersionKind::new("autoscaling", "v1", "HorizontalPodAutoscaler")).unwrap();
+        assert_eq!(v1["spec"], json!({"maxReplicas": 3, "targetCPUUtilizationPercentage": 50}));
+        assert_eq!(v1["status"], json!({"currentReplicas": 0, "desiredReplicas": 1}));
+        let back = convert(v1, &GroupVersionKind::new("autoscaling", "v2", "HorizontalPodAutoscaler")).unwrap();
         assert_eq!(back, v2);
     }
 
@@ -188,22 +145,11 @@ mod tests {
     fn an_event_keeps_its_content_under_other_names() {
         let core = json!({"apiVersion": "v1", "kind": "Event", "involvedObject": {"name": "p"}, "message": "m", "count": 2,
             "reportingComponent": "k", "reportingInstance": "", "type": "Normal"});
-        let new = convert(
-            core.clone(),
-            &GroupVersionKind::new("events.k8s.io", "v1", "Event"),
-        )
-        .unwrap();
+        let new = convert(core.clone(), &GroupVersionKind::new("events.k8s.io", "v1", "Event")).unwrap();
         assert_eq!(
-            (
-                &new["regarding"]["name"],
-                &new["note"],
-                &new["deprecatedCount"]
-            ),
+            (&new["regarding"]["name"], &new["note"], &new["deprecatedCount"]),
             (&json!("p"), &json!("m"), &json!(2))
         );
-        assert_eq!(
-            convert(new, &GroupVersionKind::new("", "v1", "Event")).unwrap(),
-            core
-        );
+        assert_eq!(convert(new, &GroupVersionKind::new("", "v1", "Event")).unwrap(), core);
     }
 }

@@ -41,9 +41,9 @@ impl DecodeError {
                 "the object provided is unrecognized (must be of type {kind}): {self} ({})",
                 summary(body)
             )),
-            other => Status::bad_request(format!(
-                "{kind} in version {version:?} cannot be handled as a {kind}: {other}"
-            )),
+            other => {
+                Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {other}"))
+            }
         }
     }
 }

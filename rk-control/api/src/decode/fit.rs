@@ -25,15 +25,8 @@ pub enum Form {
 /// # Errors
 /// A value of the wrong type, in upstream's words.
 pub fn fit(value: &mut Value, schema: &Schema, form: Form) -> Result<Vec<String>, DecodeError> {
-    let mut fitter = Fitter {
-        form,
-        unknown: Vec::new(),
-    };
-    let at = go::Place {
-        parent: None,
-        owner: "",
-        field: "",
-    };
+    let mut fitter = Fitter { form, unknown: Vec::new() };
+    let at = go::Place { parent: None, owner: "", field: "" };
     fitter.value(value, schema, &Path::ROOT, &at)?;
     Ok(fitter.unknown)
 }
@@ -77,9 +70,7 @@ impl Fitter {
                 true
             }
             (Shape::String, Value::String(_)) | (Shape::Bool, Value::Bool(_)) => true,
-            (Shape::Int32, Value::Number(n)) => {
-                n.as_i64().is_some_and(|n| i32::try_from(n).is_ok())
-            }
+            (Shape::Int32, Value::Number(n)) => n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
             (Shape::Int64, Value::Number(n)) => n.is_i64(),
             (Shape::Double, Value::Number(_)) => true,
             (Shape::Bytes, Value::String(text)) => {
@@ -93,16 +84,10 @@ impl Fitter {
             (Shape::Time, Value::String(text)) => return time(text, canonical_time),
             (Shape::MicroTime, Value::String(text)) => return time(text, canonical_micro_time),
             (Shape::IntOrString, Value::String(_)) => true,
-            (Shape::IntOrString, Value::Number(n)) => {
-                n.as_i64().is_some_and(|n| i32::try_from(n).is_ok())
-            }
+            (Shape::IntOrString, Value::Number(n)) => n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
             _ => false,
         };
-        if fits {
-            Ok(())
-        } else {
-            Err(DecodeError::Type(go::type_error(value, schema, at)))
-        }
+        if fits { Ok(()) } else { Err(DecodeError::Type(go::type_error(value, schema, at))) }
     }
 
     fn object(
@@ -123,11 +108,7 @@ impl Fitter {
                 continue;
             };
             if !entry.is_null() {
-                let at = go::Place {
-                    parent: Some(at),
-                    owner: schema.type_name(),
-                    field: key,
-                };
+                let at = go::Place { parent: Some(at), owner: schema.type_name(), field: key };
                 self.value(entry, &field, &path.child(key), &at)?;
             }
             if self.is_dropped(entry, &field) {
@@ -153,8 +134,7 @@ impl Fitter {
             Value::String(text) => text.is_empty(),
             Value::Bool(flag) => !flag,
             Value::Number(number) => {
-                number.as_f64() == Some(0.0)
-                    && matches!(field.shape(), Shape::Int32 | Shape::Int64 | Shape::Double)
+                number.as_f64() == Some(0.0) && matches!(field.shape(), Shape::Int32 | Shape::Int64 | Shape::Double)
             }
         }
     }
@@ -184,9 +164,7 @@ fn zero(schema: &Schema) -> Value {
         Shape::Bool => false.into(),
         Shape::Int32 | Shape::Int64 | Shape::Double | Shape::IntOrString => 0.into(),
         Shape::Quantity => "0".into(),
-        Shape::Map | Shape::List | Shape::Bytes | Shape::Time | Shape::MicroTime | Shape::Any => {
-            Value::Null
-        }
+        Shape::Map | Shape::List | Shape::Bytes | Shape::Time | Shape::MicroTime | Shape::Any => Value::Null,
     }
 }
 
@@ -195,9 +173,7 @@ fn quantity(value: &mut Value) -> Result<(), DecodeError> {
         Value::String(text) => text.trim().to_owned(),
         other => other.to_string(),
     };
-    let parsed: Quantity = text
-        .parse()
-        .map_err(|e: crate::meta::QuantityError| DecodeError::Type(e.to_string()))?;
+    let parsed: Quantity = text.parse().map_err(|e: crate::meta::QuantityError| DecodeError::Type(e.to_string()))?;
     *value = json!(parsed.to_string());
     Ok(())
 }

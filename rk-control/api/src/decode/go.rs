@@ -41,21 +41,13 @@ pub(super) fn type_error(value: &Value, schema: &Schema, at: &Place<'_>) -> Stri
         return format!("json: cannot unmarshal {found} into Go value of type {wanted}");
     }
     let owner = at.owner.rsplit('.').next().unwrap_or_default();
-    format!(
-        "json: cannot unmarshal {found} into Go struct field {owner}.{} of type {wanted}",
-        at.path()
-    )
+    format!("json: cannot unmarshal {found} into Go struct field {owner}.{} of type {wanted}", at.path())
 }
 
 fn type_name(schema: &Schema) -> String {
     match schema.shape() {
         // `core/v1.Pod` is `v1.Pod` to upstream.
-        Shape::Object => schema
-            .type_name()
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
+        Shape::Object => schema.type_name().rsplit('/').next().unwrap_or_default().to_owned(),
         Shape::Map => format!("map[string]{}", type_name(&schema.item())),
         Shape::List => format!("[]{}", type_name(&schema.item())),
         Shape::Bytes => "[]uint8".into(),
@@ -88,18 +80,12 @@ pub(super) fn time_error(text: &str) -> String {
     ] {
         wanted = step;
         let fits = |part: &str| {
-            if length == 1 {
-                part == step
-            } else {
-                part.bytes().all(|b| b.is_ascii_digit())
-            }
+            if length == 1 { part == step } else { part.bytes().all(|b| b.is_ascii_digit()) }
         };
         match rest.get(..length).filter(|part| fits(part)) {
             Some(_) => rest = rest.get(length..).unwrap_or_default(),
             None => {
-                return format!(
-                    "parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {wanted:?}"
-                );
+                return format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {wanted:?}");
             }
         }
         wanted = "Z07:00";
@@ -110,9 +96,7 @@ pub(super) fn time_error(text: &str) -> String {
 /// `illegal base64 data at input byte 4`.
 pub(super) fn base64_error(error: &base64::DecodeError) -> String {
     let offset = match error {
-        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => {
-            *at
-        }
+        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
         base64::DecodeError::InvalidLength(length) => *length,
         base64::DecodeError::InvalidPadding => 0,
     };

@@ -16,12 +16,7 @@ pub fn identify(object: &mut Value, want: &GroupVersionKind) -> Result<(), Statu
             want.kind
         )));
     };
-    let text = |key: &str| {
-        root.get(key)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let text = |key: &str| root.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (kind, api_version) = (text("kind"), text("apiVersion"));
     let expected = want.api_version();
     if !api_version.is_empty() && api_version != expected {
@@ -34,11 +29,7 @@ pub fn identify(object: &mut Value, want: &GroupVersionKind) -> Result<(), Statu
             "{kind} in version {version:?} cannot be handled as a {want}: converting ({version}.{kind}) to ({package}.{want}): unknown conversion",
             version = want.version,
             want = want.kind,
-            package = if want.group.is_empty() {
-                "core"
-            } else {
-                want.group.split('.').next().unwrap_or_default()
-            },
+            package = if want.group.is_empty() { "core" } else { want.group.split('.').next().unwrap_or_default() },
         )));
     }
     root.insert("apiVersion".into(), json!(expected));

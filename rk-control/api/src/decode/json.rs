@@ -10,13 +10,7 @@ pub(super) fn parse(body: &[u8], limits: Limits) -> Result<(Value, Vec<String>),
     if body.len() > limits.bytes {
         return Err(DecodeError::TooLarge(limits.bytes));
     }
-    let mut parser = Parser {
-        body,
-        at: 0,
-        depth: limits.depth,
-        max_depth: limits.depth,
-        duplicates: Vec::new(),
-    };
+    let mut parser = Parser { body, at: 0, depth: limits.depth, max_depth: limits.depth, duplicates: Vec::new() };
     let value = parser.value()?;
     parser.space();
     match parser.peek() {
@@ -83,14 +77,8 @@ impl Parser<'_> {
         }
     }
 
-    fn nested(
-        &mut self,
-        inside: fn(&mut Self) -> Result<Value, DecodeError>,
-    ) -> Result<Value, DecodeError> {
-        self.depth = self
-            .depth
-            .checked_sub(1)
-            .ok_or(DecodeError::TooDeep(self.max_depth))?;
+    fn nested(&mut self, inside: fn(&mut Self) -> Result<Value, DecodeError>) -> Result<Value, DecodeError> {
+        self.depth = self.depth.checked_sub(1).ok_or(DecodeError::TooDeep(self.max_depth))?;
         self.at += 1;
         let value = inside(self);
         self.depth += 1;
@@ -109,10 +97,7 @@ impl Parser<'_> {
             match self.peek().ok_or_else(truncated)? {
                 b'"' => {}
                 other => {
-                    return Err(unexpected(
-                        other,
-                        "looking for beginning of object key string",
-                    ));
+                    return Err(unexpected(other, "looking for beginning of object key string"));
                 }
             }
             let key = self.string()?;
@@ -176,10 +161,7 @@ impl Parser<'_> {
         for want in word.bytes() {
             let byte = self.next()?;
             if byte != want {
-                return Err(unexpected(
-                    byte,
-                    &format!("in literal {word} (expecting '{}')", char::from(want)),
-                ));
+                return Err(unexpected(byte, &format!("in literal {word} (expecting '{}')", char::from(want))));
             }
         }
         Ok(value)
@@ -222,11 +204,7 @@ impl Parser<'_> {
             self.digits("in exponent of numeric literal")?;
         }
         // Only ASCII was consumed.
-        let text = self
-            .body
-            .get(start..self.at)
-            .and_then(|b| std::str::from_utf8(b).ok())
-            .unwrap_or_default();
+        let text = self.body.get(start..self.at).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or_default();
         if integer {
             if let Ok(number) = text.parse::<i64>() {
                 return Ok(Value::from(number));
@@ -235,15 +213,9 @@ impl Parser<'_> {
                 return Ok(Value::from(number));
             }
         }
-        text.parse::<f64>()
-            .ok()
-            .and_then(Number::from_f64)
-            .map(Value::Number)
-            .ok_or_else(|| {
-                DecodeError::Type(format!(
-                    "json: cannot unmarshal number {text} into Go value of type float64"
-                ))
-            })
+        text.parse::<f64>().ok().and_then(Number::from_f64).map(Value::Number).ok_or_else(|| {
+            DecodeError::Type(format!("json: cannot unmarshal number {text} into Go value of type float64"))
+        })
     }
 
     fn string(&mut self) -> Result<String, DecodeError> {
@@ -280,10 +252,7 @@ impl Parser<'_> {
     fn text(&self, start: usize, end: usize) -> Result<&str, DecodeError> {
         let bytes = self.body.get(start..end).unwrap_or_default();
         std::str::from_utf8(bytes).map_err(|e| {
-            DecodeError::Syntax(format!(
-                "invalid UTF-8 in string literal at byte {}",
-                start + e.valid_up_to()
-            ))
+            DecodeError::Syntax(format!("invalid UTF-8 in string literal at byte {}", start + e.valid_up_to()))
         })
     }
 
@@ -320,19 +289,16 @@ impl Parser<'_> {
             self.at = back;
             return Ok(char::REPLACEMENT_CHARACTER);
         }
-        Ok(
-            char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00))
-                .unwrap_or(char::REPLACEMENT_CHARACTER),
-        )
+        Ok(char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00))
+            .unwrap_or(char::REPLACEMENT_CHARACTER))
     }
 
     fn hex4(&mut self) -> Result<u32, DecodeError> {
         let mut code = 0;
         for _ in 0..4 {
             let byte = self.next()?;
-            let digit = char::from(byte)
-                .to_digit(16)
-                .ok_or_else(|| unexpected(byte, r"in \u hexadecimal character escape"))?;
+            let digit =
+                char::from(byte).to_digit(16).ok_or_else(|| unexpected(byte, r"in \u hexadecimal character escape"))?;
             code = code * 16 + digit;
         }
         Ok(code)
@@ -371,34 +337,16 @@ mod tests {
             ("", "unexpected end of JSON input"),
             ("{", "unexpected end of JSON input"),
             ("x", "invalid character 'x' looking for beginning of value"),
-            (
-                "{a:1}",
-                "invalid character 'a' looking for beginning of object key string",
-            ),
+            ("{a:1}", "invalid character 'a' looking for beginning of object key string"),
             (r#"{"a" 1}"#, "invalid character '1' after object key"),
-            (
-                r#"{"a":1 "b"}"#,
-                "invalid character '\"' after object key:value pair",
-            ),
-            (
-                r#"{"a":1,}"#,
-                "invalid character '}' looking for beginning of object key string",
-            ),
+            (r#"{"a":1 "b"}"#, "invalid character '\"' after object key:value pair"),
+            (r#"{"a":1,}"#, "invalid character '}' looking for beginning of object key string"),
             ("[1 2]", "invalid character '2' after array element"),
             ("[1]]", "invalid character ']' after top-level value"),
-            (
-                "NaN",
-                "invalid character 'N' looking for beginning of value",
-            ),
-            (
-                "nul1",
-                "invalid character '1' in literal null (expecting 'l')",
-            ),
+            ("NaN", "invalid character 'N' looking for beginning of value"),
+            ("nul1", "invalid character '1' in literal null (expecting 'l')"),
             ("01", "invalid character '1' after top-level value"),
-            (
-                "1.x",
-                "invalid character 'x' after decimal point in numeric literal",
-            ),
+            ("1.x", "invalid character 'x' after decimal point in numeric literal"),
             ("\"a\nb\"", "invalid character '\\n' in string literal"),
             (r#""\x""#, "invalid character 'x' in string escape code"),
         ] {
@@ -408,27 +356,18 @@ mod tests {
 
     #[test]
     fn duplicate_fields_are_named_by_path_and_the_last_wins() {
-        let (value, duplicates) =
-            run(r#"{"a":1,"b":[{"c":1,"c":2},{"d":{"e":1,"e":1}}],"a":2}"#).unwrap();
+        let (value, duplicates) = run(r#"{"a":1,"b":[{"c":1,"c":2},{"d":{"e":1,"e":1}}],"a":2}"#).unwrap();
         assert_eq!(value, json!({"a": 2, "b": [{"c": 2}, {"d": {"e": 1}}]}));
         assert_eq!(duplicates, ["b[0].c", "b[1].d.e", "a"]);
     }
 
     #[test]
     fn bounds_hold() {
-        let limits = Limits {
-            bytes: 100,
-            depth: 3,
-        };
+        let limits = Limits { bytes: 100, depth: 3 };
         assert_eq!(parse(&[b' '; 101], limits), Err(DecodeError::TooLarge(100)));
         assert_eq!(parse(b"[[[[1]]]]", limits), Err(DecodeError::TooDeep(3)));
         assert!(parse(b"[[[1]]]", limits).is_ok());
-        assert!(
-            parse(b"\"\xff\"", limits)
-                .unwrap_err()
-                .to_string()
-                .contains("byte 1")
-        );
+        assert!(parse(b"\"\xff\"", limits).unwrap_err().to_string().contains("byte 1"));
         assert!(run("1e999").is_err());
     }
 }

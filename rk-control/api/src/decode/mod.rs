@@ -26,10 +26,7 @@ pub struct Limits {
 impl Default for Limits {
     /// 3 MiB as upstream's request limit; nesting far beyond any real object.
     fn default() -> Self {
-        Limits {
-            bytes: 3 * 1024 * 1024,
-            depth: 512,
-        }
+        Limits { bytes: 3 * 1024 * 1024, depth: 512 }
     }
 }
 
@@ -70,12 +67,7 @@ pub struct Decoded {
 ///
 /// # Errors
 /// Malformed or too deep JSON, values that do not fit the schema, and with [`FieldValidation::Strict`] unknown or duplicate fields.
-pub fn json(
-    body: &[u8],
-    schema: &Schema,
-    mode: FieldValidation,
-    limits: Limits,
-) -> Result<Decoded, DecodeError> {
+pub fn json(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
     let (value, duplicates) = json::parse(body, limits)?;
     finish(value, duplicates, schema, mode)
 }
@@ -84,12 +76,7 @@ pub fn json(
 ///
 /// # Errors
 /// As [`json`].
-pub fn yaml(
-    body: &[u8],
-    schema: &Schema,
-    mode: FieldValidation,
-    limits: Limits,
-) -> Result<Decoded, DecodeError> {
+pub fn yaml(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
     let (value, duplicates) = yaml::parse(body, limits)?;
     finish(value, duplicates, schema, mode)
 }
@@ -120,25 +107,13 @@ pub fn finish(
     schema: &Schema,
     mode: FieldValidation,
 ) -> Result<Decoded, DecodeError> {
-    let mut notices: Vec<String> = duplicates
-        .into_iter()
-        .map(|path| format!("duplicate field {path:?}"))
-        .collect();
-    notices.extend(
-        fit(&mut object, schema, Form::Canonical)?
-            .into_iter()
-            .map(|path| format!("unknown field {path:?}")),
-    );
+    let mut notices: Vec<String> = duplicates.into_iter().map(|path| format!("duplicate field {path:?}")).collect();
+    notices
+        .extend(fit(&mut object, schema, Form::Canonical)?.into_iter().map(|path| format!("unknown field {path:?}")));
     match mode {
         FieldValidation::Strict if !notices.is_empty() => Err(DecodeError::Strict(notices)),
-        FieldValidation::Warn => Ok(Decoded {
-            object,
-            warnings: notices,
-        }),
-        _ => Ok(Decoded {
-            object,
-            warnings: Vec::new(),
-        }),
+        FieldValidation::Warn => Ok(Decoded { object, warnings: notices }),
+        _ => Ok(Decoded { object, warnings: Vec::new() }),
     }
 }
 

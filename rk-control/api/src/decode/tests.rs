@@ -14,9 +14,7 @@ fn decode(text: &str, schema: &Schema, mode: FieldValidation) -> Result<Decoded,
 }
 
 fn canonical(value: Value, schema: &Schema) -> Value {
-    finish(value, Vec::new(), schema, FieldValidation::Strict)
-        .unwrap()
-        .object
+    finish(value, Vec::new(), schema, FieldValidation::Strict).unwrap().object
 }
 
 #[test]
@@ -33,12 +31,7 @@ fn unknown_and_duplicate_fields_are_refused_under_strict_validation() {
     assert_eq!(warned.warnings.len(), 3);
     assert_eq!(warned.object["spec"]["replicas"], 2);
     assert!(warned.object["spec"].get("foo").is_none());
-    assert!(
-        decode(body, &schema, FieldValidation::Ignore)
-            .unwrap()
-            .warnings
-            .is_empty()
-    );
+    assert!(decode(body, &schema, FieldValidation::Ignore).unwrap().warnings.is_empty());
 }
 
 #[test]
@@ -71,11 +64,7 @@ fn values_of_the_wrong_type_are_refused_in_known_words() {
             r#"{"metadata":{"labels":{"a":1}}}"#,
             "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
         ),
-        (
-            pod,
-            r#"[]"#,
-            "json: cannot unmarshal array into Go value of type v1.Pod",
-        ),
+        (pod, r#"[]"#, "json: cannot unmarshal array into Go value of type v1.Pod"),
         (
             pod,
             r#"{"spec":{"containers":[{"resources":{"limits":{"cpu":"x"}}}]}}"#,
@@ -87,12 +76,7 @@ fn values_of_the_wrong_type_are_refused_in_known_words() {
             r#"parsing time "now" as "2006-01-02T15:04:05Z07:00": cannot parse "now" as "2006""#,
         ),
     ] {
-        assert_eq!(
-            decode(body, &schema, FieldValidation::Ignore)
-                .unwrap_err()
-                .to_string(),
-            want
-        );
+        assert_eq!(decode(body, &schema, FieldValidation::Ignore).unwrap_err().to_string(), want);
     }
 }
 
@@ -143,10 +127,7 @@ fn what_is_always_written_appears() {
         json!({"metadata": {}, "spec": {}, "status": {"loadBalancer": {}}})
     );
     assert_eq!(
-        canonical(
-            json!({}),
-            &schema("rbac.authorization.k8s.io", "v1", "Role")
-        ),
+        canonical(json!({}), &schema("rbac.authorization.k8s.io", "v1", "Role")),
         json!({"metadata": {}, "rules": null})
     );
 }
@@ -154,17 +135,9 @@ fn what_is_always_written_appears() {
 #[test]
 fn a_patch_body_for_apply_keeps_exactly_what_the_client_said() {
     let mut value = json!({"spec": {"replicas": null, "paused": false, "template": {"spec": {"containers": []}}}});
-    let unknown = fit(
-        &mut value,
-        &schema("apps", "v1", "Deployment"),
-        Form::AsGiven,
-    )
-    .unwrap();
+    let unknown = fit(&mut value, &schema("apps", "v1", "Deployment"), Form::AsGiven).unwrap();
     assert!(unknown.is_empty());
-    assert_eq!(
-        value,
-        json!({"spec": {"paused": false, "template": {"spec": {"containers": []}}}})
-    );
+    assert_eq!(value, json!({"spec": {"paused": false, "template": {"spec": {"containers": []}}}}));
 }
 
 #[test]
@@ -172,13 +145,9 @@ fn schemas_inside_custom_resource_definitions_are_checked_too() {
     let crd = schema("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
     let body = r#"{"spec":{"versions":[{"name":"v1","schema":{"openAPIV3Schema":{"type":"object","properties":{
         "a":{"items":{"type":"string","nope":1}},"b":{"additionalProperties":true}}}}}]}}"#;
-    let error = decode(body, &crd, FieldValidation::Strict)
-        .unwrap_err()
-        .to_string();
+    let error = decode(body, &crd, FieldValidation::Strict).unwrap_err().to_string();
     assert!(
-        error.contains(
-            r#"unknown field "spec.versions[0].schema.openAPIV3Schema.properties.a.items.nope""#
-        ),
+        error.contains(r#"unknown field "spec.versions[0].schema.openAPIV3Schema.properties.a.items.nope""#),
         "{error}"
     );
 }
@@ -193,25 +162,16 @@ fn bodies_of_another_kind_or_version_are_named() {
     let error = identify(&mut json!({"apiVersion": "v1", "kind": "Pod"}), &want).unwrap_err();
     assert_eq!(
         (error.code, &*error.message),
-        (
-            400,
-            "the API version in the data (v1) does not match the expected API version (apps/v1)"
-        )
+        (400, "the API version in the data (v1) does not match the expected API version (apps/v1)")
     );
-    assert_eq!(
-        identify(&mut json!({"kind": "Pod"}), &want)
-            .unwrap_err()
-            .code,
-        400
-    );
+    assert_eq!(identify(&mut json!({"kind": "Pod"}), &want).unwrap_err().code, 400);
 }
 
 #[test]
 fn a_malformed_body_is_answered_with_its_head() {
     let body = b"{\"a\":}";
-    let error = decode("{\"a\":}", &schema("", "v1", "Pod"), FieldValidation::Warn)
-        .unwrap_err()
-        .into_status("Pod", "v1", body);
+    let error =
+        decode("{\"a\":}", &schema("", "v1", "Pod"), FieldValidation::Warn).unwrap_err().into_status("Pod", "v1", body);
     assert_eq!(
         error.message,
         "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: invalid character '}' \

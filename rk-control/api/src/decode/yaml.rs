@@ -17,15 +17,8 @@ pub(super) fn parse(body: &[u8], limits: Limits) -> Result<(Value, Vec<String>),
     let Some(first) = documents.next() else {
         return Ok((Value::Null, Vec::new()));
     };
-    let mut state = State {
-        duplicates: Vec::new(),
-        nodes: 0,
-        too_deep: false,
-    };
-    let seed = Node {
-        state: &mut state,
-        depth: limits.depth,
-    };
+    let mut state = State { duplicates: Vec::new(), nodes: 0, too_deep: false };
+    let seed = Node { state: &mut state, depth: limits.depth };
     match seed.deserialize(first) {
         Ok(value) => Ok((value, state.duplicates)),
         Err(_) if state.too_deep => Err(DecodeError::TooDeep(limits.depth)),
@@ -57,10 +50,7 @@ impl Node<'_> {
         if self.state.nodes > MAX_NODES {
             return Err(E::custom("document contains excessive aliasing"));
         }
-        Ok(Node {
-            state: self.state,
-            depth,
-        })
+        Ok(Node { state: self.state, depth })
     }
 
     fn prefix(&mut self, from: usize, place: &str) {
@@ -99,9 +89,7 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_f64<E: Error>(self, v: f64) -> Result<Value, E> {
-        Number::from_f64(v)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom(format!("json: unsupported value: {v}")))
+        Number::from_f64(v).map(Value::Number).ok_or_else(|| E::custom(format!("json: unsupported value: {v}")))
     }
 
     fn visit_str<E>(self, v: &str) -> Result<Value, E> {
@@ -202,16 +190,12 @@ mod tests {
     fn yaml_becomes_json() {
         let text = "a: 1\nb: [x, 'y', 2.5, true, null]\nc:\n  1: one\n  true: two\n";
         let (value, _) = parse(text.as_bytes(), Limits::default()).unwrap();
-        assert_eq!(
-            value,
-            json!({"a": 1, "b": ["x", "y", 2.5, true, null], "c": {"1": "one", "true": "two"}})
-        );
+        assert_eq!(value, json!({"a": 1, "b": ["x", "y", 2.5, true, null], "c": {"1": "one", "true": "two"}}));
     }
 
     #[test]
     fn duplicate_keys_are_named() {
-        let (value, duplicates) =
-            parse(b"s:\n  c:\n  - x: 1\n    x: 2\n", Limits::default()).unwrap();
+        let (value, duplicates) = parse(b"s:\n  c:\n  - x: 1\n    x: 2\n", Limits::default()).unwrap();
         assert_eq!(value, json!({"s": {"c": [{"x": 2}]}}));
         assert_eq!(duplicates, ["s.c[0].x"]);
     }
@@ -225,16 +209,7 @@ mod tests {
         }
         assert!(parse(bomb.as_bytes(), Limits::default()).is_err());
         assert!(parse("[".repeat(2000).as_bytes(), Limits::default()).is_err());
-        assert_eq!(
-            parse(
-                b"[[[[[1]]]]]",
-                Limits {
-                    bytes: 100,
-                    depth: 3
-                }
-            ),
-            Err(DecodeError::TooDeep(3))
-        );
+        assert_eq!(parse(b"[[[[[1]]]]]", Limits { bytes: 100, depth: 3 }), Err(DecodeError::TooDeep(3)));
     }
 
     #[test]

@@ -47,10 +47,7 @@ pub(super) fn replication_controller(object: &mut Object) {
         return;
     };
     default(spec, "replicas", 1);
-    let labels = spec
-        .get("template")
-        .and_then(|t| t.pointer("/metadata/labels"))
-        .cloned();
+    let labels = spec.get("template").and_then(|t| t.pointer("/metadata/labels")).cloned();
     let Some(labels) = labels.filter(|l| l.as_object().is_some_and(|l| !l.is_empty())) else {
         return;
     };

@@ -15,20 +15,12 @@ pub(super) fn job(object: &mut Object) {
         default(spec, "completions", 1);
     }
     default(spec, "parallelism", 1);
-    let limit = if unset(spec, "backoffLimitPerIndex") {
-        6
-    } else {
-        i32::MAX
-    };
+    let limit = if unset(spec, "backoffLimitPerIndex") { 6 } else { i32::MAX };
     default(spec, "backoffLimit", limit);
     default(spec, "completionMode", "NonIndexed");
     default(spec, "suspend", false);
     default(spec, "manualSelector", false);
-    let replacement = if unset(spec, "podFailurePolicy") {
-        "TerminatingOrFailed"
-    } else {
-        "Failed"
-    };
+    let replacement = if unset(spec, "podFailurePolicy") { "TerminatingOrFailed" } else { "Failed" };
     default(spec, "podReplacementPolicy", replacement);
     if let Some(policy) = child(spec, "podFailurePolicy") {
         for rule in each(policy, "rules") {
@@ -37,10 +29,7 @@ pub(super) fn job(object: &mut Object) {
             }
         }
     }
-    let labels = spec
-        .get("template")
-        .and_then(|t| t.pointer("/metadata/labels"))
-        .cloned();
+    let labels = spec.get("template").and_then(|t| t.pointer("/metadata/labels")).cloned();
     template(spec);
     if let (Some(labels), Some(metadata)) = (labels, ensure(object, "metadata")) {
         if empty(metadata, "labels") && labels.as_object().is_some_and(|l| !l.is_empty()) {

@@ -15,9 +15,7 @@ pub(super) fn container(container: &mut Object) {
         default(port, "protocol", "TCP");
     }
     for variable in each(container, "env") {
-        if let Some(field) =
-            child(variable, "valueFrom").and_then(|source| child(source, "fieldRef"))
-        {
+        if let Some(field) = child(variable, "valueFrom").and_then(|source| child(source, "fieldRef")) {
             default(field, "apiVersion", "v1");
         }
     }

@@ -26,10 +26,8 @@ pub(super) fn namespace(object: &mut Object) {
 pub(super) fn node(object: &mut Object) {
     if let Some(status) = child(object, "status") {
         if empty(status, "allocatable") {
-            if let Some(capacity) = status
-                .get("capacity")
-                .filter(|c| c.as_object().is_some_and(|c| !c.is_empty()))
-                .cloned()
+            if let Some(capacity) =
+                status.get("capacity").filter(|c| c.as_object().is_some_and(|c| !c.is_empty())).cloned()
             {
                 status.insert("allocatable".into(), capacity);
             }

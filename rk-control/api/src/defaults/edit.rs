@@ -33,16 +33,8 @@ pub(super) fn ensure<'a>(object: &'a mut Object, key: &str) -> Option<&'a mut Ob
 }
 
 /// The objects of a list field.
-pub(super) fn each<'a>(
-    object: &'a mut Object,
-    key: &str,
-) -> impl Iterator<Item = &'a mut Object> + use<'a> {
-    object
-        .get_mut(key)
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object_mut)
+pub(super) fn each<'a>(object: &'a mut Object, key: &str) -> impl Iterator<Item = &'a mut Object> + use<'a> {
+    object.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
 /// Whether a list or map field has no element.
@@ -56,12 +48,7 @@ pub(super) fn empty(object: &Object, key: &str) -> bool {
 
 /// Copies the entries of one map field into another where that has none.
 pub(super) fn copy_missing(object: &mut Object, from: &str, to: &str) {
-    let Some(source) = object
-        .get(from)
-        .and_then(Value::as_object)
-        .filter(|m| !m.is_empty())
-        .cloned()
-    else {
+    let Some(source) = object.get(from).and_then(Value::as_object).filter(|m| !m.is_empty()).cloned() else {
         return;
     };
     if let Some(target) = ensure(object, to) {

@@ -10,12 +10,7 @@ pub(super) fn flow_schema(object: &mut Object) {
     let Some(spec) = ensure(object, "spec") else {
         return;
     };
-    if spec
-        .get("matchingPrecedence")
-        .and_then(serde_json::Value::as_i64)
-        .unwrap_or(0)
-        == 0
-    {
+    if spec.get("matchingPrecedence").and_then(serde_json::Value::as_i64).unwrap_or(0) == 0 {
         spec.insert("matchingPrecedence".into(), json!(1000));
     }
 }
@@ -44,12 +39,7 @@ pub(super) fn priority_level(object: &mut Object) {
             return;
         };
         for (key, value) in [("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)] {
-            if queuing
-                .get(key)
-                .and_then(serde_json::Value::as_i64)
-                .unwrap_or(0)
-                == 0
-            {
+            if queuing.get(key).and_then(serde_json::Value::as_i64).unwrap_or(0) == 0 {
                 queuing.insert(key.into(), json!(value));
             }
         }

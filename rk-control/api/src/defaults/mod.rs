@@ -58,23 +58,14 @@ pub fn apply(gvk: &GroupVersionKind, object: &mut Value) {
         ("storage.k8s.io", "CSIDriver") => storage::csi_driver,
         ("scheduling.k8s.io", "PriorityClass") => core::priority_class,
         ("authentication.k8s.io", "TokenRequest") => core::token_request,
-        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => {
-            admission::mutating_webhooks
-        }
-        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => {
-            admission::validating_webhooks
-        }
-        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => {
-            admission::validating_policy
-        }
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => admission::mutating_webhooks,
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => admission::validating_webhooks,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => admission::validating_policy,
         ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => admission::mutating_policy,
-        (
-            "admissionregistration.k8s.io",
-            "ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding",
-        ) => admission::binding,
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-            admission::custom_resource_definition
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding") => {
+            admission::binding
         }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => admission::custom_resource_definition,
         ("apiregistration.k8s.io", "APIService") => admission::api_service,
         ("flowcontrol.apiserver.k8s.io", "FlowSchema") => flow::flow_schema,
         ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => flow::priority_level,

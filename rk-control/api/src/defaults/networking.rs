@@ -18,11 +18,7 @@ pub(super) fn network_policy(object: &mut Object) {
         }
     }
     if empty(spec, "policyTypes") {
-        let types = if empty(spec, "egress") {
-            json!(["Ingress"])
-        } else {
-            json!(["Ingress", "Egress"])
-        };
+        let types = if empty(spec, "egress") { json!(["Ingress"]) } else { json!(["Ingress", "Egress"]) };
         spec.insert("policyTypes".into(), types);
     }
 }

@@ -14,10 +14,7 @@ pub(super) fn pod(pod: &mut Object) {
     };
     self::spec(spec);
     default(spec, "enableServiceLinks", true);
-    let host_network = spec
-        .get("hostNetwork")
-        .and_then(Value::as_bool)
-        .unwrap_or(false);
+    let host_network = spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or(false);
     for list in ["initContainers", "containers"] {
         for entry in each(spec, list) {
             container::requests_from_limits(entry);
@@ -63,12 +60,7 @@ pub(super) fn spec(spec: &mut Object) {
 /// Requests of the pod as a whole: what its containers ask for together, else its limits.
 fn pod_level_requests(spec: &mut Object) {
     let pod_level = |name: &str| matches!(name, "cpu" | "memory") || name.starts_with("hugepages-");
-    let Some(limits) = spec
-        .get("resources")
-        .and_then(|r| r.get("limits"))
-        .and_then(Value::as_object)
-        .cloned()
-    else {
+    let Some(limits) = spec.get("resources").and_then(|r| r.get("limits")).and_then(Value::as_object).cloned() else {
         return;
     };
     let sums = container_requests(spec);
@@ -76,14 +68,10 @@ fn pod_level_requests(spec: &mut Object) {
         return;
     };
     for (name, amount) in sums.iter().filter(|(name, _)| pod_level(name)) {
-        requests
-            .entry(name.clone())
-            .or_insert_with(|| amount.to_string().into());
+        requests.entry(name.clone()).or_insert_with(|| amount.to_string().into());
     }
     for (name, limit) in limits.iter().filter(|(name, _)| pod_level(name)) {
-        requests
-            .entry(name.clone())
-            .or_insert_with(|| limit.clone());
+        requests.entry(name.clone()).or_insert_with(|| limit.clone());
     }
 }
 
@@ -91,29 +79,16 @@ fn pod_level_requests(spec: &mut Object) {
 fn container_requests(spec: &Object) -> std::collections::BTreeMap<String, Quantity> {
     let mut sums = std::collections::BTreeMap::<String, Quantity>::new();
     let requests = |list: &str| {
-        let containers = spec
-            .get(list)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
+        let containers = spec.get(list).and_then(Value::as_array).into_iter().flatten();
         containers.map(|c| {
             (
                 c.get("restartPolicy").is_some(),
-                c.get("resources")
-                    .and_then(|r| r.get("requests"))
-                    .and_then(Value::as_object),
+                c.get("resources").and_then(|r| r.get("requests")).and_then(Value::as_object),
             )
         })
     };
-    let amount = |value: &Value| {
-        value
-            .as_str()
-            .and_then(|t| t.parse::<Quantity>().ok())
-            .unwrap_or_default()
-    };
-    for (_, map) in
-        requests("containers").chain(requests("initContainers").filter(|(sidecar, _)| *sidecar))
-    {
+    let amount = |value: &Value| value.as_str().and_then(|t| t.parse::<Quantity>().ok()).unwrap_or_default();
+    for (_, map) in requests("containers").chain(requests("initContainers").filter(|(sidecar, _)| *sidecar)) {
         for (name, value) in map.into_iter().flatten() {
             *sums.entry(name.clone()).or_default() += amount(value);
         }

@@ -37,10 +37,7 @@ pub(super) fn autoscaler(object: &mut Object) {
     if let Some(down) = ensure(behavior, "scaleDown") {
         default(down, "selectPolicy", "Max");
         if empty(down, "policies") {
-            down.insert(
-                "policies".into(),
-                json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]),
-            );
+            down.insert("policies".into(), json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]));
         }
     }
 }

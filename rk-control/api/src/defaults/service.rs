@@ -17,9 +17,7 @@ pub(super) fn service(object: &mut Object) {
     match text(spec, "sessionAffinity") {
         "None" => drop(spec.remove("sessionAffinityConfig")),
         "ClientIP" => {
-            if let Some(client) =
-                ensure(spec, "sessionAffinityConfig").and_then(|c| ensure(c, "clientIP"))
-            {
+            if let Some(client) = ensure(spec, "sessionAffinityConfig").and_then(|c| ensure(c, "clientIP")) {
                 default(client, "timeoutSeconds", AFFINITY_SECONDS);
             }
         }

@@ -46,12 +46,7 @@ pub(super) fn csi_driver(object: &mut Object) {
     };
     default(spec, "attachRequired", true);
     default(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
-    for flag in [
-        "podInfoOnMount",
-        "storageCapacity",
-        "requiresRepublish",
-        "seLinuxMount",
-    ] {
+    for flag in ["podInfoOnMount", "storageCapacity", "requiresRepublish", "seLinuxMount"] {
         default(spec, flag, false);
     }
     if empty(spec, "volumeLifecycleModes") {

@@ -5,12 +5,7 @@ use serde_json::{Value, json};
 use super::apply;
 use crate::resources::GroupVersionKind;
 
-fn defaulted(
-    group: &'static str,
-    version: &'static str,
-    kind: &'static str,
-    mut object: Value,
-) -> Value {
+fn defaulted(group: &'static str, version: &'static str, kind: &'static str, mut object: Value) -> Value {
     let gvk = GroupVersionKind::new(group, version, kind);
     apply(&gvk, &mut object);
     let once = object.clone();
@@ -80,24 +75,10 @@ fn a_deployment_rolls_by_a_quarter() {
         spec["strategy"],
         json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}})
     );
-    assert_eq!(
-        (
-            &spec["revisionHistoryLimit"],
-            &spec["progressDeadlineSeconds"]
-        ),
-        (&json!(10), &json!(600))
-    );
-    assert_eq!(
-        spec["template"]["spec"]["containers"][0]["imagePullPolicy"],
-        "IfNotPresent"
-    );
+    assert_eq!((&spec["revisionHistoryLimit"], &spec["progressDeadlineSeconds"]), (&json!(10), &json!(600)));
+    assert_eq!(spec["template"]["spec"]["containers"][0]["imagePullPolicy"], "IfNotPresent");
     assert!(spec["template"]["spec"].get("enableServiceLinks").is_none());
-    let recreate = defaulted(
-        "apps",
-        "v1",
-        "Deployment",
-        json!({"spec": {"strategy": {"type": "Recreate"}}}),
-    );
+    let recreate = defaulted("apps", "v1", "Deployment", json!({"spec": {"strategy": {"type": "Recreate"}}}));
     assert_eq!(recreate["spec"]["strategy"], json!({"type": "Recreate"}));
 }
 
@@ -187,14 +168,7 @@ fn kinds_get_their_own_defaults() {
             json!({"completions": 1, "parallelism": 1, "backoffLimit": 6, "completionMode": "NonIndexed",
             "suspend": false, "manualSelector": false, "podReplacementPolicy": "TerminatingOrFailed"}),
         ),
-        (
-            "batch",
-            "v1",
-            "Job",
-            json!({"spec": {"parallelism": 3}}),
-            "/spec/completions",
-            Value::Null,
-        ),
+        ("batch", "v1", "Job", json!({"spec": {"parallelism": 3}}), "/spec/completions", Value::Null),
         (
             "batch",
             "v1",
@@ -261,10 +235,6 @@ fn kinds_get_their_own_defaults() {
         ),
     ] {
         let object = defaulted(group, version, kind, given);
-        assert_eq!(
-            object.pointer(pointer).unwrap_or(&Value::Null),
-            &want,
-            "{kind} {pointer}: {object}"
-        );
+        assert_eq!(object.pointer(pointer).unwrap_or(&Value::Null), &want, "{kind} {pointer}: {object}");
     }
 }

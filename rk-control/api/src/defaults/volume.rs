@@ -35,8 +35,7 @@ pub(super) fn volume(volume: &mut Object) {
             }
         }
     }
-    if let Some(template) = child(volume, "ephemeral").and_then(|e| child(e, "volumeClaimTemplate"))
-    {
+    if let Some(template) = child(volume, "ephemeral").and_then(|e| child(e, "volumeClaimTemplate")) {
         if let Some(spec) = child(template, "spec") {
             storage::claim_spec(spec);
         }

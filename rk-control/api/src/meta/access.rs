@@ -9,8 +9,7 @@ pub fn text<'a>(object: &'a Value, path: &[&str]) -> &'a str {
 
 /// The value at a path of field names, or null.
 pub fn at<'a>(object: &'a Value, path: &[&str]) -> &'a Value {
-    path.iter()
-        .fold(object, |v, key| v.get(key).unwrap_or(&Value::Null))
+    path.iter().fold(object, |v, key| v.get(key).unwrap_or(&Value::Null))
 }
 
 /// `metadata.name`, or the empty string.

@@ -20,10 +20,7 @@ fn regex_error(words: &str, regex: &str, examples: &[&str]) -> String {
     if quoted.is_empty() {
         return format!("{words} (regex used for validation is '{regex}')");
     }
-    format!(
-        "{words} (e.g. {}regex used for validation is '{regex}')",
-        quoted.join(" or ")
-    )
+    format!("{words} (e.g. {}regex used for validation is '{regex}')", quoted.join(" or "))
 }
 
 fn max_length(max: usize) -> String {
@@ -49,18 +46,13 @@ pub fn dns1123_label(text: &str) -> Vec<String> {
         errors.push(max_length(LABEL_MAX));
     }
     if !framed(text, lower_alnum, |b| lower_alnum(b) || b == b'-') {
-        errors.push(regex_error(
-            LABEL_WORDS,
-            "[a-z0-9]([-a-z0-9]*[a-z0-9])?",
-            &["my-name", "123-abc"],
-        ));
+        errors.push(regex_error(LABEL_WORDS, "[a-z0-9]([-a-z0-9]*[a-z0-9])?", &["my-name", "123-abc"]));
     }
     errors
 }
 
 fn is_subdomain(text: &str) -> bool {
-    text.split('.')
-        .all(|label| framed(label, lower_alnum, |b| lower_alnum(b) || b == b'-'))
+    text.split('.').all(|label| framed(label, lower_alnum, |b| lower_alnum(b) || b == b'-'))
 }
 
 /// RFC 1123 subdomain: names of most objects.
@@ -87,11 +79,7 @@ pub fn dns1035_label(text: &str) -> Vec<String> {
     if !fits {
         let words = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and \
                      end with an alphanumeric character";
-        errors.push(regex_error(
-            words,
-            "[a-z]([-a-z0-9]*[a-z0-9])?",
-            &["my-name", "abc-123"],
-        ));
+        errors.push(regex_error(words, "[a-z]([-a-z0-9]*[a-z0-9])?", &["my-name", "abc-123"]));
     }
     errors
 }
@@ -112,11 +100,7 @@ pub fn wildcard_dns1123_subdomain(text: &str) -> Vec<String> {
 }
 
 fn qualified_part(name: &str) -> bool {
-    framed(
-        name,
-        |b| b.is_ascii_alphanumeric(),
-        |b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'),
-    )
+    framed(name, |b| b.is_ascii_alphanumeric(), |b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// A label or annotation key, a resource name: `[prefix/]name`.
@@ -129,19 +113,13 @@ pub fn qualified_name(text: &str) -> Vec<String> {
         None => text,
         Some((_, name)) if name.contains('/') => {
             let shape = regex_error(&format!("a qualified name {words}"), regex, &examples);
-            return vec![format!(
-                "{shape} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-            )];
+            return vec![format!("{shape} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')")];
         }
         Some((prefix, name)) => {
             if prefix.is_empty() {
                 errors.push(format!("prefix part {}", "must be non-empty"));
             } else {
-                errors.extend(
-                    dns1123_subdomain(prefix)
-                        .into_iter()
-                        .map(|e| format!("prefix part {e}")),
-                );
+                errors.extend(dns1123_subdomain(prefix).into_iter().map(|e| format!("prefix part {e}")));
             }
             name
         }
@@ -152,10 +130,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
         errors.push(format!("name part {}", max_length(QUALIFIED_NAME_MAX)));
     }
     if !qualified_part(name) {
-        errors.push(format!(
-            "name part {}",
-            regex_error(words, regex, &examples)
-        ));
+        errors.push(format!("name part {}", regex_error(words, regex, &examples)));
     }
     errors
 }
@@ -185,11 +160,7 @@ pub fn path_segment(text: &str) -> Vec<String> {
         ".." => return vec!["may not be '..'".into()],
         _ => {}
     }
-    ["/", "%"]
-        .iter()
-        .filter(|c| text.contains(**c))
-        .map(|c| format!("may not contain '{c}'"))
-        .collect()
+    ["/", "%"].iter().filter(|c| text.contains(**c)).map(|c| format!("may not contain '{c}'")).collect()
 }
 
 /// The name of an environment variable: printable ASCII but `=`.
@@ -200,7 +171,9 @@ pub fn env_var_name(text: &str) -> Vec<String> {
         return errors;
     }
     if !text.bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'=') {
-        errors.push("a valid environment variable name must consist only of printable ASCII characters other than '='".into());
+        errors.push(
+            "a valid environment variable name must consist only of printable ASCII characters other than '='".into(),
+        );
     }
     errors
 }
@@ -211,17 +184,9 @@ pub fn config_map_key(text: &str) -> Vec<String> {
     if text.len() > SUBDOMAIN_MAX {
         errors.push(max_length(SUBDOMAIN_MAX));
     }
-    if text.is_empty()
-        || !text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-    {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
         let words = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
-        errors.push(regex_error(
-            words,
-            "[-._a-zA-Z0-9]+",
-            &["key.name", "KEY_NAME", "key-name"],
-        ));
+        errors.push(regex_error(words, "[-._a-zA-Z0-9]+", &["key.name", "KEY_NAME", "key-name"]));
     }
     if text == "." {
         errors.push("must not be '.'".into());
@@ -240,8 +205,7 @@ pub fn port_name(text: &str) -> Vec<String> {
         errors.push(max_length(15));
     }
     if !text.bytes().all(|b| lower_alnum(b) || b == b'-') {
-        errors
-            .push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
+        errors.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
     }
     if !text.bytes().any(|b| b.is_ascii_lowercase()) {
         errors.push("must contain at least one letter (a-z)".into());
@@ -312,10 +276,7 @@ mod tests {
             ]
         );
         assert_eq!(qualified_name("/a"), ["prefix part must be non-empty"]);
-        assert_eq!(
-            dns1123_label(&"a".repeat(64)),
-            ["must be no more than 63 bytes"]
-        );
+        assert_eq!(dns1123_label(&"a".repeat(64)), ["must be no more than 63 bytes"]);
         assert_eq!(port_number(0), ["must be between 1 and 65535, inclusive"]);
     }
 

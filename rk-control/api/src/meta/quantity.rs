@@ -21,9 +21,7 @@ pub enum Format {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
     /// Not an amount at all.
-    #[error(
-        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-    )]
+    #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
     Format,
     /// The number is malformed.
     #[error("unable to parse numeric part of quantity")]
@@ -46,25 +44,16 @@ const MAX: i128 = i64::MAX as i128 * NANO;
 
 impl Quantity {
     /// Nothing.
-    pub const ZERO: Quantity = Quantity {
-        nanos: 0,
-        format: Format::DecimalSi,
-    };
+    pub const ZERO: Quantity = Quantity { nanos: 0, format: Format::DecimalSi };
 
     /// A whole number.
     pub const fn from_units(units: i64, format: Format) -> Self {
-        Quantity {
-            nanos: units as i128 * NANO,
-            format,
-        }
+        Quantity { nanos: units as i128 * NANO, format }
     }
 
     /// So many thousandths.
     pub const fn from_millis(millis: i64) -> Self {
-        Quantity {
-            nanos: millis as i128 * (NANO / 1000),
-            format: Format::DecimalSi,
-        }
+        Quantity { nanos: millis as i128 * (NANO / 1000), format: Format::DecimalSi }
     }
 
     /// How it was written.
@@ -106,11 +95,7 @@ impl Quantity {
 /// Division that rounds away from zero.
 fn div_away(value: i128, by: i128) -> i128 {
     let quotient = value / by;
-    if value % by == 0 {
-        quotient
-    } else {
-        quotient + value.signum()
-    }
+    if value % by == 0 { quotient } else { quotient + value.signum() }
 }
 
 impl FromStr for Quantity {
@@ -119,24 +104,15 @@ impl FromStr for Quantity {
     fn from_str(text: &str) -> Result<Self, QuantityError> {
         let digits_end = text
             .char_indices()
-            .find(|(i, c)| {
-                !(c.is_ascii_digit() || *c == '.' || (*i == 0 && matches!(c, '+' | '-')))
-            })
+            .find(|(i, c)| !(c.is_ascii_digit() || *c == '.' || (*i == 0 && matches!(c, '+' | '-'))))
             .map_or(text.len(), |(i, _)| i);
         let (number, suffix) = text.split_at(digits_end);
-        if number.is_empty()
-            || !suffix
-                .bytes()
-                .all(|b| b.is_ascii_digit() || b"eEinumkKMGTP+-".contains(&b))
-        {
+        if number.is_empty() || !suffix.bytes().all(|b| b.is_ascii_digit() || b"eEinumkKMGTP+-".contains(&b)) {
             return Err(QuantityError::Format);
         }
         let (base, exponent, format) = unit(suffix).ok_or(QuantityError::Suffix)?;
         let nanos = scaled(number, base, exponent).ok_or(QuantityError::Number)?;
-        Ok(Quantity {
-            nanos: nanos.clamp(-MAX, MAX),
-            format,
-        })
+        Ok(Quantity { nanos: nanos.clamp(-MAX, MAX), format })
     }
 }
 
@@ -163,10 +139,7 @@ fn unit(suffix: &str) -> Option<(i128, i32, Format)> {
         "Ei" => binary(60),
         other => {
             let exponent = other.strip_prefix(['e', 'E'])?;
-            exponent
-                .parse::<i32>()
-                .ok()
-                .map(|e| (10, e, Format::DecimalExponent))
+            exponent.parse::<i32>().ok().map(|e| (10, e, Format::DecimalExponent))
         }
     }
 }
@@ -184,11 +157,7 @@ fn scaled(number: &str, base: i128, exponent: i32) -> Option<i128> {
     }
     // Mantissa and decimal exponent; digits beyond what an i128 holds only matter for rounding up.
     let (mut mantissa, mut power, mut rest) = (0i128, 9i32, false);
-    for (digit, is_fraction) in whole
-        .bytes()
-        .map(|d| (d, false))
-        .chain(fraction.bytes().map(|d| (d, true)))
-    {
+    for (digit, is_fraction) in whole.bytes().map(|d| (d, false)).chain(fraction.bytes().map(|d| (d, true))) {
         if mantissa >= i128::MAX / 100_000_000_000_000_000_000 {
             rest |= digit != b'0';
             power += i32::from(!is_fraction);
@@ -199,23 +168,16 @@ fn scaled(number: &str, base: i128, exponent: i32) -> Option<i128> {
     }
     let mut value = mantissa;
     if base == 2 {
-        value = value
-            .checked_shl(exponent.unsigned_abs())
-            .filter(|v| v >> exponent == mantissa)
-            .unwrap_or(i128::MAX);
+        value = value.checked_shl(exponent.unsigned_abs()).filter(|v| v >> exponent == mantissa).unwrap_or(i128::MAX);
     } else {
         power = power.saturating_add(exponent);
     }
     let value = if value == 0 {
         0
     } else if power >= 0 {
-        (0..power.min(60))
-            .try_fold(value, |v, _| v.checked_mul(10))
-            .unwrap_or(i128::MAX)
+        (0..power.min(60)).try_fold(value, |v, _| v.checked_mul(10)).unwrap_or(i128::MAX)
     } else {
-        let by = 10i128
-            .checked_pow(power.unsigned_abs())
-            .unwrap_or(i128::MAX);
+        let by = 10i128.checked_pow(power.unsigned_abs()).unwrap_or(i128::MAX);
         div_away(value, by)
     };
     let value = if rest { value.saturating_add(1) } else { value };
@@ -234,13 +196,7 @@ impl fmt::Display for Quantity {
                 amount /= 1024;
                 times += 1;
             }
-            return write!(
-                f,
-                "{amount}{}",
-                ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]
-                    .get(times)
-                    .unwrap_or(&"")
-            );
+            return write!(f, "{amount}{}", ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].get(times).unwrap_or(&""));
         }
         let (mut amount, mut exponent) = (self.nanos, -9);
         while amount % 10 == 0 {
@@ -257,11 +213,7 @@ impl fmt::Display for Quantity {
             exponent -= 3;
         }
         if self.format == Format::DecimalExponent {
-            return if exponent == 0 {
-                write!(f, "{amount}")
-            } else {
-                write!(f, "{amount}e{exponent}")
-            };
+            return if exponent == 0 { write!(f, "{amount}") } else { write!(f, "{amount}e{exponent}") };
         }
         let suffix = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
         let index = usize::try_from(exponent / 3 + 3).unwrap_or_default();
@@ -294,15 +246,8 @@ impl Add for Quantity {
 
     fn add(self, other: Quantity) -> Quantity {
         // The format of zero says nothing: the first real amount decides.
-        let format = if self.is_zero() {
-            other.format
-        } else {
-            self.format
-        };
-        Quantity {
-            nanos: (self.nanos + other.nanos).clamp(-MAX, MAX),
-            format,
-        }
+        let format = if self.is_zero() { other.format } else { self.format };
+        Quantity { nanos: (self.nanos + other.nanos).clamp(-MAX, MAX), format }
     }
 }
 
@@ -318,10 +263,7 @@ impl Neg for Quantity {
     type Output = Quantity;
 
     fn neg(self) -> Quantity {
-        Quantity {
-            nanos: -self.nanos,
-            format: self.format,
-        }
+        Quantity { nanos: -self.nanos, format: self.format }
     }
 }
 

@@ -41,24 +41,11 @@ pub fn fill_system_fields(object: &mut Value, now: Timestamp) {
     let Some(metadata) = metadata.as_object_mut() else {
         return;
     };
-    for key in [
-        "resourceVersion",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-    ] {
+    for key in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         metadata.remove(key);
     }
-    let unnamed = metadata
-        .get("name")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .is_empty();
-    if let Some(base) = metadata
-        .get("generateName")
-        .and_then(Value::as_str)
-        .filter(|b| unnamed && !b.is_empty())
-    {
+    let unnamed = metadata.get("name").and_then(Value::as_str).unwrap_or_default().is_empty();
+    if let Some(base) = metadata.get("generateName").and_then(Value::as_str).filter(|b| unnamed && !b.is_empty()) {
         let name = generate_name(base);
         metadata.insert("name".into(), name.into());
     }
@@ -85,9 +72,6 @@ mod tests {
         assert!(metadata["name"].as_str().unwrap().starts_with("x-"));
         assert_eq!(metadata["creationTimestamp"], "2024-01-02T03:04:05Z");
         assert_eq!(metadata["uid"].as_str().unwrap().len(), 36);
-        assert!(
-            metadata.get("resourceVersion").is_none()
-                && metadata.get("deletionTimestamp").is_none()
-        );
+        assert!(metadata.get("resourceVersion").is_none() && metadata.get("deletionTimestamp").is_none());
     }
 }

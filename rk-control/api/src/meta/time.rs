@@ -5,16 +5,12 @@ use jiff::tz::TimeZone;
 
 /// Seconds, in UTC: `2024-01-02T03:04:05Z`.
 pub fn format_time(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::UTC)
-        .strftime("%Y-%m-%dT%H:%M:%SZ")
-        .to_string()
+    time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Microseconds, in UTC: `2024-01-02T03:04:05.000006Z`.
 pub fn format_micro_time(time: Timestamp) -> String {
-    time.to_zoned(TimeZone::UTC)
-        .strftime("%Y-%m-%dT%H:%M:%S.%6fZ")
-        .to_string()
+    time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
 /// Parses either form, and any RFC 3339 time with an offset.
@@ -45,26 +41,10 @@ mod tests {
     #[test]
     fn times_become_utc_with_the_precision_of_their_type() {
         for (given, seconds, micros) in [
-            (
-                "2024-01-02T03:04:05Z",
-                "2024-01-02T03:04:05Z",
-                "2024-01-02T03:04:05.000000Z",
-            ),
-            (
-                "2024-01-02T03:04:05.987654321Z",
-                "2024-01-02T03:04:05Z",
-                "2024-01-02T03:04:05.987654Z",
-            ),
-            (
-                "2024-01-02T05:04:05+02:00",
-                "2024-01-02T03:04:05Z",
-                "2024-01-02T03:04:05.000000Z",
-            ),
-            (
-                "1969-12-31T23:59:59Z",
-                "1969-12-31T23:59:59Z",
-                "1969-12-31T23:59:59.000000Z",
-            ),
+            ("2024-01-02T03:04:05Z", "2024-01-02T03:04:05Z", "2024-01-02T03:04:05.000000Z"),
+            ("2024-01-02T03:04:05.987654321Z", "2024-01-02T03:04:05Z", "2024-01-02T03:04:05.987654Z"),
+            ("2024-01-02T05:04:05+02:00", "2024-01-02T03:04:05Z", "2024-01-02T03:04:05.000000Z"),
+            ("1969-12-31T23:59:59Z", "1969-12-31T23:59:59Z", "1969-12-31T23:59:59.000000Z"),
         ] {
             assert_eq!(canonical_time(given).as_deref(), Some(seconds));
             assert_eq!(canonical_micro_time(given).as_deref(), Some(micros));
@@ -73,14 +53,7 @@ mod tests {
 
     #[test]
     fn what_is_no_rfc_3339_time_is_refused() {
-        for text in [
-            "",
-            "now",
-            "2024-01-02",
-            "2024-01-02 03:04:05Z",
-            "2024-13-02T03:04:05Z",
-            "2024-01-02T03:04Z",
-        ] {
+        for text in ["", "now", "2024-01-02", "2024-01-02 03:04:05Z", "2024-13-02T03:04:05Z", "2024-01-02T03:04Z"] {
             assert_eq!(canonical_time(text), None, "{text}");
         }
     }

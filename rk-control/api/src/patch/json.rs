@@ -15,9 +15,7 @@ const MAX_COPIED: usize = 3 * 1024 * 1024;
 /// A malformed operation, a path that is not there, a failed `test`.
 pub fn json_patch(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
     let Some(operations) = patch.as_array() else {
-        return Err(PatchError::Malformed(
-            "error decoding patch: a JSON patch must be an array of operations".into(),
-        ));
+        return Err(PatchError::Malformed("error decoding patch: a JSON patch must be an array of operations".into()));
     };
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooLarge(format!(
@@ -48,18 +46,13 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<
         "add" => add(document, path, value(), op),
         "remove" => remove(document, path, op).map(drop),
         "replace" => {
-            let place = document
-                .pointer_mut(&checked(path)?)
-                .ok_or_else(|| missing(op, path))?;
+            let place = document.pointer_mut(&checked(path)?).ok_or_else(|| missing(op, path))?;
             *place = value();
             Ok(())
         }
         "move" => {
             let from = member("from")?;
-            if path
-                .strip_prefix(from)
-                .is_some_and(|rest| rest.starts_with('/'))
-            {
+            if path.strip_prefix(from).is_some_and(|rest| rest.starts_with('/')) {
                 return Err(PatchError::Unprocessable(format!(
                     "move operation does not apply: {path:?} lies inside {from:?}"
                 )));
@@ -69,10 +62,7 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<
         }
         "copy" => {
             let from = member("from")?;
-            let found = document
-                .pointer(&checked(from)?)
-                .ok_or_else(|| missing(op, from))?
-                .clone();
+            let found = document.pointer(&checked(from)?).ok_or_else(|| missing(op, from))?.clone();
             *copied += found.to_string().len();
             if *copied > MAX_COPIED {
                 return Err(PatchError::TooLarge(format!(
@@ -87,14 +77,10 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<
             if equal {
                 Ok(())
             } else {
-                Err(PatchError::Unprocessable(format!(
-                    "testing value {path} failed: test failed"
-                )))
+                Err(PatchError::Unprocessable(format!("testing value {path} failed: test failed")))
             }
         }
-        other => Err(PatchError::Malformed(format!(
-            "error decoding patch: Unexpected kind: {other}"
-        ))),
+        other => Err(PatchError::Malformed(format!("error decoding patch: Unexpected kind: {other}"))),
     }
 }
 
@@ -102,22 +88,16 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
-        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len()
-                && a.iter()
-                    .all(|(key, value)| b.get(key).is_some_and(|other| same(value, other)))
+            a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| same(value, other)))
         }
         _ => a == b,
     }
 }
 
 fn missing(op: &str, path: &str) -> PatchError {
-    PatchError::Unprocessable(format!(
-        "{op} operation does not apply: doc is missing key: {path}: missing value"
-    ))
+    PatchError::Unprocessable(format!("{op} operation does not apply: doc is missing key: {path}: missing value"))
 }
 
 /// A pointer that `serde_json` understands, or the words for one that is none.
@@ -125,27 +105,26 @@ fn checked(path: &str) -> Result<String, PatchError> {
     if path.is_empty() || path.starts_with('/') {
         Ok(path.to_owned())
     } else {
-        Err(PatchError::Unprocessable(format!(
-            "invalid path {path:?}: a path starts with '/'"
-        )))
+        Err(PatchError::Unprocessable(format!("invalid path {path:?}: a path starts with '/'")))
     }
 }
 
 /// The parent's pointer and the last step.
 fn split(path: &str) -> Result<(&str, String), PatchError> {
-    let (parent, last) = path.rsplit_once('/').ok_or_else(|| {
-        PatchError::Unprocessable(format!("invalid path {path:?}: a path starts with '/'"))
-    })?;
+    let (parent, last) = path
+        .rsplit_once('/')
+        .ok_or_else(|| PatchError::Unprocessable(format!("invalid path {path:?}: a path starts with '/'")))?;
     Ok((parent, last.replace("~1", "/").replace("~0", "~")))
 }
 
 /// An index into an array of this length; `limit` is the greatest allowed.
 fn index(step: &str, limit: usize, op: &str, path: &str) -> Result<usize, PatchError> {
     let plain = step == "0" || !step.starts_with(['0', '+']);
-    step.parse::<usize>()
-        .ok()
-        .filter(|i| plain && *i <= limit)
-        .ok_or_else(|| PatchError::Unprocessable(format!("{op} operation does not apply: doc is missing path: {path:?}: invalid index referenced")))
+    step.parse::<usize>().ok().filter(|i| plain && *i <= limit).ok_or_else(|| {
+        PatchError::Unprocessable(format!(
+            "{op} operation does not apply: doc is missing path: {path:?}: invalid index referenced"
+        ))
+    })
 }
 
 fn add(document: &mut Value, path: &str, value: Value, op: &str) -> Result<(), PatchError> {
@@ -175,10 +154,7 @@ fn remove(document: &mut Value, path: &str, op: &str) -> Result<Value, PatchErro
     match document.pointer_mut(parent) {
         Some(Value::Object(object)) => object.remove(&step).ok_or_else(|| missing(op, path)),
         Some(Value::Array(array)) => {
-            let last = array
-                .len()
-                .checked_sub(1)
-                .ok_or_else(|| missing(op, path))?;
+            let last = array.len().checked_sub(1).ok_or_else(|| missing(op, path))?;
             Ok(array.remove(index(&step, last, op, path)?))
         }
         _ => Err(missing(op, path)),
@@ -194,36 +170,12 @@ mod tests {
     #[test]
     fn operations_do_what_the_standard_says() {
         for (original, patch, want) in [
-            (
-                json!({"a": 1}),
-                json!([{"op": "add", "path": "/b", "value": 2}]),
-                json!({"a": 1, "b": 2}),
-            ),
-            (
-                json!({"a": [1, 3]}),
-                json!([{"op": "add", "path": "/a/1", "value": 2}]),
-                json!({"a": [1, 2, 3]}),
-            ),
-            (
-                json!({"a": [1]}),
-                json!([{"op": "add", "path": "/a/-", "value": 2}]),
-                json!({"a": [1, 2]}),
-            ),
-            (
-                json!({"a": [1, 2]}),
-                json!([{"op": "remove", "path": "/a/0"}]),
-                json!({"a": [2]}),
-            ),
-            (
-                json!({"a": 1}),
-                json!([{"op": "replace", "path": "/a", "value": {"x": 1}}]),
-                json!({"a": {"x": 1}}),
-            ),
-            (
-                json!({"a": 1}),
-                json!([{"op": "move", "from": "/a", "path": "/b"}]),
-                json!({"b": 1}),
-            ),
+            (json!({"a": 1}), json!([{"op": "add", "path": "/b", "value": 2}]), json!({"a": 1, "b": 2})),
+            (json!({"a": [1, 3]}), json!([{"op": "add", "path": "/a/1", "value": 2}]), json!({"a": [1, 2, 3]})),
+            (json!({"a": [1]}), json!([{"op": "add", "path": "/a/-", "value": 2}]), json!({"a": [1, 2]})),
+            (json!({"a": [1, 2]}), json!([{"op": "remove", "path": "/a/0"}]), json!({"a": [2]})),
+            (json!({"a": 1}), json!([{"op": "replace", "path": "/a", "value": {"x": 1}}]), json!({"a": {"x": 1}})),
+            (json!({"a": 1}), json!([{"op": "move", "from": "/a", "path": "/b"}]), json!({"b": 1})),
             (
                 json!({"a": {"x": 1}}),
                 json!([{"op": "copy", "from": "/a", "path": "/b"}]),
@@ -234,11 +186,7 @@ mod tests {
                 json!([{"op": "remove", "path": "/a~1b"}, {"op": "test", "path": "/c~0d", "value": 2.0}]),
                 json!({"c~d": 2}),
             ),
-            (
-                json!({"a": 1}),
-                json!([{"op": "add", "path": "", "value": {"z": 1}}]),
-                json!({"z": 1}),
-            ),
+            (json!({"a": 1}), json!([{"op": "add", "path": "", "value": {"z": 1}}]), json!({"z": 1})),
         ] {
             let mut object = original;
             json_patch(&mut object, &patch).unwrap();
@@ -290,30 +238,12 @@ mod tests {
             json!([{"op": "frob", "path": "/a"}]),
             json!([{"op": "move", "path": "/a"}]),
         ] {
-            assert!(
-                matches!(
-                    json_patch(&mut object, &patch),
-                    Err(PatchError::Malformed(_))
-                ),
-                "{patch}"
-            );
+            assert!(matches!(json_patch(&mut object, &patch), Err(PatchError::Malformed(_))), "{patch}");
         }
-        let many = Value::Array(vec![
-            json!({"op": "test", "path": "/b", "value": null});
-            MAX_OPERATIONS + 1
-        ]);
-        assert!(matches!(
-            json_patch(&mut object, &many),
-            Err(PatchError::TooLarge(_))
-        ));
-        let growing = Value::Array(
-            (0..40)
-                .map(|i| json!({"op": "copy", "from": "", "path": format!("/c{i}")}))
-                .collect(),
-        );
-        assert!(matches!(
-            json_patch(&mut object, &growing),
-            Err(PatchError::TooLarge(_))
-        ));
+        let many = Value::Array(vec![json!({"op": "test", "path": "/b", "value": null}); MAX_OPERATIONS + 1]);
+        assert!(matches!(json_patch(&mut object, &many), Err(PatchError::TooLarge(_))));
+        let growing =
+            Value::Array((0..40).map(|i| json!({"op": "copy", "from": "", "path": format!("/c{i}")})).collect());
+        assert!(matches!(json_patch(&mut object, &growing), Err(PatchError::TooLarge(_))));
     }
 }

@@ -9,11 +9,7 @@ use crate::schema::Schema;
 
 /// Merges a patch list into a list, then brings both into one order: the patch's among its own elements, the original's
 /// where both know an element.
-pub(super) fn merge_list(
-    original: Vec<Value>,
-    patch: &[Value],
-    field: &Schema,
-) -> Result<Vec<Value>, PatchError> {
+pub(super) fn merge_list(original: Vec<Value>, patch: &[Value], field: &Schema) -> Result<Vec<Value>, PatchError> {
     let key = field.merge_key();
     let order = original.clone();
     let merged = if original.iter().chain(patch).any(Value::is_object) {
@@ -22,9 +18,7 @@ pub(super) fn merge_list(
         }
         match special_elements(original, patch, key)? {
             Special::Replaced(list) => return Ok(list),
-            Special::Merge(original, patch) => {
-                merge_elements(original, &patch, key, &field.item())?
-            }
+            Special::Merge(original, patch) => merge_elements(original, &patch, key, &field.item())?,
         }
     } else {
         let mut merged = original;
@@ -45,11 +39,7 @@ enum Special<'a> {
     Merge(Vec<Value>, Vec<&'a Object>),
 }
 
-fn special_elements<'a>(
-    mut original: Vec<Value>,
-    patch: &'a [Value],
-    key: &str,
-) -> Result<Special<'a>, PatchError> {
+fn special_elements<'a>(mut original: Vec<Value>, patch: &'a [Value], key: &str) -> Result<Special<'a>, PatchError> {
     let mut rest = Vec::new();
     let mut replace = false;
     for element in patch {
@@ -61,22 +51,14 @@ fn special_elements<'a>(
             Some("replace") => replace = true,
             Some("merge") => {}
             Some("delete") => {
-                let id = object
-                    .get(key)
-                    .ok_or_else(|| malformed("delete patch type with no merge key defined"))?;
+                let id = object.get(key).ok_or_else(|| malformed("delete patch type with no merge key defined"))?;
                 original.retain(|o| o.get(key) != Some(id));
             }
             Some(other) => return Err(malformed(format!("unknown patch type: {other}"))),
         }
     }
     if replace {
-        return Ok(Special::Replaced(
-            patch
-                .iter()
-                .filter(|e| e.get(PATCH).is_none())
-                .map(clean)
-                .collect(),
-        ));
+        return Ok(Special::Replaced(patch.iter().filter(|e| e.get(PATCH).is_none()).map(clean).collect()));
     }
     Ok(Special::Merge(original, rest))
 }
@@ -89,10 +71,7 @@ fn merge_elements(
 ) -> Result<Vec<Value>, PatchError> {
     for element in patch {
         let id = element.get(key).ok_or_else(|| {
-            malformed(format!(
-                "map: {} does not contain declared merge key: {key}",
-                Value::Object((*element).clone())
-            ))
+            malformed(format!("map: {} does not contain declared merge key: {key}", Value::Object((*element).clone())))
         })?;
         match original.iter_mut().find(|o| o.get(key) == Some(id)) {
             Some(Value::Object(old)) => *old = merge_map(std::mem::take(old), element, item)?,
@@ -104,11 +83,7 @@ fn merge_elements(
 
 /// Whether two elements are the same one: by key among objects, by value among scalars.
 fn same(a: &Value, b: &Value, key: &str) -> bool {
-    if key.is_empty() || !a.is_object() {
-        a == b
-    } else {
-        a.get(key).is_some() && a.get(key) == b.get(key)
-    }
+    if key.is_empty() || !a.is_object() { a == b } else { a.get(key).is_some() && a.get(key) == b.get(key) }
 }
 
 fn position(list: &[Value], element: &Value, key: &str) -> Option<usize> {
@@ -116,24 +91,15 @@ fn position(list: &[Value], element: &Value, key: &str) -> Option<usize> {
 }
 
 /// Elements that the patch names stand in its order; the others keep theirs and their place relative to those.
-fn ordered(
-    merged: Vec<Value>,
-    patch_order: &[Value],
-    server_order: &[Value],
-    key: &str,
-) -> Vec<Value> {
-    let (mut ours, mut theirs): (Vec<Value>, Vec<Value>) = merged
-        .into_iter()
-        .partition(|e| position(patch_order, e, key).is_some());
+fn ordered(merged: Vec<Value>, patch_order: &[Value], server_order: &[Value], key: &str) -> Vec<Value> {
+    let (mut ours, mut theirs): (Vec<Value>, Vec<Value>) =
+        merged.into_iter().partition(|e| position(patch_order, e, key).is_some());
     ours.sort_by_key(|e| position(patch_order, e, key));
     theirs.sort_by_key(|e| position(server_order, e, key).unwrap_or(usize::MAX));
     let mut out = Vec::with_capacity(ours.len() + theirs.len());
     let (mut ours, mut theirs) = (ours.into_iter().peekable(), theirs.into_iter().peekable());
     while let (Some(our), Some(their)) = (ours.peek(), theirs.peek()) {
-        let before = match (
-            position(server_order, their, key),
-            position(server_order, our, key),
-        ) {
+        let before = match (position(server_order, their, key), position(server_order, our, key)) {
             (Some(their), Some(our)) => their < our,
             _ => false,
         };
@@ -152,9 +118,7 @@ pub(super) fn order_list(
     order: &Value,
     key: &str,
 ) -> Result<(), PatchError> {
-    let order = order
-        .as_array()
-        .ok_or_else(|| malformed("invalid patch format of setElementOrder list"))?;
+    let order = order.as_array().ok_or_else(|| malformed("invalid patch format of setElementOrder list"))?;
     let patched: &[Value] = patch.and_then(Value::as_array).map_or(&[], Vec::as_slice);
     let named: Vec<&Value> = patched.iter().filter(|e| e.get(PATCH).is_none()).collect();
     if let Some(stray) = named.iter().find(|e| position(order, e, key).is_none()) {
@@ -170,14 +134,8 @@ pub(super) fn order_list(
 }
 
 /// `$deleteFromPrimitiveList/<field>`.
-pub(super) fn remove_scalars(
-    object: &mut Object,
-    field: &str,
-    scalars: &Value,
-) -> Result<(), PatchError> {
-    let scalars = scalars
-        .as_array()
-        .ok_or_else(|| malformed("invalid patch format of primitive list"))?;
+pub(super) fn remove_scalars(object: &mut Object, field: &str, scalars: &Value) -> Result<(), PatchError> {
+    let scalars = scalars.as_array().ok_or_else(|| malformed("invalid patch format of primitive list"))?;
     if let Some(Value::Array(list)) = object.get_mut(field) {
         list.retain(|v| !scalars.contains(v));
     }

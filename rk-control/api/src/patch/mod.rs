@@ -33,19 +33,9 @@ impl From<PatchError> for Status {
             PatchError::Malformed(text) => Status::bad_request(text),
             PatchError::TooLarge(text) => Status::request_entity_too_large(&text),
             PatchError::Unprocessable(text) => {
-                let cause = Cause {
-                    reason: "UnexpectedServerResponse".into(),
-                    message: text,
-                    field: String::new(),
-                };
-                Status::new(
-                    Reason::Invalid,
-                    "the server rejected our request due to an error in our request",
-                )
-                .with_details(Details {
-                    causes: vec![cause],
-                    ..Default::default()
-                })
+                let cause = Cause { reason: "UnexpectedServerResponse".into(), message: text, field: String::new() };
+                Status::new(Reason::Invalid, "the server rejected our request due to an error in our request")
+                    .with_details(Details { causes: vec![cause], ..Default::default() })
             }
         }
     }

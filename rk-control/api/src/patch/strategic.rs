@@ -18,15 +18,9 @@ const SET_ORDER: &str = "$setElementOrder/";
 ///
 /// # Errors
 /// A malformed directive, an element without its merge key.
-pub fn strategic_merge_patch(
-    object: &mut Value,
-    patch: &Value,
-    schema: &Schema,
-) -> Result<(), PatchError> {
+pub fn strategic_merge_patch(object: &mut Value, patch: &Value, schema: &Schema) -> Result<(), PatchError> {
     let (Value::Object(original), Value::Object(patch)) = (&*object, patch) else {
-        return Err(malformed(
-            "error decoding patch: a strategic merge patch must be an object",
-        ));
+        return Err(malformed("error decoding patch: a strategic merge patch must be an object"));
     };
     *object = Value::Object(merge_map(original.clone(), patch, schema)?);
     Ok(())
@@ -37,11 +31,7 @@ pub(super) fn malformed(text: impl Into<String>) -> PatchError {
 }
 
 /// Merges a patch into one object.
-pub(super) fn merge_map(
-    mut original: Object,
-    patch: &Object,
-    schema: &Schema,
-) -> Result<Object, PatchError> {
+pub(super) fn merge_map(mut original: Object, patch: &Object, schema: &Schema) -> Result<Object, PatchError> {
     match patch.get(PATCH).map(|v| v.as_str().unwrap_or_default()) {
         None | Some("merge") => {}
         Some("replace") => return Ok(without_directives(patch)),
@@ -72,12 +62,7 @@ fn is_directive(key: &str) -> bool {
     key == PATCH || key == RETAIN_KEYS || key.starts_with(DELETE_FROM) || key.starts_with(SET_ORDER)
 }
 
-fn merge_field(
-    original: &mut Object,
-    key: &str,
-    patch: &Value,
-    schema: &Schema,
-) -> Result<(), PatchError> {
+fn merge_field(original: &mut Object, key: &str, patch: &Value, schema: &Schema) -> Result<(), PatchError> {
     if patch.is_null() {
         original.remove(key);
         return Ok(());
@@ -92,22 +77,16 @@ fn merge_field(
         (Some(field), _) => field,
         (None, Value::Object(_) | Value::Array(_)) => {
             let owner = schema.type_name().rsplit('.').next().unwrap_or_default();
-            return Err(malformed(format!(
-                "unable to find api field in struct {owner} for the json field {key:?}"
-            )));
+            return Err(malformed(format!("unable to find api field in struct {owner} for the json field {key:?}")));
         }
         (None, _) => Schema::ANY,
     };
     let merged = match (original.remove(key), patch) {
-        (Some(Value::Object(old)), Value::Object(patch)) => {
-            Value::Object(merge_map(old, patch, &field)?)
-        }
+        (Some(Value::Object(old)), Value::Object(patch)) => Value::Object(merge_map(old, patch, &field)?),
         (Some(Value::Array(old)), Value::Array(patch)) if field.patch_merges() => {
             Value::Array(merge_list(old, patch, &field)?)
         }
-        (_, Value::Array(patch)) if field.patch_merges() => {
-            Value::Array(merge_list(Vec::new(), patch, &field)?)
-        }
+        (_, Value::Array(patch)) if field.patch_merges() => Value::Array(merge_list(Vec::new(), patch, &field)?),
         (_, Value::Object(patch)) if patch.contains_key(PATCH) => {
             Value::Object(merge_map(Object::new(), patch, &field)?)
         }
@@ -120,16 +99,9 @@ fn merge_field(
 /// Keeps only the named keys; every key that the patch sets must be among them.
 fn retain_keys(original: &mut Object, patch: &Object, keys: &Value) -> Result<(), PatchError> {
     let bad = || malformed("invalid patch format of retainKeys");
-    let keys: Vec<&str> = keys
-        .as_array()
-        .ok_or_else(bad)?
-        .iter()
-        .map(|k| k.as_str().ok_or_else(bad))
-        .collect::<Result<_, _>>()?;
-    if patch
-        .iter()
-        .any(|(key, value)| !is_directive(key) && !value.is_null() && !keys.contains(&key.as_str()))
-    {
+    let keys: Vec<&str> =
+        keys.as_array().ok_or_else(bad)?.iter().map(|k| k.as_str().ok_or_else(bad)).collect::<Result<_, _>>()?;
+    if patch.iter().any(|(key, value)| !is_directive(key) && !value.is_null() && !keys.contains(&key.as_str())) {
         return Err(bad());
     }
     original.retain(|key, _| keys.contains(&key.as_str()));
@@ -140,11 +112,7 @@ fn retain_keys(original: &mut Object, patch: &Object, keys: &Value) -> Result<()
 pub(super) fn clean(value: &Value) -> Value {
     match value {
         Value::Object(object) => Value::Object(without_directives(object)),
-        Value::Array(items) => items
-            .iter()
-            .filter(|i| i.get(PATCH).is_none())
-            .map(clean)
-            .collect(),
+        Value::Array(items) => items.iter().filter(|i| i.get(PATCH).is_none()).map(clean).collect(),
         other => other.clone(),
     }
 }

@@ -135,19 +135,10 @@ fn maps_and_lists_merge_by_their_strategy() {
 fn malformed_patches_are_refused_and_change_nothing() {
     let pod = "core/v1.PodSpec";
     for (patch, want) in [
-        (
-            json!({"containers": [{"image": "x"}]}),
-            "map: {\"image\":\"x\"} does not contain declared merge key: name",
-        ),
-        (
-            json!({"containers": [{"$patch": "delete"}]}),
-            "delete patch type with no merge key defined",
-        ),
+        (json!({"containers": [{"image": "x"}]}), "map: {\"image\":\"x\"} does not contain declared merge key: name"),
+        (json!({"containers": [{"$patch": "delete"}]}), "delete patch type with no merge key defined"),
         (json!({"$patch": "frob"}), "unknown patch type: frob"),
-        (
-            json!({"foo": {"a": 1}}),
-            "unable to find api field in struct PodSpec for the json field \"foo\"",
-        ),
+        (json!({"foo": {"a": 1}}), "unable to find api field in struct PodSpec for the json field \"foo\""),
         (
             json!({"securityContext": {"$retainKeys": ["fsGroup"], "runAsUser": 1}}),
             "invalid patch format of retainKeys",
@@ -158,18 +149,12 @@ fn malformed_patches_are_refused_and_change_nothing() {
         ),
     ] {
         let object = json!({"containers": [{"name": "a"}], "securityContext": {"runAsUser": 0}});
-        assert_eq!(
-            patched(pod, object, patch),
-            Err(PatchError::Malformed(want.into()))
-        );
+        assert_eq!(patched(pod, object, patch), Err(PatchError::Malformed(want.into())));
     }
 }
 
 #[test]
 fn an_empty_patch_changes_nothing() {
     let object = json!({"containers": [{"name": "a"}], "x": 1});
-    assert_eq!(
-        patched("core/v1.PodSpec", object.clone(), json!({})),
-        Ok(object)
-    );
+    assert_eq!(patched("core/v1.PodSpec", object.clone(), json!({})), Ok(object));
 }

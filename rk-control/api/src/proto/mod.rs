@@ -55,7 +55,9 @@ pub fn decode(body: &[u8], fallback: Option<&GroupVersionKind>, limits: Limits) 
         return Err(DecodeError::TooLarge(limits.bytes));
     }
     let Some(unknown) = body.strip_prefix(&MAGIC) else {
-        return Err(DecodeError::Proto("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]".into()));
+        return Err(DecodeError::Proto(
+            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]".into(),
+        ));
     };
     let Envelope { api_version, kind, raw } = Envelope::read(unknown)?;
     let named = GroupVersionKind::from_api_version(api_version, kind).filter(|_| !kind.is_empty());

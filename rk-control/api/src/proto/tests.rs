@@ -5,7 +5,11 @@ use serde_json::json;
 
 fn wire(text: &str) -> Vec<u8> {
     let digits: String = text.split_whitespace().collect();
-    digits.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+    digits
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect()
 }
 
 #[test]
@@ -49,7 +53,9 @@ fn every_kind_survives_the_wire_with_every_field_set() {
 fn without_empty(value: Value) -> Value {
     let empty = |value: &Value| value.is_null() || value == &json!([]) || value == &json!({});
     match value {
-        Value::Object(object) => object.into_iter().map(|(k, v)| (k, without_empty(v))).filter(|(_, v)| !empty(v)).collect(),
+        Value::Object(object) => {
+            object.into_iter().map(|(k, v)| (k, without_empty(v))).filter(|(_, v)| !empty(v)).collect()
+        }
         Value::Array(items) => items.into_iter().map(without_empty).filter(|v| !empty(v)).collect(),
         other => other,
     }

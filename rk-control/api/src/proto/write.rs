@@ -129,7 +129,9 @@ fn union_value(union: Union, value: &Value) -> Vec<u8> {
         }
         (Union::SchemaOrBool, other) => out.integer(1, i64::from(other.as_bool() == Some(true))),
         (_, Value::Object(_)) => out.bytes(1, &message(&props, value)),
-        (Union::SchemaOrArray, Value::Array(items)) => items.iter().for_each(|item| out.bytes(2, &message(&props, item))),
+        (Union::SchemaOrArray, Value::Array(items)) => {
+            items.iter().for_each(|item| out.bytes(2, &message(&props, item)))
+        }
         (_, Value::Array(items)) => {
             items.iter().filter_map(Value::as_str).for_each(|text| out.bytes(2, text.as_bytes()));
         }

@@ -22,22 +22,14 @@ include!(concat!(env!("OUT_DIR"), "/resources.rs"));
 
 /// Rows whose objects are stored under another group or version: group, version, plural, hub group, hub version.
 const HUBS: &[(&str, &str, &str, &str, &str)] = &[
-    (
-        "autoscaling",
-        "v1",
-        "horizontalpodautoscalers",
-        "autoscaling",
-        "v2",
-    ),
+    ("autoscaling", "v1", "horizontalpodautoscalers", "autoscaling", "v2"),
     ("events.k8s.io", "v1", "events", "", "v1"),
 ];
 
 /// Every built-in row in discovery order.
 pub(super) fn rows() -> impl Iterator<Item = Resource> {
     ROWS.iter().map(|row| {
-        let hub = HUBS
-            .iter()
-            .find(|h| (h.0, h.1, h.2) == (row.group, row.version, row.plural));
+        let hub = HUBS.iter().find(|h| (h.0, h.1, h.2) == (row.group, row.version, row.plural));
         let hub = hub.map_or((row.group, row.version), |h| (h.3, h.4));
         let gvk = GroupVersionKind::new(row.group, row.version, row.kind);
         Resource {
@@ -45,11 +37,7 @@ pub(super) fn rows() -> impl Iterator<Item = Resource> {
             gvk,
             plural: Str::Borrowed(row.plural),
             singular: Str::Borrowed(row.singular),
-            scope: if row.namespaced {
-                Scope::Namespaced
-            } else {
-                Scope::Cluster
-            },
+            scope: if row.namespaced { Scope::Namespaced } else { Scope::Cluster },
             verbs: Verbs::from_bits(row.verbs),
             short_names: row.short_names.iter().copied().map(Str::Borrowed).collect(),
             categories: row.categories.iter().copied().map(Str::Borrowed).collect(),

@@ -40,23 +40,13 @@ impl Registry {
     /// Adds a row, or replaces the row with the same group, version and plural.
     pub fn insert(&mut self, row: Resource) {
         self.remove(&row.gvk.group, &row.gvk.version, &row.plural);
-        let gv = GroupVersion {
-            group: row.gvk.group.clone(),
-            version: row.gvk.version.clone(),
-        };
+        let gv = GroupVersion { group: row.gvk.group.clone(), version: row.gvk.version.clone() };
         if !self.order.contains(&gv) {
-            let after_group = self
-                .order
-                .iter()
-                .rposition(|o| o.group == gv.group)
-                .map_or(self.order.len(), |i| i + 1);
+            let after_group = self.order.iter().rposition(|o| o.group == gv.group).map_or(self.order.len(), |i| i + 1);
             self.order.insert(after_group, gv);
         }
         let row = Arc::new(row);
-        self.by_plural
-            .entry(row.plural.clone())
-            .or_default()
-            .push(row.clone());
+        self.by_plural.entry(row.plural.clone()).or_default().push(row.clone());
         self.by_kind.insert(row.gvk.clone(), row.clone());
         self.rows.push(row);
     }
@@ -64,25 +54,19 @@ impl Registry {
     /// Removes a row; a group version without rows is no longer served.
     pub fn remove(&mut self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
         let same_plural = self.by_plural.get_mut(plural)?;
-        let at = same_plural
-            .iter()
-            .position(|r| r.gvk.group == group && r.gvk.version == version)?;
+        let at = same_plural.iter().position(|r| r.gvk.group == group && r.gvk.version == version)?;
         let row = same_plural.swap_remove(at);
         self.by_kind.remove(&row.gvk);
         self.rows.retain(|r| !Arc::ptr_eq(r, &row));
         if self.resources(group, version).next().is_none() {
-            self.order
-                .retain(|o| o.group != group || o.version != version);
+            self.order.retain(|o| o.group != group || o.version != version);
         }
         Some(row)
     }
 
     /// The resource at `/apis/{group}/{version}/{plural}` (core: `/api/{version}/{plural}`).
     pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.by_plural
-            .get(plural)?
-            .iter()
-            .find(|r| r.gvk.group == group && r.gvk.version == version)
+        self.by_plural.get(plural)?.iter().find(|r| r.gvk.group == group && r.gvk.version == version)
     }
 
     /// The resource of a kind.
@@ -97,9 +81,7 @@ impl Registry {
 
     /// The first resource, in discovery order, that answers to this plural, singular or short name.
     pub fn by_name(&self, name: &str) -> Option<&Arc<Resource>> {
-        self.rows.iter().find(|r| {
-            r.plural == name || r.singular == name || r.short_names.iter().any(|s| s == name)
-        })
+        self.rows.iter().find(|r| r.plural == name || r.singular == name || r.short_names.iter().any(|s| s == name))
     }
 
     /// Groups and versions in discovery order: core first, within a group the preferred version first.
@@ -109,21 +91,12 @@ impl Registry {
 
     /// The version of a group that clients should prefer.
     pub fn preferred_version(&self, group: &str) -> Option<&str> {
-        self.order
-            .iter()
-            .find(|o| o.group == group)
-            .map(|o| &*o.version)
+        self.order.iter().find(|o| o.group == group).map(|o| &*o.version)
     }
 
     /// The resources of a group version in discovery order.
-    pub fn resources<'a>(
-        &'a self,
-        group: &'a str,
-        version: &'a str,
-    ) -> impl Iterator<Item = &'a Arc<Resource>> {
-        self.rows
-            .iter()
-            .filter(move |r| r.gvk.group == group && r.gvk.version == version)
+    pub fn resources<'a>(&'a self, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Arc<Resource>> {
+        self.rows.iter().filter(move |r| r.gvk.group == group && r.gvk.version == version)
     }
 
     /// Every row in discovery order.

@@ -112,11 +112,7 @@ pub struct GroupVersionKind {
 impl GroupVersionKind {
     /// From its parts.
     pub fn new(group: impl Into<Str>, version: impl Into<Str>, kind: impl Into<Str>) -> Self {
-        Self {
-            group: group.into(),
-            version: version.into(),
-            kind: kind.into(),
-        }
+        Self { group: group.into(), version: version.into(), kind: kind.into() }
     }
 
     /// From the `apiVersion` and `kind` fields of an object. `None` when `apiVersion` has more than one slash or is empty.
@@ -134,22 +130,13 @@ impl GroupVersionKind {
 
 impl fmt::Display for GroupVersionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}, Kind={}",
-            api_version(&self.group, &self.version),
-            self.kind
-        )
+        write!(f, "{}, Kind={}", api_version(&self.group, &self.version), self.kind)
     }
 }
 
 /// `version` for the core group, `group/version` otherwise.
 pub(crate) fn api_version(group: &str, version: &str) -> String {
-    if group.is_empty() {
-        version.to_owned()
-    } else {
-        format!("{group}/{version}")
-    }
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
 /// A subresource of a resource.
@@ -202,11 +189,7 @@ impl Resource {
 
     /// `deployments.apps`, or just `pods` in the core group: how messages name a resource.
     pub fn group_resource(&self) -> String {
-        if self.gvk.group.is_empty() {
-            self.plural.to_string()
-        } else {
-            format!("{}.{}", self.plural, self.gvk.group)
-        }
+        if self.gvk.group.is_empty() { self.plural.to_string() } else { format!("{}.{}", self.plural, self.gvk.group) }
     }
 
     /// Whether objects live in a namespace.

@@ -65,31 +65,13 @@ pub type Field = (&'static str, Schema);
 
 /// The fields that every top-level object has besides those of its type.
 static TYPE_META: [FieldRow; 2] = [
-    FieldRow {
-        name: "apiVersion",
-        ty: Ty::String,
-        merge: 0,
-        pointer: false,
-        required: false,
-        wrapped: false,
-    },
-    FieldRow {
-        name: "kind",
-        ty: Ty::String,
-        merge: 0,
-        pointer: false,
-        required: false,
-        wrapped: false,
-    },
+    FieldRow { name: "apiVersion", ty: Ty::String, merge: 0, pointer: false, required: false, wrapped: false },
+    FieldRow { name: "kind", ty: Ty::String, merge: 0, pointer: false, required: false, wrapped: false },
 ];
 
 impl Schema {
     /// Accepts anything.
-    pub const ANY: Schema = Schema {
-        ty: &Ty::Json,
-        field: None,
-        row: None,
-    };
+    pub const ANY: Schema = Schema { ty: &Ty::Json, field: None, row: None };
 
     fn of(ty: &'static Ty, field: Option<&'static FieldRow>) -> Schema {
         let row = match ty {
@@ -101,11 +83,7 @@ impl Schema {
 
     fn of_index(index: u16) -> Option<Schema> {
         // A type needs no `Ty` of its own: `Json` stands in and the row decides.
-        rows::row(index).map(|row| Schema {
-            ty: &Ty::Json,
-            field: None,
-            row: Some(row),
-        })
+        rows::row(index).map(|row| Schema { ty: &Ty::Json, field: None, row: Some(row) })
     }
 
     /// The schema of a built-in kind.
@@ -153,25 +131,14 @@ impl Schema {
     /// The field of an object; `None` when the type has no such field (or is no object).
     pub fn field(&self, name: &str) -> Option<Schema> {
         let row = self.row?;
-        let own = row
-            .fields
-            .binary_search_by(|f| f.name.cmp(name))
-            .ok()
-            .and_then(|i| row.fields.get(i));
-        let field = own.or_else(|| {
-            row.kind
-                .then(|| TYPE_META.iter().find(|f| f.name == name))
-                .flatten()
-        })?;
+        let own = row.fields.binary_search_by(|f| f.name.cmp(name)).ok().and_then(|i| row.fields.get(i));
+        let field = own.or_else(|| row.kind.then(|| TYPE_META.iter().find(|f| f.name == name)).flatten())?;
         Some(Schema::of(&field.ty, Some(field)))
     }
 
     /// Every field of an object in alphabetical order, without `apiVersion` and `kind` of top-level objects.
     pub fn fields(&self) -> impl Iterator<Item = Field> + use<> {
-        self.row
-            .into_iter()
-            .flat_map(|r| r.fields)
-            .map(|f| (f.name, Schema::of(&f.ty, Some(f))))
+        self.row.into_iter().flat_map(|r| r.fields).map(|f| (f.name, Schema::of(&f.ty, Some(f))))
     }
 
     /// What stands inside a list or map; [`Schema::ANY`] for everything else.
@@ -191,9 +158,7 @@ impl Schema {
         match (union, value) {
             (_, Value::Object(_)) => props(),
             (Union::SchemaOrArray, Value::Array(_)) => {
-                Schema::named("apiextensions/v1.JSONSchemaProps")
-                    .and_then(|p| p.field("allOf"))
-                    .unwrap_or(Schema::ANY)
+                Schema::named("apiextensions/v1.JSONSchemaProps").and_then(|p| p.field("allOf")).unwrap_or(Schema::ANY)
             }
             _ => Schema::ANY,
         }

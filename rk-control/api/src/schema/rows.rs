@@ -105,16 +105,11 @@ pub(crate) fn merge(field: &FieldRow) -> &'static Merge {
 
 /// Index of a type by its name.
 pub(crate) fn named(name: &str) -> Option<u16> {
-    TYPES
-        .binary_search_by(|t| t.name.cmp(name))
-        .ok()
-        .and_then(|i| u16::try_from(i).ok())
+    TYPES.binary_search_by(|t| t.name.cmp(name)).ok().and_then(|i| u16::try_from(i).ok())
 }
 
 /// Index of the type of a kind.
 pub(crate) fn of_kind(group: &str, version: &str, kind: &str) -> Option<u16> {
-    let found = KINDS
-        .binary_search_by(|k| (k.0, k.1, k.2).cmp(&(group, version, kind)))
-        .ok();
+    let found = KINDS.binary_search_by(|k| (k.0, k.1, k.2).cmp(&(group, version, kind))).ok();
     found.and_then(|i| KINDS.get(i)).map(|k| k.3)
 }

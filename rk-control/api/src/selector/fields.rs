@@ -64,17 +64,9 @@ const SUPPORTED: &[(&str, &str, &[&str])] = &[
     ("apps", "ReplicaSet", &["status.replicas"]),
     ("apps", "DaemonSet", &[]),
     ("batch", "Job", &["status.successful"]),
-    (
-        "certificates.k8s.io",
-        "CertificateSigningRequest",
-        &["spec.signerName"],
-    ),
+    ("certificates.k8s.io", "CertificateSigningRequest", &["spec.signerName"]),
     ("networking.k8s.io", "IPAddress", &[]),
-    (
-        "resource.k8s.io",
-        "ResourceSlice",
-        &["spec.nodeName", "spec.driver"],
-    ),
+    ("resource.k8s.io", "ResourceSlice", &["spec.nodeName", "spec.driver"]),
 ];
 
 /// A parsed `fieldSelector`, already checked against the fields that the kind supports.
@@ -92,16 +84,11 @@ impl FieldSelector {
     pub fn parse(text: &str, gvk: &GroupVersionKind) -> Result<Self, SelectorError> {
         let mut terms = Vec::new();
         for part in split_unescaped(text) {
-            let (field, equal, value) = term(part).ok_or_else(|| {
-                SelectorError(format!(
-                    "invalid selector: '{text}'; can't understand '{part}'"
-                ))
-            })?;
+            let (field, equal, value) = term(part)
+                .ok_or_else(|| SelectorError(format!("invalid selector: '{text}'; can't understand '{part}'")))?;
             let value = unescape(value)?;
             let known = ["metadata.name", "metadata.namespace"].contains(&field)
-                || SUPPORTED
-                    .iter()
-                    .any(|s| s.0 == gvk.group && s.1 == gvk.kind && s.2.contains(&field));
+                || SUPPORTED.iter().any(|s| s.0 == gvk.group && s.1 == gvk.kind && s.2.contains(&field));
             if !known {
                 return Err(SelectorError(match gvk.kind.as_ref() {
                     "Pod"
@@ -131,17 +118,12 @@ impl FieldSelector {
 
     /// Whether the object matches.
     pub fn matches(&self, object: &Value) -> bool {
-        self.terms
-            .iter()
-            .all(|(field, equal, want)| (read(object, field) == *want) == *equal)
+        self.terms.iter().all(|(field, equal, want)| (read(object, field) == *want) == *equal)
     }
 
     /// The value that a field must have for any object to match, if the selector says so (`metadata.name=x`).
     pub fn required_value(&self, field: &str) -> Option<&str> {
-        self.terms
-            .iter()
-            .find(|(f, equal, _)| *equal && f == field)
-            .map(|(_, _, v)| v.as_str())
+        self.terms.iter().find(|(f, equal, _)| *equal && f == field).map(|(_, _, v)| v.as_str())
     }
 }
 
@@ -152,17 +134,13 @@ fn read(object: &Value, field: &str) -> String {
         // Names of selectors that are no paths of the object.
         "source" => {
             let component = meta::text(object, &["source", "component"]);
-            return if component.is_empty() {
-                meta::text(object, &["reportingComponent"])
-            } else {
-                component
-            }
-            .to_owned();
+            return if component.is_empty() { meta::text(object, &["reportingComponent"]) } else { component }
+                .to_owned();
         }
         "status.successful" => meta::at(object, &["status", "succeeded"]),
-        "status.podIPs" => meta::at(object, &["status", "podIPs"])
-            .get(0)
-            .map_or(&Value::Null, |ip| meta::at(ip, &["ip"])),
+        "status.podIPs" => {
+            meta::at(object, &["status", "podIPs"]).get(0).map_or(&Value::Null, |ip| meta::at(ip, &["ip"]))
+        }
         _ => meta::at(object, &path),
     };
     match value {
@@ -218,20 +196,14 @@ fn unescape(value: &str) -> Result<String, SelectorError> {
             '\\' => match chars.next() {
                 Some(escaped @ ('\\' | ',' | '=')) => out.push(escaped),
                 Some(other) => {
-                    return Err(SelectorError(format!(
-                        "invalid field selector: invalid escape sequence: \\{other}"
-                    )));
+                    return Err(SelectorError(format!("invalid field selector: invalid escape sequence: \\{other}")));
                 }
                 None => {
-                    return Err(SelectorError(
-                        "invalid field selector: invalid escape sequence: \\".into(),
-                    ));
+                    return Err(SelectorError("invalid field selector: invalid escape sequence: \\".into()));
                 }
             },
             ',' | '=' => {
-                return Err(SelectorError(format!(
-                    "invalid field selector: unescaped character in value: {c}"
-                )));
+                return Err(SelectorError(format!("invalid field selector: unescaped character in value: {c}")));
             }
             _ => out.push(c),
         }
@@ -260,13 +232,7 @@ mod tests {
             ("spec.nodeName=", false),
             ("spec.hostNetwork=false", true),
         ] {
-            assert_eq!(
-                FieldSelector::parse(selector, &pod())
-                    .unwrap()
-                    .matches(&object),
-                want,
-                "{selector}"
-            );
+            assert_eq!(FieldSelector::parse(selector, &pod()).unwrap().matches(&object), want, "{selector}");
         }
         let selector = FieldSelector::parse("metadata.name=a\\,b", &pod()).unwrap();
         assert_eq!(selector.required_value("metadata.name"), Some("a,b"));
@@ -275,24 +241,17 @@ mod tests {
     #[test]
     fn unsupported_fields_are_refused() {
         assert_eq!(
-            FieldSelector::parse("spec.x=1", &pod())
-                .unwrap_err()
-                .to_string(),
+            FieldSelector::parse("spec.x=1", &pod()).unwrap_err().to_string(),
             "field label not supported: spec.x"
         );
         assert_eq!(
-            FieldSelector::parse(
-                "spec.x=1",
-                &GroupVersionKind::new("apps", "v1", "Deployment")
-            )
-            .unwrap_err()
-            .to_string(),
+            FieldSelector::parse("spec.x=1", &GroupVersionKind::new("apps", "v1", "Deployment"))
+                .unwrap_err()
+                .to_string(),
             r#""spec.x" is not a known field selector: only "metadata.name", "metadata.namespace""#
         );
         assert_eq!(
-            FieldSelector::parse("nonsense", &pod())
-                .unwrap_err()
-                .to_string(),
+            FieldSelector::parse("nonsense", &pod()).unwrap_err().to_string(),
             "invalid selector: 'nonsense'; can't understand 'nonsense'"
         );
         assert!(FieldSelector::parse("metadata.name=a\\b", &pod()).is_err());

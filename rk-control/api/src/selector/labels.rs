@@ -40,27 +40,23 @@ impl Requirement {
     ///
     /// # Errors
     /// A malformed key or value, or a number of values that the operator does not take.
-    pub fn new(
-        key: &str,
-        operator: Operator,
-        mut values: Vec<String>,
-    ) -> Result<Self, SelectorError> {
+    pub fn new(key: &str, operator: Operator, mut values: Vec<String>) -> Result<Self, SelectorError> {
         let refuse = |text: String| Err(SelectorError(text));
         if let Some(first) = meta::qualified_name(key).first() {
             return refuse(format!("key: Invalid value: {key:?}: {first}"));
         }
         match operator {
             Operator::In | Operator::NotIn if values.is_empty() => {
-                return refuse("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".into());
+                return refuse(
+                    "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".into(),
+                );
             }
             Operator::Exists | Operator::DoesNotExist if !values.is_empty() => {
                 return refuse(format!(
                     "values: Invalid value: {values:?}: values set must be empty for exists and does not exist"
                 ));
             }
-            Operator::Gt | Operator::Lt
-                if values.len() != 1 || values.iter().any(|v| v.parse::<i64>().is_err()) =>
-            {
+            Operator::Gt | Operator::Lt if values.len() != 1 || values.iter().any(|v| v.parse::<i64>().is_err()) => {
                 return refuse(format!(
                     "values: Invalid value: {values:?}: for 'Gt', 'Lt' operators, the value must be an integer"
                 ));
@@ -69,39 +65,25 @@ impl Requirement {
         }
         for (index, value) in values.iter().enumerate() {
             if let Some(first) = meta::label_value(value).first() {
-                return refuse(format!(
-                    "values[{index}][{key}]: Invalid value: {value:?}: {first}"
-                ));
+                return refuse(format!("values[{index}][{key}]: Invalid value: {value:?}: {first}"));
             }
         }
         values.sort_unstable();
         values.dedup();
-        Ok(Requirement {
-            key: key.to_owned(),
-            operator,
-            values,
-        })
+        Ok(Requirement { key: key.to_owned(), operator, values })
     }
 
     /// Whether a label with this value (`None`: no such label) satisfies the requirement.
     pub fn matches(&self, value: Option<&str>) -> bool {
         let listed = |v: &str| self.values.iter().any(|w| w == v);
-        let integer = |v: &str| {
-            v.parse::<i64>()
-                .ok()
-                .zip(self.values.first().and_then(|w| w.parse::<i64>().ok()))
-        };
+        let integer = |v: &str| v.parse::<i64>().ok().zip(self.values.first().and_then(|w| w.parse::<i64>().ok()));
         match self.operator {
             Operator::In => value.is_some_and(listed),
             Operator::NotIn => value.is_none_or(|v| !listed(v)),
             Operator::Exists => value.is_some(),
             Operator::DoesNotExist => value.is_none(),
-            Operator::Gt => value
-                .and_then(integer)
-                .is_some_and(|(have, bound)| have > bound),
-            Operator::Lt => value
-                .and_then(integer)
-                .is_some_and(|(have, bound)| have < bound),
+            Operator::Gt => value.and_then(integer).is_some_and(|(have, bound)| have > bound),
+            Operator::Lt => value.and_then(integer).is_some_and(|(have, bound)| have < bound),
         }
     }
 }
@@ -117,10 +99,7 @@ pub struct LabelSelector {
 
 impl LabelSelector {
     /// The selector that matches no object.
-    pub const NOTHING: LabelSelector = LabelSelector {
-        requirements: Vec::new(),
-        nothing: true,
-    };
+    pub const NOTHING: LabelSelector = LabelSelector { requirements: Vec::new(), nothing: true };
 
     /// Parses the `labelSelector` parameter.
     ///
@@ -129,10 +108,7 @@ impl LabelSelector {
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let mut requirements = parse::requirements(text)?;
         requirements.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(LabelSelector {
-            requirements,
-            nothing: false,
-        })
+        Ok(LabelSelector { requirements, nothing: false })
     }
 
     /// From a LabelSelector object (`matchLabels`, `matchExpressions`); null matches nothing, `{}` everything.
@@ -144,31 +120,18 @@ impl LabelSelector {
             return Ok(Self::NOTHING);
         };
         let mut requirements = Vec::new();
-        for (key, value) in selector
-            .get("matchLabels")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-        {
+        for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
             requirements.push(Requirement::new(
                 key,
                 Operator::In,
                 vec![value.as_str().unwrap_or_default().to_owned()],
             )?);
         }
-        for expression in selector
-            .get("matchExpressions")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        for expression in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
             requirements.push(expression_requirement(expression)?);
         }
         requirements.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(LabelSelector {
-            requirements,
-            nothing: false,
-        })
+        Ok(LabelSelector { requirements, nothing: false })
     }
 
     /// From a plain map of labels (a Service's or ReplicationController's `spec.selector`); values are taken as they are.
@@ -178,10 +141,7 @@ impl LabelSelector {
             operator: Operator::In,
             values: vec![value.as_str().unwrap_or_default().to_owned()],
         };
-        LabelSelector {
-            requirements: labels.iter().map(requirement).collect(),
-            nothing: false,
-        }
+        LabelSelector { requirements: labels.iter().map(requirement).collect(), nothing: false }
     }
 
     /// Whether everything matches.
@@ -191,11 +151,7 @@ impl LabelSelector {
 
     /// Whether labels (the value of `metadata.labels`, or null) match.
     pub fn matches(&self, labels: &Value) -> bool {
-        !self.nothing
-            && self
-                .requirements
-                .iter()
-                .all(|r| r.matches(labels.get(&r.key).and_then(Value::as_str)))
+        !self.nothing && self.requirements.iter().all(|r| r.matches(labels.get(&r.key).and_then(Value::as_str)))
     }
 }
 
@@ -208,20 +164,11 @@ fn expression_requirement(expression: &Value) -> Result<Requirement, SelectorErr
         "Gt" => Operator::Gt,
         "Lt" => Operator::Lt,
         other => {
-            return Err(SelectorError(format!(
-                "{other:?} is not a valid label selector operator"
-            )));
+            return Err(SelectorError(format!("{other:?} is not a valid label selector operator")));
         }
     };
-    let values = expression
-        .get("values")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    let values = values
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect();
+    let values = expression.get("values").and_then(Value::as_array).into_iter().flatten();
+    let values = values.filter_map(Value::as_str).map(str::to_owned).collect();
     Requirement::new(meta::text(expression, &["key"]), operator, values)
 }
 
@@ -282,28 +229,12 @@ mod tests {
             ("x in ()", false),
             ("in in (in)", false),
         ] {
-            assert_eq!(
-                LabelSelector::parse(selector).unwrap().matches(&labels),
-                want,
-                "{selector}"
-            );
+            assert_eq!(LabelSelector::parse(selector).unwrap().matches(&labels), want, "{selector}");
         }
-        assert!(
-            !LabelSelector::from_object(&Value::Null)
-                .unwrap()
-                .matches(&labels)
-        );
-        assert!(
-            LabelSelector::from_object(&json!({}))
-                .unwrap()
-                .matches(&Value::Null)
-        );
+        assert!(!LabelSelector::from_object(&Value::Null).unwrap().matches(&labels));
+        assert!(LabelSelector::from_object(&json!({})).unwrap().matches(&Value::Null));
         let object = json!({"matchLabels": {"app": "web"}, "matchExpressions": [{"key": "tier", "operator": "In", "values": ["back", "front"]}]});
-        assert!(
-            LabelSelector::from_object(&object)
-                .unwrap()
-                .matches(&labels)
-        );
+        assert!(LabelSelector::from_object(&object).unwrap().matches(&labels));
     }
 
     #[test]
@@ -325,10 +256,7 @@ mod tests {
             ("a=b=c", "found '=', expected: ',' or 'end of string'"),
             ("a in b", "found 'b' expected: '('"),
             ("a in (b", "found '', expected: ',' or ')'"),
-            (
-                "=x",
-                "found '=', expected: !, identifier, or 'end of string'",
-            ),
+            ("=x", "found '=', expected: !, identifier, or 'end of string'"),
             ("a,", "found '', expected: identifier after ','"),
             ("a b", "found 'b', expected: in, notin, =, ==, !=, gt, lt"),
         ] {

@@ -29,10 +29,7 @@ pub(super) fn requirements(text: &str) -> Result<Vec<Requirement>, SelectorError
             Token::Word(_) | Token::Sign("!") => out.push(parser.requirement()?),
             Token::End => return Ok(out),
             other => {
-                return refuse(format!(
-                    "found '{}', expected: !, identifier, or 'end of string'",
-                    other.text()
-                ));
+                return refuse(format!("found '{}', expected: !, identifier, or 'end of string'", other.text()));
             }
         }
         match parser.next() {
@@ -40,17 +37,11 @@ pub(super) fn requirements(text: &str) -> Result<Vec<Requirement>, SelectorError
             Token::Sign(",") => match parser.peek() {
                 Token::Word(_) | Token::Sign("!") => {}
                 other => {
-                    return refuse(format!(
-                        "found '{}', expected: identifier after ','",
-                        other.text()
-                    ));
+                    return refuse(format!("found '{}', expected: identifier after ','", other.text()));
                 }
             },
             other => {
-                return refuse(format!(
-                    "found '{}', expected: ',' or 'end of string'",
-                    other.text()
-                ));
+                return refuse(format!("found '{}', expected: ',' or 'end of string'", other.text()));
             }
         }
     }
@@ -70,13 +61,8 @@ impl<'a> Parser<'a> {
         let is_sign = |c: char| matches!(c, '=' | '!' | '(' | ')' | ',' | '<' | '>');
         let end = match text.chars().next() {
             None => 0,
-            Some(first) if is_sign(first) => ["==", "!="]
-                .iter()
-                .find(|s| text.starts_with(**s))
-                .map_or(1, |s| s.len()),
-            Some(_) => text
-                .find(|c: char| is_sign(c) || c.is_ascii_whitespace())
-                .unwrap_or(text.len()),
+            Some(first) if is_sign(first) => ["==", "!="].iter().find(|s| text.starts_with(**s)).map_or(1, |s| s.len()),
+            Some(_) => text.find(|c: char| is_sign(c) || c.is_ascii_whitespace()).unwrap_or(text.len()),
         };
         let (token, rest) = text.split_at(end);
         self.rest = rest;
@@ -115,10 +101,7 @@ impl<'a> Parser<'a> {
             Token::Sign(">") => Operator::Gt,
             Token::Sign("<") => Operator::Lt,
             other => {
-                return refuse(format!(
-                    "found '{}', expected: in, notin, =, ==, !=, gt, lt",
-                    other.text()
-                ));
+                return refuse(format!("found '{}', expected: in, notin, =, ==, !=, gt, lt", other.text()));
             }
         };
         let values = match self.next() {
@@ -152,16 +135,11 @@ impl<'a> Parser<'a> {
                 Token::Word(word) => {
                     values.push(word.to_owned());
                     match self.next() {
-                        Token::Sign(",") if self.peek() == Token::Sign(")") => {
-                            values.push(String::new())
-                        }
+                        Token::Sign(",") if self.peek() == Token::Sign(")") => values.push(String::new()),
                         Token::Sign(",") => {}
                         Token::Sign(")") => return Ok(values),
                         other => {
-                            return refuse(format!(
-                                "found '{}', expected: ',' or ')'",
-                                other.text()
-                            ));
+                            return refuse(format!("found '{}', expected: ',' or ')'", other.text()));
                         }
                     }
                 }
@@ -173,10 +151,7 @@ impl<'a> Parser<'a> {
                 }
                 Token::Sign(",") => values.push(String::new()),
                 other => {
-                    return refuse(format!(
-                        "found '{}', expected: ',', ')' or identifier",
-                        other.text()
-                    ));
+                    return refuse(format!("found '{}', expected: ',', ')' or identifier", other.text()));
                 }
             }
         }

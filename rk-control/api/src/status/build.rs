@@ -60,12 +60,7 @@ impl std::error::Error for Status {}
 impl Status {
     /// A failure with the code that belongs to its reason.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Status {
-            code: reason.code(),
-            reason,
-            message: message.into(),
-            details: None,
-        }
+        Status { code: reason.code(), reason, message: message.into(), details: None }
     }
 
     /// Adds details.
@@ -91,39 +86,26 @@ impl Status {
 
     /// 404: no object of that name.
     pub fn not_found(resource: &Resource, name: &str) -> Self {
-        Self::new(
-            Reason::NotFound,
-            format!("{} {name:?} not found", resource.group_resource()),
-        )
-        .with_details(Self::about(resource, name))
+        Self::new(Reason::NotFound, format!("{} {name:?} not found", resource.group_resource()))
+            .with_details(Self::about(resource, name))
     }
 
     /// 404 for a path that no resource serves.
     pub fn unknown_path() -> Self {
-        Self::new(
-            Reason::NotFound,
-            "the server could not find the requested resource",
-        )
-        .with_details(Details::default())
+        Self::new(Reason::NotFound, "the server could not find the requested resource").with_details(Details::default())
     }
 
     /// 409: an object of that name exists.
     pub fn already_exists(resource: &Resource, name: &str) -> Self {
-        Self::new(
-            Reason::AlreadyExists,
-            format!("{} {name:?} already exists", resource.group_resource()),
-        )
-        .with_details(Self::about(resource, name))
+        Self::new(Reason::AlreadyExists, format!("{} {name:?} already exists", resource.group_resource()))
+            .with_details(Self::about(resource, name))
     }
 
     /// 409 with upstream's frame around a reason in words.
     pub fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
         Self::new(
             Reason::Conflict,
-            format!(
-                "Operation cannot be fulfilled on {} {name:?}: {why}",
-                resource.group_resource()
-            ),
+            format!("Operation cannot be fulfilled on {} {name:?}: {why}", resource.group_resource()),
         )
         .with_details(Self::about(resource, name))
     }
@@ -139,11 +121,7 @@ impl Status {
 
     /// 422 with one cause per broken rule. `kind` is a kind, not a resource, as upstream has it here.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
-        let qualified = if group.is_empty() {
-            kind.to_owned()
-        } else {
-            format!("{kind}.{group}")
-        };
+        let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let all = match texts.as_slice() {
             [one] => one.clone(),
@@ -151,17 +129,9 @@ impl Status {
         };
         let causes = errors
             .iter()
-            .map(|e| Cause {
-                reason: e.kind.as_str().into(),
-                message: e.body(),
-                field: e.path.to_string(),
-            })
+            .map(|e| Cause { reason: e.kind.as_str().into(), message: e.body(), field: e.path.to_string() })
             .collect();
-        Self::new(
-            Reason::Invalid,
-            format!("{qualified} {name:?} is invalid: {all}"),
-        )
-        .with_details(Details {
+        Self::new(Reason::Invalid, format!("{qualified} {name:?} is invalid: {all}")).with_details(Details {
             name: name.into(),
             group: group.into(),
             kind: kind.into(),
@@ -177,14 +147,7 @@ impl Status {
 
     /// 401.
     pub fn unauthorized(message: &str) -> Self {
-        Self::new(
-            Reason::Unauthorized,
-            if message.is_empty() {
-                "Unauthorized"
-            } else {
-                message
-            },
-        )
+        Self::new(Reason::Unauthorized, if message.is_empty() { "Unauthorized" } else { message })
     }
 
     /// 403 by admission or authorization, framed as upstream does for an object.
@@ -200,21 +163,15 @@ impl Status {
 
     /// 403 for a path that is no resource.
     pub fn forbidden_path(user: &str, verb: &str, path: &str) -> Self {
-        Self::new(
-            Reason::Forbidden,
-            format!("forbidden: User {user:?} cannot {verb} path {path:?}"),
-        )
-        .with_details(Details::default())
+        Self::new(Reason::Forbidden, format!("forbidden: User {user:?} cannot {verb} path {path:?}"))
+            .with_details(Details::default())
     }
 
     /// 405.
     pub fn method_not_allowed(resource: &Resource, verb: &str) -> Self {
         Self::new(
             Reason::MethodNotAllowed,
-            format!(
-                "{verb} is not supported on resources of kind {:?}",
-                resource.group_resource()
-            ),
+            format!("{verb} is not supported on resources of kind {:?}", resource.group_resource()),
         )
         .with_details(Details {
             group: resource.gvk.group.to_string(),
@@ -235,10 +192,8 @@ impl Status {
 
     /// 504: the server has not seen the wanted resource version yet.
     pub fn too_large_resource_version(wanted: u64, current: u64, retry_seconds: u32) -> Self {
-        let mut status = Self::new(
-            Reason::Timeout,
-            format!("Too large resource version: {wanted}, current: {current}"),
-        );
+        let mut status =
+            Self::new(Reason::Timeout, format!("Too large resource version: {wanted}, current: {current}"));
         status.details = Some(Box::new(Details {
             causes: vec![Cause {
                 reason: "ResourceVersionTooLarge".into(),
@@ -253,56 +208,40 @@ impl Status {
 
     /// 413.
     pub fn request_entity_too_large(message: &str) -> Self {
-        Self::new(
-            Reason::RequestEntityTooLarge,
-            format!("Request entity is too large: {message}"),
-        )
+        Self::new(Reason::RequestEntityTooLarge, format!("Request entity is too large: {message}"))
     }
 
     /// 415; `accepted` are the types that would do.
     pub fn unsupported_media_type(got: &str, accepted: &[&str]) -> Self {
         Self::new(
             Reason::UnsupportedMediaType,
-            format!("the body of the request was in an unknown format - accepted media types include: {}", accepted.join(", ")),
+            format!(
+                "the body of the request was in an unknown format - accepted media types include: {}",
+                accepted.join(", ")
+            ),
         )
         .with_details_if(!got.is_empty())
     }
 
     fn with_details_if(self, yes: bool) -> Self {
-        if yes {
-            self.with_details(Details::default())
-        } else {
-            self
-        }
+        if yes { self.with_details(Details::default()) } else { self }
     }
 
     /// 406; `offered` are the types that could be had.
     pub fn not_acceptable(offered: &[&str]) -> Self {
-        Self::new(
-            Reason::NotAcceptable,
-            format!(
-                "only the following media types are accepted: {}",
-                offered.join(", ")
-            ),
-        )
+        Self::new(Reason::NotAcceptable, format!("only the following media types are accepted: {}", offered.join(", ")))
     }
 
     /// 429; the client waits so many seconds.
     pub fn too_many_requests(message: &str, retry_seconds: u32) -> Self {
-        Self::new(Reason::TooManyRequests, message).with_details(Details {
-            retry_after_seconds: retry_seconds,
-            ..Default::default()
-        })
+        Self::new(Reason::TooManyRequests, message)
+            .with_details(Details { retry_after_seconds: retry_seconds, ..Default::default() })
     }
 
     /// 429 as the eviction subresource answers when a disruption budget forbids it.
     pub fn disruption_budget(message: &str, cause: &str) -> Self {
         Self::new(Reason::TooManyRequests, message).with_details(Details {
-            causes: vec![Cause {
-                reason: "DisruptionBudget".into(),
-                message: cause.into(),
-                field: String::new(),
-            }],
+            causes: vec![Cause { reason: "DisruptionBudget".into(), message: cause.into(), field: String::new() }],
             ..Default::default()
         })
     }
@@ -312,31 +251,24 @@ impl Status {
         let what = resource.group_resource();
         let mut details = Self::about(resource, operation);
         details.retry_after_seconds = retry_seconds;
-        Self::new(Reason::ServerTimeout, format!("The {operation} operation against {what} could not be completed at this time, please try again."))
-            .with_details(details)
+        Self::new(
+            Reason::ServerTimeout,
+            format!("The {operation} operation against {what} could not be completed at this time, please try again."),
+        )
+        .with_details(details)
     }
 
     /// 504.
     pub fn timeout(message: &str, retry_seconds: u32) -> Self {
-        Self::new(Reason::Timeout, format!("Timeout: {message}")).with_details(Details {
-            retry_after_seconds: retry_seconds,
-            ..Default::default()
-        })
+        Self::new(Reason::Timeout, format!("Timeout: {message}"))
+            .with_details(Details { retry_after_seconds: retry_seconds, ..Default::default() })
     }
 
     /// 500.
     pub fn internal(message: impl fmt::Display) -> Self {
         let message = message.to_string();
-        Self::new(
-            Reason::InternalError,
-            format!("Internal error occurred: {message}"),
-        )
-        .with_details(Details {
-            causes: vec![Cause {
-                reason: String::new(),
-                message,
-                field: String::new(),
-            }],
+        Self::new(Reason::InternalError, format!("Internal error occurred: {message}")).with_details(Details {
+            causes: vec![Cause { reason: String::new(), message, field: String::new() }],
             ..Default::default()
         })
     }
@@ -376,21 +308,13 @@ impl Status {
 impl Details {
     fn to_value(&self) -> Value {
         let mut out = crate::Object::new();
-        for (key, text) in [
-            ("name", &self.name),
-            ("group", &self.group),
-            ("kind", &self.kind),
-            ("uid", &self.uid),
-        ] {
+        for (key, text) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind), ("uid", &self.uid)] {
             if !text.is_empty() {
                 out.insert(key.into(), json!(text));
             }
         }
         if !self.causes.is_empty() {
-            out.insert(
-                "causes".into(),
-                self.causes.iter().map(Cause::to_value).collect(),
-            );
+            out.insert("causes".into(), self.causes.iter().map(Cause::to_value).collect());
         }
         if self.retry_after_seconds > 0 {
             out.insert("retryAfterSeconds".into(), json!(self.retry_after_seconds));
@@ -402,11 +326,7 @@ impl Details {
 impl Cause {
     fn to_value(&self) -> Value {
         let mut out = crate::Object::new();
-        for (key, text) in [
-            ("reason", &self.reason),
-            ("message", &self.message),
-            ("field", &self.field),
-        ] {
+        for (key, text) in [("reason", &self.reason), ("message", &self.message), ("field", &self.field)] {
             if !text.is_empty() {
                 out.insert(key.into(), json!(text));
             }

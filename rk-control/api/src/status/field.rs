@@ -21,17 +21,11 @@ enum Step<'a> {
 
 impl<'a> Path<'a> {
     /// The object itself.
-    pub const ROOT: Path<'static> = Path {
-        parent: None,
-        step: Step::Root,
-    };
+    pub const ROOT: Path<'static> = Path { parent: None, step: Step::Root };
 
     /// A top-level field (dots allowed: `metadata.name`).
     pub const fn new(field: &'a str) -> Path<'a> {
-        Path {
-            parent: None,
-            step: Step::Field(field),
-        }
+        Path { parent: None, step: Step::Field(field) }
     }
 
     /// A field below.
@@ -39,10 +33,7 @@ impl<'a> Path<'a> {
     where
         'a: 'b,
     {
-        Path {
-            parent: Some(self),
-            step: Step::Field(field),
-        }
+        Path { parent: Some(self), step: Step::Field(field) }
     }
 
     /// An element of a list.
@@ -50,10 +41,7 @@ impl<'a> Path<'a> {
     where
         'a: 'b,
     {
-        Path {
-            parent: Some(self),
-            step: Step::Index(index),
-        }
+        Path { parent: Some(self), step: Step::Index(index) }
     }
 
     /// An entry of a map.
@@ -61,10 +49,7 @@ impl<'a> Path<'a> {
     where
         'a: 'b,
     {
-        Path {
-            parent: Some(self),
-            step: Step::Key(key),
-        }
+        Path { parent: Some(self), step: Step::Key(key) }
     }
 }
 
@@ -73,13 +58,7 @@ impl fmt::Display for Path<'_> {
         let first = match self.parent {
             Some(parent) => {
                 fmt::Display::fmt(parent, f)?;
-                matches!(
-                    parent,
-                    Path {
-                        parent: None,
-                        step: Step::Root
-                    }
-                )
+                matches!(parent, Path { parent: None, step: Step::Root })
             }
             None => true,
         };
@@ -169,17 +148,10 @@ impl FieldError {
     pub fn body(&self) -> String {
         let words = self.kind.words();
         let head = match self.kind {
-            ErrorKind::Required
-            | ErrorKind::Forbidden
-            | ErrorKind::TooLong
-            | ErrorKind::Internal => words.to_owned(),
+            ErrorKind::Required | ErrorKind::Forbidden | ErrorKind::TooLong | ErrorKind::Internal => words.to_owned(),
             _ => format!("{words}: {}", go_value(&self.value)),
         };
-        if self.detail.is_empty() {
-            head
-        } else {
-            format!("{head}: {}", self.detail)
-        }
+        if self.detail.is_empty() { head } else { format!("{head}: {}", self.detail) }
     }
 }
 
@@ -213,19 +185,8 @@ impl FieldErrors {
     }
 
     /// Adds an error of any kind.
-    pub fn push(
-        &mut self,
-        kind: ErrorKind,
-        path: &Path<'_>,
-        value: impl Into<Value>,
-        detail: impl Into<String>,
-    ) {
-        self.0.push(FieldError {
-            kind,
-            path: path.to_string(),
-            value: value.into(),
-            detail: detail.into(),
-        });
+    pub fn push(&mut self, kind: ErrorKind, path: &Path<'_>, value: impl Into<Value>, detail: impl Into<String>) {
+        self.0.push(FieldError { kind, path: path.to_string(), value: value.into(), detail: detail.into() });
     }
 
     /// `Required value`.
@@ -243,11 +204,7 @@ impl FieldErrors {
         let mut sorted = supported.to_vec();
         sorted.sort_unstable();
         let list: Vec<String> = sorted.iter().map(|s| format!("{s:?}")).collect();
-        let detail = if list.is_empty() {
-            String::new()
-        } else {
-            format!("supported values: {}", list.join(", "))
-        };
+        let detail = if list.is_empty() { String::new() } else { format!("supported values: {}", list.join(", ")) };
         self.push(ErrorKind::NotSupported, path, value, detail);
     }
 
@@ -268,23 +225,13 @@ impl FieldErrors {
 
     /// `Too long: may not be more than N bytes`.
     pub fn too_long(&mut self, path: &Path<'_>, max: usize) {
-        self.push(
-            ErrorKind::TooLong,
-            path,
-            Value::Null,
-            format!("may not be more than {max} bytes"),
-        );
+        self.push(ErrorKind::TooLong, path, Value::Null, format!("may not be more than {max} bytes"));
     }
 
     /// `Too many: N: must have at most M items`.
     pub fn too_many(&mut self, path: &Path<'_>, actual: usize, max: usize) {
         let noun = if max == 1 { "item" } else { "items" };
-        self.push(
-            ErrorKind::TooMany,
-            path,
-            actual,
-            format!("must have at most {max} {noun}"),
-        );
+        self.push(ErrorKind::TooMany, path, actual, format!("must have at most {max} {noun}"));
     }
 
     /// Appends another list.

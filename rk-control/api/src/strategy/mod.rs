@@ -1,81 +1,54 @@
 //! What is special to a kind on its way into the store: resets, generation, immutability, validation.
+//!
+//! Every kind has one row of [`traits::TRAITS`]; code here is generic, rules of single kinds are in [`crate::validate`] and
+//! [`prepare`].
+
+mod delete;
+mod generation;
+mod pod;
+mod prepare;
+mod special;
+mod status;
+mod traits;
+mod warn;
 
 use serde_json::Value;
 
+pub use delete::{default_propagation, grace_period};
+pub use pod::qos_class;
+pub use prepare::{prepare_for_create, prepare_for_update};
+pub use warn::warnings;
+
 use crate::resources::Resource;
-use crate::status::{FieldErrors, Status};
-
-/// Makes an object from a client ready to be created: resets status and server-owned metadata (uid, creationTimestamp,
-/// generation, deletionTimestamp, selfLink), drops fields of features that are off, sets `generation: 1` where the kind
-/// has one. Name generation, uid and creationTimestamp are [`crate::meta::fill_system_fields`].
-pub fn prepare_for_create(resource: &Resource, object: &mut Value) {
-    let _ = (resource, object);
-    todo!()
-}
-
-/// Makes `new` ready to replace `old`: keeps system metadata, freezes status on the main resource, freezes everything but
-/// status on `status`, bumps generation when the spec changed.
-pub fn prepare_for_update(
-    resource: &Resource,
-    subresource: Option<&str>,
-    new: &mut Value,
-    old: &Value,
-) {
-    let _ = (resource, subresource, new, old);
-    todo!()
-}
+use crate::status::FieldErrors;
+use crate::validate;
 
 /// Rules for a new object.
 pub fn validate_create(resource: &Resource, object: &Value) -> FieldErrors {
-    let _ = (resource, object);
-    todo!()
+    let mut errors = validate::metadata(resource, object);
+    validate::object(resource, object, &mut errors);
+    errors
 }
 
 /// Rules for a change, immutable fields included.
-pub fn validate_update(
-    resource: &Resource,
-    subresource: Option<&str>,
-    new: &Value,
-    old: &Value,
-) -> FieldErrors {
-    let _ = (resource, subresource, new, old);
-    todo!()
-}
-
-/// Texts for `Warning` headers: deprecated or useless settings.
-pub fn warnings(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<String> {
-    let _ = (resource, object, old);
-    todo!()
+pub fn validate_update(resource: &Resource, subresource: Option<&str>, new: &Value, old: &Value) -> FieldErrors {
+    let mut errors = validate::metadata_update(resource, new, old);
+    match subresource {
+        Some(subresource) => validate::subresource_update(resource, subresource, new, old, &mut errors),
+        None => {
+            validate::object(resource, new, &mut errors);
+            validate::update(resource, new, old, &mut errors);
+        }
+    }
+    errors
 }
 
 /// Whether a PUT (or apply) to a name that does not exist creates the object.
 pub fn allow_create_on_update(resource: &Resource) -> bool {
-    let _ = resource;
-    todo!()
+    traits::of(resource).create_on_update
 }
 
 /// Whether a PUT without `resourceVersion` is accepted.
 pub fn allow_unconditional_update(resource: &Resource) -> bool {
-    let _ = resource;
-    todo!()
-}
-
-/// Grace period in seconds with which a DELETE of this object is carried out; `None`: the kind has no graceful deletion.
-/// `wanted` is `gracePeriodSeconds` of the delete options.
-///
-/// # Errors
-/// A negative grace period where upstream refuses it.
-pub fn grace_period(
-    resource: &Resource,
-    object: &Value,
-    wanted: Option<i64>,
-) -> Result<Option<i64>, Status> {
-    let _ = (resource, object, wanted);
-    todo!()
-}
-
-/// The propagation policy of a DELETE that names none (`Background`, or `Orphan` for kinds of old).
-pub fn default_propagation(resource: &Resource) -> &'static str {
-    let _ = resource;
-    todo!()
+    traits::of(resource).unconditional_update
 }

@@ -1,1 +1,120 @@
 //! Rules that objects must keep, with upstream's words for those that they break.
+//!
+//! [`object`] holds for creation and update, [`update`] compares with the stored object. One file per family of kinds.
+
+mod config;
+mod coordination;
+mod discovery;
+mod event;
+mod get;
+mod metadata;
+mod names;
+mod namespace;
+mod node;
+mod pod;
+mod quota;
+mod rbac;
+mod resources;
+mod selector;
+mod service;
+mod storage;
+mod workload;
+
+use serde_json::Value;
+
+use crate::resources::Resource;
+use crate::status::FieldErrors;
+pub use metadata::{metadata, metadata_update};
+
+/// Checks the content of an object.
+type Check = fn(&Value, &mut FieldErrors);
+/// Checks new against old.
+type CheckUpdate = fn(&Value, &Value, &mut FieldErrors);
+
+/// The checks of one kind.
+struct Rules {
+    group: &'static str,
+    kind: &'static str,
+    object: Check,
+    update: CheckUpdate,
+}
+
+fn anything(_: &Value, _: &mut FieldErrors) {}
+fn any_change(_: &Value, _: &Value, _: &mut FieldErrors) {}
+
+const fn rules(group: &'static str, kind: &'static str, object: Check, update: CheckUpdate) -> Rules {
+    Rules { group, kind, object, update }
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+const STORAGE: &str = "storage.k8s.io";
+
+static RULES: &[Rules] = &[
+    rules("", "Pod", pod::pod, pod::update),
+    rules("", "PodTemplate", pod::pod_template, any_change),
+    rules("", "ReplicationController", workload::replication_controller, any_change),
+    rules("", "Service", service::service, service::update),
+    rules("", "Endpoints", discovery::endpoints, any_change),
+    rules("", "ConfigMap", config::config_map, config::config_map_update),
+    rules("", "Secret", config::secret, config::secret_update),
+    rules("", "Namespace", namespace::namespace, any_change),
+    rules("", "Node", node::node, node::update),
+    rules("", "ServiceAccount", anything, any_change),
+    rules("", "Event", event::core, any_change),
+    rules("events.k8s.io", "Event", event::new, any_change),
+    rules("", "LimitRange", quota::limit_range, any_change),
+    rules("", "ResourceQuota", quota::resource_quota, quota::resource_quota_update),
+    rules("", "PersistentVolume", storage::volume, storage::volume_update),
+    rules("", "PersistentVolumeClaim", storage::claim, storage::claim_update),
+    rules("", "Binding", pod::binding, any_change),
+    rules("apps", "Deployment", workload::deployment, workload::selector_update),
+    rules("apps", "ReplicaSet", workload::replica_set, workload::selector_update),
+    rules("apps", "StatefulSet", workload::stateful_set, workload::stateful_set_update),
+    rules("apps", "DaemonSet", workload::daemon_set, workload::selector_update),
+    rules("apps", "ControllerRevision", workload::controller_revision, workload::controller_revision_update),
+    rules("coordination.k8s.io", "Lease", coordination::lease, any_change),
+    rules("discovery.k8s.io", "EndpointSlice", discovery::endpoint_slice, discovery::endpoint_slice_update),
+    rules(RBAC, "Role", rbac::role, any_change),
+    rules(RBAC, "ClusterRole", rbac::cluster_role, any_change),
+    rules(RBAC, "RoleBinding", rbac::role_binding, rbac::binding_update),
+    rules(RBAC, "ClusterRoleBinding", rbac::cluster_role_binding, rbac::binding_update),
+    rules(STORAGE, "StorageClass", storage::class, storage::class_update),
+    rules(STORAGE, "CSIDriver", storage::driver, storage::driver_update),
+    rules(STORAGE, "CSINode", storage::csi_node, any_change),
+    rules(STORAGE, "CSIStorageCapacity", storage::capacity, storage::capacity_update),
+    rules(STORAGE, "VolumeAttachment", storage::attachment, storage::attachment_update),
+    rules(STORAGE, "VolumeAttributesClass", storage::attributes_class, storage::attributes_class_update),
+    rules("scheduling.k8s.io", "PriorityClass", quota::priority_class, quota::priority_class_update),
+    rules("node.k8s.io", "RuntimeClass", node::runtime_class, node::runtime_class_update),
+];
+
+fn of(resource: &Resource) -> Option<&'static Rules> {
+    RULES.iter().find(|r| r.group == resource.gvk.group && r.kind == resource.gvk.kind)
+}
+
+/// What an object must be, new or changed.
+pub fn object(resource: &Resource, object: &Value, errors: &mut FieldErrors) {
+    if let Some(rules) = of(resource) {
+        (rules.object)(object, errors);
+    }
+}
+
+/// What may not change.
+pub fn update(resource: &Resource, new: &Value, old: &Value, errors: &mut FieldErrors) {
+    if let Some(rules) = of(resource) {
+        (rules.update)(new, old, errors);
+    }
+}
+
+/// What a subresource may write.
+pub fn subresource_update(resource: &Resource, subresource: &str, new: &Value, old: &Value, errors: &mut FieldErrors) {
+    match (&*resource.gvk.kind, subresource) {
+        ("Pod", "status") => pod::status_update(new, old, errors),
+        ("Pod", "ephemeralcontainers") => pod::ephemeral_update(new, old, errors),
+        ("Pod", "resize") => pod::resize_update(new, old, errors),
+        ("Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "ReplicationController", "status") => {
+            workload::status_counts(new, errors);
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,43 @@
+//! When `metadata.generation` goes up.
+
+use serde_json::{Value, json};
+
+use super::traits::Generation;
+use crate::meta::at;
+
+/// The generation of a new object.
+pub(super) fn initial(kind: Generation) -> Option<i64> {
+    match kind {
+        Generation::None | Generation::SpecOnUpdate => None,
+        _ => Some(1),
+    }
+}
+
+/// Sets the generation of `new`: the old one, or one more.
+pub(super) fn carry(kind: Generation, new: &mut Value, old: &Value) {
+    let before = at(old, &["metadata", "generation"]).as_i64().unwrap_or(0);
+    let after = before + i64::from(changed(kind, new, old));
+    let Some(metadata) = new.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    if after == 0 {
+        metadata.remove("generation");
+    } else {
+        metadata.insert("generation".into(), json!(after));
+    }
+}
+
+fn changed(kind: Generation, new: &Value, old: &Value) -> bool {
+    let differs = |path: &[&str]| at(new, path) != at(old, path);
+    match kind {
+        Generation::None | Generation::Fixed => false,
+        Generation::Spec | Generation::SpecOnUpdate => differs(&["spec"]),
+        Generation::SpecAndAnnotations => differs(&["spec"]) || differs(&["metadata", "annotations"]),
+        Generation::Content => content_differs(new, old),
+    }
+}
+
+fn content_differs(new: &Value, old: &Value) -> bool {
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return new != old };
+    let ignored = |key: &str| matches!(key, "metadata" | "status" | "apiVersion" | "kind");
+    let one_way = |a: &crate::Object, b: &crate::Object| a.iter().any(|(k, v)| !ignored(k) && b.get(k) != Some(v));
+    one_way(new, old) || one_way(old, new)
+}

@@ -1,0 +1,101 @@
+//! Kinds whose preparation is their own.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::meta::{at, text};
+
+/// Secret: `stringData` is written into `data`.
+pub(super) fn secret_data(object: &mut Value) {
+    let Some(secret) = object.as_object_mut() else { return };
+    let Some(Value::Object(strings)) = secret.remove("stringData") else { return };
+    let data = secret.entry("data").or_insert_with(|| json!({}));
+    if data.is_null() {
+        *data = json!({});
+    }
+    let Some(data) = data.as_object_mut() else { return };
+    for (key, value) in strings {
+        data.insert(key, STANDARD.encode(value.as_str().unwrap_or_default()).into());
+    }
+}
+
+/// CustomResourceDefinition: the storage version counts as stored from the start.
+pub(super) fn crd_create(object: &mut Value) {
+    let versions = at(object, &["spec", "versions"]).as_array().into_iter().flatten();
+    let stored: Vec<Value> =
+        versions.filter(|v| v.get("storage") == Some(&json!(true))).filter_map(|v| v.get("name").cloned()).collect();
+    if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
+        status.insert("storedVersions".into(), stored.into());
+    }
+}
+
+/// APIService: local ones are available at once.
+pub(super) fn api_service_create(object: &mut Value) {
+    if at(object, &["spec", "service"]).is_null() {
+        object["status"] = json!({"conditions": [{
+            "type": "Available", "status": "True", "reason": "Local", "message": "Local APIServices are always available",
+            "lastTransitionTime": at(object, &["metadata", "creationTimestamp"]),
+        }]});
+    }
+}
+
+/// Job: unless the author chose a selector, pods are found by the job's uid.
+pub(super) fn job_create(object: &mut Value) {
+    let manual = at(object, &["spec", "manualSelector"]).as_bool().unwrap_or(false);
+    let (name, uid) = (text(object, &["metadata", "name"]).to_owned(), text(object, &["metadata", "uid"]).to_owned());
+    if manual || uid.is_empty() {
+        return;
+    }
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    if spec.get("selector").is_some_and(|s| s.as_object().is_some_and(|s| !s.is_empty())) {
+        return;
+    }
+    spec.insert("selector".into(), json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
+    let Some(template) = spec.get_mut("template").and_then(Value::as_object_mut) else { return };
+    let metadata = template.entry("metadata").or_insert_with(|| json!({}));
+    let Some(labels) = metadata.as_object_mut().map(|m| m.entry("labels").or_insert_with(|| json!({}))) else { return };
+    let Some(labels) = labels.as_object_mut() else { return };
+    for (key, value) in [
+        ("controller-uid", &uid),
+        ("batch.kubernetes.io/controller-uid", &uid),
+        ("job-name", &name),
+        ("batch.kubernetes.io/job-name", &name),
+    ] {
+        labels.entry(key).or_insert_with(|| json!(value));
+    }
+}
+
+fn is_approval(condition: &Value) -> bool {
+    matches!(text(condition, &["type"]), "Approved" | "Denied")
+}
+
+/// CertificateSigningRequest, `status`: approval conditions stay as they were.
+pub(super) fn keep_approval(new: &mut Value, old: &Value) {
+    let conditions = |o: &Value| at(o, &["status", "conditions"]).as_array().cloned().unwrap_or_default();
+    let mut merged: Vec<Value> = conditions(old).into_iter().filter(is_approval).collect();
+    merged.extend(conditions(new).into_iter().filter(|c| !is_approval(c)));
+    set_conditions(new, merged);
+}
+
+/// CertificateSigningRequest, `approval`: everything but the conditions stays as it was.
+pub(super) fn keep_all_but_conditions(new: &mut Value, old: &Value) {
+    let conditions = at(new, &["status", "conditions"]).as_array().cloned().unwrap_or_default();
+    let metadata = new.get("metadata").cloned();
+    *new = old.clone();
+    if let Some(metadata) = metadata {
+        new["metadata"] = metadata;
+    }
+    set_conditions(new, conditions);
+}
+
+fn set_conditions(object: &mut Value, conditions: Vec<Value>) {
+    let Some(root) = object.as_object_mut() else { return };
+    let status = root.entry("status").or_insert_with(|| json!({}));
+    let Some(status) = status.as_object_mut() else { return };
+    if conditions.is_empty() {
+        status.remove("conditions");
+    } else {
+        status.insert("conditions".into(), conditions.into());
+    }
+}

@@ -1,0 +1,48 @@
+//! What a fresh status is, and what the status subresource may touch.
+
+use serde_json::{Value, json};
+
+use super::traits::StatusMetadata;
+use crate::decode::{Form, fit};
+use crate::meta::at;
+use crate::resources::Resource;
+
+/// The status of an object that no controller has seen.
+pub(super) fn initial(resource: &Resource) -> Option<Value> {
+    let schema = resource.schema.field("status")?;
+    let mut status = match (&*resource.gvk.group, &*resource.gvk.kind) {
+        ("", "Namespace") => json!({"phase": "Active"}),
+        ("", "Pod" | "PersistentVolume" | "PersistentVolumeClaim") => json!({"phase": "Pending"}),
+        _ => json!({}),
+    };
+    // An empty object always fits; this writes what the kind always has.
+    fit(&mut status, &schema, Form::Canonical).ok()?;
+    Some(status)
+}
+
+/// Everything but the status from `old`; metadata as the kind allows.
+pub(super) fn keep_all_but_status(new: &mut Value, old: &Value, metadata: StatusMetadata) {
+    let (Some(object), Some(old_object)) = (new.as_object_mut(), old.as_object()) else { return };
+    let (status, new_metadata) = (object.remove("status"), object.remove("metadata").unwrap_or_default());
+    *object = old_object.clone();
+    object.remove("status");
+    object.extend(status.map(|s| ("status".to_owned(), s)));
+    object.insert("metadata".into(), merged_metadata(new_metadata, at(old, &["metadata"]), metadata));
+}
+
+fn merged_metadata(mut new: Value, old: &Value, rule: StatusMetadata) -> Value {
+    let kept: &[&str] = match rule {
+        StatusMetadata::Open => &["ownerReferences"],
+        StatusMetadata::KeepLabels => &["ownerReferences", "labels"],
+        StatusMetadata::Frozen => &["ownerReferences", "labels", "annotations"],
+    };
+    if let Some(new) = new.as_object_mut() {
+        for key in kept {
+            match old.get(key) {
+                Some(value) => drop(new.insert((*key).to_owned(), value.clone())),
+                None => drop(new.remove(*key)),
+            }
+        }
+    }
+    new
+}

@@ -1,0 +1,140 @@
+//! Metadata of every kind.
+
+use serde_json::{Value, json};
+
+use super::get::{field, flag, immutable, list, named, text};
+use super::names;
+use crate::meta::{ANNOTATIONS_MAX, at, dns1123_label, label_value, qualified_name};
+use crate::resources::Resource;
+use crate::status::{FieldErrors, Path};
+
+/// Finalizers without a domain that may be used.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
+/// Metadata of a new or changed object.
+pub fn metadata(resource: &Resource, object: &Value) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    let path = Path::new("metadata");
+    let metadata = at(object, &["metadata"]);
+    let generate = text(metadata, "generateName");
+    if !generate.is_empty() {
+        // The suffix follows, so a base may end in a dash.
+        let masked = generate.strip_suffix('-').map_or(generate.to_owned(), |base| format!("{base}a"));
+        named(&mut errors, &path.child("generateName"), generate, names::rules(resource, &masked));
+    }
+    let name = text(metadata, "name");
+    if name.is_empty() {
+        errors.required(&path.child("name"), "name or generateName is required");
+    } else {
+        named(&mut errors, &path.child("name"), name, names::rules(resource, name));
+    }
+    let namespace = text(metadata, "namespace");
+    match (resource.namespaced(), namespace.is_empty()) {
+        (true, true) => errors.required(&path.child("namespace"), ""),
+        (true, false) => named(&mut errors, &path.child("namespace"), namespace, dns1123_label(namespace)),
+        (false, false) => errors.forbidden(&path.child("namespace"), "not allowed on this type"),
+        (false, true) => {}
+    }
+    super::get::non_negative(&mut errors, &path.child("generation"), super::get::int(metadata, "generation"));
+    labels(at(metadata, &["labels"]), &path.child("labels"), &mut errors);
+    annotations(at(metadata, &["annotations"]), &path.child("annotations"), &mut errors);
+    owners(metadata, &path.child("ownerReferences"), &mut errors);
+    finalizers(metadata, &path.child("finalizers"), &mut errors);
+    errors
+}
+
+/// Labels: keys are qualified names, values short words.
+pub(super) fn labels(labels: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    for (key, value) in labels.as_object().into_iter().flatten() {
+        named(errors, path, key, qualified_name(key));
+        let value = value.as_str().unwrap_or_default();
+        named(errors, &path.key(key), value, label_value(value));
+    }
+}
+
+/// Annotations: keys are qualified names in any case, all together bounded.
+pub(super) fn annotations(annotations: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let mut total = 0;
+    for (key, value) in annotations.as_object().into_iter().flatten() {
+        named(errors, path, key, qualified_name(&key.to_lowercase()));
+        total += key.len() + value.as_str().map_or(0, str::len);
+    }
+    if total > ANNOTATIONS_MAX {
+        errors.too_long(path, ANNOTATIONS_MAX);
+    }
+}
+
+fn owners(metadata: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let mut controller: Option<&str> = None;
+    for owner in list(metadata, "ownerReferences") {
+        let (version, kind) = (text(owner, "apiVersion"), text(owner, "kind"));
+        if version.rsplit('/').next().unwrap_or_default().is_empty() {
+            errors.invalid(&path.child("apiVersion"), version, "version must not be empty");
+        }
+        for key in ["kind", "name", "uid"] {
+            if text(owner, key).is_empty() {
+                errors.invalid(&path.child(key), "", "must not be empty");
+            }
+        }
+        if kind == "Event" {
+            errors.invalid(path, owner.clone(), format!("{version}, Kind={kind} is disallowed from being an owner"));
+        }
+        if flag(owner, "controller") {
+            match controller {
+                Some(first) => {
+                    let why = format!(
+                        "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {}",
+                        text(owner, "name")
+                    );
+                    errors.invalid(path, json!(list(metadata, "ownerReferences")), why);
+                }
+                None => controller = Some(text(owner, "name")),
+            }
+        }
+    }
+}
+
+fn finalizers(metadata: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    for (index, finalizer) in super::get::strings(metadata, "finalizers").enumerate() {
+        named(errors, path, finalizer, qualified_name(finalizer));
+        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
+            errors.invalid(
+                &path.index(index),
+                finalizer,
+                "name is neither a standard finalizer name nor is it fully qualified",
+            );
+        }
+    }
+    let has = |name| super::get::strings(metadata, "finalizers").any(|f| f == name);
+    if has("orphan") && has("foregroundDeletion") {
+        let both = "finalizer foregroundDeletion and orphan cannot be both set";
+        errors.invalid(path, json!(list(metadata, "finalizers")), both);
+    }
+}
+
+/// Metadata of a changed object against what it was.
+pub fn metadata_update(resource: &Resource, new: &Value, old: &Value) -> FieldErrors {
+    let mut errors = metadata(resource, new);
+    let path = Path::new("metadata");
+    let (new, old) = (at(new, &["metadata"]), at(old, &["metadata"]));
+    if field(old, "deletionTimestamp").is_some() {
+        let before: Vec<&str> = super::get::strings(old, "finalizers").collect();
+        let added: Vec<String> =
+            super::get::strings(new, "finalizers").filter(|f| !before.contains(f)).map(|f| format!("{f:?}")).collect();
+        if !added.is_empty() {
+            let why = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                added.join(", ")
+            );
+            errors.forbidden(&path.child("finalizers"), why);
+        }
+    }
+    for key in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        immutable(&mut errors, &path.child(key), field(new, key), field(old, key));
+    }
+    let generation = |m: &Value| super::get::int(m, "generation").unwrap_or(0);
+    if generation(new) < generation(old) {
+        errors.invalid(&path.child("generation"), generation(new), "must not be decremented");
+    }
+    errors
+}

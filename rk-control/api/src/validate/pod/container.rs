@@ -1,0 +1,251 @@
+//! Containers of a pod.
+
+use serde_json::Value;
+
+use super::super::get::{empty, field, flag, list, named, one_of, text};
+use super::super::resources;
+use super::{env, probe, security};
+use crate::meta::{dns1123_label, in_range, port_name};
+use crate::status::{FieldErrors, Path};
+
+/// All containers of a spec. `volumes` are the names that mounts may use, with whether each is a block device.
+pub(super) fn containers(spec: &Value, path: &Path<'_>, volumes: &[(&str, bool)], errors: &mut FieldErrors) {
+    if list(spec, "containers").is_empty() {
+        errors.required(&path.child("containers"), "");
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for (index, container) in list(spec, "containers").iter().enumerate() {
+        let path = path.child("containers");
+        let path = path.index(index);
+        one(container, spec, &path, volumes, errors);
+        lifecycle(container, &path, errors);
+        unique(container, &path, &mut names, errors);
+    }
+    for (index, container) in list(spec, "initContainers").iter().enumerate() {
+        let path = path.child("initContainers");
+        let path = path.index(index);
+        one(container, spec, &path, volumes, errors);
+        init(container, &path, errors);
+        unique(container, &path, &mut names, errors);
+    }
+    for (index, container) in list(spec, "ephemeralContainers").iter().enumerate() {
+        let path = path.child("ephemeralContainers");
+        let path = path.index(index);
+        one(container, spec, &path, volumes, errors);
+        ephemeral(container, spec, &path, errors);
+        unique(container, &path, &mut names, errors);
+    }
+    host_ports(spec, path, errors);
+}
+
+fn unique<'a>(container: &'a Value, path: &Path<'_>, names: &mut Vec<&'a str>, errors: &mut FieldErrors) {
+    let name = text(container, "name");
+    if names.contains(&name) && !name.is_empty() {
+        errors.duplicate(&path.child("name"), name);
+    }
+    names.push(name);
+}
+
+/// What holds for every container.
+fn one(container: &Value, spec: &Value, path: &Path<'_>, volumes: &[(&str, bool)], errors: &mut FieldErrors) {
+    let name = text(container, "name");
+    if name.is_empty() {
+        errors.required(&path.child("name"), "");
+    } else {
+        named(errors, &path.child("name"), name, dns1123_label(name));
+    }
+    let image = text(container, "image");
+    if image.is_empty() {
+        errors.required(&path.child("image"), "");
+    } else if image.trim() != image {
+        errors.invalid(&path.child("image"), image, "must not have leading or trailing whitespace");
+    }
+    let policy = text(container, "terminationMessagePolicy");
+    one_of(errors, &path.child("terminationMessagePolicy"), policy, &["File", "FallbackToLogsOnError"], true);
+    ports(container, &path.child("ports"), errors);
+    env::env(container, path, errors);
+    mounts(container, path, volumes, errors);
+    one_of(
+        errors,
+        &path.child("imagePullPolicy"),
+        text(container, "imagePullPolicy"),
+        &["Always", "IfNotPresent", "Never"],
+        true,
+    );
+    if let Some(resources) = field(container, "resources") {
+        resources::requirements(resources, &path.child("resources"), errors);
+    }
+    security::container(container, spec, &path.child("securityContext"), errors);
+}
+
+fn lifecycle(container: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    if let Some(lifecycle) = field(container, "lifecycle") {
+        let path = path.child("lifecycle");
+        for hook in ["postStart", "preStop"] {
+            if let Some(handler) = field(lifecycle, hook) {
+                probe::handler(handler, &path.child(hook), errors);
+            }
+        }
+    }
+    probe::probes(container, path, errors);
+    restart_policy(container, path, errors);
+}
+
+fn restart_policy(container: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    one_of(
+        errors,
+        &path.child("restartPolicy"),
+        text(container, "restartPolicy"),
+        &["Always", "OnFailure", "Never"],
+        false,
+    );
+}
+
+/// Probes and hooks are for init containers that keep running.
+fn init(container: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    if text(container, "restartPolicy") == "Always" {
+        lifecycle(container, path, errors);
+        return;
+    }
+    restart_policy(container, path, errors);
+    for key in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
+        if field(container, key).is_some() {
+            errors.forbidden(&path.child(key), "may not be set for init containers without restartPolicy=Always");
+        }
+    }
+}
+
+fn ephemeral(container: &Value, spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    for key in
+        ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy", "restartPolicy"]
+    {
+        if !empty(container, key) {
+            errors.forbidden(&path.child(key), "cannot be set for an Ephemeral Container");
+        }
+    }
+    if field(container, "resources").is_some_and(|r| !empty(r, "limits") || !empty(r, "requests")) {
+        errors.forbidden(&path.child("resources"), "cannot be set for an Ephemeral Container");
+    }
+    let target = text(container, "targetContainerName");
+    let known =
+        ["containers", "initContainers"].iter().any(|l| list(spec, l).iter().any(|c| text(c, "name") == target));
+    if !target.is_empty() && !known {
+        errors.not_found(&path.child("targetContainerName"), target);
+    }
+}
+
+fn ports(container: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let mut names: Vec<&str> = Vec::new();
+    for (index, port) in list(container, "ports").iter().enumerate() {
+        let path = path.index(index);
+        let name = text(port, "name");
+        if !name.is_empty() {
+            named(errors, &path.child("name"), name, port_name(name));
+            if names.contains(&name) {
+                errors.duplicate(&path.child("name"), name);
+            }
+            names.push(name);
+        }
+        let number = super::super::get::int(port, "containerPort").unwrap_or(0);
+        if number == 0 {
+            errors.required(&path.child("containerPort"), "");
+        } else {
+            for rule in in_range(number, 1, 65535) {
+                errors.invalid(&path.child("containerPort"), number, rule);
+            }
+        }
+        let host = super::super::get::int(port, "hostPort").unwrap_or(0);
+        if host != 0 {
+            for rule in in_range(host, 1, 65535) {
+                errors.invalid(&path.child("hostPort"), host, rule);
+            }
+        }
+        one_of(errors, &path.child("protocol"), text(port, "protocol"), &["TCP", "UDP", "SCTP"], true);
+    }
+}
+
+/// Two containers of a pod cannot have one host port.
+fn host_ports(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let mut taken: Vec<(String, &str, i64)> = Vec::new();
+    let host_network = flag(spec, "hostNetwork");
+    let path = path.child("containers");
+    for (index, container) in list(spec, "containers").iter().enumerate() {
+        for (at, port) in list(container, "ports").iter().enumerate() {
+            let host = super::super::get::int(port, "hostPort").unwrap_or(0);
+            let own = super::super::get::int(port, "containerPort").unwrap_or(0);
+            let here = path.index(index);
+            let here = here.child("ports");
+            let here = here.index(at);
+            if host == 0 {
+                continue;
+            }
+            if host_network && host != own {
+                errors.invalid(&here.child("hostPort"), host, "must match `containerPort` when `hostNetwork` is true");
+            }
+            let key = (text(port, "hostIP").to_owned(), text(port, "protocol"), host);
+            if taken.contains(&key) {
+                errors.duplicate(&here.child("hostPort"), format!("{}/{}/{host}", key.1, key.0));
+            }
+            taken.push(key);
+        }
+    }
+}
+
+fn mounts(container: &Value, path: &Path<'_>, volumes: &[(&str, bool)], errors: &mut FieldErrors) {
+    let devices: Vec<&str> = list(container, "volumeDevices").iter().map(|d| text(d, "name")).collect();
+    let mut paths: Vec<&str> = Vec::new();
+    for (index, mount) in list(container, "volumeMounts").iter().enumerate() {
+        let path = path.child("volumeMounts");
+        let path = path.index(index);
+        let (name, target) = (text(mount, "name"), text(mount, "mountPath"));
+        if name.is_empty() {
+            errors.required(&path.child("name"), "");
+        } else if !volumes.iter().any(|(v, _)| *v == name) {
+            errors.not_found(&path.child("name"), name);
+        }
+        if target.is_empty() {
+            errors.required(&path.child("mountPath"), "");
+        }
+        if paths.contains(&target) {
+            errors.invalid(&path.child("mountPath"), target, "must be unique");
+        }
+        paths.push(target);
+        if devices.contains(&name) {
+            errors.invalid(&path.child("name"), name, "must not already exist in volumeDevices");
+        }
+        relative(text(mount, "subPath"), &path.child("subPath"), errors);
+        relative(text(mount, "subPathExpr"), &path.child("subPathExpr"), errors);
+        if !empty(mount, "subPath") && !empty(mount, "subPathExpr") {
+            errors.invalid(
+                &path.child("subPathExpr"),
+                text(mount, "subPathExpr"),
+                "subPathExpr and subPath are mutually exclusive",
+            );
+        }
+        let propagation = text(mount, "mountPropagation");
+        one_of(
+            errors,
+            &path.child("mountPropagation"),
+            propagation,
+            &["Bidirectional", "HostToContainer", "None"],
+            false,
+        );
+        let privileged = field(container, "securityContext").is_some_and(|s| flag(s, "privileged"));
+        if propagation == "Bidirectional" && !privileged {
+            errors.forbidden(
+                &path.child("mountPropagation"),
+                "Bidirectional mount propagation is available only to privileged containers",
+            );
+        }
+    }
+}
+
+/// A path that stays inside its volume.
+pub(super) fn relative(target: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    if target.starts_with('/') {
+        errors.invalid(path, target, "must be a relative path");
+    }
+    if target.split('/').any(|part| part == "..") {
+        errors.invalid(path, target, "must not contain '..'");
+    }
+}

@@ -1,0 +1,68 @@
+//! Pods and the pod templates of workloads.
+
+mod affinity;
+mod container;
+mod dns;
+mod env;
+mod probe;
+mod security;
+mod spec;
+mod update;
+mod volume;
+
+use serde_json::Value;
+
+use super::get::{list, text};
+use super::metadata;
+use crate::meta::at;
+use crate::status::{FieldErrors, Path};
+
+pub(super) use affinity::node_selector;
+pub(super) use update::{ephemeral_update, resize_update, status_update, update};
+
+/// What may run again after it ends, and where a spec stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// A pod of its own.
+    Pod,
+    /// The template of a workload.
+    Template,
+}
+
+/// Pod.
+pub(super) fn pod(object: &Value, errors: &mut FieldErrors) {
+    let path = Path::new("spec");
+    spec::spec(at(object, &["spec"]), &path, Owner::Pod, errors);
+    if !list(at(object, &["spec"]), "ephemeralContainers").is_empty() && at(object, &["metadata", "uid"]).is_null() {
+        errors.forbidden(&path.child("ephemeralContainers"), "cannot be set on create");
+    }
+}
+
+/// PodTemplate.
+pub(super) fn pod_template(object: &Value, errors: &mut FieldErrors) {
+    template(at(object, &["template"]), &Path::new("template"), errors);
+}
+
+/// The template of a workload: metadata and spec.
+pub(super) fn template(template: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    metadata::labels(at(template, &["metadata", "labels"]), &path.child("labels"), errors);
+    metadata::annotations(at(template, &["metadata", "annotations"]), &path.child("annotations"), errors);
+    let path = path.child("spec");
+    spec::spec(at(template, &["spec"]), &path, Owner::Template, errors);
+    if !list(at(template, &["spec"]), "ephemeralContainers").is_empty() {
+        errors.forbidden(&path.child("ephemeralContainers"), "ephemeral containers not allowed in pod template");
+    }
+}
+
+/// Binding: only a Node is a target.
+pub(super) fn binding(object: &Value, errors: &mut FieldErrors) {
+    let target = at(object, &["target"]);
+    let path = Path::new("target");
+    let kind = text(target, "kind");
+    if !kind.is_empty() && kind != "Node" {
+        errors.unsupported(&path.child("kind"), kind, &["Node", "<empty>"]);
+    }
+    if text(target, "name").is_empty() {
+        errors.required(&path.child("name"), "");
+    }
+}

@@ -1,0 +1,110 @@
+//! Security contexts.
+
+use serde_json::Value;
+
+use super::super::get::{field, flag, in_range, int, list, one_of, text};
+use crate::meta::at;
+use crate::status::{FieldErrors, Path};
+
+const MAX_ID: i64 = i32::MAX as i64;
+
+fn ids(context: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    for key in ["runAsUser", "runAsGroup", "fsGroup"] {
+        if let Some(id) = int(context, key) {
+            in_range(errors, &path.child(key), id, 0, MAX_ID);
+        }
+    }
+}
+
+fn profile(context: &Value, key: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(profile) = field(context, key) else { return };
+    let path = path.child(key);
+    let (kind, local) = (text(profile, "type"), field(profile, "localhostProfile"));
+    one_of(errors, &path.child("type"), kind, &["Localhost", "RuntimeDefault", "Unconfined"], true);
+    match (kind, local) {
+        ("Localhost", None) => {
+            errors.required(&path.child("localhostProfile"), "must be set when seccomp type is Localhost")
+        }
+        ("Localhost", Some(_)) | (_, None) => {}
+        (_, Some(local)) => {
+            errors.invalid(
+                &path.child("localhostProfile"),
+                local.clone(),
+                "can only be set when seccomp type is Localhost",
+            );
+        }
+    }
+}
+
+/// The security context of the pod.
+pub(super) fn pod(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(context) = field(spec, "securityContext") else { return };
+    let path = path.child("securityContext");
+    ids(context, &path, errors);
+    for (index, group) in list(context, "supplementalGroups").iter().enumerate() {
+        in_range(errors, &path.child("supplementalGroups").index(index), group.as_i64().unwrap_or(0), 0, MAX_ID);
+    }
+    let mut seen: Vec<&str> = Vec::new();
+    for (index, sysctl) in list(context, "sysctls").iter().enumerate() {
+        let name = text(sysctl, "name");
+        let path = path.child("sysctls");
+        let path = path.index(index);
+        if name.is_empty() {
+            errors.required(&path.child("name"), "");
+        } else if !is_sysctl(name) {
+            let why = "must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+            errors.invalid(&path.child("name"), name, why);
+        } else if seen.contains(&name) {
+            errors.duplicate(&path.child("name"), name);
+        }
+        seen.push(name);
+    }
+    one_of(
+        errors,
+        &path.child("fsGroupChangePolicy"),
+        text(context, "fsGroupChangePolicy"),
+        &["OnRootMismatch", "Always"],
+        false,
+    );
+    let groups = text(context, "supplementalGroupsPolicy");
+    one_of(errors, &path.child("supplementalGroupsPolicy"), groups, &["Merge", "Strict"], false);
+    profile(context, "seccompProfile", &path, errors);
+    profile(context, "appArmorProfile", &path, errors);
+}
+
+fn is_sysctl(name: &str) -> bool {
+    let edge = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let part = |p: &str| {
+        let b = p.as_bytes();
+        b.first().copied().is_some_and(edge)
+            && b.last().copied().is_some_and(edge)
+            && b.iter().all(|b| edge(*b) || matches!(b, b'-' | b'_'))
+    };
+    name.len() <= 253 && name.split(['.', '/']).all(part)
+}
+
+/// The security context of a container.
+pub(super) fn container(container: &Value, spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(context) = field(container, "securityContext") else { return };
+    ids(context, path, errors);
+    profile(context, "seccompProfile", path, errors);
+    profile(context, "appArmorProfile", path, errors);
+    one_of(errors, &path.child("procMount"), text(context, "procMount"), &["Default", "Unmasked"], false);
+    if text(context, "procMount") == "Unmasked" && spec.get("hostUsers").and_then(Value::as_bool) != Some(false) {
+        errors.invalid(&path.child("procMount"), "Unmasked", "`hostUsers` must be false to use `Unmasked`");
+    }
+    if context.get("allowPrivilegeEscalation").and_then(Value::as_bool) == Some(false) {
+        if flag(context, "privileged") {
+            errors.invalid(
+                path,
+                context.clone(),
+                "cannot set `allowPrivilegeEscalation` to false and `privileged` to true",
+            );
+        }
+        let added = list(at(context, &["capabilities"]), "add").iter().any(|c| c.as_str() == Some("CAP_SYS_ADMIN"));
+        if added {
+            let why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
+            errors.invalid(path, context.clone(), why);
+        }
+    }
+}

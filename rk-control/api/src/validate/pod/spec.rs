@@ -1,0 +1,126 @@
+//! The spec of a pod.
+
+use serde_json::Value;
+
+use super::super::get::{field, flag, in_range, int, list, named, one_of, strings, text};
+use super::super::resources;
+use super::{Owner, affinity, container, dns, security, volume};
+use crate::meta::{at, dns1123_label, dns1123_subdomain, label_value, qualified_name};
+use crate::status::{FieldErrors, Path};
+
+/// Everything about a spec.
+pub(super) fn spec(spec: &Value, path: &Path<'_>, owner: Owner, errors: &mut FieldErrors) {
+    let volumes = volume::volumes(spec, &path.child("volumes"), errors);
+    container::containers(spec, path, &volumes, errors);
+    one_of(errors, &path.child("restartPolicy"), text(spec, "restartPolicy"), &["Always", "OnFailure", "Never"], true);
+    dns::dns(spec, path, errors);
+    security::pod(spec, path, errors);
+    if let Some(resources) = field(spec, "resources") {
+        resources::requirements(resources, &path.child("resources"), errors);
+    }
+    names(spec, path, errors);
+    numbers(spec, path, errors);
+    for (key, value) in super::super::get::entries(spec, "nodeSelector") {
+        let path = path.child("nodeSelector");
+        named(errors, &path, key, qualified_name(key));
+        let value = value.as_str().unwrap_or_default();
+        named(errors, &path.key(key), value, label_value(value));
+    }
+    affinity::affinity(at(spec, &["affinity"]), &path.child("affinity"), errors);
+    affinity::tolerations(spec, &path.child("tolerations"), errors);
+    affinity::spread(spec, &path.child("topologySpreadConstraints"), errors);
+    gates(spec, path, owner, errors);
+    host_aliases(spec, &path.child("hostAliases"), errors);
+    if let Some(name) = at(spec, &["os", "name"]).as_str() {
+        let path = path.child("os");
+        one_of(errors, &path.child("name"), name, &["linux", "windows"], true);
+    }
+    for key in ["overhead"] {
+        if let Some(overhead) = field(spec, key) {
+            resources::amounts(overhead, &path.child(key), errors);
+        }
+    }
+}
+
+fn names(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    for key in ["serviceAccountName", "nodeName", "schedulerName", "priorityClassName", "runtimeClassName"] {
+        let value = text(spec, key);
+        if !value.is_empty() {
+            named(errors, &path.child(key), value, dns1123_subdomain(value));
+        }
+    }
+    for key in ["hostname", "subdomain"] {
+        let value = text(spec, key);
+        if !value.is_empty() {
+            named(errors, &path.child(key), value, dns1123_label(value));
+        }
+    }
+    for (index, secret) in list(spec, "imagePullSecrets").iter().enumerate() {
+        if text(secret, "name").is_empty() {
+            errors.required(&path.child("imagePullSecrets").index(index).child("name"), "");
+        }
+    }
+    one_of(
+        errors,
+        &path.child("preemptionPolicy"),
+        text(spec, "preemptionPolicy"),
+        &["PreemptLowerPriority", "Never"],
+        false,
+    );
+}
+
+fn numbers(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    if let Some(seconds) = int(spec, "activeDeadlineSeconds") {
+        in_range(errors, &path.child("activeDeadlineSeconds"), seconds, 1, i64::from(i32::MAX));
+    }
+    if field(spec, "terminationGracePeriodSeconds").is_none() {
+        errors.required(&path.child("terminationGracePeriodSeconds"), "");
+    }
+    if flag(spec, "shareProcessNamespace") && flag(spec, "hostPID") {
+        errors.invalid(
+            &path.child("shareProcessNamespace"),
+            true,
+            "ShareProcessNamespace and HostPID cannot both be enabled",
+        );
+    }
+    if spec.get("hostUsers").and_then(Value::as_bool) == Some(false) {
+        for host in ["hostNetwork", "hostPID", "hostIPC"] {
+            if flag(spec, host) {
+                errors.forbidden(&path.child(host), "when `hostUsers` is false");
+            }
+        }
+    }
+}
+
+fn gates(spec: &Value, path: &Path<'_>, owner: Owner, errors: &mut FieldErrors) {
+    let mut seen: Vec<&str> = Vec::new();
+    let gates = path.child("schedulingGates");
+    for (index, gate) in list(spec, "schedulingGates").iter().enumerate() {
+        let name = text(gate, "name");
+        named(errors, &gates.index(index), name, qualified_name(name));
+        if seen.contains(&name) {
+            errors.duplicate(&gates.index(index), name);
+        }
+        seen.push(name);
+    }
+    if owner == Owner::Pod && !seen.is_empty() && !text(spec, "nodeName").is_empty() {
+        errors.forbidden(&path.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
+    }
+    for (index, gate) in list(spec, "readinessGates").iter().enumerate() {
+        let kind = text(gate, "conditionType");
+        named(errors, &path.child("readinessGates").index(index).child("conditionType"), kind, qualified_name(kind));
+    }
+}
+
+fn host_aliases(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    for (index, alias) in list(spec, "hostAliases").iter().enumerate() {
+        let path = path.index(index);
+        let ip = text(alias, "ip");
+        if ip.parse::<std::net::IpAddr>().is_err() {
+            errors.invalid(&path.child("ip"), ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+        }
+        for name in strings(alias, "hostnames") {
+            named(errors, &path.child("hostnames"), name, dns1123_subdomain(name));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! LimitRanges, ResourceQuotas, PriorityClasses.
+
+use serde_json::Value;
+
+use super::get::{empty, entries, immutable, int, list, named, strings, text};
+use crate::meta::{Quantity, at, qualified_name};
+use crate::status::{FieldErrors, Path};
+
+/// The highest priority that users may give.
+const HIGHEST_USER_PRIORITY: i64 = 1_000_000_000;
+
+fn amount(value: &Value) -> Quantity {
+    value.as_str().and_then(|t| t.parse().ok()).unwrap_or_default()
+}
+
+/// LimitRange: minimum ≤ default request ≤ default ≤ maximum.
+pub(super) fn limit_range(object: &Value, errors: &mut FieldErrors) {
+    let mut types: Vec<&str> = Vec::new();
+    let spec = Path::new("spec");
+    let limits = spec.child("limits");
+    for (index, limit) in list(at(object, &["spec"]), "limits").iter().enumerate() {
+        let path = limits.index(index);
+        let kind = text(limit, "type");
+        if types.contains(&kind) {
+            errors.duplicate(&path.child("type"), kind);
+        }
+        types.push(kind);
+        if kind == "Pod" {
+            for key in ["default", "defaultRequest"] {
+                if !empty(limit, key) {
+                    errors.forbidden(&path.child(key), "may not be specified when `type` is 'Pod'");
+                }
+            }
+        }
+        if kind == "PersistentVolumeClaim" {
+            let storage = |key: &str| entries(limit, key).any(|(name, _)| name == "storage");
+            if !storage("min") && !storage("max") {
+                errors.required(
+                    &path.child("limits"),
+                    "either minimum or maximum storage value is required, but neither was provided",
+                );
+            }
+        }
+        let of = |key: &str, name: &str| entries(limit, key).find(|(n, _)| *n == name).map(|(_, v)| amount(v));
+        let mut names: Vec<&str> = ["min", "max", "default", "defaultRequest", "maxLimitRequestRatio"]
+            .iter()
+            .flat_map(|k| entries(limit, k))
+            .map(|(n, _)| n)
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            named(errors, &path.child("min").key(name), name, qualified_name(name));
+            for (low, high) in [
+                ("min", "max"),
+                ("min", "defaultRequest"),
+                ("defaultRequest", "max"),
+                ("defaultRequest", "default"),
+                ("default", "max"),
+            ] {
+                if let (Some(a), Some(b)) = (of(low, name), of(high, name)) {
+                    if a > b {
+                        let words = |k: &str| match k {
+                            "min" => "min value",
+                            "defaultRequest" => "default request value",
+                            "default" => "default value",
+                            _ => "max value",
+                        };
+                        let why = format!("{} {a} is greater than {} {b}", words(low), words(high));
+                        errors.invalid(&path.child(low).key(name), a.to_string(), why);
+                    }
+                }
+            }
+            if let Some(ratio) = of("maxLimitRequestRatio", name)
+                .filter(|r| *r < Quantity::from_units(1, crate::meta::Format::DecimalSi))
+            {
+                errors.invalid(
+                    &path.child("maxLimitRequestRatio").key(name),
+                    ratio.to_string(),
+                    format!("ratio {ratio} is less than 1"),
+                );
+            }
+        }
+    }
+}
+
+/// ResourceQuota.
+pub(super) fn resource_quota(object: &Value, errors: &mut FieldErrors) {
+    let spec = at(object, &["spec"]);
+    let path = Path::new("spec");
+    for (name, value) in entries(spec, "hard") {
+        let path = path.child("hard");
+        let path = path.key(name);
+        named(errors, &path, name, qualified_name(name));
+        if amount(value).sign() < 0 {
+            errors.invalid(&path, value.clone(), "must be greater than or equal to 0");
+        }
+        let counted = name.starts_with("count/")
+            || matches!(name, "pods" | "services" | "secrets" | "configmaps" | "replicationcontrollers");
+        if counted && !amount(value).is_integer() {
+            errors.invalid(&path, value.clone(), "must be an integer");
+        }
+    }
+    let scopes: Vec<&str> = strings(spec, "scopes").collect();
+    let known = [
+        "Terminating",
+        "NotTerminating",
+        "BestEffort",
+        "NotBestEffort",
+        "PriorityClass",
+        "CrossNamespacePodAffinity",
+        "VolumeAttributesClass",
+    ];
+    for scope in &scopes {
+        if !known.contains(scope) {
+            errors.invalid(&path.child("scopes"), spec["scopes"].clone(), "unsupported scope");
+        }
+    }
+    for (a, b) in [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")] {
+        if scopes.contains(&a) && scopes.contains(&b) {
+            errors.invalid(&path.child("scopes"), spec["scopes"].clone(), "conflicting scopes");
+        }
+    }
+}
+
+/// The scopes of a quota are for ever.
+pub(super) fn resource_quota_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    let path = Path::new("spec");
+    let set = |object: &Value| {
+        let mut all: Vec<String> = strings(at(object, &["spec"]), "scopes").map(str::to_owned).collect();
+        all.sort_unstable();
+        all
+    };
+    if set(new) != set(old) {
+        errors.invalid(&path.child("scopes"), at(new, &["spec", "scopes"]).clone(), "field is immutable");
+    }
+}
+
+/// PriorityClass.
+pub(super) fn priority_class(object: &Value, errors: &mut FieldErrors) {
+    let name = text(at(object, &["metadata"]), "name");
+    let value = int(object, "value").unwrap_or(0);
+    if name.starts_with("system-") {
+        let known = [
+            ("system-node-critical", HIGHEST_USER_PRIORITY * 2 + 1000),
+            ("system-cluster-critical", HIGHEST_USER_PRIORITY * 2),
+        ];
+        if !known.contains(&(name, value)) {
+            let path = Path::new("metadata");
+            let why = "priority class names with 'system-' prefix are reserved for system use only. error: ".to_owned()
+                + &format!("{name} is not a known system priority class");
+            errors.forbidden(&path.child("name"), why);
+        }
+    } else if value > HIGHEST_USER_PRIORITY {
+        errors.forbidden(
+            &Path::new("value"),
+            format!("maximum allowed value of a user defined priority is {HIGHEST_USER_PRIORITY}"),
+        );
+    }
+    let policy = text(object, "preemptionPolicy");
+    super::get::one_of(errors, &Path::new("preemptionPolicy"), policy, &["PreemptLowerPriority", "Never"], false);
+}
+
+/// The value of a priority is for ever.
+pub(super) fn priority_class_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    if int(new, "value").unwrap_or(0) != int(old, "value").unwrap_or(0) {
+        errors.forbidden(&Path::new("value"), "may not be changed in an update.");
+    }
+    immutable(errors, &Path::new("preemptionPolicy"), new.get("preemptionPolicy"), old.get("preemptionPolicy"));
+}

@@ -1,0 +1,346 @@
+//! Deployments, ReplicaSets, StatefulSets, DaemonSets, ReplicationControllers, ControllerRevisions.
+
+use serde_json::Value;
+
+use super::get::{empty, field, immutable, int, list, non_negative, one_of, text};
+use super::pod;
+use super::selector::{is_empty, label_selector};
+use crate::meta::{at, dns1123_subdomain};
+use crate::selector::LabelSelector;
+use crate::status::{FieldErrors, Path};
+
+/// Selector and template, and that one finds the other.
+fn selector_and_template(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let selector = at(spec, &["selector"]);
+    let here = path.child("selector");
+    if selector.is_null() {
+        errors.required(&here, "");
+    } else {
+        label_selector(selector, &here, errors);
+        if is_empty(selector) {
+            errors.invalid(&here, selector.clone(), "empty selector is invalid for deployment");
+        }
+    }
+    matching_template(spec, path, errors);
+}
+
+fn matching_template(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let selector = at(spec, &["selector"]);
+    let template = at(spec, &["template"]);
+    let path = path.child("template");
+    if let Ok(parsed) = LabelSelector::from_object(selector) {
+        let labels = at(template, &["metadata", "labels"]);
+        if !parsed.is_empty() && !parsed.nothing && !parsed.matches(labels) {
+            let metadata = path.child("metadata");
+            errors.invalid(&metadata.child("labels"), labels.clone(), "`selector` does not match template `labels`");
+        }
+    }
+    pod::template(template, &path, errors);
+}
+
+fn always(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let template = at(spec, &["template", "spec"]);
+    let path = path.child("template");
+    let path = path.child("spec");
+    let policy = text(template, "restartPolicy");
+    if policy != "Always" {
+        errors.unsupported(&path.child("restartPolicy"), policy, &["Always"]);
+    }
+    if field(template, "activeDeadlineSeconds").is_some() {
+        errors.forbidden(&path.child("activeDeadlineSeconds"), "activeDeadlineSeconds in a workload is not Supported");
+    }
+}
+
+/// A number or percentage, not below zero.
+fn int_or_percent(value: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    match value {
+        Value::String(text) => {
+            let digits = text.strip_suffix('%').unwrap_or_default();
+            if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+                let why = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for \
+                           validation is '[0-9]+%')";
+                errors.invalid(path, text.as_str(), why);
+            }
+        }
+        Value::Number(_) => non_negative(errors, path, value.as_i64()),
+        _ => {}
+    }
+}
+
+/// The amount of a number or percentage, for comparisons with zero.
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.trim_end_matches('%').parse::<i64>() == Ok(0),
+        other => other.as_i64() == Some(0),
+    }
+}
+
+fn at_most_all(value: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let percent = value.as_str().and_then(|t| t.strip_suffix('%')).and_then(|t| t.parse::<i64>().ok());
+    if percent.is_some_and(|p| p > 100) {
+        errors.invalid(path, value.clone(), "must not be greater than 100%");
+    }
+}
+
+fn counts(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    for key in ["replicas", "minReadySeconds", "revisionHistoryLimit"] {
+        non_negative(errors, &path.child(key), int(spec, key));
+    }
+}
+
+/// Deployment.
+pub(super) fn deployment(object: &Value, errors: &mut FieldErrors) {
+    let spec = at(object, &["spec"]);
+    let path = Path::new("spec");
+    counts(spec, &path, errors);
+    selector_and_template(spec, &path, errors);
+    always(spec, &path, errors);
+    strategy(at(spec, &["strategy"]), &path.child("strategy"), errors);
+    if let Some(deadline) = int(spec, "progressDeadlineSeconds") {
+        let here = path.child("progressDeadlineSeconds");
+        non_negative(errors, &here, Some(deadline));
+        if deadline <= int(spec, "minReadySeconds").unwrap_or(0) {
+            errors.invalid(&here, deadline, "must be greater than minReadySeconds");
+        }
+    }
+}
+
+fn strategy(strategy: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    match (text(strategy, "type"), field(strategy, "rollingUpdate")) {
+        ("Recreate", Some(_)) => {
+            errors.forbidden(&path.child("rollingUpdate"), "may not be specified when strategy `type` is 'Recreate'");
+        }
+        ("Recreate", None) => {}
+        ("RollingUpdate", None) => {
+            errors.required(&path.child("rollingUpdate"), "this should be defaulted and never be nil")
+        }
+        ("RollingUpdate", Some(rolling)) => {
+            let path = path.child("rollingUpdate");
+            let (unavailable, surge) = (at(rolling, &["maxUnavailable"]), at(rolling, &["maxSurge"]));
+            int_or_percent(unavailable, &path.child("maxUnavailable"), errors);
+            int_or_percent(surge, &path.child("maxSurge"), errors);
+            if is_zero(unavailable) && is_zero(surge) {
+                errors.invalid(&path.child("maxUnavailable"), unavailable.clone(), "may not be 0 when `maxSurge` is 0");
+            }
+            at_most_all(unavailable, &path.child("maxUnavailable"), errors);
+        }
+        (other, _) => errors.unsupported(&path.child("type"), other, &["Recreate", "RollingUpdate"]),
+    }
+}
+
+/// ReplicaSet.
+pub(super) fn replica_set(object: &Value, errors: &mut FieldErrors) {
+    let spec = at(object, &["spec"]);
+    let path = Path::new("spec");
+    counts(spec, &path, errors);
+    selector_and_template(spec, &path, errors);
+    always(spec, &path, errors);
+}
+
+/// ReplicationController.
+pub(super) fn replication_controller(object: &Value, errors: &mut FieldErrors) {
+    let spec = at(object, &["spec"]);
+    let path = Path::new("spec");
+    counts(spec, &path, errors);
+    if empty(spec, "selector") {
+        errors.required(&path.child("selector"), "");
+    }
+    if field(spec, "template").is_none() {
+        errors.required(&path.child("template"), "");
+        return;
+    }
+    let labels = at(spec, &["template", "metadata", "labels"]);
+    if let Some(selector) = at(spec, &["selector"]).as_object() {
+        if !LabelSelector::from_labels(selector).matches(labels) {
+            let path = path.child("template");
+            let path = path.child("metadata");
+            errors.invalid(&path.child("labels"), labels.clone(), "`selector` does not match template `labels`");
+        }
+    }
+    pod::template(at(spec, &["template"]), &path.child("template"), errors);
+    always(spec, &path, errors);
+}
+
+/// StatefulSet.
+pub(super) fn stateful_set(object: &Value, errors: &mut FieldErrors) {
+    let spec = at(object, &["spec"]);
+    let path = Path::new("spec");
+    one_of(
+        errors,
+        &path.child("podManagementPolicy"),
+        text(spec, "podManagementPolicy"),
+        &["OrderedReady", "Parallel"],
+        true,
+    );
+    let update = at(spec, &["updateStrategy"]);
+    let here = path.child("updateStrategy");
+    match (text(update, "type"), field(update, "rollingUpdate")) {
+        ("", _) => errors.required(&here, ""),
+        ("OnDelete", Some(rolling)) => {
+            let why = "only allowed for updateStrategy 'RollingUpdate'";
+            errors.invalid(&here.child("rollingUpdate"), rolling.clone(), why);
+        }
+        ("OnDelete", None) | ("RollingUpdate", None) => {}
+        ("RollingUpdate", Some(rolling)) => {
+            let here = here.child("rollingUpdate");
+            non_negative(errors, &here.child("partition"), int(rolling, "partition"));
+            if let Some(value) = field(rolling, "maxUnavailable") {
+                int_or_percent(value, &here.child("maxUnavailable"), errors);
+                if is_zero(value) {
+                    errors.invalid(&here.child("maxUnavailable"), value.clone(), "cannot be 0");
+                }
+                at_most_all(value, &here.child("maxUnavailable"), errors);
+            }
+        }
+        (other, _) => errors.invalid(&here, other, "must be 'RollingUpdate' or 'OnDelete'"),
+    }
+    let retention = at(spec, &["persistentVolumeClaimRetentionPolicy"]);
+    for key in ["whenDeleted", "whenScaled"] {
+        let here = path.child("persistentVolumeClaimRetentionPolicy");
+        one_of(errors, &here.child(key), text(retention, key), &["Delete", "Retain"], false);
+    }
+    counts(spec, &path, errors);
+    non_negative(errors, &path.child("ordinals").child("start"), int(at(spec, &["ordinals"]), "start"));
+    let service = text(spec, "serviceName");
+    if !service.is_empty() {
+        super::get::named(errors, &path.child("serviceName"), service, dns1123_subdomain(service));
+    }
+    let selector = at(spec, &["selector"]);
+    if selector.is_null() {
+        errors.required(&path.child("selector"), "");
+    } else {
+        label_selector(selector, &path.child("selector"), errors);
+        if is_empty(selector) {
+            errors.invalid(&path.child("selector"), selector.clone(), "empty selector is invalid for statefulset");
+        }
+    }
+    // Claims stand in for volumes of the same name, so mounts may use them.
+    let mut with_claims = spec.clone();
+    add_claim_volumes(&mut with_claims);
+    matching_template(&with_claims, &path, errors);
+    always(spec, &path, errors);
+}
+
+fn add_claim_volumes(spec: &mut Value) {
+    let names: Vec<String> =
+        list(spec, "volumeClaimTemplates").iter().map(|c| text(at(c, &["metadata"]), "name").to_owned()).collect();
+    let Some(pod) = spec.pointer_mut("/template/spec").and_then(Value::as_object_mut) else { return };
+    let volumes = pod.entry("volumes").or_insert_with(|| serde_json::json!([]));
+    if let Some(volumes) = volumes.as_array_mut() {
+        volumes.retain(|v| !names.iter().any(|n| text(v, "name") == n));
+        volumes.extend(names.iter().map(|n| serde_json::json!({"name": n, "persistentVolumeClaim": {"claimName": n}})));
+    }
+}
+
+/// Of a StatefulSet only a few fields may change.
+pub(super) fn stateful_set_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    const MUTABLE: [&str; 8] = [
+        "replicas",
+        "ordinals",
+        "template",
+        "updateStrategy",
+        "revisionHistoryLimit",
+        "persistentVolumeClaimRetentionPolicy",
+        "minReadySeconds",
+        "",
+    ];
+    let strip = |object: &Value| -> Value {
+        let mut spec = at(object, &["spec"]).clone();
+        if let Some(spec) = spec.as_object_mut() {
+            spec.retain(|key, _| !MUTABLE.contains(&key.as_str()));
+        }
+        spec
+    };
+    if strip(new) != strip(old) {
+        errors.forbidden(
+            &Path::new("spec"),
+            "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', \
+             'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden",
+        );
+    }
+}
+
+/// DaemonSet.
+pub(super) fn daemon_set(object: &Value, errors: &mut FieldErrors) {
+    let spec = at(object, &["spec"]);
+    let path = Path::new("spec");
+    selector_and_template(spec, &path, errors);
+    always(spec, &path, errors);
+    counts(spec, &path, errors);
+    let update = at(spec, &["updateStrategy"]);
+    let here = path.child("updateStrategy");
+    match (text(update, "type"), field(update, "rollingUpdate")) {
+        ("OnDelete", _) => {}
+        ("RollingUpdate", None) => errors.required(&here.child("rollingUpdate"), ""),
+        ("RollingUpdate", Some(rolling)) => {
+            let here = here.child("rollingUpdate");
+            let (unavailable, surge) = (at(rolling, &["maxUnavailable"]), at(rolling, &["maxSurge"]));
+            int_or_percent(unavailable, &here.child("maxUnavailable"), errors);
+            int_or_percent(surge, &here.child("maxSurge"), errors);
+            match (is_zero(unavailable), is_zero(surge)) {
+                (true, true) => {
+                    errors.invalid(&here.child("maxUnavailable"), unavailable.clone(), "cannot be 0 when maxSurge is 0")
+                }
+                (false, false) => {
+                    errors.invalid(
+                        &here.child("maxSurge"),
+                        surge.clone(),
+                        "may not be set when maxUnavailable is non-zero",
+                    );
+                }
+                _ => {}
+            }
+            at_most_all(unavailable, &here.child("maxUnavailable"), errors);
+            at_most_all(surge, &here.child("maxSurge"), errors);
+        }
+        (other, _) => errors.unsupported(&here.child("type"), other, &["OnDelete", "RollingUpdate"]),
+    }
+}
+
+/// The selector of a workload is for ever.
+pub(super) fn selector_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    let path = Path::new("spec");
+    let selector = |object: &Value| at(object, &["spec", "selector"]).clone();
+    immutable(errors, &path.child("selector"), Some(&selector(new)), Some(&selector(old)));
+}
+
+/// ControllerRevision.
+pub(super) fn controller_revision(object: &Value, errors: &mut FieldErrors) {
+    non_negative(errors, &Path::new("revision"), int(object, "revision"));
+    if at(object, &["data"]).is_null() {
+        errors.required(&Path::new("data"), "data is mandatory");
+    }
+}
+
+/// A ControllerRevision's data is for ever.
+pub(super) fn controller_revision_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    immutable(errors, &Path::new("data"), new.get("data"), old.get("data"));
+}
+
+/// Counters in a workload's status.
+pub(super) fn status_counts(new: &Value, errors: &mut FieldErrors) {
+    let path = Path::new("status");
+    for (key, value) in super::get::entries(new, "status") {
+        if key.ends_with("eplicas")
+            || key == "observedGeneration"
+            || key.starts_with("number")
+            || key == "collisionCount"
+        {
+            non_negative(errors, &path.child(key), value.as_i64());
+        }
+    }
+    let status = at(new, &["status"]);
+    if text(new, "kind") == "DaemonSet" {
+        return;
+    }
+    let total = int(status, "replicas").unwrap_or(0);
+    for (key, word) in [
+        ("updatedReplicas", "status.replicas"),
+        ("readyReplicas", "status.replicas"),
+        ("availableReplicas", "status.replicas"),
+    ] {
+        if let Some(count) = int(status, key).filter(|c| *c > total) {
+            errors.invalid(&path.child(key), count, format!("cannot be greater than {word}"));
+        }
+    }
+}
