@@ -99,7 +99,7 @@ impl ServiceLog {
                 Ok(size) if size > 0 => {
                     let bytes = buffer.get(..size).unwrap_or_default();
                     self.file.write(bytes);
-                    self.to_console(now, bytes);
+                    self.show(now, bytes);
                     taken += size;
                 }
                 _ => break,
@@ -107,7 +107,7 @@ impl ServiceLog {
         }
     }
 
-    fn to_console(&mut self, now: Millis, bytes: &[u8]) {
+    fn show(&mut self, now: Millis, bytes: &[u8]) {
         for &byte in bytes {
             if byte != b'\n' {
                 self.line.push(byte);
@@ -193,7 +193,7 @@ mod tests {
     fn an_endless_line_is_cut() {
         let dir = dir("endless");
         let mut log = ServiceLog::open("node", &dir, false).unwrap();
-        log.to_console(0, &vec![b'a'; 3 * MOST_LINE + 5]);
+        log.show(0, &vec![b'a'; 3 * MOST_LINE + 5]);
         assert_eq!(log.line.len(), 5);
         fs::remove_dir_all(dir).unwrap();
     }

@@ -133,7 +133,7 @@ impl Machine {
 
     fn hear_signals(&mut self) {
         loop {
-            match self.signals.next() {
+            match self.signals.take() {
                 // SIGCHLD is news enough: every turn reaps.
                 Ok(Some(Signal::Child | Signal::HangUp | Signal::Kill)) => {}
                 Ok(Some(Signal::Terminate | Signal::User1)) => self.begin_end(End::PowerOff, "a signal"),

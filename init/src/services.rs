@@ -51,7 +51,6 @@ fn control_args(config: &MachineConfig) -> Vec<String> {
         }
     };
     option("--advertise", plane.advertise);
-    option("--bootstrap-token", cluster.token.clone());
     option("--pod-cidr", Some(cluster.pod_cidr.to_string()));
     option("--service-cidr", Some(cluster.service_cidr.to_string()));
     args
@@ -70,8 +69,12 @@ pub fn start(name: &str, config: &MachineConfig, filter: Option<&str>, output: &
         // The pipe is no terminal, and the console must not be steered by it.
         ("NO_COLOR", "1"),
     ];
+    if let (CONTROL, Some(token)) = (name, &config.cluster.token) {
+        // Not an argument: those can be read by everyone.
+        env.push(("RK_BOOTSTRAP_TOKEN", token));
+    }
     if let Some(filter) = filter {
-        env.push(("RUST_LOG", filter));
+        env.push(("RK_LOG", filter));
     }
     let cgroup = cgroups::of_service(name);
     let cgroup = Some(cgroup.as_path()).filter(|dir| dir.is_dir());
@@ -116,7 +119,7 @@ mod tests {
         let names: Vec<_> = wanted(&config).iter().map(|service| service.name).collect();
         assert_eq!(names, [NETD, CONTROL, NODE]);
         let wanted = "--data-dir /var/lib/rk-control --bind 0.0.0.0:6443 --advertise 10.0.0.1 \
-                      --bootstrap-token abcdef.0123456789abcdef --pod-cidr 10.244.0.0/16 --service-cidr 10.96.0.0/16";
+                      --pod-cidr 10.244.0.0/16 --service-cidr 10.96.0.0/16";
         assert_eq!(command(CONTROL, &config).1.join(" "), wanted);
     }
 

@@ -180,7 +180,7 @@ impl Isolated {
 /// `'<uri>' <file> <size> SHA256:<hex>`
 fn parse_print_uris(said: &str) -> Option<Offer> {
     said.lines().find_map(|line| {
-        let mut words = line.trim().split_whitespace();
+        let mut words = line.split_whitespace();
         words.next().filter(|uri| uri.starts_with('\''))?;
         let file = words.next()?.to_owned();
         let sha256 = words.find_map(|word| word.strip_prefix("SHA256:"))?.to_owned();

@@ -77,12 +77,26 @@ fn machine(mut s: Section, out: &mut Findings) -> MachineConfig {
         config.registries = registries(section, out);
     }
     config.control_plane = s.section("controlPlane", out).map(|section| control_plane(section, out));
-    if config.role == Role::ControlPlane && config.control_plane.is_none() {
-        config.control_plane = Some(ControlPlane::default());
+    if config.role == Role::ControlPlane {
+        let plane = config.control_plane.get_or_insert_default();
+        // The node agent of a control plane joins the API server beside it.
+        let own = || endpoint_of(plane);
+        config.cluster.endpoint = Some(config.cluster.endpoint.unwrap_or_else(own));
     }
     s.finish(out);
     validate::machine(&config, out);
     config
+}
+
+/// The URL under which a control plane reaches itself: what it advertises, else the address it binds, else loopback.
+fn endpoint_of(plane: &ControlPlane) -> String {
+    let (ip, port) = (plane.bind.ip(), plane.bind.port());
+    let host = match &plane.advertise {
+        Some(host) => host.clone(),
+        None if ip.is_unspecified() => "127.0.0.1".to_owned(),
+        None => ip.to_string(),
+    };
+    if host.contains(':') { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") }
 }
 
 fn network(mut s: Section, out: &mut Findings) -> Network {

@@ -68,6 +68,7 @@ fn a_minimal_control_plane_config_gets_defaults() {
     let config = parse("apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: control-plane\n").unwrap().config;
     let plane = config.control_plane.unwrap();
     assert_eq!(plane.bind.to_string(), "0.0.0.0:6443");
+    assert_eq!(config.cluster.endpoint.as_deref(), Some("https://127.0.0.1:6443"));
     assert_eq!(config.cluster.dns_ip.to_string(), "10.96.0.10");
     assert_eq!(config.kubelet.max_pods, 110);
     assert!(config.network.ntp.enabled);

@@ -7,7 +7,7 @@ use crate::rtnl::{Address, Kernel, Link, Snapshot};
 use crate::selection::{Traits, entry_for};
 use crate::timesync::{self, Sources};
 use crate::{leases, log, resolver};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use rk_config::{Interface, MachineConfig};
 use rk_sys::{NetlinkSocket, PacketSocket, SysError};
 use std::collections::BTreeMap;
@@ -33,6 +33,7 @@ struct Managed {
     entry: Interface,
     running: bool,
     dhcp: Option<Dhcp>,
+    told: Option<Ipv4Net>,
 }
 
 #[derive(Debug)]
@@ -144,7 +145,7 @@ impl Daemon {
                 self.owned.addresses.insert(Address { link: link.index, net: IpNet::V4(before.address) });
             }
             let dhcp = if entry.dhcp { open_client(now, link, before.map(|lease| lease.address.addr())) } else { None };
-            let managed = Managed { name: link.name.clone(), mac: traits.mac, entry, running: link.running, dhcp };
+            let managed = Managed { name: link.name.clone(), mac: traits.mac, entry, running: link.running, dhcp, told: None };
             self.links.insert(link.index, managed);
         }
     }
@@ -240,7 +241,10 @@ impl Managed {
             }
             Output::Bound(lease) => {
                 let gateway = lease.routers.first().map_or_else(|| "no gateway".to_owned(), |ip| format!("gateway {ip}"));
-                log::news(format_args!("{} has {} by DHCP from {}, {gateway}", self.name, lease.address, lease.server));
+                // Renewals are no news.
+                if self.told.replace(lease.address) != Some(lease.address) {
+                    log::news(format_args!("{} has {} by DHCP from {}, {gateway}", self.name, lease.address, lease.server));
+                }
                 if let Err(err) = leases::save(&self.mac, &lease) {
                     log::warn(format_args!("keeping the lease of {}: {err}", self.name));
                 }
@@ -252,8 +256,11 @@ impl Managed {
                 true
             }
             Output::Lost => {
-                log::warn(format_args!("{} has no DHCP lease any more", self.name));
+                if self.told.is_some() {
+                    log::warn(format_args!("{} has no DHCP lease any more", self.name));
+                }
                 leases::forget(&self.mac);
+                self.told = None;
                 true
             }
         }

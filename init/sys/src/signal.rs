@@ -69,7 +69,7 @@ impl SignalQueue {
     ///
     /// # Errors
     /// As `read(2)`.
-    pub fn next(&mut self) -> Result<Option<Signal>> {
+    pub fn take(&mut self) -> Result<Option<Signal>> {
         loop {
             let info = self.fd.read_signal().map_err(|errno| SysError::new("read", "signalfd", errno))?;
             let Some(info) = info else { return Ok(None) };
