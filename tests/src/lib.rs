@@ -3,6 +3,7 @@
 //! | tier | what it needs | what it proves |
 //! |---|---|---|
 //! | `api` | `rk-control` on the host | what kubectl sees of the API |
+//! | `images` | a stock registry | archives of others arrive whole under their names |
 //! | `boot` | one machine | the image boots, refuses bad configs, powers off |
 //! | `node` | one machine | a node alone: joining, its complaints |
 //! | `network` | a cluster | pods, Services, DNS, partitions |

@@ -76,7 +76,7 @@ fn named_roots(label: &str, index: &Value, tags: &[ImageName], fallback: Option<
             None => fallback.cloned().into_iter().collect(),
         };
         if name.is_empty() {
-            let reason = format!("the image {} has no name in it; say --name NAME[:TAG]", root.digest);
+            let reason = format!("the image {} has no name in it; say --as NAME[:TAG]", root.digest);
             return Err(Error::image(label, reason));
         }
         match images.iter_mut().find(|i| i.root.digest == root.digest) {

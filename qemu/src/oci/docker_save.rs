@@ -46,7 +46,7 @@ pub(super) fn convert(
             names.extend(fallback.cloned());
         }
         if names.is_empty() {
-            return Err(Error::image(&image.config, "this image has no RepoTags; say --name NAME[:TAG]"));
+            return Err(Error::image(&image.config, "this image has no RepoTags; say --as NAME[:TAG]"));
         }
         let config = blob(&mut store, dir, &image.config, Some(media::CONFIG))?;
         let layers = image.layers.iter().map(|l| blob(&mut store, dir, l, None)).collect::<Result<Vec<_>>>()?;

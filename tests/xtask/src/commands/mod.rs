@@ -147,7 +147,7 @@ struct ForwardArgs {
 struct TestArgs {
     #[command(flatten)]
     setup: SetupArgs,
-    /// Only these: host, api, boot, node, network, cluster, chaos
+    /// Only these: host, api, images, boot, node, network, cluster, chaos
     tiers: Vec<String>,
 }
 

@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 /// The tiers that need built artifacts, in the order in which they say most about what is broken.
-const TIERS: [&str; 6] = ["api", "boot", "node", "network", "cluster", "chaos"];
+const TIERS: [&str; 7] = ["api", "images", "boot", "node", "network", "cluster", "chaos"];
 
 /// What a test binary or a check said.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -14,10 +14,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rk-shim-protocol", &[]),
     ("rk-shim", &["rk-shim-protocol"]),
     ("rk-images", &[]),
-    ("rk-cni", &[]),
+    ("rk-nft", &[]),
+    ("rk-cni", &["rk-nft"]),
     ("rk-cri", &["rk-cri-api", "rk-streaming", "rk-shim-protocol", "rk-images", "rk-cni"]),
     ("rk-kubelet", &["rk-cri-api", "rk-config"]),
-    ("rk-proxy", &[]),
+    ("rk-proxy", &["rk-nft"]),
     ("rk-dns", &[]),
     (
         "rk-node",

@@ -20,11 +20,11 @@ use rk_qemu::{Accel, Artifacts};
 pub fn prepare(paths: &Paths, report: &Report, install: Install, accel: Choice) -> Result<Artifacts> {
     report.step("system packages", |step| system::ensure(step, install))?;
     let kernel = report.step("kernel", |step| kernel::build(paths, step))?;
-    let binaries = report.step("guest binaries", |step| binaries::build(paths, step))?;
-    let image = report.step("image", |_| image::build(paths, &binaries, &kernel))?;
+    let accel = report.step("accelerator", |_| choose(paths, accel, &kernel.bzimage))?;
     let peers = report.step("kubectl, registry, peers", |step| peers::fetch(paths, step))?;
     let images = report.step("demo images", |step| demo::build(paths, step))?;
-    let accel = report.step("accelerator", |_| choose(paths, accel, &image.kernel))?;
+    let binaries = report.step("guest binaries", |step| binaries::build(paths, step))?;
+    let image = report.step("image", |_| image::build(paths, &binaries, &kernel))?;
     let artifacts = Artifacts {
         kernel: image.kernel,
         initramfs: image.initramfs,

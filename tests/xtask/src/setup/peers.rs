@@ -18,7 +18,7 @@ struct Peer {
     proof: &'static str,
 }
 
-const KUBECTL: Peer = Peer { package: "kubernetes-client", proof: "usr/bin/kubectl" };
+const KUBECTL: Peer = Peer { package: "kubectl", proof: "usr/bin/kubectl" };
 const ETCD: Peer = Peer { package: "etcd-server", proof: "usr/bin/etcd" };
 const REGISTRY: Peer = Peer { package: "docker-registry", proof: "usr/bin/docker-registry" };
 const CNI: Peer = Peer { package: "containernetworking-plugins", proof: "usr/lib/cni/bridge" };
