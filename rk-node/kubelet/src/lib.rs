@@ -1,1 +1,42 @@
-//! rk-kubelet
+//! The kubelet: makes this machine a Node of its cluster and its pods run, through the CRI alone.
+//!
+//! ```text
+//!  API server ──watch──► manager ──► worker per pod: gather ─► decide (pure) ─► publish ─► act
+//!      ▲                               │ CRI gRPC            │ status (pure)      │
+//!      └── status manager ◄────────────┴─────────────────────┘                    ▼
+//!      └── node loop, lease        pleg ◄── relist, events ── runtime ◄── start, kill, volumes
+//!      └── HTTPS :10250 (logs, exec, stats)
+//! ```
+//!
+//! Tasks: one per pod and one per probe; node loop, lease, PLEG, manager, status writer, event writer, certificate rotation,
+//! HTTPS server. All are level-triggered: after a restart everything is rebuilt from the API, the CRI and the disk, and no
+//! container is touched that is as it should be.
+
+mod admission;
+mod cgroups;
+mod cleanup;
+mod clock;
+mod context;
+mod disk;
+mod events;
+mod images;
+mod join;
+mod kubelet;
+mod logs;
+mod manager;
+mod node;
+mod options;
+mod pod;
+mod probes;
+mod quantity;
+mod resources;
+mod runtime;
+mod server;
+mod services;
+mod status_manager;
+mod translate;
+mod volumes;
+
+pub use join::{ApiLink, JoinError, Session, join};
+pub use kubelet::{Hooks, StartError, node_ip, run};
+pub use options::{Cluster, Dirs, KUBELET_VERSION, Options};

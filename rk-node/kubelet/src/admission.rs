@@ -1,0 +1,174 @@
+//! Whether this node takes a pod. The scheduler has chosen already; this catches what it could not know.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, Pod};
+
+use crate::context::NodeFacts;
+use crate::pod::spec;
+use crate::quantity::milli_of;
+use crate::resources::pod_total;
+
+/// Sysctls that are namespaced and harmless; all others are refused.
+const SAFE_SYSCTLS: [&str; 11] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_rmem",
+];
+
+/// A refusal: reason and message of the pod's status.
+pub type Refusal = (String, String);
+
+/// Decides on `pod` with the pods that are here already.
+pub fn admit(pod: &Pod, others: &[&Pod], node: &NodeFacts, max_pods: u32) -> Result<(), Refusal> {
+    fits_node(pod, node)?;
+    if let Some(name) = crate::translate::sysctls(pod).keys().find(|name| !SAFE_SYSCTLS.contains(&name.as_str())) {
+        return Err(("SysctlForbidden".into(), format!("forbidden sysctl: \"{name}\" not allowlisted")));
+    }
+    if pod.spec.as_ref().and_then(|s| s.os.as_ref()).is_some_and(|os| os.name != "linux") {
+        return Err(("PodOSNotSupported".into(), "Failed to admit pod as the OS field doesn't match node OS".into()));
+    }
+    if others.len() >= max_pods as usize {
+        let used = others.len();
+        let message = format!("Node didn't have enough resource: pods, requested: 1, used: {used}, capacity: {max_pods}");
+        return Err(("OutOfpods".into(), message));
+    }
+    for resource in ["cpu", "memory", "ephemeral-storage"] {
+        let capacity = milli_of(Some(&node.allocatable), resource);
+        let requested = pod_total(pod, resource, false);
+        let used: i64 = others.iter().map(|p| pod_total(p, resource, false)).sum();
+        if requested > 0 && used.saturating_add(requested) > capacity {
+            // CPU counts in thousandths, everything else in whole units.
+            let unit = if resource == "cpu" { 1 } else { 1000 };
+            let message = format!(
+                "Node didn't have enough resource: {resource}, requested: {}, used: {}, capacity: {}",
+                requested / unit,
+                used / unit,
+                capacity / unit
+            );
+            return Err((format!("OutOf{resource}"), message));
+        }
+    }
+    host_ports(pod, others)
+}
+
+fn fits_node(pod: &Pod, node: &NodeFacts) -> Result<(), Refusal> {
+    let refused = || ("NodeAffinity".to_owned(), "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".to_owned());
+    let spec_of = spec::spec(pod);
+    if spec_of.node_selector.iter().flatten().any(|(k, v)| node.labels.get(k) != Some(v)) {
+        return Err(refused());
+    }
+    let required = spec_of
+        .affinity
+        .as_ref()
+        .and_then(|a| a.node_affinity.as_ref())
+        .and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
+    match required {
+        Some(selector) if !selector.node_selector_terms.iter().any(|term| term_matches(term, &node.labels)) => Err(refused()),
+        _ => Ok(()),
+    }
+}
+
+fn term_matches(term: &NodeSelectorTerm, labels: &BTreeMap<String, String>) -> bool {
+    let expressions = term.match_expressions.as_deref().unwrap_or_default();
+    let fields = term.match_fields.as_deref().unwrap_or_default();
+    if expressions.is_empty() && fields.is_empty() {
+        return false;
+    }
+    // The only field is metadata.name, and the pod is bound to this node already: fields hold.
+    expressions.iter().all(|r| requirement_holds(r, labels))
+}
+
+fn requirement_holds(requirement: &NodeSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
+    let value = labels.get(&requirement.key);
+    let values = requirement.values.as_deref().unwrap_or_default();
+    let number = |text: Option<&String>| text.and_then(|t| t.parse::<i64>().ok());
+    match requirement.operator.as_str() {
+        "In" => value.is_some_and(|v| values.contains(v)),
+        "NotIn" => value.is_none_or(|v| !values.contains(v)),
+        "Exists" => value.is_some(),
+        "DoesNotExist" => value.is_none(),
+        "Gt" => number(value).zip(number(values.first())).is_some_and(|(a, b)| a > b),
+        "Lt" => number(value).zip(number(values.first())).is_some_and(|(a, b)| a < b),
+        _ => false,
+    }
+}
+
+type HostPort = (String, String, i32);
+
+fn ports_of(pod: &Pod) -> Vec<HostPort> {
+    spec::app_containers(pod)
+        .iter()
+        .chain(spec::init_containers(pod).iter().filter(|c| spec::is_sidecar(c)))
+        .flat_map(|c| c.ports.iter().flatten())
+        .filter_map(|p| {
+            let port = p.host_port.filter(|port| *port > 0)?;
+            Some((p.host_ip.clone().unwrap_or_default(), p.protocol.clone().unwrap_or_else(|| "TCP".into()), port))
+        })
+        .collect()
+}
+
+fn host_ports(pod: &Pod, others: &[&Pod]) -> Result<(), Refusal> {
+    let any = |ip: &str| ip.is_empty() || ip == "0.0.0.0" || ip == "::";
+    let wanted = ports_of(pod);
+    let taken: Vec<_> = if wanted.is_empty() { Vec::new() } else { others.iter().flat_map(|p| ports_of(p)).collect() };
+    let clash = wanted.iter().any(|(ip, protocol, port)| {
+        taken.iter().any(|(other, p, n)| p == protocol && n == port && (ip == other || any(ip) || any(other)))
+    });
+    if clash {
+        return Err(("NodePorts".into(), "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports".into()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+    use serde_json::json;
+
+    fn pod(spec: serde_json::Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap()
+    }
+
+    #[test]
+    fn a_pod_is_refused_for_the_right_reason() {
+        let node = NodeFacts {
+            labels: BTreeMap::from([("disk".into(), "ssd".into()), ("n".into(), "5".into())]),
+            allocatable: [("cpu", "2"), ("memory", "1Gi")].map(|(k, v)| (k.to_owned(), Quantity(v.into()))).into(),
+            ..Default::default()
+        };
+        let container = |resources: serde_json::Value| json!({"containers": [{"name": "c", "resources": resources}]});
+        let here = pod(json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "1500m"}}, "ports": [{"containerPort": 1, "hostPort": 80}]}]}));
+        let affinity = |operator: &str, values: &[&str]| {
+            json!({"containers": [], "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchExpressions": [{"key": "n", "operator": operator, "values": values}]}]}}}})
+        };
+        for (spec, want) in [
+            (container(json!({})), None),
+            (container(json!({"requests": {"cpu": "500m"}})), None),
+            (container(json!({"requests": {"cpu": "501m"}})), Some("OutOfcpu")),
+            (container(json!({"limits": {"memory": "2Gi"}})), Some("OutOfmemory")),
+            (json!({"containers": [], "nodeSelector": {"disk": "hdd"}}), Some("NodeAffinity")),
+            (json!({"containers": [], "nodeSelector": {"disk": "ssd"}}), None),
+            (affinity("Gt", &["4"]), None),
+            (affinity("Lt", &["4"]), Some("NodeAffinity")),
+            (affinity("NotIn", &["5"]), Some("NodeAffinity")),
+            (json!({"containers": [{"name": "c", "ports": [{"containerPort": 2, "hostPort": 80, "hostIP": "1.1.1.1"}]}]}), Some("NodePorts")),
+            (json!({"containers": [], "os": {"name": "windows"}}), Some("PodOSNotSupported")),
+            (json!({"containers": [], "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}), Some("SysctlForbidden")),
+        ] {
+            let answer = admit(&pod(spec.clone()), &[&here], &node, 110);
+            assert_eq!(answer.as_ref().err().map(|(reason, _)| reason.as_str()), want, "{spec}");
+        }
+        assert_eq!(admit(&pod(json!({"containers": []})), &[&here], &node, 1).unwrap_err().0, "OutOfpods");
+    }
+}

@@ -1,0 +1,101 @@
+//! The kubelet's part of the cgroup v2 tree: `kubepods`, its QoS classes and one group per pod. Containers' own are the runtime's.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::resources::{cgroup_parent, pod_cgroup};
+
+/// Controllers that every level hands down.
+const CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "io", "cpuset"];
+
+/// The tree below one root. Without a cgroup v2 mount (development hosts) it is inert.
+pub struct Cgroups {
+    root: PathBuf,
+    usable: bool,
+}
+
+impl Cgroups {
+    /// The tree at `root`.
+    pub fn new(root: &Path) -> Self {
+        let usable = root.join("cgroup.controllers").exists();
+        if !usable {
+            tracing::warn!(root = %root.display(), "no cgroup v2 here: pods run without resource limits of their own");
+        }
+        Self { root: root.to_owned(), usable }
+    }
+
+    /// Makes `kubepods` and its classes.
+    pub fn prepare(&self) -> io::Result<()> {
+        if !self.usable {
+            return Ok(());
+        }
+        hand_down(&self.root);
+        for group in ["kubepods", "kubepods/burstable", "kubepods/besteffort"] {
+            let dir = self.root.join(group);
+            fs::create_dir_all(&dir)?;
+            hand_down(&dir);
+        }
+        // A pod that asks for nothing gets the least there is.
+        write(&self.root.join("kubepods/besteffort"), "cpu.weight", "1")
+    }
+
+    /// Makes the pod's group and sets its limits.
+    pub fn ensure_pod(&self, pod: &Pod) -> io::Result<()> {
+        if !self.usable {
+            return Ok(());
+        }
+        let dir = self.path(pod);
+        fs::create_dir_all(&dir)?;
+        hand_down(&dir);
+        pod_cgroup(pod).into_iter().try_for_each(|(file, value)| write(&dir, file, &value))
+    }
+
+    /// Removes the pod's group with what the runtime left below it.
+    pub fn remove_pod(&self, pod: &Pod) -> io::Result<()> {
+        if !self.usable {
+            return Ok(());
+        }
+        remove(&self.path(pod), 0)
+    }
+
+    /// Where the pod's group is.
+    pub fn path(&self, pod: &Pod) -> PathBuf {
+        self.root.join(cgroup_parent(pod).trim_start_matches('/'))
+    }
+
+    /// The root.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+/// Enables each controller by itself: one that the kernel lacks must not keep the others away.
+fn hand_down(dir: &Path) {
+    for controller in CONTROLLERS {
+        if let Err(error) = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}")) {
+            tracing::debug!(dir = %dir.display(), controller, "a controller is not available: {error}");
+        }
+    }
+}
+
+fn write(dir: &Path, file: &str, value: &str) -> io::Result<()> {
+    fs::write(dir.join(file), value).map_err(|e| io::Error::other(format!("writing {value} to {}/{file}: {e}", dir.display())))
+}
+
+fn remove(dir: &Path, depth: usize) -> io::Result<()> {
+    let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
+    if depth < 8 {
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                remove(&entry.path(), depth + 1)?;
+            }
+        }
+    }
+    match fs::remove_dir(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io::Error::other(format!("removing {}: {e}", dir.display()))),
+        _ => Ok(()),
+    }
+}

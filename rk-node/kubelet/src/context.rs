@@ -1,0 +1,79 @@
+//! What all workers share: handles, node facts, places.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use tokio::sync::watch;
+
+use crate::Options;
+use crate::cgroups::Cgroups;
+use crate::events::Recorder;
+use crate::images::Images;
+use crate::runtime::Runtime;
+use crate::services::Services;
+use crate::status_manager::StatusManager;
+use crate::translate::FieldContext;
+use crate::volumes::VolumeManager;
+
+/// Facts of the node that pods depend on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeFacts {
+    /// The node's addresses, the primary first.
+    pub host_ips: Vec<String>,
+    /// Labels of the Node object.
+    pub labels: BTreeMap<String, String>,
+    /// Allocatable resources.
+    pub allocatable: BTreeMap<String, Quantity>,
+    /// Memory in bytes.
+    pub memory: i64,
+    /// The node's pod CIDR, once allocated.
+    pub pod_cidr: Option<String>,
+    /// Why the pod network is not usable, when it is not.
+    pub network_problem: Option<String>,
+}
+
+/// Shared by all pod workers.
+pub struct Context {
+    /// Settings.
+    pub options: Options,
+    /// Client for the API server.
+    pub client: kube::Client,
+    /// The runtime.
+    pub runtime: Runtime,
+    /// Events.
+    pub recorder: Recorder,
+    /// Volumes.
+    pub volumes: VolumeManager,
+    /// Image pulls.
+    pub images: Images,
+    /// Writes statuses to the API.
+    pub status: StatusManager,
+    /// Services for environment variables.
+    pub services: Services,
+    /// cgroups of pods.
+    pub cgroups: Cgroups,
+    /// Facts of the node.
+    pub node: watch::Receiver<NodeFacts>,
+}
+
+impl Context {
+    /// What downward API fields refer to, for a pod with these addresses.
+    pub fn fields(&self, pod_ips: Vec<String>) -> FieldContext {
+        let node = self.node.borrow();
+        FieldContext {
+            node_name: self.options.node_name.clone(),
+            host_ips: node.host_ips.clone(),
+            pod_ips,
+            allocatable: node.allocatable.clone(),
+        }
+    }
+
+    /// Directory of Localhost seccomp profiles.
+    pub fn seccomp_root(&self) -> String {
+        self.options.dirs.kubelet.join("seccomp").to_string_lossy().into_owned()
+    }
+}
+
+/// Shared handle.
+pub type Shared = Arc<Context>;

@@ -1,0 +1,53 @@
+//! Writing state so that a torn write is never seen: new file, fsync, rename, fsync of the directory.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Replaces `path` with `data` and `mode` in one step. The parent directory is made when absent.
+pub fn write_atomically(path: &Path, data: &[u8], mode: u32) -> io::Result<()> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent)?;
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"))?;
+    let mut new_name = std::ffi::OsString::from(".");
+    new_name.push(name);
+    new_name.push(".new");
+    let new_path = parent.join(new_name);
+    // A leftover of an interrupted write is worthless.
+    match fs::remove_file(&new_path) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new_path)?;
+    file.write_all(data)?;
+    file.sync_all()?;
+    fs::rename(&new_path, path)?;
+    File::open(parent)?.sync_all()
+}
+
+/// Reads a file, with `None` for an absent one.
+pub fn read_optional(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(data) => Ok(Some(data)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rewrite_replaces_the_whole_file_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        write_atomically(&path, b"a longer first text", 0o600).unwrap();
+        fs::write(dir.path().join("a/.b.new"), b"torn").unwrap();
+        write_atomically(&path, b"second", 0o600).unwrap();
+        assert_eq!(read_optional(&path).unwrap().as_deref(), Some(&b"second"[..]));
+        assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,120 @@
+//! Renewal: the client certificate at 80 % of its life, the serving certificate at once and then likewise.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::csr::{self, CsrError};
+use super::pki::Identity;
+use super::{ServingCert, Session, chain};
+
+/// Share of a certificate's life after which the next one is asked for.
+const RENEW_SHARE: f64 = 0.8;
+/// Longest single sleep, so that a corrected clock (NTP) is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(600);
+/// Pauses after a failed renewal.
+const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+
+/// Keeps the client certificate fresh. Runs for ever.
+pub async fn rotate_client(session: Session, user: String) {
+    let mut pause = RETRY.0;
+    loop {
+        match session.pki.load_client() {
+            Ok(Some(identity)) => sleep_until(identity.renew_at(RENEW_SHARE)).await,
+            Ok(None) => {}
+            Err(error) => tracing::warn!("reading the client certificate: {}", chain(&error)),
+        }
+        match renew_client(&session, &user).await {
+            Ok(not_after) => {
+                tracing::info!(%not_after, "the client certificate was renewed");
+                pause = RETRY.0;
+            }
+            Err(error) => {
+                tracing::warn!(retry_in = ?pause, "the client certificate was not renewed: {}", chain(&error));
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY.1);
+            }
+        }
+    }
+}
+
+async fn renew_client(session: &Session, user: &str) -> Result<Timestamp, super::JoinError> {
+    let identity = csr::request_client(&session.client, user).await?;
+    session.pki.store_client(&identity)?;
+    session.link.replace_identity(&identity)?;
+    Ok(identity.not_after)
+}
+
+/// The certificate to serve with before the signer has answered: the stored one, else one of our own.
+pub fn initial_serving(session: &Session, user: &str, host: &str, ips: &[IpAddr]) -> Result<Identity, CsrError> {
+    if let Ok(Some(identity)) = session.pki.load_serving()
+        && identity.not_after > Timestamp::now()
+    {
+        return Ok(identity);
+    }
+    csr::self_signed_serving(user, host, ips)
+}
+
+/// Keeps the serving certificate issued by the cluster and fresh. Runs for ever.
+pub async fn rotate_serving(session: Session, serving: ServingCert, user: String, host: String, ips: Vec<IpAddr>) {
+    let mut pause = RETRY.0;
+    loop {
+        if let Ok(Some(identity)) = session.pki.load_serving()
+            && identity.common_name == user
+            && covers(&identity, &ips)
+        {
+            sleep_until(identity.renew_at(RENEW_SHARE)).await;
+        }
+        match renew_serving(&session, &serving, &user, &host, &ips).await {
+            Ok(not_after) => {
+                tracing::info!(%not_after, "the serving certificate was issued");
+                pause = RETRY.0;
+            }
+            Err(error) => {
+                tracing::warn!(retry_in = ?pause, "no serving certificate yet: {}", chain(&error));
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY.1);
+            }
+        }
+    }
+}
+
+async fn renew_serving(
+    session: &Session,
+    serving: &ServingCert,
+    user: &str,
+    host: &str,
+    ips: &[IpAddr],
+) -> Result<Timestamp, super::JoinError> {
+    let identity = csr::request_serving(&session.client, user, host, ips).await?;
+    session.pki.store_serving(&identity)?;
+    serving.replace(&identity)?;
+    Ok(identity.not_after)
+}
+
+/// Whether the certificate names every address: a node that moved needs a new one.
+fn covers(identity: &Identity, ips: &[IpAddr]) -> bool {
+    use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+    let chain = identity.chain();
+    let Some(leaf) = chain.first() else { return false };
+    let Ok((_, cert)) = X509Certificate::from_der(leaf) else { return false };
+    let Ok(Some(names)) = cert.subject_alternative_name() else { return false };
+    ips.iter().all(|ip| {
+        let bytes = match ip {
+            IpAddr::V4(v4) => v4.octets().to_vec(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
+        names.value.general_names.iter().any(|n| matches!(n, GeneralName::IPAddress(b) if *b == bytes))
+    })
+}
+
+async fn sleep_until(at: Timestamp) {
+    loop {
+        let left = crate::clock::elapsed(at, Timestamp::now());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+    }
+}

@@ -1,0 +1,130 @@
+//! Putting the parts together.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::cgroups::Cgroups;
+use crate::context::{Context, NodeFacts};
+use crate::events::{PodRef, Recorder};
+use crate::images::Images;
+use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
+use crate::manager::Manager;
+use crate::node::{NodeLoop, find_node_ip, lease_loop, machine};
+use crate::runtime::{Pleg, Runtime};
+use crate::server::{self, State};
+use crate::services::Services;
+use crate::status_manager::StatusManager;
+use crate::volumes::{Objects, VolumeManager};
+use crate::{Options, Session, logs};
+
+/// Changed pods on their way from the runtime to the manager: as many as one relist of a full node can name.
+const CHANGES: usize = 1024;
+
+/// What the composing binary wants to hear.
+pub struct Hooks {
+    /// Gets the node's pod CIDR as soon as it is known, and when it changes.
+    pub pod_cidr: watch::Sender<Option<String>>,
+    /// Becomes true when the machine goes down: all pods are ended and [`run`] returns.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+/// Why the kubelet cannot run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No address.
+    #[error("the node has no address: set kubelet.nodeIP, or give an interface a route to the cluster's endpoint")]
+    NoAddress,
+    /// No certificate to serve with.
+    #[error("no certificate to serve with")]
+    Serving(#[from] crate::join::CsrError),
+    /// The certificate cannot be used.
+    #[error("no certificate to serve with")]
+    Pki(#[from] crate::join::PkiError),
+}
+
+/// The address that the node reports as its own, when it has one.
+pub fn node_ip(options: &Options, session: &Session) -> Option<IpAddr> {
+    options.node_ip.or_else(|| find_node_ip(session.link.host()))
+}
+
+/// Runs the kubelet until the machine goes down. A plain end of the process leaves all containers as they are.
+pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(), StartError> {
+    let ip = node_ip(&options, &session).ok_or(StartError::NoAddress)?;
+    let ips: Vec<IpAddr> = vec![ip];
+    let machine = machine(&options.dirs.kubelet);
+    let runtime = Runtime::connect(&options.dirs.cri_socket);
+    let client = session.client.clone();
+    let mut tasks = JoinSet::new();
+
+    let (recorder, write_events) = Recorder::new(client.clone(), options.node_name.clone());
+    let (status, write_statuses) = StatusManager::new(client.clone());
+    let (services, follow_services) = Services::new(client.clone());
+    tasks.spawn(write_events);
+    tasks.spawn(write_statuses);
+    tasks.spawn(follow_services);
+
+    let (facts, node) = watch::channel(NodeLoop::initial_facts(&options, &machine, &ips));
+    let (healthy, pleg_health) = watch::channel(Ok(()));
+    let (changed, changes) = mpsc::channel(CHANGES);
+    tasks.spawn(Pleg::new(runtime.clone()).run(changed, healthy));
+    tasks.spawn(NodeLoop::new(options.clone(), client.clone(), runtime.clone(), machine, ips.clone(), facts, pleg_health).run());
+    tasks.spawn(lease_loop(client.clone(), options.node_name.clone()));
+    tasks.spawn(pass_pod_cidr(node.clone(), runtime.clone(), hooks.pod_cidr));
+    tasks.spawn(logs::rotate_loop(runtime.clone()));
+
+    let cgroups = Cgroups::new(&options.dirs.cgroup);
+    if let Err(error) = cgroups.prepare() {
+        tracing::error!("the kubepods cgroups cannot be made: {error}");
+    }
+    recorder.normal(&PodRef::node(&options.node_name), "Starting", "Starting kubelet.");
+    let context = Arc::new(Context {
+        client: client.clone(),
+        runtime: runtime.clone(),
+        recorder: recorder.clone(),
+        volumes: VolumeManager::new(&options.dirs.kubelet, Objects::new(client.clone())),
+        images: Images::new(runtime, recorder),
+        status,
+        services,
+        cgroups,
+        node,
+        options: options.clone(),
+    });
+    let (manager, views) = Manager::new(context.clone());
+    serve(&mut tasks, &options, &session, &ips, State::new(context, views))?;
+    manager.run(changes, hooks.shutdown).await;
+    Ok(())
+}
+
+fn serve(tasks: &mut JoinSet<()>, options: &Options, session: &Session, ips: &[IpAddr], state: Arc<State>) -> Result<(), StartError> {
+    let (user, host) = (options.user(), options.node_name.clone());
+    let serving = ServingCert::new(&initial_serving(session, &user, &host, ips)?)?;
+    tasks.spawn(server::serve(options.listen, session.ca_pem.clone(), serving.clone(), state));
+    tasks.spawn(server::serve_healthz(options.healthz));
+    tasks.spawn(rotate_client(session.clone(), user.clone()));
+    tasks.spawn(rotate_serving(session.clone(), serving, user, host, ips.to_vec()));
+    Ok(())
+}
+
+/// Hands the pod CIDR to the composing binary and to the runtime.
+async fn pass_pod_cidr(mut node: watch::Receiver<NodeFacts>, runtime: Runtime, tell: watch::Sender<Option<String>>) {
+    let mut known = None;
+    loop {
+        let now = node.borrow_and_update().pod_cidr.clone();
+        if now != known
+            && let Some(cidr) = &now
+        {
+            tracing::info!(%cidr, "the node's pod CIDR is known");
+            tell.send_replace(now.clone());
+            if let Err(error) = runtime.update_pod_cidr(cidr).await {
+                tracing::debug!("telling the runtime the pod CIDR: {error}");
+            }
+            known = now;
+        }
+        if node.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Keeping logs in bounds: a file that grew too large is moved aside and the runtime opens a new one.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::runtime::Runtime;
+
+/// Size at which a log is rotated.
+const MAX_SIZE: u64 = 10 * 1024 * 1024;
+/// Files kept per container, the live one included.
+const MAX_FILES: usize = 5;
+/// How often sizes are looked at.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// Rotates the logs of running containers for ever.
+pub async fn rotate_loop(runtime: Runtime) {
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        let Ok(containers) = runtime.list_containers().await else { continue };
+        for container in containers {
+            if container.state != rk_cri_api::v1::ContainerState::ContainerRunning as i32 {
+                continue;
+            }
+            let Ok(status) = runtime.container_status(&container.id).await else { continue };
+            let path = PathBuf::from(status.log_path);
+            if fs::metadata(&path).is_ok_and(|m| m.len() >= MAX_SIZE)
+                && let Err(error) = rotate(&runtime, &container.id, &path).await
+            {
+                tracing::warn!(path = %path.display(), "rotating a log: {error}");
+            }
+        }
+    }
+}
+
+async fn rotate(runtime: &Runtime, id: &str, path: &Path) -> io::Result<()> {
+    for old in surplus(path)? {
+        fs::remove_file(old)?;
+    }
+    let stamp = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
+    let aside = PathBuf::from(format!("{}.{stamp}", path.display()));
+    fs::rename(path, &aside)?;
+    if let Err(error) = runtime.reopen_log(id).await {
+        // Without a reopened log the container would write into the rotated file for ever.
+        fs::rename(&aside, path)?;
+        return Err(io::Error::other(error));
+    }
+    Ok(())
+}
+
+/// Rotated files beyond the limit, oldest first; one more is about to be made.
+fn surplus(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(Vec::new()) };
+    let prefix = format!("{}.", name.to_string_lossy());
+    let mut old: Vec<PathBuf> = fs::read_dir(dir)?
+        .flatten()
+        .filter(|e| e.file_name().to_string_lossy().starts_with(&prefix))
+        .map(|e| e.path())
+        .collect();
+    old.sort();
+    let keep = MAX_FILES.saturating_sub(2);
+    old.truncate(old.len().saturating_sub(keep));
+    Ok(old)
+}

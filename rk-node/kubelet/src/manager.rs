@@ -1,0 +1,262 @@
+//! Which pods have a worker: the API's list for this node and what the runtime holds, brought together.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::runtime::{WatchStreamExt, watcher};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::admission::{Refusal, admit};
+use crate::cleanup;
+use crate::context::Shared;
+use crate::events::PodRef;
+use crate::pod::spec;
+use crate::pod::worker::{Desired, Worker};
+use crate::runtime;
+
+/// Look for leftovers of pods that nobody knows.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
+
+struct Handle {
+    desired: watch::Sender<Desired>,
+    wake: Arc<Notify>,
+    task: JoinHandle<()>,
+    /// Refused pods use nothing.
+    refused: bool,
+}
+
+/// The pods of this node as last seen; shared with the HTTPS server.
+#[derive(Clone)]
+pub struct PodViews {
+    pods: watch::Receiver<Vec<Arc<Pod>>>,
+}
+
+impl PodViews {
+    /// All pods.
+    pub fn all(&self) -> Vec<Arc<Pod>> {
+        self.pods.borrow().clone()
+    }
+
+    /// A pod by namespace and name.
+    pub fn find(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        self.pods.borrow().iter().find(|p| spec::namespace(p) == namespace && spec::name(p) == name).cloned()
+    }
+}
+
+/// The manager of all workers.
+pub struct Manager {
+    context: Shared,
+    workers: HashMap<String, Handle>,
+    /// UIDs that the runtime told of before the API's list was here.
+    unknown: BTreeSet<String>,
+    synced: bool,
+    views: watch::Sender<Vec<Arc<Pod>>>,
+}
+
+impl Manager {
+    /// A manager and the view of its pods.
+    pub fn new(context: Shared) -> (Self, PodViews) {
+        let (views, pods) = watch::channel(Vec::new());
+        let manager = Self { context, workers: HashMap::new(), unknown: BTreeSet::new(), synced: false, views };
+        (manager, PodViews { pods })
+    }
+
+    /// Follows the API and the runtime until `stop` says that the machine goes down; then ends every pod and returns.
+    pub async fn run(mut self, mut changes: mpsc::Receiver<String>, mut stop: watch::Receiver<bool>) {
+        let api: Api<Pod> = Api::all(self.context.client.clone());
+        let config = watcher::Config::default().fields(&format!("spec.nodeName={}", self.context.options.node_name));
+        let mut events = watcher(api, config).default_backoff().boxed();
+        let mut fresh: Vec<Pod> = Vec::new();
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        loop {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return self.shut_down().await,
+                event = events.try_next() => match event {
+                    Ok(Some(event)) => self.on_event(event, &mut fresh),
+                    Ok(None) => return,
+                    Err(error) => tracing::warn!("watching pods: {error}"),
+                },
+                Some(uid) = changes.recv() => self.on_change(uid).await,
+                _ = housekeeping.tick() => self.housekeep().await,
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: watcher::Event<Pod>, fresh: &mut Vec<Pod>) {
+        match event {
+            watcher::Event::Init => fresh.clear(),
+            watcher::Event::InitApply(pod) => fresh.push(pod),
+            watcher::Event::InitDone => {
+                let mut pods = std::mem::take(fresh);
+                // Older pods were admitted first, and are so again.
+                pods.sort_by(|a, b| a.metadata.creation_timestamp.cmp(&b.metadata.creation_timestamp));
+                let listed: BTreeSet<String> = pods.iter().map(|p| spec::uid(p).to_owned()).collect();
+                for uid in self.workers.keys().filter(|uid| !listed.contains(*uid)).cloned().collect::<Vec<_>>() {
+                    self.gone(&uid, None);
+                }
+                for pod in pods {
+                    self.present(pod);
+                }
+                self.synced = true;
+                // What the runtime told before is looked at again: now it is known whose it is.
+                for uid in std::mem::take(&mut self.unknown) {
+                    if !self.workers.contains_key(&uid) {
+                        self.unknown.insert(uid);
+                    }
+                }
+            }
+            watcher::Event::Apply(pod) => self.present(pod),
+            watcher::Event::Delete(pod) => {
+                let uid = spec::uid(&pod).to_owned();
+                self.gone(&uid, Some(pod));
+            }
+        }
+        self.show();
+    }
+
+    fn show(&mut self) {
+        self.workers.retain(|_, h| !h.task.is_finished());
+        let pods = self.workers.values().filter(|h| !matches!(*h.desired.borrow(), Desired::Gone(_)));
+        self.views.send_replace(pods.map(|h| h.desired.borrow().pod().clone()).collect());
+    }
+
+    fn present(&mut self, pod: Pod) {
+        let uid = spec::uid(&pod).to_owned();
+        if let Some(handle) = self.workers.get(&uid).filter(|h| !h.task.is_finished()) {
+            handle.desired.send_replace(Desired::Present(Arc::new(pod)));
+            return;
+        }
+        let refusal = self.admission(&pod);
+        self.spawn(uid, Desired::Present(Arc::new(pod)), refusal);
+    }
+
+    fn admission(&self, pod: &Pod) -> Option<Refusal> {
+        let status = pod.status.as_ref();
+        // What runs here already was admitted before this kubelet started.
+        let known = status.is_some_and(|s| s.start_time.is_some());
+        let over = spec::terminal_phase(status.and_then(|s| s.phase.as_deref())) || pod.metadata.deletion_timestamp.is_some();
+        if known || over {
+            return None;
+        }
+        let others: Vec<Arc<Pod>> = self
+            .workers
+            .values()
+            .filter(|h| !h.refused)
+            .map(|h| h.desired.borrow().pod().clone())
+            .filter(|p| !self.has_ended(p))
+            .collect();
+        let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
+        let refusal = admit(pod, &others, &self.context.node.borrow(), self.context.options.max_pods).err()?;
+        tracing::warn!(pod = %spec::describe(pod), reason = %refusal.0, "the node does not take the pod: {}", refusal.1);
+        self.context.recorder.warning(&PodRef::of(pod), &refusal.0, refusal.1.clone());
+        Some(refusal)
+    }
+
+    fn has_ended(&self, pod: &Pod) -> bool {
+        let phase = |s: &k8s_openapi::api::core::v1::PodStatus| spec::terminal_phase(s.phase.as_deref());
+        pod.status.as_ref().is_some_and(phase) || self.context.status.latest(spec::uid(pod)).as_ref().is_some_and(phase)
+    }
+
+    fn spawn(&mut self, uid: String, desired: Desired, refused: Option<Refusal>) {
+        let (sender, receiver) = watch::channel(desired);
+        let wake = Arc::new(Notify::new());
+        let is_refused = refused.is_some();
+        let worker = Worker::new(self.context.clone(), receiver, wake.clone(), refused);
+        let task = tokio::spawn(worker.run());
+        self.workers.insert(uid, Handle { desired: sender, wake, task, refused: is_refused });
+    }
+
+    fn gone(&mut self, uid: &str, last: Option<Pod>) {
+        let Some(handle) = self.workers.get(uid) else { return };
+        let pod = last.map_or_else(|| handle.desired.borrow().pod().clone(), Arc::new);
+        handle.desired.send_replace(Desired::Gone(pod));
+    }
+
+    async fn on_change(&mut self, uid: String) {
+        match self.workers.get(&uid) {
+            Some(handle) if !handle.task.is_finished() => handle.wake.notify_one(),
+            _ if self.synced => self.adopt_orphan(&uid).await,
+            _ => drop(self.unknown.insert(uid)),
+        }
+    }
+
+    /// Ends a pod that runs here though the API does not know it.
+    async fn adopt_orphan(&mut self, uid: &str) {
+        let Ok(found) = self.context.runtime.pod(uid).await else {
+            self.unknown.insert(uid.to_owned());
+            return;
+        };
+        if found.sandboxes.is_empty() && found.containers.is_empty() {
+            return;
+        }
+        tracing::info!(pod = %found.name, namespace = %found.namespace, uid, "ending a pod that the API does not know");
+        let pod = Arc::new(orphan(&found));
+        self.spawn(uid.to_owned(), Desired::Gone(pod), None);
+    }
+
+    async fn housekeep(&mut self) {
+        self.show();
+        if !self.synced {
+            return;
+        }
+        for uid in std::mem::take(&mut self.unknown) {
+            self.on_change(uid).await;
+        }
+        for uid in self.context.volumes.known_pods() {
+            if self.workers.contains_key(&uid) {
+                continue;
+            }
+            // A directory without an object, a sandbox or a container is a leftover.
+            match self.context.runtime.pod(&uid).await {
+                Ok(pod) if pod.sandboxes.is_empty() && pod.containers.is_empty() => {
+                    if let Err(error) = self.context.volumes.remove_pod_dir(&uid).await {
+                        tracing::warn!(uid, "removing a leftover pod directory: {error}");
+                    }
+                }
+                _ => {}
+            }
+        }
+        cleanup::remove_dangling_links(&self.context.options.dirs);
+    }
+
+    /// Ends all pods, because the machine goes down. Their objects stay.
+    async fn shut_down(self) {
+        let deadline = self.context.options.shutdown_grace;
+        tracing::info!(pods = self.workers.len(), ?deadline, "the machine goes down: ending all pods");
+        for handle in self.workers.values() {
+            handle.task.abort();
+        }
+        let limit = i64::try_from(deadline.as_secs()).unwrap_or(30);
+        let ends = self.workers.values().map(|handle| {
+            let pod = handle.desired.borrow().pod().clone();
+            let context = self.context.clone();
+            async move {
+                let Ok(found) = context.runtime.pod(spec::uid(&pod)).await else { return };
+                let grace = spec::grace_seconds(&pod).min(limit);
+                if let Err(error) = crate::pod::kill::kill_all(&context, &pod, &found, grace).await {
+                    tracing::warn!(pod = %spec::describe(&pod), "ending a pod: {error}");
+                }
+            }
+        });
+        if tokio::time::timeout(deadline, futures::future::join_all(ends)).await.is_err() {
+            tracing::warn!("some pods did not end in time");
+        }
+    }
+}
+
+/// What must be known of a pod to end it, from what the runtime remembers.
+fn orphan(found: &runtime::RuntimePod) -> Pod {
+    let mut pod = Pod::default();
+    pod.metadata.uid = Some(found.uid.clone());
+    pod.metadata.name = Some(found.name.clone());
+    pod.metadata.namespace = Some(found.namespace.clone());
+    let grace = found.containers.iter().filter_map(|c| c.grace).max();
+    pod.spec = Some(k8s_openapi::api::core::v1::PodSpec { termination_grace_period_seconds: grace, ..Default::default() });
+    pod
+}

@@ -1,0 +1,110 @@
+//! Facts of the machine: what it has and what runs on it.
+
+use std::fs;
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::NodeSystemInfo;
+use rustix::fs::statvfs;
+
+use crate::options::KUBELET_VERSION;
+
+/// What the machine has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Logical CPUs.
+    pub cpus: usize,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Swap in bytes.
+    pub swap: u64,
+    /// Size in bytes of the filesystem that holds pods.
+    pub storage: u64,
+    /// Huge pages: size in KiB and number.
+    pub huge_pages: Vec<(u64, u64)>,
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).map(|t| t.trim().to_owned()).unwrap_or_default()
+}
+
+/// A field of `/proc/meminfo` in bytes.
+pub fn meminfo(text: &str, field: &str) -> Option<u64> {
+    let line = text.lines().find(|l| l.strip_prefix(field).is_some_and(|rest| rest.starts_with(':')))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Looks at the machine. `storage` is a path on the filesystem that holds pods.
+pub fn machine(storage: &Path) -> Machine {
+    let text = read("/proc/meminfo");
+    let size = statvfs(storage).or_else(|_| statvfs("/")).map_or(0, |s| s.f_blocks * s.f_frsize);
+    Machine {
+        cpus: std::thread::available_parallelism().map_or(1, usize::from),
+        memory: meminfo(&text, "MemTotal").unwrap_or(0),
+        swap: meminfo(&text, "SwapTotal").unwrap_or(0),
+        storage: size,
+        huge_pages: huge_pages(),
+    }
+}
+
+fn huge_pages() -> Vec<(u64, u64)> {
+    let mut pages: Vec<(u64, u64)> = fs::read_dir("/sys/kernel/mm/hugepages")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let size = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+            let number = fs::read_to_string(entry.path().join("nr_hugepages")).ok()?.trim().parse().ok()?;
+            Some((size, number))
+        })
+        .collect();
+    pages.sort_unstable();
+    pages
+}
+
+/// `status.nodeInfo`. `runtime` is the runtime's `name://version`.
+pub fn system_info(runtime: String, machine: &Machine) -> NodeSystemInfo {
+    let boot_id = read("/proc/sys/kernel/random/boot_id");
+    let machine_id = Some(read("/etc/machine-id")).filter(|id| !id.is_empty()).or_else(|| Some(read("/var/lib/rk/machine-id")));
+    let machine_id = machine_id.filter(|id| !id.is_empty()).unwrap_or_else(|| boot_id.replace('-', ""));
+    let uuid = Some(read("/sys/class/dmi/id/product_uuid").to_lowercase()).filter(|u| !u.is_empty());
+    let os_image = read("/etc/os-release")
+        .lines()
+        .find_map(|l| l.strip_prefix("PRETTY_NAME=").map(|v| v.trim_matches('"').to_owned()))
+        .unwrap_or_else(|| "rk".into());
+    NodeSystemInfo {
+        architecture: architecture().into(),
+        system_uuid: uuid.unwrap_or_else(|| machine_id.clone()),
+        boot_id,
+        machine_id,
+        container_runtime_version: runtime,
+        kernel_version: read("/proc/sys/kernel/osrelease"),
+        kube_proxy_version: String::new(),
+        kubelet_version: KUBELET_VERSION.into(),
+        operating_system: "linux".into(),
+        os_image,
+        swap: Some(k8s_openapi::api::core::v1::NodeSwapStatus { capacity: i64::try_from(machine.swap).ok() }).filter(|_| machine.swap > 0),
+    }
+}
+
+/// The architecture by Go's name.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_fields_are_found_by_their_whole_name() {
+        let text = "MemTotal:        2048 kB\nMemFree:  1 kB\nSwapTotal: 0 kB\n";
+        assert_eq!(meminfo(text, "MemTotal"), Some(2048 * 1024));
+        assert_eq!(meminfo(text, "Mem"), None);
+        assert_eq!(meminfo(text, "SwapTotal"), Some(0));
+    }
+}

@@ -1,0 +1,264 @@
+//! Keeping the Node object true: registering, reporting status, learning labels and podCIDR from it.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::{Node, NodeStatus};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::conditions::{Health, conditions};
+use super::info::{Machine, system_info};
+use super::{object, pressure};
+use crate::context::NodeFacts;
+use crate::runtime::Runtime;
+use crate::{Options, clock};
+
+/// How often the status is compared.
+const PERIOD: Duration = Duration::from_secs(10);
+/// While not ready, changes are looked for at this pace: a booting node should be Ready at once.
+const EAGER: Duration = Duration::from_millis(200);
+/// How often an unchanged status is written.
+const REPORT: Duration = Duration::from_secs(300);
+/// How often images are listed.
+const IMAGES: Duration = Duration::from_secs(60);
+
+/// What the runtime says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct RuntimeView {
+    /// Why it is not ready.
+    pub runtime: Option<String>,
+    /// Why its network is not ready.
+    pub network: Option<String>,
+    /// `name://version`.
+    pub version: String,
+}
+
+/// Looks at the runtime once.
+async fn look(runtime: &Runtime, version: &mut String) -> RuntimeView {
+    if version.is_empty()
+        && let Ok(answer) = runtime.version().await
+    {
+        *version = format!("{}://{}", answer.runtime_name, answer.runtime_version);
+    }
+    let status = match runtime.status().await {
+        Ok(answer) => answer.status.unwrap_or_default(),
+        Err(error) => return RuntimeView { runtime: Some(error.to_string()), version: version.clone(), ..Default::default() },
+    };
+    let problem = |type_: &str| match status.conditions.iter().find(|c| c.r#type == type_) {
+        Some(c) if c.status => None,
+        Some(c) => Some(format!("{type_}=false reason:{} message:{}", c.reason, c.message)),
+        None => Some(format!("{type_} is not reported")),
+    };
+    RuntimeView { runtime: problem("RuntimeReady"), network: problem("NetworkReady"), version: version.clone() }
+}
+
+/// The task that keeps the Node object.
+pub struct NodeLoop {
+    options: Options,
+    api: Api<Node>,
+    runtime: Runtime,
+    machine: Machine,
+    ips: Vec<IpAddr>,
+    facts: watch::Sender<NodeFacts>,
+    pleg: watch::Receiver<Result<(), String>>,
+    version: String,
+    images: Option<(Instant, Vec<k8s_openapi::api::core::v1::ContainerImage>)>,
+    reported: Option<(Instant, NodeStatus)>,
+    current: Option<Node>,
+    /// Whether the running list has shown the node.
+    listed: bool,
+}
+
+impl NodeLoop {
+    /// The loop over these facts.
+    pub fn new(
+        options: Options,
+        client: kube::Client,
+        runtime: Runtime,
+        machine: Machine,
+        ips: Vec<IpAddr>,
+        facts: watch::Sender<NodeFacts>,
+        pleg: watch::Receiver<Result<(), String>>,
+    ) -> Self {
+        let api = Api::all(client);
+        Self { options, api, runtime, machine, ips, facts, pleg, version: String::new(), images: None, reported: None, current: None, listed: false }
+    }
+
+    /// Facts that are known before the Node object is.
+    pub fn initial_facts(options: &Options, machine: &Machine, ips: &[IpAddr]) -> NodeFacts {
+        NodeFacts {
+            host_ips: ips.iter().map(ToString::to_string).collect(),
+            labels: object::labels(options),
+            allocatable: object::allocatable(machine, options.max_pods),
+            memory: i64::try_from(machine.memory).unwrap_or(i64::MAX),
+            pod_cidr: None,
+            network_problem: None,
+        }
+    }
+
+    /// Runs for ever.
+    pub async fn run(mut self) {
+        let config = watcher::Config::default().fields(&format!("metadata.name={}", self.options.node_name));
+        let mut events = watcher(self.api.clone(), config).default_backoff().boxed();
+        let mut listed = false;
+        let mut pause = EAGER;
+        let mut next = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                event = events.try_next() => match event {
+                    Ok(Some(event)) => {
+                        listed |= matches!(event, watcher::Event::InitDone);
+                        self.on_event(event);
+                        if self.current.is_none() {
+                            next = tokio::time::Instant::now();
+                        }
+                    }
+                    Ok(None) => return,
+                    Err(error) => tracing::debug!("watching the own node: {error}"),
+                },
+                () = tokio::time::sleep_until(next) => {
+                    match self.report(listed).await {
+                        Ok(ready) => pause = if ready { PERIOD } else { EAGER.max(pause.min(Duration::from_secs(1))) },
+                        Err(error) => {
+                            tracing::warn!("reporting the node's status: {error}");
+                            pause = (pause * 2).clamp(Duration::from_secs(1), PERIOD);
+                        }
+                    }
+                    next = tokio::time::Instant::now() + pause;
+                }
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: watcher::Event<Node>) {
+        match event {
+            watcher::Event::Init => self.listed = false,
+            watcher::Event::InitDone if !self.listed => {
+                // It went while nobody watched.
+                self.current = None;
+                self.reported = None;
+            }
+            watcher::Event::Apply(node) | watcher::Event::InitApply(node) => {
+                let pod_cidr = node.spec.as_ref().and_then(|s| s.pod_cidr.clone()).filter(|c| !c.is_empty());
+                let labels = node.metadata.labels.clone().unwrap_or_default();
+                self.facts.send_if_modified(|facts| {
+                    let news = (facts.pod_cidr != pod_cidr && pod_cidr.is_some()) || facts.labels != labels;
+                    if pod_cidr.is_some() {
+                        facts.pod_cidr = pod_cidr;
+                    }
+                    facts.labels = labels;
+                    news
+                });
+                self.current = Some(node);
+                self.listed = true;
+            }
+            watcher::Event::Delete(_) => {
+                tracing::info!("the node's object was deleted: registering anew");
+                self.current = None;
+                self.reported = None;
+            }
+            watcher::Event::InitDone => {}
+        }
+    }
+
+    async fn status(&mut self) -> (NodeStatus, bool) {
+        let view = look(&self.runtime, &mut self.version).await;
+        let runtime_problem = view.runtime.or_else(|| self.pleg.borrow().clone().err().map(|e| format!("PLEG is not healthy: {e}")));
+        let problem = view.network.clone();
+        self.facts.send_if_modified(|f| f.network_problem != problem && { f.network_problem = problem; true });
+        let health = Health { runtime: runtime_problem, network: view.network, pressure: pressure::pressure(&self.options.dirs.kubelet) };
+        let ready = health.runtime.is_none() && health.network.is_none();
+        if self.images.as_ref().is_none_or(|(at, _)| at.elapsed() > IMAGES) {
+            if let Ok(list) = self.runtime.list_images().await {
+                self.images = Some((Instant::now(), object::images(list)));
+            }
+        }
+        let old = self.reported.as_ref().map(|(_, s)| s).or_else(|| self.current.as_ref().and_then(|n| n.status.as_ref()));
+        let old = old.and_then(|s| s.conditions.clone()).unwrap_or_default();
+        let status = NodeStatus {
+            addresses: Some(object::addresses(&self.options.node_name, &self.ips)),
+            capacity: Some(object::capacity(&self.machine, self.options.max_pods)),
+            allocatable: Some(object::allocatable(&self.machine, self.options.max_pods)),
+            conditions: Some(conditions(&health, &old, &clock::now_seconds())),
+            daemon_endpoints: Some(object::daemon_endpoints(self.options.listen.port())),
+            images: self.images.as_ref().map(|(_, list)| list.clone()),
+            node_info: Some(system_info(view.version, &self.machine)),
+            ..Default::default()
+        };
+        (status, ready)
+    }
+
+    /// Registers the node when it is not there, else writes its status when due. Returns whether the node is ready.
+    async fn report(&mut self, listed: bool) -> Result<bool, kube::Error> {
+        let (status, ready) = self.status().await;
+        if self.current.is_none() {
+            if listed || self.reported.is_none() {
+                self.register(status.clone()).await?;
+                self.reported = Some((Instant::now(), status));
+            }
+            return Ok(ready);
+        }
+        let due = match &self.reported {
+            Some((at, last)) => at.elapsed() >= REPORT || !same(last, &status),
+            None => true,
+        };
+        if due {
+            match self.write(&status).await {
+                Err(kube::Error::Api(answer)) if answer.code == 404 => {
+                    self.current = None;
+                    return Ok(false);
+                }
+                other => other?,
+            }
+            self.reported = Some((Instant::now(), status));
+        }
+        Ok(ready)
+    }
+
+    async fn register(&mut self, status: NodeStatus) -> Result<(), kube::Error> {
+        let node = object::node(&self.options, status.clone());
+        match self.api.create(&PostParams::default(), &node).await {
+            Ok(made) => {
+                tracing::info!(node = %self.options.node_name, "the node is registered");
+                self.current = Some(made);
+                // An API server may drop the status of a new object: it is a subresource.
+                self.write(&status).await
+            }
+            Err(kube::Error::Api(answer)) if answer.code == 409 => {
+                let labels = json!({"metadata": {"labels": object::labels(&self.options)}});
+                let known = self.api.patch(&self.options.node_name, &PatchParams::default(), &Patch::Merge(labels)).await?;
+                self.current = Some(known);
+                self.write(&status).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn write(&self, status: &NodeStatus) -> Result<(), kube::Error> {
+        // Conditions are replaced by type, so that those of others stay.
+        let others = self.current.iter().filter_map(|n| n.status.as_ref()).flat_map(|s| s.conditions.iter().flatten());
+        let mut merged = status.clone();
+        if let Some(own) = &mut merged.conditions {
+            let types: Vec<String> = own.iter().map(|c| c.type_.clone()).collect();
+            own.extend(others.filter(|c| !types.contains(&c.type_)).cloned());
+        }
+        let patch = Patch::Merge(json!({"status": merged}));
+        self.api.patch_status(&self.options.node_name, &PatchParams::default(), &patch).await.map(drop)
+    }
+}
+
+/// Whether two statuses say the same, heartbeat times aside.
+fn same(a: &NodeStatus, b: &NodeStatus) -> bool {
+    let bare = |status: &NodeStatus| {
+        let mut status = status.clone();
+        for condition in status.conditions.iter_mut().flatten() {
+            condition.last_heartbeat_time = None;
+        }
+        status
+    };
+    bare(a) == bare(b)
+}

@@ -1,0 +1,14 @@
+//! The Node object: registration, status, Lease, and what the node learns from its own object.
+
+mod address;
+mod conditions;
+mod info;
+mod lease;
+mod loops;
+mod object;
+mod pressure;
+
+pub use address::find_node_ip;
+pub use info::machine;
+pub use lease::lease_loop;
+pub use loops::NodeLoop;

@@ -1,0 +1,111 @@
+//! The Node object as this kubelet wants it. Values only.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeDaemonEndpoints, NodeSpec, NodeStatus, Taint,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::info::{Machine, architecture};
+use crate::Options;
+
+/// Images that the status lists; clusters with more would bloat every Node update.
+const MAX_IMAGES: usize = 50;
+/// Memory kept from pods for the node's own services, bytes.
+const RESERVED_MEMORY: u64 = 100 * 1024 * 1024;
+
+/// Capacity of the machine.
+pub fn capacity(machine: &Machine, max_pods: u32) -> BTreeMap<String, Quantity> {
+    let mut map = BTreeMap::from([
+        ("cpu".to_owned(), Quantity(machine.cpus.to_string())),
+        ("memory".to_owned(), Quantity(format!("{}Ki", machine.memory / 1024))),
+        ("ephemeral-storage".to_owned(), Quantity(format!("{}Ki", machine.storage / 1024))),
+        ("pods".to_owned(), Quantity(max_pods.to_string())),
+    ]);
+    for (kib, number) in &machine.huge_pages {
+        let name = if *kib >= 1024 * 1024 { format!("hugepages-{}Gi", kib / 1024 / 1024) } else { format!("hugepages-{}Mi", kib / 1024) };
+        map.insert(name, Quantity((kib * number * 1024).to_string()));
+    }
+    map
+}
+
+/// What of it pods may use.
+pub fn allocatable(machine: &Machine, max_pods: u32) -> BTreeMap<String, Quantity> {
+    let mut map = capacity(machine, max_pods);
+    let huge: u64 = machine.huge_pages.iter().map(|(kib, n)| kib * n * 1024).sum();
+    let memory = machine.memory.saturating_sub(RESERVED_MEMORY).saturating_sub(huge);
+    map.insert("memory".to_owned(), Quantity(format!("{}Ki", memory / 1024)));
+    // A tenth stays free: that is where disk pressure begins.
+    map.insert("ephemeral-storage".to_owned(), Quantity((machine.storage / 10 * 9).to_string()));
+    map
+}
+
+/// Labels that the kubelet keeps on its Node.
+pub fn labels(options: &Options) -> BTreeMap<String, String> {
+    let mut map = options.labels.clone();
+    let own = [
+        ("kubernetes.io/hostname", options.node_name.as_str()),
+        ("kubernetes.io/os", "linux"),
+        ("kubernetes.io/arch", architecture()),
+        ("beta.kubernetes.io/os", "linux"),
+        ("beta.kubernetes.io/arch", architecture()),
+    ];
+    map.extend(own.map(|(k, v)| (k.to_owned(), v.to_owned())));
+    if options.control_plane {
+        map.insert("node-role.kubernetes.io/control-plane".into(), String::new());
+        map.insert("node.kubernetes.io/exclude-from-external-load-balancers".into(), String::new());
+    }
+    map
+}
+
+fn taints(options: &Options) -> Vec<Taint> {
+    let mut taints = options.taints.clone();
+    let key = "node-role.kubernetes.io/control-plane";
+    if options.control_plane && !taints.iter().any(|t| t.key == key) {
+        taints.push(Taint { key: key.into(), effect: "NoSchedule".into(), value: None, time_added: None });
+    }
+    taints
+}
+
+/// The object to register with.
+pub fn node(options: &Options, status: NodeStatus) -> Node {
+    let annotations = BTreeMap::from([("volumes.kubernetes.io/controller-managed-attach-detach".to_owned(), "true".to_owned())]);
+    Node {
+        metadata: ObjectMeta {
+            name: Some(options.node_name.clone()),
+            labels: Some(labels(options)),
+            annotations: Some(annotations),
+            ..Default::default()
+        },
+        spec: Some(NodeSpec { taints: Some(taints(options)).filter(|t| !t.is_empty()), ..Default::default() }),
+        status: Some(status),
+    }
+}
+
+/// Addresses of the node.
+pub fn addresses(name: &str, ips: &[IpAddr]) -> Vec<NodeAddress> {
+    let address = |type_: &str, address: String| NodeAddress { type_: type_.into(), address };
+    let mut list: Vec<_> = ips.iter().map(|ip| address("InternalIP", ip.to_string())).collect();
+    list.push(address("Hostname", name.to_owned()));
+    list
+}
+
+/// Where the kubelet serves.
+pub fn daemon_endpoints(port: u16) -> NodeDaemonEndpoints {
+    NodeDaemonEndpoints { kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(port) }) }
+}
+
+/// Images for the status, the largest first.
+pub fn images(mut list: Vec<rk_cri_api::v1::Image>) -> Vec<ContainerImage> {
+    list.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.id.cmp(&b.id)));
+    list.into_iter()
+        .take(MAX_IMAGES)
+        .map(|image| {
+            let names = image.repo_digests.into_iter().chain(image.repo_tags).take(5);
+            ContainerImage { names: Some(names.collect()), size_bytes: i64::try_from(image.size).ok() }
+        })
+        .collect()
+}

@@ -1,0 +1,151 @@
+//! Pod conditions from phase and container statuses.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::spec;
+
+/// Types that the kubelet owns; all others are left as their owners wrote them.
+pub const OWNED: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+
+struct Verdict {
+    status: bool,
+    reason: Option<&'static str>,
+    message: Option<String>,
+}
+
+impl Verdict {
+    fn yes() -> Self {
+        Self { status: true, reason: None, message: None }
+    }
+
+    fn no(reason: &'static str, message: Option<String>) -> Self {
+        Self { status: false, reason: Some(reason), message }
+    }
+}
+
+fn ended(phase: &str) -> Option<Verdict> {
+    match phase {
+        "Failed" => Some(Verdict::no("PodFailed", None)),
+        "Succeeded" => Some(Verdict::no("PodCompleted", None)),
+        _ => None,
+    }
+}
+
+fn list(names: &[&str]) -> String {
+    format!("[{}]", names.join(" "))
+}
+
+fn initialized(pod: &Pod, init: &[ContainerStatus], phase: &str) -> Verdict {
+    if spec::init_containers(pod).is_empty() {
+        return Verdict::yes();
+    }
+    let mut unknown = Vec::new();
+    let mut incomplete = Vec::new();
+    for container in spec::init_containers(pod) {
+        match init.iter().find(|s| s.name == container.name) {
+            None => unknown.push(container.name.as_str()),
+            Some(status) if spec::is_sidecar(container) => {
+                if status.started != Some(true) {
+                    incomplete.push(container.name.as_str());
+                }
+            }
+            Some(status) if !status.ready => incomplete.push(container.name.as_str()),
+            Some(_) => {}
+        }
+    }
+    if phase == "Succeeded" {
+        return Verdict { status: true, reason: Some("PodCompleted"), message: None };
+    }
+    match unready_message("incomplete", &unknown, &incomplete) {
+        Some(message) => Verdict::no("ContainersNotInitialized", Some(message)),
+        None => Verdict::yes(),
+    }
+}
+
+fn unready_message(word: &str, unknown: &[&str], unready: &[&str]) -> Option<String> {
+    let mut parts = Vec::new();
+    if !unknown.is_empty() {
+        parts.push(format!("containers with unknown status: {}", list(unknown)));
+    }
+    if !unready.is_empty() {
+        parts.push(format!("containers with {word} status: {}", list(unready)));
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn containers_ready(pod: &Pod, init: &[ContainerStatus], app: &[ContainerStatus], phase: &str) -> Verdict {
+    if let Some(verdict) = ended(phase) {
+        return verdict;
+    }
+    let sidecars = spec::init_containers(pod).iter().filter(|c| spec::is_sidecar(c)).map(|c| (c, init));
+    let (mut unknown, mut unready) = (Vec::new(), Vec::new());
+    for (container, statuses) in sidecars.chain(spec::app_containers(pod).iter().map(|c| (c, app))) {
+        match statuses.iter().find(|s| s.name == container.name) {
+            None => unknown.push(container.name.as_str()),
+            Some(status) if !status.ready => unready.push(container.name.as_str()),
+            Some(_) => {}
+        }
+    }
+    match unready_message("unready", &unknown, &unready) {
+        Some(message) => Verdict::no("ContainersNotReady", Some(message)),
+        None => Verdict::yes(),
+    }
+}
+
+fn ready(pod: &Pod, containers: &Verdict, conditions: &[PodCondition], phase: &str) -> Verdict {
+    if !containers.status {
+        return Verdict::no(containers.reason.unwrap_or("ContainersNotReady"), containers.message.clone());
+    }
+    if let Some(verdict) = ended(phase) {
+        return verdict;
+    }
+    let gates = pod.spec.as_ref().and_then(|s| s.readiness_gates.as_deref()).unwrap_or_default();
+    let mut unmet = Vec::new();
+    for gate in gates {
+        match conditions.iter().find(|c| c.type_ == gate.condition_type) {
+            None => unmet.push(format!("corresponding condition of pod readiness gate \"{}\" does not exist.", gate.condition_type)),
+            Some(c) if c.status != "True" => {
+                unmet.push(format!("the status of pod readiness gate \"{}\" is not \"True\", but {}", gate.condition_type, c.status));
+            }
+            Some(_) => {}
+        }
+    }
+    if unmet.is_empty() { Verdict::yes() } else { Verdict::no("ReadinessGatesNotReady", Some(unmet.join(", "))) }
+}
+
+/// All conditions of a pod: the kubelet's, with transition times kept where nothing changed, and everybody else's untouched.
+pub fn conditions(
+    pod: &Pod,
+    init: &[ContainerStatus],
+    app: &[ContainerStatus],
+    phase: &str,
+    sandbox_ready: bool,
+    now: &Time,
+) -> Vec<PodCondition> {
+    let old = pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    let containers = containers_ready(pod, init, app, phase);
+    let ready = ready(pod, &containers, old, phase);
+    let sandbox = Verdict { status: sandbox_ready, reason: None, message: None };
+    let verdicts = [sandbox, initialized(pod, init, phase), ready, containers, Verdict::yes()];
+    let mut all: Vec<PodCondition> = OWNED
+        .iter()
+        .zip(verdicts)
+        .map(|(type_, verdict)| {
+            let status = if verdict.status { "True" } else { "False" };
+            let before = old.iter().find(|c| c.type_ == *type_);
+            let since = before.filter(|c| c.status == status).and_then(|c| c.last_transition_time.clone());
+            PodCondition {
+                type_: (*type_).into(),
+                status: status.into(),
+                reason: verdict.reason.map(str::to_owned),
+                message: verdict.message,
+                last_transition_time: Some(since.unwrap_or_else(|| now.clone())),
+                last_probe_time: None,
+                observed_generation: pod.metadata.generation,
+            }
+        })
+        .collect();
+    all.extend(old.iter().filter(|c| !OWNED.contains(&c.type_.as_str())).cloned());
+    all
+}

@@ -1,0 +1,208 @@
+//! Container statuses of the API from what the runtime says.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    ContainerUser, LinuxContainerUser, VolumeMountStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::spec::Kind;
+use crate::clock;
+use crate::runtime::{RuntimeContainer, State, UNKNOWN_REASON};
+
+/// Scheme of container IDs in the API.
+pub const ID_SCHEME: &str = "rk://";
+
+/// What one status is made from.
+pub struct Source<'a> {
+    /// From which list.
+    pub kind: Kind,
+    /// The spec.
+    pub container: &'a Container,
+    /// The newest instance.
+    pub last: Option<&'a RuntimeContainer>,
+    /// The instance before it.
+    pub previous: Option<&'a RuntimeContainer>,
+    /// Why it is held back, from the last attempt.
+    pub waiting: Option<&'a (String, String)>,
+    /// The status that the API has.
+    pub old: Option<&'a ContainerStatus>,
+    /// Whether the pod has (still unfinished) init containers.
+    pub initializing: bool,
+    /// Whether the pod's work is over for good.
+    pub terminal: bool,
+    /// Whether a container in this state would be started again.
+    pub restarts: bool,
+    /// Passed its startup probe.
+    pub started: bool,
+    /// Passed its readiness probe.
+    pub ready: bool,
+}
+
+fn time(at: Option<Timestamp>) -> Option<Time> {
+    at.map(clock::seconds)
+}
+
+/// The API's ID of a container.
+pub fn api_id(id: &str) -> String {
+    format!("{ID_SCHEME}{id}")
+}
+
+/// The terminated state of an ended instance.
+pub fn terminated(c: &RuntimeContainer) -> ContainerStateTerminated {
+    let reason = match (c.reason.as_str(), c.state, c.exit_code) {
+        ("", State::Exited, 0) => "Completed",
+        ("", State::Exited, _) => "Error",
+        ("", _, _) => UNKNOWN_REASON,
+        (reason, _, _) => reason,
+    };
+    ContainerStateTerminated {
+        container_id: Some(api_id(&c.id)),
+        exit_code: c.exit_code,
+        finished_at: time(c.finished_at),
+        message: Some(c.message.clone()).filter(|m| !m.is_empty()),
+        reason: Some(reason.to_owned()),
+        signal: None,
+        started_at: time(c.started_at),
+    }
+}
+
+fn lost(old: &ContainerStatus) -> ContainerStateTerminated {
+    ContainerStateTerminated {
+        container_id: old.container_id.clone(),
+        exit_code: 137,
+        reason: Some(UNKNOWN_REASON.into()),
+        message: Some("The container could not be located when the pod was terminated".into()),
+        ..Default::default()
+    }
+}
+
+fn waiting_state(reason: &str, message: Option<&str>) -> ContainerState {
+    let waiting = ContainerStateWaiting { reason: Some(reason.into()), message: message.map(str::to_owned) };
+    ContainerState { waiting: Some(waiting), ..Default::default() }
+}
+
+fn terminated_state(state: ContainerStateTerminated) -> ContainerState {
+    ContainerState { terminated: Some(state), ..Default::default() }
+}
+
+/// Builds one status.
+pub fn container_status(source: &Source<'_>) -> ContainerStatus {
+    let mut status = base(source);
+    let Some(last) = source.last else {
+        never_seen(source, &mut status);
+        return status;
+    };
+    status.container_id = Some(api_id(&last.id));
+    status.restart_count = i32::try_from(last.restart_count).unwrap_or(i32::MAX);
+    status.image_id.clone_from(&last.image_id);
+    if !last.image.is_empty() {
+        status.image.clone_from(&last.image);
+    }
+    status.last_state = source.previous.filter(|p| p.state == State::Exited).map(|p| terminated_state(terminated(p)));
+    match last.state {
+        State::Running => {
+            let running = ContainerStateRunning { started_at: time(last.started_at) };
+            status.state = Some(ContainerState { running: Some(running), ..Default::default() });
+            status.user = user(last);
+            resources(source, last, &mut status);
+        }
+        State::Exited => status.state = Some(terminated_state(terminated(last))),
+        State::Unknown => status.state = Some(terminated_state(terminated(last))),
+        State::Created => {
+            let reason = if source.terminal { "ContainerCannotRun" } else { "ContainerCreating" };
+            status.state = Some(waiting_state(reason, None));
+        }
+    }
+    hold_back(source, &mut status);
+    status.started = Some(source.started);
+    status.ready = source.ready;
+    status
+}
+
+fn base(source: &Source<'_>) -> ContainerStatus {
+    let mounts: Vec<VolumeMountStatus> = source
+        .container
+        .volume_mounts
+        .iter()
+        .flatten()
+        .map(|m| VolumeMountStatus {
+            mount_path: m.mount_path.clone(),
+            name: m.name.clone(),
+            read_only: m.read_only.filter(|r| *r),
+            recursive_read_only: (m.read_only == Some(true)).then(|| "Disabled".to_owned()),
+            volume_status: None,
+        })
+        .collect();
+    ContainerStatus {
+        name: source.container.name.clone(),
+        image: source.container.image.clone().unwrap_or_default(),
+        started: Some(false),
+        volume_mounts: Some(mounts).filter(|m| !m.is_empty()),
+        ..Default::default()
+    }
+}
+
+/// The runtime has no instance: either it never ran, or the runtime lost it.
+fn never_seen(source: &Source<'_>, status: &mut ContainerStatus) {
+    let default = if source.initializing { "PodInitializing" } else { "ContainerCreating" };
+    status.state = Some(waiting_state(default, None));
+    if let Some(old) = source.old {
+        status.restart_count = old.restart_count;
+        status.last_state.clone_from(&old.last_state);
+        let old_state = old.state.clone().unwrap_or_default();
+        if let Some(ended) = old_state.terminated {
+            // Removed after it ended: what was known stays known.
+            status.container_id.clone_from(&old.container_id);
+            status.image_id.clone_from(&old.image_id);
+            status.state = Some(terminated_state(ended));
+            status.ready = old.ready && source.kind == Kind::Init;
+        } else if old_state.running.is_some() {
+            status.container_id.clone_from(&old.container_id);
+            status.image_id.clone_from(&old.image_id);
+            if source.terminal || !source.restarts {
+                status.state = Some(terminated_state(lost(old)));
+            } else {
+                status.last_state = Some(terminated_state(lost(old)));
+                status.restart_count = status.restart_count.saturating_add(1);
+            }
+        }
+    }
+    hold_back(source, status);
+}
+
+/// Shows why a container does not run, and moves its end to `lastState`.
+fn hold_back(source: &Source<'_>, status: &mut ContainerStatus) {
+    let Some((reason, message)) = source.waiting else { return };
+    if source.terminal || !source.restarts || status.state.as_ref().is_some_and(|s| s.running.is_some()) {
+        return;
+    }
+    if let Some(ended) = status.state.take().and_then(|s| s.terminated) {
+        status.last_state = Some(terminated_state(ended));
+    }
+    status.state = Some(waiting_state(reason, Some(message).filter(|m| !m.is_empty()).map(String::as_str)));
+}
+
+fn user(last: &RuntimeContainer) -> Option<ContainerUser> {
+    let user = last.user.as_ref()?;
+    Some(ContainerUser {
+        linux: Some(LinuxContainerUser {
+            uid: user.uid,
+            gid: user.gid,
+            supplemental_groups: Some(user.supplemental_groups.clone()).filter(|g| !g.is_empty()),
+        }),
+    })
+}
+
+/// Resources of a running container (KEP-1287): what the spec asks is what the runtime holds it to.
+fn resources(source: &Source<'_>, _last: &RuntimeContainer, status: &mut ContainerStatus) {
+    if source.kind == Kind::Ephemeral {
+        return;
+    }
+    let spec = source.container.resources.clone().unwrap_or_default();
+    status.allocated_resources = spec.requests.clone().filter(|r: &BTreeMap<_, _>| !r.is_empty());
+    status.resources = Some(spec);
+}

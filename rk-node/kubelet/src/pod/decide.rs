@@ -1,0 +1,329 @@
+//! What to do for a pod now: spec, runtime, probe results, back-off and clock in; actions out. No IO, no waiting.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+use super::backoff::BackOff;
+use super::spec::{self, Kind, RestartPolicy};
+use crate::probes::{Outcome, ProbeKind, ProbeResults};
+use crate::runtime::{RuntimeContainer, RuntimePod, State};
+
+/// Why a container is killed while its pod lives on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kill {
+    /// Runtime's ID.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// For the Killing event.
+    pub message: String,
+    /// Grace period that overrides the pod's, seconds.
+    pub grace: Option<i64>,
+}
+
+/// A container to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// From which list.
+    pub kind: Kind,
+    /// Name.
+    pub name: String,
+    /// Number of this instance, zero for the first.
+    pub attempt: u32,
+    /// When the instance before it ended; its back-off is noted when this one starts.
+    pub after: Option<Timestamp>,
+}
+
+/// Everything to be done now, in the order of the fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Stop every container and the sandbox.
+    pub kill_pod: bool,
+    /// Make a sandbox with this attempt number.
+    pub create_sandbox: Option<u32>,
+    /// Containers to kill.
+    pub kill: Vec<Kill>,
+    /// Containers to start, in order.
+    pub start: Vec<Start>,
+    /// Containers held back: name to (reason, message).
+    pub waiting: BTreeMap<String, (String, String)>,
+    /// Dead containers that nobody needs any more.
+    pub prune_containers: Vec<String>,
+    /// Dead sandboxes that nobody needs any more.
+    pub prune_sandboxes: Vec<String>,
+    /// Look again after this long though nothing happened.
+    pub wake_after: Option<Duration>,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_idle(&self) -> bool {
+        !self.kill_pod && self.create_sandbox.is_none() && self.kill.is_empty() && self.start.is_empty()
+    }
+}
+
+/// What a decision is made from.
+pub struct Inputs<'a> {
+    /// The pod as the API has it.
+    pub pod: &'a Pod,
+    /// The pod as the runtime has it.
+    pub runtime: &'a RuntimePod,
+    /// Latest probe results.
+    pub probes: &'a ProbeResults,
+    /// Restart back-off.
+    pub back_off: &'a BackOff,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Key of a container's restart back-off.
+pub fn back_off_key(container: &Container) -> String {
+    format!("{}/{}", container.name, spec::container_hash(container))
+}
+
+/// Decides.
+pub fn decide(inputs: &Inputs<'_>) -> Plan {
+    let mut plan = Plan::default();
+    prune(inputs.runtime, &mut plan);
+    let ready: Vec<_> = inputs.runtime.sandboxes.iter().filter(|s| s.ready).collect();
+    let usable = inputs.runtime.active_sandbox().filter(|s| {
+        ready.len() == 1 && s.host_network == spec::host_network(inputs.pod) && (s.host_network || !s.ips.is_empty())
+    });
+    match usable {
+        Some(sandbox) => in_sandbox(inputs, &sandbox.id, &mut plan),
+        None => without_sandbox(inputs, &mut plan),
+    }
+    plan
+}
+
+fn without_sandbox(inputs: &Inputs<'_>, plan: &mut Plan) {
+    let (pod, runtime) = (inputs.pod, inputs.runtime);
+    // Leftovers of a dead or doubled sandbox go first.
+    plan.kill_pod = runtime.anything_running() || runtime.sandboxes.iter().any(|s| s.ready);
+    let attempt = runtime.sandboxes.first().map_or(0, |s| s.attempt.saturating_add(1));
+    let ran_before = !runtime.containers.is_empty();
+    if attempt > 0 && ran_before && spec::restart_policy(pod) == RestartPolicy::Never {
+        let any_rule = spec::app_containers(pod).iter().any(|c| c.restart_policy.is_some());
+        if !any_rule {
+            return;
+        }
+    }
+    let wanted = spec::app_containers(pod).iter().any(|c| match runtime.container(&c.name) {
+        Some(last) if last.state == State::Exited => spec::restarts_after(pod, Kind::App, c, last.exit_code),
+        _ => true,
+    });
+    if !wanted {
+        return;
+    }
+    plan.create_sandbox = Some(attempt);
+    if spec::init_containers(pod).is_empty() {
+        for container in spec::app_containers(pod) {
+            let last = runtime.container(&container.name);
+            if last.is_some_and(|l| l.state == State::Exited && !spec::restarts_after(pod, Kind::App, container, l.exit_code)) {
+                continue;
+            }
+            start(inputs, plan, Kind::App, container, last);
+        }
+    } else if let Some(first) = spec::init_containers(pod).first() {
+        start(inputs, plan, Kind::Init, first, runtime.container(&first.name));
+    }
+    // A sandbox without a container to start in it now would only be idle: wait with it as well.
+    if plan.start.is_empty() && attempt > 0 {
+        plan.create_sandbox = None;
+    }
+}
+
+fn in_sandbox(inputs: &Inputs<'_>, sandbox: &str, plan: &mut Plan) {
+    let (pod, runtime) = (inputs.pod, inputs.runtime);
+    for ephemeral in spec::ephemeral_containers(pod) {
+        if runtime.container(&ephemeral.name).is_none() {
+            let attempt = 0;
+            plan.start.push(Start { kind: Kind::Ephemeral, name: ephemeral.name.clone(), attempt, after: None });
+        }
+    }
+    let app_started = spec::app_containers(pod).iter().any(|c| runtime.container_in(&c.name, sandbox).is_some());
+    match init_step(inputs, sandbox, app_started, plan) {
+        InitStep::Done => {}
+        InitStep::Wait => return,
+        InitStep::Failed => {
+            plan.start.clear();
+            plan.kill_pod = true;
+            return;
+        }
+    }
+    let mut kept = 0;
+    for container in spec::app_containers(pod) {
+        kept += usize::from(app_container(inputs, sandbox, container, plan));
+    }
+    let busy = kept > 0 || !plan.kill.is_empty() || plan.waiting.keys().any(|n| spec::app_containers(pod).iter().any(|c| c.name == *n));
+    let starting = plan.start.iter().any(|s| s.kind == Kind::App);
+    if !busy && !starting {
+        // Every app container has ended for good: sidecars and the sandbox follow.
+        plan.start.clear();
+        plan.waiting.clear();
+        plan.kill_pod = true;
+    }
+}
+
+enum InitStep {
+    Done,
+    Wait,
+    Failed,
+}
+
+fn init_step(inputs: &Inputs<'_>, sandbox: &str, app_started: bool, plan: &mut Plan) -> InitStep {
+    let (pod, runtime) = (inputs.pod, inputs.runtime);
+    for container in spec::init_containers(pod) {
+        let sidecar = spec::is_sidecar(container);
+        let last = runtime.container_in(&container.name, sandbox);
+        if app_started && !sidecar {
+            continue;
+        }
+        let Some(last) = last else {
+            start(inputs, plan, Kind::Init, container, runtime.container(&container.name));
+            if app_started {
+                continue;
+            }
+            return InitStep::Wait;
+        };
+        match last.state {
+            State::Running => {
+                if let Some(kill) = kill_running(inputs, Kind::Init, container, last) {
+                    plan.kill.push(kill);
+                    start(inputs, plan, Kind::Init, container, Some(last));
+                    if !app_started {
+                        return InitStep::Wait;
+                    }
+                } else if !sidecar || (!started(container, last, inputs.probes) && !app_started) {
+                    return InitStep::Wait;
+                }
+            }
+            State::Exited if !sidecar && last.exit_code == 0 => {}
+            State::Exited if !spec::restarts_after(pod, Kind::Init, container, last.exit_code) => return InitStep::Failed,
+            State::Created | State::Exited | State::Unknown => {
+                if last.state == State::Unknown {
+                    plan.kill.push(lost(last));
+                }
+                start(inputs, plan, Kind::Init, container, Some(last));
+                if !app_started {
+                    return InitStep::Wait;
+                }
+            }
+        }
+    }
+    InitStep::Done
+}
+
+/// Plans one app container; true when it stays as it is and runs.
+fn app_container(inputs: &Inputs<'_>, sandbox: &str, container: &Container, plan: &mut Plan) -> bool {
+    let Some(last) = inputs.runtime.container_in(&container.name, sandbox) else {
+        let earlier = inputs.runtime.container(&container.name);
+        if earlier.is_none_or(|e| e.state != State::Exited || spec::restarts_after(inputs.pod, Kind::App, container, e.exit_code)) {
+            start(inputs, plan, Kind::App, container, earlier);
+        }
+        return false;
+    };
+    match last.state {
+        State::Running => match kill_running(inputs, Kind::App, container, last) {
+            None => return true,
+            Some(kill) => {
+                plan.kill.push(kill);
+                // A killed container has failed by definition: its policy is asked with a failing code.
+                let changed = last.hash != spec::container_hash(container);
+                if changed || spec::restarts_after(inputs.pod, Kind::App, container, 137) {
+                    start(inputs, plan, Kind::App, container, Some(last));
+                }
+            }
+        },
+        State::Exited => {
+            if spec::restarts_after(inputs.pod, Kind::App, container, last.exit_code) {
+                start(inputs, plan, Kind::App, container, Some(last));
+            }
+        }
+        State::Created => start(inputs, plan, Kind::App, container, Some(last)),
+        State::Unknown => {
+            plan.kill.push(lost(last));
+            start(inputs, plan, Kind::App, container, Some(last));
+        }
+    }
+    false
+}
+
+fn lost(container: &RuntimeContainer) -> Kill {
+    Kill {
+        id: container.id.clone(),
+        name: container.name.clone(),
+        message: format!("Container {} is in unknown state, try killing it before restart", container.name),
+        grace: None,
+    }
+}
+
+fn kill_running(inputs: &Inputs<'_>, kind: Kind, container: &Container, last: &RuntimeContainer) -> Option<Kill> {
+    let name = &container.name;
+    let failed = |kind| inputs.probes.get(&last.id, kind) == Some(Outcome::Failure);
+    let (message, probe) = if !last.hash.is_empty() && last.hash != spec::container_hash(container) && kind == Kind::App {
+        (format!("Container {name} definition changed, will be restarted"), None)
+    } else if failed(ProbeKind::Liveness) {
+        (format!("Container {name} failed liveness probe, will be restarted"), container.liveness_probe.as_ref())
+    } else if failed(ProbeKind::Startup) {
+        (format!("Container {name} failed startup probe, will be restarted"), container.startup_probe.as_ref())
+    } else {
+        return None;
+    };
+    let grace = probe.and_then(|p| p.termination_grace_period_seconds);
+    Some(Kill { id: last.id.clone(), name: name.clone(), message, grace })
+}
+
+/// Whether a running container has passed its startup probe.
+pub fn started(container: &Container, last: &RuntimeContainer, probes: &ProbeResults) -> bool {
+    last.running()
+        && (container.startup_probe.is_none() || probes.get(&last.id, ProbeKind::Startup) == Some(Outcome::Success))
+}
+
+fn start(inputs: &Inputs<'_>, plan: &mut Plan, kind: Kind, container: &Container, last: Option<&RuntimeContainer>) {
+    let attempt = last.map_or(0, |l| l.restart_count.saturating_add(1));
+    let ended = last.map(|l| match l.state {
+        State::Running => inputs.now,
+        _ => l.finished_at.or(l.created_at).unwrap_or(inputs.now),
+    });
+    let killed_now = last.is_some_and(RuntimeContainer::running);
+    if let Some(event) = ended
+        && !killed_now
+        && let Some(left) = inputs.back_off.remaining(&back_off_key(container), event, inputs.now)
+    {
+        let pause = inputs.back_off.pause(&back_off_key(container));
+        let message =
+            format!("back-off {} restarting failed container={} pod={}", go_duration(pause), container.name, spec::describe(inputs.pod));
+        plan.waiting.insert(container.name.clone(), ("CrashLoopBackOff".into(), message));
+        plan.wake_after = Some(plan.wake_after.map_or(left, |w| w.min(left)));
+        return;
+    }
+    plan.start.push(Start { kind, name: container.name.clone(), attempt, after: ended });
+}
+
+/// A duration in Go's notation, as `kubectl` users know it (`10s`, `2m40s`).
+pub fn go_duration(duration: Duration) -> String {
+    let (minutes, seconds) = (duration.as_secs() / 60, duration.as_secs() % 60);
+    if minutes > 0 { format!("{minutes}m{seconds}s") } else { format!("{seconds}s") }
+}
+
+fn prune(runtime: &RuntimePod, plan: &mut Plan) {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for container in &runtime.containers {
+        let count = seen.entry(&container.name).or_default();
+        *count += 1;
+        // The newest shows the state, the one before it `lastState` and `logs --previous`.
+        if *count > 2 && matches!(container.state, State::Exited | State::Created) {
+            plan.prune_containers.push(container.id.clone());
+        }
+    }
+    for sandbox in runtime.sandboxes.iter().skip(1).filter(|s| !s.ready) {
+        let held = runtime.containers.iter().any(|c| c.sandbox_id == sandbox.id && !plan.prune_containers.contains(&c.id));
+        if !held {
+            plan.prune_sandboxes.push(sandbox.id.clone());
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! One pod: its pure core (spec questions, back-off, decision, status) and the worker that carries decisions out.
+
+pub mod backoff;
+pub mod conditions;
+pub mod container_status;
+pub mod decide;
+pub mod kill;
+pub mod last_words;
+pub mod phase;
+pub mod spec;
+pub mod start;
+pub mod status;
+pub mod worker;

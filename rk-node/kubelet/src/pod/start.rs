@@ -1,0 +1,312 @@
+//! Starting things: the sandbox, and a container from its image to its postStart hook.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, Pod, Secret};
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::Api;
+use rk_cri_api::v1 as cri;
+
+use super::decide::Start;
+use super::kill;
+use super::spec::{self, Kind};
+use crate::context::Context;
+use crate::events::PodRef;
+use crate::images::ImageError;
+use crate::probes::{HandlerContext, lifecycle_handler};
+use crate::runtime::{RuntimePod, RuntimeSandbox};
+use crate::translate::{
+    ContainerInputs, EnvSources, Environment, HostResolver, check_non_root, container_config, environment, host_network_hosts,
+    log_directory, managed_hosts, pod_dns, references, sandbox_config, service_environment,
+};
+use crate::volumes::{Volumes, container_mounts};
+
+/// How old ConfigMaps and Secrets of an environment may be: a fresh pod sees fresh values.
+const FRESH: Duration = Duration::ZERO;
+
+/// Why a container does not run: a reason of the API and a message.
+#[derive(Debug)]
+pub struct StartError {
+    /// `ErrImagePull`, `CreateContainerConfigError`, `RunContainerError`, …
+    pub reason: String,
+    /// The details.
+    pub message: String,
+    /// When to try again, when not at the usual pace.
+    pub retry: Option<Duration>,
+}
+
+impl StartError {
+    fn new(reason: &str, message: impl Into<String>) -> Self {
+        Self { reason: reason.into(), message: message.into(), retry: None }
+    }
+}
+
+impl From<ImageError> for StartError {
+    fn from(error: ImageError) -> Self {
+        Self { reason: error.reason.into(), message: error.message, retry: error.retry }
+    }
+}
+
+/// The configuration of the pod's sandbox.
+pub fn config(context: &Context, pod: &Pod, attempt: u32) -> cri::PodSandboxConfig {
+    let host = HostResolver::parse(&std::fs::read_to_string(&context.options.dirs.resolv_conf).unwrap_or_default());
+    let cluster = &context.options.cluster;
+    let dns = pod_dns(pod, &host, &cluster.dns, &cluster.domain);
+    sandbox_config(pod, attempt, &context.options.dirs.pod_logs, dns, &cluster.domain, &context.seccomp_root())
+}
+
+/// The runtime handler of the pod's RuntimeClass; empty for the default.
+async fn runtime_handler(context: &Context, pod: &Pod) -> Result<String, String> {
+    let Some(class) = pod.spec.as_ref().and_then(|s| s.runtime_class_name.as_deref()).filter(|n| !n.is_empty()) else {
+        return Ok(String::new());
+    };
+    let api: Api<RuntimeClass> = Api::all(context.client.clone());
+    match api.get_opt(class).await {
+        Ok(Some(found)) => Ok(found.handler),
+        Ok(None) => Err(format!("failed to get runtime handler: RuntimeClass.node.k8s.io \"{class}\" not found")),
+        Err(error) => Err(format!("failed to get runtime handler: {error}")),
+    }
+}
+
+/// Starts a sandbox. Failures are told as events and come back as text.
+pub async fn start_sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result<(), String> {
+    let about = PodRef::of(pod);
+    if !spec::host_network(pod)
+        && let Some(problem) = context.node.borrow().network_problem.clone()
+    {
+        context.recorder.warning(&about, "NetworkNotReady", format!("network is not ready: {problem}"));
+        return Err(format!("network is not ready: {problem}"));
+    }
+    let logs = log_directory(&context.options.dirs.pod_logs, pod);
+    std::fs::create_dir_all(&logs).map_err(|e| format!("making {}: {e}", logs.display()))?;
+    let handler = runtime_handler(context, pod).await;
+    let result = match handler {
+        Ok(handler) => context.runtime.run_sandbox(config(context, pod, attempt), &handler).await.map(drop).map_err(|e| e.to_string()),
+        Err(error) => Err(error),
+    };
+    result.inspect_err(|error| {
+        context.recorder.warning(&about, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
+    })
+}
+
+/// Pull secrets of the pod that exist.
+async fn pull_secrets(context: &Context, pod: &Pod) -> Vec<Secret> {
+    let mut secrets = Vec::new();
+    for reference in pod.spec.as_ref().and_then(|s| s.image_pull_secrets.as_deref()).unwrap_or_default() {
+        match context.volumes.objects().secret(spec::namespace(pod), &reference.name, Duration::from_secs(30)).await {
+            Ok(Some(secret)) => secrets.push((*secret).clone()),
+            Ok(None) => {
+                let message = format!("Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.", reference.name);
+                context.recorder.warning(&PodRef::of(pod), "FailedToRetrieveImagePullSecret", message);
+            }
+            Err(error) => tracing::warn!(secret = %reference.name, "reading a pull secret: {error}"),
+        }
+    }
+    secrets
+}
+
+/// Everything one start needs.
+pub struct Launch<'a> {
+    /// Shared handles.
+    pub context: &'a Context,
+    /// The pod.
+    pub pod: &'a Pod,
+    /// What is to be started.
+    pub start: &'a Start,
+    /// The sandbox to start it in.
+    pub sandbox: &'a RuntimeSandbox,
+    /// The pod's other containers.
+    pub runtime: &'a RuntimePod,
+    /// The pod's volumes.
+    pub volumes: &'a Volumes,
+}
+
+impl Launch<'_> {
+    fn pod_ips(&self) -> Vec<String> {
+        if spec::host_network(self.pod) { self.context.node.borrow().host_ips.clone() } else { self.sandbox.ips.clone() }
+    }
+
+    /// Image, configuration, creation, start, postStart hook.
+    pub async fn run(&self) -> Result<(), StartError> {
+        let Some((_, container)) = spec::find_container(self.pod, &self.start.name) else {
+            return Err(StartError::new("CreateContainerConfigError", "the container is not in the pod's spec any more"));
+        };
+        let about = kill::about(self.pod, &container.name);
+        let image = container.image.clone().unwrap_or_default();
+        let config = config(self.context, self.pod, self.sandbox.attempt);
+        let secrets = pull_secrets(self.context, self.pod).await;
+        self.pull_image_volumes(&secrets, &config).await?;
+        let policy = container.image_pull_policy.as_deref();
+        let found = self.context.images.ensure(self.pod, &about, &image, policy, &secrets, &config).await?;
+        let id = match self.create(&container, &found, config).await {
+            Ok(id) => id,
+            Err(error) => {
+                self.context.recorder.warning(&about, "Failed", format!("Error: {}", error.message));
+                return Err(error);
+            }
+        };
+        self.context.recorder.normal(&about, "Created", "Container created");
+        if let Err(error) = self.context.runtime.start_container(&id).await {
+            self.context.recorder.warning(&about, "Failed", format!("Error: {error}"));
+            return Err(StartError::new("RunContainerError", error.to_string()));
+        }
+        self.context.recorder.normal(&about, "Started", "Container started");
+        self.link_log(&container, &id);
+        self.post_start(&container, &id, &about).await
+    }
+
+    async fn pull_image_volumes(&self, secrets: &[Secret], config: &cri::PodSandboxConfig) -> Result<(), StartError> {
+        for (reference, policy) in self.volumes.images.values() {
+            let about = PodRef::of(self.pod);
+            self.context.images.ensure(self.pod, &about, reference, policy.as_deref(), secrets, config).await?;
+        }
+        Ok(())
+    }
+
+    async fn create(&self, container: &Container, image: &cri::Image, config: cri::PodSandboxConfig) -> Result<String, StartError> {
+        let wrong = |message: String| StartError::new("CreateContainerConfigError", message);
+        let image_uid = image.uid.as_ref().map(|u| u.value);
+        check_non_root(self.pod, container, image_uid, &image.username).map_err(wrong)?;
+        let env = self.environment(container).await.map_err(wrong)?;
+        let pod_dir = self.context.volumes.pod_dir(spec::uid(self.pod));
+        let mut mounts =
+            container_mounts(container, self.volumes, &pod_dir, &env).map_err(|e| StartError::new("CreateContainerConfigError", e.to_string()))?;
+        self.own_mounts(container, &mut mounts).map_err(|e| StartError::new("CreateContainerError", e))?;
+        let target = match self.start.kind {
+            Kind::Ephemeral => self.target(container),
+            _ => None,
+        };
+        let container_config = container_config(ContainerInputs {
+            pod: self.pod,
+            container,
+            attempt: self.start.attempt,
+            image_ref: image.id.clone(),
+            image_uid,
+            image_user: image.username.clone(),
+            env,
+            mounts,
+            target,
+            node_memory: self.context.node.borrow().memory,
+            seccomp_root: &self.context.seccomp_root(),
+        });
+        let logs = log_directory(&self.context.options.dirs.pod_logs, self.pod).join(&container.name);
+        std::fs::create_dir_all(&logs).map_err(|e| StartError::new("CreateContainerError", format!("making {}: {e}", logs.display())))?;
+        self.context
+            .runtime
+            .create_container(&self.sandbox.id, container_config, config)
+            .await
+            .map_err(|e| StartError::new("CreateContainerError", e.to_string()))
+    }
+
+    async fn environment(&self, container: &Container) -> Result<Environment, String> {
+        let refs = references(container);
+        let objects = self.context.volumes.objects();
+        let namespace = spec::namespace(self.pod);
+        let (mut config_maps, mut secrets) = (BTreeMap::new(), BTreeMap::new());
+        for name in refs.config_maps {
+            if let Some(map) = objects.config_map(namespace, &name, FRESH).await.map_err(|e| e.to_string())? {
+                config_maps.insert(name, Arc::unwrap_or_clone(map));
+            }
+        }
+        for name in refs.secrets {
+            if let Some(secret) = objects.secret(namespace, &name, FRESH).await.map_err(|e| e.to_string())? {
+                secrets.insert(name, Arc::unwrap_or_clone(secret));
+            }
+        }
+        let links = self.pod.spec.as_ref().and_then(|s| s.enable_service_links).unwrap_or(true);
+        let services = service_environment(&self.context.services.get().await, namespace, links);
+        let fields = self.context.fields(self.pod_ips());
+        let sources = EnvSources { pod: self.pod, fields: &fields, services, config_maps: &config_maps, secrets: &secrets };
+        environment(container, sources).map_err(|e| e.to_string())
+    }
+
+    /// Mounts of the kubelet's own: /etc/hosts and the termination message file.
+    fn own_mounts(&self, container: &Container, mounts: &mut Vec<cri::Mount>) -> Result<(), String> {
+        let pod_dir = self.context.volumes.pod_dir(spec::uid(self.pod));
+        if !mounts.iter().any(|m| m.container_path == "/etc/hosts") {
+            let path = pod_dir.join("etc-hosts");
+            let text = if spec::host_network(self.pod) {
+                host_network_hosts(self.pod, &std::fs::read_to_string(&self.context.options.dirs.hosts).unwrap_or_default())
+            } else {
+                let (host, fqdn) = spec::hostname(self.pod, &self.context.options.cluster.domain);
+                managed_hosts(self.pod, &self.sandbox.ips, &host, fqdn.as_deref())
+            };
+            std::fs::create_dir_all(&pod_dir).map_err(|e| format!("making {}: {e}", pod_dir.display()))?;
+            // Containers of the pod may have the file mounted: its inode stays, its content is the same for all.
+            if std::fs::read_to_string(&path).ok().as_deref() != Some(&text) {
+                std::fs::write(&path, text).map_err(|e| format!("writing {}: {e}", path.display()))?;
+            }
+            let read_only = container.security_context.as_ref().and_then(|s| s.read_only_root_filesystem) == Some(true);
+            mounts.push(cri::Mount {
+                container_path: "/etc/hosts".into(),
+                host_path: path.to_string_lossy().into_owned(),
+                readonly: read_only,
+                ..Default::default()
+            });
+        }
+        let message = container.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
+        if !message.is_empty() {
+            let path = termination_file(&pod_dir, &container.name, self.start.attempt);
+            let made = || -> std::io::Result<()> {
+                use std::os::unix::fs::PermissionsExt;
+                std::fs::create_dir_all(path.parent().unwrap_or(&pod_dir))?;
+                std::fs::write(&path, b"")?;
+                // Whatever user the container has, it may leave its last words.
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666))
+            };
+            made().map_err(|e| format!("making {}: {e}", path.display()))?;
+            mounts.push(cri::Mount {
+                container_path: message.to_owned(),
+                host_path: path.to_string_lossy().into_owned(),
+                ..Default::default()
+            });
+        }
+        Ok(())
+    }
+
+    fn target(&self, container: &Container) -> Option<String> {
+        let ephemeral = spec::ephemeral_containers(self.pod).iter().find(|e| e.name == container.name)?;
+        let wanted = ephemeral.target_container_name.as_deref().filter(|n| !n.is_empty())?;
+        self.runtime.container(wanted).filter(|c| c.running()).map(|c| c.id.clone())
+    }
+
+    /// The flat link that log collectors read.
+    fn link_log(&self, container: &Container, id: &str) {
+        let log = log_directory(&self.context.options.dirs.pod_logs, self.pod).join(&container.name).join(format!("{}.log", self.start.attempt));
+        let dir = &self.context.options.dirs.container_logs;
+        let link = dir.join(format!("{}_{}_{}-{id}.log", spec::name(self.pod), spec::namespace(self.pod), container.name));
+        let made = std::fs::create_dir_all(dir).and_then(|()| match std::os::unix::fs::symlink(&log, &link) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        });
+        if let Err(error) = made {
+            tracing::warn!(link = %link.display(), "linking a container's log: {error}");
+        }
+    }
+
+    async fn post_start(&self, container: &Container, id: &str, about: &PodRef) -> Result<(), StartError> {
+        let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else { return Ok(()) };
+        let handler = HandlerContext {
+            runtime: self.context.runtime.clone(),
+            container_id: id.to_owned(),
+            container: container.clone(),
+            pod_ip: self.pod_ips().first().cloned().unwrap_or_default(),
+        };
+        let Err(error) = lifecycle_handler(&handler, hook).await else { return Ok(()) };
+        self.context.recorder.warning(about, "FailedPostStartHook", format!("PostStartHook failed: {error}"));
+        self.context.recorder.normal(about, "Killing", "FailedPostStartHook");
+        let grace = spec::grace_seconds(self.pod);
+        if let Err(error) = self.context.runtime.stop_container(id, grace).await {
+            tracing::warn!(container = %container.name, "stopping after a failed postStart hook: {error}");
+        }
+        Err(StartError::new("PostStartHookError", error.to_string()))
+    }
+}
+
+/// Where a container instance leaves its last words.
+pub fn termination_file(pod_dir: &std::path::Path, container: &str, attempt: u32) -> PathBuf {
+    pod_dir.join("containers").join(container).join(attempt.to_string())
+}

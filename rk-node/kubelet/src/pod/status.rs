@@ -1,0 +1,139 @@
+//! The whole `PodStatus` of a pod, from values.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
+
+use super::container_status::{Source, container_status};
+use super::decide::started;
+use super::spec::{self, Kind};
+use super::{conditions, phase};
+use crate::clock;
+use crate::probes::{Outcome, ProbeKind, ProbeResults};
+use crate::resources::qos_class;
+use crate::runtime::{RuntimePod, State};
+
+/// What a status is made from.
+pub struct StatusInputs<'a> {
+    /// The pod as the API has it.
+    pub pod: &'a Pod,
+    /// The pod as the runtime has it.
+    pub runtime: &'a RuntimePod,
+    /// Latest probe results.
+    pub probes: &'a ProbeResults,
+    /// Why containers are held back: name to (reason, message).
+    pub waiting: &'a BTreeMap<String, (String, String)>,
+    /// The node's addresses.
+    pub host_ips: &'a [String],
+    /// Whether the kubelet has ended the pod for good.
+    pub terminal: bool,
+    /// Set when the kubelet itself failed the pod: (reason, message).
+    pub failure: Option<&'a (String, String)>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Builds the status.
+pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
+    let pod = inputs.pod;
+    let old = pod.status.clone().unwrap_or_default();
+    let now = clock::seconds(inputs.now);
+    let sandbox = inputs.runtime.active_sandbox();
+    let initialized = app_started(pod, inputs.runtime);
+    let init = statuses(inputs, Kind::Init, initialized, old.init_container_statuses.as_deref());
+    let app = statuses(inputs, Kind::App, initialized, old.container_statuses.as_deref());
+    let ephemeral = statuses(inputs, Kind::Ephemeral, initialized, old.ephemeral_container_statuses.as_deref());
+    let mut phase = phase::phase(pod, &init, &app, inputs.terminal, initialized);
+    if inputs.failure.is_some() {
+        phase = "Failed";
+    }
+    // A phase that was final stays final, whatever the runtime has forgotten since.
+    if let Some(before) = old.phase.as_deref().filter(|p| spec::terminal_phase(Some(p))) {
+        phase = if before == "Failed" { "Failed" } else { "Succeeded" };
+    }
+    let sandbox_ready = sandbox.is_some_and(|s| s.host_network || !s.ips.is_empty());
+    let conditions = conditions::conditions(pod, &init, &app, phase, sandbox_ready, &now);
+    let ips = pod_ips(inputs, &old);
+    let (reason, message) = match inputs.failure {
+        Some((reason, message)) => (Some(reason.clone()), Some(message.clone()).filter(|m| !m.is_empty())),
+        None => (old.reason.clone(), old.message.clone()),
+    };
+    PodStatus {
+        phase: Some(phase.into()),
+        conditions: Some(conditions),
+        reason,
+        message,
+        host_ip: inputs.host_ips.first().cloned(),
+        host_ips: Some(inputs.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect::<Vec<_>>()).filter(|l| !l.is_empty()),
+        pod_ip: ips.first().cloned(),
+        pod_ips: Some(ips.into_iter().map(|ip| PodIP { ip }).collect::<Vec<_>>()).filter(|l| !l.is_empty()),
+        start_time: Some(old.start_time.clone().unwrap_or(now)),
+        init_container_statuses: Some(init).filter(|l| !l.is_empty()),
+        container_statuses: Some(app).filter(|l| !l.is_empty()),
+        ephemeral_container_statuses: Some(ephemeral).filter(|l| !l.is_empty()),
+        qos_class: Some(old.qos_class.clone().unwrap_or_else(|| qos_class(pod).as_str().into())),
+        observed_generation: pod.metadata.generation,
+        ..old
+    }
+}
+
+/// Whether any app container was ever made in the pod's current sandbox.
+fn app_started(pod: &Pod, runtime: &RuntimePod) -> bool {
+    let Some(sandbox) = runtime.sandboxes.first() else { return false };
+    spec::app_containers(pod).iter().any(|c| runtime.container_in(&c.name, &sandbox.id).is_some())
+}
+
+fn pod_ips(inputs: &StatusInputs<'_>, old: &PodStatus) -> Vec<String> {
+    if spec::host_network(inputs.pod) {
+        return if inputs.runtime.sandboxes.is_empty() { Vec::new() } else { inputs.host_ips.to_vec() };
+    }
+    match inputs.runtime.sandboxes.first().filter(|s| !s.ips.is_empty()) {
+        Some(sandbox) => sandbox.ips.clone(),
+        // An address outlives its sandbox in the status, so that its last use can be traced.
+        None => old.pod_ips.iter().flatten().map(|ip| ip.ip.clone()).collect(),
+    }
+}
+
+fn statuses(inputs: &StatusInputs<'_>, kind: Kind, initialized: bool, old: Option<&[ContainerStatus]>) -> Vec<ContainerStatus> {
+    let pod = inputs.pod;
+    let has_init = !spec::init_containers(pod).is_empty();
+    let containers: Vec<_> = match kind {
+        Kind::Init => spec::init_containers(pod).to_vec(),
+        Kind::App => spec::app_containers(pod).to_vec(),
+        Kind::Ephemeral => spec::ephemeral_containers(pod).iter().map(spec::as_container).collect(),
+    };
+    containers
+        .iter()
+        .map(|container| {
+            let last = inputs.runtime.container(&container.name);
+            let started = last.is_some_and(|l| started(container, l, inputs.probes));
+            let restarts = match last {
+                Some(l) if l.state == State::Exited => spec::restarts_after(pod, kind, container, l.exit_code),
+                _ => pod.metadata.deletion_timestamp.is_none(),
+            };
+            let ready = match (kind, last) {
+                (_, None) | (Kind::Ephemeral, _) => false,
+                (Kind::Init, Some(l)) if !spec::is_sidecar(container) => l.succeeded(),
+                (_, Some(l)) => {
+                    started
+                        && (container.readiness_probe.is_none()
+                            || inputs.probes.get(&l.id, ProbeKind::Readiness) == Some(Outcome::Success))
+                }
+            };
+            container_status(&Source {
+                kind,
+                container,
+                last,
+                previous: inputs.runtime.previous(&container.name),
+                waiting: inputs.waiting.get(&container.name),
+                old: old.and_then(|l| l.iter().find(|s| s.name == container.name)),
+                initializing: has_init && !initialized,
+                terminal: inputs.terminal,
+                restarts,
+                started,
+                ready,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,96 @@
+//! Running one probe or lifecycle handler against a container.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Probe};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::{exec, grpc, http, tcp};
+use crate::runtime::Runtime;
+
+/// Where a handler runs.
+#[derive(Clone)]
+pub struct HandlerContext {
+    /// The runtime.
+    pub runtime: Runtime,
+    /// The container's ID.
+    pub container_id: String,
+    /// Its spec, for named ports.
+    pub container: Container,
+    /// The pod's address, the default host of network handlers.
+    pub pod_ip: String,
+}
+
+/// A handler that failed, in words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct HandlerError(pub String);
+
+fn port(context: &HandlerContext, port: &IntOrString) -> Result<u16, String> {
+    let number = match port {
+        IntOrString::Int(number) => *number,
+        IntOrString::String(text) => match text.parse::<i32>() {
+            Ok(number) => number,
+            Err(_) => context
+                .container
+                .ports
+                .iter()
+                .flatten()
+                .find(|p| p.name.as_deref() == Some(text))
+                .map(|p| p.container_port)
+                .ok_or_else(|| format!("couldn't find port: {port:?}"))?,
+        },
+    };
+    u16::try_from(number).ok().filter(|p| *p > 0).ok_or_else(|| format!("invalid port number: {number}"))
+}
+
+fn host<'a>(context: &'a HandlerContext, named: Option<&'a str>) -> &'a str {
+    named.filter(|h| !h.is_empty()).unwrap_or(&context.pod_ip)
+}
+
+/// One probe. The error is the text of the Unhealthy event.
+pub async fn probe_once(context: &HandlerContext, probe: &Probe) -> Result<(), String> {
+    let timeout = Duration::from_secs(probe.timeout_seconds.filter(|s| *s > 0).unwrap_or(1).unsigned_abs().into());
+    if let Some(action) = &probe.exec {
+        let command = action.command.clone().unwrap_or_default();
+        return exec::run(&context.runtime, &context.container_id, &command, timeout).await;
+    }
+    if let Some(action) = &probe.http_get {
+        let port = port(context, &action.port)?;
+        let answer = http::get(action, host(context, action.host.as_deref()), port, timeout, "kube-probe/1.36").await?;
+        return if (200..400).contains(&answer.status) {
+            Ok(())
+        } else {
+            Err(format!("HTTP probe failed with statuscode: {}", answer.status))
+        };
+    }
+    if let Some(action) = &probe.tcp_socket {
+        let port = port(context, &action.port)?;
+        return tcp::probe(host(context, action.host.as_deref()), port, timeout).await;
+    }
+    if let Some(action) = &probe.grpc {
+        let port = u16::try_from(action.port).map_err(|_| format!("invalid port number: {}", action.port))?;
+        return grpc::probe(&context.pod_ip, port, action.service.as_deref().unwrap_or_default(), timeout).await;
+    }
+    Err("missing probe handler".into())
+}
+
+/// Runs a postStart or preStop handler to its end. Callers bound it with the grace period.
+pub async fn lifecycle_handler(context: &HandlerContext, handler: &LifecycleHandler) -> Result<(), HandlerError> {
+    if let Some(action) = &handler.exec {
+        let command = action.command.clone().unwrap_or_default();
+        return exec::run(&context.runtime, &context.container_id, &command, Duration::ZERO).await.map_err(HandlerError);
+    }
+    if let Some(action) = &handler.http_get {
+        let port = port(context, &action.port).map_err(HandlerError)?;
+        let host = host(context, action.host.as_deref());
+        let answer = http::get(action, host, port, Duration::from_secs(3600), "kube-lifecycle/1.36").await.map_err(HandlerError)?;
+        tracing::debug!(status = answer.status, "lifecycle hook answered {:.200}", answer.body);
+        return Ok(());
+    }
+    if let Some(action) = &handler.sleep {
+        tokio::time::sleep(Duration::from_secs(action.seconds.max(0).unsigned_abs())).await;
+        return Ok(());
+    }
+    Err(HandlerError("cannot run handler: unknown type".into()))
+}

@@ -1,0 +1,13 @@
+//! Startup, liveness and readiness probes: the threshold counting is pure, the handlers do the IO, one task per probe.
+
+mod exec;
+mod grpc;
+mod handler;
+mod http;
+mod state;
+mod tcp;
+mod tasks;
+
+pub use handler::{HandlerContext, lifecycle_handler};
+pub use state::{Outcome, ProbeKind, ProbeResults};
+pub use tasks::ProbeTasks;

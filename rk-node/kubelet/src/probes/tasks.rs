@@ -1,0 +1,175 @@
+//! The probe tasks of one pod: which should run is decided from spec and runtime; each runs until its container changes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod, Probe};
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::handler::{HandlerContext, probe_once};
+use super::state::{Counter, Outcome, ProbeKind, ProbeResults, Thresholds};
+use crate::clock;
+use crate::events::Recorder;
+use crate::pod::decide::started;
+use crate::pod::spec;
+use crate::runtime::{Runtime, RuntimeContainer, RuntimePod};
+
+/// Results shared between the tasks and the pod's worker.
+#[derive(Clone, Default)]
+pub struct SharedResults(Arc<Mutex<ProbeResults>>);
+
+impl SharedResults {
+    fn with<T>(&self, f: impl FnOnce(&mut ProbeResults) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The running probe tasks of one pod.
+pub struct ProbeTasks {
+    runtime: Runtime,
+    recorder: Recorder,
+    results: SharedResults,
+    wake: Arc<Notify>,
+    tasks: HashMap<(String, ProbeKind), AbortOnDropHandle<()>>,
+}
+
+/// A probe that should be running.
+struct Wanted<'a> {
+    kind: ProbeKind,
+    probe: &'a Probe,
+    container: &'a Container,
+    last: &'a RuntimeContainer,
+}
+
+fn wanted<'a>(pod: &'a Pod, runtime: &'a RuntimePod, results: &ProbeResults, stopping: bool) -> Vec<Wanted<'a>> {
+    let mut list = Vec::new();
+    let sidecars = spec::init_containers(pod).iter().filter(|c| spec::is_sidecar(c));
+    for container in sidecars.chain(spec::app_containers(pod)) {
+        let Some(last) = runtime.container(&container.name).filter(|c| c.running()) else { continue };
+        let up = started(container, last, results);
+        let probes = [
+            // Once a startup probe has judged, it is done with this instance.
+            (ProbeKind::Startup, &container.startup_probe, !up && !stopping && results.get(&last.id, ProbeKind::Startup).is_none()),
+            (ProbeKind::Liveness, &container.liveness_probe, up && !stopping),
+            (ProbeKind::Readiness, &container.readiness_probe, up),
+        ];
+        for (kind, probe, due) in probes {
+            if let Some(probe) = probe
+                && due
+            {
+                list.push(Wanted { kind, probe, container, last });
+            }
+        }
+    }
+    list
+}
+
+impl ProbeTasks {
+    /// No tasks yet; `wake` is notified when an outcome changes.
+    pub fn new(runtime: Runtime, recorder: Recorder, wake: Arc<Notify>) -> Self {
+        Self { runtime, recorder, results: SharedResults::default(), wake, tasks: HashMap::new() }
+    }
+
+    /// The outcomes so far.
+    pub fn results(&self) -> ProbeResults {
+        self.results.with(|r| r.clone())
+    }
+
+    /// Takes over what the API knew of containers that ran before this kubelet started, so that a restart makes no pod unready.
+    pub fn adopt(&self, pod: &Pod, runtime: &RuntimePod) {
+        let statuses = pod.status.as_ref();
+        let lists = statuses.map(|s| [&s.container_statuses, &s.init_container_statuses]);
+        for status in lists.into_iter().flatten().flatten().flatten() {
+            let Some(last) = runtime.container(&status.name).filter(|c| c.running()) else { continue };
+            if status.container_id.as_deref() != Some(&crate::pod::container_status::api_id(&last.id)) {
+                continue;
+            }
+            self.results.with(|r| {
+                if status.started == Some(true) {
+                    r.set(&last.id, ProbeKind::Startup, Outcome::Success);
+                }
+                if status.ready {
+                    r.set(&last.id, ProbeKind::Readiness, Outcome::Success);
+                }
+            });
+        }
+    }
+
+    /// Starts what should run and stops what should not. `stopping`: the pod is terminating, only readiness goes on.
+    pub fn reconcile(&mut self, pod: &Pod, runtime: &RuntimePod, pod_ip: &str, stopping: bool) {
+        let ids: Vec<&str> = runtime.containers.iter().map(|c| c.id.as_str()).collect();
+        self.results.with(|r| r.retain(&ids));
+        let results = self.results();
+        let wanted = wanted(pod, runtime, &results, stopping);
+        self.tasks.retain(|(id, kind), _| wanted.iter().any(|w| w.last.id == *id && w.kind == *kind));
+        for want in wanted {
+            let key = (want.last.id.clone(), want.kind);
+            if self.tasks.contains_key(&key) {
+                continue;
+            }
+            let task = ProbeTask {
+                context: HandlerContext {
+                    runtime: self.runtime.clone(),
+                    container_id: want.last.id.clone(),
+                    container: want.container.clone(),
+                    pod_ip: pod_ip.to_owned(),
+                },
+                kind: want.kind,
+                probe: want.probe.clone(),
+                started_at: want.last.started_at,
+                pod: crate::events::PodRef::of(pod).container(want.container),
+                recorder: self.recorder.clone(),
+                results: self.results.clone(),
+                wake: self.wake.clone(),
+            };
+            self.tasks.insert(key, AbortOnDropHandle::new(tokio::spawn(task.run())));
+        }
+    }
+
+    /// Stops all tasks.
+    pub fn stop(&mut self) {
+        self.tasks.clear();
+    }
+}
+
+struct ProbeTask {
+    context: HandlerContext,
+    kind: ProbeKind,
+    probe: Probe,
+    started_at: Option<Timestamp>,
+    pod: crate::events::PodRef,
+    recorder: Recorder,
+    results: SharedResults,
+    wake: Arc<Notify>,
+}
+
+impl ProbeTask {
+    async fn run(self) {
+        let initial = Duration::from_secs(self.probe.initial_delay_seconds.unwrap_or(0).max(0).unsigned_abs().into());
+        let since_start = self.started_at.map_or(Duration::ZERO, |at| clock::elapsed(Timestamp::now(), at));
+        tokio::time::sleep(initial.saturating_sub(since_start)).await;
+        let period = Duration::from_secs(self.probe.period_seconds.filter(|s| *s > 0).unwrap_or(10).unsigned_abs().into());
+        let thresholds = Thresholds::of(&self.probe);
+        let mut counter = Counter::default();
+        let mut ticks = tokio::time::interval(period);
+        // A slow probe delays the next one instead of making up for it in a burst.
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let result = probe_once(&self.context, &self.probe).await;
+            if let Err(message) = &result {
+                let text = format!("{} probe failed: {message}", self.kind.as_str());
+                self.recorder.warning(&self.pod, "Unhealthy", text);
+            }
+            if let Some(outcome) = counter.add(result.is_ok(), thresholds) {
+                let news = self.results.with(|r| r.set(&self.context.container_id, self.kind, outcome));
+                if news {
+                    self.wake.notify_one();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! TCP connect, for probes and as the base of HTTP.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::{TcpSocket, TcpStream};
+
+/// Connects to an address or a name. The socket closes with RST semantics of its own: probes must not leave TIME_WAIT behind.
+pub async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
+    let mut last = format!("lookup {host}: no such host");
+    for ip in addresses(host).await? {
+        let socket = if ip.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.map_err(|e| e.to_string())?;
+        // Thousands of probes a minute would otherwise pile up TIME_WAIT sockets.
+        if let Err(error) = socket.set_zero_linger() {
+            tracing::debug!("probe socket without linger: {error}");
+        }
+        match socket.connect(SocketAddr::new(ip, port)).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = format!("dial tcp {}: connect: {}", SocketAddr::new(ip, port), os_text(&error)),
+        }
+    }
+    Err(last)
+}
+
+fn os_text(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code) => nix::errno::Errno::from_raw(code).desc().to_lowercase(),
+        None => error.to_string(),
+    }
+}
+
+async fn addresses(host: &str) -> Result<Vec<IpAddr>, String> {
+    if let Ok(ip) = host.parse() {
+        return Ok(vec![ip]);
+    }
+    if host == "localhost" {
+        return Ok(vec![IpAddr::from([127, 0, 0, 1])]);
+    }
+    let resolver = hickory_resolver::TokioResolver::builder_tokio()
+        .and_then(|b| b.build())
+        .map_err(|e| format!("lookup {host}: {e}"))?;
+    let found = resolver.lookup_ip(host).await.map_err(|e| format!("lookup {host}: {e}"))?;
+    Ok(found.iter().collect())
+}
+
+/// One probe: connecting is all there is to it.
+pub async fn probe(host: &str, port: u16, timeout: Duration) -> Result<(), String> {
+    match tokio::time::timeout(timeout, connect(host, port)).await {
+        Ok(result) => result.map(drop),
+        Err(_) => Err(format!("dial tcp {host}:{port}: i/o timeout")),
+    }
+}

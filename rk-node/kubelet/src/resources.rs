@@ -1,0 +1,258 @@
+//! Quality of service and the cgroup values that follow from requests and limits.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use rk_cri_api::v1 as cri;
+
+use crate::pod::spec;
+use crate::quantity::{milli_of, units_of};
+
+/// Period of CPU quotas, microseconds.
+const CPU_PERIOD: i64 = 100_000;
+/// Smallest quota that the kernel takes.
+const MIN_QUOTA: i64 = 1000;
+/// Shares of a container that asks for nothing.
+const MIN_SHARES: i64 = 2;
+/// Most shares that the kernel takes.
+const MAX_SHARES: i64 = 262_144;
+
+/// Quality-of-service class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Qos {
+    /// Every container has equal requests and limits for CPU and memory.
+    Guaranteed,
+    /// Something is asked for, but not that.
+    Burstable,
+    /// Nothing is asked for.
+    BestEffort,
+}
+
+impl Qos {
+    /// As the API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Guaranteed => "Guaranteed",
+            Self::Burstable => "Burstable",
+            Self::BestEffort => "BestEffort",
+        }
+    }
+}
+
+fn requirements(pod: &Pod) -> Vec<ResourceRequirements> {
+    if let Some(own) = pod.spec.as_ref().and_then(|s| s.resources.clone()).filter(|r| r.requests.is_some() || r.limits.is_some()) {
+        return vec![own];
+    }
+    spec::init_containers(pod).iter().chain(spec::app_containers(pod)).map(|c| c.resources.clone().unwrap_or_default()).collect()
+}
+
+fn positive(list: Option<&BTreeMap<String, Quantity>>, name: &str) -> Option<i64> {
+    Some(milli_of(list, name)).filter(|v| *v > 0)
+}
+
+/// The class of a pod.
+pub fn qos_class(pod: &Pod) -> Qos {
+    let all = requirements(pod);
+    let asks = |r: &ResourceRequirements| {
+        ["cpu", "memory"].iter().any(|n| positive(r.requests.as_ref(), n).is_some() || positive(r.limits.as_ref(), n).is_some())
+    };
+    if !all.iter().any(asks) {
+        return Qos::BestEffort;
+    }
+    let guaranteed = all.iter().all(|r| {
+        ["cpu", "memory"].iter().all(|n| {
+            let limit = positive(r.limits.as_ref(), n);
+            // A request that is left out equals its limit.
+            limit.is_some() && positive(r.requests.as_ref(), n).is_none_or(|request| Some(request) == limit)
+        })
+    });
+    if guaranteed { Qos::Guaranteed } else { Qos::Burstable }
+}
+
+/// CPU shares for a request in millicores.
+pub fn shares(milli_cpu: i64) -> i64 {
+    if milli_cpu == 0 { MIN_SHARES } else { (milli_cpu * 1024 / 1000).clamp(MIN_SHARES, MAX_SHARES) }
+}
+
+/// cgroup v2 weight for shares: the range 2..262144 onto 1..10000.
+pub fn weight(shares: i64) -> i64 {
+    1 + ((shares - 2).max(0) * 9999) / 262_142
+}
+
+/// CPU quota in microseconds per period for a limit in millicores; zero means none.
+pub fn quota(milli_cpu: i64) -> i64 {
+    if milli_cpu == 0 { 0 } else { (milli_cpu * CPU_PERIOD / 1000).max(MIN_QUOTA) }
+}
+
+/// How readily the kernel kills a container for memory.
+pub fn oom_score_adj(pod: &Pod, container: &Container, node_memory: i64) -> i64 {
+    // A node-critical pod is protected like the node's own services.
+    if pod.spec.as_ref().and_then(|s| s.priority).is_some_and(|p| p >= 2_000_001_000) {
+        return -997;
+    }
+    match qos_class(pod) {
+        Qos::Guaranteed => -997,
+        Qos::BestEffort => 1000,
+        Qos::Burstable => {
+            let own = units_of(container.resources.as_ref().and_then(|r| r.requests.as_ref()), "memory");
+            let whole = |list: Option<&BTreeMap<String, Quantity>>| units_of(list, "memory");
+            let of_pod = pod.spec.as_ref().and_then(|s| s.resources.as_ref()).map_or(0, |r| whole(r.requests.as_ref()));
+            let request = if own > 0 || of_pod == 0 {
+                own
+            } else {
+                of_pod / i64::try_from(spec::app_containers(pod).len().max(1)).unwrap_or(1)
+            };
+            let score = 1000 - (1000 * request) / node_memory.max(1);
+            score.clamp(3, 999)
+        }
+    }
+}
+
+fn effective_request(container: &Container, name: &str) -> i64 {
+    let resources = container.resources.as_ref();
+    let request = milli_of(resources.and_then(|r| r.requests.as_ref()), name);
+    let limit = milli_of(resources.and_then(|r| r.limits.as_ref()), name);
+    let asked = resources.and_then(|r| r.requests.as_ref()).is_some_and(|r| r.contains_key(name));
+    if asked { request } else { limit }
+}
+
+/// The CRI resources of one container.
+pub fn container_resources(pod: &Pod, container: &Container, node_memory: i64) -> cri::LinuxContainerResources {
+    let limits = container.resources.as_ref().and_then(|r| r.limits.as_ref());
+    let cpu_limit = milli_of(limits, "cpu");
+    let memory_limit = units_of(limits, "memory");
+    let mut unified = std::collections::HashMap::new();
+    if memory_limit > 0 {
+        // One process over the limit takes the whole container down, so that nothing half-dead is left (cgroup v2 default upstream).
+        unified.insert("memory.oom.group".to_owned(), "1".to_owned());
+    }
+    cri::LinuxContainerResources {
+        cpu_period: CPU_PERIOD,
+        cpu_quota: quota(cpu_limit),
+        cpu_shares: shares(effective_request(container, "cpu")),
+        memory_limit_in_bytes: memory_limit,
+        oom_score_adj: oom_score_adj(pod, container, node_memory),
+        hugepage_limits: hugepages(limits),
+        unified,
+        ..Default::default()
+    }
+}
+
+fn hugepages(limits: Option<&BTreeMap<String, Quantity>>) -> Vec<cri::HugepageLimit> {
+    limits
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| {
+            let size = name.strip_prefix("hugepages-")?;
+            let bytes = crate::quantity::units(&value.0)?;
+            // The kernel's files say 2MB where the API says 2Mi.
+            Some(cri::HugepageLimit { page_size: size.replace('i', "B"), limit: u64::try_from(bytes).ok()? })
+        })
+        .collect()
+}
+
+/// Requests or limits of a whole pod: the larger of what apps (with sidecars) and any init step need, plus overhead.
+pub fn pod_total(pod: &Pod, name: &str, limits: bool) -> i64 {
+    let of = |c: &Container| {
+        if limits {
+            milli_of(c.resources.as_ref().and_then(|r| r.limits.as_ref()), name)
+        } else {
+            effective_request(c, name)
+        }
+    };
+    let apps: i64 = spec::app_containers(pod).iter().map(of).sum();
+    let (mut sidecars, mut peak) = (0, 0);
+    for container in spec::init_containers(pod) {
+        if spec::is_sidecar(container) {
+            sidecars += of(container);
+            peak = peak.max(sidecars);
+        } else {
+            peak = peak.max(sidecars + of(container));
+        }
+    }
+    let mut total = (apps + sidecars).max(peak);
+    if let Some(own) = pod.spec.as_ref().and_then(|s| s.resources.as_ref()) {
+        let list = if limits { own.limits.as_ref() } else { own.requests.as_ref() };
+        if list.is_some_and(|l| l.contains_key(name)) {
+            total = milli_of(list, name);
+        }
+    }
+    total + milli_of(pod.spec.as_ref().and_then(|s| s.overhead.as_ref()), name)
+}
+
+/// Whether every app container and sidecar limits the resource: only then may the pod as a whole be limited.
+fn all_limited(pod: &Pod, name: &str) -> bool {
+    let own = pod.spec.as_ref().and_then(|s| s.resources.as_ref()).and_then(|r| r.limits.as_ref());
+    if own.is_some_and(|l| l.contains_key(name)) {
+        return true;
+    }
+    let mut containers = spec::app_containers(pod).iter().chain(spec::init_containers(pod));
+    containers.all(|c| milli_of(c.resources.as_ref().and_then(|r| r.limits.as_ref()), name) > 0)
+}
+
+/// The files of a pod's cgroup: name and value.
+pub fn pod_cgroup(pod: &Pod) -> Vec<(&'static str, String)> {
+    let mut files = vec![("cpu.weight", weight(shares(pod_total(pod, "cpu", false))).to_string())];
+    if all_limited(pod, "cpu") {
+        files.push(("cpu.max", format!("{} {CPU_PERIOD}", quota(pod_total(pod, "cpu", true)))));
+    }
+    if all_limited(pod, "memory") {
+        files.push(("memory.max", (pod_total(pod, "memory", true) / 1000).to_string()));
+    }
+    files
+}
+
+/// The cgroup of a pod below the root, as the CRI wants it: absolute, cgroupfs style.
+pub fn cgroup_parent(pod: &Pod) -> String {
+    let uid = spec::uid(pod);
+    match qos_class(pod) {
+        Qos::Guaranteed => format!("/kubepods/pod{uid}"),
+        Qos::Burstable => format!("/kubepods/burstable/pod{uid}"),
+        Qos::BestEffort => format!("/kubepods/besteffort/pod{uid}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(containers: serde_json::Value) -> Pod {
+        serde_json::from_value(json!({"metadata": {"uid": "u"}, "spec": {"containers": containers}})).unwrap()
+    }
+
+    #[test]
+    fn classes_follow_requests_and_limits() {
+        for (resources, want) in [
+            (json!([{"name": "a"}]), Qos::BestEffort),
+            (json!([{"name": "a", "resources": {"requests": {"cpu": "0"}}}]), Qos::BestEffort),
+            (json!([{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]), Qos::Guaranteed),
+            (json!([{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m"}}}]), Qos::Guaranteed),
+            (json!([{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1m"}}}]), Qos::Burstable),
+            (json!([{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}, {"name": "b"}]), Qos::Burstable),
+            (json!([{"name": "a", "resources": {"requests": {"memory": "1"}}}]), Qos::Burstable),
+        ] {
+            assert_eq!(qos_class(&pod(resources.clone())), want, "{resources}");
+        }
+    }
+
+    #[test]
+    fn shares_weights_and_quotas_are_the_kernels() {
+        assert_eq!((shares(0), shares(1), shares(1000), shares(10_000_000)), (2, 2, 1024, 262_144));
+        assert_eq!((weight(2), weight(1024), weight(262_144)), (1, 39, 10_000));
+        assert_eq!((quota(0), quota(5), quota(250)), (0, 1000, 25_000));
+    }
+
+    #[test]
+    fn a_pods_request_is_the_peak_of_init_steps_and_apps() {
+        let pod: Pod = serde_json::from_value(json!({"spec": {
+            "initContainers": [
+                {"name": "s", "restartPolicy": "Always", "resources": {"requests": {"cpu": "100m"}}},
+                {"name": "i", "resources": {"requests": {"cpu": "2"}}}],
+            "containers": [{"name": "a", "resources": {"requests": {"cpu": "500m"}}}],
+            "overhead": {"cpu": "10m"}}}))
+        .unwrap();
+        assert_eq!(pod_total(&pod, "cpu", false), 2110);
+    }
+}

@@ -1,0 +1,47 @@
+//! Labels and annotations that mark sandboxes and containers, as every kubelet writes them. After a restart they are what
+//! the kubelet's memory is rebuilt from.
+
+use std::collections::BTreeMap;
+
+/// Label: name of the pod.
+pub const POD_NAME: &str = "io.kubernetes.pod.name";
+/// Label: namespace of the pod.
+pub const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
+/// Label: UID of the pod.
+pub const POD_UID: &str = "io.kubernetes.pod.uid";
+/// Label: name of the container within its pod.
+pub const CONTAINER_NAME: &str = "io.kubernetes.container.name";
+/// Annotation: hash of the fields whose change restarts the container.
+pub const HASH: &str = "io.kubernetes.container.hash";
+/// Annotation: how many instances came before this one.
+pub const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
+/// Annotation: where the container writes its last words.
+pub const TERMINATION_MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessagePath";
+/// Annotation: `File` or `FallbackToLogsOnError`.
+pub const TERMINATION_MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
+/// Annotation: the container's preStop hook, JSON.
+pub const PRE_STOP: &str = "io.kubernetes.container.preStopHandler";
+/// Annotation: the pod's grace period in seconds.
+pub const GRACE_PERIOD: &str = "io.kubernetes.pod.terminationGracePeriod";
+/// Annotation: the container's ports, JSON.
+pub const PORTS: &str = "io.kubernetes.container.ports";
+/// Annotation: where the pod came from.
+pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
+/// Annotation: when the kubelet first saw the pod.
+pub const CONFIG_SEEN: &str = "kubernetes.io/config.seen";
+
+/// Labels of a pod's sandbox: the pod's own and the kubelet's.
+pub fn sandbox_labels(own: Option<&BTreeMap<String, String>>, name: &str, namespace: &str, uid: &str) -> BTreeMap<String, String> {
+    let mut labels = own.cloned().unwrap_or_default();
+    labels.insert(POD_NAME.into(), name.into());
+    labels.insert(POD_NAMESPACE.into(), namespace.into());
+    labels.insert(POD_UID.into(), uid.into());
+    labels
+}
+
+/// Labels of a container.
+pub fn container_labels(container: &str, name: &str, namespace: &str, uid: &str) -> BTreeMap<String, String> {
+    let mut labels = sandbox_labels(None, name, namespace, uid);
+    labels.insert(CONTAINER_NAME.into(), container.into());
+    labels
+}

@@ -1,0 +1,11 @@
+//! The container runtime as the kubelet sees it: the CRI client, a model of what runs, and the relist that notices changes.
+
+mod client;
+mod labels;
+mod model;
+mod pleg;
+
+pub use client::{Runtime, RuntimeError};
+pub use labels::*;
+pub use model::{RuntimeContainer, RuntimePod, RuntimeSandbox, State, UNKNOWN_REASON};
+pub use pleg::Pleg;

@@ -1,0 +1,169 @@
+//! Metrics in the Prometheus text format.
+
+use std::fmt::Write;
+
+use http::{Response, StatusCode};
+
+use super::body::{Body, response};
+use super::routes::State;
+use super::stats::{self, PodUsage};
+use crate::runtime::POD_NAME;
+
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A text under construction.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        self.0.push_str(name);
+        if !labels.is_empty() {
+            let list: Vec<String> = labels.iter().map(|(k, v)| format!("{k}=\"{}\"", escape(v))).collect();
+            let _ = write!(self.0, "{{{}}}", list.join(","));
+        }
+        let _ = writeln!(self.0, " {value}");
+    }
+
+    fn done(self) -> Response<Body> {
+        response(StatusCode::OK, CONTENT_TYPE, self.0)
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// No metrics of this kind.
+pub fn empty() -> Response<Body> {
+    Text::default().done()
+}
+
+/// The kubelet's own.
+pub async fn kubelet(state: &State) -> Response<Body> {
+    let mut text = Text::default();
+    text.head("kubelet_node_name", "The node's name. The count is always 1.", "gauge");
+    text.sample("kubelet_node_name", &[("node", &state.context.options.node_name)], 1.0);
+    if let Ok(containers) = state.context.runtime.list_containers().await {
+        let mut by_state = [0_usize; 4];
+        let mut pods = std::collections::BTreeSet::new();
+        for container in &containers {
+            if let Some(count) = usize::try_from(container.state).ok().and_then(|s| by_state.get_mut(s)) {
+                *count += 1;
+            }
+            if container.state == rk_cri_api::v1::ContainerState::ContainerRunning as i32 {
+                pods.insert(container.labels.get(POD_NAME).cloned().unwrap_or_default());
+            }
+        }
+        text.head("kubelet_running_containers", "Number of containers currently running", "gauge");
+        for (name, count) in ["created", "running", "exited", "unknown"].iter().zip(by_state) {
+            text.sample("kubelet_running_containers", &[("container_state", name)], count as f64);
+        }
+        text.head("kubelet_running_pods", "Number of pods that have a running container", "gauge");
+        text.sample("kubelet_running_pods", &[], pods.len() as f64);
+    }
+    text.head("kubelet_desired_pods", "The number of pods the kubelet is being instructed to run", "gauge");
+    text.sample("kubelet_desired_pods", &[("static", "")], state.pods.all().len() as f64);
+    process(&mut text);
+    text.done()
+}
+
+fn process(text: &mut Text) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let rss = status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<f64>().ok());
+    text.head("process_resident_memory_bytes", "Resident memory size in bytes.", "gauge");
+    text.sample("process_resident_memory_bytes", &[], rss.unwrap_or(0.0) * 1024.0);
+    let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    text.head("process_open_fds", "Number of open file descriptors.", "gauge");
+    text.sample("process_open_fds", &[], open as f64);
+}
+
+/// `/metrics/resource`: what a metrics server scrapes.
+pub async fn resource(state: &State) -> Response<Body> {
+    let mut text = Text::default();
+    let node = stats::node(state.context.cgroups.root());
+    text.head("node_cpu_usage_seconds_total", "Cumulative cpu time consumed by the node in core-seconds", "counter");
+    text.sample("node_cpu_usage_seconds_total", &[], node.cpu_nanos.unwrap_or(0) as f64 / 1e9);
+    text.head("node_memory_working_set_bytes", "Current working set of the node in bytes", "gauge");
+    text.sample("node_memory_working_set_bytes", &[], node.working_set.unwrap_or(0) as f64);
+    let pods = stats::pods(&state.context).await;
+    let failed = pods.is_err();
+    let pods = pods.unwrap_or_default();
+    per_container(&mut text, &pods, "container_cpu_usage_seconds_total", "Cumulative cpu time consumed by the container in core-seconds", "counter", |u| {
+        u.cpu_nanos.map(|n| n as f64 / 1e9)
+    });
+    per_container(&mut text, &pods, "container_memory_working_set_bytes", "Current working set of the container in bytes", "gauge", |u| {
+        u.working_set.map(|b| b as f64)
+    });
+    per_pod(&mut text, &pods, "pod_cpu_usage_seconds_total", "Cumulative cpu time consumed by the pod in core-seconds", "counter", |u| {
+        u.cpu_nanos.map(|n| n as f64 / 1e9)
+    });
+    per_pod(&mut text, &pods, "pod_memory_working_set_bytes", "Current working set of the pod in bytes", "gauge", |u| u.working_set.map(|b| b as f64));
+    start_times(&mut text, state);
+    text.head("resource_scrape_error", "1 if there was an error while getting container metrics, 0 otherwise", "gauge");
+    text.sample("resource_scrape_error", &[], f64::from(u8::from(failed)));
+    text.done()
+}
+
+fn start_times(text: &mut Text, state: &State) {
+    text.head("container_start_time_seconds", "Start time of the container since unix epoch in seconds", "gauge");
+    for pod in state.pods.all() {
+        let status = state.context.status.latest(crate::pod::spec::uid(&pod)).unwrap_or_default();
+        for container in status.container_statuses.into_iter().flatten() {
+            let started = container.state.and_then(|s| s.running).and_then(|r| r.started_at);
+            if let Some(at) = started {
+                let labels =
+                    [("container", container.name.as_str()), ("namespace", crate::pod::spec::namespace(&pod)), ("pod", crate::pod::spec::name(&pod))];
+                text.sample("container_start_time_seconds", &labels, at.0.as_second() as f64);
+            }
+        }
+    }
+}
+
+fn per_container(text: &mut Text, pods: &[PodUsage], name: &str, help: &str, kind: &str, pick: impl Fn(&stats::Usage) -> Option<f64>) {
+    text.head(name, help, kind);
+    for pod in pods {
+        for container in &pod.containers {
+            if let Some(value) = pick(&container.usage) {
+                text.sample(name, &[("container", &container.name), ("namespace", &pod.namespace), ("pod", &pod.name)], value);
+            }
+        }
+    }
+}
+
+fn per_pod(text: &mut Text, pods: &[PodUsage], name: &str, help: &str, kind: &str, pick: impl Fn(&stats::Usage) -> Option<f64>) {
+    text.head(name, help, kind);
+    for pod in pods {
+        if let Some(value) = pick(&pod.usage) {
+            text.sample(name, &[("namespace", &pod.namespace), ("pod", &pod.name)], value);
+        }
+    }
+}
+
+/// `/metrics/cadvisor`: the core of what dashboards ask of it.
+pub async fn cadvisor(state: &State) -> Response<Body> {
+    let mut text = Text::default();
+    let pods = stats::pods(&state.context).await.unwrap_or_default();
+    per_container(&mut text, &pods, "container_cpu_usage_seconds_total", "Cumulative cpu time consumed in seconds.", "counter", |u| u.cpu_nanos.map(|n| n as f64 / 1e9));
+    per_container(&mut text, &pods, "container_memory_working_set_bytes", "Current working set in bytes.", "gauge", |u| u.working_set.map(|b| b as f64));
+    per_container(&mut text, &pods, "container_memory_usage_bytes", "Current memory usage in bytes.", "gauge", |u| u.usage.map(|b| b as f64));
+    per_container(&mut text, &pods, "container_memory_rss", "Size of RSS in bytes.", "gauge", |u| u.rss.map(|b| b as f64));
+    for (name, help, sent) in [
+        ("container_network_receive_bytes_total", "Cumulative count of bytes received", false),
+        ("container_network_transmit_bytes_total", "Cumulative count of bytes transmitted", true),
+    ] {
+        text.head(name, help, "counter");
+        for pod in &pods {
+            for (interface, rx, tx) in &pod.network {
+                let value = if sent { *tx } else { *rx };
+                text.sample(name, &[("interface", interface), ("namespace", &pod.namespace), ("pod", &pod.name)], value as f64);
+            }
+        }
+    }
+    text.done()
+}

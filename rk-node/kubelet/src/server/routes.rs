@@ -1,0 +1,163 @@
+//! Which path does what.
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use k8s_openapi::List;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+
+use super::auth::{Auth, User};
+use super::body::{Body, json, text};
+use super::params::Params;
+use super::{configz, container_logs, metrics, streaming, summary};
+use crate::context::Shared;
+use crate::manager::PodViews;
+use crate::pod::spec;
+use crate::runtime::{self, RuntimeContainer, RuntimePod};
+
+/// What handlers work with.
+pub struct State {
+    /// Shared handles.
+    pub context: Shared,
+    /// The pods of this node.
+    pub pods: PodViews,
+    auth: Auth,
+}
+
+impl State {
+    /// State for the server.
+    pub fn new(context: Shared, pods: PodViews) -> Arc<Self> {
+        let auth = Auth::new(context.client.clone(), context.options.node_name.clone());
+        Arc::new(Self { context, pods, auth })
+    }
+
+    /// A pod by name, of this UID when one is given.
+    pub fn pod(&self, namespace: &str, name: &str, uid: Option<&str>) -> Result<Arc<Pod>, Response<Body>> {
+        self.pods
+            .find(namespace, name)
+            .filter(|pod| uid.is_none_or(|uid| spec::uid(pod) == uid))
+            .ok_or_else(|| text(StatusCode::NOT_FOUND, format!("pod \"{namespace}/{name}\" does not exist")))
+    }
+
+    /// What the runtime holds of a pod.
+    pub async fn runtime_pod(&self, pod: &Pod) -> Result<RuntimePod, Response<Body>> {
+        self.context.runtime.pod(spec::uid(pod)).await.map_err(|e| text(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))
+    }
+
+    /// The running instance of a container.
+    pub async fn running(&self, pod: &Pod, container: &str) -> Result<RuntimeContainer, Response<Body>> {
+        let found = self.runtime_pod(pod).await?;
+        match found.container(container) {
+            Some(c) if c.running() => Ok(c.clone()),
+            _ => Err(text(StatusCode::NOT_FOUND, format!("container not found (\"{container}\")"))),
+        }
+    }
+}
+
+/// Handles one request.
+pub async fn handle(state: Arc<State>, certificate: Option<User>, request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let user = match state.auth.user(certificate.as_ref(), request.headers()).await {
+        Ok(Some(user)) => user,
+        Ok(None) => return text(StatusCode::UNAUTHORIZED, "Unauthorized"),
+        Err(error) => {
+            tracing::warn!("a token could not be reviewed: {error}");
+            return text(StatusCode::UNAUTHORIZED, "Unauthorized");
+        }
+    };
+    match state.auth.allowed(&user, request.method(), &path).await {
+        Ok(true) => {}
+        Ok(false) => {
+            let node = &state.context.options.node_name;
+            let message = format!("Forbidden (user={}, verb={}, resource=nodes, node={node}, path={path})", user.name, request.method());
+            return text(StatusCode::FORBIDDEN, message);
+        }
+        Err(error) => {
+            tracing::warn!(user = %user.name, "a request could not be authorized: {error}");
+            return text(StatusCode::INTERNAL_SERVER_ERROR, "Authorization error");
+        }
+    }
+    route(&state, request, &path).await.unwrap_or_else(|answer| answer)
+}
+
+async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -> Result<Response<Body>, Response<Body>> {
+    let params = Params::parse(request.uri().query());
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let read = matches!(*request.method(), Method::GET | Method::HEAD);
+    match parts.as_slice() {
+        ["healthz"] | ["healthz", _] if read => Ok(text(StatusCode::OK, "ok")),
+        ["pods"] if read => Ok(json(&pod_list(state))),
+        ["runningpods"] if read => running_pods(state).await,
+        ["configz"] if read => Ok(json(&configz::configz(&state.context.options))),
+        ["metrics"] if read => Ok(metrics::kubelet(state).await),
+        ["metrics", "resource"] if read => Ok(metrics::resource(state).await),
+        ["metrics", "cadvisor"] if read => Ok(metrics::cadvisor(state).await),
+        ["metrics", "probes"] if read => Ok(metrics::empty()),
+        ["stats", "summary"] if read => Ok(summary::summary(state, params.is_set(&["only_cpu_and_memory"])).await),
+        ["containerLogs", namespace, pod, container] if read => {
+            container_logs::logs(state, namespace, pod, container, &params).await
+        }
+        ["exec", namespace, pod, container] => streaming::exec(state, request, (namespace, pod, None), container, &params).await,
+        ["exec", namespace, pod, uid, container] => {
+            streaming::exec(state, request, (namespace, pod, Some(uid)), container, &params).await
+        }
+        ["attach", namespace, pod, container] => streaming::attach(state, request, (namespace, pod, None), container, &params).await,
+        ["attach", namespace, pod, uid, container] => {
+            streaming::attach(state, request, (namespace, pod, Some(uid)), container, &params).await
+        }
+        ["portForward", namespace, pod] => streaming::port_forward(state, request, (namespace, pod, None), &params).await,
+        ["portForward", namespace, pod, uid] => streaming::port_forward(state, request, (namespace, pod, Some(uid)), &params).await,
+        ["run", namespace, pod, container] if *request.method() == Method::POST => run(state, namespace, pod, container, &params).await,
+        _ => Err(text(StatusCode::NOT_FOUND, "404 page not found\n")),
+    }
+}
+
+fn pod_list(state: &State) -> List<Pod> {
+    let items = state
+        .pods
+        .all()
+        .iter()
+        .map(|pod| {
+            let mut pod = (**pod).clone();
+            // The kubelet's own view may be newer than the API's.
+            pod.status = state.context.status.latest(spec::uid(&pod)).or(pod.status);
+            pod
+        })
+        .collect();
+    List { items, ..Default::default() }
+}
+
+async fn running_pods(state: &State) -> Result<Response<Body>, Response<Body>> {
+    let failed = |e: runtime::RuntimeError| text(StatusCode::INTERNAL_SERVER_ERROR, e.to_string());
+    let mut items: std::collections::BTreeMap<String, serde_json::Value> = Default::default();
+    for container in state.context.runtime.list_containers().await.map_err(failed)? {
+        if container.state != rk_cri_api::v1::ContainerState::ContainerRunning as i32 {
+            continue;
+        }
+        let label = |key: &str| container.labels.get(key).cloned().unwrap_or_default();
+        let entry = items.entry(label(runtime::POD_UID)).or_insert_with(|| {
+            json!({"metadata": {"name": label(runtime::POD_NAME), "namespace": label(runtime::POD_NAMESPACE), "uid": label(runtime::POD_UID)},
+                "spec": {"containers": []}, "status": {}})
+        });
+        let one = json!({"name": label(runtime::CONTAINER_NAME), "image": container.image.map(|i| i.image), "resources": {}});
+        if let Some(list) = entry.pointer_mut("/spec/containers").and_then(|c| c.as_array_mut()) {
+            list.push(one);
+        }
+    }
+    let items: Vec<_> = items.into_values().collect();
+    Ok(json(&json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})))
+}
+
+/// Runs a command and returns its output.
+async fn run(state: &State, namespace: &str, pod: &str, container: &str, params: &Params) -> Result<Response<Body>, Response<Body>> {
+    let pod = state.pod(namespace, pod, None)?;
+    let container = state.running(&pod, container).await?;
+    let command = params.get("cmd").unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    let failed = |e: runtime::RuntimeError| text(StatusCode::INTERNAL_SERVER_ERROR, e.to_string());
+    let answer = state.context.runtime.exec_sync(&container.id, command, std::time::Duration::ZERO).await.map_err(failed)?;
+    let mut output = answer.stdout;
+    output.extend_from_slice(&answer.stderr);
+    Ok(super::body::response(StatusCode::OK, "text/plain; charset=utf-8", output))
+}

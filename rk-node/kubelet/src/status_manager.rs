@@ -1,0 +1,213 @@
+//! Writing pod statuses to the API, and deleting the objects of pods that have ended.
+//!
+//! Workers publish what is; this task makes the API say so. It is level-triggered: only the latest status of a pod is kept, and
+//! what failed is tried again. Patches carry UID and resourceVersion, so neither another pod of the same name nor a newer write
+//! of someone else's condition is ever overwritten.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use kube::Client;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use crate::pod::conditions::OWNED;
+use crate::pod::spec;
+
+/// Writes at the same time.
+const PARALLEL: usize = 4;
+/// Retry of failed writes, and look for drift.
+const PERIOD: Duration = Duration::from_secs(5);
+
+#[derive(Clone)]
+struct Entry {
+    pod: Arc<Pod>,
+    status: PodStatus,
+    /// Raised with every publication; what was written is compared with it.
+    version: u64,
+    written: u64,
+    /// The kubelet is done with the pod: its object may go.
+    finished: bool,
+}
+
+/// Handle; clones share the state.
+#[derive(Clone)]
+pub struct StatusManager {
+    entries: Arc<Mutex<HashMap<String, Entry>>>,
+    kick: Arc<Notify>,
+    client: Client,
+}
+
+/// The parts of a pod status that differ, as a JSON merge patch, or `None` when nothing does.
+pub fn status_patch(current: &PodStatus, wanted: &PodStatus) -> Option<Value> {
+    let mut wanted = wanted.clone();
+    wanted.conditions = Some(merge_conditions(current.conditions.as_deref().unwrap_or_default(), wanted.conditions.as_deref().unwrap_or_default()));
+    let (current, wanted) = (serde_json::to_value(current).ok()?, serde_json::to_value(&wanted).ok()?);
+    let (current, wanted) = (current.as_object()?, wanted.as_object()?);
+    let mut patch = serde_json::Map::new();
+    for (key, value) in wanted {
+        if current.get(key) != Some(value) {
+            patch.insert(key.clone(), value.clone());
+        }
+    }
+    for key in current.keys().filter(|k| !wanted.contains_key(*k)) {
+        // What other controllers own stays.
+        if !["nominatedNodeName", "resize", "resourceClaimStatuses", "extendedResourceClaimStatus"].contains(&key.as_str()) {
+            patch.insert(key.clone(), Value::Null);
+        }
+    }
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+/// Ours from `wanted`, everybody else's as they are now.
+fn merge_conditions(current: &[PodCondition], wanted: &[PodCondition]) -> Vec<PodCondition> {
+    let owned = |c: &&PodCondition| OWNED.contains(&c.type_.as_str());
+    let mut merged: Vec<PodCondition> = Vec::new();
+    for condition in wanted.iter().filter(owned) {
+        let mut condition = condition.clone();
+        // Equal states keep the time at which they were first written.
+        if let Some(before) = current.iter().find(|c| c.type_ == condition.type_ && c.status == condition.status) {
+            condition.last_transition_time.clone_from(&before.last_transition_time);
+        }
+        merged.push(condition);
+    }
+    merged.extend(current.iter().filter(|c| !OWNED.contains(&c.type_.as_str())).cloned());
+    merged
+}
+
+impl StatusManager {
+    /// The manager and its task.
+    pub fn new(client: Client) -> (Self, impl Future<Output = ()> + Send) {
+        let manager = Self { entries: Arc::default(), kick: Arc::new(Notify::new()), client };
+        (manager.clone(), manager.run())
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut HashMap<String, Entry>) -> T) -> T {
+        f(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Publishes the status of a pod. `finished`: no container, volume or cgroup of it is left.
+    pub fn publish(&self, pod: &Arc<Pod>, status: PodStatus, finished: bool) {
+        let changed = self.with(|entries| {
+            let uid = spec::uid(pod).to_owned();
+            match entries.get_mut(&uid) {
+                Some(entry) => {
+                    let same = entry.status == status && entry.finished == finished && entry.pod.metadata == pod.metadata;
+                    if same {
+                        return false;
+                    }
+                    entry.pod = pod.clone();
+                    entry.status = status;
+                    entry.finished = finished;
+                    entry.version += 1;
+                    true
+                }
+                None => {
+                    entries.insert(uid, Entry { pod: pod.clone(), status, version: 1, written: 0, finished });
+                    true
+                }
+            }
+        });
+        if changed {
+            self.kick.notify_one();
+        }
+    }
+
+    /// The latest published status of a pod.
+    pub fn latest(&self, uid: &str) -> Option<PodStatus> {
+        self.with(|entries| entries.get(uid).map(|e| e.status.clone()))
+    }
+
+    /// Forgets a pod whose object is gone.
+    pub fn forget(&self, uid: &str) {
+        self.with(|entries| entries.remove(uid));
+    }
+
+    async fn run(self) {
+        loop {
+            let due: Vec<Entry> = self.with(|entries| entries.values().filter(|e| e.written < e.version).cloned().collect());
+            futures::stream::iter(due).for_each_concurrent(PARALLEL, |entry| self.write(entry)).await;
+            tokio::select! {
+                () = self.kick.notified() => {}
+                () = tokio::time::sleep(PERIOD) => {}
+            }
+        }
+    }
+
+    async fn write(&self, entry: Entry) {
+        let uid = spec::uid(&entry.pod).to_owned();
+        match tokio::time::timeout(Duration::from_secs(30), self.write_one(&entry)).await {
+            Ok(Ok(())) => self.with(|entries| {
+                if let Some(current) = entries.get_mut(&uid) {
+                    current.written = current.written.max(entry.version);
+                }
+            }),
+            Ok(Err(error)) => tracing::warn!(pod = %spec::describe(&entry.pod), "writing the pod's status: {error}"),
+            Err(_) => tracing::warn!(pod = %spec::describe(&entry.pod), "writing the pod's status took too long"),
+        }
+    }
+
+    async fn write_one(&self, entry: &Entry) -> Result<(), kube::Error> {
+        let (name, uid) = (spec::name(&entry.pod), spec::uid(&entry.pod));
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), spec::namespace(&entry.pod));
+        let mut current: Pod = (*entry.pod).clone();
+        // The first try trusts the watch; after a conflict the object is read anew.
+        for _ in 0..5 {
+            let Some(patch) = status_patch(&current.status.clone().unwrap_or_default(), &entry.status) else { break };
+            let body = json!({"metadata": {"uid": uid, "resourceVersion": current.metadata.resource_version}, "status": patch});
+            match api.patch_status(name, &PatchParams::default(), &Patch::Merge(body)).await {
+                Ok(updated) => {
+                    current = updated;
+                    break;
+                }
+                Err(kube::Error::Api(status)) if status.code == 409 || status.code == 422 => match api.get_opt(name).await? {
+                    Some(fresh) if fresh.metadata.uid.as_deref() == Some(uid) => current = fresh,
+                    _ => return Ok(()),
+                },
+                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        let deleting = entry.pod.metadata.deletion_timestamp.is_some() || current.metadata.deletion_timestamp.is_some();
+        if entry.finished && deleting { self.delete(&api, name, uid).await } else { Ok(()) }
+    }
+
+    async fn delete(&self, api: &Api<Pod>, name: &str, uid: &str) -> Result<(), kube::Error> {
+        let preconditions = Some(Preconditions { uid: Some(uid.into()), resource_version: None });
+        let params = DeleteParams { grace_period_seconds: Some(0), preconditions, ..Default::default() };
+        match api.delete(name, &params).await {
+            Ok(_) => {
+                tracing::debug!(pod = name, "the pod's object was deleted");
+                Ok(())
+            }
+            // Gone already, or the name belongs to a new pod.
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(value: Value) -> PodStatus {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_patch_holds_only_what_differs_and_spares_foreign_conditions() {
+        let current = status(json!({"phase": "Pending", "reason": "x", "qosClass": "Burstable", "nominatedNodeName": "n", "conditions": [
+            {"type": "Ready", "status": "False", "lastTransitionTime": "2020-01-01T00:00:00Z"},
+            {"type": "my/gate", "status": "True"}]}));
+        let wanted = status(json!({"phase": "Running", "qosClass": "Burstable", "conditions": [
+            {"type": "Ready", "status": "False", "lastTransitionTime": "2024-01-01T00:00:00Z"},
+            {"type": "my/gate", "status": "False"}]}));
+        assert_eq!(status_patch(&current, &wanted), Some(json!({"phase": "Running", "reason": null})));
+        assert_eq!(status_patch(&wanted, &wanted), None);
+    }
+}

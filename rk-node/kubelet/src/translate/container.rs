@@ -1,0 +1,119 @@
+//! The configuration of one container.
+
+use std::collections::HashMap;
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+use rk_cri_api::v1 as cri;
+
+use super::env::Environment;
+use super::expand::expand;
+use super::security;
+use crate::pod::spec;
+use crate::resources::container_resources;
+use crate::runtime;
+
+/// What is known before a container is made.
+pub struct ContainerInputs<'a> {
+    /// The pod.
+    pub pod: &'a Pod,
+    /// The container.
+    pub container: &'a Container,
+    /// Number of this instance.
+    pub attempt: u32,
+    /// The image as pulled.
+    pub image_ref: String,
+    /// The image's user, when it is a number.
+    pub image_uid: Option<i64>,
+    /// The image's user, when it is a name.
+    pub image_user: String,
+    /// Its variables.
+    pub env: Environment,
+    /// Volumes and files of the kubelet's own.
+    pub mounts: Vec<cri::Mount>,
+    /// The container whose processes an ephemeral container wants to see.
+    pub target: Option<String>,
+    /// The node's memory in bytes.
+    pub node_memory: i64,
+    /// Directory of seccomp profiles.
+    pub seccomp_root: &'a str,
+}
+
+/// Builds the configuration.
+pub fn container_config(inputs: ContainerInputs<'_>) -> cri::ContainerConfig {
+    let ContainerInputs { pod, container, .. } = inputs;
+    let expanded = |list: Option<&Vec<String>>| -> Vec<String> {
+        list.into_iter().flatten().map(|text| expand(text, |name| inputs.env.get(name))).collect()
+    };
+    let (command, args) = (expanded(container.command.as_ref()), expanded(container.args.as_ref()));
+    let labels = runtime::container_labels(&container.name, spec::name(pod), spec::namespace(pod), spec::uid(pod));
+    let context = security::container_context(
+        pod,
+        container,
+        inputs.target,
+        inputs.seccomp_root,
+        inputs.image_uid,
+        &inputs.image_user,
+    );
+    cri::ContainerConfig {
+        metadata: Some(cri::ContainerMetadata { name: container.name.clone(), attempt: inputs.attempt }),
+        image: Some(cri::ImageSpec {
+            image: inputs.image_ref,
+            user_specified_image: container.image.clone().unwrap_or_default(),
+            ..Default::default()
+        }),
+        command,
+        args,
+        working_dir: container.working_dir.clone().unwrap_or_default(),
+        envs: inputs.env.into_list().into_iter().map(|(key, value)| cri::KeyValue { key, value }).collect(),
+        mounts: inputs.mounts,
+        labels: labels.into_iter().collect(),
+        annotations: annotations(pod, container, inputs.attempt),
+        log_path: format!("{}/{}.log", container.name, inputs.attempt),
+        stdin: container.stdin == Some(true),
+        stdin_once: container.stdin_once == Some(true),
+        tty: container.tty == Some(true),
+        linux: Some(cri::LinuxContainerConfig {
+            resources: Some(container_resources(pod, container, inputs.node_memory)),
+            security_context: Some(context),
+        }),
+        stop_signal: stop_signal(container) as i32,
+        ..Default::default()
+    }
+}
+
+fn annotations(pod: &Pod, container: &Container, attempt: u32) -> HashMap<String, String> {
+    let mut map = HashMap::from([
+        (runtime::HASH.to_owned(), spec::container_hash(container)),
+        (runtime::RESTART_COUNT.to_owned(), attempt.to_string()),
+        (runtime::TERMINATION_MESSAGE_PATH.to_owned(), container.termination_message_path.clone().unwrap_or_default()),
+        (
+            runtime::TERMINATION_MESSAGE_POLICY.to_owned(),
+            container.termination_message_policy.clone().unwrap_or_else(|| "File".into()),
+        ),
+        (
+            runtime::GRACE_PERIOD.to_owned(),
+            pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(30).to_string(),
+        ),
+    ]);
+    if let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref())
+        && let Ok(json) = serde_json::to_string(hook)
+    {
+        map.insert(runtime::PRE_STOP.to_owned(), json);
+    }
+    if let Some(ports) = container.ports.as_ref().filter(|p| !p.is_empty())
+        && let Ok(json) = serde_json::to_string(ports)
+    {
+        map.insert(runtime::PORTS.to_owned(), json);
+    }
+    map
+}
+
+/// The signal that stops the container; the image's own unless the spec names one.
+fn stop_signal(container: &Container) -> cri::Signal {
+    container
+        .lifecycle
+        .as_ref()
+        .and_then(|l| l.stop_signal.as_deref())
+        .and_then(cri::Signal::from_str_name)
+        .unwrap_or(cri::Signal::RuntimeDefault)
+}

@@ -1,0 +1,240 @@
+//! The environment of a container: first which objects it refers to, then, with those at hand, the variables themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret};
+
+use super::expand::expand;
+use super::fields::{FieldContext, field_value, resource_value};
+
+/// Objects that an environment refers to, by name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct References {
+    /// ConfigMaps.
+    pub config_maps: BTreeSet<String>,
+    /// Secrets.
+    pub secrets: BTreeSet<String>,
+}
+
+/// Which objects the container's environment needs.
+pub fn references(container: &Container) -> References {
+    let mut refs = References::default();
+    for from in container.env_from.iter().flatten() {
+        refs.config_maps.extend(from.config_map_ref.as_ref().map(|r| r.name.clone()));
+        refs.secrets.extend(from.secret_ref.as_ref().map(|r| r.name.clone()));
+    }
+    for source in container.env.iter().flatten().filter_map(|e| e.value_from.as_ref()) {
+        refs.config_maps.extend(source.config_map_key_ref.as_ref().map(|r| r.name.clone()));
+        refs.secrets.extend(source.secret_key_ref.as_ref().map(|r| r.name.clone()));
+    }
+    refs
+}
+
+/// Everything that variables come from. Absent objects are absent from the maps.
+pub struct EnvSources<'a> {
+    /// The pod.
+    pub pod: &'a Pod,
+    /// Node facts.
+    pub fields: &'a FieldContext,
+    /// Service variables.
+    pub services: BTreeMap<String, String>,
+    /// ConfigMaps of the pod's namespace.
+    pub config_maps: &'a BTreeMap<String, ConfigMap>,
+    /// Secrets of the pod's namespace.
+    pub secrets: &'a BTreeMap<String, Secret>,
+}
+
+/// A variable whose source is missing; the container cannot be configured.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EnvError {
+    /// The object is not there.
+    #[error("{kind} \"{name}\" not found")]
+    Object {
+        /// `configmap` or `secret`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The object has no such key.
+    #[error("couldn't find key {key} in {kind} {namespace}/{name}")]
+    Key {
+        /// `ConfigMap` or `Secret`.
+        kind: &'static str,
+        /// Namespace.
+        namespace: String,
+        /// Name.
+        name: String,
+        /// Key.
+        key: String,
+    },
+    /// A field or resource reference that means nothing.
+    #[error("{0}")]
+    Field(String),
+}
+
+/// The variables, and how to resolve `$(NAME)` in commands.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// In the order of the spec, later ones of the same name replacing earlier ones.
+    pub variables: Vec<(String, String)>,
+    services: BTreeMap<String, String>,
+}
+
+impl Environment {
+    /// A variable by name.
+    pub fn get(&self, name: &str) -> Option<String> {
+        self.variables.iter().rev().find(|(k, _)| k == name).map(|(_, v)| v.clone()).or_else(|| self.services.get(name).cloned())
+    }
+
+    fn set(&mut self, name: &str, value: String) {
+        match self.variables.iter_mut().find(|(k, _)| k == name) {
+            Some((_, old)) => *old = value,
+            None => self.variables.push((name.to_owned(), value)),
+        }
+    }
+
+    /// All variables for the runtime: the spec's, then the services' that the spec does not set.
+    pub fn into_list(mut self) -> Vec<(String, String)> {
+        for (name, value) in std::mem::take(&mut self.services) {
+            if !self.variables.iter().any(|(k, _)| *k == name) {
+                self.variables.push((name, value));
+            }
+        }
+        self.variables
+    }
+}
+
+/// Whether a name can be the name of a variable: printable ASCII without `=`.
+fn usable(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| (' '..='~').contains(&c) && c != '=')
+}
+
+/// Builds the environment.
+pub fn environment(container: &Container, sources: EnvSources<'_>) -> Result<Environment, EnvError> {
+    let mut env = Environment { variables: Vec::new(), services: sources.services };
+    let namespace = crate::pod::spec::namespace(sources.pod).to_owned();
+    for from in container.env_from.iter().flatten() {
+        let prefix = from.prefix.as_deref().unwrap_or_default();
+        if let Some(reference) = &from.config_map_ref {
+            match sources.config_maps.get(&reference.name) {
+                Some(map) => {
+                    for (key, value) in map.data.iter().flatten() {
+                        let name = format!("{prefix}{key}");
+                        if usable(&name) {
+                            env.set(&name, value.clone());
+                        }
+                    }
+                }
+                None if reference.optional == Some(true) => {}
+                None => return Err(EnvError::Object { kind: "configmap", name: reference.name.clone() }),
+            }
+        }
+        if let Some(reference) = &from.secret_ref {
+            match sources.secrets.get(&reference.name) {
+                Some(secret) => {
+                    for (key, value) in secret.data.iter().flatten() {
+                        let name = format!("{prefix}{key}");
+                        if usable(&name) {
+                            env.set(&name, String::from_utf8_lossy(&value.0).into_owned());
+                        }
+                    }
+                }
+                None if reference.optional == Some(true) => {}
+                None => return Err(EnvError::Object { kind: "secret", name: reference.name.clone() }),
+            }
+        }
+    }
+    for variable in container.env.iter().flatten() {
+        let Some(source) = &variable.value_from else {
+            let value = expand(variable.value.as_deref().unwrap_or_default(), |name| env.get(name));
+            env.set(&variable.name, value);
+            continue;
+        };
+        if let Some(field) = &source.field_ref {
+            env.set(&variable.name, field_value(sources.pod, sources.fields, &field.field_path).map_err(EnvError::Field)?);
+        } else if let Some(resource) = &source.resource_field_ref {
+            let value = resource_value(sources.pod, sources.fields, Some(container), resource).map_err(EnvError::Field)?;
+            env.set(&variable.name, value);
+        } else if let Some(key) = &source.config_map_key_ref {
+            let found = sources.config_maps.get(&key.name);
+            let value = found.map(|m| m.data.as_ref().and_then(|d| d.get(&key.key)).cloned());
+            let missing = Missing { object: ("configmap", "ConfigMap"), namespace: &namespace, name: &key.name, key: &key.key };
+            if let Some(value) = missing.resolve(value, key.optional)? {
+                env.set(&variable.name, value);
+            }
+        } else if let Some(key) = &source.secret_key_ref {
+            let found = sources.secrets.get(&key.name);
+            let text = |s: &Secret| s.data.as_ref().and_then(|d| d.get(&key.key)).map(|v| String::from_utf8_lossy(&v.0).into_owned());
+            let missing = Missing { object: ("secret", "Secret"), namespace: &namespace, name: &key.name, key: &key.key };
+            if let Some(value) = missing.resolve(found.map(text), key.optional)? {
+                env.set(&variable.name, value);
+            }
+        } else {
+            return Err(EnvError::Field(format!("environment variable {} has a source that is not supported", variable.name)));
+        }
+    }
+    Ok(env)
+}
+
+struct Missing<'a> {
+    object: (&'static str, &'static str),
+    namespace: &'a str,
+    name: &'a str,
+    key: &'a str,
+}
+
+impl Missing<'_> {
+    fn resolve(&self, value: Option<Option<String>>, optional: Option<bool>) -> Result<Option<String>, EnvError> {
+        match value {
+            Some(Some(value)) => Ok(Some(value)),
+            _ if optional == Some(true) => Ok(None),
+            None => Err(EnvError::Object { kind: self.object.0, name: self.name.into() }),
+            Some(None) => Err(EnvError::Key {
+                kind: self.object.1,
+                namespace: self.namespace.into(),
+                name: self.name.into(),
+                key: self.key.into(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn build(container: serde_json::Value) -> Result<Vec<(String, String)>, EnvError> {
+        let container: Container = serde_json::from_value(container).unwrap();
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"containers": []}})).unwrap();
+        let config_maps = BTreeMap::from([("m".to_owned(), serde_json::from_value(json!({"data": {"k": "v", "a=b": "no"}})).unwrap())]);
+        let secrets = BTreeMap::from([("s".to_owned(), serde_json::from_value(json!({"data": {"p": "cw=="}})).unwrap())]);
+        let services = BTreeMap::from([("SVC".to_owned(), "1".to_owned())]);
+        let sources = EnvSources { pod: &pod, fields: &FieldContext::default(), services, config_maps: &config_maps, secrets: &secrets };
+        environment(&container, sources).map(Environment::into_list)
+    }
+
+    #[test]
+    fn variables_come_from_everywhere_and_later_ones_win() {
+        let list = build(json!({"name": "c",
+            "envFrom": [{"configMapRef": {"name": "m"}, "prefix": "P_"}, {"configMapRef": {"name": "none", "optional": true}}],
+            "env": [{"name": "A", "value": "x"}, {"name": "B", "value": "$(A)$(SVC)$(P_k)$(NO)"}, {"name": "A", "value": "y"},
+                {"name": "S", "valueFrom": {"secretKeyRef": {"name": "s", "key": "p"}}},
+                {"name": "O", "valueFrom": {"secretKeyRef": {"name": "s", "key": "q", "optional": true}}},
+                {"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}))
+        .unwrap();
+        let want = [("P_k", "v"), ("A", "y"), ("B", "x1v$(NO)"), ("S", "s"), ("N", "p"), ("SVC", "1")];
+        assert_eq!(list, want.map(|(k, v)| (k.to_owned(), v.to_owned())));
+    }
+
+    #[test]
+    fn a_missing_source_is_named() {
+        for (env, want) in [
+            (json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "x", "key": "k"}}}]), "configmap \"x\" not found"),
+            (json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "z"}}}]), "couldn't find key z in ConfigMap n/m"),
+            (json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "x", "key": "k"}}}]), "secret \"x\" not found"),
+        ] {
+            assert_eq!(build(json!({"name": "c", "env": env})).unwrap_err().to_string(), want);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Setting volumes up, refreshing them and taking them down, per pod.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
+
+use super::atomic_writer::{Payload, publish};
+use super::objects::Objects;
+use super::payload::downward;
+use super::source::Collector;
+use super::token::Tokens;
+use super::{host_path, ownership, tmpfs};
+use crate::pod::spec;
+use crate::quantity;
+use crate::translate::FieldContext;
+
+/// How old an object may be when a running pod's volumes are refreshed.
+const REFRESH_AGE: Duration = Duration::from_secs(30);
+
+/// A volume that could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("MountVolume.SetUp failed for volume \"{volume}\" : {reason}")]
+pub struct VolumeError {
+    /// The volume's name.
+    pub volume: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Where a pod's volumes are, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Volumes {
+    /// Host paths.
+    pub paths: BTreeMap<String, PathBuf>,
+    /// Volumes that are images: the runtime mounts them itself. Name to (reference, pull policy).
+    pub images: BTreeMap<String, (String, Option<String>)>,
+    /// Whether the volume's content must not be written.
+    pub read_only: BTreeMap<String, bool>,
+}
+
+/// Does the work; one for all pods.
+pub struct VolumeManager {
+    pods: PathBuf,
+    objects: Objects,
+    tokens: Tokens,
+}
+
+impl VolumeManager {
+    /// A manager over `<kubelet>/pods`.
+    pub fn new(kubelet: &Path, objects: Objects) -> Self {
+        Self { pods: kubelet.join("pods"), objects, tokens: Tokens::default() }
+    }
+
+    /// A pod's directory.
+    pub fn pod_dir(&self, uid: &str) -> PathBuf {
+        self.pods.join(uid)
+    }
+
+    /// The reader of ConfigMaps and Secrets.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// Sets all volumes of the pod up from fresh objects. Safe to repeat.
+    pub async fn set_up(&self, pod: &Pod, fields: &FieldContext) -> Result<Volumes, VolumeError> {
+        self.each(pod, fields, Duration::ZERO).await
+    }
+
+    /// Brings what changed in the API into a running pod's volumes.
+    pub async fn refresh(&self, pod: &Pod, fields: &FieldContext) -> Result<Volumes, VolumeError> {
+        self.each(pod, fields, REFRESH_AGE).await
+    }
+
+    async fn each(&self, pod: &Pod, fields: &FieldContext, max_age: Duration) -> Result<Volumes, VolumeError> {
+        let mut volumes = Volumes::default();
+        for volume in pod.spec.as_ref().and_then(|s| s.volumes.as_deref()).unwrap_or_default() {
+            let collector = Collector { pod, fields, objects: &self.objects, tokens: &self.tokens, max_age };
+            if let Some(image) = &volume.image {
+                let entry = (image.reference.clone().unwrap_or_default(), image.pull_policy.clone());
+                volumes.images.insert(volume.name.clone(), entry);
+                continue;
+            }
+            let path = self
+                .one(pod, volume, &collector)
+                .await
+                .map_err(|reason| VolumeError { volume: volume.name.clone(), reason })?;
+            let content = volume.config_map.is_some() || volume.secret.is_some() || volume.projected.is_some() || volume.downward_api.is_some();
+            volumes.read_only.insert(volume.name.clone(), content);
+            volumes.paths.insert(volume.name.clone(), path);
+        }
+        Ok(volumes)
+    }
+
+    async fn one(&self, pod: &Pod, volume: &Volume, collector: &Collector<'_>) -> Result<PathBuf, String> {
+        let dir = |plugin: &str| self.pod_dir(spec::uid(pod)).join("volumes").join(plugin).join(&volume.name);
+        if let Some(host) = &volume.host_path {
+            let path = PathBuf::from(&host.path);
+            host_path::prepare(&path, host.type_.as_deref().unwrap_or_default())?;
+            return Ok(path);
+        }
+        if let Some(empty) = &volume.empty_dir {
+            let path = dir("kubernetes.io~empty-dir");
+            empty_dir(pod, empty, &path)?;
+            return Ok(path);
+        }
+        let (path, files) = if let Some(map) = &volume.config_map {
+            let optional = map.optional == Some(true);
+            (dir("kubernetes.io~configmap"), collector.config_map(&map.name, map.items.as_deref(), map.default_mode, optional).await?)
+        } else if let Some(secret) = &volume.secret {
+            let name = secret.secret_name.as_deref().unwrap_or_default();
+            let optional = secret.optional == Some(true);
+            (dir("kubernetes.io~secret"), collector.secret(name, secret.items.as_deref(), secret.default_mode, optional).await?)
+        } else if let Some(projected) = &volume.projected {
+            (dir("kubernetes.io~projected"), collector.projected(projected).await?)
+        } else if let Some(fields) = &volume.downward_api {
+            let items = fields.items.as_deref().unwrap_or_default();
+            (dir("kubernetes.io~downward-api"), downward(pod, collector.fields, items, fields.default_mode)?)
+        } else {
+            return Err(format!("{} volumes are not supported by this node", kind(volume)));
+        };
+        // Secrets, tokens and pod facts stay off the disk; ConfigMaps are public enough.
+        let memory = volume.config_map.is_none();
+        let fs_group = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|c| c.fs_group);
+        blocking(move || publish_at(&path, &files, memory, fs_group).map(|()| path)).await
+    }
+
+    /// Takes all volumes of a pod down and removes its directory.
+    pub async fn tear_down(&self, uid: &str) -> Result<(), String> {
+        self.tokens.forget(uid);
+        let volumes = [self.pod_dir(uid).join("volume-subpaths"), self.pod_dir(uid).join("volumes")];
+        blocking(move || volumes.iter().try_for_each(|dir| tmpfs::remove_tree(dir).map_err(|e| e.to_string()))).await
+    }
+
+    /// Removes the pod's directory with everything in it.
+    pub async fn remove_pod_dir(&self, uid: &str) -> Result<(), String> {
+        self.tear_down(uid).await?;
+        let dir = self.pod_dir(uid);
+        blocking(move || tmpfs::remove_tree(&dir).map_err(|e| e.to_string())).await
+    }
+
+    /// UIDs of pods that have a directory.
+    pub fn known_pods(&self) -> Vec<String> {
+        fs::read_dir(&self.pods).into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok()).collect()
+    }
+}
+
+/// File work off the two runtime threads: a slow disk must not stop probes and leases.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| e.to_string())?
+}
+
+fn publish_at(path: &Path, files: &Payload, memory: bool, fs_group: Option<i64>) -> Result<(), String> {
+    let work = || -> std::io::Result<()> {
+        fs::create_dir_all(path)?;
+        if memory {
+            tmpfs::ensure_tmpfs(path, None, 0o755)?;
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+        publish(path, files, |fresh| ownership::apply(fresh, fs_group, true, false))?;
+        if fs_group.is_some() {
+            ownership::apply(path, fs_group, true, true)?;
+        }
+        Ok(())
+    };
+    work().map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn empty_dir(pod: &Pod, empty: &EmptyDirVolumeSource, path: &Path) -> Result<(), String> {
+    let context = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
+    let limit = empty.size_limit.as_ref().and_then(|q| quantity::units(&q.0)).and_then(|v| u64::try_from(v).ok()).filter(|v| *v > 0);
+    let fresh = !path.exists();
+    let work = || -> std::io::Result<()> {
+        fs::create_dir_all(path)?;
+        match empty.medium.as_deref().unwrap_or_default() {
+            "" => {}
+            "Memory" => tmpfs::ensure_tmpfs(path, limit, 0o777)?,
+            other => return Err(std::io::Error::other(format!("emptyDir medium {other:?} is not supported by this node"))),
+        }
+        if fresh {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
+        }
+        let on_mismatch = !fresh || context.fs_group_change_policy.as_deref() == Some("OnRootMismatch");
+        ownership::apply(path, context.fs_group, false, on_mismatch)
+    };
+    work().map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// The kind of a volume as its field is called, for messages.
+fn kind(volume: &Volume) -> String {
+    let value = serde_json::to_value(volume).unwrap_or_default();
+    let key = value.as_object().and_then(|o| o.keys().find(|k| *k != "name").cloned());
+    key.unwrap_or_else(|| "sourceless".into())
+}

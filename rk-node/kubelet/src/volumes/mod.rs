@@ -1,0 +1,20 @@
+//! Volumes of pods: set up before the first container starts, refreshed while the pod runs, torn down after its end.
+//!
+//! A volume lives in `<kubelet>/pods/<uid>/volumes/<plugin>/<name>`, as upstream's do. Everything here is idempotent: after a
+//! restart of the kubelet, setting up again finds what is there.
+
+mod atomic_writer;
+mod host_path;
+mod manager;
+mod mounts;
+mod objects;
+mod ownership;
+mod payload;
+mod source;
+mod subpath;
+mod tmpfs;
+mod token;
+
+pub use manager::{VolumeManager, Volumes};
+pub use mounts::container_mounts;
+pub use objects::Objects;

@@ -1,0 +1,108 @@
+//! A container's volumeMounts as mounts of the runtime.
+
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{Container, VolumeMount};
+use rk_cri_api::v1 as cri;
+
+use super::manager::Volumes;
+use super::subpath;
+use crate::translate::{Environment, expand};
+
+/// A mount that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// The volume is not among the pod's.
+    #[error("cannot find volume \"{volume}\" to mount into container \"{container}\"")]
+    NoVolume {
+        /// Volume.
+        volume: String,
+        /// Container.
+        container: String,
+    },
+    /// The subPath cannot be used.
+    #[error("{0}")]
+    SubPath(String),
+}
+
+/// Builds the mounts of one container; subPaths are bind-mounted below the pod's directory first.
+pub fn container_mounts(
+    container: &Container,
+    volumes: &Volumes,
+    pod_dir: &Path,
+    env: &Environment,
+) -> Result<Vec<cri::Mount>, MountError> {
+    let mut mounts = Vec::new();
+    for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
+        if let Some((reference, _)) = volumes.images.get(&mount.name) {
+            mounts.push(image_mount(mount, reference, env)?);
+            continue;
+        }
+        let missing = || MountError::NoVolume { volume: mount.name.clone(), container: container.name.clone() };
+        let volume = volumes.paths.get(&mount.name).ok_or_else(missing)?;
+        let host_path = match sub_path(mount, env)? {
+            None => volume.clone(),
+            Some(sub) => {
+                let target: PathBuf = pod_dir.join("volume-subpaths").join(&mount.name).join(&container.name).join(index.to_string());
+                subpath::bind(volume, &sub, &target).map_err(MountError::SubPath)?;
+                target
+            }
+        };
+        let content = volumes.read_only.get(&mount.name).copied().unwrap_or(false);
+        mounts.push(cri::Mount {
+            container_path: absolute(&mount.mount_path),
+            host_path: host_path.to_string_lossy().into_owned(),
+            // The files of content volumes are the kubelet's; a container's writes would be lost or misread.
+            readonly: mount.read_only == Some(true) || content,
+            propagation: propagation(mount),
+            recursive_read_only: mount.recursive_read_only.as_deref() == Some("Enabled"),
+            ..Default::default()
+        });
+    }
+    // A volume may hang below another: parents first.
+    mounts.sort_by_key(|m| Path::new(&m.container_path).components().count());
+    Ok(mounts)
+}
+
+fn image_mount(mount: &VolumeMount, reference: &str, env: &Environment) -> Result<cri::Mount, MountError> {
+    Ok(cri::Mount {
+        container_path: absolute(&mount.mount_path),
+        readonly: true,
+        image: Some(cri::ImageSpec { image: reference.into(), user_specified_image: reference.into(), ..Default::default() }),
+        image_sub_path: sub_path(mount, env)?.unwrap_or_default(),
+        ..Default::default()
+    })
+}
+
+fn absolute(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
+fn propagation(mount: &VolumeMount) -> i32 {
+    let propagation = match mount.mount_propagation.as_deref() {
+        Some("HostToContainer") => cri::MountPropagation::PropagationHostToContainer,
+        Some("Bidirectional") => cri::MountPropagation::PropagationBidirectional,
+        _ => cri::MountPropagation::PropagationPrivate,
+    };
+    propagation as i32
+}
+
+/// The part of the volume that is wanted: `subPath`, or `subPathExpr` with every reference known.
+fn sub_path(mount: &VolumeMount, env: &Environment) -> Result<Option<String>, MountError> {
+    if let Some(expression) = mount.sub_path_expr.as_deref().filter(|e| !e.is_empty()) {
+        let unknown = std::cell::Cell::new(false);
+        let path = expand(expression, |name| {
+            let value = env.get(name);
+            unknown.set(unknown.get() || value.is_none());
+            value
+        });
+        if unknown.get() {
+            return Err(MountError::SubPath(format!("failed to expand subPathExpr: {expression:?}: it refers to an unknown variable")));
+        }
+        if path.starts_with('/') || path.split('/').any(|part| part == "..") {
+            return Err(MountError::SubPath(format!("subPathExpr {path:?} must be relative and must not contain '..'")));
+        }
+        return Ok(Some(path));
+    }
+    Ok(mount.sub_path.clone().filter(|s| !s.is_empty()))
+}

@@ -1,0 +1,104 @@
+//! Collecting the files of one volume from the API.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, ProjectedVolumeSource, VolumeProjection};
+
+use super::atomic_writer::Payload;
+use super::objects::Objects;
+use super::payload::{common_user, config_map_data, downward, keyed, secret_data, token_entry};
+use super::token::Tokens;
+use crate::pod::spec;
+use crate::translate::FieldContext;
+
+/// What files are collected from.
+pub struct Collector<'a> {
+    /// The pod.
+    pub pod: &'a Pod,
+    /// Node facts for the downward API.
+    pub fields: &'a FieldContext,
+    /// ConfigMaps and Secrets.
+    pub objects: &'a Objects,
+    /// Service account tokens.
+    pub tokens: &'a Tokens,
+    /// How old objects may be.
+    pub max_age: Duration,
+}
+
+impl Collector<'_> {
+    /// The files of a configMap volume.
+    pub async fn config_map(
+        &self,
+        name: &str,
+        items: Option<&[k8s_openapi::api::core::v1::KeyToPath]>,
+        mode: Option<i32>,
+        optional: bool,
+    ) -> Result<Payload, String> {
+        let found = self.objects.config_map(spec::namespace(self.pod), name, self.max_age).await.map_err(|e| e.to_string())?;
+        match found {
+            Some(map) => keyed(config_map_data(&map), items, mode, optional),
+            None if optional => Ok(Payload::new()),
+            None => Err(format!("configmap \"{name}\" not found")),
+        }
+    }
+
+    /// The files of a secret volume.
+    pub async fn secret(
+        &self,
+        name: &str,
+        items: Option<&[k8s_openapi::api::core::v1::KeyToPath]>,
+        mode: Option<i32>,
+        optional: bool,
+    ) -> Result<Payload, String> {
+        let found = self.objects.secret(spec::namespace(self.pod), name, self.max_age).await.map_err(|e| e.to_string())?;
+        match found {
+            Some(secret) => keyed(secret_data(&secret), items, mode, optional),
+            None if optional => Ok(Payload::new()),
+            None => Err(format!("secret \"{name}\" not found")),
+        }
+    }
+
+    /// The files of a projected volume, all sources together.
+    pub async fn projected(&self, volume: &ProjectedVolumeSource) -> Result<Payload, String> {
+        let mut files = Payload::new();
+        let mut problems = Vec::new();
+        for source in volume.sources.iter().flatten() {
+            match self.projection(source, volume.default_mode).await {
+                Ok(some) => files.extend(some),
+                // All problems are told at once: fixing them one by one is tedious.
+                Err(problem) => problems.push(problem),
+            }
+        }
+        match problems.as_slice() {
+            [] => Ok(files),
+            [one] => Err(one.clone()),
+            many => Err(format!("[{}]", many.join(", "))),
+        }
+    }
+
+    async fn projection(&self, source: &VolumeProjection, mode: Option<i32>) -> Result<Payload, String> {
+        if let Some(map) = &source.config_map {
+            return self.config_map(&map.name, map.items.as_deref(), mode, map.optional == Some(true)).await;
+        }
+        if let Some(secret) = &source.secret {
+            return self.secret(&secret.name, secret.items.as_deref(), mode, secret.optional == Some(true)).await;
+        }
+        if let Some(fields) = &source.downward_api {
+            return downward(self.pod, self.fields, fields.items.as_deref().unwrap_or_default(), mode);
+        }
+        if let Some(projection) = &source.service_account_token {
+            let token = self.tokens.get(self.objects.client(), self.pod, projection).await?;
+            let fs_group = self.pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|c| c.fs_group);
+            let entry = token_entry(token, mode, common_user(self.pod), fs_group);
+            return Ok(Payload::from([(projection.path.clone(), entry)]));
+        }
+        let kind = if source.cluster_trust_bundle.is_some() {
+            "clusterTrustBundle"
+        } else if source.pod_certificate.is_some() {
+            "podCertificate"
+        } else {
+            "unknown"
+        };
+        Err(format!("projected volume source {kind} is not supported by this node"))
+    }
+}

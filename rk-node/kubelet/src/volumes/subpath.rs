@@ -1,0 +1,90 @@
+//! subPath: a part of a volume, opened so that no symlink can lead out of it, and bind-mounted from the open file.
+//!
+//! A container may replace a directory of its volume by a symlink at any moment. The kernel resolves the path beneath the
+//! volume's root in one go (`openat2`, RESOLVE_BENEATH); the bind mount is then made from the descriptor, not from a path.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, open, openat2};
+
+/// Mode of directories that are made for a subPath.
+const NEW_DIRECTORY: Mode = Mode::from_raw_mode(0o750);
+
+/// Opens `sub` beneath `volume`, making missing directories, without ever leaving the volume.
+fn open_beneath(volume: &Path, sub: &Path) -> io::Result<OwnedFd> {
+    if sub.is_absolute() || sub.components().any(|c| matches!(c, Component::ParentDir)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "subPath must be relative and without '..'"));
+    }
+    let root = open(volume, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let find = |at: &OwnedFd, path: &Path| openat2(at.as_fd(), path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how);
+    match find(&root, sub) {
+        Err(rustix::io::Errno::NOENT) => {}
+        other => return other.map_err(Into::into),
+    }
+    let mut so_far = PathBuf::new();
+    for component in sub.components() {
+        let Component::Normal(name) = component else { continue };
+        let parent = if so_far.as_os_str().is_empty() { find(&root, Path::new("."))? } else { find(&root, &so_far)? };
+        match mkdirat(parent.as_fd(), name, NEW_DIRECTORY) {
+            // Somebody else made it in between, or it was there.
+            Err(rustix::io::Errno::EXIST) | Ok(()) => {}
+            Err(error) => return Err(error.into()),
+        }
+        so_far.push(name);
+    }
+    find(&root, sub).map_err(Into::into)
+}
+
+/// Bind-mounts `sub` of `volume` at `target` and returns nothing but success; a mount that is there is replaced.
+pub fn bind(volume: &Path, sub: &str, target: &Path) -> Result<(), String> {
+    let shown = || format!("failed to prepare subPath for volumeMount: {sub:?}");
+    let source = open_beneath(volume, Path::new(sub)).map_err(|e| format!("{}: {e}", shown()))?;
+    let magic = PathBuf::from(format!("/proc/self/fd/{}", source.as_raw_fd()));
+    let is_dir = fs::metadata(&magic).map_err(|e| format!("{}: {e}", shown()))?.is_dir();
+    let made = || -> io::Result<()> {
+        super::tmpfs::unmount_below(target)?;
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        // What is left from a kubelet that died half way may be of the other kind.
+        match fs::symlink_metadata(target) {
+            Ok(meta) if meta.is_dir() == is_dir => return Ok(()),
+            Ok(meta) if meta.is_dir() => fs::remove_dir(target)?,
+            Ok(_) => fs::remove_file(target)?,
+            Err(_) => {}
+        }
+        if is_dir { fs::create_dir(target) } else { fs::File::create(target).map(drop) }
+    };
+    made().map_err(|e| format!("{}: {e}", shown()))?;
+    mount(Some(&magic), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+        .map_err(|e| format!("{}: bind mount on {}: {e}", shown(), target.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subpath_is_made_and_no_symlink_leads_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let volume = dir.path().join("v");
+        fs::create_dir(&volume).unwrap();
+        fs::write(dir.path().join("secret"), "x").unwrap();
+        open_beneath(&volume, Path::new("a/b")).unwrap();
+        assert!(volume.join("a/b").is_dir());
+        std::os::unix::fs::symlink("a/b", volume.join("inside")).unwrap();
+        open_beneath(&volume, Path::new("inside/c")).unwrap();
+        assert!(volume.join("a/b/c").is_dir());
+        std::os::unix::fs::symlink(dir.path(), volume.join("out")).unwrap();
+        std::os::unix::fs::symlink("../secret", volume.join("up")).unwrap();
+        for bad in ["out", "out/secret", "out/new", "up", "../secret", "/etc"] {
+            assert!(open_beneath(&volume, Path::new(bad)).is_err(), "{bad}");
+        }
+        assert!(!dir.path().join("new").exists());
+    }
+}

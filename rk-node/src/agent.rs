@@ -1,0 +1,107 @@
+//! Composition: what runs beside what, and what is started again when it fails.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use rk_config::MachineConfig;
+use rk_cri::CniNetwork;
+use rk_images::Images;
+use rk_kubelet::Hooks;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::signals::{self, End};
+use crate::{network, settings};
+
+/// Pauses before a failed part is started again.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// Runs the node until it is told to end.
+pub async fn run(config: MachineConfig) -> anyhow::Result<()> {
+    let options = settings::kubelet(&config);
+    tracing::info!(node = %options.node_name, endpoint = %options.cluster.endpoint, "starting");
+    let (going_down, shutdown) = watch::channel(false);
+    let signals = tokio::spawn(signals::wait(options.dirs.shutdown_mark.clone(), going_down));
+
+    let mut tasks = JoinSet::new();
+    let images = Images::open(settings::images(&config)).await.context("opening the image store")?;
+    let cri = rk_cri::Config::new(images, std::sync::Arc::new(CniNetwork::default()));
+    let (stop_cri, cri_stopped) = oneshot::channel::<()>();
+    let cri = tokio::spawn(rk_cri::serve(cri, async {
+        // A dropped sender means the same.
+        let _ = cri_stopped.await;
+    }));
+    let (tell_cidr, pod_cidr) = watch::channel(None);
+    tasks.spawn(network::configure(pod_cidr, config.cluster.pod_cidr.into()));
+
+    let node = node(config, options, tell_cidr, shutdown, tasks);
+    tokio::pin!(node, cri, signals);
+    let end = tokio::select! {
+        // On the way down the kubelet ends the pods and returns; that is the end of it.
+        result = &mut node => return result,
+        result = &mut cri => {
+            result.context("the CRI server panicked")?.context("the CRI server failed")?;
+            anyhow::bail!("the CRI server ended by itself");
+        }
+        end = &mut signals => end.context("the signal handler panicked")?.context("waiting for signals")?,
+    };
+    if end == End::Machine {
+        // The kubelet has heard it and ends the pods; the CRI server is needed until then.
+        if let Err(error) = node.await {
+            tracing::warn!("ending the pods: {error:#}");
+        }
+    }
+    drop(stop_cri);
+    tracing::info!(?end, "rk-node ends");
+    Ok(())
+}
+
+/// Joins and runs everything that needs the API.
+async fn node(
+    config: MachineConfig,
+    options: rk_kubelet::Options,
+    pod_cidr: watch::Sender<Option<String>>,
+    shutdown: watch::Receiver<bool>,
+    mut tasks: JoinSet<()>,
+) -> anyhow::Result<()> {
+    let mut stopping = shutdown.clone();
+    let session = tokio::select! {
+        session = rk_kubelet::join(&options) => session,
+        // Without ever having joined there is no pod to end.
+        _ = stopping.wait_for(|stop| *stop) => return Ok(()),
+    };
+    let client = session.client.clone();
+    let node_ips: Vec<_> = rk_kubelet::node_ip(&options, &session).into_iter().collect();
+    let proxy = settings::proxy(&config, &options.node_name, node_ips);
+    let dns = settings::dns(&config);
+    tasks.spawn(network::route(client.clone(), options.node_name.clone()));
+    tasks.spawn(again("proxy", {
+        let client = client.clone();
+        move || {
+            let run = rk_proxy::run(client.clone(), proxy.clone());
+            async move { run.await.map_err(anyhow::Error::from) }
+        }
+    }));
+    tasks.spawn(again("dns", move || {
+        let run = rk_dns::run(client.clone(), dns.clone());
+        async move { run.await.map_err(anyhow::Error::from) }
+    }));
+    rk_kubelet::run(options, session, Hooks { pod_cidr, shutdown }).await.context("the kubelet cannot run")
+}
+
+/// Runs a part for ever, starting it again with back-off when it ends.
+async fn again<F: Future<Output = anyhow::Result<()>>>(name: &'static str, start: impl Fn() -> F) {
+    let mut pause = AGAIN.0;
+    loop {
+        let began = tokio::time::Instant::now();
+        match start().await {
+            Ok(()) => tracing::warn!(part = name, "ended by itself"),
+            Err(error) => tracing::error!(part = name, retry_in = ?pause, "failed: {error:#}"),
+        }
+        if began.elapsed() > AGAIN.1 {
+            pause = AGAIN.0;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(AGAIN.1);
+    }
+}

@@ -1,0 +1,130 @@
+//! The pod network of this node: its CNI configuration, and the routes to other nodes' pods.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::Node;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
+use rk_cni::routes::{self, PodRoute};
+use tokio::sync::watch;
+
+/// Where CNI configurations are.
+const CONF_DIR: &str = "/etc/cni/net.d";
+/// Routes are compared with the kernel's this often, and soon after a failure.
+const RESYNC: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Writes the CNI configuration whenever the node's pod CIDR becomes known or changes. Runs for ever.
+pub async fn configure(mut pod_cidr: watch::Receiver<Option<String>>, cluster: IpNet) {
+    loop {
+        let known = pod_cidr.borrow_and_update().clone();
+        if let Some(text) = known {
+            match text.parse::<IpNet>() {
+                Ok(cidr) => match rk_cni::write_default_conflist(Path::new(CONF_DIR), &[cidr], &[cluster]) {
+                    Ok(true) => tracing::info!(%cidr, "the CNI configuration was written"),
+                    Ok(false) => tracing::debug!("the CNI configuration stays as it is"),
+                    Err(error) => {
+                        tracing::error!("writing the CNI configuration: {error}");
+                        tokio::time::sleep(RETRY).await;
+                        pod_cidr.mark_changed();
+                    }
+                },
+                Err(error) => tracing::error!(cidr = %text, "the node's pod CIDR is not one: {error}"),
+            }
+        }
+        if pod_cidr.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The way to another node's pods, when both ends are known.
+fn pod_routes(node: &Node) -> Vec<PodRoute> {
+    let spec = node.spec.as_ref();
+    let listed = spec.and_then(|s| s.pod_cidrs.clone()).unwrap_or_default();
+    let single = spec.and_then(|s| s.pod_cidr.clone()).filter(|_| listed.is_empty());
+    let addresses: Vec<IpAddr> = node
+        .status
+        .iter()
+        .flat_map(|s| s.addresses.iter().flatten())
+        .filter(|a| a.type_ == "InternalIP")
+        .filter_map(|a| a.address.parse().ok())
+        .collect();
+    listed
+        .iter()
+        .chain(single.iter())
+        .filter_map(|text| text.parse::<IpNet>().ok())
+        .filter_map(|pod_cidr| {
+            let same_family = |ip: &&IpAddr| ip.is_ipv4() == pod_cidr.addr().is_ipv4();
+            addresses.iter().find(same_family).map(|ip| PodRoute { node_ip: *ip, pod_cidr })
+        })
+        .collect()
+}
+
+/// Keeps the routes to all other nodes' pods. Runs for ever.
+pub async fn route(client: Client, own: String) {
+    let mut events = watcher(Api::<Node>::all(client), watcher::Config::default()).default_backoff().boxed();
+    let mut nodes: BTreeMap<String, Vec<PodRoute>> = BTreeMap::new();
+    let mut fresh = BTreeMap::new();
+    let mut synced = false;
+    let mut due = tokio::time::Instant::now() + RESYNC;
+    let mut applied: Option<Vec<PodRoute>> = None;
+    loop {
+        tokio::select! {
+            event = events.try_next() => match event {
+                Ok(Some(event)) => {
+                    let name = |node: &Node| node.metadata.name.clone().unwrap_or_default();
+                    match event {
+                        watcher::Event::Init => fresh.clear(),
+                        watcher::Event::InitApply(node) => drop(fresh.insert(name(&node), pod_routes(&node))),
+                        watcher::Event::InitDone => {
+                            nodes = std::mem::take(&mut fresh);
+                            synced = true;
+                        }
+                        watcher::Event::Apply(node) => drop(nodes.insert(name(&node), pod_routes(&node))),
+                        watcher::Event::Delete(node) => drop(nodes.remove(&name(&node))),
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::debug!("watching nodes: {error}");
+                    continue;
+                }
+            },
+            () = tokio::time::sleep_until(due) => applied = None,
+        }
+        let want: Vec<PodRoute> = nodes.iter().filter(|(name, _)| **name != own).flat_map(|(_, r)| r.iter().copied()).collect();
+        // Node objects change with every heartbeat; routes hardly ever do.
+        if !synced || applied.as_ref() == Some(&want) {
+            continue;
+        }
+        match routes::sync(&want).await {
+            Ok(()) => {
+                applied = Some(want);
+                due = tokio::time::Instant::now() + RESYNC;
+            }
+            Err(error) => {
+                tracing::warn!("routes to other nodes' pods: {error}");
+                due = tokio::time::Instant::now() + RETRY;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_needs_a_cidr_and_an_address_of_its_family() {
+        let node = |json: &str| -> Node { k8s_openapi::serde_json::from_str(json).unwrap_or_default() };
+        let full = node(r#"{"spec":{"podCIDR":"10.244.1.0/24","podCIDRs":["10.244.1.0/24","fd00::/64"]},"status":{"addresses":[{"type":"Hostname","address":"a"},{"type":"InternalIP","address":"192.168.0.1"}]}}"#);
+        assert_eq!(pod_routes(&full), [PodRoute { node_ip: "192.168.0.1".parse().unwrap(), pod_cidr: "10.244.1.0/24".parse().unwrap() }]);
+        assert!(pod_routes(&node(r#"{"spec":{"podCIDR":"10.244.1.0/24"}}"#)).is_empty());
+    }
+}

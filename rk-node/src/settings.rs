@@ -1,0 +1,100 @@
+//! The machine config as settings of the parts.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Taint;
+use rk_config::{MachineConfig, Role};
+use rk_kubelet::{Cluster, Options};
+
+/// The CA that `rk-control` makes on its first start, on a node that runs it.
+const OWN_CA: &str = "/var/lib/rk-control/pki/ca.crt";
+
+/// The node's name: the configured hostname, else what the kernel was told by then.
+pub fn node_name(config: &MachineConfig) -> String {
+    let name = config.hostname.clone().unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+    name.to_lowercase()
+}
+
+/// Settings of the kubelet.
+pub fn kubelet(config: &MachineConfig) -> Options {
+    let control_plane = config.role == Role::ControlPlane;
+    let cluster = Cluster {
+        endpoint: config.cluster.endpoint.clone().unwrap_or_else(|| "https://127.0.0.1:6443".into()),
+        token: config.cluster.token.clone(),
+        ca_hash: config.cluster.ca_hash.clone(),
+        ca_file: control_plane.then(|| PathBuf::from(OWN_CA)),
+        dns: vec![IpAddr::V4(config.cluster.dns_ip)],
+        domain: config.cluster.dns_domain.clone(),
+    };
+    let mut options = Options::new(node_name(config), cluster);
+    options.node_ip = config.kubelet.node_ip;
+    options.control_plane = control_plane;
+    options.labels = config.kubelet.labels.clone().into_iter().collect::<BTreeMap<_, _>>();
+    options.taints = config.kubelet.taints.iter().map(taint).collect();
+    options.max_pods = config.kubelet.max_pods;
+    options.shutdown_grace = Duration::from_secs(config.kubelet.shutdown_grace_period_seconds.into());
+    options
+}
+
+fn taint(taint: &rk_config::Taint) -> Taint {
+    let effect = match taint.effect {
+        rk_config::TaintEffect::NoSchedule => "NoSchedule",
+        rk_config::TaintEffect::PreferNoSchedule => "PreferNoSchedule",
+        rk_config::TaintEffect::NoExecute => "NoExecute",
+    };
+    Taint { key: taint.key.clone(), value: Some(taint.value.clone()).filter(|v| !v.is_empty()), effect: effect.into(), time_added: None }
+}
+
+/// Settings of the image store.
+pub fn images(config: &MachineConfig) -> rk_images::Config {
+    let mut images = rk_images::Config::new("/var/lib/rk/images");
+    images.mirrors = config
+        .registries
+        .mirrors
+        .iter()
+        .map(|m| rk_images::Mirror { matches: m.matches.clone(), endpoints: m.endpoints.clone(), include_host: m.include_host })
+        .collect();
+    images
+}
+
+/// Settings of the Service proxy.
+pub fn proxy(config: &MachineConfig, node: &str, node_ips: Vec<IpAddr>) -> rk_proxy::Config {
+    rk_proxy::Config {
+        node_name: node.to_owned(),
+        zone: config.kubelet.labels.get("topology.kubernetes.io/zone").cloned(),
+        node_ips,
+        pod_cidrs: vec![config.cluster.pod_cidr.into()],
+        skip: vec![IpAddr::V4(config.cluster.dns_ip)],
+    }
+}
+
+/// Settings of cluster DNS.
+pub fn dns(config: &MachineConfig) -> rk_dns::Config {
+    rk_dns::Config {
+        address: IpAddr::V4(config.cluster.dns_ip),
+        port: 53,
+        domain: config.cluster.dns_domain.clone(),
+        link: Some("rk-dns0".into()),
+        resolv_conf: "/etc/resolv.conf".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_config_becomes_the_kubelets_options() {
+        let mut config = MachineConfig { role: Role::ControlPlane, hostname: Some("Cp-1".into()), ..Default::default() };
+        config.kubelet.taints = vec![rk_config::Taint { key: "k".into(), value: String::new(), effect: rk_config::TaintEffect::NoExecute }];
+        config.kubelet.max_pods = 7;
+        let options = kubelet(&config);
+        assert_eq!((options.node_name.as_str(), options.control_plane, options.max_pods), ("cp-1", true, 7));
+        assert_eq!(options.cluster.endpoint, "https://127.0.0.1:6443");
+        assert_eq!(options.taints.first().map(|t| (t.effect.as_str(), t.value.clone())), Some(("NoExecute", None)));
+        assert_eq!(options.cluster.ca_file, Some(PathBuf::from(OWN_CA)));
+    }
+}
