@@ -1,0 +1,93 @@
+//! CertificateApproval, CertificateSigning and CertificateSubjectRestriction.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rk_api::meta;
+use rk_api::status::Status;
+use serde_json::Value;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer;
+
+use super::Request;
+use crate::authn::MASTERS;
+use crate::authz::{Attributes, Verdict};
+
+const GROUP: &str = "certificates.k8s.io";
+const PLURAL: &str = "certificatesigningrequests";
+
+/// Whether somebody may act on a signer, by name or for its whole domain.
+async fn may(request: &Request<'_>, verb: &str, signer: &str) -> Result<bool, Status> {
+    let domain = signer.split('/').next().unwrap_or_default();
+    for name in [signer.to_owned(), format!("{domain}/*")] {
+        let attributes = Attributes {
+            verb: verb.to_owned(),
+            group: GROUP.to_owned(),
+            version: "*".to_owned(),
+            resource: "signers".to_owned(),
+            name,
+            ..Attributes::default()
+        };
+        if matches!(request.core.authorizer.allowed(request.core, request.user, &attributes).await?, Verdict::Allowed(_)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn signer(object: &Value) -> &str {
+    meta::text(object, &["spec", "signerName"])
+}
+
+/// Approving needs the right `approve` on the signer.
+pub(super) async fn approval(request: &Request<'_>, object: Option<&Value>) -> Result<(), Status> {
+    let Some(object) = object.filter(|_| request.is_sub(GROUP, PLURAL, "approval")) else { return Ok(()) };
+    let name = signer(request.old.unwrap_or(object));
+    if may(request, "approve", name).await? {
+        return Ok(());
+    }
+    Err(request.forbid(&format!("user not permitted to approve requests with signerName {name:?}")))
+}
+
+/// Setting the certificate needs the right `sign` on the signer.
+pub(super) async fn signing(request: &Request<'_>, object: Option<&Value>) -> Result<(), Status> {
+    let Some(object) = object.filter(|_| request.is_sub(GROUP, PLURAL, "status")) else { return Ok(()) };
+    let Some(old) = request.old else { return Ok(()) };
+    let failed = |object: &Value| {
+        let conditions = meta::at(object, &["status", "conditions"]).as_array().cloned().unwrap_or_default();
+        conditions.into_iter().filter(|condition| meta::text(condition, &["type"]) == "Failed").collect::<Vec<_>>()
+    };
+    let certificate = |object: &Value| meta::at(object, &["status", "certificate"]).clone();
+    if certificate(old) == certificate(object) && failed(old) == failed(object) {
+        return Ok(());
+    }
+    let name = signer(old);
+    if may(request, "sign", name).await? {
+        return Ok(());
+    }
+    Err(request.forbid(&format!("user not permitted to sign requests with signerName {name:?}")))
+}
+
+/// Nobody becomes an administrator through a client certificate.
+pub(super) async fn subject(request: &Request<'_>, object: Option<&Value>) -> Result<(), Status> {
+    let Some(object) = object.filter(|_| request.is(GROUP, PLURAL) && request.creates()) else { return Ok(()) };
+    if signer(object) != "kubernetes.io/kube-apiserver-client" {
+        return Ok(());
+    }
+    let groups = groups_of(meta::text(object, &["spec", "request"]));
+    if groups.iter().any(|group| group == MASTERS) {
+        return Err(request.forbid(&format!("use of kubernetes.io/kube-apiserver-client signer with {MASTERS} group is not allowed")));
+    }
+    Ok(())
+}
+
+fn groups_of(request: &str) -> Vec<String> {
+    let Ok(text) = STANDARD.decode(request) else { return Vec::new() };
+    let Ok(block) = pem::parse(&text) else { return Vec::new() };
+    match X509CertificationRequest::from_der(block.contents()) {
+        Ok((_, parsed)) => {
+            let subject = &parsed.certification_request_info.subject;
+            subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned).collect()
+        }
+        Err(_) => Vec::new(),
+    }
+}

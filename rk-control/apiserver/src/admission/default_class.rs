@@ -1,0 +1,58 @@
+//! DefaultStorageClass and DefaultIngressClass: the class that an administrator marked as default.
+
+use rk_api::meta;
+use rk_api::status::Status;
+use serde_json::{Value, json};
+
+use super::Request;
+
+const STORAGE: &str = "storageclass.kubernetes.io/is-default-class";
+const INGRESS: &str = "ingressclass.kubernetes.io/is-default-class";
+const OLD_STORAGE: &str = "volume.beta.kubernetes.io/storage-class";
+const OLD_INGRESS: &str = "kubernetes.io/ingress.class";
+
+fn is_default(class: &Value, annotation: &str) -> bool {
+    meta::at(class, &["metadata", "annotations", annotation]).as_str() == Some("true")
+}
+
+/// The newest of the default classes; among equals the first by name.
+fn newest(classes: Vec<Value>, annotation: &str) -> Option<String> {
+    let mut defaults: Vec<Value> = classes.into_iter().filter(|class| is_default(class, annotation)).collect();
+    defaults.sort_by(|a, b| {
+        let created = |class| meta::text(class, &["metadata", "creationTimestamp"]);
+        created(b).cmp(created(a)).then_with(|| meta::name(a).cmp(meta::name(b)))
+    });
+    defaults.first().map(|class| meta::name(class).to_owned())
+}
+
+pub(super) async fn storage(request: &Request<'_>, claim: &mut Value) -> Result<(), Status> {
+    if !request.is("", "persistentvolumeclaims") || !request.creates() {
+        return Ok(());
+    }
+    let chosen = !meta::at(claim, &["spec", "storageClassName"]).is_null()
+        || !meta::at(claim, &["metadata", "annotations", OLD_STORAGE]).is_null();
+    if chosen {
+        return Ok(());
+    }
+    let classes = request.core.objects("storage.k8s.io", "v1", "storageclasses", "").await?;
+    if let Some(name) = newest(classes, STORAGE) {
+        claim["spec"]["storageClassName"] = json!(name);
+    }
+    Ok(())
+}
+
+pub(super) async fn ingress(request: &Request<'_>, ingress: &mut Value) -> Result<(), Status> {
+    if !request.is("networking.k8s.io", "ingresses") || !request.creates() {
+        return Ok(());
+    }
+    let chosen = !meta::at(ingress, &["spec", "ingressClassName"]).is_null()
+        || !meta::at(ingress, &["metadata", "annotations", OLD_INGRESS]).is_null();
+    if chosen {
+        return Ok(());
+    }
+    let classes = request.core.objects("networking.k8s.io", "v1", "ingressclasses", "").await?;
+    if let Some(name) = newest(classes, INGRESS) {
+        ingress["spec"]["ingressClassName"] = json!(name);
+    }
+    Ok(())
+}

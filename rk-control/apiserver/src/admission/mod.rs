@@ -1,0 +1,188 @@
+//! Admission: what is added to or refused of a change beyond the rules of its kind, as an ordered chain.
+//!
+//! Each plugin is one file with a `mutate` and/or a `validate`. The chain is data, so that further links (webhooks, policies) are
+//! lines in a table.
+
+mod certificates;
+mod default_class;
+mod default_tolerations;
+mod limit_ranger;
+mod namespace_lifecycle;
+mod node_restriction;
+mod node_taint;
+mod pod_security;
+mod priority;
+mod quantity;
+mod quota;
+mod runtime_class;
+mod service_account;
+mod storage_protection;
+mod volume_resize;
+
+use futures::future::BoxFuture;
+use rk_api::resources::Resource;
+use rk_api::status::Status;
+use serde_json::Value;
+
+use crate::authn::User;
+use crate::server::Core;
+
+/// What is being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// A new object.
+    Create,
+    /// A change of an object.
+    Update,
+    /// A deletion.
+    Delete,
+}
+
+/// A change on its way.
+pub struct Request<'a> {
+    /// What requests share.
+    pub core: &'a Core,
+    /// Who asks.
+    pub user: &'a User,
+    /// The row of the object's storage version.
+    pub resource: &'a Resource,
+    /// Subresource, empty for the object itself.
+    pub subresource: &'a str,
+    /// Namespace, empty for cluster-scoped objects.
+    pub namespace: &'a str,
+    /// Name.
+    pub name: &'a str,
+    /// What is done.
+    pub operation: Operation,
+    /// The object as it is, for updates and deletions.
+    pub old: Option<&'a Value>,
+    /// Whether nothing will be stored.
+    pub dry_run: bool,
+}
+
+impl Request<'_> {
+    /// Whether this is about a resource itself (not a subresource of it).
+    #[must_use]
+    pub fn is(&self, group: &str, plural: &str) -> bool {
+        self.is_sub(group, plural, "")
+    }
+
+    /// Whether this is about a subresource.
+    #[must_use]
+    pub fn is_sub(&self, group: &str, plural: &str, subresource: &str) -> bool {
+        self.resource.gvk.group == group && self.resource.plural == plural && self.subresource == subresource
+    }
+
+    /// Whether a new object is made.
+    #[must_use]
+    pub fn creates(&self) -> bool {
+        self.operation == Operation::Create
+    }
+
+    /// 403 with a reason.
+    #[must_use]
+    pub fn forbid(&self, why: &str) -> Status {
+        Status::forbidden(self.resource, self.name, why)
+    }
+}
+
+/// Something that must stay held until the change is stored.
+pub type Held = Vec<tokio::sync::OwnedMutexGuard<()>>;
+
+type Mutate = for<'a> fn(&'a Request<'a>, &'a mut Value, &'a mut Vec<String>) -> BoxFuture<'a, Result<(), Status>>;
+type Validate = for<'a> fn(&'a Request<'a>, Option<&'a Value>, &'a mut Vec<String>, &'a mut Held) -> BoxFuture<'a, Result<(), Status>>;
+
+/// A link of the chain; the name is the one under which upstream knows it.
+struct Plugin {
+    name: &'static str,
+    mutate: Option<Mutate>,
+    validate: Option<Validate>,
+}
+
+const fn mutating(name: &'static str, mutate: Mutate) -> Plugin {
+    Plugin { name, mutate: Some(mutate), validate: None }
+}
+
+const fn validating(name: &'static str, validate: Validate) -> Plugin {
+    Plugin { name, mutate: None, validate: Some(validate) }
+}
+
+const fn both(name: &'static str, mutate: Mutate, validate: Validate) -> Plugin {
+    Plugin { name, mutate: Some(mutate), validate: Some(validate) }
+}
+
+/// The chain, in upstream's order.
+const CHAIN: &[Plugin] = &[
+    both(
+        "NamespaceLifecycle",
+        |request, _, _| Box::pin(namespace_lifecycle::admit(request)),
+        |request, _, _, _| Box::pin(namespace_lifecycle::admit(request)),
+    ),
+    both(
+        "LimitRanger",
+        |request, object, _| Box::pin(limit_ranger::mutate(request, object)),
+        |request, object, _, _| Box::pin(limit_ranger::validate(request, object)),
+    ),
+    both(
+        "ServiceAccount",
+        |request, object, _| Box::pin(service_account::mutate(request, object)),
+        |request, object, _, _| Box::pin(service_account::validate(request, object)),
+    ),
+    both(
+        "NodeRestriction",
+        |request, object, _| Box::pin(node_restriction::mutate(request, object)),
+        |request, object, _, _| Box::pin(node_restriction::validate(request, object)),
+    ),
+    mutating("TaintNodesByCondition", |request, object, _| Box::pin(node_taint::mutate(request, object))),
+    validating("PodSecurity", |request, object, warnings, _| Box::pin(pod_security::validate(request, object, warnings))),
+    both(
+        "Priority",
+        |request, object, _| Box::pin(priority::mutate(request, object)),
+        |request, object, _, _| Box::pin(priority::validate(request, object)),
+    ),
+    mutating("DefaultTolerationSeconds", |request, object, _| Box::pin(default_tolerations::mutate(request, object))),
+    mutating("StorageObjectInUseProtection", |request, object, _| Box::pin(storage_protection::mutate(request, object))),
+    validating("PersistentVolumeClaimResize", |request, object, _, _| Box::pin(volume_resize::validate(request, object))),
+    both(
+        "RuntimeClass",
+        |request, object, _| Box::pin(runtime_class::mutate(request, object)),
+        |request, object, _, _| Box::pin(runtime_class::validate(request, object)),
+    ),
+    validating("CertificateApproval", |request, object, _, _| Box::pin(certificates::approval(request, object))),
+    validating("CertificateSigning", |request, object, _, _| Box::pin(certificates::signing(request, object))),
+    validating("CertificateSubjectRestriction", |request, object, _, _| Box::pin(certificates::subject(request, object))),
+    mutating("DefaultStorageClass", |request, object, _| Box::pin(default_class::storage(request, object))),
+    mutating("DefaultIngressClass", |request, object, _| Box::pin(default_class::ingress(request, object))),
+    validating("ResourceQuota", |request, object, _, held| Box::pin(quota::validate(request, object, held))),
+];
+
+/// Lets every plugin change a new object.
+///
+/// # Errors
+/// The first refusal.
+pub async fn mutate(request: &Request<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<(), Status> {
+    for plugin in CHAIN {
+        if let Some(mutate) = plugin.mutate {
+            mutate(request, object, warnings).await.inspect_err(|status| refused(plugin, request, status))?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets every plugin judge a change. What is returned must be held until the change is stored.
+///
+/// # Errors
+/// The first refusal.
+pub async fn validate(request: &Request<'_>, object: Option<&Value>, warnings: &mut Vec<String>) -> Result<Held, Status> {
+    let mut held = Held::new();
+    for plugin in CHAIN {
+        if let Some(validate) = plugin.validate {
+            validate(request, object, warnings, &mut held).await.inspect_err(|status| refused(plugin, request, status))?;
+        }
+    }
+    Ok(held)
+}
+
+fn refused(plugin: &Plugin, request: &Request<'_>, status: &Status) {
+    tracing::debug!(plugin = plugin.name, resource = %request.resource.plural, name = request.name, %status, "refused");
+}

@@ -1,0 +1,64 @@
+//! The order in which credentials are tried.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use rk_api::status::Status;
+
+use super::{User, bootstrap_token};
+use crate::http::{Connection, Peer};
+use crate::proxy::BEARER_PROTOCOL;
+use crate::server::Core;
+
+/// The user of a request: a bearer token if there is one, else the connection's certificate, else `system:anonymous`.
+///
+/// # Errors
+/// 401 when credentials were offered and none is valid.
+pub async fn authenticate(core: &Core, headers: &HeaderMap, connection: &Connection) -> Result<User, Status> {
+    if let Peer::InProcess(user) = &connection.peer {
+        return Ok(User::clone(user));
+    }
+    if let Peer::Certified(user) = &connection.peer {
+        return Ok(User::clone(user));
+    }
+    if let Some(token) = bearer(headers) {
+        return match authenticate_token(core, &token, &[]).await? {
+            Some((user, _)) => Ok(user),
+            None => Err(Status::unauthorized("")),
+        };
+    }
+    match &connection.peer {
+        Peer::Refused(why) => {
+            tracing::info!(address = ?connection.address, %why, "client certificate refused");
+            Err(Status::unauthorized(""))
+        }
+        _ => Ok(User::anonymous()),
+    }
+}
+
+/// The token of an `Authorization: Bearer` header, or of the WebSocket subprotocol that browsers use instead.
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let Some(value) = headers.get(AUTHORIZATION) else { return websocket_bearer(headers) };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
+}
+
+fn websocket_bearer(headers: &HeaderMap) -> Option<String> {
+    let protocols = headers.get(SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()?;
+    let encoded = protocols.split(',').find_map(|protocol| protocol.trim().strip_prefix(BEARER_PROTOCOL))?;
+    String::from_utf8(URL_SAFE_NO_PAD.decode(encoded).ok()?).ok()
+}
+
+/// The user of a bearer token, and the audiences (of those wanted; empty: this server's own) that it is valid for.
+/// `None` for a token that is not valid; why is in the log.
+///
+/// # Errors
+/// The objects to check it against cannot be read.
+pub async fn authenticate_token(core: &Core, token: &str, audiences: &[String]) -> Result<Option<(User, Vec<String>)>, Status> {
+    if let Some(user) = bootstrap_token::authenticate(core, token).await? {
+        return Ok(Some((user, Vec::new())));
+    }
+    core.tokens.authenticate(core, token, audiences).await
+}

@@ -1,0 +1,17 @@
+//! Who is asking: client certificates, service account tokens, bootstrap tokens, and impersonation.
+
+mod bootstrap_token;
+mod certificate;
+mod chain;
+mod impersonation;
+pub(crate) mod jwt;
+mod review;
+mod service_account;
+mod user;
+
+pub use certificate::ClientCertificates;
+pub use chain::{authenticate, authenticate_token};
+pub use impersonation::impersonate;
+pub use review::{self_subject_review, token_review};
+pub use service_account::{Bound, TokenIssuer};
+pub use user::{AUTHENTICATED, MASTERS, NODE_PREFIX, NODES, SERVICE_ACCOUNT_PREFIX, UNAUTHENTICATED, User};

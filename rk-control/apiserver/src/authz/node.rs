@@ -1,0 +1,150 @@
+//! The node authorizer: a kubelet reads what its own pods need and writes what is its own.
+
+use rk_api::status::Status;
+use serde_json::Value;
+
+use super::rules::Rule;
+use super::{Attributes, Verdict};
+use crate::server::Core;
+
+/// What every node may do without a look at its pods; the finer limits on writes are the NodeRestriction admission's.
+fn general(attributes: &Attributes) -> bool {
+    // The role of the same name says it all; only the resources judged below are left out here.
+    super::policy::node_rules().iter().any(|rule: &Rule| rule.covers(attributes))
+}
+
+/// Judges a request of the kubelet of `node`.
+///
+/// # Errors
+/// Pods cannot be read.
+pub async fn judge(core: &Core, node: &str, attributes: &Attributes) -> Result<Verdict, Status> {
+    let no = |why: &str| Ok(Verdict::NoOpinion(why.to_owned()));
+    let Attributes { verb, group, resource, subresource, namespace, name, .. } = attributes;
+    if attributes.path.is_some() {
+        return no("");
+    }
+    let reads = matches!(verb.as_str(), "get" | "list" | "watch");
+    match (group.as_str(), resource.as_str(), subresource.as_str()) {
+        ("", "secrets" | "configmaps" | "persistentvolumeclaims" | "serviceaccounts", "") => {
+            if !reads {
+                return no("can only read resources of this type");
+            }
+            if name.is_empty() {
+                return no(&format!("can only read namespaced object of this type by name, node {node:?}"));
+            }
+            if resource == "serviceaccounts" && verb != "get" {
+                return no("can only get individual resources of this type");
+            }
+            related(core, node, resource, namespace, name).await
+        }
+        ("", "serviceaccounts", "token") => {
+            if verb != "create" {
+                return no("can only create tokens for individual service accounts");
+            }
+            related(core, node, "serviceaccounts", namespace, name).await
+        }
+        ("", "persistentvolumes", "") if verb != "get" => no("can only get individual resources of this type"),
+        ("", "nodes", "") if reads && !name.is_empty() && name != node && verb == "get" => {
+            no(&format!("node {node:?} cannot read {name:?}, only its own Node object"))
+        }
+        ("coordination.k8s.io", "leases", "") => {
+            let own = namespace == "kube-node-lease" && (verb == "create" && name.is_empty() || name == node);
+            let verb_ok = matches!(verb.as_str(), "get" | "create" | "update" | "patch" | "delete");
+            if own && verb_ok { Ok(Verdict::Allowed(String::new())) } else { no("can only access node lease with the same name as the requesting node") }
+        }
+        ("storage.k8s.io", "csinodes", "") => {
+            let own = name == node || (verb == "create" && name.is_empty());
+            let verb_ok = matches!(verb.as_str(), "get" | "create" | "update" | "patch" | "delete");
+            if own && verb_ok { Ok(Verdict::Allowed(String::new())) } else { no("can only access CSINode with the same name as the requesting node") }
+        }
+        _ if general(attributes) => Ok(Verdict::Allowed(String::new())),
+        _ => no(""),
+    }
+}
+
+/// Whether a pod on the node uses the object.
+async fn related(core: &Core, node: &str, resource: &str, namespace: &str, name: &str) -> Result<Verdict, Status> {
+    let pods = core.cache("", "v1", "pods").await?;
+    core.storage.fresh().await?;
+    let here = pods.snapshot(namespace, 0, |pod| rk_api::meta::text(&pod.select, &["spec", "nodeName"]) == node);
+    for pod in &here.objects {
+        let pod = pod.value();
+        if uses(&pod, resource, name) || through_account(core, &pod, resource, namespace, name).await? {
+            return Ok(Verdict::Allowed(String::new()));
+        }
+    }
+    let kind = resource.strip_suffix('s').unwrap_or(resource);
+    Ok(Verdict::NoOpinion(format!("no relationship found between node '{node}' and this object ({kind} {namespace}/{name})")))
+}
+
+/// Pods reach the secrets of their service account too.
+async fn through_account(core: &Core, pod: &Value, resource: &str, namespace: &str, name: &str) -> Result<bool, Status> {
+    if resource != "secrets" {
+        return Ok(false);
+    }
+    let account = rk_api::meta::text(pod, &["spec", "serviceAccountName"]);
+    let Some(account) = core.object("", "v1", "serviceaccounts", namespace, account).await? else { return Ok(false) };
+    let named = |list: &str| {
+        account.get(list).and_then(Value::as_array).into_iter().flatten().any(|entry| rk_api::meta::text(entry, &["name"]) == name)
+    };
+    Ok(named("secrets") || named("imagePullSecrets"))
+}
+
+/// Whether the pod's own fields name the object.
+fn uses(pod: &Value, resource: &str, name: &str) -> bool {
+    let spec = pod.get("spec").unwrap_or(&Value::Null);
+    match resource {
+        "serviceaccounts" => rk_api::meta::text(spec, &["serviceAccountName"]) == name,
+        "secrets" => names_anywhere(spec, &["secretName", "secretRef", "secretKeyRef", "secret", "imagePullSecrets", "nodePublishSecretRef"], name),
+        "configmaps" => names_anywhere(spec, &["configMap", "configMapRef", "configMapKeyRef"], name),
+        "persistentvolumeclaims" => names_anywhere(spec, &["claimName"], name),
+        _ => false,
+    }
+}
+
+/// Whether one of the reference fields, wherever it stands in the spec, names the object: the shapes are few and regular.
+fn names_anywhere(value: &Value, fields: &[&str], name: &str) -> bool {
+    match value {
+        Value::Object(members) => members.iter().any(|(key, inner)| {
+            (fields.contains(&key.as_str()) && names(inner, name)) || names_anywhere(inner, fields, name)
+        }),
+        Value::Array(items) => items.iter().any(|item| names_anywhere(item, fields, name)),
+        _ => false,
+    }
+}
+
+fn names(reference: &Value, name: &str) -> bool {
+    match reference {
+        Value::String(text) => text == name,
+        Value::Object(_) => rk_api::meta::text(reference, &["name"]) == name,
+        Value::Array(items) => items.iter().any(|item| names(item, name)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pod_uses_what_its_volumes_and_environment_name() {
+        let pod = json!({"spec": {
+            "serviceAccountName": "sa",
+            "imagePullSecrets": [{"name": "pull"}],
+            "volumes": [
+                {"name": "a", "secret": {"secretName": "vol"}},
+                {"name": "b", "projected": {"sources": [{"configMap": {"name": "kube-root-ca.crt"}}, {"secret": {"name": "proj"}}]}},
+                {"name": "c", "persistentVolumeClaim": {"claimName": "claim"}},
+            ],
+            "containers": [{"name": "x", "env": [{"name": "E", "valueFrom": {"secretKeyRef": {"name": "env", "key": "k"}}}]}],
+        }});
+        for secret in ["vol", "proj", "env", "pull"] {
+            assert!(uses(&pod, "secrets", secret), "{secret}");
+        }
+        assert!(uses(&pod, "configmaps", "kube-root-ca.crt"));
+        assert!(uses(&pod, "persistentvolumeclaims", "claim"));
+        assert!(uses(&pod, "serviceaccounts", "sa"));
+        assert!(!uses(&pod, "secrets", "claim") && !uses(&pod, "secrets", "k"));
+    }
+}

@@ -1,0 +1,51 @@
+//! Namespaces, priority classes, the Service range and the published authority.
+
+use serde_json::{Value, json};
+
+use super::Wanted;
+use crate::server::Core;
+
+/// The namespaces of the system.
+pub(super) fn namespaces() -> Vec<Wanted> {
+    ["default", "kube-system", "kube-public", "kube-node-lease"]
+        .into_iter()
+        .map(|name| ("", "v1", "namespaces", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})))
+        .collect()
+}
+
+fn priority_class(name: &str, value: i64, description: &str) -> Value {
+    json!({
+        "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
+        "metadata": {"name": name}, "value": value, "description": description,
+    })
+}
+
+/// Cluster-scoped objects and the authority for extension servers.
+pub(super) fn classes(core: &Core) -> Vec<Wanted> {
+    let node = "Used for system critical pods that must not be moved from their current node.";
+    let cluster = "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.";
+    let cidrs: Vec<String> = core.config.service_cidrs.iter().map(ToString::to_string).collect();
+    vec![
+        ("scheduling.k8s.io", "v1", "priorityclasses", priority_class("system-node-critical", 2_000_001_000, node)),
+        ("scheduling.k8s.io", "v1", "priorityclasses", priority_class("system-cluster-critical", 2_000_000_000, cluster)),
+        (
+            "networking.k8s.io",
+            "v1",
+            "servicecidrs",
+            json!({
+                "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+                "metadata": {"name": "kubernetes"}, "spec": {"cidrs": cidrs},
+            }),
+        ),
+        (
+            "",
+            "v1",
+            "configmaps",
+            json!({
+                "apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+                "data": {"client-ca-file": core.ca_certificate},
+            }),
+        ),
+    ]
+}

@@ -1,0 +1,88 @@
+//! From bodies to objects and back, in every format.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use rk_api::decode::{self, FieldValidation, Limits};
+use rk_api::resources::GroupVersionKind;
+use rk_api::schema::Schema;
+use rk_api::status::Status;
+use serde_json::Value;
+
+use crate::http::{Format, content_format};
+
+/// Encodes an object as protobuf with its envelope; `None` for kinds without a message.
+#[must_use]
+pub fn encode_protobuf(object: &Value) -> Option<Bytes> {
+    rk_api::proto::encode(object)
+}
+
+/// Encodes an object. Kinds without a protobuf message fall back to JSON, as upstream does for none of its own kinds.
+#[must_use]
+pub fn encode(object: &Value, format: Format, pretty: bool) -> (&'static str, Bytes) {
+    match format {
+        Format::Protobuf => match encode_protobuf(object) {
+            Some(bytes) => (format.media_type(), bytes),
+            None => encode(object, Format::Json, pretty),
+        },
+        Format::Yaml => (format.media_type(), serde_yaml_ng::to_string(object).unwrap_or_default().into()),
+        Format::Json => {
+            let text = if pretty { serde_json::to_vec_pretty(object) } else { serde_json::to_vec(object) };
+            let mut text = text.unwrap_or_default();
+            text.push(b'\n');
+            (format.media_type(), text.into())
+        }
+    }
+}
+
+/// Decodes a body that should be an object of `gvk`; unknown fields become warnings or errors as `mode` says.
+///
+/// # Errors
+/// 400, 413 or 415 that name the place.
+pub fn decode_object(
+    headers: &HeaderMap,
+    body: &Bytes,
+    gvk: &GroupVersionKind,
+    mode: FieldValidation,
+    warnings: &mut Vec<String>,
+) -> Result<Value, Status> {
+    let schema = Schema::of_kind(gvk).unwrap_or(Schema::ANY);
+    let limits = Limits::default();
+    let decoded = match content_format(headers)? {
+        Format::Json => decode::json(body, &schema, mode, limits),
+        Format::Yaml => decode::yaml(body, &schema, mode, limits),
+        Format::Protobuf => rk_api::proto::decode(body, Some(gvk), limits)
+            .and_then(|object| decode::finish(object, Vec::new(), &schema, mode)),
+    }
+    .map_err(|error| error.into_status(&gvk.kind, &gvk.version))?;
+    warnings.extend(decoded.warnings);
+    let mut object = decoded.object;
+    check_kind(&mut object, gvk)?;
+    Ok(object)
+}
+
+/// Fills in a missing `kind` and `apiVersion` and refuses others than the path's.
+fn check_kind(object: &mut Value, gvk: &GroupVersionKind) -> Result<(), Status> {
+    let Some(members) = object.as_object_mut() else {
+        return Err(Status::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: the body is not an object",
+            gvk.kind, gvk.version, gvk.kind
+        )));
+    };
+    let wanted = gvk.api_version();
+    let found = members.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let kind = members.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if !found.is_empty() && found != wanted {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({found}) does not match the expected API version ({wanted})"
+        )));
+    }
+    if !kind.is_empty() && kind != gvk.kind {
+        return Err(Status::bad_request(format!(
+            "the kind in the data ({kind}) does not match the expected kind ({})",
+            gvk.kind
+        )));
+    }
+    members.insert("apiVersion".to_owned(), Value::String(wanted));
+    members.insert("kind".to_owned(), Value::String(gvk.kind.to_string()));
+    Ok(())
+}

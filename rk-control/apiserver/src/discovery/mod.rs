@@ -1,0 +1,138 @@
+//! Everything that is not a resource: discovery, version, health, metrics, OpenAPI, token issuer documents.
+
+mod aggregated;
+mod documents;
+mod openapi;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::header::{ETAG, IF_NONE_MATCH, VARY};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use rk_api::status::{Reason, Status};
+use serde_json::{Value, json};
+
+use crate::authn::User;
+use crate::http::{Body, Query, RequestInfo, accepts_gzip, bytes_response, json_response, maybe_gzip, text_response, wants_pretty};
+use crate::server::Core;
+
+/// The version that clients see.
+pub const GIT_VERSION: &str = "v1.36.0";
+
+/// Rendered aggregated discovery documents; made on first use, dropped when the resource table changes.
+#[derive(Default)]
+pub struct Discovery {
+    rendered: Mutex<Vec<((bool, aggregated::Version), Arc<aggregated::Document>)>>,
+}
+
+impl Discovery {
+    /// Forgets what was rendered.
+    pub fn invalidate(&self) {
+        self.rendered.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn document(&self, core: &Core, core_group: bool, version: aggregated::Version) -> Arc<aggregated::Document> {
+        let mut rendered = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (core_group, version);
+        if let Some((_, document)) = rendered.iter().find(|(own, _)| *own == key) {
+            return Arc::clone(document);
+        }
+        let document = Arc::new(aggregated::render(&core.registry(), core_group, version));
+        rendered.push((key, Arc::clone(&document)));
+        document
+    }
+}
+
+/// Serves a path that is no resource.
+///
+/// # Errors
+/// 404, 405.
+pub async fn serve(
+    core: &Arc<Core>,
+    _user: &User,
+    info: &RequestInfo,
+    query: &Query,
+    request: Request<Body>,
+) -> Result<Response<Body>, Status> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(Status::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource"));
+    }
+    let path = info.path.trim_end_matches('/');
+    let headers = request.headers();
+    let pretty = wants_pretty(headers, query);
+    let gzip = accepts_gzip(headers);
+    let json = |value: &Value| Ok(json_response(StatusCode::OK, value, pretty));
+    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    match parts.as_slice() {
+        ["api"] | ["apis"] => {
+            let core_group = parts == ["api"];
+            if let Some(version) = aggregated::wanted(headers) {
+                let document = core.discovery.document(core, core_group, version);
+                return Ok(tagged(version.media_type(), &document.body, &document.etag, headers, gzip));
+            }
+            if core_group {
+                return json(&documents::api_versions(&core.config.server_url()));
+            }
+            json(&documents::groups(&core.registry()))
+        }
+        ["api", version] => json(&documents::resources(&core.registry(), "", version).ok_or_else(Status::unknown_path)?),
+        ["apis", group] => json(&documents::group(&core.registry(), group).ok_or_else(Status::unknown_path)?),
+        ["apis", group, version] => {
+            json(&documents::resources(&core.registry(), group, version).ok_or_else(Status::unknown_path)?)
+        }
+        ["version"] => json(&version()),
+        ["healthz" | "livez" | "readyz", ..] => core.health.serve(core, path, query).await.ok_or_else(Status::unknown_path),
+        ["metrics"] => Ok(text_response(StatusCode::OK, core.metrics.render(&core.storage.counts()))),
+        ["openapi", rest @ ..] => openapi::serve(rest, headers, query),
+        [".well-known", "openid-configuration"] => json(&openid_configuration(core)),
+        ["openid", "v1", "jwks"] => {
+            Ok(bytes_response(StatusCode::OK, "application/jwk-set+json", core.tokens.jwks().to_string().into()))
+        }
+        [""] => json(&documents::paths(&core.registry())),
+        _ => Err(Status::unknown_path()),
+    }
+}
+
+/// An answer with an ETag; 304 when the client has it already.
+fn tagged(media_type: &'static str, body: &Bytes, etag: &str, headers: &http::HeaderMap, gzip: bool) -> Response<Body> {
+    let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|own| own == etag);
+    let mut response = if known {
+        bytes_response(StatusCode::NOT_MODIFIED, media_type, Bytes::new())
+    } else {
+        maybe_gzip(StatusCode::OK, media_type, body.clone(), gzip)
+    };
+    if let Ok(value) = HeaderValue::from_str(etag) {
+        response.headers_mut().insert(ETAG, value);
+    }
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+/// `/version`.
+fn version() -> Value {
+    json!({
+        "major": "1",
+        "minor": "36",
+        "emulationMajor": "1",
+        "emulationMinor": "36",
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": "35",
+        "gitVersion": GIT_VERSION,
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": concat!("linux/", "amd64"),
+    })
+}
+
+fn openid_configuration(core: &Core) -> Value {
+    json!({
+        "issuer": core.tokens.issuer(),
+        "jwks_uri": format!("{}/openid/v1/jwks", core.config.server_url()),
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [core.tokens.algorithm()],
+    })
+}

@@ -1,0 +1,92 @@
+//! One request for a resource, with everything that handlers ask of it.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use rk_api::resources::Resource;
+use rk_api::status::Status;
+
+use crate::authn::User;
+use crate::http::{Accept, Query, ResourcePath};
+use crate::server::Core;
+
+/// One request.
+pub struct Call {
+    /// What requests share.
+    pub core: Arc<Core>,
+    /// Who asks.
+    pub user: User,
+    /// What is named.
+    pub path: ResourcePath,
+    /// The verb.
+    pub verb: String,
+    /// Query parameters.
+    pub query: Query,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The row that the path names.
+    pub resource: Arc<Resource>,
+    /// The row under which its objects are stored.
+    pub hub: Arc<Resource>,
+    /// Texts for `Warning` headers.
+    pub warnings: Vec<String>,
+}
+
+impl Call {
+    #[allow(clippy::too_many_arguments, reason = "the parts of a request, moved in once")]
+    pub(super) fn new(
+        core: Arc<Core>,
+        user: User,
+        path: ResourcePath,
+        verb: String,
+        query: Query,
+        headers: HeaderMap,
+        resource: Arc<Resource>,
+        hub: Arc<Resource>,
+    ) -> Self {
+        // The name in a collection's path is only there for authorization.
+        let mut path = path;
+        if matches!(verb.as_str(), "list" | "deletecollection") {
+            path.name.clear();
+        }
+        if path.resource == "namespaces" {
+            path.namespace.clear();
+        }
+        Self { core, user, path, verb, query, headers, resource, hub, warnings: Vec::new() }
+    }
+
+    /// How the answer is to be written.
+    ///
+    /// # Errors
+    /// 406.
+    pub fn accept(&self, list: bool) -> Result<Accept, Status> {
+        Accept::negotiate(&self.headers, &self.query, list)
+    }
+
+    /// The manager that writes are attributed to: `fieldManager`, else the user agent up to the first slash.
+    ///
+    /// # Errors
+    /// A manager that is too long or unprintable.
+    pub fn field_manager(&self) -> Result<String, Status> {
+        let given = self.query.text("fieldManager");
+        if given.is_empty() {
+            let agent = self.headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let agent = agent.split('/').next().unwrap_or_default();
+            let printable: String = agent.chars().filter(|letter| !letter.is_control()).take(128).collect();
+            return Ok(if printable.is_empty() { "unknown".to_owned() } else { printable });
+        }
+        if given.len() > 128 {
+            return Err(super::options::invalid("fieldManager", given, "may not be more than 128 bytes"));
+        }
+        if given.chars().any(char::is_control) {
+            return Err(super::options::invalid("fieldManager", given, "should only contain printable characters"));
+        }
+        Ok(given.to_owned())
+    }
+
+    /// 404 for the object that the path names.
+    #[must_use]
+    pub fn not_found(&self) -> Status {
+        Status::not_found(&self.resource, &self.path.name)
+    }
+}

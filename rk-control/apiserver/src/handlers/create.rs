@@ -1,0 +1,111 @@
+//! POST of a new object.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use rk_api::meta;
+use rk_api::status::Status;
+use rk_api::strategy;
+use rk_store::{Expect, StoreError};
+use serde_json::Value;
+
+use super::call::Call;
+use super::options::WriteOptions;
+use super::render;
+use super::write::{fix_namespace, own, refuse_invalid};
+use crate::admission::{self, Operation};
+use crate::codec;
+use crate::http::{Body, read_body};
+
+/// How often a generated name that is taken is generated anew; upstream's figure.
+const NAME_ATTEMPTS: usize = 8;
+
+/// Serves POST.
+pub(super) async fn create(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
+    let options = WriteOptions::parse(&call.query)?;
+    let body = read_body(body).await?;
+    let mut warnings = Vec::new();
+    let object = codec::decode_object(&call.headers, &body, &call.resource.gvk, options.validation, &mut warnings)?;
+    call.warnings.extend(warnings);
+    let created = create_object(call, object, &options, false).await?;
+    render::object(call, StatusCode::CREATED, &created)
+}
+
+/// Creates an object of the path's version and returns it in that version. `owned` tells that it carries its field ownership.
+pub(super) async fn create_object(call: &mut Call, mut object: Value, options: &WriteOptions, owned: bool) -> Result<Value, Status> {
+    fix_namespace(call, &mut object)?;
+    if !meta::resource_version(&object).is_empty() {
+        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    rk_api::defaults::apply(&call.resource.gvk, &mut object);
+    let mut object = rk_api::convert::to_hub(object, &call.resource)?;
+    strategy::prepare_for_create(&call.hub, &mut object);
+    let generated = meta::name(&object).is_empty() && !meta::text(&object, &["metadata", "generateName"]).is_empty();
+    for attempt in 1.. {
+        let mut candidate = object.clone();
+        meta::fill_system_fields(&mut candidate, jiff::Timestamp::now());
+        match store(call, candidate, options, owned).await {
+            Err(StoreOutcome::Taken(_)) if generated && attempt < NAME_ATTEMPTS => {}
+            Err(StoreOutcome::Taken(name)) if generated => {
+                return Err(Status::already_exists(&call.resource, &name)
+                    .retry_after(1));
+            }
+            Err(StoreOutcome::Taken(name)) => return Err(Status::already_exists(&call.resource, &name)),
+            Err(StoreOutcome::Failed(status)) => return Err(status),
+            Ok(created) => return rk_api::convert::from_hub(created, &call.resource),
+        }
+    }
+    Err(Status::internal("name generation ended without an answer"))
+}
+
+enum StoreOutcome {
+    Taken(String),
+    Failed(Status),
+}
+
+impl From<Status> for StoreOutcome {
+    fn from(status: Status) -> Self {
+        Self::Failed(status)
+    }
+}
+
+async fn store(call: &mut Call, mut object: Value, options: &WriteOptions, owned: bool) -> Result<Value, StoreOutcome> {
+    let core = Arc::clone(&call.core);
+    let (user, hub) = (call.user.clone(), Arc::clone(&call.hub));
+    let (namespace, name) = (call.path.namespace.clone(), meta::name(&object).to_owned());
+    let request = admission::Request {
+        core: &core,
+        user: &user,
+        resource: &hub,
+        subresource: "",
+        namespace: &namespace,
+        name: &name,
+        operation: Operation::Create,
+        old: None,
+        dry_run: options.dry_run,
+    };
+    admission::mutate(&request, &mut object, &mut call.warnings).await?;
+    let reservation = core.services.reserve(&core, &hub, &mut object, None).await?;
+    if !owned {
+        own(call, None, &mut object, "")?;
+    }
+    refuse_invalid(call, &object, &strategy::validate_create(&call.hub, &object))?;
+    let _held = admission::validate(&request, Some(&object), &mut call.warnings).await?;
+    let warnings = strategy::warnings(&call.hub, &object, None);
+    if options.dry_run {
+        if core.storage.read(&hub, &namespace, &name).await?.is_some() {
+            return Err(StoreOutcome::Taken(name));
+        }
+        call.warnings.extend(warnings);
+        return Ok(object);
+    }
+    match core.storage.put(&hub, object, Expect::Absent).await {
+        Ok(created) => {
+            reservation.keep();
+            call.warnings.extend(warnings);
+            Ok(created)
+        }
+        Err(StoreError::Conflict { .. }) => Err(StoreOutcome::Taken(name)),
+        Err(error) => Err(StoreOutcome::Failed(crate::storage::store_status(&error))),
+    }
+}

@@ -1,0 +1,36 @@
+//! DELETE of one object.
+
+use http::{Response, StatusCode};
+use rk_api::status::Status;
+
+use super::call::Call;
+use super::options::DeleteOptions;
+use super::remove::{Removed, remove};
+use super::render;
+use crate::http::{Body, read_body};
+
+/// Kinds whose deletion is answered with the object instead of a `Status`; upstream's list.
+const RETURNS_OBJECT: &[&str] =
+    &["pods", "podtemplates", "persistentvolumes", "persistentvolumeclaims", "resourcequotas", "serviceaccounts", "services"];
+
+/// Serves DELETE.
+pub(super) async fn delete(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
+    let body = read_body(body).await?;
+    let options = DeleteOptions::parse(&call.headers, &call.query, &body)?;
+    let name = call.path.name.clone();
+    match remove(call, &name, &options).await? {
+        Removed::Gone(object) => {
+            if call.hub.gvk.group.is_empty() && RETURNS_OBJECT.contains(&&*call.hub.plural) {
+                let object = rk_api::convert::from_hub(object, &call.resource)?;
+                return render::object(call, StatusCode::OK, &object);
+            }
+            let status = Status::deleted(&call.resource, &name, rk_api::meta::uid(&object));
+            render::object(call, StatusCode::OK, &status)
+        }
+        Removed::Waiting(object) => {
+            let code = if options.cascading { StatusCode::ACCEPTED } else { StatusCode::OK };
+            let object = rk_api::convert::from_hub(object, &call.resource)?;
+            render::object(call, code, &object)
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! GET of a collection.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Response;
+use rk_api::status::{Reason, Status};
+use rk_store::Revision;
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::list_body;
+use super::selection::Selection;
+use crate::http::Body;
+use crate::storage::{Cached, object_key};
+
+/// What a list answers with.
+pub(super) struct Found {
+    pub objects: Vec<Arc<Cached>>,
+    pub revision: Revision,
+    /// Where the next page begins.
+    pub next: Option<String>,
+    pub remaining: Option<u64>,
+}
+
+impl Found {
+    /// `metadata` of the list.
+    pub(super) fn metadata(&self) -> Value {
+        let mut metadata = json!({"resourceVersion": self.revision.to_string()});
+        if let Some(next) = &self.next {
+            metadata["continue"] = json!(next);
+        }
+        if let Some(remaining) = self.remaining {
+            metadata["remainingItemCount"] = json!(remaining);
+        }
+        metadata
+    }
+}
+
+/// Serves GET of a collection.
+pub(super) async fn list(call: &mut Call) -> Result<Response<Body>, Status> {
+    let found = find(call).await?;
+    list_body::respond(call, found).await
+}
+
+/// Finds the objects of a list by its parameters.
+pub(super) async fn find(call: &Call) -> Result<Found, Status> {
+    let selection = Selection::parse(call)?;
+    let limit = call.query.number("limit").map_err(Status::bad_request)?.unwrap_or(0);
+    let limit = usize::try_from(limit).map_err(|_| Status::bad_request("limit must not be negative"))?;
+    let version = call.query.text("resourceVersion");
+    let matching = call.query.text("resourceVersionMatch");
+    check_versions(call, version, matching)?;
+    let token = call.query.text("continue");
+    if !token.is_empty() {
+        let (revision, start) = decode_continue(token)?;
+        let after = format!("{}{start}", collection_prefix(call));
+        return from_store(call, &selection, limit, revision, Some(after)).await;
+    }
+    if matching == "Exact" {
+        return from_store(call, &selection, limit, Some(parse_version(version)?), None).await;
+    }
+    let floor = match version {
+        "" => call.core.storage.fresh().await?,
+        "0" => call.core.storage.progress(),
+        text => call.core.storage.wait_for(parse_version(text)?).await?,
+    };
+    let cache = call.core.storage.cache(&call.hub).await?;
+    let mut snapshot = cache.snapshot(&call.path.namespace, floor, |object| selection.matches(object));
+    let mut found = Found { objects: Vec::new(), revision: snapshot.revision, next: None, remaining: None };
+    // `resourceVersion=0` lists are served whole from memory, whatever the limit, as upstream does.
+    if limit > 0 && snapshot.objects.len() > limit && version != "0" {
+        let rest = snapshot.objects.len() - limit;
+        snapshot.objects.truncate(limit);
+        found.next = snapshot.objects.last().map(|last| encode_continue(call, snapshot.revision, last));
+        found.remaining = selection.is_everything().then_some(rest as u64);
+    }
+    found.objects = snapshot.objects;
+    Ok(found)
+}
+
+fn check_versions(call: &Call, version: &str, matching: &str) -> Result<(), Status> {
+    let forbidden = |why: &str| Err(Status::new(Reason::Invalid, format!("resourceVersionMatch: Forbidden: {why}")));
+    if !matching.is_empty() {
+        if !call.query.text("continue").is_empty() {
+            return forbidden("resourceVersionMatch is forbidden when continue is provided");
+        }
+        if version.is_empty() {
+            return forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided");
+        }
+        if !matches!(matching, "Exact" | "NotOlderThan") {
+            return Err(Status::new(
+                Reason::Invalid,
+                format!("resourceVersionMatch: Unsupported value: {matching:?}: supported values: \"Exact\", \"NotOlderThan\""),
+            ));
+        }
+        if matching == "Exact" && version == "0" {
+            return forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+        }
+    }
+    if call.query.get("sendInitialEvents").is_some() {
+        return Err(Status::new(Reason::Invalid, "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"));
+    }
+    if !call.query.text("continue").is_empty() && !version.is_empty() && version != "0" {
+        return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+    }
+    Ok(())
+}
+
+/// A page out of the store's history. Filtered pages read on until they are full, so that a client never sees an empty page
+/// before the end more often than it must.
+async fn from_store(
+    call: &Call,
+    selection: &Selection,
+    limit: usize,
+    revision: Option<Revision>,
+    mut after: Option<String>,
+) -> Result<Found, Status> {
+    let mut objects: Vec<Arc<Cached>> = Vec::new();
+    let mut at = revision;
+    let was_continued = after.is_some();
+    loop {
+        let want = if limit == 0 { 0 } else { limit - objects.len() };
+        let page = call.core.storage.page(&call.hub, &call.path.namespace, after.clone(), want, at).await;
+        let (page, page_revision, remaining) = page.map_err(|status| expired(status, was_continued))?;
+        at = Some(page_revision);
+        after = page.last().map(|last| object_key(&call.hub, &last.namespace, &last.name));
+        objects.extend(page.into_iter().filter(|object| selection.matches(object)));
+        if remaining == 0 || limit == 0 || objects.len() >= limit {
+            let next = (remaining > 0).then(|| after.as_deref().map(|key| continue_at(call, page_revision, key))).flatten();
+            let remaining = (next.is_some() && selection.is_everything()).then_some(remaining);
+            return Ok(Found { objects, revision: page_revision, next, remaining });
+        }
+    }
+}
+
+/// A page from history that is gone: upstream's words, which clients look for.
+fn expired(status: Status, continued: bool) -> Status {
+    if status.reason != Reason::Expired || !continued {
+        return status;
+    }
+    Status::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the \
+         continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with \
+         the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the \
+         first chunk was returned and now may show up in the list.",
+    )
+}
+
+fn encode_continue(call: &Call, revision: Revision, last: &Cached) -> String {
+    continue_at(call, revision, &object_key(&call.hub, &last.namespace, &last.name))
+}
+
+/// Prefix of the keys of the collection that the path names.
+fn collection_prefix(call: &Call) -> String {
+    let mut prefix = crate::storage::prefix(&call.hub);
+    if !call.path.namespace.is_empty() {
+        prefix.push_str(&call.path.namespace);
+        prefix.push('/');
+    }
+    prefix
+}
+
+fn continue_at(call: &Call, revision: Revision, key: &str) -> String {
+    let prefix = collection_prefix(call);
+    let start = key.strip_prefix(prefix.as_str()).unwrap_or(key);
+    URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("{start}\0")}).to_string())
+}
+
+/// Reads a continue token: a revision (none: as of now) and the key after which to go on, relative to the collection.
+fn decode_continue(token: &str) -> Result<(Option<Revision>, String), Status> {
+    let bad = || Status::bad_request("continue key is not valid: incorrectly formatted token");
+    let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|_| bad())?;
+    let token: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
+    if token.get("v").and_then(Value::as_str) != Some("meta.k8s.io/v1") {
+        return Err(Status::bad_request("continue key is not valid: server does not recognize this encoded version"));
+    }
+    let start = token.get("start").and_then(Value::as_str).unwrap_or_default();
+    let start = start.strip_suffix('\0').unwrap_or(start);
+    if start.is_empty() || start.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
+        return Err(bad());
+    }
+    let revision = token.get("rv").and_then(Value::as_i64).ok_or_else(bad)?;
+    Ok((u64::try_from(revision).ok().filter(|revision| *revision > 0), start.to_owned()))
+}
+
+/// Reads a resource version.
+pub(super) fn parse_version(text: &str) -> Result<Revision, Status> {
+    text.parse().map_err(|_| super::options::invalid("resourceVersion", text, "strconv.ParseUint: invalid syntax"))
+}

@@ -1,0 +1,170 @@
+//! Writing a list: streamed from the serialized objects when they are what was asked for.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures::stream;
+use http::header::{CONTENT_ENCODING, VARY};
+use http::{HeaderValue, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use rk_api::status::Status;
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::list::Found;
+use super::render::include_object;
+use crate::codec;
+use crate::http::{Body, BoxError, Format, Shape, accepts_gzip, bytes_response, maybe_gzip};
+use crate::storage::Cached;
+
+/// Size of one piece of a streamed list; all that exists of it beside the objects themselves.
+const CHUNK: usize = 32 * 1024;
+/// Lists with more objects than this are compressed when the client takes gzip; roughly upstream's 128 KiB.
+const GZIP_OBJECTS: usize = 64;
+
+/// Answers with a list.
+pub(super) async fn respond(call: &Call, found: Found) -> Result<Response<Body>, Status> {
+    let accept = call.accept(true)?;
+    let gzip = accepts_gzip(&call.headers);
+    let plain = accept.shape == Shape::Object && call.resource.is_hub();
+    match accept.format {
+        Format::Json if plain && !accept.pretty => Ok(streamed(call, found, gzip)),
+        Format::Protobuf if plain && found.objects.iter().all(|object| object.message().is_some()) => {
+            let items = found.objects.iter().filter_map(|object| object.message().map(|bytes| &bytes[..]));
+            let bytes =
+                rk_api::proto::encode_list(&call.resource.api_version(), &call.resource.list_kind(), &found.metadata(), items);
+            Ok(maybe_gzip(StatusCode::OK, accept.format.media_type(), bytes, gzip))
+        }
+        _ => {
+            let value = shaped(call, &found, accept.shape)?;
+            let (media_type, bytes) = codec::encode(&value, accept.format, accept.pretty);
+            Ok(maybe_gzip(StatusCode::OK, media_type, bytes, gzip))
+        }
+    }
+}
+
+/// A list as one value, for the shapes that need one.
+fn shaped(call: &Call, found: &Found, shape: Shape) -> Result<Value, Status> {
+    let values = found.objects.iter().map(|object| rk_api::convert::from_hub(object.value(), &call.resource));
+    let values: Vec<Value> = values.collect::<Result<_, _>>()?;
+    let metadata = found.metadata();
+    Ok(match shape {
+        Shape::Table => {
+            let include = include_object(&call.query)?;
+            rk_api::table::table(&call.resource, values.iter(), &metadata, include, jiff::Timestamp::now())
+        }
+        Shape::Metadata => {
+            let items: Vec<Value> = values.iter().map(rk_api::table::partial_metadata).collect();
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
+        }
+        Shape::Object => {
+            let items: Vec<Value> = values.into_iter().map(without_kind).collect();
+            json!({"kind": call.resource.list_kind(), "apiVersion": call.resource.api_version(), "metadata": metadata, "items": items})
+        }
+    })
+}
+
+/// Items of a typed list do not repeat the list's kind.
+fn without_kind(mut item: Value) -> Value {
+    if let Some(members) = item.as_object_mut() {
+        members.remove("kind");
+        members.remove("apiVersion");
+    }
+    item
+}
+
+/// A list that is written piece by piece while the client reads.
+fn streamed(call: &Call, found: Found, gzip: bool) -> Response<Body> {
+    let head = format!(
+        "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{},\"items\":[",
+        json!(call.resource.list_kind()),
+        json!(call.resource.api_version()),
+        found.metadata()
+    );
+    let pieces = Pieces { head: Some(head), objects: found.objects.into_iter(), first: true, done: false };
+    if pieces.objects.len() <= 8 {
+        return bytes_response(StatusCode::OK, "application/json", pieces.flatten().collect::<Vec<u8>>().into());
+    }
+    let compress = gzip && pieces.objects.len() > GZIP_OBJECTS;
+    let body = if compress { body_of(Zipped::new(pieces)) } else { body_of(pieces) };
+    let mut response = bytes_response(StatusCode::OK, "application/json", Bytes::new());
+    *response.body_mut() = body;
+    if compress {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    response
+}
+
+fn body_of(pieces: impl Iterator<Item = Bytes> + Send + 'static) -> Body {
+    StreamBody::new(stream::iter(pieces.map(|piece| Ok::<_, BoxError>(Frame::data(piece))))).boxed_unsync()
+}
+
+/// The text of a list in pieces.
+struct Pieces {
+    head: Option<String>,
+    objects: std::vec::IntoIter<Arc<Cached>>,
+    first: bool,
+    done: bool,
+}
+
+impl Iterator for Pieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.done {
+            return None;
+        }
+        let mut piece = BytesMut::with_capacity(CHUNK);
+        if let Some(head) = self.head.take() {
+            piece.put_slice(head.as_bytes());
+        }
+        while piece.len() < CHUNK {
+            let Some(object) = self.objects.next() else {
+                piece.put_slice(b"]}\n");
+                self.done = true;
+                break;
+            };
+            if !std::mem::take(&mut self.first) {
+                piece.put_u8(b',');
+            }
+            piece.put_u8(b'{');
+            piece.put_slice(object.item_json());
+        }
+        Some(piece.freeze())
+    }
+}
+
+/// Pieces, compressed as they come.
+struct Zipped {
+    pieces: Pieces,
+    encoder: Option<GzEncoder<Vec<u8>>>,
+}
+
+impl Zipped {
+    fn new(pieces: Pieces) -> Self {
+        Self { pieces, encoder: Some(GzEncoder::new(Vec::with_capacity(CHUNK), Compression::fast())) }
+    }
+}
+
+impl Iterator for Zipped {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let encoder = self.encoder.as_mut()?;
+            let Some(piece) = self.pieces.next() else {
+                // Writing to a vector does not fail.
+                return self.encoder.take()?.finish().ok().map(Bytes::from);
+            };
+            encoder.write_all(&piece).ok()?;
+            if encoder.get_ref().len() >= CHUNK / 2 {
+                return Some(Bytes::from(std::mem::take(encoder.get_mut())));
+            }
+        }
+    }
+}

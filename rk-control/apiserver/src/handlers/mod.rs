@@ -1,0 +1,97 @@
+//! The verbs, one file each, for every resource alike. What is special to a kind is in `rk_api::strategy`, in the admission chain
+//! and in [`subresource`].
+
+mod call;
+mod create;
+mod delete;
+mod delete_collection;
+mod get;
+mod list;
+mod list_body;
+mod options;
+mod patch;
+mod remove;
+mod render;
+mod selection;
+mod subresource;
+mod update;
+mod watch;
+mod watch_encode;
+mod write;
+
+use std::sync::Arc;
+
+use http::{Method, Request, Response};
+use rk_api::resources::Verb;
+use rk_api::status::Status;
+
+use crate::authn::User;
+use crate::http::{Body, Query, ResourcePath, add_warnings};
+use crate::server::Core;
+
+pub use call::Call;
+pub use write::Intent;
+
+/// Serves a request for a resource.
+///
+/// # Errors
+/// Whatever the verb fails with.
+pub async fn dispatch(
+    core: Arc<Core>,
+    user: User,
+    path: ResourcePath,
+    verb: String,
+    query: Query,
+    request: Request<Body>,
+) -> Result<Response<Body>, Status> {
+    let registry = core.registry();
+    let resource = registry.get(&path.group, &path.version, &path.resource).cloned().ok_or_else(Status::unknown_path)?;
+    let hub = registry.hub(&resource).cloned().ok_or_else(Status::unknown_path)?;
+    if !resource.namespaced() && !path.namespace.is_empty() && path.resource != "namespaces" {
+        return Err(Status::unknown_path());
+    }
+    let method = request.method().clone();
+    let mut call = Call::new(core, user, path, verb, query, request.headers().clone(), resource, hub);
+    let mut response = if call.path.subresource.is_empty() {
+        verb_on_resource(&mut call, &method, request).await?
+    } else {
+        subresource::serve(&mut call, &method, request).await?
+    };
+    add_warnings(&mut response, &call.warnings);
+    Ok(response)
+}
+
+async fn verb_on_resource(call: &mut Call, method: &Method, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let verb = call.verb.clone();
+    let wanted = match verb.as_str() {
+        "get" => Verb::Get,
+        "list" => Verb::List,
+        "watch" => Verb::Watch,
+        "create" => Verb::Create,
+        "update" => Verb::Update,
+        "patch" => Verb::Patch,
+        "delete" => Verb::Delete,
+        _ => Verb::DeleteCollection,
+    };
+    if *method == Method::OPTIONS || !call.resource.verbs.contains(wanted) {
+        return Err(Status::method_not_allowed(&call.resource, wanted.as_str()));
+    }
+    let one = matches!(wanted, Verb::Get | Verb::Update | Verb::Patch | Verb::Delete | Verb::Create);
+    if one && call.resource.namespaced() && call.path.namespace.is_empty() {
+        return match wanted {
+            Verb::Create => Err(Status::method_not_allowed(&call.resource, "create")),
+            _ => Err(Status::unknown_path()),
+        };
+    }
+    match wanted {
+        Verb::Get => get::get(call).await,
+        Verb::List => list::list(call).await,
+        Verb::Watch => watch::watch(call).await,
+        Verb::Create if !call.resource.is_stored() => subresource::review(call, request.into_body()).await,
+        Verb::Create => create::create(call, request.into_body()).await,
+        Verb::Update => update::update(call, request.into_body()).await,
+        Verb::Patch => patch::patch(call, request.into_body()).await,
+        Verb::Delete => delete::delete(call, request.into_body()).await,
+        Verb::DeleteCollection => delete_collection::delete_collection(call, request.into_body()).await,
+    }
+}

@@ -1,0 +1,146 @@
+//! The options of writes: query parameters and `DeleteOptions` bodies.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use rk_api::decode::FieldValidation;
+use rk_api::resources::GroupVersionKind;
+use rk_api::status::{Cause, Details, Reason, Status};
+use serde_json::Value;
+
+use crate::codec;
+use crate::http::Query;
+
+/// Options shared by create, update and patch.
+#[derive(Debug, Clone, Default)]
+pub(super) struct WriteOptions {
+    pub dry_run: bool,
+    pub validation: FieldValidation,
+}
+
+/// A 422 about one parameter.
+pub(super) fn invalid(field: &str, value: &str, why: &str) -> Status {
+    let message = format!("Invalid value: {value:?}: {why}");
+    Status::new(Reason::Invalid, format!("{field}: {message}")).with_details(Details {
+        causes: vec![Cause { reason: "FieldValueInvalid".to_owned(), message, field: field.to_owned() }],
+        ..Details::default()
+    })
+}
+
+impl WriteOptions {
+    pub(super) fn parse(query: &Query) -> Result<Self, Status> {
+        let dry_run = query.dry_run().map_err(|value| unsupported("dryRun", &value, &["All"]))?;
+        let text = query.text("fieldValidation");
+        let validation =
+            FieldValidation::parse(text).ok_or_else(|| unsupported("fieldValidation", text, &["Ignore", "Strict", "Warn"]))?;
+        Ok(Self { dry_run, validation })
+    }
+}
+
+fn unsupported(field: &str, value: &str, supported: &[&str]) -> Status {
+    let list: Vec<String> = supported.iter().map(|word| format!("{word:?}")).collect();
+    let message = format!("Unsupported value: {value:?}: supported values: {}", list.join(", "));
+    Status::new(Reason::Invalid, format!("{field}: {message}")).with_details(Details {
+        causes: vec![Cause { reason: "FieldValueNotSupported".to_owned(), message, field: field.to_owned() }],
+        ..Details::default()
+    })
+}
+
+/// What happens to the dependents of a deleted object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Propagation {
+    Orphan,
+    Background,
+    Foreground,
+}
+
+impl Propagation {
+    fn parse(text: &str) -> Result<Option<Self>, Status> {
+        match text {
+            "" => Ok(None),
+            "Orphan" => Ok(Some(Self::Orphan)),
+            "Background" => Ok(Some(Self::Background)),
+            "Foreground" => Ok(Some(Self::Foreground)),
+            other => Err(unsupported("propagationPolicy", other, &["Background", "Foreground", "Orphan"])),
+        }
+    }
+}
+
+/// `DeleteOptions`, from the body or the query.
+#[derive(Debug, Clone, Default)]
+pub(super) struct DeleteOptions {
+    pub dry_run: bool,
+    pub grace: Option<i64>,
+    pub propagation: Option<Propagation>,
+    /// Whether the caller asked for cascading in so many words; decides 202 over 200.
+    pub cascading: bool,
+    pub uid: Option<String>,
+    pub resource_version: Option<String>,
+}
+
+impl DeleteOptions {
+    pub(super) fn parse(headers: &HeaderMap, query: &Query, body: &Bytes) -> Result<Self, Status> {
+        let mut options = Self {
+            dry_run: query.dry_run().map_err(|value| unsupported("dryRun", &value, &["All"]))?,
+            grace: query.number("gracePeriodSeconds").map_err(Status::bad_request)?,
+            propagation: Propagation::parse(query.text("propagationPolicy"))?,
+            ..Self::default()
+        };
+        if query.get("orphanDependents").is_some() {
+            options.set_orphan(query.flag("orphanDependents"));
+        }
+        if !body.is_empty() {
+            // Any group's DeleteOptions will do; clients send their own group's.
+            let gvk = GroupVersionKind::new("", "v1", "DeleteOptions");
+            let mut ignored = Vec::new();
+            let value = match codec::decode_object(headers, body, &gvk, FieldValidation::Ignore, &mut ignored) {
+                Ok(value) => value,
+                Err(error) => other_group(body).ok_or(error)?,
+            };
+            options.merge(&value)?;
+        }
+        if options.grace.is_some_and(|grace| grace < 0) {
+            // Upstream treats a negative period as one second.
+            options.grace = Some(1);
+        }
+        Ok(options)
+    }
+
+    fn merge(&mut self, body: &Value) -> Result<(), Status> {
+        if let Some(grace) = body.get("gracePeriodSeconds").and_then(Value::as_i64) {
+            self.grace = Some(grace);
+        }
+        let orphan = body.get("orphanDependents").and_then(Value::as_bool);
+        let policy = Propagation::parse(rk_api::meta::text(body, &["propagationPolicy"]))?;
+        if orphan.is_some() && policy.is_some() {
+            return Err(Status::bad_request("orphanDependents and deletionPropagation cannot be both set"));
+        }
+        if let Some(orphan) = orphan {
+            self.set_orphan(orphan);
+        }
+        self.propagation = policy.or(self.propagation);
+        for value in body.get("dryRun").and_then(Value::as_array).into_iter().flatten() {
+            match value.as_str() {
+                Some("All") => self.dry_run = true,
+                other => return Err(unsupported("dryRun", other.unwrap_or_default(), &["All"])),
+            }
+        }
+        let precondition = |name: &str| {
+            let text = rk_api::meta::text(body, &["preconditions", name]);
+            (!text.is_empty()).then(|| text.to_owned())
+        };
+        self.uid = precondition("uid");
+        self.resource_version = precondition("resourceVersion");
+        Ok(())
+    }
+
+    fn set_orphan(&mut self, orphan: bool) {
+        self.propagation = Some(if orphan { Propagation::Orphan } else { Propagation::Background });
+        self.cascading = !orphan;
+    }
+}
+
+/// `DeleteOptions` under another group's apiVersion (`policy/v1`, `apps/v1`…).
+fn other_group(body: &Bytes) -> Option<Value> {
+    let value = rk_api::decode::untyped_json(body, rk_api::decode::Limits::default()).ok()?;
+    (value.get("kind").and_then(Value::as_str) == Some("DeleteOptions")).then_some(value)
+}

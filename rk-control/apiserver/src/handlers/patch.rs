@@ -1,0 +1,197 @@
+//! PATCH in its four kinds.
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{Response, StatusCode};
+use rk_api::decode::{self, Limits};
+use rk_api::managed;
+use rk_api::patch::{PatchError, json_patch, merge_patch, strategic_merge_patch};
+use rk_api::schema::Schema;
+use rk_api::status::{Reason, Status};
+use serde_json::Value;
+
+use super::call::Call;
+use super::create::create_object;
+use super::options::WriteOptions;
+use super::render;
+use super::write::{Intent, change};
+use crate::http::{Body, read_body};
+
+/// Most operations of a JSON patch; upstream's figure.
+const OPERATIONS: usize = 10_000;
+const ACCEPTED: &[&str] = &[
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
+
+/// A patch, decoded but not yet applied.
+#[derive(Debug, Clone)]
+pub(super) enum Patch {
+    Json(Value),
+    Merge(Value),
+    Strategic(Value),
+    Apply(Value),
+}
+
+impl Patch {
+    pub(super) fn parse(call: &Call, body: &Bytes) -> Result<Self, Status> {
+        let header = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let media_type = header.split(';').next().unwrap_or_default().trim();
+        let limits = Limits::default();
+        let json = || decode::untyped_json(body, limits).map_err(|error| Status::bad_request(error.to_string()));
+        match media_type {
+            "application/json-patch+json" => {
+                let patch = json()?;
+                let count = patch.as_array().map_or(0, Vec::len);
+                if count > OPERATIONS {
+                    return Err(Status::request_entity_too_large(&format!(
+                        "The allowed maximum operations in a JSON patch is {OPERATIONS}, got {count}"
+                    )));
+                }
+                Ok(Self::Json(patch))
+            }
+            "application/merge-patch+json" => Ok(Self::Merge(json()?)),
+            "application/strategic-merge-patch+json" => Ok(Self::Strategic(json()?)),
+            "application/apply-patch+yaml" => {
+                let (config, _) = decode::untyped_yaml(body, limits)
+                    .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
+                Ok(Self::Apply(config))
+            }
+            _ => Err(Status::unsupported_media_type(header, ACCEPTED)),
+        }
+    }
+
+    /// Applies a patch other than server-side apply to an object of `schema`.
+    pub(super) fn apply_to(&self, object: &Value, schema: &Schema) -> Result<Value, Status> {
+        let mut patched = object.clone();
+        match self {
+            Self::Json(patch) => json_patch(&mut patched, patch),
+            Self::Merge(patch) => merge_patch(&mut patched, patch),
+            Self::Strategic(patch) => strategic_merge_patch(&mut patched, patch, schema),
+            Self::Apply(_) => return Err(Status::internal("server-side apply is not a patch of a value")),
+        }
+        .map_err(|error| match error {
+            PatchError::Malformed(why) => Status::bad_request(why),
+            PatchError::Unprocessable(why) => {
+                Status::new(Reason::Invalid, format!("the server rejected our request due to an error in our request: {why}"))
+            }
+        })?;
+        Ok(patched)
+    }
+}
+
+/// Serves PATCH of the main resource.
+pub(super) async fn patch(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
+    let (code, object) = patch_object(call, body, None).await?;
+    render::object(call, code, &object)
+}
+
+/// Patches the object, or one of the subresources that are part of it.
+pub(super) async fn patch_object(call: &mut Call, body: Body, subresource: Option<&str>) -> Result<(StatusCode, Value), Status> {
+    let options = WriteOptions::parse(&call.query)?;
+    let body = read_body(body).await?;
+    let patch = Patch::parse(call, &body)?;
+    match patch {
+        Patch::Apply(config) => apply(call, &options, config, subresource).await,
+        patch => {
+            if call.query.get("force").is_some() {
+                return Err(Status::new(Reason::Invalid, "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch"));
+            }
+            plain(call, &options, &patch, subresource).await
+        }
+    }
+}
+
+async fn plain(
+    call: &mut Call,
+    options: &WriteOptions,
+    patch: &Patch,
+    subresource: Option<&str>,
+) -> Result<(StatusCode, Value), Status> {
+    let (schema, gvk, validation) = (call.resource.schema, call.resource.gvk.clone(), options.validation);
+    let noticed = std::sync::Mutex::new(Vec::new());
+    let compute = |present: &Value| {
+        let patched = patch.apply_to(present, &schema)?;
+        let decoded = decode::finish(patched, Vec::new(), &schema, validation)
+            .map_err(|error| error.into_status(&gvk.kind, &gvk.version))?;
+        *noticed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = decoded.warnings;
+        Ok(decoded.object)
+    };
+    let intent = Intent { compute: &compute, subresource, owned: false, conditional: false };
+    let changed = change(call, options, &intent).await;
+    call.warnings.extend(noticed.into_inner().unwrap_or_default());
+    Ok((StatusCode::OK, changed?))
+}
+
+/// Server-side apply: creates what is not there.
+async fn apply(
+    call: &mut Call,
+    options: &WriteOptions,
+    config: Value,
+    subresource: Option<&str>,
+) -> Result<(StatusCode, Value), Status> {
+    if call.query.text("fieldManager").is_empty() {
+        return Err(Status::new(
+            Reason::Invalid,
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
+        ));
+    }
+    let (schema, gvk) = (call.resource.schema, call.resource.gvk.clone());
+    let decoded = decode::finish(config, Vec::new(), &schema, options.validation)
+        .map_err(|error| error.into_status(&gvk.kind, &gvk.version))?;
+    call.warnings.extend(decoded.warnings);
+    let mut config = decoded.object;
+    identify(call, &mut config)?;
+    let manager = call.field_manager()?;
+    let api_version = gvk.api_version();
+    let request = managed::Request {
+        schema: &schema,
+        manager: &manager,
+        api_version: &api_version,
+        subresource: subresource.unwrap_or_default(),
+        force: call.query.flag("force"),
+        now: jiff::Timestamp::now(),
+    };
+    let intent = Intent {
+        compute: &|present| managed::apply(Some(present), &config, &request),
+        subresource,
+        owned: true,
+        conditional: false,
+    };
+    match change(call, options, &intent).await {
+        Err(status) if status.reason == Reason::NotFound && subresource.is_none() => {
+            if !rk_api::meta::uid(&config).is_empty() {
+                return Err(Status::conflict(&call.resource, &call.path.name, "uid mismatch: the provided object specified uid, and no existing object was found"));
+            }
+            let created = managed::apply(None, &config, &request)?;
+            Ok((StatusCode::CREATED, create_object(call, created, options, true).await?))
+        }
+        Err(status) => Err(status),
+        Ok(object) => Ok((StatusCode::OK, object)),
+    }
+}
+
+/// The applied configuration must say what it is, and be what the path names.
+fn identify(call: &Call, config: &mut Value) -> Result<(), Status> {
+    let gvk = &call.resource.gvk;
+    let (version, kind) = (rk_api::meta::text(config, &["apiVersion"]), rk_api::meta::text(config, &["kind"]));
+    if version.is_empty() || kind.is_empty() {
+        return Err(Status::bad_request("apiVersion and kind must be set in the applied configuration"));
+    }
+    if version != gvk.api_version() || kind != gvk.kind {
+        return Err(Status::bad_request(format!(
+            "incorrect object kind: expected {}, {}, got {version}, {kind}",
+            gvk.api_version(),
+            gvk.kind
+        )));
+    }
+    super::write::fix_namespace(call, config)?;
+    let name = rk_api::meta::name(config);
+    if !name.is_empty() && name != call.path.name {
+        return Err(Status::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({})", call.path.name)));
+    }
+    config["metadata"]["name"] = Value::String(call.path.name.clone());
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! Deleting an object: at once, or by marking it until its grace period and finalizers are done.
+
+use std::sync::Arc;
+
+use rk_api::meta;
+use rk_api::resources::Resource;
+use rk_api::status::Status;
+use rk_api::strategy;
+use rk_store::{Expect, StoreError};
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::options::{DeleteOptions, Propagation};
+use crate::admission::{self, Operation};
+
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+const ATTEMPTS: usize = 16;
+
+/// What became of a deletion.
+pub(super) enum Removed {
+    /// The object is gone; its last state.
+    Gone(Value),
+    /// The object waits for its grace period or finalizers.
+    Waiting(Value),
+}
+
+/// Deletes an object of the path's collection.
+pub(super) async fn remove(call: &mut Call, name: &str, options: &DeleteOptions) -> Result<Removed, Status> {
+    let core = Arc::clone(&call.core);
+    let namespace = call.path.namespace.clone();
+    for _ in 0..ATTEMPTS {
+        let Some((object, revision)) = core.storage.read(&call.hub, &namespace, name).await? else {
+            return Err(Status::not_found(&call.resource, name));
+        };
+        check_preconditions(call, name, options, &object)?;
+        let user = call.user.clone();
+        let hub = Arc::clone(&call.hub);
+        let request = admission::Request {
+            core: &core,
+            user: &user,
+            resource: &hub,
+            subresource: "",
+            namespace: &namespace,
+            name,
+            operation: Operation::Delete,
+            old: Some(&object),
+            dry_run: options.dry_run,
+        };
+        let _held = admission::validate(&request, None, &mut call.warnings).await?;
+        let outcome = match decide(&hub, &object, options)? {
+            Decision::Nothing => return Ok(Removed::Waiting(object)),
+            Decision::Delete if options.dry_run => return Ok(Removed::Gone(object)),
+            Decision::Mark(marked) if options.dry_run => return Ok(Removed::Waiting(marked)),
+            Decision::Delete => {
+                core.storage.delete(&hub, &namespace, name, Expect::At(revision)).await.map(|written| {
+                    let mut last = object;
+                    last["metadata"]["resourceVersion"] = json!(written.revision.to_string());
+                    Removed::Gone(last)
+                })
+            }
+            Decision::Mark(marked) => core.storage.put(&hub, marked, Expect::At(revision)).await.map(Removed::Waiting),
+        };
+        match outcome {
+            Ok(removed) => return Ok(removed),
+            Err(StoreError::Conflict { current: None, .. }) => return Err(Status::not_found(&call.resource, name)),
+            Err(StoreError::Conflict { .. }) => {}
+            Err(error) => return Err(crate::storage::store_status(&error)),
+        }
+    }
+    Err(Status::server_timeout(&call.resource, "delete", 1))
+}
+
+fn check_preconditions(call: &Call, name: &str, options: &DeleteOptions, object: &Value) -> Result<(), Status> {
+    if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != meta::uid(object)) {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta::uid(object));
+        return Err(Status::conflict(&call.resource, name, &why));
+    }
+    if let Some(version) = options.resource_version.as_deref().filter(|version| *version != meta::resource_version(object)) {
+        let why = format!(
+            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
+            meta::resource_version(object)
+        );
+        return Err(Status::conflict(&call.resource, name, &why));
+    }
+    Ok(())
+}
+
+#[derive(Debug, PartialEq)]
+enum Decision {
+    /// It is on its way already, and sooner than asked.
+    Nothing,
+    /// Take it out of the store.
+    Delete,
+    /// Write it with its deletion marks.
+    Mark(Value),
+}
+
+/// What a deletion does to an object; pure but for the clock.
+fn decide(hub: &Resource, object: &Value, options: &DeleteOptions) -> Result<Decision, Status> {
+    let grace = strategy::grace_period(hub, object, options.grace)?;
+    let finalizers = finalizers_after(hub, object, options.propagation);
+    let changed_finalizers = finalizers != finalizers_of(object);
+    let mut marked = object.clone();
+    if changed_finalizers {
+        marked["metadata"]["finalizers"] = json!(finalizers);
+    }
+    if meta::is_deleting(object) {
+        let left = meta::at(object, &["metadata", "deletionGracePeriodSeconds"]).as_i64();
+        match (grace, left) {
+            // Only ever sooner: a second deletion may shorten the first.
+            (Some(wanted), Some(left)) if wanted < left => set_deletion(&mut marked, deleted_at(object, left), wanted),
+            (Some(_), Some(left)) if left > 0 => {
+                return Ok(if changed_finalizers { Decision::Mark(marked) } else { Decision::Nothing });
+            }
+            _ => {}
+        }
+    } else {
+        set_deletion(&mut marked, jiff::Timestamp::now(), grace.unwrap_or(0));
+        terminate_namespace(hub, &mut marked);
+    }
+    if is_finished(hub, &marked) {
+        return Ok(Decision::Delete);
+    }
+    Ok(if marked == *object { Decision::Nothing } else { Decision::Mark(marked) })
+}
+
+/// Whether nothing keeps a marked object alive any more.
+pub(super) fn is_finished(hub: &Resource, object: &Value) -> bool {
+    let waiting = |path: &[&str]| meta::at(object, path).as_array().is_some_and(|list| !list.is_empty());
+    let grace = meta::at(object, &["metadata", "deletionGracePeriodSeconds"]).as_i64().unwrap_or(0);
+    let namespace = hub.gvk.group.is_empty() && hub.plural == "namespaces";
+    meta::is_deleting(object)
+        && grace == 0
+        && !waiting(&["metadata", "finalizers"])
+        && !(namespace && waiting(&["spec", "finalizers"]))
+}
+
+/// When the deletion began: the mark minus the period that it was made with.
+fn deleted_at(object: &Value, grace: i64) -> jiff::Timestamp {
+    let mark: Option<jiff::Timestamp> = meta::text(object, &["metadata", "deletionTimestamp"]).parse().ok();
+    mark.and_then(|mark| mark.checked_sub(jiff::SignedDuration::from_secs(grace)).ok()).unwrap_or_else(jiff::Timestamp::now)
+}
+
+fn set_deletion(object: &mut Value, begun: jiff::Timestamp, grace: i64) {
+    let at = begun.checked_add(jiff::SignedDuration::from_secs(grace)).unwrap_or(begun);
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    metadata.insert("deletionTimestamp".to_owned(), json!(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()));
+    metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(grace));
+    // The mark is a change of what is wanted.
+    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64).filter(|generation| *generation > 0) {
+        metadata.insert("generation".to_owned(), json!(generation + 1));
+    }
+}
+
+fn terminate_namespace(hub: &Resource, object: &mut Value) {
+    if hub.gvk.group.is_empty() && hub.plural == "namespaces" {
+        object["status"]["phase"] = json!("Terminating");
+    }
+}
+
+fn finalizers_of(object: &Value) -> Vec<String> {
+    meta::at(object, &["metadata", "finalizers"])
+        .as_array()
+        .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        .unwrap_or_default()
+}
+
+/// The finalizers with those that the propagation policy adds or takes away.
+fn finalizers_after(hub: &Resource, object: &Value, propagation: Option<Propagation>) -> Vec<String> {
+    let mut list = finalizers_of(object);
+    let had = |name: &str| list.iter().any(|own| own == name);
+    let policy = propagation.or_else(|| {
+        // Without a word the marks that are there decide, then the kind.
+        match (had(ORPHAN), had(FOREGROUND), strategy::default_propagation(hub)) {
+            (true, _, _) => Some(Propagation::Orphan),
+            (_, true, _) => Some(Propagation::Foreground),
+            (_, _, "Orphan") => Some(Propagation::Orphan),
+            _ => Some(Propagation::Background),
+        }
+    });
+    let wanted = match policy {
+        Some(Propagation::Orphan) => Some(ORPHAN),
+        Some(Propagation::Foreground) => Some(FOREGROUND),
+        _ => None,
+    };
+    list.retain(|own| (own != ORPHAN && own != FOREGROUND) || Some(own.as_str()) == wanted);
+    if let Some(wanted) = wanted.filter(|wanted| !list.iter().any(|own| own == wanted)) {
+        list.push(wanted.to_owned());
+    }
+    list
+}

@@ -1,0 +1,63 @@
+//! Writing one object in the format and shape that was negotiated.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use rk_api::status::Status;
+use rk_api::table::IncludeObject;
+use serde_json::Value;
+
+use super::call::Call;
+use crate::codec;
+use crate::http::{Accept, Body, Format, Query, Shape, bytes_response};
+use crate::storage::Cached;
+
+/// `includeObject` of a Table request.
+pub(super) fn include_object(query: &Query) -> Result<IncludeObject, Status> {
+    match query.text("includeObject") {
+        "" | "Metadata" => Ok(IncludeObject::Metadata),
+        "Object" => Ok(IncludeObject::Object),
+        "None" => Ok(IncludeObject::None),
+        other => Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+    }
+}
+
+/// Answers with an object of the path's version.
+pub(super) fn object(call: &Call, code: StatusCode, object: &Value) -> Result<Response<Body>, Status> {
+    let accept = call.accept(false)?;
+    let shaped = match accept.shape {
+        Shape::Object => None,
+        _ if rk_api::meta::text(object, &["kind"]) == "Status" => None,
+        Shape::Metadata => Some(rk_api::table::partial_metadata(object)),
+        Shape::Table => {
+            let include = include_object(&call.query)?;
+            let metadata = object.get("metadata").unwrap_or(&Value::Null);
+            Some(rk_api::table::table(&call.resource, std::iter::once(object), metadata, include, jiff::Timestamp::now()))
+        }
+    };
+    let (media_type, bytes) = codec::encode(shaped.as_ref().unwrap_or(object), accept.format, accept.pretty);
+    Ok(bytes_response(code, media_type, bytes))
+}
+
+/// Answers with a stored object, without parsing it when its serialized form is what was asked for.
+pub(super) fn cached(call: &Call, cached: &Cached) -> Result<Response<Body>, Status> {
+    let accept = call.accept(false)?;
+    if let Some(bytes) = ready_bytes(call, &accept, cached) {
+        return Ok(bytes_response(StatusCode::OK, accept.format.media_type(), bytes));
+    }
+    let value = rk_api::convert::from_hub(cached.value(), &call.resource)?;
+    object(call, StatusCode::OK, &value)
+}
+
+fn ready_bytes(call: &Call, accept: &Accept, cached: &Cached) -> Option<Bytes> {
+    if accept.shape != Shape::Object || !call.resource.is_hub() {
+        return None;
+    }
+    match accept.format {
+        Format::Json if !accept.pretty => Some(cached.json().clone()),
+        Format::Protobuf => {
+            let message = cached.message()?;
+            Some(rk_api::proto::envelope(&call.resource.api_version(), &call.resource.gvk.kind, message))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,86 @@
+//! Subresources: parts of an object, verbs in disguise (binding, eviction, token, reviews), and streams to kubelets.
+
+mod binding;
+mod eviction;
+mod part;
+mod review;
+mod scale;
+mod token;
+
+use http::{Method, Request, Response, StatusCode};
+use rk_api::resources::{GroupVersionKind, Verb};
+use rk_api::status::Status;
+use rk_store::{Expect, StoreError};
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::options::WriteOptions;
+use super::render;
+use crate::codec;
+use crate::http::{Body, read_body};
+
+pub(super) use review::review;
+
+/// Serves a request for a subresource.
+pub(super) async fn serve(call: &mut Call, method: &Method, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let sub = call.resource.subresource(&call.path.subresource).cloned().ok_or_else(Status::unknown_path)?;
+    let verb = match call.verb.as_str() {
+        "get" | "watch" => Verb::Get,
+        "create" => Verb::Create,
+        "update" => Verb::Update,
+        "patch" => Verb::Patch,
+        "delete" => Verb::Delete,
+        _ => return Err(Status::method_not_allowed(&call.resource, &call.verb)),
+    };
+    if !sub.verbs.contains(verb) {
+        return Err(Status::method_not_allowed(&call.resource, verb.as_str()));
+    }
+    if call.resource.namespaced() && call.path.namespace.is_empty() {
+        return Err(Status::unknown_path());
+    }
+    match (&*call.resource.plural, &*sub.name) {
+        ("pods", "log" | "exec" | "attach" | "portforward") | (_, "proxy") => crate::proxy::serve(call, method, request).await,
+        (_, "scale") => scale::serve(call, verb, request.into_body()).await,
+        ("pods", "binding") => binding::bind(call, request.into_body()).await,
+        ("pods", "eviction") => eviction::evict(call, request.into_body()).await,
+        ("serviceaccounts", "token") => token::request(call, request.into_body()).await,
+        _ => part::serve(call, verb, request.into_body()).await,
+    }
+}
+
+/// Decodes the body of a subresource with a kind of its own.
+async fn decode(call: &mut Call, body: Body, gvk: &GroupVersionKind) -> Result<(WriteOptions, Value), Status> {
+    let options = WriteOptions::parse(&call.query)?;
+    let body = read_body(body).await?;
+    let mut warnings = Vec::new();
+    let object = codec::decode_object(&call.headers, &body, gvk, options.validation, &mut warnings)?;
+    call.warnings.extend(warnings);
+    Ok((options, object))
+}
+
+/// The answer of a verb in disguise.
+fn success(call: &Call) -> Result<Response<Body>, Status> {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    render::object(call, StatusCode::CREATED, &status)
+}
+
+/// Changes a stored object under compare-and-swap, outside of the ordinary way: for changes that the server itself makes.
+async fn amend(
+    call: &Call,
+    namespace: &str,
+    name: &str,
+    amend: impl Fn(&mut Value) -> Result<(), Status>,
+) -> Result<Value, Status> {
+    loop {
+        let Some((mut object, revision)) = call.core.storage.read(&call.hub, namespace, name).await? else {
+            return Err(Status::not_found(&call.resource, name));
+        };
+        amend(&mut object)?;
+        match call.core.storage.put(&call.hub, object, Expect::At(revision)).await {
+            Ok(stored) => return Ok(stored),
+            Err(StoreError::Conflict { current: Some(_), .. }) => {}
+            Err(StoreError::Conflict { current: None, .. }) => return Err(Status::not_found(&call.resource, name)),
+            Err(error) => return Err(crate::storage::store_status(&error)),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Subresources that are a part of the object: status, ephemeralcontainers, resize, approval, finalize.
+
+use http::Response;
+use rk_api::resources::Verb;
+use rk_api::status::Status;
+
+use super::super::call::Call;
+use super::super::options::WriteOptions;
+use super::super::write::fix_namespace;
+use super::super::{get, patch, render, update};
+use crate::codec;
+use crate::http::{Body, read_body};
+
+pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Response<Body>, Status> {
+    let subresource = call.path.subresource.clone();
+    match verb {
+        Verb::Get => get::get(call).await,
+        Verb::Patch => {
+            let (code, object) = patch::patch_object(call, body, Some(&subresource)).await?;
+            render::object(call, code, &object)
+        }
+        _ => {
+            let options = WriteOptions::parse(&call.query)?;
+            let body = read_body(body).await?;
+            let mut warnings = Vec::new();
+            let gvk = call.resource.gvk.clone();
+            let mut object = codec::decode_object(&call.headers, &body, &gvk, options.validation, &mut warnings)?;
+            call.warnings.extend(warnings);
+            fix_namespace(call, &mut object)?;
+            let (code, stored) = update::put(call, &options, object, Some(&subresource)).await?;
+            render::object(call, code, &stored)
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! PUT of an object.
+
+use http::{Response, StatusCode};
+use rk_api::meta;
+use rk_api::status::{Reason, Status};
+use rk_api::strategy;
+use serde_json::Value;
+
+use super::call::Call;
+use super::create::create_object;
+use super::options::WriteOptions;
+use super::render;
+use super::write::{Intent, change, fix_namespace};
+use crate::codec;
+use crate::http::{Body, read_body};
+
+/// Serves PUT.
+pub(super) async fn update(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
+    let options = WriteOptions::parse(&call.query)?;
+    let body = read_body(body).await?;
+    let mut warnings = Vec::new();
+    let mut object = codec::decode_object(&call.headers, &body, &call.resource.gvk, options.validation, &mut warnings)?;
+    call.warnings.extend(warnings);
+    fix_namespace(call, &mut object)?;
+    let (code, stored) = put(call, &options, object, None).await?;
+    render::object(call, code, &stored)
+}
+
+/// Replaces the object, or creates it where the kind allows that.
+pub(super) async fn put(
+    call: &mut Call,
+    options: &WriteOptions,
+    object: Value,
+    subresource: Option<&str>,
+) -> Result<(StatusCode, Value), Status> {
+    let intent = Intent { compute: &|_| Ok(object.clone()), subresource, owned: false, conditional: true };
+    match change(call, options, &intent).await {
+        Err(status) if status.reason == Reason::NotFound && may_create(call, &object, subresource) => {
+            Ok((StatusCode::CREATED, create_object(call, object, options, false).await?))
+        }
+        Err(status) => Err(status),
+        Ok(stored) => Ok((StatusCode::OK, stored)),
+    }
+}
+
+fn may_create(call: &Call, object: &Value, subresource: Option<&str>) -> bool {
+    subresource.is_none()
+        && strategy::allow_create_on_update(&call.hub)
+        && meta::resource_version(object).is_empty()
+        && meta::uid(object).is_empty()
+}

@@ -1,0 +1,263 @@
+//! Watching a collection: what is there (if asked for), then every change, until the client or the clock ends it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream;
+use http::{Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use rand::Rng;
+use rk_api::status::{Reason, Status};
+use rk_store::{Revision, StoreError, WatchItem};
+use tokio::sync::watch::Receiver;
+use tokio::time::Instant;
+
+use super::call::Call;
+use super::list::parse_version;
+use super::selection::Selection;
+use super::watch_encode::Encoder;
+use crate::http::{Body, BoxError, bytes_response};
+use crate::server::Core;
+use crate::storage::{Cached, ResourceCache, prefix};
+
+/// Events taken from the window at a time.
+const BATCH: usize = 256;
+/// How often a watcher that asked for bookmarks gets one.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How long before its end a watch sends its last bookmark.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
+/// Shortest life of a watch that named no timeout; the real one is up to twice as long, to spread reconnects.
+const MINIMUM_LIFE: Duration = Duration::from_secs(1800);
+
+/// Serves a watch.
+pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
+    let selection = Selection::parse(call)?.with_name(&call.path.name);
+    let plan = Plan::parse(call)?;
+    let encoder = Encoder::new(call)?;
+    let media_type = encoder.media_type();
+    let cache = call.core.storage.cache(&call.hub).await?;
+    let namespace = call.path.namespace.clone();
+    let (phase, position) = match plan.start {
+        Start::State(wanted) => {
+            let floor = match wanted {
+                None => call.core.storage.fresh().await?,
+                Some(0) => call.core.storage.progress(),
+                Some(revision) => call.core.storage.wait_for(revision).await?,
+            };
+            let snapshot = cache.snapshot(&namespace, floor, |object| selection.matches(object));
+            (Phase::Initial(snapshot.objects.into_iter()), snapshot.revision)
+        }
+        Start::After(revision) if revision < cache.floor() => {
+            let until = cache.floor();
+            match call.core.storage.store().watch(&prefix(&call.hub), revision).await {
+                Ok(watch) => (Phase::Replay { watch, until }, revision),
+                Err(StoreError::Compacted { compacted, .. }) => (Phase::TooOld(compacted), revision),
+                Err(error) => return Err(crate::storage::store_status(&error)),
+            }
+        }
+        Start::After(revision) => (Phase::Live, revision),
+    };
+    let now = Instant::now();
+    let watcher = Watcher {
+        changed: cache.subscribe(),
+        core: Arc::clone(&call.core),
+        deadline: now + plan.life,
+        bookmark_at: plan.bookmarks.then(|| now + BOOKMARK_EVERY.min(plan.life.saturating_sub(LAST_BOOKMARK))),
+        mark_end: plan.mark_end,
+        queue: VecDeque::new(),
+        ended: false,
+        _open: call.core.metrics.open_watch(&call.resource),
+        cache,
+        selection,
+        namespace,
+        phase,
+        position,
+        encoder,
+    };
+    let frames = stream::unfold(watcher, |mut watcher| async move {
+        let bytes = watcher.next().await?;
+        Some((Ok::<_, BoxError>(Frame::data(bytes)), watcher))
+    });
+    let mut response = bytes_response(StatusCode::OK, media_type, Bytes::new());
+    *response.body_mut() = StreamBody::new(frames).boxed_unsync();
+    Ok(response)
+}
+
+/// Where a watch begins.
+enum Start {
+    /// With the present state: as of now, or not older than a revision.
+    State(Option<Revision>),
+    /// After a revision, without state.
+    After(Revision),
+}
+
+struct Plan {
+    start: Start,
+    bookmarks: bool,
+    mark_end: bool,
+    life: Duration,
+}
+
+impl Plan {
+    fn parse(call: &Call) -> Result<Self, Status> {
+        let version = call.query.text("resourceVersion");
+        let matching = call.query.text("resourceVersionMatch");
+        let bookmarks = call.query.flag("allowWatchBookmarks");
+        let initial = call.query.get("sendInitialEvents").map(|_| call.query.flag("sendInitialEvents"));
+        let invalid = |message: &str| Err(Status::new(Reason::Invalid, message));
+        match (initial, matching) {
+            (None, "") => {}
+            (None, _) => {
+                return invalid("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+            }
+            (Some(_), "NotOlderThan") => {}
+            (Some(_), _) => {
+                return invalid("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+            }
+        }
+        let start = match (initial, version) {
+            (Some(true), "") | (None, "") => Start::State(None),
+            (Some(true), text) => Start::State(Some(parse_version(text)?)),
+            (None, "0") => Start::State(Some(0)),
+            (Some(false), "" | "0") => Start::After(call.core.storage.progress()),
+            (_, text) => Start::After(parse_version(text)?),
+        };
+        let seconds = call.query.number("timeoutSeconds").map_err(Status::bad_request)?.filter(|seconds| *seconds > 0);
+        let life = match seconds.and_then(|seconds| u64::try_from(seconds).ok()) {
+            Some(seconds) => Duration::from_secs(seconds),
+            None => MINIMUM_LIFE.mul_f64(1.0 + rand::rng().random::<f64>()),
+        };
+        Ok(Self { start, bookmarks, mark_end: initial == Some(true) && bookmarks, life })
+    }
+}
+
+enum Phase {
+    /// The present state as ADDED events.
+    Initial(std::vec::IntoIter<Arc<Cached>>),
+    /// History that the window no longer holds, read from the store up to where the window begins.
+    Replay { watch: rk_store::Watch, until: Revision },
+    /// The shared window.
+    Live,
+    /// The beginning is forgotten.
+    TooOld(Revision),
+}
+
+struct Watcher {
+    core: Arc<Core>,
+    cache: Arc<ResourceCache>,
+    changed: Receiver<Revision>,
+    selection: Selection,
+    namespace: String,
+    phase: Phase,
+    /// Everything up to here was sent or did not concern this watch.
+    position: Revision,
+    queue: VecDeque<Bytes>,
+    encoder: Encoder,
+    deadline: Instant,
+    bookmark_at: Option<Instant>,
+    mark_end: bool,
+    ended: bool,
+    _open: crate::metrics::OpenWatch,
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(bytes) = self.queue.pop_front() {
+                return Some(bytes);
+            }
+            if self.ended {
+                return None;
+            }
+            match &mut self.phase {
+                Phase::Initial(objects) => match objects.next() {
+                    Some(object) => return self.encoder.added(&object),
+                    None => {
+                        self.phase = Phase::Live;
+                        if self.mark_end {
+                            return self.encoder.bookmark(self.position, true);
+                        }
+                    }
+                },
+                Phase::TooOld(oldest) => {
+                    self.ended = true;
+                    return self.encoder.error(&Status::too_old_resource_version(self.position, *oldest));
+                }
+                Phase::Replay { .. } => self.replay().await,
+                Phase::Live => self.live().await,
+            }
+        }
+    }
+
+    async fn replay(&mut self) {
+        let Phase::Replay { watch, until } = &mut self.phase else { return };
+        let until = *until;
+        match watch.next().await {
+            Some(Ok(WatchItem::Changes(changes))) => {
+                for change in &changes {
+                    if change.entry.mod_revision > until {
+                        break;
+                    }
+                    self.position = change.entry.mod_revision;
+                    match Encoder::event_of(self.cache.hub(), change) {
+                        Ok(event) => self.queue.extend(self.encoder.event(&event, &self.namespace, &self.selection)),
+                        Err(error) => tracing::error!(key = %change.entry.key, %error, "skipping what is no object"),
+                    }
+                }
+                if changes.last().is_some_and(|last| last.entry.mod_revision >= until) {
+                    self.go_live(until);
+                }
+            }
+            Some(Ok(WatchItem::Progress(revision))) if revision >= until => self.go_live(until),
+            Some(Ok(WatchItem::Progress(_))) => {}
+            Some(Err(StoreError::Compacted { compacted, .. })) => self.phase = Phase::TooOld(compacted),
+            Some(Err(_)) | None => self.ended = true,
+        }
+    }
+
+    fn go_live(&mut self, until: Revision) {
+        self.position = self.position.max(until);
+        self.phase = Phase::Live;
+    }
+
+    async fn live(&mut self) {
+        // Both are read before the events, so that neither promises more than was looked at.
+        self.changed.borrow_and_update();
+        let progress = self.core.storage.progress();
+        let Some(events) = self.cache.events_after(self.position, BATCH) else {
+            self.phase = Phase::TooOld(self.cache.floor());
+            return;
+        };
+        for event in &events {
+            self.queue.extend(self.encoder.event(event, &self.namespace, &self.selection));
+            self.position = self.position.max(event.object.revision);
+        }
+        if !events.is_empty() {
+            return;
+        }
+        self.position = self.position.max(progress);
+        let now = Instant::now();
+        if now >= self.deadline {
+            self.ended = true;
+            return;
+        }
+        if self.bookmark_at.is_some_and(|at| now >= at) {
+            self.queue.extend(self.encoder.bookmark(self.position, false));
+            let last = self.deadline - LAST_BOOKMARK.min(self.deadline - now);
+            let next = now + BOOKMARK_EVERY;
+            self.bookmark_at = if now >= last { None } else { Some(next.min(last)) };
+            return;
+        }
+        let wake = self.bookmark_at.unwrap_or(self.deadline).min(self.deadline);
+        tokio::select! {
+            biased;
+            () = self.core.shutdown.cancelled() => self.ended = true,
+            () = self.cache.abandoned().cancelled() => self.ended = true,
+            changed = self.changed.changed() => self.ended |= changed.is_err(),
+            () = tokio::time::sleep_until(wake) => {}
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Writing watch events: the shared serialized form where it is what was asked for, else a fresh one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rk_api::resources::Resource;
+use rk_api::status::Status;
+use rk_api::table::IncludeObject;
+use rk_store::{Change, ChangeKind, Revision};
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::render::include_object;
+use super::selection::Selection;
+use crate::http::{Accept, Format, Shape};
+use crate::storage::{Cached, Event, EventKind, json_frame};
+
+/// Turns events into frames of one watch.
+pub(super) struct Encoder {
+    resource: Arc<Resource>,
+    accept: Accept,
+    include: IncludeObject,
+    /// Table columns are sent with the first event only.
+    headers_sent: bool,
+}
+
+impl Encoder {
+    pub(super) fn new(call: &Call) -> Result<Self, Status> {
+        let mut accept = call.accept(true)?;
+        if accept.format == Format::Yaml {
+            // YAML has no stream framing; upstream streams JSON only beside protobuf.
+            accept.format = Format::Json;
+        }
+        Ok(Self { resource: Arc::clone(&call.resource), accept, include: include_object(&call.query)?, headers_sent: false })
+    }
+
+    pub(super) fn media_type(&self) -> &'static str {
+        self.accept.format.stream_type()
+    }
+
+    /// The event of a change read from history.
+    pub(super) fn event_of(hub: &Arc<Resource>, change: &Change) -> Result<Event, Status> {
+        let object = Arc::new(Cached::from_entry(hub, &change.entry)?);
+        let previous = change.previous.as_ref().map(|value| {
+            let entry = rk_store::Entry { value: value.clone(), ..change.entry.clone() };
+            Cached::from_entry(hub, &entry).map(Arc::new)
+        });
+        let kind = match change.kind {
+            ChangeKind::Created => EventKind::Added,
+            ChangeKind::Updated => EventKind::Modified,
+            ChangeKind::Deleted => EventKind::Deleted,
+        };
+        Ok(Event::new(kind, object, previous.transpose()?))
+    }
+
+    /// An object of the present state.
+    pub(super) fn added(&mut self, object: &Cached) -> Option<Bytes> {
+        if self.is_plain() {
+            match self.accept.format {
+                Format::Protobuf => {
+                    let body =
+                        rk_api::proto::envelope(&self.resource.api_version(), &self.resource.gvk.kind, object.message()?);
+                    return Some(rk_api::proto::watch_frame("ADDED", &body));
+                }
+                _ => return Some(json_frame("ADDED", object.json())),
+            }
+        }
+        self.fresh("ADDED", object.value())
+    }
+
+    /// An event as this watch sees it: entering the selection is an addition, leaving it a deletion.
+    pub(super) fn event(&mut self, event: &Event, namespace: &str, selection: &Selection) -> Option<Bytes> {
+        if !namespace.is_empty() && *event.object.namespace != *namespace {
+            return None;
+        }
+        let kind = if selection.is_everything() {
+            event.kind
+        } else {
+            let now = event.kind != EventKind::Deleted && selection.matches(&event.object);
+            let before = match (&event.previous, event.kind) {
+                (Some(previous), _) => selection.matches(previous),
+                (None, EventKind::Deleted) => selection.matches(&event.object),
+                (None, _) => false,
+            };
+            match (before, now) {
+                (false, false) => return None,
+                (false, true) => EventKind::Added,
+                (true, true) => EventKind::Modified,
+                (true, false) => EventKind::Deleted,
+            }
+        };
+        if kind == EventKind::Deleted && event.kind != EventKind::Deleted {
+            // What left the selection is shown as it last matched, at the revision at which it left.
+            let mut value = event.previous.as_ref()?.value();
+            value["metadata"]["resourceVersion"] = json!(event.object.revision.to_string());
+            return self.fresh(kind.as_str(), value);
+        }
+        if self.is_plain() {
+            return match self.accept.format {
+                Format::Protobuf => event.proto_frame(&self.resource.api_version(), &self.resource.gvk.kind, kind),
+                _ => Some(event.json_frame(kind)),
+            };
+        }
+        self.fresh(kind.as_str(), event.object.value())
+    }
+
+    /// A bookmark: everything up to `revision` was sent. `end` marks the end of the initial state.
+    pub(super) fn bookmark(&mut self, revision: Revision, end: bool) -> Option<Bytes> {
+        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        if end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = match self.accept.shape {
+            Shape::Object => {
+                json!({"kind": &*self.resource.gvk.kind, "apiVersion": self.resource.api_version(), "metadata": metadata})
+            }
+            Shape::Metadata => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
+            Shape::Table => {
+                let row = json!({"cells": [], "object": {
+                    "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+                }});
+                json!({
+                    "kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": [], "rows": [row],
+                    "metadata": {"resourceVersion": revision.to_string()},
+                })
+            }
+        };
+        self.frame("BOOKMARK", &object)
+    }
+
+    /// The last event of a watch that failed.
+    pub(super) fn error(&mut self, status: &Status) -> Option<Bytes> {
+        self.frame("ERROR", &status.to_value())
+    }
+
+    fn is_plain(&self) -> bool {
+        self.accept.shape == Shape::Object && self.resource.is_hub()
+    }
+
+    fn fresh(&mut self, kind: &str, object: Value) -> Option<Bytes> {
+        let object = match rk_api::convert::from_hub(object, &self.resource) {
+            Ok(object) => object,
+            Err(error) => return self.error(&error),
+        };
+        let shaped = match self.accept.shape {
+            Shape::Object => object,
+            Shape::Metadata => rk_api::table::partial_metadata(&object),
+            Shape::Table => {
+                let metadata = object.get("metadata").unwrap_or(&Value::Null);
+                let now = jiff::Timestamp::now();
+                let mut table = rk_api::table::table(&self.resource, std::iter::once(&object), metadata, self.include, now);
+                if std::mem::replace(&mut self.headers_sent, true) {
+                    table["columnDefinitions"] = Value::Array(Vec::new());
+                }
+                table
+            }
+        };
+        self.frame(kind, &shaped)
+    }
+
+    fn frame(&self, kind: &str, object: &Value) -> Option<Bytes> {
+        if self.accept.format == Format::Protobuf
+            && let Some(body) = rk_api::proto::encode(object)
+        {
+            return Some(rk_api::proto::watch_frame(kind, &body));
+        }
+        Some(json_frame(kind, &serde_json::to_vec(object).ok()?))
+    }
+}

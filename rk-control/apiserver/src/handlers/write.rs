@@ -1,0 +1,194 @@
+//! The way of a change into the store, shared by every verb and subresource that writes.
+
+use rk_api::meta;
+use rk_api::status::{FieldErrors, Status};
+use rk_api::strategy;
+use rk_store::{Expect, Revision, StoreError};
+use serde_json::Value;
+
+use super::call::Call;
+use super::options::WriteOptions;
+use super::remove;
+use crate::admission::{self, Operation};
+
+/// How often a change without a resource version is computed anew when somebody else wrote in between; upstream's figure for patches.
+const ATTEMPTS: usize = 5;
+
+/// How a change is made from what is there.
+pub struct Intent<'a> {
+    /// Computes the new object from the present one, both in the path's version; called again after a lost race.
+    pub compute: &'a (dyn Fn(&Value) -> Result<Value, Status> + Send + Sync),
+    /// The subresource that is written.
+    pub subresource: Option<&'a str>,
+    /// Whether the computed object already carries its field ownership (server-side apply).
+    pub owned: bool,
+    /// Whether the new object must carry a resource version unless its kind allows otherwise (PUT).
+    pub conditional: bool,
+}
+
+/// Changes the object that the path names. Returns it in the path's version.
+pub(super) async fn change(call: &mut Call, options: &WriteOptions, intent: &Intent<'_>) -> Result<Value, Status> {
+    for _ in 0..ATTEMPTS {
+        let Some((old, revision)) = call.core.storage.read(&call.hub, &call.path.namespace, &call.path.name).await? else {
+            return Err(call.not_found());
+        };
+        if let Some(done) = attempt(call, options, intent, old, revision).await? {
+            return rk_api::convert::from_hub(done, &call.resource);
+        }
+    }
+    Err(Status::modified(&call.resource, &call.path.name))
+}
+
+/// One try; `None` when somebody else wrote in between and it is worth trying again.
+async fn attempt(
+    call: &mut Call,
+    options: &WriteOptions,
+    intent: &Intent<'_>,
+    old: Value,
+    revision: Revision,
+) -> Result<Option<Value>, Status> {
+    let present = rk_api::convert::from_hub(old.clone(), &call.resource)?;
+    let mut new = (intent.compute)(&present)?;
+    rk_api::defaults::apply(&call.resource.gvk, &mut new);
+    let pinned = check_identity(call, &new, &present, intent)?;
+    let mut new = rk_api::convert::to_hub(new, &call.resource)?;
+    strategy::prepare_for_update(&call.hub, intent.subresource, &mut new, &old);
+    let core = std::sync::Arc::clone(&call.core);
+    let (user, hub, path) = (call.user.clone(), std::sync::Arc::clone(&call.hub), call.path.clone());
+    let request = admission::Request {
+        core: &core,
+        user: &user,
+        resource: &hub,
+        subresource: intent.subresource.unwrap_or_default(),
+        namespace: &path.namespace,
+        name: &path.name,
+        operation: Operation::Update,
+        old: Some(&old),
+        dry_run: options.dry_run,
+    };
+    admission::mutate(&request, &mut new, &mut call.warnings).await?;
+    let reservation = core.services.reserve(&core, &hub, &mut new, Some(&old)).await?;
+    if !intent.owned {
+        own(call, Some(&old), &mut new, intent.subresource.unwrap_or_default())?;
+    }
+    refuse_invalid(call, &new, &strategy::validate_update(&call.hub, intent.subresource, &new, &old))?;
+    let _held = admission::validate(&request, Some(&new), &mut call.warnings).await?;
+    let warnings = strategy::warnings(&call.hub, &new, Some(&old));
+    if options.dry_run {
+        call.warnings.extend(warnings);
+        return Ok(Some(new));
+    }
+    set_version(&mut new, &old);
+    if new == old {
+        return Ok(Some(old));
+    }
+    if remove::is_finished(&call.hub, &new) {
+        return match core.storage.delete(&call.hub, &path.namespace, &path.name, Expect::At(revision)).await {
+            Ok(_) => Ok(Some(new)),
+            Err(error) => lost(call, error, pinned),
+        };
+    }
+    match core.storage.put(&call.hub, new, Expect::At(revision)).await {
+        Ok(stored) => {
+            reservation.keep();
+            call.warnings.extend(warnings);
+            Ok(Some(stored))
+        }
+        Err(error) => lost(call, error, pinned),
+    }
+}
+
+/// A lost race is tried again unless the client named the version that it meant.
+fn lost(call: &Call, error: StoreError, pinned: bool) -> Result<Option<Value>, Status> {
+    match error {
+        StoreError::Conflict { current: None, .. } => Err(call.not_found()),
+        StoreError::Conflict { .. } if pinned => Err(Status::modified(&call.resource, &call.path.name)),
+        StoreError::Conflict { .. } => Ok(None),
+        other => Err(crate::storage::store_status(&other)),
+    }
+}
+
+/// Checks that the new object is the one that the path names. Returns whether the client pinned a resource version.
+fn check_identity(call: &Call, new: &Value, present: &Value, intent: &Intent<'_>) -> Result<bool, Status> {
+    let name = meta::name(new);
+    if name != call.path.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.path.name
+        )));
+    }
+    if meta::namespace(new) != call.path.namespace {
+        return Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+    }
+    let (uid, own) = (meta::uid(new), meta::uid(present));
+    if !uid.is_empty() && uid != own {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}");
+        return Err(Status::conflict(&call.resource, name, &why));
+    }
+    let (version, current) = (meta::resource_version(new), meta::resource_version(present));
+    if version.is_empty() {
+        if intent.conditional && !strategy::allow_unconditional_update(&call.hub) {
+            let mut errors = FieldErrors::new();
+            let path = rk_api::status::Path::new("metadata.resourceVersion");
+            errors.invalid(&path, "0x0", "must be specified for an update");
+            refuse_invalid(call, new, &errors)?;
+        }
+        return Ok(false);
+    }
+    if version != current {
+        return Err(Status::modified(&call.resource, name));
+    }
+    // A patch carries the present version along without meaning it.
+    Ok(intent.conditional)
+}
+
+/// Gives a new object the version of the one that it replaces, so that the two can be compared.
+fn set_version(new: &mut Value, old: &Value) {
+    let version = meta::at(old, &["metadata", "resourceVersion"]).clone();
+    if let Some(metadata) = new.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("resourceVersion".to_owned(), version);
+    }
+}
+
+/// Records who changed which fields.
+pub(super) fn own(call: &Call, old: Option<&Value>, new: &mut Value, subresource: &str) -> Result<(), Status> {
+    let manager = call.field_manager()?;
+    let request = rk_api::managed::Request {
+        schema: &call.hub.schema,
+        manager: &manager,
+        api_version: &call.hub.api_version(),
+        subresource,
+        force: false,
+        now: jiff::Timestamp::now(),
+    };
+    rk_api::managed::update(old, new, &request);
+    Ok(())
+}
+
+/// 422 when rules are broken.
+pub(super) fn refuse_invalid(call: &Call, object: &Value, errors: &FieldErrors) -> Result<(), Status> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let gvk = &call.resource.gvk;
+    let named = meta::name(object);
+    let name = if named.is_empty() { meta::text(object, &["metadata", "generateName"]) } else { named };
+    Err(Status::invalid(&gvk.group, &gvk.kind, name, &errors.0))
+}
+
+/// Puts the path's namespace into the object, or refuses another one.
+pub(super) fn fix_namespace(call: &Call, object: &mut Value) -> Result<(), Status> {
+    let own = meta::namespace(object);
+    if call.resource.namespaced() {
+        if !own.is_empty() && own != call.path.namespace {
+            return Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+        }
+        let members = object.as_object_mut().map(|members| members.entry("metadata").or_insert_with(|| Value::Object(Default::default())));
+        if let Some(metadata) = members.and_then(Value::as_object_mut) {
+            metadata.insert("namespace".to_owned(), Value::String(call.path.namespace.clone()));
+        }
+    } else if !own.is_empty() {
+        return Err(Status::bad_request("namespace may not be set on a cluster-scoped object"));
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! `/healthz`, `/livez`, `/readyz`: what works, check by check, in upstream's format.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+
+use crate::http::{Body, Query, text_response};
+use crate::server::Core;
+
+/// What must be true before the server is ready.
+#[derive(Default)]
+pub struct Health {
+    bootstrapped: AtomicBool,
+}
+
+/// A named check.
+struct Check {
+    name: &'static str,
+    /// Whether it counts for liveness too.
+    live: bool,
+}
+
+const CHECKS: &[Check] = &[
+    Check { name: "ping", live: true },
+    Check { name: "log", live: true },
+    Check { name: "etcd", live: true },
+    Check { name: "informer-sync", live: false },
+    Check { name: "poststarthook/rbac/bootstrap-roles", live: true },
+    Check { name: "poststarthook/start-system-namespaces-controller", live: true },
+    Check { name: "shutdown", live: false },
+];
+
+impl Health {
+    /// Whether a path is one of the probes.
+    #[must_use]
+    pub fn is_probe(&self, path: &str) -> bool {
+        matches!(path, "/healthz" | "/livez" | "/readyz")
+    }
+
+    /// The objects that every cluster has are there.
+    pub fn set_bootstrapped(&self) {
+        self.bootstrapped.store(true, Ordering::Release);
+    }
+
+    /// Whether they are.
+    #[must_use]
+    pub fn is_bootstrapped(&self) -> bool {
+        self.bootstrapped.load(Ordering::Acquire)
+    }
+
+    async fn judge(&self, core: &Core, check: &str) -> Result<(), &'static str> {
+        match check {
+            // The store is named after what upstream's monitoring looks for.
+            "etcd" => match tokio::time::timeout(std::time::Duration::from_secs(2), core.storage.store().revision()).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(_)) => Err("the store cannot be read"),
+                Err(_) => Err("the store did not answer in time"),
+            },
+            "informer-sync" | "poststarthook/rbac/bootstrap-roles" | "poststarthook/start-system-namespaces-controller" => {
+                if self.is_bootstrapped() { Ok(()) } else { Err("not finished") }
+            }
+            "shutdown" => {
+                if core.shutdown.is_cancelled() { Err("process is shutting down") } else { Ok(()) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Serves one of the three paths, or one check below it. `None` for an unknown check.
+    pub async fn serve(&self, core: &Core, path: &str, query: &Query) -> Option<Response<Body>> {
+        let mut parts = path.trim_start_matches('/').splitn(2, '/');
+        let endpoint = parts.next()?;
+        let one = parts.next().filter(|name| !name.is_empty());
+        let excluded: Vec<&str> = query.all("exclude").collect();
+        let relevant = CHECKS.iter().filter(|check| endpoint == "readyz" || (check.live && endpoint != "readyz"));
+        if let Some(one) = one {
+            relevant.clone().find(|check| check.name == one)?;
+            return Some(match self.judge(core, one).await {
+                Ok(()) => text_response(StatusCode::OK, "ok"),
+                Err(why) => text_response(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {why}\n")),
+            });
+        }
+        let mut text = String::new();
+        let mut failed = Vec::new();
+        for check in relevant {
+            if excluded.contains(&check.name) {
+                let _ = writeln!(text, "[+]{} excluded: ok", check.name);
+                continue;
+            }
+            match self.judge(core, check.name).await {
+                Ok(()) => {
+                    let _ = writeln!(text, "[+]{} ok", check.name);
+                }
+                Err(_) => {
+                    failed.push(check.name);
+                    let _ = writeln!(text, "[-]{} failed: reason withheld", check.name);
+                }
+            }
+        }
+        if !failed.is_empty() {
+            let _ = writeln!(text, "{endpoint} check failed");
+            return Some(text_response(StatusCode::INTERNAL_SERVER_ERROR, text));
+        }
+        if query.get("verbose").is_some() {
+            let _ = writeln!(text, "{endpoint} check passed");
+            return Some(text_response(StatusCode::OK, text));
+        }
+        Some(text_response(StatusCode::OK, Bytes::from_static(b"ok")))
+    }
+}

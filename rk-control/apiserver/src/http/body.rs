@@ -1,0 +1,56 @@
+//! Request and response bodies.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use rk_api::status::Status;
+
+/// What a body may fail with.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// The one body type inside the server, for requests and responses alike.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Largest accepted request body in bytes, upstream's limit.
+pub const BODY_LIMIT: usize = 3 * 1024 * 1024;
+/// How long a client may take to send a body of that size; keeps slow senders from holding memory.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Reads a whole request body.
+///
+/// # Errors
+/// 413 over [`BODY_LIMIT`], 400 when the client breaks off, 504 when it is too slow.
+pub async fn read_body(body: Body) -> Result<Bytes, Status> {
+    tokio::time::timeout(BODY_TIMEOUT, collect(body)).await.map_err(|_| Status::timeout("the request body did not arrive in time", 1))?
+}
+
+async fn collect(mut body: Body) -> Result<Bytes, Status> {
+    let too_large = || Status::request_entity_too_large(&format!("limit is {BODY_LIMIT}"));
+    if body_size(&body) > BODY_LIMIT as u64 {
+        return Err(too_large());
+    }
+    let mut first: Option<Bytes> = None;
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::bad_request(format!("the request body broke off: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + first.as_ref().map_or(0, Bytes::len) + data.len() > BODY_LIMIT {
+            return Err(too_large());
+        }
+        // Most bodies come in one frame: that frame is the body, without a copy.
+        if whole.is_empty() && first.is_none() {
+            first = Some(data);
+            continue;
+        }
+        if let Some(start) = first.take() {
+            whole.extend_from_slice(&start);
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(first.unwrap_or_else(|| whole.freeze()))
+}
+
+fn body_size(body: &Body) -> u64 {
+    http_body::Body::size_hint(body).lower()
+}

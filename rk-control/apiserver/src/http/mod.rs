@@ -1,0 +1,17 @@
+//! HTTP: listening, limits, what a request asks for, and how answers are written.
+
+mod body;
+mod connection;
+mod listener;
+mod negotiate;
+mod query;
+mod request_info;
+mod respond;
+
+pub use body::{Body, BoxError, read_body};
+pub use connection::{Connection, Peer};
+pub use listener::{Limits, serve_listener};
+pub use negotiate::{Accept, Format, Shape, accepts_gzip, content_format, wants_pretty};
+pub use query::Query;
+pub use request_info::{RequestInfo, ResourcePath};
+pub use respond::{add_warnings, bytes_response, json_response, maybe_gzip, status_response, text_response};

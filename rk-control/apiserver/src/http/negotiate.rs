@@ -1,0 +1,205 @@
+//! Content negotiation: which format and shape an answer has, and which format a body is in.
+
+use http::HeaderMap;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use rk_api::status::Status;
+
+use super::query::Query;
+
+/// How objects are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// `application/json`.
+    #[default]
+    Json,
+    /// `application/yaml`.
+    Yaml,
+    /// `application/vnd.kubernetes.protobuf`.
+    Protobuf,
+}
+
+impl Format {
+    /// The media type of single objects and lists.
+    #[must_use]
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Format::Json => "application/json",
+            Format::Yaml => "application/yaml",
+            Format::Protobuf => "application/vnd.kubernetes.protobuf",
+        }
+    }
+
+    /// The media type of watch streams.
+    #[must_use]
+    pub const fn stream_type(self) -> &'static str {
+        match self {
+            Format::Json => "application/json",
+            Format::Yaml => "application/yaml",
+            Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        }
+    }
+
+    fn parse(media_type: &str) -> Option<Self> {
+        match media_type {
+            "application/json" | "*/*" | "application/*" => Some(Format::Json),
+            "application/yaml" => Some(Format::Yaml),
+            "application/vnd.kubernetes.protobuf" => Some(Format::Protobuf),
+            _ => None,
+        }
+    }
+}
+
+/// What objects are turned into before they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Shape {
+    /// As they are.
+    #[default]
+    Object,
+    /// `meta.k8s.io/v1` Table.
+    Table,
+    /// `meta.k8s.io/v1` PartialObjectMetadata and its list.
+    Metadata,
+}
+
+/// A negotiated answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Accept {
+    /// The format.
+    pub format: Format,
+    /// The shape.
+    pub shape: Shape,
+    /// Indented JSON.
+    pub pretty: bool,
+}
+
+const OFFERED: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+
+/// One clause of an `Accept` header.
+pub struct Clause<'a> {
+    /// The media type, lower case as sent.
+    pub media_type: &'a str,
+    parameters: Vec<(&'a str, &'a str)>,
+    quality: f32,
+}
+
+impl Clause<'_> {
+    /// A parameter's value, or the empty string.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> &str {
+        self.parameters.iter().find(|(own, _)| *own == name).map_or("", |(_, value)| value)
+    }
+}
+
+/// The clauses of the `Accept` header, best first.
+#[must_use]
+pub fn clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
+    let mut out: Vec<Clause<'_>> = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|clause| {
+            let mut parts = clause.split(';').map(str::trim);
+            let media_type = parts.next().filter(|text| !text.is_empty())?;
+            let parameters: Vec<_> = parts.filter_map(|part| part.split_once('=')).collect();
+            let quality = parameters.iter().find(|(name, _)| *name == "q").and_then(|(_, q)| q.parse().ok()).unwrap_or(1.0);
+            Some(Clause { media_type, parameters, quality })
+        })
+        .collect();
+    out.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    out
+}
+
+impl Accept {
+    /// Reads the headers. `list` tells whether the answer is a collection.
+    ///
+    /// # Errors
+    /// 406 when nothing that the client accepts can be had.
+    pub fn negotiate(headers: &HeaderMap, query: &Query, list: bool) -> Result<Self, Status> {
+        let pretty = wants_pretty(headers, query);
+        let clauses = clauses(headers);
+        if clauses.is_empty() {
+            return Ok(Self { pretty, ..Self::default() });
+        }
+        clauses
+            .iter()
+            .find_map(|clause| {
+                let format = Format::parse(clause.media_type)?;
+                let shape = shape_of(clause, list)?;
+                Some(Self { format, shape, pretty })
+            })
+            .ok_or_else(|| Status::not_acceptable(OFFERED))
+    }
+}
+
+fn shape_of(clause: &Clause<'_>, list: bool) -> Option<Shape> {
+    let meta = clause.parameter("g") == "meta.k8s.io" && clause.parameter("v") == "v1";
+    match clause.parameter("as") {
+        "" => Some(Shape::Object),
+        "Table" if meta => Some(Shape::Table),
+        "PartialObjectMetadata" if meta && !list => Some(Shape::Metadata),
+        "PartialObjectMetadataList" if meta && list => Some(Shape::Metadata),
+        // Watches of metadata name the single form.
+        "PartialObjectMetadata" if meta => Some(Shape::Metadata),
+        _ => None,
+    }
+}
+
+/// Whether JSON is to be indented: asked for, or the client is one that people read.
+#[must_use]
+pub fn wants_pretty(headers: &HeaderMap, query: &Query) -> bool {
+    if query.get("pretty").is_some() {
+        return query.flag("pretty");
+    }
+    let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    agent.starts_with("curl") || agent.starts_with("Wget") || agent.starts_with("Mozilla/5.0")
+}
+
+/// Whether the client takes gzip.
+#[must_use]
+pub fn accepts_gzip(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|coding| {
+            let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+            name.trim() == "gzip" && !matches!(parameters.trim(), "q=0" | "q=0.0")
+        })
+}
+
+/// The format of a request body; an absent header means JSON.
+///
+/// # Errors
+/// 415 for any other type.
+pub fn content_format(headers: &HeaderMap) -> Result<Format, Status> {
+    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = text.split(';').next().unwrap_or_default().trim();
+    match media_type {
+        "" => Ok(Format::Json),
+        "*/*" | "application/*" => Err(Status::unsupported_media_type(text, OFFERED)),
+        other => Format::parse(other).ok_or_else(|| Status::unsupported_media_type(text, OFFERED)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accept(header: &str, list: bool) -> Option<Accept> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, header.parse().unwrap());
+        Accept::negotiate(&headers, &Query::default(), list).ok()
+    }
+
+    #[test]
+    fn the_first_clause_that_can_be_served_wins() {
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+        assert_eq!(accept(table, true).unwrap().shape, Shape::Table);
+        assert_eq!(accept("application/json;as=Unknown,application/json", true).unwrap().shape, Shape::Object);
+        assert_eq!(accept("application/cbor, application/vnd.kubernetes.protobuf", true).unwrap().format, Format::Protobuf);
+        assert_eq!(accept("application/yaml;q=0.5,application/json;q=0.9", true).unwrap().format, Format::Json);
+        assert_eq!(accept("text/html", true), None);
+    }
+}

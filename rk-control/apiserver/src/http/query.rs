@@ -1,0 +1,129 @@
+//! Query parameters.
+
+/// Decoded query parameters in their order.
+#[derive(Debug, Clone, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Parses the part of a URL after `?`.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        Self(
+            text.split('&')
+                .filter(|pair| !pair.is_empty())
+                .map(|pair| {
+                    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+                    (decode(name, true), decode(value, true))
+                })
+                .collect(),
+        )
+    }
+
+    /// The name of the first parameter.
+    #[must_use]
+    pub fn first_name(&self) -> Option<String> {
+        self.0.first().map(|(name, _)| name.clone())
+    }
+
+    /// The first value of a parameter.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    /// The first value of a parameter, or the empty string.
+    #[must_use]
+    pub fn text(&self, name: &str) -> &str {
+        self.get(name).unwrap_or_default()
+    }
+
+    /// Every value of a parameter.
+    pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A boolean parameter, read as upstream reads it: present and neither `false` nor `0`.
+    #[must_use]
+    pub fn flag(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| !matches!(value, "false" | "0"))
+    }
+
+    /// An integer parameter; absent or empty is `None`.
+    ///
+    /// # Errors
+    /// The name and value of a parameter that is no integer.
+    pub fn number(&self, name: &str) -> Result<Option<i64>, String> {
+        match self.text(name) {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| format!("{name}: Invalid value: {text:?}: must be an integer")),
+        }
+    }
+
+    /// Whether `dryRun=All` was asked; any other value is refused.
+    ///
+    /// # Errors
+    /// The wrong value.
+    pub fn dry_run(&self) -> Result<bool, String> {
+        let mut dry = false;
+        for value in self.all("dryRun") {
+            match value {
+                "All" => dry = true,
+                other => return Err(other.to_owned()),
+            }
+        }
+        Ok(dry)
+    }
+}
+
+/// Percent-decodes; bytes that do not form UTF-8 become the replacement character. `plus` reads `+` as a space.
+#[must_use]
+pub fn decode(text: &str, plus: bool) -> String {
+    if !text.contains('%') && !(plus && text.contains('+')) {
+        return text.to_owned();
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'+' if plus => out.push(b' '),
+            b'%' => {
+                let mut ahead = bytes.clone();
+                match (ahead.next().and_then(hex), ahead.next().and_then(hex)) {
+                    (Some(high), Some(low)) => {
+                        out.push(high << 4 | low);
+                        bytes = ahead;
+                    }
+                    _ => out.push(byte),
+                }
+            }
+            other => out.push(other),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn hex(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded_and_kept_in_order() {
+        let query = Query::parse("labelSelector=a%3Db%2Cc&command=sh&command=-c&watch=1&x+y=1+2&odd=%zz");
+        assert_eq!(query.text("labelSelector"), "a=b,c");
+        assert_eq!(query.all("command").collect::<Vec<_>>(), ["sh", "-c"]);
+        assert!(query.flag("watch"));
+        assert_eq!(query.text("x y"), "1 2");
+        assert_eq!(query.text("odd"), "%zz");
+    }
+
+    #[test]
+    fn an_empty_flag_is_set_and_a_false_one_is_not() {
+        assert!(Query::parse("watch").flag("watch"));
+        assert!(!Query::parse("watch=false").flag("watch"));
+        assert!(!Query::parse("").flag("watch"));
+    }
+}

@@ -1,0 +1,178 @@
+//! What a path and method ask for, before any resource is looked up: authorization and handlers share this reading.
+
+use http::Method;
+
+use super::query::{Query, decode};
+
+/// The resource part of a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResourcePath {
+    /// Group, empty for core.
+    pub group: String,
+    /// Version.
+    pub version: String,
+    /// Namespace, empty for cluster-scoped resources and lists across namespaces.
+    pub namespace: String,
+    /// Plural.
+    pub resource: String,
+    /// Subresource, empty for none.
+    pub subresource: String,
+    /// Object name, empty for collections.
+    pub name: String,
+    /// What follows the subresource, with its leading slash; only proxies have it.
+    pub rest: String,
+}
+
+/// A request as authorization sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RequestInfo {
+    /// The verb: a resource verb, or the lower-case method for other paths.
+    pub verb: String,
+    /// The path as sent.
+    pub path: String,
+    /// Set when the path names a resource.
+    pub resource: Option<ResourcePath>,
+}
+
+impl RequestInfo {
+    /// Reads method, path and query.
+    #[must_use]
+    pub fn parse(method: &Method, path: &str, query: &Query) -> Self {
+        let resource = parse_resource(path);
+        let Some((mut resource, legacy_watch)) = resource else {
+            return Self { verb: method.as_str().to_ascii_lowercase(), path: path.to_owned(), resource: None };
+        };
+        let verb = if legacy_watch { "watch" } else { verb_of(method, &resource, query) };
+        if matches!(verb, "list" | "watch" | "deletecollection") && resource.name.is_empty() {
+            // A selector that names one object is authorized as that object.
+            if let Some(name) = single_name(query.text("fieldSelector")) {
+                resource.name = name;
+            }
+        }
+        Self { verb: verb.to_owned(), path: path.to_owned(), resource: Some(resource) }
+    }
+}
+
+fn verb_of(method: &Method, resource: &ResourcePath, query: &Query) -> &'static str {
+    let one = !resource.name.is_empty();
+    match *method {
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE if one => "delete",
+        Method::DELETE => "deletecollection",
+        _ if query.flag("watch") && (!one || resource.subresource.is_empty()) => "watch",
+        _ if one => "get",
+        _ => "list",
+    }
+}
+
+fn single_name(selector: &str) -> Option<String> {
+    let value = selector.strip_prefix("metadata.name=")?;
+    let value = value.strip_prefix('=').unwrap_or(value);
+    (!value.is_empty() && !value.contains([',', '=', '!'])).then(|| value.to_owned())
+}
+
+/// Reads `/api/v1/…` and `/apis/group/version/…`. The second value tells the old `/watch/` form.
+fn parse_resource(path: &str) -> Option<(ResourcePath, bool)> {
+    let mut segments = path.trim_start_matches('/').split('/');
+    let (group, version) = match segments.next()? {
+        "api" => (String::new(), segments.next()?),
+        "apis" => (decode(segments.next()?, false), segments.next()?),
+        _ => return None,
+    };
+    let mut out = ResourcePath { group, version: decode(version, false), ..ResourcePath::default() };
+    let mut segments = segments.filter(|segment| !segment.is_empty()).peekable();
+    let watch = segments.next_if_eq(&"watch").is_some();
+    let mut first = segments.next()?;
+    if first == "namespaces" {
+        let Some(namespace) = segments.next() else {
+            out.resource = "namespaces".to_owned();
+            return Some((out, watch));
+        };
+        out.namespace = decode(namespace, false);
+        match segments.peek() {
+            None | Some(&("status" | "finalize")) => {
+                out.resource = "namespaces".to_owned();
+                out.name = out.namespace.clone();
+                out.subresource = segments.next().map(|segment| decode(segment, false)).unwrap_or_default();
+                return Some((out, watch));
+            }
+            Some(_) => first = segments.next()?,
+        }
+    }
+    out.resource = decode(first, false);
+    out.name = segments.next().map(|segment| decode(segment, false)).unwrap_or_default();
+    out.subresource = segments.next().map(|segment| decode(segment, false)).unwrap_or_default();
+    if out.subresource == "proxy" {
+        out.rest = rest_after_proxy(path);
+    } else if segments.next().is_some() {
+        return None;
+    }
+    Some((out, watch))
+}
+
+/// The proxied path keeps its empty segments and its encoding.
+fn rest_after_proxy(path: &str) -> String {
+    let mut depth = 0;
+    let mut passed = 0;
+    // `…/{resource}/{name}/proxy`: the first `proxy` segment that has a name before it.
+    for segment in path.split('/') {
+        passed += segment.len() + 1;
+        depth += 1;
+        if depth > 5 && segment == "proxy" {
+            return path.get(passed - 1..).unwrap_or_default().to_owned();
+        }
+    }
+    String::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(method: Method, target: &str) -> RequestInfo {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        RequestInfo::parse(&method, path, &Query::parse(query))
+    }
+
+    #[test]
+    fn paths_and_methods_become_verbs_on_resources() {
+        for (method, target, verb, group, namespace, resource, name, sub) in [
+            (Method::GET, "/api/v1/pods", "list", "", "", "pods", "", ""),
+            (Method::GET, "/api/v1/namespaces/a/pods/p", "get", "", "a", "pods", "p", ""),
+            (Method::GET, "/api/v1/namespaces/a/pods?watch=true", "watch", "", "a", "pods", "", ""),
+            (Method::GET, "/api/v1/watch/namespaces/a/pods", "watch", "", "a", "pods", "", ""),
+            (Method::POST, "/api/v1/namespaces/a/pods/p/exec", "create", "", "a", "pods", "p", "exec"),
+            (Method::GET, "/api/v1/namespaces", "list", "", "", "namespaces", "", ""),
+            (Method::DELETE, "/api/v1/namespaces/a", "delete", "", "a", "namespaces", "a", ""),
+            (Method::PUT, "/api/v1/namespaces/a/finalize", "update", "", "a", "namespaces", "a", "finalize"),
+            (Method::DELETE, "/apis/apps/v1/namespaces/a/deployments", "deletecollection", "apps", "a", "deployments", "", ""),
+            (Method::PATCH, "/apis/apps/v1/namespaces/a/deployments/d/scale", "patch", "apps", "a", "deployments", "d", "scale"),
+            (Method::GET, "/api/v1/nodes?fieldSelector=metadata.name%3Dn1", "list", "", "", "nodes", "n1", ""),
+        ] {
+            let got = info(method, target);
+            let path = got.resource.unwrap();
+            assert_eq!(
+                (got.verb.as_str(), path.group.as_str(), path.namespace.as_str(), path.resource.as_str(), path.name.as_str(), path.subresource.as_str()),
+                (verb, group, namespace, resource, name, sub),
+                "{target}"
+            );
+        }
+    }
+
+    #[test]
+    fn discovery_and_health_are_no_resources() {
+        for path in ["/api", "/apis", "/api/v1", "/apis/apps/v1", "/healthz", "/openapi/v3/apis/apps/v1", "/version"] {
+            assert_eq!(info(Method::GET, path).resource, None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_proxied_path_keeps_its_shape() {
+        let got = info(Method::GET, "/api/v1/namespaces/a/services/http:web:80/proxy/x//y%20z/").resource.unwrap();
+        assert_eq!((got.name.as_str(), got.rest.as_str()), ("http:web:80", "/x//y%20z/"));
+        assert_eq!(info(Method::GET, "/api/v1/nodes/n/proxy").resource.unwrap().rest, "");
+        assert_eq!(info(Method::GET, "/api/v1/nodes/n/proxy/metrics").resource.unwrap().rest, "/metrics");
+    }
+}

@@ -1,0 +1,55 @@
+//! Reading objects for the server's own use.
+
+use std::sync::Arc;
+
+use rk_api::resources::Resource;
+use rk_api::status::Status;
+use serde_json::Value;
+
+use crate::server::Core;
+use crate::storage::ResourceCache;
+
+impl Core {
+    /// The row of a resource that is known to be served.
+    ///
+    /// # Errors
+    /// 404 when it is not.
+    pub fn resource(&self, group: &str, version: &str, plural: &str) -> Result<Arc<Resource>, Status> {
+        self.registry().get(group, version, plural).cloned().ok_or_else(Status::unknown_path)
+    }
+
+    /// The cache of a resource (in its storage version).
+    ///
+    /// # Errors
+    /// 404 for an unknown resource; the store cannot be read.
+    pub async fn cache(&self, group: &str, version: &str, plural: &str) -> Result<Arc<ResourceCache>, Status> {
+        let resource = self.resource(group, version, plural)?;
+        self.storage.cache(&resource).await
+    }
+
+    /// One object as of now, in its storage version.
+    ///
+    /// # Errors
+    /// As [`Core::cache`].
+    pub async fn object(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Value>, Status> {
+        let resource = self.resource(group, version, plural)?;
+        Ok(self.storage.get(&resource, namespace, name).await?.map(|object| object.value()))
+    }
+
+    /// Every object of a namespace (empty: of all) as of now.
+    ///
+    /// # Errors
+    /// As [`Core::cache`].
+    pub async fn objects(&self, group: &str, version: &str, plural: &str, namespace: &str) -> Result<Vec<Value>, Status> {
+        let cache = self.cache(group, version, plural).await?;
+        let floor = self.storage.fresh().await?;
+        Ok(cache.snapshot(namespace, floor, |_| true).objects.iter().map(|object| object.value()).collect())
+    }
+}

@@ -1,0 +1,199 @@
+//! The cluster's public key infrastructure on disk: one authority, the API server's certificates, and the service account key.
+//!
+//! Everything lives below one directory in the names that kubeadm uses, so that an administrator can bring their own authority
+//! (`ca.crt` and `ca.key`) and find the rest. Private files are mode 0600 and are replaced atomically.
+
+mod authority;
+mod files;
+mod kubeconfig;
+mod sans;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use rcgen::ExtendedKeyUsagePurpose;
+use rustls_pki_types::CertificateDer;
+
+pub use authority::Authority;
+pub use kubeconfig::{Kubeconfig, Login};
+pub use sans::ServingNames;
+
+/// Why the PKI directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A file cannot be read or written.
+    #[error("cannot {action} {path}; check the data directory's permissions and free space")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file does not hold what its name says.
+    #[error("{path} does not hold a usable {what}; replace it, or remove it to have it made anew")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// A certificate or key could not be made.
+    #[error("cannot make the {what}")]
+    Make {
+        /// What was being made.
+        what: &'static str,
+        /// The crypto library's answer.
+        #[source]
+        source: rcgen::Error,
+    },
+}
+
+/// A certificate chain with its key, both PEM.
+#[derive(Clone)]
+pub struct Credential {
+    /// The certificate, PEM.
+    pub certificate: String,
+    /// The private key, PKCS#8 PEM.
+    pub key: String,
+}
+
+/// What the API server needs of the PKI, loaded or made.
+pub struct Pki {
+    dir: PathBuf,
+    /// The cluster's certificate authority.
+    pub authority: Authority,
+    /// The API server's serving certificate.
+    pub serving: Credential,
+    /// The API server's client certificate towards kubelets.
+    pub kubelet_client: Credential,
+    /// The administrator's client certificate.
+    pub admin: Credential,
+    /// The key that signs service account tokens, PKCS#8 PEM (ECDSA P-256).
+    pub service_account_key: String,
+}
+
+impl Pki {
+    /// Loads the directory's contents and makes what is missing; the serving certificate is also remade when the names it must
+    /// carry changed or it runs out within thirty days.
+    ///
+    /// # Errors
+    /// [`PkiError`] names the file and the remedy.
+    pub fn load_or_create(dir: &Path, names: &ServingNames) -> Result<Self, PkiError> {
+        files::create_dir(dir)?;
+        let authority = Authority::load_or_create(dir)?;
+        let serving = load_or_issue(dir, "apiserver", &authority, Some(names), || {
+            authority.issue("kube-apiserver", &[], names.clone(), ExtendedKeyUsagePurpose::ServerAuth)
+        })?;
+        let client = |file: &str, user: &'static str| {
+            load_or_issue(dir, file, &authority, None, || {
+                authority.issue(user, &["system:masters"], ServingNames::default(), ExtendedKeyUsagePurpose::ClientAuth)
+            })
+        };
+        let kubelet_client = client("apiserver-kubelet-client", "kube-apiserver-kubelet-client")?;
+        let admin = client("admin", "kubernetes-admin")?;
+        let service_account_key = load_or_make_service_account_key(dir)?;
+        Ok(Self { dir: dir.to_owned(), authority, serving, kubelet_client, admin, service_account_key })
+    }
+
+    /// The directory this was loaded from.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The authority's certificate, PEM.
+    #[must_use]
+    pub fn ca_certificate(&self) -> &str {
+        self.authority.certificate()
+    }
+
+    /// `sha256:<hex>` of the authority's public key, as joining nodes pin it.
+    ///
+    /// # Errors
+    /// [`PkiError::Content`] if the authority's certificate cannot be parsed.
+    pub fn ca_hash(&self) -> Result<String, PkiError> {
+        self.authority.public_key_hash()
+    }
+
+    /// The administrator's kubeconfig for a server URL.
+    #[must_use]
+    pub fn admin_kubeconfig(&self, server: &str) -> String {
+        Kubeconfig { server, ca: self.ca_certificate(), cluster: "rk", user: "kubernetes-admin", login: Login::Certificate(&self.admin) }
+            .render()
+    }
+
+    /// Writes the administrator's kubeconfig to `path`, readable by its owner only.
+    ///
+    /// # Errors
+    /// [`PkiError::File`] if the file cannot be written.
+    pub fn write_admin_kubeconfig(&self, path: &Path, server: &str) -> Result<(), PkiError> {
+        files::write_private(path, self.admin_kubeconfig(server).as_bytes())
+    }
+}
+
+/// The addresses of every interface of this host, loopback included.
+#[must_use]
+pub fn host_addresses() -> Vec<IpAddr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    interfaces
+        .filter_map(|interface| {
+            let address = interface.address?;
+            address
+                .as_sockaddr_in()
+                .map(|v4| IpAddr::V4(v4.ip()))
+                .or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+        })
+        .collect()
+}
+
+fn load_or_issue(
+    dir: &Path,
+    name: &str,
+    authority: &Authority,
+    names: Option<&ServingNames>,
+    issue: impl FnOnce() -> Result<Credential, PkiError>,
+) -> Result<Credential, PkiError> {
+    let certificate_path = dir.join(format!("{name}.crt"));
+    let key_path = dir.join(format!("{name}.key"));
+    if let (Some(certificate), Some(key)) = (files::read(&certificate_path)?, files::read(&key_path)?)
+        && still_good(&certificate, authority, names)
+    {
+        return Ok(Credential { certificate, key });
+    }
+    let made = issue()?;
+    files::write_private(&key_path, made.key.as_bytes())?;
+    files::write_public(&certificate_path, made.certificate.as_bytes())?;
+    Ok(made)
+}
+
+/// Whether a certificate on disk was issued by `authority`, carries `names` and lasts another thirty days.
+fn still_good(certificate: &str, authority: &Authority, names: Option<&ServingNames>) -> bool {
+    let Some(der) = first_certificate(certificate) else { return false };
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&der) else { return false };
+    let soon = jiff::Timestamp::now().as_second() + 30 * 24 * 3600;
+    parsed.validity().not_after.timestamp() > soon
+        && authority.issued(&parsed)
+        && names.is_none_or(|names| names.are_in(&parsed))
+}
+
+/// The first certificate of a PEM text, DER.
+#[must_use]
+pub fn first_certificate(text: &str) -> Option<CertificateDer<'static>> {
+    let block = pem::parse_many(text).ok()?.into_iter().find(|block| block.tag() == "CERTIFICATE")?;
+    Some(CertificateDer::from(block.into_contents()))
+}
+
+fn load_or_make_service_account_key(dir: &Path) -> Result<String, PkiError> {
+    let path = dir.join("sa.key");
+    if let Some(text) = files::read(&path)? {
+        return Ok(text);
+    }
+    let key = rcgen::KeyPair::generate().map_err(|source| PkiError::Make { what: "service account key", source })?;
+    let text = key.serialize_pem();
+    files::write_private(&path, text.as_bytes())?;
+    files::write_public(&dir.join("sa.pub"), key.public_key_pem().as_bytes())?;
+    Ok(text)
+}

@@ -1,0 +1,165 @@
+//! The proxy verbs: requests to pods, Services and nodes through the server.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::header::LOCATION;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use rk_api::meta;
+use rk_api::status::{Reason, Status};
+use serde_json::Value;
+
+use super::dial::{connect, is_forbidden};
+use super::forward::forward;
+use super::kubelet;
+use crate::handlers::Call;
+use crate::http::{Body, bytes_response};
+
+/// `[scheme:]name[:port]`, as proxy paths name their target.
+#[derive(Debug, PartialEq, Eq)]
+struct Target<'a> {
+    scheme: &'a str,
+    name: &'a str,
+    port: &'a str,
+}
+
+impl<'a> Target<'a> {
+    fn parse(text: &'a str) -> Result<Self, Status> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let target = match parts.as_slice() {
+            [name] => Self { scheme: "", name, port: "" },
+            [name, port] => Self { scheme: "", name, port },
+            [scheme @ ("http" | "https" | ""), name, port] => Self { scheme, name, port },
+            _ => return Err(Status::bad_request(format!("invalid proxy target {text:?}"))),
+        };
+        if target.name.is_empty() { Err(Status::bad_request(format!("invalid proxy target {text:?}"))) } else { Ok(target) }
+    }
+}
+
+/// Where a request goes.
+struct Backend {
+    address: SocketAddr,
+    tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+pub(super) async fn serve(call: &Call, method: &Method, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let rest = call.path.rest.as_str();
+    if rest.is_empty() && matches!(*method, Method::GET | Method::HEAD) {
+        // Relative links in the backend's pages need the slash.
+        let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+        let location = format!("{}/{query}", request.uri().path());
+        let mut response = bytes_response(StatusCode::MOVED_PERMANENTLY, "text/plain", bytes::Bytes::new());
+        let location = HeaderValue::from_str(&location).map_err(|_| Status::bad_request("the path cannot be redirected"))?;
+        response.headers_mut().insert(LOCATION, location);
+        return Ok(response);
+    }
+    let target = Target::parse(&call.path.name)?;
+    let backend = match &*call.resource.plural {
+        "pods" => pod(call, &target).await?,
+        "services" => service(call, &target).await?,
+        _ => node(call, &target).await?,
+    };
+    if is_forbidden(backend.address.ip()) {
+        return Err(Status::bad_request("address not allowed"));
+    }
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let path = if rest.is_empty() { "/" } else { rest };
+    let path = format!("{path}{query}");
+    let sender = connect(backend.address, backend.tls).await?;
+    forward(sender, backend.address, &path, request).await
+}
+
+async fn object(call: &Call, name: &str) -> Result<Value, Status> {
+    let found = call.core.storage.get(&call.hub, &call.path.namespace, name).await?;
+    found.map(|object| object.value()).ok_or_else(|| Status::not_found(&call.resource, name))
+}
+
+fn tls_of(call: &Call, scheme: &str) -> Option<Arc<rustls::ClientConfig>> {
+    (scheme == "https").then(|| call.core.kubelets.tls())
+}
+
+async fn node(call: &Call, target: &Target<'_>) -> Result<Backend, Status> {
+    let mut address = kubelet::address(&call.core, target.name).await?;
+    match target.port {
+        "" => Ok(Backend { address, tls: Some(call.core.kubelets.tls()) }),
+        port => {
+            address.set_port(number(port)?);
+            let tls = if address.port() == 10250 { Some(call.core.kubelets.tls()) } else { tls_of(call, target.scheme) };
+            Ok(Backend { address, tls })
+        }
+    }
+}
+
+fn number(port: &str) -> Result<u16, Status> {
+    port.parse().map_err(|_| Status::bad_request(format!("invalid port {port:?}")))
+}
+
+async fn pod(call: &Call, target: &Target<'_>) -> Result<Backend, Status> {
+    let pod = object(call, target.name).await?;
+    let ip: IpAddr = meta::text(&pod, &["status", "podIP"])
+        .parse()
+        .map_err(|_| Status::new(Reason::ServiceUnavailable, format!("pod {} has no address yet", target.name)))?;
+    let port = match target.port {
+        "" => first_container_port(&pod).unwrap_or(80),
+        port => number(port)?,
+    };
+    Ok(Backend { address: SocketAddr::new(ip, port), tls: tls_of(call, target.scheme) })
+}
+
+fn first_container_port(pod: &Value) -> Option<u16> {
+    let containers = meta::at(pod, &["spec", "containers"]).as_array()?;
+    let port = containers.iter().find_map(|container| container.get("ports")?.as_array()?.first()?.get("containerPort")?.as_u64())?;
+    u16::try_from(port).ok()
+}
+
+/// One ready endpoint of a Service, by port name or number.
+async fn service(call: &Call, target: &Target<'_>) -> Result<Backend, Status> {
+    let service = object(call, target.name).await?;
+    let ports = meta::at(&service, &["spec", "ports"]).as_array().cloned().unwrap_or_default();
+    let wanted = target.port;
+    let chosen = ports.iter().find(|port| {
+        let number = port.get("port").and_then(Value::as_u64).map(|port| port.to_string()).unwrap_or_default();
+        wanted == meta::text(port, &["name"]) || wanted == number
+    });
+    let chosen = match (wanted, ports.as_slice()) {
+        ("", [only]) => Some(only),
+        ("", _) => None,
+        _ => chosen,
+    };
+    let none = || Status::new(Reason::ServiceUnavailable, format!("no endpoints available for service {:?}", call.path.name));
+    let chosen = chosen.ok_or_else(none)?;
+    let port_name = meta::text(chosen, &["name"]);
+    let slices = call.core.objects("discovery.k8s.io", "v1", "endpointslices", &call.path.namespace).await?;
+    let own = slices.iter().filter(|slice| {
+        meta::at(slice, &["metadata", "labels", "kubernetes.io/service-name"]).as_str() == Some(target.name)
+    });
+    let mut addresses = Vec::new();
+    for slice in own {
+        let port = slice.get("ports").and_then(Value::as_array).into_iter().flatten();
+        let port = port.into_iter().find(|port| meta::text(port, &["name"]) == port_name);
+        let Some(port) = port.and_then(|port| port.get("port")?.as_u64()).and_then(|port| u16::try_from(port).ok()) else { continue };
+        for endpoint in slice.get("endpoints").and_then(Value::as_array).into_iter().flatten() {
+            if meta::at(endpoint, &["conditions", "ready"]).as_bool() == Some(false) {
+                continue;
+            }
+            let ips = endpoint.get("addresses").and_then(Value::as_array).into_iter().flatten();
+            addresses.extend(ips.filter_map(|ip| Some(SocketAddr::new(ip.as_str()?.parse().ok()?, port))));
+        }
+    }
+    let index = if addresses.is_empty() { 0 } else { rand::random_range(0..addresses.len()) };
+    let address = addresses.get(index).copied().ok_or_else(none)?;
+    Ok(Backend { address, tls: tls_of(call, target.scheme) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_has_a_name_and_perhaps_scheme_and_port() {
+        assert_eq!(Target::parse("web").unwrap(), Target { scheme: "", name: "web", port: "" });
+        assert_eq!(Target::parse("web:80").unwrap(), Target { scheme: "", name: "web", port: "80" });
+        assert_eq!(Target::parse("https:web:443").unwrap(), Target { scheme: "https", name: "web", port: "443" });
+        assert!(Target::parse("ftp:web:1").is_err() && Target::parse(":80").is_err());
+    }
+}

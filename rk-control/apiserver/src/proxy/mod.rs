@@ -1,0 +1,31 @@
+//! Streams and requests that the server only passes on: logs, exec, attach and port-forward to kubelets, and the proxy verbs.
+//!
+//! Upgraded connections are copied byte by byte; SPDY and WebSocket look the same from here, and end where they are understood.
+
+mod dial;
+mod forward;
+mod http_proxy;
+mod kubelet;
+mod logs;
+mod stream;
+
+use http::{Method, Request, Response};
+use rk_api::status::Status;
+
+use crate::handlers::Call;
+use crate::http::Body;
+
+pub(crate) use forward::BEARER_PROTOCOL;
+pub use kubelet::KubeletClient;
+
+/// Serves one of the streaming or proxying subresources.
+///
+/// # Errors
+/// 400 for a request that names no container, 404 without the object, 502/503 when the other end does not answer.
+pub async fn serve(call: &mut Call, method: &Method, request: Request<Body>) -> Result<Response<Body>, Status> {
+    match call.path.subresource.as_str() {
+        "log" => logs::serve(call, request).await,
+        "proxy" => http_proxy::serve(call, method, request).await,
+        _ => stream::serve(call, request).await,
+    }
+}

@@ -1,0 +1,56 @@
+//! exec, attach and port-forward: an upgraded connection to the kubelet.
+
+use http::{Request, Response};
+use rk_api::meta;
+use rk_api::status::Status;
+
+use super::forward::{forward, is_upgrade};
+use super::logs::{container_of, encode};
+use crate::handlers::Call;
+use crate::http::Body;
+
+pub(super) async fn serve(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let pod = call.core.storage.get(&call.hub, &call.path.namespace, &call.path.name).await?.ok_or_else(|| call.not_found())?.value();
+    let verb = call.path.subresource.as_str();
+    if !is_upgrade(request.headers()) {
+        return Err(Status::bad_request("Upgrade request required"));
+    }
+    let (namespace, name) = (&call.path.namespace, &call.path.name);
+    let target = if verb == "portforward" {
+        format!("/portForward/{namespace}/{name}{}", port_query(call))
+    } else {
+        let container = container_of(&pod, call.query.text("container"))?;
+        format!("/{verb}/{namespace}/{name}/{container}{}", stream_query(call)?)
+    };
+    let node = meta::text(&pod, &["spec", "nodeName"]);
+    if node.is_empty() {
+        return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+    }
+    let (sender, address) = call.core.kubelets.connect(&call.core, node).await?;
+    tracing::debug!(node, pod = %name, verb, "stream");
+    forward(sender, address, &target, request).await
+}
+
+/// The kubelet's names of the standard streams.
+fn stream_query(call: &Call) -> Result<String, Status> {
+    let mut out = Vec::new();
+    for (ours, theirs) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")] {
+        if call.query.flag(ours) {
+            out.push(format!("{theirs}=1"));
+        }
+    }
+    if out.is_empty() {
+        return Err(Status::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
+    }
+    let commands: Vec<String> = call.query.all("command").map(|word| format!("command={}", encode(word))).collect();
+    if call.path.subresource == "exec" && commands.is_empty() {
+        return Err(Status::bad_request("you must specify at least one command for the container"));
+    }
+    out.extend(commands);
+    Ok(format!("?{}", out.join("&")))
+}
+
+fn port_query(call: &Call) -> String {
+    let ports: Vec<String> = call.query.all("ports").chain(call.query.all("port")).map(|port| format!("port={}", encode(port))).collect();
+    if ports.is_empty() { String::new() } else { format!("?{}", ports.join("&")) }
+}

@@ -1,0 +1,244 @@
+//! The server as a whole: what is shared between requests, and the way of one request through it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response};
+use http_body_util::BodyExt;
+use rk_api::resources::Registry;
+use rk_api::status::Status;
+use rk_store::Store;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::alloc::ServiceAllocator;
+use crate::authn::{self, ClientCertificates, TokenIssuer, User};
+use crate::authz::Authorizer;
+use crate::config::Config;
+use crate::discovery::{self, Discovery};
+use crate::handlers;
+use crate::health::Health;
+use crate::http::{Body, BoxError, Connection, Format, Limits, Peer, Query, RequestInfo, serve_listener, status_response};
+use crate::metrics::Metrics;
+use crate::pki::Pki;
+use crate::proxy::KubeletClient;
+use crate::storage::{self, Storage};
+use crate::{bootstrap, tls};
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be read.
+    #[error("the store cannot be read")]
+    Store(#[from] rk_store::StoreError),
+    /// A key or certificate cannot be used.
+    #[error("{what} cannot be used; check the PKI directory")]
+    Tls {
+        /// Which.
+        what: &'static str,
+        /// The library's answer.
+        #[source]
+        source: BoxError,
+    },
+}
+
+/// What all requests share.
+pub struct Core {
+    /// Settings.
+    pub config: Config,
+    registry: RwLock<Arc<Registry>>,
+    /// Objects.
+    pub storage: Arc<Storage>,
+    /// Signs and checks service account tokens.
+    pub tokens: TokenIssuer,
+    /// Decides who may do what.
+    pub authorizer: Authorizer,
+    /// Cluster IPs and node ports.
+    pub services: ServiceAllocator,
+    /// Speaks to kubelets.
+    pub kubelets: KubeletClient,
+    /// Discovery documents.
+    pub discovery: Discovery,
+    /// Health checks.
+    pub health: Health,
+    /// Figures for `/metrics`.
+    pub metrics: Metrics,
+    /// The cluster's authority, PEM.
+    pub ca_certificate: String,
+    /// Ends long requests at shutdown.
+    pub shutdown: CancellationToken,
+}
+
+impl Core {
+    /// The resource table as of now.
+    #[must_use]
+    pub fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Publishes a changed resource table.
+    pub fn set_registry(&self, registry: Registry) {
+        *self.registry.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(registry);
+        self.discovery.invalidate();
+    }
+
+    /// Serves one request. Never fails: every failure is a `Status`.
+    pub async fn handle(self: &Arc<Self>, request: Request<Body>, connection: &Connection) -> Response<Body> {
+        let started = Instant::now();
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
+        let format = match crate::http::Accept::negotiate(request.headers(), &query, false) {
+            Ok(accept) => accept.format,
+            Err(_) => Format::Json,
+        };
+        let verb = info.verb.clone();
+        let resource = info.resource.as_ref().map(|path| (path.group.clone(), path.resource.clone(), path.subresource.clone()));
+        let mut response = match self.route(request, connection, query, info).await {
+            Ok(response) => response,
+            Err(status) => status_response(&status, format),
+        };
+        if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
+            response.headers_mut().insert("audit-id", id);
+        }
+        self.metrics.observe(&verb, resource.as_ref(), response.status().as_u16(), started.elapsed());
+        response
+    }
+
+    async fn route(
+        self: &Arc<Self>,
+        request: Request<Body>,
+        connection: &Connection,
+        query: Query,
+        info: RequestInfo,
+    ) -> Result<Response<Body>, Status> {
+        let user = authn::authenticate(self, request.headers(), connection).await?;
+        let user = authn::impersonate(self, request.headers(), user).await?;
+        // Probes must answer while the policy is still loading, and they are public by default policy anyway.
+        if !(self.health.is_probe(&info.path) && info.resource.is_none()) {
+            self.authorizer.authorize(self, &user, &info).await?;
+        }
+        match info.resource.clone() {
+            Some(path) => handlers::dispatch(Arc::clone(self), user, path, info.verb, query, request).await,
+            None => discovery::serve(self, &user, &info, &query, request).await,
+        }
+    }
+}
+
+/// The API server.
+#[derive(Clone)]
+pub struct ApiServer {
+    core: Arc<Core>,
+    tls: Arc<rustls::ServerConfig>,
+    certificates: Arc<ClientCertificates>,
+    limits: Limits,
+}
+
+impl ApiServer {
+    /// Makes a server on a store and starts its background tasks; must be called inside a Tokio runtime. The server answers at
+    /// once; [`ApiServer::bootstrap`] then makes the objects that every cluster has.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn new(config: Config, pki: &Pki, store: Arc<dyn Store>) -> Result<Self, StartError> {
+        let shutdown = CancellationToken::new();
+        let storage = Arc::new(Storage::new(store));
+        let start = storage.store().revision().await?;
+        let tokens = TokenIssuer::new(&pki.service_account_key, &config.issuer)
+            .map_err(|error| StartError::Tls { what: "the service account key", source: error.into() })?;
+        let certificates = Arc::new(tls::client_certificates(pki)?);
+        let tls = Arc::new(tls::server_config(pki, Arc::clone(&certificates))?);
+        let kubelets = KubeletClient::new(tls::kubelet_config(pki)?);
+        let core = Arc::new(Core {
+            registry: RwLock::new(Arc::new(Registry::builtin())),
+            tokens,
+            authorizer: Authorizer::default(),
+            services: ServiceAllocator::new(&config),
+            kubelets,
+            discovery: Discovery::default(),
+            health: Health::default(),
+            metrics: Metrics::default(),
+            ca_certificate: pki.ca_certificate().to_owned(),
+            shutdown: shutdown.clone(),
+            storage: Arc::clone(&storage),
+            config,
+        });
+        storage.set_progress(start);
+        tokio::spawn(storage::run_dispatcher(storage, start, shutdown));
+        Ok(Self { core, tls, certificates, limits: Limits::default() })
+    }
+
+    /// Makes what every cluster has: namespaces, default roles, the `kubernetes` and DNS Services, cluster-info, and repairs the
+    /// allocations of Services. Safe to repeat; `/readyz` tells when it is done.
+    ///
+    /// # Errors
+    /// The first object that could not be made, as a `Status`.
+    pub async fn bootstrap(&self) -> Result<(), Status> {
+        bootstrap::run(&self.core).await
+    }
+
+    /// Serves a listener until `shutdown`, then drains it. Several listeners may be served at once.
+    pub async fn serve(&self, listener: TcpListener, shutdown: CancellationToken) {
+        serve_listener(
+            Arc::clone(&self.core),
+            listener,
+            Arc::clone(&self.tls),
+            Arc::clone(&self.certificates),
+            self.limits.clone(),
+            shutdown,
+        )
+        .await;
+    }
+
+    /// Ends watches and background tasks. Call it when `serve` is to drain: watches never end by themselves.
+    pub fn shutdown(&self) {
+        self.core.shutdown.cancel();
+    }
+
+    /// The API as a service inside this process, as `user` (see [`User::component`]); for `kube::Client::new`.
+    #[must_use]
+    pub fn in_process_service(&self, user: User) -> InProcess {
+        let connection = Arc::new(Connection { peer: Peer::InProcess(Arc::new(user)), address: None });
+        InProcess { core: Arc::clone(&self.core), connection }
+    }
+
+    /// What requests share; for the binary's own health checks and for tests.
+    #[must_use]
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+}
+
+/// The API as a [`tower::Service`] in this process: no sockets, no TLS, the same path as any other request.
+#[derive(Clone)]
+pub struct InProcess {
+    core: Arc<Core>,
+    connection: Arc<Connection>,
+}
+
+impl<B> tower::Service<Request<B>> for InProcess
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let core = Arc::clone(&self.core);
+        let connection = Arc::clone(&self.connection);
+        Box::pin(async move {
+            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+            Ok(core.handle(request, &connection).await)
+        })
+    }
+}

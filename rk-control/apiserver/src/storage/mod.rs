@@ -1,0 +1,228 @@
+//! Objects in the store, and the watch cache in front of it.
+//!
+//! One watch over the whole registry feeds every cache ([`dispatch`]); a cache is loaded when its resource is first asked for.
+//! Because the one watch sees every write, its progress is a clock: a read that must be fresh asks the store for its revision
+//! and waits until the dispatcher has passed it. Objects are kept as serialized JSON with the few fields that selectors look at
+//! ([`object::Cached`]); watchers read the shared event window at their own pace ([`window::Window`]), so that a slow one costs
+//! nothing and falls out alone.
+
+mod dispatch;
+mod fields;
+mod key;
+mod object;
+mod resource_cache;
+mod slot;
+mod window;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rk_api::resources::Resource;
+use rk_api::status::Status;
+use rk_store::{Entry, Expect, ListRequest, Revision, Store, StoreError, Written};
+use serde_json::Value;
+use tokio::sync::watch;
+
+pub use dispatch::run as run_dispatcher;
+pub use key::{object_key, prefix};
+pub use object::Cached;
+pub use resource_cache::{ResourceCache, Snapshot};
+pub use window::{Event, EventKind, json_frame};
+
+use slot::Slot;
+
+/// How long a read waits for the cache to catch up; upstream's figure.
+const FRESH_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long an Event object lives; upstream's `--event-ttl`.
+const EVENT_TTL: Duration = Duration::from_secs(3600);
+
+/// The store with its caches.
+pub struct Storage {
+    store: Arc<dyn Store>,
+    slots: RwLock<HashMap<String, Arc<Slot>>>,
+    /// Everything up to this revision has been handed to the caches.
+    progress: watch::Sender<Revision>,
+}
+
+impl Storage {
+    /// Wraps a store. [`run_dispatcher`] must run for the caches to move.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, slots: RwLock::default(), progress: watch::Sender::new(0) }
+    }
+
+    /// The store below.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Where the caches begin; called once, before the dispatcher runs and the first cache loads.
+    pub fn set_progress(&self, revision: Revision) {
+        self.progress.send_replace(revision);
+    }
+
+    /// The revision up to which the caches are complete.
+    #[must_use]
+    pub fn progress(&self) -> Revision {
+        *self.progress.borrow()
+    }
+
+    fn slot(&self, hub: &Arc<Resource>) -> Arc<Slot> {
+        let prefix = prefix(hub);
+        if let Some(slot) = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&prefix) {
+            return Arc::clone(slot);
+        }
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(slots.entry(prefix.clone()).or_insert_with(|| Arc::new(Slot::new(Arc::clone(hub), prefix))))
+    }
+
+    fn slot_of_key(&self, key: &str) -> Option<Arc<Slot>> {
+        let prefix = key::prefix_of_key(key)?;
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).get(prefix).cloned()
+    }
+
+    fn all_slots(&self) -> Vec<Arc<Slot>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// How many objects each loaded cache holds, by `resource.group`.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(String, usize)> {
+        let mut counts: Vec<_> = self
+            .all_slots()
+            .iter()
+            .filter_map(|slot| slot.loaded())
+            .map(|cache| (cache.hub().group_resource(), cache.len()))
+            .collect();
+        counts.sort();
+        counts
+    }
+
+    /// The cache of a resource (its storage version), loaded on first use.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn cache(&self, hub: &Arc<Resource>) -> Result<Arc<ResourceCache>, Status> {
+        let slot = self.slot(hub);
+        slot.cache(&*self.store).await.map_err(|error| store_status(&error))
+    }
+
+    /// Waits until the caches contain every write acknowledged before this call; returns the revision reached.
+    ///
+    /// # Errors
+    /// 504 when the store's watch lags too far behind.
+    pub async fn fresh(&self) -> Result<Revision, Status> {
+        let revision = self.store.revision().await.map_err(|error| store_status(&error))?;
+        self.wait_for(revision).await
+    }
+
+    /// Waits until the caches have passed `revision`; returns the revision reached.
+    ///
+    /// # Errors
+    /// 504 with the cause that clients know for a revision from the future.
+    pub async fn wait_for(&self, revision: Revision) -> Result<Revision, Status> {
+        let mut progress = self.progress.subscribe();
+        let reached = tokio::time::timeout(FRESH_TIMEOUT, progress.wait_for(|now| *now >= revision)).await;
+        match reached {
+            Ok(Ok(now)) => Ok(*now),
+            Ok(Err(_)) => Err(Status::service_unavailable("the server is shutting down")),
+            Err(_) => Err(Status::too_large_resource_version(revision, self.progress(), 1)),
+        }
+    }
+
+    /// One object as of now, from the cache.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn get(&self, hub: &Arc<Resource>, namespace: &str, name: &str) -> Result<Option<Arc<Cached>>, Status> {
+        let cache = self.cache(hub).await?;
+        self.fresh().await?;
+        Ok(cache.get(namespace, name))
+    }
+
+    /// One object read from the store itself, for a compare-and-swap.
+    ///
+    /// # Errors
+    /// The store cannot be read, or holds something that is no object.
+    pub async fn read(&self, hub: &Resource, namespace: &str, name: &str) -> Result<Option<(Value, Revision)>, Status> {
+        let key = object_key(hub, namespace, name);
+        let entry = self.store.get(&key).await.map_err(|error| store_status(&error))?;
+        entry.map(|entry| Ok((object::parse_entry(&entry)?, entry.mod_revision))).transpose()
+    }
+
+    /// Writes an object (in its storage version) if it is in the expected state, and returns it with its new resource version.
+    ///
+    /// # Errors
+    /// The store's own, so that callers can tell a conflict.
+    pub async fn put(&self, hub: &Resource, mut object: Value, expect: Expect) -> Result<Value, StoreError> {
+        let key = object_key(hub, rk_api::meta::namespace(&object), rk_api::meta::name(&object));
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("resourceVersion");
+        }
+        let bytes = serde_json::to_vec(&object).map_err(|source| StoreError::Backend { operation: "encoding", source: source.into() })?;
+        let ttl = (hub.plural == "events").then_some(EVENT_TTL);
+        let written = self.store.put(&key, Bytes::from(bytes), expect, ttl).await?;
+        object::set_resource_version(&mut object, written.revision);
+        Ok(object)
+    }
+
+    /// Deletes an object if it is in the expected state.
+    ///
+    /// # Errors
+    /// The store's own, so that callers can tell a conflict.
+    pub async fn delete(&self, hub: &Resource, namespace: &str, name: &str, expect: Expect) -> Result<Written, StoreError> {
+        self.store.delete(&object_key(hub, namespace, name), expect).await
+    }
+
+    /// A page of a resource as of a revision, straight from the store.
+    ///
+    /// # Errors
+    /// 410 when the revision is compacted.
+    pub async fn page(
+        &self,
+        hub: &Arc<Resource>,
+        namespace: &str,
+        after: Option<String>,
+        limit: usize,
+        revision: Option<Revision>,
+    ) -> Result<(Vec<Arc<Cached>>, Revision, u64), Status> {
+        let mut prefix = prefix(hub);
+        if !namespace.is_empty() {
+            prefix.push_str(namespace);
+            prefix.push('/');
+        }
+        let request = ListRequest { prefix, after, limit, revision };
+        let page = self.store.list(request).await.map_err(|error| store_status(&error))?;
+        let objects = page.entries.iter().map(|entry| Cached::from_entry(hub, entry).map(Arc::new)).collect::<Result<_, _>>()?;
+        Ok((objects, page.revision, page.remaining))
+    }
+}
+
+/// The object of a store entry, with its resource version.
+///
+/// # Errors
+/// 500 when the store holds something that is no object.
+pub fn entry_object(entry: &Entry) -> Result<Value, Status> {
+    object::parse_entry(entry)
+}
+
+/// What a client sees of a storage failure.
+#[must_use]
+pub fn store_status(error: &StoreError) -> Status {
+    match error {
+        StoreError::Compacted { requested, compacted } => Status::too_old_resource_version(*requested, *compacted),
+        StoreError::FutureRevision { requested, current } => Status::too_large_resource_version(*requested, *current, 1),
+        StoreError::TooLarge { size, limit, .. } => {
+            Status::request_entity_too_large(&format!("the object has {size} bytes, the limit is {limit}"))
+        }
+        StoreError::Closed => Status::service_unavailable("the server is shutting down"),
+        StoreError::Conflict { .. } => Status::internal("a write met a conflict that was not expected"),
+        StoreError::Backend { .. } => {
+            tracing::error!(error = error as &dyn std::error::Error, "the store failed");
+            Status::internal("the storage backend failed")
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The place of a cache: empty, loading or loaded.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rk_api::resources::Resource;
+use rk_store::{Change, Store, StoreError};
+
+use super::resource_cache::ResourceCache;
+
+/// Holds the cache of one resource and the changes that arrive while it loads.
+pub(super) struct Slot {
+    hub: Arc<Resource>,
+    prefix: String,
+    /// One loader at a time.
+    gate: tokio::sync::Mutex<()>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    cache: Option<Arc<ResourceCache>>,
+    /// Changes that arrived while the cache was loading; `None` when it is not.
+    pending: Option<Vec<Change>>,
+}
+
+impl Slot {
+    pub(super) fn new(hub: Arc<Resource>, prefix: String) -> Self {
+        Self { hub, prefix, gate: tokio::sync::Mutex::default(), inner: Mutex::default() }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The cache, if it is loaded.
+    pub(super) fn loaded(&self) -> Option<Arc<ResourceCache>> {
+        self.inner().cache.clone()
+    }
+
+    pub(super) async fn cache(&self, store: &dyn Store) -> Result<Arc<ResourceCache>, StoreError> {
+        if let Some(cache) = self.loaded() {
+            return Ok(cache);
+        }
+        let _gate = self.gate.lock().await;
+        loop {
+            if let Some(cache) = self.loaded() {
+                return Ok(cache);
+            }
+            // From here on changes are kept aside, so none is lost between the list and the first event.
+            let pending = Pending::begin(self);
+            let cache = Arc::new(ResourceCache::load(Arc::clone(&self.hub), &self.prefix, store).await?);
+            pending.publish(cache);
+        }
+    }
+
+    /// Takes a change from the store's watch.
+    pub(super) fn offer(&self, change: &Change) {
+        let mut inner = self.inner();
+        if let Some(pending) = inner.pending.as_mut() {
+            pending.push(change.clone());
+        } else if let Some(cache) = inner.cache.clone() {
+            drop(inner);
+            cache.apply(change);
+        }
+    }
+
+    /// Forgets the cache after a gap; its watchers end and the next reader loads it anew.
+    pub(super) fn abandon(&self) {
+        if let Some(cache) = std::mem::take(&mut *self.inner()).cache {
+            cache.abandoned().cancel();
+        }
+    }
+}
+
+/// The time of loading; when the loader is dropped half-way, changes are no longer kept aside.
+struct Pending<'a>(&'a Slot);
+
+impl<'a> Pending<'a> {
+    fn begin(slot: &'a Slot) -> Self {
+        slot.inner().pending = Some(Vec::new());
+        Self(slot)
+    }
+
+    /// Applies what arrived meanwhile and publishes the cache under the same lock, so that the next change finds either the
+    /// pending list or the cache. A cache that was abandoned while it loaded is not published.
+    fn publish(self, cache: Arc<ResourceCache>) {
+        let mut inner = self.0.inner();
+        if let Some(pending) = inner.pending.take() {
+            for change in &pending {
+                cache.apply(change);
+            }
+            inner.cache = Some(cache);
+        }
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.inner().pending = None;
+    }
+}

@@ -1,0 +1,134 @@
+//! The recent past of one resource: what watchers read.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use rk_store::Revision;
+
+use super::object::Cached;
+
+/// Most events kept per resource. At 100 writes a second this is forty seconds for a watcher to catch up in.
+const EVENTS: usize = 4096;
+/// Most bytes kept per resource; large objects shorten the window before they lengthen the process.
+const BYTES: usize = 16 * 1024 * 1024;
+
+/// What happened, as watchers of everything see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// New object.
+    Added,
+    /// Changed object.
+    Modified,
+    /// Gone object.
+    Deleted,
+}
+
+impl EventKind {
+    /// The word in a watch stream.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            EventKind::Added => "ADDED",
+            EventKind::Modified => "MODIFIED",
+            EventKind::Deleted => "DELETED",
+        }
+    }
+}
+
+/// One change of one object.
+#[derive(Debug)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// The new state; for a deletion the last state at the revision of the deletion.
+    pub object: Arc<Cached>,
+    /// The state before, for selectors that matched it.
+    pub previous: Option<Arc<Cached>>,
+    json: OnceLock<Bytes>,
+    proto: OnceLock<Option<Bytes>>,
+}
+
+impl Event {
+    /// A change.
+    #[must_use]
+    pub fn new(kind: EventKind, object: Arc<Cached>, previous: Option<Arc<Cached>>) -> Self {
+        Self { kind, object, previous, json: OnceLock::new(), proto: OnceLock::new() }
+    }
+
+    /// The event's JSON frame as seen under `kind`; shared by every watcher that sees the event's own kind.
+    #[must_use]
+    pub fn json_frame(&self, kind: EventKind) -> Bytes {
+        if kind == self.kind {
+            return self.json.get_or_init(|| json_frame(kind.as_str(), self.object.json())).clone();
+        }
+        json_frame(kind.as_str(), self.object.json())
+    }
+
+    /// The event's protobuf frame as seen under `kind`; `None` for kinds without a message.
+    #[must_use]
+    pub fn proto_frame(&self, api_version: &str, kind_name: &str, kind: EventKind) -> Option<Bytes> {
+        let make = || {
+            let body = rk_api::proto::envelope(api_version, kind_name, self.object.message()?);
+            Some(rk_api::proto::watch_frame(kind.as_str(), &body))
+        };
+        if kind == self.kind { self.proto.get_or_init(make).clone() } else { make() }
+    }
+}
+
+/// One line of a JSON watch stream around a serialized object.
+#[must_use]
+pub fn json_frame(kind: &str, object: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(object.len() + 40);
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(b"\",\"object\":");
+    out.extend_from_slice(object);
+    out.extend_from_slice(b"}\n");
+    Bytes::from(out)
+}
+
+/// The events after `floor`, in revision order.
+#[derive(Debug)]
+pub(super) struct Window {
+    events: VecDeque<Arc<Event>>,
+    bytes: usize,
+    /// Everything after this revision is here.
+    floor: Revision,
+}
+
+impl Window {
+    pub(super) fn new(floor: Revision) -> Self {
+        Self { events: VecDeque::new(), bytes: 0, floor }
+    }
+
+    pub(super) fn push(&mut self, event: Arc<Event>) {
+        self.bytes += event.object.size();
+        self.events.push_back(event);
+        while self.events.len() > EVENTS || (self.bytes > BYTES && self.events.len() > 1) {
+            let Some(oldest) = self.events.pop_front() else { break };
+            self.bytes = self.bytes.saturating_sub(oldest.object.size());
+            self.floor = oldest.object.revision;
+        }
+    }
+
+    pub(super) fn floor(&self) -> Revision {
+        self.floor
+    }
+
+    /// At most `limit` events after a revision; `None` when some of them are forgotten.
+    pub(super) fn after(&self, revision: Revision, limit: usize) -> Option<Vec<Arc<Event>>> {
+        if revision < self.floor {
+            return None;
+        }
+        let start = self.events.partition_point(|event| event.object.revision <= revision);
+        let mut out: Vec<Arc<Event>> = self.events.range(start..).take(limit).cloned().collect();
+        // Never cut inside one revision: the next read starts after a whole one.
+        if out.len() == limit
+            && let Some(last) = out.last().map(|event| event.object.revision)
+        {
+            out.extend(self.events.range(start + limit..).take_while(|event| event.object.revision == last).cloned());
+        }
+        Some(out)
+    }
+}
