@@ -55,7 +55,12 @@ fn program(rules: &[LinuxDeviceCgroup]) -> Vec<Insn> {
     ];
     for rule in rules.iter().rev() {
         let block = rule_block(rule);
+        let always = !block.iter().any(|i| i.code == JUMP_NE);
         code.extend(block);
+        if always {
+            // The kernel refuses programs with code that is never reached.
+            return code;
+        }
     }
     code.extend([insn(MOVE_IMM, 0, 0, 0, 0), insn(EXIT, 0, 0, 0, 0)]);
     code
@@ -110,7 +115,7 @@ fn access_bits(access: &str) -> i32 {
 pub fn enforce(dir: &Path, rules: &[LinuxDeviceCgroup]) -> Result<()> {
     let cgroup = File::open(dir).with_context(|| format!("open cgroup {}", dir.display()))?;
     let code = program(rules);
-    let loaded = load(&code).context("load the device rules: the kernel needs CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF")?;
+    let loaded = load(&code).context("load the device rules (needs CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF)")?;
     attach(&cgroup, &loaded).with_context(|| format!("attach the device rules to {}", dir.display()))
 }
 
@@ -212,6 +217,13 @@ mod tests {
         ] {
             assert_eq!(decide(&code, kind, access, major, minor), allowed, "{kind} {access} {major}:{minor}");
         }
+    }
+
+    #[test]
+    fn nothing_follows_a_rule_that_always_fits() {
+        let code = program(&rules(r#"[{"allow":true,"type":"c","major":1,"access":"r"},{"allow":false,"access":"rwm"}]"#));
+        assert_eq!(code.iter().filter(|i| i.code == EXIT).count(), 1);
+        assert!(!decide(&code, DEV_CHAR, ACCESS_READ, 1, 3));
     }
 
     #[test]

@@ -82,7 +82,8 @@ fn start_pause(dir: &Path) -> Result<Child> {
     let host = File::open("/proc/self/ns/pid").context("open the host's PID namespace")?;
     // Applies to children made from now on, and only until the setns below.
     unshare(CloneFlags::CLONE_NEWPID).context("make the pod's PID namespace")?;
-    let started = Command::new("/proc/self/exe").arg("pause").arg(dir).process_group(0).spawn().context("start the pause process");
+    // The name under which `ps` in a pod shows this process everywhere.
+    let started = Command::new("/proc/self/exe").arg0("/pause").arg("pause").arg(dir).process_group(0).spawn().context("start the pause process");
     let back = setns(host.as_fd(), CloneFlags::CLONE_NEWPID).context("return to the host's PID namespace");
     let mut child = started?;
     let pinned = back.and_then(|()| {

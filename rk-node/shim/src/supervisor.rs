@@ -249,9 +249,11 @@ impl Supervisor {
 
     fn finish(&mut self, pid: i32) {
         let Some(at) = self.jobs.iter().position(|job| job.worker.pid.as_raw() == pid) else { return };
-        let job = self.jobs.remove(at);
-        let outcome = worker::outcome(job.worker.result);
+        let Some(Ok(result)) = self.jobs.get(at).map(|job| job.worker.result.try_clone()) else { return };
+        let outcome = worker::outcome(result);
+        // While the job is listed, the exit of a process that ended already is kept for it.
         self.reap();
+        let job = self.jobs.remove(at);
         self.finished(job.client, job.purpose, outcome);
         if self.jobs.is_empty() {
             self.early.clear();
