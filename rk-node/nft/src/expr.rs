@@ -121,15 +121,17 @@ pub enum Expr {
     Random { modulus: u32, to: Reg },
     /// Whether a route says that an address of the packet is local: loads the address type, 2 is local.
     FibAddrType { source: bool, to: Reg },
-    /// Adds or refreshes an element with a timeout in milliseconds.
+    /// Removes an element of a map; `data` is any register, which the kernel wants named.
+    Forget { set: String, key: Reg, data: Reg },
+    /// Adds an element with a timeout in milliseconds, or refreshes the timeout of the one that is there, whose data stays.
     Update { set: String, key: Reg, data: Option<Reg>, timeout_ms: u64 },
     Nat { kind: NatKind, v6: bool, addr: Reg, port: Option<Reg> },
     /// Random source ports make collisions between nodes' connections unlikely.
     Masquerade { random: bool },
     /// TCP reset.
     RejectReset,
-    /// ICMP port unreachable of the packet's family.
-    RejectPort,
+    /// ICMP or ICMPv6 "destination unreachable" with this code, in a table of one family.
+    RejectIcmp { code: u8 },
     Counter,
 }
 
@@ -145,10 +147,10 @@ impl Expr {
             Self::Lookup { .. } | Self::VerdictMap { .. } => "lookup",
             Self::Random { .. } => "numgen",
             Self::FibAddrType { .. } => "fib",
-            Self::Update { .. } => "dynset",
+            Self::Update { .. } | Self::Forget { .. } => "dynset",
             Self::Nat { .. } => "nat",
             Self::Masquerade { .. } => "masq",
-            Self::RejectReset | Self::RejectPort => "reject",
+            Self::RejectReset | Self::RejectIcmp { .. } => "reject",
             Self::Counter => "counter",
         }
     }
@@ -225,6 +227,12 @@ impl Expr {
                 a.be32(2, 3);
                 a.be32(3, if *source { 1 } else { 2 });
             }
+            Self::Forget { set, key, data } => {
+                a.name(1, set);
+                a.be32(3, 2);
+                a.be32(4, key.number());
+                a.be32(5, data.number());
+            }
             Self::Update { set, key, data, timeout_ms } => {
                 a.name(1, set);
                 a.be32(3, 1);
@@ -249,9 +257,9 @@ impl Expr {
                 }
             }
             Self::RejectReset => a.be32(1, 1),
-            Self::RejectPort => {
-                a.be32(1, 2);
-                a.bytes(2, &[1]);
+            Self::RejectIcmp { code } => {
+                a.be32(1, 0);
+                a.bytes(2, &[*code]);
             }
             Self::Counter => {}
         }

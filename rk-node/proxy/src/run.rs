@@ -1,0 +1,274 @@
+//! The loop: watch, plan what changed, apply.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use futures::{FutureExt, StreamExt, stream::BoxStream};
+use ipnet::IpNet;
+use k8s_openapi::api::{core::v1::Service as KubeService, discovery::v1::EndpointSlice};
+use kube::{
+    Api, Client, ResourceExt,
+    runtime::{WatchStreamExt, watcher, watcher::Event},
+};
+
+use crate::{
+    conntrack::Frontends,
+    health::HealthServers,
+    kernel::Kernel,
+    model::{HEADLESS, PROXY_NAME, Service, ServiceKey, Slice},
+    plan::{Node, Plan, plan},
+    state::{Changes, State},
+};
+
+/// How often the tables are looked at, in case somebody else changed them.
+const RESYNC: Duration = Duration::from_secs(60);
+/// Wait after a transaction that the kernel refused.
+const RETRY: Duration = Duration::from_secs(2);
+/// Events taken into one transaction; more than this and the first ones would wait too long.
+const MAX_COALESCED: usize = 10_000;
+
+/// Settings of the proxy.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// This node's name.
+    pub node_name: String,
+    /// This node's zone (`topology.kubernetes.io/zone`), if any.
+    pub zone: Option<String>,
+    /// This node's addresses.
+    pub node_ips: Vec<IpAddr>,
+    /// Pods' networks of the whole cluster.
+    pub pod_cidrs: Vec<IpNet>,
+    /// ClusterIPs that are served otherwise: the cluster DNS address.
+    pub skip: Vec<IpAddr>,
+}
+
+/// Why the proxy ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// nftables cannot be used at all.
+    #[error("nftables is not usable on this node")]
+    Nftables(#[from] rk_nft::Error),
+    /// A watch ended, which it never does by itself.
+    #[error("the watch of {0} ended")]
+    Watch(&'static str),
+}
+
+/// Runs until it is dropped. API failures are retried for ever; rules stay as they are meanwhile, and also after a drop.
+pub async fn run(client: Client, config: Config) -> Result<(), Error> {
+    let selector = format!("!{HEADLESS},!{PROXY_NAME}");
+    let only_ours = watcher::Config::default().labels(&selector);
+    let services = watcher(Api::<KubeService>::all(client.clone()), only_ours.clone()).default_backoff().boxed();
+    let slices = watcher(Api::<EndpointSlice>::all(client), only_ours).default_backoff().boxed();
+    let mut proxy = Proxy::new(config, Kernel::open()?);
+    proxy.run(services, slices).await
+}
+
+type Watch<K> = BoxStream<'static, watcher::Result<Event<K>>>;
+
+struct Proxy {
+    node: Node,
+    node_ips: Vec<IpAddr>,
+    kernel: Kernel,
+    services: Mirror<Service>,
+    /// By namespace and name of the slice.
+    slices: Mirror<Slice>,
+    slices_of: HashMap<ServiceKey, BTreeSet<ServiceKey>>,
+    dirty: HashSet<ServiceKey>,
+    state: State,
+    health: HealthServers,
+    /// The tables are known to hold the state.
+    synced: bool,
+}
+
+impl Proxy {
+    fn new(config: Config, kernel: Kernel) -> Self {
+        let Config { node_name, zone, node_ips, pod_cidrs, skip } = config;
+        Self {
+            node: Node { name: node_name, zone, pod_cidrs, skip },
+            node_ips,
+            kernel,
+            services: Mirror::default(),
+            slices: Mirror::default(),
+            slices_of: HashMap::new(),
+            dirty: HashSet::new(),
+            state: State::default(),
+            health: HealthServers::default(),
+            synced: false,
+        }
+    }
+
+    async fn run(&mut self, mut services: Watch<KubeService>, mut slices: Watch<EndpointSlice>) -> Result<(), Error> {
+        let mut resync = tokio::time::interval(RESYNC);
+        let mut retry = None;
+        loop {
+            let wait = async {
+                match retry {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                event = services.next() => self.service_event(event.ok_or(Error::Watch("services"))?),
+                event = slices.next() => self.slice_event(event.ok_or(Error::Watch("endpointslices"))?),
+                _ = resync.tick() => self.look(),
+                () = wait => {}
+            }
+            // Whatever has arrived meanwhile goes into the same transaction.
+            for _ in 0..MAX_COALESCED {
+                if let Some(event) = services.next().now_or_never() {
+                    self.service_event(event.ok_or(Error::Watch("services"))?);
+                } else if let Some(event) = slices.next().now_or_never() {
+                    self.slice_event(event.ok_or(Error::Watch("endpointslices"))?);
+                } else {
+                    break;
+                }
+            }
+            retry = None;
+            if self.services.complete && self.slices.complete
+                && let Err(error) = self.sync()
+            {
+                tracing::warn!(%error, cause = ?std::error::Error::source(&error), "service rules could not be applied; will replace them all");
+                self.synced = false;
+                retry = Some(tokio::time::Instant::now() + RETRY);
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        if self.synced && !self.kernel.intact(&self.state).unwrap_or(false) {
+            tracing::warn!("service rules were changed by somebody else; replacing them");
+            self.synced = false;
+        }
+    }
+
+    /// Plans what is dirty and applies the difference.
+    fn sync(&mut self) -> Result<(), rk_nft::Error> {
+        if self.synced && self.dirty.is_empty() {
+            return Ok(());
+        }
+        let mut changes = Changes::default();
+        let (mut udp, mut health) = (!self.synced, !self.synced);
+        for key in std::mem::take(&mut self.dirty) {
+            let new = self.services.objects.get(&key).map(|service| self.plan(service));
+            let udp_of = |plan: Option<&Plan>| plan.map(|p| (p.v4.udp.clone(), p.v6.udp.clone())).unwrap_or_default();
+            udp |= udp_of(self.state.plan(&key)) != udp_of(new.as_ref());
+            health |= self.state.plan(&key).and_then(|p| p.health.as_ref()) != new.as_ref().and_then(|p| p.health.as_ref());
+            self.state.set(&key, new, &mut changes);
+        }
+        if self.synced {
+            self.kernel.apply(changes)?;
+        } else {
+            self.kernel.replace(&self.state)?;
+            self.synced = true;
+            tracing::info!(services = self.services.objects.len(), "service rules are in place");
+        }
+        if health {
+            self.health.sync(&self.state);
+        }
+        if udp {
+            self.kernel.forget_stale(&Frontends::new(&self.state, &self.node_ips))?;
+        }
+        Ok(())
+    }
+
+    fn plan(&self, service: &Service) -> Plan {
+        let names = self.slices_of.get(&service.key).into_iter().flatten();
+        let slices: Vec<&Slice> = names.filter_map(|name| self.slices.objects.get(name)).collect();
+        plan(service, &slices, &self.node)
+    }
+
+    fn service_event(&mut self, event: watcher::Result<Event<KubeService>>) {
+        let changed = self.services.event(event, "services", Service::read);
+        self.dirty.extend(changed.into_iter().map(|(key, _)| key));
+    }
+
+    fn slice_event(&mut self, event: watcher::Result<Event<EndpointSlice>>) {
+        for (name, old) in self.slices.event(event, "endpointslices", Slice::read) {
+            if let Some(Slice { service, .. }) = old {
+                if let Some(names) = self.slices_of.get_mut(&service) {
+                    names.remove(&name);
+                    if names.is_empty() {
+                        self.slices_of.remove(&service);
+                    }
+                }
+                self.dirty.insert(service);
+            }
+            if let Some(slice) = self.slices.objects.get(&name) {
+                self.slices_of.entry(slice.service.clone()).or_default().insert(name);
+                self.dirty.insert(slice.service.clone());
+            }
+        }
+    }
+}
+
+/// The objects of one watch, reduced.
+struct Mirror<V> {
+    objects: HashMap<ServiceKey, V>,
+    /// Names seen since a list began.
+    listed: Option<HashSet<ServiceKey>>,
+    /// A list has been read to its end.
+    complete: bool,
+}
+
+impl<V> Default for Mirror<V> {
+    fn default() -> Self {
+        Self { objects: HashMap::new(), listed: None, complete: false }
+    }
+}
+
+impl<V: PartialEq> Mirror<V> {
+    /// Takes an event in; answers with what changed and how it was before.
+    fn event<O: ResourceExt>(
+        &mut self,
+        event: watcher::Result<Event<O>>,
+        what: &'static str,
+        read: fn(&O) -> Option<V>,
+    ) -> Vec<(ServiceKey, Option<V>)> {
+        match event {
+            Ok(Event::Apply(object)) => self.apply(&object, read).into_iter().collect(),
+            Ok(Event::InitApply(object)) => {
+                self.listed.get_or_insert_default().insert(key(&object));
+                self.apply(&object, read).into_iter().collect()
+            }
+            Ok(Event::Delete(object)) => {
+                let key = key(&object);
+                self.objects.remove(&key).map(|old| (key, Some(old))).into_iter().collect()
+            }
+            Ok(Event::Init) => {
+                self.listed = Some(HashSet::new());
+                Vec::new()
+            }
+            Ok(Event::InitDone) => {
+                self.complete = true;
+                let listed = self.listed.take().unwrap_or_default();
+                let gone: Vec<ServiceKey> = self.objects.keys().filter(|key| !listed.contains(key)).cloned().collect();
+                gone.into_iter().map(|key| (key.clone(), self.objects.remove(&key))).collect()
+            }
+            Err(error) => {
+                tracing::debug!(%error, what, "watch interrupted");
+                Vec::new()
+            }
+        }
+    }
+
+    fn apply<O: ResourceExt>(&mut self, object: &O, read: fn(&O) -> Option<V>) -> Option<(ServiceKey, Option<V>)> {
+        let key = key(object);
+        let new = read(object);
+        if self.objects.get(&key) == new.as_ref() {
+            return None;
+        }
+        let old = match new {
+            Some(new) => self.objects.insert(key.clone(), new),
+            None => self.objects.remove(&key),
+        };
+        Some((key, old))
+    }
+}
+
+fn key<O: ResourceExt>(object: &O) -> ServiceKey {
+    ServiceKey { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+}
