@@ -57,12 +57,14 @@ fn machine(mut s: Section, out: &mut Findings) -> MachineConfig {
         Some(kind) if kind != "MachineConfig" => out.refuse("kind", format!("must be MachineConfig, not {}", quote(&kind))),
         Some(_) => {}
     }
+    let before = out.errors.len();
     match s.string("role", out).as_deref() {
         None => out.refuse("role", "is missing; write worker or control-plane"),
         Some("worker") => config.role = Role::Worker,
         Some("control-plane") => config.role = Role::ControlPlane,
         Some(other) => out.refuse("role", format!("must be worker or control-plane, not {}", quote(other))),
     }
+    let role_known = out.errors.len() == before;
     config.hostname = s.string("hostname", out);
     if let Some(section) = s.section("network", out) {
         config.network = network(section, out);
@@ -84,7 +86,7 @@ fn machine(mut s: Section, out: &mut Findings) -> MachineConfig {
         config.cluster.endpoint = Some(config.cluster.endpoint.unwrap_or_else(own));
     }
     s.finish(out);
-    validate::machine(&config, out);
+    validate::machine(&config, role_known, out);
     config
 }
 

@@ -3,8 +3,8 @@
 use crate::reader::{Findings, quote};
 use crate::types::{Cluster, MachineConfig, Network, Role};
 
-/// Checks a config that has been read field by field.
-pub(crate) fn machine(config: &MachineConfig, out: &mut Findings) {
+/// Checks a config that has been read field by field. What a role demands is checked when the role is known.
+pub(crate) fn machine(config: &MachineConfig, role_known: bool, out: &mut Findings) {
     if let Some(hostname) = &config.hostname
         && (hostname.len() > 63 || !is_dns_subdomain(hostname))
     {
@@ -22,8 +22,8 @@ pub(crate) fn machine(config: &MachineConfig, out: &mut Findings) {
         }
     }
     match config.role {
-        Role::Worker => worker(config, out),
-        Role::ControlPlane => {}
+        Role::Worker if role_known => worker(config, out),
+        Role::Worker | Role::ControlPlane => {}
     }
 }
 

@@ -185,6 +185,8 @@ fn every_wrong_field_is_named_with_its_path_and_reason() {
 fn all_wrong_fields_are_reported_at_once() {
     let yaml = WORKER.replace("role: worker", "role: boss").replace("maxPods: 110", "maxPods: 0").replace("mtu: 1500", "mtu: big");
     assert_eq!(refusals(&yaml).len(), 3);
+    let bare = "apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: boss\n";
+    assert_eq!(refusals(bare).len(), 1, "an unknown role demands nothing more");
 }
 
 #[test]
