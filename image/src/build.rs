@@ -1,9 +1,9 @@
 //! From programs to an image.
 
 use crate::cpio::{Cpio, Node};
+use crate::erofs;
 use crate::layout::{BINARIES, Entry, layout};
 use crate::manifest::{Manifest, describe};
-use crate::erofs;
 use anyhow::{Context, Result, bail};
 use std::fmt::Write;
 use std::fs;

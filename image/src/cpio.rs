@@ -85,6 +85,11 @@ mod tests {
         let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
         let lines: Vec<&str> = said.lines().collect();
         assert_eq!(lines.len(), 3, "{said}");
-        assert!(lines[0].starts_with("drwxr-xr-x") && lines[1].starts_with("-rw-------") && lines[2].starts_with("-rwxr-xr-x"), "{said}");
+        assert!(
+            lines[0].starts_with("drwxr-xr-x")
+                && lines[1].starts_with("-rw-------")
+                && lines[2].starts_with("-rwxr-xr-x"),
+            "{said}"
+        );
     }
 }

@@ -25,7 +25,9 @@ pub(crate) fn pack(tree: &Path, image: &Path) -> Result<()> {
             .output();
         match run {
             Ok(output) if output.status.success() => return Ok(()),
-            Ok(output) => bail!("{name} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim()),
+            Ok(output) => {
+                bail!("{name} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim())
+            }
             Err(err) if err.kind() == std::io::ErrorKind::NotFound => {}
             Err(err) => return Err(err).with_context(|| format!("cannot start {name}")),
         }

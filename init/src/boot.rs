@@ -29,7 +29,11 @@ pub fn run() -> ExitCode {
     let machine_id = etc::populate(&mut journal);
     let cmdline = fs::read_to_string(CMDLINE).unwrap_or_default();
     let began = std::env::var(stage1::BEGAN).unwrap_or_else(|_| "?".to_owned());
-    journal.say(format_args!("rk {} ready for its config after {} ms (pid 1 began at {began} ms)", env!("CARGO_PKG_VERSION"), rk_sys::boot_millis()));
+    journal.say(format_args!(
+        "rk {} ready for its config after {} ms (pid 1 began at {began} ms)",
+        env!("CARGO_PKG_VERSION"),
+        rk_sys::boot_millis()
+    ));
     let settings = Settings {
         log_filter: rk_config::cmdline_value(&cmdline, "rk.log").map(str::to_owned),
         debug: rk_config::cmdline_value(&cmdline, "rk.debug").is_some(),

@@ -34,7 +34,8 @@ impl GoingDown {
     pub fn begin(journal: &mut Journal, end: End, why: &str, config: Option<&MachineConfig>) -> GoingDown {
         let word = word(end);
         journal.say(format_args!("{word} asked by {why}"));
-        journal.check("leaving a note for services", fs::create_dir_all("/run/rk").and_then(|()| fs::write(NOTE, word)));
+        journal
+            .check("leaving a note for services", fs::create_dir_all("/run/rk").and_then(|()| fs::write(NOTE, word)));
         let grace = config.map_or(0, |config| u64::from(config.kubelet.shutdown_grace_period_seconds)) * 1000;
         let deadlines = Deadlines { node: grace + 10_000, containers: 10_000, services: 10_000, sweep: 300 };
         GoingDown { end, shutdown: Shutdown::new(deadlines) }
@@ -48,7 +49,8 @@ impl GoingDown {
     /// Goes on as far as possible. Returns the reason when the machine could not be ended.
     pub fn advance(&mut self, now: Millis, machine: &mut Machine) -> Option<SysError> {
         let up = |name: &str| machine.supervisor.state(name).is_some_and(|state| state.pid().is_some());
-        let seen = Observed { node: up(NODE), containers: cgroups::pods_populated(), services: up(CONTROL) || up(NETD) };
+        let seen =
+            Observed { node: up(NODE), containers: cgroups::pods_populated(), services: up(CONTROL) || up(NETD) };
         for step in self.shutdown.advance(now, seen) {
             match step {
                 Step::StopNode => machine.handle(now, Event::Stop { name: NODE }),
@@ -62,7 +64,9 @@ impl GoingDown {
                     machine.journal.say("containers did not stop in time and are killed");
                     cgroups::kill_pods(&mut machine.journal);
                 }
-                Step::TerminateAll => machine.journal.check("stopping processes", rk_sys::kill_everything(Signal::Terminate)),
+                Step::TerminateAll => {
+                    machine.journal.check("stopping processes", rk_sys::kill_everything(Signal::Terminate))
+                }
                 Step::KillAll => machine.journal.check("killing processes", rk_sys::kill_everything(Signal::Kill)),
                 Step::Finish => return Some(self.finish(machine)),
             }

@@ -200,7 +200,8 @@ mod tests {
 
     #[test]
     fn important_lines_are_told_from_chatter() {
-        for line in ["rk: eth0 has 10.0.2.15/24", "2026-01-01T00:00:00Z  WARN x: y", "thread 'main' panicked at a.rs:1"] {
+        for line in ["rk: eth0 has 10.0.2.15/24", "2026-01-01T00:00:00Z  WARN x: y", "thread 'main' panicked at a.rs:1"]
+        {
             assert!(is_important(line), "{line}");
         }
         for line in ["2026-01-01T00:00:00Z  INFO x: y", "", "WARNING-less"] {

@@ -93,7 +93,12 @@ mod tests {
     fn parents_are_mounted_before_what_is_below_them() {
         for (i, row) in TABLE.iter().enumerate() {
             for later in &TABLE[i + 1..] {
-                assert!(!row.target.starts_with(&format!("{}/", later.target)), "{} hides {}", later.target, row.target);
+                assert!(
+                    !row.target.starts_with(&format!("{}/", later.target)),
+                    "{} hides {}",
+                    later.target,
+                    row.target
+                );
             }
         }
     }

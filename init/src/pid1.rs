@@ -198,7 +198,9 @@ impl Machine {
         while let Some(action) = actions.pop() {
             match action {
                 Action::Start(name) => actions.extend(self.start(now, name)),
-                Action::Terminate(pid) => self.journal.check("stopping a service", rk_sys::kill(pid, Signal::Terminate)),
+                Action::Terminate(pid) => {
+                    self.journal.check("stopping a service", rk_sys::kill(pid, Signal::Terminate))
+                }
                 Action::Kill(pid) => {
                     let name = self.supervisor.service_of(pid).unwrap_or("a service");
                     self.journal.say(format_args!("{name} did not stop in time and is killed"));
@@ -210,7 +212,9 @@ impl Machine {
     }
 
     fn start(&mut self, now: Millis, name: &'static str) -> Vec<Action> {
-        let Some(config) = self.config.as_deref() else { return self.supervisor.handle(now, Event::StartFailed { name }) };
+        let Some(config) = self.config.as_deref() else {
+            return self.supervisor.handle(now, Event::StartFailed { name });
+        };
         if !self.logs.iter().any(|log| log.name() == name) {
             match ServiceLog::open(name, &self.settings.log_dir, self.settings.debug) {
                 Ok(log) => self.logs.push(log),

@@ -60,7 +60,12 @@ fn control_args(config: &MachineConfig) -> Vec<String> {
 ///
 /// # Errors
 /// Its program is missing or cannot be run.
-pub fn start(name: &str, config: &MachineConfig, filter: Option<&str>, output: &OwnedFd) -> rk_sys::Result<rk_sys::Child> {
+pub fn start(
+    name: &str,
+    config: &MachineConfig,
+    filter: Option<&str>,
+    output: &OwnedFd,
+) -> rk_sys::Result<rk_sys::Child> {
     let (program, args) = command(name, config);
     let mut env = vec![
         ("PATH", "/bin:/sbin:/opt/cni/bin"),
@@ -115,7 +120,9 @@ mod tests {
 
     #[test]
     fn a_control_plane_runs_rk_control_with_what_the_config_says() {
-        let config = config("role: control-plane\ncluster: {token: abcdef.0123456789abcdef}\ncontrolPlane: {advertise: 10.0.0.1}\n");
+        let config = config(
+            "role: control-plane\ncluster: {token: abcdef.0123456789abcdef}\ncontrolPlane: {advertise: 10.0.0.1}\n",
+        );
         let names: Vec<_> = wanted(&config).iter().map(|service| service.name).collect();
         assert_eq!(names, [NETD, CONTROL, NODE]);
         let wanted = "--data-dir /var/lib/rk-control --bind 0.0.0.0:6443 --advertise 10.0.0.1 \

@@ -25,7 +25,9 @@ pub fn applies() -> bool {
 /// Goes to the root image; returns only when that failed for good.
 pub fn run() -> ExitCode {
     let began = rk_sys::boot_millis();
-    if let Err(err) = rk_sys::mount("dev", "/dev", "devtmpfs", MountFlags { nosuid: true, ..MountFlags::default() }, "mode=0755") {
+    if let Err(err) =
+        rk_sys::mount("dev", "/dev", "devtmpfs", MountFlags { nosuid: true, ..MountFlags::default() }, "mode=0755")
+    {
         // The initramfs carries /dev/console itself, so this can still be read.
         console::line(&format!("rk: {}", console::chain(&err)));
     }

@@ -72,7 +72,8 @@ fn from_one_line(text: &str) -> Option<Archive> {
             None => ("", rest),
         };
         let uri = rest.split_whitespace().next().filter(|uri| is_debian(uri))?.to_owned();
-        let keyring = options.split_whitespace().find_map(|option| option.strip_prefix("signed-by=").map(str::to_owned));
+        let keyring =
+            options.split_whitespace().find_map(|option| option.strip_prefix("signed-by=").map(str::to_owned));
         Some(Archive { uri, keyring: keyring.unwrap_or_else(|| DEFAULT_KEYRING.to_owned()) })
     })
 }

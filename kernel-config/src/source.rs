@@ -64,7 +64,10 @@ impl Source {
                     apt.download(PACKAGE, dir).with_context(|| format!("from {suite}"))?;
                 }
                 let found = sha256(&deb).with_context(|| {
-                    format!("the archive has another version by now; delete {} to take it", dir.join("pinned").display())
+                    format!(
+                        "the archive has another version by now; delete {} to take it",
+                        dir.join("pinned").display()
+                    )
                 })?;
                 if found != *wanted {
                     fs::remove_file(&deb).ok();
@@ -82,7 +85,11 @@ impl Source {
 /// The first suite that has the package: this release's own offer first.
 fn open_suite(cache: &Path) -> Result<(Isolated, &'static str)> {
     let os = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let suites = if os.contains("VERSION_CODENAME=bookworm") { ["bookworm-backports", "trixie"] } else { ["trixie", "bookworm-backports"] };
+    let suites = if os.contains("VERSION_CODENAME=bookworm") {
+        ["bookworm-backports", "trixie"]
+    } else {
+        ["trixie", "bookworm-backports"]
+    };
     let mut errors = Vec::new();
     for suite in suites {
         match Isolated::open(&cache.join("apt"), suite).and_then(|apt| apt.offer(PACKAGE).map(|_| apt)) {
@@ -107,5 +114,8 @@ fn untar(tarball: &Path, into: &Path) -> Result<()> {
 /// By the system's tool: an unoptimized build of ours would take a minute for 150 MB.
 fn sha256(path: &Path) -> Result<String> {
     let said = run::output(Command::new("sha256sum").arg("-b").arg(path))?;
-    said.split_whitespace().next().map(|hash| hash.trim_start_matches('\\').to_owned()).context("sha256sum said nothing")
+    said.split_whitespace()
+        .next()
+        .map(|hash| hash.trim_start_matches('\\').to_owned())
+        .context("sha256sum said nothing")
 }

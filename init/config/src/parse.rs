@@ -3,8 +3,8 @@
 use crate::error::ConfigError;
 use crate::reader::{Findings, Section, quote};
 use crate::types::{
-    API_VERSION, CertificateAuthority, Cluster, ControlPlane, Interface, Kubelet, LinkMatch, MachineConfig, Mirror, Network,
-    Ntp, Registries, Role, Route, Taint, TaintEffect,
+    API_VERSION, CertificateAuthority, Cluster, ControlPlane, Interface, Kubelet, LinkMatch, MachineConfig, Mirror,
+    Network, Ntp, Registries, Role, Route, Taint, TaintEffect,
 };
 use crate::validate;
 use serde_yaml_ng::Value;
@@ -54,7 +54,9 @@ fn machine(mut s: Section, out: &mut Findings) -> MachineConfig {
     }
     match s.string("kind", out) {
         None => out.refuse("kind", "is missing; write MachineConfig"),
-        Some(kind) if kind != "MachineConfig" => out.refuse("kind", format!("must be MachineConfig, not {}", quote(&kind))),
+        Some(kind) if kind != "MachineConfig" => {
+            out.refuse("kind", format!("must be MachineConfig, not {}", quote(&kind)))
+        }
         Some(_) => {}
     }
     let before = out.errors.len();
@@ -163,7 +165,9 @@ fn cluster(mut s: Section, out: &mut Findings) -> Cluster {
         token: s.string("token", out),
         ca_hash: s.string("caHash", out),
         pod_cidr: s.parsed("podCIDR", "an IPv4 range such as 10.244.0.0/16", out).unwrap_or(default.pod_cidr),
-        service_cidr: s.parsed("serviceCIDR", "an IPv4 range such as 10.96.0.0/16", out).unwrap_or(default.service_cidr),
+        service_cidr: s
+            .parsed("serviceCIDR", "an IPv4 range such as 10.96.0.0/16", out)
+            .unwrap_or(default.service_cidr),
         dns_domain: s.string("dnsDomain", out).unwrap_or(default.dns_domain),
         dns_ip: s.parsed("dnsIP", "an IPv4 address", out).unwrap_or(default.dns_ip),
     };

@@ -249,7 +249,13 @@ pub struct Kubelet {
 
 impl Default for Kubelet {
     fn default() -> Self {
-        Kubelet { node_ip: None, labels: BTreeMap::new(), taints: Vec::new(), max_pods: 110, shutdown_grace_period_seconds: 30 }
+        Kubelet {
+            node_ip: None,
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
+            max_pods: 110,
+            shutdown_grace_period_seconds: 30,
+        }
     }
 }
 
@@ -293,7 +299,10 @@ pub struct CertificateAuthority {
 impl std::fmt::Debug for CertificateAuthority {
     /// The key stays out of logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CertificateAuthority").field("certificate", &self.certificate).field("key", &"<secret>").finish()
+        f.debug_struct("CertificateAuthority")
+            .field("certificate", &self.certificate)
+            .field("key", &"<secret>")
+            .finish()
     }
 }
 

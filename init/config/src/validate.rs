@@ -8,7 +8,10 @@ pub(crate) fn machine(config: &MachineConfig, role_known: bool, out: &mut Findin
     if let Some(hostname) = &config.hostname
         && (hostname.len() > 63 || !is_dns_subdomain(hostname))
     {
-        out.refuse("hostname", format!("must be a lower-case DNS name of at most 63 characters, not {}", quote(hostname)));
+        out.refuse(
+            "hostname",
+            format!("must be a lower-case DNS name of at most 63 characters, not {}", quote(hostname)),
+        );
     }
     network(&config.network, out);
     cluster(&config.cluster, out);
@@ -17,7 +20,8 @@ pub(crate) fn machine(config: &MachineConfig, role_known: bool, out: &mut Findin
     }
     for (i, mirror) in config.registries.mirrors.iter().enumerate() {
         if mirror.matches != "*" && !is_registry(&mirror.matches) {
-            let reason = format!("must be a registry host with an optional port, or \"*\", not {}", quote(&mirror.matches));
+            let reason =
+                format!("must be a registry host with an optional port, or \"*\", not {}", quote(&mirror.matches));
             out.refuse(format!("registries.mirrors[{i}].match"), reason);
         }
     }
@@ -49,7 +53,10 @@ fn network(network: &Network, out: &mut Findings) {
         if let Some(mac) = &interface.matches.mac
             && !is_mac(mac)
         {
-            out.refuse(format!("{at}.match.mac"), format!("must be six hex pairs such as 52:54:00:00:00:11, not {}", quote(mac)));
+            out.refuse(
+                format!("{at}.match.mac"),
+                format!("must be six hex pairs such as 52:54:00:00:00:11, not {}", quote(mac)),
+            );
         }
         for (j, route) in interface.routes.iter().enumerate() {
             if let Some(via) = route.via
@@ -85,7 +92,10 @@ fn cluster(cluster: &Cluster, out: &mut Findings) {
         && !is_bootstrap_token(token)
     {
         // The value itself is a secret and stays out of the message.
-        out.refuse("cluster.token", "must be a bootstrap token: six and sixteen characters of a-z0-9 with a dot between");
+        out.refuse(
+            "cluster.token",
+            "must be a bootstrap token: six and sixteen characters of a-z0-9 with a dot between",
+        );
     }
     if let Some(hash) = &cluster.ca_hash
         && !hash.strip_prefix("sha256:").is_some_and(|h| h.len() == 64 && h.bytes().all(|b| b.is_ascii_hexdigit()))
@@ -110,7 +120,10 @@ fn cluster(cluster: &Cluster, out: &mut Findings) {
         out.refuse("cluster.serviceCIDR", "overlaps with cluster.podCIDR");
     }
     if !cluster.service_cidr.contains(&cluster.dns_ip) {
-        out.refuse("cluster.dnsIP", format!("{} is not within cluster.serviceCIDR {}", cluster.dns_ip, cluster.service_cidr));
+        out.refuse(
+            "cluster.dnsIP",
+            format!("{} is not within cluster.serviceCIDR {}", cluster.dns_ip, cluster.service_cidr),
+        );
     }
 }
 
@@ -122,7 +135,8 @@ fn host(path: &str, value: &str, out: &mut Findings) {
 
 /// Checks a base URL: one of `schemes`, a host, an optional port, no user, query or fragment.
 pub(crate) fn url(path: &str, value: &str, schemes: &[&str], out: &mut Findings) {
-    let wanted = format!("must be a URL such as {}://host:port, not {}", schemes.first().unwrap_or(&"https"), quote(value));
+    let wanted =
+        format!("must be a URL such as {}://host:port, not {}", schemes.first().unwrap_or(&"https"), quote(value));
     let Some((scheme, rest)) = value.split_once("://") else { return out.refuse(path, wanted) };
     let authority = rest.split('/').next().unwrap_or_default();
     let odd = value.bytes().any(|b| b.is_ascii_whitespace() || b.is_ascii_control()) || rest.contains(['?', '#', '@']);
@@ -199,6 +213,7 @@ fn is_registry(text: &str) -> bool {
         },
         None => text.split_once(':').map_or((text, None), |(h, p)| (h, Some(p))),
     };
-    let host_ok = if text.starts_with('[') { host.parse::<std::net::Ipv6Addr>().is_ok() } else { is_dns_subdomain(host) };
+    let host_ok =
+        if text.starts_with('[') { host.parse::<std::net::Ipv6Addr>().is_ok() } else { is_dns_subdomain(host) };
     host_ok && port.is_none_or(|p| p.parse::<u16>().is_ok_and(|p| p != 0))
 }

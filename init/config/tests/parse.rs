@@ -111,7 +111,11 @@ fn unknown_keys_are_named_by_path_and_do_not_refuse_the_config() {
 #[test]
 fn every_wrong_field_is_named_with_its_path_and_reason() {
     let table: &[(&str, &str, &str)] = &[
-        ("apiVersion: rk.dev/v1alpha1", "apiVersion: rk.dev/v9", "apiVersion: must be rk.dev/v1alpha1, not \"rk.dev/v9\""),
+        (
+            "apiVersion: rk.dev/v1alpha1",
+            "apiVersion: rk.dev/v9",
+            "apiVersion: must be rk.dev/v1alpha1, not \"rk.dev/v9\"",
+        ),
         ("kind: MachineConfig", "kind: Pod", "kind: must be MachineConfig, not \"Pod\""),
         ("role: worker", "role: boss", "role: must be worker or control-plane, not \"boss\""),
         ("role: worker\n", "", "role: is missing; write worker or control-plane"),
@@ -139,11 +143,7 @@ fn every_wrong_field_is_named_with_its_path_and_reason() {
             "network.interfaces[1].routes[0].via: must be of the same IP family as the destination",
         ),
         ("nameservers: [10.0.2.3]", "nameservers: 10.0.2.3", "network.nameservers: must be a list, not \"10.0.2.3\""),
-        (
-            "[pool.ntp.org]",
-            "['a b']",
-            "network.ntp.servers[0]: must be a host name or an IP address, not \"a b\"",
-        ),
+        ("[pool.ntp.org]", "['a b']", "network.ntp.servers[0]: must be a host name or an IP address, not \"a b\""),
         (
             "https://192.168.77.10:6443",
             "http://x",
@@ -155,8 +155,16 @@ fn every_wrong_field_is_named_with_its_path_and_reason() {
             "cluster.token: must be a bootstrap token: six and sixteen characters of a-z0-9 with a dot between",
         ),
         ("  token: abcdef.0123456789abcdef\n", "", "cluster.token: is missing; a worker needs a bootstrap token"),
-        ("podCIDR: 10.244.0.0/16", "podCIDR: 10.244.0.9/16", "cluster.podCIDR: has host bits set; did you mean 10.244.0.0/16?"),
-        ("dnsIP: 10.96.0.10", "dnsIP: 10.97.0.10", "cluster.dnsIP: 10.97.0.10 is not within cluster.serviceCIDR 10.96.0.0/16"),
+        (
+            "podCIDR: 10.244.0.0/16",
+            "podCIDR: 10.244.0.9/16",
+            "cluster.podCIDR: has host bits set; did you mean 10.244.0.0/16?",
+        ),
+        (
+            "dnsIP: 10.96.0.10",
+            "dnsIP: 10.97.0.10",
+            "cluster.dnsIP: 10.97.0.10 is not within cluster.serviceCIDR 10.96.0.0/16",
+        ),
         (
             "effect: NoSchedule",
             "effect: Never",
@@ -173,7 +181,11 @@ fn every_wrong_field_is_named_with_its_path_and_reason() {
             "10.0.2.2:5000",
             "registries.mirrors[0].endpoints[0]: must be a URL such as http://host:port, not \"10.0.2.2:5000\"",
         ),
-        ("cluster:\n  name: rk", "controlPlane: {}\ncluster:\n  name: rk", "controlPlane: is for role control-plane only; remove it or change role"),
+        (
+            "cluster:\n  name: rk",
+            "controlPlane: {}\ncluster:\n  name: rk",
+            "controlPlane: is for role control-plane only; remove it or change role",
+        ),
     ];
     for (from, to, wanted) in table {
         assert!(WORKER.contains(from), "{from} is not in the base config");
@@ -183,7 +195,10 @@ fn every_wrong_field_is_named_with_its_path_and_reason() {
 
 #[test]
 fn all_wrong_fields_are_reported_at_once() {
-    let yaml = WORKER.replace("role: worker", "role: boss").replace("maxPods: 110", "maxPods: 0").replace("mtu: 1500", "mtu: big");
+    let yaml = WORKER
+        .replace("role: worker", "role: boss")
+        .replace("maxPods: 110", "maxPods: 0")
+        .replace("mtu: 1500", "mtu: big");
     assert_eq!(refusals(&yaml).len(), 3);
     let bare = "apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: boss\n";
     assert_eq!(refusals(bare).len(), 1, "an unknown role demands nothing more");
@@ -214,7 +229,9 @@ fn an_alias_bomb_is_refused() {
     let mut yaml = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
     for i in 1..9 {
         let before = i - 1;
-        yaml.push_str(&format!("a{i}: &a{i} [*a{before},*a{before},*a{before},*a{before},*a{before},*a{before},*a{before},*a{before}]\n"));
+        yaml.push_str(&format!(
+            "a{i}: &a{i} [*a{before},*a{before},*a{before},*a{before},*a{before},*a{before},*a{before},*a{before}]\n"
+        ));
     }
     assert!(matches!(parse(&yaml), Err(ConfigError::Syntax(_))));
 }

@@ -145,7 +145,8 @@ impl Daemon {
                 self.owned.addresses.insert(Address { link: link.index, net: IpNet::V4(before.address) });
             }
             let dhcp = if entry.dhcp { open_client(now, link, before.map(|lease| lease.address.addr())) } else { None };
-            let managed = Managed { name: link.name.clone(), mac: traits.mac, entry, running: link.running, dhcp, told: None };
+            let managed =
+                Managed { name: link.name.clone(), mac: traits.mac, entry, running: link.running, dhcp, told: None };
             self.links.insert(link.index, managed);
         }
     }
@@ -240,10 +241,14 @@ impl Managed {
                 false
             }
             Output::Bound(lease) => {
-                let gateway = lease.routers.first().map_or_else(|| "no gateway".to_owned(), |ip| format!("gateway {ip}"));
+                let gateway =
+                    lease.routers.first().map_or_else(|| "no gateway".to_owned(), |ip| format!("gateway {ip}"));
                 // Renewals are no news.
                 if self.told.replace(lease.address) != Some(lease.address) {
-                    log::news(format_args!("{} has {} by DHCP from {}, {gateway}", self.name, lease.address, lease.server));
+                    log::news(format_args!(
+                        "{} has {} by DHCP from {}, {gateway}",
+                        self.name, lease.address, lease.server
+                    ));
                 }
                 if let Err(err) = leases::save(&self.mac, &lease) {
                     log::warn(format_args!("keeping the lease of {}: {err}", self.name));

@@ -95,11 +95,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_lease_adds_to_the_config_and_the_config_wins() {
-        let entry = Interface {
-            addresses: vec!["192.168.77.11/24".parse().unwrap()],
-            mtu: Some(9000),
-            ..Interface::default()
-        };
+        let entry =
+            Interface { addresses: vec!["192.168.77.11/24".parse().unwrap()], mtu: Some(9000), ..Interface::default() };
         let wanted = desired(&entry, Some(&lease()));
         assert_eq!(wanted.mtu, Some(9000));
         assert_eq!(wanted.addresses.len(), 2);

@@ -49,9 +49,13 @@ pub fn plan(wanted: &BTreeMap<u32, Desired>, kernel: &Snapshot, owned: &Owned) -
             next.routes.insert(key, route.origin);
         }
     }
-    let gone = owned.routes.iter().filter(|(route, _)| !next.routes.contains_key(route) && kernel.routes.contains(route));
+    let gone =
+        owned.routes.iter().filter(|(route, _)| !next.routes.contains_key(route) && kernel.routes.contains(route));
     changes.extend(gone.map(|(route, origin)| Change::DeleteRoute(route.clone(), *origin)));
-    let gone = owned.addresses.iter().filter(|address| !next.addresses.contains(address) && kernel.addresses.contains(address));
+    let gone = owned
+        .addresses
+        .iter()
+        .filter(|address| !next.addresses.contains(address) && kernel.addresses.contains(address));
     changes.extend(gone.map(|address| Change::DeleteAddress(address.clone())));
     let new = next.addresses.iter().filter(|address| !kernel.addresses.contains(address));
     changes.extend(new.map(|address| Change::AddAddress(address.clone())));
@@ -71,7 +75,16 @@ mod tests {
 
     fn link(index: u32, name: &str, up: bool) -> Link {
         let loopback = name == "lo";
-        Link { index, name: name.to_owned(), mac: vec![2, 0, 0, 0, 0, 1], mtu: 1500, up, running: up, loopback, ethernet: !loopback }
+        Link {
+            index,
+            name: name.to_owned(),
+            mac: vec![2, 0, 0, 0, 0, 1],
+            mtu: 1500,
+            up,
+            running: up,
+            loopback,
+            ethernet: !loopback,
+        }
     }
 
     fn bare(up: bool) -> Snapshot {
@@ -82,8 +95,12 @@ mod tests {
     fn apply(mut kernel: Snapshot, changes: &[Change]) -> Snapshot {
         for change in changes {
             match change.clone() {
-                Change::Up(index) => kernel.links.iter_mut().filter(|link| link.index == index).for_each(|link| link.up = true),
-                Change::Mtu(index, mtu) => kernel.links.iter_mut().filter(|link| link.index == index).for_each(|link| link.mtu = mtu),
+                Change::Up(index) => {
+                    kernel.links.iter_mut().filter(|link| link.index == index).for_each(|link| link.up = true)
+                }
+                Change::Mtu(index, mtu) => {
+                    kernel.links.iter_mut().filter(|link| link.index == index).for_each(|link| link.mtu = mtu)
+                }
                 Change::AddAddress(address) => kernel.addresses.push(address),
                 Change::DeleteAddress(address) => kernel.addresses.retain(|have| *have != address),
                 Change::AddRoute(route, _) => kernel.routes.push(route),
@@ -147,7 +164,14 @@ mod tests {
             origin: Origin::Static,
         };
         let routes = vec![route("0.0.0.0/0", Some("100.64.0.1")), route("100.64.0.1/32", None)];
-        let (changes, _) = plan(&BTreeMap::from([(2, Desired { routes, ..Desired::default() })]), &bare(true), &Owned::default());
-        assert!(matches!(changes.as_slice(), [Change::AddRoute(Route { via: None, .. }, _), Change::AddRoute(Route { via: Some(_), .. }, _)]), "{changes:?}");
+        let (changes, _) =
+            plan(&BTreeMap::from([(2, Desired { routes, ..Desired::default() })]), &bare(true), &Owned::default());
+        assert!(
+            matches!(
+                changes.as_slice(),
+                [Change::AddRoute(Route { via: None, .. }, _), Change::AddRoute(Route { via: Some(_), .. }, _)]
+            ),
+            "{changes:?}"
+        );
     }
 }

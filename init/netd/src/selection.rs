@@ -50,7 +50,12 @@ mod tests {
     use super::*;
 
     fn card(name: &str) -> Traits {
-        Traits { name: name.to_owned(), mac: "52:54:00:00:00:11".to_owned(), driver: Some("virtio_net".to_owned()), device: true }
+        Traits {
+            name: name.to_owned(),
+            mac: "52:54:00:00:00:11".to_owned(),
+            driver: Some("virtio_net".to_owned()),
+            device: true,
+        }
     }
 
     fn network(entries: &[LinkMatch]) -> Network {
@@ -81,7 +86,11 @@ mod tests {
             (by(Some("eth0"), None, Some("e1000")), false),
         ];
         for (wanted, found) in table {
-            assert_eq!(entry_for(&network(std::slice::from_ref(&wanted)), &card("eth0")).is_some(), found, "{wanted:?}");
+            assert_eq!(
+                entry_for(&network(std::slice::from_ref(&wanted)), &card("eth0")).is_some(),
+                found,
+                "{wanted:?}"
+            );
         }
     }
 

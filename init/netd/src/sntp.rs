@@ -75,9 +75,7 @@ fn nanos(time: Duration) -> i128 {
 
 /// Nanoseconds since 1970 of the timestamp at an offset of the packet. Seconds below the middle are of the era after 2036.
 fn time(packet: &[u8; 48], at: usize) -> i128 {
-    let word = |at: usize| {
-        packet.iter().skip(at).take(4).fold(0i128, |sum, byte| sum << 8 | i128::from(*byte))
-    };
+    let word = |at: usize| packet.iter().skip(at).take(4).fold(0i128, |sum, byte| sum << 8 | i128::from(*byte));
     let seconds = word(at);
     let seconds = if seconds < 1 << 31 { seconds + ERA } else { seconds };
     (seconds - EPOCH) * NANOS + ((word(at + 4) * NANOS) >> 32)

@@ -169,7 +169,9 @@ fn act(verdict: &Verdict, server: &str) {
                 Err(err) => log::warn(format_args!("setting the clock: {}", log::chain(&err))),
             }
         }
-        Verdict::Wait(offset) => log::warn(format_args!("{server} says the clock is off by {} ms, asking again", millis(offset))),
+        Verdict::Wait(offset) => {
+            log::warn(format_args!("{server} says the clock is off by {} ms, asking again", millis(offset)))
+        }
     }
 }
 

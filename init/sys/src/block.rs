@@ -111,7 +111,11 @@ mod tests {
         let boot: (usize, &[u8]) = (510, &[0x55, 0xaa]);
         let table: Vec<(Vec<u8>, &str, &str)> = vec![
             (with(4096, &[(1024 + 0x38, &[0x53, 0xef]), (1024 + 0x78, b"RK-DATA")]), "ext4", "RK-DATA"),
-            (with(PROBE, &[(0x8000, b"\x01CD001"), (0x8000 + 40, b"cidata                          ")]), "iso9660", "cidata"),
+            (
+                with(PROBE, &[(0x8000, b"\x01CD001"), (0x8000 + 40, b"cidata                          ")]),
+                "iso9660",
+                "cidata",
+            ),
             (with(512, &[boot, (82, b"FAT32   "), (71, b"CIDATA     ")]), "vfat", "CIDATA"),
             (with(512, &[boot, (54, b"FAT16   "), (43, b"CIDATA     ")]), "vfat", "CIDATA"),
         ];

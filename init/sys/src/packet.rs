@@ -26,7 +26,8 @@ impl PacketSocket {
             .map_err(|_| SysError::new("bind", &object, io::Error::from(io::ErrorKind::InvalidInput)))?;
         // Protocol 0: nothing is queued before the filter is in place; bind names the protocol.
         // SAFETY: no pointers; the result is checked.
-        let raw = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
+        let raw =
+            unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
         if raw < 0 {
             return Err(SysError::last("socket", object));
         }

@@ -102,7 +102,8 @@ impl Client {
     fn keep(&mut self, now: u64, lease: &Lease, since: u64) -> Vec<Output> {
         let at = |seconds: u32| since + u64::from(seconds) * 1000;
         let request = Packet { client: lease.address.addr(), ..self.message(Kind::Request) };
-        let half = |until: u64| now + ((until.saturating_sub(now)) / 2).max(60_000).min(until.saturating_sub(now).max(1));
+        let half =
+            |until: u64| now + ((until.saturating_sub(now)) / 2).max(60_000).min(until.saturating_sub(now).max(1));
         if now >= at(lease.seconds) {
             self.start_over(now);
             let mut outputs = vec![Output::Lost];
@@ -183,7 +184,15 @@ impl Client {
     }
 
     fn message(&self, kind: Kind) -> Packet {
-        Packet { kind, xid: self.xid, mac: self.mac, client: Ipv4Addr::UNSPECIFIED, requested: None, server: None, lease: None }
+        Packet {
+            kind,
+            xid: self.xid,
+            mac: self.mac,
+            client: Ipv4Addr::UNSPECIFIED,
+            requested: None,
+            server: None,
+            lease: None,
+        }
     }
 }
 
@@ -197,8 +206,7 @@ mod tests {
     const HOUR: u32 = 3600;
 
     fn server(kind: Kind, xid: u32, last: u8) -> Packet {
-        let options: [(u8, &[u8]); 3] =
-            [(54, &[10, 0, 2, last]), (1, &[255, 255, 255, 0]), (51, &HOUR.to_be_bytes())];
+        let options: [(u8, &[u8]); 3] = [(54, &[10, 0, 2, last]), (1, &[255, 255, 255, 0]), (51, &HOUR.to_be_bytes())];
         decode(&reply(kind, xid, MAC, ADDRESS, &options)).unwrap()
     }
 

@@ -166,7 +166,10 @@ fn lease(bytes: &[u8], options: &Options<'_>, server: Option<Ipv4Addr>) -> Optio
         ntp: options.addresses(42),
         domain: options.name(15),
         hostname: options.name(12),
-        mtu: options.get(26).and_then(|value| Some(u16::from_be_bytes(value.try_into().ok()?))).filter(|mtu| *mtu >= 576),
+        mtu: options
+            .get(26)
+            .and_then(|value| Some(u16::from_be_bytes(value.try_into().ok()?)))
+            .filter(|mtu| *mtu >= 576),
         seconds,
         renew,
         rebind,
@@ -249,7 +252,8 @@ pub(crate) mod tests {
 
     /// A server's message with these options.
     pub(crate) fn reply(kind: Kind, xid: u32, mac: [u8; 6], address: [u8; 4], options: &[(u8, &[u8])]) -> Vec<u8> {
-        let packet = Packet { kind, xid, mac, client: Ipv4Addr::UNSPECIFIED, requested: None, server: None, lease: None };
+        let packet =
+            Packet { kind, xid, mac, client: Ipv4Addr::UNSPECIFIED, requested: None, server: None, lease: None };
         let mut bytes = encode(&packet, 0, "");
         bytes[0] = 2;
         bytes[16..20].copy_from_slice(&address);
@@ -290,7 +294,10 @@ pub(crate) mod tests {
         assert_eq!(lease.nameservers.len(), 2);
         assert_eq!(lease.domain.as_deref(), Some("example.org"));
         assert_eq!((lease.mtu, lease.seconds, lease.renew, lease.rebind), (Some(1500), 86400, 43200, 75600));
-        assert_eq!(lease.routes.iter().map(|(to, via)| format!("{to} {via}")).collect::<Vec<_>>(), ["0.0.0.0/0 10.0.2.2", "172.16.0.0/16 10.0.2.4"]);
+        assert_eq!(
+            lease.routes.iter().map(|(to, via)| format!("{to} {via}")).collect::<Vec<_>>(),
+            ["0.0.0.0/0 10.0.2.2", "172.16.0.0/16 10.0.2.4"]
+        );
     }
 
     #[test]
@@ -302,7 +309,8 @@ pub(crate) mod tests {
         assert_eq!(read([10, 0, 0, 1], &[SERVER, (1, &[255, 0, 255, 0])]), None, "a mask with holes");
         let short = read([10, 0, 0, 1], &[SERVER, (51, &1u32.to_be_bytes())]).unwrap().lease.unwrap();
         assert_eq!((short.seconds, short.renew), (60, 30));
-        let odd = read([10, 0, 0, 1], &[SERVER, (15, b"x\nnameserver 6.6.6.6"), (12, b"$(reboot)")]).unwrap().lease.unwrap();
+        let odd =
+            read([10, 0, 0, 1], &[SERVER, (15, b"x\nnameserver 6.6.6.6"), (12, b"$(reboot)")]).unwrap().lease.unwrap();
         assert_eq!((odd.domain, odd.hostname), (None, None));
         let many = [7; 252];
         assert_eq!(read([10, 0, 0, 1], &[SERVER, (6, &many)]).unwrap().lease.unwrap().nameservers.len(), MOST_ENTRIES);

@@ -267,7 +267,8 @@ mod tests {
         let bytes = add_address(1, &address);
         assert_eq!(messages(&bytes).find_map(read_address), Some(address));
         for (to, via) in [("0.0.0.0/0", Some("10.0.2.2")), ("10.1.0.0/16", None), ("::/0", Some("fe80::1"))] {
-            let route = Route { link: 3, to: to.parse().unwrap(), via: via.map(|via| via.parse().unwrap()), metric: 1024 };
+            let route =
+                Route { link: 3, to: to.parse().unwrap(), via: via.map(|via| via.parse().unwrap()), metric: 1024 };
             let bytes = add_route(1, &route, Origin::Dhcp);
             assert_eq!(messages(&bytes).find_map(read_route), Some(route));
         }

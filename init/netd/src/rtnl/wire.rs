@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        let bytes = Writer::new(16, 5, 7, &[1, 2, 3, 4]).attribute(3, b"eth0\0").attribute(4, &1500u32.to_ne_bytes()).finish();
+        let bytes =
+            Writer::new(16, 5, 7, &[1, 2, 3, 4]).attribute(3, b"eth0\0").attribute(4, &1500u32.to_ne_bytes()).finish();
         let all: Vec<_> = messages(&bytes).collect();
         let [message] = all.as_slice() else { panic!("{all:?}") };
         assert_eq!((message.kind, message.sequence), (16, 7));
