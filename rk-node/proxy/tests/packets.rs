@@ -91,6 +91,8 @@ impl Net {
         link(&node, "up0", "192.0.2.1/24", &client, "192.0.2.2/24");
         // A ClusterIP needs a route, as every node has a default one.
         node.ip("route add default via 192.0.2.2");
+        node.ip("-6 addr add 2001:db8::1/64 dev up0 nodad");
+        node.ip("-6 route add default via 2001:db8::2");
         let knobs = || ["ipv4/ip_forward", "ipv6/conf/all/forwarding"].map(|k| std::fs::write(format!("/proc/sys/net/{k}"), "1").is_ok());
         assert_eq!(node.within(knobs).join().expect("sysctl"), [true, true]);
         let pods = (0..2).map(|n| pod(&node, n)).collect();
