@@ -1,12 +1,31 @@
-//! Field ownership: `metadata.managedFields` and server-side apply.
+//! Field ownership: `metadata.managedFields` and server-side apply (KEP-555).
+//!
+//! A manager owns a set of paths ([`set::FieldSet`]). [`walk`] turns objects into sets and compares objects, [`merge`] merges and
+//! prunes them, [`entry`] reads and writes `managedFields`; [`apply`] and [`update`] are the two operations.
+
+mod apply;
+mod conflict;
+mod element;
+mod entry;
+mod last_applied;
+mod merge;
+mod path;
+mod set;
+#[cfg(test)]
+mod tests;
+mod update;
+mod walk;
 
 use jiff::Timestamp;
-use serde_json::Value;
+
+pub use apply::apply;
+pub use path::PathElement;
+pub use set::FieldSet;
+pub use update::update;
 
 use crate::schema::Schema;
-use crate::status::Status;
 
-/// Who applies, and how.
+/// Who writes, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// Schema of the object.
@@ -21,21 +40,4 @@ pub struct Request<'a> {
     pub force: bool,
     /// The time of the request.
     pub now: Timestamp,
-}
-
-/// Server-side apply: merges `config` (already fitted to the schema, with apiVersion and kind) into `live` (`None`: create)
-/// and returns the new object with its `managedFields`. The caller defaults the result, then goes on as with an update.
-///
-/// # Errors
-/// 409 with one cause per conflicting field, 400 for malformed `managedFields` or an object with `managedFields` in `config`.
-pub fn apply(live: Option<&Value>, config: &Value, request: &Request<'_>) -> Result<Value, Status> {
-    let _ = (live, config, request);
-    todo!()
-}
-
-/// Records who changed what between `old` (`None`: create) and `new` after a POST, PUT or other patch: rewrites
-/// `new.metadata.managedFields` in place. Call it last, after defaulting and admission.
-pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
-    let _ = (old, new, request);
-    todo!()
 }

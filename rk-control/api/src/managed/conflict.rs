@@ -1,0 +1,47 @@
+//! Fields that others own.
+
+use super::entry::Id;
+use super::set::FieldSet;
+use crate::status::{Cause, Details, Reason, Status};
+
+/// The fields that an apply would take from other managers.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Conflicts(pub Vec<(Id, FieldSet)>);
+
+impl Conflicts {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that lie outside a set.
+    pub(super) fn outside(&self, allowed: &FieldSet) -> Conflicts {
+        let rest = self.0.iter().map(|(id, set)| (id.clone(), set.difference(allowed)));
+        Conflicts(rest.filter(|(_, set)| !set.is_empty()).collect())
+    }
+
+    /// 409 with one cause per field.
+    pub(super) fn into_status(self) -> Status {
+        let all: Vec<(String, Vec<String>)> = self.0.iter().map(|(id, set)| (id.describe(), set.paths())).collect();
+        let count: usize = all.iter().map(|(_, paths)| paths.len()).sum();
+        let message = match all.as_slice() {
+            [(manager, paths)] if paths.len() == 1 => {
+                format!("Apply failed with 1 conflict: conflict with {manager}: {}", paths.concat())
+            }
+            _ => {
+                let mut lines = Vec::new();
+                for (manager, paths) in &all {
+                    lines.push(format!("conflicts with {manager}:"));
+                    lines.extend(paths.iter().map(|p| format!("- {p}")));
+                }
+                format!("Apply failed with {count} conflicts: {}", lines.join("\n"))
+            }
+        };
+        let cause = |manager: &str, path: &String| Cause {
+            reason: "FieldManagerConflict".into(),
+            message: format!("conflict with {manager}"),
+            field: path.clone(),
+        };
+        let causes = all.iter().flat_map(|(manager, paths)| paths.iter().map(|p| cause(manager, p))).collect();
+        Status::new(Reason::Conflict, message).with_details(Details { causes, ..Default::default() })
+    }
+}

@@ -1,0 +1,41 @@
+//! What identifies an element of a list.
+
+use serde_json::{Value, json};
+
+use super::path::PathElement;
+use crate::Object;
+use crate::schema::{Lists, Schema};
+
+/// The path element of an element of a set or keyed list. `Err` names a key that the element leaves out.
+pub(super) fn of(item: &Value, list: &Schema) -> Result<PathElement, String> {
+    match list.lists() {
+        Lists::Set => Ok(PathElement::Value(item.to_string())),
+        Lists::Atomic => Err("an atomic list has no elements of its own".into()),
+        Lists::Map => {
+            let mut keys = Object::new();
+            for key in list.list_keys() {
+                let value = item.get(key).filter(|v| !v.is_null()).cloned().or_else(|| default(key));
+                let value = value.ok_or_else(|| {
+                    format!("associative list with keys has an element that omits key field {key:?} (and doesn't have default value)")
+                })?;
+                keys.insert((*key).to_owned(), value);
+            }
+            Ok(PathElement::Key(Value::Object(keys).to_string()))
+        }
+    }
+}
+
+/// The value of a key that defaulting would fill in: every `protocol` in the API is TCP unless said otherwise.
+fn default(key: &str) -> Option<Value> {
+    (key == "protocol").then(|| json!("TCP"))
+}
+
+/// Whether a value says nothing: null or an empty collection.
+pub(super) fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(object) => object.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}

@@ -1,0 +1,151 @@
+//! `metadata.managedFields`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::set::FieldSet;
+use crate::meta::{at, format_time, parse_time, text};
+
+/// Updating managers beyond this many are merged into one, the oldest first.
+const MAX_UPDATERS: usize = 10;
+/// The one into which they are merged.
+const ANCIENT: &str = "ancient-changes";
+
+/// Who an entry belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Id {
+    /// Whether the manager applies; else it updates.
+    pub applies: bool,
+    pub manager: String,
+    /// Of updaters only: an applier has one entry whatever its version.
+    pub api_version: String,
+    pub subresource: String,
+}
+
+/// What a manager owns.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Owned {
+    pub api_version: String,
+    pub fields: FieldSet,
+    pub time: Option<Timestamp>,
+}
+
+/// All managers of an object.
+pub(super) type Managers = BTreeMap<Id, Owned>;
+
+impl Id {
+    pub(super) fn new(applies: bool, manager: &str, api_version: &str, subresource: &str) -> Self {
+        let api_version = if applies { String::new() } else { api_version.to_owned() };
+        Id { applies, manager: manager.to_owned(), api_version, subresource: subresource.to_owned() }
+    }
+
+    /// As messages name a manager.
+    pub(super) fn describe(&self) -> String {
+        let mut out = format!("{:?}", self.manager);
+        if !self.subresource.is_empty() {
+            out.push_str(&format!(" with subresource {:?}", self.subresource));
+        }
+        if !self.applies {
+            out.push_str(&format!(" using {}", self.api_version));
+        }
+        out
+    }
+}
+
+/// Reads the list; `None` when an entry is malformed.
+pub(super) fn read(list: &Value) -> Option<Managers> {
+    let mut managers = Managers::new();
+    for entry in list.as_array().into_iter().flatten() {
+        let applies = match text(entry, &["operation"]) {
+            "Apply" => true,
+            "Update" => false,
+            _ => return None,
+        };
+        let api_version = text(entry, &["apiVersion"]);
+        if api_version.is_empty() || text(entry, &["fieldsType"]) != "FieldsV1" {
+            return None;
+        }
+        let fields = match at(entry, &["fieldsV1"]) {
+            Value::Null => FieldSet::default(),
+            fields => FieldSet::parse(fields)?,
+        };
+        let id = Id::new(applies, text(entry, &["manager"]), api_version, text(entry, &["subresource"]));
+        let time = parse_time(text(entry, &["time"]));
+        let owned = Owned { api_version: api_version.to_owned(), fields, time };
+        managers
+            .entry(id)
+            .and_modify(|have| {
+                have.fields = have.fields.union(&owned.fields);
+                have.time = have.time.max(owned.time);
+            })
+            .or_insert(owned);
+    }
+    Some(managers)
+}
+
+/// Writes the list: appliers first, then by time and name.
+pub(super) fn write(managers: &Managers) -> Value {
+    let mut entries: Vec<(&Id, &Owned)> = managers.iter().collect();
+    let seconds = |owned: &Owned| owned.time.map_or(i64::MIN, Timestamp::as_second);
+    entries.sort_by(|(a, x), (b, y)| {
+        (!a.applies, seconds(x), &a.manager, &x.api_version, &a.subresource).cmp(&(
+            !b.applies,
+            seconds(y),
+            &b.manager,
+            &y.api_version,
+            &b.subresource,
+        ))
+    });
+    entries.into_iter().map(|(id, owned)| entry(id, owned)).collect()
+}
+
+fn entry(id: &Id, owned: &Owned) -> Value {
+    let mut entry = json!({
+        "manager": id.manager,
+        "operation": if id.applies { "Apply" } else { "Update" },
+        "apiVersion": owned.api_version,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": owned.fields.encode(),
+    });
+    if let Some(time) = owned.time {
+        entry["time"] = json!(format_time(time));
+    }
+    if !id.subresource.is_empty() {
+        entry["subresource"] = json!(id.subresource);
+    }
+    entry
+}
+
+/// Puts the list into an object, or removes it when nobody owns anything.
+pub(super) fn store(object: &mut Value, managers: &Managers) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    if managers.is_empty() {
+        metadata.remove("managedFields");
+    } else {
+        metadata.insert("managedFields".into(), write(managers));
+    }
+}
+
+/// Merges the oldest updaters of a version into one when there are too many.
+pub(super) fn cap(managers: &mut Managers) {
+    let mut updaters: Vec<(Option<Timestamp>, Id)> =
+        managers.iter().filter(|(id, _)| !id.applies).map(|(id, owned)| (owned.time, id.clone())).collect();
+    let excess = updaters.len().saturating_sub(MAX_UPDATERS);
+    if excess == 0 {
+        return;
+    }
+    updaters.sort();
+    // One more goes, since the merged entry takes a place itself.
+    for (_, id) in updaters.into_iter().filter(|(_, id)| id.manager != ANCIENT).take(excess + 1) {
+        let Some(owned) = managers.remove(&id) else { continue };
+        let into = managers.entry(Id::new(false, ANCIENT, &owned.api_version, "")).or_insert_with(|| Owned {
+            api_version: owned.api_version.clone(),
+            fields: FieldSet::default(),
+            time: None,
+        });
+        into.fields = into.fields.union(&owned.fields);
+        into.time = into.time.max(owned.time);
+    }
+}

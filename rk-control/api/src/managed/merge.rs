@@ -1,0 +1,113 @@
+//! Merging a configuration into an object, and removing paths from one.
+
+use serde_json::Value;
+
+use super::element;
+use super::path::PathElement;
+use super::set::FieldSet;
+use super::walk::index;
+use crate::Object;
+use crate::schema::{Lists, Schema, Shape};
+
+/// `live` with everything that `config` says.
+pub(super) fn merge(live: &Value, config: &Value, schema: &Schema) -> Value {
+    match (schema.shape(), live, config) {
+        (Shape::Object | Shape::Map, Value::Object(live), Value::Object(config)) if !schema.is_atomic() => {
+            let mut out = live.clone();
+            for (key, value) in config {
+                let field =
+                    if schema.shape() == Shape::Map { schema.item() } else { schema.field(key).unwrap_or(Schema::ANY) };
+                let merged = live.get(key).map_or_else(|| value.clone(), |old| merge(old, value, &field));
+                out.insert(key.clone(), merged);
+            }
+            Value::Object(out)
+        }
+        (Shape::List, Value::Array(_), Value::Array(_)) if schema.lists() != Lists::Atomic => {
+            Value::Array(merge_lists(live, config, schema))
+        }
+        _ => config.clone(),
+    }
+}
+
+/// Elements of the configuration in its order, the others where they stood among those that both have.
+fn merge_lists(live: &Value, config: &Value, schema: &Schema) -> Vec<Value> {
+    let (left, right) = (index(Some(live), schema), index(Some(config), schema));
+    let item = schema.item();
+    let of = |list: &[(PathElement, &Value)], element: &PathElement| {
+        list.iter().find(|(e, _)| e == element).map(|(_, v)| (*v).clone())
+    };
+    let both = |element: &PathElement| match (of(&left, element), of(&right, element)) {
+        (Some(old), Some(new)) => merge(&old, &new, &item),
+        (old, new) => new.or(old).unwrap_or_default(),
+    };
+    let shared: Vec<&PathElement> = right.iter().map(|(e, _)| e).filter(|e| of(&left, e).is_some()).collect();
+    let mut shared = shared.into_iter().peekable();
+    let (mut out, mut taken): (Vec<Value>, Vec<&PathElement>) = (Vec::new(), Vec::new());
+    let (mut l, mut r) = (left.iter().peekable(), right.iter().peekable());
+    loop {
+        match (l.peek(), r.peek()) {
+            (None, None) => return out,
+            (Some((a, _)), Some((b, _))) if a == b => {
+                out.push(both(a));
+                taken.push(a);
+                shared.next();
+                l.next();
+                r.next();
+            }
+            // Both lists have it, but the configuration wants another one first.
+            (Some((a, _)), Some(_)) if of(&right, a).is_some() && shared.peek().is_some_and(|next| *next != a) => {
+                l.next();
+            }
+            (Some((a, value)), _) if of(&right, a).is_none() => {
+                out.push((*value).clone());
+                l.next();
+            }
+            (Some((a, _)), _) if taken.contains(&a) => {
+                l.next();
+            }
+            (_, Some((b, _))) => {
+                out.push(both(b));
+                taken.push(b);
+                if shared.peek().is_some_and(|next| *next == b) {
+                    shared.next();
+                }
+                r.next();
+            }
+            (Some(_), None) => {
+                l.next();
+            }
+        }
+    }
+}
+
+/// `value` without the paths of a set; a path takes everything below it along.
+pub(super) fn remove(value: &Value, set: &FieldSet, schema: &Schema) -> Value {
+    if set.is_empty() {
+        return value.clone();
+    }
+    match (schema.shape(), value) {
+        (Shape::Object | Shape::Map, Value::Object(object)) if !schema.is_atomic() => {
+            let mut out = Object::new();
+            for (key, value) in object {
+                let field =
+                    if schema.shape() == Shape::Map { schema.item() } else { schema.field(key).unwrap_or(Schema::ANY) };
+                match set.get(&PathElement::Field(key.clone())) {
+                    Some(node) if node.member => {}
+                    Some(node) => drop(out.insert(key.clone(), remove(value, &node.below, &field))),
+                    None => drop(out.insert(key.clone(), value.clone())),
+                }
+            }
+            Value::Object(out)
+        }
+        (Shape::List, Value::Array(items)) if schema.lists() != Lists::Atomic => {
+            let item_schema = schema.item();
+            let keep = |item: &Value| match element::of(item, schema).ok().and_then(|e| set.get(&e).cloned()) {
+                Some(node) if node.member => None,
+                Some(node) => Some(remove(item, &node.below, &item_schema)),
+                None => Some(item.clone()),
+            };
+            Value::Array(items.iter().filter_map(keep).collect())
+        }
+        _ => value.clone(),
+    }
+}

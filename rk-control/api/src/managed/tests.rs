@@ -1,0 +1,364 @@
+//! Ownership, case by case, and laws that hold for all cases.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{FieldSet, Request, apply, update};
+use crate::decode::{Form, fit};
+use crate::schema::Schema;
+
+fn schema() -> Schema {
+    Schema::named("apps/v1.Deployment").unwrap()
+}
+
+fn request<'a>(schema: &'a Schema, manager: &'a str) -> Request<'a> {
+    Request {
+        schema,
+        manager,
+        api_version: "apps/v1",
+        subresource: "",
+        force: false,
+        now: "2024-01-02T03:04:05Z".parse().unwrap(),
+    }
+}
+
+fn canonical(mut value: Value) -> Value {
+    fit(&mut value, &schema(), Form::Canonical).unwrap();
+    value
+}
+
+/// A Deployment; without a spec when that is empty, since an empty object that was given is owned too.
+fn deployment(spec: Value) -> Value {
+    let mut object =
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "namespace": "n"}});
+    if spec != json!({}) {
+        object["spec"] = spec;
+    }
+    object
+}
+
+fn applied(live: Option<&Value>, manager: &str, spec: Value) -> Value {
+    canonical(apply(live, &deployment(spec), &request(&schema(), manager)).unwrap())
+}
+
+fn fields(object: &Value, manager: &str) -> Value {
+    let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    entries.into_iter().find(|e| e["manager"] == manager).map_or(Value::Null, |e| e["fieldsV1"].clone())
+}
+
+#[test]
+fn a_creator_owns_what_it_sent_and_what_was_filled_in() {
+    let schema = schema();
+    let mut object = canonical(deployment(json!({"replicas": 1, "selector": {"matchLabels": {"a": "b"}},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"securityContext": {},
+            "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80, "protocol": "TCP"}]}], "volumes": [{"name": "v", "emptyDir": {}}]}}})));
+    update(None, &mut object, &request(&schema, "kubectl-create"));
+    assert_eq!(
+        object["metadata"]["managedFields"][0],
+        json!({"manager": "kubectl-create", "operation": "Update", "apiVersion": "apps/v1", "time": "2024-01-02T03:04:05Z", "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:spec": {
+            "f:replicas": {}, "f:selector": {},
+            "f:strategy": {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}, "f:type": {}},
+            "f:template": {
+                "f:metadata": {"f:labels": {".": {}, "f:a": {}}},
+                "f:spec": {
+                    "f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:image": {}, "f:name": {}, "f:resources": {},
+                        "f:ports": {".": {}, "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}, "f:protocol": {}}}}},
+                    "f:securityContext": {},
+                    "f:volumes": {".": {}, "k:{\"name\":\"v\"}": {".": {}, "f:emptyDir": {}, "f:name": {}}},
+                }},
+        }}})
+    );
+}
+
+#[test]
+fn a_changed_field_changes_hands_and_a_removed_one_is_nobodys() {
+    let schema = schema();
+    let mut first = canonical(deployment(json!({"replicas": 1, "paused": true})));
+    update(None, &mut first, &request(&schema, "a"));
+    let mut second = first.clone();
+    second["spec"]["replicas"] = json!(2);
+    second["spec"].as_object_mut().unwrap().remove("paused");
+    update(Some(&first), &mut second, &request(&schema, "b"));
+    assert_eq!(fields(&second, "b"), json!({"f:spec": {"f:replicas": {}}}));
+    assert_eq!(fields(&second, "a"), Value::Null);
+}
+
+#[test]
+fn an_update_that_changes_nothing_leaves_ownership_alone() {
+    let schema = schema();
+    let mut first = canonical(deployment(json!({"replicas": 1})));
+    update(None, &mut first, &request(&schema, "a"));
+    let mut again = first.clone();
+    again["metadata"].as_object_mut().unwrap().remove("managedFields");
+    update(Some(&first), &mut again, &request(&schema, "b"));
+    assert_eq!(again, first);
+    let mut reset = first.clone();
+    reset["metadata"]["managedFields"] = json!([{}]);
+    update(Some(&first), &mut reset, &request(&schema, "b"));
+    assert!(reset["metadata"].get("managedFields").is_none());
+}
+
+#[test]
+fn the_status_is_owned_through_its_subresource() {
+    let schema = schema();
+    let mut first = canonical(deployment(json!({})));
+    first["status"] = json!({"replicas": 1});
+    update(None, &mut first, &request(&schema, "a"));
+    assert_eq!(fields(&first, "a"), Value::Null);
+    let mut second = first.clone();
+    second["status"] = json!({"replicas": 2});
+    update(Some(&first), &mut second, &Request { subresource: "status", ..request(&schema, "a") });
+    assert_eq!(second["metadata"]["managedFields"][0]["subresource"], "status");
+    assert_eq!(fields(&second, "a"), json!({"f:status": {"f:replicas": {}}}));
+}
+
+#[test]
+fn applying_takes_removes_and_shares_fields() {
+    let container = |image: &str| json!({"template": {"spec": {"containers": [{"name": "c", "image": image}]}}});
+    let first = applied(None, "a", json!({"replicas": 3, "paused": true}));
+    assert_eq!(fields(&first, "a"), json!({"f:spec": {"f:replicas": {}, "f:paused": {}}}));
+    assert_eq!(first["metadata"]["managedFields"][0]["operation"], "Apply");
+    // Left out and owned by nobody else: removed.
+    let second = applied(Some(&first), "a", json!({"replicas": 3}));
+    assert!(second["spec"].get("paused").is_none());
+    // The same value is shared, and stays when one of the two lets go.
+    let shared = applied(Some(&second), "b", json!({"replicas": 3}));
+    let after = applied(Some(&shared), "a", json!({}));
+    assert_eq!(after["spec"]["replicas"], 3);
+    assert_eq!(fields(&after, "a"), Value::Null);
+    // Elements of lists come and go by key.
+    let both = applied(
+        Some(&applied(None, "a", container("1"))),
+        "b",
+        json!({"template": {"spec": {"containers": [{"name": "d", "image": "2"}]}}}),
+    );
+    assert_eq!(both["spec"]["template"]["spec"]["containers"].as_array().unwrap().len(), 2);
+    let one = applied(Some(&both), "b", json!({}));
+    assert_eq!(one["spec"]["template"]["spec"]["containers"], json!([{"name": "c", "image": "1", "resources": {}}]));
+}
+
+#[test]
+fn conflicts_name_the_manager_and_the_field() {
+    let schema = schema();
+    let mut live = canonical(deployment(json!({"replicas": 1, "paused": true})));
+    update(None, &mut live, &request(&schema, "kubectl"));
+    let config = deployment(json!({"replicas": 5}));
+    let error = apply(Some(&live), &config, &request(&schema, "b")).unwrap_err();
+    assert_eq!(
+        (error.code, &*error.message),
+        (409, "Apply failed with 1 conflict: conflict with \"kubectl\" using apps/v1: .spec.replicas")
+    );
+    assert_eq!(
+        error.to_value()["details"]["causes"],
+        json!([{"reason": "FieldManagerConflict", "message": "conflict with \"kubectl\" using apps/v1", "field": ".spec.replicas"}])
+    );
+    let many =
+        apply(Some(&live), &deployment(json!({"replicas": 5, "paused": false})), &request(&schema, "b")).unwrap_err();
+    assert_eq!(
+        many.message,
+        "Apply failed with 2 conflicts: conflicts with \"kubectl\" using apps/v1:\n- .spec.paused\n- .spec.replicas"
+    );
+    let forced = apply(Some(&live), &config, &Request { force: true, ..request(&schema, "b") }).unwrap();
+    assert_eq!(forced["spec"]["replicas"], 5);
+    assert_eq!(fields(&forced, "kubectl"), json!({"f:spec": {"f:paused": {}}}));
+    let twice =
+        apply(Some(&canonical(forced)), &deployment(json!({"replicas": 6})), &request(&schema, "c")).unwrap_err();
+    assert_eq!(twice.message, "Apply failed with 1 conflict: conflict with \"b\": .spec.replicas");
+}
+
+#[test]
+fn atomic_lists_are_owned_whole_and_sets_by_value() {
+    let tolerations = |key: &str| json!({"template": {"spec": {"tolerations": [{"key": key, "operator": "Exists"}]}}});
+    let live = applied(None, "a", tolerations("x"));
+    assert_eq!(fields(&live, "a"), json!({"f:spec": {"f:template": {"f:spec": {"f:tolerations": {}}}}}));
+    assert_eq!(apply(Some(&live), &deployment(tolerations("y")), &request(&schema(), "b")).unwrap_err().code, 409);
+    let finalizers = |names: Value| {
+        let mut object = deployment(json!({}));
+        object["metadata"]["finalizers"] = names;
+        object
+    };
+    let first = canonical(apply(None, &finalizers(json!(["a/x"])), &request(&schema(), "a")).unwrap());
+    let second = canonical(apply(Some(&first), &finalizers(json!(["b/y"])), &request(&schema(), "b")).unwrap());
+    assert_eq!(second["metadata"]["finalizers"], json!(["a/x", "b/y"]));
+    assert_eq!(fields(&second, "b"), json!({"f:metadata": {"f:finalizers": {"v:\"b/y\"": {}}}}));
+}
+
+#[test]
+fn keys_that_defaulting_fills_in_need_not_be_given() {
+    let ports = |extra: Value| json!({"template": {"spec": {"containers": [{"name": "c", "ports": [extra]}]}}});
+    let live = applied(None, "a", ports(json!({"containerPort": 80})));
+    let again = applied(Some(&live), "a", ports(json!({"containerPort": 80, "protocol": "TCP", "name": "http"})));
+    assert_eq!(again.pointer("/spec/template/spec/containers/0/ports").unwrap().as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn malformed_configurations_are_refused() {
+    let schema = schema();
+    let config = deployment(json!({"template": {"spec": {"containers": [{"image": "i"}]}}}));
+    let error = apply(None, &config, &request(&schema, "a")).unwrap_err();
+    assert_eq!(
+        error.message,
+        "failed to create typed patch object (n/d; apps/v1, Kind=Deployment): .spec.template.spec.containers: element 0: associative list with \
+         keys has an element that omits key field \"name\" (and doesn't have default value)"
+    );
+    let twins = deployment(json!({"template": {"spec": {"containers": [{"name": "a"}, {"name": "a"}]}}}));
+    assert!(
+        apply(None, &twins, &request(&schema, "a"))
+            .unwrap_err()
+            .message
+            .ends_with("duplicate entries for key [name=\"a\"]")
+    );
+    let mut carried = deployment(json!({}));
+    carried["metadata"]["managedFields"] = json!([]);
+    assert_eq!(
+        apply(None, &carried, &request(&schema, "a")).unwrap_err().message,
+        "metadata.managedFields must be nil"
+    );
+}
+
+#[test]
+fn kubectl_moves_from_client_side_to_server_side_apply_without_conflict() {
+    let schema = schema();
+    let applied_before = deployment(json!({"replicas": 1}));
+    let mut live = canonical(deployment(json!({"replicas": 1, "paused": true})));
+    live["metadata"]["annotations"] =
+        json!({"kubectl.kubernetes.io/last-applied-configuration": applied_before.to_string()});
+    update(None, &mut live, &request(&schema, "kubectl-client-side-apply"));
+    let moved = apply(Some(&live), &deployment(json!({"replicas": 2})), &request(&schema, "kubectl")).unwrap();
+    assert_eq!(moved["spec"]["replicas"], 2);
+    assert!(
+        moved["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"]
+            .as_str()
+            .unwrap()
+            .contains("\"replicas\":2")
+    );
+    assert_eq!(
+        apply(Some(&live), &deployment(json!({"paused": false})), &request(&schema, "kubectl")).unwrap_err().code,
+        409
+    );
+}
+
+#[test]
+fn what_was_there_before_the_first_apply_has_an_owner_of_its_own() {
+    let live = canonical(deployment(json!({"replicas": 1})));
+    let error = apply(Some(&live), &deployment(json!({"replicas": 2})), &request(&schema(), "a")).unwrap_err();
+    assert_eq!(
+        error.message,
+        "Apply failed with 1 conflict: conflict with \"before-first-apply\" using apps/v1: .spec.replicas"
+    );
+}
+
+#[test]
+fn only_so_many_updaters_are_remembered() {
+    let schema = schema();
+    let mut object = canonical(deployment(json!({})));
+    for i in 0..15 {
+        let old = object.clone();
+        object["metadata"]["labels"][format!("l{i}")] = json!("x");
+        update(
+            Some(&old),
+            &mut object,
+            &Request {
+                now: format!("2024-01-02T03:04:{i:02}Z").parse().unwrap(),
+                ..request(&schema, &format!("m{i}"))
+            },
+        );
+    }
+    let entries = object["metadata"]["managedFields"].as_array().unwrap();
+    assert_eq!(entries.len(), 10);
+    assert!(entries.iter().any(|e| e["manager"] == "ancient-changes"));
+}
+
+#[test]
+fn sets_survive_their_text() {
+    let text = json!({"f:a": {".": {}, "k:{\"x\":1}": {"f:b": {}}, "v:\"s\"": {}, "i:3": {}}});
+    assert_eq!(FieldSet::parse(&text).unwrap().encode(), text);
+    for bad in [json!([]), json!({"x:a": {}}), json!({"f:a": 1}), json!({"k:1": {}})] {
+        assert!(FieldSet::parse(&bad).is_none(), "{bad}");
+    }
+}
+
+/// A configuration over a few fields, list elements and labels.
+fn config() -> impl Strategy<Value = Value> {
+    let small = proptest::option::of(0..3i64);
+    let labels = proptest::collection::btree_map("[a-c]", "[xy]", 0..3);
+    let containers = proptest::collection::btree_map("[a-c]", proptest::option::of("[12]"), 0..3);
+    (small, proptest::option::of(any::<bool>()), labels, containers).prop_map(
+        |(replicas, paused, labels, containers)| {
+            let mut object = deployment(json!({}));
+            if let Some(replicas) = replicas {
+                object["spec"]["replicas"] = json!(replicas);
+            }
+            if let Some(paused) = paused {
+                object["spec"]["paused"] = json!(paused);
+            }
+            if !labels.is_empty() {
+                object["metadata"]["labels"] = json!(labels);
+            }
+            if !containers.is_empty() {
+                let list: Vec<Value> = containers
+                    .into_iter()
+                    .map(|(name, image)| image.map_or(json!({"name": name}), |i| json!({"name": name, "image": i})))
+                    .collect();
+                object["spec"]["template"] = json!({"spec": {"containers": list}});
+            }
+            object
+        },
+    )
+}
+
+fn forced(live: Option<&Value>, config: &Value, manager: &str) -> Value {
+    canonical(apply(live, config, &Request { force: true, ..request(&schema(), manager) }).unwrap())
+}
+
+proptest! {
+    #[test]
+    fn applying_twice_equals_applying_once(a in config(), b in config()) {
+        let live = forced(None, &a, "a");
+        let once = forced(Some(&live), &b, "b");
+        prop_assert_eq!(&forced(Some(&once), &b, "b"), &once);
+    }
+
+    #[test]
+    fn what_is_applied_is_what_is_there(a in config(), b in config()) {
+        let result = forced(Some(&forced(None, &a, "a")), &b, "b");
+        for pointer in ["/spec/replicas", "/metadata/labels/a", "/metadata/labels/b"] {
+            if let Some(want) = b.pointer(pointer) {
+                prop_assert_eq!(result.pointer(pointer), Some(want));
+            }
+        }
+    }
+
+    #[test]
+    fn the_empty_configuration_gives_back_everything(a in config(), b in config()) {
+        let live = forced(None, &a, "a");
+        let with = forced(Some(&live), &b, "b");
+        let without = forced(Some(&with), &deployment(json!({})), "b");
+        prop_assert_eq!(fields(&without, "b"), Value::Null);
+    }
+
+    #[test]
+    fn managers_of_different_fields_commute(replicas in 0..5i64, paused in any::<bool>(), labels in proptest::collection::btree_map("[a-c]", "[xy]", 1..3)) {
+        let first = deployment(json!({"replicas": replicas, "paused": paused}));
+        let mut second = deployment(json!({}));
+        second["metadata"]["labels"] = json!(labels);
+        let content = |mut object: Value| {
+            object["metadata"].as_object_mut().unwrap().remove("managedFields");
+            object
+        };
+        let ab = content(forced(Some(&forced(None, &first, "a")), &second, "b"));
+        let ba = content(forced(Some(&forced(None, &second, "b")), &first, "a"));
+        prop_assert_eq!(ab, ba);
+    }
+
+    #[test]
+    fn set_algebra_holds(a in config(), b in config()) {
+        let set = |value: &Value| super::walk::owned(value, &schema()).unwrap();
+        let (a, b) = (set(&a), set(&b));
+        prop_assert_eq!(a.difference(&b).union(&a.intersection(&b)), a.clone());
+        prop_assert!(a.difference(&b).intersection(&b).is_empty());
+        prop_assert_eq!(FieldSet::parse(&a.encode()).unwrap(), a);
+    }
+}

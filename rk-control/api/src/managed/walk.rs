@@ -1,0 +1,179 @@
+//! Objects as sets of paths, and the difference of two objects.
+
+use serde_json::Value;
+
+use super::element::{self, is_blank};
+use super::path::PathElement;
+use super::set::{FieldSet, Node};
+use crate::Object;
+use crate::schema::{Lists, Schema, Shape};
+
+/// The paths that an applied configuration owns: its leaves, its list elements and map entries, its empty objects.
+///
+/// # Errors
+/// A list element without its keys, or two with the same, as a path and words.
+pub(super) fn owned(value: &Value, schema: &Schema) -> Result<FieldSet, String> {
+    Ok(owned_at(value, schema, "")?.below)
+}
+
+fn owned_at(value: &Value, schema: &Schema, path: &str) -> Result<Node, String> {
+    match (schema.shape(), value) {
+        (Shape::Object | Shape::Map, Value::Object(object)) if !schema.is_atomic() => {
+            owned_object(object, schema, path)
+        }
+        (Shape::List, Value::Array(items)) if schema.lists() != Lists::Atomic => {
+            let mut node = Node::default();
+            let item_schema = schema.item();
+            for (index, item) in items.iter().enumerate() {
+                let element = element::of(item, schema).map_err(|why| format!("{path}: element {index}: {why}"))?;
+                if node.below.get(&element).is_some() {
+                    return Err(format!("{path}: duplicate entries for key {element}"));
+                }
+                let mut below = owned_at(item, &item_schema, &format!("{path}{element}"))?;
+                below.member = true;
+                node.below.put(element, below);
+            }
+            Ok(node)
+        }
+        _ => Ok(Node::LEAF),
+    }
+}
+
+fn owned_object(object: &Object, schema: &Schema, path: &str) -> Result<Node, String> {
+    let mut node = Node::default();
+    for (key, value) in object {
+        let field = match schema.shape() {
+            Shape::Map => Some(schema.item()),
+            _ => schema.field(key),
+        };
+        let Some(field) = field else { continue };
+        let mut below = owned_at(value, &field, &format!("{path}.{key}"))?;
+        // Entries of maps count by themselves; so does an object that was given and is empty.
+        below.member |=
+            schema.shape() == Shape::Map || value.is_null() || value.as_object().is_some_and(Object::is_empty);
+        node.below.put(PathElement::Field(key.clone()), below);
+    }
+    Ok(node)
+}
+
+/// What changed from one object to another.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Comparison {
+    pub added: FieldSet,
+    pub modified: FieldSet,
+    pub removed: FieldSet,
+}
+
+impl Comparison {
+    /// The same without paths in or below a set.
+    pub(super) fn without(self, ignored: &FieldSet) -> Self {
+        Comparison {
+            added: self.added.recursive_difference(ignored),
+            modified: self.modified.recursive_difference(ignored),
+            removed: self.removed.recursive_difference(ignored),
+        }
+    }
+}
+
+/// Compares two objects path by path.
+pub(super) fn compare(old: &Value, new: &Value, schema: &Schema) -> Comparison {
+    let nodes = compare_at(Some(old), Some(new), schema);
+    Comparison { added: nodes.added.below, modified: nodes.modified.below, removed: nodes.removed.below }
+}
+
+#[derive(Default)]
+struct Nodes {
+    added: Node,
+    modified: Node,
+    removed: Node,
+}
+
+impl Nodes {
+    fn put(&mut self, element: PathElement, below: Nodes) {
+        self.added.below.put(element.clone(), below.added);
+        self.modified.below.put(element.clone(), below.modified);
+        self.removed.below.put(element, below.removed);
+    }
+}
+
+fn compare_at(old: Option<&Value>, new: Option<&Value>, schema: &Schema) -> Nodes {
+    let mut nodes = Nodes::default();
+    if old == new {
+        return nodes;
+    }
+    let shape = schema.shape();
+    let fits = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => true,
+        Some(Value::Object(_)) => matches!(shape, Shape::Object | Shape::Map),
+        Some(Value::Array(_)) => shape == Shape::List,
+        Some(_) => false,
+    };
+    let blank = old.is_none_or(is_blank) && new.is_none_or(is_blank);
+    let atomic = match shape {
+        Shape::Object | Shape::Map => schema.is_atomic(),
+        Shape::List => schema.lists() == Lists::Atomic,
+        _ => true,
+    };
+    if atomic || blank || !fits(old) || !fits(new) {
+        match (old, new) {
+            (None, _) => nodes.added.member = true,
+            (_, None) => nodes.removed.member = true,
+            _ => nodes.modified.member = true,
+        }
+        return nodes;
+    }
+    match shape {
+        Shape::List => compare_lists(old, new, schema, &mut nodes),
+        _ => compare_objects(old, new, schema, &mut nodes),
+    }
+    if old.is_none() {
+        nodes.added.member = true;
+    } else if new.is_none() {
+        nodes.removed.member = true;
+    }
+    nodes
+}
+
+fn compare_objects(old: Option<&Value>, new: Option<&Value>, schema: &Schema, nodes: &mut Nodes) {
+    let empty = Object::new();
+    let old = old.and_then(Value::as_object).unwrap_or(&empty);
+    let new = new.and_then(Value::as_object).unwrap_or(&empty);
+    let only_old = old.keys().filter(|key| !new.contains_key(*key));
+    for key in new.keys().chain(only_old) {
+        let field = if schema.shape() == Shape::Map { Some(schema.item()) } else { schema.field(key) };
+        if let Some(field) = field {
+            nodes.put(PathElement::Field(key.clone()), compare_at(old.get(key), new.get(key), &field));
+        }
+    }
+}
+
+fn compare_lists(old: Option<&Value>, new: Option<&Value>, schema: &Schema, nodes: &mut Nodes) {
+    let (old, new) = (index(old, schema), index(new, schema));
+    let item = schema.item();
+    for (element, value) in &new {
+        let before = old.iter().find(|(e, _)| e == element).map(|(_, v)| *v);
+        let mut below = compare_at(before, Some(value), &item);
+        below.added.member |= before.is_none();
+        nodes.put(element.clone(), below);
+    }
+    for (element, value) in &old {
+        if !new.iter().any(|(e, _)| e == element) {
+            let mut below = compare_at(Some(value), None, &item);
+            below.removed.member = true;
+            nodes.put(element.clone(), below);
+        }
+    }
+}
+
+/// The elements of a list by what identifies them; what nothing identifies is left out, of equals the first counts.
+pub(super) fn index<'a>(list: Option<&'a Value>, schema: &Schema) -> Vec<(PathElement, &'a Value)> {
+    let mut out: Vec<(PathElement, &Value)> = Vec::new();
+    for item in list.and_then(Value::as_array).into_iter().flatten() {
+        if let Ok(element) = element::of(item, schema) {
+            if !out.iter().any(|(e, _)| *e == element) {
+                out.push((element, item));
+            }
+        }
+    }
+    out
+}
