@@ -53,7 +53,7 @@ pub fn decode_object(
         Format::Protobuf => rk_api::proto::decode(body, Some(gvk), limits)
             .and_then(|object| decode::finish(object, Vec::new(), &schema, mode)),
     }
-    .map_err(|error| error.into_status(&gvk.kind, &gvk.version))?;
+    .map_err(|error| error.into_status(&gvk.kind, &gvk.version, body))?;
     warnings.extend(decoded.warnings);
     let mut object = decoded.object;
     check_kind(&mut object, gvk)?;

@@ -33,6 +33,7 @@ pub fn prepare_for_create(resource: &Resource, object: &mut Value) {
     }
     match (&*resource.gvk.group, &*resource.gvk.kind) {
         ("", "Pod") => pod::create(object),
+        ("", "Namespace") => special::namespace_create(object),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => special::crd_create(object),
         ("apiregistration.k8s.io", "APIService") => special::api_service_create(object),
         ("", "Secret") => special::secret_data(object),

@@ -6,6 +6,15 @@ use serde_json::{Value, json};
 
 use crate::meta::{at, text};
 
+/// Namespace: the namespace controller's finalizer holds it until its content is gone.
+pub(super) fn namespace_create(object: &mut Value) {
+    let mut finalizers = at(object, &["spec", "finalizers"]).as_array().cloned().unwrap_or_default();
+    if !finalizers.iter().any(|finalizer| finalizer == "kubernetes") {
+        finalizers.push(json!("kubernetes"));
+    }
+    object["spec"]["finalizers"] = finalizers.into();
+}
+
 /// Secret: `stringData` is written into `data`.
 pub(super) fn secret_data(object: &mut Value) {
     let Some(secret) = object.as_object_mut() else { return };

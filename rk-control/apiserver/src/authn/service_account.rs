@@ -132,7 +132,7 @@ impl TokenIssuer {
         let valid_for = match judge_claims(&claims, &self.issuer, wanted, now) {
             Ok(audiences) => audiences,
             Err(why) => {
-                tracing::debug!(why, subject = claims.get("sub").and_then(Value::as_str), "bearer token refused");
+                tracing::debug!(why, subject = rk_api::meta::text(&claims, &["sub"]), "bearer token refused");
                 return Ok(None);
             }
         };

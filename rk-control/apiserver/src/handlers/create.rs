@@ -7,7 +7,7 @@ use rk_api::meta;
 use rk_api::status::Status;
 use rk_api::strategy;
 use rk_store::{Expect, StoreError};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::call::Call;
 use super::options::WriteOptions;
@@ -40,6 +40,7 @@ pub(super) async fn create_object(call: &mut Call, mut object: Value, options: &
     rk_api::defaults::apply(&call.resource.gvk, &mut object);
     let mut object = rk_api::convert::to_hub(object, &call.resource)?;
     strategy::prepare_for_create(&call.hub, &mut object);
+    record_requester(call, &mut object);
     let generated = meta::name(&object).is_empty() && !meta::text(&object, &["metadata", "generateName"]).is_empty();
     for attempt in 1.. {
         let mut candidate = object.clone();
@@ -56,6 +57,25 @@ pub(super) async fn create_object(call: &mut Call, mut object: Value, options: &
         }
     }
     Err(Status::internal("name generation ended without an answer"))
+}
+
+/// A CertificateSigningRequest says who filed it; nobody may say that for themselves.
+fn record_requester(call: &Call, object: &mut Value) {
+    if call.hub.gvk.kind != "CertificateSigningRequest" {
+        return;
+    }
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    for field in ["username", "uid", "groups", "extra"] {
+        spec.remove(field);
+    }
+    spec.insert("username".to_owned(), json!(call.user.name));
+    spec.insert("groups".to_owned(), json!(call.user.groups));
+    if !call.user.uid.is_empty() {
+        spec.insert("uid".to_owned(), json!(call.user.uid));
+    }
+    if !call.user.extra.is_empty() {
+        spec.insert("extra".to_owned(), json!(call.user.extra));
+    }
 }
 
 enum StoreOutcome {

@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
 use rk_api::decode::{self, Limits};
 use rk_api::managed;
-use rk_api::patch::{PatchError, json_patch, merge_patch, strategic_merge_patch};
+use rk_api::patch::{json_patch, merge_patch, strategic_merge_patch};
 use rk_api::schema::Schema;
 use rk_api::status::{Reason, Status};
 use serde_json::Value;
@@ -17,8 +17,6 @@ use super::render;
 use super::write::{Intent, change};
 use crate::http::{Body, read_body};
 
-/// Most operations of a JSON patch; upstream's figure.
-const OPERATIONS: usize = 10_000;
 const ACCEPTED: &[&str] = &[
     "application/json-patch+json",
     "application/merge-patch+json",
@@ -42,16 +40,7 @@ impl Patch {
         let limits = Limits::default();
         let json = || decode::untyped_json(body, limits).map_err(|error| Status::bad_request(error.to_string()));
         match media_type {
-            "application/json-patch+json" => {
-                let patch = json()?;
-                let count = patch.as_array().map_or(0, Vec::len);
-                if count > OPERATIONS {
-                    return Err(Status::request_entity_too_large(&format!(
-                        "The allowed maximum operations in a JSON patch is {OPERATIONS}, got {count}"
-                    )));
-                }
-                Ok(Self::Json(patch))
-            }
+            "application/json-patch+json" => Ok(Self::Json(json()?)),
             "application/merge-patch+json" => Ok(Self::Merge(json()?)),
             "application/strategic-merge-patch+json" => Ok(Self::Strategic(json()?)),
             "application/apply-patch+yaml" => {
@@ -72,12 +61,7 @@ impl Patch {
             Self::Strategic(patch) => strategic_merge_patch(&mut patched, patch, schema),
             Self::Apply(_) => return Err(Status::internal("server-side apply is not a patch of a value")),
         }
-        .map_err(|error| match error {
-            PatchError::Malformed(why) => Status::bad_request(why),
-            PatchError::Unprocessable(why) => {
-                Status::new(Reason::Invalid, format!("the server rejected our request due to an error in our request: {why}"))
-            }
-        })?;
+        .map_err(Status::from)?;
         Ok(patched)
     }
 }
@@ -115,7 +99,7 @@ async fn plain(
     let compute = |present: &Value| {
         let patched = patch.apply_to(present, &schema)?;
         let decoded = decode::finish(patched, Vec::new(), &schema, validation)
-            .map_err(|error| error.into_status(&gvk.kind, &gvk.version))?;
+            .map_err(|error| error.into_status(&gvk.kind, &gvk.version, &[]))?;
         *noticed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = decoded.warnings;
         Ok(decoded.object)
     };
@@ -140,7 +124,7 @@ async fn apply(
     }
     let (schema, gvk) = (call.resource.schema, call.resource.gvk.clone());
     let decoded = decode::finish(config, Vec::new(), &schema, options.validation)
-        .map_err(|error| error.into_status(&gvk.kind, &gvk.version))?;
+        .map_err(|error| error.into_status(&gvk.kind, &gvk.version, &[]))?;
     call.warnings.extend(decoded.warnings);
     let mut config = decoded.object;
     identify(call, &mut config)?;

@@ -52,7 +52,9 @@ async fn attempt(
     rk_api::defaults::apply(&call.resource.gvk, &mut new);
     let pinned = check_identity(call, &new, &present, intent)?;
     let mut new = rk_api::convert::to_hub(new, &call.resource)?;
-    strategy::prepare_for_update(&call.hub, intent.subresource, &mut new, &old);
+    // A scale is a change of the workload's own spec.
+    let part = intent.subresource.filter(|part| *part != "scale");
+    strategy::prepare_for_update(&call.hub, part, &mut new, &old);
     let core = std::sync::Arc::clone(&call.core);
     let (user, hub, path) = (call.user.clone(), std::sync::Arc::clone(&call.hub), call.path.clone());
     let request = admission::Request {
@@ -71,7 +73,7 @@ async fn attempt(
     if !intent.owned {
         own(call, Some(&old), &mut new, intent.subresource.unwrap_or_default())?;
     }
-    refuse_invalid(call, &new, &strategy::validate_update(&call.hub, intent.subresource, &new, &old))?;
+    refuse_invalid(call, &new, &strategy::validate_update(&call.hub, part, &new, &old))?;
     let _held = admission::validate(&request, Some(&new), &mut call.warnings).await?;
     let warnings = strategy::warnings(&call.hub, &new, Some(&old));
     if options.dry_run {

@@ -40,7 +40,7 @@ pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Res
             Box::new(move |present| {
                 let patched = patch.apply_to(&scale::view(&resource, present)?, &schema)?;
                 let fitted = decode::finish(patched, Vec::new(), &schema, decode::FieldValidation::Ignore)
-                    .map_err(|error| error.into_status("Scale", "v1"))?;
+                    .map_err(|error| error.into_status("Scale", "v1", &[]))?;
                 scale::apply(&resource, present, &fitted.object)
             })
         }
