@@ -10,21 +10,26 @@
 mod claim;
 mod context;
 mod csr;
+mod daemonset;
 mod deployment;
 mod discovery;
 mod endpoints;
 mod endpointslice;
 mod gc;
 mod hash;
+mod history;
+mod job;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
+mod node_selector;
 mod pod_gc;
 mod pods;
 mod replicas;
 mod root_ca;
 mod run;
 mod serviceaccount;
+mod statefulset;
 mod taint_eviction;
 
 pub use context::{Authority, Config};

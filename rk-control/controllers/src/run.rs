@@ -2,7 +2,7 @@
 
 use crate::context::{Config, Context};
 use crate::{
-    csr, deployment, endpoints, endpointslice, gc, namespace, node_ipam, node_lifecycle, pod_gc, replicas, root_ca,
+    csr, daemonset, statefulset, deployment, endpoints, endpointslice, gc, job, namespace, node_ipam, node_lifecycle, pod_gc, replicas, root_ca,
     serviceaccount, taint_eviction,
 };
 use k8s_openapi::api::apps::v1::ReplicaSet;
@@ -23,6 +23,10 @@ const CONTROLLERS: &[(&str, fn(&Context))] = &[
     ("replicaset-controller", replicas::register::<ReplicaSet>),
     ("replication-controller", replicas::register::<ReplicationController>),
     ("deployment-controller", deployment::register),
+    ("daemon-set-controller", daemonset::register),
+    ("statefulset-controller", statefulset::register),
+    ("job-controller", job::register),
+    ("ttl-after-finished-controller", job::register_ttl),
     ("endpointslice-controller", endpointslice::register),
     ("endpoint-controller", endpoints::register),
     ("namespace-controller", namespace::register),

@@ -10,6 +10,8 @@ mod status;
 mod strategy;
 mod template;
 
+pub(crate) use rolling::scaled;
+
 use crate::claim::claim_all;
 use crate::context::Context;
 use crate::pods;

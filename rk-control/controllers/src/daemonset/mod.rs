@@ -1,0 +1,209 @@
+//! DaemonSets: one pod on every node that wants it.
+
+mod placement;
+mod plan;
+mod status;
+
+use crate::claim::claim_all;
+use crate::context::Context;
+use crate::{history, pods};
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetSpec};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use plan::{Fences, Plan, Seat};
+use rk_client::{BoxError, Change, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_of, controller_ref, owner_key};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+const GENERATION_LABEL: &str = "pod-template-generation";
+const GENERATION_NOTE: &str = "deprecated.daemonset.template.generation";
+/// Pods created or deleted in one run at most.
+const BURST: usize = 250;
+
+struct Controller {
+    client: kube::Client,
+    sets: Informer<DaemonSet>,
+    pods: Informer<Pod>,
+    nodes: Informer<Node>,
+    revisions: Informer<ControllerRevision>,
+    recorder: Recorder,
+}
+
+/// Starts the loop.
+pub(crate) fn register(ctx: &Context) {
+    let controller = Arc::new(Controller {
+        client: ctx.client.clone(),
+        sets: ctx.informers.of(),
+        pods: ctx.informers.of(),
+        nodes: ctx.informers.of(),
+        revisions: ctx.informers.of(),
+        recorder: ctx.recorders.of("daemonset-controller"),
+    });
+    pods::index_by_owner(&controller.pods);
+    controller.revisions.index(pods::BY_OWNER, |r| pods::owner_values(&r.metadata));
+    let queue: Queue<ObjectKey> = Queue::default();
+    let q = queue.clone();
+    controller.sets.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
+    let (q, sets) = (queue.clone(), controller.sets.clone());
+    controller.pods.on_change(move |change| {
+        let pod = change.object();
+        change.previous().into_iter().chain([pod]).filter_map(|p| owner_key::<DaemonSet>(&p.metadata)).for_each(|key| q.add(key));
+        if controller_of(&pod.metadata).is_none() && !matches!(change, Change::Deleted(_)) {
+            for set in sets.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default()) {
+                if selector_of(&set).matches(pod.metadata.labels.as_ref()) {
+                    q.add(ObjectKey::of(set.as_ref()));
+                }
+            }
+        }
+    });
+    let q = queue.clone();
+    controller.revisions.on_change(move |change| {
+        if let Some(key) = owner_key::<DaemonSet>(&change.object().metadata) {
+            q.add(key);
+        }
+    });
+    let (q, sets) = (queue.clone(), controller.sets.clone());
+    controller.nodes.on_change(move |change| {
+        let facts = |n: &Node| (n.metadata.labels.clone(), n.spec.as_ref().and_then(|s| s.taints.clone()));
+        if change.previous().is_none_or(|old| facts(old) != facts(change.object())) {
+            sets.list().iter().for_each(|set| q.add(ObjectKey::of(set.as_ref())));
+        }
+    });
+    ctx.work("daemonset", queue, 2, move |key| {
+        let controller = Arc::clone(&controller);
+        async move { controller.sync(&key).await }
+    });
+}
+
+fn selector_of(set: &DaemonSet) -> LabelMatcher {
+    LabelMatcher::new(set.spec.as_ref().map(|s| &s.selector)).unwrap_or_else(|_| LabelMatcher::nothing())
+}
+
+fn is_rolling(spec: &DaemonSetSpec) -> bool {
+    spec.update_strategy.as_ref().and_then(|s| s.type_.as_deref()) != Some("OnDelete")
+}
+
+fn fences(spec: &DaemonSetSpec, nodes: usize) -> Fences {
+    let rolling = spec.update_strategy.as_ref().and_then(|s| s.rolling_update.as_ref());
+    let of = i32::try_from(nodes).unwrap_or(i32::MAX);
+    let scaled = |value: Option<&IntOrString>, default| {
+        let value = value.map_or(default, |v| crate::deployment::scaled(v, of, true));
+        usize::try_from(value).unwrap_or(0)
+    };
+    let surge = scaled(rolling.and_then(|r| r.max_surge.as_ref()), 0);
+    let unavailable = scaled(rolling.and_then(|r| r.max_unavailable.as_ref()), 1);
+    // Neither would mean that nothing ever moves.
+    Fences { surge, unavailable: if surge == 0 { unavailable.max(1) } else { unavailable } }
+}
+
+impl Controller {
+    async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
+        let Some(set) = self.sets.get(key) else { return Ok(Outcome::AwaitChange) };
+        let Some(spec) = &set.spec else { return Ok(Outcome::AwaitChange) };
+        if selector_of(&set).is_everything() {
+            self.recorder.warning(set.as_ref(), "SelectingAll", "This daemon set is selecting all pods. A non-empty selector is required.");
+            return Ok(Outcome::AwaitChange);
+        }
+        if set.metadata.deletion_timestamp.is_some() {
+            return Ok(Outcome::AwaitChange);
+        }
+        let mut collisions = set.status.as_ref().and_then(|s| s.collision_count);
+        let known = self.revisions_of(&set).await?;
+        let current = history::ensure(&self.revisions, set.as_ref(), &spec.template, &known, &mut collisions).await?;
+        let hash = current.metadata.labels.as_ref().and_then(|l| l.get(history::HASH_LABEL)).cloned().unwrap_or_default();
+
+        let seats = self.seats(&set).await?;
+        let plan = plan::manage(&seats, &hash, fences(spec, seats.len()).surge > 0);
+        for name in &plan.failed {
+            let node = seats.iter().find(|(_, s)| s.pods.iter().any(|p| p.metadata.name.as_ref() == Some(name))).map(|(n, _)| n.as_str());
+            let text = format!("Found failed daemon pod {}/{name} on node {}, will try to kill it", key.namespace, node.unwrap_or_default());
+            self.recorder.warning(set.as_ref(), "FailedDaemonPod", text);
+        }
+        let nothing_to_do = plan == Plan::default();
+        let mut error = self.carry_out(&set, plan, &hash, &seats).await;
+        if error.is_none() && nothing_to_do && is_rolling(spec) {
+            let wanted = seats.values().filter(|s| s.should_run).count();
+            let update = plan::roll(&seats, &hash, fences(spec, wanted), spec.min_ready_seconds.unwrap_or(0), Timestamp::now());
+            error = self.carry_out(&set, update, &hash, &seats).await;
+        }
+        let seats = self.seats(&set).await?;
+        let (status, recheck) = status::count(&set, &seats, &hash, collisions, Timestamp::now());
+        if set.status.as_ref() != Some(&status) {
+            let latest = self.sets.get(key).filter(|s| s.metadata.uid == set.metadata.uid).unwrap_or(set.clone());
+            self.sets.replace_status(&DaemonSet { status: Some(status), ..DaemonSet::clone(&latest) }).await?;
+        }
+        self.truncate(&set, &hash).await?;
+        match error {
+            Some(error) if !rk_client::is_namespace_terminating(&error) => Err(error.into()),
+            _ => Ok(recheck.map_or(Outcome::AwaitChange, Outcome::RequeueAfter)),
+        }
+    }
+
+    async fn revisions_of(&self, set: &DaemonSet) -> kube::Result<Vec<ControllerRevision>> {
+        let uid = set.metadata.uid.as_deref().unwrap_or_default();
+        let mut candidates = self.revisions.by_index(pods::BY_OWNER, uid);
+        candidates.extend(self.revisions.by_index(pods::BY_OWNER, &pods::orphans_of(set.metadata.namespace.as_deref().unwrap_or_default())));
+        let owned = claim_all(&self.client, set, &selector_of(set), &self.revisions, candidates).await?;
+        Ok(owned.iter().map(|r| ControllerRevision::clone(r)).collect())
+    }
+
+    async fn truncate(&self, set: &DaemonSet, hash: &str) -> kube::Result<()> {
+        let uid = set.metadata.uid.as_deref().unwrap_or_default();
+        let mut live: BTreeSet<String> = BTreeSet::from([hash.to_owned()]);
+        for pod in self.pods.by_index(pods::BY_OWNER, uid) {
+            live.extend(pod.metadata.labels.as_ref().and_then(|l| l.get(history::HASH_LABEL)).cloned());
+        }
+        let all: Vec<ControllerRevision> = self.revisions.by_index(pods::BY_OWNER, uid).iter().map(|r| ControllerRevision::clone(r)).collect();
+        let in_use = |r: &&ControllerRevision| r.metadata.labels.as_ref().and_then(|l| l.get(history::HASH_LABEL)).is_some_and(|h| live.contains(h));
+        let live: Vec<String> = all.iter().filter(in_use).filter_map(|r| r.metadata.name.clone()).collect();
+        history::truncate(&self.revisions, all, &live, set.spec.as_ref().and_then(|s| s.revision_history_limit)).await
+    }
+
+    /// All nodes, and nodes that are gone but still named by pods.
+    async fn seats(&self, set: &DaemonSet) -> kube::Result<BTreeMap<String, Seat>> {
+        let uid = set.metadata.uid.as_deref().unwrap_or_default();
+        let mut candidates = self.pods.by_index(pods::BY_OWNER, uid);
+        candidates.extend(self.pods.by_index(pods::BY_OWNER, &pods::orphans_of(set.metadata.namespace.as_deref().unwrap_or_default())));
+        let owned = claim_all(&self.client, set, &selector_of(set), &self.pods, candidates).await?;
+        let mut seats: BTreeMap<String, Seat> = BTreeMap::new();
+        for node in self.nodes.list() {
+            let (should_run, may_stay) = placement::verdict(set, &node);
+            seats.insert(node.metadata.name.clone().unwrap_or_default(), Seat { should_run, may_stay, pods: Vec::new() });
+        }
+        for pod in owned {
+            let node = pods::node_name(&pod).or_else(|| placement::pinned(pod.spec.as_ref()?)).unwrap_or_default().to_owned();
+            seats.entry(node).or_default().pods.push(pod);
+        }
+        Ok(seats)
+    }
+
+    async fn carry_out(&self, set: &DaemonSet, plan: Plan, hash: &str, seats: &BTreeMap<String, Seat>) -> Option<kube::Error> {
+        let victims: Vec<Arc<Pod>> = seats
+            .values()
+            .flat_map(|s| &s.pods)
+            .filter(|p| p.metadata.name.as_ref().is_some_and(|n| plan.delete.contains(n)))
+            .take(BURST)
+            .cloned()
+            .collect();
+        let new: Vec<Pod> = plan.create.iter().take(BURST).filter_map(|node| new_pod(set, node, hash)).collect();
+        let failed = crate::replicas::delete_pods(set, &self.pods, &self.recorder, &victims).await;
+        crate::replicas::create_in_batches(set, &self.pods, &self.recorder, new).await.or(failed)
+    }
+}
+
+fn new_pod(set: &DaemonSet, node: &str, hash: &str) -> Option<Pod> {
+    let spec = set.spec.as_ref()?;
+    let name = set.metadata.name.as_deref()?;
+    let mut pod = pods::from_template(&spec.template, set.metadata.namespace.as_deref()?, &pods::name_prefix(name), controller_ref(set));
+    let labels = pod.metadata.labels.get_or_insert_default();
+    labels.insert(history::HASH_LABEL.to_owned(), hash.to_owned());
+    let generation = set.metadata.annotations.as_ref().and_then(|a| a.get(GENERATION_NOTE));
+    if let Some(generation) = generation {
+        labels.insert(GENERATION_LABEL.to_owned(), generation.clone());
+    }
+    let pod_spec = pod.spec.as_mut()?;
+    placement::add_tolerations(pod_spec);
+    placement::pin(pod_spec, node);
+    Some(pod)
+}

@@ -1,0 +1,117 @@
+//! ControllerRevisions: former pod templates of DaemonSets and StatefulSets.
+
+use crate::hash;
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::runtime::RawExtension;
+use kube::api::Patch;
+use rk_client::{Deletion, Informer, Object, ObjectKey, controller_ref, is_already_exists, is_not_found};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Label of a revision and of the pods made from it.
+pub(crate) const HASH_LABEL: &str = "controller-revision-hash";
+/// Label that StatefulSets' revisions carry beside.
+const REVISION_HASH: &str = "controller.kubernetes.io/hash";
+
+/// The patch that brings a template back, which is what a revision stores.
+pub(crate) fn data_of(template: &PodTemplateSpec) -> Value {
+    let mut template = serde_json::to_value(template).unwrap_or_default();
+    if let Some(fields) = template.as_object_mut() {
+        fields.insert("$patch".to_owned(), json!("replace"));
+    }
+    json!({"spec": {"template": template}})
+}
+
+/// The template that a revision stores.
+pub(crate) fn template_of(revision: &ControllerRevision) -> Option<PodTemplateSpec> {
+    let mut template = revision.data.as_ref()?.0.pointer("/spec/template")?.clone();
+    template.as_object_mut()?.remove("$patch");
+    serde_json::from_value(template).ok()
+}
+
+fn same_data(revision: &ControllerRevision, data: &Value) -> bool {
+    // Compared as templates: the server may have filled or dropped what is empty.
+    let wanted = data.pointer("/spec/template").cloned().and_then(|mut t| {
+        t.as_object_mut()?.remove("$patch");
+        serde_json::from_value::<PodTemplateSpec>(t).ok()
+    });
+    wanted.is_some() && template_of(revision) == wanted
+}
+
+/// Finds the revision of a template among `revisions`, or makes it. `collisions` counts names that were taken by other
+/// content; the caller stores it.
+pub(crate) async fn ensure<O: Object>(
+    informer: &Informer<ControllerRevision>,
+    owner: &O,
+    template: &PodTemplateSpec,
+    revisions: &[ControllerRevision],
+    collisions: &mut Option<i32>,
+) -> kube::Result<ControllerRevision> {
+    let data = data_of(template);
+    let next = revisions.iter().map(|r| r.revision).max().unwrap_or(0) + 1;
+    if let Some(known) = revisions.iter().filter(|r| same_data(r, &data)).max_by_key(|r| r.revision) {
+        if known.revision + 1 == next {
+            return Ok(known.clone());
+        }
+        // A rollback: the old revision becomes the newest.
+        return informer.patch(&ObjectKey::of(known), &Patch::Merge(json!({"revision": next}))).await;
+    }
+    loop {
+        let revision = new_revision(owner, template, &data, next, *collisions);
+        match informer.create(&revision).await {
+            Err(error) if is_already_exists(&error) => *collisions = Some(collisions.unwrap_or(0).saturating_add(1)),
+            other => return other,
+        }
+    }
+}
+
+fn new_revision<O: Object>(owner: &O, template: &PodTemplateSpec, data: &Value, number: i64, collisions: Option<i32>) -> ControllerRevision {
+    let hash = hash::of_object(data, collisions);
+    let labels = template.metadata.as_ref().and_then(|m| m.labels.clone());
+    let mut labels: BTreeMap<String, String> = labels.unwrap_or_default();
+    labels.insert(HASH_LABEL.to_owned(), hash.clone());
+    labels.insert(REVISION_HASH.to_owned(), hash.clone());
+    ControllerRevision {
+        metadata: ObjectMeta {
+            name: Some(format!("{}-{hash}", owner.meta().name.as_deref().unwrap_or_default())),
+            namespace: owner.meta().namespace.clone(),
+            labels: Some(labels),
+            annotations: owner.meta().annotations.clone(),
+            owner_references: Some(vec![controller_ref(owner)]),
+            ..ObjectMeta::default()
+        },
+        data: Some(RawExtension(data.clone())),
+        revision: number,
+    }
+}
+
+/// Removes the oldest revisions beyond the limit that are not `live`.
+pub(crate) async fn truncate(informer: &Informer<ControllerRevision>, mut revisions: Vec<ControllerRevision>, live: &[String], limit: Option<i32>) -> kube::Result<()> {
+    let limit = usize::try_from(limit.unwrap_or(10)).unwrap_or(0);
+    revisions.retain(|r| r.metadata.name.as_ref().is_some_and(|n| !live.contains(n)));
+    revisions.sort_by_key(|r| r.revision);
+    let excess = revisions.len().saturating_sub(limit);
+    for revision in revisions.iter().take(excess) {
+        let result = informer.delete(&ObjectKey::of(revision), &Deletion::of_uid(revision.metadata.uid.as_ref())).await;
+        result.or_else(|e| if is_not_found(&e) { Ok(()) } else { Err(e) })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_survives_its_revision() {
+        let template: PodTemplateSpec = serde_json::from_value(json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}})).expect("valid");
+        let revision = ControllerRevision { data: Some(RawExtension(data_of(&template))), ..ControllerRevision::default() };
+        assert_eq!(template_of(&revision).as_ref(), Some(&template));
+        assert!(same_data(&revision, &data_of(&template)));
+        let mut other = template.clone();
+        other.metadata.get_or_insert_default().annotations = Some(BTreeMap::from([("x".to_owned(), "y".to_owned())]));
+        assert!(!same_data(&revision, &data_of(&other)));
+    }
+}

@@ -1,0 +1,189 @@
+//! Jobs: run pods to completion.
+
+mod indexes;
+mod plan;
+mod policy;
+mod pod;
+mod status;
+mod tally;
+mod ttl;
+
+pub(crate) use status::{has, is_finished};
+pub(crate) use ttl::register as register_ttl;
+
+use crate::claim::claim_all;
+use crate::context::Context;
+use crate::discovery::has_finalizer;
+use crate::pods;
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::{Job, JobStatus};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Patch;
+use plan::Size;
+use rk_client::{BoxError, Change, EventType, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_of, is_not_found, owner_key};
+use serde_json::json;
+use std::sync::Arc;
+use tally::{FINALIZER, Tally};
+
+/// Pods created or deleted in one run at most.
+const BURST: usize = 500;
+
+struct Controller {
+    client: kube::Client,
+    jobs: Informer<Job>,
+    pods: Informer<Pod>,
+    recorder: Recorder,
+}
+
+/// Starts the loop.
+pub(crate) fn register(ctx: &Context) {
+    let controller = Arc::new(Controller {
+        client: ctx.client.clone(),
+        jobs: ctx.informers.of(),
+        pods: ctx.informers.of(),
+        recorder: ctx.recorders.of("job-controller"),
+    });
+    pods::index_by_owner(&controller.pods);
+    let queue: Queue<ObjectKey> = Queue::default();
+    let q = queue.clone();
+    controller.jobs.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
+    let (q, jobs) = (queue.clone(), controller.jobs.clone());
+    controller.pods.on_change(move |change| {
+        let pod = change.object();
+        change.previous().into_iter().chain([pod]).filter_map(|p| owner_key::<Job>(&p.metadata)).for_each(|key| q.add(key));
+        if controller_of(&pod.metadata).is_none() && !matches!(change, Change::Deleted(_)) {
+            for job in jobs.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default()) {
+                if selector_of(&job).matches(pod.metadata.labels.as_ref()) {
+                    q.add(ObjectKey::of(job.as_ref()));
+                }
+            }
+        }
+    });
+    ctx.work("job", queue, 4, move |key| {
+        let controller = Arc::clone(&controller);
+        async move { controller.sync(&key).await }
+    });
+}
+
+fn selector_of(job: &Job) -> LabelMatcher {
+    LabelMatcher::new(job.spec.as_ref().and_then(|s| s.selector.as_ref())).unwrap_or_else(|_| LabelMatcher::nothing())
+}
+
+fn is_managed_by_others(job: &Job) -> bool {
+    job.spec.as_ref().and_then(|s| s.managed_by.as_deref()).is_some_and(|m| m != "kubernetes.io/job-controller")
+}
+
+impl Controller {
+    async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
+        let Some(job) = self.jobs.get(key) else {
+            self.release_strays(key).await?;
+            return Ok(Outcome::AwaitChange);
+        };
+        if is_managed_by_others(&job) {
+            return Ok(Outcome::AwaitChange);
+        }
+        let owned = self.owned(&job).await?;
+        if is_finished(&job) || job.metadata.deletion_timestamp.is_some() {
+            for pod in owned.iter().filter(|p| has_finalizer(&p.metadata, FINALIZER)) {
+                self.release(pod).await?;
+            }
+            return Ok(Outcome::AwaitChange);
+        }
+        let now = Timestamp::now();
+        let tally = tally::tally(&job, &owned);
+        let mut status = status::count(&job, &tally);
+        let mut notices = status::note_suspension(&job, &mut status, now);
+        let started = status.start_time.as_ref().map(|t| t.0);
+        let end = status::decided(&status).or_else(|| plan::end(&job, &tally, started, now));
+        let mut wait = deadline_left(&job, started, now);
+        let mut error = None;
+        match &end {
+            Some(end) => {
+                error = crate::replicas::delete_pods(job.as_ref(), &self.pods, &self.recorder, &tally.active).await;
+                let pods_left = !tally.active.is_empty() || tally.terminating > 0;
+                notices.extend(status::note_end(&mut status, end, pods_left, now));
+            }
+            None if job.metadata.deletion_timestamp.is_none() => match plan::size(&job, &tally, now) {
+                Size::Wait(left) => wait = Some(wait.map_or(left, |w| w.min(left))),
+                size => error = self.resize(&job, &tally, size, &mut status).await,
+            },
+            None => {}
+        }
+        self.write(&job, status, notices).await?;
+        // Only now, with their uids on record, may the pods go.
+        for pod in &tally.release {
+            self.release(pod).await?;
+        }
+        match error {
+            Some(error) if !rk_client::is_namespace_terminating(&error) => Err(error.into()),
+            _ => Ok(wait.map_or(Outcome::AwaitChange, Outcome::RequeueAfter)),
+        }
+    }
+
+    async fn owned(&self, job: &Job) -> kube::Result<Vec<Arc<Pod>>> {
+        let uid = job.metadata.uid.as_deref().unwrap_or_default();
+        let mut candidates = self.pods.by_index(pods::BY_OWNER, uid);
+        candidates.extend(self.pods.by_index(pods::BY_OWNER, &pods::orphans_of(job.metadata.namespace.as_deref().unwrap_or_default())));
+        claim_all(&self.client, job, &selector_of(job), &self.pods, candidates).await
+    }
+
+    async fn resize(&self, job: &Job, tally: &Tally, size: Size, status: &mut JobStatus) -> Option<kube::Error> {
+        match size {
+            Size::Create(count) => {
+                let new = pod::build(job, tally, count.min(BURST));
+                let made = new.len();
+                let error = crate::replicas::create_in_batches(job, &self.pods, &self.recorder, new).await;
+                if error.is_none() {
+                    status.active = Some(status.active.unwrap_or(0) + made as i32);
+                }
+                error
+            }
+            Size::Delete(count) => {
+                let crowd = pods::crowd_of(tally.active.iter());
+                let mut victims = tally.active.clone();
+                victims.sort_by(|a, b| pods::deletion_order(a, b, &crowd, Timestamp::now()));
+                victims.truncate(count.min(BURST));
+                let deleted = victims.len() as i32;
+                let error = crate::replicas::delete_pods(job, &self.pods, &self.recorder, &victims).await;
+                if error.is_none() {
+                    status.active = Some(status.active.unwrap_or(0) - deleted).filter(|n| *n > 0);
+                }
+                error
+            }
+            Size::Keep | Size::Wait(_) => None,
+        }
+    }
+
+    async fn write(&self, job: &Job, status: JobStatus, notices: status::Notices) -> kube::Result<()> {
+        if job.status.as_ref() != Some(&status) {
+            self.jobs.replace_status(&Job { status: Some(status), ..job.clone() }).await?;
+        }
+        for (warning, reason, message) in notices {
+            self.recorder.event(job, if warning { EventType::Warning } else { EventType::Normal }, reason, message);
+        }
+        Ok(())
+    }
+
+    async fn release(&self, pod: &Pod) -> kube::Result<()> {
+        let kept: Vec<&String> = pod.metadata.finalizers.iter().flatten().filter(|f| *f != FINALIZER).collect();
+        let patch = json!({"metadata": {"finalizers": kept, "uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version}});
+        let result = self.pods.patch(&ObjectKey::of(pod), &Patch::Merge(patch)).await;
+        result.map(|_| ()).or_else(|e| if is_not_found(&e) { Ok(()) } else { Err(e) })
+    }
+
+    /// Pods of a Job that is gone must not hang on its finalizer.
+    async fn release_strays(&self, key: &ObjectKey) -> kube::Result<()> {
+        for pod in self.pods.in_namespace(&key.namespace) {
+            if owner_key::<Job>(&pod.metadata).as_ref() == Some(key) && has_finalizer(&pod.metadata, FINALIZER) {
+                self.release(&pod).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn deadline_left(job: &Job, started: Option<Timestamp>, now: Timestamp) -> Option<std::time::Duration> {
+    let spec = job.spec.as_ref().filter(|s| s.suspend != Some(true))?;
+    let due = started?.checked_add(jiff::SignedDuration::from_secs(spec.active_deadline_seconds?)).ok()?;
+    (due > now).then(|| due.duration_since(now).unsigned_abs())
+}

@@ -1,0 +1,76 @@
+//! The pods of a Job.
+
+use super::tally::{FINALIZER, INDEX, INDEX_FAILURES, INDEX_IGNORED, Tally, index_of, is_indexed};
+use crate::pods;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod};
+use rk_client::controller_ref;
+use std::collections::BTreeSet;
+
+/// `count` new pods; those of indexed Jobs take the lowest free indexes.
+pub(super) fn build(job: &Job, tally: &Tally, count: usize) -> Vec<Pod> {
+    let Some(spec) = &job.spec else { return Vec::new() };
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    let mut base = pods::from_template(&spec.template, job.metadata.namespace.as_deref().unwrap_or_default(), &pods::name_prefix(name), controller_ref(job));
+    base.metadata.finalizers.get_or_insert_default().push(FINALIZER.to_owned());
+    if !is_indexed(spec) {
+        return vec![base; count];
+    }
+    let taken: BTreeSet<i32> = tally.active.iter().filter_map(|p| index_of(p)).collect();
+    let free = |index: &i32| !taken.contains(index) && !tally.succeeded_indexes.contains(index) && !tally.failed_indexes.contains(index);
+    (0..spec.completions.unwrap_or(0)).filter(free).take(count).map(|index| indexed(&base, name, index, spec.backoff_limit_per_index.is_some(), tally)).collect()
+}
+
+fn indexed(base: &Pod, job: &str, index: i32, counts_failures: bool, tally: &Tally) -> Pod {
+    let mut pod = base.clone();
+    pod.metadata.generate_name = Some(format!("{job}-{index}-"));
+    pod.metadata.labels.get_or_insert_default().insert(INDEX.to_owned(), index.to_string());
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    annotations.insert(INDEX.to_owned(), index.to_string());
+    if counts_failures {
+        let (counted, ignored) = tally.index_failures.get(&index).copied().unwrap_or((0, 0));
+        annotations.insert(INDEX_FAILURES.to_owned(), counted.to_string());
+        if ignored > 0 {
+            annotations.insert(INDEX_IGNORED.to_owned(), ignored.to_string());
+        }
+    }
+    let spec = pod.spec.get_or_insert_default();
+    spec.hostname = Some(format!("{job}-{index}"));
+    let field = ObjectFieldSelector { api_version: None, field_path: format!("metadata.labels['{INDEX}']") };
+    let variable = EnvVar {
+        name: "JOB_COMPLETION_INDEX".to_owned(),
+        value_from: Some(EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() }),
+        ..EnvVar::default()
+    };
+    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+        let variables = container.env.get_or_insert_default();
+        if !variables.iter().any(|v| v.name == variable.name) {
+            variables.push(variable.clone());
+        }
+    }
+    pod
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn indexed_pods_fill_the_gaps_and_know_their_index() {
+        let job: Job = serde_json::from_value(json!({"metadata": {"name": "j", "namespace": "n"}, "spec": {"completionMode": "Indexed", "completions": 4,
+            "backoffLimitPerIndex": 1, "template": {"spec": {"containers": [{"name": "c"}]}}}}))
+        .expect("valid");
+        let tally = Tally {
+            succeeded_indexes: BTreeSet::from([0]),
+            failed_indexes: BTreeSet::from([2]),
+            index_failures: [(1, (1, 0))].into(),
+            ..Tally::default()
+        };
+        let made = build(&job, &tally, 10);
+        assert_eq!(made.iter().filter_map(index_of).collect::<Vec<_>>(), [1, 3]);
+        let first = made.first().expect("made");
+        assert_eq!(first.metadata.annotations.as_ref().and_then(|a| a.get(INDEX_FAILURES)).map(String::as_str), Some("1"));
+        assert_eq!(first.spec.as_ref().and_then(|s| s.hostname.as_deref()), Some("j-1"));
+    }
+}

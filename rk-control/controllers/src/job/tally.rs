@@ -1,0 +1,219 @@
+//! Counting pods of a Job exactly once.
+//!
+//! A finished pod keeps its finalizer until it is counted. Its uid is first noted in the status, then the finalizer is
+//! removed, and once that is seen the uid becomes a number: whatever crashes in between, no pod is lost or counted
+//! twice (KEP-2307).
+
+use super::indexes;
+use super::policy::{self, Verdict};
+use crate::discovery::has_finalizer;
+use crate::pods;
+use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus, UncountedTerminatedPods};
+use k8s_openapi::api::core::v1::Pod;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub(super) const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
+pub(super) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
+pub(super) const INDEX_FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
+pub(super) const INDEX_IGNORED: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
+/// Uids noted at once; the status must stay small.
+const MAX_NOTED: usize = 500;
+
+/// What there is, after counting.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) active: Vec<Arc<Pod>>,
+    pub(super) ready: i32,
+    pub(super) terminating: i32,
+    pub(super) succeeded: i32,
+    pub(super) failed: i32,
+    pub(super) succeeded_indexes: BTreeSet<i32>,
+    pub(super) failed_indexes: BTreeSet<i32>,
+    /// Failures of each index so far, as its next pod must carry them: (counted, ignored).
+    pub(super) index_failures: BTreeMap<i32, (i32, i32)>,
+    /// Reason why the failure policy ends the Job.
+    pub(super) fail_job: Option<String>,
+    pub(super) uncounted: UncountedTerminatedPods,
+    pub(super) counted_succeeded: i32,
+    pub(super) counted_failed: i32,
+    /// Noted pods whose finalizer may go.
+    pub(super) release: Vec<Arc<Pod>>,
+    /// When pods last failed, for the back-off.
+    pub(super) failures_at: Vec<jiff::Timestamp>,
+}
+
+pub(super) fn is_indexed(spec: &JobSpec) -> bool {
+    spec.completion_mode.as_deref() == Some("Indexed")
+}
+
+pub(super) fn index_of(pod: &Pod) -> Option<i32> {
+    pod.metadata.annotations.as_ref()?.get(INDEX)?.parse().ok()
+}
+
+fn note_of(pod: &Pod, name: &str) -> i32 {
+    pod.metadata.annotations.as_ref().and_then(|a| a.get(name)).and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// A pod that is being deleted counts as failed once it ends; before, only if replacements need not wait for it.
+fn has_failed(spec: &JobSpec, pod: &Pod) -> bool {
+    let waits = spec.pod_replacement_policy.as_deref() == Some("Failed") || spec.pod_failure_policy.is_some();
+    pods::phase(pod) == "Failed" || (pods::is_terminating(pod) && !waits && pods::phase(pod) != "Succeeded")
+}
+
+/// Counts the pods of a Job, with the status so far.
+pub(super) fn tally(job: &Job, owned: &[Arc<Pod>]) -> Tally {
+    let spec = job.spec.clone().unwrap_or_default();
+    let status = job.status.clone().unwrap_or_default();
+    let completions = spec.completions.unwrap_or(i32::MAX);
+    let mut tally = Tally {
+        succeeded_indexes: indexes::parse(status.completed_indexes.as_deref().unwrap_or_default(), completions),
+        failed_indexes: indexes::parse(status.failed_indexes.as_deref().unwrap_or_default(), completions),
+        ..Tally::default()
+    };
+    settle(&status, owned, &mut tally);
+    for pod in owned {
+        let noted = is_noted(&tally.uncounted, pod);
+        if !noted && has_finalizer(&pod.metadata, FINALIZER) && (pods::phase(pod) == "Succeeded" || has_failed(&spec, pod)) {
+            note(&spec, pod, &mut tally);
+        }
+        if is_noted(&tally.uncounted, pod) && has_finalizer(&pod.metadata, FINALIZER) {
+            tally.release.push(Arc::clone(pod));
+        }
+        remember_failures(pod, &spec, &mut tally);
+        if pods::is_active(pod) {
+            tally.ready += i32::from(pods::is_ready(pod));
+            tally.active.push(Arc::clone(pod));
+        } else if pods::is_terminating(pod) && !pods::is_finished(pod) {
+            tally.terminating += 1;
+        }
+    }
+    let noted = |list: &Option<Vec<String>>| list.as_ref().map_or(0, |l| l.len() as i32);
+    let indexed = is_indexed(&spec);
+    tally.succeeded = if indexed { tally.succeeded_indexes.len() as i32 } else { tally.counted_succeeded + noted(&tally.uncounted.succeeded) };
+    tally.failed = tally.counted_failed + noted(&tally.uncounted.failed);
+    tally
+}
+
+fn is_noted(uncounted: &UncountedTerminatedPods, pod: &Pod) -> bool {
+    let uid = pod.metadata.uid.as_ref();
+    uncounted.succeeded.iter().chain(&uncounted.failed).flatten().any(|u| Some(u) == uid)
+}
+
+/// Uids whose pods have lost their finalizer become numbers.
+fn settle(status: &JobStatus, owned: &[Arc<Pod>], tally: &mut Tally) {
+    let held: BTreeSet<&String> = owned.iter().filter(|p| has_finalizer(&p.metadata, FINALIZER)).filter_map(|p| p.metadata.uid.as_ref()).collect();
+    let noted = status.uncounted_terminated_pods.clone().unwrap_or_default();
+    let split = |list: Option<Vec<String>>| -> (Vec<String>, i32) {
+        let (open, done): (Vec<String>, Vec<String>) = list.unwrap_or_default().into_iter().partition(|uid| held.contains(uid));
+        (open, done.len() as i32)
+    };
+    let (succeeded, more_succeeded) = split(noted.succeeded);
+    let (failed, more_failed) = split(noted.failed);
+    tally.counted_succeeded = status.succeeded.unwrap_or(0) + more_succeeded;
+    tally.counted_failed = status.failed.unwrap_or(0) + more_failed;
+    let some = |list: Vec<String>| Some(list).filter(|l| !l.is_empty());
+    tally.uncounted = UncountedTerminatedPods { succeeded: some(succeeded), failed: some(failed) };
+}
+
+fn note(spec: &JobSpec, pod: &Arc<Pod>, tally: &mut Tally) {
+    let noted = tally.uncounted.succeeded.as_ref().map_or(0, Vec::len) + tally.uncounted.failed.as_ref().map_or(0, Vec::len);
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    if noted >= MAX_NOTED {
+        return;
+    }
+    let index = index_of(pod).filter(|_| is_indexed(spec));
+    if pods::phase(pod) == "Succeeded" {
+        if let Some(index) = index {
+            // A second pod of an index that is done already changes nothing.
+            if tally.succeeded_indexes.insert(index) {
+                tally.uncounted.succeeded.get_or_insert_default().push(uid);
+            } else {
+                tally.release.push(Arc::clone(pod));
+            }
+            return;
+        }
+        tally.uncounted.succeeded.get_or_insert_default().push(uid);
+        return;
+    }
+    match policy::judge(spec, pod) {
+        Verdict::Ignore => {
+            tally.release.push(Arc::clone(pod));
+            return;
+        }
+        Verdict::FailJob(why) => {
+            tally.fail_job.get_or_insert(why);
+        }
+        Verdict::FailIndex => tally.failed_indexes.extend(index.filter(|_| spec.backoff_limit_per_index.is_some())),
+        Verdict::Count => {
+            if let (Some(index), Some(limit)) = (index, spec.backoff_limit_per_index)
+                && note_of(pod, INDEX_FAILURES) >= limit
+            {
+                tally.failed_indexes.insert(index);
+            }
+        }
+    }
+    tally.uncounted.failed.get_or_insert_default().push(uid);
+}
+
+fn remember_failures(pod: &Pod, spec: &JobSpec, tally: &mut Tally) {
+    if !has_failed(spec, pod) {
+        return;
+    }
+    let ended = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten()).filter_map(|c| c.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
+    let deleted = pod.metadata.deletion_timestamp.as_ref();
+    tally.failures_at.extend(ended.chain(deleted).map(|t| t.0).max());
+    if let Some(index) = index_of(pod) {
+        let ignored = policy::judge(spec, pod) == Verdict::Ignore;
+        let (counted, skipped) = (note_of(pod, INDEX_FAILURES), note_of(pod, INDEX_IGNORED));
+        let next = if ignored { (counted, skipped + 1) } else { (counted + 1, skipped) };
+        let known = tally.index_failures.entry(index).or_insert(next);
+        *known = (known.0.max(next.0), known.1.max(next.1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn job(spec: Value, status: Value) -> Job {
+        let mut base = json!({"template": {}});
+        json_patch::merge(&mut base, &spec);
+        serde_json::from_value(json!({"spec": base, "status": status})).expect("valid")
+    }
+
+    fn pod(uid: &str, phase: &str, finalizer: bool, annotations: Value) -> Arc<Pod> {
+        Arc::new(
+            serde_json::from_value(json!({"metadata": {"name": uid, "uid": uid, "annotations": annotations,
+                "finalizers": finalizer.then_some([FINALIZER])}, "status": {"phase": phase}}))
+            .expect("valid"),
+        )
+    }
+
+    #[test]
+    fn a_finished_pod_is_noted_then_released_then_counted() {
+        let fresh = tally(&job(json!({}), json!({})), &[pod("a", "Succeeded", true, json!({}))]);
+        assert_eq!((fresh.succeeded, fresh.counted_succeeded, fresh.release.len()), (1, 0, 1));
+        let noted = json!({"uncountedTerminatedPods": {"succeeded": ["a"]}});
+        let held = tally(&job(json!({}), noted.clone()), &[pod("a", "Succeeded", true, json!({}))]);
+        assert_eq!((held.succeeded, held.counted_succeeded, held.release.len()), (1, 0, 1));
+        let released = tally(&job(json!({}), noted.clone()), &[pod("a", "Succeeded", false, json!({}))]);
+        assert_eq!((released.succeeded, released.counted_succeeded), (1, 1));
+        let gone = tally(&job(json!({}), noted), &[]);
+        assert_eq!((gone.succeeded, gone.counted_succeeded), (1, 1));
+        let later = tally(&job(json!({}), json!({"succeeded": 1})), &[pod("a", "Succeeded", false, json!({}))]);
+        assert_eq!(later.succeeded, 1, "never twice");
+    }
+
+    #[test]
+    fn an_index_fails_when_its_own_limit_is_used_up() {
+        let spec = json!({"completionMode": "Indexed", "completions": 3, "backoffLimitPerIndex": 1});
+        let first = tally(&job(spec.clone(), json!({})), &[pod("a", "Failed", true, json!({INDEX: "1", INDEX_FAILURES: "0"}))]);
+        assert!(first.failed_indexes.is_empty());
+        assert_eq!(first.index_failures.get(&1), Some(&(1, 0)));
+        let second = tally(&job(spec, json!({"failed": 1})), &[pod("b", "Failed", true, json!({INDEX: "1", INDEX_FAILURES: "1"}))]);
+        assert_eq!(second.failed_indexes, BTreeSet::from([1]));
+        assert_eq!(second.failed, 2);
+    }
+}

@@ -1,0 +1,47 @@
+//! The numbers in the status of a StatefulSet.
+
+use super::model::{self, Health};
+use super::{Revisions, revision_name};
+use crate::pods;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
+use k8s_openapi::api::core::v1::Pod;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Counts owned pods; once all are updated and ready the update revision becomes the current one. Also says when a
+/// ready pod becomes available by time alone.
+pub(super) fn count(set: &StatefulSet, owned: &[Arc<Pod>], revisions: &Revisions, now: Timestamp) -> (StatefulSetStatus, Option<Duration>) {
+    let min_ready = model::spec_of(set).min_ready_seconds.unwrap_or(0);
+    let (current, update) = (revision_name(&revisions.current), revision_name(&revisions.update));
+    let (mut ready, mut available, mut of_current, mut of_update) = (0, 0, 0, 0);
+    let mut recheck: Option<Duration> = None;
+    for pod in owned {
+        let health = model::health(pod, min_ready, now);
+        ready += i32::from(matches!(health, Health::Ready | Health::Available));
+        available += i32::from(health == Health::Available);
+        recheck = recheck.into_iter().chain(pods::availability(pod, min_ready, now).1).min();
+        if !pods::is_terminating(pod) {
+            let revision = model::revision_of(pod);
+            of_current += i32::from(revision.as_ref() == Some(&current));
+            of_update += i32::from(revision.as_ref() == Some(&update));
+        }
+    }
+    let replicas = owned.len() as i32;
+    let rolling = model::spec_of(set).update_strategy.and_then(|s| s.type_).as_deref() != Some("OnDelete");
+    let complete = rolling && of_update == replicas && ready == replicas;
+    let nonzero = |n: i32| Some(n).filter(|n| *n != 0);
+    let status = StatefulSetStatus {
+        replicas,
+        ready_replicas: nonzero(ready),
+        available_replicas: Some(available),
+        current_replicas: nonzero(if complete { of_update } else { of_current }),
+        updated_replicas: nonzero(of_update),
+        current_revision: Some(if complete { update.clone() } else { current }),
+        update_revision: Some(update),
+        observed_generation: set.metadata.generation,
+        collision_count: revisions.collisions.or(Some(0)),
+        conditions: set.status.as_ref().and_then(|s| s.conditions.clone()),
+    };
+    (status, recheck)
+}
