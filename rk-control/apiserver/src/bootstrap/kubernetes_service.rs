@@ -17,8 +17,12 @@ pub(super) async fn reconcile(core: &Arc<Core>) -> Result<(), Status> {
     if let Some(address) = core.config.dns_ip {
         ensure(core, "", "v1", "services", dns(address)).await?;
     }
-    let Ok(address) = core.config.advertise.parse::<IpAddr>() else {
-        tracing::warn!(advertise = %core.config.advertise, "no address: the Service kubernetes has no endpoints until one is advertised");
+    let address = core.config.advertise.parse::<IpAddr>().ok().filter(|address| !address.is_loopback() && !address.is_unspecified());
+    let Some(address) = address else {
+        tracing::warn!(
+            advertise = %core.config.advertise,
+            "others cannot reach this: the Service kubernetes has no endpoints until an address is advertised (--advertise)"
+        );
         return Ok(());
     };
     let port = core.config.advertise_port;
