@@ -106,9 +106,9 @@ pub(super) fn v2_to_v1(object: &mut Value) {
         }
     }
     for (key, value) in [
-        (METRICS, (!metrics.is_empty()).then(|| Value::Array(metrics))),
+        (METRICS, (!metrics.is_empty()).then_some(Value::Array(metrics))),
         (BEHAVIOR, behavior),
-        (CURRENT, (!current.is_empty()).then(|| Value::Array(current))),
+        (CURRENT, (!current.is_empty()).then_some(Value::Array(current))),
         (CONDITIONS, conditions),
     ] {
         if let Some(value) = value {

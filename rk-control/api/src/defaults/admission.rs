@@ -105,9 +105,9 @@ pub(super) fn api_service(object: &mut Object) {
     let Some(spec) = child(object, "spec") else {
         return;
     };
-    if !unset(spec, "service") {
-        if let Some(service) = child(spec, "service") {
-            default(service, "port", HTTPS);
-        }
+    if !unset(spec, "service")
+        && let Some(service) = child(spec, "service")
+    {
+        default(service, "port", HTTPS);
     }
 }

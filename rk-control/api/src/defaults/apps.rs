@@ -26,11 +26,11 @@ pub(super) fn deployment(object: &mut Object) {
         return;
     };
     default(strategy, "type", "RollingUpdate");
-    if text(strategy, "type") == "RollingUpdate" {
-        if let Some(rolling) = ensure(strategy, "rollingUpdate") {
-            default(rolling, "maxUnavailable", "25%");
-            default(rolling, "maxSurge", "25%");
-        }
+    if text(strategy, "type") == "RollingUpdate"
+        && let Some(rolling) = ensure(strategy, "rollingUpdate")
+    {
+        default(rolling, "maxUnavailable", "25%");
+        default(rolling, "maxSurge", "25%");
     }
 }
 
@@ -54,10 +54,10 @@ pub(super) fn replication_controller(object: &mut Object) {
     if empty(spec, "selector") {
         spec.insert("selector".into(), labels.clone());
     }
-    if let Some(metadata) = ensure(object, "metadata") {
-        if empty(metadata, "labels") {
-            metadata.insert("labels".into(), labels);
-        }
+    if let Some(metadata) = ensure(object, "metadata")
+        && empty(metadata, "labels")
+    {
+        metadata.insert("labels".into(), labels);
     }
 }
 
@@ -71,10 +71,10 @@ pub(super) fn stateful_set(object: &mut Object) {
     default(spec, "podManagementPolicy", "OrderedReady");
     if let Some(strategy) = ensure(spec, "updateStrategy") {
         default(strategy, "type", "RollingUpdate");
-        if text(strategy, "type") == "RollingUpdate" {
-            if let Some(rolling) = ensure(strategy, "rollingUpdate") {
-                default(rolling, "partition", 0);
-            }
+        if text(strategy, "type") == "RollingUpdate"
+            && let Some(rolling) = ensure(strategy, "rollingUpdate")
+        {
+            default(rolling, "partition", 0);
         }
     }
     if let Some(retention) = ensure(spec, "persistentVolumeClaimRetentionPolicy") {
@@ -98,10 +98,10 @@ pub(super) fn daemon_set(object: &mut Object) {
         return;
     };
     default(strategy, "type", "RollingUpdate");
-    if text(strategy, "type") == "RollingUpdate" {
-        if let Some(rolling) = ensure(strategy, "rollingUpdate") {
-            default(rolling, "maxUnavailable", json!(1));
-            default(rolling, "maxSurge", json!(0));
-        }
+    if text(strategy, "type") == "RollingUpdate"
+        && let Some(rolling) = ensure(strategy, "rollingUpdate")
+    {
+        default(rolling, "maxUnavailable", json!(1));
+        default(rolling, "maxSurge", json!(0));
     }
 }

@@ -31,10 +31,11 @@ pub(super) fn job(object: &mut Object) {
     }
     let labels = spec.get("template").and_then(|t| t.pointer("/metadata/labels")).cloned();
     template(spec);
-    if let (Some(labels), Some(metadata)) = (labels, ensure(object, "metadata")) {
-        if empty(metadata, "labels") && labels.as_object().is_some_and(|l| !l.is_empty()) {
-            metadata.insert("labels".into(), labels);
-        }
+    if let (Some(labels), Some(metadata)) = (labels, ensure(object, "metadata"))
+        && empty(metadata, "labels")
+        && labels.as_object().is_some_and(|l| !l.is_empty())
+    {
+        metadata.insert("labels".into(), labels);
     }
 }
 

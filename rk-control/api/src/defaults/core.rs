@@ -11,10 +11,10 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 pub(super) fn namespace(object: &mut Object) {
     if let Some(metadata) = ensure(object, "metadata") {
         let name = text(metadata, "name").to_owned();
-        if !name.is_empty() {
-            if let Some(labels) = ensure(metadata, "labels") {
-                default(labels, "kubernetes.io/metadata.name", name);
-            }
+        if !name.is_empty()
+            && let Some(labels) = ensure(metadata, "labels")
+        {
+            default(labels, "kubernetes.io/metadata.name", name);
         }
     }
     if let Some(status) = ensure(object, "status") {
@@ -24,14 +24,11 @@ pub(super) fn namespace(object: &mut Object) {
 
 /// Node: without reservations everything is allocatable.
 pub(super) fn node(object: &mut Object) {
-    if let Some(status) = child(object, "status") {
-        if empty(status, "allocatable") {
-            if let Some(capacity) =
-                status.get("capacity").filter(|c| c.as_object().is_some_and(|c| !c.is_empty())).cloned()
-            {
-                status.insert("allocatable".into(), capacity);
-            }
-        }
+    if let Some(status) = child(object, "status")
+        && empty(status, "allocatable")
+        && let Some(capacity) = status.get("capacity").filter(|c| c.as_object().is_some_and(|c| !c.is_empty())).cloned()
+    {
+        status.insert("allocatable".into(), capacity);
     }
 }
 
@@ -56,10 +53,10 @@ pub(super) fn limit_range(object: &mut Object) {
 
 /// RoleBinding and ClusterRoleBinding.
 pub(super) fn role_binding(object: &mut Object) {
-    if let Some(role) = child(object, "roleRef") {
-        if text(role, "apiGroup").is_empty() {
-            role.insert("apiGroup".into(), Value::from(RBAC));
-        }
+    if let Some(role) = child(object, "roleRef")
+        && text(role, "apiGroup").is_empty()
+    {
+        role.insert("apiGroup".into(), Value::from(RBAC));
     }
     for subject in each(object, "subjects") {
         if matches!(text(subject, "kind"), "User" | "Group") {

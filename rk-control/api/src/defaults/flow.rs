@@ -20,11 +20,11 @@ pub(super) fn priority_level(object: &mut Object) {
     let Some(spec) = ensure(object, "spec") else {
         return;
     };
-    if text(spec, "type") == "Exempt" {
-        if let Some(exempt) = ensure(spec, "exempt") {
-            default(exempt, "nominalConcurrencyShares", 0);
-            default(exempt, "lendablePercent", 0);
-        }
+    if text(spec, "type") == "Exempt"
+        && let Some(exempt) = ensure(spec, "exempt")
+    {
+        default(exempt, "nominalConcurrencyShares", 0);
+        default(exempt, "lendablePercent", 0);
     }
     let Some(limited) = child(spec, "limited") else {
         return;

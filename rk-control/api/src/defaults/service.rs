@@ -27,10 +27,10 @@ pub(super) fn service(object: &mut Object) {
     for port in each(spec, "ports") {
         default(port, "protocol", "TCP");
         let target = port.get("targetPort");
-        if target.is_none_or(|t| t.is_null() || t.as_i64() == Some(0) || t.as_str() == Some("")) {
-            if let Some(number) = port.get("port").cloned() {
-                port.insert("targetPort".into(), number);
-            }
+        if target.is_none_or(|t| t.is_null() || t.as_i64() == Some(0) || t.as_str() == Some(""))
+            && let Some(number) = port.get("port").cloned()
+        {
+            port.insert("targetPort".into(), number);
         }
     }
     let kind = text(spec, "type").to_owned();

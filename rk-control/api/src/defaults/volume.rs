@@ -35,10 +35,10 @@ pub(super) fn volume(volume: &mut Object) {
             }
         }
     }
-    if let Some(template) = child(volume, "ephemeral").and_then(|e| child(e, "volumeClaimTemplate")) {
-        if let Some(spec) = child(template, "spec") {
-            storage::claim_spec(spec);
-        }
+    if let Some(template) = child(volume, "ephemeral").and_then(|e| child(e, "volumeClaimTemplate"))
+        && let Some(spec) = child(template, "spec")
+    {
+        storage::claim_spec(spec);
     }
     if let Some(image) = child(volume, "image") {
         let policy = container::pull_policy(text(image, "reference"));

@@ -169,10 +169,10 @@ fn compare_lists(old: Option<&Value>, new: Option<&Value>, schema: &Schema, node
 pub(super) fn index<'a>(list: Option<&'a Value>, schema: &Schema) -> Vec<(PathElement, &'a Value)> {
     let mut out: Vec<(PathElement, &Value)> = Vec::new();
     for item in list.and_then(Value::as_array).into_iter().flatten() {
-        if let Ok(element) = element::of(item, schema) {
-            if !out.iter().any(|(e, _)| *e == element) {
-                out.push((element, item));
-            }
+        if let Ok(element) = element::of(item, schema)
+            && !out.iter().any(|(e, _)| *e == element)
+        {
+            out.push((element, item));
         }
     }
     out

@@ -9,6 +9,8 @@ mod pod;
 mod prepare;
 mod special;
 mod status;
+#[cfg(test)]
+mod tests;
 mod traits;
 mod warn;
 

@@ -24,10 +24,10 @@ pub(super) fn create(pod: &mut Value) {
 /// After an update: what follows from the spec follows again.
 pub(super) fn update(pod: &mut Value) {
     let ungated = at(pod, &["spec", "schedulingGates"]).as_array().is_none_or(Vec::is_empty);
-    if let Some(conditions) = pod.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
-        if ungated {
-            conditions.retain(|c| !(text(c, &["type"]) == "PodScheduled" && text(c, &["reason"]) == "SchedulingGated"));
-        }
+    if let Some(conditions) = pod.pointer_mut("/status/conditions").and_then(Value::as_array_mut)
+        && ungated
+    {
+        conditions.retain(|c| !(text(c, &["type"]) == "PodScheduled" && text(c, &["reason"]) == "SchedulingGated"));
     }
 }
 
@@ -76,10 +76,10 @@ fn add_expressions(holder: &mut Value, keys: &str, operator: &str, labels: &Valu
         let expression = json!({"key": key, "operator": operator, "values": [value]});
         let selector = &mut holder["labelSelector"];
         let expressions = selector.as_object_mut().map(|s| s.entry("matchExpressions").or_insert_with(|| json!([])));
-        if let Some(list) = expressions.and_then(Value::as_array_mut) {
-            if !list.contains(&expression) {
-                list.push(expression);
-            }
+        if let Some(list) = expressions.and_then(Value::as_array_mut)
+            && !list.contains(&expression)
+        {
+            list.push(expression);
         }
     }
 }

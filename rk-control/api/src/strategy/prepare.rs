@@ -15,10 +15,11 @@ const SYSTEM: [&str; 4] = ["creationTimestamp", "deletionTimestamp", "deletionGr
 /// creationTimestamp are the business of [`crate::meta::fill_system_fields`].
 pub fn prepare_for_create(resource: &Resource, object: &mut Value) {
     let traits = traits::of(resource);
-    if traits.status == Status::Reset && at(object, &["status"]).is_object() {
-        if let (Some(fresh), Some(object)) = (status::initial(resource), object.as_object_mut()) {
-            object.insert("status".into(), fresh);
-        }
+    if traits.status == Status::Reset
+        && at(object, &["status"]).is_object()
+        && let (Some(fresh), Some(object)) = (status::initial(resource), object.as_object_mut())
+    {
+        object.insert("status".into(), fresh);
     }
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
@@ -112,9 +113,9 @@ fn keep_system_metadata(new: &mut Value, old: &Value) {
             None => drop(metadata.remove(key)),
         }
     }
-    if metadata.get("uid").and_then(Value::as_str).unwrap_or_default().is_empty() {
-        if let Some(uid) = old.get("uid") {
-            metadata.insert("uid".into(), uid.clone());
-        }
+    if metadata.get("uid").and_then(Value::as_str).unwrap_or_default().is_empty()
+        && let Some(uid) = old.get("uid")
+    {
+        metadata.insert("uid".into(), uid.clone());
     }
 }

@@ -28,10 +28,13 @@ pub fn warnings(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec
             out.push("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into())
         }
         ("", "Service") => service(object, &mut out),
-        ("networking.k8s.io", "Ingress") => {
-            if !text(object, &["metadata", "annotations", "kubernetes.io/ingress.class"]).is_empty() {
-                out.push("annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead".into());
-            }
+        ("networking.k8s.io", "Ingress")
+            if !text(object, &["metadata", "annotations", "kubernetes.io/ingress.class"]).is_empty() =>
+        {
+            out.push(
+                "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead"
+                    .into(),
+            );
         }
         _ => {}
     }

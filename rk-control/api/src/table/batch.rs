@@ -13,8 +13,12 @@ pub(super) const JOBS: &[Column] = &[
     Column::new("Completions", "Pods that succeeded of those wanted.", completions),
     Column::new("Duration", "How long the job has run.", duration),
     AGE,
-    Column::wide("Containers", "The containers of the pod template.", |c| containers(c.at(&["spec", "template", "spec"]), "name")),
-    Column::wide("Images", "The images of the pod template.", |c| containers(c.at(&["spec", "template", "spec"]), "image")),
+    Column::wide("Containers", "The containers of the pod template.", |c| {
+        containers(c.at(&["spec", "template", "spec"]), "name")
+    }),
+    Column::wide("Images", "The images of the pod template.", |c| {
+        containers(c.at(&["spec", "template", "spec"]), "image")
+    }),
     Column::wide("Selector", "Which pods belong to it.", |c| selector(c.at(&["spec", "selector"]))),
 ];
 
@@ -27,20 +31,25 @@ pub(super) const CRON_JOBS: &[Column] = &[
         _ => "False".into(),
     }),
     Column::new("Active", "Jobs that run.", |c| c.list(&["status", "active"]).len().into()).integer(),
-    Column::new("Last Schedule", "How long ago a job was started.", |c| match c.text(&["status", "lastScheduleTime"]) {
-        "" => NONE.into(),
-        time => super::age::since(time, c.now).into(),
+    Column::new("Last Schedule", "How long ago a job was started.", |c| {
+        match c.text(&["status", "lastScheduleTime"]) {
+            "" => NONE.into(),
+            time => super::age::since(time, c.now).into(),
+        }
     }),
     AGE,
     Column::wide("Containers", "The containers of the pod template.", |c| containers(job_template(c), "name")),
     Column::wide("Images", "The images of the pod template.", |c| containers(job_template(c), "image")),
-    Column::wide("Selector", "Which pods belong to its jobs.", |c| selector(c.at(&["spec", "jobTemplate", "spec", "selector"]))),
+    Column::wide("Selector", "Which pods belong to its jobs.", |c| {
+        selector(c.at(&["spec", "jobTemplate", "spec", "selector"]))
+    }),
 ];
 
 pub(super) const AUTOSCALERS: &[Column] = &[
     NAME,
     Column::new("Reference", "What is scaled.", |c| {
-        format!("{}/{}", c.text(&["spec", "scaleTargetRef", "kind"]), c.text(&["spec", "scaleTargetRef", "name"])).into()
+        format!("{}/{}", c.text(&["spec", "scaleTargetRef", "kind"]), c.text(&["spec", "scaleTargetRef", "name"]))
+            .into()
     }),
     Column::new("Targets", "Metrics: measured and wanted.", targets),
     Column::new("MinPods", "The fewest pods.", |c| plain(c.at(&["spec", "minReplicas"]), UNSET)),
@@ -56,7 +65,8 @@ fn job_template<'a>(c: &Context<'a>) -> &'a Value {
 fn job_status(c: &Context<'_>) -> Value {
     let holds = |name: &str| {
         let mut conditions = c.list(&["status", "conditions"]).iter();
-        conditions.any(|condition| meta::text(condition, &["type"]) == name && meta::text(condition, &["status"]) == "True")
+        conditions
+            .any(|condition| meta::text(condition, &["type"]) == name && meta::text(condition, &["status"]) == "True")
     };
     let word = match () {
         () if holds("Complete") => "Complete",
@@ -93,7 +103,8 @@ fn targets(c: &Context<'_>) -> Value {
         return format!("cpu: {}/{wanted}%", measured.map_or("<unknown>".to_owned(), |m| format!("{m}%"))).into();
     }
     let current = c.list(&["status", "currentMetrics"]);
-    let parts: Vec<String> = c.list(&["spec", "metrics"]).iter().enumerate().map(|(i, m)| target(m, current.get(i))).collect();
+    let parts: Vec<String> =
+        c.list(&["spec", "metrics"]).iter().enumerate().map(|(i, m)| target(m, current.get(i))).collect();
     if parts.is_empty() { NONE.into() } else { parts.join(", ").into() }
 }
 
@@ -108,7 +119,9 @@ fn target(metric: &Value, current: Option<&Value>) -> String {
         _ => "<unknown>".to_owned(),
     };
     let pair = match wanted("averageUtilization") {
-        Some(utilization) => format!("{}/{}", shown(measured("averageUtilization"), "%"), shown(Some(utilization), "%")),
+        Some(utilization) => {
+            format!("{}/{}", shown(measured("averageUtilization"), "%"), shown(Some(utilization), "%"))
+        }
         None => match wanted("averageValue") {
             Some(value) => format!("{}/{}", shown(measured("averageValue"), ""), shown(Some(value), "")),
             None => format!("{}/{}", shown(measured("value"), ""), shown(wanted("value"), "")),

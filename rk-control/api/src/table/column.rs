@@ -90,9 +90,8 @@ pub(super) const NAME: Column = Column {
 };
 
 /// How long ago the object was created.
-pub(super) const AGE: Column = Column::new("Age", "How long ago the object was created.", |c| {
-    c.age(&["metadata", "creationTimestamp"]).into()
-});
+pub(super) const AGE: Column =
+    Column::new("Age", "How long ago the object was created.", |c| c.age(&["metadata", "creationTimestamp"]).into());
 
 /// When the object was created.
 pub(super) const CREATED_AT: Column = Column {

@@ -14,8 +14,11 @@ pub(super) const SECRETS: &[Column] = &[
     AGE,
 ];
 
-pub(super) const SERVICE_ACCOUNTS: &[Column] =
-    &[NAME, Column::new("Secrets", "How many secrets it names.", |c| c.list(&["secrets"]).len().to_string().into()), AGE];
+pub(super) const SERVICE_ACCOUNTS: &[Column] = &[
+    NAME,
+    Column::new("Secrets", "How many secrets it names.", |c| c.list(&["secrets"]).len().to_string().into()),
+    AGE,
+];
 
 pub(super) const RESOURCE_QUOTAS: &[Column] = &[
     NAME,

@@ -20,11 +20,8 @@ pub(super) const NODES: &[Column] = &[
     Column::wide("Container-Runtime", "The node's container runtime.", |c| known(c, "containerRuntimeVersion")),
 ];
 
-pub(super) const NAMESPACES: &[Column] = &[
-    NAME,
-    Column::new("Status", "The namespace's phase.", |c| c.text(&["status", "phase"]).into()),
-    AGE,
-];
+pub(super) const NAMESPACES: &[Column] =
+    &[NAME, Column::new("Status", "The namespace's phase.", |c| c.text(&["status", "phase"]).into()), AGE];
 
 pub(super) const COMPONENT_STATUSES: &[Column] = &[
     NAME,
@@ -112,7 +109,11 @@ fn source(c: &Context<'_>) -> Value {
         "" => c.text(&["deprecatedSource", field]),
         text => text,
     };
-    let component = if legacy("component").is_empty() { first(c, "reportingComponent", "reportingController") } else { legacy("component") };
+    let component = if legacy("component").is_empty() {
+        first(c, "reportingComponent", "reportingController")
+    } else {
+        legacy("component")
+    };
     let host = if legacy("host").is_empty() { c.text(&["reportingInstance"]) } else { legacy("host") };
     if host.is_empty() { component.into() } else { format!("{component}, {host}").into() }
 }

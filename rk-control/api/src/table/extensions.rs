@@ -32,12 +32,16 @@ pub(super) const API_SERVICES: &[Column] = &[
     AGE,
 ];
 
-pub(super) const WEBHOOKS: &[Column] =
-    &[NAME, Column::new("Webhooks", "How many webhooks it has.", |c| c.list(&["webhooks"]).len().into()).integer(), AGE];
+pub(super) const WEBHOOKS: &[Column] = &[
+    NAME,
+    Column::new("Webhooks", "How many webhooks it has.", |c| c.list(&["webhooks"]).len().into()).integer(),
+    AGE,
+];
 
 pub(super) const ADMISSION_POLICIES: &[Column] = &[
     NAME,
-    Column::new("Validations", "How many validations it has.", |c| c.list(&["spec", "validations"]).len().into()).integer(),
+    Column::new("Validations", "How many validations it has.", |c| c.list(&["spec", "validations"]).len().into())
+        .integer(),
     Column::new("ParamKind", "The kind of its parameters.", |c| match c.at(&["spec", "paramKind"]) {
         kind if kind.is_null() => UNSET.into(),
         kind => format!("{}/{}", meta::text(kind, &["apiVersion"]), meta::text(kind, &["kind"])).into(),

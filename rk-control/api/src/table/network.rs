@@ -22,7 +22,8 @@ pub(super) const SERVICES: &[Column] = &[
     Column::wide("Selector", "Which pods serve.", |c| labels(c.at(&["spec", "selector"]))),
 ];
 
-pub(super) const ENDPOINTS: &[Column] = &[NAME, Column::new("Endpoints", "Where the service is served.", endpoints), AGE];
+pub(super) const ENDPOINTS: &[Column] =
+    &[NAME, Column::new("Endpoints", "Where the service is served.", endpoints), AGE];
 
 pub(super) const ENDPOINT_SLICES: &[Column] = &[
     NAME,
@@ -33,7 +34,8 @@ pub(super) const ENDPOINT_SLICES: &[Column] = &[
     }),
     Column::new("Endpoints", "The addresses of the endpoints.", |c| {
         let endpoints = c.list(&["endpoints"]).iter();
-        let addresses = endpoints.flat_map(|endpoint| meta::at(endpoint, &["addresses"]).as_array().into_iter().flatten());
+        let addresses =
+            endpoints.flat_map(|endpoint| meta::at(endpoint, &["addresses"]).as_array().into_iter().flatten());
         match shortened(addresses.map(plain_text)) {
             Value::String(text) if text == NONE => UNSET.into(),
             shown => shown,
@@ -77,12 +79,17 @@ pub(super) const INGRESS_CLASSES: &[Column] = &[
     AGE,
 ];
 
-pub(super) const NETWORK_POLICIES: &[Column] =
-    &[NAME, Column::new("Pod-Selector", "Which pods it applies to.", |c| selector(c.at(&["spec", "podSelector"]))), AGE];
+pub(super) const NETWORK_POLICIES: &[Column] = &[
+    NAME,
+    Column::new("Pod-Selector", "Which pods it applies to.", |c| selector(c.at(&["spec", "podSelector"]))),
+    AGE,
+];
 
 pub(super) const SERVICE_CIDRS: &[Column] = &[
     NAME,
-    Column::new("CIDRs", "The address ranges.", |c| joined(c.list(&["spec", "cidrs"]).iter().filter_map(Value::as_str))),
+    Column::new("CIDRs", "The address ranges.", |c| {
+        joined(c.list(&["spec", "cidrs"]).iter().filter_map(Value::as_str))
+    }),
     AGE,
 ];
 
@@ -103,7 +110,8 @@ fn external(c: &Context<'_>) -> Value {
     match c.text(&["spec", "type"]) {
         "ExternalName" => or_none(c.text(&["spec", "externalName"])),
         "LoadBalancer" => {
-            let given = c.list(&["status", "loadBalancer", "ingress"]).iter().map(point).filter(|point| !point.is_empty());
+            let given =
+                c.list(&["status", "loadBalancer", "ingress"]).iter().map(point).filter(|point| !point.is_empty());
             let all: Vec<String> = given.chain(declared()).collect();
             if all.is_empty() { "<pending>".into() } else { all.join(",").into() }
         }

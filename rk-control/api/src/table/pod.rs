@@ -14,7 +14,9 @@ pub(super) const PODS: &[Column] = &[
         format!("{}/{}", summary.ready, summary.total).into()
     }),
     Column::new("Status", "The pod's state in one word.", |c| Summary::of(c).reason.into()),
-    Column::new("Restarts", "How often containers were restarted, and when last.", |c| Summary::of(c).restarts(c.now).into()),
+    Column::new("Restarts", "How often containers were restarted, and when last.", |c| {
+        Summary::of(c).restarts(c.now).into()
+    }),
     AGE,
     Column::wide("IP", "The pod's address.", ip),
     Column::wide("Node", "The node that the pod is bound to.", |c| or_none(c.text(&["spec", "nodeName"]))),

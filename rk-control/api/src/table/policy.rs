@@ -34,7 +34,10 @@ pub(super) const DISRUPTION_BUDGETS: &[Column] = &[
     NAME,
     Column::new("Min Available", "How many pods must stay.", |c| plain(c.at(&["spec", "minAvailable"]), "N/A")),
     Column::new("Max Unavailable", "How many pods may go.", |c| plain(c.at(&["spec", "maxUnavailable"]), "N/A")),
-    Column::new("Allowed Disruptions", "How many pods may go now.", |c| c.number(&["status", "disruptionsAllowed"]).into()).integer(),
+    Column::new("Allowed Disruptions", "How many pods may go now.", |c| {
+        c.number(&["status", "disruptionsAllowed"]).into()
+    })
+    .integer(),
     AGE,
 ];
 
@@ -43,7 +46,9 @@ pub(super) const PRIORITY_CLASSES: &[Column] = &[
     Column::new("Value", "Higher is more important.", |c| c.number(&["value"]).into()).integer(),
     Column::new("Global-Default", "Whether pods without a class get it.", |c| boolean(c.at(&["globalDefault"]))),
     AGE,
-    Column::wide("PreemptionPolicy", "Whether its pods evict others.", |c| plain(c.at(&["preemptionPolicy"]), "PreemptLowerPriority")),
+    Column::wide("PreemptionPolicy", "Whether its pods evict others.", |c| {
+        plain(c.at(&["preemptionPolicy"]), "PreemptLowerPriority")
+    }),
 ];
 
 pub(super) const FLOW_SCHEMAS: &[Column] = &[
@@ -51,8 +56,11 @@ pub(super) const FLOW_SCHEMAS: &[Column] = &[
     Column::new("PriorityLevel", "The level of matching requests.", |c| {
         c.text(&["spec", "priorityLevelConfiguration", "name"]).into()
     }),
-    Column::new("MatchingPrecedence", "Lower is tried first.", |c| c.number(&["spec", "matchingPrecedence"]).into()).integer(),
-    Column::new("DistinguisherMethod", "What tells flows apart.", |c| plain(c.at(&["spec", "distinguisherMethod", "type"]), NONE)),
+    Column::new("MatchingPrecedence", "Lower is tried first.", |c| c.number(&["spec", "matchingPrecedence"]).into())
+        .integer(),
+    Column::new("DistinguisherMethod", "What tells flows apart.", |c| {
+        plain(c.at(&["spec", "distinguisherMethod", "type"]), NONE)
+    }),
     AGE,
     Column::new("MissingPL", "Whether the level does not exist.", |c| {
         let mut conditions = c.list(&["status", "conditions"]).iter();
@@ -66,10 +74,16 @@ pub(super) const FLOW_SCHEMAS: &[Column] = &[
 pub(super) const PRIORITY_LEVELS: &[Column] = &[
     NAME,
     Column::new("Type", "Limited or exempt.", |c| c.text(&["spec", "type"]).into()),
-    Column::new("NominalConcurrencyShares", "The level's share of the server.", |c| limited(c, &["nominalConcurrencyShares"])),
+    Column::new("NominalConcurrencyShares", "The level's share of the server.", |c| {
+        limited(c, &["nominalConcurrencyShares"])
+    }),
     Column::new("Queues", "How many queues it has.", |c| limited(c, &["limitResponse", "queuing", "queues"])),
-    Column::new("HandSize", "How many queues a flow may use.", |c| limited(c, &["limitResponse", "queuing", "handSize"])),
-    Column::new("QueueLengthLimit", "How long a queue may grow.", |c| limited(c, &["limitResponse", "queuing", "queueLengthLimit"])),
+    Column::new("HandSize", "How many queues a flow may use.", |c| {
+        limited(c, &["limitResponse", "queuing", "handSize"])
+    }),
+    Column::new("QueueLengthLimit", "How long a queue may grow.", |c| {
+        limited(c, &["limitResponse", "queuing", "queueLengthLimit"])
+    }),
     AGE,
 ];
 

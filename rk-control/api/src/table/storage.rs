@@ -16,9 +16,13 @@ pub(super) const VOLUMES: &[Column] = &[
     Column::new("Status", "The volume's phase.", phase),
     Column::new("Claim", "The claim that it is bound to.", |c| {
         let claim = c.at(&["spec", "claimRef"]);
-        if claim.is_null() { "".into() } else { format!("{}/{}", meta::text(claim, &["namespace"]), meta::text(claim, &["name"])).into() }
+        if claim.is_null() {
+            "".into()
+        } else {
+            format!("{}/{}", meta::text(claim, &["namespace"]), meta::text(claim, &["name"])).into()
+        }
     }),
-    Column::new("StorageClass", "The volume's class.", |c| class(c)),
+    Column::new("StorageClass", "The volume's class.", class),
     ATTRIBUTES_CLASS,
     Column::new("Reason", "Why the volume is in its phase.", |c| c.text(&["status", "reason"]).into()),
     AGE,
@@ -29,9 +33,11 @@ pub(super) const CLAIMS: &[Column] = &[
     NAME,
     Column::new("Status", "The claim's phase.", phase),
     Column::new("Volume", "The volume that it is bound to.", |c| c.text(&["spec", "volumeName"]).into()),
-    Column::new("Capacity", "The size that it got.", |c| bound(c, |c| c.text(&["status", "capacity", "storage"]).into())),
+    Column::new("Capacity", "The size that it got.", |c| {
+        bound(c, |c| c.text(&["status", "capacity", "storage"]).into())
+    }),
     Column::new("Access Modes", "How it may be mounted.", |c| bound(c, |c| modes(c.list(&["status", "accessModes"])))),
-    Column::new("StorageClass", "The class that it asks for.", |c| class(c)),
+    Column::new("StorageClass", "The class that it asks for.", class),
     ATTRIBUTES_CLASS,
     AGE,
     VOLUME_MODE,
@@ -44,7 +50,8 @@ const ATTRIBUTES_CLASS: Column = Column::new("VolumeAttributesClass", "The class
     }
 });
 
-const VOLUME_MODE: Column = Column::wide("VolumeMode", "File system or block device.", |c| plain(c.at(&["spec", "volumeMode"]), UNSET));
+const VOLUME_MODE: Column =
+    Column::wide("VolumeMode", "File system or block device.", |c| plain(c.at(&["spec", "volumeMode"]), UNSET));
 
 pub(super) const CLASSES: &[Column] = &[
     Column::new("Name", "The name of the class.", |c| {
@@ -71,14 +78,23 @@ pub(super) const ATTACHMENTS: &[Column] = &[
 pub(super) const ATTRIBUTES_CLASSES: &[Column] =
     &[NAME, Column::new("DriverName", "The driver of the class.", |c| c.text(&["driverName"]).into()), AGE];
 
-pub(super) const CSI_NODES: &[Column] =
-    &[NAME, Column::new("Drivers", "How many drivers the node has.", |c| c.list(&["spec", "drivers"]).len().into()).integer(), AGE];
+pub(super) const CSI_NODES: &[Column] = &[
+    NAME,
+    Column::new("Drivers", "How many drivers the node has.", |c| c.list(&["spec", "drivers"]).len().into()).integer(),
+    AGE,
+];
 
 pub(super) const CSI_DRIVERS: &[Column] = &[
     NAME,
-    Column::new("AttachRequired", "Whether volumes must be attached.", |c| plain(c.at(&["spec", "attachRequired"]), "true")),
-    Column::new("PodInfoOnMount", "Whether the driver is told of the pod.", |c| boolean(c.at(&["spec", "podInfoOnMount"]))),
-    Column::new("StorageCapacity", "Whether the driver publishes its capacity.", |c| boolean(c.at(&["spec", "storageCapacity"]))),
+    Column::new("AttachRequired", "Whether volumes must be attached.", |c| {
+        plain(c.at(&["spec", "attachRequired"]), "true")
+    }),
+    Column::new("PodInfoOnMount", "Whether the driver is told of the pod.", |c| {
+        boolean(c.at(&["spec", "podInfoOnMount"]))
+    }),
+    Column::new("StorageCapacity", "Whether the driver publishes its capacity.", |c| {
+        boolean(c.at(&["spec", "storageCapacity"]))
+    }),
     Column::new("TokenRequests", "The audiences of the tokens that it gets.", |c| {
         let audiences = c.list(&["spec", "tokenRequests"]).iter().map(|request| meta::text(request, &["audience"]));
         match audiences.collect::<Vec<_>>().join(",") {
@@ -86,7 +102,9 @@ pub(super) const CSI_DRIVERS: &[Column] = &[
             list => list.into(),
         }
     }),
-    Column::new("RequiresRepublish", "Whether volumes are published again and again.", |c| boolean(c.at(&["spec", "requiresRepublish"]))),
+    Column::new("RequiresRepublish", "Whether volumes are published again and again.", |c| {
+        boolean(c.at(&["spec", "requiresRepublish"]))
+    }),
     Column::new("Modes", "The lifecycles of its volumes.", |c| {
         let modes = c.list(&["spec", "volumeLifecycleModes"]).iter().filter_map(Value::as_str);
         match modes.collect::<Vec<_>>().join(",") {

@@ -56,7 +56,10 @@ fn kinds_show_what_upstream_shows() {
 
     let service = json!({"metadata": {"name": "s"}, "spec": {"type": "NodePort", "clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7"],
         "ports": [{"port": 80, "nodePort": 30080, "protocol": "TCP"}], "selector": {"app": "web"}}});
-    assert_eq!(cells("v1", "Service", service), ["s", "NodePort", "10.96.0.7", "<none>", "80:30080/TCP", "60m", "app=web"]);
+    assert_eq!(
+        cells("v1", "Service", service),
+        ["s", "NodePort", "10.96.0.7", "<none>", "80:30080/TCP", "60m", "app=web"]
+    );
 
     let deployment = json!({"metadata": {"name": "d"}, "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}},
         "template": {"spec": {"containers": [{"name": "c", "image": "nginx"}]}}}, "status": {"readyReplicas": 2, "updatedReplicas": 3}});
@@ -71,11 +74,17 @@ fn kinds_show_what_upstream_shows() {
 
     let claim = json!({"metadata": {"name": "c"}, "spec": {"volumeName": "v", "storageClassName": "fast"},
         "status": {"phase": "Bound", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]}});
-    assert_eq!(cells("v1", "PersistentVolumeClaim", claim), ["c", "Bound", "v", "1Gi", "RWO", "fast", "<unset>", "60m", "<unset>"]);
+    assert_eq!(
+        cells("v1", "PersistentVolumeClaim", claim),
+        ["c", "Bound", "v", "1Gi", "RWO", "fast", "<unset>", "60m", "<unset>"]
+    );
 
     let request = json!({"metadata": {"name": "r"}, "spec": {"signerName": "s", "username": "u"},
         "status": {"conditions": [{"type": "Approved"}], "certificate": "Y2VydA=="}});
-    assert_eq!(cells("certificates.k8s.io/v1", "CertificateSigningRequest", request), ["r", "60m", "s", "u", "<none>", "Approved,Issued"]);
+    assert_eq!(
+        cells("certificates.k8s.io/v1", "CertificateSigningRequest", request),
+        ["r", "60m", "s", "u", "<none>", "Approved,Issued"]
+    );
 
     let role = cells("rbac.authorization.k8s.io/v1", "Role", json!({"metadata": {"name": "r"}}));
     assert_eq!(role, ["r", "2024-05-01T11:00:00Z"]);
@@ -86,9 +95,16 @@ fn every_kind_has_a_table_even_of_an_empty_object() {
     let registry = Registry::builtin();
     for resource in registry.iter() {
         let empty = json!({"metadata": {"name": "x"}});
-        let table = table(resource, [&empty].into_iter(), &json!({"resourceVersion": "7", "other": 1}), IncludeObject::Metadata, NOW.parse().unwrap());
+        let table = table(
+            resource,
+            [&empty].into_iter(),
+            &json!({"resourceVersion": "7", "other": 1}),
+            IncludeObject::Metadata,
+            NOW.parse().unwrap(),
+        );
         assert_eq!(table["metadata"], json!({"resourceVersion": "7"}));
-        let (columns, cells) = (table["columnDefinitions"].as_array().unwrap(), table["rows"][0]["cells"].as_array().unwrap());
+        let (columns, cells) =
+            (table["columnDefinitions"].as_array().unwrap(), table["rows"][0]["cells"].as_array().unwrap());
         assert_eq!(columns.len(), cells.len(), "{}", resource.gvk);
         assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
     }
@@ -97,9 +113,24 @@ fn every_kind_has_a_table_even_of_an_empty_object() {
 #[test]
 fn durations_grow_coarser() {
     let cases = [
-        (0, "0s"), (119, "119s"), (120, "2m"), (125, "2m5s"), (599, "9m59s"), (600, "10m"), (10_799, "179m"), (10_800, "3h"),
-        (11_000, "3h3m"), (28_800, "8h"), (172_800, "2d"), (180_000, "2d2h"), (691_200, "8d"), (63_072_000, "2y"), (64_000_000, "2y10d"),
-        (300_000_000, "9y"), (-1, "0s"), (-5, "<invalid>"),
+        (0, "0s"),
+        (119, "119s"),
+        (120, "2m"),
+        (125, "2m5s"),
+        (599, "9m59s"),
+        (600, "10m"),
+        (10_799, "179m"),
+        (10_800, "3h"),
+        (11_000, "3h3m"),
+        (28_800, "8h"),
+        (172_800, "2d"),
+        (180_000, "2d2h"),
+        (691_200, "8d"),
+        (63_072_000, "2y"),
+        (64_000_000, "2y10d"),
+        (300_000_000, "9y"),
+        (-1, "0s"),
+        (-5, "<invalid>"),
     ];
     for (seconds, text) in cases {
         assert_eq!(age::human(seconds), text, "{seconds}");

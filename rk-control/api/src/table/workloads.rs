@@ -6,17 +6,23 @@ use super::column::{AGE, Column, Context, NAME};
 use super::text::{containers, labels, or_none, selector};
 use crate::meta;
 
-const CONTAINERS: Column = Column::wide("Containers", "The containers of the pod template.", |c| containers(template(c), "name"));
+const CONTAINERS: Column =
+    Column::wide("Containers", "The containers of the pod template.", |c| containers(template(c), "name"));
 const IMAGES: Column = Column::wide("Images", "The images of the pod template.", |c| containers(template(c), "image"));
-const SELECTOR: Column = Column::wide("Selector", "Which pods belong to it.", |c| selector(c.at(&["spec", "selector"])));
+const SELECTOR: Column =
+    Column::wide("Selector", "Which pods belong to it.", |c| selector(c.at(&["spec", "selector"])));
 
 pub(super) const DEPLOYMENTS: &[Column] = &[
     NAME,
     Column::new("Ready", "Ready pods of those wanted.", |c| {
         format!("{}/{}", c.number(&["status", "readyReplicas"]), c.number(&["spec", "replicas"])).into()
     }),
-    Column::new("Up-to-date", "Pods with the present template.", |c| c.number(&["status", "updatedReplicas"]).into()).integer(),
-    Column::new("Available", "Pods that have been ready long enough.", |c| c.number(&["status", "availableReplicas"]).into()).integer(),
+    Column::new("Up-to-date", "Pods with the present template.", |c| c.number(&["status", "updatedReplicas"]).into())
+        .integer(),
+    Column::new("Available", "Pods that have been ready long enough.", |c| {
+        c.number(&["status", "availableReplicas"]).into()
+    })
+    .integer(),
     AGE,
     CONTAINERS,
     IMAGES,
@@ -45,20 +51,26 @@ pub(super) const REPLICATION_CONTROLLERS: &[Column] = &[
     Column::wide("Selector", "Which pods belong to it.", |c| labels(c.at(&["spec", "selector"]))),
 ];
 
-const DESIRED: Column = Column::new("Desired", "Pods that are wanted.", |c| c.number(&["spec", "replicas"]).into()).integer();
-const CURRENT: Column = Column::new("Current", "Pods that exist.", |c| c.number(&["status", "replicas"]).into()).integer();
+const DESIRED: Column =
+    Column::new("Desired", "Pods that are wanted.", |c| c.number(&["spec", "replicas"]).into()).integer();
+const CURRENT: Column =
+    Column::new("Current", "Pods that exist.", |c| c.number(&["status", "replicas"]).into()).integer();
 
 pub(super) const DAEMON_SETS: &[Column] = &[
     NAME,
-    Column::new("Desired", "Nodes that should run a pod.", |c| c.number(&["status", "desiredNumberScheduled"]).into()).integer(),
-    Column::new("Current", "Nodes that run a pod.", |c| c.number(&["status", "currentNumberScheduled"]).into()).integer(),
+    Column::new("Desired", "Nodes that should run a pod.", |c| c.number(&["status", "desiredNumberScheduled"]).into())
+        .integer(),
+    Column::new("Current", "Nodes that run a pod.", |c| c.number(&["status", "currentNumberScheduled"]).into())
+        .integer(),
     Column::new("Ready", "Nodes with a ready pod.", |c| c.number(&["status", "numberReady"]).into()).integer(),
     Column::new("Up-to-date", "Nodes with a pod of the present template.", |c| {
         c.number(&["status", "updatedNumberScheduled"]).into()
     })
     .integer(),
-    Column::new("Available", "Nodes whose pod has been ready long enough.", |c| c.number(&["status", "numberAvailable"]).into())
-        .integer(),
+    Column::new("Available", "Nodes whose pod has been ready long enough.", |c| {
+        c.number(&["status", "numberAvailable"]).into()
+    })
+    .integer(),
     Column::new("Node Selector", "Which nodes should run a pod.", |c| labels(&template(c)["nodeSelector"])),
     AGE,
     CONTAINERS,
@@ -79,7 +91,8 @@ pub(super) const STATEFUL_SETS: &[Column] = &[
 pub(super) const CONTROLLER_REVISIONS: &[Column] = &[
     NAME,
     Column::new("Controller", "What it is a revision of.", |c| {
-        let owner = c.list(&["metadata", "ownerReferences"]).iter().find(|owner| meta::at(owner, &["controller"]) == true);
+        let owner =
+            c.list(&["metadata", "ownerReferences"]).iter().find(|owner| meta::at(owner, &["controller"]) == true);
         or_none(&owner.map(controller).unwrap_or_default())
     }),
     Column::new("Revision", "The revision's number.", |c| c.number(&["revision"]).into()).integer(),
@@ -96,7 +109,8 @@ pub(super) const POD_TEMPLATES: &[Column] = &[
 /// `statefulset.apps/web`.
 fn controller(owner: &Value) -> String {
     let kind = meta::text(owner, &["kind"]).to_lowercase();
-    let group = meta::text(owner, &["apiVersion"]).split_once('/').map(|(group, _)| format!(".{group}")).unwrap_or_default();
+    let group =
+        meta::text(owner, &["apiVersion"]).split_once('/').map(|(group, _)| format!(".{group}")).unwrap_or_default();
     format!("{kind}{group}/{}", meta::text(owner, &["name"]))
 }
 

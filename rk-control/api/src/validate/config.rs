@@ -75,11 +75,9 @@ pub(super) fn secret(object: &Value, errors: &mut FieldErrors) {
         }
         "kubernetes.io/dockercfg" => json_key(object, ".dockercfg", errors),
         "kubernetes.io/dockerconfigjson" => json_key(object, ".dockerconfigjson", errors),
-        "kubernetes.io/basic-auth" => {
-            if !has("username") && !has("password") {
-                errors.required(&data.key("username"), "");
-                errors.required(&data.key("password"), "");
-            }
+        "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
+            errors.required(&data.key("username"), "");
+            errors.required(&data.key("password"), "");
         }
         "kubernetes.io/ssh-auth" => {
             let key = at(object, &["data", "ssh-privatekey"]).as_str().unwrap_or_default();

@@ -2,22 +2,34 @@
 //!
 //! [`object`] holds for creation and update, [`update`] compares with the stored object. One file per family of kinds.
 
+mod admission;
+mod batch;
+mod certificates;
 mod config;
 mod coordination;
+mod cron;
+mod custom;
+mod devices;
 mod discovery;
 mod event;
+mod flow;
 mod get;
+mod ingress;
 mod metadata;
 mod names;
 mod namespace;
+mod network_policy;
 mod node;
 mod pod;
 mod quota;
 mod rbac;
 mod resources;
+mod scaling;
 mod selector;
 mod service;
 mod storage;
+#[cfg(test)]
+mod tests;
 mod workload;
 
 use serde_json::Value;
@@ -48,6 +60,11 @@ const fn rules(group: &'static str, kind: &'static str, object: Check, update: C
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
+
+const ADMISSION: &str = "admissionregistration.k8s.io";
+const FLOW: &str = "flowcontrol.apiserver.k8s.io";
+const NET: &str = "networking.k8s.io";
+const DRA: &str = "resource.k8s.io";
 
 static RULES: &[Rules] = &[
     rules("", "Pod", pod::pod, pod::update),
@@ -86,6 +103,30 @@ static RULES: &[Rules] = &[
     rules(STORAGE, "VolumeAttributesClass", storage::attributes_class, storage::attributes_class_update),
     rules("scheduling.k8s.io", "PriorityClass", quota::priority_class, quota::priority_class_update),
     rules("node.k8s.io", "RuntimeClass", node::runtime_class, node::runtime_class_update),
+    rules("batch", "Job", batch::job, batch::job_update),
+    rules("batch", "CronJob", batch::cron_job, any_change),
+    rules("autoscaling", "HorizontalPodAutoscaler", scaling::autoscaler, any_change),
+    rules("policy", "PodDisruptionBudget", scaling::disruption_budget, any_change),
+    rules(NET, "Ingress", ingress::ingress, any_change),
+    rules(NET, "IngressClass", ingress::class, ingress::class_update),
+    rules(NET, "NetworkPolicy", network_policy::network_policy, any_change),
+    rules(NET, "IPAddress", network_policy::ip_address, network_policy::ip_address_update),
+    rules(NET, "ServiceCIDR", network_policy::service_cidr, network_policy::service_cidr_update),
+    rules("certificates.k8s.io", "CertificateSigningRequest", certificates::request, certificates::request_update),
+    rules(ADMISSION, "MutatingWebhookConfiguration", admission::webhooks, any_change),
+    rules(ADMISSION, "ValidatingWebhookConfiguration", admission::webhooks, any_change),
+    rules(ADMISSION, "ValidatingAdmissionPolicy", admission::validating_policy, any_change),
+    rules(ADMISSION, "MutatingAdmissionPolicy", admission::mutating_policy, any_change),
+    rules(ADMISSION, "ValidatingAdmissionPolicyBinding", admission::validating_binding, any_change),
+    rules(ADMISSION, "MutatingAdmissionPolicyBinding", admission::mutating_binding, any_change),
+    rules("apiextensions.k8s.io", "CustomResourceDefinition", custom::definition, custom::definition_update),
+    rules("apiregistration.k8s.io", "APIService", custom::api_service, any_change),
+    rules(FLOW, "FlowSchema", flow::flow_schema, any_change),
+    rules(FLOW, "PriorityLevelConfiguration", flow::priority_level, any_change),
+    rules(DRA, "ResourceClaim", devices::claim, devices::claim_update),
+    rules(DRA, "ResourceClaimTemplate", devices::claim_template, devices::template_update),
+    rules(DRA, "DeviceClass", devices::class, any_change),
+    rules(DRA, "ResourceSlice", devices::slice, devices::slice_update),
 ];
 
 fn of(resource: &Resource) -> Option<&'static Rules> {
@@ -109,6 +150,8 @@ pub fn update(resource: &Resource, new: &Value, old: &Value, errors: &mut FieldE
 /// What a subresource may write.
 pub fn subresource_update(resource: &Resource, subresource: &str, new: &Value, old: &Value, errors: &mut FieldErrors) {
     match (&*resource.gvk.kind, subresource) {
+        ("CertificateSigningRequest", "approval") => certificates::approval_update(new, old, errors),
+        ("Job", "status") => batch::job_status_update(new, old, errors),
         ("Pod", "status") => pod::status_update(new, old, errors),
         ("Pod", "ephemeralcontainers") => pod::ephemeral_update(new, old, errors),
         ("Pod", "resize") => pod::resize_update(new, old, errors),

@@ -58,17 +58,17 @@ pub(super) fn limit_range(object: &Value, errors: &mut FieldErrors) {
                 ("defaultRequest", "default"),
                 ("default", "max"),
             ] {
-                if let (Some(a), Some(b)) = (of(low, name), of(high, name)) {
-                    if a > b {
-                        let words = |k: &str| match k {
-                            "min" => "min value",
-                            "defaultRequest" => "default request value",
-                            "default" => "default value",
-                            _ => "max value",
-                        };
-                        let why = format!("{} {a} is greater than {} {b}", words(low), words(high));
-                        errors.invalid(&path.child(low).key(name), a.to_string(), why);
-                    }
+                if let (Some(a), Some(b)) = (of(low, name), of(high, name))
+                    && a > b
+                {
+                    let words = |k: &str| match k {
+                        "min" => "min value",
+                        "defaultRequest" => "default request value",
+                        "default" => "default value",
+                        _ => "max value",
+                    };
+                    let why = format!("{} {a} is greater than {} {b}", words(low), words(high));
+                    errors.invalid(&path.child(low).key(name), a.to_string(), why);
                 }
             }
             if let Some(ratio) = of("maxLimitRequestRatio", name)

@@ -126,10 +126,10 @@ fn addresses(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors
         }
     }
     let cluster_ips: Vec<&str> = strings(spec, "clusterIPs").collect();
-    if let (Some(first), single) = (cluster_ips.first(), text(spec, "clusterIP")) {
-        if *first != single {
-            errors.invalid(&path.child("clusterIPs"), spec["clusterIPs"].clone(), "first value must match `clusterIP`");
-        }
+    if let (Some(first), single) = (cluster_ips.first(), text(spec, "clusterIP"))
+        && *first != single
+    {
+        errors.invalid(&path.child("clusterIPs"), spec["clusterIPs"].clone(), "first value must match `clusterIP`");
     }
     for (index, ip) in cluster_ips.iter().enumerate() {
         let path = path.child("clusterIPs");

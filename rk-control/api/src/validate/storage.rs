@@ -193,19 +193,18 @@ pub(super) fn claim_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
             }
         }
         // A class may be given to a claim that never had one.
-        if field(old_spec, "storageClassName").is_none() {
-            if let Some(class) = field(new_spec, "storageClassName") {
-                spec.insert("storageClassName".into(), class.clone());
-            }
+        if field(old_spec, "storageClassName").is_none()
+            && let Some(class) = field(new_spec, "storageClassName")
+        {
+            spec.insert("storageClassName".into(), class.clone());
         }
     }
     let storage = |spec: &Value| field(at(spec, &["resources", "requests"]), "storage").and_then(amount);
-    if phase == "Bound" {
-        if let (Some(value), Some(slot)) =
+    if phase == "Bound"
+        && let (Some(value), Some(slot)) =
             (new_spec.pointer("/resources/requests/storage"), expected.pointer_mut("/resources/requests/storage"))
-        {
-            *slot = value.clone();
-        }
+    {
+        *slot = value.clone();
     }
     let path = Path::new("spec");
     if expected != *new_spec {

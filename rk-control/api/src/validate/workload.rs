@@ -150,12 +150,12 @@ pub(super) fn replication_controller(object: &Value, errors: &mut FieldErrors) {
         return;
     }
     let labels = at(spec, &["template", "metadata", "labels"]);
-    if let Some(selector) = at(spec, &["selector"]).as_object() {
-        if !LabelSelector::from_labels(selector).matches(labels) {
-            let path = path.child("template");
-            let path = path.child("metadata");
-            errors.invalid(&path.child("labels"), labels.clone(), "`selector` does not match template `labels`");
-        }
+    if let Some(selector) = at(spec, &["selector"]).as_object()
+        && !LabelSelector::from_labels(selector).matches(labels)
+    {
+        let path = path.child("template");
+        let path = path.child("metadata");
+        errors.invalid(&path.child("labels"), labels.clone(), "`selector` does not match template `labels`");
     }
     pod::template(at(spec, &["template"]), &path.child("template"), errors);
     always(spec, &path, errors);

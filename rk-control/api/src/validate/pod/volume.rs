@@ -220,10 +220,11 @@ fn projected(source: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     }
     targets.sort_unstable();
     for pair in targets.windows(2) {
-        if let [a, b] = pair {
-            if a == b && !a.is_empty() {
-                errors.invalid(path, *a, "conflicting duplicate paths");
-            }
+        if let [a, b] = pair
+            && a == b
+            && !a.is_empty()
+        {
+            errors.invalid(path, *a, "conflicting duplicate paths");
         }
     }
 }

@@ -1,0 +1,132 @@
+//! Resets, generations and frozen halves.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::resources::{Registry, Resource};
+
+fn resource(group: &str, version: &str, plural: &str) -> std::sync::Arc<Resource> {
+    Registry::builtin().get(group, version, plural).unwrap().clone()
+}
+
+fn created(resource: &Resource, mut object: Value) -> Value {
+    crate::decode::fit(&mut object, &resource.schema, crate::decode::Form::Canonical).unwrap();
+    prepare_for_create(resource, &mut object);
+    object
+}
+
+#[test]
+fn a_new_object_starts_with_a_fresh_status_and_the_first_generation() {
+    for (group, version, plural, want, generation) in [
+        ("", "v1", "pods", json!({"phase": "Pending", "qosClass": "BestEffort"}), json!(1)),
+        ("", "v1", "namespaces", json!({"phase": "Active"}), Value::Null),
+        ("", "v1", "services", json!({"loadBalancer": {}}), Value::Null),
+        ("apps", "v1", "deployments", json!({}), json!(1)),
+        ("apps", "v1", "replicasets", json!({"replicas": 0}), json!(1)),
+        ("", "v1", "nodes", json!({"phase": "lie", "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}}}), Value::Null),
+    ] {
+        let resource = resource(group, version, plural);
+        let object = created(
+            &resource,
+            json!({"metadata": {"name": "a", "generation": 9}, "status": {"phase": "lie"}, "spec": {}})
+                .as_object()
+                .map(|o| {
+                    let mut o = o.clone();
+                    if !matches!(plural, "pods" | "namespaces" | "nodes") {
+                        o.remove("status");
+                    }
+                    Value::Object(o)
+                })
+                .unwrap(),
+        );
+        let mut status = object["status"].clone();
+        if plural == "nodes" {
+            status.as_object_mut().unwrap().remove("nodeInfo");
+        }
+        assert_eq!(status, want, "{plural}");
+        assert_eq!(object["metadata"].get("generation").cloned().unwrap_or_default(), generation, "{plural}");
+    }
+}
+
+#[test]
+fn the_main_resource_keeps_the_status_and_the_subresource_keeps_the_rest() {
+    let deployments = resource("apps", "v1", "deployments");
+    let old = json!({"metadata": {"name": "d", "generation": 3, "uid": "u", "labels": {"a": "b"}}, "spec": {"replicas": 1}, "status": {"replicas": 1}});
+    let mut new = json!({"metadata": {"name": "d", "generation": 9, "labels": {"a": "c"}}, "spec": {"replicas": 2}, "status": {"replicas": 7}});
+    let sent = new.clone();
+    prepare_for_update(&deployments, None, &mut new, &old);
+    assert_eq!(
+        new,
+        json!({"metadata": {"name": "d", "generation": 4, "uid": "u", "labels": {"a": "c"}}, "spec": {"replicas": 2}, "status": {"replicas": 1}})
+    );
+    let mut status = sent;
+    prepare_for_update(&deployments, Some("status"), &mut status, &old);
+    assert_eq!(
+        status,
+        json!({"metadata": {"name": "d", "generation": 3, "uid": "u", "labels": {"a": "b"}}, "spec": {"replicas": 1}, "status": {"replicas": 7}})
+    );
+}
+
+#[test]
+fn secrets_turn_strings_into_data() {
+    let object = created(
+        &resource("", "v1", "secrets"),
+        json!({"metadata": {"name": "s"}, "stringData": {"a": "hi"}, "data": {"b": "AAAA"}}),
+    );
+    assert_eq!(object["data"], json!({"a": "aGk=", "b": "AAAA"}));
+    assert!(object.get("stringData").is_none());
+}
+
+#[test]
+fn a_job_finds_its_pods_by_its_own_uid() {
+    let object = created(
+        &resource("batch", "v1", "jobs"),
+        json!({"metadata": {"name": "j", "uid": "u"}, "spec": {"template": {"spec": {"containers": []}}}}),
+    );
+    assert_eq!(object["spec"]["selector"], json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}));
+    assert_eq!(object["spec"]["template"]["metadata"]["labels"]["job-name"], "j");
+}
+
+#[test]
+fn the_class_of_a_pod_follows_its_requests() {
+    let pod = |resources: Value| json!({"spec": {"containers": [{"resources": resources}]}});
+    let both = json!({"cpu": "1", "memory": "1Gi"});
+    for (resources, want) in [
+        (json!({}), "BestEffort"),
+        (json!({"requests": {"cpu": "1"}}), "Burstable"),
+        (json!({"requests": both, "limits": both}), "Guaranteed"),
+        (json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "2", "memory": "1Gi"}}), "Burstable"),
+    ] {
+        assert_eq!(qos_class(&pod(resources)), want);
+    }
+}
+
+#[test]
+fn only_running_pods_get_time_to_end() {
+    let pods = resource("", "v1", "pods");
+    let running = json!({"spec": {"nodeName": "n", "terminationGracePeriodSeconds": 30}});
+    assert_eq!(grace_period(&pods, &running, None), Ok(Some(30)));
+    assert_eq!(grace_period(&pods, &running, Some(5)), Ok(Some(5)));
+    assert_eq!(grace_period(&pods, &json!({"spec": {"terminationGracePeriodSeconds": 30}}), None), Ok(Some(0)));
+    assert_eq!(
+        grace_period(&pods, &json!({"spec": {"nodeName": "n"}, "status": {"phase": "Failed"}}), Some(9)),
+        Ok(Some(0))
+    );
+    assert_eq!(grace_period(&resource("apps", "v1", "deployments"), &running, Some(5)), Ok(None));
+}
+
+#[test]
+fn decisions_on_certificates_are_made_through_approval_alone() {
+    let requests = resource("certificates.k8s.io", "v1", "certificatesigningrequests");
+    let approved = json!({"type": "Approved", "status": "True"});
+    let old = json!({"metadata": {"name": "c"}, "spec": {"a": 1}, "status": {"conditions": [approved]}});
+    let mut status = json!({"metadata": {"name": "c"}, "spec": {"a": 2}, "status": {"certificate": "x"}});
+    prepare_for_update(&requests, Some("status"), &mut status, &old);
+    assert_eq!(status["status"], json!({"certificate": "x", "conditions": [approved]}));
+    assert_eq!(status["spec"], json!({"a": 1}));
+    let mut approval =
+        json!({"metadata": {"name": "c"}, "spec": {"a": 2}, "status": {"certificate": "y", "conditions": [approved]}});
+    let undecided = json!({"metadata": {"name": "c"}, "spec": {"a": 1}, "status": {}});
+    prepare_for_update(&requests, Some("approval"), &mut approval, &undecided);
+    assert_eq!(approval, json!({"metadata": {"name": "c"}, "spec": {"a": 1}, "status": {"conditions": [approved]}}));
+}

@@ -1,0 +1,162 @@
+//! Ingresses and ingress classes.
+
+use serde_json::Value;
+
+use super::get::{empty, field, in_range, int, list, named, one_of, required_name, strings, text};
+use crate::meta::{at, dns1035_label, dns1123_label, dns1123_subdomain, port_name, wildcard_dns1123_subdomain};
+use crate::status::{FieldErrors, Path};
+
+/// Ingress.
+pub(super) fn ingress(object: &Value, errors: &mut FieldErrors) {
+    let spec = at(object, &["spec"]);
+    let path = Path::new("spec");
+    if empty(spec, "rules") && field(spec, "defaultBackend").is_none() {
+        errors.invalid(&path, serde_json::json!([]), "either `defaultBackend` or `rules` must be specified");
+    }
+    if let Some(backend) = field(spec, "defaultBackend") {
+        self::backend(backend, &path.child("defaultBackend"), errors);
+    }
+    for (index, rule) in list(spec, "rules").iter().enumerate() {
+        let path = path.child("rules");
+        let path = path.index(index);
+        host(text(rule, "host"), &path.child("host"), errors);
+        if let Some(http) = field(rule, "http") {
+            let path = path.child("http");
+            if empty(http, "paths") {
+                errors.required(&path.child("paths"), "");
+            }
+            for (at, entry) in list(http, "paths").iter().enumerate() {
+                http_path(entry, &path.child("paths").index(at), errors);
+            }
+        }
+    }
+    for (index, tls) in list(spec, "tls").iter().enumerate() {
+        let path = path.child("tls");
+        let path = path.index(index);
+        for (at, host) in strings(tls, "hosts").enumerate() {
+            self::host(host, &path.child("hosts").index(at), errors);
+        }
+        let secret = text(tls, "secretName");
+        if !secret.is_empty() {
+            named(errors, &path.child("secretName"), secret, dns1123_subdomain(secret));
+        }
+    }
+    if let Some(class) = field(spec, "ingressClassName").and_then(Value::as_str) {
+        named(errors, &path.child("ingressClassName"), class, dns1123_subdomain(class));
+        if !at(object, &["metadata", "annotations", "kubernetes.io/ingress.class"]).is_null()
+            && at(object, &["metadata", "uid"]).is_null()
+        {
+            let annotations = Path::new("annotations");
+            errors.invalid(
+                &annotations.child("kubernetes.io/ingress.class"),
+                class,
+                "can not be set when the class field is also set",
+            );
+        }
+    }
+}
+
+fn host(host: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    if host.is_empty() {
+        return;
+    }
+    if host.parse::<std::net::IpAddr>().is_ok() {
+        errors.invalid(path, host, "must be a DNS name, not an IP address");
+    } else if host.contains('*') {
+        named(errors, path, host, wildcard_dns1123_subdomain(host));
+    } else {
+        named(errors, path, host, dns1123_subdomain(host));
+    }
+}
+
+fn http_path(entry: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let (kind, target) = (text(entry, "pathType"), text(entry, "path"));
+    let here = path.child("path");
+    match kind {
+        "" => errors.required(&path.child("pathType"), "pathType must be specified"),
+        "Exact" | "Prefix" => {
+            if !target.starts_with('/') {
+                errors.invalid(&here, target, "must be an absolute path");
+            }
+            for part in ["//", "/./", "/../", "%2f", "%2F"] {
+                if target.contains(part) {
+                    errors.invalid(&here, target, format!("must not contain '{part}'"));
+                }
+            }
+            for end in ["/..", "/."] {
+                if target.ends_with(end) {
+                    errors.invalid(&here, target, format!("cannot end with '{end}'"));
+                }
+            }
+        }
+        "ImplementationSpecific" => {
+            if !target.is_empty() && !target.starts_with('/') {
+                errors.invalid(&here, target, "must be an absolute path");
+            }
+        }
+        other => errors.unsupported(&path.child("pathType"), other, &["Exact", "ImplementationSpecific", "Prefix"]),
+    }
+    backend(at(entry, &["backend"]), &path.child("backend"), errors);
+}
+
+fn backend(backend: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    match (field(backend, "resource"), field(backend, "service")) {
+        (Some(_), Some(_)) => errors.invalid(path, "", "cannot set both resource and service backends"),
+        (Some(_), None) => {}
+        (None, None) => errors.required(path, "resource or service backend is required"),
+        (None, Some(service)) => {
+            let path = path.child("service");
+            required_name(errors, &path.child("name"), text(service, "name"), dns1035_label);
+            let port = at(service, &["port"]);
+            let (name, number) = (text(port, "name"), int(port, "number").unwrap_or(0));
+            let path = path.child("port");
+            match (name.is_empty(), number) {
+                (false, n) if n != 0 => errors.invalid(&path, "", "cannot set both port name & port number"),
+                (false, _) => named(errors, &path.child("name"), name, port_name(name)),
+                (true, 0) => errors.required(&path, "port name or number is required"),
+                (true, number) => in_range(errors, &path.child("number"), number, 1, 65535),
+            }
+        }
+    }
+}
+
+/// IngressClass.
+pub(super) fn class(object: &Value, errors: &mut FieldErrors) {
+    let spec = at(object, &["spec"]);
+    let path = Path::new("spec");
+    let controller = text(spec, "controller");
+    if controller.len() > 250 {
+        errors.too_long(&path.child("controller"), 250);
+    }
+    let here = path.child("controller");
+    match controller.split_once('/') {
+        Some((domain, rest)) if !rest.is_empty() => named(errors, &here, domain, dns1123_subdomain(domain)),
+        _ if controller.is_empty() => errors.required(&here, ""),
+        _ => errors.invalid(&here, controller, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
+    }
+    let Some(parameters) = field(spec, "parameters") else { return };
+    let path = path.child("parameters");
+    for key in ["kind", "name"] {
+        if text(parameters, key).is_empty() {
+            errors.required(&path.child(key), "");
+        }
+    }
+    let namespace = text(parameters, "namespace");
+    match text(parameters, "scope") {
+        "Cluster" if !namespace.is_empty() => {
+            errors.forbidden(&path.child("namespace"), "`parameters.scope` is set to 'Cluster'");
+        }
+        "Namespace" if namespace.is_empty() => {
+            errors.required(&path.child("namespace"), "`parameters.scope` is set to 'Namespace'")
+        }
+        "Namespace" => named(errors, &path.child("namespace"), namespace, dns1123_label(namespace)),
+        scope => one_of(errors, &path.child("scope"), scope, &["Cluster", "Namespace"], true),
+    }
+}
+
+/// The controller of a class is for ever.
+pub(super) fn class_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    let path = Path::new("spec");
+    let (new, old) = (at(new, &["spec"]), at(old, &["spec"]));
+    super::get::immutable(errors, &path.child("controller"), field(new, "controller"), field(old, "controller"));
+}

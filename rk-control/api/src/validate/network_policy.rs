@@ -1,0 +1,187 @@
+//! Network policies, IP addresses and service ranges.
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use super::get::{empty, field, in_range, int, list, named, one_of, strings, text};
+use super::selector::label_selector;
+use crate::meta::{at, port_name};
+use crate::status::{FieldErrors, Path};
+
+const NOT_A_RANGE: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+
+/// NetworkPolicy.
+pub(super) fn network_policy(object: &Value, errors: &mut FieldErrors) {
+    let spec = at(object, &["spec"]);
+    let path = Path::new("spec");
+    label_selector(at(spec, &["podSelector"]), &path.child("podSelector"), errors);
+    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+        for (index, rule) in list(spec, direction).iter().enumerate() {
+            let path = path.child(direction);
+            let path = path.index(index);
+            for (at, port) in list(rule, "ports").iter().enumerate() {
+                self::port(port, &path.child("ports").index(at), errors);
+            }
+            for (at, peer) in list(rule, peers).iter().enumerate() {
+                self::peer(peer, &path.child(peers).index(at), errors);
+            }
+        }
+    }
+    let types: Vec<&str> = strings(spec, "policyTypes").collect();
+    if types.len() > 2 {
+        errors.invalid(
+            &path.child("policyTypes"),
+            spec["policyTypes"].clone(),
+            "may not specify more than two policyTypes",
+        );
+    }
+    for (index, kind) in types.iter().enumerate() {
+        one_of(errors, &path.child("policyTypes").index(index), kind, &["Egress", "Ingress"], true);
+    }
+}
+
+fn port(port: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    one_of(errors, &path.child("protocol"), text(port, "protocol"), &["SCTP", "TCP", "UDP"], false);
+    let here = path.child("port");
+    let end = int(port, "endPort");
+    match field(port, "port") {
+        Some(Value::String(name)) => {
+            named(errors, &here, name, port_name(name));
+            if let Some(end) = end {
+                errors.invalid(&path.child("endPort"), end, "may not be specified when `port` is non-numeric");
+            }
+        }
+        Some(number) => {
+            let number = number.as_i64().unwrap_or(0);
+            in_range(errors, &here, number, 1, 65535);
+            if let Some(end) = end {
+                if end < number {
+                    errors.invalid(&path.child("endPort"), end, "must be greater than or equal to `port`");
+                }
+                in_range(errors, &path.child("endPort"), end, 1, 65535);
+            }
+        }
+        None => {
+            if let Some(end) = end {
+                errors.invalid(&path.child("endPort"), end, "may not be specified when `port` is not specified");
+            }
+        }
+    }
+}
+
+fn peer(peer: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let mut kinds = 0;
+    for key in ["podSelector", "namespaceSelector"] {
+        if let Some(selector) = field(peer, key) {
+            kinds += 1;
+            label_selector(selector, &path.child(key), errors);
+        }
+    }
+    if let Some(block) = field(peer, "ipBlock") {
+        if kinds > 0 {
+            errors.forbidden(path, "may not specify both ipBlock and another peer");
+        }
+        kinds += 1;
+        ip_block(block, &path.child("ipBlock"), errors);
+    }
+    if kinds == 0 {
+        errors.required(path, "must specify a peer");
+    }
+}
+
+fn ip_block(block: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let range = text(block, "cidr");
+    if range.is_empty() {
+        errors.required(&path.child("cidr"), "");
+        return;
+    }
+    let Ok(range) = range.parse::<IpNet>() else {
+        errors.invalid(&path.child("cidr"), range, NOT_A_RANGE);
+        return;
+    };
+    for (index, except) in strings(block, "except").enumerate() {
+        let path = path.child("except");
+        let path = path.index(index);
+        match except.parse::<IpNet>() {
+            Err(_) => errors.invalid(&path, except, NOT_A_RANGE),
+            Ok(inner) if !range.contains(&inner) || inner.prefix_len() <= range.prefix_len() => {
+                errors.invalid(&path, except, "must be a strict subset of `cidr`");
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+/// IPAddress: says what it belongs to.
+pub(super) fn ip_address(object: &Value, errors: &mut FieldErrors) {
+    let parent = at(object, &["spec", "parentRef"]);
+    let path = Path::new("spec");
+    let path = path.child("parentRef");
+    if parent.is_null() {
+        errors.required(&path, "");
+        return;
+    }
+    for key in ["resource", "name"] {
+        if text(parent, key).is_empty() {
+            errors.required(&path.child(key), "");
+        }
+    }
+}
+
+/// What an address belongs to is for ever.
+pub(super) fn ip_address_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    if at(new, &["spec", "parentRef"]) != at(old, &["spec", "parentRef"]) {
+        let path = Path::new("spec");
+        errors.invalid(&path.child("parentRef"), at(new, &["spec", "parentRef"]).clone(), "field is immutable");
+    }
+}
+
+/// ServiceCIDR: one range, or one of each family.
+pub(super) fn service_cidr(object: &Value, errors: &mut FieldErrors) {
+    let spec = at(object, &["spec"]);
+    let path = Path::new("spec");
+    let path = path.child("cidrs");
+    if empty(spec, "cidrs") {
+        errors.required(&path, "at least one CIDR required");
+        return;
+    }
+    let ranges: Vec<&str> = strings(spec, "cidrs").collect();
+    if ranges.len() > 2 {
+        errors.invalid(&path, spec["cidrs"].clone(), "may only hold up to 2 values");
+    }
+    let parsed: Vec<Option<IpNet>> = ranges.iter().map(|r| r.parse().ok()).collect();
+    for (index, (range, parsed)) in ranges.iter().zip(&parsed).enumerate() {
+        match parsed {
+            None => errors.invalid(&path.index(index), *range, NOT_A_RANGE),
+            Some(net) if net.trunc() != *net => {
+                errors.invalid(
+                    &path.index(index),
+                    *range,
+                    format!("must be in canonical form ({:?})", net.trunc().to_string()),
+                );
+            }
+            Some(_) => {}
+        }
+    }
+    if let [Some(a), Some(b)] = parsed.as_slice()
+        && a.addr().is_ipv4() == b.addr().is_ipv4()
+    {
+        errors.invalid(
+            &path,
+            spec["cidrs"].clone(),
+            "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
+        );
+    }
+}
+
+/// A ServiceCIDR may gain the other family, nothing else.
+pub(super) fn service_cidr_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    let ranges =
+        |object: &Value| -> Vec<String> { strings(at(object, &["spec"]), "cidrs").map(str::to_owned).collect() };
+    let (new, old) = (ranges(new), ranges(old));
+    let path = Path::new("spec");
+    let path = path.child("cidrs");
+    if new != old && !(old.len() == 1 && new.len() == 2 && new.first() == old.first()) {
+        errors.invalid(&path, serde_json::json!(new), "field is immutable");
+    }
+}
