@@ -54,6 +54,8 @@ pub fn machine_config(plan: &NodePlan, around: &Surroundings, pki: &Pki) -> Resu
     config.cluster.token = Some(pki.token.clone());
     config.cluster.ca_hash = Some(pki.ca_hash.clone());
     config.kubelet.node_ip = Some(IpAddr::V4(plan.address.ip));
+    // Nobody waits half a minute for machines that are about to be thrown away.
+    config.kubelet.shutdown_grace_period_seconds = 5;
     config.registries =
         Registries { mirrors: vec![Mirror { matches: "*".into(), endpoints: vec![around.registry.clone()], include_host: true }] };
     if plan.role == Role::ControlPlane {

@@ -176,7 +176,7 @@ impl VmSpec {
     fn board(&self) -> &'static str {
         match self.machine() {
             Machine::Microvm => "microvm,acpi=on,pcie=off,rtc=on,pit=off,pic=off,isa-serial=on,x-option-roms=off",
-            Machine::Q35 => "q35,smm=off,vmport=off",
+            Machine::Q35 => "q35,smm=off,vmport=off,sata=off,smbus=off",
         }
     }
 
