@@ -97,19 +97,42 @@ pub fn untyped_yaml(body: &[u8], limits: Limits) -> Result<(Value, Vec<String>),
     yaml::parse(body, limits)
 }
 
+/// Fits the body of a server-side apply: it keeps exactly what the client said, since that is what the client will own.
+/// `duplicates` are the paths that [`untyped_yaml`] returned.
+///
+/// # Errors
+/// As [`json`].
+pub fn applied(
+    config: Value,
+    duplicates: Vec<String>,
+    schema: &Schema,
+    mode: FieldValidation,
+) -> Result<Decoded, DecodeError> {
+    fitted(config, duplicates, schema, Form::AsGiven, mode)
+}
+
 /// Fits an object that came from elsewhere (a patch result, a typed view) to its schema.
 ///
 /// # Errors
 /// As [`json`].
 pub fn finish(
-    mut object: Value,
+    object: Value,
     duplicates: Vec<String>,
     schema: &Schema,
     mode: FieldValidation,
 ) -> Result<Decoded, DecodeError> {
+    fitted(object, duplicates, schema, Form::Canonical, mode)
+}
+
+fn fitted(
+    mut object: Value,
+    duplicates: Vec<String>,
+    schema: &Schema,
+    form: Form,
+    mode: FieldValidation,
+) -> Result<Decoded, DecodeError> {
     let mut notices: Vec<String> = duplicates.into_iter().map(|path| format!("duplicate field {path:?}")).collect();
-    notices
-        .extend(fit(&mut object, schema, Form::Canonical)?.into_iter().map(|path| format!("unknown field {path:?}")));
+    notices.extend(fit(&mut object, schema, form)?.into_iter().map(|path| format!("unknown field {path:?}")));
     match mode {
         FieldValidation::Strict if !notices.is_empty() => Err(DecodeError::Strict(notices)),
         FieldValidation::Warn => Ok(Decoded { object, warnings: notices }),

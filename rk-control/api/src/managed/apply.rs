@@ -9,6 +9,7 @@ use super::merge::{merge, remove};
 use super::set::FieldSet;
 use super::update::{blank, forget, not_tracked, nothing, take_over, unowned_removed};
 use super::walk::{compare, owned};
+use crate::decode::{Form, fit};
 use crate::meta::{at, name, namespace, text};
 use crate::schema::Schema;
 use crate::status::{Reason, Status};
@@ -18,7 +19,8 @@ const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
 /// Server-side apply: merges `config` (fitted as [`crate::decode::Form::AsGiven`], with apiVersion and kind) into `live` (`None`:
 /// create; canonical form) and returns the new object with its `managedFields`. Fields that this manager applied before, that
-/// `config` leaves out and nobody else owns are removed. The caller fits and defaults the result, then goes on as with an update.
+/// `config` leaves out and nobody else owns are removed. The result is in canonical form; the caller defaults it and goes on as
+/// with an update, but without [`super::update`].
 ///
 /// # Errors
 /// 409 with one cause per conflicting field unless forced, 400 for a `config` that carries `managedFields`, and 500 as upstream
@@ -52,6 +54,8 @@ pub fn apply(live: Option<&Value>, config: &Value, request: &Request<'_>) -> Res
         }
         take_over(&mut managers, &changes, Some(&id), true);
     }
+    // Only now: a zero that was applied is a change like any other, although the stored form leaves it out. All parts fit already.
+    let _ = fit(&mut result, request.schema, Form::Canonical);
     if let Some(owned) = managers.get_mut(&id) {
         owned.fields = unowned_removed(std::mem::take(&mut owned.fields));
         if result != before || !unchanged_set {
