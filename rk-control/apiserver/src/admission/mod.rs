@@ -6,6 +6,7 @@
 mod certificates;
 mod default_class;
 mod default_tolerations;
+mod escalation;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
@@ -153,6 +154,7 @@ const CHAIN: &[Plugin] = &[
     validating("CertificateSubjectRestriction", |request, object, _, _| Box::pin(certificates::subject(request, object))),
     mutating("DefaultStorageClass", |request, object, _| Box::pin(default_class::storage(request, object))),
     mutating("DefaultIngressClass", |request, object, _| Box::pin(default_class::ingress(request, object))),
+    validating("RoleEscalation", |request, object, _, _| Box::pin(escalation::validate(request, object))),
     validating("ResourceQuota", |request, object, _, held| Box::pin(quota::validate(request, object, held))),
 ];
 

@@ -48,13 +48,14 @@ pub struct Rbac {
 impl Rbac {
     pub(super) async fn judge(&self, core: &Core, user: &User, attributes: &Attributes) -> Result<Verdict, Status> {
         let index = self.index(core).await?;
-        for grant in index.grants(user) {
-            let here = grant.namespace.is_empty() || (grant.namespace == attributes.namespace && attributes.path.is_none());
-            if here && grant.rules.iter().any(|rule| rule.covers(attributes)) {
-                return Ok(Verdict::Allowed(format!("RBAC: allowed by {}", grant.why)));
-            }
+        if let Some(allowed) = index.judge(user, attributes) {
+            return Ok(allowed);
         }
-        Ok(Verdict::NoOpinion(String::new()))
+        // A refusal is worth a second look: a role that was bound a moment ago may not have reached the cache yet.
+        core.storage.fresh().await?;
+        let again = self.index(core).await?;
+        let second = if again.made_from == index.made_from { None } else { again.judge(user, attributes) };
+        Ok(second.unwrap_or(Verdict::NoOpinion(String::new())))
     }
 
     /// Every rule that a user holds in a namespace.
@@ -88,6 +89,14 @@ impl Rbac {
 }
 
 impl Index {
+    fn judge(&self, user: &User, attributes: &Attributes) -> Option<Verdict> {
+        let mut here = self
+            .grants(user)
+            .filter(|grant| grant.namespace.is_empty() || (grant.namespace == attributes.namespace && attributes.path.is_none()));
+        let grant = here.find(|grant| grant.rules.iter().any(|rule| rule.covers(attributes)))?;
+        Some(Verdict::Allowed(format!("RBAC: allowed by {}", grant.why)))
+    }
+
     fn grants<'a>(&'a self, user: &'a User) -> impl Iterator<Item = &'a Grant> {
         let own = self.by_subject.get(&Subject::User(user.name.clone()));
         let groups = user.groups.iter().filter_map(|group| self.by_subject.get(&Subject::Group(group.clone())));

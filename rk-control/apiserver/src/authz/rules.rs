@@ -67,6 +67,24 @@ impl Rule {
         })
     }
 
+    /// Whether the rule holds one permission on resources, `*` standing for itself.
+    #[must_use]
+    pub fn grants(&self, verb: &str, group: &str, resource: &str, name: &str) -> bool {
+        let has = |list: &[String], wanted: &str| list.iter().any(|own| own == "*" || own == wanted);
+        let sub = resource.split_once('/').map(|(_, sub)| format!("*/{sub}"));
+        has(&self.verbs, verb)
+            && has(&self.groups, group)
+            && (has(&self.resources, resource) || sub.is_some_and(|sub| self.resources.contains(&sub)))
+            && (self.names.is_empty() || self.names.iter().any(|own| own == name))
+    }
+
+    /// Whether the rule holds one permission on a path, `*` standing for itself.
+    #[must_use]
+    pub fn grants_url(&self, verb: &str, url: &str) -> bool {
+        self.verbs.iter().any(|own| own == "*" || own == verb)
+            && self.urls.iter().any(|own| own == url || own.strip_suffix('*').is_some_and(|start| url.starts_with(start)))
+    }
+
     /// The rule in a SelfSubjectRulesReview.
     #[must_use]
     pub fn to_json(&self) -> Value {

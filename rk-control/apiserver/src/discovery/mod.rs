@@ -89,7 +89,8 @@ pub async fn serve(
             Ok(bytes_response(StatusCode::OK, "application/jwk-set+json", core.tokens.jwks().to_string().into()))
         }
         [""] => json(&documents::paths(&core.registry())),
-        _ => Err(Status::unknown_path()),
+        // Not a Status: that is how clients tell a missing path from a missing object.
+        _ => Ok(text_response(StatusCode::NOT_FOUND, "404 page not found\n")),
     }
 }
 

@@ -39,12 +39,13 @@ pub(super) async fn create_object(call: &mut Call, mut object: Value, options: &
     }
     rk_api::defaults::apply(&call.resource.gvk, &mut object);
     let mut object = rk_api::convert::to_hub(object, &call.resource)?;
-    strategy::prepare_for_create(&call.hub, &mut object);
     record_requester(call, &mut object);
     let generated = meta::name(&object).is_empty() && !meta::text(&object, &["metadata", "generateName"]).is_empty();
     for attempt in 1.. {
         let mut candidate = object.clone();
         meta::fill_system_fields(&mut candidate, jiff::Timestamp::now());
+        // After the name and uid are known: a Job's selector is made of them.
+        strategy::prepare_for_create(&call.hub, &mut candidate);
         match store(call, candidate, options, owned).await {
             Err(StoreOutcome::Taken(_)) if generated && attempt < NAME_ATTEMPTS => {}
             Err(StoreOutcome::Taken(name)) if generated => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::Response;
+use http::{Response, StatusCode};
 use rk_api::status::{Reason, Status};
 use rk_store::Revision;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::list_body;
 use super::selection::Selection;
-use crate::http::Body;
+use crate::http::{Body, json_response};
 use crate::storage::{Cached, object_key};
 
 /// What a list answers with.
@@ -40,8 +40,20 @@ impl Found {
 
 /// Serves GET of a collection.
 pub(super) async fn list(call: &mut Call) -> Result<Response<Body>, Status> {
-    let found = find(call).await?;
-    list_body::respond(call, found).await
+    match find(call).await {
+        Ok(found) => list_body::respond(call, found).await,
+        Err(status) if status.reason == Reason::Expired && !call.query.text("continue").is_empty() => Ok(expired_page(call, &status)),
+        Err(status) => Err(status),
+    }
+}
+
+/// 410 for a page whose snapshot is gone, with a token that goes on in the present, for clients that can live with that.
+fn expired_page(call: &Call, status: &Status) -> Response<Body> {
+    let mut answer = status.to_value();
+    if let Ok((_, start)) = decode_continue(call.query.text("continue")) {
+        answer["metadata"]["continue"] = json!(token(-1, &start));
+    }
+    json_response(StatusCode::GONE, &answer, false)
 }
 
 /// Finds the objects of a list by its parameters.
@@ -164,7 +176,11 @@ fn collection_prefix(call: &Call) -> String {
 
 fn continue_at(call: &Call, revision: Revision, key: &str) -> String {
     let prefix = collection_prefix(call);
-    let start = key.strip_prefix(prefix.as_str()).unwrap_or(key);
+    token(i64::try_from(revision).unwrap_or(-1), key.strip_prefix(prefix.as_str()).unwrap_or(key))
+}
+
+/// A continue token, in upstream's form; a negative revision means the present.
+fn token(revision: i64, start: &str) -> String {
     URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": format!("{start}\0")}).to_string())
 }
 

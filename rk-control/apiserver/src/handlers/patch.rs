@@ -123,7 +123,7 @@ async fn apply(
         ));
     }
     let (schema, gvk) = (call.resource.schema, call.resource.gvk.clone());
-    let decoded = decode::finish(config, Vec::new(), &schema, options.validation)
+    let decoded = decode::applied(config, Vec::new(), &schema, options.validation)
         .map_err(|error| error.into_status(&gvk.kind, &gvk.version, &[]))?;
     call.warnings.extend(decoded.warnings);
     let mut config = decoded.object;

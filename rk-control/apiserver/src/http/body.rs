@@ -16,6 +16,8 @@ pub type Body = UnsyncBoxBody<Bytes, BoxError>;
 pub const BODY_LIMIT: usize = 3 * 1024 * 1024;
 /// How long a client may take to send a body of that size; keeps slow senders from holding memory.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the rest of a body that is too long is read and dropped.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads a whole request body.
 ///
@@ -25,10 +27,25 @@ pub async fn read_body(body: Body) -> Result<Bytes, Status> {
     tokio::time::timeout(BODY_TIMEOUT, collect(body)).await.map_err(|_| Status::timeout("the request body did not arrive in time", 1))?
 }
 
+/// Clients that are still sending when the answer comes miss it: so a body that is too long is read on for a while and dropped.
+async fn too_large(mut body: Body) -> Status {
+    let mut dropped = 0;
+    let drain = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            dropped += frame.data_ref().map_or(0, Bytes::len);
+            if dropped > 2 * BODY_LIMIT {
+                break;
+            }
+        }
+    };
+    // Whether it ended in time or not makes no difference to the answer.
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, drain).await;
+    Status::request_entity_too_large(&format!("limit is {BODY_LIMIT}"))
+}
+
 async fn collect(mut body: Body) -> Result<Bytes, Status> {
-    let too_large = || Status::request_entity_too_large(&format!("limit is {BODY_LIMIT}"));
     if body_size(&body) > BODY_LIMIT as u64 {
-        return Err(too_large());
+        return Err(too_large(body).await);
     }
     let mut first: Option<Bytes> = None;
     let mut whole = BytesMut::new();
@@ -36,7 +53,7 @@ async fn collect(mut body: Body) -> Result<Bytes, Status> {
         let frame = frame.map_err(|error| Status::bad_request(format!("the request body broke off: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + first.as_ref().map_or(0, Bytes::len) + data.len() > BODY_LIMIT {
-            return Err(too_large());
+            return Err(too_large(body).await);
         }
         // Most bodies come in one frame: that frame is the body, without a copy.
         if whole.is_empty() && first.is_none() {

@@ -1,0 +1,120 @@
+//! Nobody grants what they do not hold: writing roles needs the rules or the verb `escalate`, binding them the rules or `bind`.
+
+use rk_api::meta;
+use rk_api::status::Status;
+use serde_json::Value;
+
+use super::{Operation, Request};
+use crate::authn::MASTERS;
+use crate::authz::{Attributes, Rule, Verdict};
+
+const GROUP: &str = "rbac.authorization.k8s.io";
+
+pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>) -> Result<(), Status> {
+    let Some(object) = object.filter(|_| request.resource.gvk.group == GROUP) else { return Ok(()) };
+    if request.operation == Operation::Delete || request.user.in_group(MASTERS) {
+        return Ok(());
+    }
+    let (rules, verb, resource, name) = match &*request.resource.plural {
+        plural @ ("roles" | "clusterroles") => {
+            let unchanged = request.old.is_some_and(|old| {
+                old.get("rules") == object.get("rules") && old.get("aggregationRule") == object.get("aggregationRule")
+            });
+            if unchanged {
+                return Ok(());
+            }
+            let mut rules = rules_of(object);
+            if object.get("aggregationRule").is_some_and(|rule| !rule.is_null()) {
+                // What will be merged in is not known now: it may be anything.
+                rules.push(everything());
+            }
+            (rules, "escalate", plural.to_owned(), request.name.to_owned())
+        }
+        _ => {
+            if request.old.is_some_and(|old| old.get("subjects") == object.get("subjects") && old.get("roleRef") == object.get("roleRef")) {
+                return Ok(());
+            }
+            let kind = meta::text(object, &["roleRef", "kind"]);
+            let role = meta::text(object, &["roleRef", "name"]);
+            let (plural, namespace) = if kind == "ClusterRole" { ("clusterroles", "") } else { ("roles", request.namespace) };
+            let found = request.core.object(GROUP, "v1", plural, namespace, role).await?;
+            // A role that is not there yet may turn out to be anything; upstream answers 404 here.
+            let found = match found {
+                Some(found) => found,
+                None => return Err(Status::not_found(&*request.core.resource(GROUP, "v1", plural)?, role)),
+            };
+            (rules_of(&found), "bind", plural.to_owned(), role.to_owned())
+        }
+    };
+    let attributes = Attributes {
+        verb: verb.to_owned(),
+        group: GROUP.to_owned(),
+        version: "v1".to_owned(),
+        resource,
+        namespace: request.namespace.to_owned(),
+        name,
+        ..Attributes::default()
+    };
+    if matches!(request.core.authorizer.allowed(request.core, request.user, &attributes).await?, Verdict::Allowed(_)) {
+        return Ok(());
+    }
+    let own = request.core.authorizer.rbac().rules_of(request.core, request.user, request.namespace).await?;
+    let missing: Vec<String> = rules.iter().filter(|rule| !covered(rule, &own)).map(|rule| rule.to_json().to_string()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(request.forbid(&format!(
+        "user {:?} (groups={:?}) is attempting to grant RBAC permissions not currently held:\n{}",
+        request.user.name,
+        request.user.groups,
+        missing.join("\n")
+    )))
+}
+
+fn rules_of(role: &Value) -> Vec<Rule> {
+    role.get("rules").and_then(Value::as_array).into_iter().flatten().map(Rule::parse).collect()
+}
+
+fn everything() -> Rule {
+    let all = || vec!["*".to_owned()];
+    Rule { verbs: all(), groups: all(), resources: all(), ..Rule::default() }
+}
+
+/// Whether every single permission of a rule is held by some rule of `own`.
+fn covered(rule: &Rule, own: &[Rule]) -> bool {
+    let any = |list: &[String]| if list.is_empty() { vec![String::new()] } else { list.to_vec() };
+    rule.verbs.iter().all(|verb| {
+        let urls = rule.urls.iter().all(|url| own.iter().any(|held| held.grants_url(verb, url)));
+        let resources = rule.urls.is_empty().then(|| any(&rule.groups)).unwrap_or_default();
+        urls && resources.iter().all(|group| {
+            any(&rule.resources).iter().all(|resource| {
+                any(&rule.names).iter().all(|name| own.iter().any(|held| held.grants(verb, group, resource, name)))
+            })
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn rule(value: Value) -> Rule {
+        Rule::parse(&value)
+    }
+
+    #[test]
+    fn a_rule_is_covered_by_several_that_together_hold_it() {
+        let own = [
+            rule(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]})),
+            rule(json!({"verbs": ["list"], "apiGroups": ["", "apps"], "resources": ["*"]})),
+            rule(json!({"verbs": ["get"], "nonResourceURLs": ["/healthz/*"]})),
+        ];
+        assert!(covered(&rule(json!({"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"]})), &own));
+        assert!(covered(&rule(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["a"]})), &own));
+        assert!(!covered(&rule(json!({"verbs": ["get"], "apiGroups": ["apps"], "resources": ["pods"]})), &own));
+        assert!(!covered(&rule(json!({"verbs": ["*"], "apiGroups": [""], "resources": ["pods"]})), &own));
+        assert!(covered(&rule(json!({"verbs": ["get"], "nonResourceURLs": ["/healthz/x"]})), &own));
+        assert!(!covered(&rule(json!({"verbs": ["get"], "nonResourceURLs": ["*"]})), &own));
+    }
+}

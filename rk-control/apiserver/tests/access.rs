@@ -1,0 +1,163 @@
+//! Who may do what, and how the server knows who asks.
+
+mod support;
+
+use http::Method;
+use rk_apiserver::User;
+use serde_json::{Value, json};
+use support::{Client, Cluster, PODS, pod};
+
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+
+async fn review(client: &Client, verb: &str, resource: &str, namespace: &str) -> bool {
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {"verb": verb, "resource": resource, "namespace": namespace}},
+    });
+    let answer = client.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).await.ok();
+    answer["status"]["allowed"] == true
+}
+
+#[tokio::test]
+async fn a_role_allows_exactly_what_it_says_where_it_is_bound() {
+    let cluster = Cluster::start().await;
+    let jane = cluster.client(User::new("jane", []));
+    let (code, message) = jane.get(PODS).await.failure();
+    let words = r#"pods is forbidden: User "jane" cannot list resource "pods" in API group "" in the namespace "default""#;
+    assert_eq!((code, message.as_str()), (403, words));
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "r"},
+        "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]});
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "b"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}]});
+    let admin = cluster.admin();
+    admin.create(&format!("{RBAC}/namespaces/default/roles"), &role).await.ok();
+    admin.create(&format!("{RBAC}/namespaces/default/rolebindings"), &binding).await.ok();
+    jane.get(PODS).await.ok();
+    assert!(review(&jane, "list", "pods", "default").await);
+    assert!(!review(&jane, "list", "pods", "kube-system").await && !review(&jane, "get", "pods", "default").await);
+    admin.delete(&format!("{RBAC}/namespaces/default/rolebindings/b")).await.ok();
+    assert_eq!(jane.get(PODS).await.code, 403);
+}
+
+#[tokio::test]
+async fn nobody_can_bind_or_write_more_than_they_hold() {
+    let cluster = Cluster::start().await;
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "b"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "admin"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}]});
+    let admin = cluster.admin();
+    admin.create(&format!("{RBAC}/namespaces/default/rolebindings"), &binding).await.ok();
+    let jane = cluster.client(User::new("jane", []));
+    let role = |rules: Value| json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "r"}, "rules": rules});
+    let path = format!("{RBAC}/namespaces/default/roles");
+    let own = role(json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]));
+    jane.create(&format!("{path}?dryRun=All"), &own).await.ok();
+    let more = role(json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]));
+    let (code, message) = jane.create(&path, &more).await.failure();
+    assert_eq!(code, 403);
+    assert!(message.contains("is attempting to grant RBAC permissions not currently held"), "{message}");
+    let mut bind = binding.clone();
+    bind["metadata"]["name"] = json!("c");
+    bind["roleRef"]["name"] = json!("cluster-admin");
+    assert_eq!(jane.create(&format!("{RBAC}/namespaces/default/rolebindings"), &bind).await.failure().0, 403);
+}
+
+#[tokio::test]
+async fn impersonation_needs_the_right_and_takes_the_place_of_the_caller() {
+    let cluster = Cluster::start().await;
+    let as_jane = cluster.admin().with("impersonate-user", "jane").with("impersonate-group", "dev");
+    let who = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let answer = as_jane.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", &who).await.ok();
+    assert_eq!(answer["status"]["userInfo"], json!({"username": "jane", "groups": ["dev", "system:authenticated"]}));
+    assert_eq!(as_jane.get(PODS).await.failure().0, 403);
+    let jane = cluster.client(User::new("jane", [])).with("impersonate-user", "admin");
+    let (code, message) = jane.get(PODS).await.failure();
+    assert_eq!(code, 403);
+    assert!(message.starts_with("users \"admin\" is forbidden: User \"jane\" cannot impersonate resource \"users\""), "{message}");
+}
+
+#[tokio::test]
+async fn a_service_account_token_works_while_its_account_and_pod_live() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let made = admin.create(PODS, &pod("p")).await.ok();
+    let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {
+        "audiences": ["vault"], "expirationSeconds": 600,
+        "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": made["metadata"]["uid"]},
+    }});
+    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    let token = admin.create(path, &request).await.ok()["status"]["token"].as_str().unwrap().to_owned();
+    let judge = |audience: &'static str| {
+        let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token, "audiences": [audience]}});
+        let admin = admin.clone();
+        async move { admin.create("/apis/authentication.k8s.io/v1/tokenreviews", &review).await.ok()["status"].clone() }
+    };
+    let good = judge("vault").await;
+    assert_eq!(good["user"]["username"], "system:serviceaccount:default:default");
+    assert_eq!(good["user"]["extra"]["authentication.kubernetes.io/pod-name"], json!(["p"]));
+    assert_ne!(judge("other").await["authenticated"], true);
+    admin.delete(&format!("{PODS}/p")).await.ok();
+    assert_ne!(judge("vault").await["authenticated"], true);
+    let mut short = request.clone();
+    short["spec"]["expirationSeconds"] = json!(60);
+    assert_eq!(admin.create(path, &short).await.failure().0, 422);
+}
+
+#[tokio::test]
+async fn a_node_reads_what_its_pods_need_and_no_more() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for (secret, node) in [("mine", "n1"), ("theirs", "n2")] {
+        let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}, "stringData": {"k": "v"}});
+        admin.create("/api/v1/namespaces/default/secrets", &object).await.ok();
+        let mut pod = pod(node);
+        pod["spec"]["nodeName"] = json!(node);
+        pod["spec"]["volumes"] = json!([{"name": "v", "secret": {"secretName": secret}}]);
+        admin.create(PODS, &pod).await.ok();
+    }
+    let node = cluster.client(User::new("system:node:n1", ["system:nodes".to_owned()]));
+    node.get("/api/v1/namespaces/default/secrets/mine").await.ok();
+    let (code, message) = node.get("/api/v1/namespaces/default/secrets/theirs").await.failure();
+    assert_eq!(code, 403);
+    assert!(message.contains("no relationship found between node 'n1' and this object"), "{message}");
+    assert_eq!(node.get("/api/v1/namespaces/default/secrets").await.failure().0, 403);
+    node.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn1").await.ok();
+    let status = json!({"status": {"phase": "Running"}});
+    let merge = "application/merge-patch+json";
+    node.patch(&format!("{PODS}/n1/status"), merge, &status).await.ok();
+    assert_eq!(node.patch(&format!("{PODS}/n2/status"), merge, &status).await.failure().0, 403);
+    let own = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": {"disk": "ssd"}}});
+    node.create("/api/v1/nodes", &own).await.ok();
+    let other = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n3"}});
+    assert_eq!(node.create("/api/v1/nodes", &other).await.failure().0, 403);
+    let label = json!({"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}});
+    assert_eq!(node.patch("/api/v1/nodes/n1", merge, &label).await.failure().0, 403);
+}
+
+#[tokio::test]
+async fn a_joining_node_gets_as_far_as_its_certificate_request() {
+    let cluster = Cluster::start().await;
+    let anonymous = cluster.client(User::anonymous());
+    let info = anonymous.get("/api/v1/namespaces/kube-public/configmaps/cluster-info").await.ok();
+    assert!(info["data"]["kubeconfig"].as_str().unwrap().contains("https://192.0.2.10:6443"));
+    assert_eq!(anonymous.get("/api/v1/nodes").await.failure().0, 403);
+    let joining = cluster.client(User::new(
+        "system:bootstrap:abcdef",
+        ["system:bootstrappers", "system:bootstrappers:kubeadm:default-node-token"].map(str::to_owned),
+    ));
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "system:node:n1");
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
+    let request = params.serialize_request(&rcgen::KeyPair::generate().unwrap()).unwrap().pem().unwrap();
+    let csr = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"generateName": "csr-"},
+        "spec": {
+            "request": base64::Engine::encode(&base64::engine::general_purpose::STANDARD, request),
+            "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
+            "usages": ["digital signature", "client auth"], "username": "somebody-else",
+        }});
+    let filed = joining.create("/apis/certificates.k8s.io/v1/certificatesigningrequests", &csr).await.ok();
+    assert_eq!(filed["spec"]["username"], "system:bootstrap:abcdef");
+    assert_eq!(joining.get("/api/v1/secrets").await.failure().0, 403);
+    assert_eq!(joining.send(Method::POST, "/api/v1/nodes", &json!({})).await.failure().0, 403);
+}

@@ -1,0 +1,176 @@
+//! Namespaces, Services and what admission adds or refuses.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Cluster, MAPS, PODS, config_map, pod};
+
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+
+#[tokio::test]
+async fn a_new_cluster_has_its_namespaces_services_and_policy() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
+        let namespace = admin.get(&format!("/api/v1/namespaces/{name}")).await.ok();
+        assert_eq!((&namespace["status"]["phase"], &namespace["spec"]["finalizers"]), (&json!("Active"), &json!(["kubernetes"])));
+    }
+    assert_eq!(admin.get(&format!("{SERVICES}/kubernetes")).await.ok()["spec"]["clusterIP"], "10.96.0.1");
+    assert_eq!(admin.get("/api/v1/namespaces/kube-system/services/kube-dns").await.ok()["spec"]["clusterIP"], "10.96.0.10");
+    let endpoints = admin.get("/api/v1/namespaces/default/endpoints/kubernetes").await.ok();
+    assert_eq!(endpoints["subsets"][0]["addresses"][0]["ip"], "192.0.2.10");
+    let slice = admin.get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes").await.ok();
+    assert_eq!(slice["endpoints"][0]["addresses"], json!(["192.0.2.10"]));
+    admin.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/cluster-admin").await.ok();
+    admin.get("/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical").await.ok();
+    assert_eq!(admin.get("/readyz").await.body, "ok");
+}
+
+#[tokio::test]
+async fn starting_again_changes_nothing() {
+    let cluster = Cluster::start().await;
+    let before = cluster.store.revision().await.unwrap();
+    cluster.server.bootstrap().await.unwrap();
+    assert_eq!(cluster.store.revision().await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_terminating_namespace_takes_nothing_new_and_ends_with_its_finalizer() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}});
+    admin.create("/api/v1/namespaces", &namespace).await.ok();
+    let dying = admin.delete("/api/v1/namespaces/n").await.ok();
+    assert_eq!(dying["status"]["phase"], "Terminating");
+    let (code, message) = admin.create("/api/v1/namespaces/n/configmaps", &config_map("a", json!({}))).await.failure();
+    assert_eq!(code, 403);
+    assert!(message.contains("because it is being terminated"), "{message}");
+    let mut last = admin.get("/api/v1/namespaces/n").await.ok();
+    last["spec"]["finalizers"] = json!([]);
+    admin.put("/api/v1/namespaces/n/finalize", &last).await.ok();
+    assert_eq!(admin.get("/api/v1/namespaces/n").await.code, 404);
+    assert_eq!(admin.delete("/api/v1/namespaces/kube-system").await.failure().0, 403);
+    let (code, message) = admin.create("/api/v1/namespaces/none/configmaps", &config_map("a", json!({}))).await.failure();
+    assert_eq!((code, message.as_str()), (404, "namespaces \"none\" not found"));
+}
+
+#[tokio::test]
+async fn services_get_addresses_and_ports_that_nobody_else_has() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let service = |name: &str, kind: &str| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"type": kind, "ports": [{"port": 80}]}})
+    };
+    let creations = (0..40).map(|index| {
+        let (admin, service) = (admin.clone(), service(&format!("s{index}"), "NodePort"));
+        async move { admin.create(SERVICES, &service).await.ok() }
+    });
+    let made: Vec<Value> = futures::future::join_all(creations).await;
+    let distinct = |path: &dyn Fn(&Value) -> Value| {
+        let mut all: Vec<String> = made.iter().map(|service| path(service).to_string()).collect();
+        all.sort();
+        all.dedup();
+        all.len()
+    };
+    assert_eq!(distinct(&|service| service["spec"]["clusterIP"].clone()), 40);
+    assert_eq!(distinct(&|service| service["spec"]["ports"][0]["nodePort"].clone()), 40);
+    let mut taken = service("taken", "ClusterIP");
+    taken["spec"]["clusterIP"] = json!("10.96.0.1");
+    let (code, message) = admin.create(SERVICES, &taken).await.failure();
+    assert_eq!(code, 422);
+    assert!(message.contains("provided IP is already allocated"), "{message}");
+    admin.delete(&format!("{SERVICES}/s0")).await.ok();
+    let freed = made[0]["spec"]["clusterIP"].clone();
+    taken["spec"]["clusterIP"] = freed.clone();
+    assert_eq!(admin.create(SERVICES, &taken).await.ok()["spec"]["clusterIP"], freed);
+}
+
+#[tokio::test]
+async fn a_pod_gets_its_token_priority_and_tolerations() {
+    let cluster = Cluster::start().await;
+    let made = cluster.admin().create(PODS, &pod("p")).await.ok();
+    let spec = &made["spec"];
+    assert_eq!((&spec["serviceAccountName"], &spec["priority"]), (&json!("default"), &json!(0)));
+    assert_eq!(spec["tolerations"].as_array().unwrap().len(), 2);
+    let volume = spec["volumes"][0]["name"].as_str().unwrap();
+    assert!(volume.starts_with("kube-api-access-"));
+    assert_eq!(spec["containers"][0]["volumeMounts"][0]["mountPath"], "/var/run/secrets/kubernetes.io/serviceaccount");
+    let mut orphan = pod("q");
+    orphan["spec"]["serviceAccountName"] = json!("nobody");
+    let (code, message) = cluster.admin().create(PODS, &orphan).await.failure();
+    assert_eq!(code, 403);
+    assert!(message.ends_with("error looking up service account default/nobody: serviceaccount \"nobody\" not found"), "{message}");
+}
+
+#[tokio::test]
+async fn pod_security_is_enforced_by_label() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let labels = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"}}});
+    admin.patch("/api/v1/namespaces/default", "application/merge-patch+json", &labels).await.ok();
+    let plain = admin.create(PODS, &pod("plain")).await;
+    assert!(plain.headers["warning"].to_str().unwrap().contains("would violate PodSecurity"));
+    plain.ok();
+    let mut host = pod("host");
+    host["spec"]["hostNetwork"] = json!(true);
+    let (code, message) = admin.create(PODS, &host).await.failure();
+    assert_eq!(code, 403);
+    assert!(message.contains("violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)"), "{message}");
+}
+
+#[tokio::test]
+async fn a_quota_is_never_overdrawn_even_by_many_at_once() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"configmaps": "3"}}});
+    admin.create("/api/v1/namespaces/default/resourcequotas", &quota).await.ok();
+    let creations = (0..10).map(|index| {
+        let admin = admin.clone();
+        async move { admin.create(MAPS, &config_map(&format!("m{index}"), json!({}))).await }
+    });
+    let answers = futures::future::join_all(creations).await;
+    assert_eq!(answers.iter().filter(|answer| answer.code == 201).count(), 3);
+    let refused = answers.iter().find(|answer| answer.code == 403).unwrap();
+    assert!(refused.failure().1.contains("exceeded quota: q, requested: configmaps=1, used: configmaps=3, limited: configmaps=3"));
+}
+
+#[tokio::test]
+async fn limits_fill_in_and_refuse() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let range = json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "l"}, "spec": {"limits": [
+        {"type": "Container", "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"}, "max": {"cpu": "1"}},
+    ]}});
+    admin.create("/api/v1/namespaces/default/limitranges", &range).await.ok();
+    let made = admin.create(PODS, &pod("p")).await.ok();
+    assert_eq!(made["spec"]["containers"][0]["resources"], json!({"limits": {"cpu": "500m"}, "requests": {"cpu": "100m"}}));
+    let mut big = pod("big");
+    big["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "2"}});
+    let (code, message) = admin.create(PODS, &big).await.failure();
+    assert_eq!(code, 403);
+    assert!(message.contains("maximum cpu usage per Container is 1, but limit is 2"), "{message}");
+}
+
+#[tokio::test]
+async fn an_eviction_waits_for_the_budget() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let mut p = pod("p");
+    p["metadata"]["labels"] = json!({"app": "a"});
+    p["spec"]["nodeName"] = json!("n");
+    admin.create(PODS, &p).await.ok();
+    let merge = "application/merge-patch+json";
+    let running = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+    admin.patch(&format!("{PODS}/p/status"), merge, &running).await.ok();
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "a"}}}});
+    admin.create(budgets, &budget).await.ok();
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
+    let path = format!("{PODS}/p/eviction");
+    assert_eq!(admin.create(&path, &eviction).await.failure().0, 429);
+    let status = json!({"status": {"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 1, "desiredHealthy": 0, "expectedPods": 1}});
+    admin.patch(&format!("{budgets}/b/status"), merge, &status).await.ok();
+    admin.create(&path, &eviction).await.ok();
+    assert!(admin.get(&format!("{PODS}/p")).await.ok()["metadata"]["deletionTimestamp"].is_string());
+}

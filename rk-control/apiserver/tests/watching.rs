@@ -1,0 +1,198 @@
+//! Lists and watches: consistency, pages, selectors, resuming.
+
+mod support;
+
+use serde_json::json;
+use support::{Cluster, MAPS, PODS, config_map, pod};
+
+const MERGE: &str = "application/merge-patch+json";
+
+#[tokio::test]
+async fn pages_of_a_list_are_one_snapshot() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for index in 0..7 {
+        admin.create(MAPS, &config_map(&format!("m{index}"), json!({}))).await.ok();
+    }
+    let first = admin.get(&format!("{MAPS}?limit=3")).await.ok();
+    assert_eq!(first["metadata"]["remainingItemCount"], 4);
+    admin.create(MAPS, &config_map("m3a", json!({}))).await.ok();
+    admin.delete(&format!("{MAPS}/m5")).await.ok();
+    let mut names: Vec<String> = Vec::new();
+    let mut page = first.clone();
+    loop {
+        names.extend(page["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()));
+        assert_eq!(page["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+        let Some(token) = page["metadata"]["continue"].as_str() else { break };
+        page = admin.get(&format!("{MAPS}?limit=3&continue={token}")).await.ok();
+    }
+    assert_eq!(names, ["m0", "m1", "m2", "m3", "m4", "m5", "m6"]);
+}
+
+#[tokio::test]
+async fn an_expired_page_says_so() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for index in 0..4 {
+        admin.create(MAPS, &config_map(&format!("m{index}"), json!({}))).await.ok();
+    }
+    let token = admin.get(&format!("{MAPS}?limit=2")).await.ok()["metadata"]["continue"].as_str().unwrap().to_owned();
+    admin.create(MAPS, &config_map("n", json!({}))).await.ok();
+    cluster.store.compact(cluster.store.revision().await.unwrap()).await.unwrap();
+    let answer = admin.get(&format!("{MAPS}?limit=2&continue={token}")).await;
+    assert_eq!(answer.failure().0, 410);
+    assert_eq!(answer.json()["reason"], "Expired");
+    // The answer carries a token to go on with inconsistently.
+    let next = answer.json()["metadata"]["continue"].as_str().unwrap().to_owned();
+    let rest = admin.get(&format!("{MAPS}?continue={next}")).await.ok();
+    assert_eq!(rest["items"].as_array().unwrap().len(), 3);
+    assert_eq!(admin.get(&format!("{MAPS}?continue=nonsense")).await.failure().0, 400);
+}
+
+#[tokio::test]
+async fn a_list_can_be_had_exactly_as_it_was() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let made = admin.create(MAPS, &config_map("a", json!({}))).await.ok();
+    admin.delete(&format!("{MAPS}/a")).await.ok();
+    let version = made["metadata"]["resourceVersion"].as_str().unwrap();
+    let then = admin.get(&format!("{MAPS}?resourceVersion={version}&resourceVersionMatch=Exact")).await.ok();
+    assert_eq!(then["items"].as_array().unwrap().len(), 1);
+    assert!(admin.get(MAPS).await.ok()["items"].as_array().unwrap().is_empty());
+    let later = admin.get(&format!("{MAPS}?resourceVersion={version}&resourceVersionMatch=NotOlderThan")).await.ok();
+    let number = |text: &str| text.parse::<u64>().unwrap();
+    assert!(number(later["metadata"]["resourceVersion"].as_str().unwrap()) >= number(version));
+    assert_eq!(admin.get(&format!("{MAPS}?resourceVersionMatch=Exact")).await.failure().0, 422);
+    assert_eq!(admin.get(&format!("{MAPS}?resourceVersion=x")).await.failure().0, 422);
+}
+
+#[tokio::test]
+async fn a_watch_shows_every_change_in_order() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let version = admin.get(MAPS).await.ok()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let mut watch = admin.watch(&format!("{MAPS}?watch=1&resourceVersion={version}")).await;
+    admin.create(MAPS, &config_map("a", json!({"k": "1"}))).await.ok();
+    admin.patch(&format!("{MAPS}/a"), MERGE, &json!({"data": {"k": "2"}})).await.ok();
+    admin.delete(&format!("{MAPS}/a")).await.ok();
+    for kind in ["ADDED", "MODIFIED", "DELETED"] {
+        assert_eq!(watch.brief().await, (kind.to_owned(), "a".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_watch_resumes_after_a_restart_of_the_server_without_a_gap() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let version = admin.get(MAPS).await.ok()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    admin.create(MAPS, &config_map("before", json!({}))).await.ok();
+    let support::Cluster { server, dir, store, .. } = cluster;
+    server.shutdown();
+    drop((server, store));
+    let cluster = Cluster::start_in(dir).await;
+    let admin = cluster.admin();
+    let mut watch = admin.watch(&format!("{MAPS}?watch=1&resourceVersion={version}")).await;
+    admin.create(MAPS, &config_map("after", json!({}))).await.ok();
+    assert_eq!(watch.brief().await, ("ADDED".to_owned(), "before".to_owned()));
+    assert_eq!(watch.brief().await, ("ADDED".to_owned(), "after".to_owned()));
+}
+
+#[tokio::test]
+async fn a_watch_from_forgotten_history_ends_with_410() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let made = admin.create(MAPS, &config_map("a", json!({}))).await.ok();
+    admin.create(MAPS, &config_map("b", json!({}))).await.ok();
+    let support::Cluster { server, dir, store, .. } = cluster;
+    store.compact(store.revision().await.unwrap()).await.unwrap();
+    server.shutdown();
+    drop((server, store));
+    let cluster = Cluster::start_in(dir).await;
+    let old = made["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap() - 1;
+    let mut watch = cluster.admin().watch(&format!("{MAPS}?watch=1&resourceVersion={old}")).await;
+    let event = watch.next().await.unwrap();
+    assert_eq!((&event["type"], &event["object"]["code"]), (&json!("ERROR"), &json!(410)));
+    assert!(watch.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_streaming_list_ends_its_state_with_a_bookmark() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.create(MAPS, &config_map("a", json!({}))).await.ok();
+    let path = format!("{MAPS}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true");
+    let mut watch = admin.watch(&path).await;
+    assert_eq!(watch.brief().await, ("ADDED".to_owned(), "a".to_owned()));
+    let mark = watch.next().await.unwrap();
+    assert_eq!(mark["type"], "BOOKMARK");
+    assert_eq!(mark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    admin.create(MAPS, &config_map("b", json!({}))).await.ok();
+    assert_eq!(watch.brief().await, ("ADDED".to_owned(), "b".to_owned()));
+    assert_eq!(admin.get(&format!("{MAPS}?watch=1&sendInitialEvents=true")).await.failure().0, 422);
+}
+
+#[tokio::test]
+async fn entering_a_selection_is_an_addition_and_leaving_it_a_deletion() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let version = admin.get(MAPS).await.ok()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let mut watch = admin.watch(&format!("{MAPS}?watch=1&resourceVersion={version}&labelSelector=in%3Dyes")).await;
+    let path = format!("{MAPS}/a");
+    admin.create(MAPS, &config_map("a", json!({}))).await.ok();
+    admin.patch(&path, MERGE, &json!({"metadata": {"labels": {"in": "yes"}}})).await.ok();
+    admin.patch(&path, MERGE, &json!({"data": {"k": "v"}})).await.ok();
+    let left = admin.patch(&path, MERGE, &json!({"metadata": {"labels": {"in": "no"}}})).await.ok();
+    assert_eq!(watch.brief().await.0, "ADDED");
+    assert_eq!(watch.brief().await.0, "MODIFIED");
+    let gone = watch.next().await.unwrap();
+    assert_eq!((&gone["type"], &gone["object"]["metadata"]["labels"]["in"]), (&json!("DELETED"), &json!("yes")));
+    assert_eq!(gone["object"]["metadata"]["resourceVersion"], left["metadata"]["resourceVersion"]);
+}
+
+#[tokio::test]
+async fn field_selectors_choose_by_node_and_name() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for name in ["a", "b"] {
+        let mut pod = pod(name);
+        pod["spec"]["nodeName"] = json!(format!("node-{name}"));
+        admin.create(PODS, &pod).await.ok();
+    }
+    let on = admin.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dnode-a").await.ok();
+    assert_eq!((on["items"].as_array().unwrap().len(), &on["items"][0]["metadata"]["name"]), (1, &json!("a")));
+    let named = admin.get(&format!("{PODS}?fieldSelector=metadata.name%21%3Da")).await.ok();
+    assert_eq!(named["items"][0]["metadata"]["name"], "b");
+    let (code, message) = admin.get(&format!("{PODS}?fieldSelector=spec.nonsense%3Da")).await.failure();
+    assert_eq!(code, 400);
+    assert!(message.contains("field label not supported: spec.nonsense"), "{message}");
+}
+
+#[tokio::test]
+async fn tables_and_metadata_are_other_shapes_of_the_same_list() {
+    let cluster = Cluster::start().await;
+    cluster.admin().create(PODS, &pod("p")).await.ok();
+    let table = cluster.admin().with("accept", "application/json;as=Table;v=v1;g=meta.k8s.io").get(PODS).await.ok();
+    assert_eq!((&table["kind"], &table["rows"][0]["cells"][0]), (&json!("Table"), &json!("p")));
+    let accept = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    let metadata = cluster.admin().with("accept", accept).get(PODS).await.ok();
+    assert_eq!(metadata["kind"], "PartialObjectMetadataList");
+    assert!(metadata["items"][0].get("spec").is_none());
+}
+
+#[tokio::test]
+async fn a_long_list_is_streamed_whole_and_compressed_on_request() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let creations = (0..300).map(|index| {
+        let admin = admin.clone();
+        async move { admin.create(MAPS, &config_map(&format!("m{index:03}"), json!({"k": "v".repeat(500)}))).await.ok() }
+    });
+    futures::future::join_all(creations).await;
+    let plain = admin.get(MAPS).await;
+    assert_eq!(plain.json()["items"].as_array().unwrap().len(), 300);
+    let zipped = cluster.admin().with("accept-encoding", "gzip").get(MAPS).await;
+    assert_eq!(zipped.headers["content-encoding"], "gzip");
+    let mut text = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&zipped.body[..]), &mut text).unwrap();
+    assert_eq!(text, plain.body);
+}
