@@ -38,7 +38,8 @@ impl NetworkList {
     /// The first usable configuration of a directory, by file name, as every runtime does.
     pub fn load(directory: &Path) -> Result<Self> {
         let missing = || Error::NotConfigured(directory.to_owned());
-        let mut files: Vec<PathBuf> = fs::read_dir(directory).map_err(|_| missing())?.flatten().map(|e| e.path()).collect();
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(directory).map_err(|_| missing())?.flatten().map(|e| e.path()).collect();
         files.retain(|p| p.extension().is_some_and(|e| e == "conflist" || e == "conf" || e == "json"));
         files.sort();
         let mut first_error = None;
@@ -78,7 +79,9 @@ impl NetworkList {
         let known = VERSIONS.iter().rev().find(|ours| versions.iter().any(|v| v == *ours));
         let cni_version = known.ok_or_else(|| format!("`cniVersion` {versions:?} is not one of {VERSIONS:?}"))?;
         let plugins = match raw.get("plugins") {
-            Some(list) => list.as_array().ok_or("`plugins` is not a list")?.iter().map(|p| p.as_object().cloned()).collect(),
+            Some(list) => {
+                list.as_array().ok_or("`plugins` is not a list")?.iter().map(|p| p.as_object().cloned()).collect()
+            }
             None => raw.as_object().map(|single| vec![single.clone()]),
         };
         let plugins: Vec<Map<String, Value>> = plugins.ok_or("a plugin is not an object")?;
@@ -107,7 +110,8 @@ fn is_file_name(name: &str) -> bool {
 /// Bridge `cni0` with addresses from the node's `pod_cidrs`, host ports, and masquerading of what leaves `cluster_cidrs`.
 pub fn default_conflist(pod_cidrs: &[IpNet], cluster_cidrs: &[IpNet]) -> Value {
     let ranges: Vec<Value> = pod_cidrs.iter().map(|subnet| json!([{ "subnet": subnet }])).collect();
-    let default_route = |subnet: &IpNet| if subnet.addr().is_ipv4() { json!({"dst": "0.0.0.0/0"}) } else { json!({"dst": "::/0"}) };
+    let default_route =
+        |subnet: &IpNet| if subnet.addr().is_ipv4() { json!({"dst": "0.0.0.0/0"}) } else { json!({"dst": "::/0"}) };
     let routes: Vec<Value> = pod_cidrs.iter().map(default_route).collect();
     json!({
         "cniVersion": "1.1.0",
@@ -166,7 +170,8 @@ mod tests {
     fn lists_and_single_plugins_are_read_and_odd_ones_refused() {
         let single = NetworkList::parse(json!({"cniVersion": "0.4.0", "name": "x", "type": "bridge"})).expect("single");
         assert_eq!((single.plugins.len(), single.cni_version.as_str()), (1, "0.4.0"));
-        let list = default_conflist(&["10.244.1.0/24".parse().expect("cidr")], &["10.244.0.0/16".parse().expect("cidr")]);
+        let list =
+            default_conflist(&["10.244.1.0/24".parse().expect("cidr")], &["10.244.0.0/16".parse().expect("cidr")]);
         assert_eq!(NetworkList::parse(list).expect("default").plugins.len(), 2);
         for bad in [
             json!({}),
@@ -188,7 +193,10 @@ mod tests {
         assert!(!write_default_conflist(dir.path(), &cidr, &cidr).expect("same"));
         fs::write(dir.path().join("05-calico.conflist"), "{}").expect("foreign");
         assert!(!write_default_conflist(dir.path(), &["10.9.0.0/24".parse().expect("cidr")], &cidr).expect("foreign"));
-        assert!(NetworkList::load(dir.path()).is_ok_and(|list| list.name == "rk"), "a broken file does not hide a good one");
+        assert!(
+            NetworkList::load(dir.path()).is_ok_and(|list| list.name == "rk"),
+            "a broken file does not hide a good one"
+        );
         assert!(matches!(NetworkList::load(Path::new("/nonexistent")), Err(Error::NotConfigured(_))));
     }
 }

@@ -40,7 +40,7 @@ pub enum Error {
         /// ADD, DEL and so on.
         command: &'static str,
         /// What the plugin said.
-        error: CniError,
+        error: Box<CniError>,
     },
     /// The plugin could not be run, or answered with something else than JSON.
     #[error("plugin type={plugin:?} ({command}): {reason}")]

@@ -69,7 +69,8 @@ async fn apply(handle: &Handle, want: &[PodRoute]) -> Result<()> {
         match done {
             Ok(()) => tracing::info!(cidr = %route.pod_cidr, via = %route.node_ip, "routed another node's pods"),
             Err(error) => {
-                first_error.get_or_insert(Error::Netlink(format!("route {} via {}: {error}", route.pod_cidr, route.node_ip)));
+                first_error
+                    .get_or_insert(Error::Netlink(format!("route {} via {}: {error}", route.pod_cidr, route.node_ip)));
             }
         }
     }
@@ -104,7 +105,9 @@ async fn current(handle: &Handle) -> Result<BTreeMap<IpNet, RouteMessage>> {
     for query in queries {
         let mut routes = Box::pin(handle.route().get(query).execute());
         while let Some(route) = routes.try_next().await.map_err(|e| Error::Netlink(format!("list routes: {e}")))? {
-            if route.header.protocol != RouteProtocol::from(PROTOCOL) || route.header.table != RouteHeader::RT_TABLE_MAIN {
+            if route.header.protocol != RouteProtocol::from(PROTOCOL)
+                || route.header.table != RouteHeader::RT_TABLE_MAIN
+            {
                 continue;
             }
             found.extend(destination(&route).map(|cidr| (cidr, route)));
@@ -152,7 +155,11 @@ mod tests {
             ("10.244.2.0/24".parse().expect("cidr"), "192.0.2.2".parse().ok()),
             ("10.244.9.0/24".parse().expect("cidr"), "192.0.2.9".parse().ok()),
         ]);
-        let want = [route("10.244.1.0/24", "192.0.2.1"), route("10.244.2.0/24", "192.0.2.22"), route("10.244.3.7/24", "192.0.2.3")];
+        let want = [
+            route("10.244.1.0/24", "192.0.2.1"),
+            route("10.244.2.0/24", "192.0.2.22"),
+            route("10.244.3.7/24", "192.0.2.3"),
+        ];
         let changes = plan(&have, &want);
         assert_eq!(changes.add, [route("10.244.2.0/24", "192.0.2.22"), route("10.244.3.0/24", "192.0.2.3")]);
         assert_eq!(changes.remove, ["10.244.9.0/24".parse::<IpNet>().expect("cidr")]);

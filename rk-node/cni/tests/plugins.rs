@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 /// The default of a node, with the test's own address store.
 fn conflist(host_dir: &std::path::Path) -> Value {
-    let mut list = default_conflist(&["10.244.1.0/24".parse().expect("cidr")], &["10.244.0.0/16".parse().expect("cidr")]);
+    let mut list =
+        default_conflist(&["10.244.1.0/24".parse().expect("cidr")], &["10.244.0.0/16".parse().expect("cidr")]);
     list["plugins"][0]["ipam"]["dataDir"] = json!(host_dir);
     // Host ports are remembered by network below /run, which all these hosts share.
     list["name"] = json!(host_dir.file_name().expect("name").to_string_lossy().trim_start_matches('.'));
@@ -71,7 +72,8 @@ fn a_host_port_leads_into_the_pod_until_it_goes() {
     let (pod, other) = (Netns::new("p"), Netns::new("q"));
     let mapping = PortMapping { host_port: 8080, container_port: 80, protocol: "tcp".into(), host_ip: String::new() };
     let mut to_pod = attachment(&pod);
-    to_pod.port_mappings = vec![mapping.clone(), PortMapping { host_port: 8081, host_ip: HOST.into(), ..mapping.clone() }];
+    to_pod.port_mappings =
+        vec![mapping.clone(), PortMapping { host_port: 8081, host_ip: HOST.into(), ..mapping.clone() }];
     let mut to_other = attachment(&other);
     to_other.port_mappings = vec![mapping];
     let (first, second) = (to_pod.clone(), to_other.clone());
@@ -135,7 +137,10 @@ fn attachments_of_vanished_pods_are_collected() {
 #[test]
 fn node_routes_follow_the_list_and_leave_others_alone() {
     let host = Host::new(&json!({}), &[]);
-    let pod_route = |cidr: &str, via: &str| routes::PodRoute { node_ip: via.parse().expect("ip"), pod_cidr: cidr.parse().expect("cidr") };
+    let pod_route = |cidr: &str, via: &str| routes::PodRoute {
+        node_ip: via.parse().expect("ip"),
+        pod_cidr: cidr.parse().expect("cidr"),
+    };
     host.netns.ip("route add 10.99.0.0/24 via 192.0.2.7");
     let first = vec![pod_route("10.244.2.0/24", "192.0.2.2"), pod_route("10.244.3.0/24", "192.0.2.3")];
     host.run(async move |_| routes::sync(&first).await.expect("sync"));

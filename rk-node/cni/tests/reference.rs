@@ -9,7 +9,9 @@ use serde_json::json;
 
 /// Debian's `containernetworking-plugins`, unpacked into a cache; the system is not touched.
 fn reference() -> PathBuf {
-    let cache = std::env::var_os("RK_CACHE").map(PathBuf::from).or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/rk")));
+    let cache = std::env::var_os("RK_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/rk")));
     let directory = cache.unwrap_or_else(std::env::temp_dir).join("containernetworking-plugins");
     let plugins = directory.join("usr/lib/cni");
     if !plugins.join("bridge").exists() {
@@ -20,7 +22,11 @@ fn reference() -> PathBuf {
             assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
         };
         run("apt-get", &["-o", "APT::Sandbox::User=root", "download", "containernetworking-plugins"]);
-        let deb = std::fs::read_dir(scratch.path()).expect("read").flatten().map(|e| e.path()).find(|p| p.extension().is_some_and(|e| e == "deb"));
+        let deb = std::fs::read_dir(scratch.path())
+            .expect("read")
+            .flatten()
+            .map(|e| e.path())
+            .find(|p| p.extension().is_some_and(|e| e == "deb"));
         let unpacked = directory.with_extension(format!("new-{}", std::process::id()));
         std::fs::create_dir_all(&unpacked).expect("create");
         run("dpkg", &["-x", deb.expect("package").to_str().expect("utf-8"), unpacked.to_str().expect("utf-8")]);
@@ -72,7 +78,8 @@ fn reference_plugins_take_the_place_of_ours_one_by_one() {
                 runtime.del(to).await.expect("del");
             }
         });
-        let left: Vec<_> = std::fs::read_dir(store.path().join("mixed")).expect("store").flatten().map(|e| e.file_name()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(store.path().join("mixed")).expect("store").flatten().map(|e| e.file_name()).collect();
         assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("10.")), "{theirs:?} left {left:?}");
     }
 }

@@ -1,12 +1,13 @@
 //! Keeps the zone current with what the API says.
 
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::runtime::watcher::{Config, Event, watcher};
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::Notify;
 
@@ -29,15 +30,18 @@ pub(crate) async fn run(client: Client, zone: &Arc<RwLock<Zone>>) {
 async fn services(client: Client, zone: &RwLock<Zone>, listed: &Notify) {
     let stream = watcher(Api::<Service>::all(client), Config::default()).default_backoff().into_stream();
     let mut stream = std::pin::pin!(stream);
-    let mut names = Vec::new();
+    let mut names = HashSet::new();
     while let Some(event) = stream.next().await {
-        let Ok(event) = event.inspect_err(|error| tracing::debug!(%error, "the watch of services is interrupted")) else { continue };
+        let Ok(event) = event.inspect_err(|error| tracing::debug!(%error, "the watch of services is interrupted"))
+        else {
+            continue;
+        };
         let mut zone = zone.write().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Init => names.clear(),
             Event::Apply(service) => zone.set_service(&service),
             Event::InitApply(service) => {
-                names.push(key(&service));
+                names.insert(key(&service));
                 zone.set_service(&service);
             }
             Event::InitDone => {
@@ -55,9 +59,11 @@ async fn services(client: Client, zone: &RwLock<Zone>, listed: &Notify) {
 async fn slices(client: Client, zone: &RwLock<Zone>, listed: &Notify) {
     let stream = watcher(Api::<EndpointSlice>::all(client), Config::default()).default_backoff().into_stream();
     let mut stream = std::pin::pin!(stream);
-    let mut names = Vec::new();
+    let mut names = HashSet::new();
     while let Some(event) = stream.next().await {
-        let Ok(event) = event.inspect_err(|error| tracing::debug!(%error, "the watch of endpoint slices is interrupted")) else {
+        let Ok(event) =
+            event.inspect_err(|error| tracing::debug!(%error, "the watch of endpoint slices is interrupted"))
+        else {
             continue;
         };
         let mut zone = zone.write().unwrap_or_else(PoisonError::into_inner);
@@ -65,7 +71,7 @@ async fn slices(client: Client, zone: &RwLock<Zone>, listed: &Notify) {
             Event::Init => names.clear(),
             Event::Apply(slice) => zone.set_slice(&slice),
             Event::InitApply(slice) => {
-                names.push(key(&slice));
+                names.insert(key(&slice));
                 zone.set_slice(&slice);
             }
             Event::InitDone => {

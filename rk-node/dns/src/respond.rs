@@ -26,7 +26,12 @@ pub(crate) enum Transport {
 }
 
 /// Answers one packet; nothing for what is no query.
-pub(crate) async fn respond(packet: &[u8], transport: Transport, zone: &RwLock<Zone>, upstream: &Upstream) -> Option<Vec<u8>> {
+pub(crate) async fn respond(
+    packet: &[u8],
+    transport: Transport,
+    zone: &RwLock<Zone>,
+    upstream: &Upstream,
+) -> Option<Vec<u8>> {
     let query = match Message::from_vec(packet) {
         Ok(query) => query,
         Err(_) => return refusal(packet),
@@ -107,7 +112,8 @@ fn local(zone: &RwLock<Zone>, name: &Name, kind: RecordType, reply: &mut Message
 }
 
 fn found(zone: &Zone, owner: &Name, kind: RecordType, data: &[Data], reply: &mut Message) {
-    let wanted = data.iter().filter_map(record_data).filter(|rdata| kind == RecordType::ANY || rdata.record_type() == kind);
+    let wanted =
+        data.iter().filter_map(record_data).filter(|rdata| kind == RecordType::ANY || rdata.record_type() == kind);
     reply.answers.extend(wanted.map(|rdata| Record::from_rdata(owner.clone(), TTL, rdata)));
     let apex = owner.to_ascii().trim_end_matches('.').eq_ignore_ascii_case(zone.domain());
     if apex && matches!(kind, RecordType::SOA | RecordType::ANY) {
@@ -117,7 +123,8 @@ fn found(zone: &Zone, owner: &Name, kind: RecordType, data: &[Data], reply: &mut
         reply.authorities.extend(authority(zone));
     }
     // The addresses of the hosts that SRV records name spare clients a second question.
-    let hosts: Vec<String> = data.iter().filter_map(|d| if let Data::Srv(_, host) = d { Some(host.clone()) } else { None }).collect();
+    let hosts: Vec<String> =
+        data.iter().filter_map(|d| if let Data::Srv(_, host) = d { Some(host.clone()) } else { None }).collect();
     if kind == RecordType::SRV {
         reply.additionals.extend(hosts.iter().flat_map(|host| addresses(zone, host)));
     }

@@ -117,7 +117,17 @@ mod tests {
 
     async fn dig(port: u16, arguments: &[&str]) -> String {
         let output = tokio::process::Command::new("dig")
-            .args(["@127.0.0.1", "-p", &port.to_string(), "+tries=1", "+time=5", "+noall", "+comments", "+answer", "+additional"])
+            .args([
+                "@127.0.0.1",
+                "-p",
+                &port.to_string(),
+                "+tries=1",
+                "+time=5",
+                "+noall",
+                "+comments",
+                "+answer",
+                "+additional",
+            ])
             .args(arguments)
             .stdin(Stdio::null())
             .output()
@@ -127,7 +137,7 @@ mod tests {
     }
 
     /// A server of a zone with one service, asking `upstream_port` for foreign names.
-    async fn serve(resolv_conf: &str) -> u16 {
+    async fn serve(resolv_conf: &str) -> (u16, tempfile::TempDir) {
         let mut zone = Zone::new("cluster.local", LOOPBACK);
         let ports: Vec<_> = (1..=60).map(|n| json!({"name": format!("p{n}"), "port": n})).collect();
         for service in [
@@ -138,7 +148,8 @@ mod tests {
             zone.set_service(&serde_json::from_value(service).unwrap());
         }
         zone.set_ready();
-        let file = std::env::temp_dir().join(format!("rk-dns-resolv-{}-{}", std::process::id(), rand::random::<u32>()));
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("resolv.conf");
         tokio::fs::write(&file, resolv_conf).await.unwrap();
         let server = loop {
             // Both transports need the same port, and only one of them picks it.
@@ -150,16 +161,19 @@ mod tests {
         let port = server.udp.local_addr().unwrap().port();
         let upstream = Arc::new(Upstream::new(file, "192.0.2.1".parse().unwrap()));
         tokio::spawn(server.run(Arc::new(RwLock::new(zone)), upstream));
-        port
+        (port, dir)
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn dig_gets_addresses_ports_names_and_refusals() {
-        let port = serve("").await;
+        let (port, _dir) = serve("").await;
         let cases: [(&[&str], &[&str]); 7] = [
             (&["web.shop.svc.cluster.local"], &["status: NOERROR", " aa ", "10.96.0.7"]),
             (&["+tcp", "wEb.shop.svc.cluster.local"], &["wEb.shop.svc.cluster.local.", "10.96.0.7"]),
-            (&["SRV", "_http._tcp.web.shop.svc.cluster.local"], &["0 100 80 web.shop.svc.cluster.local.", "ADDITIONAL: 2"]),
+            (
+                &["SRV", "_http._tcp.web.shop.svc.cluster.local"],
+                &["0 100 80 web.shop.svc.cluster.local.", "ADDITIONAL: 2"],
+            ),
             (&["-x", "10.96.0.7"], &["PTR\tweb.shop.svc.cluster.local."]),
             (&["none.shop.svc.cluster.local"], &["status: NXDOMAIN", "AUTHORITY: 1"]),
             (&["AAAA", "web.shop.svc.cluster.local"], &["status: NOERROR", "ANSWER: 0"]),
@@ -175,7 +189,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn an_answer_that_does_not_fit_is_truncated_and_comes_whole_over_tcp() {
-        let port = serve("").await;
+        let (port, _dir) = serve("").await;
         let cut = dig(port, &["+ignore", "+noedns", "SRV", "many.shop.svc.cluster.local"]).await;
         assert!(cut.contains(" tc ") && cut.contains("ANSWER: 0"), "{cut}");
         let whole = dig(port, &["SRV", "many.shop.svc.cluster.local"]).await;
@@ -184,9 +198,10 @@ mod tests {
 
     #[tokio::test]
     async fn garbage_gets_an_error_or_silence_and_harms_nobody() {
-        let port = serve("").await;
+        let (port, _dir) = serve("").await;
         let socket = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
-        for packet in [&b""[..], b"x", &[0; 11], &[0xff; 512], b"\x12\x34\x01\x00\x00\x05\x00\x00\x00\x00\x00\x00\xc0"] {
+        for packet in [&b""[..], b"x", &[0; 11], &[0xff; 512], b"\x12\x34\x01\x00\x00\x05\x00\x00\x00\x00\x00\x00\xc0"]
+        {
             socket.send_to(packet, (LOOPBACK, port)).await.unwrap();
         }
         assert!(dig(port, &["web.shop.svc.cluster.local"]).await.contains("10.96.0.7"));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use hickory_proto::op::{Message, OpCode, MessageType, Query};
+use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
@@ -82,7 +82,8 @@ impl Upstream {
             }
         }
         let text = tokio::fs::read_to_string(&self.file).await.unwrap_or_default();
-        let servers: Vec<SocketAddr> = nameservers(&text).filter(|server| server.ip() != self.own).take(SERVERS).collect();
+        let servers: Vec<SocketAddr> =
+            nameservers(&text).filter(|server| server.ip() != self.own).take(SERVERS).collect();
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = (changed, servers.clone());
         servers
     }

@@ -1,6 +1,6 @@
 //! What the cluster's names mean. Names here are lower-case text without a final dot.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use k8s_openapi::api::core::v1::Service;
@@ -124,7 +124,7 @@ impl Zone {
     }
 
     /// Keeps only the services and slices that a fresh list names.
-    pub fn retain(&mut self, services: Option<&[Key]>, slices: Option<&[Key]>) {
+    pub fn retain(&mut self, services: Option<&HashSet<Key>>, slices: Option<&HashSet<Key>>) {
         if let Some(listed) = services {
             self.services.retain(|key, _| listed.contains(key));
         }
@@ -161,7 +161,11 @@ impl Zone {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         if let Some(address) = reverse_address(&name) {
             let names = self.names_of(address);
-            return if names.is_empty() { Answer::Foreign } else { Answer::Found(names.into_iter().map(Data::Ptr).collect()) };
+            return if names.is_empty() {
+                Answer::Foreign
+            } else {
+                Answer::Found(names.into_iter().map(Data::Ptr).collect())
+            };
         }
         let labels: Vec<&str> = match name.strip_suffix(&self.domain) {
             Some("") => Vec::new(),
@@ -177,7 +181,9 @@ impl Zone {
             ["ns", "dns"] => Answer::Found(vec![Data::Address(self.server)]),
             ["svc" | "pod" | "dns"] => Answer::Found(Vec::new()),
             [namespace, "svc" | "pod"] => self.namespace(namespace),
-            [dashed, _, "pod"] => dashed_address(dashed).map_or(Answer::Missing, |a| Answer::Found(vec![Data::Address(a)])),
+            [dashed, _, "pod"] => {
+                dashed_address(dashed).map_or(Answer::Missing, |a| Answer::Found(vec![Data::Address(a)]))
+            }
             [service, namespace, "svc"] => self.service(namespace, service),
             [under, service, namespace, "svc"] => self.under_service(namespace, service, under),
             [port, protocol, service, namespace, "svc"] => self.port(namespace, service, protocol, port),
@@ -229,14 +235,21 @@ impl Zone {
     }
 
     fn port(&self, namespace: &str, name: &str, protocol: &str, port: &str) -> Answer {
-        let (Some(protocol), Some(port)) = (protocol.strip_prefix('_'), port.strip_prefix('_')) else { return Answer::Missing };
+        let (Some(protocol), Some(port)) = (protocol.strip_prefix('_'), port.strip_prefix('_')) else {
+            return Answer::Missing;
+        };
         let Some(service) = self.services.get(&(namespace.to_owned(), name.to_owned())) else { return Answer::Missing };
         let wanted = |record: &PortRecord| record.name == port && record.protocol == protocol;
         let data: Vec<Data> = if service.headless {
             self.headless_ports(namespace, name, wanted)
         } else {
             let host = self.host(namespace, name);
-            service.ports.iter().filter(|record| wanted(record)).map(|record| Data::Srv(record.port, host.clone())).collect()
+            service
+                .ports
+                .iter()
+                .filter(|record| wanted(record))
+                .map(|record| Data::Srv(record.port, host.clone()))
+                .collect()
         };
         if data.is_empty() { Answer::Missing } else { Answer::Found(data) }
     }
@@ -279,9 +292,12 @@ impl Zone {
 impl ServiceRecord {
     fn new(service: &Service) -> Self {
         let spec = service.spec.as_ref();
-        let external = spec.filter(|spec| spec.type_.as_deref() == Some("ExternalName")).and_then(|spec| spec.external_name.clone());
+        let external = spec
+            .filter(|spec| spec.type_.as_deref() == Some("ExternalName"))
+            .and_then(|spec| spec.external_name.clone());
         let listed = spec.and_then(|spec| spec.cluster_ips.clone()).filter(|ips| !ips.is_empty());
-        let ips = listed.or_else(|| spec.and_then(|spec| spec.cluster_ip.clone()).map(|ip| vec![ip])).unwrap_or_default();
+        let ips =
+            listed.or_else(|| spec.and_then(|spec| spec.cluster_ip.clone()).map(|ip| vec![ip])).unwrap_or_default();
         Self {
             addresses: ips.iter().filter_map(|ip| ip.parse().ok()).collect(),
             headless: ips.iter().any(|ip| ip == "None"),
@@ -325,7 +341,9 @@ impl SliceRecord {
 impl EndpointRecord {
     /// The endpoint's label below its service: its hostname, else its first address with dashes.
     fn label(&self) -> Option<String> {
-        self.hostname.clone().or_else(|| self.addresses.first().map(|address| address.to_string().replace(['.', ':'], "-")))
+        self.hostname
+            .clone()
+            .or_else(|| self.addresses.first().map(|address| address.to_string().replace(['.', ':'], "-")))
     }
 }
 
@@ -356,86 +374,4 @@ fn reverse_address(name: &str) -> Option<IpAddr> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn zone() -> Zone {
-        let mut zone = Zone::new("cluster.local", "10.96.0.10".parse().unwrap());
-        for service in [
-            json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {"clusterIP": "10.96.0.7",
-                "ports": [{"name": "http", "protocol": "TCP", "port": 80}]}}),
-            json!({"metadata": {"name": "db", "namespace": "shop"}, "spec": {"clusterIP": "None"}}),
-            json!({"metadata": {"name": "out", "namespace": "shop"}, "spec": {"type": "ExternalName", "externalName": "example.com"}}),
-        ] {
-            zone.set_service(&serde_json::from_value(service).unwrap());
-        }
-        let slice = json!({"metadata": {"name": "db-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "db"}},
-            "addressType": "IPv4", "ports": [{"name": "sql", "protocol": "TCP", "port": 5432}], "endpoints": [
-            {"addresses": ["10.244.1.5"], "hostname": "db-0", "conditions": {"ready": true}},
-            {"addresses": ["10.244.2.6"], "conditions": {}},
-            {"addresses": ["10.244.3.7"], "conditions": {"ready": false}}]});
-        zone.set_slice(&serde_json::from_value(slice).unwrap());
-        zone
-    }
-
-    fn address(text: &str) -> Data {
-        Data::Address(text.parse().unwrap())
-    }
-
-    #[test]
-    fn names_mean_what_the_specification_says() {
-        let host = |label: &str| format!("{label}.shop.svc.cluster.local");
-        let cases = [
-            ("web.shop.svc.cluster.local", Answer::Found(vec![address("10.96.0.7"), Data::Srv(80, host("web"))])),
-            ("WEB.Shop.svc.cluster.local.", Answer::Found(vec![address("10.96.0.7"), Data::Srv(80, host("web"))])),
-            ("_http._tcp.web.shop.svc.cluster.local", Answer::Found(vec![Data::Srv(80, host("web"))])),
-            ("_http._udp.web.shop.svc.cluster.local", Answer::Missing),
-            ("_tcp.web.shop.svc.cluster.local", Answer::Found(vec![])),
-            ("x.web.shop.svc.cluster.local", Answer::Missing),
-            ("db-0.db.shop.svc.cluster.local", Answer::Found(vec![address("10.244.1.5")])),
-            ("10-244-2-6.db.shop.svc.cluster.local", Answer::Found(vec![address("10.244.2.6")])),
-            ("out.shop.svc.cluster.local", Answer::Alias("example.com".into())),
-            ("10-244-1-5.shop.pod.cluster.local", Answer::Found(vec![address("10.244.1.5")])),
-            ("none.shop.svc.cluster.local", Answer::Missing),
-            ("shop.svc.cluster.local", Answer::Found(vec![])),
-            ("empty.svc.cluster.local", Answer::Missing),
-            ("dns-version.cluster.local", Answer::Found(vec![Data::Txt("1.1.0".into())])),
-            ("7.0.96.10.in-addr.arpa", Answer::Found(vec![Data::Ptr(host("web"))])),
-            ("5.1.244.10.in-addr.arpa", Answer::Found(vec![Data::Ptr(host("db-0.db"))])),
-            ("1.1.1.1.in-addr.arpa", Answer::Foreign),
-            ("example.com", Answer::Foreign),
-            ("notcluster.local", Answer::Foreign),
-        ];
-        let zone = zone();
-        for (name, expected) in cases {
-            assert_eq!(zone.lookup(name), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn headless_services_answer_their_ready_endpoints() {
-        let Answer::Found(data) = zone().lookup("db.shop.svc.cluster.local") else { panic!("db exists") };
-        let addresses: Vec<&Data> = data.iter().filter(|d| matches!(d, Data::Address(_))).collect();
-        assert_eq!(addresses, [&address("10.244.1.5"), &address("10.244.2.6")]);
-        let Answer::Found(ports) = zone().lookup("_sql._tcp.db.shop.svc.cluster.local") else { panic!("sql exists") };
-        assert!(ports.contains(&Data::Srv(5432, "db-0.db.shop.svc.cluster.local".into())), "{ports:?}");
-    }
-
-    #[test]
-    fn a_fresh_list_forgets_what_it_does_not_name() {
-        let mut zone = zone();
-        zone.retain(Some(&[("shop".into(), "db".into())]), Some(&[]));
-        assert_eq!(zone.lookup("web.shop.svc.cluster.local"), Answer::Missing);
-        assert_eq!(zone.lookup("db.shop.svc.cluster.local"), Answer::Found(vec![]));
-    }
-
-    #[test]
-    fn reverse_names_of_both_families_are_read() {
-        let v6 = "7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa";
-        assert_eq!(reverse_address(v6), "fd00::7".parse().ok());
-        for wrong in ["x.in-addr.arpa", "1.2.3.in-addr.arpa", "1.ip6.arpa", "in-addr.arpa", "gg.ip6.arpa"] {
-            assert_eq!(reverse_address(wrong), None, "{wrong}");
-        }
-    }
-}
+mod tests;

@@ -137,7 +137,9 @@ impl<'a> Blob<'a> {
                     let range = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok());
                     self.skip = match (response.status(), range.and_then(range_start)) {
                         (StatusCode::PARTIAL_CONTENT, Some(start)) if start <= self.offset => self.offset - start,
-                        (StatusCode::PARTIAL_CONTENT, _) => return Err(self.session.failed(format!("{}: bad Content-Range", self.what))),
+                        (StatusCode::PARTIAL_CONTENT, _) => {
+                            return Err(self.session.failed(format!("{}: bad Content-Range", self.what)));
+                        }
                         _ => self.offset,
                     };
                     self.body = Some(response.into_body());

@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn challenges_are_read_with_quotes_and_commas_inside_them() {
-        let header = r#"Bearer realm="https://auth.example/token",service="registry, \"x\"",scope="repository:a/b:pull,push""#;
+        let header =
+            r#"Bearer realm="https://auth.example/token",service="registry, \"x\"",scope="repository:a/b:pull,push""#;
         assert_eq!(
             parse(["Basic realm=\"x\"", header].into_iter()),
             Some(Challenge::Bearer {

@@ -71,15 +71,18 @@ mod tests {
             let reference: Reference = name.parse().expect("reference");
             endpoints(&mirrors, &reference).iter().map(|e| e.url("manifests/x")).collect()
         };
-        assert_eq!(urls("nginx"), [
-            "https://mirror.example/v2/library/nginx/manifests/x",
-            "http://10.0.2.2:5000/v2/docker.io/library/nginx/manifests/x",
-            "https://registry-1.docker.io/v2/library/nginx/manifests/x",
-        ]);
-        assert_eq!(urls("localhost:5000/a/b"), [
-            "http://10.0.2.2:5000/v2/localhost_5000/a/b/manifests/x",
-            "http://localhost:5000/v2/a/b/manifests/x",
-        ]);
+        assert_eq!(
+            urls("nginx"),
+            [
+                "https://mirror.example/v2/library/nginx/manifests/x",
+                "http://10.0.2.2:5000/v2/docker.io/library/nginx/manifests/x",
+                "https://registry-1.docker.io/v2/library/nginx/manifests/x",
+            ]
+        );
+        assert_eq!(
+            urls("localhost:5000/a/b"),
+            ["http://10.0.2.2:5000/v2/localhost_5000/a/b/manifests/x", "http://localhost:5000/v2/a/b/manifests/x",]
+        );
         assert_eq!(urls("[::1]:5000/a").last().map(String::as_str), Some("http://[::1]:5000/v2/a/manifests/x"));
     }
 }

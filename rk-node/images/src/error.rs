@@ -141,7 +141,9 @@ impl Error {
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Denied { .. } => ErrorKind::Denied,
             Self::Registry { .. } => ErrorKind::Unavailable,
-            Self::Malformed { .. } | Self::DigestMismatch { .. } | Self::Limit { .. } | Self::NoPlatform { .. } => ErrorKind::Corrupt,
+            Self::Malformed { .. } | Self::DigestMismatch { .. } | Self::Limit { .. } | Self::NoPlatform { .. } => {
+                ErrorKind::Corrupt
+            }
             Self::Pull { kind, .. } => *kind,
             Self::Cancelled { .. } => ErrorKind::Cancelled,
             Self::InUse { .. } => ErrorKind::InUse,

@@ -140,7 +140,8 @@ impl Images {
             let (record, fresh) = claim(&store, &image, &key)?;
             let snapshot = describe(&store, &key, &record);
             if fresh {
-                let implicit: Vec<_> = stack(&record).map(|l| store.layer_meta(l).map(|m| m.implicit).unwrap_or_default()).collect();
+                let implicit: Vec<_> =
+                    stack(&record).map(|l| store.layer_meta(l).map(|m| m.implicit).unwrap_or_default()).collect();
                 overlay::prepare(&snapshot, &implicit)?;
             }
             overlay::mount(&snapshot)?;

@@ -66,7 +66,9 @@ pub(crate) fn parse(what: &str, bytes: &[u8]) -> Result<Manifest> {
     let bad = |reason: String| Error::Malformed { what: what.to_owned(), reason };
     let document: Document = serde_json::from_slice(bytes).map_err(|e| bad(format!("not a manifest: {e}")))?;
     if document.schema_version == Some(1) {
-        return Err(bad("Docker schema 1 manifests are no longer supported: push the image again with a current tool".into()));
+        return Err(bad(
+            "Docker schema 1 manifests are no longer supported: push the image again with a current tool".into()
+        ));
     }
     match document {
         Document { manifests: Some(manifests), config: None, layers: None, .. } => Ok(Manifest::Index(manifests)),
@@ -144,7 +146,9 @@ mod tests {
 
     fn descriptor(c: char, platform: &str) -> String {
         let digest = c.to_string().repeat(64);
-        format!(r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar+zstd","digest":"sha256:{digest}","size":1{platform}}}"#)
+        format!(
+            r#"{{"mediaType":"application/vnd.oci.image.layer.v1.tar+zstd","digest":"sha256:{digest}","size":1{platform}}}"#
+        )
     }
 
     #[test]

@@ -14,8 +14,8 @@ use std::{
 use rustix::{
     fs::{Mode, OFlags, ResolveFlags},
     mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount,
-        fsopen, move_mount,
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create, fsconfig_set_string,
+        fsmount, fsopen, move_mount,
     },
 };
 
@@ -97,7 +97,9 @@ fn stat_beneath(layer: &Path, path: &Path) -> Option<fs::Metadata> {
     let root = fs::File::open(layer).ok()?;
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let found = rustix::fs::openat2(&root, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS).ok()?;
+    let found =
+        rustix::fs::openat2(&root, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+            .ok()?;
     fs::File::from(found).metadata().ok()
 }
 

@@ -156,7 +156,8 @@ impl Puller {
         // The directory belongs to the worker: it goes even when nobody waits for the result any more.
         let worker = tokio::task::spawn_blocking(move || {
             let ingest = store.ingest()?;
-            let unpacked = unpack(Chunks { receiver, current: Bytes::new(), ended: false }, &ingest.0.join("fs"), &like, limits);
+            let unpacked =
+                unpack(Chunks { receiver, current: Bytes::new(), ended: false }, &ingest.0.join("fs"), &like, limits);
             Ok::<_, Error>((ingest, unpacked))
         });
         let mut hasher = Hasher::like(&descriptor.digest);
@@ -179,9 +180,9 @@ impl Puller {
             }
         };
         drop(chunks);
-        let (ingest, unpacked) = worker
-            .await
-            .unwrap_or_else(|error| Err(Error::Malformed { what: what.clone(), reason: format!("unpacking stopped: {error}") }))?;
+        let (ingest, unpacked) = worker.await.unwrap_or_else(|error| {
+            Err(Error::Malformed { what: what.clone(), reason: format!("unpacking stopped: {error}") })
+        })?;
         if let Some(error) = broken {
             return Err(error);
         }
@@ -243,7 +244,9 @@ fn manifest_digest(name: &str, asked: Option<&Digest>, headers: &HeaderMap, byte
 fn unpack_error(what: &str, path: &std::path::Path, error: io::Error) -> Error {
     let what = what.to_owned();
     match error.kind() {
-        io::ErrorKind::FileTooLarge if error.raw_os_error().is_none() => Error::Limit { what, limit: error.to_string() },
+        io::ErrorKind::FileTooLarge if error.raw_os_error().is_none() => {
+            Error::Limit { what, limit: error.to_string() }
+        }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::PermissionDenied => {
             Error::Io { action: "unpack a layer into", path: path.to_owned(), source: Arc::new(error) }
         }

@@ -94,7 +94,9 @@ impl FromStr for Reference {
 /// The first component is a host when it has a dot or a port, or is `localhost`, or cannot be a repository.
 fn split_host(path: &str) -> (&str, &str) {
     match path.split_once('/') {
-        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" || host.chars().any(|c| c.is_ascii_uppercase()) => {
+        Some((host, rest))
+            if host.contains(['.', ':']) || host == "localhost" || host.chars().any(|c| c.is_ascii_uppercase()) =>
+        {
             (if host == "index.docker.io" { "docker.io" } else { host }, rest)
         }
         _ => ("docker.io", path),
@@ -113,7 +115,10 @@ fn is_host(host: &str) -> bool {
         },
     };
     let label = |l: &str| {
-        !l.is_empty() && !l.starts_with('-') && !l.ends_with('-') && l.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        !l.is_empty()
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+            && l.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
     };
     name.split('.').all(label) && port.is_none_or(|p| p.parse::<u16>().is_ok())
 }
@@ -213,7 +218,10 @@ mod tests {
             ("localhost/x", "localhost/x:latest".to_owned()),
             ("localhost:5000/x/y:z", "localhost:5000/x/y:z".to_owned()),
             ("[::1]:5000/x", "[::1]:5000/x:latest".to_owned()),
-            ("registry.k8s.io/e2e-test-images/agnhost:2.63.0", "registry.k8s.io/e2e-test-images/agnhost:2.63.0".to_owned()),
+            (
+                "registry.k8s.io/e2e-test-images/agnhost:2.63.0",
+                "registry.k8s.io/e2e-test-images/agnhost:2.63.0".to_owned(),
+            ),
             (&format!("busybox@sha256:{hex}"), format!("docker.io/library/busybox@sha256:{hex}")),
             (&format!("busybox:1@sha256:{hex}"), format!("docker.io/library/busybox:1@sha256:{hex}")),
         ] {
@@ -223,7 +231,21 @@ mod tests {
 
     #[test]
     fn names_that_are_no_references_are_refused() {
-        for name in ["", ":", "Nginx", "a//b", "../x", "nginx:", "nginx:-x", "nginx@sha256:zz", "a b", "-x/y", "host.io/", "x@md5:aa", "a/é"] {
+        for name in [
+            "",
+            ":",
+            "Nginx",
+            "a//b",
+            "../x",
+            "nginx:",
+            "nginx:-x",
+            "nginx@sha256:zz",
+            "a b",
+            "-x/y",
+            "host.io/",
+            "x@md5:aa",
+            "a/é",
+        ] {
             assert!(name.parse::<Reference>().is_err(), "{name:?}");
         }
         assert!(format!("a/{}", "b".repeat(300)).parse::<Reference>().is_err());

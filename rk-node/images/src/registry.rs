@@ -62,7 +62,8 @@ impl Session {
     pub async fn document(&self, path: &str, what: &str, accept: &str, limit: usize) -> Result<(HeaderMap, Bytes)> {
         let response = self.get(path, what, Ask { accept: Some(accept), offset: 0 }).await?;
         let headers = response.headers().clone();
-        let body = tokio::time::timeout(self.transport.idle(), Limited::new(response.into_body(), limit).collect()).await;
+        let body =
+            tokio::time::timeout(self.transport.idle(), Limited::new(response.into_body(), limit).collect()).await;
         match body {
             Ok(Ok(body)) => Ok((headers, body.to_bytes())),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
@@ -88,11 +89,13 @@ impl Session {
         let mut uri = home.clone();
         for _ in 0..=MAX_REDIRECTS {
             let same_host = uri.scheme() == home.scheme() && uri.authority() == home.authority();
-            let response = self.transport.send(self.request(&uri, ask, same_host)?).await.map_err(|e| self.failed(e))?;
+            let response =
+                self.transport.send(self.request(&uri, ask, same_host)?).await.map_err(|e| self.failed(e))?;
             let location = response.headers().get(LOCATION).and_then(|l| l.to_str().ok());
             match (response.status().as_u16(), location) {
                 (301 | 302 | 303 | 307 | 308, Some(location)) => {
-                    let next = resolve(&uri, location).ok_or_else(|| self.failed(format!("bad redirect {location:?}")))?;
+                    let next =
+                        resolve(&uri, location).ok_or_else(|| self.failed(format!("bad redirect {location:?}")))?;
                     if uri.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
                         return Err(self.failed("refused a redirect from https to plain http"));
                     }
@@ -145,13 +148,20 @@ impl Session {
             }
             _ => return Err(self.denied("authorization required")),
         };
-        let mut value = HeaderValue::from_str(&value).map_err(|_| self.denied("credentials hold characters that no header can"))?;
+        let mut value =
+            HeaderValue::from_str(&value).map_err(|_| self.denied("credentials hold characters that no header can"))?;
         value.set_sensitive(true);
         *self.authorization.lock().unwrap_or_else(|e| e.into_inner()) = Some(value);
         Ok(())
     }
 
-    async fn token(&self, realm: &str, service: Option<String>, scope: Option<String>, auth: Option<&Auth>) -> Result<String> {
+    async fn token(
+        &self,
+        realm: &str,
+        service: Option<String>,
+        scope: Option<String>,
+        auth: Option<&Auth>,
+    ) -> Result<String> {
         let fail = |reason: String| self.failed(format!("token from {realm}: {reason}"));
         let uri: Uri = realm.parse().map_err(|_| fail("bad realm".into()))?;
         if self.endpoint.base.starts_with("https:") && uri.scheme_str() != Some("https") {
@@ -162,7 +172,11 @@ impl Session {
         query.extend(service.map(|s| ("service", s)));
         let request = match auth {
             Some(Auth::IdentityToken(token)) => {
-                query.extend([("grant_type", "refresh_token".into()), ("client_id", "rk".into()), ("refresh_token", token.clone())]);
+                query.extend([
+                    ("grant_type", "refresh_token".into()),
+                    ("client_id", "rk".into()),
+                    ("refresh_token", token.clone()),
+                ]);
                 Request::post(uri)
                     .header(USER_AGENT, AGENT)
                     .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -185,7 +199,8 @@ impl Session {
         if !status.is_success() {
             return Err(fail(format!("unexpected status {status}")));
         }
-        let body = tokio::time::timeout(self.transport.idle(), Limited::new(response.into_body(), MAX_TOKEN).collect()).await;
+        let body =
+            tokio::time::timeout(self.transport.idle(), Limited::new(response.into_body(), MAX_TOKEN).collect()).await;
         let body = body.map_err(|_| fail("timed out".into()))?.map_err(|e| fail(e.to_string()))?.to_bytes();
         let reply: TokenReply = serde_json::from_slice(&body).map_err(|_| fail("answer is not a token".into()))?;
         reply.token.or(reply.access_token).ok_or_else(|| fail("answer holds no token".into()))
@@ -213,7 +228,9 @@ struct Complaint {
 /// The registry's own words, bounded, with a leading `: `.
 async fn complaint(response: Response<Incoming>) -> String {
     let body = Limited::new(response.into_body(), 16 << 10).collect();
-    let Ok(Ok(body)) = tokio::time::timeout(std::time::Duration::from_secs(2), body).await else { return String::new() };
+    let Ok(Ok(body)) = tokio::time::timeout(std::time::Duration::from_secs(2), body).await else {
+        return String::new();
+    };
     let told: Option<Complaints> = serde_json::from_slice(&body.to_bytes()).ok();
     let message = told.and_then(|t| t.errors.into_iter().next()).map(|e| e.message).unwrap_or_default();
     let message: String = message.chars().filter(|c| !c.is_control()).take(200).collect();
@@ -232,7 +249,9 @@ fn form(fields: &[(&str, String)]) -> String {
 fn percent(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut out, b| {
         match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b':' | b'/' => out.push(char::from(b)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b':' | b'/' => {
+                out.push(char::from(b))
+            }
             _ => out.push_str(&format!("%{b:02X}")),
         }
         out

@@ -155,7 +155,9 @@ impl Store {
         let target = self.layer_dir(&meta.diff_id);
         match fs::rename(&ingest.0, &target) {
             // Somebody else finished the same layer; ours is dropped.
-            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => return Ok(()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists) => {
+                return Ok(());
+            }
             other => other.at("rename to", &target)?,
         }
         sync_dir(&self.root.join("layers"))
@@ -243,7 +245,8 @@ impl Store {
                 }
             }
         }
-        let freed = doomed.iter().filter_map(|d| read_json::<Meta>(&d.0.join("meta.json"))).map(|meta| meta.bytes).sum();
+        let freed =
+            doomed.iter().filter_map(|d| read_json::<Meta>(&d.0.join("meta.json"))).map(|meta| meta.bytes).sum();
         Ok(freed)
     }
 }
@@ -297,6 +300,8 @@ pub(crate) fn sync_dir(path: &Path) -> Result<()> {
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(Error::Io { action: "finish work on", path: PathBuf::new(), source: Arc::new(io::Error::other(error)) }),
+        Err(error) => {
+            Err(Error::Io { action: "finish work on", path: PathBuf::new(), source: Arc::new(io::Error::other(error)) })
+        }
     }
 }

@@ -70,7 +70,9 @@ impl Transport {
         match timeout(self.response_timeout + CONNECT_TIMEOUT + TLS_TIMEOUT, self.client.request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(innermost(&error)),
-            Err(_) => Err(format!("no answer within {} s", (self.response_timeout + CONNECT_TIMEOUT + TLS_TIMEOUT).as_secs())),
+            Err(_) => {
+                Err(format!("no answer within {} s", (self.response_timeout + CONNECT_TIMEOUT + TLS_TIMEOUT).as_secs()))
+            }
         }
     }
 }

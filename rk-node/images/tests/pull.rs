@@ -46,7 +46,12 @@ async fn an_image_is_pulled_mounted_and_survives_a_restart() {
     let registry = Registry::start().await;
     let lower = layer(&[("etc/", 0o700, ""), ("etc/passwd", 0o644, "root"), ("etc/old", 0o600, "old")]);
     let upper = layer(&[("etc/.wh.old", 0o600, ""), ("etc/new", 0o600, "new")]);
-    registry.image("rk.local_5000/app", "demo", &[lower, upper], r#"{"Env":["A=b"],"Entrypoint":["/app"],"StopSignal":"SIGQUIT"}"#);
+    registry.image(
+        "rk.local_5000/app",
+        "demo",
+        &[lower, upper],
+        r#"{"Env":["A=b"],"Entrypoint":["/app"],"StopSignal":"SIGQUIT"}"#,
+    );
     let dir = tempfile::tempdir().expect("tempdir");
     let images = open(dir.path(), vec![mirror(&registry)]).await;
     let id = pull(&images, "rk.local:5000/app:demo").await.expect("pull");
@@ -84,7 +89,8 @@ async fn an_image_is_pulled_mounted_and_survives_a_restart() {
 async fn broken_connections_are_resumed_with_or_without_range() {
     for ranges in [true, false] {
         let registry = Registry::start().await;
-        let big: String = (0..200_000u32).map(|i| char::from(b'a' + (i.wrapping_mul(2_654_435_761) >> 27) as u8 % 26)).collect();
+        let big: String =
+            (0..200_000u32).map(|i| char::from(b'a' + (i.wrapping_mul(2_654_435_761) >> 27) as u8 % 26)).collect();
         registry.image("localhost/app", "x", &[layer(&[("big", 0o644, &big)])], "{}");
         registry.fault(Fault::CutAfter { bytes: 20_000, times: 3, ranges });
         let dir = tempfile::tempdir().expect("tempdir");

@@ -181,7 +181,14 @@ impl Batch {
     }
 
     /// Appends a rule. `maps` are anonymous sets, which its lookups call by the names given here.
-    pub fn add_rule(&mut self, family: Family, table: &str, chain: &str, rule: &[Expr], maps: &[(Set<'_>, Vec<Element>)]) {
+    pub fn add_rule(
+        &mut self,
+        family: Family,
+        table: &str,
+        chain: &str,
+        rule: &[Expr],
+        maps: &[(Set<'_>, Vec<Element>)],
+    ) {
         let mut ids = HashMap::new();
         for (set, elements) in maps {
             let id = self.next_set_id;
@@ -285,7 +292,11 @@ impl Batch {
     /// Asks for an acknowledgement of the last change and closes the transaction. Answers with that change's number.
     pub(crate) fn finish(&mut self) -> u32 {
         let acked = self.last;
-        let flags = self.bytes.get(self.last_at + 6..self.last_at + 8).and_then(|f| f.try_into().ok()).map_or(0, u16::from_ne_bytes);
+        let flags = self
+            .bytes
+            .get(self.last_at + 6..self.last_at + 8)
+            .and_then(|f| f.try_into().ok())
+            .map_or(0, u16::from_ne_bytes);
         if let Some(field) = self.bytes.get_mut(self.last_at + 6..self.last_at + 8) {
             field.copy_from_slice(&(flags | ACK).to_ne_bytes());
         }

@@ -104,34 +104,91 @@ pub enum NatKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the operands are named as in the kernel's own documentation")]
 pub enum Expr {
-    Payload { base: PayloadBase, offset: u32, len: u32, to: Reg },
-    Meta { key: MetaKey, to: Reg },
-    SetMark { from: Reg },
-    Ct { key: CtKey, to: Reg },
+    Payload {
+        base: PayloadBase,
+        offset: u32,
+        len: u32,
+        to: Reg,
+    },
+    Meta {
+        key: MetaKey,
+        to: Reg,
+    },
+    SetMark {
+        from: Reg,
+    },
+    Ct {
+        key: CtKey,
+        to: Reg,
+    },
     /// `to = (from & mask) ^ xor`
-    Bitwise { from: Reg, to: Reg, mask: Vec<u8>, xor: Vec<u8> },
-    Cmp { op: Cmp, reg: Reg, value: Vec<u8> },
-    Immediate { to: Reg, value: Vec<u8> },
+    Bitwise {
+        from: Reg,
+        to: Reg,
+        mask: Vec<u8>,
+        xor: Vec<u8>,
+    },
+    Cmp {
+        op: Cmp,
+        reg: Reg,
+        value: Vec<u8>,
+    },
+    Immediate {
+        to: Reg,
+        value: Vec<u8>,
+    },
     Verdict(Verdict),
     /// Looks a key up; with `to`, loads what the map holds.
-    Lookup { set: String, key: Reg, to: Option<Reg>, invert: bool },
+    Lookup {
+        set: String,
+        key: Reg,
+        to: Option<Reg>,
+        invert: bool,
+    },
     /// Looks a key up in a verdict map and obeys.
-    VerdictMap { set: String, key: Reg },
+    VerdictMap {
+        set: String,
+        key: Reg,
+    },
     /// A random number below `modulus`, host order.
-    Random { modulus: u32, to: Reg },
+    Random {
+        modulus: u32,
+        to: Reg,
+    },
     /// Whether a route says that an address of the packet is local: loads the address type, 2 is local.
-    FibAddrType { source: bool, to: Reg },
+    FibAddrType {
+        source: bool,
+        to: Reg,
+    },
     /// Removes an element of a map; `data` is any register, which the kernel wants named.
-    Forget { set: String, key: Reg, data: Reg },
+    Forget {
+        set: String,
+        key: Reg,
+        data: Reg,
+    },
     /// Adds an element with a timeout in milliseconds, or refreshes the timeout of the one that is there, whose data stays.
-    Update { set: String, key: Reg, data: Option<Reg>, timeout_ms: u64 },
-    Nat { kind: NatKind, v6: bool, addr: Reg, port: Option<Reg> },
+    Update {
+        set: String,
+        key: Reg,
+        data: Option<Reg>,
+        timeout_ms: u64,
+    },
+    Nat {
+        kind: NatKind,
+        v6: bool,
+        addr: Reg,
+        port: Option<Reg>,
+    },
     /// Random source ports make collisions between nodes' connections unlikely.
-    Masquerade { random: bool },
+    Masquerade {
+        random: bool,
+    },
     /// TCP reset.
     RejectReset,
     /// ICMP or ICMPv6 "destination unreachable" with this code, in a table of one family.
-    RejectIcmp { code: u8 },
+    RejectIcmp {
+        code: u8,
+    },
     Counter,
 }
 

@@ -12,4 +12,4 @@ mod socket;
 
 pub use batch::{Batch, Chain, Element, Family, Hook, Set, Value};
 pub use expr::{Cmp, CtKey, Expr, MetaKey, NatKind, PayloadBase, Reg, Verdict, lookup};
-pub use socket::{Error, Netfilter};
+pub use socket::{Error, Netfilter, Stored};

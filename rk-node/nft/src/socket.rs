@@ -57,6 +57,9 @@ impl Error {
     }
 }
 
+/// Key and data of an element that the kernel holds.
+pub type Stored = (Vec<u8>, Vec<u8>);
+
 /// A netfilter netlink socket.
 pub struct Netfilter {
     socket: Socket,
@@ -128,7 +131,7 @@ impl Netfilter {
     }
 
     /// Elements of a set as key and data (empty for sets and verdict maps); none when there is no such set.
-    pub fn elements(&self, family: Family, table: &str, set: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    pub fn elements(&self, family: Family, table: &str, set: &str) -> Result<Vec<Stored>, Error> {
         let mut filter = attr::Attrs::default();
         filter.name(1, table);
         filter.name(2, set);

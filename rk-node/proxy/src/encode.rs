@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use rk_nft::{Batch, Chain, Cmp, CtKey, Element, Expr, Family, Hook, MetaKey, NatKind, PayloadBase, Reg, Set, Value, Verdict, lookup};
+use rk_nft::{
+    Batch, Chain, Cmp, CtKey, Element, Expr, Family, Hook, MetaKey, NatKind, PayloadBase, Reg, Set, Value, Verdict,
+    lookup,
+};
 
 use crate::{
     endpoints::Backend,
@@ -106,7 +109,12 @@ fn octets(ip: IpAddr) -> Vec<u8> {
 fn mark() -> Vec<Expr> {
     vec![
         Expr::Meta { key: MetaKey::Mark, to: Reg(9) },
-        Expr::Bitwise { from: Reg(9), to: Reg(9), mask: (!MARK).to_ne_bytes().to_vec(), xor: MARK.to_ne_bytes().to_vec() },
+        Expr::Bitwise {
+            from: Reg(9),
+            to: Reg(9),
+            mask: (!MARK).to_ne_bytes().to_vec(),
+            xor: MARK.to_ne_bytes().to_vec(),
+        },
         Expr::SetMark { from: Reg(9) },
     ]
 }
@@ -183,7 +191,8 @@ fn postrouting(batch: &mut Batch, ip: Ip) {
         Expr::Masquerade { random: true },
     ];
     batch.add_rule(ip.family, TABLE, name, &marked, &[]);
-    let itself = [ip.source(Reg(0)), ip.target(Reg(ip.words)), lookup(HAIRPINS, Reg(0)), Expr::Masquerade { random: true }];
+    let itself =
+        [ip.source(Reg(0)), ip.target(Reg(ip.words)), lookup(HAIRPINS, Reg(0)), Expr::Masquerade { random: true }];
     batch.add_rule(ip.family, TABLE, name, &itself, &[]);
 }
 
@@ -234,9 +243,14 @@ fn add_sticky(batch: &mut Batch, ip: Ip, name: &str) {
     let (clients, backends) = (clients(name), backends(name));
     let target_len = ip.len + 4;
     // The timeout here is only a default; every rule that adds a client gives its own.
-    let map = Set { name: &clients, key_type: 0, key_len: ip.len, data_len: Some(target_len), timeout_ms: Some(10_800_000) };
+    let map =
+        Set { name: &clients, key_type: 0, key_len: ip.len, data_len: Some(target_len), timeout_ms: Some(10_800_000) };
     batch.add_set(ip.family, TABLE, &map);
-    batch.add_set(ip.family, TABLE, &Set { name: &backends, key_type: 0, key_len: target_len, data_len: None, timeout_ms: None });
+    batch.add_set(
+        ip.family,
+        TABLE,
+        &Set { name: &backends, key_type: 0, key_len: target_len, data_len: None, timeout_ms: None },
+    );
 }
 
 fn padded(port: u16) -> [u8; 4] {
@@ -250,7 +264,8 @@ fn target((ip, port): &Backend) -> Vec<u8> {
 
 /// The map or set of a slot, and its key there.
 fn place(slot: &Slot) -> (&'static str, Vec<u8>) {
-    let port_key = |protocol: &crate::model::Protocol, port: &u16| [[protocol.number(), 0, 0, 0], padded(*port)].concat();
+    let port_key =
+        |protocol: &crate::model::Protocol, port: &u16| [[protocol.number(), 0, 0, 0], padded(*port)].concat();
     match slot {
         Slot::Service(ip, protocol, port) => (SERVICES, [octets(*ip), port_key(protocol, port)].concat()),
         Slot::Refused(ip, protocol, port) => (REFUSED, [octets(*ip), port_key(protocol, port)].concat()),
@@ -330,8 +345,12 @@ fn choose(ip: Ip, targets: &[Backend], exprs: &mut Vec<Expr>, maps: &mut Vec<(Se
     exprs.push(Expr::Random { modulus: targets.len() as u32, to: Reg(0) });
     exprs.push(Expr::Lookup { set: BY_INDEX.into(), key: Reg(0), to: Some(CHOSEN), invert: false });
     let indexed = targets.iter().zip(0u32..);
-    let elements = indexed.map(|(backend, n)| Element { key: n.to_ne_bytes().to_vec(), value: Value::Data(target(backend)) });
-    maps.push((Set { name: BY_INDEX, key_type: 0, key_len: 4, data_len: Some(ip.len + 4), timeout_ms: None }, elements.collect()));
+    let elements =
+        indexed.map(|(backend, n)| Element { key: n.to_ne_bytes().to_vec(), value: Value::Data(target(backend)) });
+    maps.push((
+        Set { name: BY_INDEX, key_type: 0, key_len: 4, data_len: Some(ip.len + 4), timeout_ms: None },
+        elements.collect(),
+    ));
 }
 
 fn remember(sticky: &Sticky) -> Expr {

@@ -14,10 +14,7 @@ use http_body_util::Full;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore, sync::watch, task::JoinHandle};
 
-use crate::{
-    model::ServiceKey,
-    state::State,
-};
+use crate::{model::ServiceKey, state::State};
 
 /// Load balancers probe every few seconds; more connections at once than this are an attack.
 const MAX_CONNECTIONS: usize = 64;
@@ -45,8 +42,10 @@ impl Drop for Server {
 impl HealthServers {
     /// Makes the listeners equal to what the plans want.
     pub fn sync(&mut self, state: &State) {
-        let wanted: HashMap<u16, (&ServiceKey, usize)> =
-            state.plans().filter_map(|(key, plan)| plan.health.as_ref().map(|h| (h.port, (key, h.local_endpoints)))).collect();
+        let wanted: HashMap<u16, (&ServiceKey, usize)> = state
+            .plans()
+            .filter_map(|(key, plan)| plan.health.as_ref().map(|h| (h.port, (key, h.local_endpoints))))
+            .collect();
         self.running.retain(|port, server| {
             // A listener that could not bind has ended; it is tried again.
             wanted.get(port).is_some_and(|(key, _)| **key == server.service) && !server.task.is_finished()

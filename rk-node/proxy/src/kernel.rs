@@ -50,7 +50,13 @@ impl Kernel {
     pub fn intact(&self, state: &State) -> Result<bool, rk_nft::Error> {
         // The hooks' chains and the one that rejects.
         let fixed = 7;
-        let count = |v6: bool| state.plans().map(|(_, plan)| if v6 { &plan.v6 } else { &plan.v4 }).map(|side| side.chains.len()).sum::<usize>();
+        let count = |v6: bool| {
+            state
+                .plans()
+                .map(|(_, plan)| if v6 { &plan.v6 } else { &plan.v4 })
+                .map(|side| side.chains.len())
+                .sum::<usize>()
+        };
         let v4 = self.netfilter.chains(Family::Ip, TABLE)?.len() == fixed + count(false);
         Ok(v4 && (!self.v6 || self.netfilter.chains(Family::Ip6, TABLE)?.len() == fixed + count(true)))
     }

@@ -166,7 +166,8 @@ impl Service {
         let ingress = service.status.as_ref().and_then(|s| s.load_balancer.as_ref()).and_then(|l| l.ingress.as_ref());
         let vip = ingress.into_iter().flatten().filter(|i| i.ip_mode.as_deref().is_none_or(|mode| mode == "VIP"));
         let affinity = spec.session_affinity.as_deref() == Some("ClientIP");
-        let timeout = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref()).and_then(|c| c.timeout_seconds);
+        let timeout =
+            spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref()).and_then(|c| c.timeout_seconds);
         let ranges = spec.load_balancer_source_ranges.iter().flatten();
         Some(Self {
             key,
@@ -201,7 +202,8 @@ impl Slice {
         if labels.contains_key(PROXY_NAME) || labels.contains_key(HEADLESS) || slice.address_type == "FQDN" {
             return None;
         }
-        let service = ServiceKey { namespace: slice.metadata.namespace.clone()?, name: labels.get(SERVICE_NAME)?.clone() };
+        let service =
+            ServiceKey { namespace: slice.metadata.namespace.clone()?, name: labels.get(SERVICE_NAME)?.clone() };
         let ports = slice.ports.iter().flatten().filter_map(|given| {
             let protocol = Protocol::parse(given.protocol.as_deref())?;
             Some(((given.name.clone().unwrap_or_default(), protocol), port(given.port?)?))

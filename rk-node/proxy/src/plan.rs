@@ -189,7 +189,8 @@ impl PortPlan<'_> {
         if masquerade && !self.own_cidrs().is_empty() {
             rules.push(Rule::MasqueradeUnlessFrom(self.own_cidrs()));
         }
-        let sticky = self.service.affinity.map(|seconds| Sticky { name: name.clone(), timeout_ms: u64::from(seconds) * 1000 });
+        let sticky =
+            self.service.affinity.map(|seconds| Sticky { name: name.clone(), timeout_ms: u64::from(seconds) * 1000 });
         if let Some(sticky) = &sticky {
             rules.push(Rule::Resume(sticky.clone()));
             side.sticky.insert(name.clone(), backends.clone());
@@ -218,7 +219,8 @@ impl PortPlan<'_> {
     fn external_chain(&self, side: &mut Side) {
         let cluster = self.chain("cluster");
         let rules = if self.service.external_local {
-            let mut rules: Vec<Rule> = self.own_cidrs().into_iter().map(|net| Rule::From(net, cluster.clone())).collect();
+            let mut rules: Vec<Rule> =
+                self.own_cidrs().into_iter().map(|net| Rule::From(net, cluster.clone())).collect();
             rules.push(Rule::FromNode(cluster));
             if !self.backends.local.is_empty() {
                 rules.push(Rule::Goto(self.chain("local")));

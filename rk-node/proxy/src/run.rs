@@ -128,7 +128,8 @@ impl Proxy {
                 }
             }
             retry = None;
-            if self.services.complete && self.slices.complete
+            if self.services.complete
+                && self.slices.complete
                 && let Err(error) = self.sync()
             {
                 tracing::warn!(%error, cause = ?std::error::Error::source(&error), "service rules could not be applied; will replace them all");
@@ -156,7 +157,8 @@ impl Proxy {
             let new = self.services.objects.get(&key).map(|service| self.plan(service));
             let udp_of = |plan: Option<&Plan>| plan.map(|p| (p.v4.udp.clone(), p.v6.udp.clone())).unwrap_or_default();
             udp |= udp_of(self.state.plan(&key)) != udp_of(new.as_ref());
-            health |= self.state.plan(&key).and_then(|p| p.health.as_ref()) != new.as_ref().and_then(|p| p.health.as_ref());
+            health |=
+                self.state.plan(&key).and_then(|p| p.health.as_ref()) != new.as_ref().and_then(|p| p.health.as_ref());
             self.state.set(&key, new, &mut changes);
         }
         if self.synced {

@@ -68,15 +68,26 @@ const REFUSED: fn() -> Slot = || Slot::Refused(ip("10.96.0.20"), Protocol::Tcp, 
 
 #[test]
 fn a_service_leads_to_its_ready_endpoints() {
-    let slices = [slice("web", vec![endpoint("10.244.1.2", "here"), Endpoint { ready: false, ..endpoint("10.244.1.3", "here") }]),
-        slice("web", vec![endpoint("10.244.2.2", "there")])];
+    let slices = [
+        slice("web", vec![endpoint("10.244.1.2", "here"), Endpoint { ready: false, ..endpoint("10.244.1.3", "here") }]),
+        slice("web", vec![endpoint("10.244.2.2", "there")]),
+    ];
     let plan = plan(&service("web"), &slices.iter().collect::<Vec<_>>(), &node());
     assert_eq!(backends(&plan, "cluster"), Some(vec!["10.244.1.2:8080".into(), "10.244.2.2:8080".into()]));
     let cluster = Fate::Chain("cluster-ns/web/tcp/80".into());
     assert_eq!(plan.v4.slots.get(&CLUSTER_SLOT()), Some(&cluster));
-    assert_eq!(plan.v4.slots.get(&Slot::NodePort(Protocol::Tcp, 30080)), Some(&Fate::Chain("external-ns/web/tcp/80".into())));
-    assert_eq!(plan.v4.chains["external-ns/web/tcp/80"], [Rule::Masquerade, Rule::Goto("cluster-ns/web/tcp/80".into())]);
-    assert!(plan.v4.slots.contains_key(&Slot::Hairpin(ip("10.244.1.2"))) && !plan.v4.slots.contains_key(&Slot::Hairpin(ip("10.244.2.2"))));
+    assert_eq!(
+        plan.v4.slots.get(&Slot::NodePort(Protocol::Tcp, 30080)),
+        Some(&Fate::Chain("external-ns/web/tcp/80".into()))
+    );
+    assert_eq!(
+        plan.v4.chains["external-ns/web/tcp/80"],
+        [Rule::Masquerade, Rule::Goto("cluster-ns/web/tcp/80".into())]
+    );
+    assert!(
+        plan.v4.slots.contains_key(&Slot::Hairpin(ip("10.244.1.2")))
+            && !plan.v4.slots.contains_key(&Slot::Hairpin(ip("10.244.2.2")))
+    );
     assert_eq!(plan.v6, Default::default());
 }
 
@@ -110,7 +121,8 @@ fn local_policies_keep_to_this_node() {
     assert_eq!(backends(&here, "local"), Some(vec!["10.244.1.2:8080".into()]));
     let cluster = "cluster-ns/web/tcp/80".to_owned();
     let pods: IpNet = "10.244.0.0/16".parse().expect("cidr");
-    let external = [Rule::From(pods, cluster.clone()), Rule::FromNode(cluster), Rule::Goto("local-ns/web/tcp/80".into())];
+    let external =
+        [Rule::From(pods, cluster.clone()), Rule::FromNode(cluster), Rule::Goto("local-ns/web/tcp/80".into())];
     assert_eq!(here.v4.chains["external-ns/web/tcp/80"], external);
     assert_eq!(here.health.as_ref().map(|h| h.local_endpoints), Some(1));
 
@@ -132,7 +144,10 @@ fn hints_are_followed_only_when_all_endpoints_have_them() {
         (vec![noded("10.244.1.2", "here"), noded("10.244.1.3", "there")], vec!["10.244.1.2:8080"]),
     ] {
         let plan = plan(&service("web"), &[&slice("web", endpoints)], &node());
-        assert_eq!(backends(&plan, "cluster").as_deref(), Some(&wanted.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>()[..]));
+        assert_eq!(
+            backends(&plan, "cluster").as_deref(),
+            Some(&wanted.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>()[..])
+        );
     }
 }
 
@@ -171,7 +186,11 @@ fn one_endpoint_more_replaces_one_chain_whatever_the_number_of_services() {
         let mut other = service(&format!("s{n}"));
         other.cluster_ips = vec![std::net::Ipv4Addr::from(0x0a61_0000 + u32::from(n)).into()];
         other.ports[0].node_port = None;
-        set(&mut state, &other.key.name.clone(), Some(plan(&other, &[&slice("x", vec![endpoint("10.244.1.9", "here")])], &node())));
+        set(
+            &mut state,
+            &other.key.name.clone(),
+            Some(plan(&other, &[&slice("x", vec![endpoint("10.244.1.9", "here")])], &node())),
+        );
     }
     let web = service("web");
     let one = slice("web", vec![endpoint("10.244.1.2", "here")]);
@@ -181,7 +200,10 @@ fn one_endpoint_more_replaces_one_chain_whatever_the_number_of_services() {
     assert!(matches!(&changes[..], [Change::SetRules(chain, _)] if chain == "cluster-ns/web/tcp/80"), "{changes:?}");
     assert!(set(&mut state, "web", Some(plan(&web, &[&two], &node()))).is_empty(), "nothing differs");
     let gone = set(&mut state, "web", None);
-    assert!(gone.contains(&Change::RemoveSlot(CLUSTER_SLOT())) && gone.contains(&Change::RemoveChain("cluster-ns/web/tcp/80".into())));
+    assert!(
+        gone.contains(&Change::RemoveSlot(CLUSTER_SLOT()))
+            && gone.contains(&Change::RemoveChain("cluster-ns/web/tcp/80".into()))
+    );
     assert!(!gone.contains(&Change::RemoveSlot(Slot::Hairpin(ip("10.244.1.9")))), "others still need it");
 }
 
@@ -195,7 +217,14 @@ fn two_services_with_one_address_take_turns() {
     state.set(&key("a"), of("a"), &mut changes);
     state.set(&key("b"), None, &mut changes);
     let steps = changes.steps(false);
-    let moves: Vec<_> = steps.iter().filter(|c| matches!(c, Change::AddSlot(s, _) | Change::RemoveSlot(s) if *s == CLUSTER_SLOT())).collect();
+    let moves: Vec<_> = steps
+        .iter()
+        .filter(|c| matches!(c, Change::AddSlot(s, _) | Change::RemoveSlot(s) if *s == CLUSTER_SLOT()))
+        .collect();
     let to_a = Change::AddSlot(CLUSTER_SLOT(), Fate::Chain("cluster-ns/a/tcp/80".into()));
-    assert_eq!(moves, [&Change::RemoveSlot(CLUSTER_SLOT()), &to_a], "one step each, though it passed through two hands");
+    assert_eq!(
+        moves,
+        [&Change::RemoveSlot(CLUSTER_SLOT()), &to_a],
+        "one step each, though it passed through two hands"
+    );
 }

@@ -54,9 +54,16 @@ fn default_bridge() -> String {
 impl Config {
     fn read(request: &Request) -> Result<Self, CniError> {
         let config: Self = request.config()?;
-        let unsupported = [("promiscMode", config.promisc_mode), ("vlan", config.vlan != 0), ("vlanTrunk", !config.vlan_trunk.is_empty())];
+        let unsupported = [
+            ("promiscMode", config.promisc_mode),
+            ("vlan", config.vlan != 0),
+            ("vlanTrunk", !config.vlan_trunk.is_empty()),
+        ];
         if let Some((field, _)) = unsupported.iter().find(|(_, set)| *set) {
-            return Err(CniError::new(CniError::UNSUPPORTED, format!("{field} is not supported by this bridge plugin")));
+            return Err(CniError::new(
+                CniError::UNSUPPORTED,
+                format!("{field} is not supported by this bridge plugin"),
+            ));
         }
         if config.bridge.is_empty() || config.bridge.len() > 15 || config.bridge.contains(['/', ' ']) {
             return Err(CniError::new(CniError::CONFIG, format!("bridge {:?} is no interface name", config.bridge)));
@@ -104,13 +111,15 @@ fn table(request: &Request) -> String {
 
 fn add(request: &Request, config: &Config) -> Answer {
     let allocated = match config.has_ipam() {
-        true => ipam::delegate(request, "ADD")?.ok_or_else(|| CniError::new(CniError::FAILED, "ipam plugin returned no result"))?,
+        true => ipam::delegate(request, "ADD")?
+            .ok_or_else(|| CniError::new(CniError::FAILED, "ipam plugin returned no result"))?,
         false => CniResult::default(),
     };
     if config.has_ipam() && allocated.ips.is_empty() {
         return Err(CniError::new(CniError::FAILED, "ipam plugin returned no addresses"));
     }
-    let gateways: Vec<IpNet> = allocated.ips.iter().filter_map(|ip| IpNet::new(gateway(ip), ip.address.prefix_len()).ok()).collect();
+    let gateways: Vec<IpNet> =
+        allocated.ips.iter().filter_map(|ip| IpNet::new(gateway(ip), ip.address.prefix_len()).ok()).collect();
     let (bridge, host) = on_host(|| connect(request, config, &gateways))?;
     let container = configure(request, config, &allocated)?;
     if config.ip_masq {
@@ -142,7 +151,14 @@ async fn connect(request: &Request, config: &Config, gateways: &[IpNet]) -> Resu
     let links = Links::open()?;
     let hash = Sha256::digest(fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default());
     // Locally administered, unicast, and the same until the next boot.
-    let mac = [0x02, 0x72, 0x6b, hash.first().copied().unwrap_or(1), hash.get(1).copied().unwrap_or(2), hash.get(2).copied().unwrap_or(3)];
+    let mac = [
+        0x02,
+        0x72,
+        0x6b,
+        hash.first().copied().unwrap_or(1),
+        hash.get(1).copied().unwrap_or(2),
+        hash.get(2).copied().unwrap_or(3),
+    ];
     links.add_bridge(&config.bridge, config.mtu(), mac).await?;
     let bridge = links.need(&config.bridge).await?;
     if bridge.kind != Some(InfoKind::Bridge) {

@@ -57,7 +57,10 @@ struct Range {
 pub(super) fn run(request: &Request) -> Answer {
     let config: Config = request.config()?;
     if config.ipam.resolv_conf.is_some() {
-        return Err(CniError::new(CniError::UNSUPPORTED, "ipam.resolvConf is not supported: pods get their resolver from the kubelet"));
+        return Err(CniError::new(
+            CniError::UNSUPPORTED,
+            "ipam.resolvConf is not supported: pods get their resolver from the kubelet",
+        ));
     }
     let sets = config.ipam.sets()?;
     let directory = config.ipam.data_dir.clone().unwrap_or_else(|| "/var/lib/cni/networks".into()).join(&request.name);
@@ -71,11 +74,15 @@ pub(super) fn run(request: &Request) -> Answer {
         Command::Add => add(request, &config.ipam, &sets, &store, &owner),
         Command::Del => store.release(|content| content == owner).map(|()| None).map_err(fail),
         Command::Check => match store.owned(&owner).map_err(fail)?.is_empty() {
-            true => Err(CniError::new(CniError::FAILED, format!("no address is reserved for container {}", request.container_id))),
+            true => Err(CniError::new(
+                CniError::FAILED,
+                format!("no address is reserved for container {}", request.container_id),
+            )),
             false => Ok(None),
         },
         Command::Gc => {
-            let kept: Vec<String> = request.keep()?.iter().map(|k| format!("{}\r\n{}", k.container_id, k.ifname)).collect();
+            let kept: Vec<String> =
+                request.keep()?.iter().map(|k| format!("{}\r\n{}", k.container_id, k.ifname)).collect();
             store.release(|content| !kept.iter().any(|k| k == content)).map(|()| None).map_err(fail)
         }
         Command::Status => Ok(None),
@@ -88,7 +95,8 @@ fn add(request: &Request, ipam: &Ipam, sets: &[Vec<Range>], store: &Store, owner
     let mut owned = store.owned(owner).map_err(fail)?;
     let mut ips = Vec::new();
     for (index, set) in sets.iter().enumerate() {
-        let kept = owned.iter().position(|ip| set.iter().any(|range| range.contains(*ip))).map(|at| owned.swap_remove(at));
+        let kept =
+            owned.iter().position(|ip| set.iter().any(|range| range.contains(*ip))).map(|at| owned.swap_remove(at));
         let ip = match kept {
             Some(ip) => Some(ip),
             None => store.reserve(index, set, owner).map_err(fail)?,
@@ -96,7 +104,10 @@ fn add(request: &Request, ipam: &Ipam, sets: &[Vec<Range>], store: &Store, owner
         let Some((ip, range)) = ip.and_then(|ip| Some((ip, set.iter().find(|range| range.contains(ip))?))) else {
             store.release(|content| content == owner).map_err(fail)?;
             let subnets: Vec<String> = set.iter().map(|range| range.subnet.to_string()).collect();
-            return Err(CniError::new(CniError::AGAIN, format!("no IP addresses available in range set {}", subnets.join(", "))));
+            return Err(CniError::new(
+                CniError::AGAIN,
+                format!("no IP addresses available in range set {}", subnets.join(", ")),
+            ));
         };
         let address = IpNet::new(ip, range.subnet.prefix_len()).map_err(|e| failed("address", e))?;
         ips.push(IpConfig { version: None, interface: None, address, gateway: Some(range.gateway()) });
@@ -108,7 +119,8 @@ fn add(request: &Request, ipam: &Ipam, sets: &[Vec<Range>], store: &Store, owner
 impl Ipam {
     fn sets(&self) -> Result<Vec<Vec<Range>>, CniError> {
         let bad = |reason: String| CniError::new(CniError::CONFIG, format!("ipam: {reason}"));
-        let sets: Vec<Vec<Range>> = self.single.iter().map(|r| vec![r.clone()]).chain(self.ranges.iter().cloned()).collect();
+        let sets: Vec<Vec<Range>> =
+            self.single.iter().map(|r| vec![r.clone()]).chain(self.ranges.iter().cloned()).collect();
         if sets.is_empty() || sets.iter().any(Vec::is_empty) {
             return Err(bad("no ranges are given".into()));
         }
@@ -209,7 +221,8 @@ impl Store {
             let exhausted = n == 0 && last == Some(range.last());
             walk(from, range.last()).filter(|_| !exhausted).find(|ip| free(range, ip))
         });
-        let found = resumed.or_else(|| set.iter().find_map(|range| walk(range.first(), range.last()).find(|ip| free(range, ip))));
+        let found = resumed
+            .or_else(|| set.iter().find_map(|range| walk(range.first(), range.last()).find(|ip| free(range, ip))));
         if let Some(ip) = found {
             let mut file = File::options().write(true).create_new(true).open(self.directory.join(ip.to_string()))?;
             file.write_all(owner.as_bytes())?;
@@ -253,7 +266,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let store = Store::open(dir.path()).expect("open");
         let set = [range("10.1.2.0/30"), range("fd00::/126")];
-        let all: Vec<String> = std::iter::from_fn(|| store.reserve(0, &set, "x").expect("reserve")).map(|ip| ip.to_string()).collect();
+        let all: Vec<String> =
+            std::iter::from_fn(|| store.reserve(0, &set, "x").expect("reserve")).map(|ip| ip.to_string()).collect();
         assert_eq!(all, ["10.1.2.2", "fd00::2", "fd00::3"]);
     }
 }

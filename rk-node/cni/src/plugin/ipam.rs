@@ -18,7 +18,8 @@ pub(super) fn delegate(request: &Request, command: &str) -> Result<Option<CniRes
         return Err(CniError::new(CniError::CONFIG, format!("ipam.type {kind:?} is missing or invalid")));
     }
     let found = request.path.iter().map(|directory| directory.join(kind)).find(|path| path.is_file());
-    let path = found.ok_or_else(|| failed(format!("find ipam plugin {kind:?}"), format!("not in {:?}", request.path)))?;
+    let path =
+        found.ok_or_else(|| failed(format!("find ipam plugin {kind:?}"), format!("not in {:?}", request.path)))?;
     let mut child = Command::new(&path)
         .env("CNI_COMMAND", command)
         .stdin(Stdio::piped())
@@ -37,6 +38,7 @@ pub(super) fn delegate(request: &Request, command: &str) -> Result<Option<CniRes
     if output.stdout.trim_ascii().is_empty() {
         return Ok(None);
     }
-    let value: Value = serde_json::from_slice(&output.stdout).map_err(|e| failed(format!("result of ipam plugin {kind:?}"), e))?;
+    let value: Value =
+        serde_json::from_slice(&output.stdout).map_err(|e| failed(format!("result of ipam plugin {kind:?}"), e))?;
     CniResult::deserialize(value).map(Some).map_err(|e| failed(format!("result of ipam plugin {kind:?}"), e))
 }

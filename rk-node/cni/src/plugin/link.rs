@@ -46,7 +46,8 @@ pub(super) struct Link {
 
 /// Runs async work in the host's namespace, which is the process' own.
 pub(super) fn on_host<T, F: Future<Output = Result<T, CniError>>>(work: impl FnOnce() -> F) -> Result<T, CniError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| failed("start runtime", e))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| failed("start runtime", e))?;
     runtime.block_on(async { work().await })
 }
 

@@ -32,7 +32,8 @@ pub(super) fn add(table: &str, ips: &[IpAddr], except: &[IpNet]) -> Result<(), C
         let (source_at, target_at) = if v4 { (12, 16) } else { (8, 24) };
         let payload = |offset| Expr::Payload { base: PayloadBase::Network, offset, len, to: Reg(0) };
         batch.add_table(family, table);
-        let set = Set { name: SOURCES, key_type: if v4 { 7 } else { 8 }, key_len: len, data_len: None, timeout_ms: None };
+        let set =
+            Set { name: SOURCES, key_type: if v4 { 7 } else { 8 }, key_len: len, data_len: None, timeout_ms: None };
         batch.add_set(family, table, &set);
         batch.add_elements(family, table, SOURCES, &[Element::key(octets(*ip))]);
         let hook = Hook { kind: "nat", number: 4, priority: 100 };
@@ -56,7 +57,8 @@ pub(super) fn add(table: &str, ips: &[IpAddr], except: &[IpNet]) -> Result<(), C
 pub(super) fn remove(table: &str, ips: &[IpAddr]) -> Result<(), CniError> {
     let netfilter = open()?;
     for ip in ips {
-        let known = netfilter.elements(family(*ip), table, SOURCES).map_err(|e| failed("list masqueraded pods", chain(&e)))?;
+        let known =
+            netfilter.elements(family(*ip), table, SOURCES).map_err(|e| failed("list masqueraded pods", chain(&e)))?;
         if known.iter().any(|(key, _)| *key == octets(*ip)) {
             let mut batch = Batch::new();
             batch.delete_elements(family(*ip), table, SOURCES, &[Element::key(octets(*ip))]);

@@ -29,18 +29,23 @@ type Answer = Result<Option<Value>, CniError>;
 pub fn main(name: &str) -> ExitCode {
     let mut input = Vec::new();
     let read = std::io::stdin().lock().take(MAX_INPUT).read_to_end(&mut input);
-    let answer = read.map_err(|e| CniError::new(CniError::IO, format!("read stdin: {e}"))).and_then(|_| answer(name, &input));
+    let answer =
+        read.map_err(|e| CniError::new(CniError::IO, format!("read stdin: {e}"))).and_then(|_| answer(name, &input));
     let (document, code) = match answer {
         Ok(document) => (document, ExitCode::SUCCESS),
         Err(mut error) => {
-            let version = serde_json::from_slice::<Value>(&input).ok().and_then(|c| c["cniVersion"].as_str().map(str::to_owned));
+            let version =
+                serde_json::from_slice::<Value>(&input).ok().and_then(|c| c["cniVersion"].as_str().map(str::to_owned));
             error.cni_version = version.unwrap_or_else(|| VERSIONS[0].to_owned());
             (serde_json::to_value(error).ok(), ExitCode::FAILURE)
         }
     };
     if let Some(document) = document {
         let mut out = std::io::stdout().lock();
-        if serde_json::to_writer(&mut out, &document).and_then(|()| writeln!(out).map_err(serde_json::Error::io)).is_err() {
+        if serde_json::to_writer(&mut out, &document)
+            .and_then(|()| writeln!(out).map_err(serde_json::Error::io))
+            .is_err()
+        {
             return ExitCode::FAILURE;
         }
     }

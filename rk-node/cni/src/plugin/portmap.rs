@@ -5,7 +5,9 @@
 
 use std::{fs, net::IpAddr, path::PathBuf};
 
-use rk_nft::{Batch, Chain, Cmp, CtKey, Element, Expr, Family, Hook, MetaKey, NatKind, Netfilter, PayloadBase, Reg, Set, Value};
+use rk_nft::{
+    Batch, Chain, Cmp, CtKey, Element, Expr, Family, Hook, MetaKey, NatKind, Netfilter, PayloadBase, Reg, Set, Value,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -52,7 +54,9 @@ pub(super) fn run(request: &Request) -> Answer {
     let config: Config = request.config()?;
     match request.command {
         Command::Add => {
-            let previous = request.previous()?.ok_or_else(|| CniError::new(CniError::CONFIG, "portmap must be chained after another plugin"))?;
+            let previous = request
+                .previous()?
+                .ok_or_else(|| CniError::new(CniError::CONFIG, "portmap must be chained after another plugin"))?;
             let mappings = mappings(&config.runtime_config.port_mappings, &previous)?;
             if !mappings.is_empty() {
                 add(request, &mappings, &previous, config.snat != Some(false))?;
@@ -70,7 +74,8 @@ pub(super) fn run(request: &Request) -> Answer {
             Ok(None)
         }
         Command::Gc => {
-            let kept: Vec<PathBuf> = request.keep()?.iter().map(|k| state_file(request, &k.container_id, &k.ifname)).collect();
+            let kept: Vec<PathBuf> =
+                request.keep()?.iter().map(|k| state_file(request, &k.container_id, &k.ifname)).collect();
             let files = fs::read_dir(state_dir(request)).into_iter().flatten().flatten().map(|e| e.path());
             files.filter(|path| !kept.contains(path)).try_for_each(|path| remove(&path)).map(|()| None)
         }
@@ -162,7 +167,9 @@ fn add(request: &Request, mappings: &[Mapping], result: &CniResult, snat: bool) 
     netfilter.commit(batch).map_err(|error| {
         let _ = fs::remove_file(&path);
         match error.errno() {
-            Some(nix::libc::EEXIST) => CniError::new(CniError::FAILED, "a host port is already mapped to another container"),
+            Some(nix::libc::EEXIST) => {
+                CniError::new(CniError::FAILED, "a host port is already mapped to another container")
+            }
             _ => failed("map host ports", chain(&error)),
         }
     })
@@ -173,8 +180,16 @@ fn skeleton(batch: &mut Batch, v6: bool, snat: bool) {
     let family = family(v6);
     let (len, words, source_at, target_at) = if v6 { (16, 4, 8, 24) } else { (4, 1, 12, 16) };
     batch.add_table(family, TABLE);
-    batch.add_set(family, TABLE, &Set { name: PORTS, key_type: 0, key_len: len + 8, data_len: Some(len + 4), timeout_ms: None });
-    batch.add_set(family, TABLE, &Set { name: HAIRPINS, key_type: 0, key_len: 2 * len, data_len: None, timeout_ms: None });
+    batch.add_set(
+        family,
+        TABLE,
+        &Set { name: PORTS, key_type: 0, key_len: len + 8, data_len: Some(len + 4), timeout_ms: None },
+    );
+    batch.add_set(
+        family,
+        TABLE,
+        &Set { name: HAIRPINS, key_type: 0, key_len: 2 * len, data_len: None, timeout_ms: None },
+    );
     let port = Reg(words + 1);
     let found = Reg(words + 2);
     // The first rule asks for the very address, the second for any of the host's.
@@ -205,7 +220,11 @@ fn skeleton(batch: &mut Batch, v6: bool, snat: bool) {
     if !snat {
         return;
     }
-    batch.add_chain(family, TABLE, Chain { name: "postrouting", hook: Some(Hook { kind: "nat", number: 4, priority: 100 }) });
+    batch.add_chain(
+        family,
+        TABLE,
+        Chain { name: "postrouting", hook: Some(Hook { kind: "nat", number: 4, priority: 100 }) },
+    );
     batch.flush_chain(family, TABLE, "postrouting");
     let translated = [
         Expr::Ct { key: CtKey::Status, to: Reg(0) },
@@ -234,7 +253,8 @@ fn read(path: &PathBuf) -> Vec<Mapping> {
 }
 
 fn present(netfilter: &Netfilter, mapping: &Mapping) -> Result<bool, CniError> {
-    let known = netfilter.elements(family(mapping.v6), TABLE, PORTS).map_err(|e| failed("list host ports", chain(&e)))?;
+    let known =
+        netfilter.elements(family(mapping.v6), TABLE, PORTS).map_err(|e| failed("list host ports", chain(&e)))?;
     Ok(known.iter().any(|(key, data)| *key == mapping.key && *data == mapping.target))
 }
 
@@ -252,7 +272,9 @@ fn remove(path: &PathBuf) -> Result<(), CniError> {
         }
     }
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(format!("remove {}", path.display()), error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(failed(format!("remove {}", path.display()), error))
+        }
         _ => Ok(()),
     }
 }

@@ -53,8 +53,8 @@ impl Request {
             "STATUS" => Command::Status,
             other => return Err(CniError::new(CniError::ENVIRONMENT, format!("unknown CNI_COMMAND {other:?}"))),
         };
-        let config: Value =
-            serde_json::from_slice(input).map_err(|e| CniError::new(CniError::DECODE, format!("network config is not JSON: {e}")))?;
+        let config: Value = serde_json::from_slice(input)
+            .map_err(|e| CniError::new(CniError::DECODE, format!("network config is not JSON: {e}")))?;
         let version = config["cniVersion"].as_str().unwrap_or(VERSIONS[0]).to_owned();
         if !VERSIONS.contains(&version.as_str()) {
             return Err(CniError::new(CniError::VERSION, format!("cniVersion {version:?} is not one of {VERSIONS:?}")));

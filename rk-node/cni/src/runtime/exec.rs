@@ -31,9 +31,17 @@ pub(super) struct Exec {
 }
 
 impl Exec {
-    pub fn new(path: PathBuf, plugin: &str, network: &str, dirs: &[PathBuf], attachment: Option<&Attachment>, timeout: Duration) -> Self {
+    pub fn new(
+        path: PathBuf,
+        plugin: &str,
+        network: &str,
+        dirs: &[PathBuf],
+        attachment: Option<&Attachment>,
+        timeout: Duration,
+    ) -> Self {
         let joined: Vec<String> = dirs.iter().map(|d| d.display().to_string()).collect();
-        let mut environment = vec![("CNI_PATH", joined.join(":")), ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())];
+        let mut environment =
+            vec![("CNI_PATH", joined.join(":")), ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin".to_owned())];
         if let Some(attachment) = attachment {
             let args: Vec<String> = attachment.args.iter().map(|(key, value)| format!("{key}={value}")).collect();
             let netns = attachment.netns.as_deref().unwrap_or(Path::new("")).display().to_string();
@@ -63,8 +71,15 @@ impl Exec {
             return serde_json::from_slice(&stdout).map_err(|e| fail(format!("printed no JSON: {e}")));
         }
         match serde_json::from_slice::<CniError>(&stdout) {
-            Ok(error) => Err(Error::Plugin { plugin: self.plugin.clone(), network: self.network.clone(), command, error }),
-            Err(_) => Err(fail(format!("failed without an error document: {}", String::from_utf8_lossy(stderr.trim_ascii())))),
+            Ok(error) => Err(Error::Plugin {
+                plugin: self.plugin.clone(),
+                network: self.network.clone(),
+                command,
+                error: Box::new(error),
+            }),
+            Err(_) => {
+                Err(fail(format!("failed without an error document: {}", String::from_utf8_lossy(stderr.trim_ascii()))))
+            }
         }
     }
 

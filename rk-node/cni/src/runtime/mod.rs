@@ -194,7 +194,12 @@ impl Runtime {
         first_error.map_or(Ok(()), Err)
     }
 
-    fn exec(&self, network: &NetworkList, plugin: &Map<String, Value>, attachment: Option<&Attachment>) -> Result<Exec> {
+    fn exec(
+        &self,
+        network: &NetworkList,
+        plugin: &Map<String, Value>,
+        attachment: Option<&Attachment>,
+    ) -> Result<Exec> {
         let name = plugin.get("type").and_then(Value::as_str).unwrap_or_default();
         let found = self.bin_dirs.iter().map(|directory| directory.join(name)).find(|path| path.is_file());
         let path = found.ok_or_else(|| Error::NoPlugin { name: name.to_owned(), searched: self.bin_dirs.clone() })?;
@@ -212,8 +217,11 @@ impl Runtime {
         let mut config = plugin.clone();
         config.insert("name".into(), network.name.clone().into());
         config.insert("cniVersion".into(), network.cni_version.clone().into());
-        let capable = |name: &str| plugin.get("capabilities").and_then(|c| c.get(name)).and_then(Value::as_bool) == Some(true);
-        if let Some(ports) = attachment.map(|a| &a.port_mappings).filter(|ports| !ports.is_empty() && capable("portMappings")) {
+        let capable =
+            |name: &str| plugin.get("capabilities").and_then(|c| c.get(name)).and_then(Value::as_bool) == Some(true);
+        if let Some(ports) =
+            attachment.map(|a| &a.port_mappings).filter(|ports| !ports.is_empty() && capable("portMappings"))
+        {
             config.insert("runtimeConfig".into(), json!({ "portMappings": ports }));
         }
         config.remove("capabilities");
@@ -254,5 +262,9 @@ fn valid(attachment: &Attachment) -> Result<()> {
 }
 
 fn parse(result: Value) -> Result<CniResult> {
-    serde_json::from_value(result).map_err(|e| Error::Exec { plugin: "chain".into(), command: "ADD", reason: format!("bad result: {e}") })
+    serde_json::from_value(result).map_err(|e| Error::Exec {
+        plugin: "chain".into(),
+        command: "ADD",
+        reason: format!("bad result: {e}"),
+    })
 }

@@ -121,7 +121,12 @@ impl Host {
             symlink(path, bin.join(name)).expect("link");
         }
         std::fs::write(conf.join("10-test.conflist"), conflist.to_string()).expect("config");
-        let runtime = Runtime { conf_dir: conf, bin_dirs: vec![bin], cache_dir: dir.path().join("results"), ..Runtime::default() };
+        let runtime = Runtime {
+            conf_dir: conf,
+            bin_dirs: vec![bin],
+            cache_dir: dir.path().join("results"),
+            ..Runtime::default()
+        };
         Self { netns, outside, runtime, dir }
     }
 

@@ -133,7 +133,8 @@ impl<R: Read> Reader<R> {
         if block.iter().all(|b| *b == 0) {
             return Ok(None);
         }
-        let sum: u64 = block.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u64::from(*b) }).sum();
+        let sum: u64 =
+            block.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u64::from(*b) }).sum();
         if number(field(&block, 148, 8))? != sum {
             return Err(bad("bad header checksum"));
         }
@@ -223,7 +224,8 @@ impl Overrides {
             let malformed = || bad("malformed pax record");
             let space = records.iter().take(20).position(|b| *b == b' ').ok_or_else(malformed)?;
             let length = records.get(..space).and_then(decimal).ok_or_else(malformed)?;
-            let record = records.get(space + 1..length as usize).and_then(|r| r.strip_suffix(b"\n")).ok_or_else(malformed)?;
+            let record =
+                records.get(space + 1..length as usize).and_then(|r| r.strip_suffix(b"\n")).ok_or_else(malformed)?;
             let equals = record.iter().position(|b| *b == b'=').ok_or_else(malformed)?;
             let (key, value) = (record.get(..equals).unwrap_or_default(), record.get(equals + 1..).unwrap_or_default());
             self.record(key, value)?;
@@ -233,7 +235,8 @@ impl Overrides {
     }
 
     fn record(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
-        let unsigned = || decimal(value).ok_or_else(|| bad(format!("bad pax value of {}", String::from_utf8_lossy(key))));
+        let unsigned =
+            || decimal(value).ok_or_else(|| bad(format!("bad pax value of {}", String::from_utf8_lossy(key))));
         match key {
             b"path" => self.path = Some(value.to_vec()),
             b"linkpath" => self.link = Some(value.to_vec()),
@@ -287,7 +290,11 @@ fn signed(field: &[u8]) -> io::Result<i64> {
         Some(first) if first & 0x80 != 0 => {
             let start: i64 = if first & 0x40 != 0 { -1 } else { 0 };
             let head = (start << 6) | i64::from(first & 0x3f);
-            field.iter().skip(1).try_fold(head, |n, b| n.checked_mul(256).and_then(|n| n.checked_add(i64::from(*b)))).ok_or_else(overflow)
+            field
+                .iter()
+                .skip(1)
+                .try_fold(head, |n, b| n.checked_mul(256).and_then(|n| n.checked_add(i64::from(*b))))
+                .ok_or_else(overflow)
         }
         _ => {
             let text = until_nul(field).trim_ascii();

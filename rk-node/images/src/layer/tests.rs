@@ -88,7 +88,10 @@ fn files_keep_owner_mode_time_and_links() {
         .expect("unpack");
     let stat = |name: &str| std::fs::symlink_metadata(dir.path().join(name)).expect(name);
     let su = stat("bin/su");
-    assert_eq!((su.mode() & 0o7777, su.uid(), su.gid(), su.mtime(), su.nlink()), (0o4755, 1000, 2000, 1_000_000_000, 2));
+    assert_eq!(
+        (su.mode() & 0o7777, su.uid(), su.gid(), su.mtime(), su.nlink()),
+        (0o4755, 1000, 2000, 1_000_000_000, 2)
+    );
     assert_eq!((stat("bin").mode() & 0o7777, stat("bin").mtime()), (0o751, 1_000_000_000));
     assert_eq!(su.ino(), stat("bin/also").ino());
     assert_eq!(stat("devnull").rdev(), rustix::fs::makedev(1, 3));
@@ -116,7 +119,12 @@ fn whiteouts_become_overlayfs_marks() {
     assert_eq!(xattr(&dir.path().join("b"), "trusted.overlay.opaque").as_deref(), Some(&b"y"[..]));
     assert_eq!(xattr(&dir.path().join("again"), "trusted.overlay.opaque").as_deref(), Some(&b"y"[..]));
     assert!(dir.path().join("b/new").is_file() && dir.path().join("kept").is_file());
-    assert!(std::fs::read_dir(dir.path()).expect("read").flatten().all(|e| !e.file_name().to_string_lossy().starts_with(".wh.")));
+    assert!(
+        std::fs::read_dir(dir.path())
+            .expect("read")
+            .flatten()
+            .all(|e| !e.file_name().to_string_lossy().starts_with(".wh."))
+    );
 }
 
 #[test]
@@ -130,7 +138,10 @@ fn nothing_is_written_outside() {
         ("dot-dot", Tar::new().file(up, "evil")),
         ("deep dot-dot", Tar::new().file("a/../../victim", "evil")),
         ("link then file", Tar::new().symlink("l", "..").file("l/victim", "evil")),
-        ("absolute link then file", Tar::new().symlink("l", outer.path().to_str().expect("utf-8")).file("l/victim", "evil")),
+        (
+            "absolute link then file",
+            Tar::new().symlink("l", outer.path().to_str().expect("utf-8")).file("l/victim", "evil"),
+        ),
         ("file over link", Tar::new().symlink("l", up).file("l", "evil")),
         ("hard link out", Tar::new().add(tar::EntryType::Link, "h", up, 0, b"").file("h", "evil")),
         ("hard link through link", Tar::new().symlink("l", "..").add(tar::EntryType::Link, "h", "l/victim", 0, b"")),

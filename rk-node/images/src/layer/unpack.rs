@@ -83,7 +83,8 @@ struct Counted<R> {
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buf)?;
-        self.left = self.left.checked_sub(n as u64).ok_or_else(|| over_budget("unpacks to more bytes than allowed".into()))?;
+        self.left =
+            self.left.checked_sub(n as u64).ok_or_else(|| over_budget("unpacks to more bytes than allowed".into()))?;
         self.hasher.update(buf.get(..n).unwrap_or_default());
         Ok(n)
     }
@@ -164,7 +165,13 @@ impl Layer {
         match spot.found()? {
             Found::Nothing => {
                 self.meta.inodes += 1;
-                Ok(rustix::fs::mknodat(&spot.parent, spot.name.as_c_str(), FileType::CharacterDevice, Mode::empty(), 0)?)
+                Ok(rustix::fs::mknodat(
+                    &spot.parent,
+                    spot.name.as_c_str(),
+                    FileType::CharacterDevice,
+                    Mode::empty(),
+                    0,
+                )?)
             }
             Found::Directory => Ok(spot.set_xattr(OPAQUE, b"y")?),
             Found::Whiteout | Found::Other => Ok(()),
@@ -195,7 +202,9 @@ impl Layer {
             Kind::File => self.meta.bytes += write_file(&spot, content)?,
             Kind::Symlink => rustix::fs::symlinkat(entry.link.as_slice(), &spot.parent, spot.name.as_c_str())?,
             Kind::HardLink => return self.hard_link(&spot, &entry.link),
-            Kind::Char if (entry.major, entry.minor) == (0, 0) => return Err(invalid("device 0:0 is overlayfs' whiteout")),
+            Kind::Char if (entry.major, entry.minor) == (0, 0) => {
+                return Err(invalid("device 0:0 is overlayfs' whiteout"));
+            }
             Kind::Char | Kind::Block | Kind::Fifo => make_node(&spot, entry)?,
         }
         dress(&spot, entry)?;
@@ -271,7 +280,8 @@ fn dress(spot: &Spot, entry: &Entry) -> io::Result<()> {
         rustix::fs::chmodat(&spot.parent, spot.name.as_c_str(), Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
     }
     for (name, value) in &entry.xattrs {
-        let wanted = name == b"security.capability" || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."));
+        let wanted =
+            name == b"security.capability" || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."));
         let Some(name) = CString::new(name.as_slice()).ok().filter(|_| wanted) else {
             tracing::debug!(name = %String::from_utf8_lossy(name), "skipped an extended attribute");
             continue;
@@ -290,4 +300,3 @@ fn set_times(spot: &Spot, (seconds, nanos): (i64, u32)) -> io::Result<()> {
     let times = Timestamps { last_access: time, last_modification: time };
     Ok(rustix::fs::utimensat(&spot.parent, spot.name.as_c_str(), &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
-

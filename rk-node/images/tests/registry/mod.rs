@@ -25,7 +25,11 @@ use sha2::{Digest, Sha256};
 pub enum Fault {
     None,
     /// Layer transfers break after so many bytes.
-    CutAfter { bytes: usize, times: u64, ranges: bool },
+    CutAfter {
+        bytes: usize,
+        times: u64,
+        ranges: bool,
+    },
     /// Layers have one bit flipped.
     Corrupt,
     /// Manifests take 300 ms.
@@ -90,7 +94,9 @@ impl Registry {
                     requests.fetch_add(1, SeqCst);
                     async move { Ok::<_, Infallible>(answer(request, address, &held, &cuts).await) }
                 });
-                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+                );
             }
         });
         Self { address, requests, cuts, held, task }
@@ -128,7 +134,10 @@ impl Registry {
             held.layers.push(name.clone());
             held.content.insert(format!("/v2/{repository}/blobs/{name}"), gz.into());
         }
-        let config = format!(r#"{{"os":"linux","config":{config},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#, diff_ids.join(","));
+        let config = format!(
+            r#"{{"os":"linux","config":{config},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
+            diff_ids.join(",")
+        );
         let manifest = format!(
             r#"{{"schemaVersion":2,"config":{{"digest":"{}","size":{}}},"layers":[{}]}}"#,
             digest(config.as_bytes()),
@@ -156,18 +165,26 @@ async fn answer(request: Request<Incoming>, me: SocketAddr, held: &Mutex<Held>, 
     if let Some((scheme, basic)) = guard {
         let given = header("authorization");
         if path == "/token" {
-            return if given == basic { full(StatusCode::OK, r#"{"token":"t0ken"}"#.into()) } else { full(StatusCode::UNAUTHORIZED, Bytes::new()) };
+            return if given == basic {
+                full(StatusCode::OK, r#"{"token":"t0ken"}"#.into())
+            } else {
+                full(StatusCode::UNAUTHORIZED, Bytes::new())
+            };
         }
         let wanted = if scheme == "Bearer" { "Bearer t0ken".to_owned() } else { basic };
         if given != wanted {
             let mut response = full(StatusCode::UNAUTHORIZED, Bytes::new());
-            let challenge = format!("{scheme} realm=\"http://{me}/token\",service=\"test\",scope=\"repository:app:pull\"");
+            let challenge =
+                format!("{scheme} realm=\"http://{me}/token\",service=\"test\",scope=\"repository:app:pull\"");
             response.headers_mut().insert("www-authenticate", challenge.parse().expect("header"));
             return response;
         }
     }
     let Some(content) = content else {
-        return full(StatusCode::NOT_FOUND, r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#.into());
+        return full(
+            StatusCode::NOT_FOUND,
+            r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#.into(),
+        );
     };
     match fault {
         Fault::Slow if path.contains("/manifests/") => tokio::time::sleep(Duration::from_millis(300)).await,
@@ -190,14 +207,20 @@ async fn answer(request: Request<Incoming>, me: SocketAddr, held: &Mutex<Held>, 
 /// Sends from `start`; breaks after `bytes` new ones when asked to.
 fn cut(content: Bytes, start: usize, bytes: usize, broken: bool, asked: usize) -> Response<Body> {
     let rest = content.slice(start..);
-    let mut frames = vec![Ok(Frame::data(if broken { rest.slice(..(asked - start + bytes).min(rest.len())) } else { rest.clone() }))];
+    let mut frames = vec![Ok(Frame::data(if broken {
+        rest.slice(..(asked - start + bytes).min(rest.len()))
+    } else {
+        rest.clone()
+    }))];
     if broken {
         frames.push(Err(std::io::Error::other("cut")));
     }
     let body = StreamBody::new(stream::iter(frames)).boxed_unsync();
     let mut response = Response::builder().header("content-length", rest.len());
     if start > 0 {
-        response = response.status(206).header("content-range", format!("bytes {start}-{}/{}", content.len() - 1, content.len()));
+        response = response
+            .status(206)
+            .header("content-range", format!("bytes {start}-{}/{}", content.len() - 1, content.len()));
     }
     response.body(body).expect("response")
 }
