@@ -165,6 +165,7 @@ impl Storage {
         let bytes = serde_json::to_vec(&object).map_err(|source| StoreError::Backend { operation: "encoding", source: source.into() })?;
         let ttl = (hub.plural == "events").then_some(EVENT_TTL);
         let written = self.store.put(&key, Bytes::from(bytes), expect, ttl).await?;
+        self.settle(hub, written.revision).await;
         object::set_resource_version(&mut object, written.revision);
         Ok(object)
     }
@@ -174,7 +175,19 @@ impl Storage {
     /// # Errors
     /// The store's own, so that callers can tell a conflict.
     pub async fn delete(&self, hub: &Resource, namespace: &str, name: &str, expect: Expect) -> Result<Written, StoreError> {
-        self.store.delete(&object_key(hub, namespace, name), expect).await
+        let written = self.store.delete(&object_key(hub, namespace, name), expect).await?;
+        self.settle(hub, written.revision).await;
+        Ok(written)
+    }
+
+    /// Rights are judged from the cache: a change of them is answered only when it holds, so that a right that was taken away is
+    /// gone when the answer comes.
+    async fn settle(&self, hub: &Resource, revision: Revision) {
+        if hub.gvk.group == "rbac.authorization.k8s.io"
+            && let Err(status) = self.wait_for(revision).await
+        {
+            tracing::warn!(%status, "the cache is late with a change of rights");
+        }
     }
 
     /// A page of a resource as of a revision, straight from the store.
