@@ -14,8 +14,8 @@ const OWN_CA: &str = "/var/lib/rk-control/pki/ca.crt";
 
 /// The node's name: the configured hostname, else what the kernel was told by then.
 pub fn node_name(config: &MachineConfig) -> String {
-    let name = config.hostname.clone().unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
-    name.to_lowercase()
+    let kernels = || nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    config.hostname.clone().unwrap_or_else(kernels).to_lowercase()
 }
 
 /// Settings of the kubelet.

@@ -18,7 +18,7 @@ use crate::server::{self, State};
 use crate::services::Services;
 use crate::status_manager::StatusManager;
 use crate::volumes::{Objects, VolumeManager};
-use crate::{Options, Session, logs};
+use crate::{Options, Session, image_gc, logs};
 
 /// Changed pods on their way from the runtime to the manager: as many as one relist of a full node can name.
 const CHANGES: usize = 1024;
@@ -75,6 +75,8 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(pass_pod_cidr(node.clone(), runtime.clone(), hooks.pod_cidr));
     tasks.spawn(logs::rotate_loop(runtime.clone()));
 
+    let storage = options.dirs.kubelet.clone();
+    tasks.spawn(image_gc::collect_loop(runtime.clone(), recorder.clone(), options.node_name.clone(), storage));
     let cgroups = Cgroups::new(&options.dirs.cgroup);
     if let Err(error) = cgroups.prepare() {
         tracing::error!("the kubepods cgroups cannot be made: {error}");
@@ -84,7 +86,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         client: client.clone(),
         runtime: runtime.clone(),
         recorder: recorder.clone(),
-        volumes: VolumeManager::new(&options.dirs.kubelet, Objects::new(client.clone())),
+        volumes: VolumeManager::new(&options.dirs.kubelet, Objects::new(client.clone()), options.secrets_in_memory),
         images: Images::new(runtime, recorder),
         status,
         services,

@@ -19,6 +19,7 @@ mod clock;
 mod context;
 mod disk;
 mod events;
+mod image_gc;
 mod images;
 mod join;
 mod kubelet;

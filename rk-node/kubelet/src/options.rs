@@ -96,6 +96,8 @@ pub struct Options {
     pub max_pods: u32,
     /// How long pods may take to end when the machine goes down.
     pub shutdown_grace: std::time::Duration,
+    /// Keep secrets, tokens and pod facts on tmpfs (needs the right to mount), else beside the other volumes.
+    pub secrets_in_memory: bool,
     /// Places on disk.
     pub dirs: Dirs,
     /// Address of the HTTPS server.
@@ -116,6 +118,7 @@ impl Options {
             taints: Vec::new(),
             max_pods: 110,
             shutdown_grace: std::time::Duration::from_secs(30),
+            secrets_in_memory: true,
             dirs: Dirs::default(),
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 10250)),
             healthz: SocketAddr::from((Ipv4Addr::LOCALHOST, 10248)),

@@ -40,6 +40,8 @@ pub struct Source<'a> {
     pub started: bool,
     /// Passed its readiness probe.
     pub ready: bool,
+    /// The runtime holds it to other resources than the spec asks for.
+    pub resizing: bool,
 }
 
 fn time(at: Option<Timestamp>) -> Option<Time> {
@@ -108,7 +110,7 @@ pub fn container_status(source: &Source<'_>) -> ContainerStatus {
             let running = ContainerStateRunning { started_at: time(last.started_at) };
             status.state = Some(ContainerState { running: Some(running), ..Default::default() });
             status.user = user(last);
-            resources(source, last, &mut status);
+            resources(source, &mut status);
         }
         State::Exited => status.state = Some(terminated_state(terminated(last))),
         State::Unknown => status.state = Some(terminated_state(terminated(last))),
@@ -197,12 +199,13 @@ fn user(last: &RuntimeContainer) -> Option<ContainerUser> {
     })
 }
 
-/// Resources of a running container (KEP-1287): what the spec asks is what the runtime holds it to.
-fn resources(source: &Source<'_>, _last: &RuntimeContainer, status: &mut ContainerStatus) {
+/// Resources of a running container (KEP-1287). Until a resize has taken effect, those that were in force before are shown.
+fn resources(source: &Source<'_>, status: &mut ContainerStatus) {
     if source.kind == Kind::Ephemeral {
         return;
     }
     let spec = source.container.resources.clone().unwrap_or_default();
     status.allocated_resources = spec.requests.clone().filter(|r: &BTreeMap<_, _>| !r.is_empty());
-    status.resources = Some(spec);
+    let before = source.old.and_then(|old| old.resources.clone());
+    status.resources = if source.resizing { before.or(Some(spec)) } else { Some(spec) };
 }

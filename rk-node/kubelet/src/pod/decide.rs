@@ -285,13 +285,12 @@ pub fn started(container: &Container, last: &RuntimeContainer, probes: &ProbeRes
 
 fn start(inputs: &Inputs<'_>, plan: &mut Plan, kind: Kind, container: &Container, last: Option<&RuntimeContainer>) {
     let attempt = last.map_or(0, |l| l.restart_count.saturating_add(1));
-    let ended = last.map(|l| match l.state {
-        State::Running => inputs.now,
-        _ => l.finished_at.or(l.created_at).unwrap_or(inputs.now),
+    // One that is being killed now waits after the end before: a container that lives on until a probe fails is no quick crash.
+    let ended = last.and_then(|l| match l.state {
+        State::Running => inputs.runtime.previous(&container.name).and_then(|p| p.finished_at),
+        _ => Some(l.finished_at.or(l.created_at).unwrap_or(inputs.now)),
     });
-    let killed_now = last.is_some_and(RuntimeContainer::running);
     if let Some(event) = ended
-        && !killed_now
         && let Some(left) = inputs.back_off.remaining(&back_off_key(container), event, inputs.now)
     {
         let pause = inputs.back_off.pause(&back_off_key(container));
@@ -301,7 +300,8 @@ fn start(inputs: &Inputs<'_>, plan: &mut Plan, kind: Kind, container: &Container
         plan.wake_after = Some(plan.wake_after.map_or(left, |w| w.min(left)));
         return;
     }
-    plan.start.push(Start { kind, name: container.name.clone(), attempt, after: ended });
+    let after = last.map(|_| ended.unwrap_or(inputs.now));
+    plan.start.push(Start { kind, name: container.name.clone(), attempt, after });
 }
 
 /// A duration in Go's notation, as `kubectl` users know it (`10s`, `2m40s`).

@@ -7,7 +7,13 @@ pub mod decide;
 pub mod kill;
 pub mod last_words;
 pub mod phase;
+pub mod resize;
 pub mod spec;
 pub mod start;
 pub mod status;
 pub mod worker;
+
+#[cfg(test)]
+mod decide_tests;
+#[cfg(test)]
+mod status_tests;

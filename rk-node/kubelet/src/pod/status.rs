@@ -26,6 +26,8 @@ pub struct StatusInputs<'a> {
     pub waiting: &'a BTreeMap<String, (String, String)>,
     /// The node's addresses.
     pub host_ips: &'a [String],
+    /// The node's memory in bytes.
+    pub node_memory: i64,
     /// Whether the kubelet has ended the pod for good.
     pub terminal: bool,
     /// Set when the kubelet itself failed the pod: (reason, message).
@@ -98,6 +100,7 @@ fn pod_ips(inputs: &StatusInputs<'_>, old: &PodStatus) -> Vec<String> {
 fn statuses(inputs: &StatusInputs<'_>, kind: Kind, initialized: bool, old: Option<&[ContainerStatus]>) -> Vec<ContainerStatus> {
     let pod = inputs.pod;
     let has_init = !spec::init_containers(pod).is_empty();
+    let resizing = super::resize::resizes(pod, inputs.runtime, inputs.node_memory);
     let containers: Vec<_> = match kind {
         Kind::Init => spec::init_containers(pod).to_vec(),
         Kind::App => spec::app_containers(pod).to_vec(),
@@ -133,6 +136,7 @@ fn statuses(inputs: &StatusInputs<'_>, kind: Kind, initialized: bool, old: Optio
                 restarts,
                 started,
                 ready,
+                resizing: resizing.iter().any(|r| r.name == container.name),
             })
         })
         .collect()

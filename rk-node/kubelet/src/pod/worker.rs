@@ -13,7 +13,7 @@ use super::backoff::BackOff;
 use super::decide::{self, Inputs, Plan};
 use super::start::{self, Launch};
 use super::status::{StatusInputs, pod_status};
-use super::{kill, last_words, spec};
+use super::{kill, last_words, resize, spec};
 use crate::clock;
 use crate::context::Shared;
 use crate::events::PodRef;
@@ -161,7 +161,10 @@ impl Worker {
     }
 
     fn publish(&self, pod: &Arc<Pod>, runtime: &RuntimePod, terminal: bool, finished: bool) -> PodStatus {
-        let host_ips = self.context.node.borrow().host_ips.clone();
+        let (host_ips, node_memory) = {
+            let node = self.context.node.borrow();
+            (node.host_ips.clone(), node.memory)
+        };
         let probes = self.probes.results();
         let inputs = StatusInputs {
             pod,
@@ -169,6 +172,7 @@ impl Worker {
             probes: &probes,
             waiting: &self.waiting,
             host_ips: &host_ips,
+            node_memory,
             terminal,
             failure: self.failure.as_ref(),
             now: Timestamp::now(),
@@ -214,6 +218,7 @@ impl Worker {
                 pause = pause.min(wake);
             }
             self.prune(&plan).await;
+            self.resize(&pod, &runtime).await?;
             if plan.is_idle() {
                 self.refresh_volumes(&pod, &runtime).await;
                 return Ok(pause);
@@ -377,6 +382,34 @@ impl Worker {
         tracing::info!(pod = %spec::describe(pod), "the pod is not set up yet: {problem}");
         self.setup_failures = self.setup_failures.saturating_add(1);
         (SETUP_RETRY.0 * 2_u32.saturating_pow(self.setup_failures.min(10))).min(SETUP_RETRY.1)
+    }
+
+    /// Holds running containers to what their spec asks for now.
+    async fn resize(&mut self, pod: &Pod, runtime: &RuntimePod) -> Result<(), RuntimeError> {
+        let memory = self.context.node.borrow().memory;
+        let changes = resize::resizes(pod, runtime, memory);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.context.cgroups.ensure_pod(pod) {
+            tracing::warn!(pod = %spec::describe(pod), "{error}");
+        }
+        for change in changes {
+            tracing::info!(pod = %spec::describe(pod), container = %change.name, restart = change.restart, "resizing a container");
+            if change.restart {
+                let Some(container) = runtime.containers.iter().find(|c| c.id == change.id) else { continue };
+                let message = format!("Container {} resize requires restart", change.name);
+                let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
+                kill::kill_container(&self.context, pod, container, &ip, spec::grace_seconds(pod), &message).await?;
+            } else if let Err(error) = self.context.runtime.update_resources(&change.id, change.resources).await {
+                let about = kill::about(pod, &change.name);
+                self.context.recorder.warning(&about, "ResizeError", format!("Error resizing container: {error}"));
+                return Ok(());
+            }
+        }
+        // The next look sees what the runtime made of it.
+        self.wake.notify_one();
+        Ok(())
     }
 
     /// Brings new content into the volumes of a running pod now and then.

@@ -47,12 +47,13 @@ pub struct VolumeManager {
     pods: PathBuf,
     objects: Objects,
     tokens: Tokens,
+    secrets_in_memory: bool,
 }
 
 impl VolumeManager {
-    /// A manager over `<kubelet>/pods`.
-    pub fn new(kubelet: &Path, objects: Objects) -> Self {
-        Self { pods: kubelet.join("pods"), objects, tokens: Tokens::default() }
+    /// A manager over `<kubelet>/pods`. `secrets_in_memory`: files that must not reach a disk are kept on tmpfs.
+    pub fn new(kubelet: &Path, objects: Objects, secrets_in_memory: bool) -> Self {
+        Self { pods: kubelet.join("pods"), objects, tokens: Tokens::default(), secrets_in_memory }
     }
 
     /// A pod's directory.
@@ -123,7 +124,7 @@ impl VolumeManager {
             return Err(format!("{} volumes are not supported by this node", kind(volume)));
         };
         // Secrets, tokens and pod facts stay off the disk; ConfigMaps are public enough.
-        let memory = volume.config_map.is_none();
+        let memory = volume.config_map.is_none() && self.secrets_in_memory;
         let fs_group = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|c| c.fs_group);
         blocking(move || publish_at(&path, &files, memory, fs_group).map(|()| path)).await
     }

@@ -1,0 +1,124 @@
+//! Removing images that nobody uses when the disk fills.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rk_cri_api::v1 as cri;
+use rustix::fs::statvfs;
+
+use crate::events::{PodRef, Recorder};
+use crate::runtime::{Runtime, RuntimeError};
+
+/// How often usage is looked at.
+const PERIOD: Duration = Duration::from_secs(60);
+/// Usage in percent at which images are removed, and down to which.
+const HIGH: u64 = 85;
+const LOW: u64 = 80;
+/// A fresh image may be about to be used.
+const YOUNGEST: Duration = Duration::from_secs(120);
+
+/// An image that may be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Candidate {
+    id: String,
+    size: u64,
+    last_used: Instant,
+}
+
+/// Which images to remove to free `wanted` bytes: those unused for longest.
+fn choose(mut candidates: Vec<Candidate>, wanted: u64, now: Instant) -> Vec<Candidate> {
+    candidates.retain(|c| now.saturating_duration_since(c.last_used) >= YOUNGEST);
+    candidates.sort_by_key(|c| c.last_used);
+    let mut freed = 0_u64;
+    candidates.into_iter().take_while(|c| {
+        let more = freed < wanted;
+        freed = freed.saturating_add(c.size);
+        more
+    })
+    .collect()
+}
+
+/// Collects for ever. `storage` is a path on the filesystem that holds images.
+pub async fn collect_loop(runtime: Runtime, recorder: Recorder, node: String, storage: PathBuf) {
+    let mut last_used: HashMap<String, Instant> = HashMap::new();
+    loop {
+        if let Err(error) = collect(&runtime, &storage, &mut last_used).await {
+            tracing::warn!("collecting unused images: {error}");
+            recorder.warning(&PodRef::node(&node), "ImageGCFailed", error.to_string());
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+async fn collect(runtime: &Runtime, storage: &Path, last_used: &mut HashMap<String, Instant>) -> Result<(), RuntimeError> {
+    let now = Instant::now();
+    let images = runtime.list_images().await?;
+    let used = in_use(&images, &runtime.list_containers().await?);
+    last_used.retain(|id, _| images.iter().any(|i| i.id == *id));
+    for image in &images {
+        let at = last_used.entry(image.id.clone()).or_insert(now);
+        if used.contains(&image.id) {
+            *at = now;
+        }
+    }
+    let Some(wanted) = to_free(storage) else { return Ok(()) };
+    let candidates = images
+        .iter()
+        .filter(|i| !used.contains(&i.id) && !i.pinned)
+        .map(|i| Candidate { id: i.id.clone(), size: i.size, last_used: last_used.get(&i.id).copied().unwrap_or(now) })
+        .collect();
+    for image in choose(candidates, wanted, now) {
+        tracing::info!(image = %image.id, bytes = image.size, "removing an unused image: the disk is {HIGH} % full");
+        runtime.remove_image(&image.id).await?;
+    }
+    Ok(())
+}
+
+/// IDs of the images that a container was made from.
+fn in_use(images: &[cri::Image], containers: &[cri::Container]) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for container in containers {
+        let name = container.image.as_ref().map(|i| i.image.as_str()).unwrap_or_default();
+        let refs = [container.image_id.as_str(), container.image_ref.as_str(), name];
+        let hit = |i: &&cri::Image| refs.iter().any(|r| i.id == *r || i.repo_tags.iter().chain(&i.repo_digests).any(|n| n == r));
+        used.extend(images.iter().filter(hit).map(|i| i.id.clone()));
+    }
+    used
+}
+
+/// How many bytes must go, when the disk is too full.
+fn to_free(storage: &Path) -> Option<u64> {
+    let stat = statvfs(storage).ok()?;
+    let (total, available) = (stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize));
+    let used = total.saturating_sub(available);
+    (total > 0 && used.saturating_mul(100) >= total.saturating_mul(HIGH)).then(|| used.saturating_sub(total / 100 * LOW))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_unused_go_first_and_only_as_many_as_needed() {
+        let start = Instant::now();
+        let now = start + Duration::from_secs(1000);
+        let image = |id: &str, size, age| Candidate { id: id.into(), size, last_used: now - Duration::from_secs(age) };
+        let all = vec![image("young", 50, 10), image("b", 30, 300), image("a", 30, 900), image("c", 30, 200)];
+        let chosen: Vec<_> = choose(all, 50, now).into_iter().map(|c| c.id).collect();
+        assert_eq!(chosen, ["a", "b"]);
+    }
+
+    #[test]
+    fn an_image_is_used_by_id_reference_or_name() {
+        let image = |id: &str, tag: &str| cri::Image { id: id.into(), repo_tags: vec![tag.into()], ..Default::default() };
+        let images = [image("1", "a:1"), image("2", "b:1"), image("3", "c:1")];
+        let container = |image_id: &str, name: &str| cri::Container {
+            image_id: image_id.into(),
+            image: Some(cri::ImageSpec { image: name.into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let used = in_use(&images, &[container("1", ""), container("", "b:1")]);
+        assert_eq!(used.into_iter().collect::<Vec<_>>(), ["1", "2"]);
+    }
+}

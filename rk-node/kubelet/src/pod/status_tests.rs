@@ -1,0 +1,135 @@
+//! Tables for phase, conditions and container statuses.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use serde_json::{Value, json};
+
+use super::decide_tests::{at, pod, runtime, sandbox};
+use super::status::{StatusInputs, pod_status};
+use crate::probes::{Outcome, ProbeKind, ProbeResults};
+use crate::runtime::RuntimePod;
+
+fn status_of(pod: &Pod, runtime: &RuntimePod, terminal: bool) -> PodStatus {
+    status_with(pod, runtime, terminal, &ProbeResults::default(), &BTreeMap::new())
+}
+
+fn status_with(pod: &Pod, runtime: &RuntimePod, terminal: bool, probes: &ProbeResults, waiting: &BTreeMap<String, (String, String)>) -> PodStatus {
+    let host_ips = ["192.168.0.1".to_owned()];
+    pod_status(&StatusInputs { pod, runtime, probes, waiting, host_ips: &host_ips, node_memory: 1 << 30, terminal, failure: None, now: at(5000) })
+}
+
+/// Types of the conditions that hold.
+fn holding(status: &PodStatus) -> Vec<&str> {
+    status.conditions.iter().flatten().filter(|c| c.status == "True").map(|c| c.type_.as_str()).collect()
+}
+
+fn phase(spec: Value, containers: &[&str], terminal: bool) -> String {
+    let pod = pod(spec);
+    status_of(&pod, &runtime(&pod, &[sandbox(0, !terminal)], containers), terminal).phase.unwrap()
+}
+
+#[test]
+fn phases_are_upstreams() {
+    let with = |policy: &str| json!({"restartPolicy": policy, "containers": [{"name": "a"}, {"name": "b"}]});
+    let init = |policy: &str| json!({"restartPolicy": policy, "initContainers": [{"name": "i"}], "containers": [{"name": "a"}]});
+    for (spec, containers, terminal, want) in [
+        (with("Always"), &[][..], false, "Pending"),
+        (with("Always"), &["a:running"], false, "Pending"),
+        (with("Always"), &["a:running", "b:running"], false, "Running"),
+        (with("Always"), &["a:running", "b:exited:1"], false, "Running"),
+        (with("Always"), &["a:exited:0", "b:exited:0"], false, "Running"),
+        (with("OnFailure"), &["a:exited:0", "b:exited:0"], false, "Succeeded"),
+        (with("OnFailure"), &["a:exited:0", "b:exited:1"], false, "Running"),
+        (with("Never"), &["a:exited:0", "b:exited:1"], false, "Failed"),
+        (with("Always"), &["a:exited:0", "b:exited:0"], true, "Succeeded"),
+        (with("Always"), &["a:exited:0", "b:exited:137"], true, "Failed"),
+        (init("Always"), &["i:running"], false, "Pending"),
+        (init("Always"), &["i:exited:1"], false, "Pending"),
+        (init("Never"), &["i:exited:1"], false, "Failed"),
+        (init("Always"), &["i:exited:0", "a:running"], false, "Running"),
+    ] {
+        assert_eq!(phase(spec.clone(), containers, terminal), want, "{spec} {containers:?} {terminal}");
+    }
+}
+
+#[test]
+fn conditions_tell_how_far_a_pod_has_come() {
+    let pod = pod(json!({"initContainers": [{"name": "i"}], "containers": [{"name": "a", "readinessProbe": {}}]}));
+    let up = [sandbox(0, true)];
+    let at_stage = |containers: &[&str], probes: &ProbeResults| {
+        let status = status_with(&pod, &runtime(&pod, &up, containers), false, probes, &BTreeMap::new());
+        holding(&status).join(" ")
+    };
+    let none = ProbeResults::default();
+    let mut good = ProbeResults::default();
+    good.set("a-0", ProbeKind::Readiness, Outcome::Success);
+    assert_eq!(at_stage(&["i:running"], &none), "PodReadyToStartContainers PodScheduled");
+    assert_eq!(at_stage(&["i:exited:0", "a:running"], &none), "PodReadyToStartContainers Initialized PodScheduled");
+    assert_eq!(
+        at_stage(&["i:exited:0", "a:running"], &good),
+        "PodReadyToStartContainers Initialized Ready ContainersReady PodScheduled"
+    );
+    let status = status_of(&pod, &runtime(&pod, &up, &["i:exited:0", "a:running"]), false);
+    let ready = status.conditions.iter().flatten().find(|c| c.type_ == "Ready").unwrap();
+    assert_eq!(ready.message.as_deref(), Some("containers with unready status: [a]"));
+    assert_eq!(ready.observed_generation, Some(1));
+}
+
+#[test]
+fn readiness_gates_hold_a_pod_back() {
+    let mut gated = pod(json!({"readinessGates": [{"conditionType": "x/y"}], "containers": [{"name": "a"}]}));
+    let found = runtime(&gated, &[sandbox(0, true)], &["a:running"]);
+    let held = status_of(&gated, &found, false);
+    assert!(holding(&held).contains(&"ContainersReady") && !holding(&held).contains(&"Ready"));
+    gated.status = Some(serde_json::from_value(json!({"conditions": [{"type": "x/y", "status": "True"}]})).unwrap());
+    let released = status_of(&gated, &found, false);
+    assert!(holding(&released).contains(&"Ready") && holding(&released).contains(&"x/y"));
+}
+
+#[test]
+fn a_crash_moves_to_last_state_once_the_container_waits() {
+    let pod = pod(json!({"containers": [{"name": "a"}]}));
+    let found = runtime(&pod, &[sandbox(0, true)], &["a:exited:3:1", "a:exited:2:0"]);
+    let of = |waiting: &BTreeMap<String, (String, String)>| {
+        let status = status_with(&pod, &found, false, &ProbeResults::default(), waiting);
+        status.container_statuses.unwrap().remove(0)
+    };
+    let ended = of(&BTreeMap::new());
+    assert_eq!(ended.restart_count, 1);
+    assert_eq!(ended.state.as_ref().unwrap().terminated.as_ref().map(|t| (t.exit_code, t.reason.as_deref())), Some((3, Some("Error"))));
+    assert_eq!(ended.last_state.unwrap().terminated.map(|t| t.exit_code), Some(2));
+    let held = of(&BTreeMap::from([("a".to_owned(), ("CrashLoopBackOff".to_owned(), "back-off".to_owned()))]));
+    assert_eq!(held.state.unwrap().waiting.and_then(|w| w.reason).as_deref(), Some("CrashLoopBackOff"));
+    assert_eq!(held.last_state.unwrap().terminated.map(|t| t.exit_code), Some(3));
+}
+
+#[test]
+fn a_container_that_the_runtime_lost_is_reported_as_such() {
+    let mut lost = pod(json!({"restartPolicy": "Never", "containers": [{"name": "a"}]}));
+    lost.status = Some(
+        serde_json::from_value(json!({"phase": "Running", "containerStatuses": [{"name": "a", "image": "i", "imageID": "", "ready": true,
+            "restartCount": 0, "containerID": "rk://x", "state": {"running": {}}}]}))
+        .unwrap(),
+    );
+    let status = status_of(&lost, &RuntimePod::default(), true);
+    let state = status.container_statuses.unwrap().remove(0).state.unwrap().terminated.unwrap();
+    assert_eq!((state.exit_code, state.reason.as_deref()), (137, Some("ContainerStatusUnknown")));
+    assert_eq!(status.phase.as_deref(), Some("Failed"));
+}
+
+#[test]
+fn times_of_unchanged_conditions_and_a_final_phase_stay() {
+    let mut pod = pod(json!({"containers": [{"name": "a"}]}));
+    pod.status = Some(
+        serde_json::from_value(json!({"phase": "Succeeded", "startTime": "2020-01-01T00:00:00Z", "podIP": "10.0.0.9", "podIPs": [{"ip": "10.0.0.9"}],
+            "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"}]}))
+        .unwrap(),
+    );
+    let status = status_of(&pod, &RuntimePod::default(), true);
+    assert_eq!(status.phase.as_deref(), Some("Succeeded"));
+    assert_eq!(status.pod_ip.as_deref(), Some("10.0.0.9"), "an address outlives its sandbox");
+    let scheduled = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled").unwrap();
+    assert_eq!(scheduled.last_transition_time, "2020-01-01T00:00:00Z".parse().ok().map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time));
+    assert_eq!(status.host_ip.as_deref(), Some("192.168.0.1"));
+}

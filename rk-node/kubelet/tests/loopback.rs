@@ -1,0 +1,293 @@
+//! The kubelet between a real control plane and a runtime in memory: joining, pods and their ends, as seen through the API.
+
+mod support;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Event, Node, Pod, PodStatus};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use rk_kubelet::{Cluster, Hooks, Options};
+use serde_json::json;
+use support::{Control, FakeCri, eventually};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+struct Rig {
+    dir: tempfile::TempDir,
+    control: Control,
+    cri: FakeCri,
+    options: Options,
+    kubelet: Option<AbortOnDropHandle<()>>,
+}
+
+fn options(dir: &Path, control: &Control) -> Options {
+    let cluster = Cluster {
+        endpoint: control.endpoint.clone(),
+        token: Some("abcdef.0123456789abcdef".into()),
+        ca_hash: Some(control.ca_hash.clone()),
+        ca_file: None,
+        dns: vec![Ipv4Addr::new(10, 96, 0, 10).into()],
+        domain: "cluster.local".into(),
+    };
+    let mut options = Options::new("node-a", cluster);
+    options.node_ip = Some(Ipv4Addr::LOCALHOST.into());
+    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    (options.listen, options.healthz) = (loopback, loopback);
+    options.dirs.pki = dir.join("pki");
+    options.dirs.kubelet = dir.join("kubelet");
+    options.dirs.pod_logs = dir.join("pod-logs");
+    options.dirs.container_logs = dir.join("container-logs");
+    options.dirs.cgroup = dir.join("no-cgroup");
+    options.dirs.cri_socket = dir.join("cri.sock");
+    options.secrets_in_memory = false;
+    options.dirs.shutdown_mark = dir.join("shutdown");
+    options
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let _ = tracing_subscriber::fmt().with_env_filter("rk_kubelet=debug").with_test_writer().try_init();
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("control");
+        std::fs::create_dir(&data).unwrap();
+        let control = Control::start(&data).await;
+        let options = options(dir.path(), &control);
+        std::fs::create_dir_all(&options.dirs.kubelet).unwrap();
+        let cri = FakeCri::serve(&options.dirs.cri_socket);
+        let mut rig = Self { dir, control, cri, options, kubelet: None };
+        rig.start_kubelet();
+        rig.node_ready().await;
+        rig
+    }
+
+    fn start_kubelet(&mut self) {
+        let options = self.options.clone();
+        self.kubelet = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let session = rk_kubelet::join(&options).await;
+            let (pod_cidr, _keep) = watch::channel(None);
+            let (_running, shutdown) = watch::channel(false);
+            rk_kubelet::run(options, session, Hooks { pod_cidr, shutdown }).await.unwrap();
+        })));
+    }
+
+    async fn node_ready(&self) {
+        let nodes: Api<Node> = Api::all(self.control.client.clone());
+        eventually("the node is Ready", 60, || async {
+            let node = nodes.get("node-a").await.map_err(|e| e.to_string())?;
+            let conditions = node.status.and_then(|s| s.conditions).unwrap_or_default();
+            let ready = conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
+            if ready { Ok(()) } else { Err(format!("{conditions:?}")) }
+        })
+        .await;
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.control.client.clone(), "default")
+    }
+
+    async fn create(&self, name: &str, spec: serde_json::Value) {
+        let mut pod: Pod = serde_json::from_value(json!({"metadata": {"name": name, "labels": {"app": name}}, "spec": spec})).unwrap();
+        pod.spec.as_mut().unwrap().node_name = Some("node-a".into());
+        // The default service account may come a moment after the namespace.
+        eventually("the pod is accepted", 30, || async { self.pods().create(&PostParams::default(), &pod).await.map_err(|e| e.to_string()) }).await;
+    }
+
+    async fn status(&self, name: &str, what: &str, seconds: u64, check: impl Fn(&PodStatus) -> bool) -> PodStatus {
+        eventually(what, seconds, || async {
+            let pod = self.pods().get(name).await.map_err(|e| e.to_string())?;
+            let status = pod.status.unwrap_or_default();
+            if check(&status) { Ok(status) } else { Err(serde_json::to_string(&status).unwrap()) }
+        })
+        .await
+    }
+
+    async fn reasons(&self, name: &str) -> Vec<String> {
+        let events: Api<Event> = Api::namespaced(self.control.client.clone(), "default");
+        let list = events.list(&ListParams::default()).await.unwrap();
+        list.items.into_iter().filter(|e| e.involved_object.name.as_deref() == Some(name)).filter_map(|e| e.reason).collect()
+    }
+
+    async fn gone(&self, name: &str, seconds: u64) {
+        eventually("the pod's object is gone", seconds, || async {
+            match self.pods().get_opt(name).await {
+                Ok(None) => Ok(()),
+                other => Err(format!("{:?}", other.map(|p| p.map(|p| p.metadata)))),
+            }
+        })
+        .await;
+    }
+}
+
+fn ready(status: &PodStatus) -> bool {
+    status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+fn waiting<'a>(status: &'a PodStatus, name: &str) -> Option<&'a str> {
+    let container = status.container_statuses.as_ref()?.iter().find(|c| c.name == name)?;
+    container.state.as_ref()?.waiting.as_ref()?.reason.as_deref()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_runs_survives_a_restart_of_the_kubelet_and_ends_gracefully() {
+    let mut rig = Rig::new().await;
+    rig.create(
+        "web",
+        json!({"initContainers": [{"name": "init", "image": "img:1", "command": ["exit", "0"]}],
+            "containers": [{"name": "c", "image": "img:1", "command": ["run"], "env": [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]}]}),
+    )
+    .await;
+    let status = rig.status("web", "the pod is ready", 30, |s| s.phase.as_deref() == Some("Running") && ready(s)).await;
+    assert_eq!(status.pod_ip.as_deref(), Some("10.244.9.2"));
+    assert_eq!(status.qos_class.as_deref(), Some("BestEffort"));
+    assert_eq!(status.observed_generation, Some(1));
+    {
+        let state = rig.cri.state();
+        let container = state.containers.iter().find(|c| c.config.labels["io.kubernetes.container.name"] == "c").unwrap();
+        let env: Vec<_> = container.config.envs.iter().map(|e| (e.key.as_str(), e.value.as_str())).collect();
+        assert!(env.contains(&("IP", "10.244.9.2")), "{env:?}");
+        assert!(env.contains(&("KUBERNETES_SERVICE_HOST", "10.96.0.1")), "{env:?}");
+        let token = container.config.mounts.iter().find(|m| m.container_path.ends_with("/serviceaccount")).expect("the token's mount");
+        assert!(token.readonly);
+        for file in ["token", "ca.crt", "namespace"] {
+            assert!(Path::new(&token.host_path).join(file).exists(), "{file}");
+        }
+        let hosts = container.config.mounts.iter().find(|m| m.container_path == "/etc/hosts").unwrap();
+        assert!(std::fs::read_to_string(&hosts.host_path).unwrap().contains("10.244.9.2\tweb"));
+    }
+    let before = rig.cri.running("web");
+    rig.kubelet = None;
+    rig.start_kubelet();
+    rig.node_ready().await;
+    // The new kubelet has looked at the pod once it reacts to a change of it.
+    rig.cri.exit("web", "c", 3);
+    let status = rig.status("web", "the container was restarted", 30, |s| s.container_statuses.as_ref().is_some_and(|c| c[0].restart_count == 1) && ready(s)).await;
+    let last = status.container_statuses.as_ref().unwrap()[0].last_state.clone().unwrap().terminated.unwrap();
+    assert_eq!((last.exit_code, last.reason.as_deref(), last.message.as_deref()), (3, Some("Error"), Some("last words")));
+    assert_eq!(before.len(), 1);
+    assert_eq!(rig.cri.state().calls["RunPodSandbox"], 1, "the sandbox outlived the kubelet");
+    assert_eq!(rig.cri.state().calls["StartContainer"], 3, "init, c, and c after its exit");
+    rig.pods().delete("web", &DeleteParams::default()).await.unwrap();
+    rig.gone("web", 20).await;
+    eventually("nothing is left in the runtime", 10, || async {
+        let state = rig.cri.state();
+        let left = state.sandboxes.len() + state.containers.len();
+        if left == 0 { Ok(()) } else { Err(format!("{left} things")) }
+    })
+    .await;
+    eventually("nothing is left on disk", 10, || async {
+        let left = std::fs::read_dir(rig.options.dirs.kubelet.join("pods")).unwrap().count();
+        if left == 0 { Ok(()) } else { Err(format!("{left} directories")) }
+    })
+    .await;
+    let reasons = rig.reasons("web").await;
+    for reason in ["Pulled", "Created", "Started", "Killing"] {
+        assert!(reasons.iter().any(|r| r == reason), "{reason} not in {reasons:?}");
+    }
+    drop(rig.dir);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_told_in_the_words_that_users_know() {
+    let rig = Rig::new().await;
+    rig.cri.state().broken_images.push("bad:1".into());
+    rig.create("pull", json!({"containers": [{"name": "c", "image": "bad:1"}]})).await;
+    rig.create("crash", json!({"containers": [{"name": "c", "image": "img:1", "command": ["exit", "1"]}]})).await;
+    rig.create("start", json!({"containers": [{"name": "c", "image": "img:1", "command": ["missing"]}]})).await;
+    rig.create("name", json!({"containers": [{"name": "c", "image": "NOT/ok"}]})).await;
+    rig.create("never", json!({"containers": [{"name": "c", "image": "absent:1", "imagePullPolicy": "Never"}]})).await;
+    rig.create("env", json!({"containers": [{"name": "c", "image": "img:1", "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "none", "key": "k"}}}]}]})).await;
+    rig.create("root", json!({"containers": [{"name": "c", "image": "img:1", "securityContext": {"runAsNonRoot": true}}]})).await;
+    rig.create("done", json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "img:1", "command": ["exit", "0"]}]})).await;
+    rig.create("init", json!({"restartPolicy": "Never", "initContainers": [{"name": "i", "image": "img:1", "command": ["exit", "7"]}], "containers": [{"name": "c", "image": "img:1"}]})).await;
+    for (pod, reason) in [
+        ("pull", "ErrImagePull"),
+        ("pull", "ImagePullBackOff"),
+        ("crash", "CrashLoopBackOff"),
+        ("start", "CrashLoopBackOff"),
+        ("name", "InvalidImageName"),
+        ("never", "ErrImageNeverPull"),
+        ("env", "CreateContainerConfigError"),
+        ("root", "CreateContainerConfigError"),
+    ] {
+        rig.status(pod, &format!("{pod} waits with {reason}"), 40, |s| waiting(s, "c") == Some(reason)).await;
+    }
+    rig.status("done", "done has succeeded", 20, |s| s.phase.as_deref() == Some("Succeeded")).await;
+    let failed = rig.status("init", "init has failed", 20, |s| s.phase.as_deref() == Some("Failed")).await;
+    assert_eq!(waiting(&failed, "c"), Some("PodInitializing"));
+    let crash = rig.status("crash", "the crash counts", 20, |s| s.container_statuses.as_ref().is_some_and(|c| c[0].restart_count >= 1)).await;
+    assert_eq!(crash.phase.as_deref(), Some("Running"));
+    rig.pods().delete("crash", &DeleteParams::default()).await.unwrap();
+    rig.gone("crash", 20).await;
+    rig.pods().delete("done", &DeleteParams::default()).await.unwrap();
+    rig.gone("done", 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_hooks_sidecars_and_grace_periods_do_their_part() {
+    let rig = Rig::new().await;
+    rig.cri.state().failing_execs.insert("unready".into(), 1);
+    rig.cri.state().failing_execs.insert("unhealthy".into(), 1);
+    rig.create(
+        "probed",
+        json!({"terminationGracePeriodSeconds": 1, "containers": [
+            {"name": "r", "image": "img:1", "readinessProbe": {"exec": {"command": ["unready"]}, "periodSeconds": 1}},
+            {"name": "l", "image": "img:1", "livenessProbe": {"exec": {"command": ["unhealthy"]}, "periodSeconds": 1, "failureThreshold": 1}}]}),
+    )
+    .await;
+    let count = |s: &PodStatus, name: &str| s.container_statuses.iter().flatten().find(|c| c.name == name).map_or(0, |c| c.restart_count);
+    rig.status("probed", "the liveness probe restarts l", 30, |s| count(s, "l") >= 1).await;
+    let status = rig.status("probed", "r runs and is not ready", 30, |s| count(s, "r") == 0 && !ready(s)).await;
+    assert!(!status.container_statuses.unwrap().iter().find(|c| c.name == "r").unwrap().ready);
+    rig.cri.state().failing_execs.clear();
+    rig.status("probed", "both are ready", 40, ready).await;
+
+    rig.create(
+        "hooked",
+        json!({"terminationGracePeriodSeconds": 600,
+            "initContainers": [{"name": "side", "image": "img:1", "restartPolicy": "Always"}],
+            "containers": [{"name": "c", "image": "img:1", "command": ["stubborn"], "lifecycle": {
+                "postStart": {"exec": {"command": ["after-start"]}}, "preStop": {"exec": {"command": ["before-stop"]}}}}]}),
+    )
+    .await;
+    rig.status("hooked", "the pod is ready", 30, ready).await;
+    rig.pods().delete("hooked", &DeleteParams::default()).await.unwrap();
+    eventually("the preStop hook ran", 20, || async {
+        let ran: Vec<_> = rig.cri.state().execs.iter().filter_map(|(_, cmd)| cmd.first().cloned()).collect();
+        if ran.contains(&"after-start".to_owned()) && ran.contains(&"before-stop".to_owned()) { Ok(()) } else { Err(format!("{ran:?}")) }
+    })
+    .await;
+    assert!(rig.pods().get("hooked").await.is_ok(), "ten minutes are not over");
+    // A second deletion with a shorter grace period takes over.
+    rig.pods().delete("hooked", &DeleteParams { grace_period_seconds: Some(1), ..Default::default() }).await.unwrap();
+    rig.gone("hooked", 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_node_comes_back_and_a_wrong_token_does_not_get_in() {
+    let rig = Rig::new().await;
+    let nodes: Api<Node> = Api::all(rig.control.client.clone());
+    let first = nodes.get("node-a").await.unwrap().metadata.uid;
+    nodes.delete("node-a", &DeleteParams::default()).await.unwrap();
+    eventually("another node object is there", 30, || async {
+        let found = nodes.get_opt("node-a").await.map_err(|e| e.to_string())?;
+        match found.and_then(|n| n.metadata.uid) {
+            uid if uid.is_some() && uid != first => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    rig.node_ready().await;
+
+    let mut wrong = options(&rig.dir.path().join("other"), &rig.control);
+    wrong.node_name = "node-b".into();
+    wrong.cluster.token = Some("abcdef.ffffffffffffffff".into());
+    let mut other_ca = wrong.clone();
+    other_ca.cluster.token = rig.options.cluster.token.clone();
+    other_ca.cluster.ca_hash = Some(format!("sha256:{}", "0".repeat(64)));
+    for refused in [wrong, other_ca] {
+        let joined = tokio::time::timeout(Duration::from_secs(4), rk_kubelet::join(&refused)).await;
+        assert!(joined.is_err(), "it must go on trying, and not get in");
+    }
+}
