@@ -7,6 +7,7 @@ use rk_client::{Informers, Leadership, LeaseConfig, Recorders, in_process};
 use rk_controllers::Authority;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Must stay well below the 15 s after which a Lease counts as abandoned.
 const SOLE_RENEWAL: Duration = Duration::from_secs(8);
@@ -16,15 +17,34 @@ const SOLE_RENEWAL: Duration = Duration::from_secs(8);
 pub struct Components {
     /// Ends them.
     pub stop: CancellationToken,
-    /// Range for pods.
-    pub pod_cidr: IpNet,
-    /// Whether this process is the only one on its store: then a restart takes its own Leases over at once.
-    pub stable_identity: bool,
+    pod_cidr: IpNet,
+    stable_identity: bool,
+    running: TaskTracker,
 }
 
 impl Components {
+    /// `pod_cidr` is the range for pods. With `stable_identity` this process is the only one on its store, so that a
+    /// restart takes its own Leases over at once.
+    pub fn new(pod_cidr: IpNet, stable_identity: bool) -> Self {
+        Self { stop: CancellationToken::new(), pod_cidr, stable_identity, running: TaskTracker::new() }
+    }
+
+    /// Starts them in the background.
+    pub fn start(&self, server: ApiServer, pki: Pki) {
+        let this = self.clone();
+        self.running.spawn(async move { this.run(&server, &pki).await });
+    }
+
+    /// Waits until all have ended, for `limit` at most.
+    pub async fn ended(&self, limit: Duration) {
+        self.running.close();
+        if tokio::time::timeout(limit, self.running.wait()).await.is_err() {
+            tracing::warn!("components did not end in time");
+        }
+    }
+
     /// Runs until `stop`, giving up and campaigning again whenever leadership is lost.
-    pub async fn run(&self, server: &ApiServer, pki: &Pki) {
+    async fn run(&self, server: &ApiServer, pki: &Pki) {
         while !self.stop.is_cancelled() {
             self.term(server, pki).await;
         }

@@ -6,6 +6,7 @@ use crate::{listen, storage};
 use anyhow::Context;
 use rk_apiserver::{ApiServer, Config, Pki, ServingNames, host_addresses};
 use rk_store::compact_periodically;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,16 +60,14 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
 
     let compaction = tokio::spawn(compact_periodically(store, COMPACT_EVERY));
     let components =
-        Components { stop: CancellationToken::new(), pod_cidr: args.pod_cidr, stable_identity: args.etcd.is_empty() };
-    let work = tokio::spawn(bootstrap_then_work(server.clone(), pki, components.clone()));
-
-    stop_signal().await?;
+        Components::new(args.pod_cidr, args.etcd.is_empty());
+    tokio::select! {
+        signalled = stop_signal() => signalled?,
+        never = work(&server, pki, &components) => match never {},
+    }
     tracing::info!("stopping");
     components.stop.cancel();
-    let ended = tokio::time::timeout(DRAIN, work).await;
-    if ended.is_err() {
-        tracing::warn!("components did not end in time");
-    }
+    components.ended(DRAIN).await;
     compaction.abort();
     drain.cancel();
     server.shutdown();
@@ -78,15 +77,14 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn bootstrap_then_work(server: ApiServer, pki: Pki, components: Components) {
+/// Makes the cluster's own objects, then starts scheduler and controllers; never returns.
+async fn work(server: &ApiServer, pki: Pki, components: &Components) -> Infallible {
     while let Err(status) = server.bootstrap().await {
         tracing::error!(message = status.message, "the cluster's own objects could not be made, will retry");
-        tokio::select! {
-            () = components.stop.cancelled() => return,
-            () = tokio::time::sleep(RETRY) => {}
-        }
+        tokio::time::sleep(RETRY).await;
     }
-    components.run(&server, &pki).await;
+    components.start(server.clone(), pki);
+    std::future::pending().await
 }
 
 async fn stop_signal() -> anyhow::Result<()> {

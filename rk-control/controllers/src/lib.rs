@@ -9,10 +9,12 @@
 
 mod claim;
 mod context;
+mod cronjob;
 mod csr;
 mod daemonset;
 mod deployment;
 mod discovery;
+mod disruption;
 mod endpoints;
 mod endpointslice;
 mod gc;
@@ -26,11 +28,14 @@ mod node_selector;
 mod pod_gc;
 mod pods;
 mod replicas;
+mod role_aggregation;
 mod root_ca;
 mod run;
 mod serviceaccount;
 mod statefulset;
 mod taint_eviction;
+mod tokens;
+mod ttl;
 
 pub use context::{Authority, Config};
 pub use run::run;

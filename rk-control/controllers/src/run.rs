@@ -2,7 +2,7 @@
 
 use crate::context::{Config, Context};
 use crate::{
-    csr, daemonset, statefulset, deployment, endpoints, endpointslice, gc, job, namespace, node_ipam, node_lifecycle, pod_gc, replicas, root_ca,
+    cronjob, csr, daemonset, disruption, role_aggregation, statefulset, tokens, ttl, deployment, endpoints, endpointslice, gc, job, namespace, node_ipam, node_lifecycle, pod_gc, replicas, root_ca,
     serviceaccount, taint_eviction,
 };
 use k8s_openapi::api::apps::v1::ReplicaSet;
@@ -27,6 +27,12 @@ const CONTROLLERS: &[(&str, fn(&Context))] = &[
     ("statefulset-controller", statefulset::register),
     ("job-controller", job::register),
     ("ttl-after-finished-controller", job::register_ttl),
+    ("cronjob-controller", cronjob::register),
+    ("disruption-controller", disruption::register),
+    ("token-cleaner", tokens::register_cleaner),
+    ("bootstrap-signer", tokens::register_signer),
+    ("clusterrole-aggregation-controller", role_aggregation::register),
+    ("ttl-controller", ttl::register),
     ("endpointslice-controller", endpointslice::register),
     ("endpoint-controller", endpoints::register),
     ("namespace-controller", namespace::register),

@@ -1,0 +1,161 @@
+//! Cron schedules: five fields, or a macro such as `@hourly` or `@every 5m`.
+
+use jiff::civil::{DateTime, Weekday};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+/// Days searched for the next time; a schedule such as February 30 never comes.
+const HORIZON_DAYS: i32 = 366 * 5;
+
+/// A schedule that cannot be read.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("unparseable schedule: {0}")]
+pub(super) struct Unparseable(String);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    /// Bits of allowed values; `any_*` say that the field was `*`, which changes how days combine.
+    Fields { minutes: u64, hours: u64, days: u64, months: u64, weekdays: u64, any_day: bool, any_weekday: bool },
+    Every(SignedDuration),
+}
+
+/// A parsed schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Schedule(Kind);
+
+const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+
+impl Schedule {
+    pub(super) fn parse(text: &str) -> Result<Self, Unparseable> {
+        let bad = || Unparseable(text.to_owned());
+        let text = match text.trim() {
+            "@yearly" | "@annually" => "0 0 1 1 *",
+            "@monthly" => "0 0 1 * *",
+            "@weekly" => "0 0 * * 0",
+            "@daily" | "@midnight" => "0 0 * * *",
+            "@hourly" => "0 * * * *",
+            other => other,
+        };
+        if let Some(every) = text.strip_prefix("@every ") {
+            let every: SignedDuration = every.trim().parse().map_err(|_| bad())?;
+            return if every >= SignedDuration::from_secs(1) { Ok(Self(Kind::Every(every))) } else { Err(bad()) };
+        }
+        let fields: Vec<&str> = text.split_ascii_whitespace().collect();
+        let &[minutes, hours, days, months, weekdays] = fields.as_slice() else { return Err(bad()) };
+        let field = |text: &str, min, max, names: &[&str], first| bits(text, min, max, names, first).ok_or_else(bad);
+        let sunday_twice = field(weekdays, 0, 7, &WEEKDAYS, 0)?;
+        Ok(Self(Kind::Fields {
+            minutes: field(minutes, 0, 59, &[], 0)?,
+            hours: field(hours, 0, 23, &[], 0)?,
+            days: field(days, 1, 31, &[], 0)?,
+            months: field(months, 1, 12, &MONTHS, 1)?,
+            weekdays: (sunday_twice | (sunday_twice >> 7)) & 0x7f,
+            any_day: days.starts_with('*') || days == "?",
+            any_weekday: weekdays.starts_with('*') || weekdays == "?",
+        }))
+    }
+
+    /// The first time after `after`, in local time of `zone`; `None` if it never comes.
+    pub(super) fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        match &self.0 {
+            Kind::Every(every) => after.checked_add(*every).ok(),
+            Kind::Fields { minutes, hours, .. } => {
+                let local = zone.to_datetime(after);
+                let mut date = local.date();
+                for _ in 0..HORIZON_DAYS {
+                    if self.admits_day(date.month(), date.day(), date.weekday()) {
+                        let found = times_of(*hours, *minutes).filter_map(|(hour, minute)| {
+                            let civil: DateTime = date.at(hour, minute, 0, 0);
+                            // A time that the clock skips in spring is left out.
+                            let at = zone.to_ambiguous_timestamp(civil);
+                            if matches!(at.offset(), jiff::tz::AmbiguousOffset::Gap { .. }) { None } else { at.compatible().ok() }
+                        });
+                        if let Some(at) = found.filter(|at| *at > after).min() {
+                            return Some(at);
+                        }
+                    }
+                    date = date.tomorrow().ok()?;
+                }
+                None
+            }
+        }
+    }
+
+    fn admits_day(&self, month: i8, day: i8, weekday: Weekday) -> bool {
+        let Kind::Fields { days, months, weekdays, any_day, any_weekday, .. } = &self.0 else { return true };
+        let has = |bits: u64, at: i8| bits & (1 << at) != 0;
+        let (by_day, by_weekday) = (has(*days, day), has(*weekdays, weekday.to_sunday_zero_offset()));
+        // Two restricted day fields add up, one alone restricts.
+        let day = if *any_day || *any_weekday { by_day && by_weekday } else { by_day || by_weekday };
+        has(*months, month) && day
+    }
+}
+
+fn times_of(hours: u64, minutes: u64) -> impl Iterator<Item = (i8, i8)> {
+    let hours = (0..24i8).filter(move |h| hours & (1 << h) != 0);
+    hours.flat_map(move |h| (0..60i8).filter(move |m| minutes & (1 << m) != 0).map(move |m| (h, m)))
+}
+
+/// A field as bits: lists of `*`, `n`, `a-b`, each with an optional `/step`.
+fn bits(text: &str, min: u32, max: u32, names: &[&str], first: u32) -> Option<u64> {
+    let value = |text: &str| -> Option<u32> {
+        let lower = text.to_ascii_lowercase();
+        let named = names.iter().position(|name| *name == lower).map(|at| at as u32 + first);
+        named.or_else(|| lower.parse().ok()).filter(|n| (min..=max).contains(n))
+    };
+    let mut bits = 0u64;
+    for part in text.split(',') {
+        let (range, step) = match part.split_once('/') {
+            Some((range, step)) => (range, Some(step.parse::<u32>().ok().filter(|s| *s > 0)?)),
+            None => (part, None),
+        };
+        let (from, to) = match range.split_once('-') {
+            _ if range == "*" || range == "?" => (min, max),
+            Some((from, to)) => (value(from)?, value(to)?),
+            // `5/15` means from 5 to the end.
+            None => (value(range)?, if step.is_some() { max } else { value(range)? }),
+        };
+        if from > to {
+            return None;
+        }
+        (from..=to).step_by(step.unwrap_or(1) as usize).for_each(|n| bits |= 1 << n);
+    }
+    Some(bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next(schedule: &str, after: &str) -> Option<String> {
+        let after = after.parse().expect("time");
+        Schedule::parse(schedule).expect("valid").next(after, &TimeZone::UTC).map(|t| t.to_string())
+    }
+
+    #[test]
+    fn the_next_time_follows_every_field() {
+        let cases = [
+            ("*/5 * * * *", "2026-01-01T00:02:30Z", "2026-01-01T00:05:00Z"),
+            ("0 * * * *", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"),
+            ("30 4 1,15 * *", "2026-01-02T00:00:00Z", "2026-01-15T04:30:00Z"),
+            ("0 0 * * mon", "2026-01-01T00:00:00Z", "2026-01-05T00:00:00Z"),
+            ("0 0 * * 7", "2026-01-01T00:00:00Z", "2026-01-04T00:00:00Z"),
+            ("0 0 13 * fri", "2026-01-03T00:00:00Z", "2026-01-09T00:00:00Z"),
+            ("0 0 29 2 *", "2026-01-01T00:00:00Z", "2028-02-29T00:00:00Z"),
+            ("@daily", "2026-12-31T12:00:00Z", "2027-01-01T00:00:00Z"),
+            ("@every 90s", "2026-01-01T00:00:00Z", "2026-01-01T00:01:30Z"),
+        ];
+        for (schedule, after, expected) in cases {
+            assert_eq!(next(schedule, after).as_deref(), Some(expected), "{schedule}");
+        }
+        assert_eq!(next("0 0 30 2 *", "2026-01-01T00:00:00Z"), None);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in ["", "* * * *", "60 * * * *", "* * 0 * *", "a * * * *", "5-1 * * * *", "*/0 * * * *", "@sometimes", "@every 1ms"] {
+            assert!(Schedule::parse(text).is_err(), "{text}");
+        }
+    }
+}
