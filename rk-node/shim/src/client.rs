@@ -74,7 +74,7 @@ impl Client {
 
     /// The next whole request.
     pub fn request(&mut self) -> Result<Option<Request>> {
-        Ok(self.decoder.next()?)
+        Ok(self.decoder.take()?)
     }
 
     /// The next `N` descriptors that came with the request; `None` if fewer came.

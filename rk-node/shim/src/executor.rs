@@ -38,8 +38,6 @@ pub struct Launcher {
     pub report: RawFd,
     /// Found by `validate`.
     pub program: RefCell<Option<PathBuf>>,
-    /// libcontainer's `HOME` when the spec has none.
-    pub home: RefCell<Option<String>>,
 }
 
 impl Launcher {
@@ -65,10 +63,7 @@ impl Launcher {
         let process = spec.process().as_ref().ok_or("the spec has no process")?;
         let program = self.program.borrow().clone().ok_or("the program was not looked up")?;
         let args = strings(process.args().as_deref().unwrap_or_default())?;
-        let mut env = strings(process.env().as_deref().unwrap_or_default())?;
-        if let Some(home) = self.home.borrow().as_ref() {
-            env.push(c_string(OsStr::new(&format!("HOME={home}")))?);
-        }
+        let env = strings(process.env().as_deref().unwrap_or_default())?;
         let path = c_string(program.as_os_str())?;
         default_signals();
         if !self.no_new_privs {
@@ -127,21 +122,12 @@ impl Executor for Launcher {
         Ok(())
     }
 
-    fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
-        // The environment itself is taken from the spec, in its order.
-        self.home.replace(envs.get("HOME").cloned());
+    fn setup_envs(&self, _: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        // `execve` gets the spec's, in its order.
         Ok(())
     }
 
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let has_home = spec
-            .process()
-            .as_ref()
-            .and_then(|p| p.env().as_ref())
-            .is_some_and(|env| env.iter().any(|entry| entry.starts_with("HOME=")));
-        if has_home {
-            self.home.replace(None);
-        }
         let Err(reason) = self.run(spec);
         self.tell(&reason);
         Err(ExecutorError::Other(reason))

@@ -71,6 +71,7 @@ pub fn exec(dir: &Path, id: &str, bundle: &Path, init: i32, mut process: Process
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let launcher = launcher(&spec, &process, write.as_raw_fd())?;
     process.set_capabilities(None);
+    ensure_home(&mut process);
     let file = dir.join(format!("exec-{}.json", std::process::id()));
     fs::write(&file, serde_json::to_vec(&process)?)?;
     let below = spec.linux().as_ref().and_then(|l| l.cgroups_path().as_deref()).and_then(|path| cgroup::sub_cgroup(path, init));
@@ -114,7 +115,6 @@ fn launcher(spec: &Spec, process: &Process, report: i32) -> Result<Launcher> {
         uid: process.user().uid(),
         report,
         program: RefCell::new(None),
-        home: RefCell::new(None),
     })
 }
 
@@ -130,11 +130,22 @@ fn write_runtime_spec(bundle: &Path, spec: &Spec) -> Result<()> {
     let mut spec = spec.clone();
     if let Some(process) = spec.process_mut() {
         process.set_capabilities(None);
+        ensure_home(process);
     }
     if let Some(linux) = spec.linux_mut() {
         linux.set_resources(None).set_seccomp(None);
     }
     fs::write(bundle.join(RUNTIME_SPEC), serde_json::to_vec(&spec)?).with_context(|| format!("write {RUNTIME_SPEC} in {}", bundle.display()))
+}
+
+/// Without `HOME` libcontainer asks the C library for one, which inside a container means the image's own NSS modules, run as root.
+fn ensure_home(process: &mut Process) {
+    let mut env = process.env().clone().unwrap_or_default();
+    if !env.iter().any(|entry| entry.strip_prefix("HOME=").is_some_and(|home| !home.is_empty())) {
+        env.retain(|entry| !entry.starts_with("HOME="));
+        env.push("HOME=/".into());
+        process.set_env(Some(env));
+    }
 }
 
 /// A working directory that the image lacks is made, as images made by `docker build` expect. Symbolic links in the image cannot

@@ -9,6 +9,9 @@
 
 mod checks;
 mod client;
+mod confinement;
+mod crash;
+mod lifecycle;
 mod registry;
 mod streams;
 

@@ -31,10 +31,9 @@ pub(crate) async fn remove(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
 /// Drops a container that has no process from disk and memory, with its snapshots.
 pub(super) async fn clean(runtime: &Runtime, id: &str, sandbox: &str) {
     for key in runtime.config.images.snapshots() {
-        if key == id || key.starts_with(&format!("{id}-volume-")) {
-            if let Err(error) = runtime.config.images.release(&key).await {
-                tracing::warn!(container = id, %error, "a snapshot could not be released; it is tried again at the next start");
-            }
+        let own = key == id || key.starts_with(&format!("{id}-volume-"));
+        if own && let Err(error) = runtime.config.images.release(&key).await {
+            tracing::warn!(container = id, %error, "a snapshot could not be released; it is tried again at the next start");
         }
     }
     let _ = std::fs::remove_dir_all(runtime.bundle(sandbox, id));

@@ -60,7 +60,7 @@ impl Connection {
     /// The next message; `None` when the shim closed.
     pub async fn receive(&mut self) -> Result<Option<Reply>> {
         loop {
-            if let Some(reply) = self.decoder.next().map_err(|error| self.broken(error))? {
+            if let Some(reply) = self.decoder.take().map_err(|error| self.broken(error))? {
                 return Ok(Some(reply));
             }
             let mut buffer = [0u8; 8192];

@@ -16,8 +16,8 @@ pub(super) fn args(config: &ContainerConfig, image: &ImageConfig) -> Result<Vec<
     if args.is_empty() { Err("no command specified".into()) } else { Ok(args) }
 }
 
-/// The image's environment, changed by the pod's, with `PATH`, `HOSTNAME` and, on a terminal, `TERM` when nobody sets them.
-pub(super) fn env(config: &ContainerConfig, image: &ImageConfig, hostname: &str) -> Vec<String> {
+/// The image's environment, changed by the pod's, with `PATH`, `HOSTNAME`, `HOME` and, on a terminal, `TERM` when nobody sets them.
+pub(super) fn env(config: &ContainerConfig, image: &ImageConfig, hostname: &str, home: &str) -> Vec<String> {
     let mut out: Vec<(String, String)> = vec![("PATH".into(), DEFAULT_PATH.into())];
     if !hostname.is_empty() {
         out.push(("HOSTNAME".into(), hostname.into()));
@@ -32,6 +32,10 @@ pub(super) fn env(config: &ContainerConfig, image: &ImageConfig, hostname: &str)
             Some((_, known)) => *known = value.to_owned(),
             None => out.push((key.to_owned(), value.to_owned())),
         }
+    }
+    if !out.iter().any(|(key, value)| key == "HOME" && !value.is_empty()) {
+        out.retain(|(key, _)| key != "HOME");
+        out.push(("HOME".into(), home.into()));
     }
     out.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
 }

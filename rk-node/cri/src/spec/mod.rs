@@ -127,7 +127,7 @@ fn process(inputs: &Inputs<'_>) -> Result<Value, String> {
         "terminal": inputs.config.tty,
         "user": {"uid": inputs.user.uid, "gid": inputs.user.gid, "additionalGids": inputs.user.groups},
         "args": command::args(inputs.config, inputs.image)?,
-        "env": command::env(inputs.config, inputs.image, &inputs.sandbox.hostname),
+        "env": command::env(inputs.config, inputs.image, &inputs.sandbox.hostname, &inputs.user.home),
         "cwd": cwd.map_or("/", String::as_str),
         "capabilities": {
             "bounding": caps.held, "effective": caps.held, "permitted": caps.held,

@@ -34,7 +34,7 @@ fn built(case: &Case) -> Result<Value, String> {
         image: &case.image,
         rootfs: Path::new("/rootfs"),
         cgroup: Path::new("/kubepods/podx/c"),
-        user: &User { uid: 5, gid: 6, groups: vec![6, 7] },
+        user: &User { uid: 5, gid: 6, groups: vec![6, 7], home: "/home/u".into() },
         namespaces: case.namespaces.clone(),
         pod_files: vec![("/etc/hosts", "/state/hosts".into()), ("/dev/shm", "/run/shm".into())],
         devices: case.devices.clone(),
@@ -65,7 +65,7 @@ fn the_pods_environment_wins_over_the_images_and_keeps_its_order() {
     let envs = vec![KeyValue { key: "B".into(), value: "pod".into() }, KeyValue { key: "C".into(), value: "a=b".into() }];
     let spec = built(&Case { config: ContainerConfig { envs, tty: true, ..Default::default() }, ..Default::default() }).unwrap();
     let env: Vec<_> = spec["process"]["env"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    assert_eq!(&env[1..], ["HOSTNAME=pod-1", "TERM=xterm", "A=image", "B=pod", "C=a=b"]);
+    assert_eq!(&env[1..], ["HOSTNAME=pod-1", "TERM=xterm", "A=image", "B=pod", "C=a=b", "HOME=/home/u"]);
     assert!(env[0].starts_with("PATH=/usr/local/sbin"));
 }
 

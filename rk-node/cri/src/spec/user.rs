@@ -12,6 +12,9 @@ pub struct User {
     pub gid: u32,
     /// All groups, the primary one first.
     pub groups: Vec<u32>,
+    /// Home directory. Found here, because libcontainer would ask the C library, which loads the image's own NSS modules.
+    #[serde(default)]
+    pub home: String,
 }
 
 /// Resolves the user that `security` or else the image's `image_user` asks for. `passwd` and `group` are the texts of the files in
@@ -19,22 +22,22 @@ pub struct User {
 pub fn resolve(security: &LinuxContainerSecurityContext, image_user: &str, passwd: &str, group: &str) -> Result<User, String> {
     let wanted = wanted(security, image_user)?;
     let (who, of) = wanted.split_once(':').map_or((wanted.as_str(), None), |(who, of)| (who, Some(of)));
-    let (uid, own_gid, name) = find_user(who, passwd)?;
+    let found = find_user(who, passwd)?;
     let gid = match of.filter(|of| !of.is_empty()) {
         Some(of) => find_group(of, group)?,
-        None => own_gid.unwrap_or(0),
+        None => found.gid.unwrap_or(0),
     };
     let mut groups = vec![gid];
     let merge = security.supplemental_groups_policy() == SupplementalGroupsPolicy::Merge;
-    if merge && let Some(name) = name {
-        groups.extend(memberships(&name, group));
+    if merge && let Some(name) = found.name {
+        groups.extend(memberships(name, group));
     }
     for id in &security.supplemental_groups {
         groups.push(u32::try_from(*id).map_err(|_| format!("supplemental group {id} is out of range"))?);
     }
     let mut seen = std::collections::BTreeSet::new();
     groups.retain(|id| seen.insert(*id));
-    Ok(User { uid, gid, groups })
+    Ok(User { uid: found.uid, gid, groups, home: found.home.unwrap_or("/").to_owned() })
 }
 
 fn wanted(security: &LinuxContainerSecurityContext, image_user: &str) -> Result<String, String> {
@@ -55,19 +58,27 @@ fn wanted(security: &LinuxContainerSecurityContext, image_user: &str) -> Result<
     Ok(if user.is_empty() { "0".into() } else { user })
 }
 
-/// (uid, primary gid if known, name if known).
-fn find_user(who: &str, passwd: &str) -> Result<(u32, Option<u32>, Option<String>), String> {
+/// An entry of passwd, or a bare number.
+struct Found<'a> {
+    uid: u32,
+    gid: Option<u32>,
+    name: Option<&'a str>,
+    home: Option<&'a str>,
+}
+
+fn find_user<'a>(who: &str, passwd: &'a str) -> Result<Found<'a>, String> {
     let number = who.parse::<u32>().ok();
     for line in passwd.lines() {
         let fields: Vec<&str> = line.split(':').collect();
-        let [name, _, uid, gid, ..] = fields.as_slice() else { continue };
+        let [name, _, uid, gid, rest @ ..] = fields.as_slice() else { continue };
         let (Ok(uid), Ok(gid)) = (uid.parse::<u32>(), gid.parse::<u32>()) else { continue };
         if *name == who || number == Some(uid) {
-            return Ok((uid, Some(gid), Some((*name).to_owned())));
+            let home = rest.get(1).copied().filter(|home| !home.is_empty());
+            return Ok(Found { uid, gid: Some(gid), name: Some(name), home });
         }
     }
     match number {
-        Some(uid) => Ok((uid, None, None)),
+        Some(uid) => Ok(Found { uid, gid: None, name: None, home: None }),
         None => Err(format!("unable to find user {who}: no matching entries in passwd file")),
     }
 }
@@ -112,17 +123,17 @@ mod tests {
 
     #[test]
     fn users_are_found_as_numbers_names_and_pairs() {
-        for (wish, image, uid, gid, groups) in [
-            (security(None, "", None, &[], false), "", 0, 0, vec![0]),
-            (security(None, "", None, &[], false), "web", 33, 34, vec![34, 90]),
-            (security(None, "", None, &[], false), "web:logs", 33, 90, vec![90]),
-            (security(Some(1000), "", None, &[2000], false), "web", 1000, 0, vec![0, 2000]),
-            (security(Some(33), "", None, &[7], false), "", 33, 34, vec![34, 90, 7]),
-            (security(Some(33), "", None, &[7], true), "", 33, 34, vec![34, 7]),
-            (security(Some(1), "", Some(5), &[], false), "", 1, 5, vec![5]),
-            (security(None, "web", None, &[], false), "", 33, 34, vec![34, 90]),
+        for (wish, image, uid, gid, groups, home) in [
+            (security(None, "", None, &[], false), "", 0, 0, vec![0], "/root"),
+            (security(None, "", None, &[], false), "web", 33, 34, vec![34, 90], "/srv"),
+            (security(None, "", None, &[], false), "web:logs", 33, 90, vec![90], "/srv"),
+            (security(Some(1000), "", None, &[2000], false), "web", 1000, 0, vec![0, 2000], "/"),
+            (security(Some(33), "", None, &[7], false), "", 33, 34, vec![34, 90, 7], "/srv"),
+            (security(Some(33), "", None, &[7], true), "", 33, 34, vec![34, 7], "/srv"),
+            (security(Some(1), "", Some(5), &[], false), "", 1, 5, vec![5], "/"),
+            (security(None, "web", None, &[], false), "", 33, 34, vec![34, 90], "/srv"),
         ] {
-            assert_eq!(resolve(&wish, image, PASSWD, GROUP).unwrap(), User { uid, gid, groups }, "{wish:?} {image}");
+            assert_eq!(resolve(&wish, image, PASSWD, GROUP).unwrap(), User { uid, gid, groups, home: home.into() }, "{wish:?} {image}");
         }
     }
 

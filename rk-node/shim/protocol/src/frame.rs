@@ -40,7 +40,7 @@ impl Decoder {
     }
 
     /// The next whole message, or `None` until more bytes come. After an error the stream is unusable.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn take<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let Some(header) = self.buffer.first_chunk::<HEADER>() else { return Ok(None) };
         let length = u32::from_be_bytes(*header) as usize;
         if length > MAX_FRAME {
@@ -67,9 +67,9 @@ mod tests {
         for cut in 0..wire.len() {
             let mut decoder = Decoder::default();
             decoder.push(&wire[..cut]);
-            assert!(decoder.next::<Vec<String>>().unwrap().is_none(), "cut at {cut}");
+            assert!(decoder.take::<Vec<String>>().unwrap().is_none(), "cut at {cut}");
             decoder.push(&wire[cut..]);
-            assert_eq!(decoder.next::<Vec<String>>().unwrap().unwrap(), ["a", "longer"]);
+            assert_eq!(decoder.take::<Vec<String>>().unwrap().unwrap(), ["a", "longer"]);
         }
     }
 
@@ -79,16 +79,16 @@ mod tests {
         let mut wire = encode(&1).unwrap();
         wire.extend(encode(&2).unwrap());
         decoder.push(&wire);
-        assert_eq!(decoder.next::<i32>().unwrap(), Some(1));
-        assert_eq!(decoder.next::<i32>().unwrap(), Some(2));
-        assert_eq!(decoder.next::<i32>().unwrap(), None);
+        assert_eq!(decoder.take::<i32>().unwrap(), Some(1));
+        assert_eq!(decoder.take::<i32>().unwrap(), Some(2));
+        assert_eq!(decoder.take::<i32>().unwrap(), None);
     }
 
     #[test]
     fn an_oversized_length_is_refused_before_the_body_arrives() {
         let mut decoder = Decoder::default();
         decoder.push(&u32::MAX.to_be_bytes());
-        assert!(matches!(decoder.next::<i32>(), Err(FrameError::TooLarge(_))));
+        assert!(matches!(decoder.take::<i32>(), Err(FrameError::TooLarge(_))));
         assert!(matches!(encode(&"x".repeat(MAX_FRAME)), Err(FrameError::TooLarge(_))));
     }
 }
