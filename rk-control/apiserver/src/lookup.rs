@@ -27,7 +27,7 @@ impl Core {
         self.storage.cache(&resource).await
     }
 
-    /// One object as of now, in its storage version.
+    /// One object in its storage version, as of this server's last write.
     ///
     /// # Errors
     /// As [`Core::cache`].
@@ -40,16 +40,18 @@ impl Core {
         name: &str,
     ) -> Result<Option<Value>, Status> {
         let resource = self.resource(group, version, plural)?;
-        Ok(self.storage.get(&resource, namespace, name).await?.map(|object| object.value()))
+        let cache = self.storage.cache(&resource).await?;
+        self.storage.settled().await?;
+        Ok(cache.get(namespace, name).map(|object| object.value()))
     }
 
-    /// Every object of a namespace (empty: of all) as of now.
+    /// Every object of a namespace (empty: of all) as of this server's last write.
     ///
     /// # Errors
     /// As [`Core::cache`].
     pub async fn objects(&self, group: &str, version: &str, plural: &str, namespace: &str) -> Result<Vec<Value>, Status> {
         let cache = self.cache(group, version, plural).await?;
-        let floor = self.storage.fresh().await?;
+        let floor = self.storage.settled().await?;
         Ok(cache.snapshot(namespace, floor, |_| true).objects.iter().map(|object| object.value()).collect())
     }
 }

@@ -96,7 +96,7 @@ impl Core {
             Ok(accept) => accept.format,
             Err(_) => Format::Json,
         };
-        let verb = info.verb.clone();
+        let (verb, path) = (info.verb.clone(), info.path.clone());
         let resource = info.resource.as_ref().map(|path| (path.group.clone(), path.resource.clone(), path.subresource.clone()));
         let mut response = match self.route(request, connection, query, info).await {
             Ok(response) => response,
@@ -105,7 +105,9 @@ impl Core {
         if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
             response.headers_mut().insert("audit-id", id);
         }
-        self.metrics.observe(&verb, resource.as_ref(), response.status().as_u16(), started.elapsed());
+        let (code, took) = (response.status().as_u16(), started.elapsed());
+        tracing::debug!(verb, path, code, ms = took.as_millis() as u64, "request");
+        self.metrics.observe(&verb, resource.as_ref(), code, took);
         response
     }
 

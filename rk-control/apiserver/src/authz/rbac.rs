@@ -52,7 +52,7 @@ impl Rbac {
             return Ok(allowed);
         }
         // A refusal is worth a second look: a role that was bound a moment ago may not have reached the cache yet.
-        core.storage.fresh().await?;
+        core.storage.settled().await?;
         let again = self.index(core).await?;
         let second = if again.made_from == index.made_from { None } else { again.judge(user, attributes) };
         Ok(second.unwrap_or(Verdict::NoOpinion(String::new())))

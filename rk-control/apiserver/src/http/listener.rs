@@ -27,7 +27,8 @@ pub struct Limits {
     pub connections: usize,
     /// How long a TLS handshake may take.
     pub handshake: Duration,
-    /// How long a request's header may take.
+    /// How long a request's header may take, and how long a connection may idle between requests; longer than clients keep
+    /// unused connections, so that they rarely send into one that is being closed.
     pub header: Duration,
     /// Requests in flight on one HTTP/2 connection; upstream's figure.
     pub streams: u32,
@@ -44,7 +45,7 @@ impl Default for Limits {
         Self {
             connections: 12_000,
             handshake: Duration::from_secs(10),
-            header: Duration::from_secs(30),
+            header: Duration::from_secs(120),
             streams: 250,
             resets: 20,
             header_bytes: 64 * 1024,
@@ -160,6 +161,6 @@ fn builder(limits: &Limits, h2: bool) -> auto::Builder<TokioExecutor> {
         .max_local_error_reset_streams(limits.resets * 8)
         .max_header_list_size(limits.header_bytes)
         .keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(15));
+        .keep_alive_timeout(Duration::from_secs(60));
     builder
 }

@@ -15,6 +15,7 @@ mod slot;
 mod window;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ use slot::Slot;
 
 /// How long a read waits for the cache to catch up; upstream's figure.
 const FRESH_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the watch may take to show a write by itself before the store is asked for its progress.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// How long an Event object lives; upstream's `--event-ttl`.
 const EVENT_TTL: Duration = Duration::from_secs(3600);
 
@@ -44,13 +47,15 @@ pub struct Storage {
     slots: RwLock<HashMap<String, Arc<Slot>>>,
     /// Everything up to this revision has been handed to the caches.
     progress: watch::Sender<Revision>,
+    /// The last revision that was written through here.
+    written: AtomicU64,
 }
 
 impl Storage {
     /// Wraps a store. [`run_dispatcher`] must run for the caches to move.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, slots: RwLock::default(), progress: watch::Sender::new(0) }
+        Self { store, slots: RwLock::default(), progress: watch::Sender::new(0), written: AtomicU64::new(0) }
     }
 
     /// The store below.
@@ -116,7 +121,21 @@ impl Storage {
     /// 504 when the store's watch lags too far behind.
     pub async fn fresh(&self) -> Result<Revision, Status> {
         let revision = self.store.revision().await.map_err(|error| store_status(&error))?;
+        if let Ok(reached) = tokio::time::timeout(PATIENCE, self.wait_for(revision)).await {
+            return reached;
+        }
+        // Others write to this store outside of our prefix, or we are late: ask to be told how far the watch has come.
+        self.store.request_progress().await.map_err(|error| store_status(&error))?;
         self.wait_for(revision).await
+    }
+
+    /// Waits until the caches contain every write that this server acknowledged before this call: enough for what the server
+    /// itself looks up, and free of a question to the store.
+    ///
+    /// # Errors
+    /// As [`Storage::wait_for`].
+    pub async fn settled(&self) -> Result<Revision, Status> {
+        self.wait_for(self.written.load(Ordering::Acquire)).await
     }
 
     /// Waits until the caches have passed `revision`; returns the revision reached.
@@ -124,6 +143,10 @@ impl Storage {
     /// # Errors
     /// 504 with the cause that clients know for a revision from the future.
     pub async fn wait_for(&self, revision: Revision) -> Result<Revision, Status> {
+        let now = self.progress();
+        if now >= revision {
+            return Ok(now);
+        }
         let mut progress = self.progress.subscribe();
         let reached = tokio::time::timeout(FRESH_TIMEOUT, progress.wait_for(|now| *now >= revision)).await;
         match reached {
@@ -183,6 +206,7 @@ impl Storage {
     /// Rights are judged from the cache: a change of them is answered only when it holds, so that a right that was taken away is
     /// gone when the answer comes.
     async fn settle(&self, hub: &Resource, revision: Revision) {
+        self.written.fetch_max(revision, Ordering::AcqRel);
         if hub.gvk.group == "rbac.authorization.k8s.io"
             && let Err(status) = self.wait_for(revision).await
         {

@@ -1,0 +1,204 @@
+//! Over real sockets: TLS, certificates, bearer tokens, and streams to a kubelet.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use serde_json::json;
+use support::{Cluster, PODS, pod};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_util::sync::CancellationToken;
+
+type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn pair(certificate: &str, key: &str) -> Pair {
+    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).map(Result::unwrap).collect();
+    (chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
+}
+
+fn roots(cluster: &Cluster) -> Arc<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(cluster.pki.ca_certificate().as_bytes()).unwrap()).unwrap();
+    Arc::new(roots)
+}
+
+async fn listen(cluster: &Cluster) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = cluster.server.clone();
+    tokio::spawn(async move { server.serve(listener, CancellationToken::new()).await });
+    address
+}
+
+async fn connect(cluster: &Cluster, address: SocketAddr, login: Option<Pair>) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots(cluster));
+    let config = match login {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).unwrap(),
+        None => builder.with_no_client_auth(),
+    };
+    let stream = TcpStream::connect(address).await.unwrap();
+    TlsConnector::from(Arc::new(config)).connect(ServerName::IpAddress(address.ip().into()), stream).await.unwrap()
+}
+
+/// Sends a raw request and returns what comes back until `end`.
+async fn exchange(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), request: &str, end: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut text = Vec::new();
+    let read = async {
+        let mut piece = [0; 4096];
+        while !String::from_utf8_lossy(&text).contains(end) {
+            let count = stream.read(&mut piece).await.unwrap();
+            assert_ne!(count, 0, "closed after: {}", String::from_utf8_lossy(&text));
+            text.extend_from_slice(&piece[..count]);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), read).await.expect("an answer within ten seconds");
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn get(path: &str, headers: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n")
+}
+
+const WHO: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+
+#[tokio::test]
+async fn certificates_and_tokens_tell_who_asks() {
+    let cluster = Cluster::start().await;
+    let address = listen(&cluster).await;
+    let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}).to_string();
+    let ask = |headers: &str| {
+        format!("POST {WHO} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len())
+    };
+    let admin = pair(&cluster.pki.admin.certificate, &cluster.pki.admin.key);
+    let answer = exchange(&mut connect(&cluster, address, Some(admin)).await, &ask(""), "userInfo").await;
+    assert!(answer.contains("kubernetes-admin") && answer.contains("system:masters"), "{answer}");
+
+    let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    let token = cluster.admin().send(Method::POST, path, &request).await.ok()["status"]["token"].as_str().unwrap().to_owned();
+    let header = format!("Authorization: Bearer {token}\r\n");
+    let answer = exchange(&mut connect(&cluster, address, None).await, &ask(&header), "userInfo").await;
+    assert!(answer.contains("system:serviceaccount:default:default"), "{answer}");
+
+    let wrong = exchange(&mut connect(&cluster, address, None).await, &get("/api", "Authorization: Bearer nonsense\r\n"), "Unauthorized").await;
+    assert!(wrong.starts_with("HTTP/1.1 401"), "{wrong}");
+    let anonymous = exchange(&mut connect(&cluster, address, None).await, &get("/api/v1/nodes", ""), "forbidden").await;
+    assert!(anonymous.starts_with("HTTP/1.1 403") && anonymous.contains("system:anonymous"), "{anonymous}");
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_is_answered_with_401() {
+    let cluster = Cluster::start().await;
+    let address = listen(&cluster).await;
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "kubernetes-admin");
+    params.distinguished_name.push(DnType::OrganizationName, "system:masters");
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let stranger = pair(&certificate, &key.serialize_pem());
+    let answer = exchange(&mut connect(&cluster, address, Some(stranger)).await, &get("/api/v1/nodes", ""), "Unauthorized").await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+}
+
+/// Accepts one connection as a kubelet would, checks its client, and answers with 101 and an echo.
+async fn kubelet(cluster: &Cluster) -> (SocketAddr, tokio::task::JoinHandle<String>) {
+    let issuer_key = KeyPair::from_pem(cluster.pki.authority.key()).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(cluster.pki.ca_certificate(), issuer_key).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let (chain, key) = pair(&certificate.pem(), &key.serialize_pem());
+    let verifier =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(roots(cluster), provider()).build().unwrap();
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = TlsAcceptor::from(Arc::new(config)).accept(stream).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n").await.unwrap();
+        let mut bytes = [0; 5];
+        stream.read_exact(&mut bytes).await.unwrap();
+        stream.write_all(&bytes).await.unwrap();
+        stream.flush().await.unwrap();
+        String::from_utf8(head).unwrap()
+    });
+    (address, served)
+}
+
+#[tokio::test]
+async fn an_exec_reaches_the_kubelet_and_bytes_flow_both_ways() {
+    let cluster = Cluster::start().await;
+    let address = listen(&cluster).await;
+    let (kubelet, served) = kubelet(&cluster).await;
+    let admin = cluster.admin();
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}});
+    admin.create("/api/v1/nodes", &node).await.ok();
+    let status = json!({"status": {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": kubelet.port()}},
+    }});
+    admin.patch("/api/v1/nodes/n/status", "application/merge-patch+json", &status).await.ok();
+    let mut placed = pod("p");
+    placed["spec"]["nodeName"] = json!("n");
+    admin.create(PODS, &placed).await.ok();
+
+    let login = pair(&cluster.pki.admin.certificate, &cluster.pki.admin.key);
+    let mut stream = connect(&cluster, address, Some(login)).await;
+    let request = format!(
+        "POST {PODS}/p/exec?command=sh&command=-c&command=a%20b&stdin=true&stdout=true&tty=true HTTP/1.1\r\nHost: x\r\n\
+         Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\nContent-Length: 0\r\n\
+         Authorization: Bearer must-not-be-passed-on\r\n\r\n"
+    );
+    let answer = exchange(&mut stream, &request, "\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("upgrade: spdy/3.1"), "{answer}");
+    assert_eq!(exchange(&mut stream, "hello", "hello").await, "hello");
+    let head = served.await.unwrap();
+    assert!(head.starts_with("POST /exec/default/p/c?input=1&output=1&tty=1&command=sh&command=-c&command=a%20b HTTP/1.1"), "{head}");
+    let head = head.to_ascii_lowercase();
+    assert!(head.contains("x-stream-protocol-version: v4.channel.k8s.io") && !head.contains("must-not-be-passed-on"), "{head}");
+}
+
+#[tokio::test]
+async fn a_stream_needs_a_pod_a_container_and_an_upgrade() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let mut two = pod("p");
+    two["spec"]["containers"] = json!([{"name": "a", "image": "i"}, {"name": "b", "image": "i"}]);
+    admin.create(PODS, &two).await.ok();
+    assert_eq!(admin.get(&format!("{PODS}/none/log")).await.failure().0, 404);
+    let (code, message) = admin.get(&format!("{PODS}/p/log")).await.failure();
+    assert_eq!(code, 400);
+    assert_eq!(message, "a container name must be specified for pod p, choose one of: [a b]");
+    assert_eq!(admin.get(&format!("{PODS}/p/log?container=a")).await.body, "");
+    assert_eq!(admin.get(&format!("{PODS}/p/exec?container=a&command=sh&stdout=1")).await.failure().0, 400);
+    let jane = cluster.client(rk_apiserver::User::new("jane", []));
+    assert_eq!(jane.get(&format!("{PODS}/p/exec?command=sh")).await.failure().0, 403);
+}
