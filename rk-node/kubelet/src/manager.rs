@@ -76,7 +76,7 @@ impl Manager {
         loop {
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => return self.shut_down().await,
+                () = told_to_stop(&mut stop) => return self.shut_down().await,
                 event = events.try_next() => match event {
                     Ok(Some(event)) => self.on_event(event, &mut fresh),
                     Ok(None) => return,
@@ -247,6 +247,13 @@ impl Manager {
         if tokio::time::timeout(deadline, futures::future::join_all(ends)).await.is_err() {
             tracing::warn!("some pods did not end in time");
         }
+    }
+}
+
+async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // Nobody can tell any more: the process ends by other means.
+        std::future::pending::<()>().await;
     }
 }
 

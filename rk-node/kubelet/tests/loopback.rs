@@ -2,12 +2,12 @@
 
 mod support;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event, Node, Pod, PodStatus};
-use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, LogParams, PostParams};
 use rk_kubelet::{Cluster, Hooks, Options};
 use serde_json::json;
 use support::{Control, FakeCri, eventually};
@@ -33,8 +33,9 @@ fn options(dir: &Path, control: &Control) -> Options {
     };
     let mut options = Options::new("node-a", cluster);
     options.node_ip = Some(Ipv4Addr::LOCALHOST.into());
-    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    (options.listen, options.healthz) = (loopback, loopback);
+    // The API server is told the port before it is bound, so it cannot be left to the kernel then.
+    let free = || std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    (options.listen, options.healthz) = (free(), free());
     options.dirs.pki = dir.join("pki");
     options.dirs.kubelet = dir.join("kubelet");
     options.dirs.pod_logs = dir.join("pod-logs");
@@ -156,6 +157,14 @@ async fn a_pod_runs_survives_a_restart_of_the_kubelet_and_ends_gracefully() {
         let hosts = container.config.mounts.iter().find(|m| m.container_path == "/etc/hosts").unwrap();
         assert!(std::fs::read_to_string(&hosts.host_path).unwrap().contains("10.244.9.2\tweb"));
     }
+    eventually("the log comes through API server and kubelet", 20, || async {
+        let log = rig.pods().logs("web", &LogParams { container: Some("c".into()), ..Default::default() }).await;
+        match log {
+            Ok(text) if text == "hello from run\n" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
     let before = rig.cri.running("web");
     rig.kubelet = None;
     rig.start_kubelet();

@@ -6,4 +6,4 @@ mod fake_cri;
 mod stubs;
 
 pub use control::{Control, eventually};
-pub use fake_cri::{FakeCri, Program};
+pub use fake_cri::FakeCri;

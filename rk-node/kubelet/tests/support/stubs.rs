@@ -58,14 +58,6 @@ fn container_status(c: &Container) -> cri::ContainerStatus {
     }
 }
 
-macro_rules! unimplemented_calls {
-    ($($name:ident($request:ident) -> $response:ident;)*) => {
-        $(async fn $name(&self, _: Request<cri::$request>) -> Answer<cri::$response> {
-            Err(Status::unimplemented(stringify!($name)))
-        })*
-    };
-}
-
 #[tonic::async_trait]
 impl RuntimeService for FakeCri {
     type StreamPodSandboxesStream = Never<cri::StreamPodSandboxesResponse>;
@@ -214,21 +206,47 @@ impl RuntimeService for FakeCri {
         ok(cri::ExecSyncResponse { exit_code, ..Default::default() })
     }
 
-    unimplemented_calls! {
-        update_container_resources(UpdateContainerResourcesRequest) -> UpdateContainerResourcesResponse;
-        reopen_container_log(ReopenContainerLogRequest) -> ReopenContainerLogResponse;
-        exec(ExecRequest) -> ExecResponse;
-        attach(AttachRequest) -> AttachResponse;
-        port_forward(PortForwardRequest) -> PortForwardResponse;
-        container_stats(ContainerStatsRequest) -> ContainerStatsResponse;
-        list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse;
-        pod_sandbox_stats(PodSandboxStatsRequest) -> PodSandboxStatsResponse;
-        list_pod_sandbox_stats(ListPodSandboxStatsRequest) -> ListPodSandboxStatsResponse;
-        checkpoint_container(CheckpointContainerRequest) -> CheckpointContainerResponse;
-        list_metric_descriptors(ListMetricDescriptorsRequest) -> ListMetricDescriptorsResponse;
-        list_pod_sandbox_metrics(ListPodSandboxMetricsRequest) -> ListPodSandboxMetricsResponse;
-        runtime_config(RuntimeConfigRequest) -> RuntimeConfigResponse;
-        update_pod_sandbox_resources(UpdatePodSandboxResourcesRequest) -> UpdatePodSandboxResourcesResponse;
+    async fn update_container_resources(&self, _: Request<cri::UpdateContainerResourcesRequest>) -> Answer<cri::UpdateContainerResourcesResponse> {
+        Err(Status::unimplemented("update_container_resources"))
+    }
+    async fn reopen_container_log(&self, _: Request<cri::ReopenContainerLogRequest>) -> Answer<cri::ReopenContainerLogResponse> {
+        Err(Status::unimplemented("reopen_container_log"))
+    }
+    async fn exec(&self, _: Request<cri::ExecRequest>) -> Answer<cri::ExecResponse> {
+        Err(Status::unimplemented("exec"))
+    }
+    async fn attach(&self, _: Request<cri::AttachRequest>) -> Answer<cri::AttachResponse> {
+        Err(Status::unimplemented("attach"))
+    }
+    async fn port_forward(&self, _: Request<cri::PortForwardRequest>) -> Answer<cri::PortForwardResponse> {
+        Err(Status::unimplemented("port_forward"))
+    }
+    async fn container_stats(&self, _: Request<cri::ContainerStatsRequest>) -> Answer<cri::ContainerStatsResponse> {
+        Err(Status::unimplemented("container_stats"))
+    }
+    async fn list_container_stats(&self, _: Request<cri::ListContainerStatsRequest>) -> Answer<cri::ListContainerStatsResponse> {
+        Err(Status::unimplemented("list_container_stats"))
+    }
+    async fn pod_sandbox_stats(&self, _: Request<cri::PodSandboxStatsRequest>) -> Answer<cri::PodSandboxStatsResponse> {
+        Err(Status::unimplemented("pod_sandbox_stats"))
+    }
+    async fn list_pod_sandbox_stats(&self, _: Request<cri::ListPodSandboxStatsRequest>) -> Answer<cri::ListPodSandboxStatsResponse> {
+        Err(Status::unimplemented("list_pod_sandbox_stats"))
+    }
+    async fn checkpoint_container(&self, _: Request<cri::CheckpointContainerRequest>) -> Answer<cri::CheckpointContainerResponse> {
+        Err(Status::unimplemented("checkpoint_container"))
+    }
+    async fn list_metric_descriptors(&self, _: Request<cri::ListMetricDescriptorsRequest>) -> Answer<cri::ListMetricDescriptorsResponse> {
+        Err(Status::unimplemented("list_metric_descriptors"))
+    }
+    async fn list_pod_sandbox_metrics(&self, _: Request<cri::ListPodSandboxMetricsRequest>) -> Answer<cri::ListPodSandboxMetricsResponse> {
+        Err(Status::unimplemented("list_pod_sandbox_metrics"))
+    }
+    async fn runtime_config(&self, _: Request<cri::RuntimeConfigRequest>) -> Answer<cri::RuntimeConfigResponse> {
+        Err(Status::unimplemented("runtime_config"))
+    }
+    async fn update_pod_sandbox_resources(&self, _: Request<cri::UpdatePodSandboxResourcesRequest>) -> Answer<cri::UpdatePodSandboxResourcesResponse> {
+        Err(Status::unimplemented("update_pod_sandbox_resources"))
     }
 
     async fn stream_pod_sandboxes(&self, _: Request<cri::StreamPodSandboxesRequest>) -> Answer<Self::StreamPodSandboxesStream> {
