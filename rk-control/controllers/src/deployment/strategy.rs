@@ -7,12 +7,10 @@ use crate::{hash, pods};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::Patch;
 use rk_client::{
     BoxError, Deletion, ObjectKey, Outcome, Verbs, controller_ref, is_already_exists, is_controlled_by,
     is_namespace_terminating, message,
 };
-use serde_json::json;
 
 impl Controller {
     pub(super) async fn rolling_update(&self, rollout: &mut Rollout) -> Result<Outcome, BoxError> {
@@ -143,9 +141,13 @@ impl Controller {
         let revision = set.metadata.annotations.as_ref().and_then(|a| a.get(revision::REVISION)).cloned();
         let noted = rollout.deployment.metadata.annotations.as_ref().and_then(|a| a.get(revision::REVISION)).cloned();
         if noted != revision {
-            let patch = json!({"metadata": {"annotations": {revision::REVISION: revision}}});
-            rollout.deployment =
-                self.deployments.patch(&ObjectKey::of(&rollout.deployment), &Patch::Merge(patch)).await?;
+            let mut changed = rollout.deployment.clone();
+            let annotations = changed.metadata.annotations.get_or_insert_default();
+            match revision {
+                Some(revision) => annotations.insert(revision::REVISION.to_owned(), revision),
+                None => annotations.remove(revision::REVISION),
+            };
+            rollout.deployment = self.deployments.replace(&changed).await?;
         }
         Ok(())
     }

@@ -4,9 +4,9 @@ use super::model::Slot;
 use super::plan::Action;
 use super::{Controller, Revisions, pod};
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::Patch;
 use rk_client::{Deletion, ObjectKey, is_already_exists, is_not_found, message};
-use serde_json::json;
 
 impl Controller {
     pub(super) async fn carry_out(
@@ -123,8 +123,9 @@ impl Controller {
                 uids
             };
             if uids(&before) != uids(&after) {
-                let patch = json!({"metadata": {"ownerReferences": after, "resourceVersion": live.metadata.resource_version}});
-                self.claims.patch(&key, &Patch::Merge(patch)).await?;
+                let mut changed = PersistentVolumeClaim::clone(&live);
+                changed.metadata.owner_references = Some(after).filter(|o| !o.is_empty());
+                self.claims.replace(&changed).await?;
             }
         }
         Ok(())
