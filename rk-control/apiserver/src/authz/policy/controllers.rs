@@ -13,7 +13,7 @@ pub(super) const ROLES: &[RoleRow] = &[
     role("system:controller:certificate-controller", &[
         "delete,get,list,watch certificates.k8s.io certificatesigningrequests",
         "update certificates.k8s.io certificatesigningrequests/approval,certificatesigningrequests/status",
-        "approve certificates.k8s.io signers kubernetes.io/kube-apiserver-client-kubelet",
+        "approve certificates.k8s.io signers kubernetes.io/kube-apiserver-client-kubelet,kubernetes.io/kubelet-serving",
         "sign certificates.k8s.io signers kubernetes.io/kube-apiserver-client,kubernetes.io/kube-apiserver-client-kubelet,kubernetes.io/kubelet-serving,kubernetes.io/legacy-unknown",
         "create authorization.k8s.io subjectaccessreviews", EVENTS,
     ]),
