@@ -41,7 +41,7 @@ struct Series {
 #[derive(Default)]
 pub struct Metrics {
     series: Mutex<Series>,
-    watches: Arc<Mutex<BTreeMap<(String, String), Arc<AtomicI64>>>>,
+    watches: Mutex<BTreeMap<(String, String), Arc<AtomicI64>>>,
 }
 
 /// Counts an open watch until dropped.

@@ -85,7 +85,7 @@ fn covered(rule: &Rule, own: &[Rule]) -> bool {
     let any = |list: &[String]| if list.is_empty() { vec![String::new()] } else { list.to_vec() };
     rule.verbs.iter().all(|verb| {
         let urls = rule.urls.iter().all(|url| own.iter().any(|held| held.grants_url(verb, url)));
-        let resources = rule.urls.is_empty().then(|| any(&rule.groups)).unwrap_or_default();
+        let resources = if rule.urls.is_empty() { any(&rule.groups) } else { Vec::new() };
         urls && resources.iter().all(|group| {
             any(&rule.resources).iter().all(|resource| {
                 any(&rule.names).iter().all(|name| own.iter().any(|held| held.grants(verb, group, resource, name)))

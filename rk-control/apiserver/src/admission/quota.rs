@@ -160,7 +160,7 @@ fn pod_totals(pod: &Value, field: &str) -> Usage {
 fn add(sums: &mut Usage, resources: &Value) {
     for (name, value) in resources.as_object().into_iter().flatten() {
         let sum = sums.entry(name.clone()).or_default();
-        *sum = *sum + amount(value);
+        *sum += amount(value);
     }
 }
 
@@ -225,6 +225,14 @@ fn demand_requests(request: &Request<'_>, quota: &str, hard: &Map<String, Value>
     if missing.is_empty() { Ok(()) } else { Err(request.forbid(&format!("failed quota: {quota}: must specify {}", missing.join(",")))) }
 }
 
+/// One amount that a quota does not allow.
+struct Excess {
+    key: String,
+    requested: Quantity,
+    used: Quantity,
+    limited: Quantity,
+}
+
 /// Adds the difference to the quota's `used`, or refuses.
 async fn charge(
     request: &Request<'_>,
@@ -249,20 +257,20 @@ async fn charge(
             let present = used.get(key).map(amount).unwrap_or_default();
             let total = present + delta;
             if delta.sign() > 0 && total > amount(limit) {
-                exceeded.push((key.clone(), delta, present, amount(limit)));
+                exceeded.push(Excess { key: key.clone(), requested: delta, used: present, limited: amount(limit) });
             }
             used.insert(key.clone(), json!(total.to_string()));
             changed = true;
         }
         if !exceeded.is_empty() {
-            let list = |pick: &dyn Fn(&(String, Quantity, Quantity, Quantity)) -> Quantity| {
-                exceeded.iter().map(|entry| format!("{}={}", entry.0, pick(entry))).collect::<Vec<_>>().join(",")
+            let list = |pick: fn(&Excess) -> Quantity| {
+                exceeded.iter().map(|excess| format!("{}={}", excess.key, pick(excess))).collect::<Vec<_>>().join(",")
             };
             return Err(request.forbid(&format!(
                 "exceeded quota: {name}, requested: {}, used: {}, limited: {}",
-                list(&|entry| entry.1),
-                list(&|entry| entry.2),
-                list(&|entry| entry.3)
+                list(|excess| excess.requested),
+                list(|excess| excess.used),
+                list(|excess| excess.limited)
             )));
         }
         if !changed || request.dry_run {

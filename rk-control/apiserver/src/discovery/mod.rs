@@ -22,8 +22,11 @@ pub const GIT_VERSION: &str = "v1.36.0";
 /// Rendered aggregated discovery documents; made on first use, dropped when the resource table changes.
 #[derive(Default)]
 pub struct Discovery {
-    rendered: Mutex<Vec<((bool, aggregated::Version), Arc<aggregated::Document>)>>,
+    rendered: Mutex<Vec<(DocumentKey, Arc<aggregated::Document>)>>,
 }
+
+/// Whether it is the core group's, and in which version.
+type DocumentKey = (bool, aggregated::Version);
 
 impl Discovery {
     /// Forgets what was rendered.

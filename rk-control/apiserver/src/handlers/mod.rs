@@ -30,7 +30,6 @@ use crate::http::{Body, Query, ResourcePath, add_warnings};
 use crate::server::Core;
 
 pub use call::Call;
-pub use write::Intent;
 
 /// Serves a request for a resource.
 ///

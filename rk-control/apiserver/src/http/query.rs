@@ -78,7 +78,7 @@ impl Query {
 /// Percent-decodes; bytes that do not form UTF-8 become the replacement character. `plus` reads `+` as a space.
 #[must_use]
 pub fn decode(text: &str, plus: bool) -> String {
-    if !text.contains('%') && !(plus && text.contains('+')) {
+    if !(text.contains('%') || plus && text.contains('+')) {
         return text.to_owned();
     }
     let mut out = Vec::with_capacity(text.len());

@@ -15,6 +15,9 @@ use super::super::write::{Intent, change};
 use super::super::render;
 use crate::http::{Body, read_body};
 
+/// Computes the new workload from the present one.
+type Compute = Box<dyn Fn(&Value) -> Result<Value, Status> + Send + Sync>;
+
 pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Response<Body>, Status> {
     let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
     if verb == Verb::Get {
@@ -23,7 +26,7 @@ pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Res
         return render::object(call, StatusCode::OK, &scale::view(&call.resource, &object.value())?);
     }
     let resource = std::sync::Arc::clone(&call.resource);
-    let compute: Box<dyn Fn(&Value) -> Result<Value, Status> + Send + Sync> = if verb == Verb::Update {
+    let compute: Compute = if verb == Verb::Update {
         let (_, wanted) = super::decode(call, body, &gvk).await?;
         Box::new(move |present| scale::apply(&resource, present, &wanted))
     } else {
