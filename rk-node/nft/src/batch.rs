@@ -101,6 +101,8 @@ pub struct Set<'a> {
     pub data_len: Option<u32>,
     /// Filled by rules; elements vanish after this many milliseconds.
     pub timeout_ms: Option<u64>,
+    /// Most elements; sets that rules fill hold 65 535 unless told otherwise.
+    pub size: Option<u32>,
 }
 
 /// Changes that become visible together.
@@ -253,6 +255,9 @@ impl Batch {
                     a.be32(7, len);
                 }
                 None => {}
+            }
+            if let Some(size) = set.size {
+                a.nest(9, |a| a.be32(1, size));
             }
             a.be32(10, id);
             if let Some(timeout) = set.timeout_ms {

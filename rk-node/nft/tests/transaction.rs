@@ -19,7 +19,7 @@ fn base(batch: &mut Batch) {
     batch.add_set(
         Family::Ip,
         TABLE,
-        &Set { name: "map", key_type: 0, key_len: 4, data_len: Some(4), timeout_ms: None },
+        &Set { name: "map", key_type: 0, key_len: 4, data_len: Some(4), timeout_ms: None, size: None },
     );
     batch.add_chain(
         Family::Ip,

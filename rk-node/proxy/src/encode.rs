@@ -1,362 +1,186 @@
-//! Changes as nftables messages, and the fixed part of the tables.
+//! The tables in the kernel's terms: names, keys and values of the maps, and steps as messages.
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-use rk_nft::{
-    Batch, Chain, Cmp, CtKey, Element, Expr, Family, Hook, MetaKey, NatKind, PayloadBase, Reg, Set, Value, Verdict,
-    lookup,
-};
+use rk_nft::{Batch, Chain, Element, Family, Hook, Set, Value, Verdict};
 
 use crate::{
     endpoints::Backend,
-    plan::{Fate, Rule, Slot, Sticky},
-    state::Change,
+    rules::{self, Ip},
+    state::{Change, Key, Target},
 };
 
 /// Name of our tables.
 pub const TABLE: &str = "rk-proxy";
-/// Packets of connections that postrouting masquerades; the bit that the ecosystem uses for it.
-const MARK: u32 = 0x4000;
-const SERVICES: &str = "services";
-const NODE_PORTS: &str = "node-ports";
-const REFUSED: &str = "refused";
-const REFUSED_NODE_PORTS: &str = "refused-node-ports";
-const CLUSTER_IPS: &str = "cluster-ips";
-const HAIRPINS: &str = "hairpins";
-const REJECT: &str = "reject";
+/// Address, protocol, port (an address of zeros: the node's own) to group and class.
+pub(crate) const FRONTENDS: &str = "frontends";
+/// Group and index to address and port.
+pub(crate) const ENDPOINTS: &str = "endpoints";
+/// Group and backend: where remembered clients may return to.
+pub(crate) const BACKENDS: &str = "backends";
+/// Group and client to address and port, filled by the rules themselves.
+pub(crate) const CLIENTS: &str = "clients";
+/// Class to its chain.
+pub(crate) const CLASSES: &str = "classes";
+pub(crate) const REJECTED: &str = "rejected";
+pub(crate) const DROPPED: &str = "dropped";
+pub(crate) const CLUSTER_IPS: &str = "cluster-ips";
+pub(crate) const HAIRPINS: &str = "hairpins";
+pub(crate) const REJECT: &str = "reject";
+/// Clients remembered at once over all Services; further ones are balanced anew each time.
+const MAX_CLIENTS: u32 = 1 << 20;
+/// Chains that are always there: the hooks' and the one that rejects.
+pub(crate) const FIXED_CHAINS: usize = 7;
 
-/// Widths and offsets of a family.
-#[derive(Clone, Copy)]
-struct Ip {
+/// The fixed part: a fresh table in place of whatever was there, with maps, hooks and the rules that read the maps.
+pub(crate) fn skeleton(batch: &mut Batch, v6: bool) {
+    let ip = Ip::new(v6);
+    // Adding first makes the removal succeed whether or not there is an old table.
+    batch.add_table(ip.family, TABLE);
+    batch.delete_table(ip.family, TABLE);
+    batch.add_table(ip.family, TABLE);
+    let set = |name, key_len, data_len| Set { name, key_type: 0, key_len, data_len, timeout_ms: None, size: None };
+    let frontend = ip.len + 8;
+    for set in [
+        set(FRONTENDS, frontend, Some(8)),
+        set(ENDPOINTS, 8, Some(ip.len + 4)),
+        set(BACKENDS, ip.len + 8, None),
+        // The timeout is only a default; every rule that adds a client gives its own.
+        Set { timeout_ms: Some(10_800_000), size: Some(MAX_CLIENTS), ..set(CLIENTS, ip.len + 4, Some(ip.len + 4)) },
+        set(CLASSES, 4, Some(0)),
+        set(REJECTED, frontend, None),
+        set(DROPPED, frontend, None),
+        set(CLUSTER_IPS, ip.len, None),
+        set(HAIRPINS, 2 * ip.len, None),
+    ] {
+        batch.add_set(ip.family, TABLE, &set);
+    }
+    batch.add_chain(ip.family, TABLE, Chain { name: REJECT, hook: None });
+    rules::reject(v6).iter().for_each(|rule| batch.add_rule(ip.family, TABLE, REJECT, rule, &[]));
+    let hooks = [
+        ("nat-prerouting", "nat", 0, -100, rules::translate(ip)),
+        ("nat-output", "nat", 3, -100, rules::translate(ip)),
+        ("nat-postrouting", "nat", 4, 100, rules::masquerade(ip)),
+        ("filter-input", "filter", 1, 0, rules::refuse(ip, true, false)),
+        ("filter-forward", "filter", 2, 0, rules::refuse(ip, false, true)),
+        ("filter-output", "filter", 3, 0, rules::refuse(ip, true, true)),
+    ];
+    for (name, kind, number, priority, rules) in hooks {
+        batch.add_chain(ip.family, TABLE, Chain { name, hook: Some(Hook { kind, number, priority }) });
+        rules.iter().for_each(|rule| batch.add_rule(ip.family, TABLE, name, rule, &[]));
+    }
+}
+
+/// Appends steps, in their order, to a transaction.
+pub(crate) fn program(batch: &mut Batch, v6: bool, pod_cidrs: &[ipnet::IpNet], steps: &[Change]) {
+    let ip = Ip::new(v6);
+    let mut run = Run { batch, family: ip.family, adding: true, set: "", elements: Vec::new() };
+    for step in steps {
+        match step {
+            Change::Add(key, target) => {
+                run.push(true, set_of(key), Element { key: bytes(ip, key), value: value(target) })
+            }
+            Change::Remove(key) => run.push(false, set_of(key), Element::key(bytes(ip, key))),
+            Change::AddClass(number, class) => {
+                run.flush();
+                let name = chain(*number);
+                run.batch.add_chain(ip.family, TABLE, Chain { name: &name, hook: None });
+                for rule in rules::class(ip, class, pod_cidrs) {
+                    run.batch.add_rule(ip.family, TABLE, &name, &rule, &[]);
+                }
+                let goto = Value::Verdict(Verdict::Goto(name));
+                run.push(true, CLASSES, Element { key: number.to_ne_bytes().to_vec(), value: goto });
+            }
+            Change::RemoveClass(number, _) => {
+                run.push(false, CLASSES, Element::key(number.to_ne_bytes().to_vec()));
+                run.flush();
+                run.batch.delete_chain(ip.family, TABLE, &chain(*number));
+            }
+        }
+    }
+    run.flush();
+}
+
+/// Gathers neighbours that go into the same set, so that ten thousand elements are not ten thousand messages.
+struct Run<'a> {
+    batch: &'a mut Batch,
     family: Family,
-    v6: bool,
-    /// Bytes of an address.
-    len: u32,
-    /// Registers of an address.
-    words: u8,
-    source_at: u32,
-    target_at: u32,
+    adding: bool,
+    set: &'static str,
+    elements: Vec<Element>,
 }
 
-impl Ip {
-    fn new(v6: bool) -> Self {
-        match v6 {
-            false => Self { family: Family::Ip, v6, len: 4, words: 1, source_at: 12, target_at: 16 },
-            true => Self { family: Family::Ip6, v6, len: 16, words: 4, source_at: 8, target_at: 24 },
+impl Run<'_> {
+    fn push(&mut self, adding: bool, set: &'static str, element: Element) {
+        if (self.adding, self.set) != (adding, set) {
+            self.flush();
+            (self.adding, self.set) = (adding, set);
+        }
+        self.elements.push(element);
+    }
+
+    fn flush(&mut self) {
+        let elements = std::mem::take(&mut self.elements);
+        match self.adding {
+            true => self.batch.add_elements(self.family, TABLE, self.set, &elements),
+            false => self.batch.delete_elements(self.family, TABLE, self.set, &elements),
         }
     }
+}
 
-    fn source(self, to: Reg) -> Expr {
-        Expr::Payload { base: PayloadBase::Network, offset: self.source_at, len: self.len, to }
-    }
+fn chain(class: u32) -> String {
+    format!("class-{class}")
+}
 
-    fn target(self, to: Reg) -> Expr {
-        Expr::Payload { base: PayloadBase::Network, offset: self.target_at, len: self.len, to }
-    }
-
-    /// `daddr . protocol . port` from register 0 on, looked up in a verdict map.
-    fn by_address(self, map: &str) -> Vec<Expr> {
-        let protocol = Reg(self.words);
-        let mut rule = vec![self.target(Reg(0))];
-        rule.extend(protocol_and_port(protocol));
-        rule.push(Expr::VerdictMap { set: map.into(), key: Reg(0) });
-        rule
-    }
-
-    /// The node's own addresses but loopback, then `protocol . port` looked up in a verdict map.
-    fn by_node_port(self, map: &str) -> Vec<Expr> {
-        let mut rule = vec![
-            Expr::FibAddrType { source: false, to: Reg(0) },
-            // RTN_LOCAL
-            Expr::Cmp { op: Cmp::Eq, reg: Reg(0), value: 2u32.to_ne_bytes().to_vec() },
-            self.target(Reg(0)),
-        ];
-        if self.v6 {
-            rule.push(Expr::Cmp { op: Cmp::Ne, reg: Reg(0), value: std::net::Ipv6Addr::LOCALHOST.octets().to_vec() });
-        } else {
-            rule.push(Expr::Bitwise { from: Reg(0), to: Reg(0), mask: vec![255, 0, 0, 0], xor: vec![0; 4] });
-            rule.push(Expr::Cmp { op: Cmp::Ne, reg: Reg(0), value: vec![127, 0, 0, 0] });
-        }
-        rule.extend(protocol_and_port(Reg(0)));
-        rule.push(Expr::VerdictMap { set: map.into(), key: Reg(0) });
-        rule
-    }
-
-    fn within(self, net: &IpNet, op: Cmp) -> Vec<Expr> {
-        let mask = octets(net.netmask());
-        vec![
-            Expr::Bitwise { from: Reg(0), to: Reg(8), xor: vec![0; mask.len()], mask },
-            Expr::Cmp { op, reg: Reg(8), value: octets(net.network()) },
-        ]
+fn set_of(key: &Key) -> &'static str {
+    match key {
+        Key::Frontend(..) => FRONTENDS,
+        Key::Endpoint(..) => ENDPOINTS,
+        Key::Backend(..) => BACKENDS,
+        Key::Rejected(..) => REJECTED,
+        Key::Dropped(..) => DROPPED,
+        Key::ClusterIp(_) => CLUSTER_IPS,
+        Key::Hairpin(_) => HAIRPINS,
     }
 }
 
-fn protocol_and_port(at: Reg) -> [Expr; 2] {
-    [
-        Expr::Meta { key: MetaKey::L4Proto, to: at },
-        Expr::Payload { base: PayloadBase::Transport, offset: 2, len: 2, to: Reg(at.0 + 1) },
-    ]
-}
-
-fn octets(ip: IpAddr) -> Vec<u8> {
+pub(crate) fn octets(ip: IpAddr) -> Vec<u8> {
     match ip {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),
     }
 }
 
-fn mark() -> Vec<Expr> {
-    vec![
-        Expr::Meta { key: MetaKey::Mark, to: Reg(9) },
-        Expr::Bitwise {
-            from: Reg(9),
-            to: Reg(9),
-            mask: (!MARK).to_ne_bytes().to_vec(),
-            xor: MARK.to_ne_bytes().to_vec(),
-        },
-        Expr::SetMark { from: Reg(9) },
-    ]
-}
-
-/// The fixed part: a fresh table in place of whatever was there, with maps, hooks and the rules that read the maps.
-pub fn skeleton(batch: &mut Batch, v6: bool) {
-    let ip = Ip::new(v6);
-    // Adding first makes the removal succeed whether or not there is an old table.
-    batch.add_table(ip.family, TABLE);
-    batch.delete_table(ip.family, TABLE);
-    batch.add_table(ip.family, TABLE);
-    let verdicts = |name, key_len| Set { name, key_type: 0, key_len, data_len: Some(0), timeout_ms: None };
-    let plain = |name, key_len| Set { name, key_type: 0, key_len, data_len: None, timeout_ms: None };
-    for set in [
-        verdicts(SERVICES, ip.len + 8),
-        verdicts(NODE_PORTS, 8),
-        verdicts(REFUSED, ip.len + 8),
-        verdicts(REFUSED_NODE_PORTS, 8),
-        plain(CLUSTER_IPS, ip.len),
-        plain(HAIRPINS, 2 * ip.len),
-    ] {
-        batch.add_set(ip.family, TABLE, &set);
-    }
-    batch.add_chain(ip.family, TABLE, Chain { name: REJECT, hook: None });
-    let tcp = [
-        Expr::Meta { key: MetaKey::L4Proto, to: Reg(0) },
-        Expr::Cmp { op: Cmp::Eq, reg: Reg(0), value: vec![6] },
-        Expr::RejectReset,
-    ];
-    batch.add_rule(ip.family, TABLE, REJECT, &tcp, &[]);
-    let port_unreachable = if v6 { 4 } else { 3 };
-    batch.add_rule(ip.family, TABLE, REJECT, &[Expr::RejectIcmp { code: port_unreachable }], &[]);
-    for (name, number) in [("nat-prerouting", 0), ("nat-output", 3)] {
-        let hook = Hook { kind: "nat", number, priority: -100 };
-        batch.add_chain(ip.family, TABLE, Chain { name, hook: Some(hook) });
-        batch.add_rule(ip.family, TABLE, name, &ip.by_address(SERVICES), &[]);
-        batch.add_rule(ip.family, TABLE, name, &ip.by_node_port(NODE_PORTS), &[]);
-    }
-    for (name, number) in [("filter-input", 1), ("filter-forward", 2), ("filter-output", 3)] {
-        let hook = Hook { kind: "filter", number, priority: 0 };
-        batch.add_chain(ip.family, TABLE, Chain { name, hook: Some(hook) });
-        batch.add_rule(ip.family, TABLE, name, &[new_connection(), ip.by_address(REFUSED)].concat(), &[]);
-        if name == "filter-forward" {
-            continue;
-        }
-        batch.add_rule(ip.family, TABLE, name, &[new_connection(), ip.by_node_port(REFUSED_NODE_PORTS)].concat(), &[]);
-    }
-    for name in ["filter-forward", "filter-output"] {
-        let unserved = [ip.target(Reg(0)), lookup(CLUSTER_IPS, Reg(0)), Expr::Verdict(Verdict::Goto(REJECT.into()))];
-        batch.add_rule(ip.family, TABLE, name, &[new_connection(), unserved.to_vec()].concat(), &[]);
-    }
-    postrouting(batch, ip);
-}
-
-/// Only a connection's first packet asks for rules; all later ones follow it.
-fn new_connection() -> Vec<Expr> {
-    vec![
-        Expr::Ct { key: CtKey::State, to: Reg(0) },
-        Expr::Bitwise { from: Reg(0), to: Reg(0), mask: 8u32.to_ne_bytes().to_vec(), xor: vec![0; 4] },
-        Expr::Cmp { op: Cmp::Ne, reg: Reg(0), value: vec![0; 4] },
-    ]
-}
-
-fn postrouting(batch: &mut Batch, ip: Ip) {
-    let name = "nat-postrouting";
-    batch.add_chain(ip.family, TABLE, Chain { name, hook: Some(Hook { kind: "nat", number: 4, priority: 100 }) });
-    let marked = [
-        Expr::Meta { key: MetaKey::Mark, to: Reg(0) },
-        Expr::Bitwise { from: Reg(0), to: Reg(1), mask: MARK.to_ne_bytes().to_vec(), xor: vec![0; 4] },
-        Expr::Cmp { op: Cmp::Ne, reg: Reg(1), value: vec![0; 4] },
-        // Cleared, so that a packet that enters the stack again (in a tunnel) is not masqueraded twice.
-        Expr::Bitwise { from: Reg(0), to: Reg(0), mask: (!MARK).to_ne_bytes().to_vec(), xor: vec![0; 4] },
-        Expr::SetMark { from: Reg(0) },
-        Expr::Masquerade { random: true },
-    ];
-    batch.add_rule(ip.family, TABLE, name, &marked, &[]);
-    let itself =
-        [ip.source(Reg(0)), ip.target(Reg(ip.words)), lookup(HAIRPINS, Reg(0)), Expr::Masquerade { random: true }];
-    batch.add_rule(ip.family, TABLE, name, &itself, &[]);
-}
-
-/// Appends changes, in their order, to a transaction.
-pub fn program(batch: &mut Batch, v6: bool, changes: &[Change]) {
-    let ip = Ip::new(v6);
-    for change in changes {
-        match change {
-            Change::AddSticky(name) => add_sticky(batch, ip, name),
-            Change::RemoveSticky(name) => {
-                batch.delete_set(ip.family, TABLE, &clients(name));
-                batch.delete_set(ip.family, TABLE, &backends(name));
-            }
-            Change::AddStickyBackend(name, backend) => {
-                batch.add_elements(ip.family, TABLE, &backends(name), &[Element::key(target(backend))]);
-            }
-            Change::RemoveStickyBackend(name, backend) => {
-                batch.delete_elements(ip.family, TABLE, &backends(name), &[Element::key(target(backend))]);
-            }
-            Change::AddChain(name) => batch.add_chain(ip.family, TABLE, Chain { name, hook: None }),
-            Change::SetRules(name, rules) => {
-                batch.flush_chain(ip.family, TABLE, name);
-                rules.iter().for_each(|rule| add_rule(batch, ip, name, rule));
-            }
-            Change::ClearChain(name) => batch.flush_chain(ip.family, TABLE, name),
-            Change::RemoveChain(name) => batch.delete_chain(ip.family, TABLE, name),
-            Change::AddSlot(slot, fate) => {
-                let (set, key) = place(slot);
-                batch.add_elements(ip.family, TABLE, set, &[Element { key, value: value(fate) }]);
-            }
-            Change::RemoveSlot(slot) => {
-                let (set, key) = place(slot);
-                batch.delete_elements(ip.family, TABLE, set, &[Element::key(key)]);
-            }
-        }
-    }
-}
-
-fn clients(name: &str) -> String {
-    format!("clients-{name}")
-}
-
-fn backends(name: &str) -> String {
-    format!("backends-{name}")
-}
-
-fn add_sticky(batch: &mut Batch, ip: Ip, name: &str) {
-    let (clients, backends) = (clients(name), backends(name));
-    let target_len = ip.len + 4;
-    // The timeout here is only a default; every rule that adds a client gives its own.
-    let map =
-        Set { name: &clients, key_type: 0, key_len: ip.len, data_len: Some(target_len), timeout_ms: Some(10_800_000) };
-    batch.add_set(ip.family, TABLE, &map);
-    batch.add_set(
-        ip.family,
-        TABLE,
-        &Set { name: &backends, key_type: 0, key_len: target_len, data_len: None, timeout_ms: None },
-    );
-}
-
+/// Network order, padded to a register.
 fn padded(port: u16) -> [u8; 4] {
     let [high, low] = port.to_be_bytes();
     [high, low, 0, 0]
 }
 
-fn target((ip, port): &Backend) -> Vec<u8> {
+fn backend((ip, port): &Backend) -> Vec<u8> {
     [octets(*ip), padded(*port).to_vec()].concat()
 }
 
-/// The map or set of a slot, and its key there.
-fn place(slot: &Slot) -> (&'static str, Vec<u8>) {
-    let port_key =
-        |protocol: &crate::model::Protocol, port: &u16| [[protocol.number(), 0, 0, 0], padded(*port)].concat();
-    match slot {
-        Slot::Service(ip, protocol, port) => (SERVICES, [octets(*ip), port_key(protocol, port)].concat()),
-        Slot::Refused(ip, protocol, port) => (REFUSED, [octets(*ip), port_key(protocol, port)].concat()),
-        Slot::NodePort(protocol, port) => (NODE_PORTS, port_key(protocol, port)),
-        Slot::RefusedNodePort(protocol, port) => (REFUSED_NODE_PORTS, port_key(protocol, port)),
-        Slot::ClusterIp(ip) => (CLUSTER_IPS, octets(*ip)),
-        Slot::Hairpin(ip) => (HAIRPINS, [octets(*ip), octets(*ip)].concat()),
+/// Fields of a key, each padded to registers, as rules load them.
+fn bytes(ip: Ip, key: &Key) -> Vec<u8> {
+    match key {
+        Key::Frontend(address, protocol, port)
+        | Key::Rejected(address, protocol, port)
+        | Key::Dropped(address, protocol, port) => {
+            let address = address.map_or_else(|| vec![0; ip.len as usize], octets);
+            [address, vec![*protocol, 0, 0, 0], padded(*port).to_vec()].concat()
+        }
+        Key::Endpoint(group, index) => [group.to_ne_bytes(), index.to_ne_bytes()].concat(),
+        Key::Backend(group, to) => [group.to_ne_bytes().to_vec(), backend(to)].concat(),
+        Key::ClusterIp(address) => octets(*address),
+        Key::Hairpin(address) => [octets(*address), octets(*address)].concat(),
     }
 }
 
-fn value(fate: &Fate) -> Value {
-    match fate {
-        Fate::Chain(chain) => Value::Verdict(Verdict::Goto(chain.clone())),
-        Fate::Reject => Value::Verdict(Verdict::Goto(REJECT.into())),
-        Fate::Drop => Value::Verdict(Verdict::Drop),
-        Fate::Listed => Value::None,
+fn value(target: &Target) -> Value {
+    match target {
+        Target::Group(group, class) => Value::Data([group.to_ne_bytes(), class.to_ne_bytes()].concat()),
+        Target::Backend(to) => Value::Data(backend(to)),
+        Target::None => Value::None,
     }
-}
-
-fn add_rule(batch: &mut Batch, ip: Ip, chain: &str, rule: &Rule) {
-    let goto = |chain: &str| Expr::Verdict(Verdict::Goto(chain.to_owned()));
-    let mut exprs = Vec::new();
-    let mut maps = Vec::new();
-    match rule {
-        Rule::MasqueradeUnlessFrom(nets) => {
-            exprs.push(ip.source(Reg(0)));
-            exprs.extend(nets.iter().flat_map(|net| ip.within(net, Cmp::Ne)));
-            exprs.extend(mark());
-        }
-        Rule::Masquerade => exprs.extend(mark()),
-        Rule::From(net, to) => {
-            exprs.push(ip.source(Reg(0)));
-            exprs.extend(ip.within(net, Cmp::Eq));
-            exprs.push(goto(to));
-        }
-        Rule::FromNode(to) => {
-            exprs.push(Expr::FibAddrType { source: true, to: Reg(0) });
-            exprs.push(Expr::Cmp { op: Cmp::Eq, reg: Reg(0), value: 2u32.to_ne_bytes().to_vec() });
-            exprs.extend(mark());
-            exprs.push(goto(to));
-        }
-        Rule::Goto(to) => exprs.push(goto(to)),
-        Rule::Resume(sticky) => {
-            exprs.push(ip.source(CLIENT));
-            exprs.push(Expr::Lookup { set: clients(&sticky.name), key: CLIENT, to: Some(CHOSEN), invert: false });
-            exprs.push(lookup(&backends(&sticky.name), CHOSEN));
-            exprs.push(remember(sticky));
-            exprs.push(translate(ip));
-        }
-        Rule::Balance(targets, sticky) => {
-            choose(ip, targets, &mut exprs, &mut maps);
-            if let Some(sticky) = sticky {
-                exprs.push(ip.source(CLIENT));
-                // What is remembered leads to a backend that no longer serves, or `Resume` would have taken it.
-                exprs.push(Expr::Forget { set: clients(&sticky.name), key: CLIENT, data: CHOSEN });
-                exprs.push(remember(sticky));
-            }
-            exprs.push(translate(ip));
-        }
-    }
-    batch.add_rule(ip.family, TABLE, chain, &exprs, &maps);
-}
-
-/// Where a backend's address is loaded to, its port behind it.
-const CHOSEN: Reg = Reg(1);
-/// Where the client's address is loaded to.
-const CLIENT: Reg = Reg(8);
-/// Name of a rule's own map of backends.
-const BY_INDEX: &str = "by-index";
-
-fn choose(ip: Ip, targets: &[Backend], exprs: &mut Vec<Expr>, maps: &mut Vec<(Set<'static>, Vec<Element>)>) {
-    if let [(address, port)] = targets {
-        exprs.push(Expr::Immediate { to: CHOSEN, value: octets(*address) });
-        exprs.push(Expr::Immediate { to: Reg(CHOSEN.0 + ip.words), value: padded(*port).to_vec() });
-        return;
-    }
-    exprs.push(Expr::Random { modulus: targets.len() as u32, to: Reg(0) });
-    exprs.push(Expr::Lookup { set: BY_INDEX.into(), key: Reg(0), to: Some(CHOSEN), invert: false });
-    let indexed = targets.iter().zip(0u32..);
-    let elements =
-        indexed.map(|(backend, n)| Element { key: n.to_ne_bytes().to_vec(), value: Value::Data(target(backend)) });
-    maps.push((
-        Set { name: BY_INDEX, key_type: 0, key_len: 4, data_len: Some(ip.len + 4), timeout_ms: None },
-        elements.collect(),
-    ));
-}
-
-fn remember(sticky: &Sticky) -> Expr {
-    Expr::Update { set: clients(&sticky.name), key: CLIENT, data: Some(CHOSEN), timeout_ms: sticky.timeout_ms }
-}
-
-fn translate(ip: Ip) -> Expr {
-    Expr::Nat { kind: NatKind::Dnat, v6: ip.v6, addr: CHOSEN, port: Some(Reg(CHOSEN.0 + ip.words)) }
 }

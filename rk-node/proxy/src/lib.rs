@@ -9,8 +9,10 @@
 //! The rules live in tables `ip rk-proxy` and `ip6 rk-proxy`; on start the old ones are replaced in the same transaction, so that
 //! no packet meets a node without rules, and established connections keep their translation.
 //!
-//! Packets: addresses and ports are keys of verdict maps that lead to a chain for each Service port; the chain picks an endpoint by
-//! a random index into a map. What nobody serves is rejected in the filter hooks.
+//! Packets: an address and port is a key of the map `frontends`, which leads to a group of backends and a class of balancing. A
+//! class' chain draws an index, and group and index are a key of the map `endpoints`. Chains are few and name no Service; what
+//! belongs to a Service is elements only, which the kernel changes in constant time. What nobody serves is refused in the filter
+//! hooks.
 
 mod conntrack;
 mod encode;
@@ -19,11 +21,12 @@ mod health;
 mod kernel;
 pub mod model;
 pub mod plan;
+mod rules;
 mod run;
 mod state;
 
-pub use encode::{TABLE, program, skeleton};
+pub use encode::TABLE;
 pub use kernel::Kernel;
 pub use plan::plan;
 pub use run::{Config, Error, run};
-pub use state::{Change, Changes, State};
+pub use state::{Change, Changes, Class, Key, State, Target};

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use crate::{
     endpoints::{Backend, Backends, select},
-    model::{Protocol, Service, ServiceKey, ServicePort, Slice},
+    model::{Protocol, Service, ServicePort, Slice},
 };
 
 /// What the plan must know of the node.
@@ -25,17 +25,13 @@ pub struct Node {
     pub skip: Vec<IpAddr>,
 }
 
-/// A key of one of the tables' maps and sets.
+/// What packets are recognised by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Slot {
-    /// Packets to this address and port are translated.
-    Service(IpAddr, Protocol, u16),
-    /// Packets to this port of any of the node's addresses are translated.
-    NodePort(Protocol, u16),
+    /// Packets to this address (`None`: any of the node's own) and port are translated.
+    Frontend(Option<IpAddr>, Protocol, u16),
     /// Packets to this address and port that were not translated are refused.
-    Refused(IpAddr, Protocol, u16),
-    /// Packets to this port of the node are refused.
-    RefusedNodePort(Protocol, u16),
+    Refused(Option<IpAddr>, Protocol, u16),
     /// Every port of this address that no Service has is refused.
     ClusterIp(IpAddr),
     /// This pod may reach itself through a Service.
@@ -43,10 +39,10 @@ pub enum Slot {
 }
 
 /// What happens to packets of a slot.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// A chain decides.
-    Chain(String),
+    /// A backend of the group gets them.
+    Serve(Serving),
     /// The sender is told.
     Reject,
     /// The sender is not told.
@@ -55,43 +51,50 @@ pub enum Fate {
     Listed,
 }
 
-/// A rule of a Service's chain.
+/// How a frontend's packets get to a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rule {
-    /// Masquerade this connection unless its source is a pod.
-    MasqueradeUnlessFrom(Vec<IpNet>),
-    /// Masquerade this connection.
-    Masquerade,
-    /// Packets from this network go on in that chain.
-    From(IpNet, String),
-    /// Packets of this node's own processes are masqueraded and go on in that chain.
-    FromNode(String),
-    /// Everything goes on in that chain.
-    Goto(String),
-    /// A client that came before goes where it went, if that still serves.
-    Resume(Sticky),
-    /// Any one of these, remembered if sticky.
-    Balance(Vec<Backend>, Option<Sticky>),
+pub struct Serving {
+    /// The group, by the Service's port: `tcp/80`.
+    pub group: String,
+    /// Which of its backends, and whether the source is masqueraded.
+    pub traffic: Traffic,
+    /// Milliseconds that a client stays with its backend after its last new connection.
+    pub sticky_ms: Option<u64>,
+    /// Only these sources; empty is everybody.
+    pub ranges: Vec<IpNet>,
 }
 
-/// Session affinity of a chain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sticky {
-    /// Names the map of clients and the set of backends.
-    pub name: String,
-    /// Milliseconds since a client's last new connection.
-    pub timeout_ms: u64,
+/// Kinds of traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Traffic {
+    /// To a ClusterIP: any backend; sources that are no pods are masqueraded, so that answers come back this way.
+    Cluster,
+    /// To a ClusterIP of a Service with a Local internal policy: backends of this node.
+    Local,
+    /// From outside: any backend, masqueraded.
+    External,
+    /// From outside under a Local policy: backends of this node, who see the client; pods and this node itself may use any.
+    ExternalLocal,
+}
+
+/// The backends of a Service port.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Group {
+    /// For traffic to the whole cluster.
+    pub cluster: BTreeSet<Backend>,
+    /// Of this node, when a policy asks for them.
+    pub local: BTreeSet<Backend>,
+    /// Clients come back to where they were.
+    pub sticky: bool,
 }
 
 /// One family's part of a Service.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Side {
-    /// Chains of this Service alone.
-    pub chains: BTreeMap<String, Vec<Rule>>,
-    /// Entries of the shared maps.
+    /// By port: `tcp/80`.
+    pub groups: BTreeMap<String, Group>,
+    /// Entries of the maps and sets that all Services share.
     pub slots: BTreeMap<Slot, Fate>,
-    /// Backends that sticky clients may return to.
-    pub sticky: BTreeMap<String, BTreeSet<Backend>>,
     /// UDP: where packets may be sent to from which address and port (`None` is any address of the node).
     pub udp: BTreeMap<(Option<IpAddr>, u16), BTreeSet<Backend>>,
 }
@@ -154,142 +157,91 @@ impl PortPlan<'_> {
         let load_balancer_ips = mine(&self.service.load_balancer_ips);
         side.slots.extend(cluster_ips.iter().map(|ip| (Slot::ClusterIp(*ip), Fate::Listed)));
         side.slots.extend(self.backends.here.iter().map(|ip| (Slot::Hairpin(*ip), Fate::Listed)));
-        if !self.backends.cluster.is_empty() {
-            self.balance(side, "cluster", &self.backends.cluster, true);
-        }
         let uses_local = self.service.internal_local || self.service.external_local;
-        if uses_local && !self.backends.local.is_empty() {
-            self.balance(side, "local", &self.backends.local, false);
+        let group = Group {
+            cluster: self.backends.cluster.clone(),
+            local: if uses_local { self.backends.local.clone() } else { BTreeSet::new() },
+            sticky: self.service.affinity.is_some(),
+        };
+        if !group.cluster.is_empty() || !group.local.is_empty() {
+            side.groups.insert(self.group(), group);
         }
         for ip in &cluster_ips {
             self.internal(side, *ip);
         }
-        let public = !external_ips.is_empty() || !load_balancer_ips.is_empty() || self.port.node_port.is_some();
-        if public && !self.backends.cluster.is_empty() {
-            self.external_chain(side);
-        }
         for ip in &external_ips {
-            self.external(side, *ip, &self.chain("external"));
+            self.external(side, Some(*ip), self.port.port, &[]);
         }
         self.load_balancer(side, &load_balancer_ips);
         if let Some(node_port) = self.port.node_port {
-            self.node_port(side, node_port);
+            self.external(side, None, node_port, &[]);
         }
     }
 
-    fn chain(&self, role: &str) -> String {
-        let ServiceKey { namespace, name } = &self.service.key;
-        format!("{role}-{namespace}/{name}/{}/{}", self.port.protocol.name(), self.port.port)
+    fn group(&self) -> String {
+        format!("{}/{}", self.port.protocol.name(), self.port.port)
     }
 
-    /// The chain that picks a backend.
-    fn balance(&self, side: &mut Side, role: &str, backends: &BTreeSet<Backend>, masquerade: bool) {
-        let name = self.chain(role);
-        let mut rules = Vec::new();
-        if masquerade && !self.own_cidrs().is_empty() {
-            rules.push(Rule::MasqueradeUnlessFrom(self.own_cidrs()));
-        }
-        let sticky =
-            self.service.affinity.map(|seconds| Sticky { name: name.clone(), timeout_ms: u64::from(seconds) * 1000 });
-        if let Some(sticky) = &sticky {
-            rules.push(Rule::Resume(sticky.clone()));
-            side.sticky.insert(name.clone(), backends.clone());
-        }
-        rules.push(Rule::Balance(backends.iter().copied().collect(), sticky));
-        side.chains.insert(name, rules);
-    }
-
-    fn own_cidrs(&self) -> Vec<IpNet> {
-        self.node.pod_cidrs.iter().filter(|net| net.addr().is_ipv6() == self.v6).copied().collect()
+    fn serve(&self, traffic: Traffic, ranges: &[IpNet]) -> Fate {
+        Fate::Serve(Serving {
+            group: self.group(),
+            traffic,
+            sticky_ms: self.service.affinity.map(|seconds| u64::from(seconds) * 1000),
+            ranges: ranges.to_vec(),
+        })
     }
 
     fn internal(&self, side: &mut Side, ip: IpAddr) {
         let (local, cluster) = (!self.backends.local.is_empty(), !self.backends.cluster.is_empty());
-        let (role, open) = if self.service.internal_local { ("local", local) } else { ("cluster", cluster) };
+        let (traffic, open) =
+            if self.service.internal_local { (Traffic::Local, local) } else { (Traffic::Cluster, cluster) };
+        let (protocol, port) = (self.port.protocol, self.port.port);
         if open {
-            side.slots.insert(self.slot(ip), Fate::Chain(self.chain(role)));
-            self.udp(side, Some(ip), self.port.port, role);
+            side.slots.insert(Slot::Frontend(Some(ip), protocol, port), self.serve(traffic, &[]));
+            self.udp(side, Some(ip), port);
         } else {
             // Somebody serves elsewhere: silence, as the policy wants; nobody serves at all: say so.
-            side.slots.insert(self.refused(ip), if cluster { Fate::Drop } else { Fate::Reject });
+            let fate = if cluster { Fate::Drop } else { Fate::Reject };
+            side.slots.insert(Slot::Refused(Some(ip), protocol, port), fate);
         }
     }
 
     /// Traffic from outside, and from pods and this node to the outside addresses.
-    fn external_chain(&self, side: &mut Side) {
-        let cluster = self.chain("cluster");
-        let rules = if self.service.external_local {
-            let mut rules: Vec<Rule> =
-                self.own_cidrs().into_iter().map(|net| Rule::From(net, cluster.clone())).collect();
-            rules.push(Rule::FromNode(cluster));
-            if !self.backends.local.is_empty() {
-                rules.push(Rule::Goto(self.chain("local")));
-            }
-            rules
-        } else {
-            vec![Rule::Masquerade, Rule::Goto(cluster)]
-        };
-        side.chains.insert(self.chain("external"), rules);
-    }
-
-    fn external(&self, side: &mut Side, ip: IpAddr, chain: &str) {
+    fn external(&self, side: &mut Side, ip: Option<IpAddr>, port: u16, ranges: &[IpNet]) {
+        let refused = Slot::Refused(ip, self.port.protocol, port);
         if self.backends.cluster.is_empty() {
-            side.slots.insert(self.refused(ip), Fate::Reject);
+            side.slots.insert(refused, Fate::Reject);
             return;
         }
-        side.slots.insert(self.slot(ip), Fate::Chain(chain.to_owned()));
-        self.udp(side, Some(ip), self.port.port, "cluster");
-        if self.service.external_local && self.backends.local.is_empty() {
-            side.slots.insert(self.refused(ip), Fate::Drop);
+        let local = self.service.external_local;
+        let traffic = if local { Traffic::ExternalLocal } else { Traffic::External };
+        side.slots.insert(Slot::Frontend(ip, self.port.protocol, port), self.serve(traffic, ranges));
+        self.udp(side, ip, port);
+        // What the rules let pass untranslated meets the filter.
+        if !ranges.is_empty() || (local && self.backends.local.is_empty()) {
+            side.slots.insert(refused, Fate::Drop);
         }
     }
 
-    /// Clients outside the allowed ranges pass the chain untranslated and are dropped by the filter.
+    /// Without a range of this family nobody may come in by it.
     fn load_balancer(&self, side: &mut Side, ips: &[IpAddr]) {
-        let ranges = || self.service.source_ranges.iter().filter(|net| net.addr().is_ipv6() == self.v6);
-        if self.service.source_ranges.is_empty() || self.backends.cluster.is_empty() {
-            ips.iter().for_each(|ip| self.external(side, *ip, &self.chain("external")));
-            return;
-        }
-        let firewall = self.chain("firewall");
+        let fit = |net: &&IpNet| net.addr().is_ipv6() == self.v6;
+        let ranges: Vec<IpNet> = self.service.source_ranges.iter().filter(fit).copied().collect();
         for ip in ips {
-            self.external(side, *ip, &firewall);
-            side.slots.insert(self.refused(*ip), Fate::Drop);
-            let rules = ranges().map(|net| Rule::From(*net, self.chain("external"))).collect();
-            side.chains.insert(firewall.clone(), rules);
-        }
-    }
-
-    fn node_port(&self, side: &mut Side, node_port: u16) {
-        let protocol = self.port.protocol;
-        if self.backends.cluster.is_empty() {
-            side.slots.insert(Slot::RefusedNodePort(protocol, node_port), Fate::Reject);
-            return;
-        }
-        side.slots.insert(Slot::NodePort(protocol, node_port), Fate::Chain(self.chain("external")));
-        self.udp(side, None, node_port, "cluster");
-        if self.service.external_local && self.backends.local.is_empty() {
-            side.slots.insert(Slot::RefusedNodePort(protocol, node_port), Fate::Drop);
-        }
-    }
-
-    fn udp(&self, side: &mut Side, ip: Option<IpAddr>, port: u16, role: &str) {
-        if self.port.protocol == Protocol::Udp {
-            let backends = if role == "local" { &self.backends.local } else { &self.backends.cluster };
-            let entry = side.udp.entry((ip, port)).or_default();
-            entry.extend(backends.iter().copied());
-            // A Local policy may send to backends that hints or readiness keep from the cluster's list.
-            if self.service.external_local {
-                entry.extend(self.backends.local.iter().copied());
+            if self.service.source_ranges.is_empty() || !ranges.is_empty() {
+                self.external(side, Some(*ip), self.port.port, &ranges);
+            } else {
+                side.slots.insert(Slot::Refused(Some(*ip), self.port.protocol, self.port.port), Fate::Drop);
             }
         }
     }
 
-    fn slot(&self, ip: IpAddr) -> Slot {
-        Slot::Service(ip, self.port.protocol, self.port.port)
-    }
-
-    fn refused(&self, ip: IpAddr) -> Slot {
-        Slot::Refused(ip, self.port.protocol, self.port.port)
+    fn udp(&self, side: &mut Side, ip: Option<IpAddr>, port: u16) {
+        if self.port.protocol == Protocol::Udp {
+            let entry = side.udp.entry((ip, port)).or_default();
+            entry.extend(self.backends.cluster.iter().copied());
+            // A Local policy may send to backends that hints or readiness keep from the cluster's list.
+            entry.extend(self.backends.local.iter().copied());
+        }
     }
 }

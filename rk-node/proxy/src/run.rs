@@ -63,7 +63,7 @@ pub async fn run(client: Client, config: Config) -> Result<(), Error> {
     let only_ours = watcher::Config::default().labels(&selector);
     let services = watcher(Api::<KubeService>::all(client.clone()), only_ours.clone()).default_backoff().boxed();
     let slices = watcher(Api::<EndpointSlice>::all(client), only_ours).default_backoff().boxed();
-    let mut proxy = Proxy::new(config, Kernel::open()?);
+    let mut proxy = Proxy::new(config.clone(), Kernel::open(config.pod_cidrs)?);
     proxy.run(services, slices).await
 }
 

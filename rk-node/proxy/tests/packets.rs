@@ -77,7 +77,7 @@ fn local_policy_keeps_the_clients_address_and_drops_elsewhere() {
     let apply = move || {
         let (mut state, mut changes) = (state, Changes::default());
         state.set(&key, Some(plan), &mut changes);
-        Kernel::open().and_then(|kernel| kernel.apply(changes)).expect("apply");
+        Kernel::open(net::node().pod_cidrs).and_then(|kernel| kernel.apply(changes)).expect("apply");
     };
     net.node.within(apply).join().expect("apply");
     assert_eq!(net.client.ask("192.0.2.1:30080"), Err(std::io::ErrorKind::TimedOut), "dropped, not refused");
@@ -184,7 +184,7 @@ fn pods_on_one_bridge_reach_each_other_through_a_service() {
     let apply = move || {
         let mut state = State::default();
         state.set(&web.key, Some(plan), &mut Changes::default());
-        Kernel::open().and_then(|kernel| kernel.replace(&state)).expect("apply");
+        Kernel::open(net::node().pod_cidrs).and_then(|kernel| kernel.replace(&state)).expect("apply");
     };
     node.within(apply).join().expect("apply");
     assert_eq!(pods[0].ask("10.96.0.20:80").as_deref(), Ok("10.244.5.2"));

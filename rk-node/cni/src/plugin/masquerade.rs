@@ -32,8 +32,14 @@ pub(super) fn add(table: &str, ips: &[IpAddr], except: &[IpNet]) -> Result<(), C
         let (source_at, target_at) = if v4 { (12, 16) } else { (8, 24) };
         let payload = |offset| Expr::Payload { base: PayloadBase::Network, offset, len, to: Reg(0) };
         batch.add_table(family, table);
-        let set =
-            Set { name: SOURCES, key_type: if v4 { 7 } else { 8 }, key_len: len, data_len: None, timeout_ms: None };
+        let set = Set {
+            name: SOURCES,
+            key_type: if v4 { 7 } else { 8 },
+            key_len: len,
+            data_len: None,
+            timeout_ms: None,
+            size: None,
+        };
         batch.add_set(family, table, &set);
         batch.add_elements(family, table, SOURCES, &[Element::key(octets(*ip))]);
         let hook = Hook { kind: "nat", number: 4, priority: 100 };

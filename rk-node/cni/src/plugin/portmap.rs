@@ -183,12 +183,12 @@ fn skeleton(batch: &mut Batch, v6: bool, snat: bool) {
     batch.add_set(
         family,
         TABLE,
-        &Set { name: PORTS, key_type: 0, key_len: len + 8, data_len: Some(len + 4), timeout_ms: None },
+        &Set { name: PORTS, key_type: 0, key_len: len + 8, data_len: Some(len + 4), timeout_ms: None, size: None },
     );
     batch.add_set(
         family,
         TABLE,
-        &Set { name: HAIRPINS, key_type: 0, key_len: 2 * len, data_len: None, timeout_ms: None },
+        &Set { name: HAIRPINS, key_type: 0, key_len: 2 * len, data_len: None, timeout_ms: None, size: None },
     );
     let port = Reg(words + 1);
     let found = Reg(words + 2);

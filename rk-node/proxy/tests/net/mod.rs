@@ -143,7 +143,7 @@ impl Net {
             .map(|(service, pods)| (service.key.clone(), plan(service, &[&slice(service, pods)], &node())))
             .collect();
         let apply = move || {
-            let kernel = Kernel::open().expect("nftables");
+            let kernel = Kernel::open(node().pod_cidrs).expect("nftables");
             let mut changes = Changes::default();
             for (key, plan) in plans {
                 state.set(&key, Some(plan), &mut changes);
