@@ -2,18 +2,18 @@
 
 use anyhow::{Context, bail};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 
 const PORT: u16 = 6443;
 /// Ports tried after the usual one.
 const TRIES: u16 = 100;
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Listens on the given address, or on the first free port from 6443 on.
 pub async fn listen(wanted: Option<SocketAddr>) -> anyhow::Result<TcpListener> {
     if let Some(address) = wanted {
-        return TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address}; is another process using it?"));
+        return bind(address).await.with_context(|| format!("cannot listen on {address}; is another process using it?"));
     }
     for port in PORT..PORT + TRIES {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
@@ -24,6 +24,19 @@ pub async fn listen(wanted: Option<SocketAddr>) -> anyhow::Result<TcpListener> {
         }
     }
     bail!("ports {PORT} to {} are all in use; choose one with --bind", PORT + TRIES - 1)
+}
+
+/// Waits a little for a predecessor that was killed and is not quite gone.
+async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Host under which others reach a listener on this address, if nobody said so: the address itself, or the first

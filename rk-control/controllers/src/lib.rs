@@ -27,6 +27,7 @@ mod node_lifecycle;
 mod node_selector;
 mod pod_gc;
 mod pods;
+mod quota;
 mod replicas;
 mod role_aggregation;
 mod root_ca;
@@ -36,6 +37,7 @@ mod statefulset;
 mod taint_eviction;
 mod tokens;
 mod ttl;
+mod volumes;
 
 pub use context::{Authority, Config};
 pub use run::run;

@@ -2,8 +2,8 @@
 
 use crate::context::{Config, Context};
 use crate::{
-    cronjob, csr, daemonset, disruption, role_aggregation, statefulset, tokens, ttl, deployment, endpoints, endpointslice, gc, job, namespace, node_ipam, node_lifecycle, pod_gc, replicas, root_ca,
-    serviceaccount, taint_eviction,
+    cronjob, csr, daemonset, disruption, role_aggregation, statefulset, tokens, ttl, deployment, endpoints, endpointslice, gc, job, namespace, node_ipam, node_lifecycle, pod_gc, quota, replicas, root_ca,
+    serviceaccount, taint_eviction, volumes,
 };
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ReplicationController;
@@ -29,11 +29,17 @@ const CONTROLLERS: &[(&str, fn(&Context))] = &[
     ("ttl-after-finished-controller", job::register_ttl),
     ("cronjob-controller", cronjob::register),
     ("disruption-controller", disruption::register),
+    ("resourcequota-controller", quota::register),
+    ("persistent-volume-binder", volumes::register),
+    ("pvc-protection-controller", volumes::register_claims),
+    ("pv-protection-controller", volumes::register_volumes),
+    ("ephemeral-volume-controller", volumes::register_ephemeral),
     ("token-cleaner", tokens::register_cleaner),
     ("bootstrap-signer", tokens::register_signer),
     ("clusterrole-aggregation-controller", role_aggregation::register),
     ("ttl-controller", ttl::register),
     ("endpointslice-controller", endpointslice::register),
+    ("endpointslicemirroring-controller", endpointslice::register_mirror),
     ("endpoint-controller", endpoints::register),
     ("namespace-controller", namespace::register),
     ("node-controller", node_lifecycle::register),

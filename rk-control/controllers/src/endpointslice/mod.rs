@@ -1,10 +1,12 @@
 //! EndpointSlices of Services with a selector.
 
 mod endpoint;
+mod mirror;
 mod plan;
 mod ports;
 
 pub(crate) use endpoint::{address, family_of, hostname, target};
+pub(crate) use mirror::register as register_mirror;
 pub(crate) use ports::{ResolvedPort, resolve};
 
 use crate::context::Context;

@@ -1,0 +1,153 @@
+//! Mirrors Endpoints that someone wrote by hand into EndpointSlices, for readers that know only those.
+
+use super::endpoint::family_of;
+use super::{SERVICE_NAME, selector_of, trigger_time};
+use crate::context::Context;
+use crate::pods;
+use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort as OldPort, EndpointSubset, Endpoints, Service};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use rk_client::{BoxError, Deletion, Informer, ObjectKey, Outcome, Queue, controller_ref, is_namespace_terminating, is_not_found};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const MANAGER: &str = "endpointslicemirroring-controller.k8s.io";
+const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";
+const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
+/// Addresses mirrored per subset.
+const MAX_ADDRESSES: usize = 1000;
+
+struct Controller {
+    endpoints: Informer<Endpoints>,
+    services: Informer<Service>,
+    slices: Informer<EndpointSlice>,
+}
+
+/// Starts the loop.
+pub(crate) fn register(ctx: &Context) {
+    let controller = Arc::new(Controller { endpoints: ctx.informers.of(), services: ctx.informers.of(), slices: ctx.informers.of() });
+    let queue: Queue<ObjectKey> = Queue::default();
+    let q = queue.clone();
+    controller.endpoints.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
+    let q = queue.clone();
+    controller.services.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
+    ctx.work("endpointslice-mirroring", queue, 1, move |key| {
+        let controller = Arc::clone(&controller);
+        async move { controller.sync(&key).await }
+    });
+}
+
+fn is_mirrored(endpoints: &Endpoints) -> bool {
+    let meta = &endpoints.metadata;
+    let skipped = meta.labels.as_ref().and_then(|l| l.get(SKIP)).is_some_and(|v| v == "true");
+    !skipped && !meta.annotations.as_ref().is_some_and(|a| a.contains_key(LEADER))
+}
+
+/// The slices that stand for the subsets: one per subset and address family.
+fn wanted(subsets: &[EndpointSubset]) -> Vec<(&'static str, Vec<EndpointPort>, Vec<Endpoint>)> {
+    let mut slices = Vec::new();
+    for subset in subsets {
+        let mut by_family: BTreeMap<&'static str, Vec<Endpoint>> = BTreeMap::new();
+        let ready = subset.addresses.iter().flatten().map(|a| (a, true));
+        let waiting = subset.not_ready_addresses.iter().flatten().map(|a| (a, false));
+        for (address, is_ready) in ready.chain(waiting).take(MAX_ADDRESSES) {
+            if let Some(family) = family_of(&address.ip) {
+                by_family.entry(family).or_default().push(endpoint(address, is_ready));
+            }
+        }
+        let ports: Vec<EndpointPort> = subset.ports.iter().flatten().map(port).collect();
+        slices.extend(by_family.into_iter().map(|(family, endpoints)| (family, ports.clone(), endpoints)));
+    }
+    slices
+}
+
+fn endpoint(address: &EndpointAddress, ready: bool) -> Endpoint {
+    Endpoint {
+        addresses: vec![address.ip.clone()],
+        conditions: Some(EndpointConditions { ready: Some(ready), ..EndpointConditions::default() }),
+        hostname: address.hostname.clone(),
+        node_name: address.node_name.clone(),
+        target_ref: address.target_ref.clone(),
+        ..Endpoint::default()
+    }
+}
+
+fn port(port: &OldPort) -> EndpointPort {
+    EndpointPort { name: port.name.clone(), port: Some(port.port), protocol: port.protocol.clone(), app_protocol: port.app_protocol.clone() }
+}
+
+impl Controller {
+    async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
+        let mut existing: Vec<EndpointSlice> = self.slices.in_namespace(&key.namespace).iter().filter(|s| is_ours(s, &key.name)).map(|s| EndpointSlice::clone(s)).collect();
+        let endpoints = self.endpoints.get(key).filter(|e| is_mirrored(e));
+        // Services with a selector have slices of their own.
+        let service = self.services.get(key).filter(|s| s.spec.is_some() && selector_of(s).is_none());
+        let wanted = match (&endpoints, &service) {
+            (Some(endpoints), Some(_)) => wanted(endpoints.subsets.as_deref().unwrap_or_default()),
+            _ => Vec::new(),
+        };
+        for (family, ports, list) in wanted {
+            let ports = Some(ports).filter(|p| !p.is_empty());
+            let Some(endpoints) = &endpoints else { break };
+            let known = existing.iter().position(|s| s.address_type == family && s.ports == ports);
+            let written = match known.map(|at| existing.swap_remove(at)) {
+                Some(slice) if slice.endpoints.as_ref() == Some(&list) => Ok(slice),
+                Some(slice) => self.slices.replace(&EndpointSlice { endpoints: Some(list), ..slice }).await,
+                None => self.slices.create(&build(endpoints, family, ports, list)).await,
+            };
+            if let Err(error) = written {
+                return if is_namespace_terminating(&error) { Ok(Outcome::AwaitChange) } else { Err(error.into()) };
+            }
+        }
+        for slice in existing {
+            let result = self.slices.delete(&ObjectKey::of(&slice), &Deletion::of_uid(slice.metadata.uid.as_ref())).await;
+            result.or_else(|e| if is_not_found(&e) { Ok(()) } else { Err(e) })?;
+        }
+        Ok(Outcome::AwaitChange)
+    }
+}
+
+fn is_ours(slice: &EndpointSlice, service: &str) -> bool {
+    let label = |name: &str| slice.metadata.labels.as_ref().and_then(|l| l.get(name)).map(String::as_str);
+    label(MANAGED_BY) == Some(MANAGER) && label(SERVICE_NAME) == Some(service)
+}
+
+fn build(endpoints: &Endpoints, family: &str, ports: Option<Vec<EndpointPort>>, list: Vec<Endpoint>) -> EndpointSlice {
+    let name = endpoints.metadata.name.clone().unwrap_or_default();
+    let mut labels = endpoints.metadata.labels.clone().unwrap_or_default();
+    labels.insert(SERVICE_NAME.to_owned(), name.clone());
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
+    let mut annotations = endpoints.metadata.annotations.clone().unwrap_or_default();
+    annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    annotations.extend(trigger_time());
+    EndpointSlice {
+        metadata: ObjectMeta {
+            generate_name: Some(pods::name_prefix(&name)),
+            namespace: endpoints.metadata.namespace.clone(),
+            labels: Some(labels),
+            annotations: Some(annotations),
+            owner_references: Some(vec![controller_ref(endpoints)]),
+            ..ObjectMeta::default()
+        },
+        address_type: family.to_owned(),
+        ports,
+        endpoints: Some(list),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_subset_becomes_a_slice_per_family() {
+        let subsets: Vec<EndpointSubset> = serde_json::from_value(serde_json::json!([
+            {"addresses": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}], "notReadyAddresses": [{"ip": "10.0.0.2"}], "ports": [{"name": "a", "port": 80, "protocol": "TCP"}]}]))
+        .expect("valid");
+        let slices = wanted(&subsets);
+        assert_eq!(slices.iter().map(|(family, _, list)| (*family, list.len())).collect::<Vec<_>>(), [("IPv4", 2), ("IPv6", 1)]);
+        let ready: Vec<Option<bool>> = slices.iter().flat_map(|s| &s.2).map(|e| e.conditions.as_ref().and_then(|c| c.ready)).collect();
+        assert_eq!(ready, [Some(true), Some(false), Some(true)]);
+    }
+}

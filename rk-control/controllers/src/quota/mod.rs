@@ -1,0 +1,126 @@
+//! ResourceQuotas: keeps `status.used` true. Admission adds what comes; this loop takes off what goes.
+
+mod scope;
+mod usage;
+
+use crate::context::Context;
+use crate::discovery::{AnyMeta, Discovery};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, ResourceQuotaStatus, Service};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::api::{Api, ListParams};
+use rk_client::{BoxError, Change, Informer, Object, ObjectKey, Outcome, Queue, Verbs};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use usage::Usage;
+
+/// Kinds that are only counted are not watched; they are counted this often while a quota limits them.
+const RECOUNT: Duration = Duration::from_secs(5);
+
+struct Controller {
+    client: kube::Client,
+    quotas: Informer<ResourceQuota>,
+    pods: Informer<Pod>,
+    services: Informer<Service>,
+    claims: Informer<PersistentVolumeClaim>,
+    discovery: Discovery,
+}
+
+/// Starts the loop.
+pub(crate) fn register(ctx: &Context) {
+    let controller = Arc::new(Controller {
+        client: ctx.client.clone(),
+        quotas: ctx.informers.of(),
+        pods: ctx.informers.of(),
+        services: ctx.informers.of(),
+        claims: ctx.informers.of(),
+        discovery: Discovery::new(ctx.client.clone()),
+    });
+    let queue: Queue<ObjectKey> = Queue::default();
+    let q = queue.clone();
+    controller.quotas.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
+    on_release(&controller.pods, &controller.quotas, &queue, |old, new| crate::pods::is_finished(old) != crate::pods::is_finished(new));
+    on_release(&controller.services, &controller.quotas, &queue, |old, new| old.spec != new.spec);
+    on_release(&controller.claims, &controller.quotas, &queue, |old, new| old.spec != new.spec);
+    ctx.work("resourcequota", queue, 2, move |key| {
+        let controller = Arc::clone(&controller);
+        async move { controller.sync(&key).await }
+    });
+}
+
+fn on_release<K: Object>(informer: &Informer<K>, quotas: &Informer<ResourceQuota>, queue: &Queue<ObjectKey>, matters: fn(&K, &K) -> bool) {
+    let (quotas, queue) = (quotas.clone(), queue.clone());
+    informer.on_change(move |change| {
+        let relevant = match change {
+            Change::Updated { old, new } => matters(old, new),
+            Change::Added(_) | Change::Deleted(_) => true,
+        };
+        if relevant {
+            let namespace = change.object().meta().namespace.clone().unwrap_or_default();
+            quotas.in_namespace(&namespace).iter().for_each(|quota| queue.add(ObjectKey::of(quota.as_ref())));
+        }
+    });
+}
+
+/// The older short names of counted resources, with their groups.
+fn counted(name: &str) -> Option<(&str, &str)> {
+    match name {
+        "configmaps" | "secrets" | "replicationcontrollers" | "resourcequotas" => Some((name, "")),
+        _ => {
+            let object = name.strip_prefix("count/")?;
+            let (plural, group) = object.split_once('.').unwrap_or((object, ""));
+            let typed = group.is_empty() && matches!(plural, "pods" | "services" | "persistentvolumeclaims");
+            (!typed).then_some((plural, group))
+        }
+    }
+}
+
+impl Controller {
+    async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
+        let Some(quota) = self.quotas.get(key) else { return Ok(Outcome::AwaitChange) };
+        if quota.metadata.deletion_timestamp.is_some() {
+            return Ok(Outcome::AwaitChange);
+        }
+        let spec = quota.spec.clone().unwrap_or_default();
+        let hard = spec.hard.clone().unwrap_or_default();
+        let namespace = &key.namespace;
+        let pods = self.pods.in_namespace(namespace).into_iter().filter(|p| scope::counts(&spec, p)).map(|p| usage::of_pod(&p));
+        let mut all: Vec<Usage> = pods.collect();
+        let mut recount = false;
+        if !scope::is_scoped(&spec) {
+            all.extend(self.services.in_namespace(namespace).iter().map(|s| usage::of_service(s)));
+            all.extend(self.claims.in_namespace(namespace).iter().map(|c| usage::of_claim(c)));
+            for (name, (plural, group)) in hard.keys().filter_map(|name| Some((name, counted(name)?))) {
+                recount = true;
+                let count = self.count(namespace, plural, group).await?;
+                all.push(Usage::from([(name.clone(), i128::from(count) * 1000)]));
+            }
+        }
+        let used = usage::sum(all.into_iter(), &hard);
+        let used: BTreeMap<String, Quantity> = used.into_iter().map(|(name, amount)| (name.clone(), usage::quantity(&name, amount))).collect();
+        if differs(quota.status.as_ref(), &hard, &used) {
+            let status = ResourceQuotaStatus { hard: Some(hard), used: Some(used) };
+            let changed = ResourceQuota { status: Some(status), ..ResourceQuota::clone(&quota) };
+            let written: ResourceQuota = self.client.replace_sub("status", &changed).await?;
+            self.quotas.observe(written);
+        }
+        Ok(if recount { Outcome::RequeueAfter(RECOUNT) } else { Outcome::AwaitChange })
+    }
+
+    async fn count(&self, namespace: &str, plural: &str, group: &str) -> kube::Result<i64> {
+        let served = self.discovery.served().await?;
+        let Some(resource) = served.resources.iter().find(|r| r.api.plural == plural && r.api.group == group && r.can("list")) else { return Ok(0) };
+        let api: Api<AnyMeta> = Api::namespaced_with(self.client.clone(), namespace, &resource.api);
+        let page = api.list(&ListParams::default().limit(1)).await?;
+        Ok(page.items.len() as i64 + page.metadata.remaining_item_count.unwrap_or(0))
+    }
+}
+
+/// Compares amounts, not texts: the server may write them differently.
+fn differs(status: Option<&ResourceQuotaStatus>, hard: &BTreeMap<String, Quantity>, used: &BTreeMap<String, Quantity>) -> bool {
+    let Some(status) = status else { return true };
+    let same = |a: Option<&BTreeMap<String, Quantity>>, b: &BTreeMap<String, Quantity>| {
+        a.is_some_and(|a| a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| v.0 == w.0 || rk_client::try_parse_milli(&v.0) == rk_client::try_parse_milli(&w.0))))
+    };
+    !same(status.hard.as_ref(), hard) || !same(status.used.as_ref(), used)
+}

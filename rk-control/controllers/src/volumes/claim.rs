@@ -1,0 +1,188 @@
+//! Claims: find a volume, ask for one, or say why there is none.
+
+use super::matching::{self, BIND_COMPLETED, BOUND_BY_US};
+use super::{Binder, is_default_class};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::Resource;
+use rk_client::{BoxError, ObjectKey, Outcome};
+use std::time::Duration;
+
+const PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
+const OLD_PROVISIONER: &str = "volume.beta.kubernetes.io/storage-provisioner";
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
+
+fn has(claim: &PersistentVolumeClaim, annotation: &str) -> bool {
+    claim.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(annotation))
+}
+
+fn phase(claim: &PersistentVolumeClaim) -> &str {
+    claim.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending")
+}
+
+impl Binder {
+    pub(super) async fn sync_claim(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
+        let Some(claim) = self.claims.get(key) else { return Ok(Outcome::AwaitChange) };
+        if claim.metadata.deletion_timestamp.is_some() {
+            return Ok(Outcome::AwaitChange);
+        }
+        let named = claim.spec.as_ref().and_then(|s| s.volume_name.clone()).filter(|n| !n.is_empty());
+        match named {
+            Some(name) if has(&claim, BIND_COMPLETED) => self.check_bound(&claim, &name).await,
+            Some(name) => match self.volumes.get(&ObjectKey::cluster(name)) {
+                Some(volume) => self.bind_named(&claim, &volume).await,
+                // The volume may still be on its way.
+                None => self.set_phase(&claim, "Pending").await,
+            },
+            None => self.find_volume(&claim).await,
+        }
+    }
+
+    async fn check_bound(&self, claim: &PersistentVolumeClaim, name: &str) -> Result<Outcome, BoxError> {
+        match self.volumes.get(&ObjectKey::cluster(name)) {
+            Some(volume) if matching::is_for(&volume, claim) => self.finish(claim, &volume).await,
+            Some(volume) if volume.spec.as_ref().is_some_and(|s| s.claim_ref.is_none()) => self.promise(claim, &volume).await,
+            Some(_) => {
+                self.recorder.warning(claim, "ClaimMisbound", "Two claims are bound to the same volume, this one is bound incorrectly");
+                self.set_phase(claim, "Lost").await
+            }
+            None => {
+                if phase(claim) != "Lost" {
+                    self.recorder.warning(claim, "ClaimLost", "Bound claim has lost its PersistentVolume. Data on the volume is lost!");
+                }
+                self.set_phase(claim, "Lost").await
+            }
+        }
+    }
+
+    async fn bind_named(&self, claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Result<Outcome, BoxError> {
+        let promised = volume.spec.as_ref().is_some_and(|s| s.claim_ref.is_some());
+        if promised && !matching::is_for(volume, claim) {
+            return self.set_phase(claim, "Pending").await;
+        }
+        if let Some(why) = matching::mismatch(volume, claim) {
+            let name = volume.metadata.name.as_deref().unwrap_or_default();
+            self.recorder.warning(claim, "VolumeMismatch", format!("Cannot bind to requested volume {name:?}: {why}"));
+            return self.set_phase(claim, "Pending").await;
+        }
+        self.promise(claim, volume).await
+    }
+
+    async fn find_volume(&self, claim: &PersistentVolumeClaim) -> Result<Outcome, BoxError> {
+        let class_name = matching::class_of_claim(claim);
+        let class = self.classes.get(&ObjectKey::cluster(class_name.clone()));
+        let waits = class.as_ref().is_some_and(|c| c.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"));
+        let all = self.volumes.list();
+        let found = matching::find(&all, claim).filter(|v| !waits || matching::is_for(v, claim));
+        if let Some(volume) = found {
+            return self.promise(claim, volume).await;
+        }
+        if waits && !has(claim, SELECTED_NODE) {
+            self.recorder.normal(claim, "WaitForFirstConsumer", "waiting for first consumer to be created before binding");
+            return self.set_phase(claim, "Pending").await;
+        }
+        match class.as_deref() {
+            Some(class) if class.provisioner != NO_PROVISIONER => self.ask(claim, class).await,
+            _ if claim.spec.as_ref().is_some_and(|s| s.storage_class_name.is_none()) && self.adopt_default(claim).await? => Ok(Outcome::AwaitChange),
+            None if !class_name.is_empty() => {
+                self.recorder.warning(claim, "ProvisioningFailed", format!("storageclass.storage.k8s.io {class_name:?} not found"));
+                self.set_phase(claim, "Pending").await?;
+                Ok(Outcome::RequeueAfter(LOOK_AGAIN))
+            }
+            _ => {
+                self.recorder.normal(claim, "FailedBinding", "no persistent volumes available for this claim and no storage class is set");
+                self.set_phase(claim, "Pending").await
+            }
+        }
+    }
+
+    /// A claim that named no class before there was a default gets it now (KEP-3333).
+    async fn adopt_default(&self, claim: &PersistentVolumeClaim) -> kube::Result<bool> {
+        let mut defaults: Vec<_> = self.classes.list().into_iter().filter(|c| is_default_class(c)).collect();
+        defaults.sort_by_key(|c| c.metadata.creation_timestamp.as_ref().map(|t| std::cmp::Reverse(t.0)));
+        let Some(class) = defaults.first() else { return Ok(false) };
+        let mut changed = claim.clone();
+        changed.spec.get_or_insert_default().storage_class_name.clone_from(&class.metadata.name);
+        self.claims.replace(&changed).await?;
+        Ok(true)
+    }
+
+    /// Tells the class's provisioner, which lives outside.
+    async fn ask(&self, claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<Outcome, BoxError> {
+        let provisioner = &class.provisioner;
+        if claim.metadata.annotations.as_ref().and_then(|a| a.get(PROVISIONER)) != Some(provisioner) {
+            let mut changed = claim.clone();
+            let annotations = changed.metadata.annotations.get_or_insert_default();
+            annotations.insert(PROVISIONER.to_owned(), provisioner.clone());
+            annotations.insert(OLD_PROVISIONER.to_owned(), provisioner.clone());
+            self.claims.replace(&changed).await?;
+        }
+        let text = format!(
+            "Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually by the system administrator. \
+             If volume creation is delayed, please verify that the provisioner is running and correctly registered."
+        );
+        self.recorder.normal(claim, "ExternalProvisioning", text);
+        Ok(Outcome::RequeueAfter(LOOK_AGAIN))
+    }
+
+    /// First the volume points to the claim, then the claim to the volume: a crash in between is repaired.
+    async fn promise(&self, claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Result<Outcome, BoxError> {
+        let mut changed = volume.clone();
+        let spec = changed.spec.get_or_insert_default();
+        let pointed = spec.claim_ref.as_ref().is_some_and(|r| r.uid == claim.metadata.uid);
+        if !pointed {
+            let by_us = spec.claim_ref.is_none();
+            spec.claim_ref = Some(claim.object_ref(&()));
+            if by_us {
+                changed.metadata.annotations.get_or_insert_default().insert(BOUND_BY_US.to_owned(), "yes".to_owned());
+            }
+            changed = self.volumes.replace(&changed).await?;
+        }
+        self.finish(claim, &changed).await
+    }
+
+    async fn finish(&self, claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Result<Outcome, BoxError> {
+        let mut changed = claim.clone();
+        let spec = changed.spec.get_or_insert_default();
+        let by_us = spec.volume_name.as_ref().is_none_or(String::is_empty);
+        spec.volume_name.clone_from(&volume.metadata.name);
+        let annotations = changed.metadata.annotations.get_or_insert_default();
+        annotations.insert(BIND_COMPLETED.to_owned(), "yes".to_owned());
+        if by_us {
+            annotations.insert(BOUND_BY_US.to_owned(), "yes".to_owned());
+        }
+        if changed != *claim {
+            changed = self.claims.replace(&changed).await?;
+        }
+        let mut status = changed.status.clone().unwrap_or_default();
+        let grown = status.capacity.is_some() && status.phase.as_deref() == Some("Bound");
+        status.phase = Some("Bound".to_owned());
+        let has = volume.spec.clone().unwrap_or_default();
+        status.access_modes = has.access_modes;
+        // Later growth is reported by the one who resizes the file system.
+        if !grown {
+            status.capacity = has.capacity;
+        }
+        if changed.status.as_ref() != Some(&status) {
+            self.claims.replace_status(&PersistentVolumeClaim { status: Some(status), ..changed }).await?;
+        }
+        self.set_volume_phase(volume, "Bound", None).await?;
+        Ok(Outcome::AwaitChange)
+    }
+
+    async fn set_phase(&self, claim: &PersistentVolumeClaim, wanted: &str) -> Result<Outcome, BoxError> {
+        if claim.status.as_ref().and_then(|s| s.phase.as_deref()) != Some(wanted) {
+            let mut changed = claim.clone();
+            let status = changed.status.get_or_insert_default();
+            status.phase = Some(wanted.to_owned());
+            if wanted == "Lost" {
+                status.capacity = None;
+                status.access_modes = None;
+            }
+            self.claims.replace_status(&changed).await?;
+        }
+        Ok(Outcome::AwaitChange)
+    }
+}

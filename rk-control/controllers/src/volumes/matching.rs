@@ -1,0 +1,101 @@
+//! Which volume suits which claim.
+
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use rk_client::{LabelMatcher, parse_value};
+use std::sync::Arc;
+
+pub(super) const BOUND_BY_US: &str = "pv.kubernetes.io/bound-by-controller";
+pub(super) const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
+const OLD_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+
+pub(super) fn class_of_claim(claim: &PersistentVolumeClaim) -> String {
+    let old = claim.metadata.annotations.as_ref().and_then(|a| a.get(OLD_CLASS)).cloned();
+    old.or_else(|| claim.spec.as_ref()?.storage_class_name.clone()).unwrap_or_default()
+}
+
+pub(super) fn class_of_volume(volume: &PersistentVolume) -> String {
+    let old = volume.metadata.annotations.as_ref().and_then(|a| a.get(OLD_CLASS)).cloned();
+    old.or_else(|| volume.spec.as_ref()?.storage_class_name.clone()).unwrap_or_default()
+}
+
+fn mode(mode: Option<&String>) -> &str {
+    mode.map_or("Filesystem", String::as_str)
+}
+
+pub(super) fn capacity(volume: &PersistentVolume) -> i64 {
+    volume.spec.as_ref().and_then(|s| s.capacity.as_ref()?.get("storage")).map_or(0, parse_value)
+}
+
+fn requested(claim: &PersistentVolumeClaim) -> i64 {
+    claim.spec.as_ref().and_then(|s| s.resources.as_ref()?.requests.as_ref()?.get("storage")).map_or(0, parse_value)
+}
+
+/// Whether the volume is promised to this very claim.
+pub(super) fn is_for(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+    let Some(reference) = volume.spec.as_ref().and_then(|s| s.claim_ref.as_ref()) else { return false };
+    let same_uid = reference.uid.as_ref().is_none_or(|uid| uid.is_empty() || Some(uid) == claim.metadata.uid.as_ref());
+    reference.name == claim.metadata.name && reference.namespace == claim.metadata.namespace && same_uid
+}
+
+/// Why a volume that was asked for by name cannot be had.
+pub(super) fn mismatch(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Option<&'static str> {
+    let (has, wants) = (volume.spec.clone().unwrap_or_default(), claim.spec.clone().unwrap_or_default());
+    if capacity(volume) < requested(claim) {
+        return Some("requested PV is too small");
+    }
+    if class_of_volume(volume) != class_of_claim(claim) {
+        return Some("storageClassName does not match");
+    }
+    if mode(has.volume_mode.as_ref()) != mode(wants.volume_mode.as_ref()) {
+        return Some("incompatible volumeMode");
+    }
+    let modes = has.access_modes.unwrap_or_default();
+    let missing = wants.access_modes.unwrap_or_default().iter().any(|m| !modes.contains(m));
+    missing.then_some("incompatible accessMode")
+}
+
+/// The volume for a claim: the one promised to it, else the smallest free one that suits.
+pub(super) fn find<'a>(volumes: &'a [Arc<PersistentVolume>], claim: &PersistentVolumeClaim) -> Option<&'a Arc<PersistentVolume>> {
+    let selector = claim.spec.as_ref().and_then(|s| s.selector.as_ref());
+    let matcher = selector.map_or_else(LabelMatcher::everything, |s| LabelMatcher::new(Some(s)).unwrap_or_else(|_| LabelMatcher::nothing()));
+    let usable = |v: &&Arc<PersistentVolume>| v.metadata.deletion_timestamp.is_none() && mismatch(v, claim).is_none();
+    if let Some(promised) = volumes.iter().filter(usable).find(|v| is_for(v, claim)) {
+        return Some(promised);
+    }
+    let free = |v: &&Arc<PersistentVolume>| {
+        let phase = v.status.as_ref().and_then(|s| s.phase.as_deref());
+        v.spec.as_ref().is_some_and(|s| s.claim_ref.is_none()) && matches!(phase, Some("Available") | None) && matcher.matches(v.metadata.labels.as_ref())
+    };
+    volumes.iter().filter(usable).filter(free).min_by_key(|v| (capacity(v), v.metadata.name.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn volume(name: &str, size: &str, class: &str, claim: Option<&str>) -> Arc<PersistentVolume> {
+        Arc::new(
+            serde_json::from_value(json!({"metadata": {"name": name}, "spec": {"capacity": {"storage": size}, "storageClassName": class,
+                "accessModes": ["ReadWriteOnce"], "claimRef": claim.map(|c| json!({"namespace": "n", "name": c}))}, "status": {"phase": "Available"}}))
+            .expect("valid"),
+        )
+    }
+
+    fn claim(size: &str, class: &str, mode: &str) -> PersistentVolumeClaim {
+        serde_json::from_value(json!({"metadata": {"name": "c", "namespace": "n"}, "spec": {"storageClassName": class, "accessModes": [mode],
+            "resources": {"requests": {"storage": size}}}}))
+        .expect("valid")
+    }
+
+    #[test]
+    fn the_smallest_suitable_volume_is_taken_and_a_promised_one_first() {
+        let volumes = [volume("big", "10Gi", "", None), volume("small", "2Gi", "", None), volume("tiny", "1Mi", "", None), volume("fast", "2Gi", "ssd", None), volume("taken", "1Gi", "", Some("other"))];
+        let name = |claim: &PersistentVolumeClaim, volumes: &[Arc<PersistentVolume>]| find(volumes, claim).and_then(|v| v.metadata.name.clone());
+        assert_eq!(name(&claim("1Gi", "", "ReadWriteOnce"), &volumes).as_deref(), Some("small"));
+        assert_eq!(name(&claim("1Gi", "ssd", "ReadWriteOnce"), &volumes).as_deref(), Some("fast"));
+        assert_eq!(name(&claim("1Gi", "", "ReadWriteMany"), &volumes), None);
+        let promised = [volume("small", "2Gi", "", None), volume("mine", "5Gi", "", Some("c"))];
+        assert_eq!(name(&claim("1Gi", "", "ReadWriteOnce"), &promised).as_deref(), Some("mine"));
+    }
+}

@@ -1,0 +1,83 @@
+//! Finalizers that keep claims in use by pods, and volumes in use by claims, from going.
+
+use crate::context::Context;
+use crate::discovery::has_finalizer;
+use crate::pods;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use rk_client::{BoxError, Informer, Object, ObjectKey, Outcome, Queue};
+
+const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
+const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
+
+/// Claims that a pod uses, its ephemeral ones included.
+pub(super) fn claims_of(pod: &Pod) -> Vec<ObjectKey> {
+    let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+    volumes
+        .filter_map(|volume| {
+            let claim = volume.persistent_volume_claim.as_ref().map(|c| c.claim_name.clone());
+            claim.or_else(|| volume.ephemeral.as_ref().map(|_| format!("{name}-{}", volume.name)))
+        })
+        .map(|claim| ObjectKey::new(namespace.clone(), claim))
+        .collect()
+}
+
+/// The object with or without the finalizer, if that is a change.
+fn with_finalizer<K: Object>(object: &K, finalizer: &str, wanted: bool) -> Option<K> {
+    if has_finalizer(object.meta(), finalizer) == wanted {
+        return None;
+    }
+    let mut changed = object.clone();
+    let all = changed.meta_mut().finalizers.get_or_insert_default();
+    if wanted { all.push(finalizer.to_owned()) } else { all.retain(|f| f != finalizer) }
+    Some(changed)
+}
+
+async fn sync<K: Object>(informer: &Informer<K>, key: &ObjectKey, finalizer: &str, in_use: impl Fn(&K) -> bool) -> Result<Outcome, BoxError> {
+    let Some(object) = informer.get(key) else { return Ok(Outcome::AwaitChange) };
+    let wanted = object.meta().deletion_timestamp.is_none() || in_use(&object);
+    // Nothing may be added to an object that is being deleted.
+    let allowed = !wanted || object.meta().deletion_timestamp.is_none();
+    if let Some(changed) = with_finalizer(object.as_ref(), finalizer, wanted).filter(|_| allowed) {
+        informer.replace(&changed).await?;
+    }
+    Ok(Outcome::AwaitChange)
+}
+
+/// Starts the protection of claims.
+pub(crate) fn register_claims(ctx: &Context) {
+    let claims = ctx.informers.of::<PersistentVolumeClaim>();
+    let pods = ctx.informers.of::<Pod>();
+    let queue: Queue<ObjectKey> = Queue::default();
+    let q = queue.clone();
+    claims.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
+    let q = queue.clone();
+    pods.on_change(move |change| claims_of(change.object()).into_iter().for_each(|key| q.add(key)));
+    ctx.work("pvc-protection", queue, 1, move |key| {
+        let (claims, pods) = (claims.clone(), pods.clone());
+        async move {
+            let used = |claim: &PersistentVolumeClaim| {
+                let key = ObjectKey::of(claim);
+                let uses = |pod: &Pod| !pods::is_finished(pod) && pods::node_name(pod).is_some() && claims_of(pod).contains(&key);
+                pods.in_namespace(&key.namespace).iter().any(|p| uses(p))
+            };
+            sync(&claims, &key, CLAIM_FINALIZER, used).await
+        }
+    });
+}
+
+/// Starts the protection of volumes.
+pub(crate) fn register_volumes(ctx: &Context) {
+    let volumes = ctx.informers.of::<PersistentVolume>();
+    let queue: Queue<ObjectKey> = Queue::default();
+    let q = queue.clone();
+    volumes.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
+    ctx.work("pv-protection", queue, 1, move |key| {
+        let volumes = volumes.clone();
+        async move {
+            let bound = |volume: &PersistentVolume| volume.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Bound");
+            sync(&volumes, &key, VOLUME_FINALIZER, bound).await
+        }
+    });
+}

@@ -1,0 +1,103 @@
+//! Volumes: their phase, and what happens when their claim is gone.
+
+use super::Binder;
+use super::matching::{self, BOUND_BY_US};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use rk_client::{BoxError, ObjectKey, Outcome, Verbs, is_not_found};
+
+const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+
+impl Binder {
+    pub(super) async fn sync_volume(&self, name: &str) -> Result<Outcome, BoxError> {
+        let Some(volume) = self.volumes.get(&ObjectKey::cluster(name)) else { return Ok(Outcome::AwaitChange) };
+        let Some(reference) = volume.spec.as_ref().and_then(|s| s.claim_ref.clone()) else {
+            self.set_volume_phase(&volume, "Available", None).await?;
+            return Ok(Outcome::AwaitChange);
+        };
+        if reference.uid.as_ref().is_none_or(String::is_empty) {
+            // Promised by an administrator; the claim will come.
+            self.set_volume_phase(&volume, "Available", None).await?;
+            return Ok(Outcome::AwaitChange);
+        }
+        let key = ObjectKey::new(reference.namespace.clone().unwrap_or_default(), reference.name.clone().unwrap_or_default());
+        let claim = match self.claims.get(&key) {
+            Some(claim) => Some(PersistentVolumeClaim::clone(&claim)),
+            // Data is at stake: a cache that lags behind must not decide.
+            None => match self.client.get::<PersistentVolumeClaim>(&key).await {
+                Ok(claim) => Some(claim),
+                Err(error) if is_not_found(&error) => None,
+                Err(error) => return Err(error.into()),
+            },
+        };
+        match claim.filter(|c| c.metadata.uid == reference.uid) {
+            None => self.release(&volume).await,
+            Some(claim) => self.check(&volume, &claim).await,
+        }
+    }
+
+    async fn check(&self, volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> Result<Outcome, BoxError> {
+        let named = claim.spec.as_ref().and_then(|s| s.volume_name.as_ref()).filter(|n| !n.is_empty());
+        match named {
+            // The claim's own run completes the binding.
+            None => self.queue.add(super::Work::Claim(ObjectKey::of(claim))),
+            Some(name) if Some(name) == volume.metadata.name.as_ref() => self.set_volume_phase(volume, "Bound", None).await?,
+            // The claim found another volume meanwhile: we made the promise, so we take it back.
+            Some(_) if volume.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(BOUND_BY_US)) => {
+                let mut changed = volume.clone();
+                changed.spec.get_or_insert_default().claim_ref = None;
+                if let Some(annotations) = &mut changed.metadata.annotations {
+                    annotations.remove(BOUND_BY_US);
+                }
+                self.volumes.replace(&changed).await?;
+            }
+            Some(_) => return self.release(volume).await,
+        }
+        Ok(Outcome::AwaitChange)
+    }
+
+    /// The claim is gone: the volume keeps its data until its policy has been carried out.
+    async fn release(&self, volume: &PersistentVolume) -> Result<Outcome, BoxError> {
+        let phase = volume.status.as_ref().and_then(|s| s.phase.as_deref());
+        if phase != Some("Failed") {
+            self.set_volume_phase(volume, "Released", None).await?;
+        }
+        let policy = volume.spec.as_ref().and_then(|s| s.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain");
+        let external = volume.spec.as_ref().is_some_and(|s| s.csi.is_some()) || volume.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(PROVISIONED_BY));
+        // External provisioners delete what they made; nothing else can be deleted from here.
+        if policy != "Retain" && !external && phase != Some("Failed") {
+            let text = format!("Error getting deleter volume plugin for volume {:?}: no deletable volume plugin matched", volume.metadata.name.as_deref().unwrap_or_default());
+            self.recorder.warning(volume, "VolumeFailedDelete", text.clone());
+            self.set_volume_phase(volume, "Failed", Some(text)).await?;
+        }
+        Ok(Outcome::AwaitChange)
+    }
+
+    pub(super) async fn set_volume_phase(&self, volume: &PersistentVolume, wanted: &str, message: Option<String>) -> kube::Result<()> {
+        let latest = self.volumes.get(&ObjectKey::of(volume)).filter(|v| v.metadata.uid == volume.metadata.uid);
+        let volume = latest.as_deref().unwrap_or(volume);
+        let status = volume.status.clone().unwrap_or_default();
+        if status.phase.as_deref() == Some(wanted) && status.message == message {
+            return Ok(());
+        }
+        let mut changed = volume.clone();
+        let status = changed.status.get_or_insert_default();
+        status.phase = Some(wanted.to_owned());
+        status.message = message;
+        status.last_phase_transition_time = Some(Time(Timestamp::now()));
+        self.volumes.replace_status(&changed).await.map(|_| ())
+    }
+}
+
+/// Whether a volume points to the claim of this key.
+pub(super) fn claim_key(volume: &PersistentVolume) -> Option<ObjectKey> {
+    let reference = volume.spec.as_ref()?.claim_ref.as_ref()?;
+    Some(ObjectKey::new(reference.namespace.clone()?, reference.name.clone()?))
+}
+
+/// Claims that a new or freed volume may suit.
+pub(super) fn may_suit(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+    let pending = claim.status.as_ref().and_then(|s| s.phase.as_deref()) != Some("Bound");
+    pending && matching::mismatch(volume, claim).is_none()
+}
