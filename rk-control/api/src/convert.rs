@@ -8,7 +8,7 @@ mod event;
 
 use serde_json::Value;
 
-use crate::meta::text;
+use crate::meta::{set, text};
 use crate::resources::{GroupVersionKind, Resource};
 use crate::status::Status;
 
@@ -33,7 +33,7 @@ pub fn convert(mut object: Value, to: &GroupVersionKind) -> Result<Value, Status
             return Err(Status::internal(format!("no conversion of {} from {from} to {target}", to.kind)));
         }
     }
-    object["apiVersion"] = target.into();
+    set(&mut object, &["apiVersion"], target);
     Ok(object)
 }
 

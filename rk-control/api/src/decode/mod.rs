@@ -68,8 +68,12 @@ pub struct Decoded {
 /// # Errors
 /// Malformed or too deep JSON, values that do not fit the schema, and with [`FieldValidation::Strict`] unknown or duplicate fields.
 pub fn json(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
-    let (value, duplicates) = json::parse(body, limits)?;
-    finish(value, duplicates, schema, mode)
+    let (mut object, duplicates) = json::parse(body, limits)?;
+    let unknown = fit(&mut object, schema, Form::Canonical)?;
+    if mode == FieldValidation::Ignore || (duplicates.is_empty() && unknown.is_empty()) {
+        return Ok(Decoded { object, warnings: Vec::new() });
+    }
+    judge(object, json::in_order(body, &unknown, &duplicates), mode)
 }
 
 /// Decodes a YAML body (one document) by the rules of YAML's JSON-compatible subset.
@@ -77,8 +81,8 @@ pub fn json(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits)
 /// # Errors
 /// As [`json`].
 pub fn yaml(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits) -> Result<Decoded, DecodeError> {
-    let (value, duplicates) = yaml::parse(body, limits)?;
-    finish(value, duplicates, schema, mode)
+    let (value, notices) = yaml::parse(body, limits)?;
+    finish(value, notices, schema, mode)
 }
 
 /// Decodes any JSON text without a schema (patch bodies).
@@ -89,7 +93,8 @@ pub fn untyped_json(body: &[u8], limits: Limits) -> Result<Value, DecodeError> {
     Ok(json::parse(body, limits)?.0)
 }
 
-/// Decodes any YAML text without a schema (server-side apply bodies); the second part names duplicate fields.
+/// Decodes any YAML text without a schema (server-side apply bodies); the second part is what strict decoding says of
+/// duplicate keys.
 ///
 /// # Errors
 /// Malformed or too deep YAML.
@@ -98,41 +103,41 @@ pub fn untyped_yaml(body: &[u8], limits: Limits) -> Result<(Value, Vec<String>),
 }
 
 /// Fits the body of a server-side apply: it keeps exactly what the client said, since that is what the client will own.
-/// `duplicates` are the paths that [`untyped_yaml`] returned.
+/// `notices` is the second part of [`untyped_yaml`].
 ///
 /// # Errors
 /// As [`json`].
 pub fn applied(
-    config: Value,
-    duplicates: Vec<String>,
+    mut config: Value,
+    notices: Vec<String>,
     schema: &Schema,
     mode: FieldValidation,
 ) -> Result<Decoded, DecodeError> {
-    fitted(config, duplicates, schema, Form::AsGiven, mode)
+    let unknown = fit(&mut config, schema, Form::AsGiven)?;
+    judge(config, with_unknown(notices, unknown), mode)
 }
 
-/// Fits an object that came from elsewhere (a patch result, a typed view) to its schema.
+/// Fits an object that came from elsewhere (a patch result, a protobuf body) to its schema. `notices` are further remarks for
+/// strict decoding.
 ///
 /// # Errors
 /// As [`json`].
 pub fn finish(
-    object: Value,
-    duplicates: Vec<String>,
+    mut object: Value,
+    notices: Vec<String>,
     schema: &Schema,
     mode: FieldValidation,
 ) -> Result<Decoded, DecodeError> {
-    fitted(object, duplicates, schema, Form::Canonical, mode)
+    let unknown = fit(&mut object, schema, Form::Canonical)?;
+    judge(object, with_unknown(notices, unknown), mode)
 }
 
-fn fitted(
-    mut object: Value,
-    duplicates: Vec<String>,
-    schema: &Schema,
-    form: Form,
-    mode: FieldValidation,
-) -> Result<Decoded, DecodeError> {
-    let mut notices: Vec<String> = duplicates.into_iter().map(|path| format!("duplicate field {path:?}")).collect();
-    notices.extend(fit(&mut object, schema, form)?.into_iter().map(|path| format!("unknown field {path:?}")));
+fn with_unknown(mut notices: Vec<String>, unknown: Vec<String>) -> Vec<String> {
+    notices.extend(unknown.into_iter().map(|path| format!("unknown field {path:?}")));
+    notices
+}
+
+fn judge(object: Value, notices: Vec<String>, mode: FieldValidation) -> Result<Decoded, DecodeError> {
     match mode {
         FieldValidation::Strict if !notices.is_empty() => Err(DecodeError::Strict(notices)),
         FieldValidation::Warn => Ok(Decoded { object, warnings: notices }),

@@ -25,7 +25,7 @@ fn unknown_and_duplicate_fields_are_refused_under_strict_validation() {
     let error = decode(body, &schema, FieldValidation::Strict).unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"strict decoding error: duplicate field "spec.replicas", unknown field "spec.foo", unknown field "spec.template.spec.containers[0].Image""#
+        r#"strict decoding error: unknown field "spec.foo", duplicate field "spec.replicas", unknown field "spec.template.spec.containers[0].Image""#
     );
     let warned = decode(body, &schema, FieldValidation::Warn).unwrap();
     assert_eq!(warned.warnings.len(), 3);

@@ -2,35 +2,70 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
 use super::{DecodeError, Limits};
 use crate::Object;
 
-/// Parses the one document of a body; the second part holds the paths of duplicate fields.
+/// Aliases may repeat a node; no real object has this many.
+const MAX_NODES: usize = 1_000_000;
+/// So many duplicate keys are reported with their line; finding each costs another pass.
+const MAX_REPORTED: usize = 16;
+
+/// Parses the one document of a body; the second part is what strict decoding says of duplicate keys.
 pub(super) fn parse(body: &[u8], limits: Limits) -> Result<(Value, Vec<String>), DecodeError> {
     if body.len() > limits.bytes {
         return Err(DecodeError::TooLarge(limits.bytes));
     }
-    let mut documents = serde_yaml_ng::Deserializer::from_slice(body);
-    let Some(first) = documents.next() else {
-        return Ok((Value::Null, Vec::new()));
-    };
-    let mut state = State { duplicates: Vec::new(), nodes: 0, too_deep: false };
-    let seed = Node { state: &mut state, depth: limits.depth };
-    match seed.deserialize(first) {
-        Ok(value) => Ok((value, state.duplicates)),
+    let mut state = State::default();
+    match pass(body, limits, &mut state) {
+        Ok(value) => Ok((value, duplicates(body, limits, &state.duplicates))),
         Err(_) if state.too_deep => Err(DecodeError::TooDeep(limits.depth)),
-        Err(error) => Err(DecodeError::Yaml(format!("yaml: {error}"))),
+        Err(error) => Err(DecodeError::Yaml(words(&error))),
     }
 }
 
-/// Aliases may repeat a node; no real object has this many.
-const MAX_NODES: usize = 1_000_000;
+fn pass(body: &[u8], limits: Limits, state: &mut State) -> Result<Value, serde_yaml_ng::Error> {
+    match serde_yaml_ng::Deserializer::from_slice(body).next() {
+        Some(document) => Node { state, depth: limits.depth }.deserialize(document),
+        None => Ok(Value::Null),
+    }
+}
 
+/// `yaml: line 3: what is wrong`: the place first, as upstream's parser has it.
+fn words(error: &serde_yaml_ng::Error) -> String {
+    let text = error.to_string();
+    match error.location() {
+        Some(place) => {
+            let bare = text.split(" at line ").next().unwrap_or_default();
+            format!("yaml: line {}: {bare}", place.line())
+        }
+        None => format!("yaml: {text}"),
+    }
+}
+
+/// All duplicate keys in one text, each with its line.
+fn duplicates(body: &[u8], limits: Limits, keys: &[String]) -> Vec<String> {
+    if keys.is_empty() {
+        return Vec::new();
+    }
+    let mut text = "yaml: unmarshal errors:".to_owned();
+    for (index, key) in keys.iter().enumerate().take(MAX_REPORTED) {
+        // The parser tells places only of errors, so this pass fails at the key that is wanted.
+        let mut state = State { stop_at: Some(index), ..State::default() };
+        let line = pass(body, limits, &mut state).err().and_then(|e| e.location()).map_or(0, |place| place.line());
+        text.push_str(&format!("\n  line {line}: key {key:?} already set in map"));
+    }
+    vec![text]
+}
+
+#[derive(Default)]
 struct State {
+    /// Keys that were there already, in the order of the text.
     duplicates: Vec<String>,
+    /// Fail at the duplicate with this index.
+    stop_at: Option<usize>,
     nodes: usize,
     too_deep: bool,
 }
@@ -51,13 +86,6 @@ impl Node<'_> {
             return Err(E::custom("document contains excessive aliasing"));
         }
         Ok(Node { state: self.state, depth })
-    }
-
-    fn prefix(&mut self, from: usize, place: &str) {
-        for path in self.state.duplicates.iter_mut().skip(from) {
-            let dot = if path.starts_with('[') { "" } else { "." };
-            *path = format!("{place}{dot}{path}");
-        }
     }
 }
 
@@ -114,25 +142,16 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Value, A::Error> {
         let mut out = Vec::new();
-        loop {
-            let before = self.state.duplicates.len();
-            let Some(value) = seq.next_element_seed(self.inner()?)? else {
-                return Ok(Value::Array(out));
-            };
-            self.prefix(before, &format!("[{}]", out.len()));
+        while let Some(value) = seq.next_element_seed(self.inner()?)? {
             out.push(value);
         }
+        Ok(Value::Array(out))
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
         let mut out = Object::new();
-        while let Some(Key(key)) = map.next_key()? {
-            let before = self.state.duplicates.len();
+        while let Some(key) = map.next_key_seed(Key { state: self.state, seen: &out })? {
             let value = map.next_value_seed(self.inner()?)?;
-            self.prefix(before, &key);
-            if out.contains_key(&key) {
-                self.state.duplicates.push(key.clone());
-            }
             out.insert(key, value);
         }
         Ok(Value::Object(out))
@@ -140,43 +159,60 @@ impl<'de> Visitor<'de> for Node<'_> {
 }
 
 /// A key: scalars of any type become text, as in JSON.
-struct Key(String);
+struct Key<'a> {
+    state: &'a mut State,
+    seen: &'a Object,
+}
 
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Key;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a scalar key")
+impl Key<'_> {
+    fn take<E: Error>(self, key: String) -> Result<String, E> {
+        if self.seen.contains_key(&key) {
+            if self.state.stop_at == Some(self.state.duplicates.len()) {
+                return Err(E::custom("duplicate"));
             }
-
-            fn visit_str<E>(self, v: &str) -> Result<Key, E> {
-                Ok(Key(v.into()))
-            }
-
-            fn visit_bool<E>(self, v: bool) -> Result<Key, E> {
-                Ok(Key(v.to_string()))
-            }
-
-            fn visit_i64<E>(self, v: i64) -> Result<Key, E> {
-                Ok(Key(v.to_string()))
-            }
-
-            fn visit_u64<E>(self, v: u64) -> Result<Key, E> {
-                Ok(Key(v.to_string()))
-            }
-
-            fn visit_f64<E>(self, v: f64) -> Result<Key, E> {
-                Ok(Key(v.to_string()))
-            }
-
-            fn visit_unit<E>(self) -> Result<Key, E> {
-                Ok(Key("null".into()))
-            }
+            self.state.duplicates.push(key.clone());
         }
-        deserializer.deserialize_any(Text)
+        Ok(key)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a scalar key")
+    }
+
+    fn visit_str<E: Error>(self, v: &str) -> Result<String, E> {
+        self.take(v.into())
+    }
+
+    fn visit_bool<E: Error>(self, v: bool) -> Result<String, E> {
+        self.take(v.to_string())
+    }
+
+    fn visit_i64<E: Error>(self, v: i64) -> Result<String, E> {
+        self.take(v.to_string())
+    }
+
+    fn visit_u64<E: Error>(self, v: u64) -> Result<String, E> {
+        self.take(v.to_string())
+    }
+
+    fn visit_f64<E: Error>(self, v: f64) -> Result<String, E> {
+        self.take(v.to_string())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<String, E> {
+        self.take("null".into())
     }
 }
 
@@ -194,10 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn duplicate_keys_are_named() {
-        let (value, duplicates) = parse(b"s:\n  c:\n  - x: 1\n    x: 2\n", Limits::default()).unwrap();
-        assert_eq!(value, json!({"s": {"c": [{"x": 2}]}}));
-        assert_eq!(duplicates, ["s.c[0].x"]);
+    fn duplicate_keys_are_named_with_their_line() {
+        let (value, notices) = parse(b"s:\n  c:\n  - x: 1\n    x: 2\ns: 3\n", Limits::default()).unwrap();
+        assert_eq!(value, json!({"s": 3}));
+        let want = "yaml: unmarshal errors:\n  line 4: key \"x\" already set in map\n  line 5: key \"s\" already set in map";
+        assert_eq!(notices, [want]);
     }
 
     #[test]
@@ -215,11 +252,7 @@ mod tests {
     #[test]
     fn what_json_cannot_say_is_refused() {
         assert!(parse(b"a: .nan", Limits::default()).is_err());
-        assert!(
-            parse(b"a: b: c", Limits::default())
-                .unwrap_err()
-                .to_string()
-                .starts_with("error converting YAML to JSON: yaml:")
-        );
+        let error = parse(b"a: b: c", Limits::default()).unwrap_err().to_string();
+        assert_eq!(error, "error converting YAML to JSON: yaml: line 1: mapping values are not allowed in this context");
     }
 }

@@ -41,3 +41,20 @@ pub fn labels(object: &Value) -> &Value {
 pub fn is_deleting(object: &Value) -> bool {
     !at(object, &["metadata", "deletionTimestamp"]).is_null()
 }
+
+/// Writes a value at a path of field names and makes the objects on the way. Where something else stands in the way, nothing
+/// happens: such an object does not fit its kind and was or will be refused.
+pub fn set(object: &mut Value, path: &[&str], value: impl Into<Value>) {
+    let Some((last, parents)) = path.split_last() else { return };
+    let mut place = object;
+    for key in parents {
+        let Some(fields) = place.as_object_mut() else { return };
+        place = fields.entry(*key).or_insert(Value::Null);
+        if place.is_null() {
+            *place = Value::Object(crate::Object::new());
+        }
+    }
+    if let Some(fields) = place.as_object_mut() {
+        fields.insert((*last).to_owned(), value.into());
+    }
+}

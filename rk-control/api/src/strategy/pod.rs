@@ -74,8 +74,8 @@ fn add_expressions(holder: &mut Value, keys: &str, operator: &str, labels: &Valu
     for key in keys {
         let Some(value) = labels.get(&key) else { continue };
         let expression = json!({"key": key, "operator": operator, "values": [value]});
-        let selector = &mut holder["labelSelector"];
-        let expressions = selector.as_object_mut().map(|s| s.entry("matchExpressions").or_insert_with(|| json!([])));
+        let selector = holder.get_mut("labelSelector").and_then(Value::as_object_mut);
+        let expressions = selector.map(|s| s.entry("matchExpressions").or_insert_with(|| json!([])));
         if let Some(list) = expressions.and_then(Value::as_array_mut)
             && !list.contains(&expression)
         {

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::meta::{at, text};
+use crate::meta::{at, set, text};
 
 /// Namespace: the namespace controller's finalizer holds it until its content is gone.
 pub(super) fn namespace_create(object: &mut Value) {
@@ -12,7 +12,7 @@ pub(super) fn namespace_create(object: &mut Value) {
     if !finalizers.iter().any(|finalizer| finalizer == "kubernetes") {
         finalizers.push(json!("kubernetes"));
     }
-    object["spec"]["finalizers"] = finalizers.into();
+    set(object, &["spec", "finalizers"], finalizers);
 }
 
 /// Secret: `stringData` is written into `data`.
@@ -42,10 +42,11 @@ pub(super) fn crd_create(object: &mut Value) {
 /// APIService: local ones are available at once.
 pub(super) fn api_service_create(object: &mut Value) {
     if at(object, &["spec", "service"]).is_null() {
-        object["status"] = json!({"conditions": [{
+        let status = json!({"conditions": [{
             "type": "Available", "status": "True", "reason": "Local", "message": "Local APIServices are always available",
             "lastTransitionTime": at(object, &["metadata", "creationTimestamp"]),
         }]});
+        set(object, &["status"], status);
     }
 }
 
@@ -93,7 +94,7 @@ pub(super) fn keep_all_but_conditions(new: &mut Value, old: &Value) {
     let metadata = new.get("metadata").cloned();
     *new = old.clone();
     if let Some(metadata) = metadata {
-        new["metadata"] = metadata;
+        set(new, &["metadata"], metadata);
     }
     set_conditions(new, conditions);
 }
