@@ -172,10 +172,10 @@ impl NodeLoop {
         self.facts.send_if_modified(|f| f.network_problem != problem && { f.network_problem = problem; true });
         let health = Health { runtime: runtime_problem, network: view.network, pressure: pressure::pressure(&self.options.dirs.kubelet) };
         let ready = health.runtime.is_none() && health.network.is_none();
-        if self.images.as_ref().is_none_or(|(at, _)| at.elapsed() > IMAGES) {
-            if let Ok(list) = self.runtime.list_images().await {
-                self.images = Some((Instant::now(), object::images(list)));
-            }
+        if self.images.as_ref().is_none_or(|(at, _)| at.elapsed() > IMAGES)
+            && let Ok(list) = self.runtime.list_images().await
+        {
+            self.images = Some((Instant::now(), object::images(list)));
         }
         let old = self.reported.as_ref().map(|(_, s)| s).or_else(|| self.current.as_ref().and_then(|n| n.status.as_ref()));
         let old = old.and_then(|s| s.conditions.clone()).unwrap_or_default();

@@ -283,11 +283,6 @@ impl Runtime {
         timed("RemoveImage", CALL, self.i().remove_image(cri::RemoveImageRequest { image })).await.map(drop)
     }
 
-    /// Usage of the filesystem that holds images.
-    pub async fn image_fs(&self) -> Result<cri::ImageFsInfoResponse, RuntimeError> {
-        timed("ImageFsInfo", CALL, self.i().image_fs_info(cri::ImageFsInfoRequest {})).await
-    }
-
     /// Usage of every container.
     pub async fn container_stats(&self) -> Result<Vec<cri::ContainerStats>, RuntimeError> {
         let request = cri::ListContainerStatsRequest { filter: None };

@@ -1,5 +1,7 @@
 //! What the runtime says about one pod, as values.
 
+use std::cmp::Reverse;
+
 use jiff::Timestamp;
 use rk_cri_api::v1 as cri;
 
@@ -176,8 +178,8 @@ pub struct RuntimePod {
 impl RuntimePod {
     /// Puts the newest first.
     pub fn sort(&mut self) {
-        self.sandboxes.sort_by(|a, b| (b.attempt, b.created_at).cmp(&(a.attempt, a.created_at)));
-        self.containers.sort_by(|a, b| (b.created_at, b.restart_count).cmp(&(a.created_at, a.restart_count)));
+        self.sandboxes.sort_by_key(|s| Reverse((s.attempt, s.created_at)));
+        self.containers.sort_by_key(|c| Reverse((c.created_at, c.restart_count)));
     }
 
     /// The newest sandbox, when it is ready.

@@ -72,14 +72,15 @@ fn verb(method: &Method) -> &'static str {
     }
 }
 
+type Memory<K, V> = Mutex<HashMap<K, (Instant, V)>>;
 type Asked = (User, &'static str, &'static str);
 
 /// Authenticator and authorizer.
 pub struct Auth {
     client: kube::Client,
     node: String,
-    tokens: Mutex<HashMap<[u8; 32], (Instant, Option<User>)>>,
-    answers: Mutex<HashMap<Asked, (Instant, bool)>>,
+    tokens: Memory<[u8; 32], Option<User>>,
+    answers: Memory<Asked, bool>,
 }
 
 impl Auth {
@@ -154,7 +155,7 @@ impl Auth {
     }
 }
 
-fn remember<K: std::hash::Hash + Eq, V>(memory: &Mutex<HashMap<K, (Instant, V)>>, key: K, value: V) {
+fn remember<K: std::hash::Hash + Eq, V>(memory: &Memory<K, V>, key: K, value: V) {
     let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
     if memory.len() >= REMEMBERED {
         memory.clear();

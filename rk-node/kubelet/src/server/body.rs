@@ -44,3 +44,21 @@ pub fn json(value: &impl serde::Serialize) -> Response<Body> {
 pub fn streamed(pieces: mpsc::Receiver<Bytes>) -> Body {
     BodyExt::boxed(StreamBody::new(ReceiverStream::new(pieces).map(|piece| Ok::<_, Infallible>(Frame::data(piece)))))
 }
+
+/// A request that gets an error for an answer.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    message: String,
+}
+
+/// Refuses with a status and a text.
+pub fn refuse(status: StatusCode, message: impl Into<String>) -> Refusal {
+    Refusal { status, message: message.into() }
+}
+
+impl From<Refusal> for Response<Body> {
+    fn from(refusal: Refusal) -> Self {
+        text(refusal.status, refusal.message)
+    }
+}

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::mpsc;
 
-use super::body::{Body, streamed, text};
+use super::body::{Body, Refusal, refuse, streamed};
 use super::params::Params;
 use super::routes::State;
 use crate::logs::{self, LogOptions, StreamChoice};
@@ -54,12 +54,12 @@ fn options(params: &Params) -> Result<LogOptions, String> {
 }
 
 /// Answers with the log of a container.
-pub async fn logs(state: &Arc<State>, namespace: &str, pod: &str, container: &str, params: &Params) -> Result<Response<Body>, Response<Body>> {
-    let bad = |message: String| text(StatusCode::BAD_REQUEST, message);
+pub async fn logs(state: &Arc<State>, namespace: &str, pod: &str, container: &str, params: &Params) -> Result<Response<Body>, Refusal> {
+    let bad = |message: String| refuse(StatusCode::BAD_REQUEST, message);
     let options = options(params).map_err(bad)?;
     let pod = state.pod(namespace, pod, None)?;
     if spec::find_container(&pod, container).is_none() {
-        return Err(text(StatusCode::NOT_FOUND, format!("container \"{container}\" not found in pod \"{}\"", spec::name(&pod))));
+        return Err(refuse(StatusCode::NOT_FOUND, format!("container \"{container}\" not found in pod \"{}\"", spec::name(&pod))));
     }
     let found = state.runtime_pod(&pod).await?;
     let previous = params.is_set(&["previous"]);
@@ -79,7 +79,7 @@ pub async fn logs(state: &Arc<State>, namespace: &str, pod: &str, container: &st
     };
     let path = log_path(state, &pod, instance);
     if !path.exists() {
-        return Err(text(StatusCode::NOT_FOUND, format!("the log of container \"{container}\" is gone")));
+        return Err(refuse(StatusCode::NOT_FOUND, format!("the log of container \"{container}\" is gone")));
     }
     let (send, receive) = mpsc::channel(PIECES);
     let (context, id) = (state.context.clone(), instance.id.clone());

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
 use super::auth::{Auth, User};
-use super::body::{Body, json, text};
+use super::body::{Body, Refusal, json, refuse, text};
 use super::params::Params;
 use super::{configz, container_logs, metrics, streaming, summary};
 use crate::context::Shared;
@@ -34,24 +34,24 @@ impl State {
     }
 
     /// A pod by name, of this UID when one is given.
-    pub fn pod(&self, namespace: &str, name: &str, uid: Option<&str>) -> Result<Arc<Pod>, Response<Body>> {
+    pub fn pod(&self, namespace: &str, name: &str, uid: Option<&str>) -> Result<Arc<Pod>, Refusal> {
         self.pods
             .find(namespace, name)
             .filter(|pod| uid.is_none_or(|uid| spec::uid(pod) == uid))
-            .ok_or_else(|| text(StatusCode::NOT_FOUND, format!("pod \"{namespace}/{name}\" does not exist")))
+            .ok_or_else(|| refuse(StatusCode::NOT_FOUND, format!("pod \"{namespace}/{name}\" does not exist")))
     }
 
     /// What the runtime holds of a pod.
-    pub async fn runtime_pod(&self, pod: &Pod) -> Result<RuntimePod, Response<Body>> {
-        self.context.runtime.pod(spec::uid(pod)).await.map_err(|e| text(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))
+    pub async fn runtime_pod(&self, pod: &Pod) -> Result<RuntimePod, Refusal> {
+        self.context.runtime.pod(spec::uid(pod)).await.map_err(|e| refuse(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))
     }
 
     /// The running instance of a container.
-    pub async fn running(&self, pod: &Pod, container: &str) -> Result<RuntimeContainer, Response<Body>> {
+    pub async fn running(&self, pod: &Pod, container: &str) -> Result<RuntimeContainer, Refusal> {
         let found = self.runtime_pod(pod).await?;
         match found.container(container) {
             Some(c) if c.running() => Ok(c.clone()),
-            _ => Err(text(StatusCode::NOT_FOUND, format!("container not found (\"{container}\")"))),
+            _ => Err(refuse(StatusCode::NOT_FOUND, format!("container not found (\"{container}\")"))),
         }
     }
 }
@@ -79,10 +79,10 @@ pub async fn handle(state: Arc<State>, certificate: Option<User>, request: Reque
             return text(StatusCode::INTERNAL_SERVER_ERROR, "Authorization error");
         }
     }
-    route(&state, request, &path).await.unwrap_or_else(|answer| answer)
+    route(&state, request, &path).await.unwrap_or_else(Into::into)
 }
 
-async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -> Result<Response<Body>, Response<Body>> {
+async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -> Result<Response<Body>, Refusal> {
     let params = Params::parse(request.uri().query());
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let read = matches!(*request.method(), Method::GET | Method::HEAD);
@@ -110,7 +110,7 @@ async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -> Re
         ["portForward", namespace, pod] => streaming::port_forward(state, request, (namespace, pod, None), &params).await,
         ["portForward", namespace, pod, uid] => streaming::port_forward(state, request, (namespace, pod, Some(uid)), &params).await,
         ["run", namespace, pod, container] if *request.method() == Method::POST => run(state, namespace, pod, container, &params).await,
-        _ => Err(text(StatusCode::NOT_FOUND, "404 page not found\n")),
+        _ => Err(refuse(StatusCode::NOT_FOUND, "404 page not found\n")),
     }
 }
 
@@ -129,8 +129,8 @@ fn pod_list(state: &State) -> List<Pod> {
     List { items, ..Default::default() }
 }
 
-async fn running_pods(state: &State) -> Result<Response<Body>, Response<Body>> {
-    let failed = |e: runtime::RuntimeError| text(StatusCode::INTERNAL_SERVER_ERROR, e.to_string());
+async fn running_pods(state: &State) -> Result<Response<Body>, Refusal> {
+    let failed = |e: runtime::RuntimeError| refuse(StatusCode::INTERNAL_SERVER_ERROR, e.to_string());
     let mut items: std::collections::BTreeMap<String, serde_json::Value> = Default::default();
     for container in state.context.runtime.list_containers().await.map_err(failed)? {
         if container.state != rk_cri_api::v1::ContainerState::ContainerRunning as i32 {
@@ -151,11 +151,11 @@ async fn running_pods(state: &State) -> Result<Response<Body>, Response<Body>> {
 }
 
 /// Runs a command and returns its output.
-async fn run(state: &State, namespace: &str, pod: &str, container: &str, params: &Params) -> Result<Response<Body>, Response<Body>> {
+async fn run(state: &State, namespace: &str, pod: &str, container: &str, params: &Params) -> Result<Response<Body>, Refusal> {
     let pod = state.pod(namespace, pod, None)?;
     let container = state.running(&pod, container).await?;
     let command = params.get("cmd").unwrap_or_default().split_whitespace().map(str::to_owned).collect();
-    let failed = |e: runtime::RuntimeError| text(StatusCode::INTERNAL_SERVER_ERROR, e.to_string());
+    let failed = |e: runtime::RuntimeError| refuse(StatusCode::INTERNAL_SERVER_ERROR, e.to_string());
     let answer = state.context.runtime.exec_sync(&container.id, command, std::time::Duration::ZERO).await.map_err(failed)?;
     let mut output = answer.stdout;
     output.extend_from_slice(&answer.stderr);

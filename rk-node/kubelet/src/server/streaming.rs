@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use rk_cri_api::v1 as cri;
 use tokio::net::TcpStream;
 
-use super::body::{Body, text};
+use super::body::{Body, Refusal, refuse};
 use super::params::Params;
 use super::routes::State;
 use crate::pod::spec;
@@ -22,10 +22,10 @@ use crate::pod::spec;
 const CONNECT: Duration = Duration::from_secs(10);
 
 type Target<'a> = (&'a str, &'a str, Option<&'a str>);
-type Answer = Result<Response<Body>, Response<Body>>;
+type Answer = Result<Response<Body>, Refusal>;
 
-fn internal(error: impl std::fmt::Display) -> Response<Body> {
-    text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+fn internal(error: impl std::fmt::Display) -> Refusal {
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
 }
 
 /// `/exec`.
@@ -34,7 +34,7 @@ pub async fn exec(state: &Arc<State>, request: Request<Incoming>, target: Target
     let container = state.running(&pod, container).await?;
     let cmd = params.all("command");
     if cmd.is_empty() {
-        return Err(text(StatusCode::BAD_REQUEST, "you must specify at least 1 command"));
+        return Err(refuse(StatusCode::BAD_REQUEST, "you must specify at least 1 command"));
     }
     let (stdin, stdout, stderr, tty) = streams(params)?;
     let exec = cri::ExecRequest { container_id: container.id, cmd, tty, stdin, stdout, stderr, ..Default::default() };
@@ -58,12 +58,12 @@ pub async fn attach(state: &Arc<State>, request: Request<Incoming>, target: Targ
 pub async fn port_forward(state: &Arc<State>, request: Request<Incoming>, target: Target<'_>, params: &Params) -> Answer {
     let pod = state.pod(target.0, target.1, target.2)?;
     let found = state.runtime_pod(&pod).await?;
-    let sandbox = found.active_sandbox().ok_or_else(|| text(StatusCode::NOT_FOUND, "the pod has no running sandbox"))?;
+    let sandbox = found.active_sandbox().ok_or_else(|| refuse(StatusCode::NOT_FOUND, "the pod has no running sandbox"))?;
     let mut ports = Vec::new();
     for value in params.all("port").iter().chain(&params.all("ports")) {
         for port in value.split(',').filter(|p| !p.is_empty()) {
             let number = port.parse::<u16>().ok().filter(|p| *p > 0);
-            ports.push(number.map(i32::from).ok_or_else(|| text(StatusCode::BAD_REQUEST, format!("invalid port {port:?}")))?);
+            ports.push(number.map(i32::from).ok_or_else(|| refuse(StatusCode::BAD_REQUEST, format!("invalid port {port:?}")))?);
         }
     }
     let url = state.context.runtime.port_forward(&sandbox.id, ports).await.map_err(internal)?;
@@ -71,14 +71,14 @@ pub async fn port_forward(state: &Arc<State>, request: Request<Incoming>, target
 }
 
 /// stdin, stdout, stderr, tty: the kubelet's names for them, and the API's.
-fn streams(params: &Params) -> Result<(bool, bool, bool, bool), Response<Body>> {
+fn streams(params: &Params) -> Result<(bool, bool, bool, bool), Refusal> {
     let stdin = params.is_set(&["input", "stdin"]);
     let stdout = params.is_set(&["output", "stdout"]);
     let tty = params.is_set(&["tty"]);
     // A terminal has one output.
     let stderr = params.is_set(&["error", "stderr"]) && !tty;
     if !stdin && !stdout && !stderr {
-        return Err(text(StatusCode::BAD_REQUEST, "you must specify at least 1 of stdin, stdout, stderr"));
+        return Err(refuse(StatusCode::BAD_REQUEST, "you must specify at least 1 of stdin, stdout, stderr"));
     }
     Ok((stdin, stdout, stderr, tty))
 }
