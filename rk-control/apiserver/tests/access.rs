@@ -64,6 +64,14 @@ async fn nobody_can_bind_or_write_more_than_they_hold() {
 }
 
 #[tokio::test]
+async fn a_review_has_no_table() {
+    let cluster = Cluster::start().await;
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}});
+    let admin = cluster.admin().with("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    assert_eq!(admin.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).await.failure().0, 406);
+}
+
+#[tokio::test]
 async fn impersonation_needs_the_right_and_takes_the_place_of_the_caller() {
     let cluster = Cluster::start().await;
     let as_jane = cluster.admin().with("impersonate-user", "jane").with("impersonate-group", "dev");

@@ -30,6 +30,29 @@ async fn pages_of_a_list_are_one_snapshot() {
 }
 
 #[tokio::test]
+async fn pages_of_a_selection_are_full_and_complete() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for index in 0..12 {
+        let mut map = config_map(&format!("m{index:02}"), json!({}));
+        map["metadata"]["labels"] = json!({"odd": (index % 2).to_string()});
+        admin.create(MAPS, &map).await.ok();
+    }
+    let mut names: Vec<String> = Vec::new();
+    let mut token = String::new();
+    loop {
+        let page = admin.get(&format!("{MAPS}?labelSelector=odd%3D1&limit=2&continue={token}")).await.ok();
+        let items = page["items"].as_array().unwrap();
+        names.extend(items.iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()));
+        assert!(page["metadata"].get("remainingItemCount").is_none());
+        let Some(next) = page["metadata"]["continue"].as_str() else { break };
+        assert_eq!(items.len(), 2);
+        token = next.to_owned();
+    }
+    assert_eq!(names, ["m01", "m03", "m05", "m07", "m09", "m11"]);
+}
+
+#[tokio::test]
 async fn an_expired_page_says_so() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

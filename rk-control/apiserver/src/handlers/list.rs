@@ -15,6 +15,9 @@ use super::selection::Selection;
 use crate::http::{Body, json_response};
 use crate::storage::{Cached, object_key};
 
+/// How many objects are read at a time when a selector sorts them out.
+const SELECTED_CHUNK: usize = 500;
+
 /// What a list answers with.
 pub(super) struct Found {
     pub objects: Vec<Arc<Cached>>,
@@ -133,12 +136,26 @@ async fn from_store(
     let mut at = revision;
     let was_continued = after.is_some();
     loop {
-        let want = if limit == 0 { 0 } else { limit - objects.len() };
+        // A selector may keep one in a thousand: such pages are read in larger pieces than they will have.
+        let want = match limit {
+            0 => 0,
+            _ if selection.is_everything() => limit - objects.len(),
+            _ => limit.max(SELECTED_CHUNK),
+        };
         let page = call.core.storage.page(&call.hub, &call.path.namespace, after.clone(), want, at).await;
-        let (page, page_revision, remaining) = page.map_err(|status| expired(status, was_continued))?;
+        let (page, page_revision, mut remaining) = page.map_err(|status| expired(status, was_continued))?;
         at = Some(page_revision);
-        after = page.last().map(|last| object_key(&call.hub, &last.namespace, &last.name));
-        objects.extend(page.into_iter().filter(|object| selection.matches(object)));
+        let mut page = page.into_iter();
+        for object in page.by_ref() {
+            after = Some(object_key(&call.hub, &object.namespace, &object.name));
+            if selection.matches(&object) {
+                objects.push(object);
+                if objects.len() == limit {
+                    break;
+                }
+            }
+        }
+        remaining += page.len() as u64;
         if remaining == 0 || limit == 0 || objects.len() >= limit {
             let next = (remaining > 0).then(|| after.as_deref().map(|key| continue_at(call, page_revision, key))).flatten();
             let remaining = (next.is_some() && selection.is_everything()).then_some(remaining);

@@ -50,14 +50,25 @@ pub async fn dispatch(
         return Err(Status::unknown_path());
     }
     let method = request.method().clone();
+    let deprecated = deprecation(&path);
     let mut call = Call::new(core, user, path, verb, query, request.headers().clone(), resource, hub);
     let mut response = if call.path.subresource.is_empty() {
         verb_on_resource(&mut call, &method, request).await?
     } else {
         subresource::serve(&mut call, &method, request).await?
     };
+    call.warnings.extend(deprecated.map(str::to_owned));
     add_warnings(&mut response, &call.warnings);
     Ok(response)
+}
+
+/// The warning of a resource that upstream declared deprecated.
+fn deprecation(path: &ResourcePath) -> Option<&'static str> {
+    match (path.group.as_str(), path.resource.as_str()) {
+        ("", "endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        _ => None,
+    }
 }
 
 async fn verb_on_resource(call: &mut Call, method: &Method, request: Request<Body>) -> Result<Response<Body>, Status> {

@@ -6,6 +6,7 @@ use rk_api::status::Status;
 
 use super::forward::{forward, is_upgrade};
 use super::logs::{container_of, encode};
+use crate::authz::Attributes;
 use crate::handlers::Call;
 use crate::http::Body;
 
@@ -14,6 +15,19 @@ pub(super) async fn serve(call: &Call, request: Request<Body>) -> Result<Respons
     let verb = call.path.subresource.as_str();
     if !is_upgrade(request.headers()) {
         return Err(Status::bad_request("Upgrade request required"));
+    }
+    if *request.method() == http::Method::GET {
+        // WebSockets open with GET, yet what follows is as powerful as POST and needs the same right.
+        let attributes = Attributes {
+            verb: "create".to_owned(),
+            version: "v1".to_owned(),
+            resource: "pods".to_owned(),
+            subresource: verb.to_owned(),
+            namespace: call.path.namespace.clone(),
+            name: call.path.name.clone(),
+            ..Attributes::default()
+        };
+        call.core.authorizer.check(&call.core, &call.user, &attributes).await?;
     }
     let (namespace, name) = (&call.path.namespace, &call.path.name);
     let target = if verb == "portforward" {

@@ -10,11 +10,15 @@ use super::super::{render, write};
 use super::binding;
 use crate::authn::{self_subject_review, token_review};
 use crate::authz::{self_rules_review, subject_access_review};
-use crate::http::Body;
+use crate::http::{Body, Shape};
 
 /// POST of a review, or of a Binding to the collection of old.
 pub(in super::super) async fn review(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
     let gvk = call.resource.gvk.clone();
+    if call.accept(false)?.shape != Shape::Object {
+        // What is not stored has no metadata to make rows of.
+        return Err(Status::not_acceptable(&["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"]));
+    }
     let (options, mut object) = super::decode(call, body, &gvk).await?;
     write::fix_namespace(call, &mut object)?;
     let core = std::sync::Arc::clone(&call.core);
