@@ -13,7 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Listens on the given address, or on the first free port from 6443 on.
 pub async fn listen(wanted: Option<SocketAddr>) -> anyhow::Result<TcpListener> {
     if let Some(address) = wanted {
-        return bind(address).await.with_context(|| format!("cannot listen on {address}; is another process using it?"));
+        return bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}; is another process using it?"));
     }
     for port in PORT..PORT + TRIES {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));

@@ -59,8 +59,7 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     println!("export KUBECONFIG={}", kubeconfig.display());
 
     let compaction = tokio::spawn(compact_periodically(store, COMPACT_EVERY));
-    let components =
-        Components::new(args.pod_cidr, args.etcd.is_empty());
+    let components = Components::new(args.pod_cidr, args.etcd.is_empty());
     tokio::select! {
         signalled = stop_signal() => signalled?,
         never = work(&server, pki, &components) => match never {},

@@ -67,7 +67,13 @@ pub(crate) async fn ensure<O: Object>(
     }
 }
 
-fn new_revision<O: Object>(owner: &O, template: &PodTemplateSpec, data: &Value, number: i64, collisions: Option<i32>) -> ControllerRevision {
+fn new_revision<O: Object>(
+    owner: &O,
+    template: &PodTemplateSpec,
+    data: &Value,
+    number: i64,
+    collisions: Option<i32>,
+) -> ControllerRevision {
     let hash = hash::of_object(data, collisions);
     let labels = template.metadata.as_ref().and_then(|m| m.labels.clone());
     let mut labels: BTreeMap<String, String> = labels.unwrap_or_default();
@@ -88,7 +94,12 @@ fn new_revision<O: Object>(owner: &O, template: &PodTemplateSpec, data: &Value, 
 }
 
 /// Removes the oldest revisions beyond the limit that are not `live`.
-pub(crate) async fn truncate(informer: &Informer<ControllerRevision>, mut revisions: Vec<ControllerRevision>, live: &[String], limit: Option<i32>) -> kube::Result<()> {
+pub(crate) async fn truncate(
+    informer: &Informer<ControllerRevision>,
+    mut revisions: Vec<ControllerRevision>,
+    live: &[String],
+    limit: Option<i32>,
+) -> kube::Result<()> {
     let limit = usize::try_from(limit.unwrap_or(10)).unwrap_or(0);
     revisions.retain(|r| r.metadata.name.as_ref().is_some_and(|n| !live.contains(n)));
     revisions.sort_by_key(|r| r.revision);
@@ -106,8 +117,12 @@ mod tests {
 
     #[test]
     fn a_template_survives_its_revision() {
-        let template: PodTemplateSpec = serde_json::from_value(json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}})).expect("valid");
-        let revision = ControllerRevision { data: Some(RawExtension(data_of(&template))), ..ControllerRevision::default() };
+        let template: PodTemplateSpec = serde_json::from_value(
+            json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}),
+        )
+        .expect("valid");
+        let revision =
+            ControllerRevision { data: Some(RawExtension(data_of(&template))), ..ControllerRevision::default() };
         assert_eq!(template_of(&revision).as_ref(), Some(&template));
         assert!(same_data(&revision, &data_of(&template)));
         let mut other = template.clone();

@@ -7,7 +7,9 @@ fn compile(requirements: Option<&Vec<NodeSelectorRequirement>>) -> Option<LabelM
     let all = requirements.into_iter().flatten();
     all.clone().next()?;
     all.cloned()
-        .try_fold(LabelMatcher::everything(), |m, r| m.and(&r.key, &r.operator, r.values.as_deref().unwrap_or_default()))
+        .try_fold(LabelMatcher::everything(), |m, r| {
+            m.and(&r.key, &r.operator, r.values.as_deref().unwrap_or_default())
+        })
         .ok()
 }
 
@@ -30,7 +32,10 @@ pub(crate) fn matches(selector: &NodeSelector, node: &Node) -> bool {
 
 /// Whether a pod with this spec may run on the node as far as its node selector and required affinity go.
 pub(crate) fn admits(spec: &PodSpec, node: &Node) -> bool {
-    let selector = spec.node_selector.as_ref().is_none_or(|s| LabelMatcher::of_map(Some(s)).matches(node.metadata.labels.as_ref()));
+    let selector = spec
+        .node_selector
+        .as_ref()
+        .is_none_or(|s| LabelMatcher::of_map(Some(s)).matches(node.metadata.labels.as_ref()));
     let affinity = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
     let required = affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
     selector && required.is_none_or(|r| matches(r, node))

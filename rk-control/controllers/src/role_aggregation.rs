@@ -13,7 +13,11 @@ pub(crate) fn register(ctx: &Context) {
     let (q, all) = (queue.clone(), roles.clone());
     // Any role may be part of any sum; there are few sums.
     roles.on_change(move |change| {
-        if change.previous().is_some_and(|old| old.rules == change.object().rules && old.metadata.labels == change.object().metadata.labels && old.aggregation_rule == change.object().aggregation_rule) {
+        if change.previous().is_some_and(|old| {
+            old.rules == change.object().rules
+                && old.metadata.labels == change.object().metadata.labels
+                && old.aggregation_rule == change.object().aggregation_rule
+        }) {
             return;
         }
         q.add(ObjectKey::of(change.object().as_ref()));
@@ -29,7 +33,14 @@ async fn sync(roles: &Informer<ClusterRole>, key: &ObjectKey) -> Result<Outcome,
     let Some(role) = roles.get(key) else { return Ok(Outcome::AwaitChange) };
     let Some(wanted) = sum(&role, roles.list().iter().map(AsRef::as_ref)) else { return Ok(Outcome::AwaitChange) };
     if role.rules.clone().unwrap_or_default() != wanted {
-        roles.patch(key, &Patch::Merge(json!({"rules": wanted, "metadata": {"resourceVersion": role.metadata.resource_version}}))).await?;
+        roles
+            .patch(
+                key,
+                &Patch::Merge(
+                    json!({"rules": wanted, "metadata": {"resourceVersion": role.metadata.resource_version}}),
+                ),
+            )
+            .await?;
     }
     Ok(Outcome::AwaitChange)
 }
@@ -40,7 +51,9 @@ fn sum<'a>(role: &ClusterRole, all: impl Iterator<Item = &'a ClusterRole> + Clon
     let mut rules: Vec<PolicyRule> = Vec::new();
     for selector in selectors {
         let Ok(matcher) = LabelMatcher::new(Some(selector)) else { continue };
-        let others = all.clone().filter(|r| r.metadata.name != role.metadata.name && matcher.matches(r.metadata.labels.as_ref()));
+        let others = all
+            .clone()
+            .filter(|r| r.metadata.name != role.metadata.name && matcher.matches(r.metadata.labels.as_ref()));
         for rule in others.flat_map(|r| r.rules.iter().flatten()) {
             if !rules.contains(rule) {
                 rules.push(rule.clone());
@@ -60,7 +73,12 @@ mod tests {
             let rule = aggregate.then(|| json!({"clusterRoleSelectors": [{"matchLabels": {"part": "yes"}}]}));
             serde_json::from_value(json!({"metadata": {"name": name, "labels": {"part": label}}, "rules": [{"verbs": [verb], "resources": ["pods"], "apiGroups": [""]}], "aggregationRule": rule})).expect("valid")
         };
-        let all = [role("sum", "yes", "own", true), role("a", "yes", "get", false), role("b", "yes", "get", false), role("c", "no", "list", false)];
+        let all = [
+            role("sum", "yes", "own", true),
+            role("a", "yes", "get", false),
+            role("b", "yes", "get", false),
+            role("c", "no", "list", false),
+        ];
         let verbs: Vec<Vec<String>> = sum(&all[0], all.iter()).expect("a sum").into_iter().map(|r| r.verbs).collect();
         assert_eq!(verbs, [vec!["get".to_owned()]]);
         assert!(sum(&all[1], all.iter()).is_none());

@@ -2,8 +2,9 @@
 
 use crate::context::{Config, Context};
 use crate::{
-    cronjob, csr, daemonset, disruption, role_aggregation, statefulset, tokens, ttl, deployment, endpoints, endpointslice, gc, job, namespace, node_ipam, node_lifecycle, pod_gc, quota, replicas, root_ca,
-    serviceaccount, taint_eviction, volumes,
+    autoscale, cronjob, csr, daemonset, deployment, disruption, endpoints, endpointslice, gc, job, namespace,
+    node_ipam, node_lifecycle, pod_gc, quota, replicas, role_aggregation, root_ca, serviceaccount, statefulset,
+    taint_eviction, tokens, ttl, volumes,
 };
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ReplicationController;
@@ -34,6 +35,7 @@ const CONTROLLERS: &[(&str, fn(&Context))] = &[
     ("pvc-protection-controller", volumes::register_claims),
     ("pv-protection-controller", volumes::register_volumes),
     ("ephemeral-volume-controller", volumes::register_ephemeral),
+    ("horizontal-pod-autoscaler", autoscale::register),
     ("token-cleaner", tokens::register_cleaner),
     ("bootstrap-signer", tokens::register_signer),
     ("clusterrole-aggregation-controller", role_aggregation::register),

@@ -5,8 +5,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use rk_client::{BoxError, Deletion, Informer, ObjectKey, Outcome, Queue, is_not_found};
 use ring::hmac;
+use rk_client::{BoxError, Deletion, Informer, ObjectKey, Outcome, Queue, is_not_found};
 use std::collections::BTreeMap;
 
 const TYPE: &str = "bootstrap.kubernetes.io/token";
@@ -77,9 +77,12 @@ async fn sign(secrets: &Informer<Secret>, maps: &Informer<ConfigMap>, key: &Obje
     let Some(map) = maps.get(key) else { return Ok(Outcome::AwaitChange) };
     let before = map.data.clone().unwrap_or_default();
     let Some(content) = before.get("kubeconfig") else { return Ok(Outcome::AwaitChange) };
-    let mut after: BTreeMap<String, String> = before.iter().filter(|(k, _)| !k.starts_with(SIGNATURE)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let mut after: BTreeMap<String, String> =
+        before.iter().filter(|(k, _)| !k.starts_with(SIGNATURE)).map(|(k, v)| (k.clone(), v.clone())).collect();
     for secret in secrets.list() {
-        let usable = is_token(&secret) && text(&secret, "usage-bootstrap-signing") == Some("true") && expiry(&secret).is_none_or(|e| e > Timestamp::now());
+        let usable = is_token(&secret)
+            && text(&secret, "usage-bootstrap-signing") == Some("true")
+            && expiry(&secret).is_none_or(|e| e > Timestamp::now());
         if let (true, Some(id), Some(token)) = (usable, text(&secret, "token-id"), text(&secret, "token-secret")) {
             after.insert(format!("{SIGNATURE}{id}"), detached_signature(content, id, token));
         }
@@ -109,7 +112,9 @@ mod tests {
         let &[header, "", signature] = parts.as_slice() else { panic!("detached: {jws}") };
         let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode("content"));
         let signature = URL_SAFE_NO_PAD.decode(signature).expect("base64");
-        let verifies = |secret: &[u8]| hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes(), &signature).is_ok();
+        let verifies = |secret: &[u8]| {
+            hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes(), &signature).is_ok()
+        };
         assert!(verifies(b"0123456789abcdef") && !verifies(b"other"));
     }
 }

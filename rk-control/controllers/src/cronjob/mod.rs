@@ -11,7 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, CronJobStatus, Job};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
-use rk_client::{BoxError, Deletion, Informer, ObjectKey, Outcome, Queue, Recorder, controller_ref, is_already_exists, is_namespace_terminating, is_not_found, message, owner_key};
+use rk_client::{
+    BoxError, Deletion, Informer, ObjectKey, Outcome, Queue, Recorder, controller_ref, is_already_exists,
+    is_namespace_terminating, is_not_found, message, owner_key,
+};
 use schedule::Schedule;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +31,11 @@ struct Controller {
 
 /// Starts the loop.
 pub(crate) fn register(ctx: &Context) {
-    let controller = Arc::new(Controller { cronjobs: ctx.informers.of(), jobs: ctx.informers.of(), recorder: ctx.recorders.of("cronjob-controller") });
+    let controller = Arc::new(Controller {
+        cronjobs: ctx.informers.of(),
+        jobs: ctx.informers.of(),
+        recorder: ctx.recorders.of("cronjob-controller"),
+    });
     controller.jobs.index(pods::BY_OWNER, |job| pods::owner_values(&job.metadata));
     let queue: Queue<ObjectKey> = Queue::default();
     let q = queue.clone();
@@ -94,7 +101,11 @@ impl Controller {
             if listed {
                 active.retain(|r| r.uid != job.metadata.uid);
                 let outcome = if succeeded { "Complete" } else { "Failed" };
-                self.recorder.normal(cron, "SawCompletedJob", format!("Saw completed job: {name}, condition: {outcome}"));
+                self.recorder.normal(
+                    cron,
+                    "SawCompletedJob",
+                    format!("Saw completed job: {name}, condition: {outcome}"),
+                );
             }
             let ended = job.status.as_ref().and_then(|s| s.completion_time.clone());
             if succeeded && ended > status.last_successful_time {
@@ -105,13 +116,21 @@ impl Controller {
         active.retain(|r| {
             let exists = owned.iter().any(|j| j.metadata.uid == r.uid);
             if !exists {
-                self.recorder.normal(cron, "MissingJob", format!("Active job went missing: {}", r.name.as_deref().unwrap_or_default()));
+                self.recorder.normal(
+                    cron,
+                    "MissingJob",
+                    format!("Active job went missing: {}", r.name.as_deref().unwrap_or_default()),
+                );
             }
             exists
         });
         status.active = Some(active).filter(|a| !a.is_empty());
         let spec = &cron.spec;
-        let surplus = plan::surplus(finished, spec.successful_jobs_history_limit.unwrap_or(3), spec.failed_jobs_history_limit.unwrap_or(1));
+        let surplus = plan::surplus(
+            finished,
+            spec.successful_jobs_history_limit.unwrap_or(3),
+            spec.failed_jobs_history_limit.unwrap_or(1),
+        );
         for name in surplus {
             if let Some(job) = owned.iter().find(|j| j.metadata.name.as_ref() == Some(&name)) {
                 self.delete(cron, job).await?;
@@ -140,7 +159,11 @@ impl Controller {
         let created = cron.metadata.creation_timestamp.as_ref().map_or(now, |t| t.0);
         let due = plan::due(&schedule, &zone, last, created, spec.starting_deadline_seconds, now);
         if due.too_many {
-            self.recorder.warning(cron, "TooManyMissedTimes", "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew");
+            self.recorder.warning(
+                cron,
+                "TooManyMissedTimes",
+                "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew",
+            );
         }
         if let Some(time) = due.time {
             self.start(cron, spec, status, time).await?;
@@ -149,10 +172,20 @@ impl Controller {
         Ok(wait.map_or(Outcome::AwaitChange, Outcome::RequeueAfter))
     }
 
-    async fn start(&self, cron: &CronJob, spec: &CronJobSpec, status: &mut CronJobStatus, time: Timestamp) -> Result<(), BoxError> {
+    async fn start(
+        &self,
+        cron: &CronJob,
+        spec: &CronJobSpec,
+        status: &mut CronJobStatus,
+        time: Timestamp,
+    ) -> Result<(), BoxError> {
         match spec.concurrency_policy.as_deref() {
             Some("Forbid") if status.active.is_some() => {
-                self.recorder.normal(cron, "JobAlreadyActive", "Not starting job because prior execution is running and concurrency policy is Forbid");
+                self.recorder.normal(
+                    cron,
+                    "JobAlreadyActive",
+                    "Not starting job because prior execution is running and concurrency policy is Forbid",
+                );
                 return Ok(());
             }
             Some("Replace") => {
@@ -168,7 +201,11 @@ impl Controller {
         let job = build(cron, spec, time);
         match self.jobs.create(&job).await {
             Ok(created) => {
-                self.recorder.normal(cron, "SuccessfulCreate", format!("Created job {}", created.metadata.name.as_deref().unwrap_or_default()));
+                self.recorder.normal(
+                    cron,
+                    "SuccessfulCreate",
+                    format!("Created job {}", created.metadata.name.as_deref().unwrap_or_default()),
+                );
                 status.active.get_or_insert_default().push(created.object_ref(&()));
             }
             // Made by an earlier run whose status was not written.
@@ -204,7 +241,10 @@ fn build(cron: &CronJob, spec: &CronJobSpec, time: Timestamp) -> Job {
     let name = cron.metadata.name.as_deref().unwrap_or_default();
     let mut annotations = template.annotations.unwrap_or_default();
     let local = zone_of(spec).unwrap_or(TimeZone::UTC);
-    annotations.insert(TIME_NOTE.to_owned(), time.to_zoned(local).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string().replace("+00:00", "Z"));
+    annotations.insert(
+        TIME_NOTE.to_owned(),
+        time.to_zoned(local).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string().replace("+00:00", "Z"),
+    );
     Job {
         metadata: ObjectMeta {
             name: Some(format!("{name}-{}", time.as_second() / 60)),

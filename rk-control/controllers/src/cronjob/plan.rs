@@ -19,7 +19,14 @@ pub(super) struct Due {
 
 /// Finds the latest missed time since the last run, or since creation. With a starting deadline, times older than it
 /// are lost.
-pub(super) fn due(schedule: &Schedule, zone: &TimeZone, last: Option<Timestamp>, created: Timestamp, deadline: Option<i64>, now: Timestamp) -> Due {
+pub(super) fn due(
+    schedule: &Schedule,
+    zone: &TimeZone,
+    last: Option<Timestamp>,
+    created: Timestamp,
+    deadline: Option<i64>,
+    now: Timestamp,
+) -> Due {
     let mut from = last.unwrap_or(created);
     if let Some(oldest) = deadline.and_then(|s| now.checked_sub(SignedDuration::from_secs(s)).ok()) {
         from = from.max(oldest);
@@ -47,7 +54,11 @@ pub(super) fn due(schedule: &Schedule, zone: &TimeZone, last: Option<Timestamp>,
 }
 
 /// Names of finished Jobs beyond the limits, oldest first. `finished` is (name, created, succeeded).
-pub(super) fn surplus(mut finished: Vec<(String, Option<Timestamp>, bool)>, keep_succeeded: i32, keep_failed: i32) -> Vec<String> {
+pub(super) fn surplus(
+    mut finished: Vec<(String, Option<Timestamp>, bool)>,
+    keep_succeeded: i32,
+    keep_failed: i32,
+) -> Vec<String> {
     finished.sort_by(|a, b| a.1.cmp(&b.1).then_with(|| a.0.cmp(&b.0)));
     let mut names = Vec::new();
     for (succeeded, keep) in [(true, keep_succeeded), (false, keep_failed)] {
@@ -77,14 +88,25 @@ mod tests {
         };
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(case(None, None, "2026-01-01T00:05:00Z"), (None, some("2026-01-01T00:10:00Z")));
-        assert_eq!(case(None, None, "2026-01-01T00:35:00Z"), (some("2026-01-01T00:30:00Z"), some("2026-01-01T00:40:00Z")));
-        assert_eq!(case(Some("2026-01-01T00:30:00Z"), None, "2026-01-01T00:35:00Z"), (None, some("2026-01-01T00:40:00Z")));
-        assert_eq!(case(None, Some(60), "2026-01-01T00:35:00Z"), (None, some("2026-01-01T00:40:00Z")), "too late for the deadline");
+        assert_eq!(
+            case(None, None, "2026-01-01T00:35:00Z"),
+            (some("2026-01-01T00:30:00Z"), some("2026-01-01T00:40:00Z"))
+        );
+        assert_eq!(
+            case(Some("2026-01-01T00:30:00Z"), None, "2026-01-01T00:35:00Z"),
+            (None, some("2026-01-01T00:40:00Z"))
+        );
+        assert_eq!(
+            case(None, Some(60), "2026-01-01T00:35:00Z"),
+            (None, some("2026-01-01T00:40:00Z")),
+            "too late for the deadline"
+        );
     }
 
     #[test]
     fn the_oldest_finished_jobs_go() {
-        let job = |name: &str, minute: u8, ok| (name.to_owned(), Some(at(&format!("2026-01-01T00:{minute:02}:00Z"))), ok);
+        let job =
+            |name: &str, minute: u8, ok| (name.to_owned(), Some(at(&format!("2026-01-01T00:{minute:02}:00Z"))), ok);
         let finished = vec![job("c", 3, true), job("a", 1, true), job("b", 2, true), job("f", 1, false)];
         assert_eq!(surplus(finished, 1, 1), ["a", "b"]);
     }

@@ -15,7 +15,15 @@ pub(super) struct Unparseable(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     /// Bits of allowed values; `any_*` say that the field was `*`, which changes how days combine.
-    Fields { minutes: u64, hours: u64, days: u64, months: u64, weekdays: u64, any_day: bool, any_weekday: bool },
+    Fields {
+        minutes: u64,
+        hours: u64,
+        days: u64,
+        months: u64,
+        weekdays: u64,
+        any_day: bool,
+        any_weekday: bool,
+    },
     Every(SignedDuration),
 }
 
@@ -69,7 +77,11 @@ impl Schedule {
                             let civil: DateTime = date.at(hour, minute, 0, 0);
                             // A time that the clock skips in spring is left out.
                             let at = zone.to_ambiguous_timestamp(civil);
-                            if matches!(at.offset(), jiff::tz::AmbiguousOffset::Gap { .. }) { None } else { at.compatible().ok() }
+                            if matches!(at.offset(), jiff::tz::AmbiguousOffset::Gap { .. }) {
+                                None
+                            } else {
+                                at.compatible().ok()
+                            }
                         });
                         if let Some(at) = found.filter(|at| *at > after).min() {
                             return Some(at);
@@ -154,7 +166,17 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "* * * *", "60 * * * *", "* * 0 * *", "a * * * *", "5-1 * * * *", "*/0 * * * *", "@sometimes", "@every 1ms"] {
+        for text in [
+            "",
+            "* * * *",
+            "60 * * * *",
+            "* * 0 * *",
+            "a * * * *",
+            "5-1 * * * *",
+            "*/0 * * * *",
+            "@sometimes",
+            "@every 1ms",
+        ] {
             assert!(Schedule::parse(text).is_err(), "{text}");
         }
     }

@@ -12,7 +12,10 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetSpec};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use plan::{Fences, Plan, Seat};
-use rk_client::{BoxError, Change, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_of, controller_ref, owner_key};
+use rk_client::{
+    BoxError, Change, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_of, controller_ref,
+    owner_key,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -48,7 +51,12 @@ pub(crate) fn register(ctx: &Context) {
     let (q, sets) = (queue.clone(), controller.sets.clone());
     controller.pods.on_change(move |change| {
         let pod = change.object();
-        change.previous().into_iter().chain([pod]).filter_map(|p| owner_key::<DaemonSet>(&p.metadata)).for_each(|key| q.add(key));
+        change
+            .previous()
+            .into_iter()
+            .chain([pod])
+            .filter_map(|p| owner_key::<DaemonSet>(&p.metadata))
+            .for_each(|key| q.add(key));
         if controller_of(&pod.metadata).is_none() && !matches!(change, Change::Deleted(_)) {
             for set in sets.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default()) {
                 if selector_of(&set).matches(pod.metadata.labels.as_ref()) {
@@ -102,7 +110,11 @@ impl Controller {
         let Some(set) = self.sets.get(key) else { return Ok(Outcome::AwaitChange) };
         let Some(spec) = &set.spec else { return Ok(Outcome::AwaitChange) };
         if selector_of(&set).is_everything() {
-            self.recorder.warning(set.as_ref(), "SelectingAll", "This daemon set is selecting all pods. A non-empty selector is required.");
+            self.recorder.warning(
+                set.as_ref(),
+                "SelectingAll",
+                "This daemon set is selecting all pods. A non-empty selector is required.",
+            );
             return Ok(Outcome::AwaitChange);
         }
         if set.metadata.deletion_timestamp.is_some() {
@@ -111,20 +123,29 @@ impl Controller {
         let mut collisions = set.status.as_ref().and_then(|s| s.collision_count);
         let known = self.revisions_of(&set).await?;
         let current = history::ensure(&self.revisions, set.as_ref(), &spec.template, &known, &mut collisions).await?;
-        let hash = current.metadata.labels.as_ref().and_then(|l| l.get(history::HASH_LABEL)).cloned().unwrap_or_default();
+        let hash =
+            current.metadata.labels.as_ref().and_then(|l| l.get(history::HASH_LABEL)).cloned().unwrap_or_default();
 
         let seats = self.seats(&set).await?;
         let plan = plan::manage(&seats, &hash, fences(spec, seats.len()).surge > 0);
         for name in &plan.failed {
-            let node = seats.iter().find(|(_, s)| s.pods.iter().any(|p| p.metadata.name.as_ref() == Some(name))).map(|(n, _)| n.as_str());
-            let text = format!("Found failed daemon pod {}/{name} on node {}, will try to kill it", key.namespace, node.unwrap_or_default());
+            let node = seats
+                .iter()
+                .find(|(_, s)| s.pods.iter().any(|p| p.metadata.name.as_ref() == Some(name)))
+                .map(|(n, _)| n.as_str());
+            let text = format!(
+                "Found failed daemon pod {}/{name} on node {}, will try to kill it",
+                key.namespace,
+                node.unwrap_or_default()
+            );
             self.recorder.warning(set.as_ref(), "FailedDaemonPod", text);
         }
         let nothing_to_do = plan == Plan::default();
         let mut error = self.carry_out(&set, plan, &hash, &seats).await;
         if error.is_none() && nothing_to_do && is_rolling(spec) {
             let wanted = seats.values().filter(|s| s.should_run).count();
-            let update = plan::roll(&seats, &hash, fences(spec, wanted), spec.min_ready_seconds.unwrap_or(0), Timestamp::now());
+            let update =
+                plan::roll(&seats, &hash, fences(spec, wanted), spec.min_ready_seconds.unwrap_or(0), Timestamp::now());
             error = self.carry_out(&set, update, &hash, &seats).await;
         }
         let seats = self.seats(&set).await?;
@@ -143,7 +164,10 @@ impl Controller {
     async fn revisions_of(&self, set: &DaemonSet) -> kube::Result<Vec<ControllerRevision>> {
         let uid = set.metadata.uid.as_deref().unwrap_or_default();
         let mut candidates = self.revisions.by_index(pods::BY_OWNER, uid);
-        candidates.extend(self.revisions.by_index(pods::BY_OWNER, &pods::orphans_of(set.metadata.namespace.as_deref().unwrap_or_default())));
+        candidates.extend(
+            self.revisions
+                .by_index(pods::BY_OWNER, &pods::orphans_of(set.metadata.namespace.as_deref().unwrap_or_default())),
+        );
         let owned = claim_all(&self.client, set, &selector_of(set), &self.revisions, candidates).await?;
         Ok(owned.iter().map(|r| ControllerRevision::clone(r)).collect())
     }
@@ -154,8 +178,11 @@ impl Controller {
         for pod in self.pods.by_index(pods::BY_OWNER, uid) {
             live.extend(pod.metadata.labels.as_ref().and_then(|l| l.get(history::HASH_LABEL)).cloned());
         }
-        let all: Vec<ControllerRevision> = self.revisions.by_index(pods::BY_OWNER, uid).iter().map(|r| ControllerRevision::clone(r)).collect();
-        let in_use = |r: &&ControllerRevision| r.metadata.labels.as_ref().and_then(|l| l.get(history::HASH_LABEL)).is_some_and(|h| live.contains(h));
+        let all: Vec<ControllerRevision> =
+            self.revisions.by_index(pods::BY_OWNER, uid).iter().map(|r| ControllerRevision::clone(r)).collect();
+        let in_use = |r: &&ControllerRevision| {
+            r.metadata.labels.as_ref().and_then(|l| l.get(history::HASH_LABEL)).is_some_and(|h| live.contains(h))
+        };
         let live: Vec<String> = all.iter().filter(in_use).filter_map(|r| r.metadata.name.clone()).collect();
         history::truncate(&self.revisions, all, &live, set.spec.as_ref().and_then(|s| s.revision_history_limit)).await
     }
@@ -164,21 +191,34 @@ impl Controller {
     async fn seats(&self, set: &DaemonSet) -> kube::Result<BTreeMap<String, Seat>> {
         let uid = set.metadata.uid.as_deref().unwrap_or_default();
         let mut candidates = self.pods.by_index(pods::BY_OWNER, uid);
-        candidates.extend(self.pods.by_index(pods::BY_OWNER, &pods::orphans_of(set.metadata.namespace.as_deref().unwrap_or_default())));
+        candidates.extend(
+            self.pods
+                .by_index(pods::BY_OWNER, &pods::orphans_of(set.metadata.namespace.as_deref().unwrap_or_default())),
+        );
         let owned = claim_all(&self.client, set, &selector_of(set), &self.pods, candidates).await?;
         let mut seats: BTreeMap<String, Seat> = BTreeMap::new();
         for node in self.nodes.list() {
             let (should_run, may_stay) = placement::verdict(set, &node);
-            seats.insert(node.metadata.name.clone().unwrap_or_default(), Seat { should_run, may_stay, pods: Vec::new() });
+            seats.insert(
+                node.metadata.name.clone().unwrap_or_default(),
+                Seat { should_run, may_stay, pods: Vec::new() },
+            );
         }
         for pod in owned {
-            let node = pods::node_name(&pod).or_else(|| placement::pinned(pod.spec.as_ref()?)).unwrap_or_default().to_owned();
+            let node =
+                pods::node_name(&pod).or_else(|| placement::pinned(pod.spec.as_ref()?)).unwrap_or_default().to_owned();
             seats.entry(node).or_default().pods.push(pod);
         }
         Ok(seats)
     }
 
-    async fn carry_out(&self, set: &DaemonSet, plan: Plan, hash: &str, seats: &BTreeMap<String, Seat>) -> Option<kube::Error> {
+    async fn carry_out(
+        &self,
+        set: &DaemonSet,
+        plan: Plan,
+        hash: &str,
+        seats: &BTreeMap<String, Seat>,
+    ) -> Option<kube::Error> {
         let victims: Vec<Arc<Pod>> = seats
             .values()
             .flat_map(|s| &s.pods)
@@ -195,7 +235,12 @@ impl Controller {
 fn new_pod(set: &DaemonSet, node: &str, hash: &str) -> Option<Pod> {
     let spec = set.spec.as_ref()?;
     let name = set.metadata.name.as_deref()?;
-    let mut pod = pods::from_template(&spec.template, set.metadata.namespace.as_deref()?, &pods::name_prefix(name), controller_ref(set));
+    let mut pod = pods::from_template(
+        &spec.template,
+        set.metadata.namespace.as_deref()?,
+        &pods::name_prefix(name),
+        controller_ref(set),
+    );
     let labels = pod.metadata.labels.get_or_insert_default();
     labels.insert(history::HASH_LABEL.to_owned(), hash.to_owned());
     let generation = set.metadata.annotations.as_ref().and_then(|a| a.get(GENERATION_NOTE));

@@ -1,9 +1,11 @@
 //! On which nodes a DaemonSet has a pod.
 
-use crate::taint_eviction::tolerates;
 use crate::node_selector;
+use crate::taint_eviction::tolerates;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Toleration};
+use k8s_openapi::api::core::v1::{
+    Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Toleration,
+};
 
 /// Taints that every daemon tolerates: it is there to serve the node in trouble.
 const TOLERATED: [(&str, &str); 6] = [
@@ -21,7 +23,12 @@ pub(super) fn add_tolerations(spec: &mut PodSpec) {
     let own = spec.tolerations.get_or_insert_default();
     let extra = host_network.then_some(("node.kubernetes.io/network-unavailable", "NoSchedule"));
     for (key, effect) in TOLERATED.into_iter().chain(extra) {
-        let toleration = Toleration { key: Some(key.to_owned()), operator: Some("Exists".to_owned()), effect: Some(effect.to_owned()), ..Toleration::default() };
+        let toleration = Toleration {
+            key: Some(key.to_owned()),
+            operator: Some("Exists".to_owned()),
+            effect: Some(effect.to_owned()),
+            ..Toleration::default()
+        };
         if !own.contains(&toleration) {
             own.push(toleration);
         }
@@ -30,7 +37,11 @@ pub(super) fn add_tolerations(spec: &mut PodSpec) {
 
 /// Ties a pod to one node; the scheduler still checks whether it fits.
 pub(super) fn pin(spec: &mut PodSpec, node: &str) {
-    let by_name = NodeSelectorRequirement { key: "metadata.name".to_owned(), operator: "In".to_owned(), values: Some(vec![node.to_owned()]) };
+    let by_name = NodeSelectorRequirement {
+        key: "metadata.name".to_owned(),
+        operator: "In".to_owned(),
+        values: Some(vec![node.to_owned()]),
+    };
     let affinity: &mut Affinity = spec.affinity.get_or_insert_default();
     let nodes: &mut NodeAffinity = affinity.node_affinity.get_or_insert_default();
     match &mut nodes.required_during_scheduling_ignored_during_execution {
@@ -48,8 +59,13 @@ pub(super) fn pin(spec: &mut PodSpec, node: &str) {
 
 /// The node that [`pin`] tied a pod to.
 pub(super) fn pinned(spec: &PodSpec) -> Option<&str> {
-    let required = spec.affinity.as_ref()?.node_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref()?;
-    let field = required.node_selector_terms.iter().flat_map(|t| t.match_fields.iter().flatten()).find(|f| f.key == "metadata.name")?;
+    let required =
+        spec.affinity.as_ref()?.node_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref()?;
+    let field = required
+        .node_selector_terms
+        .iter()
+        .flat_map(|t| t.match_fields.iter().flatten())
+        .find(|f| f.key == "metadata.name")?;
     field.values.as_ref()?.first().map(String::as_str)
 }
 
@@ -81,7 +97,8 @@ mod tests {
     }
 
     fn node(labels: Value, taints: Value) -> Node {
-        serde_json::from_value(json!({"metadata": {"name": "n1", "labels": labels}, "spec": {"taints": taints}})).expect("valid")
+        serde_json::from_value(json!({"metadata": {"name": "n1", "labels": labels}, "spec": {"taints": taints}}))
+            .expect("valid")
     }
 
     #[test]

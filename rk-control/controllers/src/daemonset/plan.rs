@@ -45,10 +45,15 @@ pub(super) fn manage(seats: &BTreeMap<String, Seat>, hash: &str, surge: bool) ->
             continue;
         }
         // What failed is cleared away; its successor is made in the next run.
-        let (failed, working): (Vec<&Arc<Pod>>, Vec<&Arc<Pod>>) = living.iter().copied().partition(|p| pods::is_finished(p));
+        let (failed, working): (Vec<&Arc<Pod>>, Vec<&Arc<Pod>>) =
+            living.iter().copied().partition(|p| pods::is_finished(p));
         plan.failed.extend(failed.iter().filter(|p| pods::phase(p) == "Failed").map(|p| name(p)));
         plan.delete.extend(failed.iter().map(|p| name(p)));
-        if working.is_empty() && failed.is_empty() && seat.pods.iter().all(|p| pods::is_terminating(p)) && seat.should_run {
+        if working.is_empty()
+            && failed.is_empty()
+            && seat.pods.iter().all(|p| pods::is_terminating(p))
+            && seat.should_run
+        {
             // A daemon that is still terminating keeps its ports and paths; its successor waits for it.
             if seat.pods.is_empty() {
                 plan.create.push(node.clone());
@@ -120,7 +125,9 @@ mod tests {
     }
 
     fn seats(list: Vec<(&str, bool, Vec<Arc<Pod>>)>) -> BTreeMap<String, Seat> {
-        list.into_iter().map(|(node, should_run, pods)| (node.to_owned(), Seat { should_run, may_stay: should_run, pods })).collect()
+        list.into_iter()
+            .map(|(node, should_run, pods)| (node.to_owned(), Seat { should_run, may_stay: should_run, pods }))
+            .collect()
     }
 
     #[test]

@@ -8,9 +8,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Counts nodes; also says when a ready pod becomes available by time alone.
-pub(super) fn count(set: &DaemonSet, seats: &BTreeMap<String, Seat>, hash: &str, collisions: Option<i32>, now: Timestamp) -> (DaemonSetStatus, Option<Duration>) {
+pub(super) fn count(
+    set: &DaemonSet,
+    seats: &BTreeMap<String, Seat>,
+    hash: &str,
+    collisions: Option<i32>,
+    now: Timestamp,
+) -> (DaemonSetStatus, Option<Duration>) {
     let min_ready = set.spec.as_ref().and_then(|s| s.min_ready_seconds).unwrap_or(0);
-    let mut status = DaemonSetStatus { observed_generation: set.metadata.generation, collision_count: collisions, ..DaemonSetStatus::default() };
+    let mut status = DaemonSetStatus {
+        observed_generation: set.metadata.generation,
+        collision_count: collisions,
+        ..DaemonSetStatus::default()
+    };
     let (mut available, mut updated) = (0, 0);
     let mut recheck: Option<Duration> = None;
     for seat in seats.values() {

@@ -61,7 +61,8 @@ pub(crate) fn register(ctx: &Context) {
 
 fn selector_of(budget: &PodDisruptionBudget) -> LabelMatcher {
     // In policy/v1 an empty selector covers the whole namespace and an absent one nothing.
-    LabelMatcher::new(budget.spec.as_ref().and_then(|s| s.selector.as_ref())).unwrap_or_else(|_| LabelMatcher::nothing())
+    LabelMatcher::new(budget.spec.as_ref().and_then(|s| s.selector.as_ref()))
+        .unwrap_or_else(|_| LabelMatcher::nothing())
 }
 
 impl Controller {
@@ -79,7 +80,9 @@ impl Controller {
         let now = Timestamp::now();
         let (disrupted, recheck) = still_disrupted(&budget, &covered, now);
         let healthy = |pod: &&Arc<Pod>| {
-            !pods::is_terminating(pod) && pods::is_ready(pod) && !disrupted.contains_key(pod.metadata.name.as_deref().unwrap_or_default())
+            !pods::is_terminating(pod)
+                && pods::is_ready(pod)
+                && !disrupted.contains_key(pod.metadata.name.as_deref().unwrap_or_default())
         };
         let status = match expected {
             Ok(expected) => {
@@ -87,13 +90,19 @@ impl Controller {
                 build(&budget, numbers, disrupted, None, now)
             }
             Err(why) => {
-                self.recorder.warning(budget.as_ref(), "CalculateExpectedPodCountFailed", format!("Failed to calculate the number of expected pods: {why}"));
+                self.recorder.warning(
+                    budget.as_ref(),
+                    "CalculateExpectedPodCountFailed",
+                    format!("Failed to calculate the number of expected pods: {why}"),
+                );
                 // Unknown is treated as none allowed.
                 build(&budget, Numbers::default(), disrupted, Some(why), now)
             }
         };
         if budget.status.as_ref() != Some(&status) {
-            self.budgets.replace_status(&PodDisruptionBudget { status: Some(status), ..PodDisruptionBudget::clone(&budget) }).await?;
+            self.budgets
+                .replace_status(&PodDisruptionBudget { status: Some(status), ..PodDisruptionBudget::clone(&budget) })
+                .await?;
         }
         Ok(recheck.map_or(Outcome::AwaitChange, Outcome::RequeueAfter))
     }
@@ -103,8 +112,12 @@ impl Controller {
         let mut sizes: HashMap<String, i32> = HashMap::new();
         for pod in covered {
             let name = pod.metadata.name.as_deref().unwrap_or_default();
-            let Some(owner) = controller_of(&pod.metadata) else { return Err(format!("found no controllers for pod {name:?}")) };
-            let (uid, replicas) = self.controller_scale(pod).ok_or_else(|| format!("{} of pod {name:?} has no known scale", owner.kind))?;
+            let Some(owner) = controller_of(&pod.metadata) else {
+                return Err(format!("found no controllers for pod {name:?}"));
+            };
+            let (uid, replicas) = self
+                .controller_scale(pod)
+                .ok_or_else(|| format!("{} of pod {name:?} has no known scale", owner.kind))?;
             sizes.insert(uid, replicas);
         }
         Ok(sizes.values().sum())
@@ -113,7 +126,8 @@ impl Controller {
     fn controller_scale(&self, pod: &Pod) -> Option<(String, i32)> {
         let meta = &pod.metadata;
         if let Some(set) = owner_key::<ReplicaSet>(meta).and_then(|key| self.replica_sets.get(&key)) {
-            if let Some(deployment) = owner_key::<Deployment>(&set.metadata).and_then(|key| self.deployments.get(&key)) {
+            if let Some(deployment) = owner_key::<Deployment>(&set.metadata).and_then(|key| self.deployments.get(&key))
+            {
                 return Some((deployment.metadata.uid.clone()?, deployment.spec.as_ref()?.replicas.unwrap_or(1)));
             }
             return Some((set.metadata.uid.clone()?, set.spec.as_ref()?.replicas.unwrap_or(1)));
@@ -127,7 +141,11 @@ impl Controller {
 }
 
 /// Pods whose eviction was granted and that are still there; also when to look again.
-fn still_disrupted(budget: &PodDisruptionBudget, covered: &[Arc<Pod>], now: Timestamp) -> (BTreeMap<String, Time>, Option<Duration>) {
+fn still_disrupted(
+    budget: &PodDisruptionBudget,
+    covered: &[Arc<Pod>],
+    now: Timestamp,
+) -> (BTreeMap<String, Time>, Option<Duration>) {
     let mut recheck: Option<Duration> = None;
     let noted = budget.status.as_ref().and_then(|s| s.disrupted_pods.clone()).unwrap_or_default();
     let kept = noted.into_iter().filter(|(name, since)| {
@@ -143,7 +161,13 @@ fn still_disrupted(budget: &PodDisruptionBudget, covered: &[Arc<Pod>], now: Time
     (kept.collect(), recheck)
 }
 
-fn build(budget: &PodDisruptionBudget, numbers: Numbers, disrupted: BTreeMap<String, Time>, failure: Option<String>, now: Timestamp) -> PodDisruptionBudgetStatus {
+fn build(
+    budget: &PodDisruptionBudget,
+    numbers: Numbers,
+    disrupted: BTreeMap<String, Time>,
+    failure: Option<String>,
+    now: Timestamp,
+) -> PodDisruptionBudgetStatus {
     let before = budget.status.clone().unwrap_or_default();
     let (value, reason, message) = match failure {
         Some(why) => ("False", "SyncFailed", why),

@@ -25,7 +25,12 @@ pub(super) fn needs_scale(min: Option<&IntOrString>, max: Option<&IntOrString>) 
     max.is_some() || matches!(min, Some(IntOrString::String(_)))
 }
 
-pub(super) fn numbers(expected: Expected, healthy: i32, min: Option<&IntOrString>, max: Option<&IntOrString>) -> Numbers {
+pub(super) fn numbers(
+    expected: Expected,
+    healthy: i32,
+    min: Option<&IntOrString>,
+    max: Option<&IntOrString>,
+) -> Numbers {
     let (Expected::Scale(expected) | Expected::Pods(expected)) = expected;
     let desired = match (max, min) {
         (Some(max), _) => (expected - crate::deployment::scaled(max, expected, true)).max(0),

@@ -7,7 +7,9 @@ use crate::pods;
 use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort as OldPort, EndpointSubset, Endpoints, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use rk_client::{BoxError, Deletion, Informer, ObjectKey, Outcome, Queue, controller_ref, is_namespace_terminating, is_not_found};
+use rk_client::{
+    BoxError, Deletion, Informer, ObjectKey, Outcome, Queue, controller_ref, is_namespace_terminating, is_not_found,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -26,7 +28,11 @@ struct Controller {
 
 /// Starts the loop.
 pub(crate) fn register(ctx: &Context) {
-    let controller = Arc::new(Controller { endpoints: ctx.informers.of(), services: ctx.informers.of(), slices: ctx.informers.of() });
+    let controller = Arc::new(Controller {
+        endpoints: ctx.informers.of(),
+        services: ctx.informers.of(),
+        slices: ctx.informers.of(),
+    });
     let queue: Queue<ObjectKey> = Queue::default();
     let q = queue.clone();
     controller.endpoints.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
@@ -74,12 +80,23 @@ fn endpoint(address: &EndpointAddress, ready: bool) -> Endpoint {
 }
 
 fn port(port: &OldPort) -> EndpointPort {
-    EndpointPort { name: port.name.clone(), port: Some(port.port), protocol: port.protocol.clone(), app_protocol: port.app_protocol.clone() }
+    EndpointPort {
+        name: port.name.clone(),
+        port: Some(port.port),
+        protocol: port.protocol.clone(),
+        app_protocol: port.app_protocol.clone(),
+    }
 }
 
 impl Controller {
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
-        let mut existing: Vec<EndpointSlice> = self.slices.in_namespace(&key.namespace).iter().filter(|s| is_ours(s, &key.name)).map(|s| EndpointSlice::clone(s)).collect();
+        let mut existing: Vec<EndpointSlice> = self
+            .slices
+            .in_namespace(&key.namespace)
+            .iter()
+            .filter(|s| is_ours(s, &key.name))
+            .map(|s| EndpointSlice::clone(s))
+            .collect();
         let endpoints = self.endpoints.get(key).filter(|e| is_mirrored(e));
         // Services with a selector have slices of their own.
         let service = self.services.get(key).filter(|s| s.spec.is_some() && selector_of(s).is_none());
@@ -101,7 +118,8 @@ impl Controller {
             }
         }
         for slice in existing {
-            let result = self.slices.delete(&ObjectKey::of(&slice), &Deletion::of_uid(slice.metadata.uid.as_ref())).await;
+            let result =
+                self.slices.delete(&ObjectKey::of(&slice), &Deletion::of_uid(slice.metadata.uid.as_ref())).await;
             result.or_else(|e| if is_not_found(&e) { Ok(()) } else { Err(e) })?;
         }
         Ok(Outcome::AwaitChange)
@@ -146,8 +164,12 @@ mod tests {
             {"addresses": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}], "notReadyAddresses": [{"ip": "10.0.0.2"}], "ports": [{"name": "a", "port": 80, "protocol": "TCP"}]}]))
         .expect("valid");
         let slices = wanted(&subsets);
-        assert_eq!(slices.iter().map(|(family, _, list)| (*family, list.len())).collect::<Vec<_>>(), [("IPv4", 2), ("IPv6", 1)]);
-        let ready: Vec<Option<bool>> = slices.iter().flat_map(|s| &s.2).map(|e| e.conditions.as_ref().and_then(|c| c.ready)).collect();
+        assert_eq!(
+            slices.iter().map(|(family, _, list)| (*family, list.len())).collect::<Vec<_>>(),
+            [("IPv4", 2), ("IPv6", 1)]
+        );
+        let ready: Vec<Option<bool>> =
+            slices.iter().flat_map(|s| &s.2).map(|e| e.conditions.as_ref().and_then(|c| c.ready)).collect();
         assert_eq!(ready, [Some(true), Some(false), Some(true)]);
     }
 }

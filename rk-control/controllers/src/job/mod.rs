@@ -2,8 +2,8 @@
 
 mod indexes;
 mod plan;
-mod policy;
 mod pod;
+mod policy;
 mod status;
 mod tally;
 mod ttl;
@@ -20,7 +20,10 @@ use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Patch;
 use plan::Size;
-use rk_client::{BoxError, Change, EventType, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_of, is_not_found, owner_key};
+use rk_client::{
+    BoxError, Change, EventType, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_of,
+    is_not_found, owner_key,
+};
 use serde_json::json;
 use std::sync::Arc;
 use tally::{FINALIZER, Tally};
@@ -50,7 +53,12 @@ pub(crate) fn register(ctx: &Context) {
     let (q, jobs) = (queue.clone(), controller.jobs.clone());
     controller.pods.on_change(move |change| {
         let pod = change.object();
-        change.previous().into_iter().chain([pod]).filter_map(|p| owner_key::<Job>(&p.metadata)).for_each(|key| q.add(key));
+        change
+            .previous()
+            .into_iter()
+            .chain([pod])
+            .filter_map(|p| owner_key::<Job>(&p.metadata))
+            .for_each(|key| q.add(key));
         if controller_of(&pod.metadata).is_none() && !matches!(change, Change::Deleted(_)) {
             for job in jobs.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default()) {
                 if selector_of(&job).matches(pod.metadata.labels.as_ref()) {
@@ -123,7 +131,10 @@ impl Controller {
     async fn owned(&self, job: &Job) -> kube::Result<Vec<Arc<Pod>>> {
         let uid = job.metadata.uid.as_deref().unwrap_or_default();
         let mut candidates = self.pods.by_index(pods::BY_OWNER, uid);
-        candidates.extend(self.pods.by_index(pods::BY_OWNER, &pods::orphans_of(job.metadata.namespace.as_deref().unwrap_or_default())));
+        candidates.extend(
+            self.pods
+                .by_index(pods::BY_OWNER, &pods::orphans_of(job.metadata.namespace.as_deref().unwrap_or_default())),
+        );
         claim_all(&self.client, job, &selector_of(job), &self.pods, candidates).await
     }
 
@@ -144,6 +155,12 @@ impl Controller {
                 victims.sort_by(|a, b| pods::deletion_order(a, b, &crowd, Timestamp::now()));
                 victims.truncate(count.min(BURST));
                 let deleted = victims.len() as i32;
+                // Not their fault: without the finalizer they are not counted as failed.
+                for pod in &victims {
+                    if let Err(error) = self.release(pod).await {
+                        return Some(error);
+                    }
+                }
                 let error = crate::replicas::delete_pods(job, &self.pods, &self.recorder, &victims).await;
                 if error.is_none() {
                     status.active = Some(status.active.unwrap_or(0) - deleted).filter(|n| *n > 0);

@@ -43,7 +43,10 @@ pub(super) fn end(job: &Job, tally: &Tally, started: Option<Timestamp>, now: Tim
         if let Some(most) = spec.max_failed_indexes
             && tally.failed_indexes.len() > usize::try_from(most).unwrap_or(0)
         {
-            return failed("MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes");
+            return failed(
+                "MaxFailedIndexesExceeded",
+                "Job has exceeded the specified maximal number of failed indexes",
+            );
         }
         let completions = spec.completions.unwrap_or(0);
         let over = tally.succeeded_indexes.len() + tally.failed_indexes.difference(&tally.succeeded_indexes).count();
@@ -56,12 +59,17 @@ pub(super) fn end(job: &Job, tally: &Tally, started: Option<Timestamp>, now: Tim
         None => tally.succeeded > 0 && tally.active.is_empty(),
         Some(completions) => tally.succeeded >= completions,
     };
-    reached.then(|| End::Complete { reason: "CompletionsReached", message: "Reached expected number of succeeded pods".to_owned() })
+    reached.then(|| End::Complete {
+        reason: "CompletionsReached",
+        message: "Reached expected number of succeeded pods".to_owned(),
+    })
 }
 
 fn restarts(pod: &k8s_openapi::api::core::v1::Pod) -> i32 {
     let status = pod.status.as_ref();
-    let containers = status.into_iter().flat_map(|s| s.container_statuses.iter().flatten().chain(s.init_container_statuses.iter().flatten()));
+    let containers = status
+        .into_iter()
+        .flat_map(|s| s.container_statuses.iter().flatten().chain(s.init_container_statuses.iter().flatten()));
     containers.map(|c| c.restart_count).sum()
 }
 
@@ -140,17 +148,23 @@ mod tests {
     fn a_job_ends_for_the_first_reason_that_holds() {
         let now: Timestamp = "2026-01-01T01:00:00Z".parse().expect("time");
         let started = Some("2026-01-01T00:00:00Z".parse().expect("time"));
-        let reason = |spec: Value, tally: Tally| end(&job(spec), &tally, started, now).map(|e| match e {
-            End::Complete { reason, .. } | End::Failed { reason, .. } => reason,
-        });
+        let reason = |spec: Value, tally: Tally| {
+            end(&job(spec), &tally, started, now).map(|e| match e {
+                End::Complete { reason, .. } | End::Failed { reason, .. } => reason,
+            })
+        };
         let tally = |succeeded, failed| Tally { succeeded, failed, ..Tally::default() };
         assert_eq!(reason(json!({"completions": 2}), tally(1, 0)), None);
         assert_eq!(reason(json!({"completions": 2}), tally(2, 0)), Some("CompletionsReached"));
         assert_eq!(reason(json!({}), Tally { active: active(1), ..tally(1, 0) }), None);
         assert_eq!(reason(json!({}), tally(1, 0)), Some("CompletionsReached"));
         assert_eq!(reason(json!({"backoffLimit": 1, "completions": 2}), tally(0, 2)), Some("BackoffLimitExceeded"));
-        assert_eq!(reason(json!({"activeDeadlineSeconds": 60, "completions": 2}), tally(0, 0)), Some("DeadlineExceeded"));
-        let indexed = json!({"completions": 2, "completionMode": "Indexed", "backoffLimitPerIndex": 0, "backoffLimit": 100});
+        assert_eq!(
+            reason(json!({"activeDeadlineSeconds": 60, "completions": 2}), tally(0, 0)),
+            Some("DeadlineExceeded")
+        );
+        let indexed =
+            json!({"completions": 2, "completionMode": "Indexed", "backoffLimitPerIndex": 0, "backoffLimit": 100});
         let half = Tally { succeeded_indexes: BTreeSet::from([0]), failed_indexes: BTreeSet::from([1]), ..tally(1, 1) };
         assert_eq!(reason(indexed, half), Some("FailedIndexes"));
     }
@@ -164,9 +178,13 @@ mod tests {
         assert_eq!(size(&job(json!({"parallelism": 1, "completions": 5})), &tally(3, 0), now), Size::Delete(2));
         assert_eq!(size(&job(json!({"parallelism": 2})), &tally(1, 1), now), Size::Keep);
         assert_eq!(size(&job(json!({"parallelism": 2, "suspend": true})), &tally(2, 0), now), Size::Delete(2));
-        let broken = Tally { failed: 1, failures_at: vec!["2026-01-01T00:00:00Z".parse().expect("time")], ..Tally::default() };
+        let broken =
+            Tally { failed: 1, failures_at: vec!["2026-01-01T00:00:00Z".parse().expect("time")], ..Tally::default() };
         assert_eq!(size(&job(json!({"completions": 1})), &broken, now), Size::Wait(Duration::from_secs(5)));
         let replaced_late = Tally { terminating: 1, ..Tally::default() };
-        assert_eq!(size(&job(json!({"completions": 1, "podReplacementPolicy": "Failed"})), &replaced_late, now), Size::Keep);
+        assert_eq!(
+            size(&job(json!({"completions": 1, "podReplacementPolicy": "Failed"})), &replaced_late, now),
+            Size::Keep
+        );
     }
 }

@@ -11,14 +11,25 @@ use std::collections::BTreeSet;
 pub(super) fn build(job: &Job, tally: &Tally, count: usize) -> Vec<Pod> {
     let Some(spec) = &job.spec else { return Vec::new() };
     let name = job.metadata.name.as_deref().unwrap_or_default();
-    let mut base = pods::from_template(&spec.template, job.metadata.namespace.as_deref().unwrap_or_default(), &pods::name_prefix(name), controller_ref(job));
+    let mut base = pods::from_template(
+        &spec.template,
+        job.metadata.namespace.as_deref().unwrap_or_default(),
+        &pods::name_prefix(name),
+        controller_ref(job),
+    );
     base.metadata.finalizers.get_or_insert_default().push(FINALIZER.to_owned());
     if !is_indexed(spec) {
         return vec![base; count];
     }
     let taken: BTreeSet<i32> = tally.active.iter().filter_map(|p| index_of(p)).collect();
-    let free = |index: &i32| !taken.contains(index) && !tally.succeeded_indexes.contains(index) && !tally.failed_indexes.contains(index);
-    (0..spec.completions.unwrap_or(0)).filter(free).take(count).map(|index| indexed(&base, name, index, spec.backoff_limit_per_index.is_some(), tally)).collect()
+    let free = |index: &i32| {
+        !taken.contains(index) && !tally.succeeded_indexes.contains(index) && !tally.failed_indexes.contains(index)
+    };
+    (0..spec.completions.unwrap_or(0))
+        .filter(free)
+        .take(count)
+        .map(|index| indexed(&base, name, index, spec.backoff_limit_per_index.is_some(), tally))
+        .collect()
 }
 
 fn indexed(base: &Pod, job: &str, index: i32, counts_failures: bool, tally: &Tally) -> Pod {
@@ -58,8 +69,10 @@ mod tests {
 
     #[test]
     fn indexed_pods_fill_the_gaps_and_know_their_index() {
-        let job: Job = serde_json::from_value(json!({"metadata": {"name": "j", "namespace": "n"}, "spec": {"completionMode": "Indexed", "completions": 4,
-            "backoffLimitPerIndex": 1, "template": {"spec": {"containers": [{"name": "c"}]}}}}))
+        let job: Job = serde_json::from_value(
+            json!({"metadata": {"name": "j", "namespace": "n"}, "spec": {"completionMode": "Indexed", "completions": 4,
+            "backoffLimitPerIndex": 1, "template": {"spec": {"containers": [{"name": "c"}]}}}}),
+        )
         .expect("valid");
         let tally = Tally {
             succeeded_indexes: BTreeSet::from([0]),
@@ -70,7 +83,10 @@ mod tests {
         let made = build(&job, &tally, 10);
         assert_eq!(made.iter().filter_map(index_of).collect::<Vec<_>>(), [1, 3]);
         let first = made.first().expect("made");
-        assert_eq!(first.metadata.annotations.as_ref().and_then(|a| a.get(INDEX_FAILURES)).map(String::as_str), Some("1"));
+        assert_eq!(
+            first.metadata.annotations.as_ref().and_then(|a| a.get(INDEX_FAILURES)).map(String::as_str),
+            Some("1")
+        );
         assert_eq!(first.spec.as_ref().and_then(|s| s.hostname.as_deref()), Some("j-1"));
     }
 }

@@ -35,7 +35,8 @@ pub(super) fn judge(spec: &JobSpec, pod: &Pod) -> Verdict {
 }
 
 fn matches(rule: &PodFailurePolicyRule, pod: &Pod) -> Option<String> {
-    let (namespace, name) = (pod.metadata.namespace.as_deref().unwrap_or_default(), pod.metadata.name.as_deref().unwrap_or_default());
+    let (namespace, name) =
+        (pod.metadata.namespace.as_deref().unwrap_or_default(), pod.metadata.name.as_deref().unwrap_or_default());
     if let Some(codes) = &rule.on_exit_codes {
         let status = pod.status.as_ref()?;
         let all = status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten());
@@ -43,11 +44,16 @@ fn matches(rule: &PodFailurePolicyRule, pod: &Pod) -> Option<String> {
         return Some(format!("Container {container} for pod {namespace}/{name} failed with exit code {code}"));
     }
     let patterns = rule.on_pod_conditions.as_ref()?;
-    let hit = patterns.iter().find(|p| pods::condition(pod, &p.type_).is_some_and(|c| c.status == p.status.as_deref().unwrap_or("True")))?;
+    let hit = patterns
+        .iter()
+        .find(|p| pods::condition(pod, &p.type_).is_some_and(|c| c.status == p.status.as_deref().unwrap_or("True")))?;
     Some(format!("Pod {namespace}/{name} has condition {}", hit.type_))
 }
 
-fn exit_code<'a>(container: &'a ContainerStatus, rule: &PodFailurePolicyOnExitCodesRequirement) -> Option<(&'a str, i32)> {
+fn exit_code<'a>(
+    container: &'a ContainerStatus,
+    rule: &PodFailurePolicyOnExitCodesRequirement,
+) -> Option<(&'a str, i32)> {
     let code = container.state.as_ref()?.terminated.as_ref()?.exit_code;
     let named = rule.container_name.as_ref().is_none_or(|n| *n == container.name);
     let listed = rule.values.contains(&code);
@@ -93,13 +99,19 @@ mod tests {
             {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}},
             {"action": "FailIndex", "onExitCodes": {"containerName": "c", "operator": "NotIn", "values": [1]}}]}}));
         let pod = |code: i32, disrupted: bool| -> Pod {
-            let conditions = if disrupted { json!([{"type": "DisruptionTarget", "status": "True"}]) } else { json!([]) };
+            let conditions =
+                if disrupted { json!([{"type": "DisruptionTarget", "status": "True"}]) } else { json!([]) };
             serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n"}, "status": {"phase": "Failed", "conditions": conditions,
                 "containerStatuses": [{"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": code}}}]}}))
             .expect("valid")
         };
         assert_eq!(judge(&spec, &pod(42, true)), Verdict::Ignore);
-        assert_eq!(judge(&spec, &pod(42, false)), Verdict::FailJob("Container c for pod n/p failed with exit code 42 matching FailJob rule at index 1".to_owned()));
+        assert_eq!(
+            judge(&spec, &pod(42, false)),
+            Verdict::FailJob(
+                "Container c for pod n/p failed with exit code 42 matching FailJob rule at index 1".to_owned()
+            )
+        );
         assert_eq!(judge(&spec, &pod(2, false)), Verdict::FailIndex);
         assert_eq!(judge(&spec, &pod(1, false)), Verdict::Count);
     }

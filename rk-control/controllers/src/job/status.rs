@@ -113,8 +113,15 @@ pub(super) fn decided(status: &JobStatus) -> Option<End> {
 
 /// Events want fixed reasons.
 fn known_reason(condition: &JobCondition) -> &'static str {
-    const KNOWN: [&str; 7] =
-        ["PodFailurePolicy", "BackoffLimitExceeded", "DeadlineExceeded", "MaxFailedIndexesExceeded", "FailedIndexes", "SuccessPolicy", "CompletionsReached"];
+    const KNOWN: [&str; 7] = [
+        "PodFailurePolicy",
+        "BackoffLimitExceeded",
+        "DeadlineExceeded",
+        "MaxFailedIndexesExceeded",
+        "FailedIndexes",
+        "SuccessPolicy",
+        "CompletionsReached",
+    ];
     let reason = condition.reason.as_deref().unwrap_or_default();
     KNOWN.into_iter().find(|known| *known == reason).unwrap_or("CompletionsReached")
 }

@@ -74,7 +74,10 @@ pub(super) fn tally(job: &Job, owned: &[Arc<Pod>]) -> Tally {
     settle(&status, owned, &mut tally);
     for pod in owned {
         let noted = is_noted(&tally.uncounted, pod);
-        if !noted && has_finalizer(&pod.metadata, FINALIZER) && (pods::phase(pod) == "Succeeded" || has_failed(&spec, pod)) {
+        if !noted
+            && has_finalizer(&pod.metadata, FINALIZER)
+            && (pods::phase(pod) == "Succeeded" || has_failed(&spec, pod))
+        {
             note(&spec, pod, &mut tally);
         }
         if is_noted(&tally.uncounted, pod) && has_finalizer(&pod.metadata, FINALIZER) {
@@ -90,7 +93,11 @@ pub(super) fn tally(job: &Job, owned: &[Arc<Pod>]) -> Tally {
     }
     let noted = |list: &Option<Vec<String>>| list.as_ref().map_or(0, |l| l.len() as i32);
     let indexed = is_indexed(&spec);
-    tally.succeeded = if indexed { tally.succeeded_indexes.len() as i32 } else { tally.counted_succeeded + noted(&tally.uncounted.succeeded) };
+    tally.succeeded = if indexed {
+        tally.succeeded_indexes.len() as i32
+    } else {
+        tally.counted_succeeded + noted(&tally.uncounted.succeeded)
+    };
     tally.failed = tally.counted_failed + noted(&tally.uncounted.failed);
     tally
 }
@@ -102,10 +109,15 @@ fn is_noted(uncounted: &UncountedTerminatedPods, pod: &Pod) -> bool {
 
 /// Uids whose pods have lost their finalizer become numbers.
 fn settle(status: &JobStatus, owned: &[Arc<Pod>], tally: &mut Tally) {
-    let held: BTreeSet<&String> = owned.iter().filter(|p| has_finalizer(&p.metadata, FINALIZER)).filter_map(|p| p.metadata.uid.as_ref()).collect();
+    let held: BTreeSet<&String> = owned
+        .iter()
+        .filter(|p| has_finalizer(&p.metadata, FINALIZER))
+        .filter_map(|p| p.metadata.uid.as_ref())
+        .collect();
     let noted = status.uncounted_terminated_pods.clone().unwrap_or_default();
     let split = |list: Option<Vec<String>>| -> (Vec<String>, i32) {
-        let (open, done): (Vec<String>, Vec<String>) = list.unwrap_or_default().into_iter().partition(|uid| held.contains(uid));
+        let (open, done): (Vec<String>, Vec<String>) =
+            list.unwrap_or_default().into_iter().partition(|uid| held.contains(uid));
         (open, done.len() as i32)
     };
     let (succeeded, more_succeeded) = split(noted.succeeded);
@@ -117,7 +129,8 @@ fn settle(status: &JobStatus, owned: &[Arc<Pod>], tally: &mut Tally) {
 }
 
 fn note(spec: &JobSpec, pod: &Arc<Pod>, tally: &mut Tally) {
-    let noted = tally.uncounted.succeeded.as_ref().map_or(0, Vec::len) + tally.uncounted.failed.as_ref().map_or(0, Vec::len);
+    let noted =
+        tally.uncounted.succeeded.as_ref().map_or(0, Vec::len) + tally.uncounted.failed.as_ref().map_or(0, Vec::len);
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     if noted >= MAX_NOTED {
         return;
@@ -160,7 +173,11 @@ fn remember_failures(pod: &Pod, spec: &JobSpec, tally: &mut Tally) {
     if !has_failed(spec, pod) {
         return;
     }
-    let ended = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten()).filter_map(|c| c.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
+    let ended = pod
+        .status
+        .iter()
+        .flat_map(|s| s.container_statuses.iter().flatten())
+        .filter_map(|c| c.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
     let deleted = pod.metadata.deletion_timestamp.as_ref();
     tally.failures_at.extend(ended.chain(deleted).map(|t| t.0).max());
     if let Some(index) = index_of(pod) {
@@ -209,10 +226,14 @@ mod tests {
     #[test]
     fn an_index_fails_when_its_own_limit_is_used_up() {
         let spec = json!({"completionMode": "Indexed", "completions": 3, "backoffLimitPerIndex": 1});
-        let first = tally(&job(spec.clone(), json!({})), &[pod("a", "Failed", true, json!({INDEX: "1", INDEX_FAILURES: "0"}))]);
+        let first =
+            tally(&job(spec.clone(), json!({})), &[pod("a", "Failed", true, json!({INDEX: "1", INDEX_FAILURES: "0"}))]);
         assert!(first.failed_indexes.is_empty());
         assert_eq!(first.index_failures.get(&1), Some(&(1, 0)));
-        let second = tally(&job(spec, json!({"failed": 1})), &[pod("b", "Failed", true, json!({INDEX: "1", INDEX_FAILURES: "1"}))]);
+        let second = tally(
+            &job(spec, json!({"failed": 1})),
+            &[pod("b", "Failed", true, json!({INDEX: "1", INDEX_FAILURES: "1"}))],
+        );
         assert_eq!(second.failed_indexes, BTreeSet::from([1]));
         assert_eq!(second.failed, 2);
     }

@@ -43,6 +43,7 @@ fn due(job: &Job) -> Option<Timestamp> {
         return None;
     }
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
-    let finished = conditions.iter().find(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")?;
+    let finished =
+        conditions.iter().find(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")?;
     finished.last_transition_time.as_ref()?.0.checked_add(SignedDuration::from_secs(i64::from(ttl))).ok()
 }

@@ -49,9 +49,9 @@ pub(super) fn condition<'a>(node: &'a Node, type_: &str) -> Option<&'a NodeCondi
     node.status.as_ref()?.conditions.as_ref()?.iter().find(|c| c.type_ == type_)
 }
 
-/// `True`, `False` or `Unknown`; nodes without the condition are Unknown.
-pub(super) fn ready_status(node: &Node) -> &str {
-    condition(node, "Ready").map_or("Unknown", |c| c.status.as_str())
+/// `True`, `False` or `Unknown`; `None` while a new node has not reported yet.
+pub(super) fn ready_status(node: &Node) -> Option<&str> {
+    condition(node, "Ready").map(|c| c.status.as_str())
 }
 
 /// The node with all kubelet conditions Unknown; `None` when they are already.
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_silent_node_becomes_unknown_once() {
         let unknown = mark_unknown(&node("2020-01-01T00:00:00Z"), Timestamp::now()).expect("changed");
-        assert_eq!(ready_status(&unknown), "Unknown");
+        assert_eq!(ready_status(&unknown), Some("Unknown"));
         assert_eq!(unknown.status.as_ref().and_then(|s| s.conditions.as_ref()).map(Vec::len), Some(4));
         assert!(mark_unknown(&unknown, Timestamp::now()).is_none());
     }

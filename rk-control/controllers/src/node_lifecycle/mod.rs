@@ -94,7 +94,7 @@ impl Controller {
             tracing::warn!(node = key.name, "node is silent; its conditions become Unknown");
             current = self.nodes.replace_status(&changed).await?;
         }
-        let ready = health::ready_status(&current) == "True";
+        let ready = health::ready_status(&current).is_none_or(|status| status == "True");
         if let Some(wanted) = taints::wanted(&current, self.all_nodes_down(), Timestamp::now()) {
             current.spec.get_or_insert_default().taints = Some(wanted).filter(|t| !t.is_empty());
             self.nodes.replace(&current).await?;
@@ -108,7 +108,7 @@ impl Controller {
     /// When no node is ready at all the fault is more likely ours or the network's: evicting would only add damage.
     fn all_nodes_down(&self) -> bool {
         let nodes = self.nodes.list();
-        nodes.len() > 1 && nodes.iter().all(|node| health::ready_status(node) != "True")
+        !nodes.is_empty() && nodes.iter().all(|node| health::ready_status(node) != Some("True"))
     }
 
     /// Services must not send traffic to pods that nobody vouches for.

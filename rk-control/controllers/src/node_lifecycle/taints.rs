@@ -31,8 +31,8 @@ pub(super) fn wanted(node: &Node, hold_evictions: bool, now: Timestamp) -> Optio
     let current = spec.and_then(|s| s.taints.clone()).unwrap_or_default();
     let mut targets: Vec<(&str, &str)> = Vec::new();
     match ready_status(node) {
-        "True" => {}
-        status => {
+        None | Some("True") => {}
+        Some(status) => {
             let key = if status == "False" { NOT_READY } else { UNREACHABLE };
             targets.push((key, "NoSchedule"));
             let present =
@@ -51,7 +51,10 @@ pub(super) fn wanted(node: &Node, hold_evictions: bool, now: Timestamp) -> Optio
         targets.push((UNSCHEDULABLE, "NoSchedule"));
     }
     let is_target = |taint: &Taint| targets.iter().any(|(key, effect)| taint.key == *key && taint.effect == *effect);
-    let mut result: Vec<Taint> = current.iter().filter(|t| !is_managed(t) || is_target(t)).cloned().collect();
+    let unreported =
+        |taint: &Taint| ready_status(node).is_none() && [NOT_READY, UNREACHABLE].contains(&taint.key.as_str());
+    let mut result: Vec<Taint> =
+        current.iter().filter(|t| !is_managed(t) || is_target(t) || unreported(t)).cloned().collect();
     for (key, effect) in &targets {
         if !result.iter().any(|t| t.key == *key && t.effect == *effect) {
             result.push(Taint {
@@ -77,6 +80,14 @@ mod tests {
 
     fn pairs(taints: Option<Vec<Taint>>) -> Option<Vec<(String, String)>> {
         taints.map(|all| all.into_iter().map(|t| (t.key, t.effect)).collect())
+    }
+
+    #[test]
+    fn a_node_that_never_reported_keeps_the_taint_that_it_was_made_with() {
+        let silent: Node =
+            serde_json::from_value(json!({"spec": {"taints": [{"key": NOT_READY, "effect": "NoSchedule"}]}}))
+                .expect("valid");
+        assert_eq!(wanted(&silent, false, Timestamp::now()), None);
     }
 
     #[test]

@@ -39,7 +39,9 @@ pub(crate) fn register(ctx: &Context) {
     let queue: Queue<ObjectKey> = Queue::default();
     let q = queue.clone();
     controller.quotas.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
-    on_release(&controller.pods, &controller.quotas, &queue, |old, new| crate::pods::is_finished(old) != crate::pods::is_finished(new));
+    on_release(&controller.pods, &controller.quotas, &queue, |old, new| {
+        crate::pods::is_finished(old) != crate::pods::is_finished(new)
+    });
     on_release(&controller.services, &controller.quotas, &queue, |old, new| old.spec != new.spec);
     on_release(&controller.claims, &controller.quotas, &queue, |old, new| old.spec != new.spec);
     ctx.work("resourcequota", queue, 2, move |key| {
@@ -48,7 +50,12 @@ pub(crate) fn register(ctx: &Context) {
     });
 }
 
-fn on_release<K: Object>(informer: &Informer<K>, quotas: &Informer<ResourceQuota>, queue: &Queue<ObjectKey>, matters: fn(&K, &K) -> bool) {
+fn on_release<K: Object>(
+    informer: &Informer<K>,
+    quotas: &Informer<ResourceQuota>,
+    queue: &Queue<ObjectKey>,
+    matters: fn(&K, &K) -> bool,
+) {
     let (quotas, queue) = (quotas.clone(), queue.clone());
     informer.on_change(move |change| {
         let relevant = match change {
@@ -84,7 +91,12 @@ impl Controller {
         let spec = quota.spec.clone().unwrap_or_default();
         let hard = spec.hard.clone().unwrap_or_default();
         let namespace = &key.namespace;
-        let pods = self.pods.in_namespace(namespace).into_iter().filter(|p| scope::counts(&spec, p)).map(|p| usage::of_pod(&p));
+        let pods = self
+            .pods
+            .in_namespace(namespace)
+            .into_iter()
+            .filter(|p| scope::counts(&spec, p))
+            .map(|p| usage::of_pod(&p));
         let mut all: Vec<Usage> = pods.collect();
         let mut recount = false;
         if !scope::is_scoped(&spec) {
@@ -97,7 +109,8 @@ impl Controller {
             }
         }
         let used = usage::sum(all.into_iter(), &hard);
-        let used: BTreeMap<String, Quantity> = used.into_iter().map(|(name, amount)| (name.clone(), usage::quantity(&name, amount))).collect();
+        let used: BTreeMap<String, Quantity> =
+            used.into_iter().map(|(name, amount)| (name.clone(), usage::quantity(&name, amount))).collect();
         if differs(quota.status.as_ref(), &hard, &used) {
             let status = ResourceQuotaStatus { hard: Some(hard), used: Some(used) };
             let changed = ResourceQuota { status: Some(status), ..ResourceQuota::clone(&quota) };
@@ -109,7 +122,11 @@ impl Controller {
 
     async fn count(&self, namespace: &str, plural: &str, group: &str) -> kube::Result<i64> {
         let served = self.discovery.served().await?;
-        let Some(resource) = served.resources.iter().find(|r| r.api.plural == plural && r.api.group == group && r.can("list")) else { return Ok(0) };
+        let Some(resource) =
+            served.resources.iter().find(|r| r.api.plural == plural && r.api.group == group && r.can("list"))
+        else {
+            return Ok(0);
+        };
         let api: Api<AnyMeta> = Api::namespaced_with(self.client.clone(), namespace, &resource.api);
         let page = api.list(&ListParams::default().limit(1)).await?;
         Ok(page.items.len() as i64 + page.metadata.remaining_item_count.unwrap_or(0))
@@ -117,10 +134,21 @@ impl Controller {
 }
 
 /// Compares amounts, not texts: the server may write them differently.
-fn differs(status: Option<&ResourceQuotaStatus>, hard: &BTreeMap<String, Quantity>, used: &BTreeMap<String, Quantity>) -> bool {
+fn differs(
+    status: Option<&ResourceQuotaStatus>,
+    hard: &BTreeMap<String, Quantity>,
+    used: &BTreeMap<String, Quantity>,
+) -> bool {
     let Some(status) = status else { return true };
     let same = |a: Option<&BTreeMap<String, Quantity>>, b: &BTreeMap<String, Quantity>| {
-        a.is_some_and(|a| a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| v.0 == w.0 || rk_client::try_parse_milli(&v.0) == rk_client::try_parse_milli(&w.0))))
+        a.is_some_and(|a| {
+            a.len() == b.len()
+                && a.iter().all(|(k, v)| {
+                    b.get(k).is_some_and(|w| {
+                        v.0 == w.0 || rk_client::try_parse_milli(&v.0) == rk_client::try_parse_milli(&w.0)
+                    })
+                })
+        })
     };
     !same(status.hard.as_ref(), hard) || !same(status.used.as_ref(), used)
 }

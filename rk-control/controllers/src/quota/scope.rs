@@ -7,7 +7,9 @@ fn is_best_effort(pod: &Pod) -> bool {
     let containers = spec.into_iter().flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten()));
     let level = spec.and_then(|s| s.resources.as_ref());
     let asks = |r: &k8s_openapi::api::core::v1::ResourceRequirements| {
-        let any = |list: &Option<std::collections::BTreeMap<String, _>>| list.as_ref().is_some_and(|l| l.keys().any(|k| k == "cpu" || k == "memory"));
+        let any = |list: &Option<std::collections::BTreeMap<String, _>>| {
+            list.as_ref().is_some_and(|l| l.keys().any(|k| k == "cpu" || k == "memory"))
+        };
         any(&r.requests) || any(&r.limits)
     };
     !containers.filter_map(|c| c.resources.as_ref()).any(asks) && !level.is_some_and(asks)
@@ -23,7 +25,9 @@ fn has_cross_namespace_affinity(pod: &Pod) -> bool {
     fn looks_abroad(value: &serde_json::Value) -> bool {
         match value {
             serde_json::Value::Object(map) => {
-                map.get("namespaces").is_some_and(|n| n.as_array().is_some_and(|a| !a.is_empty())) || map.contains_key("namespaceSelector") || map.values().any(looks_abroad)
+                map.get("namespaces").is_some_and(|n| n.as_array().is_some_and(|a| !a.is_empty()))
+                    || map.contains_key("namespaceSelector")
+                    || map.values().any(looks_abroad)
             }
             serde_json::Value::Array(items) => items.iter().any(looks_abroad),
             _ => false,
@@ -65,7 +69,8 @@ pub(super) fn counts(spec: &ResourceQuotaSpec, pod: &Pod) -> bool {
 
 /// Whether the quota speaks of pods only.
 pub(super) fn is_scoped(spec: &ResourceQuotaSpec) -> bool {
-    spec.scopes.as_ref().is_some_and(|s| !s.is_empty()) || spec.scope_selector.as_ref().and_then(|s| s.match_expressions.as_ref()).is_some_and(|e| !e.is_empty())
+    spec.scopes.as_ref().is_some_and(|s| !s.is_empty())
+        || spec.scope_selector.as_ref().and_then(|s| s.match_expressions.as_ref()).is_some_and(|e| !e.is_empty())
 }
 
 #[cfg(test)]
@@ -78,16 +83,26 @@ mod tests {
         let pod = |spec: Value| -> Pod { serde_json::from_value(json!({"spec": spec})).expect("valid") };
         let quota = |spec: Value| -> ResourceQuotaSpec { serde_json::from_value(spec).expect("valid") };
         let plain = pod(json!({"containers": [{"name": "c"}]}));
-        let bounded = pod(json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}], "activeDeadlineSeconds": 5, "priorityClassName": "high"}));
+        let bounded = pod(
+            json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}], "activeDeadlineSeconds": 5, "priorityClassName": "high"}),
+        );
         let cases = [
             (json!({"scopes": ["BestEffort"]}), true, false),
             (json!({"scopes": ["NotBestEffort", "Terminating"]}), false, true),
             (json!({"scopes": ["NotTerminating"]}), true, false),
-            (json!({"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}]}}), false, true),
+            (
+                json!({"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}]}}),
+                false,
+                true,
+            ),
             (json!({}), true, true),
         ];
         for (spec, first, second) in cases {
-            assert_eq!((counts(&quota(spec.clone()), &plain), counts(&quota(spec.clone()), &bounded)), (first, second), "{spec}");
+            assert_eq!(
+                (counts(&quota(spec.clone()), &plain), counts(&quota(spec.clone()), &bounded)),
+                (first, second),
+                "{spec}"
+            );
         }
     }
 }

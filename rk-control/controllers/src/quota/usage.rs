@@ -129,7 +129,8 @@ pub(super) fn sum(usages: impl Iterator<Item = Usage>, limited: &BTreeMap<String
 /// An amount as the API writes it.
 pub(super) fn quantity(name: &str, amount: i128) -> Quantity {
     let clamp = |n: i128| i64::try_from(n).unwrap_or(i64::MAX);
-    let bytes = ["memory", "storage", "hugepages-"].iter().any(|part| name.contains(part)) && !name.ends_with("persistentvolumeclaims");
+    let bytes = ["memory", "storage", "hugepages-"].iter().any(|part| name.contains(part))
+        && !name.ends_with("persistentvolumeclaims");
     if bytes {
         return rk_client::format_quantity(clamp((amount + ONE - 1) / ONE), true);
     }
@@ -150,13 +151,19 @@ mod tests {
             .expect("valid")
         };
         let usage = of_pod(&pod("Running"));
-        assert_eq!((usage.get("requests.cpu"), usage.get("cpu"), usage.get("limits.cpu"), usage.get("pods")), (Some(&500), Some(&500), Some(&1000), Some(&1000)));
+        assert_eq!(
+            (usage.get("requests.cpu"), usage.get("cpu"), usage.get("limits.cpu"), usage.get("pods")),
+            (Some(&500), Some(&500), Some(&1000), Some(&1000))
+        );
         assert_eq!(of_pod(&pod("Succeeded")), Usage::from([("count/pods".to_owned(), ONE)]));
     }
 
     #[test]
     fn sums_hold_only_what_is_limited() {
-        let limited = BTreeMap::from([("pods".to_owned(), Quantity("5".to_owned())), ("requests.memory".to_owned(), Quantity("1Gi".to_owned()))]);
+        let limited = BTreeMap::from([
+            ("pods".to_owned(), Quantity("5".to_owned())),
+            ("requests.memory".to_owned(), Quantity("1Gi".to_owned())),
+        ]);
         let one = Usage::from([("pods".to_owned(), ONE), ("cpu".to_owned(), 5)]);
         let total = sum([one.clone(), one].into_iter(), &limited);
         assert_eq!(total, Usage::from([("pods".to_owned(), 2000), ("requests.memory".to_owned(), 0)]));

@@ -13,7 +13,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec};
 use plan::Rules;
-use rk_client::{BoxError, Change, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_of, owner_key};
+use rk_client::{
+    BoxError, Change, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_of, owner_key,
+};
 use std::sync::Arc;
 
 struct Controller {
@@ -51,7 +53,12 @@ pub(crate) fn register(ctx: &Context) {
     let (q, sets) = (queue.clone(), controller.sets.clone());
     controller.pods.on_change(move |change| {
         let pod = change.object();
-        change.previous().into_iter().chain([pod]).filter_map(|p| owner_key::<StatefulSet>(&p.metadata)).for_each(|key| q.add(key));
+        change
+            .previous()
+            .into_iter()
+            .chain([pod])
+            .filter_map(|p| owner_key::<StatefulSet>(&p.metadata))
+            .for_each(|key| q.add(key));
         if controller_of(&pod.metadata).is_none() && !matches!(change, Change::Deleted(_)) {
             for set in sets.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default()) {
                 if selector_of(&set).matches(pod.metadata.labels.as_ref()) {
@@ -114,7 +121,10 @@ impl Controller {
         let uid = set.metadata.uid.as_deref().unwrap_or_default();
         let name = set.metadata.name.as_deref().unwrap_or_default();
         let mut candidates = self.pods.by_index(pods::BY_OWNER, uid);
-        candidates.extend(self.pods.by_index(pods::BY_OWNER, &pods::orphans_of(set.metadata.namespace.as_deref().unwrap_or_default())));
+        candidates.extend(
+            self.pods
+                .by_index(pods::BY_OWNER, &pods::orphans_of(set.metadata.namespace.as_deref().unwrap_or_default())),
+        );
         candidates.retain(|pod| pod.metadata.name.as_deref().is_some_and(|n| model::ordinal_of(name, n).is_some()));
         claim_all(&self.client, set, &selector_of(set), &self.pods, candidates).await
     }
@@ -122,11 +132,15 @@ impl Controller {
     async fn revisions(&self, set: &StatefulSet) -> kube::Result<Revisions> {
         let uid = set.metadata.uid.as_deref().unwrap_or_default();
         let mut candidates = self.revisions.by_index(pods::BY_OWNER, uid);
-        candidates.extend(self.revisions.by_index(pods::BY_OWNER, &pods::orphans_of(set.metadata.namespace.as_deref().unwrap_or_default())));
+        candidates.extend(
+            self.revisions
+                .by_index(pods::BY_OWNER, &pods::orphans_of(set.metadata.namespace.as_deref().unwrap_or_default())),
+        );
         let owned = claim_all(&self.client, set, &selector_of(set), &self.revisions, candidates).await?;
         let all: Vec<ControllerRevision> = owned.iter().map(|r| ControllerRevision::clone(r)).collect();
         let mut collisions = set.status.as_ref().and_then(|s| s.collision_count);
-        let update = history::ensure(&self.revisions, set, &model::spec_of(set).template, &all, &mut collisions).await?;
+        let update =
+            history::ensure(&self.revisions, set, &model::spec_of(set).template, &all, &mut collisions).await?;
         let current_name = set.status.as_ref().and_then(|s| s.current_revision.clone());
         let current = all.iter().find(|r| r.metadata.name == current_name).cloned().unwrap_or_else(|| update.clone());
         Ok(Revisions { current, update, all, collisions })
@@ -138,7 +152,8 @@ fn rules(set: &StatefulSet, revisions: &Revisions) -> Rules {
     let strategy = spec.update_strategy.clone().unwrap_or_default();
     let rolling = strategy.rolling_update.as_ref();
     let replicas = spec.replicas.unwrap_or(1);
-    let max_unavailable = rolling.and_then(|r| r.max_unavailable.as_ref()).map_or(1, |v| crate::deployment::scaled(v, replicas, false));
+    let max_unavailable =
+        rolling.and_then(|r| r.max_unavailable.as_ref()).map_or(1, |v| crate::deployment::scaled(v, replicas, false));
     Rules {
         parallel: spec.pod_management_policy.as_deref() == Some("Parallel"),
         on_delete: strategy.type_.as_deref() == Some("OnDelete"),

@@ -34,7 +34,8 @@ pub(super) struct Slot {
 /// The ordinal at the end of a pod's name.
 pub(super) fn ordinal_of(set_name: &str, pod_name: &str) -> Option<i32> {
     let digits = pod_name.strip_prefix(set_name)?.strip_prefix('-')?;
-    if digits.is_empty() || (digits.len() > 1 && digits.starts_with('0')) || !digits.bytes().all(|b| b.is_ascii_digit()) {
+    if digits.is_empty() || (digits.len() > 1 && digits.starts_with('0')) || !digits.bytes().all(|b| b.is_ascii_digit())
+    {
         return None;
     }
     digits.parse().ok()
@@ -70,13 +71,19 @@ pub(super) fn slots(set: &StatefulSet, owned: &[Arc<Pod>], now: Timestamp) -> (V
     let spec = spec_of(set);
     let (start, replicas) = (first_ordinal(&spec), spec.replicas.unwrap_or(1).max(0));
     let min_ready = spec.min_ready_seconds.unwrap_or(0);
-    let mut wanted: Vec<Slot> =
-        (start..start.saturating_add(replicas)).map(|ordinal| Slot { ordinal, health: Health::Missing, revision: None, pod: None }).collect();
+    let mut wanted: Vec<Slot> = (start..start.saturating_add(replicas))
+        .map(|ordinal| Slot { ordinal, health: Health::Missing, revision: None, pod: None })
+        .collect();
     let mut condemned = Vec::new();
     let name = set.metadata.name.as_deref().unwrap_or_default();
     for pod in owned {
         let Some(ordinal) = pod.metadata.name.as_deref().and_then(|n| ordinal_of(name, n)) else { continue };
-        let slot = Slot { ordinal, health: health(pod, min_ready, now), revision: revision_of(pod), pod: Some(Arc::clone(pod)) };
+        let slot = Slot {
+            ordinal,
+            health: health(pod, min_ready, now),
+            revision: revision_of(pod),
+            pod: Some(Arc::clone(pod)),
+        };
         match wanted.iter_mut().find(|s| s.ordinal == ordinal) {
             Some(place) => *place = slot,
             None => condemned.push(slot),
@@ -92,7 +99,15 @@ mod tests {
 
     #[test]
     fn ordinals_are_read_strictly() {
-        for (name, expected) in [("web-0", Some(0)), ("web-12", Some(12)), ("web-01", None), ("web-", None), ("web-x", None), ("db-1", None), ("web-1-2", None)] {
+        for (name, expected) in [
+            ("web-0", Some(0)),
+            ("web-12", Some(12)),
+            ("web-01", None),
+            ("web-", None),
+            ("web-x", None),
+            ("db-1", None),
+            ("web-1-2", None),
+        ] {
             assert_eq!(ordinal_of("web", name), expected, "{name}");
         }
     }

@@ -47,9 +47,13 @@ pub(super) fn plan(wanted: &[Slot], condemned: &[Slot], rules: &Rules) -> Vec<Ac
     }
     for slot in wanted {
         match slot.health {
-            Health::Missing => actions.push(Action::Create { ordinal: slot.ordinal, updated: rules.is_updated(slot.ordinal) }),
+            Health::Missing => {
+                actions.push(Action::Create { ordinal: slot.ordinal, updated: rules.is_updated(slot.ordinal) })
+            }
             Health::Finished => actions.push(Action::Delete { ordinal: slot.ordinal, recreate: true }),
-            Health::Terminating | Health::Unhealthy | Health::Ready => actions.push(Action::Check { ordinal: slot.ordinal }),
+            Health::Terminating | Health::Unhealthy | Health::Ready => {
+                actions.push(Action::Check { ordinal: slot.ordinal })
+            }
             Health::Available => {
                 actions.push(Action::Check { ordinal: slot.ordinal });
                 continue;
@@ -59,7 +63,8 @@ pub(super) fn plan(wanted: &[Slot], condemned: &[Slot], rules: &Rules) -> Vec<Ac
             return actions;
         }
     }
-    let first_unhealthy = wanted.iter().chain(condemned).filter(|s| s.health != Health::Available).map(|s| s.ordinal).min();
+    let first_unhealthy =
+        wanted.iter().chain(condemned).filter(|s| s.health != Health::Available).map(|s| s.ordinal).min();
     for slot in condemned {
         if slot.health == Health::Terminating {
             if !rules.parallel {
@@ -68,7 +73,8 @@ pub(super) fn plan(wanted: &[Slot], condemned: &[Slot], rules: &Rules) -> Vec<Ac
             continue;
         }
         // An ordered set shrinks only while its other pods are well, but the sick one itself may go.
-        let well = matches!(slot.health, Health::Available | Health::Ready | Health::Finished) || first_unhealthy == Some(slot.ordinal);
+        let well = matches!(slot.health, Health::Available | Health::Ready | Health::Finished)
+            || first_unhealthy == Some(slot.ordinal);
         if !rules.parallel && !well {
             return actions;
         }
@@ -158,7 +164,12 @@ mod tests {
     #[test]
     fn it_shrinks_from_the_top_while_the_rest_is_well() {
         let delete = |ordinal| Action::Delete { ordinal, recreate: false };
-        let condemned = |health| vec![Slot { ordinal: 2, health, revision: None, pod: None }, Slot { ordinal: 1, health: Available, revision: None, pod: None }];
+        let condemned = |health| {
+            vec![
+                Slot { ordinal: 2, health, revision: None, pod: None },
+                Slot { ordinal: 1, health: Available, revision: None, pod: None },
+            ]
+        };
         let wanted = slots(&[(Available, "new")]);
         assert_eq!(effects(plan(&wanted, &condemned(Available), &rules(false))), [delete(2)]);
         assert_eq!(effects(plan(&wanted, &condemned(Terminating), &rules(false))), []);
@@ -176,7 +187,11 @@ mod tests {
         let partitioned = Rules { partition: 2, ..rules(false) };
         assert_eq!(effects(plan(&half, &[], &partitioned)), []);
         let lost = slots(&[(Missing, ""), (Available, "old"), (Available, "new")]);
-        assert_eq!(effects(plan(&lost, &[], &partitioned)), [Action::Create { ordinal: 0, updated: false }], "below the partition the old revision comes back");
+        assert_eq!(
+            effects(plan(&lost, &[], &partitioned)),
+            [Action::Create { ordinal: 0, updated: false }],
+            "below the partition the old revision comes back"
+        );
         assert_eq!(effects(plan(&old, &[], &Rules { on_delete: true, ..rules(false) })), []);
         assert_eq!(effects(plan(&old, &[], &Rules { max_unavailable: 2, ..rules(true) })), [delete(2), delete(1)]);
     }

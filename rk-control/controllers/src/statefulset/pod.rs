@@ -3,7 +3,9 @@
 use super::model::spec_of;
 use crate::{history, pods};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use rk_client::{Object, controller_ref};
 
@@ -16,7 +18,8 @@ pub(super) fn name(set: &StatefulSet, ordinal: i32) -> String {
 
 /// The pod of an ordinal, from a template.
 pub(super) fn build(set: &StatefulSet, template: &PodTemplateSpec, revision: &str, ordinal: i32) -> Pod {
-    let mut pod = pods::from_template(template, set.metadata.namespace.as_deref().unwrap_or_default(), "", controller_ref(set));
+    let mut pod =
+        pods::from_template(template, set.metadata.namespace.as_deref().unwrap_or_default(), "", controller_ref(set));
     pod.metadata.generate_name = None;
     pod.metadata.labels.get_or_insert_default().insert(history::HASH_LABEL.to_owned(), revision.to_owned());
     give_identity(set, &mut pod, ordinal);
@@ -37,7 +40,10 @@ fn give_identity(set: &StatefulSet, pod: &mut Pod, ordinal: i32) {
         let template = claim.metadata.name.clone().unwrap_or_default();
         volumes.retain(|v| v.name != template);
         volumes.push(Volume {
-            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource { claim_name: format!("{template}-{name}"), read_only: Some(false) }),
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name: format!("{template}-{name}"),
+                read_only: Some(false),
+            }),
             name: template,
             ..Volume::default()
         });
@@ -61,7 +67,8 @@ pub(super) fn claims(set: &StatefulSet, ordinal: i32) -> Vec<PersistentVolumeCla
     let claim = |template: &PersistentVolumeClaim| {
         let mut claim = template.clone();
         claim.status = None;
-        claim.metadata.name = Some(format!("{}-{}", template.metadata.name.as_deref().unwrap_or_default(), name(set, ordinal)));
+        claim.metadata.name =
+            Some(format!("{}-{}", template.metadata.name.as_deref().unwrap_or_default(), name(set, ordinal)));
         claim.metadata.namespace.clone_from(&set.metadata.namespace);
         claim.metadata.labels.get_or_insert_default().extend(spec.selector.match_labels.clone().unwrap_or_default());
         claim
@@ -73,7 +80,8 @@ pub(super) fn claims(set: &StatefulSet, ordinal: i32) -> Vec<PersistentVolumeCla
 pub(super) fn claim_owners(set: &StatefulSet, pod: Option<&Pod>, condemned: bool) -> Vec<OwnerReference> {
     let policy = spec_of(set).persistent_volume_claim_retention_policy.unwrap_or_default();
     let deletes = |value: Option<&str>| value == Some("Delete");
-    let plain = |reference: OwnerReference| OwnerReference { controller: None, block_owner_deletion: None, ..reference };
+    let plain =
+        |reference: OwnerReference| OwnerReference { controller: None, block_owner_deletion: None, ..reference };
     let mut owners = Vec::new();
     if deletes(policy.when_deleted.as_deref()) && !(condemned && deletes(policy.when_scaled.as_deref())) {
         owners.push(plain(controller_ref(set)));

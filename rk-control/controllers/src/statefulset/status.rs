@@ -11,7 +11,12 @@ use std::time::Duration;
 
 /// Counts owned pods; once all are updated and ready the update revision becomes the current one. Also says when a
 /// ready pod becomes available by time alone.
-pub(super) fn count(set: &StatefulSet, owned: &[Arc<Pod>], revisions: &Revisions, now: Timestamp) -> (StatefulSetStatus, Option<Duration>) {
+pub(super) fn count(
+    set: &StatefulSet,
+    owned: &[Arc<Pod>],
+    revisions: &Revisions,
+    now: Timestamp,
+) -> (StatefulSetStatus, Option<Duration>) {
     let min_ready = model::spec_of(set).min_ready_seconds.unwrap_or(0);
     let (current, update) = (revision_name(&revisions.current), revision_name(&revisions.update));
     let (mut ready, mut available, mut of_current, mut of_update) = (0, 0, 0, 0);

@@ -44,7 +44,11 @@ impl Controller {
         let (template, revision) = (revisions.template(updated, set), revisions.name(updated));
         let (set_name, name) = (set.metadata.name.as_deref().unwrap_or_default(), pod::name(set, ordinal));
         match self.pods.create(&pod::build(set, &template, &revision, ordinal)).await {
-            Ok(_) => self.recorder.normal(set, "SuccessfulCreate", format!("create Pod {name} in StatefulSet {set_name} successful")),
+            Ok(_) => self.recorder.normal(
+                set,
+                "SuccessfulCreate",
+                format!("create Pod {name} in StatefulSet {set_name} successful"),
+            ),
             Err(error) => {
                 if !rk_client::is_namespace_terminating(&error) {
                     let text = format!("create Pod {name} in StatefulSet {set_name} failed error: {}", message(&error));
@@ -65,10 +69,15 @@ impl Controller {
             self.recorder.warning(set, "RecreatingFailedPod", text);
         }
         match self.pods.delete(&key, &Deletion::of_uid(pod.metadata.uid.as_ref())).await {
-            Ok(()) => self.recorder.normal(set, "SuccessfulDelete", format!("delete Pod {} in StatefulSet {set_name} successful", key.name)),
+            Ok(()) => self.recorder.normal(
+                set,
+                "SuccessfulDelete",
+                format!("delete Pod {} in StatefulSet {set_name} successful", key.name),
+            ),
             Err(error) if is_not_found(&error) => {}
             Err(error) => {
-                let text = format!("delete Pod {} in StatefulSet {set_name} failed error: {}", key.name, message(&error));
+                let text =
+                    format!("delete Pod {} in StatefulSet {set_name} failed error: {}", key.name, message(&error));
                 self.recorder.warning(set, "FailedDelete", text);
                 return Err(error);
             }
@@ -79,7 +88,9 @@ impl Controller {
     async fn check(&self, set: &StatefulSet, slot: &Slot) -> kube::Result<()> {
         let Some(pod) = &slot.pod else { return Ok(()) };
         if !crate::pods::is_terminating(pod) && !pod::has_identity(set, pod, slot.ordinal) {
-            self.pods.patch(&ObjectKey::of(pod.as_ref()), &Patch::Merge(pod::identity_labels(set, slot.ordinal))).await?;
+            self.pods
+                .patch(&ObjectKey::of(pod.as_ref()), &Patch::Merge(pod::identity_labels(set, slot.ordinal)))
+                .await?;
         }
         self.ensure_claims(set, slot.ordinal).await?;
         self.own_claims(set, slot, false).await
@@ -94,10 +105,18 @@ impl Controller {
             claim.metadata.owner_references = Some(pod::claim_owners(set, None, false)).filter(|o| !o.is_empty());
             let (name, set_name) = (pod::name(set, ordinal), set.metadata.name.as_deref().unwrap_or_default());
             match self.claims.create(&claim).await {
-                Ok(_) => self.recorder.normal(set, "SuccessfulCreate", format!("create Claim {} Pod {name} in StatefulSet {set_name} success", key.name)),
+                Ok(_) => self.recorder.normal(
+                    set,
+                    "SuccessfulCreate",
+                    format!("create Claim {} Pod {name} in StatefulSet {set_name} success", key.name),
+                ),
                 Err(error) if is_already_exists(&error) => {}
                 Err(error) => {
-                    let text = format!("create Claim {} for Pod {name} in StatefulSet {set_name} failed error: {}", key.name, message(&error));
+                    let text = format!(
+                        "create Claim {} for Pod {name} in StatefulSet {set_name} failed error: {}",
+                        key.name,
+                        message(&error)
+                    );
                     self.recorder.warning(set, "FailedCreate", text);
                     return Err(error);
                 }

@@ -43,14 +43,24 @@ impl Binder {
     async fn check_bound(&self, claim: &PersistentVolumeClaim, name: &str) -> Result<Outcome, BoxError> {
         match self.volumes.get(&ObjectKey::cluster(name)) {
             Some(volume) if matching::is_for(&volume, claim) => self.finish(claim, &volume).await,
-            Some(volume) if volume.spec.as_ref().is_some_and(|s| s.claim_ref.is_none()) => self.promise(claim, &volume).await,
+            Some(volume) if volume.spec.as_ref().is_some_and(|s| s.claim_ref.is_none()) => {
+                self.promise(claim, &volume).await
+            }
             Some(_) => {
-                self.recorder.warning(claim, "ClaimMisbound", "Two claims are bound to the same volume, this one is bound incorrectly");
+                self.recorder.warning(
+                    claim,
+                    "ClaimMisbound",
+                    "Two claims are bound to the same volume, this one is bound incorrectly",
+                );
                 self.set_phase(claim, "Lost").await
             }
             None => {
                 if phase(claim) != "Lost" {
-                    self.recorder.warning(claim, "ClaimLost", "Bound claim has lost its PersistentVolume. Data on the volume is lost!");
+                    self.recorder.warning(
+                        claim,
+                        "ClaimLost",
+                        "Bound claim has lost its PersistentVolume. Data on the volume is lost!",
+                    );
                 }
                 self.set_phase(claim, "Lost").await
             }
@@ -80,19 +90,35 @@ impl Binder {
             return self.promise(claim, volume).await;
         }
         if waits && !has(claim, SELECTED_NODE) {
-            self.recorder.normal(claim, "WaitForFirstConsumer", "waiting for first consumer to be created before binding");
+            self.recorder.normal(
+                claim,
+                "WaitForFirstConsumer",
+                "waiting for first consumer to be created before binding",
+            );
             return self.set_phase(claim, "Pending").await;
         }
         match class.as_deref() {
             Some(class) if class.provisioner != NO_PROVISIONER => self.ask(claim, class).await,
-            _ if claim.spec.as_ref().is_some_and(|s| s.storage_class_name.is_none()) && self.adopt_default(claim).await? => Ok(Outcome::AwaitChange),
+            _ if claim.spec.as_ref().is_some_and(|s| s.storage_class_name.is_none())
+                && self.adopt_default(claim).await? =>
+            {
+                Ok(Outcome::AwaitChange)
+            }
             None if !class_name.is_empty() => {
-                self.recorder.warning(claim, "ProvisioningFailed", format!("storageclass.storage.k8s.io {class_name:?} not found"));
+                self.recorder.warning(
+                    claim,
+                    "ProvisioningFailed",
+                    format!("storageclass.storage.k8s.io {class_name:?} not found"),
+                );
                 self.set_phase(claim, "Pending").await?;
                 Ok(Outcome::RequeueAfter(LOOK_AGAIN))
             }
             _ => {
-                self.recorder.normal(claim, "FailedBinding", "no persistent volumes available for this claim and no storage class is set");
+                self.recorder.normal(
+                    claim,
+                    "FailedBinding",
+                    "no persistent volumes available for this claim and no storage class is set",
+                );
                 self.set_phase(claim, "Pending").await
             }
         }

@@ -14,7 +14,8 @@ pub(crate) fn register(ctx: &Context) {
     let queue: Queue<ObjectKey> = Queue::default();
     let q = queue.clone();
     pods.on_change(move |change| {
-        let ephemeral = |pod: &Pod| pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).any(|v| v.ephemeral.is_some());
+        let ephemeral =
+            |pod: &Pod| pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).any(|v| v.ephemeral.is_some());
         if change.previous().is_none() && ephemeral(change.object()) {
             q.add(ObjectKey::of(change.object().as_ref()));
         }
@@ -36,7 +37,11 @@ pub(crate) fn register(ctx: &Context) {
                     Ok(_) => {}
                     Err(error) if is_already_exists(&error) => return Err(error.into()),
                     Err(error) => {
-                        recorder.warning(pod.as_ref(), "EphemeralVolumeError", format!("create PVC {}: {}", name.name, message(&error)));
+                        recorder.warning(
+                            pod.as_ref(),
+                            "EphemeralVolumeError",
+                            format!("create PVC {}: {}", name.name, message(&error)),
+                        );
                         return Err(error.into());
                     }
                 }

@@ -55,16 +55,23 @@ pub(super) fn mismatch(volume: &PersistentVolume, claim: &PersistentVolumeClaim)
 }
 
 /// The volume for a claim: the one promised to it, else the smallest free one that suits.
-pub(super) fn find<'a>(volumes: &'a [Arc<PersistentVolume>], claim: &PersistentVolumeClaim) -> Option<&'a Arc<PersistentVolume>> {
+pub(super) fn find<'a>(
+    volumes: &'a [Arc<PersistentVolume>],
+    claim: &PersistentVolumeClaim,
+) -> Option<&'a Arc<PersistentVolume>> {
     let selector = claim.spec.as_ref().and_then(|s| s.selector.as_ref());
-    let matcher = selector.map_or_else(LabelMatcher::everything, |s| LabelMatcher::new(Some(s)).unwrap_or_else(|_| LabelMatcher::nothing()));
+    let matcher = selector.map_or_else(LabelMatcher::everything, |s| {
+        LabelMatcher::new(Some(s)).unwrap_or_else(|_| LabelMatcher::nothing())
+    });
     let usable = |v: &&Arc<PersistentVolume>| v.metadata.deletion_timestamp.is_none() && mismatch(v, claim).is_none();
     if let Some(promised) = volumes.iter().filter(usable).find(|v| is_for(v, claim)) {
         return Some(promised);
     }
     let free = |v: &&Arc<PersistentVolume>| {
         let phase = v.status.as_ref().and_then(|s| s.phase.as_deref());
-        v.spec.as_ref().is_some_and(|s| s.claim_ref.is_none()) && matches!(phase, Some("Available") | None) && matcher.matches(v.metadata.labels.as_ref())
+        v.spec.as_ref().is_some_and(|s| s.claim_ref.is_none())
+            && matches!(phase, Some("Available") | None)
+            && matcher.matches(v.metadata.labels.as_ref())
     };
     volumes.iter().filter(usable).filter(free).min_by_key(|v| (capacity(v), v.metadata.name.clone()))
 }
@@ -90,8 +97,16 @@ mod tests {
 
     #[test]
     fn the_smallest_suitable_volume_is_taken_and_a_promised_one_first() {
-        let volumes = [volume("big", "10Gi", "", None), volume("small", "2Gi", "", None), volume("tiny", "1Mi", "", None), volume("fast", "2Gi", "ssd", None), volume("taken", "1Gi", "", Some("other"))];
-        let name = |claim: &PersistentVolumeClaim, volumes: &[Arc<PersistentVolume>]| find(volumes, claim).and_then(|v| v.metadata.name.clone());
+        let volumes = [
+            volume("big", "10Gi", "", None),
+            volume("small", "2Gi", "", None),
+            volume("tiny", "1Mi", "", None),
+            volume("fast", "2Gi", "ssd", None),
+            volume("taken", "1Gi", "", Some("other")),
+        ];
+        let name = |claim: &PersistentVolumeClaim, volumes: &[Arc<PersistentVolume>]| {
+            find(volumes, claim).and_then(|v| v.metadata.name.clone())
+        };
         assert_eq!(name(&claim("1Gi", "", "ReadWriteOnce"), &volumes).as_deref(), Some("small"));
         assert_eq!(name(&claim("1Gi", "ssd", "ReadWriteOnce"), &volumes).as_deref(), Some("fast"));
         assert_eq!(name(&claim("1Gi", "", "ReadWriteMany"), &volumes), None);

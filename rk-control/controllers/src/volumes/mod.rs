@@ -71,7 +71,11 @@ pub(crate) fn register(ctx: &Context) {
         if let Some(key) = volume::claim_key(volume) {
             q.add(Work::Claim(key));
         } else {
-            claims.list().iter().filter(|c| volume::may_suit(volume, c)).for_each(|c| q.add(Work::Claim(ObjectKey::of(c.as_ref()))));
+            claims
+                .list()
+                .iter()
+                .filter(|c| volume::may_suit(volume, c))
+                .for_each(|c| q.add(Work::Claim(ObjectKey::of(c.as_ref()))));
         }
     });
     let (q, claims) = (binder.queue.clone(), binder.claims.clone());

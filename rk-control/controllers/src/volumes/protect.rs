@@ -30,11 +30,20 @@ fn with_finalizer<K: Object>(object: &K, finalizer: &str, wanted: bool) -> Optio
     }
     let mut changed = object.clone();
     let all = changed.meta_mut().finalizers.get_or_insert_default();
-    if wanted { all.push(finalizer.to_owned()) } else { all.retain(|f| f != finalizer) }
+    if wanted {
+        all.push(finalizer.to_owned())
+    } else {
+        all.retain(|f| f != finalizer)
+    }
     Some(changed)
 }
 
-async fn sync<K: Object>(informer: &Informer<K>, key: &ObjectKey, finalizer: &str, in_use: impl Fn(&K) -> bool) -> Result<Outcome, BoxError> {
+async fn sync<K: Object>(
+    informer: &Informer<K>,
+    key: &ObjectKey,
+    finalizer: &str,
+    in_use: impl Fn(&K) -> bool,
+) -> Result<Outcome, BoxError> {
     let Some(object) = informer.get(key) else { return Ok(Outcome::AwaitChange) };
     let wanted = object.meta().deletion_timestamp.is_none() || in_use(&object);
     // Nothing may be added to an object that is being deleted.
@@ -59,7 +68,9 @@ pub(crate) fn register_claims(ctx: &Context) {
         async move {
             let used = |claim: &PersistentVolumeClaim| {
                 let key = ObjectKey::of(claim);
-                let uses = |pod: &Pod| !pods::is_finished(pod) && pods::node_name(pod).is_some() && claims_of(pod).contains(&key);
+                let uses = |pod: &Pod| {
+                    !pods::is_finished(pod) && pods::node_name(pod).is_some() && claims_of(pod).contains(&key)
+                };
                 pods.in_namespace(&key.namespace).iter().any(|p| uses(p))
             };
             sync(&claims, &key, CLAIM_FINALIZER, used).await
@@ -76,7 +87,8 @@ pub(crate) fn register_volumes(ctx: &Context) {
     ctx.work("pv-protection", queue, 1, move |key| {
         let volumes = volumes.clone();
         async move {
-            let bound = |volume: &PersistentVolume| volume.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Bound");
+            let bound =
+                |volume: &PersistentVolume| volume.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Bound");
             sync(&volumes, &key, VOLUME_FINALIZER, bound).await
         }
     });

@@ -21,7 +21,8 @@ impl Binder {
             self.set_volume_phase(&volume, "Available", None).await?;
             return Ok(Outcome::AwaitChange);
         }
-        let key = ObjectKey::new(reference.namespace.clone().unwrap_or_default(), reference.name.clone().unwrap_or_default());
+        let key =
+            ObjectKey::new(reference.namespace.clone().unwrap_or_default(), reference.name.clone().unwrap_or_default());
         let claim = match self.claims.get(&key) {
             Some(claim) => Some(PersistentVolumeClaim::clone(&claim)),
             // Data is at stake: a cache that lags behind must not decide.
@@ -42,7 +43,9 @@ impl Binder {
         match named {
             // The claim's own run completes the binding.
             None => self.queue.add(super::Work::Claim(ObjectKey::of(claim))),
-            Some(name) if Some(name) == volume.metadata.name.as_ref() => self.set_volume_phase(volume, "Bound", None).await?,
+            Some(name) if Some(name) == volume.metadata.name.as_ref() => {
+                self.set_volume_phase(volume, "Bound", None).await?
+            }
             // The claim found another volume meanwhile: we made the promise, so we take it back.
             Some(_) if volume.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(BOUND_BY_US)) => {
                 let mut changed = volume.clone();
@@ -63,18 +66,28 @@ impl Binder {
         if phase != Some("Failed") {
             self.set_volume_phase(volume, "Released", None).await?;
         }
-        let policy = volume.spec.as_ref().and_then(|s| s.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain");
-        let external = volume.spec.as_ref().is_some_and(|s| s.csi.is_some()) || volume.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(PROVISIONED_BY));
+        let policy =
+            volume.spec.as_ref().and_then(|s| s.persistent_volume_reclaim_policy.as_deref()).unwrap_or("Retain");
+        let external = volume.spec.as_ref().is_some_and(|s| s.csi.is_some())
+            || volume.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(PROVISIONED_BY));
         // External provisioners delete what they made; nothing else can be deleted from here.
         if policy != "Retain" && !external && phase != Some("Failed") {
-            let text = format!("Error getting deleter volume plugin for volume {:?}: no deletable volume plugin matched", volume.metadata.name.as_deref().unwrap_or_default());
+            let text = format!(
+                "Error getting deleter volume plugin for volume {:?}: no deletable volume plugin matched",
+                volume.metadata.name.as_deref().unwrap_or_default()
+            );
             self.recorder.warning(volume, "VolumeFailedDelete", text.clone());
             self.set_volume_phase(volume, "Failed", Some(text)).await?;
         }
         Ok(Outcome::AwaitChange)
     }
 
-    pub(super) async fn set_volume_phase(&self, volume: &PersistentVolume, wanted: &str, message: Option<String>) -> kube::Result<()> {
+    pub(super) async fn set_volume_phase(
+        &self,
+        volume: &PersistentVolume,
+        wanted: &str,
+        message: Option<String>,
+    ) -> kube::Result<()> {
         let latest = self.volumes.get(&ObjectKey::of(volume)).filter(|v| v.metadata.uid == volume.metadata.uid);
         let volume = latest.as_deref().unwrap_or(volume);
         let status = volume.status.clone().unwrap_or_default();
