@@ -19,7 +19,9 @@ impl BootstrapToken {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (id, secret) = text.split_once('.')?;
-        let good = |part: &str, length| part.len() == length && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let good = |part: &str, length| {
+            part.len() == length && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        };
         (good(id, 6) && good(secret, 16)).then(|| Self { id: id.to_owned(), secret: secret.to_owned() })
     }
 }

@@ -53,16 +53,28 @@ impl Health {
     async fn judge(&self, core: &Core, check: &str) -> Result<(), &'static str> {
         match check {
             // The store is named after what upstream's monitoring looks for.
-            "etcd" => match tokio::time::timeout(std::time::Duration::from_secs(2), core.storage.store().revision()).await {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(_)) => Err("the store cannot be read"),
-                Err(_) => Err("the store did not answer in time"),
-            },
-            "informer-sync" | "poststarthook/rbac/bootstrap-roles" | "poststarthook/start-system-namespaces-controller" => {
-                if self.is_bootstrapped() { Ok(()) } else { Err("not finished") }
+            "etcd" => {
+                match tokio::time::timeout(std::time::Duration::from_secs(2), core.storage.store().revision()).await {
+                    Ok(Ok(_)) => Ok(()),
+                    Ok(Err(_)) => Err("the store cannot be read"),
+                    Err(_) => Err("the store did not answer in time"),
+                }
+            }
+            "informer-sync"
+            | "poststarthook/rbac/bootstrap-roles"
+            | "poststarthook/start-system-namespaces-controller" => {
+                if self.is_bootstrapped() {
+                    Ok(())
+                } else {
+                    Err("not finished")
+                }
             }
             "shutdown" => {
-                if core.shutdown.is_cancelled() { Err("process is shutting down") } else { Ok(()) }
+                if core.shutdown.is_cancelled() {
+                    Err("process is shutting down")
+                } else {
+                    Ok(())
+                }
             }
             _ => Ok(()),
         }

@@ -49,7 +49,13 @@ impl Core {
     ///
     /// # Errors
     /// As [`Core::cache`].
-    pub async fn objects(&self, group: &str, version: &str, plural: &str, namespace: &str) -> Result<Vec<Value>, Status> {
+    pub async fn objects(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        namespace: &str,
+    ) -> Result<Vec<Value>, Status> {
         let cache = self.cache(group, version, plural).await?;
         let floor = self.storage.settled().await?;
         Ok(cache.snapshot(namespace, floor, |_| true).objects.iter().map(|object| object.value()).collect())

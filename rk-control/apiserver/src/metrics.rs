@@ -10,7 +10,8 @@ use rk_api::resources::Resource;
 
 /// Upper bounds of the latency histogram in seconds; upstream's.
 const BOUNDS: &[f64] = &[
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
+    45.0, 60.0,
 ];
 /// Most label combinations kept; paths come from clients, and clients may be hostile.
 const SERIES: usize = 5000;
@@ -97,14 +98,26 @@ impl Metrics {
         help(&mut out, "apiserver_longrunning_requests", "gauge", "Open watches by resource.");
         for ((group, resource), gauge) in &*self.watches.lock().unwrap_or_else(PoisonError::into_inner) {
             let open = gauge.load(Ordering::Relaxed);
-            let _ = writeln!(out, "apiserver_longrunning_requests{{component=\"apiserver\",group=\"{group}\",resource=\"{resource}\",verb=\"WATCH\"}} {open}");
+            let _ = writeln!(
+                out,
+                "apiserver_longrunning_requests{{component=\"apiserver\",group=\"{group}\",resource=\"{resource}\",verb=\"WATCH\"}} {open}"
+            );
         }
-        help(&mut out, "apiserver_storage_objects", "gauge", "Objects by resource, of resources that are in the watch cache.");
+        help(
+            &mut out,
+            "apiserver_storage_objects",
+            "gauge",
+            "Objects by resource, of resources that are in the watch cache.",
+        );
         for (resource, count) in objects {
             let _ = writeln!(out, "apiserver_storage_objects{{resource=\"{resource}\"}} {count}");
         }
         help(&mut out, "kubernetes_build_info", "gauge", "The version.");
-        let _ = writeln!(out, "kubernetes_build_info{{git_version=\"{}\",major=\"1\",minor=\"36\"}} 1", crate::discovery::GIT_VERSION);
+        let _ = writeln!(
+            out,
+            "kubernetes_build_info{{git_version=\"{}\",major=\"1\",minor=\"36\"}} 1",
+            crate::discovery::GIT_VERSION
+        );
         render_process(&mut out);
         out
     }
@@ -121,7 +134,8 @@ impl Metrics {
             for (bound, count) in BOUNDS.iter().zip(&histogram.counts) {
                 let _ = writeln!(out, "apiserver_request_duration_seconds_bucket{{{text},le=\"{bound}\"}} {count}");
             }
-            let _ = writeln!(out, "apiserver_request_duration_seconds_bucket{{{text},le=\"+Inf\"}} {}", histogram.total);
+            let _ =
+                writeln!(out, "apiserver_request_duration_seconds_bucket{{{text},le=\"+Inf\"}} {}", histogram.total);
             let _ = writeln!(out, "apiserver_request_duration_seconds_sum{{{text}}} {}", histogram.sum);
             let _ = writeln!(out, "apiserver_request_duration_seconds_count{{{text}}} {}", histogram.total);
         }
@@ -165,7 +179,8 @@ fn render_process(out: &mut String) {
     }
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // Fields after the parenthesised command: 14 and 15 of the whole line are user and system time in ticks of 10 ms.
-    let fields: Vec<&str> = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
     let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok());
     if let (Some(user), Some(system)) = (ticks(11), ticks(12)) {
         help(out, "process_cpu_seconds_total", "counter", "CPU time.");

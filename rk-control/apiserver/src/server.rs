@@ -23,7 +23,9 @@ use crate::config::Config;
 use crate::discovery::{self, Discovery};
 use crate::handlers;
 use crate::health::Health;
-use crate::http::{Body, BoxError, Connection, Format, Limits, Peer, Query, RequestInfo, serve_listener, status_response};
+use crate::http::{
+    Body, BoxError, Connection, Format, Limits, Peer, Query, RequestInfo, serve_listener, status_response,
+};
 use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::proxy::KubeletClient;
@@ -97,7 +99,8 @@ impl Core {
             Err(_) => Format::Json,
         };
         let (verb, path) = (info.verb.clone(), info.path.clone());
-        let resource = info.resource.as_ref().map(|path| (path.group.clone(), path.resource.clone(), path.subresource.clone()));
+        let resource =
+            info.resource.as_ref().map(|path| (path.group.clone(), path.resource.clone(), path.subresource.clone()));
         let mut response = match self.route(request, connection, query, info).await {
             Ok(response) => response,
             Err(status) => status_response(&status, format),

@@ -25,7 +25,9 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 fn roots(pki: &Pki) -> Result<Arc<RootCertStore>, StartError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pki.ca_certificate().as_bytes()) {
-        roots.add(certificate.map_err(fault("the authority's certificate"))?).map_err(refused("the authority's certificate"))?;
+        roots
+            .add(certificate.map_err(fault("the authority's certificate"))?)
+            .map_err(refused("the authority's certificate"))?;
     }
     Ok(Arc::new(roots))
 }
@@ -33,7 +35,9 @@ fn roots(pki: &Pki) -> Result<Arc<RootCertStore>, StartError> {
 type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn pair(credential: &Credential, what: &'static str) -> Result<Pair, StartError> {
-    let chain = CertificateDer::pem_slice_iter(credential.certificate.as_bytes()).collect::<Result<_, _>>().map_err(fault(what))?;
+    let chain = CertificateDer::pem_slice_iter(credential.certificate.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(fault(what))?;
     let key = PrivateKeyDer::from_pem_slice(credential.key.as_bytes()).map_err(fault(what))?;
     Ok((chain, key))
 }

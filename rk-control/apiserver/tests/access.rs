@@ -23,7 +23,8 @@ async fn a_role_allows_exactly_what_it_says_where_it_is_bound() {
     let cluster = Cluster::start().await;
     let jane = cluster.client(User::new("jane", []));
     let (code, message) = jane.get(PODS).await.failure();
-    let words = r#"pods is forbidden: User "jane" cannot list resource "pods" in API group "" in the namespace "default""#;
+    let words =
+        r#"pods is forbidden: User "jane" cannot list resource "pods" in API group "" in the namespace "default""#;
     assert_eq!((code, message.as_str()), (403, words));
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "r"},
         "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]});
@@ -82,7 +83,10 @@ async fn impersonation_needs_the_right_and_takes_the_place_of_the_caller() {
     let jane = cluster.client(User::new("jane", [])).with("impersonate-user", "admin");
     let (code, message) = jane.get(PODS).await.failure();
     assert_eq!(code, 403);
-    assert!(message.starts_with("users \"admin\" is forbidden: User \"jane\" cannot impersonate resource \"users\""), "{message}");
+    assert!(
+        message.starts_with("users \"admin\" is forbidden: User \"jane\" cannot impersonate resource \"users\""),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -117,7 +121,8 @@ async fn a_node_reads_what_its_pods_need_and_no_more() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
     for (secret, node) in [("mine", "n1"), ("theirs", "n2")] {
-        let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}, "stringData": {"k": "v"}});
+        let object =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret}, "stringData": {"k": "v"}});
         admin.create("/api/v1/namespaces/default/secrets", &object).await.ok();
         let mut pod = pod(node);
         pod["spec"]["nodeName"] = json!(node);
@@ -159,11 +164,11 @@ async fn a_joining_node_gets_as_far_as_its_certificate_request() {
     params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
     let request = params.serialize_request(&rcgen::KeyPair::generate().unwrap()).unwrap().pem().unwrap();
     let csr = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"generateName": "csr-"},
-        "spec": {
-            "request": base64::Engine::encode(&base64::engine::general_purpose::STANDARD, request),
-            "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
-            "usages": ["digital signature", "client auth"], "username": "somebody-else",
-        }});
+    "spec": {
+        "request": base64::Engine::encode(&base64::engine::general_purpose::STANDARD, request),
+        "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
+        "usages": ["digital signature", "client auth"], "username": "somebody-else",
+    }});
     let filed = joining.create("/apis/certificates.k8s.io/v1/certificatesigningrequests", &csr).await.ok();
     assert_eq!(filed["spec"]["username"], "system:bootstrap:abcdef");
     assert_eq!(joining.get("/api/v1/secrets").await.failure().0, 403);

@@ -13,10 +13,16 @@ async fn a_new_cluster_has_its_namespaces_services_and_policy() {
     let admin = cluster.admin();
     for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
         let namespace = admin.get(&format!("/api/v1/namespaces/{name}")).await.ok();
-        assert_eq!((&namespace["status"]["phase"], &namespace["spec"]["finalizers"]), (&json!("Active"), &json!(["kubernetes"])));
+        assert_eq!(
+            (&namespace["status"]["phase"], &namespace["spec"]["finalizers"]),
+            (&json!("Active"), &json!(["kubernetes"]))
+        );
     }
     assert_eq!(admin.get(&format!("{SERVICES}/kubernetes")).await.ok()["spec"]["clusterIP"], "10.96.0.1");
-    assert_eq!(admin.get("/api/v1/namespaces/kube-system/services/kube-dns").await.ok()["spec"]["clusterIP"], "10.96.0.10");
+    assert_eq!(
+        admin.get("/api/v1/namespaces/kube-system/services/kube-dns").await.ok()["spec"]["clusterIP"],
+        "10.96.0.10"
+    );
     let endpoints = admin.get("/api/v1/namespaces/default/endpoints/kubernetes").await.ok();
     assert_eq!(endpoints["subsets"][0]["addresses"][0]["ip"], "192.0.2.10");
     let slice = admin.get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes").await.ok();
@@ -50,7 +56,8 @@ async fn a_terminating_namespace_takes_nothing_new_and_ends_with_its_finalizer()
     admin.put("/api/v1/namespaces/n/finalize", &last).await.ok();
     assert_eq!(admin.get("/api/v1/namespaces/n").await.code, 404);
     assert_eq!(admin.delete("/api/v1/namespaces/kube-system").await.failure().0, 403);
-    let (code, message) = admin.create("/api/v1/namespaces/none/configmaps", &config_map("a", json!({}))).await.failure();
+    let (code, message) =
+        admin.create("/api/v1/namespaces/none/configmaps", &config_map("a", json!({}))).await.failure();
     assert_eq!((code, message.as_str()), (404, "namespaces \"none\" not found"));
 }
 
@@ -58,9 +65,7 @@ async fn a_terminating_namespace_takes_nothing_new_and_ends_with_its_finalizer()
 async fn services_get_addresses_and_ports_that_nobody_else_has() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
-    let service = |name: &str, kind: &str| {
-        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"type": kind, "ports": [{"port": 80}]}})
-    };
+    let service = |name: &str, kind: &str| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"type": kind, "ports": [{"port": 80}]}});
     let creations = (0..40).map(|index| {
         let (admin, service) = (admin.clone(), service(&format!("s{index}"), "NodePort"));
         async move { admin.create(SERVICES, &service).await.ok() }
@@ -99,7 +104,10 @@ async fn a_pod_gets_its_token_priority_and_tolerations() {
     orphan["spec"]["serviceAccountName"] = json!("nobody");
     let (code, message) = cluster.admin().create(PODS, &orphan).await.failure();
     assert_eq!(code, 403);
-    assert!(message.ends_with("error looking up service account default/nobody: serviceaccount \"nobody\" not found"), "{message}");
+    assert!(
+        message.ends_with("error looking up service account default/nobody: serviceaccount \"nobody\" not found"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -115,7 +123,10 @@ async fn pod_security_is_enforced_by_label() {
     host["spec"]["hostNetwork"] = json!(true);
     let (code, message) = admin.create(PODS, &host).await.failure();
     assert_eq!(code, 403);
-    assert!(message.contains("violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)"), "{message}");
+    assert!(
+        message.contains("violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -131,7 +142,12 @@ async fn a_quota_is_never_overdrawn_even_by_many_at_once() {
     let answers = futures::future::join_all(creations).await;
     assert_eq!(answers.iter().filter(|answer| answer.code == 201).count(), 3);
     let refused = answers.iter().find(|answer| answer.code == 403).unwrap();
-    assert!(refused.failure().1.contains("exceeded quota: q, requested: configmaps=1, used: configmaps=3, limited: configmaps=3"));
+    assert!(
+        refused
+            .failure()
+            .1
+            .contains("exceeded quota: q, requested: configmaps=1, used: configmaps=3, limited: configmaps=3")
+    );
 }
 
 #[tokio::test]
@@ -143,7 +159,10 @@ async fn limits_fill_in_and_refuse() {
     ]}});
     admin.create("/api/v1/namespaces/default/limitranges", &range).await.ok();
     let made = admin.create(PODS, &pod("p")).await.ok();
-    assert_eq!(made["spec"]["containers"][0]["resources"], json!({"limits": {"cpu": "500m"}, "requests": {"cpu": "100m"}}));
+    assert_eq!(
+        made["spec"]["containers"][0]["resources"],
+        json!({"limits": {"cpu": "500m"}, "requests": {"cpu": "100m"}})
+    );
     let mut big = pod("big");
     big["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "2"}});
     let (code, message) = admin.create(PODS, &big).await.failure();

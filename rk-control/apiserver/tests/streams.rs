@@ -43,7 +43,11 @@ async fn listen(cluster: &Cluster) -> SocketAddr {
     address
 }
 
-async fn connect(cluster: &Cluster, address: SocketAddr, login: Option<Pair>) -> tokio_rustls::client::TlsStream<TcpStream> {
+async fn connect(
+    cluster: &Cluster,
+    address: SocketAddr,
+    login: Option<Pair>,
+) -> tokio_rustls::client::TlsStream<TcpStream> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -85,7 +89,10 @@ async fn certificates_and_tokens_tell_who_asks() {
     let address = listen(&cluster).await;
     let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}).to_string();
     let ask = |headers: &str| {
-        format!("POST {WHO} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len())
+        format!(
+            "POST {WHO} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+            body.len()
+        )
     };
     let admin = pair(&cluster.pki.admin.certificate, &cluster.pki.admin.key);
     let answer = exchange(&mut connect(&cluster, address, Some(admin)).await, &ask(""), "userInfo").await;
@@ -93,12 +100,18 @@ async fn certificates_and_tokens_tell_who_asks() {
 
     let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
     let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
-    let token = cluster.admin().send(Method::POST, path, &request).await.ok()["status"]["token"].as_str().unwrap().to_owned();
+    let token =
+        cluster.admin().send(Method::POST, path, &request).await.ok()["status"]["token"].as_str().unwrap().to_owned();
     let header = format!("Authorization: Bearer {token}\r\n");
     let answer = exchange(&mut connect(&cluster, address, None).await, &ask(&header), "userInfo").await;
     assert!(answer.contains("system:serviceaccount:default:default"), "{answer}");
 
-    let wrong = exchange(&mut connect(&cluster, address, None).await, &get("/api", "Authorization: Bearer nonsense\r\n"), "Unauthorized").await;
+    let wrong = exchange(
+        &mut connect(&cluster, address, None).await,
+        &get("/api", "Authorization: Bearer nonsense\r\n"),
+        "Unauthorized",
+    )
+    .await;
     assert!(wrong.starts_with("HTTP/1.1 401"), "{wrong}");
     let anonymous = exchange(&mut connect(&cluster, address, None).await, &get("/api/v1/nodes", ""), "forbidden").await;
     assert!(anonymous.starts_with("HTTP/1.1 403") && anonymous.contains("system:anonymous"), "{anonymous}");
@@ -114,7 +127,9 @@ async fn a_certificate_of_another_authority_is_answered_with_401() {
     params.distinguished_name.push(DnType::OrganizationName, "system:masters");
     let certificate = params.self_signed(&key).unwrap().pem();
     let stranger = pair(&certificate, &key.serialize_pem());
-    let answer = exchange(&mut connect(&cluster, address, Some(stranger)).await, &get("/api/v1/nodes", ""), "Unauthorized").await;
+    let answer =
+        exchange(&mut connect(&cluster, address, Some(stranger)).await, &get("/api/v1/nodes", ""), "Unauthorized")
+            .await;
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
 }
 
@@ -142,7 +157,10 @@ async fn kubelet(cluster: &Cluster) -> (SocketAddr, tokio::task::JoinHandle<Stri
         while !head.ends_with(b"\r\n\r\n") {
             head.push(stream.read_u8().await.unwrap());
         }
-        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n")
+            .await
+            .unwrap();
         let mut bytes = [0; 5];
         stream.read_exact(&mut bytes).await.unwrap();
         stream.write_all(&bytes).await.unwrap();
@@ -181,9 +199,15 @@ async fn an_exec_reaches_the_kubelet_and_bytes_flow_both_ways() {
     assert!(answer.to_ascii_lowercase().contains("upgrade: spdy/3.1"), "{answer}");
     assert_eq!(exchange(&mut stream, "hello", "hello").await, "hello");
     let head = served.await.unwrap();
-    assert!(head.starts_with("POST /exec/default/p/c?input=1&output=1&tty=1&command=sh&command=-c&command=a%20b HTTP/1.1"), "{head}");
+    assert!(
+        head.starts_with("POST /exec/default/p/c?input=1&output=1&tty=1&command=sh&command=-c&command=a%20b HTTP/1.1"),
+        "{head}"
+    );
     let head = head.to_ascii_lowercase();
-    assert!(head.contains("x-stream-protocol-version: v4.channel.k8s.io") && !head.contains("must-not-be-passed-on"), "{head}");
+    assert!(
+        head.contains("x-stream-protocol-version: v4.channel.k8s.io") && !head.contains("must-not-be-passed-on"),
+        "{head}"
+    );
 }
 
 #[tokio::test]

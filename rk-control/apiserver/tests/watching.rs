@@ -21,7 +21,9 @@ async fn pages_of_a_list_are_one_snapshot() {
     let mut names: Vec<String> = Vec::new();
     let mut page = first.clone();
     loop {
-        names.extend(page["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()));
+        names.extend(
+            page["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()),
+        );
         assert_eq!(page["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
         let Some(token) = page["metadata"]["continue"].as_str() else { break };
         page = admin.get(&format!("{MAPS}?limit=3&continue={token}")).await.ok();
@@ -143,7 +145,8 @@ async fn a_streaming_list_ends_its_state_with_a_bookmark() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
     admin.create(MAPS, &config_map("a", json!({}))).await.ok();
-    let path = format!("{MAPS}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true");
+    let path =
+        format!("{MAPS}?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true");
     let mut watch = admin.watch(&path).await;
     assert_eq!(watch.brief().await, ("ADDED".to_owned(), "a".to_owned()));
     let mark = watch.next().await.unwrap();

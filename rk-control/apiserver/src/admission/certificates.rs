@@ -27,7 +27,10 @@ async fn may(request: &Request<'_>, verb: &str, signer: &str) -> Result<bool, St
             name,
             ..Attributes::default()
         };
-        if matches!(request.core.authorizer.allowed(request.core, request.user, &attributes).await?, Verdict::Allowed(_)) {
+        if matches!(
+            request.core.authorizer.allowed(request.core, request.user, &attributes).await?,
+            Verdict::Allowed(_)
+        ) {
             return Ok(true);
         }
     }
@@ -75,7 +78,9 @@ pub(super) async fn subject(request: &Request<'_>, object: Option<&Value>) -> Re
     }
     let groups = groups_of(meta::text(object, &["spec", "request"]));
     if groups.iter().any(|group| group == MASTERS) {
-        return Err(request.forbid(&format!("use of kubernetes.io/kube-apiserver-client signer with {MASTERS} group is not allowed")));
+        return Err(request.forbid(&format!(
+            "use of kubernetes.io/kube-apiserver-client signer with {MASTERS} group is not allowed"
+        )));
     }
     Ok(())
 }

@@ -31,12 +31,15 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>) -> R
             (rules, "escalate", plural.to_owned(), request.name.to_owned())
         }
         _ => {
-            if request.old.is_some_and(|old| old.get("subjects") == object.get("subjects") && old.get("roleRef") == object.get("roleRef")) {
+            if request.old.is_some_and(|old| {
+                old.get("subjects") == object.get("subjects") && old.get("roleRef") == object.get("roleRef")
+            }) {
                 return Ok(());
             }
             let kind = meta::text(object, &["roleRef", "kind"]);
             let role = meta::text(object, &["roleRef", "name"]);
-            let (plural, namespace) = if kind == "ClusterRole" { ("clusterroles", "") } else { ("roles", request.namespace) };
+            let (plural, namespace) =
+                if kind == "ClusterRole" { ("clusterroles", "") } else { ("roles", request.namespace) };
             let found = request.core.object(GROUP, "v1", plural, namespace, role).await?;
             // A role that is not there yet may turn out to be anything; upstream answers 404 here.
             let found = match found {
@@ -59,7 +62,8 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>) -> R
         return Ok(());
     }
     let own = request.core.authorizer.rbac().rules_of(request.core, request.user, request.namespace).await?;
-    let missing: Vec<String> = rules.iter().filter(|rule| !covered(rule, &own)).map(|rule| rule.to_json().to_string()).collect();
+    let missing: Vec<String> =
+        rules.iter().filter(|rule| !covered(rule, &own)).map(|rule| rule.to_json().to_string()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -111,7 +115,10 @@ mod tests {
             rule(json!({"verbs": ["get"], "nonResourceURLs": ["/healthz/*"]})),
         ];
         assert!(covered(&rule(json!({"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"]})), &own));
-        assert!(covered(&rule(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["a"]})), &own));
+        assert!(covered(
+            &rule(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["a"]})),
+            &own
+        ));
         assert!(!covered(&rule(json!({"verbs": ["get"], "apiGroups": ["apps"], "resources": ["pods"]})), &own));
         assert!(!covered(&rule(json!({"verbs": ["*"], "apiGroups": [""], "resources": ["pods"]})), &own));
         assert!(covered(&rule(json!({"verbs": ["get"], "nonResourceURLs": ["/healthz/x"]})), &own));

@@ -62,7 +62,8 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>) -> R
         match (meta::text(&limit, &["type"]), &*request.resource.plural) {
             ("Container", "pods") => {
                 let lists = ["containers", "initContainers"];
-                let all = lists.iter().flat_map(|list| meta::at(object, &["spec", list]).as_array().into_iter().flatten());
+                let all =
+                    lists.iter().flat_map(|list| meta::at(object, &["spec", list]).as_array().into_iter().flatten());
                 for container in all {
                     check(&limit, container.get("resources").unwrap_or(&Value::Null), "Container", &mut broken);
                 }
@@ -84,12 +85,19 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>) -> R
 /// Sums over the containers of a pod, of the resources that the limit names; init containers run one at a time.
 fn pod_totals(pod: &Value, limit: &Value) -> Value {
     let mut totals = serde_json::json!({"requests": {}, "limits": {}});
-    let names = ["min", "max", "maxLimitRequestRatio"].iter().filter_map(|bound| limit.get(*bound)?.as_object()).flat_map(|map| map.keys());
+    let names = ["min", "max", "maxLimitRequestRatio"]
+        .iter()
+        .filter_map(|bound| limit.get(*bound)?.as_object())
+        .flat_map(|map| map.keys());
     for name in names {
         for field in ["requests", "limits"] {
             let of = |list: &str| -> Vec<Quantity> {
                 let containers = meta::at(pod, &["spec", list]).as_array().into_iter().flatten();
-                containers.map(|container| meta::at(container, &["resources", field, name])).filter(|value| !value.is_null()).map(amount).collect()
+                containers
+                    .map(|container| meta::at(container, &["resources", field, name]))
+                    .filter(|value| !value.is_null())
+                    .map(amount)
+                    .collect()
             };
             let (main, init) = (of("containers"), of("initContainers"));
             if main.is_empty() && init.is_empty() {
@@ -143,10 +151,16 @@ fn check(limit: &Value, resources: &Value, kind: &str, broken: &mut Vec<String>)
             (Some(request), Some(own)) if request.sign() > 0 => {
                 let observed = own.as_f64() / request.as_f64();
                 if observed > ratio {
-                    broken.push(format!("{name} max limit to request ratio per {kind} is {}, but provided ratio is {observed:.6}", amount(bound)));
+                    broken.push(format!(
+                        "{name} max limit to request ratio per {kind} is {}, but provided ratio is {observed:.6}",
+                        amount(bound)
+                    ));
                 }
             }
-            _ => broken.push(format!("{name} max limit to request ratio per {kind} is {}, but no request is specified or request is 0", amount(bound))),
+            _ => broken.push(format!(
+                "{name} max limit to request ratio per {kind} is {}, but no request is specified or request is 0",
+                amount(bound)
+            )),
         }
     }
 }
@@ -159,7 +173,8 @@ mod tests {
     #[test]
     fn containers_get_what_they_leave_open() {
         let limit = json!({"type": "Container", "default": {"cpu": "500m", "memory": "256Mi"}, "defaultRequest": {"cpu": "100m", "memory": "64Mi"}});
-        let mut pod = json!({"spec": {"containers": [{"name": "a"}, {"name": "b", "resources": {"limits": {"cpu": "2"}}}]}});
+        let mut pod =
+            json!({"spec": {"containers": [{"name": "a"}, {"name": "b", "resources": {"limits": {"cpu": "2"}}}]}});
         default_containers(&mut pod, &limit);
         let containers = &pod["spec"]["containers"];
         assert_eq!(containers[0]["resources"]["requests"], json!({"cpu": "100m", "memory": "64Mi"}));
@@ -172,9 +187,12 @@ mod tests {
         let limit = json!({"min": {"cpu": "50m"}, "max": {"memory": "500Mi"}});
         let mut broken = Vec::new();
         check(&limit, &json!({"requests": {"cpu": "10m"}, "limits": {"memory": "600Mi"}}), "Container", &mut broken);
-        assert_eq!(broken, [
-            "minimum cpu usage per Container is 50m, but request is 10m",
-            "maximum memory usage per Container is 500Mi, but limit is 600Mi",
-        ]);
+        assert_eq!(
+            broken,
+            [
+                "minimum cpu usage per Container is 50m, but request is 10m",
+                "maximum memory usage per Container is 500Mi, but limit is 600Mi",
+            ]
+        );
     }
 }

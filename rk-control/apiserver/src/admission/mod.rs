@@ -91,7 +91,12 @@ impl Request<'_> {
 pub type Held = Vec<tokio::sync::OwnedMutexGuard<()>>;
 
 type Mutate = for<'a> fn(&'a Request<'a>, &'a mut Value, &'a mut Vec<String>) -> BoxFuture<'a, Result<(), Status>>;
-type Validate = for<'a> fn(&'a Request<'a>, Option<&'a Value>, &'a mut Vec<String>, &'a mut Held) -> BoxFuture<'a, Result<(), Status>>;
+type Validate = for<'a> fn(
+    &'a Request<'a>,
+    Option<&'a Value>,
+    &'a mut Vec<String>,
+    &'a mut Held,
+) -> BoxFuture<'a, Result<(), Status>>;
 
 /// A link of the chain; the name is the one under which upstream knows it.
 struct Plugin {
@@ -135,15 +140,21 @@ const CHAIN: &[Plugin] = &[
         |request, object, _, _| Box::pin(node_restriction::validate(request, object)),
     ),
     mutating("TaintNodesByCondition", |request, object, _| Box::pin(node_taint::mutate(request, object))),
-    validating("PodSecurity", |request, object, warnings, _| Box::pin(pod_security::validate(request, object, warnings))),
+    validating("PodSecurity", |request, object, warnings, _| {
+        Box::pin(pod_security::validate(request, object, warnings))
+    }),
     both(
         "Priority",
         |request, object, _| Box::pin(priority::mutate(request, object)),
         |request, object, _, _| Box::pin(priority::validate(request, object)),
     ),
     mutating("DefaultTolerationSeconds", |request, object, _| Box::pin(default_tolerations::mutate(request, object))),
-    mutating("StorageObjectInUseProtection", |request, object, _| Box::pin(storage_protection::mutate(request, object))),
-    validating("PersistentVolumeClaimResize", |request, object, _, _| Box::pin(volume_resize::validate(request, object))),
+    mutating("StorageObjectInUseProtection", |request, object, _| {
+        Box::pin(storage_protection::mutate(request, object))
+    }),
+    validating("PersistentVolumeClaimResize", |request, object, _, _| {
+        Box::pin(volume_resize::validate(request, object))
+    }),
     both(
         "RuntimeClass",
         |request, object, _| Box::pin(runtime_class::mutate(request, object)),
@@ -151,7 +162,9 @@ const CHAIN: &[Plugin] = &[
     ),
     validating("CertificateApproval", |request, object, _, _| Box::pin(certificates::approval(request, object))),
     validating("CertificateSigning", |request, object, _, _| Box::pin(certificates::signing(request, object))),
-    validating("CertificateSubjectRestriction", |request, object, _, _| Box::pin(certificates::subject(request, object))),
+    validating("CertificateSubjectRestriction", |request, object, _, _| {
+        Box::pin(certificates::subject(request, object))
+    }),
     mutating("DefaultStorageClass", |request, object, _| Box::pin(default_class::storage(request, object))),
     mutating("DefaultIngressClass", |request, object, _| Box::pin(default_class::ingress(request, object))),
     validating("RoleEscalation", |request, object, _, _| Box::pin(escalation::validate(request, object))),
@@ -175,11 +188,17 @@ pub async fn mutate(request: &Request<'_>, object: &mut Value, warnings: &mut Ve
 ///
 /// # Errors
 /// The first refusal.
-pub async fn validate(request: &Request<'_>, object: Option<&Value>, warnings: &mut Vec<String>) -> Result<Held, Status> {
+pub async fn validate(
+    request: &Request<'_>,
+    object: Option<&Value>,
+    warnings: &mut Vec<String>,
+) -> Result<Held, Status> {
     let mut held = Held::new();
     for plugin in CHAIN {
         if let Some(validate) = plugin.validate {
-            validate(request, object, warnings, &mut held).await.inspect_err(|status| refused(plugin, request, status))?;
+            validate(request, object, warnings, &mut held)
+                .await
+                .inspect_err(|status| refused(plugin, request, status))?;
         }
     }
     Ok(held)

@@ -21,7 +21,8 @@ pub(super) async fn admit(request: &Request<'_>) -> Result<(), Status> {
     let Some(namespace) = request.core.object("", "v1", "namespaces", "", request.namespace).await? else {
         return Err(Status::not_found(&namespaces, request.namespace));
     };
-    let terminating = rk_api::meta::text(&namespace, &["status", "phase"]) == "Terminating" || rk_api::meta::is_deleting(&namespace);
+    let terminating =
+        rk_api::meta::text(&namespace, &["status", "phase"]) == "Terminating" || rk_api::meta::is_deleting(&namespace);
     if !terminating {
         return Ok(());
     }

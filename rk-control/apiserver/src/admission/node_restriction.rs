@@ -10,9 +10,17 @@ use super::{Operation, Request};
 const RESTRICTED: &str = "node-restriction.kubernetes.io";
 /// Labels under `kubernetes.io` and `k8s.io` that a kubelet may set.
 const OWN_LABELS: &[&str] = &[
-    "kubernetes.io/hostname", "kubernetes.io/arch", "kubernetes.io/os", "beta.kubernetes.io/arch", "beta.kubernetes.io/os",
-    "beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type", "failure-domain.beta.kubernetes.io/region",
-    "failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/region", "topology.kubernetes.io/zone",
+    "kubernetes.io/hostname",
+    "kubernetes.io/arch",
+    "kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/instance-type",
+    "node.kubernetes.io/instance-type",
+    "failure-domain.beta.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
 ];
 const OWN_LABEL_PREFIXES: &[&str] = &["kubelet.kubernetes.io", "node.kubernetes.io"];
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -30,7 +38,9 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>) -> R
     };
     match (&*request.resource.gvk.group, &*request.resource.plural, request.subresource) {
         ("", "pods", "") => pod(request, node, object),
-        ("", "pods", "status") => own_pod(request, node, "can only update pod status for pods with spec.nodeName set to itself"),
+        ("", "pods", "status") => {
+            own_pod(request, node, "can only update pod status for pods with spec.nodeName set to itself")
+        }
         ("", "pods", "eviction") => own_pod(request, node, "can only evict pods with spec.nodeName set to itself"),
         ("", "nodes", "" | "status") => self_node(request, node, object),
         ("", "serviceaccounts", "token") => token(request, node, object).await,
@@ -49,25 +59,37 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>) -> R
 
 fn own_pod(request: &Request<'_>, node: &str, why: &str) -> Result<(), Status> {
     let pod = request.old.unwrap_or(&Value::Null);
-    if meta::text(pod, &["spec", "nodeName"]) == node { Ok(()) } else { Err(request.forbid(&format!("node {node:?} {why}"))) }
+    if meta::text(pod, &["spec", "nodeName"]) == node {
+        Ok(())
+    } else {
+        Err(request.forbid(&format!("node {node:?} {why}")))
+    }
 }
 
 fn pod(request: &Request<'_>, node: &str, object: Option<&Value>) -> Result<(), Status> {
     match request.operation {
         Operation::Delete => own_pod(request, node, "can only delete pods with spec.nodeName set to itself"),
-        Operation::Update => Err(request.forbid(&format!("unexpected operation \"UPDATE\", node {node:?} can only create and delete mirror pods"))),
+        Operation::Update => Err(request
+            .forbid(&format!("unexpected operation \"UPDATE\", node {node:?} can only create and delete mirror pods"))),
         Operation::Create => {
             let pod = object.unwrap_or(&Value::Null);
             if meta::at(pod, &["metadata", "annotations", MIRROR]).is_null() {
-                return Err(request.forbid(&format!("pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods")));
+                return Err(request.forbid(&format!(
+                    "pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"
+                )));
             }
             if meta::text(pod, &["spec", "nodeName"]) != node {
-                return Err(request.forbid(&format!("node {node:?} can only create pods with spec.nodeName set to itself")));
+                return Err(
+                    request.forbid(&format!("node {node:?} can only create pods with spec.nodeName set to itself"))
+                );
             }
             let owners = meta::at(pod, &["metadata", "ownerReferences"]).as_array().cloned().unwrap_or_default();
-            let foreign = owners.iter().any(|owner| meta::text(owner, &["kind"]) != "Node" || meta::text(owner, &["name"]) != node);
+            let foreign = owners
+                .iter()
+                .any(|owner| meta::text(owner, &["kind"]) != "Node" || meta::text(owner, &["name"]) != node);
             if owners.len() > 1 || foreign {
-                return Err(request.forbid(&format!("node {node:?} can only create pods with an owner reference set to itself")));
+                return Err(request
+                    .forbid(&format!("node {node:?} can only create pods with an owner reference set to itself")));
             }
             Ok(())
         }
@@ -82,9 +104,12 @@ fn self_node(request: &Request<'_>, node: &str, object: Option<&Value>) -> Resul
         return Err(request.forbid(&format!("node {node:?} is not allowed to delete its Node object")));
     };
     let empty = Map::new();
-    let labels = |value: Option<&Value>| value.and_then(|value| meta::labels(value).as_object()).cloned().unwrap_or_else(|| empty.clone());
+    let labels = |value: Option<&Value>| {
+        value.and_then(|value| meta::labels(value).as_object()).cloned().unwrap_or_else(|| empty.clone())
+    };
     let (new, old) = (labels(Some(object)), labels(request.old));
-    let mut changed: Vec<&str> = new.iter().filter(|(key, value)| old.get(*key) != Some(value)).map(|(key, _)| key.as_str()).collect();
+    let mut changed: Vec<&str> =
+        new.iter().filter(|(key, value)| old.get(*key) != Some(value)).map(|(key, _)| key.as_str()).collect();
     changed.extend(old.keys().filter(|key| !new.contains_key(*key)).map(String::as_str));
     let mut forbidden: Vec<&str> = changed.into_iter().filter(|key| !may_set(key)).collect();
     forbidden.sort_unstable();
@@ -144,9 +169,15 @@ mod tests {
     #[test]
     fn a_kubelet_sets_its_own_labels_and_no_reserved_ones() {
         for (label, allowed) in [
-            ("disk", true), ("example.com/x", true), ("kubernetes.io/hostname", true), ("node.kubernetes.io/pool", true),
-            ("topology.kubernetes.io/zone", true), ("node-role.kubernetes.io/control-plane", false),
-            ("node-restriction.kubernetes.io/x", false), ("a.node-restriction.kubernetes.io/x", false), ("k8s.io/x", false),
+            ("disk", true),
+            ("example.com/x", true),
+            ("kubernetes.io/hostname", true),
+            ("node.kubernetes.io/pool", true),
+            ("topology.kubernetes.io/zone", true),
+            ("node-role.kubernetes.io/control-plane", false),
+            ("node-restriction.kubernetes.io/x", false),
+            ("a.node-restriction.kubernetes.io/x", false),
+            ("k8s.io/x", false),
         ] {
             assert_eq!(may_set(label), allowed, "{label}");
         }

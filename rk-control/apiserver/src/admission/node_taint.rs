@@ -13,7 +13,8 @@ pub(super) async fn mutate(request: &Request<'_>, node: &mut Value) -> Result<()
         return Ok(());
     }
     let mut taints = meta::at(node, &["spec", "taints"]).as_array().cloned().unwrap_or_default();
-    let tainted = |taint: &Value| meta::text(taint, &["key"]) == NOT_READY && meta::text(taint, &["effect"]) == "NoSchedule";
+    let tainted =
+        |taint: &Value| meta::text(taint, &["key"]) == NOT_READY && meta::text(taint, &["effect"]) == "NoSchedule";
     if !taints.iter().any(tainted) {
         taints.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));
         node["spec"]["taints"] = json!(taints);

@@ -37,7 +37,8 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>, held
     let new = usage(request, object);
     let old = request.old.map(|old| usage(request, old)).unwrap_or_default();
     for quota in &quotas {
-        let hard = meta::at(quota, &["status", "hard"]).as_object().or_else(|| meta::at(quota, &["spec", "hard"]).as_object());
+        let hard =
+            meta::at(quota, &["status", "hard"]).as_object().or_else(|| meta::at(quota, &["spec", "hard"]).as_object());
         let Some(hard) = hard else { continue };
         if !in_scope(request, quota, object)? {
             continue;
@@ -51,7 +52,8 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>, held
 
 fn counts(request: &Request<'_>) -> bool {
     let object = request.subresource.is_empty() || request.is_sub("", "pods", "resize");
-    let kind_that_grows = matches!(&*request.resource.plural, "services" | "persistentvolumeclaims") || request.subresource == "resize";
+    let kind_that_grows =
+        matches!(&*request.resource.plural, "services" | "persistentvolumeclaims") || request.subresource == "resize";
     let operation = match request.operation {
         Operation::Create => true,
         Operation::Update => kind_that_grows,
@@ -101,7 +103,10 @@ fn service_usage(service: &Value, out: &mut Usage) {
         out.insert("services.loadbalancers".to_owned(), one());
     }
     if matches!(kind, "NodePort" | "LoadBalancer") {
-        out.insert("services.nodeports".to_owned(), Quantity::from_millis(i64::try_from(ports).unwrap_or(i64::MAX / 1000) * 1000));
+        out.insert(
+            "services.nodeports".to_owned(),
+            Quantity::from_millis(i64::try_from(ports).unwrap_or(i64::MAX / 1000) * 1000),
+        );
     }
 }
 
@@ -167,7 +172,8 @@ fn add(sums: &mut Usage, resources: &Value) {
 /// Whether a quota is about this object at all.
 fn in_scope(request: &Request<'_>, quota: &Value, object: &Value) -> Result<bool, Status> {
     let names = meta::at(quota, &["spec", "scopes"]).as_array().cloned().unwrap_or_default();
-    let selectors = meta::at(quota, &["spec", "scopeSelector", "matchExpressions"]).as_array().cloned().unwrap_or_default();
+    let selectors =
+        meta::at(quota, &["spec", "scopeSelector", "matchExpressions"]).as_array().cloned().unwrap_or_default();
     if names.is_empty() && selectors.is_empty() {
         return Ok(true);
     }
@@ -175,7 +181,8 @@ fn in_scope(request: &Request<'_>, quota: &Value, object: &Value) -> Result<bool
         return Ok(false);
     }
     let plain = names.iter().filter_map(Value::as_str).all(|scope| pod_in_scope(object, scope, None));
-    Ok(plain && selectors.iter().all(|selector| pod_in_scope(object, meta::text(selector, &["scopeName"]), Some(selector))))
+    Ok(plain
+        && selectors.iter().all(|selector| pod_in_scope(object, meta::text(selector, &["scopeName"]), Some(selector))))
 }
 
 fn pod_in_scope(pod: &Value, scope: &str, selector: Option<&Value>) -> bool {
@@ -195,7 +202,12 @@ fn pod_in_scope(pod: &Value, scope: &str, selector: Option<&Value>) -> bool {
                 "DoesNotExist" => Operator::DoesNotExist,
                 _ => Operator::Exists,
             };
-            let values = meta::at(selector, &["values"]).as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+            let values = meta::at(selector, &["values"])
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned);
             let requirement = Requirement { key: "class".to_owned(), operator, values: values.collect() };
             let labels = if class.is_empty() { json!({}) } else { json!({"class": class}) };
             LabelSelector { requirements: vec![requirement], nothing: false }.matches(&labels)
@@ -205,7 +217,12 @@ fn pod_in_scope(pod: &Value, scope: &str, selector: Option<&Value>) -> bool {
 }
 
 /// A quota on compute resources forces every container to say what it needs.
-fn demand_requests(request: &Request<'_>, quota: &str, hard: &Map<String, Value>, object: &Value) -> Result<(), Status> {
+fn demand_requests(
+    request: &Request<'_>,
+    quota: &str,
+    hard: &Map<String, Value>,
+    object: &Value,
+) -> Result<(), Status> {
     if &*request.resource.plural != "pods" {
         return Ok(());
     }
@@ -222,7 +239,11 @@ fn demand_requests(request: &Request<'_>, quota: &str, hard: &Map<String, Value>
             missing.push(name.clone());
         }
     }
-    if missing.is_empty() { Ok(()) } else { Err(request.forbid(&format!("failed quota: {quota}: must specify {}", missing.join(",")))) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(request.forbid(&format!("failed quota: {quota}: must specify {}", missing.join(","))))
+    }
 }
 
 /// One amount that a quota does not allow.
@@ -242,8 +263,13 @@ async fn charge(
     old: &Usage,
 ) -> Result<(), Status> {
     loop {
-        let Some((mut quota, revision)) = request.core.storage.read(resource, request.namespace, name).await? else { return Ok(()) };
-        let hard = meta::at(&quota, &["status", "hard"]).as_object().cloned().or_else(|| meta::at(&quota, &["spec", "hard"]).as_object().cloned());
+        let Some((mut quota, revision)) = request.core.storage.read(resource, request.namespace, name).await? else {
+            return Ok(());
+        };
+        let hard = meta::at(&quota, &["status", "hard"])
+            .as_object()
+            .cloned()
+            .or_else(|| meta::at(&quota, &["spec", "hard"]).as_object().cloned());
         let Some(hard) = hard else { return Ok(()) };
         let mut used = meta::at(&quota, &["status", "used"]).as_object().cloned().unwrap_or_default();
         let mut exceeded = Vec::new();
@@ -309,6 +335,9 @@ mod tests {
         assert!(pod_in_scope(&bare, "BestEffort", None) && !pod_in_scope(&long, "BestEffort", None));
         assert!(pod_in_scope(&long, "Terminating", None) && pod_in_scope(&bare, "NotTerminating", None));
         let selector = json!({"scopeName": "PriorityClass", "operator": "In", "values": ["high"]});
-        assert!(pod_in_scope(&long, "PriorityClass", Some(&selector)) && !pod_in_scope(&bare, "PriorityClass", Some(&selector)));
+        assert!(
+            pod_in_scope(&long, "PriorityClass", Some(&selector))
+                && !pod_in_scope(&bare, "PriorityClass", Some(&selector))
+        );
     }
 }

@@ -31,7 +31,9 @@ pub(super) async fn mutate(request: &Request<'_>, pod: &mut Value) -> Result<(),
     for (key, value) in meta::at(&class, &["scheduling", "nodeSelector"]).as_object().into_iter().flatten() {
         let own = meta::at(pod, &["spec", "nodeSelector", key]);
         if !own.is_null() && own != value {
-            return Err(request.forbid(&format!("conflict: runtimeClass.scheduling.nodeSelector[{key}] and pod.spec.nodeSelector[{key}] differ")));
+            return Err(request.forbid(&format!(
+                "conflict: runtimeClass.scheduling.nodeSelector[{key}] and pod.spec.nodeSelector[{key}] differ"
+            )));
         }
         pod["spec"]["nodeSelector"][key.as_str()] = value.clone();
     }
@@ -51,7 +53,9 @@ pub(super) async fn validate(request: &Request<'_>, pod: Option<&Value>) -> Resu
     let Some(pod) = pod.filter(|_| request.is("", "pods") && request.creates()) else { return Ok(()) };
     let overhead = meta::at(pod, &["spec", "overhead"]);
     if class(request, pod).await?.is_none() && overhead.is_object() {
-        return Err(request.forbid("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"));
+        return Err(
+            request.forbid("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead")
+        );
     }
     Ok(())
 }

@@ -30,7 +30,10 @@ pub(super) async fn mutate(request: &Request<'_>, pod: &mut Value) -> Result<(),
         mount_token(pod);
     }
     let own_secrets = meta::at(pod, &["spec", "imagePullSecrets"]).as_array().is_some_and(|list| !list.is_empty());
-    if let Some(secrets) = account.get("imagePullSecrets").filter(|list| !own_secrets && list.as_array().is_some_and(|list| !list.is_empty())) {
+    if let Some(secrets) = account
+        .get("imagePullSecrets")
+        .filter(|list| !own_secrets && list.as_array().is_some_and(|list| !list.is_empty()))
+    {
         pod["spec"]["imagePullSecrets"] = secrets.clone();
     }
     Ok(())
@@ -58,7 +61,8 @@ fn is_mirror(pod: &Value) -> bool {
 fn names_secret(value: &Value) -> bool {
     match value {
         Value::Object(members) => members.iter().any(|(key, inner)| {
-            matches!(key.as_str(), "secret" | "secretRef" | "secretKeyRef" | "serviceAccountToken") || names_secret(inner)
+            matches!(key.as_str(), "secret" | "secretRef" | "secretKeyRef" | "serviceAccountToken")
+                || names_secret(inner)
         }),
         Value::Array(items) => items.iter().any(names_secret),
         _ => false,

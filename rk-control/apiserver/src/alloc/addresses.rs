@@ -15,7 +15,8 @@ const TRIES: usize = 32;
 /// The addresses that a Service holds.
 pub(super) fn of(service: &Value) -> Vec<IpAddr> {
     let many = rk_api::meta::at(service, &["spec", "clusterIPs"]).as_array();
-    let mut found: Vec<IpAddr> = many.into_iter().flatten().filter_map(|address| address.as_str()?.parse().ok()).collect();
+    let mut found: Vec<IpAddr> =
+        many.into_iter().flatten().filter_map(|address| address.as_str()?.parse().ok()).collect();
     if found.is_empty() {
         found.extend(rk_api::meta::text(service, &["spec", "clusterIP"]).parse::<IpAddr>().ok());
     }

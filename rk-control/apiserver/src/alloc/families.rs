@@ -23,16 +23,23 @@ fn of_address(address: &str) -> Option<&'static str> {
 }
 
 /// Decides `ipFamilyPolicy` and `ipFamilies` of a Service from what was asked for and what the cluster has. Returns the families.
-pub(super) fn decide(service: &mut Value, ranges: &[IpNet], headless_without_selector: bool, errors: &mut FieldErrors) -> Vec<String> {
+pub(super) fn decide(
+    service: &mut Value,
+    ranges: &[IpNet],
+    headless_without_selector: bool,
+    errors: &mut FieldErrors,
+) -> Vec<String> {
     let asked: Vec<String> = texts(meta::at(service, &["spec", "ipFamilies"]));
-    let pinned: Vec<&str> = texts(meta::at(service, &["spec", "clusterIPs"])).iter().filter_map(|ip| of_address(ip)).collect();
+    let pinned: Vec<&str> =
+        texts(meta::at(service, &["spec", "clusterIPs"])).iter().filter_map(|ip| of_address(ip)).collect();
     let cluster: Vec<&str> = ranges.iter().map(of_range).collect();
     let mut policy = meta::text(service, &["spec", "ipFamilyPolicy"]).to_owned();
     if policy.is_empty() {
         let two = asked.len() == 2 || pinned.len() == 2;
         policy = if headless_without_selector || two { "RequireDualStack" } else { "SingleStack" }.to_owned();
     }
-    let mut families = if asked.is_empty() { pinned.iter().map(|family| (*family).to_owned()).collect() } else { asked };
+    let mut families =
+        if asked.is_empty() { pinned.iter().map(|family| (*family).to_owned()).collect() } else { asked };
     for (index, family) in families.iter().enumerate() {
         if !headless_without_selector && !cluster.contains(&family.as_str()) {
             let list = Path::new("spec.ipFamilies");
@@ -45,12 +52,20 @@ pub(super) fn decide(service: &mut Value, ranges: &[IpNet], headless_without_sel
         _ if headless_without_selector => 2,
         _ => {
             if cluster.len() < 2 {
-                errors.invalid(&Path::new("spec.ipFamilyPolicy"), policy.as_str(), "this cluster is not configured for dual-stack services");
+                errors.invalid(
+                    &Path::new("spec.ipFamilyPolicy"),
+                    policy.as_str(),
+                    "this cluster is not configured for dual-stack services",
+                );
             }
             2
         }
     };
-    let others = if headless_without_selector { vec![cluster.first().copied().unwrap_or("IPv4"), "IPv4", "IPv6"] } else { cluster };
+    let others = if headless_without_selector {
+        vec![cluster.first().copied().unwrap_or("IPv4"), "IPv4", "IPv6"]
+    } else {
+        cluster
+    };
     for family in others {
         if families.len() < wanted && !families.iter().any(|own| own == family) {
             families.push(family.to_owned());

@@ -56,7 +56,8 @@ pub(super) fn complete(
     let mut own: HashSet<(String, u16)> = HashSet::new();
     let mut by_port: Vec<(u64, String, u16)> = Vec::new();
     let list = Path::new("spec.ports");
-    let Some(ports) = service.get_mut("spec").and_then(|spec| spec.get_mut("ports")).and_then(Value::as_array_mut) else {
+    let Some(ports) = service.get_mut("spec").and_then(|spec| spec.get_mut("ports")).and_then(Value::as_array_mut)
+    else {
         return own;
     };
     // Ports that were asked for go first, so that a free choice never takes one of them.
@@ -65,7 +66,11 @@ pub(super) fn complete(
         let key = (protocol(port), wanted);
         let item = list.index(index);
         if !range.contains(&wanted) {
-            let why = format!("provided port is not in the valid range. The range of valid ports is {}-{}", range.start(), range.end());
+            let why = format!(
+                "provided port is not in the valid range. The range of valid ports is {}-{}",
+                range.start(),
+                range.end()
+            );
             errors.invalid(&item.child("nodePort"), wanted, why);
         } else if taken.contains(&key) || own.contains(&key) {
             errors.invalid(&item.child("nodePort"), wanted, "provided port is already allocated");
@@ -95,7 +100,9 @@ pub(super) fn complete(
                 by_port.push((service_port, protocol.clone(), chosen));
                 own.insert((protocol, chosen));
             }
-            None => errors.invalid(&list.index(index).child("nodePort"), 0, "failed to allocate a nodePort: range is full"),
+            None => {
+                errors.invalid(&list.index(index).child("nodePort"), 0, "failed to allocate a nodePort: range is full")
+            }
         }
     }
     own
@@ -112,7 +119,11 @@ pub(super) fn health_check(
     let wanted = number(meta::at(service, &["spec"]), "healthCheckNodePort");
     match wanted.or_else(|| pick(range, "TCP", taken)) {
         Some(port) if wanted.is_some() && (taken.contains(&("TCP".to_owned(), port)) || !range.contains(&port)) => {
-            errors.invalid(&path, port, "failed to allocate requested HealthCheck NodePort: provided port is already allocated or out of range");
+            errors.invalid(
+                &path,
+                port,
+                "failed to allocate requested HealthCheck NodePort: provided port is already allocated or out of range",
+            );
             None
         }
         Some(port) => {

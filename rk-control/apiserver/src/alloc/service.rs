@@ -112,7 +112,12 @@ fn keep_node_ports(service: &mut Value, old: &Value) {
     }
 }
 
-fn complete_addresses(service: &mut Value, ranges: &[IpNet], taken: &HashSet<IpAddr>, errors: &mut FieldErrors) -> HashSet<IpAddr> {
+fn complete_addresses(
+    service: &mut Value,
+    ranges: &[IpNet],
+    taken: &HashSet<IpAddr>,
+    errors: &mut FieldErrors,
+) -> HashSet<IpAddr> {
     let mut own = HashSet::new();
     let single = meta::text(service, &["spec", "clusterIP"]).to_owned();
     let mut given = texts(meta::at(service, &["spec", "clusterIPs"]));
@@ -136,17 +141,27 @@ fn complete_addresses(service: &mut Value, ranges: &[IpNet], taken: &HashSet<IpA
                 let list = Path::new("spec.clusterIPs");
                 match text.parse::<IpAddr>() {
                     Ok(address) if !addresses::is_usable(range, address) => {
-                        let why = format!("failed to allocate IP {text}: the provided IP ({text}) is not in the valid range. The range of valid IPs is {range}");
+                        let why = format!(
+                            "failed to allocate IP {text}: the provided IP ({text}) is not in the valid range. The range of valid IPs is {range}"
+                        );
                         errors.invalid(&list, json!(given), why);
                     }
                     Ok(address) if taken.contains(&address) => {
-                        errors.invalid(&list, json!(given), format!("failed to allocate IP {text}: provided IP is already allocated"));
+                        errors.invalid(
+                            &list,
+                            json!(given),
+                            format!("failed to allocate IP {text}: provided IP is already allocated"),
+                        );
                     }
                     Ok(address) => {
                         own.insert(address);
                         chosen.push(text.clone());
                     }
-                    Err(_) => errors.invalid(&list.index(index), text.as_str(), "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
+                    Err(_) => errors.invalid(
+                        &list.index(index),
+                        text.as_str(),
+                        "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+                    ),
                 }
             }
             None => match addresses::pick(range, taken) {
@@ -154,7 +169,11 @@ fn complete_addresses(service: &mut Value, ranges: &[IpNet], taken: &HashSet<IpA
                     own.insert(address);
                     chosen.push(address.to_string());
                 }
-                None => errors.invalid(&Path::new("spec.clusterIPs"), json!(given), format!("failed to allocate a serviceIP: range {range} is full")),
+                None => errors.invalid(
+                    &Path::new("spec.clusterIPs"),
+                    json!(given),
+                    format!("failed to allocate a serviceIP: range {range} is full"),
+                ),
             },
         }
     }
@@ -186,8 +205,11 @@ mod tests {
 
     #[test]
     fn an_update_without_addresses_and_ports_keeps_them() {
-        let first = run(json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}}), None).unwrap();
-        let second = run(json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}}), Some(&first)).unwrap();
+        let first =
+            run(json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}}), None).unwrap();
+        let second =
+            run(json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}}), Some(&first))
+                .unwrap();
         assert_eq!(first, second);
         let mut back = first.clone();
         back["spec"]["type"] = json!("ClusterIP");

@@ -26,7 +26,10 @@ impl ClientCertificates {
     ///
     /// # Errors
     /// The roots cannot be used.
-    pub fn new(roots: Arc<RootCertStore>, provider: Arc<CryptoProvider>) -> Result<Self, rustls::server::VerifierBuilderError> {
+    pub fn new(
+        roots: Arc<RootCertStore>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, rustls::server::VerifierBuilderError> {
         let inner = WebPkiClientVerifier::builder_with_provider(roots, provider).allow_unauthenticated().build()?;
         Ok(Self { inner })
     }
@@ -36,8 +39,7 @@ impl ClientCertificates {
     /// # Errors
     /// The chain is not valid here and now.
     pub fn identify(&self, chain: &[CertificateDer<'_>]) -> Result<User, rustls::Error> {
-        let (leaf, intermediates) =
-            chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
+        let (leaf, intermediates) = chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
         self.inner.verify_client_cert(leaf, intermediates, UnixTime::now())?;
         let bad = || rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding);
         let (_, parsed) = x509_parser::parse_x509_certificate(leaf).map_err(|_| bad())?;

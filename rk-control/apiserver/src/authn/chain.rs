@@ -56,7 +56,11 @@ fn websocket_bearer(headers: &HeaderMap) -> Option<String> {
 ///
 /// # Errors
 /// The objects to check it against cannot be read.
-pub async fn authenticate_token(core: &Core, token: &str, audiences: &[String]) -> Result<Option<(User, Vec<String>)>, Status> {
+pub async fn authenticate_token(
+    core: &Core,
+    token: &str,
+    audiences: &[String],
+) -> Result<Option<(User, Vec<String>)>, Status> {
     if let Some(user) = bootstrap_token::authenticate(core, token).await? {
         return Ok(Some((user, Vec::new())));
     }

@@ -83,9 +83,7 @@ impl SigningKey {
         let header = json!({"alg": self.algorithm(), "kid": self.id});
         let signed = format!("{}.{}", URL.encode(header.to_string()), URL.encode(claims.to_string()));
         let signature = match &self.secret {
-            Secret::Ec(key) => {
-                key.sign(&self.random, signed.as_bytes()).map_err(|_| JwtError::Sign)?.as_ref().to_vec()
-            }
+            Secret::Ec(key) => key.sign(&self.random, signed.as_bytes()).map_err(|_| JwtError::Sign)?.as_ref().to_vec(),
             Secret::Rsa(key) => {
                 let mut out = vec![0; key.public().modulus_len()];
                 key.sign(&RSA_PKCS1_SHA256, &self.random, signed.as_bytes(), &mut out).map_err(|_| JwtError::Sign)?;

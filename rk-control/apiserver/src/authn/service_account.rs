@@ -218,7 +218,10 @@ mod tests {
         let audiences = ["https://issuer".to_owned(), "vault".to_owned()];
         let (token, expiry) = issuer.issue(("ns", "sa", "uid"), &Bound::default(), &audiences, Some(600)).unwrap();
         let claims = issuer.key.verify(&token).unwrap();
-        assert_eq!(judge_claims(&claims, "https://issuer", &["vault".into()], expiry - 1), Ok(vec!["vault".to_owned()]));
+        assert_eq!(
+            judge_claims(&claims, "https://issuer", &["vault".into()], expiry - 1),
+            Ok(vec!["vault".to_owned()])
+        );
         assert_eq!(judge_claims(&claims, "https://issuer", &["other".into()], expiry - 1), Err("another audience"));
         assert_eq!(judge_claims(&claims, "https://issuer", &["vault".into()], expiry + LEEWAY), Err("expired"));
         assert_eq!(judge_claims(&claims, "https://else", &["vault".into()], expiry - 1), Err("another issuer"));
@@ -227,7 +230,8 @@ mod tests {
     #[test]
     fn the_token_of_a_pod_names_the_pod_and_its_node() {
         let issuer = issuer();
-        let bound = Bound { kind: "Pod".into(), name: "p".into(), uid: "u".into(), node: Some(("n".into(), "nu".into())) };
+        let bound =
+            Bound { kind: "Pod".into(), name: "p".into(), uid: "u".into(), node: Some(("n".into(), "nu".into())) };
         let (token, _) = issuer.issue(("ns", "sa", "uid"), &bound, &[], None).unwrap();
         let claims = issuer.key.verify(&token).unwrap();
         assert_eq!(claims["kubernetes.io"]["pod"], json!({"name": "p", "uid": "u"}));

@@ -60,7 +60,11 @@ impl Attributes {
     /// `resource` or `resource/subresource`, as roles write it.
     #[must_use]
     pub fn combined(&self) -> String {
-        if self.subresource.is_empty() { self.resource.clone() } else { format!("{}/{}", self.resource, self.subresource) }
+        if self.subresource.is_empty() {
+            self.resource.clone()
+        } else {
+            format!("{}/{}", self.resource, self.subresource)
+        }
     }
 }
 
@@ -134,9 +138,14 @@ pub fn forbidden(user: &User, attributes: &Attributes, why: &str) -> Status {
         return Status::forbidden_path(&user.name, &attributes.verb, path);
     }
     let Attributes { verb, group, namespace, name, .. } = attributes;
-    let qualified = if group.is_empty() { attributes.resource.clone() } else { format!("{}.{group}", attributes.resource) };
+    let qualified =
+        if group.is_empty() { attributes.resource.clone() } else { format!("{}.{group}", attributes.resource) };
     let subject = if name.is_empty() { qualified } else { format!("{qualified} {name:?}") };
-    let place = if namespace.is_empty() { " at the cluster scope".to_owned() } else { format!(" in the namespace {namespace:?}") };
+    let place = if namespace.is_empty() {
+        " at the cluster scope".to_owned()
+    } else {
+        format!(" in the namespace {namespace:?}")
+    };
     let mut message = format!(
         "{subject} is forbidden: User {:?} cannot {verb} resource {:?} in API group {group:?}{place}",
         user.name,
@@ -172,7 +181,8 @@ mod tests {
             forbidden(&user, &attributes, "").message,
             r#"deployments.apps is forbidden: User "jane" cannot list resource "deployments" in API group "apps" in the namespace "default""#
         );
-        let one = Attributes { verb: "get".into(), resource: "nodes".into(), name: "n".into(), ..Attributes::default() };
+        let one =
+            Attributes { verb: "get".into(), resource: "nodes".into(), name: "n".into(), ..Attributes::default() };
         assert_eq!(
             forbidden(&user, &one, "").message,
             r#"nodes "n" is forbidden: User "jane" cannot get resource "nodes" in API group "" at the cluster scope"#

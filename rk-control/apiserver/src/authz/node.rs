@@ -50,12 +50,20 @@ pub async fn judge(core: &Core, node: &str, attributes: &Attributes) -> Result<V
         ("coordination.k8s.io", "leases", "") => {
             let own = namespace == "kube-node-lease" && (verb == "create" && name.is_empty() || name == node);
             let verb_ok = matches!(verb.as_str(), "get" | "create" | "update" | "patch" | "delete");
-            if own && verb_ok { Ok(Verdict::Allowed(String::new())) } else { no("can only access node lease with the same name as the requesting node") }
+            if own && verb_ok {
+                Ok(Verdict::Allowed(String::new()))
+            } else {
+                no("can only access node lease with the same name as the requesting node")
+            }
         }
         ("storage.k8s.io", "csinodes", "") => {
             let own = name == node || (verb == "create" && name.is_empty());
             let verb_ok = matches!(verb.as_str(), "get" | "create" | "update" | "patch" | "delete");
-            if own && verb_ok { Ok(Verdict::Allowed(String::new())) } else { no("can only access CSINode with the same name as the requesting node") }
+            if own && verb_ok {
+                Ok(Verdict::Allowed(String::new()))
+            } else {
+                no("can only access CSINode with the same name as the requesting node")
+            }
         }
         _ if general(attributes) => Ok(Verdict::Allowed(String::new())),
         _ => no(""),
@@ -74,18 +82,31 @@ async fn related(core: &Core, node: &str, resource: &str, namespace: &str, name:
         }
     }
     let kind = resource.strip_suffix('s').unwrap_or(resource);
-    Ok(Verdict::NoOpinion(format!("no relationship found between node '{node}' and this object ({kind} {namespace}/{name})")))
+    Ok(Verdict::NoOpinion(format!(
+        "no relationship found between node '{node}' and this object ({kind} {namespace}/{name})"
+    )))
 }
 
 /// Pods reach the secrets of their service account too.
-async fn through_account(core: &Core, pod: &Value, resource: &str, namespace: &str, name: &str) -> Result<bool, Status> {
+async fn through_account(
+    core: &Core,
+    pod: &Value,
+    resource: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<bool, Status> {
     if resource != "secrets" {
         return Ok(false);
     }
     let account = rk_api::meta::text(pod, &["spec", "serviceAccountName"]);
     let Some(account) = core.object("", "v1", "serviceaccounts", namespace, account).await? else { return Ok(false) };
     let named = |list: &str| {
-        account.get(list).and_then(Value::as_array).into_iter().flatten().any(|entry| rk_api::meta::text(entry, &["name"]) == name)
+        account
+            .get(list)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .any(|entry| rk_api::meta::text(entry, &["name"]) == name)
     };
     Ok(named("secrets") || named("imagePullSecrets"))
 }
@@ -95,7 +116,11 @@ fn uses(pod: &Value, resource: &str, name: &str) -> bool {
     let spec = pod.get("spec").unwrap_or(&Value::Null);
     match resource {
         "serviceaccounts" => rk_api::meta::text(spec, &["serviceAccountName"]) == name,
-        "secrets" => names_anywhere(spec, &["secretName", "secretRef", "secretKeyRef", "secret", "imagePullSecrets", "nodePublishSecretRef"], name),
+        "secrets" => names_anywhere(
+            spec,
+            &["secretName", "secretRef", "secretKeyRef", "secret", "imagePullSecrets", "nodePublishSecretRef"],
+            name,
+        ),
         "configmaps" => names_anywhere(spec, &["configMap", "configMapRef", "configMapKeyRef"], name),
         "persistentvolumeclaims" => names_anywhere(spec, &["claimName"], name),
         _ => false,

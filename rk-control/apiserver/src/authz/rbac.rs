@@ -90,9 +90,9 @@ impl Rbac {
 
 impl Index {
     fn judge(&self, user: &User, attributes: &Attributes) -> Option<Verdict> {
-        let mut here = self
-            .grants(user)
-            .filter(|grant| grant.namespace.is_empty() || (grant.namespace == attributes.namespace && attributes.path.is_none()));
+        let mut here = self.grants(user).filter(|grant| {
+            grant.namespace.is_empty() || (grant.namespace == attributes.namespace && attributes.path.is_none())
+        });
         let grant = here.find(|grant| grant.rules.iter().any(|rule| rule.covers(attributes)))?;
         Some(Verdict::Allowed(format!("RBAC: allowed by {}", grant.why)))
     }
@@ -145,8 +145,11 @@ fn build(
 
 fn explain(binding: &Value, role_kind: &str, role: &str, subject: &str) -> String {
     let (name, namespace) = (rk_api::meta::name(binding), rk_api::meta::namespace(binding));
-    let (kind, shown) =
-        if namespace.is_empty() { ("ClusterRoleBinding", name.to_owned()) } else { ("RoleBinding", format!("{name}/{namespace}")) };
+    let (kind, shown) = if namespace.is_empty() {
+        ("ClusterRoleBinding", name.to_owned())
+    } else {
+        ("RoleBinding", format!("{name}/{namespace}"))
+    };
     format!("{kind} {shown:?} of {role_kind} {role:?} to {subject}")
 }
 

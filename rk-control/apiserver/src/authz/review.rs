@@ -35,14 +35,22 @@ pub async fn subject_access_review(
 
 fn user_of(review: &Value) -> Result<User, Status> {
     let list = |value: &Value| -> Vec<String> {
-        value.as_array().map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect()).unwrap_or_default()
+        value
+            .as_array()
+            .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+            .unwrap_or_default()
     };
     let groups = list(at(review, &["spec", "groups"]));
     let name = text(review, &["spec", "user"]);
     if name.is_empty() && groups.is_empty() {
         return Err(Status::bad_request("at least one of user or group must be specified"));
     }
-    let extra = at(review, &["spec", "extra"]).as_object().into_iter().flatten().map(|(key, value)| (key.clone(), list(value))).collect();
+    let extra = at(review, &["spec", "extra"])
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), list(value)))
+        .collect();
     Ok(User { name: name.to_owned(), uid: text(review, &["spec", "uid"]).to_owned(), groups, extra })
 }
 

@@ -63,7 +63,9 @@ impl Rule {
         self.resources.iter().any(|own| {
             own == "*"
                 || *own == combined
-                || own.strip_prefix("*/").is_some_and(|sub| !attributes.subresource.is_empty() && sub == attributes.subresource)
+                || own
+                    .strip_prefix("*/")
+                    .is_some_and(|sub| !attributes.subresource.is_empty() && sub == attributes.subresource)
         })
     }
 
@@ -82,7 +84,10 @@ impl Rule {
     #[must_use]
     pub fn grants_url(&self, verb: &str, url: &str) -> bool {
         self.verbs.iter().any(|own| own == "*" || own == verb)
-            && self.urls.iter().any(|own| own == url || own.strip_suffix('*').is_some_and(|start| url.starts_with(start)))
+            && self
+                .urls
+                .iter()
+                .any(|own| own == url || own.strip_suffix('*').is_some_and(|start| url.starts_with(start)))
     }
 
     /// The rule in a SelfSubjectRulesReview.
@@ -116,7 +121,9 @@ mod tests {
 
     #[test]
     fn rules_cover_what_they_name_and_nothing_else() {
-        let pods = Rule::parse(&json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "*/scale"], "resourceNames": ["a"]}));
+        let pods = Rule::parse(
+            &json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "*/scale"], "resourceNames": ["a"]}),
+        );
         assert!(pods.covers(&wanted("get", "", "pods", "", "a")));
         assert!(!pods.covers(&wanted("get", "", "pods", "", "b")));
         assert!(!pods.covers(&wanted("get", "", "pods", "log", "a")));

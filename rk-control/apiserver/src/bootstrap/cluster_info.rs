@@ -35,7 +35,8 @@ pub(super) async fn reconcile(core: &Arc<Core>) -> Result<(), Status> {
 
 fn cluster_info(core: &Core) -> Value {
     let server = core.config.server_url();
-    let kubeconfig = Kubeconfig { server: &server, ca: &core.ca_certificate, cluster: "", user: "", login: Login::Nobody }.render();
+    let kubeconfig =
+        Kubeconfig { server: &server, ca: &core.ca_certificate, cluster: "", user: "", login: Login::Nobody }.render();
     let mut data = json!({"kubeconfig": kubeconfig});
     if let Some(token) = &core.config.bootstrap_token {
         data[format!("jws-kubeconfig-{}", token.id)] = json!(sign(&kubeconfig, token));

@@ -17,7 +17,12 @@ pub(super) async fn reconcile(core: &Arc<Core>) -> Result<(), Status> {
     if let Some(address) = core.config.dns_ip {
         ensure(core, "", "v1", "services", dns(address)).await?;
     }
-    let address = core.config.advertise.parse::<IpAddr>().ok().filter(|address| !address.is_loopback() && !address.is_unspecified());
+    let address = core
+        .config
+        .advertise
+        .parse::<IpAddr>()
+        .ok()
+        .filter(|address| !address.is_loopback() && !address.is_unspecified());
     let Some(address) = address else {
         tracing::warn!(
             advertise = %core.config.advertise,

@@ -9,7 +9,9 @@ use crate::server::Core;
 pub(super) fn namespaces() -> Vec<Wanted> {
     ["default", "kube-system", "kube-public", "kube-node-lease"]
         .into_iter()
-        .map(|name| ("", "v1", "namespaces", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})))
+        .map(|name| {
+            ("", "v1", "namespaces", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+        })
         .collect()
 }
 
@@ -23,11 +25,17 @@ fn priority_class(name: &str, value: i64, description: &str) -> Value {
 /// Cluster-scoped objects and the authority for extension servers.
 pub(super) fn classes(core: &Core) -> Vec<Wanted> {
     let node = "Used for system critical pods that must not be moved from their current node.";
-    let cluster = "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.";
+    let cluster =
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.";
     let cidrs: Vec<String> = core.config.service_cidrs.iter().map(ToString::to_string).collect();
     vec![
         ("scheduling.k8s.io", "v1", "priorityclasses", priority_class("system-node-critical", 2_000_001_000, node)),
-        ("scheduling.k8s.io", "v1", "priorityclasses", priority_class("system-cluster-critical", 2_000_000_000, cluster)),
+        (
+            "scheduling.k8s.io",
+            "v1",
+            "priorityclasses",
+            priority_class("system-cluster-critical", 2_000_000_000, cluster),
+        ),
         (
             "networking.k8s.io",
             "v1",

@@ -38,7 +38,8 @@ pub(super) struct Document {
 
 /// The version that the client asks for before anything else; `None` for the documents of old.
 pub(super) fn wanted(headers: &HeaderMap) -> Option<Version> {
-    let clauses = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let clauses =
+        headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     for clause in clauses {
         let has = |parameter: &str| clause.split(';').any(|part| part.trim() == parameter);
         if !has("application/json") {
@@ -75,7 +76,11 @@ pub(super) fn render(registry: &Registry, core_group: bool, version: Version) ->
     let items: Vec<Value> = groups
         .into_iter()
         .map(|(name, versions)| {
-            let metadata = if name.is_empty() { json!({"creationTimestamp": null}) } else { json!({"name": name, "creationTimestamp": null}) };
+            let metadata = if name.is_empty() {
+                json!({"creationTimestamp": null})
+            } else {
+                json!({"name": name, "creationTimestamp": null})
+            };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();

@@ -107,15 +107,26 @@ pub(super) fn resources(registry: &Registry, group: &str, version: &str) -> Opti
         }
     }
     let name = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    (!list.is_empty()).then(|| json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": list}))
+    (!list.is_empty())
+        .then(|| json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": name, "resources": list}))
 }
 
 /// `/`: what else there is.
 pub(super) fn paths(registry: &Registry) -> Value {
     let mut paths: Vec<String> = vec![
-        "/.well-known/openid-configuration".into(), "/api".into(), "/api/v1".into(), "/apis".into(), "/apis/".into(),
-        "/healthz".into(), "/livez".into(), "/metrics".into(), "/openapi/v2".into(), "/openapi/v3".into(),
-        "/openid/v1/jwks".into(), "/readyz".into(), "/version".into(),
+        "/.well-known/openid-configuration".into(),
+        "/api".into(),
+        "/api/v1".into(),
+        "/apis".into(),
+        "/apis/".into(),
+        "/healthz".into(),
+        "/livez".into(),
+        "/metrics".into(),
+        "/openapi/v2".into(),
+        "/openapi/v3".into(),
+        "/openid/v1/jwks".into(),
+        "/readyz".into(),
+        "/version".into(),
     ];
     for name in group_names(registry) {
         paths.push(format!("/apis/{name}"));

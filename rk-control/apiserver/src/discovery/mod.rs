@@ -13,7 +13,9 @@ use rk_api::status::{Reason, Status};
 use serde_json::{Value, json};
 
 use crate::authn::User;
-use crate::http::{Body, Query, RequestInfo, accepts_gzip, bytes_response, json_response, maybe_gzip, text_response, wants_pretty};
+use crate::http::{
+    Body, Query, RequestInfo, accepts_gzip, bytes_response, json_response, maybe_gzip, text_response, wants_pretty,
+};
 use crate::server::Core;
 
 /// The version that clients see.
@@ -58,7 +60,10 @@ pub async fn serve(
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(Status::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource"));
+        return Err(Status::new(
+            Reason::MethodNotAllowed,
+            "the server does not allow this method on the requested resource",
+        ));
     }
     let path = info.path.trim_end_matches('/');
     let headers = request.headers();
@@ -78,13 +83,17 @@ pub async fn serve(
             }
             json(&documents::groups(&core.registry()))
         }
-        ["api", version] => json(&documents::resources(&core.registry(), "", version).ok_or_else(Status::unknown_path)?),
+        ["api", version] => {
+            json(&documents::resources(&core.registry(), "", version).ok_or_else(Status::unknown_path)?)
+        }
         ["apis", group] => json(&documents::group(&core.registry(), group).ok_or_else(Status::unknown_path)?),
         ["apis", group, version] => {
             json(&documents::resources(&core.registry(), group, version).ok_or_else(Status::unknown_path)?)
         }
         ["version"] => json(&version()),
-        ["healthz" | "livez" | "readyz", ..] => core.health.serve(core, path, query).await.ok_or_else(Status::unknown_path),
+        ["healthz" | "livez" | "readyz", ..] => {
+            core.health.serve(core, path, query).await.ok_or_else(Status::unknown_path)
+        }
         ["metrics"] => Ok(text_response(StatusCode::OK, core.metrics.render(&core.storage.counts()))),
         ["openapi", rest @ ..] => openapi::serve(rest, headers, query),
         [".well-known", "openid-configuration"] => json(&openid_configuration(core)),

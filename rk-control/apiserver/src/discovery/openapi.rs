@@ -24,7 +24,8 @@ pub(super) fn serve(parts: &[&str], headers: &HeaderMap, query: &Query) -> Resul
         ["v3"] => Ok(json_response(StatusCode::OK, &index(), false)),
         ["v3", path @ ..] => {
             let wanted = path.join("/");
-            let found = rk_openapi::v3().iter().find(|document| document.path == wanted).ok_or_else(Status::unknown_path)?;
+            let found =
+                rk_openapi::v3().iter().find(|document| document.path == wanted).ok_or_else(Status::unknown_path)?;
             // A hash in the query names exactly these bytes, so they may be kept for ever.
             let immutable = query.text("hash") == found.hash;
             Ok(document(found, headers, immutable))
@@ -35,7 +36,8 @@ pub(super) fn serve(parts: &[&str], headers: &HeaderMap, query: &Query) -> Resul
 
 fn accepts_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(http::header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
-    values.peek().is_none() || values.any(|value| value.contains("json") || value.contains("*/*") || value.contains("application/*"))
+    values.peek().is_none()
+        || values.any(|value| value.contains("json") || value.contains("*/*") || value.contains("application/*"))
 }
 
 fn index() -> Value {
@@ -63,7 +65,9 @@ fn document(document: &rk_openapi::Document, headers: &HeaderMap, immutable: boo
         let mut plain = Vec::new();
         match GzDecoder::new(document.gzip).read_to_end(&mut plain) {
             Ok(_) => bytes_response(StatusCode::OK, "application/json", plain.into()),
-            Err(error) => return json_response(StatusCode::INTERNAL_SERVER_ERROR, &Status::internal(error).to_value(), false),
+            Err(error) => {
+                return json_response(StatusCode::INTERNAL_SERVER_ERROR, &Status::internal(error).to_value(), false);
+            }
         }
     };
     let headers = response.headers_mut();

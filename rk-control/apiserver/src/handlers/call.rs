@@ -70,7 +70,8 @@ impl Call {
     pub fn field_manager(&self) -> Result<String, Status> {
         let given = self.query.text("fieldManager");
         if given.is_empty() {
-            let agent = self.headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let agent =
+                self.headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
             let agent = agent.split('/').next().unwrap_or_default();
             let printable: String = agent.chars().filter(|letter| !letter.is_control()).take(128).collect();
             return Ok(if printable.is_empty() { "unknown".to_owned() } else { printable });

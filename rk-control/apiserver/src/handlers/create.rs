@@ -32,7 +32,12 @@ pub(super) async fn create(call: &mut Call, body: Body) -> Result<Response<Body>
 }
 
 /// Creates an object of the path's version and returns it in that version. `owned` tells that it carries its field ownership.
-pub(super) async fn create_object(call: &mut Call, mut object: Value, options: &WriteOptions, owned: bool) -> Result<Value, Status> {
+pub(super) async fn create_object(
+    call: &mut Call,
+    mut object: Value,
+    options: &WriteOptions,
+    owned: bool,
+) -> Result<Value, Status> {
     fix_namespace(call, &mut object)?;
     if !meta::resource_version(&object).is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
@@ -49,8 +54,7 @@ pub(super) async fn create_object(call: &mut Call, mut object: Value, options: &
         match store(call, candidate, options, owned).await {
             Err(StoreOutcome::Taken(_)) if generated && attempt < NAME_ATTEMPTS => {}
             Err(StoreOutcome::Taken(name)) if generated => {
-                return Err(Status::already_exists(&call.resource, &name)
-                    .retry_after(1));
+                return Err(Status::already_exists(&call.resource, &name).retry_after(1));
             }
             Err(StoreOutcome::Taken(name)) => return Err(Status::already_exists(&call.resource, &name)),
             Err(StoreOutcome::Failed(status)) => return Err(status),

@@ -10,8 +10,15 @@ use super::render;
 use crate::http::{Body, read_body};
 
 /// Kinds whose deletion is answered with the object instead of a `Status`; upstream's list.
-const RETURNS_OBJECT: &[&str] =
-    &["pods", "podtemplates", "persistentvolumes", "persistentvolumeclaims", "resourcequotas", "serviceaccounts", "services"];
+const RETURNS_OBJECT: &[&str] = &[
+    "pods",
+    "podtemplates",
+    "persistentvolumes",
+    "persistentvolumeclaims",
+    "resourcequotas",
+    "serviceaccounts",
+    "services",
+];
 
 /// Serves DELETE.
 pub(super) async fn delete(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {

@@ -21,7 +21,9 @@ pub(super) async fn delete_collection(call: &mut Call, body: Body) -> Result<Res
     for object in &found.objects {
         call.path.namespace = object.namespace.to_string();
         match remove(call, &object.name, &options).await {
-            Ok(Removed::Gone(value) | Removed::Waiting(value)) => items.push(rk_api::convert::from_hub(value, &call.resource)?),
+            Ok(Removed::Gone(value) | Removed::Waiting(value)) => {
+                items.push(rk_api::convert::from_hub(value, &call.resource)?)
+            }
             Err(status) if status.reason == Reason::NotFound => {}
             Err(status) => return Err(status),
         }

@@ -45,7 +45,9 @@ impl Found {
 pub(super) async fn list(call: &mut Call) -> Result<Response<Body>, Status> {
     match find(call).await {
         Ok(found) => list_body::respond(call, found).await,
-        Err(status) if status.reason == Reason::Expired && !call.query.text("continue").is_empty() => Ok(expired_page(call, &status)),
+        Err(status) if status.reason == Reason::Expired && !call.query.text("continue").is_empty() => {
+            Ok(expired_page(call, &status))
+        }
         Err(status) => Err(status),
     }
 }
@@ -107,7 +109,9 @@ fn check_versions(call: &Call, version: &str, matching: &str) -> Result<(), Stat
         if !matches!(matching, "Exact" | "NotOlderThan") {
             return Err(Status::new(
                 Reason::Invalid,
-                format!("resourceVersionMatch: Unsupported value: {matching:?}: supported values: \"Exact\", \"NotOlderThan\""),
+                format!(
+                    "resourceVersionMatch: Unsupported value: {matching:?}: supported values: \"Exact\", \"NotOlderThan\""
+                ),
             ));
         }
         if matching == "Exact" && version == "0" {
@@ -115,7 +119,10 @@ fn check_versions(call: &Call, version: &str, matching: &str) -> Result<(), Stat
         }
     }
     if call.query.get("sendInitialEvents").is_some() {
-        return Err(Status::new(Reason::Invalid, "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"));
+        return Err(Status::new(
+            Reason::Invalid,
+            "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list",
+        ));
     }
     if !call.query.text("continue").is_empty() && !version.is_empty() && version != "0" {
         return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
@@ -157,7 +164,8 @@ async fn from_store(
         }
         remaining += page.len() as u64;
         if remaining == 0 || limit == 0 || objects.len() >= limit {
-            let next = (remaining > 0).then(|| after.as_deref().map(|key| continue_at(call, page_revision, key))).flatten();
+            let next =
+                (remaining > 0).then(|| after.as_deref().map(|key| continue_at(call, page_revision, key))).flatten();
             let remaining = (next.is_some() && selection.is_everything()).then_some(remaining);
             return Ok(Found { objects, revision: page_revision, next, remaining });
         }

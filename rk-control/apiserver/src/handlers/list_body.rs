@@ -35,8 +35,12 @@ pub(super) async fn respond(call: &Call, found: Found) -> Result<Response<Body>,
         Format::Json if plain && !accept.pretty => Ok(streamed(call, found, gzip)),
         Format::Protobuf if plain && found.objects.iter().all(|object| object.message().is_some()) => {
             let items = found.objects.iter().filter_map(|object| object.message().map(|bytes| &bytes[..]));
-            let bytes =
-                rk_api::proto::encode_list(&call.resource.api_version(), &call.resource.list_kind(), &found.metadata(), items);
+            let bytes = rk_api::proto::encode_list(
+                &call.resource.api_version(),
+                &call.resource.list_kind(),
+                &found.metadata(),
+                items,
+            );
             Ok(maybe_gzip(StatusCode::OK, accept.format.media_type(), bytes, gzip))
         }
         _ => {

@@ -44,7 +44,8 @@ pub async fn dispatch(
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
     let registry = core.registry();
-    let resource = registry.get(&path.group, &path.version, &path.resource).cloned().ok_or_else(Status::unknown_path)?;
+    let resource =
+        registry.get(&path.group, &path.version, &path.resource).cloned().ok_or_else(Status::unknown_path)?;
     let hub = registry.hub(&resource).cloned().ok_or_else(Status::unknown_path)?;
     if !resource.namespaced() && !path.namespace.is_empty() && path.resource != "namespaces" {
         return Err(Status::unknown_path());

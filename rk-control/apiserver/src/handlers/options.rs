@@ -30,8 +30,8 @@ impl WriteOptions {
     pub(super) fn parse(query: &Query) -> Result<Self, Status> {
         let dry_run = query.dry_run().map_err(|value| unsupported("dryRun", &value, &["All"]))?;
         let text = query.text("fieldValidation");
-        let validation =
-            FieldValidation::parse(text).ok_or_else(|| unsupported("fieldValidation", text, &["Ignore", "Strict", "Warn"]))?;
+        let validation = FieldValidation::parse(text)
+            .ok_or_else(|| unsupported("fieldValidation", text, &["Ignore", "Strict", "Warn"]))?;
         Ok(Self { dry_run, validation })
     }
 }

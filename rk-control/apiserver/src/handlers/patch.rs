@@ -73,7 +73,11 @@ pub(super) async fn patch(call: &mut Call, body: Body) -> Result<Response<Body>,
 }
 
 /// Patches the object, or one of the subresources that are part of it.
-pub(super) async fn patch_object(call: &mut Call, body: Body, subresource: Option<&str>) -> Result<(StatusCode, Value), Status> {
+pub(super) async fn patch_object(
+    call: &mut Call,
+    body: Body,
+    subresource: Option<&str>,
+) -> Result<(StatusCode, Value), Status> {
     let options = WriteOptions::parse(&call.query)?;
     let body = read_body(body).await?;
     let patch = Patch::parse(call, &body)?;
@@ -81,7 +85,10 @@ pub(super) async fn patch_object(call: &mut Call, body: Body, subresource: Optio
         Patch::Apply(config) => apply(call, &options, config, subresource).await,
         patch => {
             if call.query.get("force").is_some() {
-                return Err(Status::new(Reason::Invalid, "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch"));
+                return Err(Status::new(
+                    Reason::Invalid,
+                    "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
+                ));
             }
             plain(call, &options, &patch, subresource).await
         }
@@ -147,7 +154,11 @@ async fn apply(
     match change(call, options, &intent).await {
         Err(status) if status.reason == Reason::NotFound && subresource.is_none() => {
             if !rk_api::meta::uid(&config).is_empty() {
-                return Err(Status::conflict(&call.resource, &call.path.name, "uid mismatch: the provided object specified uid, and no existing object was found"));
+                return Err(Status::conflict(
+                    &call.resource,
+                    &call.path.name,
+                    "uid mismatch: the provided object specified uid, and no existing object was found",
+                ));
             }
             let created = managed::apply(None, &config, &request)?;
             Ok((StatusCode::CREATED, create_object(call, created, options, true).await?))
@@ -174,7 +185,10 @@ fn identify(call: &Call, config: &mut Value) -> Result<(), Status> {
     super::write::fix_namespace(call, config)?;
     let name = rk_api::meta::name(config);
     if !name.is_empty() && name != call.path.name {
-        return Err(Status::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({})", call.path.name)));
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.path.name
+        )));
     }
     config["metadata"]["name"] = Value::String(call.path.name.clone());
     Ok(())

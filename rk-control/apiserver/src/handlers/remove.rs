@@ -76,7 +76,9 @@ fn check_preconditions(call: &Call, name: &str, options: &DeleteOptions, object:
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta::uid(object));
         return Err(Status::conflict(&call.resource, name, &why));
     }
-    if let Some(version) = options.resource_version.as_deref().filter(|version| *version != meta::resource_version(object)) {
+    if let Some(version) =
+        options.resource_version.as_deref().filter(|version| *version != meta::resource_version(object))
+    {
         let why = format!(
             "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
             meta::resource_version(object)
@@ -139,7 +141,8 @@ pub(super) fn is_finished(hub: &Resource, object: &Value) -> bool {
 /// When the deletion began: the mark minus the period that it was made with.
 fn deleted_at(object: &Value, grace: i64) -> jiff::Timestamp {
     let mark: Option<jiff::Timestamp> = meta::text(object, &["metadata", "deletionTimestamp"]).parse().ok();
-    mark.and_then(|mark| mark.checked_sub(jiff::SignedDuration::from_secs(grace)).ok()).unwrap_or_else(jiff::Timestamp::now)
+    mark.and_then(|mark| mark.checked_sub(jiff::SignedDuration::from_secs(grace)).ok())
+        .unwrap_or_else(jiff::Timestamp::now)
 }
 
 fn set_deletion(object: &mut Value, begun: jiff::Timestamp, grace: i64) {

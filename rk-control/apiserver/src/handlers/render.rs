@@ -31,7 +31,13 @@ pub(super) fn object(call: &Call, code: StatusCode, object: &Value) -> Result<Re
         Shape::Table => {
             let include = include_object(&call.query)?;
             let metadata = object.get("metadata").unwrap_or(&Value::Null);
-            Some(rk_api::table::table(&call.resource, std::iter::once(object), metadata, include, jiff::Timestamp::now()))
+            Some(rk_api::table::table(
+                &call.resource,
+                std::iter::once(object),
+                metadata,
+                include,
+                jiff::Timestamp::now(),
+            ))
         }
     };
     let (media_type, bytes) = codec::encode(shaped.as_ref().unwrap_or(object), accept.format, accept.pretty);

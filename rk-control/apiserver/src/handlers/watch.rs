@@ -111,11 +111,15 @@ impl Plan {
         match (initial, matching) {
             (None, "") => {}
             (None, _) => {
-                return invalid("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+                return invalid(
+                    "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                );
             }
             (Some(_), "NotOlderThan") => {}
             (Some(_), _) => {
-                return invalid("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+                return invalid(
+                    "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                );
             }
         }
         let start = match (initial, version) {

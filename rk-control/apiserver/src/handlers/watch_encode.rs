@@ -31,7 +31,12 @@ impl Encoder {
             // YAML has no stream framing; upstream streams JSON only beside protobuf.
             accept.format = Format::Json;
         }
-        Ok(Self { resource: Arc::clone(&call.resource), accept, include: include_object(&call.query)?, headers_sent: false })
+        Ok(Self {
+            resource: Arc::clone(&call.resource),
+            accept,
+            include: include_object(&call.query)?,
+            headers_sent: false,
+        })
     }
 
     pub(super) fn media_type(&self) -> &'static str {
@@ -58,8 +63,11 @@ impl Encoder {
         if self.is_plain() {
             match self.accept.format {
                 Format::Protobuf => {
-                    let body =
-                        rk_api::proto::envelope(&self.resource.api_version(), &self.resource.gvk.kind, object.message()?);
+                    let body = rk_api::proto::envelope(
+                        &self.resource.api_version(),
+                        &self.resource.gvk.kind,
+                        object.message()?,
+                    );
                     return Some(rk_api::proto::watch_frame("ADDED", &body));
                 }
                 _ => return Some(json_frame("ADDED", object.json())),
@@ -114,7 +122,9 @@ impl Encoder {
             Shape::Object => {
                 json!({"kind": &*self.resource.gvk.kind, "apiVersion": self.resource.api_version(), "metadata": metadata})
             }
-            Shape::Metadata => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
+            Shape::Metadata => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+            }
             Shape::Table => {
                 let row = json!({"cells": [], "object": {
                     "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
@@ -148,7 +158,8 @@ impl Encoder {
             Shape::Table => {
                 let metadata = object.get("metadata").unwrap_or(&Value::Null);
                 let now = jiff::Timestamp::now();
-                let mut table = rk_api::table::table(&self.resource, std::iter::once(&object), metadata, self.include, now);
+                let mut table =
+                    rk_api::table::table(&self.resource, std::iter::once(&object), metadata, self.include, now);
                 if std::mem::replace(&mut self.headers_sent, true) {
                     table["columnDefinitions"] = Value::Array(Vec::new());
                 }

@@ -29,7 +29,8 @@ pub struct Intent<'a> {
 /// Changes the object that the path names. Returns it in the path's version.
 pub(super) async fn change(call: &mut Call, options: &WriteOptions, intent: &Intent<'_>) -> Result<Value, Status> {
     for _ in 0..ATTEMPTS {
-        let Some((old, revision)) = call.core.storage.read(&call.hub, &call.path.namespace, &call.path.name).await? else {
+        let Some((old, revision)) = call.core.storage.read(&call.hub, &call.path.namespace, &call.path.name).await?
+        else {
             return Err(call.not_found());
         };
         if let Some(done) = attempt(call, options, intent, old, revision).await? {
@@ -120,7 +121,9 @@ fn check_identity(call: &Call, new: &Value, present: &Value, intent: &Intent<'_>
         )));
     }
     if meta::namespace(new) != call.path.namespace {
-        return Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
     let (uid, own) = (meta::uid(new), meta::uid(present));
     if !uid.is_empty() && uid != own {
@@ -183,9 +186,13 @@ pub(super) fn fix_namespace(call: &Call, object: &mut Value) -> Result<(), Statu
     let own = meta::namespace(object);
     if call.resource.namespaced() {
         if !own.is_empty() && own != call.path.namespace {
-            return Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
         }
-        let members = object.as_object_mut().map(|members| members.entry("metadata").or_insert_with(|| Value::Object(Default::default())));
+        let members = object
+            .as_object_mut()
+            .map(|members| members.entry("metadata").or_insert_with(|| Value::Object(Default::default())));
         if let Some(metadata) = members.and_then(Value::as_object_mut) {
             metadata.insert("namespace".to_owned(), Value::String(call.path.namespace.clone()));
         }

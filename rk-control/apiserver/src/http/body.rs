@@ -24,7 +24,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// 413 over [`BODY_LIMIT`], 400 when the client breaks off, 504 when it is too slow.
 pub async fn read_body(body: Body) -> Result<Bytes, Status> {
-    tokio::time::timeout(BODY_TIMEOUT, collect(body)).await.map_err(|_| Status::timeout("the request body did not arrive in time", 1))?
+    tokio::time::timeout(BODY_TIMEOUT, collect(body))
+        .await
+        .map_err(|_| Status::timeout("the request body did not arrive in time", 1))?
 }
 
 /// Clients that are still sending when the answer comes miss it: so a body that is too long is read on for a while and dropped.

@@ -152,7 +152,11 @@ fn builder(limits: &Limits, h2: bool) -> auto::Builder<TokioExecutor> {
     // ALPN already told the protocol: no sniffing, so no unbounded wait for a first byte.
     let builder = auto::Builder::new(TokioExecutor::new());
     let mut builder = if h2 { builder.http2_only() } else { builder.http1_only() };
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header).max_buf_size(limits.header_bytes as usize);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header)
+        .max_buf_size(limits.header_bytes as usize);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -102,7 +102,8 @@ pub fn clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
             let mut parts = clause.split(';').map(str::trim);
             let media_type = parts.next().filter(|text| !text.is_empty())?;
             let parameters: Vec<_> = parts.filter_map(|part| part.split_once('=')).collect();
-            let quality = parameters.iter().find(|(name, _)| *name == "q").and_then(|(_, q)| q.parse().ok()).unwrap_or(1.0);
+            let quality =
+                parameters.iter().find(|(name, _)| *name == "q").and_then(|(_, q)| q.parse().ok()).unwrap_or(1.0);
             Some(Clause { media_type, parameters, quality })
         })
         .collect();
@@ -198,7 +199,10 @@ mod tests {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
         assert_eq!(accept(table, true).unwrap().shape, Shape::Table);
         assert_eq!(accept("application/json;as=Unknown,application/json", true).unwrap().shape, Shape::Object);
-        assert_eq!(accept("application/cbor, application/vnd.kubernetes.protobuf", true).unwrap().format, Format::Protobuf);
+        assert_eq!(
+            accept("application/cbor, application/vnd.kubernetes.protobuf", true).unwrap().format,
+            Format::Protobuf
+        );
         assert_eq!(accept("application/yaml;q=0.5,application/json;q=0.9", true).unwrap().format, Format::Json);
         assert_eq!(accept("text/html", true), None);
     }

@@ -147,14 +147,39 @@ mod tests {
             (Method::GET, "/api/v1/namespaces", "list", "", "", "namespaces", "", ""),
             (Method::DELETE, "/api/v1/namespaces/a", "delete", "", "a", "namespaces", "a", ""),
             (Method::PUT, "/api/v1/namespaces/a/finalize", "update", "", "a", "namespaces", "a", "finalize"),
-            (Method::DELETE, "/apis/apps/v1/namespaces/a/deployments", "deletecollection", "apps", "a", "deployments", "", ""),
-            (Method::PATCH, "/apis/apps/v1/namespaces/a/deployments/d/scale", "patch", "apps", "a", "deployments", "d", "scale"),
+            (
+                Method::DELETE,
+                "/apis/apps/v1/namespaces/a/deployments",
+                "deletecollection",
+                "apps",
+                "a",
+                "deployments",
+                "",
+                "",
+            ),
+            (
+                Method::PATCH,
+                "/apis/apps/v1/namespaces/a/deployments/d/scale",
+                "patch",
+                "apps",
+                "a",
+                "deployments",
+                "d",
+                "scale",
+            ),
             (Method::GET, "/api/v1/nodes?fieldSelector=metadata.name%3Dn1", "list", "", "", "nodes", "n1", ""),
         ] {
             let got = info(method, target);
             let path = got.resource.unwrap();
             assert_eq!(
-                (got.verb.as_str(), path.group.as_str(), path.namespace.as_str(), path.resource.as_str(), path.name.as_str(), path.subresource.as_str()),
+                (
+                    got.verb.as_str(),
+                    path.group.as_str(),
+                    path.namespace.as_str(),
+                    path.resource.as_str(),
+                    path.name.as_str(),
+                    path.subresource.as_str()
+                ),
                 (verb, group, namespace, resource, name, sub),
                 "{target}"
             );

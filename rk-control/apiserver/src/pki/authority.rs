@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
@@ -41,14 +42,17 @@ impl Authority {
                 Self::from_pem(made.certificate, made.key, certificate_path)
             }
             (Some(_), None) => Err(PkiError::Content { path: key_path, what: "authority key (only ca.crt is there)" }),
-            (None, Some(_)) => Err(PkiError::Content { path: certificate_path, what: "authority certificate (only ca.key is there)" }),
+            (None, Some(_)) => {
+                Err(PkiError::Content { path: certificate_path, what: "authority certificate (only ca.key is there)" })
+            }
         }
     }
 
     fn from_pem(certificate: String, key: String, path: std::path::PathBuf) -> Result<Self, PkiError> {
         let content = |what| PkiError::Content { path: path.clone(), what };
         let der = first_certificate(&certificate).ok_or_else(|| content("certificate"))?;
-        KeyPair::from_pem(&key).map_err(|_| PkiError::Content { path: path.with_extension("key"), what: "private key" })?;
+        KeyPair::from_pem(&key)
+            .map_err(|_| PkiError::Content { path: path.with_extension("key"), what: "private key" })?;
         Ok(Self { certificate, key, der, path })
     }
 
@@ -109,7 +113,8 @@ fn make_authority() -> Result<Credential, PkiError> {
     let make = |source| PkiError::Make { what: "certificate authority", source };
     let mut params = base_params("kubernetes", &[], AUTHORITY_YEARS);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];
+    params.key_usages =
+        vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];
     let key = KeyPair::generate().map_err(make)?;
     let certificate = params.self_signed(&key).map_err(make)?;
     Ok(Credential { certificate: certificate.pem(), key: key.serialize_pem() })

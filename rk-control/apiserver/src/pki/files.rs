@@ -40,7 +40,8 @@ fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), PkiError> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("remove", &fresh)(error)),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh).map_err(failed("create", &fresh))?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh).map_err(failed("create", &fresh))?;
     file.write_all(content).map_err(failed("write", &fresh))?;
     file.sync_all().map_err(failed("sync", &fresh))?;
     fs::rename(&fresh, path).map_err(failed("replace", path))?;

@@ -121,8 +121,14 @@ impl Pki {
     /// The administrator's kubeconfig for a server URL.
     #[must_use]
     pub fn admin_kubeconfig(&self, server: &str) -> String {
-        Kubeconfig { server, ca: self.ca_certificate(), cluster: "rk", user: "kubernetes-admin", login: Login::Certificate(&self.admin) }
-            .render()
+        Kubeconfig {
+            server,
+            ca: self.ca_certificate(),
+            cluster: "rk",
+            user: "kubernetes-admin",
+            login: Login::Certificate(&self.admin),
+        }
+        .render()
     }
 
     /// Writes the administrator's kubeconfig to `path`, readable by its owner only.

@@ -23,7 +23,10 @@ pub(super) fn is_forbidden(address: IpAddr) -> bool {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.is_multicast(),
         IpAddr::V6(v6) => {
             let link_local = (v6.segments()[0] & 0xffc0) == 0xfe80;
-            v6.is_loopback() || link_local || v6.is_unspecified() || v6.is_multicast()
+            v6.is_loopback()
+                || link_local
+                || v6.is_unspecified()
+                || v6.is_multicast()
                 || v6.to_ipv4_mapped().is_some_and(|v4| is_forbidden(IpAddr::V4(v4)))
         }
     }
@@ -36,7 +39,10 @@ fn unreachable(address: SocketAddr, why: &dyn std::fmt::Display) -> Status {
 }
 
 /// Opens a connection, with TLS when a configuration is given.
-pub(super) async fn connect(address: SocketAddr, tls: Option<Arc<rustls::ClientConfig>>) -> Result<SendRequest<Body>, Status> {
+pub(super) async fn connect(
+    address: SocketAddr,
+    tls: Option<Arc<rustls::ClientConfig>>,
+) -> Result<SendRequest<Body>, Status> {
     let open = async {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -56,7 +62,9 @@ pub(super) async fn connect(address: SocketAddr, tls: Option<Arc<rustls::ClientC
     }
 }
 
-async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<SendRequest<Body>, std::io::Error> {
+async fn handshake(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<SendRequest<Body>, std::io::Error> {
     let (sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
     tokio::spawn(async move {

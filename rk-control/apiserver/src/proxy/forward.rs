@@ -13,7 +13,8 @@ use crate::http::{Body, BoxError};
 
 /// Headers that concern one hop or the caller's identity, and are not passed on.
 const DROPPED: &[HeaderName] = &[AUTHORIZATION, HOST, TRANSFER_ENCODING];
-const HOP_BY_HOP: &[&str] = &["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer"];
+const HOP_BY_HOP: &[&str] =
+    &["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer"];
 /// WebSocket subprotocol in which browsers carry their token.
 pub(crate) const BEARER_PROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
 
@@ -56,7 +57,8 @@ fn passed_on(headers: &HeaderMap, address: SocketAddr) -> HeaderMap {
 /// The subprotocols without the one that is a token; `None` when there is none to remove.
 fn without_token(value: &HeaderValue) -> Option<HeaderValue> {
     let text = value.to_str().ok().filter(|text| text.contains(BEARER_PROTOCOL))?;
-    let rest: Vec<&str> = text.split(',').map(str::trim).filter(|protocol| !protocol.starts_with(BEARER_PROTOCOL)).collect();
+    let rest: Vec<&str> =
+        text.split(',').map(str::trim).filter(|protocol| !protocol.starts_with(BEARER_PROTOCOL)).collect();
     HeaderValue::from_str(&rest.join(", ")).ok()
 }
 

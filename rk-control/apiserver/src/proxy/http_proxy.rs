@@ -32,7 +32,11 @@ impl<'a> Target<'a> {
             [scheme @ ("http" | "https" | ""), name, port] => Self { scheme, name, port },
             _ => return Err(Status::bad_request(format!("invalid proxy target {text:?}"))),
         };
-        if target.name.is_empty() { Err(Status::bad_request(format!("invalid proxy target {text:?}"))) } else { Ok(target) }
+        if target.name.is_empty() {
+            Err(Status::bad_request(format!("invalid proxy target {text:?}")))
+        } else {
+            Ok(target)
+        }
     }
 }
 
@@ -49,7 +53,8 @@ pub(super) async fn serve(call: &Call, method: &Method, request: Request<Body>) 
         let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
         let location = format!("{}/{query}", request.uri().path());
         let mut response = bytes_response(StatusCode::MOVED_PERMANENTLY, "text/plain", bytes::Bytes::new());
-        let location = HeaderValue::from_str(&location).map_err(|_| Status::bad_request("the path cannot be redirected"))?;
+        let location =
+            HeaderValue::from_str(&location).map_err(|_| Status::bad_request("the path cannot be redirected"))?;
         response.headers_mut().insert(LOCATION, location);
         return Ok(response);
     }
@@ -84,7 +89,8 @@ async fn node(call: &Call, target: &Target<'_>) -> Result<Backend, Status> {
         "" => Ok(Backend { address, tls: Some(call.core.kubelets.tls()) }),
         port => {
             address.set_port(number(port)?);
-            let tls = if address.port() == 10250 { Some(call.core.kubelets.tls()) } else { tls_of(call, target.scheme) };
+            let tls =
+                if address.port() == 10250 { Some(call.core.kubelets.tls()) } else { tls_of(call, target.scheme) };
             Ok(Backend { address, tls })
         }
     }
@@ -108,7 +114,9 @@ async fn pod(call: &Call, target: &Target<'_>) -> Result<Backend, Status> {
 
 fn first_container_port(pod: &Value) -> Option<u16> {
     let containers = meta::at(pod, &["spec", "containers"]).as_array()?;
-    let port = containers.iter().find_map(|container| container.get("ports")?.as_array()?.first()?.get("containerPort")?.as_u64())?;
+    let port = containers
+        .iter()
+        .find_map(|container| container.get("ports")?.as_array()?.first()?.get("containerPort")?.as_u64())?;
     u16::try_from(port).ok()
 }
 
@@ -126,7 +134,8 @@ async fn service(call: &Call, target: &Target<'_>) -> Result<Backend, Status> {
         ("", _) => None,
         _ => chosen,
     };
-    let none = || Status::new(Reason::ServiceUnavailable, format!("no endpoints available for service {:?}", call.path.name));
+    let none =
+        || Status::new(Reason::ServiceUnavailable, format!("no endpoints available for service {:?}", call.path.name));
     let chosen = chosen.ok_or_else(none)?;
     let port_name = meta::text(chosen, &["name"]);
     let slices = call.core.objects("discovery.k8s.io", "v1", "endpointslices", &call.path.namespace).await?;
@@ -137,7 +146,10 @@ async fn service(call: &Call, target: &Target<'_>) -> Result<Backend, Status> {
     for slice in own {
         let port = slice.get("ports").and_then(Value::as_array).into_iter().flatten();
         let port = port.into_iter().find(|port| meta::text(port, &["name"]) == port_name);
-        let Some(port) = port.and_then(|port| port.get("port")?.as_u64()).and_then(|port| u16::try_from(port).ok()) else { continue };
+        let Some(port) = port.and_then(|port| port.get("port")?.as_u64()).and_then(|port| u16::try_from(port).ok())
+        else {
+            continue;
+        };
         for endpoint in slice.get("endpoints").and_then(Value::as_array).into_iter().flatten() {
             if meta::at(endpoint, &["conditions", "ready"]).as_bool() == Some(false) {
                 continue;

@@ -50,7 +50,10 @@ pub(super) async fn address(core: &Core, node: &str) -> Result<SocketAddr, Statu
     let resource = core.resource("", "v1", "nodes")?;
     let object = core.object("", "v1", "nodes", "", node).await?.ok_or_else(|| Status::not_found(&resource, node))?;
     endpoint_of(&object).ok_or_else(|| {
-        Status::new(Reason::InternalError, format!("no preferred addresses found on node {node:?}; known addresses: []"))
+        Status::new(
+            Reason::InternalError,
+            format!("no preferred addresses found on node {node:?}; known addresses: []"),
+        )
     })
 }
 
@@ -59,7 +62,10 @@ fn endpoint_of(node: &Value) -> Option<SocketAddr> {
     let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0).unwrap_or(PORT);
     let addresses = meta::at(node, &["status", "addresses"]).as_array()?;
     let of_kind = |kind: &&str| {
-        addresses.iter().filter(|entry| meta::text(entry, &["type"]) == *kind).find_map(|entry| meta::text(entry, &["address"]).parse::<IpAddr>().ok())
+        addresses
+            .iter()
+            .filter(|entry| meta::text(entry, &["type"]) == *kind)
+            .find_map(|entry| meta::text(entry, &["address"]).parse::<IpAddr>().ok())
     };
     PREFERRED.iter().find_map(of_kind).map(|ip| SocketAddr::new(ip, port))
 }

@@ -11,10 +11,17 @@ use crate::handlers::Call;
 use crate::http::{Body, text_response};
 
 /// Parameters that the kubelet understands.
-const PASSED_ON: &[&str] = &["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
+const PASSED_ON: &[&str] =
+    &["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
 
 pub(super) async fn serve(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
-    let pod = call.core.storage.get(&call.hub, &call.path.namespace, &call.path.name).await?.ok_or_else(|| call.not_found())?.value();
+    let pod = call
+        .core
+        .storage
+        .get(&call.hub, &call.path.namespace, &call.path.name)
+        .await?
+        .ok_or_else(|| call.not_found())?
+        .value();
     let container = container_of(&pod, call.query.text("container"))?;
     let node = meta::text(&pod, &["spec", "nodeName"]);
     if node.is_empty() {
@@ -62,7 +69,12 @@ pub(super) fn encode(text: &str) -> String {
 }
 
 fn names(pod: &Value, list: &str) -> Vec<String> {
-    meta::at(pod, &["spec", list]).as_array().into_iter().flatten().map(|container| meta::text(container, &["name"]).to_owned()).collect()
+    meta::at(pod, &["spec", list])
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|container| meta::text(container, &["name"]).to_owned())
+        .collect()
 }
 
 /// The container that is meant: the one that was named, or the only one.
@@ -70,7 +82,8 @@ fn names(pod: &Value, list: &str) -> Vec<String> {
 /// # Errors
 /// 400 in upstream's words.
 pub(super) fn container_of(pod: &Value, wanted: &str) -> Result<String, Status> {
-    let (containers, init, ephemeral) = (names(pod, "containers"), names(pod, "initContainers"), names(pod, "ephemeralContainers"));
+    let (containers, init, ephemeral) =
+        (names(pod, "containers"), names(pod, "initContainers"), names(pod, "ephemeralContainers"));
     let name = meta::name(pod);
     if !wanted.is_empty() {
         let known = containers.iter().chain(&init).chain(&ephemeral).any(|own| own == wanted);
@@ -83,7 +96,8 @@ pub(super) fn container_of(pod: &Value, wanted: &str) -> Result<String, Status> 
     if let [only] = containers.as_slice() {
         return Ok(only.clone());
     }
-    let mut why = format!("a container name must be specified for pod {name}, choose one of: [{}]", containers.join(" "));
+    let mut why =
+        format!("a container name must be specified for pod {name}, choose one of: [{}]", containers.join(" "));
     if !init.is_empty() {
         why.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
     }
@@ -105,6 +119,9 @@ mod tests {
         assert_eq!(container_of(&one, "i").unwrap(), "i");
         assert_eq!(container_of(&one, "x").unwrap_err().message, "container x is not valid for pod p");
         let two = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
-        assert_eq!(container_of(&two, "").unwrap_err().message, "a container name must be specified for pod p, choose one of: [a b]");
+        assert_eq!(
+            container_of(&two, "").unwrap_err().message,
+            "a container name must be specified for pod p, choose one of: [a b]"
+        );
     }
 }

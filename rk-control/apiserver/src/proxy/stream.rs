@@ -11,7 +11,13 @@ use crate::handlers::Call;
 use crate::http::Body;
 
 pub(super) async fn serve(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
-    let pod = call.core.storage.get(&call.hub, &call.path.namespace, &call.path.name).await?.ok_or_else(|| call.not_found())?.value();
+    let pod = call
+        .core
+        .storage
+        .get(&call.hub, &call.path.namespace, &call.path.name)
+        .await?
+        .ok_or_else(|| call.not_found())?
+        .value();
     let verb = call.path.subresource.as_str();
     if !is_upgrade(request.headers()) {
         return Err(Status::bad_request("Upgrade request required"));
@@ -65,6 +71,7 @@ fn stream_query(call: &Call) -> Result<String, Status> {
 }
 
 fn port_query(call: &Call) -> String {
-    let ports: Vec<String> = call.query.all("ports").chain(call.query.all("port")).map(|port| format!("port={}", encode(port))).collect();
+    let ports: Vec<String> =
+        call.query.all("ports").chain(call.query.all("port")).map(|port| format!("port={}", encode(port))).collect();
     if ports.is_empty() { String::new() } else { format!("?{}", ports.join("&")) }
 }

@@ -34,7 +34,11 @@ pub async fn run(storage: Arc<Storage>, start: Revision, shutdown: CancellationT
                 }
             }
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, position, "the store's watch ended; opening it again");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    position,
+                    "the store's watch ended; opening it again"
+                );
             }
             Ok(()) => {}
         }

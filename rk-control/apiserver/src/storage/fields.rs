@@ -4,12 +4,17 @@ use rk_api::resources::Resource;
 use serde_json::{Map, Value};
 
 const POD: &[&str] = &[
-    "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork", "status.phase",
-    "status.podIP", "status.podIPs", "status.nominatedNodeName",
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.serviceAccountName",
+    "spec.hostNetwork",
+    "status.phase",
+    "status.podIP",
+    "status.podIPs",
+    "status.nominatedNodeName",
 ];
-const EVENT: &[&str] = &[
-    "involvedObject", "reason", "reportingComponent", "source", "type",
-];
+const EVENT: &[&str] = &["involvedObject", "reason", "reportingComponent", "source", "type"];
 
 /// Paths beside `metadata.name`, `metadata.namespace` and the labels.
 fn paths(hub: &Resource) -> &'static [&'static str] {
@@ -18,7 +23,9 @@ fn paths(hub: &Resource) -> &'static [&'static str] {
         ("", "events") => EVENT,
         ("", "nodes") => &["spec.unschedulable"],
         ("", "secrets") => &["type"],
-        ("", "services") => &["spec.clusterIP", "spec.clusterIPs", "spec.type", "spec.ports", "spec.healthCheckNodePort"],
+        ("", "services") => {
+            &["spec.clusterIP", "spec.clusterIPs", "spec.type", "spec.ports", "spec.healthCheckNodePort"]
+        }
         ("", "namespaces") => &["status.phase"],
         ("", "replicationcontrollers") | ("apps", "replicasets") => &["status.replicas"],
         ("batch", "jobs") => &["status.successful", "status.succeeded"],

@@ -185,7 +185,8 @@ impl Storage {
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("resourceVersion");
         }
-        let bytes = serde_json::to_vec(&object).map_err(|source| StoreError::Backend { operation: "encoding", source: source.into() })?;
+        let bytes = serde_json::to_vec(&object)
+            .map_err(|source| StoreError::Backend { operation: "encoding", source: source.into() })?;
         let ttl = (hub.plural == "events").then_some(EVENT_TTL);
         let written = self.store.put(&key, Bytes::from(bytes), expect, ttl).await?;
         self.settle(hub, written.revision).await;
@@ -197,7 +198,13 @@ impl Storage {
     ///
     /// # Errors
     /// The store's own, so that callers can tell a conflict.
-    pub async fn delete(&self, hub: &Resource, namespace: &str, name: &str, expect: Expect) -> Result<Written, StoreError> {
+    pub async fn delete(
+        &self,
+        hub: &Resource,
+        namespace: &str,
+        name: &str,
+        expect: Expect,
+    ) -> Result<Written, StoreError> {
         let written = self.store.delete(&object_key(hub, namespace, name), expect).await?;
         self.settle(hub, written.revision).await;
         Ok(written)
@@ -233,7 +240,8 @@ impl Storage {
         }
         let request = ListRequest { prefix, after, limit, revision };
         let page = self.store.list(request).await.map_err(|error| store_status(&error))?;
-        let objects = page.entries.iter().map(|entry| Cached::from_entry(hub, entry).map(Arc::new)).collect::<Result<_, _>>()?;
+        let objects =
+            page.entries.iter().map(|entry| Cached::from_entry(hub, entry).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok((objects, page.revision, page.remaining))
     }
 }
@@ -251,7 +259,9 @@ pub fn entry_object(entry: &Entry) -> Result<Value, Status> {
 pub fn store_status(error: &StoreError) -> Status {
     match error {
         StoreError::Compacted { requested, compacted } => Status::too_old_resource_version(*requested, *compacted),
-        StoreError::FutureRevision { requested, current } => Status::too_large_resource_version(*requested, *current, 1),
+        StoreError::FutureRevision { requested, current } => {
+            Status::too_large_resource_version(*requested, *current, 1)
+        }
         StoreError::TooLarge { size, limit, .. } => {
             Status::request_entity_too_large(&format!("the object has {size} bytes, the limit is {limit}"))
         }

@@ -118,7 +118,12 @@ impl ResourceCache {
             }
         }
         let state = State { objects, window: Window::new(page.revision), revision: page.revision };
-        Ok(Self { hub, state: RwLock::new(state), changed: watch::Sender::new(page.revision), abandoned: CancellationToken::new() })
+        Ok(Self {
+            hub,
+            state: RwLock::new(state),
+            changed: watch::Sender::new(page.revision),
+            abandoned: CancellationToken::new(),
+        })
     }
 
     pub(super) fn apply(&self, change: &Change) {
@@ -136,7 +141,8 @@ impl ResourceCache {
         }
         let key = (object.namespace.clone(), object.name.clone());
         let deleted = change.kind == ChangeKind::Deleted;
-        let previous = if deleted { state.objects.remove(&key) } else { state.objects.insert(key, Arc::clone(&object)) };
+        let previous =
+            if deleted { state.objects.remove(&key) } else { state.objects.insert(key, Arc::clone(&object)) };
         let kind = match (deleted, &previous) {
             (true, _) => EventKind::Deleted,
             (false, None) => EventKind::Added,

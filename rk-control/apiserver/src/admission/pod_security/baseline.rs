@@ -6,13 +6,32 @@ use serde_json::Value;
 use super::{Subject, Violation};
 
 const CAPABILITIES: &[&str] = &[
-    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP",
-    "SETUID", "SYS_CHROOT",
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
 ];
 const SYSCTLS: &[&str] = &[
-    "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.tcp_syncookies", "net.ipv4.ping_group_range",
-    "net.ipv4.ip_unprivileged_port_start", "net.ipv4.ip_local_reserved_ports", "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_rmem",
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_rmem",
     "net.ipv4.tcp_wmem",
 ];
 const SELINUX_TYPES: &[&str] = &["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
@@ -24,11 +43,19 @@ pub(super) fn check(subject: &Subject<'_>, capabilities: bool, broken: &mut Vec<
     let flag = |path: &[&str]| meta::at(spec, path).as_bool() == Some(true);
     app_armor(subject, broken);
     if capabilities && let Some(names) = subject.naming(has_foreign_capability) {
-        broken.push(Violation::new("non-default capabilities", format!("{names} must not include added capabilities beyond the default set in securityContext.capabilities.add")));
+        broken.push(Violation::new(
+            "non-default capabilities",
+            format!(
+                "{names} must not include added capabilities beyond the default set in securityContext.capabilities.add"
+            ),
+        ));
     }
     let host: Vec<&str> = ["hostNetwork", "hostPID", "hostIPC"].into_iter().filter(|field| flag(&[field])).collect();
     if !host.is_empty() {
-        broken.push(Violation::new("host namespaces", host.iter().map(|field| format!("{field}=true")).collect::<Vec<_>>().join(", ")));
+        broken.push(Violation::new(
+            "host namespaces",
+            host.iter().map(|field| format!("{field}=true")).collect::<Vec<_>>().join(", "),
+        ));
     }
     let volumes: Vec<String> = meta::at(spec, &["volumes"])
         .as_array()
@@ -42,7 +69,11 @@ pub(super) fn check(subject: &Subject<'_>, capabilities: bool, broken: &mut Vec<
         broken.push(Violation::new("hostPath volumes", format!("{noun} {}", volumes.join(", "))));
     }
     if let Some(names) = subject.naming(|container| {
-        meta::at(container, &["ports"]).as_array().into_iter().flatten().any(|port| port.get("hostPort").and_then(Value::as_i64).unwrap_or(0) != 0)
+        meta::at(container, &["ports"])
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|port| port.get("hostPort").and_then(Value::as_i64).unwrap_or(0) != 0)
     }) {
         broken.push(Violation::new("hostPort", format!("{names} uses hostPort")));
     }
@@ -62,7 +93,10 @@ pub(super) fn check(subject: &Subject<'_>, capabilities: bool, broken: &mut Vec<
     let containers = subject.naming(unconfined);
     if pod_wide || containers.is_some() {
         let who = if pod_wide { "pod".to_owned() } else { containers.unwrap_or_default() };
-        broken.push(Violation::new("seccompProfile", format!("{who} must not set securityContext.seccompProfile.type to \"Unconfined\"")));
+        broken.push(Violation::new(
+            "seccompProfile",
+            format!("{who} must not set securityContext.seccompProfile.type to \"Unconfined\""),
+        ));
     }
     let sysctls: Vec<&str> = meta::at(spec, &["securityContext", "sysctls"])
         .as_array()
@@ -74,7 +108,8 @@ pub(super) fn check(subject: &Subject<'_>, capabilities: bool, broken: &mut Vec<
     if !sysctls.is_empty() {
         broken.push(Violation::new("forbidden sysctls", sysctls.join(", ")));
     }
-    let host_process = |value: &Value| meta::at(value, &["securityContext", "windowsOptions", "hostProcess"]).as_bool() == Some(true);
+    let host_process =
+        |value: &Value| meta::at(value, &["securityContext", "windowsOptions", "hostProcess"]).as_bool() == Some(true);
     if host_process(spec) || subject.naming(host_process).is_some() {
         broken.push(Violation::new("hostProcess", "must not set securityContext.windowsOptions.hostProcess=true"));
     }

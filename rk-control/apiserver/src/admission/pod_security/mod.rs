@@ -106,16 +106,20 @@ fn level_of(labels: &Map<String, Value>, mode: &str) -> (Level, String) {
 /// Where the pod template of a workload is.
 fn template_path(request: &Request<'_>) -> Option<&'static [&'static str]> {
     match (&*request.resource.gvk.group, &*request.resource.plural) {
-        ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets") | ("batch", "jobs") | ("", "replicationcontrollers") => {
-            Some(&["spec", "template"])
-        }
+        ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets")
+        | ("batch", "jobs")
+        | ("", "replicationcontrollers") => Some(&["spec", "template"]),
         ("batch", "cronjobs") => Some(&["spec", "jobTemplate", "spec", "template"]),
         ("", "podtemplates") => Some(&["template"]),
         _ => None,
     }
 }
 
-pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>, warnings: &mut Vec<String>) -> Result<(), Status> {
+pub(super) async fn validate(
+    request: &Request<'_>,
+    object: Option<&Value>,
+    warnings: &mut Vec<String>,
+) -> Result<(), Status> {
     let Some(object) = object.filter(|_| request.operation != Operation::Delete) else { return Ok(()) };
     let pod = request.is("", "pods") || request.is_sub("", "pods", "ephemeralcontainers");
     let template = template_path(request).filter(|_| request.subresource.is_empty());
@@ -125,7 +129,9 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>, warn
     if pod && request.old.is_some_and(|old| !significant(old, object)) {
         return Ok(());
     }
-    let Some(namespace) = request.core.object("", "v1", "namespaces", "", request.namespace).await? else { return Ok(()) };
+    let Some(namespace) = request.core.object("", "v1", "namespaces", "", request.namespace).await? else {
+        return Ok(());
+    };
     let Some(labels) = meta::labels(&namespace).as_object() else { return Ok(()) };
     let body = template.map_or(object, |path| meta::at(object, path));
     let (metadata, spec) = (body.get("metadata").unwrap_or(&Value::Null), body.get("spec").unwrap_or(&Value::Null));
@@ -134,7 +140,11 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>, warn
     if pod {
         let broken = judge(enforced, &subject);
         if !broken.is_empty() {
-            return Err(request.forbid(&format!("violates PodSecurity \"{}:{version}\": {}", enforced.name(), describe(&broken))));
+            return Err(request.forbid(&format!(
+                "violates PodSecurity \"{}:{version}\": {}",
+                enforced.name(),
+                describe(&broken)
+            )));
         }
     }
     let (warned, version) = level_of(labels, "warn");
@@ -148,7 +158,11 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>, warn
     let broken = judge(audited, &subject);
     if !broken.is_empty() {
         tracing::info!(
-            namespace = request.namespace, name = request.name, level = audited.name(), version, violations = describe(&broken),
+            namespace = request.namespace,
+            name = request.name,
+            level = audited.name(),
+            version,
+            violations = describe(&broken),
             "pod security audit"
         );
     }
@@ -157,7 +171,8 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>, warn
 
 /// Whether an update touches what the standards look at: of a pod, only images and ephemeral containers can change at all.
 fn significant(old: &Value, new: &Value) -> bool {
-    old.get("spec") != new.get("spec") || meta::at(old, &["metadata", "annotations"]) != meta::at(new, &["metadata", "annotations"])
+    old.get("spec") != new.get("spec")
+        || meta::at(old, &["metadata", "annotations"]) != meta::at(new, &["metadata", "annotations"])
 }
 
 #[cfg(test)]
@@ -175,15 +190,24 @@ mod tests {
         let spec = json!({"hostNetwork": true, "volumes": [{"name": "h", "hostPath": {"path": "/"}}], "containers": [
             {"name": "a", "securityContext": {"privileged": true, "capabilities": {"add": ["SYS_ADMIN"]}}, "ports": [{"hostPort": 80}]},
         ]});
-        assert_eq!(broken(Level::Baseline, spec), ["non-default capabilities", "host namespaces", "hostPath volumes", "hostPort", "privileged"]);
+        assert_eq!(
+            broken(Level::Baseline, spec),
+            ["non-default capabilities", "host namespaces", "hostPath volumes", "hostPort", "privileged"]
+        );
         assert!(broken(Level::Baseline, json!({"containers": [{"name": "a"}]})).is_empty());
     }
 
     #[test]
     fn restricted_asks_for_every_precaution() {
-        assert_eq!(broken(Level::Restricted, json!({"containers": [{"name": "a"}]})), [
-            "allowPrivilegeEscalation != false", "unrestricted capabilities", "runAsNonRoot != true", "seccompProfile",
-        ]);
+        assert_eq!(
+            broken(Level::Restricted, json!({"containers": [{"name": "a"}]})),
+            [
+                "allowPrivilegeEscalation != false",
+                "unrestricted capabilities",
+                "runAsNonRoot != true",
+                "seccompProfile",
+            ]
+        );
         let careful = json!({
             "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [{"name": "a", "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}],

@@ -5,7 +5,17 @@ use serde_json::Value;
 
 use super::{Subject, Violation};
 
-const VOLUMES: &[&str] = &["name", "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"];
+const VOLUMES: &[&str] = &[
+    "name",
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+];
 
 pub(super) fn check(subject: &Subject<'_>, broken: &mut Vec<Violation>) {
     let spec = subject.spec;
@@ -43,17 +53,28 @@ fn volumes(spec: &Value, broken: &mut Vec<Violation>) {
         .into_iter()
         .flatten()
         .filter(|volume| {
-            volume.as_object().into_iter().flatten().any(|(source, value)| !value.is_null() && !VOLUMES.contains(&source.as_str()))
+            volume
+                .as_object()
+                .into_iter()
+                .flatten()
+                .any(|(source, value)| !value.is_null() && !VOLUMES.contains(&source.as_str()))
         })
         .map(|volume| format!("{:?}", meta::text(volume, &["name"])))
         .collect();
     if !bad.is_empty() {
-        broken.push(Violation::new("restricted volume types", format!("volumes {} use restricted volume types", bad.join(", "))));
+        broken.push(Violation::new(
+            "restricted volume types",
+            format!("volumes {} use restricted volume types", bad.join(", ")),
+        ));
     }
 }
 
 fn list<'a>(container: &'a Value, field: &str) -> impl Iterator<Item = &'a str> {
-    meta::at(container, &["securityContext", "capabilities", field]).as_array().into_iter().flatten().filter_map(Value::as_str)
+    meta::at(container, &["securityContext", "capabilities", field])
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
 }
 
 fn drops_all(container: &Value) -> bool {
@@ -68,7 +89,10 @@ fn run_as(subject: &Subject<'_>, broken: &mut Vec<Violation>) {
     let own = |value: &Value| meta::at(value, &["securityContext", "runAsNonRoot"]).as_bool();
     let of_pod = own(subject.spec);
     if let Some(names) = subject.naming(|container| own(container).or(of_pod) != Some(true)) {
-        broken.push(Violation::new("runAsNonRoot != true", format!("pod or {names} must set securityContext.runAsNonRoot=true")));
+        broken.push(Violation::new(
+            "runAsNonRoot != true",
+            format!("pod or {names} must set securityContext.runAsNonRoot=true"),
+        ));
     }
     let root = |value: &Value| meta::at(value, &["securityContext", "runAsUser"]).as_i64() == Some(0);
     // Inside a user namespace root is nobody outside.
@@ -94,7 +118,9 @@ fn seccomp(subject: &Subject<'_>, broken: &mut Vec<Violation>) {
     if let Some(names) = missing {
         broken.push(Violation::new(
             "seccompProfile",
-            format!("pod or {names} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\""),
+            format!(
+                "pod or {names} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\""
+            ),
         ));
     }
 }

@@ -72,7 +72,18 @@ pub(super) const ROLES: &[RoleRow] = &[
         ],
     ),
     role("system:public-info-viewer", &["get urls /healthz,/livez,/readyz,/version,/version/"]),
-    role("system:monitoring", &["get urls /healthz,/healthz/*,/livez,/livez/*,/metrics,/metrics/slis,/readyz,/readyz/*"]),
-    role("system:service-account-issuer-discovery", &["get urls /.well-known/openid-configuration,/.well-known/openid-configuration/,/openid/v1/jwks,/openid/v1/jwks/"]),
-    role("system:heapster", &["get,list,watch core events,namespaces,nodes,pods", "get,list,watch extensions deployments"]),
+    role(
+        "system:monitoring",
+        &["get urls /healthz,/healthz/*,/livez,/livez/*,/metrics,/metrics/slis,/readyz,/readyz/*"],
+    ),
+    role(
+        "system:service-account-issuer-discovery",
+        &[
+            "get urls /.well-known/openid-configuration,/.well-known/openid-configuration/,/openid/v1/jwks,/openid/v1/jwks/",
+        ],
+    ),
+    role(
+        "system:heapster",
+        &["get,list,watch core events,namespaces,nodes,pods", "get,list,watch extensions deployments"],
+    ),
 ];

@@ -16,7 +16,9 @@ pub(super) async fn bind(call: &mut Call, body: Body) -> Result<Response<Body>, 
     let name = call.path.name.clone();
     let given = meta::name(&binding);
     if !given.is_empty() && given != name {
-        return Err(Status::bad_request(format!("the name of the object ({given}) does not match the name on the URL ({name})")));
+        return Err(Status::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({name})"
+        )));
     }
     assign(call, &name, &binding, options.dry_run).await
 }
@@ -45,10 +47,20 @@ pub(super) async fn assign(call: &Call, name: &str, binding: &Value, dry_run: bo
     super::success(call)
 }
 
-fn set_node(call: &Call, pod: &mut Value, name: &str, node: &str, uid: &str, annotations: &Value) -> Result<(), Status> {
+fn set_node(
+    call: &Call,
+    pod: &mut Value,
+    name: &str,
+    node: &str,
+    uid: &str,
+    annotations: &Value,
+) -> Result<(), Status> {
     let conflict = |why: String| Err(Status::conflict(&call.resource, name, &why));
     if !uid.is_empty() && uid != meta::uid(pod) {
-        return conflict(format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta::uid(pod)));
+        return conflict(format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            meta::uid(pod)
+        ));
     }
     if meta::is_deleting(pod) {
         return conflict(format!("pod {name} is being deleted, cannot be assigned to a host"));

@@ -67,7 +67,8 @@ fn is_ready(pod: &Value) -> bool {
 async fn budget_of(call: &Call, pod: &Value) -> Result<Option<Value>, Status> {
     let budgets = call.core.objects("policy", "v1", "poddisruptionbudgets", &call.path.namespace).await?;
     let mut matching = budgets.into_iter().filter(|budget| {
-        LabelSelector::from_object(meta::at(budget, &["spec", "selector"])).is_ok_and(|selector| selector.matches(meta::labels(pod)))
+        LabelSelector::from_object(meta::at(budget, &["spec", "selector"]))
+            .is_ok_and(|selector| selector.matches(meta::labels(pod)))
     });
     let first = matching.next();
     if matching.next().is_some() {
@@ -111,15 +112,25 @@ fn judge(budget: &mut Value, pod: &Value) -> Result<bool, Status> {
     }
     if number(&["status", "observedGeneration"]) < number(&["metadata", "generation"]) {
         let cause = format!("The disruption budget {name} is still being processed by the server.");
-        return Err(Status::disruption_budget("Cannot evict pod as it would violate the pod's disruption budget.", &cause).retry_after(10));
+        return Err(Status::disruption_budget(
+            "Cannot evict pod as it would violate the pod's disruption budget.",
+            &cause,
+        )
+        .retry_after(10));
     }
     if allowed <= 0 {
         let cause = format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
-        return Err(Status::disruption_budget("Cannot evict pod as it would violate the pod's disruption budget.", &cause));
+        return Err(Status::disruption_budget(
+            "Cannot evict pod as it would violate the pod's disruption budget.",
+            &cause,
+        ));
     }
     let mut disrupted = meta::at(budget, &["status", "disruptedPods"]).as_object().cloned().unwrap_or_default();
     if disrupted.len() >= DISRUPTED {
-        return Err(Status::too_many_requests("DisruptedPods map too big - too many evictions not confirmed by PDB controller", 10));
+        return Err(Status::too_many_requests(
+            "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
+            10,
+        ));
     }
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     disrupted.insert(meta::name(pod).to_owned(), json!(now));

@@ -39,7 +39,9 @@ pub(super) async fn serve(call: &mut Call, method: &Method, request: Request<Bod
         return Err(Status::unknown_path());
     }
     match (&*call.resource.plural, &*sub.name) {
-        ("pods", "log" | "exec" | "attach" | "portforward") | (_, "proxy") => crate::proxy::serve(call, method, request).await,
+        ("pods", "log" | "exec" | "attach" | "portforward") | (_, "proxy") => {
+            crate::proxy::serve(call, method, request).await
+        }
         (_, "scale") => scale::serve(call, verb, request.into_body()).await,
         ("pods", "binding") => binding::bind(call, request.into_body()).await,
         ("pods", "eviction") => eviction::evict(call, request.into_body()).await,

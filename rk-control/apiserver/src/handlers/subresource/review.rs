@@ -17,7 +17,11 @@ pub(in super::super) async fn review(call: &mut Call, body: Body) -> Result<Resp
     let gvk = call.resource.gvk.clone();
     if call.accept(false)?.shape != Shape::Object {
         // What is not stored has no metadata to make rows of.
-        return Err(Status::not_acceptable(&["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"]));
+        return Err(Status::not_acceptable(&[
+            "application/json",
+            "application/yaml",
+            "application/vnd.kubernetes.protobuf",
+        ]));
     }
     let (options, mut object) = super::decode(call, body, &gvk).await?;
     write::fix_namespace(call, &mut object)?;

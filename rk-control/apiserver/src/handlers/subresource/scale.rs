@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::super::call::Call;
 use super::super::options::WriteOptions;
 use super::super::patch::Patch;
-use super::super::write::{Intent, change};
 use super::super::render;
+use super::super::write::{Intent, change};
 use crate::http::{Body, read_body};
 
 /// Computes the new workload from the present one.

@@ -19,7 +19,8 @@ pub(super) async fn request(call: &mut Call, body: Body) -> Result<Response<Body
     let gvk = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
     let (write, mut request) = super::decode(call, body, &gvk).await?;
     let (namespace, name) = (call.path.namespace.clone(), call.path.name.clone());
-    let account = call.core.object("", "v1", "serviceaccounts", &namespace, &name).await?.ok_or_else(|| call.not_found())?;
+    let account =
+        call.core.object("", "v1", "serviceaccounts", &namespace, &name).await?.ok_or_else(|| call.not_found())?;
     let core = std::sync::Arc::clone(&call.core);
     let (user, hub) = (call.user.clone(), std::sync::Arc::clone(&call.hub));
     let attributes = admission::Request {
@@ -36,7 +37,11 @@ pub(super) async fn request(call: &mut Call, body: Body) -> Result<Response<Body
     let _held = admission::validate(&attributes, Some(&request), &mut call.warnings).await?;
     let seconds = meta::at(&request, &["spec", "expirationSeconds"]).as_i64();
     if let Some(seconds) = seconds.filter(|seconds| *seconds < MINIMUM) {
-        return Err(options::invalid("spec.expirationSeconds", &seconds.to_string(), "may not specify a duration less than 10 minutes"));
+        return Err(options::invalid(
+            "spec.expirationSeconds",
+            &seconds.to_string(),
+            "may not specify a duration less than 10 minutes",
+        ));
     }
     let audiences: Vec<String> = meta::at(&request, &["spec", "audiences"])
         .as_array()
@@ -59,7 +64,8 @@ pub(super) async fn request(call: &mut Call, body: Body) -> Result<Response<Body
     request["metadata"]["namespace"] = json!(namespace);
     let now = jiff::Timestamp::now();
     request["metadata"]["creationTimestamp"] = json!(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
-    request["status"] = json!({"token": token, "expirationTimestamp": expiry.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
+    request["status"] =
+        json!({"token": token, "expirationTimestamp": expiry.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
     render::object(call, StatusCode::CREATED, &request)
 }
 
@@ -80,10 +86,16 @@ async fn bound(call: &Call, request: &Value) -> Result<Bound, Status> {
         }
     };
     let resource = call.core.resource("", "v1", plural)?;
-    let object = call.core.object("", "v1", plural, namespace, &name).await?.ok_or_else(|| Status::not_found(&resource, &name))?;
+    let object = call
+        .core
+        .object("", "v1", plural, namespace, &name)
+        .await?
+        .ok_or_else(|| Status::not_found(&resource, &name))?;
     let uid = meta::uid(&object).to_owned();
     if !wanted.is_empty() && wanted != uid {
-        let why = format!("the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated");
+        let why = format!(
+            "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"
+        );
         return Err(Status::conflict(&resource, &name, &why));
     }
     let mut bound = Bound { kind, name, uid, node: None };
