@@ -26,7 +26,11 @@ pub fn capacity(machine: &Machine, max_pods: u32) -> BTreeMap<String, Quantity> 
         ("pods".to_owned(), Quantity(max_pods.to_string())),
     ]);
     for (kib, number) in &machine.huge_pages {
-        let name = if *kib >= 1024 * 1024 { format!("hugepages-{}Gi", kib / 1024 / 1024) } else { format!("hugepages-{}Mi", kib / 1024) };
+        let name = if *kib >= 1024 * 1024 {
+            format!("hugepages-{}Gi", kib / 1024 / 1024)
+        } else {
+            format!("hugepages-{}Mi", kib / 1024)
+        };
         map.insert(name, Quantity((kib * number * 1024).to_string()));
     }
     map
@@ -72,7 +76,8 @@ fn taints(options: &Options) -> Vec<Taint> {
 
 /// The object to register with.
 pub fn node(options: &Options, status: NodeStatus) -> Node {
-    let annotations = BTreeMap::from([("volumes.kubernetes.io/controller-managed-attach-detach".to_owned(), "true".to_owned())]);
+    let annotations =
+        BTreeMap::from([("volumes.kubernetes.io/controller-managed-attach-detach".to_owned(), "true".to_owned())]);
     Node {
         metadata: ObjectMeta {
             name: Some(options.node_name.clone()),
