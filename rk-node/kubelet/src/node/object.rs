@@ -59,7 +59,7 @@ pub fn labels(options: &Options) -> BTreeMap<String, String> {
     ];
     map.extend(own.map(|(k, v)| (k.to_owned(), v.to_owned())));
     if options.control_plane {
-        map.insert("node-role.kubernetes.io/control-plane".into(), String::new());
+        // Its role label is not its own to give: an operator does (NodeRestriction, KEP-279).
         map.insert("node.kubernetes.io/exclude-from-external-load-balancers".into(), String::new());
     }
     map
