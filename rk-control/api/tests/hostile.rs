@@ -26,19 +26,29 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::from),
         any::<f64>().prop_map(|f| json!(f)),
         "[a-zA-Z0-9./:%*-]{0,12}".prop_map(Value::from),
-        prop_oneof![Just("100m"), Just("1Gi"), Just("25%"), Just("2024-01-01T00:00:00Z"), Just("delete"), Just("replace")].prop_map(Value::from),
+        prop_oneof![
+            Just("100m"),
+            Just("1Gi"),
+            Just("25%"),
+            Just("2024-01-01T00:00:00Z"),
+            Just("delete"),
+            Just("replace")
+        ]
+        .prop_map(Value::from),
     ];
     leaf.prop_recursive(6, 64, 6, move |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-            proptest::collection::btree_map(name.clone(), inner, 0..6).prop_map(|m| Value::Object(m.into_iter().collect())),
+            proptest::collection::btree_map(name.clone(), inner, 0..6)
+                .prop_map(|m| Value::Object(m.into_iter().collect())),
         ]
     })
 }
 
 /// An object that looks like one of a kind.
 fn any_object() -> impl Strategy<Value = Value> {
-    (any_json(), any_json(), any_json()).prop_map(|(metadata, spec, status)| json!({"metadata": metadata, "spec": spec, "status": status}))
+    (any_json(), any_json(), any_json())
+        .prop_map(|(metadata, spec, status)| json!({"metadata": metadata, "spec": spec, "status": status}))
 }
 
 proptest! {

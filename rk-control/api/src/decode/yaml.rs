@@ -233,7 +233,8 @@ mod tests {
     fn duplicate_keys_are_named_with_their_line() {
         let (value, notices) = parse(b"s:\n  c:\n  - x: 1\n    x: 2\ns: 3\n", Limits::default()).unwrap();
         assert_eq!(value, json!({"s": 3}));
-        let want = "yaml: unmarshal errors:\n  line 4: key \"x\" already set in map\n  line 5: key \"s\" already set in map";
+        let want =
+            "yaml: unmarshal errors:\n  line 4: key \"x\" already set in map\n  line 5: key \"s\" already set in map";
         assert_eq!(notices, [want]);
     }
 
@@ -253,6 +254,9 @@ mod tests {
     fn what_json_cannot_say_is_refused() {
         assert!(parse(b"a: .nan", Limits::default()).is_err());
         let error = parse(b"a: b: c", Limits::default()).unwrap_err().to_string();
-        assert_eq!(error, "error converting YAML to JSON: yaml: line 1: mapping values are not allowed in this context");
+        assert_eq!(
+            error,
+            "error converting YAML to JSON: yaml: line 1: mapping values are not allowed in this context"
+        );
     }
 }

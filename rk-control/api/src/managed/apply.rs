@@ -7,7 +7,7 @@ use super::entry::{self, Id, Managers, Owned};
 use super::last_applied;
 use super::merge::{merge, remove};
 use super::set::FieldSet;
-use super::update::{blank, forget, not_tracked, nothing, take_over, unowned_removed};
+use super::update::{blank, disown, forget, not_tracked, nothing, take_over};
 use super::walk::{compare, owned};
 use crate::decode::{Form, fit};
 use crate::meta::{at, name, namespace, text};
@@ -34,18 +34,16 @@ pub fn apply(live: Option<&Value>, config: &Value, request: &Request<'_>) -> Res
         None => (blank(config, request.schema), Managers::new()),
     };
     forget(&mut before);
-    let fields = owned(config, request.schema)
-        .map_err(|why| malformed(config, &why))?
-        .recursive_difference(&not_tracked(request));
+    let mut fields = owned(config, request.schema).map_err(|why| malformed(config, &why))?;
+    fields.subtract_below(not_tracked(request));
     let id = Id::new(true, request.manager, request.api_version, request.subresource);
-    let last = managers.get(&id).map(|o| o.fields.clone()).unwrap_or_default();
-    let time = managers.get(&id).and_then(|o| o.time);
-    let unchanged_set = managers.get(&id).is_some_and(|o| o.fields == unowned_removed(fields.clone()));
+    let (last, time) = managers.remove(&id).map(|o| (o.fields, o.time)).unwrap_or_default();
     managers.insert(id.clone(), Owned { api_version: request.api_version.to_owned(), fields, time });
 
     let merged = merge(&before, config, request.schema);
     let mut result = prune(&merged, &managers, &last, request.schema);
-    let changes = compare(&before, &result, request.schema).without(&not_tracked(request));
+    let mut changes = compare(&before, &result, request.schema);
+    changes.ignore(not_tracked(request));
     let conflicts = take_over(&mut managers, &changes, Some(&id), request.force);
     if !conflicts.is_empty() {
         let conflicts = conflicts.outside(&last_applied::allowed(live, request));
@@ -57,14 +55,14 @@ pub fn apply(live: Option<&Value>, config: &Value, request: &Request<'_>) -> Res
     // Only now: a zero that was applied is a change like any other, although the stored form leaves it out. All parts fit already.
     let _ = fit(&mut result, request.schema, Form::Canonical);
     if let Some(owned) = managers.get_mut(&id) {
-        owned.fields = unowned_removed(std::mem::take(&mut owned.fields));
-        if result != before || !unchanged_set {
+        disown(&mut owned.fields);
+        if result != before || owned.fields != last {
             owned.time = Some(request.now);
         }
     }
     managers.retain(|_, owned| !owned.fields.is_empty());
     last_applied::refresh(&mut result, config, request);
-    entry::store(&mut result, &managers);
+    entry::store(&mut result, managers);
     Ok(result)
 }
 
@@ -74,10 +72,12 @@ fn stored_managers(live: &Value, request: &Request<'_>) -> Result<Managers, Stat
     if managers.is_empty() {
         let mut content = live.clone();
         forget(&mut content);
-        let all = compare(&blank(&content, request.schema), &content, request.schema).without(&not_tracked(request));
+        let mut all = compare(&blank(&content, request.schema), &content, request.schema);
+        all.ignore(not_tracked(request));
         let api_version = text(live, &["apiVersion"]);
         let mut owned = nothing(api_version);
-        owned.fields = unowned_removed(all.added.union(&all.modified));
+        owned.fields = all.changed;
+        disown(&mut owned.fields);
         if !owned.fields.is_empty() {
             managers.insert(Id::new(false, BEFORE_FIRST_APPLY, api_version, ""), owned);
         }
@@ -96,18 +96,23 @@ fn prune(merged: &Value, managers: &Managers, last: &FieldSet, schema: &Schema) 
     if last.is_empty() {
         return merged.clone();
     }
-    let named = |set: &FieldSet| set.with_named_fields(schema);
-    let all = |value: &Value| named(&owned(value, schema).unwrap_or_default());
-    let everything = all(merged);
-    let last = named(last);
+    let named = |mut set: FieldSet| {
+        set.add_named_fields(schema);
+        set
+    };
+    let all = |value: &Value| named(owned(value, schema).unwrap_or_default());
+    let last = named(last.clone());
     // First everything that was owned goes; then what any manager owns comes back; then what nobody ever owned but lay below.
-    let mut pruned = remove(merged, &last, schema);
-    let mut kept = FieldSet::default();
+    let mut keep = FieldSet::default();
     for owned in managers.values() {
-        kept = kept.union(&owned.fields);
+        keep.absorb(owned.fields.clone());
     }
-    let keep = all(&pruned).union(&named(&kept));
-    pruned = remove(merged, &everything.difference(&keep), schema);
-    let gone = everything.difference(&all(&pruned)).intersection(&last);
-    remove(merged, &gone, schema)
+    let mut keep = named(keep);
+    keep.absorb(all(&remove(merged, &last, schema)));
+    let everything = all(merged);
+    let mut unwanted = everything.clone();
+    unwanted.subtract(&keep);
+    let mut gone = everything;
+    gone.subtract(&all(&remove(merged, &unwanted, schema)));
+    remove(merged, &gone.intersection(&last), schema)
 }

@@ -15,8 +15,12 @@ impl Conflicts {
 
     /// Those that lie outside a set.
     pub(super) fn outside(&self, allowed: &FieldSet) -> Conflicts {
-        let rest = self.0.iter().map(|(id, set)| (id.clone(), set.difference(allowed)));
-        Conflicts(rest.filter(|(_, set)| !set.is_empty()).collect())
+        let mut rest = self.clone();
+        for (_, set) in &mut rest.0 {
+            set.subtract(allowed);
+        }
+        rest.0.retain(|(_, set)| !set.is_empty());
+        rest
     }
 
     /// 409 with one cause per field.

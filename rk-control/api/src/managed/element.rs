@@ -9,7 +9,7 @@ use crate::schema::{Lists, Schema};
 /// The path element of an element of a set or keyed list. `Err` names a key that the element leaves out.
 pub(super) fn of(item: &Value, list: &Schema) -> Result<PathElement, String> {
     match list.lists() {
-        Lists::Set => Ok(PathElement::Value(item.to_string())),
+        Lists::Set => Ok(PathElement::value(&item.to_string())),
         Lists::Atomic => Err("an atomic list has no elements of its own".into()),
         Lists::Map => {
             let mut keys = Object::new();
@@ -20,7 +20,7 @@ pub(super) fn of(item: &Value, list: &Schema) -> Result<PathElement, String> {
                 })?;
                 keys.insert((*key).to_owned(), value);
             }
-            Ok(PathElement::Key(Value::Object(keys).to_string()))
+            Ok(PathElement::key(&Value::Object(keys).to_string()))
         }
     }
 }

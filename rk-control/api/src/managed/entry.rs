@@ -77,7 +77,7 @@ pub(super) fn read(list: &Value) -> Option<Managers> {
         managers
             .entry(id)
             .and_modify(|have| {
-                have.fields = have.fields.union(&owned.fields);
+                have.fields.absorb(owned.fields.clone());
                 have.time = have.time.max(owned.time);
             })
             .or_insert(owned);
@@ -86,8 +86,8 @@ pub(super) fn read(list: &Value) -> Option<Managers> {
 }
 
 /// Writes the list: appliers first, then by time and name.
-pub(super) fn write(managers: &Managers) -> Value {
-    let mut entries: Vec<(&Id, &Owned)> = managers.iter().collect();
+fn write(managers: Managers) -> Value {
+    let mut entries: Vec<(Id, Owned)> = managers.into_iter().collect();
     let seconds = |owned: &Owned| owned.time.map_or(i64::MIN, Timestamp::as_second);
     entries.sort_by(|(a, x), (b, y)| {
         (!a.applies, seconds(x), &a.manager, &x.api_version, &a.subresource).cmp(&(
@@ -101,13 +101,13 @@ pub(super) fn write(managers: &Managers) -> Value {
     entries.into_iter().map(|(id, owned)| entry(id, owned)).collect()
 }
 
-fn entry(id: &Id, owned: &Owned) -> Value {
+fn entry(id: Id, owned: Owned) -> Value {
     let mut entry = json!({
         "manager": id.manager,
         "operation": if id.applies { "Apply" } else { "Update" },
         "apiVersion": owned.api_version,
         "fieldsType": "FieldsV1",
-        "fieldsV1": owned.fields.encode(),
+        "fieldsV1": owned.fields.into_value(),
     });
     if let Some(time) = owned.time {
         entry["time"] = json!(format_time(time));
@@ -119,7 +119,7 @@ fn entry(id: &Id, owned: &Owned) -> Value {
 }
 
 /// Puts the list into an object, or removes it when nobody owns anything.
-pub(super) fn store(object: &mut Value, managers: &Managers) {
+pub(super) fn store(object: &mut Value, managers: Managers) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
     if managers.is_empty() {
         metadata.remove("managedFields");
@@ -145,7 +145,7 @@ pub(super) fn cap(managers: &mut Managers) {
             fields: FieldSet::default(),
             time: None,
         });
-        into.fields = into.fields.union(&owned.fields);
+        into.fields.absorb(owned.fields);
         into.time = into.time.max(owned.time);
     }
 }

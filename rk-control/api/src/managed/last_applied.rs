@@ -27,7 +27,10 @@ pub(super) fn allowed(live: Option<&Value>, request: &Request<'_>) -> FieldSet {
         return FieldSet::default();
     }
     let changes = compare(&applied, live, request.schema);
-    owned(&applied, request.schema).unwrap_or_default().difference(&changes.modified.union(&changes.removed))
+    let mut allowed = owned(&applied, request.schema).unwrap_or_default();
+    allowed.subtract(&changes.changed);
+    allowed.subtract(&changes.removed);
+    allowed
 }
 
 /// Keeps the annotation in step, so that the client may go back to client-side apply.

@@ -91,7 +91,7 @@ pub(super) fn remove(value: &Value, set: &FieldSet, schema: &Schema) -> Value {
             for (key, value) in object {
                 let field =
                     if schema.shape() == Shape::Map { schema.item() } else { schema.field(key).unwrap_or(Schema::ANY) };
-                match set.get(&PathElement::Field(key.clone())) {
+                match set.get(&PathElement::field(key)) {
                     Some(node) if node.member => {}
                     Some(node) => drop(out.insert(key.clone(), remove(value, &node.below, &field))),
                     None => drop(out.insert(key.clone(), value.clone())),

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::path::PathElement;
+use crate::Object;
 use crate::schema::{Schema, Shape};
 
 /// Deepest path that is read from a client's `managedFields`.
@@ -28,7 +29,7 @@ pub(super) struct Node {
 impl Node {
     pub(super) const LEAF: Node = Node { member: true, below: FieldSet { nodes: BTreeMap::new() } };
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         !self.member && self.below.is_empty()
     }
 }
@@ -41,19 +42,19 @@ impl FieldSet {
 
     /// Reads `fieldsV1`. `None` when it is malformed or too deep.
     pub fn parse(fields: &Value) -> Option<Self> {
-        Self::parse_at(fields, MAX_DEPTH)
+        Self::parse_at(fields.as_object()?, MAX_DEPTH)
     }
 
-    fn parse_at(fields: &Value, depth: usize) -> Option<Self> {
+    fn parse_at(fields: &Object, depth: usize) -> Option<Self> {
         let depth = depth.checked_sub(1)?;
         let mut set = FieldSet::default();
-        for (key, below) in fields.as_object()? {
+        for (key, below) in fields {
             if key == "." {
                 continue;
             }
             let object = below.as_object()?;
             let node =
-                Node { member: object.is_empty() || object.contains_key("."), below: Self::parse_at(below, depth)? };
+                Node { member: object.is_empty() || object.contains_key("."), below: Self::parse_at(object, depth)? };
             set.put(PathElement::parse(key)?, node);
         }
         Some(set)
@@ -61,14 +62,19 @@ impl FieldSet {
 
     /// Writes `fieldsV1`.
     pub fn encode(&self) -> Value {
-        let node = |(element, node): (&PathElement, &Node)| {
-            let mut below = node.below.encode();
-            if let (true, Value::Object(object)) = (node.member && !node.below.is_empty(), &mut below) {
-                object.insert(".".into(), json!({}));
+        self.clone().into_value()
+    }
+
+    pub(super) fn into_value(self) -> Value {
+        let node = |(element, node): (PathElement, Node)| {
+            let marked = node.member && !node.below.is_empty();
+            let mut below = node.below.into_value();
+            if let (true, Value::Object(object)) = (marked, &mut below) {
+                object.insert(".".into(), Value::Object(Object::new()));
             }
-            (element.encode(), below)
+            (element.into_string(), below)
         };
-        Value::Object(self.nodes.iter().map(node).collect())
+        Value::Object(self.nodes.into_iter().map(node).collect())
     }
 
     /// Adds a subtree; an empty one adds nothing.
@@ -93,73 +99,84 @@ impl FieldSet {
 
     fn insert_fields(&mut self, path: &[&str]) {
         if let [first, rest @ ..] = path {
-            let node = self.nodes.entry(PathElement::Field((*first).to_owned())).or_default();
+            let node = self.nodes.entry(PathElement::field(first)).or_default();
             if rest.is_empty() { node.member = true } else { node.below.insert_fields(rest) }
         }
     }
 
-    /// Paths of either set.
-    pub fn union(&self, other: &FieldSet) -> FieldSet {
-        let mut out = self.clone();
-        for (element, theirs) in &other.nodes {
-            let ours = out.nodes.entry(element.clone()).or_default();
-            ours.member |= theirs.member;
-            ours.below = ours.below.union(&theirs.below);
+    /// Takes in the paths of another set.
+    pub fn absorb(&mut self, other: FieldSet) {
+        if self.nodes.is_empty() {
+            *self = other;
+            return;
         }
-        out
+        for (element, theirs) in other.nodes {
+            let ours = self.nodes.entry(element).or_default();
+            ours.member |= theirs.member;
+            ours.below.absorb(theirs.below);
+        }
+    }
+
+    /// Drops the paths that are in another set.
+    pub fn subtract(&mut self, other: &FieldSet) {
+        self.prune(other, |ours, theirs| {
+            ours.member &= !theirs.member;
+            ours.below.subtract(&theirs.below);
+        });
+    }
+
+    /// Drops the paths that are in another set or lie below one that is.
+    pub fn subtract_below(&mut self, other: &FieldSet) {
+        self.prune(other, |ours, theirs| {
+            if theirs.member {
+                *ours = Node::default();
+            } else {
+                ours.below.subtract_below(&theirs.below);
+            }
+        });
+    }
+
+    fn prune(&mut self, other: &FieldSet, mut change: impl FnMut(&mut Node, &Node)) {
+        for (element, theirs) in &other.nodes {
+            if let Some(ours) = self.nodes.get_mut(element) {
+                change(ours, theirs);
+                if ours.is_empty() {
+                    self.nodes.remove(element);
+                }
+            }
+        }
     }
 
     /// Paths of both sets.
     pub fn intersection(&self, other: &FieldSet) -> FieldSet {
-        self.zip(other, |ours, theirs| Node {
-            member: ours.member && theirs.is_some_and(|t| t.member),
-            below: theirs.map(|t| ours.below.intersection(&t.below)).unwrap_or_default(),
-        })
-    }
-
-    /// Paths of this set that are not in the other.
-    pub fn difference(&self, other: &FieldSet) -> FieldSet {
-        self.zip(other, |ours, theirs| match theirs {
-            None => ours.clone(),
-            Some(theirs) => Node { member: ours.member && !theirs.member, below: ours.below.difference(&theirs.below) },
-        })
-    }
-
-    /// Paths of this set that neither are in the other nor lie below one that is.
-    pub fn recursive_difference(&self, other: &FieldSet) -> FieldSet {
-        self.zip(other, |ours, theirs| match theirs {
-            None => ours.clone(),
-            Some(theirs) if theirs.member => Node::default(),
-            Some(theirs) => Node { member: ours.member, below: ours.below.recursive_difference(&theirs.below) },
-        })
-    }
-
-    fn zip(&self, other: &FieldSet, f: impl Fn(&Node, Option<&Node>) -> Node) -> FieldSet {
         let mut out = FieldSet::default();
-        for (element, node) in &self.nodes {
-            out.put(element.clone(), f(node, other.nodes.get(element)));
+        for (element, ours) in &self.nodes {
+            if let Some(theirs) = other.nodes.get(element) {
+                let node = Node { member: ours.member && theirs.member, below: ours.below.intersection(&theirs.below) };
+                if !node.is_empty() {
+                    out.nodes.insert(element.clone(), node);
+                }
+            }
         }
         out
     }
 
-    /// The set plus every named field on the way to its paths (not list elements or map entries).
-    pub(super) fn with_named_fields(&self, schema: &Schema) -> FieldSet {
-        let mut out = FieldSet::default();
-        for (element, node) in &self.nodes {
-            let (named, below) = match (element, schema.shape()) {
-                (PathElement::Field(name), Shape::Object) => match schema.field(name) {
-                    Some(field) => (true, field),
-                    None => (false, Schema::ANY),
+    /// Adds every named field on the way to the paths (not list elements or map entries).
+    pub(super) fn add_named_fields(&mut self, schema: &Schema) {
+        for (element, node) in &mut self.nodes {
+            let below = match (element.as_field(), schema.shape()) {
+                (Some(name), Shape::Object) => match schema.field(name) {
+                    Some(field) => {
+                        node.member = true;
+                        field
+                    }
+                    None => Schema::ANY,
                 },
-                (_, Shape::Map | Shape::List) => (false, schema.item()),
-                _ => (false, Schema::ANY),
+                (_, Shape::Map | Shape::List) => schema.item(),
+                _ => Schema::ANY,
             };
-            out.put(
-                element.clone(),
-                Node { member: node.member || named, below: node.below.with_named_fields(&below) },
-            );
+            node.below.add_named_fields(&below);
         }
-        out
     }
 
     /// Every path as text, in order.

@@ -1,5 +1,7 @@
 //! Ownership after a create, an update or a patch that is not an apply.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
 use super::Request;
@@ -7,71 +9,107 @@ use super::conflict::Conflicts;
 use super::entry::{self, Id, Managers, Owned};
 use super::set::FieldSet;
 use super::walk::{Comparison, compare};
+use crate::Object;
 use crate::decode::{Form, fit};
 use crate::meta::at;
 use crate::schema::Schema;
 
 /// Metadata that nobody owns: the server writes it, or it names the object.
-const UNOWNED: &[&[&str]] = &[
-    &["apiVersion"],
-    &["kind"],
-    &["metadata"],
-    &["metadata", "name"],
-    &["metadata", "namespace"],
-    &["metadata", "creationTimestamp"],
-    &["metadata", "deletionTimestamp"],
-    &["metadata", "deletionGracePeriodSeconds"],
-    &["metadata", "selfLink"],
-    &["metadata", "uid"],
-    &["metadata", "generation"],
-    &["metadata", "managedFields"],
-    &["metadata", "resourceVersion"],
-];
+static UNOWNED: LazyLock<FieldSet> = LazyLock::new(|| {
+    FieldSet::of_fields(&[
+        &["apiVersion"],
+        &["kind"],
+        &["metadata"],
+        &["metadata", "name"],
+        &["metadata", "namespace"],
+        &["metadata", "creationTimestamp"],
+        &["metadata", "deletionTimestamp"],
+        &["metadata", "deletionGracePeriodSeconds"],
+        &["metadata", "selfLink"],
+        &["metadata", "uid"],
+        &["metadata", "generation"],
+        &["metadata", "managedFields"],
+        &["metadata", "resourceVersion"],
+    ])
+});
+
+/// What requests to the main resource cannot change.
+static STATUS: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of_fields(&[&["status"]]));
+static NOTHING: LazyLock<FieldSet> = LazyLock::new(FieldSet::default);
 
 /// Records who changed what between `old` (`None`: create) and `new` after a POST, PUT or other patch: rewrites
 /// `new.metadata.managedFields` in place. Call it last, after defaulting and admission; both objects are in canonical form.
 pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
-    let mut managers = starting_managers(old, new);
-    let mut after = new.clone();
-    forget(&mut after);
-    let before = match old {
-        Some(old) => {
-            let mut before = old.clone();
-            forget(&mut before);
-            before
-        }
-        None => blank(&after, request.schema),
-    };
-    let changes = compare(&before, &after, request.schema).without(&not_tracked(request));
+    let sent = take_list(new);
+    let stored = old.map_or(&Value::Null, |o| at(o, &["metadata", "managedFields"]));
+    let untouched = sent.is_null() || sent == *stored;
+    if untouched && !stored.is_null() && old.is_some_and(|old| same_content(old, new)) {
+        put_list(new, if sent.is_null() { stored.clone() } else { sent });
+        return;
+    }
+    let mut managers = starting_managers(&sent, stored);
+    let blank = old.is_none().then(|| blank(new, request.schema));
+    let before = old.or(blank.as_ref()).unwrap_or(&Value::Null);
+    let mut changes = compare(before, new, request.schema);
+    changes.ignore(not_tracked(request));
     take_over(&mut managers, &changes, None, true);
-    let gained = unowned_removed(changes.added.union(&changes.modified));
+    let mut gained = changes.changed;
+    disown(&mut gained);
     if !gained.is_empty() {
         let id = Id::new(false, request.manager, request.api_version, request.subresource);
         let owned = managers.entry(id).or_insert_with(|| nothing(request.api_version));
-        owned.fields = owned.fields.union(&gained);
+        owned.fields.absorb(gained);
         owned.time = Some(request.now);
     }
     managers.retain(|_, owned| !owned.fields.is_empty());
     entry::cap(&mut managers);
-    entry::store(new, &managers);
+    entry::store(new, managers);
+}
+
+fn take_list(object: &mut Value) -> Value {
+    let metadata = object.get_mut("metadata").and_then(Value::as_object_mut);
+    metadata.and_then(|m| m.remove("managedFields")).unwrap_or_default()
+}
+
+fn put_list(object: &mut Value, list: Value) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("managedFields".into(), list);
+    }
+}
+
+/// Whether two objects differ in nothing but their ownership and version.
+fn same_content(old: &Value, new: &Value) -> bool {
+    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return false };
+    old.len() == new.len()
+        && old.iter().all(|(key, value)| match (key.as_str(), new.get(key)) {
+            ("metadata", Some(Value::Object(metadata))) => {
+                value.as_object().is_some_and(|old| same_metadata(old, metadata))
+            }
+            (_, other) => other == Some(value),
+        })
+}
+
+fn same_metadata(old: &Object, new: &Object) -> bool {
+    let counts = |key: &str| !matches!(key, "managedFields" | "resourceVersion");
+    let within = |a: &Object, b: &Object| a.iter().all(|(key, value)| !counts(key) || b.get(key) == Some(value));
+    within(old, new) && within(new, old)
 }
 
 pub(super) fn nothing(api_version: &str) -> Owned {
     Owned { api_version: api_version.to_owned(), fields: FieldSet::default(), time: None }
 }
 
-pub(super) fn unowned_removed(set: FieldSet) -> FieldSet {
-    set.difference(&FieldSet::of_fields(UNOWNED))
+/// Drops what nobody owns.
+pub(super) fn disown(set: &mut FieldSet) {
+    set.subtract(&UNOWNED);
 }
 
 /// What a client sent as `managedFields` counts when it is valid; `[{}]` resets it; otherwise the stored one stays.
-fn starting_managers(old: Option<&Value>, new: &Value) -> Managers {
-    let sent = at(new, &["metadata", "managedFields"]);
+fn starting_managers(sent: &Value, stored: &Value) -> Managers {
     if *sent == json!([{}]) {
         return Managers::new();
     }
-    let stored = || old.and_then(|o| entry::read(at(o, &["metadata", "managedFields"]))).unwrap_or_default();
-    entry::read(sent).filter(|m| !m.is_empty()).unwrap_or_else(stored)
+    entry::read(sent).filter(|m| !m.is_empty()).unwrap_or_else(|| entry::read(stored).unwrap_or_default())
 }
 
 /// The object that a new one is compared with: nothing but what is always written.
@@ -84,23 +122,20 @@ pub(super) fn blank(like: &Value, schema: &Schema) -> Value {
 
 /// Removes `managedFields`, which is no content.
 pub(super) fn forget(object: &mut Value) {
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
-    }
+    take_list(object);
 }
 
 /// What requests of this kind cannot change: the status, but through its subresource.
-pub(super) fn not_tracked(request: &Request<'_>) -> FieldSet {
-    if request.subresource.is_empty() { FieldSet::of_fields(&[&["status"]]) } else { FieldSet::default() }
+pub(super) fn not_tracked(request: &Request<'_>) -> &'static FieldSet {
+    if request.subresource.is_empty() { &STATUS } else { &NOTHING }
 }
 
 /// Takes changed fields from every manager but `applier`. Without `force` nothing is taken when fields conflict; the conflicts
 /// are returned.
 pub(super) fn take_over(managers: &mut Managers, changes: &Comparison, applier: Option<&Id>, force: bool) -> Conflicts {
-    let changed = changes.added.union(&changes.modified);
     let mut conflicts = Conflicts::default();
     for (id, owned) in managers.iter().filter(|(id, _)| Some(*id) != applier) {
-        let taken = owned.fields.intersection(&changed);
+        let taken = owned.fields.intersection(&changes.changed);
         if !taken.is_empty() {
             conflicts.0.push((id.clone(), taken));
         }
@@ -110,11 +145,11 @@ pub(super) fn take_over(managers: &mut Managers, changes: &Comparison, applier: 
     }
     for (id, taken) in &conflicts.0 {
         if let Some(owned) = managers.get_mut(id) {
-            owned.fields = owned.fields.difference(taken);
+            owned.fields.subtract(taken);
         }
     }
     for (_, owned) in managers.iter_mut().filter(|(id, _)| Some(*id) != applier) {
-        owned.fields = owned.fields.difference(&changes.removed);
+        owned.fields.subtract(&changes.removed);
     }
     managers.retain(|_, owned| !owned.fields.is_empty());
     Conflicts::default()

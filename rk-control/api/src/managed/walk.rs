@@ -51,7 +51,7 @@ fn owned_object(object: &Object, schema: &Schema, path: &str) -> Result<Node, St
         // Entries of maps count by themselves; so does an object that was given and is empty.
         below.member |=
             schema.shape() == Shape::Map || value.is_null() || value.as_object().is_some_and(Object::is_empty);
-        node.below.put(PathElement::Field(key.clone()), below);
+        node.below.put(PathElement::field(key), below);
     }
     Ok(node)
 }
@@ -59,40 +59,47 @@ fn owned_object(object: &Object, schema: &Schema, path: &str) -> Result<Node, St
 /// What changed from one object to another.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Comparison {
-    pub added: FieldSet,
-    pub modified: FieldSet,
+    /// Paths that are new or have another value.
+    pub changed: FieldSet,
+    /// Paths that are gone.
     pub removed: FieldSet,
 }
 
 impl Comparison {
-    /// The same without paths in or below a set.
-    pub(super) fn without(self, ignored: &FieldSet) -> Self {
-        Comparison {
-            added: self.added.recursive_difference(ignored),
-            modified: self.modified.recursive_difference(ignored),
-            removed: self.removed.recursive_difference(ignored),
-        }
+    /// Drops the paths in or below a set.
+    pub(super) fn ignore(&mut self, ignored: &FieldSet) {
+        self.changed.subtract_below(ignored);
+        self.removed.subtract_below(ignored);
     }
 }
 
 /// Compares two objects path by path.
 pub(super) fn compare(old: &Value, new: &Value, schema: &Schema) -> Comparison {
     let nodes = compare_at(Some(old), Some(new), schema);
-    Comparison { added: nodes.added.below, modified: nodes.modified.below, removed: nodes.removed.below }
+    Comparison { changed: nodes.changed.below, removed: nodes.removed.below }
 }
 
 #[derive(Default)]
 struct Nodes {
-    added: Node,
-    modified: Node,
+    changed: Node,
     removed: Node,
 }
 
 impl Nodes {
     fn put(&mut self, element: PathElement, below: Nodes) {
-        self.added.below.put(element.clone(), below.added);
-        self.modified.below.put(element.clone(), below.modified);
-        self.removed.below.put(element, below.removed);
+        // Nearly always only one of the two has anything, so the element is rarely copied.
+        if below.changed.is_empty() {
+            self.removed.below.put(element, below.removed);
+        } else {
+            if !below.removed.is_empty() {
+                self.removed.below.put(element.clone(), below.removed);
+            }
+            self.changed.below.put(element, below.changed);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.removed.is_empty()
     }
 }
 
@@ -115,10 +122,9 @@ fn compare_at(old: Option<&Value>, new: Option<&Value>, schema: &Schema) -> Node
         _ => true,
     };
     if atomic || blank || !fits(old) || !fits(new) {
-        match (old, new) {
-            (None, _) => nodes.added.member = true,
-            (_, None) => nodes.removed.member = true,
-            _ => nodes.modified.member = true,
+        match new {
+            None => nodes.removed.member = true,
+            Some(_) => nodes.changed.member = true,
         }
         return nodes;
     }
@@ -127,7 +133,7 @@ fn compare_at(old: Option<&Value>, new: Option<&Value>, schema: &Schema) -> Node
         _ => compare_objects(old, new, schema, &mut nodes),
     }
     if old.is_none() {
-        nodes.added.member = true;
+        nodes.changed.member = true;
     } else if new.is_none() {
         nodes.removed.member = true;
     }
@@ -141,8 +147,10 @@ fn compare_objects(old: Option<&Value>, new: Option<&Value>, schema: &Schema, no
     let only_old = old.keys().filter(|key| !new.contains_key(*key));
     for key in new.keys().chain(only_old) {
         let field = if schema.shape() == Shape::Map { Some(schema.item()) } else { schema.field(key) };
-        if let Some(field) = field {
-            nodes.put(PathElement::Field(key.clone()), compare_at(old.get(key), new.get(key), &field));
+        let Some(field) = field else { continue };
+        let below = compare_at(old.get(key), new.get(key), &field);
+        if !below.is_empty() {
+            nodes.put(PathElement::field(key), below);
         }
     }
 }
@@ -153,8 +161,10 @@ fn compare_lists(old: Option<&Value>, new: Option<&Value>, schema: &Schema, node
     for (element, value) in &new {
         let before = old.iter().find(|(e, _)| e == element).map(|(_, v)| *v);
         let mut below = compare_at(before, Some(value), &item);
-        below.added.member |= before.is_none();
-        nodes.put(element.clone(), below);
+        below.changed.member |= before.is_none();
+        if !below.is_empty() {
+            nodes.put(element.clone(), below);
+        }
     }
     for (element, value) in &old {
         if !new.iter().any(|(e, _)| e == element) {
