@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::signals::{self, End};
-use crate::{network, settings};
+use crate::{network, role, settings};
 
 /// Pauses before a failed part is started again.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -74,6 +74,9 @@ async fn node(
     let node_ips: Vec<_> = rk_kubelet::node_ip(&options, &session).into_iter().collect();
     let proxy = settings::proxy(&config, &options.node_name, node_ips);
     let dns = settings::dns(&config);
+    if options.control_plane {
+        tasks.spawn(role::keep(client.clone(), options.node_name.clone()));
+    }
     tasks.spawn(network::route(client.clone(), options.node_name.clone()));
     tasks.spawn(again("proxy", {
         let client = client.clone();

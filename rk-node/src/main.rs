@@ -6,6 +6,7 @@
 
 mod agent;
 mod network;
+mod role;
 mod settings;
 mod signals;
 
@@ -26,7 +27,9 @@ fn main() -> ExitCode {
 }
 
 fn start() -> anyhow::Result<()> {
-    rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
     // Two threads: the work is waiting, and each thread costs stack and allocator arenas on small nodes.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -34,7 +37,8 @@ fn start() -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("starting the async runtime")?;
-    let config = rk_config::load_accepted(rk_config::ACCEPTED_PATH)
-        .with_context(|| format!("reading {}, which PID 1 writes before it starts services", rk_config::ACCEPTED_PATH))?;
+    let config = rk_config::load_accepted(rk_config::ACCEPTED_PATH).with_context(|| {
+        format!("reading {}, which PID 1 writes before it starts services", rk_config::ACCEPTED_PATH)
+    })?;
     runtime.block_on(agent::run(config))
 }

@@ -98,7 +98,8 @@ pub async fn route(client: Client, own: String) {
             },
             () = tokio::time::sleep_until(due) => applied = None,
         }
-        let want: Vec<PodRoute> = nodes.iter().filter(|(name, _)| **name != own).flat_map(|(_, r)| r.iter().copied()).collect();
+        let want: Vec<PodRoute> =
+            nodes.iter().filter(|(name, _)| **name != own).flat_map(|(_, r)| r.iter().copied()).collect();
         // Node objects change with every heartbeat; routes hardly ever do.
         if !synced || applied.as_ref() == Some(&want) {
             continue;
@@ -123,8 +124,13 @@ mod tests {
     #[test]
     fn a_route_needs_a_cidr_and_an_address_of_its_family() {
         let node = |json: &str| -> Node { k8s_openapi::serde_json::from_str(json).unwrap_or_default() };
-        let full = node(r#"{"spec":{"podCIDR":"10.244.1.0/24","podCIDRs":["10.244.1.0/24","fd00::/64"]},"status":{"addresses":[{"type":"Hostname","address":"a"},{"type":"InternalIP","address":"192.168.0.1"}]}}"#);
-        assert_eq!(pod_routes(&full), [PodRoute { node_ip: "192.168.0.1".parse().unwrap(), pod_cidr: "10.244.1.0/24".parse().unwrap() }]);
+        let full = node(
+            r#"{"spec":{"podCIDR":"10.244.1.0/24","podCIDRs":["10.244.1.0/24","fd00::/64"]},"status":{"addresses":[{"type":"Hostname","address":"a"},{"type":"InternalIP","address":"192.168.0.1"}]}}"#,
+        );
+        assert_eq!(
+            pod_routes(&full),
+            [PodRoute { node_ip: "192.168.0.1".parse().unwrap(), pod_cidr: "10.244.1.0/24".parse().unwrap() }]
+        );
         assert!(pod_routes(&node(r#"{"spec":{"podCIDR":"10.244.1.0/24"}}"#)).is_empty());
     }
 }

@@ -45,7 +45,12 @@ fn taint(taint: &rk_config::Taint) -> Taint {
         rk_config::TaintEffect::PreferNoSchedule => "PreferNoSchedule",
         rk_config::TaintEffect::NoExecute => "NoExecute",
     };
-    Taint { key: taint.key.clone(), value: Some(taint.value.clone()).filter(|v| !v.is_empty()), effect: effect.into(), time_added: None }
+    Taint {
+        key: taint.key.clone(),
+        value: Some(taint.value.clone()).filter(|v| !v.is_empty()),
+        effect: effect.into(),
+        time_added: None,
+    }
 }
 
 /// Settings of the image store.
@@ -55,7 +60,11 @@ pub fn images(config: &MachineConfig) -> rk_images::Config {
         .registries
         .mirrors
         .iter()
-        .map(|m| rk_images::Mirror { matches: m.matches.clone(), endpoints: m.endpoints.clone(), include_host: m.include_host })
+        .map(|m| rk_images::Mirror {
+            matches: m.matches.clone(),
+            endpoints: m.endpoints.clone(),
+            include_host: m.include_host,
+        })
         .collect();
     images
 }
@@ -88,8 +97,10 @@ mod tests {
 
     #[test]
     fn a_machine_config_becomes_the_kubelets_options() {
-        let mut config = MachineConfig { role: Role::ControlPlane, hostname: Some("Cp-1".into()), ..Default::default() };
-        config.kubelet.taints = vec![rk_config::Taint { key: "k".into(), value: String::new(), effect: rk_config::TaintEffect::NoExecute }];
+        let mut config =
+            MachineConfig { role: Role::ControlPlane, hostname: Some("Cp-1".into()), ..Default::default() };
+        config.kubelet.taints =
+            vec![rk_config::Taint { key: "k".into(), value: String::new(), effect: rk_config::TaintEffect::NoExecute }];
         config.kubelet.max_pods = 7;
         let options = kubelet(&config);
         assert_eq!((options.node_name.as_str(), options.control_plane, options.max_pods), ("cp-1", true, 7));

@@ -38,7 +38,8 @@ pub fn admit(pod: &Pod, others: &[&Pod], node: &NodeFacts, max_pods: u32) -> Res
     }
     if others.len() >= max_pods as usize {
         let used = others.len();
-        let message = format!("Node didn't have enough resource: pods, requested: 1, used: {used}, capacity: {max_pods}");
+        let message =
+            format!("Node didn't have enough resource: pods, requested: 1, used: {used}, capacity: {max_pods}");
         return Err(("OutOfpods".into(), message));
     }
     for resource in ["cpu", "memory", "ephemeral-storage"] {
@@ -61,7 +62,12 @@ pub fn admit(pod: &Pod, others: &[&Pod], node: &NodeFacts, max_pods: u32) -> Res
 }
 
 fn fits_node(pod: &Pod, node: &NodeFacts) -> Result<(), Refusal> {
-    let refused = || ("NodeAffinity".to_owned(), "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".to_owned());
+    let refused = || {
+        (
+            "NodeAffinity".to_owned(),
+            "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".to_owned(),
+        )
+    };
     let spec_of = spec::spec(pod);
     if spec_of.node_selector.iter().flatten().any(|(k, v)| node.labels.get(k) != Some(v)) {
         return Err(refused());
@@ -72,7 +78,9 @@ fn fits_node(pod: &Pod, node: &NodeFacts) -> Result<(), Refusal> {
         .and_then(|a| a.node_affinity.as_ref())
         .and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
     match required {
-        Some(selector) if !selector.node_selector_terms.iter().any(|term| term_matches(term, &node.labels)) => Err(refused()),
+        Some(selector) if !selector.node_selector_terms.iter().any(|term| term_matches(term, &node.labels)) => {
+            Err(refused())
+        }
         _ => Ok(()),
     }
 }
@@ -124,7 +132,10 @@ fn host_ports(pod: &Pod, others: &[&Pod]) -> Result<(), Refusal> {
         taken.iter().any(|(other, p, n)| p == protocol && n == port && (ip == other || any(ip) || any(other)))
     });
     if clash {
-        return Err(("NodePorts".into(), "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports".into()));
+        return Err((
+            "NodePorts".into(),
+            "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports".into(),
+        ));
     }
     Ok(())
 }
@@ -147,7 +158,9 @@ mod tests {
             ..Default::default()
         };
         let container = |resources: serde_json::Value| json!({"containers": [{"name": "c", "resources": resources}]});
-        let here = pod(json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "1500m"}}, "ports": [{"containerPort": 1, "hostPort": 80}]}]}));
+        let here = pod(
+            json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "1500m"}}, "ports": [{"containerPort": 1, "hostPort": 80}]}]}),
+        );
         let affinity = |operator: &str, values: &[&str]| {
             json!({"containers": [], "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
                 "nodeSelectorTerms": [{"matchExpressions": [{"key": "n", "operator": operator, "values": values}]}]}}}})
@@ -162,9 +175,15 @@ mod tests {
             (affinity("Gt", &["4"]), None),
             (affinity("Lt", &["4"]), Some("NodeAffinity")),
             (affinity("NotIn", &["5"]), Some("NodeAffinity")),
-            (json!({"containers": [{"name": "c", "ports": [{"containerPort": 2, "hostPort": 80, "hostIP": "1.1.1.1"}]}]}), Some("NodePorts")),
+            (
+                json!({"containers": [{"name": "c", "ports": [{"containerPort": 2, "hostPort": 80, "hostIP": "1.1.1.1"}]}]}),
+                Some("NodePorts"),
+            ),
             (json!({"containers": [], "os": {"name": "windows"}}), Some("PodOSNotSupported")),
-            (json!({"containers": [], "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}), Some("SysctlForbidden")),
+            (
+                json!({"containers": [], "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}),
+                Some("SysctlForbidden"),
+            ),
         ] {
             let answer = admit(&pod(spec.clone()), &[&here], &node, 110);
             assert_eq!(answer.as_ref().err().map(|(reason, _)| reason.as_str()), want, "{spec}");

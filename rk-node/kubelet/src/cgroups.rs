@@ -82,7 +82,8 @@ fn hand_down(dir: &Path) {
 }
 
 fn write(dir: &Path, file: &str, value: &str) -> io::Result<()> {
-    fs::write(dir.join(file), value).map_err(|e| io::Error::other(format!("writing {value} to {}/{file}: {e}", dir.display())))
+    fs::write(dir.join(file), value)
+        .map_err(|e| io::Error::other(format!("writing {value} to {}/{file}: {e}", dir.display())))
 }
 
 fn remove(dir: &Path, depth: usize) -> io::Result<()> {
@@ -95,7 +96,9 @@ fn remove(dir: &Path, depth: usize) -> io::Result<()> {
         }
     }
     match fs::remove_dir(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io::Error::other(format!("removing {}: {e}", dir.display()))),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(io::Error::other(format!("removing {}: {e}", dir.display())))
+        }
         _ => Ok(()),
     }
 }

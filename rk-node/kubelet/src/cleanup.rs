@@ -22,7 +22,8 @@ pub fn remove_logs(dirs: &Dirs, pod: &Pod) {
 pub fn remove_dangling_links(dirs: &Dirs) {
     for entry in fs::read_dir(&dirs.container_logs).into_iter().flatten().flatten() {
         let path = entry.path();
-        if entry.file_type().is_ok_and(|t| t.is_symlink()) && !path.exists()
+        if entry.file_type().is_ok_and(|t| t.is_symlink())
+            && !path.exists()
             && let Err(error) = fs::remove_file(&path)
         {
             tracing::debug!(link = %path.display(), "removing a dangling link: {error}");

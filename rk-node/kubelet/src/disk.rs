@@ -9,7 +9,8 @@ use std::path::Path;
 pub fn write_atomically(path: &Path, data: &[u8], mode: u32) -> io::Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent)?;
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"))?;
+    let name =
+        path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"))?;
     let mut new_name = std::ffi::OsString::from(".");
     new_name.push(name);
     new_name.push(".new");

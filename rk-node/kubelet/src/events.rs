@@ -60,7 +60,14 @@ impl PodRef {
 
     /// A Node; events about it live in the default namespace and name it as UID, as upstream's do.
     pub fn node(name: &str) -> Self {
-        Self { kind: "Node", namespace: "default".into(), name: name.into(), uid: name.into(), resource_version: None, field_path: None }
+        Self {
+            kind: "Node",
+            namespace: "default".into(),
+            name: name.into(),
+            uid: name.into(),
+            resource_version: None,
+            field_path: None,
+        }
     }
 }
 
@@ -160,7 +167,9 @@ async fn write(client: kube::Client, node: String, mut records: mpsc::Receiver<R
                 entry.last = record.at;
                 let patch = json!({"count": entry.count, "lastTimestamp": Time(record.at)});
                 match api.patch(&entry.name, &PatchParams::default(), &Patch::Merge(patch)).await {
-                    Err(kube::Error::Api(status)) if status.code == 404 => create(&api, &node, &record, &mut known, key).await,
+                    Err(kube::Error::Api(status)) if status.code == 404 => {
+                        create(&api, &node, &record, &mut known, key).await
+                    }
                     other => other.map(drop),
                 }
             }
@@ -189,7 +198,11 @@ async fn create(
     let about = &record.about;
     let name = format!("{}.{:x}", about.name, record.at.as_nanosecond());
     let event = Event {
-        metadata: ObjectMeta { name: Some(name.clone()), namespace: Some(about.namespace.clone()), ..Default::default() },
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            namespace: Some(about.namespace.clone()),
+            ..Default::default()
+        },
         involved_object: ObjectReference {
             api_version: Some("v1".into()),
             kind: Some(about.kind.into()),

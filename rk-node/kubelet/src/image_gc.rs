@@ -31,12 +31,14 @@ fn choose(mut candidates: Vec<Candidate>, wanted: u64, now: Instant) -> Vec<Cand
     candidates.retain(|c| now.saturating_duration_since(c.last_used) >= YOUNGEST);
     candidates.sort_by_key(|c| c.last_used);
     let mut freed = 0_u64;
-    candidates.into_iter().take_while(|c| {
-        let more = freed < wanted;
-        freed = freed.saturating_add(c.size);
-        more
-    })
-    .collect()
+    candidates
+        .into_iter()
+        .take_while(|c| {
+            let more = freed < wanted;
+            freed = freed.saturating_add(c.size);
+            more
+        })
+        .collect()
 }
 
 /// Collects for ever. `storage` is a path on the filesystem that holds images.
@@ -51,7 +53,11 @@ pub async fn collect_loop(runtime: Runtime, recorder: Recorder, node: String, st
     }
 }
 
-async fn collect(runtime: &Runtime, storage: &Path, last_used: &mut HashMap<String, Instant>) -> Result<(), RuntimeError> {
+async fn collect(
+    runtime: &Runtime,
+    storage: &Path,
+    last_used: &mut HashMap<String, Instant>,
+) -> Result<(), RuntimeError> {
     let now = Instant::now();
     let images = runtime.list_images().await?;
     let used = in_use(&images, &runtime.list_containers().await?);
@@ -81,7 +87,9 @@ fn in_use(images: &[cri::Image], containers: &[cri::Container]) -> BTreeSet<Stri
     for container in containers {
         let name = container.image.as_ref().map(|i| i.image.as_str()).unwrap_or_default();
         let refs = [container.image_id.as_str(), container.image_ref.as_str(), name];
-        let hit = |i: &&cri::Image| refs.iter().any(|r| i.id == *r || i.repo_tags.iter().chain(&i.repo_digests).any(|n| n == r));
+        let hit = |i: &&cri::Image| {
+            refs.iter().any(|r| i.id == *r || i.repo_tags.iter().chain(&i.repo_digests).any(|n| n == r))
+        };
         used.extend(images.iter().filter(hit).map(|i| i.id.clone()));
     }
     used
@@ -92,7 +100,8 @@ fn to_free(storage: &Path) -> Option<u64> {
     let stat = statvfs(storage).ok()?;
     let (total, available) = (stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize));
     let used = total.saturating_sub(available);
-    (total > 0 && used.saturating_mul(100) >= total.saturating_mul(HIGH)).then(|| used.saturating_sub(total / 100 * LOW))
+    (total > 0 && used.saturating_mul(100) >= total.saturating_mul(HIGH))
+        .then(|| used.saturating_sub(total / 100 * LOW))
 }
 
 #[cfg(test)]
@@ -111,7 +120,8 @@ mod tests {
 
     #[test]
     fn an_image_is_used_by_id_reference_or_name() {
-        let image = |id: &str, tag: &str| cri::Image { id: id.into(), repo_tags: vec![tag.into()], ..Default::default() };
+        let image =
+            |id: &str, tag: &str| cri::Image { id: id.into(), repo_tags: vec![tag.into()], ..Default::default() };
         let images = [image("1", "a:1"), image("2", "b:1"), image("3", "c:1")];
         let container = |image_id: &str, name: &str| cri::Container {
             image_id: image_id.into(),

@@ -78,9 +78,14 @@ fn plausible(image: &str) -> bool {
             && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c))
     };
     let tag_ok = |tag: &str| {
-        !tag.is_empty() && tag.len() <= 128 && !tag.starts_with(['.', '-']) && tag.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        !tag.is_empty()
+            && tag.len() <= 128
+            && !tag.starts_with(['.', '-'])
+            && tag.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
     };
-    path.split('/').all(part_ok) && tag.is_none_or(tag_ok) && digest.is_none_or(|d| d.contains(':') && !d.ends_with(':'))
+    path.split('/').all(part_ok)
+        && tag.is_none_or(tag_ok)
+        && digest.is_none_or(|d| d.contains(':') && !d.ends_with(':'))
 }
 
 impl Images {
@@ -106,7 +111,9 @@ impl Images {
         sandbox: &cri::PodSandboxConfig,
     ) -> Result<cri::Image, ImageError> {
         if !plausible(image) {
-            let message = format!("Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": invalid reference format");
+            let message = format!(
+                "Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": invalid reference format"
+            );
             self.recorder.warning(about, "InspectFailed", message.clone());
             return Err(ImageError { reason: "InvalidImageName", message, retry: None });
         }
@@ -117,7 +124,11 @@ impl Images {
         })?;
         match (pull_policy(image, policy), present) {
             ("IfNotPresent" | "Never", Some(found)) => {
-                self.recorder.normal(about, "Pulled", format!("Container image \"{image}\" already present on machine and can be accessed by the pod"));
+                self.recorder.normal(
+                    about,
+                    "Pulled",
+                    format!("Container image \"{image}\" already present on machine and can be accessed by the pod"),
+                );
                 return Ok(found);
             }
             ("Never", None) => {
@@ -185,13 +196,19 @@ impl Images {
 
     fn held_back(&self, key: &str, image: &str) -> Option<ImageError> {
         let (failed_at, error) = self.failures.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()?;
-        let left = self.back_off.lock().unwrap_or_else(PoisonError::into_inner).remaining(key, failed_at, Timestamp::now())?;
+        let left =
+            self.back_off.lock().unwrap_or_else(PoisonError::into_inner).remaining(key, failed_at, Timestamp::now())?;
         let message = format!("Back-off pulling image \"{image}\": ErrImagePull: {error}");
         Some(ImageError { reason: "ImagePullBackOff", message, retry: Some(left) })
     }
 
     /// Without credentials last, so that a public image pulls even with a wrong secret.
-    async fn try_credentials(&self, image: &str, secrets: &[Secret], sandbox: &cri::PodSandboxConfig) -> Result<String, String> {
+    async fn try_credentials(
+        &self,
+        image: &str,
+        secrets: &[Secret],
+        sandbox: &cri::PodSandboxConfig,
+    ) -> Result<String, String> {
         for auth in credentials(image, secrets) {
             match self.runtime.pull_image(image, Some(auth), sandbox.clone()).await {
                 Ok(reference) => return Ok(reference),
@@ -208,7 +225,11 @@ impl Images {
 }
 
 fn short(duration: Duration) -> String {
-    if duration.as_secs() > 0 { format!("{:.3}s", duration.as_secs_f64()) } else { format!("{}ms", duration.as_millis()) }
+    if duration.as_secs() > 0 {
+        format!("{:.3}s", duration.as_secs_f64())
+    } else {
+        format!("{}ms", duration.as_millis())
+    }
 }
 
 #[derive(Deserialize)]
@@ -248,7 +269,10 @@ fn credentials(image: &str, secrets: &[Secret]) -> Vec<cri::AuthConfig> {
                 let fits = full == place || full.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'));
                 fits.then(|| (place.len(), auth_config(place, auth)))
             })),
-            Err(_) => tracing::warn!(secret = secret.metadata.name.as_deref().unwrap_or_default(), "a pull secret is not valid JSON"),
+            Err(_) => tracing::warn!(
+                secret = secret.metadata.name.as_deref().unwrap_or_default(),
+                "a pull secret is not valid JSON"
+            ),
         }
     }
     found.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
@@ -256,7 +280,8 @@ fn credentials(image: &str, secrets: &[Secret]) -> Vec<cri::AuthConfig> {
 }
 
 fn auth_config(place: &str, auth: DockerAuth) -> cri::AuthConfig {
-    let decoded = base64::engine::general_purpose::STANDARD.decode(auth.auth.trim()).ok().and_then(|b| String::from_utf8(b).ok());
+    let decoded =
+        base64::engine::general_purpose::STANDARD.decode(auth.auth.trim()).ok().and_then(|b| String::from_utf8(b).ok());
     let (username, password) = match decoded.as_deref().and_then(|text| text.split_once(':')) {
         Some((user, password)) => (user.to_owned(), password.to_owned()),
         None => (auth.username, auth.password),
@@ -292,7 +317,9 @@ mod tests {
 
     #[test]
     fn names_are_told_from_nonsense() {
-        for image in ["nginx", "a/b:1.2", "registry.k8s.io/e2e-test-images/agnhost:2.53", "h:5000/x@sha256:abc", "localhost/x"] {
+        for image in
+            ["nginx", "a/b:1.2", "registry.k8s.io/e2e-test-images/agnhost:2.53", "h:5000/x@sha256:abc", "localhost/x"]
+        {
             assert!(plausible(image), "{image}");
         }
         for image in ["", "Nginx", "a//b", "x:", "x:ta g", "/x", "FROM nginx", "a/b@"] {
@@ -306,7 +333,9 @@ mod tests {
         let secret: Secret = serde_json::from_value(json!({"data": {".dockerconfigjson":
             base64::engine::general_purpose::STANDARD.encode(config.to_string())}}))
         .unwrap();
-        let users = |image| credentials(image, std::slice::from_ref(&secret)).into_iter().map(|a| a.username).collect::<Vec<_>>();
+        let users = |image| {
+            credentials(image, std::slice::from_ref(&secret)).into_iter().map(|a| a.username).collect::<Vec<_>>()
+        };
         assert_eq!(users("r.io/team/app:1"), ["t", "u"]);
         assert_eq!(users("r.io/app"), ["u"]);
         assert!(users("nginx").is_empty());

@@ -70,7 +70,9 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     let (healthy, pleg_health) = watch::channel(Ok(()));
     let (changed, changes) = mpsc::channel(CHANGES);
     tasks.spawn(Pleg::new(runtime.clone()).run(changed, healthy));
-    tasks.spawn(NodeLoop::new(options.clone(), client.clone(), runtime.clone(), machine, ips.clone(), facts, pleg_health).run());
+    tasks.spawn(
+        NodeLoop::new(options.clone(), client.clone(), runtime.clone(), machine, ips.clone(), facts, pleg_health).run(),
+    );
     tasks.spawn(lease_loop(client.clone(), options.node_name.clone()));
     tasks.spawn(pass_pod_cidr(node.clone(), runtime.clone(), hooks.pod_cidr));
     tasks.spawn(logs::rotate_loop(runtime.clone()));
@@ -100,7 +102,13 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     Ok(())
 }
 
-fn serve(tasks: &mut JoinSet<()>, options: &Options, session: &Session, ips: &[IpAddr], state: Arc<State>) -> Result<(), StartError> {
+fn serve(
+    tasks: &mut JoinSet<()>,
+    options: &Options,
+    session: &Session,
+    ips: &[IpAddr],
+    state: Arc<State>,
+) -> Result<(), StartError> {
     let (user, host) = (options.user(), options.node_name.clone());
     let serving = ServingCert::new(&initial_serving(session, &user, &host, ips)?)?;
     tasks.spawn(server::serve(options.listen, session.ca_pem.clone(), serving.clone(), state));

@@ -140,7 +140,8 @@ impl Manager {
         let status = pod.status.as_ref();
         // What runs here already was admitted before this kubelet started.
         let known = status.is_some_and(|s| s.start_time.is_some());
-        let over = spec::terminal_phase(status.and_then(|s| s.phase.as_deref())) || pod.metadata.deletion_timestamp.is_some();
+        let over =
+            spec::terminal_phase(status.and_then(|s| s.phase.as_deref())) || pod.metadata.deletion_timestamp.is_some();
         if known || over {
             return None;
         }
@@ -264,6 +265,7 @@ fn orphan(found: &runtime::RuntimePod) -> Pod {
     pod.metadata.name = Some(found.name.clone());
     pod.metadata.namespace = Some(found.namespace.clone());
     let grace = found.containers.iter().filter_map(|c| c.grace).max();
-    pod.spec = Some(k8s_openapi::api::core::v1::PodSpec { termination_grace_period_seconds: grace, ..Default::default() });
+    pod.spec =
+        Some(k8s_openapi::api::core::v1::PodSpec { termination_grace_period_seconds: grace, ..Default::default() });
     pod
 }

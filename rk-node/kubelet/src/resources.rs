@@ -41,10 +41,16 @@ impl Qos {
 }
 
 fn requirements(pod: &Pod) -> Vec<ResourceRequirements> {
-    if let Some(own) = pod.spec.as_ref().and_then(|s| s.resources.clone()).filter(|r| r.requests.is_some() || r.limits.is_some()) {
+    if let Some(own) =
+        pod.spec.as_ref().and_then(|s| s.resources.clone()).filter(|r| r.requests.is_some() || r.limits.is_some())
+    {
         return vec![own];
     }
-    spec::init_containers(pod).iter().chain(spec::app_containers(pod)).map(|c| c.resources.clone().unwrap_or_default()).collect()
+    spec::init_containers(pod)
+        .iter()
+        .chain(spec::app_containers(pod))
+        .map(|c| c.resources.clone().unwrap_or_default())
+        .collect()
 }
 
 fn positive(list: Option<&BTreeMap<String, Quantity>>, name: &str) -> Option<i64> {
@@ -55,7 +61,9 @@ fn positive(list: Option<&BTreeMap<String, Quantity>>, name: &str) -> Option<i64
 pub fn qos_class(pod: &Pod) -> Qos {
     let all = requirements(pod);
     let asks = |r: &ResourceRequirements| {
-        ["cpu", "memory"].iter().any(|n| positive(r.requests.as_ref(), n).is_some() || positive(r.limits.as_ref(), n).is_some())
+        ["cpu", "memory"]
+            .iter()
+            .any(|n| positive(r.requests.as_ref(), n).is_some() || positive(r.limits.as_ref(), n).is_some())
     };
     if !all.iter().any(asks) {
         return Qos::BestEffort;
@@ -228,9 +236,18 @@ mod tests {
             (json!([{"name": "a"}]), Qos::BestEffort),
             (json!([{"name": "a", "resources": {"requests": {"cpu": "0"}}}]), Qos::BestEffort),
             (json!([{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]), Qos::Guaranteed),
-            (json!([{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m"}}}]), Qos::Guaranteed),
-            (json!([{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1m"}}}]), Qos::Burstable),
-            (json!([{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}, {"name": "b"}]), Qos::Burstable),
+            (
+                json!([{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m"}}}]),
+                Qos::Guaranteed,
+            ),
+            (
+                json!([{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1m"}}}]),
+                Qos::Burstable,
+            ),
+            (
+                json!([{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}, {"name": "b"}]),
+                Qos::Burstable,
+            ),
             (json!([{"name": "a", "resources": {"requests": {"memory": "1"}}}]), Qos::Burstable),
         ] {
             assert_eq!(qos_class(&pod(resources.clone())), want, "{resources}");

@@ -28,7 +28,8 @@ fn info(service: &Service) -> Option<ServiceInfo> {
     let spec = service.spec.as_ref()?;
     let cluster_ip = spec.cluster_ip.clone().filter(|ip| !ip.is_empty() && ip != "None")?;
     let ports = spec.ports.iter().flatten();
-    let ports = ports.map(|p| (p.name.clone().unwrap_or_default(), p.port, p.protocol.clone().unwrap_or_else(|| "TCP".into())));
+    let ports =
+        ports.map(|p| (p.name.clone().unwrap_or_default(), p.port, p.protocol.clone().unwrap_or_else(|| "TCP".into())));
     Some(ServiceInfo { cluster_ip, ports: ports.collect() })
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::Client;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -45,7 +45,10 @@ pub struct StatusManager {
 /// The parts of a pod status that differ, as a JSON merge patch, or `None` when nothing does.
 pub fn status_patch(current: &PodStatus, wanted: &PodStatus) -> Option<Value> {
     let mut wanted = wanted.clone();
-    wanted.conditions = Some(merge_conditions(current.conditions.as_deref().unwrap_or_default(), wanted.conditions.as_deref().unwrap_or_default()));
+    wanted.conditions = Some(merge_conditions(
+        current.conditions.as_deref().unwrap_or_default(),
+        wanted.conditions.as_deref().unwrap_or_default(),
+    ));
     let (current, wanted) = (serde_json::to_value(current).ok()?, serde_json::to_value(&wanted).ok()?);
     let (current, wanted) = (current.as_object()?, wanted.as_object()?);
     let mut patch = serde_json::Map::new();
@@ -56,7 +59,9 @@ pub fn status_patch(current: &PodStatus, wanted: &PodStatus) -> Option<Value> {
     }
     for key in current.keys().filter(|k| !wanted.contains_key(*k)) {
         // What other controllers own stays.
-        if !["nominatedNodeName", "resize", "resourceClaimStatuses", "extendedResourceClaimStatus"].contains(&key.as_str()) {
+        if !["nominatedNodeName", "resize", "resourceClaimStatuses", "extendedResourceClaimStatus"]
+            .contains(&key.as_str())
+        {
             patch.insert(key.clone(), Value::Null);
         }
     }
@@ -96,7 +101,8 @@ impl StatusManager {
             let uid = spec::uid(pod).to_owned();
             match entries.get_mut(&uid) {
                 Some(entry) => {
-                    let same = entry.status == status && entry.finished == finished && entry.pod.metadata == pod.metadata;
+                    let same =
+                        entry.status == status && entry.finished == finished && entry.pod.metadata == pod.metadata;
                     if same {
                         return false;
                     }
@@ -129,7 +135,8 @@ impl StatusManager {
 
     async fn run(self) {
         loop {
-            let due: Vec<Entry> = self.with(|entries| entries.values().filter(|e| e.written < e.version).cloned().collect());
+            let due: Vec<Entry> =
+                self.with(|entries| entries.values().filter(|e| e.written < e.version).cloned().collect());
             futures::stream::iter(due).for_each_concurrent(PARALLEL, |entry| self.write(entry)).await;
             tokio::select! {
                 () = self.kick.notified() => {}
@@ -164,10 +171,12 @@ impl StatusManager {
                     current = updated;
                     break;
                 }
-                Err(kube::Error::Api(status)) if status.code == 409 || status.code == 422 => match api.get_opt(name).await? {
-                    Some(fresh) if fresh.metadata.uid.as_deref() == Some(uid) => current = fresh,
-                    _ => return Ok(()),
-                },
+                Err(kube::Error::Api(status)) if status.code == 409 || status.code == 422 => {
+                    match api.get_opt(name).await? {
+                        Some(fresh) if fresh.metadata.uid.as_deref() == Some(uid) => current = fresh,
+                        _ => return Ok(()),
+                    }
+                }
                 Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
                 Err(error) => return Err(error),
             }
@@ -201,9 +210,11 @@ mod tests {
 
     #[test]
     fn a_patch_holds_only_what_differs_and_spares_foreign_conditions() {
-        let current = status(json!({"phase": "Pending", "reason": "x", "qosClass": "Burstable", "nominatedNodeName": "n", "conditions": [
+        let current = status(
+            json!({"phase": "Pending", "reason": "x", "qosClass": "Burstable", "nominatedNodeName": "n", "conditions": [
             {"type": "Ready", "status": "False", "lastTransitionTime": "2020-01-01T00:00:00Z"},
-            {"type": "my/gate", "status": "True"}]}));
+            {"type": "my/gate", "status": "True"}]}),
+        );
         let wanted = status(json!({"phase": "Running", "qosClass": "Burstable", "conditions": [
             {"type": "Ready", "status": "False", "lastTransitionTime": "2024-01-01T00:00:00Z"},
             {"type": "my/gate", "status": "False"}]}));

@@ -89,10 +89,14 @@ impl Rig {
     }
 
     async fn create(&self, name: &str, spec: serde_json::Value) {
-        let mut pod: Pod = serde_json::from_value(json!({"metadata": {"name": name, "labels": {"app": name}}, "spec": spec})).unwrap();
+        let mut pod: Pod =
+            serde_json::from_value(json!({"metadata": {"name": name, "labels": {"app": name}}, "spec": spec})).unwrap();
         pod.spec.as_mut().unwrap().node_name = Some("node-a".into());
         // The default service account may come a moment after the namespace.
-        eventually("the pod is accepted", 30, || async { self.pods().create(&PostParams::default(), &pod).await.map_err(|e| e.to_string()) }).await;
+        eventually("the pod is accepted", 30, || async {
+            self.pods().create(&PostParams::default(), &pod).await.map_err(|e| e.to_string())
+        })
+        .await;
     }
 
     async fn status(&self, name: &str, what: &str, seconds: u64, check: impl Fn(&PodStatus) -> bool) -> PodStatus {
@@ -107,7 +111,11 @@ impl Rig {
     async fn reasons(&self, name: &str) -> Vec<String> {
         let events: Api<Event> = Api::namespaced(self.control.client.clone(), "default");
         let list = events.list(&ListParams::default()).await.unwrap();
-        list.items.into_iter().filter(|e| e.involved_object.name.as_deref() == Some(name)).filter_map(|e| e.reason).collect()
+        list.items
+            .into_iter()
+            .filter(|e| e.involved_object.name.as_deref() == Some(name))
+            .filter_map(|e| e.reason)
+            .collect()
     }
 
     async fn gone(&self, name: &str, seconds: u64) {
@@ -145,11 +153,17 @@ async fn a_pod_runs_survives_a_restart_of_the_kubelet_and_ends_gracefully() {
     assert_eq!(status.observed_generation, Some(1));
     {
         let state = rig.cri.state();
-        let container = state.containers.iter().find(|c| c.config.labels["io.kubernetes.container.name"] == "c").unwrap();
+        let container =
+            state.containers.iter().find(|c| c.config.labels["io.kubernetes.container.name"] == "c").unwrap();
         let env: Vec<_> = container.config.envs.iter().map(|e| (e.key.as_str(), e.value.as_str())).collect();
         assert!(env.contains(&("IP", "10.244.9.2")), "{env:?}");
         assert!(env.contains(&("KUBERNETES_SERVICE_HOST", "10.96.0.1")), "{env:?}");
-        let token = container.config.mounts.iter().find(|m| m.container_path.ends_with("/serviceaccount")).expect("the token's mount");
+        let token = container
+            .config
+            .mounts
+            .iter()
+            .find(|m| m.container_path.ends_with("/serviceaccount"))
+            .expect("the token's mount");
         assert!(token.readonly);
         for file in ["token", "ca.crt", "namespace"] {
             assert!(Path::new(&token.host_path).join(file).exists(), "{file}");
@@ -171,9 +185,16 @@ async fn a_pod_runs_survives_a_restart_of_the_kubelet_and_ends_gracefully() {
     rig.node_ready().await;
     // The new kubelet has looked at the pod once it reacts to a change of it.
     rig.cri.exit("web", "c", 3);
-    let status = rig.status("web", "the container was restarted", 30, |s| s.container_statuses.as_ref().is_some_and(|c| c[0].restart_count == 1) && ready(s)).await;
+    let status = rig
+        .status("web", "the container was restarted", 30, |s| {
+            s.container_statuses.as_ref().is_some_and(|c| c[0].restart_count == 1) && ready(s)
+        })
+        .await;
     let last = status.container_statuses.as_ref().unwrap()[0].last_state.clone().unwrap().terminated.unwrap();
-    assert_eq!((last.exit_code, last.reason.as_deref(), last.message.as_deref()), (3, Some("Error"), Some("last words")));
+    assert_eq!(
+        (last.exit_code, last.reason.as_deref(), last.message.as_deref()),
+        (3, Some("Error"), Some("last words"))
+    );
     assert_eq!(before.len(), 1);
     assert_eq!(rig.cri.state().calls["RunPodSandbox"], 1, "the sandbox outlived the kubelet");
     assert_eq!(rig.cri.state().calls["StartContainer"], 3, "init, c, and c after its exit");
@@ -207,8 +228,16 @@ async fn failures_are_told_in_the_words_that_users_know() {
     rig.create("name", json!({"containers": [{"name": "c", "image": "NOT/ok"}]})).await;
     rig.create("never", json!({"containers": [{"name": "c", "image": "absent:1", "imagePullPolicy": "Never"}]})).await;
     rig.create("env", json!({"containers": [{"name": "c", "image": "img:1", "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "none", "key": "k"}}}]}]})).await;
-    rig.create("root", json!({"containers": [{"name": "c", "image": "img:1", "securityContext": {"runAsNonRoot": true}}]})).await;
-    rig.create("done", json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "img:1", "command": ["exit", "0"]}]})).await;
+    rig.create(
+        "root",
+        json!({"containers": [{"name": "c", "image": "img:1", "securityContext": {"runAsNonRoot": true}}]}),
+    )
+    .await;
+    rig.create(
+        "done",
+        json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "img:1", "command": ["exit", "0"]}]}),
+    )
+    .await;
     rig.create("init", json!({"restartPolicy": "Never", "initContainers": [{"name": "i", "image": "img:1", "command": ["exit", "7"]}], "containers": [{"name": "c", "image": "img:1"}]})).await;
     for (pod, reason) in [
         ("pull", "ErrImagePull"),
@@ -225,7 +254,11 @@ async fn failures_are_told_in_the_words_that_users_know() {
     rig.status("done", "done has succeeded", 20, |s| s.phase.as_deref() == Some("Succeeded")).await;
     let failed = rig.status("init", "init has failed", 20, |s| s.phase.as_deref() == Some("Failed")).await;
     assert_eq!(waiting(&failed, "c"), Some("PodInitializing"));
-    let crash = rig.status("crash", "the crash counts", 20, |s| s.container_statuses.as_ref().is_some_and(|c| c[0].restart_count >= 1)).await;
+    let crash = rig
+        .status("crash", "the crash counts", 20, |s| {
+            s.container_statuses.as_ref().is_some_and(|c| c[0].restart_count >= 1)
+        })
+        .await;
     assert_eq!(crash.phase.as_deref(), Some("Running"));
     rig.pods().delete("crash", &DeleteParams::default()).await.unwrap();
     rig.gone("crash", 20).await;
@@ -245,7 +278,9 @@ async fn probes_hooks_sidecars_and_grace_periods_do_their_part() {
             {"name": "l", "image": "img:1", "livenessProbe": {"exec": {"command": ["unhealthy"]}, "periodSeconds": 1, "failureThreshold": 1}}]}),
     )
     .await;
-    let count = |s: &PodStatus, name: &str| s.container_statuses.iter().flatten().find(|c| c.name == name).map_or(0, |c| c.restart_count);
+    let count = |s: &PodStatus, name: &str| {
+        s.container_statuses.iter().flatten().find(|c| c.name == name).map_or(0, |c| c.restart_count)
+    };
     rig.status("probed", "the liveness probe restarts l", 30, |s| count(s, "l") >= 1).await;
     let status = rig.status("probed", "r runs and is not ready", 30, |s| count(s, "r") == 0 && !ready(s)).await;
     assert!(!status.container_statuses.unwrap().iter().find(|c| c.name == "r").unwrap().ready);
@@ -264,7 +299,11 @@ async fn probes_hooks_sidecars_and_grace_periods_do_their_part() {
     rig.pods().delete("hooked", &DeleteParams::default()).await.unwrap();
     eventually("the preStop hook ran", 20, || async {
         let ran: Vec<_> = rig.cri.state().execs.iter().filter_map(|(_, cmd)| cmd.first().cloned()).collect();
-        if ran.contains(&"after-start".to_owned()) && ran.contains(&"before-stop".to_owned()) { Ok(()) } else { Err(format!("{ran:?}")) }
+        if ran.contains(&"after-start".to_owned()) && ran.contains(&"before-stop".to_owned()) {
+            Ok(())
+        } else {
+            Err(format!("{ran:?}"))
+        }
     })
     .await;
     assert!(rig.pods().get("hooked").await.is_ok(), "ten minutes are not over");

@@ -24,7 +24,9 @@ const POLL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_s
 #[derive(Debug, thiserror::Error)]
 pub enum CsrError {
     /// The token or certificate was refused.
-    #[error("the API server refused our credentials (401 Unauthorized): the bootstrap token is wrong, expired or revoked; set cluster.token to a valid one")]
+    #[error(
+        "the API server refused our credentials (401 Unauthorized): the bootstrap token is wrong, expired or revoked; set cluster.token to a valid one"
+    )]
     Unauthorized,
     /// The API server answered otherwise than expected.
     #[error("{action} the CertificateSigningRequest")]
@@ -64,7 +66,12 @@ pub async fn request_client(client: &kube::Client, user: &str) -> Result<Identit
 }
 
 /// A new serving identity for `user`, valid for `host` and `ips`.
-pub async fn request_serving(client: &kube::Client, user: &str, host: &str, ips: &[IpAddr]) -> Result<Identity, CsrError> {
+pub async fn request_serving(
+    client: &kube::Client,
+    user: &str,
+    host: &str,
+    ips: &[IpAddr],
+) -> Result<Identity, CsrError> {
     let key = KeyPair::generate()?;
     let mut names = vec![host.to_owned()];
     names.extend(ips.iter().map(ToString::to_string));
@@ -126,7 +133,10 @@ async fn wait(api: &Api<CertificateSigningRequest>, name: &str) -> Result<Vec<u8
                     (c.type_ == "Denied" || c.type_ == "Failed") && c.status == "True"
                 };
                 if let Some(no) = status.conditions.unwrap_or_default().iter().find(refused) {
-                    return Err(CsrError::Denied { name: name.into(), message: no.message.clone().unwrap_or_default() });
+                    return Err(CsrError::Denied {
+                        name: name.into(),
+                        message: no.message.clone().unwrap_or_default(),
+                    });
                 }
                 if let Some(certificate) = status.certificate.filter(|c| !c.0.is_empty()) {
                     return Ok(certificate.0);

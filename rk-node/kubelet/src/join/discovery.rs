@@ -94,7 +94,12 @@ mod tests {
     fn the_ca_is_taken_from_the_first_cluster_and_nonsense_is_named() {
         let text = "apiVersion: v1\nkind: Config\nclusters:\n- name: ''\n  cluster:\n    server: https://x\n    certificate-authority-data: UEVN\n";
         assert_eq!(parse(text).unwrap(), "PEM");
-        for (bad, word) in [("clusters: []", "no cluster"), ("a: b", "clusters"), (": :", ""), ("clusters:\n- cluster:\n    certificate-authority-data: '*'\n", "certificate-authority-data")] {
+        for (bad, word) in [
+            ("clusters: []", "no cluster"),
+            ("a: b", "clusters"),
+            (": :", ""),
+            ("clusters:\n- cluster:\n    certificate-authority-data: '*'\n", "certificate-authority-data"),
+        ] {
             assert!(parse(bad).unwrap_err().to_string().contains(word), "{bad}");
         }
     }

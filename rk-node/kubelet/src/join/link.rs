@@ -58,7 +58,12 @@ pub struct ApiLink {
 
 impl ApiLink {
     /// A link that verifies the server against `ca_pem` and authenticates by `identity` or `token`.
-    pub fn new(endpoint: &str, ca_pem: &str, identity: Option<&Identity>, token: Option<&str>) -> Result<Self, LinkError> {
+    pub fn new(
+        endpoint: &str,
+        ca_pem: &str,
+        identity: Option<&Identity>,
+        token: Option<&str>,
+    ) -> Result<Self, LinkError> {
         Self::with_tls(endpoint, ca_pem, tls::client_config(ca_pem, identity)?, token)
     }
 

@@ -98,11 +98,11 @@ impl Pki {
     /// Opens (and makes) the directory, private to root.
     pub fn open(dir: &Path) -> Result<Self, PkiError> {
         use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(|source| PkiError::Io { action: "making", path: dir.to_owned(), source })?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| PkiError::Io {
+            action: "making",
+            path: dir.to_owned(),
+            source,
+        })?;
         Ok(Self { dir: dir.to_owned() })
     }
 

@@ -38,10 +38,19 @@ mod tests {
     #[test]
     fn lines_are_parsed_and_nonsense_is_not() {
         let line = parse_line(b"2016-10-06T00:17:09.669794202Z stdout F a  b").unwrap();
-        assert_eq!((line.time, line.stderr, line.full, line.text), ("2016-10-06T00:17:09.669794202Z", false, true, &b"a  b"[..]));
+        assert_eq!(
+            (line.time, line.stderr, line.full, line.text),
+            ("2016-10-06T00:17:09.669794202Z", false, true, &b"a  b"[..])
+        );
         let line = parse_line(b"2016-10-06T00:17:09.6Z stderr P:x ").unwrap();
         assert!(line.stderr && !line.full && line.text.is_empty());
-        for bad in [&b""[..], b"x", b"2016-10-06T00:17:09.6Z stdin F x", b"2016-10-06T00:17:09.6Z stdout X x", b"now stdout F x"] {
+        for bad in [
+            &b""[..],
+            b"x",
+            b"2016-10-06T00:17:09.6Z stdin F x",
+            b"2016-10-06T00:17:09.6Z stdout X x",
+            b"now stdout F x",
+        ] {
             assert_eq!(parse_line(bad), None);
         }
     }

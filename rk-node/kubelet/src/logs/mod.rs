@@ -4,6 +4,5 @@ mod format;
 mod reader;
 mod rotate;
 
-
 pub use reader::{LogOptions, StreamChoice, stream, tail};
 pub use rotate::rotate_loop;

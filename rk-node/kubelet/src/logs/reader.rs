@@ -251,7 +251,10 @@ mod tests {
             (LogOptions { since, ..Default::default() }, "two\nthree\n"),
             (LogOptions { limit: Some(5), ..Default::default() }, "one\nt"),
             (LogOptions { stream: StreamChoice::Stderr, ..Default::default() }, "two\n"),
-            (LogOptions { timestamps: true, tail: Some(3), ..Default::default() }, "2024-01-01T00:00:03.000000000Z three\n"),
+            (
+                LogOptions { timestamps: true, tail: Some(3), ..Default::default() },
+                "2024-01-01T00:00:03.000000000Z three\n",
+            ),
         ] {
             assert_eq!(read(&path, options.clone()).await, want, "{options:?}");
         }
@@ -266,7 +269,9 @@ mod tests {
         let over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let (flag, file) = (over.clone(), path.clone());
         let options = LogOptions { follow: true, tail: Some(0), ..Default::default() };
-        let task = tokio::spawn(async move { stream(file, options, send, || std::future::ready(flag.load(std::sync::atomic::Ordering::SeqCst))).await });
+        let task = tokio::spawn(async move {
+            stream(file, options, send, || std::future::ready(flag.load(std::sync::atomic::Ordering::SeqCst))).await
+        });
         let append = |text: &str| {
             use std::io::Write;
             let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).unwrap();

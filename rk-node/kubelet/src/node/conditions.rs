@@ -25,10 +25,11 @@ pub fn conditions(health: &Health, old: &[NodeCondition], now: &Time) -> Vec<Nod
     .into_iter()
     .flatten()
     .collect();
-    let pressure = |type_: &'static str, short: bool, bad: (&'static str, &'static str), good: (&'static str, &'static str)| {
-        let (reason, message) = if short { bad } else { good };
-        (type_, short, reason, message.to_owned())
-    };
+    let pressure =
+        |type_: &'static str, short: bool, bad: (&'static str, &'static str), good: (&'static str, &'static str)| {
+            let (reason, message) = if short { bad } else { good };
+            (type_, short, reason, message.to_owned())
+        };
     let ready = if problems.is_empty() {
         ("Ready", true, "KubeletReady", "kubelet is posting ready status".to_owned())
     } else {
@@ -58,7 +59,8 @@ pub fn conditions(health: &Health, old: &[NodeCondition], now: &Time) -> Vec<Nod
     .into_iter()
     .map(|(type_, status, reason, message)| {
         let status = if status { "True" } else { "False" };
-        let since = old.iter().find(|c| c.type_ == type_ && c.status == status).and_then(|c| c.last_transition_time.clone());
+        let since =
+            old.iter().find(|c| c.type_ == type_ && c.status == status).and_then(|c| c.last_transition_time.clone());
         NodeCondition {
             type_: type_.into(),
             status: status.into(),
@@ -79,13 +81,18 @@ mod tests {
     #[test]
     fn a_missing_network_makes_the_node_unready_and_says_why() {
         let at = |s| Time(Timestamp::from_second(s).unwrap());
-        let health = Health { network: Some("NetworkReady=false reason:NetworkPluginNotReady".into()), ..Default::default() };
+        let health =
+            Health { network: Some("NetworkReady=false reason:NetworkPluginNotReady".into()), ..Default::default() };
         let first = conditions(&health, &[], &at(1));
         let ready = first.iter().find(|c| c.type_ == "Ready").unwrap();
         assert_eq!((ready.status.as_str(), ready.reason.as_deref()), ("False", Some("KubeletNotReady")));
-        assert!(ready.message.as_deref().unwrap().starts_with("container runtime network not ready: NetworkReady=false"));
+        assert!(
+            ready.message.as_deref().unwrap().starts_with("container runtime network not ready: NetworkReady=false")
+        );
         let second = conditions(&Health::default(), &first, &at(9));
-        let time = |list: &[NodeCondition], t: &str| list.iter().find(|c| c.type_ == t).unwrap().last_transition_time.clone().unwrap();
+        let time = |list: &[NodeCondition], t: &str| {
+            list.iter().find(|c| c.type_ == t).unwrap().last_transition_time.clone().unwrap()
+        };
         assert_eq!(time(&second, "Ready"), at(9));
         assert_eq!(time(&second, "DiskPressure"), at(1));
     }

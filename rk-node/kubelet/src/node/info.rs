@@ -65,7 +65,8 @@ fn huge_pages() -> Vec<(u64, u64)> {
 /// `status.nodeInfo`. `runtime` is the runtime's `name://version`.
 pub fn system_info(runtime: String, machine: &Machine) -> NodeSystemInfo {
     let boot_id = read("/proc/sys/kernel/random/boot_id");
-    let machine_id = Some(read("/etc/machine-id")).filter(|id| !id.is_empty()).or_else(|| Some(read("/var/lib/rk/machine-id")));
+    let machine_id =
+        Some(read("/etc/machine-id")).filter(|id| !id.is_empty()).or_else(|| Some(read("/var/lib/rk/machine-id")));
     let machine_id = machine_id.filter(|id| !id.is_empty()).unwrap_or_else(|| boot_id.replace('-', ""));
     let uuid = Some(read("/sys/class/dmi/id/product_uuid").to_lowercase()).filter(|u| !u.is_empty());
     let os_image = read("/etc/os-release")
@@ -83,7 +84,8 @@ pub fn system_info(runtime: String, machine: &Machine) -> NodeSystemInfo {
         kubelet_version: KUBELET_VERSION.into(),
         operating_system: "linux".into(),
         os_image,
-        swap: Some(k8s_openapi::api::core::v1::NodeSwapStatus { capacity: i64::try_from(machine.swap).ok() }).filter(|_| machine.swap > 0),
+        swap: Some(k8s_openapi::api::core::v1::NodeSwapStatus { capacity: i64::try_from(machine.swap).ok() })
+            .filter(|_| machine.swap > 0),
     }
 }
 

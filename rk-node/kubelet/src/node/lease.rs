@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
-use kube::api::{Api, PostParams};
 use kube::Client;
+use kube::api::{Api, PostParams};
 
 /// How long a Lease holds.
 const DURATION_SECONDS: i32 = 40;
@@ -69,5 +69,11 @@ async fn renew(client: &Client, api: &Api<Lease>, node: &str, held: Option<Lease
 async fn owner(client: &Client, node: &str) -> Option<Vec<OwnerReference>> {
     let api: Api<Node> = Api::all(client.clone());
     let uid = api.get_opt(node).await.ok()??.metadata.uid?;
-    Some(vec![OwnerReference { api_version: "v1".into(), kind: "Node".into(), name: node.to_owned(), uid, ..Default::default() }])
+    Some(vec![OwnerReference {
+        api_version: "v1".into(),
+        kind: "Node".into(),
+        name: node.to_owned(),
+        uid,
+        ..Default::default()
+    }])
 }

@@ -46,7 +46,9 @@ async fn look(runtime: &Runtime, version: &mut String) -> RuntimeView {
     }
     let status = match runtime.status().await {
         Ok(answer) => answer.status.unwrap_or_default(),
-        Err(error) => return RuntimeView { runtime: Some(error.to_string()), version: version.clone(), ..Default::default() },
+        Err(error) => {
+            return RuntimeView { runtime: Some(error.to_string()), version: version.clone(), ..Default::default() };
+        }
     };
     let problem = |type_: &str| match status.conditions.iter().find(|c| c.r#type == type_) {
         Some(c) if c.status => None,
@@ -85,7 +87,20 @@ impl NodeLoop {
         pleg: watch::Receiver<Result<(), String>>,
     ) -> Self {
         let api = Api::all(client);
-        Self { options, api, runtime, machine, ips, facts, pleg, version: String::new(), images: None, reported: None, current: None, listed: false }
+        Self {
+            options,
+            api,
+            runtime,
+            machine,
+            ips,
+            facts,
+            pleg,
+            version: String::new(),
+            images: None,
+            reported: None,
+            current: None,
+            listed: false,
+        }
     }
 
     /// Facts that are known before the Node object is.
@@ -102,6 +117,9 @@ impl NodeLoop {
 
     /// Runs for ever.
     pub async fn run(mut self) {
+        for label in object::refused_labels(&self.options) {
+            tracing::warn!(label, "a node may not set this label on itself: it is left out; set it with kubectl instead");
+        }
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.options.node_name));
         let mut events = watcher(self.api.clone(), config).default_backoff().boxed();
         let mut listed = false;
@@ -167,17 +185,28 @@ impl NodeLoop {
 
     async fn status(&mut self) -> (NodeStatus, bool) {
         let view = look(&self.runtime, &mut self.version).await;
-        let runtime_problem = view.runtime.or_else(|| self.pleg.borrow().clone().err().map(|e| format!("PLEG is not healthy: {e}")));
+        let runtime_problem =
+            view.runtime.or_else(|| self.pleg.borrow().clone().err().map(|e| format!("PLEG is not healthy: {e}")));
         let problem = view.network.clone();
-        self.facts.send_if_modified(|f| f.network_problem != problem && { f.network_problem = problem; true });
-        let health = Health { runtime: runtime_problem, network: view.network, pressure: pressure::pressure(&self.options.dirs.kubelet) };
+        self.facts.send_if_modified(|f| {
+            f.network_problem != problem && {
+                f.network_problem = problem;
+                true
+            }
+        });
+        let health = Health {
+            runtime: runtime_problem,
+            network: view.network,
+            pressure: pressure::pressure(&self.options.dirs.kubelet),
+        };
         let ready = health.runtime.is_none() && health.network.is_none();
         if self.images.as_ref().is_none_or(|(at, _)| at.elapsed() > IMAGES)
             && let Ok(list) = self.runtime.list_images().await
         {
             self.images = Some((Instant::now(), object::images(list)));
         }
-        let old = self.reported.as_ref().map(|(_, s)| s).or_else(|| self.current.as_ref().and_then(|n| n.status.as_ref()));
+        let old =
+            self.reported.as_ref().map(|(_, s)| s).or_else(|| self.current.as_ref().and_then(|n| n.status.as_ref()));
         let old = old.and_then(|s| s.conditions.clone()).unwrap_or_default();
         let status = NodeStatus {
             addresses: Some(object::addresses(&self.options.node_name, &self.ips)),
@@ -230,7 +259,8 @@ impl NodeLoop {
             }
             Err(kube::Error::Api(answer)) if answer.code == 409 => {
                 let labels = json!({"metadata": {"labels": object::labels(&self.options)}});
-                let known = self.api.patch(&self.options.node_name, &PatchParams::default(), &Patch::Merge(labels)).await?;
+                let known =
+                    self.api.patch(&self.options.node_name, &PatchParams::default(), &Patch::Merge(labels)).await?;
                 self.current = Some(known);
                 self.write(&status).await
             }

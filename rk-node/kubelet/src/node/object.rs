@@ -47,9 +47,36 @@ pub fn allocatable(machine: &Machine, max_pods: u32) -> BTreeMap<String, Quantit
     map
 }
 
-/// Labels that the kubelet keeps on its Node.
+/// Labels of the project's own domains that a node may set on itself; the API server refuses all others (NodeRestriction), and
+/// with them the whole object.
+const OWN_LABELS: [&str; 11] = [
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "kubernetes.io/arch",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type",
+    "failure-domain.beta.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+    "node.kubernetes.io/instance-type",
+];
+
+/// Whether a node may set this label on itself.
+fn may_set(key: &str) -> bool {
+    let Some((domain, _)) = key.split_once('/') else { return true };
+    let of = |root: &str| domain == root || domain.strip_suffix(root).is_some_and(|d| d.ends_with('.'));
+    if !of("kubernetes.io") && !of("k8s.io") {
+        return true;
+    }
+    OWN_LABELS.contains(&key) || of("kubelet.kubernetes.io") || of("node.kubernetes.io")
+}
+
+/// Labels that the kubelet keeps on its Node. Those that it may not set are left out: one wrong label must not keep a node away.
 pub fn labels(options: &Options) -> BTreeMap<String, String> {
     let mut map = options.labels.clone();
+    map.retain(|key, _| may_set(key));
     let own = [
         ("kubernetes.io/hostname", options.node_name.as_str()),
         ("kubernetes.io/os", "linux"),
@@ -59,10 +86,14 @@ pub fn labels(options: &Options) -> BTreeMap<String, String> {
     ];
     map.extend(own.map(|(k, v)| (k.to_owned(), v.to_owned())));
     if options.control_plane {
-        // Its role label is not its own to give: an operator does (NodeRestriction, KEP-279).
         map.insert("node.kubernetes.io/exclude-from-external-load-balancers".into(), String::new());
     }
     map
+}
+
+/// Configured labels that a node may not set on itself, for a warning.
+pub fn refused_labels(options: &Options) -> Vec<&str> {
+    options.labels.keys().filter(|key| !may_set(key)).map(String::as_str).collect()
 }
 
 fn taints(options: &Options) -> Vec<Taint> {
@@ -113,4 +144,27 @@ pub fn images(mut list: Vec<rk_cri_api::v1::Image>) -> Vec<ContainerImage> {
             ContainerImage { names: Some(names.collect()), size_bytes: i64::try_from(image.size).ok() }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_the_api_server_would_refuse_are_left_out() {
+        for (key, ok) in [
+            ("disk", true),
+            ("example.com/x", true),
+            ("topology.kubernetes.io/zone", true),
+            ("node.kubernetes.io/pool", true),
+            ("x.kubelet.kubernetes.io/y", true),
+            ("node-role.kubernetes.io/worker", false),
+            ("node-restriction.kubernetes.io/x", false),
+            ("kubernetes.io/x", false),
+            ("x.k8s.io/y", false),
+            ("notkubernetes.io/x", true),
+        ] {
+            assert_eq!(may_set(key), ok, "{key}");
+        }
+    }
 }

@@ -29,13 +29,14 @@ pub struct Pressure {
 pub fn pressure(storage: &Path) -> Pressure {
     let available = fs::read_to_string("/proc/meminfo").ok().and_then(|t| meminfo(&t, "MemAvailable"));
     let disk = statvfs(storage).is_ok_and(|s| {
-        let short = |free: u64, all: u64, percent: u64| all > 0 && free.saturating_mul(100) < all.saturating_mul(percent);
+        let short =
+            |free: u64, all: u64, percent: u64| all > 0 && free.saturating_mul(100) < all.saturating_mul(percent);
         short(s.f_bavail, s.f_blocks, MIN_DISK_PERCENT) || short(s.f_favail, s.f_files, MIN_INODES_PERCENT)
     });
     let number = |path: &str| fs::read_to_string(path).ok().and_then(|t| t.trim().parse::<u64>().ok());
-    let running = fs::read_to_string("/proc/loadavg")
-        .ok()
-        .and_then(|t| t.split_whitespace().nth(3).and_then(|f| f.split_once('/')).and_then(|(_, all)| all.parse::<u64>().ok()));
+    let running = fs::read_to_string("/proc/loadavg").ok().and_then(|t| {
+        t.split_whitespace().nth(3).and_then(|f| f.split_once('/')).and_then(|(_, all)| all.parse::<u64>().ok())
+    });
     let pids = running.zip(number("/proc/sys/kernel/pid_max")).is_some_and(|(used, max)| used * 10 > max * 9);
     Pressure { memory: available.is_some_and(|a| a < MIN_MEMORY), disk, pids }
 }

@@ -104,9 +104,15 @@ fn ready(pod: &Pod, containers: &Verdict, conditions: &[PodCondition], phase: &s
     let mut unmet = Vec::new();
     for gate in gates {
         match conditions.iter().find(|c| c.type_ == gate.condition_type) {
-            None => unmet.push(format!("corresponding condition of pod readiness gate \"{}\" does not exist.", gate.condition_type)),
+            None => unmet.push(format!(
+                "corresponding condition of pod readiness gate \"{}\" does not exist.",
+                gate.condition_type
+            )),
             Some(c) if c.status != "True" => {
-                unmet.push(format!("the status of pod readiness gate \"{}\" is not \"True\", but {}", gate.condition_type, c.status));
+                unmet.push(format!(
+                    "the status of pod readiness gate \"{}\" is not \"True\", but {}",
+                    gate.condition_type, c.status
+                ));
             }
             Some(_) => {}
         }

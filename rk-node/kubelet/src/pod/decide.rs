@@ -122,7 +122,9 @@ fn without_sandbox(inputs: &Inputs<'_>, plan: &mut Plan) {
     if spec::init_containers(pod).is_empty() {
         for container in spec::app_containers(pod) {
             let last = runtime.container(&container.name);
-            if last.is_some_and(|l| l.state == State::Exited && !spec::restarts_after(pod, Kind::App, container, l.exit_code)) {
+            if last.is_some_and(|l| {
+                l.state == State::Exited && !spec::restarts_after(pod, Kind::App, container, l.exit_code)
+            }) {
                 continue;
             }
             start(inputs, plan, Kind::App, container, last);
@@ -158,7 +160,9 @@ fn in_sandbox(inputs: &Inputs<'_>, sandbox: &str, plan: &mut Plan) {
     for container in spec::app_containers(pod) {
         kept += usize::from(app_container(inputs, sandbox, container, plan));
     }
-    let busy = kept > 0 || !plan.kill.is_empty() || plan.waiting.keys().any(|n| spec::app_containers(pod).iter().any(|c| c.name == *n));
+    let busy = kept > 0
+        || !plan.kill.is_empty()
+        || plan.waiting.keys().any(|n| spec::app_containers(pod).iter().any(|c| c.name == *n));
     let starting = plan.start.iter().any(|s| s.kind == Kind::App);
     if !busy && !starting {
         // Every app container has ended for good: sidecars and the sandbox follow.
@@ -202,7 +206,9 @@ fn init_step(inputs: &Inputs<'_>, sandbox: &str, app_started: bool, plan: &mut P
                 }
             }
             State::Exited if !sidecar && last.exit_code == 0 => {}
-            State::Exited if !spec::restarts_after(pod, Kind::Init, container, last.exit_code) => return InitStep::Failed,
+            State::Exited if !spec::restarts_after(pod, Kind::Init, container, last.exit_code) => {
+                return InitStep::Failed;
+            }
             State::Created | State::Exited | State::Unknown => {
                 if last.state == State::Unknown {
                     plan.kill.push(lost(last));
@@ -221,7 +227,9 @@ fn init_step(inputs: &Inputs<'_>, sandbox: &str, app_started: bool, plan: &mut P
 fn app_container(inputs: &Inputs<'_>, sandbox: &str, container: &Container, plan: &mut Plan) -> bool {
     let Some(last) = inputs.runtime.container_in(&container.name, sandbox) else {
         let earlier = inputs.runtime.container(&container.name);
-        if earlier.is_none_or(|e| e.state != State::Exited || spec::restarts_after(inputs.pod, Kind::App, container, e.exit_code)) {
+        if earlier.is_none_or(|e| {
+            e.state != State::Exited || spec::restarts_after(inputs.pod, Kind::App, container, e.exit_code)
+        }) {
             start(inputs, plan, Kind::App, container, earlier);
         }
         return false;
@@ -264,7 +272,8 @@ fn lost(container: &RuntimeContainer) -> Kill {
 fn kill_running(inputs: &Inputs<'_>, kind: Kind, container: &Container, last: &RuntimeContainer) -> Option<Kill> {
     let name = &container.name;
     let failed = |kind| inputs.probes.get(&last.id, kind) == Some(Outcome::Failure);
-    let (message, probe) = if !last.hash.is_empty() && last.hash != spec::container_hash(container) && kind == Kind::App {
+    let (message, probe) = if !last.hash.is_empty() && last.hash != spec::container_hash(container) && kind == Kind::App
+    {
         (format!("Container {name} definition changed, will be restarted"), None)
     } else if failed(ProbeKind::Liveness) {
         (format!("Container {name} failed liveness probe, will be restarted"), container.liveness_probe.as_ref())
@@ -294,8 +303,12 @@ fn start(inputs: &Inputs<'_>, plan: &mut Plan, kind: Kind, container: &Container
         && let Some(left) = inputs.back_off.remaining(&back_off_key(container), event, inputs.now)
     {
         let pause = inputs.back_off.pause(&back_off_key(container));
-        let message =
-            format!("back-off {} restarting failed container={} pod={}", go_duration(pause), container.name, spec::describe(inputs.pod));
+        let message = format!(
+            "back-off {} restarting failed container={} pod={}",
+            go_duration(pause),
+            container.name,
+            spec::describe(inputs.pod)
+        );
         plan.waiting.insert(container.name.clone(), ("CrashLoopBackOff".into(), message));
         plan.wake_after = Some(plan.wake_after.map_or(left, |w| w.min(left)));
         return;
@@ -321,7 +334,8 @@ fn prune(runtime: &RuntimePod, plan: &mut Plan) {
         }
     }
     for sandbox in runtime.sandboxes.iter().skip(1).filter(|s| !s.ready) {
-        let held = runtime.containers.iter().any(|c| c.sandbox_id == sandbox.id && !plan.prune_containers.contains(&c.id));
+        let held =
+            runtime.containers.iter().any(|c| c.sandbox_id == sandbox.id && !plan.prune_containers.contains(&c.id));
         if !held {
             plan.prune_sandboxes.push(sandbox.id.clone());
         }

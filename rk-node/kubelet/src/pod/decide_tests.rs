@@ -15,7 +15,10 @@ pub fn at(second: i64) -> Timestamp {
 }
 
 pub fn pod(spec: Value) -> Pod {
-    serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n", "uid": "u", "generation": 1}, "spec": spec})).unwrap()
+    serde_json::from_value(
+        json!({"metadata": {"name": "p", "namespace": "n", "uid": "u", "generation": 1}, "spec": spec}),
+    )
+    .unwrap()
 }
 
 pub fn sandbox(attempt: u32, ready: bool) -> RuntimeSandbox {
@@ -164,13 +167,19 @@ fn init_containers_run_one_after_the_other_and_sidecars_stay() {
         ("Never", &started, &["i:exited:0", "s:running", "j:exited:0", "a:exited:0"], "kill-pod"),
     ] {
         let pod = of(policy);
-        assert_eq!(plan_with(&pod, &runtime(&pod, &up, containers), probes, &BackOff::default()), want, "{policy} {containers:?}");
+        assert_eq!(
+            plan_with(&pod, &runtime(&pod, &up, containers), probes, &BackOff::default()),
+            want,
+            "{policy} {containers:?}"
+        );
     }
 }
 
 #[test]
 fn failed_probes_and_changed_images_restart_a_container() {
-    let pod_of = |policy: &str| pod(json!({"restartPolicy": policy, "containers": [{"name": "a", "livenessProbe": {}, "startupProbe": {}}]}));
+    let pod_of = |policy: &str| {
+        pod(json!({"restartPolicy": policy, "containers": [{"name": "a", "livenessProbe": {}, "startupProbe": {}}]}))
+    };
     let up = [sandbox(0, true)];
     let failed = |kind| {
         let mut probes = ProbeResults::default();
@@ -184,7 +193,11 @@ fn failed_probes_and_changed_images_restart_a_container() {
         ("Always", ProbeKind::Readiness, ""),
     ] {
         let pod = pod_of(policy);
-        assert_eq!(plan_with(&pod, &runtime(&pod, &up, &["a:running"]), &failed(kind), &BackOff::default()), want, "{policy} {kind:?}");
+        assert_eq!(
+            plan_with(&pod, &runtime(&pod, &up, &["a:running"]), &failed(kind), &BackOff::default()),
+            want,
+            "{policy} {kind:?}"
+        );
     }
     let pod = pod_of("Always");
     let mut found = runtime(&pod, &up, &["a:running"]);
@@ -215,7 +228,10 @@ fn ephemeral_containers_start_once_and_old_instances_are_pruned() {
     let up = [sandbox(0, true)];
     assert_eq!(plan(&pod, &up, &["a:running"]), "start e-0");
     assert_eq!(plan(&pod, &up, &["a:running", "e:exited:1"]), "");
-    assert_eq!(plan(&pod, &up, &["a:running:0:3", "a:exited:1:2", "a:exited:1:1", "a:exited:1:0", "e:running"]), "prune a-1, prune a-0");
+    assert_eq!(
+        plan(&pod, &up, &["a:running:0:3", "a:exited:1:2", "a:exited:1:1", "a:exited:1:0", "e:running"]),
+        "prune a-1, prune a-0"
+    );
 }
 
 #[test]

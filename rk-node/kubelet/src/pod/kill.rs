@@ -48,7 +48,14 @@ pub async fn kill_container(
     context.runtime.stop_container(&container.id, left).await
 }
 
-async fn pre_stop(context: &Context, spec_of: &Container, container: &RuntimeContainer, pod_ip: &str, grace: i64, about: &PodRef) {
+async fn pre_stop(
+    context: &Context,
+    spec_of: &Container,
+    container: &RuntimeContainer,
+    pod_ip: &str,
+    grace: i64,
+    about: &PodRef,
+) {
     let Some(hook) = spec_of.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()) else { return };
     let handler = HandlerContext {
         runtime: context.runtime.clone(),
@@ -60,7 +67,9 @@ async fn pre_stop(context: &Context, spec_of: &Container, container: &RuntimeCon
     match tokio::time::timeout(limit, lifecycle_handler(&handler, hook)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => context.recorder.warning(about, "FailedPreStopHook", format!("PreStopHook failed: {error}")),
-        Err(_) => context.recorder.warning(about, "FailedPreStopHook", "PreStopHook did not complete within the grace period"),
+        Err(_) => {
+            context.recorder.warning(about, "FailedPreStopHook", "PreStopHook did not complete within the grace period")
+        }
     }
 }
 
@@ -72,7 +81,8 @@ fn alive(container: &RuntimeContainer) -> bool {
 pub async fn kill_all(context: &Context, pod: &Pod, runtime: &RuntimePod, grace: i64) -> Result<(), RuntimeError> {
     let pod_ip = runtime.sandboxes.first().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
     let began = Instant::now();
-    let sidecars: Vec<&str> = spec::init_containers(pod).iter().filter(|c| spec::is_sidecar(c)).map(|c| c.name.as_str()).collect();
+    let sidecars: Vec<&str> =
+        spec::init_containers(pod).iter().filter(|c| spec::is_sidecar(c)).map(|c| c.name.as_str()).collect();
     let (last, first): (Vec<_>, Vec<_>) =
         runtime.containers.iter().filter(|c| alive(c)).partition(|c| sidecars.contains(&c.name.as_str()));
     let results = join_all(first.into_iter().map(|container| {

@@ -18,7 +18,13 @@ struct Count {
 }
 
 /// The phase. `terminal` says that the kubelet has ended the pod for good; `initialized` that app containers were started.
-pub fn phase(pod: &Pod, init: &[ContainerStatus], app: &[ContainerStatus], terminal: bool, initialized: bool) -> &'static str {
+pub fn phase(
+    pod: &Pod,
+    init: &[ContainerStatus],
+    app: &[ContainerStatus],
+    terminal: bool,
+    initialized: bool,
+) -> &'static str {
     let (mut pending_init, mut failed_init, mut sidecars_pending) = (0, 0, 0);
     for container in spec::init_containers(pod) {
         let state = find(init, &container.name).and_then(|s| s.state.as_ref().map(|state| (s, state)));
@@ -81,7 +87,8 @@ fn ended(count: &Count, pod: &Pod) -> &'static str {
 }
 
 fn after_all_stopped(count: &Count, pod: &Pod) -> &'static str {
-    let restarts = spec::app_containers(pod).iter().any(|c| spec::container_restart_policy(pod, c) == RestartPolicy::Always);
+    let restarts =
+        spec::app_containers(pod).iter().any(|c| spec::container_restart_policy(pod, c) == RestartPolicy::Always);
     if restarts {
         return "Running";
     }

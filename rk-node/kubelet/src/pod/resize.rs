@@ -77,6 +77,9 @@ mod tests {
         let more_cpu = resizes(&with("1", "64Mi"), &found, 1 << 30);
         assert_eq!(more_cpu.iter().map(|r| (r.resources.cpu_quota, r.restart)).collect::<Vec<_>>(), [(100_000, false)]);
         let more_memory = resizes(&with("500m", "128Mi"), &found, 1 << 30);
-        assert_eq!(more_memory.iter().map(|r| (r.resources.memory_limit_in_bytes >> 20, r.restart)).collect::<Vec<_>>(), [(128, true)]);
+        assert_eq!(
+            more_memory.iter().map(|r| (r.resources.memory_limit_in_bytes >> 20, r.restart)).collect::<Vec<_>>(),
+            [(128, true)]
+        );
     }
 }

@@ -19,8 +19,8 @@ use crate::images::ImageError;
 use crate::probes::{HandlerContext, lifecycle_handler};
 use crate::runtime::{RuntimePod, RuntimeSandbox};
 use crate::translate::{
-    ContainerInputs, EnvSources, Environment, HostResolver, check_non_root, container_config, environment, host_network_hosts,
-    log_directory, managed_hosts, pod_dns, references, sandbox_config, service_environment,
+    ContainerInputs, EnvSources, Environment, HostResolver, check_non_root, container_config, environment,
+    host_network_hosts, log_directory, managed_hosts, pod_dns, references, sandbox_config, service_environment,
 };
 use crate::volumes::{Volumes, container_mounts};
 
@@ -84,7 +84,12 @@ pub async fn start_sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result
     std::fs::create_dir_all(&logs).map_err(|e| format!("making {}: {e}", logs.display()))?;
     let handler = runtime_handler(context, pod).await;
     let result = match handler {
-        Ok(handler) => context.runtime.run_sandbox(config(context, pod, attempt), &handler).await.map(drop).map_err(|e| e.to_string()),
+        Ok(handler) => context
+            .runtime
+            .run_sandbox(config(context, pod, attempt), &handler)
+            .await
+            .map(drop)
+            .map_err(|e| e.to_string()),
         Err(error) => Err(error),
     };
     result.inspect_err(|error| {
@@ -99,7 +104,10 @@ async fn pull_secrets(context: &Context, pod: &Pod) -> Vec<Secret> {
         match context.volumes.objects().secret(spec::namespace(pod), &reference.name, Duration::from_secs(30)).await {
             Ok(Some(secret)) => secrets.push((*secret).clone()),
             Ok(None) => {
-                let message = format!("Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.", reference.name);
+                let message = format!(
+                    "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                    reference.name
+                );
                 context.recorder.warning(&PodRef::of(pod), "FailedToRetrieveImagePullSecret", message);
             }
             Err(error) => tracing::warn!(secret = %reference.name, "reading a pull secret: {error}"),
@@ -126,13 +134,20 @@ pub struct Launch<'a> {
 
 impl Launch<'_> {
     fn pod_ips(&self) -> Vec<String> {
-        if spec::host_network(self.pod) { self.context.node.borrow().host_ips.clone() } else { self.sandbox.ips.clone() }
+        if spec::host_network(self.pod) {
+            self.context.node.borrow().host_ips.clone()
+        } else {
+            self.sandbox.ips.clone()
+        }
     }
 
     /// Image, configuration, creation, start, postStart hook.
     pub async fn run(&self) -> Result<(), StartError> {
         let Some((_, container)) = spec::find_container(self.pod, &self.start.name) else {
-            return Err(StartError::new("CreateContainerConfigError", "the container is not in the pod's spec any more"));
+            return Err(StartError::new(
+                "CreateContainerConfigError",
+                "the container is not in the pod's spec any more",
+            ));
         };
         let about = kill::about(self.pod, &container.name);
         let image = container.image.clone().unwrap_or_default();
@@ -166,14 +181,19 @@ impl Launch<'_> {
         Ok(())
     }
 
-    async fn create(&self, container: &Container, image: &cri::Image, config: cri::PodSandboxConfig) -> Result<String, StartError> {
+    async fn create(
+        &self,
+        container: &Container,
+        image: &cri::Image,
+        config: cri::PodSandboxConfig,
+    ) -> Result<String, StartError> {
         let wrong = |message: String| StartError::new("CreateContainerConfigError", message);
         let image_uid = image.uid.as_ref().map(|u| u.value);
         check_non_root(self.pod, container, image_uid, &image.username).map_err(wrong)?;
         let env = self.environment(container).await.map_err(wrong)?;
         let pod_dir = self.context.volumes.pod_dir(spec::uid(self.pod));
-        let mut mounts =
-            container_mounts(container, self.volumes, &pod_dir, &env).map_err(|e| StartError::new("CreateContainerConfigError", e.to_string()))?;
+        let mut mounts = container_mounts(container, self.volumes, &pod_dir, &env)
+            .map_err(|e| StartError::new("CreateContainerConfigError", e.to_string()))?;
         self.own_mounts(container, &mut mounts).map_err(|e| StartError::new("CreateContainerError", e))?;
         let target = match self.start.kind {
             Kind::Ephemeral => self.target(container),
@@ -193,7 +213,8 @@ impl Launch<'_> {
             seccomp_root: &self.context.seccomp_root(),
         });
         let logs = log_directory(&self.context.options.dirs.pod_logs, self.pod).join(&container.name);
-        std::fs::create_dir_all(&logs).map_err(|e| StartError::new("CreateContainerError", format!("making {}: {e}", logs.display())))?;
+        std::fs::create_dir_all(&logs)
+            .map_err(|e| StartError::new("CreateContainerError", format!("making {}: {e}", logs.display())))?;
         self.context
             .runtime
             .create_container(&self.sandbox.id, container_config, config)
@@ -219,7 +240,8 @@ impl Launch<'_> {
         let links = self.pod.spec.as_ref().and_then(|s| s.enable_service_links).unwrap_or(true);
         let services = service_environment(&self.context.services.get().await, namespace, links);
         let fields = self.context.fields(self.pod_ips());
-        let sources = EnvSources { pod: self.pod, fields: &fields, services, config_maps: &config_maps, secrets: &secrets };
+        let sources =
+            EnvSources { pod: self.pod, fields: &fields, services, config_maps: &config_maps, secrets: &secrets };
         environment(container, sources).map_err(|e| e.to_string())
     }
 
@@ -229,7 +251,10 @@ impl Launch<'_> {
         if !mounts.iter().any(|m| m.container_path == "/etc/hosts") {
             let path = pod_dir.join("etc-hosts");
             let text = if spec::host_network(self.pod) {
-                host_network_hosts(self.pod, &std::fs::read_to_string(&self.context.options.dirs.hosts).unwrap_or_default())
+                host_network_hosts(
+                    self.pod,
+                    &std::fs::read_to_string(&self.context.options.dirs.hosts).unwrap_or_default(),
+                )
             } else {
                 let (host, fqdn) = spec::hostname(self.pod, &self.context.options.cluster.domain);
                 managed_hosts(self.pod, &self.sandbox.ips, &host, fqdn.as_deref())
@@ -275,9 +300,12 @@ impl Launch<'_> {
 
     /// The flat link that log collectors read.
     fn link_log(&self, container: &Container, id: &str) {
-        let log = log_directory(&self.context.options.dirs.pod_logs, self.pod).join(&container.name).join(format!("{}.log", self.start.attempt));
+        let log = log_directory(&self.context.options.dirs.pod_logs, self.pod)
+            .join(&container.name)
+            .join(format!("{}.log", self.start.attempt));
         let dir = &self.context.options.dirs.container_logs;
-        let link = dir.join(format!("{}_{}_{}-{id}.log", spec::name(self.pod), spec::namespace(self.pod), container.name));
+        let link =
+            dir.join(format!("{}_{}_{}-{id}.log", spec::name(self.pod), spec::namespace(self.pod), container.name));
         let made = std::fs::create_dir_all(dir).and_then(|()| match std::os::unix::fs::symlink(&log, &link) {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
             other => other,

@@ -67,7 +67,8 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
         reason,
         message,
         host_ip: inputs.host_ips.first().cloned(),
-        host_ips: Some(inputs.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect::<Vec<_>>()).filter(|l| !l.is_empty()),
+        host_ips: Some(inputs.host_ips.iter().map(|ip| HostIP { ip: ip.clone() }).collect::<Vec<_>>())
+            .filter(|l| !l.is_empty()),
         pod_ip: ips.first().cloned(),
         pod_ips: Some(ips.into_iter().map(|ip| PodIP { ip }).collect::<Vec<_>>()).filter(|l| !l.is_empty()),
         start_time: Some(old.start_time.clone().unwrap_or(now)),
@@ -97,7 +98,12 @@ fn pod_ips(inputs: &StatusInputs<'_>, old: &PodStatus) -> Vec<String> {
     }
 }
 
-fn statuses(inputs: &StatusInputs<'_>, kind: Kind, initialized: bool, old: Option<&[ContainerStatus]>) -> Vec<ContainerStatus> {
+fn statuses(
+    inputs: &StatusInputs<'_>,
+    kind: Kind,
+    initialized: bool,
+    old: Option<&[ContainerStatus]>,
+) -> Vec<ContainerStatus> {
     let pod = inputs.pod;
     let has_init = !spec::init_containers(pod).is_empty();
     let resizing = super::resize::resizes(pod, inputs.runtime, inputs.node_memory);

@@ -14,9 +14,25 @@ fn status_of(pod: &Pod, runtime: &RuntimePod, terminal: bool) -> PodStatus {
     status_with(pod, runtime, terminal, &ProbeResults::default(), &BTreeMap::new())
 }
 
-fn status_with(pod: &Pod, runtime: &RuntimePod, terminal: bool, probes: &ProbeResults, waiting: &BTreeMap<String, (String, String)>) -> PodStatus {
+fn status_with(
+    pod: &Pod,
+    runtime: &RuntimePod,
+    terminal: bool,
+    probes: &ProbeResults,
+    waiting: &BTreeMap<String, (String, String)>,
+) -> PodStatus {
     let host_ips = ["192.168.0.1".to_owned()];
-    pod_status(&StatusInputs { pod, runtime, probes, waiting, host_ips: &host_ips, node_memory: 1 << 30, terminal, failure: None, now: at(5000) })
+    pod_status(&StatusInputs {
+        pod,
+        runtime,
+        probes,
+        waiting,
+        host_ips: &host_ips,
+        node_memory: 1 << 30,
+        terminal,
+        failure: None,
+        now: at(5000),
+    })
 }
 
 /// Types of the conditions that hold.
@@ -97,7 +113,10 @@ fn a_crash_moves_to_last_state_once_the_container_waits() {
     };
     let ended = of(&BTreeMap::new());
     assert_eq!(ended.restart_count, 1);
-    assert_eq!(ended.state.as_ref().unwrap().terminated.as_ref().map(|t| (t.exit_code, t.reason.as_deref())), Some((3, Some("Error"))));
+    assert_eq!(
+        ended.state.as_ref().unwrap().terminated.as_ref().map(|t| (t.exit_code, t.reason.as_deref())),
+        Some((3, Some("Error")))
+    );
     assert_eq!(ended.last_state.unwrap().terminated.map(|t| t.exit_code), Some(2));
     let held = of(&BTreeMap::from([("a".to_owned(), ("CrashLoopBackOff".to_owned(), "back-off".to_owned()))]));
     assert_eq!(held.state.unwrap().waiting.and_then(|w| w.reason).as_deref(), Some("CrashLoopBackOff"));
@@ -108,8 +127,10 @@ fn a_crash_moves_to_last_state_once_the_container_waits() {
 fn a_container_that_the_runtime_lost_is_reported_as_such() {
     let mut lost = pod(json!({"restartPolicy": "Never", "containers": [{"name": "a"}]}));
     lost.status = Some(
-        serde_json::from_value(json!({"phase": "Running", "containerStatuses": [{"name": "a", "image": "i", "imageID": "", "ready": true,
-            "restartCount": 0, "containerID": "rk://x", "state": {"running": {}}}]}))
+        serde_json::from_value(
+            json!({"phase": "Running", "containerStatuses": [{"name": "a", "image": "i", "imageID": "", "ready": true,
+            "restartCount": 0, "containerID": "rk://x", "state": {"running": {}}}]}),
+        )
         .unwrap(),
     );
     let status = status_of(&lost, &RuntimePod::default(), true);
@@ -130,6 +151,9 @@ fn times_of_unchanged_conditions_and_a_final_phase_stay() {
     assert_eq!(status.phase.as_deref(), Some("Succeeded"));
     assert_eq!(status.pod_ip.as_deref(), Some("10.0.0.9"), "an address outlives its sandbox");
     let scheduled = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled").unwrap();
-    assert_eq!(scheduled.last_transition_time, "2020-01-01T00:00:00Z".parse().ok().map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time));
+    assert_eq!(
+        scheduled.last_transition_time,
+        "2020-01-01T00:00:00Z".parse().ok().map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time)
+    );
     assert_eq!(status.host_ip.as_deref(), Some("192.168.0.1"));
 }

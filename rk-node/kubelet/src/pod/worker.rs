@@ -96,7 +96,12 @@ pub struct Worker {
 
 impl Worker {
     /// A worker; `refusal` makes it only report that the node does not take the pod.
-    pub fn new(context: Shared, desired: watch::Receiver<Desired>, wake: Arc<Notify>, refusal: Option<(String, String)>) -> Self {
+    pub fn new(
+        context: Shared,
+        desired: watch::Receiver<Desired>,
+        wake: Arc<Notify>,
+        refusal: Option<(String, String)>,
+    ) -> Self {
         let probes = ProbeTasks::new(context.runtime.clone(), context.recorder.clone(), wake.clone());
         Self {
             context,
@@ -206,8 +211,13 @@ impl Worker {
                 return Ok(Duration::ZERO);
             }
             let probes = self.probes.results();
-            let plan =
-                decide::decide(&Inputs { pod: &pod, runtime: &runtime, probes: &probes, back_off: &self.back_off, now: Timestamp::now() });
+            let plan = decide::decide(&Inputs {
+                pod: &pod,
+                runtime: &runtime,
+                probes: &probes,
+                back_off: &self.back_off,
+                now: Timestamp::now(),
+            });
             self.note_waiting(&pod, &plan, &runtime);
             let status = self.publish(&pod, &runtime, false, false);
             if spec::terminal_phase(status.phase.as_deref()) {
@@ -239,7 +249,8 @@ impl Worker {
     fn check_deadline(&mut self, pod: &Pod) -> Option<Duration> {
         let limit = pod.spec.as_ref().and_then(|s| s.active_deadline_seconds)?;
         let latest = self.context.status.latest(spec::uid(pod));
-        let start = latest.and_then(|s| s.start_time).or_else(|| pod.status.as_ref().and_then(|s| s.start_time.clone()))?;
+        let start =
+            latest.and_then(|s| s.start_time).or_else(|| pod.status.as_ref().and_then(|s| s.start_time.clone()))?;
         let limit = Duration::from_secs(limit.max(0).unsigned_abs());
         let ran = clock::elapsed(Timestamp::now(), start.0);
         if ran < limit {
@@ -282,7 +293,12 @@ impl Worker {
     }
 
     /// Carries a plan out. `Some(pause)` when something failed and is to be tried again after it.
-    async fn act(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod, plan: Plan) -> Result<Option<Duration>, RuntimeError> {
+    async fn act(
+        &mut self,
+        pod: &Arc<Pod>,
+        runtime: &RuntimePod,
+        plan: Plan,
+    ) -> Result<Option<Duration>, RuntimeError> {
         if plan.kill_pod {
             if plan.create_sandbox.is_some() {
                 let message = "Pod sandbox changed, it will be killed and re-created.";
@@ -318,7 +334,12 @@ impl Worker {
         self.start_containers(pod, runtime, &plan).await
     }
 
-    async fn start_containers(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod, plan: &Plan) -> Result<Option<Duration>, RuntimeError> {
+    async fn start_containers(
+        &mut self,
+        pod: &Arc<Pod>,
+        runtime: &RuntimePod,
+        plan: &Plan,
+    ) -> Result<Option<Duration>, RuntimeError> {
         let Some(sandbox) = runtime.active_sandbox() else { return Ok(None) };
         let volumes = self.volumes.as_ref().map(|(v, _)| v.clone()).unwrap_or_default();
         let context = self.context.clone();
@@ -414,7 +435,9 @@ impl Worker {
 
     /// Brings new content into the volumes of a running pod now and then.
     async fn refresh_volumes(&mut self, pod: &Pod, runtime: &RuntimePod) {
-        if self.volumes.as_ref().is_some_and(|(_, at)| at.elapsed() < Duration::from_secs(20)) && !self.labels_changed(pod) {
+        if self.volumes.as_ref().is_some_and(|(_, at)| at.elapsed() < Duration::from_secs(20))
+            && !self.labels_changed(pod)
+        {
             return;
         }
         let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
@@ -431,7 +454,8 @@ impl Worker {
     /// Whether downward API volumes may show something old.
     fn labels_changed(&self, pod: &Pod) -> bool {
         pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).any(|v| {
-            v.downward_api.is_some() || v.projected.as_ref().is_some_and(|p| p.sources.iter().flatten().any(|s| s.downward_api.is_some()))
+            v.downward_api.is_some()
+                || v.projected.as_ref().is_some_and(|p| p.sources.iter().flatten().any(|s| s.downward_api.is_some()))
         })
     }
 

@@ -26,7 +26,10 @@ const SERVING: i32 = 1;
 pub async fn probe(host: &str, port: u16, service: &str, timeout: Duration) -> Result<(), String> {
     match tokio::time::timeout(timeout, check(host, port, service)).await {
         Ok(result) => result,
-        Err(_) => Err(format!("timeout: failed to connect service \"{host}:{port}\" within {}: context deadline exceeded", crate::pod::decide::go_duration(timeout))),
+        Err(_) => Err(format!(
+            "timeout: failed to connect service \"{host}:{port}\" within {}: context deadline exceeded",
+            crate::pod::decide::go_duration(timeout)
+        )),
     }
 }
 

@@ -79,12 +79,16 @@ pub async fn probe_once(context: &HandlerContext, probe: &Probe) -> Result<(), S
 pub async fn lifecycle_handler(context: &HandlerContext, handler: &LifecycleHandler) -> Result<(), HandlerError> {
     if let Some(action) = &handler.exec {
         let command = action.command.clone().unwrap_or_default();
-        return exec::run(&context.runtime, &context.container_id, &command, Duration::ZERO).await.map_err(HandlerError);
+        return exec::run(&context.runtime, &context.container_id, &command, Duration::ZERO)
+            .await
+            .map_err(HandlerError);
     }
     if let Some(action) = &handler.http_get {
         let port = port(context, &action.port).map_err(HandlerError)?;
         let host = host(context, action.host.as_deref());
-        let answer = http::get(action, host, port, Duration::from_secs(3600), "kube-lifecycle/1.36").await.map_err(HandlerError)?;
+        let answer = http::get(action, host, port, Duration::from_secs(3600), "kube-lifecycle/1.36")
+            .await
+            .map_err(HandlerError)?;
         tracing::debug!(status = answer.status, "lifecycle hook answered {:.200}", answer.body);
         return Ok(());
     }

@@ -25,7 +25,13 @@ pub struct Answer {
 }
 
 /// One GET against `host:port` as the action says. Errors are texts in the words of an HTTP client.
-pub async fn get(action: &HTTPGetAction, host: &str, port: u16, timeout: Duration, user_agent: &str) -> Result<Answer, String> {
+pub async fn get(
+    action: &HTTPGetAction,
+    host: &str,
+    port: u16,
+    timeout: Duration,
+    user_agent: &str,
+) -> Result<Answer, String> {
     let tls = action.scheme.as_deref() == Some("HTTPS");
     let scheme = if tls { "https" } else { "http" };
     let mut path = action.path.clone().filter(|p| !p.is_empty()).unwrap_or_else(|| "/".into());
@@ -114,7 +120,8 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     if !has.2 {
         request = request.header("Accept", "*/*");
     }
-    let request = request.header("Connection", "close").body(Empty::<bytes::Bytes>::new()).map_err(|e| e.to_string())?;
+    let request =
+        request.header("Connection", "close").body(Empty::<bytes::Bytes>::new()).map_err(|e| e.to_string())?;
     let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
     let status = response.status();
     let location = if status.is_redirection() {

@@ -5,8 +5,8 @@ mod grpc;
 mod handler;
 mod http;
 mod state;
-mod tcp;
 mod tasks;
+mod tcp;
 
 pub use handler::{HandlerContext, lifecycle_handler};
 pub use state::{Outcome, ProbeKind, ProbeResults};

@@ -68,7 +68,8 @@ pub struct Thresholds {
 impl Thresholds {
     /// From a probe's spec.
     pub fn of(probe: &Probe) -> Self {
-        let at_least_one = |v: Option<i32>, default: u32| v.and_then(|v| u32::try_from(v).ok()).filter(|v| *v > 0).unwrap_or(default);
+        let at_least_one =
+            |v: Option<i32>, default: u32| v.and_then(|v| u32::try_from(v).ok()).filter(|v| *v > 0).unwrap_or(default);
         Self { failure: at_least_one(probe.failure_threshold, 3), success: at_least_one(probe.success_threshold, 1) }
     }
 }
@@ -104,7 +105,8 @@ mod tests {
             .map(|good| counter.add(good, thresholds))
             .collect();
         use Outcome::{Failure, Success};
-        let want = [None, Some(Success), None, None, None, None, None, Some(Failure), Some(Failure), None, Some(Success)];
+        let want =
+            [None, Some(Success), None, None, None, None, None, Some(Failure), Some(Failure), None, Some(Success)];
         assert_eq!(seen, want);
     }
 }

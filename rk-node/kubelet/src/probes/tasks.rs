@@ -52,7 +52,11 @@ fn wanted<'a>(pod: &'a Pod, runtime: &'a RuntimePod, results: &ProbeResults, sto
         let up = started(container, last, results);
         let probes = [
             // Once a startup probe has judged, it is done with this instance.
-            (ProbeKind::Startup, &container.startup_probe, !up && !stopping && results.get(&last.id, ProbeKind::Startup).is_none()),
+            (
+                ProbeKind::Startup,
+                &container.startup_probe,
+                !up && !stopping && results.get(&last.id, ProbeKind::Startup).is_none(),
+            ),
             (ProbeKind::Liveness, &container.liveness_probe, up && !stopping),
             (ProbeKind::Readiness, &container.readiness_probe, up),
         ];
@@ -151,7 +155,8 @@ impl ProbeTask {
         let initial = Duration::from_secs(self.probe.initial_delay_seconds.unwrap_or(0).max(0).unsigned_abs().into());
         let since_start = self.started_at.map_or(Duration::ZERO, |at| clock::elapsed(Timestamp::now(), at));
         tokio::time::sleep(initial.saturating_sub(since_start)).await;
-        let period = Duration::from_secs(self.probe.period_seconds.filter(|s| *s > 0).unwrap_or(10).unsigned_abs().into());
+        let period =
+            Duration::from_secs(self.probe.period_seconds.filter(|s| *s > 0).unwrap_or(10).unsigned_abs().into());
         let thresholds = Thresholds::of(&self.probe);
         let mut counter = Counter::default();
         let mut ticks = tokio::time::interval(period);

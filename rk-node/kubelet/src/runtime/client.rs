@@ -40,7 +40,11 @@ impl RuntimeError {
     }
 
     fn new(call: &'static str, status: &Status) -> Self {
-        Self { call, code: status.code(), message: format!("rpc error: code = {:?} desc = {}", status.code(), status.message()) }
+        Self {
+            call,
+            code: status.code(),
+            message: format!("rpc error: code = {:?} desc = {}", status.code(), status.message()),
+        }
     }
 }
 
@@ -59,7 +63,9 @@ async fn timed<T>(
     match tokio::time::timeout(limit, future).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(RuntimeError::new(call, &status)),
-        Err(_) => Err(RuntimeError::new(call, &Status::deadline_exceeded(format!("{call} took longer than {limit:?}")))),
+        Err(_) => {
+            Err(RuntimeError::new(call, &Status::deadline_exceeded(format!("{call} took longer than {limit:?}"))))
+        }
     }
 }
 
@@ -140,11 +146,13 @@ impl Runtime {
     pub async fn pod(&self, uid: &str) -> Result<RuntimePod, RuntimeError> {
         let label_selector = HashMap::from([(labels::POD_UID.to_owned(), uid.to_owned())]);
         let filter = Some(cri::PodSandboxFilter { label_selector: label_selector.clone(), ..Default::default() });
-        let sandboxes =
-            timed("ListPodSandbox", CALL, self.r().list_pod_sandbox(cri::ListPodSandboxRequest { filter })).await?.items;
+        let sandboxes = timed("ListPodSandbox", CALL, self.r().list_pod_sandbox(cri::ListPodSandboxRequest { filter }))
+            .await?
+            .items;
         let filter = Some(cri::ContainerFilter { label_selector, ..Default::default() });
-        let containers =
-            timed("ListContainers", CALL, self.r().list_containers(cri::ListContainersRequest { filter })).await?.containers;
+        let containers = timed("ListContainers", CALL, self.r().list_containers(cri::ListContainersRequest { filter }))
+            .await?
+            .containers;
         let mut pod = RuntimePod { uid: uid.into(), ..Default::default() };
         for listed in sandboxes {
             let label = |key: &str| listed.labels.get(key).cloned().unwrap_or_default();
@@ -224,7 +232,12 @@ impl Runtime {
     }
 
     /// Runs a command in a container to its end. `timeout` of zero means no limit of the runtime's own.
-    pub async fn exec_sync(&self, id: &str, cmd: Vec<String>, timeout: Duration) -> Result<cri::ExecSyncResponse, RuntimeError> {
+    pub async fn exec_sync(
+        &self,
+        id: &str,
+        cmd: Vec<String>,
+        timeout: Duration,
+    ) -> Result<cri::ExecSyncResponse, RuntimeError> {
         let seconds = timeout.as_secs().try_into().unwrap_or(i64::MAX);
         let request = cri::ExecSyncRequest { container_id: id.into(), cmd, timeout: seconds };
         let limit = if timeout.is_zero() { PULL } else { timeout + Duration::from_secs(10) };
@@ -271,7 +284,8 @@ impl Runtime {
         auth: Option<cri::AuthConfig>,
         sandbox_config: cri::PodSandboxConfig,
     ) -> Result<String, RuntimeError> {
-        let image = Some(cri::ImageSpec { image: image.into(), user_specified_image: image.into(), ..Default::default() });
+        let image =
+            Some(cri::ImageSpec { image: image.into(), user_specified_image: image.into(), ..Default::default() });
         let mut request = Request::new(cri::PullImageRequest { image, auth, sandbox_config: Some(sandbox_config) });
         request.set_timeout(PULL);
         timed("PullImage", PULL, self.i().pull_image(request)).await.map(|r| r.image_ref)

@@ -31,7 +31,12 @@ pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 pub const CONFIG_SEEN: &str = "kubernetes.io/config.seen";
 
 /// Labels of a pod's sandbox: the pod's own and the kubelet's.
-pub fn sandbox_labels(own: Option<&BTreeMap<String, String>>, name: &str, namespace: &str, uid: &str) -> BTreeMap<String, String> {
+pub fn sandbox_labels(
+    own: Option<&BTreeMap<String, String>>,
+    name: &str,
+    namespace: &str,
+    uid: &str,
+) -> BTreeMap<String, String> {
     let mut labels = own.cloned().unwrap_or_default();
     labels.insert(POD_NAME.into(), name.into());
     labels.insert(POD_NAMESPACE.into(), namespace.into());

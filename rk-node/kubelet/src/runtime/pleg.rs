@@ -46,7 +46,11 @@ impl Pleg {
         // One slot suffices: a kick means "list now", and two kicks mean the same.
         let (kick, mut kicked) = mpsc::channel::<()>(1);
         let (streaming, stream_up) = watch::channel(false);
-        let _events = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(follow_events(self.runtime.clone(), kick, streaming)));
+        let _events = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(follow_events(
+            self.runtime.clone(),
+            kick,
+            streaming,
+        )));
         loop {
             match self.relist().await {
                 Ok(after) => {
@@ -57,11 +61,21 @@ impl Pleg {
                             return;
                         }
                     }
-                    healthy.send_if_modified(|h| h.is_err() && { *h = Ok(()); true });
+                    healthy.send_if_modified(|h| {
+                        h.is_err() && {
+                            *h = Ok(());
+                            true
+                        }
+                    });
                 }
                 Err(error) => {
                     tracing::warn!("listing the runtime's pods: {} {error}", error.call);
-                    healthy.send_if_modified(|h| h.is_ok() && { *h = Err(error.to_string()); true });
+                    healthy.send_if_modified(|h| {
+                        h.is_ok() && {
+                            *h = Err(error.to_string());
+                            true
+                        }
+                    });
                 }
             }
             let period = if *stream_up.borrow() { PERIOD_WITH_EVENTS } else { PERIOD };

@@ -34,7 +34,8 @@ impl User {
     /// The subject of a verified client certificate.
     pub fn of_certificate(der: &CertificateDer<'_>) -> Option<Self> {
         let (_, cert) = X509Certificate::from_der(der).ok()?;
-        let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| attribute.as_str().ok().map(str::to_owned);
+        let text =
+            |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| attribute.as_str().ok().map(str::to_owned);
         let name = cert.subject().iter_common_name().next().and_then(text)?;
         let mut groups: Vec<String> = cert.subject().iter_organization().filter_map(text).collect();
         groups.push("system:authenticated".into());
@@ -102,7 +103,8 @@ impl Auth {
         {
             return Ok(user.clone());
         }
-        let review = TokenReview { spec: TokenReviewSpec { token: token.to_owned(), audiences: None }, ..Default::default() };
+        let review =
+            TokenReview { spec: TokenReviewSpec { token: token.to_owned(), audiences: None }, ..Default::default() };
         let api: Api<TokenReview> = Api::all(self.client.clone());
         let status = api.create(&PostParams::default(), &review).await?.status.unwrap_or_default();
         let user = status.user.filter(|_| status.authenticated == Some(true)).map(|u| User {

@@ -33,7 +33,9 @@ fn options(params: &Params) -> Result<LogOptions, String> {
     let since = match (seconds, params.get("sinceTime").filter(|t| !t.is_empty())) {
         (Some(_), Some(_)) => return Err("only one of sinceSeconds or sinceTime may be specified".into()),
         (Some(seconds), None) if seconds < 1 => return Err("sinceSeconds must be greater than 0".into()),
-        (Some(seconds), None) => Some(Timestamp::now().saturating_sub(Duration::from_secs(seconds.unsigned_abs())).map_err(|e| e.to_string())?),
+        (Some(seconds), None) => Some(
+            Timestamp::now().saturating_sub(Duration::from_secs(seconds.unsigned_abs())).map_err(|e| e.to_string())?,
+        ),
         (None, Some(time)) => Some(time.parse().map_err(|_| format!("invalid value {time:?} of sinceTime"))?),
         (None, None) => None,
     };
@@ -54,12 +56,21 @@ fn options(params: &Params) -> Result<LogOptions, String> {
 }
 
 /// Answers with the log of a container.
-pub async fn logs(state: &Arc<State>, namespace: &str, pod: &str, container: &str, params: &Params) -> Result<Response<Body>, Refusal> {
+pub async fn logs(
+    state: &Arc<State>,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+    params: &Params,
+) -> Result<Response<Body>, Refusal> {
     let bad = |message: String| refuse(StatusCode::BAD_REQUEST, message);
     let options = options(params).map_err(bad)?;
     let pod = state.pod(namespace, pod, None)?;
     if spec::find_container(&pod, container).is_none() {
-        return Err(refuse(StatusCode::NOT_FOUND, format!("container \"{container}\" not found in pod \"{}\"", spec::name(&pod))));
+        return Err(refuse(
+            StatusCode::NOT_FOUND,
+            format!("container \"{container}\" not found in pod \"{}\"", spec::name(&pod)),
+        ));
     }
     let found = state.runtime_pod(&pod).await?;
     let previous = params.is_set(&["previous"]);
@@ -73,7 +84,11 @@ pub async fn logs(state: &Arc<State>, namespace: &str, pod: &str, container: &st
         let message = if previous {
             format!("previous terminated container \"{container}\" in pod \"{}\" not found", spec::name(&pod))
         } else {
-            format!("container \"{container}\" in pod \"{}\" is waiting to start: {}", spec::name(&pod), waiting(state, &pod, container))
+            format!(
+                "container \"{container}\" in pod \"{}\" is waiting to start: {}",
+                spec::name(&pod),
+                waiting(state, &pod, container)
+            )
         };
         return Err(bad(message));
     };

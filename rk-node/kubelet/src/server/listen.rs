@@ -87,7 +87,10 @@ async fn connection(acceptor: TlsAcceptor, stream: TcpStream, state: Arc<State>)
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("TCP_NODELAY: {error}");
     }
-    let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+    let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream))
+        .await
+        .map_err(|e| e.to_string())?
+        .map_err(|e| e.to_string())?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|c| c.first()).and_then(User::of_certificate);
     let service = service_fn(move |request| {
         let (state, certificate) = (state.clone(), certificate.clone());

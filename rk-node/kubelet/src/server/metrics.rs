@@ -94,16 +94,38 @@ pub async fn resource(state: &State) -> Response<Body> {
     let pods = stats::pods(&state.context).await;
     let failed = pods.is_err();
     let pods = pods.unwrap_or_default();
-    per_container(&mut text, &pods, "container_cpu_usage_seconds_total", "Cumulative cpu time consumed by the container in core-seconds", "counter", |u| {
-        u.cpu_nanos.map(|n| n as f64 / 1e9)
-    });
-    per_container(&mut text, &pods, "container_memory_working_set_bytes", "Current working set of the container in bytes", "gauge", |u| {
-        u.working_set.map(|b| b as f64)
-    });
-    per_pod(&mut text, &pods, "pod_cpu_usage_seconds_total", "Cumulative cpu time consumed by the pod in core-seconds", "counter", |u| {
-        u.cpu_nanos.map(|n| n as f64 / 1e9)
-    });
-    per_pod(&mut text, &pods, "pod_memory_working_set_bytes", "Current working set of the pod in bytes", "gauge", |u| u.working_set.map(|b| b as f64));
+    per_container(
+        &mut text,
+        &pods,
+        "container_cpu_usage_seconds_total",
+        "Cumulative cpu time consumed by the container in core-seconds",
+        "counter",
+        |u| u.cpu_nanos.map(|n| n as f64 / 1e9),
+    );
+    per_container(
+        &mut text,
+        &pods,
+        "container_memory_working_set_bytes",
+        "Current working set of the container in bytes",
+        "gauge",
+        |u| u.working_set.map(|b| b as f64),
+    );
+    per_pod(
+        &mut text,
+        &pods,
+        "pod_cpu_usage_seconds_total",
+        "Cumulative cpu time consumed by the pod in core-seconds",
+        "counter",
+        |u| u.cpu_nanos.map(|n| n as f64 / 1e9),
+    );
+    per_pod(
+        &mut text,
+        &pods,
+        "pod_memory_working_set_bytes",
+        "Current working set of the pod in bytes",
+        "gauge",
+        |u| u.working_set.map(|b| b as f64),
+    );
     start_times(&mut text, state);
     text.head("resource_scrape_error", "1 if there was an error while getting container metrics, 0 otherwise", "gauge");
     text.sample("resource_scrape_error", &[], f64::from(u8::from(failed)));
@@ -117,26 +139,47 @@ fn start_times(text: &mut Text, state: &State) {
         for container in status.container_statuses.into_iter().flatten() {
             let started = container.state.and_then(|s| s.running).and_then(|r| r.started_at);
             if let Some(at) = started {
-                let labels =
-                    [("container", container.name.as_str()), ("namespace", crate::pod::spec::namespace(&pod)), ("pod", crate::pod::spec::name(&pod))];
+                let labels = [
+                    ("container", container.name.as_str()),
+                    ("namespace", crate::pod::spec::namespace(&pod)),
+                    ("pod", crate::pod::spec::name(&pod)),
+                ];
                 text.sample("container_start_time_seconds", &labels, at.0.as_second() as f64);
             }
         }
     }
 }
 
-fn per_container(text: &mut Text, pods: &[PodUsage], name: &str, help: &str, kind: &str, pick: impl Fn(&stats::Usage) -> Option<f64>) {
+fn per_container(
+    text: &mut Text,
+    pods: &[PodUsage],
+    name: &str,
+    help: &str,
+    kind: &str,
+    pick: impl Fn(&stats::Usage) -> Option<f64>,
+) {
     text.head(name, help, kind);
     for pod in pods {
         for container in &pod.containers {
             if let Some(value) = pick(&container.usage) {
-                text.sample(name, &[("container", &container.name), ("namespace", &pod.namespace), ("pod", &pod.name)], value);
+                text.sample(
+                    name,
+                    &[("container", &container.name), ("namespace", &pod.namespace), ("pod", &pod.name)],
+                    value,
+                );
             }
         }
     }
 }
 
-fn per_pod(text: &mut Text, pods: &[PodUsage], name: &str, help: &str, kind: &str, pick: impl Fn(&stats::Usage) -> Option<f64>) {
+fn per_pod(
+    text: &mut Text,
+    pods: &[PodUsage],
+    name: &str,
+    help: &str,
+    kind: &str,
+    pick: impl Fn(&stats::Usage) -> Option<f64>,
+) {
     text.head(name, help, kind);
     for pod in pods {
         if let Some(value) = pick(&pod.usage) {
@@ -149,10 +192,28 @@ fn per_pod(text: &mut Text, pods: &[PodUsage], name: &str, help: &str, kind: &st
 pub async fn cadvisor(state: &State) -> Response<Body> {
     let mut text = Text::default();
     let pods = stats::pods(&state.context).await.unwrap_or_default();
-    per_container(&mut text, &pods, "container_cpu_usage_seconds_total", "Cumulative cpu time consumed in seconds.", "counter", |u| u.cpu_nanos.map(|n| n as f64 / 1e9));
-    per_container(&mut text, &pods, "container_memory_working_set_bytes", "Current working set in bytes.", "gauge", |u| u.working_set.map(|b| b as f64));
-    per_container(&mut text, &pods, "container_memory_usage_bytes", "Current memory usage in bytes.", "gauge", |u| u.usage.map(|b| b as f64));
-    per_container(&mut text, &pods, "container_memory_rss", "Size of RSS in bytes.", "gauge", |u| u.rss.map(|b| b as f64));
+    per_container(
+        &mut text,
+        &pods,
+        "container_cpu_usage_seconds_total",
+        "Cumulative cpu time consumed in seconds.",
+        "counter",
+        |u| u.cpu_nanos.map(|n| n as f64 / 1e9),
+    );
+    per_container(
+        &mut text,
+        &pods,
+        "container_memory_working_set_bytes",
+        "Current working set in bytes.",
+        "gauge",
+        |u| u.working_set.map(|b| b as f64),
+    );
+    per_container(&mut text, &pods, "container_memory_usage_bytes", "Current memory usage in bytes.", "gauge", |u| {
+        u.usage.map(|b| b as f64)
+    });
+    per_container(&mut text, &pods, "container_memory_rss", "Size of RSS in bytes.", "gauge", |u| {
+        u.rss.map(|b| b as f64)
+    });
     for (name, help, sent) in [
         ("container_network_receive_bytes_total", "Cumulative count of bytes received", false),
         ("container_network_transmit_bytes_total", "Cumulative count of bytes transmitted", true),
@@ -161,7 +222,11 @@ pub async fn cadvisor(state: &State) -> Response<Body> {
         for pod in &pods {
             for (interface, rx, tx) in &pod.network {
                 let value = if sent { *tx } else { *rx };
-                text.sample(name, &[("interface", interface), ("namespace", &pod.namespace), ("pod", &pod.name)], value as f64);
+                text.sample(
+                    name,
+                    &[("interface", interface), ("namespace", &pod.namespace), ("pod", &pod.name)],
+                    value as f64,
+                );
             }
         }
     }

@@ -43,7 +43,11 @@ impl State {
 
     /// What the runtime holds of a pod.
     pub async fn runtime_pod(&self, pod: &Pod) -> Result<RuntimePod, Refusal> {
-        self.context.runtime.pod(spec::uid(pod)).await.map_err(|e| refuse(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))
+        self.context
+            .runtime
+            .pod(spec::uid(pod))
+            .await
+            .map_err(|e| refuse(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))
     }
 
     /// The running instance of a container.
@@ -71,7 +75,11 @@ pub async fn handle(state: Arc<State>, certificate: Option<User>, request: Reque
         Ok(true) => {}
         Ok(false) => {
             let node = &state.context.options.node_name;
-            let message = format!("Forbidden (user={}, verb={}, resource=nodes, node={node}, path={path})", user.name, request.method());
+            let message = format!(
+                "Forbidden (user={}, verb={}, resource=nodes, node={node}, path={path})",
+                user.name,
+                request.method()
+            );
             return text(StatusCode::FORBIDDEN, message);
         }
         Err(error) => {
@@ -99,17 +107,27 @@ async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -> Re
         ["containerLogs", namespace, pod, container] if read => {
             container_logs::logs(state, namespace, pod, container, &params).await
         }
-        ["exec", namespace, pod, container] => streaming::exec(state, request, (namespace, pod, None), container, &params).await,
+        ["exec", namespace, pod, container] => {
+            streaming::exec(state, request, (namespace, pod, None), container, &params).await
+        }
         ["exec", namespace, pod, uid, container] => {
             streaming::exec(state, request, (namespace, pod, Some(uid)), container, &params).await
         }
-        ["attach", namespace, pod, container] => streaming::attach(state, request, (namespace, pod, None), container, &params).await,
+        ["attach", namespace, pod, container] => {
+            streaming::attach(state, request, (namespace, pod, None), container, &params).await
+        }
         ["attach", namespace, pod, uid, container] => {
             streaming::attach(state, request, (namespace, pod, Some(uid)), container, &params).await
         }
-        ["portForward", namespace, pod] => streaming::port_forward(state, request, (namespace, pod, None), &params).await,
-        ["portForward", namespace, pod, uid] => streaming::port_forward(state, request, (namespace, pod, Some(uid)), &params).await,
-        ["run", namespace, pod, container] if *request.method() == Method::POST => run(state, namespace, pod, container, &params).await,
+        ["portForward", namespace, pod] => {
+            streaming::port_forward(state, request, (namespace, pod, None), &params).await
+        }
+        ["portForward", namespace, pod, uid] => {
+            streaming::port_forward(state, request, (namespace, pod, Some(uid)), &params).await
+        }
+        ["run", namespace, pod, container] if *request.method() == Method::POST => {
+            run(state, namespace, pod, container, &params).await
+        }
         _ => Err(refuse(StatusCode::NOT_FOUND, "404 page not found\n")),
     }
 }
@@ -141,7 +159,8 @@ async fn running_pods(state: &State) -> Result<Response<Body>, Refusal> {
             json!({"metadata": {"name": label(runtime::POD_NAME), "namespace": label(runtime::POD_NAMESPACE), "uid": label(runtime::POD_UID)},
                 "spec": {"containers": []}, "status": {}})
         });
-        let one = json!({"name": label(runtime::CONTAINER_NAME), "image": container.image.map(|i| i.image), "resources": {}});
+        let one =
+            json!({"name": label(runtime::CONTAINER_NAME), "image": container.image.map(|i| i.image), "resources": {}});
         if let Some(list) = entry.pointer_mut("/spec/containers").and_then(|c| c.as_array_mut()) {
             list.push(one);
         }
@@ -151,12 +170,19 @@ async fn running_pods(state: &State) -> Result<Response<Body>, Refusal> {
 }
 
 /// Runs a command and returns its output.
-async fn run(state: &State, namespace: &str, pod: &str, container: &str, params: &Params) -> Result<Response<Body>, Refusal> {
+async fn run(
+    state: &State,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+    params: &Params,
+) -> Result<Response<Body>, Refusal> {
     let pod = state.pod(namespace, pod, None)?;
     let container = state.running(&pod, container).await?;
     let command = params.get("cmd").unwrap_or_default().split_whitespace().map(str::to_owned).collect();
     let failed = |e: runtime::RuntimeError| refuse(StatusCode::INTERNAL_SERVER_ERROR, e.to_string());
-    let answer = state.context.runtime.exec_sync(&container.id, command, std::time::Duration::ZERO).await.map_err(failed)?;
+    let answer =
+        state.context.runtime.exec_sync(&container.id, command, std::time::Duration::ZERO).await.map_err(failed)?;
     let mut output = answer.stdout;
     output.extend_from_slice(&answer.stderr);
     Ok(super::body::response(StatusCode::OK, "text/plain; charset=utf-8", output))

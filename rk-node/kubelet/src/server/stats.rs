@@ -87,7 +87,9 @@ pub async fn pods(context: &Context) -> Result<Vec<PodUsage>, runtime::RuntimeEr
             usage: usage(linux.cpu.as_ref(), linux.memory.as_ref()),
             containers: Vec::new(),
             network: interfaces
-                .map(|i| (i.name.clone(), value(i.rx_bytes.as_ref()).unwrap_or(0), value(i.tx_bytes.as_ref()).unwrap_or(0)))
+                .map(|i| {
+                    (i.name.clone(), value(i.rx_bytes.as_ref()).unwrap_or(0), value(i.tx_bytes.as_ref()).unwrap_or(0))
+                })
                 .collect(),
         });
     }
@@ -115,7 +117,10 @@ pub fn node(cgroup: &Path) -> Usage {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = machine(Path::new("/")).memory;
     let kib = |name: &str| {
-        memory.lines().find_map(|l| l.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok()).map(|v| v * 1024)
+        memory
+            .lines()
+            .find_map(|l| l.strip_prefix(name)?.split_whitespace().next()?.parse::<u64>().ok())
+            .map(|v| v * 1024)
     };
     let free = kib("MemFree:").unwrap_or(0);
     let inactive = kib("Inactive(file):").unwrap_or(0);

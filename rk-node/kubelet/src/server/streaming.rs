@@ -29,7 +29,13 @@ fn internal(error: impl std::fmt::Display) -> Refusal {
 }
 
 /// `/exec`.
-pub async fn exec(state: &Arc<State>, request: Request<Incoming>, target: Target<'_>, container: &str, params: &Params) -> Answer {
+pub async fn exec(
+    state: &Arc<State>,
+    request: Request<Incoming>,
+    target: Target<'_>,
+    container: &str,
+    params: &Params,
+) -> Answer {
     let pod = state.pod(target.0, target.1, target.2)?;
     let container = state.running(&pod, container).await?;
     let cmd = params.all("command");
@@ -43,7 +49,13 @@ pub async fn exec(state: &Arc<State>, request: Request<Incoming>, target: Target
 }
 
 /// `/attach`.
-pub async fn attach(state: &Arc<State>, request: Request<Incoming>, target: Target<'_>, container: &str, params: &Params) -> Answer {
+pub async fn attach(
+    state: &Arc<State>,
+    request: Request<Incoming>,
+    target: Target<'_>,
+    container: &str,
+    params: &Params,
+) -> Answer {
     let pod = state.pod(target.0, target.1, target.2)?;
     let container_id = state.running(&pod, container).await?.id;
     let (stdin, stdout, stderr, _) = streams(params)?;
@@ -55,15 +67,25 @@ pub async fn attach(state: &Arc<State>, request: Request<Incoming>, target: Targ
 }
 
 /// `/portForward`.
-pub async fn port_forward(state: &Arc<State>, request: Request<Incoming>, target: Target<'_>, params: &Params) -> Answer {
+pub async fn port_forward(
+    state: &Arc<State>,
+    request: Request<Incoming>,
+    target: Target<'_>,
+    params: &Params,
+) -> Answer {
     let pod = state.pod(target.0, target.1, target.2)?;
     let found = state.runtime_pod(&pod).await?;
-    let sandbox = found.active_sandbox().ok_or_else(|| refuse(StatusCode::NOT_FOUND, "the pod has no running sandbox"))?;
+    let sandbox =
+        found.active_sandbox().ok_or_else(|| refuse(StatusCode::NOT_FOUND, "the pod has no running sandbox"))?;
     let mut ports = Vec::new();
     for value in params.all("port").iter().chain(&params.all("ports")) {
         for port in value.split(',').filter(|p| !p.is_empty()) {
             let number = port.parse::<u16>().ok().filter(|p| *p > 0);
-            ports.push(number.map(i32::from).ok_or_else(|| refuse(StatusCode::BAD_REQUEST, format!("invalid port {port:?}")))?);
+            ports.push(
+                number
+                    .map(i32::from)
+                    .ok_or_else(|| refuse(StatusCode::BAD_REQUEST, format!("invalid port {port:?}")))?,
+            );
         }
     }
     let url = state.context.runtime.port_forward(&sandbox.id, ports).await.map_err(internal)?;
@@ -84,14 +106,17 @@ fn streams(params: &Params) -> Result<(bool, bool, bool, bool), Refusal> {
 }
 
 async fn forward(mut request: Request<Incoming>, url: &str) -> Answer {
-    let uri: Uri = url.parse().map_err(|e| internal(format!("the runtime answered with a strange URL {url:?}: {e}")))?;
-    let authority = uri.authority().ok_or_else(|| internal(format!("the runtime answered with a strange URL {url:?}")))?.clone();
+    let uri: Uri =
+        url.parse().map_err(|e| internal(format!("the runtime answered with a strange URL {url:?}: {e}")))?;
+    let authority =
+        uri.authority().ok_or_else(|| internal(format!("the runtime answered with a strange URL {url:?}")))?.clone();
     let address = format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(80));
     let stream = tokio::time::timeout(CONNECT, TcpStream::connect(&address))
         .await
         .map_err(|_| internal(format!("connecting to the streaming server {address}: timeout")))?
         .map_err(|e| internal(format!("connecting to the streaming server {address}: {e}")))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(internal)?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(internal)?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!("a streaming connection ended: {error}");
@@ -101,17 +126,20 @@ async fn forward(mut request: Request<Incoming>, url: &str) -> Answer {
     let mut onward = Request::new(Empty::<bytes::Bytes>::new());
     *onward.method_mut() = request.method().clone();
     *onward.version_mut() = Version::HTTP_11;
-    *onward.uri_mut() = uri.path_and_query().map_or_else(|| "/".into(), |p| p.as_str().to_owned()).parse().map_err(internal)?;
+    *onward.uri_mut() =
+        uri.path_and_query().map_or_else(|| "/".into(), |p| p.as_str().to_owned()).parse().map_err(internal)?;
     *onward.headers_mut() = request.headers().clone();
     // Our client's credentials and our own name are nobody's business over there.
     for name in [header::AUTHORIZATION, header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING] {
         onward.headers_mut().remove(name);
     }
     onward.headers_mut().insert(header::HOST, authority.as_str().parse().map_err(internal)?);
-    let mut answer = sender.send_request(onward).await.map_err(|e| internal(format!("asking the streaming server: {e}")))?;
+    let mut answer =
+        sender.send_request(onward).await.map_err(|e| internal(format!("asking the streaming server: {e}")))?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         let (parts, body) = answer.into_parts();
-        let bytes = http_body_util::Limited::new(body, 64 * 1024).collect().await.map(|b| b.to_bytes()).unwrap_or_default();
+        let bytes =
+            http_body_util::Limited::new(body, 64 * 1024).collect().await.map(|b| b.to_bytes()).unwrap_or_default();
         let mut response = Response::from_parts(parts, super::body::full(bytes));
         response.headers_mut().remove(header::TRANSFER_ENCODING);
         return Ok(response);

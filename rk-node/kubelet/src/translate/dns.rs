@@ -53,8 +53,12 @@ pub fn pod_dns(pod: &Pod, host: &HostResolver, cluster_dns: &[IpAddr], domain: &
     };
     let mut dns = match policy {
         "None" => DNSConfig::default(),
-        "ClusterFirst" | "ClusterFirstWithHostNet" if !cluster_dns.is_empty() => cluster_first(pod, host, cluster_dns, domain),
-        _ => DNSConfig { servers: host.servers.clone(), searches: host.searches.clone(), options: host.options.clone() },
+        "ClusterFirst" | "ClusterFirstWithHostNet" if !cluster_dns.is_empty() => {
+            cluster_first(pod, host, cluster_dns, domain)
+        }
+        _ => {
+            DNSConfig { servers: host.servers.clone(), searches: host.searches.clone(), options: host.options.clone() }
+        }
     };
     if let Some(own) = &spec_of.dns_config {
         extend(&mut dns.servers, own.nameservers.as_deref().unwrap_or_default());

@@ -83,7 +83,12 @@ pub struct Environment {
 impl Environment {
     /// A variable by name.
     pub fn get(&self, name: &str) -> Option<String> {
-        self.variables.iter().rev().find(|(k, _)| k == name).map(|(_, v)| v.clone()).or_else(|| self.services.get(name).cloned())
+        self.variables
+            .iter()
+            .rev()
+            .find(|(k, _)| k == name)
+            .map(|(_, v)| v.clone())
+            .or_else(|| self.services.get(name).cloned())
     }
 
     fn set(&mut self, name: &str, value: String) {
@@ -151,26 +156,37 @@ pub fn environment(container: &Container, sources: EnvSources<'_>) -> Result<Env
             continue;
         };
         if let Some(field) = &source.field_ref {
-            env.set(&variable.name, field_value(sources.pod, sources.fields, &field.field_path).map_err(EnvError::Field)?);
+            env.set(
+                &variable.name,
+                field_value(sources.pod, sources.fields, &field.field_path).map_err(EnvError::Field)?,
+            );
         } else if let Some(resource) = &source.resource_field_ref {
-            let value = resource_value(sources.pod, sources.fields, Some(container), resource).map_err(EnvError::Field)?;
+            let value =
+                resource_value(sources.pod, sources.fields, Some(container), resource).map_err(EnvError::Field)?;
             env.set(&variable.name, value);
         } else if let Some(key) = &source.config_map_key_ref {
             let found = sources.config_maps.get(&key.name);
             let value = found.map(|m| m.data.as_ref().and_then(|d| d.get(&key.key)).cloned());
-            let missing = Missing { object: ("configmap", "ConfigMap"), namespace: &namespace, name: &key.name, key: &key.key };
+            let missing =
+                Missing { object: ("configmap", "ConfigMap"), namespace: &namespace, name: &key.name, key: &key.key };
             if let Some(value) = missing.resolve(value, key.optional)? {
                 env.set(&variable.name, value);
             }
         } else if let Some(key) = &source.secret_key_ref {
             let found = sources.secrets.get(&key.name);
-            let text = |s: &Secret| s.data.as_ref().and_then(|d| d.get(&key.key)).map(|v| String::from_utf8_lossy(&v.0).into_owned());
-            let missing = Missing { object: ("secret", "Secret"), namespace: &namespace, name: &key.name, key: &key.key };
+            let text = |s: &Secret| {
+                s.data.as_ref().and_then(|d| d.get(&key.key)).map(|v| String::from_utf8_lossy(&v.0).into_owned())
+            };
+            let missing =
+                Missing { object: ("secret", "Secret"), namespace: &namespace, name: &key.name, key: &key.key };
             if let Some(value) = missing.resolve(found.map(text), key.optional)? {
                 env.set(&variable.name, value);
             }
         } else {
-            return Err(EnvError::Field(format!("environment variable {} has a source that is not supported", variable.name)));
+            return Err(EnvError::Field(format!(
+                "environment variable {} has a source that is not supported",
+                variable.name
+            )));
         }
     }
     Ok(env)
@@ -206,11 +222,23 @@ mod tests {
 
     fn build(container: serde_json::Value) -> Result<Vec<(String, String)>, EnvError> {
         let container: Container = serde_json::from_value(container).unwrap();
-        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"containers": []}})).unwrap();
-        let config_maps = BTreeMap::from([("m".to_owned(), serde_json::from_value(json!({"data": {"k": "v", "a=b": "no"}})).unwrap())]);
-        let secrets = BTreeMap::from([("s".to_owned(), serde_json::from_value(json!({"data": {"p": "cw=="}})).unwrap())]);
+        let pod: Pod =
+            serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"containers": []}}))
+                .unwrap();
+        let config_maps = BTreeMap::from([(
+            "m".to_owned(),
+            serde_json::from_value(json!({"data": {"k": "v", "a=b": "no"}})).unwrap(),
+        )]);
+        let secrets =
+            BTreeMap::from([("s".to_owned(), serde_json::from_value(json!({"data": {"p": "cw=="}})).unwrap())]);
         let services = BTreeMap::from([("SVC".to_owned(), "1".to_owned())]);
-        let sources = EnvSources { pod: &pod, fields: &FieldContext::default(), services, config_maps: &config_maps, secrets: &secrets };
+        let sources = EnvSources {
+            pod: &pod,
+            fields: &FieldContext::default(),
+            services,
+            config_maps: &config_maps,
+            secrets: &secrets,
+        };
         environment(&container, sources).map(Environment::into_list)
     }
 
@@ -230,9 +258,18 @@ mod tests {
     #[test]
     fn a_missing_source_is_named() {
         for (env, want) in [
-            (json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "x", "key": "k"}}}]), "configmap \"x\" not found"),
-            (json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "z"}}}]), "couldn't find key z in ConfigMap n/m"),
-            (json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "x", "key": "k"}}}]), "secret \"x\" not found"),
+            (
+                json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "x", "key": "k"}}}]),
+                "configmap \"x\" not found",
+            ),
+            (
+                json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "z"}}}]),
+                "couldn't find key z in ConfigMap n/m",
+            ),
+            (
+                json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "x", "key": "k"}}}]),
+                "secret \"x\" not found",
+            ),
         ] {
             assert_eq!(build(json!({"name": "c", "env": env})).unwrap_err().to_string(), want);
         }

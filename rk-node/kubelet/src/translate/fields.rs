@@ -72,7 +72,12 @@ fn quoted(text: &str) -> String {
 }
 
 /// One resource of a container as a whole number of divisors, rounded up.
-pub fn resource_value(pod: &Pod, context: &FieldContext, own: Option<&Container>, selector: &ResourceFieldSelector) -> Result<String, String> {
+pub fn resource_value(
+    pod: &Pod,
+    context: &FieldContext,
+    own: Option<&Container>,
+    selector: &ResourceFieldSelector,
+) -> Result<String, String> {
     let container = match selector.container_name.as_deref().filter(|n| !n.is_empty()) {
         Some(name) => Some(spec::find_container(pod, name).ok_or_else(|| format!("container {name} not found"))?.1),
         None => own.cloned(),
@@ -84,7 +89,8 @@ pub fn resource_value(pod: &Pod, context: &FieldContext, own: Option<&Container>
         Some(("requests", name)) => ("requests", name),
         _ => return Err(format!("unsupported container resource: {}", selector.resource)),
     };
-    let limit = resources.limits.as_ref().and_then(|l| l.get(name)).filter(|q| quantity::milli(&q.0).is_some_and(|v| v > 0));
+    let limit =
+        resources.limits.as_ref().and_then(|l| l.get(name)).filter(|q| quantity::milli(&q.0).is_some_and(|v| v > 0));
     let value = match list {
         "limits" => limit.or_else(|| context.allocatable.get(name)),
         _ => resources.requests.as_ref().and_then(|r| r.get(name)).or(limit),
@@ -109,7 +115,11 @@ mod tests {
 
     #[test]
     fn fields_read_as_the_downward_api_says() {
-        let context = FieldContext { host_ips: vec!["1.2.3.4".into()], pod_ips: vec!["10.0.0.1".into(), "fd::1".into()], ..Default::default() };
+        let context = FieldContext {
+            host_ips: vec!["1.2.3.4".into()],
+            pod_ips: vec!["10.0.0.1".into(), "fd::1".into()],
+            ..Default::default()
+        };
         for (path, want) in [
             ("metadata.name", Ok("p")),
             ("metadata.labels", Ok("a=\"1\\\"\"\nb=\"2\"")),
@@ -128,7 +138,8 @@ mod tests {
     #[test]
     fn resources_are_divided_upwards_and_limits_default_to_the_node() {
         let pod = pod();
-        let context = FieldContext { allocatable: BTreeMap::from([("cpu".into(), Quantity("2".into()))]), ..Default::default() };
+        let context =
+            FieldContext { allocatable: BTreeMap::from([("cpu".into(), Quantity("2".into()))]), ..Default::default() };
         let own = spec::app_containers(&pod).first();
         for (resource, divisor, want) in [
             ("limits.cpu", None, "2"),
@@ -137,7 +148,11 @@ mod tests {
             ("limits.memory", Some("1Mi"), "64"),
             ("requests.memory", None, "67108864"),
         ] {
-            let selector = ResourceFieldSelector { resource: resource.into(), divisor: divisor.map(|d| Quantity(d.into())), container_name: None };
+            let selector = ResourceFieldSelector {
+                resource: resource.into(),
+                divisor: divisor.map(|d| Quantity(d.into())),
+                container_name: None,
+            };
             assert_eq!(resource_value(&pod, &context, own, &selector).unwrap(), want, "{resource}");
         }
     }

@@ -23,7 +23,14 @@ pub fn sysctls(pod: &Pod) -> BTreeMap<String, String> {
 }
 
 /// Builds the configuration.
-pub fn sandbox_config(pod: &Pod, attempt: u32, logs: &Path, dns: cri::DnsConfig, cluster_domain: &str, seccomp_root: &str) -> cri::PodSandboxConfig {
+pub fn sandbox_config(
+    pod: &Pod,
+    attempt: u32,
+    logs: &Path,
+    dns: cri::DnsConfig,
+    cluster_domain: &str,
+    seccomp_root: &str,
+) -> cri::PodSandboxConfig {
     let context = security::pod_context(pod);
     let privileged = spec::app_containers(pod)
         .iter()
@@ -34,9 +41,12 @@ pub fn sandbox_config(pod: &Pod, attempt: u32, logs: &Path, dns: cri::DnsConfig,
     // In the host's network the hostname is the host's own.
     let hostname = if spec::host_network(pod) { String::new() } else { fqdn.filter(|_| as_fqdn).unwrap_or(host) };
     let overhead = pod.spec.as_ref().and_then(|s| s.overhead.as_ref());
-    let mut annotations: HashMap<String, String> = pod.metadata.annotations.clone().unwrap_or_default().into_iter().collect();
+    let mut annotations: HashMap<String, String> =
+        pod.metadata.annotations.clone().unwrap_or_default().into_iter().collect();
     annotations.insert(CONFIG_SOURCE.into(), "api".into());
-    annotations.entry(CONFIG_SEEN.into()).or_insert_with(|| pod.metadata.creation_timestamp.as_ref().map(|t| t.0.to_string()).unwrap_or_default());
+    annotations
+        .entry(CONFIG_SEEN.into())
+        .or_insert_with(|| pod.metadata.creation_timestamp.as_ref().map(|t| t.0.to_string()).unwrap_or_default());
     cri::PodSandboxConfig {
         metadata: Some(cri::PodSandboxMetadata {
             name: spec::name(pod).into(),
@@ -48,7 +58,9 @@ pub fn sandbox_config(pod: &Pod, attempt: u32, logs: &Path, dns: cri::DnsConfig,
         log_directory: log_directory(logs, pod).to_string_lossy().into_owned(),
         dns_config: Some(dns),
         port_mappings: port_mappings(pod),
-        labels: sandbox_labels(pod.metadata.labels.as_ref(), spec::name(pod), spec::namespace(pod), spec::uid(pod)).into_iter().collect(),
+        labels: sandbox_labels(pod.metadata.labels.as_ref(), spec::name(pod), spec::namespace(pod), spec::uid(pod))
+            .into_iter()
+            .collect(),
         annotations,
         linux: Some(cri::LinuxPodSandboxConfig {
             cgroup_parent: cgroup_parent(pod),
@@ -81,7 +93,8 @@ pub fn sandbox_config(pod: &Pod, attempt: u32, logs: &Path, dns: cri::DnsConfig,
         })
         .map(|mut linux| {
             // Localhost profiles of the pod hold for its sandbox as well.
-            if let (Some(security), Some(profile)) = (linux.security_context.as_mut(), context.seccomp_profile.as_ref()) {
+            if let (Some(security), Some(profile)) = (linux.security_context.as_mut(), context.seccomp_profile.as_ref())
+            {
                 security.seccomp = Some(security::seccomp(Some(profile), seccomp_root, false));
             }
             linux

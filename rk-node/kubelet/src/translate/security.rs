@@ -44,7 +44,12 @@ pub fn effective(pod: &Pod, container: &Container) -> SecurityContext {
 }
 
 /// Refuses a container that must not run as root and would. `image_user` is what the image says (uid, or a name).
-pub fn check_non_root(pod: &Pod, container: &Container, image_uid: Option<i64>, image_user: &str) -> Result<(), String> {
+pub fn check_non_root(
+    pod: &Pod,
+    container: &Container,
+    image_uid: Option<i64>,
+    image_user: &str,
+) -> Result<(), String> {
     let context = effective(pod, container);
     if context.run_as_non_root != Some(true) {
         return Ok(());
@@ -69,7 +74,11 @@ pub fn namespaces(pod: &Pod, target: Option<String>) -> cri::NamespaceOption {
     let mode = |host: Option<bool>, otherwise: cri::NamespaceMode| {
         if host == Some(true) { cri::NamespaceMode::Node } else { otherwise }
     };
-    let own_pid = if spec_of.share_process_namespace == Some(true) { cri::NamespaceMode::Pod } else { cri::NamespaceMode::Container };
+    let own_pid = if spec_of.share_process_namespace == Some(true) {
+        cri::NamespaceMode::Pod
+    } else {
+        cri::NamespaceMode::Container
+    };
     let mut pid = mode(spec_of.host_pid, own_pid);
     if target.is_some() && pid == cri::NamespaceMode::Container {
         pid = cri::NamespaceMode::Target;

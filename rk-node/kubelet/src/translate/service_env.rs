@@ -16,7 +16,11 @@ fn variable(name: &str) -> String {
 }
 
 /// The variables for `services` (by namespace and name): always the API's own, and those of `namespace` when `links` says so.
-pub fn service_environment(services: &BTreeMap<(String, String), ServiceInfo>, namespace: &str, links: bool) -> BTreeMap<String, String> {
+pub fn service_environment(
+    services: &BTreeMap<(String, String), ServiceInfo>,
+    namespace: &str,
+    links: bool,
+) -> BTreeMap<String, String> {
     let mut chosen: BTreeMap<&str, &ServiceInfo> = BTreeMap::new();
     for ((ns, name), service) in services {
         if service.cluster_ip.is_empty() || service.cluster_ip == "None" {
@@ -39,7 +43,8 @@ pub fn service_environment(services: &BTreeMap<(String, String), ServiceInfo>, n
 
 fn add(env: &mut BTreeMap<String, String>, name: &str, service: &ServiceInfo) {
     let prefix = variable(name);
-    let host = if service.cluster_ip.contains(':') { format!("[{}]", service.cluster_ip) } else { service.cluster_ip.clone() };
+    let host =
+        if service.cluster_ip.contains(':') { format!("[{}]", service.cluster_ip) } else { service.cluster_ip.clone() };
     env.insert(format!("{prefix}_SERVICE_HOST"), service.cluster_ip.clone());
     let Some((_, first_port, first_protocol)) = service.ports.first() else { return };
     env.insert(format!("{prefix}_SERVICE_PORT"), first_port.to_string());
@@ -62,7 +67,10 @@ mod tests {
 
     #[test]
     fn a_service_is_announced_to_its_namespace_and_the_api_to_all() {
-        let service = |ip: &str, port: i32, name: &str| ServiceInfo { cluster_ip: ip.into(), ports: vec![(name.into(), port, "TCP".into())] };
+        let service = |ip: &str, port: i32, name: &str| ServiceInfo {
+            cluster_ip: ip.into(),
+            ports: vec![(name.into(), port, "TCP".into())],
+        };
         let services = BTreeMap::from([
             (("default".into(), "kubernetes".into()), service("10.96.0.1", 443, "https")),
             (("a".into(), "foo-service".into()), service("10.96.1.1", 8765, "")),

@@ -53,7 +53,8 @@ pub fn publish(target: &Path, payload: &Payload, finish: impl FnOnce(&Path) -> i
 }
 
 fn check(path: &str) -> io::Result<()> {
-    let bad = |reason: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, format!("invalid path {path:?}: {reason}")));
+    let bad =
+        |reason: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, format!("invalid path {path:?}: {reason}")));
     if path.is_empty() || path.len() > 4096 {
         return bad("it must have 1 to 4096 characters");
     }
@@ -138,7 +139,10 @@ fn link_visible(target: &Path, payload: &Payload) -> io::Result<()> {
     for entry in fs::read_dir(target)? {
         let entry = entry?;
         let name = entry.file_name();
-        if !name.as_encoded_bytes().starts_with(b"..") && !wanted.contains(name.as_os_str()) && entry.file_type()?.is_symlink() {
+        if !name.as_encoded_bytes().starts_with(b"..")
+            && !wanted.contains(name.as_os_str())
+            && entry.file_type()?.is_symlink()
+        {
             fs::remove_file(entry.path())?;
         }
     }
@@ -169,7 +173,8 @@ mod tests {
     }
 
     fn visible(dir: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> =
+            fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.retain(|n| !n.starts_with(".."));
         names.sort();
         names

@@ -19,12 +19,20 @@ pub fn prepare(path: &Path, type_: &str) -> Result<(), String> {
         ("", None) => make_dir(path),
         ("DirectoryOrCreate", None) => make_dir(path),
         ("DirectoryOrCreate" | "Directory", Some(t)) if t.is_dir() => Ok(()),
-        ("FileOrCreate", None) => fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path).map(drop).map_err(|e| format!("{shown}: {e}")),
+        ("FileOrCreate", None) => fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .open(path)
+            .map(drop)
+            .map_err(|e| format!("{shown}: {e}")),
         ("FileOrCreate" | "File", Some(t)) if t.is_file() => Ok(()),
         ("Socket", Some(t)) if t.is_socket() => Ok(()),
         ("CharDevice", Some(t)) if t.is_char_device() => Ok(()),
         ("BlockDevice", Some(t)) if t.is_block_device() => Ok(()),
-        ("Directory" | "DirectoryOrCreate", _) => Err(format!("hostPath type check failed: {shown} is not a directory")),
+        ("Directory" | "DirectoryOrCreate", _) => {
+            Err(format!("hostPath type check failed: {shown} is not a directory"))
+        }
         ("File" | "FileOrCreate", _) => Err(format!("hostPath type check failed: {shown} is not a file")),
         ("Socket", _) => Err(format!("hostPath type check failed: {shown} is not a socket file")),
         ("CharDevice", _) => Err(format!("hostPath type check failed: {shown} is not a character device")),

@@ -89,7 +89,10 @@ impl VolumeManager {
                 .one(pod, volume, &collector)
                 .await
                 .map_err(|reason| VolumeError { volume: volume.name.clone(), reason })?;
-            let content = volume.config_map.is_some() || volume.secret.is_some() || volume.projected.is_some() || volume.downward_api.is_some();
+            let content = volume.config_map.is_some()
+                || volume.secret.is_some()
+                || volume.projected.is_some()
+                || volume.downward_api.is_some();
             volumes.read_only.insert(volume.name.clone(), content);
             volumes.paths.insert(volume.name.clone(), path);
         }
@@ -110,11 +113,17 @@ impl VolumeManager {
         }
         let (path, files) = if let Some(map) = &volume.config_map {
             let optional = map.optional == Some(true);
-            (dir("kubernetes.io~configmap"), collector.config_map(&map.name, map.items.as_deref(), map.default_mode, optional).await?)
+            (
+                dir("kubernetes.io~configmap"),
+                collector.config_map(&map.name, map.items.as_deref(), map.default_mode, optional).await?,
+            )
         } else if let Some(secret) = &volume.secret {
             let name = secret.secret_name.as_deref().unwrap_or_default();
             let optional = secret.optional == Some(true);
-            (dir("kubernetes.io~secret"), collector.secret(name, secret.items.as_deref(), secret.default_mode, optional).await?)
+            (
+                dir("kubernetes.io~secret"),
+                collector.secret(name, secret.items.as_deref(), secret.default_mode, optional).await?,
+            )
         } else if let Some(projected) = &volume.projected {
             (dir("kubernetes.io~projected"), collector.projected(projected).await?)
         } else if let Some(fields) = &volume.downward_api {
@@ -145,7 +154,12 @@ impl VolumeManager {
 
     /// UIDs of pods that have a directory.
     pub fn known_pods(&self) -> Vec<String> {
-        fs::read_dir(&self.pods).into_iter().flatten().flatten().filter_map(|e| e.file_name().into_string().ok()).collect()
+        fs::read_dir(&self.pods)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|e| e.file_name().into_string().ok())
+            .collect()
     }
 }
 
@@ -172,14 +186,21 @@ fn publish_at(path: &Path, files: &Payload, memory: bool, fs_group: Option<i64>)
 
 fn empty_dir(pod: &Pod, empty: &EmptyDirVolumeSource, path: &Path) -> Result<(), String> {
     let context = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
-    let limit = empty.size_limit.as_ref().and_then(|q| quantity::units(&q.0)).and_then(|v| u64::try_from(v).ok()).filter(|v| *v > 0);
+    let limit = empty
+        .size_limit
+        .as_ref()
+        .and_then(|q| quantity::units(&q.0))
+        .and_then(|v| u64::try_from(v).ok())
+        .filter(|v| *v > 0);
     let fresh = !path.exists();
     let work = || -> std::io::Result<()> {
         fs::create_dir_all(path)?;
         match empty.medium.as_deref().unwrap_or_default() {
             "" => {}
             "Memory" => tmpfs::ensure_tmpfs(path, limit, 0o777)?,
-            other => return Err(std::io::Error::other(format!("emptyDir medium {other:?} is not supported by this node"))),
+            other => {
+                return Err(std::io::Error::other(format!("emptyDir medium {other:?} is not supported by this node")));
+            }
         }
         if fresh {
             fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;

@@ -43,7 +43,8 @@ pub fn container_mounts(
         let host_path = match sub_path(mount, env)? {
             None => volume.clone(),
             Some(sub) => {
-                let target: PathBuf = pod_dir.join("volume-subpaths").join(&mount.name).join(&container.name).join(index.to_string());
+                let target: PathBuf =
+                    pod_dir.join("volume-subpaths").join(&mount.name).join(&container.name).join(index.to_string());
                 subpath::bind(volume, &sub, &target).map_err(MountError::SubPath)?;
                 target
             }
@@ -68,7 +69,11 @@ fn image_mount(mount: &VolumeMount, reference: &str, env: &Environment) -> Resul
     Ok(cri::Mount {
         container_path: absolute(&mount.mount_path),
         readonly: true,
-        image: Some(cri::ImageSpec { image: reference.into(), user_specified_image: reference.into(), ..Default::default() }),
+        image: Some(cri::ImageSpec {
+            image: reference.into(),
+            user_specified_image: reference.into(),
+            ..Default::default()
+        }),
         image_sub_path: sub_path(mount, env)?.unwrap_or_default(),
         ..Default::default()
     })
@@ -97,10 +102,14 @@ fn sub_path(mount: &VolumeMount, env: &Environment) -> Result<Option<String>, Mo
             value
         });
         if unknown.get() {
-            return Err(MountError::SubPath(format!("failed to expand subPathExpr: {expression:?}: it refers to an unknown variable")));
+            return Err(MountError::SubPath(format!(
+                "failed to expand subPathExpr: {expression:?}: it refers to an unknown variable"
+            )));
         }
         if path.starts_with('/') || path.split('/').any(|part| part == "..") {
-            return Err(MountError::SubPath(format!("subPathExpr {path:?} must be relative and must not contain '..'")));
+            return Err(MountError::SubPath(format!(
+                "subPathExpr {path:?} must be relative and must not contain '..'"
+            )));
         }
         return Ok(Some(path));
     }

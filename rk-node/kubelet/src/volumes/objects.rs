@@ -27,13 +27,23 @@ impl Objects {
     }
 
     /// A ConfigMap no older than `max_age`, `None` when there is none.
-    pub async fn config_map(&self, namespace: &str, name: &str, max_age: Duration) -> Result<Option<Arc<ConfigMap>>, kube::Error> {
+    pub async fn config_map(
+        &self,
+        namespace: &str,
+        name: &str,
+        max_age: Duration,
+    ) -> Result<Option<Arc<ConfigMap>>, kube::Error> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         read(&self.config_maps, namespace, name, max_age, api.get_opt(name)).await
     }
 
     /// A Secret no older than `max_age`, `None` when there is none.
-    pub async fn secret(&self, namespace: &str, name: &str, max_age: Duration) -> Result<Option<Arc<Secret>>, kube::Error> {
+    pub async fn secret(
+        &self,
+        namespace: &str,
+        name: &str,
+        max_age: Duration,
+    ) -> Result<Option<Arc<Secret>>, kube::Error> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         read(&self.secrets, namespace, name, max_age, api.get_opt(name)).await
     }

@@ -55,7 +55,12 @@ pub fn keyed(
 }
 
 /// Downward API items as files.
-pub fn downward(pod: &Pod, context: &FieldContext, items: &[DownwardAPIVolumeFile], default: Option<i32>) -> Result<Payload, String> {
+pub fn downward(
+    pod: &Pod,
+    context: &FieldContext,
+    items: &[DownwardAPIVolumeFile],
+    default: Option<i32>,
+) -> Result<Payload, String> {
     let mut files = Payload::new();
     for item in items {
         let text = if let Some(field) = &item.field_ref {
@@ -98,7 +103,11 @@ mod tests {
         let item = |key: &str, path: &str, mode| KeyToPath { key: key.into(), path: path.into(), mode };
         let some = keyed(data.clone(), Some(&[item("b", "x/y", Some(0o600))]), None, false).unwrap();
         assert_eq!(some, Payload::from([("x/y".to_owned(), entry(b"2".to_vec(), 0o600))]));
-        assert!(keyed(data.clone(), Some(&[item("z", "z", None)]), None, false).unwrap_err().contains("non-existent config key: z"));
+        assert!(
+            keyed(data.clone(), Some(&[item("z", "z", None)]), None, false)
+                .unwrap_err()
+                .contains("non-existent config key: z")
+        );
         assert!(keyed(data, Some(&[item("z", "z", None)]), None, true).unwrap().is_empty());
     }
 }

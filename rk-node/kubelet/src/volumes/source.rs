@@ -34,7 +34,8 @@ impl Collector<'_> {
         mode: Option<i32>,
         optional: bool,
     ) -> Result<Payload, String> {
-        let found = self.objects.config_map(spec::namespace(self.pod), name, self.max_age).await.map_err(|e| e.to_string())?;
+        let found =
+            self.objects.config_map(spec::namespace(self.pod), name, self.max_age).await.map_err(|e| e.to_string())?;
         match found {
             Some(map) => keyed(config_map_data(&map), items, mode, optional),
             None if optional => Ok(Payload::new()),
@@ -50,7 +51,8 @@ impl Collector<'_> {
         mode: Option<i32>,
         optional: bool,
     ) -> Result<Payload, String> {
-        let found = self.objects.secret(spec::namespace(self.pod), name, self.max_age).await.map_err(|e| e.to_string())?;
+        let found =
+            self.objects.secret(spec::namespace(self.pod), name, self.max_age).await.map_err(|e| e.to_string())?;
         match found {
             Some(secret) => keyed(secret_data(&secret), items, mode, optional),
             None if optional => Ok(Payload::new()),

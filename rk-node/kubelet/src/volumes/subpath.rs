@@ -21,7 +21,8 @@ fn open_beneath(volume: &Path, sub: &Path) -> io::Result<OwnedFd> {
     }
     let root = open(volume, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let how = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let find = |at: &OwnedFd, path: &Path| openat2(at.as_fd(), path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how);
+    let find =
+        |at: &OwnedFd, path: &Path| openat2(at.as_fd(), path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), how);
     match find(&root, sub) {
         Err(rustix::io::Errno::NOENT) => {}
         other => return other.map_err(Into::into),

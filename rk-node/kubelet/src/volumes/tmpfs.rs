@@ -64,7 +64,8 @@ fn unescape(field: &str) -> String {
 pub fn unmount_below(root: &Path) -> io::Result<()> {
     let read = || fs::read_to_string("/proc/self/mountinfo");
     for path in mounts_below(&read()?, root).iter().rev() {
-        umount2(path, MntFlags::MNT_DETACH).map_err(|e| io::Error::other(format!("unmounting {}: {e}", path.display())))?;
+        umount2(path, MntFlags::MNT_DETACH)
+            .map_err(|e| io::Error::other(format!("unmounting {}: {e}", path.display())))?;
     }
     match mounts_below(&read()?, root).first() {
         None => Ok(()),
@@ -91,6 +92,9 @@ mod tests {
     #[test]
     fn mount_points_below_a_root_are_found_and_unescaped() {
         let info = "1 1 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:5 / /pods/a/v rw - tmpfs t rw\n3 1 0:6 / /pods/a/v/x\\040y rw - tmpfs t rw\n4 1 0:7 / /pods/ab rw - tmpfs t rw\n";
-        assert_eq!(mounts_below(info, Path::new("/pods/a")), [PathBuf::from("/pods/a/v"), PathBuf::from("/pods/a/v/x y")]);
+        assert_eq!(
+            mounts_below(info, Path::new("/pods/a")),
+            [PathBuf::from("/pods/a/v"), PathBuf::from("/pods/a/v/x y")]
+        );
     }
 }

@@ -38,7 +38,12 @@ pub struct Tokens(Mutex<HashMap<Key, Issued>>);
 
 impl Tokens {
     /// A valid token for the projection.
-    pub async fn get(&self, client: &kube::Client, pod: &Pod, projection: &ServiceAccountTokenProjection) -> Result<String, String> {
+    pub async fn get(
+        &self,
+        client: &kube::Client,
+        pod: &Pod,
+        projection: &ServiceAccountTokenProjection,
+    ) -> Result<String, String> {
         let account = pod
             .spec
             .as_ref()
@@ -78,7 +83,13 @@ impl Tokens {
     }
 }
 
-async fn request(client: &kube::Client, pod: &Pod, account: &str, audience: String, seconds: i64) -> Result<Issued, String> {
+async fn request(
+    client: &kube::Client,
+    pod: &Pod,
+    account: &str,
+    audience: String,
+    seconds: i64,
+) -> Result<Issued, String> {
     let namespace = spec::namespace(pod);
     let api: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let body = TokenRequest {

@@ -22,7 +22,8 @@ fn binary() -> &'static Path {
         if let Some(path) = std::env::var_os("RK_CONTROL_BIN") {
             return path.into();
         }
-        let done = Command::new(env!("CARGO")).args(["build", "--quiet", "-p", "rk-control"]).status().expect("running cargo");
+        let done =
+            Command::new(env!("CARGO")).args(["build", "--quiet", "-p", "rk-control"]).status().expect("running cargo");
         assert!(done.success(), "rk-control does not build");
         // <target dir>/<triple>/debug/deps/<test>
         let exe = std::env::current_exe().unwrap();
@@ -55,7 +56,11 @@ impl Control {
             {
                 break client;
             }
-            assert!(Instant::now() < deadline, "rk-control did not come up: {}", std::fs::read_to_string(dir.join("control.log")).unwrap());
+            assert!(
+                Instant::now() < deadline,
+                "rk-control did not come up: {}",
+                std::fs::read_to_string(dir.join("control.log")).unwrap()
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
         let ca = std::fs::read_to_string(dir.join("pki/ca.crt")).unwrap();
@@ -80,7 +85,11 @@ fn pin(ca_pem: &str) -> String {
 }
 
 /// Polls until `check` gives a value; panics after `seconds` with what was last seen.
-pub async fn eventually<T, F: Future<Output = Result<T, String>>>(what: &str, seconds: u64, check: impl Fn() -> F) -> T {
+pub async fn eventually<T, F: Future<Output = Result<T, String>>>(
+    what: &str,
+    seconds: u64,
+    check: impl Fn() -> F,
+) -> T {
     let deadline = Instant::now() + Duration::from_secs(seconds);
     loop {
         let seen = match check().await {

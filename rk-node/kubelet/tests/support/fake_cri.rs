@@ -113,7 +113,10 @@ impl FakeCri {
     pub fn running(&self, pod: &str) -> Vec<(String, i64)> {
         let state = self.state();
         let of_pod = state.containers.iter().filter(|c| c.config.labels["io.kubernetes.pod.name"] == pod);
-        of_pod.filter(|c| c.state == cri::ContainerState::ContainerRunning).map(|c| (c.id.clone(), c.started_at)).collect()
+        of_pod
+            .filter(|c| c.state == cri::ContainerState::ContainerRunning)
+            .map(|c| (c.id.clone(), c.started_at))
+            .collect()
     }
 
     pub fn fresh_id(&self, prefix: &str) -> String {
@@ -128,7 +131,8 @@ impl FakeCri {
 
     pub fn start(&self, id: &str) -> Result<(), Status> {
         let mut state = self.state();
-        let container = state.containers.iter_mut().find(|c| c.id == id).ok_or_else(|| Status::not_found(id.to_owned()))?;
+        let container =
+            state.containers.iter_mut().find(|c| c.id == id).ok_or_else(|| Status::not_found(id.to_owned()))?;
         container.started_at = nanos();
         let program = Program::of(&container.config.command);
         if program == Program::Missing {

@@ -22,7 +22,8 @@ fn selected(labels: &HashMap<String, String>, selector: Option<HashMap<String, S
 }
 
 fn sandbox_status(s: &Sandbox) -> cri::PodSandboxStatus {
-    let host = s.config.linux.as_ref().and_then(|l| l.security_context.as_ref()).and_then(|c| c.namespace_options.clone());
+    let host =
+        s.config.linux.as_ref().and_then(|l| l.security_context.as_ref()).and_then(|c| c.namespace_options.clone());
     let in_host = host.as_ref().is_some_and(|n| n.network == cri::NamespaceMode::Node as i32);
     let ip = if in_host { String::new() } else { s.ip.clone() };
     cri::PodSandboxStatus {
@@ -73,12 +74,16 @@ impl RuntimeService for FakeCri {
 
     async fn status(&self, _: Request<cri::StatusRequest>) -> Answer<cri::StatusResponse> {
         let network = self.state().network_ready;
-        let condition = |r#type: &str, status| cri::RuntimeCondition { r#type: r#type.into(), status, ..Default::default() };
+        let condition =
+            |r#type: &str, status| cri::RuntimeCondition { r#type: r#type.into(), status, ..Default::default() };
         let conditions = vec![condition("RuntimeReady", true), condition("NetworkReady", network)];
         ok(cri::StatusResponse { status: Some(cri::RuntimeStatus { conditions }), ..Default::default() })
     }
 
-    async fn update_runtime_config(&self, _: Request<cri::UpdateRuntimeConfigRequest>) -> Answer<cri::UpdateRuntimeConfigResponse> {
+    async fn update_runtime_config(
+        &self,
+        _: Request<cri::UpdateRuntimeConfigRequest>,
+    ) -> Answer<cri::UpdateRuntimeConfigResponse> {
         ok(cri::UpdateRuntimeConfigResponse {})
     }
 
@@ -92,7 +97,10 @@ impl RuntimeService for FakeCri {
         ok(cri::RunPodSandboxResponse { pod_sandbox_id: id })
     }
 
-    async fn stop_pod_sandbox(&self, request: Request<cri::StopPodSandboxRequest>) -> Answer<cri::StopPodSandboxResponse> {
+    async fn stop_pod_sandbox(
+        &self,
+        request: Request<cri::StopPodSandboxRequest>,
+    ) -> Answer<cri::StopPodSandboxResponse> {
         let id = request.into_inner().pod_sandbox_id;
         let mut state = self.state();
         state.containers.iter_mut().filter(|c| c.sandbox == id).for_each(|c| finish(c, 137));
@@ -100,7 +108,10 @@ impl RuntimeService for FakeCri {
         ok(cri::StopPodSandboxResponse {})
     }
 
-    async fn remove_pod_sandbox(&self, request: Request<cri::RemovePodSandboxRequest>) -> Answer<cri::RemovePodSandboxResponse> {
+    async fn remove_pod_sandbox(
+        &self,
+        request: Request<cri::RemovePodSandboxRequest>,
+    ) -> Answer<cri::RemovePodSandboxResponse> {
         let id = request.into_inner().pod_sandbox_id;
         let mut state = self.state();
         state.containers.retain(|c| c.sandbox != id);
@@ -108,14 +119,20 @@ impl RuntimeService for FakeCri {
         ok(cri::RemovePodSandboxResponse {})
     }
 
-    async fn pod_sandbox_status(&self, request: Request<cri::PodSandboxStatusRequest>) -> Answer<cri::PodSandboxStatusResponse> {
+    async fn pod_sandbox_status(
+        &self,
+        request: Request<cri::PodSandboxStatusRequest>,
+    ) -> Answer<cri::PodSandboxStatusResponse> {
         let id = request.into_inner().pod_sandbox_id;
         let state = self.state();
         let found = state.sandboxes.iter().find(|s| s.id == id).ok_or_else(|| Status::not_found(id))?;
         ok(cri::PodSandboxStatusResponse { status: Some(sandbox_status(found)), ..Default::default() })
     }
 
-    async fn list_pod_sandbox(&self, request: Request<cri::ListPodSandboxRequest>) -> Answer<cri::ListPodSandboxResponse> {
+    async fn list_pod_sandbox(
+        &self,
+        request: Request<cri::ListPodSandboxRequest>,
+    ) -> Answer<cri::ListPodSandboxResponse> {
         let selector = request.into_inner().filter.map(|f| f.label_selector);
         let state = self.state();
         let items = state.sandboxes.iter().filter(|s| selected(&s.config.labels, selector.clone())).map(|s| {
@@ -132,7 +149,10 @@ impl RuntimeService for FakeCri {
         ok(cri::ListPodSandboxResponse { items: items.collect() })
     }
 
-    async fn create_container(&self, request: Request<cri::CreateContainerRequest>) -> Answer<cri::CreateContainerResponse> {
+    async fn create_container(
+        &self,
+        request: Request<cri::CreateContainerRequest>,
+    ) -> Answer<cri::CreateContainerResponse> {
         self.count("CreateContainer");
         let request = request.into_inner();
         let (config, sandbox_config) = (request.config.unwrap(), request.sandbox_config.unwrap());
@@ -153,7 +173,10 @@ impl RuntimeService for FakeCri {
         ok(cri::CreateContainerResponse { container_id: id })
     }
 
-    async fn start_container(&self, request: Request<cri::StartContainerRequest>) -> Answer<cri::StartContainerResponse> {
+    async fn start_container(
+        &self,
+        request: Request<cri::StartContainerRequest>,
+    ) -> Answer<cri::StartContainerResponse> {
         self.count("StartContainer");
         self.start(&request.into_inner().container_id)?;
         ok(cri::StartContainerResponse {})
@@ -165,13 +188,19 @@ impl RuntimeService for FakeCri {
         ok(cri::StopContainerResponse {})
     }
 
-    async fn remove_container(&self, request: Request<cri::RemoveContainerRequest>) -> Answer<cri::RemoveContainerResponse> {
+    async fn remove_container(
+        &self,
+        request: Request<cri::RemoveContainerRequest>,
+    ) -> Answer<cri::RemoveContainerResponse> {
         let id = request.into_inner().container_id;
         self.state().containers.retain(|c| c.id != id);
         ok(cri::RemoveContainerResponse {})
     }
 
-    async fn list_containers(&self, request: Request<cri::ListContainersRequest>) -> Answer<cri::ListContainersResponse> {
+    async fn list_containers(
+        &self,
+        request: Request<cri::ListContainersRequest>,
+    ) -> Answer<cri::ListContainersResponse> {
         let selector = request.into_inner().filter.map(|f| f.label_selector);
         let state = self.state();
         let containers = state.containers.iter().filter(|c| selected(&c.config.labels, selector.clone())).map(|c| {
@@ -191,7 +220,10 @@ impl RuntimeService for FakeCri {
         ok(cri::ListContainersResponse { containers: containers.collect() })
     }
 
-    async fn container_status(&self, request: Request<cri::ContainerStatusRequest>) -> Answer<cri::ContainerStatusResponse> {
+    async fn container_status(
+        &self,
+        request: Request<cri::ContainerStatusRequest>,
+    ) -> Answer<cri::ContainerStatusResponse> {
         let id = request.into_inner().container_id;
         let state = self.state();
         let found = state.containers.iter().find(|c| c.id == id).ok_or_else(|| Status::not_found(id))?;
@@ -206,10 +238,16 @@ impl RuntimeService for FakeCri {
         ok(cri::ExecSyncResponse { exit_code, ..Default::default() })
     }
 
-    async fn update_container_resources(&self, _: Request<cri::UpdateContainerResourcesRequest>) -> Answer<cri::UpdateContainerResourcesResponse> {
+    async fn update_container_resources(
+        &self,
+        _: Request<cri::UpdateContainerResourcesRequest>,
+    ) -> Answer<cri::UpdateContainerResourcesResponse> {
         Err(Status::unimplemented("update_container_resources"))
     }
-    async fn reopen_container_log(&self, _: Request<cri::ReopenContainerLogRequest>) -> Answer<cri::ReopenContainerLogResponse> {
+    async fn reopen_container_log(
+        &self,
+        _: Request<cri::ReopenContainerLogRequest>,
+    ) -> Answer<cri::ReopenContainerLogResponse> {
         Err(Status::unimplemented("reopen_container_log"))
     }
     async fn exec(&self, _: Request<cri::ExecRequest>) -> Answer<cri::ExecResponse> {
@@ -224,47 +262,80 @@ impl RuntimeService for FakeCri {
     async fn container_stats(&self, _: Request<cri::ContainerStatsRequest>) -> Answer<cri::ContainerStatsResponse> {
         Err(Status::unimplemented("container_stats"))
     }
-    async fn list_container_stats(&self, _: Request<cri::ListContainerStatsRequest>) -> Answer<cri::ListContainerStatsResponse> {
+    async fn list_container_stats(
+        &self,
+        _: Request<cri::ListContainerStatsRequest>,
+    ) -> Answer<cri::ListContainerStatsResponse> {
         Err(Status::unimplemented("list_container_stats"))
     }
     async fn pod_sandbox_stats(&self, _: Request<cri::PodSandboxStatsRequest>) -> Answer<cri::PodSandboxStatsResponse> {
         Err(Status::unimplemented("pod_sandbox_stats"))
     }
-    async fn list_pod_sandbox_stats(&self, _: Request<cri::ListPodSandboxStatsRequest>) -> Answer<cri::ListPodSandboxStatsResponse> {
+    async fn list_pod_sandbox_stats(
+        &self,
+        _: Request<cri::ListPodSandboxStatsRequest>,
+    ) -> Answer<cri::ListPodSandboxStatsResponse> {
         Err(Status::unimplemented("list_pod_sandbox_stats"))
     }
-    async fn checkpoint_container(&self, _: Request<cri::CheckpointContainerRequest>) -> Answer<cri::CheckpointContainerResponse> {
+    async fn checkpoint_container(
+        &self,
+        _: Request<cri::CheckpointContainerRequest>,
+    ) -> Answer<cri::CheckpointContainerResponse> {
         Err(Status::unimplemented("checkpoint_container"))
     }
-    async fn list_metric_descriptors(&self, _: Request<cri::ListMetricDescriptorsRequest>) -> Answer<cri::ListMetricDescriptorsResponse> {
+    async fn list_metric_descriptors(
+        &self,
+        _: Request<cri::ListMetricDescriptorsRequest>,
+    ) -> Answer<cri::ListMetricDescriptorsResponse> {
         Err(Status::unimplemented("list_metric_descriptors"))
     }
-    async fn list_pod_sandbox_metrics(&self, _: Request<cri::ListPodSandboxMetricsRequest>) -> Answer<cri::ListPodSandboxMetricsResponse> {
+    async fn list_pod_sandbox_metrics(
+        &self,
+        _: Request<cri::ListPodSandboxMetricsRequest>,
+    ) -> Answer<cri::ListPodSandboxMetricsResponse> {
         Err(Status::unimplemented("list_pod_sandbox_metrics"))
     }
     async fn runtime_config(&self, _: Request<cri::RuntimeConfigRequest>) -> Answer<cri::RuntimeConfigResponse> {
         Err(Status::unimplemented("runtime_config"))
     }
-    async fn update_pod_sandbox_resources(&self, _: Request<cri::UpdatePodSandboxResourcesRequest>) -> Answer<cri::UpdatePodSandboxResourcesResponse> {
+    async fn update_pod_sandbox_resources(
+        &self,
+        _: Request<cri::UpdatePodSandboxResourcesRequest>,
+    ) -> Answer<cri::UpdatePodSandboxResourcesResponse> {
         Err(Status::unimplemented("update_pod_sandbox_resources"))
     }
 
-    async fn stream_pod_sandboxes(&self, _: Request<cri::StreamPodSandboxesRequest>) -> Answer<Self::StreamPodSandboxesStream> {
+    async fn stream_pod_sandboxes(
+        &self,
+        _: Request<cri::StreamPodSandboxesRequest>,
+    ) -> Answer<Self::StreamPodSandboxesStream> {
         Err(Status::unimplemented("stream"))
     }
-    async fn stream_containers(&self, _: Request<cri::StreamContainersRequest>) -> Answer<Self::StreamContainersStream> {
+    async fn stream_containers(
+        &self,
+        _: Request<cri::StreamContainersRequest>,
+    ) -> Answer<Self::StreamContainersStream> {
         Err(Status::unimplemented("stream"))
     }
-    async fn stream_container_stats(&self, _: Request<cri::StreamContainerStatsRequest>) -> Answer<Self::StreamContainerStatsStream> {
+    async fn stream_container_stats(
+        &self,
+        _: Request<cri::StreamContainerStatsRequest>,
+    ) -> Answer<Self::StreamContainerStatsStream> {
         Err(Status::unimplemented("stream"))
     }
-    async fn stream_pod_sandbox_stats(&self, _: Request<cri::StreamPodSandboxStatsRequest>) -> Answer<Self::StreamPodSandboxStatsStream> {
+    async fn stream_pod_sandbox_stats(
+        &self,
+        _: Request<cri::StreamPodSandboxStatsRequest>,
+    ) -> Answer<Self::StreamPodSandboxStatsStream> {
         Err(Status::unimplemented("stream"))
     }
     async fn get_container_events(&self, _: Request<cri::GetEventsRequest>) -> Answer<Self::GetContainerEventsStream> {
         Err(Status::unimplemented("events"))
     }
-    async fn stream_pod_sandbox_metrics(&self, _: Request<cri::StreamPodSandboxMetricsRequest>) -> Answer<Self::StreamPodSandboxMetricsStream> {
+    async fn stream_pod_sandbox_metrics(
+        &self,
+        _: Request<cri::StreamPodSandboxMetricsRequest>,
+    ) -> Answer<Self::StreamPodSandboxMetricsStream> {
         Err(Status::unimplemented("stream"))
     }
 }
@@ -274,7 +345,12 @@ impl ImageService for FakeCri {
     type StreamImagesStream = Never<cri::StreamImagesResponse>;
 
     async fn list_images(&self, _: Request<cri::ListImagesRequest>) -> Answer<cri::ListImagesResponse> {
-        let images = self.state().images.iter().map(|i| cri::Image { id: i.clone(), repo_tags: vec![i.clone()], ..Default::default() }).collect();
+        let images = self
+            .state()
+            .images
+            .iter()
+            .map(|i| cri::Image { id: i.clone(), repo_tags: vec![i.clone()], ..Default::default() })
+            .collect();
         ok(cri::ListImagesResponse { images })
     }
 
@@ -285,7 +361,12 @@ impl ImageService for FakeCri {
     async fn image_status(&self, request: Request<cri::ImageStatusRequest>) -> Answer<cri::ImageStatusResponse> {
         let name = request.into_inner().image.unwrap_or_default().image;
         let known = self.state().images.contains(&name);
-        let image = known.then(|| cri::Image { id: name, size: 7, uid: Some(cri::Int64Value { value: 0 }), ..Default::default() });
+        let image = known.then(|| cri::Image {
+            id: name,
+            size: 7,
+            uid: Some(cri::Int64Value { value: 0 }),
+            ..Default::default()
+        });
         ok(cri::ImageStatusResponse { image, ..Default::default() })
     }
 
