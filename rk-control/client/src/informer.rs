@@ -154,8 +154,8 @@ impl<K: Object> Informer<K> {
 
     /// Watches until dropped; reconnects with back-off on its own.
     pub(crate) async fn run(self) {
-        let mut config = watcher::Config::default();
-        config.field_selector = Some(self.shared.fields.to_owned()).filter(|f| !f.is_empty());
+        let field_selector = Some(self.shared.fields.to_owned()).filter(|f| !f.is_empty());
+        let config = watcher::Config { field_selector, ..watcher::Config::default() };
         let stream = watcher(Api::<K>::all(self.shared.client.clone()), config).default_backoff();
         let mut stream = std::pin::pin!(stream);
         let mut listed = Vec::new();

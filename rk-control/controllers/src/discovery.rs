@@ -51,11 +51,14 @@ impl Served {
     }
 }
 
+/// What was served, and when it was asked.
+type Answer = (Instant, Arc<Served>);
+
 /// Discovery with a short memory, shared by its users.
 #[derive(Clone)]
 pub(crate) struct Discovery {
     client: Client,
-    last: Arc<Mutex<Option<(Instant, Arc<Served>)>>>,
+    last: Arc<Mutex<Option<Answer>>>,
 }
 
 impl Discovery {

@@ -14,9 +14,11 @@ use std::collections::HashMap;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+type Register = fn(&Context);
+
 /// The service account in `kube-system` that a controller acts as, and how it is started. The default policy grants
 /// each account its role `system:controller:<name>`.
-const CONTROLLERS: &[(&str, fn(&Context))] = &[
+const CONTROLLERS: &[(&str, Register)] = &[
     ("certificate-controller", csr::register),
     ("node-controller", node_ipam::register),
     ("service-account-controller", serviceaccount::register),

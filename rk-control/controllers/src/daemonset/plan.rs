@@ -40,7 +40,7 @@ pub(super) fn manage(seats: &BTreeMap<String, Seat>, hash: &str, surge: bool) ->
     let mut plan = Plan::default();
     for (node, seat) in seats {
         let living: Vec<&Arc<Pod>> = seat.pods.iter().filter(|p| !pods::is_terminating(p)).collect();
-        if !seat.should_run && !(seat.may_stay && !living.is_empty()) {
+        if !(seat.should_run || seat.may_stay) {
             plan.delete.extend(living.iter().map(|p| name(p)));
             continue;
         }

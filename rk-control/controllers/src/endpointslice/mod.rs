@@ -103,7 +103,7 @@ pub(crate) fn is_headless(spec: &ServiceSpec) -> bool {
 
 fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
     let labels = slice.metadata.labels.as_ref()?;
-    (labels.get(MANAGED_BY)? == MANAGER).then(|| ())?;
+    (labels.get(MANAGED_BY)? == MANAGER).then_some(())?;
     Some(ObjectKey::new(slice.metadata.namespace.clone()?, labels.get(SERVICE_NAME)?.clone()))
 }
 

@@ -29,7 +29,7 @@ pub(super) fn end(job: &Job, tally: &Tally, started: Option<Timestamp>, now: Tim
     let limit = spec.backoff_limit.unwrap_or(6);
     let restarts: i32 = tally.active.iter().map(|p| restarts(p)).sum();
     let in_place = spec.template.spec.as_ref().and_then(|s| s.restart_policy.as_deref()) == Some("OnFailure");
-    if tally.failed > limit || (in_place && restarts > 0 && restarts >= limit.max(1) && (limit > 0 || restarts > 0)) {
+    if tally.failed > limit || (in_place && restarts >= limit.max(1)) {
         return failed("BackoffLimitExceeded", "Job has reached the specified backoff limit");
     }
     let deadline = spec.active_deadline_seconds.and_then(|s| started?.checked_add(SignedDuration::from_secs(s)).ok());

@@ -45,8 +45,7 @@ pub(super) fn count(job: &Job, tally: &Tally) -> JobStatus {
     status.failed = nonzero(tally.counted_failed);
     status.uncounted_terminated_pods = Some(tally.uncounted.clone());
     if job.spec.as_ref().is_some_and(is_indexed) {
-        let text = |set: &std::collections::BTreeSet<i32>| Some(indexes::format(set)).filter(|t| !t.is_empty());
-        status.completed_indexes = text(&tally.succeeded_indexes);
+        status.completed_indexes = Some(indexes::format(&tally.succeeded_indexes)).filter(|t| !t.is_empty());
         if job.spec.as_ref().is_some_and(|s| s.backoff_limit_per_index.is_some()) {
             status.failed_indexes = Some(indexes::format(&tally.failed_indexes));
         }
