@@ -12,8 +12,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Du
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::pipe::{ByteReader, ByteWriter, CHUNKS, Output};
 
@@ -173,7 +174,13 @@ async fn write_loop<I>(
         }
     }
     // The client may have hung up first.
+    let _ = sink.send(goodbye()).await;
     let _ = sink.close().await;
+}
+
+/// A client takes an end without this code for a failure, and loses the session's status over it.
+fn goodbye() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() }))
 }
 
 /// Carries a raw byte stream (SPDY) inside binary messages, as port-forward tunnels do (KEP-4006).
@@ -201,6 +208,7 @@ where
                 _ => break,
             }
         }
+        let _ = sink.send(goodbye()).await;
         let _ = sink.close().await;
     });
     inner
