@@ -3,6 +3,7 @@
 use super::SuperviseArgs;
 use crate::paths::Paths;
 use anyhow::{Context, Result};
+use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 use rk_qemu::Artifacts;
 use rk_qemu::cluster::{Cluster, ClusterSpec};
@@ -17,7 +18,11 @@ pub fn run(paths: &Paths, args: &SuperviseArgs) -> Result<()> {
     signals.extend([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
     signals.thread_block().context("cannot block signals")?;
     // A session of its own: closing the terminal of `up` does not reach it.
-    nix::unistd::setsid().context("cannot leave the terminal")?;
+    match nix::unistd::setsid() {
+        // It leads a session already when somebody detached it.
+        Ok(_) | Err(Errno::EPERM) => {}
+        Err(error) => return Err(error).context("cannot leave the terminal"),
+    }
     let text = std::fs::read(paths.artifacts()).context("no list of artifacts; run `cargo xtask up`")?;
     let artifacts: Artifacts = serde_json::from_slice(&text).context("unreadable list of artifacts; run `cargo xtask up`")?;
     let mut spec = ClusterSpec::new(&args.name.name, &paths.cluster(&args.name.name), &artifacts);

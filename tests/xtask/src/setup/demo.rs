@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Changes when the content below changes, so that cached layouts are made anew.
-const RECIPE: &str = "1";
-/// The stable suite of the packages: the images stay the same for years.
-const SUITE: &str = "bookworm";
+const RECIPE: &str = "2";
+/// A stable suite: the images stay the same for years. The static busybox of the one before crashes in every name look-up.
+const SUITE: &str = "trixie";
+const BUSYBOX: &str = "usr/bin/busybox";
 const IMAGES: [&str; 2] = ["busybox", "nginx"];
 
 /// nginx in the foreground as root without any capability beyond the port: workers keep the master's user, all that is
@@ -51,7 +52,7 @@ pub fn build(paths: &Paths, step: &Step) -> Result<(PathBuf, String)> {
         return Ok((home, "cached".into()));
     }
     let mut packages = Packages::new(&paths.cache);
-    let busybox = packages.unpacked(step, SUITE, "busybox-static", "bin/busybox")?;
+    let busybox = packages.unpacked(step, SUITE, "busybox-static", BUSYBOX)?;
     let nginx = packages.unpacked_closure(step, SUITE, "nginx-light", "usr/sbin/nginx")?;
     step.say("writing layouts");
     let path = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()];
@@ -96,7 +97,7 @@ fn base() -> Vec<Entry> {
 }
 
 fn busybox_entries(unpacked: &Path) -> Result<Vec<Entry>> {
-    let binary = unpacked.join("bin/busybox");
+    let binary = unpacked.join(BUSYBOX);
     let mut entries = base();
     entries.push(Entry::file("bin/busybox", 0o755, read(&binary)?));
     let applets = run::output(Command::new(&binary).arg("--list"))?;
@@ -120,7 +121,7 @@ fn nginx_entries(unpacked: &Path) -> Result<Vec<Entry>> {
 
 /// The shared libraries that nginx needs, as the packages' own dynamic loader finds them.
 fn libraries(unpacked: &Path) -> Result<Vec<(String, PathBuf)>> {
-    const FOLDERS: [&str; 3] = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64"];
+    const FOLDERS: [&str; 4] = ["usr/lib/x86_64-linux-gnu", "usr/lib64", "lib/x86_64-linux-gnu", "lib64"];
     let loader = FOLDERS.iter().map(|f| unpacked.join(f).join("ld-linux-x86-64.so.2")).find(|p| p.is_file());
     let loader = loader.context("libc6 has no ld-linux-x86-64.so.2")?;
     let search = FOLDERS.map(|f| unpacked.join(f).display().to_string()).join(":");
