@@ -81,12 +81,13 @@ fn write(types: &[Type], groups: &BTreeMap<&str, &str>) -> String {
             });
             writeln!(
                 rows,
-                "FieldRow {{ name: {:?}, ty: {}, merge: {at}, pointer: {}, required: {}, wrapped: {} }},",
+                "FieldRow {{ name: {:?}, ty: {}, merge: {at}, pointer: {}, required: {}, wrapped: {}, off: {} }},",
                 f.name,
                 ty(f.ty, &index),
                 f.pointer,
                 f.required,
                 f.options.contains(&"wrapped"),
+                f.options.contains(&"off"),
             )
             .unwrap();
         }

@@ -127,6 +127,7 @@ impl Fitter {
     fn is_dropped(&self, value: &Value, field: &Schema) -> bool {
         match value {
             Value::Null => true,
+            _ if field.is_off() => true,
             _ if self.form == Form::AsGiven || field.is_required() => false,
             Value::Array(items) => items.is_empty() && field.shape() == Shape::List,
             Value::Object(entries) => entries.is_empty() && field.shape() == Shape::Map,

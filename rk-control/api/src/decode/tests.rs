@@ -178,3 +178,10 @@ fn a_malformed_body_is_answered_with_its_head() {
          looking for beginning of value ({\"a\":})"
     );
 }
+
+#[test]
+fn fields_of_features_that_are_off_are_known_and_dropped() {
+    let body = r#"{"spec":{"schedulingGroup":{"podGroupName":"g"},"nodeName":"n"}}"#;
+    let decoded = decode(body, &schema("", "v1", "Pod"), FieldValidation::Strict).unwrap();
+    assert_eq!(decoded.object["spec"], json!({"nodeName": "n", "containers": null}));
+}

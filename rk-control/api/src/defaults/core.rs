@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::edit::{child, copy_missing, default, each, empty, ensure, text};
+use super::edit::{both, child, copy_missing, default, each, empty, ensure, text};
 use crate::Object;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -24,6 +24,9 @@ pub(super) fn namespace(object: &mut Object) {
 
 /// Node: without reservations everything is allocatable.
 pub(super) fn node(object: &mut Object) {
+    if let Some(spec) = child(object, "spec") {
+        both(spec, "podCIDR", "podCIDRs", |range| range.into());
+    }
     if let Some(status) = child(object, "status")
         && empty(status, "allocatable")
         && let Some(capacity) = status.get("capacity").filter(|c| c.as_object().is_some_and(|c| !c.is_empty())).cloned()

@@ -57,3 +57,21 @@ pub(super) fn copy_missing(object: &mut Object, from: &str, to: &str) {
         }
     }
 }
+
+/// Keeps a single-valued field of old in step with the list that replaced it: the list's first element is the single value. Where the
+/// two differ the single value wins, since only an old client writes it alone.
+pub(super) fn both(object: &mut Object, single: &str, list: &str, element: fn(&str) -> Value) {
+    let first = |object: &Object| object.get(list).and_then(|l| l.get(0)).cloned();
+    let one = text(object, single).to_owned();
+    match first(object) {
+        Some(value) if one.is_empty() => {
+            let value = value.get("ip").cloned().unwrap_or(value);
+            object.insert(single.to_owned(), value);
+        }
+        Some(value) if value == element(&one) => {}
+        _ if one.is_empty() => {}
+        _ => {
+            object.insert(list.to_owned(), Value::Array(vec![element(&one)]));
+        }
+    }
+}

@@ -2,13 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::edit::{child, default, each, ensure};
+use super::edit::{both, child, default, each, ensure};
 use super::{container, volume};
 use crate::Object;
 use crate::meta::Quantity;
 
 /// A pod of its own. Templates get only [`spec`]: what depends on the final pod is filled in when it is created.
 pub(super) fn pod(pod: &mut Object) {
+    if let Some(status) = child(pod, "status") {
+        both(status, "podIP", "podIPs", |ip| json!({"ip": ip}));
+    }
     let Some(spec) = ensure(pod, "spec") else {
         return;
     };
@@ -24,6 +27,16 @@ pub(super) fn pod(pod: &mut Object) {
         }
     }
     pod_level_requests(spec);
+}
+
+/// A field and its alias of old say the same; the field wins.
+fn one_name(spec: &mut Object, name: &str, alias: &str) {
+    let value =
+        [name, alias].iter().find_map(|key| spec.get(*key)).filter(|v| v.as_str().is_some_and(|t| !t.is_empty()));
+    if let Some(value) = value.cloned() {
+        spec.insert(name.to_owned(), value.clone());
+        spec.insert(alias.to_owned(), value);
+    }
 }
 
 /// A PodTemplate.
@@ -42,6 +55,7 @@ pub(super) fn template(template: &mut Object) {
 
 /// A pod's spec, in a pod or in a template.
 pub(super) fn spec(spec: &mut Object) {
+    one_name(spec, "serviceAccountName", "serviceAccount");
     default(spec, "dnsPolicy", "ClusterFirst");
     default(spec, "restartPolicy", "Always");
     default(spec, "securityContext", json!({}));

@@ -238,3 +238,19 @@ fn kinds_get_their_own_defaults() {
         assert_eq!(object.pointer(pointer).unwrap_or(&Value::Null), &want, "{kind} {pointer}: {object}");
     }
 }
+
+#[test]
+fn fields_of_old_and_their_successors_say_the_same() {
+    let pod = defaulted("", "v1", "Pod", json!({"spec": {"serviceAccount": "a"}, "status": {"podIP": "10.0.0.1"}}));
+    assert_eq!(pod["spec"]["serviceAccountName"], "a");
+    assert_eq!(pod["status"]["podIPs"], json!([{"ip": "10.0.0.1"}]));
+    let pod = defaulted(
+        "",
+        "v1",
+        "Pod",
+        json!({"spec": {"serviceAccountName": "b", "serviceAccount": "a"}, "status": {"podIPs": [{"ip": "10.0.0.2"}]}}),
+    );
+    assert_eq!((&pod["spec"]["serviceAccount"], &pod["status"]["podIP"]), (&json!("b"), &json!("10.0.0.2")));
+    let node = defaulted("", "v1", "Node", json!({"spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": ["10.2.0.0/24"]}}));
+    assert_eq!(node["spec"]["podCIDRs"], json!(["10.1.0.0/24"]));
+}

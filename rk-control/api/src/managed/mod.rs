@@ -8,6 +8,8 @@ mod conflict;
 mod element;
 mod entry;
 mod last_applied;
+#[cfg(test)]
+mod laws;
 mod merge;
 mod path;
 mod set;

@@ -65,8 +65,16 @@ pub type Field = (&'static str, Schema);
 
 /// The fields that every top-level object has besides those of its type.
 static TYPE_META: [FieldRow; 2] = [
-    FieldRow { name: "apiVersion", ty: Ty::String, merge: 0, pointer: false, required: false, wrapped: false },
-    FieldRow { name: "kind", ty: Ty::String, merge: 0, pointer: false, required: false, wrapped: false },
+    FieldRow {
+        name: "apiVersion",
+        ty: Ty::String,
+        merge: 0,
+        pointer: false,
+        required: false,
+        wrapped: false,
+        off: false,
+    },
+    FieldRow { name: "kind", ty: Ty::String, merge: 0, pointer: false, required: false, wrapped: false, off: false },
 ];
 
 impl Schema {
@@ -206,6 +214,11 @@ impl Schema {
     /// Whether absent and zero differ.
     pub fn is_pointer(&self) -> bool {
         self.field.is_some_and(|f| f.pointer)
+    }
+
+    /// Whether the field belongs to a feature that is off: it is known, and dropped.
+    pub fn is_off(&self) -> bool {
+        self.field.is_some_and(|f| f.off)
     }
 
     /// Whether this is a top-level object, with `apiVersion` and `kind`.

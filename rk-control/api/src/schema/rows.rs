@@ -26,6 +26,8 @@ pub(crate) struct FieldRow {
     pub required: bool,
     /// Each value is a message with a list in field 1.
     pub wrapped: bool,
+    /// Belongs to a feature that is off.
+    pub off: bool,
 }
 
 /// How a field merges; few distinct rows exist, fields share them.

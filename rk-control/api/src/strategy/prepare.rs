@@ -39,6 +39,7 @@ pub fn prepare_for_create(resource: &Resource, object: &mut Value) {
         ("apiregistration.k8s.io", "APIService") => special::api_service_create(object),
         ("", "Secret") => special::secret_data(object),
         ("batch", "Job") => special::job_create(object),
+        ("apps", "DaemonSet") => special::template_generation(object, None),
         _ => {}
     }
 }
@@ -57,8 +58,8 @@ pub fn prepare_for_update(resource: &Resource, subresource: Option<&str>, new: &
             match (&*resource.gvk.group, &*resource.gvk.kind) {
                 ("", "Namespace") => keep_finalizers(new, old),
                 ("", "Secret") => special::secret_data(new),
+                ("apps", "DaemonSet") => special::template_generation(new, Some(old)),
                 ("certificates.k8s.io", "CertificateSigningRequest") => take(new, old, "spec"),
-                ("resource.k8s.io", "ResourceClaim") => {}
                 _ => {}
             }
         }

@@ -109,3 +109,17 @@ fn set_conditions(object: &mut Value, conditions: Vec<Value>) {
         status.insert("conditions".into(), conditions.into());
     }
 }
+
+/// The annotation that counts changes of a DaemonSet's template; a field in versions of old.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+/// DaemonSet: counts changes of its template. `old` is `None` on creation.
+pub(super) fn template_generation(object: &mut Value, old: Option<&Value>) {
+    let count = |o: &Value| text(o, &["metadata", "annotations", TEMPLATE_GENERATION]).parse::<i64>().unwrap_or(1);
+    let generation = match old {
+        None => count(object).max(1),
+        Some(old) if at(old, &["spec", "template"]) == at(object, &["spec", "template"]) => count(old),
+        Some(old) => count(old) + 1,
+    };
+    set(object, &["metadata", "annotations", TEMPLATE_GENERATION], generation.to_string());
+}

@@ -24,12 +24,15 @@ mod pod;
 mod quota;
 mod rbac;
 mod resources;
+#[cfg(test)]
+mod samples;
 mod scaling;
 mod selector;
 mod service;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod volume;
 mod workload;
 
 use serde_json::Value;
@@ -81,8 +84,8 @@ static RULES: &[Rules] = &[
     rules("events.k8s.io", "Event", event::new, any_change),
     rules("", "LimitRange", quota::limit_range, any_change),
     rules("", "ResourceQuota", quota::resource_quota, quota::resource_quota_update),
-    rules("", "PersistentVolume", storage::volume, storage::volume_update),
-    rules("", "PersistentVolumeClaim", storage::claim, storage::claim_update),
+    rules("", "PersistentVolume", volume::volume, volume::volume_update),
+    rules("", "PersistentVolumeClaim", volume::claim, volume::claim_update),
     rules("", "Binding", pod::binding, any_change),
     rules("apps", "Deployment", workload::deployment, workload::selector_update),
     rules("apps", "ReplicaSet", workload::replica_set, workload::selector_update),

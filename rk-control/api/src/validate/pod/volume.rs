@@ -103,7 +103,7 @@ fn one(kind: &str, source: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
                 errors.required(&path.child("volumeClaimTemplate"), "");
             } else {
                 let path = path.child("volumeClaimTemplate");
-                super::super::storage::claim_spec(
+                super::super::volume::claim_spec(
                     at(source, &["volumeClaimTemplate", "spec"]),
                     &path.child("spec"),
                     errors,
