@@ -1,7 +1,7 @@
 //! Workers that take keys from a queue and run a reconcile function on each.
 
 use crate::queue::Queue;
-use crate::retry::{is_conflict, is_not_found};
+use crate::retry::{is_conflict, is_not_found, message};
 use std::fmt::Display;
 use std::future::Future;
 use std::hash::Hash;
@@ -68,6 +68,10 @@ fn settle<T: Hash + Eq + Ord + Clone + Display>(
 }
 
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    // An answer of the API speaks for itself; its structure would only repeat it.
+    if let Some(refusal @ kube::Error::Api(_)) = error.downcast_ref::<kube::Error>() {
+        return message(refusal);
+    }
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
