@@ -29,6 +29,7 @@ use crate::validate;
 pub fn validate_create(resource: &Resource, object: &Value) -> FieldErrors {
     let mut errors = validate::metadata(resource, object);
     validate::object(resource, object, &mut errors);
+    validate::create(resource, object, &mut errors);
     errors
 }
 

@@ -43,16 +43,17 @@ pub(super) fn ingress(object: &Value, errors: &mut FieldErrors) {
     }
     if let Some(class) = field(spec, "ingressClassName").and_then(Value::as_str) {
         named(errors, &path.child("ingressClassName"), class, dns1123_subdomain(class));
-        if !at(object, &["metadata", "annotations", "kubernetes.io/ingress.class"]).is_null()
-            && at(object, &["metadata", "uid"]).is_null()
-        {
-            let annotations = Path::new("annotations");
-            errors.invalid(
-                &annotations.child("kubernetes.io/ingress.class"),
-                class,
-                "can not be set when the class field is also set",
-            );
-        }
+    }
+}
+
+/// A new Ingress names its class in one way.
+pub(super) fn create(object: &Value, errors: &mut FieldErrors) {
+    let annotation = at(object, &["metadata", "annotations", "kubernetes.io/ingress.class"]);
+    let class = text(at(object, &["spec"]), "ingressClassName");
+    if !annotation.is_null() && !class.is_empty() {
+        let annotations = Path::new("annotations");
+        let why = "can not be set when the class field is also set";
+        errors.invalid(&annotations.child("kubernetes.io/ingress.class"), annotation.clone(), why);
     }
 }
 

@@ -143,6 +143,15 @@ pub fn object(resource: &Resource, object: &Value, errors: &mut FieldErrors) {
     }
 }
 
+/// What a new object must be besides.
+pub fn create(resource: &Resource, object: &Value, errors: &mut FieldErrors) {
+    match (&*resource.gvk.group, &*resource.gvk.kind) {
+        ("", "Pod") => pod::create(object, errors),
+        (NET, "Ingress") => ingress::create(object, errors),
+        _ => {}
+    }
+}
+
 /// What may not change.
 pub fn update(resource: &Resource, new: &Value, old: &Value, errors: &mut FieldErrors) {
     if let Some(rules) = of(resource) {

@@ -78,7 +78,8 @@ fn affinity(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 
 fn ports(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     let all = list(spec, "ports");
-    let (mut names, mut seen, mut node_ports): (Vec<&str>, Vec<(&str, i64)>, Vec<(&str, i64)>) = Default::default();
+    let mut names: Vec<&str> = Vec::new();
+    let (mut seen, mut node_ports) = (Vec::<(&str, i64)>::new(), Vec::<(&str, i64)>::new());
     for (index, port) in all.iter().enumerate() {
         let path = path.index(index);
         let name = text(port, "name");

@@ -125,6 +125,11 @@ fn broken_rules_are_told_in_known_words() {
             json!({"spec": {"dnsPolicy": "None"}}),
             "spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None",
         ),
+        (
+            "pods",
+            json!({"spec": {"ephemeralContainers": [{"name": "e", "image": "i"}]}}),
+            "spec.ephemeralContainers: Forbidden: cannot be set on create",
+        ),
         ("services", json!({"spec": {"ports": [{"port": 80}, {"port": 81}]}}), "spec.ports[0].name: Required value"),
         (
             "services",

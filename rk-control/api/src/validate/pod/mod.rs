@@ -33,8 +33,12 @@ pub(super) enum Owner {
 pub(super) fn pod(object: &Value, errors: &mut FieldErrors) {
     let path = Path::new("spec");
     spec::spec(at(object, &["spec"]), &path, Owner::Pod, errors);
-    if !list(at(object, &["spec"]), "ephemeralContainers").is_empty() && at(object, &["metadata", "uid"]).is_null() {
-        errors.forbidden(&path.child("ephemeralContainers"), "cannot be set on create");
+}
+
+/// A new Pod has no ephemeral containers.
+pub(super) fn create(object: &Value, errors: &mut FieldErrors) {
+    if !list(at(object, &["spec"]), "ephemeralContainers").is_empty() {
+        errors.forbidden(&Path::new("spec").child("ephemeralContainers"), "cannot be set on create");
     }
 }
 
