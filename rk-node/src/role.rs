@@ -39,7 +39,8 @@ async fn ensure(client: &Client, node: &str) -> anyhow::Result<bool> {
     if found.metadata.labels.is_some_and(|labels| labels.contains_key(LABEL)) {
         return Ok(true);
     }
-    let operator = Config::from_custom_kubeconfig(Kubeconfig::read_from(KUBECONFIG)?, &KubeConfigOptions::default()).await?;
+    let operator =
+        Config::from_custom_kubeconfig(Kubeconfig::read_from(KUBECONFIG)?, &KubeConfigOptions::default()).await?;
     let nodes: Api<Node> = Api::all(Client::try_from(operator)?);
     let patch = k8s_openapi::serde_json::json!({"metadata": {"labels": {LABEL: ""}}});
     nodes.patch(node, &PatchParams::default(), &Patch::Merge(patch)).await?;

@@ -176,7 +176,7 @@ async fn write(client: kube::Client, node: String, mut records: mpsc::Receiver<R
             None => create(&api, &node, &record, &mut known, key).await,
         };
         if let Err(error) = result {
-            tracing::debug!(reason = %record.reason, "an event was not written: {error}");
+            tracing::debug!(reason = %record.reason, "an event was not written: {}", crate::api_error::chain(&error));
         }
         if known.len() > REMEMBERED {
             let oldest = known.values().map(|k| k.last).min();

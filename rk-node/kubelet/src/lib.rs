@@ -13,6 +13,7 @@
 //! container is touched that is as it should be.
 
 mod admission;
+mod api_error;
 mod cgroups;
 mod cleanup;
 mod clock;

@@ -80,7 +80,7 @@ impl Manager {
                 event = events.try_next() => match event {
                     Ok(Some(event)) => self.on_event(event, &mut fresh),
                     Ok(None) => return,
-                    Err(error) => tracing::warn!("watching pods: {error}"),
+                    Err(error) => tracing::warn!("watching pods: {}", crate::api_error::chain(&error)),
                 },
                 Some(uid) = changes.recv() => self.on_change(uid).await,
                 _ = housekeeping.tick() => self.housekeep().await,

@@ -56,7 +56,7 @@ async fn follow(client: Client, map: Arc<RwLock<Map>>, tell: watch::Sender<bool>
     loop {
         match events.try_next().await {
             Ok(None) => return,
-            Err(error) => tracing::debug!("watching services: {error}"),
+            Err(error) => tracing::debug!("watching services: {}", crate::api_error::chain(&error)),
             Ok(Some(event)) => {
                 let mut map = map.write().unwrap_or_else(std::sync::PoisonError::into_inner);
                 match event {

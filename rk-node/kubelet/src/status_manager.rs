@@ -153,7 +153,9 @@ impl StatusManager {
                     current.written = current.written.max(entry.version);
                 }
             }),
-            Ok(Err(error)) => tracing::warn!(pod = %spec::describe(&entry.pod), "writing the pod's status: {error}"),
+            Ok(Err(error)) => {
+                tracing::warn!(pod = %spec::describe(&entry.pod), "writing the pod's status: {}", crate::api_error::chain(&error))
+            }
             Err(_) => tracing::warn!(pod = %spec::describe(&entry.pod), "writing the pod's status took too long"),
         }
     }

@@ -147,11 +147,13 @@ async fn wait(api: &Api<CertificateSigningRequest>, name: &str) -> Result<Vec<u8
             }
             Err(kube::Error::Api(status)) if status.code == 401 => return Err(CsrError::Unauthorized),
             // The API server may be restarting: the request itself is kept there.
-            Err(error) => tracing::debug!(name, "looking at the certificate request: {error}"),
+            Err(error) => {
+                tracing::debug!(name, "looking at the certificate request: {}", crate::api_error::chain(&error))
+            }
         }
         if Instant::now() >= deadline {
             if let Err(error) = api.delete(name, &DeleteParams::default()).await {
-                tracing::debug!(name, "removing the stale certificate request: {error}");
+                tracing::debug!(name, "removing the stale certificate request: {}", crate::api_error::chain(&error));
             }
             return Err(CsrError::Timeout { name: name.into() });
         }

@@ -20,9 +20,13 @@ pub use rotate::{initial_serving, rotate_client, rotate_serving};
 pub(crate) use tls::{ServingCert, any_server, roots as server_roots};
 
 use crate::Options;
+pub(crate) use crate::api_error::chain;
 
 /// First and longest pause between two attempts to join.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// A control plane that boots beside the node is expected to need a few tries.
+const QUIET_FAILURES: u32 = 4;
 
 /// Why joining failed this time.
 #[derive(Debug, thiserror::Error)]
@@ -57,14 +61,34 @@ pub struct Session {
     pub pki: Pki,
 }
 
+impl JoinError {
+    /// Whether waiting cannot help: somebody must change the configuration or the cluster.
+    fn is_refusal(&self) -> bool {
+        use DiscoveryError::{NoPin, Pin};
+        matches!(
+            self,
+            Self::NoToken
+                | Self::Csr(CsrError::Unauthorized | CsrError::Denied { .. })
+                | Self::Discovery(Pin(_) | NoPin)
+        )
+    }
+}
+
 /// Joins the cluster, retrying with back-off until it succeeds. Each failure is one log line with its causes.
 pub async fn join(options: &Options) -> Session {
     let mut pause = BACK_OFF.0;
+    let mut failures = 0_u32;
     loop {
         match join_once(options).await {
             Ok(session) => return session,
             Err(error) => {
-                tracing::error!(endpoint = %options.cluster.endpoint, retry_in = ?pause, "cannot join the cluster: {}", chain(&error));
+                failures += 1;
+                let (endpoint, cause) = (&options.cluster.endpoint, chain(&error));
+                if error.is_refusal() || failures > QUIET_FAILURES {
+                    tracing::error!(%endpoint, retry_in = ?pause, "cannot join the cluster: {cause}");
+                } else {
+                    tracing::info!(%endpoint, retry_in = ?pause, "cannot join the cluster yet: {cause}");
+                }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(BACK_OFF.1);
             }
@@ -87,19 +111,4 @@ async fn join_once(options: &Options) -> Result<Session, JoinError> {
     tracing::info!(user = %options.user(), not_after = %identity.not_after, "joined: the client certificate was issued");
     let link = ApiLink::new(&options.cluster.endpoint, &ca_pem, Some(&identity), None)?;
     Ok(Session { client: link.client(), link, ca_pem, pki })
-}
-
-/// The error and its sources on one line, without repeating a source that a text already ends with.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        source = inner.source();
-    }
-    text
 }

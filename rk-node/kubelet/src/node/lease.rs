@@ -27,7 +27,7 @@ pub async fn lease_loop(client: Client, node: String) {
         match tokio::time::timeout(TIMEOUT, renew(&client, &api, &node, held.take())).await {
             Ok(Ok(lease)) => held = Some(lease),
             Ok(Err(error)) => {
-                tracing::warn!("renewing the node's lease: {error}");
+                tracing::warn!("renewing the node's lease: {}", crate::api_error::chain(&error));
                 // Soon again: the node controller waits for 40 s only.
                 ticks.reset_after(Duration::from_secs(2));
             }

@@ -118,7 +118,10 @@ impl NodeLoop {
     /// Runs for ever.
     pub async fn run(mut self) {
         for label in object::refused_labels(&self.options) {
-            tracing::warn!(label, "a node may not set this label on itself: it is left out; set it with kubectl instead");
+            tracing::warn!(
+                label,
+                "a node may not set this label on itself: it is left out; set it with kubectl instead"
+            );
         }
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.options.node_name));
         let mut events = watcher(self.api.clone(), config).default_backoff().boxed();
@@ -136,13 +139,13 @@ impl NodeLoop {
                         }
                     }
                     Ok(None) => return,
-                    Err(error) => tracing::debug!("watching the own node: {error}"),
+                    Err(error) => tracing::debug!("watching the own node: {}", crate::api_error::chain(&error)),
                 },
                 () = tokio::time::sleep_until(next) => {
                     match self.report(listed).await {
                         Ok(ready) => pause = if ready { PERIOD } else { EAGER.max(pause.min(Duration::from_secs(1))) },
                         Err(error) => {
-                            tracing::warn!("reporting the node's status: {error}");
+                            tracing::warn!("reporting the node's status: {}", crate::api_error::chain(&error));
                             pause = (pause * 2).clamp(Duration::from_secs(1), PERIOD);
                         }
                     }

@@ -67,7 +67,7 @@ async fn runtime_handler(context: &Context, pod: &Pod) -> Result<String, String>
     match api.get_opt(class).await {
         Ok(Some(found)) => Ok(found.handler),
         Ok(None) => Err(format!("failed to get runtime handler: RuntimeClass.node.k8s.io \"{class}\" not found")),
-        Err(error) => Err(format!("failed to get runtime handler: {error}")),
+        Err(error) => Err(format!("failed to get runtime handler: {}", crate::api_error::text(&error))),
     }
 }
 
@@ -110,7 +110,9 @@ async fn pull_secrets(context: &Context, pod: &Pod) -> Vec<Secret> {
                 );
                 context.recorder.warning(&PodRef::of(pod), "FailedToRetrieveImagePullSecret", message);
             }
-            Err(error) => tracing::warn!(secret = %reference.name, "reading a pull secret: {error}"),
+            Err(error) => {
+                tracing::warn!(secret = %reference.name, "reading a pull secret: {}", crate::api_error::chain(&error))
+            }
         }
     }
     secrets
@@ -228,12 +230,16 @@ impl Launch<'_> {
         let namespace = spec::namespace(self.pod);
         let (mut config_maps, mut secrets) = (BTreeMap::new(), BTreeMap::new());
         for name in refs.config_maps {
-            if let Some(map) = objects.config_map(namespace, &name, FRESH).await.map_err(|e| e.to_string())? {
+            if let Some(map) =
+                objects.config_map(namespace, &name, FRESH).await.map_err(|e| crate::api_error::text(&e))?
+            {
                 config_maps.insert(name, Arc::unwrap_or_clone(map));
             }
         }
         for name in refs.secrets {
-            if let Some(secret) = objects.secret(namespace, &name, FRESH).await.map_err(|e| e.to_string())? {
+            if let Some(secret) =
+                objects.secret(namespace, &name, FRESH).await.map_err(|e| crate::api_error::text(&e))?
+            {
                 secrets.insert(name, Arc::unwrap_or_clone(secret));
             }
         }

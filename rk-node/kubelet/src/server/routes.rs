@@ -67,7 +67,7 @@ pub async fn handle(state: Arc<State>, certificate: Option<User>, request: Reque
         Ok(Some(user)) => user,
         Ok(None) => return text(StatusCode::UNAUTHORIZED, "Unauthorized"),
         Err(error) => {
-            tracing::warn!("a token could not be reviewed: {error}");
+            tracing::warn!("a token could not be reviewed: {}", crate::api_error::chain(&error));
             return text(StatusCode::UNAUTHORIZED, "Unauthorized");
         }
     };
@@ -83,7 +83,7 @@ pub async fn handle(state: Arc<State>, certificate: Option<User>, request: Reque
             return text(StatusCode::FORBIDDEN, message);
         }
         Err(error) => {
-            tracing::warn!(user = %user.name, "a request could not be authorized: {error}");
+            tracing::warn!(user = %user.name, "a request could not be authorized: {}", crate::api_error::chain(&error));
             return text(StatusCode::INTERNAL_SERVER_ERROR, "Authorization error");
         }
     }

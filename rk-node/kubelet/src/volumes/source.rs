@@ -8,6 +8,7 @@ use super::atomic_writer::Payload;
 use super::objects::Objects;
 use super::payload::{common_user, config_map_data, downward, keyed, secret_data, token_entry};
 use super::token::Tokens;
+use crate::api_error;
 use crate::pod::spec;
 use crate::translate::FieldContext;
 
@@ -34,8 +35,11 @@ impl Collector<'_> {
         mode: Option<i32>,
         optional: bool,
     ) -> Result<Payload, String> {
-        let found =
-            self.objects.config_map(spec::namespace(self.pod), name, self.max_age).await.map_err(|e| e.to_string())?;
+        let found = self
+            .objects
+            .config_map(spec::namespace(self.pod), name, self.max_age)
+            .await
+            .map_err(|e| api_error::text(&e))?;
         match found {
             Some(map) => keyed(config_map_data(&map), items, mode, optional),
             None if optional => Ok(Payload::new()),
@@ -51,8 +55,11 @@ impl Collector<'_> {
         mode: Option<i32>,
         optional: bool,
     ) -> Result<Payload, String> {
-        let found =
-            self.objects.secret(spec::namespace(self.pod), name, self.max_age).await.map_err(|e| e.to_string())?;
+        let found = self
+            .objects
+            .secret(spec::namespace(self.pod), name, self.max_age)
+            .await
+            .map_err(|e| api_error::text(&e))?;
         match found {
             Some(secret) => keyed(secret_data(&secret), items, mode, optional),
             None if optional => Ok(Payload::new()),

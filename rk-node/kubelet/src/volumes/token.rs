@@ -108,8 +108,10 @@ async fn request(
     };
     let failed = |error: &dyn std::fmt::Display| format!("failed to fetch token for {namespace}/{account}: {error}");
     let at = Timestamp::now();
-    let answer: TokenRequest =
-        api.create_subresource("token", account, &PostParams::default(), &body).await.map_err(|e| failed(&e))?;
+    let answer: TokenRequest = api
+        .create_subresource("token", account, &PostParams::default(), &body)
+        .await
+        .map_err(|e| failed(&crate::api_error::text(&e)))?;
     let status = answer.status.ok_or_else(|| failed(&"the answer holds no token"))?;
     let token = status.token.filter(|t| !t.is_empty()).ok_or_else(|| failed(&"the answer holds no token"))?;
     let expires = status.expiration_timestamp.map_or(at, |t| t.0);

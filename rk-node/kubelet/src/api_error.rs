@@ -1,0 +1,53 @@
+//! Errors of the API in words for a log: what the server said, not the whole Status object.
+
+use std::error::Error;
+
+/// One text for an error of the client: the server's message, or the chain of causes.
+pub fn text(error: &kube::Error) -> String {
+    chain(error)
+}
+
+/// The error and its sources on one line, without repeating what a text already ends with.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(kube::Error::Api(status)) = error.downcast_ref::<kube::Error>() {
+            append(&mut text, &format!("{} ({})", status.message, status.code));
+            return text;
+        }
+        append(&mut text, &error.to_string());
+        next = error.source();
+    }
+    text
+}
+
+fn append(text: &mut String, more: &str) {
+    if text.ends_with(more) {
+        return;
+    }
+    if !text.is_empty() {
+        text.push_str(": ");
+    }
+    text.push_str(more);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("reading x")]
+    struct Outer(#[source] Box<dyn Error + Send + Sync>);
+
+    #[test]
+    fn causes_are_joined_once_and_a_status_is_its_message() {
+        let io = std::io::Error::other("no route");
+        assert_eq!(chain(&Outer(Box::new(io))), "reading x: no route");
+        let status = serde_json::from_value(serde_json::json!({"message": "pods \"a\" is forbidden", "code": 403, "reason": "Forbidden", "status": "Failure"})).unwrap();
+        assert_eq!(
+            chain(&Outer(Box::new(kube::Error::Api(Box::new(status))))),
+            "reading x: pods \"a\" is forbidden (403)"
+        );
+    }
+}

@@ -1,0 +1,115 @@
+//! Carrying a plan out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::watch;
+
+use super::{Desired, Worker};
+use crate::events::PodRef;
+use crate::pod::decide::{self, Plan};
+use crate::pod::start::{self, Launch};
+use crate::pod::{kill, spec};
+use crate::runtime::{RuntimeError, RuntimePod};
+
+impl Worker {
+    pub(super) async fn prune(&self, plan: &Plan) {
+        for id in &plan.prune_containers {
+            if let Err(error) = self.context.runtime.remove_container(id).await {
+                tracing::debug!(id, "removing an old container: {error}");
+            }
+        }
+        for id in &plan.prune_sandboxes {
+            let removed = match self.context.runtime.stop_sandbox(id).await {
+                Ok(()) => self.context.runtime.remove_sandbox(id).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = removed {
+                tracing::debug!(id, "removing an old sandbox: {error}");
+            }
+        }
+    }
+
+    /// Carries a plan out. `Some(pause)` when something failed and is to be tried again after it.
+    pub(super) async fn act(
+        &mut self,
+        pod: &Arc<Pod>,
+        runtime: &RuntimePod,
+        plan: Plan,
+    ) -> Result<Option<Duration>, RuntimeError> {
+        if plan.kill_pod {
+            if plan.create_sandbox.is_some() {
+                let message = "Pod sandbox changed, it will be killed and re-created.";
+                self.context.recorder.normal(&PodRef::of(pod), "SandboxChanged", message);
+            }
+            kill::kill_all(&self.context, pod, runtime, spec::grace_seconds(pod)).await?;
+            kill::stop_sandboxes(&self.context, runtime).await?;
+            if plan.create_sandbox.is_none() {
+                return Ok(None);
+            }
+        }
+        let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
+        for victim in &plan.kill {
+            if let Some(container) = runtime.containers.iter().find(|c| c.id == victim.id) {
+                let grace = victim.grace.unwrap_or_else(|| spec::grace_seconds(pod));
+                kill::kill_container(&self.context, pod, container, &ip, grace, &victim.message).await?;
+            }
+        }
+        if let Err(problem) = self.prepare(pod, &ip, runtime).await {
+            return Ok(Some(self.setup_failed(pod, &problem)));
+        }
+        if let Some(attempt) = plan.create_sandbox {
+            if let Err(problem) = start::start_sandbox(&self.context, pod, attempt).await {
+                return Ok(Some(self.setup_failed(pod, &problem)));
+            }
+            self.setup_failures = 0;
+            // The status with its address comes before any container: what they read of it must be there.
+            let runtime = self.gather(pod).await?;
+            self.publish(pod, &runtime, false, false);
+            return Ok(None);
+        }
+        self.setup_failures = 0;
+        self.start_containers(pod, runtime, &plan).await
+    }
+
+    pub(super) async fn start_containers(
+        &mut self,
+        pod: &Arc<Pod>,
+        runtime: &RuntimePod,
+        plan: &Plan,
+    ) -> Result<Option<Duration>, RuntimeError> {
+        let Some(sandbox) = runtime.active_sandbox() else { return Ok(None) };
+        let volumes = self.volumes.as_ref().map(|(v, _)| v.clone()).unwrap_or_default();
+        let context = self.context.clone();
+        let mut retry: Option<Duration> = None;
+        for item in &plan.start {
+            let launch = Launch { context: &context, pod, start: item, sandbox, runtime, volumes: &volumes };
+            // A pod that is to end does not wait for a slow pull or hook.
+            let result = tokio::select! {
+                result = launch.run() => result,
+                () = Self::ending(&mut self.desired) => return Ok(Some(Duration::ZERO)),
+            };
+            if let (Some(event), Some((_, container))) = (item.after, spec::find_container(pod, &item.name)) {
+                self.back_off.note(&decide::back_off_key(&container), event, Timestamp::now());
+            }
+            match result {
+                Ok(()) => drop(self.waiting.remove(&item.name)),
+                Err(error) => {
+                    tracing::info!(pod = %spec::describe(pod), container = %item.name, reason = %error.reason, "a container does not run: {}", error.message);
+                    let wait = error.retry.unwrap_or(Duration::from_secs(10));
+                    retry = Some(retry.map_or(wait, |r| r.min(wait)));
+                    self.waiting.insert(item.name.clone(), (error.reason, error.message));
+                }
+            }
+        }
+        Ok(retry)
+    }
+
+    pub(super) async fn ending(desired: &mut watch::Receiver<Desired>) {
+        if desired.wait_for(Desired::ending).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

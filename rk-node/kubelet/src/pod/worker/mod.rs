@@ -1,0 +1,280 @@
+//! The worker of one pod: gather, decide, publish, act, wait. One task per pod; everything it decides with is in `decide` and
+//! `status`, everything it does is in `start` and `kill`.
+
+mod act;
+mod end;
+mod setup;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use tokio::sync::{Notify, watch};
+
+use super::backoff::BackOff;
+use super::decide::{self, Inputs, Plan};
+use super::status::{StatusInputs, pod_status};
+use super::{kill, last_words, spec};
+use crate::clock;
+use crate::context::Shared;
+use crate::events::PodRef;
+use crate::probes::ProbeTasks;
+use crate::runtime::{RuntimeError, RuntimePod};
+use crate::volumes::Volumes;
+
+/// Look again when nothing happens: refreshes volumes and catches what events missed.
+const RESYNC: Duration = Duration::from_secs(45);
+/// Pause after a failure that has no pace of its own.
+const RETRY: Duration = Duration::from_secs(2);
+/// First and longest pause after failed volumes or sandboxes.
+const SETUP_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(20));
+/// Grace of pods whose object is gone already, seconds.
+const GRACE_OF_GONE: i64 = 1;
+
+/// What the API says of a pod.
+#[derive(Clone)]
+pub enum Desired {
+    /// It should be here.
+    Present(Arc<Pod>),
+    /// Its object is gone.
+    Gone(Arc<Pod>),
+}
+
+impl Desired {
+    /// The latest object.
+    pub fn pod(&self) -> &Arc<Pod> {
+        match self {
+            Self::Present(pod) | Self::Gone(pod) => pod,
+        }
+    }
+
+    fn gone(&self) -> bool {
+        matches!(self, Self::Gone(_))
+    }
+
+    fn ending(&self) -> bool {
+        self.gone() || self.pod().metadata.deletion_timestamp.is_some()
+    }
+
+    fn grace(&self) -> i64 {
+        let pod = self.pod();
+        match (self.gone(), pod.metadata.deletion_grace_period_seconds) {
+            (true, None) => pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds).unwrap_or(GRACE_OF_GONE),
+            (true, Some(0)) => GRACE_OF_GONE,
+            _ => spec::grace_seconds(pod),
+        }
+    }
+}
+
+/// Where a pod is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Made to run.
+    Syncing,
+    /// Being ended.
+    Terminating,
+    /// Nothing of it runs any more; waits for its object to go.
+    Terminated,
+    /// Nothing of it is left.
+    Removed,
+}
+
+/// One pod's worker.
+pub struct Worker {
+    context: Shared,
+    desired: watch::Receiver<Desired>,
+    wake: Arc<Notify>,
+    stage: Stage,
+    probes: ProbeTasks,
+    adopted: bool,
+    back_off: BackOff,
+    waiting: BTreeMap<String, (String, String)>,
+    /// Set when the kubelet itself failed the pod: reason and message.
+    failure: Option<(String, String)>,
+    volumes: Option<(Volumes, std::time::Instant)>,
+    setup_failures: u32,
+}
+
+impl Worker {
+    /// A worker; `refusal` makes it only report that the node does not take the pod.
+    pub fn new(
+        context: Shared,
+        desired: watch::Receiver<Desired>,
+        wake: Arc<Notify>,
+        refusal: Option<(String, String)>,
+    ) -> Self {
+        let probes = ProbeTasks::new(context.runtime.clone(), context.recorder.clone(), wake.clone());
+        Self {
+            context,
+            desired,
+            wake,
+            stage: if refusal.is_some() { Stage::Terminating } else { Stage::Syncing },
+            probes,
+            adopted: false,
+            back_off: BackOff::default(),
+            waiting: BTreeMap::new(),
+            failure: refusal,
+            volumes: None,
+            setup_failures: 0,
+        }
+    }
+
+    /// Runs until nothing of the pod is left.
+    pub async fn run(mut self) {
+        let uid = spec::uid(self.desired.borrow().pod()).to_owned();
+        loop {
+            let desired = self.desired.borrow_and_update().clone();
+            let pause = match self.step(&desired).await {
+                Ok(pause) => pause,
+                Err(error) => {
+                    tracing::warn!(pod = %spec::describe(desired.pod()), "{}: {error}", error.call);
+                    RETRY
+                }
+            };
+            if self.stage == Stage::Removed {
+                break;
+            }
+            tokio::select! {
+                changed = self.desired.changed() => if changed.is_err() { break },
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        self.context.status.forget(&uid);
+        self.context.images.forget(&uid);
+    }
+
+    async fn step(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
+        if self.stage == Stage::Syncing && desired.ending() {
+            self.stage = Stage::Terminating;
+        }
+        match self.stage {
+            Stage::Syncing => self.sync(desired).await,
+            Stage::Terminating => self.terminate(desired).await,
+            Stage::Terminated => self.after_end(desired).await,
+            Stage::Removed => Ok(RESYNC),
+        }
+    }
+
+    async fn gather(&mut self, pod: &Pod) -> Result<RuntimePod, RuntimeError> {
+        let mut runtime = self.context.runtime.pod(spec::uid(pod)).await?;
+        last_words::collect(pod, &self.context.volumes.pod_dir(spec::uid(pod)), &mut runtime).await;
+        if !self.adopted {
+            self.adopted = true;
+            self.probes.adopt(pod, &runtime);
+        }
+        Ok(runtime)
+    }
+
+    fn publish(&self, pod: &Arc<Pod>, runtime: &RuntimePod, terminal: bool, finished: bool) -> PodStatus {
+        let (host_ips, node_memory) = {
+            let node = self.context.node.borrow();
+            (node.host_ips.clone(), node.memory)
+        };
+        let probes = self.probes.results();
+        let inputs = StatusInputs {
+            pod,
+            runtime,
+            probes: &probes,
+            waiting: &self.waiting,
+            host_ips: &host_ips,
+            node_memory,
+            terminal,
+            failure: self.failure.as_ref(),
+            now: Timestamp::now(),
+        };
+        let computed = pod_status(&inputs);
+        let mut shown = computed.clone();
+        if spec::terminal_phase(shown.phase.as_deref()) && runtime.anything_running() {
+            // A final phase promises that nothing runs any more (KEP-3329): until then the last one is kept.
+            let before = pod.status.as_ref().and_then(|s| s.phase.clone());
+            shown.phase = before.or_else(|| Some("Running".into()));
+        }
+        self.context.status.publish(pod, shown, finished);
+        computed
+    }
+
+    async fn sync(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
+        let pod = desired.pod().clone();
+        let mut pause = RESYNC;
+        // Each round may enable the next step (sandbox, init containers, apps); a bound keeps a confused runtime from spinning.
+        for _ in 0..64 {
+            let runtime = self.gather(&pod).await?;
+            let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned();
+            let host_ip = self.context.node.borrow().host_ips.first().cloned();
+            let probe_ip = if spec::host_network(&pod) { host_ip } else { ip }.unwrap_or_default();
+            self.probes.reconcile(&pod, &runtime, &probe_ip, false);
+            if let Some(left) = self.check_deadline(&pod) {
+                pause = pause.min(left);
+            }
+            if spec::terminal_phase(pod.status.as_ref().and_then(|s| s.phase.as_deref())) || self.failure.is_some() {
+                self.stage = Stage::Terminating;
+                return Ok(Duration::ZERO);
+            }
+            let probes = self.probes.results();
+            let plan = decide::decide(&Inputs {
+                pod: &pod,
+                runtime: &runtime,
+                probes: &probes,
+                back_off: &self.back_off,
+                now: Timestamp::now(),
+            });
+            self.note_waiting(&pod, &plan, &runtime);
+            let status = self.publish(&pod, &runtime, false, false);
+            if spec::terminal_phase(status.phase.as_deref()) {
+                self.stage = Stage::Terminating;
+                return Ok(Duration::ZERO);
+            }
+            if let Some(wake) = plan.wake_after {
+                pause = pause.min(wake);
+            }
+            self.prune(&plan).await;
+            self.resize(&pod, &runtime).await?;
+            if plan.is_idle() {
+                self.refresh_volumes(&pod, &runtime).await;
+                return Ok(pause);
+            }
+            if let Some(retry) = self.act(&pod, &runtime, plan).await? {
+                let runtime = self.gather(&pod).await?;
+                self.publish(&pod, &runtime, false, false);
+                return Ok(pause.min(retry));
+            }
+            if self.desired.has_changed().unwrap_or(false) {
+                return Ok(Duration::ZERO);
+            }
+        }
+        Ok(RETRY)
+    }
+
+    /// Fails a pod that is past its `activeDeadlineSeconds`; else says how long it still has.
+    fn check_deadline(&mut self, pod: &Pod) -> Option<Duration> {
+        let limit = pod.spec.as_ref().and_then(|s| s.active_deadline_seconds)?;
+        let latest = self.context.status.latest(spec::uid(pod));
+        let start =
+            latest.and_then(|s| s.start_time).or_else(|| pod.status.as_ref().and_then(|s| s.start_time.clone()))?;
+        let limit = Duration::from_secs(limit.max(0).unsigned_abs());
+        let ran = clock::elapsed(Timestamp::now(), start.0);
+        if ran < limit {
+            return Some(limit - ran);
+        }
+        let message = "Pod was active on the node longer than the specified deadline";
+        self.context.recorder.normal(&PodRef::of(pod), "DeadlineExceeded", message);
+        self.failure = Some(("DeadlineExceeded".into(), message.into()));
+        None
+    }
+
+    /// Keeps the reasons of containers that do not run, and drops those of containers that do.
+    fn note_waiting(&mut self, pod: &Pod, plan: &Plan, runtime: &RuntimePod) {
+        self.waiting.retain(|name, _| !runtime.container(name).is_some_and(|c| c.running()));
+        for (name, (reason, message)) in &plan.waiting {
+            let news = self.waiting.get(name).is_none_or(|(r, _)| r != reason);
+            self.waiting.insert(name.clone(), (reason.clone(), message.clone()));
+            if news {
+                let text = format!("Back-off restarting failed container {name} in pod {}", spec::describe(pod));
+                self.context.recorder.warning(&kill::about(pod, name), "BackOff", text);
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a pod needs around its containers: cgroup, volumes, and resources that change while it runs.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::{SETUP_RETRY, Worker};
+use crate::events::PodRef;
+use crate::pod::{kill, resize, spec};
+use crate::runtime::{RuntimeError, RuntimePod};
+
+impl Worker {
+    /// The pod's cgroup and volumes.
+    pub(super) async fn prepare(&mut self, pod: &Pod, ip: &str, runtime: &RuntimePod) -> Result<(), String> {
+        self.context.cgroups.ensure_pod(pod).map_err(|e| e.to_string())?;
+        if self.volumes.is_some() && runtime.active_sandbox().is_some() && self.setup_failures == 0 {
+            return Ok(());
+        }
+        let fields = self.context.fields(self.ips(pod, ip));
+        match self.context.volumes.set_up(pod, &fields).await {
+            Ok(volumes) => {
+                self.volumes = Some((volumes, std::time::Instant::now()));
+                Ok(())
+            }
+            Err(error) => {
+                self.context.recorder.warning(&PodRef::of(pod), "FailedMount", error.to_string());
+                Err(error.to_string())
+            }
+        }
+    }
+
+    pub(super) fn ips(&self, pod: &Pod, ip: &str) -> Vec<String> {
+        if spec::host_network(pod) {
+            return self.context.node.borrow().host_ips.clone();
+        }
+        Some(ip.to_owned()).filter(|ip| !ip.is_empty()).into_iter().collect()
+    }
+
+    pub(super) fn setup_failed(&mut self, pod: &Pod, problem: &str) -> Duration {
+        tracing::info!(pod = %spec::describe(pod), "the pod is not set up yet: {problem}");
+        self.setup_failures = self.setup_failures.saturating_add(1);
+        (SETUP_RETRY.0 * 2_u32.saturating_pow(self.setup_failures.min(10))).min(SETUP_RETRY.1)
+    }
+
+    /// Holds running containers to what their spec asks for now.
+    pub(super) async fn resize(&mut self, pod: &Pod, runtime: &RuntimePod) -> Result<(), RuntimeError> {
+        let memory = self.context.node.borrow().memory;
+        let changes = resize::resizes(pod, runtime, memory);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.context.cgroups.ensure_pod(pod) {
+            tracing::warn!(pod = %spec::describe(pod), "{error}");
+        }
+        for change in changes {
+            tracing::info!(pod = %spec::describe(pod), container = %change.name, restart = change.restart, "resizing a container");
+            if change.restart {
+                let Some(container) = runtime.containers.iter().find(|c| c.id == change.id) else { continue };
+                let message = format!("Container {} resize requires restart", change.name);
+                let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
+                kill::kill_container(&self.context, pod, container, &ip, spec::grace_seconds(pod), &message).await?;
+            } else if let Err(error) = self.context.runtime.update_resources(&change.id, change.resources).await {
+                let about = kill::about(pod, &change.name);
+                self.context.recorder.warning(&about, "ResizeError", format!("Error resizing container: {error}"));
+                return Ok(());
+            }
+        }
+        // The next look sees what the runtime made of it.
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Brings new content into the volumes of a running pod now and then.
+    pub(super) async fn refresh_volumes(&mut self, pod: &Pod, runtime: &RuntimePod) {
+        if self.volumes.as_ref().is_some_and(|(_, at)| at.elapsed() < Duration::from_secs(20))
+            && !self.labels_changed(pod)
+        {
+            return;
+        }
+        let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
+        let fields = self.context.fields(self.ips(pod, &ip));
+        match self.context.volumes.refresh(pod, &fields).await {
+            Ok(volumes) => self.volumes = Some((volumes, std::time::Instant::now())),
+            Err(error) => {
+                self.context.recorder.warning(&PodRef::of(pod), "FailedMount", error.to_string());
+                tracing::debug!(pod = %spec::describe(pod), "refreshing volumes: {error}");
+            }
+        }
+    }
+
+    /// Whether downward API volumes may show something old.
+    pub(super) fn labels_changed(&self, pod: &Pod) -> bool {
+        pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).any(|v| {
+            v.downward_api.is_some()
+                || v.projected.as_ref().is_some_and(|p| p.sources.iter().flatten().any(|s| s.downward_api.is_some()))
+        })
+    }
+}
