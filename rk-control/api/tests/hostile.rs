@@ -8,6 +8,9 @@ use rk_api::selector::{FieldSelector, LabelSelector};
 use rk_api::{convert, defaults, managed, meta, patch, proto, scale, strategy, table};
 use serde_json::{Value, json};
 
+/// Each case visits every so many kinds, so that all kinds are visited within seconds.
+const SAMPLE: usize = 8;
+
 fn schema() -> Schema {
     Schema::of_kind(&GroupVersionKind::new("", "v1", "Pod")).expect("a built-in kind")
 }
@@ -97,8 +100,8 @@ proptest! {
     }
 
     #[test]
-    fn any_value_survives_every_step_of_a_write(object in any_object(), other in any_object()) {
-        for resource in Registry::builtin().iter() {
+    fn any_value_survives_every_step_of_a_write(object in any_object(), other in any_object(), first in 0usize..SAMPLE) {
+        for resource in Registry::builtin().iter().skip(first).step_by(SAMPLE) {
             let mut new = object.clone();
             if decode::fit(&mut new, &resource.schema, Form::Canonical).is_err() {
                 // Not even the shape of its kind: still nothing may break.
@@ -147,8 +150,8 @@ proptest! {
     }
 
     #[test]
-    fn the_canonical_form_is_a_fixed_point(object in any_object()) {
-        for resource in Registry::builtin().iter() {
+    fn the_canonical_form_is_a_fixed_point(object in any_object(), first in 0usize..SAMPLE) {
+        for resource in Registry::builtin().iter().skip(first).step_by(SAMPLE) {
             let mut once = object.clone();
             if decode::fit(&mut once, &resource.schema, Form::Canonical).is_ok() {
                 let mut twice = once.clone();
