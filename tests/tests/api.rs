@@ -181,7 +181,7 @@ fn rights_are_asked_and_enforced() {
         if answer.out.trim() == "yes" { Ok(()) } else { Err(format!("{answer:?}")) }
     });
     assert_eq!(kubectl.run(&["auth", "can-i", "delete", "pods", robot]).out.trim(), "no");
-    let said = kubectl.refused(&["delete", "pods", "--all", robot]);
+    let said = kubectl.refused(&["create", "configmap", "theirs", robot]);
     assert!(said.contains("Forbidden") || said.contains("forbidden"), "{said}");
     let token = kubectl.ok(&["create", "token", "robot"]);
     assert_eq!(token.trim().split('.').count(), 3);
