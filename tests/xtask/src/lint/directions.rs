@@ -27,7 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rk-api", &[]),
     ("rk-store", &[]),
     ("rk-client", &[]),
-    ("rk-openapi", &[]),
+    ("rk-openapi", &["rk-api"]),
     ("rk-apiserver", &["rk-api", "rk-store", "rk-openapi"]),
     ("rk-scheduler", &["rk-client", "rk-api"]),
     ("rk-controllers", &["rk-client", "rk-api"]),
