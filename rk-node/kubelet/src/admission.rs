@@ -10,7 +10,7 @@ use crate::quantity::milli_of;
 use crate::resources::pod_total;
 
 /// Sysctls that are namespaced and harmless; all others are refused.
-const SAFE_SYSCTLS: [&str; 11] = [
+const SAFE_SYSCTLS: [&str; 12] = [
     "kernel.shm_rmid_forced",
     "net.ipv4.ip_local_port_range",
     "net.ipv4.tcp_syncookies",
@@ -22,6 +22,7 @@ const SAFE_SYSCTLS: [&str; 11] = [
     "net.ipv4.tcp_keepalive_intvl",
     "net.ipv4.tcp_keepalive_probes",
     "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_wmem",
 ];
 
 /// A refusal: reason and message of the pod's status.

@@ -23,7 +23,7 @@ use super::tls;
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 const KEEPALIVE_RETRIES: u32 = 3;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Why no client could be built.

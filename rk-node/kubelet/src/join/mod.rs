@@ -26,7 +26,7 @@ pub(crate) use crate::api_error::chain;
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// A control plane that boots beside the node is expected to need a few tries.
-const QUIET_FAILURES: u32 = 4;
+const QUIET_FAILURES: u32 = 2;
 
 /// Why joining failed this time.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::exec::ExecError;
 use super::{exec, grpc, http, tcp};
 use crate::runtime::Runtime;
 
@@ -48,29 +49,66 @@ fn host<'a>(context: &'a HandlerContext, named: Option<&'a str>) -> &'a str {
     named.filter(|h| !h.is_empty()).unwrap_or(&context.pod_ip)
 }
 
-/// One probe. The error is the text of the Unhealthy event.
-pub async fn probe_once(context: &HandlerContext, probe: &Probe) -> Result<(), String> {
+/// What one probe found.
+#[derive(Debug)]
+pub enum Finding {
+    /// Good.
+    Good,
+    /// Bad, in the words of the Unhealthy event.
+    Bad(String),
+    /// It could not be done, which says nothing about the container.
+    Unknown(String),
+    /// The container does not run any more.
+    Gone,
+}
+
+impl From<Result<(), String>> for Finding {
+    fn from(result: Result<(), String>) -> Self {
+        match result {
+            Ok(()) => Self::Good,
+            Err(message) => Self::Bad(message),
+        }
+    }
+}
+
+/// Probes once.
+pub async fn probe_once(context: &HandlerContext, probe: &Probe) -> Finding {
+    match network_or_exec(context, probe).await {
+        Ok(finding) => finding,
+        // Without a port or a handler there is nothing to judge by.
+        Err(message) => Finding::Unknown(message),
+    }
+}
+
+async fn network_or_exec(context: &HandlerContext, probe: &Probe) -> Result<Finding, String> {
     let timeout = Duration::from_secs(probe.timeout_seconds.filter(|s| *s > 0).unwrap_or(1).unsigned_abs().into());
     if let Some(action) = &probe.exec {
         let command = action.command.clone().unwrap_or_default();
-        return exec::run(&context.runtime, &context.container_id, &command, timeout).await;
+        return Ok(match exec::run(&context.runtime, &context.container_id, &command, timeout).await {
+            Ok(()) => Finding::Good,
+            Err(ExecError::Failed(message)) => Finding::Bad(message),
+            Err(ExecError::Errored(message)) => Finding::Unknown(message),
+            Err(ExecError::Gone) => Finding::Gone,
+        });
     }
     if let Some(action) = &probe.http_get {
         let port = port(context, &action.port)?;
-        let answer = http::get(action, host(context, action.host.as_deref()), port, timeout, "kube-probe/1.36").await?;
-        return if (200..400).contains(&answer.status) {
-            Ok(())
-        } else {
-            Err(format!("HTTP probe failed with statuscode: {}", answer.status))
-        };
+        let host = host(context, action.host.as_deref());
+        return Ok(match http::get(action, host, port, timeout, "kube-probe/1.36").await {
+            Ok(answer) if (200..400).contains(&answer.status) => Finding::Good,
+            Ok(answer) => Finding::Bad(format!("HTTP probe failed with statuscode: {}", answer.status)),
+            Err(message) => Finding::Bad(message),
+        });
     }
     if let Some(action) = &probe.tcp_socket {
         let port = port(context, &action.port)?;
-        return tcp::probe(host(context, action.host.as_deref()), port, timeout).await;
+        return Ok(tcp::probe(host(context, action.host.as_deref()), port, timeout).await.into());
     }
     if let Some(action) = &probe.grpc {
         let port = u16::try_from(action.port).map_err(|_| format!("invalid port number: {}", action.port))?;
-        return grpc::probe(&context.pod_ip, port, action.service.as_deref().unwrap_or_default(), timeout).await;
+        return Ok(grpc::probe(&context.pod_ip, port, action.service.as_deref().unwrap_or_default(), timeout)
+            .await
+            .into());
     }
     Err("missing probe handler".into())
 }
@@ -79,9 +117,8 @@ pub async fn probe_once(context: &HandlerContext, probe: &Probe) -> Result<(), S
 pub async fn lifecycle_handler(context: &HandlerContext, handler: &LifecycleHandler) -> Result<(), HandlerError> {
     if let Some(action) = &handler.exec {
         let command = action.command.clone().unwrap_or_default();
-        return exec::run(&context.runtime, &context.container_id, &command, Duration::ZERO)
-            .await
-            .map_err(HandlerError);
+        let result = exec::run(&context.runtime, &context.container_id, &command, Duration::ZERO).await;
+        return result.map_err(|e| HandlerError(e.message()));
     }
     if let Some(action) = &handler.http_get {
         let port = port(context, &action.port).map_err(HandlerError)?;

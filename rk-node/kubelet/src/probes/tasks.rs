@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::handler::{HandlerContext, probe_once};
+use super::handler::{Finding, HandlerContext, probe_once};
 use super::state::{Counter, Outcome, ProbeKind, ProbeResults, Thresholds};
 use crate::clock;
 use crate::events::Recorder;
@@ -133,6 +133,11 @@ impl ProbeTasks {
         }
     }
 
+    /// Stops the tasks of a container that is about to be killed: its last moments say nothing.
+    pub fn stop_container(&mut self, id: &str) {
+        self.tasks.retain(|(of, _), _| of != id);
+    }
+
     /// Stops all tasks.
     pub fn stop(&mut self) {
         self.tasks.clear();
@@ -164,12 +169,20 @@ impl ProbeTask {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let result = probe_once(&self.context, &self.probe).await;
-            if let Err(message) = &result {
-                let text = format!("{} probe failed: {message}", self.kind.as_str());
-                self.recorder.warning(&self.pod, "Unhealthy", text);
+            let (good, message) = match probe_once(&self.context, &self.probe).await {
+                Finding::Good => (true, None),
+                Finding::Bad(message) => (false, Some(format!("{} probe failed: {message}", self.kind.as_str()))),
+                Finding::Unknown(message) => {
+                    let text = format!("{} probe errored and resulted in unknown state: {message}", self.kind.as_str());
+                    self.recorder.warning(&self.pod, "Unhealthy", text);
+                    continue;
+                }
+                Finding::Gone => continue,
+            };
+            if let Some(message) = message {
+                self.recorder.warning(&self.pod, "Unhealthy", message);
             }
-            if let Some(outcome) = counter.add(result.is_ok(), thresholds) {
+            if let Some(outcome) = counter.add(good, thresholds) {
                 let news = self.results.with(|r| r.set(&self.context.container_id, self.kind, outcome));
                 if news {
                     self.wake.notify_one();

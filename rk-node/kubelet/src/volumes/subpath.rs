@@ -9,10 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
-use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, open, openat2};
-
-/// Mode of directories that are made for a subPath.
-const NEW_DIRECTORY: Mode = Mode::from_raw_mode(0o750);
+use rustix::fs::{Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, open, openat2};
 
 /// Opens `sub` beneath `volume`, making missing directories, without ever leaving the volume.
 fn open_beneath(volume: &Path, sub: &Path) -> io::Result<OwnedFd> {
@@ -27,13 +24,26 @@ fn open_beneath(volume: &Path, sub: &Path) -> io::Result<OwnedFd> {
         Err(rustix::io::Errno::NOENT) => {}
         other => return other.map_err(Into::into),
     }
+    // New directories are as open as the volume itself, so that whoever may use the one may use the other.
+    let mode = Mode::from_raw_mode(fstat(&root)?.st_mode & 0o7777);
     let mut so_far = PathBuf::new();
     for component in sub.components() {
         let Component::Normal(name) = component else { continue };
         let parent = if so_far.as_os_str().is_empty() { find(&root, Path::new("."))? } else { find(&root, &so_far)? };
-        match mkdirat(parent.as_fd(), name, NEW_DIRECTORY) {
+        match mkdirat(parent.as_fd(), name, mode) {
             // Somebody else made it in between, or it was there.
-            Err(rustix::io::Errno::EXIST) | Ok(()) => {}
+            Err(rustix::io::Errno::EXIST) => {}
+            // The umask may have cut the mode. Should the name be another thing by now, it is left as it is.
+            Ok(()) => match openat2(
+                parent.as_fd(),
+                name,
+                OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                Mode::empty(),
+                how,
+            ) {
+                Ok(made) => fchmod(&made, mode)?,
+                Err(error) => tracing::debug!("a new subPath directory vanished: {error}"),
+            },
             Err(error) => return Err(error.into()),
         }
         so_far.push(name);
@@ -75,9 +85,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let volume = dir.path().join("v");
         fs::create_dir(&volume).unwrap();
+        fs::set_permissions(&volume, std::os::unix::fs::PermissionsExt::from_mode(0o2777)).unwrap();
         fs::write(dir.path().join("secret"), "x").unwrap();
         open_beneath(&volume, Path::new("a/b")).unwrap();
         assert!(volume.join("a/b").is_dir());
+        let mode = |path: &Path| std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions());
+        assert_eq!(mode(&volume.join("a/b")), mode(&volume));
         std::os::unix::fs::symlink("a/b", volume.join("inside")).unwrap();
         open_beneath(&volume, Path::new("inside/c")).unwrap();
         assert!(volume.join("a/b/c").is_dir());

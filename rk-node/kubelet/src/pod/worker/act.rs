@@ -52,6 +52,7 @@ impl Worker {
         }
         let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
         for victim in &plan.kill {
+            self.probes.stop_container(&victim.id);
             if let Some(container) = runtime.containers.iter().find(|c| c.id == victim.id) {
                 let grace = victim.grace.unwrap_or_else(|| spec::grace_seconds(pod));
                 kill::kill_container(&self.context, pod, container, &ip, grace, &victim.message).await?;
