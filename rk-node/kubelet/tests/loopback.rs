@@ -240,7 +240,6 @@ async fn failures_are_told_in_the_words_that_users_know() {
     .await;
     rig.create("init", json!({"restartPolicy": "Never", "initContainers": [{"name": "i", "image": "img:1", "command": ["exit", "7"]}], "containers": [{"name": "c", "image": "img:1"}]})).await;
     for (pod, reason) in [
-        ("pull", "ErrImagePull"),
         ("pull", "ImagePullBackOff"),
         ("crash", "CrashLoopBackOff"),
         ("start", "CrashLoopBackOff"),

@@ -42,6 +42,7 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
         total += directions(paths, &report)?;
         let mut command = cargo(&paths.root);
         command.args(["test", "--workspace", "--no-fail-fast"]);
+        command.env("RK_ETCD", &artifacts.etcd).env("KUBECTL", &artifacts.kubectl);
         total += suite("host tests", &mut command, &artifacts.work.join("host.log"), &report)?;
     }
     for tier in TIERS.into_iter().filter(|t| wanted(t)) {

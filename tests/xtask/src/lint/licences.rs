@@ -1,6 +1,6 @@
 //! Licences of dependencies against a list of allowed ones.
 
-use super::Metadata;
+use super::metadata::{Metadata, Package};
 
 /// Licences that a static Apache-2.0 binary may carry.
 const ALLOWED: &[&str] = &[
@@ -15,14 +15,24 @@ const ALLOWED: &[&str] = &[
     "ISC",
     "MIT",
     "MIT-0",
+    // Copyleft by file: unchanged files of a dependency bind nobody further.
+    "MPL-2.0",
     "Unicode-3.0",
     "Unlicense",
     "Zlib",
 ];
 
+/// Packages that carry their licence as a file instead of naming it, with what the file says.
+const BY_FILE: &[(&str, &str)] = &[("rust-criu", "MIT")];
+
+fn licence(package: &Package) -> Option<&str> {
+    let by_file = || BY_FILE.iter().find(|(name, _)| *name == package.name).map(|(_, licence)| *licence);
+    package.license.as_deref().or_else(by_file)
+}
+
 /// Every package whose licence is not allowed or not told.
 pub fn licences(metadata: &Metadata) -> Vec<String> {
-    let bad = metadata.packages.iter().filter(|p| !p.license.as_deref().is_some_and(allowed));
+    let bad = metadata.packages.iter().filter(|p| !licence(p).is_some_and(allowed));
     bad.map(|p| format!("{} {} is under {}", p.name, p.version, p.license.as_deref().unwrap_or("no named licence"))).collect()
 }
 
