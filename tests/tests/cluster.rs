@@ -229,7 +229,8 @@ fn a_pod_sees_its_config_its_secret_its_identity_and_its_limits() {
     assert_eq!(read("/var/run/secrets/kubernetes.io/serviceaccount/namespace"), "volumes");
     assert_eq!(read("/var/run/secrets/kubernetes.io/serviceaccount/token").split('.').count(), 3);
     assert_eq!(read("/scratch/from-init"), "made by init\n");
-    assert_eq!(kubectl.ok(&["exec", "reader", "--", "printenv", "COLOR", "NODE"]), "green\nworker-1\n");
+    let environment = kubectl.ok(&["exec", "reader", "--", "sh", "-c", "echo $COLOR $NODE"]);
+    assert_eq!(environment, "green worker-1\n");
     assert_eq!(read("/sys/fs/cgroup/memory.max").trim(), (64 << 20).to_string());
 }
 

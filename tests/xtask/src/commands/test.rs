@@ -15,6 +15,10 @@ use std::time::Instant;
 /// The tiers that need built artifacts, in the order in which they say most about what is broken.
 const TIERS: [&str; 7] = ["api", "images", "boot", "node", "network", "cluster", "chaos"];
 
+/// The tiers that run without being asked for. The others break networks and machines and wait for the cluster to notice, which
+/// takes emulated processors long: they run by name, and each run says what it left out.
+const USUAL: [&str; 5] = ["host", "api", "images", "boot", "cluster"];
+
 /// What a test binary or a check said.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Tally {
@@ -33,7 +37,10 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
     if let Some(unknown) = args.tiers.iter().find(|t| *t != "host" && !TIERS.contains(&t.as_str())) {
         bail!("no tier is named {unknown:?}; there are host, {}", TIERS.join(", "));
     }
-    let wanted = |tier: &str| args.tiers.is_empty() || args.tiers.iter().any(|t| t == tier);
+    let wanted = |tier: &str| match args.tiers.as_slice() {
+        [] => USUAL.contains(&tier),
+        named => named.iter().any(|t| t == tier),
+    };
     let (report, start) = (Report::new(), Instant::now());
     let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel)?;
     std::fs::create_dir_all(&artifacts.work).with_context(|| format!("create {}", artifacts.work.display()))?;
@@ -50,6 +57,10 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
         command.args(["test", "--package", "rk-tests", "--features", "guest", "--test", tier, "--", "--test-threads", "1"]);
         command.env(ARTIFACTS_ENV, paths.artifacts());
         total += suite(&format!("tier {tier}"), &mut command, &artifacts.work.join(format!("{tier}.log")), &report)?;
+    }
+    let left_out: Vec<&str> = TIERS.into_iter().filter(|tier| !wanted(tier)).collect();
+    if !left_out.is_empty() {
+        println!("\nnot run: {} (cargo xtask test {})", left_out.join(", "), left_out.join(" "));
     }
     println!("\nall tests took {}; logs are in {}", duration(start.elapsed()), paths.show(&artifacts.work));
     println!("{} passed, {} failed", total.passed, total.failed);
