@@ -152,9 +152,11 @@ fn a_watch_tells_changes_and_wait_sees_them() {
         kubectl.ok(&["create", "configmap", name]);
         eventually("the watch", LIMIT, || if watch.said().contains(name) { Ok(()) } else { Err(watch.said()) });
     }
-    let waiting = kubectl.start(&["wait", "--for=delete", "configmap/one", "--timeout=20s"], &guard.dir.join("wait.log"));
+    kubectl.ok(&["patch", "configmap", "two", "-p", "{\"data\":{\"color\":\"green\"}}"]);
+    let met = kubectl.ok(&["wait", "--for=jsonpath={.data.color}=green", "configmap/two", "--timeout=20s"]);
+    assert!(met.contains("condition met"), "{met}");
     kubectl.ok(&["delete", "configmap", "one"]);
-    eventually("wait --for=delete", LIMIT, || if waiting.said().contains("condition met") { Ok(()) } else { Err(waiting.said()) });
+    kubectl.ok(&["wait", "--for=delete", "configmap/one", "--timeout=20s"]);
 }
 
 #[test]
