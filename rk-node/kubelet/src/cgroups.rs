@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::pod::spec;
 use crate::resources::{cgroup_parent, pod_cgroup};
 
 /// Controllers that every level hands down.
 const CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "io", "cpuset"];
+
+/// Where pods of the classes Guaranteed, Burstable and BestEffort are.
+const CLASSES: [&str; 3] = ["kubepods", "kubepods/burstable", "kubepods/besteffort"];
 
 /// The tree below one root. Without a cgroup v2 mount (development hosts) it is inert.
 pub struct Cgroups {
@@ -33,7 +37,7 @@ impl Cgroups {
             return Ok(());
         }
         hand_down(&self.root);
-        for group in ["kubepods", "kubepods/burstable", "kubepods/besteffort"] {
+        for group in CLASSES {
             let dir = self.root.join(group);
             fs::create_dir_all(&dir)?;
             hand_down(&dir);
@@ -53,12 +57,13 @@ impl Cgroups {
         pod_cgroup(pod).into_iter().try_for_each(|(file, value)| write(&dir, file, &value))
     }
 
-    /// Removes the pod's group with what the runtime left below it.
+    /// Removes the pod's group with what the runtime left below it, whatever class it was made in.
     pub fn remove_pod(&self, pod: &Pod) -> io::Result<()> {
         if !self.usable {
             return Ok(());
         }
-        remove(&self.path(pod), 0)
+        let group = format!("pod{}", spec::uid(pod));
+        CLASSES.iter().try_for_each(|class| remove(&self.root.join(class).join(&group), 0))
     }
 
     /// Where the pod's group is.
@@ -100,5 +105,24 @@ fn remove(dir: &Path, depth: usize) -> io::Result<()> {
             Err(io::Error::other(format!("removing {}: {e}", dir.display())))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_of_unknown_class_is_removed_wherever_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("cgroup.controllers"), "cpu memory").unwrap();
+        let tree = Cgroups::new(dir.path());
+        let group = dir.path().join("kubepods/burstable/podu");
+        fs::create_dir_all(group.join("container/nested")).unwrap();
+        let pod: Pod =
+            serde_json::from_value(serde_json::json!({"metadata": {"uid": "u"}, "spec": {"containers": []}})).unwrap();
+        tree.remove_pod(&pod).unwrap();
+        assert!(!group.exists());
+        tree.remove_pod(&pod).unwrap();
     }
 }

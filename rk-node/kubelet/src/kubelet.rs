@@ -12,7 +12,7 @@ use crate::events::{PodRef, Recorder};
 use crate::images::Images;
 use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
 use crate::manager::Manager;
-use crate::node::{NodeLoop, find_node_ip, lease_loop, machine};
+use crate::node::{NodeLoop, Sources, find_node_ip, lease_loop, machine};
 use crate::runtime::{Pleg, Runtime};
 use crate::server::{self, State};
 use crate::services::Services;
@@ -70,9 +70,17 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     let (healthy, pleg_health) = watch::channel(Ok(()));
     let (changed, changes) = mpsc::channel(CHANGES);
     tasks.spawn(Pleg::new(runtime.clone()).run(changed, healthy));
-    tasks.spawn(
-        NodeLoop::new(options.clone(), client.clone(), runtime.clone(), machine, ips.clone(), facts, pleg_health).run(),
-    );
+    let node_loop = NodeLoop::new(Sources {
+        options: options.clone(),
+        client: client.clone(),
+        runtime: runtime.clone(),
+        machine,
+        ips: ips.clone(),
+        facts,
+        pleg: pleg_health,
+        shutdown: hooks.shutdown.clone(),
+    });
+    tasks.spawn(node_loop.run());
     tasks.spawn(lease_loop(client.clone(), options.node_name.clone()));
     tasks.spawn(pass_pod_cidr(node.clone(), runtime.clone(), hooks.pod_cidr));
     tasks.spawn(logs::rotate_loop(runtime.clone()));

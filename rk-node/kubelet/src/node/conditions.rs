@@ -14,6 +14,8 @@ pub struct Health {
     pub network: Option<String>,
     /// What is short.
     pub pressure: Pressure,
+    /// The machine goes down.
+    pub going_down: bool,
 }
 
 /// The four conditions that the kubelet owns; transition times are kept where the status did not change.
@@ -21,6 +23,7 @@ pub fn conditions(health: &Health, old: &[NodeCondition], now: &Time) -> Vec<Nod
     let problems: Vec<String> = [
         health.runtime.as_ref().map(|p| format!("container runtime is down: {p}")),
         health.network.as_ref().map(|p| format!("container runtime network not ready: {p}")),
+        health.going_down.then(|| "node is shutting down".to_owned()),
     ]
     .into_iter()
     .flatten()
@@ -89,6 +92,8 @@ mod tests {
         assert!(
             ready.message.as_deref().unwrap().starts_with("container runtime network not ready: NetworkReady=false")
         );
+        let leaving = conditions(&Health { going_down: true, ..Default::default() }, &first, &at(5));
+        assert!(leaving.iter().any(|c| c.status == "False" && c.message.as_deref() == Some("node is shutting down")));
         let second = conditions(&Health::default(), &first, &at(9));
         let time = |list: &[NodeCondition], t: &str| {
             list.iter().find(|c| c.type_ == t).unwrap().last_transition_time.clone().unwrap()

@@ -21,6 +21,8 @@ use crate::{Options, clock};
 const PERIOD: Duration = Duration::from_secs(10);
 /// While not ready, changes are looked for at this pace: a booting node should be Ready at once.
 const EAGER: Duration = Duration::from_millis(200);
+/// The pace at which a node that stays unready is looked at.
+const UNREADY: Duration = Duration::from_secs(1);
 /// How often an unchanged status is written.
 const REPORT: Duration = Duration::from_secs(300);
 /// How often images are listed.
@@ -58,6 +60,26 @@ async fn look(runtime: &Runtime, version: &mut String) -> RuntimeView {
     RuntimeView { runtime: problem("RuntimeReady"), network: problem("NetworkReady"), version: version.clone() }
 }
 
+/// What the loop works with.
+pub struct Sources {
+    /// Settings.
+    pub options: Options,
+    /// Client for the API server.
+    pub client: kube::Client,
+    /// The runtime.
+    pub runtime: Runtime,
+    /// What the machine has.
+    pub machine: Machine,
+    /// The node's addresses.
+    pub ips: Vec<IpAddr>,
+    /// Where facts of the node are told.
+    pub facts: watch::Sender<NodeFacts>,
+    /// Whether the runtime's pods can be listed.
+    pub pleg: watch::Receiver<Result<(), String>>,
+    /// Becomes true when the machine goes down.
+    pub shutdown: watch::Receiver<bool>,
+}
+
 /// The task that keeps the Node object.
 pub struct NodeLoop {
     options: Options,
@@ -67,6 +89,7 @@ pub struct NodeLoop {
     ips: Vec<IpAddr>,
     facts: watch::Sender<NodeFacts>,
     pleg: watch::Receiver<Result<(), String>>,
+    shutdown: watch::Receiver<bool>,
     version: String,
     images: Option<(Instant, Vec<k8s_openapi::api::core::v1::ContainerImage>)>,
     reported: Option<(Instant, NodeStatus)>,
@@ -77,15 +100,8 @@ pub struct NodeLoop {
 
 impl NodeLoop {
     /// The loop over these facts.
-    pub fn new(
-        options: Options,
-        client: kube::Client,
-        runtime: Runtime,
-        machine: Machine,
-        ips: Vec<IpAddr>,
-        facts: watch::Sender<NodeFacts>,
-        pleg: watch::Receiver<Result<(), String>>,
-    ) -> Self {
+    pub fn new(sources: Sources) -> Self {
+        let Sources { options, client, runtime, machine, ips, facts, pleg, shutdown } = sources;
         let api = Api::all(client);
         Self {
             options,
@@ -95,6 +111,7 @@ impl NodeLoop {
             ips,
             facts,
             pleg,
+            shutdown,
             version: String::new(),
             images: None,
             reported: None,
@@ -126,6 +143,7 @@ impl NodeLoop {
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.options.node_name));
         let mut events = watcher(self.api.clone(), config).default_backoff().boxed();
         let mut listed = false;
+        let (mut shutdown, mut leaving) = (self.shutdown.clone(), false);
         let mut pause = EAGER;
         let mut next = tokio::time::Instant::now();
         loop {
@@ -141,9 +159,14 @@ impl NodeLoop {
                     Ok(None) => return,
                     Err(error) => tracing::debug!("watching the own node: {}", crate::api_error::chain(&error)),
                 },
+                () = going_down(&mut shutdown), if !leaving => {
+                    leaving = true;
+                    next = tokio::time::Instant::now();
+                }
                 () = tokio::time::sleep_until(next) => {
                     match self.report(listed).await {
-                        Ok(ready) => pause = if ready { PERIOD } else { EAGER.max(pause.min(Duration::from_secs(1))) },
+                        Ok(true) => pause = PERIOD,
+                        Ok(false) => pause = if pause > UNREADY { EAGER } else { (pause + EAGER).min(UNREADY) },
                         Err(error) => {
                             tracing::warn!("reporting the node's status: {}", crate::api_error::chain(&error));
                             pause = (pause * 2).clamp(Duration::from_secs(1), PERIOD);
@@ -201,6 +224,7 @@ impl NodeLoop {
             runtime: runtime_problem,
             network: view.network,
             pressure: pressure::pressure(&self.options.dirs.kubelet),
+            going_down: *self.shutdown.borrow(),
         };
         let ready = health.runtime.is_none() && health.network.is_none();
         if self.images.as_ref().is_none_or(|(at, _)| at.elapsed() > IMAGES)
@@ -281,6 +305,12 @@ impl NodeLoop {
         }
         let patch = Patch::Merge(json!({"status": merged}));
         self.api.patch_status(&self.options.node_name, &PatchParams::default(), &patch).await.map(drop)
+    }
+}
+
+async fn going_down(shutdown: &mut watch::Receiver<bool>) {
+    if shutdown.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

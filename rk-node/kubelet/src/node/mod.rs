@@ -11,4 +11,4 @@ mod pressure;
 pub use address::find_node_ip;
 pub use info::machine;
 pub use lease::lease_loop;
-pub use loops::NodeLoop;
+pub use loops::{NodeLoop, Sources};

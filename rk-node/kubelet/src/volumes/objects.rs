@@ -9,6 +9,8 @@ use kube::{Api, Client};
 
 /// Objects remembered at most; beyond it the memory is cleared, which costs only requests.
 const REMEMBERED: usize = 512;
+/// No reader takes anything older.
+const OLDEST: Duration = Duration::from_secs(30);
 
 type Memory<T> = Mutex<HashMap<(String, String), (Instant, Option<Arc<T>>)>>;
 
@@ -70,6 +72,8 @@ async fn read<T>(
     let at = Instant::now();
     let object = fetch.await?.map(Arc::new);
     let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+    // What is older than any reader accepts is only weight.
+    memory.retain(|_, (at, _)| at.elapsed() < OLDEST);
     if memory.len() >= REMEMBERED {
         memory.clear();
     }
