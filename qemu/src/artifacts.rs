@@ -38,9 +38,12 @@ impl Artifacts {
     /// Reads the file that [`ARTIFACTS_ENV`] names.
     pub fn from_env() -> Result<Artifacts> {
         let path = std::env::var_os(ARTIFACTS_ENV).map(PathBuf::from);
-        let path = path.ok_or_else(|| Error::State(format!("{ARTIFACTS_ENV} is not set: run these tests by `cargo xtask test`")))?;
+        let path = path.ok_or_else(|| {
+            Error::State(format!("{ARTIFACTS_ENV} is not set: run these tests by `cargo xtask test`"))
+        })?;
         let text = std::fs::read(&path).map_err(Error::file("read", &path))?;
-        serde_json::from_slice(&text).map_err(|e| Error::State(format!("{}: {e}; run `cargo xtask test` again", path.display())))
+        serde_json::from_slice(&text)
+            .map_err(|e| Error::State(format!("{}: {e}; run `cargo xtask test` again", path.display())))
     }
 
     /// Writes them to `path`.

@@ -13,7 +13,18 @@ pub fn create_data(path: &Path, mib: u64) -> Result<()> {
     let file = std::fs::File::create(path).map_err(Error::file("create", path))?;
     file.set_len(mib << 20).map_err(Error::file("size", path))?;
     let out = Command::new("mkfs.ext4")
-        .args(["-q", "-F", "-L", LABEL, "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", "-J", "size=16"])
+        .args([
+            "-q",
+            "-F",
+            "-L",
+            LABEL,
+            "-m",
+            "0",
+            "-E",
+            "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
+            "-J",
+            "size=16",
+        ])
         .arg(path)
         .env("PATH", sbin_path())
         .output()

@@ -44,7 +44,10 @@ impl Client {
 
     /// Speaks TLS to `address`, trusts `ca` (PEM) alone, and shows `identity` (certificate and key, PEM) when given.
     pub fn tls(address: SocketAddr, ca: &str, identity: Option<(&str, &str)>) -> Result<Client> {
-        let bad = |what: &str, e: &dyn std::fmt::Display| Error::Certificate { subject: what.to_owned(), reason: e.to_string() };
+        let bad = |what: &str, e: &dyn std::fmt::Display| Error::Certificate {
+            subject: what.to_owned(),
+            reason: e.to_string(),
+        };
         let mut roots = RootCertStore::empty();
         let ca = CertificateDer::from_pem_slice(ca.as_bytes()).map_err(|e| bad("the authority", &e))?;
         roots.add(ca).map_err(|e| bad("the authority", &e))?;
@@ -84,14 +87,25 @@ impl Client {
     }
 
     /// As [`Client::request`]; another status than those of `wanted` is an error that tells the body.
-    pub fn expect(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Body<'_>, wanted: &[u16]) -> Result<Response> {
+    pub fn expect(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Body<'_>,
+        wanted: &[u16],
+    ) -> Result<Response> {
         let response = self.request(method, path, headers, body)?;
         if wanted.contains(&response.status) {
             return Ok(response);
         }
         let text = response.text();
         let short: String = text.chars().take(2000).collect();
-        Err(Error::Http { method: method.to_owned(), url: self.url(path), reason: format!("status {}: {short}", response.status) })
+        Err(Error::Http {
+            method: method.to_owned(),
+            url: self.url(path),
+            reason: format!("status {}: {short}", response.status),
+        })
     }
 
     fn url(&self, path: &str) -> String {
@@ -99,7 +113,13 @@ impl Client {
         format!("{scheme}://{}{path}", self.address)
     }
 
-    fn exchange(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Body<'_>) -> std::io::Result<Response> {
+    fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Body<'_>,
+    ) -> std::io::Result<Response> {
         let tcp = TcpStream::connect_timeout(&self.address, self.limit)?;
         tcp.set_read_timeout(Some(self.limit))?;
         tcp.set_write_timeout(Some(self.limit))?;
@@ -154,9 +174,13 @@ mod tests {
             stream.write_all(b"HTTP/1.1 201 Created\r\nLocation: /x\r\nContent-Length: 2\r\n\r\nok").expect("answer");
             (head, body)
         });
-        let response = Client::plain(address).request("PUT", "/v2/", &[("X-A", "b")], Body::Bytes(b"hello")).expect("request");
+        let response =
+            Client::plain(address).request("PUT", "/v2/", &[("X-A", "b")], Body::Bytes(b"hello")).expect("request");
         let (head, body) = server.join().expect("server");
         assert!(head.starts_with("PUT /v2/ HTTP/1.1\r\n") && head.contains("X-A: b\r\n"), "{head}");
-        assert_eq!((&body, response.status, response.header("location"), response.text().as_str()), (b"hello", 201, Some("/x"), "ok"));
+        assert_eq!(
+            (&body, response.status, response.header("location"), response.text().as_str()),
+            (b"hello", 201, Some("/x"), "ok")
+        );
     }
 }

@@ -39,7 +39,9 @@ impl Api {
         let text = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
         let bad = |what: &str| Error::State(format!("kubeconfig {}: {what}", path.display()));
         let config: Value = serde_yaml_ng::from_str(&text).map_err(|e| bad(&e.to_string()))?;
-        let field = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).ok_or_else(|| bad(&format!("no {pointer}")));
+        let field = |pointer: &str| {
+            config.pointer(pointer).and_then(Value::as_str).ok_or_else(|| bad(&format!("no {pointer}")))
+        };
         let pem = |pointer: &str| {
             let bytes = STANDARD.decode(field(pointer)?).map_err(|e| bad(&format!("{pointer}: {e}")))?;
             String::from_utf8(bytes).map_err(|_| bad(&format!("{pointer} is no PEM")))
@@ -61,8 +63,11 @@ impl Api {
     /// `GET` of JSON.
     pub fn get(&self, path: &str) -> Result<Value> {
         let response = self.client.expect("GET", path, &[("Accept", "application/json")], Body::Empty, &[200])?;
-        serde_json::from_slice(&response.body)
-            .map_err(|e| Error::Http { method: "GET".into(), url: path.to_owned(), reason: format!("unreadable JSON: {e}") })
+        serde_json::from_slice(&response.body).map_err(|e| Error::Http {
+            method: "GET".into(),
+            url: path.to_owned(),
+            reason: format!("unreadable JSON: {e}"),
+        })
     }
 
     /// `POST` of JSON.
@@ -77,10 +82,19 @@ impl Api {
         self.client.expect("PATCH", path, &headers, Body::Bytes(patch.to_string().as_bytes()), &[200, 201]).map(drop)
     }
 
+    /// `DELETE`.
+    pub fn delete(&self, path: &str) -> Result<()> {
+        self.client.expect("DELETE", path, &[("Accept", "application/json")], Body::Empty, &[200, 202]).map(drop)
+    }
+
     /// All nodes.
     pub fn nodes(&self) -> Result<Vec<NodeStatus>> {
         let list = self.get("/api/v1/nodes")?;
-        Ok(list.get("items").and_then(Value::as_array).map(|items| items.iter().map(node_status).collect()).unwrap_or_default())
+        Ok(list
+            .get("items")
+            .and_then(Value::as_array)
+            .map(|items| items.iter().map(node_status).collect())
+            .unwrap_or_default())
     }
 }
 
@@ -106,7 +120,10 @@ mod tests {
         let node = json!({"metadata": {"name": "a"}, "status": {"conditions": [
             {"type": "DiskPressure", "status": "False"},
             {"type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": "cni"}]}});
-        assert_eq!(node_status(&node), NodeStatus { name: "a".into(), ready: false, why: "KubeletNotReady: cni".into() });
+        assert_eq!(
+            node_status(&node),
+            NodeStatus { name: "a".into(), ready: false, why: "KubeletNotReady: cni".into() }
+        );
         let fresh = json!({"metadata": {"name": "b"}});
         assert!(!node_status(&fresh).ready);
     }

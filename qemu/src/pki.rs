@@ -3,8 +3,8 @@
 use crate::{Error, Result};
 use rand::Rng;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PublicKeyData, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PublicKeyData, date_time_ymd,
 };
 use sha2::{Digest, Sha256};
 
@@ -73,7 +73,8 @@ fn params(name: &str, group: Option<&str>) -> CertificateParams {
 fn token() -> String {
     const LETTERS: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let mut random = rand::rng();
-    let mut word = |n: usize| -> String { (0..n).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect() };
+    let mut word =
+        |n: usize| -> String { (0..n).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect() };
     let (id, secret) = (word(6), word(16));
     format!("{id}.{secret}")
 }

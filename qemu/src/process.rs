@@ -126,7 +126,8 @@ mod tests {
     fn a_child_ends_with_its_handle_and_survives_the_thread_that_asked_for_it() {
         let mut command = Command::new("sleep");
         command.arg("100");
-        let mut child = std::thread::spawn(move || Bound::spawn("sleep", &command)).join().expect("thread").expect("spawn");
+        let mut child =
+            std::thread::spawn(move || Bound::spawn("sleep", &command)).join().expect("thread").expect("spawn");
         assert!(!child.wait(Duration::from_millis(200)), "it died with the asking thread");
         let pid = child.id();
         drop(child);

@@ -49,7 +49,8 @@ impl Qmp {
     fn line(&mut self, command: &str) -> Result<Value> {
         let failed = |reason: String| Error::Qmp { command: command.to_owned(), reason };
         let mut line = String::new();
-        let read = std::io::Read::take(&mut self.stream, MAX_LINE).read_line(&mut line).map_err(|e| failed(e.to_string()))?;
+        let read =
+            std::io::Read::take(&mut self.stream, MAX_LINE).read_line(&mut line).map_err(|e| failed(e.to_string()))?;
         if read == 0 {
             return Err(failed("the monitor closed the connection".into()));
         }

@@ -5,7 +5,8 @@ use crate::pki::Pki;
 use crate::{Error, Result};
 use ipnet::{IpNet, Ipv4Net};
 use rk_config::{
-    CertificateAuthority, ControlPlane, Interface, LinkMatch, MachineConfig, Mirror, Network, Ntp, Registries, Role, Taint, TaintEffect,
+    CertificateAuthority, ControlPlane, Interface, LinkMatch, MachineConfig, Mirror, Network, Ntp, Registries, Role,
+    Taint, TaintEffect,
 };
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -48,7 +49,11 @@ pub struct Surroundings {
 /// The YAML for a node, checked by the node's own parser.
 pub fn machine_config(plan: &NodePlan, around: &Surroundings, pki: &Pki) -> Result<String> {
     let mut config = MachineConfig { role: plan.role, hostname: Some(plan.name.clone()), ..MachineConfig::default() };
-    config.network = Network { interfaces: interfaces(&plan.address), ntp: Ntp { enabled: false, servers: Vec::new() }, ..Network::default() };
+    config.network = Network {
+        interfaces: interfaces(&plan.address),
+        ntp: Ntp { enabled: false, servers: Vec::new() },
+        ..Network::default()
+    };
     config.cluster.name = around.cluster.clone();
     config.cluster.endpoint = Some(format!("https://{}:{}", around.control_plane, super::API_PORT));
     config.cluster.token = Some(pki.token.clone());
@@ -56,14 +61,18 @@ pub fn machine_config(plan: &NodePlan, around: &Surroundings, pki: &Pki) -> Resu
     config.kubelet.node_ip = Some(IpAddr::V4(plan.address.ip));
     // Nobody waits half a minute for machines that are about to be thrown away.
     config.kubelet.shutdown_grace_period_seconds = 5;
-    config.registries =
-        Registries { mirrors: vec![Mirror { matches: "*".into(), endpoints: vec![around.registry.clone()], include_host: true }] };
+    config.registries = Registries {
+        mirrors: vec![Mirror { matches: "*".into(), endpoints: vec![around.registry.clone()], include_host: true }],
+    };
     if plan.role == Role::ControlPlane {
         let key = "node-role.kubernetes.io/control-plane".to_owned();
         config.kubelet.taints = vec![Taint { key, value: String::new(), effect: TaintEffect::NoSchedule }];
         let ca = CertificateAuthority { certificate: pki.ca.certificate.clone(), key: pki.ca.key.clone() };
-        config.control_plane =
-            Some(ControlPlane { advertise: Some(around.control_plane.to_string()), ca: Some(ca), ..ControlPlane::default() });
+        config.control_plane = Some(ControlPlane {
+            advertise: Some(around.control_plane.to_string()),
+            ca: Some(ca),
+            ..ControlPlane::default()
+        });
     }
     let yaml = rk_config::to_yaml(&config).map_err(|source| Error::Config { node: plan.name.clone(), source })?;
     match rk_config::parse(&yaml) {

@@ -21,6 +21,7 @@ pub use ready::{Progress, label_control_plane, wait_ready};
 pub use spec::{ClusterSpec, NODE_PORT};
 pub use state::{ClusterState, NodeState, PortForward};
 
+use crate::console::Console;
 use crate::kube::Api;
 use crate::pki::Pki;
 use crate::registry::{Registry, free_port, next_free_port};
@@ -140,6 +141,12 @@ impl Cluster {
         found.vm.as_mut().ok_or_else(|| Error::State(format!("node {node} is off")))
     }
 
+    /// The console of a machine, whether it runs or not.
+    pub fn console(&self, node: &str) -> Result<Console> {
+        let found = self.nodes.iter().find(|n| n.spec.name == node).ok_or_else(|| unknown(node))?;
+        Ok(Console::new(node, &found.spec.console_log()))
+    }
+
     /// Pulls the plug of a node. Its disks stay.
     pub fn kill_node(&mut self, node: &str) -> Result<()> {
         let found = self.nodes.iter_mut().find(|n| n.spec.name == node).ok_or_else(|| unknown(node))?;
@@ -210,10 +217,23 @@ fn forwards(index: u8, api_port: u16) -> Result<Vec<Forward>> {
 }
 
 /// Makes the disks of a node and describes its machine.
-fn machine(spec: &ClusterSpec, plan: &NodePlan, config: &str, socket: &Path, sockets: &Path, forwards: &[Forward]) -> Result<VmSpec> {
+fn machine(
+    spec: &ClusterSpec,
+    plan: &NodePlan,
+    config: &str,
+    socket: &Path,
+    sockets: &Path,
+    forwards: &[Forward],
+) -> Result<VmSpec> {
     let seed = spec.dir.join(format!("{}.cidata.img", plan.name));
     cidata::create(&seed, config, &format!("instance-id: {}-{}\n", spec.name, plan.name))?;
-    let mut vm = VmSpec::new(&plan.name, &spec.dir, spec.artifacts.accel, &spec.artifacts.kernel, Some(&spec.artifacts.initramfs));
+    let mut vm = VmSpec::new(
+        &plan.name,
+        &spec.dir,
+        spec.artifacts.accel,
+        &spec.artifacts.kernel,
+        Some(&spec.artifacts.initramfs),
+    );
     vm.sockets = sockets.to_owned();
     vm.machine = spec.machine;
     vm.cpus = spec.cpus;

@@ -149,7 +149,12 @@ mod tests {
 
     #[test]
     fn torn_and_foreign_answers_are_errors() {
-        for case in ["", "nonsense\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"] {
+        for case in [
+            "",
+            "nonsense\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+            "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        ] {
             assert!(read(case).is_err(), "{case:?}");
         }
     }

@@ -54,7 +54,12 @@ impl Archive {
             }
             None => match docker {
                 Some(docker) => docker_save::convert(dir, &docker, fallback, scratch.path())?,
-                None => return Err(Error::image(label, "neither index.json nor manifest.json is in it: not an image archive")),
+                None => {
+                    return Err(Error::image(
+                        label,
+                        "neither index.json nor manifest.json is in it: not an image archive",
+                    ));
+                }
             },
         };
         match images.is_empty() {
@@ -69,7 +74,8 @@ fn named_roots(label: &str, index: &Value, tags: &[ImageName], fallback: Option<
     let manifests = index.get("manifests").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let mut images: Vec<NamedRoot> = Vec::new();
     for value in manifests {
-        let root: Descriptor = serde_json::from_value(value.clone()).map_err(|e| Error::image(label, format!("index.json: {e}")))?;
+        let root: Descriptor =
+            serde_json::from_value(value.clone()).map_err(|e| Error::image(label, format!("index.json: {e}")))?;
         let name = match annotated(&root)? {
             Some(name) => vec![name],
             None if manifests.len() == 1 && !tags.is_empty() => tags.to_vec(),

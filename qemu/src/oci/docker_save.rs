@@ -50,7 +50,8 @@ pub(super) fn convert(
         }
         let config = blob(&mut store, dir, &image.config, Some(media::CONFIG))?;
         let layers = image.layers.iter().map(|l| blob(&mut store, dir, l, None)).collect::<Result<Vec<_>>>()?;
-        let manifest = json!({"schemaVersion": 2, "mediaType": media::MANIFEST, "config": config, "layers": layers}).to_string();
+        let manifest =
+            json!({"schemaVersion": 2, "mediaType": media::MANIFEST, "config": config, "layers": layers}).to_string();
         let digest = digest(manifest.as_bytes());
         let path = scratch.join(digest.replace(':', "-"));
         std::fs::write(&path, &manifest).map_err(Error::file("write", &path))?;

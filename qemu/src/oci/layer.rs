@@ -55,7 +55,8 @@ pub fn gzip_layer(entries: &[Entry]) -> Result<(Vec<u8>, Vec<u8>)> {
 }
 
 fn with_parents(entries: &[Entry]) -> Vec<Entry> {
-    let mut all: std::collections::BTreeMap<String, Entry> = entries.iter().map(|e| (e.path.clone(), e.clone())).collect();
+    let mut all: std::collections::BTreeMap<String, Entry> =
+        entries.iter().map(|e| (e.path.clone(), e.clone())).collect();
     for entry in entries {
         let mut path = entry.path.as_str();
         while let Some((parent, _)) = path.rsplit_once('/') {
@@ -109,8 +110,11 @@ mod tests {
     fn parents_come_before_their_children() {
         let (plain, _) = gzip_layer(&sample()).expect("layer");
         let mut archive = tar::Archive::new(plain.as_slice());
-        let paths: Vec<String> =
-            archive.entries().expect("entries").map(|e| e.expect("entry").path().expect("path").display().to_string()).collect();
+        let paths: Vec<String> = archive
+            .entries()
+            .expect("entries")
+            .map(|e| e.expect("entry").path().expect("path").display().to_string())
+            .collect();
         assert_eq!(paths, ["bin/", "bin/busybox", "bin/sh", "tmp/"]);
     }
 }

@@ -90,10 +90,15 @@ impl Upload<'_> {
         if self.client.request("HEAD", &at, &[], Body::Empty)?.status == 200 {
             return Ok(());
         }
-        let file = self.store.path(&blob.digest).ok_or_else(|| Error::image(&blob.digest, "this blob is missing from the archive"))?;
+        let file = self
+            .store
+            .path(&blob.digest)
+            .ok_or_else(|| Error::image(&blob.digest, "this blob is missing from the archive"))?;
         let start = format!("/v2/{}/blobs/uploads/", self.repository);
         let session = self.client.expect("POST", &start, &[], Body::Empty, &[202])?;
-        let location = session.header("location").ok_or_else(|| Error::image(&blob.digest, "the registry gave no upload location"))?;
+        let location = session
+            .header("location")
+            .ok_or_else(|| Error::image(&blob.digest, "the registry gave no upload location"))?;
         let target = with_digest(path_of(location), &blob.digest);
         let headers = [("Content-Type", "application/octet-stream")];
         self.client.expect("PUT", &target, &headers, Body::File(&file), &[201]).map(drop)
@@ -118,7 +123,10 @@ fn descriptors(of: &str, list: Option<&Value>) -> Result<Vec<Descriptor>> {
 fn blobs(of: &str, manifest: &Value) -> Result<Vec<Descriptor>> {
     let mut all = descriptors(of, manifest.get("layers"))?;
     if let Some(config) = manifest.get("config") {
-        all.push(serde_json::from_value(config.clone()).map_err(|e| Error::image(of, format!("unreadable config descriptor: {e}")))?);
+        all.push(
+            serde_json::from_value(config.clone())
+                .map_err(|e| Error::image(of, format!("unreadable config descriptor: {e}")))?,
+        );
     }
     Ok(all)
 }

@@ -92,7 +92,8 @@ impl BlobStore {
             return Some(path.clone());
         }
         let (algorithm, hash) = digest.split_once(':')?;
-        let sound = matches!(algorithm, "sha256" | "sha512") && hash.len() >= 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+        let sound =
+            matches!(algorithm, "sha256" | "sha512") && hash.len() >= 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
         let path = self.root.join("blobs").join(algorithm).join(hash);
         (sound && path.is_file()).then_some(path)
     }
@@ -103,7 +104,8 @@ impl BlobStore {
         let file = std::fs::File::open(&path).map_err(Error::file("read", &path))?;
         let mut bytes = Vec::new();
         file.take(MAX_MANIFEST).read_to_end(&mut bytes).map_err(Error::file("read", &path))?;
-        let value = serde_json::from_slice(&bytes).map_err(|e| Error::image(digest, format!("unreadable JSON: {e}")))?;
+        let value =
+            serde_json::from_slice(&bytes).map_err(|e| Error::image(digest, format!("unreadable JSON: {e}")))?;
         Ok((bytes, value))
     }
 }

@@ -14,7 +14,10 @@ pub fn read_frame(from: &mut impl Read, buffer: &mut Vec<u8>) -> Result<bool> {
     }
     let length = u32::from_be_bytes(length) as usize;
     if length > MAX_FRAME {
-        return Err(Error::new(ErrorKind::InvalidData, format!("a frame of {length} bytes; at most {MAX_FRAME} are taken")));
+        return Err(Error::new(
+            ErrorKind::InvalidData,
+            format!("a frame of {length} bytes; at most {MAX_FRAME} are taken"),
+        ));
     }
     buffer.resize(length, 0);
     from.read_exact(buffer)?;

@@ -192,8 +192,10 @@ impl VmSpec {
 fn netdev(n: usize, nic: &Nic) -> (String, &str, String) {
     match nic {
         Nic::Uplink { mac, forwards } => {
-            let ports: String =
-                forwards.iter().map(|f| format!(",hostfwd=tcp:{}:{}-:{}", f.host.ip(), f.host.port(), f.guest)).collect();
+            let ports: String = forwards
+                .iter()
+                .map(|f| format!(",hostfwd=tcp:{}:{}-:{}", f.host.ip(), f.host.port(), f.guest))
+                .collect();
             (UPLINK.to_owned(), mac, format!("user,id={UPLINK},ipv6=off{ports}"))
         }
         Nic::Switch { mac, socket } => {

@@ -62,7 +62,9 @@ impl Step {
     /// How far it is.
     pub fn at(&self, done: u64, of: u64) {
         if self.bar.length() != Some(of) {
-            self.bar.set_style(style("{spinner} {prefix:<26} {elapsed:>8}  [{wide_bar}] {pos}/{len}").progress_chars("=> "));
+            self.bar.set_style(
+                style("{spinner} {prefix:<26} {elapsed:>8}  [{wide_bar}] {pos}/{len}").progress_chars("=> "),
+            );
             self.bar.set_length(of);
         }
         self.bar.set_position(done);

@@ -54,9 +54,13 @@ mod tests {
 
     #[test]
     fn settings_of_the_user_reach_cargo_and_descriptions_of_us_do_not() {
-        for (name, about_us) in
-            [("CARGO_PKG_NAME", true), ("CARGO_MANIFEST_DIR", true), ("CARGO_TARGET_DIR", false), ("CARGO_HOME", false), ("RUSTFLAGS", false)]
-        {
+        for (name, about_us) in [
+            ("CARGO_PKG_NAME", true),
+            ("CARGO_MANIFEST_DIR", true),
+            ("CARGO_TARGET_DIR", false),
+            ("CARGO_HOME", false),
+            ("RUSTFLAGS", false),
+        ] {
             assert_eq!(is_about_us(name), about_us, "{name}");
         }
     }

@@ -2,6 +2,7 @@
 
 mod host;
 mod machines;
+mod memory;
 mod table;
 
 use super::BenchArgs;
@@ -9,7 +10,7 @@ use crate::paths::Paths;
 use crate::report::Report;
 use crate::setup;
 use anyhow::{Context, Result};
-use table::{Row, render};
+use table::{Row, place, render};
 
 pub fn run(paths: &Paths, args: &BenchArgs) -> Result<()> {
     let report = Report::new();
@@ -21,5 +22,7 @@ pub fn run(paths: &Paths, args: &BenchArgs) -> Result<()> {
     let text = render(&host::machine(artifacts.accel), &rows);
     println!("\n{text}");
     let path = paths.root.join("docs/benchmarks.md");
-    std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))
+    let document = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let document = place(&document, "node", "Image, control plane and nodes", &text);
+    std::fs::write(&path, document).with_context(|| format!("write {}", path.display()))
 }

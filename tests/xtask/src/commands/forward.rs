@@ -10,7 +10,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 pub fn run(paths: &Paths, args: &ForwardArgs) -> Result<()> {
     let state = running(paths, &args.name.name)?;
     let Some(node) = state.node(&args.node) else { bail!("no node is named {:?}", args.node) };
-    if let Some(known) = node.forwards.iter().find(|f| f.guest == args.port && args.host_port.is_none_or(|p| p == f.host)) {
+    if let Some(known) =
+        node.forwards.iter().find(|f| f.guest == args.port && args.host_port.is_none_or(|p| p == f.host))
+    {
         println!("http://127.0.0.1:{} leads to port {} of {} already", known.host, args.port, node.name);
         return Ok(());
     }

@@ -16,10 +16,9 @@ pub fn check(paths: &Paths) -> Result<ExitCode> {
         failed.push("clippy");
     }
     let metadata = lint::Metadata::read(&paths.root)?;
-    for (name, findings) in [
-        ("dependency directions", lint::directions(&metadata)),
-        ("licences", lint::licences(&metadata)),
-    ] {
+    for (name, findings) in
+        [("dependency directions", lint::directions(&metadata)), ("licences", lint::licences(&metadata))]
+    {
         findings.iter().for_each(|f| println!("{name}: {f}"));
         if !findings.is_empty() {
             failed.push(name);

@@ -175,7 +175,8 @@ fn cluster_name(text: &str) -> Result<String, String> {
     if first && text.len() <= 32 && text.bytes().all(sound) && !reserved {
         Ok(text.to_owned())
     } else {
-        Err("a cluster's name is 1 to 32 of a-z, 0-9 and '-', starting with a letter; bin, probe and tests are taken".into())
+        Err("a cluster's name is 1 to 32 of a-z, 0-9 and '-', starting with a letter; bin, probe and tests are taken"
+            .into())
     }
 }
 

@@ -24,7 +24,11 @@ pub fn run(paths: &Paths) -> Result<()> {
 fn print(paths: &Paths, state: &ClusterState) {
     let nodes = Api::from_kubeconfig(&state.kubeconfig).and_then(|api| api.nodes());
     println!("cluster {} ({}), process {}", state.name, state.accel, state.pid);
-    println!("  API        https://127.0.0.1:{}  {}", state.api_port, nodes.as_ref().map_or_else(ToString::to_string, |_| "answers".into()));
+    println!(
+        "  API        https://127.0.0.1:{}  {}",
+        state.api_port,
+        nodes.as_ref().map_or_else(ToString::to_string, |_| "answers".into())
+    );
     println!("  kubeconfig {}", paths.show(&state.kubeconfig));
     println!("  registry   127.0.0.1:{}", state.registry_port);
     let known = nodes.unwrap_or_default();

@@ -24,7 +24,8 @@ pub fn run(paths: &Paths, args: &SuperviseArgs) -> Result<()> {
         Err(error) => return Err(error).context("cannot leave the terminal"),
     }
     let text = std::fs::read(paths.artifacts()).context("no list of artifacts; run `cargo xtask up`")?;
-    let artifacts: Artifacts = serde_json::from_slice(&text).context("unreadable list of artifacts; run `cargo xtask up`")?;
+    let artifacts: Artifacts =
+        serde_json::from_slice(&text).context("unreadable list of artifacts; run `cargo xtask up`")?;
     let mut spec = ClusterSpec::new(&args.name.name, &paths.cluster(&args.name.name), &artifacts);
     spec.workers = args.shape.workers;
     spec.memory_mib = args.shape.memory;

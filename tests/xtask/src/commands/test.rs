@@ -54,7 +54,18 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
     }
     for tier in TIERS.into_iter().filter(|t| wanted(t)) {
         let mut command = cargo(&paths.root);
-        command.args(["test", "--package", "rk-tests", "--features", "guest", "--test", tier, "--", "--test-threads", "1"]);
+        command.args([
+            "test",
+            "--package",
+            "rk-tests",
+            "--features",
+            "guest",
+            "--test",
+            tier,
+            "--",
+            "--test-threads",
+            "1",
+        ]);
         command.env(ARTIFACTS_ENV, paths.artifacts());
         total += suite(&format!("tier {tier}"), &mut command, &artifacts.work.join(format!("{tier}.log")), &report)?;
     }
@@ -83,7 +94,8 @@ fn suite(name: &str, command: &mut Command, log: &Path, report: &Report) -> Resu
     let tally = report.step(name, |_| {
         let file = std::fs::File::create(log).with_context(|| format!("create {}", log.display()))?;
         let twin = file.try_clone().context("log of tests")?;
-        let status = command.stdin(Stdio::null()).stdout(file).stderr(twin).status().context("cannot run cargo test")?;
+        let status =
+            command.stdin(Stdio::null()).stdout(file).stderr(twin).status().context("cannot run cargo test")?;
         let text = std::fs::read_to_string(log).unwrap_or_default();
         let mut tally = tally(&text);
         // A binary that does not compile or dies says no result; it counts all the same.

@@ -30,7 +30,8 @@ pub fn run(paths: &Paths, args: &UpArgs) -> Result<()> {
     let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel)?;
     let state = report.step("machines", |_| {
         let state = launch(paths, args)?;
-        let note = format!("1 control plane, {} worker(s), registry on port {}", args.shape.workers, state.registry_port);
+        let note =
+            format!("1 control plane, {} worker(s), registry on port {}", args.shape.workers, state.registry_port);
         Ok((state, note))
     })?;
     let registry = Client::plain(SocketAddr::from((Ipv4Addr::LOCALHOST, state.registry_port)));
@@ -92,7 +93,9 @@ fn wait(paths: &Paths, state: &ClusterState, step: &Step) -> Result<((), String)
     };
     let alive = || match ClusterState::load(&dir)? {
         Some(_) => Ok(()),
-        None => Err(rk_qemu::Error::State("the process that owns the machines has ended; see its log beside the cluster".into())),
+        None => Err(rk_qemu::Error::State(
+            "the process that owns the machines has ended; see its log beside the cluster".into(),
+        )),
     };
     wait_ready(&api, wanted, limit, tell, alive).with_context(|| {
         let logs: Vec<String> = state.nodes.iter().map(|n| paths.show(&n.console_log)).collect();
@@ -118,7 +121,10 @@ fn print_next(paths: &Paths, state: &ClusterState) {
     println!();
     println!("  cargo xtask load{option} IMAGE.tar        # put an image into the cluster's registry");
     println!("  cargo xtask forward{option} NODEPORT      # reach another NodePort from here");
-    println!("  cargo xtask console{option} worker-1      # consoles are logged in {}", paths.show(&paths.cluster(&state.name)));
+    println!(
+        "  cargo xtask console{option} worker-1      # consoles are logged in {}",
+        paths.show(&paths.cluster(&state.name))
+    );
     println!("  cargo xtask status");
     println!("  cargo xtask down{option}");
 }

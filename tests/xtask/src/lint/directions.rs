@@ -22,7 +22,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rk-dns", &[]),
     (
         "rk-node",
-        &["rk-kubelet", "rk-cri", "rk-cri-api", "rk-streaming", "rk-shim-protocol", "rk-images", "rk-cni", "rk-proxy", "rk-dns", "rk-config"],
+        &[
+            "rk-kubelet",
+            "rk-cri",
+            "rk-cri-api",
+            "rk-streaming",
+            "rk-shim-protocol",
+            "rk-images",
+            "rk-cni",
+            "rk-proxy",
+            "rk-dns",
+            "rk-config",
+        ],
     ),
     ("rk-api", &[]),
     ("rk-store", &[]),
@@ -48,7 +59,10 @@ pub fn directions(metadata: &Metadata) -> Vec<String> {
     let mut findings = Vec::new();
     for package in metadata.ours() {
         let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == package.name) else {
-            findings.push(format!("{} is not in the table of lint/directions.rs; add it there and in docs/ARCHITECTURE.md", package.name));
+            findings.push(format!(
+                "{} is not in the table of lint/directions.rs; add it there and in docs/ARCHITECTURE.md",
+                package.name
+            ));
             continue;
         };
         for dependency in package.dependencies.iter().filter(|d| d.kind.as_deref() != Some("dev")) {
@@ -67,7 +81,8 @@ mod tests {
     use super::*;
 
     fn package(name: &str, uses: &[(&str, Option<&str>)]) -> Package {
-        let dependencies = uses.iter().map(|(n, k)| Dependency { name: (*n).into(), kind: k.map(str::to_owned) }).collect();
+        let dependencies =
+            uses.iter().map(|(n, k)| Dependency { name: (*n).into(), kind: k.map(str::to_owned) }).collect();
         Package { id: name.into(), name: name.into(), version: "0".into(), license: None, dependencies }
     }
 

@@ -33,7 +33,8 @@ fn licence(package: &Package) -> Option<&str> {
 /// Every package whose licence is not allowed or not told.
 pub fn licences(metadata: &Metadata) -> Vec<String> {
     let bad = metadata.packages.iter().filter(|p| !licence(p).is_some_and(allowed));
-    bad.map(|p| format!("{} {} is under {}", p.name, p.version, p.license.as_deref().unwrap_or("no named licence"))).collect()
+    bad.map(|p| format!("{} {} is under {}", p.name, p.version, p.license.as_deref().unwrap_or("no named licence")))
+        .collect()
 }
 
 /// An SPDX expression of `OR`, `AND`, `/` and parentheses: one allowed alternative is enough, all parts of an `AND` count.

@@ -91,7 +91,11 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 fn base() -> Vec<Entry> {
     let mut entries: Vec<Entry> = ["dev", "etc", "proc", "root", "run", "sys", "var/log"].map(Entry::dir).to_vec();
     entries.push(Entry { mode: 0o1777, ..Entry::dir("tmp") });
-    entries.push(Entry::file("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"));
+    entries.push(Entry::file(
+        "etc/passwd",
+        0o644,
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    ));
     entries.push(Entry::file("etc/group", 0o644, "root:x:0:\nnogroup:x:65534:\n"));
     entries
 }
@@ -113,7 +117,8 @@ fn nginx_entries(unpacked: &Path) -> Result<Vec<Entry>> {
     entries.push(Entry::file("etc/nginx/nginx.conf", 0o644, NGINX_CONF));
     entries.push(Entry::file("usr/share/nginx/html/50x.html", 0o644, "<h1>An error occurred.</h1>\n"));
     for (name, path) in libraries(unpacked)? {
-        let to = if name.starts_with("ld-linux") { format!("lib64/{name}") } else { format!("lib/x86_64-linux-gnu/{name}") };
+        let to =
+            if name.starts_with("ld-linux") { format!("lib64/{name}") } else { format!("lib/x86_64-linux-gnu/{name}") };
         entries.push(Entry::file(&to, 0o755, read(&path)?));
     }
     Ok(entries)

@@ -34,7 +34,9 @@ pub struct Peers {
 /// Finds them in the cache or fetches them.
 pub fn fetch(paths: &Paths, step: &Step) -> Result<(Peers, String)> {
     let mut store = Packages::new(&paths.cache);
-    let mut get = |peer: &Peer| -> Result<PathBuf> { Ok(store.unpacked(step, RECENT, peer.package, peer.proof)?.join(peer.proof)) };
+    let mut get = |peer: &Peer| -> Result<PathBuf> {
+        Ok(store.unpacked(step, RECENT, peer.package, peer.proof)?.join(peer.proof))
+    };
     let peers = Peers {
         kubectl: get(&KUBECTL)?,
         etcd: get(&ETCD)?,

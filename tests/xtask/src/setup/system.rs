@@ -44,7 +44,9 @@ fn missing<'a>(wanted: &[&'a str]) -> Result<Vec<&'a str>> {
     let mut query = Command::new("dpkg-query");
     query.args(["--show", "--showformat", "${db:Status-Abbrev} ${Package}\n"]).args(wanted);
     // It fails when a package is unknown, and still tells the others.
-    let Ok(out) = query.output() else { bail!("dpkg-query is missing: this needs Debian 12 or 13, or something like it") };
+    let Ok(out) = query.output() else {
+        bail!("dpkg-query is missing: this needs Debian 12 or 13, or something like it")
+    };
     Ok(not_installed(&String::from_utf8_lossy(&out.stdout), wanted))
 }
 
