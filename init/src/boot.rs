@@ -2,7 +2,7 @@
 
 use crate::console::Journal;
 use crate::pid1::{Machine, Settings};
-use crate::{cgroups, console, datadisk, etc, failure, mounts, stage1, sysctls};
+use crate::{cgroups, console, datadisk, etc, failure, limits, mounts, stage1, sysctls};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -23,6 +23,7 @@ pub fn run() -> ExitCode {
     journal.check("hearing ctrl-alt-del", rk_sys::route_ctrl_alt_del_to_init());
     // rk-node and the proxy read settings that appear with the links; nothing is up yet.
     sysctls::apply(&mut journal);
+    limits::raise(&mut journal);
     cgroups::prepare(&mut journal);
     datadisk::mount(&mut journal);
     journal.open(Path::new(LOG_DIR));

@@ -15,6 +15,7 @@ mod discover;
 mod etc;
 mod failure;
 mod going_down;
+mod limits;
 mod logs;
 mod mounts;
 mod pid1;

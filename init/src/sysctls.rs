@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 
 /// Setting and value. What Kubernetes expects of a node first, then limits for many pods, then hardening.
-const TABLE: [(&str, &str); 31] = [
+const TABLE: [(&str, &str); 32] = [
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
     ("net/bridge/bridge-nf-call-iptables", "1"),
@@ -21,6 +21,8 @@ const TABLE: [(&str, &str); 31] = [
     ("net/ipv4/neigh/default/gc_thresh3", "8192"),
     ("net/core/somaxconn", "4096"),
     ("net/core/default_qdisc", "fq_codel"),
+    // Tunnels built into the kernel must not show up in every pod.
+    ("net/core/fb_tunnels_only_for_init_net", "2"),
     // As the kubelet of upstream demands with protectKernelDefaults.
     ("vm/overcommit_memory", "1"),
     ("vm/panic_on_oom", "0"),

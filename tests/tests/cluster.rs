@@ -232,6 +232,10 @@ fn a_pod_sees_its_config_its_secret_its_identity_and_its_limits() {
     let environment = kubectl.ok(&["exec", "reader", "--", "sh", "-c", "echo $COLOR $NODE"]);
     assert_eq!(environment, "green worker-1\n");
     assert_eq!(read("/sys/fs/cgroup/memory.max").trim(), (64 << 20).to_string());
+    let files = kubectl.ok(&["exec", "reader", "--", "sh", "-c", "ulimit -n; ulimit -Hn; ulimit -u"]);
+    assert_eq!(files, "65536\n1048576\nunlimited\n");
+    let links = kubectl.ok(&["exec", "reader", "--", "ls", "/sys/class/net"]);
+    assert_eq!(links.split_whitespace().collect::<Vec<_>>(), ["eth0", "lo"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod block;
 mod clock;
 mod error;
 mod input;
+mod limits;
 mod loopdev;
 mod mount;
 mod netlink;
@@ -21,6 +22,7 @@ pub use block::{BlockDevice, Superblock, block_devices, identify, read_superbloc
 pub use clock::{ClockOffset, boot_millis, set_clock, slew_clock};
 pub use error::{Result, SysError};
 pub use input::{KEY_POWER, KeyPress, decode_key_presses, open_input_devices};
+pub use limits::{lift_process_limit, limit_open_files};
 pub use loopdev::attach_loop;
 pub use mount::{MountFlags, make_shared, mount, mount_point, move_root, unmount, unmount_detached};
 pub use netlink::{NetlinkSocket, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_LINK};

@@ -15,9 +15,8 @@ use std::time::Instant;
 /// The tiers that need built artifacts, in the order in which they say most about what is broken.
 const TIERS: [&str; 7] = ["api", "images", "boot", "node", "network", "cluster", "chaos"];
 
-/// The tiers that run without being asked for. The others break networks and machines and wait for the cluster to notice, which
-/// takes emulated processors long: they run by name, and each run says what it left out.
-const USUAL: [&str; 5] = ["host", "api", "images", "boot", "cluster"];
+/// The tiers that run without being asked for; each run says what it left out.
+const USUAL: [&str; 7] = ["host", "api", "images", "boot", "network", "cluster", "chaos"];
 
 /// What a test binary or a check said.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
