@@ -36,6 +36,7 @@ const CONTROLLERS: &[(&str, Register)] = &[
     ("persistent-volume-binder", volumes::register),
     ("pvc-protection-controller", volumes::register_claims),
     ("pv-protection-controller", volumes::register_volumes),
+    ("volumeattributesclass-protection-controller", volumes::register_attributes_classes),
     ("ephemeral-volume-controller", volumes::register_ephemeral),
     ("horizontal-pod-autoscaler", autoscale::register),
     ("token-cleaner", tokens::register_cleaner),

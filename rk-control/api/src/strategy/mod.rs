@@ -7,6 +7,7 @@ mod delete;
 mod generation;
 mod pod;
 mod prepare;
+mod service;
 mod special;
 mod status;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use serde_json::Value;
 pub use delete::{default_propagation, grace_period};
 pub use pod::qos_class;
 pub use prepare::{prepare_for_create, prepare_for_update};
+pub use special::stamp;
 pub use warn::warnings;
 
 use crate::resources::Resource;

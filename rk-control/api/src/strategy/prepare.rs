@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::traits::{self, Status, StatusMetadata};
-use super::{generation, pod, special, status};
+use super::{generation, pod, service, special, status};
 use crate::meta::at;
 use crate::resources::Resource;
 
@@ -58,6 +58,7 @@ pub fn prepare_for_update(resource: &Resource, subresource: Option<&str>, new: &
             match (&*resource.gvk.group, &*resource.gvk.kind) {
                 ("", "Namespace") => keep_finalizers(new, old),
                 ("", "Secret") => special::secret_data(new),
+                ("", "Service") => service::update(new, old),
                 ("apps", "DaemonSet") => special::template_generation(new, Some(old)),
                 ("certificates.k8s.io", "CertificateSigningRequest") => take(new, old, "spec"),
                 _ => {}

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::meta::{at, set, text};
+use crate::resources::Resource;
 
 /// Namespace: the namespace controller's finalizer holds it until its content is gone.
 pub(super) fn namespace_create(object: &mut Value) {
@@ -97,6 +98,30 @@ pub(super) fn keep_all_but_conditions(new: &mut Value, old: &Value) {
         set(new, &["metadata"], metadata);
     }
     set_conditions(new, conditions);
+}
+
+/// Writes times that the server alone tells: when a condition of a CertificateSigningRequest was updated and came to be.
+pub fn stamp(resource: &Resource, new: &mut Value, old: &Value, now: jiff::Timestamp) {
+    if resource.gvk.kind != "CertificateSigningRequest" {
+        return;
+    }
+    let now = crate::meta::format_time(now);
+    let before = at(old, &["status", "conditions"]).as_array().cloned().unwrap_or_default();
+    let conditions = new.get_mut("status").and_then(|s| s.get_mut("conditions")).and_then(Value::as_array_mut);
+    for condition in conditions.into_iter().flatten() {
+        let same = |other: &&Value| {
+            let key = |c: &Value, key| text(c, &[key]).to_owned();
+            key(other, "type") == key(condition, "type") && key(other, "status") == key(condition, "status")
+        };
+        let since = before.iter().find(same).map(|c| at(c, &["lastTransitionTime"]).clone());
+        let since = since.filter(|time| !time.is_null()).unwrap_or_else(|| json!(now));
+        let Some(condition) = condition.as_object_mut() else { continue };
+        for (key, time) in [("lastUpdateTime", json!(now)), ("lastTransitionTime", since)] {
+            if condition.get(key).is_none_or(Value::is_null) {
+                condition.insert(key.into(), time);
+            }
+        }
+    }
 }
 
 fn set_conditions(object: &mut Value, conditions: Vec<Value>) {

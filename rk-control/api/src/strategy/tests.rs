@@ -130,3 +130,67 @@ fn decisions_on_certificates_are_made_through_approval_alone() {
     prepare_for_update(&requests, Some("approval"), &mut approval, &undecided);
     assert_eq!(approval, json!({"metadata": {"name": "c"}, "spec": {"a": 1}, "status": {"conditions": [approved]}}));
 }
+
+#[test]
+fn a_service_that_changes_its_type_leaves_behind_what_only_the_former_type_had() {
+    let services = resource("", "v1", "services");
+    let old = json!({"metadata": {"name": "s"}, "spec": {
+        "type": "LoadBalancer", "allocateLoadBalancerNodePorts": true, "loadBalancerClass": "a/b", "externalTrafficPolicy": "Cluster",
+    }});
+    let left = |kind: &str, change: Value| {
+        let mut new = old.clone();
+        new["spec"]["type"] = json!(kind);
+        new["spec"].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        prepare_for_update(&services, None, &mut new, &old);
+        let mut keys: Vec<String> = new["spec"].as_object().unwrap().keys().filter(|k| *k != "type").cloned().collect();
+        keys.sort();
+        keys.join(" ")
+    };
+    assert_eq!(left("ExternalName", json!({})), "");
+    assert_eq!(left("ClusterIP", json!({})), "");
+    assert_eq!(left("NodePort", json!({})), "externalTrafficPolicy");
+    assert_eq!(left("ClusterIP", json!({"externalTrafficPolicy": "Local"})), "externalTrafficPolicy", "asked for anew");
+}
+
+#[test]
+fn addresses_of_a_load_balancer_are_refused_where_there_is_none() {
+    let services = resource("", "v1", "services");
+    let status = json!({"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}});
+    for (kind, refused) in [("LoadBalancer", false), ("ClusterIP", true)] {
+        let new = json!({"metadata": {"name": "s", "namespace": "n"}, "spec": {"type": kind}, "status": status});
+        let errors = validate_update(&services, Some("status"), &new, &new);
+        assert_eq!(!errors.is_empty(), refused, "{kind}: {errors:?}");
+    }
+}
+
+#[test]
+fn conditions_of_certificate_requests_are_stamped_once() {
+    let requests = resource("certificates.k8s.io", "v1", "certificatesigningrequests");
+    let old = json!({"status": {"conditions": [{"type": "Failed", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"}]}});
+    let mut new = json!({"status": {"conditions": [
+        {"type": "Failed", "status": "True"},
+        {"type": "Other", "status": "True", "lastUpdateTime": "2021-01-01T00:00:00Z"},
+    ]}});
+    stamp(&requests, &mut new, &old, "2024-01-02T03:04:05Z".parse().unwrap());
+    assert_eq!(
+        new["status"]["conditions"],
+        json!([
+            {"type": "Failed", "status": "True", "lastUpdateTime": "2024-01-02T03:04:05Z", "lastTransitionTime": "2020-01-01T00:00:00Z"},
+            {"type": "Other", "status": "True", "lastUpdateTime": "2021-01-01T00:00:00Z", "lastTransitionTime": "2024-01-02T03:04:05Z"},
+        ])
+    );
+}
+
+#[test]
+fn a_system_priority_class_can_be_annotated() {
+    let classes = resource("scheduling.k8s.io", "v1", "priorityclasses");
+    let class = |value: i64| json!({"metadata": {"name": "system-node-critical"}, "value": value});
+    assert!(validate_create(&classes, &class(2_000_001_000)).is_empty());
+    let refusal = validate_create(&classes, &class(7));
+    assert!(
+        refusal.0[0].to_string().contains("value of system-node-critical PriorityClass must be 2000001000"),
+        "{refusal:?}"
+    );
+    let change = validate_update(&classes, None, &class(7), &class(2_000_001_000));
+    assert_eq!(change.0.len(), 1, "the value alone is wrong: {change:?}");
+}

@@ -148,6 +148,7 @@ pub fn create(resource: &Resource, object: &Value, errors: &mut FieldErrors) {
     match (&*resource.gvk.group, &*resource.gvk.kind) {
         ("", "Pod") => pod::create(object, errors),
         (NET, "Ingress") => ingress::create(object, errors),
+        ("scheduling.k8s.io", "PriorityClass") => quota::priority_class_create(object, errors),
         _ => {}
     }
 }
@@ -164,6 +165,7 @@ pub fn subresource_update(resource: &Resource, subresource: &str, new: &Value, o
     match (&*resource.gvk.kind, subresource) {
         ("CertificateSigningRequest", "approval") => certificates::approval_update(new, old, errors),
         ("Job", "status") => batch::job_status_update(new, old, errors),
+        ("Service", "status") => service::status_update(new, errors),
         ("Pod", "status") => pod::status_update(new, old, errors),
         ("Pod", "ephemeralcontainers") => pod::ephemeral_update(new, old, errors),
         ("Pod", "resize") => pod::resize_update(new, old, errors),

@@ -138,27 +138,34 @@ pub(super) fn resource_quota_update(new: &Value, old: &Value, errors: &mut Field
 
 /// PriorityClass.
 pub(super) fn priority_class(object: &Value, errors: &mut FieldErrors) {
+    let policy = text(object, "preemptionPolicy");
+    super::get::one_of(errors, &Path::new("preemptionPolicy"), policy, &["PreemptLowerPriority", "Never"], false);
+}
+
+/// The classes of the system itself, and their values.
+const SYSTEM_CLASSES: [(&str, i64); 2] = [
+    ("system-node-critical", HIGHEST_USER_PRIORITY * 2 + 1000),
+    ("system-cluster-critical", HIGHEST_USER_PRIORITY * 2),
+];
+
+/// Names of the system's own classes, and values above all others, are taken.
+pub(super) fn priority_class_create(object: &Value, errors: &mut FieldErrors) {
     let name = text(at(object, &["metadata"]), "name");
     let value = int(object, "value").unwrap_or(0);
     if name.starts_with("system-") {
-        let known = [
-            ("system-node-critical", HIGHEST_USER_PRIORITY * 2 + 1000),
-            ("system-cluster-critical", HIGHEST_USER_PRIORITY * 2),
-        ];
-        if !known.contains(&(name, value)) {
-            let path = Path::new("metadata");
-            let why = "priority class names with 'system-' prefix are reserved for system use only. error: ".to_owned()
-                + &format!("{name} is not a known system priority class");
-            errors.forbidden(&path.child("name"), why);
-        }
+        let wrong = match SYSTEM_CLASSES.iter().find(|(known, _)| *known == name) {
+            None => format!("{name} is not a known system priority class"),
+            Some((_, right)) if *right != value => format!("value of {name} PriorityClass must be {right}"),
+            Some(_) => return,
+        };
+        let why = "priority class names with 'system-' prefix are reserved for system use only. error: ".to_owned();
+        errors.forbidden(&Path::new("metadata").child("name"), why + &wrong);
     } else if value > HIGHEST_USER_PRIORITY {
         errors.forbidden(
             &Path::new("value"),
             format!("maximum allowed value of a user defined priority is {HIGHEST_USER_PRIORITY}"),
         );
     }
-    let policy = text(object, "preemptionPolicy");
-    super::get::one_of(errors, &Path::new("preemptionPolicy"), policy, &["PreemptLowerPriority", "Never"], false);
 }
 
 /// The value of a priority is for ever.

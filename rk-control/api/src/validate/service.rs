@@ -257,3 +257,13 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
         errors.invalid(&path.child("loadBalancerClass"), class(new).unwrap_or_default(), "may not change once set");
     }
 }
+
+/// A load balancer's addresses belong to Services that have one.
+pub(super) fn status_update(new: &Value, errors: &mut FieldErrors) {
+    let balancer = at(new, &["status", "loadBalancer"]);
+    if text(at(new, &["spec"]), "type") != "LoadBalancer" && !empty(balancer, "ingress") {
+        let status = Path::new("status");
+        let path = status.child("loadBalancer");
+        errors.forbidden(&path.child("ingress"), "may only be used when `spec.type` is \"LoadBalancer\"");
+    }
+}

@@ -56,6 +56,9 @@ async fn attempt(
     // A scale is a change of the workload's own spec.
     let part = intent.subresource.filter(|part| *part != "scale");
     strategy::prepare_for_update(&call.hub, part, &mut new, &old);
+    if part.is_some() {
+        strategy::stamp(&call.hub, &mut new, &old, jiff::Timestamp::now());
+    }
     let core = std::sync::Arc::clone(&call.core);
     let (user, hub, path) = (call.user.clone(), std::sync::Arc::clone(&call.hub), call.path.clone());
     let request = admission::Request {

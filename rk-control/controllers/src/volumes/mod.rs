@@ -7,7 +7,7 @@ mod protect;
 mod volume;
 
 pub(crate) use ephemeral::register as register_ephemeral;
-pub(crate) use protect::{register_claims, register_volumes};
+pub(crate) use protect::{register_attributes_classes, register_claims, register_volumes};
 
 use crate::context::Context;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};

@@ -1,13 +1,15 @@
-//! Finalizers that keep claims in use by pods, and volumes in use by claims, from going.
+//! Finalizers that keep from going what is in use: claims by pods, volumes by claims, attributes classes by both.
 
 use crate::context::Context;
 use crate::discovery::has_finalizer;
 use crate::pods;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use rk_client::{BoxError, Informer, Object, ObjectKey, Outcome, Queue};
 
 const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
 const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
+const CLASS_FINALIZER: &str = "kubernetes.io/vac-protection";
 
 /// Claims that a pod uses, its ephemeral ones included.
 pub(super) fn claims_of(pod: &Pod) -> Vec<ObjectKey> {
@@ -92,4 +94,67 @@ pub(crate) fn register_volumes(ctx: &Context) {
             sync(&volumes, &key, VOLUME_FINALIZER, bound).await
         }
     });
+}
+
+/// Attributes classes that a claim asks for, has, or is on its way to.
+fn classes_of(claim: &PersistentVolumeClaim) -> impl Iterator<Item = &str> {
+    let asked = claim.spec.as_ref().and_then(|s| s.volume_attributes_class_name.as_deref());
+    let has = claim.status.as_ref().and_then(|s| s.current_volume_attributes_class_name.as_deref());
+    let next = claim.status.as_ref().and_then(|s| s.modify_volume_status.as_ref());
+    [asked, has, next.and_then(|m| m.target_volume_attributes_class_name.as_deref())].into_iter().flatten()
+}
+
+fn class_of(volume: &PersistentVolume) -> Option<&str> {
+    volume.spec.as_ref().and_then(|s| s.volume_attributes_class_name.as_deref())
+}
+
+/// Starts the protection of attributes classes.
+pub(crate) fn register_attributes_classes(ctx: &Context) {
+    let classes = ctx.informers.of::<VolumeAttributesClass>();
+    let claims = ctx.informers.of::<PersistentVolumeClaim>();
+    let volumes = ctx.informers.of::<PersistentVolume>();
+    let queue: Queue<ObjectKey> = Queue::default();
+    let q = queue.clone();
+    classes.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
+    // A change may let go of a class that only the former state names: look at all that wait to go.
+    let (q, all) = (queue.clone(), classes.clone());
+    claims.on_change(move |_| leaving(&all).for_each(|key| q.add(key)));
+    let (q, all) = (queue.clone(), classes.clone());
+    volumes.on_change(move |_| leaving(&all).for_each(|key| q.add(key)));
+    ctx.work("vac-protection", queue, 1, move |key| {
+        let (classes, claims, volumes) = (classes.clone(), claims.clone(), volumes.clone());
+        async move {
+            let used = |class: &VolumeAttributesClass| {
+                let name = class.metadata.name.as_deref().unwrap_or_default();
+                claims.list().iter().any(|c| classes_of(c).any(|n| n == name))
+                    || volumes.list().iter().any(|v| class_of(v) == Some(name))
+            };
+            sync(&classes, &key, CLASS_FINALIZER, used).await
+        }
+    });
+}
+
+fn leaving(classes: &Informer<VolumeAttributesClass>) -> impl Iterator<Item = ObjectKey> {
+    let leaves = |c: &VolumeAttributesClass| c.metadata.deletion_timestamp.is_some();
+    classes.list().into_iter().filter(move |c| leaves(c)).map(|c| ObjectKey::of(c.as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_claim_holds_the_class_it_asks_for_the_one_it_has_and_the_one_it_moves_to() {
+        let claim: PersistentVolumeClaim = serde_json::from_value(json!({
+            "spec": {"volumeAttributesClassName": "gold"},
+            "status": {
+                "currentVolumeAttributesClassName": "bronze",
+                "modifyVolumeStatus": {"status": "InProgress", "targetVolumeAttributesClassName": "silver"},
+            },
+        }))
+        .expect("a claim");
+        assert_eq!(classes_of(&claim).collect::<Vec<_>>(), ["gold", "bronze", "silver"]);
+        assert_eq!(classes_of(&PersistentVolumeClaim::default()).count(), 0);
+    }
 }
