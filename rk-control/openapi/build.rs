@@ -10,6 +10,8 @@ mod names;
 mod parameters;
 #[path = "build/paths.rs"]
 mod paths;
+#[path = "src/protobuf.rs"]
+mod protobuf;
 #[path = "build/schemas.rs"]
 mod schemas;
 
@@ -22,28 +24,30 @@ use sha2::{Digest as _, Sha512};
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
+    println!("cargo:rerun-if-changed=src/protobuf.rs");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let documents = documents::all();
     let mut table = String::from("pub(crate) static V3: &[Document] = &[\n");
     for (path, document) in &documents.v3 {
-        table.push_str(&embed(&out, path, document));
+        table.push_str(&embed(&out, path, document.to_string().as_bytes()));
         table.push_str(",\n");
     }
     table.push_str("];\npub(crate) static V2: Document = ");
-    table.push_str(&embed(&out, "v2", &documents.v2));
+    table.push_str(&embed(&out, "v2", documents.v2.to_string().as_bytes()));
+    table.push_str(";\npub(crate) static V2_PROTOBUF: Document = ");
+    table.push_str(&embed(&out, "v2.pb", &protobuf::encode(&documents.v2)));
     table.push_str(";\n");
     std::fs::write(out.join("documents.rs"), table).expect("OUT_DIR is writable");
 }
 
 /// Writes one compressed document and answers the table row that embeds it.
-fn embed(out: &Path, path: &str, document: &serde_json::Value) -> String {
-    let text = document.to_string();
+fn embed(out: &Path, path: &str, text: &[u8]) -> String {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(text.as_bytes()).expect("memory takes all bytes");
+    encoder.write_all(text).expect("memory takes all bytes");
     let gzip = encoder.finish().expect("memory takes all bytes");
-    let file = format!("{}.json.gz", path.replace('/', "_"));
+    let file = format!("{}.gz", path.replace('/', "_"));
     std::fs::write(out.join(&file), gzip).expect("OUT_DIR is writable");
-    let hash = hex::encode_upper(Sha512::digest(&text));
+    let hash = hex::encode_upper(Sha512::digest(text));
     let mut row = String::new();
     write!(
         row,

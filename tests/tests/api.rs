@@ -1,52 +1,14 @@
-//! `rk-control` alone on this host, as a stock kubectl sees it. No node is needed for any of this.
+//! `rk-control` alone on this host, as clients see it: a stock kubectl here, others in modules. No node is needed for any of this.
 
-use rk_qemu::process::Bound;
-use rk_qemu::registry::free_port;
-use rk_tests::{Kubectl, artifacts, eventually};
-use std::path::PathBuf;
-use std::process::Command;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+#[path = "api/control.rs"]
+mod control;
+#[path = "api/kube_rs.rs"]
+mod kube_rs;
+#[path = "api/python.rs"]
+mod python;
 
-/// The start of `rk-control`, and what its controllers take to act.
-const LIMIT: Duration = Duration::from_secs(30);
-
-struct Control {
-    process: Option<Bound>,
-    dir: PathBuf,
-    bind: String,
-    kubectl: Kubectl,
-}
-
-impl Control {
-    fn start(&mut self) {
-        let mut command = Command::new(artifacts().binaries.join("rk-control"));
-        command.arg("--data-dir").arg(&self.dir).args(["--bind", &self.bind]);
-        self.process = Some(Bound::spawn_logged("rk-control", &command, &self.dir.join("log")).expect("rk-control"));
-        let log = self.dir.join("log");
-        eventually("rk-control to be ready", LIMIT, || {
-            let answer = self.kubectl.run(&["get", "--raw", "/readyz"]);
-            let log = || std::fs::read_to_string(&log).unwrap_or_default();
-            if answer.success { Ok(()) } else { Err(format!("{}\n{}", answer.err, log())) }
-        });
-    }
-}
-
-fn control() -> MutexGuard<'static, Control> {
-    static CONTROL: OnceLock<Mutex<Control>> = OnceLock::new();
-    let control = CONTROL.get_or_init(|| {
-        let artifacts = artifacts();
-        let dir = artifacts.work.join("api");
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).expect("folder");
-        let kubectl = Kubectl::new(&artifacts.kubectl, &dir.join("admin.kubeconfig"));
-        let bind = free_port().expect("port").to_string();
-        let mut control = Control { process: None, dir, bind, kubectl };
-        control.start();
-        Mutex::new(control)
-    });
-    control.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use control::{LIMIT, control};
+use rk_tests::eventually;
 
 #[test]
 fn version_and_discovery_are_what_kubectl_expects() {
@@ -54,7 +16,13 @@ fn version_and_discovery_are_what_kubectl_expects() {
     let version = kubectl.ok(&["version"]);
     assert!(version.contains("Server Version: v1.36"), "{version}");
     let resources = kubectl.ok(&["api-resources", "-o", "name"]);
-    for name in ["pods", "deployments.apps", "leases.coordination.k8s.io", "endpointslices.discovery.k8s.io", "events.events.k8s.io"] {
+    for name in [
+        "pods",
+        "deployments.apps",
+        "leases.coordination.k8s.io",
+        "endpointslices.discovery.k8s.io",
+        "events.events.k8s.io",
+    ] {
         assert!(resources.lines().any(|l| l == name), "{name} is missing:\n{resources}");
     }
     for (name, field) in [("deployment.spec.strategy", "rollingUpdate"), ("pod.spec.containers", "image")] {
@@ -70,7 +38,9 @@ fn the_objects_that_every_cluster_has_are_there() {
         eventually(namespace, LIMIT, || kubectl.try_path(&["namespace", namespace], "{.status.phase}"));
     }
     kubectl.ok(&["get", "service", "kubernetes"]);
-    eventually("cluster-info", LIMIT, || kubectl.try_path(&["configmap", "cluster-info", "-n", "kube-public"], "{.data.kubeconfig}"));
+    eventually("cluster-info", LIMIT, || {
+        kubectl.try_path(&["configmap", "cluster-info", "-n", "kube-public"], "{.data.kubeconfig}")
+    });
     for role in ["cluster-admin", "admin", "edit", "view", "system:node"] {
         kubectl.ok(&["get", "clusterrole", role]);
     }
@@ -109,7 +79,8 @@ fn objects_are_created_changed_in_every_way_and_deleted() {
 #[test]
 fn apply_keeps_what_others_own_and_server_side_apply_tells_conflicts() {
     let kubectl = control().kubectl.new_namespace("apply");
-    let object = |value: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\ndata: {{mine: '{value}'}}\n");
+    let object =
+        |value: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\ndata: {{mine: '{value}'}}\n");
     kubectl.apply(&object("1"));
     kubectl.ok(&["patch", "configmap", "c", "--type=merge", "-p", r#"{"data":{"theirs":"2"}}"#]);
     kubectl.apply(&object("3"));
@@ -131,7 +102,9 @@ fn apply_keeps_what_others_own_and_server_side_apply_tells_conflicts() {
 fn wrong_fields_are_refused_by_their_path() {
     let kubectl = control().kubectl.new_namespace("wrong");
     let pod = |name: &str, image: &str| {
-        format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec: {{containers: [{{name: a, image: '{image}'}}]}}\n")
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec: {{containers: [{{name: a, image: '{image}'}}]}}\n"
+        )
     };
     let said = kubectl.apply_refused(&pod("UPPER", "x"));
     assert!(said.contains("metadata.name: Invalid value: \"UPPER\""), "{said}");
@@ -139,6 +112,10 @@ fn wrong_fields_are_refused_by_their_path() {
     assert!(said.contains("spec.containers[0].image"), "{said}");
     let said = kubectl.apply_refused("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndatum: {}\n");
     assert!(said.contains("unknown field \"datum\""), "{said}");
+    for version in ["v1", "none.example.com/v1"] {
+        let said = kubectl.apply_refused(&format!("apiVersion: {version}\nkind: Nonsense\nmetadata: {{name: c}}\n"));
+        assert!(said.contains("no matches for kind \"Nonsense\""), "{said}");
+    }
     let said = kubectl.refused(&["get", "nonsense"]);
     assert!(said.contains("the server doesn't have a resource type \"nonsense\""), "{said}");
 }

@@ -18,6 +18,7 @@ mod bootstrap;
 mod codec;
 mod config;
 mod discovery;
+mod front_door;
 mod handlers;
 mod health;
 mod http;

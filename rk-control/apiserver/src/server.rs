@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -141,6 +142,8 @@ pub struct ApiServer {
     tls: Arc<rustls::ServerConfig>,
     certificates: Arc<ClientCertificates>,
     limits: Limits,
+    /// Whether the loop that looks after Service ranges runs.
+    keeping: Arc<AtomicBool>,
 }
 
 impl ApiServer {
@@ -174,7 +177,7 @@ impl ApiServer {
         });
         storage.set_progress(start);
         tokio::spawn(storage::run_dispatcher(storage, start, shutdown));
-        Ok(Self { core, tls, certificates, limits: Limits::default() })
+        Ok(Self { core, tls, certificates, limits: Limits::default(), keeping: Arc::default() })
     }
 
     /// Makes what every cluster has: namespaces, default roles, the `kubernetes` and DNS Services, cluster-info, and repairs the
@@ -183,7 +186,11 @@ impl ApiServer {
     /// # Errors
     /// The first object that could not be made, as a `Status`.
     pub async fn bootstrap(&self) -> Result<(), Status> {
-        bootstrap::run(&self.core).await
+        bootstrap::run(&self.core).await?;
+        if !self.keeping.swap(true, Ordering::AcqRel) {
+            tokio::spawn(crate::alloc::run_keeper(Arc::clone(&self.core)));
+        }
+        Ok(())
     }
 
     /// Serves a listener until `shutdown`, then drains it. Several listeners may be served at once.

@@ -193,3 +193,61 @@ async fn an_eviction_waits_for_the_budget() {
     admin.create(&path, &eviction).await.ok();
     assert!(admin.get(&format!("{PODS}/p")).await.ok()["metadata"]["deletionTimestamp"].is_string());
 }
+
+#[tokio::test]
+async fn every_service_address_has_its_record_and_ranges_come_and_go() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let services = "/api/v1/namespaces/default/services";
+    let addresses = "/apis/networking.k8s.io/v1/ipaddresses";
+    let ranges = "/apis/networking.k8s.io/v1/servicecidrs";
+    let record = |address: &str| format!("{addresses}/{address}");
+
+    let kubernetes = admin.get(&record("10.96.0.1")).await.ok();
+    assert_eq!(kubernetes["spec"]["parentRef"]["name"], "kubernetes");
+    let service = json!({"metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}});
+    let dry = admin.create(&format!("{services}?dryRun=All"), &service).await.ok();
+    assert_eq!(admin.get(&record(dry["spec"]["clusterIP"].as_str().unwrap())).await.code, 404);
+    let made = admin.create(services, &service).await.ok();
+    let address = made["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    let own = admin.get(&record(&address)).await.ok();
+    assert_eq!(
+        own["spec"]["parentRef"],
+        json!({"group": "", "resource": "services", "namespace": "default", "name": "a"})
+    );
+    assert_eq!(own["metadata"]["labels"]["ipaddress.kubernetes.io/managed-by"], "ipallocator.k8s.io");
+
+    // Somebody else's record takes an address out of use.
+    let foreign = json!({"metadata": {"name": "10.96.7.7"}, "spec": {"parentRef": {"resource": "gateways", "name": "g", "namespace": "default"}}});
+    admin.create(addresses, &foreign).await.ok();
+    let pinned = json!({"metadata": {"name": "b"}, "spec": {"clusterIP": "10.96.7.7", "ports": [{"port": 80}]}});
+    let (code, message) = admin.create(services, &pinned).await.failure();
+    assert!(code == 422 && message.contains("already allocated"), "{message}");
+
+    // A record that somebody removed is written again.
+    admin.delete(&record(&address)).await.ok();
+    eventually(|| async { admin.get(&record(&address)).await.code == 200 }).await;
+    admin.delete(&format!("{services}/a")).await.ok();
+    assert_eq!(admin.get(&record(&address)).await.code, 404);
+
+    let more = json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.50.0.0/24"]}});
+    admin.create(ranges, &more).await.ok();
+    let state = || async { admin.get(&format!("{ranges}/more")).await.json() };
+    eventually(|| async { state().await["status"]["conditions"][0]["status"] == "True" }).await;
+    let wanted = json!({"metadata": {"name": "c"}, "spec": {"clusterIP": "10.50.0.9", "ports": [{"port": 80}]}});
+    admin.create(services, &wanted).await.ok();
+    admin.delete(&format!("{ranges}/more")).await.ok();
+    eventually(|| async { state().await["status"]["conditions"][0]["reason"] == "Terminating" }).await;
+    admin.delete(&format!("{services}/c")).await.ok();
+    eventually(|| async { admin.get(&format!("{ranges}/more")).await.code == 404 }).await;
+}
+
+async fn eventually<F: Future<Output = bool>>(mut look: impl FnMut() -> F) {
+    for _ in 0..1000 {
+        if look().await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("it did not happen within ten seconds");
+}

@@ -3,6 +3,10 @@
 //! The documents are made when this crate is compiled and embedded compressed, one for each group and version, so that an idle
 //! server holds nothing of them in memory and most clients are answered with the embedded bytes as they are.
 
+mod protobuf;
+
+pub use protobuf::encode as encode_protobuf;
+
 /// One document, compressed.
 #[derive(Debug, Clone, Copy)]
 pub struct Document {
@@ -12,7 +16,7 @@ pub struct Document {
     pub hash: &'static str,
     /// Length of the uncompressed text in bytes.
     pub size: usize,
-    /// The JSON text, gzip-compressed.
+    /// The text (JSON, or protobuf), gzip-compressed.
     pub gzip: &'static [u8],
 }
 
@@ -22,6 +26,12 @@ include!(concat!(env!("OUT_DIR"), "/documents.rs"));
 #[must_use]
 pub fn v2() -> &'static Document {
     &V2
+}
+
+/// The one document of OpenAPI v2 as protobuf.
+#[must_use]
+pub fn v2_protobuf() -> &'static Document {
+    &V2_PROTOBUF
 }
 
 /// All documents of OpenAPI v3, ordered by path.

@@ -26,7 +26,11 @@ fn every_group_version_has_a_document() {
 fn explain_finds_the_kind_of_every_resource_and_its_prose() {
     for resource in Registry::builtin().iter() {
         let gvk = &resource.gvk;
-        let root = if gvk.group.is_empty() { format!("api/{}", gvk.version) } else { format!("apis/{}/{}", gvk.group, gvk.version) };
+        let root = if gvk.group.is_empty() {
+            format!("api/{}", gvk.version)
+        } else {
+            format!("apis/{}/{}", gvk.group, gvk.version)
+        };
         let document = read(rk_openapi::v3_at(&root).unwrap());
         let scope = if resource.namespaced() { "/namespaces/{namespace}" } else { "" };
         let collection = format!("/{root}{scope}/{}", resource.plural);
@@ -35,7 +39,9 @@ fn explain_finds_the_kind_of_every_resource_and_its_prose() {
         let named = ["get", "post"].iter().any(|method| item[method]["x-kubernetes-group-version-kind"] == kind);
         assert!(named, "{collection} must name {kind}");
         let schemas = document["components"]["schemas"].as_object().unwrap();
-        let schema = schemas.values().find(|s| s["x-kubernetes-group-version-kind"].as_array().is_some_and(|k| k.contains(&kind)));
+        let schema = schemas
+            .values()
+            .find(|s| s["x-kubernetes-group-version-kind"].as_array().is_some_and(|k| k.contains(&kind)));
         let schema = schema.unwrap_or_else(|| panic!("{kind} has no schema"));
         assert!(schema["description"].is_string(), "{kind} must say what it is");
     }
@@ -53,10 +59,9 @@ fn patches_take_the_parameters_that_kubectl_looks_for() {
 
 #[test]
 fn merge_semantics_are_told() {
-    for (document, schemas) in [
-        (read(rk_openapi::v2()), "/definitions"),
-        (read(rk_openapi::v3_at("api/v1").unwrap()), "/components/schemas"),
-    ] {
+    for (document, schemas) in
+        [(read(rk_openapi::v2()), "/definitions"), (read(rk_openapi::v3_at("api/v1").unwrap()), "/components/schemas")]
+    {
         let containers = &document.pointer(schemas).unwrap()["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
         assert_eq!(containers["x-kubernetes-list-type"], "map");
         assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
@@ -76,6 +81,67 @@ fn every_reference_leads_somewhere() {
             assert!(document.pointer(&reference).is_some_and(Value::is_object), "{reference}");
         }
     }
+}
+
+#[test]
+fn protobuf_holds_every_definition_and_path_of_the_document() {
+    let document = read(rk_openapi::v2());
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(rk_openapi::v2_protobuf().gzip).read_to_end(&mut bytes).unwrap();
+    let top: Vec<(u64, &[u8])> = fields(&bytes);
+    let (paths, definitions) = (fields(member(&top, 8)), fields(member(&top, 9)));
+    assert_eq!(paths.len(), document["paths"].as_object().unwrap().len());
+    let names: Vec<&str> = definitions.iter().map(|(_, pair)| text(member(&fields(pair), 1))).collect();
+    let wanted: Vec<&str> = document["definitions"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, wanted);
+
+    let pod = definitions.iter().find(|(_, pair)| text(member(&fields(pair), 1)) == "io.k8s.api.core.v1.Pod").unwrap();
+    let pod = fields(member(&fields(pod.1), 2));
+    let extension = fields(member(&pod, 31));
+    assert_eq!(text(member(&extension, 1)), "x-kubernetes-group-version-kind");
+    let kinds: Value = serde_json::from_str(text(member(&fields(member(&extension, 2)), 2))).unwrap();
+    assert_eq!(kinds, json!([{"group": "", "version": "v1", "kind": "Pod"}]));
+    let types = fields(member(&pod, 22));
+    assert_eq!(text(member(&types, 1)), "object");
+}
+
+/// The length-delimited fields of a protobuf message.
+fn fields(mut bytes: &[u8]) -> Vec<(u64, &[u8])> {
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let tag = varint(&mut bytes);
+        match tag & 7 {
+            0 => drop(varint(&mut bytes)),
+            1 => bytes = &bytes[8..],
+            _ => {
+                let size = varint(&mut bytes) as usize;
+                found.push((tag >> 3, &bytes[..size]));
+                bytes = &bytes[size..];
+            }
+        }
+    }
+    found
+}
+
+fn varint(bytes: &mut &[u8]) -> u64 {
+    let mut value = 0;
+    for index in 0.. {
+        let byte = bytes[0];
+        *bytes = &bytes[1..];
+        value |= u64::from(byte & 0x7f) << (7 * index);
+        if byte < 0x80 {
+            break;
+        }
+    }
+    value
+}
+
+fn member<'a>(fields: &[(u64, &'a [u8])], number: u64) -> &'a [u8] {
+    fields.iter().find(|(own, _)| *own == number).unwrap_or_else(|| panic!("no field {number}")).1
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
 }
 
 fn collect(value: &Value, references: &mut Vec<String>) {

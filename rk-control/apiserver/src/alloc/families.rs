@@ -32,7 +32,12 @@ pub(super) fn decide(
     let asked: Vec<String> = texts(meta::at(service, &["spec", "ipFamilies"]));
     let pinned: Vec<&str> =
         texts(meta::at(service, &["spec", "clusterIPs"])).iter().filter_map(|ip| of_address(ip)).collect();
-    let cluster: Vec<&str> = ranges.iter().map(of_range).collect();
+    let mut cluster: Vec<&str> = Vec::new();
+    for family in ranges.iter().map(of_range) {
+        if !cluster.contains(&family) {
+            cluster.push(family);
+        }
+    }
     let mut policy = meta::text(service, &["spec", "ipFamilyPolicy"]).to_owned();
     if policy.is_empty() {
         let two = asked.len() == 2 || pinned.len() == 2;

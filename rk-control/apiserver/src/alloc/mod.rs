@@ -1,11 +1,15 @@
 //! Cluster IPs and node ports of Services.
 //!
-//! Nothing is recorded beside the Services themselves: what is taken is read from the cache, so there is nothing to repair after
-//! a crash, and what is chosen but not yet stored is held in memory by a [`Reservation`].
+//! What is taken is read from the Services in the cache; what is chosen but not yet stored is held in memory by a [`Reservation`].
+//! Beside them every address has its IPAddress object ([`records`]), whose creation is atomic where several servers share a store;
+//! [`keeper`] repairs these objects and looks after the ServiceCIDRs that the ranges come from ([`ranges`]).
 
 mod addresses;
 mod families;
+mod keeper;
 mod ports;
+mod ranges;
+mod records;
 mod service;
 
 use std::collections::HashSet;
@@ -21,6 +25,12 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::server::Core;
 
+pub use keeper::{default_range, run as run_keeper};
+use records::{Owner, owner_of};
+
+/// How often a choice is made anew because another server took an address in the same moment.
+const ATTEMPTS: usize = 32;
+
 /// What is taken: by stored Services or by reservations.
 #[derive(Debug, Default, Clone)]
 struct Taken {
@@ -30,7 +40,8 @@ struct Taken {
 
 /// Gives out cluster IPs and node ports.
 pub struct ServiceAllocator {
-    ranges: Vec<IpNet>,
+    /// The ranges of the server's own settings.
+    own_ranges: Vec<IpNet>,
     node_ports: RangeInclusive<u16>,
     /// Addresses that only the server itself may take: the DNS Service's until it exists.
     held_back: HashSet<IpAddr>,
@@ -42,9 +53,16 @@ pub struct ServiceAllocator {
 /// Addresses and ports that were chosen for a Service that is not stored yet; free again when dropped.
 #[derive(Default)]
 #[must_use]
-pub struct Reservation {
-    pending: Option<Arc<Mutex<Taken>>>,
+pub struct Reservation(Option<Held>);
+
+struct Held {
+    core: Arc<Core>,
+    owner: Owner,
     own: Taken,
+    /// Addresses whose records were made for this reservation.
+    claimed: HashSet<IpAddr>,
+    /// Addresses that the Service gives up when it is stored.
+    given_up: HashSet<IpAddr>,
 }
 
 fn lock(pending: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
@@ -53,21 +71,34 @@ fn lock(pending: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
 
 impl Reservation {
     /// The Service is stored: from now on the cache tells what it holds.
-    pub fn keep(self) {}
+    pub async fn keep(mut self) {
+        let Some(held) = &mut self.0 else { return };
+        held.claimed.clear();
+        let given_up = std::mem::take(&mut held.given_up);
+        records::release(&held.core, given_up, &held.owner).await;
+    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(pending) = &self.pending {
-            let mut pending = lock(pending);
-            for address in &self.own.addresses {
-                pending.addresses.remove(address);
-            }
-            for port in &self.own.ports {
-                pending.ports.remove(port);
-            }
+        let Some(held) = self.0.take() else { return };
+        let mut pending = lock(&held.core.services.pending);
+        for address in &held.own.addresses {
+            pending.addresses.remove(address);
+        }
+        for port in &held.own.ports {
+            pending.ports.remove(port);
+        }
+        drop(pending);
+        if !held.claimed.is_empty() {
+            // The write failed, or its caller is gone.
+            tokio::spawn(async move { records::release(&held.core, held.claimed, &held.owner).await });
         }
     }
+}
+
+fn is_service(hub: &Resource) -> bool {
+    hub.gvk.group.is_empty() && hub.plural == "services"
 }
 
 impl ServiceAllocator {
@@ -75,7 +106,7 @@ impl ServiceAllocator {
     #[must_use]
     pub fn new(config: &Config) -> Self {
         Self {
-            ranges: config.service_cidrs.clone(),
+            own_ranges: config.service_cidrs.clone(),
             node_ports: config.node_ports.clone(),
             held_back: config.dns_ip.into_iter().collect(),
             gate: tokio::sync::Mutex::default(),
@@ -83,41 +114,79 @@ impl ServiceAllocator {
         }
     }
 
-    /// Completes a Service on its way to the store: families, cluster IPs and node ports. Other kinds pass untouched.
+    /// Completes a Service on its way to the store: families, cluster IPs and node ports. Other kinds pass untouched. A dry run
+    /// records nothing.
     ///
     /// # Errors
     /// 422 when what was asked for is taken, out of range or used up.
     pub async fn reserve(
         &self,
-        core: &Core,
+        core: &Arc<Core>,
         hub: &Resource,
         object: &mut Value,
         old: Option<&Value>,
+        dry_run: bool,
     ) -> Result<Reservation, Status> {
-        if !hub.gvk.group.is_empty() || hub.plural != "services" {
+        if !is_service(hub) {
             return Ok(Reservation::default());
         }
         let cache = core.cache("", "v1", "services").await?;
+        let ranges =
+            ranges::usable(&core.objects("networking.k8s.io", "v1", "servicecidrs", "").await?, &self.own_ranges);
         // Order matters: a reservation that is gone from `pending` by now belongs to a write that `fresh` waits for.
         let _gate = self.gate.lock().await;
         let pending = lock(&self.pending).clone();
         let floor = core.storage.fresh().await?;
         let mut taken = pending;
-        let own_key = (rk_api::meta::namespace(object).to_owned(), rk_api::meta::name(object).to_owned());
+        let owner = owner_of(object);
         for service in cache.snapshot("", floor, |_| true).objects {
-            if (&*service.namespace, &*service.name) != (own_key.0.as_str(), own_key.1.as_str()) {
+            if (&*service.namespace, &*service.name) != (owner.0.as_str(), owner.1.as_str()) {
                 taken.add(&service.select);
             }
         }
-        if own_key.0 != "kube-system" {
+        if owner.0 != "kube-system" {
             taken.addresses.extend(&self.held_back);
         }
-        let own = service::complete(object, old, &self.ranges, self.node_ports.clone(), &taken)?;
-        let mut pending = lock(&self.pending);
-        pending.addresses.extend(&own.addresses);
-        pending.ports.extend(own.ports.iter().cloned());
-        Ok(Reservation { pending: Some(Arc::clone(&self.pending)), own })
+        let before: HashSet<IpAddr> = old.map(addresses::of).unwrap_or_default().into_iter().collect();
+        for _ in 0..ATTEMPTS {
+            let mut candidate = object.clone();
+            let own = service::complete(&mut candidate, old, &ranges, self.node_ports.clone(), &taken)?;
+            let fresh: Vec<IpAddr> = own.addresses.difference(&before).copied().collect();
+            let claimed = if dry_run { HashSet::new() } else { claim(core, &fresh, &owner, &mut taken).await? };
+            if !dry_run && claimed.len() < fresh.len() {
+                records::release(core, claimed, &owner).await;
+                continue;
+            }
+            *object = candidate;
+            let given_up = before.difference(&own.addresses).copied().collect();
+            let mut pending = lock(&self.pending);
+            pending.addresses.extend(&own.addresses);
+            pending.ports.extend(own.ports.iter().cloned());
+            return Ok(Reservation(Some(Held { core: Arc::clone(core), owner, own, claimed, given_up })));
+        }
+        Err(Status::internal("no address of the Service ranges could be claimed; others take them faster"))
     }
+
+    /// A Service is gone: so are the records of its addresses. Other kinds pass.
+    pub async fn release(&self, core: &Core, hub: &Resource, object: &Value) {
+        if is_service(hub) {
+            records::release(core, addresses::of(object), &owner_of(object)).await;
+        }
+    }
+}
+
+/// Records addresses for a Service, and notes those that another one holds. Returns what it got.
+async fn claim(core: &Core, addresses: &[IpAddr], owner: &Owner, taken: &mut Taken) -> Result<HashSet<IpAddr>, Status> {
+    let mut claimed = HashSet::new();
+    for address in addresses {
+        if records::claim(core, *address, owner).await? {
+            claimed.insert(*address);
+        } else {
+            taken.addresses.insert(*address);
+            break;
+        }
+    }
+    Ok(claimed)
 }
 
 impl Taken {

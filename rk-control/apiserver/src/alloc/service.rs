@@ -46,7 +46,8 @@ pub(super) fn complete(
             remove(service, field);
         }
     } else {
-        own.addresses = complete_addresses(service, ranges, &taken.addresses, &mut errors);
+        let before = old.map(addresses::of).unwrap_or_default();
+        own.addresses = complete_addresses(service, &before, ranges, &taken.addresses, &mut errors);
     }
     if wants_node_ports(service) {
         own.ports = ports::complete(service, &node_ports, &taken.ports, &mut errors);
@@ -114,6 +115,7 @@ fn keep_node_ports(service: &mut Value, old: &Value) {
 
 fn complete_addresses(
     service: &mut Value,
+    before: &[IpAddr],
     ranges: &[IpNet],
     taken: &HashSet<IpAddr>,
     errors: &mut FieldErrors,
@@ -133,16 +135,25 @@ fn complete_addresses(
         service["spec"]["clusterIPs"] = json!(["None"]);
         return own;
     }
+    let holds = |address: IpAddr| before.contains(&address);
     let mut chosen: Vec<String> = Vec::new();
     for (index, family) in families.iter().enumerate() {
-        let Some(range) = ranges.iter().find(|range| of_range(range) == family) else { continue };
+        let of_family: Vec<&IpNet> = ranges.iter().filter(|range| of_range(range) == family).collect();
+        if of_family.is_empty() {
+            continue;
+        }
+        let named = || of_family.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         match given.get(index) {
             Some(text) => {
                 let list = Path::new("spec.clusterIPs");
                 match text.parse::<IpAddr>() {
-                    Ok(address) if !addresses::is_usable(range, address) => {
+                    // What the Service holds already stays, even when its range is on its way out.
+                    Ok(address)
+                        if !holds(address) && !of_family.iter().any(|range| addresses::is_usable(range, address)) =>
+                    {
                         let why = format!(
-                            "failed to allocate IP {text}: the provided IP ({text}) is not in the valid range. The range of valid IPs is {range}"
+                            "failed to allocate IP {text}: the provided IP ({text}) is not in the valid range. The range of valid IPs is {}",
+                            named()
                         );
                         errors.invalid(&list, json!(given), why);
                     }
@@ -164,7 +175,7 @@ fn complete_addresses(
                     ),
                 }
             }
-            None => match addresses::pick(range, taken) {
+            None => match of_family.iter().find_map(|range| addresses::pick(range, taken)) {
                 Some(address) => {
                     own.insert(address);
                     chosen.push(address.to_string());
@@ -172,7 +183,7 @@ fn complete_addresses(
                 None => errors.invalid(
                     &Path::new("spec.clusterIPs"),
                     json!(given),
-                    format!("failed to allocate a serviceIP: range {range} is full"),
+                    format!("failed to allocate a serviceIP: range {} is full", named()),
                 ),
             },
         }

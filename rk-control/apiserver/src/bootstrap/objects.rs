@@ -27,7 +27,6 @@ pub(super) fn classes(core: &Core) -> Vec<Wanted> {
     let node = "Used for system critical pods that must not be moved from their current node.";
     let cluster =
         "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.";
-    let cidrs: Vec<String> = core.config.service_cidrs.iter().map(ToString::to_string).collect();
     vec![
         ("scheduling.k8s.io", "v1", "priorityclasses", priority_class("system-node-critical", 2_000_001_000, node)),
         (
@@ -36,15 +35,7 @@ pub(super) fn classes(core: &Core) -> Vec<Wanted> {
             "priorityclasses",
             priority_class("system-cluster-critical", 2_000_000_000, cluster),
         ),
-        (
-            "networking.k8s.io",
-            "v1",
-            "servicecidrs",
-            json!({
-                "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
-                "metadata": {"name": "kubernetes"}, "spec": {"cidrs": cidrs},
-            }),
-        ),
+        ("networking.k8s.io", "v1", "servicecidrs", crate::alloc::default_range(core)),
         (
             "",
             "v1",

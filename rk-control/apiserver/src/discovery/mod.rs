@@ -4,6 +4,8 @@ mod aggregated;
 mod documents;
 mod openapi;
 
+pub use openapi::OpenApi;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -25,6 +27,8 @@ pub const GIT_VERSION: &str = "v1.36.0";
 #[derive(Default)]
 pub struct Discovery {
     rendered: Mutex<Vec<(DocumentKey, Arc<aggregated::Document>)>>,
+    /// OpenAPI documents.
+    pub openapi: OpenApi,
 }
 
 /// Whether it is the core group's, and in which version.
@@ -95,7 +99,7 @@ pub async fn serve(
             core.health.serve(core, path, query).await.ok_or_else(Status::unknown_path)
         }
         ["metrics"] => Ok(text_response(StatusCode::OK, core.metrics.render(&core.storage.counts()))),
-        ["openapi", rest @ ..] => openapi::serve(rest, headers, query),
+        ["openapi", rest @ ..] => core.discovery.openapi.serve(rest, headers, query),
         [".well-known", "openid-configuration"] => json(&openid_configuration(core)),
         ["openid", "v1", "jwks"] => {
             Ok(bytes_response(StatusCode::OK, "application/jwk-set+json", core.tokens.jwks().to_string().into()))

@@ -1,73 +1,196 @@
-//! OpenAPI documents, served compressed as they are embedded.
+//! OpenAPI documents: the built-in ones compressed as they are embedded, beside them those of kinds added at run time.
 
 use std::io::Read;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use rk_api::status::Status;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha512};
 
-use crate::http::{Body, Query, accepts_gzip, bytes_response, json_response};
+use crate::http::{Body, Query, accepts_gzip, bytes_response, clauses, gzipped, json_response};
 
-/// Serves `/openapi/…`.
-pub(super) fn serve(parts: &[&str], headers: &HeaderMap, query: &Query) -> Result<Response<Body>, Status> {
-    match parts {
-        ["v2"] => {
-            // Clients that only speak protobuf here name nothing else; kubectl names both.
-            if !accepts_json(headers) {
-                return Err(Status::not_acceptable(&["application/json"]));
+const JSON: &str = "application/json";
+/// How clients ask for OpenAPI v2 in protobuf, and how it is answered: the answer's type has no `@`.
+const PROTOBUF_ASKED: &[&str] = &[
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+];
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// The documents of kinds that were added at run time.
+#[derive(Default)]
+pub struct OpenApi {
+    added: RwLock<Arc<Added>>,
+}
+
+/// One state of the added documents.
+#[derive(Default)]
+struct Added {
+    /// OpenAPI v3 documents by path below `/openapi/v3/`: hash and compressed text.
+    v3: Vec<(String, String, Bytes)>,
+    /// Definitions and paths of OpenAPI v2; `None` when nothing is added.
+    v2: Option<AddedV2>,
+}
+
+struct AddedV2 {
+    hash: String,
+    definitions: String,
+    paths: String,
+    protobuf: Bytes,
+}
+
+impl OpenApi {
+    /// Replaces the added documents: OpenAPI v3 by path, and `definitions` and `paths` of OpenAPI v2.
+    pub fn publish(&self, v3: Vec<(String, Value)>, definitions: Map<String, Value>, paths: Map<String, Value>) {
+        let v3 = v3
+            .into_iter()
+            .map(|(path, document)| {
+                let text = document.to_string();
+                (path, hash(text.as_bytes()), gzipped(text.as_bytes()))
+            })
+            .collect();
+        let v2 = (!definitions.is_empty() || !paths.is_empty()).then(|| {
+            let (definitions, paths) = (Value::Object(definitions), Value::Object(paths));
+            let document = json!({"definitions": definitions, "paths": paths});
+            let (definitions, paths) = (definitions.to_string(), paths.to_string());
+            let protobuf = gzipped(&rk_openapi::encode_protobuf(&document));
+            AddedV2 { hash: hash(format!("{definitions}{paths}").as_bytes()), definitions, paths, protobuf }
+        });
+        *self.added.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Added { v3, v2 });
+    }
+
+    fn added(&self) -> Arc<Added> {
+        Arc::clone(&self.added.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Serves `/openapi/…`.
+    pub(super) fn serve(&self, parts: &[&str], headers: &HeaderMap, query: &Query) -> Result<Response<Body>, Status> {
+        let added = self.added();
+        match parts {
+            ["v2"] => match v2_type(headers) {
+                Some(PROTOBUF) => Ok(v2_protobuf(&added, headers)),
+                Some(_) => Ok(v2_json(&added, headers)),
+                None => Err(Status::not_acceptable(&[JSON, PROTOBUF])),
+            },
+            ["v3"] => Ok(json_response(StatusCode::OK, &index(&added), false)),
+            ["v3", path @ ..] => {
+                let wanted = path.join("/");
+                let accepted = clauses(headers);
+                if !accepted.is_empty() && !accepted.iter().any(|clause| is_json(clause.media_type)) {
+                    return Err(Status::not_acceptable(&[JSON]));
+                }
+                let (hash, gzip) = match added.v3.iter().find(|(path, ..)| *path == wanted) {
+                    Some((_, hash, gzip)) => (hash.clone(), gzip.clone()),
+                    None => {
+                        let found = rk_openapi::v3_at(&wanted).ok_or_else(Status::unknown_path)?;
+                        (found.hash.to_owned(), Bytes::from_static(found.gzip))
+                    }
+                };
+                // A hash in the query names exactly these bytes, so they may be kept for ever.
+                let immutable = query.text("hash") == hash;
+                Ok(respond(JSON, &hash, gzip, headers, immutable))
             }
-            Ok(document(rk_openapi::v2(), headers, false))
+            _ => Err(Status::unknown_path()),
         }
-        ["v3"] => Ok(json_response(StatusCode::OK, &index(), false)),
-        ["v3", path @ ..] => {
-            let wanted = path.join("/");
-            let found =
-                rk_openapi::v3().iter().find(|document| document.path == wanted).ok_or_else(Status::unknown_path)?;
-            // A hash in the query names exactly these bytes, so they may be kept for ever.
-            let immutable = query.text("hash") == found.hash;
-            Ok(document(found, headers, immutable))
-        }
-        _ => Err(Status::unknown_path()),
     }
 }
 
-fn accepts_json(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(http::header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
-    values.peek().is_none()
-        || values.any(|value| value.contains("json") || value.contains("*/*") || value.contains("application/*"))
+fn hash(text: &[u8]) -> String {
+    hex::encode_upper(Sha512::digest(text))
 }
 
-fn index() -> Value {
-    let paths: Map<String, Value> = rk_openapi::v3()
-        .iter()
-        .map(|document| {
-            let url = format!("/openapi/v3/{}?hash={}", document.path, document.hash);
-            (document.path.to_owned(), json!({"serverRelativeURL": url}))
-        })
+fn is_json(media_type: &str) -> bool {
+    matches!(media_type, JSON | "application/*" | "*/*")
+}
+
+/// The first type of the header that version 2 is served in.
+fn v2_type(headers: &HeaderMap) -> Option<&'static str> {
+    let accepted = clauses(headers);
+    if accepted.is_empty() {
+        return Some(JSON);
+    }
+    accepted.iter().find_map(|clause| match clause.media_type {
+        asked if PROTOBUF_ASKED.contains(&asked) => Some(PROTOBUF),
+        asked if is_json(asked) => Some(JSON),
+        _ => None,
+    })
+}
+
+fn v2_hash(added: &Added) -> String {
+    let builtin = rk_openapi::v2().hash;
+    added.v2.as_ref().map_or_else(|| builtin.to_owned(), |v2| hash(format!("{builtin}{}", v2.hash).as_bytes()))
+}
+
+/// Both gzip and protobuf read parts in a row as one, so that the built-in document is never unpacked here.
+fn v2_protobuf(added: &Added, headers: &HeaderMap) -> Response<Body> {
+    let builtin = rk_openapi::v2_protobuf().gzip;
+    let gzip = match &added.v2 {
+        Some(v2) => [builtin, &v2.protobuf].concat().into(),
+        None => Bytes::from_static(builtin),
+    };
+    respond(PROTOBUF, &v2_hash(added), gzip, headers, false)
+}
+
+fn v2_json(added: &Added, headers: &HeaderMap) -> Response<Body> {
+    let builtin = Bytes::from_static(rk_openapi::v2().gzip);
+    let gzip = match &added.v2 {
+        Some(v2) => match spliced(v2) {
+            Ok(text) => gzipped(text.as_bytes()),
+            Err(error) => return broken(&error),
+        },
+        None => builtin,
+    };
+    respond(JSON, &v2_hash(added), gzip, headers, false)
+}
+
+/// The built-in text with members added to its two maps; parsing it would take twenty times its size in memory.
+fn spliced(added: &AddedV2) -> Result<String, std::io::Error> {
+    let builtin = rk_openapi::v2();
+    let mut text = String::with_capacity(builtin.size + added.definitions.len() + added.paths.len());
+    MultiGzDecoder::new(builtin.gzip).read_to_string(&mut text)?;
+    // No definition has a field whose name begins with a slash: this can only be the map of paths.
+    for (before, members) in [(",\"paths\":{", &added.paths), ("{\"definitions\":{", &added.definitions)] {
+        let mark = if before.starts_with(',') { format!("{before}\"/") } else { before.to_owned() };
+        let members = members.get(1..members.len() - 1).unwrap_or_default();
+        if let Some(at) = text.find(&mark).filter(|_| !members.is_empty()) {
+            text.insert_str(at + before.len(), &format!("{members},"));
+        }
+    }
+    Ok(text)
+}
+
+fn index(added: &Added) -> Value {
+    let builtin = rk_openapi::v3().iter().map(|document| (document.path, document.hash));
+    let added = added.v3.iter().map(|(path, hash, _)| (path.as_str(), hash.as_str()));
+    let paths: Map<String, Value> = builtin
+        .chain(added)
+        .map(|(path, hash)| (path.to_owned(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")})))
         .collect();
     json!({"paths": paths})
 }
 
-fn document(document: &rk_openapi::Document, headers: &HeaderMap, immutable: bool) -> Response<Body> {
-    let etag = format!("\"{}\"", document.hash);
+fn broken(error: &std::io::Error) -> Response<Body> {
+    json_response(StatusCode::INTERNAL_SERVER_ERROR, &Status::internal(error).to_value(), false)
+}
+
+fn respond(media_type: &'static str, hash: &str, gzip: Bytes, headers: &HeaderMap, immutable: bool) -> Response<Body> {
+    let etag = format!("\"{hash}\"");
     let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|own| own == etag);
-    let gzip = accepts_gzip(headers);
     let mut response = if known {
-        bytes_response(StatusCode::NOT_MODIFIED, "application/json", Bytes::new())
-    } else if gzip {
-        let mut response = bytes_response(StatusCode::OK, "application/json", Bytes::from_static(document.gzip));
+        bytes_response(StatusCode::NOT_MODIFIED, media_type, Bytes::new())
+    } else if accepts_gzip(headers) {
+        let mut response = bytes_response(StatusCode::OK, media_type, gzip);
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         response
     } else {
         let mut plain = Vec::new();
-        match GzDecoder::new(document.gzip).read_to_end(&mut plain) {
-            Ok(_) => bytes_response(StatusCode::OK, "application/json", plain.into()),
-            Err(error) => {
-                return json_response(StatusCode::INTERNAL_SERVER_ERROR, &Status::internal(error).to_value(), false);
-            }
+        match MultiGzDecoder::new(&*gzip).read_to_end(&mut plain) {
+            Ok(_) => bytes_response(StatusCode::OK, media_type, plain.into()),
+            Err(error) => return broken(&error),
         }
     };
     let headers = response.headers_mut();

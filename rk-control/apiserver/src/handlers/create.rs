@@ -110,7 +110,7 @@ async fn store(call: &mut Call, mut object: Value, options: &WriteOptions, owned
         dry_run: options.dry_run,
     };
     admission::mutate(&request, &mut object, &mut call.warnings).await?;
-    let reservation = core.services.reserve(&core, &hub, &mut object, None).await?;
+    let reservation = core.services.reserve(&core, &hub, &mut object, None, options.dry_run).await?;
     if !owned {
         own(call, None, &mut object, "")?;
     }
@@ -126,7 +126,7 @@ async fn store(call: &mut Call, mut object: Value, options: &WriteOptions, owned
     }
     match core.storage.put(&hub, object, Expect::Absent).await {
         Ok(created) => {
-            reservation.keep();
+            reservation.keep().await;
             call.warnings.extend(warnings);
             Ok(created)
         }

@@ -2,6 +2,7 @@
 //! and in [`subresource`].
 
 mod call;
+mod component_status;
 mod create;
 mod delete;
 mod delete_collection;
@@ -95,6 +96,8 @@ async fn verb_on_resource(call: &mut Call, method: &Method, request: Request<Bod
         };
     }
     match wanted {
+        Verb::Get if call.resource.gvk.kind == "ComponentStatus" => component_status::get(call).await,
+        Verb::List if call.resource.gvk.kind == "ComponentStatus" => component_status::list(call).await,
         Verb::Get => get::get(call).await,
         Verb::List => list::list(call).await,
         Verb::Watch => watch::watch(call).await,

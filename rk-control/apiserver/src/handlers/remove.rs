@@ -62,7 +62,12 @@ pub(super) async fn remove(call: &mut Call, name: &str, options: &DeleteOptions)
             Decision::Mark(marked) => core.storage.put(&hub, marked, Expect::At(revision)).await.map(Removed::Waiting),
         };
         match outcome {
-            Ok(removed) => return Ok(removed),
+            Ok(removed) => {
+                if let Removed::Gone(object) = &removed {
+                    core.services.release(&core, &hub, object).await;
+                }
+                return Ok(removed);
+            }
             Err(StoreError::Conflict { current: None, .. }) => return Err(Status::not_found(&call.resource, name)),
             Err(StoreError::Conflict { .. }) => {}
             Err(error) => return Err(crate::storage::store_status(&error)),

@@ -73,7 +73,7 @@ async fn attempt(
         dry_run: options.dry_run,
     };
     admission::mutate(&request, &mut new, &mut call.warnings).await?;
-    let reservation = core.services.reserve(&core, &hub, &mut new, Some(&old)).await?;
+    let reservation = core.services.reserve(&core, &hub, &mut new, Some(&old), options.dry_run).await?;
     if !intent.owned {
         own(call, Some(&old), &mut new, intent.subresource.unwrap_or_default())?;
     }
@@ -90,13 +90,16 @@ async fn attempt(
     }
     if remove::is_finished(&call.hub, &new) {
         return match core.storage.delete(&call.hub, &path.namespace, &path.name, Expect::At(revision)).await {
-            Ok(_) => Ok(Some(new)),
+            Ok(_) => {
+                core.services.release(&core, &call.hub, &new).await;
+                Ok(Some(new))
+            }
             Err(error) => lost(call, error, pinned),
         };
     }
     match core.storage.put(&call.hub, new, Expect::At(revision)).await {
         Ok(stored) => {
-            reservation.keep();
+            reservation.keep().await;
             call.warnings.extend(warnings);
             Ok(Some(stored))
         }

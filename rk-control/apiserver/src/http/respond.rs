@@ -87,6 +87,15 @@ pub fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
     }
 }
 
+/// Compresses, with care rather than haste: for what is kept and sent many times.
+#[must_use]
+pub fn gzipped(body: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::default());
+    // Writing to a vector does not fail.
+    let _ = encoder.write_all(body);
+    encoder.finish().unwrap_or_default().into()
+}
+
 /// Compresses ready bytes when the client takes gzip and they are long enough.
 #[must_use]
 pub fn maybe_gzip(code: StatusCode, content_type: &'static str, body: Bytes, gzip: bool) -> Response<Body> {

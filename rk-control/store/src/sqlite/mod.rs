@@ -11,6 +11,7 @@ mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,6 +54,8 @@ impl SqliteOptions {
 pub struct SqliteStore {
     commands: mpsc::Sender<Command>,
     readers: Arc<Readers>,
+    /// The revision of the last commit. Whoever was told of a write reads at least its revision here.
+    revision: Arc<AtomicU64>,
 }
 
 impl SqliteStore {
@@ -63,8 +66,8 @@ impl SqliteStore {
     pub fn open(options: &SqliteOptions) -> Result<Self> {
         let connection = schema::open(options)?;
         let (commands, queue) = mpsc::channel(QUEUE);
-        writer::spawn(connection, queue)?;
-        Ok(Self { commands, readers: Arc::new(Readers::new(options.clone())) })
+        let revision = writer::spawn(connection, queue)?;
+        Ok(Self { commands, revision, readers: Arc::new(Readers::new(options.clone())) })
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T> {
@@ -112,9 +115,7 @@ impl Store for SqliteStore {
         async move {
             let (live, from_writer) = mpsc::channel(BACKLOG);
             let prefix = prefix.to_owned();
-            let start = self
-                .ask(|reply| Command::Subscribe { prefix: prefix.clone(), after, live, reply })
-                .await??;
+            let start = self.ask(|reply| Command::Subscribe { prefix: prefix.clone(), after, live, reply }).await??;
             let (out, watch) = mpsc::channel(BACKLOG);
             tokio::spawn(deliver(Arc::clone(&self.readers), prefix, after, start, from_writer, out));
             Ok(Watch::new(watch))
@@ -123,7 +124,7 @@ impl Store for SqliteStore {
     }
 
     fn revision(&self) -> BoxFuture<'_, Result<Revision>> {
-        self.readers.revision().boxed()
+        futures::future::ready(Ok(self.revision.load(Ordering::Acquire))).boxed()
     }
 
     fn request_progress(&self) -> BoxFuture<'_, Result<Revision>> {

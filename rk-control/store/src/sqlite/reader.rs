@@ -35,10 +35,6 @@ impl Readers {
         self.run(move |connection| list(connection, &request)).await
     }
 
-    pub(super) async fn revision(self: &Arc<Self>) -> Result<Revision> {
-        self.run(|connection| meta(connection, "revision")).await
-    }
-
     /// Changes of `prefix` with revisions in `(after, until]`, at most `limit` of them.
     pub(super) async fn history(
         self: &Arc<Self>,

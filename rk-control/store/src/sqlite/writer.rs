@@ -1,6 +1,7 @@
 //! The writer thread: takes queued commands, commits them together, then answers and notifies.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -27,9 +28,19 @@ const COMPACT_BATCH: usize = 2000;
 #[derive(Debug)]
 pub(super) enum Command {
     Write(Write),
-    Subscribe { prefix: String, after: Revision, live: mpsc::Sender<WatchItem>, reply: oneshot::Sender<Result<Revision>> },
-    Progress { reply: oneshot::Sender<Revision> },
-    Compact { revision: Revision, reply: oneshot::Sender<Result<()>> },
+    Subscribe {
+        prefix: String,
+        after: Revision,
+        live: mpsc::Sender<WatchItem>,
+        reply: oneshot::Sender<Result<Revision>>,
+    },
+    Progress {
+        reply: oneshot::Sender<Revision>,
+    },
+    Compact {
+        revision: Revision,
+        reply: oneshot::Sender<Result<()>>,
+    },
 }
 
 /// One put (`value` is there) or delete (it is not).
@@ -45,17 +56,21 @@ pub(super) struct Write {
 struct Writer {
     connection: Connection,
     revision: Revision,
+    /// What the store says its revision is: moved after a commit, when readers see it, and before anybody hears of the writes.
+    published: Arc<AtomicU64>,
     subscribers: Subscribers,
 }
 
-/// Starts the thread. It ends when every sender of `queue` is gone.
-pub(super) fn spawn(connection: Connection, mut queue: mpsc::Receiver<Command>) -> Result<()> {
+/// Starts the thread, and answers where it tells the committed revision. It ends when every sender of `queue` is gone.
+pub(super) fn spawn(connection: Connection, mut queue: mpsc::Receiver<Command>) -> Result<Arc<AtomicU64>> {
     let revision = meta(&connection, "revision")?;
+    let published = Arc::new(AtomicU64::new(revision));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .map_err(|error| StoreError::backend("starting the writer")(Box::new(error)))?;
-    let mut writer = Writer { connection, revision, subscribers: Subscribers::default() };
+    let mut writer =
+        Writer { connection, revision, published: Arc::clone(&published), subscribers: Subscribers::default() };
     let body = move || {
         let mut batch = Vec::with_capacity(BATCH);
         let mut next_tick = Instant::now() + TICK;
@@ -77,7 +92,7 @@ pub(super) fn spawn(connection: Connection, mut queue: mpsc::Receiver<Command>) 
         .name("store-writer".into())
         .spawn(body)
         .map_err(|error| StoreError::backend("starting the writer")(Box::new(error)))?;
-    Ok(())
+    Ok(published)
 }
 
 impl Writer {
@@ -133,6 +148,7 @@ impl Writer {
         let before = self.revision;
         match self.transact(&writes) {
             Ok((outcomes, changes)) => {
+                self.published.store(self.revision, Ordering::Release);
                 self.subscribers.publish(&changes);
                 for (write, outcome) in writes.into_iter().zip(outcomes) {
                     // A caller that stopped waiting is no error.
@@ -213,13 +229,19 @@ impl Writer {
         ttl: Option<Duration>,
     ) -> rusqlite::Result<()> {
         let prev_revision = current.map_or(0, |entry| entry.mod_revision);
-        self.connection
-            .prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![revision, key, value, create_revision, prev_revision])?;
+        self.connection.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
+            revision,
+            key,
+            value,
+            create_revision,
+            prev_revision
+        ])?;
         if value.is_some() {
-            self.connection
-                .prepare_cached("INSERT OR REPLACE INTO current VALUES (?1, ?2, ?3)")?
-                .execute(params![key, revision, create_revision])?;
+            self.connection.prepare_cached("INSERT OR REPLACE INTO current VALUES (?1, ?2, ?3)")?.execute(params![
+                key,
+                revision,
+                create_revision
+            ])?;
         } else {
             self.connection.prepare_cached("DELETE FROM current WHERE key = ?1")?.execute([key])?;
         }

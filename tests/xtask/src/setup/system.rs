@@ -5,9 +5,17 @@ use crate::run;
 use anyhow::{Result, bail};
 use std::process::Command;
 
-/// What this repository needs beside the kernel's own build: machines, disks, images, and `protoc` for the etcd client.
-const PACKAGES: &[&str] =
-    &["ca-certificates", "e2fsprogs", "libprotobuf-dev", "protobuf-compiler", "qemu-system-x86", "util-linux"];
+/// What this repository needs beside the kernel's own build: machines, disks, images, `protoc` for the etcd client, and Python for
+/// the client of the API that its own community keeps.
+const PACKAGES: &[&str] = &[
+    "ca-certificates",
+    "e2fsprogs",
+    "libprotobuf-dev",
+    "protobuf-compiler",
+    "python3-venv",
+    "qemu-system-x86",
+    "util-linux",
+];
 
 /// Whether missing packages are installed or only named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

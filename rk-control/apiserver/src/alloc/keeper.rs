@@ -1,0 +1,138 @@
+//! The loop that keeps ServiceCIDRs and IPAddresses true to what Services hold; level-triggered, safe to run in every server.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use rk_api::meta;
+use rk_api::status::Status;
+use serde_json::{Value, json};
+
+use super::addresses;
+use super::ranges::{self, Step};
+use super::records::{self, Owner, named_owner};
+use crate::front_door::write;
+use crate::server::Core;
+
+/// Changes that come within this time are looked at together.
+const GATHER: Duration = Duration::from_millis(300);
+/// How often everything is compared without a reason.
+const PERIOD: Duration = Duration::from_secs(180);
+/// Pause after a failure.
+const RETRY: Duration = Duration::from_secs(2);
+/// A record may be older than its Service by a moment: it is written first. Upstream's figure.
+const ORPHAN_AGE: Duration = Duration::from_secs(60);
+
+const NETWORKING: &str = "networking.k8s.io";
+
+/// Runs until shutdown.
+pub async fn run(core: Arc<Core>) {
+    let stop = core.shutdown.clone();
+    loop {
+        let outcome = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            outcome = turn(&core) => outcome,
+        };
+        if let Err(status) = outcome {
+            tracing::warn!(%status, "Service ranges and addresses could not be compared; trying again");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+    }
+}
+
+/// Compares everything, then waits for a change.
+async fn turn(core: &Arc<Core>) -> Result<(), Status> {
+    let mut ranges = core.cache(NETWORKING, "v1", "servicecidrs").await?.subscribe();
+    let mut records = core.cache(NETWORKING, "v1", "ipaddresses").await?.subscribe();
+    let orphans = repair(core).await?;
+    tend(core).await?;
+    let period = if orphans { ORPHAN_AGE } else { PERIOD };
+    // A cache that ends is loaded anew by the next turn.
+    tokio::select! {
+        _ = ranges.changed() => {}
+        _ = records.changed() => {}
+        () = tokio::time::sleep(period) => {}
+    }
+    tokio::time::sleep(GATHER).await;
+    Ok(())
+}
+
+/// Gives every address of a Service its record and takes away records whose Service is gone. Tells whether some are left that
+/// are too young to judge.
+async fn repair(core: &Arc<Core>) -> Result<bool, Status> {
+    let records = core.objects(NETWORKING, "v1", "ipaddresses", "").await?;
+    let cache = core.cache("", "v1", "services").await?;
+    let floor = core.storage.settled().await?;
+    let mut held: HashMap<IpAddr, Owner> = HashMap::new();
+    let mut services: HashSet<Owner> = HashSet::new();
+    for service in cache.snapshot("", floor, |_| true).objects {
+        let owner: Owner = (service.namespace.to_string(), service.name.to_string());
+        for address in addresses::of(&service.select) {
+            held.entry(address).or_insert_with(|| owner.clone());
+        }
+        services.insert(owner);
+    }
+    let known: HashMap<IpAddr, &Value> =
+        records.iter().filter_map(|record| Some((meta::name(record).parse().ok()?, record))).collect();
+    for (address, owner) in &held {
+        match known.get(address).map(|record| named_owner(record)) {
+            Some(Some(named)) if named == *owner => {}
+            Some(Some(named)) => {
+                tracing::warn!(%address, ?named, ?owner, "the record of a Service's address named another; it is written anew");
+                records::release(core, [*address], &named).await;
+                records::claim(core, *address, owner).await?;
+            }
+            Some(None) => tracing::warn!(%address, ?owner, "the address of a Service is recorded as somebody else's"),
+            None => drop(records::claim(core, *address, owner).await?),
+        }
+    }
+    let mut young = false;
+    for (address, record) in known.iter().filter(|(address, _)| !held.contains_key(*address)) {
+        let Some(owner) = named_owner(record) else { continue };
+        if services.contains(&owner) || age(record) >= ORPHAN_AGE {
+            records::release(core, [*address], &owner).await;
+        } else {
+            young = true;
+        }
+    }
+    Ok(young)
+}
+
+fn age(object: &Value) -> Duration {
+    let made: Option<jiff::Timestamp> = meta::text(object, &["metadata", "creationTimestamp"]).parse().ok();
+    made.and_then(|made| Duration::try_from(jiff::Timestamp::now().duration_since(made)).ok()).unwrap_or_default()
+}
+
+/// Takes every ServiceCIDR one step further.
+async fn tend(core: &Arc<Core>) -> Result<(), Status> {
+    let resource = core.resource(NETWORKING, "v1", "servicecidrs")?;
+    let all = core.objects(NETWORKING, "v1", "servicecidrs", "").await?;
+    let records = core.objects(NETWORKING, "v1", "ipaddresses", "").await?;
+    let held: Vec<IpAddr> = records.iter().filter_map(|record| meta::name(record).parse().ok()).collect();
+    for object in &all {
+        match ranges::next(object, &all, &held, jiff::Timestamp::now()) {
+            Step::Keep => {}
+            Step::Finalizers(changed) => write(core, Method::PUT, &resource, "", &changed).await?,
+            Step::Status(changed) => write(core, Method::PUT, &resource, "status", &changed).await?,
+        }
+    }
+    if !all.iter().any(|object| meta::name(object) == ranges::DEFAULT) {
+        write(core, Method::POST, &resource, "", &default_range(core)).await?;
+    }
+    Ok(())
+}
+
+/// The ServiceCIDR of the server's own settings.
+pub fn default_range(core: &Core) -> Value {
+    let cidrs: Vec<String> = core.config.service_cidrs.iter().map(ToString::to_string).collect();
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
+        "metadata": {"name": ranges::DEFAULT}, "spec": {"cidrs": cidrs},
+    })
+}
