@@ -8,6 +8,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Taint;
 use rk_config::{MachineConfig, Role};
 use rk_kubelet::{Cluster, Options};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 /// The CA that `rk-control` makes on its first start, on a node that runs it.
 const OWN_CA: &str = "/var/lib/rk-control/pki/ca.crt";
@@ -66,6 +68,18 @@ pub fn images(config: &MachineConfig) -> rk_images::Config {
             include_host: m.include_host,
         })
         .collect();
+    for entry in &config.registries.tls {
+        let roots: Vec<_> = CertificateDer::pem_slice_iter(entry.ca.as_bytes())
+            .filter_map(|certificate| {
+                let warn = |e: &_| tracing::warn!(registry = %entry.matches, "a certificate of registries.tls is left out: {e}");
+                certificate.inspect_err(warn).ok()
+            })
+            .collect();
+        match entry.matches.as_str() {
+            "*" => images.extra_roots.extend(roots),
+            host => images.host_roots.push((host.to_owned(), roots)),
+        }
+    }
     images
 }
 

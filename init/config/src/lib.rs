@@ -21,6 +21,6 @@ pub use parse::{MAX_CONFIG_BYTES, Parsed, parse};
 pub use source::{CMDLINE_KEY, CmdlineError, cmdline_value, encode_for_cmdline, from_cmdline};
 pub use types::{
     API_VERSION, CertificateAuthority, Cluster, ControlPlane, Interface, Kubelet, LinkMatch, MachineConfig, Mirror,
-    Network, Ntp, Registries, Role, Route, Taint, TaintEffect,
+    Network, Ntp, Registries, RegistryTls, Role, Route, Taint, TaintEffect,
 };
 pub use validate::{is_dns_label, is_dns_subdomain};

@@ -4,7 +4,7 @@ use crate::error::ConfigError;
 use crate::reader::{Findings, Section, quote};
 use crate::types::{
     API_VERSION, CertificateAuthority, Cluster, ControlPlane, Interface, Kubelet, LinkMatch, MachineConfig, Mirror,
-    Network, Ntp, Registries, Role, Route, Taint, TaintEffect,
+    Network, Ntp, Registries, RegistryTls, Role, Route, Taint, TaintEffect,
 };
 use crate::validate;
 use serde_yaml_ng::Value;
@@ -236,8 +236,16 @@ fn registries(mut s: Section, out: &mut Findings) -> Registries {
         mirrors.push(Mirror { matches, endpoints, include_host: m.boolean("includeHost", out).unwrap_or(false) });
         m.finish(out);
     }
+    let mut tls = Vec::new();
+    for mut t in s.sections("tls", MAX_ENTRIES, out) {
+        let matches = t.string("match", out).unwrap_or_else(|| "*".to_owned());
+        let ca = t.string("ca", out).unwrap_or_default();
+        validate::pem(&t.path_of("ca"), &ca, "CERTIFICATE", out);
+        tls.push(RegistryTls { matches, ca });
+        t.finish(out);
+    }
     s.finish(out);
-    Registries { mirrors }
+    Registries { mirrors, tls }
 }
 
 fn control_plane(mut s: Section, out: &mut Findings) -> ControlPlane {

@@ -265,12 +265,26 @@ impl Default for Kubelet {
 pub struct Registries {
     /// Tried in order before the registry that an image names.
     pub mirrors: Vec<Mirror>,
+    /// Whom to trust when a registry or mirror speaks HTTPS, besides the public authorities.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tls: Vec<RegistryTls>,
 }
 
 impl Registries {
     fn is_empty(&self) -> bool {
-        self.mirrors.is_empty()
+        self.mirrors.is_empty() && self.tls.is_empty()
     }
+}
+
+/// How one registry, or all, prove who they are.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RegistryTls {
+    /// Registry or mirror host with its port, or `*`.
+    #[serde(rename = "match")]
+    pub matches: String,
+    /// Certificate authorities, PEM.
+    pub ca: String,
 }
 
 /// One set of mirrors for one registry host, or for all.

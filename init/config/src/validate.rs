@@ -18,12 +18,11 @@ pub(crate) fn machine(config: &MachineConfig, role_known: bool, out: &mut Findin
     if let Some(advertise) = config.control_plane.as_ref().and_then(|c| c.advertise.as_ref()) {
         host("controlPlane.advertise", advertise, out);
     }
-    for (i, mirror) in config.registries.mirrors.iter().enumerate() {
-        if mirror.matches != "*" && !is_registry(&mirror.matches) {
-            let reason =
-                format!("must be a registry host with an optional port, or \"*\", not {}", quote(&mirror.matches));
-            out.refuse(format!("registries.mirrors[{i}].match"), reason);
-        }
+    let mirrors = config.registries.mirrors.iter().enumerate().map(|(i, m)| (format!("mirrors[{i}]"), &m.matches));
+    let tls = config.registries.tls.iter().enumerate().map(|(i, t)| (format!("tls[{i}]"), &t.matches));
+    for (entry, host) in mirrors.chain(tls).filter(|(_, host)| *host != "*" && !is_registry(host)) {
+        let reason = format!("must be a registry host with an optional port, or \"*\", not {}", quote(host));
+        out.refuse(format!("registries.{entry}.match"), reason);
     }
     match config.role {
         Role::Worker if role_known => worker(config, out),

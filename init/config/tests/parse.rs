@@ -36,6 +36,9 @@ registries:
     - match: "*"
       endpoints: [http://10.0.2.2:5000]
       includeHost: true
+  tls:
+    - match: registry.example:5000
+      ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 "#;
 
 fn worker(extra: &str) -> String {
@@ -61,6 +64,7 @@ fn a_full_worker_config_is_read() {
     assert_eq!(config.kubelet.labels["example.com/on"], "true");
     assert_eq!(config.kubelet.taints[0].effect, TaintEffect::NoSchedule);
     assert!(config.registries.mirrors[0].include_host);
+    assert_eq!(config.registries.tls[0].matches, "registry.example:5000");
 }
 
 #[test]
@@ -180,6 +184,16 @@ fn every_wrong_field_is_named_with_its_path_and_reason() {
             "http://10.0.2.2:5000",
             "10.0.2.2:5000",
             "registries.mirrors[0].endpoints[0]: must be a URL such as http://host:port, not \"10.0.2.2:5000\"",
+        ),
+        (
+            "match: registry.example:5000",
+            "match: https://registry.example",
+            "registries.tls[0].match: must be a registry host with an optional port, or \"*\", not \"https://registry.example\"",
+        ),
+        (
+            "ca: \"-----BEGIN CERTIFICATE-----",
+            "ca: \"-----BEGIN NOTHING-----",
+            "registries.tls[0].ca: must be a PEM block of type CERTIFICATE",
         ),
         (
             "cluster:\n  name: rk",

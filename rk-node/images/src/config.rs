@@ -14,6 +14,8 @@ pub struct Config {
     pub mirrors: Vec<Mirror>,
     /// Certificate authorities trusted besides the public ones.
     pub extra_roots: Vec<CertificateDer<'static>>,
+    /// Certificate authorities trusted for one registry or mirror only: its host, with its port unless that is 443.
+    pub host_roots: Vec<(String, Vec<CertificateDer<'static>>)>,
     /// Layers downloaded at once over all pulls; each holds a decompression window and one connection.
     pub parallel_layers: usize,
     /// Most bytes that one layer may unpack to.
@@ -31,6 +33,7 @@ impl Config {
             root: root.into(),
             mirrors: Vec::new(),
             extra_roots: Vec::new(),
+            host_roots: Vec::new(),
             parallel_layers: 3,
             max_layer_bytes: 64 << 30,
             max_layer_entries: 2_000_000,

@@ -49,8 +49,8 @@ struct Resolved {
 
 impl Puller {
     pub fn new(store: Arc<Store>, config: Config) -> Result<Self> {
-        let transport = Transport::new(&config.extra_roots, config.idle_timeout)
-            .map_err(|e| Error::Registry { registry: "TLS".into(), reason: e.to_string() })?;
+        let transport =
+            Transport::new(&config).map_err(|e| Error::Registry { registry: "TLS".into(), reason: e.to_string() })?;
         let slots = Semaphore::new(config.parallel_layers.max(1));
         Ok(Self { store, config, transport, slots, layers: Mutex::default() })
     }

@@ -1,6 +1,7 @@
 //! HTTP/1.1 over TCP or TLS. Names are resolved by hickory from `/etc/resolv.conf`: a static glibc must never load NSS.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     io,
     net::{IpAddr, SocketAddr},
@@ -29,6 +30,8 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
+use crate::config::Config;
+
 /// One address gets this long to accept; a mirror that is down must not hold up the next one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// TLS handshakes are slow on emulated CPUs.
@@ -44,20 +47,18 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// `extra_roots` are trusted besides the public authorities.
-    pub fn new(extra_roots: &[CertificateDer<'static>], response_timeout: Duration) -> Result<Self, rustls::Error> {
-        let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        roots.add_parsable_certificates(extra_roots.iter().cloned());
-        let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    /// Trusts the public authorities and those of `config`; silent answers are given up after its idle timeout.
+    pub fn new(config: &Config) -> Result<Self, rustls::Error> {
+        let mut own = BTreeMap::new();
+        for (host, roots) in &config.host_roots {
+            own.insert(with_port(host), tls(config.extra_roots.iter().chain(roots))?);
+        }
+        let connector = Connector { tls: tls(config.extra_roots.iter())?, own: Arc::new(own) };
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(15))
             .pool_max_idle_per_host(4)
-            .build(Connector { tls: TlsConnector::from(Arc::new(tls)) });
-        Ok(Self { client, response_timeout })
+            .build(connector);
+        Ok(Self { client, response_timeout: config.idle_timeout })
     }
 
     /// Longest silence within one answer.
@@ -86,9 +87,36 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     error.to_string()
 }
 
+/// TLS that trusts the public authorities and these.
+fn tls<'a>(extra: impl Iterator<Item = &'a CertificateDer<'static>>) -> Result<TlsConnector, rustls::Error> {
+    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    roots.add_parsable_certificates(extra.cloned());
+    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// A host as the keys of [`Connector::own`] are written.
+fn with_port(host: &str) -> String {
+    let port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if port { host.to_owned() } else { format!("{host}:443") }
+}
+
 #[derive(Clone)]
 struct Connector {
     tls: TlsConnector,
+    /// Those of hosts with authorities of their own, by `host:port`.
+    own: Arc<BTreeMap<String, TlsConnector>>,
+}
+
+impl Connector {
+    fn tls_for(&self, uri: &Uri) -> TlsConnector {
+        let key = uri.authority().map(|a| with_port(a.as_str())).unwrap_or_default();
+        self.own.get(&key).unwrap_or(&self.tls).clone()
+    }
 }
 
 impl tower::Service<Uri> for Connector {
@@ -101,7 +129,7 @@ impl tower::Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let tls = self.tls.clone();
+        let tls = self.tls_for(&uri);
         Box::pin(async move { Ok(TokioIo::new(dial(&uri, tls).await?)) })
     }
 }

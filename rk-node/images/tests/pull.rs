@@ -23,6 +23,12 @@ fn mirror(registry: &Registry) -> Mirror {
     Mirror { matches: "*".into(), endpoints: vec![format!("http://{}", registry.address)], include_host: true }
 }
 
+/// An error with all that it came from.
+fn chain(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
+    error.source().map_or(text.clone(), |source| format!("{text}: {}", chain(source)))
+}
+
 fn count(root: &Path, directory: &str) -> usize {
     std::fs::read_dir(root.join(directory)).map(Iterator::count).unwrap_or(0)
 }
@@ -171,4 +177,63 @@ async fn bearer_and_basic_authentication_work_and_wrong_ones_are_denied() {
         }
         images.pull(&name, auth("s3cret"), CancellationToken::new()).await.expect(scheme);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_with_a_certificate_of_its_own_is_trusted_only_when_told_so() {
+    let (registry, certificate) = Registry::start_tls().await;
+    registry.image("library/app", "1", &[layer(&[("a", 0o644, "a")])], "{}");
+    let host = registry.address.to_string();
+    let over_tls = Mirror { matches: "*".into(), endpoints: vec![format!("https://{host}")], include_host: false };
+    let config = |root: &Path, host_roots| {
+        let mut config = Config::new(root);
+        config.mirrors = vec![over_tls.clone()];
+        config.host_roots = host_roots;
+        config.idle_timeout = Duration::from_secs(2);
+        config
+    };
+    let dir = tempfile::tempdir().expect("tempdir");
+    for roots in [vec![], vec![("other.example".to_owned(), vec![certificate.clone()])]] {
+        let images = Images::open(config(dir.path(), roots)).await.expect("open");
+        let error = pull(&images, "mirrored.invalid/library/app:1").await.expect_err("an unknown authority");
+        assert!(chain(&error).contains("certificate"), "{}", chain(&error));
+        nothing_is_kept(&images, dir.path()).await;
+    }
+    let images = Images::open(config(dir.path(), vec![(host, vec![certificate])])).await.expect("open");
+    pull(&images, "mirrored.invalid/library/app:1").await.expect("pull");
+}
+
+/// A file system of so many bytes, gone with its owner.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new(bytes: usize) -> Self {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let size = format!("size={bytes}");
+        let mounted =
+            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(dir.path()).status();
+        assert!(mounted.expect("mount").success(), "mounting a tmpfs needs root");
+        Self(dir)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_fails_a_pull_and_nothing_partial_is_kept() {
+    let registry = Registry::start().await;
+    let big = "0123456789abcdef".repeat(512 << 10);
+    registry.image("full.invalid/big", "1", &[layer(&[("small", 0o644, "s")]), layer(&[("big", 0o644, &big)])], "{}");
+    registry.image("full.invalid/small", "1", &[layer(&[("small", 0o644, "s")])], "{}");
+    let disk = SmallDisk::new(4 << 20);
+    let images = open(disk.0.path(), vec![mirror(&registry)]).await;
+    let error = pull(&images, "full.invalid/big:1").await.expect_err("8 MiB on a disk of 4");
+    assert!(chain(&error).contains("No space left on device"), "{}", chain(&error));
+    assert_eq!(images.list(), []);
+    nothing_is_kept(&images, disk.0.path()).await;
+    pull(&images, "full.invalid/small:1").await.expect("what fits is pulled");
 }

@@ -57,6 +57,24 @@ impl Cgroups {
         pod_cgroup(pod).into_iter().try_for_each(|(file, value)| write(&dir, file, &value))
     }
 
+    /// Raises the pod's limits to what it asks for now; those that would fall stay.
+    pub fn grow_pod(&self, pod: &Pod) -> io::Result<()> {
+        if !self.usable {
+            return Ok(());
+        }
+        let dir = self.path(pod);
+        let limits = pod_cgroup(pod);
+        for file in ["cpu.max", "memory.max"] {
+            // A limit that is gone is the largest of all.
+            let wanted = limits.iter().find(|(name, _)| *name == file).map_or("max", |(_, value)| value.as_str());
+            let held = fs::read_to_string(dir.join(file)).unwrap_or_default();
+            if amount(wanted) > amount(&held) {
+                write(&dir, file, wanted)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes the pod's group with what the runtime left below it, whatever class it was made in.
     pub fn remove_pod(&self, pod: &Pod) -> io::Result<()> {
         if !self.usable {
@@ -75,6 +93,11 @@ impl Cgroups {
     pub fn root(&self) -> &Path {
         &self.root
     }
+}
+
+/// The first word of a limit file as a number; `max` is above all numbers.
+fn amount(text: &str) -> u64 {
+    text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(u64::MAX)
 }
 
 /// Enables each controller by itself: one that the kernel lacks must not keep the others away.
@@ -111,6 +134,28 @@ fn remove(dir: &Path, depth: usize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pod_grows_first_and_shrinks_only_when_told() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("cgroup.controllers"), "cpu memory").unwrap();
+        let tree = Cgroups::new(dir.path());
+        let pod: Pod = serde_json::from_value(serde_json::json!({"metadata": {"uid": "u"}, "spec": {"containers": [
+            {"name": "a", "resources": {"limits": {"cpu": "1", "memory": "64Mi"}}}]}}))
+        .unwrap();
+        let group = tree.path(&pod);
+        fs::create_dir_all(&group).unwrap();
+        let set = |cpu: &str, memory: &str| {
+            fs::write(group.join("cpu.max"), cpu).unwrap();
+            fs::write(group.join("memory.max"), memory).unwrap();
+        };
+        let held = || ["cpu.max", "memory.max"].map(|f| fs::read_to_string(group.join(f)).unwrap());
+        set("50000 100000", "max");
+        tree.grow_pod(&pod).unwrap();
+        assert_eq!(held(), ["100000 100000", "max"]);
+        tree.ensure_pod(&pod).unwrap();
+        assert_eq!(held(), ["100000 100000", "67108864"]);
+    }
 
     #[test]
     fn a_pod_of_unknown_class_is_removed_wherever_it_is() {

@@ -10,6 +10,7 @@ use crate::Options;
 use crate::cgroups::Cgroups;
 use crate::events::Recorder;
 use crate::images::Images;
+use crate::manager::PodViews;
 use crate::runtime::Runtime;
 use crate::services::Services;
 use crate::status_manager::StatusManager;
@@ -53,6 +54,8 @@ pub struct Context {
     pub services: Services,
     /// cgroups of pods.
     pub cgroups: Cgroups,
+    /// The pods of this node as the API has them.
+    pub pods: PodViews,
     /// Facts of the node.
     pub node: watch::Receiver<NodeFacts>,
 }

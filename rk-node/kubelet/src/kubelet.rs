@@ -11,14 +11,14 @@ use crate::context::{Context, NodeFacts};
 use crate::events::{PodRef, Recorder};
 use crate::images::Images;
 use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
-use crate::manager::Manager;
+use crate::manager::{Manager, PodViews};
 use crate::node::{NodeLoop, Sources, find_node_ip, lease_loop, machine};
-use crate::runtime::{Pleg, Runtime};
+use crate::runtime::{Pleg, Runtime, runtime_is_up};
 use crate::server::{self, State};
 use crate::services::Services;
 use crate::status_manager::StatusManager;
-use crate::volumes::{Objects, VolumeManager};
-use crate::{Options, Session, image_gc, logs};
+use crate::volumes::{Csi, Drivers, NodeObject, Objects, VolumeManager};
+use crate::{Options, Session, image_gc, logs, plugins};
 
 /// Changed pods on their way from the runtime to the manager: as many as one relist of a full node can name.
 const CHANGES: usize = 1024;
@@ -56,6 +56,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     let ips: Vec<IpAddr> = vec![ip];
     let machine = machine(&options.dirs.kubelet);
     let runtime = Runtime::connect(&options.dirs.cri_socket);
+    runtime_is_up(&runtime).await;
     let client = session.client.clone();
     let mut tasks = JoinSet::new();
 
@@ -92,20 +93,28 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         tracing::error!("the kubepods cgroups cannot be made: {error}");
     }
     recorder.normal(&PodRef::node(&options.node_name), "Starting", "Starting kubelet.");
+    let objects = Objects::new(client.clone());
+    let drivers = Drivers::default();
+    let node_name = options.node_name.clone();
+    let object = NodeObject::new(client.clone(), node_name.clone(), drivers.clone());
+    tasks.spawn(plugins::register_loop(options.dirs.kubelet.clone(), drivers.clone(), object));
+    let csi = Csi::new(&options.dirs.kubelet, node_name, objects.clone(), drivers);
+    let (views, pods) = PodViews::new();
     let context = Arc::new(Context {
         client: client.clone(),
         runtime: runtime.clone(),
         recorder: recorder.clone(),
-        volumes: VolumeManager::new(&options.dirs.kubelet, Objects::new(client.clone()), options.secrets_in_memory),
+        volumes: VolumeManager::new(&options.dirs.kubelet, objects, csi, options.secrets_in_memory),
         images: Images::new(runtime, recorder),
         status,
         services,
         cgroups,
+        pods,
         node,
         options: options.clone(),
     });
-    let (manager, views) = Manager::new(context.clone());
-    serve(&mut tasks, &options, &session, &ips, State::new(context, views))?;
+    let manager = Manager::new(context.clone(), views);
+    serve(&mut tasks, &options, &session, &ips, State::new(context))?;
     manager.run(changes, hooks.shutdown).await;
     Ok(())
 }

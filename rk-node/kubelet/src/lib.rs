@@ -28,6 +28,7 @@ mod logs;
 mod manager;
 mod node;
 mod options;
+mod plugins;
 mod pod;
 mod probes;
 mod quantity;

@@ -37,6 +37,12 @@ pub struct PodViews {
 }
 
 impl PodViews {
+    /// An empty view and its other end, for the manager.
+    pub fn new() -> (watch::Sender<Vec<Arc<Pod>>>, Self) {
+        let (sender, pods) = watch::channel(Vec::new());
+        (sender, Self { pods })
+    }
+
     /// All pods.
     pub fn all(&self) -> Vec<Arc<Pod>> {
         self.pods.borrow().clone()
@@ -59,11 +65,9 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// A manager and the view of its pods.
-    pub fn new(context: Shared) -> (Self, PodViews) {
-        let (views, pods) = watch::channel(Vec::new());
-        let manager = Self { context, workers: HashMap::new(), unknown: BTreeSet::new(), synced: false, views };
-        (manager, PodViews { pods })
+    /// A manager that shows its pods in `views`.
+    pub fn new(context: Shared, views: watch::Sender<Vec<Arc<Pod>>>) -> Self {
+        Self { context, workers: HashMap::new(), unknown: BTreeSet::new(), synced: false, views }
     }
 
     /// Follows the API and the runtime until `stop` says that the machine goes down; then ends every pod and returns.

@@ -202,12 +202,11 @@ fn all_limited(pod: &Pod, name: &str) -> bool {
 /// The files of a pod's cgroup: name and value.
 pub fn pod_cgroup(pod: &Pod) -> Vec<(&'static str, String)> {
     let mut files = vec![("cpu.weight", weight(shares(pod_total(pod, "cpu", false))).to_string())];
-    if all_limited(pod, "cpu") {
-        files.push(("cpu.max", format!("{} {CPU_PERIOD}", quota(pod_total(pod, "cpu", true)))));
-    }
-    if all_limited(pod, "memory") {
-        files.push(("memory.max", (pod_total(pod, "memory", true) / 1000).to_string()));
-    }
+    // Limits are always written: a resize may have taken one away.
+    let cpu = all_limited(pod, "cpu").then(|| quota(pod_total(pod, "cpu", true)).to_string());
+    files.push(("cpu.max", format!("{} {CPU_PERIOD}", cpu.as_deref().unwrap_or("max"))));
+    let memory = all_limited(pod, "memory").then(|| (pod_total(pod, "memory", true) / 1000).to_string());
+    files.push(("memory.max", memory.unwrap_or_else(|| "max".into())));
     files
 }
 

@@ -15,7 +15,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::pod::conditions::OWNED;
+use crate::pod::conditions::owned;
 use crate::pod::spec;
 
 /// Writes at the same time.
@@ -70,9 +70,8 @@ pub fn status_patch(current: &PodStatus, wanted: &PodStatus) -> Option<Value> {
 
 /// Ours from `wanted`, everybody else's as they are now.
 fn merge_conditions(current: &[PodCondition], wanted: &[PodCondition]) -> Vec<PodCondition> {
-    let owned = |c: &&PodCondition| OWNED.contains(&c.type_.as_str());
     let mut merged: Vec<PodCondition> = Vec::new();
-    for condition in wanted.iter().filter(owned) {
+    for condition in wanted.iter().filter(|c| owned(&c.type_)) {
         let mut condition = condition.clone();
         // Equal states keep the time at which they were first written.
         if let Some(before) = current.iter().find(|c| c.type_ == condition.type_ && c.status == condition.status) {
@@ -80,7 +79,7 @@ fn merge_conditions(current: &[PodCondition], wanted: &[PodCondition]) -> Vec<Po
         }
         merged.push(condition);
     }
-    merged.extend(current.iter().filter(|c| !OWNED.contains(&c.type_.as_str())).cloned());
+    merged.extend(current.iter().filter(|c| !owned(&c.type_)).cloned());
     merged
 }
 

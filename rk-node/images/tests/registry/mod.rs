@@ -18,7 +18,9 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
+use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
+use tokio_rustls::TlsAcceptor;
 
 /// What goes wrong.
 #[derive(Clone, Copy, PartialEq)]
@@ -80,6 +82,25 @@ pub fn layer(entries: &[(&str, u32, &str)]) -> Vec<u8> {
 
 impl Registry {
     pub async fn start() -> Self {
+        Self::serve(None).await
+    }
+
+    /// Over TLS, with a certificate of its own for 127.0.0.1, which is returned.
+    pub async fn start_tls() -> (Self, CertificateDer<'static>) {
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("certificate");
+        let certificate = made.cert.der().clone();
+        let key = rustls_pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .expect("TLS");
+        (Self::serve(Some(TlsAcceptor::from(Arc::new(config)))).await, certificate)
+    }
+
+    async fn serve(tls: Option<TlsAcceptor>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("address");
         let held = Held { content: HashMap::new(), layers: Vec::new(), fault: Fault::None, guard: None };
@@ -94,9 +115,17 @@ impl Registry {
                     requests.fetch_add(1, SeqCst);
                     async move { Ok::<_, Infallible>(answer(request, address, &held, &cuts).await) }
                 });
-                tokio::spawn(
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
-                );
+                let tls = tls.clone();
+                tokio::spawn(async move {
+                    let http = hyper::server::conn::http1::Builder::new();
+                    match tls {
+                        None => http.serve_connection(TokioIo::new(stream), service).await.ok(),
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => http.serve_connection(TokioIo::new(stream), service).await.ok(),
+                            Err(_) => None,
+                        },
+                    }
+                });
             }
         });
         Self { address, requests, cuts, held, task }

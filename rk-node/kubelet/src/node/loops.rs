@@ -15,6 +15,7 @@ use super::info::{Machine, system_info};
 use super::{object, pressure};
 use crate::context::NodeFacts;
 use crate::runtime::Runtime;
+use crate::volumes::Csi;
 use crate::{Options, clock};
 
 /// How often the status is compared.
@@ -242,6 +243,7 @@ impl NodeLoop {
             conditions: Some(conditions(&health, &old, &clock::now_seconds())),
             daemon_endpoints: Some(object::daemon_endpoints(self.options.listen.port())),
             images: self.images.as_ref().map(|(_, list)| list.clone()),
+            volumes_in_use: Some(Csi::in_use(&self.options.dirs.kubelet)),
             node_info: Some(system_info(view.version, &self.machine)),
             ..Default::default()
         };

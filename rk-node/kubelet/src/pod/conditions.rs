@@ -5,8 +5,24 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::spec;
 
-/// Types that the kubelet owns; all others are left as their owners wrote them.
-pub const OWNED: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+/// Types that every pod has.
+const ALWAYS: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+/// Types that a pod has while they say something.
+const SOMETIMES: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
+
+/// Whether the kubelet owns a condition; all others are left as their owners wrote them.
+pub fn owned(type_: &str) -> bool {
+    ALWAYS.contains(&type_) || SOMETIMES.contains(&type_)
+}
+
+/// Where a resize stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resizing {
+    /// Not begun: reason and message.
+    Pending(String, String),
+    /// Begun and not everywhere in force.
+    InProgress,
+}
 
 struct Verdict {
     status: bool,
@@ -134,7 +150,7 @@ pub fn conditions(
     let ready = ready(pod, &containers, old, phase);
     let sandbox = Verdict { status: sandbox_ready, reason: None, message: None };
     let verdicts = [sandbox, initialized(pod, init, phase), ready, containers, Verdict::yes()];
-    let mut all: Vec<PodCondition> = OWNED
+    let mut all: Vec<PodCondition> = ALWAYS
         .iter()
         .zip(verdicts)
         .map(|(type_, verdict)| {
@@ -152,6 +168,24 @@ pub fn conditions(
             }
         })
         .collect();
-    all.extend(old.iter().filter(|c| !OWNED.contains(&c.type_.as_str())).cloned());
+    all.extend(old.iter().filter(|c| !owned(&c.type_)).cloned());
     all
+}
+
+/// The condition that tells of a resize.
+pub fn resizing(pod: &Pod, state: &Resizing, now: &Time) -> PodCondition {
+    let (type_, reason, message) = match state {
+        Resizing::Pending(reason, message) => ("PodResizePending", Some(reason.clone()), Some(message.clone())),
+        Resizing::InProgress => ("PodResizeInProgress", None, None),
+    };
+    let old = pod.status.iter().flat_map(|s| s.conditions.iter().flatten()).find(|c| c.type_ == type_);
+    PodCondition {
+        type_: type_.into(),
+        status: "True".into(),
+        reason,
+        message,
+        last_transition_time: old.and_then(|c| c.last_transition_time.clone()).or_else(|| Some(now.clone())),
+        last_probe_time: None,
+        observed_generation: pod.metadata.generation,
+    }
 }

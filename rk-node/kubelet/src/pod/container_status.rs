@@ -42,6 +42,8 @@ pub struct Source<'a> {
     pub ready: bool,
     /// The runtime holds it to other resources than the spec asks for.
     pub resizing: bool,
+    /// What the spec asks for is not allocated.
+    pub pending: bool,
 }
 
 fn time(at: Option<Timestamp>) -> Option<Time> {
@@ -206,6 +208,9 @@ fn resources(source: &Source<'_>, status: &mut ContainerStatus) {
     }
     let spec = source.container.resources.clone().unwrap_or_default();
     status.allocated_resources = spec.requests.clone().filter(|r: &BTreeMap<_, _>| !r.is_empty());
+    if let Some(had) = source.old.and_then(|old| old.allocated_resources.clone()).filter(|_| source.pending) {
+        status.allocated_resources = Some(had);
+    }
     let before = source.old.and_then(|old| old.resources.clone());
-    status.resources = if source.resizing { before.or(Some(spec)) } else { Some(spec) };
+    status.resources = if source.resizing || source.pending { before.or(Some(spec)) } else { Some(spec) };
 }

@@ -1,10 +1,14 @@
 //! In-place resize (KEP-1287): which running containers are held to other resources than their spec now asks for.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use rk_cri_api::v1::LinuxContainerResources;
 
 use super::spec;
-use crate::resources::container_resources;
+use crate::quantity::milli_of;
+use crate::resources::{container_resources, pod_total};
 use crate::runtime::RuntimePod;
 
 /// A running container whose limits are to change.
@@ -57,6 +61,43 @@ pub fn resizes(pod: &Pod, runtime: &RuntimePod, node_memory: i64) -> Vec<Resize>
         .collect()
 }
 
+/// Whether the spec asks for other requests than the status says are allocated.
+fn asks_for_more(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let lists = status.map(|s| [&s.container_statuses, &s.init_container_statuses]);
+    lists.into_iter().flatten().flatten().flatten().any(|known| {
+        let Some((_, container)) = spec::find_container(pod, &known.name) else { return false };
+        let wanted = container.resources.unwrap_or_default().requests;
+        known.allocated_resources.as_ref().is_some_and(|had| {
+            ["cpu", "memory"].iter().any(|name| milli_of(wanted.as_ref(), name) > milli_of(Some(had), name))
+        })
+    })
+}
+
+/// Why a resize that the spec asks for is not begun: reason and message of the condition `PodResizePending`.
+pub fn pending(pod: &Pod, others: &[&Pod], allocatable: &BTreeMap<String, Quantity>) -> Option<(String, String)> {
+    if !asks_for_more(pod) {
+        return None;
+    }
+    for resource in ["cpu", "memory"] {
+        // CPU counts in thousandths, memory in bytes.
+        let unit = if resource == "cpu" { 1 } else { 1000 };
+        let (requested, capacity) = (pod_total(pod, resource, false), milli_of(Some(allocatable), resource));
+        let used: i64 = others.iter().map(|p| pod_total(p, resource, false)).sum();
+        let told = |what: &str, used: String| {
+            let (requested, capacity) = (requested / unit, capacity / unit);
+            format!("Node didn't have enough {what}: {resource}, requested: {requested}, {used}capacity: {capacity}")
+        };
+        if requested > capacity {
+            return Some(("Infeasible".into(), told("capacity", String::new())));
+        }
+        if requested.saturating_add(used) > capacity {
+            return Some(("Deferred".into(), told("resource", format!("used: {}, ", used / unit))));
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::decide_tests::{pod, runtime, sandbox};
@@ -81,5 +122,32 @@ mod tests {
             more_memory.iter().map(|r| (r.resources.memory_limit_in_bytes >> 20, r.restart)).collect::<Vec<_>>(),
             [(128, true)]
         );
+    }
+
+    #[test]
+    fn a_resize_that_does_not_fit_waits_and_one_that_never_will_says_so() {
+        let with = |request: &str| {
+            let mut pod = pod(json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": request}}}]}));
+            let had = json!({"containerStatuses": [{"name": "a", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+                "allocatedResources": {"cpu": "500m"}}]});
+            pod.status = serde_json::from_value(had).unwrap();
+            pod
+        };
+        let other = pod(json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": "800m"}}}]}));
+        let node =
+            BTreeMap::from([("cpu".to_owned(), Quantity("2".into())), ("memory".to_owned(), Quantity("1Gi".into()))]);
+        for (request, want) in [
+            ("500m", None),
+            ("100m", None),
+            ("1200m", None),
+            (
+                "1500m",
+                Some(("Deferred", "Node didn't have enough resource: cpu, requested: 1500, used: 800, capacity: 2000")),
+            ),
+            ("3", Some(("Infeasible", "Node didn't have enough capacity: cpu, requested: 3000, capacity: 2000"))),
+        ] {
+            let found = pending(&with(request), &[&other], &node);
+            assert_eq!(found.as_ref().map(|(r, m)| (r.as_str(), m.as_str())), want, "{request}");
+        }
     }
 }

@@ -181,6 +181,11 @@ pub fn terminal_phase(phase: Option<&str>) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
+/// Whether `other` is another pod than `pod` and still holds what it asked for.
+pub fn holds_resources(other: &Pod, pod: &Pod) -> bool {
+    uid(other) != uid(pod) && !terminal_phase(other.status.as_ref().and_then(|s| s.phase.as_deref()))
+}
+
 /// The hostname of a pod (the first label set by the spec, else its name, cut to 63 characters) and its FQDN when it has one.
 pub fn hostname(pod: &Pod, cluster_domain: &str) -> (String, Option<String>) {
     let spec = spec(pod);

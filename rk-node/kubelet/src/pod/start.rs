@@ -22,7 +22,7 @@ use crate::translate::{
     ContainerInputs, EnvSources, Environment, HostResolver, check_non_root, container_config, environment,
     host_network_hosts, log_directory, managed_hosts, pod_dns, references, sandbox_config, service_environment,
 };
-use crate::volumes::{Volumes, container_mounts};
+use crate::volumes::{Volumes, container_devices, container_mounts};
 
 /// How old ConfigMaps and Secrets of an environment may be: a fresh pod sees fresh values.
 const FRESH: Duration = Duration::ZERO;
@@ -196,6 +196,7 @@ impl Launch<'_> {
         let pod_dir = self.context.volumes.pod_dir(spec::uid(self.pod));
         let mut mounts = container_mounts(container, self.volumes, &pod_dir, &env)
             .map_err(|e| StartError::new("CreateContainerConfigError", e.to_string()))?;
+        let devices = container_devices(container, self.volumes).map_err(|e| wrong(e.to_string()))?;
         self.own_mounts(container, &mut mounts).map_err(|e| StartError::new("CreateContainerError", e))?;
         let target = match self.start.kind {
             Kind::Ephemeral => self.target(container),
@@ -210,6 +211,7 @@ impl Launch<'_> {
             image_user: image.username.clone(),
             env,
             mounts,
+            devices,
             target,
             node_memory: self.context.node.borrow().memory,
             seccomp_root: &self.context.seccomp_root(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
 
+use super::conditions::Resizing;
 use super::container_status::{Source, container_status};
 use super::decide::started;
 use super::spec::{self, Kind};
@@ -32,6 +33,8 @@ pub struct StatusInputs<'a> {
     pub terminal: bool,
     /// Set when the kubelet itself failed the pod: (reason, message).
     pub failure: Option<&'a (String, String)>,
+    /// Why a resize that the spec asks for is not begun.
+    pub resize_pending: Option<&'a (String, String)>,
     /// The time.
     pub now: Timestamp,
 }
@@ -55,7 +58,8 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
         phase = if before == "Failed" { "Failed" } else { "Succeeded" };
     }
     let sandbox_ready = sandbox.is_some_and(|s| s.host_network || !s.ips.is_empty());
-    let conditions = conditions::conditions(pod, &init, &app, phase, sandbox_ready, &now);
+    let mut conditions = conditions::conditions(pod, &init, &app, phase, sandbox_ready, &now);
+    conditions.extend(resize_state(inputs).map(|state| conditions::resizing(pod, &state, &now)));
     let ips = pod_ips(inputs, &old);
     let (reason, message) = match inputs.failure {
         Some((reason, message)) => (Some(reason.clone()), Some(message.clone()).filter(|m| !m.is_empty())),
@@ -79,6 +83,18 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
         observed_generation: pod.metadata.generation,
         ..old
     }
+}
+
+/// Where a resize of the pod stands, when there is one.
+fn resize_state(inputs: &StatusInputs<'_>) -> Option<Resizing> {
+    if inputs.terminal || inputs.pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    if let Some((reason, message)) = inputs.resize_pending {
+        return Some(Resizing::Pending(reason.clone(), message.clone()));
+    }
+    let begun = !super::resize::resizes(inputs.pod, inputs.runtime, inputs.node_memory).is_empty();
+    begun.then_some(Resizing::InProgress)
 }
 
 /// Whether any app container was ever made in the pod's current sandbox.
@@ -143,6 +159,7 @@ fn statuses(
                 started,
                 ready,
                 resizing: resizing.iter().any(|r| r.name == container.name),
+                pending: inputs.resize_pending.is_some(),
             })
         })
         .collect()

@@ -31,6 +31,7 @@ fn status_with(
         node_memory: 1 << 30,
         terminal,
         failure: None,
+        resize_pending: None,
         now: at(5000),
     })
 }

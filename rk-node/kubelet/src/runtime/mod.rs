@@ -4,8 +4,10 @@ mod client;
 mod labels;
 mod model;
 mod pleg;
+mod up;
 
 pub use client::{Runtime, RuntimeError};
 pub use labels::*;
 pub use model::{RuntimeContainer, RuntimePod, RuntimeSandbox, State, UNKNOWN_REASON};
 pub use pleg::Pleg;
+pub use up::runtime_is_up;

@@ -28,7 +28,8 @@ pub struct State {
 
 impl State {
     /// State for the server.
-    pub fn new(context: Shared, pods: PodViews) -> Arc<Self> {
+    pub fn new(context: Shared) -> Arc<Self> {
+        let pods = context.pods.clone();
         let auth = Auth::new(context.client.clone(), context.options.node_name.clone());
         Arc::new(Self { context, pods, auth })
     }

@@ -30,6 +30,8 @@ pub struct ContainerInputs<'a> {
     pub env: Environment,
     /// Volumes and files of the kubelet's own.
     pub mounts: Vec<cri::Mount>,
+    /// Devices of the host.
+    pub devices: Vec<cri::Device>,
     /// The container whose processes an ephemeral container wants to see.
     pub target: Option<String>,
     /// The node's memory in bytes.
@@ -66,6 +68,7 @@ pub fn container_config(inputs: ContainerInputs<'_>) -> cri::ContainerConfig {
         working_dir: container.working_dir.clone().unwrap_or_default(),
         envs: inputs.env.into_list().into_iter().map(|(key, value)| cri::KeyValue { key, value }).collect(),
         mounts: inputs.mounts,
+        devices: inputs.devices,
         labels: labels.into_iter().collect(),
         annotations: annotations(pod, container, inputs.attempt),
         log_path: format!("{}/{}.log", container.name, inputs.attempt),

@@ -9,11 +9,13 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
 
 use super::atomic_writer::{Payload, publish};
+use super::claim;
+use super::csi::{Csi, CsiVolume, Placed};
 use super::objects::Objects;
 use super::payload::downward;
 use super::source::Collector;
 use super::token::Tokens;
-use super::{host_path, ownership, tmpfs};
+use super::{host_path, ownership, persistent, tmpfs};
 use crate::pod::spec;
 use crate::quantity;
 use crate::translate::FieldContext;
@@ -36,6 +38,8 @@ pub struct VolumeError {
 pub struct Volumes {
     /// Host paths.
     pub paths: BTreeMap<String, PathBuf>,
+    /// Host paths of devices.
+    pub devices: BTreeMap<String, PathBuf>,
     /// Volumes that are images: the runtime mounts them itself. Name to (reference, pull policy).
     pub images: BTreeMap<String, (String, Option<String>)>,
     /// Whether the volume's content must not be written.
@@ -47,13 +51,14 @@ pub struct VolumeManager {
     pods: PathBuf,
     objects: Objects,
     tokens: Tokens,
+    csi: Csi,
     secrets_in_memory: bool,
 }
 
 impl VolumeManager {
     /// A manager over `<kubelet>/pods`. `secrets_in_memory`: files that must not reach a disk are kept on tmpfs.
-    pub fn new(kubelet: &Path, objects: Objects, secrets_in_memory: bool) -> Self {
-        Self { pods: kubelet.join("pods"), objects, tokens: Tokens::default(), secrets_in_memory }
+    pub fn new(kubelet: &Path, objects: Objects, csi: Csi, secrets_in_memory: bool) -> Self {
+        Self { pods: kubelet.join("pods"), objects, tokens: Tokens::default(), csi, secrets_in_memory }
     }
 
     /// A pod's directory.
@@ -85,18 +90,35 @@ impl VolumeManager {
                 volumes.images.insert(volume.name.clone(), entry);
                 continue;
             }
-            let path = self
-                .one(pod, volume, &collector)
-                .await
-                .map_err(|reason| VolumeError { volume: volume.name.clone(), reason })?;
-            let content = volume.config_map.is_some()
-                || volume.secret.is_some()
-                || volume.projected.is_some()
-                || volume.downward_api.is_some();
-            volumes.read_only.insert(volume.name.clone(), content);
-            volumes.paths.insert(volume.name.clone(), path);
+            let wrong = |reason| VolumeError { volume: volume.name.clone(), reason };
+            let placed = match self.of_others(pod, volume).await.map_err(wrong)? {
+                Some(placed) => placed,
+                None => Placed::Tree(self.one(pod, volume, &collector).await.map_err(wrong)?),
+            };
+            volumes.read_only.insert(volume.name.clone(), never_written(volume));
+            match placed {
+                Placed::Tree(path) => drop(volumes.paths.insert(volume.name.clone(), path)),
+                Placed::Device(path) => drop(volumes.devices.insert(volume.name.clone(), path)),
+            }
         }
         Ok(volumes)
+    }
+
+    /// A volume that others provide: a persistent one behind a claim, or one of a CSI driver. `None` for all other kinds.
+    async fn of_others(&self, pod: &Pod, volume: &Volume) -> Result<Option<Placed>, String> {
+        if let Some(inline) = &volume.csi {
+            let asked = CsiVolume::ephemeral(pod, &volume.name, inline);
+            return self.csi.set_up(pod, &asked, &self.tokens).await.map(Some);
+        }
+        let Some(claim) = claim::claim_of(pod, volume) else { return Ok(None) };
+        let persistent = claim::bound(self.objects.client(), pod, volume, &claim).await?;
+        let read_only = volume.persistent_volume_claim.as_ref().and_then(|c| c.read_only) == Some(true);
+        if let Some(asked) = CsiVolume::persistent(&persistent, read_only) {
+            return self.csi.set_up(pod, &asked, &self.tokens).await.map(Some);
+        }
+        let pod_dir = self.pod_dir(spec::uid(pod));
+        let group = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|c| c.fs_group);
+        blocking(move || persistent::place(&pod_dir, &persistent, group)).await.map(Some)
     }
 
     async fn one(&self, pod: &Pod, volume: &Volume, collector: &Collector<'_>) -> Result<PathBuf, String> {
@@ -141,6 +163,7 @@ impl VolumeManager {
     /// Takes all volumes of a pod down and removes its directory.
     pub async fn tear_down(&self, uid: &str) -> Result<(), String> {
         self.tokens.forget(uid);
+        self.csi.tear_down(uid).await?;
         let volumes = [self.pod_dir(uid).join("volume-subpaths"), self.pod_dir(uid).join("volumes")];
         blocking(move || volumes.iter().try_for_each(|dir| tmpfs::remove_tree(dir).map_err(|e| e.to_string()))).await
     }
@@ -209,6 +232,16 @@ fn empty_dir(pod: &Pod, empty: &EmptyDirVolumeSource, path: &Path) -> Result<(),
         ownership::apply(path, context.fs_group, false, on_mismatch)
     };
     work().map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// Whether a container's writes would be lost or misread.
+fn never_written(volume: &Volume) -> bool {
+    volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.projected.is_some()
+        || volume.downward_api.is_some()
+        || volume.persistent_volume_claim.as_ref().and_then(|c| c.read_only) == Some(true)
+        || volume.csi.as_ref().and_then(|c| c.read_only) == Some(true)
 }
 
 /// The kind of a volume as its field is called, for messages.

@@ -4,17 +4,21 @@
 //! restart of the kubelet, setting up again finds what is there.
 
 mod atomic_writer;
+mod claim;
+mod csi;
 mod host_path;
 mod manager;
 mod mounts;
 mod objects;
 mod ownership;
 mod payload;
+mod persistent;
 mod source;
 mod subpath;
 mod tmpfs;
 mod token;
 
+pub use csi::{Csi, Driver, Drivers, NodeObject};
 pub use manager::{VolumeManager, Volumes};
-pub use mounts::container_mounts;
+pub use mounts::{container_devices, container_mounts};
 pub use objects::Objects;

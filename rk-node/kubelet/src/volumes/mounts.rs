@@ -65,6 +65,21 @@ pub fn container_mounts(
     Ok(mounts)
 }
 
+/// Builds the devices of one container from its `volumeDevices`.
+pub fn container_devices(container: &Container, volumes: &Volumes) -> Result<Vec<cri::Device>, MountError> {
+    let device = |wish: &k8s_openapi::api::core::v1::VolumeDevice| {
+        let missing = || MountError::NoVolume { volume: wish.name.clone(), container: container.name.clone() };
+        let path = volumes.devices.get(&wish.name).ok_or_else(missing)?;
+        let read_only = volumes.read_only.get(&wish.name).copied().unwrap_or(false);
+        Ok(cri::Device {
+            container_path: wish.device_path.clone(),
+            host_path: path.to_string_lossy().into_owned(),
+            permissions: if read_only { "r".into() } else { "mrw".into() },
+        })
+    };
+    container.volume_devices.iter().flatten().map(device).collect()
+}
+
 fn image_mount(mount: &VolumeMount, reference: &str, env: &Environment) -> Result<cri::Mount, MountError> {
     Ok(cri::Mount {
         container_path: absolute(&mount.mount_path),

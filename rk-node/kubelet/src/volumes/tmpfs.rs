@@ -14,6 +14,12 @@ pub fn is_other_device(path: &Path) -> io::Result<bool> {
     Ok(own.dev() != fs::symlink_metadata(parent)?.dev())
 }
 
+/// Whether something is mounted exactly here, bind mounts included.
+pub fn is_mount_point(path: &Path) -> io::Result<bool> {
+    let path = fs::canonicalize(path)?;
+    Ok(mounts_below(&fs::read_to_string("/proc/self/mountinfo")?, &path).contains(&path))
+}
+
 /// Mounts a tmpfs here unless one is there. `size` in bytes, the kernel's default (half of the memory) without.
 pub fn ensure_tmpfs(path: &Path, size: Option<u64>, mode: u32) -> io::Result<()> {
     fs::create_dir_all(path)?;

@@ -44,6 +44,16 @@ impl Tokens {
         pod: &Pod,
         projection: &ServiceAccountTokenProjection,
     ) -> Result<String, String> {
+        self.with_expiry(client, pod, projection).await.map(|(token, _)| token)
+    }
+
+    /// A valid token, and until when it is.
+    pub async fn with_expiry(
+        &self,
+        client: &kube::Client,
+        pod: &Pod,
+        projection: &ServiceAccountTokenProjection,
+    ) -> Result<(String, Timestamp), String> {
         let account = pod
             .spec
             .as_ref()
@@ -58,11 +68,11 @@ impl Tokens {
         if let Some(issued) = &known
             && !due(issued.at, issued.expires, now)
         {
-            return Ok(issued.token.clone());
+            return Ok((issued.token.clone(), issued.expires));
         }
         match request(client, pod, &account, audience, seconds).await {
             Ok(issued) => {
-                let token = issued.token.clone();
+                let token = (issued.token.clone(), issued.expires);
                 self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, issued);
                 Ok(token)
             }
@@ -70,7 +80,7 @@ impl Tokens {
             Err(error) => match known.filter(|issued| issued.expires > now) {
                 Some(issued) => {
                     tracing::warn!(pod = %spec::describe(pod), "a service account token was not renewed: {error}");
-                    Ok(issued.token)
+                    Ok((issued.token, issued.expires))
                 }
                 None => Err(error),
             },

@@ -95,6 +95,8 @@ pub struct Worker {
     failure: Option<(String, String)>,
     volumes: Option<(Volumes, std::time::Instant)>,
     setup_failures: u32,
+    /// Why a resize is not begun: reason and message.
+    resize_pending: Option<(String, String)>,
 }
 
 impl Worker {
@@ -118,6 +120,7 @@ impl Worker {
             failure: refusal,
             volumes: None,
             setup_failures: 0,
+            resize_pending: None,
         }
     }
 
@@ -183,6 +186,7 @@ impl Worker {
             node_memory,
             terminal,
             failure: self.failure.as_ref(),
+            resize_pending: self.resize_pending.as_ref(),
             now: Timestamp::now(),
         };
         let computed = pod_status(&inputs);
@@ -222,6 +226,7 @@ impl Worker {
                 now: Timestamp::now(),
             });
             self.note_waiting(&pod, &plan, &runtime);
+            self.judge_resize(&pod);
             let status = self.publish(&pod, &runtime, false, false);
             if spec::terminal_phase(status.phase.as_deref()) {
                 self.stage = Stage::Terminating;

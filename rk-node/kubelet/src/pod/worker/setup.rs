@@ -46,10 +46,11 @@ impl Worker {
     pub(super) async fn resize(&mut self, pod: &Pod, runtime: &RuntimePod) -> Result<(), RuntimeError> {
         let memory = self.context.node.borrow().memory;
         let changes = resize::resizes(pod, runtime, memory);
-        if changes.is_empty() {
+        if changes.is_empty() || self.resize_pending.is_some() {
             return Ok(());
         }
-        if let Err(error) = self.context.cgroups.ensure_pod(pod) {
+        // The pod grows before its containers do and shrinks after them: a pod below its containers' use would be killed.
+        if let Err(error) = self.context.cgroups.grow_pod(pod) {
             tracing::warn!(pod = %spec::describe(pod), "{error}");
         }
         for change in changes {
@@ -65,9 +66,24 @@ impl Worker {
                 return Ok(());
             }
         }
+        if let Err(error) = self.context.cgroups.ensure_pod(pod) {
+            tracing::warn!(pod = %spec::describe(pod), "{error}");
+        }
         // The next look sees what the runtime made of it.
         self.wake.notify_one();
         Ok(())
+    }
+
+    /// Whether the node can give what the pod asks for now.
+    pub(super) fn judge_resize(&mut self, pod: &Pod) {
+        let before = self.resize_pending.take();
+        let others = self.context.pods.all();
+        let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).filter(|p| spec::holds_resources(p, pod)).collect();
+        self.resize_pending = resize::pending(pod, &others, &self.context.node.borrow().allocatable);
+        if let Some((reason, message)) = self.resize_pending.as_ref().filter(|now| before.as_ref() != Some(now)) {
+            let reason = format!("Resize{reason}");
+            self.context.recorder.warning(&PodRef::of(pod), &reason, format!("Pod resize {message}"));
+        }
     }
 
     /// Brings new content into the volumes of a running pod now and then.

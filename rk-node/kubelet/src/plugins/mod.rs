@@ -1,0 +1,7 @@
+//! Plugins that register by a socket in `<kubelet>/plugins_registry`: found there, asked who they are, told the outcome, and
+//! forgotten when their socket goes.
+
+mod registry;
+mod watch;
+
+pub use registry::register_loop;

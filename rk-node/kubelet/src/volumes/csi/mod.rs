@@ -1,0 +1,15 @@
+//! Volumes of CSI drivers: which drivers there are, what a volume asks of its driver, and the calls that bring it to a pod.
+//!
+//! What is staged and published is written beside the mount point before it is done (`vol_data.json`, as upstream does), so that
+//! a kubelet that starts anew finds everything that must be undone.
+
+mod data;
+mod drivers;
+mod mount;
+mod node_object;
+mod volume;
+
+pub use drivers::{Driver, Drivers};
+pub use mount::{Csi, Placed};
+pub use node_object::NodeObject;
+pub use volume::CsiVolume;

@@ -1,0 +1,322 @@
+//! Bringing a volume to a pod and taking it away again: attach, stage, publish, and back.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, SecretReference};
+use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
+use kube::Api;
+use rk_plugin_api::csi;
+use rk_plugin_api::csi::node_service_capability::rpc;
+use tokio::time::{Instant, sleep};
+
+use super::data::{self, VolumeData};
+use super::drivers::{Driver, Drivers};
+use super::volume::{CsiVolume, Lifecycle, attachment_name, staging_name};
+use crate::api_error;
+use crate::pod::spec;
+use crate::volumes::objects::Objects;
+use crate::volumes::ownership;
+use crate::volumes::token::Tokens;
+
+/// How long a look at a pod's volumes waits for the controller to attach one.
+const ATTACH: Duration = Duration::from_secs(15);
+/// How often it looks.
+const ATTACH_PACE: Duration = Duration::from_millis(500);
+
+/// Where a volume is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// A directory or file to be mounted.
+    Tree(PathBuf),
+    /// A device node.
+    Device(PathBuf),
+}
+
+/// The CSI side of the volume manager.
+pub struct Csi {
+    kubelet: PathBuf,
+    node: String,
+    objects: Objects,
+    drivers: Drivers,
+    /// Published by this process: asked again of the driver only when it wants that.
+    published: Mutex<BTreeSet<PathBuf>>,
+    locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// Directories as upstream makes them: nobody but root looks in.
+fn make_dir(path: &Path) -> Result<(), String> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(path)
+        .map_err(|e| format!("making {}: {e}", path.display()))
+}
+
+impl Csi {
+    /// For the volumes below `kubelet`, with these drivers.
+    pub fn new(kubelet: &Path, node: String, objects: Objects, drivers: Drivers) -> Self {
+        let (published, locks) = (Mutex::default(), Mutex::default());
+        Self { kubelet: kubelet.to_owned(), node, objects, drivers, published, locks }
+    }
+
+    fn pod_dir(&self, uid: &str) -> PathBuf {
+        self.kubelet.join("pods").join(uid)
+    }
+
+    fn plugin_dir(&self) -> PathBuf {
+        self.kubelet.join("plugins/kubernetes.io/csi")
+    }
+
+    /// One volume is worked on by one pod at a time: staging is shared by all of them.
+    fn lock(&self, driver: &str, handle: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        locks.entry(format!("{driver}^{handle}")).or_default().clone()
+    }
+
+    async fn driver_object(&self, name: &str) -> Result<Option<CSIDriver>, String> {
+        let api: Api<CSIDriver> = Api::all(self.objects.client().clone());
+        api.get_opt(name).await.map_err(|e| format!("reading CSIDriver {name}: {}", api_error::text(&e)))
+    }
+
+    /// Sets a volume up for a pod and says where it is. Safe to repeat.
+    pub async fn set_up(&self, pod: &Pod, volume: &CsiVolume, tokens: &Tokens) -> Result<Placed, String> {
+        let (dir, target) = self.places(pod, volume);
+        let placed = if volume.block { Placed::Device(target.clone()) } else { Placed::Tree(target.clone()) };
+        let known = self.published.lock().unwrap_or_else(PoisonError::into_inner).contains(&target);
+        let object = match known {
+            true => None,
+            false => self.driver_object(&volume.driver).await?,
+        };
+        if known {
+            return Ok(placed);
+        }
+        volume.allowed(object.as_ref())?;
+        let driver = self.drivers.get(&volume.driver)?;
+        let lock = self.lock(&volume.driver, &volume.handle);
+        let _held = lock.lock().await;
+        let publish_context = self.attached(volume, object.as_ref()).await?;
+        let group = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|c| c.fs_group);
+        let by_driver = group.filter(|_| driver.can(rpc::Type::VolumeMountGroup));
+        let stages = volume.lifecycle == Lifecycle::Persistent && driver.can(rpc::Type::StageUnstageVolume);
+        let staging = stages.then(|| self.staging(volume));
+        if let Some(parent) = target.parent() {
+            make_dir(parent)?;
+        }
+        let data = VolumeData {
+            spec_name: volume.spec_name.clone(),
+            volume_handle: volume.handle.clone(),
+            driver_name: volume.driver.clone(),
+            volume_lifecycle_mode: volume.lifecycle.as_str().into(),
+            target: volume.block.then(|| target.clone()),
+            staging: staging.clone(),
+        };
+        data.write(&dir).map_err(|e| format!("writing the volume's data in {}: {e}", dir.display()))?;
+        if let Some(staging) = &staging {
+            self.stage(&driver, volume, staging, &publish_context, by_driver).await?;
+        }
+        let mut volume_context = volume.context(pod, object.as_ref());
+        self.add_tokens(&mut volume_context, pod, object.as_ref(), tokens).await?;
+        let request = csi::NodePublishVolumeRequest {
+            volume_id: volume.handle.clone(),
+            publish_context,
+            staging_target_path: staging.map(|s| s.to_string_lossy().into_owned()).unwrap_or_default(),
+            target_path: target.to_string_lossy().into_owned(),
+            volume_capability: Some(volume.capability(&driver, by_driver)),
+            readonly: volume.read_only,
+            secrets: self.secrets(volume.publish_secret.as_ref()).await?,
+            volume_context,
+        };
+        let what = "NodePublishVolume";
+        driver.call(what, driver.client().node_publish_volume(request)).await.map_err(|e| format!("{what}: {e}"))?;
+        if by_driver.is_none() && group.is_some() && volume.kubelet_sets_group(object.as_ref()) {
+            let context = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
+            let on_mismatch = context.fs_group_change_policy.as_deref() == Some("OnRootMismatch");
+            let path = target.clone();
+            tokio::task::spawn_blocking(move || ownership::apply(&path, group, false, on_mismatch))
+                .await
+                .map_err(|e| e.to_string())?
+                .map_err(|e| format!("applying fsGroup: {e}"))?;
+        }
+        if object.is_none_or(|o| o.spec.requires_republish != Some(true)) {
+            self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(target);
+        }
+        Ok(placed)
+    }
+
+    /// The directory of the volume's data, and where the driver is to publish it.
+    fn places(&self, pod: &Pod, volume: &CsiVolume) -> (PathBuf, PathBuf) {
+        let uid = spec::uid(pod);
+        if volume.block {
+            let dir = self.pod_dir(uid).join("volumeDevices/kubernetes.io~csi").join(&volume.spec_name);
+            return (dir, self.plugin_dir().join("volumeDevices/publish").join(&volume.spec_name).join(uid));
+        }
+        let dir = self.pod_dir(uid).join("volumes/kubernetes.io~csi").join(&volume.spec_name);
+        (dir.clone(), dir.join("mount"))
+    }
+
+    fn staging(&self, volume: &CsiVolume) -> PathBuf {
+        if volume.block {
+            return self.plugin_dir().join("volumeDevices/staging").join(&volume.spec_name);
+        }
+        self.plugin_dir().join(&volume.driver).join(staging_name(&volume.handle)).join("globalmount")
+    }
+
+    async fn stage(
+        &self,
+        driver: &Driver,
+        volume: &CsiVolume,
+        staging: &Path,
+        publish_context: &HashMap<String, String>,
+        group: Option<i64>,
+    ) -> Result<(), String> {
+        make_dir(staging)?;
+        let request = csi::NodeStageVolumeRequest {
+            volume_id: volume.handle.clone(),
+            publish_context: publish_context.clone(),
+            staging_target_path: staging.to_string_lossy().into_owned(),
+            volume_capability: Some(volume.capability(driver, group)),
+            secrets: self.secrets(volume.stage_secret.as_ref()).await?,
+            volume_context: volume.attributes.clone().into_iter().collect(),
+        };
+        let call = driver.call("NodeStageVolume", driver.client().node_stage_volume(request)).await;
+        call.map(drop).map_err(|e| format!("MountVolume.MountDevice failed: {e}"))
+    }
+
+    /// Waits until the controller has attached the volume, when its driver wants that; its words are for the driver.
+    async fn attached(
+        &self,
+        volume: &CsiVolume,
+        object: Option<&CSIDriver>,
+    ) -> Result<HashMap<String, String>, String> {
+        let wanted = object.and_then(|d| d.spec.attach_required).unwrap_or(true);
+        if volume.lifecycle == Lifecycle::Ephemeral || !wanted {
+            return Ok(HashMap::new());
+        }
+        let name = attachment_name(&volume.handle, &volume.driver, &self.node);
+        let api: Api<VolumeAttachment> = Api::all(self.objects.client().clone());
+        let deadline = Instant::now() + ATTACH;
+        loop {
+            let found = api
+                .get_opt(&name)
+                .await
+                .map_err(|e| format!("reading VolumeAttachment {name}: {}", api_error::text(&e)))?;
+            let status = found.and_then(|a| a.status).unwrap_or_default();
+            if status.attached {
+                return Ok(status.attachment_metadata.unwrap_or_default().into_iter().collect());
+            }
+            if let Some(message) = status.attach_error.and_then(|e| e.message) {
+                return Err(format!("the volume could not be attached: {message}"));
+            }
+            if Instant::now() >= deadline {
+                return Err(format!(
+                    "timed out waiting for external-attacher of {} CSI driver to attach volume {}",
+                    volume.driver, volume.handle
+                ));
+            }
+            sleep(ATTACH_PACE).await;
+        }
+    }
+
+    async fn secrets(&self, reference: Option<&SecretReference>) -> Result<HashMap<String, String>, String> {
+        let Some(reference) = reference else { return Ok(HashMap::new()) };
+        let (name, namespace) =
+            (reference.name.as_deref().unwrap_or_default(), reference.namespace.as_deref().unwrap_or_default());
+        let found = self.objects.secret(namespace, name, Duration::ZERO).await.map_err(|e| api_error::text(&e))?;
+        let found = found.ok_or_else(|| format!("secret {namespace}/{name} not found"))?;
+        let data = found.data.clone().unwrap_or_default();
+        Ok(data.into_iter().map(|(key, value)| (key, String::from_utf8_lossy(&value.0).into_owned())).collect())
+    }
+
+    /// Service account tokens that the driver wants for its own logins.
+    async fn add_tokens(
+        &self,
+        context: &mut HashMap<String, String>,
+        pod: &Pod,
+        object: Option<&CSIDriver>,
+        tokens: &Tokens,
+    ) -> Result<(), String> {
+        let wanted = object.and_then(|d| d.spec.token_requests.clone()).unwrap_or_default();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut all = serde_json::Map::new();
+        for request in wanted {
+            let projection = k8s_openapi::api::core::v1::ServiceAccountTokenProjection {
+                audience: Some(request.audience.clone()).filter(|a| !a.is_empty()),
+                expiration_seconds: request.expiration_seconds,
+                path: String::new(),
+            };
+            let (token, expires) = tokens.with_expiry(self.objects.client(), pod, &projection).await?;
+            all.insert(
+                request.audience,
+                serde_json::json!({"token": token, "expirationTimestamp": expires.to_string()}),
+            );
+        }
+        context.insert("csi.storage.k8s.io/serviceAccount.tokens".into(), serde_json::Value::Object(all).to_string());
+        Ok(())
+    }
+
+    /// Takes all CSI volumes of a pod away. What a driver refuses is tried again by the caller.
+    pub async fn tear_down(&self, uid: &str) -> Result<(), String> {
+        let mut problems = Vec::new();
+        for dir in data::of_pod(&self.pod_dir(uid)) {
+            // Without data nothing was ever asked of a driver.
+            let Some(known) = VolumeData::read(&dir) else { continue };
+            if let Err(problem) = self.take_away(&dir, &known).await {
+                problems.push(format!("volume {}: {problem}", known.spec_name));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems.join(", ")) }
+    }
+
+    async fn take_away(&self, dir: &Path, known: &VolumeData) -> Result<(), String> {
+        let driver = self.drivers.get(&known.driver_name)?;
+        let lock = self.lock(&known.driver_name, &known.volume_handle);
+        let _held = lock.lock().await;
+        let target = known.target.clone().unwrap_or_else(|| dir.join("mount"));
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).remove(&target);
+        let request = csi::NodeUnpublishVolumeRequest {
+            volume_id: known.volume_handle.clone(),
+            target_path: target.to_string_lossy().into_owned(),
+        };
+        let what = "NodeUnpublishVolume";
+        driver.call(what, driver.client().node_unpublish_volume(request)).await.map_err(|e| format!("{what}: {e}"))?;
+        if let Some(staging) = &known.staging
+            && !self.staged_for_others(dir, known)
+        {
+            let request = csi::NodeUnstageVolumeRequest {
+                volume_id: known.volume_handle.clone(),
+                staging_target_path: staging.to_string_lossy().into_owned(),
+            };
+            let what = "NodeUnstageVolume";
+            driver
+                .call(what, driver.client().node_unstage_volume(request))
+                .await
+                .map_err(|e| format!("{what}: {e}"))?;
+            // Not empty means that the driver has left something: it stays for the operator to see.
+            let _ = fs::remove_dir(staging);
+            let _ = staging.parent().filter(|_| staging.ends_with("globalmount")).map(fs::remove_dir);
+        }
+        VolumeData::remove(dir).map_err(|e| format!("removing the volume's data: {e}"))
+    }
+
+    fn staged_for_others(&self, dir: &Path, known: &VolumeData) -> bool {
+        data::all(&self.kubelet.join("pods")).iter().any(|(other, data)| {
+            other != dir && data.driver_name == known.driver_name && data.volume_handle == known.volume_handle
+        })
+    }
+
+    /// Volumes that this node uses, by the names that the attach/detach controller gives them.
+    pub fn in_use(kubelet: &Path) -> Vec<String> {
+        let all = data::all(&kubelet.join("pods"));
+        let persistent = all.iter().filter(|(_, data)| data.volume_lifecycle_mode == Lifecycle::Persistent.as_str());
+        let names: BTreeSet<String> = persistent.map(|(_, data)| data.unique_name()).collect();
+        names.into_iter().collect()
+    }
+}
