@@ -11,6 +11,7 @@ pub struct Kubectl {
     binary: PathBuf,
     kubeconfig: PathBuf,
     namespace: Option<String>,
+    editor: Option<String>,
 }
 
 /// What one run said.
@@ -27,12 +28,17 @@ pub struct Answer {
 impl Kubectl {
     /// Over a kubeconfig.
     pub fn new(binary: &Path, kubeconfig: &Path) -> Kubectl {
-        Kubectl { binary: binary.to_owned(), kubeconfig: kubeconfig.to_owned(), namespace: None }
+        Kubectl { binary: binary.to_owned(), kubeconfig: kubeconfig.to_owned(), namespace: None, editor: None }
     }
 
     /// The same in a namespace.
     pub fn within(&self, namespace: &str) -> Kubectl {
         Kubectl { namespace: Some(namespace.to_owned()), ..self.clone() }
+    }
+
+    /// The same with an editor for `kubectl edit`: a shell command that is given the file's name.
+    pub fn with_editor(&self, command: &str) -> Kubectl {
+        Kubectl { editor: Some(command.to_owned()), ..self.clone() }
     }
 
     /// Makes a namespace anew and answers kubectl in it, once pods can run there.
@@ -47,15 +53,39 @@ impl Kubectl {
         inside
     }
 
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(&self.binary);
-        command.env("KUBECONFIG", &self.kubeconfig).env("HOME", "/nonexistent").env_remove("KUBERNETES_SERVICE_HOST");
-        command.arg("--cache-dir").arg(self.kubeconfig.with_extension("cache"));
+    /// kubectl's arguments: ours first.
+    fn words(&self, args: &[&str]) -> Vec<String> {
+        let cache = self.kubeconfig.with_extension("cache");
+        let mut words = vec!["--cache-dir".to_owned(), cache.display().to_string()];
         if let Some(namespace) = &self.namespace {
-            command.args(["--namespace", namespace]);
+            words.extend(["--namespace".to_owned(), namespace.clone()]);
         }
-        command.args(args);
+        words.extend(args.iter().map(|a| (*a).to_owned()));
+        words
+    }
+
+    /// `program` in kubectl's environment.
+    fn environment(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env("KUBECONFIG", &self.kubeconfig).env("HOME", "/nonexistent").env_remove("KUBERNETES_SERVICE_HOST");
+        if let Some(editor) = &self.editor {
+            command.env("KUBE_EDITOR", editor);
+        }
         command
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.environment(&self.binary);
+        command.args(self.words(args));
+        command
+    }
+
+    /// Runs it on a terminal of its own, by `script`, and types `input`; the arguments must need no quoting.
+    pub fn typed(&self, args: &[&str], input: &str) -> Answer {
+        let line = format!("{} {}", self.binary.display(), self.words(args).join(" "));
+        let mut command = self.environment(Path::new("script"));
+        command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        finish(command, input)
     }
 
     /// Runs it to the end.
@@ -65,16 +95,7 @@ impl Kubectl {
 
     /// Runs it with `input` on standard input.
     pub fn fed(&self, args: &[&str], input: &str) -> Answer {
-        let mut command = self.command(args);
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut child = child.unwrap_or_else(|e| panic!("cannot run {}: {e}", self.binary.display()));
-        if let Some(mut stdin) = child.stdin.take() {
-            // kubectl may refuse its arguments before it reads.
-            let _ = stdin.write_all(input.as_bytes());
-        }
-        let out = child.wait_with_output().unwrap_or_else(|e| panic!("kubectl {args:?}: {e}"));
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Answer { success: out.status.success(), out: text(&out.stdout), err: text(&out.stderr) }
+        finish(self.command(args), input)
     }
 
     /// Runs it, and panics with what it said when it fails.
@@ -130,6 +151,19 @@ impl Kubectl {
         let child = self.command(args).stdin(Stdio::null()).stdout(file).stderr(twin).spawn();
         Running { child: child.unwrap_or_else(|e| panic!("kubectl {args:?}: {e}")), log: log.to_owned() }
     }
+}
+
+/// Runs `command` to its end with `input` on its standard input.
+fn finish(mut command: Command, input: &str) -> Answer {
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
+    if let Some(mut stdin) = child.stdin.take() {
+        // It may refuse its arguments before it reads.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let out = child.wait_with_output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Answer { success: out.status.success(), out: text(&out.stdout), err: text(&out.stderr) }
 }
 
 /// A kubectl that runs on until it is dropped.

@@ -53,7 +53,8 @@ fn the_image_boots_and_powers_off_when_the_button_is_pressed() {
 
 #[test]
 fn a_wrong_field_is_named_on_the_console_and_the_node_stays_up() {
-    let config = format!("{}network:\n  interfaces:\n  - match: {{name: eth0}}\n    dhcp: true\n    mtu: 12\n", orphan());
+    let config =
+        format!("{}network:\n  interfaces:\n  - match: {{name: eth0}}\n    dhcp: true\n    mtu: 12\n", orphan());
     let mut vm = boot("field", Machine::Microvm, Some(&config));
     says(&mut vm, &["network.interfaces[0].mtu"]);
     assert!(vm.ended().is_none(), "the machine went down");
@@ -89,7 +90,8 @@ fn a_machine_without_a_data_disk_boots() {
     std::fs::create_dir_all(&dir).expect("folder");
     let seed = dir.join("cidata.img");
     cidata::create(&seed, &orphan(), "instance-id: boot\n").expect("config drive");
-    let spec = VmSpec::new("diskless", &dir, artifacts.accel, &artifacts.kernel, Some(&artifacts.initramfs)).drive(&seed, true);
+    let spec = VmSpec::new("diskless", &dir, artifacts.accel, &artifacts.kernel, Some(&artifacts.initramfs))
+        .drive(&seed, true);
     let mut vm = Vm::start(&spec).expect("QEMU");
     says(&mut vm, &["orphan"]);
 }
@@ -100,7 +102,9 @@ fn a_crash_of_qemu_s_owner_leaves_no_machine_behind() {
     let pid = vm.pid();
     assert!(rk_qemu::process::alive(pid));
     drop(vm);
-    eventually("the machine to be gone", limit(5), || if rk_qemu::process::alive(pid) { Err("alive".into()) } else { Ok(()) });
+    eventually("the machine to be gone", limit(5), || {
+        if rk_qemu::process::alive(pid) { Err("alive".into()) } else { Ok(()) }
+    });
 }
 
 #[test]
@@ -109,7 +113,8 @@ fn two_builds_of_the_image_are_equal_byte_for_byte() {
     let dir = artifacts.work.join("boot").join("reproducible");
     let _ = std::fs::remove_dir_all(&dir);
     let build = |name: &str| {
-        let inputs = rk_image::Inputs { binaries: artifacts.binaries.clone(), out: dir.join(name), machine_config: None };
+        let inputs =
+            rk_image::Inputs { binaries: artifacts.binaries.clone(), out: dir.join(name), machine_config: None };
         let image = rk_image::build(&inputs).expect("image");
         assert!(!image.cached);
         std::fs::read(image.initramfs).expect("initramfs")

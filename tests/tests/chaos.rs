@@ -23,7 +23,12 @@ fn wait_node(kubectl: &Kubectl, node: &str, wanted: bool, seconds: u64) {
 }
 
 fn wait_pod(kubectl: &Kubectl, pod: &str) {
-    kubectl.ok(&["wait", "--for=condition=Ready", &format!("pod/{pod}"), &format!("--timeout={}s", limit(60).as_secs())]);
+    kubectl.ok(&[
+        "wait",
+        "--for=condition=Ready",
+        &format!("pod/{pod}"),
+        &format!("--timeout={}s", limit(60).as_secs()),
+    ]);
 }
 
 /// A privileged pod in the node's pid namespace: the only way to a shell on a node without one.
@@ -75,7 +80,8 @@ fn a_killed_worker_loses_its_pods_to_the_other_and_comes_back() {
     shared.cluster.kill_node("worker-2").expect("kill");
     wait_node(&kubectl, "worker-2", false, 90);
     eventually("three ready replicas on the worker that is left", limit(120), || {
-        let path = "{range .items[?(@.spec.nodeName==\"worker-1\")]}{.status.conditions[?(@.type==\"Ready\")].status} {end}";
+        let path =
+            "{range .items[?(@.spec.nodeName==\"worker-1\")]}{.status.conditions[?(@.type==\"Ready\")].status} {end}";
         let seen = kubectl.try_path(&["pods", "-l", "app=mobile"], path)?;
         if seen.matches("True").count() >= 3 { Ok(()) } else { Err(kubectl.run(&["get", "pods", "-o", "wide"]).out) }
     });
@@ -130,7 +136,11 @@ fn rk_control_comes_back_without_lost_writes_while_services_go_on() {
     let worker = shared.cluster.state().node("worker-1").expect("worker-1");
     let forward = worker.forwards.iter().find(|f| f.guest == NODE_PORT).expect("node port");
     let page = Client::plain(SocketAddr::from((Ipv4Addr::LOCALHOST, forward.host)));
-    let served = || page.get("/hostname").map_err(|e| e.to_string()).and_then(|a| if a.status == 200 { Ok(()) } else { Err(a.text()) });
+    let served = || {
+        page.get("/hostname")
+            .map_err(|e| e.to_string())
+            .and_then(|a| if a.status == 200 { Ok(()) } else { Err(a.text()) })
+    };
     eventually("the service", limit(30), served);
 
     kubectl.apply(&surgeon("control-plane"));

@@ -105,10 +105,15 @@ fn three_replicas_spread_over_both_workers_and_answer_by_pod_service_and_node_po
     let fetch = |url: &str| {
         eventually(url, limit(20), || {
             let answer = kubectl.run(&["exec", "client", "--", "wget", "-q", "-T", "5", "-O", "-", url]);
-            if answer.success && answer.out.contains("web-") { Ok(answer.out) } else { Err(format!("{}{}", answer.out, answer.err)) }
+            if answer.success && answer.out.contains("web-") {
+                Ok(answer.out)
+            } else {
+                Err(format!("{}{}", answer.out, answer.err))
+            }
         })
     };
-    let pods = kubectl.path(&["pods", "-l", "app=web"], "{range .items[*]}{.metadata.name} {.status.podIP}{'\\n'}{end}");
+    let pods =
+        kubectl.path(&["pods", "-l", "app=web"], "{range .items[*]}{.metadata.name} {.status.podIP}{'\\n'}{end}");
     for line in pods.lines() {
         let (name, ip) = line.split_once(' ').expect("name and address");
         assert_eq!(fetch(&format!("http://{ip}/hostname")).trim(), name);
@@ -125,12 +130,15 @@ fn three_replicas_spread_over_both_workers_and_answer_by_pod_service_and_node_po
         served.insert(answer.text().trim().to_owned());
         if served.len() == 3 { Ok(()) } else { Err(format!("{served:?}")) }
     });
-    let slices = kubectl.path(&["endpointslices", "-l", "kubernetes.io/service-name=web"], "{.items[*].endpoints[*].addresses[0]}");
+    let slices = kubectl
+        .path(&["endpointslices", "-l", "kubernetes.io/service-name=web"], "{.items[*].endpoints[*].addresses[0]}");
     assert_eq!(slices.split_whitespace().count(), 3, "{slices}");
     kubectl.ok(&["scale", "deployment/web", "--replicas=1"]);
-    eventually("one replica", limit(40), || match kubectl.path(&["pods", "-l", "app=web"], "{.items[*].metadata.name}") {
-        names if names.split_whitespace().count() == 1 => Ok(()),
-        names => Err(names),
+    eventually("one replica", limit(40), || {
+        match kubectl.path(&["pods", "-l", "app=web"], "{.items[*].metadata.name}") {
+            names if names.split_whitespace().count() == 1 => Ok(()),
+            names => Err(names),
+        }
     });
     shared.kubectl.ok(&["delete", "namespace", "story", "--wait=true", &format!("--timeout={}s", limit(60).as_secs())]);
 }
@@ -139,7 +147,11 @@ fn three_replicas_spread_over_both_workers_and_answer_by_pod_service_and_node_po
 fn logs_exec_attach_and_port_forward_reach_a_pod() {
     let shared = cluster();
     let kubectl = shared.kubectl.new_namespace("streams");
-    kubectl.apply(&busybox("talker", None, "echo first line; echo to stderr >&2; i=0; while true; do echo tick $i; i=$((i+1)); sleep 1; done"));
+    kubectl.apply(&busybox(
+        "talker",
+        None,
+        "echo first line; echo to stderr >&2; i=0; while true; do echo tick $i; i=$((i+1)); sleep 1; done",
+    ));
     ready(&kubectl, "talker");
     let logs = kubectl.ok(&["logs", "talker"]);
     assert!(logs.contains("first line") && logs.contains("to stderr"), "{logs}");
@@ -162,7 +174,8 @@ fn logs_exec_attach_and_port_forward_reach_a_pod() {
     let forward = kubectl.start(&["port-forward", "pod/page", ":80"], &dir.join("port-forward.log"));
     let port = eventually("port-forward to listen", limit(20), || {
         let said = forward.said();
-        let port = said.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|p| p.parse::<u16>().ok());
+        let port =
+            said.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).and_then(|p| p.parse::<u16>().ok());
         port.ok_or(said)
     });
     let page = Client::plain(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
@@ -170,6 +183,56 @@ fn logs_exec_attach_and_port_forward_reach_a_pod() {
         let answer = page.get("/hostname").unwrap_or_else(|e| panic!("{e}\n{}", forward.said()));
         assert_eq!(answer.text().trim(), "page");
     }
+}
+
+#[test]
+fn a_person_watches_edits_types_copies_debugs_and_drains() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("by-hand");
+    let dir = shared.artifacts.work.clone();
+    let watch = kubectl.start(&["get", "pods", "--watch"], &dir.join("watch.log"));
+    kubectl.ok(&["create", "deployment", "hand", "--image=rk.local/busybox:demo", "--", "sleep", "3600"]);
+    rollout(&kubectl, "hand");
+    eventually("the watch to tell of the pod", limit(20), || {
+        let said = watch.said();
+        if said.contains("Pending") && said.contains("Running") { Ok(()) } else { Err(said) }
+    });
+    kubectl.with_editor("sed -i s/replicas:.1/replicas:\\ 2/").ok(&["edit", "deployment", "hand"]);
+    rollout(&kubectl, "hand");
+    assert_eq!(kubectl.path(&["deployment", "hand"], "{.status.readyReplicas}"), "2");
+
+    let pod = kubectl.path(&["pods", "-l", "app=hand"], "{.items[0].metadata.name}");
+    let session = kubectl.typed(&["exec", "-it", &pod, "--", "sh"], "tty; exit 3\n");
+    assert!(session.out.contains("/dev/pts/") && !session.success, "{session:?}");
+    let source = dir.join("copied.txt");
+    std::fs::write(&source, "over there\n").expect("write");
+    kubectl.ok(&["cp", &source.display().to_string(), &format!("{pod}:/tmp/copied.txt")]);
+    assert_eq!(kubectl.ok(&["exec", &pod, "--", "cat", "/tmp/copied.txt"]), "over there\n");
+    let debug = [
+        "debug",
+        &pod,
+        "--image=rk.local/busybox:demo",
+        "--attach",
+        "--quiet",
+        "--",
+        "sh",
+        "-c",
+        "hostname; echo seen",
+    ];
+    let debugged = kubectl.ok(&debug);
+    assert!(debugged.contains(&pod) && debugged.contains("seen"), "{debugged}");
+
+    let node = kubectl.path(&["pod", &pod], "{.spec.nodeName}");
+    let timeout = format!("--timeout={}s", limit(60).as_secs());
+    kubectl.ok(&["drain", &node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", &timeout]);
+    let unschedulable = kubectl.path(&["node", &node], "{.spec.unschedulable}");
+    let left =
+        kubectl.path(&["pods", "--field-selector", &format!("spec.nodeName={node}")], "{.items[*].metadata.name}");
+    kubectl.ok(&["uncordon", &node]);
+    assert_eq!((unschedulable.as_str(), left.as_str()), ("true", ""));
+    rollout(&kubectl, "hand");
+    kubectl.ok(&["delete", "deployment", "hand", "--cascade=foreground", "--wait", &timeout]);
+    assert_eq!(kubectl.ok(&["get", "replicasets,pods", "-o", "name"]), "");
 }
 
 #[test]
@@ -210,7 +273,10 @@ fn a_deployment_rolls_out_tells_of_failure_and_goes_back() {
     assert!(available.parse::<u32>().unwrap_or(0) >= 1, "old pods went before new ones were there: {available}");
     kubectl.ok(&["rollout", "undo", "deployment/app"]);
     rollout(&kubectl, "app");
-    assert_eq!(kubectl.path(&["deployment", "app"], "{.spec.template.spec.containers[0].image}"), "rk.local/nginx:demo");
+    assert_eq!(
+        kubectl.path(&["deployment", "app"], "{.spec.template.spec.containers[0].image}"),
+        "rk.local/nginx:demo"
+    );
     let history = kubectl.ok(&["rollout", "history", "deployment/app"]);
     assert!(history.lines().count() >= 4, "{history}");
 }
@@ -234,8 +300,8 @@ fn a_pod_sees_its_config_its_secret_its_identity_and_its_limits() {
     assert_eq!(read("/sys/fs/cgroup/memory.max").trim(), (64 << 20).to_string());
     let files = kubectl.ok(&["exec", "reader", "--", "sh", "-c", "ulimit -n; ulimit -Hn; ulimit -u"]);
     assert_eq!(files, "65536\n1048576\nunlimited\n");
-    let links = kubectl.ok(&["exec", "reader", "--", "ls", "/sys/class/net"]);
-    assert_eq!(links.split_whitespace().collect::<Vec<_>>(), ["eth0", "lo"]);
+    let links = kubectl.ok(&["exec", "reader", "--", "sh", "-c", "ls -d /sys/class/net/*/"]);
+    assert_eq!(links.split_whitespace().collect::<Vec<_>>(), ["/sys/class/net/eth0/", "/sys/class/net/lo/"]);
 }
 
 #[test]
@@ -243,9 +309,18 @@ fn what_cannot_start_tells_its_reason() {
     let shared = cluster();
     let kubectl = shared.kubectl.new_namespace("reasons");
     kubectl.apply(&busybox("good", None, "sleep 3600"));
-    kubectl.ok(&["run", "nocommand", "--image=rk.local/busybox:demo", "--restart=Never", "--command", "--", "/no/such/program"]);
+    kubectl.ok(&[
+        "run",
+        "nocommand",
+        "--image=rk.local/busybox:demo",
+        "--restart=Never",
+        "--command",
+        "--",
+        "/no/such/program",
+    ]);
     kubectl.ok(&["run", "noimage", "--image=rk.local/absent:demo"]);
-    let reason = "{.status.containerStatuses[0].state.waiting.reason}{.status.containerStatuses[0].state.terminated.reason}";
+    let reason =
+        "{.status.containerStatuses[0].state.waiting.reason}{.status.containerStatuses[0].state.terminated.reason}";
     for (pod, wanted) in [
         ("nocommand", ["RunContainerError", "StartError", "ContainerCannotRun"].as_slice()),
         ("noimage", ["ErrImagePull", "ImagePullBackOff"].as_slice()),

@@ -18,7 +18,10 @@ fn registry(name: &str) -> (Registry, PathBuf) {
 fn manifest(registry: &Registry, repository: &str, reference: &str) -> Response {
     let accept = [media::MANIFEST, media::INDEX, media::DOCKER_MANIFEST, media::DOCKER_LIST].join(", ");
     let path = format!("/v2/{repository}/manifests/{reference}");
-    registry.client().expect("GET", &path, &[("Accept", &accept)], Body::Empty, &[200]).unwrap_or_else(|e| panic!("{e}"))
+    registry
+        .client()
+        .expect("GET", &path, &[("Accept", &accept)], Body::Empty, &[200])
+        .unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn json(response: &Response) -> Value {
@@ -31,7 +34,8 @@ fn check_blobs(registry: &Registry, repository: &str, manifest: &Value) -> usize
     let all: Vec<&Value> = layers.iter().chain([&manifest["config"]]).collect();
     for blob in &all {
         let wanted = blob["digest"].as_str().expect("digest");
-        let got = registry.client().expect("GET", &format!("/v2/{repository}/blobs/{wanted}"), &[], Body::Empty, &[200]);
+        let got =
+            registry.client().expect("GET", &format!("/v2/{repository}/blobs/{wanted}"), &[], Body::Empty, &[200]);
         assert_eq!(digest(&got.unwrap_or_else(|e| panic!("{e}")).body), wanted);
     }
     all.len()
@@ -86,12 +90,14 @@ fn the_older_docker_save_is_turned_into_manifests_under_all_its_tags() {
     let layer_dir = saved.join("abc");
     std::fs::create_dir_all(&layer_dir).expect("folder");
     std::fs::write(layer_dir.join("layer.tar"), vec![0; 10240]).expect("layer");
-    std::fs::write(saved.join("config.json"), json!({"architecture": "amd64", "os": "linux"}).to_string()).expect("config");
+    std::fs::write(saved.join("config.json"), json!({"architecture": "amd64", "os": "linux"}).to_string())
+        .expect("config");
     let manifests = json!([{"Config": "config.json", "RepoTags": ["hello:1", "registry.k8s.io/x/hello:2"], "Layers": ["abc/layer.tar"]}]);
     std::fs::write(saved.join("manifest.json"), manifests.to_string()).expect("manifest");
     let packed = dir.join("saved.tar");
     tar_of(&saved, &packed);
-    let names = push(&registry.client(), &Archive::open(&packed, None).expect("archive")).unwrap_or_else(|e| panic!("{e}"));
+    let names =
+        push(&registry.client(), &Archive::open(&packed, None).expect("archive")).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(names.len(), 2);
     for (repository, tag) in [("docker.io/library/hello", "1"), ("registry.k8s.io/x/hello", "2")] {
         let manifest = json(&manifest(&registry, repository, tag));

@@ -21,7 +21,12 @@ fn pods(kubectl: &Kubectl) {
         ));
     }
     for n in 1..=2 {
-        kubectl.ok(&["wait", "--for=condition=Ready", &format!("pod/pod-{n}"), &format!("--timeout={}s", limit(60).as_secs())]);
+        kubectl.ok(&[
+            "wait",
+            "--for=condition=Ready",
+            &format!("pod/pod-{n}"),
+            &format!("--timeout={}s", limit(60).as_secs()),
+        ]);
     }
 }
 
@@ -37,7 +42,9 @@ fn pods_reach_each_other_across_nodes_and_themselves_through_their_service() {
     pods(&kubectl);
     let address = |n: u8| kubectl.path(&["pod", &format!("pod-{n}")], "{.status.podIP}");
     for (from, to) in [(1, 2), (2, 1), (1, 1)] {
-        let got = eventually("the other pod", limit(15), || fetch(&kubectl, &format!("pod-{from}"), &format!("http://{}:8080/", address(to))));
+        let got = eventually("the other pod", limit(15), || {
+            fetch(&kubectl, &format!("pod-{from}"), &format!("http://{}:8080/", address(to)))
+        });
         assert_eq!(got, format!("pod-{to}"), "from {from}");
     }
     kubectl.ok(&["expose", "pod", "pod-1", "--name=self", "--port=80", "--target-port=8080"]);
@@ -62,7 +69,11 @@ fn names_of_services_and_pods_are_answered_by_cluster_dns() {
     let addresses = [1, 2].map(|n| kubectl.path(&["pod", &format!("pod-{n}")], "{.status.podIP}"));
     eventually("both pods behind a headless service", limit(20), || {
         let answer = lookup("headless.names.svc.cluster.local");
-        if addresses.iter().all(|a| answer.out.contains(a)) { Ok(()) } else { Err(format!("{}{}", answer.out, answer.err)) }
+        if addresses.iter().all(|a| answer.out.contains(a)) {
+            Ok(())
+        } else {
+            Err(format!("{}{}", answer.out, answer.err))
+        }
     });
     let nowhere = lookup("nowhere.names.svc.cluster.local");
     assert!(nowhere.out.contains("NXDOMAIN") || nowhere.err.contains("NXDOMAIN"), "{nowhere:?}");
@@ -79,9 +90,11 @@ fn a_partitioned_node_turns_not_ready_and_recovers() {
         seen if seen != "True" => Ok(()),
         seen => Err(seen),
     });
-    let taints = eventually("its taints", limit(30), || match kubectl.try_path(&["node", "worker-2"], "{.spec.taints[*].key}")? {
-        seen if seen.contains("unreachable") => Ok(seen),
-        seen => Err(seen),
+    let taints = eventually("its taints", limit(30), || {
+        match kubectl.try_path(&["node", "worker-2"], "{.spec.taints[*].key}")? {
+            seen if seen.contains("unreachable") => Ok(seen),
+            seen => Err(seen),
+        }
     });
     assert!(taints.contains("node.kubernetes.io/unreachable"), "{taints}");
     shared.cluster.switch().heal();

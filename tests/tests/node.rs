@@ -77,7 +77,14 @@ fn a_control_plane_alone_runs_pods_that_tolerate_it() {
          - {name: main, image: rk.local/busybox:demo, command: [sleep, '3600']}\n",
     );
     kubectl.ok(&["wait", "--for=condition=Ready", "pod/here", &format!("--timeout={}s", limit(60).as_secs())]);
-    kubectl.ok(&["delete", "pod", "here", "--grace-period=1", "--wait=true", &format!("--timeout={}s", limit(30).as_secs())]);
+    kubectl.ok(&[
+        "delete",
+        "pod",
+        "here",
+        "--grace-period=1",
+        "--wait=true",
+        &format!("--timeout={}s", limit(30).as_secs()),
+    ]);
 }
 
 #[test]
