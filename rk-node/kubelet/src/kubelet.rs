@@ -1,8 +1,10 @@
 //! Putting the parts together.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -18,7 +20,7 @@ use crate::server::{self, State};
 use crate::services::Services;
 use crate::status_manager::StatusManager;
 use crate::volumes::{Csi, Drivers, NodeObject, Objects, VolumeManager};
-use crate::{Options, Session, image_gc, logs, plugins};
+use crate::{Options, Session, image_gc, logs, plugins, static_pods};
 
 /// Changed pods on their way from the runtime to the manager: as many as one relist of a full node can name.
 const CHANGES: usize = 1024;
@@ -113,7 +115,8 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         node,
         options: options.clone(),
     });
-    let manager = Manager::new(context.clone(), views);
+    let statics = static_pods(&mut tasks, &options, client, context.status.clone());
+    let manager = Manager::new(context.clone(), statics, views);
     serve(&mut tasks, &options, &session, &ips, State::new(context))?;
     manager.run(changes, hooks.shutdown).await;
     Ok(())
@@ -133,6 +136,20 @@ fn serve(
     tasks.spawn(rotate_client(session.clone(), user.clone()));
     tasks.spawn(rotate_serving(session.clone(), serving, user, host, ips.to_vec()));
     Ok(())
+}
+
+/// The static pods, followed from now on and shown in the API.
+fn static_pods(
+    tasks: &mut JoinSet<()>,
+    options: &Options,
+    client: kube::Client,
+    status: StatusManager,
+) -> watch::Receiver<BTreeMap<String, Arc<Pod>>> {
+    let (dir, node) = (options.dirs.manifests.clone(), options.node_name.clone());
+    let (tell, statics) = watch::channel(static_pods::read_all(&dir, &node));
+    tasks.spawn(static_pods::watch_loop(dir, node.clone(), tell));
+    tasks.spawn(static_pods::mirror_loop(client, node, status, statics.clone()));
+    statics
 }
 
 /// Hands the pod CIDR to the composing binary and to the runtime.

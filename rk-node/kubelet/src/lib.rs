@@ -36,6 +36,7 @@ mod resources;
 mod runtime;
 mod server;
 mod services;
+mod static_pods;
 mod status_manager;
 mod translate;
 mod volumes;

@@ -1,6 +1,6 @@
 //! Which pods have a worker: the API's list for this node and what the runtime holds, brought together.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::events::PodRef;
 use crate::pod::spec;
 use crate::pod::worker::{Desired, Worker};
 use crate::runtime;
+use crate::static_pods::{is_mirror, is_static};
 
 /// Look for leftovers of pods that nobody knows.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
@@ -61,13 +62,19 @@ pub struct Manager {
     /// UIDs that the runtime told of before the API's list was here.
     unknown: BTreeSet<String>,
     synced: bool,
+    /// Pods that the node's own manifests ask for.
+    statics: watch::Receiver<BTreeMap<String, Arc<Pod>>>,
     views: watch::Sender<Vec<Arc<Pod>>>,
 }
 
 impl Manager {
-    /// A manager that shows its pods in `views`.
-    pub fn new(context: Shared, views: watch::Sender<Vec<Arc<Pod>>>) -> Self {
-        Self { context, workers: HashMap::new(), unknown: BTreeSet::new(), synced: false, views }
+    /// A manager that shows its pods in `views` and runs `statics` besides those of the API.
+    pub fn new(
+        context: Shared,
+        statics: watch::Receiver<BTreeMap<String, Arc<Pod>>>,
+        views: watch::Sender<Vec<Arc<Pod>>>,
+    ) -> Self {
+        Self { context, workers: HashMap::new(), unknown: BTreeSet::new(), synced: false, statics, views }
     }
 
     /// Follows the API and the runtime until `stop` says that the machine goes down; then ends every pod and returns.
@@ -77,6 +84,7 @@ impl Manager {
         let mut events = watcher(api, config).default_backoff().boxed();
         let mut fresh: Vec<Pod> = Vec::new();
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        self.on_statics();
         loop {
             tokio::select! {
                 biased;
@@ -87,21 +95,43 @@ impl Manager {
                     Err(error) => tracing::warn!("watching pods: {}", crate::api_error::chain(&error)),
                 },
                 Some(uid) = changes.recv() => self.on_change(uid).await,
+                Ok(()) = self.statics.changed() => self.on_statics(),
                 _ = housekeeping.tick() => self.housekeep().await,
             }
         }
     }
 
+    /// Runs what the manifests ask for now, and ends what they asked for before.
+    fn on_statics(&mut self) {
+        let wanted = self.statics.borrow_and_update().clone();
+        let of_file = |h: &Handle| is_static(h.desired.borrow().pod());
+        let gone = self.workers.iter().filter(|(uid, h)| of_file(h) && !wanted.contains_key(*uid));
+        for uid in gone.map(|(uid, _)| uid.clone()).collect::<Vec<_>>() {
+            self.gone(&uid, None);
+        }
+        for (uid, pod) in wanted {
+            if self.workers.get(&uid).is_none_or(|h| h.task.is_finished()) {
+                self.present((*pod).clone());
+            }
+        }
+        self.show();
+    }
+
     fn on_event(&mut self, event: watcher::Event<Pod>, fresh: &mut Vec<Pod>) {
         match event {
             watcher::Event::Init => fresh.clear(),
+            // Mirrors only show what runs here anyway.
+            watcher::Event::InitApply(pod) | watcher::Event::Apply(pod) | watcher::Event::Delete(pod)
+                if is_mirror(&pod) => {}
             watcher::Event::InitApply(pod) => fresh.push(pod),
             watcher::Event::InitDone => {
                 let mut pods = std::mem::take(fresh);
                 // Older pods were admitted first, and are so again.
                 pods.sort_by(|a, b| a.metadata.creation_timestamp.cmp(&b.metadata.creation_timestamp));
                 let listed: BTreeSet<String> = pods.iter().map(|p| spec::uid(p).to_owned()).collect();
-                for uid in self.workers.keys().filter(|uid| !listed.contains(*uid)).cloned().collect::<Vec<_>>() {
+                let of_api = self.workers.iter().filter(|(_, h)| !is_static(h.desired.borrow().pod()));
+                let unlisted = of_api.map(|(uid, _)| uid).filter(|uid| !listed.contains(*uid));
+                for uid in unlisted.cloned().collect::<Vec<_>>() {
                     self.gone(&uid, None);
                 }
                 for pod in pods {

@@ -16,6 +16,8 @@ pub struct Dirs {
     pub pki: PathBuf,
     /// Root of pod directories (`/var/lib/kubelet`).
     pub kubelet: PathBuf,
+    /// Manifests of static pods (`/var/lib/kubelet/manifests`).
+    pub manifests: PathBuf,
     /// CRI logs (`/var/log/pods`).
     pub pod_logs: PathBuf,
     /// Flat symlinks to container logs (`/var/log/containers`).
@@ -37,6 +39,7 @@ impl Default for Dirs {
         Self {
             pki: "/var/lib/rk/pki".into(),
             kubelet: "/var/lib/kubelet".into(),
+            manifests: "/var/lib/kubelet/manifests".into(),
             pod_logs: "/var/log/pods".into(),
             container_logs: "/var/log/containers".into(),
             cgroup: "/sys/fs/cgroup".into(),

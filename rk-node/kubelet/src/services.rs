@@ -41,11 +41,16 @@ impl Services {
         (Self { map: map.clone(), synced }, follow(client, map, tell))
     }
 
+    /// The services as far as they are known.
+    pub fn known(&self) -> Map {
+        self.map.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
     /// The services, once the first list has arrived.
     pub async fn get(&self) -> Map {
         // A closed channel means the process is going down: what is there must do.
         let _ = self.synced.clone().wait_for(|synced| *synced).await;
-        self.map.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.known()
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use crate::pod::conditions::owned;
 use crate::pod::spec;
+use crate::static_pods::{is_static, shows};
 
 /// Writes at the same time.
 const PARALLEL: usize = 4;
@@ -127,6 +128,16 @@ impl StatusManager {
         self.with(|entries| entries.get(uid).map(|e| e.status.clone()))
     }
 
+    /// Writes the status of a pod again: its object was made anew.
+    pub fn write_again(&self, uid: &str) {
+        self.with(|entries| {
+            if let Some(entry) = entries.get_mut(uid) {
+                entry.version += 1;
+            }
+        });
+        self.kick.notify_one();
+    }
+
     /// Forgets a pod whose object is gone.
     pub fn forget(&self, uid: &str) {
         self.with(|entries| entries.remove(uid));
@@ -147,7 +158,9 @@ impl StatusManager {
     async fn write(&self, entry: Entry) {
         let uid = spec::uid(&entry.pod).to_owned();
         match tokio::time::timeout(Duration::from_secs(30), self.write_one(&entry)).await {
-            Ok(Ok(())) => self.with(|entries| {
+            // The object that shows a static pod is not there yet: tried again soon.
+            Ok(Ok(false)) => {}
+            Ok(Ok(true)) => self.with(|entries| {
                 if let Some(current) = entries.get_mut(&uid) {
                     current.written = current.written.max(entry.version);
                 }
@@ -159,10 +172,20 @@ impl StatusManager {
         }
     }
 
-    async fn write_one(&self, entry: &Entry) -> Result<(), kube::Error> {
-        let (name, uid) = (spec::name(&entry.pod), spec::uid(&entry.pod));
+    /// Writes a status; false when there is no object to write it to yet.
+    async fn write_one(&self, entry: &Entry) -> Result<bool, kube::Error> {
+        let name = spec::name(&entry.pod);
         let api: Api<Pod> = Api::namespaced(self.client.clone(), spec::namespace(&entry.pod));
+        let of_file = is_static(&entry.pod);
         let mut current: Pod = (*entry.pod).clone();
+        if of_file {
+            match api.get_opt(name).await? {
+                Some(mirror) if shows(&mirror, &entry.pod) => current = mirror,
+                _ => return Ok(false),
+            }
+        }
+        let uid = spec::uid(&current).to_owned();
+        let uid = uid.as_str();
         // The first try trusts the watch; after a conflict the object is read anew.
         for _ in 0..5 {
             let Some(patch) = status_patch(&current.status.clone().unwrap_or_default(), &entry.status) else { break };
@@ -175,15 +198,18 @@ impl StatusManager {
                 Err(kube::Error::Api(status)) if status.code == 409 || status.code == 422 => {
                     match api.get_opt(name).await? {
                         Some(fresh) if fresh.metadata.uid.as_deref() == Some(uid) => current = fresh,
-                        _ => return Ok(()),
+                        _ => return Ok(true),
                     }
                 }
-                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(!of_file),
                 Err(error) => return Err(error),
             }
         }
         let deleting = entry.pod.metadata.deletion_timestamp.is_some() || current.metadata.deletion_timestamp.is_some();
-        if entry.finished && deleting { self.delete(&api, name, uid).await } else { Ok(()) }
+        if entry.finished && deleting && !of_file {
+            self.delete(&api, name, uid).await?;
+        }
+        Ok(true)
     }
 
     async fn delete(&self, api: &Api<Pod>, name: &str, uid: &str) -> Result<(), kube::Error> {

@@ -18,6 +18,7 @@ use crate::events::PodRef;
 use crate::images::ImageError;
 use crate::probes::{HandlerContext, lifecycle_handler};
 use crate::runtime::{RuntimePod, RuntimeSandbox};
+use crate::static_pods::is_static;
 use crate::translate::{
     ContainerInputs, EnvSources, Environment, HostResolver, check_non_root, container_config, environment,
     host_network_hosts, log_directory, managed_hosts, pod_dns, references, sandbox_config, service_environment,
@@ -246,7 +247,12 @@ impl Launch<'_> {
             }
         }
         let links = self.pod.spec.as_ref().and_then(|s| s.enable_service_links).unwrap_or(true);
-        let services = service_environment(&self.context.services.get().await, namespace, links);
+        // A static pod may be what makes the API server reachable: it waits for nothing.
+        let services = match is_static(self.pod) {
+            true => self.context.services.known(),
+            false => self.context.services.get().await,
+        };
+        let services = service_environment(&services, namespace, links);
         let fields = self.context.fields(self.pod_ips());
         let sources =
             EnvSources { pod: self.pod, fields: &fields, services, config_maps: &config_maps, secrets: &secrets };

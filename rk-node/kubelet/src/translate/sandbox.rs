@@ -43,7 +43,7 @@ pub fn sandbox_config(
     let overhead = pod.spec.as_ref().and_then(|s| s.overhead.as_ref());
     let mut annotations: HashMap<String, String> =
         pod.metadata.annotations.clone().unwrap_or_default().into_iter().collect();
-    annotations.insert(CONFIG_SOURCE.into(), "api".into());
+    annotations.entry(CONFIG_SOURCE.into()).or_insert_with(|| "api".into());
     annotations
         .entry(CONFIG_SEEN.into())
         .or_insert_with(|| pod.metadata.creation_timestamp.as_ref().map(|t| t.0.to_string()).unwrap_or_default());

@@ -1,9 +1,13 @@
 //! A runtime in memory behind the real CRI stubs, and a real control plane on loopback.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 mod control;
 mod fake_cri;
+mod fake_csi;
+mod rig;
 mod stubs;
 
 pub use control::{Control, eventually};
 pub use fake_cri::FakeCri;
+pub use fake_csi::{DRIVER, FakeCsi};
+pub use rig::{Rig, options, ready, waiting};

@@ -10,7 +10,7 @@ use crate::runtime::RuntimeError;
 
 impl Worker {
     pub(super) async fn terminate(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
-        let pod = desired.pod().clone();
+        let pod = self.current(desired);
         let runtime = self.gather(&pod).await?;
         let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
         self.probes.reconcile(&pod, &runtime, &ip, true);
@@ -48,7 +48,7 @@ impl Worker {
     }
 
     pub(super) async fn after_end(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
-        let pod = desired.pod().clone();
+        let pod = self.current(desired);
         let runtime = self.gather(&pod).await?;
         if runtime.anything_running() {
             self.stage = Stage::Terminating;

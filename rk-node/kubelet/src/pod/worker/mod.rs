@@ -22,6 +22,7 @@ use crate::context::Shared;
 use crate::events::PodRef;
 use crate::probes::ProbeTasks;
 use crate::runtime::{RuntimeError, RuntimePod};
+use crate::static_pods::is_static;
 use crate::volumes::Volumes;
 
 /// Look again when nothing happens: refreshes volumes and catches what events missed.
@@ -161,6 +162,16 @@ impl Worker {
         }
     }
 
+    /// The pod with what is known of its status: nobody writes that into the manifest of a static pod.
+    fn current(&self, desired: &Desired) -> Arc<Pod> {
+        let pod = desired.pod();
+        if !is_static(pod) {
+            return pod.clone();
+        }
+        let status = self.context.status.latest(spec::uid(pod));
+        Arc::new(Pod { status, ..(**pod).clone() })
+    }
+
     async fn gather(&mut self, pod: &Pod) -> Result<RuntimePod, RuntimeError> {
         let mut runtime = self.context.runtime.pod(spec::uid(pod)).await?;
         last_words::collect(pod, &self.context.volumes.pod_dir(spec::uid(pod)), &mut runtime).await;
@@ -201,7 +212,7 @@ impl Worker {
     }
 
     async fn sync(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
-        let pod = desired.pod().clone();
+        let mut pod = self.current(desired);
         let mut pause = RESYNC;
         // Each round may enable the next step (sandbox, init containers, apps); a bound keeps a confused runtime from spinning.
         for _ in 0..64 {
@@ -228,6 +239,7 @@ impl Worker {
             self.note_waiting(&pod, &plan, &runtime);
             self.judge_resize(&pod);
             let status = self.publish(&pod, &runtime, false, false);
+            pod = if is_static(&pod) { self.current(desired) } else { pod };
             if spec::terminal_phase(status.phase.as_deref()) {
                 self.stage = Stage::Terminating;
                 return Ok(Duration::ZERO);

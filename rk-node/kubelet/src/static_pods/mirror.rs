@@ -1,0 +1,178 @@
+//! Mirror pods: API objects that show static pods, made by the node and undone with them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions};
+use tokio::sync::watch;
+
+use super::source::{HASH, MIRROR, annotation, is_mirror};
+use crate::api_error;
+use crate::pod::spec;
+use crate::status_manager::StatusManager;
+
+/// How often mirrors are compared while there are static pods.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// What to do so that the API shows exactly the static pods.
+#[derive(Debug, Default, PartialEq)]
+struct Plan {
+    /// Mirrors to delete: namespace, name, UID.
+    delete: Vec<(String, String, String)>,
+    /// UIDs of static pods to show.
+    create: Vec<String>,
+}
+
+/// Whether this object shows this static pod.
+pub fn shows(mirror: &Pod, pod: &Pod) -> bool {
+    annotation(mirror, MIRROR).is_some_and(|hash| annotation(pod, HASH) == Some(hash))
+}
+
+fn plan(statics: &BTreeMap<String, Arc<Pod>>, mirrors: &[Pod]) -> Plan {
+    let mut plan = Plan::default();
+    let shown = |mirror: &Pod| {
+        let of = annotation(mirror, MIRROR).and_then(|hash| statics.get(hash));
+        of.is_some_and(|pod| spec::name(pod) == spec::name(mirror) && spec::namespace(pod) == spec::namespace(mirror))
+    };
+    let mut good = Vec::new();
+    for mirror in mirrors.iter().filter(|p| is_mirror(p)) {
+        // One that is being deleted is never taken back: it goes, and a new one comes.
+        if shown(mirror) && mirror.metadata.deletion_timestamp.is_none() {
+            good.extend(annotation(mirror, MIRROR));
+        } else {
+            let (namespace, name, uid) = (spec::namespace(mirror), spec::name(mirror), spec::uid(mirror));
+            plan.delete.push((namespace.into(), name.into(), uid.into()));
+        }
+    }
+    plan.create = statics.keys().filter(|uid| !good.contains(&uid.as_str())).cloned().collect();
+    plan
+}
+
+/// The object that shows a static pod.
+fn mirror_of(pod: &Pod, node: &str, node_uid: Option<String>) -> Pod {
+    let mut mirror = pod.clone();
+    let hash = annotation(pod, HASH).unwrap_or_default().to_owned();
+    mirror.metadata.uid = None;
+    mirror.metadata.annotations.get_or_insert_default().insert(MIRROR.into(), hash);
+    mirror.metadata.owner_references = node_uid.map(|uid| {
+        vec![OwnerReference {
+            api_version: "v1".into(),
+            kind: "Node".into(),
+            name: node.to_owned(),
+            uid,
+            controller: Some(true),
+            ..Default::default()
+        }]
+    });
+    mirror
+}
+
+/// Keeps the mirrors for ever.
+pub async fn mirror_loop(
+    client: kube::Client,
+    node: String,
+    status: StatusManager,
+    mut statics: watch::Receiver<BTreeMap<String, Arc<Pod>>>,
+) {
+    // Mirrors of manifests that went while the kubelet was away are looked for once.
+    let mut due = true;
+    loop {
+        let pods = statics.borrow_and_update().clone();
+        if due || !pods.is_empty() {
+            match reconcile(&client, &node, &status, &pods).await {
+                Ok(()) => due = false,
+                Err(error) => tracing::warn!("showing static pods: {}", api_error::chain(&error)),
+            }
+        }
+        tokio::select! {
+            changed = statics.changed() => match changed {
+                Ok(()) => due = true,
+                Err(_) => return,
+            },
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+    }
+}
+
+async fn reconcile(
+    client: &kube::Client,
+    node: &str,
+    status: &StatusManager,
+    statics: &BTreeMap<String, Arc<Pod>>,
+) -> Result<(), kube::Error> {
+    let all: Api<Pod> = Api::all(client.clone());
+    let here = all.list(&ListParams::default().fields(&format!("spec.nodeName={node}"))).await?;
+    let plan = plan(statics, &here.items);
+    for (namespace, name, uid) in plan.delete {
+        let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+        let preconditions = Some(Preconditions { uid: Some(uid), resource_version: None });
+        let params = DeleteParams { grace_period_seconds: Some(0), preconditions, ..Default::default() };
+        match api.delete(&name, &params).await {
+            Ok(_) => tracing::info!(pod = %name, namespace, "a mirror pod was deleted"),
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if plan.create.is_empty() {
+        return Ok(());
+    }
+    let nodes: Api<Node> = Api::all(client.clone());
+    let node_uid = nodes.get_opt(node).await?.and_then(|n| n.metadata.uid);
+    for pod in plan.create.iter().filter_map(|uid| statics.get(uid)) {
+        let api: Api<Pod> = Api::namespaced(client.clone(), spec::namespace(pod));
+        match api.create(&PostParams::default(), &mirror_of(pod, node, node_uid.clone())).await {
+            Ok(_) => {
+                tracing::info!(pod = %spec::name(pod), "a static pod has its mirror");
+                status.write_again(spec::uid(pod));
+            }
+            // Another pod has the name: the next look tells more.
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                tracing::warn!(pod = %spec::name(pod), "a static pod has no mirror: {}", status.message);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(name: &str, uid: &str, annotations: serde_json::Value, deleting: bool) -> Pod {
+        let mut value =
+            json!({"metadata": {"name": name, "namespace": "default", "uid": uid, "annotations": annotations}});
+        if deleting {
+            value["metadata"]["deletionTimestamp"] = json!("2024-01-01T00:00:00Z");
+        }
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn every_static_pod_has_one_mirror_and_no_other_mirror_stays() {
+        let mirror = |name: &str, uid: &str, hash: &str, deleting| pod(name, uid, json!({MIRROR: hash}), deleting);
+        let one = Arc::new(pod("a", "1", json!({HASH: "1"}), false));
+        let statics = BTreeMap::from([("1".to_owned(), one.clone())]);
+        let gone = |name: &str, uid: &str| ("default".to_owned(), name.to_owned(), uid.to_owned());
+        let create = vec!["1".to_owned()];
+        for (mirrors, want) in [
+            (vec![], Plan { delete: vec![], create: create.clone() }),
+            (vec![mirror("a", "x", "1", false)], Plan::default()),
+            (vec![mirror("a", "x", "0", false)], Plan { delete: vec![gone("a", "x")], create: create.clone() }),
+            (vec![mirror("a", "x", "1", true)], Plan { delete: vec![gone("a", "x")], create: create.clone() }),
+            (
+                vec![mirror("a", "x", "1", false), mirror("b", "y", "2", false)],
+                Plan { delete: vec![gone("b", "y")], create: vec![] },
+            ),
+            (vec![pod("plain", "z", json!({}), false)], Plan { delete: vec![], create }),
+        ] {
+            assert_eq!(plan(&statics, &mirrors), want);
+        }
+        let made = mirror_of(&one, "n", Some("node-uid".into()));
+        assert_eq!((annotation(&made, MIRROR), &made.metadata.uid), (Some("1"), &None));
+    }
+}

@@ -1,0 +1,7 @@
+//! Static pods: manifests in a directory of the node, run whether or not the API server answers, and shown there as mirror pods.
+
+mod mirror;
+mod source;
+
+pub use mirror::{mirror_loop, shows};
+pub use source::{is_mirror, is_static, read_all, watch_loop};

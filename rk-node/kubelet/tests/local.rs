@@ -1,0 +1,180 @@
+//! What the node adds of its own to pods of the API: static pods, and volumes of plugins, as seen through a real control plane.
+
+mod support;
+
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::{CSIDriver, CSINode};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use support::{FakeCsi, Rig, eventually, ready};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_pod_runs_is_shown_and_goes_with_its_manifest() {
+    let rig = Rig::new().await;
+    let manifests = rig.options.dirs.manifests.clone();
+    std::fs::create_dir_all(&manifests).unwrap();
+    let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: own}\nspec: {containers: [{name: c, image: 'img:1', command: [run]}]}\n";
+    std::fs::write(manifests.join("own.yaml"), text).unwrap();
+    let status = rig.status("own-node-a", "the mirror tells that the pod is ready", 60, ready).await;
+    let since = status.start_time.clone();
+    let shown = rig.pods().get("own-node-a").await.unwrap();
+    assert!(shown.metadata.annotations.unwrap().contains_key("kubernetes.io/config.mirror"));
+    let running = rig.cri.running("own-node-a");
+    assert_eq!(running.len(), 1);
+    rig.pods().delete("own-node-a", &DeleteParams::default().grace_period(0)).await.unwrap();
+    let old = shown.metadata.uid;
+    eventually("a deleted mirror comes again", 60, || async {
+        match rig.pods().get_opt("own-node-a").await {
+            Ok(Some(pod)) if pod.metadata.uid != old && pod.status.as_ref().is_some_and(ready) => Ok(pod),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    assert_eq!(rig.cri.running("own-node-a"), running, "the pod itself has not noticed");
+    let status = rig.status("own-node-a", "the status", 10, ready).await;
+    assert_eq!(status.start_time, since);
+    std::fs::remove_file(manifests.join("own.yaml")).unwrap();
+    rig.gone("own-node-a", 60).await;
+    eventually("its container ends", 30, || async {
+        if rig.cri.running("own-node-a").is_empty() { Ok(()) } else { Err("it runs".to_owned()) }
+    })
+    .await;
+}
+
+async fn create<K>(rig: &Rig, value: Value) -> K
+where
+    K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + serde::Serialize + std::fmt::Debug,
+    K: kube::Resource<Scope = k8s_openapi::ClusterResourceScope>,
+{
+    let api: Api<K> = Api::all(rig.control.client.clone());
+    api.create(&PostParams::default(), &serde_json::from_value(value).unwrap()).await.unwrap()
+}
+
+/// A claim bound to a volume of this spec, as the binder leaves them.
+async fn claim(rig: &Rig, name: &str, mut of: Value) {
+    of["accessModes"] = json!(["ReadWriteOnce"]);
+    of["capacity"] = json!({"storage": "1Gi"});
+    of["storageClassName"] = json!("");
+    of["claimRef"] = json!({"namespace": "default", "name": name});
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(rig.control.client.clone(), "default");
+    let volume = format!("pv-{name}");
+    let wish = json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "",
+        "volumeName": volume, "resources": {"requests": {"storage": "1Gi"}}}});
+    claims.create(&PostParams::default(), &serde_json::from_value(wish).unwrap()).await.unwrap();
+    create::<PersistentVolume>(rig, json!({"metadata": {"name": volume}, "spec": of})).await;
+    eventually("the claim is bound", 60, || async {
+        let claim = claims.get(name).await.map_err(|e| e.to_string())?;
+        match claim.status.and_then(|s| s.phase).as_deref() {
+            Some("Bound") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+fn pod_with(volume: Value) -> Value {
+    json!({"terminationGracePeriodSeconds": 1, "volumes": [volume],
+        "containers": [{"name": "c", "image": "img:1", "command": ["run"], "volumeMounts": [{"name": "v", "mountPath": "/v"}]}]})
+}
+
+/// The host's side of `/v` in the pod's container.
+fn mounted(rig: &Rig, pod: &str) -> std::path::PathBuf {
+    let state = rig.cri.state();
+    let container = state.containers.iter().find(|c| c.config.labels["io.kubernetes.pod.name"] == pod).unwrap();
+    container.config.mounts.iter().find(|m| m.container_path == "/v").unwrap().host_path.clone().into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn volumes_of_a_csi_driver_are_staged_published_and_taken_away() {
+    let rig = Rig::new().await;
+    let driver = FakeCsi::start(&rig.options.dirs.kubelet);
+    let nodes: Api<CSINode> = Api::all(rig.control.client.clone());
+    let entry = eventually("the driver is registered", 60, || async {
+        let node = nodes.get("node-a").await.map_err(|e| e.to_string())?;
+        node.spec.drivers.first().cloned().ok_or_else(|| "no driver".to_owned())
+    })
+    .await;
+    assert_eq!((entry.node_id.as_str(), entry.allocatable.and_then(|a| a.count)), ("node-a-of-driver", Some(7)));
+    assert_eq!(entry.topology_keys, Some(vec!["topology.csi.example/rack".into()]));
+    let labels = Api::<Node>::all(rig.control.client.clone()).get("node-a").await.unwrap().metadata.labels.unwrap();
+    assert_eq!(labels.get("topology.csi.example/rack").map(String::as_str), Some("r1"));
+    eventually("the driver hears of it", 20, || async {
+        driver.seen().registered.clone().filter(|(good, _)| *good).ok_or_else(|| "nothing heard".to_owned())
+    })
+    .await;
+    let name = support::DRIVER;
+    let object = json!({"metadata": {"name": name}, "spec": {"attachRequired": false, "podInfoOnMount": true,
+        "volumeLifecycleModes": ["Persistent", "Ephemeral"]}});
+    create::<CSIDriver>(&rig, object).await;
+    claim(&rig, "data", json!({"csi": {"driver": name, "volumeHandle": "h1", "volumeAttributes": {"k": "v"}}})).await;
+    driver.seen().broken = Some("the disk is on fire".into());
+    rig.create("uses", pod_with(json!({"name": "v", "persistentVolumeClaim": {"claimName": "data"}}))).await;
+    eventually("the driver's words are an event", 40, || async {
+        let reasons = rig.reasons("uses").await;
+        if reasons.iter().any(|r| r == "FailedMount") { Ok(()) } else { Err(format!("{reasons:?}")) }
+    })
+    .await;
+    driver.seen().broken = None;
+    rig.status("uses", "the pod is ready", 60, ready).await;
+    assert_eq!(std::fs::read_to_string(mounted(&rig, "uses").join("of-driver")).unwrap(), "h1");
+    {
+        let seen = driver.seen();
+        assert_eq!(seen.context.get("k").map(String::as_str), Some("v"));
+        assert_eq!(seen.context.get("csi.storage.k8s.io/pod.name").map(String::as_str), Some("uses"));
+    }
+    eventually("the node tells that it uses the volume", 40, || async {
+        let node = Api::<Node>::all(rig.control.client.clone()).get("node-a").await.map_err(|e| e.to_string())?;
+        let used = node.status.and_then(|s| s.volumes_in_use).unwrap_or_default();
+        if used == [format!("kubernetes.io/csi/{name}^h1")] { Ok(()) } else { Err(format!("{used:?}")) }
+    })
+    .await;
+    driver.seen().calls.clear();
+    rig.pods().delete("uses", &DeleteParams::default()).await.unwrap();
+    rig.gone("uses", 60).await;
+    assert_eq!(driver.calls(), ["unpublish", "unstage"]);
+
+    driver.seen().calls.clear();
+    rig.create("inline", pod_with(json!({"name": "v", "csi": {"driver": name, "volumeAttributes": {"size": "1"}}})))
+        .await;
+    rig.status("inline", "the pod is ready", 60, ready).await;
+    assert_eq!(driver.calls(), ["publish"]);
+    assert_eq!(driver.seen().context.get("csi.storage.k8s.io/ephemeral").map(String::as_str), Some("true"));
+    rig.pods().delete("inline", &DeleteParams::default()).await.unwrap();
+    rig.gone("inline", 60).await;
+    assert_eq!(driver.calls(), ["publish", "unpublish"]);
+
+    drop(driver);
+    eventually("a driver that is gone leaves the node's object", 60, || async {
+        let node = nodes.get("node-a").await.map_err(|e| e.to_string())?;
+        if node.spec.drivers.is_empty() { Ok(()) } else { Err(format!("{:?}", node.spec.drivers)) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resize_beyond_the_node_is_told_as_infeasible_and_one_that_fits_is_done() {
+    let rig = Rig::new().await;
+    let containers = json!([{"name": "c", "image": "img:1", "command": ["run"], "resources": {"requests": {"cpu": "10m", "memory": "10Mi"}}}]);
+    rig.create("grows", json!({"containers": containers})).await;
+    rig.status("grows", "the pod is ready", 60, ready).await;
+    let resize = async |cpu: &str| {
+        let body = json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}});
+        let api: Api<Pod> = rig.pods();
+        api.patch_subresource("resize", "grows", &PatchParams::default(), &Patch::Strategic(body)).await.unwrap();
+    };
+    let condition = |status: &k8s_openapi::api::core::v1::PodStatus| {
+        status.conditions.iter().flatten().find(|c| c.type_ == "PodResizePending").and_then(|c| c.reason.clone())
+    };
+    resize("9000").await;
+    let told = rig.status("grows", "the condition", 60, |s| condition(s).as_deref() == Some("Infeasible")).await;
+    let of = told.container_statuses.unwrap().remove(0);
+    assert_eq!(of.allocated_resources.unwrap()["cpu"].0, "10m");
+    resize("20m").await;
+    let done = rig
+        .status("grows", "the condition goes", 60, |s| {
+            let of = s.container_statuses.iter().flatten().next().and_then(|c| c.allocated_resources.clone());
+            condition(s).is_none() && of.is_some_and(|r| r["cpu"].0 == "20m")
+        })
+        .await;
+    assert_eq!(done.observed_generation, Some(3));
+}
