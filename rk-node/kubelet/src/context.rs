@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::Options;
 use crate::cgroups::Cgroups;
 use crate::events::Recorder;
+use crate::eviction::Orders;
 use crate::images::Images;
 use crate::manager::PodViews;
 use crate::runtime::Runtime;
@@ -52,6 +53,8 @@ pub struct Context {
     pub status: StatusManager,
     /// Services for environment variables.
     pub services: Services,
+    /// Pods that must go.
+    pub evictions: Orders,
     /// cgroups of pods.
     pub cgroups: Cgroups,
     /// The pods of this node as the API has them.

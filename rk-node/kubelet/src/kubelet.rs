@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::cgroups::Cgroups;
 use crate::context::{Context, NodeFacts};
 use crate::events::{PodRef, Recorder};
+use crate::eviction::{Orders, evict_loop};
 use crate::images::Images;
 use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
 use crate::manager::{Manager, PodViews};
@@ -72,7 +73,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     let (facts, node) = watch::channel(NodeLoop::initial_facts(&options, &machine, &ips));
     let (healthy, pleg_health) = watch::channel(Ok(()));
     let (changed, changes) = mpsc::channel(CHANGES);
-    tasks.spawn(Pleg::new(runtime.clone()).run(changed, healthy));
+    tasks.spawn(Pleg::new(runtime.clone()).run(changed.clone(), healthy));
     let node_loop = NodeLoop::new(Sources {
         options: options.clone(),
         client: client.clone(),
@@ -110,11 +111,13 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         images: Images::new(runtime, recorder),
         status,
         services,
+        evictions: Orders::default(),
         cgroups,
         pods,
         node,
         options: options.clone(),
     });
+    tasks.spawn(evict_loop(context.clone(), changed));
     let statics = static_pods(&mut tasks, &options, client, context.status.clone());
     let manager = Manager::new(context.clone(), statics, views);
     serve(&mut tasks, &options, &session, &ips, State::new(context))?;

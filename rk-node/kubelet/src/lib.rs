@@ -20,6 +20,7 @@ mod clock;
 mod context;
 mod disk;
 mod events;
+mod eviction;
 mod image_gc;
 mod images;
 mod join;

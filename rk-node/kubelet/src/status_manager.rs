@@ -15,7 +15,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::pod::conditions::owned;
+use crate::pod::conditions::{DISRUPTION, ours, owned};
 use crate::pod::spec;
 use crate::static_pods::{is_static, shows};
 
@@ -72,7 +72,7 @@ pub fn status_patch(current: &PodStatus, wanted: &PodStatus) -> Option<Value> {
 /// Ours from `wanted`, everybody else's as they are now.
 fn merge_conditions(current: &[PodCondition], wanted: &[PodCondition]) -> Vec<PodCondition> {
     let mut merged: Vec<PodCondition> = Vec::new();
-    for condition in wanted.iter().filter(|c| owned(&c.type_)) {
+    for condition in wanted.iter().filter(|c| ours(c)) {
         let mut condition = condition.clone();
         // Equal states keep the time at which they were first written.
         if let Some(before) = current.iter().find(|c| c.type_ == condition.type_ && c.status == condition.status) {
@@ -80,7 +80,9 @@ fn merge_conditions(current: &[PodCondition], wanted: &[PodCondition]) -> Vec<Po
         }
         merged.push(condition);
     }
-    merged.extend(current.iter().filter(|c| !owned(&c.type_)).cloned());
+    let disrupted = merged.iter().any(|c| c.type_ == DISRUPTION);
+    let theirs = current.iter().filter(|c| !owned(&c.type_) && !(disrupted && c.type_ == DISRUPTION));
+    merged.extend(theirs.cloned());
     merged
 }
 

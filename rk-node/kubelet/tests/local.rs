@@ -178,3 +178,18 @@ async fn a_resize_beyond_the_node_is_told_as_infeasible_and_one_that_fits_is_don
         .await;
     assert_eq!(done.observed_generation, Some(3));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_fills_its_empty_dir_beyond_the_limit_is_evicted_and_says_why() {
+    let rig = Rig::new().await;
+    rig.create("fills", pod_with(json!({"name": "v", "emptyDir": {"sizeLimit": "1Mi"}}))).await;
+    rig.status("fills", "the pod is ready", 60, ready).await;
+    std::fs::write(mounted(&rig, "fills").join("much"), vec![1; 2 << 20]).unwrap();
+    let status = rig.status("fills", "the pod has failed", 60, |s| s.phase.as_deref() == Some("Failed")).await;
+    assert_eq!(status.reason.as_deref(), Some("Evicted"));
+    assert_eq!(status.message.as_deref(), Some("Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". "));
+    let condition = status.conditions.iter().flatten().find(|c| c.type_ == "DisruptionTarget").expect("the condition");
+    assert_eq!((condition.status.as_str(), condition.reason.as_deref()), ("True", Some("TerminationByKubelet")));
+    assert!(rig.cri.running("fills").is_empty());
+    assert!(rig.reasons("fills").await.iter().any(|r| r == "Evicted"));
+}

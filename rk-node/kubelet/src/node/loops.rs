@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::{Node, NodeStatus};
+use k8s_openapi::api::core::v1::{Node, NodeFeatures, NodeRuntimeHandler, NodeStatus};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use serde_json::json;
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::conditions::{Health, conditions};
 use super::info::{Machine, system_info};
+use super::pressure::Pressure;
 use super::{object, pressure};
 use crate::context::NodeFacts;
 use crate::runtime::Runtime;
@@ -26,6 +27,8 @@ const EAGER: Duration = Duration::from_millis(200);
 const UNREADY: Duration = Duration::from_secs(1);
 /// How often an unchanged status is written.
 const REPORT: Duration = Duration::from_secs(300);
+/// How long a shortage is told after it was seen last.
+const TRANSITION: Duration = Duration::from_secs(300);
 /// How often images are listed.
 const IMAGES: Duration = Duration::from_secs(60);
 
@@ -38,6 +41,10 @@ pub struct RuntimeView {
     pub network: Option<String>,
     /// `name://version`.
     pub version: String,
+    /// Its handlers and what they can do.
+    pub handlers: Vec<NodeRuntimeHandler>,
+    /// Whether it knows `supplementalGroupsPolicy`.
+    pub groups_policy: bool,
 }
 
 /// Looks at the runtime once.
@@ -47,8 +54,8 @@ async fn look(runtime: &Runtime, version: &mut String) -> RuntimeView {
     {
         *version = format!("{}://{}", answer.runtime_name, answer.runtime_version);
     }
-    let status = match runtime.status().await {
-        Ok(answer) => answer.status.unwrap_or_default(),
+    let (status, handlers, features) = match runtime.status().await {
+        Ok(answer) => (answer.status.unwrap_or_default(), answer.runtime_handlers, answer.features.unwrap_or_default()),
         Err(error) => {
             return RuntimeView { runtime: Some(error.to_string()), version: version.clone(), ..Default::default() };
         }
@@ -58,7 +65,13 @@ async fn look(runtime: &Runtime, version: &mut String) -> RuntimeView {
         Some(c) => Some(format!("{type_}=false reason:{} message:{}", c.reason, c.message)),
         None => Some(format!("{type_} is not reported")),
     };
-    RuntimeView { runtime: problem("RuntimeReady"), network: problem("NetworkReady"), version: version.clone() }
+    RuntimeView {
+        runtime: problem("RuntimeReady"),
+        network: problem("NetworkReady"),
+        version: version.clone(),
+        handlers: object::runtime_handlers(handlers),
+        groups_policy: features.supplemental_groups_policy,
+    }
 }
 
 /// What the loop works with.
@@ -97,6 +110,8 @@ pub struct NodeLoop {
     current: Option<Node>,
     /// Whether the running list has shown the node.
     listed: bool,
+    /// When memory, disk and PIDs were short last.
+    short: [Option<Instant>; 3],
 }
 
 impl NodeLoop {
@@ -118,6 +133,7 @@ impl NodeLoop {
             reported: None,
             current: None,
             listed: false,
+            short: [None; 3],
         }
     }
 
@@ -210,6 +226,20 @@ impl NodeLoop {
         }
     }
 
+    /// A shortage is told for a while after it was seen last, so that the scheduler does not send pods in and out.
+    fn steady(&mut self, seen: Pressure) -> Pressure {
+        let now = Instant::now();
+        let mut told = Pressure::default();
+        let kinds = [(seen.memory, &mut told.memory), (seen.disk, &mut told.disk), (seen.pids, &mut told.pids)];
+        for ((short, told), last) in kinds.into_iter().zip(&mut self.short) {
+            if short {
+                *last = Some(now);
+            }
+            *told = last.is_some_and(|at| now.saturating_duration_since(at) < TRANSITION);
+        }
+        told
+    }
+
     async fn status(&mut self) -> (NodeStatus, bool) {
         let view = look(&self.runtime, &mut self.version).await;
         let runtime_problem =
@@ -224,7 +254,7 @@ impl NodeLoop {
         let health = Health {
             runtime: runtime_problem,
             network: view.network,
-            pressure: pressure::pressure(&self.options.dirs.kubelet),
+            pressure: self.steady(pressure::Observed::now(&self.options.dirs.kubelet).pressure()),
             going_down: *self.shutdown.borrow(),
         };
         let ready = health.runtime.is_none() && health.network.is_none();
@@ -243,6 +273,8 @@ impl NodeLoop {
             conditions: Some(conditions(&health, &old, &clock::now_seconds())),
             daemon_endpoints: Some(object::daemon_endpoints(self.options.listen.port())),
             images: self.images.as_ref().map(|(_, list)| list.clone()),
+            runtime_handlers: Some(view.handlers).filter(|list| !list.is_empty()),
+            features: Some(NodeFeatures { supplemental_groups_policy: Some(view.groups_policy) }),
             volumes_in_use: Some(Csi::in_use(&self.options.dirs.kubelet)),
             node_info: Some(system_info(view.version, &self.machine)),
             ..Default::default()

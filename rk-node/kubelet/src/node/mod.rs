@@ -12,3 +12,4 @@ pub use address::find_node_ip;
 pub use info::machine;
 pub use lease::lease_loop;
 pub use loops::{NodeLoop, Sources};
+pub use pressure::{MIN_DISK_PERCENT, Observed};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{
-    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeDaemonEndpoints, NodeSpec, NodeStatus, Taint,
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeDaemonEndpoints, NodeRuntimeHandler,
+    NodeRuntimeHandlerFeatures, NodeSpec, NodeStatus, Taint,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -132,6 +133,25 @@ pub fn addresses(name: &str, ips: &[IpAddr]) -> Vec<NodeAddress> {
 /// Where the kubelet serves.
 pub fn daemon_endpoints(port: u16) -> NodeDaemonEndpoints {
     NodeDaemonEndpoints { kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(port) }) }
+}
+
+/// What the runtime's handlers can do, sorted by name.
+pub fn runtime_handlers(list: Vec<rk_cri_api::v1::RuntimeHandler>) -> Vec<NodeRuntimeHandler> {
+    let mut handlers: Vec<_> = list
+        .into_iter()
+        .map(|handler| {
+            let features = handler.features.unwrap_or_default();
+            NodeRuntimeHandler {
+                name: Some(handler.name),
+                features: Some(NodeRuntimeHandlerFeatures {
+                    recursive_read_only_mounts: Some(features.recursive_read_only_mounts),
+                    user_namespaces: Some(features.user_namespaces),
+                }),
+            }
+        })
+        .collect();
+    handlers.sort_by(|a, b| a.name.cmp(&b.name));
+    handlers
 }
 
 /// Images for the status, the largest first.

@@ -1,4 +1,4 @@
-//! Pressure on memory, disk and PIDs, as far as the kernel tells it.
+//! Pressure on memory, disk and PIDs: what the kernel tells, and what of it is too little.
 
 use std::fs;
 use std::path::Path;
@@ -8,11 +8,11 @@ use rustix::fs::statvfs;
 use super::info::meminfo;
 
 /// Memory that must stay available, bytes (upstream's `memory.available<100Mi`).
-const MIN_MEMORY: u64 = 100 * 1024 * 1024;
+pub const MIN_MEMORY: u64 = 100 * 1024 * 1024;
 /// Share of the disk that must stay free, percent (`nodefs.available<10%`).
-const MIN_DISK_PERCENT: u64 = 10;
+pub const MIN_DISK_PERCENT: u64 = 10;
 /// Share of inodes that must stay free, percent (`nodefs.inodesFree<5%`).
-const MIN_INODES_PERCENT: u64 = 5;
+pub const MIN_INODES_PERCENT: u64 = 5;
 
 /// What is short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,18 +25,70 @@ pub struct Pressure {
     pub pids: bool,
 }
 
-/// Looks at the machine.
-pub fn pressure(storage: &Path) -> Pressure {
-    let available = fs::read_to_string("/proc/meminfo").ok().and_then(|t| meminfo(&t, "MemAvailable"));
-    let disk = statvfs(storage).is_ok_and(|s| {
-        let short =
-            |free: u64, all: u64, percent: u64| all > 0 && free.saturating_mul(100) < all.saturating_mul(percent);
-        short(s.f_bavail, s.f_blocks, MIN_DISK_PERCENT) || short(s.f_favail, s.f_files, MIN_INODES_PERCENT)
-    });
-    let number = |path: &str| fs::read_to_string(path).ok().and_then(|t| t.trim().parse::<u64>().ok());
-    let running = fs::read_to_string("/proc/loadavg").ok().and_then(|t| {
-        t.split_whitespace().nth(3).and_then(|f| f.split_once('/')).and_then(|(_, all)| all.parse::<u64>().ok())
-    });
-    let pids = running.zip(number("/proc/sys/kernel/pid_max")).is_some_and(|(used, max)| used * 10 > max * 9);
-    Pressure { memory: available.is_some_and(|a| a < MIN_MEMORY), disk, pids }
+/// What there is: (free, all), or `None` where the kernel does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Memory that could be had, bytes.
+    pub memory: Option<u64>,
+    /// Bytes of the disk that holds pods.
+    pub disk: Option<(u64, u64)>,
+    /// Its inodes.
+    pub inodes: Option<(u64, u64)>,
+    /// Process IDs.
+    pub pids: Option<(u64, u64)>,
+}
+
+impl Observed {
+    /// Looks at the machine. `storage` is a path on the disk that holds pods.
+    pub fn now(storage: &Path) -> Self {
+        let disk = statvfs(storage).ok();
+        let disk = disk.as_ref();
+        let number = |path: &str| fs::read_to_string(path).ok().and_then(|t| t.trim().parse::<u64>().ok());
+        let running = fs::read_to_string("/proc/loadavg").ok().and_then(|t| {
+            t.split_whitespace().nth(3).and_then(|f| f.split_once('/')).and_then(|(_, all)| all.parse::<u64>().ok())
+        });
+        let most = number("/proc/sys/kernel/pid_max");
+        Self {
+            memory: fs::read_to_string("/proc/meminfo").ok().and_then(|t| meminfo(&t, "MemAvailable")),
+            disk: disk.map(|s| (s.f_bavail.saturating_mul(s.f_frsize), s.f_blocks.saturating_mul(s.f_frsize))),
+            inodes: disk.map(|s| (s.f_favail, s.f_files)),
+            pids: running.zip(most).map(|(used, most)| (most.saturating_sub(used), most)),
+        }
+    }
+
+    /// What of it is too little.
+    pub fn pressure(&self) -> Pressure {
+        let short = |amount: Option<(u64, u64)>, percent: u64| {
+            amount.is_some_and(|(free, all)| all > 0 && free.saturating_mul(100) < all.saturating_mul(percent))
+        };
+        Pressure {
+            memory: self.memory.is_some_and(|available| available < MIN_MEMORY),
+            disk: short(self.disk, MIN_DISK_PERCENT) || short(self.inodes, MIN_INODES_PERCENT),
+            pids: short(self.pids, 10),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_short_follows_the_thresholds() {
+        let short = |observed: Observed| {
+            let p = observed.pressure();
+            (p.memory, p.disk, p.pids)
+        };
+        assert_eq!(short(Observed::default()), (false, false, false));
+        assert_eq!(short(Observed { memory: Some(MIN_MEMORY - 1), ..Default::default() }), (true, false, false));
+        assert_eq!(short(Observed { disk: Some((9, 100)), ..Default::default() }), (false, true, false));
+        assert_eq!(
+            short(Observed { disk: Some((10, 100)), inodes: Some((4, 100)), ..Default::default() }),
+            (false, true, false)
+        );
+        assert_eq!(
+            short(Observed { inodes: Some((0, 0)), pids: Some((9, 100)), ..Default::default() }),
+            (false, false, true)
+        );
+    }
 }

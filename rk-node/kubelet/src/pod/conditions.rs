@@ -15,6 +15,30 @@ pub fn owned(type_: &str) -> bool {
     ALWAYS.contains(&type_) || SOMETIMES.contains(&type_)
 }
 
+/// Type of the condition that tells why a pod was ended from outside.
+pub const DISRUPTION: &str = "DisruptionTarget";
+/// Its reason when the kubelet did it.
+const BY_KUBELET: &str = "TerminationByKubelet";
+
+/// Whether the kubelet wrote this condition, whoever may write others of its type.
+pub fn ours(condition: &PodCondition) -> bool {
+    owned(&condition.type_) || (condition.type_ == DISRUPTION && condition.reason.as_deref() == Some(BY_KUBELET))
+}
+
+/// The condition of a pod that the node needed gone.
+pub fn disruption(pod: &Pod, message: &str, now: &Time) -> PodCondition {
+    let old = pod.status.iter().flat_map(|s| s.conditions.iter().flatten()).find(|c| c.type_ == DISRUPTION);
+    PodCondition {
+        type_: DISRUPTION.into(),
+        status: "True".into(),
+        reason: Some(BY_KUBELET.into()),
+        message: Some(message.to_owned()),
+        last_transition_time: old.and_then(|c| c.last_transition_time.clone()).or_else(|| Some(now.clone())),
+        last_probe_time: None,
+        observed_generation: pod.metadata.generation,
+    }
+}
+
 /// Where a resize stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resizing {

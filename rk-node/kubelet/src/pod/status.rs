@@ -15,6 +15,9 @@ use crate::probes::{Outcome, ProbeKind, ProbeResults};
 use crate::resources::qos_class;
 use crate::runtime::{RuntimePod, State};
 
+/// Reason of a pod that the node needed gone.
+pub const EVICTED: &str = "Evicted";
+
 /// What a status is made from.
 pub struct StatusInputs<'a> {
     /// The pod as the API has it.
@@ -59,6 +62,10 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
     }
     let sandbox_ready = sandbox.is_some_and(|s| s.host_network || !s.ips.is_empty());
     let mut conditions = conditions::conditions(pod, &init, &app, phase, sandbox_ready, &now);
+    if let Some((_, message)) = inputs.failure.filter(|(reason, _)| reason == EVICTED) {
+        conditions.retain(|c| c.type_ != conditions::DISRUPTION);
+        conditions.push(conditions::disruption(pod, message, &now));
+    }
     conditions.extend(resize_state(inputs).map(|state| conditions::resizing(pod, &state, &now)));
     let ips = pod_ips(inputs, &old);
     let (reason, message) = match inputs.failure {

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 
 use super::backoff::BackOff;
 use super::decide::{self, Inputs, Plan};
-use super::status::{StatusInputs, pod_status};
+use super::status::{EVICTED, StatusInputs, pod_status};
 use super::{kill, last_words, spec};
 use crate::clock;
 use crate::context::Shared;
@@ -48,6 +48,14 @@ impl Desired {
     pub fn pod(&self) -> &Arc<Pod> {
         match self {
             Self::Present(pod) | Self::Gone(pod) => pod,
+        }
+    }
+
+    /// The grace period; one that the node cannot wait for is short.
+    fn grace_of(&self, failure: Option<&(String, String)>) -> i64 {
+        match failure {
+            Some((reason, _)) if reason == EVICTED => self.grace().min(GRACE_OF_GONE),
+            _ => self.grace(),
         }
     }
 
@@ -221,6 +229,7 @@ impl Worker {
             let host_ip = self.context.node.borrow().host_ips.first().cloned();
             let probe_ip = if spec::host_network(&pod) { host_ip } else { ip }.unwrap_or_default();
             self.probes.reconcile(&pod, &runtime, &probe_ip, false);
+            self.check_eviction(&pod);
             if let Some(left) = self.check_deadline(&pod) {
                 pause = pause.min(left);
             }
@@ -263,6 +272,13 @@ impl Worker {
             }
         }
         Ok(RETRY)
+    }
+
+    /// Fails a pod that the node needs gone.
+    fn check_eviction(&mut self, pod: &Pod) {
+        let Some(message) = self.context.evictions.take(spec::uid(pod)) else { return };
+        self.context.recorder.warning(&PodRef::of(pod), EVICTED, message.clone());
+        self.failure = Some((EVICTED.into(), message));
     }
 
     /// Fails a pod that is past its `activeDeadlineSeconds`; else says how long it still has.

@@ -1,0 +1,134 @@
+//! Which pod goes first when the node is short. Values only.
+
+use std::cmp::Reverse;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::usage::PodUse;
+use crate::node::Observed;
+use crate::resources::pod_total;
+use crate::static_pods::is_static;
+
+/// From this priority on a pod keeps the cluster going.
+const CRITICAL: i32 = 2_000_000_000;
+
+/// What is short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// Memory.
+    Memory,
+    /// Bytes or inodes of the disk.
+    Disk,
+}
+
+impl Shortage {
+    /// The most urgent one.
+    pub fn of(observed: &Observed) -> Option<Self> {
+        let pressure = observed.pressure();
+        // Memory is gone in an instant, a disk is not.
+        if pressure.memory {
+            Some(Self::Memory)
+        } else if pressure.disk {
+            Some(Self::Disk)
+        } else {
+            None
+        }
+    }
+
+    /// Name of the resource in messages.
+    pub fn resource(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "ephemeral-storage",
+        }
+    }
+
+    fn used(self, used: &PodUse) -> u64 {
+        match self {
+            Self::Memory => used.memory_total(),
+            Self::Disk => used.disk_total(),
+        }
+    }
+
+    fn requested(self, pod: &Pod) -> u64 {
+        u64::try_from(pod_total(pod, self.resource(), false) / 1000).unwrap_or(0)
+    }
+}
+
+/// Whether the kubelet never evicts the pod.
+pub fn is_critical(pod: &Pod) -> bool {
+    is_static(pod) || pod.spec.as_ref().and_then(|s| s.priority).is_some_and(|p| p >= CRITICAL)
+}
+
+/// The pod to go first: one above its request, of the lowest priority, furthest above its request.
+pub fn first<'a>(shortage: Shortage, pods: &'a [(&'a Pod, PodUse)]) -> Option<&'a (&'a Pod, PodUse)> {
+    let candidates = pods.iter().filter(|(pod, _)| !is_critical(pod));
+    candidates.min_by_key(|(pod, used)| {
+        let (used, requested) = (shortage.used(used), shortage.requested(pod));
+        let priority = pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0);
+        (Reverse(used > requested), priority, Reverse(i128::from(used) - i128::from(requested)))
+    })
+}
+
+/// The message of the eviction.
+pub fn message(shortage: Shortage, pod: &Pod, used: &PodUse, threshold: &str, available: u64) -> String {
+    let resource = shortage.resource();
+    let mut text = format!(
+        "The node was low on resource: {resource}. Threshold quantity: {threshold}, available: {}. ",
+        kib(available)
+    );
+    let by_container = if shortage == Shortage::Memory { &used.memory } else { &used.disk };
+    for (name, held) in by_container {
+        let request =
+            crate::pod::spec::find_container(pod, name).and_then(|(_, c)| c.resources).and_then(|r| r.requests);
+        let shown = request.as_ref().and_then(|r| r.get(resource)).map_or("0", |q| q.0.as_str());
+        let asked = u64::try_from(crate::quantity::units_of(request.as_ref(), resource)).unwrap_or(0);
+        if *held > asked {
+            text.push_str(&format!(
+                "Container {name} was using {}, request is {shown}, has larger consumption of {resource}. ",
+                kib(*held)
+            ));
+        }
+    }
+    text
+}
+
+fn kib(bytes: u64) -> String {
+    format!("{}Ki", bytes / 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(name: &str, priority: i32, request: &str, used: u64) -> (Pod, PodUse) {
+        let pod = json!({"metadata": {"name": name, "uid": name}, "spec": {"priority": priority,
+            "containers": [{"name": "c", "resources": {"requests": {"memory": request}}}]}});
+        (serde_json::from_value(pod).unwrap(), PodUse { memory: [("c".to_owned(), used)].into(), ..Default::default() })
+    }
+
+    #[test]
+    fn the_first_to_go_is_above_its_request_then_of_low_priority_then_the_largest() {
+        for (pods, want) in [
+            (vec![pod("within", 0, "1Gi", 1 << 20), pod("above", 9, "1Ki", 1 << 20)], Some("above")),
+            (vec![pod("high", 9, "0", 1 << 30), pod("low", 1, "0", 1 << 20)], Some("low")),
+            (vec![pod("small", 0, "0", 1 << 20), pod("large", 0, "0", 1 << 21)], Some("large")),
+            (vec![pod("critical", 2_000_001_000, "0", 1 << 30)], None),
+        ] {
+            let pods: Vec<_> = pods.iter().map(|(p, u)| (p, u.clone())).collect();
+            let chosen = first(Shortage::Memory, &pods).and_then(|(p, _)| p.metadata.name.as_deref());
+            assert_eq!(chosen, want);
+        }
+    }
+
+    #[test]
+    fn the_message_names_who_used_what() {
+        let (pod, used) = pod("p", 0, "1Mi", 3 << 20);
+        assert_eq!(
+            message(Shortage::Memory, &pod, &used, "100Mi", 50 << 20),
+            "The node was low on resource: memory. Threshold quantity: 100Mi, available: 51200Ki. \
+             Container c was using 3072Ki, request is 1Mi, has larger consumption of memory. "
+        );
+    }
+}
