@@ -45,6 +45,7 @@ pub fn to_hub(object: Value, resource: &Resource) -> Result<Value, Status> {
     if resource.is_hub() {
         return Ok(object);
     }
+    refuse_webhook(resource)?;
     let (group, version) = resource.hub.clone();
     convert(object, &GroupVersionKind::new(group, version, resource.gvk.kind.clone()))
 }
@@ -54,7 +55,27 @@ pub fn to_hub(object: Value, resource: &Resource) -> Result<Value, Status> {
 /// # Errors
 /// As [`convert`].
 pub fn from_hub(object: Value, resource: &Resource) -> Result<Value, Status> {
-    if resource.is_hub() { Ok(object) } else { convert(object, &resource.gvk) }
+    if resource.is_hub() {
+        return Ok(object);
+    }
+    refuse_webhook(resource)?;
+    let mut object = convert(object, &resource.gvk)?;
+    if let Some(custom) = &resource.custom {
+        custom.complete(&mut object, &resource.schema);
+    }
+    Ok(object)
+}
+
+/// Versions that a webhook converts between are not served rather than served wrong.
+fn refuse_webhook(resource: &Resource) -> Result<(), Status> {
+    match &resource.custom {
+        Some(custom) if custom.converts_by_webhook => Err(Status::internal(format!(
+            "conversion webhook for {}, Kind={} failed: this server calls no conversion webhooks; ask for version {} or set \
+             spec.conversion.strategy to None",
+            resource.gvk.group, resource.gvk.kind, resource.hub.1
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Moves a field to another name; absent stays absent.

@@ -9,10 +9,13 @@
 //! 4. [`strategy`] resets what the caller may not set, bumps `generation` and validates; [`managed::update`] tracks owners.
 //! 5. [`table`], [`proto`] or `serde_json` write the answer; every failure is a [`status::Status`].
 //!
+//! Kinds that CustomResourceDefinitions make take the same way; [`custom`] holds what only they have.
+//!
 //! Invariants: nothing here does IO or reads a clock (the caller passes the time), nothing panics on what a client sent,
 //! every recursion over outside data is bounded by [`decode::Limits`].
 
 pub mod convert;
+pub mod custom;
 pub mod decode;
 pub mod defaults;
 pub mod managed;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::custom::ScalePaths;
 use crate::meta::{self, at, text};
 use crate::resources::Resource;
 use crate::selector::LabelSelector;
@@ -15,11 +16,19 @@ pub fn view(resource: &Resource, object: &Value) -> Result<Value, Status> {
     if resource.subresource("scale").is_none() {
         return Err(Status::unknown_path());
     }
+    if let Some(paths) = resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+        return Ok(custom_view(paths, object));
+    }
     let selector = at(object, &["spec", "selector"]);
     let selector = match (&*resource.gvk.kind, selector.as_object()) {
         ("ReplicationController", Some(labels)) => LabelSelector::from_labels(labels),
         _ => LabelSelector::from_object(selector).map_err(Status::internal)?,
     };
+    let number = |path: &[&str]| at(object, path).as_i64().unwrap_or(0);
+    Ok(scale(object, number(&["spec", "replicas"]), number(&["status", "replicas"]), &selector.to_string()))
+}
+
+fn scale(object: &Value, wanted: i64, present: i64, selector: &str) -> Value {
     let mut metadata = json!({});
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object.pointer(&format!("/metadata/{key}")) {
@@ -27,19 +36,26 @@ pub fn view(resource: &Resource, object: &Value) -> Result<Value, Status> {
         }
     }
     let mut scale = json!({
-        "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata,
-        "spec": {},
-        "status": {"replicas": at(object, &["status", "replicas"]).as_i64().unwrap_or(0)},
+        "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, "spec": {}, "status": {"replicas": present},
     });
-    let replicas = at(object, &["spec", "replicas"]).as_i64().unwrap_or(0);
-    if replicas != 0 {
-        scale["spec"]["replicas"] = json!(replicas);
+    if wanted != 0 {
+        scale["spec"]["replicas"] = json!(wanted);
     }
-    let selector = selector.to_string();
     if !selector.is_empty() {
         scale["status"]["selector"] = json!(selector);
     }
-    Ok(scale)
+    scale
+}
+
+fn follow<'a>(object: &'a Value, path: &[String]) -> &'a Value {
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    if path.is_empty() { &Value::Null } else { at(object, &path) }
+}
+
+fn custom_view(paths: &ScalePaths, object: &Value) -> Value {
+    let number = |path: &[String]| follow(object, path).as_i64().unwrap_or(0);
+    let selector = follow(object, &paths.selector).as_str().unwrap_or_default();
+    scale(object, number(&paths.spec), number(&paths.status), selector)
 }
 
 /// Writes a Scale's `spec.replicas` into a copy of the workload. Checks name, namespace, and the resource version and UID when given.
@@ -78,6 +94,11 @@ pub fn apply(resource: &Resource, object: &Value, scale: &Value) -> Result<Value
         return Err(Status::invalid("autoscaling", "Scale", name, &errors.0));
     }
     let mut changed = object.clone();
+    if let Some(paths) = resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+        let path: Vec<&str> = paths.spec.iter().map(String::as_str).collect();
+        meta::set(&mut changed, &path, replicas);
+        return Ok(changed);
+    }
     if let Some(spec) = changed.get_mut("spec").and_then(Value::as_object_mut) {
         spec.insert("replicas".into(), json!(replicas));
     }

@@ -203,8 +203,9 @@ impl<'a> Schemas<'a> {
                     Lists::Map => "map",
                 };
                 value["x-kubernetes-list-type"] = json!(kind);
-                if !schema.list_keys().is_empty() {
-                    value["x-kubernetes-list-map-keys"] = json!(schema.list_keys());
+                let keys: Vec<&str> = schema.list_keys().collect();
+                if !keys.is_empty() {
+                    value["x-kubernetes-list-map-keys"] = json!(keys);
                 }
                 if schema.patch_merges() {
                     value["x-kubernetes-patch-strategy"] = json!("merge");

@@ -53,7 +53,7 @@ impl Fitter {
                 let item = schema.item();
                 for (key, entry) in entries.iter_mut() {
                     match entry {
-                        Value::Null => *entry = zero(&item),
+                        Value::Null if item.is_fixed() => *entry = zero(&item),
                         _ => self.value(entry, &item, &path.child(key), at)?,
                     }
                 }
@@ -63,7 +63,7 @@ impl Fitter {
                 let item = schema.item();
                 for (index, entry) in items.iter_mut().enumerate() {
                     match entry {
-                        Value::Null => *entry = zero(&item),
+                        Value::Null if item.is_fixed() => *entry = zero(&item),
                         _ => self.value(entry, &item, &path.index(index), at)?,
                     }
                 }
@@ -85,7 +85,8 @@ impl Fitter {
             (Shape::MicroTime, Value::String(text)) => return time(text, canonical_micro_time),
             (Shape::IntOrString, Value::String(_)) => true,
             (Shape::IntOrString, Value::Number(n)) => n.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
-            _ => false,
+            // Whether a value is of the right type is judged by the rules of its kind, where these are made at run time.
+            _ => !schema.is_fixed(),
         };
         if fits { Ok(()) } else { Err(DecodeError::Type(go::type_error(value, schema, at))) }
     }
@@ -126,7 +127,9 @@ impl Fitter {
 
     fn is_dropped(&self, value: &Value, field: &Schema) -> bool {
         match value {
-            Value::Null => true,
+            // Of kinds made at run time, a null that is no value gives way to the default, or is refused later.
+            Value::Null => field.is_fixed() || field.as_made().is_some_and(|node| !node.nullable && node.default.is_some()),
+            _ if !field.is_fixed() => false,
             _ if field.is_off() => true,
             _ if self.form == Form::AsGiven || field.is_required() => false,
             Value::Array(items) => items.is_empty() && field.shape() == Shape::List,

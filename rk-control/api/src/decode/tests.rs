@@ -36,8 +36,8 @@ fn unknown_and_duplicate_fields_are_refused_under_strict_validation() {
 
 #[test]
 fn values_of_the_wrong_type_are_refused_in_known_words() {
-    let deployment = schema("apps", "v1", "Deployment");
-    let pod = schema("", "v1", "Pod");
+    let deployment = &schema("apps", "v1", "Deployment");
+    let pod = &schema("", "v1", "Pod");
     for (schema, body, want) in [
         (
             deployment,
@@ -76,7 +76,7 @@ fn values_of_the_wrong_type_are_refused_in_known_words() {
             r#"parsing time "now" as "2006-01-02T15:04:05Z07:00": cannot parse "now" as "2006""#,
         ),
     ] {
-        assert_eq!(decode(body, &schema, FieldValidation::Ignore).unwrap_err().to_string(), want);
+        assert_eq!(decode(body, schema, FieldValidation::Ignore).unwrap_err().to_string(), want);
     }
 }
 

@@ -13,21 +13,25 @@ pub(super) fn of(item: &Value, list: &Schema) -> Result<PathElement, String> {
         Lists::Atomic => Err("an atomic list has no elements of its own".into()),
         Lists::Map => {
             let mut keys = Object::new();
+            let schema = list.item();
             for key in list.list_keys() {
-                let value = item.get(key).filter(|v| !v.is_null()).cloned().or_else(|| default(key));
+                let value = item.get(key).filter(|v| !v.is_null()).cloned().or_else(|| default(&schema, key));
                 let value = value.ok_or_else(|| {
                     format!("associative list with keys has an element that omits key field {key:?} (and doesn't have default value)")
                 })?;
-                keys.insert((*key).to_owned(), value);
+                keys.insert(key.to_owned(), value);
             }
             Ok(PathElement::key(&Value::Object(keys).to_string()))
         }
     }
 }
 
-/// The value of a key that defaulting would fill in: every `protocol` in the API is TCP unless said otherwise.
-fn default(key: &str) -> Option<Value> {
-    (key == "protocol").then(|| json!("TCP"))
+/// The value of a key that defaulting would fill in: every `protocol` of the built-in API is TCP unless said otherwise.
+fn default(item: &Schema, key: &str) -> Option<Value> {
+    match item.as_made() {
+        Some(_) => item.field(key)?.default_value().cloned(),
+        None => (key == "protocol").then(|| json!("TCP")),
+    }
 }
 
 /// Whether a value says nothing: null or an empty collection.

@@ -11,6 +11,7 @@ use crate::schema::{Lists, Schema, Shape};
 
 /// `live` with everything that `config` says.
 pub(super) fn merge(live: &Value, config: &Value, schema: &Schema) -> Value {
+    let schema = &schema.formed(config);
     match (schema.shape(), live, config) {
         (Shape::Object | Shape::Map, Value::Object(live), Value::Object(config)) if !schema.is_atomic() => {
             let mut out = live.clone();
@@ -85,6 +86,7 @@ pub(super) fn remove(value: &Value, set: &FieldSet, schema: &Schema) -> Value {
     if set.is_empty() {
         return value.clone();
     }
+    let schema = &schema.formed(value);
     match (schema.shape(), value) {
         (Shape::Object | Shape::Map, Value::Object(object)) if !schema.is_atomic() => {
             let mut out = Object::new();

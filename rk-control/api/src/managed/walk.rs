@@ -17,6 +17,7 @@ pub(super) fn owned(value: &Value, schema: &Schema) -> Result<FieldSet, String> 
 }
 
 fn owned_at(value: &Value, schema: &Schema, path: &str) -> Result<Node, String> {
+    let schema = &schema.formed(value);
     match (schema.shape(), value) {
         (Shape::Object | Shape::Map, Value::Object(object)) if !schema.is_atomic() => {
             owned_object(object, schema, path)
@@ -108,6 +109,7 @@ fn compare_at(old: Option<&Value>, new: Option<&Value>, schema: &Schema) -> Node
     if old == new {
         return nodes;
     }
+    let schema = &schema.formed(new.or(old).unwrap_or(&Value::Null));
     let shape = schema.shape();
     let fits = |value: Option<&Value>| match value {
         None | Some(Value::Null) => true,

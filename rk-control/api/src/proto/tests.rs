@@ -36,7 +36,7 @@ fn the_zero_values_that_go_always_writes_vanish() {
 fn every_kind_survives_the_wire_with_every_field_set() {
     let mut kinds = 0;
     for resource in Registry::builtin().iter() {
-        let schema = resource.schema;
+        let schema = resource.schema.clone();
         let mut object = sample(&schema, 6);
         object["apiVersion"] = json!(resource.api_version());
         object["kind"] = json!(resource.gvk.kind);

@@ -51,6 +51,7 @@ pub(super) fn rows() -> impl Iterator<Item = Resource> {
                 })
                 .collect(),
             hub: (Str::Borrowed(hub.0), Str::Borrowed(hub.1)),
+            custom: None,
         }
     })
 }

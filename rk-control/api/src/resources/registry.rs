@@ -40,6 +40,10 @@ impl Registry {
     /// Adds a row, or replaces the row with the same group, version and plural.
     pub fn insert(&mut self, row: Resource) {
         self.remove(&row.gvk.group, &row.gvk.version, &row.plural);
+        if !row.is_served() {
+            self.by_plural.entry(row.plural.clone()).or_default().push(Arc::new(row));
+            return;
+        }
         let gv = GroupVersion { group: row.gvk.group.clone(), version: row.gvk.version.clone() };
         if !self.order.contains(&gv) {
             let after_group = self.order.iter().rposition(|o| o.group == gv.group).map_or(self.order.len(), |i| i + 1);
@@ -56,7 +60,9 @@ impl Registry {
         let same_plural = self.by_plural.get_mut(plural)?;
         let at = same_plural.iter().position(|r| r.gvk.group == group && r.gvk.version == version)?;
         let row = same_plural.swap_remove(at);
-        self.by_kind.remove(&row.gvk);
+        if self.by_kind.get(&row.gvk).is_some_and(|own| Arc::ptr_eq(own, &row)) {
+            self.by_kind.remove(&row.gvk);
+        }
         self.rows.retain(|r| !Arc::ptr_eq(r, &row));
         if self.resources(group, version).next().is_none() {
             self.order.retain(|o| o.group != group || o.version != version);
@@ -66,6 +72,10 @@ impl Registry {
 
     /// The resource at `/apis/{group}/{version}/{plural}` (core: `/api/{version}/{plural}`).
     pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
+        self.any(group, version, plural).filter(|resource| resource.is_served())
+    }
+
+    fn any(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
         self.by_plural.get(plural)?.iter().find(|r| r.gvk.group == group && r.gvk.version == version)
     }
 
@@ -76,7 +86,7 @@ impl Registry {
 
     /// The row under which objects of `resource` are stored.
     pub fn hub(&self, resource: &Resource) -> Option<&Arc<Resource>> {
-        self.get(&resource.hub.0, &resource.hub.1, &resource.plural)
+        self.any(&resource.hub.0, &resource.hub.1, &resource.plural)
     }
 
     /// The first resource, in discovery order, that answers to this plural, singular or short name.

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
+use crate::custom::CustomKind;
 use crate::schema::Schema;
 
 /// A string that is static for built-in rows and owned for rows added at run time.
@@ -174,6 +176,8 @@ pub struct Resource {
     pub hub: (Str, Str),
     /// The schema of the objects.
     pub schema: Schema,
+    /// What a kind made by a CustomResourceDefinition has besides; `None` for built-in kinds.
+    pub custom: Option<Arc<CustomKind>>,
 }
 
 impl Resource {
@@ -182,8 +186,16 @@ impl Resource {
         self.gvk.api_version()
     }
 
+    /// Whether requests can name it: the storage version of a custom kind is in the table even when it is not served.
+    pub fn is_served(&self) -> bool {
+        self.verbs != Verbs::NONE
+    }
+
     /// The kind of a list of such objects.
     pub fn list_kind(&self) -> String {
+        if let Some(custom) = &self.custom {
+            return custom.list_kind.clone();
+        }
         format!("{}List", self.gvk.kind)
     }
 

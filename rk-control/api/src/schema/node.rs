@@ -1,9 +1,11 @@
 //! A handle to one place in a type: what values may stand there and how they merge.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::made::Made;
 use super::rows::{self, FieldRow, Merge, Ty, TypeRow, Union, WireRow};
 use crate::resources::GroupVersionKind;
 
@@ -51,17 +53,40 @@ pub enum Lists {
     Map,
 }
 
-/// One place in a type: a type, and the field that holds it when there is one.
+/// One place in a type: a type, and the field that holds it when there is one. Cheap to clone.
+///
+/// Built-in types are rows of static tables; types of kinds that are added while the server runs are trees of [`Made`] nodes.
+#[derive(Clone)]
+pub struct Schema(Place);
+
+#[derive(Clone)]
+enum Place {
+    /// In the tables.
+    Fixed(Fixed),
+    /// Made at run time.
+    Made(Arc<Made>),
+    /// Nothing is said about it: it is kept as it is, and merges by the form of its values.
+    Free(FreeForm),
+}
+
 #[derive(Clone, Copy)]
-pub struct Schema {
+struct Fixed {
     ty: &'static Ty,
     field: Option<&'static FieldRow>,
     /// The row of a named type, looked up once.
     row: Option<&'static TypeRow>,
 }
 
+/// What a free value turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FreeForm {
+    Unknown,
+    Map,
+    List,
+}
+
 /// A field of an object: name and schema.
-pub type Field = (&'static str, Schema);
+pub type Field<'a> = (&'a str, Schema);
 
 /// The fields that every top-level object has besides those of its type.
 static TYPE_META: [FieldRow; 2] = [
@@ -78,20 +103,22 @@ static TYPE_META: [FieldRow; 2] = [
 ];
 
 impl Schema {
-    /// Accepts anything.
-    pub const ANY: Schema = Schema { ty: &Ty::Json, field: None, row: None };
+    /// Accepts anything; owned and merged as a whole.
+    pub const ANY: Schema = Schema(Place::Fixed(Fixed { ty: &Ty::Json, field: None, row: None }));
+    /// Accepts anything; objects in it merge field by field.
+    pub const FREE: Schema = Schema(Place::Free(FreeForm::Unknown));
 
     fn of(ty: &'static Ty, field: Option<&'static FieldRow>) -> Schema {
         let row = match ty {
             Ty::Named(index) => rows::row(*index),
             _ => None,
         };
-        Schema { ty, field, row }
+        Schema(Place::Fixed(Fixed { ty, field, row }))
     }
 
     fn of_index(index: u16) -> Option<Schema> {
         // A type needs no `Ty` of its own: `Json` stands in and the row decides.
-        rows::row(index).map(|row| Schema { ty: &Ty::Json, field: None, row: Some(row) })
+        rows::row(index).map(|row| Schema(Place::Fixed(Fixed { ty: &Ty::Json, field: None, row: Some(row) })))
     }
 
     /// The schema of a built-in kind.
@@ -104,12 +131,48 @@ impl Schema {
         rows::named(name).and_then(Schema::of_index)
     }
 
+    /// A type made at run time.
+    pub fn made(node: Made) -> Schema {
+        Schema(Place::Made(Arc::new(node)))
+    }
+
+    fn fixed(&self) -> Option<&Fixed> {
+        match &self.0 {
+            Place::Fixed(fixed) => Some(fixed),
+            _ => None,
+        }
+    }
+
+    /// Whether this is a place in the built-in types.
+    pub fn is_fixed(&self) -> bool {
+        self.fixed().is_some()
+    }
+
+    fn row(&self) -> Option<&'static TypeRow> {
+        self.fixed().and_then(|fixed| fixed.row)
+    }
+
+    /// The node, when the type was made at run time.
+    pub fn as_made(&self) -> Option<&Made> {
+        match &self.0 {
+            Place::Made(node) => Some(node),
+            _ => None,
+        }
+    }
+
     /// What values here look like.
     pub fn shape(&self) -> Shape {
-        if self.row.is_some() {
+        let fixed = match &self.0 {
+            Place::Fixed(fixed) => fixed,
+            Place::Made(node) => return node.shape,
+            Place::Free(FreeForm::Map) => return Shape::Map,
+            Place::Free(FreeForm::List) => return Shape::List,
+            Place::Free(FreeForm::Unknown) => return Shape::Any,
+        };
+        if fixed.row.is_some() {
             return Shape::Object;
         }
-        match self.ty {
+        match fixed.ty {
             Ty::Named(_) => Shape::Object,
             Ty::Map(_) => Shape::Map,
             Ty::List(_) => Shape::List,
@@ -127,9 +190,11 @@ impl Schema {
         }
     }
 
-    /// The type's name in the tables (`core/v1.PodSpec`); for lists and maps the name of the element's type.
+    /// The type's name in the tables (`core/v1.PodSpec`); for lists and maps the name of the element's type. Empty for types made
+    /// at run time.
     pub fn type_name(&self) -> &'static str {
-        match (self.row, self.ty) {
+        let Some(fixed) = self.fixed() else { return "" };
+        match (fixed.row, fixed.ty) {
             (Some(row), _) => row.name,
             (None, Ty::List(item) | Ty::Map(item)) => Schema::of(item, None).type_name(),
             _ => "",
@@ -138,29 +203,36 @@ impl Schema {
 
     /// The field of an object; `None` when the type has no such field (or is no object).
     pub fn field(&self, name: &str) -> Option<Schema> {
-        let row = self.row?;
+        if let Some(node) = self.as_made() {
+            return node.fields.get(name).cloned().or_else(|| node.open.then_some(Schema::FREE));
+        }
+        let row = self.row()?;
         let own = row.fields.binary_search_by(|f| f.name.cmp(name)).ok().and_then(|i| row.fields.get(i));
         let field = own.or_else(|| row.kind.then(|| TYPE_META.iter().find(|f| f.name == name)).flatten())?;
         Some(Schema::of(&field.ty, Some(field)))
     }
 
-    /// Every field of an object in alphabetical order, without `apiVersion` and `kind` of top-level objects.
-    pub fn fields(&self) -> impl Iterator<Item = Field> + use<> {
-        self.row.into_iter().flat_map(|r| r.fields).map(|f| (f.name, Schema::of(&f.ty, Some(f))))
+    /// Every field of an object in alphabetical order, without `apiVersion` and `kind` of built-in objects.
+    pub fn fields(&self) -> impl Iterator<Item = Field<'_>> {
+        let made = self.as_made().into_iter().flat_map(|node| &node.fields).map(|(name, field)| (&**name, field.clone()));
+        let fixed = self.row().into_iter().flat_map(|r| r.fields).map(|f| (f.name, Schema::of(&f.ty, Some(f))));
+        fixed.chain(made)
     }
 
     /// What stands inside a list or map; [`Schema::ANY`] for everything else.
     pub fn item(&self) -> Schema {
-        match self.ty {
-            Ty::List(item) | Ty::Map(item) => Schema::of(item, None),
-            _ => Schema::ANY,
+        match &self.0 {
+            Place::Fixed(Fixed { ty: Ty::List(item) | Ty::Map(item), .. }) => Schema::of(item, None),
+            Place::Fixed(_) => Schema::ANY,
+            Place::Made(node) => node.item.clone().unwrap_or(Schema::FREE),
+            Place::Free(_) => Schema::FREE,
         }
     }
 
-    /// The schema that holds for this very value: unions (a JSON schema or a boolean, …) are told apart by form.
+    /// The schema that holds for this very value: unions (a JSON schema or a boolean, …) and free values are told apart by form.
     pub fn resolve(&self, value: &Value) -> Schema {
-        let Ty::Union(union) = self.ty else {
-            return *self;
+        let Some(Fixed { ty: Ty::Union(union), .. }) = self.fixed() else {
+            return self.formed(value);
         };
         let props = || Schema::named("apiextensions/v1.JSONSchemaProps").unwrap_or(Schema::ANY);
         match (union, value) {
@@ -172,23 +244,44 @@ impl Schema {
         }
     }
 
+    /// A free value's schema by its form; any other schema itself.
+    pub fn formed(&self, value: &Value) -> Schema {
+        match (&self.0, value) {
+            (Place::Free(_), Value::Object(_)) => Schema(Place::Free(FreeForm::Map)),
+            (Place::Free(_), Value::Array(_)) => Schema(Place::Free(FreeForm::List)),
+            _ => self.clone(),
+        }
+    }
+
     fn merge(&self) -> Option<&'static Merge> {
-        self.field.map(rows::merge)
+        self.fixed().and_then(|fixed| fixed.field).map(rows::merge)
     }
 
     /// How a list merges under server-side apply.
     pub fn lists(&self) -> Lists {
-        self.merge().map_or(Lists::Atomic, |m| m.lists)
+        match self.as_made() {
+            Some(node) => node.lists,
+            None => self.merge().map_or(Lists::Atomic, |m| m.lists),
+        }
     }
 
     /// The key fields of a list of objects under server-side apply.
-    pub fn list_keys(&self) -> &'static [&'static str] {
-        self.merge().map_or(&[], |m| m.keys)
+    pub fn list_keys(&self) -> impl Iterator<Item = &str> {
+        let made = self.as_made().into_iter().flat_map(|node| &node.keys).map(|key| &**key);
+        self.merge().into_iter().flat_map(|m| m.keys).copied().chain(made)
     }
 
     /// Whether an object or map is owned as a whole under server-side apply.
     pub fn is_atomic(&self) -> bool {
-        self.row.is_some_and(|r| r.atomic) || self.merge().is_some_and(|m| m.atomic)
+        match self.as_made() {
+            Some(node) => node.atomic,
+            None => self.row().is_some_and(|r| r.atomic) || self.merge().is_some_and(|m| m.atomic),
+        }
+    }
+
+    /// The value that an absent field stands for, where the type says so.
+    pub fn default_value(&self) -> Option<&Value> {
+        self.as_made().and_then(|node| node.default.as_ref())
     }
 
     /// Whether a strategic merge patch merges this list element by element.
@@ -206,51 +299,62 @@ impl Schema {
         self.merge().map_or("", |m| m.merge_key)
     }
 
+    fn field_row(&self) -> Option<&'static FieldRow> {
+        self.fixed().and_then(|fixed| fixed.field)
+    }
+
     /// Whether the field is always written, even when zero.
     pub fn is_required(&self) -> bool {
-        self.field.is_some_and(|f| f.required)
+        self.field_row().is_some_and(|f| f.required)
     }
 
     /// Whether absent and zero differ.
     pub fn is_pointer(&self) -> bool {
-        self.field.is_some_and(|f| f.pointer)
+        self.fixed().is_none() || self.field_row().is_some_and(|f| f.pointer)
     }
 
     /// Whether the field belongs to a feature that is off: it is known, and dropped.
     pub fn is_off(&self) -> bool {
-        self.field.is_some_and(|f| f.off)
+        self.field_row().is_some_and(|f| f.off)
     }
 
     /// Whether this is a top-level object, with `apiVersion` and `kind`.
     pub fn is_kind(&self) -> bool {
-        self.row.is_some_and(|r| r.kind)
+        self.row().is_some_and(|r| r.kind)
     }
 
     pub(crate) fn ty(&self) -> &'static Ty {
-        self.ty
+        self.fixed().map_or(&Ty::Json, |fixed| fixed.ty)
     }
 
     pub(crate) fn wire(&self) -> &'static [WireRow] {
-        self.row.map_or(&[], |r| r.wire)
+        self.row().map_or(&[], |r| r.wire)
     }
 
     /// The field with this index in [`TypeRow::fields`]; wire rows refer to fields so.
-    pub(crate) fn field_at(&self, index: u8) -> Option<Field> {
-        let field = self.row?.fields.get(usize::from(index))?;
+    pub(crate) fn field_at(&self, index: u8) -> Option<(&'static str, Schema)> {
+        let field = self.row()?.fields.get(usize::from(index))?;
         Some((field.name, Schema::of(&field.ty, Some(field))))
     }
 
     /// Whether values travel inside a message of their own (protobuf).
     pub(crate) fn is_wrapped(&self) -> bool {
-        self.field.is_some_and(|f| f.wrapped)
+        self.field_row().is_some_and(|f| f.wrapped)
     }
 }
 
 impl PartialEq for Schema {
     fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.ty, other.ty)
-            && self.row.map(std::ptr::from_ref) == other.row.map(std::ptr::from_ref)
-            && self.field.map(std::ptr::from_ref) == other.field.map(std::ptr::from_ref)
+        match (&self.0, &other.0) {
+            (Place::Fixed(a), Place::Fixed(b)) => {
+                std::ptr::eq(a.ty, b.ty)
+                    && a.row.map(std::ptr::from_ref) == b.row.map(std::ptr::from_ref)
+                    && a.field.map(std::ptr::from_ref) == b.field.map(std::ptr::from_ref)
+            }
+            (Place::Made(a), Place::Made(b)) => Arc::ptr_eq(a, b),
+            (Place::Free(a), Place::Free(b)) => a == b,
+            _ => false,
+        }
     }
 }
 

@@ -77,17 +77,19 @@ pub struct FieldSelector {
 }
 
 impl FieldSelector {
+    /// `added` are the fields that a custom kind lets selectors name.
     /// Parses the `fieldSelector` parameter for a kind.
     ///
     /// # Errors
     /// A malformed selector, or a field that the kind does not support.
-    pub fn parse(text: &str, gvk: &GroupVersionKind) -> Result<Self, SelectorError> {
+    pub fn parse(text: &str, gvk: &GroupVersionKind, added: &[String]) -> Result<Self, SelectorError> {
         let mut terms = Vec::new();
         for part in split_unescaped(text) {
             let (field, equal, value) = term(part)
                 .ok_or_else(|| SelectorError(format!("invalid selector: '{text}'; can't understand '{part}'")))?;
             let value = unescape(value)?;
             let known = ["metadata.name", "metadata.namespace"].contains(&field)
+                || added.iter().any(|own| own == field)
                 || SUPPORTED.iter().any(|s| s.0 == gvk.group && s.1 == gvk.kind && s.2.contains(&field));
             if !known {
                 return Err(SelectorError(match gvk.kind.as_ref() {
@@ -232,28 +234,28 @@ mod tests {
             ("spec.nodeName=", false),
             ("spec.hostNetwork=false", true),
         ] {
-            assert_eq!(FieldSelector::parse(selector, &pod()).unwrap().matches(&object), want, "{selector}");
+            assert_eq!(FieldSelector::parse(selector, &pod(), &[]).unwrap().matches(&object), want, "{selector}");
         }
-        let selector = FieldSelector::parse("metadata.name=a\\,b", &pod()).unwrap();
+        let selector = FieldSelector::parse("metadata.name=a\\,b", &pod(), &[]).unwrap();
         assert_eq!(selector.required_value("metadata.name"), Some("a,b"));
     }
 
     #[test]
     fn unsupported_fields_are_refused() {
         assert_eq!(
-            FieldSelector::parse("spec.x=1", &pod()).unwrap_err().to_string(),
+            FieldSelector::parse("spec.x=1", &pod(), &[]).unwrap_err().to_string(),
             "field label not supported: spec.x"
         );
         assert_eq!(
-            FieldSelector::parse("spec.x=1", &GroupVersionKind::new("apps", "v1", "Deployment"))
+            FieldSelector::parse("spec.x=1", &GroupVersionKind::new("apps", "v1", "Deployment"), &[])
                 .unwrap_err()
                 .to_string(),
             r#""spec.x" is not a known field selector: only "metadata.name", "metadata.namespace""#
         );
         assert_eq!(
-            FieldSelector::parse("nonsense", &pod()).unwrap_err().to_string(),
+            FieldSelector::parse("nonsense", &pod(), &[]).unwrap_err().to_string(),
             "invalid selector: 'nonsense'; can't understand 'nonsense'"
         );
-        assert!(FieldSelector::parse("metadata.name=a\\b", &pod()).is_err());
+        assert!(FieldSelector::parse("metadata.name=a\\b", &pod(), &[]).is_err());
     }
 }

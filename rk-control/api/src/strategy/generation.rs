@@ -31,13 +31,14 @@ fn changed(kind: Generation, new: &Value, old: &Value) -> bool {
         Generation::None | Generation::Fixed => false,
         Generation::Spec | Generation::SpecOnUpdate => differs(&["spec"]),
         Generation::SpecAndAnnotations => differs(&["spec"]) || differs(&["metadata", "annotations"]),
-        Generation::Content => content_differs(new, old),
+        Generation::Content => content_differs(new, old, &["metadata", "status", "apiVersion", "kind"]),
+        Generation::Whole => content_differs(new, old, &["metadata", "apiVersion", "kind"]),
     }
 }
 
-fn content_differs(new: &Value, old: &Value) -> bool {
+fn content_differs(new: &Value, old: &Value, ignored: &[&str]) -> bool {
     let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return new != old };
-    let ignored = |key: &str| matches!(key, "metadata" | "status" | "apiVersion" | "kind");
+    let ignored = |key: &str| ignored.contains(&key);
     let one_way = |a: &crate::Object, b: &crate::Object| a.iter().any(|(k, v)| !ignored(k) && b.get(k) != Some(v));
     one_way(new, old) || one_way(old, new)
 }

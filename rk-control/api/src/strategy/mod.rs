@@ -41,6 +41,10 @@ pub fn validate_update(resource: &Resource, subresource: Option<&str>, new: &Val
     match subresource {
         Some(subresource) => validate::subresource_update(resource, subresource, new, old, &mut errors),
         None => {
+            if let Some(custom) = &resource.custom {
+                custom.validate_update(new, old, &mut errors);
+                return errors;
+            }
             validate::object(resource, new, &mut errors);
             validate::update(resource, new, old, &mut errors);
         }

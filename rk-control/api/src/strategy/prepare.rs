@@ -17,9 +17,12 @@ pub fn prepare_for_create(resource: &Resource, object: &mut Value) {
     let traits = traits::of(resource);
     if traits.status == Status::Reset
         && at(object, &["status"]).is_object()
-        && let (Some(fresh), Some(object)) = (status::initial(resource), object.as_object_mut())
+        && let Some(object) = object.as_object_mut()
     {
-        object.insert("status".into(), fresh);
+        match status::initial(resource) {
+            Some(fresh) => drop(object.insert("status".into(), fresh)),
+            None => drop(object.remove("status")),
+        }
     }
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {

@@ -9,6 +9,9 @@ use crate::resources::Resource;
 
 /// The status of an object that no controller has seen.
 pub(super) fn initial(resource: &Resource) -> Option<Value> {
+    if resource.custom.is_some() {
+        return None;
+    }
     let schema = resource.schema.field("status")?;
     let mut status = match (&*resource.gvk.group, &*resource.gvk.kind) {
         ("", "Namespace") => json!({"phase": "Active"}),

@@ -17,6 +17,8 @@ pub(super) enum Generation {
     Fixed,
     /// A changed spec; none on creation.
     SpecOnUpdate,
+    /// Anything but metadata.
+    Whole,
 }
 
 /// What a kind does with `status` in requests to the main resource.
@@ -89,7 +91,7 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 const DRA: &str = "resource.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 
-use Generation::{Content, Fixed, None as NoGeneration, Spec, SpecAndAnnotations, SpecOnUpdate};
+use Generation::{Content, Fixed, None as NoGeneration, Spec, SpecAndAnnotations, SpecOnUpdate, Whole};
 use Status::{Kept, Reset, ResetOnUpdate};
 use StatusMetadata::{Frozen, KeepLabels};
 
@@ -146,7 +148,14 @@ static TRAITS: &[Traits] = &[
     row(DRA, "DeviceClass", Kept, Spec),
 ];
 
+/// Custom kinds whose status is a subresource, and those whose status is a field like others.
+static CUSTOM_WITH_STATUS: Traits = row("", "", Reset, Content).conditional();
+static CUSTOM: Traits = row("", "", Kept, Whole).conditional();
+
 /// The row of a resource's kind.
 pub(super) fn of(resource: &Resource) -> &'static Traits {
+    if let Some(custom) = &resource.custom {
+        return if custom.has_status { &CUSTOM_WITH_STATUS } else { &CUSTOM };
+    }
     TRAITS.iter().find(|t| t.group == resource.gvk.group && t.kind == resource.gvk.kind).unwrap_or(&PLAIN)
 }

@@ -26,6 +26,11 @@ use crate::meta;
 use crate::resources::Resource;
 use column::{Column, Context};
 
+/// How long ago a time was, as tables show it.
+pub(crate) fn human_age(time: Timestamp, now: Timestamp) -> String {
+    age::human(now.as_second() - time.as_second())
+}
+
 /// What each row carries besides its cells (the `includeObject` parameter).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IncludeObject {
@@ -99,13 +104,19 @@ fn columns_of(resource: &Resource) -> &'static [Column] {
 
 /// `columnDefinitions` of a resource.
 pub fn columns(resource: &Resource) -> Value {
+    if let Some(custom) = &resource.custom {
+        return custom.columns.definitions();
+    }
     columns_of(resource).iter().map(Column::definition).collect()
 }
 
 /// One row: `{"cells": […], "object": …}`. Ages are relative to `now`.
 pub fn row(resource: &Resource, object: &Value, include: IncludeObject, now: Timestamp) -> Value {
     let context = Context { object, now };
-    let cells: Vec<Value> = columns_of(resource).iter().map(|column| column.cell(&context)).collect();
+    let cells: Value = match &resource.custom {
+        Some(custom) => custom.columns.cells(object, now),
+        None => columns_of(resource).iter().map(|column| column.cell(&context)).collect(),
+    };
     let mut row = json!({"cells": cells});
     match include {
         IncludeObject::Metadata => row["object"] = partial_metadata(object),

@@ -138,7 +138,9 @@ fn of(resource: &Resource) -> Option<&'static Rules> {
 
 /// What an object must be, new or changed.
 pub fn object(resource: &Resource, object: &Value, errors: &mut FieldErrors) {
-    if let Some(rules) = of(resource) {
+    if let Some(custom) = &resource.custom {
+        custom.validate(object, errors);
+    } else if let Some(rules) = of(resource) {
         (rules.object)(object, errors);
     }
 }
@@ -162,6 +164,9 @@ pub fn update(resource: &Resource, new: &Value, old: &Value, errors: &mut FieldE
 
 /// What a subresource may write.
 pub fn subresource_update(resource: &Resource, subresource: &str, new: &Value, old: &Value, errors: &mut FieldErrors) {
+    if let Some(custom) = &resource.custom {
+        return custom.validate_update(new, old, errors);
+    }
     match (&*resource.gvk.kind, subresource) {
         ("CertificateSigningRequest", "approval") => certificates::approval_update(new, old, errors),
         ("Job", "status") => batch::job_status_update(new, old, errors),

@@ -1,0 +1,44 @@
+//! Filling in the defaults of a schema.
+
+use serde_json::Value;
+
+use super::node::flag;
+
+/// Adds what is absent and has a default, at every depth.
+pub(super) fn apply(value: &mut Value, schema: &Value) {
+    match value {
+        Value::Object(object) => {
+            let properties = schema.get("properties").and_then(Value::as_object);
+            for (name, property) in properties.into_iter().flatten() {
+                let missing = match object.get(name) {
+                    None => true,
+                    Some(Value::Null) => !flag(property, "nullable"),
+                    Some(_) => false,
+                };
+                if let Some(default) = property.get("default").filter(|_| missing) {
+                    object.insert(name.clone(), default.clone());
+                }
+                if let Some(inner) = object.get_mut(name) {
+                    apply(inner, property);
+                }
+            }
+            if let Some(values) = schema.get("additionalProperties").filter(|values| values.is_object()) {
+                let named = |name: &str| properties.is_some_and(|properties| properties.contains_key(name));
+                for (_, inner) in object.iter_mut().filter(|(name, _)| !named(name)) {
+                    if inner.is_null()
+                        && !flag(values, "nullable")
+                        && let Some(default) = values.get("default")
+                    {
+                        *inner = default.clone();
+                    }
+                    apply(inner, values);
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(schema) = schema.get("items").filter(|items| items.is_object()) else { return };
+            items.iter_mut().for_each(|item| apply(item, schema));
+        }
+        _ => {}
+    }
+}

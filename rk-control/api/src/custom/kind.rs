@@ -1,0 +1,169 @@
+//! What a version of a custom kind has that built-in kinds do not.
+
+use std::collections::HashMap;
+
+use regex_lite::Regex;
+use serde_json::Value;
+
+use super::columns::Columns;
+use super::{default, rules};
+use crate::decode::{Form, fit};
+use crate::meta::at;
+use crate::schema::Schema;
+use crate::status::{FieldErrors, Path};
+
+/// Where the scale subresource finds its numbers, as paths of field names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScalePaths {
+    /// Wanted replicas.
+    pub spec: Vec<String>,
+    /// Present replicas.
+    pub status: Vec<String>,
+    /// The selector as text; empty for none.
+    pub selector: Vec<String>,
+}
+
+/// One version of a custom kind.
+#[derive(Debug)]
+pub struct CustomKind {
+    /// `openAPIV3Schema`, as it was written.
+    pub schema: Value,
+    /// Whether the status is a subresource.
+    pub has_status: bool,
+    /// The scale subresource, if there is one.
+    pub scale: Option<ScalePaths>,
+    /// Fields that field selectors may name: `spec.color`.
+    pub selectable: Vec<String>,
+    /// Printer columns.
+    pub columns: Columns,
+    /// What using the version is warned of.
+    pub deprecation: Option<String>,
+    /// The kind of lists.
+    pub list_kind: String,
+    /// Whether other versions are made by a webhook.
+    pub converts_by_webhook: bool,
+    patterns: HashMap<String, Regex>,
+}
+
+impl CustomKind {
+    /// From a definition and one of its versions.
+    pub(super) fn new(definition: &Value, version: &Value) -> Self {
+        let schema = at(version, &["schema", "openAPIV3Schema"]).clone();
+        let mut patterns = HashMap::new();
+        collect_patterns(&schema, &mut patterns);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let kind = at(definition, &["spec", "names", "kind"]);
+        let list_kind = text(at(definition, &["spec", "names", "listKind"]));
+        let scale = at(version, &["subresources", "scale"]);
+        Self {
+            has_status: at(version, &["subresources", "status"]).is_object(),
+            scale: scale.is_object().then(|| ScalePaths {
+                spec: steps(at(scale, &["specReplicasPath"])),
+                status: steps(at(scale, &["statusReplicasPath"])),
+                selector: steps(at(scale, &["labelSelectorPath"])),
+            }),
+            selectable: at(version, &["selectableFields"])
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|field| steps(at(field, &["jsonPath"])).join("."))
+                .collect(),
+            columns: Columns::of(at(version, &["additionalPrinterColumns"])),
+            deprecation: (at(version, &["deprecated"]) == &Value::Bool(true)).then(|| deprecation(definition, version)),
+            list_kind: if list_kind.is_empty() { format!("{}List", text(kind)) } else { list_kind },
+            converts_by_webhook: at(definition, &["spec", "conversion", "strategy"]) == "Webhook",
+            patterns,
+            schema,
+        }
+    }
+
+    /// Brings a stored or converted object into the form of this version: unknown fields go, defaults come.
+    pub fn complete(&self, object: &mut Value, schema: &Schema) {
+        // Objects that were valid once stay readable whatever became of the schema.
+        let _ = fit(object, schema, Form::Canonical);
+        self.default(object);
+    }
+
+    /// Fills in defaults.
+    pub fn default(&self, object: &mut Value) {
+        default::apply(object, &self.schema);
+    }
+
+    /// Holds an object against the rules of its schema.
+    pub fn validate(&self, object: &Value, errors: &mut FieldErrors) {
+        rules::Judge { patterns: &self.patterns }.root(object, &self.schema, errors);
+    }
+
+    /// Holds a changed object against the rules. What was wrong before and did not change is let pass (KEP-4008).
+    pub fn validate_update(&self, new: &Value, old: &Value, errors: &mut FieldErrors) {
+        let (mut found, mut before) = (FieldErrors::new(), FieldErrors::new());
+        self.validate(new, &mut found);
+        if !found.is_empty() {
+            self.validate(old, &mut before);
+        }
+        errors.0.extend(found.0.into_iter().filter(|error| !before.0.contains(error)));
+    }
+
+    /// What the schema asks for that is not done, as a warning; `None` when all of it is.
+    pub fn unsupported(&self) -> Option<&'static str> {
+        mentions(&self.schema, "x-kubernetes-validations")
+            .then_some("x-kubernetes-validations are kept but not evaluated by this server")
+    }
+}
+
+impl PartialEq for CustomKind {
+    fn eq(&self, other: &Self) -> bool {
+        self.schema == other.schema && self.columns == other.columns && self.scale == other.scale
+    }
+}
+
+fn deprecation(definition: &Value, version: &Value) -> String {
+    let own = at(version, &["deprecationWarning"]).as_str().unwrap_or_default();
+    if !own.is_empty() {
+        return own.to_owned();
+    }
+    let text = |path: &[&str]| at(definition, path).as_str().unwrap_or_default().to_owned();
+    let name = at(version, &["name"]).as_str().unwrap_or_default();
+    format!("{}/{name} {} is deprecated", text(&["spec", "group"]), text(&["spec", "names", "kind"]))
+}
+
+/// The field names of a simple path: `.spec.replicas`.
+fn steps(path: &Value) -> Vec<String> {
+    let text = path.as_str().unwrap_or_default().trim_start_matches('.');
+    text.split('.').filter(|step| !step.is_empty()).map(str::to_owned).collect()
+}
+
+/// The keywords under which a schema holds other schemas: one, a list, or a map of them.
+pub(super) fn children<'a>(schema: &'a Value, found: &mut dyn FnMut(&'a Value)) {
+    for key in ["items", "additionalProperties", "not"] {
+        if let Some(child @ Value::Object(_)) = schema.get(key) {
+            found(child);
+        }
+    }
+    for key in ["allOf", "anyOf", "oneOf"] {
+        schema.get(key).and_then(Value::as_array).into_iter().flatten().for_each(&mut *found);
+    }
+    schema.get("properties").and_then(Value::as_object).into_iter().flatten().for_each(|(_, child)| found(child));
+}
+
+fn collect_patterns(schema: &Value, patterns: &mut HashMap<String, Regex>) {
+    if let Some(text) = schema.get("pattern").and_then(Value::as_str)
+        && !patterns.contains_key(text)
+        && let Ok(pattern) = Regex::new(text)
+    {
+        patterns.insert(text.to_owned(), pattern);
+    }
+    children(schema, &mut |child| collect_patterns(child, patterns));
+}
+
+fn mentions(schema: &Value, keyword: &str) -> bool {
+    let mut found = schema.get(keyword).is_some();
+    children(schema, &mut |child| found = found || mentions(child, keyword));
+    found
+}
+
+/// Checks the `path` of errors in schemas: the root has no name.
+pub(super) fn place(path: &Path<'_>) -> String {
+    let text = path.to_string();
+    if text.is_empty() { "<nil>".to_owned() } else { text }
+}

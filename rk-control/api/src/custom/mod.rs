@@ -1,0 +1,23 @@
+//! Kinds that are made by CustomResourceDefinitions: rows of the resource table that come and go while the server runs.
+//!
+//! [`rows`] turns a definition into [`crate::resources::Resource`]s, one for each served version. The schema of a version becomes
+//! two things: a [`crate::schema::Schema`] of [`crate::schema::Made`] nodes, by which generic code prunes, merges and tracks owners,
+//! and a [`CustomKind`], which holds what only custom kinds have: defaults, rules, printer columns, paths of selectors and scale.
+//!
+//! Expressions (`x-kubernetes-validations`) are not evaluated; [`CustomKind::unsupported`] says so.
+
+mod columns;
+mod default;
+mod format;
+mod kind;
+mod node;
+mod path;
+mod rows;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+pub use columns::Columns;
+pub use kind::{CustomKind, ScalePaths};
+pub use path::JsonPath;
+pub use rows::{is_established, rows};

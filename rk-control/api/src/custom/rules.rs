@@ -1,0 +1,235 @@
+//! Holding a value against a schema, in upstream's words.
+
+use std::collections::HashMap;
+
+use regex_lite::Regex;
+use serde_json::{Map, Value};
+
+use super::format;
+use super::kind::place;
+use super::node::{EMBEDDED, INT_OR_STRING, flag};
+use crate::status::{ErrorKind, FieldErrors, Path};
+
+/// Validates values; holds the compiled patterns of the whole schema.
+pub(super) struct Judge<'a> {
+    pub patterns: &'a HashMap<String, Regex>,
+}
+
+fn text<'a>(schema: &'a Value, name: &str) -> &'a str {
+    schema.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn limit(schema: &Value, name: &str) -> Option<usize> {
+    schema.get(name).and_then(Value::as_u64).and_then(|limit| usize::try_from(limit).ok())
+}
+
+/// The name of a value's type in messages.
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn has_type(value: &Value, wanted: &str) -> bool {
+    match (wanted, value) {
+        ("number", Value::Number(_)) => true,
+        // A number without a fraction is an integer however it is written.
+        ("integer", Value::Number(number)) => number.is_i64() || number.is_u64() || number.as_f64().is_some_and(|n| n.fract() == 0.0),
+        _ => type_of(value) == wanted,
+    }
+}
+
+impl Judge<'_> {
+    /// The whole object; its metadata is judged like that of every object.
+    pub(super) fn root(&self, object: &Value, schema: &Value, errors: &mut FieldErrors) {
+        self.value(object, schema, &Path::ROOT, errors);
+    }
+
+    fn value(&self, value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+        if value.is_null() && flag(schema, "nullable") {
+            return;
+        }
+        let wanted = text(schema, "type");
+        let either = flag(schema, INT_OR_STRING);
+        let fits = if either { has_type(value, "integer") || value.is_string() } else { wanted.is_empty() || has_type(value, wanted) };
+        if !fits {
+            let found = type_of(value);
+            let wanted = if either { "integer,string" } else { wanted };
+            let detail = format!("{} in body must be of type {wanted}: {found:?}", place(path));
+            errors.push(ErrorKind::TypeInvalid, path, found, detail);
+            return;
+        }
+        self.choices(value, schema, path, errors);
+        match value {
+            Value::String(text) => self.string(text, schema, path, errors),
+            Value::Number(_) => number(value, schema, path, errors),
+            Value::Array(items) => self.list(items, schema, path, errors),
+            Value::Object(object) => self.object(object, schema, path, errors),
+            _ => {}
+        }
+    }
+
+    /// `enum` and the combinations of schemas.
+    fn choices(&self, value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+        if let Some(choices) = schema.get("enum").and_then(Value::as_array)
+            && !choices.contains(value)
+        {
+            let names: Vec<String> = choices.iter().map(|c| c.as_str().map_or_else(|| c.to_string(), str::to_owned)).collect();
+            let list: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+            errors.push(ErrorKind::NotSupported, path, value.clone(), format!("supported values: {}", list.join(", ")));
+        }
+        let fits = |part: &&Value| {
+            let mut inner = FieldErrors::new();
+            self.value(value, part, path, &mut inner);
+            inner.is_empty()
+        };
+        let parts = |name: &str| schema.get(name).and_then(Value::as_array).into_iter().flatten();
+        for part in parts("allOf") {
+            self.value(value, part, path, errors);
+        }
+        let invalid = |why: &str, errors: &mut FieldErrors| {
+            errors.invalid(path, value.clone(), format!("{:?} {why}", path.to_string()));
+        };
+        if schema.get("anyOf").is_some() && !parts("anyOf").any(|part| fits(&part)) {
+            invalid("must validate at least one schema (anyOf)", errors);
+        }
+        if schema.get("oneOf").is_some() {
+            match parts("oneOf").filter(fits).count() {
+                1 => {}
+                0 => invalid("must validate one and only one schema (oneOf). Found none valid", errors),
+                many => invalid(&format!("must validate one and only one schema (oneOf). Found {many} valid alternatives"), errors),
+            }
+        }
+        if schema.get("not").is_some_and(|part| fits(&part)) {
+            invalid("must not validate the schema (not)", errors);
+        }
+    }
+
+    fn string(&self, value: &str, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+        let length = value.chars().count();
+        if let Some(max) = limit(schema, "maxLength").filter(|max| length > *max) {
+            errors.too_long(path, max);
+        }
+        if let Some(min) = limit(schema, "minLength").filter(|min| length < *min) {
+            errors.invalid(path, value, format!("{} in body should be at least {min} chars long", place(path)));
+        }
+        let pattern = text(schema, "pattern");
+        if self.patterns.get(pattern).is_some_and(|pattern| !pattern.is_match(value)) {
+            errors.invalid(path, value, format!("{} in body should match '{pattern}'", place(path)));
+        }
+        let format = text(schema, "format");
+        if !format.is_empty() && !format::holds(format, value) {
+            errors.invalid(path, value, format!("{} in body must be of type {format}: {value:?}", place(path)));
+        }
+    }
+
+    fn list(&self, items: &[Value], schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+        if let Some(max) = limit(schema, "maxItems").filter(|max| items.len() > *max) {
+            errors.too_many(path, items.len(), max);
+        }
+        if let Some(min) = limit(schema, "minItems").filter(|min| items.len() < *min) {
+            errors.invalid(path, items.len(), format!("{} in body should have at least {min} items", place(path)));
+        }
+        unique(items, schema, path, errors);
+        let Some(inner) = schema.get("items").filter(|inner| inner.is_object()) else { return };
+        for (index, item) in items.iter().enumerate() {
+            self.value(item, inner, &path.index(index), errors);
+        }
+    }
+
+    fn object(&self, object: &Map<String, Value>, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+        if let Some(max) = limit(schema, "maxProperties").filter(|max| object.len() > *max) {
+            errors.too_many(path, object.len(), max);
+        }
+        if let Some(min) = limit(schema, "minProperties").filter(|min| object.len() < *min) {
+            errors.invalid(path, object.len(), format!("{} in body should have at least {min} properties", place(path)));
+        }
+        for name in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+            if !object.contains_key(name) {
+                errors.required(&path.child(name), "");
+            }
+        }
+        if flag(schema, EMBEDDED) {
+            for name in ["apiVersion", "kind"] {
+                if object.get(name).and_then(Value::as_str).unwrap_or_default().is_empty() {
+                    errors.required(&path.child(name), "must not be empty");
+                }
+            }
+        }
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let values = schema.get("additionalProperties");
+        for (name, value) in object {
+            let inner = properties.and_then(|properties| properties.get(name));
+            match (inner, values) {
+                (Some(inner), _) => self.value(value, inner, &path.child(name), errors),
+                (None, Some(values @ Value::Object(_))) => self.value(value, values, &path.child(name), errors),
+                (None, Some(Value::Bool(false))) => {
+                    errors.invalid(path, value.clone(), format!("{name} in body is a forbidden property"));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Sets have no equal elements, keyed lists no equal keys.
+fn unique(items: &[Value], schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let keys: Vec<&str> = match text(schema, "x-kubernetes-list-type") {
+        "set" => Vec::new(),
+        "map" => {
+            let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
+            keys.into_iter().flatten().filter_map(Value::as_str).collect()
+        }
+        _ if flag(schema, "uniqueItems") => Vec::new(),
+        _ => return,
+    };
+    let mut seen = std::collections::HashSet::new();
+    for (index, item) in items.iter().enumerate() {
+        let identity: Value = match keys.as_slice() {
+            [] => item.clone(),
+            keys => keys.iter().map(|key| ((*key).to_owned(), item.get(*key).cloned().unwrap_or_default())).collect(),
+        };
+        if !seen.insert(identity.to_string()) {
+            errors.duplicate(&path.index(index), identity);
+        }
+    }
+}
+
+fn number(value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(number) = value.as_f64() else { return };
+    let bound = |name: &str| schema.get(name).and_then(Value::as_f64).map(|bound| (bound, schema.get(name).cloned().unwrap_or_default()));
+    let mut refuse = |why: String| errors.invalid(path, value.clone(), format!("{} in body {why}", place(path)));
+    if let Some((max, shown)) = bound("maximum") {
+        match flag(schema, "exclusiveMaximum") {
+            true if number >= max => refuse(format!("should be less than {shown}")),
+            false if number > max => refuse(format!("should be less than or equal to {shown}")),
+            _ => {}
+        }
+    }
+    if let Some((min, shown)) = bound("minimum") {
+        match flag(schema, "exclusiveMinimum") {
+            true if number <= min => refuse(format!("should be greater than {shown}")),
+            false if number < min => refuse(format!("should be greater than or equal to {shown}")),
+            _ => {}
+        }
+    }
+    if let Some((step, shown)) = bound("multipleOf").filter(|(step, _)| *step != 0.0)
+        && (number / step).fract() != 0.0
+    {
+        refuse(format!("should be a multiple of {shown}"));
+    }
+    let fits = match text(schema, "format") {
+        "int32" => value.as_i64().is_none_or(|number| i32::try_from(number).is_ok()),
+        "int64" => value.is_i64() || !value.is_u64(),
+        _ => true,
+    };
+    if !fits {
+        refuse(format!("must be of type {}: {value}", text(schema, "format")));
+    }
+}

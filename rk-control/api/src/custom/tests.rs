@@ -1,0 +1,166 @@
+//! Definitions and objects of custom kinds.
+
+use serde_json::{Value, json};
+
+use super::{CustomKind, JsonPath, rows};
+use crate::decode::{self, FieldValidation, Limits};
+use crate::resources::{Registry, Resource};
+use crate::status::FieldErrors;
+use crate::table::{self, IncludeObject};
+
+fn definition(schema: Value) -> Value {
+    json!({"metadata": {"name": "foos.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "foos", "singular": "foo", "kind": "Foo", "listKind": "FooList", "shortNames": ["fo"]},
+        "versions": [
+            {"name": "v1beta1", "served": true, "storage": false, "schema": {"openAPIV3Schema": schema}},
+            {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
+             "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}},
+             "selectableFields": [{"jsonPath": ".spec.color"}],
+             "additionalPrinterColumns": [{"name": "Color", "type": "string", "jsonPath": ".spec.color"}]},
+            {"name": "v2alpha1", "served": false, "storage": false, "schema": {"openAPIV3Schema": schema}},
+        ]}})
+}
+
+fn schema() -> Value {
+    json!({"type": "object", "required": ["spec"], "properties": {
+        "spec": {"type": "object", "properties": {
+            "color": {"type": "string", "enum": ["red", "green"], "default": "red"},
+            "replicas": {"type": "integer", "minimum": 0, "maximum": 5},
+            "name": {"type": "string", "pattern": "^[a-z]+$", "maxLength": 4},
+            "port": {"x-kubernetes-int-or-string": true},
+            "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+            "template": {"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true},
+            "maybe": {"type": "string", "nullable": true},
+            "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+            "ports": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["number", "protocol"],
+                "items": {"type": "object", "required": ["number"], "properties": {
+                    "number": {"type": "integer"}, "protocol": {"type": "string", "default": "TCP"}, "note": {"type": "string"}}}},
+        }},
+        "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+    }})
+}
+
+fn resource() -> Resource {
+    rows(&definition(schema())).into_iter().find(|row| row.is_hub()).unwrap()
+}
+
+fn custom(resource: &Resource) -> &CustomKind {
+    resource.custom.as_ref().unwrap()
+}
+
+#[test]
+fn a_definition_becomes_rows_in_the_order_of_its_versions() {
+    let rows = rows(&definition(schema()));
+    let named: Vec<_> = rows.iter().map(|row| (row.gvk.version.as_ref(), row.is_hub(), row.is_served())).collect();
+    assert_eq!(named, [("v1", true, true), ("v1beta1", false, true)]);
+    let mut registry = Registry::builtin();
+    rows.into_iter().for_each(|row| registry.insert(row));
+    let found = registry.by_name("fo").unwrap();
+    assert_eq!((found.group_resource().as_str(), found.list_kind().as_str()), ("foos.example.com", "FooList"));
+    assert!(found.subresource("scale").is_some() && found.subresource("status").is_some());
+    assert_eq!(registry.preferred_version("example.com"), Some("v1"));
+    assert_eq!(registry.hub(registry.get("example.com", "v1beta1", "foos").unwrap()).unwrap().gvk.version, "v1");
+}
+
+#[test]
+fn unknown_fields_go_unless_they_are_to_be_kept() {
+    let resource = resource();
+    let body = json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a", "nonsense": 1}, "more": 1,
+        "spec": {"replicas": 0, "maybe": null, "color": null, "stray": true, "free": {"any": {"thing": [1, null]}},
+            "template": {"apiVersion": "v1", "kind": "X", "metadata": {"name": "b", "wrong": 2}, "data": 1},
+            "ports": [{"number": 1, "stray": 2}]}});
+    let decoded = decode::json(body.to_string().as_bytes(), &resource.schema, FieldValidation::Warn, Limits::default()).unwrap();
+    let mut warnings = decoded.warnings;
+    warnings.sort();
+    let named: Vec<String> = ["metadata.nonsense", "more", "spec.ports[0].stray", "spec.stray", "spec.template.metadata.wrong"]
+        .iter()
+        .map(|path| format!("unknown field {path:?}"))
+        .collect();
+    assert_eq!(warnings, named);
+    let mut object = decoded.object;
+    custom(&resource).default(&mut object);
+    assert_eq!(
+        object["spec"],
+        json!({"replicas": 0, "maybe": null, "color": "red", "free": {"any": {"thing": [1, null]}},
+            "template": {"apiVersion": "v1", "kind": "X", "metadata": {"name": "b"}, "data": 1},
+            "ports": [{"number": 1, "protocol": "TCP"}]})
+    );
+}
+
+#[test]
+fn rules_are_told_in_known_words() {
+    let resource = resource();
+    for (spec, want) in [
+        (json!({"replicas": "3"}), r#"spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string""#),
+        (json!({"replicas": 9}), "spec.replicas: Invalid value: 9: spec.replicas in body should be less than or equal to 5"),
+        (json!({"color": "blue"}), r#"spec.color: Unsupported value: "blue": supported values: "red", "green""#),
+        (json!({"name": "UP"}), r#"spec.name: Invalid value: "UP": spec.name in body should match '^[a-z]+$'"#),
+        (json!({"port": true}), r#"spec.port: Invalid value: "boolean": spec.port in body must be of type integer,string: "boolean""#),
+        (json!({"labels": {"a": 1}}), r#"spec.labels.a: Invalid value: "integer": spec.labels.a in body must be of type string: "integer""#),
+        (json!({"ports": [{}]}), "spec.ports[0].number: Required value"),
+        (json!({"ports": [{"number": 1}, {"number": 1}]}), r#"spec.ports[1]: Duplicate value: {"number":1,"protocol":null}"#),
+    ] {
+        let mut errors = FieldErrors::new();
+        custom(&resource).validate(&json!({"spec": spec}), &mut errors);
+        let texts: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, [want], "{spec}");
+    }
+    let mut errors = FieldErrors::new();
+    let (old, new) = (json!({"spec": {"replicas": 9}}), json!({"spec": {"replicas": 9, "color": "green"}}));
+    custom(&resource).validate_update(&new, &old, &mut errors);
+    assert!(errors.is_empty(), "what was wrong before does not stand in the way: {errors:?}");
+    custom(&resource).validate(&json!({}), &mut errors);
+    assert_eq!(errors.0[0].to_string(), "spec: Required value");
+}
+
+#[test]
+fn appliers_share_keyed_lists_and_free_objects() {
+    let resource = resource();
+    let request = |manager: &'static str| crate::managed::Request {
+        schema: &resource.schema,
+        manager,
+        api_version: "example.com/v1",
+        subresource: "",
+        force: false,
+        now: jiff::Timestamp::UNIX_EPOCH,
+    };
+    let config = |spec: Value| json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a"}, "spec": spec});
+    let first = config(json!({"ports": [{"number": 1, "note": "x"}], "free": {"a": {"b": 1}}}));
+    let second = config(json!({"ports": [{"number": 2}], "free": {"a": {"c": 2}}}));
+    let one = crate::managed::apply(None, &first, &request("one")).unwrap();
+    let both = crate::managed::apply(Some(&one), &second, &request("two")).unwrap();
+    assert_eq!(both["spec"]["free"], json!({"a": {"b": 1, "c": 2}}));
+    assert_eq!(both["spec"]["ports"].as_array().unwrap().len(), 2);
+    let gone = crate::managed::apply(Some(&both), &config(json!({})), &request("one")).unwrap();
+    assert_eq!(gone["spec"]["free"], json!({"a": {"c": 2}}));
+    assert_eq!(gone["spec"]["ports"], json!([{"number": 2}]));
+    let conflict = crate::managed::apply(Some(&both), &config(json!({"free": {"a": {"c": 3}}})), &request("one")).unwrap_err();
+    assert!(conflict.message.contains(r#"conflict with "two": .spec.free.a.c"#), "{}", conflict.message);
+}
+
+#[test]
+fn columns_scale_and_paths_follow_the_definition() {
+    let resource = resource();
+    let object = json!({"metadata": {"name": "a"}, "spec": {"color": "green", "replicas": 3}, "status": {"replicas": 2}});
+    assert_eq!(table::row(&resource, &object, IncludeObject::None, jiff::Timestamp::UNIX_EPOCH)["cells"], json!(["a", "green"]));
+    let scale = crate::scale::view(&resource, &object).unwrap();
+    assert_eq!((&scale["spec"]["replicas"], &scale["status"]["replicas"]), (&json!(3), &json!(2)));
+    let changed = crate::scale::apply(&resource, &object, &json!({"spec": {"replicas": 4}})).unwrap();
+    assert_eq!(changed["spec"], json!({"color": "green", "replicas": 4}));
+
+    let object = json!({"a": [{"t": "x", "v": 1}, {"t": "y", "v": 2}], "m": {"k.l": 3}});
+    for (path, want) in [
+        (".a[0].v", json!([1])),
+        (".a[-1].v", json!([2])),
+        (".a[*].t", json!(["x", "y"])),
+        (r#".a[?(@.t=="y")].v"#, json!([2])),
+        (".a[?(@.t!='y')].v", json!([1])),
+        (r".m.k\.l", json!([3])),
+        (".m['k.l']", json!([3])),
+        (".none.at.all", json!([])),
+    ] {
+        let found: Vec<Value> = JsonPath::parse(path).unwrap_or_else(|| panic!("{path}")).find(&object).into_iter().cloned().collect();
+        assert_eq!(json!(found), want, "{path}");
+    }
+    assert!(JsonPath::parse(".a[?(@.t)]").is_none());
+}
