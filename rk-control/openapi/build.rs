@@ -4,16 +4,18 @@
 mod descriptions;
 #[path = "build/documents.rs"]
 mod documents;
-#[path = "build/names.rs"]
+#[path = "src/names.rs"]
 mod names;
-#[path = "build/parameters.rs"]
+#[path = "src/parameters.rs"]
 mod parameters;
-#[path = "build/paths.rs"]
+#[path = "src/paths.rs"]
 mod paths;
 #[path = "src/protobuf.rs"]
 mod protobuf;
 #[path = "build/schemas.rs"]
 mod schemas;
+#[path = "src/spec.rs"]
+mod spec;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -24,7 +26,7 @@ use sha2::{Digest as _, Sha512};
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
-    println!("cargo:rerun-if-changed=src/protobuf.rs");
+    println!("cargo:rerun-if-changed=src");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let documents = documents::all();
     let mut table = String::from("pub(crate) static V3: &[Document] = &[\n");
@@ -36,6 +38,8 @@ fn main() {
     table.push_str(&embed(&out, "v2", documents.v2.to_string().as_bytes()));
     table.push_str(";\npub(crate) static V2_PROTOBUF: Document = ");
     table.push_str(&embed(&out, "v2.pb", &protobuf::encode(&documents.v2)));
+    table.push_str(";\npub(crate) static COMMON: Document = ");
+    table.push_str(&embed(&out, "common", documents.common.to_string().as_bytes()));
     table.push_str(";\n");
     std::fs::write(out.join("documents.rs"), table).expect("OUT_DIR is writable");
 }

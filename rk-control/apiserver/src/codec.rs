@@ -34,7 +34,7 @@ pub fn encode(object: &Value, format: Format, pretty: bool) -> (&'static str, By
     }
 }
 
-/// Decodes a body that should be an object of `gvk`; unknown fields become warnings or errors as `mode` says.
+/// Decodes a body that should be an object of `gvk`, which `schema` describes; unknown fields become warnings or errors as `mode` says.
 ///
 /// # Errors
 /// 400, 413 or 415 that name the place.
@@ -42,16 +42,22 @@ pub fn decode_object(
     headers: &HeaderMap,
     body: &Bytes,
     gvk: &GroupVersionKind,
+    schema: &Schema,
     mode: FieldValidation,
     warnings: &mut Vec<String>,
 ) -> Result<Value, Status> {
-    let schema = Schema::of_kind(gvk).unwrap_or(Schema::ANY);
     let limits = Limits::default();
     let decoded = match content_format(headers)? {
-        Format::Json => decode::json(body, &schema, mode, limits),
-        Format::Yaml => decode::yaml(body, &schema, mode, limits),
+        Format::Json => decode::json(body, schema, mode, limits),
+        Format::Yaml => decode::yaml(body, schema, mode, limits),
+        Format::Protobuf if !schema.is_fixed() => {
+            return Err(Status::unsupported_media_type(
+                Format::Protobuf.media_type(),
+                &["application/json", "application/yaml"],
+            ));
+        }
         Format::Protobuf => rk_api::proto::decode(body, Some(gvk), limits)
-            .and_then(|object| decode::finish(object, Vec::new(), &schema, mode)),
+            .and_then(|object| decode::finish(object, Vec::new(), schema, mode)),
     }
     .map_err(|error| error.into_status(&gvk.kind, &gvk.version, body))?;
     warnings.extend(decoded.warnings);

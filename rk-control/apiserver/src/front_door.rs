@@ -24,20 +24,41 @@ pub async fn write(
     subresource: &str,
     object: &Value,
 ) -> Result<(), Status> {
-    let root = if resource.gvk.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", resource.gvk.group) };
-    let mut path = format!("{root}/{}", resource.gvk.version);
     let (namespace, name) = (rk_api::meta::namespace(object), rk_api::meta::name(object));
-    if resource.namespaced() {
-        path.push_str(&format!("/namespaces/{namespace}"));
-    }
-    path.push_str(&format!("/{}", resource.plural));
+    let mut path = collection(resource, namespace);
     if method == Method::PUT {
         path.push_str(&format!("/{}", name.replace(':', "%3A")));
     }
     if !subresource.is_empty() {
         path.push_str(&format!("/{subresource}"));
     }
-    let body = Full::new(Bytes::from(object.to_string())).map_err(|never| match never {}).boxed_unsync();
+    send(core, method, &path, resource, name, object.to_string()).await
+}
+
+/// Deletes an object, in the background where it has dependents.
+///
+/// # Errors
+/// What the server answered, with the object's name.
+pub async fn remove(core: &Arc<Core>, resource: &Resource, namespace: &str, name: &str) -> Result<(), Status> {
+    let path = format!("{}/{name}?propagationPolicy=Background", collection(resource, namespace));
+    send(core, Method::DELETE, &path, resource, name, String::new()).await
+}
+
+fn collection(resource: &Resource, namespace: &str) -> String {
+    let root = if resource.gvk.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", resource.gvk.group) };
+    let scope = if resource.namespaced() { format!("/namespaces/{namespace}") } else { String::new() };
+    format!("{root}/{}{scope}/{}", resource.gvk.version, resource.plural)
+}
+
+async fn send(
+    core: &Arc<Core>,
+    method: Method,
+    path: &str,
+    resource: &Resource,
+    name: &str,
+    body: String,
+) -> Result<(), Status> {
+    let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -56,6 +77,7 @@ pub async fn write(
     let reason = match rk_api::meta::text(&answer, &["reason"]) {
         "AlreadyExists" => Reason::AlreadyExists,
         "Conflict" => Reason::Conflict,
+        "NotFound" => Reason::NotFound,
         _ => Reason::InternalError,
     };
     Err(Status::new(reason, message))

@@ -17,6 +17,7 @@ pub mod authz;
 mod bootstrap;
 mod codec;
 mod config;
+mod custom;
 mod discovery;
 mod front_door;
 mod handlers;

@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::proxy::KubeletClient;
 use crate::storage::{self, Storage};
-use crate::{bootstrap, tls};
+use crate::{bootstrap, custom, tls};
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,8 @@ pub struct Core {
     pub kubelets: KubeletClient,
     /// Discovery documents.
     pub discovery: Discovery,
+    /// Kinds made by CustomResourceDefinitions.
+    pub custom: custom::Served,
     /// Health checks.
     pub health: Health,
     /// Figures for `/metrics`.
@@ -84,7 +86,7 @@ impl Core {
         Arc::clone(&self.registry.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Publishes a changed resource table.
+    /// Publishes a changed resource table and forgets what was made from the old one.
     pub fn set_registry(&self, registry: Registry) {
         *self.registry.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(registry);
         self.discovery.invalidate();
@@ -142,7 +144,7 @@ pub struct ApiServer {
     tls: Arc<rustls::ServerConfig>,
     certificates: Arc<ClientCertificates>,
     limits: Limits,
-    /// Whether the loop that looks after Service ranges runs.
+    /// Whether the server's own loops run.
     keeping: Arc<AtomicBool>,
 }
 
@@ -168,6 +170,7 @@ impl ApiServer {
             services: ServiceAllocator::new(&config),
             kubelets,
             discovery: Discovery::default(),
+            custom: custom::Served::default(),
             health: Health::default(),
             metrics: Metrics::default(),
             ca_certificate: pki.ca_certificate().to_owned(),
@@ -186,9 +189,11 @@ impl ApiServer {
     /// # Errors
     /// The first object that could not be made, as a `Status`.
     pub async fn bootstrap(&self) -> Result<(), Status> {
+        custom::sync(&self.core).await?;
         bootstrap::run(&self.core).await?;
         if !self.keeping.swap(true, Ordering::AcqRel) {
             tokio::spawn(crate::alloc::run_keeper(Arc::clone(&self.core)));
+            tokio::spawn(custom::run(Arc::clone(&self.core)));
         }
         Ok(())
     }

@@ -120,7 +120,9 @@ fn status(plural: &str) -> Value {
         "persistentvolumes" => json!({"message": "tested", "reason": "Tested"}),
         "horizontalpodautoscalers" => json!({"desiredReplicas": 2, "currentMetrics": null}),
         "poddisruptionbudgets" => json!({"currentHealthy": 2}),
-        "certificatesigningrequests" => json!({"conditions": [{"type": "Tested", "status": "True", "reason": "Test", "message": "m"}]}),
+        "certificatesigningrequests" => {
+            json!({"conditions": [{"type": "Tested", "status": "True", "reason": "Test", "message": "m"}]})
+        }
         _ => json!({"conditions": condition}),
     }
 }
@@ -168,13 +170,15 @@ impl Kind<'_> {
             assert!(group["versions"].as_array().unwrap().iter().any(|version| version["version"] == *gvk.version));
         }
         let found = self.client.get(&format!("{root}/{}", gvk.version)).await.ok();
-        let named: Vec<&str> = found["resources"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();
+        let named: Vec<&str> =
+            found["resources"].as_array().unwrap().iter().filter_map(|r| r["name"].as_str()).collect();
         assert!(named.contains(&&*self.resource.plural), "{named:?}");
     }
 
     async fn lives(&self) {
         let plural = &*self.resource.plural;
-        let context = |what: &str| format!("{plural}.{}/{}: {what}", self.resource.gvk.group, self.resource.gvk.version);
+        let context =
+            |what: &str| format!("{plural}.{}/{}: {what}", self.resource.gvk.group, self.resource.gvk.version);
         for number in 1..=3 {
             let made = self.client.create(&self.collection, &self.object(number, "one")).await;
             assert_eq!(made.code, 201, "{}: {}", context("create"), String::from_utf8_lossy(&made.body));
@@ -284,7 +288,10 @@ async fn the_newer_events_and_the_older_ones_are_the_same_objects() {
     let mut changed = admin.get(&format!("{newer}/e")).await.ok();
     changed["series"]["count"] = json!(100);
     assert_eq!(admin.put(&format!("{newer}/e"), &changed).await.ok()["series"]["count"], 100);
-    assert_eq!(admin.get(&format!("{newer}?labelSelector=round%3Dtwo")).await.ok()["items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        admin.get(&format!("{newer}?labelSelector=round%3Dtwo")).await.ok()["items"].as_array().unwrap().len(),
+        1
+    );
     admin.delete(&format!("{newer}?labelSelector=round%3Dtwo")).await.ok();
     assert_eq!(admin.get(&format!("{newer}/e")).await.code, 404);
 }

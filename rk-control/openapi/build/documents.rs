@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::descriptions::Descriptions;
 use crate::names::PATCH;
 use crate::paths::Paths;
-use crate::schemas::{Schemas, Spec, kinds};
+use crate::schemas::{Schemas, kinds};
+use crate::spec::Spec;
 
 /// The version that the documents name.
 const VERSION: &str = "v1.36.0";
@@ -19,6 +20,8 @@ pub struct Documents {
     /// By path below `/openapi/v3/`, such as `apis/apps/v1`.
     pub v3: BTreeMap<String, Value>,
     pub v2: Value,
+    /// The schemas that every document of version 3 refers to, by name.
+    pub common: Value,
 }
 
 /// Builds them.
@@ -45,7 +48,7 @@ pub fn all() -> Documents {
         "swagger": "2.0", "info": info(), "paths": paths, "definitions": definitions,
         "securityDefinitions": security(), "security": [{"BearerToken": []}],
     });
-    Documents { v3, v2 }
+    Documents { v3, v2, common: common(&descriptions, &kinds) }
 }
 
 fn build(
@@ -65,10 +68,23 @@ fn build(
         paths.resource(resource);
     }
     let paths = std::mem::take(&mut paths.done);
-    let patch = json!({"description": "Patch is provided to give a concrete name and type to the Kubernetes PATCH request body.",
-        "type": "object"});
-    schemas.done.insert(PATCH.to_owned(), patch);
+    schemas.done.insert(PATCH.to_owned(), patch());
     (schemas.done, paths)
+}
+
+fn patch() -> Value {
+    json!({"description": "Patch is provided to give a concrete name and type to the Kubernetes PATCH request body.",
+        "type": "object"})
+}
+
+/// What documents of kinds added at run time refer to.
+fn common(descriptions: &Descriptions, kinds: &BTreeMap<String, Vec<GroupVersionKind>>) -> Value {
+    let mut schemas = Schemas::new(Spec::V3, descriptions, kinds);
+    for name in ["meta/v1.DeleteOptions", "meta/v1.ListMeta", "meta/v1.ObjectMeta", "meta/v1.Status", "autoscaling/v1.Scale"] {
+        schemas.add(name);
+    }
+    schemas.done.insert(PATCH.to_owned(), patch());
+    json!(schemas.done)
 }
 
 fn info() -> Value {

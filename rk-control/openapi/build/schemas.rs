@@ -7,32 +7,8 @@ use rk_api::schema::{Lists, Schema, Shape};
 use serde_json::{Map, Value, json};
 
 use crate::descriptions::Descriptions;
+use crate::spec::{Kinds, Spec, gvk_value};
 use crate::names::{INT_OR_STRING, LIST_META, MICRO_TIME, QUANTITY, TIME, openapi_name};
-
-/// The version of the OpenAPI specification; it decides how types refer to each other.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Spec {
-    V2,
-    V3,
-}
-
-impl Spec {
-    /// A reference to a named schema.
-    pub fn reference(self, name: &str) -> Value {
-        match self {
-            Self::V2 => json!({"$ref": format!("#/definitions/{name}")}),
-            Self::V3 => json!({"$ref": format!("#/components/schemas/{name}")}),
-        }
-    }
-
-    /// A reference in the place of a field. In v3 a reference must stand alone, so that it is wrapped beside its description.
-    fn field(self, name: &str) -> Value {
-        match self {
-            Self::V2 => self.reference(name),
-            Self::V3 => json!({"allOf": [self.reference(name)]}),
-        }
-    }
-}
 
 /// Collects schemas and everything that they refer to.
 pub struct Schemas<'a> {
@@ -67,35 +43,6 @@ impl<'a> Schemas<'a> {
         if let Some(schema) = Schema::named(name) {
             self.named(&schema);
         }
-    }
-
-    /// Adds a kind and all that it reaches; answers its name.
-    pub fn kind(&mut self, gvk: &GroupVersionKind) -> Option<String> {
-        let schema = Schema::of_kind(gvk)?;
-        Some(self.named(&schema))
-    }
-
-    /// Adds the list of a kind; answers its name.
-    pub fn list(&mut self, gvk: &GroupVersionKind) -> Option<String> {
-        let item = self.kind(gvk)?;
-        let meta = self.named(&Schema::named("meta/v1.ListMeta")?);
-        assert_eq!(meta, LIST_META);
-        let name = format!("{item}List");
-        let items = json!({"description": format!("items is the list of {} objects.", gvk.kind), "type": "array",
-            "items": self.element(&item)});
-        let mut metadata = self.spec.field(LIST_META);
-        metadata["description"] = json!("Standard list metadata.");
-        let mut properties = type_meta(self.descriptions, &item);
-        properties.insert("items".into(), items);
-        properties.insert("metadata".into(), metadata);
-        let list = GroupVersionKind::new(gvk.group.clone(), gvk.version.clone(), format!("{}List", gvk.kind));
-        let schema = json!({
-            "description": format!("{}List is a list of {} objects.", gvk.kind, gvk.kind),
-            "type": "object", "required": ["items"], "properties": properties,
-            "x-kubernetes-group-version-kind": [gvk_value(&list)],
-        });
-        self.done.insert(name.clone(), schema);
-        Some(name)
     }
 
     fn named(&mut self, schema: &Schema) -> String {
@@ -220,11 +167,6 @@ impl<'a> Schemas<'a> {
     }
 }
 
-/// The extension that names a kind.
-pub fn gvk_value(gvk: &GroupVersionKind) -> Value {
-    json!({"group": gvk.group, "version": gvk.version, "kind": gvk.kind})
-}
-
 fn type_meta(descriptions: &Descriptions, name: &str) -> Map<String, Value> {
     let field = |field| {
         let mut value = json!({"type": "string"});
@@ -234,4 +176,33 @@ fn type_meta(descriptions: &Descriptions, name: &str) -> Map<String, Value> {
         (field.to_owned(), value)
     };
     [field("apiVersion"), field("kind")].into_iter().collect()
+}
+
+impl Kinds for Schemas<'_> {
+    fn kind(&mut self, gvk: &GroupVersionKind) -> Option<String> {
+        let schema = Schema::of_kind(gvk)?;
+        Some(self.named(&schema))
+    }
+
+    fn list(&mut self, gvk: &GroupVersionKind) -> Option<String> {
+        let item = self.kind(gvk)?;
+        let meta = self.named(&Schema::named("meta/v1.ListMeta")?);
+        assert_eq!(meta, LIST_META);
+        let name = format!("{item}List");
+        let items = json!({"description": format!("items is the list of {} objects.", gvk.kind), "type": "array",
+            "items": self.element(&item)});
+        let mut metadata = self.spec.field(LIST_META);
+        metadata["description"] = json!("Standard list metadata.");
+        let mut properties = type_meta(self.descriptions, &item);
+        properties.insert("items".into(), items);
+        properties.insert("metadata".into(), metadata);
+        let list = GroupVersionKind::new(gvk.group.clone(), gvk.version.clone(), format!("{}List", gvk.kind));
+        let schema = json!({
+            "description": format!("{}List is a list of {} objects.", gvk.kind, gvk.kind),
+            "type": "object", "required": ["items"], "properties": properties,
+            "x-kubernetes-group-version-kind": [gvk_value(&list)],
+        });
+        self.done.insert(name.clone(), schema);
+        Some(name)
+    }
 }

@@ -1,10 +1,17 @@
 //! OpenAPI v2 and v3 documents of the built-in API, as `kubectl explain`, client-side validation and client generators read them.
 //!
 //! The documents are made when this crate is compiled and embedded compressed, one for each group and version, so that an idle
-//! server holds nothing of them in memory and most clients are answered with the embedded bytes as they are.
+//! server holds nothing of them in memory and most clients are answered with the embedded bytes as they are. Documents of kinds that
+//! are added at run time are made by the same code, from their rows ([`v3_document`], [`v2_parts`]).
 
+mod custom;
+mod names;
+mod parameters;
+mod paths;
 mod protobuf;
+mod spec;
 
+pub use custom::{v2_parts, v3_document};
 pub use protobuf::encode as encode_protobuf;
 
 /// One document, compressed.

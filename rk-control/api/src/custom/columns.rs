@@ -70,7 +70,13 @@ impl Column {
                 Value::Null => Value::Null,
                 other => Value::String(other.to_string()),
             },
-            ("string", _) => Value::String(found.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect::<Vec<_>>().join(" ")),
+            ("string", _) => Value::String(
+                found
+                    .iter()
+                    .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            ),
             ("date", Value::String(text)) => match text.parse::<Timestamp>() {
                 Ok(at) => Value::String(human_age(at, now)),
                 Err(_) => Value::String("<invalid>".to_owned()),

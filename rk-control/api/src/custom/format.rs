@@ -16,7 +16,9 @@ pub(super) fn holds(format: &str, text: &str) -> bool {
         "ipv6" => text.parse::<Ipv6Addr>().is_ok(),
         "cidr" => text.parse::<IpNet>().is_ok(),
         "uuid" | "uuid3" | "uuid4" | "uuid5" => uuid(text),
-        "email" => text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains(|c: char| c != '@')),
+        "email" => {
+            text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains(|c: char| c != '@'))
+        }
         "hostname" => crate::meta::dns1123_subdomain(&text.to_ascii_lowercase()).is_empty(),
         "uri" => text.contains(':') && !text.contains(char::is_whitespace),
         "mac" => text.split([':', '-']).count() == 6 && text.split([':', '-']).all(|part| hex(part, 2)),
@@ -46,7 +48,10 @@ fn duration(text: &str) -> bool {
     while !rest.is_empty() {
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
         let after = rest.get(digits..).unwrap_or_default();
-        let unit = ["ns", "us", "µs", "ms", "s", "m", "h"].iter().filter(|unit| after.starts_with(**unit)).max_by_key(|unit| unit.len());
+        let unit = ["ns", "us", "µs", "ms", "s", "m", "h"]
+            .iter()
+            .filter(|unit| after.starts_with(**unit))
+            .max_by_key(|unit| unit.len());
         let (Some(unit), true) = (unit, digits > 0) else { return false };
         rest = after.get(unit.len()..).unwrap_or_default();
     }

@@ -103,12 +103,6 @@ impl CustomKind {
         }
         errors.0.extend(found.0.into_iter().filter(|error| !before.0.contains(error)));
     }
-
-    /// What the schema asks for that is not done, as a warning; `None` when all of it is.
-    pub fn unsupported(&self) -> Option<&'static str> {
-        mentions(&self.schema, "x-kubernetes-validations")
-            .then_some("x-kubernetes-validations are kept but not evaluated by this server")
-    }
 }
 
 impl PartialEq for CustomKind {
@@ -154,6 +148,16 @@ fn collect_patterns(schema: &Value, patterns: &mut HashMap<String, Regex>) {
         patterns.insert(text.to_owned(), pattern);
     }
     children(schema, &mut |child| collect_patterns(child, patterns));
+}
+
+/// What a definition asks for that is not done, as a warning; `None` when all of it is.
+pub fn unsupported(definition: &Value) -> Option<&'static str> {
+    let versions = at(definition, &["spec", "versions"]).as_array();
+    let schemas = versions.into_iter().flatten().map(|version| at(version, &["schema", "openAPIV3Schema"]));
+    schemas
+        .into_iter()
+        .any(|schema| mentions(schema, "x-kubernetes-validations"))
+        .then_some("x-kubernetes-validations are kept but not evaluated by this server")
 }
 
 fn mentions(schema: &Value, keyword: &str) -> bool {

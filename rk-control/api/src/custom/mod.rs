@@ -4,7 +4,7 @@
 //! two things: a [`crate::schema::Schema`] of [`crate::schema::Made`] nodes, by which generic code prunes, merges and tracks owners,
 //! and a [`CustomKind`], which holds what only custom kinds have: defaults, rules, printer columns, paths of selectors and scale.
 //!
-//! Expressions (`x-kubernetes-validations`) are not evaluated; [`CustomKind::unsupported`] says so.
+//! Expressions (`x-kubernetes-validations`) are not evaluated; [`unsupported`] says so.
 
 mod columns;
 mod default;
@@ -18,6 +18,6 @@ mod rules;
 mod tests;
 
 pub use columns::Columns;
-pub use kind::{CustomKind, ScalePaths};
+pub use kind::{CustomKind, ScalePaths, unsupported};
 pub use path::JsonPath;
 pub use rows::{is_established, rows};

@@ -22,7 +22,9 @@ pub fn rows(definition: &Value) -> Vec<Resource> {
     let mut versions: Vec<&Value> = at(spec, &["versions"]).as_array().into_iter().flatten().collect();
     versions.sort_by(|a, b| version_order(name(b)).cmp(&version_order(name(a))));
     let flag = |version: &Value, key: &str| at(version, &[key]) == &Value::Bool(true);
-    let Some(storage) = versions.iter().find(|version| flag(version, "storage")).map(|version| name(version).to_owned()) else {
+    let Some(storage) =
+        versions.iter().find(|version| flag(version, "storage")).map(|version| name(version).to_owned())
+    else {
         return Vec::new();
     };
     let wanted = versions.into_iter().filter(|version| flag(version, "served") || flag(version, "storage"));
@@ -59,7 +61,12 @@ fn row(definition: &Value, version: &Value, storage: &str, served: bool) -> Reso
         singular: if singular.is_empty() { kind.to_lowercase().into() } else { singular },
         plural: text(&["names", "plural"]),
         scope: if text(&["scope"]) == "Namespaced" { Scope::Namespaced } else { Scope::Cluster },
-        verbs: if served { Verbs::ALL } else { Verbs::NONE },
+        verbs: match (served, crate::meta::is_deleting(definition)) {
+            (false, _) => Verbs::NONE,
+            // Nothing new comes while the old ones go.
+            (true, true) => Verb::ALL.into_iter().filter(|verb| *verb != Verb::Create).fold(Verbs::NONE, Verbs::with),
+            (true, false) => Verbs::ALL,
+        },
         short_names: texts(&["names", "shortNames"]),
         categories: texts(&["names", "categories"]),
         subresources,

@@ -40,7 +40,9 @@ fn has_type(value: &Value, wanted: &str) -> bool {
     match (wanted, value) {
         ("number", Value::Number(_)) => true,
         // A number without a fraction is an integer however it is written.
-        ("integer", Value::Number(number)) => number.is_i64() || number.is_u64() || number.as_f64().is_some_and(|n| n.fract() == 0.0),
+        ("integer", Value::Number(number)) => {
+            number.is_i64() || number.is_u64() || number.as_f64().is_some_and(|n| n.fract() == 0.0)
+        }
         _ => type_of(value) == wanted,
     }
 }
@@ -57,7 +59,11 @@ impl Judge<'_> {
         }
         let wanted = text(schema, "type");
         let either = flag(schema, INT_OR_STRING);
-        let fits = if either { has_type(value, "integer") || value.is_string() } else { wanted.is_empty() || has_type(value, wanted) };
+        let fits = if either {
+            has_type(value, "integer") || value.is_string()
+        } else {
+            wanted.is_empty() || has_type(value, wanted)
+        };
         if !fits {
             let found = type_of(value);
             let wanted = if either { "integer,string" } else { wanted };
@@ -80,7 +86,8 @@ impl Judge<'_> {
         if let Some(choices) = schema.get("enum").and_then(Value::as_array)
             && !choices.contains(value)
         {
-            let names: Vec<String> = choices.iter().map(|c| c.as_str().map_or_else(|| c.to_string(), str::to_owned)).collect();
+            let names: Vec<String> =
+                choices.iter().map(|c| c.as_str().map_or_else(|| c.to_string(), str::to_owned)).collect();
             let list: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
             errors.push(ErrorKind::NotSupported, path, value.clone(), format!("supported values: {}", list.join(", ")));
         }
@@ -103,7 +110,10 @@ impl Judge<'_> {
             match parts("oneOf").filter(fits).count() {
                 1 => {}
                 0 => invalid("must validate one and only one schema (oneOf). Found none valid", errors),
-                many => invalid(&format!("must validate one and only one schema (oneOf). Found {many} valid alternatives"), errors),
+                many => invalid(
+                    &format!("must validate one and only one schema (oneOf). Found {many} valid alternatives"),
+                    errors,
+                ),
             }
         }
         if schema.get("not").is_some_and(|part| fits(&part)) {
@@ -148,7 +158,11 @@ impl Judge<'_> {
             errors.too_many(path, object.len(), max);
         }
         if let Some(min) = limit(schema, "minProperties").filter(|min| object.len() < *min) {
-            errors.invalid(path, object.len(), format!("{} in body should have at least {min} properties", place(path)));
+            errors.invalid(
+                path,
+                object.len(),
+                format!("{} in body should have at least {min} properties", place(path)),
+            );
         }
         for name in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
             if !object.contains_key(name) {
@@ -203,7 +217,9 @@ fn unique(items: &[Value], schema: &Value, path: &Path<'_>, errors: &mut FieldEr
 
 fn number(value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let Some(number) = value.as_f64() else { return };
-    let bound = |name: &str| schema.get(name).and_then(Value::as_f64).map(|bound| (bound, schema.get(name).cloned().unwrap_or_default()));
+    let bound = |name: &str| {
+        schema.get(name).and_then(Value::as_f64).map(|bound| (bound, schema.get(name).cloned().unwrap_or_default()))
+    };
     let mut refuse = |why: String| errors.invalid(path, value.clone(), format!("{} in body {why}", place(path)));
     if let Some((max, shown)) = bound("maximum") {
         match flag(schema, "exclusiveMaximum") {

@@ -10,15 +10,15 @@ use crate::table::{self, IncludeObject};
 
 fn definition(schema: Value) -> Value {
     json!({"metadata": {"name": "foos.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
-        "names": {"plural": "foos", "singular": "foo", "kind": "Foo", "listKind": "FooList", "shortNames": ["fo"]},
-        "versions": [
-            {"name": "v1beta1", "served": true, "storage": false, "schema": {"openAPIV3Schema": schema}},
-            {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
-             "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}},
-             "selectableFields": [{"jsonPath": ".spec.color"}],
-             "additionalPrinterColumns": [{"name": "Color", "type": "string", "jsonPath": ".spec.color"}]},
-            {"name": "v2alpha1", "served": false, "storage": false, "schema": {"openAPIV3Schema": schema}},
-        ]}})
+    "names": {"plural": "foos", "singular": "foo", "kind": "Foo", "listKind": "FooList", "shortNames": ["fo"]},
+    "versions": [
+        {"name": "v1beta1", "served": true, "storage": false, "schema": {"openAPIV3Schema": schema}},
+        {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema},
+         "subresources": {"status": {}, "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}},
+         "selectableFields": [{"jsonPath": ".spec.color"}],
+         "additionalPrinterColumns": [{"name": "Color", "type": "string", "jsonPath": ".spec.color"}]},
+        {"name": "v2alpha1", "served": false, "storage": false, "schema": {"openAPIV3Schema": schema}},
+    ]}})
 }
 
 fn schema() -> Value {
@@ -69,13 +69,15 @@ fn unknown_fields_go_unless_they_are_to_be_kept() {
         "spec": {"replicas": 0, "maybe": null, "color": null, "stray": true, "free": {"any": {"thing": [1, null]}},
             "template": {"apiVersion": "v1", "kind": "X", "metadata": {"name": "b", "wrong": 2}, "data": 1},
             "ports": [{"number": 1, "stray": 2}]}});
-    let decoded = decode::json(body.to_string().as_bytes(), &resource.schema, FieldValidation::Warn, Limits::default()).unwrap();
+    let decoded =
+        decode::json(body.to_string().as_bytes(), &resource.schema, FieldValidation::Warn, Limits::default()).unwrap();
     let mut warnings = decoded.warnings;
     warnings.sort();
-    let named: Vec<String> = ["metadata.nonsense", "more", "spec.ports[0].stray", "spec.stray", "spec.template.metadata.wrong"]
-        .iter()
-        .map(|path| format!("unknown field {path:?}"))
-        .collect();
+    let named: Vec<String> =
+        ["metadata.nonsense", "more", "spec.ports[0].stray", "spec.stray", "spec.template.metadata.wrong"]
+            .iter()
+            .map(|path| format!("unknown field {path:?}"))
+            .collect();
     assert_eq!(warnings, named);
     let mut object = decoded.object;
     custom(&resource).default(&mut object);
@@ -91,14 +93,29 @@ fn unknown_fields_go_unless_they_are_to_be_kept() {
 fn rules_are_told_in_known_words() {
     let resource = resource();
     for (spec, want) in [
-        (json!({"replicas": "3"}), r#"spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string""#),
-        (json!({"replicas": 9}), "spec.replicas: Invalid value: 9: spec.replicas in body should be less than or equal to 5"),
+        (
+            json!({"replicas": "3"}),
+            r#"spec.replicas: Invalid value: "string": spec.replicas in body must be of type integer: "string""#,
+        ),
+        (
+            json!({"replicas": 9}),
+            "spec.replicas: Invalid value: 9: spec.replicas in body should be less than or equal to 5",
+        ),
         (json!({"color": "blue"}), r#"spec.color: Unsupported value: "blue": supported values: "red", "green""#),
         (json!({"name": "UP"}), r#"spec.name: Invalid value: "UP": spec.name in body should match '^[a-z]+$'"#),
-        (json!({"port": true}), r#"spec.port: Invalid value: "boolean": spec.port in body must be of type integer,string: "boolean""#),
-        (json!({"labels": {"a": 1}}), r#"spec.labels.a: Invalid value: "integer": spec.labels.a in body must be of type string: "integer""#),
+        (
+            json!({"port": true}),
+            r#"spec.port: Invalid value: "boolean": spec.port in body must be of type integer,string: "boolean""#,
+        ),
+        (
+            json!({"labels": {"a": 1}}),
+            r#"spec.labels.a: Invalid value: "integer": spec.labels.a in body must be of type string: "integer""#,
+        ),
         (json!({"ports": [{}]}), "spec.ports[0].number: Required value"),
-        (json!({"ports": [{"number": 1}, {"number": 1}]}), r#"spec.ports[1]: Duplicate value: {"number":1,"protocol":null}"#),
+        (
+            json!({"ports": [{"number": 1}, {"number": 1}]}),
+            r#"spec.ports[1]: Duplicate value: {"number":1,"protocol":null}"#,
+        ),
     ] {
         let mut errors = FieldErrors::new();
         custom(&resource).validate(&json!({"spec": spec}), &mut errors);
@@ -124,7 +141,8 @@ fn appliers_share_keyed_lists_and_free_objects() {
         force: false,
         now: jiff::Timestamp::UNIX_EPOCH,
     };
-    let config = |spec: Value| json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a"}, "spec": spec});
+    let config =
+        |spec: Value| json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": "a"}, "spec": spec});
     let first = config(json!({"ports": [{"number": 1, "note": "x"}], "free": {"a": {"b": 1}}}));
     let second = config(json!({"ports": [{"number": 2}], "free": {"a": {"c": 2}}}));
     let one = crate::managed::apply(None, &first, &request("one")).unwrap();
@@ -134,15 +152,20 @@ fn appliers_share_keyed_lists_and_free_objects() {
     let gone = crate::managed::apply(Some(&both), &config(json!({})), &request("one")).unwrap();
     assert_eq!(gone["spec"]["free"], json!({"a": {"c": 2}}));
     assert_eq!(gone["spec"]["ports"], json!([{"number": 2}]));
-    let conflict = crate::managed::apply(Some(&both), &config(json!({"free": {"a": {"c": 3}}})), &request("one")).unwrap_err();
+    let conflict =
+        crate::managed::apply(Some(&both), &config(json!({"free": {"a": {"c": 3}}})), &request("one")).unwrap_err();
     assert!(conflict.message.contains(r#"conflict with "two": .spec.free.a.c"#), "{}", conflict.message);
 }
 
 #[test]
 fn columns_scale_and_paths_follow_the_definition() {
     let resource = resource();
-    let object = json!({"metadata": {"name": "a"}, "spec": {"color": "green", "replicas": 3}, "status": {"replicas": 2}});
-    assert_eq!(table::row(&resource, &object, IncludeObject::None, jiff::Timestamp::UNIX_EPOCH)["cells"], json!(["a", "green"]));
+    let object =
+        json!({"metadata": {"name": "a"}, "spec": {"color": "green", "replicas": 3}, "status": {"replicas": 2}});
+    assert_eq!(
+        table::row(&resource, &object, IncludeObject::None, jiff::Timestamp::UNIX_EPOCH)["cells"],
+        json!(["a", "green"])
+    );
     let scale = crate::scale::view(&resource, &object).unwrap();
     assert_eq!((&scale["spec"]["replicas"], &scale["status"]["replicas"]), (&json!(3), &json!(2)));
     let changed = crate::scale::apply(&resource, &object, &json!({"spec": {"replicas": 4}})).unwrap();
@@ -159,7 +182,8 @@ fn columns_scale_and_paths_follow_the_definition() {
         (".m['k.l']", json!([3])),
         (".none.at.all", json!([])),
     ] {
-        let found: Vec<Value> = JsonPath::parse(path).unwrap_or_else(|| panic!("{path}")).find(&object).into_iter().cloned().collect();
+        let found: Vec<Value> =
+            JsonPath::parse(path).unwrap_or_else(|| panic!("{path}")).find(&object).into_iter().cloned().collect();
         assert_eq!(json!(found), want, "{path}");
     }
     assert!(JsonPath::parse(".a[?(@.t)]").is_none());

@@ -128,7 +128,9 @@ impl Fitter {
     fn is_dropped(&self, value: &Value, field: &Schema) -> bool {
         match value {
             // Of kinds made at run time, a null that is no value gives way to the default, or is refused later.
-            Value::Null => field.is_fixed() || field.as_made().is_some_and(|node| !node.nullable && node.default.is_some()),
+            Value::Null => {
+                field.is_fixed() || field.as_made().is_some_and(|node| !node.nullable && node.default.is_some())
+            }
             _ if !field.is_fixed() => false,
             _ if field.is_off() => true,
             _ if self.form == Form::AsGiven || field.is_required() => false,

@@ -214,7 +214,8 @@ impl Schema {
 
     /// Every field of an object in alphabetical order, without `apiVersion` and `kind` of built-in objects.
     pub fn fields(&self) -> impl Iterator<Item = Field<'_>> {
-        let made = self.as_made().into_iter().flat_map(|node| &node.fields).map(|(name, field)| (&**name, field.clone()));
+        let made =
+            self.as_made().into_iter().flat_map(|node| &node.fields).map(|(name, field)| (&**name, field.clone()));
         let fixed = self.row().into_iter().flat_map(|r| r.fields).map(|f| (f.name, Schema::of(&f.ty, Some(f))));
         fixed.chain(made)
     }

@@ -28,6 +28,9 @@ pub fn warnings(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec
             out.push("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into())
         }
         ("", "Service") => service(object, &mut out),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            out.extend(crate::custom::unsupported(object).map(str::to_owned));
+        }
         ("networking.k8s.io", "Ingress")
             if !text(object, &["metadata", "annotations", "kubernetes.io/ingress.class"]).is_empty() =>
         {

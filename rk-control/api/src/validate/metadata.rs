@@ -39,7 +39,9 @@ pub fn metadata(resource: &Resource, object: &Value) -> FieldErrors {
     labels(at(metadata, &["labels"]), &path.child("labels"), &mut errors);
     annotations(at(metadata, &["annotations"]), &path.child("annotations"), &mut errors);
     owners(metadata, &path.child("ownerReferences"), &mut errors);
-    finalizers(metadata, &path.child("finalizers"), &mut errors);
+    // Definitions and their objects may have finalizers of any name.
+    let domains = resource.custom.is_none() && resource.gvk.group != "apiextensions.k8s.io";
+    finalizers(metadata, domains, &path.child("finalizers"), &mut errors);
     errors
 }
 
@@ -94,10 +96,10 @@ fn owners(metadata: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     }
 }
 
-fn finalizers(metadata: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+fn finalizers(metadata: &Value, domains: bool, path: &Path<'_>, errors: &mut FieldErrors) {
     for (index, finalizer) in super::get::strings(metadata, "finalizers").enumerate() {
         named(errors, path, finalizer, qualified_name(finalizer));
-        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
+        if domains && !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
             errors.invalid(
                 &path.index(index),
                 finalizer,

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::HeaderMap;
+use rk_api::decode::FieldValidation;
 use rk_api::resources::Resource;
 use rk_api::status::Status;
+use serde_json::Value;
 
 use crate::authn::User;
+use crate::codec;
 use crate::http::{Accept, Query, ResourcePath};
 use crate::server::Core;
 
@@ -55,12 +59,36 @@ impl Call {
         Self { core, user, path, verb, query, headers, resource, hub, warnings: Vec::new() }
     }
 
-    /// How the answer is to be written.
+    /// How the answer is to be written. Objects of custom kinds have no protobuf form.
     ///
     /// # Errors
     /// 406.
     pub fn accept(&self, list: bool) -> Result<Accept, Status> {
+        if self.resource.custom.is_some() {
+            return Accept::negotiate_text(&self.headers, &self.query, list);
+        }
         Accept::negotiate(&self.headers, &self.query, list)
+    }
+
+    /// Decodes a body that should be an object of the path's kind; remarks become warnings.
+    ///
+    /// # Errors
+    /// 400, 413 or 415 that name the place.
+    pub fn decode(&mut self, body: &Bytes, validation: FieldValidation) -> Result<Value, Status> {
+        let mut noticed = Vec::new();
+        let resource = Arc::clone(&self.resource);
+        let object =
+            codec::decode_object(&self.headers, body, &resource.gvk, &resource.schema, validation, &mut noticed)?;
+        self.warnings.extend(noticed);
+        Ok(object)
+    }
+
+    /// Fills in what the author of an object of the path's version left out.
+    pub fn complete(&self, object: &mut Value) {
+        match &self.resource.custom {
+            Some(custom) => custom.default(object),
+            None => rk_api::defaults::apply(&self.resource.gvk, object),
+        }
     }
 
     /// The manager that writes are attributed to: `fieldManager`, else the user agent up to the first slash.

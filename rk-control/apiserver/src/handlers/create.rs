@@ -14,7 +14,6 @@ use super::options::WriteOptions;
 use super::render;
 use super::write::{fix_namespace, own, refuse_invalid};
 use crate::admission::{self, Operation};
-use crate::codec;
 use crate::http::{Body, read_body};
 
 /// How often a generated name that is taken is generated anew; upstream's figure.
@@ -24,9 +23,7 @@ const NAME_ATTEMPTS: usize = 8;
 pub(super) async fn create(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
     let options = WriteOptions::parse(&call.query)?;
     let body = read_body(body).await?;
-    let mut warnings = Vec::new();
-    let object = codec::decode_object(&call.headers, &body, &call.resource.gvk, options.validation, &mut warnings)?;
-    call.warnings.extend(warnings);
+    let object = call.decode(&body, options.validation)?;
     let created = create_object(call, object, &options, false).await?;
     render::object(call, StatusCode::CREATED, &created)
 }
@@ -42,7 +39,7 @@ pub(super) async fn create_object(
     if !meta::resource_version(&object).is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
-    rk_api::defaults::apply(&call.resource.gvk, &mut object);
+    call.complete(&mut object);
     let mut object = rk_api::convert::to_hub(object, &call.resource)?;
     record_requester(call, &mut object);
     let generated = meta::name(&object).is_empty() && !meta::text(&object, &["metadata", "generateName"]).is_empty();

@@ -66,7 +66,11 @@ fn shaped(call: &Call, found: &Found, shape: Shape) -> Result<Value, Status> {
             json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
         }
         Shape::Object => {
-            let items: Vec<Value> = values.into_iter().map(without_kind).collect();
+            let items: Vec<Value> = match call.resource.custom {
+                // Lists of custom kinds are read without types: each item says what it is.
+                Some(_) => values,
+                None => values.into_iter().map(without_kind).collect(),
+            };
             json!({"kind": call.resource.list_kind(), "apiVersion": call.resource.api_version(), "metadata": metadata, "items": items})
         }
     })

@@ -52,14 +52,15 @@ pub async fn dispatch(
         return Err(Status::unknown_path());
     }
     let method = request.method().clone();
-    let deprecated = deprecation(&path);
+    let deprecated = deprecation(&path).map(str::to_owned);
+    let deprecated = deprecated.or_else(|| resource.custom.as_ref()?.deprecation.clone());
     let mut call = Call::new(core, user, path, verb, query, request.headers().clone(), resource, hub);
     let mut response = if call.path.subresource.is_empty() {
         verb_on_resource(&mut call, &method, request).await?
     } else {
         subresource::serve(&mut call, &method, request).await?
     };
-    call.warnings.extend(deprecated.map(str::to_owned));
+    call.warnings.extend(deprecated);
     add_warnings(&mut response, &call.warnings);
     Ok(response)
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use rk_api::decode::FieldValidation;
 use rk_api::resources::GroupVersionKind;
+use rk_api::schema::Schema;
 use rk_api::status::{Cause, Details, Reason, Status};
 use serde_json::Value;
 
@@ -92,7 +93,9 @@ impl DeleteOptions {
             // Any group's DeleteOptions will do; clients send their own group's.
             let gvk = GroupVersionKind::new("", "v1", "DeleteOptions");
             let mut ignored = Vec::new();
-            let value = match codec::decode_object(headers, body, &gvk, FieldValidation::Ignore, &mut ignored) {
+            let schema = Schema::of_kind(&gvk).unwrap_or(Schema::ANY);
+            let value = match codec::decode_object(headers, body, &gvk, &schema, FieldValidation::Ignore, &mut ignored)
+            {
                 Ok(value) => value,
                 Err(error) => other_group(body).ok_or(error)?,
             };

@@ -24,13 +24,18 @@ const ACCEPTED: &[&str] = &[
     "application/apply-patch+yaml",
 ];
 
+/// Custom kinds have no merge keys.
+const ACCEPTED_CUSTOM: &[&str] =
+    &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+
 /// A patch, decoded but not yet applied.
 #[derive(Debug, Clone)]
 pub(super) enum Patch {
     Json(Value),
     Merge(Value),
     Strategic(Value),
-    Apply(Value),
+    /// The configuration, and what strict decoding says of it.
+    Apply(Value, Vec<String>),
 }
 
 impl Patch {
@@ -42,11 +47,14 @@ impl Patch {
         match media_type {
             "application/json-patch+json" => Ok(Self::Json(json()?)),
             "application/merge-patch+json" => Ok(Self::Merge(json()?)),
+            "application/strategic-merge-patch+json" if call.resource.custom.is_some() => {
+                Err(Status::unsupported_media_type(header, ACCEPTED_CUSTOM))
+            }
             "application/strategic-merge-patch+json" => Ok(Self::Strategic(json()?)),
             "application/apply-patch+yaml" => {
-                let (config, _) = decode::untyped_yaml(body, limits)
+                let (config, notices) = decode::untyped_yaml(body, limits)
                     .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
-                Ok(Self::Apply(config))
+                Ok(Self::Apply(config, notices))
             }
             _ => Err(Status::unsupported_media_type(header, ACCEPTED)),
         }
@@ -59,7 +67,7 @@ impl Patch {
             Self::Json(patch) => json_patch(&mut patched, patch),
             Self::Merge(patch) => merge_patch(&mut patched, patch),
             Self::Strategic(patch) => strategic_merge_patch(&mut patched, patch, schema),
-            Self::Apply(_) => return Err(Status::internal("server-side apply is not a patch of a value")),
+            Self::Apply(..) => return Err(Status::internal("server-side apply is not a patch of a value")),
         }
         .map_err(Status::from)?;
         Ok(patched)
@@ -82,7 +90,7 @@ pub(super) async fn patch_object(
     let body = read_body(body).await?;
     let patch = Patch::parse(call, &body)?;
     match patch {
-        Patch::Apply(config) => apply(call, &options, config, subresource).await,
+        Patch::Apply(config, notices) => apply(call, &options, config, notices, subresource).await,
         patch => {
             if call.query.get("force").is_some() {
                 return Err(Status::new(
@@ -101,7 +109,7 @@ async fn plain(
     patch: &Patch,
     subresource: Option<&str>,
 ) -> Result<(StatusCode, Value), Status> {
-    let (schema, gvk, validation) = (call.resource.schema, call.resource.gvk.clone(), options.validation);
+    let (schema, gvk, validation) = (call.resource.schema.clone(), call.resource.gvk.clone(), options.validation);
     let noticed = std::sync::Mutex::new(Vec::new());
     let compute = |present: &Value| {
         let patched = patch.apply_to(present, &schema)?;
@@ -121,6 +129,7 @@ async fn apply(
     call: &mut Call,
     options: &WriteOptions,
     config: Value,
+    notices: Vec<String>,
     subresource: Option<&str>,
 ) -> Result<(StatusCode, Value), Status> {
     if call.query.text("fieldManager").is_empty() {
@@ -129,8 +138,8 @@ async fn apply(
             "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
         ));
     }
-    let (schema, gvk) = (call.resource.schema, call.resource.gvk.clone());
-    let decoded = decode::applied(config, Vec::new(), &schema, options.validation)
+    let (schema, gvk) = (call.resource.schema.clone(), call.resource.gvk.clone());
+    let decoded = decode::applied(config, notices, &schema, options.validation)
         .map_err(|error| error.into_status(&gvk.kind, &gvk.version, &[]))?;
     call.warnings.extend(decoded.warnings);
     let mut config = decoded.object;

@@ -11,16 +11,13 @@ use super::create::create_object;
 use super::options::WriteOptions;
 use super::render;
 use super::write::{Intent, change, fix_namespace};
-use crate::codec;
 use crate::http::{Body, read_body};
 
 /// Serves PUT.
 pub(super) async fn update(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
     let options = WriteOptions::parse(&call.query)?;
     let body = read_body(body).await?;
-    let mut warnings = Vec::new();
-    let mut object = codec::decode_object(&call.headers, &body, &call.resource.gvk, options.validation, &mut warnings)?;
-    call.warnings.extend(warnings);
+    let mut object = call.decode(&body, options.validation)?;
     fix_namespace(call, &mut object)?;
     let (code, stored) = put(call, &options, object, None).await?;
     render::object(call, code, &stored)

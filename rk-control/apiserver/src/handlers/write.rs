@@ -50,7 +50,7 @@ async fn attempt(
 ) -> Result<Option<Value>, Status> {
     let present = rk_api::convert::from_hub(old.clone(), &call.resource)?;
     let mut new = (intent.compute)(&present)?;
-    rk_api::defaults::apply(&call.resource.gvk, &mut new);
+    call.complete(&mut new);
     let pinned = check_identity(call, &new, &present, intent)?;
     let mut new = rk_api::convert::to_hub(new, &call.resource)?;
     // A scale is a change of the workload's own spec.

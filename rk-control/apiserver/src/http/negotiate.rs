@@ -112,11 +112,28 @@ pub fn clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
 }
 
 impl Accept {
+    /// As [`Accept::negotiate`], for objects without a protobuf form; their tables and metadata have one.
+    ///
+    /// # Errors
+    /// 406 when nothing that the client accepts can be had.
+    pub fn negotiate_text(headers: &HeaderMap, query: &Query, list: bool) -> Result<Self, Status> {
+        Self::choose(headers, query, list, |format, shape| format != Format::Protobuf || shape != Shape::Object)
+    }
+
     /// Reads the headers. `list` tells whether the answer is a collection.
     ///
     /// # Errors
     /// 406 when nothing that the client accepts can be had.
     pub fn negotiate(headers: &HeaderMap, query: &Query, list: bool) -> Result<Self, Status> {
+        Self::choose(headers, query, list, |_, _| true)
+    }
+
+    fn choose(
+        headers: &HeaderMap,
+        query: &Query,
+        list: bool,
+        served: impl Fn(Format, Shape) -> bool,
+    ) -> Result<Self, Status> {
         let pretty = wants_pretty(headers, query);
         let clauses = clauses(headers);
         if clauses.is_empty() {
@@ -127,7 +144,7 @@ impl Accept {
             .find_map(|clause| {
                 let format = Format::parse(clause.media_type)?;
                 let shape = shape_of(clause, list)?;
-                Some(Self { format, shape, pretty })
+                served(format, shape).then_some(Self { format, shape, pretty })
             })
             .ok_or_else(|| Status::not_acceptable(OFFERED))
     }

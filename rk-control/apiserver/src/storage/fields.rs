@@ -37,6 +37,17 @@ fn paths(hub: &Resource) -> &'static [&'static str] {
     }
 }
 
+/// Copies what stands at a path of any depth.
+fn copy(from: &Value, to: &mut Map<String, Value>, path: &str) {
+    let (section, rest) = path.split_once('.').unwrap_or((path, ""));
+    let Some(value) = from.get(section) else { return };
+    if rest.is_empty() {
+        to.insert(section.to_owned(), value.clone());
+    } else if let Some(inner) = to.entry(section).or_insert_with(|| Value::Object(Map::new())).as_object_mut() {
+        copy(value, inner, rest);
+    }
+}
+
 /// An object reduced to what selectors look at.
 pub(super) fn reduce(hub: &Resource, object: &Value) -> Value {
     let mut metadata = Map::new();
@@ -47,6 +58,9 @@ pub(super) fn reduce(hub: &Resource, object: &Value) -> Value {
     }
     let mut out = Map::new();
     out.insert("metadata".to_owned(), Value::Object(metadata));
+    for path in hub.custom.iter().flat_map(|custom| &custom.selectable) {
+        copy(object, &mut out, path);
+    }
     for path in paths(hub) {
         let (section, field) = path.split_once('.').unwrap_or((path, ""));
         let Some(value) = object.get(section) else { continue };

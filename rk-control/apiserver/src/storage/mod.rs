@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rk_api::resources::Resource;
 use rk_api::status::Status;
-use rk_store::{Entry, Expect, ListRequest, Revision, Store, StoreError, Written};
+use rk_store::{Expect, ListRequest, Revision, Store, StoreError, Written};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -82,6 +82,14 @@ impl Storage {
         }
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(slots.entry(prefix.clone()).or_insert_with(|| Arc::new(Slot::new(Arc::clone(hub), prefix))))
+    }
+
+    /// Ends the cache of a resource whose definition changed or went: its watches end, the next reader loads it anew.
+    pub fn forget(&self, hub: &Resource) {
+        let slot = self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(&prefix(hub));
+        if let Some(slot) = slot {
+            slot.retire();
+        }
     }
 
     fn slot_of_key(&self, key: &str) -> Option<Arc<Slot>> {
@@ -173,7 +181,7 @@ impl Storage {
     pub async fn read(&self, hub: &Resource, namespace: &str, name: &str) -> Result<Option<(Value, Revision)>, Status> {
         let key = object_key(hub, namespace, name);
         let entry = self.store.get(&key).await.map_err(|error| store_status(&error))?;
-        entry.map(|entry| Ok((object::parse_entry(&entry)?, entry.mod_revision))).transpose()
+        entry.map(|entry| Ok((object::parse_entry(hub, &entry)?, entry.mod_revision))).transpose()
     }
 
     /// Writes an object (in its storage version) if it is in the expected state, and returns it with its new resource version.
@@ -244,14 +252,6 @@ impl Storage {
             page.entries.iter().map(|entry| Cached::from_entry(hub, entry).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok((objects, page.revision, page.remaining))
     }
-}
-
-/// The object of a store entry, with its resource version.
-///
-/// # Errors
-/// 500 when the store holds something that is no object.
-pub fn entry_object(entry: &Entry) -> Result<Value, Status> {
-    object::parse_entry(entry)
 }
 
 /// What a client sees of a storage failure.

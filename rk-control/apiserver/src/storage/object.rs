@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use rk_api::custom::CustomKind;
 use rk_api::resources::Resource;
 use rk_api::status::Status;
 use rk_store::{Entry, Revision};
@@ -33,13 +34,15 @@ impl Cached {
     /// # Errors
     /// 500 when it is no object; names the key.
     pub fn from_entry(hub: &Resource, entry: &Entry) -> Result<Self, Status> {
-        Ok(Self::new(hub, &parse_entry(entry)?, entry.mod_revision))
+        Ok(Self::new(hub, &parse_entry(hub, entry)?, entry.mod_revision))
     }
 
     /// From a value in its storage version, with its resource version set.
     #[must_use]
     pub fn new(hub: &Resource, object: &Value, revision: Revision) -> Self {
         let (json, body_at) = serialize(object);
+        // Items of custom kinds say what they are, since their readers have no types.
+        let body_at = if hub.custom.is_some() { 1 } else { body_at };
         Self {
             namespace: rk_api::meta::namespace(object).into(),
             name: rk_api::meta::name(object).into(),
@@ -110,11 +113,26 @@ fn serialize(object: &Value) -> (Bytes, usize) {
     (Bytes::from(out), body_at)
 }
 
+/// Gives an object of a custom kind the form of its storage version as it is now.
+fn complete(custom: &CustomKind, hub: &Resource, object: &mut Value) {
+    let version = hub.api_version();
+    if object.get("apiVersion").and_then(Value::as_str) != Some(version.as_str())
+        && let Some(members) = object.as_object_mut()
+    {
+        members.insert("apiVersion".to_owned(), Value::String(version));
+    }
+    custom.complete(object, &hub.schema);
+}
+
 /// Parses a store entry and injects its resource version.
-pub(super) fn parse_entry(entry: &Entry) -> Result<Value, Status> {
+pub(super) fn parse_entry(hub: &Resource, entry: &Entry) -> Result<Value, Status> {
     let mut object: Value = serde_json::from_slice(&entry.value)
         .map_err(|error| Status::internal(format!("the store holds no JSON object at {}: {error}", entry.key)))?;
     set_resource_version(&mut object, entry.mod_revision);
+    if let Some(custom) = &hub.custom {
+        // The schema may have changed since the object was written.
+        complete(custom, hub, &mut object);
+    }
     Ok(object)
 }
 

@@ -21,6 +21,8 @@ struct Inner {
     cache: Option<Arc<ResourceCache>>,
     /// Changes that arrived while the cache was loading; `None` when it is not.
     pending: Option<Vec<Change>>,
+    /// No change comes here any more.
+    retired: bool,
 }
 
 impl Slot {
@@ -64,9 +66,23 @@ impl Slot {
         }
     }
 
+    /// Ends the cache for good, also one that is being loaded.
+    pub(super) fn retire(&self) {
+        let mut inner = self.inner();
+        inner.retired = true;
+        if let Some(cache) = inner.cache.take() {
+            cache.abandoned().cancel();
+        }
+    }
+
     /// Forgets the cache after a gap; its watchers end and the next reader loads it anew.
     pub(super) fn abandon(&self) {
-        if let Some(cache) = std::mem::take(&mut *self.inner()).cache {
+        let cache = {
+            let mut inner = self.inner();
+            inner.pending = None;
+            inner.cache.take()
+        };
+        if let Some(cache) = cache {
             cache.abandoned().cancel();
         }
     }
@@ -88,6 +104,9 @@ impl<'a> Pending<'a> {
         if let Some(pending) = inner.pending.take() {
             for change in &pending {
                 cache.apply(change);
+            }
+            if inner.retired {
+                cache.abandoned().cancel();
             }
             inner.cache = Some(cache);
         }

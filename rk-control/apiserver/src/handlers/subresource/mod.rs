@@ -9,6 +9,7 @@ mod token;
 
 use http::{Method, Request, Response, StatusCode};
 use rk_api::resources::{GroupVersionKind, Verb};
+use rk_api::schema::Schema;
 use rk_api::status::Status;
 use rk_store::{Expect, StoreError};
 use serde_json::{Value, json};
@@ -55,7 +56,8 @@ async fn decode(call: &mut Call, body: Body, gvk: &GroupVersionKind) -> Result<(
     let options = WriteOptions::parse(&call.query)?;
     let body = read_body(body).await?;
     let mut warnings = Vec::new();
-    let object = codec::decode_object(&call.headers, &body, gvk, options.validation, &mut warnings)?;
+    let schema = Schema::of_kind(gvk).unwrap_or(Schema::ANY);
+    let object = codec::decode_object(&call.headers, &body, gvk, &schema, options.validation, &mut warnings)?;
     call.warnings.extend(warnings);
     Ok((options, object))
 }

@@ -8,7 +8,6 @@ use super::super::call::Call;
 use super::super::options::WriteOptions;
 use super::super::write::fix_namespace;
 use super::super::{get, patch, render, update};
-use crate::codec;
 use crate::http::{Body, read_body};
 
 pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Response<Body>, Status> {
@@ -22,10 +21,7 @@ pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Res
         _ => {
             let options = WriteOptions::parse(&call.query)?;
             let body = read_body(body).await?;
-            let mut warnings = Vec::new();
-            let gvk = call.resource.gvk.clone();
-            let mut object = codec::decode_object(&call.headers, &body, &gvk, options.validation, &mut warnings)?;
-            call.warnings.extend(warnings);
+            let mut object = call.decode(&body, options.validation)?;
             fix_namespace(call, &mut object)?;
             let (code, stored) = update::put(call, &options, object, Some(&subresource)).await?;
             render::object(call, code, &stored)

@@ -33,7 +33,7 @@ pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Res
         let body = read_body(body).await?;
         let patch = Patch::parse(call, &body)?;
         let schema = Schema::of_kind(&gvk).unwrap_or(Schema::ANY);
-        if let Patch::Apply(config) = patch {
+        if let Patch::Apply(config, _) = patch {
             // A Scale has no lists and one writable field: applying it is merging it.
             Box::new(move |present| {
                 let view = scale::view(&resource, present)?;

@@ -1,4 +1,5 @@
 //! The names of types in OpenAPI documents.
+#![allow(dead_code, reason = "the build script uses names that the library does not, and the other way round")]
 
 /// The OpenAPI name of a type of rk-api's tables: `core/v1.Pod` is `io.k8s.api.core.v1.Pod`.
 pub fn openapi_name(name: &str) -> String {
@@ -20,3 +21,4 @@ pub const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 pub const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 pub const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 pub const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
+pub const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::names::{DELETE_OPTIONS, PATCH, STATUS};
 use crate::parameters::{self, Use};
-use crate::schemas::{Schemas, Spec, gvk_value};
+use crate::spec::{Kinds, Spec, gvk_value};
 
 /// What request bodies may be.
 const BODIES: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
@@ -29,15 +29,16 @@ struct Operation<'a> {
 }
 
 /// Builds the paths of one group and version.
-pub struct Paths<'a, 'b> {
+pub struct Paths<'a, K> {
     spec: Spec,
-    schemas: &'a mut Schemas<'b>,
+    schemas: &'a mut K,
     /// Path items by path.
     pub done: Map<String, Value>,
 }
 
-impl<'a, 'b> Paths<'a, 'b> {
-    pub fn new(spec: Spec, schemas: &'a mut Schemas<'b>) -> Self {
+impl<'a, K: Kinds> Paths<'a, K> {
+    /// Paths in a document of this version, whose types `schemas` collects.
+    pub fn new(spec: Spec, schemas: &'a mut K) -> Self {
         Self { spec, schemas, done: Map::new() }
     }
 
@@ -53,7 +54,15 @@ impl<'a, 'b> Paths<'a, 'b> {
         if resource.namespaced() && resource.verbs.contains(Verb::List) {
             let answer = self.schemas.list(&resource.gvk);
             let id = format!("list{}{}ForAllNamespaces", tag_name(&resource.gvk), resource.gvk.kind);
-            let list = Operation { method: "get", action: "list", id, usage: Use::List, kind: &resource.gvk, body: None, answer };
+            let list = Operation {
+                method: "get",
+                action: "list",
+                id,
+                usage: Use::List,
+                kind: &resource.gvk,
+                body: None,
+                answer,
+            };
             self.add(&format!("{root}/{}", resource.plural), &list);
         }
         for subresource in &resource.subresources {
@@ -114,7 +123,8 @@ impl<'a, 'b> Paths<'a, 'b> {
     fn add(&mut self, path: &str, operation: &Operation<'_>) {
         let spec = self.spec;
         let value = self.operation(operation);
-        let item = self.done.entry(path.to_owned()).or_insert_with(|| json!({"parameters": parameters::path(spec, path)}));
+        let item =
+            self.done.entry(path.to_owned()).or_insert_with(|| json!({"parameters": parameters::path(spec, path)}));
         item[operation.method] = value;
     }
 
@@ -146,11 +156,13 @@ impl<'a, 'b> Paths<'a, 'b> {
             }
             Spec::V3 => {
                 if let Some(name) = body {
-                    let types = consumed.iter().map(|kind| ((*kind).to_owned(), json!({"schema": self.spec.reference(name)})));
+                    let types =
+                        consumed.iter().map(|kind| ((*kind).to_owned(), json!({"schema": self.spec.reference(name)})));
                     value["requestBody"] = json!({"content": types.collect::<Map<_, _>>()});
                 }
                 if let Some(name) = answer {
-                    let types = BODIES.iter().map(|kind| ((*kind).to_owned(), json!({"schema": self.spec.reference(name)})));
+                    let types =
+                        BODIES.iter().map(|kind| ((*kind).to_owned(), json!({"schema": self.spec.reference(name)})));
                     ok["content"] = types.collect::<Map<_, _>>().into();
                 }
             }

@@ -2,17 +2,20 @@
 
 use serde_json::{Value, json};
 
-use crate::schemas::Spec;
+use crate::spec::Spec;
 
 /// One parameter, described for both versions of the specification.
 struct Parameter(&'static str, &'static str, &'static str);
 
 const PRETTY: Parameter = Parameter("pretty", "string", "If 'true', then the output is pretty printed.");
-const DRY_RUN: Parameter = Parameter("dryRun", "string", "When present, nothing is stored; 'All' runs every stage otherwise.");
-const FIELD_MANAGER: Parameter = Parameter("fieldManager", "string", "The name that owns the fields which this request sets.");
+const DRY_RUN: Parameter =
+    Parameter("dryRun", "string", "When present, nothing is stored; 'All' runs every stage otherwise.");
+const FIELD_MANAGER: Parameter =
+    Parameter("fieldManager", "string", "The name that owns the fields which this request sets.");
 const FIELD_VALIDATION: Parameter =
     Parameter("fieldValidation", "string", "What happens to unknown or duplicate fields: Ignore, Warn or Strict.");
-const FORCE: Parameter = Parameter("force", "boolean", "Take over fields that other managers own; for apply requests only.");
+const FORCE: Parameter =
+    Parameter("force", "boolean", "Take over fields that other managers own; for apply requests only.");
 
 const LIST: &[Parameter] = &[
     Parameter("allowWatchBookmarks", "boolean", "Ask for bookmark events, which carry only a resourceVersion."),

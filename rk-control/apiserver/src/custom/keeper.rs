@@ -1,0 +1,108 @@
+//! The loop over CustomResourceDefinitions; level-triggered, one in every server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use rk_api::meta;
+use rk_api::resources::Registry;
+use rk_api::status::{Reason, Status};
+use serde_json::{Value, json};
+
+use super::conditions::{FINALIZER, is_served, with_finalizer, with_status};
+use super::{instances, publish};
+use crate::front_door::write;
+use crate::server::Core;
+
+const GROUP: &str = "apiextensions.k8s.io";
+const PLURAL: &str = "customresourcedefinitions";
+/// How often definitions whose objects hold on are looked at again.
+const WAITING: Duration = Duration::from_millis(500);
+/// How often everything is compared without a reason.
+const PERIOD: Duration = Duration::from_secs(300);
+/// Pause after a failure.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Runs until shutdown.
+pub async fn run(core: Arc<Core>) {
+    let stop = core.shutdown.clone();
+    loop {
+        let outcome = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            outcome = turn(&core) => outcome,
+        };
+        if let Err(status) = outcome {
+            tracing::warn!(%status, "custom resource definitions could not be served; trying again");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+    }
+}
+
+/// Compares everything, then waits for a change.
+async fn turn(core: &Arc<Core>) -> Result<(), Status> {
+    let mut changes = core.cache(GROUP, "v1", PLURAL).await?.subscribe();
+    changes.borrow_and_update();
+    let waiting = sync(core).await?;
+    tokio::select! {
+        _ = changes.changed() => {}
+        () = tokio::time::sleep(if waiting { WAITING } else { PERIOD }) => {}
+    }
+    Ok(())
+}
+
+/// Serves what is defined and writes down that it is; tells whether a deletion waits for objects.
+///
+/// # Errors
+/// The store cannot be read, or a status could not be written.
+pub async fn sync(core: &Arc<Core>) -> Result<bool, Status> {
+    let builtin = Registry::builtin();
+    let resource = core.resource(GROUP, "v1", PLURAL)?;
+    let mut all = core.objects(GROUP, "v1", PLURAL, "").await?;
+    // Who asked first has a name.
+    all.sort_by_key(|definition| meta::text(definition, &["metadata", "creationTimestamp"]).to_owned());
+    let served: Vec<&Value> = all.iter().filter(|definition| is_served(definition, &all, &builtin)).collect();
+    publish::publish(core, &served);
+    let mut waiting = false;
+    for definition in &all {
+        let outcome = step(core, &resource, definition, &all, &builtin).await;
+        match outcome {
+            // Somebody else wrote it: the next turn sees that.
+            Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => waiting = true,
+            Err(status) => return Err(status),
+            Ok(holds) => waiting |= holds,
+        }
+    }
+    Ok(waiting)
+}
+
+async fn step(
+    core: &Arc<Core>,
+    resource: &rk_api::resources::Resource,
+    definition: &Value,
+    all: &[Value],
+    builtin: &Registry,
+) -> Result<bool, Status> {
+    if let Some(changed) = with_finalizer(definition) {
+        write(core, Method::PUT, resource, "", &changed).await?;
+        return Ok(true);
+    }
+    if let Some(changed) = with_status(definition, all, builtin, jiff::Timestamp::now()) {
+        write(core, Method::PUT, resource, "status", &changed).await?;
+        return Ok(true);
+    }
+    let finalizers = meta::at(definition, &["metadata", "finalizers"]).as_array().cloned().unwrap_or_default();
+    if !meta::is_deleting(definition) || !finalizers.iter().any(|name| name == FINALIZER) {
+        return Ok(false);
+    }
+    if !instances::delete_all(core, definition).await? {
+        return Ok(true);
+    }
+    let mut changed = definition.clone();
+    changed["metadata"]["finalizers"] = finalizers.into_iter().filter(|name| *name != json!(FINALIZER)).collect();
+    write(core, Method::PUT, resource, "", &changed).await?;
+    Ok(false)
+}

@@ -1,0 +1,72 @@
+//! Putting rows and documents of custom kinds in and out of service.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use rk_api::meta;
+use rk_api::resources::{Registry, Resource};
+use serde_json::{Map, Value};
+
+use crate::server::Core;
+
+/// What is served now, by the name of the definition.
+#[derive(Default)]
+pub struct Served(Mutex<HashMap<String, Entry>>);
+
+struct Entry {
+    /// What the rows were made of.
+    spec: Value,
+    deleting: bool,
+    rows: Vec<Resource>,
+}
+
+/// Serves exactly these definitions; caches of those that changed or went are ended.
+pub(super) fn publish(core: &Core, definitions: &[&Value]) {
+    let mut served = core.custom.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut before = std::mem::take(&mut *served);
+    let mut changed = false;
+    // Rows whose objects are to be read anew. A deletion mark alone leaves their watches alone.
+    let mut ended: Vec<Resource> = Vec::new();
+    for definition in definitions {
+        let name = meta::name(definition).to_owned();
+        let (spec, deleting) = (meta::at(definition, &["spec"]), meta::is_deleting(definition));
+        let entry = match before.remove(&name) {
+            Some(entry) if entry.spec == *spec && entry.deleting == deleting => entry,
+            other => {
+                changed = true;
+                ended.extend(other.filter(|entry| entry.spec != *spec).into_iter().flat_map(|entry| entry.rows));
+                Entry { spec: spec.clone(), deleting, rows: rk_api::custom::rows(definition) }
+            }
+        };
+        served.insert(name, entry);
+    }
+    changed |= !before.is_empty();
+    ended.extend(before.into_values().flat_map(|entry| entry.rows));
+    if !changed {
+        return;
+    }
+    let mut registry = Registry::builtin();
+    let mut names: Vec<&String> = served.keys().collect();
+    names.sort();
+    for row in names.iter().filter_map(|name| served.get(*name)).flat_map(|entry| &entry.rows) {
+        registry.insert(row.clone());
+    }
+    documents(core, &registry);
+    core.set_registry(registry);
+    // After the table: who loads a cache anew must find the new row.
+    for row in ended.iter().filter(|row| row.is_hub()) {
+        core.storage.forget(row);
+    }
+}
+
+/// Publishes the documents of every custom row.
+fn documents(core: &Core, registry: &Registry) {
+    let mut groups: BTreeMap<String, Vec<&Resource>> = BTreeMap::new();
+    let rows: Vec<&Resource> = registry.iter().map(|row| &**row).filter(|row| row.custom.is_some()).collect();
+    for row in &rows {
+        groups.entry(format!("apis/{}/{}", row.gvk.group, row.gvk.version)).or_default().push(row);
+    }
+    let v3 = groups.into_iter().map(|(path, rows)| (path, rk_openapi::v3_document(&rows))).collect();
+    let (definitions, paths): (Map<_, _>, Map<_, _>) = rk_openapi::v2_parts(&rows);
+    core.discovery.openapi.publish(v3, definitions, paths);
+}

@@ -1,0 +1,144 @@
+//! Documents of custom kinds, made from their rows.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+
+use rk_api::resources::{GroupVersionKind, Resource};
+use serde_json::{Map, Value, json};
+
+use crate::names::{LIST_META, OBJECT_META, openapi_name};
+use crate::paths::Paths;
+use crate::spec::{Kinds, Spec, gvk_value};
+
+/// The OpenAPI v3 document of one group and version.
+#[must_use]
+pub fn v3_document(rows: &[&Resource]) -> Value {
+    let (own, paths) = build(rows, Spec::V3);
+    let mut text = String::new();
+    // The text is embedded: it unpacks and parses.
+    let _ = flate2::read::GzDecoder::new(crate::COMMON.gzip).read_to_string(&mut text);
+    let mut schemas: BTreeMap<String, Value> = serde_json::from_str(&text).unwrap_or_default();
+    schemas.extend(own);
+    let bearer = json!({"type": "apiKey", "name": "authorization", "in": "header", "description": "Bearer Token authentication"});
+    json!({
+        "openapi": "3.0.0", "info": {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"}, "paths": paths,
+        "components": {"schemas": schemas, "securitySchemes": {"BearerToken": bearer}},
+    })
+}
+
+/// Definitions and paths to add to the OpenAPI v2 document; they refer to definitions that are in it.
+#[must_use]
+pub fn v2_parts(rows: &[&Resource]) -> (Map<String, Value>, Map<String, Value>) {
+    let (definitions, paths) = build(rows, Spec::V2);
+    (definitions.into_iter().collect(), paths)
+}
+
+fn build(rows: &[&Resource], spec: Spec) -> (BTreeMap<String, Value>, Map<String, Value>) {
+    let mut schemas = Schemas { spec, rows, done: BTreeMap::new() };
+    let mut paths = Paths::new(spec, &mut schemas);
+    rows.iter().for_each(|row| paths.resource(row));
+    let paths = std::mem::take(&mut paths.done);
+    (schemas.done, paths)
+}
+
+struct Schemas<'a> {
+    spec: Spec,
+    rows: &'a [&'a Resource],
+    done: BTreeMap<String, Value>,
+}
+
+/// `com.example.v1.Foo`: the group reversed, version and kind.
+fn name_of(gvk: &GroupVersionKind, kind: &str) -> String {
+    let mut group: Vec<&str> = gvk.group.split('.').collect();
+    group.reverse();
+    format!("{}.{}.{kind}", group.join("."), gvk.version)
+}
+
+impl Schemas<'_> {
+    fn row(&self, gvk: &GroupVersionKind) -> Option<&Resource> {
+        self.rows.iter().copied().find(|row| row.gvk == *gvk)
+    }
+
+    fn type_meta(&self, metadata: &str) -> Map<String, Value> {
+        let text = |what: &str| json!({"type": "string", "description": what});
+        let mut fields = Map::new();
+        fields.insert(
+            "apiVersion".into(),
+            text("APIVersion defines the versioned schema of this representation of an object."),
+        );
+        fields.insert(
+            "kind".into(),
+            text("Kind is a string value representing the REST resource this object represents."),
+        );
+        let mut reference = self.spec.field(metadata);
+        reference["description"] = json!("Standard object's metadata.");
+        fields.insert("metadata".into(), reference);
+        fields
+    }
+
+    /// A schema as it may be published: objects inside get their metadata, version 2 loses what it has no words for.
+    fn published(&self, schema: &Value, root: bool) -> Value {
+        let Value::Object(members) = schema else { return schema.clone() };
+        let mut out = Map::new();
+        for (key, value) in members {
+            let inner = |value: &Value| self.published(value, false);
+            let value = match (key.as_str(), value) {
+                ("nullable" | "oneOf" | "anyOf" | "allOf" | "not" | "x-kubernetes-validations", _)
+                    if self.spec == Spec::V2 =>
+                {
+                    continue;
+                }
+                ("items" | "additionalProperties" | "not", Value::Object(_)) => inner(value),
+                ("oneOf" | "anyOf" | "allOf", Value::Array(parts)) => parts.iter().map(inner).collect(),
+                ("properties", Value::Object(fields)) => {
+                    fields.iter().map(|(name, field)| (name.clone(), inner(field))).collect::<Map<_, _>>().into()
+                }
+                _ => value.clone(),
+            };
+            out.insert(key.clone(), value);
+        }
+        let embedded = members.get("x-kubernetes-embedded-resource") == Some(&Value::Bool(true));
+        if root || embedded {
+            let fields = self.type_meta(OBJECT_META);
+            match out.entry("properties").or_insert_with(|| json!({})) {
+                Value::Object(own) => own.extend(fields),
+                _ => drop(out.insert("properties".into(), fields.into())),
+            }
+        }
+        out.into()
+    }
+}
+
+impl Kinds for Schemas<'_> {
+    fn kind(&mut self, gvk: &GroupVersionKind) -> Option<String> {
+        let Some(custom) = self.row(gvk).and_then(|row| row.custom.clone()) else {
+            // Scale and the like are in the common part.
+            return rk_api::schema::Schema::of_kind(gvk).map(|schema| openapi_name(schema.type_name()));
+        };
+        let name = name_of(gvk, &gvk.kind);
+        if !self.done.contains_key(&name) {
+            let empty = json!({"type": "object"});
+            let mut schema = self.published(if custom.schema.is_object() { &custom.schema } else { &empty }, true);
+            schema["x-kubernetes-group-version-kind"] = json!([gvk_value(gvk)]);
+            self.done.insert(name.clone(), schema);
+        }
+        Some(name)
+    }
+
+    fn list(&mut self, gvk: &GroupVersionKind) -> Option<String> {
+        let item = self.kind(gvk)?;
+        let kind = self.row(gvk)?.list_kind();
+        let name = name_of(gvk, &kind);
+        let mut properties = self.type_meta(LIST_META);
+        let items =
+            json!({"description": format!("List of {}.", gvk.kind), "type": "array", "items": self.spec.field(&item)});
+        properties.insert("items".into(), items);
+        let list = GroupVersionKind::new(gvk.group.clone(), gvk.version.clone(), kind.clone());
+        let schema = json!({
+            "description": format!("{kind} is a list of {}", gvk.kind), "type": "object", "required": ["items"],
+            "properties": properties, "x-kubernetes-group-version-kind": [gvk_value(&list)],
+        });
+        self.done.insert(name.clone(), schema);
+        Some(name)
+    }
+}

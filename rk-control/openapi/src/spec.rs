@@ -1,0 +1,42 @@
+//! The two versions of the specification, and what paths need to know of types.
+
+use rk_api::resources::GroupVersionKind;
+use serde_json::{Value, json};
+
+/// Gives kinds their names in a document.
+pub trait Kinds {
+    /// Adds a kind and all that it reaches; answers its name.
+    fn kind(&mut self, gvk: &GroupVersionKind) -> Option<String>;
+    /// Adds the list of a kind; answers its name.
+    fn list(&mut self, gvk: &GroupVersionKind) -> Option<String>;
+}
+
+/// The version of the OpenAPI specification; it decides how types refer to each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Spec {
+    V2,
+    V3,
+}
+
+impl Spec {
+    /// A reference to a named schema.
+    pub fn reference(self, name: &str) -> Value {
+        match self {
+            Self::V2 => json!({"$ref": format!("#/definitions/{name}")}),
+            Self::V3 => json!({"$ref": format!("#/components/schemas/{name}")}),
+        }
+    }
+
+    /// A reference in the place of a field. In v3 a reference must stand alone, so that it is wrapped beside its description.
+    pub fn field(self, name: &str) -> Value {
+        match self {
+            Self::V2 => self.reference(name),
+            Self::V3 => json!({"allOf": [self.reference(name)]}),
+        }
+    }
+}
+
+/// The extension that names a kind.
+pub fn gvk_value(gvk: &GroupVersionKind) -> Value {
+    json!({"group": gvk.group, "version": gvk.version, "kind": gvk.kind})
+}
