@@ -167,7 +167,9 @@ impl Kind<'_> {
             let groups = self.client.get("/apis").await.ok();
             assert!(groups["groups"].as_array().unwrap().iter().any(|group| group["name"] == *gvk.group));
             let group = self.client.get(&root).await.ok();
-            assert!(group["versions"].as_array().unwrap().iter().any(|version| version["version"] == *gvk.version));
+            let versions = group["versions"].as_array().unwrap();
+            assert!(versions.iter().any(|version| version["version"] == *gvk.version));
+            assert!(versions.contains(&group["preferredVersion"]), "{group}");
         }
         let found = self.client.get(&format!("{root}/{}", gvk.version)).await.ok();
         let named: Vec<&str> =

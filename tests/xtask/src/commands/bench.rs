@@ -1,5 +1,6 @@
 //! `bench`: measures and writes `docs/benchmarks.md`. Numbers, not verdicts: the budgets stand beside them.
 
+mod api;
 mod host;
 mod machines;
 mod memory;
@@ -9,20 +10,34 @@ use super::BenchArgs;
 use crate::paths::Paths;
 use crate::report::Report;
 use crate::setup;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use table::{Row, place, render};
 
 pub fn run(paths: &Paths, args: &BenchArgs) -> Result<()> {
     let report = Report::new();
+    match args.only.as_deref() {
+        None => {}
+        Some("api") => return run_api(paths, &report),
+        Some(other) => bail!("there is no bench {other:?}; there is api"),
+    }
     let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel)?;
     let mut rows: Vec<Row> = Vec::new();
     rows.extend(report.step("sizes", |_| Ok((host::sizes(&artifacts)?, String::new())))?);
     rows.extend(report.step("rk-control on this host", |_| Ok((host::control(paths, &artifacts)?, String::new())))?);
     rows.extend(report.step("machines", |step| Ok((machines::measure(&artifacts, step)?, String::new())))?);
-    let text = render(&host::machine(artifacts.accel), &rows);
+    record(paths, "node", "Image, control plane and nodes", &render(&host::machine(artifacts.accel), &rows))
+}
+
+/// `bench api`: `rk-control` alone under load. It needs neither kernel nor image.
+fn run_api(paths: &Paths, report: &Report) -> Result<()> {
+    let rows = report.step("rk-control under load", |step| Ok((api::measure(paths, step)?, String::new())))?;
+    record(paths, "api", "The API under load", &render(&host::processor(), &rows))
+}
+
+/// Shows a table and writes it into its section of the page.
+fn record(paths: &Paths, name: &str, title: &str, text: &str) -> Result<()> {
     println!("\n{text}");
     let path = paths.root.join("docs/benchmarks.md");
     let document = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let document = place(&document, "node", "Image, control plane and nodes", &text);
-    std::fs::write(&path, document).with_context(|| format!("write {}", path.display()))
+    std::fs::write(&path, place(&document, name, title, text)).with_context(|| format!("write {}", path.display()))
 }

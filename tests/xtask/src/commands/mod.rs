@@ -155,6 +155,8 @@ struct TestArgs {
 struct BenchArgs {
     #[command(flatten)]
     setup: SetupArgs,
+    /// Only this: api
+    only: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -15,10 +15,15 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// The machine that measures, for the head of the table.
 pub fn machine(accel: Accel) -> String {
+    format!("{}, guests under {accel}", processor())
+}
+
+/// Its processor.
+pub fn processor() -> String {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": ").map(|(_, m)| m.to_owned()));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("{}, {cores} cores, guests under {accel}", model.unwrap_or_else(|| "an unnamed processor".into()))
+    format!("{}, {cores} cores", model.unwrap_or_else(|| "an unnamed processor".into()))
 }
 
 /// Sizes of what boots.
@@ -41,8 +46,9 @@ pub fn control(paths: &Paths, artifacts: &Artifacts) -> Result<Vec<Row>> {
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     // Keys and tables are made on the first start; the second is what an operator waits for.
-    let first = start(artifacts, &dir)?.0;
-    let (again, mut process) = start(artifacts, &dir)?;
+    let binary = artifacts.binaries.join("rk-control");
+    let first = start(&binary, &dir)?.0;
+    let (again, mut process) = start(&binary, &dir)?;
     std::thread::sleep(Duration::from_secs(5));
     let idle = resident_kib(process.id()).unwrap_or(0);
     process.kill();
@@ -53,9 +59,10 @@ pub fn control(paths: &Paths, artifacts: &Artifacts) -> Result<Vec<Row>> {
     ])
 }
 
-fn start(artifacts: &Artifacts, dir: &Path) -> Result<(Duration, Bound)> {
+/// Starts a server on a folder; answers how long it took until it was ready.
+pub fn start(binary: &Path, dir: &Path) -> Result<(Duration, Bound)> {
     let bind = free_port()?;
-    let mut command = Command::new(artifacts.binaries.join("rk-control"));
+    let mut command = Command::new(binary);
     command.arg("--data-dir").arg(dir).arg("--bind").arg(bind.to_string());
     let kubeconfig = dir.join("admin.kubeconfig");
     let _ = std::fs::remove_file(&kubeconfig);

@@ -8,13 +8,13 @@ pub struct Row {
     /// The result with its unit.
     pub measured: String,
     /// The budget, or a dash.
-    pub budget: &'static str,
+    pub budget: String,
 }
 
 impl Row {
     /// A row.
-    pub fn new(what: impl Into<String>, measured: impl Into<String>, budget: &'static str) -> Row {
-        Row { what: what.into(), measured: measured.into(), budget }
+    pub fn new(what: impl Into<String>, measured: impl Into<String>, budget: &str) -> Row {
+        Row { what: what.into(), measured: measured.into(), budget: budget.to_owned() }
     }
 }
 

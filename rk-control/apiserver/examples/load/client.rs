@@ -1,0 +1,136 @@
+//! A client of few words: HTTP/2 over TLS with a client certificate.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// How long something that the server makes by itself may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where the server is and who asks.
+pub struct Target {
+    address: String,
+    tls: TlsConnector,
+}
+
+impl Target {
+    /// From a kubeconfig that holds its data.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let config: Value = serde_yaml_ng::from_slice(&std::fs::read(path).with_context(|| path.display().to_string())?)?;
+        let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).with_context(|| format!("no {pointer}"));
+        let pem = |pointer: &str| anyhow::Ok(STANDARD.decode(text(pointer)?)?);
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&pem("/clusters/0/cluster/certificate-authority-data")?)?)?;
+        let certificate = CertificateDer::from_pem_slice(&pem("/users/0/user/client-certificate-data")?)?;
+        let key = PrivateKeyDer::from_pem_slice(&pem("/users/0/user/client-key-data")?)?;
+        let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![certificate], key)?;
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        let address = text("/clusters/0/cluster/server")?.trim_start_matches("https://").to_owned();
+        Ok(Self { address, tls: TlsConnector::from(Arc::new(tls)) })
+    }
+}
+
+/// One connection; clones share it.
+#[derive(Clone)]
+pub struct Client(SendRequest<Full<Bytes>>);
+
+impl Client {
+    pub async fn connect(target: &Target) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(&target.address).await?;
+        stream.set_nodelay(true)?;
+        let host = stream.peer_addr()?.ip();
+        let stream = target.tls.connect(ServerName::IpAddress(host.into()), stream).await?;
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Self(sender))
+    }
+
+    async fn send(&mut self, method: Method, path: &str, kind: &str, body: String) -> anyhow::Result<Response<Incoming>> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("https://server{path}"))
+            .header(CONTENT_TYPE, kind)
+            .body(Full::new(Bytes::from(body)))?;
+        self.0.ready().await?;
+        Ok(self.0.send_request(request).await?)
+    }
+
+    async fn answer(&mut self, method: Method, path: &str, kind: &str, body: String) -> anyhow::Result<Bytes> {
+        let response = self.send(method, path, kind, body).await?;
+        let code = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        if !code.is_success() {
+            bail!("{path}: {code}: {}", String::from_utf8_lossy(&body));
+        }
+        Ok(body)
+    }
+
+    pub async fn get(&mut self, path: &str) -> anyhow::Result<Bytes> {
+        self.answer(Method::GET, path, "application/json", String::new()).await
+    }
+
+    pub async fn post(&mut self, path: &str, object: Value) -> anyhow::Result<Bytes> {
+        self.answer(Method::POST, path, "application/json", object.to_string()).await
+    }
+
+    pub async fn patch(&mut self, path: &str, patch: Value) -> anyhow::Result<Bytes> {
+        self.answer(Method::PATCH, path, "application/merge-patch+json", patch.to_string()).await
+    }
+
+    /// Waits until something is there.
+    pub async fn wait(&mut self, path: &str) -> anyhow::Result<()> {
+        let begin = Instant::now();
+        while self.get(path).await.is_err() {
+            anyhow::ensure!(begin.elapsed() < PATIENCE, "{path} does not appear");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    pub async fn stream(mut self, path: &str) -> anyhow::Result<Incoming> {
+        let response = self.send(Method::GET, path, "application/json", String::new()).await?;
+        anyhow::ensure!(response.status().is_success(), "{path}: {}", response.status());
+        Ok(response.into_body())
+    }
+}
+
+/// How old each change is when its event arrives; ends with the last of them.
+pub async fn ages(mut stream: Incoming, epoch: Instant, changes: u32) -> anyhow::Result<Vec<Duration>> {
+    let mut ages = Vec::with_capacity(changes as usize);
+    let mut rest: Vec<u8> = Vec::new();
+    let last = format!("\"number\":\"{}\"", changes - 1);
+    while let Some(frame) = stream.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        rest.extend_from_slice(&data);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            let text = String::from_utf8_lossy(&line);
+            let Some((_, after)) = text.split_once("\"sent\":\"") else { continue };
+            let sent: u64 = after.split('"').next().unwrap_or_default().parse()?;
+            ages.push(epoch.elapsed().saturating_sub(Duration::from_nanos(sent)));
+            if text.contains(&last) {
+                return Ok(ages);
+            }
+        }
+    }
+    bail!("a watch ended early, after {} events", ages.len())
+}
