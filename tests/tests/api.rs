@@ -187,3 +187,38 @@ fn a_kill_loses_no_acknowledged_write() {
     let names = kubectl.ok(&["get", "configmaps", "-o", "name"]);
     assert_eq!(names.lines().filter(|l| l.starts_with("configmap/c-")).count(), 20, "{names}");
 }
+
+#[test]
+fn a_custom_kind_is_explained_applied_listed_scaled_and_removed() {
+    let kubectl = control().kubectl.new_namespace("custom");
+    let schema = "{type: object, properties: {spec: {type: object, required: [schedule], properties: {schedule: {type: string, \
+                  description: When it runs., pattern: '^[0-9 */]+$'}, replicas: {type: integer, default: 1}}}, status: {type: \
+                  object, properties: {replicas: {type: integer}}}}}";
+    let definition = format!(
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: crontabs.tests.example.com}}\nspec:\n  \
+         group: tests.example.com\n  scope: Namespaced\n  names: {{plural: crontabs, singular: crontab, kind: CronTab, shortNames: [ct]}}\n  \
+         versions:\n  - name: v1\n    served: true\n    storage: true\n    schema: {{openAPIV3Schema: {schema}}}\n    subresources: \
+         {{status: {{}}, scale: {{specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas}}}}\n    \
+         additionalPrinterColumns: [{{name: Schedule, type: string, jsonPath: .spec.schedule}}]\n"
+    );
+    kubectl.apply(&definition);
+    kubectl.ok(&["wait", "--for=condition=established", "crd/crontabs.tests.example.com", "--timeout=20s"]);
+    let object = |schedule: &str| {
+        format!("apiVersion: tests.example.com/v1\nkind: CronTab\nmetadata: {{name: mine}}\nspec: {{schedule: '{schedule}'}}\n")
+    };
+    kubectl.apply(&object("* * * * */5"));
+    assert!(kubectl.apply(&object("* * * * */5")).contains("unchanged"));
+    assert!(kubectl.ok(&["get", "ct"]).contains("* * * * */5"), "printer columns are shown under the short name");
+    assert!(kubectl.ok(&["explain", "crontab.spec.schedule"]).contains("When it runs."));
+    let said = kubectl.apply_refused(&object("never"));
+    assert!(said.contains("spec.schedule in body should match"), "{said}");
+    let said = kubectl.apply_refused(&object("1").replace("spec: {", "spec: {extra: 1, "));
+    assert!(said.contains("unknown field \"spec.extra\""), "{said}");
+    kubectl.ok(&["scale", "crontab/mine", "--replicas=4"]);
+    assert_eq!(kubectl.path(&["crontab", "mine"], "{.spec.replicas}"), "4");
+    kubectl.ok(&["delete", "crd", "crontabs.tests.example.com", "--timeout=30s"]);
+    eventually("its paths to go", LIMIT, || {
+        let answer = kubectl.run(&["get", "--raw", "/apis/tests.example.com/v1"]);
+        if answer.success { Err(answer.out) } else { Ok(()) }
+    });
+}

@@ -235,6 +235,13 @@ async fn documents_tell_of_custom_kinds() {
     assert_eq!(v3.headers["cache-control"], "public, immutable");
     let v3 = v3.ok();
     assert_eq!(v3["components"]["schemas"]["com.example.v1.Foo"]["required"], json!(["spec"]));
+    let patch =
+        &v3["paths"]["/apis/example.com/v1/namespaces/{namespace}/foos/{name}"]["patch"]["requestBody"]["content"];
+    let strategic = patch.get("application/strategic-merge-patch+json");
+    assert!(
+        strategic.is_none() && patch.get("application/merge-patch+json").is_some(),
+        "kubectl patches as it is told to here"
+    );
     let mut wanting = Vec::new();
     references(&v3, &mut wanting);
     assert!(!wanting.is_empty());

@@ -4,82 +4,16 @@ mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Method;
 use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::ServerConfig;
 use serde_json::json;
+use support::sockets::{connect, exchange, get, listen, pair, provider, roots};
 use support::{Cluster, PODS, pod};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
-use tokio_util::sync::CancellationToken;
-
-type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
-fn pair(certificate: &str, key: &str) -> Pair {
-    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).map(Result::unwrap).collect();
-    (chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap())
-}
-
-fn roots(cluster: &Cluster) -> Arc<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(cluster.pki.ca_certificate().as_bytes()).unwrap()).unwrap();
-    Arc::new(roots)
-}
-
-async fn listen(cluster: &Cluster) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = cluster.server.clone();
-    tokio::spawn(async move { server.serve(listener, CancellationToken::new()).await });
-    address
-}
-
-async fn connect(
-    cluster: &Cluster,
-    address: SocketAddr,
-    login: Option<Pair>,
-) -> tokio_rustls::client::TlsStream<TcpStream> {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots(cluster));
-    let config = match login {
-        Some((chain, key)) => builder.with_client_auth_cert(chain, key).unwrap(),
-        None => builder.with_no_client_auth(),
-    };
-    let stream = TcpStream::connect(address).await.unwrap();
-    TlsConnector::from(Arc::new(config)).connect(ServerName::IpAddress(address.ip().into()), stream).await.unwrap()
-}
-
-/// Sends a raw request and returns what comes back until `end`.
-async fn exchange(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), request: &str, end: &str) -> String {
-    stream.write_all(request.as_bytes()).await.unwrap();
-    stream.flush().await.unwrap();
-    let mut text = Vec::new();
-    let read = async {
-        let mut piece = [0; 4096];
-        while !String::from_utf8_lossy(&text).contains(end) {
-            let count = stream.read(&mut piece).await.unwrap();
-            assert_ne!(count, 0, "closed after: {}", String::from_utf8_lossy(&text));
-            text.extend_from_slice(&piece[..count]);
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), read).await.expect("an answer within ten seconds");
-    String::from_utf8_lossy(&text).into_owned()
-}
-
-fn get(path: &str, headers: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n")
-}
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 const WHO: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 

@@ -17,6 +17,10 @@ const PATCHES: &[&str] = &[
     "application/strategic-merge-patch+json",
 ];
 
+/// What patches of custom kinds may be: they have no merge keys.
+const CUSTOM_PATCHES: &[&str] =
+    &["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"];
+
 /// Everything an operation is made from.
 struct Operation<'a> {
     method: &'a str,
@@ -32,6 +36,8 @@ struct Operation<'a> {
 pub struct Paths<'a, K> {
     spec: Spec,
     schemas: &'a mut K,
+    /// What patches of the resource at hand may be.
+    patches: &'static [&'static str],
     /// Path items by path.
     pub done: Map<String, Value>,
 }
@@ -39,11 +45,12 @@ pub struct Paths<'a, K> {
 impl<'a, K: Kinds> Paths<'a, K> {
     /// Paths in a document of this version, whose types `schemas` collects.
     pub fn new(spec: Spec, schemas: &'a mut K) -> Self {
-        Self { spec, schemas, done: Map::new() }
+        Self { spec, schemas, patches: PATCHES, done: Map::new() }
     }
 
     /// Adds all paths of a resource.
     pub fn resource(&mut self, resource: &Resource) {
+        self.patches = if resource.custom.is_some() { CUSTOM_PATCHES } else { PATCHES };
         let root = root(&resource.gvk);
         let scope = if resource.namespaced() { "/namespaces/{namespace}" } else { "" };
         let collection = format!("{root}{scope}/{}", resource.plural);
@@ -131,7 +138,7 @@ impl<'a, K: Kinds> Paths<'a, K> {
     fn operation(&self, operation: &Operation<'_>) -> Value {
         let Operation { action, id, usage, kind, body, answer, .. } = operation;
         let mut query = parameters::query(self.spec, *usage);
-        let consumed = if *usage == Use::Patch { PATCHES } else { BODIES };
+        let consumed = if *usage == Use::Patch { self.patches } else { BODIES };
         let mut value = json!({
             "description": format!("{action} {}", kind.kind),
             "operationId": id,

@@ -75,6 +75,7 @@ pub(super) fn stateful_set(object: &mut Object) {
             && let Some(rolling) = ensure(strategy, "rollingUpdate")
         {
             default(rolling, "partition", 0);
+            default(rolling, "maxUnavailable", json!(1));
         }
     }
     if let Some(retention) = ensure(spec, "persistentVolumeClaimRetentionPolicy") {

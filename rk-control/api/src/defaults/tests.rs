@@ -154,6 +154,14 @@ fn kinds_get_their_own_defaults() {
         (
             "apps",
             "v1",
+            "StatefulSet",
+            json!({}),
+            "/spec/updateStrategy",
+            json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0, "maxUnavailable": 1}}),
+        ),
+        (
+            "apps",
+            "v1",
             "DaemonSet",
             json!({}),
             "/spec/updateStrategy",

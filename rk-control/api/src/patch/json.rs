@@ -41,7 +41,8 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<
     };
     let value = || operation.get("value").cloned().unwrap_or(Value::Null);
     let op = member("op")?;
-    let path = member("path")?;
+    // Where a new element goes, its own step counts from behind the list; elsewhere it names an element that is there.
+    let path = &forward(document, member("path")?, !matches!(op, "add" | "move" | "copy"));
     match op {
         "add" => add(document, path, value(), op),
         "remove" => remove(document, path, op).map(drop),
@@ -51,8 +52,8 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<
             Ok(())
         }
         "move" => {
-            let from = member("from")?;
-            if path.strip_prefix(from).is_some_and(|rest| rest.starts_with('/')) {
+            let from = &forward(document, member("from")?, true);
+            if path.strip_prefix(from.as_str()).is_some_and(|rest| rest.starts_with('/')) {
                 return Err(PatchError::Unprocessable(format!(
                     "move operation does not apply: {path:?} lies inside {from:?}"
                 )));
@@ -61,7 +62,7 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<
             add(document, path, taken, op)
         }
         "copy" => {
-            let from = member("from")?;
+            let from = &forward(document, member("from")?, true);
             let found = document.pointer(&checked(from)?).ok_or_else(|| missing(op, from))?.clone();
             *copied += found.to_string().len();
             if *copied > MAX_COPIED {
@@ -100,6 +101,28 @@ fn missing(op: &str, path: &str) -> PatchError {
     PatchError::Unprocessable(format!("{op} operation does not apply: doc is missing key: {path}: missing value"))
 }
 
+/// The path with indexes that count from the end of a list (`-1` is the last element) in their usual form. The last step is left
+/// alone unless `whole`.
+fn forward(document: &Value, path: &str, whole: bool) -> String {
+    if !path.contains("/-") {
+        return path.to_owned();
+    }
+    let (mut place, mut out) = (Some(document), String::new());
+    let mut steps = path.split('/').skip(1).peekable();
+    while let Some(step) = steps.next() {
+        let list = place.and_then(Value::as_array).filter(|_| whole || steps.peek().is_some());
+        let back = step.strip_prefix('-').and_then(|digits| digits.parse::<usize>().ok()).filter(|back| *back > 0);
+        let step = match list.zip(back).and_then(|(list, back)| list.len().checked_sub(back)) {
+            Some(index) => index.to_string(),
+            None => step.to_owned(),
+        };
+        place = place.and_then(|value| value.pointer(&format!("/{step}")));
+        out.push('/');
+        out.push_str(&step);
+    }
+    out
+}
+
 /// A pointer that `serde_json` understands, or the words for one that is none.
 fn checked(path: &str) -> Result<String, PatchError> {
     if path.is_empty() || path.starts_with('/') {
@@ -120,6 +143,11 @@ fn split(path: &str) -> Result<(&str, String), PatchError> {
 /// An index into an array of this length; `limit` is the greatest allowed.
 fn index(step: &str, limit: usize, op: &str, path: &str) -> Result<usize, PatchError> {
     let plain = step == "0" || !step.starts_with(['0', '+']);
+    if let Some(back) = step.strip_prefix('-').and_then(|digits| digits.parse::<usize>().ok()).filter(|back| *back > 0)
+        && let Some(at) = (limit + 1).checked_sub(back)
+    {
+        return Ok(at);
+    }
     step.parse::<usize>().ok().filter(|i| plain && *i <= limit).ok_or_else(|| {
         PatchError::Unprocessable(format!(
             "{op} operation does not apply: doc is missing path: {path:?}: invalid index referenced"
@@ -186,6 +214,20 @@ mod tests {
                 json!([{"op": "remove", "path": "/a~1b"}, {"op": "test", "path": "/c~0d", "value": 2.0}]),
                 json!({"c~d": 2}),
             ),
+            (json!({"a": [1, 2]}), json!([{"op": "add", "path": "/a/-1", "value": 3}]), json!({"a": [1, 2, 3]})),
+            (json!({"a": [1, 2]}), json!([{"op": "add", "path": "/a/-2", "value": 3}]), json!({"a": [1, 3, 2]})),
+            (json!({"a": [1, 2]}), json!([{"op": "remove", "path": "/a/-2"}]), json!({"a": [2]})),
+            (json!({"a": [1, 2]}), json!([{"op": "replace", "path": "/a/-1", "value": 9}]), json!({"a": [1, 9]})),
+            (
+                json!({"a": [{"b": 1}]}),
+                json!([{"op": "add", "path": "/a/-1/c", "value": 2}]),
+                json!({"a": [{"b": 1, "c": 2}]}),
+            ),
+            (
+                json!({"a": [1, 2]}),
+                json!([{"op": "test", "path": "/a/-1", "value": 2}, {"op": "move", "from": "/a/-1", "path": "/b"}]),
+                json!({"a": [1], "b": 2}),
+            ),
             (json!({"a": 1}), json!([{"op": "add", "path": "", "value": {"z": 1}}]), json!({"z": 1})),
         ] {
             let mut object = original;
@@ -216,6 +258,10 @@ mod tests {
             (
                 json!([{"op": "add", "path": "/l/5", "value": 1}]),
                 "add operation does not apply: doc is missing path: \"/l/5\": invalid index referenced",
+            ),
+            (
+                json!([{"op": "add", "path": "/l/-2", "value": 1}]),
+                "add operation does not apply: doc is missing path: \"/l/-2\": invalid index referenced",
             ),
             (
                 json!([{"op": "move", "from": "/m", "path": "/m/n"}]),

@@ -32,8 +32,10 @@ pub struct Target {
 impl Target {
     /// From a kubeconfig that holds its data.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let config: Value = serde_yaml_ng::from_slice(&std::fs::read(path).with_context(|| path.display().to_string())?)?;
-        let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).with_context(|| format!("no {pointer}"));
+        let config: Value =
+            serde_yaml_ng::from_slice(&std::fs::read(path).with_context(|| path.display().to_string())?)?;
+        let text =
+            |pointer: &str| config.pointer(pointer).and_then(Value::as_str).with_context(|| format!("no {pointer}"));
         let pem = |pointer: &str| anyhow::Ok(STANDARD.decode(text(pointer)?)?);
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&pem("/clusters/0/cluster/certificate-authority-data")?)?)?;
@@ -64,7 +66,13 @@ impl Client {
         Ok(Self(sender))
     }
 
-    async fn send(&mut self, method: Method, path: &str, kind: &str, body: String) -> anyhow::Result<Response<Incoming>> {
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: String,
+    ) -> anyhow::Result<Response<Incoming>> {
         let request = Request::builder()
             .method(method)
             .uri(format!("https://server{path}"))

@@ -139,7 +139,10 @@ async fn lists(target: &Arc<Target>, pid: u32) -> anyhow::Result<()> {
         let labels = json!({"app": format!("app-{}", number % 100), "team": "bench"});
         // Nobody schedules these, so that they stay as they are.
         let spec = json!({"schedulerName": "nobody", "containers": [container]});
-        ("/api/v1/namespaces/bench/pods".to_owned(), json!({"metadata": {"name": format!("p-{number}"), "labels": labels}, "spec": spec}))
+        (
+            "/api/v1/namespaces/bench/pods".to_owned(),
+            json!({"metadata": {"name": format!("p-{number}"), "labels": labels}, "spec": spec}),
+        )
     };
     let (took, _) = create_all(target, PODS, make).await?;
     row(&format!("creates of {PODS} pods"), &format!("{:.0}/s", PODS as f64 / took.as_secs_f64()), "—");

@@ -1,6 +1,8 @@
 //! A server on a throw-away store, driven in this process.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod sockets;
+
 use std::sync::Arc;
 use std::time::Duration;
 
