@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
-use rk_api::decode::{self, FieldValidation, Limits};
+use rk_api::decode::{self, Decoded, FieldValidation, Limits};
 use rk_api::resources::GroupVersionKind;
 use rk_api::schema::Schema;
 use rk_api::status::Status;
@@ -46,8 +46,37 @@ pub fn decode_object(
     mode: FieldValidation,
     warnings: &mut Vec<String>,
 ) -> Result<Value, Status> {
+    let decoded = read(headers, body, gvk, schema, mode)?;
+    warnings.extend(decoded.warnings);
+    let mut object = decoded.object;
+    check_kind(&mut object, gvk)?;
+    Ok(object)
+}
+
+/// Decodes `DeleteOptions`: every group has them, and clients name the group that they delete from.
+///
+/// # Errors
+/// As [`decode_object`].
+pub fn decode_delete_options(headers: &HeaderMap, body: &Bytes) -> Result<Value, Status> {
+    let gvk = GroupVersionKind::new("", "v1", "DeleteOptions");
+    let schema = Schema::of_kind(&gvk).unwrap_or(Schema::ANY);
+    let mut object = read(headers, body, &gvk, &schema, FieldValidation::Ignore)?.object;
+    if let Some(members) = object.as_object_mut() {
+        members.remove("apiVersion");
+    }
+    check_kind(&mut object, &gvk)?;
+    Ok(object)
+}
+
+fn read(
+    headers: &HeaderMap,
+    body: &Bytes,
+    gvk: &GroupVersionKind,
+    schema: &Schema,
+    mode: FieldValidation,
+) -> Result<Decoded, Status> {
     let limits = Limits::default();
-    let decoded = match content_format(headers)? {
+    match content_format(headers)? {
         Format::Json => decode::json(body, schema, mode, limits),
         Format::Yaml => decode::yaml(body, schema, mode, limits),
         Format::Protobuf if !schema.is_fixed() => {
@@ -59,11 +88,7 @@ pub fn decode_object(
         Format::Protobuf => rk_api::proto::decode(body, Some(gvk), limits)
             .and_then(|object| decode::finish(object, Vec::new(), schema, mode)),
     }
-    .map_err(|error| error.into_status(&gvk.kind, &gvk.version, body))?;
-    warnings.extend(decoded.warnings);
-    let mut object = decoded.object;
-    check_kind(&mut object, gvk)?;
-    Ok(object)
+    .map_err(|error| error.into_status(&gvk.kind, &gvk.version, body))
 }
 
 /// Fills in a missing `kind` and `apiVersion` and refuses others than the path's.

@@ -267,3 +267,24 @@ async fn protobuf_goes_both_ways() {
     assert!(list.body.starts_with(b"k8s\0"));
     assert_eq!(cluster.admin().get(&format!("{MAPS}/p")).await.ok()["data"]["k"], "v");
 }
+
+#[tokio::test]
+async fn delete_options_come_under_the_name_of_any_group_and_in_every_format() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let options =
+        |version: &str| json!({"apiVersion": version, "kind": "DeleteOptions", "preconditions": {"uid": "other"}});
+    let bodies = [
+        ("application/json", options("apps/v1").to_string().into()),
+        ("application/yaml", "apiVersion: policy/v1\nkind: DeleteOptions\npreconditions: {uid: other}\n".into()),
+        ("application/vnd.kubernetes.protobuf", rk_api::proto::encode(&options("apps/v1")).unwrap()),
+        ("application/vnd.kubernetes.protobuf", rk_api::proto::encode(&options("node.k8s.io/v1")).unwrap()),
+    ];
+    admin.create(MAPS, &config_map("d", json!({}))).await.ok();
+    for (media_type, body) in bodies {
+        let answer = admin.answer(Method::DELETE, &format!("{MAPS}/d"), media_type, body).await;
+        assert_eq!(answer.code, 409, "the precondition is read from {media_type}: {:?}", answer.body);
+    }
+    let other = json!({"apiVersion": "v1", "kind": "Pod"}).to_string();
+    assert_eq!(admin.answer(Method::DELETE, &format!("{MAPS}/d"), "application/json", other.into()).await.code, 400);
+}

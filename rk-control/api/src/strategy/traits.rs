@@ -139,7 +139,7 @@ static TRAITS: &[Traits] = &[
     row(ADMISSION, "ValidatingAdmissionPolicyBinding", Kept, Spec).conditional(),
     row(ADMISSION, "MutatingAdmissionPolicy", Kept, Spec).conditional(),
     row(ADMISSION, "MutatingAdmissionPolicyBinding", Kept, Spec).conditional(),
-    row("apiextensions.k8s.io", "CustomResourceDefinition", Reset, Spec).conditional().status_metadata(Frozen),
+    row("apiextensions.k8s.io", "CustomResourceDefinition", Reset, Spec).conditional(),
     row("apiregistration.k8s.io", "APIService", Reset, NoGeneration).conditional().status_metadata(Frozen),
     row(FLOW, "FlowSchema", Reset, Spec).conditional().status_metadata(Frozen),
     row(FLOW, "PriorityLevelConfiguration", Reset, Spec).conditional().status_metadata(Frozen),

@@ -3,8 +3,6 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use rk_api::decode::FieldValidation;
-use rk_api::resources::GroupVersionKind;
-use rk_api::schema::Schema;
 use rk_api::status::{Cause, Details, Reason, Status};
 use serde_json::Value;
 
@@ -90,15 +88,7 @@ impl DeleteOptions {
             options.set_orphan(query.flag("orphanDependents"));
         }
         if !body.is_empty() {
-            // Any group's DeleteOptions will do; clients send their own group's.
-            let gvk = GroupVersionKind::new("", "v1", "DeleteOptions");
-            let mut ignored = Vec::new();
-            let schema = Schema::of_kind(&gvk).unwrap_or(Schema::ANY);
-            let value = match codec::decode_object(headers, body, &gvk, &schema, FieldValidation::Ignore, &mut ignored)
-            {
-                Ok(value) => value,
-                Err(error) => other_group(body).ok_or(error)?,
-            };
+            let value = codec::decode_delete_options(headers, body)?;
             options.merge(&value)?;
         }
         if options.grace.is_some_and(|grace| grace < 0) {
@@ -140,10 +130,4 @@ impl DeleteOptions {
         self.propagation = Some(if orphan { Propagation::Orphan } else { Propagation::Background });
         self.cascading = !orphan;
     }
-}
-
-/// `DeleteOptions` under another group's apiVersion (`policy/v1`, `apps/v1`…).
-fn other_group(body: &Bytes) -> Option<Value> {
-    let value = rk_api::decode::untyped_json(body, rk_api::decode::Limits::default()).ok()?;
-    (value.get("kind").and_then(Value::as_str) == Some("DeleteOptions")).then_some(value)
 }
