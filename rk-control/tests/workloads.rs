@@ -61,6 +61,28 @@ async fn dependents_go_stay_or_go_first_as_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn owners_in_a_circle_go_when_one_of_them_goes_first() {
+    let (plane, _nodes) = with_nodes().await;
+    plane.shows("serviceaccount default", ".metadata.name", "default").await;
+    for name in ["a", "b", "c"] {
+        plane.kubectl(&format!("run {name} --image=x"));
+    }
+    for (name, owner) in [("a", "c"), ("b", "a"), ("c", "b")] {
+        let uid = plane.kubectl(&format!("get pod {owner} -o jsonpath={{.metadata.uid}}"));
+        let reference = format!(
+            r#"{{"apiVersion":"v1","kind":"Pod","name":"{owner}","uid":"{uid}","controller":true,"blockOwnerDeletion":true}}"#
+        );
+        plane.kubectl(&format!(r#"patch pod {name} --type=merge -p {{"metadata":{{"ownerReferences":[{reference}]}}}}"#));
+    }
+    plane.kubectl("delete pod a --cascade=foreground --timeout=60s");
+    eventually("all of them to be gone", || async {
+        let left = plane.kubectl("get pods -o name");
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn jobs_count_every_pod_and_stop_at_their_limits() {
     let (plane, _nodes) = with_nodes().await;
     let job = |name: &str, spec: &str, code: i32| {

@@ -288,3 +288,13 @@ async fn delete_options_come_under_the_name_of_any_group_and_in_every_format() {
     let other = json!({"apiVersion": "v1", "kind": "Pod"}).to_string();
     assert_eq!(admin.answer(Method::DELETE, &format!("{MAPS}/d"), "application/json", other.into()).await.code, 400);
 }
+
+#[tokio::test]
+async fn an_update_of_version_zero_replaces_any_version() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.create(MAPS, &config_map("z", json!({}))).await.ok();
+    let mut map = config_map("z", json!({"a": "b"}));
+    map["metadata"]["resourceVersion"] = json!("0");
+    assert_eq!(admin.put(&format!("{MAPS}/z"), &map).await.ok()["data"]["a"], "b");
+}

@@ -108,7 +108,7 @@ impl FieldSelector {
                     ),
                 }));
             }
-            terms.push((field.to_owned(), equal, value));
+            terms.push((stored_name(field, gvk), equal, value));
         }
         Ok(FieldSelector { terms })
     }
@@ -126,6 +126,15 @@ impl FieldSelector {
     /// The value that a field must have for any object to match, if the selector says so (`metadata.name=x`).
     pub fn required_value(&self, field: &str) -> Option<&str> {
         self.terms.iter().find(|(f, equal, _)| *equal && f == field).map(|(_, _, v)| v.as_str())
+    }
+}
+
+/// The field by the name that it has in the stored version: events of `events.k8s.io` are stored as those of the core group.
+fn stored_name(field: &str, gvk: &GroupVersionKind) -> String {
+    match field.strip_prefix("regarding.") {
+        Some(rest) if &*gvk.group == "events.k8s.io" => format!("involvedObject.{rest}"),
+        _ if field == "reportingController" => "reportingComponent".into(),
+        _ => field.to_owned(),
     }
 }
 
@@ -238,6 +247,21 @@ mod tests {
         }
         let selector = FieldSelector::parse("metadata.name=a\\,b", &pod(), &[]).unwrap();
         assert_eq!(selector.required_value("metadata.name"), Some("a,b"));
+    }
+
+    #[test]
+    fn events_are_found_by_the_fields_of_either_group() {
+        let stored = json!({"reportingComponent": "kubelet", "involvedObject": {"kind": "Pod", "name": "a"}, "reason": "Pulled"});
+        let core = GroupVersionKind::new("", "v1", "Event");
+        let new = GroupVersionKind::new("events.k8s.io", "v1", "Event");
+        for (gvk, selector) in [
+            (&core, "reportingComponent=kubelet,involvedObject.name=a"),
+            (&new, "reportingController=kubelet,regarding.name=a,regarding.kind=Pod,reason=Pulled"),
+        ] {
+            assert!(FieldSelector::parse(selector, gvk).unwrap().matches(&stored), "{selector}");
+        }
+        assert!(!FieldSelector::parse("regarding.name=b", &new).unwrap().matches(&stored));
+        assert!(FieldSelector::parse("regarding.name=a", &core).is_err());
     }
 
     #[test]

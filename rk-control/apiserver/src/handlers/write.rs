@@ -137,7 +137,8 @@ fn check_identity(call: &Call, new: &Value, present: &Value, intent: &Intent<'_>
         return Err(Status::conflict(&call.resource, name, &why));
     }
     let (version, current) = (meta::resource_version(new), meta::resource_version(present));
-    if version.is_empty() {
+    // Zero means any version, as nothing does.
+    if version.is_empty() || version == "0" {
         if intent.conditional && !strategy::allow_unconditional_update(&call.hub) {
             let mut errors = FieldErrors::new();
             let path = rk_api::status::Path::new("metadata.resourceVersion");

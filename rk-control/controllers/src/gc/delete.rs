@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use rk_client::{BoxError, Outcome, is_conflict, is_not_found};
 use serde_json::json;
+use std::time::Duration;
 
 /// What the owners of an object mean for it.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,6 +44,13 @@ pub(super) fn fate(owners: &[(String, Owner)], has_dependents: bool) -> Fate {
         }
         (false, _) => Fate::Delete,
     }
+}
+
+/// The references such that no owner waits for this object; `None` when none does.
+fn unblocked(references: &[OwnerReference]) -> Option<Vec<OwnerReference>> {
+    let free = |r: &OwnerReference| OwnerReference { block_owner_deletion: Some(false), ..r.clone() };
+    let blocks = references.iter().any(|r| r.block_owner_deletion == Some(true));
+    blocks.then(|| references.iter().map(free).collect())
 }
 
 impl Collector {
@@ -151,8 +159,12 @@ impl Collector {
             Fate::Delete if has_finalizer(live, FOREGROUND) => PropagationPolicy::Foreground,
             Fate::Delete => PropagationPolicy::Background,
         };
-        if policy == PropagationPolicy::Foreground {
-            self.unblock_waiting_dependents(live.uid.as_deref().unwrap_or_default());
+        if policy == PropagationPolicy::Foreground
+            && self.closes_a_circle(live.uid.as_deref().unwrap_or_default())
+            && let Some(unblocked) = unblocked(references)
+        {
+            self.patch_meta(api, live, json!({"ownerReferences": unblocked})).await?;
+            return Ok(Outcome::RequeueAfter(Duration::ZERO));
         }
         // The revision guards against an adoption in between.
         let preconditions = Preconditions { uid: live.uid.clone(), resource_version: live.resource_version.clone() };
@@ -169,10 +181,11 @@ impl Collector {
         }
     }
 
-    /// Two objects that own each other and both wait would wait for ever: look at the dependents again.
-    fn unblock_waiting_dependents(&self, uid: &str) {
-        let dependents = self.graph().get(uid).map(|n| n.dependents.clone()).unwrap_or_default();
-        dependents.into_iter().for_each(|d| self.deletions.add(d));
+    /// Whether a dependent of this object waits for its own dependents: both would wait for each other for ever.
+    fn closes_a_circle(&self, uid: &str) -> bool {
+        let graph = self.graph();
+        let waits = |dependent: &String| graph.get(dependent).is_some_and(|n| n.waits_for_dependents);
+        graph.get(uid).is_some_and(|node| node.dependents.iter().any(waits))
     }
 
     async fn finish_foreground(&self, uid: &str, api: &Api<AnyMeta>, live: &ObjectMeta) -> Result<Outcome, BoxError> {

@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use usage::Usage;
 
+/// Everything is counted anew this often, in case that somebody wrote a wrong `used`; upstream's full resync takes five times as long.
+const RESYNC: Duration = Duration::from_secs(60);
 /// Kinds that are only counted are not watched; they are counted this often while a quota limits them.
 const RECOUNT: Duration = Duration::from_secs(5);
 
@@ -38,7 +40,16 @@ pub(crate) fn register(ctx: &Context) {
     });
     let queue: Queue<ObjectKey> = Queue::default();
     let q = queue.clone();
-    controller.quotas.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
+    controller.quotas.on_change(move |change| {
+        if matters(change) {
+            q.add(ObjectKey::of(change.object().as_ref()));
+        }
+    });
+    let (q, quotas) = (queue.clone(), controller.quotas.clone());
+    ctx.every(RESYNC, move || {
+        quotas.list().iter().for_each(|quota| q.add(ObjectKey::of(quota.as_ref())));
+        std::future::ready(())
+    });
     on_release(&controller.pods, &controller.quotas, &queue, |old, new| {
         crate::pods::is_finished(old) != crate::pods::is_finished(new)
     });
@@ -50,6 +61,17 @@ pub(crate) fn register(ctx: &Context) {
     });
 }
 
+/// Whether a change of a quota asks for a count. Admission raises `used` before the object that it admits is stored: a count right
+/// then would miss that object and take the raise back, and too many would be let in.
+fn matters(change: &Change<ResourceQuota>) -> bool {
+    let hard = |quota: &ResourceQuota| quota.status.as_ref().and_then(|s| s.hard.clone());
+    match change {
+        Change::Updated { old, new } => old.spec != new.spec || hard(old) != hard(new),
+        Change::Added(_) | Change::Deleted(_) => true,
+    }
+}
+
+/// Counts again when something is given back. What is added is admission's business alone.
 fn on_release<K: Object>(
     informer: &Informer<K>,
     quotas: &Informer<ResourceQuota>,
@@ -60,7 +82,8 @@ fn on_release<K: Object>(
     informer.on_change(move |change| {
         let relevant = match change {
             Change::Updated { old, new } => matters(old, new),
-            Change::Added(_) | Change::Deleted(_) => true,
+            Change::Added(_) => false,
+            Change::Deleted(_) => true,
         };
         if relevant {
             let namespace = change.object().meta().namespace.clone().unwrap_or_default();
@@ -151,4 +174,26 @@ fn differs(
         })
     };
     !same(status.hard.as_ref(), hard) || !same(status.used.as_ref(), used)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn quota(limit: &str, known: &str, used: &str) -> Arc<ResourceQuota> {
+        let object =
+            json!({"spec": {"hard": {"pods": limit}}, "status": {"hard": {"pods": known}, "used": {"pods": used}}});
+        Arc::new(serde_json::from_value(object).expect("a quota"))
+    }
+
+    #[test]
+    fn what_admission_charges_is_not_counted_at_once() {
+        let from = quota("2", "2", "0");
+        let to = |new: Arc<ResourceQuota>| matters(&Change::Updated { old: Arc::clone(&from), new });
+        assert!(!to(quota("2", "2", "1")), "admission charged something");
+        assert!(to(quota("3", "2", "0")), "the limit changed");
+        assert!(to(quota("2", "9", "0")), "somebody wrote another limit into the status");
+        assert!(matters(&Change::Added(from)));
+    }
 }

@@ -266,10 +266,14 @@ impl NodeLoop {
         let old =
             self.reported.as_ref().map(|(_, s)| s).or_else(|| self.current.as_ref().and_then(|n| n.status.as_ref()));
         let old = old.and_then(|s| s.conditions.clone()).unwrap_or_default();
+        let mut capacity = object::capacity(&self.machine, self.options.max_pods);
+        let mut allocatable = object::allocatable(&self.machine, self.options.max_pods);
+        let known = self.current.as_ref().and_then(|n| n.status.as_ref());
+        object::advertise(known, &mut capacity, &mut allocatable);
         let status = NodeStatus {
             addresses: Some(object::addresses(&self.options.node_name, &self.ips)),
-            capacity: Some(object::capacity(&self.machine, self.options.max_pods)),
-            allocatable: Some(object::allocatable(&self.machine, self.options.max_pods)),
+            capacity: Some(capacity),
+            allocatable: Some(allocatable),
             conditions: Some(conditions(&health, &old, &clock::now_seconds())),
             daemon_endpoints: Some(object::daemon_endpoints(self.options.listen.port())),
             images: self.images.as_ref().map(|(_, list)| list.clone()),
@@ -337,8 +341,12 @@ impl NodeLoop {
             let types: Vec<String> = own.iter().map(|c| c.type_.clone()).collect();
             own.extend(others.filter(|c| !types.contains(&c.type_)).cloned());
         }
-        let patch = Patch::Merge(json!({"status": merged}));
-        self.api.patch_status(&self.options.node_name, &PatchParams::default(), &patch).await.map(drop)
+        let mut body = json!({"status": merged});
+        // A merge keeps what it does not name: what is no longer advertised is taken back by name.
+        for gone in object::withdrawn(self.current.as_ref().and_then(|n| n.status.as_ref()), status) {
+            body["status"]["allocatable"][gone] = serde_json::Value::Null;
+        }
+        self.api.patch_status(&self.options.node_name, &PatchParams::default(), &Patch::Merge(body)).await.map(drop)
     }
 }
 

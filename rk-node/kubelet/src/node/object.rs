@@ -48,6 +48,28 @@ pub fn allocatable(machine: &Machine, max_pods: u32) -> BTreeMap<String, Quantit
     map
 }
 
+/// Adds what others advertise on the Node (extended resources): the capacity that they wrote is what pods may use.
+pub fn advertise(
+    known: Option<&NodeStatus>,
+    capacity: &mut BTreeMap<String, Quantity>,
+    allocatable: &mut BTreeMap<String, Quantity>,
+) {
+    for (name, amount) in known.and_then(|s| s.capacity.as_ref()).into_iter().flatten() {
+        let own = !name.contains('/') || capacity.contains_key(name);
+        if !own {
+            capacity.insert(name.clone(), amount.clone());
+            allocatable.insert(name.clone(), amount.clone());
+        }
+    }
+}
+
+/// Extended resources that the Node still offers although nobody advertises them any more.
+pub fn withdrawn(known: Option<&NodeStatus>, status: &NodeStatus) -> Vec<String> {
+    let offered = known.and_then(|s| s.allocatable.as_ref()).into_iter().flatten();
+    let present = |name: &String| status.allocatable.as_ref().is_some_and(|all| all.contains_key(name));
+    offered.map(|(name, _)| name).filter(|name| name.contains('/') && !present(name)).cloned().collect()
+}
+
 /// Labels of the project's own domains that a node may set on itself; the API server refuses all others (NodeRestriction), and
 /// with them the whole object.
 const OWN_LABELS: [&str; 11] = [
@@ -186,5 +208,24 @@ mod tests {
         ] {
             assert_eq!(may_set(key), ok, "{key}");
         }
+    }
+
+    #[test]
+    fn resources_that_others_advertise_can_be_used_until_they_are_withdrawn() {
+        let amounts = |list: &[(&str, &str)]| -> BTreeMap<String, Quantity> {
+            list.iter().map(|(name, n)| ((*name).to_owned(), Quantity((*n).to_owned()))).collect()
+        };
+        let known = NodeStatus {
+            capacity: Some(amounts(&[("cpu", "99"), ("example.com/card", "4")])),
+            allocatable: Some(amounts(&[("cpu", "1"), ("example.com/card", "4"), ("example.com/gone", "1")])),
+            ..Default::default()
+        };
+        let (mut capacity, mut allocatable) = (amounts(&[("cpu", "2")]), amounts(&[("cpu", "1")]));
+        advertise(Some(&known), &mut capacity, &mut allocatable);
+        assert_eq!(capacity, amounts(&[("cpu", "2"), ("example.com/card", "4")]));
+        assert_eq!(allocatable, amounts(&[("cpu", "1"), ("example.com/card", "4")]));
+        let status = NodeStatus { allocatable: Some(allocatable), ..Default::default() };
+        assert_eq!(withdrawn(Some(&known), &status), ["example.com/gone"]);
+        assert!(withdrawn(None, &status).is_empty());
     }
 }
