@@ -49,7 +49,7 @@ pub fn decode_object(
     let decoded = read(headers, body, gvk, schema, mode)?;
     warnings.extend(decoded.warnings);
     let mut object = decoded.object;
-    check_kind(&mut object, gvk)?;
+    decode::identify(&mut object, gvk)?;
     Ok(object)
 }
 
@@ -64,7 +64,7 @@ pub fn decode_delete_options(headers: &HeaderMap, body: &Bytes) -> Result<Value,
     if let Some(members) = object.as_object_mut() {
         members.remove("apiVersion");
     }
-    check_kind(&mut object, &gvk)?;
+    decode::identify(&mut object, &gvk)?;
     Ok(object)
 }
 
@@ -89,31 +89,4 @@ fn read(
             .and_then(|object| decode::finish(object, Vec::new(), schema, mode)),
     }
     .map_err(|error| error.into_status(&gvk.kind, &gvk.version, body))
-}
-
-/// Fills in a missing `kind` and `apiVersion` and refuses others than the path's.
-fn check_kind(object: &mut Value, gvk: &GroupVersionKind) -> Result<(), Status> {
-    let Some(members) = object.as_object_mut() else {
-        return Err(Status::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: the body is not an object",
-            gvk.kind, gvk.version, gvk.kind
-        )));
-    };
-    let wanted = gvk.api_version();
-    let found = members.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let kind = members.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
-    if !found.is_empty() && found != wanted {
-        return Err(Status::bad_request(format!(
-            "the API version in the data ({found}) does not match the expected API version ({wanted})"
-        )));
-    }
-    if !kind.is_empty() && kind != gvk.kind {
-        return Err(Status::bad_request(format!(
-            "the kind in the data ({kind}) does not match the expected kind ({})",
-            gvk.kind
-        )));
-    }
-    members.insert("apiVersion".to_owned(), Value::String(wanted));
-    members.insert("kind".to_owned(), Value::String(gvk.kind.to_string()));
-    Ok(())
 }

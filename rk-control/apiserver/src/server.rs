@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use rk_api::resources::Registry;
 use rk_api::status::Status;
@@ -95,6 +95,7 @@ impl Core {
     /// Serves one request. Never fails: every failure is a `Status`.
     pub async fn handle(self: &Arc<Self>, request: Request<Body>, connection: &Connection) -> Response<Body> {
         let started = Instant::now();
+        let head = request.method() == Method::HEAD;
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
         let format = match crate::http::Accept::negotiate(request.headers(), &query, false) {
@@ -108,6 +109,10 @@ impl Core {
             Ok(response) => response,
             Err(status) => status_response(&status, format),
         };
+        if head {
+            // HTTP/2 takes a body in answer to HEAD for a broken stream.
+            *response.body_mut() = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
+        }
         if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
             response.headers_mut().insert("audit-id", id);
         }
@@ -191,6 +196,7 @@ impl ApiServer {
     pub async fn bootstrap(&self) -> Result<(), Status> {
         custom::sync(&self.core).await?;
         bootstrap::run(&self.core).await?;
+        crate::alloc::settle(&self.core).await?;
         if !self.keeping.swap(true, Ordering::AcqRel) {
             tokio::spawn(crate::alloc::run_keeper(Arc::clone(&self.core)));
             tokio::spawn(custom::run(Arc::clone(&self.core)));

@@ -267,3 +267,17 @@ fn references(value: &Value, found: &mut Vec<String>) {
         _ => {}
     }
 }
+
+#[tokio::test]
+async fn every_group_has_its_api_service_while_it_is_served() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let path = |name: &str| format!("/apis/apiregistration.k8s.io/v1/apiservices/{name}");
+    let apps = admin.get(&path("v1.apps")).await.ok();
+    assert_eq!((&apps["spec"]["group"], &apps["status"]["conditions"][0]["status"]), (&json!("apps"), &json!("True")));
+    define(&admin).await;
+    eventually("the service of a custom group", || async { admin.get(&path("v1beta1.example.com")).await.code == 200 })
+        .await;
+    admin.delete(&format!("{DEFINITIONS}/foos.example.com")).await.ok();
+    eventually("its end", || async { admin.get(&path("v1beta1.example.com")).await.code == 404 }).await;
+}

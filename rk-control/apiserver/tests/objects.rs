@@ -2,6 +2,7 @@
 
 mod support;
 
+use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 use support::{Cluster, MAPS, PODS, config_map, pod};
@@ -297,4 +298,28 @@ async fn an_update_of_version_zero_replaces_any_version() {
     let mut map = config_map("z", json!({"a": "b"}));
     map["metadata"]["resourceVersion"] = json!("0");
     assert_eq!(admin.put(&format!("{MAPS}/z"), &map).await.ok()["data"]["a"], "b");
+}
+
+#[tokio::test]
+async fn head_is_no_verb_of_a_resource_and_never_has_a_body() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for (path, code) in [(MAPS, 405), ("/version", 200), ("/apis/none", 404)] {
+        let answer = admin.answer(Method::HEAD, path, "", Bytes::new()).await;
+        assert!(answer.code == code && answer.body.is_empty(), "{path}: {} {:?}", answer.code, answer.body);
+    }
+}
+
+#[tokio::test]
+async fn an_applied_configuration_with_a_key_twice_is_refused_when_strict() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let twice = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: t}\ndata:\n  a: '1'\n  a: '2'\n";
+    let apply = |mode: &str| format!("{MAPS}/t?fieldManager=m&fieldValidation={mode}");
+    let kind = "application/apply-patch+yaml";
+    let (code, message) = admin.answer(Method::PATCH, &apply("Strict"), kind, twice.into()).await.failure();
+    assert!(code == 400 && message.contains("already set in map"), "{message}");
+    let answer = admin.answer(Method::PATCH, &apply("Warn"), kind, twice.into()).await;
+    assert!(answer.headers["warning"].to_str().unwrap().contains("already set in map"), "{:?}", answer.headers);
+    assert_eq!(answer.ok()["data"]["a"], "2");
 }

@@ -46,6 +46,21 @@ pub async fn run(core: Arc<Core>) {
     }
 }
 
+/// Compares everything until nothing is left to write: what a server does before it calls itself ready.
+///
+/// # Errors
+/// What could not be read or written.
+pub async fn settle(core: &Arc<Core>) -> Result<(), Status> {
+    repair(core).await?;
+    // A range takes two steps: its finalizer, then its status.
+    for _ in 0..3 {
+        if !tend(core).await? {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Compares everything, then waits for a change.
 async fn turn(core: &Arc<Core>) -> Result<(), Status> {
     let mut ranges = core.cache(NETWORKING, "v1", "servicecidrs").await?.subscribe();
@@ -109,23 +124,26 @@ fn age(object: &Value) -> Duration {
     made.and_then(|made| Duration::try_from(jiff::Timestamp::now().duration_since(made)).ok()).unwrap_or_default()
 }
 
-/// Takes every ServiceCIDR one step further.
-async fn tend(core: &Arc<Core>) -> Result<(), Status> {
+/// Takes every ServiceCIDR one step further; tells whether it wrote.
+async fn tend(core: &Arc<Core>) -> Result<bool, Status> {
+    let mut wrote = false;
     let resource = core.resource(NETWORKING, "v1", "servicecidrs")?;
     let all = core.objects(NETWORKING, "v1", "servicecidrs", "").await?;
     let records = core.objects(NETWORKING, "v1", "ipaddresses", "").await?;
     let held: Vec<IpAddr> = records.iter().filter_map(|record| meta::name(record).parse().ok()).collect();
     for object in &all {
         match ranges::next(object, &all, &held, jiff::Timestamp::now()) {
-            Step::Keep => {}
+            Step::Keep => continue,
             Step::Finalizers(changed) => write(core, Method::PUT, &resource, "", &changed).await?,
             Step::Status(changed) => write(core, Method::PUT, &resource, "status", &changed).await?,
         }
+        wrote = true;
     }
     if !all.iter().any(|object| meta::name(object) == ranges::DEFAULT) {
         write(core, Method::POST, &resource, "", &default_range(core)).await?;
+        wrote = true;
     }
-    Ok(())
+    Ok(wrote)
 }
 
 /// The ServiceCIDR of the server's own settings.

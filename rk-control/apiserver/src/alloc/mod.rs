@@ -25,7 +25,7 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::server::Core;
 
-pub use keeper::{default_range, run as run_keeper};
+pub use keeper::{default_range, run as run_keeper, settle};
 use records::{Owner, owner_of};
 
 /// How often a choice is made anew because another server took an address in the same moment.

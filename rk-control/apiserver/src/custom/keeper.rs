@@ -10,7 +10,7 @@ use rk_api::status::{Reason, Status};
 use serde_json::{Value, json};
 
 use super::conditions::{FINALIZER, is_served, with_finalizer, with_status};
-use super::{instances, publish};
+use super::{api_services, instances, publish};
 use crate::front_door::write;
 use crate::server::Core;
 
@@ -66,6 +66,7 @@ pub async fn sync(core: &Arc<Core>) -> Result<bool, Status> {
     all.sort_by_key(|definition| meta::text(definition, &["metadata", "creationTimestamp"]).to_owned());
     let served: Vec<&Value> = all.iter().filter(|definition| is_served(definition, &all, &builtin)).collect();
     publish::publish(core, &served);
+    api_services::sync(core, &builtin).await?;
     let mut waiting = false;
     for definition in &all {
         let outcome = step(core, &resource, definition, &all, &builtin).await;

@@ -2,6 +2,7 @@
 //!
 //! One loop compares definitions with what is served ([`keeper`]); what becomes of a definition is decided in [`conditions`].
 
+mod api_services;
 mod conditions;
 mod instances;
 mod keeper;

@@ -52,6 +52,9 @@ pub async fn dispatch(
         return Err(Status::unknown_path());
     }
     let method = request.method().clone();
+    if method == Method::HEAD {
+        return Err(Status::method_not_allowed(&resource, "head"));
+    }
     let deprecated = deprecation(&path).map(str::to_owned);
     let deprecated = deprecated.or_else(|| resource.custom.as_ref()?.deprecation.clone());
     let mut call = Call::new(core, user, path, verb, query, request.headers().clone(), resource, hub);

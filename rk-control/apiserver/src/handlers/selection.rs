@@ -17,7 +17,7 @@ pub(super) struct Selection {
 impl Selection {
     pub(super) fn parse(call: &Call) -> Result<Self, Status> {
         let labels = LabelSelector::parse(call.query.text("labelSelector"))
-            .map_err(|error| Status::bad_request(format!("unable to parse requirement: {error}")))?;
+            .map_err(|error| Status::bad_request(error.to_string()))?;
         let added = call.resource.custom.as_ref().map_or(&[][..], |custom| &custom.selectable);
         let fields = FieldSelector::parse(call.query.text("fieldSelector"), &call.resource.gvk, added)
             .map_err(|error| Status::bad_request(error.to_string()))?;
