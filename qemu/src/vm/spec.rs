@@ -81,6 +81,11 @@ pub struct VmSpec {
     pub nics: Vec<Nic>,
 }
 
+/// Words of the kernel's command line that every machine gets.
+///
+/// `no_timer_check`: on a busy host an emulated timer ticks too late for the kernel's check of it, which panics then.
+const CMDLINE: [&str; 4] = ["console=ttyS0", "quiet", "panic=-1", "no_timer_check"];
+
 impl VmSpec {
     /// A machine without drives and network: one processor, 512 MiB.
     pub fn new(name: &str, dir: &Path, accel: Accel, kernel: &Path, initramfs: Option<&Path>) -> VmSpec {
@@ -94,7 +99,7 @@ impl VmSpec {
             memory_mib: 512,
             kernel: kernel.to_owned(),
             initramfs: initramfs.map(Path::to_owned),
-            cmdline: vec!["console=ttyS0".into(), "quiet".into(), "panic=-1".into()],
+            cmdline: CMDLINE.iter().map(|&word| word.to_owned()).collect(),
             drives: Vec::new(),
             nics: Vec::new(),
         }
