@@ -7,6 +7,7 @@ use rk_api::status::Status;
 use serde_json::Value;
 
 use super::forward::forward;
+use super::websocket::Wish;
 use crate::handlers::Call;
 use crate::http::{Body, text_response};
 
@@ -14,7 +15,7 @@ use crate::http::{Body, text_response};
 const PASSED_ON: &[&str] =
     &["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
 
-pub(super) async fn serve(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
+pub(super) async fn serve(call: &Call, mut request: Request<Body>) -> Result<Response<Body>, Status> {
     let pod = call
         .core
         .storage
@@ -43,12 +44,17 @@ pub(super) async fn serve(call: &Call, request: Request<Body>) -> Result<Respons
             query.push_str(&encode(value));
         }
     }
+    let wish = Wish::take(&mut request)?;
     let (sender, address) = call.core.kubelets.connect(&call.core, node).await?;
     let target = format!("/containerLogs/{}/{}/{container}{query}", call.path.namespace, call.path.name);
     let (mut parts, _) = request.into_parts();
     parts.method = http::Method::GET;
     parts.headers.remove(http::header::ACCEPT_ENCODING);
-    forward(sender, address, &target, Request::from_parts(parts, empty())).await
+    let answer = forward(sender, address, &target, Request::from_parts(parts, empty())).await?;
+    Ok(match wish {
+        Some(wish) => wish.carry(answer),
+        None => answer,
+    })
 }
 
 fn empty() -> Body {

@@ -8,6 +8,7 @@ mod http_proxy;
 mod kubelet;
 mod logs;
 mod stream;
+mod websocket;
 
 use http::{Method, Request, Response};
 use rk_api::status::Status;

@@ -1,0 +1,174 @@
+//! A streamed answer carried by a WebSocket instead of an HTTP body, for clients that can only speak that (browsers).
+//!
+//! The subprotocols are those of upstream's stream reader: `binary.k8s.io` (also when none is named) sends each piece as a
+//! binary message, `base64.binary.k8s.io` as base64 text. What the client sends is read for its pings and its close alone.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use rk_api::status::Status;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+use super::forward::is_upgrade;
+use crate::http::Body;
+
+/// Nothing that a client says here is longer than a control frame.
+const LONGEST_INCOMING: usize = 4096;
+
+/// How pieces become messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Binary,
+    Base64,
+}
+
+impl Encoding {
+    fn message(self, piece: Bytes) -> Message {
+        match self {
+            Self::Binary => Message::Binary(piece),
+            Self::Base64 => Message::Text(STANDARD.encode(piece).into()),
+        }
+    }
+}
+
+/// A client's wish to be answered by WebSocket.
+pub(super) struct Wish {
+    client: OnUpgrade,
+    accept: HeaderValue,
+    protocol: Option<&'static str>,
+    encoding: Encoding,
+}
+
+impl Wish {
+    /// Takes the wish out of a request, which is a plain one afterwards; `None` when there is none.
+    ///
+    /// # Errors
+    /// 400 when the handshake is incomplete or asks for subprotocols that all are unknown.
+    pub(super) fn take(request: &mut Request<Body>) -> Result<Option<Self>, Status> {
+        let headers = request.headers();
+        if !is_upgrade(headers)
+            || !headers.get(UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        {
+            return Ok(None);
+        }
+        let key =
+            headers.get(SEC_WEBSOCKET_KEY).ok_or_else(|| Status::bad_request("missing header Sec-WebSocket-Key"))?;
+        let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()))
+            .map_err(|error| Status::bad_request(format!("Sec-WebSocket-Key: {error}")))?;
+        let (protocol, encoding) = negotiate(headers)?;
+        let client = hyper::upgrade::on(&mut *request);
+        for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL] {
+            request.headers_mut().remove(name);
+        }
+        Ok(Some(Self { client, accept, protocol, encoding }))
+    }
+
+    /// Carries the body of a good answer; any other answer stays HTTP.
+    pub(super) fn carry(self, answer: Response<Body>) -> Response<Body> {
+        if answer.status() != StatusCode::OK {
+            return answer;
+        }
+        let mut response = Response::new(http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_ACCEPT, self.accept);
+        if let Some(protocol) = self.protocol {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+        }
+        let (client, encoding, body) = (self.client, self.encoding, answer.into_body());
+        tokio::spawn(async move {
+            match client.await {
+                Ok(io) => copy(io, encoding, body).await,
+                Err(error) => tracing::debug!(%error, "upgrade failed"),
+            }
+        });
+        response
+    }
+}
+
+/// The first subprotocol of the client's that is known; none when it names none.
+fn negotiate(headers: &HeaderMap) -> Result<(Option<&'static str>, Encoding), Status> {
+    let named: Vec<&str> = headers
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|name| !name.is_empty() && !name.starts_with(super::forward::BEARER_PROTOCOL))
+        .collect();
+    let known = |name: &&str| match *name {
+        "binary.k8s.io" => Some((Some("binary.k8s.io"), Encoding::Binary)),
+        "base64.binary.k8s.io" => Some((Some("base64.binary.k8s.io"), Encoding::Base64)),
+        _ => None,
+    };
+    match named.iter().find_map(known) {
+        Some(found) => Ok(found),
+        None if named.is_empty() => Ok((None, Encoding::Binary)),
+        None => Err(Status::bad_request(format!("requested protocol(s) are not supported: {named:?}"))),
+    }
+}
+
+/// Sends the body piece by piece until it ends or the client hangs up.
+async fn copy(io: hyper::upgrade::Upgraded, encoding: Encoding, mut body: Body) {
+    let config =
+        WebSocketConfig::default().max_message_size(Some(LONGEST_INCOMING)).max_frame_size(Some(LONGEST_INCOMING));
+    let socket = WebSocketStream::from_raw_socket(TokioIo::new(io), Role::Server, Some(config)).await;
+    let (mut sink, mut source) = socket.split();
+    loop {
+        tokio::select! {
+            said = source.next() => match said {
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {}
+            },
+            frame = body.frame() => match frame {
+                Some(Ok(frame)) => {
+                    let Ok(piece) = frame.into_data() else { continue };
+                    if sink.send(encoding.message(piece)).await.is_err() {
+                        return;
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(error, "the streamed answer broke off");
+                    break;
+                }
+                None => break,
+            },
+        }
+    }
+    // A client that is gone needs no farewell.
+    let _ = sink.close().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(protocols: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_str(protocols).unwrap());
+        headers
+    }
+
+    #[test]
+    fn the_first_known_subprotocol_is_taken_and_none_is_as_good_as_binary() {
+        assert_eq!(negotiate(&HeaderMap::new()).unwrap(), (None, Encoding::Binary));
+        assert_eq!(
+            negotiate(&asked("v9.unknown, base64.binary.k8s.io")).unwrap(),
+            (Some("base64.binary.k8s.io"), Encoding::Base64)
+        );
+        let token = format!("{}c2VjcmV0, binary.k8s.io", super::super::forward::BEARER_PROTOCOL);
+        assert_eq!(negotiate(&asked(&token)).unwrap(), (Some("binary.k8s.io"), Encoding::Binary));
+        assert_eq!(negotiate(&asked("nonsense")).unwrap_err().code, 400);
+    }
+}
