@@ -77,11 +77,11 @@ impl LineCutter {
         out
     }
 
-    /// The last line, if the stream ended without a newline.
+    /// The last line, if the stream ended without a newline: a part, so that readers of the log add no newline either.
     pub fn finish(&mut self, now: i64) -> Vec<u8> {
         let mut out = Vec::new();
         if !self.pending.is_empty() {
-            self.flush(&clock::rfc3339(now), 'F', &mut out);
+            self.flush(&clock::rfc3339(now), 'P', &mut out);
         }
         out
     }
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(text(cutter.feed(b"a\n\nb", 0)), format!("{T} stdout F a\n{T} stdout F \n"));
         assert_eq!(text(cutter.feed(b"c\n", 0)), format!("{T} stdout F bc\n"));
         assert_eq!(text(cutter.feed(b"tail", 0)), "");
-        assert_eq!(text(cutter.finish(0)), format!("{T} stdout F tail\n"));
+        assert_eq!(text(cutter.finish(0)), format!("{T} stdout P tail\n"));
         assert_eq!(text(cutter.finish(0)), "");
     }
 
