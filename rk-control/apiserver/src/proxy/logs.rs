@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
 use rk_api::meta;
-use rk_api::status::Status;
+use rk_api::status::{Reason, Status};
 use serde_json::Value;
 
 use super::forward::forward;
 use super::websocket::Wish;
 use crate::handlers::Call;
-use crate::http::{Body, text_response};
+use crate::http::{Body, read_body, text_response};
 
 /// Parameters that the kubelet understands.
 const PASSED_ON: &[&str] =
@@ -51,14 +52,36 @@ pub(super) async fn serve(call: &Call, mut request: Request<Body>) -> Result<Res
     parts.method = http::Method::GET;
     parts.headers.remove(http::header::ACCEPT_ENCODING);
     let answer = forward(sender, address, &target, Request::from_parts(parts, empty())).await?;
+    if !answer.status().is_success() {
+        return Err(refusal(answer).await);
+    }
     Ok(match wish {
         Some(wish) => wish.carry(answer),
         None => answer,
     })
 }
 
+/// A refusal of the kubelet, which is plain text, as a Status.
+async fn refusal(answer: Response<Body>) -> Status {
+    let code = answer.status();
+    let bytes = match read_body(answer.into_body()).await {
+        Ok(bytes) => bytes,
+        Err(status) => return status,
+    };
+    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+    match code {
+        StatusCode::BAD_REQUEST => Status::bad_request(text),
+        StatusCode::NOT_FOUND => Status::new(Reason::NotFound, text),
+        StatusCode::INTERNAL_SERVER_ERROR => Status::internal(text),
+        other => {
+            let mut status = Status::new(Reason::Unknown, text);
+            status.code = other.as_u16();
+            status
+        }
+    }
+}
+
 fn empty() -> Body {
-    use http_body_util::BodyExt;
     http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
@@ -117,6 +140,19 @@ pub(super) fn container_of(pod: &Value, wanted: &str) -> Result<String, Status> 
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[tokio::test]
+    async fn a_kubelet_s_refusal_keeps_its_words() {
+        let said = "container \"c\" in pod \"p\" is waiting to start: PodInitializing";
+        for (code, reason, message) in [
+            (StatusCode::BAD_REQUEST, Reason::BadRequest, said.to_owned()),
+            (StatusCode::INTERNAL_SERVER_ERROR, Reason::InternalError, format!("Internal error occurred: {said}")),
+            (StatusCode::BAD_GATEWAY, Reason::Unknown, said.to_owned()),
+        ] {
+            let status = refusal(text_response(code, Bytes::from(format!("{said}\n")))).await;
+            assert_eq!((status.code, status.reason, status.message), (code.as_u16(), reason, message));
+        }
+    }
 
     #[test]
     fn the_only_container_needs_no_name() {
