@@ -2,7 +2,7 @@
 
 use crate::console::Journal;
 use crate::pid1::{Machine, Settings};
-use crate::{cgroups, console, datadisk, etc, failure, limits, mounts, stage1, sysctls};
+use crate::{cgroups, console, crash, datadisk, etc, failure, limits, mounts, stage1, state, sysctls};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,6 +27,8 @@ pub fn run() -> ExitCode {
     cgroups::prepare(&mut journal);
     datadisk::mount(&mut journal);
     journal.open(Path::new(LOG_DIR));
+    state::mount(&mut journal);
+    crash::collect(&mut journal);
     let machine_id = etc::populate(&mut journal);
     let cmdline = fs::read_to_string(CMDLINE).unwrap_or_default();
     let began = std::env::var(stage1::BEGAN).unwrap_or_else(|_| "?".to_owned());
@@ -38,6 +40,8 @@ pub fn run() -> ExitCode {
     let settings = Settings {
         log_filter: rk_config::cmdline_value(&cmdline, "rk.log").map(str::to_owned),
         debug: rk_config::cmdline_value(&cmdline, "rk.debug").is_some(),
+        no_maintenance: rk_config::cmdline_value(&cmdline, "rk.maintenance") == Some("off"),
+        watchdog: rk_config::cmdline_value(&cmdline, "rk.watchdog") != Some("off"),
         log_dir: Path::new(LOG_DIR).to_owned(),
         machine_id,
         cmdline,

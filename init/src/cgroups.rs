@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 const ROOT: &str = "/sys/fs/cgroup";
 const CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "memory", "pids", "io", "hugetlb"];
 /// Below `rk/`: name and bytes that no pod can take from it.
-const RESERVED: [(&str, u64); 4] = [("init", 8 << 20), ("netd", 4 << 20), ("node", 64 << 20), ("control", 64 << 20)];
+const RESERVED: [(&str, u64); 5] =
+    [("init", 8 << 20), ("netd", 4 << 20), ("machine", 8 << 20), ("node", 64 << 20), ("control", 64 << 20)];
 /// As the kubelet names its classes of service.
 const PODS: [&str; 3] = ["kubepods", "kubepods/burstable", "kubepods/besteffort"];
 

@@ -1,5 +1,6 @@
 //! What PID 1 says, on the console and in its own log.
 
+use crate::events::Events;
 use crate::logs::RotatingFile;
 use std::fmt::Display;
 use std::io::Write;
@@ -21,9 +22,15 @@ pub fn take_console() {
 #[derive(Debug, Default)]
 pub struct Journal {
     file: Option<RotatingFile>,
+    events: Events,
 }
 
 impl Journal {
+    /// What was said last.
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
     /// Starts the log file; what was said before is on the console alone.
     pub fn open(&mut self, dir: &Path) {
         self.file = Some(RotatingFile::new(dir.join("init.log")));
@@ -31,6 +38,8 @@ impl Journal {
 
     /// Says something.
     pub fn say(&mut self, text: impl Display) {
+        let text = text.to_string();
+        self.events.push(rk_sys::boot_millis(), &text);
         let text = format!("rk: {text}");
         line(&text);
         if let Some(file) = &mut self.file {

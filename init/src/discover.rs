@@ -1,22 +1,31 @@
-//! Where the machine config comes from: the kernel command line, an attached config drive, the image itself.
+//! Where the machine config comes from, of the places that need no network: what an operator applied, the image itself, the
+//! kernel command line, an attached config drive, the hypervisor. Others are the machine API's to ask.
 
 use crate::console::{Journal, chain};
 use crate::datadisk;
-use rk_config::{MAX_CONFIG_BYTES, MachineConfig, Parsed};
+use rk_config::{CmdlineConfig, MAX_CONFIG_BYTES, MachineConfig, Parsed};
 use rk_sys::{BlockDevice, MountFlags};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Label of a NoCloud config drive, in either case.
-const DRIVE_LABEL: &str = "cidata";
+/// Labels of config drives, in either case, and the file that is the config: NoCloud, OpenStack.
+const DRIVES: [(&str, &str); 2] = [("cidata", "user-data"), ("config-2", "openstack/latest/user_data")];
+/// What QEMU was given by `-fw_cfg name=opt/rk/config,…`.
+const FIRMWARE: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/rk/config/raw";
+/// Below [`rk_config::STATE_DIR`].
+const KEPT: &str = "machine.yaml";
 const DRIVE_MOUNT: &str = "/run/rk/cidata";
 const BUILT_IN: &str = "/usr/share/rk/machine.yaml";
 
 /// A place that gave a config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
+    /// What an operator applied.
+    State,
+    /// QEMU's `fw_cfg`.
+    Firmware,
     /// `rk.config=` on the kernel command line.
     CommandLine,
     /// `user-data` on a drive labelled `CIDATA`.
@@ -28,6 +37,8 @@ pub enum Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Source::State => f.write_str("the machine's state"),
+            Source::Firmware => f.write_str("fw_cfg"),
             Source::CommandLine => f.write_str("the kernel command line"),
             Source::Drive(device) => write!(f, "config drive {device}"),
             Source::BuiltIn => f.write_str("the image"),
@@ -51,15 +62,26 @@ pub enum Found {
     Refused(Vec<String>),
 }
 
+/// Where an applied config is kept.
+pub fn kept_path() -> PathBuf {
+    Path::new(rk_config::STATE_DIR).join(KEPT)
+}
+
 /// Looks at all places; the first that has a config decides, good or bad, so that an operator's mistake is told and not
 /// papered over by a lesser source.
 pub fn look(journal: &mut Journal, cmdline: &str) -> Found {
-    if let Some(text) = rk_config::from_cmdline(cmdline) {
-        return judge(Source::CommandLine, text.map_err(|err| err.to_string()), None);
+    for (source, path) in [(Source::State, kept_path()), (Source::BuiltIn, PathBuf::from(BUILT_IN))] {
+        if let Ok(text) = read_bounded(&path) {
+            return judge(source, Ok(text), None);
+        }
     }
-    let drives = datadisk::find(journal, |found| {
-        ["vfat", "iso9660"].contains(&found.fstype) && found.label.eq_ignore_ascii_case(DRIVE_LABEL)
-    });
+    match rk_config::from_cmdline(cmdline) {
+        Some(Ok(CmdlineConfig::Text(text))) => return judge(Source::CommandLine, Ok(text), None),
+        Some(Err(err)) => return judge(Source::CommandLine, Err(err.to_string()), None),
+        Some(Ok(CmdlineConfig::Url(_))) | None => {}
+    }
+    let is_drive = |label: &str| DRIVES.iter().any(|(name, _)| label.eq_ignore_ascii_case(name));
+    let drives = datadisk::find(journal, |found| ["vfat", "iso9660"].contains(&found.fstype) && is_drive(&found.label));
     if let Some(drive) = drives.first() {
         let source = Source::Drive(drive.path.display().to_string());
         return match read_drive(drive) {
@@ -67,10 +89,11 @@ pub fn look(journal: &mut Journal, cmdline: &str) -> Found {
             Err(reason) => judge(source, Err(reason), None),
         };
     }
-    match read_bounded(Path::new(BUILT_IN)) {
-        Ok(text) => judge(Source::BuiltIn, Ok(text), None),
+    match read_bounded(Path::new(FIRMWARE)) {
+        Ok(text) => judge(Source::Firmware, Ok(text), None),
         Err(_) => Found::Refused(vec![
-            "no machine config: attach a drive labelled CIDATA whose file user-data is the config, or boot with rk.config=base64:…"
+            "no machine config: attach a drive labelled CIDATA whose file user-data is the config, boot with rk.config=base64:…, \
+             or use rkctl node apply"
                 .to_owned(),
         ]),
     }
@@ -117,7 +140,8 @@ fn read_drive(drive: &BlockDevice) -> Result<(String, Option<String>), String> {
         return Err(failure);
     }
     let dir = Path::new(DRIVE_MOUNT);
-    let text = read_bounded(&dir.join("user-data"));
+    let texts = DRIVES.map(|(_, file)| read_bounded(&dir.join(file)));
+    let text = texts.into_iter().reduce(|found, next| found.or(next)).unwrap_or_else(|| Ok(String::new()));
     let meta = read_bounded(&dir.join("meta-data")).unwrap_or_default();
     let unmounted = rk_sys::unmount(dir);
     let text = text.map_err(|err| format!("user-data: {err}"))?;

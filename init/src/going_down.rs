@@ -3,7 +3,7 @@
 use crate::cgroups;
 use crate::console::Journal;
 use crate::pid1::Machine;
-use crate::services::{CONTROL, NETD, NODE};
+use crate::services::{CONTROL, MACHINE, NETD, NODE};
 use rk_config::MachineConfig;
 use rk_supervise::{Deadlines, Event, Millis, Observed, Shutdown, Step};
 use rk_sys::{End, Signal, SysError};
@@ -41,6 +41,11 @@ impl GoingDown {
         GoingDown { end, shutdown: Shutdown::new(deadlines) }
     }
 
+    /// `poweroff`, `reboot` or `halt`.
+    pub fn word(&self) -> &'static str {
+        word(self.end)
+    }
+
     /// When to look again.
     pub fn next_look(&self, now: Millis) -> Option<Millis> {
         self.shutdown.next_deadline().map(|deadline| deadline.min(now + LOOK_EVERY))
@@ -49,13 +54,16 @@ impl GoingDown {
     /// Goes on as far as possible. Returns the reason when the machine could not be ended.
     pub fn advance(&mut self, now: Millis, machine: &mut Machine) -> Option<SysError> {
         let up = |name: &str| machine.supervisor.state(name).is_some_and(|state| state.pid().is_some());
-        let seen =
-            Observed { node: up(NODE), containers: cgroups::pods_populated(), services: up(CONTROL) || up(NETD) };
+        let seen = Observed {
+            node: up(NODE),
+            containers: cgroups::pods_populated(),
+            services: [CONTROL, NETD, MACHINE].into_iter().any(up),
+        };
         for step in self.shutdown.advance(now, seen) {
             match step {
                 Step::StopNode => machine.handle(now, Event::Stop { name: NODE }),
                 Step::StopServices => {
-                    for name in [NODE, CONTROL, NETD] {
+                    for name in [NODE, CONTROL, MACHINE, NETD] {
                         machine.handle(now, Event::Stop { name });
                     }
                 }

@@ -7,22 +7,29 @@
 //! PID 1 has one thread, parses nothing from the network, and nothing in it may panic: a failed step is told on the console
 //! and the next one is tried.
 
+mod adopt;
 mod boot;
 mod cgroups;
 mod console;
+mod control;
+mod crash;
 mod datadisk;
 mod discover;
 mod etc;
+mod events;
 mod failure;
 mod going_down;
 mod limits;
 mod logs;
 mod mounts;
+mod page;
 mod pid1;
 mod rate;
 mod services;
 mod stage1;
+mod state;
 mod sysctls;
+mod watchdog;
 
 use std::process::ExitCode;
 

@@ -1,11 +1,14 @@
 //! The loop of PID 1: one thread, woken by signals, keys, log lines and deadlines.
 
+use crate::adopt::Trial;
 use crate::console::{Journal, chain};
-use crate::discover::{self, Found};
+use crate::control::Control;
 use crate::going_down::GoingDown;
 use crate::logs::ServiceLog;
-use crate::{etc, services};
-use rk_config::{ACCEPTED_PATH, MachineConfig};
+use crate::page::Page;
+use crate::services::{self, NODE};
+use crate::watchdog::Watchdog;
+use rk_config::MachineConfig;
 use rk_supervise::{Action, Backoff, Event, Millis, Supervisor};
 use rk_sys::{End, Signal, SignalQueue};
 use std::fs::File;
@@ -26,6 +29,10 @@ pub struct Settings {
     pub log_filter: Option<String>,
     /// `rk.debug`: all that services print goes to the console.
     pub debug: bool,
+    /// `rk.maintenance=off`: a node without a config stays closed.
+    pub no_maintenance: bool,
+    /// Unless `rk.watchdog=off`.
+    pub watchdog: bool,
     /// Where logs go.
     pub log_dir: PathBuf,
     /// Identity of this machine.
@@ -34,43 +41,80 @@ pub struct Settings {
     pub cmdline: String,
 }
 
+/// What is remembered of a service beside its state.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) name: &'static str,
+    pub(crate) starts: u32,
+    pub(crate) last_exit: String,
+}
+
 /// Everything that PID 1 keeps.
 #[derive(Debug)]
 pub struct Machine {
     pub(crate) journal: Journal,
     pub(crate) supervisor: Supervisor,
     pub(crate) logs: Vec<ServiceLog>,
+    pub(crate) control: Option<Control>,
+    pub(crate) records: Vec<Record>,
+    pub(crate) settings: Settings,
+    pub(crate) config: Option<Box<MachineConfig>>,
+    pub(crate) source: String,
+    pub(crate) trial: Option<Trial>,
+    pub(crate) look: Look,
     signals: SignalQueue,
     keys: Vec<File>,
-    settings: Settings,
-    config: Option<Box<MachineConfig>>,
-    look: Look,
+    watchdog: Watchdog,
+    page: Page,
     more_to_reap: bool,
     down: Option<GoingDown>,
 }
 
+/// When to look for a config again.
 #[derive(Debug)]
-struct Look {
-    at: Millis,
-    backoff: Backoff,
-    said: Vec<String>,
+pub(crate) struct Look {
+    pub(crate) at: Millis,
+    pub(crate) backoff: Backoff,
+    pub(crate) said: Vec<String>,
 }
 
 impl Machine {
     /// A machine without a config.
-    pub fn new(journal: Journal, signals: SignalQueue, settings: Settings) -> Machine {
+    pub fn new(mut journal: Journal, signals: SignalQueue, settings: Settings) -> Machine {
+        let now = rk_sys::boot_millis();
         Machine {
+            control: Control::open(&mut journal),
+            watchdog: if settings.watchdog { Watchdog::open(&mut journal, now) } else { Watchdog::default() },
             journal,
             supervisor: Supervisor::default(),
             logs: Vec::new(),
-            signals,
-            keys: rk_sys::open_input_devices(),
+            records: Vec::new(),
             settings,
             config: None,
+            source: String::new(),
+            trial: None,
             look: Look { at: 0, backoff: Backoff::new(LOOK_AGAIN.0, LOOK_AGAIN.1), said: Vec::new() },
+            signals,
+            keys: rk_sys::open_input_devices(),
+            page: Page::default(),
             more_to_reap: false,
             down: None,
         }
+    }
+
+    /// Whether it has no config.
+    pub(crate) fn in_maintenance(&self) -> bool {
+        self.config.is_none()
+    }
+
+    /// Whether the way down has begun.
+    pub(crate) fn is_going_down(&self) -> bool {
+        self.down.is_some()
+    }
+
+    /// How it will end, once that has begun.
+    pub(crate) fn end_word(&self) -> Option<&'static str> {
+        self.down.as_ref().map(GoingDown::word)
     }
 
     /// Runs until the machine ends; returns only the reason why it could not be ended.
@@ -79,7 +123,9 @@ impl Machine {
             let now = rk_sys::boot_millis();
             self.look_for_config(now);
             self.reap(now);
+            self.end_trial(now);
             self.handle(now, Event::Tick);
+            self.keep_up(now);
             if let Some(mut down) = self.down.take() {
                 if let Some(failure) = down.advance(now, &mut self) {
                     return failure;
@@ -94,6 +140,7 @@ impl Machine {
         let mut fds = vec![self.signals.as_fd()];
         fds.extend(self.logs.iter().map(AsFd::as_fd));
         fds.extend(self.keys.iter().map(AsFd::as_fd));
+        fds.extend(self.control.iter().map(AsFd::as_fd));
         let ready = match rk_sys::wait_readable(&fds, self.patience(now)) {
             Ok(ready) => ready,
             Err(err) => {
@@ -105,6 +152,7 @@ impl Machine {
         };
         let now = rk_sys::boot_millis();
         let keys_at = 1 + self.logs.len();
+        let control_at = keys_at + self.keys.len();
         for (i, log) in self.logs.iter_mut().enumerate() {
             if ready.is(1 + i) {
                 log.drain(now);
@@ -115,9 +163,22 @@ impl Machine {
                 self.hear_key(i);
             }
         }
+        if ready.is(control_at) {
+            self.hear_control(now);
+        }
         if ready.is(0) {
             self.hear_signals();
         }
+    }
+
+    /// What is done again and again: the watchdog and the status page.
+    fn keep_up(&mut self, now: Millis) {
+        let state = self.supervisor.state(NODE);
+        // A machine on its way down is fed to its end: every phase of that has a deadline of its own.
+        let alive = self.down.is_some() || state.is_none_or(|state| state.pid().is_some());
+        self.watchdog.tick(&mut self.journal, now, alive);
+        let role = self.config.as_deref().map(|config| config.role);
+        self.page.tick(now, role, &self.journal);
     }
 
     /// How long nothing may happen before something is due.
@@ -127,7 +188,8 @@ impl Machine {
         }
         let look = self.config.is_none().then_some(self.look.at);
         let down = self.down.as_ref().and_then(|down| down.next_look(now));
-        let due = [self.supervisor.next_deadline(), look, down].into_iter().flatten().min()?;
+        let own = [self.trial_end(), self.watchdog.next(), self.page.next()];
+        let due = [self.supervisor.next_deadline(), look, down].into_iter().chain(own).flatten().min()?;
         Some(Duration::from_millis(due.saturating_sub(now)))
     }
 
@@ -177,6 +239,7 @@ impl Machine {
                 Ok(Some((pid, exit))) => {
                     if let Some(name) = self.supervisor.service_of(pid) {
                         self.journal.say(format_args!("{name} exited {exit}"));
+                        self.note(name, |record| record.last_exit = exit.to_string());
                     }
                     self.handle(now, Event::Exited { pid });
                 }
@@ -212,9 +275,6 @@ impl Machine {
     }
 
     fn start(&mut self, now: Millis, name: &'static str) -> Vec<Action> {
-        let Some(config) = self.config.as_deref() else {
-            return self.supervisor.handle(now, Event::StartFailed { name });
-        };
         if !self.logs.iter().any(|log| log.name() == name) {
             match ServiceLog::open(name, &self.settings.log_dir, self.settings.debug) {
                 Ok(log) => self.logs.push(log),
@@ -224,9 +284,10 @@ impl Machine {
         let Some(log) = self.logs.iter().find(|log| log.name() == name) else {
             return self.supervisor.handle(now, Event::StartFailed { name });
         };
-        match services::start(name, config, self.settings.log_filter.as_deref(), log.writer()) {
+        match services::start(name, self.config.as_deref(), self.settings.log_filter.as_deref(), log.writer()) {
             Ok(child) => {
                 self.journal.say(format_args!("{name} started pid={}", child.pid));
+                self.note(name, |record| record.starts += 1);
                 self.supervisor.handle(now, Event::Started { name, pid: child.pid })
             }
             Err(err) => {
@@ -236,44 +297,11 @@ impl Machine {
         }
     }
 
-    fn look_for_config(&mut self, now: Millis) {
-        if self.config.is_some() || self.down.is_some() || now < self.look.at {
-            return;
+    /// Changes what is remembered of a service.
+    fn note(&mut self, name: &'static str, change: impl FnMut(&mut Record)) {
+        if !self.records.iter().any(|record| record.name == name) {
+            self.records.push(Record { name, starts: 0, last_exit: String::new() });
         }
-        self.look.at = now + self.look.backoff.take();
-        match discover::look(&mut self.journal, &self.settings.cmdline) {
-            Found::Accepted { source, config, unknown } => {
-                for key in unknown {
-                    self.journal.say(format_args!("config key {key} is unknown and has no effect"));
-                }
-                self.accept(now, &source.to_string(), config);
-            }
-            Found::Refused(lines) => {
-                if lines != self.look.said {
-                    for line in &lines {
-                        self.journal.say(line);
-                    }
-                    self.journal.say("the node waits for a good machine config and keeps looking");
-                    self.look.said = lines;
-                }
-            }
-        }
-    }
-
-    fn accept(&mut self, now: Millis, source: &str, config: Box<MachineConfig>) {
-        if let Err(err) = rk_config::save_accepted(&config, ACCEPTED_PATH) {
-            // Services would not know their config: stay, and try again as after a refusal.
-            return self.journal.failed("saving the accepted config", &err);
-        }
-        let id = self.settings.machine_id.get(..8).unwrap_or("node");
-        let hostname = config.hostname.clone().unwrap_or_else(|| format!("rk-{id}"));
-        etc::name_machine(&mut self.journal, &hostname);
-        services::place_authority(&mut self.journal, &config);
-        self.journal.say(format_args!("config accepted from {source}: {hostname}, {:?}", config.role));
-        let wanted = services::wanted(&config);
-        self.config = Some(config);
-        for service in wanted {
-            self.handle(now, Event::Enable(service));
-        }
+        self.records.iter_mut().filter(|record| record.name == name).take(1).for_each(change);
     }
 }

@@ -15,6 +15,8 @@ pub const NETD: &str = "netd";
 pub const CONTROL: &str = "control";
 /// The node agent.
 pub const NODE: &str = "node";
+/// The machine API.
+pub const MACHINE: &str = "machine";
 
 const DATA_DIR: &str = "/var/lib/rk-control";
 /// Time beyond the pods' own grace in which `rk-node` must be done.
@@ -25,6 +27,9 @@ const STOP_GRACE: u64 = 10_000;
 pub fn wanted(config: &MachineConfig) -> Vec<Service> {
     let node_grace = u64::from(config.kubelet.shutdown_grace_period_seconds) * 1000 + NODE_SLACK;
     let mut services = vec![Service { name: NETD, stop_grace: STOP_GRACE }];
+    if config.machine_api.is_some() {
+        services.push(Service { name: MACHINE, stop_grace: STOP_GRACE });
+    }
     if config.role == Role::ControlPlane {
         services.push(Service { name: CONTROL, stop_grace: STOP_GRACE });
     }
@@ -32,11 +37,41 @@ pub fn wanted(config: &MachineConfig) -> Vec<Service> {
     services
 }
 
+/// Services of a node that waits for its config.
+pub fn maintenance() -> [Service; 2] {
+    [Service { name: NETD, stop_grace: STOP_GRACE }, Service { name: MACHINE, stop_grace: STOP_GRACE }]
+}
+
+/// Services that read what differs between two configs, and must start anew to know it. All of them after maintenance.
+pub fn affected(before: Option<&MachineConfig>, after: &MachineConfig) -> Vec<&'static str> {
+    let Some(before) = before else { return vec![NETD, MACHINE] };
+    let paths: Vec<String> = rk_config::diff(before, after).into_iter().map(|change| change.path).collect();
+    let touched = |sections: &[&str]| {
+        paths.iter().any(|path| sections.iter().any(|s| path == s || path.starts_with(&format!("{s}."))))
+    };
+    let table: [(&'static str, &[&str]); 4] = [
+        (NETD, &["network", "hostname"]),
+        (MACHINE, &["machineApi"]),
+        (CONTROL, &["controlPlane", "cluster", "role"]),
+        (NODE, &["cluster", "kubelet", "registries", "hostname", "role"]),
+    ];
+    table.into_iter().filter(|(_, sections)| touched(sections)).map(|(name, _)| name).collect()
+}
+
+/// How likely the kernel is to end a service when memory runs out: pods go first, then what can be spared.
+pub fn oom_score(name: &str) -> i32 {
+    match name {
+        MACHINE => -900,
+        _ => -999,
+    }
+}
+
 /// Program and arguments of a service.
 fn command(name: &str, config: &MachineConfig) -> (&'static str, Vec<String>) {
     match name {
         NETD => ("/sbin/rk-init", vec!["netd".to_owned()]),
         CONTROL => ("/bin/rk-control", control_args(config)),
+        MACHINE => ("/bin/rk-machine-api", Vec::new()),
         _ => ("/bin/rk-node", Vec::new()),
     }
 }
@@ -62,11 +97,13 @@ fn control_args(config: &MachineConfig) -> Vec<String> {
 /// Its program is missing or cannot be run.
 pub fn start(
     name: &str,
-    config: &MachineConfig,
+    config: Option<&MachineConfig>,
     filter: Option<&str>,
     output: &OwnedFd,
 ) -> rk_sys::Result<rk_sys::Child> {
-    let (program, args) = command(name, config);
+    let maintenance = config.is_none();
+    let config = config.cloned().unwrap_or_default();
+    let (program, args) = command(name, &config);
     let mut env = vec![
         ("PATH", "/bin:/sbin:/opt/cni/bin"),
         ("HOME", "/root"),
@@ -78,12 +115,18 @@ pub fn start(
         // Not an argument: those can be read by everyone.
         env.push(("RK_BOOTSTRAP_TOKEN", token));
     }
+    if maintenance {
+        env.push(("RK_MAINTENANCE", "1"));
+    }
     if let Some(filter) = filter {
         env.push(("RK_LOG", filter));
     }
     let cgroup = cgroups::of_service(name);
     let cgroup = Some(cgroup.as_path()).filter(|dir| dir.is_dir());
-    rk_sys::spawn(&rk_sys::SpawnSpec { program, args: &args, env: &env, cgroup, output })
+    let child = rk_sys::spawn(&rk_sys::SpawnSpec { program, args: &args, env: &env, cgroup, output })?;
+    // A service that is gone already has no score.
+    let _ = fs::write(format!("/proc/{}/oom_score_adj", child.pid), oom_score(name).to_string());
+    Ok(child)
 }
 
 /// Puts the cluster's certificate authority where `rk-control` looks for it, when the config brings one.
@@ -96,7 +139,11 @@ pub fn place_authority(journal: &mut Journal, config: &MachineConfig) {
     }
 }
 
-fn write_new(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
+/// Writes a file: new name, fsync, rename, fsync of the folder. One that says the same already is left alone.
+///
+/// # Errors
+/// The disk is full or broken.
+pub fn write_new(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
     use std::io::Write;
     if fs::read_to_string(path).is_ok_and(|have| have == text) {
         return Ok(());
@@ -106,7 +153,11 @@ fn write_new(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    fs::rename(&new, path)
+    fs::rename(&new, path)?;
+    match path.parent() {
+        Some(dir) => fs::File::open(dir)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -128,6 +179,23 @@ mod tests {
         let wanted = "--data-dir /var/lib/rk-control --bind 0.0.0.0:6443 --advertise 10.0.0.1 \
                       --pod-cidr 10.244.0.0/16 --service-cidr 10.96.0.0/16";
         assert_eq!(command(CONTROL, &config).1.join(" "), wanted);
+    }
+
+    #[test]
+    fn a_change_restarts_the_services_that_read_it_and_no_others() {
+        let base = config("role: control-plane\n");
+        let table = [
+            ("kubelet: {maxPods: 5}\n", vec![NODE]),
+            ("network: {nameservers: [10.0.0.1]}\n", vec![NETD]),
+            ("controlPlane: {advertise: 10.0.0.1}\n", vec![CONTROL, NODE]),
+            ("registries: {mirrors: [{match: a, endpoints: ['http://b']}]}\n", vec![NODE]),
+            ("", vec![]),
+        ];
+        for (yaml, wanted) in table {
+            let after = config(&format!("role: control-plane\n{yaml}"));
+            assert_eq!(affected(Some(&base), &after), wanted, "{yaml}");
+        }
+        assert_eq!(affected(None, &base), [NETD, MACHINE]);
     }
 
     #[test]

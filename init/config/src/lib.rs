@@ -8,19 +8,25 @@
 //! config has a `controlPlane` section; a `worker` has an endpoint, a token and a CA hash.
 
 mod accepted;
+mod diff;
 mod error;
+mod merge;
+mod network;
 mod parse;
+mod parse_network;
+mod plane;
 mod reader;
 mod source;
 mod types;
 mod validate;
 
-pub use accepted::{ACCEPTED_PATH, load_accepted, save_accepted, to_json, to_yaml};
+pub use accepted::{ACCEPTED_PATH, OFFERED_PATH, STATE_DIR, load_accepted, save_accepted, to_json, to_yaml};
+pub use diff::{Change, SECRETS, diff, redacted};
 pub use error::{ConfigError, FieldError};
+pub use merge::merge_patch;
+pub use network::{BondMode, Interface, LinkMatch, Network, Ntp, Route, Virtual};
 pub use parse::{MAX_CONFIG_BYTES, Parsed, parse};
-pub use source::{CMDLINE_KEY, CmdlineError, cmdline_value, encode_for_cmdline, from_cmdline};
-pub use types::{
-    API_VERSION, CertificateAuthority, Cluster, ControlPlane, Interface, Kubelet, LinkMatch, MachineConfig, Mirror,
-    Network, Ntp, Registries, RegistryTls, Role, Route, Taint, TaintEffect,
-};
+pub use plane::{CertificateAuthority, ControlPlane, Identity, MachineApi};
+pub use source::{CMDLINE_KEY, CmdlineConfig, CmdlineError, cmdline_value, encode_for_cmdline, from_cmdline};
+pub use types::{API_VERSION, Cluster, Kubelet, MachineConfig, Mirror, Registries, RegistryTls, Role, Taint, TaintEffect};
 pub use validate::{is_dns_label, is_dns_subdomain};

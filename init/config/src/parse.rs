@@ -1,21 +1,19 @@
 //! YAML text to [`MachineConfig`].
 
 use crate::error::ConfigError;
+use crate::parse_network::network;
+use crate::plane::{CertificateAuthority, ControlPlane, Identity, MachineApi};
 use crate::reader::{Findings, Section, quote};
-use crate::types::{
-    API_VERSION, CertificateAuthority, Cluster, ControlPlane, Interface, Kubelet, LinkMatch, MachineConfig, Mirror,
-    Network, Ntp, Registries, RegistryTls, Role, Route, Taint, TaintEffect,
-};
+use crate::types::{API_VERSION, Cluster, Kubelet, MachineConfig, Mirror, Registries, RegistryTls, Role, Taint, TaintEffect};
 use crate::validate;
 use serde_yaml_ng::Value;
 
 /// Most bytes of a machine config; a real one is under 10 KiB, most of it certificates.
 pub const MAX_CONFIG_BYTES: usize = 256 * 1024;
 /// Most entries of any list or map in it; bounds work, far above real use.
-const MAX_ENTRIES: usize = 256;
+pub(crate) const MAX_ENTRIES: usize = 256;
 
-const ADDRESS: &str = "an IP address";
-const PREFIX: &str = "an address with its prefix length such as 192.168.77.11/24";
+pub(crate) const ADDRESS: &str = "an IP address";
 
 /// An accepted config and what was odd about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +79,7 @@ fn machine(mut s: Section, out: &mut Findings) -> MachineConfig {
         config.registries = registries(section, out);
     }
     config.control_plane = s.section("controlPlane", out).map(|section| control_plane(section, out));
+    config.machine_api = s.section("machineApi", out).map(|section| machine_api(section, out));
     if config.role == Role::ControlPlane {
         let plane = config.control_plane.get_or_insert_default();
         // The node agent of a control plane joins the API server beside it.
@@ -101,60 +100,6 @@ fn endpoint_of(plane: &ControlPlane) -> String {
         None => ip.to_string(),
     };
     if host.contains(':') { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") }
-}
-
-fn network(mut s: Section, out: &mut Findings) -> Network {
-    let mut network = Network {
-        interfaces: s.sections("interfaces", MAX_ENTRIES, out).into_iter().map(|i| interface(i, out)).collect(),
-        nameservers: s.parsed_list("nameservers", 8, ADDRESS, out),
-        search_domains: s.strings("searchDomains", 16, out).into_iter().map(|(_, text)| text).collect(),
-        ntp: Ntp::default(),
-    };
-    if let Some(mut ntp) = s.section("ntp", out) {
-        network.ntp.enabled = ntp.boolean("enabled", out).unwrap_or(true);
-        network.ntp.servers = ntp.strings("servers", 8, out).into_iter().map(|(_, text)| text).collect();
-        ntp.finish(out);
-    }
-    s.finish(out);
-    network
-}
-
-fn interface(mut s: Section, out: &mut Findings) -> Interface {
-    let mut matches = LinkMatch::default();
-    match s.section("match", out) {
-        Some(mut m) => {
-            matches.name = m.string("name", out);
-            matches.mac = m.string("mac", out).map(|mac| mac.to_ascii_lowercase());
-            matches.driver = m.string("driver", out);
-            if matches == LinkMatch::default() {
-                out.refuse(s.path_of("match"), "names no link; give name, mac or driver");
-            }
-            m.finish(out);
-        }
-        None => out.refuse(s.path_of("match"), "is missing; give name, mac or driver"),
-    }
-    let interface = Interface {
-        matches,
-        dhcp: s.boolean("dhcp", out).unwrap_or(false),
-        addresses: s.parsed_list("addresses", 32, PREFIX, out),
-        mtu: s.number("mtu", 576, 65_535, out),
-        routes: s.sections("routes", MAX_ENTRIES, out).into_iter().filter_map(|r| route(r, out)).collect(),
-    };
-    s.finish(out);
-    interface
-}
-
-fn route(mut s: Section, out: &mut Findings) -> Option<Route> {
-    let missing = s.path_of("to");
-    let before = out.errors.len();
-    let to = s.parsed("to", "a destination such as 0.0.0.0/0", out);
-    if to.is_none() && out.errors.len() == before {
-        out.refuse(missing, "is missing");
-    }
-    let via = s.parsed("via", ADDRESS, out);
-    let metric = s.number("metric", 0, u32::MAX, out);
-    s.finish(out);
-    Some(Route { to: to?, via, metric })
 }
 
 fn cluster(mut s: Section, out: &mut Findings) -> Cluster {
@@ -185,6 +130,7 @@ fn kubelet(mut s: Section, out: &mut Findings) -> Kubelet {
         shutdown_grace_period_seconds: s
             .number("shutdownGracePeriodSeconds", 0, 3600, out)
             .unwrap_or(default.shutdown_grace_period_seconds),
+        config: kubelet_configuration(&mut s, out),
     };
     for (path, key, value) in s.pairs("labels", MAX_ENTRIES, out) {
         validate::label(&path, &key, &value, out);
@@ -267,4 +213,45 @@ fn control_plane(mut s: Section, out: &mut Findings) -> ControlPlane {
     };
     s.finish(out);
     control_plane
+}
+
+/// Passed through whole: only its kind is looked at, the node agent knows the rest.
+fn kubelet_configuration(s: &mut Section, out: &mut Findings) -> serde_json::Value {
+    let path = s.path_of("config");
+    let Some(value) = s.take("config") else { return serde_json::Value::Null };
+    match serde_json::to_value(&value) {
+        Ok(value) if value.is_object() => {
+            let kind = value.get("kind").and_then(serde_json::Value::as_str).unwrap_or("KubeletConfiguration");
+            if kind != "KubeletConfiguration" {
+                out.refuse(format!("{path}.kind"), format!("must be KubeletConfiguration, not {}", quote(kind)));
+            }
+            value
+        }
+        _ => {
+            out.refuse(path, "must be a KubeletConfiguration: a mapping whose keys are texts");
+            serde_json::Value::Null
+        }
+    }
+}
+
+fn machine_api(mut s: Section, out: &mut Findings) -> MachineApi {
+    let default = MachineApi::default();
+    let ca_path = s.path_of("ca");
+    let ca = s.string("ca", out).unwrap_or_default();
+    validate::pem(&ca_path, &ca, "CERTIFICATE", out);
+    let mut identity = Identity::default();
+    match s.section("identity", out) {
+        Some(mut section) => {
+            let (certificate, key) = (section.path_of("certificate"), section.path_of("key"));
+            identity.certificate = section.string("certificate", out).unwrap_or_default();
+            identity.key = section.string("key", out).unwrap_or_default();
+            validate::pem(&certificate, &identity.certificate, "CERTIFICATE", out);
+            validate::pem(&key, &identity.key, "PRIVATE KEY", out);
+            section.finish(out);
+        }
+        None => out.refuse(s.path_of("identity"), "is missing; rkctl config gen makes one"),
+    }
+    let bind = s.parsed("bind", "an address and port such as 0.0.0.0:50000", out).unwrap_or(default.bind);
+    s.finish(out);
+    MachineApi { bind, ca, identity }
 }

@@ -42,6 +42,11 @@ impl Section {
         }
     }
 
+    /// Path of this section.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Path of `key` below this section.
     pub(crate) fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }

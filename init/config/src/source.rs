@@ -1,4 +1,4 @@
-//! The machine config on the kernel command line: `rk.config=base64:<YAML in base64>`.
+//! The machine config on the kernel command line: `rk.config=base64:<YAML in base64>` or `rk.config=<URL>`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,11 +6,20 @@ use base64::engine::general_purpose::STANDARD;
 /// The parameter's name.
 pub const CMDLINE_KEY: &str = "rk.config";
 
+/// What the command line says of the config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CmdlineConfig {
+    /// The YAML itself.
+    Text(String),
+    /// Where to fetch it.
+    Url(String),
+}
+
 /// Why a config on the command line could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CmdlineError {
-    /// Another encoding than `base64:`.
-    #[error("kernel parameter rk.config must start with base64:")]
+    /// Another encoding than `base64:`, and no URL.
+    #[error("kernel parameter rk.config must start with base64:, http:// or https://")]
     Encoding,
     /// Broken base64.
     #[error("kernel parameter rk.config is not valid base64: {0}")]
@@ -32,8 +41,8 @@ pub fn cmdline_value<'a>(cmdline: &'a str, key: &str) -> Option<&'a str> {
         .next_back()
 }
 
-/// The YAML that a command line carries, if it carries any.
-pub fn from_cmdline(cmdline: &str) -> Option<Result<String, CmdlineError>> {
+/// The config that a command line carries or points to, if it does either.
+pub fn from_cmdline(cmdline: &str) -> Option<Result<CmdlineConfig, CmdlineError>> {
     let value = cmdline_value(cmdline, CMDLINE_KEY)?;
     Some(decode(value))
 }
@@ -43,8 +52,11 @@ pub fn encode_for_cmdline(yaml: &str) -> String {
     format!("{CMDLINE_KEY}=base64:{}", STANDARD.encode(yaml))
 }
 
-fn decode(value: &str) -> Result<String, CmdlineError> {
+fn decode(value: &str) -> Result<CmdlineConfig, CmdlineError> {
+    if ["http://", "https://"].iter().any(|scheme| value.starts_with(scheme)) {
+        return Ok(CmdlineConfig::Url(value.to_owned()));
+    }
     let text = value.strip_prefix("base64:").ok_or(CmdlineError::Encoding)?;
     let bytes = STANDARD.decode(text).map_err(|err| CmdlineError::Base64(err.to_string()))?;
-    String::from_utf8(bytes).map_err(|_| CmdlineError::Utf8)
+    String::from_utf8(bytes).map(CmdlineConfig::Text).map_err(|_| CmdlineError::Utf8)
 }

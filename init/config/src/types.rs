@@ -2,10 +2,12 @@
 //!
 //! They serialize to the very YAML that [`crate::parse`] reads: absent and default values are left out.
 
-use ipnet::{IpNet, Ipv4Net};
+use crate::network::Network;
+use crate::plane::{ControlPlane, MachineApi};
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The `apiVersion` that this crate reads and writes.
 pub const API_VERSION: &str = "rk.dev/v1alpha1";
@@ -46,6 +48,9 @@ pub struct MachineConfig {
     /// Settings of `rk-control`; role `control-plane` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub control_plane: Option<ControlPlane>,
+    /// The machine API; not served when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine_api: Option<MachineApi>,
 }
 
 impl Default for MachineConfig {
@@ -60,89 +65,8 @@ impl Default for MachineConfig {
             kubelet: Kubelet::default(),
             registries: Registries::default(),
             control_plane: None,
+            machine_api: None,
         }
-    }
-}
-
-/// Links, resolvers and time.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Network {
-    /// One entry per group of links; a link takes the first entry that matches. Empty: DHCP on every Ethernet link.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub interfaces: Vec<Interface>,
-    /// Resolvers; these come before the ones that DHCP tells.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub nameservers: Vec<IpAddr>,
-    /// Search domains of `/etc/resolv.conf`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub search_domains: Vec<String>,
-    /// Time.
-    pub ntp: Ntp,
-}
-
-/// Which links an [`Interface`] speaks of; every given field must match.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct LinkMatch {
-    /// Kernel name, `*` and `?` as wildcards.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Permanent address, lower case with colons.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mac: Option<String>,
-    /// Kernel driver, as in `/sys/class/net/<link>/device/driver`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub driver: Option<String>,
-}
-
-/// What a link gets.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Interface {
-    /// The links meant.
-    #[serde(rename = "match")]
-    pub matches: LinkMatch,
-    /// Ask a DHCPv4 server.
-    pub dhcp: bool,
-    /// Static addresses with their prefix length.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub addresses: Vec<IpNet>,
-    /// Bytes; the driver's default when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mtu: Option<u32>,
-    /// Static routes through this link.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub routes: Vec<Route>,
-}
-
-/// One static route.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Route {
-    /// Destination.
-    pub to: IpNet,
-    /// Gateway; on-link when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub via: Option<IpAddr>,
-    /// Kernel priority; lower wins.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metric: Option<u32>,
-}
-
-/// Time synchronization.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Ntp {
-    /// On unless turned off.
-    pub enabled: bool,
-    /// Host names or addresses; those that DHCP tells come after. Empty and none told: `pool.ntp.org`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub servers: Vec<String>,
-}
-
-impl Default for Ntp {
-    fn default() -> Self {
-        Ntp { enabled: true, servers: Vec::new() }
     }
 }
 
@@ -245,6 +169,9 @@ pub struct Kubelet {
     pub max_pods: u32,
     /// Seconds that pods get when the machine shuts down.
     pub shutdown_grace_period_seconds: u32,
+    /// A `KubeletConfiguration` (`kubelet.config.k8s.io/v1beta1`), handed to the node agent whole and as it is; null when absent.
+    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    pub config: serde_json::Value,
 }
 
 impl Default for Kubelet {
@@ -255,6 +182,7 @@ impl Default for Kubelet {
             taints: Vec::new(),
             max_pods: 110,
             shutdown_grace_period_seconds: 30,
+            config: serde_json::Value::Null,
         }
     }
 }
@@ -298,44 +226,4 @@ pub struct Mirror {
     pub endpoints: Vec<String>,
     /// Ask for `<endpoint>/v2/<registry host>/<repository>/…`.
     pub include_host: bool,
-}
-
-/// A certificate authority brought along.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct CertificateAuthority {
-    /// PEM.
-    pub certificate: String,
-    /// PEM.
-    pub key: String,
-}
-
-impl std::fmt::Debug for CertificateAuthority {
-    /// The key stays out of logs.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CertificateAuthority")
-            .field("certificate", &self.certificate)
-            .field("key", &"<secret>")
-            .finish()
-    }
-}
-
-/// Settings of `rk-control`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ControlPlane {
-    /// Where the API server listens.
-    pub bind: SocketAddr,
-    /// Host name or address that clients use.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub advertise: Option<String>,
-    /// Made on first start when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca: Option<CertificateAuthority>,
-}
-
-impl Default for ControlPlane {
-    fn default() -> Self {
-        ControlPlane { bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 6443)), advertise: None, ca: None }
-    }
 }

@@ -1,7 +1,8 @@
 //! What each field must satisfy beyond its type. Findings carry the path an operator wrote.
 
+use crate::network::Network;
 use crate::reader::{Findings, quote};
-use crate::types::{Cluster, MachineConfig, Network, Role};
+use crate::types::{Cluster, MachineConfig, Role};
 
 /// Checks a config that has been read field by field. What a role demands is checked when the role is known.
 pub(crate) fn machine(config: &MachineConfig, role_known: bool, out: &mut Findings) {
@@ -49,13 +50,12 @@ fn worker(config: &MachineConfig, out: &mut Findings) {
 fn network(network: &Network, out: &mut Findings) {
     for (i, interface) in network.interfaces.iter().enumerate() {
         let at = format!("network.interfaces[{i}]");
-        if let Some(mac) = &interface.matches.mac
-            && !is_mac(mac)
-        {
-            out.refuse(
-                format!("{at}.match.mac"),
-                format!("must be six hex pairs such as 52:54:00:00:00:11, not {}", quote(mac)),
-            );
+        if let Some(name) = interface.name.as_ref().filter(|name| !is_link_name(name)) {
+            let reason = format!("must be 1 to 15 letters, digits, '-', '_' or '.', not {}", quote(name));
+            out.refuse(format!("{at}.name"), reason);
+        }
+        if network.interfaces.iter().take(i).any(|before| interface.name.is_some() && before.name == interface.name) {
+            out.refuse(format!("{at}.name"), "is taken by an entry before; names of links are unique");
         }
         for (j, route) in interface.routes.iter().enumerate() {
             if let Some(via) = route.via
@@ -194,7 +194,15 @@ fn is_bootstrap_token(text: &str) -> bool {
     text.split_once('.').is_some_and(|(id, secret)| plain(id, 6) && plain(secret, 16))
 }
 
-fn is_mac(text: &str) -> bool {
+/// What the kernel takes as the name of a link, without what needs quoting.
+fn is_link_name(text: &str) -> bool {
+    (1..=15).contains(&text.len())
+        && text != "."
+        && text != ".."
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+pub(crate) fn is_mac(text: &str) -> bool {
     let mut pairs = 0;
     text.split(':').all(|pair| {
         pairs += 1;

@@ -129,7 +129,7 @@ fn every_wrong_field_is_named_with_its_path_and_reason() {
             "hostname: must be a lower-case DNS name of at most 63 characters, not \"Worker_1\"",
         ),
         ("dhcp: true", "dhcp: 7", "network.interfaces[0].dhcp: must be true or false, not 7"),
-        ("{name: eth0}", "{}", "network.interfaces[0].match: names no link; give name, mac or driver"),
+        ("{name: eth0}", "{}", "network.interfaces[0].match: names no link; give name, mac, driver or path"),
         (
             "52:54:00:00:00:1A",
             "52:54:00",
@@ -262,9 +262,59 @@ fn secrets_do_not_show_in_debug_output() {
 fn the_command_line_carries_a_config() {
     let word = rk_config::encode_for_cmdline(WORKER);
     let cmdline = format!("quiet console=ttyS0 rk.config=x {word}\n");
-    assert_eq!(rk_config::from_cmdline(&cmdline), Some(Ok(WORKER.to_owned())));
+    assert_eq!(rk_config::from_cmdline(&cmdline), Some(Ok(rk_config::CmdlineConfig::Text(WORKER.to_owned()))));
+    assert_eq!(
+        rk_config::from_cmdline("rk.config=https://a/b"),
+        Some(Ok(rk_config::CmdlineConfig::Url("https://a/b".to_owned())))
+    );
     assert_eq!(rk_config::from_cmdline("quiet"), None);
     assert!(rk_config::from_cmdline("rk.config=yaml").unwrap().is_err());
     assert!(rk_config::from_cmdline("rk.config=base64:***").unwrap().is_err());
     assert_eq!(rk_config::cmdline_value("quiet rk.debug", "rk.debug"), Some(""));
+}
+
+const PEM: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+
+#[test]
+fn links_that_the_node_makes_are_read_and_written_back_alike() {
+    let yaml = format!(
+        "apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: control-plane\nnetwork:\n  interfaces:\n  \
+         - {{name: bond0, bond: {{mode: 802.3ad, members: [{{mac: '52:54:00:00:00:01'}}, {{path: '0000:00:04.0'}}]}}, dhcp: true}}\n  \
+         - {{name: bond0.7, vlan: {{id: 7, parent: {{name: bond0}}}}, addresses: [10.7.0.2/24], acceptRA: false}}\n  \
+         - {{name: br0, bridge: {{members: [{{driver: virtio_net}}], stp: true}}, dhcp6: true}}\n\
+         kubelet: {{config: {{kind: KubeletConfiguration, podPidsLimit: 100, odd: [1, {{a: b}}]}}}}\n\
+         machineApi: {{ca: {PEM:?}, identity: {{certificate: {PEM:?}, key: {KEY:?}}}}}\n"
+    );
+    let parsed = rk_config::parse(&yaml).unwrap();
+    assert_eq!(parsed.warnings, Vec::<String>::new());
+    assert_eq!(parsed.config.kubelet.config["odd"][1]["a"], "b");
+    let again = rk_config::parse(&rk_config::to_yaml(&parsed.config).unwrap()).unwrap().config;
+    assert_eq!(again, parsed.config);
+    let json = rk_config::to_json(&parsed.config).unwrap();
+    let back: rk_config::MachineConfig = serde_json::from_str(&json).unwrap();
+    assert_eq!(back, parsed.config);
+}
+
+#[test]
+fn wrong_links_are_refused_by_their_path() {
+    let table = [
+        ("{name: a, vlan: {id: 5000, parent: {name: b}}}", "network.interfaces[0].vlan.id"),
+        ("{name: a, vlan: {parent: {name: b}}}", "network.interfaces[0].vlan.id"),
+        ("{name: a, vlan: {id: 5}}", "network.interfaces[0].vlan.parent"),
+        ("{name: a, bond: {mode: fast, members: [{name: b}]}}", "network.interfaces[0].bond.mode"),
+        ("{name: a, bond: {members: []}}", "network.interfaces[0].bond.members"),
+        ("{bridge: {members: [{name: b}]}}", "network.interfaces[0].name"),
+        ("{name: much-too-long-a-name, bridge: {members: [{name: b}]}}", "network.interfaces[0].name"),
+        ("{match: {name: a}, name: b}", "network.interfaces[0].name"),
+        ("{match: {mac: nonsense}}", "network.interfaces[0].match.mac"),
+        ("{match: {}}", "network.interfaces[0].match"),
+    ];
+    for (entry, path) in table {
+        let yaml = format!(
+            "apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: control-plane\nnetwork:\n  interfaces:\n  - {entry}\n"
+        );
+        let error = rk_config::parse(&yaml).expect_err(entry);
+        assert!(error.fields().iter().any(|field| field.path == path), "{entry}: {error}");
+    }
 }

@@ -4,9 +4,9 @@ use crate::desired::{Desired, desired};
 use crate::dhcp::{self, Client, Lease, Output};
 use crate::plan::{Change, Owned, plan};
 use crate::rtnl::{Address, Kernel, Link, Snapshot};
-use crate::selection::{Traits, entry_for};
+use crate::selection::{Traits, entry_for, hardware};
 use crate::timesync::{self, Sources};
-use crate::{leases, log, resolver};
+use crate::{leases, log, notes, resolver};
 use ipnet::{IpNet, Ipv4Net};
 use rk_config::{Interface, MachineConfig};
 use rk_sys::{NetlinkSocket, PacketSocket, SysError};
@@ -69,11 +69,14 @@ pub fn run(config: MachineConfig) -> Result<Infallible, SysError> {
             None
         }
     });
+    if !config.network.ntp.enabled {
+        timesync::tell("off\n");
+    }
     let mut daemon = Daemon {
         config,
         kernel: Kernel::open()?,
         links: BTreeMap::new(),
-        owned: Owned::default(),
+        owned: notes::load_owned(),
         clock,
         sources: Sources::default(),
         failures: Vec::new(),
@@ -113,6 +116,8 @@ impl Daemon {
         }
         self.failures = failures;
         self.owned = owned;
+        notes::save_owned(&self.owned);
+        notes::tell_addresses(self.links.keys(), &snapshot, &self.owned);
         self.publish();
         Ok(())
     }
@@ -308,12 +313,10 @@ fn apply(kernel: &mut Kernel, change: &Change) -> Result<(), SysError> {
 }
 
 fn traits(link: &Link) -> Traits {
-    let device = format!("/sys/class/net/{}/device", link.name);
-    let driver = fs::read_link(format!("{device}/driver"))
-        .ok()
-        .and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()));
+    let (driver, path) = hardware(&link.name);
     let mac = link.mac.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":");
-    Traits { name: link.name.clone(), mac, driver, device: fs::exists(&device).unwrap_or(false) }
+    let device = fs::exists(format!("/sys/class/net/{}/device", link.name)).unwrap_or(false);
+    Traits { name: link.name.clone(), mac, driver, path, device }
 }
 
 /// A host that forwards takes router advertisements only when told so; on cards alone, for pods must not send them.

@@ -14,6 +14,7 @@ mod dhcp;
 mod dns;
 mod leases;
 mod log;
+mod notes;
 mod plan;
 mod resolver;
 mod rtnl;
@@ -21,7 +22,26 @@ mod selection;
 mod sntp;
 mod timesync;
 
+pub use rtnl::{Address, Kernel, Link, Origin, Route, Snapshot};
+
+use std::io;
+use std::net::Ipv4Addr;
 use std::process::ExitCode;
+
+/// IPv4 addresses of a name, by the resolvers of `/etc/resolv.conf`. Waits for servers: not for an async thread.
+///
+/// # Errors
+/// No server answered, or none knows the name.
+pub fn resolve(name: &str) -> io::Result<Vec<Ipv4Addr>> {
+    use std::hash::{BuildHasher, RandomState};
+    let id = RandomState::new().hash_one(rk_sys::boot_millis()) as u16;
+    dns::lookup(name, &resolver::servers(), id)
+}
+
+/// Driver and address on its bus of a link that is a device.
+pub fn hardware(link: &str) -> (Option<String>, Option<String>) {
+    selection::hardware(link)
+}
 
 /// Runs until killed. Needs the accepted machine config; fails only when netlink itself does.
 pub fn run() -> ExitCode {

@@ -2,15 +2,31 @@
 
 use crate::desired::Desired;
 use crate::rtnl::{Address, Origin, Route, Snapshot};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What netd gave a link, so that it takes back only its own.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owned {
     /// Addresses.
     pub addresses: BTreeSet<Address>,
     /// Routes and who wanted them.
+    #[serde(with = "pairs")]
     pub routes: BTreeMap<Route, Origin>,
+}
+
+/// JSON takes only texts as keys: routes are written as pairs.
+mod pairs {
+    use super::{BTreeMap, Origin, Route};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(routes: &BTreeMap<Route, Origin>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(routes)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Route, Origin>, D::Error> {
+        Ok(Vec::<(Route, Origin)>::deserialize(deserializer)?.into_iter().collect())
+    }
 }
 
 /// One step. Steps are applied in order.

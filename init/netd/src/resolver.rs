@@ -26,6 +26,13 @@ pub fn text(servers: &[IpAddr], domains: &[String]) -> String {
     text
 }
 
+/// The servers that the file names now.
+pub fn servers() -> Vec<IpAddr> {
+    let text = fs::read_to_string(PATH).unwrap_or_default();
+    let named = text.lines().filter_map(|line| line.strip_prefix("nameserver ")?.trim().parse().ok());
+    named.take(MOST_SERVERS).collect()
+}
+
 /// The first few servers, each once.
 pub fn unique(servers: &[IpAddr]) -> Vec<IpAddr> {
     let mut unique = Vec::new();

@@ -1,5 +1,8 @@
 //! Which entry of the machine config a link takes.
 
+use std::fs;
+use std::path::Path;
+
 use rk_config::{Interface, LinkMatch, Network};
 
 /// What a match can look at.
@@ -11,6 +14,8 @@ pub struct Traits {
     pub mac: String,
     /// Kernel driver, if the link is a device.
     pub driver: Option<String>,
+    /// Address on its bus, if the link is a device.
+    pub path: Option<String>,
     /// A network card, real or virtual, and not a bridge, tunnel or pod's link.
     pub device: bool,
 }
@@ -20,16 +25,37 @@ pub fn entry_for(network: &Network, link: &Traits) -> Option<Interface> {
     if network.interfaces.is_empty() {
         return link.device.then(|| Interface { dhcp: true, ..Interface::default() });
     }
-    network.interfaces.iter().find(|entry| matches(&entry.matches, link)).cloned()
+    let meant = |entry: &&Interface| match &entry.name {
+        Some(name) => *name == link.name,
+        None => matches(&entry.matches, link),
+    };
+    network.interfaces.iter().find(meant).cloned()
 }
 
-fn matches(wanted: &LinkMatch, link: &Traits) -> bool {
+/// Whether every given field names the link.
+pub fn matches(wanted: &LinkMatch, link: &Traits) -> bool {
     let name = wanted.name.as_ref().is_none_or(|pattern| wildcard(pattern.as_bytes(), link.name.as_bytes()));
     let mac = wanted.mac.as_ref().is_none_or(|mac| *mac == link.mac);
     let driver = wanted.driver.as_ref().is_none_or(|driver| link.driver.as_ref() == Some(driver));
+    let path = wanted.path.as_ref().is_none_or(|path| link.path.as_ref() == Some(path));
     // A bare `*` must not take over the links of pods.
     let own = link.device || wanted.name.as_deref() == Some(link.name.as_str());
-    name && mac && driver && own
+    name && mac && driver && path && own
+}
+
+/// Driver and address on its bus, from sysfs.
+pub fn hardware(link: &str) -> (Option<String>, Option<String>) {
+    let device = format!("/sys/class/net/{link}/device");
+    let driver = fs::read_link(format!("{device}/driver"))
+        .ok()
+        .and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()));
+    (driver, fs::canonicalize(&device).ok().and_then(|path| bus_address(&path)))
+}
+
+/// The last part that is an address on a bus: virtio devices hang below the PCI function that an operator knows.
+fn bus_address(device: &Path) -> Option<String> {
+    let mut parts = device.components().rev().filter_map(|part| part.as_os_str().to_str());
+    parts.find(|part| part.matches(':').count() == 2 && part.contains('.')).map(str::to_owned)
 }
 
 /// `*` stands for any text, `?` for one character.
@@ -54,6 +80,7 @@ mod tests {
             name: name.to_owned(),
             mac: "52:54:00:00:00:11".to_owned(),
             driver: Some("virtio_net".to_owned()),
+            path: Some("0000:00:03.0".to_owned()),
             device: true,
         }
     }
@@ -65,7 +92,7 @@ mod tests {
 
     fn by(name: Option<&str>, mac: Option<&str>, driver: Option<&str>) -> LinkMatch {
         let own = |text: Option<&str>| text.map(str::to_owned);
-        LinkMatch { name: own(name), mac: own(mac), driver: own(driver) }
+        LinkMatch { name: own(name), mac: own(mac), driver: own(driver), path: None }
     }
 
     #[test]

@@ -21,6 +21,8 @@ const WITNESSES: u32 = 3;
 /// Looks agree when they differ by less than this.
 const AGREEMENT: i128 = 100_000_000;
 const FALLBACK: &str = "pool.ntp.org";
+/// The last answer: server and microseconds; `off` when the config wants none.
+const NOTE: &str = "/run/rk/time";
 
 /// Whom to ask.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,6 +51,7 @@ fn keep(news: &Receiver<Sources>) {
         let pause = match look(&sources) {
             Ok((server, offset)) => {
                 act(&judge.decide(offset), &server);
+                tell(&format!("{server} {}\n", offset / 1000));
                 (retry, told) = (FIRST_RETRY, String::new());
                 let now = poll;
                 poll = (poll * 2).min(MOST_POLL);
@@ -73,6 +76,14 @@ fn keep(news: &Receiver<Sources>) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+/// Leaves a note for whoever wants to know how well the clock is kept.
+pub fn tell(text: &str) {
+    let new = format!("{NOTE}.new");
+    if let Err(err) = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, NOTE)) {
+        log::info(format_args!("writing {NOTE}: {err}"));
     }
 }
 

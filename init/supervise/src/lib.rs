@@ -3,11 +3,13 @@
 //! - [`Supervisor`]: which service is started, restarted with back-off, told to stop, killed.
 //! - [`Shutdown`]: the order in which a machine goes down, each phase with a deadline, so that it always ends.
 //! - [`Backoff`]: the delays of retries.
+//! - [`control`]: the words of PID 1's local socket, for both of its ends.
 //!
 //! Time is milliseconds since boot ([`Millis`]), told by the caller. Both machines are level-triggered: a call without news
 //! changes nothing, and a late call does what is due.
 
 mod backoff;
+pub mod control;
 mod shutdown;
 mod supervisor;
 

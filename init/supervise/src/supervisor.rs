@@ -88,6 +88,11 @@ pub enum Event<'a> {
         /// The service.
         name: &'a str,
     },
+    /// A service is to end and start anew; one that waits or is held starts at once.
+    Restart {
+        /// The service.
+        name: &'a str,
+    },
     /// Time passed.
     Tick,
 }
@@ -110,6 +115,8 @@ struct Entry {
     service: Service,
     state: State,
     backoff: Backoff,
+    /// It starts again as soon as it has ended.
+    again: bool,
 }
 
 /// All services and their states.
@@ -132,6 +139,7 @@ impl Supervisor {
             }
             Event::Exited { pid } => self.exited(now, pid, &mut actions),
             Event::Stop { name } => self.stop(now, name, &mut actions),
+            Event::Restart { name } => self.restart(now, name, &mut actions),
             Event::Tick => {}
         }
         self.due(now, &mut actions);
@@ -172,7 +180,7 @@ impl Supervisor {
     fn enable(&mut self, service: Service, actions: &mut Vec<Action>) {
         if self.find(service.name).is_none() {
             let backoff = Backoff::new(FIRST_DELAY, MOST_DELAY);
-            self.entries.push(Entry { service, state: State::Starting, backoff });
+            self.entries.push(Entry { service, state: State::Starting, backoff, again: false });
             actions.push(Action::Start(service.name));
         }
     }
@@ -197,12 +205,30 @@ impl Supervisor {
                 }
                 entry.wait(now, actions);
             }
+            _ if std::mem::take(&mut entry.again) => entry.state = State::Waiting { until: now },
             _ => entry.state = State::Stopped,
+        }
+    }
+
+    fn restart(&mut self, now: Millis, name: &str, actions: &mut Vec<Action>) {
+        let Some(entry) = self.find(name) else { return };
+        entry.backoff.reset();
+        match entry.state {
+            State::Running { .. } => {
+                self.stop(now, name, actions);
+                if let Some(entry) = self.find(name) {
+                    entry.again = true;
+                }
+            }
+            State::Stopping { .. } | State::Killed { .. } => entry.again = true,
+            State::Waiting { .. } | State::Stopped => entry.state = State::Waiting { until: now },
+            State::Starting => {}
         }
     }
 
     fn stop(&mut self, now: Millis, name: &str, actions: &mut Vec<Action>) {
         let Some(entry) = self.find(name) else { return };
+        entry.again = false;
         match entry.state {
             State::Running { pid, .. } => {
                 entry.state = State::Stopping { pid, kill_at: now + entry.service.stop_grace };

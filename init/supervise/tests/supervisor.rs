@@ -82,3 +82,27 @@ fn orphans_and_repeated_orders_change_nothing() {
     assert_eq!(s.service_of(10), Some("node"));
     assert_eq!(s.state("node"), Some(State::Running { pid: 10, since: 0 }));
 }
+
+#[test]
+fn a_restart_ends_the_process_and_starts_it_at_once() {
+    let mut supervisor = Supervisor::default();
+    supervisor.handle(0, Event::Enable(Service { name: "a", stop_grace: 1000 }));
+    supervisor.handle(0, Event::Started { name: "a", pid: 7 });
+    assert_eq!(supervisor.handle(10, Event::Restart { name: "a" }), [Action::Terminate(7)]);
+    assert_eq!(supervisor.handle(20, Event::Exited { pid: 7 }), [Action::Start("a")]);
+    supervisor.handle(20, Event::Started { name: "a", pid: 8 });
+    // Held, it stays down until it is asked to start.
+    assert_eq!(supervisor.handle(30, Event::Stop { name: "a" }), [Action::Terminate(8)]);
+    assert_eq!(supervisor.handle(40, Event::Exited { pid: 8 }), []);
+    assert_eq!(supervisor.handle(50, Event::Restart { name: "a" }), [Action::Start("a")]);
+}
+
+#[test]
+fn a_stop_takes_a_restart_back() {
+    let mut supervisor = Supervisor::default();
+    supervisor.handle(0, Event::Enable(Service { name: "a", stop_grace: 1000 }));
+    supervisor.handle(0, Event::Started { name: "a", pid: 7 });
+    supervisor.handle(10, Event::Restart { name: "a" });
+    supervisor.handle(11, Event::Stop { name: "a" });
+    assert_eq!(supervisor.handle(20, Event::Exited { pid: 7 }), []);
+}

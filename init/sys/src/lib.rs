@@ -4,6 +4,7 @@
 //! This is the only crate of `init/` where `unsafe` is allowed.
 
 mod block;
+mod capture;
 mod clock;
 mod error;
 mod input;
@@ -19,6 +20,7 @@ mod signal;
 mod tty;
 
 pub use block::{BlockDevice, Superblock, block_devices, identify, read_superblock};
+pub use capture::CaptureSocket;
 pub use clock::{ClockOffset, boot_millis, set_clock, slew_clock};
 pub use error::{Result, SysError};
 pub use input::{KEY_POWER, KeyPress, decode_key_presses, open_input_devices};

@@ -2,6 +2,7 @@
 
 use super::wire::{Message, Writer, attributes, u16_at, u32_at};
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 // linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h
@@ -30,7 +31,7 @@ const V4: u8 = 2;
 const V6: u8 = 10;
 
 /// Who installed a route, as `ip route` shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Origin {
     /// The machine config.
     Static,
@@ -60,7 +61,7 @@ pub struct Link {
 }
 
 /// An address of a link.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Address {
     /// Link index.
     pub link: u32,
@@ -69,7 +70,7 @@ pub struct Address {
 }
 
 /// A route of the main table.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Route {
     /// Link index.
     pub link: u32,

@@ -9,6 +9,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rk-supervise", &[]),
     ("rk-netd", &["rk-config", "rk-sys"]),
     ("rk-init", &["rk-sys", "rk-config", "rk-supervise", "rk-netd"]),
+    ("rk-machine-proto", &[]),
+    ("rk-machine-api", &["rk-machine-proto", "rk-config", "rk-supervise", "rk-sys", "rk-netd"]),
     ("rk-cri-api", &[]),
     ("rk-plugin-api", &[]),
     ("rk-streaming", &[]),
@@ -48,10 +50,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "rk-control",
         &["rk-api", "rk-store", "rk-client", "rk-openapi", "rk-apiserver", "rk-scheduler", "rk-controllers"],
     ),
+    ("rkctl", &["rk-machine-proto", "rk-config", "rk-image"]),
     ("rk-kernel", &["rk-config"]),
     ("rk-image", &["rk-config"]),
     ("rk-qemu", &["rk-config"]),
-    ("rk-tests", &["rk-qemu", "rk-image", "rk-kernel", "rk-config"]),
+    ("rk-tests", &["rk-machine-proto", "rk-qemu", "rk-image", "rk-kernel", "rk-config"]),
     ("xtask", &["rk-qemu", "rk-image", "rk-kernel", "rk-config"]),
 ];
 

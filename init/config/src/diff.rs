@@ -1,0 +1,124 @@
+//! What differs between two configs, field by field, and whether a running machine can take it.
+
+use crate::types::MachineConfig;
+use serde_json::Value;
+
+/// Fields that nobody but an admin sees.
+pub const SECRETS: [&str; 3] = ["cluster.token", "controlPlane.ca.key", "machineApi.identity.key"];
+const HIDDEN: &str = "<secret>";
+
+/// Fields that a machine takes at its start alone: its name and role in the cluster, and ranges that pods were given already.
+const AT_START: [&str; 8] = [
+    "role",
+    "hostname",
+    "cluster.name",
+    "cluster.podCIDR",
+    "cluster.serviceCIDR",
+    "cluster.dnsDomain",
+    "cluster.dnsIP",
+    "controlPlane.ca",
+];
+
+/// One field that differs; secrets are hidden.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Path as an operator writes it.
+    pub path: String,
+    /// JSON; empty when it was absent.
+    pub before: String,
+    /// JSON; empty when it is absent.
+    pub after: String,
+    /// Whether it takes effect only with a reboot.
+    pub needs_reboot: bool,
+}
+
+/// All differences, in order of path.
+pub fn diff(before: &MachineConfig, after: &MachineConfig) -> Vec<Change> {
+    let mut changes = Vec::new();
+    walk(String::new(), &value(before), &value(after), &mut changes);
+    changes
+}
+
+/// The config as a value whose secrets are hidden.
+pub fn redacted(config: &MachineConfig) -> Value {
+    let mut whole = value(config);
+    for path in SECRETS {
+        let pointer = format!("/{}", path.replace('.', "/"));
+        if let Some(secret) = whole.pointer_mut(&pointer) {
+            *secret = Value::String(HIDDEN.to_owned());
+        }
+    }
+    whole
+}
+
+fn value(config: &MachineConfig) -> Value {
+    serde_json::to_value(config).unwrap_or(Value::Null)
+}
+
+fn walk(path: String, before: &Value, after: &Value, out: &mut Vec<Change>) {
+    if before == after {
+        return;
+    }
+    if let (Value::Object(old), Value::Object(new)) = (before, after) {
+        let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
+        keys.sort();
+        keys.dedup();
+        for key in keys {
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            walk(path, old.get(key).unwrap_or(&Value::Null), new.get(key).unwrap_or(&Value::Null), out);
+        }
+        return;
+    }
+    let below = |table: &[&str]| table.iter().any(|row| path == *row || path.starts_with(&format!("{row}.")));
+    // A whole section that comes or goes may hold a secret.
+    let hide = below(&SECRETS) || SECRETS.iter().any(|row| row.starts_with(&format!("{path}.")));
+    let show = |value: &Value| match value {
+        Value::Null => String::new(),
+        _ if hide => HIDDEN.to_owned(),
+        value => value.to_string(),
+    };
+    out.push(Change { needs_reboot: below(&AT_START), before: show(before), after: show(after), path });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(yaml: &str) -> MachineConfig {
+        crate::parse(&format!("apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: control-plane\n{yaml}"))
+            .unwrap()
+            .config
+    }
+
+    #[test]
+    fn differences_are_told_by_path_and_secrets_are_hidden() {
+        let before = config("cluster: {token: abcdef.0123456789abcdef}\n");
+        let after = config("cluster: {token: fedcba.0123456789abcdef}\nkubelet: {maxPods: 50}\nhostname: a\n");
+        let changes = diff(&before, &after);
+        let rows: Vec<_> =
+            changes.iter().map(|c| (c.path.as_str(), c.before.as_str(), c.after.as_str(), c.needs_reboot)).collect();
+        assert_eq!(
+            rows,
+            [
+                ("cluster.token", HIDDEN, HIDDEN, false),
+                ("hostname", "", "\"a\"", true),
+                ("kubelet.maxPods", "110", "50", false)
+            ]
+        );
+        assert!(diff(&after, &after).is_empty());
+    }
+
+    #[test]
+    fn a_section_that_comes_whole_shows_no_secret() {
+        let pem = |label: &str| format!("-----BEGIN {label}-----\\nAAAA\\n-----END {label}-----\\n");
+        let after = config(&format!(
+            "controlPlane: {{ca: {{certificate: \"{}\", key: \"{}\"}}}}\n",
+            pem("CERTIFICATE"),
+            pem("PRIVATE KEY")
+        ));
+        let changes = diff(&config(""), &after);
+        assert!(changes.iter().all(|change| !change.after.contains("PRIVATE")), "{changes:?}");
+        assert!(!redacted(&after).to_string().contains("PRIVATE"));
+        assert!(redacted(&after).to_string().contains(HIDDEN));
+    }
+}

@@ -1,0 +1,26 @@
+//! The machine API of a node, as a process of its own between the network and PID 1.
+//!
+//! | part | what |
+//! |---|---|
+//! | [`trust`] | who the node is and whom it believes: certificates, TLS, roles |
+//! | [`serve`] | the listener, its bounds, and the check of each call against the caller's role |
+//! | [`server`] | the methods, each a few lines that call one of the parts below |
+//! | [`node`] | what PID 1 is asked: config, services, events, the end of the machine |
+//! | [`facts`] | what the kernel tells: processes, mounts, disks, memory, sockets, links |
+//! | [`files`] | files and folders, contained, secrets refused |
+//! | [`streams`] | logs, kernel messages, packets |
+//!
+//! One thread. Parsers of what the kernel or a client says are pure functions with bounds; nothing indexes outside data.
+
+pub mod facts;
+pub mod files;
+pub mod log;
+pub mod node;
+pub mod serve;
+pub mod server;
+pub mod streams;
+pub mod trust;
+
+pub use serve::{Settings, run};
+pub use server::Api;
+pub use trust::{Identity, Peer};

@@ -1,0 +1,134 @@
+//! Whether the node is well, check by check, each with what to do about it.
+
+use rk_machine_proto::v1::{Check, HealthReply};
+use rk_supervise::control::Status;
+use std::fs;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Where the node agent tells whether it is Ready: `True` or `False`, then why.
+pub const NODE_STATUS: &str = "/run/rk/node-status";
+const KUBELET: &str = "127.0.0.1:10248";
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Less than this much of the data disk left is told.
+const LEAST_FREE_PERCENT: u64 = 10;
+
+/// Looks at everything.
+pub async fn check(status: &Status) -> HealthReply {
+    let mut checks = services(status);
+    if !status.maintenance {
+        checks.push(kubelet().await);
+        checks.push(node_ready(&fs::read_to_string(NODE_STATUS).unwrap_or_default()));
+    }
+    checks.push(time(&crate::facts::clock::read()));
+    checks.push(disk());
+    HealthReply { healthy: checks.iter().all(|check| check.ok), checks }
+}
+
+fn made(name: impl Into<String>, ok: bool, message: impl Into<String>) -> Check {
+    Check { name: name.into(), ok, message: message.into() }
+}
+
+fn services(status: &Status) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if status.maintenance {
+        checks.push(made("config", false, "the node has no config; give it one with rkctl node apply"));
+    } else {
+        checks.push(made("config", true, format!("from {}", status.source)));
+    }
+    if status.reverts_in > 0 {
+        let message = format!("on trial, reverts in {} s; keep it with rkctl node config confirm", status.reverts_in);
+        checks.push(made("trial", true, message));
+    }
+    for service in &status.services {
+        let ok = service.state == "running";
+        let message = match (ok, service.last_exit.as_str()) {
+            (true, _) => format!("running for {} s", service.uptime_millis / 1000),
+            (false, "") => service.state.clone(),
+            (false, exit) => format!("{}, ended {exit}; see rkctl node logs {}", service.state, service.name),
+        };
+        checks.push(made(format!("service {}", service.name), ok, message));
+    }
+    checks
+}
+
+/// The kubelet's own word, on loopback.
+async fn kubelet() -> Check {
+    let asked = async {
+        let mut stream = TcpStream::connect(KUBELET).await?;
+        stream.write_all(b"GET /healthz HTTP/1.0\r\nhost: localhost\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        stream.take(4096).read_to_end(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(answer)) if answer.get(8..12) == Some(b" 200") => made("kubelet", true, "answers on 127.0.0.1:10248"),
+        Ok(Ok(_)) => made("kubelet", false, "says that it is not well; see rkctl node logs node"),
+        Ok(Err(err)) => {
+            made("kubelet", false, format!("does not answer on {KUBELET}: {err}; see rkctl node logs node"))
+        }
+        Err(_) => made("kubelet", false, "does not answer in time; see rkctl node logs node"),
+    }
+}
+
+fn node_ready(text: &str) -> Check {
+    let (ready, why) = text.split_once('\n').unwrap_or((text, ""));
+    match ready {
+        "True" => made("node", true, "Ready"),
+        "False" => made("node", false, format!("not Ready: {}", why.trim())),
+        _ => made("node", false, "has not told the cluster anything yet; see rkctl node logs node"),
+    }
+}
+
+fn time(clock: &rk_machine_proto::v1::TimeReply) -> Check {
+    match (clock.synchronized, clock.server.as_str()) {
+        (true, "") => made("time", true, "not asked for"),
+        (true, server) => made("time", true, format!("by {server}, off by {} µs", clock.offset_micros)),
+        (false, _) => made("time", false, "no time server has answered; certificates may seem invalid"),
+    }
+}
+
+fn disk() -> Check {
+    let Ok(stat) = rustix::fs::statvfs("/var") else { return made("disk", false, "/var cannot be looked at") };
+    let (free, all) = (stat.f_bavail.saturating_mul(100), stat.f_blocks.max(1));
+    let percent = free / all;
+    let message = format!("{percent} % of /var is free");
+    if percent >= LEAST_FREE_PERCENT {
+        made("disk", true, message)
+    } else {
+        made("disk", false, format!("{message}; pods are evicted when it runs out"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rk_supervise::control::ServiceStatus;
+
+    #[test]
+    fn a_service_that_does_not_run_tells_how_it_ended_and_where_to_look() {
+        let service = |state: &str, exit: &str| ServiceStatus {
+            name: "node".to_owned(),
+            state: state.to_owned(),
+            last_exit: exit.to_owned(),
+            ..ServiceStatus::default()
+        };
+        let status = Status {
+            services: vec![service("running", ""), service("waiting", "with code 1")],
+            source: "a drive".to_owned(),
+            ..Status::default()
+        };
+        let checks = services(&status);
+        assert_eq!(checks.iter().map(|check| check.ok).collect::<Vec<_>>(), [true, true, false]);
+        assert!(checks.last().unwrap().message.contains("with code 1; see rkctl node logs node"));
+    }
+
+    #[test]
+    fn readiness_is_what_the_node_agent_wrote() {
+        assert!(node_ready("True\n").ok);
+        let not = node_ready("False\nnetwork plugin not ready\n");
+        assert!(!not.ok && not.message.ends_with("network plugin not ready"), "{not:?}");
+        assert!(!node_ready("").ok);
+    }
+}

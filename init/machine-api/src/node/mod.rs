@@ -1,0 +1,18 @@
+//! What PID 1 is asked, and the config that it is given.
+
+mod certificates;
+mod config;
+mod control;
+mod events;
+mod fetch;
+mod health;
+mod platform;
+mod store;
+
+pub use certificates::list as certificates;
+pub use config::{Applied, apply, current, patched, validate};
+pub use control::{Pid1, Pid1Error};
+pub use events::{Events, stream as events};
+pub use fetch::look_for_config;
+pub use health::check;
+pub use store::{restore, snapshot};

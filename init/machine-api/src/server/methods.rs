@@ -1,0 +1,268 @@
+//! The service's methods, in the order of its definition.
+
+use super::missing::missing;
+use super::{Api, peer};
+use crate::facts::{clock, cpu, disks, line, links, memory, mounts, processes, sockets};
+use crate::log;
+use crate::node::{self, Events};
+use crate::streams::{Bytes, capture, kmsg, logs, whole_file};
+use rk_machine_proto::{Machine, v1};
+use rk_supervise::control;
+use std::pin::Pin;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming};
+use v1::Empty;
+
+type Answer<T> = Result<Response<T>, Status>;
+type ProgressStream = Pin<Box<dyn Stream<Item = Result<v1::Progress, Status>> + Send>>;
+
+/// Largest file that is read.
+const MOST_FILE: u64 = 256 << 20;
+const KUBECONFIG: &str = "/var/lib/rk-control/admin.kubeconfig";
+
+fn answer<T>(message: T) -> Answer<T> {
+    Ok(Response::new(message))
+}
+
+fn done() -> Answer<Empty> {
+    answer(Empty {})
+}
+
+#[tonic::async_trait]
+impl Machine for Api {
+    type LogsStream = Bytes;
+    type DmesgStream = Bytes;
+    type CaptureStream = Bytes;
+    type ReadFileStream = Bytes;
+    type EventsStream = Events;
+    type SnapshotStoreStream = Bytes;
+    type InstallStream = ProgressStream;
+    type UpgradeStream = ProgressStream;
+
+    async fn version(&self, _: Request<Empty>) -> Answer<v1::VersionReply> {
+        answer(v1::VersionReply {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: line("/proc/sys/kernel/osrelease"),
+            architecture: std::env::consts::ARCH.to_owned(),
+            mode: if self.inner.maintenance { "maintenance" } else { "running" }.to_owned(),
+            hostname: line("/proc/sys/kernel/hostname"),
+            machine_id: line("/etc/machine-id"),
+        })
+    }
+
+    async fn health(&self, _: Request<Empty>) -> Answer<v1::HealthReply> {
+        answer(node::check(&self.inner.pid1.status().await?).await)
+    }
+
+    async fn get_config(&self, request: Request<Empty>) -> Answer<v1::ConfigReply> {
+        let config = self.present_config()?;
+        let status = self.inner.pid1.status().await?;
+        let failed = |err: String| Status::internal(err);
+        let text = if peer(&request).is_admin() {
+            rk_config::to_yaml(&config).map_err(|err| failed(err.to_string()))?
+        } else {
+            serde_yaml_ng::to_string(&rk_config::redacted(&config)).map_err(|err| failed(err.to_string()))?
+        };
+        answer(v1::ConfigReply { config: text, source: status.source, reverts_in_seconds: status.reverts_in })
+    }
+
+    async fn apply_config(&self, request: Request<v1::ApplyRequest>) -> Answer<v1::ApplyReply> {
+        let who = peer(&request);
+        let v1::ApplyRequest { config, mode, try_seconds } = request.into_inner();
+        self.apply(who.name(), &config, mode, try_seconds).await
+    }
+
+    async fn patch_config(&self, request: Request<v1::PatchRequest>) -> Answer<v1::ApplyReply> {
+        let who = peer(&request);
+        let v1::PatchRequest { patch, mode, try_seconds } = request.into_inner();
+        let config = node::patched(&self.present_config()?, &patch)?;
+        self.apply(who.name(), &config, mode, try_seconds).await
+    }
+
+    async fn confirm_config(&self, _: Request<Empty>) -> Answer<Empty> {
+        self.tell(control::Request::Confirm).await
+    }
+
+    async fn validate_config(&self, request: Request<v1::ValidateRequest>) -> Answer<v1::ValidateReply> {
+        answer(node::validate(&request.into_inner().config))
+    }
+
+    async fn list_services(&self, _: Request<Empty>) -> Answer<v1::ServicesReply> {
+        let status = self.inner.pid1.status().await?;
+        let services = status.services.into_iter().map(|service| v1::Service {
+            name: service.name,
+            state: service.state,
+            pid: service.pid,
+            uptime_seconds: service.uptime_millis / 1000,
+            starts: service.starts,
+            last_exit: service.last_exit,
+        });
+        answer(v1::ServicesReply { services: services.collect() })
+    }
+
+    async fn restart_service(&self, request: Request<v1::ServiceRequest>) -> Answer<Empty> {
+        log::info(format_args!("{} restarts {:?}", peer(&request).name(), request.get_ref().name));
+        let wanted = control::Request::Restart(request.into_inner().name);
+        if control::Request::parse(wanted.to_string().as_bytes()).as_ref() != Some(&wanted) {
+            return Err(Status::invalid_argument("that is no name of a service; list them with rkctl node services"));
+        }
+        self.tell(wanted).await
+    }
+
+    async fn logs(&self, request: Request<v1::LogsRequest>) -> Answer<Bytes> {
+        let v1::LogsRequest { source, follow, tail } = request.into_inner();
+        answer(logs::stream(logs::find(&self.inner.logs, &source)?, tail, follow)?)
+    }
+
+    async fn dmesg(&self, request: Request<v1::DmesgRequest>) -> Answer<Bytes> {
+        let v1::DmesgRequest { follow, tail } = request.into_inner();
+        answer(kmsg::stream(tail, follow)?)
+    }
+
+    async fn processes(&self, _: Request<Empty>) -> Answer<v1::ProcessesReply> {
+        answer(v1::ProcessesReply { processes: processes::read() })
+    }
+
+    async fn mounts(&self, _: Request<Empty>) -> Answer<v1::MountsReply> {
+        answer(v1::MountsReply { mounts: mounts::read() })
+    }
+
+    async fn disks(&self, _: Request<Empty>) -> Answer<v1::DisksReply> {
+        answer(v1::DisksReply { disks: disks::read() })
+    }
+
+    async fn memory(&self, _: Request<Empty>) -> Answer<v1::MemoryReply> {
+        answer(memory::read())
+    }
+
+    async fn cpu(&self, _: Request<Empty>) -> Answer<v1::CpuReply> {
+        answer(cpu::read())
+    }
+
+    async fn sockets(&self, request: Request<v1::SocketsRequest>) -> Answer<v1::SocketsReply> {
+        answer(v1::SocketsReply { sockets: sockets::read(request.into_inner().listening_only) })
+    }
+
+    async fn interfaces(&self, _: Request<Empty>) -> Answer<v1::InterfacesReply> {
+        answer(v1::InterfacesReply { interfaces: links::interfaces()? })
+    }
+
+    async fn routes(&self, _: Request<Empty>) -> Answer<v1::RoutesReply> {
+        answer(v1::RoutesReply { routes: links::routes()? })
+    }
+
+    async fn capture(&self, request: Request<v1::CaptureRequest>) -> Answer<Bytes> {
+        log::info(format_args!("{} captures packets of {:?}", peer(&request).name(), request.get_ref().interface));
+        answer(capture::stream(&request.into_inner(), self.inner.port)?)
+    }
+
+    async fn read_file(&self, request: Request<v1::PathRequest>) -> Answer<Bytes> {
+        let who = peer(&request);
+        let path = request.into_inner().path;
+        let file = crate::files::open(&path)?;
+        log::info(format_args!("{} reads {path:?}", who.name()));
+        answer(whole_file(file, MOST_FILE))
+    }
+
+    async fn list_directory(&self, request: Request<v1::PathRequest>) -> Answer<v1::DirectoryReply> {
+        answer(crate::files::list(&request.into_inner().path)?)
+    }
+
+    async fn events(&self, request: Request<v1::EventsRequest>) -> Answer<Events> {
+        answer(node::events(self.inner.pid1.clone(), request.into_inner().follow))
+    }
+
+    async fn time(&self, _: Request<Empty>) -> Answer<v1::TimeReply> {
+        answer(clock::read())
+    }
+
+    async fn list_certificates(&self, _: Request<Empty>) -> Answer<v1::CertificatesReply> {
+        let config = self.config()?;
+        let api = config.as_ref().and_then(|config| config.machine_api.as_ref());
+        answer(v1::CertificatesReply { certificates: node::certificates(api) })
+    }
+
+    async fn request_certificate(&self, _: Request<Empty>) -> Answer<v1::CertificateRequestReply> {
+        let hostname = line("/proc/sys/kernel/hostname");
+        let request = self.inner.rotation.request(&hostname, &links::own_addresses());
+        answer(v1::CertificateRequestReply { request: request.map_err(|err| Status::internal(log::chain(&err)))? })
+    }
+
+    async fn install_certificate(&self, request: Request<v1::InstallCertificateRequest>) -> Answer<Empty> {
+        let who = peer(&request);
+        let certificate = request.into_inner().certificate;
+        let mut config = self.present_config()?;
+        let Some(api) = &mut config.machine_api else {
+            return Err(Status::failed_precondition("the config has no section machineApi"));
+        };
+        let accepted = self.inner.rotation.accept(&certificate, &api.ca);
+        let (identity, key) = accepted.map_err(|err| Status::invalid_argument(log::chain(&err)))?;
+        api.identity = rk_config::Identity { certificate, key };
+        let yaml = rk_config::to_yaml(&config).map_err(|err| Status::internal(err.to_string()))?;
+        self.apply(who.name(), &yaml, v1::ApplyMode::NoReboot.into(), 0).await?;
+        self.inner.resolver.replace(&identity).map_err(|err| Status::internal(log::chain(&err)))?;
+        self.inner.rotation.done();
+        done()
+    }
+
+    async fn kubeconfig(&self, request: Request<Empty>) -> Answer<v1::KubeconfigReply> {
+        log::info(format_args!("{} takes the admin's kubeconfig", peer(&request).name()));
+        match std::fs::read_to_string(KUBECONFIG) {
+            Ok(kubeconfig) => answer(v1::KubeconfigReply { kubeconfig }),
+            Err(_) => Err(Status::failed_precondition("this node has no kubeconfig; ask a control plane that is up")),
+        }
+    }
+
+    async fn snapshot_store(&self, _: Request<Empty>) -> Answer<Bytes> {
+        answer(node::snapshot().await?)
+    }
+
+    async fn restore_store(&self, request: Request<Streaming<v1::Chunk>>) -> Answer<Empty> {
+        log::warn(format_args!("{} restores the store", peer(&request).name()));
+        node::restore(&self.inner.pid1, request.into_inner()).await?;
+        done()
+    }
+
+    async fn reboot(&self, request: Request<Empty>) -> Answer<Empty> {
+        log::info(format_args!("{} asks for a reboot", peer(&request).name()));
+        self.tell(control::Request::Reboot).await
+    }
+
+    async fn shutdown(&self, request: Request<Empty>) -> Answer<Empty> {
+        log::info(format_args!("{} asks for a shutdown", peer(&request).name()));
+        self.tell(control::Request::PowerOff).await
+    }
+
+    async fn reset(&self, _: Request<v1::ResetRequest>) -> Answer<Empty> {
+        Err(missing("erase its disks", "write a new image to the disk from outside"))
+    }
+
+    async fn install(&self, _: Request<v1::InstallRequest>) -> Answer<ProgressStream> {
+        Err(missing("install itself", "write the raw image to the disk from outside"))
+    }
+
+    async fn upgrade(&self, _: Request<Streaming<v1::UpgradeRequest>>) -> Answer<ProgressStream> {
+        Err(missing("upgrade itself", "boot it with a newer image"))
+    }
+
+    async fn rollback(&self, _: Request<Empty>) -> Answer<Empty> {
+        Err(missing("roll back", "boot it with the older image"))
+    }
+}
+
+impl Api {
+    async fn tell(&self, request: control::Request) -> Answer<Empty> {
+        self.inner.pid1.ask(&request).await?;
+        done()
+    }
+
+    async fn apply(&self, who: &str, config: &str, mode: i32, seconds: u32) -> Answer<v1::ApplyReply> {
+        let mode = v1::ApplyMode::try_from(mode)
+            .map_err(|_| Status::invalid_argument("the mode is unknown; rkctl may be newer than the node"))?;
+        let before = self.config()?;
+        let inner = &self.inner;
+        let (reply, applied) = node::apply(&inner.pid1, &inner.offered, before.as_ref(), config, mode, seconds).await?;
+        log::info(format_args!("config by {who}: {} changes, {applied:?}", reply.changes.len()));
+        answer(reply)
+    }
+}

@@ -1,0 +1,215 @@
+//! `rkctl dashboard`: a page of the terminal about one node, looked at every two seconds.
+
+use crate::args::Global;
+use crate::connect::{Client, connect};
+use crate::exit::{Class, Failure, words};
+use crate::node::{Question, ask, known};
+use crate::output::bytes;
+use anyhow::Result;
+use ratatui::Frame;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind};
+use ratatui::layout::{Constraint, Layout};
+use ratatui::style::{Color, Style};
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Gauge, Paragraph, Row, Table};
+use rk_machine_proto::v1::EventsRequest;
+use serde_json::Value;
+use std::time::Duration;
+
+const LOOK: Duration = Duration::from_secs(2);
+/// Keys are heard this often between looks.
+const KEYS: Duration = Duration::from_millis(100);
+const MOST_EVENTS: usize = 200;
+
+/// What is shown.
+#[derive(Debug, Clone, Default)]
+struct Page {
+    node: String,
+    version: Value,
+    health: Value,
+    services: Value,
+    memory: Value,
+    cpu: Value,
+    events: Vec<String>,
+    trouble: String,
+}
+
+/// Shows the page until q is pressed.
+///
+/// # Errors
+/// No node or several are named, or this is no terminal.
+pub async fn run(global: &Global) -> Result<Class> {
+    let (trust, nodes) = known(global)?;
+    let [node] = nodes.as_slice() else {
+        return Err(Failure::new(Class::Usage, "a dashboard is of one node: name it with -n").into());
+    };
+    let mut client = connect(node, &trust).await?;
+    let mut page = Page { node: node.clone(), ..Page::default() };
+    let mut terminal = ratatui::try_init()?;
+    let shown = loop {
+        look(&mut client, &mut page).await;
+        if let Err(err) = terminal.draw(|frame| draw(frame, &page)) {
+            break Err(err.into());
+        }
+        match quit_within(LOOK).await {
+            Ok(false) => {}
+            Ok(true) => break Ok(Class::Good),
+            Err(err) => break Err(err),
+        }
+    };
+    ratatui::restore();
+    shown
+}
+
+/// Waits; `true` when the operator wants to go.
+async fn quit_within(time: Duration) -> Result<bool> {
+    let end = tokio::time::Instant::now() + time;
+    while tokio::time::Instant::now() < end {
+        while event::poll(Duration::ZERO)? {
+            if let Event::Key(key) = event::read()?
+                && key.kind == KeyEventKind::Press
+            {
+                let control_c = key.code == KeyCode::Char('c') && key.modifiers.contains(event::KeyModifiers::CONTROL);
+                if control_c || [KeyCode::Char('q'), KeyCode::Esc].contains(&key.code) {
+                    return Ok(true);
+                }
+            }
+        }
+        tokio::time::sleep(KEYS).await;
+    }
+    Ok(false)
+}
+
+async fn look(client: &mut Client, page: &mut Page) {
+    page.trouble.clear();
+    let fields: [(Question, fn(&mut Page) -> &mut Value); 5] = [
+        (Question::Version, |page| &mut page.version),
+        (Question::Health, |page| &mut page.health),
+        (Question::Services, |page| &mut page.services),
+        (Question::Memory, |page| &mut page.memory),
+        (Question::Cpu, |page| &mut page.cpu),
+    ];
+    for (question, field) in fields {
+        match ask(client, &question).await {
+            Ok(value) => *field(page) = value,
+            Err(err) => page.trouble = words(&err),
+        }
+    }
+    if let Ok(response) = client.events(EventsRequest { follow: false }).await {
+        let mut stream = response.into_inner();
+        page.events.clear();
+        while let Ok(Some(event)) = stream.message().await {
+            page.events.push(format!("{:>6}.{:03} {}", event.boot_millis / 1000, event.boot_millis % 1000, event.message));
+            if page.events.len() > MOST_EVENTS {
+                page.events.remove(0);
+            }
+        }
+    }
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn number(value: &Value, field: &str) -> u64 {
+    value.get(field).and_then(Value::as_u64).unwrap_or(0)
+}
+
+fn rows<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+    value.get(field).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn draw(frame: &mut Frame<'_>, page: &Page) {
+    let services = rows(&page.services, "services").count().clamp(3, 8) as u16 + 3;
+    let checks = rows(&page.health, "checks").count().clamp(3, 12) as u16 + 2;
+    let [head, gauges, middle, health, events] = Layout::vertical([
+        Constraint::Length(2),
+        Constraint::Length(3),
+        Constraint::Length(services),
+        Constraint::Length(checks),
+        Constraint::Min(3),
+    ])
+    .areas(frame.area());
+    let version = &page.version;
+    let title = format!(
+        "{}  rk {}  kernel {}  up {} s  {}",
+        text(version, "hostname"),
+        text(version, "version"),
+        text(version, "kernel"),
+        number(&page.cpu, "uptime_seconds"),
+        page.node
+    );
+    let state = if page.trouble.is_empty() { "q ends".to_owned() } else { page.trouble.clone() };
+    frame.render_widget(Paragraph::new(vec![Line::from(title), Line::from(state)]), head);
+    let [left, right] = Layout::horizontal([Constraint::Ratio(1, 2); 2]).areas(gauges);
+    let (total, free) = (number(&page.memory, "total_bytes"), number(&page.memory, "available_bytes"));
+    let used = total.saturating_sub(free);
+    let share = if total == 0 { 0.0 } else { used as f64 / total as f64 };
+    let label = format!("{} of {}", bytes(used), bytes(total));
+    frame.render_widget(Gauge::default().block(Block::bordered().title("memory")).ratio(share.clamp(0.0, 1.0)).label(label), left);
+    let load = page.cpu.get("load_1").and_then(Value::as_f64).unwrap_or(0.0);
+    let cores = number(&page.cpu, "cores").max(1);
+    let label = format!("load {load:.2} on {cores}");
+    let ratio = (load / cores as f64).clamp(0.0, 1.0);
+    frame.render_widget(Gauge::default().block(Block::bordered().title("processors")).ratio(ratio).label(label), right);
+    let lines = rows(&page.services, "services").map(|service| {
+        let color = if text(service, "state") == "running" { Color::Green } else { Color::Red };
+        let cells = [
+            text(service, "name").to_owned(),
+            text(service, "state").to_owned(),
+            number(service, "uptime_seconds").to_string(),
+            number(service, "starts").to_string(),
+            text(service, "last_exit").to_owned(),
+        ];
+        Row::new(cells).style(Style::default().fg(color))
+    });
+    let widths = [Constraint::Length(10), Constraint::Length(10), Constraint::Length(10), Constraint::Length(8), Constraint::Min(10)];
+    let table = Table::new(lines, widths)
+        .header(Row::new(["service", "state", "seconds", "starts", "last exit"]))
+        .block(Block::bordered().title("services"));
+    frame.render_widget(table, middle);
+    let lines: Vec<Line<'_>> = rows(&page.health, "checks")
+        .map(|check| {
+            let ok = check.get("ok") == Some(&Value::Bool(true));
+            let line = format!("{} {:<18} {}", if ok { "ok  " } else { "WRONG" }, text(check, "name"), text(check, "message"));
+            Line::styled(line, Style::default().fg(if ok { Color::Reset } else { Color::Red }))
+        })
+        .collect();
+    frame.render_widget(Paragraph::new(lines).block(Block::bordered().title("health")), health);
+    let room = usize::from(events.height.saturating_sub(2));
+    let latest = page.events.iter().skip(page.events.len().saturating_sub(room)).map(|line| Line::from(line.as_str()));
+    frame.render_widget(Paragraph::new(latest.collect::<Vec<_>>()).block(Block::bordered().title("events")), events);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+    use serde_json::json;
+
+    fn shown(page: &Page, width: u16, height: u16) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| draw(frame, page)).unwrap();
+        let buffer = terminal.backend().buffer();
+        buffer.content().chunks(usize::from(width)).map(|line| line.iter().map(|cell| cell.symbol()).collect::<String>() + "\n").collect()
+    }
+
+    #[test]
+    fn the_page_shows_services_health_and_events_and_fits_small_terminals() {
+        let page = Page {
+            version: json!({"hostname": "n1", "version": "0.1.0"}),
+            services: json!({"services": [{"name": "node", "state": "waiting", "last_exit": "with code 1"}]}),
+            health: json!({"checks": [{"name": "time", "ok": false, "message": "no time server"}]}),
+            memory: json!({"total_bytes": 1 << 30, "available_bytes": 1 << 29}),
+            events: vec!["1.000 netd started".to_owned()],
+            ..Page::default()
+        };
+        let text = shown(&page, 100, 30);
+        for wanted in ["n1", "with code 1", "no time server", "512.0 MiB of 1.0 GiB", "netd started"] {
+            assert!(text.contains(wanted), "{wanted}:\n{text}");
+        }
+        shown(&page, 10, 4);
+        shown(&Page::default(), 80, 24);
+    }
+}

@@ -1,0 +1,218 @@
+//! The verbs, on one node or on many at once.
+
+mod apply;
+mod ask;
+mod shapes;
+mod stream;
+
+use crate::args::{Certificates, Global, NodeConfig, Reach, Store, Verb};
+use crate::connect::{Client, Trust, connect};
+use crate::context::Context;
+use crate::exit::{Class, Failure, class_of_error, words};
+use crate::{generate, output};
+use anyhow::{Context as _, Result};
+use rk_machine_proto::v1::{self, Empty};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+pub use ask::{Question, ask};
+
+/// Nodes talked to at once.
+const MOST_AT_ONCE: usize = 32;
+
+/// Carries out a verb.
+///
+/// # Errors
+/// What the node said, or that it was not reached.
+pub async fn run(global: &Global, verb: Box<Verb>) -> Result<Class> {
+    match *verb {
+        Verb::Apply { file, how, insecure, fingerprint } => {
+            let text = generate::read(&file)?;
+            // Told here before any node is bothered.
+            generate::check(&text)?;
+            let (trust, nodes) = whom(global, &Reach { insecure, fingerprint })?;
+            apply::run(global, nodes, trust, apply::What::Whole(text), how).await
+        }
+        Verb::Config(NodeConfig::Patch { patch, how }) => {
+            let patch = match patch.strip_prefix('@') {
+                Some(path) => generate::read(path.as_ref())?,
+                None => patch,
+            };
+            let (trust, nodes) = known(global)?;
+            apply::run(global, nodes, trust, apply::What::Patch(patch), how).await
+        }
+        Verb::Config(NodeConfig::Get) => {
+            let (trust, nodes) = known(global)?;
+            stream::config(global, &nodes, &trust).await
+        }
+        Verb::Config(NodeConfig::Validate { file }) => question(global, Question::Validate(generate::read(&file)?)).await,
+        Verb::Config(NodeConfig::Confirm) => question(global, Question::Confirm).await,
+        Verb::Version => question(global, Question::Version).await,
+        Verb::Services => question(global, Question::Services).await,
+        Verb::Restart { service } => question(global, Question::Restart(service)).await,
+        Verb::Ps => question(global, Question::Processes).await,
+        Verb::Mounts => question(global, Question::Mounts).await,
+        Verb::Memory => question(global, Question::Memory).await,
+        Verb::Cpu => question(global, Question::Cpu).await,
+        Verb::Netstat { listening } => question(global, Question::Sockets(listening)).await,
+        Verb::Routes => question(global, Question::Routes).await,
+        Verb::List { path } => question(global, Question::List(path)).await,
+        Verb::Time => question(global, Question::Time).await,
+        Verb::Reboot => question(global, Question::Reboot).await,
+        Verb::Shutdown => question(global, Question::Shutdown).await,
+        Verb::Reset { state, data } => question(global, Question::Reset { state, data }).await,
+        Verb::Rollback => question(global, Question::Rollback).await,
+        Verb::Certificates(Certificates::List) => question(global, Question::Certificates).await,
+        Verb::Disks(reach) => {
+            let (trust, nodes) = whom(global, &reach)?;
+            everywhere(global, nodes, trust, Question::Disks).await
+        }
+        Verb::Interfaces(reach) => {
+            let (trust, nodes) = whom(global, &reach)?;
+            everywhere(global, nodes, trust, Question::Interfaces).await
+        }
+        Verb::Logs { source, follow, tail } => {
+            stream::lines(global, stream::Text::Logs(v1::LogsRequest { source, follow, tail })).await
+        }
+        Verb::Dmesg { follow, tail } => {
+            stream::lines(global, stream::Text::Dmesg(v1::DmesgRequest { follow, tail })).await
+        }
+        Verb::Events { follow } => stream::lines(global, stream::Text::Events(follow)).await,
+        Verb::Read { path } => stream::to_stdout(&mut single(global).await?, path).await,
+        Verb::Capture(wanted) => stream::capture(&mut single(global).await?, wanted).await,
+        Verb::Store(Store::Snapshot { file }) => stream::snapshot(&mut single(global).await?, &file).await,
+        Verb::Store(Store::Restore { file }) => stream::restore(&mut single(global).await?, &file).await,
+        Verb::Kubeconfig => {
+            let answer = single(global).await?.kubeconfig(Empty {}).await?.into_inner();
+            output::write(answer.kubeconfig.as_bytes())?;
+            Ok(Class::Good)
+        }
+        Verb::Certificates(Certificates::Rotate { secrets }) => rotate(global, &secrets).await,
+    }
+}
+
+/// The nodes that are meant, by the operator's file.
+///
+/// # Errors
+/// There is no such file, or no node is named.
+pub fn known(global: &Global) -> Result<(Trust, Vec<String>)> {
+    let context = Context::load(global)?;
+    let nodes = context.nodes(global)?;
+    Ok((Trust::Authority(Box::new(context)), nodes))
+}
+
+/// As [`known`]; or, in maintenance mode, the one node of a fingerprint.
+fn whom(global: &Global, reach: &Reach) -> Result<(Trust, Vec<String>)> {
+    let (true, Some(fingerprint)) = (reach.insecure, &reach.fingerprint) else { return known(global) };
+    if global.nodes.len() != 1 {
+        return Err(Failure::new(Class::Usage, "a fingerprint is of one node: name it with -n").into());
+    }
+    Ok((Trust::Fingerprint(fingerprint.clone()), global.nodes.clone()))
+}
+
+/// The only node that is meant.
+async fn single(global: &Global) -> Result<Client> {
+    let (trust, nodes) = known(global)?;
+    match nodes.as_slice() {
+        [node] => connect(node, &trust).await,
+        _ => Err(Failure::new(Class::Usage, "this is asked of one node: name it with -n").into()),
+    }
+}
+
+async fn question(global: &Global, question: Question) -> Result<Class> {
+    let (trust, nodes) = known(global)?;
+    everywhere(global, nodes, trust, question).await
+}
+
+/// Asks all nodes at once; prints what came, and then what did not.
+async fn everywhere(global: &Global, nodes: Vec<String>, trust: Trust, question: Question) -> Result<Class> {
+    let shape = question.shape();
+    let timeout = global.timeout;
+    let answers = on_each(nodes, move |node| {
+        let (trust, question) = (trust.clone(), question.clone());
+        async move { in_time(timeout, async { ask(&mut connect(&node, &trust).await?, &question).await }).await }
+    })
+    .await;
+    let (good, class) = sort_out(answers);
+    match shape {
+        Some(shape) if !good.is_empty() => output::print(global.output, &shape, &good)?,
+        Some(_) => {}
+        None => good.iter().for_each(|(node, _)| println!("{node}: done")),
+    }
+    Ok(class)
+}
+
+/// Bounds an exchange.
+///
+/// # Errors
+/// What it failed with, or that it took too long.
+pub async fn in_time<T>(limit: std::time::Duration, exchange: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(limit, exchange).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::new(Class::Unreachable, "no answer in time; --timeout allows for more").into()),
+    }
+}
+
+/// Runs something for every node, a bounded number at once; the results are in the order of the nodes.
+pub async fn on_each<T, F>(nodes: Vec<String>, mut each: impl FnMut(String) -> F) -> Vec<(String, Result<T>)>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    let mut running = JoinSet::new();
+    let mut results = Vec::new();
+    for (place, node) in nodes.into_iter().enumerate() {
+        if running.len() >= MOST_AT_ONCE
+            && let Some(Ok(done)) = running.join_next().await
+        {
+            results.push(done);
+        }
+        let work = each(node.clone());
+        running.spawn(async move { (place, node, work.await) });
+    }
+    while let Some(done) = running.join_next().await {
+        results.extend(done);
+    }
+    results.sort_by_key(|(place, ..)| *place);
+    results.into_iter().map(|(_, node, result)| (node, result)).collect()
+}
+
+/// Tells failures, and answers the rest with the worst class.
+pub fn sort_out(answers: Vec<(String, Result<Value>)>) -> (Vec<(String, Value)>, Class) {
+    let mut good = Vec::new();
+    let mut class = Class::Good;
+    for (node, answer) in answers {
+        match answer {
+            Ok(value) => good.push((node, value)),
+            Err(err) => {
+                eprintln!("rkctl: {node}: {}", words(&err));
+                class = class.max(class_of_error(&err));
+            }
+        }
+    }
+    (good, class)
+}
+
+async fn rotate(global: &Global, secrets: &std::path::Path) -> Result<Class> {
+    let secrets = generate::load(secrets)?;
+    let (trust, nodes) = known(global)?;
+    let mut class = Class::Good;
+    // One after the other: a mistake must not reach them all.
+    for node in nodes {
+        let rotated = async {
+            let mut client = connect(&node, &trust).await?;
+            let request = client.request_certificate(Empty {}).await?.into_inner().request;
+            let certificate = secrets.sign(&request)?;
+            client.install_certificate(v1::InstallCertificateRequest { certificate }).await?;
+            anyhow::Ok(())
+        };
+        match in_time(global.timeout, rotated).await.with_context(|| node.clone()) {
+            Ok(()) => println!("{node}: new certificate in use"),
+            Err(err) => {
+                eprintln!("rkctl: {}", words(&err));
+                class = class.max(class_of_error(&err));
+            }
+        }
+    }
+    Ok(class)
+}

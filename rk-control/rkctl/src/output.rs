@@ -1,0 +1,154 @@
+//! Answers as tables, JSON or YAML.
+
+use crate::args::Format;
+use anyhow::Result;
+use serde_json::Value;
+
+/// A column: its heading, the field it shows, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Column(pub &'static str, pub &'static str, pub Show);
+
+/// How a field is shown in a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Show {
+    /// As it is.
+    Plain,
+    /// In KiB, MiB, GiB.
+    Bytes,
+    /// Seconds since 1970 as a date.
+    Date,
+    /// With one decimal.
+    Tenths,
+}
+
+/// How an answer becomes a table.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// The field that is the list of rows; empty when the answer is the only row.
+    pub rows: &'static str,
+    /// The columns.
+    pub columns: &'static [Column],
+}
+
+/// Prints the answers of several nodes as one document or table.
+///
+/// # Errors
+/// Standard output is gone.
+pub fn print(format: Format, shape: &Shape, answers: &[(String, Value)]) -> Result<()> {
+    let text = match format {
+        Format::Table => table(shape, answers),
+        Format::Json => format!("{}\n", serde_json::to_string_pretty(&document(answers))?),
+        Format::Yaml => serde_yaml_ng::to_string(&document(answers))?,
+    };
+    write(text.as_bytes())
+}
+
+/// Writes to standard output; a reader who went away is no error.
+///
+/// # Errors
+/// Any other failure.
+pub fn write(bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(err) if err.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// One node's answer as it is; several by name.
+fn document(answers: &[(String, Value)]) -> Value {
+    match answers {
+        [(_, only)] => only.clone(),
+        many => Value::Object(many.iter().cloned().collect()),
+    }
+}
+
+/// Columns as wide as they need; the node's name first when there are several.
+pub fn table(shape: &Shape, answers: &[(String, Value)]) -> String {
+    let several = answers.len() > 1;
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    let mut head: Vec<String> = if several { vec!["NODE".to_owned()] } else { Vec::new() };
+    head.extend(shape.columns.iter().map(|column| column.0.to_owned()));
+    lines.push(head);
+    for (node, answer) in answers {
+        let rows = match shape.rows {
+            "" => vec![answer],
+            field => answer.get(field).and_then(Value::as_array).map(|rows| rows.iter().collect()).unwrap_or_default(),
+        };
+        for row in rows {
+            let mut line: Vec<String> = if several { vec![node.clone()] } else { Vec::new() };
+            line.extend(shape.columns.iter().map(|Column(_, field, how)| cell(row.get(field), *how)));
+            lines.push(line);
+        }
+    }
+    let count = lines.first().map_or(0, Vec::len);
+    let width = |at: usize| lines.iter().filter_map(|line| line.get(at)).map(|text| text.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let mut text = String::new();
+    for line in &lines {
+        let cells = line.iter().zip(&widths).map(|(text, width)| format!("{text:<width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("   ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn cell(value: Option<&Value>, how: Show) -> String {
+    let Some(value) = value else { return String::new() };
+    match (how, value) {
+        (Show::Bytes, value) => value.as_u64().map(bytes).unwrap_or_default(),
+        (Show::Date, value) => value.as_i64().and_then(date).unwrap_or_default(),
+        (Show::Tenths, value) => value.as_f64().map(|number| format!("{number:.1}")).unwrap_or_default(),
+        (Show::Plain, Value::String(text)) => {
+            text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+        }
+        (Show::Plain, Value::Array(items)) => {
+            items.iter().map(|item| cell(Some(item), Show::Plain)).collect::<Vec<_>>().join(",")
+        }
+        (Show::Plain, Value::Bool(truth)) => if *truth { "yes" } else { "no" }.to_owned(),
+        (Show::Plain, Value::Null) => String::new(),
+        (Show::Plain, other) => other.to_string(),
+    }
+}
+
+/// A number of bytes for people.
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut value, mut unit) = (count as f64, "B");
+    for next in UNITS.iter().skip(1) {
+        if value < 1024.0 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, next);
+    }
+    if unit == "B" { format!("{count} B") } else { format!("{value:.1} {unit}") }
+}
+
+fn date(seconds: i64) -> Option<String> {
+    let time = jiff::Timestamp::from_second(seconds).ok()?;
+    Some(time.strftime("%Y-%m-%d %H:%M").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const SHAPE: Shape = Shape {
+        rows: "disks",
+        columns: &[Column("NAME", "name", Show::Plain), Column("SIZE", "size", Show::Bytes), Column("SINCE", "since", Show::Date)],
+    };
+
+    #[test]
+    fn one_node_needs_no_name_and_several_do() {
+        let answer = json!({"disks": [{"name": "vda", "size": 1_610_612_736_u64, "since": 0}, {"name": "b\u{1b}", "size": 12}]});
+        assert_eq!(
+            table(&SHAPE, &[("n1".to_owned(), answer.clone())]),
+            "NAME   SIZE      SINCE\nvda    1.5 GiB   1970-01-01 00:00\nb      12 B\n"
+        );
+        let two = table(&SHAPE, &[("n1".to_owned(), answer.clone()), ("n2".to_owned(), answer)]);
+        assert_eq!(two.lines().count(), 5);
+        assert!(two.starts_with("NODE   NAME"), "{two}");
+    }
+}
