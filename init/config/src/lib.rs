@@ -28,5 +28,7 @@ pub use network::{BondMode, Interface, LinkMatch, Network, Ntp, Route, Virtual};
 pub use parse::{MAX_CONFIG_BYTES, Parsed, parse};
 pub use plane::{CertificateAuthority, ControlPlane, Identity, MachineApi};
 pub use source::{CMDLINE_KEY, CmdlineConfig, CmdlineError, cmdline_value, encode_for_cmdline, from_cmdline};
-pub use types::{API_VERSION, Cluster, Kubelet, MachineConfig, Mirror, Registries, RegistryTls, Role, Taint, TaintEffect};
+pub use types::{
+    API_VERSION, Cluster, Kubelet, MachineConfig, Mirror, Registries, RegistryTls, Role, Taint, TaintEffect,
+};
 pub use validate::{is_dns_label, is_dns_subdomain};

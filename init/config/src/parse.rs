@@ -4,7 +4,9 @@ use crate::error::ConfigError;
 use crate::parse_network::network;
 use crate::plane::{CertificateAuthority, ControlPlane, Identity, MachineApi};
 use crate::reader::{Findings, Section, quote};
-use crate::types::{API_VERSION, Cluster, Kubelet, MachineConfig, Mirror, Registries, RegistryTls, Role, Taint, TaintEffect};
+use crate::types::{
+    API_VERSION, Cluster, Kubelet, MachineConfig, Mirror, Registries, RegistryTls, Role, Taint, TaintEffect,
+};
 use crate::validate;
 use serde_yaml_ng::Value;
 

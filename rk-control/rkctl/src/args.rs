@@ -95,7 +95,9 @@ pub enum ConfigCommand {
         file: PathBuf,
     },
     /// Make an operator's file for somebody else.
-    #[command(after_help = "Example:\n  rkctl config client --secrets demo/secrets.yaml --role reader --name ann > ann.yaml")]
+    #[command(
+        after_help = "Example:\n  rkctl config client --secrets demo/secrets.yaml --role reader --name ann > ann.yaml"
+    )]
     Client {
         /// The cluster's secrets.
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -197,8 +199,10 @@ pub enum Mode {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Give a node a config.
-    #[command(after_help = "Examples:\n  rkctl node apply --insecure --nodes 10.0.0.10 --fingerprint sha256:… control-plane.yaml\n  \
-        rkctl node apply --mode try worker.yaml && rkctl node config confirm")]
+    #[command(
+        after_help = "Examples:\n  rkctl node apply --insecure --nodes 10.0.0.10 --fingerprint sha256:… control-plane.yaml\n  \
+        rkctl node apply --mode try worker.yaml && rkctl node config confirm"
+    )]
     Apply {
         /// The machine config; - is standard input.
         #[arg(value_hint = ValueHint::FilePath)]
@@ -225,7 +229,9 @@ pub enum Verb {
         service: String,
     },
     /// A log: of a service, or of namespace/pod/container.
-    #[command(after_help = "Examples:\n  rkctl node logs node --tail 100\n  rkctl node logs kube-system/web/nginx --follow")]
+    #[command(
+        after_help = "Examples:\n  rkctl node logs node --tail 100\n  rkctl node logs kube-system/web/nginx --follow"
+    )]
     Logs {
         /// The service or container.
         source: String,
@@ -250,7 +256,9 @@ pub enum Verb {
     /// Mounts, and how full they are.
     Mounts,
     /// Disks and partitions.
-    #[command(after_help = "Example, in maintenance mode:\n  rkctl node disks --insecure --fingerprint sha256:… -n 10.0.0.10")]
+    #[command(
+        after_help = "Example, in maintenance mode:\n  rkctl node disks --insecure --fingerprint sha256:… -n 10.0.0.10"
+    )]
     Disks(Reach),
     /// Memory of the machine and of its services.
     Memory,

@@ -48,11 +48,16 @@ pub async fn connect(node: &str, trust: &Trust) -> Result<Client> {
         let name = ServerName::try_from(SERVER_NAME).map_err(std::io::Error::other)?;
         TlsConnector::from(config).connect(name, stream).await
     };
-    let away = |err: &dyn std::fmt::Display| Failure::new(Class::Unreachable, format!("cannot reach {host}:{port}: {err}"));
+    let away =
+        |err: &dyn std::fmt::Display| Failure::new(Class::Unreachable, format!("cannot reach {host}:{port}: {err}"));
     let stream = match tokio::time::timeout(CONNECT, connecting).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(err)) if err.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
-            return Err(Failure::new(Class::Refused, format!("{host}:{port} and rkctl do not trust each other: {err}")).into());
+            return Err(Failure::new(
+                Class::Refused,
+                format!("{host}:{port} and rkctl do not trust each other: {err}"),
+            )
+            .into());
         }
         Ok(Err(err)) => return Err(away(&err).into()),
         Err(_) => return Err(away(&"no answer in time").into()),
@@ -77,10 +82,13 @@ fn config(trust: &Trust) -> Result<rustls::ClientConfig> {
         Trust::Authority(context) => {
             let mut roots = RootCertStore::empty();
             for certificate in CertificateDer::pem_slice_iter(context.ca.as_bytes()) {
-                roots.add(certificate.context("reading ca of the operator's file")?).context("using ca of the operator's file")?;
+                roots
+                    .add(certificate.context("reading ca of the operator's file")?)
+                    .context("using ca of the operator's file")?;
             }
             let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(context.certificate.as_bytes()).collect();
-            let key = PrivateKeyDer::from_pem_slice(context.key.as_bytes()).context("reading key of the operator's file")?;
+            let key =
+                PrivateKeyDer::from_pem_slice(context.key.as_bytes()).context("reading key of the operator's file")?;
             builder
                 .with_root_certificates(roots)
                 .with_client_auth_cert(chain.context("reading certificate of the operator's file")?, key)
@@ -160,7 +168,12 @@ mod tests {
     #[test]
     fn fingerprints_are_read_as_people_copy_them() {
         let digits = "ab".repeat(32);
-        for text in [digits.clone(), format!("sha256:{digits}"), digits.to_uppercase(), format!("sha256:{}", vec!["AB"; 32].join(":"))] {
+        for text in [
+            digits.clone(),
+            format!("sha256:{digits}"),
+            digits.to_uppercase(),
+            format!("sha256:{}", vec!["AB"; 32].join(":")),
+        ] {
             assert_eq!(normal(&text).unwrap(), digits);
         }
         assert!(normal("sha256:ab").is_err() && normal("").is_err());

@@ -99,7 +99,12 @@ async fn look(client: &mut Client, page: &mut Page) {
         let mut stream = response.into_inner();
         page.events.clear();
         while let Ok(Some(event)) = stream.message().await {
-            page.events.push(format!("{:>6}.{:03} {}", event.boot_millis / 1000, event.boot_millis % 1000, event.message));
+            page.events.push(format!(
+                "{:>6}.{:03} {}",
+                event.boot_millis / 1000,
+                event.boot_millis % 1000,
+                event.message
+            ));
             if page.events.len() > MOST_EVENTS {
                 page.events.remove(0);
             }
@@ -146,7 +151,10 @@ fn draw(frame: &mut Frame<'_>, page: &Page) {
     let used = total.saturating_sub(free);
     let share = if total == 0 { 0.0 } else { used as f64 / total as f64 };
     let label = format!("{} of {}", bytes(used), bytes(total));
-    frame.render_widget(Gauge::default().block(Block::bordered().title("memory")).ratio(share.clamp(0.0, 1.0)).label(label), left);
+    frame.render_widget(
+        Gauge::default().block(Block::bordered().title("memory")).ratio(share.clamp(0.0, 1.0)).label(label),
+        left,
+    );
     let load = page.cpu.get("load_1").and_then(Value::as_f64).unwrap_or(0.0);
     let cores = number(&page.cpu, "cores").max(1);
     let label = format!("load {load:.2} on {cores}");
@@ -163,7 +171,13 @@ fn draw(frame: &mut Frame<'_>, page: &Page) {
         ];
         Row::new(cells).style(Style::default().fg(color))
     });
-    let widths = [Constraint::Length(10), Constraint::Length(10), Constraint::Length(10), Constraint::Length(8), Constraint::Min(10)];
+    let widths = [
+        Constraint::Length(10),
+        Constraint::Length(10),
+        Constraint::Length(10),
+        Constraint::Length(8),
+        Constraint::Min(10),
+    ];
     let table = Table::new(lines, widths)
         .header(Row::new(["service", "state", "seconds", "starts", "last exit"]))
         .block(Block::bordered().title("services"));
@@ -171,7 +185,8 @@ fn draw(frame: &mut Frame<'_>, page: &Page) {
     let lines: Vec<Line<'_>> = rows(&page.health, "checks")
         .map(|check| {
             let ok = check.get("ok") == Some(&Value::Bool(true));
-            let line = format!("{} {:<18} {}", if ok { "ok  " } else { "WRONG" }, text(check, "name"), text(check, "message"));
+            let line =
+                format!("{} {:<18} {}", if ok { "ok  " } else { "WRONG" }, text(check, "name"), text(check, "message"));
             Line::styled(line, Style::default().fg(if ok { Color::Reset } else { Color::Red }))
         })
         .collect();
@@ -192,7 +207,11 @@ mod tests {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         terminal.draw(|frame| draw(frame, page)).unwrap();
         let buffer = terminal.backend().buffer();
-        buffer.content().chunks(usize::from(width)).map(|line| line.iter().map(|cell| cell.symbol()).collect::<String>() + "\n").collect()
+        buffer
+            .content()
+            .chunks(usize::from(width))
+            .map(|line| line.iter().map(|cell| cell.symbol()).collect::<String>() + "\n")
+            .collect()
     }
 
     #[test]

@@ -6,7 +6,9 @@ use crate::exit::{Class, Failure};
 use crate::output;
 use crate::pki::Secrets;
 use anyhow::{Context as _, Result};
-use rk_config::{CertificateAuthority, ControlPlane, Identity, MachineApi, MachineConfig, Role as MachineRole, Taint, TaintEffect};
+use rk_config::{
+    CertificateAuthority, ControlPlane, Identity, MachineApi, MachineConfig, Role as MachineRole, Taint, TaintEffect,
+};
 use rk_machine_proto::Role;
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
@@ -29,10 +31,18 @@ fn generate(wanted: &Gen) -> Result<Class> {
     let secrets = match &wanted.secrets {
         Some(path) => {
             let secrets = load(path)?;
-            anyhow::ensure!(secrets.cluster == wanted.cluster, Failure::new(
-                Class::Usage,
-                format!("{} holds the secrets of cluster {}, not of {}", path.display(), secrets.cluster, wanted.cluster)
-            ));
+            anyhow::ensure!(
+                secrets.cluster == wanted.cluster,
+                Failure::new(
+                    Class::Usage,
+                    format!(
+                        "{} holds the secrets of cluster {}, not of {}",
+                        path.display(),
+                        secrets.cluster,
+                        wanted.cluster
+                    )
+                )
+            );
             secrets
         }
         None => Secrets::generate(&wanted.cluster)?,
@@ -72,7 +82,13 @@ fn generate(wanted: &Gen) -> Result<Class> {
 }
 
 /// A machine config, checked by the node's own parser.
-fn machine(wanted: &Gen, secrets: &Secrets, role: MachineRole, name: Option<String>, patch: Option<&str>) -> Result<String> {
+fn machine(
+    wanted: &Gen,
+    secrets: &Secrets,
+    role: MachineRole,
+    name: Option<String>,
+    patch: Option<&str>,
+) -> Result<String> {
     let word = if role == MachineRole::Worker { "worker" } else { "control-plane" };
     let identity = secrets.node(name.as_deref().unwrap_or(word))?;
     let mut config = MachineConfig { role, hostname: name, ..MachineConfig::default() };
@@ -97,7 +113,8 @@ fn machine(wanted: &Gen, secrets: &Secrets, role: MachineRole, name: Option<Stri
     }
     let mut yaml = rk_config::to_yaml(&config)?;
     if let Some(patch) = patch {
-        let patch = serde_yaml_ng::from_str(patch).map_err(|err| Failure::new(Class::Usage, format!("the patch is not valid YAML: {err}")))?;
+        let patch = serde_yaml_ng::from_str(patch)
+            .map_err(|err| Failure::new(Class::Usage, format!("the patch is not valid YAML: {err}")))?;
         let mut whole = serde_json::to_value(&config)?;
         rk_config::merge_patch(&mut whole, patch);
         yaml = serde_yaml_ng::to_string(&whole)?;
@@ -162,8 +179,9 @@ fn client(secrets: &Path, role: RoleName, name: &str) -> Result<Class> {
 /// # Errors
 /// The file is something else.
 pub fn load(path: &Path) -> Result<Secrets> {
-    serde_yaml_ng::from_str(&read(path)?)
-        .map_err(|err| Failure::new(Class::Usage, format!("{} holds no secrets of a cluster: {err}", path.display())).into())
+    serde_yaml_ng::from_str(&read(path)?).map_err(|err| {
+        Failure::new(Class::Usage, format!("{} holds no secrets of a cluster: {err}", path.display())).into()
+    })
 }
 
 /// A text file, bounded as configs are; `-` is standard input.
@@ -208,7 +226,9 @@ mod tests {
 
     #[test]
     fn the_host_of_an_endpoint_is_what_clients_dial() {
-        for (endpoint, host) in [("https://10.0.0.1:6443", "10.0.0.1"), ("https://[fd00::1]:6443", "fd00::1"), ("https://a.b/x", "a.b")] {
+        for (endpoint, host) in
+            [("https://10.0.0.1:6443", "10.0.0.1"), ("https://[fd00::1]:6443", "fd00::1"), ("https://a.b/x", "a.b")]
+        {
             assert_eq!(host_of(endpoint).as_deref(), Some(host));
         }
     }

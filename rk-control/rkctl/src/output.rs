@@ -83,7 +83,8 @@ pub fn table(shape: &Shape, answers: &[(String, Value)]) -> String {
         }
     }
     let count = lines.first().map_or(0, Vec::len);
-    let width = |at: usize| lines.iter().filter_map(|line| line.get(at)).map(|text| text.chars().count()).max().unwrap_or(0);
+    let width =
+        |at: usize| lines.iter().filter_map(|line| line.get(at)).map(|text| text.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..count).map(width).collect();
     let mut text = String::new();
     for line in &lines {
@@ -100,9 +101,7 @@ fn cell(value: Option<&Value>, how: Show) -> String {
         (Show::Bytes, value) => value.as_u64().map(bytes).unwrap_or_default(),
         (Show::Date, value) => value.as_i64().and_then(date).unwrap_or_default(),
         (Show::Tenths, value) => value.as_f64().map(|number| format!("{number:.1}")).unwrap_or_default(),
-        (Show::Plain, Value::String(text)) => {
-            text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-        }
+        (Show::Plain, Value::String(text)) => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
         (Show::Plain, Value::Array(items)) => {
             items.iter().map(|item| cell(Some(item), Show::Plain)).collect::<Vec<_>>().join(",")
         }
@@ -137,12 +136,17 @@ mod tests {
 
     const SHAPE: Shape = Shape {
         rows: "disks",
-        columns: &[Column("NAME", "name", Show::Plain), Column("SIZE", "size", Show::Bytes), Column("SINCE", "since", Show::Date)],
+        columns: &[
+            Column("NAME", "name", Show::Plain),
+            Column("SIZE", "size", Show::Bytes),
+            Column("SINCE", "since", Show::Date),
+        ],
     };
 
     #[test]
     fn one_node_needs_no_name_and_several_do() {
-        let answer = json!({"disks": [{"name": "vda", "size": 1_610_612_736_u64, "since": 0}, {"name": "b\u{1b}", "size": 12}]});
+        let answer =
+            json!({"disks": [{"name": "vda", "size": 1_610_612_736_u64, "since": 0}, {"name": "b\u{1b}", "size": 12}]});
         assert_eq!(
             table(&SHAPE, &[("n1".to_owned(), answer.clone())]),
             "NAME   SIZE      SINCE\nvda    1.5 GiB   1970-01-01 00:00\nb      12 B\n"

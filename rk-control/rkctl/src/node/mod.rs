@@ -45,7 +45,9 @@ pub async fn run(global: &Global, verb: Box<Verb>) -> Result<Class> {
             let (trust, nodes) = known(global)?;
             stream::config(global, &nodes, &trust).await
         }
-        Verb::Config(NodeConfig::Validate { file }) => question(global, Question::Validate(generate::read(&file)?)).await,
+        Verb::Config(NodeConfig::Validate { file }) => {
+            question(global, Question::Validate(generate::read(&file)?)).await
+        }
         Verb::Config(NodeConfig::Confirm) => question(global, Question::Confirm).await,
         Verb::Version => question(global, Question::Version).await,
         Verb::Services => question(global, Question::Services).await,

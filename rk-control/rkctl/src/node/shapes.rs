@@ -1,8 +1,7 @@
 //! Which fields of an answer a table shows.
 
 use crate::output::{
-    Column,
-    Shape,
+    Column, Shape,
     Show::{Bytes, Date, Plain, Tenths},
 };
 
