@@ -1,8 +1,9 @@
 //! What the root holds.
 
 /// The programs: name of the built file, and its place in the root.
-pub const BINARIES: [(&str, &str); 5] = [
+pub const BINARIES: [(&str, &str); 6] = [
     ("rk-init", "sbin/rk-init"),
+    ("rk-machine-api", "bin/rk-machine-api"),
     ("rk-node", "bin/rk-node"),
     ("rk-shim", "bin/rk-shim"),
     ("rk-control", "bin/rk-control"),

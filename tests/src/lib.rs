@@ -5,6 +5,7 @@
 //! | `api` | `rk-control` on the host | what kubectl sees of the API |
 //! | `images` | a stock registry | archives of others arrive whole under their names |
 //! | `boot` | one machine | the image boots, refuses bad configs, powers off |
+//! | `machine` | one machine | the machine API by `rkctl`: maintenance mode, roles, configs, the end of the machine |
 //! | `node` | one machine | a node alone: joining, its complaints |
 //! | `network` | a cluster | pods, Services, DNS, partitions |
 //! | `cluster` | a cluster | the story of a newcomer |
@@ -13,9 +14,11 @@
 //! They run by `cargo xtask test`, one after the other, and fail with that advice otherwise.
 
 mod kubectl;
+mod operator;
 mod shared;
 
 pub use kubectl::{Answer, Kubectl, Running};
+pub use operator::{Operator, Outcome};
 pub use shared::{Shared, limit, shared};
 
 pub use rk_qemu::Artifacts;

@@ -58,7 +58,8 @@ fn page(table: &Table) -> String {
         for (title, key) in rows {
             let test = key.as_ref().and_then(|key| table.tests.get(key));
             let test = test.map_or_else(|| "not yet".to_owned(), |(file, name)| format!("`{file}`: `{name}`"));
-            let _ = writeln!(text, "| {} | {test} |", title.replace('|', "\\|").replace('*', "\\*").replace('<', "&lt;"));
+            let _ =
+                writeln!(text, "| {} | {test} |", title.replace('|', "\\|").replace('*', "\\*").replace('<', "&lt;"));
         }
     }
     text
@@ -82,7 +83,10 @@ fn every_behaviour_is_listed_once_and_every_named_test_exists() {
     for (group, rows) in &table.groups {
         for (title, key) in rows {
             assert!(seen.insert((group, title)), "{group}: {title} is there twice");
-            assert!(key.as_ref().is_none_or(|key| table.tests.contains_key(key)), "{title} names {key:?}, which is no test");
+            assert!(
+                key.as_ref().is_none_or(|key| table.tests.contains_key(key)),
+                "{title} names {key:?}, which is no test"
+            );
         }
     }
     assert_eq!(seen.len(), BEHAVIOURS);

@@ -6,11 +6,12 @@ use crate::plan::{Change, Owned, plan};
 use crate::rtnl::{Address, Kernel, Link, Snapshot};
 use crate::selection::{Traits, entry_for, hardware};
 use crate::timesync::{self, Sources};
+use crate::virtuals::{self, Step};
 use crate::{leases, log, notes, resolver};
 use ipnet::{IpNet, Ipv4Net};
 use rk_config::{Interface, MachineConfig};
 use rk_sys::{NetlinkSocket, PacketSocket, SysError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -24,6 +25,9 @@ const LOOK_EVERY: u64 = 60_000;
 const SETTLE: u64 = 100;
 /// Packets taken from a link in one turn.
 const MOST_PACKETS: usize = 32;
+
+/// Links upon links: a VLAN on a bridge on a bond, and one look more to see that nothing is missing.
+const MOST_LAYERS: usize = 5;
 
 /// A link that is looked after.
 #[derive(Debug)]
@@ -100,12 +104,14 @@ pub fn run(config: MachineConfig) -> Result<Infallible, SysError> {
 impl Daemon {
     /// Brings the kernel's state to what it should be.
     fn reconcile(&mut self, now: u64) -> Result<(), SysError> {
-        let snapshot = self.kernel.snapshot()?;
-        self.adopt(now, &snapshot);
-        let wanted: BTreeMap<u32, Desired> =
-            self.links.iter().map(|(index, link)| (*index, desired(&link.entry, link.lease()))).collect();
-        let (changes, owned) = plan(&wanted, &snapshot, &self.owned);
         let mut failures = Vec::new();
+        let (snapshot, members) = self.make_links(&mut failures)?;
+        self.adopt(now, &snapshot, &members);
+        let mut wanted: BTreeMap<u32, Desired> =
+            self.links.iter().map(|(index, link)| (*index, desired(&link.entry, link.lease()))).collect();
+        // Members of bonds and bridges have nothing of their own, but must be up.
+        wanted.extend(members.into_iter().map(|index| (index, Desired::default())));
+        let (changes, owned) = plan(&wanted, &snapshot, &self.owned);
         for change in &changes {
             if let Err(err) = apply(&mut self.kernel, change) {
                 failures.push(format!("{change:?}: {}", log::chain(&err)));
@@ -122,12 +128,38 @@ impl Daemon {
         Ok(())
     }
 
+    /// Brings about VLANs, bonds and bridges. Returns what the kernel has then, and the links that are part of others.
+    fn make_links(&mut self, failures: &mut Vec<String>) -> Result<(Snapshot, BTreeSet<u32>), SysError> {
+        for _ in 0..MOST_LAYERS {
+            let snapshot = self.kernel.snapshot()?;
+            let seen: Vec<(Link, Traits)> = snapshot.links.iter().map(|link| (link.clone(), traits(link))).collect();
+            let (steps, made) = virtuals::plan(&self.config.network, &seen, &self.owned.links);
+            self.owned.links = made;
+            let failed = failures.len();
+            for step in &steps {
+                if let Err(err) = take(&mut self.kernel, step) {
+                    failures.push(format!("{step:?}: {}", log::chain(&err)));
+                }
+            }
+            if steps.is_empty() || failures.len() > failed {
+                return Ok((snapshot, virtuals::members(&self.config.network, &seen)));
+            }
+        }
+        let snapshot = self.kernel.snapshot()?;
+        let seen: Vec<(Link, Traits)> = snapshot.links.iter().map(|link| (link.clone(), traits(link))).collect();
+        let members = virtuals::members(&self.config.network, &seen);
+        Ok((snapshot, members))
+    }
+
     /// Starts to look after links that the config speaks of, and forgets those that are gone.
-    fn adopt(&mut self, now: u64, snapshot: &Snapshot) {
+    fn adopt(&mut self, now: u64, snapshot: &Snapshot, members: &BTreeSet<u32>) {
         self.links.retain(|index, managed| {
-            snapshot.links.iter().any(|link| link.index == *index && link.name == managed.name)
+            let same = |link: &Link| link.index == *index && link.name == managed.name;
+            snapshot.links.iter().any(same) && !members.contains(index)
         });
-        for link in snapshot.links.iter().filter(|link| link.ethernet && !link.loopback) {
+        for link in
+            snapshot.links.iter().filter(|link| link.ethernet && !link.loopback && !members.contains(&link.index))
+        {
             if let Some(managed) = self.links.get_mut(&link.index) {
                 if link.running
                     && !managed.running
@@ -141,8 +173,10 @@ impl Daemon {
             let traits = traits(link);
             let Some(entry) = entry_for(&self.config.network, &traits) else { continue };
             log::info(format_args!("looking after {} ({})", link.name, traits.mac));
-            if traits.device {
-                accept_router_advertisements(&link.name);
+            if entry.accept_ra.unwrap_or(traits.device) {
+                accept_router_advertisements(&link.name, "2");
+            } else if entry.accept_ra == Some(false) {
+                accept_router_advertisements(&link.name, "0");
             }
             let before = leases::load(&traits.mac).filter(|_| entry.dhcp);
             if let Some(before) = &before {
@@ -312,6 +346,20 @@ fn apply(kernel: &mut Kernel, change: &Change) -> Result<(), SysError> {
     }
 }
 
+fn take(kernel: &mut Kernel, step: &Step) -> Result<(), SysError> {
+    match step {
+        Step::Create(name, kind) => kernel.create_link(name, kind),
+        Step::Join { member, master, off } => {
+            if *off {
+                kernel.set_down(*member)?;
+            }
+            kernel.set_master(*member, *master)
+        }
+        Step::Leave(member) => kernel.set_master(*member, 0),
+        Step::Delete(link) => kernel.delete_link(*link),
+    }
+}
+
 fn traits(link: &Link) -> Traits {
     let (driver, path) = hardware(&link.name);
     let mac = link.mac.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":");
@@ -320,6 +368,6 @@ fn traits(link: &Link) -> Traits {
 }
 
 /// A host that forwards takes router advertisements only when told so; on cards alone, for pods must not send them.
-fn accept_router_advertisements(link: &str) {
-    let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{link}/accept_ra"), "2");
+fn accept_router_advertisements(link: &str, how: &str) {
+    let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{link}/accept_ra"), how);
 }

@@ -21,6 +21,7 @@ mod rtnl;
 mod selection;
 mod sntp;
 mod timesync;
+mod virtuals;
 
 pub use rtnl::{Address, Kernel, Link, Origin, Route, Snapshot};
 

@@ -10,6 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Owned {
     /// Addresses.
     pub addresses: BTreeSet<Address>,
+    /// Links that it made, by name.
+    #[serde(default)]
+    pub links: BTreeSet<String>,
     /// Routes and who wanted them.
     #[serde(with = "pairs")]
     pub routes: BTreeMap<Route, Origin>,
@@ -48,7 +51,7 @@ pub enum Change {
 
 /// Plans the steps for `wanted` (by link index) and says what netd owns once they are done.
 pub fn plan(wanted: &BTreeMap<u32, Desired>, kernel: &Snapshot, owned: &Owned) -> (Vec<Change>, Owned) {
-    let mut next = Owned::default();
+    let mut next = Owned { links: owned.links.clone(), ..Owned::default() };
     let mut changes = Vec::new();
     for link in &kernel.links {
         let desired = wanted.get(&link.index);
@@ -100,6 +103,7 @@ mod tests {
             running: up,
             loopback,
             ethernet: !loopback,
+            master: None,
         }
     }
 

@@ -1,8 +1,10 @@
 //! The kernel's links, addresses and routes by rtnetlink.
 
+mod made;
 mod objects;
 mod wire;
 
+pub use made::NewLink;
 pub use objects::{Address, Link, Origin, Route};
 
 use rk_sys::{NetlinkSocket, SysError};
@@ -61,6 +63,38 @@ impl Kernel {
     /// The kernel refused.
     pub fn set_up(&mut self, link: u32) -> Result<(), SysError> {
         self.ask(|sequence| objects::set_up(sequence, link), |_| {})
+    }
+
+    /// Turns a link off.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn set_down(&mut self, link: u32) -> Result<(), SysError> {
+        self.ask(|sequence| made::set_down(sequence, link), |_| {})
+    }
+
+    /// Makes a link.
+    ///
+    /// # Errors
+    /// The kernel refused; there may be one of that name.
+    pub fn create_link(&mut self, name: &str, kind: &NewLink) -> Result<(), SysError> {
+        self.ask(|sequence| made::create_link(sequence, name, kind), |_| {})
+    }
+
+    /// Removes a link that was made.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn delete_link(&mut self, link: u32) -> Result<(), SysError> {
+        self.ask(|sequence| made::delete_link(sequence, link), |_| {})
+    }
+
+    /// Makes a link part of a bond or bridge; 0 takes it out.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn set_master(&mut self, link: u32, master: u32) -> Result<(), SysError> {
+        self.ask(|sequence| made::set_master(sequence, link, master), |_| {})
     }
 
     /// Sets a link's MTU.

@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 // linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h
-const NEW_LINK: u16 = 16;
+pub(super) const NEW_LINK: u16 = 16;
 const GET_LINK: u16 = 18;
-const SET_LINK: u16 = 19;
+pub(super) const SET_LINK: u16 = 19;
 const NEW_ADDRESS: u16 = 20;
 const DELETE_ADDRESS: u16 = 21;
 const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
 const DELETE_ROUTE: u16 = 25;
 const GET_ROUTE: u16 = 26;
-const REQUEST: u16 = 0x1;
-const ACK: u16 = 0x4;
+pub(super) const REQUEST: u16 = 0x1;
+pub(super) const ACK: u16 = 0x4;
 const DUMP: u16 = 0x300;
 const REPLACE: u16 = 0x100;
-const CREATE: u16 = 0x400;
-const UP: u32 = 0x1;
+pub(super) const CREATE: u16 = 0x400;
+pub(super) const UP: u32 = 0x1;
 const LOOPBACK: u32 = 0x8;
 const LOWER_UP: u32 = 0x1_0000;
 const ETHERNET: u16 = 1;
@@ -58,6 +58,8 @@ pub struct Link {
     pub loopback: bool,
     /// Speaks Ethernet.
     pub ethernet: bool,
+    /// The bond or bridge that it belongs to.
+    pub master: Option<u32>,
 }
 
 /// An address of a link.
@@ -107,7 +109,7 @@ pub fn set_mtu(sequence: u32, link: u32, mtu: u32) -> Vec<u8> {
     Writer::new(SET_LINK, REQUEST | ACK, sequence, &link_header(link, 0, 0)).attribute(4, &mtu.to_ne_bytes()).finish()
 }
 
-fn link_header(link: u32, flags: u32, change: u32) -> Vec<u8> {
+pub(super) fn link_header(link: u32, flags: u32, change: u32) -> Vec<u8> {
     let mut fixed = vec![0; 4];
     fixed.extend(link.to_ne_bytes());
     fixed.extend(flags.to_ne_bytes());
@@ -178,6 +180,7 @@ pub fn read_link(message: Message<'_>) -> Option<Link> {
         running: flags & LOWER_UP != 0,
         loopback: flags & LOOPBACK != 0,
         ethernet: u16_at(fixed, 2)? == ETHERNET,
+        master: None,
     };
     let mut permanent = None;
     for (kind, value) in attributes(fixed.get(16..)?) {
@@ -185,6 +188,7 @@ pub fn read_link(message: Message<'_>) -> Option<Link> {
             1 => link.mac = value.to_vec(),
             3 => link.name = String::from_utf8_lossy(value).trim_end_matches('\0').to_owned(),
             4 => link.mtu = u32_at(value, 0)?,
+            10 => link.master = u32_at(value, 0).filter(|index| *index != 0),
             54 => permanent = Some(value.to_vec()),
             _ => {}
         }

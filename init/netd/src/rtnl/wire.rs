@@ -20,11 +20,7 @@ impl Writer {
 
     /// Appends an attribute.
     pub fn attribute(mut self, kind: u16, value: &[u8]) -> Writer {
-        let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
-        self.bytes.extend(length.to_ne_bytes());
-        self.bytes.extend(kind.to_ne_bytes());
-        self.bytes.extend(value);
-        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+        append(&mut self.bytes, kind, value);
         self
     }
 
@@ -36,6 +32,33 @@ impl Writer {
         }
         self.bytes
     }
+}
+
+/// Attributes without a message around them: what is nested in another attribute.
+#[derive(Debug, Default)]
+pub struct Attributes {
+    bytes: Vec<u8>,
+}
+
+impl Attributes {
+    /// Appends an attribute.
+    pub fn with(mut self, kind: u16, value: &[u8]) -> Attributes {
+        append(&mut self.bytes, kind, value);
+        self
+    }
+
+    /// All of them.
+    pub fn bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+fn append(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
+    bytes.extend(length.to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
 /// One message of a datagram.

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::conditions::{Health, conditions};
 use super::info::{Machine, system_info};
 use super::pressure::Pressure;
-use super::{object, pressure};
+use super::{note, object, pressure};
 use crate::context::NodeFacts;
 use crate::runtime::Runtime;
 use crate::volumes::Csi;
@@ -289,6 +289,13 @@ impl NodeLoop {
     /// Registers the node when it is not there, else writes its status when due. Returns whether the node is ready.
     async fn report(&mut self, listed: bool) -> Result<bool, kube::Error> {
         let (status, ready) = self.status().await;
+        let why = note::why(&status);
+        let told = self.tell(status, ready, listed).await;
+        note::leave(&told, &why);
+        told
+    }
+
+    async fn tell(&mut self, status: NodeStatus, ready: bool, listed: bool) -> Result<bool, kube::Error> {
         if self.current.is_none() {
             if listed || self.reported.is_none() {
                 self.register(status.clone()).await?;

@@ -5,6 +5,7 @@ mod conditions;
 mod info;
 mod lease;
 mod loops;
+mod note;
 mod object;
 mod pressure;
 

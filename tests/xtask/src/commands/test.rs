@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 /// The tiers that need built artifacts, in the order in which they say most about what is broken.
-const TIERS: [&str; 7] = ["api", "images", "boot", "node", "network", "cluster", "chaos"];
+const TIERS: [&str; 8] = ["api", "images", "boot", "machine", "node", "network", "cluster", "chaos"];
 
 /// The tiers that run without being asked for; each run says what it left out.
 const USUAL: [&str; 7] = ["host", "api", "images", "boot", "network", "cluster", "chaos"];

@@ -9,8 +9,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::Stdio;
 
-/// The packages whose binaries go into the image.
-const PACKAGES: &[&str] = &["rk-init", "rk-node", "rk-shim", "rk-control", "rk-cni"];
+/// The packages whose binaries go into the image, and the operator's command line for tests.
+const PACKAGES: &[&str] = &["rk-init", "rk-machine-api", "rk-node", "rk-shim", "rk-control", "rk-cni", "rkctl"];
 /// The one target; the profile and its flags are in the workspace.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
