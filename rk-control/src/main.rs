@@ -7,6 +7,7 @@ mod args;
 mod components;
 mod listen;
 mod serve;
+mod snapshot;
 mod storage;
 
 use anyhow::Context;
@@ -15,6 +16,9 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    if let Some(command) = snapshot::Command::asked_for() {
+        return command.run();
+    }
     let args = args::Args::parse();
     let filter = EnvFilter::try_from_env("RK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());

@@ -8,10 +8,12 @@
 //! | [`node`] | what PID 1 is asked: config, services, events, the end of the machine |
 //! | [`facts`] | what the kernel tells: processes, mounts, disks, memory, sockets, links |
 //! | [`files`] | files and folders, contained, secrets refused |
+//! | [`confine`] | what this process gives up before it listens |
 //! | [`streams`] | logs, kernel messages, packets |
 //!
 //! One thread. Parsers of what the kernel or a client says are pure functions with bounds; nothing indexes outside data.
 
+pub mod confine;
 pub mod facts;
 pub mod files;
 pub mod log;

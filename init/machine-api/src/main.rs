@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
+    rk_machine_api::confine::give_up();
     let ended = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(1)

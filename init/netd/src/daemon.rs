@@ -1,20 +1,19 @@
 //! The loop: news of links and packets in, kernel changes and messages out.
 
-use crate::desired::{Desired, desired};
-use crate::dhcp::{self, Client, Lease, Output};
+use crate::desired::Desired;
+use crate::managed::Managed;
 use crate::plan::{Change, Owned, plan};
-use crate::rtnl::{Address, Kernel, Link, Snapshot};
+use crate::rtnl::{Kernel, Link, Snapshot};
 use crate::selection::{Traits, entry_for, hardware};
 use crate::timesync::{self, Sources};
 use crate::virtuals::{self, Step};
-use crate::{leases, log, notes, resolver};
-use ipnet::{IpNet, Ipv4Net};
-use rk_config::{Interface, MachineConfig};
-use rk_sys::{NetlinkSocket, PacketSocket, SysError};
+use crate::{log, notes, resolver};
+use rk_config::MachineConfig;
+use rk_sys::{NetlinkSocket, SysError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -23,29 +22,8 @@ use std::time::Duration;
 const LOOK_EVERY: u64 = 60_000;
 /// Links of pods come and go in swarms; one look serves them all.
 const SETTLE: u64 = 100;
-/// Packets taken from a link in one turn.
-const MOST_PACKETS: usize = 32;
-
 /// Links upon links: a VLAN on a bridge on a bond, and one look more to see that nothing is missing.
 const MOST_LAYERS: usize = 5;
-
-/// A link that is looked after.
-#[derive(Debug)]
-struct Managed {
-    name: String,
-    mac: String,
-    entry: Interface,
-    running: bool,
-    dhcp: Option<Dhcp>,
-    told: Option<Ipv4Net>,
-}
-
-#[derive(Debug)]
-struct Dhcp {
-    client: Client,
-    socket: PacketSocket,
-    started: u64,
-}
 
 #[derive(Debug)]
 struct Daemon {
@@ -108,7 +86,7 @@ impl Daemon {
         let (snapshot, members) = self.make_links(&mut failures)?;
         self.adopt(now, &snapshot, &members);
         let mut wanted: BTreeMap<u32, Desired> =
-            self.links.iter().map(|(index, link)| (*index, desired(&link.entry, link.lease()))).collect();
+            self.links.iter().map(|(index, link)| (*index, link.desired(now, *index, &self.owned))).collect();
         // Members of bonds and bridges have nothing of their own, but must be up.
         wanted.extend(members.into_iter().map(|index| (index, Desired::default())));
         let (changes, owned) = plan(&wanted, &snapshot, &self.owned);
@@ -161,13 +139,7 @@ impl Daemon {
             snapshot.links.iter().filter(|link| link.ethernet && !link.loopback && !members.contains(&link.index))
         {
             if let Some(managed) = self.links.get_mut(&link.index) {
-                if link.running
-                    && !managed.running
-                    && let Some(dhcp) = &mut managed.dhcp
-                {
-                    dhcp.client.link_came_up(now);
-                }
-                managed.running = link.running;
+                managed.carrier(now, link.running);
                 continue;
             }
             let traits = traits(link);
@@ -178,14 +150,7 @@ impl Daemon {
             } else if entry.accept_ra == Some(false) {
                 accept_router_advertisements(&link.name, "0");
             }
-            let before = leases::load(&traits.mac).filter(|_| entry.dhcp);
-            if let Some(before) = &before {
-                // Should another lease come, the old address is netd's to take away.
-                self.owned.addresses.insert(Address { link: link.index, net: IpNet::V4(before.address) });
-            }
-            let dhcp = if entry.dhcp { open_client(now, link, before.map(|lease| lease.address.addr())) } else { None };
-            let managed =
-                Managed { name: link.name.clone(), mac: traits.mac, entry, running: link.running, dhcp, told: None };
+            let managed = Managed::new(now, link, traits.mac, entry);
             self.links.insert(link.index, managed);
         }
     }
@@ -195,30 +160,17 @@ impl Daemon {
         let hostname = self.config.hostname.clone().unwrap_or_default();
         let mut changed = false;
         for link in self.links.values_mut() {
-            let Some(dhcp) = &mut link.dhcp else { continue };
-            let mut outputs = dhcp.client.tick(now);
-            let mut buffer = [0; 2048];
-            for _ in 0..MOST_PACKETS {
-                let Ok(Some(size)) = dhcp.socket.receive(&mut buffer) else { break };
-                let message = buffer.get(..size).and_then(dhcp::unwrap_udp).and_then(dhcp::decode);
-                if let Some(message) = message {
-                    outputs.extend(dhcp.client.receive(now, &message));
-                }
-            }
-            for output in outputs {
-                changed |= link.act(now, output, &hostname, self.config.hostname.is_none());
-            }
+            changed |= link.run(now, &hostname, self.config.hostname.is_none());
         }
         changed
     }
 
     fn wait(&mut self, now: u64, news: &NetlinkSocket) -> Result<(), SysError> {
         let mut fds = vec![news.as_fd()];
-        let clients = self.links.values().filter_map(|link| link.dhcp.as_ref());
         let mut due = self.look_at;
-        for dhcp in clients {
-            fds.push(dhcp.socket.as_fd());
-            due = due.min(dhcp.client.deadline());
+        for link in self.links.values() {
+            fds.extend(link.sockets());
+            due = due.min(link.deadline());
         }
         let ready = rk_sys::wait_readable(&fds, Some(Duration::from_millis(due.saturating_sub(now))))?;
         if ready.is(0) {
@@ -236,6 +188,8 @@ impl Daemon {
         let leases = || self.links.values().filter_map(Managed::lease);
         let mut servers = network.nameservers.clone();
         servers.extend(leases().flat_map(|lease| lease.nameservers.iter().map(|ip| IpAddr::V4(*ip))));
+        let six = self.links.values().filter_map(Managed::lease6);
+        servers.extend(six.flat_map(|lease| lease.nameservers.iter().map(|ip| IpAddr::V6(*ip))));
         let mut domains = network.search_domains.clone();
         domains.extend(leases().filter_map(|lease| lease.domain.clone()));
         let mut time = network.ntp.servers.clone();
@@ -254,85 +208,6 @@ impl Daemon {
             self.sources = sources;
         }
     }
-}
-
-impl Managed {
-    fn lease(&self) -> Option<&Lease> {
-        self.dhcp.as_ref().and_then(|dhcp| dhcp.client.lease())
-    }
-
-    fn act(&mut self, now: u64, output: Output, hostname: &str, unnamed: bool) -> bool {
-        let Some(dhcp) = &mut self.dhcp else { return false };
-        let seconds = u16::try_from(now.saturating_sub(dhcp.started) / 1000).unwrap_or(u16::MAX);
-        match output {
-            Output::Broadcast(message) => {
-                let bytes = dhcp::wrap_broadcast(&dhcp::encode(&message, seconds, hostname));
-                // A link without a carrier refuses; the next try comes by itself.
-                if let Err(err) = dhcp.socket.broadcast(&bytes) {
-                    log::info(format_args!("{}: {}", self.name, log::chain(&err)));
-                }
-                false
-            }
-            Output::Unicast(message, server) => {
-                if let Err(err) = unicast(&self.name, &dhcp::encode(&message, 0, hostname), message.client, server) {
-                    log::info(format_args!("{}: renewing at {server}: {err}", self.name));
-                }
-                false
-            }
-            Output::Bound(lease) => {
-                let gateway =
-                    lease.routers.first().map_or_else(|| "no gateway".to_owned(), |ip| format!("gateway {ip}"));
-                // Renewals are no news.
-                if self.told.replace(lease.address) != Some(lease.address) {
-                    log::news(format_args!(
-                        "{} has {} by DHCP from {}, {gateway}",
-                        self.name, lease.address, lease.server
-                    ));
-                }
-                if let Err(err) = leases::save(&self.mac, &lease) {
-                    log::warn(format_args!("keeping the lease of {}: {err}", self.name));
-                }
-                if let Some(name) = lease.hostname.as_ref().filter(|_| unnamed)
-                    && let Err(err) = rk_sys::set_hostname(name)
-                {
-                    log::warn(log::chain(&err));
-                }
-                true
-            }
-            Output::Lost => {
-                if self.told.is_some() {
-                    log::warn(format_args!("{} has no DHCP lease any more", self.name));
-                }
-                leases::forget(&self.mac);
-                self.told = None;
-                true
-            }
-        }
-    }
-}
-
-/// Renewals go the ordinary way, from the leased address. The answer is heard on the packet socket.
-fn unicast(link: &str, bytes: &[u8], from: Ipv4Addr, to: Ipv4Addr) -> std::io::Result<()> {
-    let socket = UdpSocket::bind(SocketAddr::from((from, dhcp::CLIENT_PORT)))?;
-    rk_sys::bind_udp_to_link(&socket, link).map_err(|err| err.source)?;
-    socket.send_to(bytes, (to, dhcp::SERVER_PORT)).map(|_| ())
-}
-
-fn open_client(now: u64, link: &Link, before: Option<Ipv4Addr>) -> Option<Dhcp> {
-    let mac = <[u8; 6]>::try_from(link.mac.as_slice()).ok()?;
-    match PacketSocket::open(link.index, dhcp::CLIENT_PORT) {
-        Ok(socket) => Some(Dhcp { client: Client::new(mac, transaction(mac), now, before), socket, started: now }),
-        Err(err) => {
-            log::warn(format_args!("no DHCP on {}: {}", link.name, log::chain(&err)));
-            None
-        }
-    }
-}
-
-/// A transaction number that neighbours do not share.
-fn transaction(mac: [u8; 6]) -> u32 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(mac) as u32
 }
 
 fn apply(kernel: &mut Kernel, change: &Change) -> Result<(), SysError> {

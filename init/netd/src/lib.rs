@@ -5,15 +5,17 @@
 //! the kernel's state, so missed events and restarts do no harm; addresses stay when netd goes. A second thread keeps the
 //! clock ([`timesync`]), because it waits for name servers.
 //!
-//! Pure and fed with untrusted bytes: [`rtnl`] messages, [`dhcp`] packets and client states, DNS answers, SNTP packets. Each
+//! Pure and fed with untrusted bytes: [`rtnl`] messages, [`dhcp`] and [`dhcp6`] packets and client states, DNS answers, SNTP packets. Each
 //! parser is bounded, never panics, and says `None` to what it does not understand.
 
 mod daemon;
 mod desired;
 mod dhcp;
+mod dhcp6;
 mod dns;
 mod leases;
 mod log;
+mod managed;
 mod notes;
 mod plan;
 mod resolver;
@@ -53,6 +55,10 @@ pub fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // Without it netd still does its work: a kernel without seccomp must not cost a node its network.
+    if let Err(err) = rk_sys::confine(false) {
+        log::warn(log::chain(&err));
+    }
     match daemon::run(config) {
         Ok(never) => match never {},
         Err(err) => {

@@ -149,3 +149,23 @@ pub fn bind_udp_to_link(socket: &UdpSocket, link: &str) -> Result<()> {
     setsockopt(socket, sockopt::BindToDevice, &link.into())
         .map_err(|errno| SysError::new("setsockopt SO_BINDTODEVICE", link, errno))
 }
+
+/// A UDP socket over IPv6 that hears this port on one link alone. It never waits.
+///
+/// # Errors
+/// As `socket(2)`, `setsockopt(2)`, `bind(2)`.
+pub fn udp6_on_link(link: &str, port: u16) -> Result<UdpSocket> {
+    use nix::sys::socket::{
+        AddressFamily, SockFlag, SockType, SockaddrIn6, bind, setsockopt, socket, sockopt,
+    };
+    use std::net::{Ipv6Addr, SocketAddrV6};
+    let failed = |call| move |errno| SysError::new(call, format!("UDP port {port} on {link}"), errno);
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Inet6, SockType::Datagram, flags, None).map_err(failed("socket"))?;
+    // Before the port is taken: each link has its own.
+    setsockopt(&fd, sockopt::BindToDevice, &link.into()).map_err(failed("setsockopt SO_BINDTODEVICE"))?;
+    setsockopt(&fd, sockopt::Ipv6V6Only, &true).map_err(failed("setsockopt IPV6_V6ONLY"))?;
+    let address = SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0));
+    bind(fd.as_raw_fd(), &address).map_err(failed("bind"))?;
+    Ok(UdpSocket::from(fd))
+}

@@ -6,8 +6,11 @@
 
 mod reader;
 mod schema;
+mod snapshot;
 mod subscribers;
 mod writer;
+
+pub use snapshot::{check, restore, snapshot};
 
 use std::path::PathBuf;
 use std::sync::Arc;

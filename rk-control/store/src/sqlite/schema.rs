@@ -63,6 +63,17 @@ pub(super) fn open(options: &SqliteOptions) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Whether an open file is a database of ours, of this version.
+pub(super) fn verify(connection: &Connection, path: &std::path::Path) -> Result<()> {
+    let id: i32 = pragma(connection, "application_id")?;
+    let layout: i32 = pragma(connection, "user_version")?;
+    if id == APPLICATION_ID && layout == LAYOUT {
+        return Ok(());
+    }
+    let text = format!("{} is not a database of this version (id {id:#x}, layout {layout})", path.display());
+    Err(StoreError::backend("opening the database")(text.into()))
+}
+
 /// Opens a connection that can only read.
 pub(super) fn open_reader(options: &SqliteOptions) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

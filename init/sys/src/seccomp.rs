@@ -1,0 +1,83 @@
+//! Confinement of our own processes that speak with networks: system calls that they never make are refused.
+
+use crate::error::{Result, SysError};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use std::io;
+
+/// What no process of a node but PID 1, rk-node and the shims does: the machine itself is changed by these.
+const MACHINE: [i64; 36] = [
+    libc::SYS_acct,
+    libc::SYS_add_key,
+    libc::SYS_bpf,
+    libc::SYS_chroot,
+    libc::SYS_delete_module,
+    libc::SYS_finit_module,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fsopen,
+    libc::SYS_fspick,
+    libc::SYS_init_module,
+    libc::SYS_io_uring_setup,
+    libc::SYS_ioperm,
+    libc::SYS_iopl,
+    libc::SYS_kexec_file_load,
+    libc::SYS_kexec_load,
+    libc::SYS_keyctl,
+    libc::SYS_mknod,
+    libc::SYS_mknodat,
+    libc::SYS_mount,
+    libc::SYS_mount_setattr,
+    libc::SYS_move_mount,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_open_tree,
+    libc::SYS_perf_event_open,
+    libc::SYS_pivot_root,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_ptrace,
+    libc::SYS_reboot,
+    libc::SYS_setns,
+    libc::SYS_swapoff,
+    libc::SYS_swapon,
+    libc::SYS_umount2,
+    libc::SYS_unshare,
+    libc::SYS_userfaultfd,
+];
+/// Starting programs.
+const PROGRAMS: [i64; 2] = [libc::SYS_execve, libc::SYS_execveat];
+
+/// Refuses those calls to this process from now on, with EPERM; `programs` leaves it the right to start programs. For the first
+/// thread, before there are others.
+///
+/// # Errors
+/// The kernel has no seccomp.
+pub fn confine(programs: bool) -> Result<()> {
+    let failed = |err: seccompiler::Error| SysError::new("seccomp", "this process", io::Error::other(err.to_string()));
+    let denied = MACHINE.iter().chain(PROGRAMS.iter().filter(|_| !programs));
+    let rules = denied.map(|call| (*call, Vec::new())).collect();
+    let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, TargetArch::x86_64)
+        .map_err(|err| failed(err.into()))?;
+    let program: BpfProgram = filter.try_into().map_err(|err: seccompiler::BackendError| failed(err.into()))?;
+    seccompiler::apply_filter(&program).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_confined_thread_changes_no_machine_and_starts_no_program() {
+        // A thread of its own: the filter stays on it for life.
+        std::thread::spawn(|| {
+            confine(false).unwrap();
+            let unshared = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS);
+            assert_eq!(unshared, Err(nix::errno::Errno::EPERM));
+            let started = std::process::Command::new("/bin/true").status();
+            assert!(started.is_err(), "{started:?}");
+            assert!(std::fs::read("/proc/self/status").is_ok());
+        })
+        .join()
+        .unwrap();
+    }
+}
