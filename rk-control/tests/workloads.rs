@@ -72,7 +72,9 @@ async fn owners_in_a_circle_go_when_one_of_them_goes_first() {
         let reference = format!(
             r#"{{"apiVersion":"v1","kind":"Pod","name":"{owner}","uid":"{uid}","controller":true,"blockOwnerDeletion":true}}"#
         );
-        plane.kubectl(&format!(r#"patch pod {name} --type=merge -p {{"metadata":{{"ownerReferences":[{reference}]}}}}"#));
+        plane.kubectl(&format!(
+            r#"patch pod {name} --type=merge -p {{"metadata":{{"ownerReferences":[{reference}]}}}}"#
+        ));
     }
     plane.kubectl("delete pod a --cascade=foreground --timeout=60s");
     eventually("all of them to be gone", || async {

@@ -204,7 +204,9 @@ fn a_custom_kind_is_explained_applied_listed_scaled_and_removed() {
     kubectl.apply(&definition);
     kubectl.ok(&["wait", "--for=condition=established", "crd/crontabs.tests.example.com", "--timeout=20s"]);
     let object = |schedule: &str| {
-        format!("apiVersion: tests.example.com/v1\nkind: CronTab\nmetadata: {{name: mine}}\nspec: {{schedule: '{schedule}'}}\n")
+        format!(
+            "apiVersion: tests.example.com/v1\nkind: CronTab\nmetadata: {{name: mine}}\nspec: {{schedule: '{schedule}'}}\n"
+        )
     };
     kubectl.apply(&object("* * * * */5"));
     assert!(kubectl.apply(&object("* * * * */5")).contains("unchanged"));

@@ -11,11 +11,14 @@ use rk_machine_proto::PORT;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// How long answers may take to leave after PID 1 asked this process to end.
-const LAST_ANSWERS: Duration = Duration::from_millis(500);
+/// How long the last answers take to leave; they are a few packets.
+const LEAVING: Duration = Duration::from_millis(500);
+/// How long PID 1 may work for calls after it asked this process to end; it kills it two seconds later.
+const LAST_CALLS: Duration = Duration::from_secs(7);
 
 fn main() -> ExitCode {
     rk_machine_api::confine::give_up();
@@ -63,7 +66,9 @@ async fn start() -> Result<()> {
     } else {
         log::info(format_args!("listening on {bind}"));
     }
+    let busy = Arc::new(AtomicUsize::new(0));
     let api = Api::new(Inner {
+        busy: Arc::clone(&busy),
         pid1,
         maintenance,
         accepted: rk_config::ACCEPTED_PATH.into(),
@@ -78,7 +83,11 @@ async fn start() -> Result<()> {
     // The call that caused the end (a new config, a reboot) still wants its answer: serving goes on for a moment.
     let end = async {
         stop.recv().await;
-        tokio::time::sleep(LAST_ANSWERS).await;
+        let began = tokio::time::Instant::now();
+        while busy.load(Ordering::Relaxed) > 0 && began.elapsed() < LAST_CALLS {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        tokio::time::sleep(LEAVING).await;
     };
     tokio::select! {
         ended = run(Settings { listener, acceptor, maintenance }, api) => ended?,

@@ -52,7 +52,17 @@ impl Managed {
         let dhcp = if entry.dhcp { open(now, link, before) } else { None };
         let dhcp6 = if entry.dhcp6 { open6(now, link) } else { None };
         let settled = dhcp.is_none();
-        Managed { name: link.name.clone(), mac, entry, running: link.running, dhcp, dhcp6, told: None, since: now, settled }
+        Managed {
+            name: link.name.clone(),
+            mac,
+            entry,
+            running: link.running,
+            dhcp,
+            dhcp6,
+            told: None,
+            since: now,
+            settled,
+        }
     }
 
     /// Takes note of the carrier.
@@ -215,7 +225,9 @@ fn unicast(link: &str, bytes: &[u8], from: Ipv4Addr, to: Ipv4Addr) -> std::io::R
 fn open(now: u64, link: &Link, before: Option<Ipv4Addr>) -> Option<Dhcp> {
     let mac = <[u8; 6]>::try_from(link.mac.as_slice()).ok()?;
     match PacketSocket::open(link.index, dhcp::CLIENT_PORT) {
-        Ok(socket) => Some(Dhcp { client: dhcp::Client::new(mac, transaction(mac), now, before), socket, started: now }),
+        Ok(socket) => {
+            Some(Dhcp { client: dhcp::Client::new(mac, transaction(mac), now, before), socket, started: now })
+        }
         Err(err) => {
             log::warn(format_args!("no DHCP on {}: {}", link.name, log::chain(&err)));
             None
@@ -226,9 +238,7 @@ fn open(now: u64, link: &Link, before: Option<Ipv4Addr>) -> Option<Dhcp> {
 fn open6(now: u64, link: &Link) -> Option<Dhcp6> {
     let mac = <[u8; 6]>::try_from(link.mac.as_slice()).ok()?;
     match rk_sys::udp6_on_link(&link.name, dhcp6::CLIENT_PORT) {
-        Ok(socket) => {
-            Some(Dhcp6 { client: dhcp6::Client::new(mac, transaction(mac), now), socket, link: link.index })
-        }
+        Ok(socket) => Some(Dhcp6 { client: dhcp6::Client::new(mac, transaction(mac), now), socket, link: link.index }),
         Err(err) => {
             log::warn(format_args!("no DHCPv6 on {}: {}", link.name, log::chain(&err)));
             None
@@ -241,7 +251,8 @@ fn inherit(wanted: &mut Desired, index: u32, owned: &Owned) {
     let held = owned.addresses.iter().filter(|address| address.link == index).map(|address| address.net);
     let new: Vec<IpNet> = held.filter(|net| !wanted.addresses.contains(net)).collect();
     wanted.addresses.extend(new);
-    for (route, origin) in owned.routes.iter().filter(|(route, origin)| route.link == index && **origin == Origin::Dhcp) {
+    for (route, origin) in owned.routes.iter().filter(|(route, origin)| route.link == index && **origin == Origin::Dhcp)
+    {
         wanted.routes.push(WantedRoute { to: route.to, via: route.via, metric: route.metric, origin: *origin });
     }
 }

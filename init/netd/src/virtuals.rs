@@ -33,6 +33,10 @@ pub fn plan(network: &Network, links: &[(Link, Traits)], ours: &BTreeSet<String>
     for entry in &network.interfaces {
         let (Some(name), Some(kind)) = (&entry.name, &entry.made) else { continue };
         match by_name(name) {
+            // The kernel brings a bond of its own, whose mode is not ours; a bond keeps its mode for life.
+            Some(link) if matches!(kind, Virtual::Bond { .. }) && !ours.contains(name) => {
+                steps.push(Step::Delete(link.index));
+            }
             Some(link) => {
                 made.insert(name.clone());
                 join(links, link, kind, &mut steps);
@@ -141,7 +145,9 @@ mod tests {
     fn links_are_made_one_look_after_the_other_until_nothing_is_missing() {
         let ours = BTreeSet::new();
         let bare = [link(2, "eth0", None), link(3, "eth1", None)];
-        let (steps, _) = plan(&network(), &bare, &ours);
+        let kernels_own = [link(2, "eth0", None), link(3, "eth1", None), link(9, "bond0", None)];
+        assert!(plan(&network(), &kernels_own, &ours).0.contains(&Step::Delete(9)));
+        let (steps, ours) = plan(&network(), &bare, &ours);
         assert_eq!(steps, [Step::Create("bond0".to_owned(), NewLink::Bond { mode: 4, miimon: 100 })]);
         let next = [link(2, "eth0", None), link(3, "eth1", None), link(4, "bond0", None)];
         let (steps, made) = plan(&network(), &next, &ours);

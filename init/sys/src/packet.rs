@@ -155,9 +155,7 @@ pub fn bind_udp_to_link(socket: &UdpSocket, link: &str) -> Result<()> {
 /// # Errors
 /// As `socket(2)`, `setsockopt(2)`, `bind(2)`.
 pub fn udp6_on_link(link: &str, port: u16) -> Result<UdpSocket> {
-    use nix::sys::socket::{
-        AddressFamily, SockFlag, SockType, SockaddrIn6, bind, setsockopt, socket, sockopt,
-    };
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn6, bind, setsockopt, socket, sockopt};
     use std::net::{Ipv6Addr, SocketAddrV6};
     let failed = |call| move |errno| SysError::new(call, format!("UDP port {port} on {link}"), errno);
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;

@@ -35,8 +35,8 @@ pub struct Global {
     #[arg(short, long, global = true, value_name = "NODE", value_delimiter = ',')]
     pub nodes: Vec<String>,
     /// How answers are printed.
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
-    pub output: Format,
+    #[arg(short = 'o', long, global = true, value_enum, default_value_t = Format::Table)]
+    pub print: Format,
     /// How long a node may take to answer a question that is no stream.
     #[arg(long, global = true, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub timeout: Duration,
@@ -476,6 +476,20 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_commands_and_flags_of_all_do_not_meet() {
+        for line in [
+            "rkctl config gen demo https://a:6443 --output d",
+            "rkctl image build --format iso --output d",
+            "rkctl node services -n a,b -o json",
+            "rkctl -o yaml health --wait 5m -n a",
+            "rkctl node apply --insecure --fingerprint f -n a file",
+            "rkctl node config patch p --dry-run --nodes a --print json",
+        ] {
+            Args::try_parse_from(line.split(' ')).unwrap_or_else(|err| panic!("{line}: {err}"));
+        }
     }
 
     #[test]

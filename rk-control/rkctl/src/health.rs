@@ -27,14 +27,14 @@ pub async fn run(global: &Global, wanted: &Health) -> Result<Class> {
         if last {
             let shape = Question::Health.shape();
             if let Some(shape) = shape {
-                output::print(global.output, &shape, &answers)?;
+                output::print(global.print, &shape, &answers)?;
             }
             return Ok(class);
         }
         for (node, answer) in &answers {
             let missing = missing(answer);
             // Each change once: this is read by a person who waits.
-            if global.output == Format::Table && told.get(node) != Some(&missing) {
+            if global.print == Format::Table && told.get(node) != Some(&missing) {
                 eprintln!("{node}: waiting for {missing}");
                 told.insert(node.clone(), missing);
             }

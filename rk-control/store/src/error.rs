@@ -58,9 +58,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Wraps a backend's error with the operation that met it.
-    pub(crate) fn backend(
-        operation: &'static str,
-    ) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> Self {
+    pub(crate) fn backend(operation: &'static str) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> Self {
         move |source| Self::Backend { operation, source }
     }
 }

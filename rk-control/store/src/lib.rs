@@ -25,6 +25,8 @@ pub use compact::compact_periodically;
 pub use error::{Result, StoreError};
 pub use etcd::EtcdStore;
 pub use model::{Change, ChangeKind, Entry, Expect, ListRequest, Page, Revision, Written};
-pub use sqlite::{SqliteOptions, SqliteStore, check as check_snapshot, restore as restore_snapshot, snapshot as take_snapshot};
+pub use sqlite::{
+    SqliteOptions, SqliteStore, check as check_snapshot, restore as restore_snapshot, snapshot as take_snapshot,
+};
 pub use store::Store;
 pub use watch::{Watch, WatchItem};

@@ -60,10 +60,9 @@ async fn refuses_writes_whose_expectation_fails(store: &dyn Store) {
             other => panic!("expected a conflict that brings the entry, got {other:?}"),
         }
     }
-    for outcome in [
-        store.delete("/cas/none", Expect::Any).await,
-        store.put("/cas/none", "1".into(), Expect::At(1), None).await,
-    ] {
+    for outcome in
+        [store.delete("/cas/none", Expect::Any).await, store.put("/cas/none", "1".into(), Expect::At(1), None).await]
+    {
         assert!(matches!(outcome, Err(StoreError::Conflict { current: None, .. })), "got {outcome:?}");
     }
     let large = store.put("/cas/large", vec![0; VALUE_LIMIT + 1].into(), Expect::Any, None).await;

@@ -40,7 +40,9 @@ async fn what_is_no_snapshot_changes_nothing() {
     let store = SqliteStore::open(&options).unwrap();
     store.put("/a", "1".into(), Expect::Absent, None).await.unwrap();
     drop(store);
-    for noise in [b"".to_vec(), b"no database at all, and never was".to_vec(), std::fs::read(&path).unwrap()[..512].to_vec()] {
+    for noise in
+        [b"".to_vec(), b"no database at all, and never was".to_vec(), std::fs::read(&path).unwrap()[..512].to_vec()]
+    {
         std::fs::write(&file, noise).unwrap();
         assert!(check_snapshot(&file).is_err());
         assert!(restore_snapshot(&file, &path).is_err());

@@ -252,6 +252,7 @@ impl Machine for Api {
 
 impl Api {
     async fn tell(&self, request: control::Request) -> Answer<Empty> {
+        let _working = self.working();
         self.inner.pid1.ask(&request).await?;
         done()
     }
@@ -259,6 +260,7 @@ impl Api {
     async fn apply(&self, who: &str, config: &str, mode: i32, seconds: u32) -> Answer<v1::ApplyReply> {
         let mode = v1::ApplyMode::try_from(mode)
             .map_err(|_| Status::invalid_argument("the mode is unknown; rkctl may be newer than the node"))?;
+        let _working = self.working();
         let before = self.config()?;
         let inner = &self.inner;
         let (reply, applied) = node::apply(&inner.pid1, &inner.offered, before.as_ref(), config, mode, seconds).await?;

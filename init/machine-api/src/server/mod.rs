@@ -9,6 +9,7 @@ use crate::trust::{Peer, Resolver, Rotation};
 use rk_config::MachineConfig;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tonic::{Request, Status};
 
 /// What the methods share.
@@ -35,12 +36,29 @@ pub struct Inner {
     pub resolver: Arc<Resolver>,
     /// The certificate to be.
     pub rotation: Rotation,
+    /// Calls that PID 1 works for, and whose answers are not on their way yet.
+    pub busy: Arc<AtomicUsize>,
+}
+
+/// A call while it is worked for.
+pub(crate) struct Working(Arc<AtomicUsize>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Api {
     /// The methods over these parts.
     pub fn new(inner: Inner) -> Api {
         Api { inner: Arc::new(inner) }
+    }
+
+    /// Counts a call for as long as the answer lives.
+    fn working(&self) -> Working {
+        self.inner.busy.fetch_add(1, Ordering::Relaxed);
+        Working(Arc::clone(&self.inner.busy))
     }
 
     /// The config in effect; none in maintenance mode.

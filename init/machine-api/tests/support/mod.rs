@@ -87,6 +87,7 @@ impl Node {
             port: address.port(),
             resolver,
             rotation: Rotation::default(),
+            busy: Arc::default(),
         });
         tokio::spawn(rk_machine_api::run(Settings { listener, acceptor, maintenance }, api));
         Node { address, authority, asked, dir }

@@ -103,7 +103,8 @@ impl Client {
         }
         match (&self.state, message.kind, &message.lease) {
             (State::Soliciting, ADVERTISE, Some(offer)) => {
-                self.state = State::Requesting { server: message.server.clone(), offer: offer.clone(), left: MOST_REQUESTS };
+                self.state =
+                    State::Requesting { server: message.server.clone(), offer: offer.clone(), left: MOST_REQUESTS };
                 self.fresh(now);
                 self.tick(now)
             }
@@ -124,7 +125,8 @@ impl Client {
         let t1 = if lease.t1 == 0 { lease.valid / 2 } else { lease.t1 };
         let t2 = if lease.t2 == 0 { lease.valid / 5 * 4 } else { lease.t2 };
         // An endless lease is looked at all the same, once in the 49 days that fit.
-        self.state = State::Bound { server: message.server.clone(), t1: after(t1), t2: after(t2), until: after(lease.valid) };
+        self.state =
+            State::Bound { server: message.server.clone(), t1: after(t1), t2: after(t2), until: after(lease.valid) };
         self.fresh(now);
         self.lease = Some(lease.clone());
         vec![Output::Bound(lease)]

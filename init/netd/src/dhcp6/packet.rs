@@ -65,7 +65,14 @@ pub fn identifier(mac: [u8; 6]) -> Vec<u8> {
 }
 
 /// A message to servers. `address` is asked for again where there is one.
-pub fn encode(kind: u8, transaction: u32, mac: [u8; 6], server: &[u8], address: Option<Ipv6Addr>, elapsed: u16) -> Vec<u8> {
+pub fn encode(
+    kind: u8,
+    transaction: u32,
+    mac: [u8; 6],
+    server: &[u8],
+    address: Option<Ipv6Addr>,
+    elapsed: u16,
+) -> Vec<u8> {
     let mut bytes = (transaction & 0x00ff_ffff | u32::from(kind) << 24).to_be_bytes().to_vec();
     option(&mut bytes, CLIENT_ID, &identifier(mac));
     if !server.is_empty() {
@@ -94,7 +101,8 @@ pub fn decode(bytes: &[u8]) -> Option<Message> {
     let head = word(bytes, 0)?;
     let kind = (head >> 24) as u8;
     [ADVERTISE, REPLY].contains(&kind).then_some(())?;
-    let mut message = Message { kind, transaction: head & 0x00ff_ffff, client: Vec::new(), server: Vec::new(), lease: None };
+    let mut message =
+        Message { kind, transaction: head & 0x00ff_ffff, client: Vec::new(), server: Vec::new(), lease: None };
     let (mut nameservers, mut refused) = (Vec::new(), false);
     for (code, value) in options(bytes.get(4..)?) {
         match code {
@@ -190,7 +198,9 @@ pub(crate) mod tests {
     fn refusals_and_odd_addresses_give_none() {
         let mut refused = answer(REPLY, 7, "fd00::5", 400);
         option(&mut refused, STATUS, &[0, 2]);
-        for bytes in [refused, answer(REPLY, 7, "ff02::1", 400), answer(REPLY, 7, "::", 400), answer(REPLY, 7, "fd00::5", 0)] {
+        for bytes in
+            [refused, answer(REPLY, 7, "ff02::1", 400), answer(REPLY, 7, "::", 400), answer(REPLY, 7, "fd00::5", 0)]
+        {
             assert_eq!(decode(&bytes).unwrap().lease, None);
         }
     }

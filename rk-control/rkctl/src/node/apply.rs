@@ -46,8 +46,8 @@ pub async fn run(global: &Global, nodes: Vec<String>, trust: Trust, what: What, 
         }
     }
     let (good, class) = sort_out(answers);
-    if global.output != Format::Table {
-        output::print(global.output, &shapes::CHANGES, &good)?;
+    if global.print != Format::Table {
+        output::print(global.print, &shapes::CHANGES, &good)?;
         return Ok(class);
     }
     for (node, answer) in &good {

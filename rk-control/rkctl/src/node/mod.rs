@@ -137,7 +137,7 @@ async fn everywhere(global: &Global, nodes: Vec<String>, trust: Trust, question:
     .await;
     let (good, class) = sort_out(answers);
     match shape {
-        Some(shape) if !good.is_empty() => output::print(global.output, &shape, &good)?,
+        Some(shape) if !good.is_empty() => output::print(global.print, &shape, &good)?,
         Some(_) => {}
         None => good.iter().for_each(|(node, _)| println!("{node}: done")),
     }

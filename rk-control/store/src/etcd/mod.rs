@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, DeleteOptions, GetOptions, KeyValue, PutOptions, SortOrder,
-    SortTarget, Txn, TxnOp, TxnOpResponse,
+    Client, Compare, CompareOp, ConnectOptions, DeleteOptions, GetOptions, KeyValue, PutOptions, SortOrder, SortTarget,
+    Txn, TxnOp, TxnOpResponse,
 };
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -42,16 +42,14 @@ impl EtcdStore {
             .with_connect_timeout(Duration::from_secs(3))
             .with_keep_alive(Duration::from_secs(10), Duration::from_secs(5))
             .with_require_leader(true);
-        let client =
-            Client::connect(endpoints, Some(options)).await.map_err(failed("connecting to etcd"))?;
+        let client = Client::connect(endpoints, Some(options)).await.map_err(failed("connecting to etcd"))?;
         Ok(Self { client, progress: Sender::new(0) })
     }
 
     async fn lease(&self, ttl: Option<Duration>) -> Result<Option<i64>> {
         let Some(ttl) = ttl else { return Ok(None) };
         let seconds = i64::try_from(ttl.as_secs().max(1)).unwrap_or(i64::MAX);
-        let granted =
-            self.client.lease_client().grant(seconds, None).await.map_err(failed("granting a lease"))?;
+        let granted = self.client.lease_client().grant(seconds, None).await.map_err(failed("granting a lease"))?;
         Ok(Some(granted.id()))
     }
 
@@ -62,10 +60,8 @@ impl EtcdStore {
             Expect::At(revision) => vec![Compare::mod_revision(key, CompareOp::Equal, signed(revision))],
             Expect::Any => vec![],
         };
-        let transaction =
-            Txn::new().when(condition).and_then(vec![operation]).or_else(vec![TxnOp::get(key, None)]);
-        let response =
-            self.client.kv_client().txn(transaction).await.map_err(failed("writing to etcd"))?;
+        let transaction = Txn::new().when(condition).and_then(vec![operation]).or_else(vec![TxnOp::get(key, None)]);
+        let response = self.client.kv_client().txn(transaction).await.map_err(failed("writing to etcd"))?;
         let revision = response.header().map_or(0, |header| unsigned(header.revision()));
         let Some(answer) = response.op_responses().into_iter().next() else {
             return Err(StoreError::backend("writing to etcd")("a transaction came back without a result".into()));
@@ -159,9 +155,7 @@ impl Store for EtcdStore {
             let delete = TxnOp::delete(key, Some(DeleteOptions::new().with_prev_key()));
             let Outcome { revision, previous } = self.guarded(key, expect, delete).await?;
             match previous {
-                Some(entry) => {
-                    Ok(Written { revision, create_revision: entry.create_revision, previous: Some(entry) })
-                }
+                Some(entry) => Ok(Written { revision, create_revision: entry.create_revision, previous: Some(entry) }),
                 None => Err(StoreError::Conflict { key: key.to_owned(), current: None }),
             }
         }
@@ -242,9 +236,7 @@ fn prefix_end(prefix: &str) -> Vec<u8> {
 }
 
 fn entry(kv: &KeyValue) -> Result<Entry> {
-    let key = kv
-        .key_str()
-        .map_err(failed("reading a key from etcd"))?;
+    let key = kv.key_str().map_err(failed("reading a key from etcd"))?;
     Ok(Entry {
         key: key.into(),
         value: Bytes::copy_from_slice(kv.value()),

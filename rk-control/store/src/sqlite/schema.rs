@@ -52,7 +52,8 @@ pub(super) fn open(options: &SqliteOptions) -> Result<Connection> {
     let layout: i32 = pragma(&connection, "user_version")?;
     let fresh = id == 0 && layout == 0;
     if !fresh && (id != APPLICATION_ID || layout > LAYOUT) {
-        let text = format!("{} is not a database of this version (id {id:#x}, layout {layout})", options.path.display());
+        let text =
+            format!("{} is not a database of this version (id {id:#x}, layout {layout})", options.path.display());
         return Err(StoreError::backend("opening the database")(text.into()));
     }
     connection

@@ -16,7 +16,18 @@ const RELEASE: &str = "x86_64-unknown-linux-gnu/release";
 pub fn measure(paths: &Paths, step: &Step) -> Result<Vec<Row>> {
     step.say("building");
     let mut build = run::cargo(&paths.root);
-    build.args(["build", "--release", "--package", "rk-control", "--package", "rk-apiserver", "--bin", "rk-control", "--example", "load"]);
+    build.args([
+        "build",
+        "--release",
+        "--package",
+        "rk-control",
+        "--package",
+        "rk-apiserver",
+        "--bin",
+        "rk-control",
+        "--example",
+        "load",
+    ]);
     run::output(&mut build)?;
     let release = paths.target.join(RELEASE);
     let dir = paths.rk.join("bench-api");
@@ -52,7 +63,10 @@ mod tests {
 
     #[test]
     fn a_line_of_the_load_is_a_row() {
-        assert_eq!(row("creates\t10/s\t—"), Some(Row { what: "creates".into(), measured: "10/s".into(), budget: "—".into() }));
+        assert_eq!(
+            row("creates\t10/s\t—"),
+            Some(Row { what: "creates".into(), measured: "10/s".into(), budget: "—".into() })
+        );
         assert_eq!(row("nonsense"), None);
     }
 }
