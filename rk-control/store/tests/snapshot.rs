@@ -17,7 +17,8 @@ async fn a_restored_store_has_what_was_there_and_sends_every_watch_to_list_anew(
     drop(store);
     restore_snapshot(&file, &path).unwrap();
     let store = SqliteStore::open(&options).unwrap();
-    let keys: Vec<_> = store.list(ListRequest::default()).await.unwrap().entries.into_iter().map(|e| e.key).collect();
+    let keys: Vec<_> =
+        store.list(ListRequest::default()).await.unwrap().entries.into_iter().map(|e| e.key.to_string()).collect();
     assert_eq!(keys, ["/a"]);
     assert!(store.revision().await.unwrap() > later.revision, "no revision is given twice");
     let old = store.watch("/", later.revision).await;
