@@ -1,5 +1,7 @@
 //! `rk-control` alone on this host, as clients see it: a stock kubectl here, others in modules. No node is needed for any of this.
 
+#[path = "api/chart.rs"]
+mod chart;
 #[path = "api/control.rs"]
 mod control;
 #[path = "api/kube_rs.rs"]

@@ -20,7 +20,7 @@ pub fn is_established(definition: &Value) -> bool {
 pub fn rows(definition: &Value) -> Vec<Resource> {
     let spec = at(definition, &["spec"]);
     let mut versions: Vec<&Value> = at(spec, &["versions"]).as_array().into_iter().flatten().collect();
-    versions.sort_by(|a, b| version_order(name(b)).cmp(&version_order(name(a))));
+    versions.sort_by_key(|version| std::cmp::Reverse(version_order(name(version))));
     let flag = |version: &Value, key: &str| at(version, &[key]) == &Value::Bool(true);
     let Some(storage) =
         versions.iter().find(|version| flag(version, "storage")).map(|version| name(version).to_owned())

@@ -5,7 +5,10 @@ use serde_json::Value;
 use crate::meta::{at, text};
 
 /// A field of the spec, and the types that may have it.
-const FIELDS: [(&str, fn(&Value) -> bool); 3] = [
+/// Whether a Service has a use for a field.
+type Wants = fn(&Value) -> bool;
+
+const FIELDS: [(&str, Wants); 3] = [
     ("allocateLoadBalancerNodePorts", is_balanced),
     ("loadBalancerClass", is_balanced),
     ("externalTrafficPolicy", is_reached_from_outside),

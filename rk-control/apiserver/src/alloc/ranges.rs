@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(usable(&[cidr(DEFAULT, "10.96.0.0/16"), fresh.clone()], &own).len(), 1);
         assert!(matches!(next(&fresh, &[], &[], jiff::Timestamp::UNIX_EPOCH), Step::Status(_)));
         let more = cidr("more", "10.97.0.0/16");
-        assert_eq!(usable(&[more.clone()], &own).len(), 2);
+        assert_eq!(usable(std::slice::from_ref(&more), &own).len(), 2);
         assert_eq!(next(&more, &[], &[], jiff::Timestamp::UNIX_EPOCH), Step::Keep);
         assert_eq!(usable(&[deleting(more)], &own).len(), 1);
     }
@@ -131,9 +131,9 @@ mod tests {
         let gone = deleting(cidr("more", "10.97.0.0/24"));
         let held = ["10.97.0.5".parse().unwrap()];
         let now = jiff::Timestamp::UNIX_EPOCH;
-        let Step::Status(waiting) = next(&gone, &[gone.clone()], &held, now) else { panic!("it must wait") };
+        let Step::Status(waiting) = next(&gone, std::slice::from_ref(&gone), &held, now) else { panic!("it must wait") };
         assert_eq!(waiting["status"]["conditions"][0]["reason"], "Terminating");
-        assert_eq!(next(&waiting, &[gone.clone()], &held, now), Step::Keep);
+        assert_eq!(next(&waiting, std::slice::from_ref(&gone), &held, now), Step::Keep);
         let wider = cidr("wider", "10.97.0.0/16");
         for (all, held) in [(vec![gone.clone(), wider], held.to_vec()), (vec![gone.clone()], Vec::new())] {
             let Step::Finalizers(free) = next(&gone, &all, &held, now) else { panic!("it may go") };

@@ -153,13 +153,13 @@ mod tests {
         let (now, builtin) = (jiff::Timestamp::UNIX_EPOCH, Registry::builtin());
         let first = with_status(&definition("foos", "Foo"), &[], &builtin, now).unwrap();
         assert!(is_true(&first, "Established") && first["status"]["storedVersions"] == json!(["v1"]));
-        assert_eq!(with_status(&first, &[first.clone()], &builtin, now), None);
+        assert_eq!(with_status(&first, std::slice::from_ref(&first), &builtin, now), None);
         let second = definition("foes", "Foo");
         let all = [first.clone(), second.clone()];
         assert!(!is_served(&second, &all, &builtin));
         let refused = with_status(&second, &all, &builtin, now).unwrap();
         assert_eq!(refused["status"]["conditions"][0]["reason"], "KindConflict");
-        assert!(is_served(&second, &[second.clone()], &builtin), "once the other is gone the name is free");
+        assert!(is_served(&second, std::slice::from_ref(&second), &builtin), "once the other is gone the name is free");
     }
 
     #[test]
