@@ -1,0 +1,252 @@
+//! `rkctl node`: the verbs.
+
+use clap::{Args as Group, Subcommand, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+/// When a config takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// At once where that is possible, else with a reboot.
+    Auto,
+    /// At once, or not at all.
+    NoReboot,
+    /// At once, and taken back unless confirmed.
+    Try,
+    /// Not: only tell the changes.
+    DryRun,
+}
+
+/// `rkctl node`.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Give a node a config.
+    #[command(
+        after_help = "Examples:\n  rkctl node apply --insecure --nodes 10.0.0.10 --fingerprint sha256:… control-plane.yaml\n  \
+        rkctl node apply --mode try worker.yaml && rkctl node config confirm"
+    )]
+    Apply {
+        /// The machine config; - is standard input.
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        #[command(flatten)]
+        how: How,
+        /// The node is in maintenance mode and has no certificate of the cluster.
+        #[arg(long, requires = "fingerprint")]
+        insecure: bool,
+        /// The fingerprint on the node's console.
+        #[arg(long, value_name = "sha256:HEX")]
+        fingerprint: Option<String>,
+    },
+    /// The node's config.
+    #[command(subcommand)]
+    Config(NodeConfig),
+    /// Versions and mode.
+    Version,
+    /// Services, and what became of them.
+    Services,
+    /// Restart a service.
+    Restart {
+        /// Its name.
+        service: String,
+    },
+    /// A log: of a service, or of namespace/pod/container.
+    #[command(
+        after_help = "Examples:\n  rkctl node logs node --tail 100\n  rkctl node logs kube-system/web/nginx --follow"
+    )]
+    Logs {
+        /// The service or container.
+        source: String,
+        /// Go on with what comes.
+        #[arg(short, long)]
+        follow: bool,
+        /// Lines from the end; 0 is all.
+        #[arg(long, default_value_t = 0)]
+        tail: u32,
+    },
+    /// The kernel's messages.
+    Dmesg {
+        /// Go on with what comes.
+        #[arg(short, long)]
+        follow: bool,
+        /// Lines from the end; 0 is all.
+        #[arg(long, default_value_t = 0)]
+        tail: u32,
+    },
+    /// Processes.
+    Ps,
+    /// Mounts, and how full they are.
+    Mounts,
+    /// Disks and partitions.
+    #[command(
+        after_help = "Example, in maintenance mode:\n  rkctl node disks --insecure --fingerprint sha256:… -n 10.0.0.10"
+    )]
+    Disks(Reach),
+    /// Memory of the machine and of its services.
+    Memory,
+    /// Processors and load.
+    Cpu,
+    /// Sockets.
+    Netstat {
+        /// Those that listen.
+        #[arg(short, long)]
+        listening: bool,
+    },
+    /// Network links.
+    Interfaces(Reach),
+    /// Routes.
+    Routes,
+    /// Packets of a link as a pcap file.
+    #[command(after_help = "Example:\n  rkctl node capture eth0 --protocol udp --port 53 --seconds 30 --file dns.pcap")]
+    Capture(Capture),
+    /// A file of the node.
+    Read {
+        /// Its absolute path.
+        path: String,
+    },
+    /// A folder of the node.
+    #[command(visible_alias = "ls")]
+    List {
+        /// Its absolute path.
+        path: String,
+    },
+    /// What happened.
+    Events {
+        /// Go on with what comes.
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// The clock, and how well it is known.
+    Time,
+    /// Certificates.
+    #[command(subcommand)]
+    Certificates(Certificates),
+    /// The cluster admin's kubeconfig, of a control plane.
+    Kubeconfig,
+    /// The control plane's store.
+    #[command(subcommand)]
+    Store(Store),
+    /// Start the machine anew.
+    Reboot,
+    /// Switch the machine off.
+    Shutdown,
+    /// Erase disks of the machine.
+    Reset {
+        /// The config and identity.
+        #[arg(long)]
+        state: bool,
+        /// Images, pods, logs.
+        #[arg(long)]
+        data: bool,
+    },
+    /// Go back to the image before the last upgrade.
+    Rollback,
+}
+
+/// When, for configs.
+#[derive(Debug, Clone, Copy, Group)]
+pub struct How {
+    /// When it takes effect.
+    #[arg(long, value_enum, default_value_t = Mode::Auto)]
+    pub mode: Mode,
+    /// How long a trial lasts; at most 600.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub seconds: u32,
+    /// Short for --mode dry-run.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// How to reach a node that may be in maintenance mode.
+#[derive(Debug, Clone, Group)]
+pub struct Reach {
+    /// The node is in maintenance mode and has no certificate of the cluster.
+    #[arg(long, requires = "fingerprint")]
+    pub insecure: bool,
+    /// The fingerprint on the node's console.
+    #[arg(long, value_name = "sha256:HEX")]
+    pub fingerprint: Option<String>,
+}
+
+/// `rkctl node config`.
+#[derive(Debug, Subcommand)]
+pub enum NodeConfig {
+    /// Print it; secrets are hidden from all but admins.
+    Get,
+    /// Change it by a merge patch.
+    #[command(after_help = "Example:\n  rkctl node config patch --mode try 'kubelet: {maxPods: 200}'")]
+    Patch {
+        /// The patch as YAML; @FILE reads it.
+        patch: String,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Keep the config that is on trial.
+    Confirm,
+    /// Have a node's own version check a config.
+    Validate {
+        /// The machine config; - is standard input.
+        file: PathBuf,
+    },
+}
+
+/// `rkctl node capture`.
+#[derive(Debug, Group)]
+pub struct Capture {
+    /// The link.
+    pub interface: String,
+    /// The file; - is standard output.
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub file: PathBuf,
+    /// tcp, udp, icmp or arp.
+    #[arg(long, default_value = "")]
+    pub protocol: String,
+    /// Only from or to this address.
+    #[arg(long, default_value = "")]
+    pub host: String,
+    /// Only from or to this port.
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// End after so many packets.
+    #[arg(long, default_value_t = 0)]
+    pub packets: u32,
+    /// End after so many seconds.
+    #[arg(long, default_value_t = 60)]
+    pub seconds: u32,
+    /// Bytes kept of each packet; 0 is all.
+    #[arg(long, default_value_t = 0)]
+    pub snap: u32,
+    /// Packets for others, too.
+    #[arg(long)]
+    pub promiscuous: bool,
+}
+
+/// `rkctl node certificates`.
+#[derive(Debug, Subcommand)]
+pub enum Certificates {
+    /// All that lie on the node.
+    List,
+    /// Give the node's machine API a new key and certificate, signed here.
+    #[command(after_help = "Example:\n  rkctl node certificates rotate --secrets demo/secrets.yaml -n 10.0.0.11")]
+    Rotate {
+        /// The cluster's secrets.
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        secrets: PathBuf,
+    },
+}
+
+/// `rkctl node store`.
+#[derive(Debug, Subcommand)]
+pub enum Store {
+    /// Take a snapshot.
+    Snapshot {
+        /// Where to.
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Put a snapshot in place of the store.
+    Restore {
+        /// Where from.
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+}
