@@ -34,6 +34,9 @@ struct Page {
     trouble: String,
 }
 
+/// Where an answer is kept.
+type Field = fn(&mut Page) -> &mut Value;
+
 /// Shows the page until q is pressed.
 ///
 /// # Errors
@@ -82,7 +85,7 @@ async fn quit_within(time: Duration) -> Result<bool> {
 
 async fn look(client: &mut Client, page: &mut Page) {
     page.trouble.clear();
-    let fields: [(Question, fn(&mut Page) -> &mut Value); 5] = [
+    let fields: [(Question, Field); 5] = [
         (Question::Version, |page| &mut page.version),
         (Question::Health, |page| &mut page.health),
         (Question::Services, |page| &mut page.services),
