@@ -7,7 +7,12 @@ fn main() -> anyhow::Result<()> {
     let (Some(binaries), Some(out)) = (args.next(), args.next()) else {
         anyhow::bail!("usage: build BINARIES OUT [MACHINE-CONFIG]");
     };
-    let image = rk_image::build(&rk_image::Inputs { binaries, out, machine_config: args.next() })?;
+    let image = rk_image::build(&rk_image::Inputs {
+        binaries,
+        out,
+        packer: rk_image::Packer::default(),
+        machine_config: args.next(),
+    })?;
     println!("{}", serde_json::to_string_pretty(&image.manifest)?);
     Ok(())
 }

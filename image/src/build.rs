@@ -1,7 +1,7 @@
 //! From programs to an image.
 
-use crate::cpio::{Cpio, Node};
-use crate::erofs;
+use crate::erofs::Packer;
+use crate::initramfs;
 use crate::layout::{BINARIES, Entry, layout};
 use crate::manifest::{Manifest, describe};
 use anyhow::{Context, Result, bail};
@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// Changes when the way of building changes and images that are there must be built anew.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 
 /// What an image is made of.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub struct Inputs {
     pub binaries: PathBuf,
     /// Directory for the results: `initramfs`, `root.erofs`, `manifest.json`.
     pub out: PathBuf,
+    /// What packs the root.
+    pub packer: Packer,
     /// A machine config that is built in, used when neither the command line nor a drive brings one.
     pub machine_config: Option<PathBuf>,
 }
@@ -59,10 +61,10 @@ pub fn build(inputs: &Inputs) -> Result<Image> {
     let tree = work.path().join("root");
     lay_out(&tree, inputs)?;
     let packed = work.path().join("root.erofs");
-    erofs::pack(&tree, &packed)?;
+    inputs.packer.pack(&tree, &packed)?;
     let root_bytes = fs::read(&packed).context("reading the root image")?;
     let init = fs::read(inputs.binaries.join("rk-init")).context("reading rk-init")?;
-    let archive = archive(&init, &root_bytes)?;
+    let archive = initramfs::with_root(&init, &root_bytes)?;
     let new = work.path().join("initramfs");
     fs::write(&new, &archive).context("writing the initramfs")?;
     fs::rename(&packed, &root).context("placing the root image")?;
@@ -78,7 +80,7 @@ pub fn build(inputs: &Inputs) -> Result<Image> {
 }
 
 fn stamp(inputs: &Inputs) -> Result<String> {
-    let mut stamp = format!("recipe {RECIPE}");
+    let mut stamp = format!("recipe {RECIPE}; {}", inputs.packer.describe());
     let mut missing = Vec::new();
     let mut files: Vec<PathBuf> = BINARIES.iter().map(|(name, _)| inputs.binaries.join(name)).collect();
     files.extend(inputs.machine_config.clone());
@@ -130,21 +132,4 @@ fn lay_out(tree: &Path, inputs: &Inputs) -> Result<()> {
         chmod(&path, 0o600)?;
     }
     Ok(())
-}
-
-/// `/init` compressed, then the root image as it is.
-fn archive(init: &[u8], root: &[u8]) -> Result<Vec<u8>> {
-    let mut first = Cpio::default();
-    first.add("dev", 0o755, Node::Dir);
-    // So that PID 1 can speak before it has mounted anything.
-    first.add("dev/console", 0o600, Node::CharDevice(5, 1));
-    first.add("sysroot", 0o755, Node::Dir);
-    first.add("init", 0o755, Node::File(init));
-    let mut archive = zstd::bulk::compress(&first.finish(), 19).context("compressing /init")?;
-    // The kernel looks for a plain archive at multiples of four.
-    archive.resize(archive.len().next_multiple_of(4), 0);
-    let mut second = Cpio::default();
-    second.add("root.erofs", 0o400, Node::File(root));
-    archive.extend_from_slice(&second.finish());
-    Ok(archive)
 }

@@ -1,19 +1,24 @@
 //! The node's image: a compressed read-only erofs root inside an initramfs, the same bytes for the same input.
 //!
-//! [`build`] lays out the root ([`layout`]), has Debian's `mkfs.erofs` pack it, and writes the initramfs with a small cpio
+//! [`build`] lays out the root ([`layout`]), has Debian's `mkfs.erofs` pack it ([`Packer`]), and writes the initramfs with a small cpio
 //! writer of our own. The initramfs is two archives in a row: `/init` compressed, then the root image stored, for it is
-//! compressed already and stays so in memory.
+//! compressed already and stays so in memory. [`media`] makes CDs, disks and the like of it.
 
 mod build;
 mod cpio;
 mod erofs;
+pub mod initramfs;
 mod layout;
 mod manifest;
+pub mod media;
+mod program;
 
 pub use build::{Image, Inputs, build};
 pub use cpio::{Cpio, Node};
+pub use erofs::{Compression, Packer};
 pub use layout::{BINARIES, CNI_PLUGINS, Entry, layout};
 pub use manifest::{FileInfo, Manifest};
+pub use program::Program;
 
 /// Debian packages that an image build needs.
 pub const PACKAGES: &[&str] = &["erofs-utils"];

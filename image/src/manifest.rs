@@ -46,3 +46,11 @@ impl Manifest {
 pub(crate) fn describe(bytes: &[u8]) -> FileInfo {
     FileInfo { bytes: bytes.len() as u64, sha256: hex::encode(Sha256::digest(bytes)) }
 }
+
+/// As [`describe`], without holding the file in memory.
+pub(crate) fn describe_file(path: &Path) -> Result<FileInfo> {
+    let mut file = fs::File::open(path).with_context(|| format!("reading {}", path.display()))?;
+    let mut hasher = Sha256::new();
+    let bytes = std::io::copy(&mut file, &mut hasher).with_context(|| format!("reading {}", path.display()))?;
+    Ok(FileInfo { bytes, sha256: hex::encode(hasher.finalize()) })
+}

@@ -1,6 +1,6 @@
 //! Two builds from the same programs are the same bytes.
 
-use rk_image::{BINARIES, Image, Inputs, build};
+use rk_image::{BINARIES, Image, Inputs, Packer, build};
 use std::fs;
 use std::path::Path;
 
@@ -14,7 +14,13 @@ fn programs(dir: &Path, seed: u8) {
 
 fn built(root: &Path, name: &str, seed: u8) -> Image {
     programs(&root.join(name), seed);
-    build(&Inputs { binaries: root.join(name), out: root.join(format!("{name}-out")), machine_config: None }).unwrap()
+    build(&Inputs {
+        binaries: root.join(name),
+        out: root.join(format!("{name}-out")),
+        packer: Packer::default(),
+        machine_config: None,
+    })
+    .unwrap()
 }
 
 #[test]
@@ -30,7 +36,12 @@ fn two_builds_give_equal_bytes_and_other_programs_do_not() {
 #[test]
 fn a_second_build_from_unchanged_files_only_looks() {
     let dir = tempfile::tempdir().unwrap();
-    let inputs = Inputs { binaries: dir.path().join("bin"), out: dir.path().join("out"), machine_config: None };
+    let inputs = Inputs {
+        binaries: dir.path().join("bin"),
+        out: dir.path().join("out"),
+        packer: Packer::default(),
+        machine_config: None,
+    };
     programs(&inputs.binaries, 0);
     assert!(!build(&inputs).unwrap().cached);
     assert!(build(&inputs).unwrap().cached);
@@ -41,7 +52,12 @@ fn a_second_build_from_unchanged_files_only_looks() {
 #[test]
 fn missing_programs_are_named_all_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let inputs = Inputs { binaries: dir.path().to_owned(), out: dir.path().join("out"), machine_config: None };
+    let inputs = Inputs {
+        binaries: dir.path().to_owned(),
+        out: dir.path().join("out"),
+        packer: Packer::default(),
+        machine_config: None,
+    };
     let said = format!("{:#}", build(&inputs).unwrap_err());
     assert!(BINARIES.iter().all(|(name, _)| said.contains(name)), "{said}");
 }

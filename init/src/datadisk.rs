@@ -1,8 +1,10 @@
 //! `/var`: the disk that is labelled `RK-DATA`, else memory.
 
 use crate::console::Journal;
+use crate::grow;
 use crate::mounts::make_dir;
 use rk_sys::{BlockDevice, MountFlags, Superblock};
+use std::path::Path;
 
 /// Label of the ext4 file system that holds images, pods and logs.
 const LABEL: &str = "RK-DATA";
@@ -38,9 +40,11 @@ fn mount_disk(journal: &mut Journal) -> bool {
     };
     let flags = MountFlags { nodev: true, noatime: true, ..MountFlags::default() };
     let path = device.path.display().to_string();
+    grow::partition(journal, &device.path);
     match rk_sys::mount(&path, "/var", "ext4", flags, "") {
         Ok(()) => {
             journal.say(format_args!("/var is on {path}"));
+            grow::file_system(journal, &device.path, Path::new("/var"));
             true
         }
         Err(err) => {

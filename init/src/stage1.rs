@@ -2,15 +2,12 @@
 //!
 //! Leaving the kernel's first root is not only tidy: `pivot_root`, which every container needs, fails on it.
 
-use crate::{console, failure};
-use rk_sys::{MountFlags, SysError};
+use crate::{console, failure, root};
+use rk_sys::MountFlags;
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, ExitCode};
 
-/// The root image inside the initramfs.
-const ROOT_IMAGE: &str = "/root.erofs";
 const NEW_ROOT: &str = "/sysroot";
 /// PID 1 inside the root image.
 const INIT: &str = "/sbin/rk-init";
@@ -19,7 +16,7 @@ pub const BEGAN: &str = "RK_PID1_MILLIS";
 
 /// Whether this is the initramfs.
 pub fn applies() -> bool {
-    Path::new(ROOT_IMAGE).exists()
+    root::is_elsewhere()
 }
 
 /// Goes to the root image; returns only when that failed for good.
@@ -33,7 +30,10 @@ pub fn run() -> ExitCode {
     }
     console::take_console();
     console::line(&format!("rk: pid 1 up {began} ms"));
-    if let Err(err) = mount_root() {
+    if let Err(source) = fs::create_dir_all(NEW_ROOT) {
+        return failure::give_up("making the place for the root image", &source);
+    }
+    if let Err(err) = root::mount(NEW_ROOT) {
         return failure::give_up("mounting the root image", &err);
     }
     if let Err(err) = rk_sys::mount_point("/dev", &format!("{NEW_ROOT}/dev")) {
@@ -47,21 +47,9 @@ pub fn run() -> ExitCode {
     failure::give_up(INIT, &err)
 }
 
-/// From the file itself when the kernel can, else through a loop device.
-fn mount_root() -> Result<(), SysError> {
-    if let Err(source) = fs::create_dir_all(NEW_ROOT) {
-        return Err(SysError { call: "mkdir", object: NEW_ROOT.to_owned(), source });
-    }
-    let flags = MountFlags { read_only: true, nodev: true, ..MountFlags::default() };
-    let Err(direct) = rk_sys::mount(ROOT_IMAGE, NEW_ROOT, "erofs", flags, "") else { return Ok(()) };
-    console::line(&format!("rk: {}; trying a loop device", console::chain(&direct)));
-    let (device, _attached) = rk_sys::attach_loop(Path::new(ROOT_IMAGE))?;
-    rk_sys::mount(&device, NEW_ROOT, "erofs", flags, "")
-}
-
 /// Gives back the memory of names that nobody will look up again. The root image lives on as long as it is mounted.
 fn free_initramfs() {
-    for name in [ROOT_IMAGE, "/init"] {
+    for name in [root::IMAGE, "/init"] {
         let _ = fs::remove_file(name);
     }
 }

@@ -28,6 +28,10 @@ pub struct Artifacts {
     pub kubectl: PathBuf,
     /// A stock etcd.
     pub etcd: PathBuf,
+    /// Folder of unpacked Debian packages, each with all that it depends on in a folder of its name.
+    pub closures: PathBuf,
+    /// Media, by the names of `rk_image::media::Format`; there when the tests of the tier `media` run.
+    pub media: PathBuf,
     /// Folder of the reference CNI plugins.
     pub cni_plugins: PathBuf,
     /// Folder for clusters and logs of tests.

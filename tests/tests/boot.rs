@@ -113,8 +113,8 @@ fn two_builds_of_the_image_are_equal_byte_for_byte() {
     let dir = artifacts.work.join("boot").join("reproducible");
     let _ = std::fs::remove_dir_all(&dir);
     let build = |name: &str| {
-        let inputs =
-            rk_image::Inputs { binaries: artifacts.binaries.clone(), out: dir.join(name), machine_config: None };
+        let (binaries, out) = (artifacts.binaries.clone(), dir.join(name));
+        let inputs = rk_image::Inputs { binaries, out, packer: rk_image::Packer::default(), machine_config: None };
         let image = rk_image::build(&inputs).expect("image");
         assert!(!image.cached);
         std::fs::read(image.initramfs).expect("initramfs")

@@ -1,8 +1,12 @@
 //! One virtual machine: its specification ([`VmSpec`]) and the running thing ([`Vm`]).
 
+mod drive;
+mod firmware;
 mod spec;
 
-pub use spec::{Drive, Forward, Machine, Nic, VmSpec};
+pub use drive::{Bus, Drive};
+pub use firmware::Firmware;
+pub use spec::{Forward, Machine, Nic, VmSpec};
 
 use crate::console::Console;
 use crate::process::Bound;

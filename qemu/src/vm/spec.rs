@@ -1,5 +1,7 @@
 //! What a machine consists of, and how that is said to QEMU.
 
+use super::drive::{Bus, Drive};
+use super::firmware::Firmware;
 use crate::Accel;
 use crate::qmp::UPLINK;
 use std::net::SocketAddr;
@@ -41,15 +43,15 @@ pub enum Nic {
         /// The listening socket of the port.
         socket: PathBuf,
     },
-}
-
-/// A block device backed by a raw file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Drive {
-    /// The file.
-    pub path: PathBuf,
-    /// The guest may not write.
-    pub read_only: bool,
+    /// Slirp that also serves network boot: DHCP tells `file`, TFTP hands out what is in `folder`.
+    Netboot {
+        /// Address of the card.
+        mac: String,
+        /// What TFTP serves.
+        folder: PathBuf,
+        /// The boot file.
+        file: String,
+    },
 }
 
 /// A machine to be.
@@ -69,6 +71,8 @@ pub struct VmSpec {
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
+    /// Boots the machine's own media; the kernel, its initramfs and command line below are not used then.
+    pub firmware: Option<Firmware>,
     /// A bzImage.
     pub kernel: PathBuf,
     /// Initial RAM file system.
@@ -97,6 +101,7 @@ impl VmSpec {
             accel,
             cpus: 1,
             memory_mib: 512,
+            firmware: None,
             kernel: kernel.to_owned(),
             initramfs: initramfs.map(Path::to_owned),
             cmdline: CMDLINE.iter().map(|&word| word.to_owned()).collect(),
@@ -105,9 +110,24 @@ impl VmSpec {
         }
     }
 
-    /// Adds a block device.
-    pub fn drive(mut self, path: &Path, read_only: bool) -> Self {
-        self.drives.push(Drive { path: path.to_owned(), read_only });
+    /// A machine that boots its own media: one processor, 1 GiB.
+    pub fn firmware(name: &str, dir: &Path, accel: Accel, firmware: Firmware) -> VmSpec {
+        VmSpec {
+            firmware: Some(firmware),
+            machine: Machine::Q35,
+            memory_mib: 1024,
+            ..VmSpec::new(name, dir, accel, Path::new(""), None)
+        }
+    }
+
+    /// Adds a virtio block device.
+    pub fn drive(self, path: &Path, read_only: bool) -> Self {
+        self.drive_on(Bus::Virtio, path, read_only)
+    }
+
+    /// Adds a block device; firmware boots from the first one that it can.
+    pub fn drive_on(mut self, bus: Bus, path: &Path, read_only: bool) -> Self {
+        self.drives.push(Drive { path: path.to_owned(), read_only, bus, sector: 512 });
         self
     }
 
@@ -145,11 +165,10 @@ impl VmSpec {
         add(&["-machine", self.board()]);
         add(&self.accel.args());
         add(&["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory_mib)]);
-        add(&["-rtc", "base=utc", "-kernel", &display(&self.kernel)]);
-        if let Some(initramfs) = &self.initramfs {
-            add(&["-initrd", &display(initramfs)]);
+        add(&["-rtc", "base=utc"]);
+        for arg in self.start() {
+            add(&[&arg]);
         }
-        add(&["-append", &self.cmdline.join(" ")]);
         let tty = format!(
             "socket,id=tty,path={},server=on,wait=off,logfile={},logappend=on",
             escape(&self.console_socket()),
@@ -159,15 +178,20 @@ impl VmSpec {
         let qmp = format!("socket,id=qmp,path={},server=on,wait=off", escape(&self.qmp_socket()));
         add(&["-chardev", &qmp, "-mon", "chardev=qmp,mode=control"]);
         add(&["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", &self.device("rng", "rng=rng")]);
+        add(&Drive::controllers(&self.drives));
         for (n, drive) in self.drives.iter().enumerate() {
             let (path, access) = (escape(&drive.path), if drive.read_only { "on" } else { "off" });
             // A crash of the host may cost a disk that is thrown away anyway; a crash of the guest costs nothing.
             add(&["-drive", &format!("id=disk{n},if=none,format=raw,cache=unsafe,read-only={access},file={path}")]);
-            add(&["-device", &self.device("blk", &format!("drive=disk{n}"))]);
+            add(&["-device", &drive.device(n, self.virtio(), self.firmware.is_some())]);
         }
         for (n, nic) in self.nics.iter().enumerate() {
             let (id, mac, backend) = netdev(n, nic);
-            add(&["-netdev", &backend, "-device", &self.device("net", &format!("netdev={id},mac={mac}"))]);
+            let boot = match nic {
+                Nic::Netboot { .. } => format!(",bootindex={}", self.drives.len() + n),
+                _ => String::new(),
+            };
+            add(&["-netdev", &backend, "-device", &self.device("net", &format!("netdev={id},mac={mac}{boot}"))]);
         }
         args
     }
@@ -175,22 +199,39 @@ impl VmSpec {
     /// A microvm has no clock that an emulated processor could measure its own by (no PM timer, no HPET, and hardware-reduced
     /// ACPI forbids the PIT): without KVM its kernel hangs at boot more often than not, so q35 stands in.
     fn machine(&self) -> Machine {
-        if self.accel == Accel::Tcg { Machine::Q35 } else { self.machine }
+        if self.accel == Accel::Tcg || self.firmware.is_some() { Machine::Q35 } else { self.machine }
+    }
+
+    /// A kernel that QEMU loads, or the firmware that finds one.
+    fn start(&self) -> Vec<String> {
+        if let Some(firmware) = &self.firmware {
+            return firmware.args();
+        }
+        let mut args = vec!["-kernel".to_owned(), display(&self.kernel)];
+        if let Some(initramfs) = &self.initramfs {
+            args.extend(["-initrd".to_owned(), display(initramfs)]);
+        }
+        args.extend(["-append".to_owned(), self.cmdline.join(" ")]);
+        args
     }
 
     fn board(&self) -> &'static str {
         match self.machine() {
             Machine::Microvm => "microvm,acpi=on,pcie=off,rtc=on,pit=off,pic=off,isa-serial=on,x-option-roms=off",
+            Machine::Q35 if self.drives.iter().any(Drive::is_sata) => "q35,smm=off,vmport=off,smbus=off",
             Machine::Q35 => "q35,smm=off,vmport=off,sata=off,smbus=off",
         }
     }
 
-    fn device(&self, kind: &str, options: &str) -> String {
-        let bus = match self.machine() {
+    fn virtio(&self) -> &'static str {
+        match self.machine() {
             Machine::Microvm => "device",
             Machine::Q35 => "pci",
-        };
-        format!("virtio-{kind}-{bus},{options}")
+        }
+    }
+
+    fn device(&self, kind: &str, options: &str) -> String {
+        format!("virtio-{kind}-{},{options}", self.virtio())
     }
 }
 
@@ -202,6 +243,10 @@ fn netdev(n: usize, nic: &Nic) -> (String, &str, String) {
                 .map(|f| format!(",hostfwd=tcp:{}:{}-:{}", f.host.ip(), f.host.port(), f.guest))
                 .collect();
             (UPLINK.to_owned(), mac, format!("user,id={UPLINK},ipv6=off{ports}"))
+        }
+        Nic::Netboot { mac, folder, file } => {
+            let backend = format!("user,id={UPLINK},ipv6=off,tftp={},bootfile={file}", escape(folder));
+            (UPLINK.to_owned(), mac, backend)
         }
         Nic::Switch { mac, socket } => {
             let id = format!("net{n}");
@@ -216,7 +261,7 @@ fn display(path: &Path) -> String {
 }
 
 /// QEMU's option lists end at a comma; a doubled one is literal.
-fn escape(path: &Path) -> String {
+pub(super) fn escape(path: &Path) -> String {
     display(path).replace(',', ",,")
 }
 
@@ -251,5 +296,18 @@ mod tests {
     fn commas_in_paths_are_doubled() {
         let args = spec().drive(Path::new("/a,b"), false).args();
         assert!(after(&args, "-drive").iter().any(|d| d.ends_with("file=/a,,b")), "{args:?}");
+    }
+
+    #[test]
+    fn firmware_takes_the_place_of_the_kernel_and_boots_the_drives_in_order() {
+        let uefi = Firmware::Uefi { code: "/code".into(), variables: "/vars".into() };
+        let spec = VmSpec::firmware("m", Path::new("/d"), Accel::Kvm, uefi);
+        let args =
+            spec.drive_on(Bus::Cd, Path::new("/iso"), true).drive_on(Bus::Usb, Path::new("/stick"), false).args();
+        assert!(!args.contains(&"-kernel".to_owned()), "{args:?}");
+        let devices = after(&args, "-device");
+        assert!(devices.contains(&"ide-cd,bus=ide.0,drive=disk0,bootindex=0".to_owned()), "{devices:?}");
+        assert!(devices.contains(&"usb-storage,bus=usb.0,drive=disk1,bootindex=1".to_owned()), "{devices:?}");
+        assert!(after(&args, "-machine").iter().all(|board| !board.contains("sata=off")));
     }
 }

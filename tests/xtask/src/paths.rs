@@ -42,6 +42,16 @@ impl Paths {
         self.rk.join("artifacts.json")
     }
 
+    /// Unpacked packages that build images, each with all that it depends on in a folder of its name.
+    pub fn closures(&self) -> PathBuf {
+        self.cache.join("closures").join("trixie")
+    }
+
+    /// The media that tests boot.
+    pub fn media(&self) -> PathBuf {
+        self.target.join("rk-media")
+    }
+
     /// A path as a person in the repository would write it.
     pub fn show(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()

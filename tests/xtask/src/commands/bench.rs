@@ -9,7 +9,7 @@ mod table;
 use super::BenchArgs;
 use crate::paths::Paths;
 use crate::report::Report;
-use crate::setup;
+use crate::setup::{self, Profile};
 use anyhow::{Context, Result, bail};
 use table::{Row, place, render};
 
@@ -20,7 +20,7 @@ pub fn run(paths: &Paths, args: &BenchArgs) -> Result<()> {
         Some("api") => return run_api(paths, &report),
         Some(other) => bail!("there is no bench {other:?}; there is api"),
     }
-    let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel)?;
+    let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel, Profile::Image)?;
     let mut rows: Vec<Row> = Vec::new();
     rows.extend(report.step("sizes", |_| Ok((host::sizes(&artifacts)?, String::new())))?);
     rows.extend(report.step("rk-control on this host", |_| Ok((host::control(paths, &artifacts)?, String::new())))?);

@@ -1,13 +1,28 @@
-//! `image`: builds kernel and image and tells where they are.
+//! `image`: builds kernel and image, or media of them, and tells where they are.
 
-use super::SetupArgs;
+use super::ImageArgs;
 use crate::paths::Paths;
 use crate::report::Report;
-use crate::setup;
+use crate::setup::{self, Profile, Wanted};
 use anyhow::Result;
 
-pub fn run(paths: &Paths, args: &SetupArgs) -> Result<()> {
-    let artifacts = setup::prepare(paths, &Report::new(), args.install(), args.accel)?;
-    println!("\nkernel     {}\ninitramfs  {}", artifacts.kernel.display(), artifacts.initramfs.display());
+pub fn run(paths: &Paths, args: &ImageArgs) -> Result<()> {
+    if args.format.is_empty() {
+        let artifacts = setup::prepare(paths, &Report::new(), args.setup.install(), args.setup.accel, Profile::Image)?;
+        println!("\nkernel     {}\ninitramfs  {}", artifacts.kernel.display(), artifacts.initramfs.display());
+        return Ok(());
+    }
+    let wanted = Wanted {
+        profile: Profile::Image,
+        formats: &args.format,
+        out: &args.output,
+        cmdline: args.cmdline.as_deref(),
+        config: args.config.as_deref(),
+    };
+    println!();
+    for artefact in setup::media(paths, &Report::new(), args.setup.install(), &wanted)? {
+        let path = args.output.join(&artefact.path);
+        println!("{:<6} {:>8.1} MB  {}", artefact.format, artefact.info.bytes as f64 / 1e6, path.display());
+    }
     Ok(())
 }

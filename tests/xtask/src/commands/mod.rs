@@ -46,8 +46,8 @@ enum Command {
     Test(TestArgs),
     /// Measure and write docs/benchmarks.md
     Bench(BenchArgs),
-    /// Build kernel and image and tell where they are
-    Image(SetupArgs),
+    /// Build kernel and image, or media of them, and tell where they are
+    Image(ImageArgs),
     /// Check format, clippy, dependency directions, licences, file lengths
     Lint,
     /// Apply what rustfmt and clippy can fix
@@ -147,7 +147,7 @@ struct ForwardArgs {
 struct TestArgs {
     #[command(flatten)]
     setup: SetupArgs,
-    /// Only these: host, api, images, boot, node, network, cluster, chaos
+    /// Only these: host, api, images, boot, media, node, network, cluster, chaos
     tiers: Vec<String>,
 }
 
@@ -157,6 +157,24 @@ struct BenchArgs {
     setup: SetupArgs,
     /// Only this: api
     only: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct ImageArgs {
+    #[command(flatten)]
+    setup: SetupArgs,
+    /// Media: uki, iso, raw, qcow2, vmdk, pxe; several with commas
+    #[arg(long, value_name = "FORMAT", value_delimiter = ',')]
+    format: Vec<rk_image::media::Format>,
+    /// Folder for media
+    #[arg(long, default_value = "target/rk-media")]
+    output: PathBuf,
+    /// A machine config to build in
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Kernel command line, instead of the usual one
+    #[arg(long)]
+    cmdline: Option<String>,
 }
 
 #[derive(Debug, Args)]

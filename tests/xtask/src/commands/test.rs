@@ -5,7 +5,7 @@ use crate::lint;
 use crate::paths::Paths;
 use crate::report::{Report, duration};
 use crate::run::{cargo, tail};
-use crate::setup;
+use crate::setup::{self, Profile};
 use anyhow::{Context, Result, bail};
 use rk_qemu::artifacts::ARTIFACTS_ENV;
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 /// The tiers that need built artifacts, in the order in which they say most about what is broken.
-const TIERS: [&str; 8] = ["api", "images", "boot", "machine", "node", "network", "cluster", "chaos"];
+const TIERS: [&str; 9] = ["api", "images", "boot", "media", "machine", "node", "network", "cluster", "chaos"];
 
 /// The tiers that run without being asked for; each run says what it left out.
 const USUAL: [&str; 7] = ["host", "api", "images", "boot", "network", "cluster", "chaos"];
@@ -41,7 +41,7 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
         named => named.iter().any(|t| t == tier),
     };
     let (report, start) = (Report::new(), Instant::now());
-    let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel)?;
+    let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel, Profile::Release)?;
     std::fs::create_dir_all(&artifacts.work).with_context(|| format!("create {}", artifacts.work.display()))?;
     let mut total = Tally::default();
     if wanted("host") {
@@ -50,6 +50,9 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
         command.args(["test", "--workspace", "--no-fail-fast"]);
         command.env("RK_ETCD", &artifacts.etcd).env("KUBECTL", &artifacts.kubectl);
         total += suite("host tests", &mut command, &artifacts.work.join("host.log"), &report)?;
+    }
+    if wanted("media") {
+        setup::media_for_tests(paths, &report)?;
     }
     for tier in TIERS.into_iter().filter(|t| wanted(t)) {
         let mut command = cargo(&paths.root);

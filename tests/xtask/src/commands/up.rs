@@ -4,7 +4,7 @@ use super::{UpArgs, option};
 use crate::paths::Paths;
 use crate::report::{Report, Step};
 use crate::run::tail;
-use crate::setup;
+use crate::setup::{self, Profile};
 use anyhow::{Context, Result, bail};
 use rk_qemu::cluster::{ClusterState, NODE_PORT, Progress, label_control_plane, wait_ready};
 use rk_qemu::http::Client;
@@ -27,7 +27,7 @@ pub fn run(paths: &Paths, args: &UpArgs) -> Result<()> {
     }
     let report = Report::new();
     let start = Instant::now();
-    let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel)?;
+    let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel, Profile::Release)?;
     let state = report.step("machines", |_| {
         let state = launch(paths, args)?;
         let note =

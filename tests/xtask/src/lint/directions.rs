@@ -5,10 +5,11 @@ use super::Metadata;
 /// Crate, and what it may use of ours. Dev-dependencies are free.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("rk-sys", &[]),
+    ("rk-gpt", &[]),
     ("rk-config", &[]),
     ("rk-supervise", &[]),
     ("rk-netd", &["rk-config", "rk-sys"]),
-    ("rk-init", &["rk-sys", "rk-config", "rk-supervise", "rk-netd"]),
+    ("rk-init", &["rk-sys", "rk-gpt", "rk-config", "rk-supervise", "rk-netd"]),
     ("rk-machine-proto", &[]),
     ("rk-machine-api", &["rk-machine-proto", "rk-config", "rk-supervise", "rk-sys", "rk-netd"]),
     ("rk-cri-api", &[]),
@@ -52,7 +53,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("rkctl", &["rk-machine-proto", "rk-config", "rk-image"]),
     ("rk-kernel", &["rk-config"]),
-    ("rk-image", &["rk-config"]),
+    ("rk-image", &["rk-config", "rk-gpt"]),
     ("rk-qemu", &["rk-config"]),
     ("rk-tests", &["rk-machine-proto", "rk-qemu", "rk-image", "rk-kernel", "rk-config"]),
     ("xtask", &["rk-qemu", "rk-image", "rk-kernel", "rk-config"]),

@@ -14,10 +14,28 @@ const PACKAGES: &[&str] = &["rk-init", "rk-machine-api", "rk-node", "rk-shim", "
 /// The one target; the profile and its flags are in the workspace.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Builds them with the release profile and answers their folder.
-pub fn build(paths: &Paths, step: &Step) -> Result<(PathBuf, String)> {
+/// How the programs are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Quick to build anew: for clusters and tests of somebody who edits.
+    Release,
+    /// Small: for images that leave this machine, and for measuring.
+    Image,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Profile::Release => "release",
+            Profile::Image => "image",
+        }
+    }
+}
+
+/// Builds them and answers their folder.
+pub fn build(paths: &Paths, step: &Step, profile: Profile) -> Result<(PathBuf, String)> {
     let mut command = run::cargo(&paths.root);
-    command.args(["build", "--release", "--message-format", "json", "--target", TARGET]);
+    command.args(["build", "--profile", profile.name(), "--message-format", "json", "--target", TARGET]);
     for package in PACKAGES {
         command.args(["--package", package]);
     }
@@ -52,5 +70,5 @@ pub fn build(paths: &Paths, step: &Step) -> Result<(PathBuf, String)> {
         bail!("cargo build failed:\n{}\n{}", run::tail(&log), run::tail(&stderr));
     }
     let note = if built == 0 { "up to date".to_owned() } else { format!("{built} crates compiled") };
-    Ok((paths.target.join(TARGET).join("release"), note))
+    Ok((paths.target.join(TARGET).join(profile.name()), note))
 }

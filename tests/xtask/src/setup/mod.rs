@@ -4,28 +4,36 @@ mod binaries;
 mod demo;
 mod image;
 mod kernel;
+mod media;
 mod peers;
 mod system;
 
+pub use binaries::Profile;
 pub use demo::push_demo;
+pub use media::Wanted;
 pub use system::Install;
 
 use crate::paths::Paths;
 use crate::report::Report;
 use anyhow::{Context, Result};
+use rk_image::media::{Artefact, Format};
 use rk_qemu::accel::{self, Choice};
 use rk_qemu::{Accel, Artifacts};
+use std::path::Path;
 
 /// Checks, fetches and builds everything that machines need, and writes down where it is.
-pub fn prepare(paths: &Paths, report: &Report, install: Install, accel: Choice) -> Result<Artifacts> {
+pub fn prepare(paths: &Paths, report: &Report, install: Install, accel: Choice, profile: Profile) -> Result<Artifacts> {
     report.step("system packages", |step| system::ensure(step, install))?;
     let kernel = report.step("kernel", |step| kernel::build(paths, step))?;
     let accel = report.step("accelerator", |_| choose(paths, accel, &kernel.bzimage))?;
     let peers = report.step("kubectl, registry, peers", |step| peers::fetch(paths, step))?;
     let images = report.step("demo images", |step| demo::build(paths, step))?;
-    let binaries = report.step("guest binaries", |step| binaries::build(paths, step))?;
-    let image = report.step("image", |_| image::build(paths, &binaries, &kernel))?;
+    let binaries = report.step("guest binaries", |step| binaries::build(paths, step, profile))?;
+    let parts = image::Parts { kernel: &kernel, binaries: &binaries, profile, config: None };
+    let image = report.step("image", |step| image::build(paths, step, &parts))?;
     let artifacts = Artifacts {
+        closures: paths.closures(),
+        media: paths.media(),
         kernel: image.kernel,
         initramfs: image.initramfs,
         accel,
@@ -42,7 +50,25 @@ pub fn prepare(paths: &Paths, report: &Report, install: Install, accel: Choice) 
     Ok(artifacts)
 }
 
-fn choose(paths: &Paths, choice: Choice, kernel: &std::path::Path) -> Result<(Accel, String)> {
+/// Builds media of the image and answers what there is; nothing is fetched that only machines need.
+pub fn media(paths: &Paths, report: &Report, install: Install, wanted: &Wanted<'_>) -> Result<Vec<Artefact>> {
+    report.step("system packages", |step| system::ensure(step, install))?;
+    let kernel = report.step("kernel", |step| kernel::build(paths, step))?;
+    let binaries = report.step("guest binaries", |step| binaries::build(paths, step, wanted.profile))?;
+    let parts = image::Parts { kernel: &kernel, binaries: &binaries, profile: wanted.profile, config: wanted.config };
+    let image = report.step("image", |step| image::build(paths, step, &parts))?;
+    report.step("media", |step| media::build(paths, step, &image, &binaries, wanted))
+}
+
+/// The media and the firmware that the tests of the tier `media` boot.
+pub fn media_for_tests(paths: &Paths, report: &Report) -> Result<()> {
+    let out = paths.media();
+    let wanted = Wanted { profile: Profile::Release, formats: &Format::ALL, out: &out, cmdline: None, config: None };
+    media(paths, report, Install::No, &wanted)?;
+    report.step("firmware", |step| media::firmware(paths, step))
+}
+
+fn choose(paths: &Paths, choice: Choice, kernel: &Path) -> Result<(Accel, String)> {
     let scratch = paths.rk.join("probe");
     std::fs::create_dir_all(&scratch).with_context(|| format!("create {}", scratch.display()))?;
     let accel = accel::choose(choice, kernel, &scratch)?;

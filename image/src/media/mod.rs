@@ -1,0 +1,30 @@
+//! Media: the one root as an EFI program, a CD, a disk, a network boot tree, in equal bytes for equal input.
+//!
+//! ISO, PXE and the EFI program carry the root inside the initramfs. A disk has it in a partition, under dm-verity, and its
+//! hash in the command line inside the EFI program.
+
+mod build;
+mod bzimage;
+mod convert;
+pub mod fat;
+mod format;
+mod gpt_parts;
+mod grub;
+pub mod iso;
+pub mod pe;
+mod pxe;
+mod raw;
+mod sbom;
+mod tools;
+mod uki;
+pub mod verity;
+
+pub use build::{Artefact, Inputs, build};
+pub use format::Format;
+pub use raw::slot_name;
+pub use sbom::cyclonedx;
+pub use tools::{PACKAGES, Tools};
+pub use uki::{Parts, Uki, uki};
+
+/// Command line of a medium when nobody asks for another: the screen and the first serial port, and a reboot after a panic.
+pub const CMDLINE: &str = "console=tty0 console=ttyS0,115200 quiet panic=10";

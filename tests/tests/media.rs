@@ -1,0 +1,151 @@
+//! Media: CD, stick, disk and network boot the same node on both kinds of firmware, and a disk that was tampered with does not.
+
+use rk_qemu::cidata;
+use rk_qemu::vm::{Bus, Firmware, Nic, Vm, VmSpec};
+use rk_tests::{artifacts, limit};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const READY: &str = "ready for its config";
+/// Firmware, boot loader and kernel, all emulated, on a machine that may have other work.
+const BOOT: u64 = 120;
+
+fn folder(name: &str) -> PathBuf {
+    let dir = artifacts().work.join("media").join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).expect("folder");
+    dir
+}
+
+fn uefi(dir: &Path) -> Firmware {
+    let ovmf = artifacts().closures.join("ovmf/usr/share/OVMF");
+    let variables = dir.join("variables.fd");
+    std::fs::copy(ovmf.join("OVMF_VARS_4M.fd"), &variables).expect("variables");
+    Firmware::Uefi { code: ovmf.join("OVMF_CODE_4M.fd"), variables }
+}
+
+fn spec(dir: &Path, firmware: Firmware) -> VmSpec {
+    VmSpec::firmware("m", dir, artifacts().accel, firmware)
+}
+
+fn start(spec: &VmSpec) -> Vm {
+    Vm::start(spec).expect("QEMU")
+}
+
+fn says(vm: &mut Vm, words: &[&str]) {
+    for word in words {
+        vm.wait_console(word, limit(BOOT)).unwrap_or_else(|e| panic!("{e}"));
+    }
+}
+
+/// A disk of our own with the raw image on it, `gib` large.
+fn disk(dir: &Path, gib: u64) -> PathBuf {
+    let path = dir.join("disk.raw");
+    let copied = Command::new("cp").arg("--sparse=always").arg(artifacts().media.join("rk.raw")).arg(&path).status();
+    assert!(copied.is_ok_and(|status| status.success()), "no copy of the disk");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).expect("disk");
+    file.set_len(gib << 30).expect("size");
+    path
+}
+
+#[test]
+fn the_iso_boots_from_a_cd_drive_on_bios() {
+    let dir = folder("cd-bios");
+    let mut vm = start(&spec(&dir, Firmware::Bios).drive_on(Bus::Cd, &artifacts().media.join("rk.iso"), true));
+    says(&mut vm, &[READY]);
+}
+
+#[test]
+fn the_iso_boots_from_a_cd_drive_on_uefi() {
+    let dir = folder("cd-uefi");
+    let mut vm = start(&spec(&dir, uefi(&dir)).drive_on(Bus::Cd, &artifacts().media.join("rk.iso"), true));
+    says(&mut vm, &[READY]);
+}
+
+#[test]
+fn the_iso_boots_from_a_usb_stick_on_bios() {
+    let dir = folder("stick-bios");
+    let mut vm = start(&spec(&dir, Firmware::Bios).drive_on(Bus::Usb, &artifacts().media.join("rk.iso"), true));
+    says(&mut vm, &[READY]);
+}
+
+#[test]
+fn the_iso_on_a_usb_stick_takes_its_config_from_a_nocloud_drive_on_uefi() {
+    let dir = folder("stick-uefi");
+    let config = format!(
+        "apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: worker\nhostname: from-drive\ncluster:\n  \
+         endpoint: https://10.0.2.2:1\n  token: abcdef.0123456789abcdef\n  caHash: sha256:{}\n",
+        "0".repeat(64)
+    );
+    let seed = dir.join("cidata.img");
+    cidata::create(&seed, &config, "instance-id: media\n").expect("config drive");
+    let spec = spec(&dir, uefi(&dir)).drive_on(Bus::Usb, &artifacts().media.join("rk.iso"), true).drive(&seed, true);
+    says(&mut start(&spec), &["config accepted", "from-drive"]);
+}
+
+#[test]
+fn the_disk_boots_on_bios_and_its_data_grows_to_the_end_and_stays() {
+    let dir = folder("disk-bios");
+    let path = disk(&dir, 2);
+    let spec = spec(&dir, Firmware::Bios).drive(&path, false);
+    let mut vm = start(&spec);
+    says(&mut vm, &["takes the rest of /dev/vda", "/var is on /dev/vda6", READY]);
+    assert!(vm.shutdown(limit(30)), "it did not power off:\n{}", vm.console().tail());
+    let mark = vm.console().mark();
+    drop(vm);
+    let mut again = start(&spec);
+    again.wait_console_from(mark, READY, limit(BOOT)).unwrap_or_else(|e| panic!("{e}"));
+    let text = again.console().text();
+    assert_eq!(text.matches("takes the rest of").count(), 1, "it grew twice: {text}");
+    assert_eq!(text.matches("/var is on /dev/vda6").count(), 2, "{text}");
+}
+
+#[test]
+fn the_disk_boots_from_nvme_on_uefi() {
+    let dir = folder("disk-uefi");
+    let mut vm = start(&spec(&dir, uefi(&dir)).drive_on(Bus::Nvme, &disk(&dir, 1), false));
+    says(&mut vm, &["/var is on /dev/nvme0n1p6", READY]);
+}
+
+#[test]
+fn a_flipped_bit_in_the_root_is_found_and_the_machine_goes_down() {
+    let dir = folder("flipped");
+    let path = disk(&dir, 1);
+    // The superblock of the root, in the first slot: the first thing that is read.
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(&path).expect("disk");
+    let at = (1 + 1 + 96) * (1 << 20) + 1024 + 8;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("read");
+    file.write_all_at(&[byte[0] ^ 1], at).expect("write");
+    let mut vm = start(&spec(&dir, Firmware::Bios).drive(&path, false));
+    says(&mut vm, &["pid 1 up", "corrupted"]);
+    assert!(vm.wait_end(limit(60)), "it stayed up:\n{}", vm.console().tail());
+    assert!(!vm.console().text().contains(READY));
+}
+
+#[test]
+fn the_network_boots_the_node_by_ipxe() {
+    let dir = folder("pxe");
+    let card = Nic::Netboot {
+        mac: "52:54:00:00:00:01".into(),
+        folder: artifacts().media.join("pxe"),
+        file: "boot.ipxe".into(),
+    };
+    says(&mut start(&spec(&dir, Firmware::Bios).nic(card)), &[READY]);
+}
+
+#[test]
+fn the_manifest_tells_the_truth_about_every_file() {
+    let media = artifacts().media;
+    let manifest = std::fs::read(media.join("manifest.json")).expect("manifest");
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
+    let listed = manifest["artefacts"].as_array().expect("artefacts");
+    assert!(listed.len() >= 10, "{listed:?}");
+    for artefact in listed {
+        let path = media.join(artefact["path"].as_str().expect("path"));
+        let sum = Command::new("sha256sum").arg(&path).output().expect("sha256sum");
+        let sum = String::from_utf8(sum.stdout).expect("text");
+        assert_eq!(sum.split_whitespace().next(), artefact["sha256"].as_str(), "{}", path.display());
+    }
+}
