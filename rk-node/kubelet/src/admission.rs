@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, Pod};
 
 use crate::context::NodeFacts;
+use crate::devices::is_extended;
 use crate::pod::spec;
 use crate::quantity::milli_of;
 use crate::resources::pod_total;
@@ -43,7 +44,7 @@ pub fn admit(pod: &Pod, others: &[&Pod], node: &NodeFacts, max_pods: u32) -> Res
             format!("Node didn't have enough resource: pods, requested: 1, used: {used}, capacity: {max_pods}");
         return Err(("OutOfpods".into(), message));
     }
-    for resource in ["cpu", "memory", "ephemeral-storage"] {
+    for resource in ["cpu", "memory", "ephemeral-storage"].into_iter().chain(extended(pod)) {
         let capacity = milli_of(Some(&node.allocatable), resource);
         let requested = pod_total(pod, resource, false);
         let used: i64 = others.iter().map(|p| pod_total(p, resource, false)).sum();
@@ -60,6 +61,14 @@ pub fn admit(pod: &Pod, others: &[&Pod], node: &NodeFacts, max_pods: u32) -> Res
         }
     }
     host_ports(pod, others)
+}
+
+/// Extended resources that the pod asks for. Those that the scheduler ignores are none of the node's.
+fn extended(pod: &Pod) -> impl Iterator<Item = &str> {
+    let containers = spec::init_containers(pod).iter().chain(spec::app_containers(pod));
+    let limits = containers.filter_map(|c| c.resources.as_ref()?.limits.as_ref());
+    let names: std::collections::BTreeSet<&str> = limits.flat_map(|l| l.keys().map(String::as_str)).collect();
+    names.into_iter().filter(|name| is_extended(name))
 }
 
 fn fits_node(pod: &Pod, node: &NodeFacts) -> Result<(), Refusal> {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::Options;
 use crate::cgroups::Cgroups;
+use crate::devices::Devices;
 use crate::events::Recorder;
 use crate::eviction::Orders;
 use crate::images::Images;
@@ -53,6 +54,8 @@ pub struct Context {
     pub status: StatusManager,
     /// Services for environment variables.
     pub services: Services,
+    /// Devices of plugins.
+    pub devices: Devices,
     /// Pods that must go.
     pub evictions: Orders,
     /// cgroups of pods.

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::cgroups::Cgroups;
 use crate::context::{Context, NodeFacts};
+use crate::devices::Devices;
 use crate::events::{PodRef, Recorder};
 use crate::eviction::{Orders, evict_loop};
 use crate::images::Images;
@@ -21,7 +22,7 @@ use crate::server::{self, State};
 use crate::services::Services;
 use crate::status_manager::StatusManager;
 use crate::volumes::{Csi, Drivers, NodeObject, Objects, VolumeManager};
-use crate::{Options, Session, image_gc, logs, plugins, static_pods};
+use crate::{Options, Session, devices, image_gc, logs, plugins, static_pods};
 
 /// Changed pods on their way from the runtime to the manager: as many as one relist of a full node can name.
 const CHANGES: usize = 1024;
@@ -74,7 +75,9 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     let (healthy, pleg_health) = watch::channel(Ok(()));
     let (changed, changes) = mpsc::channel(CHANGES);
     tasks.spawn(Pleg::new(runtime.clone()).run(changed.clone(), healthy));
+    let devices = Devices::open(&options.dirs.kubelet);
     let node_loop = NodeLoop::new(Sources {
+        devices: devices.clone(),
         options: options.clone(),
         client: client.clone(),
         runtime: runtime.clone(),
@@ -111,12 +114,14 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         images: Images::new(runtime, recorder),
         status,
         services,
+        devices,
         evictions: Orders::default(),
         cgroups,
         pods,
         node,
         options: options.clone(),
     });
+    tasks.spawn(devices::serve(context.clone()));
     tasks.spawn(evict_loop(context.clone(), changed));
     let statics = static_pods(&mut tasks, &options, client, context.status.clone());
     let manager = Manager::new(context.clone(), statics, views);

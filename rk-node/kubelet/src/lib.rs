@@ -18,6 +18,7 @@ mod cgroups;
 mod cleanup;
 mod clock;
 mod context;
+mod devices;
 mod disk;
 mod events;
 mod eviction;
@@ -44,4 +45,4 @@ mod volumes;
 
 pub use join::{ApiLink, JoinError, Session, join};
 pub use kubelet::{Hooks, StartError, node_ip, run};
-pub use options::{Cluster, Dirs, KUBELET_VERSION, Options};
+pub use options::{Cluster, Dirs, KUBELET_VERSION, Options, Thresholds};

@@ -243,6 +243,7 @@ impl Manager {
         for uid in std::mem::take(&mut self.unknown) {
             self.on_change(uid).await;
         }
+        self.context.devices.keep(&self.workers.keys().cloned().collect());
         for uid in self.context.volumes.known_pods() {
             if self.workers.contains_key(&uid) {
                 continue;

@@ -80,6 +80,23 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
+/// What must stay free on the node (upstream's `evictionHard`). Zero means that nothing is ever too little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Available memory, bytes (`memory.available`).
+    pub memory: u64,
+    /// Free space of the disk that holds pods, percent (`nodefs.available`).
+    pub disk_percent: u64,
+    /// Its free inodes, percent (`nodefs.inodesFree`).
+    pub inodes_percent: u64,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self { memory: 100 * 1024 * 1024, disk_percent: 10, inodes_percent: 5 }
+    }
+}
+
 /// Settings of one kubelet.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -97,6 +114,8 @@ pub struct Options {
     pub taints: Vec<Taint>,
     /// Most pods that this node admits.
     pub max_pods: u32,
+    /// What must stay free on the node; pods go when less is.
+    pub eviction: Thresholds,
     /// How long pods may take to end when the machine goes down.
     pub shutdown_grace: std::time::Duration,
     /// Keep secrets, tokens and pod facts on tmpfs (needs the right to mount), else beside the other volumes.
@@ -120,6 +139,7 @@ impl Options {
             labels: BTreeMap::new(),
             taints: Vec::new(),
             max_pods: 110,
+            eviction: Thresholds::default(),
             shutdown_grace: std::time::Duration::from_secs(30),
             secrets_in_memory: true,
             dirs: Dirs::default(),

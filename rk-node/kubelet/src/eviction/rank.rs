@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::usage::PodUse;
-use crate::node::Observed;
+use crate::node::Pressure;
 use crate::resources::pod_total;
 use crate::static_pods::is_static;
 
@@ -23,8 +23,7 @@ pub enum Shortage {
 
 impl Shortage {
     /// The most urgent one.
-    pub fn of(observed: &Observed) -> Option<Self> {
-        let pressure = observed.pressure();
+    pub fn of(pressure: Pressure) -> Option<Self> {
         // Memory is gone in an instant, a disk is not.
         if pressure.memory {
             Some(Self::Memory)

@@ -11,8 +11,9 @@ use tokio::sync::mpsc;
 use super::limits;
 use super::rank::{Shortage, first, is_critical, message};
 use super::usage::{self, PodUse};
+use crate::Thresholds;
 use crate::context::Shared;
-use crate::node::{MIN_DISK_PERCENT, Observed};
+use crate::node::Observed;
 use crate::pod::spec;
 use crate::runtime;
 
@@ -42,7 +43,8 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<String>) {
         tokio::time::sleep(PERIOD).await;
         let pods = context.pods.all();
         let running: Vec<&Arc<Pod>> = pods.iter().filter(|p| runs(&context, p)).collect();
-        let shortage = Shortage::of(&Observed::now(&context.options.dirs.kubelet));
+        let thresholds = context.options.eviction;
+        let shortage = Shortage::of(Observed::now(&context.options.dirs.kubelet).pressure(thresholds));
         if shortage.is_none() && !running.iter().any(|p| limits::any(p)) {
             continue;
         }
@@ -62,7 +64,8 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<String>) {
         // What the pods' own limits have freed is counted before one goes for the others.
         let (Some(shortage), false) = (shortage, gone) else { continue };
         if let Some((pod, used)) = first(shortage, &used) {
-            let (threshold, available) = bounds(shortage, &Observed::now(&context.options.dirs.kubelet));
+            let observed = Observed::now(&context.options.dirs.kubelet);
+            let (threshold, available) = bounds(shortage, thresholds, &observed);
             if order(&context, &wake, pod, message(shortage, pod, used, &threshold, available)).await {
                 tokio::time::sleep(BREATH).await;
             }
@@ -83,12 +86,12 @@ async fn order(context: &Shared, wake: &mpsc::Sender<String>, pod: &Pod, message
 }
 
 /// The threshold as upstream writes it, and what is available.
-fn bounds(shortage: Shortage, observed: &Observed) -> (String, u64) {
+fn bounds(shortage: Shortage, thresholds: Thresholds, observed: &Observed) -> (String, u64) {
     match shortage {
-        Shortage::Memory => ("100Mi".into(), observed.memory.unwrap_or(0)),
+        Shortage::Memory => (format!("{}Mi", thresholds.memory >> 20), observed.memory.unwrap_or(0)),
         Shortage::Disk => {
             let (free, all) = observed.disk.unwrap_or_default();
-            ((all / 100 * MIN_DISK_PERCENT).to_string(), free)
+            ((all / 100 * thresholds.disk_percent).to_string(), free)
         }
     }
 }

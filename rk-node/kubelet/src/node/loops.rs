@@ -15,6 +15,7 @@ use super::info::{Machine, system_info};
 use super::pressure::Pressure;
 use super::{note, object, pressure};
 use crate::context::NodeFacts;
+use crate::devices::Devices;
 use crate::runtime::Runtime;
 use crate::volumes::Csi;
 use crate::{Options, clock};
@@ -76,6 +77,8 @@ async fn look(runtime: &Runtime, version: &mut String) -> RuntimeView {
 
 /// What the loop works with.
 pub struct Sources {
+    /// Devices of plugins.
+    pub devices: Devices,
     /// Settings.
     pub options: Options,
     /// Client for the API server.
@@ -97,6 +100,7 @@ pub struct Sources {
 /// The task that keeps the Node object.
 pub struct NodeLoop {
     options: Options,
+    devices: Devices,
     api: Api<Node>,
     runtime: Runtime,
     machine: Machine,
@@ -117,10 +121,11 @@ pub struct NodeLoop {
 impl NodeLoop {
     /// The loop over these facts.
     pub fn new(sources: Sources) -> Self {
-        let Sources { options, client, runtime, machine, ips, facts, pleg, shutdown } = sources;
+        let Sources { devices, options, client, runtime, machine, ips, facts, pleg, shutdown } = sources;
         let api = Api::all(client);
         Self {
             options,
+            devices,
             api,
             runtime,
             machine,
@@ -254,7 +259,7 @@ impl NodeLoop {
         let health = Health {
             runtime: runtime_problem,
             network: view.network,
-            pressure: self.steady(pressure::Observed::now(&self.options.dirs.kubelet).pressure()),
+            pressure: self.steady(pressure::Observed::now(&self.options.dirs.kubelet).pressure(self.options.eviction)),
             going_down: *self.shutdown.borrow(),
         };
         let ready = health.runtime.is_none() && health.network.is_none();
@@ -270,6 +275,13 @@ impl NodeLoop {
         let mut allocatable = object::allocatable(&self.machine, self.options.max_pods);
         let known = self.current.as_ref().and_then(|n| n.status.as_ref());
         object::advertise(known, &mut capacity, &mut allocatable);
+        // What the node's own plugins say comes before what anybody has written into the object.
+        self.devices.add_to(&mut capacity, &mut allocatable);
+        self.facts.send_if_modified(|facts| {
+            let news = facts.allocatable != allocatable;
+            facts.allocatable.clone_from(&allocatable);
+            news
+        });
         let status = NodeStatus {
             addresses: Some(object::addresses(&self.options.node_name, &self.ips)),
             capacity: Some(capacity),

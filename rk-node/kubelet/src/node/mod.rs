@@ -13,4 +13,4 @@ pub use address::find_node_ip;
 pub use info::machine;
 pub use lease::lease_loop;
 pub use loops::{NodeLoop, Sources};
-pub use pressure::{MIN_DISK_PERCENT, Observed};
+pub use pressure::{Observed, Pressure};

@@ -6,13 +6,7 @@ use std::path::Path;
 use rustix::fs::statvfs;
 
 use super::info::meminfo;
-
-/// Memory that must stay available, bytes (upstream's `memory.available<100Mi`).
-pub const MIN_MEMORY: u64 = 100 * 1024 * 1024;
-/// Share of the disk that must stay free, percent (`nodefs.available<10%`).
-pub const MIN_DISK_PERCENT: u64 = 10;
-/// Share of inodes that must stay free, percent (`nodefs.inodesFree<5%`).
-pub const MIN_INODES_PERCENT: u64 = 5;
+use crate::Thresholds;
 
 /// What is short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,13 +51,13 @@ impl Observed {
     }
 
     /// What of it is too little.
-    pub fn pressure(&self) -> Pressure {
+    pub fn pressure(&self, thresholds: Thresholds) -> Pressure {
         let short = |amount: Option<(u64, u64)>, percent: u64| {
             amount.is_some_and(|(free, all)| all > 0 && free.saturating_mul(100) < all.saturating_mul(percent))
         };
         Pressure {
-            memory: self.memory.is_some_and(|available| available < MIN_MEMORY),
-            disk: short(self.disk, MIN_DISK_PERCENT) || short(self.inodes, MIN_INODES_PERCENT),
+            memory: self.memory.is_some_and(|available| available < thresholds.memory),
+            disk: short(self.disk, thresholds.disk_percent) || short(self.inodes, thresholds.inodes_percent),
             pids: short(self.pids, 10),
         }
     }
@@ -76,11 +70,11 @@ mod tests {
     #[test]
     fn what_is_short_follows_the_thresholds() {
         let short = |observed: Observed| {
-            let p = observed.pressure();
+            let p = observed.pressure(Thresholds::default());
             (p.memory, p.disk, p.pids)
         };
         assert_eq!(short(Observed::default()), (false, false, false));
-        assert_eq!(short(Observed { memory: Some(MIN_MEMORY - 1), ..Default::default() }), (true, false, false));
+        assert_eq!(short(Observed { memory: Some((100 << 20) - 1), ..Default::default() }), (true, false, false));
         assert_eq!(short(Observed { disk: Some((9, 100)), ..Default::default() }), (false, true, false));
         assert_eq!(
             short(Observed { disk: Some((10, 100)), inodes: Some((4, 100)), ..Default::default() }),

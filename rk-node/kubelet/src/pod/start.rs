@@ -203,7 +203,7 @@ impl Launch<'_> {
             Kind::Ephemeral => self.target(container),
             _ => None,
         };
-        let container_config = container_config(ContainerInputs {
+        let mut container_config = container_config(ContainerInputs {
             pod: self.pod,
             container,
             attempt: self.start.attempt,
@@ -217,6 +217,7 @@ impl Launch<'_> {
             node_memory: self.context.node.borrow().memory,
             seccomp_root: &self.context.seccomp_root(),
         });
+        self.context.devices.provide(self.pod, container, &mut container_config).await.map_err(wrong)?;
         let logs = log_directory(&self.context.options.dirs.pod_logs, self.pod).join(&container.name);
         std::fs::create_dir_all(&logs)
             .map_err(|e| StartError::new("CreateContainerError", format!("making {}: {e}", logs.display())))?;

@@ -22,6 +22,13 @@ pub fn configz(options: &Options) -> Value {
         "nodeStatusReportFrequency": "5m0s",
         "nodeLeaseDurationSeconds": 40,
         "shutdownGracePeriod": format!("{}s", options.shutdown_grace.as_secs()),
+        "evictionHard": {
+            "memory.available": format!("{}Mi", options.eviction.memory >> 20),
+            "nodefs.available": format!("{}%", options.eviction.disk_percent),
+            "nodefs.inodesFree": format!("{}%", options.eviction.inodes_percent),
+        },
+        "evictionPressureTransitionPeriod": "5m0s",
+        "staticPodPath": options.dirs.manifests,
         "containerLogMaxSize": "10Mi",
         "containerLogMaxFiles": 5,
         "serializeImagePulls": false,

@@ -4,10 +4,12 @@
 mod control;
 mod fake_cri;
 mod fake_csi;
+mod fake_device;
 mod rig;
 mod stubs;
 
 pub use control::{Control, eventually};
 pub use fake_cri::FakeCri;
 pub use fake_csi::{DRIVER, FakeCsi};
+pub use fake_device::{RESOURCE, start_device_plugin};
 pub use rig::{Rig, options, ready, waiting};

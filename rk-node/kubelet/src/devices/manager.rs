@@ -1,0 +1,226 @@
+//! The devices of the node and their allocation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use rk_cri_api::v1 as cri;
+use rk_plugin_api::device as api;
+
+use super::plugin::Plugin;
+use super::table::{Held, Table};
+use crate::disk::{read_optional, write_atomically};
+use crate::pod::spec;
+use crate::quantity::units_of;
+
+/// Where allocations are kept, beside the plugins' sockets.
+const CHECKPOINT: &str = "rk_allocations.json";
+/// Which resources plugins have brought before: until they are back, nobody can have one.
+const RESOURCES: &str = "rk_resources.json";
+
+#[derive(Default)]
+struct State {
+    plugins: BTreeMap<String, Plugin>,
+    table: Table,
+    registrations: u64,
+    known: BTreeSet<String>,
+}
+
+/// All devices; clones share them.
+#[derive(Clone)]
+pub struct Devices {
+    dir: PathBuf,
+    state: Arc<Mutex<State>>,
+    /// One allocation at a time: choosing asks plugins in between.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Whether a name is that of an extended resource, which plugins may bring.
+pub fn is_extended(resource: &str) -> bool {
+    resource.contains('/')
+        && !resource.starts_with("requests.")
+        && !resource.split('/').next().is_some_and(|d| d.ends_with("kubernetes.io"))
+}
+
+impl Devices {
+    /// The devices of the plugins below `kubelet`, with the allocations of before.
+    pub fn open(kubelet: &Path) -> Self {
+        let dir = kubelet.join("device-plugins");
+        let table = match read_optional(&dir.join(CHECKPOINT)) {
+            Ok(Some(text)) => serde_json::from_slice(&text).unwrap_or_else(|error| {
+                tracing::warn!("the allocations of devices cannot be read, plugins are asked anew: {error}");
+                Table::default()
+            }),
+            Ok(None) => Table::default(),
+            Err(error) => {
+                tracing::warn!("the allocations of devices cannot be read: {error}");
+                Table::default()
+            }
+        };
+        let known = read_optional(&dir.join(RESOURCES)).ok().flatten();
+        let known = known.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let state = State { table, known, ..Default::default() };
+        Self { dir, state: Arc::new(Mutex::new(state)), turn: Arc::default() }
+    }
+
+    /// The directory of the plugins' sockets.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a plugin on and answers it with its generation.
+    pub fn register(
+        &self,
+        resource: &str,
+        channel: tonic::transport::Channel,
+        options: api::DevicePluginOptions,
+    ) -> Plugin {
+        let mut state = self.state();
+        state.registrations += 1;
+        let plugin = Plugin::new(state.registrations, channel, options);
+        state.plugins.insert(resource.to_owned(), plugin.clone());
+        if state.known.insert(resource.to_owned()) {
+            let saved = serde_json::to_vec(&state.known).map_err(std::io::Error::other);
+            let saved = saved.and_then(|text| write_atomically(&self.dir.join(RESOURCES), &text, 0o600));
+            if let Err(error) = saved {
+                tracing::warn!(resource, "the resource of a plugin is not noted: {error}");
+            }
+        }
+        plugin
+    }
+
+    /// Takes a list of devices; false when another plugin has the resource by now.
+    pub fn update(&self, resource: &str, generation: u64, devices: Vec<api::Device>) -> bool {
+        let mut state = self.state();
+        let plugin = state.plugins.get_mut(resource).filter(|p| p.generation == generation);
+        plugin.map(|p| p.take(devices)).is_some()
+    }
+
+    /// A plugin has gone: its devices are there and do not work.
+    pub fn gone(&self, resource: &str, generation: u64) {
+        if let Some(plugin) = self.state().plugins.get_mut(resource).filter(|p| p.generation == generation) {
+            plugin.devices.values_mut().for_each(|good| *good = false);
+        }
+    }
+
+    /// Devices of each resource: all of them, and those that work.
+    pub fn amounts(&self) -> BTreeMap<String, (usize, usize)> {
+        let state = self.state();
+        let of = |name: &String| state.plugins.get(name).map_or((0, 0), |p| (p.devices.len(), p.healthy().len()));
+        state.known.iter().map(|name| (name.clone(), of(name))).collect()
+    }
+
+    /// Adds the devices to the capacity of the node and to what pods may use.
+    pub fn add_to(&self, capacity: &mut BTreeMap<String, Quantity>, allocatable: &mut BTreeMap<String, Quantity>) {
+        for (name, (all, healthy)) in self.amounts() {
+            capacity.insert(name.clone(), Quantity(all.to_string()));
+            allocatable.insert(name, Quantity(healthy.to_string()));
+        }
+    }
+
+    /// Devices that work, by resource.
+    pub fn healthy(&self) -> BTreeMap<String, BTreeSet<String>> {
+        self.state().plugins.iter().map(|(name, plugin)| (name.clone(), plugin.healthy())).collect()
+    }
+
+    /// What the containers of a pod hold.
+    pub fn of_pod(&self, uid: &str) -> BTreeMap<String, Held> {
+        self.state().table.pod(uid).cloned().unwrap_or_default()
+    }
+
+    /// Gives a container the devices that it asks for, and adds to its configuration what it needs to use them.
+    pub async fn provide(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        config: &mut cri::ContainerConfig,
+    ) -> Result<(), String> {
+        let limits = container.resources.as_ref().and_then(|r| r.limits.clone()).unwrap_or_default();
+        for resource in limits.keys().filter(|name| is_extended(name)) {
+            let wanted = usize::try_from(units_of(Some(&limits), resource)).unwrap_or(0);
+            let (plugin, known) = {
+                let state = self.state();
+                (state.plugins.get(resource).cloned(), state.known.contains(resource))
+            };
+            let plugin = match plugin {
+                Some(plugin) if wanted > 0 => plugin,
+                None if known && wanted > 0 => {
+                    return Err(format!("the device plugin of {resource} has not registered yet"));
+                }
+                // What the operator advertises by hand has no plugin.
+                _ => continue,
+            };
+            let ids = self.hold(pod, container, resource, &plugin, wanted).await?;
+            let answer = plugin.allocate(&ids).await.map_err(|e| format!("device plugin of {resource}: {e}"))?;
+            add(config, answer);
+        }
+        Ok(())
+    }
+
+    async fn hold(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        resource: &str,
+        plugin: &Plugin,
+        wanted: usize,
+    ) -> Result<BTreeSet<String>, String> {
+        let _turn = self.turn.lock().await;
+        let uid = spec::uid(pod);
+        if let Some(held) = self.state().table.of(uid, &container.name, resource) {
+            return Ok(held.clone());
+        }
+        let healthy = plugin.healthy();
+        let free: Vec<String> = {
+            let state = self.state();
+            let taken = state.table.taken(resource);
+            healthy.iter().filter(|id| !taken.contains(id)).cloned().collect()
+        };
+        let preferred = plugin.preferred(free, wanted).await;
+        let mut state = self.state();
+        let ids = state.table.choose(resource, &healthy, wanted, &preferred)?;
+        state.table.hold(uid, &container.name, resource, ids.clone());
+        self.save(&state.table)?;
+        Ok(ids)
+    }
+
+    /// Takes the devices of all other pods back.
+    pub fn keep(&self, pods: &BTreeSet<String>) {
+        let mut state = self.state();
+        if state.table.keep(pods)
+            && let Err(problem) = self.save(&state.table)
+        {
+            tracing::warn!("{problem}");
+        }
+    }
+
+    fn save(&self, table: &Table) -> Result<(), String> {
+        let text = serde_json::to_vec(table).map_err(|e| e.to_string())?;
+        write_atomically(&self.dir.join(CHECKPOINT), &text, 0o600)
+            .map_err(|e| format!("writing the allocations of devices: {e}"))
+    }
+}
+
+/// Adds what a plugin wants to a container's configuration.
+fn add(config: &mut cri::ContainerConfig, answer: api::ContainerAllocateResponse) {
+    config.envs.extend(answer.envs.into_iter().map(|(key, value)| cri::KeyValue { key, value }));
+    config.annotations.extend(answer.annotations);
+    config.mounts.extend(answer.mounts.into_iter().map(|m| cri::Mount {
+        container_path: m.container_path,
+        host_path: m.host_path,
+        readonly: m.read_only,
+        ..Default::default()
+    }));
+    config.devices.extend(answer.devices.into_iter().map(|d| cri::Device {
+        container_path: d.container_path,
+        host_path: d.host_path,
+        permissions: d.permissions,
+    }));
+    config.cdi_devices.extend(answer.cdi_devices.into_iter().map(|d| cri::CdiDevice { name: d.name }));
+}

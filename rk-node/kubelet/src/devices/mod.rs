@@ -1,0 +1,12 @@
+//! Devices of plugins (`v1beta1`): which there are, who holds which, and the servers that plugins and monitors talk to.
+//!
+//! Allocations are on disk before the plugin is asked, so that no device is ever given to two containers.
+
+mod manager;
+mod plugin;
+mod podresources;
+mod server;
+mod table;
+
+pub use manager::{Devices, is_extended};
+pub use server::serve;

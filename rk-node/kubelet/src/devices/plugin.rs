@@ -1,0 +1,92 @@
+//! One device plugin: its devices as it tells them, and the calls to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rk_plugin_api::device as api;
+use rk_plugin_api::device::device_plugin_client::DevicePluginClient;
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+/// Longest call of a plugin: preparing a device may reset it.
+const CALL: Duration = Duration::from_secs(30);
+/// How the protocol says that a device works.
+const HEALTHY: &str = "Healthy";
+
+/// A registered plugin.
+#[derive(Clone, Debug)]
+pub struct Plugin {
+    /// Tells one registration of a resource from the next.
+    pub generation: u64,
+    /// All devices and whether they work.
+    pub devices: BTreeMap<String, bool>,
+    /// What it wants to be asked.
+    pub options: api::DevicePluginOptions,
+    channel: Channel,
+}
+
+async fn timed<T>(what: &str, call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, String> {
+    match tokio::time::timeout(CALL, call).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) => Err(format!("{what}: {}", status.message())),
+        Err(_) => Err(format!("{what} took longer than {CALL:?}")),
+    }
+}
+
+impl Plugin {
+    /// A plugin behind this channel, without devices yet.
+    pub fn new(generation: u64, channel: Channel, options: api::DevicePluginOptions) -> Self {
+        Self { generation, devices: BTreeMap::new(), options, channel }
+    }
+
+    /// A client for calls.
+    pub fn client(&self) -> DevicePluginClient<Channel> {
+        DevicePluginClient::new(self.channel.clone())
+    }
+
+    /// Devices that work.
+    pub fn healthy(&self) -> BTreeSet<String> {
+        self.devices.iter().filter(|(_, good)| **good).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Takes a list that the plugin sent.
+    pub fn take(&mut self, list: Vec<api::Device>) {
+        self.devices = list.into_iter().map(|device| (device.id, device.health == HEALTHY)).collect();
+    }
+
+    /// Which devices the plugin would choose. One that has no opinion, or fails to tell it, is content with any.
+    pub async fn preferred(&self, free: Vec<String>, wanted: usize) -> Vec<String> {
+        if !self.options.get_preferred_allocation_available {
+            return Vec::new();
+        }
+        let request = api::ContainerPreferredAllocationRequest {
+            available_device_ids: free,
+            must_include_device_ids: Vec::new(),
+            allocation_size: i32::try_from(wanted).unwrap_or(i32::MAX),
+        };
+        let request = api::PreferredAllocationRequest { container_requests: vec![request] };
+        match timed("GetPreferredAllocation", self.client().get_preferred_allocation(request)).await {
+            Ok(answer) => answer.container_responses.into_iter().flat_map(|r| r.device_ids).collect(),
+            Err(problem) => {
+                tracing::warn!("{problem}");
+                Vec::new()
+            }
+        }
+    }
+
+    /// What a container needs to use these devices.
+    pub async fn allocate(&self, ids: &BTreeSet<String>) -> Result<api::ContainerAllocateResponse, String> {
+        let ids: Vec<String> = ids.iter().cloned().collect();
+        let request = api::AllocateRequest {
+            container_requests: vec![api::ContainerAllocateRequest { devices_ids: ids.clone() }],
+        };
+        let answer = timed("Allocate", self.client().allocate(request)).await?;
+        let first = answer.container_responses.into_iter().next();
+        let first = first.ok_or_else(|| "Allocate: the plugin answered for no container".to_owned())?;
+        if self.options.pre_start_required {
+            let request = api::PreStartContainerRequest { devices_ids: ids };
+            timed("PreStartContainer", self.client().pre_start_container(request)).await?;
+        }
+        Ok(first)
+    }
+}
