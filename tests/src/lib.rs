@@ -5,7 +5,7 @@
 //! | `api` | `rk-control` on the host | what kubectl sees of the API |
 //! | `images` | a stock registry | archives of others arrive whole under their names |
 //! | `boot` | one machine | the image boots, refuses bad configs, powers off |
-//! | `media` | one machine | CD, stick, disk and network boot it on BIOS and UEFI; a tampered root does not |
+//! | `media` | one machine | CD, stick and disk boot it on UEFI; a tampered root does not |
 //! | `machine` | one machine | the machine API by `rkctl`: maintenance mode, roles, configs, the end of the machine |
 //! | `node` | one machine | a node alone: joining, its complaints |
 //! | `network` | a cluster | pods, Services, DNS, partitions |
