@@ -91,8 +91,8 @@ mod tests {
         drop(write);
         assert!(!output.drain(Some(&mut log)));
         let text = std::fs::read_to_string(&path).unwrap();
-        let said: Vec<_> = text.lines().map(|l| l.split_once(" stdout F ").unwrap().1).collect();
-        assert_eq!(said, ["hello", "wor"]);
+        let said: Vec<_> = text.lines().map(|l| l.split_once(" stdout ").unwrap().1).collect();
+        assert_eq!(said, ["F hello", "P wor"]);
         let mut seen = [0; 32];
         let n = rustix::io::read(&client, &mut seen).unwrap();
         assert_eq!(&seen[..n], b"hello\nwor");
