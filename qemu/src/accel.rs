@@ -24,6 +24,15 @@ pub enum Accel {
 }
 
 impl Accel {
+    /// Processors that a machine of a cluster gets unless told otherwise. Under TCG one: a kernel that patches its own code while
+    /// another emulated processor runs it now and then dies of a breakpoint that this one still sees.
+    pub fn processors(self) -> u32 {
+        match self {
+            Accel::Kvm => 2,
+            Accel::Tcg => 1,
+        }
+    }
+
     /// QEMU's arguments.
     pub fn args(self) -> [&'static str; 4] {
         match self {

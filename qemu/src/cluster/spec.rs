@@ -39,7 +39,7 @@ impl ClusterSpec {
             artifacts: artifacts.clone(),
             workers: 2,
             memory_mib: 768,
-            cpus: 2,
+            cpus: artifacts.accel.processors(),
             machine: Machine::Microvm,
             data_mib: 8192,
             api_port: None,

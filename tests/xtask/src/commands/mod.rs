@@ -88,9 +88,9 @@ struct Shape {
     /// Memory of each machine in MiB
     #[arg(long, default_value_t = 768, value_parser = clap::value_parser!(u64).range(256..))]
     memory: u64,
-    /// Processors of each machine
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
-    cpus: u32,
+    /// Processors of each machine [default: 2; 1 without hardware acceleration]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
+    cpus: Option<u32>,
 }
 
 #[derive(Debug, Args)]

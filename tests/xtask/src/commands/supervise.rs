@@ -29,7 +29,9 @@ pub fn run(paths: &Paths, args: &SuperviseArgs) -> Result<()> {
     let mut spec = ClusterSpec::new(&args.name.name, &paths.cluster(&args.name.name), &artifacts);
     spec.workers = args.shape.workers;
     spec.memory_mib = args.shape.memory;
-    spec.cpus = args.shape.cpus;
+    if let Some(cpus) = args.shape.cpus {
+        spec.cpus = cpus;
+    }
     spec.api_port = Some(args.port);
     let cluster = Cluster::start(&spec)?;
     let signal = signals.wait().context("waiting for signals")?;

@@ -55,7 +55,8 @@ fn launch(paths: &Paths, args: &UpArgs) -> Result<ClusterState> {
     let mut command = Command::new(std::env::current_exe().context("where this program lies")?);
     command
         .args(["supervise", "--name", name, "--workers", &args.shape.workers.to_string()])
-        .args(["--memory", &args.shape.memory.to_string(), "--cpus", &args.shape.cpus.to_string()])
+        .args(["--memory", &args.shape.memory.to_string()])
+        .args(args.shape.cpus.map(|cpus| format!("--cpus={cpus}")))
         .args(["--port", &args.port.to_string()])
         .stdin(Stdio::null())
         .stdout(file)
