@@ -2,6 +2,7 @@
 
 use crate::events::Events;
 use crate::logs::RotatingFile;
+pub use rk_sys::chain;
 use std::fmt::Display;
 use std::io::Write;
 use std::path::Path;
@@ -63,16 +64,4 @@ impl Journal {
     pub fn close(&mut self) {
         self.file = None;
     }
-}
-
-/// An error and its sources in one line.
-pub fn chain(err: &dyn std::error::Error) -> String {
-    let mut text = err.to_string();
-    let mut source = err.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }

@@ -156,18 +156,11 @@ fn parse_mounts(table: &str) -> Vec<PathBuf> {
     table
         .lines()
         .filter_map(|line| line.split(' ').nth(1))
-        .map(unescape)
+        .map(rk_sys::unescape_path)
         .filter(|target| !KEEP.contains(&target.as_str()))
         .filter(|target| !["/sys/", "/proc/", "/dev/"].iter().any(|prefix| target.starts_with(prefix)))
         .map(|target| Path::new(&target).to_owned())
         .collect()
-}
-
-/// The kernel writes blanks, tabs, line ends and backslashes of paths as three octal digits.
-fn unescape(text: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
 #[cfg(test)]

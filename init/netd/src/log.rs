@@ -1,5 +1,6 @@
 //! What netd says: lines that PID 1 keeps and, for news and warnings, shows on the console.
 
+pub use rk_sys::chain;
 use std::fmt::Display;
 use std::io::Write;
 
@@ -16,18 +17,6 @@ pub fn warn(text: impl Display) {
 /// What an operator at the console waits for.
 pub fn news(text: impl Display) {
     write(format!("rk: {text}\n"));
-}
-
-/// An error and its sources in one line.
-pub fn chain(err: &dyn std::error::Error) -> String {
-    let mut text = err.to_string();
-    let mut source = err.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }
 
 fn write(line: String) {

@@ -31,3 +31,15 @@ impl SysError {
         self.source.raw_os_error()
     }
 }
+
+/// An error and its sources in one line.
+pub fn chain(err: &dyn std::error::Error) -> String {
+    let mut text = err.to_string();
+    let mut source = err.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}

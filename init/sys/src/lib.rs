@@ -26,11 +26,11 @@ pub use block::{BlockDevice, Superblock, block_devices, identify, read_superbloc
 pub use capture::CaptureSocket;
 pub use clock::{ClockOffset, boot_millis, set_clock, slew_clock};
 pub use dm::{Verity, open_verity};
-pub use error::{Result, SysError};
+pub use error::{Result, SysError, chain};
 pub use input::{KEY_POWER, KeyPress, decode_key_presses, open_input_devices};
 pub use limits::{lift_process_limit, limit_open_files};
 pub use loopdev::attach_loop;
-pub use mount::{MountFlags, make_shared, mount, mount_point, move_root, unmount, unmount_detached};
+pub use mount::{MountFlags, make_shared, mount, mount_point, move_root, unescape_path, unmount, unmount_detached};
 pub use netlink::{NetlinkSocket, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_LINK};
 pub use packet::{PacketSocket, bind_udp_to_link, udp6_on_link};
 pub use partition::{PartitionNode, device_bytes, disk_sector, grow_ext4, partitions, resize_partition};

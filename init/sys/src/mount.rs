@@ -89,3 +89,10 @@ pub fn unmount_detached(target: &Path) -> Result<()> {
     nix::mount::umount2(target, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
         .map_err(|errno| SysError::new("umount --lazy", target.display().to_string(), errno))
 }
+
+/// A path as a table of `/proc` writes it: blanks, tabs, line ends and backslashes are three octal digits there (proc(5)).
+pub fn unescape_path(text: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+}

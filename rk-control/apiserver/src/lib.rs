@@ -23,6 +23,7 @@ mod front_door;
 mod handlers;
 mod health;
 mod http;
+mod keeper;
 mod lookup;
 mod metrics;
 pub mod pki;

@@ -6,7 +6,7 @@
 mod access;
 
 /// Everything generated from `proto/`, package `rk.machine.v1`.
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, clippy::all, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("rk.machine.v1");
 }

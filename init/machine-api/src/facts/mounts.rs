@@ -27,8 +27,8 @@ fn parse(table: &str) -> Vec<Mount> {
         .filter_map(|line| {
             let mut fields = line.split(' ');
             Some(Mount {
-                source: unescape(fields.next()?),
-                target: unescape(fields.next()?),
+                source: rk_sys::unescape_path(fields.next()?),
+                target: rk_sys::unescape_path(fields.next()?),
                 r#type: fields.next()?.to_owned(),
                 options: fields.next()?.to_owned(),
                 size_bytes: 0,
@@ -36,13 +36,6 @@ fn parse(table: &str) -> Vec<Mount> {
             })
         })
         .collect()
-}
-
-/// The kernel writes blanks, tabs, line ends and backslashes of paths as three octal digits.
-fn unescape(text: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
 #[cfg(test)]

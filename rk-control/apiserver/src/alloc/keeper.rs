@@ -14,6 +14,7 @@ use super::addresses;
 use super::ranges::{self, Step};
 use super::records::{self, Owner, named_owner};
 use crate::front_door::write;
+use crate::keeper::keep;
 use crate::server::Core;
 
 /// Changes that come within this time are looked at together.
@@ -29,21 +30,7 @@ const NETWORKING: &str = "networking.k8s.io";
 
 /// Runs until shutdown.
 pub async fn run(core: Arc<Core>) {
-    let stop = core.shutdown.clone();
-    loop {
-        let outcome = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            outcome = turn(&core) => outcome,
-        };
-        if let Err(status) = outcome {
-            tracing::warn!(%status, "Service ranges and addresses could not be compared; trying again");
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(RETRY) => {}
-            }
-        }
-    }
+    keep(core, RETRY, "Service ranges and addresses could not be compared", turn).await;
 }
 
 /// Compares everything until nothing is left to write: what a server does before it calls itself ready.

@@ -131,7 +131,9 @@ mod tests {
         let gone = deleting(cidr("more", "10.97.0.0/24"));
         let held = ["10.97.0.5".parse().unwrap()];
         let now = jiff::Timestamp::UNIX_EPOCH;
-        let Step::Status(waiting) = next(&gone, std::slice::from_ref(&gone), &held, now) else { panic!("it must wait") };
+        let Step::Status(waiting) = next(&gone, std::slice::from_ref(&gone), &held, now) else {
+            panic!("it must wait")
+        };
         assert_eq!(waiting["status"]["conditions"][0]["reason"], "Terminating");
         assert_eq!(next(&waiting, std::slice::from_ref(&gone), &held, now), Step::Keep);
         let wider = cidr("wider", "10.97.0.0/16");

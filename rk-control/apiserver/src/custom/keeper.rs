@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::conditions::{FINALIZER, is_served, with_finalizer, with_status};
 use super::{api_services, instances, publish};
 use crate::front_door::write;
+use crate::keeper::keep;
 use crate::server::Core;
 
 const GROUP: &str = "apiextensions.k8s.io";
@@ -25,21 +26,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Runs until shutdown.
 pub async fn run(core: Arc<Core>) {
-    let stop = core.shutdown.clone();
-    loop {
-        let outcome = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            outcome = turn(&core) => outcome,
-        };
-        if let Err(status) = outcome {
-            tracing::warn!(%status, "custom resource definitions could not be served; trying again");
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(RETRY) => {}
-            }
-        }
-    }
+    keep(core, RETRY, "custom resource definitions could not be served", turn).await;
 }
 
 /// Compares everything, then waits for a change.

@@ -6,25 +6,25 @@
 mod redact;
 
 /// Container Storage Interface.
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, clippy::all, reason = "generated code")]
 pub mod csi {
     tonic::include_proto!("csi.v1");
 }
 
 /// How a plugin that listens in the registry directory makes itself known.
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, clippy::all, reason = "generated code")]
 pub mod registration {
     tonic::include_proto!("pluginregistration");
 }
 
 /// Device plugins.
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, clippy::all, reason = "generated code")]
 pub mod device {
     tonic::include_proto!("v1beta1");
 }
 
 /// Which pod holds which resource.
-#[allow(missing_docs, clippy::all)]
+#[allow(missing_docs, clippy::all, reason = "generated code")]
 pub mod podresources {
     tonic::include_proto!("v1");
 }

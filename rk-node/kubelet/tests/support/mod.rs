@@ -1,5 +1,5 @@
 //! A runtime in memory behind the real CRI stubs, and a real control plane on loopback.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unused_imports, reason = "each test binary uses its own part of this")]
 
 mod control;
 mod fake_cri;
