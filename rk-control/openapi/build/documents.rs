@@ -80,7 +80,9 @@ fn patch() -> Value {
 /// What documents of kinds added at run time refer to.
 fn common(descriptions: &Descriptions, kinds: &BTreeMap<String, Vec<GroupVersionKind>>) -> Value {
     let mut schemas = Schemas::new(Spec::V3, descriptions, kinds);
-    for name in ["meta/v1.DeleteOptions", "meta/v1.ListMeta", "meta/v1.ObjectMeta", "meta/v1.Status", "autoscaling/v1.Scale"] {
+    for name in
+        ["meta/v1.DeleteOptions", "meta/v1.ListMeta", "meta/v1.ObjectMeta", "meta/v1.Status", "autoscaling/v1.Scale"]
+    {
         schemas.add(name);
     }
     schemas.done.insert(PATCH.to_owned(), patch());

@@ -7,8 +7,8 @@ use rk_api::schema::{Lists, Schema, Shape};
 use serde_json::{Map, Value, json};
 
 use crate::descriptions::Descriptions;
-use crate::spec::{Kinds, Spec, gvk_value};
 use crate::names::{INT_OR_STRING, LIST_META, MICRO_TIME, QUANTITY, TIME, openapi_name};
+use crate::spec::{Kinds, Spec, gvk_value};
 
 /// Collects schemas and everything that they refer to.
 pub struct Schemas<'a> {

@@ -109,6 +109,13 @@ impl Schemas<'_> {
     }
 }
 
+/// Whether a kind is told of without its fields: it has no schema, or version 2 would make clients refuse the unknown fields that
+/// its schema preserves.
+fn takes_anything(spec: Spec, schema: &Value) -> bool {
+    let preserves = schema.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));
+    !schema.is_object() || (spec == Spec::V2 && preserves)
+}
+
 impl Kinds for Schemas<'_> {
     fn kind(&mut self, gvk: &GroupVersionKind) -> Option<String> {
         let Some(custom) = self.row(gvk).and_then(|row| row.custom.clone()) else {
@@ -117,8 +124,10 @@ impl Kinds for Schemas<'_> {
         };
         let name = name_of(gvk, &gvk.kind);
         if !self.done.contains_key(&name) {
-            let empty = json!({"type": "object"});
-            let mut schema = self.published(if custom.schema.is_object() { &custom.schema } else { &empty }, true);
+            let mut schema = match takes_anything(self.spec, &custom.schema) {
+                true => json!({"type": "object"}),
+                false => self.published(&custom.schema, true),
+            };
             schema["x-kubernetes-group-version-kind"] = json!([gvk_value(gvk)]);
             self.done.insert(name.clone(), schema);
         }
@@ -140,5 +149,19 @@ impl Kinds for Schemas<'_> {
         });
         self.done.insert(name.clone(), schema);
         Some(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_that_keeps_unknown_fields_shows_none_in_version_2() {
+        let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"spec": {}}});
+        let inside = json!({"type": "object", "properties": {"spec": {"x-kubernetes-preserve-unknown-fields": true}}});
+        assert!(takes_anything(Spec::V2, &open) && !takes_anything(Spec::V3, &open));
+        assert!(!takes_anything(Spec::V2, &inside));
+        assert!(takes_anything(Spec::V3, &Value::Null));
     }
 }
