@@ -15,6 +15,7 @@ mod alloc;
 pub mod authn;
 pub mod authz;
 mod bootstrap;
+mod callout;
 mod codec;
 mod config;
 mod custom;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::alloc::ServiceAllocator;
 use crate::authn::{self, ClientCertificates, TokenIssuer, User};
 use crate::authz::Authorizer;
+use crate::callout::Callouts;
 use crate::config::Config;
 use crate::discovery::{self, Discovery};
 use crate::handlers;
@@ -31,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::proxy::KubeletClient;
 use crate::storage::{self, Storage};
-use crate::{bootstrap, custom, tls};
+use crate::{admission, bootstrap, custom, tls};
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,10 @@ pub struct Core {
     pub discovery: Discovery,
     /// Kinds made by CustomResourceDefinitions.
     pub custom: custom::Served,
+    /// Admission webhooks.
+    pub webhooks: admission::Hooks,
+    /// Calls webhooks.
+    pub callouts: Callouts,
     /// Health checks.
     pub health: Health,
     /// Figures for `/metrics`.
@@ -176,6 +181,8 @@ impl ApiServer {
             kubelets,
             discovery: Discovery::default(),
             custom: custom::Served::default(),
+            webhooks: admission::Hooks::default(),
+            callouts: Callouts::default(),
             health: Health::default(),
             metrics: Metrics::default(),
             ca_certificate: pki.ca_certificate().to_owned(),

@@ -69,6 +69,32 @@ impl Reason {
         }
     }
 
+    /// The reason of that word; [`Reason::Unknown`] for any other.
+    pub fn parse(word: &str) -> Self {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word).unwrap_or(Reason::Unknown)
+    }
+
+    const ALL: [Reason; 18] = [
+        Reason::Unauthorized,
+        Reason::Forbidden,
+        Reason::NotFound,
+        Reason::AlreadyExists,
+        Reason::Conflict,
+        Reason::Gone,
+        Reason::Invalid,
+        Reason::ServerTimeout,
+        Reason::Timeout,
+        Reason::TooManyRequests,
+        Reason::BadRequest,
+        Reason::MethodNotAllowed,
+        Reason::NotAcceptable,
+        Reason::RequestEntityTooLarge,
+        Reason::UnsupportedMediaType,
+        Reason::InternalError,
+        Reason::Expired,
+        Reason::ServiceUnavailable,
+    ];
+
     /// The HTTP code that goes with the reason.
     pub const fn code(self) -> u16 {
         match self {

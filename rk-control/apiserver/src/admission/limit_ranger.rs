@@ -14,7 +14,7 @@ fn concerns(request: &Request<'_>) -> bool {
         Operation::Create => pods || claims,
         // Resources of pods change through resize alone.
         Operation::Update => claims || request.is_sub("", "pods", "resize"),
-        Operation::Delete => false,
+        Operation::Delete | Operation::Connect => false,
     }
 }
 

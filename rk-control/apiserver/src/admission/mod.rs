@@ -1,7 +1,7 @@
 //! Admission: what is added to or refused of a change beyond the rules of its kind, as an ordered chain.
 //!
-//! Each plugin is one file with a `mutate` and/or a `validate`. The chain is data, so that further links (webhooks, policies) are
-//! lines in a table.
+//! Each plugin is one file with a `mutate` and/or a `validate`. The chain is data; the mutating webhooks of the cluster come after it,
+//! since what they change goes through it again.
 
 mod certificates;
 mod default_class;
@@ -19,6 +19,11 @@ mod runtime_class;
 mod service_account;
 mod storage_protection;
 mod volume_resize;
+mod webhook;
+
+pub use webhook::Hooks;
+
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use rk_api::resources::Resource;
@@ -37,6 +42,8 @@ pub enum Operation {
     Update,
     /// A deletion.
     Delete,
+    /// A connection to what the object stands for: exec, attach, port-forward, proxy.
+    Connect,
 }
 
 /// A change on its way.
@@ -47,6 +54,8 @@ pub struct Request<'a> {
     pub user: &'a User,
     /// The row of the object's storage version.
     pub resource: &'a Resource,
+    /// The row that the request names.
+    pub requested: &'a Arc<Resource>,
     /// Subresource, empty for the object itself.
     pub subresource: &'a str,
     /// Namespace, empty for cluster-scoped objects.
@@ -168,20 +177,51 @@ const CHAIN: &[Plugin] = &[
     mutating("DefaultStorageClass", |request, object, _| Box::pin(default_class::storage(request, object))),
     mutating("DefaultIngressClass", |request, object, _| Box::pin(default_class::ingress(request, object))),
     validating("RoleEscalation", |request, object, _, _| Box::pin(escalation::validate(request, object))),
+    validating("ValidatingAdmissionWebhook", |request, object, warnings, _| {
+        Box::pin(webhook::validate(request, object, warnings))
+    }),
     validating("ResourceQuota", |request, object, _, held| Box::pin(quota::validate(request, object, held))),
 ];
 
-/// Lets every plugin change a new object.
+/// Lets every plugin and webhook change a new object.
 ///
 /// # Errors
 /// The first refusal.
 pub async fn mutate(request: &Request<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<(), Status> {
+    plugins(request, object, warnings).await?;
+    let mut round = webhook::Round::of(request).await?;
+    if round.first(request, Some(object), warnings).await? {
+        // What a webhook added is not exempt from what every object gets. Remarks were made the first time.
+        plugins(request, object, &mut Vec::new()).await?;
+        round.again(request, object, warnings).await?;
+    }
+    Ok(())
+}
+
+async fn plugins(request: &Request<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<(), Status> {
     for plugin in CHAIN {
         if let Some(mutate) = plugin.mutate {
             mutate(request, object, warnings).await.inspect_err(|status| refused(plugin, request, status))?;
         }
     }
     Ok(())
+}
+
+/// Lets mutating webhooks refuse a deletion, which has nothing that they could change.
+///
+/// # Errors
+/// The first refusal.
+pub async fn announce(request: &Request<'_>, warnings: &mut Vec<String>) -> Result<(), Status> {
+    webhook::Round::of(request).await?.first(request, None, warnings).await.map(|_| ())
+}
+
+/// Lets webhooks change and judge what is no object of its own resource: a binding, an eviction, the options of a connection.
+///
+/// # Errors
+/// The first refusal.
+pub async fn connect(request: &Request<'_>, mut object: Value, warnings: &mut Vec<String>) -> Result<(), Status> {
+    webhook::Round::of(request).await?.first(request, Some(&mut object), warnings).await?;
+    webhook::validate(request, Some(&object), warnings).await
 }
 
 /// Lets every plugin judge a change. What is returned must be held until the change is stored.

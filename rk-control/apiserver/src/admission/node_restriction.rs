@@ -69,6 +69,7 @@ fn own_pod(request: &Request<'_>, node: &str, why: &str) -> Result<(), Status> {
 fn pod(request: &Request<'_>, node: &str, object: Option<&Value>) -> Result<(), Status> {
     match request.operation {
         Operation::Delete => own_pod(request, node, "can only delete pods with spec.nodeName set to itself"),
+        Operation::Connect => Ok(()),
         Operation::Update => Err(request
             .forbid(&format!("unexpected operation \"UPDATE\", node {node:?} can only create and delete mirror pods"))),
         Operation::Create => {

@@ -57,7 +57,7 @@ fn counts(request: &Request<'_>) -> bool {
     let operation = match request.operation {
         Operation::Create => true,
         Operation::Update => kind_that_grows,
-        Operation::Delete => false,
+        Operation::Delete | Operation::Connect => false,
     };
     object && operation && !request.namespace.is_empty() && request.resource.is_stored()
 }

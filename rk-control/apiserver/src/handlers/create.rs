@@ -93,12 +93,13 @@ impl From<Status> for StoreOutcome {
 
 async fn store(call: &mut Call, mut object: Value, options: &WriteOptions, owned: bool) -> Result<Value, StoreOutcome> {
     let core = Arc::clone(&call.core);
-    let (user, hub) = (call.user.clone(), Arc::clone(&call.hub));
+    let (user, hub, requested) = (call.user.clone(), Arc::clone(&call.hub), Arc::clone(&call.resource));
     let (namespace, name) = (call.path.namespace.clone(), meta::name(&object).to_owned());
     let request = admission::Request {
         core: &core,
         user: &user,
         resource: &hub,
+        requested: &requested,
         subresource: "",
         namespace: &namespace,
         name: &name,

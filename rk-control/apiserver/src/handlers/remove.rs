@@ -35,11 +35,12 @@ pub(super) async fn remove(call: &mut Call, name: &str, options: &DeleteOptions)
         };
         check_preconditions(call, name, options, &object)?;
         let user = call.user.clone();
-        let hub = Arc::clone(&call.hub);
+        let (hub, requested) = (Arc::clone(&call.hub), Arc::clone(&call.resource));
         let request = admission::Request {
             core: &core,
             user: &user,
             resource: &hub,
+            requested: &requested,
             subresource: "",
             namespace: &namespace,
             name,
@@ -47,6 +48,7 @@ pub(super) async fn remove(call: &mut Call, name: &str, options: &DeleteOptions)
             old: Some(&object),
             dry_run: options.dry_run,
         };
+        admission::announce(&request, &mut call.warnings).await?;
         let _held = admission::validate(&request, None, &mut call.warnings).await?;
         let outcome = match decide(&hub, &object, options)? {
             Decision::Nothing => return Ok(Removed::Waiting(object)),

@@ -61,10 +61,12 @@ async fn attempt(
     }
     let core = std::sync::Arc::clone(&call.core);
     let (user, hub, path) = (call.user.clone(), std::sync::Arc::clone(&call.hub), call.path.clone());
+    let requested = std::sync::Arc::clone(&call.resource);
     let request = admission::Request {
         core: &core,
         user: &user,
         resource: &hub,
+        requested: &requested,
         subresource: intent.subresource.unwrap_or_default(),
         namespace: &path.namespace,
         name: &path.name,

@@ -10,6 +10,7 @@ use rk_api::status::{Reason, Status};
 use serde_json::Value;
 
 use super::dial::{connect, is_forbidden};
+use super::endpoints::ready_endpoints;
 use super::forward::forward;
 use super::kubelet;
 use crate::handlers::Call;
@@ -123,42 +124,10 @@ fn first_container_port(pod: &Value) -> Option<u16> {
 /// One ready endpoint of a Service, by port name or number.
 async fn service(call: &Call, target: &Target<'_>) -> Result<Backend, Status> {
     let service = object(call, target.name).await?;
-    let ports = meta::at(&service, &["spec", "ports"]).as_array().cloned().unwrap_or_default();
-    let wanted = target.port;
-    let chosen = ports.iter().find(|port| {
-        let number = port.get("port").and_then(Value::as_u64).map(|port| port.to_string()).unwrap_or_default();
-        wanted == meta::text(port, &["name"]) || wanted == number
-    });
-    let chosen = match (wanted, ports.as_slice()) {
-        ("", [only]) => Some(only),
-        ("", _) => None,
-        _ => chosen,
-    };
+    let addresses = ready_endpoints(&call.core, &service, target.port).await?;
+    let index = if addresses.is_empty() { 0 } else { rand::random_range(0..addresses.len()) };
     let none =
         || Status::new(Reason::ServiceUnavailable, format!("no endpoints available for service {:?}", call.path.name));
-    let chosen = chosen.ok_or_else(none)?;
-    let port_name = meta::text(chosen, &["name"]);
-    let slices = call.core.objects("discovery.k8s.io", "v1", "endpointslices", &call.path.namespace).await?;
-    let own = slices.iter().filter(|slice| {
-        meta::at(slice, &["metadata", "labels", "kubernetes.io/service-name"]).as_str() == Some(target.name)
-    });
-    let mut addresses = Vec::new();
-    for slice in own {
-        let port = slice.get("ports").and_then(Value::as_array).into_iter().flatten();
-        let port = port.into_iter().find(|port| meta::text(port, &["name"]) == port_name);
-        let Some(port) = port.and_then(|port| port.get("port")?.as_u64()).and_then(|port| u16::try_from(port).ok())
-        else {
-            continue;
-        };
-        for endpoint in slice.get("endpoints").and_then(Value::as_array).into_iter().flatten() {
-            if meta::at(endpoint, &["conditions", "ready"]).as_bool() == Some(false) {
-                continue;
-            }
-            let ips = endpoint.get("addresses").and_then(Value::as_array).into_iter().flatten();
-            addresses.extend(ips.filter_map(|ip| Some(SocketAddr::new(ip.as_str()?.parse().ok()?, port))));
-        }
-    }
-    let index = if addresses.is_empty() { 0 } else { rand::random_range(0..addresses.len()) };
     let address = addresses.get(index).copied().ok_or_else(none)?;
     Ok(Backend { address, tls: tls_of(call, target.scheme) })
 }

@@ -2,7 +2,9 @@
 //!
 //! Upgraded connections are copied byte by byte; SPDY and WebSocket look the same from here, and end where they are understood.
 
+mod connect;
 mod dial;
+mod endpoints;
 mod forward;
 mod http_proxy;
 mod kubelet;
@@ -16,6 +18,7 @@ use rk_api::status::Status;
 use crate::handlers::Call;
 use crate::http::Body;
 
+pub(crate) use endpoints::ready_endpoints;
 pub(crate) use forward::BEARER_PROTOCOL;
 pub use kubelet::KubeletClient;
 
@@ -24,6 +27,7 @@ pub use kubelet::KubeletClient;
 /// # Errors
 /// 400 for a request that names no container, 404 without the object, 502/503 when the other end does not answer.
 pub async fn serve(call: &mut Call, method: &Method, request: Request<Body>) -> Result<Response<Body>, Status> {
+    connect::admit(call).await?;
     match call.path.subresource.as_str() {
         "log" => logs::serve(call, request).await,
         "proxy" => http_proxy::serve(call, method, request).await,

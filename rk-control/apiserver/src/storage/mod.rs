@@ -218,14 +218,13 @@ impl Storage {
         Ok(written)
     }
 
-    /// Rights are judged from the cache: a change of them is answered only when it holds, so that a right that was taken away is
-    /// gone when the answer comes.
+    /// Requests are judged by rights and webhooks from the cache: a change of them is answered only when it holds, so that a right
+    /// that was taken away is gone when the answer comes.
     async fn settle(&self, hub: &Resource, revision: Revision) {
         self.written.fetch_max(revision, Ordering::AcqRel);
-        if hub.gvk.group == "rbac.authorization.k8s.io"
-            && let Err(status) = self.wait_for(revision).await
-        {
-            tracing::warn!(%status, "the cache is late with a change of rights");
+        let judged_by = matches!(&*hub.gvk.group, "rbac.authorization.k8s.io" | "admissionregistration.k8s.io");
+        if judged_by && let Err(status) = self.wait_for(revision).await {
+            tracing::warn!(%status, "the cache is late with a change of what requests are judged by");
         }
     }
 

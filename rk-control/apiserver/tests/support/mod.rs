@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod sockets;
+pub mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -24,7 +24,12 @@ pub(super) async fn bind(call: &mut Call, body: Body) -> Result<Response<Body>, 
 }
 
 /// Assigns a pod as a Binding says.
-pub(super) async fn assign(call: &Call, name: &str, binding: &Value, dry_run: bool) -> Result<Response<Body>, Status> {
+pub(super) async fn assign(
+    call: &mut Call,
+    name: &str,
+    binding: &Value,
+    dry_run: bool,
+) -> Result<Response<Body>, Status> {
     let node = meta::text(binding, &["target", "name"]).to_owned();
     let kind = meta::text(binding, &["target", "kind"]);
     if !matches!(kind, "" | "Node") {
@@ -33,6 +38,8 @@ pub(super) async fn assign(call: &Call, name: &str, binding: &Value, dry_run: bo
     if node.is_empty() {
         return Err(super::super::options::invalid("target.name", "", "a node name is required"));
     }
+    super::admit(call, name, "binding", binding, dry_run).await?;
+    let call = &*call;
     let annotations = meta::at(binding, &["metadata", "annotations"]).clone();
     let uid = meta::uid(binding).to_owned();
     let assign = |pod: &mut Value| set_node(call, pod, name, &node, &uid, &annotations);

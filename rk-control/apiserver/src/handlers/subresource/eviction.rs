@@ -30,6 +30,7 @@ pub(super) async fn evict(call: &mut Call, body: Body) -> Result<Response<Body>,
     let Some((pod, _)) = call.core.storage.read(&call.hub, &call.path.namespace, &name).await? else {
         return Err(call.not_found());
     };
+    super::admit(call, &name, "eviction", &eviction, deletion.dry_run).await?;
     if !is_exempt(&pod)
         && let Some(budget) = budget_of(call, &pod).await?
     {

@@ -7,6 +7,8 @@ mod review;
 mod scale;
 mod token;
 
+use std::sync::Arc;
+
 use http::{Method, Request, Response, StatusCode};
 use rk_api::resources::{GroupVersionKind, Verb};
 use rk_api::schema::Schema;
@@ -17,6 +19,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::options::WriteOptions;
 use super::render;
+use crate::admission::{self, Operation};
 use crate::codec;
 use crate::http::{Body, read_body};
 
@@ -60,6 +63,25 @@ async fn decode(call: &mut Call, body: Body, gvk: &GroupVersionKind) -> Result<(
     let object = codec::decode_object(&call.headers, &body, gvk, &schema, options.validation, &mut warnings)?;
     call.warnings.extend(warnings);
     Ok((options, object))
+}
+
+/// Lets webhooks judge a verb in disguise by the object that was sent with it.
+async fn admit(call: &mut Call, name: &str, subresource: &str, object: &Value, dry_run: bool) -> Result<(), Status> {
+    let (core, user, row) = (Arc::clone(&call.core), call.user.clone(), Arc::clone(&call.resource));
+    let (hub, namespace) = (Arc::clone(&call.hub), call.path.namespace.clone());
+    let request = admission::Request {
+        core: &core,
+        user: &user,
+        resource: &hub,
+        requested: &row,
+        subresource,
+        namespace: &namespace,
+        name,
+        operation: Operation::Create,
+        old: None,
+        dry_run,
+    };
+    admission::connect(&request, object.clone(), &mut call.warnings).await
 }
 
 /// The answer of a verb in disguise.

@@ -23,10 +23,12 @@ pub(super) async fn request(call: &mut Call, body: Body) -> Result<Response<Body
         call.core.object("", "v1", "serviceaccounts", &namespace, &name).await?.ok_or_else(|| call.not_found())?;
     let core = std::sync::Arc::clone(&call.core);
     let (user, hub) = (call.user.clone(), std::sync::Arc::clone(&call.hub));
+    let requested = std::sync::Arc::clone(&call.resource);
     let attributes = admission::Request {
         core: &core,
         user: &user,
         resource: &hub,
+        requested: &requested,
         subresource: "token",
         namespace: &namespace,
         name: &name,

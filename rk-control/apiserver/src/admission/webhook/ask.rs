@@ -1,0 +1,78 @@
+//! One question to one webhook.
+
+use std::sync::Arc;
+
+use rk_api::resources::Resource;
+use rk_api::status::Status;
+use serde_json::Value;
+
+use super::super::{Operation, Request};
+use super::hook::Hook;
+use super::review;
+
+/// What came of a question.
+pub(super) struct Outcome {
+    /// A refusal, the webhook's own or that of its failure.
+    pub(super) verdict: Result<(), Status>,
+    pub(super) patch: Option<Value>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Asks a webhook about a change, in the version of `row`.
+///
+/// # Errors
+/// The change is a dry run that the webhook must not hear of, or cannot be converted for it.
+pub(super) async fn ask(
+    hook: &Hook,
+    request: &Request<'_>,
+    row: Arc<Resource>,
+    object: Option<&Value>,
+    mutating: bool,
+) -> Result<Outcome, Status> {
+    if request.dry_run && !hook.dry_run {
+        return Err(Status::bad_request(format!("admission webhook {:?} does not support dry run", hook.name)));
+    }
+    let shown = object.map(|object| show(request, &row, object)).transpose()?;
+    let old = request.old.map(|old| show(request, &row, old)).transpose()?;
+    let answer = exchange(hook, request, &row, (shown.as_ref(), old.as_ref()), mutating).await;
+    Ok(match answer {
+        Ok(answer) => Outcome {
+            verdict: if answer.allowed { Ok(()) } else { Err(review::denied(&hook.name, &answer.status)) },
+            patch: answer.patch,
+            warnings: answer.warnings,
+        },
+        Err(why) => {
+            let why = format!("failed calling webhook {:?}: {why}", hook.name);
+            tracing::warn!(webhook = %hook.name, fail_closed = hook.fail_closed, why, "admission webhook failed");
+            let verdict = if hook.fail_closed { Err(Status::internal(why)) } else { Ok(()) };
+            Outcome { verdict, patch: None, warnings: Vec::new() }
+        }
+    })
+}
+
+async fn exchange(
+    hook: &Hook,
+    request: &Request<'_>,
+    row: &Resource,
+    objects: (Option<&Value>, Option<&Value>),
+    mutating: bool,
+) -> Result<review::Answer, String> {
+    if hook.conditional {
+        return Err("matchConditions are not evaluated by this server".to_owned());
+    }
+    let uid = uuid::Uuid::new_v4().to_string();
+    let question = review::question(request, row, &hook.version, &uid, objects);
+    let answer = request.core.callouts.post(request.core, &hook.client, &question, hook.limit).await;
+    let answer = answer.map_err(|error| format!("failed to call webhook: {error}"))?;
+    review::answer(&answer, &hook.version, &uid, mutating)
+}
+
+/// The object as the webhook sees it: converted, unless it is of a kind of its own.
+fn show(request: &Request<'_>, row: &Resource, object: &Value) -> Result<Value, Status> {
+    match request.subresource {
+        _ if request.operation == Operation::Connect => Ok(object.clone()),
+        "scale" => rk_api::scale::view(row, &rk_api::convert::from_hub(object.clone(), row)?),
+        _ if object.get("kind").and_then(Value::as_str) != Some(&*request.resource.gvk.kind) => Ok(object.clone()),
+        _ => rk_api::convert::from_hub(object.clone(), row),
+    }
+}

@@ -1,0 +1,102 @@
+//! Mutating webhooks, one after the other, and once more for those that want to see what others changed.
+
+use std::sync::Arc;
+
+use rk_api::decode::{self, FieldValidation};
+use rk_api::patch::json_patch;
+use rk_api::resources::Resource;
+use rk_api::status::Status;
+use serde_json::Value;
+
+use super::super::Request;
+use super::ask::ask;
+use super::hook::{Hook, Kind, hooks};
+use super::matching;
+
+/// One change on its way through the mutating webhooks.
+pub(crate) struct Round {
+    hooks: Arc<Vec<Hook>>,
+    /// The object as each webhook that wants to be asked again left it.
+    left: Vec<Option<Value>>,
+}
+
+impl Round {
+    /// The webhooks as of now.
+    pub(crate) async fn of(request: &Request<'_>) -> Result<Self, Status> {
+        Ok(Self { hooks: hooks(request, Kind::Mutating).await?, left: Vec::new() })
+    }
+
+    /// Asks every webhook that the change concerns; tells whether one of them changed the object.
+    pub(crate) async fn first(
+        &mut self,
+        request: &Request<'_>,
+        mut object: Option<&mut Value>,
+        warnings: &mut Vec<String>,
+    ) -> Result<bool, Status> {
+        let mut changed = false;
+        for hook in &*Arc::clone(&self.hooks) {
+            let asked = one(hook, request, object.as_deref_mut(), warnings).await?;
+            changed |= asked == Some(true);
+            let left = asked.filter(|_| hook.again).and_then(|_| object.as_deref().cloned());
+            self.left.push(left);
+        }
+        Ok(changed)
+    }
+
+    /// Asks those again whose work others changed since.
+    pub(crate) async fn again(
+        self,
+        request: &Request<'_>,
+        object: &mut Value,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Status> {
+        for (hook, left) in self.hooks.iter().zip(self.left) {
+            if left.is_some_and(|left| left != *object) {
+                one(hook, request, Some(object), warnings).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Asks one webhook, if the change concerns it; tells whether it changed the object.
+async fn one(
+    hook: &Hook,
+    request: &Request<'_>,
+    object: Option<&mut Value>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<bool>, Status> {
+    let Some(row) = matching::row(hook, request, object.as_deref()).await? else { return Ok(None) };
+    let outcome = ask(hook, request, Arc::clone(&row), object.as_deref(), true).await?;
+    warnings.extend(outcome.warnings);
+    outcome.verdict?;
+    let (Some(patch), Some(object)) = (outcome.patch, object) else { return Ok(Some(false)) };
+    let patched = apply(request, &row, object, &patch)?;
+    let changed = patched != *object;
+    *object = patched;
+    Ok(Some(changed))
+}
+
+/// The object with a patch that was made for the version of `row`, complete again.
+fn apply(request: &Request<'_>, row: &Resource, object: &Value, patch: &Value) -> Result<Value, Status> {
+    let own_kind = object.get("kind").and_then(Value::as_str) != Some(&*request.resource.gvk.kind);
+    let mut shown = if own_kind { object.clone() } else { rk_api::convert::from_hub(object.clone(), row)? };
+    if request.subresource == "scale" {
+        let mut view = rk_api::scale::view(row, &shown)?;
+        json_patch(&mut view, patch).map_err(Status::internal)?;
+        let scaled = rk_api::scale::apply(row, &shown, &view)?;
+        return rk_api::convert::to_hub(scaled, row);
+    }
+    json_patch(&mut shown, patch).map_err(Status::internal)?;
+    if own_kind {
+        return Ok(shown);
+    }
+    let (kind, version) = (&row.gvk.kind, &row.gvk.version);
+    let fitted = decode::finish(shown, Vec::new(), &row.schema, FieldValidation::Ignore);
+    let mut shown = fitted.map_err(|error| error.into_status(kind, version, &[]))?.object;
+    match &row.custom {
+        Some(custom) => custom.default(&mut shown),
+        None => rk_api::defaults::apply(&row.gvk, &mut shown),
+    }
+    rk_api::convert::to_hub(shown, row)
+}

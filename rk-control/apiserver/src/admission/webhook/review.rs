@@ -1,0 +1,225 @@
+//! AdmissionReview: the question to a webhook, and its answer. Pure.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rk_api::meta;
+use rk_api::resources::{GroupVersionKind, Resource};
+use rk_api::status::{Cause, Details, Reason, Status};
+use serde_json::{Value, json};
+
+use super::super::{Operation, Request};
+use super::matching::operation;
+
+/// What a webhook answered.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Answer {
+    pub(super) allowed: bool,
+    /// Why not.
+    pub(super) status: Value,
+    /// A JSON patch.
+    pub(super) patch: Option<Value>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// The question. `object` and `old` are in the version of `row`, or of a kind of their own.
+pub(super) fn question(
+    request: &Request<'_>,
+    row: &Resource,
+    version: &str,
+    uid: &str,
+    (object, old): (Option<&Value>, Option<&Value>),
+) -> Value {
+    let kind = kind_of(row, object.or(old));
+    let requested = if request.subresource.is_empty() { request.requested.gvk.clone() } else { kind.clone() };
+    let resource =
+        |row: &Resource| json!({"group": &*row.gvk.group, "version": &*row.gvk.version, "resource": &*row.plural});
+    let mut body = json!({
+        "uid": uid,
+        "kind": kind_value(&kind),
+        "resource": resource(row),
+        "requestKind": kind_value(&requested),
+        "requestResource": resource(request.requested),
+        "operation": operation(request.operation),
+        "userInfo": user(request),
+        "object": object,
+        "oldObject": old,
+        "dryRun": request.dry_run,
+        "options": options(request),
+    });
+    for (key, text) in [
+        ("subResource", request.subresource),
+        ("requestSubResource", request.subresource),
+        ("name", request.name),
+        ("namespace", namespace(request)),
+    ] {
+        if !text.is_empty() {
+            body[key] = json!(text);
+        }
+    }
+    json!({"kind": "AdmissionReview", "apiVersion": format!("admission.k8s.io/{version}"), "request": body})
+}
+
+/// A Namespace counts as inside itself.
+fn namespace<'a>(request: &Request<'a>) -> &'a str {
+    if request.is_sub("", "namespaces", request.subresource) { request.name } else { request.namespace }
+}
+
+/// The kind of what is sent: subresources such as `binding` have their own.
+fn kind_of(row: &Resource, object: Option<&Value>) -> GroupVersionKind {
+    let own = object.map(|object| (meta::text(object, &["apiVersion"]), meta::text(object, &["kind"])));
+    let Some((version, kind)) = own.filter(|(version, kind)| !version.is_empty() && !kind.is_empty()) else {
+        return row.gvk.clone();
+    };
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    GroupVersionKind::new(group.to_owned(), version.to_owned(), kind.to_owned())
+}
+
+fn kind_value(gvk: &GroupVersionKind) -> Value {
+    json!({"group": &*gvk.group, "version": &*gvk.version, "kind": &*gvk.kind})
+}
+
+fn user(request: &Request<'_>) -> Value {
+    let user = request.user;
+    let mut info = json!({"username": user.name, "groups": user.groups});
+    if !user.uid.is_empty() {
+        info["uid"] = json!(user.uid);
+    }
+    if !user.extra.is_empty() {
+        info["extra"] = json!(user.extra);
+    }
+    info
+}
+
+fn options(request: &Request<'_>) -> Value {
+    let kind = match request.operation {
+        Operation::Create => "CreateOptions",
+        Operation::Update => "UpdateOptions",
+        Operation::Delete => "DeleteOptions",
+        Operation::Connect => return Value::Null,
+    };
+    let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+    if request.dry_run {
+        options["dryRun"] = json!(["All"]);
+    }
+    options
+}
+
+/// Reads an answer.
+///
+/// # Errors
+/// What is wrong with it, in upstream's words.
+pub(super) fn answer(review: &Value, version: &str, uid: &str, mutating: bool) -> Result<Answer, String> {
+    let got = (meta::text(review, &["apiVersion"]), meta::text(review, &["kind"]));
+    let api_version = format!("admission.k8s.io/{version}");
+    // Answers of the beta version were taken without a kind.
+    if version == "v1" && got != (api_version.as_str(), "AdmissionReview") {
+        let own = |(version, kind): (&str, &str)| format!("{version}, Kind={kind}");
+        return Err(format!(
+            "expected webhook response of {}, got {}",
+            own((&api_version, "AdmissionReview")),
+            own(got)
+        ));
+    }
+    let response = meta::at(review, &["response"]);
+    if !response.is_object() {
+        return Err("webhook response was absent".to_owned());
+    }
+    let own = meta::text(response, &["uid"]);
+    if version == "v1" && own != uid {
+        return Err(format!("expected response.uid={uid:?}, got {own:?}"));
+    }
+    let patch = match meta::text(response, &["patch"]) {
+        "" => None,
+        _ if !mutating && version == "v1" => {
+            return Err("validating webhook response.patch must not be set".to_owned());
+        }
+        _ if !mutating => None,
+        text => Some(patch(text, meta::text(response, &["patchType"]), version)?),
+    };
+    let warnings = meta::at(response, &["warnings"]).as_array().into_iter().flatten();
+    Ok(Answer {
+        allowed: meta::at(response, &["allowed"]) == &Value::Bool(true),
+        status: meta::at(response, &["status"]).clone(),
+        patch,
+        warnings: warnings.filter_map(Value::as_str).map(str::to_owned).collect(),
+    })
+}
+
+fn patch(text: &str, kind: &str, version: &str) -> Result<Value, String> {
+    match (kind, version) {
+        ("JSONPatch", _) | ("", "v1beta1") => {}
+        ("", _) => return Err("webhook returned response.patch but not response.patchType".to_owned()),
+        (other, _) => return Err(format!("webhook returned invalid response.patchType of {other:?}")),
+    }
+    let bytes = STANDARD.decode(text).map_err(|error| format!("response.patch is no base64: {error}"))?;
+    serde_json::from_slice(&bytes).map_err(|error| format!("response.patch is no JSON patch: {error}"))
+}
+
+/// A refusal as the client sees it.
+pub(super) fn denied(hook: &str, status: &Value) -> Status {
+    let (message, reason) = (meta::text(status, &["message"]), meta::text(status, &["reason"]));
+    let by = format!("admission webhook {hook:?} denied the request");
+    let message = match (message, reason) {
+        ("", "") => format!("{by} without explanation"),
+        ("", reason) => format!("{by}: {reason}"),
+        (message, _) => format!("{by}: {message}"),
+    };
+    let mut out = Status::new(Reason::parse(reason), message);
+    // Nothing below 400 goes with a refusal.
+    let code = meta::at(status, &["code"]).as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(0);
+    out.code = code.clamp(400, 599);
+    let details = meta::at(status, &["details"]);
+    if details.is_object() {
+        let text = |value: &Value, field: &str| meta::text(value, &[field]).to_owned();
+        let causes = meta::at(details, &["causes"]).as_array().into_iter().flatten().map(|cause| Cause {
+            reason: text(cause, "reason"),
+            message: text(cause, "message"),
+            field: text(cause, "field"),
+        });
+        let retry = meta::at(details, &["retryAfterSeconds"]).as_u64().unwrap_or(0);
+        out = out.with_details(Details {
+            name: text(details, "name"),
+            group: text(details, "group"),
+            kind: text(details, "kind"),
+            uid: text(details, "uid"),
+            causes: causes.collect(),
+            retry_after_seconds: u32::try_from(retry).unwrap_or(u32::MAX),
+        });
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn review(response: Value) -> Value {
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+    }
+
+    #[test]
+    fn an_answer_must_be_of_the_question() {
+        let wrong = |review: &Value, why: &str| {
+            let said = answer(review, "v1", "u", true).unwrap_err();
+            assert!(said.contains(why), "{said}");
+        };
+        wrong(&json!({"kind": "AdmissionReview"}), "expected webhook response of");
+        wrong(&review(Value::Null), "absent");
+        wrong(&review(json!({"uid": "other"})), "expected response.uid");
+        wrong(&review(json!({"uid": "u", "patch": "W10="})), "patchType");
+        let good =
+            review(json!({"uid": "u", "allowed": true, "patch": "W10=", "patchType": "JSONPatch", "warnings": ["w"]}));
+        let read = answer(&good, "v1", "u", true).unwrap();
+        assert_eq!((read.allowed, read.patch, read.warnings.len()), (true, Some(json!([])), 1));
+        assert!(answer(&good, "v1", "u", false).is_err(), "who validates must not change");
+    }
+
+    #[test]
+    fn a_refusal_tells_by_whom_and_why() {
+        let status = denied("a.b.c", &json!({"message": "no", "code": 403, "reason": "Forbidden"}));
+        assert_eq!((status.code, status.reason), (403, Reason::Forbidden));
+        assert_eq!(status.message, "admission webhook \"a.b.c\" denied the request: no");
+        assert_eq!(denied("h", &Value::Null).message, "admission webhook \"h\" denied the request without explanation");
+        assert_eq!(denied("h", &json!({"code": 200})).code, 400);
+    }
+}

@@ -1,0 +1,177 @@
+//! Requests that the server itself makes of others over HTTPS: admission and conversion webhooks, as a `clientConfig` names them.
+//!
+//! A connection is kept per place and reused while it lives; everything is bounded by the caller's deadline.
+
+mod place;
+mod trust;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::server::Core;
+use place::Place;
+use trust::Trust;
+
+/// Longest answer that is read: an object of the largest size that is stored, in base64, with room for what surrounds it.
+const ANSWER: usize = 8 * 1024 * 1024;
+/// Most connections that are kept idle; one per place is what sequential calls need.
+const IDLE: usize = 64;
+
+/// Why a call brought nothing, in upstream's words where clients look for them.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CalloutError(String);
+
+impl CalloutError {
+    fn new(why: impl std::fmt::Display) -> Self {
+        Self(why.to_string())
+    }
+}
+
+type Sender = SendRequest<Full<Bytes>>;
+
+/// Makes the calls.
+#[derive(Default)]
+pub struct Callouts {
+    trust: Trust,
+    idle: Mutex<HashMap<String, Sender>>,
+}
+
+impl Callouts {
+    /// Posts a JSON object to the place that a `clientConfig` (`url` or `service`, `caBundle`) names, and reads the object that comes
+    /// back. The deadline counts for everything and is told to the other side.
+    ///
+    /// # Errors
+    /// The place cannot be found, reached, or trusted, or did not answer with an object in time.
+    pub async fn post(
+        &self,
+        core: &Core,
+        client_config: &Value,
+        body: &Value,
+        limit: Duration,
+    ) -> Result<Value, CalloutError> {
+        let place = Place::of(client_config)?;
+        let target = format!("{}?timeout={}s", place.path, limit.as_secs());
+        let told = |why: CalloutError| CalloutError(format!("Post \"https://{}{target}\": {why}", place.authority()));
+        let exchange = self.exchange(core, client_config, &place, &target, body.to_string().into());
+        match tokio::time::timeout(limit, exchange).await {
+            Ok(answer) => answer.map_err(told),
+            Err(_) => Err(told(CalloutError::new("context deadline exceeded"))),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        core: &Core,
+        client_config: &Value,
+        place: &Place,
+        target: &str,
+        body: Bytes,
+    ) -> Result<Value, CalloutError> {
+        let bundle = client_config.get("caBundle").and_then(Value::as_str).unwrap_or_default();
+        let address = place.address(core).await?;
+        let key = format!("{address} {} {bundle}", place.authority());
+        if let Some(mut sender) = self.take(&key) {
+            // A connection that ended meanwhile is no failure of the other side: only a fresh one counts.
+            if let Ok(answer) = ask(&mut sender, place, target, body.clone()).await {
+                self.keep(key, sender);
+                return answer;
+            }
+        }
+        let tls = self.trust.client(bundle)?;
+        let stream = TcpStream::connect(address).await;
+        let stream = stream.map_err(|error| CalloutError(format!("dial tcp {address}: {error}")))?;
+        stream.set_nodelay(true).map_err(CalloutError::new)?;
+        let name = ServerName::try_from(place.host.clone()).map_err(CalloutError::new)?;
+        let stream = TlsConnector::from(tls).connect(name, stream).await.map_err(|error| trust::explain(&error))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(CalloutError::new)?;
+        tokio::spawn(connection);
+        let answer = ask(&mut sender, place, target, body).await.map_err(CalloutError::new)?;
+        self.keep(key, sender);
+        answer
+    }
+
+    fn take(&self, key: &str) -> Option<Sender> {
+        let sender = self.idle.lock().unwrap_or_else(PoisonError::into_inner).remove(key)?;
+        (!sender.is_closed() && sender.is_ready()).then_some(sender)
+    }
+
+    fn keep(&self, key: String, sender: Sender) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|_, sender| !sender.is_closed());
+        if idle.len() < IDLE {
+            idle.insert(key, sender);
+        }
+    }
+}
+
+/// One request on a connection. The outer failure is the connection's, the inner one the answer's.
+async fn ask(
+    sender: &mut Sender,
+    place: &Place,
+    target: &str,
+    body: Bytes,
+) -> Result<Result<Value, CalloutError>, hyper::Error> {
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(target)
+        .header(HOST, place.authority())
+        .header(USER_AGENT, "kube-apiserver-admission")
+        .header(CONTENT_TYPE, "application/json")
+        .header(ACCEPT, "application/json, */*")
+        .body(Full::new(body));
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => return Ok(Err(CalloutError::new(error))),
+    };
+    let (head, body) = sender.send_request(request).await?.into_parts();
+    let body = match Limited::new(body, ANSWER).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return Ok(Err(CalloutError(format!("the answer cannot be read: {error}")))),
+    };
+    Ok(judge(head.status, &body))
+}
+
+fn judge(code: http::StatusCode, body: &[u8]) -> Result<Value, CalloutError> {
+    let limits = rk_api::decode::Limits { bytes: ANSWER, ..Default::default() };
+    let object = rk_api::decode::untyped_json(body, limits);
+    if code.is_success() {
+        return object.map_err(|error| CalloutError(format!("the answer is no JSON object: {error}")));
+    }
+    let said = object.map(|object| rk_api::meta::text(&object, &["message"]).to_owned()).unwrap_or_default();
+    if !said.is_empty() {
+        return Err(CalloutError(said));
+    }
+    let text: String = String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(256).collect();
+    Err(CalloutError(match code.as_u16() {
+        404 => "the server could not find the requested resource".to_owned(),
+        _ => format!("an error on the server ({text:?}) has prevented the request from succeeding ({code})"),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_an_object_and_a_failure_tells_what_was_said() {
+        let code = |code: u16| http::StatusCode::from_u16(code).unwrap();
+        assert_eq!(judge(code(200), b"{\"a\":1}").unwrap()["a"], 1);
+        assert!(judge(code(200), b"<html>").is_err());
+        assert_eq!(judge(code(403), b"{\"message\":\"not you\"}").unwrap_err().to_string(), "not you");
+        assert!(judge(code(500), b"broken").unwrap_err().to_string().contains("\"broken\""));
+    }
+}
