@@ -1,16 +1,12 @@
 //! What the root holds.
 
 /// The programs: name of the built file, and its place in the root.
-pub const BINARIES: [(&str, &str); 6] = [
-    ("rk-init", "sbin/rk-init"),
-    ("rk-machine-api", "bin/rk-machine-api"),
-    ("rk-node", "bin/rk-node"),
-    ("rk-shim", "bin/rk-shim"),
-    ("rk-control", "bin/rk-control"),
-    ("rk-cni", "bin/rk-cni"),
-];
+pub const BINARIES: [(&str, &str); 3] = [("rk-init", "sbin/rk-init"), ("rk", "bin/rk"), ("rk-shim", "bin/rk-shim")];
 
-/// Names under which `rk-cni` acts as a CNI plugin.
+/// Names under which `rk` is started.
+pub const SERVICES: [&str; 3] = ["rk-node", "rk-control", "rk-machine-api"];
+
+/// Names under which `rk` acts as a CNI plugin.
 pub const CNI_PLUGINS: [&str; 4] = ["bridge", "host-local", "portmap", "loopback"];
 
 /// Mount points and places that must exist in a read-only root, with their modes.
@@ -67,11 +63,9 @@ pub fn layout() -> Vec<Entry> {
     entries.extend(
         BINARIES.iter().map(|(from, path)| Entry::Program { path: (*path).to_owned(), from: (*from).to_owned() }),
     );
-    entries.extend(
-        CNI_PLUGINS
-            .iter()
-            .map(|name| Entry::Link { path: format!("opt/cni/bin/{name}"), to: "/bin/rk-cni".to_owned() }),
-    );
-    entries.push(Entry::Link { path: "sbin/init".to_owned(), to: "rk-init".to_owned() });
+    let link = |path: String, to: &str| Entry::Link { path, to: to.to_owned() };
+    entries.extend(SERVICES.iter().map(|name| link(format!("bin/{name}"), "rk")));
+    entries.extend(CNI_PLUGINS.iter().map(|name| link(format!("opt/cni/bin/{name}"), "/bin/rk")));
+    entries.push(link("sbin/init".to_owned(), "rk-init"));
     entries
 }

@@ -1,44 +1,5 @@
-//! The node agent. One process, one runtime with two threads: the CRI server, the kubelet, the Service proxy, cluster DNS and the
-//! routes to other nodes' pods.
-//!
-//! It reads the machine config that PID 1 has accepted and takes no arguments. When it ends or is killed, containers go on; only
-//! when PID 1 has left its note that the machine goes down does SIGTERM end the pods.
+//! The node agent as a program of its own.
 
-mod agent;
-mod network;
-mod role;
-mod settings;
-mod signals;
-
-use std::process::ExitCode;
-
-use anyhow::Context;
-
-fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RK_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
-    match start() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("rk-node ends: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn start() -> anyhow::Result<()> {
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
-    // Two threads: the work is waiting, and each thread costs stack and allocator arenas on small nodes.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(16)
-        .enable_all()
-        .build()
-        .context("starting the async runtime")?;
-    let config = rk_config::load_accepted(rk_config::ACCEPTED_PATH).with_context(|| {
-        format!("reading {}, which PID 1 writes before it starts services", rk_config::ACCEPTED_PATH)
-    })?;
-    runtime.block_on(agent::run(config))
+fn main() -> std::process::ExitCode {
+    rk_node::main()
 }

@@ -10,6 +10,7 @@
 //! | [`files`] | files and folders, contained, secrets refused |
 //! | [`confine`] | what this process gives up before it listens |
 //! | [`streams`] | logs, kernel messages, packets |
+//! | [`main`] | the process |
 //!
 //! One thread. Parsers of what the kernel or a client says are pure functions with bounds; nothing indexes outside data.
 
@@ -18,11 +19,13 @@ pub mod facts;
 pub mod files;
 pub mod log;
 pub mod node;
+mod process;
 pub mod serve;
 pub mod server;
 pub mod streams;
 pub mod trust;
 
+pub use process::main;
 pub use serve::{Settings, run};
 pub use server::Api;
 pub use trust::{Identity, Peer};

@@ -58,8 +58,11 @@ fn kube_rs_reads_writes_and_patches() {
                 "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "a", "image": "x"}]}}},
         });
         let first = PatchParams::apply("first");
-        let applied = deployments.patch("web", &first, &Patch::Apply(&body)).await?;
-        let again = deployments.patch("web", &first, &Patch::Apply(&body)).await?;
+        deployments.patch("web", &first, &Patch::Apply(&body)).await?;
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}, "data": {"a": "1"}});
+        // A ConfigMap, since nobody else writes to it: a Deployment's controller may write between the two.
+        let applied = maps.patch("web", &first, &Patch::Apply(&map)).await?;
+        let again = maps.patch("web", &first, &Patch::Apply(&map)).await?;
         anyhow::ensure!(applied.resource_version() == again.resource_version(), "applying twice is applying once");
         let mut other = body.clone();
         other["spec"]["replicas"] = json!(1);

@@ -22,6 +22,9 @@ use request::Request;
 /// Requests carry a configuration and a result: a few KiB.
 const MAX_INPUT: u64 = 1 << 20;
 
+/// The plugins there are.
+pub const NAMES: [&str; 4] = ["bridge", "host-local", "portmap", "loopback"];
+
 /// What a plugin answers: a document to print, or nothing.
 type Answer = Result<Option<Value>, CniError>;
 

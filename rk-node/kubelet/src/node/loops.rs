@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::conditions::{Health, conditions};
 use super::info::{Machine, system_info};
 use super::pressure::Pressure;
+use super::reported::Reported;
 use super::{note, object, pressure};
 use crate::context::NodeFacts;
 use crate::devices::Devices;
@@ -26,8 +27,6 @@ const PERIOD: Duration = Duration::from_secs(10);
 const EAGER: Duration = Duration::from_millis(200);
 /// The pace at which a node that stays unready is looked at.
 const UNREADY: Duration = Duration::from_secs(1);
-/// How often an unchanged status is written.
-const REPORT: Duration = Duration::from_secs(300);
 /// How long a shortage is told after it was seen last.
 const TRANSITION: Duration = Duration::from_secs(300);
 /// How often images are listed.
@@ -110,7 +109,7 @@ pub struct NodeLoop {
     shutdown: watch::Receiver<bool>,
     version: String,
     images: Option<(Instant, Vec<k8s_openapi::api::core::v1::ContainerImage>)>,
-    reported: Option<(Instant, NodeStatus)>,
+    reported: Option<Reported>,
     current: Option<Node>,
     /// Whether the running list has shown the node.
     listed: bool,
@@ -174,7 +173,7 @@ impl NodeLoop {
                     Ok(Some(event)) => {
                         listed |= matches!(event, watcher::Event::InitDone);
                         self.on_event(event);
-                        if self.current.is_none() {
+                        if self.current.is_none() || self.reported.is_none() {
                             next = tokio::time::Instant::now();
                         }
                     }
@@ -219,6 +218,8 @@ impl NodeLoop {
                     facts.labels = labels;
                     news
                 });
+                // Whoever missed the node's heartbeats hears at once that it is there.
+                self.reported.take_if(|reported| reported.is_denied_by(&node));
                 self.current = Some(node);
                 self.listed = true;
             }
@@ -269,7 +270,7 @@ impl NodeLoop {
             self.images = Some((Instant::now(), object::images(list)));
         }
         let old =
-            self.reported.as_ref().map(|(_, s)| s).or_else(|| self.current.as_ref().and_then(|n| n.status.as_ref()));
+            self.reported.as_ref().map(|r| &r.status).or_else(|| self.current.as_ref().and_then(|n| n.status.as_ref()));
         let old = old.and_then(|s| s.conditions.clone()).unwrap_or_default();
         let mut capacity = object::capacity(&self.machine, self.options.max_pods);
         let mut allocatable = object::allocatable(&self.machine, self.options.max_pods);
@@ -310,24 +311,18 @@ impl NodeLoop {
     async fn tell(&mut self, status: NodeStatus, ready: bool, listed: bool) -> Result<bool, kube::Error> {
         if self.current.is_none() {
             if listed || self.reported.is_none() {
-                self.register(status.clone()).await?;
-                self.reported = Some((Instant::now(), status));
+                self.register(status).await?;
             }
             return Ok(ready);
         }
-        let due = match &self.reported {
-            Some((at, last)) => at.elapsed() >= REPORT || !same(last, &status),
-            None => true,
-        };
-        if due {
-            match self.write(&status).await {
+        if self.reported.as_ref().is_none_or(|reported| reported.is_due(&status)) {
+            match self.write(status).await {
                 Err(kube::Error::Api(answer)) if answer.code == 404 => {
                     self.current = None;
                     return Ok(false);
                 }
                 other => other?,
             }
-            self.reported = Some((Instant::now(), status));
         }
         Ok(ready)
     }
@@ -339,20 +334,20 @@ impl NodeLoop {
                 tracing::info!(node = %self.options.node_name, "the node is registered");
                 self.current = Some(made);
                 // An API server may drop the status of a new object: it is a subresource.
-                self.write(&status).await
+                self.write(status).await
             }
             Err(kube::Error::Api(answer)) if answer.code == 409 => {
                 let labels = json!({"metadata": {"labels": object::labels(&self.options)}});
                 let known =
                     self.api.patch(&self.options.node_name, &PatchParams::default(), &Patch::Merge(labels)).await?;
                 self.current = Some(known);
-                self.write(&status).await
+                self.write(status).await
             }
             Err(error) => Err(error),
         }
     }
 
-    async fn write(&self, status: &NodeStatus) -> Result<(), kube::Error> {
+    async fn write(&mut self, status: NodeStatus) -> Result<(), kube::Error> {
         // Conditions are replaced by type, so that those of others stay.
         let others = self.current.iter().filter_map(|n| n.status.as_ref()).flat_map(|s| s.conditions.iter().flatten());
         let mut merged = status.clone();
@@ -362,10 +357,13 @@ impl NodeLoop {
         }
         let mut body = json!({"status": merged});
         // A merge keeps what it does not name: what is no longer advertised is taken back by name.
-        for gone in object::withdrawn(self.current.as_ref().and_then(|n| n.status.as_ref()), status) {
+        for gone in object::withdrawn(self.current.as_ref().and_then(|n| n.status.as_ref()), &status) {
             body["status"]["allocatable"][gone] = serde_json::Value::Null;
         }
-        self.api.patch_status(&self.options.node_name, &PatchParams::default(), &Patch::Merge(body)).await.map(drop)
+        let patch = Patch::Merge(body);
+        let written = self.api.patch_status(&self.options.node_name, &PatchParams::default(), &patch).await?;
+        self.reported = Some(Reported::now(status, Some(&written)));
+        Ok(())
     }
 }
 
@@ -373,16 +371,4 @@ async fn going_down(shutdown: &mut watch::Receiver<bool>) {
     if shutdown.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
     }
-}
-
-/// Whether two statuses say the same, heartbeat times aside.
-fn same(a: &NodeStatus, b: &NodeStatus) -> bool {
-    let bare = |status: &NodeStatus| {
-        let mut status = status.clone();
-        for condition in status.conditions.iter_mut().flatten() {
-            condition.last_heartbeat_time = None;
-        }
-        status
-    };
-    bare(a) == bare(b)
 }

@@ -8,6 +8,7 @@ mod loops;
 mod note;
 mod object;
 mod pressure;
+mod reported;
 
 pub use address::find_node_ip;
 pub use info::machine;

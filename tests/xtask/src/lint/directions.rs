@@ -51,6 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "rk-control",
         &["rk-api", "rk-store", "rk-client", "rk-openapi", "rk-apiserver", "rk-scheduler", "rk-controllers"],
     ),
+    ("rk", &["rk-node", "rk-control", "rk-machine-api", "rk-cni"]),
     ("rkctl", &["rk-machine-proto", "rk-config", "rk-image"]),
     ("rk-kernel", &["rk-config"]),
     ("rk-image", &["rk-config", "rk-gpt"]),

@@ -9,8 +9,10 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::Stdio;
 
-/// The packages whose binaries go into the image, and the operator's command line for tests.
-const PACKAGES: &[&str] = &["rk-init", "rk-machine-api", "rk-node", "rk-shim", "rk-control", "rk-cni", "rkctl"];
+/// The packages whose binaries go into the image.
+const IMAGE: &[&str] = &["rk-init", "rk", "rk-shim"];
+/// Programs that tests use on the host.
+const HOST: &[&str] = &["rk-control", "rkctl"];
 /// The one target; the profile and its flags are in the workspace.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -36,7 +38,8 @@ impl Profile {
 pub fn build(paths: &Paths, step: &Step, profile: Profile) -> Result<(PathBuf, String)> {
     let mut command = run::cargo(&paths.root);
     command.args(["build", "--profile", profile.name(), "--message-format", "json", "--target", TARGET]);
-    for package in PACKAGES {
+    let host = if profile == Profile::Release { HOST } else { &[] };
+    for package in IMAGE.iter().chain(host) {
         command.args(["--package", package]);
     }
     let mut child = command

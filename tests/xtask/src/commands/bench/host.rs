@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use rk_qemu::process::Bound;
 use rk_qemu::registry::free_port;
 use rk_qemu::{Accel, Artifacts, kube::Api};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -34,7 +35,7 @@ pub fn sizes(artifacts: &Artifacts) -> Result<Vec<Row>> {
         Row::new("initramfs with the whole root", mb(initramfs), "—"),
         Row::new("kernel + initramfs", mb(kernel + initramfs), "≤ 20 MB"),
     ];
-    for name in ["rk-init", "rk-node", "rk-shim", "rk-control", "rk-cni"] {
+    for name in ["rk-init", "rk", "rk-shim"] {
         rows.push(Row::new(format!("binary {name}"), mb(bytes(&artifacts.binaries.join(name))?), "—"));
     }
     Ok(rows)
@@ -46,7 +47,8 @@ pub fn control(paths: &Paths, artifacts: &Artifacts) -> Result<Vec<Row>> {
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     // Keys and tables are made on the first start; the second is what an operator waits for.
-    let binary = artifacts.binaries.join("rk-control");
+    let binary = dir.join("rk-control");
+    symlink(artifacts.binaries.join("rk"), &binary).context("naming the program")?;
     let first = start(&binary, &dir)?.0;
     let (again, mut process) = start(&binary, &dir)?;
     std::thread::sleep(Duration::from_secs(5));

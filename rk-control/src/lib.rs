@@ -1,0 +1,53 @@
+//! `rk-control`: a whole Kubernetes control plane in one process.
+//!
+//! It keeps its state in `--data-dir` (PKI, SQLite) or in etcd, serves the API at once, and then starts scheduler and
+//! controllers as in-process clients of it. Everything can be killed at any moment and started again.
+
+mod args;
+mod components;
+mod listen;
+mod serve;
+mod snapshot;
+mod storage;
+
+use anyhow::Context;
+use clap::Parser;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Does what the command line asks for: serve, or a command on the database.
+pub fn main() -> ExitCode {
+    if let Some(command) = snapshot::Command::asked_for() {
+        return command.run();
+    }
+    let args = args::Args::parse();
+    let filter = EnvFilter::try_from_env("RK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal)
+        .with_target(false)
+        .init();
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rk-control: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: args::Args) -> anyhow::Result<()> {
+    // Decisions are short and IO is asynchronous: two threads serve a small cluster, more only cost memory.
+    let threads = args.threads.unwrap_or(2).max(1);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let result = runtime.block_on(serve::serve(args));
+    // Blocking store calls may still run; they are crash-safe, so they need not be waited for.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    result
+}
