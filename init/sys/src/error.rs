@@ -32,14 +32,32 @@ impl SysError {
     }
 }
 
-/// An error and its sources in one line.
+/// An error and its sources in one line; a source that the error before it has told already is not told twice.
 pub fn chain(err: &dyn std::error::Error) -> String {
     let mut text = err.to_string();
     let mut source = err.source();
     while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
+        let told = inner.to_string();
+        if !text.ends_with(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
         source = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("mounting the root")]
+    struct Outer(#[source] SysError);
+
+    #[test]
+    fn each_source_is_told_once() {
+        let error = Outer(SysError::new("mount", "/sysroot", io::Error::other("no such device")));
+        assert_eq!(chain(&error), "mounting the root: mount /sysroot: no such device");
+    }
 }

@@ -78,8 +78,16 @@ impl Binder {
 
     /// Records that the pod fits nowhere, in its status and as an event.
     pub(crate) async fn unschedulable(&self, pod: &PodInfo, message: &str, nominated: Option<&str>) {
-        self.recorder.about(reference(pod), EventType::Warning, "FailedScheduling", "Scheduling", message.to_owned(), None);
-        let Some(current) = self.pods.get(&pod.key).filter(|current| current.metadata.uid.as_deref() == Some(&pod.uid)) else {
+        self.recorder.about(
+            reference(pod),
+            EventType::Warning,
+            "FailedScheduling",
+            "Scheduling",
+            message.to_owned(),
+            None,
+        );
+        let Some(current) = self.pods.get(&pod.key).filter(|current| current.metadata.uid.as_deref() == Some(&pod.uid))
+        else {
             return;
         };
         let status = current.status.as_ref();
@@ -125,7 +133,9 @@ impl Binder {
                 self.recorder.about(reference(victim), EventType::Normal, "Preempted", "Preempting", message, by);
             }
             Err(error) if is_not_found(&error) => {}
-            Err(error) => tracing::warn!(pod = %victim.key, %error, "a pod could not be evicted; the next attempt tries again"),
+            Err(error) => {
+                tracing::warn!(pod = %victim.key, %error, "a pod could not be evicted; the next attempt tries again")
+            }
         }
     }
 }

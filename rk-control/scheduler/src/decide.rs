@@ -69,6 +69,7 @@ fn best<'a>(cluster: &Cluster, pod: &PodInfo, feasible: &[&'a NodeInfo]) -> Opti
     }
     let scores = rank(cluster, pod, feasible);
     let top = *scores.iter().max()?;
-    let winners: Vec<_> = feasible.iter().zip(&scores).filter(|(_, score)| **score == top).map(|(node, _)| *node).collect();
+    let winners: Vec<_> =
+        feasible.iter().zip(&scores).filter(|(_, score)| **score == top).map(|(node, _)| *node).collect();
     winners.get(rand::rng().random_range(0..winners.len())).copied()
 }

@@ -50,7 +50,10 @@ impl Diagnosis {
     #[must_use]
     pub fn no_victims(&self) -> String {
         if self.whole.is_some() {
-            return format!("0/{} nodes are available: {} Preemption is not helpful for scheduling.", self.nodes, self.nodes);
+            return format!(
+                "0/{} nodes are available: {} Preemption is not helpful for scheduling.",
+                self.nodes, self.nodes
+            );
         }
         let helpful = self.candidates().count();
         let mut parts = Vec::new();

@@ -123,8 +123,12 @@ impl SchedulingQueue {
     /// Something changed that may let waiting pods fit.
     pub fn cluster_changed(&mut self, now: Instant) {
         self.changes += 1;
-        let waiting: Vec<ObjectKey> =
-            self.pods.iter().filter(|(_, q)| matches!(q.place, Place::Waiting(_))).map(|(key, _)| key.clone()).collect();
+        let waiting: Vec<ObjectKey> = self
+            .pods
+            .iter()
+            .filter(|(_, q)| matches!(q.place, Place::Waiting(_)))
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in waiting {
             let Some(place) = self.pods.get(&key).map(|queued| self.after_backoff(queued, now)) else { continue };
             self.unlink(&key);

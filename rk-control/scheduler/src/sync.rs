@@ -121,7 +121,10 @@ fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
 }
 
 fn is_over(pod: &Pod) -> bool {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).is_some_and(|phase| matches!(phase, "Succeeded" | "Failed"))
+    pod.status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .is_some_and(|phase| matches!(phase, "Succeeded" | "Failed"))
 }
 
 fn was_bound(change: &Change<Pod>) -> bool {

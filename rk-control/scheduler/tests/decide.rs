@@ -39,7 +39,9 @@ impl World {
         for node in nodes {
             cluster.set_node(&serde_json::from_value(node).unwrap());
         }
-        cluster.set_namespace(&serde_json::from_value(json!({"metadata": {"name": "n", "labels": {"team": "a"}}})).unwrap());
+        cluster.set_namespace(
+            &serde_json::from_value(json!({"metadata": {"name": "n", "labels": {"team": "a"}}})).unwrap(),
+        );
         Self(cluster)
     }
 
@@ -108,7 +110,8 @@ fn preferences_decide_among_equals() {
 
 #[test]
 fn replicas_of_one_controller_spread_over_the_nodes() {
-    let mut world = World::new(vec![node("a", "z1", json!({})), node("b", "z1", json!({})), node("c", "z1", json!({}))]);
+    let mut world =
+        World::new(vec![node("a", "z1", json!({})), node("b", "z1", json!({})), node("c", "z1", json!({}))]);
     let mut used = BTreeSet::new();
     for name in ["p1", "p2", "p3"] {
         let mut replica = pod(name, json!({}));
@@ -125,7 +128,13 @@ fn replicas_of_one_controller_spread_over_the_nodes() {
 fn strict_spread_constraints_hold() {
     let spread = json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone",
         "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "web"}}}]});
-    let nodes = || vec![node("a", "z1", json!({})), node("b", "z2", json!({})), node("c", "z1", json!({"spec": {"unschedulable": true}}))];
+    let nodes = || {
+        vec![
+            node("a", "z1", json!({})),
+            node("b", "z2", json!({})),
+            node("c", "z1", json!({"spec": {"unschedulable": true}})),
+        ]
+    };
     let mut world = World::new(nodes()).with("a", pod("x", json!({})));
     assert_eq!(world.decide(pod("p", spread.clone())), Ok("b".into()));
     let mut only_z1 = spread;

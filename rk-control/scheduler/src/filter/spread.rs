@@ -62,7 +62,8 @@ pub(crate) fn eligible(pod: &PodInfo, spread: &Spread, node: &NodeInfo) -> bool 
         let mut strict = node.taints.iter().filter(|taint| taint.effect != Effect::PreferNoSchedule);
         strict.all(|taint| tolerated(&pod.tolerations, taint))
     };
-    (!spread.honor_affinity || pod.node_affinity.admits(&node.name, &node.labels)) && (!spread.honor_taints || tolerates())
+    (!spread.honor_affinity || pod.node_affinity.admits(&node.name, &node.labels))
+        && (!spread.honor_taints || tolerates())
 }
 
 /// How many pods on the node the constraint counts.

@@ -170,7 +170,9 @@ impl PodAffinity {
         });
         Ok(Self {
             required: compile(near.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_deref()))?,
-            required_anti: compile(apart.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_deref()))?,
+            required_anti: compile(
+                apart.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_deref()),
+            )?,
             preferred: preferred.collect::<Result<_, SelectorError>>()?,
         })
     }

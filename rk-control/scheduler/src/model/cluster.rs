@@ -215,7 +215,8 @@ impl Cluster {
     /// The pod's claims that wait for a node to be chosen.
     pub(crate) fn waiting_claims(&self, pod: &PodInfo) -> Vec<ObjectKey> {
         let keys = pod.claims.iter().map(|name| ObjectKey::new(&pod.key.namespace, name));
-        keys.filter(|key| self.claims.get(key).is_some_and(|c| c.volume.is_none() && c.selected_node.is_none())).collect()
+        keys.filter(|key| self.claims.get(key).is_some_and(|c| c.volume.is_none() && c.selected_node.is_none()))
+            .collect()
     }
 
     /// Whether all of the pod's claims are bound.
@@ -231,7 +232,10 @@ mod tests {
     use serde_json::json;
 
     fn node(name: &str) -> Node {
-        serde_json::from_value(json!({"metadata": {"name": name}, "status": {"allocatable": {"cpu": "4", "pods": "10"}}})).unwrap()
+        serde_json::from_value(
+            json!({"metadata": {"name": name}, "status": {"allocatable": {"cpu": "4", "pods": "10"}}}),
+        )
+        .unwrap()
     }
 
     fn pod(name: &str) -> Arc<PodInfo> {

@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn host_ports_conflict_by_address_protocol_and_port() {
-        let port = |address: &str, protocol: &str, port| HostPort { address: address.into(), protocol: protocol.into(), port };
+        let port =
+            |address: &str, protocol: &str, port| HostPort { address: address.into(), protocol: protocol.into(), port };
         let cases = [
             (port("", "TCP", 80), port("10.0.0.1", "TCP", 80), true),
             (port("10.0.0.2", "TCP", 80), port("10.0.0.1", "TCP", 80), false),

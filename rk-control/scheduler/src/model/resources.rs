@@ -75,7 +75,8 @@ pub(crate) fn pod_request(spec: &PodSpec) -> Resources {
 pub(crate) fn pod_request_for_score(spec: &PodSpec) -> Resources {
     pod_sum(spec, |container| {
         let mut amounts = requests(container);
-        let asked = |name| container.resources.as_ref().and_then(|r| r.requests.as_ref()).is_some_and(|r| r.contains_key(name));
+        let asked =
+            |name| container.resources.as_ref().and_then(|r| r.requests.as_ref()).is_some_and(|r| r.contains_key(name));
         if !asked("cpu") {
             amounts.milli_cpu = UNASKED_MILLI_CPU;
         }

@@ -22,7 +22,11 @@ impl Budget {
             namespace: budget.metadata.namespace.clone().unwrap_or_default(),
             selector: LabelMatcher::new(budget.spec.as_ref().and_then(|spec| spec.selector.as_ref()))?,
             allowed: status.and_then(|status| status.disruptions_allowed).unwrap_or(0),
-            disrupted: status.into_iter().flat_map(|s| s.disrupted_pods.iter().flatten()).map(|(n, _)| n.clone()).collect(),
+            disrupted: status
+                .into_iter()
+                .flat_map(|s| s.disrupted_pods.iter().flatten())
+                .map(|(n, _)| n.clone())
+                .collect(),
         })
     }
 

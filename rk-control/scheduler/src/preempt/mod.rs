@@ -54,7 +54,8 @@ fn waits_for_victims(cluster: &Cluster, pod: &PodInfo) -> bool {
 
 fn on_node(cluster: &Cluster, pod: &PodInfo, node: &NodeInfo, budgets: &[Budget]) -> Option<Eviction> {
     let mut trial = node.clone();
-    let mut lesser: Vec<Arc<PodInfo>> = node.pods.values().filter(|other| other.priority < pod.priority).cloned().collect();
+    let mut lesser: Vec<Arc<PodInfo>> =
+        node.pods.values().filter(|other| other.priority < pod.priority).cloned().collect();
     if lesser.is_empty() {
         return None;
     }

@@ -35,10 +35,7 @@ fn budget(app: &str, allowed: i32) -> Budget {
 
 #[test]
 fn as_few_and_as_unimportant_pods_as_possible_leave() {
-    let mut cluster = cluster(&[
-        ("a", &[("a1", 5, "2"), ("a2", 1, "2")]),
-        ("b", &[("b1", 5, "3")]),
-    ]);
+    let mut cluster = cluster(&[("a", &[("a1", 5, "2"), ("a2", 1, "2")]), ("b", &[("b1", 5, "3")])]);
     assert_eq!(evict(&mut cluster, &pod("new", 10, "2"), &[]), Some(("a".into(), vec!["a2".into()])));
 }
 

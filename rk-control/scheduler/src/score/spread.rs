@@ -38,7 +38,8 @@ fn constraints(cluster: &Cluster, pod: &PodInfo, soft: &[&Spread], nodes: &[&Nod
             *points += here as f64 * weight + (spread.max_skew - 1) as f64;
         }
     }
-    let usable: Vec<f64> = nodes.iter().zip(&raw).filter(|(node, _)| complete(node)).map(|(_, points)| *points).collect();
+    let usable: Vec<f64> =
+        nodes.iter().zip(&raw).filter(|(node, _)| complete(node)).map(|(_, points)| *points).collect();
     let most = usable.iter().copied().fold(0.0, f64::max);
     let least = usable.iter().copied().fold(f64::INFINITY, f64::min);
     let scaled = |(node, points): (&&NodeInfo, f64)| match complete(node) {
@@ -63,7 +64,8 @@ fn siblings(cluster: &Cluster, owner: &str, nodes: &[&NodeInfo]) -> Vec<i64> {
             *in_zone.entry(zone).or_default() += on(node);
         }
     }
-    let zone_of = |node: &&NodeInfo| node.labels.get(ZONE).and_then(|zone| in_zone.get(zone.as_str())).copied().unwrap_or(0);
+    let zone_of =
+        |node: &&NodeInfo| node.labels.get(ZONE).and_then(|zone| in_zone.get(zone.as_str())).copied().unwrap_or(0);
     let by_zone = less_is_better(nodes.iter().map(zone_of).collect());
     by_node.iter().zip(by_zone).map(|(node, zone)| (node + zone) / 2).collect()
 }
