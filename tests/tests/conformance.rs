@@ -9,11 +9,14 @@ const BEHAVIOURS: usize = 446;
 /// Set to write the page anew.
 const BLESS: &str = "RK_BLESS";
 
+/// A behaviour and the key of the test that covers it.
+type Behaviour = (String, Option<String>);
+
 struct Table {
     /// File and name by key.
     tests: BTreeMap<String, (String, String)>,
     /// Groups in order, each with its behaviours and their keys.
-    groups: Vec<(String, Vec<(String, Option<String>)>)>,
+    groups: Vec<(String, Vec<Behaviour>)>,
 }
 
 fn root() -> PathBuf {

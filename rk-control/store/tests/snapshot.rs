@@ -24,7 +24,7 @@ async fn a_restored_store_has_what_was_there_and_sends_every_watch_to_list_anew(
     let old = store.watch("/", later.revision).await;
     let told = match old {
         Err(error) => error,
-        Ok(mut watch) => watch.next().await.unwrap().err().expect("an error"),
+        Ok(mut watch) => watch.next().await.unwrap().expect_err("an error"),
     };
     assert!(matches!(told, StoreError::Compacted { .. }), "{told}");
     let next = store.put("/c", "3".into(), Expect::Absent, None).await.unwrap();

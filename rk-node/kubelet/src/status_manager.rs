@@ -81,8 +81,8 @@ fn merge_conditions(current: &[PodCondition], wanted: &[PodCondition]) -> Vec<Po
         merged.push(condition);
     }
     let disrupted = merged.iter().any(|c| c.type_ == DISRUPTION);
-    let theirs = current.iter().filter(|c| !owned(&c.type_) && !(disrupted && c.type_ == DISRUPTION));
-    merged.extend(theirs.cloned());
+    let ours = |type_: &str| owned(type_) || (disrupted && type_ == DISRUPTION);
+    merged.extend(current.iter().filter(|c| !ours(&c.type_)).cloned());
     merged
 }
 

@@ -58,7 +58,8 @@ impl AffinityState {
         let near = |term: &PodTerm| domain(term, node).is_some_and(|domain| self.near.contains_key(&domain));
         let labelled = |term: &PodTerm| node.labels.contains_key(&term.topology_key);
         let required = &pod.affinity.required;
-        if !required.iter().all(near) && !(self.first_of_group && required.iter().all(labelled)) {
+        let may_begin = self.first_of_group && required.iter().all(labelled);
+        if !may_begin && !required.iter().all(near) {
             return Err(Rejection::final_("node(s) didn't match pod affinity rules"));
         }
         let apart = |(index, term): (usize, &PodTerm)| {

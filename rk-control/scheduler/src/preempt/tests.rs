@@ -8,7 +8,10 @@ fn pod(name: &str, priority: i32, cpu: &str) -> Arc<PodInfo> {
     Arc::new(PodInfo::new(&serde_json::from_value(pod).unwrap()).unwrap())
 }
 
-fn cluster(nodes: &[(&str, &[(&str, i32, &str)])]) -> Cluster {
+/// A pod's name, priority and request for processors.
+type Row<'a> = (&'a str, i32, &'a str);
+
+fn cluster(nodes: &[(&str, &[Row])]) -> Cluster {
     let mut cluster = Cluster::default();
     for (name, pods) in nodes {
         let node = json!({"metadata": {"name": name}, "status": {"allocatable": {"cpu": "4", "pods": "10"}}});

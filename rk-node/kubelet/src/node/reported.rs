@@ -89,7 +89,7 @@ mod tests {
         }
         let mut others = node("9", "True");
         let foreign = NodeCondition { type_: "NetworkUnavailable".into(), status: "True".into(), ..Default::default() };
-        others.status.as_mut().and_then(|s| s.conditions.as_mut()).map(|list| list.push(foreign));
+        others.status.get_or_insert_default().conditions.get_or_insert_default().push(foreign);
         assert!(!reported.is_denied_by(&others), "conditions of others are theirs");
         let emptied = Node { metadata: others.metadata.clone(), ..Default::default() };
         assert!(reported.is_denied_by(&emptied), "a condition that is gone is denied too");
