@@ -9,7 +9,7 @@ mod event;
 use serde_json::Value;
 
 use crate::meta::{set, text};
-use crate::resources::{GroupVersionKind, Resource};
+use crate::resources::GroupVersionKind;
 use crate::status::Status;
 
 /// Turns an object into another version of the same kind. `to` equal to the object's own version is free.
@@ -35,47 +35,6 @@ pub fn convert(mut object: Value, to: &GroupVersionKind) -> Result<Value, Status
     }
     set(&mut object, &["apiVersion"], target);
     Ok(object)
-}
-
-/// Turns an object of a served version into the version in which it is stored.
-///
-/// # Errors
-/// As [`convert`].
-pub fn to_hub(object: Value, resource: &Resource) -> Result<Value, Status> {
-    if resource.is_hub() {
-        return Ok(object);
-    }
-    refuse_webhook(resource)?;
-    let (group, version) = resource.hub.clone();
-    convert(object, &GroupVersionKind::new(group, version, resource.gvk.kind.clone()))
-}
-
-/// Turns a stored object into a served version.
-///
-/// # Errors
-/// As [`convert`].
-pub fn from_hub(object: Value, resource: &Resource) -> Result<Value, Status> {
-    if resource.is_hub() {
-        return Ok(object);
-    }
-    refuse_webhook(resource)?;
-    let mut object = convert(object, &resource.gvk)?;
-    if let Some(custom) = &resource.custom {
-        custom.complete(&mut object, &resource.schema);
-    }
-    Ok(object)
-}
-
-/// Versions that a webhook converts between are not served rather than served wrong.
-fn refuse_webhook(resource: &Resource) -> Result<(), Status> {
-    match &resource.custom {
-        Some(custom) if custom.converts_by_webhook => Err(Status::internal(format!(
-            "conversion webhook for {}, Kind={} failed: this server calls no conversion webhooks; ask for version {} or set \
-             spec.conversion.strategy to None",
-            resource.gvk.group, resource.gvk.kind, resource.hub.1
-        ))),
-        _ => Ok(()),
-    }
 }
 
 /// Moves a field to another name; absent stays absent.

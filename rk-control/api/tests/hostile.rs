@@ -123,7 +123,8 @@ proptest! {
             let _ = strategy::grace_period(resource, &new, Some(-1));
             let _ = table::table(resource, [&new].into_iter(), &json!({}), table::IncludeObject::Object, jiff::Timestamp::UNIX_EPOCH);
             let _ = scale::view(resource, &new);
-            let _ = convert::to_hub(new.clone(), resource).map(|hub| convert::from_hub(hub, resource));
+            let hub = GroupVersionKind::new(resource.hub.0.clone(), resource.hub.1.clone(), resource.gvk.kind.clone());
+            let _ = convert::convert(new.clone(), &hub).map(|hub| convert::convert(hub, &resource.gvk));
             let _ = proto::encode(&new);
         }
     }

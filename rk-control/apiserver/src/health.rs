@@ -1,18 +1,24 @@
 //! `/healthz`, `/livez`, `/readyz`: what works, check by check, in upstream's format.
 
 use std::fmt::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use tokio::sync::watch;
 
 use crate::http::{Body, Query, text_response};
 use crate::server::Core;
 
 /// What must be true before the server is ready.
-#[derive(Default)]
 pub struct Health {
-    bootstrapped: AtomicBool,
+    bootstrapped: watch::Sender<bool>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { bootstrapped: watch::Sender::new(false) }
+    }
 }
 
 /// A named check.
@@ -44,13 +50,20 @@ impl Health {
 
     /// The objects that every cluster has are there.
     pub fn set_bootstrapped(&self) {
-        self.bootstrapped.store(true, Ordering::Release);
+        self.bootstrapped.send_replace(true);
     }
 
     /// Whether they are.
     #[must_use]
     pub fn is_bootstrapped(&self) -> bool {
-        self.bootstrapped.load(Ordering::Acquire)
+        *self.bootstrapped.borrow()
+    }
+
+    /// Waits until they are, for `limit` at most.
+    pub async fn wait_bootstrapped(&self, limit: Duration) {
+        let mut bootstrapped = self.bootstrapped.subscribe();
+        // Who waited in vain goes on and finds what is there.
+        let _ = tokio::time::timeout(limit, bootstrapped.wait_for(|done| *done)).await;
     }
 
     async fn judge(&self, core: &Core, check: &str) -> Result<(), &'static str> {

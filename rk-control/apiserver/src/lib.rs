@@ -18,6 +18,7 @@ mod bootstrap;
 mod callout;
 mod codec;
 mod config;
+mod conversion;
 mod custom;
 mod discovery;
 mod front_door;

@@ -108,8 +108,8 @@ impl Core {
             Err(_) => Format::Json,
         };
         let (verb, path) = (info.verb.clone(), info.path.clone());
-        let resource =
-            info.resource.as_ref().map(|path| (path.group.clone(), path.resource.clone(), path.subresource.clone()));
+        let (resource, dry_run) = (info.resource.clone(), query.get("dryRun").is_some());
+        let under_way = self.metrics.enter(&verb);
         let mut response = match self.route(request, connection, query, info).await {
             Ok(response) => response,
             Err(status) => status_response(&status, format),
@@ -123,7 +123,8 @@ impl Core {
         }
         let (code, took) = (response.status().as_u16(), started.elapsed());
         tracing::debug!(verb, path, code, ms = took.as_millis() as u64, "request");
-        self.metrics.observe(&verb, resource.as_ref(), code, took);
+        drop(under_way);
+        self.metrics.observe(&verb, resource.as_ref(), dry_run, code, took);
         response
     }
 

@@ -10,10 +10,10 @@ use rk_client::{Deletion, Informer, Object, ObjectKey, controller_ref, is_alread
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Label of a revision and of the pods made from it.
+/// Label of a DaemonSet's revision, and of the pods made from a revision.
 pub(crate) const HASH_LABEL: &str = "controller-revision-hash";
-/// Label that StatefulSets' revisions carry beside.
-const REVISION_HASH: &str = "controller.kubernetes.io/hash";
+/// Label of a StatefulSet's revision.
+pub(crate) const REVISION_HASH: &str = "controller.kubernetes.io/hash";
 
 /// The patch that brings a template back, which is what a revision stores.
 pub(crate) fn data_of(template: &PodTemplateSpec) -> Value {
@@ -40,11 +40,11 @@ fn same_data(revision: &ControllerRevision, data: &Value) -> bool {
     wanted.is_some() && template_of(revision) == wanted
 }
 
-/// Finds the revision of a template among `revisions`, or makes it. `collisions` counts names that were taken by other
+/// Finds the revision of a template among `revisions`, or makes it with its hash under `label`. `collisions` counts names that were taken by other
 /// content; the caller stores it.
 pub(crate) async fn ensure<O: Object>(
     informer: &Informer<ControllerRevision>,
-    owner: &O,
+    (owner, label): (&O, &str),
     template: &PodTemplateSpec,
     revisions: &[ControllerRevision],
     collisions: &mut Option<i32>,
@@ -59,7 +59,7 @@ pub(crate) async fn ensure<O: Object>(
         return informer.patch(&ObjectKey::of(known), &Patch::Merge(json!({"revision": next}))).await;
     }
     loop {
-        let revision = new_revision(owner, template, &data, next, *collisions);
+        let revision = new_revision((owner, label), template, &data, next, *collisions);
         match informer.create(&revision).await {
             Err(error) if is_already_exists(&error) => *collisions = Some(collisions.unwrap_or(0).saturating_add(1)),
             other => return other,
@@ -68,7 +68,7 @@ pub(crate) async fn ensure<O: Object>(
 }
 
 fn new_revision<O: Object>(
-    owner: &O,
+    (owner, label): (&O, &str),
     template: &PodTemplateSpec,
     data: &Value,
     number: i64,
@@ -77,8 +77,7 @@ fn new_revision<O: Object>(
     let hash = hash::of_object(data, collisions);
     let labels = template.metadata.as_ref().and_then(|m| m.labels.clone());
     let mut labels: BTreeMap<String, String> = labels.unwrap_or_default();
-    labels.insert(HASH_LABEL.to_owned(), hash.clone());
-    labels.insert(REVISION_HASH.to_owned(), hash.clone());
+    labels.insert(label.to_owned(), hash.clone());
     ControllerRevision {
         metadata: ObjectMeta {
             name: Some(format!("{}-{hash}", owner.meta().name.as_deref().unwrap_or_default())),

@@ -23,6 +23,24 @@ pub struct ScalePaths {
     pub selector: Vec<String>,
 }
 
+/// The webhook that converts between the versions of a kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConversionWebhook {
+    /// Its `clientConfig`.
+    pub client: Value,
+    /// The version of the questions that it understands.
+    pub version: String,
+}
+
+impl ConversionWebhook {
+    fn of(conversion: &Value) -> Option<Self> {
+        let versions = at(conversion, &["webhook", "conversionReviewVersions"]).as_array().into_iter().flatten();
+        let known = versions.filter_map(Value::as_str).find(|version| matches!(*version, "v1" | "v1beta1"));
+        let client = at(conversion, &["webhook", "clientConfig"]).clone();
+        (at(conversion, &["strategy"]) == "Webhook").then(|| Self { client, version: known.unwrap_or("v1").to_owned() })
+    }
+}
+
 /// One version of a custom kind.
 #[derive(Debug)]
 pub struct CustomKind {
@@ -40,8 +58,8 @@ pub struct CustomKind {
     pub deprecation: Option<String>,
     /// The kind of lists.
     pub list_kind: String,
-    /// Whether other versions are made by a webhook.
-    pub converts_by_webhook: bool,
+    /// The webhook that makes other versions, if one does.
+    pub conversion: Option<ConversionWebhook>,
     patterns: HashMap<String, Regex>,
 }
 
@@ -71,7 +89,7 @@ impl CustomKind {
             columns: Columns::of(at(version, &["additionalPrinterColumns"])),
             deprecation: (at(version, &["deprecated"]) == &Value::Bool(true)).then(|| deprecation(definition, version)),
             list_kind: if list_kind.is_empty() { format!("{}List", text(kind)) } else { list_kind },
-            converts_by_webhook: at(definition, &["spec", "conversion", "strategy"]) == "Webhook",
+            conversion: ConversionWebhook::of(at(definition, &["spec", "conversion"])),
             patterns,
             schema,
         }

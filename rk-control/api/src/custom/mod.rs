@@ -18,6 +18,6 @@ mod rules;
 mod tests;
 
 pub use columns::Columns;
-pub use kind::{CustomKind, ScalePaths, unsupported};
+pub use kind::{ConversionWebhook, CustomKind, ScalePaths, unsupported};
 pub use path::JsonPath;
 pub use rows::{is_established, rows};

@@ -13,6 +13,8 @@ use crate::server::Core;
 /// Type of the Secrets that hold bootstrap tokens.
 pub const SECRET_TYPE: &str = "bootstrap.kubernetes.io/token";
 const GROUP: &str = "system:bootstrappers";
+/// How long a token is held until the cluster's own objects are made.
+const FIRST_START: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// The user of a bootstrap token; `None` when it is not one, or not valid.
 ///
@@ -20,6 +22,8 @@ const GROUP: &str = "system:bootstrappers";
 /// Secrets cannot be read.
 pub async fn authenticate(core: &Core, token: &str) -> Result<Option<User>, Status> {
     let Some(token) = BootstrapToken::parse(token) else { return Ok(None) };
+    // Nodes of a new cluster come before the Secret that lets them in.
+    core.health.wait_bootstrapped(FIRST_START).await;
     let name = format!("bootstrap-token-{}", token.id);
     let Some(secret) = core.object("", "v1", "secrets", "kube-system", &name).await? else { return Ok(None) };
     Ok(judge(&secret, &token, jiff::Timestamp::now()))

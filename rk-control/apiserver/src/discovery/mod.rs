@@ -98,7 +98,9 @@ pub async fn serve(
         ["healthz" | "livez" | "readyz", ..] => {
             core.health.serve(core, path, query).await.ok_or_else(Status::unknown_path)
         }
-        ["metrics"] => Ok(text_response(StatusCode::OK, core.metrics.render(&core.storage.counts()))),
+        ["metrics"] => {
+            Ok(text_response(StatusCode::OK, core.metrics.render(&core.storage.counts(), core.storage.timings())))
+        }
         ["openapi", rest @ ..] => core.discovery.openapi.serve(rest, headers, query),
         [".well-known", "openid-configuration"] => json(&openid_configuration(core)),
         ["openid", "v1", "jwks"] => {

@@ -14,6 +14,7 @@ use super::options::WriteOptions;
 use super::render;
 use super::write::{fix_namespace, own, refuse_invalid};
 use crate::admission::{self, Operation};
+use crate::conversion;
 use crate::http::{Body, read_body};
 
 /// How often a generated name that is taken is generated anew; upstream's figure.
@@ -40,7 +41,7 @@ pub(super) async fn create_object(
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
     call.complete(&mut object);
-    let mut object = rk_api::convert::to_hub(object, &call.resource)?;
+    let mut object = conversion::to(&call.core, object, &call.hub).await?;
     record_requester(call, &mut object);
     let generated = meta::name(&object).is_empty() && !meta::text(&object, &["metadata", "generateName"]).is_empty();
     for attempt in 1.. {
@@ -55,7 +56,7 @@ pub(super) async fn create_object(
             }
             Err(StoreOutcome::Taken(name)) => return Err(Status::already_exists(&call.resource, &name)),
             Err(StoreOutcome::Failed(status)) => return Err(status),
-            Ok(created) => return rk_api::convert::from_hub(created, &call.resource),
+            Ok(created) => return conversion::to(&call.core, created, &call.resource).await,
         }
     }
     Err(Status::internal("name generation ended without an answer"))

@@ -7,6 +7,7 @@ use super::call::Call;
 use super::options::DeleteOptions;
 use super::remove::{Removed, remove};
 use super::render;
+use crate::conversion;
 use crate::http::{Body, read_body};
 
 /// Kinds whose deletion is answered with the object instead of a `Status`; upstream's list.
@@ -28,7 +29,7 @@ pub(super) async fn delete(call: &mut Call, body: Body) -> Result<Response<Body>
     match remove(call, &name, &options).await? {
         Removed::Gone(object) => {
             if call.hub.gvk.group.is_empty() && RETURNS_OBJECT.contains(&&*call.hub.plural) {
-                let object = rk_api::convert::from_hub(object, &call.resource)?;
+                let object = conversion::to(&call.core, object, &call.resource).await?;
                 return render::object(call, StatusCode::OK, &object);
             }
             let status = Status::deleted(&call.resource, &name, rk_api::meta::uid(&object));
@@ -36,7 +37,7 @@ pub(super) async fn delete(call: &mut Call, body: Body) -> Result<Response<Body>
         }
         Removed::Waiting(object) => {
             let code = if options.cascading { StatusCode::ACCEPTED } else { StatusCode::OK };
-            let object = rk_api::convert::from_hub(object, &call.resource)?;
+            let object = conversion::to(&call.core, object, &call.resource).await?;
             render::object(call, code, &object)
         }
     }

@@ -9,6 +9,7 @@ use super::list;
 use super::options::DeleteOptions;
 use super::remove::{Removed, remove};
 use super::render;
+use crate::conversion;
 use crate::http::{Body, read_body};
 
 /// Serves DELETE of a collection: each object that the selectors match is deleted as if by itself.
@@ -21,14 +22,13 @@ pub(super) async fn delete_collection(call: &mut Call, body: Body) -> Result<Res
     for object in &found.objects {
         call.path.namespace = object.namespace.to_string();
         match remove(call, &object.name, &options).await {
-            Ok(Removed::Gone(value) | Removed::Waiting(value)) => {
-                items.push(rk_api::convert::from_hub(value, &call.resource)?)
-            }
+            Ok(Removed::Gone(value) | Removed::Waiting(value)) => items.push(value),
             Err(status) if status.reason == Reason::NotFound => {}
             Err(status) => return Err(status),
         }
     }
     call.path.namespace = outer;
+    let items = conversion::all_to(&call.core, items, &call.resource).await?;
     let answer = json!({
         "kind": call.resource.list_kind(),
         "apiVersion": call.resource.api_version(),

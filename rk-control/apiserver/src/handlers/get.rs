@@ -20,5 +20,5 @@ pub(super) async fn get(call: &Call) -> Result<Response<Body>, Status> {
         }
     }
     let object = cache.get(&call.path.namespace, &call.path.name).ok_or_else(|| call.not_found())?;
-    render::cached(call, &object)
+    render::cached(call, &object).await
 }

@@ -18,6 +18,7 @@ use super::call::Call;
 use super::list::Found;
 use super::render::include_object;
 use crate::codec;
+use crate::conversion;
 use crate::http::{Body, BoxError, Format, Shape, accepts_gzip, bytes_response, maybe_gzip};
 use crate::storage::Cached;
 
@@ -30,7 +31,8 @@ const GZIP_OBJECTS: usize = 64;
 pub(super) async fn respond(call: &Call, found: Found) -> Result<Response<Body>, Status> {
     let accept = call.accept(true)?;
     let gzip = accepts_gzip(&call.headers);
-    let plain = accept.shape == Shape::Object && call.resource.is_hub();
+    let ready = call.resource.is_hub() && !found.objects.iter().any(|object| object.is_foreign());
+    let plain = accept.shape == Shape::Object && ready;
     match accept.format {
         Format::Json if plain && !accept.pretty => Ok(streamed(call, found, gzip)),
         Format::Protobuf if plain && found.objects.iter().all(|object| object.message().is_some()) => {
@@ -44,7 +46,7 @@ pub(super) async fn respond(call: &Call, found: Found) -> Result<Response<Body>,
             Ok(maybe_gzip(StatusCode::OK, accept.format.media_type(), bytes, gzip))
         }
         _ => {
-            let value = shaped(call, &found, accept.shape)?;
+            let value = shaped(call, &found, accept.shape).await?;
             let (media_type, bytes) = codec::encode(&value, accept.format, accept.pretty);
             Ok(maybe_gzip(StatusCode::OK, media_type, bytes, gzip))
         }
@@ -52,9 +54,9 @@ pub(super) async fn respond(call: &Call, found: Found) -> Result<Response<Body>,
 }
 
 /// A list as one value, for the shapes that need one.
-fn shaped(call: &Call, found: &Found, shape: Shape) -> Result<Value, Status> {
-    let values = found.objects.iter().map(|object| rk_api::convert::from_hub(object.value(), &call.resource));
-    let values: Vec<Value> = values.collect::<Result<_, _>>()?;
+async fn shaped(call: &Call, found: &Found, shape: Shape) -> Result<Value, Status> {
+    let values = found.objects.iter().map(|object| object.value()).collect();
+    let values = conversion::all_to(&call.core, values, &call.resource).await?;
     let metadata = found.metadata();
     Ok(match shape {
         Shape::Table => {

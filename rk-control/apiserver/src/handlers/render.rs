@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::call::Call;
 use crate::codec;
+use crate::conversion;
 use crate::http::{Accept, Body, Format, Query, Shape, bytes_response};
 use crate::storage::Cached;
 
@@ -45,17 +46,17 @@ pub(super) fn object(call: &Call, code: StatusCode, object: &Value) -> Result<Re
 }
 
 /// Answers with a stored object, without parsing it when its serialized form is what was asked for.
-pub(super) fn cached(call: &Call, cached: &Cached) -> Result<Response<Body>, Status> {
+pub(super) async fn cached(call: &Call, cached: &Cached) -> Result<Response<Body>, Status> {
     let accept = call.accept(false)?;
     if let Some(bytes) = ready_bytes(call, &accept, cached) {
         return Ok(bytes_response(StatusCode::OK, accept.format.media_type(), bytes));
     }
-    let value = rk_api::convert::from_hub(cached.value(), &call.resource)?;
+    let value = conversion::to(&call.core, cached.value(), &call.resource).await?;
     object(call, StatusCode::OK, &value)
 }
 
 fn ready_bytes(call: &Call, accept: &Accept, cached: &Cached) -> Option<Bytes> {
-    if accept.shape != Shape::Object || !call.resource.is_hub() {
+    if accept.shape != Shape::Object || !call.resource.is_hub() || cached.is_foreign() {
         return None;
     }
     match accept.format {

@@ -178,7 +178,7 @@ impl Watcher {
             }
             match &mut self.phase {
                 Phase::Initial(objects) => match objects.next() {
-                    Some(object) => return self.encoder.added(&object),
+                    Some(object) => return self.encoder.added(&object).await,
                     None => {
                         self.phase = Phase::Live;
                         if self.mark_end {
@@ -207,7 +207,9 @@ impl Watcher {
                     }
                     self.position = change.entry.mod_revision;
                     match Encoder::event_of(self.cache.hub(), change) {
-                        Ok(event) => self.queue.extend(self.encoder.event(&event, &self.namespace, &self.selection)),
+                        Ok(event) => {
+                            self.queue.extend(self.encoder.event(&event, &self.namespace, &self.selection).await);
+                        }
                         Err(error) => tracing::error!(key = %change.entry.key, %error, "skipping what is no object"),
                     }
                 }
@@ -236,7 +238,7 @@ impl Watcher {
             return;
         };
         for event in &events {
-            self.queue.extend(self.encoder.event(event, &self.namespace, &self.selection));
+            self.queue.extend(self.encoder.event(event, &self.namespace, &self.selection).await);
             self.position = self.position.max(event.object.revision);
         }
         if !events.is_empty() {

@@ -12,11 +12,14 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::render::include_object;
 use super::selection::Selection;
+use crate::conversion;
 use crate::http::{Accept, Format, Shape};
+use crate::server::Core;
 use crate::storage::{Cached, Event, EventKind, json_frame};
 
 /// Turns events into frames of one watch.
 pub(super) struct Encoder {
+    core: Arc<Core>,
     resource: Arc<Resource>,
     accept: Accept,
     include: IncludeObject,
@@ -32,6 +35,7 @@ impl Encoder {
             accept.format = Format::Json;
         }
         Ok(Self {
+            core: Arc::clone(&call.core),
             resource: Arc::clone(&call.resource),
             accept,
             include: include_object(&call.query)?,
@@ -59,8 +63,8 @@ impl Encoder {
     }
 
     /// An object of the present state.
-    pub(super) fn added(&mut self, object: &Cached) -> Option<Bytes> {
-        if self.is_plain() {
+    pub(super) async fn added(&mut self, object: &Cached) -> Option<Bytes> {
+        if self.is_plain(object) {
             match self.accept.format {
                 Format::Protobuf => {
                     let body = rk_api::proto::envelope(
@@ -73,11 +77,11 @@ impl Encoder {
                 _ => return Some(json_frame("ADDED", object.json())),
             }
         }
-        self.fresh("ADDED", object.value())
+        self.fresh("ADDED", object.value()).await
     }
 
     /// An event as this watch sees it: entering the selection is an addition, leaving it a deletion.
-    pub(super) fn event(&mut self, event: &Event, namespace: &str, selection: &Selection) -> Option<Bytes> {
+    pub(super) async fn event(&mut self, event: &Event, namespace: &str, selection: &Selection) -> Option<Bytes> {
         if !namespace.is_empty() && *event.object.namespace != *namespace {
             return None;
         }
@@ -101,15 +105,15 @@ impl Encoder {
             // What left the selection is shown as it last matched, at the revision at which it left.
             let mut value = event.previous.as_ref()?.value();
             value["metadata"]["resourceVersion"] = json!(event.object.revision.to_string());
-            return self.fresh(kind.as_str(), value);
+            return self.fresh(kind.as_str(), value).await;
         }
-        if self.is_plain() {
+        if self.is_plain(&event.object) {
             return match self.accept.format {
                 Format::Protobuf => event.proto_frame(&self.resource.api_version(), &self.resource.gvk.kind, kind),
                 _ => Some(event.json_frame(kind)),
             };
         }
-        self.fresh(kind.as_str(), event.object.value())
+        self.fresh(kind.as_str(), event.object.value()).await
     }
 
     /// A bookmark: everything up to `revision` was sent. `end` marks the end of the initial state.
@@ -143,12 +147,12 @@ impl Encoder {
         self.frame("ERROR", &status.to_value())
     }
 
-    fn is_plain(&self) -> bool {
-        self.accept.shape == Shape::Object && self.resource.is_hub()
+    fn is_plain(&self, object: &Cached) -> bool {
+        self.accept.shape == Shape::Object && self.resource.is_hub() && !object.is_foreign()
     }
 
-    fn fresh(&mut self, kind: &str, object: Value) -> Option<Bytes> {
-        let object = match rk_api::convert::from_hub(object, &self.resource) {
+    async fn fresh(&mut self, kind: &str, object: Value) -> Option<Bytes> {
+        let object = match conversion::to(&self.core, object, &self.resource).await {
             Ok(object) => object,
             Err(error) => return self.error(&error),
         };

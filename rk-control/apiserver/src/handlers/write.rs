@@ -10,6 +10,7 @@ use super::call::Call;
 use super::options::WriteOptions;
 use super::remove;
 use crate::admission::{self, Operation};
+use crate::conversion;
 
 /// How often a change without a resource version is computed anew when somebody else wrote in between; upstream's figure for patches.
 const ATTEMPTS: usize = 5;
@@ -34,7 +35,7 @@ pub(super) async fn change(call: &mut Call, options: &WriteOptions, intent: &Int
             return Err(call.not_found());
         };
         if let Some(done) = attempt(call, options, intent, old, revision).await? {
-            return rk_api::convert::from_hub(done, &call.resource);
+            return conversion::to(&call.core, done, &call.resource).await;
         }
     }
     Err(Status::modified(&call.resource, &call.path.name))
@@ -48,11 +49,13 @@ async fn attempt(
     old: Value,
     revision: Revision,
 ) -> Result<Option<Value>, Status> {
-    let present = rk_api::convert::from_hub(old.clone(), &call.resource)?;
+    // What was written before the storage version changed is brought along by the next change.
+    let old = conversion::to(&call.core, old, &call.hub).await?;
+    let present = conversion::to(&call.core, old.clone(), &call.resource).await?;
     let mut new = (intent.compute)(&present)?;
     call.complete(&mut new);
     let pinned = check_identity(call, &new, &present, intent)?;
-    let mut new = rk_api::convert::to_hub(new, &call.resource)?;
+    let mut new = conversion::to(&call.core, new, &call.hub).await?;
     // A scale is a change of the workload's own spec.
     let part = intent.subresource.filter(|part| *part != "scale");
     strategy::prepare_for_update(&call.hub, part, &mut new, &old);

@@ -17,7 +17,7 @@ mod window;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rk_api::resources::Resource;
@@ -32,6 +32,7 @@ pub use object::Cached;
 pub use resource_cache::{ResourceCache, Snapshot};
 pub use window::{Event, EventKind, json_frame};
 
+use crate::metrics::Timings;
 use slot::Slot;
 
 /// How long a read waits for the cache to catch up; upstream's figure.
@@ -49,19 +50,33 @@ pub struct Storage {
     progress: watch::Sender<Revision>,
     /// The last revision that was written through here.
     written: AtomicU64,
+    /// How long the store took.
+    timings: Timings,
 }
 
 impl Storage {
     /// Wraps a store. [`run_dispatcher`] must run for the caches to move.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, slots: RwLock::default(), progress: watch::Sender::new(0), written: AtomicU64::new(0) }
+        Self {
+            store,
+            slots: RwLock::default(),
+            progress: watch::Sender::new(0),
+            written: AtomicU64::new(0),
+            timings: Timings::default(),
+        }
     }
 
     /// The store below.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// How long the store took to answer.
+    #[must_use]
+    pub fn timings(&self) -> &Timings {
+        &self.timings
     }
 
     /// Where the caches begin; called once, before the dispatcher runs and the first cache loads.
@@ -101,14 +116,14 @@ impl Storage {
         self.slots.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// How many objects each loaded cache holds, by `resource.group`.
+    /// How many objects each loaded cache holds, by resource and group.
     #[must_use]
-    pub fn counts(&self) -> Vec<(String, usize)> {
+    pub fn counts(&self) -> Vec<(String, String, usize)> {
         let mut counts: Vec<_> = self
             .all_slots()
             .iter()
             .filter_map(|slot| slot.loaded())
-            .map(|cache| (cache.hub().group_resource(), cache.len()))
+            .map(|cache| (cache.hub().plural.to_string(), cache.hub().gvk.group.to_string(), cache.len()))
             .collect();
         counts.sort();
         counts
@@ -180,7 +195,10 @@ impl Storage {
     /// The store cannot be read, or holds something that is no object.
     pub async fn read(&self, hub: &Resource, namespace: &str, name: &str) -> Result<Option<(Value, Revision)>, Status> {
         let key = object_key(hub, namespace, name);
-        let entry = self.store.get(&key).await.map_err(|error| store_status(&error))?;
+        let begun = Instant::now();
+        let entry = self.store.get(&key).await;
+        self.timings.observe("get", &hub.group_resource(), begun.elapsed());
+        let entry = entry.map_err(|error| store_status(&error))?;
         entry.map(|entry| Ok((object::parse_entry(hub, &entry)?, entry.mod_revision))).transpose()
     }
 
@@ -196,7 +214,11 @@ impl Storage {
         let bytes = serde_json::to_vec(&object)
             .map_err(|source| StoreError::Backend { operation: "encoding", source: source.into() })?;
         let ttl = (hub.plural == "events").then_some(EVENT_TTL);
-        let written = self.store.put(&key, Bytes::from(bytes), expect, ttl).await?;
+        let operation = if matches!(expect, Expect::Absent) { "create" } else { "update" };
+        let begun = Instant::now();
+        let written = self.store.put(&key, Bytes::from(bytes), expect, ttl).await;
+        self.timings.observe(operation, &hub.group_resource(), begun.elapsed());
+        let written = written?;
         self.settle(hub, written.revision).await;
         object::set_resource_version(&mut object, written.revision);
         Ok(object)
@@ -213,7 +235,10 @@ impl Storage {
         name: &str,
         expect: Expect,
     ) -> Result<Written, StoreError> {
-        let written = self.store.delete(&object_key(hub, namespace, name), expect).await?;
+        let begun = Instant::now();
+        let written = self.store.delete(&object_key(hub, namespace, name), expect).await;
+        self.timings.observe("delete", &hub.group_resource(), begun.elapsed());
+        let written = written?;
         self.settle(hub, written.revision).await;
         Ok(written)
     }
@@ -246,7 +271,10 @@ impl Storage {
             prefix.push('/');
         }
         let request = ListRequest { prefix, after, limit, revision };
-        let page = self.store.list(request).await.map_err(|error| store_status(&error))?;
+        let begun = Instant::now();
+        let page = self.store.list(request).await;
+        self.timings.observe("list", &hub.group_resource(), begun.elapsed());
+        let page = page.map_err(|error| store_status(&error))?;
         let objects =
             page.entries.iter().map(|entry| Cached::from_entry(hub, entry).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok((objects, page.revision, page.remaining))

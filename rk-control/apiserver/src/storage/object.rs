@@ -25,6 +25,7 @@ pub struct Cached {
     json: Bytes,
     /// Where the members after `kind` and `apiVersion` begin: list items carry neither.
     body_at: usize,
+    foreign: bool,
     message: OnceLock<Option<Bytes>>,
 }
 
@@ -48,6 +49,7 @@ impl Cached {
             name: rk_api::meta::name(object).into(),
             revision,
             select: fields::reduce(hub, object),
+            foreign: is_foreign(hub, object),
             json,
             body_at,
             message: OnceLock::new(),
@@ -76,6 +78,12 @@ impl Cached {
     #[must_use]
     pub fn message(&self) -> Option<&Bytes> {
         self.message.get_or_init(|| rk_api::proto::message(&self.value())).as_ref()
+    }
+
+    /// Whether it was stored in another version than it is now, and so must be converted before it is shown.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.foreign
     }
 
     /// What it holds in memory, in bytes.
@@ -113,9 +121,18 @@ fn serialize(object: &Value) -> (Bytes, usize) {
     (Bytes::from(out), body_at)
 }
 
+/// Whether an object was stored in another version than the row's.
+fn is_foreign(hub: &Resource, object: &Value) -> bool {
+    hub.custom.is_some() && object.get("apiVersion").and_then(Value::as_str) != Some(hub.api_version().as_str())
+}
+
 /// Gives an object of a custom kind the form of its storage version as it is now.
 fn complete(custom: &CustomKind, hub: &Resource, object: &mut Value) {
     let version = hub.api_version();
+    if custom.conversion.is_some() && is_foreign(hub, object) {
+        // Only its webhook knows what it is in this version.
+        return;
+    }
     if object.get("apiVersion").and_then(Value::as_str) != Some(version.as_str())
         && let Some(members) = object.as_object_mut()
     {

@@ -122,7 +122,14 @@ impl Controller {
         }
         let mut collisions = set.status.as_ref().and_then(|s| s.collision_count);
         let known = self.revisions_of(&set).await?;
-        let current = history::ensure(&self.revisions, set.as_ref(), &spec.template, &known, &mut collisions).await?;
+        let current = history::ensure(
+            &self.revisions,
+            (set.as_ref(), history::HASH_LABEL),
+            &spec.template,
+            &known,
+            &mut collisions,
+        )
+        .await?;
         let hash =
             current.metadata.labels.as_ref().and_then(|l| l.get(history::HASH_LABEL)).cloned().unwrap_or_default();
 

@@ -139,8 +139,14 @@ impl Controller {
         let owned = claim_all(&self.client, set, &selector_of(set), &self.revisions, candidates).await?;
         let all: Vec<ControllerRevision> = owned.iter().map(|r| ControllerRevision::clone(r)).collect();
         let mut collisions = set.status.as_ref().and_then(|s| s.collision_count);
-        let update =
-            history::ensure(&self.revisions, set, &model::spec_of(set).template, &all, &mut collisions).await?;
+        let update = history::ensure(
+            &self.revisions,
+            (set, history::REVISION_HASH),
+            &model::spec_of(set).template,
+            &all,
+            &mut collisions,
+        )
+        .await?;
         let current_name = set.status.as_ref().and_then(|s| s.current_revision.clone());
         let current = all.iter().find(|r| r.metadata.name == current_name).cloned().unwrap_or_else(|| update.clone());
         Ok(Revisions { current, update, all, collisions })

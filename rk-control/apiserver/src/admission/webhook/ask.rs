@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::super::{Operation, Request};
 use super::hook::Hook;
 use super::review;
+use crate::conversion;
 
 /// What came of a question.
 pub(super) struct Outcome {
@@ -32,8 +33,8 @@ pub(super) async fn ask(
     if request.dry_run && !hook.dry_run {
         return Err(Status::bad_request(format!("admission webhook {:?} does not support dry run", hook.name)));
     }
-    let shown = object.map(|object| show(request, &row, object)).transpose()?;
-    let old = request.old.map(|old| show(request, &row, old)).transpose()?;
+    let shown = show(request, &row, object).await?;
+    let old = show(request, &row, request.old).await?;
     let answer = exchange(hook, request, &row, (shown.as_ref(), old.as_ref()), mutating).await;
     Ok(match answer {
         Ok(answer) => Outcome {
@@ -68,11 +69,15 @@ async fn exchange(
 }
 
 /// The object as the webhook sees it: converted, unless it is of a kind of its own.
-fn show(request: &Request<'_>, row: &Resource, object: &Value) -> Result<Value, Status> {
-    match request.subresource {
-        _ if request.operation == Operation::Connect => Ok(object.clone()),
-        "scale" => rk_api::scale::view(row, &rk_api::convert::from_hub(object.clone(), row)?),
-        _ if object.get("kind").and_then(Value::as_str) != Some(&*request.resource.gvk.kind) => Ok(object.clone()),
-        _ => rk_api::convert::from_hub(object.clone(), row),
+async fn show(request: &Request<'_>, row: &Resource, object: Option<&Value>) -> Result<Option<Value>, Status> {
+    let Some(object) = object else { return Ok(None) };
+    let own_kind = object.get("kind").and_then(Value::as_str) != Some(&*request.resource.gvk.kind);
+    if own_kind || request.operation == Operation::Connect {
+        return Ok(Some(object.clone()));
     }
+    let converted = conversion::to(request.core, object.clone(), row).await?;
+    if request.subresource == "scale" {
+        return rk_api::scale::view(row, &converted).map(Some);
+    }
+    Ok(Some(converted))
 }

@@ -12,6 +12,7 @@ use super::super::Request;
 use super::ask::ask;
 use super::hook::{Hook, Kind, hooks};
 use super::matching;
+use crate::conversion;
 
 /// One change on its way through the mutating webhooks.
 pub(crate) struct Round {
@@ -71,21 +72,21 @@ async fn one(
     warnings.extend(outcome.warnings);
     outcome.verdict?;
     let (Some(patch), Some(object)) = (outcome.patch, object) else { return Ok(Some(false)) };
-    let patched = apply(request, &row, object, &patch)?;
+    let patched = apply(request, &row, object, &patch).await?;
     let changed = patched != *object;
     *object = patched;
     Ok(Some(changed))
 }
 
 /// The object with a patch that was made for the version of `row`, complete again.
-fn apply(request: &Request<'_>, row: &Resource, object: &Value, patch: &Value) -> Result<Value, Status> {
+async fn apply(request: &Request<'_>, row: &Resource, object: &Value, patch: &Value) -> Result<Value, Status> {
     let own_kind = object.get("kind").and_then(Value::as_str) != Some(&*request.resource.gvk.kind);
-    let mut shown = if own_kind { object.clone() } else { rk_api::convert::from_hub(object.clone(), row)? };
+    let mut shown = if own_kind { object.clone() } else { conversion::to(request.core, object.clone(), row).await? };
     if request.subresource == "scale" {
         let mut view = rk_api::scale::view(row, &shown)?;
         json_patch(&mut view, patch).map_err(Status::internal)?;
         let scaled = rk_api::scale::apply(row, &shown, &view)?;
-        return rk_api::convert::to_hub(scaled, row);
+        return conversion::to(request.core, scaled, request.resource).await;
     }
     json_patch(&mut shown, patch).map_err(Status::internal)?;
     if own_kind {
@@ -98,5 +99,5 @@ fn apply(request: &Request<'_>, row: &Resource, object: &Value, patch: &Value) -
         Some(custom) => custom.default(&mut shown),
         None => rk_api::defaults::apply(&row.gvk, &mut shown),
     }
-    rk_api::convert::to_hub(shown, row)
+    conversion::to(request.core, shown, request.resource).await
 }

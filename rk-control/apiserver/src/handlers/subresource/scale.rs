@@ -13,6 +13,7 @@ use super::super::options::WriteOptions;
 use super::super::patch::Patch;
 use super::super::render;
 use super::super::write::{Intent, change};
+use crate::conversion;
 use crate::http::{Body, read_body};
 
 /// Computes the new workload from the present one.
@@ -23,7 +24,8 @@ pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Res
     if verb == Verb::Get {
         let object = call.core.storage.get(&call.hub, &call.path.namespace, &call.path.name).await?;
         let object = object.ok_or_else(|| call.not_found())?;
-        return render::object(call, StatusCode::OK, &scale::view(&call.resource, &object.value())?);
+        let object = conversion::to(&call.core, object.value(), &call.resource).await?;
+        return render::object(call, StatusCode::OK, &scale::view(&call.resource, &object)?);
     }
     let resource = std::sync::Arc::clone(&call.resource);
     let compute: Compute = if verb == Verb::Update {

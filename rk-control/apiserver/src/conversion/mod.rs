@@ -1,0 +1,74 @@
+//! Objects from one version of their kind to another: built-in kinds by rule, custom kinds by relabelling or by their webhook.
+//!
+//! Objects of a custom kind that a webhook converts are stored as they were written; whoever reads them asks for the version that
+//! is wanted, in one call for as many as there are.
+
+mod review;
+
+use std::time::Duration;
+
+use rk_api::meta;
+use rk_api::resources::Resource;
+use rk_api::status::Status;
+use serde_json::Value;
+
+use crate::server::Core;
+
+/// How long a conversion may take; upstream's figure.
+const LIMIT: Duration = Duration::from_secs(30);
+/// Most objects in one question, so that questions and answers stay far below what is read of them.
+const BATCH: usize = 500;
+
+/// An object in the version of a row.
+///
+/// # Errors
+/// There is no way between the two, or the webhook failed.
+pub async fn to(core: &Core, object: Value, row: &Resource) -> Result<Value, Status> {
+    let mut objects = all_to(core, vec![object], row).await?;
+    objects.pop().ok_or_else(|| Status::internal("a conversion lost its object"))
+}
+
+/// Objects in the version of a row, in their order.
+///
+/// # Errors
+/// As [`to`].
+pub async fn all_to(core: &Core, mut objects: Vec<Value>, row: &Resource) -> Result<Vec<Value>, Status> {
+    let wanted = row.api_version();
+    let Some(webhook) = row.custom.as_ref().and_then(|custom| custom.conversion.as_ref()) else {
+        return objects.into_iter().map(|object| by_rule(object, row, &wanted)).collect();
+    };
+    let foreign = |object: &Value| meta::text(object, &["apiVersion"]) != wanted;
+    let places: Vec<usize> = (0..objects.len()).filter(|index| objects.get(*index).is_some_and(foreign)).collect();
+    for places in places.chunks(BATCH) {
+        let asked: Vec<&Value> = places.iter().filter_map(|place| objects.get(*place)).collect();
+        let version = asked.first().map(|object| meta::text(object, &["apiVersion"]).to_owned()).unwrap_or_default();
+        let failed = |why: String| {
+            Status::internal(format!("conversion webhook for {version}, Kind={} failed: {why}", row.gvk.kind))
+        };
+        let uid = uuid::Uuid::new_v4().to_string();
+        let question = review::question(&webhook.version, &uid, &wanted, &asked);
+        let answer = core.callouts.post(core, &webhook.client, &question, LIMIT).await;
+        let answer = answer.map_err(|error| failed(error.to_string()))?;
+        let converted = review::answer(&answer, &uid, &wanted, &asked).map_err(failed)?;
+        for (place, mut object) in places.iter().zip(converted) {
+            if let Some(custom) = &row.custom {
+                custom.complete(&mut object, &row.schema);
+            }
+            if let Some(own) = objects.get_mut(*place) {
+                *own = object;
+            }
+        }
+    }
+    Ok(objects)
+}
+
+fn by_rule(object: Value, row: &Resource, wanted: &str) -> Result<Value, Status> {
+    if meta::text(&object, &["apiVersion"]) == wanted {
+        return Ok(object);
+    }
+    let mut object = rk_api::convert::convert(object, &row.gvk)?;
+    if let Some(custom) = &row.custom {
+        custom.complete(&mut object, &row.schema);
+    }
+    Ok(object)
+}

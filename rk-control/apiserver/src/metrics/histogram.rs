@@ -1,0 +1,69 @@
+//! Histograms of durations.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::help;
+
+/// Upper bounds of the time to answer requests, in seconds; upstream's.
+pub(super) const REQUEST_BOUNDS: &[f64] = &[
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
+    45.0, 60.0,
+];
+/// Upper bounds of the store's answers; upstream's.
+const STORE_BOUNDS: &[f64] = &[0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0];
+
+/// How many took up to how long.
+pub(super) struct Histogram {
+    bounds: &'static [f64],
+    counts: Vec<u64>,
+    total: u64,
+    sum: f64,
+}
+
+impl Histogram {
+    pub(super) fn new(bounds: &'static [f64]) -> Self {
+        Self { bounds, counts: vec![0; bounds.len()], total: 0, sum: 0.0 }
+    }
+
+    pub(super) fn observe(&mut self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        self.total += 1;
+        self.sum += seconds;
+        for (bound, count) in self.bounds.iter().zip(&mut self.counts) {
+            if seconds <= *bound {
+                *count += 1;
+            }
+        }
+    }
+
+    pub(super) fn render(&self, out: &mut String, name: &str, labels: &str) {
+        for (bound, count) in self.bounds.iter().zip(&self.counts) {
+            let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{bound}\"}} {count}");
+        }
+        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {}", self.total);
+        let _ = writeln!(out, "{name}_sum{{{labels}}} {}", self.sum);
+        let _ = writeln!(out, "{name}_count{{{labels}}} {}", self.total);
+    }
+}
+
+/// Durations by operation and resource; both come from the resource table, so that their number is bounded.
+#[derive(Default)]
+pub struct Timings(Mutex<BTreeMap<(&'static str, String), Histogram>>);
+
+impl Timings {
+    /// Counts one operation on a resource.
+    pub fn observe(&self, operation: &'static str, resource: &str, took: Duration) {
+        let mut own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        own.entry((operation, resource.to_owned())).or_insert_with(|| Histogram::new(STORE_BOUNDS)).observe(took);
+    }
+
+    pub(super) fn render(&self, out: &mut String, name: &str, text: &str) {
+        help(out, name, "histogram", text);
+        for ((operation, resource), histogram) in &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            histogram.render(out, name, &format!("operation=\"{operation}\",type=\"{resource}\""));
+        }
+    }
+}

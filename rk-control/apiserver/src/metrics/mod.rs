@@ -1,0 +1,245 @@
+//! Figures under upstream's names, in Prometheus' text format.
+//!
+//! Requests are counted here, the store's answers where the store is asked; [`process`] reads what the kernel knows of this process.
+
+mod histogram;
+mod process;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rk_api::resources::Resource;
+
+use crate::http::ResourcePath;
+pub use histogram::Timings;
+use histogram::{Histogram, REQUEST_BOUNDS};
+
+/// Most label combinations kept; paths come from clients, and clients may be hostile.
+const SERIES: usize = 5000;
+
+#[derive(Default)]
+struct Series {
+    /// By labels and code.
+    requests: BTreeMap<(String, u16), u64>,
+    latency: BTreeMap<String, Histogram>,
+}
+
+/// What is counted of the watches on one resource.
+#[derive(Default)]
+struct Watches {
+    open: AtomicI64,
+    events: AtomicU64,
+}
+
+/// Group, version and resource.
+type Key = (String, String, String);
+
+/// Collects figures.
+#[derive(Default)]
+pub struct Metrics {
+    series: Mutex<Series>,
+    watches: Mutex<BTreeMap<Key, Arc<Watches>>>,
+    /// Requests under way: those that read, those that write.
+    in_flight: [AtomicI64; 2],
+}
+
+/// Counts an open watch until dropped, and its events.
+pub struct OpenWatch(Arc<Watches>);
+
+impl OpenWatch {
+    /// One more event was sent.
+    pub fn sent(&self) {
+        self.0.events.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for OpenWatch {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts a request as under way until dropped.
+pub struct InFlight<'a>(&'a AtomicI64);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Metrics {
+    /// Counts a request as under way.
+    #[must_use]
+    pub fn enter(&self, verb: &str) -> InFlight<'_> {
+        let [reading, writing] = &self.in_flight;
+        let gauge = if matches!(verb, "get" | "list" | "watch" | "head" | "options") { reading } else { writing };
+        gauge.fetch_add(1, Ordering::Relaxed);
+        InFlight(gauge)
+    }
+
+    /// Counts an answered request.
+    pub fn observe(&self, verb: &str, resource: Option<&ResourcePath>, dry_run: bool, code: u16, took: Duration) {
+        let labels = labels(verb, resource.filter(|_| code != 404), dry_run);
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (labels, code);
+        if series.requests.len() >= SERIES && !series.requests.contains_key(&key) {
+            return;
+        }
+        *series.requests.entry(key.clone()).or_default() += 1;
+        // How long a watch lasts says nothing about the server.
+        if verb != "watch" {
+            series.latency.entry(key.0).or_insert_with(|| Histogram::new(REQUEST_BOUNDS)).observe(took);
+        }
+    }
+
+    /// Counts a watch as open.
+    #[must_use]
+    pub fn open_watch(&self, resource: &Resource) -> OpenWatch {
+        let gvk = &resource.gvk;
+        let key = (gvk.group.to_string(), gvk.version.to_string(), resource.plural.to_string());
+        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        let watches = Arc::clone(watches.entry(key).or_default());
+        watches.open.fetch_add(1, Ordering::Relaxed);
+        OpenWatch(watches)
+    }
+
+    /// Everything as text; `objects` is how many objects each cached resource has, `store` how long the store took.
+    #[must_use]
+    pub fn render(&self, objects: &[(String, String, usize)], store: &Timings) -> String {
+        let mut out = String::with_capacity(64 * 1024);
+        self.requests(&mut out);
+        self.watches(&mut out);
+        help(
+            &mut out,
+            "apiserver_storage_objects",
+            "gauge",
+            "Objects by resource, of resources that are in the watch cache.",
+        );
+        for (plural, group, count) in objects {
+            let dot = if group.is_empty() { "" } else { "." };
+            let _ = writeln!(out, "apiserver_storage_objects{{resource=\"{plural}{dot}{group}\"}} {count}");
+        }
+        help(&mut out, "apiserver_resource_objects", "gauge", "Objects by group and resource.");
+        for (plural, group, count) in objects {
+            let _ = writeln!(out, "apiserver_resource_objects{{group=\"{group}\",resource=\"{plural}\"}} {count}");
+        }
+        store.render(
+            &mut out,
+            "etcd_request_duration_seconds",
+            "Time of the store to answer, by operation and resource.",
+        );
+        help(&mut out, "kubernetes_build_info", "gauge", "The version.");
+        let version = crate::discovery::GIT_VERSION;
+        let _ = writeln!(out, "kubernetes_build_info{{git_version=\"{version}\",major=\"1\",minor=\"36\"}} 1");
+        process::render(&mut out);
+        out
+    }
+
+    fn requests(&self, out: &mut String) {
+        let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        help(out, "apiserver_request_total", "counter", "Answered requests by verb, resource and code.");
+        for ((labels, code), count) in &series.requests {
+            let _ = writeln!(out, "apiserver_request_total{{code=\"{code}\",{labels}}} {count}");
+        }
+        for name in ["apiserver_request_duration_seconds", "apiserver_request_sli_duration_seconds"] {
+            help(out, name, "histogram", "Time to answer, watches aside.");
+            for (labels, histogram) in &series.latency {
+                histogram.render(out, name, labels);
+            }
+        }
+        help(out, "apiserver_current_inflight_requests", "gauge", "Requests under way.");
+        for (gauge, kind) in self.in_flight.iter().zip(["readOnly", "mutating"]) {
+            let count = gauge.load(Ordering::Relaxed);
+            let _ = writeln!(out, "apiserver_current_inflight_requests{{request_kind=\"{kind}\"}} {count}");
+        }
+    }
+
+    fn watches(&self, out: &mut String) {
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        help(out, "apiserver_longrunning_requests", "gauge", "Open watches by resource.");
+        for ((group, version, resource), own) in &*watches {
+            let open = own.open.load(Ordering::Relaxed);
+            let labels = format!("group=\"{group}\",resource=\"{resource}\",scope=\"cluster\",subresource=\"\"");
+            let _ = writeln!(
+                out,
+                "apiserver_longrunning_requests{{component=\"apiserver\",{labels},verb=\"WATCH\",version=\"{version}\"}} {open}"
+            );
+        }
+        help(out, "apiserver_watch_events_total", "counter", "Events sent to watches by resource.");
+        for ((group, version, resource), own) in &*watches {
+            let sent = own.events.load(Ordering::Relaxed);
+            let labels = format!("group=\"{group}\",resource=\"{resource}\",version=\"{version}\"");
+            let _ = writeln!(out, "apiserver_watch_events_total{{{labels}}} {sent}");
+        }
+    }
+}
+
+/// The labels of a request. Unknown resources are one series: their names are the client's invention.
+fn labels(verb: &str, resource: Option<&ResourcePath>, dry_run: bool) -> String {
+    let none = ResourcePath::default();
+    let path = resource.unwrap_or(&none);
+    let scope = match resource {
+        None => "",
+        Some(path) if !path.name.is_empty() => "resource",
+        Some(path) if !path.namespace.is_empty() => "namespace",
+        Some(_) => "cluster",
+    };
+    let dry_run = if dry_run { "All" } else { "" };
+    let verb = match verb {
+        "create" => "POST".to_owned(),
+        "update" => "PUT".to_owned(),
+        other => other.to_ascii_uppercase(),
+    };
+    format!(
+        "component=\"apiserver\",dry_run=\"{dry_run}\",group=\"{}\",resource=\"{}\",scope=\"{scope}\",subresource=\"{}\",\
+         verb=\"{}\",version=\"{}\"",
+        escape(&path.group),
+        escape(&path.resource),
+        escape(&path.subresource),
+        escape(&verb),
+        escape(&path.version)
+    )
+}
+
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn help(out: &mut String, name: &str, kind: &str, text: &str) {
+    let _ = writeln!(out, "# HELP {name} {text}\n# TYPE {name} {kind}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_upstreams_names_and_labels() {
+        let (metrics, store) = (Metrics::default(), Timings::default());
+        let path = ResourcePath {
+            version: "v1".into(),
+            resource: "pods".into(),
+            namespace: "default".into(),
+            ..ResourcePath::default()
+        };
+        let _open = metrics.enter("create");
+        metrics.observe("create", Some(&path), false, 201, Duration::from_millis(7));
+        store.observe("create", "pods", Duration::from_millis(2));
+        let text = metrics.render(&[("leases".into(), "coordination.k8s.io".into(), 3)], &store);
+        for line in [
+            "apiserver_request_total{code=\"201\",component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",scope=\"namespace\",\
+             subresource=\"\",verb=\"POST\",version=\"v1\"} 1",
+            "apiserver_current_inflight_requests{request_kind=\"mutating\"} 1",
+            "apiserver_storage_objects{resource=\"leases.coordination.k8s.io\"} 3",
+            "etcd_request_duration_seconds_count{operation=\"create\",type=\"pods\"} 1",
+            "etcd_request_duration_seconds_bucket{operation=\"create\",type=\"pods\",le=\"0.005\"} 1",
+        ] {
+            assert!(text.lines().any(|own| own == line), "{line}\n{text}");
+        }
+        assert!(text.contains("process_start_time_seconds ") && text.contains("process_open_fds "));
+    }
+}

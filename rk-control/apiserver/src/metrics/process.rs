@@ -1,0 +1,50 @@
+//! Memory, CPU, files and age of this process, from /proc.
+
+use std::fmt::Write;
+
+use super::help;
+
+/// Ticks of the kernel's clock per second, which Linux shows to user space on every architecture.
+const TICKS: f64 = 100.0;
+
+pub(super) fn render(out: &mut String) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let number = |field: &str| {
+        let line = status.lines().find(|line| line.starts_with(field))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok()
+    };
+    let bytes = |field: &str| number(field).map(|kilobytes| (kilobytes * 1024) as f64);
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Fields after the parenthesised command: 14 and 15 of the whole line are user and system time, 22 is the start, in ticks.
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
+    let seconds = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok()).map(|ticks| ticks / TICKS);
+    let cpu = seconds(11).zip(seconds(12)).map(|(user, system)| user + system);
+    let open = std::fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as f64);
+    for (name, kind, text, value) in [
+        ("process_resident_memory_bytes", "gauge", "Resident memory.", bytes("VmRSS:")),
+        ("process_virtual_memory_bytes", "gauge", "Virtual memory.", bytes("VmSize:")),
+        ("process_threads", "gauge", "Threads.", number("Threads:").map(|count| count as f64)),
+        ("process_cpu_seconds_total", "counter", "CPU time.", cpu),
+        ("process_open_fds", "gauge", "Open files.", open),
+        ("process_max_fds", "gauge", "Most files that may be open.", max_files()),
+        ("process_start_time_seconds", "gauge", "Start, since the epoch.", seconds(19).zip(boot()).map(|(a, b)| a + b)),
+    ] {
+        if let Some(value) = value {
+            help(out, name, kind, text);
+            let _ = writeln!(out, "{name} {value}");
+        }
+    }
+}
+
+fn max_files() -> Option<f64> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
+    line.split_whitespace().nth(3)?.parse().ok()
+}
+
+/// When the machine started, in seconds since the epoch.
+fn boot() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+}

@@ -1,0 +1,143 @@
+//! Custom kinds whose versions a webhook converts.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::webhook::Webhook;
+use support::{Client, Cluster};
+
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const MERGE: &str = "application/merge-patch+json";
+
+fn definition(webhook: &Webhook, storage: &str) -> Value {
+    let version = |name: &str, properties: Value| {
+        let schema = json!({"type": "object", "properties": properties});
+        json!({"name": name, "served": true, "storage": name == storage, "schema": {"openAPIV3Schema": schema}})
+    };
+    let text = json!({"type": "string"});
+    let conversion = json!({"strategy": "Webhook", "webhook": {
+        "clientConfig": webhook.url("/convert"), "conversionReviewVersions": ["v1", "v1beta1"],
+    }});
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "hosts.convert.example.com"},
+        "spec": {"group": "convert.example.com", "scope": "Namespaced", "names": {"plural": "hosts", "kind": "Host"},
+            "versions": [version("v1", json!({"hostPort": text})), version("v2", json!({"host": text, "port": text}))],
+            "conversion": conversion}})
+}
+
+/// `hostPort` of v1 is `host` and `port` of v2; names that begin with `bad` cannot be converted.
+fn convert(review: &Value) -> Value {
+    let request = &review["request"];
+    let wanted = request["desiredAPIVersion"].as_str().unwrap();
+    let objects = request["objects"].as_array().unwrap();
+    let uid = &request["uid"];
+    if objects.iter().any(|object| object["metadata"]["name"].as_str().unwrap().starts_with("bad")) {
+        let result = json!({"status": "Failure", "message": "it is bad"});
+        return json!({"kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1", "response": {"uid": uid, "result": result}});
+    }
+    let converted: Vec<Value> = objects.iter().map(|object| one(object, wanted)).collect();
+    json!({"kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1",
+        "response": {"uid": uid, "result": {"status": "Success"}, "convertedObjects": converted}})
+}
+
+fn one(object: &Value, wanted: &str) -> Value {
+    let mut out = json!({"apiVersion": wanted, "kind": object["kind"], "metadata": object["metadata"]});
+    if wanted.ends_with("/v2") {
+        let (host, port) = object["hostPort"].as_str().unwrap().split_once(':').unwrap();
+        (out["host"], out["port"]) = (json!(host), json!(port));
+    } else {
+        out["hostPort"] = json!(format!("{}:{}", object["host"].as_str().unwrap(), object["port"].as_str().unwrap()));
+    }
+    out
+}
+
+fn hosts(version: &str) -> String {
+    format!("/apis/convert.example.com/{version}/namespaces/default/hosts")
+}
+
+async fn served(admin: &Client) {
+    for _ in 0..2000 {
+        if admin.get(&hosts("v1")).await.code == 200 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    panic!("the definition was not served within ten seconds");
+}
+
+fn host(name: &str, value: &str) -> Value {
+    json!({"apiVersion": "convert.example.com/v1", "kind": "Host", "metadata": {"name": name}, "hostPort": value})
+}
+
+#[tokio::test]
+async fn a_webhook_converts_what_is_read_written_and_watched() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let webhook = Webhook::start(|_, review| convert(review)).await;
+    admin.create(DEFINITIONS, &definition(&webhook, "v1")).await.ok();
+    served(&admin).await;
+    let mut watch = admin.watch(&format!("{}?watch=1", hosts("v2"))).await;
+    let made = admin.create(&hosts("v1"), &host("a", "example.com:80")).await.ok();
+    assert_eq!((&made["hostPort"], webhook.calls("/convert")), (&json!("example.com:80"), 0));
+    let event = watch.next().await.unwrap();
+    assert_eq!(
+        (&event["object"]["host"], &event["object"]["apiVersion"]),
+        (&json!("example.com"), &json!("convert.example.com/v2"))
+    );
+    let seen = admin.get(&format!("{}/a", hosts("v2"))).await.ok();
+    assert_eq!((&seen["host"], &seen["port"], &seen["hostPort"]), (&json!("example.com"), &json!("80"), &Value::Null));
+    assert_eq!(seen["metadata"]["uid"], made["metadata"]["uid"]);
+    // Written in the other version, kept in the first.
+    let changed = admin.patch(&format!("{}/a", hosts("v2")), MERGE, &json!({"port": "81"})).await.ok();
+    assert_eq!(changed["port"], "81");
+    assert_eq!(admin.get(&format!("{}/a", hosts("v1"))).await.ok()["hostPort"], "example.com:81");
+    let v2 = json!({"apiVersion": "convert.example.com/v2", "kind": "Host", "metadata": {"name": "b"}, "host": "b.example.com", "port": "1"});
+    assert_eq!(admin.create(&hosts("v2"), &v2).await.ok()["host"], "b.example.com");
+    let listed = admin.get(&hosts("v2")).await.ok();
+    let ports: Vec<&Value> = listed["items"].as_array().unwrap().iter().map(|item| &item["port"]).collect();
+    assert_eq!(ports, [&json!("81"), &json!("1")]);
+    // A failure is told, and only to those who asked for the other version.
+    admin.create(&hosts("v1"), &host("bad", "x:1")).await.ok();
+    let (code, message) = admin.get(&format!("{}/bad", hosts("v2"))).await.failure();
+    assert_eq!(code, 500);
+    assert!(
+        message.ends_with("conversion webhook for convert.example.com/v1, Kind=Host failed: it is bad"),
+        "{message}"
+    );
+    assert_eq!(admin.get(&hosts("v1")).await.ok()["items"].as_array().unwrap().len(), 3);
+    admin.delete(&format!("{}/a", hosts("v2"))).await.ok();
+}
+
+#[tokio::test]
+async fn objects_of_several_stored_versions_are_listed_in_one() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let webhook = Webhook::start(|_, review| convert(review)).await;
+    admin.create(DEFINITIONS, &definition(&webhook, "v1")).await.ok();
+    served(&admin).await;
+    admin.create(&hosts("v1"), &host("old", "old.example.com:1")).await.ok();
+    let versions = definition(&webhook, "v2")["spec"]["versions"].clone();
+    let path = format!("{DEFINITIONS}/hosts.convert.example.com");
+    admin.patch(&path, MERGE, &json!({"spec": {"versions": versions}})).await.ok();
+    for _ in 0..2000 {
+        let stored = admin.get(&path).await.ok()["status"]["storedVersions"].clone();
+        if stored == json!(["v1", "v2"]) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    admin.create(&hosts("v1"), &host("new", "new.example.com:2")).await.ok();
+    let listed = async |version: &str, field: &str| -> Vec<Value> {
+        let list = admin.get(&hosts(version)).await.ok();
+        list["items"].as_array().unwrap().iter().map(|item| item[field].clone()).collect()
+    };
+    assert_eq!(listed("v2", "host").await, [json!("new.example.com"), json!("old.example.com")]);
+    assert_eq!(listed("v1", "hostPort").await, [json!("new.example.com:2"), json!("old.example.com:1")]);
+    // The next change of the old one stores it anew.
+    let changed =
+        admin.patch(&format!("{}/old", hosts("v1")), MERGE, &json!({"metadata": {"labels": {"a": "b"}}})).await.ok();
+    assert_eq!(changed["hostPort"], "old.example.com:1");
+    let stored = cluster.store.get("/registry/convert.example.com/hosts/default/old").await.unwrap().unwrap();
+    let stored: Value = serde_json::from_slice(&stored.value).unwrap();
+    assert_eq!((&stored["apiVersion"], &stored["host"]), (&json!("convert.example.com/v2"), &json!("old.example.com")));
+}
