@@ -2,6 +2,8 @@
 
 #[path = "api/chart.rs"]
 mod chart;
+#[path = "api/commands.rs"]
+mod commands;
 #[path = "api/control.rs"]
 mod control;
 #[path = "api/kube_rs.rs"]

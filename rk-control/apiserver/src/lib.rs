@@ -11,6 +11,7 @@
 //! - every failure is answered with a `Status`.
 
 pub mod admission;
+mod aggregation;
 mod alloc;
 pub mod authn;
 pub mod authz;

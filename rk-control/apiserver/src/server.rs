@@ -17,6 +17,7 @@ use rk_store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::aggregation::Aggregated;
 use crate::alloc::ServiceAllocator;
 use crate::authn::{self, ClientCertificates, TokenIssuer, User};
 use crate::authz::Authorizer;
@@ -32,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::proxy::KubeletClient;
 use crate::storage::{self, Storage};
-use crate::{admission, bootstrap, custom, tls};
+use crate::{admission, aggregation, bootstrap, custom, tls};
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +75,16 @@ pub struct Core {
     pub webhooks: admission::Hooks,
     /// Calls webhooks.
     pub callouts: Callouts,
+    /// APIs that other servers serve.
+    pub aggregated: Aggregated,
     /// Health checks.
     pub health: Health,
     /// Figures for `/metrics`.
     pub metrics: Metrics,
     /// The cluster's authority, PEM.
     pub ca_certificate: String,
+    /// The authority of this server's front proxy certificate, PEM.
+    pub front_proxy_ca: String,
     /// Ends long requests at shutdown.
     pub shutdown: CancellationToken,
 }
@@ -141,6 +146,9 @@ impl Core {
         if !(self.health.is_probe(&info.path) && info.resource.is_none()) {
             self.authorizer.authorize(self, &user, &info).await?;
         }
+        if let Some(remote) = self.aggregated.serving(&info.path) {
+            return aggregation::forward(self, &remote, &user, request).await;
+        }
         match info.resource.clone() {
             Some(path) => handlers::dispatch(Arc::clone(self), user, path, info.verb, query, request).await,
             None => discovery::serve(self, &user, &info, &query, request).await,
@@ -183,10 +191,12 @@ impl ApiServer {
             discovery: Discovery::default(),
             custom: custom::Served::default(),
             webhooks: admission::Hooks::default(),
-            callouts: Callouts::default(),
+            callouts: Callouts::new(tls::front_proxy(pki)?),
+            aggregated: Aggregated::default(),
             health: Health::default(),
             metrics: Metrics::default(),
             ca_certificate: pki.ca_certificate().to_owned(),
+            front_proxy_ca: pki.front_proxy_ca.clone(),
             shutdown: shutdown.clone(),
             storage: Arc::clone(&storage),
             config,
@@ -208,6 +218,7 @@ impl ApiServer {
         if !self.keeping.swap(true, Ordering::AcqRel) {
             tokio::spawn(crate::alloc::run_keeper(Arc::clone(&self.core)));
             tokio::spawn(custom::run(Arc::clone(&self.core)));
+            tokio::spawn(aggregation::run(Arc::clone(&self.core)));
         }
         Ok(())
     }

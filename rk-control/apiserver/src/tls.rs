@@ -32,7 +32,7 @@ fn roots(pki: &Pki) -> Result<Arc<RootCertStore>, StartError> {
     Ok(Arc::new(roots))
 }
 
-type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+pub(crate) type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn pair(credential: &Credential, what: &'static str) -> Result<Pair, StartError> {
     let chain = CertificateDer::pem_slice_iter(credential.certificate.as_bytes())
@@ -59,6 +59,11 @@ pub(crate) fn server_config(pki: &Pki, certificates: Arc<ClientCertificates>) ->
         .map_err(refused("the serving certificate"))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// What identifies this server to aggregated API servers.
+pub(crate) fn front_proxy(pki: &Pki) -> Result<Pair, StartError> {
+    pair(&pki.front_proxy, "the front proxy's certificate")
 }
 
 /// The client side towards kubelets.

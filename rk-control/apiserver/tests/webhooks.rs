@@ -42,6 +42,7 @@ async fn mutating_webhooks_change_objects_one_after_the_other() {
     let admin = cluster.admin();
     let webhook = Webhook::start(|path, question| match path {
         "/one" => patch(question, set("/data/one", json!("yes"))),
+        "/secret" => patch(question, set("/stringData", json!({"a": "b"}))),
         "/two" if question["request"]["object"]["data"]["one"] == "yes" => {
             patch(question, set("/data/two", json!("yes")))
         }
@@ -63,7 +64,11 @@ async fn mutating_webhooks_change_objects_one_after_the_other() {
     let dry = admin.create(&format!("{MAPS}?dryRun=All"), &config_map("dry", json!({"own": "1"}))).await.ok();
     assert_eq!(dry["data"]["two"], "yes");
     assert_eq!(webhook.seen.lock().unwrap()[2].1["request"]["dryRun"], true);
-    // So do fields, whose owner is who wrote.
+    // What they write is prepared as what a client sends.
+    mutating(&admin, "c", &[hook(webhook.url("/secret"), "", "secrets")]).await;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}});
+    let made = admin.create("/api/v1/namespaces/default/secrets", &secret).await.ok();
+    assert_eq!((&made["data"]["a"], &made["stringData"]), (&json!("Yg=="), &Value::Null));
     let patched = admin.patch(&format!("{MAPS}/m"), MERGE, &json!({"data": {"two": null}})).await.ok();
     assert_eq!(patched["data"]["two"], "yes");
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each test binary uses its part.
 
 pub mod node;
+pub mod rest;
 
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -123,6 +124,19 @@ impl ControlPlane {
         })
         .await;
     }
+}
+
+/// A control plane, with stand-ins for nodes that are Ready.
+pub async fn start(nodes: &[&str]) -> (ControlPlane, Option<node::Nodes>) {
+    let plane = ControlPlane::start().await;
+    if nodes.is_empty() {
+        return (plane, None);
+    }
+    let playing = node::Nodes::start(plane.client().await, nodes).await;
+    for node in nodes {
+        plane.shows(&format!("node {node}"), ".status.conditions[?(@.type=='Ready')].status", "True").await;
+    }
+    (plane, Some(playing))
 }
 
 impl Drop for ControlPlane {

@@ -1,6 +1,7 @@
 //! A stand-in for nodes: it registers them, renews their Leases, and lets pods run and end as a kubelet reports it.
 //!
-//! A pod with the annotation `test/exit` ends with that code; all others run until they are deleted.
+//! A pod with the annotation `test/exit` ends with that code; all others run until they are deleted. `0=1,1=0` gives pods of an
+//! indexed Job a code by their index, and lets the others run.
 
 use jiff_time::now;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -96,9 +97,7 @@ async fn play(client: &Client, names: &[String], turn: u32) {
                 true,
             )
             .await;
-        } else if let (Some(code), "Running") =
-            (pod.annotations().get("test/exit").and_then(|c| c.parse::<i32>().ok()), phase)
-        {
+        } else if let (Some(code), "Running") = (exit_code(pod), phase) {
             let containers: Vec<Value> = pod
                 .spec
                 .iter()
@@ -117,6 +116,16 @@ async fn play(client: &Client, names: &[String], turn: u32) {
             .await;
         }
     }
+}
+
+/// The code that a pod is to end with.
+fn exit_code(pod: &Pod) -> Option<i32> {
+    let wanted = pod.annotations().get("test/exit")?;
+    let index =
+        pod.annotations().get("batch.kubernetes.io/job-completion-index").map(String::as_str).unwrap_or_default();
+    let own =
+        wanted.split(',').find_map(|rule| rule.split_once('=').filter(|(of, _)| *of == index).map(|(_, code)| code));
+    own.unwrap_or(wanted).parse().ok()
 }
 
 /// First the end of the containers, then of the pod, as a kubelet does.

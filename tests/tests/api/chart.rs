@@ -60,7 +60,9 @@ fn a_chart_is_installed_upgraded_rolled_back_and_taken_away() {
     let kubectl = control().kubectl.new_namespace("chart");
     let (first, second) = (chart("example.com/shop:1", false), chart("example.com/shop:2", true));
     assert_eq!(apply(&kubectl, &first).lines().count(), 9);
-    let versions = || kubectl.path(&[KINDS, "-l", SELECTOR], "{range .items[*]}{.kind}={.metadata.uid}/{.metadata.generation} {end}");
+    let versions = || {
+        kubectl.path(&[KINDS, "-l", SELECTOR], "{range .items[*]}{.kind}={.metadata.uid}/{.metadata.generation} {end}")
+    };
     let installed = versions();
     apply(&kubectl, &first);
     assert_eq!(versions(), installed, "applying what is there changes nothing");
@@ -69,7 +71,10 @@ fn a_chart_is_installed_upgraded_rolled_back_and_taken_away() {
     kubectl.ok(&["scale", "deployment", "shop", "--replicas=3"]);
     let address = kubectl.path(&["service", "shop"], "{.spec.clusterIP}");
     apply(&kubectl, &second);
-    assert_eq!(kubectl.path(&["deployment", "shop"], "{.spec.template.spec.containers[0].image}"), "example.com/shop:2");
+    assert_eq!(
+        kubectl.path(&["deployment", "shop"], "{.spec.template.spec.containers[0].image}"),
+        "example.com/shop:2"
+    );
     assert_eq!(kubectl.path(&["deployment", "shop"], "{.spec.replicas}"), "3");
     assert_eq!(kubectl.path(&["service", "shop"], "{.spec.clusterIP}"), address);
     kubectl.ok(&["get", "pdb", "shop"]);
@@ -77,11 +82,15 @@ fn a_chart_is_installed_upgraded_rolled_back_and_taken_away() {
     kubectl.ok(&["patch", "configmap", "shop", "--type=merge", "-p", r#"{"data":{"image":"by hand"}}"#]);
     let refused = kubectl.fed(&["apply", "--server-side", "--field-manager=packager", "-f", "-"], &first);
     assert!(!refused.success && refused.err.contains("conflict"), "{refused:?}");
-    let rolled = kubectl.fed(&["apply", "--server-side", "--force-conflicts", "--field-manager=packager", "-f", "-"], &first);
+    let rolled =
+        kubectl.fed(&["apply", "--server-side", "--force-conflicts", "--field-manager=packager", "-f", "-"], &first);
     assert!(rolled.success, "{rolled:?}");
     kubectl.ok(&["delete", "pdb", "shop"]);
     assert_eq!(kubectl.path(&["configmap", "shop"], "{.data.image}"), "example.com/shop:1");
-    assert_eq!(kubectl.path(&["deployment", "shop"], "{.spec.template.spec.containers[0].image}"), "example.com/shop:1");
+    assert_eq!(
+        kubectl.path(&["deployment", "shop"], "{.spec.template.spec.containers[0].image}"),
+        "example.com/shop:1"
+    );
 
     kubectl.ok(&["delete", KINDS, "-l", SELECTOR, "--wait=true", "--timeout=60s"]);
     assert_eq!(kubectl.ok(&["get", KINDS, "-l", SELECTOR, "-o", "name"]), "");

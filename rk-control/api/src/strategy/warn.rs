@@ -31,6 +31,7 @@ pub fn warnings(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             out.extend(crate::custom::unsupported(object).map(str::to_owned));
         }
+        ("admissionregistration.k8s.io", kind) => out.extend(unevaluated(kind, object).map(str::to_owned)),
         ("networking.k8s.io", "Ingress")
             if !text(object, &["metadata", "annotations", "kubernetes.io/ingress.class"]).is_empty() =>
         {
@@ -46,6 +47,17 @@ pub fn warnings(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec
         out.retain(|w| !known.contains(w));
     }
     out
+}
+
+/// What this server keeps of admission and does not act on.
+fn unevaluated(kind: &str, object: &Value) -> Option<&'static str> {
+    if kind.contains("AdmissionPolicy") {
+        return Some("admission policies are kept but not evaluated by this server");
+    }
+    let webhooks = at(object, &["webhooks"]).as_array().into_iter().flatten();
+    let conditions = webhooks.flat_map(|webhook| at(webhook, &["matchConditions"]).as_array().into_iter().flatten());
+    (conditions.count() > 0)
+        .then_some("matchConditions are not evaluated by this server: webhooks that have some count as failed")
 }
 
 fn service(object: &Value, out: &mut Vec<String>) {

@@ -183,19 +183,21 @@ const CHAIN: &[Plugin] = &[
     validating("ResourceQuota", |request, object, _, held| Box::pin(quota::validate(request, object, held))),
 ];
 
-/// Lets every plugin and webhook change a new object.
+/// Lets every plugin and webhook change a new object. Tells whether a webhook did: what it wrote is to be prepared as what a client
+/// sent is.
 ///
 /// # Errors
 /// The first refusal.
-pub async fn mutate(request: &Request<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<(), Status> {
+pub async fn mutate(request: &Request<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<bool, Status> {
     plugins(request, object, warnings).await?;
     let mut round = webhook::Round::of(request).await?;
-    if round.first(request, Some(object), warnings).await? {
+    let changed = round.first(request, Some(object), warnings).await?;
+    if changed {
         // What a webhook added is not exempt from what every object gets. Remarks were made the first time.
         plugins(request, object, &mut Vec::new()).await?;
         round.again(request, object, warnings).await?;
     }
-    Ok(())
+    Ok(changed)
 }
 
 async fn plugins(request: &Request<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<(), Status> {

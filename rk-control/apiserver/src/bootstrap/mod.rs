@@ -1,6 +1,7 @@
 //! What every cluster has from its first second: made when missing, repaired when damaged, at every start.
 
 mod cluster_info;
+mod extension_auth;
 mod kubernetes_service;
 mod objects;
 mod roles;
@@ -23,6 +24,7 @@ pub(crate) async fn run(core: &Arc<Core>) -> Result<(), Status> {
     ensure_all(core, objects::namespaces()).await?;
     ensure_all(core, objects::classes(core)).await?;
     roles::reconcile(core).await?;
+    extension_auth::reconcile(core).await?;
     kubernetes_service::reconcile(core).await?;
     cluster_info::reconcile(core).await?;
     core.health.set_bootstrapped();

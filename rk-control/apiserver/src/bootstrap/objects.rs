@@ -1,4 +1,4 @@
-//! Namespaces, priority classes, the Service range and the published authority.
+//! Namespaces, priority classes and the Service range.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ fn priority_class(name: &str, value: i64, description: &str) -> Value {
     })
 }
 
-/// Cluster-scoped objects and the authority for extension servers.
+/// Cluster-scoped objects.
 pub(super) fn classes(core: &Core) -> Vec<Wanted> {
     let node = "Used for system critical pods that must not be moved from their current node.";
     let cluster =
@@ -36,15 +36,5 @@ pub(super) fn classes(core: &Core) -> Vec<Wanted> {
             priority_class("system-cluster-critical", 2_000_000_000, cluster),
         ),
         ("networking.k8s.io", "v1", "servicecidrs", crate::alloc::default_range(core)),
-        (
-            "",
-            "v1",
-            "configmaps",
-            json!({
-                "apiVersion": "v1", "kind": "ConfigMap",
-                "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
-                "data": {"client-ca-file": core.ca_certificate},
-            }),
-        ),
     ]
 }

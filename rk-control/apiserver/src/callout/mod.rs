@@ -1,4 +1,5 @@
-//! Requests that the server itself makes of others over HTTPS: admission and conversion webhooks, as a `clientConfig` names them.
+//! Requests that the server itself makes of others over HTTPS: admission and conversion webhooks, as a `clientConfig` names them,
+//! and connections to aggregated API servers, named alike.
 //!
 //! A connection is kept per place and reused while it lives; everything is bounded by the caller's deadline.
 
@@ -6,28 +7,34 @@ mod place;
 mod trust;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{Method, Request};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use crate::http::Body;
 use crate::server::Core;
+use crate::tls::Pair;
 use place::Place;
-use trust::Trust;
+use trust::{Mode, Trust};
 
 /// Longest answer that is read: an object of the largest size that is stored, in base64, with room for what surrounds it.
 const ANSWER: usize = 8 * 1024 * 1024;
 /// Most connections that are kept idle; one per place is what sequential calls need.
 const IDLE: usize = 64;
+/// How long an aggregated API server may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// Why a call brought nothing, in upstream's words where clients look for them.
 #[derive(Debug, thiserror::Error)]
@@ -43,13 +50,17 @@ impl CalloutError {
 type Sender = SendRequest<Full<Bytes>>;
 
 /// Makes the calls.
-#[derive(Default)]
 pub struct Callouts {
     trust: Trust,
     idle: Mutex<HashMap<String, Sender>>,
 }
 
 impl Callouts {
+    /// Who makes calls as this front proxy, where it tells who it is.
+    pub(crate) fn new(front_proxy: Pair) -> Self {
+        Self { trust: Trust::new(front_proxy), idle: Mutex::default() }
+    }
+
     /// Posts a JSON object to the place that a `clientConfig` (`url` or `service`, `caBundle`) names, and reads the object that comes
     /// back. The deadline counts for everything and is told to the other side.
     ///
@@ -90,18 +101,80 @@ impl Callouts {
                 return answer;
             }
         }
-        let tls = self.trust.client(bundle)?;
-        let stream = TcpStream::connect(address).await;
-        let stream = stream.map_err(|error| CalloutError(format!("dial tcp {address}: {error}")))?;
-        stream.set_nodelay(true).map_err(CalloutError::new)?;
-        let name = ServerName::try_from(place.host.clone()).map_err(CalloutError::new)?;
-        let stream = TlsConnector::from(tls).connect(name, stream).await.map_err(|error| trust::explain(&error))?;
+        let stream = self.secured(place, address, bundle, Mode::Nobody).await?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(CalloutError::new)?;
         tokio::spawn(connection);
         let answer = ask(&mut sender, place, target, body).await.map_err(CalloutError::new)?;
         self.keep(key, sender);
         answer
+    }
+
+    async fn secured(
+        &self,
+        place: &Place,
+        address: SocketAddr,
+        bundle: &str,
+        mode: Mode,
+    ) -> Result<TlsStream<TcpStream>, CalloutError> {
+        let tls = self.trust.client(bundle, mode)?;
+        let stream = TcpStream::connect(address).await;
+        let stream = stream.map_err(|error| CalloutError(format!("dial tcp {address}: {error}")))?;
+        stream.set_nodelay(true).map_err(CalloutError::new)?;
+        let name = ServerName::try_from(place.host.clone()).map_err(CalloutError::new)?;
+        TlsConnector::from(tls).connect(name, stream).await.map_err(|error| trust::explain(&error))
+    }
+
+    /// Opens a connection to an aggregated API server as the front proxy; `insecure` looks at no certificate.
+    ///
+    /// # Errors
+    /// The place cannot be found, reached, or trusted in time.
+    pub async fn connect(
+        &self,
+        core: &Core,
+        client_config: &Value,
+        insecure: bool,
+    ) -> Result<(SendRequest<Body>, SocketAddr), CalloutError> {
+        let place = Place::of(client_config)?;
+        let bundle = client_config.get("caBundle").and_then(Value::as_str).unwrap_or_default();
+        let open = async {
+            let address = place.address(core).await?;
+            let mode = if insecure { Mode::Unchecked } else { Mode::FrontProxy };
+            let stream = self.secured(&place, address, bundle, mode).await?;
+            Ok((crate::proxy::handshake(stream).await.map_err(CalloutError::new)?, address))
+        };
+        let opened = tokio::time::timeout(CONNECT, open).await;
+        opened.unwrap_or_else(|_| Err(CalloutError(format!("dial https://{}: i/o timeout", place.authority()))))
+    }
+
+    /// Asks an aggregated API server for a document, as the aggregator itself.
+    ///
+    /// # Errors
+    /// It did not answer with an object in time.
+    pub async fn discover(
+        &self,
+        core: &Core,
+        client_config: &Value,
+        insecure: bool,
+        path: &str,
+        limit: Duration,
+    ) -> Result<Value, CalloutError> {
+        let asked = async {
+            let (mut sender, address) = self.connect(core, client_config, insecure).await?;
+            let request = Request::builder()
+                .uri(path)
+                .header(HOST, address.to_string())
+                .header(ACCEPT, "application/json")
+                .header(crate::aggregation::USER, "system:kube-aggregator")
+                .header(crate::aggregation::GROUP, "system:masters")
+                .body(Empty::new().map_err(|never| match never {}).boxed_unsync())
+                .map_err(CalloutError::new)?;
+            let (head, body) = sender.send_request(request).await.map_err(CalloutError::new)?.into_parts();
+            let body = Limited::new(body, ANSWER).collect().await;
+            let body = body.map_err(|error| CalloutError(format!("the answer cannot be read: {error}")))?;
+            judge(head.status, &body.to_bytes())
+        };
+        tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| Err(CalloutError::new("context deadline exceeded")))
     }
 
     fn take(&self, key: &str) -> Option<Sender> {

@@ -7,12 +7,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::CalloutError;
+use crate::tls::Pair;
 
 /// Where Linux hosts keep the authorities that they trust, most usual first.
 const SYSTEM: &[&str] =
@@ -20,27 +22,61 @@ const SYSTEM: &[&str] =
 /// Most settings kept, one per bundle; making one anew costs a millisecond.
 const KEPT: usize = 128;
 
-/// TLS settings by bundle.
-#[derive(Default)]
-pub(super) struct Trust(Mutex<HashMap<String, Arc<ClientConfig>>>);
+/// How a call is secured beside its bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Mode {
+    /// The caller tells nothing of itself.
+    Nobody,
+    /// The caller is the front proxy.
+    FrontProxy,
+    /// As before, and the other side's certificate is not looked at, because the APIService says so.
+    Unchecked,
+}
+
+/// TLS settings by bundle and mode.
+pub(super) struct Trust {
+    identity: Pair,
+    kept: Mutex<HashMap<(String, Mode), Arc<ClientConfig>>>,
+}
 
 impl Trust {
+    pub(super) fn new(identity: Pair) -> Self {
+        Self { identity, kept: Mutex::default() }
+    }
+
     /// The settings for a bundle: PEM in base64, as it stands in a `clientConfig`.
-    pub(super) fn client(&self, bundle: &str) -> Result<Arc<ClientConfig>, CalloutError> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(config) = kept.get(bundle) {
+    pub(super) fn client(&self, bundle: &str, mode: Mode) -> Result<Arc<ClientConfig>, CalloutError> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (bundle.to_owned(), mode);
+        if let Some(config) = kept.get(&key) {
             return Ok(Arc::clone(config));
         }
-        let config = Arc::new(config(bundle)?);
+        let config = Arc::new(self.config(bundle, mode)?);
         if kept.len() >= KEPT {
             kept.clear();
         }
-        kept.insert(bundle.to_owned(), Arc::clone(&config));
+        kept.insert(key, Arc::clone(&config));
         Ok(config)
+    }
+
+    fn config(&self, bundle: &str, mode: Mode) -> Result<ClientConfig, CalloutError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier: Arc<dyn ServerCertVerifier> = match mode {
+            Mode::Unchecked => Arc::new(Unchecked(Arc::clone(&provider))),
+            _ => Arc::new(verifier(bundle, &provider)?),
+        };
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().map_err(CalloutError::new)?;
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+        if mode == Mode::Nobody {
+            return Ok(builder.with_no_client_auth());
+        }
+        let (chain, key) = &self.identity;
+        builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(CalloutError::new)
     }
 }
 
-fn config(bundle: &str) -> Result<ClientConfig, CalloutError> {
+fn verifier(bundle: &str, provider: &Arc<CryptoProvider>) -> Result<Verifier, CalloutError> {
     let pem = match bundle {
         "" => SYSTEM.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default(),
         text => STANDARD.decode(text).map_err(|error| CalloutError(format!("caBundle is no base64: {error}")))?,
@@ -55,12 +91,8 @@ fn config(bundle: &str) -> Result<ClientConfig, CalloutError> {
             _ => CalloutError::new("unable to load root certificates: unable to parse bytes as PEM block"),
         });
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
-    let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
-    let verifier = Verifier { chain: chain.map_err(CalloutError::new)?, pinned: certificates };
-    let builder = builder.with_safe_default_protocol_versions().map_err(CalloutError::new)?;
-    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
+    let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
+    Ok(Verifier { chain: chain.map_err(CalloutError::new)?, pinned: certificates })
 }
 
 fn unknown_authority() -> CalloutError {
@@ -124,6 +156,45 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.chain.supported_verify_schemes()
+    }
+}
+
+/// Takes any certificate: for APIServices with `insecureSkipTLSVerify`.
+#[derive(Debug)]
+struct Unchecked(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unchecked {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -60,7 +60,12 @@ pub(super) fn wanted(headers: &HeaderMap) -> Option<Version> {
 }
 
 /// Renders the document of the core group or of all named groups.
-pub(super) fn render(registry: &Registry, core_group: bool, version: Version) -> Document {
+pub(super) fn render(
+    registry: &Registry,
+    aggregated: Vec<(String, Value)>,
+    core_group: bool,
+    version: Version,
+) -> Document {
     let mut groups: Vec<(String, Vec<Value>)> = Vec::new();
     for gv in registry.group_versions().iter().filter(|gv| gv.group.is_empty() == core_group) {
         let body = json!({
@@ -71,6 +76,12 @@ pub(super) fn render(registry: &Registry, core_group: bool, version: Version) ->
         match groups.last_mut().filter(|(name, _)| *name == gv.group) {
             Some((_, versions)) => versions.push(body),
             None => groups.push((gv.group.to_string(), vec![body])),
+        }
+    }
+    for (name, body) in aggregated.into_iter().filter(|_| !core_group) {
+        match groups.iter_mut().find(|(own, _)| *own == name) {
+            Some((_, versions)) => versions.push(body),
+            None => groups.push((name, vec![body])),
         }
     }
     let items: Vec<Value> = groups

@@ -46,7 +46,7 @@ impl Discovery {
         if let Some((_, document)) = rendered.iter().find(|(own, _)| *own == key) {
             return Arc::clone(document);
         }
-        let document = Arc::new(aggregated::render(&core.registry(), core_group, version));
+        let document = Arc::new(aggregated::render(&core.registry(), core.aggregated.discovery(), core_group, version));
         rendered.push((key, Arc::clone(&document)));
         document
     }
@@ -85,12 +85,17 @@ pub async fn serve(
             if core_group {
                 return json(&documents::api_versions(&core.config.server_url()));
             }
-            json(&documents::groups(&core.registry()))
+            let mut groups = documents::groups(&core.registry());
+            core.aggregated.extend_groups(&mut groups);
+            json(&groups)
         }
         ["api", version] => {
             json(&documents::resources(&core.registry(), "", version).ok_or_else(Status::unknown_path)?)
         }
-        ["apis", group] => json(&documents::group(&core.registry(), group).ok_or_else(Status::unknown_path)?),
+        ["apis", group] => {
+            let own = documents::group(&core.registry(), group);
+            json(&core.aggregated.extend_group(group, own).ok_or_else(Status::unknown_path)?)
+        }
         ["apis", group, version] => {
             json(&documents::resources(&core.registry(), group, version).ok_or_else(Status::unknown_path)?)
         }

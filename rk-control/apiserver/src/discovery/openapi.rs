@@ -139,7 +139,8 @@ fn v2_json(added: &Added, headers: &HeaderMap) -> Response<Body> {
     let builtin = Bytes::from_static(rk_openapi::v2().gzip);
     let gzip = match &added.v2 {
         Some(v2) => match spliced(v2) {
-            Ok(text) => gzipped(text.as_bytes()),
+            Ok(text) if accepts_gzip(headers) => gzipped(text.as_bytes()),
+            Ok(text) => return tagged(JSON, &v2_hash(added), text.into(), headers, false),
             Err(error) => return broken(&error),
         },
         None => builtin,
@@ -177,22 +178,28 @@ fn broken(error: &std::io::Error) -> Response<Body> {
     json_response(StatusCode::INTERNAL_SERVER_ERROR, &Status::internal(error).to_value(), false)
 }
 
+/// Compressed bytes, unpacked for who does not take them so.
 fn respond(media_type: &'static str, hash: &str, gzip: Bytes, headers: &HeaderMap, immutable: bool) -> Response<Body> {
+    if accepts_gzip(headers) {
+        let mut response = tagged(media_type, hash, gzip, headers, immutable);
+        if response.status() == StatusCode::OK {
+            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        return response;
+    }
+    let mut plain = Vec::new();
+    match MultiGzDecoder::new(&*gzip).read_to_end(&mut plain) {
+        Ok(_) => tagged(media_type, hash, plain.into(), headers, immutable),
+        Err(error) => broken(&error),
+    }
+}
+
+/// Bytes under their hash; nothing when the client has them.
+fn tagged(media_type: &'static str, hash: &str, body: Bytes, headers: &HeaderMap, immutable: bool) -> Response<Body> {
     let etag = format!("\"{hash}\"");
     let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|own| own == etag);
-    let mut response = if known {
-        bytes_response(StatusCode::NOT_MODIFIED, media_type, Bytes::new())
-    } else if accepts_gzip(headers) {
-        let mut response = bytes_response(StatusCode::OK, media_type, gzip);
-        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        response
-    } else {
-        let mut plain = Vec::new();
-        match MultiGzDecoder::new(&*gzip).read_to_end(&mut plain) {
-            Ok(_) => bytes_response(StatusCode::OK, media_type, plain.into()),
-            Err(error) => return broken(&error),
-        }
-    };
+    let (code, body) = if known { (StatusCode::NOT_MODIFIED, Bytes::new()) } else { (StatusCode::OK, body) };
+    let mut response = bytes_response(code, media_type, body);
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&etag) {
         headers.insert(ETAG, value);

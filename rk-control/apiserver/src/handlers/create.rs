@@ -108,7 +108,9 @@ async fn store(call: &mut Call, mut object: Value, options: &WriteOptions, owned
         old: None,
         dry_run: options.dry_run,
     };
-    admission::mutate(&request, &mut object, &mut call.warnings).await?;
+    if admission::mutate(&request, &mut object, &mut call.warnings).await? {
+        strategy::prepare_for_create(&hub, &mut object);
+    }
     let reservation = core.services.reserve(&core, &hub, &mut object, None, options.dry_run).await?;
     if !owned {
         own(call, None, &mut object, "")?;

@@ -77,7 +77,9 @@ async fn attempt(
         old: Some(&old),
         dry_run: options.dry_run,
     };
-    admission::mutate(&request, &mut new, &mut call.warnings).await?;
+    if admission::mutate(&request, &mut new, &mut call.warnings).await? {
+        strategy::prepare_for_update(&hub, part, &mut new, &old);
+    }
     let reservation = core.services.reserve(&core, &hub, &mut new, Some(&old), options.dry_run).await?;
     if !intent.owned {
         own(call, Some(&old), &mut new, intent.subresource.unwrap_or_default())?;

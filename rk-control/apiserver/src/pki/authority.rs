@@ -26,24 +26,26 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Loads `ca.crt` and `ca.key` from `dir`, or makes both when neither is there.
+    /// Loads `<file>.crt` and `<file>.key` from `dir`, or makes both, as the authority `name`, when neither is there.
     ///
     /// # Errors
     /// [`PkiError::Content`] when only one of the two is there or one cannot be used.
-    pub(super) fn load_or_create(dir: &Path) -> Result<Self, PkiError> {
-        let certificate_path = dir.join("ca.crt");
-        let key_path = dir.join("ca.key");
+    pub(super) fn load_or_create(dir: &Path, file: &str, name: &str) -> Result<Self, PkiError> {
+        let certificate_path = dir.join(format!("{file}.crt"));
+        let key_path = dir.join(format!("{file}.key"));
         match (files::read(&certificate_path)?, files::read(&key_path)?) {
             (Some(certificate), Some(key)) => Self::from_pem(certificate, key, certificate_path),
             (None, None) => {
-                let made = make_authority()?;
+                let made = make_authority(name)?;
                 files::write_private(&key_path, made.key.as_bytes())?;
                 files::write_public(&certificate_path, made.certificate.as_bytes())?;
                 Self::from_pem(made.certificate, made.key, certificate_path)
             }
-            (Some(_), None) => Err(PkiError::Content { path: key_path, what: "authority key (only ca.crt is there)" }),
+            (Some(_), None) => {
+                Err(PkiError::Content { path: key_path, what: "authority key (only its certificate is there)" })
+            }
             (None, Some(_)) => {
-                Err(PkiError::Content { path: certificate_path, what: "authority certificate (only ca.key is there)" })
+                Err(PkiError::Content { path: certificate_path, what: "authority certificate (only its key is there)" })
             }
         }
     }
@@ -109,9 +111,9 @@ impl Authority {
     }
 }
 
-fn make_authority() -> Result<Credential, PkiError> {
+fn make_authority(name: &str) -> Result<Credential, PkiError> {
     let make = |source| PkiError::Make { what: "certificate authority", source };
-    let mut params = base_params("kubernetes", &[], AUTHORITY_YEARS);
+    let mut params = base_params(name, &[], AUTHORITY_YEARS);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages =
         vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];

@@ -18,6 +18,9 @@ pub use authority::Authority;
 pub use kubeconfig::{Kubeconfig, Login};
 pub use sans::ServingNames;
 
+/// The name in the front proxy's certificate, by which aggregated API servers know it.
+pub(crate) const FRONT_PROXY: &str = "front-proxy-client";
+
 /// Why the PKI directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
@@ -69,6 +72,10 @@ pub struct Pki {
     pub serving: Credential,
     /// The API server's client certificate towards kubelets.
     pub kubelet_client: Credential,
+    /// The API server's client certificate towards aggregated API servers.
+    pub front_proxy: Credential,
+    /// The authority that issued it, PEM; it issues nothing else.
+    pub front_proxy_ca: String,
     /// The administrator's client certificate.
     pub admin: Credential,
     /// The key that signs service account tokens, PKCS#8 PEM (ECDSA P-256).
@@ -83,7 +90,7 @@ impl Pki {
     /// [`PkiError`] names the file and the remedy.
     pub fn load_or_create(dir: &Path, names: &ServingNames) -> Result<Self, PkiError> {
         files::create_dir(dir)?;
-        let authority = Authority::load_or_create(dir)?;
+        let authority = Authority::load_or_create(dir, "ca", "kubernetes")?;
         let serving = load_or_issue(dir, "apiserver", &authority, Some(names), || {
             authority.issue("kube-apiserver", &[], names.clone(), ExtendedKeyUsagePurpose::ServerAuth)
         })?;
@@ -94,8 +101,22 @@ impl Pki {
         };
         let kubelet_client = client("apiserver-kubelet-client", "kube-apiserver-kubelet-client")?;
         let admin = client("admin", "kubernetes-admin")?;
+        let front_proxies = Authority::load_or_create(dir, "front-proxy-ca", "front-proxy-ca")?;
+        let front_proxy = load_or_issue(dir, FRONT_PROXY, &front_proxies, None, || {
+            front_proxies.issue(FRONT_PROXY, &[], ServingNames::default(), ExtendedKeyUsagePurpose::ClientAuth)
+        })?;
+        let front_proxy_ca = front_proxies.certificate().to_owned();
         let service_account_key = load_or_make_service_account_key(dir)?;
-        Ok(Self { dir: dir.to_owned(), authority, serving, kubelet_client, admin, service_account_key })
+        Ok(Self {
+            dir: dir.to_owned(),
+            authority,
+            serving,
+            kubelet_client,
+            front_proxy,
+            front_proxy_ca,
+            admin,
+            service_account_key,
+        })
     }
 
     /// The directory this was loaded from.

@@ -62,7 +62,11 @@ pub(super) async fn connect(
     }
 }
 
-async fn handshake(
+/// Opens HTTP/1.1 on a stream; the connection lives as long as what is sent on it.
+///
+/// # Errors
+/// The other end broke off.
+pub(crate) async fn handshake(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> Result<SendRequest<Body>, std::io::Error> {
     let (sender, connection) =

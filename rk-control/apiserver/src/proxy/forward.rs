@@ -63,7 +63,7 @@ fn without_token(value: &HeaderValue) -> Option<HeaderValue> {
 }
 
 /// Sends a request to a backend and returns its answer. When both sides agree to upgrade, their bytes are copied until one ends.
-pub(super) async fn forward(
+pub(crate) async fn forward(
     mut sender: SendRequest<Body>,
     address: SocketAddr,
     target: &str,

@@ -18,8 +18,9 @@ use rk_api::status::Status;
 use crate::handlers::Call;
 use crate::http::Body;
 
+pub(crate) use dial::handshake;
 pub(crate) use endpoints::ready_endpoints;
-pub(crate) use forward::BEARER_PROTOCOL;
+pub(crate) use forward::{BEARER_PROTOCOL, forward};
 pub use kubelet::KubeletClient;
 
 /// Serves one of the streaming or proxying subresources.

@@ -11,8 +11,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -33,7 +34,7 @@ pub struct Webhook {
 impl Webhook {
     /// Starts it; `answer` makes the answer from path and body.
     pub async fn start(answer: impl Fn(&str, &Value) -> Value + Send + Sync + 'static) -> Self {
-        let (config, authority) = certificates();
+        let (config, authority) = certificates(None);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("port");
         let port = listener.local_addr().expect("address").port();
         let (answer, seen): (Arc<Answer>, _) = (Arc::new(answer), Arc::new(Mutex::new(Vec::new())));
@@ -86,7 +87,8 @@ async fn serve(
     Ok(Response::new(Full::new(answer(&path, &body).to_string().into())))
 }
 
-fn certificates() -> (ServerConfig, String) {
+/// A server's TLS settings and the authority of its certificate; with `clients`, none but those that they issued get in.
+pub fn certificates(clients: Option<Arc<RootCertStore>>) -> (ServerConfig, String) {
     let key = KeyPair::generate().expect("key");
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -96,10 +98,16 @@ fn certificates() -> (ServerConfig, String) {
     let names = ["localhost", "hook.default.svc"].map(str::to_owned);
     let leaf = CertificateParams::new(names).expect("names").signed_by(&leaf_key, &issuer).expect("leaf");
     let key = PrivateKeyDer::try_from(leaf_key.serialize_der()).expect("key");
+    let clients = match clients {
+        Some(roots) => {
+            WebPkiClientVerifier::builder_with_provider(roots, super::sockets::provider()).build().expect("roots")
+        }
+        None => WebPkiClientVerifier::no_client_auth(),
+    };
     let config = ServerConfig::builder_with_provider(super::sockets::provider())
         .with_safe_default_protocol_versions()
         .expect("versions")
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_single_cert(vec![leaf.der().clone()], key)
         .expect("certificate");
     (config, authority.pem())

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rk_api::decode::{self, FieldValidation};
+use rk_api::meta;
 use rk_api::patch::json_patch;
 use rk_api::resources::Resource;
 use rk_api::status::Status;
@@ -73,6 +74,12 @@ async fn one(
     outcome.verdict?;
     let (Some(patch), Some(object)) = (outcome.patch, object) else { return Ok(Some(false)) };
     let patched = apply(request, &row, object, &patch).await?;
+    for field in ["name", "namespace", "uid"] {
+        if meta::text(&patched, &["metadata", field]) != meta::text(object, &["metadata", field]) {
+            let why = format!("admission webhook {:?} attempted to change metadata.{field}", hook.name);
+            return Err(Status::internal(why));
+        }
+    }
     let changed = patched != *object;
     *object = patched;
     Ok(Some(changed))

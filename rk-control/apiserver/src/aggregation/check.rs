@@ -1,0 +1,70 @@
+//! Whether the server behind an APIService can be used, and what it serves.
+
+use std::time::Duration;
+
+use rk_api::meta;
+use serde_json::{Value, json};
+
+use super::Remote;
+use super::status::Verdict;
+use crate::proxy::ready_endpoints;
+use crate::server::Core;
+
+/// How long the other server may take to tell what it serves; upstream's figure.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// What an APIService says, before anybody was asked; `None` for one that this server serves itself.
+pub(super) fn remote(service: &Value) -> Option<Remote> {
+    let spec = meta::at(service, &["spec"]);
+    let place = spec.get("service").filter(|place| place.is_object())?;
+    let number = |field: &str| meta::at(spec, &[field]).as_i64().unwrap_or(0);
+    let mut client = json!({"service": place});
+    if let Some(bundle) = spec.get("caBundle").filter(|bundle| bundle.is_string()) {
+        client["caBundle"] = bundle.clone();
+    }
+    Some(Remote {
+        group: meta::text(spec, &["group"]).to_owned(),
+        version: meta::text(spec, &["version"]).to_owned(),
+        priority: (number("groupPriorityMinimum"), number("versionPriority")),
+        client,
+        insecure: meta::at(spec, &["insecureSkipTLSVerify"]) == &Value::Bool(true),
+        available: false,
+        resources: Vec::new(),
+    })
+}
+
+/// Judges it, and fills in what it serves.
+pub(super) async fn judge(core: &Core, remote: &mut Remote) -> Verdict {
+    let place = meta::at(&remote.client, &["service"]);
+    let (namespace, name) = (meta::text(place, &["namespace"]).to_owned(), meta::text(place, &["name"]).to_owned());
+    let port = meta::at(place, &["port"]).as_u64().unwrap_or(443).to_string();
+    let service = match core.object("", "v1", "services", &namespace, &name).await {
+        Ok(Some(service)) => service,
+        Ok(None) => {
+            return Verdict::no("ServiceNotFound", format!("service/{name} in {namespace:?} is not present"));
+        }
+        Err(status) => return Verdict::no("ServiceAccessError", status.message),
+    };
+    if meta::text(&service, &["spec", "type"]) != "ExternalName" {
+        let ports = meta::at(&service, &["spec", "ports"]).as_array().into_iter().flatten();
+        let mut numbers = ports.filter_map(|port| meta::at(port, &["port"]).as_u64());
+        if !numbers.any(|number| number.to_string() == port) {
+            let message = format!("service/{name} in {namespace:?} is not listening on port {port}");
+            return Verdict::no("ServicePortError", message);
+        }
+        if !ready_endpoints(core, &service, &port).await.is_ok_and(|ready| !ready.is_empty()) {
+            let message =
+                format!("endpointslices for service/{name} in {namespace:?} have no addresses with port {port}");
+            return Verdict::no("MissingEndpoints", message);
+        }
+    }
+    let path = format!("/apis/{}/{}", remote.group, remote.version);
+    match core.callouts.discover(core, &remote.client, remote.insecure, &path, LIMIT).await {
+        Ok(list) => {
+            remote.available = true;
+            remote.resources = meta::at(&list, &["resources"]).as_array().cloned().unwrap_or_default();
+            Verdict { available: true, reason: "Passed", message: "all checks passed".to_owned() }
+        }
+        Err(error) => Verdict::no("FailedDiscoveryCheck", format!("failing or missing response: {error}")),
+    }
+}
