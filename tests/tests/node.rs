@@ -1,5 +1,8 @@
 //! A node alone: what it says and does when nobody answers, and a control plane that is its own only node.
 
+#[path = "node/pods.rs"]
+mod pods;
+
 use rk_qemu::cluster::{Cluster, ClusterSpec, NodePlan, Surroundings, address_of, machine_config};
 use rk_qemu::pki::Pki;
 use rk_qemu::switch::Switch;
