@@ -112,7 +112,9 @@ impl From<Error> for Status {
                 _ => Code::Unknown,
             },
             // What other runtimes answer for everything that went wrong on the node.
-            Error::Start(_) | Error::Network { .. } | Error::Shim { .. } | Error::Io { .. } | Error::Internal(_) => Code::Unknown,
+            Error::Start(_) | Error::Network { .. } | Error::Shim { .. } | Error::Io { .. } | Error::Internal(_) => {
+                Code::Unknown
+            }
         };
         Status::new(code, error.to_string())
     }

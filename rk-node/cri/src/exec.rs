@@ -59,7 +59,10 @@ pub(crate) async fn exec_sync(runtime: &Runtime, request: ExecSyncRequest) -> Re
             Ok(exit) => exit?,
             Err(_) => {
                 exec.kill().await;
-                return Err(Error::Deadline(format!("command {:?} timed out: timeout {}s exceeded", request.cmd, request.timeout)));
+                return Err(Error::Deadline(format!(
+                    "command {:?} timed out: timeout {}s exceeded",
+                    request.cmd, request.timeout
+                )));
             }
         }
     } else {

@@ -58,7 +58,10 @@ async fn discard(runtime: &Arc<Runtime>, id: &str) {
 /// A sandbox that was ready: its shim tells what happened meanwhile; without one it is lost.
 async fn take_up(runtime: &Arc<Runtime>, sandbox: &Arc<Sandbox>, same_boot: bool) {
     let id = sandbox.get().id;
-    if same_boot && let Ok(rk_shim_protocol::Reply::State { containers }) = shim::call(&runtime.run_dir(&id), &rk_shim_protocol::Request::Subscribe).await {
+    if same_boot
+        && let Ok(rk_shim_protocol::Reply::State { containers }) =
+            shim::call(&runtime.run_dir(&id), &rk_shim_protocol::Request::Subscribe).await
+    {
         for container in runtime.tables.containers_of(&id) {
             reconcile(runtime, &container, containers.iter().find(|state| state.id == container.get().id)).await;
         }

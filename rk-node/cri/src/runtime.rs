@@ -120,7 +120,11 @@ pub(crate) fn boot_id() -> String {
 pub(crate) fn absolute(path: &str, what: &str) -> Result<PathBuf> {
     let parsed = Path::new(path);
     let tricky = parsed.components().any(|part| part == std::path::Component::ParentDir);
-    if parsed.is_absolute() && !tricky { Ok(parsed.to_owned()) } else { Err(Error::Invalid(format!("{what} {path:?} must be an absolute path without \"..\""))) }
+    if parsed.is_absolute() && !tricky {
+        Ok(parsed.to_owned())
+    } else {
+        Err(Error::Invalid(format!("{what} {path:?} must be an absolute path without \"..\"")))
+    }
 }
 
 /// Attachment of a sandbox to the pod network.
@@ -132,7 +136,8 @@ pub(crate) fn attachment(record: &SandboxRecord) -> Option<crate::PodAttachment>
             rk_cri_api::v1::Protocol::Udp => "udp",
             rk_cri_api::v1::Protocol::Sctp => "sctp",
         };
-        let (host_port, container_port) = (u16::try_from(port.host_port).ok()?, u16::try_from(port.container_port).ok()?);
+        let (host_port, container_port) =
+            (u16::try_from(port.host_port).ok()?, u16::try_from(port.container_port).ok()?);
         (host_port > 0).then(|| crate::HostPort { protocol, host_port, container_port, host_ip: port.host_ip.clone() })
     });
     Some(crate::PodAttachment {

@@ -19,7 +19,8 @@ use crate::{Config, recover};
 /// First takes up what runs already and clears what a crash left; only then does the socket appear, so that whoever can connect
 /// gets true answers.
 pub async fn serve(config: Config, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-    let streams = TcpListener::bind(config.streaming).await.at("listen for streaming sessions", config.streaming.to_string())?;
+    let streams =
+        TcpListener::bind(config.streaming).await.at("listen for streaming sessions", config.streaming.to_string())?;
     let address = streams.local_addr().at("learn", "the streaming server's address")?;
     let socket = config.socket.clone();
     let runtime = Runtime::new(config, Tickets::new(address));

@@ -9,8 +9,9 @@ pub(crate) const KILL: i32 = 9;
 
 /// Names without `SIG` in the order of Linux's numbers, from 1.
 const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT",
-    "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
+    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
+    "PWR", "SYS",
 ];
 /// Other names of the same.
 const ALIASES: [(&str, &str); 4] = [("IOT", "ABRT"), ("CLD", "CHLD"), ("POLL", "IO"), ("UNUSED", "SYS")];
@@ -66,8 +67,18 @@ mod tests {
     #[test]
     fn signals_are_read_in_every_spelling_that_images_use() {
         for (text, number) in [
-            ("SIGTERM", Some(15)), ("term", Some(15)), ("3", Some(3)), ("SIGQUIT", Some(3)), ("SIGRTMIN+3", Some(37)),
-            ("SIGRTMAX-1", Some(63)), ("SIGIOT", Some(6)), ("WINCH", Some(28)), ("", None), ("SIGFOO", None), ("0", None), ("99", None),
+            ("SIGTERM", Some(15)),
+            ("term", Some(15)),
+            ("3", Some(3)),
+            ("SIGQUIT", Some(3)),
+            ("SIGRTMIN+3", Some(37)),
+            ("SIGRTMAX-1", Some(63)),
+            ("SIGIOT", Some(6)),
+            ("WINCH", Some(28)),
+            ("", None),
+            ("SIGFOO", None),
+            ("0", None),
+            ("99", None),
         ] {
             assert_eq!(parse(text), number, "{text}");
         }

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use rk_cri_api::v1::{
     ContainerAttributes, ContainerState, ContainerStats, CpuUsage, FilesystemIdentifier, FilesystemUsage, IoUsage,
-    LinuxPodSandboxStats, MemoryUsage, NetworkInterfaceUsage, NetworkUsage, PodSandboxAttributes, PodSandboxStats, ProcessUsage,
-    PsiData, PsiStats, SwapUsage, UInt64Value,
+    LinuxPodSandboxStats, MemoryUsage, NetworkInterfaceUsage, NetworkUsage, PodSandboxAttributes, PodSandboxStats,
+    ProcessUsage, PsiData, PsiStats, SwapUsage, UInt64Value,
 };
 
 use crate::cgroup;
@@ -29,7 +29,10 @@ fn number(dir: &Path, file: &str) -> Option<u64> {
 
 /// The number after `key` in a flat keyed file.
 fn keyed(text: &str, key: &str) -> u64 {
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')).and_then(|n| n.trim().parse().ok()).unwrap_or(0)
+    text.lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
+        .and_then(|n| n.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// Usage of one container.
@@ -78,7 +81,10 @@ pub(crate) async fn sandbox(runtime: &Runtime, record: &SandboxRecord) -> PodSan
             cpu: Some(cpu(runtime, &record.id, &dir)),
             memory: Some(memory(&dir)),
             network: network(record).await,
-            process: Some(ProcessUsage { timestamp: now_ns(), process_count: value(number(&dir, "pids.current").unwrap_or(0)) }),
+            process: Some(ProcessUsage {
+                timestamp: now_ns(),
+                process_count: value(number(&dir, "pids.current").unwrap_or(0)),
+            }),
             io: Some(IoUsage { timestamp: now_ns(), psi: psi(&read(&dir, "io.pressure")) }),
             containers,
         }),
@@ -114,7 +120,11 @@ fn memory(dir: &Path) -> MemoryUsage {
 fn swap(dir: &Path) -> SwapUsage {
     let used = number(dir, "memory.swap.current").unwrap_or(0);
     let limit = number(dir, "memory.swap.max");
-    SwapUsage { timestamp: now_ns(), swap_usage_bytes: value(used), swap_available_bytes: value(limit.map_or(0, |l| l.saturating_sub(used))) }
+    SwapUsage {
+        timestamp: now_ns(),
+        swap_usage_bytes: value(used),
+        swap_available_bytes: value(limit.map_or(0, |l| l.saturating_sub(used))),
+    }
 }
 
 /// A pressure file; `None` where the kernel has none.
@@ -155,7 +165,13 @@ fn interfaces(text: &str) -> Vec<NetworkInterfaceUsage> {
             let counters: Vec<u64> = counters.split_whitespace().filter_map(|n| n.parse().ok()).collect();
             let at = |index: usize| counters.get(index).map(|value| UInt64Value { value: *value });
             let name = name.trim().to_owned();
-            (name != "lo").then(|| NetworkInterfaceUsage { name, rx_bytes: at(0), rx_errors: at(2), tx_bytes: at(8), tx_errors: at(10) })
+            (name != "lo").then(|| NetworkInterfaceUsage {
+                name,
+                rx_bytes: at(0),
+                rx_errors: at(2),
+                tx_bytes: at(8),
+                tx_errors: at(10),
+            })
         })
         .collect()
 }
@@ -185,8 +201,13 @@ mod tests {
     #[test]
     fn kernel_files_are_read_by_exact_keys() {
         let stat = "anon 4096\nfile 1\ninactive_file 512\npgfault 7\n";
-        assert_eq!((keyed(stat, "anon"), keyed(stat, "inactive_file"), keyed(stat, "pg"), keyed(stat, "none")), (4096, 512, 0, 0));
-        let psi = psi("some avg10=1.50 avg60=0.10 avg300=0.00 total=12\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=3\n").unwrap();
+        assert_eq!(
+            (keyed(stat, "anon"), keyed(stat, "inactive_file"), keyed(stat, "pg"), keyed(stat, "none")),
+            (4096, 512, 0, 0)
+        );
+        let psi =
+            psi("some avg10=1.50 avg60=0.10 avg300=0.00 total=12\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=3\n")
+                .unwrap();
         let some = psi.some.unwrap();
         assert_eq!((some.total, some.avg10, psi.full.unwrap().total), (12_000, 1.5, 3_000));
         assert!(super::psi("").is_none());

@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn ids_are_found_by_unambiguous_prefixes() {
-        let map: BTreeMap<String, Arc<u8>> = [("ab".into(), Arc::new(1)), ("abc".into(), Arc::new(2)), ("b".into(), Arc::new(3))].into();
+        let map: BTreeMap<String, Arc<u8>> =
+            [("ab".into(), Arc::new(1)), ("abc".into(), Arc::new(2)), ("b".into(), Arc::new(3))].into();
         assert_eq!(*by_prefix("x", &map, "ab").unwrap(), 1);
         assert_eq!(*by_prefix("x", &map, "abc").unwrap(), 2);
         assert!(matches!(by_prefix("x", &map, "a"), Err(Error::Ambiguous { .. })));

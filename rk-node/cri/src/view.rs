@@ -16,14 +16,22 @@ pub(crate) fn sandbox_state(record: &SandboxRecord) -> PodSandboxState {
 }
 
 pub(crate) fn sandbox_status(record: &SandboxRecord) -> PodSandboxStatus {
-    let options = record.config.linux.as_ref().and_then(|l| l.security_context.as_ref()).and_then(|s| s.namespace_options.clone());
+    let options = record
+        .config
+        .linux
+        .as_ref()
+        .and_then(|l| l.security_context.as_ref())
+        .and_then(|s| s.namespace_options.clone());
     let mut ips = record.ips.iter().map(ToString::to_string);
     PodSandboxStatus {
         id: record.id.clone(),
         metadata: record.config.metadata.clone(),
         state: sandbox_state(record).into(),
         created_at: record.created_at,
-        network: Some(PodSandboxNetworkStatus { ip: ips.next().unwrap_or_default(), additional_ips: ips.map(|ip| PodIp { ip }).collect() }),
+        network: Some(PodSandboxNetworkStatus {
+            ip: ips.next().unwrap_or_default(),
+            additional_ips: ips.map(|ip| PodIp { ip }).collect(),
+        }),
         linux: Some(LinuxPodSandboxStatus { namespaces: Some(Namespace { options }) }),
         labels: record.config.labels.clone(),
         annotations: record.config.annotations.clone(),

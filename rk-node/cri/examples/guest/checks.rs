@@ -71,25 +71,56 @@ pub async fn run(layout: PathBuf) -> Result<()> {
     }
     report.check("a pod has an address and its own namespaces", lifecycle::pod_status(cri.clone(), pod.clone())).await;
     report.check("output is logged in CRI form and survives rotation", lifecycle::logs(cri.clone(), pod.clone())).await;
-    report.check("a container is confined as RuntimeDefault says", confinement::confinement(cri.clone(), pod.clone())).await;
-    report.check("the container's identity is the one asked for", confinement::identity(cri.clone(), pod.clone())).await;
-    report.check("exec tells exit codes, time-outs and missing commands", lifecycle::exec(cri.clone(), pod.clone())).await;
+    report
+        .check("a container is confined as RuntimeDefault says", confinement::confinement(cri.clone(), pod.clone()))
+        .await;
+    report
+        .check("the container's identity is the one asked for", confinement::identity(cri.clone(), pod.clone()))
+        .await;
+    report
+        .check("exec tells exit codes, time-outs and missing commands", lifecycle::exec(cri.clone(), pod.clone()))
+        .await;
     report.check("exec and attach stream stdio and terminals", streams::run(cri.clone(), pod.clone())).await;
-    report.check("a port of the pod is reached through the streaming server", streams::forward(cri.clone(), pod.clone())).await;
-    report.check("a command that does not exist fails the start with its reason", lifecycle::missing(cri.clone(), pod.clone())).await;
-    report.check("exit codes, signals and the OOM killer are told apart", lifecycle::exits(cri.clone(), pod.clone())).await;
+    report
+        .check("a port of the pod is reached through the streaming server", streams::forward(cri.clone(), pod.clone()))
+        .await;
+    report
+        .check(
+            "a command that does not exist fails the start with its reason",
+            lifecycle::missing(cri.clone(), pod.clone()),
+        )
+        .await;
+    report
+        .check("exit codes, signals and the OOM killer are told apart", lifecycle::exits(cri.clone(), pod.clone()))
+        .await;
     report.check("stopping is graceful, then not", lifecycle::stopping(cri.clone(), pod.clone())).await;
-    report.check("limits reach the cgroup and can be changed; usage is reported", confinement::limits(cri.clone(), pod.clone())).await;
+    report
+        .check(
+            "limits reach the cgroup and can be changed; usage is reported",
+            confinement::limits(cri.clone(), pod.clone()),
+        )
+        .await;
     report.check("a read-only root and mounts behave", confinement::mounts(cri.clone(), pod.clone())).await;
-    report.check("a privileged container may do what others may not", confinement::privileged(cri.clone(), pod.clone())).await;
+    report
+        .check("a privileged container may do what others may not", confinement::privileged(cri.clone(), pod.clone()))
+        .await;
     report.check("containers of a pod can share processes", lifecycle::shared_pid(cri.clone())).await;
     report.check("a pod in the node's namespaces has the node's", lifecycle::host_pod(cri.clone())).await;
     report.check("sysctls of a pod are set, those of the node refused", confinement::sysctls(cri.clone())).await;
-    report.check("a container outlives a kill of the server, and its end is known after", crash::restart(cri.clone(), pod.clone(), &mut server)).await;
+    report
+        .check(
+            "a container outlives a kill of the server, and its end is known after",
+            crash::restart(cri.clone(), pod.clone(), &mut server),
+        )
+        .await;
     report.check("a pod whose shim dies is lost and reported so", crash::shim_death(cri.clone())).await;
-    report.check("a created container is removed without a trace", lifecycle::unstarted(cri.clone(), pod.clone())).await;
+    report
+        .check("a created container is removed without a trace", lifecycle::unstarted(cri.clone(), pod.clone()))
+        .await;
     let main_only = crash::leftovers();
-    report.check("a server killed at any moment leaks nothing", crash::storm(cri.clone(), &mut server, main_only)).await;
+    report
+        .check("a server killed at any moment leaks nothing", crash::storm(cri.clone(), &mut server, main_only))
+        .await;
     report.check("pods are quick and shims small", lifecycle::speed(cri.clone())).await;
     report.check("nothing is left of pods that were removed", crash::clean(cri.clone(), pod, before)).await;
     let _ = server.kill();

@@ -34,7 +34,12 @@ impl Cri {
         let options = NamespaceOption { pid: NamespaceMode::Container.into(), ..Default::default() };
         let security = LinuxSandboxSecurityContext { namespace_options: Some(options), ..Default::default() };
         let mut config = PodSandboxConfig {
-            metadata: Some(PodSandboxMetadata { name: name.into(), uid: format!("uid-{name}"), namespace: "default".into(), attempt: 0 }),
+            metadata: Some(PodSandboxMetadata {
+                name: name.into(),
+                uid: format!("uid-{name}"),
+                namespace: "default".into(),
+                attempt: 0,
+            }),
             hostname: name.into(),
             log_directory: format!("/var/log/pods/{name}"),
             dns_config: Some(DnsConfig { servers: vec!["10.96.0.10".into()], ..Default::default() }),
@@ -51,10 +56,22 @@ impl Cri {
         Ok(Pod { id, config })
     }
 
-    pub async fn create(&mut self, pod: &Pod, name: &str, script: &str, change: impl FnOnce(&mut ContainerConfig)) -> Result<String> {
+    pub async fn create(
+        &mut self,
+        pod: &Pod,
+        name: &str,
+        script: &str,
+        change: impl FnOnce(&mut ContainerConfig),
+    ) -> Result<String> {
         let seccomp = SecurityProfile { profile_type: 0, localhost_ref: String::new() };
-        let options = pod.config.linux.as_ref().and_then(|l| l.security_context.as_ref()).and_then(|s| s.namespace_options.clone());
-        let security = LinuxContainerSecurityContext { seccomp: Some(seccomp), namespace_options: options, ..Default::default() };
+        let options = pod
+            .config
+            .linux
+            .as_ref()
+            .and_then(|l| l.security_context.as_ref())
+            .and_then(|s| s.namespace_options.clone());
+        let security =
+            LinuxContainerSecurityContext { seccomp: Some(seccomp), namespace_options: options, ..Default::default() };
         let mut config = ContainerConfig {
             metadata: Some(ContainerMetadata { name: name.into(), attempt: 0 }),
             image: Some(ImageSpec { image: IMAGE.into(), ..Default::default() }),
@@ -64,7 +81,11 @@ impl Cri {
             ..Default::default()
         };
         change(&mut config);
-        let request = CreateContainerRequest { pod_sandbox_id: pod.id.clone(), config: Some(config), sandbox_config: Some(pod.config.clone()) };
+        let request = CreateContainerRequest {
+            pod_sandbox_id: pod.id.clone(),
+            config: Some(config),
+            sandbox_config: Some(pod.config.clone()),
+        };
         Ok(self.runtime.create_container(request).await?.into_inner().container_id)
     }
 
@@ -73,7 +94,13 @@ impl Cri {
         Ok(())
     }
 
-    pub async fn run(&mut self, pod: &Pod, name: &str, script: &str, change: impl FnOnce(&mut ContainerConfig)) -> Result<String> {
+    pub async fn run(
+        &mut self,
+        pod: &Pod,
+        name: &str,
+        script: &str,
+        change: impl FnOnce(&mut ContainerConfig),
+    ) -> Result<String> {
         let id = self.create(pod, name, script, change).await?;
         self.start(&id).await?;
         Ok(id)

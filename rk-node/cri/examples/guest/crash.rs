@@ -51,8 +51,17 @@ pub async fn shim_death(mut cri: Cri) -> Result<()> {
 pub fn leftovers() -> Vec<String> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let mut all: Vec<String> = mounts.lines().filter_map(|l| l.split_whitespace().nth(1)).map(str::to_owned).collect();
-    for dir in ["/run/netns", "/run/rk/sandboxes", "/var/lib/rk/cri/sandboxes", "/var/lib/rk/cri/containers", "/var/lib/rk/images/snapshots", "/sys/class/net"] {
-        all.extend(std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path().to_string_lossy().into_owned()));
+    for dir in [
+        "/run/netns",
+        "/run/rk/sandboxes",
+        "/var/lib/rk/cri/sandboxes",
+        "/var/lib/rk/cri/containers",
+        "/var/lib/rk/images/snapshots",
+        "/sys/class/net",
+    ] {
+        all.extend(
+            std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path().to_string_lossy().into_owned()),
+        );
     }
     all.sort();
     all
@@ -61,7 +70,8 @@ pub fn leftovers() -> Vec<String> {
 pub async fn clean(mut cri: Cri, pod: Pod, before: Vec<String>) -> Result<()> {
     cri.remove_pod(&pod).await?;
     cri.remove_pod(&pod).await?;
-    let after: Vec<_> = leftovers().into_iter().filter(|path| !before.contains(path) && !path.ends_with("/cni0")).collect();
+    let after: Vec<_> =
+        leftovers().into_iter().filter(|path| !before.contains(path) && !path.ends_with("/cni0")).collect();
     must!(after.is_empty(), "{after:#?}");
     let shims = Command::new("/bin/busybox").args(["pgrep", "rk-shim"]).output()?;
     must!(shims.stdout.is_empty(), "shims live: {}", String::from_utf8_lossy(&shims.stdout));

@@ -12,7 +12,8 @@ use crate::{Result, must};
 
 pub async fn pull(mut cri: Cri) -> Result<()> {
     let image = || Some(ImageSpec { image: IMAGE.into(), ..Default::default() });
-    let pulled = cri.images.pull_image(PullImageRequest { image: image(), ..Default::default() }).await?.into_inner().image_ref;
+    let pulled =
+        cri.images.pull_image(PullImageRequest { image: image(), ..Default::default() }).await?.into_inner().image_ref;
     let listed = cri.images.list_images(ListImagesRequest::default()).await?.into_inner().images;
     must!(listed.len() == 1 && listed[0].id == pulled && listed[0].size > 0, "{listed:?}");
     let status = cri.images.image_status(ImageStatusRequest { image: image(), verbose: true }).await?.into_inner();
@@ -29,7 +30,9 @@ pub async fn pod_status(mut cri: Cri, pod: Pod) -> Result<()> {
     must!(status.state() == PodSandboxState::SandboxReady, "{status:?}");
     must!(status.network.as_ref().is_some_and(|n| n.ip.starts_with("10.244.0.")), "{status:?}");
     let id = cri.run(&pod, "names", "sleep 1000", |_| ()).await?;
-    let (seen, _) = cri.sh(&id, "hostname; cat /etc/resolv.conf; df /dev/shm | tail -1; ip -o addr show eth0; ls -l /proc/1/exe").await?;
+    let (seen, _) = cri
+        .sh(&id, "hostname; cat /etc/resolv.conf; df /dev/shm | tail -1; ip -o addr show eth0; ls -l /proc/1/exe")
+        .await?;
     for wanted in ["main\n", "nameserver 10.96.0.10", "65536", "10.244.0."] {
         must!(seen.contains(wanted), "{wanted:?} in {seen:?}");
     }
@@ -80,7 +83,12 @@ pub async fn missing(mut cri: Cri, pod: Pod) -> Result<()> {
         ("none3", "/etc/passwd", r#"exec: "/etc/passwd": permission denied"#),
     ] {
         let id = cri.create(&pod, name, "", |c| c.command = vec![command.into()]).await?;
-        let error = cri.runtime.start_container(StartContainerRequest { container_id: id.clone() }).await.err().ok_or("it started")?;
+        let error = cri
+            .runtime
+            .start_container(StartContainerRequest { container_id: id.clone() })
+            .await
+            .err()
+            .ok_or("it started")?;
         must!(error.message().contains(text), "{error}");
         let status = cri.status(&id).await?;
         must!(status.exit_code == 128 && status.reason == "StartError" && status.message.contains(text), "{status:?}");
@@ -97,10 +105,14 @@ pub async fn exits(mut cri: Cri, pod: Pod) -> Result<()> {
     ] {
         let id = cri.run(&pod, name, script, |_| ()).await?;
         let status = cri.ended(&id).await?;
-        must!(status.exit_code == code && status.reason == reason && status.finished_at > status.started_at, "{status:?}");
+        must!(
+            status.exit_code == code && status.reason == reason && status.finished_at > status.started_at,
+            "{status:?}"
+        );
     }
     let id = cri.run(&pod, "oom", "tail /dev/zero", |c| {
-        c.linux.get_or_insert_default().resources = Some(LinuxContainerResources { memory_limit_in_bytes: 16 << 20, ..Default::default() });
+        c.linux.get_or_insert_default().resources =
+            Some(LinuxContainerResources { memory_limit_in_bytes: 16 << 20, ..Default::default() });
     });
     let id = id.await?;
     let status = cri.ended(&id).await?;
@@ -129,7 +141,13 @@ pub async fn shared_pid(mut cri: Cri) -> Result<()> {
     let one = cri.run(&pod, "one", "sleep 4321", |_| ()).await?;
     let two = cri.run(&pod, "two", "(sleep 0.1 &) ; sleep 4322", |_| ()).await?;
     let (seen, _) = cri.sh(&two, "sleep 0.5; ps").await?;
-    must!(seen.contains("sleep 4321") && seen.contains("sleep 4322") && seen.contains("/pause") && !seen.contains("[sleep]"), "{seen}");
+    must!(
+        seen.contains("sleep 4321")
+            && seen.contains("sleep 4322")
+            && seen.contains("/pause")
+            && !seen.contains("[sleep]"),
+        "{seen}"
+    );
     let (seen, code) = cri.sh(&one, "ls /proc/1/root/").await?;
     must!(code != 0, "the pause process's root is open: {seen}");
     cri.runtime.stop_container(StopContainerRequest { container_id: one, timeout: 0 }).await?;
@@ -142,7 +160,8 @@ pub async fn host_pod(mut cri: Cri) -> Result<()> {
         c.hostname = String::new();
         let node = NamespaceMode::Node.into();
         let linux = c.linux.get_or_insert_default();
-        linux.security_context.get_or_insert_default().namespace_options = Some(NamespaceOption { network: node, pid: node, ipc: node, ..Default::default() });
+        linux.security_context.get_or_insert_default().namespace_options =
+            Some(NamespaceOption { network: node, pid: node, ipc: node, ..Default::default() });
     });
     let pod = pod.await?;
     let id = cri.run(&pod, "one", "sleep 1000 & sleep 1001", |_| ()).await?;
@@ -151,7 +170,10 @@ pub async fn host_pod(mut cri: Cri) -> Result<()> {
     cri.runtime.stop_container(StopContainerRequest { container_id: id.clone(), timeout: 0 }).await?;
     let left = Command::new("/bin/busybox").args(["pgrep", "-f", "sleep 100[01]$"]).output()?;
     let left = String::from_utf8_lossy(&left.stdout).into_owned();
-    let mine: Vec<_> = left.lines().filter(|pid| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|c| c.contains(&id))).collect();
+    let mine: Vec<_> = left
+        .lines()
+        .filter(|pid| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|c| c.contains(&id)))
+        .collect();
     must!(mine.is_empty(), "processes outlived their container: {mine:?}");
     cri.remove_pod(&pod).await
 }
@@ -182,12 +204,28 @@ pub async fn speed(mut cri: Cri) -> Result<()> {
         start += began.elapsed();
         pods.push(pod);
     }
-    println!("   mean of 5: sandbox {} ms, create {} ms, start {} ms", sandbox.as_millis() / 5, create.as_millis() / 5, start.as_millis() / 5);
+    println!(
+        "   mean of 5: sandbox {} ms, create {} ms, start {} ms",
+        sandbox.as_millis() / 5,
+        create.as_millis() / 5,
+        start.as_millis() / 5
+    );
     for pod in &pods {
         let pid = std::fs::read_to_string(format!("/run/rk/sandboxes/{}/shim.pid", pod.id))?;
         let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", pid.trim())).unwrap_or_default();
-        let kib = |key: &str| rollup.lines().find_map(|l| l.strip_prefix(key)).and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0);
-        println!("   shim: rss {} KiB, private dirty {} KiB, proportional {} KiB", kib("Rss:"), kib("Private_Dirty:"), kib("Pss:"));
+        let kib = |key: &str| {
+            rollup
+                .lines()
+                .find_map(|l| l.strip_prefix(key))
+                .and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok())
+                .unwrap_or(0)
+        };
+        println!(
+            "   shim: rss {} KiB, private dirty {} KiB, proportional {} KiB",
+            kib("Rss:"),
+            kib("Private_Dirty:"),
+            kib("Pss:")
+        );
         must!(kib("Private_Dirty:") < 1024, "{rollup}");
         cri.remove_pod(pod).await?;
     }

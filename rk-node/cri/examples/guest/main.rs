@@ -31,7 +31,11 @@ async fn main() -> Result<()> {
 
 async fn serve() -> Result<()> {
     let mut images = rk_images::Config::new("/var/lib/rk/images");
-    images.mirrors = vec![rk_images::Mirror { matches: "*".into(), endpoints: vec!["http://127.0.0.1:5000".into()], include_host: false }];
+    images.mirrors = vec![rk_images::Mirror {
+        matches: "*".into(),
+        endpoints: vec!["http://127.0.0.1:5000".into()],
+        include_host: false,
+    }];
     let images = rk_images::Images::open(images).await?;
     let network = Arc::new(rk_cri::CniNetwork::default());
     rk_cri::serve(rk_cri::Config::new(images, network), std::future::pending()).await?;

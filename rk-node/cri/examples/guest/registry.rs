@@ -21,7 +21,8 @@ pub async fn serve(layout: PathBuf) -> Result<()> {
                     let answer = answer(&layout, request.uri().path());
                     async move { Ok::<_, Infallible>(answer) }
                 });
-                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let _ =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
         }
     });

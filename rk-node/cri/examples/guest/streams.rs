@@ -89,7 +89,8 @@ pub async fn run(mut cri: Cri, pod: Pod) -> Result<()> {
     must!(session.got[1].contains("30 100") && session.got[1].contains("got typed"), "{:?}", session.got);
     must!(session.got[3].contains("Success"), "{:?}", session.got);
 
-    let attach = AttachRequest { container_id: id.clone(), stdin: true, stdout: true, stderr: true, ..Default::default() };
+    let attach =
+        AttachRequest { container_id: id.clone(), stdin: true, stdout: true, stderr: true, ..Default::default() };
     let url = cri.runtime.attach(attach).await?.into_inner().url;
     let mut session = Session::open(&url, V5).await?;
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -106,7 +107,8 @@ pub async fn run(mut cri: Cri, pod: Pod) -> Result<()> {
         c.stdin = true;
     });
     let tty = tty.await?;
-    let attach = AttachRequest { container_id: tty.clone(), stdin: true, stdout: true, tty: true, ..Default::default() };
+    let attach =
+        AttachRequest { container_id: tty.clone(), stdin: true, stdout: true, tty: true, ..Default::default() };
     let url = cri.runtime.attach(attach).await?.into_inner().url;
     let mut session = Session::open(&url, V5).await?;
     tokio::time::sleep(Duration::from_millis(300)).await;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use oci_spec::runtime::LinuxSeccomp;
 use rk_cri_api::v1::security_profile::ProfileType;
-use rk_cri_api::v1::{ContainerConfig, ContainerEventType, CreateContainerRequest, LinuxContainerSecurityContext, NamespaceMode};
+use rk_cri_api::v1::{
+    ContainerConfig, ContainerEventType, CreateContainerRequest, LinuxContainerSecurityContext, NamespaceMode,
+};
 use rk_images::Image;
 use rk_shim_protocol::namespace_file;
 
@@ -56,7 +58,13 @@ fn validate(config: &ContainerConfig) -> Result<()> {
     Ok(())
 }
 
-async fn make(runtime: &Arc<Runtime>, id: &str, config: ContainerConfig, sandbox: &SandboxRecord, image: &Image) -> Result<()> {
+async fn make(
+    runtime: &Arc<Runtime>,
+    id: &str,
+    config: ContainerConfig,
+    sandbox: &SandboxRecord,
+    image: &Image,
+) -> Result<()> {
     let mut record = ContainerRecord {
         id: id.to_owned(),
         sandbox: sandbox.id.clone(),
@@ -140,7 +148,8 @@ async fn mount_sources(runtime: &Runtime, id: &str, config: &mut ContainerConfig
     for (at, mount) in config.mounts.iter_mut().enumerate() {
         absolute(&mount.container_path, "mount path")?;
         if let Some(wanted) = mount.image.as_ref().filter(|image| !image.image.is_empty()) {
-            let image = runtime.config.images.status(&wanted.image).ok_or_else(|| Error::not_found("image", &wanted.image))?;
+            let image =
+                runtime.config.images.status(&wanted.image).ok_or_else(|| Error::not_found("image", &wanted.image))?;
             let key = format!("{id}-volume-{at}");
             let snapshot = runtime.config.images.snapshot(&image.id, &key).await?;
             snapshots.push(key);
@@ -165,10 +174,20 @@ fn beneath(root: &Path, sub_path: &str) -> Result<PathBuf> {
     if sub_path.is_empty() {
         return Ok(root.to_owned());
     }
-    let full = fs::canonicalize(root.join(absolute(&format!("/{}", sub_path.trim_start_matches('/')), "image sub path")?.strip_prefix("/").unwrap_or(Path::new(""))));
+    let full = fs::canonicalize(
+        root.join(
+            absolute(&format!("/{}", sub_path.trim_start_matches('/')), "image sub path")?
+                .strip_prefix("/")
+                .unwrap_or(Path::new("")),
+        ),
+    );
     let full = full.map_err(|_| Error::Invalid(format!("image sub path {sub_path:?} does not exist in the image")))?;
     let root = fs::canonicalize(root).at("resolve", root)?;
-    if full.starts_with(&root) { Ok(full) } else { Err(Error::Invalid(format!("image sub path {sub_path:?} leads out of the image"))) }
+    if full.starts_with(&root) {
+        Ok(full)
+    } else {
+        Err(Error::Invalid(format!("image sub path {sub_path:?} leads out of the image")))
+    }
 }
 
 fn namespaces(runtime: &Runtime, sandbox: &SandboxRecord, config: &ContainerConfig) -> Result<PodNamespaces> {
@@ -194,11 +213,15 @@ fn namespaces(runtime: &Runtime, sandbox: &SandboxRecord, config: &ContainerConf
 
 /// A profile of the node; one that cannot be read fails the container.
 fn local_seccomp(security: &LinuxContainerSecurityContext) -> Result<Option<LinuxSeccomp>> {
-    let Some(profile) = security.seccomp.as_ref().filter(|p| p.profile_type() == ProfileType::Localhost) else { return Ok(None) };
+    let Some(profile) = security.seccomp.as_ref().filter(|p| p.profile_type() == ProfileType::Localhost) else {
+        return Ok(None);
+    };
     if security.privileged {
         return Ok(None);
     }
     let path = absolute(profile.localhost_ref.trim_start_matches("localhost/"), "seccomp profile")?;
     let text = fs::read(&path).at("read seccomp profile", &path)?;
-    serde_json::from_slice(&text).map(Some).map_err(|error| Error::Invalid(format!("seccomp profile {}: {error}", path.display())))
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|error| Error::Invalid(format!("seccomp profile {}: {error}", path.display())))
 }

@@ -27,7 +27,8 @@ pub(super) fn find(wanted: &[rk_cri_api::v1::Device], privileged: bool) -> Resul
             }));
             continue;
         }
-        let found = device_at(&host).ok_or_else(|| Error::Invalid(format!("{:?} is not a device", device.host_path)))?;
+        let found =
+            device_at(&host).ok_or_else(|| Error::Invalid(format!("{:?} is not a device", device.host_path)))?;
         out.retain(|known: &Device| known.path != *path);
         out.push(Device { path: path.clone(), access: device.permissions.clone(), ..found });
     }
@@ -72,9 +73,16 @@ mod tests {
 
     #[test]
     fn devices_are_found_and_other_files_refused() {
-        let wish = |host: &str| rk_cri_api::v1::Device { container_path: "/dev/x".into(), host_path: host.into(), permissions: "r".into() };
+        let wish = |host: &str| rk_cri_api::v1::Device {
+            container_path: "/dev/x".into(),
+            host_path: host.into(),
+            permissions: "r".into(),
+        };
         let found = find(&[wish("/dev/null")], false).unwrap();
-        assert_eq!((found[0].major, found[0].minor, found[0].path.as_str(), found[0].access.as_str()), (1, 3, "/dev/x", "r"));
+        assert_eq!(
+            (found[0].major, found[0].minor, found[0].path.as_str(), found[0].access.as_str()),
+            (1, 3, "/dev/x", "r")
+        );
         assert!(matches!(find(&[wish("/etc/passwd")], false), Err(Error::Invalid(_))));
         assert!(find(&[wish("/dev/nothing-here")], false).is_err());
         assert!(find(&[], true).unwrap().iter().any(|d| d.path == "/dev/null"));

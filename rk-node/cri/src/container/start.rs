@@ -34,7 +34,12 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, id: &str) -> Result<()> {
         }
         Err(error) => {
             cgroup::remove(&record.cgroup).await;
-            let ended = Ended { code: START_ERROR, finished_at: now_ns(), reason: "StartError".into(), message: error.to_string() };
+            let ended = Ended {
+                code: START_ERROR,
+                finished_at: now_ns(),
+                reason: "StartError".into(),
+                message: error.to_string(),
+            };
             runtime.container_ended(&record.id, ended);
             Err(error)
         }

@@ -40,7 +40,11 @@ pub(crate) async fn kill(runtime: &Arc<Runtime>, container: &Arc<Container>) -> 
     if ended_within(container, KILL_PATIENCE).await {
         Ok(())
     } else {
-        Err(Error::Deadline(format!("container {:?} did not end within {} s of being killed", record.id, KILL_PATIENCE.as_secs())))
+        Err(Error::Deadline(format!(
+            "container {:?} did not end within {} s of being killed",
+            record.id,
+            KILL_PATIENCE.as_secs()
+        )))
     }
 }
 

@@ -1,8 +1,8 @@
 use rk_cri_api::v1::{LinuxContainerResources, UpdateContainerResourcesRequest};
 
+use crate::cgroup;
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
-use crate::cgroup;
 
 /// Changes the limits of a container that has not ended.
 pub(crate) async fn update(runtime: &Runtime, request: UpdateContainerResourcesRequest) -> Result<()> {

@@ -28,7 +28,11 @@ pub(super) fn make(runtime: &Runtime, record: &SandboxRecord) -> Result<()> {
         Some(dns) => write("resolv.conf", &resolv_conf(dns))?,
         None => write("resolv.conf", &node(&runtime.config.resolv_conf))?,
     }
-    let hostname = if record.config.hostname.is_empty() { node(Path::new("/proc/sys/kernel/hostname")) } else { record.config.hostname.clone() + "\n" };
+    let hostname = if record.config.hostname.is_empty() {
+        node(Path::new("/proc/sys/kernel/hostname"))
+    } else {
+        record.config.hostname.clone() + "\n"
+    };
     write("hostname", &hostname)?;
     let hosts = node(Path::new("/etc/hosts"));
     write("hosts", if hosts.is_empty() { "127.0.0.1\tlocalhost\n::1\tlocalhost\n" } else { &hosts })?;
@@ -53,7 +57,8 @@ fn shm(runtime: &Runtime, id: &str) -> PathBuf {
 /// (container path, host path) of each.
 pub(crate) fn pod_files(runtime: &Runtime, record: &SandboxRecord) -> Vec<(&'static str, PathBuf)> {
     let dir = runtime.sandbox_state(&record.id);
-    let shm = if record.namespace(|o| o.ipc()) == NamespaceMode::Node { "/dev/shm".into() } else { shm(runtime, &record.id) };
+    let shm =
+        if record.namespace(|o| o.ipc()) == NamespaceMode::Node { "/dev/shm".into() } else { shm(runtime, &record.id) };
     vec![
         ("/etc/hostname", dir.join("hostname")),
         ("/etc/hosts", dir.join("hosts")),
@@ -88,7 +93,10 @@ mod tests {
             searches: own(&["ns.svc.cluster.local", "svc.cluster.local"]),
             options: own(&["ndots:5"]),
         };
-        assert_eq!(resolv_conf(&dns), "search ns.svc.cluster.local svc.cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n");
+        assert_eq!(
+            resolv_conf(&dns),
+            "search ns.svc.cluster.local svc.cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n"
+        );
         assert_eq!(resolv_conf(&DnsConfig::default()), "");
     }
 }

@@ -36,7 +36,9 @@ pub(crate) async fn run(runtime: &Arc<Runtime>, request: RunPodSandboxRequest) -
             // What cannot be undone now stays on record as stopped, so that the kubelet can have it stopped and removed again.
             match stop::tear_down(runtime, &sandbox).await.and_then(|()| stop::forget(runtime, &id)) {
                 Ok(()) => {}
-                Err(undo) => tracing::warn!(sandbox = %id, error = %undo, "a sandbox that failed could not be undone yet"),
+                Err(undo) => {
+                    tracing::warn!(sandbox = %id, error = %undo, "a sandbox that failed could not be undone yet")
+                }
             }
             Err(error)
         }
@@ -44,7 +46,8 @@ pub(crate) async fn run(runtime: &Arc<Runtime>, request: RunPodSandboxRequest) -
 }
 
 fn validate(config: &PodSandboxConfig, handler: &str) -> Result<()> {
-    let metadata = config.metadata.as_ref().ok_or_else(|| Error::Invalid("the sandbox's metadata is missing".into()))?;
+    let metadata =
+        config.metadata.as_ref().ok_or_else(|| Error::Invalid("the sandbox's metadata is missing".into()))?;
     if metadata.name.is_empty() || metadata.namespace.is_empty() || metadata.uid.is_empty() {
         return Err(Error::Invalid("the sandbox's metadata needs a name, a namespace and a uid".into()));
     }
@@ -54,7 +57,9 @@ fn validate(config: &PodSandboxConfig, handler: &str) -> Result<()> {
     let security = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
     let options = security.and_then(|s| s.namespace_options.as_ref());
     if options.and_then(|o| o.userns_options.as_ref()).is_some_and(|user| user.mode() == NamespaceMode::Pod) {
-        return Err(Error::Unsupported("user namespaces for pods are not supported: leave out hostUsers: false".into()));
+        return Err(Error::Unsupported(
+            "user namespaces for pods are not supported: leave out hostUsers: false".into(),
+        ));
     }
     if security.is_some_and(|s| s.run_as_group.is_some() && s.run_as_user.is_none()) {
         return Err(Error::Invalid("run_as_group needs run_as_user".into()));
@@ -65,7 +70,11 @@ fn validate(config: &PodSandboxConfig, handler: &str) -> Result<()> {
 fn record(runtime: &Runtime, config: PodSandboxConfig, runtime_handler: String) -> Result<SandboxRecord> {
     let id = new_id();
     let parent = config.linux.as_ref().map_or("", |linux| linux.cgroup_parent.as_str());
-    let parent = if parent.is_empty() { PathBuf::from(DEFAULT_CGROUP_PARENT) } else { Path::new("/").join(parent.trim_start_matches('/')) };
+    let parent = if parent.is_empty() {
+        PathBuf::from(DEFAULT_CGROUP_PARENT)
+    } else {
+        Path::new("/").join(parent.trim_start_matches('/'))
+    };
     let mut record = SandboxRecord {
         id: id.clone(),
         config,
@@ -120,7 +129,12 @@ fn shim_config(runtime: &Runtime, record: &SandboxRecord) -> SandboxConfig {
         ipc: record.namespace(|o| o.ipc()) != NamespaceMode::Node,
         // A pod in the node's network bears the node's name.
         hostname: (own_network && !hostname.is_empty()).then_some(hostname),
-        shared_pid: record.config.linux.as_ref().and_then(|l| l.security_context.as_ref()).and_then(|s| s.namespace_options.as_ref())
+        shared_pid: record
+            .config
+            .linux
+            .as_ref()
+            .and_then(|l| l.security_context.as_ref())
+            .and_then(|s| s.namespace_options.as_ref())
             .is_some_and(|options| options.pid() == NamespaceMode::Pod),
         sysctls: record.config.linux.iter().flat_map(|linux| linux.sysctls.clone()).collect(),
         cgroup: Some(runtime.config.shim_cgroup.clone()),

@@ -33,7 +33,9 @@ pub(crate) async fn tear_down(runtime: &Arc<Runtime>, sandbox: &Sandbox) -> Resu
         container::kill(runtime, &container).await?;
     }
     let mut failure = None;
-    if record.network && let Some(pod) = attachment(&record) {
+    if record.network
+        && let Some(pod) = attachment(&record)
+    {
         match runtime.config.network.delete(pod).await {
             Ok(()) => drop(sandbox.update(|record| record.network = false)?),
             Err(reason) => failure = Some(Error::Network { sandbox: record.id.clone(), reason }),

@@ -73,6 +73,7 @@ pub(crate) fn settle(runtime: &Runtime, record: &ContainerRecord) {
     cgroup::kill(&record.cgroup);
     let file = exit_file(&runtime.run_dir(&record.sandbox), &record.id);
     let written = std::fs::read(file).ok().and_then(|text| serde_json::from_slice::<Exit>(&text).ok());
-    let end = written.map_or_else(|| lost("the container's shim was gone, so its exit was not seen"), |exit| ended(&exit));
+    let end =
+        written.map_or_else(|| lost("the container's shim was gone, so its exit was not seen"), |exit| ended(&exit));
     runtime.container_ended(&record.id, end);
 }

@@ -63,7 +63,10 @@ impl ImageService for Service {
             used_bytes: Some(UInt64Value { value: info.used_bytes }),
             inodes_used: Some(UInt64Value { value: info.used_inodes }),
         };
-        Ok(Response::new(ImageFsInfoResponse { image_filesystems: vec![usage.clone()], container_filesystems: vec![usage] }))
+        Ok(Response::new(ImageFsInfoResponse {
+            image_filesystems: vec![usage.clone()],
+            container_filesystems: vec![usage],
+        }))
     }
 }
 
@@ -109,7 +112,8 @@ fn auth(auth: AuthConfig) -> Result<Option<Auth>, Status> {
         return Ok(None);
     }
     let wrong = || Status::invalid_argument("the pull secret's auth field is not base64 of user:password");
-    let text = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, auth.auth.trim()).map_err(|_| wrong())?;
+    let text =
+        base64::Engine::decode(&base64::engine::general_purpose::STANDARD, auth.auth.trim()).map_err(|_| wrong())?;
     let text = String::from_utf8(text).map_err(|_| wrong())?;
     let (username, password) = text.split_once(':').ok_or_else(wrong)?;
     Ok(Some(Auth::Basic { username: username.to_owned(), password: password.trim_end_matches('\0').to_owned() }))
@@ -127,7 +131,10 @@ mod tests {
             (AuthConfig { username: "u".into(), password: "p:q".into(), ..Default::default() }, basic.clone()),
             (AuthConfig { auth: "dTpwOnE=".into(), ..Default::default() }, basic),
             (AuthConfig { identity_token: "i".into(), ..Default::default() }, Some(Auth::IdentityToken("i".into()))),
-            (AuthConfig { registry_token: "r".into(), username: "u".into(), ..Default::default() }, Some(Auth::RegistryToken("r".into()))),
+            (
+                AuthConfig { registry_token: "r".into(), username: "u".into(), ..Default::default() },
+                Some(Auth::RegistryToken("r".into())),
+            ),
         ] {
             assert_eq!(auth(config).unwrap(), expected);
         }

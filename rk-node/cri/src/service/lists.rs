@@ -29,12 +29,20 @@ where
 impl Service {
     pub(super) fn sandboxes(&self, filter: Option<PodSandboxFilter>) -> Vec<PodSandbox> {
         let all = self.0.tables.sandboxes();
-        all.iter().map(|s| s.get()).filter(|s| view::sandbox_fits(s, filter.as_ref())).map(|s| view::sandbox_item(&s)).collect()
+        all.iter()
+            .map(|s| s.get())
+            .filter(|s| view::sandbox_fits(s, filter.as_ref()))
+            .map(|s| view::sandbox_item(&s))
+            .collect()
     }
 
     pub(super) fn containers(&self, filter: Option<ContainerFilter>) -> Vec<Container> {
         let all = self.0.tables.containers();
-        all.iter().map(|c| c.get()).filter(|c| view::container_fits(c, filter.as_ref())).map(|c| view::container_item(&c)).collect()
+        all.iter()
+            .map(|c| c.get())
+            .filter(|c| view::container_fits(c, filter.as_ref()))
+            .map(|c| view::container_item(&c))
+            .collect()
     }
 
     /// Usage of the containers that run and fit.

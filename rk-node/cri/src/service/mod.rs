@@ -2,6 +2,7 @@
 
 mod image;
 mod lists;
+mod metrics;
 mod runtime;
 mod status;
 mod streams;

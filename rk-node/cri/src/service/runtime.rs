@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status};
 
 use super::Service;
 use super::lists::{Chunks, in_chunks};
+use super::metrics;
 use crate::clock::now_ns;
 use crate::error::Error;
 use crate::runtime::Runtime;
@@ -41,7 +42,10 @@ impl RuntimeService for Service {
         Ok(Response::new(RuntimeConfigResponse { linux: Some(linux) }))
     }
 
-    async fn update_runtime_config(&self, request: Request<UpdateRuntimeConfigRequest>) -> Answer<UpdateRuntimeConfigResponse> {
+    async fn update_runtime_config(
+        &self,
+        request: Request<UpdateRuntimeConfigRequest>,
+    ) -> Answer<UpdateRuntimeConfigResponse> {
         // The pod CIDR reaches the network plugins through their own configuration.
         tracing::debug!(config = ?request.into_inner().runtime_config, "runtime config");
         Ok(Response::new(UpdateRuntimeConfigResponse {}))
@@ -81,12 +85,18 @@ impl RuntimeService for Service {
         Ok(Response::new(ListPodSandboxResponse { items: self.sandboxes(request.into_inner().filter) }))
     }
 
-    async fn stream_pod_sandboxes(&self, request: Request<StreamPodSandboxesRequest>) -> Answer<Self::StreamPodSandboxesStream> {
+    async fn stream_pod_sandboxes(
+        &self,
+        request: Request<StreamPodSandboxesRequest>,
+    ) -> Answer<Self::StreamPodSandboxesStream> {
         let items = self.sandboxes(request.into_inner().filter);
         Ok(Response::new(in_chunks(items, |pod_sandboxes| StreamPodSandboxesResponse { pod_sandboxes })))
     }
 
-    async fn update_pod_sandbox_resources(&self, request: Request<UpdatePodSandboxResourcesRequest>) -> Answer<UpdatePodSandboxResourcesResponse> {
+    async fn update_pod_sandbox_resources(
+        &self,
+        request: Request<UpdatePodSandboxResourcesRequest>,
+    ) -> Answer<UpdatePodSandboxResourcesResponse> {
         let request = request.into_inner();
         let sandbox = self.0.tables.sandbox(&request.pod_sandbox_id)?;
         // The kubelet has changed the pod's cgroup already; what it tells here is kept with the pod.
@@ -100,7 +110,8 @@ impl RuntimeService for Service {
 
     async fn create_container(&self, request: Request<CreateContainerRequest>) -> Answer<CreateContainerResponse> {
         let runtime = self.0.clone();
-        let container_id = Runtime::detached(async move { container::create(&runtime, request.into_inner()).await }).await?;
+        let container_id =
+            Runtime::detached(async move { container::create(&runtime, request.into_inner()).await }).await?;
         Ok(Response::new(CreateContainerResponse { container_id }))
     }
 
@@ -127,7 +138,10 @@ impl RuntimeService for Service {
         Ok(Response::new(ListContainersResponse { containers: self.containers(request.into_inner().filter) }))
     }
 
-    async fn stream_containers(&self, request: Request<StreamContainersRequest>) -> Answer<Self::StreamContainersStream> {
+    async fn stream_containers(
+        &self,
+        request: Request<StreamContainersRequest>,
+    ) -> Answer<Self::StreamContainersStream> {
         let items = self.containers(request.into_inner().filter);
         Ok(Response::new(in_chunks(items, |containers| StreamContainersResponse { containers })))
     }
@@ -139,12 +153,18 @@ impl RuntimeService for Service {
         Ok(Response::new(ContainerStatusResponse { status: Some(view::container_status(&record)), info }))
     }
 
-    async fn update_container_resources(&self, request: Request<UpdateContainerResourcesRequest>) -> Answer<UpdateContainerResourcesResponse> {
+    async fn update_container_resources(
+        &self,
+        request: Request<UpdateContainerResourcesRequest>,
+    ) -> Answer<UpdateContainerResourcesResponse> {
         container::update(&self.0, request.into_inner()).await?;
         Ok(Response::new(UpdateContainerResourcesResponse {}))
     }
 
-    async fn reopen_container_log(&self, request: Request<ReopenContainerLogRequest>) -> Answer<ReopenContainerLogResponse> {
+    async fn reopen_container_log(
+        &self,
+        request: Request<ReopenContainerLogRequest>,
+    ) -> Answer<ReopenContainerLogResponse> {
         let record = exec::running(&self.0, &request.into_inner().container_id)?;
         let reopen = rk_shim_protocol::Request::ReopenLog { container: record.id };
         shim::call(&self.0.run_dir(&record.sandbox), &reopen).await?;
@@ -172,11 +192,19 @@ impl RuntimeService for Service {
         Ok(Response::new(ContainerStatsResponse { stats: Some(stats::container(&self.0, &record).await) }))
     }
 
-    async fn list_container_stats(&self, request: Request<ListContainerStatsRequest>) -> Answer<ListContainerStatsResponse> {
-        Ok(Response::new(ListContainerStatsResponse { stats: self.container_stats_of(request.into_inner().filter).await }))
+    async fn list_container_stats(
+        &self,
+        request: Request<ListContainerStatsRequest>,
+    ) -> Answer<ListContainerStatsResponse> {
+        Ok(Response::new(ListContainerStatsResponse {
+            stats: self.container_stats_of(request.into_inner().filter).await,
+        }))
     }
 
-    async fn stream_container_stats(&self, request: Request<StreamContainerStatsRequest>) -> Answer<Self::StreamContainerStatsStream> {
+    async fn stream_container_stats(
+        &self,
+        request: Request<StreamContainerStatsRequest>,
+    ) -> Answer<Self::StreamContainerStatsStream> {
         let items = self.container_stats_of(request.into_inner().filter).await;
         Ok(Response::new(in_chunks(items, |container_stats| StreamContainerStatsResponse { container_stats })))
     }
@@ -186,11 +214,19 @@ impl RuntimeService for Service {
         Ok(Response::new(PodSandboxStatsResponse { stats: Some(stats::sandbox(&self.0, &record).await) }))
     }
 
-    async fn list_pod_sandbox_stats(&self, request: Request<ListPodSandboxStatsRequest>) -> Answer<ListPodSandboxStatsResponse> {
-        Ok(Response::new(ListPodSandboxStatsResponse { stats: self.sandbox_stats_of(request.into_inner().filter).await }))
+    async fn list_pod_sandbox_stats(
+        &self,
+        request: Request<ListPodSandboxStatsRequest>,
+    ) -> Answer<ListPodSandboxStatsResponse> {
+        Ok(Response::new(ListPodSandboxStatsResponse {
+            stats: self.sandbox_stats_of(request.into_inner().filter).await,
+        }))
     }
 
-    async fn stream_pod_sandbox_stats(&self, request: Request<StreamPodSandboxStatsRequest>) -> Answer<Self::StreamPodSandboxStatsStream> {
+    async fn stream_pod_sandbox_stats(
+        &self,
+        request: Request<StreamPodSandboxStatsRequest>,
+    ) -> Answer<Self::StreamPodSandboxStatsStream> {
         let items = self.sandbox_stats_of(request.into_inner().filter).await;
         Ok(Response::new(in_chunks(items, |pod_sandbox_stats| StreamPodSandboxStatsResponse { pod_sandbox_stats })))
     }
@@ -202,19 +238,34 @@ impl RuntimeService for Service {
         Ok(Response::new(events.boxed()))
     }
 
-    async fn checkpoint_container(&self, _: Request<CheckpointContainerRequest>) -> Answer<CheckpointContainerResponse> {
+    async fn checkpoint_container(
+        &self,
+        _: Request<CheckpointContainerRequest>,
+    ) -> Answer<CheckpointContainerResponse> {
         unsupported("checkpointing containers")
     }
 
-    async fn list_metric_descriptors(&self, _: Request<ListMetricDescriptorsRequest>) -> Answer<ListMetricDescriptorsResponse> {
-        unsupported("listing metric descriptors")
+    async fn list_metric_descriptors(
+        &self,
+        _: Request<ListMetricDescriptorsRequest>,
+    ) -> Answer<ListMetricDescriptorsResponse> {
+        Ok(Response::new(ListMetricDescriptorsResponse { descriptors: metrics::descriptors() }))
     }
 
-    async fn list_pod_sandbox_metrics(&self, _: Request<ListPodSandboxMetricsRequest>) -> Answer<ListPodSandboxMetricsResponse> {
-        unsupported("listing pod metrics")
+    async fn list_pod_sandbox_metrics(
+        &self,
+        _: Request<ListPodSandboxMetricsRequest>,
+    ) -> Answer<ListPodSandboxMetricsResponse> {
+        Ok(Response::new(ListPodSandboxMetricsResponse { pod_metrics: self.metrics().await }))
     }
 
-    async fn stream_pod_sandbox_metrics(&self, _: Request<StreamPodSandboxMetricsRequest>) -> Answer<Self::StreamPodSandboxMetricsStream> {
-        unsupported("listing pod metrics")
+    async fn stream_pod_sandbox_metrics(
+        &self,
+        _: Request<StreamPodSandboxMetricsRequest>,
+    ) -> Answer<Self::StreamPodSandboxMetricsStream> {
+        let items = self.metrics().await;
+        Ok(Response::new(in_chunks(items, |pod_sandbox_metrics| StreamPodSandboxMetricsResponse {
+            pod_sandbox_metrics,
+        })))
     }
 }

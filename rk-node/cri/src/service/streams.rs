@@ -25,13 +25,23 @@ impl Service {
         if request.cmd.is_empty() {
             return Err(Error::Invalid("the command is empty".into()));
         }
-        let options = checked(ExecOptions { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr, tty: request.tty })?;
+        let options = checked(ExecOptions {
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+            tty: request.tty,
+        })?;
         self.0.tickets.issue(Wish::Exec { container: record.id, cmd: request.cmd, options })
     }
 
     pub(super) fn attach_url(&self, request: AttachRequest) -> Result<String> {
         let record = exec::running(&self.0, &request.container_id)?;
-        let options = checked(ExecOptions { stdin: request.stdin, stdout: request.stdout, stderr: request.stderr, tty: request.tty })?;
+        let options = checked(ExecOptions {
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+            tty: request.tty,
+        })?;
         if options.tty != record.config.tty {
             return Err(Error::Invalid(format!("container {:?} was made with tty: {}", record.id, record.config.tty)));
         }
@@ -43,7 +53,10 @@ impl Service {
         if record.phase != Phase::Ready {
             return Err(Error::State(format!("sandbox {:?} is not running", record.id)));
         }
-        let ports = request.port.iter().map(|port| u16::try_from(*port).map_err(|_| Error::Invalid(format!("{port} is not a port"))));
+        let ports = request
+            .port
+            .iter()
+            .map(|port| u16::try_from(*port).map_err(|_| Error::Invalid(format!("{port} is not a port"))));
         let ports = ports.collect::<Result<Vec<_>>>()?;
         self.0.tickets.issue(Wish::PortForward { sandbox: record.id, ports })
     }

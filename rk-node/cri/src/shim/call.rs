@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use rk_shim_protocol::{Decoder, FailureKind, Reply, Request, encode, socket};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
 };
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -29,7 +30,8 @@ impl Connection {
     pub async fn open(dir: &Path) -> Result<Self> {
         let sandbox = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let stream = UnixStream::connect(socket(dir)).await;
-        let stream = stream.map_err(|error| Error::Shim { sandbox: sandbox.clone(), reason: format!("connect: {error}") })?;
+        let stream =
+            stream.map_err(|error| Error::Shim { sandbox: sandbox.clone(), reason: format!("connect: {error}") })?;
         Ok(Self { sandbox, stream, decoder: Decoder::default(), received: Vec::new() })
     }
 
@@ -48,7 +50,8 @@ impl Connection {
                 if !carried.is_empty() {
                     ancillary.push(SendAncillaryMessage::ScmRights(&carried));
                 }
-                sendmsg(&self.stream, &[IoSlice::new(&frame)], &mut ancillary, SendFlags::NOSIGNAL).map_err(io::Error::from)
+                sendmsg(&self.stream, &[IoSlice::new(&frame)], &mut ancillary, SendFlags::NOSIGNAL)
+                    .map_err(io::Error::from)
             });
             let n = sent.await.map_err(|error| self.broken(format!("send: {error}")))?;
             frame.drain(..n);
@@ -68,7 +71,8 @@ impl Connection {
             let read = stream.async_io(Interest::READABLE, || {
                 let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
                 let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-                let n = recvmsg(stream, &mut [IoSliceMut::new(&mut buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?.bytes;
+                let n = recvmsg(stream, &mut [IoSliceMut::new(&mut buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?
+                    .bytes;
                 for message in ancillary.drain() {
                     if let RecvAncillaryMessage::ScmRights(fds) = message {
                         received.extend(fds);

@@ -27,9 +27,9 @@ pub(crate) async fn exec(dir: &Path, process: Process, stdio: Vec<OwnedFd>) -> R
             Ok(Exec { connection, dir: dir.to_owned(), pid, ended: false, terminal })
         }
         Ok(other) => Err(Error::Internal(format!("the shim answered {other:?} to an exec"))),
-        Err(Error::Start(reason)) => {
-            Err(Error::Internal(format!("failed to exec in container: OCI runtime exec failed: exec failed: unable to start container process: {reason}")))
-        }
+        Err(Error::Start(reason)) => Err(Error::Internal(format!(
+            "failed to exec in container: OCI runtime exec failed: exec failed: unable to start container process: {reason}"
+        ))),
         Err(error) => Err(error),
     }
 }

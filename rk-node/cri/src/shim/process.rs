@@ -17,9 +17,18 @@ pub(crate) async fn spawn(binary: &Path, dir: &Path, config: &SandboxConfig) -> 
     let text = serde_json::to_vec(config).map_err(std::io::Error::from).at("encode", &file)?;
     std::fs::write(&file, text).at("write", &file)?;
     let mut command = Command::new(binary);
-    command.arg("run").arg(dir).env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .arg("run")
+        .arg(dir)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     let output = tokio::time::timeout(PATIENCE, command.kill_on_drop(true).output());
-    let output = output.await.map_err(|_| Error::Shim { sandbox: config.id.clone(), reason: "it did not start in time".into() })?;
+    let output = output
+        .await
+        .map_err(|_| Error::Shim { sandbox: config.id.clone(), reason: "it did not start in time".into() })?;
     let output = output.at("start", binary)?;
     if output.status.success() {
         return Ok(());

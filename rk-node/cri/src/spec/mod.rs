@@ -140,7 +140,9 @@ fn process(inputs: &Inputs<'_>) -> Result<Value, String> {
     if let Some(resources) = inputs.config.linux.as_ref().and_then(|linux| linux.resources.as_ref()) {
         process["oomScoreAdj"] = resources.oom_score_adj.into();
     }
-    if let Some(profile) = security.and_then(|s| s.apparmor.as_ref()).filter(|p| p.profile_type() == ProfileType::Localhost) {
+    if let Some(profile) =
+        security.and_then(|s| s.apparmor.as_ref()).filter(|p| p.profile_type() == ProfileType::Localhost)
+    {
         process["apparmorProfile"] = profile.localhost_ref.clone().into();
     }
     Ok(process)
@@ -216,7 +218,17 @@ fn device_rules(inputs: &Inputs<'_>) -> Vec<Value> {
         json!({"allow": true, "type": "b", "access": "m"}),
     ];
     // null, zero, full, random, urandom, tty, console, ptmx, terminals.
-    for (major, minor) in [(1, Some(3)), (1, Some(5)), (1, Some(7)), (1, Some(8)), (1, Some(9)), (5, Some(0)), (5, Some(1)), (5, Some(2)), (136, None)] {
+    for (major, minor) in [
+        (1, Some(3)),
+        (1, Some(5)),
+        (1, Some(7)),
+        (1, Some(8)),
+        (1, Some(9)),
+        (5, Some(0)),
+        (5, Some(1)),
+        (5, Some(2)),
+        (136, None),
+    ] {
         let mut rule = json!({"allow": true, "type": "c", "major": major, "access": "rwm"});
         if let Some(minor) = minor {
             rule["minor"] = minor.into();
@@ -231,7 +243,8 @@ fn device_rules(inputs: &Inputs<'_>) -> Vec<Value> {
 
 /// Whether a container's wish for a PID namespace means its own, the pod's, the node's or another container's.
 pub(crate) fn pid_mode(config: &ContainerConfig) -> (NamespaceMode, String) {
-    let options = config.linux.as_ref().and_then(|l| l.security_context.as_ref()).and_then(|s| s.namespace_options.as_ref());
+    let options =
+        config.linux.as_ref().and_then(|l| l.security_context.as_ref()).and_then(|s| s.namespace_options.as_ref());
     options.map_or((NamespaceMode::Container, String::new()), |o| (o.pid(), o.target_id.clone()))
 }
 

@@ -108,8 +108,12 @@ mod tests {
             unified: [("memory.oom.group".to_owned(), "1".to_owned())].into(),
             ..Default::default()
         };
-        let got: Vec<_> = settings(&resources).unwrap().into_iter().map(|s| format!("{}={}", s.file, s.value)).collect();
-        assert_eq!(got, ["cpu.weight=100", "cpu.max=50000 100000", "memory.max=1048576", "memory.swap.max=0", "memory.oom.group=1"]);
+        let got: Vec<_> =
+            settings(&resources).unwrap().into_iter().map(|s| format!("{}={}", s.file, s.value)).collect();
+        assert_eq!(
+            got,
+            ["cpu.weight=100", "cpu.max=50000 100000", "memory.max=1048576", "memory.swap.max=0", "memory.oom.group=1"]
+        );
         assert_eq!(settings(&LinuxContainerResources::default()).unwrap(), []);
         let unlimited = LinuxContainerResources { cpu_quota: -1, memory_limit_in_bytes: -1, ..Default::default() };
         let got: Vec<_> = settings(&unlimited).unwrap().into_iter().map(|s| s.value).collect();
@@ -119,7 +123,8 @@ mod tests {
     #[test]
     fn unified_keys_cannot_leave_the_cgroup_or_steer_it() {
         for key in ["../memory.max", "cgroup.procs", "", "a/b"] {
-            let resources = LinuxContainerResources { unified: [(key.to_owned(), "1".to_owned())].into(), ..Default::default() };
+            let resources =
+                LinuxContainerResources { unified: [(key.to_owned(), "1".to_owned())].into(), ..Default::default() };
             assert!(settings(&resources).is_err(), "{key:?}");
         }
     }

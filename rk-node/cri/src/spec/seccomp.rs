@@ -116,7 +116,9 @@ mod tests {
     fn allowed(capabilities: &[&'static str], name: &str) -> bool {
         let profile = runtime_default(&capabilities.iter().copied().collect()).unwrap();
         profile.syscalls().iter().flatten().any(|rule| {
-            rule.action().to_string() == "SCMP_ACT_ALLOW" && rule.args().is_none() && rule.names().iter().any(|n| n == name)
+            rule.action().to_string() == "SCMP_ACT_ALLOW"
+                && rule.args().is_none()
+                && rule.names().iter().any(|n| n == name)
         })
     }
 

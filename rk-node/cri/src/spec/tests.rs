@@ -1,5 +1,7 @@
 use super::*;
-use rk_cri_api::v1::{KeyValue, LinuxContainerConfig, LinuxContainerResources, Mount, MountPropagation, SecurityProfile};
+use rk_cri_api::v1::{
+    KeyValue, LinuxContainerConfig, LinuxContainerResources, Mount, MountPropagation, SecurityProfile,
+};
 
 struct Case {
     config: ContainerConfig,
@@ -62,8 +64,10 @@ fn command_and_args_follow_the_table_of_the_pod_api() {
 
 #[test]
 fn the_pods_environment_wins_over_the_images_and_keeps_its_order() {
-    let envs = vec![KeyValue { key: "B".into(), value: "pod".into() }, KeyValue { key: "C".into(), value: "a=b".into() }];
-    let spec = built(&Case { config: ContainerConfig { envs, tty: true, ..Default::default() }, ..Default::default() }).unwrap();
+    let envs =
+        vec![KeyValue { key: "B".into(), value: "pod".into() }, KeyValue { key: "C".into(), value: "a=b".into() }];
+    let spec = built(&Case { config: ContainerConfig { envs, tty: true, ..Default::default() }, ..Default::default() })
+        .unwrap();
     let env: Vec<_> = spec["process"]["env"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert_eq!(&env[1..], ["HOSTNAME=pod-1", "TERM=xterm", "A=image", "B=pod", "C=a=b", "HOME=/home/u"]);
     assert!(env[0].starts_with("PATH=/usr/local/sbin"));
@@ -75,7 +79,9 @@ fn identity_directory_and_score_are_carried_over() {
         resources: Some(LinuxContainerResources { oom_score_adj: -997, ..Default::default() }),
         security_context: Some(LinuxContainerSecurityContext { no_new_privs: true, ..Default::default() }),
     };
-    let spec = built(&Case { config: ContainerConfig { linux: Some(linux), ..Default::default() }, ..Default::default() }).unwrap();
+    let spec =
+        built(&Case { config: ContainerConfig { linux: Some(linux), ..Default::default() }, ..Default::default() })
+            .unwrap();
     let process = &spec["process"];
     assert_eq!(process["user"]["uid"], 5);
     assert_eq!(process["user"]["additionalGids"], json!([6, 7]));
@@ -83,7 +89,10 @@ fn identity_directory_and_score_are_carried_over() {
     assert_eq!(process["oomScoreAdj"], -997);
     assert_eq!(process["noNewPrivileges"], true);
     let plain = built(&Case::default()).unwrap();
-    assert!(plain["process"].get("noNewPrivileges").is_none(), "unset rather than false: libcontainer takes false for set");
+    assert!(
+        plain["process"].get("noNewPrivileges").is_none(),
+        "unset rather than false: libcontainer takes false for set"
+    );
 }
 
 #[test]
@@ -126,7 +135,10 @@ fn a_privileged_container_is_not_confined() {
 fn seccomp_is_what_was_asked_for_or_an_error() {
     let with = |profile_type: i32| {
         let seccomp = Some(SecurityProfile { profile_type, localhost_ref: "/p.json".into() });
-        built(&Case { config: secure(LinuxContainerSecurityContext { seccomp, ..Default::default() }), ..Default::default() })
+        built(&Case {
+            config: secure(LinuxContainerSecurityContext { seccomp, ..Default::default() }),
+            ..Default::default()
+        })
     };
     assert_eq!(with(0).unwrap()["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
     assert!(with(1).unwrap()["linux"].get("seccomp").is_none());
@@ -161,7 +173,16 @@ fn mounts_of_the_pod_replace_defaults_and_come_parents_first() {
 
 #[test]
 fn a_device_is_made_and_allowed() {
-    let device = Device { path: "/dev/kvm".into(), block: false, major: 10, minor: 232, mode: 0o660, uid: 0, gid: 7, access: "rw".into() };
+    let device = Device {
+        path: "/dev/kvm".into(),
+        block: false,
+        major: 10,
+        minor: 232,
+        mode: 0o660,
+        uid: 0,
+        gid: 7,
+        access: "rw".into(),
+    };
     let spec = built(&Case { devices: vec![device], ..Default::default() }).unwrap();
     assert_eq!(spec["linux"]["devices"][0]["path"], "/dev/kvm");
     let rules = spec["linux"]["resources"]["devices"].as_array().unwrap();

@@ -19,7 +19,12 @@ pub struct User {
 
 /// Resolves the user that `security` or else the image's `image_user` asks for. `passwd` and `group` are the texts of the files in
 /// the image, empty if it has none.
-pub fn resolve(security: &LinuxContainerSecurityContext, image_user: &str, passwd: &str, group: &str) -> Result<User, String> {
+pub fn resolve(
+    security: &LinuxContainerSecurityContext,
+    image_user: &str,
+    passwd: &str,
+    group: &str,
+) -> Result<User, String> {
     let wanted = wanted(security, image_user)?;
     let (who, of) = wanted.split_once(':').map_or((wanted.as_str(), None), |(who, of)| (who, Some(of)));
     let found = find_user(who, passwd)?;
@@ -88,7 +93,9 @@ fn find_group(which: &str, group: &str) -> Result<u32, String> {
         let mut fields = line.split(':');
         (fields.next() == Some(which)).then(|| fields.nth(1))?.and_then(|gid| gid.parse().ok())
     });
-    named.or_else(|| which.parse().ok()).ok_or_else(|| format!("unable to find group {which}: no matching entries in group file"))
+    named
+        .or_else(|| which.parse().ok())
+        .ok_or_else(|| format!("unable to find group {which}: no matching entries in group file"))
 }
 
 fn memberships(user: &str, group: &str) -> Vec<u32> {
@@ -110,7 +117,13 @@ mod tests {
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34::/srv:/bin/false\nbroken\n";
     const GROUP: &str = "root:x:0:\nweb:x:34:\nlogs:x:90:web,other\n";
 
-    fn security(user: Option<i64>, name: &str, group: Option<i64>, extra: &[i64], strict: bool) -> LinuxContainerSecurityContext {
+    fn security(
+        user: Option<i64>,
+        name: &str,
+        group: Option<i64>,
+        extra: &[i64],
+        strict: bool,
+    ) -> LinuxContainerSecurityContext {
         LinuxContainerSecurityContext {
             run_as_user: user.map(|value| Int64Value { value }),
             run_as_username: name.into(),
@@ -133,7 +146,11 @@ mod tests {
             (security(Some(1), "", Some(5), &[], false), "", 1, 5, vec![5], "/"),
             (security(None, "web", None, &[], false), "", 33, 34, vec![34, 90], "/srv"),
         ] {
-            assert_eq!(resolve(&wish, image, PASSWD, GROUP).unwrap(), User { uid, gid, groups, home: home.into() }, "{wish:?} {image}");
+            assert_eq!(
+                resolve(&wish, image, PASSWD, GROUP).unwrap(),
+                User { uid, gid, groups, home: home.into() },
+                "{wish:?} {image}"
+            );
         }
     }
 
@@ -142,7 +159,11 @@ mod tests {
         let none = security(None, "", None, &[], false);
         assert!(resolve(&none, "ghost", PASSWD, GROUP).unwrap_err().contains("unable to find user ghost"));
         assert!(resolve(&none, "web:ghosts", PASSWD, GROUP).unwrap_err().contains("ghosts"));
-        assert!(resolve(&security(None, "", Some(5), &[], false), "web", PASSWD, GROUP).unwrap_err().contains("without user"));
+        assert!(
+            resolve(&security(None, "", Some(5), &[], false), "web", PASSWD, GROUP)
+                .unwrap_err()
+                .contains("without user")
+        );
         assert!(resolve(&security(Some(-1), "", None, &[], false), "", PASSWD, GROUP).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! The streaming server: exec, attach and port-forward sessions behind URLs that work once.
 
-mod session;
 mod server;
+mod session;
 mod terminal;
 mod tickets;
 

@@ -37,12 +37,12 @@ pub(crate) async fn serve(runtime: Arc<Runtime>, listener: TcpListener) {
 fn answer(runtime: Arc<Runtime>, request: Request<Incoming>) -> Response<Body> {
     let token = request.uri().path().rsplit('/').next().unwrap_or_default();
     match runtime.tickets.redeem(token) {
-        Some(Wish::Exec { container, cmd, options }) => {
-            rk_streaming::serve_exec(request, options, move |streams| session::exec(runtime, container, cmd, options, streams))
-        }
-        Some(Wish::Attach { container, options }) => {
-            rk_streaming::serve_exec(request, options, move |streams| session::attach(runtime, container, options, streams))
-        }
+        Some(Wish::Exec { container, cmd, options }) => rk_streaming::serve_exec(request, options, move |streams| {
+            session::exec(runtime, container, cmd, options, streams)
+        }),
+        Some(Wish::Attach { container, options }) => rk_streaming::serve_exec(request, options, move |streams| {
+            session::attach(runtime, container, options, streams)
+        }),
         Some(Wish::PortForward { sandbox, ports }) => {
             rk_streaming::serve_port_forward(request, ports, session::connector(runtime, sandbox))
         }

@@ -20,7 +20,13 @@ use crate::{container, exec as stdio, shim};
 const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Runs a command with the client's streams.
-pub(super) async fn exec(runtime: Arc<Runtime>, id: String, cmd: Vec<String>, options: ExecOptions, streams: ExecStreams) -> ExecOutcome {
+pub(super) async fn exec(
+    runtime: Arc<Runtime>,
+    id: String,
+    cmd: Vec<String>,
+    options: ExecOptions,
+    streams: ExecStreams,
+) -> ExecOutcome {
     match run(&runtime, &id, &cmd, options, streams).await {
         Ok(code) => ExecOutcome::Exited(code),
         Err(error) => ExecOutcome::Failed(error.to_string()),
@@ -65,7 +71,12 @@ async fn run(runtime: &Runtime, id: &str, cmd: &[String], options: ExecOptions, 
 }
 
 /// Joins a running container's stdio until it ends or the client leaves.
-pub(super) async fn attach(runtime: Arc<Runtime>, id: String, options: ExecOptions, streams: ExecStreams) -> ExecOutcome {
+pub(super) async fn attach(
+    runtime: Arc<Runtime>,
+    id: String,
+    options: ExecOptions,
+    streams: ExecStreams,
+) -> ExecOutcome {
     match join(&runtime, &id, options, streams).await {
         Ok(()) => ExecOutcome::Exited(0),
         Err(error) => ExecOutcome::Failed(error.to_string()),
@@ -151,7 +162,9 @@ pub(super) fn connector(runtime: Arc<Runtime>, sandbox: String) -> Connect {
                 .and_then(TcpStream::from_std),
                 None => connect(port).await,
             };
-            let refused = |error: io::Error| io::Error::new(error.kind(), format!("failed to connect to localhost:{port} inside the pod: {error}"));
+            let refused = |error: io::Error| {
+                io::Error::new(error.kind(), format!("failed to connect to localhost:{port} inside the pod: {error}"))
+            };
             connected.map(|stream| Box::new(stream) as Box<dyn Duplex>).map_err(refused)
         }
         .boxed()

@@ -40,7 +40,9 @@ impl Tickets {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|_, (since, _)| since.elapsed() < LIFETIME);
         if waiting.len() >= MAX_WAITING {
-            return Err(Error::State(format!("{MAX_WAITING} streaming sessions wait for their clients already: try again later")));
+            return Err(Error::State(format!(
+                "{MAX_WAITING} streaming sessions wait for their clients already: try again later"
+            )));
         }
         let verb = match wish {
             Wish::Exec { .. } => "exec",
