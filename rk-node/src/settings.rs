@@ -38,6 +38,9 @@ pub fn kubelet(config: &MachineConfig) -> Options {
     options.taints = config.kubelet.taints.iter().map(taint).collect();
     options.max_pods = config.kubelet.max_pods;
     options.shutdown_grace = Duration::from_secs(config.kubelet.shutdown_grace_period_seconds.into());
+    for warning in rk_kubelet::configure(&mut options, &config.kubelet.config) {
+        tracing::warn!("kubelet.config.{warning}");
+    }
     options
 }
 
@@ -116,8 +119,10 @@ mod tests {
         config.kubelet.taints =
             vec![rk_config::Taint { key: "k".into(), value: String::new(), effect: rk_config::TaintEffect::NoExecute }];
         config.kubelet.max_pods = 7;
+        config.kubelet.config = serde_json::json!({"podPidsLimit": 64, "nobodyKnows": 1});
         let options = kubelet(&config);
         assert_eq!((options.node_name.as_str(), options.control_plane, options.max_pods), ("cp-1", true, 7));
+        assert_eq!(options.pod_pids, Some(64));
         assert_eq!(options.cluster.endpoint, "https://127.0.0.1:6443");
         assert_eq!(options.taints.first().map(|t| (t.effect.as_str(), t.value.clone())), Some(("NoExecute", None)));
         assert_eq!(options.cluster.ca_file, Some(PathBuf::from(OWN_CA)));

@@ -1,5 +1,7 @@
 //! A node alone: what it says and does when nobody answers, and a control plane that is its own only node.
 
+#[path = "node/consume.rs"]
+mod consume;
 #[path = "node/pods.rs"]
 mod pods;
 

@@ -32,35 +32,80 @@ pub type Refusal = (String, String);
 /// Decides on `pod` with the pods that are here already.
 pub fn admit(pod: &Pod, others: &[&Pod], node: &NodeFacts, max_pods: u32) -> Result<(), Refusal> {
     fits_node(pod, node)?;
-    if let Some(name) = crate::translate::sysctls(pod).keys().find(|name| !SAFE_SYSCTLS.contains(&name.as_str())) {
-        return Err(("SysctlForbidden".into(), format!("forbidden sysctl: \"{name}\" not allowlisted")));
-    }
     if pod.spec.as_ref().and_then(|s| s.os.as_ref()).is_some_and(|os| os.name != "linux") {
         return Err(("PodOSNotSupported".into(), "Failed to admit pod as the OS field doesn't match node OS".into()));
     }
-    if others.len() >= max_pods as usize {
-        let used = others.len();
-        let message =
-            format!("Node didn't have enough resource: pods, requested: 1, used: {used}, capacity: {max_pods}");
-        return Err(("OutOfpods".into(), message));
+    host_ports(pod, others)?;
+    match shortages(pod, others, node, max_pods).first() {
+        Some(short) => Err(short.refusal()),
+        None => Ok(()),
     }
-    for resource in ["cpu", "memory", "ephemeral-storage"].into_iter().chain(extended(pod)) {
-        let capacity = milli_of(Some(&node.allocatable), resource);
-        let requested = pod_total(pod, resource, false);
-        let used: i64 = others.iter().map(|p| pod_total(p, resource, false)).sum();
-        if requested > 0 && used.saturating_add(requested) > capacity {
-            // CPU counts in thousandths, everything else in whole units.
-            let unit = if resource == "cpu" { 1 } else { 1000 };
-            let message = format!(
-                "Node didn't have enough resource: {resource}, requested: {}, used: {}, capacity: {}",
-                requested / unit,
-                used / unit,
-                capacity / unit
-            );
-            return Err((format!("OutOf{resource}"), message));
-        }
+}
+
+/// Refuses sysctls that are neither harmless nor allowed by name (`net.core.*` allows all that begin so).
+pub fn sysctls(pod: &Pod, allowed: &[String]) -> Result<(), Refusal> {
+    let fits = |name: &str, pattern: &String| match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == pattern,
+    };
+    let may = |name: &str| SAFE_SYSCTLS.contains(&name) || allowed.iter().any(|pattern| fits(name, pattern));
+    match crate::translate::sysctls(pod).keys().find(|name| !may(name)) {
+        Some(name) => Err(("SysctlForbidden".into(), format!("forbidden sysctl: \"{name}\" not allowlisted"))),
+        None => Ok(()),
     }
-    host_ports(pod, others)
+}
+
+/// A resource of which a pod asks more than is left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Short {
+    /// Its name.
+    pub resource: String,
+    /// What the pod asks for, thousandths.
+    pub requested: i64,
+    /// What the others have, thousandths.
+    pub used: i64,
+    /// What there is, thousandths.
+    pub capacity: i64,
+}
+
+impl Short {
+    /// What is missing, thousandths.
+    pub fn missing(&self) -> i64 {
+        self.used.saturating_add(self.requested).saturating_sub(self.capacity)
+    }
+
+    fn refusal(&self) -> Refusal {
+        // CPU counts in thousandths, everything else in whole units.
+        let unit = if self.resource == "cpu" { 1 } else { 1000 };
+        let message = format!(
+            "Node didn't have enough resource: {}, requested: {}, used: {}, capacity: {}",
+            self.resource,
+            self.requested / unit,
+            self.used / unit,
+            self.capacity / unit
+        );
+        (format!("OutOf{}", self.resource), message)
+    }
+}
+
+/// What the pod takes of a resource, thousandths; the pod itself counts as one of `pods`.
+pub fn taken(pod: &Pod, resource: &str) -> i64 {
+    if resource == "pods" { 1000 } else { pod_total(pod, resource, false) }
+}
+
+/// Everything of which the pod asks more than is left.
+pub fn shortages(pod: &Pod, others: &[&Pod], node: &NodeFacts, max_pods: u32) -> Vec<Short> {
+    let resources = ["pods", "cpu", "memory", "ephemeral-storage"].into_iter().chain(extended(pod));
+    let each = resources.map(|resource| Short {
+        resource: resource.to_owned(),
+        requested: taken(pod, resource),
+        used: others.iter().map(|p| taken(p, resource)).sum(),
+        capacity: match resource {
+            "pods" => i64::from(max_pods) * 1000,
+            _ => milli_of(Some(&node.allocatable), resource),
+        },
+    });
+    each.filter(|short| short.requested > 0 && short.missing() > 0).collect()
 }
 
 /// Extended resources that the pod asks for. Those that the scheduler ignores are none of the node's.
@@ -190,14 +235,25 @@ mod tests {
                 Some("NodePorts"),
             ),
             (json!({"containers": [], "os": {"name": "windows"}}), Some("PodOSNotSupported")),
-            (
-                json!({"containers": [], "securityContext": {"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}}),
-                Some("SysctlForbidden"),
-            ),
         ] {
             let answer = admit(&pod(spec.clone()), &[&here], &node, 110);
             assert_eq!(answer.as_ref().err().map(|(reason, _)| reason.as_str()), want, "{spec}");
         }
         assert_eq!(admit(&pod(json!({"containers": []})), &[&here], &node, 1).unwrap_err().0, "OutOfpods");
+    }
+    #[test]
+    fn sysctls_are_harmless_or_allowed_by_name() {
+        let asks =
+            |name: &str| pod(json!({"containers": [], "securityContext": {"sysctls": [{"name": name, "value": "1"}]}}));
+        for (name, allowed, want) in [
+            ("kernel.shm_rmid_forced", "", true),
+            ("kernel.msgmax", "", false),
+            ("kernel.msgmax", "kernel.msg*", true),
+            ("kernel.shmmax", "kernel.msg*", false),
+            ("kernel.msgmax", "kernel.msgmax", true),
+        ] {
+            let answer = sysctls(&asks(name), &[allowed.to_owned()]);
+            assert_eq!(answer.is_ok(), want, "{name} {allowed}: {answer:?}");
+        }
     }
 }

@@ -19,16 +19,18 @@ const CLASSES: [&str; 3] = ["kubepods", "kubepods/burstable", "kubepods/besteffo
 pub struct Cgroups {
     root: PathBuf,
     usable: bool,
+    /// Most processes of one pod.
+    pids: Option<u64>,
 }
 
 impl Cgroups {
-    /// The tree at `root`.
-    pub fn new(root: &Path) -> Self {
+    /// The tree at `root`; `pids` bounds the processes of each pod.
+    pub fn new(root: &Path, pids: Option<u64>) -> Self {
         let usable = root.join("cgroup.controllers").exists();
         if !usable {
             tracing::warn!(root = %root.display(), "no cgroup v2 here: pods run without resource limits of their own");
         }
-        Self { root: root.to_owned(), usable }
+        Self { root: root.to_owned(), usable, pids }
     }
 
     /// Makes `kubepods` and its classes.
@@ -42,6 +44,12 @@ impl Cgroups {
             fs::create_dir_all(&dir)?;
             hand_down(&dir);
         }
+        // Whatever pods do, the node's own services can make processes.
+        if let Some(all) =
+            fs::read_to_string("/proc/sys/kernel/pid_max").ok().and_then(|t| t.trim().parse::<u64>().ok())
+        {
+            write(&self.root.join("kubepods"), "pids.max", &(all / 10 * 9).to_string())?;
+        }
         // A pod that asks for nothing gets the least there is.
         write(&self.root.join("kubepods/besteffort"), "cpu.weight", "1")
     }
@@ -54,6 +62,9 @@ impl Cgroups {
         let dir = self.path(pod);
         fs::create_dir_all(&dir)?;
         hand_down(&dir);
+        if let Some(pids) = self.pids {
+            write(&dir, "pids.max", &pids.to_string())?;
+        }
         pod_cgroup(pod).into_iter().try_for_each(|(file, value)| write(&dir, file, &value))
     }
 
@@ -139,7 +150,7 @@ mod tests {
     fn a_pod_grows_first_and_shrinks_only_when_told() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("cgroup.controllers"), "cpu memory").unwrap();
-        let tree = Cgroups::new(dir.path());
+        let tree = Cgroups::new(dir.path(), Some(99));
         let pod: Pod = serde_json::from_value(serde_json::json!({"metadata": {"uid": "u"}, "spec": {"containers": [
             {"name": "a", "resources": {"limits": {"cpu": "1", "memory": "64Mi"}}}]}}))
         .unwrap();
@@ -155,13 +166,14 @@ mod tests {
         assert_eq!(held(), ["100000 100000", "max"]);
         tree.ensure_pod(&pod).unwrap();
         assert_eq!(held(), ["100000 100000", "67108864"]);
+        assert_eq!(fs::read_to_string(group.join("pids.max")).unwrap(), "99");
     }
 
     #[test]
     fn a_pod_of_unknown_class_is_removed_wherever_it_is() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("cgroup.controllers"), "cpu memory").unwrap();
-        let tree = Cgroups::new(dir.path());
+        let tree = Cgroups::new(dir.path(), None);
         let group = dir.path().join("kubepods/burstable/podu");
         fs::create_dir_all(group.join("container/nested")).unwrap();
         let pod: Pod =

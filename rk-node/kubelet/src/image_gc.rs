@@ -8,15 +8,11 @@ use rk_cri_api::v1 as cri;
 use rustix::fs::statvfs;
 
 use crate::events::{PodRef, Recorder};
+use crate::options::ImageGc;
 use crate::runtime::{Runtime, RuntimeError};
 
 /// How often usage is looked at.
 const PERIOD: Duration = Duration::from_secs(60);
-/// Usage in percent at which images are removed, and down to which.
-const HIGH: u64 = 85;
-const LOW: u64 = 80;
-/// A fresh image may be about to be used.
-const YOUNGEST: Duration = Duration::from_secs(120);
 
 /// An image that may be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +23,9 @@ struct Candidate {
 }
 
 /// Which images to remove to free `wanted` bytes: those unused for longest.
-fn choose(mut candidates: Vec<Candidate>, wanted: u64, now: Instant) -> Vec<Candidate> {
-    candidates.retain(|c| now.saturating_duration_since(c.last_used) >= YOUNGEST);
+fn choose(mut candidates: Vec<Candidate>, wanted: u64, youngest: Duration, now: Instant) -> Vec<Candidate> {
+    // A fresh image may be about to be used.
+    candidates.retain(|c| now.saturating_duration_since(c.last_used) >= youngest);
     candidates.sort_by_key(|c| c.last_used);
     let mut freed = 0_u64;
     candidates
@@ -42,10 +39,10 @@ fn choose(mut candidates: Vec<Candidate>, wanted: u64, now: Instant) -> Vec<Cand
 }
 
 /// Collects for ever. `storage` is a path on the filesystem that holds images.
-pub async fn collect_loop(runtime: Runtime, recorder: Recorder, node: String, storage: PathBuf) {
+pub async fn collect_loop(runtime: Runtime, recorder: Recorder, node: String, storage: PathBuf, bounds: ImageGc) {
     let mut last_used: HashMap<String, Instant> = HashMap::new();
     loop {
-        if let Err(error) = collect(&runtime, &storage, &mut last_used).await {
+        if let Err(error) = collect(&runtime, &storage, bounds, &mut last_used).await {
             tracing::warn!("collecting unused images: {error}");
             recorder.warning(&PodRef::node(&node), "ImageGCFailed", error.to_string());
         }
@@ -56,6 +53,7 @@ pub async fn collect_loop(runtime: Runtime, recorder: Recorder, node: String, st
 async fn collect(
     runtime: &Runtime,
     storage: &Path,
+    bounds: ImageGc,
     last_used: &mut HashMap<String, Instant>,
 ) -> Result<(), RuntimeError> {
     let now = Instant::now();
@@ -68,17 +66,30 @@ async fn collect(
             *at = now;
         }
     }
-    let Some(wanted) = to_free(storage) else { return Ok(()) };
+    let Some(wanted) = to_free(storage, bounds) else { return Ok(()) };
     let candidates = images
         .iter()
         .filter(|i| !used.contains(&i.id) && !i.pinned)
         .map(|i| Candidate { id: i.id.clone(), size: i.size, last_used: last_used.get(&i.id).copied().unwrap_or(now) })
         .collect();
-    for image in choose(candidates, wanted, now) {
-        tracing::info!(image = %image.id, bytes = image.size, "removing an unused image: the disk is {HIGH} % full");
+    for image in choose(candidates, wanted, bounds.youngest, now) {
+        tracing::info!(image = %image.id, bytes = image.size, "removing an unused image: the disk is {} % full", bounds.high);
         runtime.remove_image(&image.id).await?;
     }
     Ok(())
+}
+
+/// Removes every image that nobody uses, and says how many went. For a node whose disk is short.
+pub async fn reclaim(runtime: &Runtime) -> Result<usize, RuntimeError> {
+    let images = runtime.list_images().await?;
+    let used = in_use(&images, &runtime.list_containers().await?);
+    let mut gone = 0;
+    for image in images.iter().filter(|i| !used.contains(&i.id) && !i.pinned) {
+        tracing::info!(image = %image.id, bytes = image.size, "removing an unused image: the disk is short");
+        runtime.remove_image(&image.id).await?;
+        gone += 1;
+    }
+    Ok(gone)
 }
 
 /// IDs of the images that a container was made from.
@@ -96,12 +107,12 @@ fn in_use(images: &[cri::Image], containers: &[cri::Container]) -> BTreeSet<Stri
 }
 
 /// How many bytes must go, when the disk is too full.
-fn to_free(storage: &Path) -> Option<u64> {
+fn to_free(storage: &Path, bounds: ImageGc) -> Option<u64> {
     let stat = statvfs(storage).ok()?;
     let (total, available) = (stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize));
     let used = total.saturating_sub(available);
-    (total > 0 && used.saturating_mul(100) >= total.saturating_mul(HIGH))
-        .then(|| used.saturating_sub(total / 100 * LOW))
+    (total > 0 && used.saturating_mul(100) >= total.saturating_mul(bounds.high))
+        .then(|| used.saturating_sub(total / 100 * bounds.low))
 }
 
 #[cfg(test)]
@@ -114,7 +125,7 @@ mod tests {
         let now = start + Duration::from_secs(1000);
         let image = |id: &str, size, age| Candidate { id: id.into(), size, last_used: now - Duration::from_secs(age) };
         let all = vec![image("young", 50, 10), image("b", 30, 300), image("a", 30, 900), image("c", 30, 200)];
-        let chosen: Vec<_> = choose(all, 50, now).into_iter().map(|c| c.id).collect();
+        let chosen: Vec<_> = choose(all, 50, Duration::from_secs(120), now).into_iter().map(|c| c.id).collect();
         assert_eq!(chosen, ["a", "b"]);
     }
 

@@ -90,11 +90,12 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(node_loop.run());
     tasks.spawn(lease_loop(client.clone(), options.node_name.clone()));
     tasks.spawn(pass_pod_cidr(node.clone(), runtime.clone(), hooks.pod_cidr));
-    tasks.spawn(logs::rotate_loop(runtime.clone()));
+    tasks.spawn(logs::rotate_loop(runtime.clone(), options.logs));
 
     let storage = options.dirs.kubelet.clone();
-    tasks.spawn(image_gc::collect_loop(runtime.clone(), recorder.clone(), options.node_name.clone(), storage));
-    let cgroups = Cgroups::new(&options.dirs.cgroup);
+    let (collected, host) = (runtime.clone(), options.node_name.clone());
+    tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, options.image_gc));
+    let cgroups = Cgroups::new(&options.dirs.cgroup, options.pod_pids);
     if let Err(error) = cgroups.prepare() {
         tracing::error!("the kubepods cgroups cannot be made: {error}");
     }

@@ -11,12 +11,14 @@ use kube::runtime::{WatchStreamExt, watcher};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::admission::{Refusal, admit};
+use crate::admission::{Refusal, admit, sysctls};
 use crate::cleanup;
 use crate::context::Shared;
 use crate::events::PodRef;
 use crate::pod::spec;
+use crate::pod::status::PREEMPTED;
 use crate::pod::worker::{Desired, Worker};
+use crate::preemption;
 use crate::runtime;
 use crate::static_pods::{is_mirror, is_static};
 
@@ -170,7 +172,7 @@ impl Manager {
         self.spawn(uid, Desired::Present(Arc::new(pod)), refusal);
     }
 
-    fn admission(&self, pod: &Pod) -> Option<Refusal> {
+    fn admission(&mut self, pod: &Pod) -> Option<Refusal> {
         let status = pod.status.as_ref();
         // What runs here already was admitted before this kubelet started.
         let known = status.is_some_and(|s| s.start_time.is_some());
@@ -187,10 +189,31 @@ impl Manager {
             .filter(|p| !self.has_ended(p))
             .collect();
         let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
-        let refusal = admit(pod, &others, &self.context.node.borrow(), self.context.options.max_pods).err()?;
+        let (node, max_pods) = (self.context.node.borrow().clone(), self.context.options.max_pods);
+        let sysctls = sysctls(pod, &self.context.options.unsafe_sysctls);
+        let refusal = sysctls.clone().and_then(|()| admit(pod, &others, &node, max_pods)).err()?;
+        // A pod that keeps the cluster going takes the place of others, if that is all that it lacks.
+        let victims = sysctls.is_ok().then(|| preemption::victims(pod, &others, &node, max_pods)).flatten();
+        if let Some(victims) = victims {
+            for victim in victims {
+                self.preempt(victim, pod);
+            }
+            return None;
+        }
         tracing::warn!(pod = %spec::describe(pod), reason = %refusal.0, "the node does not take the pod: {}", refusal.1);
         self.context.recorder.warning(&PodRef::of(pod), &refusal.0, refusal.1.clone());
         Some(refusal)
+    }
+
+    /// Ends a pod in favour of `critical`; from now on it takes nothing.
+    fn preempt(&mut self, victim: &Pod, critical: &Pod) {
+        tracing::warn!(pod = %spec::describe(victim), "the pod goes to make room for {}", spec::describe(critical));
+        let uid = spec::uid(victim);
+        self.context.evictions.give(uid, PREEMPTED, preemption::MESSAGE.to_owned());
+        if let Some(handle) = self.workers.get_mut(uid) {
+            handle.refused = true;
+            handle.wake.notify_one();
+        }
     }
 
     fn has_ended(&self, pod: &Pod) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 
@@ -80,21 +81,103 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
+/// An amount of something that the node has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// Bytes or pieces.
+    Units(u64),
+    /// Of all that there is, in hundredths of a percent.
+    Share(u64),
+}
+
+impl Amount {
+    /// Reads a quantity (`100Mi`) or a percentage (`10%`).
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.strip_suffix('%') {
+            Some(number) => {
+                let percent: f64 = number.parse().ok().filter(|p| (0.0..=100.0).contains(p))?;
+                Some(Self::Share((percent * 100.0).round() as u64))
+            }
+            None => crate::quantity::units(text).and_then(|n| u64::try_from(n).ok()).map(Self::Units),
+        }
+    }
+
+    /// The amount, of so many in all.
+    pub fn of(self, all: u64) -> u64 {
+        match self {
+            Self::Units(units) => units,
+            Self::Share(share) => u64::try_from(u128::from(all) * u128::from(share) / 10_000).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl std::fmt::Display for Amount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Units(units) if *units > 0 && units % (1 << 20) == 0 => write!(f, "{}Mi", units >> 20),
+            Self::Units(units) => write!(f, "{units}"),
+            Self::Share(share) if share % 100 == 0 => write!(f, "{}%", share / 100),
+            Self::Share(share) => write!(f, "{}%", *share as f64 / 100.0),
+        }
+    }
+}
+
 /// What must stay free on the node (upstream's `evictionHard`). Zero means that nothing is ever too little.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thresholds {
-    /// Available memory, bytes (`memory.available`).
-    pub memory: u64,
-    /// Free space of the disk that holds pods, percent (`nodefs.available`).
-    pub disk_percent: u64,
-    /// Its free inodes, percent (`nodefs.inodesFree`).
-    pub inodes_percent: u64,
+    /// Available memory (`memory.available`).
+    pub memory: Amount,
+    /// Free space of the disk that holds pods (`nodefs.available`).
+    pub disk: Amount,
+    /// Its free inodes (`nodefs.inodesFree`).
+    pub inodes: Amount,
+    /// Free space of the disk that holds images (`imagefs.available`); here it is the one of the pods.
+    pub image_disk: Amount,
+    /// Its free inodes (`imagefs.inodesFree`).
+    pub image_inodes: Amount,
+    /// Free process IDs (`pid.available`).
+    pub pids: Amount,
+}
+
+impl Thresholds {
+    /// Nothing is ever too little.
+    pub fn none() -> Self {
+        let none = Amount::Units(0);
+        Self { memory: none, disk: none, inodes: none, image_disk: none, image_inodes: none, pids: none }
+    }
 }
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self { memory: 100 * 1024 * 1024, disk_percent: 10, inodes_percent: 5 }
+        Self {
+            memory: Amount::Units(100 << 20),
+            disk: Amount::Share(1000),
+            inodes: Amount::Share(500),
+            image_disk: Amount::Share(1500),
+            image_inodes: Amount::Share(500),
+            pids: Amount::Share(1000),
+        }
     }
+}
+
+/// When images that nobody uses are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageGc {
+    /// Usage of the disk in percent at which it begins.
+    pub high: u64,
+    /// Usage down to which it goes on.
+    pub low: u64,
+    /// Images younger than this stay.
+    pub youngest: Duration,
+}
+
+/// Bounds of containers' logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogBounds {
+    /// Bytes at which a log is rotated.
+    pub size: u64,
+    /// Files kept per container, the live one included.
+    pub files: usize,
 }
 
 /// Settings of one kubelet.
@@ -117,7 +200,19 @@ pub struct Options {
     /// What must stay free on the node; pods go when less is.
     pub eviction: Thresholds,
     /// How long pods may take to end when the machine goes down.
-    pub shutdown_grace: std::time::Duration,
+    pub shutdown_grace: Duration,
+    /// How long a shortage is told after it was seen last.
+    pub pressure_transition: Duration,
+    /// Removal of unused images.
+    pub image_gc: ImageGc,
+    /// Logs of containers.
+    pub logs: LogBounds,
+    /// Most processes of one pod.
+    pub pod_pids: Option<u64>,
+    /// Sysctls that pods may set besides the harmless ones; `net.core.*` stands for all that begin so.
+    pub unsafe_sysctls: Vec<String>,
+    /// What is kept from pods besides the least, by resource, thousandths.
+    pub reserved: BTreeMap<String, u64>,
     /// Keep secrets, tokens and pod facts on tmpfs (needs the right to mount), else beside the other volumes.
     pub secrets_in_memory: bool,
     /// Places on disk.
@@ -140,7 +235,13 @@ impl Options {
             taints: Vec::new(),
             max_pods: 110,
             eviction: Thresholds::default(),
-            shutdown_grace: std::time::Duration::from_secs(30),
+            shutdown_grace: Duration::from_secs(30),
+            pressure_transition: Duration::from_secs(300),
+            image_gc: ImageGc { high: 85, low: 80, youngest: Duration::from_secs(120) },
+            logs: LogBounds { size: 10 << 20, files: 5 },
+            pod_pids: None,
+            unsafe_sysctls: Vec::new(),
+            reserved: BTreeMap::new(),
             secrets_in_memory: true,
             dirs: Dirs::default(),
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 10250)),

@@ -11,12 +11,12 @@ fn pod(name: &str, command: &str, more: &str, container: &str) -> String {
     )
 }
 
-fn ready(kubectl: &Kubectl, name: &str) {
+pub fn ready(kubectl: &Kubectl, name: &str) {
     let timeout = format!("--timeout={}s", limit(60).as_secs());
     kubectl.ok(&["wait", "--for=condition=Ready", &format!("pod/{name}"), &timeout]);
 }
 
-fn sh(kubectl: &Kubectl, pod: &str, script: &str) -> Result<String, String> {
+pub fn sh(kubectl: &Kubectl, pod: &str, script: &str) -> Result<String, String> {
     let answer = kubectl.run(&["exec", pod, "--", "sh", "-c", script]);
     if answer.success { Ok(answer.out) } else { Err(format!("{}{}", answer.out, answer.err)) }
 }
@@ -30,7 +30,12 @@ fn a_host_port_leads_to_its_pod_from_the_node_and_from_other_pods() {
     kubectl.apply(&pod("first", serve, "", &port("")));
     // The same port on loopback alone is another one only where the first does not claim all addresses: this one is refused.
     kubectl.apply(&pod("second", serve, "", &port(", hostIP: 127.0.0.1")));
-    kubectl.apply(&pod("local", &serve.replace("first", "local"), "", &port(", hostIP: 127.0.0.1").replace("18080", "18081")));
+    kubectl.apply(&pod(
+        "local",
+        &serve.replace("first", "local"),
+        "",
+        &port(", hostIP: 127.0.0.1").replace("18080", "18081"),
+    ));
     kubectl.apply(&pod("node", "sleep 3600", "  hostNetwork: true\n", ""));
     kubectl.apply(&pod("other", "sleep 3600", "", ""));
     for name in ["first", "local", "node", "other"] {
@@ -48,7 +53,8 @@ fn a_host_port_leads_to_its_pod_from_the_node_and_from_other_pods() {
         let answer = sh(&kubectl, from, &format!("wget -T 5 -qO- http://{to}/x"));
         assert_eq!(answer.as_deref().ok().map(str::trim), wanted, "from {from} to {to}: {answer:?}");
     }
-    let reason = kubectl.try_path(&["pod", "second"], "{.status.reason}{.status.conditions[*].message}").unwrap_or_default();
+    let reason =
+        kubectl.try_path(&["pod", "second"], "{.status.reason}{.status.conditions[*].message}").unwrap_or_default();
     assert!(reason.contains("NodePorts") || reason.contains("free ports"), "{reason}");
     kubectl.ok(&["delete", "pod", "first", "--wait=true"]);
     sh(&kubectl, "node", "wget -T 5 -qO- http://127.0.0.1:18080/x").expect_err("the port is closed with its pod");
@@ -64,7 +70,9 @@ fn a_seccomp_profile_of_the_node_is_applied_and_a_missing_one_fails_the_containe
     kubectl.apply(&pod("writer", &write, host, "    volumeMounts: [{name: s, mountPath: /seccomp}]\n"));
     ready(&kubectl, "writer");
     eventually("the profile", limit(20), || sh(&kubectl, "writer", "grep -c mkdir /seccomp/own/no-mkdir.json"));
-    let local = |file: &str| format!("    securityContext: {{seccompProfile: {{type: Localhost, localhostProfile: {file}}}}}\n");
+    let local = |file: &str| {
+        format!("    securityContext: {{seccompProfile: {{type: Localhost, localhostProfile: {file}}}}}\n")
+    };
     kubectl.apply(&pod("bound", "sleep 3600", "", &local("own/no-mkdir.json")));
     kubectl.apply(&pod("lost", "sleep 3600", "", &local("own/absent.json")));
     ready(&kubectl, "bound");
@@ -93,7 +101,10 @@ fn what_cannot_run_says_so_with_its_reason_and_its_neighbour_runs_on() {
         ("name", ["InvalidImageName", "InvalidImageName"], "invalid reference format"),
     ] {
         eventually(name, limit(40), || {
-            let seen = kubectl.try_path(&["pod", name], "{.status.containerStatuses[0].state}{.status.containerStatuses[0].lastState}")?;
+            let seen = kubectl.try_path(
+                &["pod", name],
+                "{.status.containerStatuses[0].state}{.status.containerStatuses[0].lastState}",
+            )?;
             let told = reasons.iter().any(|r| seen.contains(r)) && seen.to_lowercase().contains(word);
             if told { Ok(()) } else { Err(seen) }
         });

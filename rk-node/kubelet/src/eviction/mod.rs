@@ -5,4 +5,5 @@ mod rank;
 mod run;
 mod usage;
 
+pub use rank::is_critical;
 pub use run::{Orders, evict_loop};

@@ -13,8 +13,10 @@ use super::rank::{Shortage, first, is_critical, message};
 use super::usage::{self, PodUse};
 use crate::Thresholds;
 use crate::context::Shared;
+use crate::image_gc;
 use crate::node::Observed;
 use crate::pod::spec;
+use crate::pod::status::EVICTED;
 use crate::runtime;
 
 /// How often the node is looked at.
@@ -22,17 +24,19 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// An evicted pod gets this long to go before the next one is chosen.
 const BREATH: Duration = Duration::from_secs(20);
 
-/// Pods that were told to go, by UID, with the message for their status. Clones share them.
+/// Pods that were told to go, by UID, with reason and message for their status. Clones share them.
 #[derive(Clone, Default)]
-pub struct Orders(Arc<Mutex<HashMap<String, String>>>);
+pub struct Orders(Arc<Mutex<HashMap<String, (String, String)>>>);
 
 impl Orders {
-    fn give(&self, uid: &str, message: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), message);
+    /// Tells a pod to go.
+    pub fn give(&self, uid: &str, reason: &str, message: String) {
+        let order = (reason.to_owned(), message);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), order);
     }
 
-    /// The message for a pod that is to go; it is taken once.
-    pub fn take(&self, uid: &str) -> Option<String> {
+    /// Reason and message for a pod that is to go; they are taken once.
+    pub fn take(&self, uid: &str) -> Option<(String, String)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid)
     }
 }
@@ -44,7 +48,16 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<String>) {
         let pods = context.pods.all();
         let running: Vec<&Arc<Pod>> = pods.iter().filter(|p| runs(&context, p)).collect();
         let thresholds = context.options.eviction;
-        let shortage = Shortage::of(Observed::now(&context.options.dirs.kubelet).pressure(thresholds));
+        let look = || Shortage::of(Observed::now(&context.options.dirs.kubelet).pressure(thresholds));
+        let mut shortage = look();
+        if shortage == Some(Shortage::Disk) {
+            // Images that nobody uses go before pods do.
+            match image_gc::reclaim(&context.runtime).await {
+                Ok(0) => {}
+                Ok(_) => shortage = look(),
+                Err(error) => tracing::warn!("removing unused images: {} {error}", error.call),
+            }
+        }
         if shortage.is_none() && !running.iter().any(|p| limits::any(p)) {
             continue;
         }
@@ -81,17 +94,17 @@ fn runs(context: &Shared, pod: &Pod) -> bool {
 
 async fn order(context: &Shared, wake: &mpsc::Sender<String>, pod: &Pod, message: String) -> bool {
     tracing::warn!(pod = %spec::describe(pod), "evicting a pod: {message}");
-    context.evictions.give(spec::uid(pod), message);
+    context.evictions.give(spec::uid(pod), EVICTED, message);
     wake.send(spec::uid(pod).to_owned()).await.is_ok()
 }
 
 /// The threshold as upstream writes it, and what is available.
 fn bounds(shortage: Shortage, thresholds: Thresholds, observed: &Observed) -> (String, u64) {
     match shortage {
-        Shortage::Memory => (format!("{}Mi", thresholds.memory >> 20), observed.memory.unwrap_or(0)),
+        Shortage::Memory => (thresholds.memory.to_string(), observed.memory.unwrap_or_default().0),
         Shortage::Disk => {
             let (free, all) = observed.disk.unwrap_or_default();
-            ((all / 100 * thresholds.disk_percent).to_string(), free)
+            (thresholds.disk.of(all).max(thresholds.image_disk.of(all)).to_string(), free)
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use tokio::fs::File;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, BufReader};
 use tokio::sync::mpsc;
@@ -58,7 +59,7 @@ pub async fn stream<F: Future<Output = bool>>(
     out: mpsc::Sender<Bytes>,
     ended: impl Fn() -> F,
 ) -> io::Result<()> {
-    let mut file = File::open(&path).await?;
+    let mut file = open(&path)?;
     let start = match options.tail {
         Some(lines) => tail_offset(&mut file, lines).await?,
         None => 0,
@@ -111,13 +112,24 @@ pub async fn stream<F: Future<Output = bool>>(
     }
 }
 
+/// Opens a log. A pod that can write where logs are could put a link to any file of the node in the place of its own.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?;
+    let file = std::fs::File::from(file);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is no regular file", path.display())));
+    }
+    Ok(File::from_std(file))
+}
+
 /// The new file when the log was rotated.
 async fn rotated(path: &Path, inode: u64) -> Option<(File, u64)> {
     let fresh = tokio::fs::metadata(path).await.ok()?.ino();
     if fresh == inode {
         return None;
     }
-    Some((File::open(path).await.ok()?, fresh))
+    Some((open(path).ok()?, fresh))
 }
 
 struct Writer {
@@ -236,6 +248,19 @@ mod tests {
         ];
         std::fs::write(&path, lines.join("\n") + "\n").unwrap();
         path
+    }
+
+    #[tokio::test]
+    async fn a_link_or_a_pipe_in_the_place_of_a_log_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, link) = (log(dir.path()), dir.path().join("1.log"));
+        std::os::unix::fs::symlink(&log, &link).unwrap();
+        let pipe = dir.path().join("2.log");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [link, pipe] {
+            assert!(tail(&path, 1, 100).await.is_err(), "{}", path.display());
+        }
+        assert!(tail(&log, 4, 100).await.is_ok());
     }
 
     #[tokio::test]

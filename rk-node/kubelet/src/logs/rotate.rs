@@ -5,17 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::options::LogBounds;
 use crate::runtime::Runtime;
 
-/// Size at which a log is rotated.
-const MAX_SIZE: u64 = 10 * 1024 * 1024;
-/// Files kept per container, the live one included.
-const MAX_FILES: usize = 5;
 /// How often sizes are looked at.
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// Rotates the logs of running containers for ever.
-pub async fn rotate_loop(runtime: Runtime) {
+pub async fn rotate_loop(runtime: Runtime, bounds: LogBounds) {
     loop {
         tokio::time::sleep(PERIOD).await;
         let Ok(containers) = runtime.list_containers().await else { continue };
@@ -25,8 +22,8 @@ pub async fn rotate_loop(runtime: Runtime) {
             }
             let Ok(status) = runtime.container_status(&container.id).await else { continue };
             let path = PathBuf::from(status.log_path);
-            if fs::metadata(&path).is_ok_and(|m| m.len() >= MAX_SIZE)
-                && let Err(error) = rotate(&runtime, &container.id, &path).await
+            if fs::metadata(&path).is_ok_and(|m| m.len() >= bounds.size)
+                && let Err(error) = rotate(&runtime, &container.id, &path, bounds.files).await
             {
                 tracing::warn!(path = %path.display(), "rotating a log: {error}");
             }
@@ -34,8 +31,8 @@ pub async fn rotate_loop(runtime: Runtime) {
     }
 }
 
-async fn rotate(runtime: &Runtime, id: &str, path: &Path) -> io::Result<()> {
-    for old in surplus(path)? {
+async fn rotate(runtime: &Runtime, id: &str, path: &Path, files: usize) -> io::Result<()> {
+    for old in surplus(path, files)? {
         fs::remove_file(old)?;
     }
     let stamp = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
@@ -50,7 +47,7 @@ async fn rotate(runtime: &Runtime, id: &str, path: &Path) -> io::Result<()> {
 }
 
 /// Rotated files beyond the limit, oldest first; one more is about to be made.
-fn surplus(path: &Path) -> io::Result<Vec<PathBuf>> {
+fn surplus(path: &Path, files: usize) -> io::Result<Vec<PathBuf>> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(Vec::new()) };
     let prefix = format!("{}.", name.to_string_lossy());
     let mut old: Vec<PathBuf> = fs::read_dir(dir)?
@@ -59,7 +56,7 @@ fn surplus(path: &Path) -> io::Result<Vec<PathBuf>> {
         .map(|e| e.path())
         .collect();
     old.sort();
-    let keep = MAX_FILES.saturating_sub(2);
+    let keep = files.saturating_sub(2);
     old.truncate(old.len().saturating_sub(keep));
     Ok(old)
 }

@@ -27,8 +27,6 @@ const PERIOD: Duration = Duration::from_secs(10);
 const EAGER: Duration = Duration::from_millis(200);
 /// The pace at which a node that stays unready is looked at.
 const UNREADY: Duration = Duration::from_secs(1);
-/// How long a shortage is told after it was seen last.
-const TRANSITION: Duration = Duration::from_secs(300);
 /// How often images are listed.
 const IMAGES: Duration = Duration::from_secs(60);
 
@@ -146,7 +144,7 @@ impl NodeLoop {
         NodeFacts {
             host_ips: ips.iter().map(ToString::to_string).collect(),
             labels: object::labels(options),
-            allocatable: object::allocatable(machine, options.max_pods),
+            allocatable: object::allocatable(machine, options),
             memory: i64::try_from(machine.memory).unwrap_or(i64::MAX),
             pod_cidr: None,
             network_problem: None,
@@ -241,7 +239,7 @@ impl NodeLoop {
             if short {
                 *last = Some(now);
             }
-            *told = last.is_some_and(|at| now.saturating_duration_since(at) < TRANSITION);
+            *told = last.is_some_and(|at| now.saturating_duration_since(at) < self.options.pressure_transition);
         }
         told
     }
@@ -273,7 +271,7 @@ impl NodeLoop {
             self.reported.as_ref().map(|r| &r.status).or_else(|| self.current.as_ref().and_then(|n| n.status.as_ref()));
         let old = old.and_then(|s| s.conditions.clone()).unwrap_or_default();
         let mut capacity = object::capacity(&self.machine, self.options.max_pods);
-        let mut allocatable = object::allocatable(&self.machine, self.options.max_pods);
+        let mut allocatable = object::allocatable(&self.machine, &self.options);
         let known = self.current.as_ref().and_then(|n| n.status.as_ref());
         object::advertise(known, &mut capacity, &mut allocatable);
         // What the node's own plugins say comes before what anybody has written into the object.

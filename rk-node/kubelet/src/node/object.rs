@@ -38,13 +38,19 @@ pub fn capacity(machine: &Machine, max_pods: u32) -> BTreeMap<String, Quantity> 
 }
 
 /// What of it pods may use.
-pub fn allocatable(machine: &Machine, max_pods: u32) -> BTreeMap<String, Quantity> {
-    let mut map = capacity(machine, max_pods);
+pub fn allocatable(machine: &Machine, options: &Options) -> BTreeMap<String, Quantity> {
+    let mut map = capacity(machine, options.max_pods);
+    let reserved = |resource: &str| options.reserved.get(resource).copied().unwrap_or(0);
     let huge: u64 = machine.huge_pages.iter().map(|(kib, n)| kib * n * 1024).sum();
-    let memory = machine.memory.saturating_sub(RESERVED_MEMORY).saturating_sub(huge);
+    let own = RESERVED_MEMORY.max(reserved("memory") / 1000);
+    let memory = machine.memory.saturating_sub(own).saturating_sub(huge);
     map.insert("memory".to_owned(), Quantity(format!("{}Ki", memory / 1024)));
-    // A tenth stays free: that is where disk pressure begins.
-    map.insert("ephemeral-storage".to_owned(), Quantity((machine.storage / 10 * 9).to_string()));
+    // What must stay free is no pod's: that is where disk pressure begins.
+    let kept = options.eviction.disk.of(machine.storage).saturating_add(reserved("ephemeral-storage") / 1000);
+    map.insert("ephemeral-storage".to_owned(), Quantity(machine.storage.saturating_sub(kept).to_string()));
+    let cpus = (machine.cpus as u64).saturating_mul(1000).saturating_sub(reserved("cpu"));
+    let cpus = if cpus.is_multiple_of(1000) { (cpus / 1000).to_string() } else { format!("{cpus}m") };
+    map.insert("cpu".to_owned(), Quantity(cpus));
     map
 }
 
@@ -208,6 +214,22 @@ mod tests {
         ] {
             assert_eq!(may_set(key), ok, "{key}");
         }
+    }
+
+    #[test]
+    fn what_is_reserved_is_no_pods() {
+        let machine = Machine { cpus: 2, memory: 1 << 30, swap: 0, storage: 1000, huge_pages: Vec::new() };
+        let mut options = Options::new("n", crate::Cluster::default());
+        let shown = |options: &Options| {
+            let map = allocatable(&machine, options);
+            ["cpu", "memory", "ephemeral-storage"].map(|r| map.get(r).map(|q| q.0.clone()).unwrap_or_default())
+        };
+        assert_eq!(shown(&options), ["2", "946176Ki", "900"]);
+        options.reserved = BTreeMap::from(
+            [("cpu", 1100), ("memory", (512 << 20) * 1000), ("ephemeral-storage", 100_000)]
+                .map(|(k, v)| (k.to_owned(), v)),
+        );
+        assert_eq!(shown(&options), ["900m", "524288Ki", "800"]);
     }
 
     #[test]

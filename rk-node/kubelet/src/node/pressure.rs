@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::statvfs;
 
 use super::info::meminfo;
-use crate::Thresholds;
+use crate::options::{Amount, Thresholds};
 
 /// What is short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Pressure {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
     /// Memory that could be had, bytes.
-    pub memory: Option<u64>,
+    pub memory: Option<(u64, u64)>,
     /// Bytes of the disk that holds pods.
     pub disk: Option<(u64, u64)>,
     /// Its inodes.
@@ -42,8 +42,9 @@ impl Observed {
             t.split_whitespace().nth(3).and_then(|f| f.split_once('/')).and_then(|(_, all)| all.parse::<u64>().ok())
         });
         let most = number("/proc/sys/kernel/pid_max");
+        let memory = fs::read_to_string("/proc/meminfo").ok();
         Self {
-            memory: fs::read_to_string("/proc/meminfo").ok().and_then(|t| meminfo(&t, "MemAvailable")),
+            memory: memory.and_then(|t| meminfo(&t, "MemAvailable").zip(meminfo(&t, "MemTotal"))),
             disk: disk.map(|s| (s.f_bavail.saturating_mul(s.f_frsize), s.f_blocks.saturating_mul(s.f_frsize))),
             inodes: disk.map(|s| (s.f_favail, s.f_files)),
             pids: running.zip(most).map(|(used, most)| (most.saturating_sub(used), most)),
@@ -52,13 +53,15 @@ impl Observed {
 
     /// What of it is too little.
     pub fn pressure(&self, thresholds: Thresholds) -> Pressure {
-        let short = |amount: Option<(u64, u64)>, percent: u64| {
-            amount.is_some_and(|(free, all)| all > 0 && free.saturating_mul(100) < all.saturating_mul(percent))
+        let short = |amount: Option<(u64, u64)>, threshold: Amount| {
+            amount.is_some_and(|(free, all)| all > 0 && free < threshold.of(all))
         };
+        let disk = short(self.disk, thresholds.disk) || short(self.disk, thresholds.image_disk);
+        let inodes = short(self.inodes, thresholds.inodes) || short(self.inodes, thresholds.image_inodes);
         Pressure {
-            memory: self.memory.is_some_and(|available| available < thresholds.memory),
-            disk: short(self.disk, thresholds.disk_percent) || short(self.inodes, thresholds.inodes_percent),
-            pids: short(self.pids, 10),
+            memory: short(self.memory, thresholds.memory),
+            disk: disk || inodes,
+            pids: short(self.pids, thresholds.pids),
         }
     }
 }
@@ -74,10 +77,13 @@ mod tests {
             (p.memory, p.disk, p.pids)
         };
         assert_eq!(short(Observed::default()), (false, false, false));
-        assert_eq!(short(Observed { memory: Some((100 << 20) - 1), ..Default::default() }), (true, false, false));
-        assert_eq!(short(Observed { disk: Some((9, 100)), ..Default::default() }), (false, true, false));
         assert_eq!(
-            short(Observed { disk: Some((10, 100)), inodes: Some((4, 100)), ..Default::default() }),
+            short(Observed { memory: Some(((100 << 20) - 1, 1 << 30)), ..Default::default() }),
+            (true, false, false)
+        );
+        assert_eq!(short(Observed { disk: Some((14, 100)), ..Default::default() }), (false, true, false));
+        assert_eq!(
+            short(Observed { disk: Some((15, 100)), inodes: Some((4, 100)), ..Default::default() }),
             (false, true, false)
         );
         assert_eq!(

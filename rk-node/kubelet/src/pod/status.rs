@@ -17,6 +17,8 @@ use crate::runtime::{RuntimePod, State};
 
 /// Reason of a pod that the node needed gone.
 pub const EVICTED: &str = "Evicted";
+/// Reason of a pod that made room for a more important one.
+pub const PREEMPTED: &str = "Preempting";
 
 /// What a status is made from.
 pub struct StatusInputs<'a> {
@@ -62,7 +64,7 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
     }
     let sandbox_ready = sandbox.is_some_and(|s| s.host_network || !s.ips.is_empty());
     let mut conditions = conditions::conditions(pod, &init, &app, phase, sandbox_ready, &now);
-    if let Some((_, message)) = inputs.failure.filter(|(reason, _)| reason == EVICTED) {
+    if let Some((_, message)) = inputs.failure.filter(|(reason, _)| reason == EVICTED || reason == PREEMPTED) {
         conditions.retain(|c| c.type_ != conditions::DISRUPTION);
         conditions.push(conditions::disruption(pod, message, &now));
     }

@@ -44,7 +44,7 @@ pub fn options(dir: &Path, control: &Control) -> Options {
     options.dirs.cri_socket = dir.join("cri.sock");
     options.secrets_in_memory = false;
     // The machine that tests run on may be as full as it likes.
-    options.eviction = Thresholds { memory: 0, disk_percent: 0, inodes_percent: 0 };
+    options.eviction = Thresholds::none();
     options.dirs.shutdown_mark = dir.join("shutdown");
     options
 }

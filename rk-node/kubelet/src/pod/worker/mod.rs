@@ -276,9 +276,9 @@ impl Worker {
 
     /// Fails a pod that the node needs gone.
     fn check_eviction(&mut self, pod: &Pod) {
-        let Some(message) = self.context.evictions.take(spec::uid(pod)) else { return };
-        self.context.recorder.warning(&PodRef::of(pod), EVICTED, message.clone());
-        self.failure = Some((EVICTED.into(), message));
+        let Some((reason, message)) = self.context.evictions.take(spec::uid(pod)) else { return };
+        self.context.recorder.warning(&PodRef::of(pod), &reason, message.clone());
+        self.failure = Some((reason, message));
     }
 
     /// Fails a pod that is past its `activeDeadlineSeconds`; else says how long it still has.

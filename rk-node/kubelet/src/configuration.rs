@@ -1,0 +1,284 @@
+//! `KubeletConfiguration` (`kubelet.config.k8s.io/v1beta1`) as settings of this kubelet. Values only.
+//!
+//! What is wrong, unknown or without effect here is told by its name and left out: one key must not keep a node away.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Taint;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::options::{Amount, Options, Thresholds};
+use crate::quantity;
+
+/// What this kubelet does anyway, and cannot do otherwise: the key and the value that says so.
+const FIXED: [(&str, &str); 9] = [
+    ("cgroupDriver", "\"cgroupfs\""),
+    ("cgroupsPerQOS", "true"),
+    ("rotateCertificates", "true"),
+    ("serverTLSBootstrap", "true"),
+    ("enableServer", "true"),
+    ("enableDebuggingHandlers", "true"),
+    ("seccompDefault", "true"),
+    ("serializeImagePulls", "false"),
+    ("enableControllerAttachDetach", "true"),
+];
+
+/// Takes over what `document` says, and answers a line for everything of it that has no effect.
+pub fn configure(options: &mut Options, document: &Value) -> Vec<String> {
+    let mut reader = Reader { warnings: Vec::new() };
+    let Some(map) = document.as_object() else {
+        if !document.is_null() {
+            reader.warnings.push("it is no mapping: left out".into());
+        }
+        return reader.warnings;
+    };
+    for (key, value) in map {
+        reader.apply(options, key, value);
+    }
+    let gc = &mut options.image_gc;
+    if gc.low > gc.high {
+        reader.warnings.push(format!("imageGCLowThresholdPercent: {} is above the high one, which is used", gc.low));
+        gc.low = gc.high;
+    }
+    reader.warnings
+}
+
+struct Reader {
+    warnings: Vec<String>,
+}
+
+impl Reader {
+    fn apply(&mut self, options: &mut Options, key: &str, value: &Value) {
+        match key {
+            "kind" | "apiVersion" => {}
+            "maxPods" => self.set(key, value, &mut options.max_pods),
+            "clusterDomain" => self.set(key, value, &mut options.cluster.domain),
+            "clusterDNS" => self.set::<Vec<IpAddr>>(key, value, &mut options.cluster.dns),
+            "registerWithTaints" => {
+                let mut more: Vec<Taint> = Vec::new();
+                self.set(key, value, &mut more);
+                options.taints.extend(more);
+            }
+            "staticPodPath" => self.set(key, value, &mut options.dirs.manifests),
+            "shutdownGracePeriod" => self.duration(key, value, &mut options.shutdown_grace),
+            "evictionPressureTransitionPeriod" => self.duration(key, value, &mut options.pressure_transition),
+            "evictionHard" => self.thresholds(value, &mut options.eviction),
+            "imageGCHighThresholdPercent" => self.percent(key, value, &mut options.image_gc.high),
+            "imageGCLowThresholdPercent" => self.percent(key, value, &mut options.image_gc.low),
+            "imageMinimumGCAge" => self.duration(key, value, &mut options.image_gc.youngest),
+            "containerLogMaxSize" => self.bytes(key, value, &mut options.logs.size),
+            "containerLogMaxFiles" => {
+                let mut files = options.logs.files;
+                self.set(key, value, &mut files);
+                if files < 2 {
+                    self.warn(key, "must be at least 2");
+                } else {
+                    options.logs.files = files;
+                }
+            }
+            "podPidsLimit" => {
+                let mut limit = -1_i64;
+                self.set(key, value, &mut limit);
+                options.pod_pids = u64::try_from(limit).ok().filter(|n| *n > 0);
+            }
+            "allowedUnsafeSysctls" => self.set(key, value, &mut options.unsafe_sysctls),
+            "systemReserved" | "kubeReserved" => self.reserve(key, value, &mut options.reserved),
+            _ => self.other(key, value),
+        }
+    }
+
+    fn other(&mut self, key: &str, value: &Value) {
+        match FIXED.iter().find(|(name, _)| *name == key) {
+            Some((_, fixed)) if value.to_string() == *fixed => {}
+            Some((_, fixed)) => self.warn(key, &format!("is always {fixed} on this node")),
+            None => self.warn(key, "is not supported by this node: left out"),
+        }
+    }
+
+    fn warn(&mut self, key: &str, problem: &str) {
+        self.warnings.push(format!("{key}: {problem}"));
+    }
+
+    fn set<T: DeserializeOwned>(&mut self, key: &str, value: &Value, into: &mut T) {
+        match serde_json::from_value(value.clone()) {
+            Ok(read) => *into = read,
+            Err(error) => self.warn(key, &format!("{error}: left out")),
+        }
+    }
+
+    fn duration(&mut self, key: &str, value: &Value, into: &mut Duration) {
+        match value.as_str().and_then(duration) {
+            Some(read) => *into = read,
+            None => self.warn(key, &format!("{value} is no duration such as 1m30s: left out")),
+        }
+    }
+
+    fn percent(&mut self, key: &str, value: &Value, into: &mut u64) {
+        match value.as_u64().filter(|n| *n <= 100) {
+            Some(read) => *into = read,
+            None => self.warn(key, &format!("{value} is no number from 0 to 100: left out")),
+        }
+    }
+
+    fn bytes(&mut self, key: &str, value: &Value, into: &mut u64) {
+        match value.as_str().and_then(amount_of_bytes) {
+            Some(read) => *into = read,
+            None => self.warn(key, &format!("{value} is no quantity such as 10Mi: left out")),
+        }
+    }
+
+    /// As upstream: thresholds that are not named are none, once any is named.
+    fn thresholds(&mut self, value: &Value, into: &mut Thresholds) {
+        let empty = Map::new();
+        let named = value.as_object().unwrap_or(&empty);
+        if named.is_empty() {
+            return;
+        }
+        let mut new = Thresholds::none();
+        for (signal, value) in named {
+            let key = format!("evictionHard[{signal}]");
+            let slot = match signal.as_str() {
+                "memory.available" => &mut new.memory,
+                "nodefs.available" => &mut new.disk,
+                "nodefs.inodesFree" => &mut new.inodes,
+                "imagefs.available" => &mut new.image_disk,
+                "imagefs.inodesFree" => &mut new.image_inodes,
+                "pid.available" => &mut new.pids,
+                _ => {
+                    self.warn(&key, "is no signal of this node: left out");
+                    continue;
+                }
+            };
+            match value.as_str().and_then(Amount::parse) {
+                Some(amount) => *slot = amount,
+                None => self.warn(&key, &format!("{value} is neither a quantity nor a percentage: left out")),
+            }
+        }
+        *into = new;
+    }
+
+    fn reserve(&mut self, key: &str, value: &Value, into: &mut BTreeMap<String, u64>) {
+        let mut list: BTreeMap<String, Quantity> = BTreeMap::new();
+        self.set(key, value, &mut list);
+        for (resource, amount) in list {
+            let known = ["cpu", "memory", "ephemeral-storage"].contains(&resource.as_str());
+            match quantity::milli(&amount.0).and_then(|n| u64::try_from(n).ok()).filter(|_| known) {
+                Some(milli) => *into.entry(resource).or_default() += milli,
+                None => {
+                    self.warn(&format!("{key}[{resource}]"), &format!("{:?} cannot be reserved: left out", amount.0))
+                }
+            }
+        }
+    }
+}
+
+fn amount_of_bytes(text: &str) -> Option<u64> {
+    quantity::units(text).and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0)
+}
+
+/// A duration in Go's form: `1h30m`, `1.5s`, `300ms`.
+fn duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let (mut rest, mut seconds) = (text, 0.0_f64);
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
+        let (number, tail) = rest.split_at_checked(end)?;
+        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at_checked(unit_end)?;
+        let factor = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        seconds += number.parse::<f64>().ok()? * factor;
+        rest = tail;
+    }
+    (!text.is_empty()).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cluster;
+    use serde_json::json;
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        for (text, want) in [
+            ("5m0s", Some(300_000)),
+            ("1h30m", Some(5_400_000)),
+            ("300ms", Some(300)),
+            ("1.5s", Some(1500)),
+            ("0", Some(0)),
+            ("", None),
+            ("5", None),
+            ("m", None),
+            ("5x", None),
+            ("-1s", None),
+        ] {
+            assert_eq!(duration(text).map(|d| d.as_millis()), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_taken_over_or_named() {
+        let mut options = Options::new("n", Cluster::default());
+        let warnings = configure(
+            &mut options,
+            &json!({
+                "kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1",
+                "maxPods": 7, "clusterDNS": ["10.0.0.10"], "clusterDomain": "example",
+                "evictionHard": {"memory.available": "5%", "imagefs.available": "1Gi", "nodefs.other": "1", "pid.available": "many"},
+                "evictionPressureTransitionPeriod": "30s", "shutdownGracePeriod": "1m",
+                "imageGCHighThresholdPercent": 70, "imageGCLowThresholdPercent": 90, "imageMinimumGCAge": "10s",
+                "containerLogMaxSize": "1Mi", "containerLogMaxFiles": 1,
+                "podPidsLimit": 512, "allowedUnsafeSysctls": ["net.core.*"],
+                "systemReserved": {"cpu": "100m", "memory": "64Mi"}, "kubeReserved": {"cpu": "1", "pears": "1"},
+                "registerWithTaints": [{"key": "k", "effect": "NoSchedule"}],
+                "cgroupDriver": "systemd", "serverTLSBootstrap": true,
+                "swapBehaviour": "x", "staticPodPath": 3,
+            }),
+        );
+        assert_eq!((options.max_pods, options.cluster.domain.as_str(), options.cluster.dns.len()), (7, "example", 1));
+        let none = Thresholds::none();
+        assert_eq!(
+            options.eviction,
+            Thresholds { memory: Amount::Share(500), image_disk: Amount::Units(1 << 30), ..none }
+        );
+        assert_eq!((options.pressure_transition.as_secs(), options.shutdown_grace.as_secs()), (30, 60));
+        assert_eq!((options.image_gc.high, options.image_gc.low, options.image_gc.youngest.as_secs()), (70, 70, 10));
+        assert_eq!((options.logs.size, options.logs.files), (1 << 20, 5));
+        assert_eq!((options.pod_pids, options.unsafe_sysctls.as_slice()), (Some(512), &["net.core.*".to_owned()][..]));
+        assert_eq!(
+            options.reserved,
+            BTreeMap::from([("cpu".to_owned(), 1100), ("memory".to_owned(), (64 << 20) * 1000)])
+        );
+        assert_eq!(options.taints.len(), 1);
+        let keys: Vec<&str> = warnings.iter().filter_map(|w| w.split(':').next()).collect();
+        let mut wanted = vec![
+            "cgroupDriver",
+            "containerLogMaxFiles",
+            "evictionHard[nodefs.other]",
+            "evictionHard[pid.available]",
+            "imageGCLowThresholdPercent",
+            "kubeReserved[pears]",
+            "staticPodPath",
+            "swapBehaviour",
+        ];
+        let mut keys = keys;
+        keys.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(keys, wanted, "{warnings:#?}");
+        assert_eq!(configure(&mut options, &Value::Null), Vec::<String>::new());
+    }
+}
