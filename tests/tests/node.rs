@@ -2,6 +2,10 @@
 
 #[path = "node/consume.rs"]
 mod consume;
+#[path = "node/faults.rs"]
+mod faults;
+#[path = "node/lifecycle.rs"]
+mod lifecycle;
 #[path = "node/pods.rs"]
 mod pods;
 

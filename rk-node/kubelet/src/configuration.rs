@@ -15,14 +15,13 @@ use crate::options::{Amount, Options, Thresholds};
 use crate::quantity;
 
 /// What this kubelet does anyway, and cannot do otherwise: the key and the value that says so.
-const FIXED: [(&str, &str); 9] = [
+const FIXED: [(&str, &str); 8] = [
     ("cgroupDriver", "\"cgroupfs\""),
     ("cgroupsPerQOS", "true"),
     ("rotateCertificates", "true"),
     ("serverTLSBootstrap", "true"),
     ("enableServer", "true"),
     ("enableDebuggingHandlers", "true"),
-    ("seccompDefault", "true"),
     ("serializeImagePulls", "false"),
     ("enableControllerAttachDetach", "true"),
 ];
@@ -85,6 +84,7 @@ impl Reader {
                 self.set(key, value, &mut limit);
                 options.pod_pids = u64::try_from(limit).ok().filter(|n| *n > 0);
             }
+            "seccompDefault" => self.set(key, value, &mut options.seccomp_default),
             "allowedUnsafeSysctls" => self.set(key, value, &mut options.unsafe_sysctls),
             "systemReserved" | "kubeReserved" => self.reserve(key, value, &mut options.reserved),
             _ => self.other(key, value),

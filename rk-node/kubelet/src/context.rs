@@ -16,7 +16,7 @@ use crate::manager::PodViews;
 use crate::runtime::Runtime;
 use crate::services::Services;
 use crate::status_manager::StatusManager;
-use crate::translate::FieldContext;
+use crate::translate::{FieldContext, Seccomp};
 use crate::volumes::VolumeManager;
 
 /// Facts of the node that pods depend on.
@@ -78,9 +78,10 @@ impl Context {
         }
     }
 
-    /// Directory of Localhost seccomp profiles.
-    pub fn seccomp_root(&self) -> String {
-        self.options.dirs.kubelet.join("seccomp").to_string_lossy().into_owned()
+    /// Seccomp profiles of the node.
+    pub fn seccomp(&self) -> Seccomp {
+        let root = self.options.dirs.kubelet.join("seccomp").to_string_lossy().into_owned();
+        Seccomp { root, by_default: self.options.seccomp_default }
     }
 }
 

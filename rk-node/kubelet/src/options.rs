@@ -211,6 +211,8 @@ pub struct Options {
     pub pod_pids: Option<u64>,
     /// Sysctls that pods may set besides the harmless ones; `net.core.*` stands for all that begin so.
     pub unsafe_sysctls: Vec<String>,
+    /// Whether containers that name no seccomp profile get the runtime's own.
+    pub seccomp_default: bool,
     /// What is kept from pods besides the least, by resource, thousandths.
     pub reserved: BTreeMap<String, u64>,
     /// Keep secrets, tokens and pod facts on tmpfs (needs the right to mount), else beside the other volumes.
@@ -241,6 +243,7 @@ impl Options {
             logs: LogBounds { size: 10 << 20, files: 5 },
             pod_pids: None,
             unsafe_sysctls: Vec::new(),
+            seccomp_default: false,
             reserved: BTreeMap::new(),
             secrets_in_memory: true,
             dirs: Dirs::default(),

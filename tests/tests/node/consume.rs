@@ -83,6 +83,7 @@ fn files(kubectl: &Kubectl, name: &str, group: u32) {
     wanted.extend(
         ["shared from-free".into(), "expanded written".into(), "memory 777 tmpfs".into()].map(|line: String| line),
     );
+    wanted.push(format!("id {user}:{}", if group == 0 { 0 } else { 1002 }));
     wanted.retain(|line| group == 0 || line != "memory 777 tmpfs");
     has(&said, &wanted.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(said.lines().any(|line| line.starts_with("./cm/dump.bin 644 ")), "{said}");
@@ -105,7 +106,9 @@ fn files_of_every_volume_have_their_content_mode_and_group_for_root_and_for_othe
     let other = shared.kubectl.new_namespace("consume-other");
     other.ok(&["create", "secret", "generic", "key", "--from-literal=data-1=of-another-namespace"]);
     kubectl.apply(&FILES.replace("NAME", "root").replace("SECURITY", "{}"));
-    kubectl.apply(&FILES.replace("NAME", "user").replace("SECURITY", "{runAsUser: 1000, fsGroup: 1001}"));
+    kubectl.apply(
+        &FILES.replace("NAME", "user").replace("SECURITY", "{runAsUser: 1000, runAsGroup: 1002, fsGroup: 1001}"),
+    );
     files(&kubectl, "root", 0);
     files(&kubectl, "user", 1001);
 }
@@ -156,7 +159,7 @@ fn variables_identities_and_last_words_are_as_asked() {
     let confined = said(&kubectl, "environment", "confined");
     has(&confined, &["id=65534:2002", "NoNewPrivs:\t1", "# Kubernetes-managed hosts file."]);
     assert!(confined.contains("/x: Read-only file system") && confined.contains("not permitted"), "{confined}");
-    has(&said(&kubectl, "environment", "writable"), &["wrote", "NoNewPrivs:\t0", "Seccomp:\t2"]);
+    has(&said(&kubectl, "environment", "writable"), &["wrote", "NoNewPrivs:\t0", "Seccomp:\t0"]);
     assert!(!said(&kubectl, "on-host", "main").contains("Kubernetes-managed hosts file.\n"));
 
     said(&kubectl, "words", "none");
@@ -176,7 +179,11 @@ fn what_changes_in_the_api_changes_in_running_pods() {
     for (kind, name) in [("configmap", "changed"), ("configmap", "deleted")] {
         kubectl.ok(&["create", kind, name, "--from-literal=k=old"]);
     }
-    kubectl.ok(&["create", "secret", "generic", "changed", "--from-literal=k=old"]);
+    let secret = |name: &str, value: &str| {
+        kubectl.ok(&["create", "secret", "generic", name, &format!("--from-literal=k={value}")]);
+    };
+    secret("changed", "old");
+    secret("deleted", "old");
     let volume = |name: &str, source: &str| format!("  - {{name: {name}, {source}}}\n");
     let projected = |source: &str| format!("projected: {{sources: [{source}]}}");
     let volumes = [
@@ -184,6 +191,10 @@ fn what_changes_in_the_api_changes_in_running_pods() {
         ("secret", "secret: {secretName: changed, optional: true}".to_owned()),
         ("gone", "configMap: {name: deleted, optional: true}".to_owned()),
         ("later", "configMap: {name: created, optional: true}".to_owned()),
+        ("s-gone", "secret: {secretName: deleted, optional: true}".to_owned()),
+        ("s-later", "secret: {secretName: created, optional: true}".to_owned()),
+        ("ps-gone", projected("{secret: {name: deleted, optional: true}}")),
+        ("ps-later", projected("{secret: {name: created, optional: true}}")),
         ("p-cm", projected("{configMap: {name: changed, optional: true}}")),
         ("p-secret", projected("{secret: {name: changed, optional: true}}")),
         ("p-gone", projected("{configMap: {name: deleted, optional: true}}")),
@@ -211,9 +222,10 @@ fn what_changes_in_the_api_changes_in_running_pods() {
         )
     };
     let first = look().unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(first.matches("old").count(), 8, "{first}");
+    assert_eq!(first.matches("old").count(), 10, "{first}");
     kubectl.ok(&["create", "configmap", "created", "--from-literal=k=new"]);
-    kubectl.ok(&["delete", "configmap", "deleted"]);
+    secret("created", "new");
+    kubectl.ok(&["delete", "configmap,secret", "deleted"]);
     for (kind, field) in [("configmap", "data"), ("secret", "stringData")] {
         kubectl.ok(&["patch", kind, "changed", "-p", &format!("{{\"{field}\":{{\"k\":\"new\"}}}}")]);
     }
@@ -221,7 +233,7 @@ fn what_changes_in_the_api_changes_in_running_pods() {
     kubectl.ok(&["annotate", "--overwrite", "pod", "reader", "b=new"]);
     eventually("the changes", limit(120), || {
         let seen = look()?;
-        if seen.matches("new").count() == 8 && !seen.contains("old") { Ok(()) } else { Err(seen) }
+        if seen.matches("new").count() == 10 && !seen.contains("old") { Ok(()) } else { Err(seen) }
     });
     let restarts = kubectl.path(&["pod", "reader"], "{.status.containerStatuses[0].restartCount}");
     assert_eq!(restarts, "0");

@@ -4,7 +4,7 @@ use super::single;
 use rk_tests::{Kubectl, eventually, limit};
 
 /// A busybox pod that may run on the control plane. `more` is YAML of the pod's spec, `container` of its container.
-fn pod(name: &str, command: &str, more: &str, container: &str) -> String {
+pub fn pod(name: &str, command: &str, more: &str, container: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  terminationGracePeriodSeconds: 1\n  tolerations: [{{operator: Exists}}]\n\
          {more}  containers:\n  - name: main\n    image: rk.local/busybox:demo\n    command: [sh, -c, {command:?}]\n{container}"

@@ -56,7 +56,7 @@ pub fn config(context: &Context, pod: &Pod, attempt: u32) -> cri::PodSandboxConf
     let host = HostResolver::parse(&std::fs::read_to_string(&context.options.dirs.resolv_conf).unwrap_or_default());
     let cluster = &context.options.cluster;
     let dns = pod_dns(pod, &host, &cluster.dns, &cluster.domain);
-    sandbox_config(pod, attempt, &context.options.dirs.pod_logs, dns, &cluster.domain, &context.seccomp_root())
+    sandbox_config(pod, attempt, &context.options.dirs.pod_logs, dns, &cluster.domain, &context.seccomp())
 }
 
 /// The runtime handler of the pod's RuntimeClass; empty for the default.
@@ -215,7 +215,7 @@ impl Launch<'_> {
             devices,
             target,
             node_memory: self.context.node.borrow().memory,
-            seccomp_root: &self.context.seccomp_root(),
+            seccomp: &self.context.seccomp(),
         });
         self.context.devices.provide(self.pod, container, &mut container_config).await.map_err(wrong)?;
         let logs = log_directory(&self.context.options.dirs.pod_logs, self.pod).join(&container.name);

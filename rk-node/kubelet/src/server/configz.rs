@@ -34,6 +34,7 @@ pub fn configz(options: &Options) -> Value {
         "imageGCHighThresholdPercent": options.image_gc.high,
         "imageGCLowThresholdPercent": options.image_gc.low,
         "imageMinimumGCAge": format!("{}s", options.image_gc.youngest.as_secs()),
+        "seccompDefault": options.seccomp_default,
         "allowedUnsafeSysctls": options.unsafe_sysctls,
         "staticPodPath": options.dirs.manifests,
         "containerLogMaxSize": options.logs.size.to_string(),

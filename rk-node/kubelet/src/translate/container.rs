@@ -7,7 +7,7 @@ use rk_cri_api::v1 as cri;
 
 use super::env::Environment;
 use super::expand::expand;
-use super::security;
+use super::security::{self, Seccomp};
 use crate::pod::spec;
 use crate::resources::container_resources;
 use crate::runtime;
@@ -36,8 +36,8 @@ pub struct ContainerInputs<'a> {
     pub target: Option<String>,
     /// The node's memory in bytes.
     pub node_memory: i64,
-    /// Directory of seccomp profiles.
-    pub seccomp_root: &'a str,
+    /// Seccomp profiles.
+    pub seccomp: &'a Seccomp,
 }
 
 /// Builds the configuration.
@@ -52,7 +52,7 @@ pub fn container_config(inputs: ContainerInputs<'_>) -> cri::ContainerConfig {
         pod,
         container,
         inputs.target,
-        inputs.seccomp_root,
+        inputs.seccomp,
         inputs.image_uid,
         &inputs.image_user,
     );

@@ -17,5 +17,5 @@ pub use expand::expand;
 pub use fields::{FieldContext, field_value, resource_value};
 pub use hosts::{host_network_hosts, managed_hosts};
 pub use sandbox::{log_directory, sandbox_config, sysctls};
-pub use security::{check_non_root, effective};
+pub use security::{Seccomp, check_non_root, effective};
 pub use service_env::{ServiceInfo, service_environment};

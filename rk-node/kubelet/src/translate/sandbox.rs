@@ -6,7 +6,7 @@ use std::path::Path;
 use k8s_openapi::api::core::v1::Pod;
 use rk_cri_api::v1 as cri;
 
-use super::security;
+use super::security::{self, Seccomp};
 use crate::pod::spec;
 use crate::resources::{cgroup_parent, pod_total, quota, shares};
 use crate::runtime::{CONFIG_SEEN, CONFIG_SOURCE, sandbox_labels};
@@ -29,7 +29,7 @@ pub fn sandbox_config(
     logs: &Path,
     dns: cri::DnsConfig,
     cluster_domain: &str,
-    seccomp_root: &str,
+    profiles: &Seccomp,
 ) -> cri::PodSandboxConfig {
     let context = security::pod_context(pod);
     let privileged = spec::app_containers(pod)
@@ -95,7 +95,7 @@ pub fn sandbox_config(
             // Localhost profiles of the pod hold for its sandbox as well.
             if let (Some(security), Some(profile)) = (linux.security_context.as_mut(), context.seccomp_profile.as_ref())
             {
-                security.seccomp = Some(security::seccomp(Some(profile), seccomp_root, false));
+                security.seccomp = Some(security::seccomp(Some(profile), profiles, false));
             }
             linux
         }),

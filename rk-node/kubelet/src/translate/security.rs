@@ -92,13 +92,23 @@ pub fn namespaces(pod: &Pod, target: Option<String>) -> cri::NamespaceOption {
     }
 }
 
-/// A seccomp profile in the runtime's words. Without one, containers run unconfined, as upstream's default is.
-pub fn seccomp(profile: Option<&SeccompProfile>, profile_root: &str, privileged: bool) -> cri::SecurityProfile {
+/// Where seccomp profiles are, and what holds for containers that name none.
+#[derive(Clone, Debug)]
+pub struct Seccomp {
+    /// Directory of profiles of the node.
+    pub root: String,
+    /// Whether containers without a profile get the runtime's own; otherwise they run unconfined, as upstream's default is.
+    pub by_default: bool,
+}
+
+/// A seccomp profile in the runtime's words.
+pub fn seccomp(profile: Option<&SeccompProfile>, known: &Seccomp, privileged: bool) -> cri::SecurityProfile {
     use cri::security_profile::ProfileType;
     let (kind, localhost_ref) = match profile.map(|p| (p.type_.as_str(), p.localhost_profile.as_deref())) {
         _ if privileged => (ProfileType::Unconfined, String::new()),
         Some(("RuntimeDefault", _)) => (ProfileType::RuntimeDefault, String::new()),
-        Some(("Localhost", Some(path))) => (ProfileType::Localhost, format!("{profile_root}/{path}")),
+        Some(("Localhost", Some(path))) => (ProfileType::Localhost, format!("{}/{path}", known.root)),
+        None if known.by_default => (ProfileType::RuntimeDefault, String::new()),
         _ => (ProfileType::Unconfined, String::new()),
     };
     cri::SecurityProfile { profile_type: kind as i32, localhost_ref }
@@ -125,7 +135,7 @@ pub fn container_context(
     pod: &Pod,
     container: &Container,
     target: Option<String>,
-    profile_root: &str,
+    profiles: &Seccomp,
     image_uid: Option<i64>,
     image_user: &str,
 ) -> cri::LinuxContainerSecurityContext {
@@ -160,7 +170,7 @@ pub fn container_context(
         no_new_privs,
         masked_paths: strings(&MASKED),
         readonly_paths: strings(&READ_ONLY),
-        seccomp: Some(seccomp(context.seccomp_profile.as_ref(), profile_root, privileged)),
+        seccomp: Some(seccomp(context.seccomp_profile.as_ref(), profiles, privileged)),
         ..Default::default()
     }
 }
@@ -169,6 +179,25 @@ pub fn container_context(
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn without_a_profile_the_default_of_the_node_holds() {
+        use cri::security_profile::ProfileType::{Localhost, RuntimeDefault, Unconfined};
+        let own = |kind: &str| SeccompProfile { type_: kind.into(), localhost_profile: Some("p.json".into()) };
+        for (profile, by_default, privileged, want) in [
+            (None, false, false, Unconfined),
+            (None, true, false, RuntimeDefault),
+            (None, true, true, Unconfined),
+            (Some("Unconfined"), true, false, Unconfined),
+            (Some("RuntimeDefault"), false, false, RuntimeDefault),
+            (Some("Localhost"), true, false, Localhost),
+        ] {
+            let known = Seccomp { root: "/r".into(), by_default };
+            let got = seccomp(profile.map(own).as_ref(), &known, privileged);
+            assert_eq!(got.profile_type, want as i32, "{profile:?}");
+            assert_eq!(got.localhost_ref, if want == Localhost { "/r/p.json" } else { "" });
+        }
+    }
 
     #[test]
     fn a_root_user_is_refused_wherever_it_comes_from() {
