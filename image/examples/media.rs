@@ -11,10 +11,10 @@ fn main() -> anyhow::Result<()> {
     };
     let formats: Result<Vec<_>, _> = formats.iter().map(|format| format.to_string_lossy().parse()).collect();
     let inputs = Inputs {
-        kernel: kernel.clone(),
-        initramfs: image.join("initramfs"),
-        root: image.join("root.erofs"),
-        init: binaries.join("rk-init"),
+        kernel: std::fs::read(kernel)?,
+        starter: rk_image::initramfs::bare(&std::fs::read(binaries.join("rk-init"))?)?,
+        root: std::fs::read(image.join("root.erofs"))?,
+        signer: None,
         cmdline: CMDLINE.to_owned(),
         tools: Tools::unpacked(closures),
         version: env!("CARGO_PKG_VERSION").to_owned(),

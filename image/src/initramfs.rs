@@ -8,11 +8,16 @@ use anyhow::{Context, Result};
 /// # Errors
 /// The compressor fails.
 pub fn with_root(init: &[u8], root: &[u8]) -> Result<Vec<u8>> {
-    let mut archive = bare(init)?;
+    Ok(and_root(bare(init)?, root))
+}
+
+/// What [`bare`] made, and the root image behind it.
+pub fn and_root(bare: Vec<u8>, root: &[u8]) -> Vec<u8> {
+    let mut archive = bare;
     let mut second = Cpio::default();
     second.add("root.erofs", 0o400, Node::File(root));
     archive.extend_from_slice(&second.finish());
-    Ok(archive)
+    archive
 }
 
 /// `/init` alone, for a root that lies on a disk.

@@ -156,7 +156,7 @@ impl Machine {
 }
 
 /// Reads what the machine API offers; its parser has checked it already, and this one checks it again.
-fn offered() -> Result<Box<MachineConfig>, String> {
+pub(crate) fn offered() -> Result<Box<MachineConfig>, String> {
     let mut text = String::new();
     let read =
         File::open(OFFERED_PATH).and_then(|file| file.take(MAX_CONFIG_BYTES as u64 + 1).read_to_string(&mut text));

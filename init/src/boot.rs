@@ -2,7 +2,8 @@
 
 use crate::console::Journal;
 use crate::pid1::{Machine, Settings};
-use crate::{cgroups, console, crash, datadisk, etc, failure, limits, mounts, stage1, state, sysctls};
+use crate::slots::Slots;
+use crate::{cgroups, console, crash, datadisk, etc, failure, limits, mounts, reset, stage1, state, sysctls, trial};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -28,9 +29,14 @@ pub fn run() -> ExitCode {
     datadisk::mount(&mut journal);
     journal.open(Path::new(LOG_DIR));
     state::mount(&mut journal);
+    let cmdline = fs::read_to_string(CMDLINE).unwrap_or_default();
+    let slots = Slots::find(&mut journal, &cmdline);
+    if reset::carry_out(&mut journal, slots.as_ref().map(Slots::disk)) {
+        datadisk::make_dirs(&mut journal);
+        journal.open(Path::new(LOG_DIR));
+    }
     crash::collect(&mut journal);
     let machine_id = etc::populate(&mut journal);
-    let cmdline = fs::read_to_string(CMDLINE).unwrap_or_default();
     let began = std::env::var(stage1::BEGAN).unwrap_or_else(|_| "?".to_owned());
     journal.say(format_args!(
         "rk {} ready for its config after {} ms (pid 1 began at {began} ms)",
@@ -42,11 +48,14 @@ pub fn run() -> ExitCode {
         debug: rk_config::cmdline_value(&cmdline, "rk.debug").is_some(),
         no_maintenance: rk_config::cmdline_value(&cmdline, "rk.maintenance") == Some("off"),
         watchdog: rk_config::cmdline_value(&cmdline, "rk.watchdog") != Some("off"),
+        trial_limit: rk_config::cmdline_value(&cmdline, "rk.trial")
+            .and_then(|seconds| seconds.parse::<u64>().ok())
+            .map_or(trial::LIMIT, |seconds| seconds.saturating_mul(1000)),
         log_dir: Path::new(LOG_DIR).to_owned(),
         machine_id,
         cmdline,
     };
-    let end = Machine::new(journal, signals, settings).run();
+    let end = Machine::new(journal, signals, settings, slots).run();
     // Only reached when the machine could not be ended: PID 1 must not return.
     console::line(&format!("rk: {}; the machine can be switched off", console::chain(&end)));
     loop {

@@ -4,6 +4,8 @@ use crate::console::Journal;
 use crate::mounts::make_dir;
 use crate::pid1::Machine;
 use crate::services;
+use crate::slots::Slots;
+use crate::{adopt, reset, seed};
 use rk_supervise::control::{MOST_REPLY, MOST_REQUEST, Request, SOCKET, ServiceStatus, Status};
 use rk_supervise::{Event, Millis, State};
 use rk_sys::End;
@@ -111,6 +113,23 @@ impl Machine {
             Request::Try(seconds) => self.try_offered(now, seconds).map(nothing),
             Request::Confirm => self.confirm_trial().map(nothing),
             Request::Offer(source) => self.take_offer(now, &source).map(nothing),
+            Request::Slots => self.slots(|_| Ok(())),
+            Request::OpenSlots => self.slots(Slots::open),
+            Request::CloseSlots => self.slots(Slots::close),
+            Request::RollBack => self.slots(Slots::roll_back).inspect(|_| {
+                self.journal.say("the other slot is on trial at the next start");
+            }),
+            Request::Reset(words) => reset::order(&words).map(|()| {
+                self.begin_end(End::Reboot, &format!("the machine API, to reset {words}"));
+                String::new()
+            }),
+            Request::Seed(disk) => adopt::offered()
+                .and_then(|config| rk_config::to_yaml(&config).map_err(|err| err.to_string()))
+                .and_then(|yaml| seed::seed(&disk, &yaml))
+                .map(|()| {
+                    self.journal.say(format_args!("{disk} has a config of its own"));
+                    String::new()
+                }),
             Request::Reboot => {
                 self.begin_end(End::Reboot, "the machine API");
                 Ok(String::new())
@@ -120,6 +139,15 @@ impl Machine {
                 Ok(String::new())
             }
         }
+    }
+
+    /// Does something with the slots and tells how they lie then.
+    fn slots(&mut self, work: impl FnOnce(&mut Slots) -> Result<(), String>) -> Result<String, String> {
+        let Some(slots) = &mut self.slots else {
+            return Err("this machine does not run from a disk with two slots; install it first".to_owned());
+        };
+        work(slots)?;
+        Ok(slots.layout().encode())
     }
 
     fn known(&self, name: &str) -> Result<(), String> {

@@ -26,6 +26,11 @@ pub fn mount(journal: &mut Journal) {
         let flags = MountFlags { nodev: true, ..MountFlags::default() };
         journal.check("mounting", rk_sys::mount("tmpfs", "/var", "tmpfs", flags, "mode=0755,size=75%"));
     }
+    make_dirs(journal);
+}
+
+/// Makes what everyone expects in `/var`.
+pub fn make_dirs(journal: &mut Journal) {
     for (dir, mode) in DIRS {
         make_dir(journal, dir, mode);
     }

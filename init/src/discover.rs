@@ -15,7 +15,7 @@ const DRIVES: [(&str, &str); 2] = [("cidata", "user-data"), ("config-2", "openst
 /// What QEMU was given by `-fw_cfg name=opt/rk/config,…`.
 const FIRMWARE: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/rk/config/raw";
 /// Below [`rk_config::STATE_DIR`].
-const KEPT: &str = "machine.yaml";
+pub const KEPT: &str = "machine.yaml";
 const DRIVE_MOUNT: &str = "/run/rk/cidata";
 const BUILT_IN: &str = "/usr/share/rk/machine.yaml";
 

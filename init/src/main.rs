@@ -26,11 +26,15 @@ mod mounts;
 mod page;
 mod pid1;
 mod rate;
+mod reset;
 mod root;
+mod seed;
 mod services;
+mod slots;
 mod stage1;
 mod state;
 mod sysctls;
+mod trial;
 mod watchdog;
 
 use std::process::ExitCode;

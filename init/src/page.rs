@@ -41,6 +41,11 @@ struct Facts<'a> {
     troubles: Vec<&'a str>,
 }
 
+/// Whether the node agent says that the node is Ready.
+pub fn node_is_ready() -> bool {
+    short(NODE_STATUS).lines().next() == Some("True")
+}
+
 impl Page {
     /// When to look again.
     pub fn next(&self) -> Option<Millis> {

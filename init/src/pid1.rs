@@ -7,6 +7,7 @@ use crate::going_down::GoingDown;
 use crate::logs::ServiceLog;
 use crate::page::Page;
 use crate::services::{self, NODE};
+use crate::slots::Slots;
 use crate::watchdog::Watchdog;
 use rk_config::MachineConfig;
 use rk_supervise::{Action, Backoff, Event, Millis, Supervisor};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub no_maintenance: bool,
     /// Unless `rk.watchdog=off`.
     pub watchdog: bool,
+    /// How long a slot on trial has.
+    pub trial_limit: Millis,
     /// Where logs go.
     pub log_dir: PathBuf,
     /// Identity of this machine.
@@ -62,6 +65,7 @@ pub struct Machine {
     pub(crate) source: String,
     pub(crate) trial: Option<Trial>,
     pub(crate) look: Look,
+    pub(crate) slots: Option<Slots>,
     signals: SignalQueue,
     keys: Vec<File>,
     watchdog: Watchdog,
@@ -80,7 +84,7 @@ pub(crate) struct Look {
 
 impl Machine {
     /// A machine without a config.
-    pub fn new(mut journal: Journal, signals: SignalQueue, settings: Settings) -> Machine {
+    pub fn new(mut journal: Journal, signals: SignalQueue, settings: Settings, slots: Option<Slots>) -> Machine {
         let now = rk_sys::boot_millis();
         Machine {
             control: Control::open(&mut journal),
@@ -93,6 +97,7 @@ impl Machine {
             config: None,
             source: String::new(),
             trial: None,
+            slots,
             look: Look { at: 0, backoff: Backoff::new(LOOK_AGAIN.0, LOOK_AGAIN.1), said: Vec::new() },
             signals,
             keys: rk_sys::open_input_devices(),
@@ -124,6 +129,7 @@ impl Machine {
             self.look_for_config(now);
             self.reap(now);
             self.end_trial(now);
+            self.judge_slot(now);
             self.handle(now, Event::Tick);
             self.keep_up(now);
             if let Some(mut down) = self.down.take() {
@@ -188,7 +194,7 @@ impl Machine {
         }
         let look = self.config.is_none().then_some(self.look.at);
         let down = self.down.as_ref().and_then(|down| down.next_look(now));
-        let own = [self.trial_end(), self.watchdog.next(), self.page.next()];
+        let own = [self.trial_end(), self.watchdog.next(), self.page.next(), self.next_judgement(now)];
         let due = [self.supervisor.next_deadline(), look, down].into_iter().chain(own).flatten().min()?;
         Some(Duration::from_millis(due.saturating_sub(now)))
     }

@@ -1,16 +1,16 @@
 //! Where the root image lies: a file in the initramfs, or a verified partition.
 
 use crate::console;
+use rk_slots::{Root, Slot, verity};
 use rk_sys::{MountFlags, SysError, Verity};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Error, ErrorKind};
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The root image inside the initramfs.
 pub const IMAGE: &str = "/root.erofs";
-/// On the kernel command line: `rk.root=<root hash>,<blocks>` asks for the partition of this hash.
-const KEY: &str = "rk.root";
 /// Controllers and disks are found one after the other, slow ones within seconds.
 const DISKS_LIMIT: u64 = 60_000;
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -20,69 +20,67 @@ pub fn is_elsewhere() -> bool {
     Path::new(IMAGE).exists() || !Path::new("/sbin/rk-init").exists()
 }
 
-/// Mounts the root at `target`.
-pub fn mount(target: &str) -> Result<(), SysError> {
+/// Mounts the root at `target`; answers the partition that it lies in, if it does.
+pub fn mount(target: &str) -> Result<Option<PathBuf>, SysError> {
     let flags = MountFlags { read_only: true, nodev: true, ..MountFlags::default() };
     if !Path::new(IMAGE).exists() {
-        return rk_sys::mount(&verified()?, target, "erofs", flags, "");
+        let (mapped, partition) = verified()?;
+        rk_sys::mount(&mapped, target, "erofs", flags, "")?;
+        return Ok(Some(partition));
     }
     // From the file itself when the kernel can, else through a loop device.
-    let Err(direct) = rk_sys::mount(IMAGE, target, "erofs", flags, "") else { return Ok(()) };
+    let Err(direct) = rk_sys::mount(IMAGE, target, "erofs", flags, "") else { return Ok(None) };
     console::line(&format!("rk: {}; trying a loop device", console::chain(&direct)));
     let (device, _attached) = rk_sys::attach_loop(Path::new(IMAGE))?;
-    rk_sys::mount(&device, target, "erofs", flags, "")
+    rk_sys::mount(&device, target, "erofs", flags, "").map(|()| None)
 }
 
-/// The device of the slot that the command line names, checked block by block as it is read.
-fn verified() -> Result<String, SysError> {
-    let failed = |call, object: &str, text: &str| SysError {
-        call,
-        object: object.to_owned(),
-        source: Error::new(ErrorKind::InvalidInput, text),
-    };
+/// The device of the root that the command line names, checked block by block as it is read, and the partition below.
+fn verified() -> Result<(String, PathBuf), SysError> {
     for (fstype, target) in [("proc", "/proc"), ("sysfs", "/sys")] {
         let flags = MountFlags { nosuid: true, nodev: true, noexec: true, ..MountFlags::default() };
         rk_sys::mount(fstype, target, fstype, flags, "")?;
     }
     let line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let slot = rk_config::cmdline_value(&line, KEY).and_then(parse);
-    let device = slot
-        .ok_or_else(|| failed("reading", "rk.root", "no <root hash>,<blocks> on the kernel command line"))
-        .and_then(|verity| Ok((wait_for(&slot_name(&verity.root_hash))?, verity)))
-        .and_then(|(device, verity)| rk_sys::open_verity("rk-root", &device, &verity));
+    let opened = Root::of_cmdline(&line)
+        .ok_or_else(|| SysError {
+            call: "reading",
+            object: "rk.root".to_owned(),
+            source: Error::new(ErrorKind::InvalidInput, "no <root hash>,<blocks> on the kernel command line"),
+        })
+        .and_then(|root| {
+            let partition = wait_for(&root)?;
+            let verity = Verity { root_hash: root.hash, blocks: root.blocks };
+            Ok((rk_sys::open_verity("rk-root", &partition, &verity)?, partition))
+        });
     for target in ["/sys", "/proc"] {
         rk_sys::unmount(Path::new(target))?;
     }
-    device
+    opened
 }
 
-/// The partition of a root by the first half of its hash: a name in a partition table has room for that.
-fn slot_name(root_hash: &str) -> String {
-    format!("rk-{}", root_hash.get(..32).unwrap_or(root_hash))
-}
-
-fn parse(value: &str) -> Option<Verity> {
-    let (hash, blocks) = value.split_once(',')?;
-    let sound = hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
-    let blocks = blocks.parse().ok().filter(|blocks| *blocks > 0)?;
-    sound.then(|| Verity { root_hash: hash.to_owned(), blocks })
-}
-
-fn wait_for(name: &str) -> Result<std::path::PathBuf, SysError> {
+/// The slot that holds this root: its topmost hash block is the one whose digest is the root hash. Data below it may still be
+/// wrong, which reading them tells.
+fn wait_for(root: &Root) -> Result<PathBuf, SysError> {
     let deadline = rk_sys::boot_millis() + DISKS_LIMIT;
     loop {
-        if let Some(found) = rk_sys::partitions()?.into_iter().find(|partition| partition.name == name) {
+        let slots = rk_sys::partitions()?.into_iter().filter(|partition| Slot::of_partition(&partition.name).is_some());
+        if let Some(found) = slots.into_iter().find(|partition| holds(&partition.path, root)) {
             return Ok(found.path);
         }
         if rk_sys::boot_millis() > deadline {
-            let source = Error::new(
-                ErrorKind::NotFound,
-                "no disk has it: is the disk's controller supported, was the slot overwritten?",
-            );
-            return Err(SysError { call: "finding partition", object: name.to_owned(), source });
+            let text = "no slot of any disk has it: is the disk's controller supported, was the slot overwritten?";
+            let source = Error::new(ErrorKind::NotFound, text);
+            return Err(SysError { call: "finding the root", object: root.hash.clone(), source });
         }
         std::thread::sleep(LOOK_AGAIN);
     }
+}
+
+fn holds(partition: &Path, root: &Root) -> bool {
+    let mut top = [0; verity::BLOCK];
+    let read = File::open(partition).and_then(|file| file.read_exact_at(&mut top, root.tree_at()));
+    read.is_ok() && hex::encode(verity::digest(&top)) == root.hash
 }
 
 #[cfg(test)]
@@ -90,21 +88,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_is_named_by_hash_and_size_and_nothing_else_will_do() {
-        let hash = "0123456789abcdef".repeat(4);
-        let verity = parse(&format!("{hash},3200")).unwrap();
-        assert_eq!(
-            (slot_name(&verity.root_hash).as_str(), verity.blocks),
-            ("rk-0123456789abcdef0123456789abcdef", 3200)
-        );
-        for bad in [
-            hash.clone(),
-            format!("{hash},0"),
-            format!("{hash},x"),
-            format!("{},1", hash.to_uppercase()),
-            ",1".to_owned(),
-        ] {
-            assert_eq!(parse(&bad), None, "{bad}");
-        }
+    fn a_slot_is_known_by_the_top_of_its_hash_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("slot");
+        let data = vec![7; 200 * verity::BLOCK];
+        let tree = verity::tree(&data);
+        fs::write(&path, [data, tree.bytes].concat()).unwrap();
+        let root = Root { hash: hex::encode(tree.root), blocks: tree.blocks };
+        assert!(holds(&path, &root));
+        assert!(!holds(&path, &Root { hash: "0".repeat(64), ..root.clone() }));
+        assert!(!holds(&path, &Root { blocks: 10_000, ..root }));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Leaving the kernel's first root is not only tidy: `pivot_root`, which every container needs, fails on it.
 
-use crate::{console, failure, root};
+use crate::{console, failure, root, slots};
 use rk_sys::MountFlags;
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -33,9 +33,10 @@ pub fn run() -> ExitCode {
     if let Err(source) = fs::create_dir_all(NEW_ROOT) {
         return failure::give_up("making the place for the root image", &source);
     }
-    if let Err(err) = root::mount(NEW_ROOT) {
-        return failure::give_up("mounting the root image", &err);
-    }
+    let partition = match root::mount(NEW_ROOT) {
+        Ok(partition) => partition,
+        Err(err) => return failure::give_up("mounting the root image", &err),
+    };
     if let Err(err) = rk_sys::mount_point("/dev", &format!("{NEW_ROOT}/dev")) {
         return failure::give_up("moving /dev", &err);
     }
@@ -43,7 +44,8 @@ pub fn run() -> ExitCode {
     if let Err(err) = rk_sys::move_root(NEW_ROOT) {
         return failure::give_up("entering the root image", &err);
     }
-    let err = Command::new(INIT).env_clear().env(BEGAN, began.to_string()).exec();
+    let device = partition.map(|partition| (slots::DEVICE, partition));
+    let err = Command::new(INIT).env_clear().env(BEGAN, began.to_string()).envs(device).exec();
     failure::give_up(INIT, &err)
 }
 

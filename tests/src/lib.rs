@@ -6,6 +6,7 @@
 //! | `images` | a stock registry | archives of others arrive whole under their names |
 //! | `boot` | one machine | the image boots, refuses bad configs, powers off |
 //! | `media` | one machine | CD, stick and disk boot it on UEFI; a tampered root does not |
+//! | `slots` | one machine | upgrades that succeed, fail and are cut off; rollback, reset, installation |
 //! | `machine` | one machine | the machine API by `rkctl`: maintenance mode, roles, configs, the end of the machine |
 //! | `node` | one machine | a node alone: joining, its complaints |
 //! | `network` | a cluster | pods, Services, DNS, partitions |

@@ -210,7 +210,9 @@ fn every_question_has_an_answer_and_every_missing_verb_says_so() {
     let json = guest.rkctl(&["node", "services", "-o", "json"]).good();
     assert!(json.contains("\"state\": \"running\""), "{json}");
     assert_eq!(guest.rkctl(&["node", "logs", "nothing"]).code, NOT_FOUND);
-    assert_eq!(guest.rkctl(&["node", "reset", "--data"]).code, PRECONDITION);
+    assert_eq!(guest.rkctl(&["node", "reset"]).code, WRONG);
+    // It runs from memory: there is nothing to go back to.
+    assert_eq!(guest.rkctl(&["node", "rollback"]).code, PRECONDITION);
     assert_eq!(guest.rkctl(&["node", "restart", "nothing"]).code, PRECONDITION);
     guest.rkctl(&["node", "restart", "netd"]).good();
     eventually("netd to run again", limit(10), || {

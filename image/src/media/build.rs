@@ -1,11 +1,13 @@
 //! From a built image to media.
 
 use super::gpt_parts::derived;
+use super::sign::Signer;
 use super::tools::Tools;
 use super::uki::{Parts, Uki, uki};
 use super::{Format, bzimage, convert, fat, grub, iso, pxe, raw, verity};
 use crate::{FileInfo, initramfs, manifest};
 use anyhow::{Context, Result};
+use rk_slots::Root;
 use serde::Serialize;
 use serde_json::Value;
 use std::fs;
@@ -15,13 +17,13 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub struct Inputs {
     /// A bzImage.
-    pub kernel: PathBuf,
-    /// The initramfs with the whole root, of [`crate::build`].
-    pub initramfs: PathBuf,
-    /// The root alone.
-    pub root: PathBuf,
-    /// The program `rk-init`, for the initramfs of a disk.
-    pub init: PathBuf,
+    pub kernel: Vec<u8>,
+    /// An initramfs with `/init` alone, of [`crate::initramfs::bare`].
+    pub starter: Vec<u8>,
+    /// The root image.
+    pub root: Vec<u8>,
+    /// Signs EFI programs, when Secure Boot is wanted.
+    pub signer: Option<Signer>,
     /// Kernel command line.
     pub cmdline: String,
     /// The distribution's tools.
@@ -48,7 +50,6 @@ pub struct Artefact {
 
 struct Builder<'a> {
     inputs: &'a Inputs,
-    kernel: Vec<u8>,
     release: String,
     initramfs: Vec<u8>,
     stub: Vec<u8>,
@@ -59,15 +60,11 @@ struct Builder<'a> {
 /// # Errors
 /// An input or a tool is missing, or the disk is full.
 pub fn build(inputs: &Inputs, formats: &[Format]) -> Result<Vec<Artefact>> {
-    let read = |path: &Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
     fs::create_dir_all(&inputs.out).with_context(|| format!("making {}", inputs.out.display()))?;
-    let kernel = read(&inputs.kernel)?;
     let builder = Builder {
         inputs,
-        release: bzimage::release(&kernel)
-            .with_context(|| format!("{} is no Linux kernel", inputs.kernel.display()))?,
-        kernel,
-        initramfs: read(&inputs.initramfs)?,
+        release: bzimage::release(&inputs.kernel).context("what should be a kernel is no Linux kernel")?,
+        initramfs: initramfs::and_root(inputs.starter.clone(), &inputs.root),
         stub: Tools::read(&inputs.tools.stub, "systemd-boot-efi")?,
     };
     let mut formats = formats.to_vec();
@@ -112,14 +109,26 @@ impl Builder<'_> {
             Format::Raw => {}
             Format::Qcow2 => convert::qcow2(&tools.qemu_img, &raw, &path)?,
             Format::Vmdk => convert::vmdk(&tools.qemu_img, &raw, &path)?,
-            Format::Pxe => return pxe::tree(&path, &self.kernel, &self.initramfs, &self.whole()?.bytes, cmdline),
+            Format::Pxe => {
+                return pxe::tree(&path, &self.inputs.kernel, &self.initramfs, &self.whole()?.bytes, cmdline);
+            }
         }
         Ok(vec![path])
     }
 
     fn uki(&self, initramfs: &[u8], cmdline: &str) -> Result<Uki> {
         let (version, release) = (&self.inputs.version, &self.release);
-        uki(&Parts { stub: &self.stub, kernel: &self.kernel, initramfs, cmdline, version, release })
+        let kernel = &self.inputs.kernel;
+        let mut uki = uki(&Parts { stub: &self.stub, kernel, initramfs, cmdline, version, release })?;
+        uki.bytes = self.signed(uki.bytes)?;
+        Ok(uki)
+    }
+
+    fn signed(&self, program: Vec<u8>) -> Result<Vec<u8>> {
+        match &self.inputs.signer {
+            Some(signer) => signer.sign(&self.inputs.tools, &program),
+            None => Ok(program),
+        }
     }
 
     /// The EFI program with the root inside.
@@ -153,19 +162,18 @@ impl Builder<'_> {
 
     /// Writes the disk; answers the root hash in hex.
     fn raw(&self, out: &Path) -> Result<String> {
-        let Inputs { tools, cmdline, root, init, .. } = self.inputs;
-        let root = fs::read(root).with_context(|| format!("reading {}", root.display()))?;
-        let init = fs::read(init).with_context(|| format!("reading {}", init.display()))?;
-        let tree = verity::tree(&root);
+        let Inputs { tools, cmdline, root, starter, kernel, .. } = self.inputs;
+        let tree = verity::tree(root);
         let hash = hex::encode(tree.root);
-        let cmdline = format!("{cmdline} rk.root={hash},{}", tree.blocks);
-        let initramfs = initramfs::bare(&init)?;
-        let uki = self.uki(&initramfs, &cmdline)?;
+        let cmdline = format!("{cmdline} {}", Root { hash: hash.clone(), blocks: tree.blocks }.word());
+        let uki = self.uki(starter, &cmdline)?;
+        let loader = self.signed(Tools::read(&tools.loader, "systemd-boot-efi")?)?;
         let contents = raw::Contents {
-            root: &root,
+            loader: &loader,
+            root,
             tree: &tree,
             uki: &uki.bytes,
-            bios: raw::Bios { kernel: &self.kernel, initramfs: &initramfs, cmdline: &cmdline },
+            bios: raw::Bios { kernel, initramfs: starter, cmdline: &cmdline },
             disk: derived(hash.as_bytes(), "disk"),
         };
         raw::write(tools, &contents, out)?;

@@ -16,6 +16,10 @@ const MOST_CLUSTERS: usize = 65_000;
 const ATTRIBUTE_VOLUME: u8 = 8;
 const ATTRIBUTE_DIR: u8 = 16;
 const ATTRIBUTE_ARCHIVE: u8 = 32;
+/// Of entries that hold a long name: read-only, hidden, system and label at once, which no real file is.
+const ATTRIBUTE_LONG: u8 = 15;
+/// UTF-16 units of a long name in one entry.
+const LONG_PIECE: usize = 13;
 /// 1980-01-01, the first day of FAT.
 const DATE: [u8; 2] = [0x21, 0];
 
@@ -34,10 +38,11 @@ struct Dir<'a> {
     files: BTreeMap<String, &'a [u8]>,
 }
 
-/// Writes a volume of at least `bytes` that holds `files` (path with `/`, names in 8.3 form).
+/// Writes a volume of at least `bytes` that holds `files` (path with `/`). Names that are not in 8.3 form, in capitals, get a long
+/// one beside a short one.
 ///
 /// # Errors
-/// A name is not in 8.3 form, or the files need more than a FAT16 volume can hold.
+/// A name is no ASCII text of a reasonable length, or the files need more than a FAT16 volume can hold.
 pub fn volume(label: &str, bytes: u64, files: &[(&str, &[u8])]) -> Result<Volume> {
     let mut root = Dir::default();
     for (path, data) in files {
@@ -87,21 +92,22 @@ impl Writer {
     /// Writes what is below `dir` and appends its entries; `own` is the cluster of `dir` itself, 0 for the root.
     fn dir(&mut self, dir: &Dir<'_>, path: &str, own: u16, entries: &mut Vec<[u8; ENTRY]>) -> Result<()> {
         for (name, below) in &dir.dirs {
-            // `.` and `..`, then one entry for each name: its size is known before its content.
-            let size = (2 + below.dirs.len() + below.files.len()) * ENTRY;
+            // `.` and `..`, then the entries of each name: its size is known before its content.
+            let names: usize = below.dirs.keys().chain(below.files.keys()).map(|name| names(name).len()).sum();
+            let size = (2 + names) * ENTRY;
             let (cluster, at) = self.place(&vec![0; size])?;
             let mut inner =
                 vec![entry(*b".          ", ATTRIBUTE_DIR, cluster, 0), entry(*b"..         ", ATTRIBUTE_DIR, own, 0)];
             self.dir(below, &format!("{path}{name}/"), cluster, &mut inner)?;
             let inner = inner.concat();
             self.data.get_mut(at..at + inner.len()).context("directory")?.copy_from_slice(&inner);
-            entries.push(entry(short_name(name)?, ATTRIBUTE_DIR, cluster, 0));
+            named(entries, name, |short| entry(short, ATTRIBUTE_DIR, cluster, 0))?;
         }
         for (name, data) in &dir.files {
             let (cluster, at) = self.place(data)?;
             self.offsets.insert(format!("{path}{name}"), at as u64);
             let size = u32::try_from(data.len()).context("file size")?;
-            entries.push(entry(short_name(name)?, ATTRIBUTE_ARCHIVE, cluster, size));
+            named(entries, name, |short| entry(short, ATTRIBUTE_ARCHIVE, cluster, size))?;
         }
         Ok(())
     }
@@ -170,6 +176,52 @@ fn padded(label: &str) -> Result<Box<[u8; 11]>> {
     Ok(bytes)
 }
 
+/// Pieces of a long name; one empty piece stands for a name that needs none.
+fn names(name: &str) -> Vec<Vec<u16>> {
+    let mut pieces = vec![Vec::new()];
+    if short_name(name).is_err() {
+        pieces.extend(name.encode_utf16().collect::<Vec<_>>().chunks(LONG_PIECE).map(<[u16]>::to_vec));
+    }
+    pieces
+}
+
+/// Appends the entries of a name: its long pieces, last one first, then the entry itself.
+fn named(entries: &mut Vec<[u8; ENTRY]>, name: &str, entry: impl Fn([u8; 11]) -> [u8; ENTRY]) -> Result<()> {
+    let pieces = names(name);
+    if pieces.len() == 1 {
+        entries.push(entry(short_name(name)?));
+        return Ok(());
+    }
+    let sound = name.bytes().all(|b| b.is_ascii_graphic() && !b"\"*/:<>?\\|".contains(&b));
+    ensure!(sound && name.len() <= 200 && !name.starts_with('.'), "{name} is no name for a file on a FAT volume");
+    // Unique in its folder, for every entry there has another number.
+    let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
+    let plain = |text: &str, most: usize| -> String {
+        text.chars().filter(char::is_ascii_alphanumeric).take(most).collect::<String>().to_ascii_uppercase()
+    };
+    let short = short_name(&format!("{}~{:03}.{}", plain(stem, 4), entries.len() % 1000, plain(extension, 3)))?;
+    let sum = short.iter().fold(0_u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte));
+    for (n, piece) in pieces.iter().enumerate().skip(1).rev() {
+        let last = if n + 1 == pieces.len() { 0x40 } else { 0 };
+        let mut units = piece.clone();
+        if units.len() < LONG_PIECE {
+            units.push(0);
+        }
+        units.resize(LONG_PIECE, 0xffff);
+        let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+        let mut long = [0; ENTRY];
+        long[0] = u8::try_from(n)? | last;
+        long[1..11].copy_from_slice(&bytes[..10]);
+        long[11] = ATTRIBUTE_LONG;
+        long[13] = sum;
+        long[14..26].copy_from_slice(&bytes[10..22]);
+        long[28..32].copy_from_slice(&bytes[22..26]);
+        entries.push(long);
+    }
+    entries.push(entry(short));
+    Ok(())
+}
+
 fn short_name(name: &str) -> Result<[u8; 11]> {
     let (stem, extension) = name.split_once('.').unwrap_or((name, ""));
     let sound = |part: &str| part.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b"-_~".contains(&b));
@@ -191,7 +243,14 @@ mod tests {
     #[test]
     fn another_implementation_reads_the_files_and_they_lie_where_it_is_said() {
         let big: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
-        let files = [("EFI/BOOT/BOOTX64.EFI", big.as_slice()), ("RK/A.TXT", b"hello"), ("EMPTY", b"")];
+        let files = [
+            ("EFI/BOOT/BOOTX64.EFI", big.as_slice()),
+            ("EFI/Linux/rk-00001-a.efi", b"one"),
+            ("EFI/Linux/rk-00002-b+2-1.efi", b"two"),
+            ("loader/loader.conf", b"timeout 0"),
+            ("RK/A.TXT", b"hello"),
+            ("EMPTY", b""),
+        ];
         let volume = volume("RK-ESP", 0, &files).unwrap();
         let at = volume.offsets["EFI/BOOT/BOOTX64.EFI"] as usize;
         assert_eq!(at % CLUSTER, 0);
@@ -208,8 +267,8 @@ mod tests {
     }
 
     #[test]
-    fn names_that_need_a_long_entry_are_refused() {
-        for name in ["lower", "TOO-LONG-NAME", "A.LONG", ".X", "A B"] {
+    fn names_that_no_file_can_have_are_refused() {
+        for name in [".x", "a b", "a:b", "a*", "\u{e9}t\u{e9}"] {
             assert!(volume("X", 0, &[(name, b"")]).is_err(), "{name}");
         }
     }

@@ -10,19 +10,22 @@ pub mod fat;
 mod format;
 mod gpt_parts;
 mod grub;
+mod installed;
 pub mod iso;
 pub mod pe;
 mod pxe;
 mod raw;
 mod sbom;
+mod sign;
 mod tools;
 mod uki;
-pub mod verity;
 
 pub use build::{Artefact, Inputs, build};
 pub use format::Format;
-pub use raw::slot_name;
+pub use installed::Installed;
+pub use rk_slots::verity;
 pub use sbom::cyclonedx;
+pub use sign::Signer;
 pub use tools::{PACKAGES, Tools};
 pub use uki::{Parts, Uki, uki};
 

@@ -1,6 +1,6 @@
 //! Appending sections to a PE file, which is all that makes a unified kernel image out of an EFI stub.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 /// A section to add.
 #[derive(Debug, Clone, Copy)]
@@ -83,23 +83,6 @@ pub fn append(pe: &[u8], sections: &[Section<'_>]) -> Result<(Vec<u8>, Vec<Place
     Ok((out, placed))
 }
 
-/// The content of section `name` of a PE file, without its padding.
-///
-/// # Errors
-/// `pe` is no PE32+ file or has no such section.
-pub fn section<'a>(pe: &'a [u8], name: &str) -> Result<&'a [u8]> {
-    let layout = layout(pe)?;
-    for n in 0..layout.sections {
-        let at = layout.table + n * HEADER;
-        let own = pe.get(at..at + 8).context("cut short")?;
-        if own.split(|b| *b == 0).next() == Some(name.as_bytes()) {
-            let (size, offset) = (u32_at(pe, at + 8)? as usize, u32_at(pe, at + 20)? as usize);
-            return pe.get(offset..).and_then(|rest| rest.get(..size)).context("section beyond the end of the file");
-        }
-    }
-    bail!("no section {name}")
-}
-
 fn layout(pe: &[u8]) -> Result<Layout> {
     const PE32_PLUS: u16 = 0x20b;
     ensure!(pe.starts_with(b"MZ"), "no PE file: it does not start with MZ");
@@ -139,6 +122,7 @@ fn u32_at(bytes: &[u8], at: usize) -> Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rk_slots::program::section;
 
     /// Headers of a PE32+ file with one section of 0x123 bytes at 0x1000.
     fn stub() -> Vec<u8> {

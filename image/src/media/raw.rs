@@ -3,19 +3,20 @@
 //! | number | name | what |
 //! |---|---|---|
 //! | 1 | `rk-bios` | GRUB for BIOS machines |
-//! | 2 | `rk-esp` | unified kernel image; kernel and initramfs for GRUB |
-//! | 3 | [`slot_name`] of its root | root, hash tree behind it |
-//! | 4 | `rk-empty` | the other slot |
+//! | 2 | `rk-esp` | systemd-boot and the slots' EFI programs; kernels and initramfs for GRUB, and its block of variables |
+//! | 3 | `rk-root-a` | root, hash tree behind it |
+//! | 4 | `rk-root-b` | the other slot, empty |
 //! | 5 | `rk-state` | ext4 `RK-STATE` |
 //! | 6 | `rk-data` | ext4 `RK-DATA`; grows to the end of the disk on the first boot |
 
 use super::gpt_parts::{efi_partition, partition};
 use super::tools::Tools;
-use super::verity::{BLOCK, Tree};
 use super::{fat, grub};
 use crate::program::run;
 use anyhow::{Context, Result, ensure};
 use rk_gpt::{Guid, Table};
+use rk_slots::verity::{BLOCK, Tree};
+use rk_slots::{ENV_PATH, Entry, Env, PROGRAMS, STATE, Slot};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -26,6 +27,8 @@ const SECTOR: u64 = 512;
 const SIZES: [u64; 6] = [1, 96, 64, 64, 64, 256];
 /// Kept free at both ends for partition tables.
 const EDGE: u64 = 1;
+/// systemd-boot: no menu, no editor, nothing but our own programs.
+const LOADER_CONF: &str = "timeout 0\neditor no\nauto-entries no\nauto-firmware no\n";
 
 /// What goes on the disk.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub struct Contents<'a> {
     pub tree: &'a Tree,
     /// The unified kernel image that starts it.
     pub uki: &'a [u8],
+    /// systemd-boot.
+    pub loader: &'a [u8],
     /// The same for GRUB: kernel, initramfs, command line.
     pub bios: Bios<'a>,
     /// Identity of the disk.
@@ -51,11 +56,6 @@ pub struct Bios<'a> {
     pub initramfs: &'a [u8],
     /// Its command line.
     pub cmdline: &'a str,
-}
-
-/// Name of the partition that holds the root of this hash: a kernel finds its slot by it.
-pub fn slot_name(root_hash: &str) -> String {
-    format!("rk-{}", root_hash.get(..32).unwrap_or(root_hash))
 }
 
 /// Writes the disk into a sparse file.
@@ -93,13 +93,12 @@ pub fn write(tools: &Tools, contents: &Contents<'_>, out: &Path) -> Result<()> {
 }
 
 fn table(contents: &Contents<'_>) -> Table {
-    let slot = slot_name(&hex::encode(contents.tree.root));
     let kinds: [(Guid, &str); 6] = [
         (Guid::BIOS_BOOT, "rk-bios"),
         (Guid::ESP, "rk-esp"),
-        (Guid::LINUX_ROOT_X86_64, &slot),
-        (Guid::LINUX_ROOT_X86_64, "rk-empty"),
-        (Guid::LINUX_DATA, "rk-state"),
+        (Guid::LINUX_ROOT_X86_64, Slot::A.partition()),
+        (Guid::LINUX_ROOT_X86_64, Slot::B.partition()),
+        (Guid::LINUX_DATA, STATE),
         (Guid::LINUX_VAR, "rk-data"),
     ];
     let mut first = EDGE * MIB / SECTOR;
@@ -117,12 +116,18 @@ fn table(contents: &Contents<'_>) -> Table {
 
 fn esp(contents: &Contents<'_>, room: u64) -> Result<Vec<u8>> {
     let Bios { kernel, initramfs, cmdline } = contents.bios;
-    let menu = format!("linux /rk/a/vmlinuz {cmdline}\ninitrd /rk/a/initrd\nboot\n");
+    let program = Entry { generation: 1, slot: Slot::A, tries: None };
+    let program = format!("{PROGRAMS}/{program}");
+    let (menu, commands, env) = (Env::script(), rk_slots::boot_commands(Slot::A, cmdline), Env::good(Slot::A).encode());
     let files = [
-        ("EFI/BOOT/BOOTX64.EFI", contents.uki),
-        ("GRUB/GRUB.CFG", menu.as_bytes()),
-        ("RK/A/INITRD", initramfs),
-        ("RK/A/VMLINUZ", kernel),
+        ("EFI/BOOT/BOOTX64.EFI", contents.loader),
+        (program.as_str(), contents.uki),
+        ("loader/loader.conf", LOADER_CONF.as_bytes()),
+        ("grub/grub.cfg", menu.as_bytes()),
+        (ENV_PATH, env.as_slice()),
+        ("rk/a/boot.cfg", commands.as_bytes()),
+        ("rk/a/initrd", initramfs),
+        ("rk/a/vmlinuz", kernel),
     ];
     // A FAT's own tables take less than this.
     let volume = fat::volume("RK-ESP", room - MIB, &files)?;

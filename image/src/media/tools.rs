@@ -5,13 +5,16 @@ use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
 /// Debian packages of the tools, for a system that builds media with its own.
-pub const PACKAGES: &[&str] = &["e2fsprogs", "grub-common", "grub-pc-bin", "qemu-utils", "systemd-boot-efi"];
+pub const PACKAGES: &[&str] =
+    &["e2fsprogs", "grub-common", "grub-pc-bin", "qemu-utils", "sbsigntool", "systemd-boot-efi"];
 
 /// Where the tools are.
 #[derive(Debug, Clone)]
 pub struct Tools {
     /// systemd's EFI stub, which turns kernel, initramfs and command line into one EFI program.
     pub stub: PathBuf,
+    /// systemd-boot, which chooses among EFI programs and counts their tries.
+    pub loader: PathBuf,
     /// `grub-mkimage`.
     pub grub_mkimage: Program,
     /// GRUB's modules and boot sectors for BIOS machines.
@@ -20,9 +23,12 @@ pub struct Tools {
     pub mkfs_ext4: Program,
     /// `qemu-img`.
     pub qemu_img: Program,
+    /// `sbsign`, which is only run when a key is given.
+    pub sbsign: Program,
 }
 
 const STUB: &str = "usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+const LOADER: &str = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";
 const MODULES: &str = "usr/lib/grub/i386-pc";
 
 impl Tools {
@@ -30,10 +36,12 @@ impl Tools {
     pub fn system() -> Tools {
         Tools {
             stub: Path::new("/").join(STUB),
+            loader: Path::new("/").join(LOADER),
             grub_mkimage: Program::own("grub-mkimage"),
             grub_modules: Path::new("/").join(MODULES),
             mkfs_ext4: Program::own("mkfs.ext4"),
             qemu_img: Program::own("qemu-img"),
+            sbsign: Program::own("sbsign"),
         }
     }
 
@@ -43,10 +51,12 @@ impl Tools {
         let program = |package: &str, path: &str| Program::Unpacked { root: folder.join(package), path: path.into() };
         Tools {
             stub: folder.join("systemd-boot-efi").join(STUB),
+            loader: folder.join("systemd-boot-efi").join(LOADER),
             grub_mkimage: program("grub-pc-bin", "usr/bin/grub-mkimage"),
             grub_modules: folder.join("grub-pc-bin").join(MODULES),
             mkfs_ext4: Program::own("mkfs.ext4"),
             qemu_img: program("qemu-utils", "usr/bin/qemu-img"),
+            sbsign: program("sbsigntool", "usr/bin/sbsign"),
         }
     }
 

@@ -38,9 +38,8 @@ pub struct Uki {
 /// The stub is no PE file with room for the sections.
 pub fn uki(parts: &Parts<'_>) -> Result<Uki> {
     let Parts { stub, kernel, initramfs, cmdline, version, release } = *parts;
-    let os_release = format!(
-        "ID=rk\nNAME=rk\nPRETTY_NAME=\"rk {version}\"\nVERSION_ID={version}\nIMAGE_ID=rk\nIMAGE_VERSION={version}\n"
-    );
+    // No VERSION_ID: systemd-boot would prefer the greater version to the newer generation, and no rollback could stand.
+    let os_release = format!("ID=rk\nNAME=rk\nPRETTY_NAME=\"rk {version}\"\nIMAGE_ID=rk\nRK_VERSION={version}\n");
     let sections = [
         Section { name: ".osrel", data: os_release.as_bytes() },
         Section { name: ".cmdline", data: cmdline.as_bytes() },

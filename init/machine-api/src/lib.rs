@@ -7,6 +7,7 @@
 //! | [`server`] | the methods, each a few lines that call one of the parts below |
 //! | [`node`] | what PID 1 is asked: config, services, events, the end of the machine |
 //! | [`facts`] | what the kernel tells: processes, mounts, disks, memory, sockets, links |
+//! | [`disks`] | what writes disks: upgrades and installations |
 //! | [`files`] | files and folders, contained, secrets refused |
 //! | [`confine`] | what this process gives up before it listens |
 //! | [`streams`] | logs, kernel messages, packets |
@@ -15,6 +16,7 @@
 //! One thread. Parsers of what the kernel or a client says are pure functions with bounds; nothing indexes outside data.
 
 pub mod confine;
+pub mod disks;
 pub mod facts;
 pub mod files;
 pub mod log;

@@ -70,6 +70,7 @@ async fn start() -> Result<()> {
     let busy = Arc::new(AtomicUsize::new(0));
     let api = Api::new(Inner {
         busy: Arc::clone(&busy),
+        disks: Arc::default(),
         pid1,
         maintenance,
         accepted: rk_config::ACCEPTED_PATH.into(),

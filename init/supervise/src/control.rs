@@ -37,6 +37,18 @@ pub enum Request {
     Confirm,
     /// The network brought a config from this place, which names itself; it is offered.
     Offer(String),
+    /// Tell where the slots of the disk lie.
+    Slots,
+    /// As before, and mount the EFI partition.
+    OpenSlots,
+    /// Unmount the EFI partition.
+    CloseSlots,
+    /// Try the other slot at the next start.
+    RollBack,
+    /// Forget this (`state`, `data`, `all`) and start again.
+    Reset(String),
+    /// Put the offered config on the disk at this path, which was just installed.
+    Seed(String),
     /// End the machine and start it again.
     Reboot,
     /// End the machine.
@@ -56,6 +68,12 @@ impl fmt::Display for Request {
             Request::Try(seconds) => write!(f, "try {seconds}"),
             Request::Confirm => f.write_str("confirm"),
             Request::Offer(source) => write!(f, "offer {source}"),
+            Request::Slots => f.write_str("slots"),
+            Request::OpenSlots => f.write_str("open-slots"),
+            Request::CloseSlots => f.write_str("close-slots"),
+            Request::RollBack => f.write_str("roll-back"),
+            Request::Reset(words) => write!(f, "reset {words}"),
+            Request::Seed(disk) => write!(f, "seed {disk}"),
             Request::Reboot => f.write_str("reboot"),
             Request::PowerOff => f.write_str("poweroff"),
         }
@@ -86,6 +104,19 @@ impl Request {
             "try" => rest.parse().ok().filter(|seconds| (1..=MOST_TRIAL).contains(seconds)).map(Request::Try),
             "confirm" => alone(Request::Confirm),
             "offer" => (!rest.is_empty()).then(|| Request::Offer(rest.to_owned())),
+            "slots" => alone(Request::Slots),
+            "open-slots" => alone(Request::OpenSlots),
+            "close-slots" => alone(Request::CloseSlots),
+            "roll-back" => alone(Request::RollBack),
+            "reset" => {
+                let known = rest.split(' ').all(|word| ["state", "data", "all"].contains(&word));
+                known.then(|| Request::Reset(rest.to_owned()))
+            }
+            "seed" => {
+                let name = rest.strip_prefix("/dev/")?;
+                let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+                (plain && (1..=32).contains(&name.len())).then(|| Request::Seed(rest.to_owned()))
+            }
             "reboot" => alone(Request::Reboot),
             "poweroff" => alone(Request::PowerOff),
             _ => None,
@@ -192,6 +223,12 @@ mod tests {
             Request::Try(60),
             Request::Confirm,
             Request::Offer("https://a/b".to_owned()),
+            Request::Slots,
+            Request::OpenSlots,
+            Request::CloseSlots,
+            Request::RollBack,
+            Request::Reset("state data".to_owned()),
+            Request::Seed("/dev/nvme0n1".to_owned()),
             Request::Reboot,
             Request::PowerOff,
         ];
@@ -212,6 +249,10 @@ mod tests {
             "try",
             "restart",
             "restart ../x",
+            "reset",
+            "reset everything",
+            "seed vda",
+            "seed /dev/../etc",
             "reboot\n",
             "offer",
             &long,

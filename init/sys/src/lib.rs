@@ -33,7 +33,9 @@ pub use loopdev::attach_loop;
 pub use mount::{MountFlags, make_shared, mount, mount_point, move_root, unescape_path, unmount, unmount_detached};
 pub use netlink::{NetlinkSocket, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_LINK};
 pub use packet::{PacketSocket, bind_udp_to_link, udp6_on_link};
-pub use partition::{PartitionNode, device_bytes, disk_sector, grow_ext4, partitions, resize_partition};
+pub use partition::{
+    PartitionNode, device_bytes, disk_sector, grow_ext4, partitions, reread_partitions, resize_partition, zero_out,
+};
 pub use poll::{Ready, wait_readable};
 pub use power::{End, end_machine, route_ctrl_alt_del_to_init};
 pub use process::{Child, Exit, SpawnSpec, kill, kill_everything, pid, process_exists, reap_one, spawn};

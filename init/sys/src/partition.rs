@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 const CLASS: &str = "/sys/class/block";
 // linux/blkpg.h, linux/fs.h, linux/ext4.h
 const BLKPG: libc::Ioctl = 0x1269;
+const BLKRRPART: libc::Ioctl = 0x125f;
+const BLKZEROOUT: libc::Ioctl = 0x127f;
 const BLKPG_RESIZE_PARTITION: i32 = 3;
 const EXT4_IOC_RESIZE_FS: libc::Ioctl = 0x4008_6610;
 
@@ -104,6 +106,31 @@ pub fn resize_partition(disk: &File, number: u32, start: u64, length: u64) -> Re
     // SAFETY: the kernel reads the argument and the partition behind its pointer; both are live structs of its layout.
     if unsafe { libc::ioctl(disk.as_raw_fd(), BLKPG, &arg) } < 0 {
         return Err(SysError::last("ioctl BLKPG_RESIZE_PARTITION", object));
+    }
+    Ok(())
+}
+
+/// Has the kernel read the partition table of the disk behind `disk` anew; `name` is told in errors.
+///
+/// # Errors
+/// As the ioctl `BLKRRPART`: a partition is in use.
+pub fn reread_partitions(disk: &File, name: &str) -> Result<()> {
+    // SAFETY: the ioctl takes no argument.
+    if unsafe { libc::ioctl(disk.as_raw_fd(), BLKRRPART) } < 0 {
+        return Err(SysError::last("ioctl BLKRRPART", name));
+    }
+    Ok(())
+}
+
+/// Fills a range of the disk behind `disk` with zeros, by the disk itself where it can; `name` is told in errors.
+///
+/// # Errors
+/// As the ioctl `BLKZEROOUT`.
+pub fn zero_out(disk: &File, name: &str, start: u64, length: u64) -> Result<()> {
+    let range = [start, length];
+    // SAFETY: the kernel reads two u64 from the pointer, which is to live ones.
+    if unsafe { libc::ioctl(disk.as_raw_fd(), BLKZEROOUT, range.as_ptr()) } < 0 {
+        return Err(SysError::last("ioctl BLKZEROOUT", name));
     }
     Ok(())
 }

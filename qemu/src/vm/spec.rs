@@ -218,6 +218,9 @@ impl VmSpec {
     fn board(&self) -> &'static str {
         match self.machine() {
             Machine::Microvm => "microvm,acpi=on,pcie=off,rtc=on,pit=off,pic=off,isa-serial=on,x-option-roms=off",
+            Machine::Q35 if self.firmware.as_ref().is_some_and(Firmware::is_locked) => {
+                "q35,smm=on,vmport=off,smbus=off"
+            }
             Machine::Q35 if self.drives.iter().any(Drive::is_sata) => "q35,smm=off,vmport=off,smbus=off",
             Machine::Q35 => "q35,smm=off,vmport=off,sata=off,smbus=off",
         }

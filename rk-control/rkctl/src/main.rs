@@ -17,6 +17,7 @@ mod dashboard;
 mod exit;
 mod generate;
 mod health;
+mod image;
 mod node;
 mod output;
 mod pki;
@@ -50,11 +51,7 @@ async fn run(args: Args) -> anyhow::Result<Class> {
         Command::Health(wanted) => health::run(&global, &wanted).await,
         Command::Dashboard => dashboard::run(&global).await,
         Command::Support(wanted) => support::run(&global, &wanted).await,
-        Command::Image(_) => Err(exit::Failure::new(
-            Class::Precondition,
-            "this version of rkctl does not build images; in the source tree, cargo xtask image does",
-        )
-        .into()),
+        Command::Image(args::ImageCommand::Build(wanted)) => image::run(&wanted),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "rkctl", &mut std::io::stdout());
             Ok(Class::Good)

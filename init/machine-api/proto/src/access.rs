@@ -89,7 +89,7 @@ pub const METHODS: [(&str, Access); 36] = [
     row("Reboot", Role::Operator),
     row("Shutdown", Role::Operator),
     row("Reset", Role::Admin),
-    row("Install", Role::Admin),
+    open("Install", Role::Admin),
     row("Upgrade", Role::Admin),
     row("Rollback", Role::Admin),
     row("ConfirmConfig", Role::Admin),

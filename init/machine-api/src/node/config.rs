@@ -133,7 +133,7 @@ fn refusal(err: &ConfigError) -> Status {
 }
 
 /// Writes a file that root alone reads: new name, fsync, rename.
-pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     let _ = fs::remove_file(&new);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;

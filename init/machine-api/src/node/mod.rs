@@ -10,7 +10,7 @@ mod platform;
 mod store;
 
 pub use certificates::list as certificates;
-pub use config::{Applied, apply, current, patched, validate};
+pub use config::{Applied, apply, current, patched, validate, write_private};
 pub use control::{Pid1, Pid1Error};
 pub use events::{Events, stream as events};
 pub use fetch::look_for_config;

@@ -1,20 +1,18 @@
 //! The service's methods, in the order of its definition.
 
-use super::missing::missing;
 use super::{Api, peer};
-use crate::facts::{clock, cpu, disks, line, links, memory, mounts, processes, sockets};
+use crate::disks::{self, ProgressStream};
+use crate::facts::{self, clock, cpu, line, links, memory, mounts, processes, sockets};
 use crate::log;
 use crate::node::{self, Events};
 use crate::streams::{Bytes, capture, kmsg, logs, whole_file};
 use rk_machine_proto::{Machine, v1};
 use rk_supervise::control;
-use std::pin::Pin;
-use tokio_stream::Stream;
+use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 use v1::Empty;
 
 type Answer<T> = Result<Response<T>, Status>;
-type ProgressStream = Pin<Box<dyn Stream<Item = Result<v1::Progress, Status>> + Send>>;
 
 /// Largest file that is read.
 const MOST_FILE: u64 = 256 << 20;
@@ -128,7 +126,7 @@ impl Machine for Api {
     }
 
     async fn disks(&self, _: Request<Empty>) -> Answer<v1::DisksReply> {
-        answer(v1::DisksReply { disks: disks::read() })
+        answer(v1::DisksReply { disks: facts::disks::read() })
     }
 
     async fn memory(&self, _: Request<Empty>) -> Answer<v1::MemoryReply> {
@@ -233,20 +231,37 @@ impl Machine for Api {
         self.tell(control::Request::PowerOff).await
     }
 
-    async fn reset(&self, _: Request<v1::ResetRequest>) -> Answer<Empty> {
-        Err(missing("erase its disks", "write a new image to the disk from outside"))
+    async fn reset(&self, request: Request<v1::ResetRequest>) -> Answer<Empty> {
+        let v1::ResetRequest { state, data, all } = *request.get_ref();
+        let words: Vec<&str> = [("all", all), ("state", state && !all), ("data", data && !all)]
+            .into_iter()
+            .filter(|w| w.1)
+            .map(|w| w.0)
+            .collect();
+        if words.is_empty() {
+            return Err(Status::invalid_argument("say what to erase: state, data or all"));
+        }
+        log::warn(format_args!("{} resets {}", peer(&request).name(), words.join(" ")));
+        self.tell(control::Request::Reset(words.join(" "))).await
     }
 
-    async fn install(&self, _: Request<v1::InstallRequest>) -> Answer<ProgressStream> {
-        Err(missing("install itself", "write the raw image to the disk from outside"))
+    async fn install(&self, request: Request<Streaming<v1::InstallRequest>>) -> Answer<ProgressStream> {
+        let turn = disks::Turn::take(&self.inner.disks)?;
+        let (pid1, offered) = (Arc::clone(&self.inner.pid1), self.inner.offered.clone());
+        answer(disks::install(pid1, turn, offered, request.into_inner()).await?)
     }
 
-    async fn upgrade(&self, _: Request<Streaming<v1::UpgradeRequest>>) -> Answer<ProgressStream> {
-        Err(missing("upgrade itself", "boot it with a newer image"))
+    async fn upgrade(&self, request: Request<Streaming<v1::UpgradeRequest>>) -> Answer<ProgressStream> {
+        log::warn(format_args!("{} upgrades", peer(&request).name()));
+        let turn = disks::Turn::take(&self.inner.disks)?;
+        answer(disks::upgrade(Arc::clone(&self.inner.pid1), turn, request.into_inner()).await?)
     }
 
-    async fn rollback(&self, _: Request<Empty>) -> Answer<Empty> {
-        Err(missing("roll back", "boot it with the older image"))
+    async fn rollback(&self, request: Request<Empty>) -> Answer<Empty> {
+        log::warn(format_args!("{} rolls back", peer(&request).name()));
+        let _turn = disks::Turn::take(&self.inner.disks)?;
+        self.inner.pid1.ask(&control::Request::RollBack).await?;
+        self.tell(control::Request::Reboot).await
     }
 }
 

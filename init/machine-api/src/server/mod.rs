@@ -1,7 +1,6 @@
 //! The methods. Each is a few lines: check what was asked, call the part that knows, answer.
 
 mod methods;
-mod missing;
 
 use crate::node::Pid1;
 use crate::streams::logs::Places;
@@ -9,7 +8,7 @@ use crate::trust::{Peer, Resolver, Rotation};
 use rk_config::MachineConfig;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tonic::{Request, Status};
 
 /// What the methods share.
@@ -36,6 +35,8 @@ pub struct Inner {
     pub resolver: Arc<Resolver>,
     /// The certificate to be.
     pub rotation: Rotation,
+    /// Somebody writes disks.
+    pub disks: Arc<AtomicBool>,
     /// Calls that PID 1 works for, and whose answers are not on their way yet.
     pub busy: Arc<AtomicUsize>,
 }

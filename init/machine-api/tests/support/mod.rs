@@ -79,6 +79,7 @@ impl Node {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let api = Api::new(Inner {
+            disks: Default::default(),
             pid1: Arc::new(Pid1::at(&dir.path().join("init.sock"))),
             maintenance,
             accepted,

@@ -2,12 +2,15 @@
 
 mod node;
 
-pub use node::{Capture, Certificates, How, Mode, NodeConfig, Reach, Store, Verb};
+pub use node::{Capture, Certificates, How, Install, Mode, NodeConfig, Reach, Store, Verb};
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum, ValueHint};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Names of formats, as images have them.
+pub use rk_image::media::Format as MediaFormat;
 
 /// Manages machines that run rk.
 #[derive(Debug, Parser)]
@@ -175,15 +178,60 @@ pub struct Support {
 /// `rkctl image`.
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
-    /// Build a medium.
-    Build {
-        /// iso, raw, qcow2, pxe, uki or vmdk.
-        #[arg(long)]
-        format: String,
-        /// Folder for the result.
-        #[arg(long, value_name = "DIR")]
-        output: PathBuf,
-    },
+    /// Build media out of a raw disk image, with a command line, config or signature of your own.
+    #[command(after_help = "Examples:\n  rkctl image build --from rk.raw --format iso,pxe --output media\n  \
+        rkctl image build --from rk.raw --format raw,qcow2 --platform openstack --output cloud\n  \
+        rkctl image build --from rk.raw --format iso,raw --sign db.key --certificate db.crt --output signed")]
+    Build(Build),
+}
+
+/// `rkctl image build`.
+#[derive(Debug, Group)]
+pub struct Build {
+    /// The raw disk image that brings kernel and root.
+    #[arg(long, value_name = "FILE", default_value = "rk.raw", value_hint = ValueHint::FilePath)]
+    pub from: PathBuf,
+    /// iso, raw, qcow2, vmdk, uki or pxe; several are parted by commas.
+    #[arg(long, required = true, value_delimiter = ',')]
+    pub format: Vec<MediaFormat>,
+    /// Folder for the results.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub output: PathBuf,
+    /// Where the machine will run: which metadata service it asks for a config.
+    #[arg(long, value_enum)]
+    pub platform: Option<Platform>,
+    /// A machine config; it goes on the command line, which anyone can read, and must be small.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// The kernel's command line instead of the image's.
+    #[arg(long)]
+    pub cmdline: Option<String>,
+    /// A folder of unpacked Debian packages whose tools are used instead of the system's.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub tools: Option<PathBuf>,
+    /// A private key (PEM) to sign EFI programs with, for Secure Boot.
+    #[arg(long, value_name = "KEY", requires = "certificate", value_hint = ValueHint::FilePath)]
+    pub sign: Option<PathBuf>,
+    /// The key's certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "sign", value_hint = ValueHint::FilePath)]
+    pub certificate: Option<PathBuf>,
+}
+
+/// Where machines run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Platform {
+    /// Real machines, and virtual ones without a metadata service.
+    Metal,
+    /// A drive labelled CIDATA or config-2.
+    Nocloud,
+    /// EC2.
+    Aws,
+    /// Google Compute Engine.
+    Gcp,
+    /// Azure.
+    Azure,
+    /// OpenStack.
+    Openstack,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -129,7 +129,28 @@ pub enum Verb {
     Reboot,
     /// Switch the machine off.
     Shutdown,
-    /// Erase disks of the machine.
+    /// Write a raw image (rk.raw) to a disk of a machine that was started from another medium.
+    #[command(after_help = "Examples:\n  rkctl node disks --insecure --fingerprint sha256:… -n 10.0.0.10\n  \
+        rkctl node install rk.raw --disk size=smallest,bus=nvme --config worker.yaml --reboot --insecure --fingerprint sha256:… -n 10.0.0.10")]
+    Install(Install),
+    /// Write a newer image (rk.raw) to the slot that does not run, and try it.
+    #[command(
+        after_help = "Example:\n  rkctl node upgrade rk.raw -n 10.0.0.11 && rkctl health --wait 10m -n 10.0.0.11"
+    )]
+    Upgrade {
+        /// The raw disk image.
+        #[arg(value_hint = ValueHint::FilePath)]
+        image: PathBuf,
+        /// Leave the restart to somebody else.
+        #[arg(long)]
+        no_reboot: bool,
+    },
+    /// Go back to the other slot, as it was before the last upgrade.
+    Rollback,
+    /// Erase what the machine keeps, at its next start, which is now.
+    #[command(
+        after_help = "Examples:\n  rkctl node reset --state -n 10.0.0.11   # it waits for a config\n  rkctl node reset --all -n 10.0.0.11     # it goes off and boots no more"
+    )]
     Reset {
         /// The config and identity.
         #[arg(long)]
@@ -137,9 +158,10 @@ pub enum Verb {
         /// Images, pods, logs.
         #[arg(long)]
         data: bool,
+        /// Both, and the installation itself; the machine goes off.
+        #[arg(long)]
+        all: bool,
     },
-    /// Go back to the image before the last upgrade.
-    Rollback,
 }
 
 /// When, for configs.
@@ -165,6 +187,28 @@ pub struct Reach {
     /// The fingerprint on the node's console.
     #[arg(long, value_name = "sha256:HEX")]
     pub fingerprint: Option<String>,
+}
+
+/// `rkctl node install`.
+#[derive(Debug, Group)]
+pub struct Install {
+    /// The raw disk image.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub image: PathBuf,
+    /// A path such as /dev/sda, or rules parted by commas: serial=, model=, bus=, size=smallest, size=largest.
+    #[arg(long)]
+    pub disk: String,
+    /// The config of the machine-to-be.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Erase what the disk holds.
+    #[arg(long)]
+    pub wipe: bool,
+    /// Restart the machine when it is done.
+    #[arg(long)]
+    pub reboot: bool,
+    #[command(flatten)]
+    pub reach: Reach,
 }
 
 /// `rkctl node config`.

@@ -54,6 +54,8 @@ pub enum Question {
         state: bool,
         /// Images, pods, logs.
         data: bool,
+        /// Everything.
+        all: bool,
     },
     /// Go back.
     Rollback,
@@ -121,7 +123,9 @@ pub async fn ask(client: &mut Client, question: &Question) -> Result<Value> {
         Question::Confirm => call!(confirm_config),
         Question::Reboot => call!(reboot),
         Question::Shutdown => call!(shutdown),
-        Question::Reset { state, data } => call!(reset, v1::ResetRequest { state: *state, data: *data }),
+        Question::Reset { state, data, all } => {
+            call!(reset, v1::ResetRequest { state: *state, data: *data, all: *all })
+        }
         Question::Rollback => call!(rollback),
     })
 }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod ask;
+mod disk;
 mod shapes;
 mod stream;
 
@@ -62,7 +63,12 @@ pub async fn run(global: &Global, verb: Box<Verb>) -> Result<Class> {
         Verb::Time => question(global, Question::Time).await,
         Verb::Reboot => question(global, Question::Reboot).await,
         Verb::Shutdown => question(global, Question::Shutdown).await,
-        Verb::Reset { state, data } => question(global, Question::Reset { state, data }).await,
+        Verb::Reset { state, data, all } => question(global, Question::Reset { state, data, all }).await,
+        Verb::Upgrade { image, no_reboot } => disk::upgrade(&mut single(global).await?, &image, no_reboot).await,
+        Verb::Install(wanted) => {
+            let (trust, nodes) = whom(global, &wanted.reach)?;
+            disk::install(&mut the_only(&nodes, &trust).await?, &wanted).await
+        }
         Verb::Rollback => question(global, Question::Rollback).await,
         Verb::Certificates(Certificates::List) => question(global, Question::Certificates).await,
         Verb::Disks(reach) => {
@@ -115,8 +121,12 @@ fn whom(global: &Global, reach: &Reach) -> Result<(Trust, Vec<String>)> {
 /// The only node that is meant.
 async fn single(global: &Global) -> Result<Client> {
     let (trust, nodes) = known(global)?;
-    match nodes.as_slice() {
-        [node] => connect(node, &trust).await,
+    the_only(&nodes, &trust).await
+}
+
+async fn the_only(nodes: &[String], trust: &Trust) -> Result<Client> {
+    match nodes {
+        [node] => connect(node, trust).await,
         _ => Err(Failure::new(Class::Usage, "this is asked of one node: name it with -n").into()),
     }
 }

@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 /// The tiers that need built artifacts, in the order in which they say most about what is broken.
-const TIERS: [&str; 9] = ["api", "images", "boot", "media", "machine", "node", "network", "cluster", "chaos"];
+const TIERS: [&str; 10] = ["api", "images", "boot", "media", "slots", "machine", "node", "network", "cluster", "chaos"];
 
 /// The tiers that run without being asked for; each run says what it left out.
 const USUAL: [&str; 7] = ["host", "api", "images", "boot", "network", "cluster", "chaos"];
@@ -51,7 +51,7 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
         command.env("RK_ETCD", &artifacts.etcd).env("KUBECTL", &artifacts.kubectl);
         total += suite("host tests", &mut command, &artifacts.work.join("host.log"), &report)?;
     }
-    if wanted("media") {
+    if wanted("media") || wanted("slots") {
         setup::media_for_tests(paths, &report)?;
     }
     for tier in TIERS.into_iter().filter(|t| wanted(t)) {

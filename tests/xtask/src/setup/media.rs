@@ -12,7 +12,12 @@ use rk_image::media::{self, Artefact, CMDLINE, Format, Inputs, Tools};
 use std::path::Path;
 
 /// Firmware for machines of tests.
-const OVMF: (&str, &str) = ("ovmf", "usr/share/OVMF/OVMF_CODE_4M.fd");
+const FIRMWARE: [(&str, &str); 3] = [
+    ("ovmf", "usr/share/OVMF/OVMF_CODE_4M.fd"),
+    // Signing, and putting keys into a machine's variables.
+    ("sbsigntool", "usr/bin/sbsign"),
+    ("python3-virt-firmware", "usr/lib/python3/dist-packages/virt/firmware/vars.py"),
+];
 
 /// What to build.
 pub struct Wanted<'a> {
@@ -22,6 +27,8 @@ pub struct Wanted<'a> {
     pub cmdline: Option<&'a str>,
     /// A machine config to build in.
     pub config: Option<&'a Path>,
+    /// Another root than the image's.
+    pub root: Option<&'a Path>,
 }
 
 /// Builds media of an image.
@@ -43,11 +50,12 @@ pub fn build(
     let programs = BINARIES.map(|(name, _)| name);
     let version = env!("CARGO_PKG_VERSION");
     step.say("building");
+    let read = |path: &Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
     let inputs = Inputs {
-        kernel: image.kernel.clone(),
-        initramfs: image.initramfs.clone(),
-        root: image.root.clone(),
-        init: binaries.join("rk-init"),
+        kernel: read(&image.kernel)?,
+        starter: rk_image::initramfs::bare(&read(&binaries.join("rk-init"))?)?,
+        root: read(wanted.root.unwrap_or(&image.root))?,
+        signer: None,
         cmdline: wanted.cmdline.unwrap_or(CMDLINE).to_owned(),
         tools: Tools::unpacked(&paths.closures()),
         version: version.to_owned(),
@@ -67,6 +75,8 @@ pub fn build(
 /// Fetches the firmware that tests boot media with.
 pub fn firmware(paths: &Paths, step: &Step) -> Result<((), String)> {
     let mut packages = Packages::new(&paths.cache);
-    packages.unpacked_closure(step, SUITE, OVMF.0, OVMF.1)?;
+    for (package, proof) in FIRMWARE {
+        packages.unpacked_closure(step, SUITE, package, proof)?;
+    }
     Ok(((), "there".to_owned()))
 }

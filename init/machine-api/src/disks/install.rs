@@ -1,0 +1,191 @@
+//! An installation: a raw image is written to a disk of this machine, and a config put on it.
+
+use super::select::{choose, permit};
+use super::{PIECES, ProgressStream, STEPS, Teller, Turn, failed, on_thread};
+use crate::facts::disks;
+use crate::log;
+use crate::node::{Pid1, write_private};
+use rk_machine_proto::v1::InstallRequest;
+use rk_supervise::control::Request;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::mpsc::{self, Receiver};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+const MIB: u64 = 1 << 20;
+/// No image comes near this; keeps sums of sizes small.
+const MOST_IMAGE: u64 = 1 << 40;
+/// Tells progress this often.
+const TOLD_EVERY: u64 = 4 * MIB;
+
+/// What the caller promises.
+struct Order {
+    path: String,
+    disk_bytes: u64,
+    data_bytes: u64,
+}
+
+/// A part of the image and where it belongs.
+struct Piece {
+    offset: u64,
+    data: Vec<u8>,
+}
+
+/// Begins an installation; the answer tells its steps.
+///
+/// # Errors
+/// The disk is not meant clearly, is in use, holds something; the config is wrong.
+pub async fn install(
+    pid1: Arc<Pid1>,
+    turn: Turn,
+    offered: PathBuf,
+    mut requests: Streaming<InstallRequest>,
+) -> Result<ProgressStream, Status> {
+    let first = requests.message().await?.ok_or_else(|| Status::invalid_argument("nothing was sent"))?;
+    let InstallRequest { disk, wipe, config, disk_bytes, data_bytes, reboot, .. } = first;
+    if disk_bytes < 2 * MIB || disk_bytes > MOST_IMAGE || data_bytes > disk_bytes {
+        return Err(Status::invalid_argument("the first message must tell the size of a disk image"));
+    }
+    let config = match config.as_str() {
+        "" => None,
+        text => {
+            let parsed = rk_config::parse(text).map_err(|err| Status::invalid_argument(log::chain(&err)))?;
+            Some(rk_config::to_yaml(&parsed.config).map_err(|err| Status::internal(err.to_string()))?)
+        }
+    };
+    let found = disks::read();
+    let target = choose(&found, &disk)?;
+    permit(&found, target, disk_bytes, wipe)?;
+    let path = target.path.clone();
+    log::warn(format_args!("installing on {path}"));
+    let order = Order { path: path.clone(), disk_bytes, data_bytes };
+    let (pieces, taken) = mpsc::channel(PIECES);
+    let (sender, receiver) = mpsc::channel(STEPS);
+    let teller = Teller(sender);
+    let ours = teller.clone();
+    let work = tokio::spawn(on_thread(move || run(&order, taken, &ours)));
+    tokio::spawn(async move {
+        while let Ok(Some(InstallRequest { offset, data, .. })) = requests.message().await {
+            if pieces.send(Piece { offset, data }).await.is_err() {
+                break;
+            }
+        }
+        drop(pieces);
+        let done = work.await.unwrap_or_else(|err| Err(Status::internal(err.to_string())));
+        let done = match (done, config) {
+            (Ok(()), Some(yaml)) => seed(&pid1, &offered, &path, &yaml).await,
+            (done, _) => done,
+        };
+        drop(turn);
+        match done {
+            Ok(()) => {
+                teller.say(Ok("installed; take the medium away that the machine was started from")).await;
+                if reboot && let Err(err) = pid1.ask(&Request::Reboot).await {
+                    teller.say(Err(err.into())).await;
+                }
+            }
+            Err(status) => {
+                log::warn(format_args!("installing on {path} failed: {}", status.message()));
+                teller.say(Err(status)).await;
+            }
+        }
+    });
+    Ok(Box::pin(ReceiverStream::new(receiver)))
+}
+
+async fn seed(pid1: &Pid1, offered: &Path, disk: &str, yaml: &str) -> Result<(), Status> {
+    write_private(offered, yaml.as_bytes()).map_err(failed(&offered.display().to_string()))?;
+    pid1.ask(&Request::Seed(disk.to_owned())).await?;
+    Ok(())
+}
+
+fn run(order: &Order, pieces: Receiver<Piece>, teller: &Teller) -> Result<(), Status> {
+    let path = &order.path;
+    // The kernel refuses this while anything of the disk is in use.
+    let file = OpenOptions::new().write(true).custom_flags(libc_o_excl()).open(path).map_err(failed(path))?;
+    let bytes = rk_sys::device_bytes(Path::new(path)).map_err(|err| Status::internal(log::chain(&err)))?;
+    teller.tell("erasing", 0, order.disk_bytes);
+    // What the image leaves out is zeros; the last MiB may hold the other copy of an older partition table.
+    for (start, length) in [(0, order.disk_bytes), (bytes.saturating_sub(MIB) / MIB * MIB, MIB.min(bytes % MIB + MIB))]
+    {
+        let length = length.min(bytes.saturating_sub(start));
+        rk_sys::zero_out(&file, path, start, length).map_err(|err| Status::internal(log::chain(&err)))?;
+    }
+    write(order, &file, pieces, teller)
+}
+
+/// Writes the pieces; those of the first MiB, which make the disk bootable, when all others are on the disk.
+fn write(order: &Order, file: &File, mut pieces: Receiver<Piece>, teller: &Teller) -> Result<(), Status> {
+    let path = &order.path;
+    let (mut done, mut told) = (0, 0);
+    let mut first = Vec::new();
+    while let Some(Piece { offset, data }) = pieces.blocking_recv() {
+        let length = data.len() as u64;
+        if offset.checked_add(length).is_none_or(|end| end > order.disk_bytes) {
+            return Err(Status::invalid_argument("a piece lies beyond the image's end"));
+        }
+        done += length;
+        if offset < MIB {
+            if done > order.data_bytes || first.len() > 64 {
+                return Err(Status::invalid_argument("more came than was promised"));
+            }
+            first.push(Piece { offset, data });
+        } else {
+            file.write_all_at(&data, offset).map_err(failed(path))?;
+        }
+        if done - told >= TOLD_EVERY {
+            teller.tell("writing", done, order.data_bytes);
+            told = done;
+        }
+    }
+    if done != order.data_bytes {
+        let text = format!("{done} of {} bytes came; the disk is left empty", order.data_bytes);
+        return Err(Status::data_loss(text));
+    }
+    file.sync_all().map_err(failed(path))?;
+    for piece in first {
+        file.write_all_at(&piece.data, piece.offset).map_err(failed(path))?;
+    }
+    file.sync_all().map_err(failed(path))
+}
+
+fn libc_o_excl() -> i32 {
+    i32::try_from(rustix::fs::OFlags::EXCL.bits()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(pieces: Vec<Piece>, promised: u64) -> (Result<(), Status>, Vec<u8>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        let file = File::options().write(true).create(true).truncate(true).open(&path).unwrap();
+        file.set_len(3 * MIB).unwrap();
+        let order = Order { path: path.display().to_string(), disk_bytes: 3 * MIB, data_bytes: promised };
+        let (sender, receiver) = mpsc::channel(8);
+        for piece in pieces {
+            sender.try_send(piece).ok().unwrap();
+        }
+        drop(sender);
+        let (steps, _shown) = mpsc::channel(8);
+        let result = write(&order, &file, receiver, &Teller(steps));
+        (result, std::fs::read(&path).unwrap())
+    }
+
+    #[test]
+    fn pieces_land_where_they_belong_and_an_early_end_leaves_no_bootable_disk() {
+        let piece = |offset: u64, byte: u8| Piece { offset, data: vec![byte; 8] };
+        let (result, disk) = written(vec![piece(0, 1), piece(2 * MIB, 2)], 16);
+        result.unwrap();
+        assert_eq!((disk[7], disk[8], disk[2 * MIB as usize]), (1, 0, 2));
+        let (result, disk) = written(vec![piece(0, 1), piece(2 * MIB, 2)], 24);
+        assert_eq!(result.unwrap_err().code(), tonic::Code::DataLoss);
+        assert_eq!(disk[0], 0);
+        let (result, _) = written(vec![piece(3 * MIB - 4, 1)], 8);
+        assert_eq!(result.unwrap_err().code(), tonic::Code::InvalidArgument);
+    }
+}

@@ -1,0 +1,100 @@
+//! GRUB's block of variables: a text of fixed size, written in place, sector by sector.
+
+use crate::{Slot, TRIES};
+
+/// Size of the block, which GRUB never changes.
+pub const ENV_BYTES: usize = 1024;
+const MAGIC: &str = "# GRUB Environment Block\n";
+
+/// What GRUB goes by: the good slot, and one on trial with boots left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Env {
+    /// Booted when none is on trial.
+    pub good: Slot,
+    /// Booted as long as it has boots left.
+    pub trial: Option<Slot>,
+    /// Boots left of the trial.
+    pub left: u32,
+}
+
+impl Env {
+    /// A slot that is good, and no trial.
+    pub fn good(slot: Slot) -> Env {
+        Env { good: slot, trial: None, left: 0 }
+    }
+
+    /// A trial beside a good slot.
+    pub fn trial(good: Slot, trial: Slot) -> Env {
+        Env { good, trial: Some(trial), left: TRIES }
+    }
+
+    /// The block.
+    pub fn encode(&self) -> Vec<u8> {
+        let trial = self.trial.map(Slot::letter).unwrap_or_default();
+        let text = format!("{MAGIC}good={}\ntrial={trial}\nleft={}\n", self.good, self.left);
+        let mut bytes = text.into_bytes();
+        bytes.resize(ENV_BYTES, b'#');
+        bytes
+    }
+
+    /// Reads a block; `None` when it is none of ours.
+    pub fn decode(bytes: &[u8]) -> Option<Env> {
+        let text = bytes.get(..ENV_BYTES).and_then(|bytes| std::str::from_utf8(bytes).ok())?.strip_prefix(MAGIC)?;
+        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        Some(Env {
+            good: Slot::of_letter(value("good")?)?,
+            trial: value("trial").and_then(Slot::of_letter),
+            left: value("left").and_then(|left| left.parse().ok()).unwrap_or(0),
+        })
+    }
+
+    /// The commands that make GRUB go by it; `$root` is the EFI partition. Each slot's own commands lie in `rk/<slot>/boot.cfg`.
+    pub fn script() -> String {
+        let file = format!("($root)/{}", crate::ENV_PATH);
+        let mut script = format!("set good=a\nset trial=\nset left=0\nload_env --file {file}\nset slot=$good\n");
+        script += "if [ -n \"$trial\" ]; then\n";
+        for left in (1..=TRIES).rev() {
+            let word = if left == TRIES { "if" } else { "elif" };
+            script += &format!("{word} [ \"$left\" = {left} ]; then set left={}; set slot=$trial\n", left - 1);
+        }
+        script += &format!("fi\nif [ \"$slot\" = \"$trial\" ]; then save_env --file {file} left; fi\nfi\n");
+        script += "source ($root)/rk/$slot/boot.cfg\nboot\n";
+        // Only reached when that slot's files cannot be read.
+        script + "source ($root)/rk/$good/boot.cfg\nboot\nreboot\n"
+    }
+}
+
+/// What GRUB does for a slot: `rk/<slot>/boot.cfg`.
+pub fn boot_commands(slot: Slot, cmdline: &str) -> String {
+    format!("linux ($root)/rk/{slot}/vmlinuz {cmdline}\ninitrd ($root)/rk/{slot}/initrd\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_reads_back_and_keeps_its_size() {
+        for env in [Env::good(Slot::B), Env::trial(Slot::A, Slot::B), Env { left: 0, ..Env::trial(Slot::A, Slot::B) }] {
+            let bytes = env.encode();
+            assert_eq!(bytes.len(), ENV_BYTES);
+            assert_eq!(Env::decode(&bytes), Some(env));
+        }
+    }
+
+    #[test]
+    fn noise_is_no_block() {
+        for bytes in [vec![], vec![0; ENV_BYTES], vec![0xff; ENV_BYTES], MAGIC.as_bytes().to_vec()] {
+            assert_eq!(Env::decode(&bytes), None);
+        }
+    }
+
+    #[test]
+    fn the_script_counts_every_try_down_by_one() {
+        let script = Env::script();
+        for left in 1..=TRIES {
+            assert!(script.contains(&format!("[ \"$left\" = {left} ]; then set left={}; ", left - 1)), "{script}");
+        }
+        assert_eq!(script.matches("\nif ").count(), script.matches("fi\n").count());
+    }
+}

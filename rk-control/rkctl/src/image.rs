@@ -1,0 +1,94 @@
+//! `rkctl image build`: media out of a raw disk image, which brings kernel and root.
+
+use crate::args::{Build, Platform};
+use crate::exit::{Class, Failure};
+use crate::{generate, output};
+use anyhow::Result;
+use rk_image::media::{self, Inputs, Installed, Signer, Tools};
+
+/// What kernels of this architecture read of their command line.
+const MOST_CMDLINE: usize = 2047;
+
+/// Builds the media and tells their names and sizes.
+///
+/// # Errors
+/// The file is no image, a tool of the distribution is missing, the command line becomes too long.
+pub fn run(wanted: &Build) -> Result<Class> {
+    let image = Installed::open(&wanted.from)?;
+    let config = wanted.config.as_deref().map(generate::read).transpose()?;
+    if let Some(config) = &config {
+        generate::check(config)?;
+    }
+    let base = wanted.cmdline.clone().map_or_else(|| image.cmdline(), Ok)?;
+    let cmdline = cmdline(&base, wanted.platform, config.as_deref())?;
+    let signer = wanted.sign.clone().zip(wanted.certificate.clone());
+    let signer = signer.map(|(key, certificate)| Signer { key, certificate });
+    // What was beside the image is still what is in it.
+    let sbom = std::fs::read(wanted.from.with_file_name("sbom.cdx.json")).ok();
+    let inputs = Inputs {
+        kernel: image.section(".linux")?,
+        starter: image.section(".initrd")?,
+        root: image.root_image()?,
+        signer,
+        cmdline,
+        tools: wanted.tools.as_deref().map_or_else(Tools::system, Tools::unpacked),
+        version: image.version.clone(),
+        sbom: sbom.and_then(|bytes| serde_json::from_slice(&bytes).ok()),
+        out: wanted.output.clone(),
+    };
+    for artefact in media::build(&inputs, &wanted.format)? {
+        let path = wanted.output.join(&artefact.path);
+        println!("{:<6} {:>10}  {}", artefact.format, output::bytes(artefact.info.bytes), path.display());
+    }
+    Ok(Class::Good)
+}
+
+fn cmdline(base: &str, platform: Option<Platform>, config: Option<&str>) -> Result<String> {
+    let mut words: Vec<String> = base.split_ascii_whitespace().map(str::to_owned).collect();
+    let name = match platform {
+        None | Some(Platform::Nocloud) => None,
+        Some(Platform::Metal) => Some("metal"),
+        Some(Platform::Aws) => Some("aws"),
+        Some(Platform::Gcp) => Some("gcp"),
+        Some(Platform::Azure) => Some("azure"),
+        Some(Platform::Openstack) => Some("openstack"),
+    };
+    if platform.is_some() {
+        words.retain(|word| !word.starts_with("rk.platform="));
+        words.extend(name.map(|name| format!("rk.platform={name}")));
+    }
+    if let Some(config) = config {
+        words.retain(|word| !word.starts_with("rk.config="));
+        words.push(rk_config::encode_for_cmdline(config));
+    }
+    let line = words.join(" ");
+    // A disk's command line also says where the root is.
+    if line.len() + 96 > MOST_CMDLINE {
+        let text = format!(
+            "the command line has {} bytes, and kernels read {MOST_CMDLINE}; put the config on a drive, at a URL, or apply it",
+            line.len()
+        );
+        return Err(Failure::new(Class::Usage, text).into());
+    }
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platform_and_config_replace_what_the_image_says() {
+        let base = "console=ttyS0 rk.platform=aws quiet";
+        assert_eq!(cmdline(base, None, None).unwrap(), base);
+        assert_eq!(cmdline(base, Some(Platform::Nocloud), None).unwrap(), "console=ttyS0 quiet");
+        let line = cmdline(base, Some(Platform::Metal), Some("role: worker\n")).unwrap();
+        assert!(line.starts_with("console=ttyS0 quiet rk.platform=metal rk.config=base64:"), "{line}");
+    }
+
+    #[test]
+    fn a_config_that_no_command_line_holds_is_refused() {
+        let refused = cmdline("quiet", None, Some(&"x".repeat(2000))).unwrap_err();
+        assert!(refused.to_string().contains("put the config on a drive"), "{refused}");
+    }
+}
