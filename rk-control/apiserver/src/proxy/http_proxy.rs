@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::header::LOCATION;
+use http::header::{HOST, LOCATION};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use rk_api::meta;
 use rk_api::status::{Reason, Status};
@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::dial::{connect, is_forbidden};
 use super::endpoints::ready_endpoints;
 use super::forward::forward;
-use super::kubelet;
+use super::rewrite::rewrite;
+use super::{kubelet, tls};
 use crate::handlers::Call;
 use crate::http::{Body, bytes_response};
 
@@ -71,8 +72,13 @@ pub(super) async fn serve(call: &Call, method: &Method, request: Request<Body>) 
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
     let path = if rest.is_empty() { "/" } else { rest };
     let path = format!("{path}{query}");
+    let whole = request.uri().path();
+    let prefix = whole.strip_suffix(rest).unwrap_or_default().trim_end_matches('/').to_owned();
+    let host = request.headers().get(HOST).and_then(|value| value.to_str().ok());
+    let host = host.or_else(|| request.uri().authority().map(|a| a.as_str())).unwrap_or_default().to_owned();
     let sender = connect(backend.address, backend.tls).await?;
-    forward(sender, backend.address, &path, request).await
+    let answer = forward(sender, backend.address, &path, request).await?;
+    Ok(if answer.status() == StatusCode::SWITCHING_PROTOCOLS { answer } else { rewrite(answer, &prefix, &host).await })
 }
 
 async fn object(call: &Call, name: &str) -> Result<Value, Status> {
@@ -80,8 +86,8 @@ async fn object(call: &Call, name: &str) -> Result<Value, Status> {
     found.map(|object| object.value()).ok_or_else(|| Status::not_found(&call.resource, name))
 }
 
-fn tls_of(call: &Call, scheme: &str) -> Option<Arc<rustls::ClientConfig>> {
-    (scheme == "https").then(|| call.core.kubelets.tls())
+fn tls_of(scheme: &str) -> Result<Option<Arc<rustls::ClientConfig>>, Status> {
+    (scheme == "https").then(tls::to_anybody).transpose()
 }
 
 async fn node(call: &Call, target: &Target<'_>) -> Result<Backend, Status> {
@@ -90,8 +96,10 @@ async fn node(call: &Call, target: &Target<'_>) -> Result<Backend, Status> {
         "" => Ok(Backend { address, tls: Some(call.core.kubelets.tls()) }),
         port => {
             address.set_port(number(port)?);
-            let tls =
-                if address.port() == 10250 { Some(call.core.kubelets.tls()) } else { tls_of(call, target.scheme) };
+            let tls = match address.port() {
+                10250 => Some(call.core.kubelets.tls()),
+                _ => tls_of(target.scheme)?,
+            };
             Ok(Backend { address, tls })
         }
     }
@@ -110,7 +118,7 @@ async fn pod(call: &Call, target: &Target<'_>) -> Result<Backend, Status> {
         "" => first_container_port(&pod).unwrap_or(80),
         port => number(port)?,
     };
-    Ok(Backend { address: SocketAddr::new(ip, port), tls: tls_of(call, target.scheme) })
+    Ok(Backend { address: SocketAddr::new(ip, port), tls: tls_of(target.scheme)? })
 }
 
 fn first_container_port(pod: &Value) -> Option<u16> {
@@ -129,7 +137,7 @@ async fn service(call: &Call, target: &Target<'_>) -> Result<Backend, Status> {
     let none =
         || Status::new(Reason::ServiceUnavailable, format!("no endpoints available for service {:?}", call.path.name));
     let address = addresses.get(index).copied().ok_or_else(none)?;
-    Ok(Backend { address, tls: tls_of(call, target.scheme) })
+    Ok(Backend { address, tls: tls_of(target.scheme)? })
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ mod forward;
 mod http_proxy;
 mod kubelet;
 mod logs;
+mod rewrite;
 mod stream;
+mod tls;
 mod websocket;
 
 use http::{Method, Request, Response};
