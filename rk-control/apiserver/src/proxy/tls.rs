@@ -61,3 +61,31 @@ impl ServerCertVerifier for Anybody {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::super::dial::connect;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_backend_that_signed_its_own_certificate_is_spoken_to() {
+        let own = rcgen::generate_simple_self_signed(vec!["somebody.else".to_owned()]).unwrap();
+        let key = rustls_pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let server =
+            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let server = server.with_no_client_auth().with_single_cert(vec![own.cert.der().clone()], key).unwrap();
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address: SocketAddr = listener.local_addr().unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+        let serving = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let stream = acceptor.accept(stream).await.unwrap();
+            stream.get_ref().1.peer_certificates().is_some()
+        });
+        let _sender = connect(address, Some(to_anybody().unwrap())).await.expect("a connection");
+        assert!(!serving.await.unwrap(), "no certificate of the server's own is shown");
+    }
+}
