@@ -46,7 +46,7 @@ pub async fn install(
 ) -> Result<ProgressStream, Status> {
     let first = requests.message().await?.ok_or_else(|| Status::invalid_argument("nothing was sent"))?;
     let InstallRequest { disk, wipe, config, disk_bytes, data_bytes, reboot, .. } = first;
-    if disk_bytes < 2 * MIB || disk_bytes > MOST_IMAGE || data_bytes > disk_bytes {
+    if !(2 * MIB..=MOST_IMAGE).contains(&disk_bytes) || data_bytes > disk_bytes {
         return Err(Status::invalid_argument("the first message must tell the size of a disk image"));
     }
     let config = match config.as_str() {
