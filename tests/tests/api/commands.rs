@@ -36,7 +36,7 @@ fn a_replication_controller_is_described_exposed_annotated_and_scaled() {
         assert!(said.contains(part), "{part} is missing:\n{said}");
     }
     let said = kubectl.ok(&["describe", "pod", &pod]);
-    for part in ["Controlled By:", "ReplicationController/agnhost", "Image:", "State:", "QoS Class:"] {
+    for part in ["Controlled By:", "ReplicationController/agnhost", "Image:", "QoS Class:"] {
         assert!(said.contains(part), "{part} is missing:\n{said}");
     }
     assert!(kubectl.ok(&["describe", "service", "kubernetes", "-n", "default"]).contains("Endpoints:"));
