@@ -48,7 +48,9 @@ async fn quotas_count_what_comes_and_goes() {
             workload("apps/v1", "ReplicaSet", "counted", json!({"replicas": 0}), json!({})),
         ),
     ] {
-        let used = |count: u64| move |own: &Value| own["status"]["used"][key] == count.to_string();
+        let used = |count: u64| {
+            move |own: &Value| own["status"]["used"][key].as_str().is_some_and(|used| used.parse() == Ok(count))
+        };
         rest.create(plural, &object).await;
         rest.until("resourcequotas/all", used(before(key) + 1)).await;
         rest.delete(&format!("{plural}/counted"), &Value::Null).await;
