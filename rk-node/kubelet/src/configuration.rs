@@ -92,8 +92,9 @@ impl Reader {
     }
 
     fn other(&mut self, key: &str, value: &Value) {
+        let said = value.to_string();
         match FIXED.iter().find(|(name, _)| *name == key) {
-            Some((_, fixed)) if value.to_string() == *fixed => {}
+            Some((_, fixed)) if said == *fixed => {}
             Some((_, fixed)) => self.warn(key, &format!("is always {fixed} on this node")),
             None => self.warn(key, "is not supported by this node: left out"),
         }
