@@ -4,19 +4,38 @@ use std::error::Error;
 
 /// Messages kept on disk by the runtime as JSON; the rest never leaves the wire.
 const STORED: &[&str] = &[
-    "Int64Value", "KeyValue", "DNSConfig", "PortMapping", "Mount", "IDMapping", "UserNamespace", "NamespaceOption",
-    "SecurityProfile", "SELinuxOption", "Capability", "HugepageLimit", "LinuxContainerResources", "ImageSpec",
-    "PodSandboxMetadata", "ContainerMetadata", "LinuxSandboxSecurityContext", "LinuxPodSandboxConfig",
-    "PodSandboxConfig", "LinuxContainerSecurityContext", "LinuxContainerConfig", "LinuxContainerUser", "Device",
-    "CDIDevice", "ContainerConfig",
+    "Int64Value",
+    "KeyValue",
+    "DNSConfig",
+    "PortMapping",
+    "Mount",
+    "IDMapping",
+    "UserNamespace",
+    "NamespaceOption",
+    "SecurityProfile",
+    "SELinuxOption",
+    "Capability",
+    "HugepageLimit",
+    "LinuxContainerResources",
+    "ImageSpec",
+    "PodSandboxMetadata",
+    "ContainerMetadata",
+    "LinuxSandboxSecurityContext",
+    "LinuxPodSandboxConfig",
+    "PodSandboxConfig",
+    "LinuxContainerSecurityContext",
+    "LinuxContainerConfig",
+    "LinuxContainerUser",
+    "Device",
+    "CDIDevice",
+    "ContainerConfig",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(["runtime.proto", "image.proto"], ["proto"])?;
-    let mut builder = tonic_prost_build::configure()
-        .emit_rerun_if_changed(false)
-        .skip_debug([".runtime.v1.AuthConfig"]);
+    let mut builder =
+        tonic_prost_build::configure().emit_rerun_if_changed(false).skip_debug([".runtime.v1.AuthConfig"]);
     for name in STORED {
         builder = builder.message_attribute(
             format!(".runtime.v1.{name}"),

@@ -9,7 +9,8 @@ use anyhow::{Result, bail};
 use rk_shim_protocol::{Decoder, Reply, Request, encode};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
 };
 
 /// Descriptors that a request may carry; the largest, exec, has three.
@@ -31,7 +32,13 @@ pub struct Client {
 impl Client {
     /// Takes over an accepted, non-blocking socket.
     pub fn new(socket: OwnedFd) -> Self {
-        Self { socket, decoder: Decoder::default(), received: VecDeque::new(), waiting: VecDeque::new(), subscribed: false }
+        Self {
+            socket,
+            decoder: Decoder::default(),
+            received: VecDeque::new(),
+            waiting: VecDeque::new(),
+            subscribed: false,
+        }
     }
 
     /// For polling: writable interest is needed while [`Client::lags`].
@@ -50,7 +57,8 @@ impl Client {
         loop {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
             let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-            let read = recvmsg(&self.socket, &mut [IoSliceMut::new(&mut buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC);
+            let read =
+                recvmsg(&self.socket, &mut [IoSliceMut::new(&mut buffer)], &mut ancillary, RecvFlags::CMSG_CLOEXEC);
             let n = match read {
                 Ok(message) => message.bytes,
                 Err(Errno::AGAIN) => return Ok(true),

@@ -20,7 +20,8 @@ const OOM_SCORE_ADJ: &str = "-998";
 /// Starts the shim of the sandbox in `dir`; returns in the caller's process once it listens, or with its error.
 pub fn run(dir: &Path) -> Result<()> {
     let text = fs::read(dir.join(CONFIG_FILE)).with_context(|| format!("read {CONFIG_FILE} in {}", dir.display()))?;
-    let config: SandboxConfig = serde_json::from_slice(&text).with_context(|| format!("parse {CONFIG_FILE} in {}", dir.display()))?;
+    let config: SandboxConfig =
+        serde_json::from_slice(&text).with_context(|| format!("parse {CONFIG_FILE} in {}", dir.display()))?;
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     // SAFETY: this process has one thread, so the child may run any code.
     match unsafe { fork() }.context("fork the shim")? {
@@ -102,7 +103,8 @@ pub fn clean(dir: &Path, config: &SandboxConfig) {
 
 fn listen_at(path: &Path) -> Result<OwnedFd> {
     let _ = fs::remove_file(path);
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    let socket =
+        socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
     bind(&socket, &SocketAddrUnix::new(path)?).with_context(|| format!("bind {}", path.display()))?;
     listen(&socket, 64)?;
     Ok(socket)

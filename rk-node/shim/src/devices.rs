@@ -221,7 +221,8 @@ mod tests {
 
     #[test]
     fn nothing_follows_a_rule_that_always_fits() {
-        let code = program(&rules(r#"[{"allow":true,"type":"c","major":1,"access":"r"},{"allow":false,"access":"rwm"}]"#));
+        let code =
+            program(&rules(r#"[{"allow":true,"type":"c","major":1,"access":"r"},{"allow":false,"access":"rwm"}]"#));
         assert_eq!(code.iter().filter(|i| i.code == EXIT).count(), 1);
         assert!(!decide(&code, DEV_CHAR, ACCESS_READ, 1, 3));
     }

@@ -70,7 +70,8 @@ impl Launcher {
             seccomp::install(&self.filters).map_err(|error| format!("install the seccomp profile: {error}"))?;
         }
         if let Some(capabilities) = &self.capabilities {
-            drop_privileges(capabilities, create_syscall().as_ref()).map_err(|error| format!("drop capabilities: {error}"))?;
+            drop_privileges(capabilities, create_syscall().as_ref())
+                .map_err(|error| format!("drop capabilities: {error}"))?;
         }
         if self.no_new_privs {
             seccomp::install(&self.filters).map_err(|error| format!("install the seccomp profile: {error}"))?;

@@ -32,8 +32,10 @@ pub enum Stdio {
 /// The spec of a container's bundle.
 pub fn read_spec(bundle: &Path) -> Result<Spec> {
     let path = bundle.join(FULL_SPEC);
-    serde_json::from_reader(std::io::BufReader::new(File::open(&path).with_context(|| format!("open {}", path.display()))?))
-        .with_context(|| format!("parse {}", path.display()))
+    serde_json::from_reader(std::io::BufReader::new(
+        File::open(&path).with_context(|| format!("open {}", path.display()))?,
+    ))
+    .with_context(|| format!("parse {}", path.display()))
 }
 
 /// Creates the container and starts its program. On return the program runs; its pid is in the host's namespace.
@@ -50,7 +52,12 @@ pub fn container(dir: &Path, id: &str, bundle: &Path, stdio: Stdio) -> Result<i3
     fs::create_dir_all(&root)?;
     // A leftover of an attempt that failed half way is of no use to anybody.
     let _ = fs::remove_dir_all(root.join(id));
-    let built = builder(id, &root, launcher, stdio)?.as_init(bundle).with_systemd(false).with_detach(true).as_sibling(true).build();
+    let built = builder(id, &root, launcher, stdio)?
+        .as_init(bundle)
+        .with_systemd(false)
+        .with_detach(true)
+        .as_sibling(true)
+        .build();
     let mut container = match built {
         Ok(container) => container,
         Err(error) => {
@@ -74,7 +81,8 @@ pub fn exec(dir: &Path, id: &str, bundle: &Path, init: i32, mut process: Process
     ensure_home(&mut process);
     let file = dir.join(format!("exec-{}.json", std::process::id()));
     fs::write(&file, serde_json::to_vec(&process)?)?;
-    let below = spec.linux().as_ref().and_then(|l| l.cgroups_path().as_deref()).and_then(|path| cgroup::sub_cgroup(path, init));
+    let below =
+        spec.linux().as_ref().and_then(|l| l.cgroups_path().as_deref()).and_then(|path| cgroup::sub_cgroup(path, init));
     let joined = builder(id, &container_dir(dir), launcher, stdio)?
         .as_tenant()
         .with_process(Some(&file))
@@ -120,7 +128,9 @@ fn launcher(spec: &Spec, process: &Process, report: i32) -> Result<Launcher> {
 
 fn enforce_devices(spec: &Spec) -> Result<()> {
     let Some(linux) = spec.linux().as_ref() else { return Ok(()) };
-    let Some(rules) = linux.resources().as_ref().and_then(|resources| resources.devices().as_ref()) else { return Ok(()) };
+    let Some(rules) = linux.resources().as_ref().and_then(|resources| resources.devices().as_ref()) else {
+        return Ok(());
+    };
     let path = linux.cgroups_path().as_ref().context("device rules need a cgroups path")?;
     devices::enforce(&cgroup::directory(path), rules)
 }
@@ -135,7 +145,8 @@ fn write_runtime_spec(bundle: &Path, spec: &Spec) -> Result<()> {
     if let Some(linux) = spec.linux_mut() {
         linux.set_resources(None).set_seccomp(None);
     }
-    fs::write(bundle.join(RUNTIME_SPEC), serde_json::to_vec(&spec)?).with_context(|| format!("write {RUNTIME_SPEC} in {}", bundle.display()))
+    fs::write(bundle.join(RUNTIME_SPEC), serde_json::to_vec(&spec)?)
+        .with_context(|| format!("write {RUNTIME_SPEC} in {}", bundle.display()))
 }
 
 /// Without `HOME` libcontainer asks the C library for one, which inside a container means the image's own NSS modules, run as root.
@@ -162,7 +173,15 @@ fn make_cwd(spec: &Spec, cwd: &Path) -> Result<()> {
     for part in cwd.components() {
         let std::path::Component::Normal(name) = part else { continue };
         so_far.push(name);
-        let open = || rustix::fs::openat2(&top, &so_far, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT);
+        let open = || {
+            rustix::fs::openat2(
+                &top,
+                &so_far,
+                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+                ResolveFlags::IN_ROOT,
+            )
+        };
         at = match open() {
             Ok(dir) => dir,
             Err(rustix::io::Errno::NOENT) => {

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 /// The file to execute for `command` with `path` as `$PATH` and the current directory as it is, or the reason why there is none.
 pub fn find(command: &str, path: &str) -> Result<PathBuf, String> {
     if command.contains('/') {
-        return check(Path::new(command)).map(|()| PathBuf::from(command)).map_err(|why| format!("exec: {command:?}: {why}"));
+        return check(Path::new(command))
+            .map(|()| PathBuf::from(command))
+            .map_err(|why| format!("exec: {command:?}: {why}"));
     }
     let mut reason = None;
     for dir in path.split(':') {

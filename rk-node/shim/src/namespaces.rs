@@ -9,7 +9,7 @@ use std::process::{Child, Command};
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns, unshare};
 use rk_shim_protocol::{SandboxConfig, namespace_file};
-use rustix::mount::{mount_bind, unmount, UnmountFlags};
+use rustix::mount::{UnmountFlags, mount_bind, unmount};
 
 /// Makes what `config` asks for and returns to the host's namespaces. Returns the pause process of a shared PID namespace.
 pub fn make(dir: &Path, config: &SandboxConfig) -> Result<Option<Child>> {
@@ -25,7 +25,10 @@ pub fn make(dir: &Path, config: &SandboxConfig) -> Result<Option<Child>> {
     }
     let mut host = Vec::new();
     for (flag, kind, _) in &pins {
-        host.push((*flag, File::open(format!("/proc/self/ns/{kind}")).with_context(|| format!("open the host's {kind} namespace"))?));
+        host.push((
+            *flag,
+            File::open(format!("/proc/self/ns/{kind}")).with_context(|| format!("open the host's {kind} namespace"))?,
+        ));
     }
     let wanted = pins.iter().fold(CloneFlags::empty(), |all, (flag, ..)| all | *flag);
     unshare(wanted).context("make the pod's namespaces")?;
@@ -60,7 +63,9 @@ fn namespaced(name: &str, config: &SandboxConfig) -> bool {
         || name == "kernel.sem";
     let sane = !name.is_empty() && !name.contains("..") && !name.starts_with('.') && !name.contains('\0');
     let uts = name == "kernel.hostname" || name == "kernel.domainname";
-    sane && ((ipc && config.ipc) || (name.starts_with("net.") && config.netns.is_some()) || (uts && config.hostname.is_some()))
+    sane && ((ipc && config.ipc)
+        || (name.starts_with("net.") && config.netns.is_some())
+        || (uts && config.hostname.is_some()))
 }
 
 fn pin(kind: &str, path: &Path) -> Result<()> {
@@ -68,7 +73,8 @@ fn pin(kind: &str, path: &Path) -> Result<()> {
         fs::create_dir_all(parent)?;
     }
     File::create(path).with_context(|| format!("create {}", path.display()))?;
-    mount_bind(format!("/proc/self/ns/{kind}"), path).with_context(|| format!("pin the {kind} namespace at {}", path.display()))
+    mount_bind(format!("/proc/self/ns/{kind}"), path)
+        .with_context(|| format!("pin the {kind} namespace at {}", path.display()))
 }
 
 /// Removes the pin of a namespace; one that is not there is fine.
@@ -83,7 +89,13 @@ fn start_pause(dir: &Path) -> Result<Child> {
     // Applies to children made from now on, and only until the setns below.
     unshare(CloneFlags::CLONE_NEWPID).context("make the pod's PID namespace")?;
     // The name under which `ps` in a pod shows this process everywhere.
-    let started = Command::new("/proc/self/exe").arg0("/pause").arg("pause").arg(dir).process_group(0).spawn().context("start the pause process");
+    let started = Command::new("/proc/self/exe")
+        .arg0("/pause")
+        .arg("pause")
+        .arg(dir)
+        .process_group(0)
+        .spawn()
+        .context("start the pause process");
     let back = setns(host.as_fd(), CloneFlags::CLONE_NEWPID).context("return to the host's PID namespace");
     let mut child = started?;
     let pinned = back.and_then(|()| {
@@ -106,7 +118,8 @@ mod tests {
 
     #[test]
     fn only_sysctls_of_the_pods_own_namespaces_are_let_through() {
-        let all = SandboxConfig { netns: Some("/x".into()), ipc: true, hostname: Some("h".into()), ..Default::default() };
+        let all =
+            SandboxConfig { netns: Some("/x".into()), ipc: true, hostname: Some("h".into()), ..Default::default() };
         let host = SandboxConfig::default();
         for (name, own) in [
             ("net.ipv4.ip_unprivileged_port_start", true),

@@ -25,7 +25,8 @@ pub fn run(dir: &Path) -> Result<()> {
     chdir("/")?;
     setgroups(&[]).context("drop groups")?;
     setresgid(Gid::from_raw(NOBODY), Gid::from_raw(NOBODY), Gid::from_raw(NOBODY)).context("drop group")?;
-    setresuid(Uid::from_raw(NOBODY), Uid::from_raw(NOBODY), Uid::from_raw(NOBODY)).context("drop user and capabilities")?;
+    setresuid(Uid::from_raw(NOBODY), Uid::from_raw(NOBODY), Uid::from_raw(NOBODY))
+        .context("drop user and capabilities")?;
     prctl::set_no_new_privs().context("set no_new_privs")?;
     prctl::set_dumpable(false).context("set undumpable")?;
     loop {

@@ -8,9 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rk_shim_protocol::{Failure, FailureKind, Process, Reply, Request, StartContainer, WindowSize, container_dir, exit_file};
+use rk_shim_protocol::{
+    Failure, FailureKind, Process, Reply, Request, StartContainer, WindowSize, container_dir, exit_file,
+};
 use rustix::fs::{Mode, OFlags};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, recvmsg, socket_with};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, recvmsg, socket_with,
+};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -73,7 +77,10 @@ impl Supervisor {
 
     fn start(&mut self, number: u64, start: StartContainer) -> Option<Reply> {
         if self.containers.contains_key(&start.id) {
-            return Some(Reply::Failed(failure(FailureKind::State, format!("container {:?} was started before", start.id))));
+            return Some(Reply::Failed(failure(
+                FailureKind::State,
+                format!("container {:?} was started before", start.id),
+            )));
         }
         match self.prepare(number, start) {
             Ok(()) => None,
@@ -83,7 +90,11 @@ impl Supervisor {
 
     fn prepare(&mut self, number: u64, start: StartContainer) -> Result<()> {
         let spec = launch::read_spec(&start.bundle)?;
-        let cgroups_path = spec.linux().as_ref().and_then(|l| l.cgroups_path().clone()).unwrap_or_else(|| PathBuf::from("/").join(&start.id));
+        let cgroups_path = spec
+            .linux()
+            .as_ref()
+            .and_then(|l| l.cgroups_path().clone())
+            .unwrap_or_else(|| PathBuf::from("/").join(&start.id));
         let log = start.log_path.as_deref().map(LogFile::open).transpose().context("open the container's log file")?;
         let mut outputs = Vec::new();
         let mut stdin = None;
@@ -125,9 +136,14 @@ impl Supervisor {
     }
 
     fn exec(&mut self, number: u64, request: Process) -> Option<Reply> {
-        let Some(container) = self.containers.get(&request.container) else { return Some(not_found(&request.container)) };
+        let Some(container) = self.containers.get(&request.container) else {
+            return Some(not_found(&request.container));
+        };
         if !container.running() {
-            return Some(Reply::Failed(failure(FailureKind::State, format!("container {:?} is not running", request.container))));
+            return Some(Reply::Failed(failure(
+                FailureKind::State,
+                format!("container {:?} is not running", request.container),
+            )));
         }
         let (bundle, init) = (container.bundle.clone(), container.pid);
         match self.prepare_exec(number, request, bundle, init) {
@@ -154,7 +170,9 @@ impl Supervisor {
     /// A worker reported.
     pub fn finished(&mut self, client: u64, purpose: Purpose, outcome: Outcome) {
         match (purpose, outcome) {
-            (Purpose::Start { container, console }, Outcome::Started(pid)) => self.started(client, &container, console, pid),
+            (Purpose::Start { container, console }, Outcome::Started(pid)) => {
+                self.started(client, &container, console, pid)
+            }
             (Purpose::Start { container, .. }, Outcome::Failed(message)) => {
                 if let Some(failed) = self.containers.remove(&container) {
                     cgroup::kill_all(&failed.cgroup);
@@ -205,7 +223,9 @@ impl Supervisor {
                 Err(Reply::Failed(failure(FailureKind::State, format!("container {id:?} is not running"))))
             }
             (_, None) => Err(Reply::Failed(internal("attach needs two descriptors".into()))),
-            (Some(container), Some(fds)) => attach_to(container, fds).map_err(|e| Reply::Failed(internal(format!("attach: {e}")))),
+            (Some(container), Some(fds)) => {
+                attach_to(container, fds).map_err(|e| Reply::Failed(internal(format!("attach: {e}"))))
+            }
         };
         match reply {
             Ok(stdin) => self.answer(number, &Reply::Attached { stdin: stdin.is_some() }, stdin),
@@ -278,7 +298,8 @@ impl Supervisor {
         self.consoles += 1;
         let path = self.dir.join(format!("{kind}{}.sock", self.consoles));
         let _ = fs::remove_file(&path);
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+        let socket =
+            socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
         bind(&socket, &SocketAddrUnix::new(&path)?).context("bind the console socket")?;
         listen(&socket, 1)?;
         Ok((socket, path))
@@ -292,7 +313,11 @@ fn attach_to(container: &mut Container, [out, err]: [OwnedFd; 2]) -> std::io::Re
             output.sinks.push(Sink::new(fd)?);
         }
     }
-    let stdin = if container.tty { container.outputs.first().map(|o| o.fd()) } else { container.stdin.as_ref().map(|fd| fd.as_fd()) };
+    let stdin = if container.tty {
+        container.outputs.first().map(|o| o.fd())
+    } else {
+        container.stdin.as_ref().map(|fd| fd.as_fd())
+    };
     stdin.map(|fd| fd.try_clone_to_owned()).transpose()
 }
 
@@ -302,7 +327,8 @@ fn receive_master(listener: &OwnedFd) -> Result<OwnedFd> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut name = [0u8; 64];
-    recvmsg(&peer, &mut [std::io::IoSliceMut::new(&mut name)], &mut ancillary, RecvFlags::CMSG_CLOEXEC).context("receive the terminal")?;
+    recvmsg(&peer, &mut [std::io::IoSliceMut::new(&mut name)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+        .context("receive the terminal")?;
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(mut fds) = message
             && let Some(fd) = fds.next()

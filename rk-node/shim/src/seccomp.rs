@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompOperator as Op, LinuxSyscall};
+use oci_spec::runtime::{
+    LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompOperator as Op, LinuxSyscall,
+};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
@@ -53,7 +55,8 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<Vec<BpfProgram>> {
 }
 
 fn program(rules: Rules, mismatch: SeccompAction, matched: SeccompAction) -> Result<BpfProgram> {
-    let filter = SeccompFilter::new(rules, mismatch, matched, TargetArch::x86_64).context("build the seccomp filter")?;
+    let filter =
+        SeccompFilter::new(rules, mismatch, matched, TargetArch::x86_64).context("build the seccomp filter")?;
     BpfProgram::try_from(filter).context("compile the seccomp filter")
 }
 
@@ -78,7 +81,8 @@ fn add(rules: &mut Rules, rule: &LinuxSyscall) -> Result<()> {
             // An empty list of rules means "always".
             entry.or_default().clear();
         } else {
-            let always = matches!(&entry, std::collections::btree_map::Entry::Occupied(known) if known.get().is_empty());
+            let always =
+                matches!(&entry, std::collections::btree_map::Entry::Occupied(known) if known.get().is_empty());
             if !always {
                 entry.or_default().push(SeccompRule::new(conditions.clone())?);
             }
@@ -136,7 +140,10 @@ mod tests {
     fn a_profile_becomes_one_filter_per_action_that_differs_from_allow() {
         for (json, filters) in [
             (r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#, 0),
-            (r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read","nosuchcall"],"action":"SCMP_ACT_ALLOW"}]}"#, 1),
+            (
+                r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read","nosuchcall"],"action":"SCMP_ACT_ALLOW"}]}"#,
+                1,
+            ),
             (
                 r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"},
                    {"names":["clone3"],"action":"SCMP_ACT_ERRNO","errnoRet":38}]}"#,

@@ -89,7 +89,8 @@ impl Supervisor {
             polled.add(signal);
         }
         polled.thread_block().context("block signals")?;
-        let signals = SignalFd::with_flags(&polled, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("signalfd")?;
+        let signals =
+            SignalFd::with_flags(&polled, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("signalfd")?;
         Ok(Self {
             dir,
             config,

@@ -2,7 +2,11 @@
 
 /// The number of the system call `name`; `None` for one that this architecture or kernel does not have.
 pub fn number(name: &str) -> Option<i64> {
-    TABLE.binary_search_by_key(&name, |(known, _)| known).ok().and_then(|at| TABLE.get(at)).map(|(_, number)| i64::from(*number))
+    TABLE
+        .binary_search_by_key(&name, |(known, _)| known)
+        .ok()
+        .and_then(|at| TABLE.get(at))
+        .map(|(_, number)| i64::from(*number))
 }
 
 #[rustfmt::skip]
@@ -81,7 +85,9 @@ mod tests {
     #[test]
     fn the_table_is_sorted_and_agrees_with_the_c_library() {
         assert!(TABLE.is_sorted_by_key(|(name, _)| name));
-        for (name, expected) in [("read", libc::SYS_read), ("clone3", libc::SYS_clone3), ("openat2", libc::SYS_openat2), ("mseal", 462)] {
+        for (name, expected) in
+            [("read", libc::SYS_read), ("clone3", libc::SYS_clone3), ("openat2", libc::SYS_openat2), ("mseal", 462)]
+        {
             assert_eq!(number(name), Some(expected), "{name}");
         }
         assert_eq!(number("socketcall"), None, "a call of 32-bit x86 only");

@@ -58,6 +58,8 @@ pub fn outcome(result: OwnedFd) -> Outcome {
     let read = File::from(result).take(64 * 1024).read_to_end(&mut bytes);
     match read.ok().and_then(|_| serde_json::from_slice(&bytes).ok()) {
         Some(outcome) => outcome,
-        None => Outcome::Failed("the runtime worker died: see the node's kernel log for a reason, such as memory".into()),
+        None => {
+            Outcome::Failed("the runtime worker died: see the node's kernel log for a reason, such as memory".into())
+        }
     }
 }

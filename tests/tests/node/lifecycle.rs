@@ -79,12 +79,16 @@ fn probes_restart_what_fails_and_leave_alone_what_holds() {
 fn hooks_run_after_the_start_and_before_the_end() {
     let shared = single();
     let kubectl = shared.kubectl.new_namespace("hooks");
-    kubectl.apply(&pod("ear", "mkdir /w; cd /w; touch post-exec pre-exec post-http pre-http; exec httpd -f -vv -p 8080 -h /w", "", ""));
+    kubectl.apply(&pod(
+        "ear",
+        "mkdir /w; cd /w; touch post-exec pre-exec post-http pre-http; exec httpd -f -vv -p 8080 -h /w",
+        "",
+        "",
+    ));
     ready(&kubectl, "ear");
     let ear = kubectl.path(&["pod", "ear"], "{.status.podIP}");
     let of = |post: &str, pre: &str| format!("lifecycle: {{postStart: {{{post}}}, preStop: {{{pre}}}}}");
-    let exec =
-        |word: &str| format!("exec: {{command: [sh, -c, 'wget -qO- http://{ear}:8080/{word}; touch /{word}']}}");
+    let exec = |word: &str| format!("exec: {{command: [sh, -c, 'wget -qO- http://{ear}:8080/{word}; touch /{word}']}}");
     let get = |word: &str| format!("httpGet: {{host: {ear}, port: 8080, path: /{word}}}");
     let slow = |name: &str, field: &str| {
         probed(name, "sleep 600", field)

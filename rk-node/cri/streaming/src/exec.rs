@@ -207,7 +207,8 @@ fn parse_sizes(text: &[u8]) -> (Vec<TerminalSize>, usize) {
     let mut used = 0;
     while let Some(Ok(value)) = values.next() {
         used = values.byte_offset();
-        let side = |name: &str| value.get(name).and_then(serde_json::Value::as_u64).and_then(|side| u16::try_from(side).ok());
+        let side =
+            |name: &str| value.get(name).and_then(serde_json::Value::as_u64).and_then(|side| u16::try_from(side).ok());
         if let (Some(width), Some(height)) = (side("Width"), side("Height")) {
             sizes.push(TerminalSize { width, height });
         }

@@ -108,11 +108,7 @@ fn websocket_handshake<B>(request: &Request<B>, known: &[&'static str]) -> Resul
         None if offered.is_empty() && known.contains(&"") => String::new(),
         None => return Err(Refusal::NoProtocol { client: offered, server: known.to_vec() }),
     };
-    Ok(Negotiated {
-        transport: Transport::WebSocket,
-        protocol,
-        accept_key: Some(derive_accept_key(key.as_bytes())),
-    })
+    Ok(Negotiated { transport: Transport::WebSocket, protocol, accept_key: Some(derive_accept_key(key.as_bytes())) })
 }
 
 /// The client's first choice that the server knows: upstream's servers honour the client's order.

@@ -39,10 +39,10 @@ impl ExecOutcome {
     pub(crate) fn text(&self) -> Vec<u8> {
         match self {
             Self::Exited(0) => Vec::new(),
-            Self::Exited(code) => {
-                format!("error executing remote command: command terminated with non-zero exit code: exit status {code}")
-                    .into_bytes()
-            }
+            Self::Exited(code) => format!(
+                "error executing remote command: command terminated with non-zero exit code: exit status {code}"
+            )
+            .into_bytes(),
             Self::Failed(text) => format!("error executing remote command: {text}").into_bytes(),
         }
     }

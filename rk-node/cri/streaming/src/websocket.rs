@@ -76,9 +76,7 @@ pub(crate) async fn accept<I>(io: I) -> WebSocketStream<I>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MESSAGE_LIMIT))
-        .max_frame_size(Some(MESSAGE_LIMIT));
+    let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_LIMIT)).max_frame_size(Some(MESSAGE_LIMIT));
     WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await
 }
 

@@ -14,5 +14,7 @@ mod message;
 mod paths;
 
 pub use frame::{Decoder, FrameError, HEADER, MAX_FRAME, encode};
-pub use message::{ContainerState, Exit, Failure, FailureKind, Process, Reply, Request, SandboxConfig, StartContainer, WindowSize};
+pub use message::{
+    ContainerState, Exit, Failure, FailureKind, Process, Reply, Request, SandboxConfig, StartContainer, WindowSize,
+};
 pub use paths::{CONFIG_FILE, SOCKET_FILE, container_dir, exit_file, namespace_file, pid_file, ready_file, socket};

@@ -18,9 +18,16 @@ const TAIL: &str = "100101201202205206300302303304305306307402405406407408409410
 
 /// Assembles the dictionary.
 pub(super) fn dictionary() -> Vec<u8> {
-    let counted = COUNTED
-        .split_ascii_whitespace()
-        .chain(["200 OK", "version", "HTTP/1.1", "url", "public", "set-cookie", "keep-alive", "origin"]);
+    let counted = COUNTED.split_ascii_whitespace().chain([
+        "200 OK",
+        "version",
+        "HTTP/1.1",
+        "url",
+        "public",
+        "set-cookie",
+        "keep-alive",
+        "origin",
+    ]);
     let mut bytes = Vec::with_capacity(1423);
     for word in counted {
         bytes.extend_from_slice(&(word.len() as u32).to_be_bytes());

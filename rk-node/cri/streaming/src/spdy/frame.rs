@@ -14,13 +14,32 @@ const HEADER: usize = 8;
 /// The frames this server acts upon. Header blocks are still compressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Frame {
-    SynStream { stream: u32, fin: bool, block: Bytes },
-    SynReply { stream: u32, block: Bytes },
-    RstStream { stream: u32 },
-    Ping { id: u32 },
-    GoAway { last: u32 },
-    Headers { block: Bytes },
-    Data { stream: u32, fin: bool, data: Bytes },
+    SynStream {
+        stream: u32,
+        fin: bool,
+        block: Bytes,
+    },
+    SynReply {
+        stream: u32,
+        block: Bytes,
+    },
+    RstStream {
+        stream: u32,
+    },
+    Ping {
+        id: u32,
+    },
+    GoAway {
+        last: u32,
+    },
+    Headers {
+        block: Bytes,
+    },
+    Data {
+        stream: u32,
+        fin: bool,
+        data: Bytes,
+    },
     /// A frame that needs no answer: settings, window updates, unknown types.
     Ignored,
 }
