@@ -53,7 +53,6 @@ fn disk(dir: &Path, gib: u64) -> PathBuf {
 }
 
 #[test]
-#[ignore = "the kernel faults at its start when GRUB loads it from the ISO with the whole root"]
 fn the_iso_boots_from_a_cd_drive_on_bios() {
     let dir = folder("cd-bios");
     let mut vm = start(&spec(&dir, Firmware::Bios).drive_on(Bus::Cd, &artifacts().media.join("rk.iso"), true));
@@ -68,7 +67,6 @@ fn the_iso_boots_from_a_cd_drive_on_uefi() {
 }
 
 #[test]
-#[ignore = "the kernel faults at its start when GRUB loads it from the ISO with the whole root"]
 fn the_iso_boots_from_a_usb_stick_on_bios() {
     let dir = folder("stick-bios");
     let mut vm = start(&spec(&dir, Firmware::Bios).drive_on(Bus::Usb, &artifacts().media.join("rk.iso"), true));

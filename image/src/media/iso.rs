@@ -17,6 +17,9 @@ const PATHS_BIG: usize = 21;
 const ROOT: usize = 22;
 const BOOT: usize = 23;
 const CONTENT: usize = 24;
+/// Sectors behind the content, as CD writers leave them: readers that look ahead in blocks of their own fail at the end of the medium,
+/// and GRUB then leaves out the last part of a file.
+const PADDING: usize = 150;
 /// 2025-01-01 00:00:00 UTC, as directory records have it.
 const DATE: [u8; 7] = [125, 1, 1, 0, 0, 0, 0];
 
@@ -64,7 +67,7 @@ pub fn image(contents: &Contents<'_>) -> Result<Vec<u8>> {
     let esp_at = (CONTENT + core.len().div_ceil(SECTOR)).next_multiple_of(2);
     let esp_end = esp_at + contents.esp.len().div_ceil(SECTOR);
     // Room for the second table at the end, in whole sectors of both sizes.
-    let total = esp_end + (33 * 512_usize).div_ceil(SECTOR);
+    let total = esp_end + PADDING + (33 * 512_usize).div_ceil(SECTOR);
     let mut out = vec![0; total * SECTOR];
     let mut put = |sector: usize, bytes: &[u8]| -> Result<()> {
         let at = sector * SECTOR;
