@@ -28,6 +28,9 @@ pub struct Nodes {
     task: JoinHandle<()>,
 }
 
+/// An annotation of pods that go on running after they were deleted, until it is taken away.
+pub const LINGER: &str = "test/linger";
+
 impl Drop for Nodes {
     fn drop(&mut self) {
         self.task.abort();
@@ -87,7 +90,9 @@ async fn play(client: &Client, names: &[String], turn: u32) {
         let api = Api::<Pod>::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
         let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default();
         if pod.metadata.deletion_timestamp.is_some() {
-            end(&api, pod, phase).await;
+            if !pod.annotations().contains_key(LINGER) {
+                end(&api, pod, phase).await;
+            }
         } else if phase == "Pending" {
             let ip = format!("10.244.{}.{}", turn % 250, at % 250 + 2);
             report(
