@@ -13,6 +13,7 @@
 pub mod admission;
 mod aggregation;
 mod alloc;
+mod anybody;
 pub mod authn;
 pub mod authz;
 mod bootstrap;

@@ -17,7 +17,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
-use support::{Client, Cluster};
+use support::{Client, Cluster, until};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -73,16 +73,11 @@ fn api_service(port: u16, authority: &str) -> Value {
 }
 
 async fn available(admin: &Client, status: &str, reason: &str) {
-    let mut seen = Value::Null;
-    for _ in 0..2000 {
-        let service = admin.get(&format!("{API_SERVICES}/{NAME}")).await.ok();
-        seen = service["status"]["conditions"][0].clone();
-        if seen["status"] == status && seen["reason"] == reason {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    panic!("wanted {status} because of {reason}, last seen: {seen}");
+    until(&format!("{status} because of {reason}"), async || {
+        let seen = &admin.get(&format!("{API_SERVICES}/{NAME}")).await.ok()["status"]["conditions"][0];
+        seen["status"] == status && seen["reason"] == reason
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -127,11 +122,5 @@ async fn an_aggregated_api_is_discovered_served_and_gone() {
     assert_eq!(resource["subresources"][0]["subresource"], "status");
 
     admin.answer(Method::DELETE, &format!("{API_SERVICES}/{NAME}"), "", Bytes::new()).await.ok();
-    for _ in 0..2000 {
-        if admin.get(FLUNDERS).await.code == StatusCode::NOT_FOUND {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    panic!("a deleted APIService is still served");
+    until("the end of its service", async || admin.get(FLUNDERS).await.code == StatusCode::NOT_FOUND).await;
 }

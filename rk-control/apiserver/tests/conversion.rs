@@ -4,7 +4,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::webhook::Webhook;
-use support::{Client, Cluster};
+use support::{Client, Cluster, until};
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const MERGE: &str = "application/merge-patch+json";
@@ -56,13 +56,7 @@ fn hosts(version: &str) -> String {
 }
 
 async fn served(admin: &Client) {
-    for _ in 0..2000 {
-        if admin.get(&hosts("v1")).await.code == 200 {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    panic!("the definition was not served within ten seconds");
+    until("the service of the definition", async || admin.get(&hosts("v1")).await.code == 200).await;
 }
 
 fn host(name: &str, value: &str) -> Value {
@@ -119,13 +113,10 @@ async fn objects_of_several_stored_versions_are_listed_in_one() {
     let versions = definition(&webhook, "v2")["spec"]["versions"].clone();
     let path = format!("{DEFINITIONS}/hosts.convert.example.com");
     admin.patch(&path, MERGE, &json!({"spec": {"versions": versions}})).await.ok();
-    for _ in 0..2000 {
-        let stored = admin.get(&path).await.ok()["status"]["storedVersions"].clone();
-        if stored == json!(["v1", "v2"]) {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until("the second stored version", async || {
+        admin.get(&path).await.ok()["status"]["storedVersions"] == json!(["v1", "v2"])
+    })
+    .await;
     admin.create(&hosts("v1"), &host("new", "new.example.com:2")).await.ok();
     let listed = async |version: &str, field: &str| -> Vec<Value> {
         let list = admin.get(&hosts(version)).await.ok();

@@ -4,7 +4,7 @@ mod support;
 
 use http::Method;
 use serde_json::{Value, json};
-use support::{Client, Cluster};
+use support::{Client, Cluster, until};
 
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const FOOS: &str = "/apis/example.com/v1/namespaces/default/foos";
@@ -35,19 +35,9 @@ fn foo(name: &str, spec: Value) -> Value {
     json!({"apiVersion": "example.com/v1", "kind": "Foo", "metadata": {"name": name}, "spec": spec})
 }
 
-async fn eventually<F: Future<Output = bool>>(what: &str, mut look: impl FnMut() -> F) {
-    for _ in 0..2000 {
-        if look().await {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    panic!("{what} did not happen within ten seconds");
-}
-
 async fn define(admin: &Client) {
     admin.create(DEFINITIONS, &definition()).await.ok();
-    eventually("Established", || async {
+    until("Established", || async {
         let found = admin.get(&format!("{DEFINITIONS}/foos.example.com")).await.ok();
         let conditions = found["status"]["conditions"].as_array().cloned().unwrap_or_default();
         conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True")
@@ -171,10 +161,8 @@ async fn a_changed_definition_shows_in_what_is_stored_already() {
     let change = json!([{"op": "add", "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/shape",
         "value": {"type": "string", "default": "round"}}, {"op": "replace", "path": "/spec/versions/1/served", "value": false}]);
     admin.patch(&path, "application/json-patch+json", &change).await.ok();
-    eventually("the new default", || async {
-        admin.get(&format!("{FOOS}/old")).await.json()["spec"]["shape"] == "round"
-    })
-    .await;
+    until("the new default", || async { admin.get(&format!("{FOOS}/old")).await.json()["spec"]["shape"] == "round" })
+        .await;
     assert_eq!(
         admin.get(&FOOS.replace("/v1/", "/v1beta1/")).await.code,
         404,
@@ -203,15 +191,15 @@ async fn a_deleted_definition_takes_its_objects_with_it() {
     admin.create(FOOS, &foo("free", json!({}))).await.ok();
     let path = format!("{DEFINITIONS}/foos.example.com");
     admin.delete(&path).await.ok();
-    eventually("the deletion of what is free", || async { admin.get(&format!("{FOOS}/free")).await.code == 404 }).await;
+    until("the deletion of what is free", || async { admin.get(&format!("{FOOS}/free")).await.code == 404 }).await;
     assert_eq!(admin.create(FOOS, &foo("late", json!({}))).await.code, 405);
     assert_eq!(admin.get(&path).await.code, 200, "it waits for what is held");
     let free = json!({"metadata": {"finalizers": null}});
     admin.patch(&format!("{FOOS}/held"), "application/merge-patch+json", &free).await.ok();
-    eventually("the end of the definition", || async { admin.get(&path).await.code == 404 }).await;
-    eventually("the end of its paths", || async { admin.get(FOOS).await.code == 404 }).await;
+    until("the end of the definition", || async { admin.get(&path).await.code == 404 }).await;
+    until("the end of its paths", || async { admin.get(FOOS).await.code == 404 }).await;
     admin.create(DEFINITIONS, &definition()).await.ok();
-    eventually("its return", || async { admin.get(FOOS).await.code == 200 }).await;
+    until("its return", || async { admin.get(FOOS).await.code == 200 }).await;
     assert_eq!(admin.get(FOOS).await.ok()["items"], json!([]));
 }
 
@@ -276,8 +264,8 @@ async fn every_group_has_its_api_service_while_it_is_served() {
     let apps = admin.get(&path("v1.apps")).await.ok();
     assert_eq!((&apps["spec"]["group"], &apps["status"]["conditions"][0]["status"]), (&json!("apps"), &json!("True")));
     define(&admin).await;
-    eventually("the service of a custom group", || async { admin.get(&path("v1beta1.example.com")).await.code == 200 })
+    until("the service of a custom group", || async { admin.get(&path("v1beta1.example.com")).await.code == 200 })
         .await;
     admin.delete(&format!("{DEFINITIONS}/foos.example.com")).await.ok();
-    eventually("its end", || async { admin.get(&path("v1beta1.example.com")).await.code == 404 }).await;
+    until("its end", || async { admin.get(&path("v1beta1.example.com")).await.code == 404 }).await;
 }

@@ -4,7 +4,7 @@ mod support;
 
 use http::Method;
 use serde_json::{Value, json};
-use support::Cluster;
+use support::{Cluster, until};
 
 const NESTED: &str = "com.example.more.v1.Nested";
 const OPEN: &str = "com.example.more.v1.Open";
@@ -36,16 +36,6 @@ fn definition(group: &str, kind: &str, versions: &[(&str, Value)]) -> Value {
             "group": group, "scope": "Namespaced", "names": {"plural": plural, "singular": kind.to_lowercase(), "kind": kind}, "versions": versions,
         }}),
     )
-}
-
-async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {
-    for _ in 0..2000 {
-        if look().await {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    panic!("{what} did not happen within ten seconds");
 }
 
 fn spec_schema() -> Value {

@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Cluster, MAPS, PODS, config_map, pod};
+use support::{Cluster, MAPS, PODS, config_map, pod, until};
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 
@@ -226,28 +226,19 @@ async fn every_service_address_has_its_record_and_ranges_come_and_go() {
 
     // A record that somebody removed is written again.
     admin.delete(&record(&address)).await.ok();
-    eventually(|| async { admin.get(&record(&address)).await.code == 200 }).await;
+    until("the record", || async { admin.get(&record(&address)).await.code == 200 }).await;
     admin.delete(&format!("{services}/a")).await.ok();
     assert_eq!(admin.get(&record(&address)).await.code, 404);
 
     let more = json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.50.0.0/24"]}});
     admin.create(ranges, &more).await.ok();
     let state = || async { admin.get(&format!("{ranges}/more")).await.json() };
-    eventually(|| async { state().await["status"]["conditions"][0]["status"] == "True" }).await;
+    until("its readiness", || async { state().await["status"]["conditions"][0]["status"] == "True" }).await;
     let wanted = json!({"metadata": {"name": "c"}, "spec": {"clusterIP": "10.50.0.9", "ports": [{"port": 80}]}});
     admin.create(services, &wanted).await.ok();
     admin.delete(&format!("{ranges}/more")).await.ok();
-    eventually(|| async { state().await["status"]["conditions"][0]["reason"] == "Terminating" }).await;
+    until("its end's beginning", || async { state().await["status"]["conditions"][0]["reason"] == "Terminating" })
+        .await;
     admin.delete(&format!("{services}/c")).await.ok();
-    eventually(|| async { admin.get(&format!("{ranges}/more")).await.code == 404 }).await;
-}
-
-async fn eventually<F: Future<Output = bool>>(mut look: impl FnMut() -> F) {
-    for _ in 0..1000 {
-        if look().await {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    panic!("it did not happen within ten seconds");
+    until("its end", || async { admin.get(&format!("{ranges}/more")).await.code == 404 }).await;
 }

@@ -4,7 +4,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::webhook::{SILENT, Webhook, allow, deny, patch, review};
-use support::{Client, Cluster, MAPS, PODS, config_map, pod};
+use support::{Client, Cluster, MAPS, PODS, config_map, pod, until};
 
 const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 const VALIDATING: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
@@ -336,12 +336,7 @@ async fn webhooks_see_custom_objects_in_the_version_that_they_name() {
     admin.delete(&format!("{VALIDATING}/crds")).await.ok();
     admin.create(definitions, &definition).await.ok();
     let bars = "/apis/hooks.example.com/v1/namespaces/default/bars";
-    for _ in 0..2000 {
-        if admin.get(bars).await.code == 200 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until("the service of the definition", async || admin.get(bars).await.code == 200).await;
     let mut change = hook(webhook.url("/change"), "hooks.example.com", "bars");
     change["rules"][0]["apiVersions"] = json!(["v2"]);
     mutating(&admin, "change", &[change]).await;

@@ -187,6 +187,18 @@ impl Watch {
     }
 }
 
+/// How long the server's loops may take to act on a machine that has other work.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `look` finds what is wanted.
+pub async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !look().await {
+        assert!(tokio::time::Instant::now() < deadline, "{what} did not happen within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 pub fn config_map(name: &str, data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
 }
