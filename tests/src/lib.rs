@@ -15,10 +15,12 @@
 //!
 //! They run by `cargo xtask test`, one after the other, and fail with that advice otherwise.
 
+mod firmware;
 mod kubectl;
 mod operator;
 mod shared;
 
+pub use firmware::{copy_of_the_disk, folder, uefi};
 pub use kubectl::{Answer, Kubectl, Running};
 pub use operator::{Operator, Outcome};
 pub use shared::{Shared, limit, shared};

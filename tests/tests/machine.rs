@@ -23,9 +23,7 @@ struct Guest {
 }
 
 fn folder(name: &str) -> PathBuf {
-    let dir = artifacts().work.join("machine").join(name);
-    let _ = std::fs::remove_dir_all(&dir);
-    std::fs::create_dir_all(&dir).expect("folder");
+    let dir = rk_tests::folder("machine", name);
     disk::create_data(&dir.join("data.img"), 1024).expect("data disk");
     dir
 }

@@ -5,7 +5,7 @@ mod secure_boot;
 
 use rk_qemu::cidata;
 use rk_qemu::vm::{Bus, Firmware, Nic, Vm, VmSpec};
-use rk_tests::{artifacts, limit};
+use rk_tests::{artifacts, copy_of_the_disk, folder, limit, uefi};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,20 +13,6 @@ use std::process::Command;
 const READY: &str = "ready for its config";
 /// Firmware, boot loader and kernel, all emulated, on a machine that may have other work.
 const BOOT: u64 = 120;
-
-fn folder(name: &str) -> PathBuf {
-    let dir = artifacts().work.join("media").join(name);
-    let _ = std::fs::remove_dir_all(&dir);
-    std::fs::create_dir_all(&dir).expect("folder");
-    dir
-}
-
-fn uefi(dir: &Path) -> Firmware {
-    let ovmf = artifacts().closures.join("ovmf/usr/share/OVMF");
-    let variables = dir.join("variables.fd");
-    std::fs::copy(ovmf.join("OVMF_VARS_4M.fd"), &variables).expect("variables");
-    Firmware::Uefi { code: ovmf.join("OVMF_CODE_4M.fd"), variables }
-}
 
 fn spec(dir: &Path, firmware: Firmware) -> VmSpec {
     VmSpec::firmware("m", dir, artifacts().accel, firmware)
@@ -42,40 +28,30 @@ fn says(vm: &mut Vm, words: &[&str]) {
     }
 }
 
-/// A disk of our own with the raw image on it, `gib` large.
-fn disk(dir: &Path, gib: u64) -> PathBuf {
-    let path = dir.join("disk.raw");
-    let copied = Command::new("cp").arg("--sparse=always").arg(artifacts().media.join("rk.raw")).arg(&path).status();
-    assert!(copied.is_ok_and(|status| status.success()), "no copy of the disk");
-    let file = std::fs::OpenOptions::new().write(true).open(&path).expect("disk");
-    file.set_len(gib << 30).expect("size");
-    path
-}
-
 #[test]
 fn the_iso_boots_from_a_cd_drive_on_bios() {
-    let dir = folder("cd-bios");
+    let dir = folder("media", "cd-bios");
     let mut vm = start(&spec(&dir, Firmware::Bios).drive_on(Bus::Cd, &artifacts().media.join("rk.iso"), true));
     says(&mut vm, &[READY]);
 }
 
 #[test]
 fn the_iso_boots_from_a_cd_drive_on_uefi() {
-    let dir = folder("cd-uefi");
+    let dir = folder("media", "cd-uefi");
     let mut vm = start(&spec(&dir, uefi(&dir)).drive_on(Bus::Cd, &artifacts().media.join("rk.iso"), true));
     says(&mut vm, &[READY]);
 }
 
 #[test]
 fn the_iso_boots_from_a_usb_stick_on_bios() {
-    let dir = folder("stick-bios");
+    let dir = folder("media", "stick-bios");
     let mut vm = start(&spec(&dir, Firmware::Bios).drive_on(Bus::Usb, &artifacts().media.join("rk.iso"), true));
     says(&mut vm, &[READY]);
 }
 
 #[test]
 fn the_iso_on_a_usb_stick_takes_its_config_from_a_nocloud_drive_on_uefi() {
-    let dir = folder("stick-uefi");
+    let dir = folder("media", "stick-uefi");
     let config = format!(
         "apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: worker\nhostname: from-drive\ncluster:\n  \
          endpoint: https://10.0.2.2:1\n  token: abcdef.0123456789abcdef\n  caHash: sha256:{}\n",
@@ -89,8 +65,8 @@ fn the_iso_on_a_usb_stick_takes_its_config_from_a_nocloud_drive_on_uefi() {
 
 #[test]
 fn the_disk_boots_on_bios_and_its_data_grows_to_the_end_and_stays() {
-    let dir = folder("disk-bios");
-    let path = disk(&dir, 2);
+    let dir = folder("media", "disk-bios");
+    let path = copy_of_the_disk(&dir, 2);
     let spec = spec(&dir, Firmware::Bios).drive(&path, false);
     let mut vm = start(&spec);
     // Only then does PID 1 listen to the power button.
@@ -107,15 +83,15 @@ fn the_disk_boots_on_bios_and_its_data_grows_to_the_end_and_stays() {
 
 #[test]
 fn the_disk_boots_from_nvme_on_uefi() {
-    let dir = folder("disk-uefi");
-    let mut vm = start(&spec(&dir, uefi(&dir)).drive_on(Bus::Nvme, &disk(&dir, 1), false));
+    let dir = folder("media", "disk-uefi");
+    let mut vm = start(&spec(&dir, uefi(&dir)).drive_on(Bus::Nvme, &copy_of_the_disk(&dir, 1), false));
     says(&mut vm, &["/var is on /dev/nvme0n1p6", READY]);
 }
 
 #[test]
 fn a_flipped_bit_in_the_root_is_found_and_the_machine_goes_down() {
-    let dir = folder("flipped");
-    let path = disk(&dir, 1);
+    let dir = folder("media", "flipped");
+    let path = copy_of_the_disk(&dir, 1);
     // The superblock of the root, in the first slot: the first thing that is read.
     let file = std::fs::OpenOptions::new().read(true).write(true).open(&path).expect("disk");
     let at = (1 + 1 + 96) * (1 << 20) + 1024 + 8;
@@ -158,7 +134,7 @@ fn serve(folder: PathBuf) -> u16 {
 
 #[test]
 fn the_network_boots_the_node_by_ipxe() {
-    let dir = folder("pxe");
+    let dir = folder("media", "pxe");
     let folder = artifacts().media.join("pxe");
     // TFTP asks for every packet anew, which takes minutes under emulation; iPXE takes the script and all it names by HTTP too.
     let file = format!("http://10.0.2.2:{}/boot.ipxe", serve(folder.clone()));

@@ -24,10 +24,7 @@ fn single() -> MutexGuard<'static, Shared> {
 }
 
 fn folder(name: &str) -> PathBuf {
-    let dir = artifacts().work.join("node-alone").join(name);
-    let _ = std::fs::remove_dir_all(&dir);
-    std::fs::create_dir_all(&dir).expect("folder");
-    dir
+    rk_tests::folder("node-alone", name)
 }
 
 /// `worker-1` on `socket`, with the secrets of `pki`.

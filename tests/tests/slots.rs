@@ -3,11 +3,10 @@
 use rk_qemu::console::Console;
 use rk_qemu::vm::{Bus, Firmware, Forward, Nic, Vm, VmSpec};
 use rk_qemu::{cidata, disk};
-use rk_tests::{Operator, Outcome, artifacts, eventually, limit};
+use rk_tests::{Operator, Outcome, artifacts, copy_of_the_disk, eventually, folder, limit, uefi};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 /// Port of the machine API in the guest.
@@ -28,37 +27,15 @@ struct Installed {
     mark: u64,
 }
 
-fn folder(name: &str) -> PathBuf {
-    let dir = artifacts().work.join("slots").join(name);
-    let _ = std::fs::remove_dir_all(&dir);
-    std::fs::create_dir_all(&dir).expect("folder");
-    dir
-}
-
-fn uefi(dir: &Path) -> Firmware {
-    let ovmf = artifacts().closures.join("ovmf/usr/share/OVMF");
-    let variables = dir.join("variables.fd");
-    std::fs::copy(ovmf.join("OVMF_VARS_4M.fd"), &variables).expect("variables");
-    Firmware::Uefi { code: ovmf.join("OVMF_CODE_4M.fd"), variables }
-}
-
 /// Another image than the one that is installed: `next` has another root, `broken` a kernel that finds no root.
 fn image(name: &str) -> String {
     artifacts().media.join(name).join("rk.raw").display().to_string()
 }
 
-fn copy_of_the_disk(dir: &Path, gib: u64) -> PathBuf {
-    let path = dir.join("disk.raw");
-    let copied = Command::new("cp").arg("--sparse=always").arg(artifacts().media.join("rk.raw")).arg(&path).status();
-    assert!(copied.is_ok_and(|status| status.success()), "no copy of the disk");
-    std::fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(gib << 30)).expect("size");
-    path
-}
-
 impl Installed {
     /// A machine without drives.
     fn bare(name: &str, firmware: fn(&Path) -> Firmware) -> Installed {
-        let (dir, artifacts) = (folder(name), artifacts());
+        let (dir, artifacts) = (folder("slots", name), artifacts());
         let node = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a port");
         let uplink =
             Nic::Uplink { mac: "52:54:00:00:00:01".into(), forwards: vec![Forward { host: node, guest: PORT }] };

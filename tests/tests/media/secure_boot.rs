@@ -45,7 +45,7 @@ fn locked(dir: &Path, certificate: &Path) -> Firmware {
 
 #[test]
 fn secure_boot_starts_what_our_key_signed_and_refuses_a_program_with_another_command_line() {
-    let dir = folder("secure-boot");
+    let dir = folder("media", "secure-boot");
     let (key, certificate) = keys(&dir);
     let text = |path: &Path| path.display().to_string();
     let raw = artifacts().media.join("rk.raw");
