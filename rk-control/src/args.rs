@@ -31,6 +31,12 @@ pub struct Args {
     /// etcd endpoints to keep the state in, instead of the database in the data directory.
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     pub etcd: Vec<String>,
+    /// Private key, PEM, that signs the tokens of service accounts, instead of pki/sa.key in the data directory.
+    #[arg(long, value_name = "FILE")]
+    pub service_account_signing_key_file: Option<PathBuf>,
+    /// Keys, PEM, public or private, whose tokens are taken besides those of the signing key; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub service_account_key_file: Vec<PathBuf>,
     /// Worker threads.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,

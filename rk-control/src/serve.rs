@@ -34,6 +34,7 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
         dns_ip: args.service_cidr.hosts().nth(9),
         service_cidrs: vec![args.service_cidr],
         bootstrap_token: args.bootstrap_token.clone(),
+        service_account_keys: args.service_account_key_file.iter().map(|file| key(file)).collect::<Result<_, _>>()?,
         ..Config::default()
     };
     let service_ip = config
@@ -41,7 +42,10 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
         .with_context(|| format!("--service-cidr {} holds no address", args.service_cidr))?;
     let extra = own.iter().map(IpAddr::to_string).chain([advertise, bound.ip().to_string()]);
     let names = ServingNames::new(&config.dns_domain, service_ip, extra);
-    let pki = Pki::load_or_create(&args.data_dir.join("pki"), &names)?;
+    let mut pki = Pki::load_or_create(&args.data_dir.join("pki"), &names)?;
+    if let Some(file) = &args.service_account_signing_key_file {
+        pki.service_account_key = key(file)?;
+    }
     let store = storage::open(&args).await?;
     let server = ApiServer::new(config, &pki, Arc::clone(&store)).await?;
 
@@ -84,6 +88,11 @@ async fn work(server: &ApiServer, pki: Pki, components: &Components) -> Infallib
     }
     components.start(server.clone(), pki);
     std::future::pending().await
+}
+
+/// The PEM text of a key's file.
+fn key(file: &std::path::Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("cannot read the service account key {}", file.display()))
 }
 
 async fn stop_signal() -> anyhow::Result<()> {

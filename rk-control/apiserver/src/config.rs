@@ -51,6 +51,8 @@ pub struct Config {
     pub bootstrap_token: Option<BootstrapToken>,
     /// Issuer of service account tokens; also their default audience.
     pub issuer: String,
+    /// PEM texts of further keys whose service account tokens are taken, besides the one that signs.
+    pub service_account_keys: Vec<String>,
 }
 
 impl Default for Config {
@@ -64,6 +66,7 @@ impl Default for Config {
             dns_ip: Some(IpAddr::from([10, 96, 0, 10])),
             bootstrap_token: None,
             issuer: format!("https://kubernetes.default.svc.{dns_domain}"),
+            service_account_keys: Vec::new(),
             dns_domain,
         }
     }

@@ -177,8 +177,8 @@ impl ApiServer {
         let shutdown = CancellationToken::new();
         let storage = Arc::new(Storage::new(store));
         let start = storage.store().revision().await?;
-        let tokens = TokenIssuer::new(&pki.service_account_key, &config.issuer)
-            .map_err(|error| StartError::Tls { what: "the service account key", source: error.into() })?;
+        let tokens = TokenIssuer::new(&pki.service_account_key, &config.service_account_keys, &config.issuer)
+            .map_err(|error| StartError::Tls { what: "the service account keys", source: error.into() })?;
         let certificates = Arc::new(tls::client_certificates(pki)?);
         let tls = Arc::new(tls::server_config(pki, Arc::clone(&certificates))?);
         let kubelets = KubeletClient::new(tls::kubelet_config(pki)?);

@@ -2,8 +2,13 @@
 
 mod support;
 
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as URL;
 use http::Method;
-use rk_apiserver::User;
+use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use rk_apiserver::{ApiServer, Config, Pki, ServingNames, User};
 use serde_json::{Value, json};
 use support::{Client, Cluster, PODS, pod};
 
@@ -114,6 +119,64 @@ async fn a_service_account_token_works_while_its_account_and_pod_live() {
     let mut short = request.clone();
     short["spec"]["expirationSeconds"] = json!(60);
     assert_eq!(admin.create(path, &short).await.failure().0, 422);
+}
+
+/// Verifies a token as a stranger does: by the documents alone.
+async fn verified_by_documents(client: &Client, token: &str) -> bool {
+    let about = client.get("/.well-known/openid-configuration").await.ok();
+    let claims: Vec<&str> = token.split('.').collect();
+    let part = |index: usize| -> Vec<u8> { URL.decode(claims[index]).unwrap() };
+    let json = |index: usize| -> Value { serde_json::from_slice(&part(index)).unwrap() };
+    assert_eq!(about["issuer"], json(1)["iss"]);
+    let algorithms = about["id_token_signing_alg_values_supported"].as_array().unwrap();
+    assert!(algorithms.contains(&json(0)["alg"]) && json(0)["alg"] == "ES256");
+    assert!(about["jwks_uri"].as_str().unwrap().ends_with("/openid/v1/jwks"));
+    let answer = client.get("/openid/v1/jwks").await;
+    assert_eq!(answer.headers["content-type"], "application/jwk-set+json");
+    let keys = answer.json()["keys"].as_array().unwrap().clone();
+    let key = keys.iter().find(|key| key["kid"] == json(0)["kid"]).expect("the key is told");
+    let number = |name: &str| URL.decode(key[name].as_str().unwrap()).unwrap();
+    let point = [vec![4], number("x"), number("y")].concat();
+    let signed = format!("{}.{}", claims[0], claims[1]);
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(signed.as_bytes(), &part(2)).is_ok()
+}
+
+#[tokio::test]
+async fn a_token_verifies_by_the_issuers_documents_which_every_account_may_read() {
+    let cluster = Cluster::start().await;
+    let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    let token = cluster.admin().create(path, &request).await.ok()["status"]["token"].as_str().unwrap().to_owned();
+    let account = cluster.client(User::service_account("default", "default", "u"));
+    assert!(verified_by_documents(&account, &token).await);
+    let (signed, _) = token.rsplit_once('.').unwrap();
+    assert!(!verified_by_documents(&account, &format!("{signed}.{}", URL.encode([1; 64]))).await);
+    let stranger = cluster.client(User::new("system:anonymous", ["system:unauthenticated".to_owned()]));
+    assert_eq!(stranger.get("/openid/v1/jwks").await.failure().0, 403);
+}
+
+#[tokio::test]
+async fn tokens_of_another_control_plane_are_taken_where_its_key_is_known() {
+    let first = Cluster::start().await;
+    let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+    let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    let token = first.admin().create(path, &request).await.ok()["status"]["token"].as_str().unwrap().to_owned();
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let names = ServingNames::new("cluster.local", "10.96.0.1".parse().expect("address"), ["127.0.0.1".to_owned()]);
+    let pki = Pki::load_or_create(&dir.path().join("pki"), &names).expect("PKI");
+    let public = std::fs::read_to_string(first.dir.path().join("pki/sa.pub")).expect("public key");
+    for (keys, taken) in [(vec![], false), (vec![public], true)] {
+        // Another server on the same store, with a key of its own.
+        let config = Config { service_account_keys: keys, ..Config::default() };
+        let server = ApiServer::new(config, &pki, Arc::clone(&first.store)).await.expect("server");
+        let second = Cluster::client_of(&server, User::new("admin", ["system:masters".to_owned()]));
+        let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}});
+        let status = second.create("/apis/authentication.k8s.io/v1/tokenreviews", &review).await.ok()["status"].clone();
+        assert_eq!(status["authenticated"] == true, taken, "{status}");
+        let keys = second.get("/openid/v1/jwks").await.ok()["keys"].as_array().unwrap().len();
+        assert_eq!(keys, if taken { 2 } else { 1 });
+        server.shutdown();
+    }
 }
 
 #[tokio::test]

@@ -8,12 +8,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::Patch;
 use rk_client::{BoxError, Change, Deletion, Informer, ObjectKey, Outcome, Queue, Recorder, is_not_found};
 use serde_json::json;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 struct Controller {
     nodes: Informer<Node>,
     pods: Informer<Pod>,
     recorder: Recorder,
+    /// Since when pods wait on a tainted node, with their UID: most taints do not say when they came. Each has a turn to come that
+    /// ends or removes it.
+    waiting: Mutex<HashMap<ObjectKey, (Option<String>, Timestamp)>>,
 }
 
 /// Starts the loop.
@@ -22,6 +26,7 @@ pub(crate) fn register(ctx: &Context) {
         nodes: ctx.informers.of(),
         pods: ctx.informers.of(),
         recorder: ctx.recorders.of("taint-eviction-controller"),
+        waiting: Mutex::default(),
     });
     pods::index_by_node(&controller.pods);
     let queue: Queue<ObjectKey> = Queue::default();
@@ -80,7 +85,13 @@ enum Deadline {
     At(Timestamp),
 }
 
-fn deadline<'a>(taints: impl Iterator<Item = &'a Taint>, tolerations: &[Toleration], now: Timestamp) -> Deadline {
+/// `first` is when the pod was first seen on a tainted node.
+fn deadline<'a>(
+    taints: impl Iterator<Item = &'a Taint>,
+    tolerations: &[Toleration],
+    first: Timestamp,
+    now: Timestamp,
+) -> Deadline {
     let mut earliest: Option<Timestamp> = None;
     for taint in taints {
         let matching: Vec<&Toleration> = tolerations.iter().filter(|t| tolerates(t, taint)).collect();
@@ -91,7 +102,7 @@ fn deadline<'a>(taints: impl Iterator<Item = &'a Taint>, tolerations: &[Tolerati
         if seconds <= 0 {
             return Deadline::Now;
         }
-        let since = taint.time_added.as_ref().map_or(now, |t| t.0);
+        let since = taint.time_added.as_ref().map_or(first, |t| t.0);
         let until = since.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
         earliest = Some(earliest.map_or(until, |e| e.min(until)));
     }
@@ -104,19 +115,42 @@ fn deadline<'a>(taints: impl Iterator<Item = &'a Taint>, tolerations: &[Tolerati
 
 impl Controller {
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
-        let Some(pod) = self.pods.get(key) else { return Ok(Outcome::AwaitChange) };
-        if pods::is_terminating(&pod) {
+        let pod = self.pods.get(key).filter(|pod| !pods::is_terminating(pod));
+        let Some(pod) = pod else {
+            self.waits_no_more(key);
             return Ok(Outcome::AwaitChange);
-        }
+        };
         let Some(node) = pods::node_name(&pod).and_then(|name| self.nodes.get(&ObjectKey::cluster(name))) else {
+            self.waits_no_more(key);
             return Ok(Outcome::AwaitChange);
         };
         let now = Timestamp::now();
-        match deadline(no_execute(&node), tolerations(&pod).map_or(&[], Vec::as_slice), now) {
-            Deadline::Never => Ok(Outcome::AwaitChange),
+        let first = self.waits_since(key, &pod, now);
+        match deadline(no_execute(&node), tolerations(&pod).map_or(&[], Vec::as_slice), first, now) {
+            Deadline::Never => {
+                self.waits_no_more(key);
+                Ok(Outcome::AwaitChange)
+            }
             Deadline::At(at) => Ok(Outcome::RequeueAfter(at.duration_since(now).unsigned_abs())),
-            Deadline::Now => self.evict(&pod).await,
+            Deadline::Now => {
+                let outcome = self.evict(&pod).await?;
+                self.waits_no_more(key);
+                Ok(outcome)
+            }
         }
+    }
+
+    fn waits_since(&self, key: &ObjectKey, pod: &Pod, now: Timestamp) -> Timestamp {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = waiting.entry(key.clone()).or_insert_with(|| (pod.metadata.uid.clone(), now));
+        if entry.0 != pod.metadata.uid {
+            *entry = (pod.metadata.uid.clone(), now);
+        }
+        entry.1
+    }
+
+    fn waits_no_more(&self, key: &ObjectKey) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
     async fn evict(&self, pod: &Pod) -> Result<Outcome, BoxError> {
@@ -181,8 +215,14 @@ mod tests {
             (json!([{"key": "k", "operator": "Exists", "tolerationSeconds": 30}]), Deadline::Now),
         ];
         for (value, expected) in cases {
-            assert_eq!(deadline([&taint].into_iter(), &tolerations_of(value.clone()), now), expected, "{value}");
+            assert_eq!(deadline([&taint].into_iter(), &tolerations_of(value.clone()), now, now), expected, "{value}");
         }
-        assert_eq!(deadline(std::iter::empty(), &[], now), Deadline::Never);
+        assert_eq!(deadline(std::iter::empty(), &[], now, now), Deadline::Never);
+        // A taint that does not say since when counts from when it was first seen.
+        let taint: Taint = serde_json::from_value(json!({"key": "k", "effect": "NoExecute"})).expect("valid");
+        let patient = tolerations_of(json!([{"key": "k", "operator": "Exists", "tolerationSeconds": 30}]));
+        let after = |seconds| now.saturating_add(SignedDuration::from_secs(seconds)).expect("time");
+        assert_eq!(deadline([&taint].into_iter(), &patient, now, after(10)), Deadline::At(after(30)));
+        assert_eq!(deadline([&taint].into_iter(), &patient, now, after(30)), Deadline::Now);
     }
 }

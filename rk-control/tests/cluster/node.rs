@@ -30,6 +30,8 @@ pub struct Nodes {
 
 /// An annotation of pods that go on running after they were deleted, until it is taken away.
 pub const LINGER: &str = "test/linger";
+/// An annotation of pods that run without ever becoming ready by themselves.
+pub const UNREADY: &str = "test/unready";
 
 impl Drop for Nodes {
     fn drop(&mut self) {
@@ -99,7 +101,7 @@ async fn play(client: &Client, names: &[String], turn: u32) {
                 &api,
                 pod,
                 json!({"phase": "Running", "startTime": now(), "podIP": ip, "podIPs": [{"ip": ip}]}),
-                true,
+                !pod.annotations().contains_key(UNREADY),
             )
             .await;
         } else if let (Some(code), "Running") = (exit_code(pod), phase) {

@@ -35,6 +35,7 @@ impl Rest {
             "jobs" | "cronjobs" => "/apis/batch/v1",
             "endpointslices" => "/apis/discovery.k8s.io/v1",
             "poddisruptionbudgets" => "/apis/policy/v1",
+            "roles" | "rolebindings" => "/apis/rbac.authorization.k8s.io/v1",
             _ => "/api/v1",
         };
         format!("{root}/namespaces/{}/{place}", self.namespace)
@@ -88,6 +89,16 @@ impl Rest {
             assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {place}; last seen: {seen:#}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Says that a pod is ready, or not, as its kubelet would.
+    pub async fn set_ready(&self, pod: &str, ready: bool) {
+        let place = format!("pods/{pod}");
+        let mut conditions = self.get(&place).await["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.retain(|own| own["type"] != "Ready");
+        let status = if ready { "True" } else { "False" };
+        conditions.push(json!({"type": "Ready", "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z"}));
+        self.patch(&format!("{place}/status"), &json!({"status": {"conditions": conditions}})).await;
     }
 
     /// Waits until a list has so many items.

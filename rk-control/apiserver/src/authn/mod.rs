@@ -4,6 +4,7 @@ mod bootstrap_token;
 mod certificate;
 mod chain;
 mod impersonation;
+mod jwk;
 pub(crate) mod jwt;
 mod review;
 mod service_account;

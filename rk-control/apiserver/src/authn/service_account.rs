@@ -3,6 +3,7 @@
 use rk_api::status::Status;
 use serde_json::{Value, json};
 
+use super::jwk::PublicKey;
 use super::jwt::{JwtError, SigningKey};
 use super::user::User;
 use crate::server::Core;
@@ -35,16 +36,27 @@ pub struct Bound {
 /// Signs and judges service account tokens.
 pub struct TokenIssuer {
     key: SigningKey,
+    /// All whose tokens are taken, the own one first.
+    trusted: Vec<PublicKey>,
     issuer: String,
 }
 
 impl TokenIssuer {
-    /// From a private key in PEM.
+    /// From a private key in PEM, and further keys whose tokens are taken: those of other control planes, or the one before.
     ///
     /// # Errors
-    /// The key cannot be used.
-    pub fn new(key: &str, issuer: &str) -> Result<Self, JwtError> {
-        Ok(Self { key: SigningKey::from_pem(key)?, issuer: issuer.to_owned() })
+    /// A key cannot be used.
+    pub fn new(key: &str, others: &[String], issuer: &str) -> Result<Self, JwtError> {
+        let key = SigningKey::from_pem(key)?;
+        let mut trusted = vec![key.public().clone()];
+        for text in others {
+            for other in PublicKey::all_from_pem(text)? {
+                if !trusted.contains(&other) {
+                    trusted.push(other);
+                }
+            }
+        }
+        Ok(Self { key, trusted, issuer: issuer.to_owned() })
     }
 
     /// The issuer's URL, also the default audience.
@@ -53,16 +65,31 @@ impl TokenIssuer {
         &self.issuer
     }
 
-    /// The algorithm of signatures.
+    /// The algorithms of signatures, each once.
     #[must_use]
-    pub fn algorithm(&self) -> &'static str {
-        self.key.algorithm()
+    pub fn algorithms(&self) -> Vec<&'static str> {
+        let mut all: Vec<_> = self.trusted.iter().map(PublicKey::algorithm).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// The public keys, as JSON Web Key Set.
     #[must_use]
     pub fn jwks(&self) -> Value {
-        json!({"keys": [self.key.to_jwk()]})
+        json!({"keys": self.trusted.iter().map(PublicKey::to_jwk).collect::<Vec<_>>()})
+    }
+
+    /// The claims of a token that one of the trusted keys signed.
+    fn verify(&self, token: &str) -> Result<Value, JwtError> {
+        let mut refused = JwtError::Signature;
+        for key in &self.trusted {
+            match key.verify(token) {
+                Ok(claims) => return Ok(claims),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
     }
 
     /// Signs a token for a service account; returns it with its time of expiry in seconds since the epoch.
@@ -120,7 +147,7 @@ impl TokenIssuer {
         token: &str,
         audiences: &[String],
     ) -> Result<Option<(User, Vec<String>)>, Status> {
-        let claims = match self.key.verify(token) {
+        let claims = match self.verify(token) {
             Ok(claims) => claims,
             Err(error) => {
                 tracing::debug!(%error, "bearer token refused");
@@ -209,7 +236,7 @@ mod tests {
     use super::*;
 
     fn issuer() -> TokenIssuer {
-        TokenIssuer::new(&rcgen::KeyPair::generate().unwrap().serialize_pem(), "https://issuer").unwrap()
+        TokenIssuer::new(&rcgen::KeyPair::generate().unwrap().serialize_pem(), &[], "https://issuer").unwrap()
     }
 
     #[test]
@@ -217,7 +244,7 @@ mod tests {
         let issuer = issuer();
         let audiences = ["https://issuer".to_owned(), "vault".to_owned()];
         let (token, expiry) = issuer.issue(("ns", "sa", "uid"), &Bound::default(), &audiences, Some(600)).unwrap();
-        let claims = issuer.key.verify(&token).unwrap();
+        let claims = issuer.verify(&token).unwrap();
         assert_eq!(
             judge_claims(&claims, "https://issuer", &["vault".into()], expiry - 1),
             Ok(vec!["vault".to_owned()])
@@ -233,7 +260,7 @@ mod tests {
         let bound =
             Bound { kind: "Pod".into(), name: "p".into(), uid: "u".into(), node: Some(("n".into(), "nu".into())) };
         let (token, _) = issuer.issue(("ns", "sa", "uid"), &bound, &[], None).unwrap();
-        let claims = issuer.key.verify(&token).unwrap();
+        let claims = issuer.verify(&token).unwrap();
         assert_eq!(claims["kubernetes.io"]["pod"], json!({"name": "p", "uid": "u"}));
         assert_eq!(claims["kubernetes.io"]["node"], json!({"name": "n", "uid": "nu"}));
         assert_eq!(claims["sub"], "system:serviceaccount:ns:sa");

@@ -157,6 +157,6 @@ fn openid_configuration(core: &Core) -> Value {
         "jwks_uri": format!("{}/openid/v1/jwks", core.config.server_url()),
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": [core.tokens.algorithm()],
+        "id_token_signing_alg_values_supported": core.tokens.algorithms(),
     })
 }

@@ -57,7 +57,12 @@ impl Cluster {
 
     /// Somebody.
     pub fn client(&self, user: User) -> Client {
-        Client { service: self.server.in_process_service(user), headers: HeaderMap::new() }
+        Self::client_of(&self.server, user)
+    }
+
+    /// Somebody at another server.
+    pub fn client_of(server: &ApiServer, user: User) -> Client {
+        Client { service: server.in_process_service(user), headers: HeaderMap::new() }
     }
 }
 
