@@ -23,6 +23,7 @@ mod config;
 mod conversion;
 mod custom;
 mod discovery;
+mod flow;
 mod front_door;
 mod handlers;
 mod health;

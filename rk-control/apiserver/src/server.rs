@@ -33,7 +33,7 @@ use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::proxy::KubeletClient;
 use crate::storage::{self, Storage};
-use crate::{admission, aggregation, bootstrap, custom, tls};
+use crate::{admission, aggregation, bootstrap, custom, flow, tls};
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -219,6 +219,7 @@ impl ApiServer {
             tokio::spawn(crate::alloc::run_keeper(Arc::clone(&self.core)));
             tokio::spawn(custom::run(Arc::clone(&self.core)));
             tokio::spawn(aggregation::run(Arc::clone(&self.core)));
+            tokio::spawn(flow::run(Arc::clone(&self.core)));
         }
         Ok(())
     }

@@ -179,3 +179,27 @@ async fn unknown_and_repeated_fields_of_open_kinds_are_told_as_asked() {
         .await;
     assert_eq!(applied.ok()["unknown"], "x");
 }
+
+#[tokio::test]
+async fn documents_of_both_versions_come_in_protobuf_when_asked() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for (path, version) in [("/openapi/v2", "v2"), ("/openapi/v3/apis/apps/v1", "v3")] {
+        for (asked, answered) in [
+            (format!("application/com.github.proto-openapi.spec.{version}@v1.0+protobuf"), true),
+            (format!("application/com.github.proto-openapi.spec.{version}.v1.0+protobuf, */*"), true),
+            ("application/json".to_owned(), false),
+        ] {
+            let answer = admin.clone().with("accept", &asked).get(path).await;
+            assert_eq!(answer.code, 200, "{path} as {asked}");
+            let wanted = match answered {
+                true => format!("application/com.github.proto-openapi.spec.{version}.v1.0+protobuf"),
+                false => "application/json".to_owned(),
+            };
+            assert_eq!(answer.headers["content-type"], wanted);
+            assert_eq!(answer.body.first() == Some(&b'{'), !answered);
+        }
+        let other = admin.clone().with("accept", "application/vnd.example").get(path).await;
+        assert_eq!(other.failure().0, 406);
+    }
+}

@@ -33,8 +33,45 @@ async fn a_new_cluster_has_its_namespaces_services_and_policy() {
 }
 
 #[tokio::test]
+async fn a_new_cluster_has_its_flow_schemas_and_they_tell_where_they_lead() {
+    const FLOW: &str = "/apis/flowcontrol.apiserver.k8s.io/v1";
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let shows = async |schema: &str, reason: &str| {
+        until(&format!("{schema} to be {reason}"), async || {
+            let answer = admin.get(&format!("{FLOW}/flowschemas/{schema}")).await;
+            let seen: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            seen["status"]["conditions"][0]["type"] == "Dangling" && seen["status"]["conditions"][0]["reason"] == reason
+        })
+        .await;
+    };
+    shows("global-default", "Found").await;
+    let levels = admin.get(&format!("{FLOW}/prioritylevelconfigurations")).await.ok();
+    assert_eq!(levels["items"].as_array().map(Vec::len), Some(8));
+    let version = "flowcontrol.apiserver.k8s.io/v1";
+    let own = json!({"apiVersion": version, "kind": "FlowSchema", "metadata": {"name": "own"},
+        "spec": {"priorityLevelConfiguration": {"name": "own"}, "matchingPrecedence": 1500}});
+    admin.create(&format!("{FLOW}/flowschemas"), &own).await.ok();
+    shows("own", "NotFound").await;
+    let level = json!({"apiVersion": version, "kind": "PriorityLevelConfiguration", "metadata": {"name": "own"},
+        "spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Reject"}}}});
+    admin.create(&format!("{FLOW}/prioritylevelconfigurations"), &level).await.ok();
+    shows("own", "Found").await;
+    // What the system has is made anew.
+    admin.delete(&format!("{FLOW}/flowschemas/catch-all")).await;
+    shows("catch-all", "Found").await;
+}
+
+#[tokio::test]
 async fn starting_again_changes_nothing() {
     let cluster = Cluster::start().await;
+    // The loops have said what they have to say.
+    until("all FlowSchemas to tell where they lead", async || {
+        let list = cluster.admin().get("/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas").await.ok();
+        let told = |own: &Value| own["status"]["conditions"][0]["reason"] == "Found";
+        list["items"].as_array().is_some_and(|all| all.len() == 13 && all.iter().all(told))
+    })
+    .await;
     let before = cluster.store.revision().await.unwrap();
     cluster.server.bootstrap().await.unwrap();
     assert_eq!(cluster.store.revision().await.unwrap(), before);

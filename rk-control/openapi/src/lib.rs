@@ -12,7 +12,7 @@ mod protobuf;
 mod spec;
 
 pub use custom::{v2_parts, v3_document};
-pub use protobuf::encode as encode_protobuf;
+pub use protobuf::{encode_v2 as encode_v2_protobuf, encode_v3 as encode_v3_protobuf};
 
 /// One document, compressed.
 #[derive(Debug, Clone, Copy)]

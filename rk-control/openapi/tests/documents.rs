@@ -105,6 +105,43 @@ fn protobuf_holds_every_definition_and_path_of_the_document() {
     assert_eq!(text(member(&types, 1)), "object");
 }
 
+#[test]
+fn protobuf_of_version_3_holds_every_schema_path_and_reference() {
+    let document = read(rk_openapi::v3_at("api/v1").unwrap());
+    let bytes = rk_openapi::encode_v3_protobuf(&document);
+    let top = fields(&bytes);
+    assert_eq!(text(member(&top, 1)), "3.0.0");
+    let paths = fields(member(&top, 4));
+    assert_eq!(paths.len(), document["paths"].as_object().unwrap().len());
+    let schemas = fields(member(&fields(member(&top, 5)), 1));
+    let names: Vec<&str> = schemas.iter().map(|(_, pair)| text(member(&fields(pair), 1))).collect();
+    let wanted: Vec<&str> = document["components"]["schemas"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, wanted);
+    // Every reference that the text has, and no other.
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => match members.get("$ref").and_then(Value::as_str) {
+                Some(reference) => found.push(reference.to_owned()),
+                None => members.values().for_each(|own| references(own, found)),
+            },
+            Value::Array(items) => items.iter().for_each(|own| references(own, found)),
+            _ => {}
+        }
+    }
+    let mut wanted = Vec::new();
+    references(&document, &mut wanted);
+    assert!(wanted.len() > 500);
+    wanted.dedup();
+    let haystack = String::from_utf8_lossy(&bytes);
+    for reference in &wanted {
+        assert!(haystack.contains(reference), "{reference}");
+    }
+    let pod = schemas.iter().find(|(_, pair)| text(member(&fields(pair), 1)) == "io.k8s.api.core.v1.Pod").unwrap();
+    let pod = fields(member(&fields(member(&fields(pod.1), 2)), 1));
+    assert_eq!(text(member(&pod, 25)), "object");
+    assert_eq!(text(member(&fields(member(&pod, 36)), 1)), "x-kubernetes-group-version-kind");
+}
+
 /// The length-delimited fields of a protobuf message.
 fn fields(mut bytes: &[u8]) -> Vec<(u64, &[u8])> {
     let mut found = Vec::new();

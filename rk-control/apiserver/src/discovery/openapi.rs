@@ -1,7 +1,7 @@
 //! OpenAPI documents: the built-in ones compressed as they are embedded, beside them those of kinds added at run time.
 
 use std::io::Read;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
@@ -20,6 +20,12 @@ const PROTOBUF_ASKED: &[&str] = &[
     "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
 ];
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// The same of OpenAPI v3.
+const V3_ASKED: &[&str] = &[
+    "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+];
+const V3_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
 
 /// The documents of kinds that were added at run time.
 #[derive(Default)]
@@ -57,7 +63,7 @@ impl OpenApi {
             let (definitions, paths) = (Value::Object(definitions), Value::Object(paths));
             let document = json!({"definitions": definitions, "paths": paths});
             let (definitions, paths) = (definitions.to_string(), paths.to_string());
-            let protobuf = gzipped(&rk_openapi::encode_protobuf(&document));
+            let protobuf = gzipped(&rk_openapi::encode_v2_protobuf(&document));
             AddedV2 { hash: hash(format!("{definitions}{paths}").as_bytes()), definitions, paths, protobuf }
         });
         *self.added.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Added { v3, v2 });
@@ -71,7 +77,7 @@ impl OpenApi {
     pub(super) fn serve(&self, parts: &[&str], headers: &HeaderMap, query: &Query) -> Result<Response<Body>, Status> {
         let added = self.added();
         match parts {
-            ["v2"] => match v2_type(headers) {
+            ["v2"] => match accepted(headers, PROTOBUF_ASKED, PROTOBUF) {
                 Some(PROTOBUF) => Ok(v2_protobuf(&added, headers)),
                 Some(_) => Ok(v2_json(&added, headers)),
                 None => Err(Status::not_acceptable(&[JSON, PROTOBUF])),
@@ -79,10 +85,9 @@ impl OpenApi {
             ["v3"] => Ok(json_response(StatusCode::OK, &index(&added), false)),
             ["v3", path @ ..] => {
                 let wanted = path.join("/");
-                let accepted = clauses(headers);
-                if !accepted.is_empty() && !accepted.iter().any(|clause| is_json(clause.media_type)) {
-                    return Err(Status::not_acceptable(&[JSON]));
-                }
+                let Some(media_type) = accepted(headers, V3_ASKED, V3_PROTOBUF) else {
+                    return Err(Status::not_acceptable(&[JSON, V3_PROTOBUF]));
+                };
                 let (hash, gzip) = match added.v3.iter().find(|(path, ..)| *path == wanted) {
                     Some((_, hash, gzip)) => (hash.clone(), gzip.clone()),
                     None => {
@@ -92,7 +97,8 @@ impl OpenApi {
                 };
                 // A hash in the query names exactly these bytes, so they may be kept for ever.
                 let immutable = query.text("hash") == hash;
-                Ok(respond(JSON, &hash, gzip, headers, immutable))
+                let gzip = if media_type == JSON { gzip } else { v3_protobuf(&gzip)? };
+                Ok(respond(media_type, &hash, gzip, headers, immutable))
             }
             _ => Err(Status::unknown_path()),
         }
@@ -107,15 +113,15 @@ fn is_json(media_type: &str) -> bool {
     matches!(media_type, JSON | "application/*" | "*/*")
 }
 
-/// The first type of the header that version 2 is served in.
-fn v2_type(headers: &HeaderMap) -> Option<&'static str> {
+/// The first type of the header that a document is served in: JSON, or `protobuf` for any of the names in `asked`.
+fn accepted(headers: &HeaderMap, asked: &[&str], protobuf: &'static str) -> Option<&'static str> {
     let accepted = clauses(headers);
     if accepted.is_empty() {
         return Some(JSON);
     }
     accepted.iter().find_map(|clause| match clause.media_type {
-        asked if PROTOBUF_ASKED.contains(&asked) => Some(PROTOBUF),
-        asked if is_json(asked) => Some(JSON),
+        name if asked.contains(&name) => Some(protobuf),
+        name if is_json(name) => Some(JSON),
         _ => None,
     })
 }
@@ -133,6 +139,17 @@ fn v2_protobuf(added: &Added, headers: &HeaderMap) -> Response<Body> {
         None => Bytes::from_static(builtin),
     };
     respond(PROTOBUF, &v2_hash(added), gzip, headers, false)
+}
+
+/// A document of OpenAPI v3 in protobuf. Made when it is asked for, which is seldom: most clients read JSON, and 60 more documents would
+/// make every image larger. One at a time, since parsing takes ten times the document's size in memory.
+fn v3_protobuf(gzip: &[u8]) -> Result<Bytes, Status> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let broken = |error: &dyn std::fmt::Display| Status::internal(error);
+    let document: Value =
+        serde_json::from_reader(std::io::BufReader::new(MultiGzDecoder::new(gzip))).map_err(|error| broken(&error))?;
+    Ok(gzipped(&rk_openapi::encode_v3_protobuf(&document)))
 }
 
 fn v2_json(added: &Added, headers: &HeaderMap) -> Response<Body> {

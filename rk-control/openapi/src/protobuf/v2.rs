@@ -3,7 +3,9 @@
 //! Parts of a document that are written one after the other read as their union, since protobuf merges repeated messages: that is how
 //! documents of custom resources are appended to the built-in one.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
+
+use super::message::{Message, list, named, object};
 
 /// Encodes a document; members that the API never uses are left out.
 #[must_use]
@@ -28,101 +30,7 @@ pub fn encode(document: &Value) -> Vec<u8> {
     if let Some(definitions) = document["securityDefinitions"].as_object() {
         out.message(13, |to| named(to, 1, definitions, |to, key| to.message(2, |to| api_key(to, key))));
     }
-    out.0
-}
-
-/// A message under construction.
-#[derive(Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    fn bytes(&mut self, number: u32, bytes: &[u8]) {
-        self.varint(u64::from(number) << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn message(&mut self, number: u32, write: impl FnOnce(&mut Message)) {
-        let mut inner = Message::default();
-        write(&mut inner);
-        self.bytes(number, &inner.0);
-    }
-
-    fn text(&mut self, number: u32, value: &Value) {
-        if let Some(text) = value.as_str().filter(|text| !text.is_empty()) {
-            self.bytes(number, text.as_bytes());
-        }
-    }
-
-    fn texts(&mut self, number: u32, values: &Value) {
-        list(values).filter_map(Value::as_str).for_each(|text| self.bytes(number, text.as_bytes()));
-    }
-
-    fn flag(&mut self, number: u32, value: &Value) {
-        if value.as_bool() == Some(true) {
-            self.varint(u64::from(number) << 3);
-            self.varint(1);
-        }
-    }
-
-    fn integer(&mut self, number: u32, value: &Value) {
-        if let Some(value) = value.as_i64().filter(|value| *value != 0) {
-            self.varint(u64::from(number) << 3);
-            // Negative numbers take ten bytes, sign-extended.
-            self.varint(value as u64);
-        }
-    }
-
-    fn double(&mut self, number: u32, value: &Value) {
-        if let Some(value) = value.as_f64().filter(|value| *value != 0.0) {
-            self.varint(u64::from(number) << 3 | 1);
-            self.0.extend_from_slice(&value.to_le_bytes());
-        }
-    }
-
-    /// A value of any form, as YAML text; JSON is YAML.
-    fn any(&mut self, number: u32, value: &Value) {
-        if !value.is_null() {
-            self.message(number, |to| to.bytes(2, value.to_string().as_bytes()));
-        }
-    }
-
-    /// The members that begin with `x-`.
-    fn extensions(&mut self, number: u32, members: &Map<String, Value>) {
-        for (name, value) in members.iter().filter(|(name, _)| name.starts_with("x-")) {
-            self.message(number, |to| {
-                to.bytes(1, name.as_bytes());
-                to.any(2, value);
-            });
-        }
-    }
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn object(value: &Value) -> &Map<String, Value> {
-    static EMPTY: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
-    value.as_object().unwrap_or(&EMPTY)
-}
-
-/// A map as repeated pairs of name and value.
-fn named(to: &mut Message, number: u32, members: &Map<String, Value>, write: impl Fn(&mut Message, &Value)) {
-    for (name, value) in members {
-        to.message(number, |to| {
-            to.bytes(1, name.as_bytes());
-            to.message(2, |to| write(to, value));
-        });
-    }
+    out.into_bytes()
 }
 
 fn path_item(to: &mut Message, item: &Value) {

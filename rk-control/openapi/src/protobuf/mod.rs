@@ -1,0 +1,8 @@
+//! OpenAPI documents in protobuf, in the messages of gnostic: what kubectl and other Go clients ask for.
+
+mod message;
+mod v2;
+mod v3;
+
+pub use v2::encode as encode_v2;
+pub use v3::encode as encode_v3;
