@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 
 /// Whether a text has a format; formats that are unknown hold for every text, as upstream says.
-pub(super) fn holds(format: &str, text: &str) -> bool {
+pub fn holds(format: &str, text: &str) -> bool {
     match format {
         "date" => jiff::civil::Date::strptime("%Y-%m-%d", text).is_ok() && text.len() == 10,
         "date-time" | "datetime" => crate::meta::canonical_micro_time(text).is_some(),

@@ -18,6 +18,7 @@ mod rules;
 mod tests;
 
 pub use columns::Columns;
+pub use format::holds as has_format;
 pub use kind::{ConversionWebhook, CustomKind, ScalePaths, unsupported};
 pub use path::JsonPath;
 pub use rows::{is_established, rows};

@@ -31,7 +31,7 @@ pub fn warnings(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             out.extend(crate::custom::unsupported(object).map(str::to_owned));
         }
-        ("admissionregistration.k8s.io", kind) => out.extend(unevaluated(kind, object).map(str::to_owned)),
+        ("admissionregistration.k8s.io", kind) => out.extend(unevaluated(kind).map(str::to_owned)),
         ("networking.k8s.io", "Ingress")
             if !text(object, &["metadata", "annotations", "kubernetes.io/ingress.class"]).is_empty() =>
         {
@@ -50,14 +50,8 @@ pub fn warnings(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec
 }
 
 /// What this server keeps of admission and does not act on.
-fn unevaluated(kind: &str, object: &Value) -> Option<&'static str> {
-    if kind.contains("AdmissionPolicy") {
-        return Some("admission policies are kept but not evaluated by this server");
-    }
-    let webhooks = at(object, &["webhooks"]).as_array().into_iter().flatten();
-    let conditions = webhooks.flat_map(|webhook| at(webhook, &["matchConditions"]).as_array().into_iter().flatten());
-    (conditions.count() > 0)
-        .then_some("matchConditions are not evaluated by this server: webhooks that have some count as failed")
+fn unevaluated(kind: &str) -> Option<&'static str> {
+    kind.contains("AdmissionPolicy").then_some("admission policies are kept but not evaluated by this server")
 }
 
 fn service(object: &Value, out: &mut Vec<String>) {

@@ -84,7 +84,12 @@ async fn attempt(
     if !intent.owned {
         own(call, Some(&old), &mut new, intent.subresource.unwrap_or_default())?;
     }
-    refuse_invalid(call, &new, &strategy::validate_update(&call.hub, part, &new, &old))?;
+    let mut errors = strategy::validate_update(&call.hub, part, &new, &old);
+    if part.is_none() {
+        admission::expression::check(&hub, &new, &mut errors);
+    }
+    admission::expression::judge(&hub, part.unwrap_or_default(), &new, Some(&old), &mut errors);
+    refuse_invalid(call, &new, &errors)?;
     let _held = admission::validate(&request, Some(&new), &mut call.warnings).await?;
     let warnings = strategy::warnings(&call.hub, &new, Some(&old));
     if options.dry_run {

@@ -42,10 +42,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("rk-api", &[]),
+    ("rk-cel", &["rk-api"]),
     ("rk-store", &[]),
     ("rk-client", &[]),
     ("rk-openapi", &["rk-api"]),
-    ("rk-apiserver", &["rk-api", "rk-store", "rk-openapi"]),
+    ("rk-apiserver", &["rk-api", "rk-cel", "rk-store", "rk-openapi"]),
     ("rk-scheduler", &["rk-client", "rk-api"]),
     ("rk-controllers", &["rk-client", "rk-api"]),
     (

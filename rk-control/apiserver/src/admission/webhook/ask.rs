@@ -6,6 +6,7 @@ use rk_api::resources::Resource;
 use rk_api::status::Status;
 use serde_json::Value;
 
+use super::super::expression::{Met, Scene, with_answers};
 use super::super::{Operation, Request};
 use super::hook::Hook;
 use super::review;
@@ -19,7 +20,7 @@ pub(super) struct Outcome {
     pub(super) warnings: Vec<String>,
 }
 
-/// Asks a webhook about a change, in the version of `row`.
+/// Asks a webhook about a change, in the version of `row`; `None` when its conditions do not hold.
 ///
 /// # Errors
 /// The change is a dry run that the webhook must not hear of, or cannot be converted for it.
@@ -29,14 +30,17 @@ pub(super) async fn ask(
     row: Arc<Resource>,
     object: Option<&Value>,
     mutating: bool,
-) -> Result<Outcome, Status> {
+) -> Result<Option<Outcome>, Status> {
+    let shown = show(request, &row, object).await?;
+    let old = show(request, &row, request.old).await?;
+    if !hook.conditions.is_empty() && !concerns(hook, request, &row, (shown.as_ref(), old.as_ref())).await? {
+        return Ok(None);
+    }
     if request.dry_run && !hook.dry_run {
         return Err(Status::bad_request(format!("admission webhook {:?} does not support dry run", hook.name)));
     }
-    let shown = show(request, &row, object).await?;
-    let old = show(request, &row, request.old).await?;
     let answer = exchange(hook, request, &row, (shown.as_ref(), old.as_ref()), mutating).await;
-    Ok(match answer {
+    Ok(Some(match answer {
         Ok(answer) => Outcome {
             verdict: if answer.allowed { Ok(()) } else { Err(review::denied(&hook.name, &answer.status)) },
             patch: answer.patch,
@@ -48,7 +52,26 @@ pub(super) async fn ask(
             let verdict = if hook.fail_closed { Err(Status::internal(why)) } else { Ok(()) };
             Outcome { verdict, patch: None, warnings: Vec::new() }
         }
-    })
+    }))
+}
+
+/// Whether the conditions of a webhook hold; conditions that fail count as the failure of the webhook.
+async fn concerns(
+    hook: &Hook,
+    request: &Request<'_>,
+    row: &Resource,
+    (object, old): (Option<&Value>, Option<&Value>),
+) -> Result<bool, Status> {
+    let scene = Scene::new(request, row, object, old);
+    let run = |answers: &[_]| hook.conditions.met(&mut scene.context(answers, rk_cel::CONDITIONS_BUDGET));
+    let why = match with_answers(request, run).await {
+        Ok(Met::Yes) => return Ok(true),
+        Ok(Met::No) => return Ok(false),
+        Ok(Met::Failed(why)) => why,
+        Err(failure) => failure.to_string(),
+    };
+    tracing::warn!(webhook = %hook.name, fail_closed = hook.fail_closed, why, "match conditions of an admission webhook failed");
+    if hook.fail_closed { Err(request.forbid(&why)) } else { Ok(false) }
 }
 
 async fn exchange(
@@ -58,9 +81,6 @@ async fn exchange(
     objects: (Option<&Value>, Option<&Value>),
     mutating: bool,
 ) -> Result<review::Answer, String> {
-    if hook.conditional {
-        return Err("matchConditions are not evaluated by this server".to_owned());
-    }
     let uid = uuid::Uuid::new_v4().to_string();
     let question = review::question(request, row, &hook.version, &uid, objects);
     let answer = request.core.callouts.post(request.core, &hook.client, &question, hook.limit).await;
@@ -69,7 +89,11 @@ async fn exchange(
 }
 
 /// The object as the webhook sees it: converted, unless it is of a kind of its own.
-async fn show(request: &Request<'_>, row: &Resource, object: Option<&Value>) -> Result<Option<Value>, Status> {
+pub(in super::super) async fn show(
+    request: &Request<'_>,
+    row: &Resource,
+    object: Option<&Value>,
+) -> Result<Option<Value>, Status> {
     let Some(object) = object else { return Ok(None) };
     let own_kind = object.get("kind").and_then(Value::as_str) != Some(&*request.resource.gvk.kind);
     if own_kind || request.operation == Operation::Connect {

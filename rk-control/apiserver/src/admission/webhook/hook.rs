@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rk_api::meta;
-use rk_api::selector::LabelSelector;
 use rk_api::status::Status;
 use rk_store::Revision;
 use serde_json::Value;
 
 use super::super::Request;
+use super::super::expression::{self, Conditions};
+use super::super::matching::{Scope, texts};
 
 const GROUP: &str = "admissionregistration.k8s.io";
 /// Configurations and policies are exempt: a broken one must stay mendable.
@@ -34,14 +35,13 @@ pub(super) enum Kind {
 pub(super) struct Hook {
     /// Its name, for messages.
     pub(super) name: String,
-    pub(super) rules: Vec<Rule>,
+    /// What it wants to hear of.
+    pub(super) scope: Scope,
+    /// Under which conditions.
+    pub(super) conditions: Conditions,
     pub(super) client: Value,
     /// Whether a failure refuses the change.
     pub(super) fail_closed: bool,
-    /// Whether only the resources in the rules themselves count.
-    pub(super) exact: bool,
-    pub(super) namespaces: LabelSelector,
-    pub(super) objects: LabelSelector,
     /// Whether it may be asked about what will not be stored.
     pub(super) dry_run: bool,
     pub(super) limit: Duration,
@@ -49,18 +49,6 @@ pub(super) struct Hook {
     pub(super) version: String,
     /// Whether it is asked again after others changed the object.
     pub(super) again: bool,
-    /// Whether it has conditions that this server cannot evaluate.
-    pub(super) conditional: bool,
-}
-
-/// What a webhook wants to hear of.
-#[derive(Debug, Default)]
-pub(super) struct Rule {
-    pub(super) operations: Vec<String>,
-    pub(super) groups: Vec<String>,
-    pub(super) versions: Vec<String>,
-    pub(super) resources: Vec<String>,
-    pub(super) scope: String,
 }
 
 /// What was read of one sort, and of which version of its configurations.
@@ -73,10 +61,15 @@ pub struct Hooks {
     validating: Read,
 }
 
+/// Whether a request is about what decides over requests.
+pub(crate) fn is_exempt(request: &Request<'_>) -> bool {
+    request.resource.gvk.group == GROUP && EXEMPT.contains(&&*request.resource.plural)
+}
+
 /// The webhooks that may concern a request, in the order in which they are asked.
 pub(super) async fn hooks(request: &Request<'_>, kind: Kind) -> Result<Arc<Vec<Hook>>, Status> {
     let none = || Ok(Arc::default());
-    if request.resource.gvk.group == GROUP && EXEMPT.contains(&&*request.resource.plural) {
+    if is_exempt(request) {
         return none();
     }
     let (plural, read) = match kind {
@@ -102,44 +95,22 @@ pub(super) async fn hooks(request: &Request<'_>, kind: Kind) -> Result<Arc<Vec<H
 
 /// The webhooks of one configuration.
 pub(super) fn of_configuration(object: &Value) -> Vec<Hook> {
-    meta::at(object, &["webhooks"]).as_array().into_iter().flatten().map(hook).collect()
+    let env = expression::of_webhooks();
+    meta::at(object, &["webhooks"]).as_array().into_iter().flatten().map(|entry| hook(entry, &env)).collect()
 }
 
-fn hook(entry: &Value) -> Hook {
+fn hook(entry: &Value, env: &rk_cel::Env) -> Hook {
     let text = |field: &str| meta::text(entry, &[field]);
-    // A selector that cannot be read was refused when it was written.
-    let selector = |field: &str| match entry.get(field) {
-        Some(selector @ Value::Object(_)) => LabelSelector::from_object(selector).unwrap_or(LabelSelector::NOTHING),
-        _ => LabelSelector::default(),
-    };
     let versions = texts(entry, "admissionReviewVersions");
     Hook {
         name: text("name").to_owned(),
-        rules: meta::at(entry, &["rules"]).as_array().into_iter().flatten().map(rule).collect(),
+        scope: Scope::of(entry, "rules"),
+        conditions: Conditions::of(entry, env),
         client: meta::at(entry, &["clientConfig"]).clone(),
         fail_closed: text("failurePolicy") != "Ignore",
-        exact: text("matchPolicy") == "Exact",
-        namespaces: selector("namespaceSelector"),
-        objects: selector("objectSelector"),
         dry_run: matches!(text("sideEffects"), "None" | "NoneOnDryRun"),
         limit: Duration::from_secs(meta::at(entry, &["timeoutSeconds"]).as_u64().unwrap_or(10)),
         version: versions.into_iter().find(|version| matches!(version.as_str(), "v1" | "v1beta1")).unwrap_or_default(),
         again: text("reinvocationPolicy") == "IfNeeded",
-        conditional: meta::at(entry, &["matchConditions"]).as_array().is_some_and(|list| !list.is_empty()),
     }
-}
-
-fn rule(entry: &Value) -> Rule {
-    Rule {
-        operations: texts(entry, "operations"),
-        groups: texts(entry, "apiGroups"),
-        versions: texts(entry, "apiVersions"),
-        resources: texts(entry, "resources"),
-        scope: meta::text(entry, &["scope"]).to_owned(),
-    }
-}
-
-fn texts(entry: &Value, field: &str) -> Vec<String> {
-    let list = meta::at(entry, &[field]).as_array().into_iter().flatten();
-    list.filter_map(Value::as_str).map(str::to_owned).collect()
 }

@@ -1,24 +1,22 @@
 //! Admission webhooks: MutatingWebhookConfigurations and ValidatingWebhookConfigurations at work.
 //!
-//! [`hook`] reads configurations, [`matching`] decides who is asked (pure), [`review`] makes the question and reads the answer
+//! [`hook`] reads configurations, `matching` and their conditions decide who is asked, [`review`] makes the question and reads the answer
 //! (pure), [`ask`] puts the two on the wire. Mutating webhooks are asked one after the other, validating ones all at once.
-//! Expressions (`matchConditions`) are not evaluated: a webhook that has some counts as one that failed, so that its
-//! `failurePolicy` decides.
 
 mod ask;
 mod hook;
-mod matching;
 mod mutate;
 mod review;
 
 pub use hook::Hooks;
 pub(super) use mutate::Round;
+pub(super) use review::attributes;
 
 use futures::future::{join_all, try_join_all};
 use rk_api::status::Status;
 use serde_json::Value;
 
-use super::Request;
+use super::{Request, matching};
 use hook::Kind;
 
 /// Asks every validating webhook that the change concerns.
@@ -34,11 +32,11 @@ pub(super) async fn validate(
     if hooks.is_empty() {
         return Ok(());
     }
-    let concerned = try_join_all(hooks.iter().map(|hook| matching::row(hook, request, object))).await?;
+    let concerned = try_join_all(hooks.iter().map(|hook| matching::row(&hook.scope, request, object))).await?;
     let asked = hooks.iter().zip(concerned).filter_map(|(hook, row)| Some((hook, row?)));
     let answers = join_all(asked.map(|(hook, row)| ask::ask(hook, request, row, object, false))).await;
     for answer in answers {
-        let answer = answer?;
+        let Some(answer) = answer? else { continue };
         warnings.extend(answer.warnings);
         answer.verdict?;
     }

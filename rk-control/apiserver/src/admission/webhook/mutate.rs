@@ -9,10 +9,9 @@ use rk_api::resources::Resource;
 use rk_api::status::Status;
 use serde_json::Value;
 
-use super::super::Request;
+use super::super::{Request, matching};
 use super::ask::ask;
 use super::hook::{Hook, Kind, hooks};
-use super::matching;
 use crate::conversion;
 
 /// One change on its way through the mutating webhooks.
@@ -68,12 +67,13 @@ async fn one(
     object: Option<&mut Value>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<bool>, Status> {
-    let Some(row) = matching::row(hook, request, object.as_deref()).await? else { return Ok(None) };
-    let outcome = ask(hook, request, Arc::clone(&row), object.as_deref(), true).await?;
+    let Some(row) = matching::row(&hook.scope, request, object.as_deref()).await? else { return Ok(None) };
+    let Some(outcome) = ask(hook, request, Arc::clone(&row), object.as_deref(), true).await? else { return Ok(None) };
     warnings.extend(outcome.warnings);
     outcome.verdict?;
     let (Some(patch), Some(object)) = (outcome.patch, object) else { return Ok(Some(false)) };
-    let patched = apply(request, &row, object, &patch).await?;
+    let patched =
+        changed_by(request, &row, object, |shown| json_patch(shown, &patch).map_err(Status::internal)).await?;
     for field in ["name", "namespace", "uid"] {
         if meta::text(&patched, &["metadata", field]) != meta::text(object, &["metadata", field]) {
             let why = format!("admission webhook {:?} attempted to change metadata.{field}", hook.name);
@@ -85,17 +85,25 @@ async fn one(
     Ok(Some(changed))
 }
 
-/// The object with a patch that was made for the version of `row`, complete again.
-async fn apply(request: &Request<'_>, row: &Resource, object: &Value, patch: &Value) -> Result<Value, Status> {
+/// The object after a change that was made for the version of `row`, complete again.
+///
+/// # Errors
+/// The change fails, or leaves what cannot be such an object.
+pub(in super::super) async fn changed_by(
+    request: &Request<'_>,
+    row: &Resource,
+    object: &Value,
+    change: impl FnOnce(&mut Value) -> Result<(), Status>,
+) -> Result<Value, Status> {
     let own_kind = object.get("kind").and_then(Value::as_str) != Some(&*request.resource.gvk.kind);
     let mut shown = if own_kind { object.clone() } else { conversion::to(request.core, object.clone(), row).await? };
     if request.subresource == "scale" {
         let mut view = rk_api::scale::view(row, &shown)?;
-        json_patch(&mut view, patch).map_err(Status::internal)?;
+        change(&mut view)?;
         let scaled = rk_api::scale::apply(row, &shown, &view)?;
         return conversion::to(request.core, scaled, request.resource).await;
     }
-    json_patch(&mut shown, patch).map_err(Status::internal)?;
+    change(&mut shown)?;
     if own_kind {
         return Ok(shown);
     }

@@ -7,8 +7,8 @@ use rk_api::resources::{GroupVersionKind, Resource};
 use rk_api::status::{Cause, Details, Reason, Status};
 use serde_json::{Value, json};
 
+use super::super::matching::operation;
 use super::super::{Operation, Request};
-use super::matching::operation;
 
 /// What a webhook answered.
 #[derive(Debug, Default, PartialEq)]
@@ -29,20 +29,26 @@ pub(super) fn question(
     uid: &str,
     (object, old): (Option<&Value>, Option<&Value>),
 ) -> Value {
-    let kind = kind_of(row, object.or(old));
+    let mut body = attributes(request, row, object.or(old));
+    for (key, value) in [("uid", json!(uid)), ("object", json!(object)), ("oldObject", json!(old))] {
+        body[key] = value;
+    }
+    json!({"kind": "AdmissionReview", "apiVersion": format!("admission.k8s.io/{version}"), "request": body})
+}
+
+/// What a question says of a change besides the objects.
+pub(in super::super) fn attributes(request: &Request<'_>, row: &Resource, object: Option<&Value>) -> Value {
+    let kind = kind_of(row, object);
     let requested = if request.subresource.is_empty() { request.requested.gvk.clone() } else { kind.clone() };
     let resource =
         |row: &Resource| json!({"group": &*row.gvk.group, "version": &*row.gvk.version, "resource": &*row.plural});
     let mut body = json!({
-        "uid": uid,
         "kind": kind_value(&kind),
         "resource": resource(row),
         "requestKind": kind_value(&requested),
         "requestResource": resource(request.requested),
         "operation": operation(request.operation),
         "userInfo": user(request),
-        "object": object,
-        "oldObject": old,
         "dryRun": request.dry_run,
         "options": options(request),
     });
@@ -56,7 +62,7 @@ pub(super) fn question(
             body[key] = json!(text);
         }
     }
-    json!({"kind": "AdmissionReview", "apiVersion": format!("admission.k8s.io/{version}"), "request": body})
+    body
 }
 
 /// A Namespace counts as inside itself.

@@ -1,4 +1,4 @@
-//! Which webhooks a change concerns, and in which version they want to see it.
+//! Which changes concern a webhook or policy, and in which version it wants to see them.
 
 use std::sync::Arc;
 
@@ -8,8 +8,71 @@ use rk_api::selector::LabelSelector;
 use rk_api::status::Status;
 use serde_json::{Value, json};
 
-use super::super::{Operation, Request};
-use super::hook::{Hook, Rule};
+use super::{Operation, Request};
+
+/// What a webhook or policy wants to hear of.
+#[derive(Debug, Default)]
+pub(super) struct Scope {
+    rules: Vec<Rule>,
+    /// What it does not want to hear of, whatever the rules say.
+    excluded: Vec<Rule>,
+    /// Whether only the resources in the rules themselves count.
+    exact: bool,
+    namespaces: LabelSelector,
+    objects: LabelSelector,
+}
+
+#[derive(Debug, Default)]
+struct Rule {
+    operations: Vec<String>,
+    groups: Vec<String>,
+    versions: Vec<String>,
+    resources: Vec<String>,
+    /// Empty for any.
+    names: Vec<String>,
+    scope: String,
+}
+
+impl Scope {
+    /// From the object whose field `rules` has the rules.
+    pub(super) fn of(entry: &Value, rules: &str) -> Self {
+        // A selector that cannot be read was refused when it was written.
+        let selector = |field: &str| match entry.get(field) {
+            Some(selector @ Value::Object(_)) => LabelSelector::from_object(selector).unwrap_or(LabelSelector::NOTHING),
+            _ => LabelSelector::default(),
+        };
+        let list = |field: &str| meta::at(entry, &[field]).as_array().into_iter().flatten().map(rule).collect();
+        Self {
+            rules: list(rules),
+            excluded: list("excludeResourceRules"),
+            exact: meta::text(entry, &["matchPolicy"]) == "Exact",
+            namespaces: selector("namespaceSelector"),
+            objects: selector("objectSelector"),
+        }
+    }
+
+    /// Whether no rule restricts it.
+    pub(super) fn is_open(&self) -> bool {
+        self.rules.is_empty()
+    }
+}
+
+fn rule(entry: &Value) -> Rule {
+    Rule {
+        operations: texts(entry, "operations"),
+        groups: texts(entry, "apiGroups"),
+        versions: texts(entry, "apiVersions"),
+        resources: texts(entry, "resources"),
+        names: texts(entry, "resourceNames"),
+        scope: meta::text(entry, &["scope"]).to_owned(),
+    }
+}
+
+/// The texts in a list.
+pub(super) fn texts(entry: &Value, field: &str) -> Vec<String> {
+    let list = meta::at(entry, &[field]).as_array().into_iter().flatten();
+    list.filter_map(Value::as_str).map(str::to_owned).collect()
+}
 
 /// A change as rules look at it.
 struct Subject<'a> {
@@ -18,6 +81,7 @@ struct Subject<'a> {
     version: &'a str,
     plural: &'a str,
     subresource: &'a str,
+    name: &'a str,
     namespaced: bool,
 }
 
@@ -35,48 +99,55 @@ impl Rule {
         });
         scope
             && resource
+            && (self.names.is_empty() || one_of(&self.names, subject.name))
             && one_of(&self.operations, subject.operation)
             && one_of(&self.groups, subject.group)
             && one_of(&self.versions, subject.version)
     }
 }
 
-/// The row in whose version a webhook wants to see a change; `None` when it does not want to.
+/// The row in whose version a change is to be shown; `None` when it is of no concern.
 pub(super) async fn row(
-    hook: &Hook,
+    scope: &Scope,
     request: &Request<'_>,
     object: Option<&Value>,
 ) -> Result<Option<Arc<Resource>>, Status> {
-    let Some(row) = by_rules(hook, request) else { return Ok(None) };
-    if !by_labels(&hook.objects, object, request.old) {
+    let Some(row) = by_rules(scope, request) else { return Ok(None) };
+    if !by_labels(&scope.objects, object, request.old) {
         return Ok(None);
     }
-    let wanted = hook.namespaces.is_empty() || in_namespace(&hook.namespaces, request, object).await?;
+    let wanted = scope.namespaces.is_empty() || in_namespace(&scope.namespaces, request, object).await?;
     Ok(wanted.then_some(row))
 }
 
-fn by_rules(hook: &Hook, request: &Request<'_>) -> Option<Arc<Resource>> {
-    let matches = |row: &Resource| {
+fn by_rules(scope: &Scope, request: &Request<'_>) -> Option<Arc<Resource>> {
+    let matches = |rules: &[Rule], row: &Resource| {
         let subject = Subject {
             operation: operation(request.operation),
             group: &row.gvk.group,
             version: &row.gvk.version,
             plural: &row.plural,
             subresource: request.subresource,
+            name: request.name,
             namespaced: !request.namespace.is_empty(),
         };
-        hook.rules.iter().any(|rule| rule.matches(&subject))
+        rules.iter().any(|rule| rule.matches(&subject))
     };
-    if matches(request.requested) {
+    // Without rules everything is wanted; so bindings narrow down what their policy wants.
+    let wanted = |row: &Resource| scope.is_open() || matches(&scope.rules, row);
+    if matches(&scope.excluded, request.requested) {
+        return None;
+    }
+    if wanted(request.requested) {
         return Some(Arc::clone(request.requested));
     }
-    if hook.exact {
+    if scope.exact {
         return None;
     }
     // Other names of the same objects, in the order of the table.
     let registry = request.core.registry();
     let same = |row: &&Arc<Resource>| row.hub == request.requested.hub && row.plural == request.requested.plural;
-    registry.iter().filter(same).find(|row| matches(row)).cloned()
+    registry.iter().filter(same).find(|row| wanted(row)).cloned()
 }
 
 /// The word of an operation in rules and questions.
@@ -111,13 +182,7 @@ async fn in_namespace(selector: &LabelSelector, request: &Request<'_>, object: O
 
 #[cfg(test)]
 mod tests {
-    use super::super::hook::of_configuration;
     use super::*;
-
-    fn rule(rule: Value) -> Rule {
-        let mut hooks = of_configuration(&json!({"webhooks": [{"name": "a.b.c", "rules": [rule]}]}));
-        hooks.remove(0).rules.remove(0)
-    }
 
     #[test]
     fn rules_name_operations_resources_subresources_and_scopes() {
@@ -127,11 +192,12 @@ mod tests {
             version: "v1",
             plural: "pods",
             subresource,
+            name: "p",
             namespaced: true,
         };
         let of = |resources: Value, scope: &str| {
             rule(
-                json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["*"], "resources": resources, "scope": scope}),
+                &json!({"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["*"], "resources": resources, "scope": scope}),
             )
         };
         assert!(of(json!(["pods"]), "*").matches(&pods("CREATE", "")));
