@@ -6,6 +6,14 @@
 //! * `report`: one line per step with its duration, progress bars on a terminal.
 //! * `paths`: where things lie.
 
+/// A line on standard output; a reader who went away (`… | head`) is no error.
+macro_rules! say {
+    ($($part:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($part)*);
+    }};
+}
+
 mod commands;
 mod lint;
 mod paths;

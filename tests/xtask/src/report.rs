@@ -25,11 +25,11 @@ impl Report {
         let took = duration(start.elapsed());
         match outcome {
             Ok((value, note)) => {
-                println!("{name:<28} {took:>8}  {note}");
+                say!("{name:<28} {took:>8}  {note}");
                 Ok(value)
             }
             Err(error) => {
-                println!("{name:<28} {took:>8}  FAILED");
+                say!("{name:<28} {took:>8}  FAILED");
                 Err(error)
             }
         }

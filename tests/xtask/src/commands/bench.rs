@@ -36,7 +36,7 @@ fn run_api(paths: &Paths, report: &Report) -> Result<()> {
 
 /// Shows a table and writes it into its section of the page.
 fn record(paths: &Paths, name: &str, title: &str, text: &str) -> Result<()> {
-    println!("\n{text}");
+    say!("\n{text}");
     let path = paths.root.join("docs/benchmarks.md");
     let document = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     std::fs::write(&path, place(&document, name, title, text)).with_context(|| format!("write {}", path.display()))

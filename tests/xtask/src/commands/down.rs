@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 pub fn run(paths: &Paths, name: &str) -> Result<()> {
     let Some(state) = ClusterState::load(&paths.cluster(name))? else {
-        println!("no cluster named {name} runs{}", if name == "rk" { "" } else { " (see `cargo xtask status`)" });
+        say!("no cluster named {name} runs{}", if name == "rk" { "" } else { " (see `cargo xtask status`)" });
         return Ok(());
     };
     Report::new().step(&format!("down{}", option(name)), |_| {

@@ -13,7 +13,7 @@ pub fn run(paths: &Paths, args: &ForwardArgs) -> Result<()> {
     if let Some(known) =
         node.forwards.iter().find(|f| f.guest == args.port && args.host_port.is_none_or(|p| p == f.host))
     {
-        println!("http://127.0.0.1:{} leads to port {} of {} already", known.host, args.port, node.name);
+        say!("http://127.0.0.1:{} leads to port {} of {} already", known.host, args.port, node.name);
         return Ok(());
     }
     let port = match args.host_port {
@@ -21,6 +21,6 @@ pub fn run(paths: &Paths, args: &ForwardArgs) -> Result<()> {
         None => next_free_port(args.port)?,
     };
     vm::connect(&node.qmp)?.forward(SocketAddr::from((Ipv4Addr::LOCALHOST, port)), args.port)?;
-    println!("http://127.0.0.1:{port} leads to port {} of {}", args.port, node.name);
+    say!("http://127.0.0.1:{port} leads to port {} of {}", args.port, node.name);
     Ok(())
 }

@@ -9,7 +9,7 @@ use anyhow::Result;
 pub fn run(paths: &Paths, args: &ImageArgs) -> Result<()> {
     if args.format.is_empty() {
         let artifacts = setup::prepare(paths, &Report::new(), args.setup.install(), args.setup.accel, Profile::Image)?;
-        println!("\nkernel     {}\ninitramfs  {}", artifacts.kernel.display(), artifacts.initramfs.display());
+        say!("\nkernel     {}\ninitramfs  {}", artifacts.kernel.display(), artifacts.initramfs.display());
         return Ok(());
     }
     let wanted = Wanted {
@@ -20,10 +20,10 @@ pub fn run(paths: &Paths, args: &ImageArgs) -> Result<()> {
         config: args.config.as_deref(),
         root: None,
     };
-    println!();
+    say!("");
     for artefact in setup::media(paths, &Report::new(), args.setup.install(), &wanted)? {
         let path = args.output.join(&artefact.path);
-        println!("{:<6} {:>8.1} MB  {}", artefact.format, artefact.info.bytes as f64 / 1e6, path.display());
+        say!("{:<6} {:>8.1} MB  {}", artefact.format, artefact.info.bytes as f64 / 1e6, path.display());
     }
     Ok(())
 }

@@ -28,17 +28,17 @@ pub fn check(paths: &Paths) -> Result<ExitCode> {
     for (name, findings) in
         [("dependency directions", lint::directions(&metadata)), ("licences", lint::licences(&metadata))]
     {
-        findings.iter().for_each(|f| println!("{name}: {f}"));
+        findings.iter().for_each(|f| say!("{name}: {f}"));
         if !findings.is_empty() {
             failed.push(name);
         }
     }
     for long in lint::long_files(&paths.root)? {
-        println!("warning: {long}");
+        say!("warning: {long}");
     }
     match failed.is_empty() {
-        true => println!("lint: all is well"),
-        false => println!("lint failed: {}", failed.join(", ")),
+        true => say!("lint: all is well"),
+        false => say!("lint failed: {}", failed.join(", ")),
     }
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

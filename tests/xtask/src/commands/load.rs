@@ -14,7 +14,7 @@ pub fn run(paths: &Paths, args: &LoadArgs) -> Result<()> {
     for path in &args.archives {
         let archive = Archive::open(path, fallback.as_ref()).with_context(|| format!("open {}", path.display()))?;
         for name in push(&client, &archive).with_context(|| format!("load {}", path.display()))? {
-            println!("{name}");
+            say!("{name}");
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ pub fn run(paths: &Paths) -> Result<()> {
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     if found.is_empty() {
-        println!("no cluster runs; start one by `cargo xtask up`");
+        say!("no cluster runs; start one by `cargo xtask up`");
     }
     for state in &found {
         print(paths, state);
@@ -23,17 +23,17 @@ pub fn run(paths: &Paths) -> Result<()> {
 
 fn print(paths: &Paths, state: &ClusterState) {
     let nodes = Api::from_kubeconfig(&state.kubeconfig).and_then(|api| api.nodes());
-    println!("cluster {} ({}), process {}", state.name, state.accel, state.pid);
-    println!(
+    say!("cluster {} ({}), process {}", state.name, state.accel, state.pid);
+    say!(
         "  API        https://127.0.0.1:{}  {}",
         state.api_port,
         nodes.as_ref().map_or_else(ToString::to_string, |_| "answers".into())
     );
-    println!("  kubeconfig {}", paths.show(&state.kubeconfig));
-    println!("  registry   127.0.0.1:{}", state.registry_port);
+    say!("  kubeconfig {}", paths.show(&state.kubeconfig));
+    say!("  registry   127.0.0.1:{}", state.registry_port);
     let known = nodes.unwrap_or_default();
     for node in &state.nodes {
-        println!("  {:<15} {:<15} {:<24} {}", node.name, node.ip.to_string(), condition(node, &known), ports(node));
+        say!("  {:<15} {:<15} {:<24} {}", node.name, node.ip.to_string(), condition(node, &known), ports(node));
     }
 }
 

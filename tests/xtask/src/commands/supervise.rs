@@ -35,9 +35,9 @@ pub fn run(paths: &Paths, args: &SuperviseArgs) -> Result<()> {
     spec.api_port = Some(args.port);
     let cluster = Cluster::start(&spec)?;
     let signal = signals.wait().context("waiting for signals")?;
-    println!("{signal}: shutting down");
+    say!("{signal}: shutting down");
     for node in cluster.shutdown(SHUTDOWN_LIMIT) {
-        println!("{node} did not power off within {SHUTDOWN_LIMIT:?} and was killed");
+        say!("{node} did not power off within {SHUTDOWN_LIMIT:?} and was killed");
     }
     Ok(())
 }

@@ -73,10 +73,10 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
     }
     let left_out: Vec<&str> = TIERS.into_iter().filter(|tier| !wanted(tier)).collect();
     if !left_out.is_empty() {
-        println!("\nnot run: {} (cargo xtask test {})", left_out.join(", "), left_out.join(" "));
+        say!("\nnot run: {} (cargo xtask test {})", left_out.join(", "), left_out.join(" "));
     }
-    println!("\nall tests took {}; logs are in {}", duration(start.elapsed()), paths.show(&artifacts.work));
-    println!("{} passed, {} failed", total.passed, total.failed);
+    say!("\nall tests took {}; logs are in {}", duration(start.elapsed()), paths.show(&artifacts.work));
+    say!("{} passed, {} failed", total.passed, total.failed);
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -84,7 +84,7 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
 fn directions(paths: &Paths, report: &Report) -> Result<Tally> {
     report.step("dependency directions", |_| {
         let findings = lint::directions(&lint::Metadata::read(&paths.root)?);
-        findings.iter().for_each(|f| println!("{f}"));
+        findings.iter().for_each(|f| say!("{f}"));
         let failed = u64::from(!findings.is_empty());
         let tally = Tally { passed: 1 - failed, failed };
         Ok((tally, note(tally)))
@@ -108,7 +108,7 @@ fn suite(name: &str, command: &mut Command, log: &Path, report: &Report) -> Resu
     })?;
     if tally.failed > 0 {
         let text = std::fs::read_to_string(log).unwrap_or_default();
-        println!("{}\n(all of it: {})", failures(&text), log.display());
+        say!("{}\n(all of it: {})", failures(&text), log.display());
     }
     Ok(tally)
 }

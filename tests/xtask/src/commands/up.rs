@@ -21,7 +21,7 @@ const READY_LIMIT: Duration = Duration::from_secs(120);
 pub fn run(paths: &Paths, args: &UpArgs) -> Result<()> {
     let name = &args.name.name;
     if let Some(state) = ClusterState::load(&paths.cluster(name))? {
-        println!("cluster {name} runs already (stop it by `cargo xtask down{}`)\n", option(name));
+        say!("cluster {name} runs already (stop it by `cargo xtask down{}`)\n", option(name));
         print_next(paths, &state);
         return Ok(());
     }
@@ -40,7 +40,7 @@ pub fn run(paths: &Paths, args: &UpArgs) -> Result<()> {
         Ok(((), names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")))
     })?;
     report.step("nodes ready", |step| wait(paths, &state, step))?;
-    println!("{:<28} {:>8}\n", "all", crate::report::duration(start.elapsed()));
+    say!("{:<28} {:>8}\n", "all", crate::report::duration(start.elapsed()));
     print_next(paths, &state);
     Ok(())
 }
@@ -110,22 +110,22 @@ fn wait(paths: &Paths, state: &ClusterState, step: &Step) -> Result<((), String)
 fn print_next(paths: &Paths, state: &ClusterState) {
     let option = option(&state.name);
     let node_port = state.nodes.iter().flat_map(|n| n.forwards.iter()).find(|f| f.guest == NODE_PORT);
-    println!("  export KUBECONFIG={}", state.kubeconfig.display());
-    println!("  export PATH={}:$PATH        # a kubectl that fits", paths.rk.join("bin").display());
-    println!("  kubectl get nodes -o wide");
-    println!("  kubectl create deployment web --image rk.local/nginx:demo --replicas 3");
-    println!("  kubectl expose deployment web --port 80 --type NodePort \\");
-    println!("      --overrides '{{\"spec\":{{\"ports\":[{{\"port\":80,\"nodePort\":{NODE_PORT}}}]}}}}'");
+    say!("  export KUBECONFIG={}", state.kubeconfig.display());
+    say!("  export PATH={}:$PATH        # a kubectl that fits", paths.rk.join("bin").display());
+    say!("  kubectl get nodes -o wide");
+    say!("  kubectl create deployment web --image rk.local/nginx:demo --replicas 3");
+    say!("  kubectl expose deployment web --port 80 --type NodePort \\");
+    say!("      --overrides '{{\"spec\":{{\"ports\":[{{\"port\":80,\"nodePort\":{NODE_PORT}}}]}}}}'");
     if let Some(forward) = node_port {
-        println!("  curl http://127.0.0.1:{}/", forward.host);
+        say!("  curl http://127.0.0.1:{}/", forward.host);
     }
-    println!();
-    println!("  cargo xtask load{option} IMAGE.tar        # put an image into the cluster's registry");
-    println!("  cargo xtask forward{option} NODEPORT      # reach another NodePort from here");
-    println!(
+    say!("");
+    say!("  cargo xtask load{option} IMAGE.tar        # put an image into the cluster's registry");
+    say!("  cargo xtask forward{option} NODEPORT      # reach another NodePort from here");
+    say!(
         "  cargo xtask console{option} worker-1      # consoles are logged in {}",
         paths.show(&paths.cluster(&state.name))
     );
-    println!("  cargo xtask status");
-    println!("  cargo xtask down{option}");
+    say!("  cargo xtask status");
+    say!("  cargo xtask down{option}");
 }
