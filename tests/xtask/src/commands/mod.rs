@@ -5,6 +5,7 @@ mod console;
 mod down;
 mod forward;
 mod image;
+mod interrupt;
 mod lint;
 mod load;
 mod status;

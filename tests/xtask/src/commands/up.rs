@@ -1,5 +1,6 @@
 //! `up`: from a bare machine to a cluster whose nodes are Ready.
 
+use super::interrupt::Interrupt;
 use super::{UpArgs, option};
 use crate::paths::Paths;
 use crate::report::{Report, Step};
@@ -25,11 +26,12 @@ pub fn run(paths: &Paths, args: &UpArgs) -> Result<()> {
         print_next(paths, &state);
         return Ok(());
     }
+    let interrupt = Interrupt::watch()?;
     let report = Report::new();
     let start = Instant::now();
     let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel, Profile::Release)?;
     let state = report.step("machines", |_| {
-        let state = launch(paths, args)?;
+        let state = launch(paths, args, &interrupt)?;
         let note =
             format!("1 control plane, {} worker(s), registry on port {}", args.shape.workers, state.registry_port);
         Ok((state, note))
@@ -40,13 +42,14 @@ pub fn run(paths: &Paths, args: &UpArgs) -> Result<()> {
         Ok(((), names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")))
     })?;
     report.step("nodes ready", |step| wait(paths, &state, step))?;
+    interrupt.over();
     say!("{:<28} {:>8}\n", "all", crate::report::duration(start.elapsed()));
     print_next(paths, &state);
     Ok(())
 }
 
 /// Starts the process that owns the cluster and waits until the machines run.
-fn launch(paths: &Paths, args: &UpArgs) -> Result<ClusterState> {
+fn launch(paths: &Paths, args: &UpArgs, interrupt: &Interrupt) -> Result<ClusterState> {
     let name = &args.name.name;
     let log = paths.supervisor_log(name);
     let file = std::fs::File::create(&log).with_context(|| format!("create {}", log.display()))?;
@@ -62,6 +65,7 @@ fn launch(paths: &Paths, args: &UpArgs) -> Result<ClusterState> {
         .stdout(file)
         .stderr(twin);
     let mut child = command.spawn().context("cannot start the supervisor")?;
+    interrupt.guard(child.id());
     wait_state(&mut child, &dir, &log)
 }
 
