@@ -171,7 +171,8 @@ async fn lookup(host: &str) -> io::Result<Vec<IpAddr>> {
     let fail = |error: &dyn std::fmt::Display| io::Error::other(format!("lookup {host}: {error}"));
     let resolver = hickory_resolver::TokioResolver::builder_tokio().and_then(|b| b.build()).map_err(|e| fail(&e))?;
     let found = timeout(LOOKUP_TIMEOUT, resolver.lookup_ip(host)).await.map_err(|_| fail(&"i/o timeout"))?;
-    let mut ips: Vec<IpAddr> = found.map_err(|e| fail(&e))?.iter().collect();
+    let found = found.map_err(|e| if e.is_no_records_found() { fail(&"no such host") } else { fail(&e) })?;
+    let mut ips: Vec<IpAddr> = found.iter().collect();
     ips.sort_by_key(IpAddr::is_ipv6);
     ips.truncate(4);
     Ok(ips)

@@ -39,7 +39,10 @@ async fn addresses(host: &str) -> Result<Vec<IpAddr>, String> {
     let resolver = hickory_resolver::TokioResolver::builder_tokio()
         .and_then(|b| b.build())
         .map_err(|e| format!("lookup {host}: {e}"))?;
-    let found = resolver.lookup_ip(host).await.map_err(|e| format!("lookup {host}: {e}"))?;
+    let found = resolver.lookup_ip(host).await.map_err(|e| match e.is_no_records_found() {
+        true => format!("lookup {host}: no such host"),
+        false => format!("lookup {host}: {e}"),
+    })?;
     Ok(found.iter().collect())
 }
 
