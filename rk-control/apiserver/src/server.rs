@@ -73,6 +73,8 @@ pub struct Core {
     pub custom: custom::Served,
     /// Admission webhooks.
     pub webhooks: admission::Hooks,
+    /// Admission policies.
+    pub policies: admission::Policies,
     /// Calls webhooks.
     pub callouts: Callouts,
     /// APIs that other servers serve.
@@ -191,6 +193,7 @@ impl ApiServer {
             discovery: Discovery::default(),
             custom: custom::Served::default(),
             webhooks: admission::Hooks::default(),
+            policies: admission::Policies::default(),
             callouts: Callouts::new(tls::front_proxy(pki)?),
             aggregated: Aggregated::default(),
             health: Health::default(),
@@ -219,6 +222,7 @@ impl ApiServer {
             tokio::spawn(crate::alloc::run_keeper(Arc::clone(&self.core)));
             tokio::spawn(custom::run(Arc::clone(&self.core)));
             tokio::spawn(aggregation::run(Arc::clone(&self.core)));
+            tokio::spawn(admission::run_policies(Arc::clone(&self.core)));
             tokio::spawn(flow::run(Arc::clone(&self.core)));
         }
         Ok(())

@@ -83,7 +83,7 @@ impl Env {
     /// [`CompileError`].
     pub fn compile_as(&self, text: &str, wanted: &Type) -> Result<Program, CompileError> {
         let program = self.compile(text)?;
-        if program.output().same(wanted) {
+        if program.output().settles_to(wanted) {
             return Ok(program);
         }
         Err(CompileError::Output { wanted: wanted.to_string(), found: program.output().to_string() })

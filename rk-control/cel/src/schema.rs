@@ -87,11 +87,9 @@ pub fn of_openapi(schema: &Json, name: &str) -> Type {
             (_, Some(values @ Json::Object(_))) => {
                 Type::map(Type::String, of_openapi(values, &format!("{name}.@elem")))
             }
-            (Some(_), _) => Type::Record(Arc::new(Described { name: name.to_owned(), schema: embedded(schema) })),
-            _ if flag(schema, "x-kubernetes-embedded-resource") => {
-                Type::Record(Arc::new(Described { name: name.to_owned(), schema: embedded(schema) }))
-            }
-            _ => Type::Dyn,
+            // What is kept without being described may be anything.
+            (None, _) if is_open(schema) && !flag(schema, "x-kubernetes-embedded-resource") => Type::Dyn,
+            _ => Type::Record(Arc::new(Described { name: name.to_owned(), schema: embedded(schema) })),
         },
         "array" => {
             Type::list(schema.get("items").map_or(Type::Dyn, |items| of_openapi(items, &format!("{name}.@idx"))))

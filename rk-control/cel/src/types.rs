@@ -74,7 +74,21 @@ impl Type {
     /// Whether nothing is known before evaluation.
     #[must_use]
     pub fn is_dyn(&self) -> bool {
-        matches!(self, Type::Dyn | Type::Error)
+        matches!(self, Type::Dyn | Type::Error | Type::Var(_))
+    }
+
+    /// What elements of an empty literal are: whatever is asked for.
+    pub(crate) const OPEN: Type = Type::Var('_');
+
+    /// Whether this is `wanted`, once what is open is settled.
+    pub(crate) fn settles_to(&self, wanted: &Type) -> bool {
+        match (self, wanted) {
+            (Type::Var(_), _) => true,
+            (Type::List(own), Type::List(wanted)) | (Type::Optional(own), Type::Optional(wanted)) => {
+                own.settles_to(wanted)
+            }
+            (own, wanted) => own.same(wanted),
+        }
     }
 
     /// Whether two types are one.
@@ -86,7 +100,7 @@ impl Type {
     /// What two branches have in common.
     pub(crate) fn join(&self, other: &Type) -> Type {
         match (self, other) {
-            (Type::Error, other) | (other, Type::Error) => other.clone(),
+            (Type::Error | Type::Var(_), other) | (other, Type::Error | Type::Var(_)) => other.clone(),
             (Type::List(a), Type::List(b)) => Type::list(a.join(b)),
             (Type::Map(a, v), Type::Map(b, w)) => Type::map(a.join(b), v.join(w)),
             (Type::Optional(a), Type::Optional(b)) => Type::optional(a.join(b)),
@@ -116,7 +130,7 @@ impl fmt::Display for Type {
             Type::Map(key, value) => return write!(f, "map({key}, {value})"),
             Type::Optional(inner) => return write!(f, "optional_type({inner})"),
             Type::Type(inner) => return write!(f, "type({inner})"),
-            Type::Var(name) => return write!(f, "{name}"),
+            Type::Var(_) => "dyn",
         };
         f.write_str(word)
     }

@@ -175,6 +175,11 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Whether keys can be looked up in it.
+    pub(crate) fn entries_known(&self) -> bool {
+        matches!(self, Value::Map(_) | Value::Json(Json::Object(_), _))
+    }
+
     /// The value under a key of a map.
     pub(crate) fn get(&self, key: &Value<'a>) -> Option<Value<'a>> {
         match (self, key) {

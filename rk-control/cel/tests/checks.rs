@@ -115,7 +115,9 @@ fn what_fits_has_a_type() {
         ("self.at - self.at", "duration"),
         ("quantity('1')", "kubernetes.Quantity"),
         ("[]", "list(dyn)"),
-        ("self.list + []", "list(dyn)"),
+        ("self.replicas > 1 ? [self.name] : []", "list(string)"),
+        ("(true ? optional.of(true) : optional.none()).orValue(false)", "bool"),
+        ("optional.none().orValue(1)", "int"),
     ] {
         let program = env().compile(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(program.output().to_string(), ty, "{text}");

@@ -310,6 +310,9 @@ fn work_is_bounded() {
     assert_eq!(run(text).unwrap_err(), "operation cancelled: actual cost limit exceeded");
     let long = vec!["'0123456789'"; 100].join(" + ");
     assert!(run(&format!("lists.range(100000).map(x, {long}) == []")).is_err());
+    // What is small to hold may be large to write.
+    let text = "cel.bind(x, '0123456789'.replace('', '0123456789'), cel.bind(y, lists.range(1000).map(i, x + x + x), lists.range(1000).map(i, y).map(z, z.join()).size()))";
+    assert_eq!(run(text).unwrap_err(), "operation cancelled: actual cost limit exceeded");
     // The whole budget outlasts what one expression may cost.
     let program = Env::new().compile(text).unwrap();
     let mut context = Context::new(10 * EXPRESSION_LIMIT);

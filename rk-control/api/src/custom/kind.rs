@@ -1,6 +1,8 @@
 //! What a version of a custom kind has that built-in kinds do not.
 
+use std::any::Any;
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use regex_lite::Regex;
 use serde_json::Value;
@@ -61,6 +63,8 @@ pub struct CustomKind {
     /// The webhook that makes other versions, if one does.
     pub conversion: Option<ConversionWebhook>,
     patterns: HashMap<String, Regex>,
+    /// What others made of the schema.
+    made: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl CustomKind {
@@ -91,6 +95,7 @@ impl CustomKind {
             list_kind: if list_kind.is_empty() { format!("{}List", text(kind)) } else { list_kind },
             conversion: ConversionWebhook::of(at(definition, &["spec", "conversion"])),
             patterns,
+            made: OnceLock::new(),
             schema,
         }
     }
@@ -105,6 +110,14 @@ impl CustomKind {
     /// Fills in defaults.
     pub fn default(&self, object: &mut Value) {
         default::apply(object, &self.schema);
+    }
+
+    /// What `make` makes of the schema, made once: compiled rules live as long as the kind.
+    pub fn made_of_schema(
+        &self,
+        make: impl FnOnce(&Value) -> Arc<dyn Any + Send + Sync>,
+    ) -> Arc<dyn Any + Send + Sync> {
+        Arc::clone(self.made.get_or_init(|| make(&self.schema)))
     }
 
     /// Holds an object against the rules of its schema.
@@ -166,22 +179,6 @@ fn collect_patterns(schema: &Value, patterns: &mut HashMap<String, Regex>) {
         patterns.insert(text.to_owned(), pattern);
     }
     children(schema, &mut |child| collect_patterns(child, patterns));
-}
-
-/// What a definition asks for that is not done, as a warning; `None` when all of it is.
-pub fn unsupported(definition: &Value) -> Option<&'static str> {
-    let versions = at(definition, &["spec", "versions"]).as_array();
-    let schemas = versions.into_iter().flatten().map(|version| at(version, &["schema", "openAPIV3Schema"]));
-    schemas
-        .into_iter()
-        .any(|schema| mentions(schema, "x-kubernetes-validations"))
-        .then_some("x-kubernetes-validations are kept but not evaluated by this server")
-}
-
-fn mentions(schema: &Value, keyword: &str) -> bool {
-    let mut found = schema.get(keyword).is_some();
-    children(schema, &mut |child| found = found || mentions(child, keyword));
-    found
 }
 
 /// Checks the `path` of errors in schemas: the root has no name.

@@ -4,7 +4,7 @@
 //! two things: a [`crate::schema::Schema`] of [`crate::schema::Made`] nodes, by which generic code prunes, merges and tracks owners,
 //! and a [`CustomKind`], which holds what only custom kinds have: defaults, rules, printer columns, paths of selectors and scale.
 //!
-//! Expressions (`x-kubernetes-validations`) are not evaluated; [`unsupported`] says so.
+//! Expressions (`x-kubernetes-validations`) are evaluated by the API server, which keeps what it compiled in the kind.
 
 mod columns;
 mod default;
@@ -19,6 +19,6 @@ mod tests;
 
 pub use columns::Columns;
 pub use format::holds as has_format;
-pub use kind::{ConversionWebhook, CustomKind, ScalePaths, unsupported};
+pub use kind::{ConversionWebhook, CustomKind, ScalePaths};
 pub use path::JsonPath;
 pub use rows::{is_established, rows};

@@ -11,6 +11,7 @@ mod last_applied;
 #[cfg(test)]
 mod laws;
 mod merge;
+mod merged;
 mod path;
 mod set;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod walk;
 use jiff::Timestamp;
 
 pub use apply::apply;
+pub use merged::merged;
 pub use path::PathElement;
 pub use set::FieldSet;
 pub use update::update;

@@ -28,10 +28,6 @@ pub fn warnings(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec
             out.push("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".into())
         }
         ("", "Service") => service(object, &mut out),
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-            out.extend(crate::custom::unsupported(object).map(str::to_owned));
-        }
-        ("admissionregistration.k8s.io", kind) => out.extend(unevaluated(kind).map(str::to_owned)),
         ("networking.k8s.io", "Ingress")
             if !text(object, &["metadata", "annotations", "kubernetes.io/ingress.class"]).is_empty() =>
         {
@@ -47,11 +43,6 @@ pub fn warnings(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec
         out.retain(|w| !known.contains(w));
     }
     out
-}
-
-/// What this server keeps of admission and does not act on.
-fn unevaluated(kind: &str) -> Option<&'static str> {
-    kind.contains("AdmissionPolicy").then_some("admission policies are kept but not evaluated by this server")
 }
 
 fn service(object: &Value, out: &mut Vec<String>) {

@@ -14,6 +14,8 @@ use super::{Operation, Request};
 #[derive(Debug, Default)]
 pub(super) struct Scope {
     rules: Vec<Rule>,
+    /// Whether everything is wanted when there is no rule.
+    open: bool,
     /// What it does not want to hear of, whatever the rules say.
     excluded: Vec<Rule>,
     /// Whether only the resources in the rules themselves count.
@@ -44,6 +46,7 @@ impl Scope {
         let list = |field: &str| meta::at(entry, &[field]).as_array().into_iter().flatten().map(rule).collect();
         Self {
             rules: list(rules),
+            open: false,
             excluded: list("excludeResourceRules"),
             exact: meta::text(entry, &["matchPolicy"]) == "Exact",
             namespaces: selector("namespaceSelector"),
@@ -51,9 +54,10 @@ impl Scope {
         }
     }
 
-    /// Whether no rule restricts it.
-    pub(super) fn is_open(&self) -> bool {
-        self.rules.is_empty()
+    /// The same for what only narrows down what another scope wants: without rules it wants everything.
+    pub(super) fn narrowing(entry: &Value, rules: &str) -> Self {
+        let scope = Self::of(entry, rules);
+        Self { open: scope.rules.is_empty(), ..scope }
     }
 }
 
@@ -133,8 +137,7 @@ fn by_rules(scope: &Scope, request: &Request<'_>) -> Option<Arc<Resource>> {
         };
         rules.iter().any(|rule| rule.matches(&subject))
     };
-    // Without rules everything is wanted; so bindings narrow down what their policy wants.
-    let wanted = |row: &Resource| scope.is_open() || matches(&scope.rules, row);
+    let wanted = |row: &Resource| scope.open || matches(&scope.rules, row);
     if matches(&scope.excluded, request.requested) {
         return None;
     }

@@ -1,6 +1,6 @@
 //! Admission: what is added to or refused of a change beyond the rules of its kind, as an ordered chain.
 //!
-//! Each plugin is one file with a `mutate` and/or a `validate`. The chain is data; the mutating webhooks of the cluster come after it,
+//! Each plugin is one file with a `mutate` and/or a `validate`. The chain is data; mutating policies and webhooks of the cluster come after it,
 //! since what they change goes through it again.
 
 mod certificates;
@@ -14,6 +14,7 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
 mod pod_security;
+mod policy;
 mod priority;
 mod quantity;
 mod quota;
@@ -23,6 +24,7 @@ mod storage_protection;
 mod volume_resize;
 mod webhook;
 
+pub use policy::{Policies, run as run_policies};
 pub use webhook::Hooks;
 
 use std::sync::Arc;
@@ -179,24 +181,30 @@ const CHAIN: &[Plugin] = &[
     mutating("DefaultStorageClass", |request, object, _| Box::pin(default_class::storage(request, object))),
     mutating("DefaultIngressClass", |request, object, _| Box::pin(default_class::ingress(request, object))),
     validating("RoleEscalation", |request, object, _, _| Box::pin(escalation::validate(request, object))),
+    validating("ValidatingAdmissionPolicy", |request, object, warnings, _| {
+        Box::pin(policy::validate(request, object, warnings))
+    }),
     validating("ValidatingAdmissionWebhook", |request, object, warnings, _| {
         Box::pin(webhook::validate(request, object, warnings))
     }),
     validating("ResourceQuota", |request, object, _, held| Box::pin(quota::validate(request, object, held))),
 ];
 
-/// Lets every plugin and webhook change a new object. Tells whether a webhook did: what it wrote is to be prepared as what a client
+/// Lets every plugin, policy and webhook change a new object. Tells whether one of the latter did: what it wrote is to be prepared as what a client
 /// sent is.
 ///
 /// # Errors
 /// The first refusal.
 pub async fn mutate(request: &Request<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<bool, Status> {
     plugins(request, object, warnings).await?;
+    let mut policies = policy::Round::of(request).await?;
     let mut round = webhook::Round::of(request).await?;
-    let changed = round.first(request, Some(object), warnings).await?;
+    let mut changed = policies.first(request, object).await?;
+    changed |= round.first(request, Some(object), warnings).await?;
     if changed {
-        // What a webhook added is not exempt from what every object gets. Remarks were made the first time.
+        // What was added is not exempt from what every object gets. Remarks were made the first time.
         plugins(request, object, &mut Vec::new()).await?;
+        policies.again(request, object).await?;
         round.again(request, object, warnings).await?;
     }
     Ok(changed)
@@ -225,6 +233,7 @@ pub async fn announce(request: &Request<'_>, warnings: &mut Vec<String>) -> Resu
 /// The first refusal.
 pub async fn connect(request: &Request<'_>, mut object: Value, warnings: &mut Vec<String>) -> Result<(), Status> {
     webhook::Round::of(request).await?.first(request, Some(&mut object), warnings).await?;
+    policy::validate(request, Some(&object), warnings).await?;
     webhook::validate(request, Some(&object), warnings).await
 }
 

@@ -117,7 +117,7 @@ async fn store(call: &mut Call, mut object: Value, options: &WriteOptions, owned
     }
     let mut errors = strategy::validate_create(&call.hub, &object);
     admission::expression::check(&hub, &object, &mut errors);
-    admission::expression::judge(&hub, "", &object, None, &mut errors);
+    admission::expression::judge(&hub, &object, None, &mut errors);
     refuse_invalid(call, &object, &errors)?;
     let _held = admission::validate(&request, Some(&object), &mut call.warnings).await?;
     let warnings = strategy::warnings(&call.hub, &object, None);

@@ -88,7 +88,7 @@ async fn attempt(
     if part.is_none() {
         admission::expression::check(&hub, &new, &mut errors);
     }
-    admission::expression::judge(&hub, part.unwrap_or_default(), &new, Some(&old), &mut errors);
+    admission::expression::judge(&hub, &new, Some(&old), &mut errors);
     refuse_invalid(call, &new, &errors)?;
     let _held = admission::validate(&request, Some(&new), &mut call.warnings).await?;
     let warnings = strategy::warnings(&call.hub, &new, Some(&old));

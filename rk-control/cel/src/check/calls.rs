@@ -37,7 +37,7 @@ pub(super) fn accepts(wanted: &Type, given: &Type, bound: &mut Bound) -> bool {
 
 fn filled(ty: &Type, bound: &Bound) -> Type {
     match ty {
-        Type::Var(name) => bound.iter().find(|(own, _)| own == name).map_or(Type::Dyn, |(_, ty)| ty.clone()),
+        Type::Var(name) => bound.iter().find(|(own, _)| own == name).map_or(Type::OPEN, |(_, ty)| ty.clone()),
         Type::List(item) => Type::list(filled(item, bound)),
         Type::Optional(inner) => Type::optional(filled(inner, bound)),
         Type::Map(key, value) => Type::map(filled(key, bound), filled(value, bound)),

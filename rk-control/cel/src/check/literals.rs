@@ -36,7 +36,7 @@ impl<'e> Checker<'e> {
             let ty = self.entry(entry);
             item = self.common(item, entry.value.at, ty);
         }
-        Type::list(item.unwrap_or(Type::Dyn))
+        Type::list(item.unwrap_or(Type::OPEN))
     }
 
     pub(super) fn map(&mut self, entries: &'e [Entry<Expr>]) -> Type {
@@ -46,7 +46,7 @@ impl<'e> Checker<'e> {
             key = self.common(key, entry.key.at, of_key);
             value = self.common(value, entry.value.at, of_value);
         }
-        Type::map(key.unwrap_or(Type::Dyn), value.unwrap_or(Type::Dyn))
+        Type::map(key.unwrap_or(Type::OPEN), value.unwrap_or(Type::OPEN))
     }
 
     pub(super) fn made(&mut self, at: u32, name: &str, fields: &'e [Entry<String>]) -> Type {

@@ -11,7 +11,7 @@ use crate::value::{Value, is_open};
 impl<'a> Context<'a> {
     pub(super) fn call(&mut self, name: &'a str, overloads: &'static [Overload], args: &'a [Expr]) -> Outcome<'a> {
         let values = args.iter().map(|arg| self.eval(arg)).collect::<Result<Vec<_>, Failure>>()?;
-        self.charge(cost(name, &values))?;
+        self.charge(cost(name, &values, self.left))?;
         let fitting = overloads.iter().find(|overload| {
             overload.params.len() == values.len()
                 && overload.params.iter().zip(&values).all(|(ty, value)| fits(ty, value))
@@ -24,22 +24,19 @@ impl<'a> Context<'a> {
     }
 }
 
-/// A tenth of a step for each character and one for each element that may be looked at; sizes and indexes cost a step.
-fn cost(name: &str, values: &[Value<'_>]) -> u64 {
-    if matches!(name, "size" | "_[_]" | "_[?_]" | "dyn" | "type") {
+/// A step for the call, and what its arguments weigh; sizes, indexes and lookups of keys cost a step.
+fn cost(name: &str, values: &[Value<'_>], most: u64) -> u64 {
+    if matches!(
+        name,
+        "size" | "_[_]" | "_[?_]" | "dyn" | "type" | "orValue" | "or" | "value" | "hasValue" | "optional.of"
+    ) {
         return 1;
     }
     let mut cost = 1;
     for value in values {
-        let part = match value {
-            Value::Str(text) => text.as_str().len() / 10,
-            Value::Bytes(bytes) => bytes.len() / 10,
-            Value::List(_) | Value::Json(Json::Array(_), _) => value.length().unwrap_or(0),
-            // Looking up a key is a step; comparing maps is not.
-            Value::Map(_) | Value::Json(..) if name != "@in" => value.length().unwrap_or(0),
-            _ => 0,
-        };
-        cost += u64::try_from(part).unwrap_or(u64::MAX);
+        if !(name == "@in" && value.entries_known()) {
+            weigh(value, &mut cost, most);
+        }
     }
     // A pattern is held against every character.
     if matches!(name, "matches" | "find" | "findAll") {
@@ -47,6 +44,68 @@ fn cost(name: &str, values: &[Value<'_>]) -> u64 {
         cost = cost.saturating_mul(1 + u64::try_from(pattern / 4).unwrap_or(0));
     }
     cost
+}
+
+/// Adds a tenth of a step for each byte of text and one for each element, all the way down; stops once it is over `most`.
+pub(super) fn weigh(value: &Value<'_>, cost: &mut u64, most: u64) {
+    let text = |length: usize| u64::try_from(length / 10).unwrap_or(u64::MAX);
+    match value {
+        Value::Str(own) => *cost = cost.saturating_add(text(own.as_str().len())),
+        Value::Bytes(bytes) => *cost = cost.saturating_add(text(bytes.len())),
+        Value::Json(json, _) => weigh_json(json, cost, most),
+        Value::Optional(Some(inner)) => weigh(inner, cost, most),
+        Value::List(items) => {
+            for item in items.iter() {
+                *cost = cost.saturating_add(1);
+                if *cost > most {
+                    return;
+                }
+                weigh(item, cost, most);
+            }
+        }
+        Value::Map(entries) => {
+            for (key, value) in entries.iter() {
+                *cost = cost.saturating_add(1);
+                if *cost > most {
+                    return;
+                }
+                weigh(key, cost, most);
+                weigh(value, cost, most);
+            }
+        }
+        Value::Made(_, fields) => {
+            for (_, value) in fields.iter() {
+                *cost = cost.saturating_add(1);
+                weigh(value, cost, most);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn weigh_json(json: &Json, cost: &mut u64, most: u64) {
+    match json {
+        Json::String(text) => *cost = cost.saturating_add(u64::try_from(text.len() / 10).unwrap_or(u64::MAX)),
+        Json::Array(items) => {
+            for item in items {
+                *cost = cost.saturating_add(1);
+                if *cost > most {
+                    return;
+                }
+                weigh_json(item, cost, most);
+            }
+        }
+        Json::Object(members) => {
+            for value in members.values() {
+                *cost = cost.saturating_add(1);
+                if *cost > most {
+                    return;
+                }
+                weigh_json(value, cost, most);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Whether a value may stand where a type is asked for. Elements are not looked at.

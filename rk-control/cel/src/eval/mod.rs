@@ -96,6 +96,17 @@ impl<'a> Context<'a> {
         outcome
     }
 
+    /// A value as JSON, for what it weighs.
+    ///
+    /// # Errors
+    /// As [`Value::to_json`]; it weighs more than is left of the budget.
+    pub fn to_json(&mut self, value: &Value<'a>) -> Result<serde_json::Value, Failure> {
+        let mut cost = 0;
+        call::weigh(value, &mut cost, self.left);
+        self.charge(cost)?;
+        value.to_json()
+    }
+
     pub(crate) fn charge(&mut self, cost: u64) -> Result<(), Failure> {
         match self.left.checked_sub(cost) {
             Some(left) => {

@@ -2,18 +2,19 @@
 //!
 //! [`scene`] holds what one request shows to expressions, [`asking`] answers what they ask of the authorizer, [`condition`] are the
 //! `matchConditions` of webhooks and policies, [`check`] refuses objects whose expressions do not compile, [`rules`] are the
-//! `x-kubernetes-validations` of custom kinds.
+//! `x-kubernetes-validations` of custom kinds, [`judge`] holds objects against them.
 
 mod asking;
 mod check;
 mod condition;
+mod judge;
 mod rules;
 mod scene;
 
 pub(super) use asking::with_answers;
 pub(crate) use check::check;
 pub(super) use condition::{Conditions, Met};
-pub(crate) use rules::judge;
+pub(crate) use judge::judge;
 pub(super) use scene::Scene;
 
 use rk_cel::{Env, Fields, Type};

@@ -1,18 +1,178 @@
-//! `x-kubernetes-validations`: rules of custom kinds.
+//! `x-kubernetes-validations`: the rules of custom kinds, compiled along their schema.
 
-use rk_api::resources::Resource;
-use rk_api::status::FieldErrors;
-use serde_json::Value;
+use std::collections::BTreeMap;
 
-/// Checks the rules of a definition.
-pub(super) fn check(_definition: &Value, _errors: &mut FieldErrors) {}
+use rk_api::meta::{at, text};
+use rk_api::status::{ErrorKind, FieldErrors, Path};
+use rk_cel::{CompileError, Env, Program, Type, of_openapi, with_identity};
+use serde_json::{Value, json};
 
-/// Holds an object against the rules of its kind.
-pub(crate) fn judge(
-    _resource: &Resource,
-    _part: &str,
-    _object: &Value,
-    _old: Option<&Value>,
-    _errors: &mut FieldErrors,
-) {
+/// The keyword.
+const RULES: &str = "x-kubernetes-validations";
+/// Deepest schema that is looked at.
+const MAX_DEPTH: usize = 64;
+
+/// Rules of one place of a schema and of what lies below; places without any are left out.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    pub(super) rules: Vec<Rule>,
+    pub(super) fields: BTreeMap<String, Node>,
+    pub(super) items: Option<Box<Node>>,
+    pub(super) values: Option<Box<Node>>,
+}
+
+/// One rule.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) text: String,
+    pub(super) program: Program,
+    /// Whether it compares with what was.
+    pub(super) transition: bool,
+    /// Whether `oldSelf` is an optional value.
+    pub(super) optional_old: bool,
+    pub(super) message: String,
+    pub(super) message_program: Option<Program>,
+    pub(super) kind: ErrorKind,
+    /// Where the error is told, below the place of the rule: `.a.b`.
+    pub(super) field: String,
+}
+
+/// The rules of a schema, and that schema with the names that every object has.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) root: Value,
+    pub(super) node: Option<Node>,
+}
+
+impl Rules {
+    /// From a version's schema; rules that do not compile were refused when they were written.
+    pub(super) fn of(schema: &Value) -> Self {
+        let root = with_identity(schema);
+        let node = walk(&root, &Place::root(), &Path::ROOT, &mut FieldErrors::new());
+        Self { root, node }
+    }
+}
+
+/// Adds what is wrong with the rules of a definition.
+pub(super) fn check(definition: &Value, errors: &mut FieldErrors) {
+    let versions = at(definition, &["spec", "versions"]).as_array().map(Vec::as_slice).unwrap_or_default();
+    let schema = |version: &Value| at(version, &["schema", "openAPIV3Schema"]).clone();
+    let schemas: Vec<Value> = versions.iter().map(schema).collect();
+    let spec = Path::new("spec");
+    // A schema that all versions share counts as one of the definition.
+    if let [first, rest @ ..] = schemas.as_slice()
+        && rest.iter().all(|other| other == first)
+    {
+        let path = spec.child("validation");
+        walk(&with_identity(first), &Place::root(), &path.child("openAPIV3Schema"), errors);
+        return;
+    }
+    let all = spec.child("versions");
+    for (index, schema) in schemas.iter().enumerate() {
+        let path = all.index(index);
+        let path = path.child("schema");
+        walk(&with_identity(schema), &Place::root(), &path.child("openAPIV3Schema"), errors);
+    }
+}
+
+/// Where in a schema.
+struct Place {
+    /// The name of the type, for records.
+    name: String,
+    depth: usize,
+    /// Whether what was can be found for what is: not within lists that have no keys.
+    correlates: bool,
+}
+
+impl Place {
+    fn root() -> Self {
+        Self { name: "selfType".to_owned(), depth: 0, correlates: true }
+    }
+
+    fn below(&self, step: &str, correlates: bool) -> Self {
+        let correlates = self.correlates && correlates;
+        Self { name: format!("{}.{step}", self.name), depth: self.depth + 1, correlates }
+    }
+}
+
+fn walk(schema: &Value, place: &Place, path: &Path<'_>, errors: &mut FieldErrors) -> Option<Node> {
+    if place.depth > MAX_DEPTH {
+        return None;
+    }
+    let mut node = Node::default();
+    let all = path.child(RULES);
+    for (index, rule) in at(schema, &[RULES]).as_array().into_iter().flatten().enumerate() {
+        node.rules.extend(compile(rule, schema, place, &all.index(index), errors));
+    }
+    let properties = path.child("properties");
+    for (name, field) in at(schema, &["properties"]).as_object().into_iter().flatten() {
+        if let Some(below) = walk(field, &place.below(name, true), &properties.key(name), errors) {
+            node.fields.insert(name.clone(), below);
+        }
+    }
+    let below = |key: &str, step: &str, correlates: bool, errors: &mut FieldErrors| {
+        let inner = schema.get(key).filter(|inner| inner.is_object())?;
+        walk(inner, &place.below(step, correlates), &path.child(key), errors).map(Box::new)
+    };
+    let keyed = text(schema, &["x-kubernetes-list-type"]) == "map";
+    node.items = below("items", "@idx", keyed, errors);
+    node.values = below("additionalProperties", "@elem", true, errors);
+    let empty = node.rules.is_empty() && node.fields.is_empty() && node.items.is_none() && node.values.is_none();
+    (!empty).then_some(node)
+}
+
+fn compile(rule: &Value, schema: &Value, place: &Place, path: &Path<'_>, errors: &mut FieldErrors) -> Option<Rule> {
+    let word = |name: &str| text(rule, &[name]).to_owned();
+    let shown = || {
+        json!({"Rule": word("rule"), "Message": word("message"), "MessageExpression": word("messageExpression"),
+            "Reason": rule.get("reason"), "FieldPath": word("fieldPath"), "OptionalOldSelf": rule.get("optionalOldSelf")})
+    };
+    let written = word("rule");
+    if written.trim().is_empty() {
+        errors.required(&path.child("rule"), "rule is not specified");
+        return None;
+    }
+    let optional_old = rule.get("optionalOldSelf") == Some(&Value::Bool(true));
+    let own = of_openapi(schema, &place.name);
+    let old = if optional_old { Type::optional(own.clone()) } else { own.clone() };
+    let env = Env::new().with("self", own).with("oldSelf", old);
+    let program = env.compile_as(&written, &Type::Bool).map_err(|error| match error {
+        CompileError::Output { .. } => "cel expression must evaluate to a bool".to_owned(),
+        failed => failed.to_string(),
+    });
+    let program = program.map_err(|why| errors.invalid(&path.child("rule"), shown(), why)).ok()?;
+    let transition = program.mentions("oldSelf");
+    if transition && !place.correlates {
+        let why = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {path}");
+        errors.invalid(&path.child("rule"), shown(), why);
+    }
+    let message_program = match word("messageExpression").trim() {
+        "" => None,
+        message => {
+            let compiled = env.compile_as(message, &Type::String).map_err(|error| match error {
+                CompileError::Output { .. } => "messageExpression must evaluate to a string".to_owned(),
+                failed => format!("messageExpression {failed}"),
+            });
+            compiled.map_err(|why| errors.invalid(&path.child("messageExpression"), shown(), why)).ok()
+        }
+    };
+    let field = word("fieldPath");
+    if !field.is_empty() && !(field.starts_with('.') || field.starts_with('[')) {
+        errors.invalid(&path.child("fieldPath"), field.clone(), "fieldPath must be a valid path: expected [ or .");
+    }
+    Some(Rule {
+        text: written.trim().to_owned(),
+        program,
+        transition,
+        optional_old,
+        message: word("message").trim().to_owned(),
+        message_program,
+        kind: match text(rule, &["reason"]) {
+            "FieldValueForbidden" => ErrorKind::Forbidden,
+            "FieldValueRequired" => ErrorKind::Required,
+            "FieldValueDuplicate" => ErrorKind::Duplicate,
+            _ => ErrorKind::Invalid,
+        },
+        field,
+    })
 }

@@ -9,17 +9,17 @@ use serde_json::Value;
 use super::super::{Operation, Request, webhook};
 
 /// The values of `object`, `oldObject`, `request`, `namespaceObject`.
-pub(in super::super) struct Scene {
-    pub(in super::super) object: Value,
+pub(in crate::admission) struct Scene {
+    object: Value,
     old: Value,
     request: Value,
-    pub(in super::super) namespace: Value,
+    pub(in crate::admission) namespace: Value,
     own: Question,
 }
 
 impl Scene {
     /// A change as who sees it in the version of `row` sees it.
-    pub(in super::super) fn new(
+    pub(in crate::admission) fn new(
         request: &Request<'_>,
         row: &Resource,
         object: Option<&Value>,
@@ -49,7 +49,7 @@ impl Scene {
     }
 
     /// A context that holds all of it.
-    pub(in super::super) fn context<'a>(&'a self, answers: &'a [(Question, Answer)], budget: u64) -> Context<'a> {
+    pub(in crate::admission) fn context<'a>(&'a self, answers: &'a [(Question, Answer)], budget: u64) -> Context<'a> {
         let mut context = Context::new(budget);
         context.set("object", rk_cel::Value::json(&self.object));
         context.set("oldObject", rk_cel::Value::json(&self.old));

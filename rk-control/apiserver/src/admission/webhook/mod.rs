@@ -8,8 +8,10 @@ mod hook;
 mod mutate;
 mod review;
 
+pub(super) use ask::show;
 pub use hook::Hooks;
-pub(super) use mutate::Round;
+pub(super) use hook::is_exempt;
+pub(super) use mutate::{Round, changed_by};
 pub(super) use review::attributes;
 
 use futures::future::{join_all, try_join_all};

@@ -1,0 +1,136 @@
+//! Running the expressions of one policy on one change. Pure: what the authorizer is to say is asked for by an error.
+
+use rk_cel::{
+    Answer, CONDITIONS_BUDGET, Context, EXPRESSION_LIMIT, Failure, Program, Question, REQUEST_BUDGET, Value as Cel,
+};
+use serde_json::Value;
+
+use super::super::expression::{Met, Scene};
+use super::read::{Mutation, Policy, Validation};
+
+/// Longest message of an expression, in bytes; upstream's figure.
+const MAX_MESSAGE: usize = 5 * 1024;
+
+/// Why a change is denied.
+#[derive(Debug, PartialEq)]
+pub(super) struct Denial {
+    pub(super) message: String,
+    /// The `reason` of the status; empty for `Invalid`.
+    pub(super) reason: String,
+    /// Whether it denies whatever the binding's actions are.
+    pub(super) always: bool,
+}
+
+impl Denial {
+    /// The policy or its binding cannot be used.
+    pub(super) fn misconfigured(message: String) -> Self {
+        Self { message, reason: String::new(), always: true }
+    }
+}
+
+fn context<'a>(
+    policy: &'a Policy,
+    scene: &'a Scene,
+    params: &'a Value,
+    answers: &'a [(Question, Answer)],
+    budget: u64,
+) -> Context<'a> {
+    let mut context = scene.context(answers, budget);
+    if policy.param_kind.is_some() {
+        context.set("params", Cel::json(params));
+    }
+    context
+}
+
+/// Whether the conditions of a policy hold: nothing more is to be done (`None`), or why they failed.
+fn conditions(
+    policy: &Policy,
+    scene: &Scene,
+    params: &Value,
+    answers: &[(Question, Answer)],
+) -> Result<Option<Result<(), String>>, Failure> {
+    if let Some(broken) = &policy.broken {
+        return Ok(Some(Err(format!("failed to configure policy: {broken}"))));
+    }
+    Ok(match policy.conditions.met(&mut context(policy, scene, params, answers, CONDITIONS_BUDGET))? {
+        Met::Yes => Some(Ok(())),
+        Met::No => None,
+        Met::Failed(why) => Some(Err(why)),
+    })
+}
+
+/// The validations of a policy that a change does not pass.
+///
+/// # Errors
+/// The authorizer is to be asked.
+pub(super) fn validate(
+    policy: &Policy,
+    scene: &Scene,
+    params: &Value,
+    answers: &[(Question, Answer)],
+) -> Result<Vec<Denial>, Failure> {
+    match conditions(policy, scene, params, answers)? {
+        None => return Ok(Vec::new()),
+        Some(Err(why)) => return Ok(policy.fail_closed.then(|| Denial::misconfigured(why)).into_iter().collect()),
+        Some(Ok(())) => {}
+    }
+    let mut context = context(policy, scene, params, answers, REQUEST_BUDGET);
+    context.set_lazy(&policy.variables);
+    let mut denials = Vec::new();
+    for validation in &policy.validations {
+        let message = match context.run(&validation.program, EXPRESSION_LIMIT) {
+            Ok(Cel::Bool(true)) => continue,
+            Ok(_) => message(validation, &mut context)?,
+            Err(ask @ Failure::Ask(_)) => return Err(ask),
+            Err(_) if !policy.fail_closed => continue,
+            Err(failure) => format!("expression '{}' resulted in error: {failure}", validation.expression),
+        };
+        denials.push(Denial { message, reason: validation.reason.clone(), always: false });
+    }
+    Ok(denials)
+}
+
+/// What a validation says: its own expression's words, its message, or the expression that does not hold.
+fn message<'a>(validation: &'a Validation, context: &mut Context<'a>) -> Result<String, Failure> {
+    let told = match &validation.message_program {
+        Some(program) => text(program, context)?,
+        None => None,
+    };
+    let message = told.unwrap_or_else(|| validation.message.trim().to_owned());
+    Ok(if message.is_empty() { format!("failed expression: {}", validation.expression) } else { message })
+}
+
+fn text<'a>(program: &'a Program, context: &mut Context<'a>) -> Result<Option<String>, Failure> {
+    match context.run(program, EXPRESSION_LIMIT) {
+        Err(ask @ Failure::Ask(_)) => Err(ask),
+        Ok(Cel::Str(text)) => {
+            let text = text.as_str().trim();
+            let good = !text.is_empty() && text.len() <= MAX_MESSAGE && !text.contains('\n');
+            Ok(good.then(|| text.to_owned()))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// What a mutation makes of a change: an object to apply or a JSON patch; `None` when the conditions do not hold.
+///
+/// # Errors
+/// The authorizer is to be asked, or an expression failed.
+pub(super) fn mutation(
+    policy: &Policy,
+    index: usize,
+    scene: &Scene,
+    params: &Value,
+    answers: &[(Question, Answer)],
+) -> Result<Option<Value>, Failure> {
+    match conditions(policy, scene, params, answers)? {
+        None => return Ok(None),
+        Some(Err(why)) => return Err(Failure::Error(why)),
+        Some(Ok(())) => {}
+    }
+    let Some(Mutation::Apply(program) | Mutation::Json(program)) = policy.mutations.get(index) else { return Ok(None) };
+    let mut context = context(policy, scene, params, answers, REQUEST_BUDGET);
+    context.set_lazy(&policy.variables);
+    let made = context.run(program, EXPRESSION_LIMIT)?;
+    context.to_json(&made).map(Some)
+}

@@ -1,0 +1,136 @@
+//! Mutating policies, one after the other, and once more for those that want to see what others changed.
+
+use std::sync::Arc;
+
+use rk_api::decode::{self, FieldValidation};
+use rk_api::patch::json_patch;
+use rk_api::resources::Resource;
+use rk_api::status::Status;
+use rk_api::{managed, meta};
+use serde_json::Value;
+
+use super::super::expression::with_answers;
+use super::super::{Operation, Request, webhook};
+use super::read::{Kind, Mutation, Policy, policies};
+use super::{concerned, evaluate, params, refusal, scene};
+
+/// One change on its way through the mutating policies.
+pub(crate) struct Round {
+    policies: Arc<Vec<Policy>>,
+    /// The object as each policy that wants to be applied again left it.
+    left: Vec<Option<Value>>,
+}
+
+impl Round {
+    /// The policies as of now.
+    pub(crate) async fn of(request: &Request<'_>) -> Result<Self, Status> {
+        let policies = match request.operation {
+            Operation::Create | Operation::Update => policies(request, Kind::Mutating).await?,
+            Operation::Delete | Operation::Connect => Arc::default(),
+        };
+        Ok(Self { policies, left: Vec::new() })
+    }
+
+    /// Applies every policy that the change concerns; tells whether one of them changed the object.
+    pub(crate) async fn first(&mut self, request: &Request<'_>, object: &mut Value) -> Result<bool, Status> {
+        let mut changed = false;
+        for policy in &*Arc::clone(&self.policies) {
+            changed |= apply(policy, request, object).await?;
+            self.left.push(policy.again.then(|| object.clone()));
+        }
+        Ok(changed)
+    }
+
+    /// Applies those again whose work others changed since.
+    pub(crate) async fn again(&mut self, request: &Request<'_>, object: &mut Value) -> Result<(), Status> {
+        for (policy, left) in self.policies.iter().zip(&self.left) {
+            if left.as_ref().is_some_and(|left| *left != *object) {
+                apply(policy, request, object).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Applies one policy through all of its bindings; tells whether it changed the object.
+async fn apply(policy: &Policy, request: &Request<'_>, object: &mut Value) -> Result<bool, Status> {
+    let before = object.clone();
+    for binding in &policy.bindings {
+        let Some(row) = concerned(policy, binding, request, Some(object)).await? else { continue };
+        let denied = |why: &str| {
+            let by = format!("policy '{}' with binding '{}'", policy.name, binding.name);
+            tracing::debug!(policy = policy.name, binding = binding.name, why, "mutating admission policy failed");
+            if policy.fail_closed { Err(refusal(request, "", format!("{by} denied request: {why}"))) } else { Ok(()) }
+        };
+        let params = match params::of(policy, binding, request).await? {
+            Ok(params) => params,
+            Err(why) => {
+                denied(&why)?;
+                continue;
+            }
+        };
+        for params in &params {
+            // A policy that fails half way leaves nothing behind.
+            let start = object.clone();
+            if let Err(why) = mutate(policy, request, &row, params, object).await? {
+                *object = start;
+                denied(&why)?;
+            }
+        }
+    }
+    Ok(*object != before)
+}
+
+/// The mutations of a policy in their order, each on what the one before left. Inside: why one failed.
+async fn mutate(
+    policy: &Policy,
+    request: &Request<'_>,
+    row: &Resource,
+    params: &Value,
+    object: &mut Value,
+) -> Result<Result<(), String>, Status> {
+    // Conditions are asked of the object as it came.
+    for index in 0..policy.mutations.len().max(usize::from(policy.broken.is_some())) {
+        let scene = scene(request, row, Some(object)).await?;
+        let run = |answers: &[_]| evaluate::mutation(policy, index, &scene, params, answers);
+        let made = match with_answers(request, run).await {
+            Ok(Some(made)) => made,
+            Ok(None) => return Ok(Ok(())),
+            Err(failure) => return Ok(Err(failure.to_string())),
+        };
+        let json = matches!(policy.mutations.get(index), Some(Mutation::Json(_)));
+        let change = |shown: &mut Value| if json { patch(shown, &made) } else { merge(shown, &made, row) };
+        let patched = match webhook::changed_by(request, row, object, change).await {
+            Ok(patched) => patched,
+            Err(status) => return Ok(Err(status.message)),
+        };
+        for field in ["name", "namespace", "uid"] {
+            if meta::text(&patched, &["metadata", field]) != meta::text(object, &["metadata", field]) {
+                return Ok(Err(format!("metadata.{field} must not be changed")));
+            }
+        }
+        *object = patched;
+    }
+    Ok(Ok(()))
+}
+
+fn patch(shown: &mut Value, patch: &Value) -> Result<(), Status> {
+    json_patch(shown, patch).map_err(|error| Status::internal(format!("JSON Patch: {error}")))
+}
+
+/// Merges an object in, as server-side apply does; nobody comes to own anything by it.
+fn merge(shown: &mut Value, config: &Value, row: &Resource) -> Result<(), Status> {
+    let mut config = config.clone();
+    let Some(members) = config.as_object_mut() else { return Err(Status::internal("no object to apply")) };
+    for (field, own) in [("apiVersion", row.api_version()), ("kind", row.gvk.kind.to_string())] {
+        if members.get(field).and_then(Value::as_str).is_some_and(|given| given != own) {
+            return Err(Status::internal(format!("error applying patch: {field} must not be changed")));
+        }
+        members.insert(field.to_owned(), Value::from(own));
+    }
+    let fitted = decode::applied(config, Vec::new(), &row.schema, FieldValidation::Strict)
+        .map_err(|error| error.into_status(&row.gvk.kind, &row.gvk.version, &[]))?;
+    *shown = managed::merged(shown, &fitted.object, &row.schema)
+        .map_err(|why| Status::internal(format!("error applying patch: invalid ApplyConfiguration: {why}")))?;
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! The objects that a binding gives its policy as `params`.
+
+use std::sync::Arc;
+
+use rk_api::meta;
+use rk_api::resources::Resource;
+use rk_api::selector::LabelSelector;
+use rk_api::status::Status;
+use serde_json::Value;
+
+use super::super::Request;
+use super::read::{Binding, Policy};
+use crate::conversion;
+
+/// The parameters with which a policy is evaluated: one after the other, null for one that has none.
+///
+/// # Errors
+/// Outside: the store cannot be read. Inside: why policy or binding cannot be used, in upstream's words.
+pub(super) async fn of(
+    policy: &Policy,
+    binding: &Binding,
+    request: &Request<'_>,
+) -> Result<Result<Vec<Value>, String>, Status> {
+    let (Some((version, kind)), Some(reference)) = (&policy.param_kind, &binding.param) else {
+        return Ok(Ok(vec![Value::Null]));
+    };
+    let registry = request.core.registry();
+    let row = registry.iter().find(|row| row.api_version() == *version && row.gvk.kind == *kind);
+    let Some(row) = row.cloned() else {
+        let why = format!(
+            "failed to configure policy: failed to find resource referenced by paramKind: '{version}, Kind={kind}'"
+        );
+        return Ok(Err(why));
+    };
+    let namespace = match (row.namespaced(), meta::text(reference, &["namespace"]), request.namespace) {
+        (false, "", _) => "",
+        (false, ..) => {
+            let why =
+                "failed to configure binding: paramRef.namespace must not be provided for a cluster-scoped `paramKind`";
+            return Ok(Err(why.to_owned()));
+        }
+        (true, "", "") => {
+            let why = "failed to configure binding: cannot use namespaced paramRef in policy binding that matches cluster-scoped resources";
+            return Ok(Err(why.to_owned()));
+        }
+        (true, "", own) => own,
+        (true, given, _) => given,
+    };
+    let found = find(request, &row, namespace, reference).await?;
+    if found.is_empty() {
+        return Ok(match meta::text(reference, &["parameterNotFoundAction"]) {
+            "Allow" => Ok(Vec::new()),
+            _ => Err(
+                "failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction"
+                    .to_owned(),
+            ),
+        });
+    }
+    Ok(Ok(found))
+}
+
+async fn find(
+    request: &Request<'_>,
+    row: &Arc<Resource>,
+    namespace: &str,
+    reference: &Value,
+) -> Result<Vec<Value>, Status> {
+    let registry = request.core.registry();
+    let hub = registry.hub(row).unwrap_or(row);
+    let (group, version, plural) = (&*hub.gvk.group, &*hub.gvk.version, &*hub.plural);
+    let objects = match meta::text(reference, &["name"]) {
+        "" => {
+            let selector = LabelSelector::from_object(meta::at(reference, &["selector"]));
+            let selector = selector.unwrap_or(LabelSelector::NOTHING);
+            let mut all = request.core.objects(group, version, plural, namespace).await?;
+            all.retain(|object| selector.matches(meta::labels(object)));
+            all
+        }
+        name => request.core.object(group, version, plural, namespace, name).await?.into_iter().collect(),
+    };
+    conversion::all_to(request.core, objects, row).await
+}
