@@ -45,7 +45,10 @@ async fn a_policy_mutates_deployments() {
     let add = "Object{spec: Object.spec{replicas: object.spec.replicas + 1, template: Object.spec.template{spec: Object.spec.template.spec{
         initContainers: [Object.spec.template.spec.initContainers{name: 'first', image: 'example.com/f:1', restartPolicy: 'Always'}]}}}}";
     let label = "[JSONPatch{op: 'test', path: '/spec/replicas', value: 2}, JSONPatch{op: 'add', path: '/metadata/labels', value: {'n': string(object.spec.replicas)}}]";
-    install(&admin, &policy("p", "apps", "deployments", &[apply(add), patch(label)])).await;
+    let mut both = policy("p", "apps", "deployments", &[apply(add), patch(label)]);
+    // A condition that the first mutation itself would end.
+    both["spec"]["matchConditions"] = json!([{"name": "one", "expression": "object.spec.replicas == 1"}]);
+    install(&admin, &both).await;
     let made = admin.create(DEPLOYMENTS, &deployment("d")).await.ok();
     assert_eq!(made["spec"]["replicas"], 2);
     assert_eq!(made["metadata"]["labels"], json!({"n": "2"}));

@@ -18,12 +18,16 @@ impl Issue {
     }
 }
 
+/// Most issues that are shown, each with its line.
+const MOST: usize = 20;
+
 /// The issues in the order of the text, each with its line and a caret under its place.
 pub(crate) fn render(text: &str, issues: &[Issue]) -> String {
     let mut sorted: Vec<&Issue> = issues.iter().collect();
     sorted.sort_by_key(|issue| issue.at);
     let mut out = String::new();
-    for issue in sorted {
+    let more = sorted.len().saturating_sub(MOST);
+    for issue in sorted.into_iter().take(MOST) {
         let before: String = text.chars().take(issue.at as usize).collect();
         let (line, column) = (before.matches('\n').count(), before.rsplit('\n').next().unwrap_or("").chars().count());
         if !out.is_empty() {
@@ -34,6 +38,9 @@ pub(crate) fn render(text: &str, issues: &[Issue]) -> String {
         let _ = write!(out, "ERROR: <input>:{}:{}: {}\n | {shown}\n | ", line + 1, column + 1, issue.message);
         out.extend(std::iter::repeat_n('.', column));
         out.push('^');
+    }
+    if more > 0 {
+        let _ = write!(out, "\n{more} more errors were truncated");
     }
     out
 }

@@ -27,7 +27,7 @@ pub use env::{CompileError, Env, json_patch, object};
 pub use eval::{Context, Failure};
 pub use lib::{Answer, Authz, Question, Semver, Url};
 pub use program::Program;
-pub use schema::{of_kind, of_openapi, with_identity};
+pub use schema::{metadata, of_kind, of_openapi, with_identity};
 pub use types::{Fields, Record, Type};
 pub use value::{Text, Value};
 

@@ -130,6 +130,12 @@ fn identity() -> [(&'static str, Json); 3] {
     [("apiVersion", text()), ("kind", text()), ("metadata", metadata)]
 }
 
+/// The type of `metadata` of every object.
+#[must_use]
+pub fn metadata() -> Type {
+    Schema::named("meta/v1.ObjectMeta").map_or(Type::Dyn, |schema| built_in(&schema))
+}
+
 /// A schema of the root of an object, with the names that every object has.
 #[must_use]
 pub fn with_identity(schema: &Json) -> Json {

@@ -84,6 +84,10 @@ fn what_does_not_fit_is_refused() {
         ("1 = 2", "Syntax error"),
         ("", "Syntax error: mismatched input '<EOF>'"),
         ("#", "token recognition error at: '#'"),
+        ("self.name.matches('[')", "ERROR: <input>:1:19: invalid matches argument"),
+        ("duration('1y') > duration('1s')", "invalid duration argument"),
+        ("timestamp('now') > self.at", "invalid timestamp argument"),
+        ("{[1]: 2}", "unsupported key type: list(int)"),
         ("Object{}", "undeclared reference to 'Object'"),
     ] {
         let said = error(text);

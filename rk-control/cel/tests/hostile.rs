@@ -45,6 +45,30 @@ fn depth_and_length_are_bounded() {
     for chain in [".a", "[0]", "+1", "&&true", "||false", "==1", ".size()", "*2"] {
         targets::expression(format!("object{}", chain.repeat(20_000)).as_bytes());
     }
+    // As deep as it may be, an expression is checked, run and dropped on a usual stack.
+    for (open, close) in [
+        ("[", "]"),
+        ("size([", "])"),
+        ("false ? 1 : ", ""),
+        ("{1: ", "}"),
+        ("[1].map(x, ", ")"),
+        ("cel.bind(x, 1, ", ")"),
+        ("-(", ")"),
+    ] {
+        let text = format!("{}1{}", open.repeat(60), close.repeat(60));
+        let program = rk_cel::Env::new().compile(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert!(rk_cel::Context::new(1_000_000).run(&program, 1_000_000).is_ok(), "{text}");
+    }
+    let wrong = rk_cel::Env::new().compile(&vec!["x"; 20_000].join("&&")).unwrap_err().to_string();
+    assert!(wrong.ends_with("19980 more errors were truncated"));
+    // What doubles at every level is not looked at to its end.
+    for (open, ty) in [("[x, x]", "list"), ("Object{a: x, b: x}", "object"), ("{'a': x, 'b': x}", "map")] {
+        let text = format!("{}x == x{}", format!("cel.bind(x, {open}, ").repeat(60), ")".repeat(60));
+        let text = format!("cel.bind(x, dyn(1), {text})");
+        let env = rk_cel::Env::new().with_structures();
+        let program = env.compile(&text).unwrap_or_else(|error| panic!("{ty}: {error}"));
+        assert!(rk_cel::Context::new(1_000_000).run(&program, 1_000_000).is_err(), "{ty}");
+    }
     // Long chains of connectives are no depth.
     let long = vec!["object.n == 3"; 2_000].join(" && ");
     assert!(rk_cel::Env::new().with("object", rk_cel::Type::Dyn).compile(&long).is_ok());

@@ -1,7 +1,8 @@
 //! Which ways of calling a function fit the types of the arguments.
 
 use super::Checker;
-use crate::ast::Expr;
+use crate::ast::{Expr, Kind, Literal};
+use crate::lib;
 use crate::registry::Overload;
 use crate::types::Type;
 
@@ -45,7 +46,25 @@ fn filled(ty: &Type, bound: &Bound) -> Type {
     }
 }
 
+/// What a function makes of a constant before anything runs; a constant that it cannot read is an error at once.
+fn reads(name: &str, text: &str) -> bool {
+    match name {
+        "matches" | "find" | "findAll" => lib::pattern(text).is_ok(),
+        "timestamp" => lib::parse_time(text).is_some(),
+        "duration" => lib::parse_duration(text).is_some(),
+        _ => true,
+    }
+}
+
 impl<'e> Checker<'e> {
+    fn constants(&mut self, name: &str, args: &'e [Expr]) {
+        let judged = if matches!(name, "timestamp" | "duration") { args.first() } else { args.get(1) };
+        let Some(Expr { at, kind: Kind::Literal(Literal::Text(text)), .. }) = judged else { return };
+        if !reads(name, text) {
+            self.wrong(*at, format!("invalid {name} argument"));
+        }
+    }
+
     pub(super) fn call(
         &mut self,
         at: u32,
@@ -63,6 +82,7 @@ impl<'e> Checker<'e> {
         if !known {
             return self.undeclared(at, name);
         }
+        self.constants(name, args);
         let mut result: Option<Type> = None;
         for overload in overloads.iter().filter(|overload| operator || overload.member == member) {
             let mut bound = Bound::new();

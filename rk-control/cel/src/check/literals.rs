@@ -43,6 +43,11 @@ impl<'e> Checker<'e> {
         let (mut key, mut value) = (None, None);
         for entry in entries {
             let (of_key, of_value) = (self.of(&entry.key), self.entry(entry));
+            let of_key = match of_key {
+                ty @ (Type::String | Type::Int | Type::Uint | Type::Bool) => ty,
+                ty if ty.is_dyn() => ty,
+                ty => self.wrong(entry.key.at, format!("unsupported key type: {ty}")),
+            };
             key = self.common(key, entry.key.at, of_key);
             value = self.common(value, entry.value.at, of_value);
         }

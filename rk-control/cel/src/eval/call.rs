@@ -76,6 +76,9 @@ pub(super) fn weigh(value: &Value<'_>, cost: &mut u64, most: u64) {
         Value::Made(_, fields) => {
             for (_, value) in fields.iter() {
                 *cost = cost.saturating_add(1);
+                if *cost > most {
+                    return;
+                }
                 weigh(value, cost, most);
             }
         }

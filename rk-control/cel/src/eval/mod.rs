@@ -8,8 +8,10 @@ mod output;
 
 use std::collections::HashMap;
 
+use regex_lite::Regex;
+
 use crate::ast::{Expr, Kind, Literal};
-use crate::lib::{Answer, Question};
+use crate::lib::{self, Answer, Question};
 use crate::program::Program;
 use crate::value::{Text, Value};
 pub(crate) use build::without_escapes;
@@ -40,6 +42,9 @@ impl Failure {
     }
 }
 
+/// Most compiled patterns that are kept.
+const MAX_PATTERNS: usize = 8;
+
 type Outcome<'a> = Result<Value<'a>, Failure>;
 
 /// What an expression may refer to, and what it may cost.
@@ -50,6 +55,8 @@ pub struct Context<'a> {
     known: Vec<Option<Outcome<'a>>>,
     locals: Vec<(&'a str, Value<'a>)>,
     pub(crate) answers: &'a [(Question, Answer)],
+    /// Patterns that were compiled, the last ones.
+    patterns: Vec<(String, Regex)>,
     left: u64,
 }
 
@@ -58,7 +65,15 @@ impl<'a> Context<'a> {
     #[must_use]
     pub fn new(budget: u64) -> Self {
         let variables = HashMap::new();
-        Self { variables, lazy: &[], known: Vec::new(), locals: Vec::new(), answers: &[], left: budget }
+        Self {
+            variables,
+            lazy: &[],
+            known: Vec::new(),
+            locals: Vec::new(),
+            answers: &[],
+            patterns: Vec::new(),
+            left: budget,
+        }
     }
 
     /// Names a value.
@@ -94,6 +109,19 @@ impl<'a> Context<'a> {
         self.left += held_back;
         self.locals.clear();
         outcome
+    }
+
+    /// A compiled pattern; those in use are compiled once.
+    pub(crate) fn pattern(&mut self, text: &str) -> Result<Regex, Failure> {
+        if let Some((_, pattern)) = self.patterns.iter().find(|(own, _)| own == text) {
+            return Ok(pattern.clone());
+        }
+        let pattern = lib::pattern(text)?;
+        if self.patterns.len() >= MAX_PATTERNS {
+            self.patterns.remove(0);
+        }
+        self.patterns.push((text.to_owned(), pattern.clone()));
+        Ok(pattern)
     }
 
     /// A value as JSON, for what it weighs.

@@ -22,6 +22,7 @@ pub use semver::Semver;
 pub use url::Url;
 
 pub(crate) use convert::decode_base64;
+pub(crate) use regexes::pattern;
 pub(crate) use time::{parse_duration, parse_time, show_duration, show_time};
 
 use crate::eval::Failure;

@@ -142,13 +142,16 @@ impl Parser {
 
     /// Chains of one connective are one node, however long.
     fn logic(&self, at: u32, and: bool, left: Expr, right: Expr) -> Result<Expr, Issue> {
-        let mut parts = match left.kind {
-            Kind::And(parts) if and => parts,
-            Kind::Or(parts) if !and => parts,
-            kind => vec![Expr { kind, ..left }],
+        // Counted here: the node itself would look at all parts again for each of them.
+        let (mut depth, mut parts) = match left.kind {
+            Kind::And(parts) if and => (left.depth, parts),
+            Kind::Or(parts) if !and => (left.depth, parts),
+            kind => (left.depth + 1, vec![Expr { kind, ..left }]),
         };
+        depth = depth.max(right.depth + 1);
         parts.push(right);
-        self.node(at, if and { Kind::And(parts) } else { Kind::Or(parts) })
+        let kind = if and { Kind::And(parts) } else { Kind::Or(parts) };
+        if depth > MAX_DEPTH { Err(self.too_deep()) } else { Ok(Expr { at, depth, kind }) }
     }
 
     fn unary(&mut self) -> Result<Expr, Issue> {

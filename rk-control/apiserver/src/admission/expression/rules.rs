@@ -157,7 +157,7 @@ fn compile(rule: &Value, schema: &Value, place: &Place, path: &Path<'_>, errors:
         }
     };
     let field = word("fieldPath");
-    if !field.is_empty() && !(field.starts_with('.') || field.starts_with('[')) {
+    if !(field.is_empty() || field.starts_with(['.', '['])) {
         errors.invalid(&path.child("fieldPath"), field.clone(), "fieldPath must be a valid path: expected [ or .");
     }
     Some(Rule {

@@ -123,7 +123,9 @@ pub(super) fn mutation(
     params: &Value,
     answers: &[(Question, Answer)],
 ) -> Result<Option<Value>, Failure> {
-    match conditions(policy, scene, params, answers)? {
+    // Conditions are asked of the object as it came to the policy, before its first mutation.
+    let met = if index == 0 { conditions(policy, scene, params, answers)? } else { Some(Ok(())) };
+    match met {
         None => return Ok(None),
         Some(Err(why)) => return Err(Failure::Error(why)),
         Some(Ok(())) => {}

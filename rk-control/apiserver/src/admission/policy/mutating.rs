@@ -89,7 +89,6 @@ async fn mutate(
     params: &Value,
     object: &mut Value,
 ) -> Result<Result<(), String>, Status> {
-    // Conditions are asked of the object as it came.
     for index in 0..policy.mutations.len().max(usize::from(policy.broken.is_some())) {
         let scene = scene(request, row, Some(object)).await?;
         let run = |answers: &[_]| evaluate::mutation(policy, index, &scene, params, answers);

@@ -1,8 +1,10 @@
 //! The type check of validating policies: their expressions against the kinds that their rules name.
 
+use std::sync::Arc;
+
 use rk_api::meta;
 use rk_api::resources::{Registry, Resource};
-use rk_cel::{CompileError, Env, Type};
+use rk_cel::{CompileError, Env, Record, Type};
 use serde_json::{Value, json};
 
 use super::super::expression::{of_policies, variables};
@@ -51,10 +53,33 @@ fn rows<'a>(spec: &Value, registry: &'a Registry) -> Vec<&'a Resource> {
     out
 }
 
+/// A custom kind, whose schema says little of its metadata.
+struct Custom {
+    name: String,
+    inner: Type,
+}
+
+impl Record for Custom {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn field(&self, name: &str) -> Option<Type> {
+        match &self.inner {
+            Type::Record(inner) if name != "metadata" => inner.field(name),
+            Type::Record(_) => Some(rk_cel::metadata()),
+            _ => Some(Type::Dyn),
+        }
+    }
+}
+
 /// The type of the objects of a resource.
 fn of(row: &Resource) -> Type {
     match &row.custom {
-        Some(custom) => rk_cel::of_openapi(&rk_cel::with_identity(&custom.schema), &row.gvk.kind),
+        Some(custom) => {
+            let inner = rk_cel::of_openapi(&rk_cel::with_identity(&custom.schema), &row.gvk.kind);
+            Type::Record(Arc::new(Custom { name: row.gvk.kind.to_string(), inner }))
+        }
         None => rk_cel::of_kind(&row.gvk).unwrap_or(Type::Dyn),
     }
 }
