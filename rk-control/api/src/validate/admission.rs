@@ -124,10 +124,28 @@ pub(super) fn service(service: &Value, path: &Path<'_>, errors: &mut FieldErrors
     if let Some(port) = int(service, "port") {
         in_range(errors, &path.child("port"), port, 1, 65535);
     }
-    if let Some(target) = field(service, "path").and_then(Value::as_str)
-        && !target.starts_with('/')
-    {
-        errors.invalid(&path.child("path"), target, "must start with a '/'");
+    if let Some(target) = field(service, "path").and_then(Value::as_str) {
+        service_path(target, &path.child("path"), errors);
+    }
+}
+
+/// What is called on the service: nothing, or segments that are each a DNS-1123 subdomain.
+fn service_path(target: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    if matches!(target, "" | "/") {
+        return;
+    }
+    let Some(rest) = target.strip_prefix('/') else {
+        errors.invalid(path, target, "must start with a '/'");
+        return;
+    };
+    for (index, segment) in rest.strip_suffix('/').unwrap_or(rest).split('/').enumerate() {
+        if segment.is_empty() {
+            errors.invalid(path, target, format!("segment[{index}] may not be empty"));
+            continue;
+        }
+        for complaint in dns1123_subdomain(segment) {
+            errors.invalid(path, target, format!("segment[{index}]: {complaint}"));
+        }
     }
 }
 
@@ -280,4 +298,29 @@ pub(super) fn validating_binding(object: &Value, errors: &mut FieldErrors) {
 /// MutatingAdmissionPolicyBinding.
 pub(super) fn mutating_binding(object: &Value, errors: &mut FieldErrors) {
     binding(object, errors);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_a_service_is_empty_or_made_of_names() {
+        for (target, complaint) in [
+            ("", ""),
+            ("/", ""),
+            ("/a", ""),
+            ("/a/b.c/", ""),
+            ("a", "must start with a '/'"),
+            ("//", "segment[0] may not be empty"),
+            ("/a//b", "segment[1] may not be empty"),
+            ("/a/B", "segment[1]: a lowercase RFC 1123 subdomain must consist of"),
+        ] {
+            let mut errors = FieldErrors::default();
+            service_path(target, &Path::new("path"), &mut errors);
+            let told = errors.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            assert_eq!(told.is_empty(), complaint.is_empty(), "{target}: {told}");
+            assert!(told.contains(complaint), "{target}: {told}");
+        }
+    }
 }
