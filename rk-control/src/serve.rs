@@ -48,6 +48,7 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     }
     let store = storage::open(&args).await?;
     let server = ApiServer::new(config, &pki, Arc::clone(&store)).await?;
+    server.also_tell(rk_client::render_figures);
 
     // The administrator works on this host as a rule; other hosts are told the advertised address.
     let local = if bound.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { bound.ip() };

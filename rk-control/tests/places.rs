@@ -164,3 +164,36 @@ async fn a_taint_drives_pods_out_when_their_time_is_up_and_not_when_it_is_gone_b
     let lucky = rest.get("pods/lucky").await;
     assert!(lucky["metadata"]["deletionTimestamp"].is_null() && has(&lucky, "Ready"), "{}", name(&lucky));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn components_write_under_their_own_names_and_tell_figures() {
+    let (plane, _nodes) = start(&["n1"]).await;
+    let rest = Rest::new(plane.client().await, "names").await;
+    rest.create("deployments", &workload("apps/v1", "Deployment", "web", json!({"replicas": 1}), json!({}))).await;
+    let managers = |own: &Value| {
+        let entries = own["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        entries.iter().filter_map(|entry| entry["manager"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    for place in ["deployments/web", "replicasets?labelSelector=app=web", "/api/v1/nodes/n1"] {
+        rest.until(place, |seen| {
+            let object = if seen["items"].is_array() { &seen["items"][0] } else { seen };
+            managers(object).iter().any(|own| own == "kube-controller-manager")
+        })
+        .await;
+    }
+    rest.create("pods", &pod("huge", "64", json!({}))).await;
+    let waiting = rest.until("pods/huge", |pod| waits(pod, "Insufficient cpu")).await;
+    assert!(managers(&waiting).iter().any(|own| own == "kube-scheduler"));
+    let figures = plane.kubectl("get --raw /metrics");
+    for name in [
+        "workqueue_adds_total{name=\"deployment\"}",
+        "workqueue_depth{name=\"replicaset\"}",
+        "workqueue_work_duration_seconds_count{name=\"deployment\"}",
+        "scheduler_schedule_attempts_total{profile=\"default-scheduler\",result=\"scheduled\"}",
+        "scheduler_pending_pods{queue=\"unschedulable\"} 1",
+        "rest_client_requests_total{code=\"201\",host=\"in-process\",method=\"POST\"}",
+        "apiserver_storage_size_bytes{",
+    ] {
+        assert!(figures.lines().any(|line| line.starts_with(name)), "{name}");
+    }
+}

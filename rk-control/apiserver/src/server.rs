@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
+use http::header::USER_AGENT;
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use rk_api::resources::Registry;
@@ -23,7 +24,7 @@ use crate::authn::{self, ClientCertificates, TokenIssuer, User};
 use crate::authz::Authorizer;
 use crate::callout::Callouts;
 use crate::config::Config;
-use crate::discovery::{self, Discovery};
+use crate::discovery::{self, Discovery, GIT_VERSION};
 use crate::handlers;
 use crate::health::Health;
 use crate::http::{
@@ -246,11 +247,17 @@ impl ApiServer {
         self.core.shutdown.cancel();
     }
 
+    /// Tells the figures of others in this process at `/metrics`, in Prometheus' text format.
+    pub fn also_tell(&self, figures: fn() -> String) {
+        self.core.metrics.also(figures);
+    }
+
     /// The API as a service inside this process, as `user` (see [`User::component`]); for `kube::Client::new`.
     #[must_use]
     pub fn in_process_service(&self, user: User) -> InProcess {
+        let agent = agent(&user.name);
         let connection = Arc::new(Connection { peer: Peer::InProcess(Arc::new(user)), address: None });
-        InProcess { core: Arc::clone(&self.core), connection }
+        InProcess { core: Arc::clone(&self.core), connection, agent }
     }
 
     /// What requests share; for the binary's own health checks and for tests.
@@ -265,6 +272,19 @@ impl ApiServer {
 pub struct InProcess {
     core: Arc<Core>,
     connection: Arc<Connection>,
+    /// The program that a component is elsewhere: fields that it writes are its own by this name.
+    agent: Option<HeaderValue>,
+}
+
+/// The user agent of a component, if a user is one.
+fn agent(user: &str) -> Option<HeaderValue> {
+    let program = match user {
+        "system:kube-scheduler" => "kube-scheduler",
+        "system:kube-controller-manager" => "kube-controller-manager",
+        account if account.starts_with("system:serviceaccount:kube-system:") => "kube-controller-manager",
+        _ => return None,
+    };
+    HeaderValue::try_from(format!("{program}/{GIT_VERSION}")).ok()
 }
 
 impl<B> tower::Service<Request<B>> for InProcess
@@ -283,6 +303,10 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let core = Arc::clone(&self.core);
         let connection = Arc::clone(&self.connection);
+        let mut request = request;
+        if let Some(agent) = self.agent.clone() {
+            request.headers_mut().entry(USER_AGENT).or_insert(agent);
+        }
         Box::pin(async move {
             let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
             Ok(core.handle(request, &connection).await)

@@ -12,6 +12,7 @@
 
 mod cache;
 mod events;
+mod figures;
 mod hub;
 mod in_process;
 mod informer;
@@ -27,6 +28,7 @@ mod verbs;
 mod worker;
 
 pub use events::{EventType, Recorder, Recorders};
+pub use figures::{count, observe, render_figures, set};
 pub use hub::Informers;
 pub use in_process::in_process;
 pub use informer::{Change, Informer};

@@ -1,8 +1,9 @@
 //! A work queue of keys: merged while waiting, single-flight while processed.
 
+use crate::figures;
 use crate::limiter::RateLimiter;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,6 +36,10 @@ struct State<T> {
     delayed: BinaryHeap<Reverse<(Instant, T)>>,
     limiter: RateLimiter<T>,
     closed: bool,
+    /// By which the figures are told; without it there are none.
+    name: Option<&'static str>,
+    /// Since when keys wait.
+    since: HashMap<T, Instant>,
 }
 
 impl<T: Hash + Eq + Ord + Clone> State<T> {
@@ -42,11 +47,35 @@ impl<T: Hash + Eq + Ord + Clone> State<T> {
         if self.closed || !self.dirty.insert(key.clone()) {
             return false;
         }
+        self.note_added(&key);
         if self.running.contains(&key) {
             return false;
         }
         self.ready.push_back(key);
+        self.note_depth();
         true
+    }
+
+    fn note_added(&mut self, key: &T) {
+        if let Some(name) = self.name {
+            self.since.insert(key.clone(), Instant::now());
+            figures::count("workqueue_adds_total", &[("name", name)]);
+        }
+    }
+
+    fn note_taken(&mut self, key: &T) {
+        if let Some(name) = self.name {
+            if let Some(since) = self.since.remove(key) {
+                figures::observe("workqueue_queue_duration_seconds", &[("name", name)], since.elapsed());
+            }
+            self.note_depth();
+        }
+    }
+
+    fn note_depth(&self) {
+        if let Some(name) = self.name {
+            figures::set("workqueue_depth", &[("name", name)], self.ready.len());
+        }
     }
 
     /// Moves due keys to `ready`; answers when the next one is due.
@@ -79,12 +108,23 @@ impl<T: Hash + Eq + Ord + Clone> Queue<T> {
             delayed: BinaryHeap::new(),
             limiter,
             closed: false,
+            name: None,
+            since: HashMap::new(),
         };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), wake: Notify::new() }) }
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells figures of the queue by this name from now on.
+    pub fn tell_as(&self, name: &'static str) {
+        let mut state = self.state();
+        state.name = Some(name);
+        let waiting: Vec<T> = state.ready.iter().cloned().collect();
+        waiting.iter().for_each(|key| state.note_added(key));
+        state.note_depth();
     }
 
     /// Asks for `key` to be worked on. Merges with an equal key that waits.
@@ -109,7 +149,13 @@ impl<T: Hash + Eq + Ord + Clone> Queue<T> {
 
     /// Asks for `key` after a wait that grows with each call until [`Queue::forget`].
     pub fn retry(&self, key: T) {
-        let delay = self.state().limiter.next(&key, Instant::now());
+        let delay = {
+            let mut state = self.state();
+            if let Some(name) = state.name {
+                figures::count("workqueue_retries_total", &[("name", name)]);
+            }
+            state.limiter.next(&key, Instant::now())
+        };
         self.add_after(key, delay);
     }
 
@@ -136,6 +182,7 @@ impl<T: Hash + Eq + Ord + Clone> Queue<T> {
                 if let Some(key) = state.ready.pop_front() {
                     state.dirty.remove(&key);
                     state.running.insert(key.clone());
+                    state.note_taken(&key);
                     if !state.ready.is_empty() {
                         self.shared.wake.notify_one();
                     }
@@ -158,6 +205,7 @@ impl<T: Hash + Eq + Ord + Clone> Queue<T> {
         state.running.remove(key);
         if state.dirty.contains(key) {
             state.ready.push_back(key.clone());
+            state.note_depth();
             drop(state);
             self.shared.wake.notify_one();
         }

@@ -1,11 +1,12 @@
 //! Workers that take keys from a queue and run a reconcile function on each.
 
+use crate::figures;
 use crate::queue::Queue;
 use crate::retry::{is_conflict, is_not_found, message};
 use std::fmt::Display;
 use std::future::Future;
 use std::hash::Hash;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Any error of a reconcile run; it is logged and the key is retried with back-off.
@@ -27,12 +28,15 @@ where
     F: Fn(T) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<Outcome, BoxError>> + Send,
 {
+    queue.tell_as(name);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..workers {
         let (queue, reconcile) = (queue.clone(), reconcile.clone());
         tasks.spawn(async move {
             while let Some(key) = queue.take().await {
+                let begun = Instant::now();
                 let result = reconcile(key.clone()).await;
+                figures::observe("workqueue_work_duration_seconds", &[("name", name)], begun.elapsed());
                 settle(name, &queue, &key, result);
                 queue.done(&key);
             }

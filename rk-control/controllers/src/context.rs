@@ -76,7 +76,7 @@ impl Context {
         }
     }
 
-    /// Starts workers once all caches are filled.
+    /// Starts workers once all caches are filled. Figures are told by `name`, which is upstream's where it has such a queue.
     pub(crate) fn work<T, F, Fut>(&self, name: &'static str, queue: Queue<T>, workers: usize, reconcile: F)
     where
         T: Hash + Eq + Ord + Clone + Display + Send + 'static,

@@ -37,7 +37,7 @@ pub(crate) fn register(ctx: &Context) {
     let q = queue.clone();
     controller.endpoints.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
     enqueue_services_of_pods(&controller.services, &controller.pods, &queue);
-    ctx.work("endpoints", queue, 2, move |key| {
+    ctx.work("endpoint", queue, 2, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
     });

@@ -32,7 +32,7 @@ pub(crate) fn register(ctx: &Context) {
     let q = queue.clone();
     controller.nodes.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
     // One worker: two at once could hand out the same range.
-    ctx.work("node-ipam", queue, 1, move |key| {
+    ctx.work("node_ipam", queue, 1, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
     });

@@ -23,7 +23,7 @@ pub(crate) fn register(ctx: &Context) {
         q.add(ObjectKey::of(change.object().as_ref()));
         all.list().iter().filter(|r| r.aggregation_rule.is_some()).for_each(|r| q.add(ObjectKey::of(r.as_ref())));
     });
-    ctx.work("clusterrole-aggregation", queue, 1, move |key| {
+    ctx.work("ClusterRoleAggregator", queue, 1, move |key| {
         let roles = roles.clone();
         async move { sync(&roles, &key).await }
     });

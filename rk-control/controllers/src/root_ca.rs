@@ -36,7 +36,7 @@ pub(crate) fn register(ctx: &Context) {
     controller.maps.on_change(move |change| {
         q.add(ObjectKey::cluster(change.object().metadata.namespace.clone().unwrap_or_default()));
     });
-    ctx.work("root-ca", queue, 1, move |key| {
+    ctx.work("root_ca_cert_publisher", queue, 1, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
     });

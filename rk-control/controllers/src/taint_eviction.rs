@@ -47,7 +47,7 @@ pub(crate) fn register(ctx: &Context) {
         let name = change.object().metadata.name.as_deref().unwrap_or_default();
         of_node.by_index(pods::BY_NODE, name).iter().for_each(|pod| q.add(ObjectKey::of(pod.as_ref())));
     });
-    ctx.work("taint-eviction", queue, 4, move |key| {
+    ctx.work("noexec_taint_pod_queue", queue, 4, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
     });

@@ -35,7 +35,7 @@ pub(crate) fn register_cleaner(ctx: &Context) {
             q.add(ObjectKey::of(change.object().as_ref()));
         }
     });
-    ctx.work("token-cleaner", queue, 1, move |key| {
+    ctx.work("token_cleaner", queue, 1, move |key| {
         let secrets = secrets.clone();
         async move {
             let Some(secret) = secrets.get(&key) else { return Ok(Outcome::AwaitChange) };
@@ -67,7 +67,7 @@ pub(crate) fn register_signer(ctx: &Context) {
             q.add(target.clone());
         }
     });
-    ctx.work("bootstrap-signer", queue, 1, move |key| {
+    ctx.work("bootstrap_signer_queue", queue, 1, move |key| {
         let (secrets, maps) = (secrets.clone(), maps.clone());
         async move { sign(&secrets, &maps, &key).await }
     });

@@ -107,6 +107,22 @@ impl SchedulingQueue {
         self.give_back(key, now, false);
     }
 
+    /// How many pods are in each part of the queue, under upstream's names of the parts.
+    pub fn waiting(&self) -> [(&'static str, usize); 4] {
+        let mut counts = [("active", 0), ("backoff", 0), ("unschedulable", 0), ("gated", 0)];
+        for queued in self.pods.values() {
+            let [active, backoff, unschedulable, gated] = &mut counts;
+            match queued.place {
+                Place::Active => active.1 += 1,
+                Place::BackingOff(_) => backoff.1 += 1,
+                Place::Waiting(_) => unschedulable.1 += 1,
+                Place::Gated => gated.1 += 1,
+                Place::Out => {}
+            }
+        }
+        counts
+    }
+
     fn give_back(&mut self, key: &ObjectKey, now: Instant, wait: bool) {
         let changes = self.changes;
         let Some(queued) = self.pods.get_mut(key).filter(|queued| queued.place == Place::Out) else { return };

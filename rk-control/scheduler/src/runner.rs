@@ -50,7 +50,8 @@ pub async fn run(client: Client, informers: &Informers, recorders: &Recorders, c
     tracing::info!(scheduler = config.scheduler_name, "scheduling");
     let recorder = recorders.of("default-scheduler");
     let binder = Binder { client, pods, recorder, shared: Arc::clone(&shared) };
-    let runner = Runner { shared, binder, budgets, calls: Arc::new(Semaphore::new(CALLS)) };
+    let runner =
+        Runner { shared, binder, budgets, calls: Arc::new(Semaphore::new(CALLS)), profile: config.scheduler_name };
     runner.run().await;
 }
 
@@ -59,6 +60,7 @@ struct Runner {
     binder: Binder,
     budgets: Informer<PodDisruptionBudget>,
     calls: Arc<Semaphore>,
+    profile: String,
 }
 
 impl Runner {
@@ -67,7 +69,13 @@ impl Runner {
             let woken = self.shared.wake.notified();
             let (next, due) = {
                 let mut queue = self.shared.queue();
-                (queue.pop(Instant::now()), queue.next_due())
+                let next = queue.pop(Instant::now());
+                if next.is_none() {
+                    for (name, count) in queue.waiting() {
+                        rk_client::set("scheduler_pending_pods", &[("queue", name)], count);
+                    }
+                }
+                (next, queue.next_due())
             };
             match (next, due) {
                 (Some(pod), _) => self.schedule(pod).await,
@@ -81,6 +89,7 @@ impl Runner {
     async fn schedule(&self, pod: Arc<PodInfo>) {
         // Closed never: the semaphore lives as long as the runner.
         let Ok(permit) = Arc::clone(&self.calls).acquire_owned().await else { return };
+        let begun = Instant::now();
         let decision = {
             let mut cluster = self.shared.cluster();
             let decision = decide(&mut cluster, &pod);
@@ -89,6 +98,10 @@ impl Runner {
             }
             decision
         };
+        let result = if matches!(decision, Decision::Node(_)) { "scheduled" } else { "unschedulable" };
+        let labels = [("profile", self.profile.as_str()), ("result", result)];
+        rk_client::count("scheduler_schedule_attempts_total", &labels);
+        rk_client::observe("scheduler_scheduling_attempt_duration_seconds", &labels, begun.elapsed());
         match decision {
             Decision::Node(node) => {
                 let (binder, shared) = (self.binder.clone(), Arc::clone(&self.shared));
@@ -110,6 +123,7 @@ impl Runner {
         let eviction = {
             let mut cluster = self.shared.cluster();
             let eviction = preempt(&cluster, pod, diagnosis, &budgets);
+            rk_client::count("scheduler_preemption_attempts_total", &[]);
             if let Some(eviction) = &eviction {
                 cluster.nominate(Arc::clone(pod), &eviction.node);
             }

@@ -42,6 +42,9 @@ pub trait Store: Send + Sync + 'static {
     /// revision, so that a cache fed by a watch can answer a consistent read without reading the store.
     fn request_progress(&self) -> BoxFuture<'_, Result<Revision>>;
 
+    /// How much room the state takes on disk, in bytes.
+    fn size(&self) -> BoxFuture<'_, Result<u64>>;
+
     /// Forgets history before `revision`; live keys stay.
     fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<()>>;
 }

@@ -28,6 +28,7 @@ pub async fn run(store: Arc<dyn Store>) {
     expires_keys(&*store).await;
     serialises_concurrent_writers(&store).await;
     compacts(&*store).await;
+    assert!(store.size().await.expect("size") > 0);
 }
 
 async fn creates_reads_updates_and_deletes(store: &dyn Store) {

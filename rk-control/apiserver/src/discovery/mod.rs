@@ -104,7 +104,9 @@ pub async fn serve(
             core.health.serve(core, path, query).await.ok_or_else(Status::unknown_path)
         }
         ["metrics"] => {
-            Ok(text_response(StatusCode::OK, core.metrics.render(&core.storage.counts(), core.storage.timings())))
+            let size = core.storage.store().size().await.ok();
+            let text = core.metrics.render(&core.storage.counts(), core.storage.timings(), size);
+            Ok(text_response(StatusCode::OK, text))
         }
         ["openapi", rest @ ..] => core.discovery.openapi.serve(rest, headers, query),
         [".well-known", "openid-configuration"] => json(&openid_configuration(core)),

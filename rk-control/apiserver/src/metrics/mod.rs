@@ -8,7 +8,7 @@ mod process;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rk_api::resources::Resource;
@@ -44,6 +44,8 @@ pub struct Metrics {
     watches: Mutex<BTreeMap<Key, Arc<Watches>>>,
     /// Requests under way: those that read, those that write.
     in_flight: [AtomicI64; 2],
+    /// Figures of others in this process.
+    more: OnceLock<fn() -> String>,
 }
 
 /// Counts an open watch until dropped, and its events.
@@ -72,6 +74,11 @@ impl Drop for InFlight<'_> {
 }
 
 impl Metrics {
+    /// Adds the figures of others in this process; the first who asks for it is heard.
+    pub fn also(&self, more: fn() -> String) {
+        let _ = self.more.set(more);
+    }
+
     /// Counts a request as under way.
     #[must_use]
     pub fn enter(&self, verb: &str) -> InFlight<'_> {
@@ -107,9 +114,9 @@ impl Metrics {
         OpenWatch(watches)
     }
 
-    /// Everything as text; `objects` is how many objects each cached resource has, `store` how long the store took.
+    /// Everything as text; `objects` is how many objects each cached resource has, `store` how long the store took, `size` its bytes.
     #[must_use]
-    pub fn render(&self, objects: &[(String, String, usize)], store: &Timings) -> String {
+    pub fn render(&self, objects: &[(String, String, usize)], store: &Timings, size: Option<u64>) -> String {
         let mut out = String::with_capacity(64 * 1024);
         self.requests(&mut out);
         self.watches(&mut out);
@@ -132,10 +139,17 @@ impl Metrics {
             "etcd_request_duration_seconds",
             "Time of the store to answer, by operation and resource.",
         );
+        if let Some(size) = size {
+            help(&mut out, "apiserver_storage_size_bytes", "gauge", "Size of the store.");
+            let _ = writeln!(out, "apiserver_storage_size_bytes{{storage_cluster_id=\"etcd-0\"}} {size}");
+        }
         help(&mut out, "kubernetes_build_info", "gauge", "The version.");
         let version = crate::discovery::GIT_VERSION;
         let _ = writeln!(out, "kubernetes_build_info{{git_version=\"{version}\",major=\"1\",minor=\"36\"}} 1");
         process::render(&mut out);
+        if let Some(more) = self.more.get() {
+            out.push_str(&more());
+        }
         out
     }
 
@@ -229,11 +243,12 @@ mod tests {
         let _open = metrics.enter("create");
         metrics.observe("create", Some(&path), false, 201, Duration::from_millis(7));
         store.observe("create", "pods", Duration::from_millis(2));
-        let text = metrics.render(&[("leases".into(), "coordination.k8s.io".into(), 3)], &store);
+        let text = metrics.render(&[("leases".into(), "coordination.k8s.io".into(), 3)], &store, Some(4096));
         for line in [
             "apiserver_request_total{code=\"201\",component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",scope=\"namespace\",\
              subresource=\"\",verb=\"POST\",version=\"v1\"} 1",
             "apiserver_current_inflight_requests{request_kind=\"mutating\"} 1",
+            "apiserver_storage_size_bytes{storage_cluster_id=\"etcd-0\"} 4096",
             "apiserver_storage_objects{resource=\"leases.coordination.k8s.io\"} 3",
             "etcd_request_duration_seconds_count{operation=\"create\",type=\"pods\"} 1",
             "etcd_request_duration_seconds_bucket{operation=\"create\",type=\"pods\",le=\"0.005\"} 1",

@@ -49,7 +49,7 @@ pub(crate) fn register(ctx: &Context) {
             q.add(ObjectKey::of(change.object().as_ref()));
         }
     });
-    ctx.work("horizontal-pod-autoscaler", queue, 1, move |key| {
+    ctx.work("horizontalpodautoscaler", queue, 1, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
     });

@@ -45,7 +45,7 @@ pub(crate) fn register(ctx: &Context) {
         let cleaner = Arc::clone(&cleaner);
         async move { cleaner.clean(Timestamp::now()).await }
     });
-    ctx.work("csr", queue, 2, move |key| {
+    ctx.work("certificate", queue, 2, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
     });

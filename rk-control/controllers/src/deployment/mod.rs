@@ -63,7 +63,7 @@ pub(crate) fn register(ctx: &Context) {
             q.add(owner);
         }
     });
-    ctx.work("deployment-controller", queue, 4, move |key| {
+    ctx.work("deployment", queue, 4, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
     });

@@ -38,7 +38,7 @@ pub(crate) fn register(ctx: &Context) {
     controller.endpoints.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
     let q = queue.clone();
     controller.services.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
-    ctx.work("endpointslice-mirroring", queue, 1, move |key| {
+    ctx.work("endpoint_slice_mirroring", queue, 1, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
     });

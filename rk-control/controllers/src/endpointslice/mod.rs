@@ -55,7 +55,7 @@ pub(crate) fn register(ctx: &Context) {
         change.previous().into_iter().chain([change.object()]).filter_map(|s| service_of(s)).for_each(|key| q.add(key))
     });
     enqueue_services_of_pods(&controller.services, &controller.pods, &queue);
-    ctx.work("endpointslice", queue, 4, move |key| {
+    ctx.work("endpoint_slice", queue, 4, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
     });

@@ -50,12 +50,12 @@ pub(crate) fn register(ctx: &Context) {
     });
     ctx.task(monitor::run(Arc::clone(&collector), ctx.stop.clone()));
     let shared = Arc::clone(&collector);
-    ctx.work("garbage-collector", collector.deletions.clone(), 8, move |uid| {
+    ctx.work("garbage_collector_attempt_to_delete", collector.deletions.clone(), 8, move |uid| {
         let collector = Arc::clone(&shared);
         async move { collector.attempt_delete(&uid).await }
     });
     let shared = Arc::clone(&collector);
-    ctx.work("garbage-collector-orphans", collector.orphans.clone(), 2, move |uid| {
+    ctx.work("garbage_collector_attempt_to_orphan", collector.orphans.clone(), 2, move |uid| {
         let collector = Arc::clone(&shared);
         async move { collector.attempt_orphan(&uid).await }
     });

@@ -16,7 +16,7 @@ pub(crate) fn register(ctx: &Context) {
             q.add(ObjectKey::of(change.object().as_ref()));
         }
     });
-    ctx.work("ttl-after-finished", queue, 1, move |key| {
+    ctx.work("ttl_jobs_to_delete", queue, 1, move |key| {
         let jobs = jobs.clone();
         async move {
             let Some(job) = jobs.get(&key) else { return Ok(Outcome::AwaitChange) };

@@ -50,7 +50,7 @@ pub(crate) fn register(ctx: &Context) {
         nodes.list().iter().for_each(|node| q.add(ObjectKey::of(node.as_ref())));
         std::future::ready(())
     });
-    ctx.work("node-lifecycle", queue, 2, move |key| {
+    ctx.work("node_lifecycle_controller", queue, 2, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
     });

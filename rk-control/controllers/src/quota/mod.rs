@@ -55,7 +55,7 @@ pub(crate) fn register(ctx: &Context) {
     });
     on_release(&controller.services, &controller.quotas, &queue, |old, new| old.spec != new.spec);
     on_release(&controller.claims, &controller.quotas, &queue, |old, new| old.spec != new.spec);
-    ctx.work("resourcequota", queue, 2, move |key| {
+    ctx.work("resourcequota_primary", queue, 2, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
     });

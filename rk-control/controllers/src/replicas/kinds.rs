@@ -22,6 +22,8 @@ pub(crate) type FailureText = Option<(&'static str, String)>;
 pub(crate) trait Replicated: Object {
     /// The name that its events are signed with.
     const COMPONENT: &'static str;
+    /// The name that its queue's figures are told by.
+    const QUEUE: &'static str;
     fn selector(&self) -> LabelMatcher;
     fn template(&self) -> Option<&PodTemplateSpec>;
     fn replicas(&self) -> i32;
@@ -31,9 +33,10 @@ pub(crate) trait Replicated: Object {
 }
 
 macro_rules! replicated {
-    ($kind:ty, $condition:ident, $component:literal, $selector:expr, $finish:expr) => {
+    ($kind:ty, $condition:ident, $component:literal, $queue:literal, $selector:expr, $finish:expr) => {
         impl Replicated for $kind {
             const COMPONENT: &'static str = $component;
+            const QUEUE: &'static str = $queue;
 
             fn selector(&self) -> LabelMatcher {
                 self.spec.as_ref().map_or_else(LabelMatcher::nothing, $selector)
@@ -84,6 +87,7 @@ replicated!(
     ReplicaSet,
     ReplicaSetCondition,
     "replicaset-controller",
+    "replicaset",
     |spec| LabelMatcher::new(Some(&spec.selector)).unwrap_or_else(|_| LabelMatcher::nothing()),
     |status: &mut k8s_openapi::api::apps::v1::ReplicaSetStatus, counts: &Counts| status.terminating_replicas =
         Some(counts.terminating)
@@ -92,6 +96,7 @@ replicated!(
     ReplicationController,
     ReplicationControllerCondition,
     "replication-controller",
+    "replicationmanager",
     |spec| if spec.selector.as_ref().is_none_or(|s| s.is_empty()) {
         LabelMatcher::nothing()
     } else {

@@ -40,7 +40,7 @@ pub(crate) fn register<K: Replicated>(ctx: &Context) {
     controller.sets.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
     let (q, sets) = (queue.clone(), controller.sets.clone());
     controller.pods.on_change(move |change| enqueue_owners::<K>(change, &sets, &q));
-    ctx.work(K::COMPONENT, queue, 4, move |key| {
+    ctx.work(K::QUEUE, queue, 4, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
     });

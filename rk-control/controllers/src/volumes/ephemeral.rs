@@ -20,7 +20,7 @@ pub(crate) fn register(ctx: &Context) {
             q.add(ObjectKey::of(change.object().as_ref()));
         }
     });
-    ctx.work("ephemeral-volume", queue, 1, move |key| {
+    ctx.work("ephemeral_volume", queue, 1, move |key| {
         let (pods, claims, recorder) = (pods.clone(), claims.clone(), recorder.clone());
         async move {
             let Some(pod) = pods.get(&key).filter(|p| pods::is_active(p)) else { return Ok(Outcome::AwaitChange) };

@@ -81,7 +81,7 @@ pub(crate) fn register(ctx: &Context) {
     let (q, claims) = (binder.queue.clone(), binder.claims.clone());
     binder.classes.on_change(move |_| claims.list().iter().for_each(|c| q.add(Work::Claim(ObjectKey::of(c.as_ref())))));
     // One worker: two could promise one volume twice.
-    ctx.work("persistentvolume-binder", binder.queue.clone(), 1, move |work| {
+    ctx.work("volumes", binder.queue.clone(), 1, move |work| {
         let binder = Arc::clone(&binder);
         async move {
             match work {

@@ -65,7 +65,7 @@ pub(crate) fn register_claims(ctx: &Context) {
     claims.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
     let q = queue.clone();
     pods.on_change(move |change| claims_of(change.object()).into_iter().for_each(|key| q.add(key)));
-    ctx.work("pvc-protection", queue, 1, move |key| {
+    ctx.work("pvcprotection", queue, 1, move |key| {
         let (claims, pods) = (claims.clone(), pods.clone());
         async move {
             let used = |claim: &PersistentVolumeClaim| {
@@ -86,7 +86,7 @@ pub(crate) fn register_volumes(ctx: &Context) {
     let queue: Queue<ObjectKey> = Queue::default();
     let q = queue.clone();
     volumes.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
-    ctx.work("pv-protection", queue, 1, move |key| {
+    ctx.work("pvprotection", queue, 1, move |key| {
         let volumes = volumes.clone();
         async move {
             let bound =
@@ -121,7 +121,7 @@ pub(crate) fn register_attributes_classes(ctx: &Context) {
     claims.on_change(move |_| leaving(&all).for_each(|key| q.add(key)));
     let (q, all) = (queue.clone(), classes.clone());
     volumes.on_change(move |_| leaving(&all).for_each(|key| q.add(key)));
-    ctx.work("vac-protection", queue, 1, move |key| {
+    ctx.work("vacprotection", queue, 1, move |key| {
         let (classes, claims, volumes) = (classes.clone(), claims.clone(), volumes.clone());
         async move {
             let used = |class: &VolumeAttributesClass| {

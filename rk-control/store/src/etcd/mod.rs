@@ -197,6 +197,15 @@ impl Store for EtcdStore {
         }
         .boxed()
     }
+
+    fn size(&self) -> BoxFuture<'_, Result<u64>> {
+        async move {
+            let status =
+                self.client.maintenance_client().status().await.map_err(failed("asking etcd for its status"))?;
+            Ok(u64::try_from(status.db_size()).unwrap_or(0))
+        }
+        .boxed()
+    }
 }
 
 impl EtcdStore {

@@ -57,6 +57,7 @@ impl SqliteOptions {
 pub struct SqliteStore {
     commands: mpsc::Sender<Command>,
     readers: Arc<Readers>,
+    path: PathBuf,
     /// The revision of the last commit. Whoever was told of a write reads at least its revision here.
     revision: Arc<AtomicU64>,
 }
@@ -70,7 +71,7 @@ impl SqliteStore {
         let connection = schema::open(options)?;
         let (commands, queue) = mpsc::channel(QUEUE);
         let revision = writer::spawn(connection, queue)?;
-        Ok(Self { commands, revision, readers: Arc::new(Readers::new(options.clone())) })
+        Ok(Self { commands, revision, path: options.path.clone(), readers: Arc::new(Readers::new(options.clone())) })
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T> {
@@ -136,6 +137,14 @@ impl Store for SqliteStore {
 
     fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<()>> {
         async move { self.ask(|reply| Command::Compact { revision, reply }).await? }.boxed()
+    }
+
+    /// The database with its log of writes.
+    fn size(&self) -> BoxFuture<'_, Result<u64>> {
+        let length = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |found| found.len());
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        std::future::ready(Ok(length(&self.path) + length(log.as_ref()))).boxed()
     }
 }
 

@@ -7,7 +7,10 @@ use std::pin::Pin;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Uri, header::AUTHORIZATION};
+use http::{
+    HeaderValue, Request, Uri,
+    header::{AUTHORIZATION, USER_AGENT},
+};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -121,6 +124,8 @@ impl ApiLink {
         let mut uri = self.base.clone().into_parts();
         uri.path_and_query = Some(format!("{prefix}{path}").parse()?);
         parts.uri = Uri::from_parts(uri)?;
+        // Fields that it writes are its own by this name.
+        parts.headers.entry(USER_AGENT).or_insert(HeaderValue::from_static("kubelet"));
         if let Some(value) = &self.authorization {
             parts.headers.insert(AUTHORIZATION, value.clone());
         }

@@ -1,0 +1,133 @@
+//! Figures of control loops and of their client, under upstream's names, in Prometheus' text format.
+//!
+//! One table for the process: loops come and go with leadership, what they counted stays. The names are fixed here and labels come
+//! from the program's own text, so that the number of series is bounded.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Upper bounds of the time that keys wait and are worked on, in seconds; upstream's.
+const QUEUE: &[f64] = &[1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0];
+/// Of attempts to schedule; upstream's.
+const SCHEDULING: &[f64] =
+    &[0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384];
+
+struct Family {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    bounds: &'static [f64],
+}
+
+const fn family(name: &'static str, kind: &'static str, help: &'static str, bounds: &'static [f64]) -> Family {
+    Family { name, kind, help, bounds }
+}
+
+static FAMILIES: &[Family] = &[
+    family("rest_client_requests_total", "counter", "Requests of the components to the API, by method and code.", &[]),
+    family("scheduler_pending_pods", "gauge", "Pods that wait to be scheduled, by queue.", &[]),
+    family("scheduler_preemption_attempts_total", "counter", "Attempts to make room for a pod.", &[]),
+    family("scheduler_schedule_attempts_total", "counter", "Attempts to schedule a pod, by what came of it.", &[]),
+    family("scheduler_scheduling_attempt_duration_seconds", "histogram", "Time to decide about a pod.", SCHEDULING),
+    family("workqueue_adds_total", "counter", "Keys that were added to a queue.", &[]),
+    family("workqueue_depth", "gauge", "Keys that wait in a queue.", &[]),
+    family("workqueue_queue_duration_seconds", "histogram", "Time that keys waited in a queue.", QUEUE),
+    family("workqueue_retries_total", "counter", "Keys that were added again after a failure.", &[]),
+    family("workqueue_work_duration_seconds", "histogram", "Time that work on a key took.", QUEUE),
+];
+
+#[derive(Default)]
+struct Series {
+    value: f64,
+    /// Of histograms: how many were at most as large as each bound.
+    counts: Vec<u64>,
+    total: u64,
+}
+
+type Labels = String;
+
+static TABLE: Mutex<BTreeMap<(&'static str, Labels), Series>> = Mutex::new(BTreeMap::new());
+
+fn change(name: &'static str, labels: &[(&str, &str)], apply: impl FnOnce(&mut Series)) {
+    let labels = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect::<Vec<_>>().join(",");
+    apply(TABLE.lock().unwrap_or_else(PoisonError::into_inner).entry((name, labels)).or_default());
+}
+
+/// Counts one more.
+pub fn count(name: &'static str, labels: &[(&str, &str)]) {
+    change(name, labels, |series| series.value += 1.0);
+}
+
+/// Notes how many there are now.
+pub fn set(name: &'static str, labels: &[(&str, &str)], value: usize) {
+    change(name, labels, |series| series.value = value as f64);
+}
+
+/// Notes how long something took.
+pub fn observe(name: &'static str, labels: &[(&str, &str)], took: Duration) {
+    let seconds = took.as_secs_f64();
+    let bounds = FAMILIES.iter().find(|family| family.name == name).map_or(&[][..], |family| family.bounds);
+    change(name, labels, |series| {
+        series.counts.resize(bounds.len(), 0);
+        series.value += seconds;
+        series.total += 1;
+        for (bound, count) in bounds.iter().zip(&mut series.counts) {
+            *count += u64::from(seconds <= *bound);
+        }
+    });
+}
+
+/// All figures as text.
+pub fn render_figures() -> String {
+    let mut out = String::new();
+    let table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
+    for Family { name, kind, help, bounds } in FAMILIES {
+        let of_name = table.range((*name, String::new())..).take_while(|((own, _), _)| own == name);
+        for (index, ((_, labels), series)) in of_name.enumerate() {
+            if index == 0 {
+                let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+            }
+            let braced = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+            if *kind != "histogram" {
+                let _ = writeln!(out, "{name}{braced} {}", series.value);
+                continue;
+            }
+            let comma = if labels.is_empty() { "" } else { "," };
+            for (bound, count) in bounds.iter().zip(&series.counts) {
+                let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}");
+            }
+            let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {}", series.total);
+            let _ = writeln!(out, "{name}_sum{braced} {}\n{name}_count{braced} {}", series.value, series.total);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_told_by_name_and_labels() {
+        let own = [("name", "own")];
+        count("workqueue_adds_total", &own);
+        count("workqueue_adds_total", &own);
+        set("workqueue_depth", &own, 3);
+        observe("workqueue_work_duration_seconds", &own, Duration::from_millis(5));
+        count("scheduler_preemption_attempts_total", &[]);
+        let text = render_figures();
+        for line in [
+            "# TYPE workqueue_adds_total counter",
+            "workqueue_adds_total{name=\"own\"} 2",
+            "workqueue_depth{name=\"own\"} 3",
+            "workqueue_work_duration_seconds_bucket{name=\"own\",le=\"0.001\"} 0",
+            "workqueue_work_duration_seconds_bucket{name=\"own\",le=\"0.01\"} 1",
+            "workqueue_work_duration_seconds_count{name=\"own\"} 1",
+            "scheduler_preemption_attempts_total 1",
+        ] {
+            assert!(text.lines().any(|own| own == line), "{line}\n{text}");
+        }
+    }
+}
