@@ -196,10 +196,15 @@ impl Kind<'_> {
         let note = json!({"metadata": {"annotations": {"patched": "yes"}}});
         let patched = self.client.patch(&self.path(1), "application/merge-patch+json", &note).await.ok();
         assert_eq!(patched["metadata"]["annotations"]["patched"], "yes", "{}", context("patch"));
-        // Loops of the server may have written, too: the present object is what is replaced.
-        let mut changed = self.client.get(&self.path(1)).await.ok();
-        changed["metadata"]["annotations"]["updated"] = json!("yes");
-        let updated = self.client.put(&self.path(1), &changed).await.ok();
+        // Loops of the server may write at any moment, too: the present object is what is replaced.
+        let updated = loop {
+            let mut changed = self.client.get(&self.path(1)).await.ok();
+            changed["metadata"]["annotations"]["updated"] = json!("yes");
+            let answer = self.client.put(&self.path(1), &changed).await;
+            if answer.code != 409 {
+                break answer.ok();
+            }
+        };
         assert_eq!(updated["metadata"]["annotations"]["updated"], "yes", "{}", context("update"));
         loop {
             let event = watch.next().await.unwrap_or_else(|| panic!("{}", context("watch")));
@@ -242,9 +247,15 @@ impl Kind<'_> {
             let empty = value.as_array().is_some_and(Vec::is_empty) && kept.is_null();
             assert!(kept == value || empty || field == "conditions", "{} {field}: {text}", self.resource.plural);
         }
-        let mut whole = self.client.get(&path).await.ok();
-        whole["metadata"]["annotations"]["status"] = json!("kept apart");
-        self.client.put(&path, &whole).await.ok();
+        loop {
+            let mut whole = self.client.get(&path).await.ok();
+            whole["metadata"]["annotations"]["status"] = json!("kept apart");
+            let answer = self.client.put(&path, &whole).await;
+            if answer.code != 409 {
+                answer.ok();
+                break;
+            }
+        }
     }
 }
 
