@@ -109,11 +109,13 @@ async fn rules_compare_with_what_was() {
     // What a new rule refuses is let be where it did not change.
     let stricter = json!({"type": "object", "properties": {"fixed": {"type": "string"}, "kept": {"type": "integer",
         "x-kubernetes-validations": [{"rule": "self < 10", "message": "at most 9"}]}}});
-    let stored = admin.get(&format!("{DEFINITIONS}/widgets.example.com")).await.ok();
-    let mut changed = definition(&stricter, &json!([]));
-    changed["metadata"] = stored["metadata"].clone();
-    admin.put(&format!("{DEFINITIONS}/widgets.example.com"), &changed).await.ok();
-    until("the new rule", async || admin.create(WIDGETS, &widget("x", json!({"kept": 11}))).await.code == 422).await;
+    let changed = definition(&stricter, &json!([]));
+    let body = json!({"spec": {"versions": changed["spec"]["versions"]}});
+    admin.patch(&format!("{DEFINITIONS}/widgets.example.com"), MERGE, &body).await.ok();
+    until("the new rule", async || {
+        admin.create(&format!("{WIDGETS}?dryRun=All"), &widget("x", json!({"kept": 11}))).await.code == 422
+    })
+    .await;
     change(json!({"fixed": "c"})).await.ok();
     assert!(change(json!({"kept": 12})).await.failure().1.contains("spec.kept: Invalid value: \"integer\": at most 9"));
 }
@@ -140,6 +142,8 @@ async fn rules_that_do_not_compile_are_refused() {
             .contains("found no matching overload for '_>_' applied to '(int, string)'")
     );
     assert!(refused(json!({"rule": "self.replicas"})).await.contains("cel expression must evaluate to a bool"));
+    let message = refused(json!({"rule": "true", "reason": "Nope"})).await;
+    assert!(message.contains(&format!("{place}.reason: Unsupported value: \"Nope\"")), "{message}");
     assert!(refused(json!({"rule": " "})).await.contains("rule is not specified"));
     assert!(refused(json!({"rule": "self.replicas >"})).await.contains("Syntax error"));
     assert!(refused(json!({"rule": "object.x == 1"})).await.contains("undeclared reference to 'object'"));

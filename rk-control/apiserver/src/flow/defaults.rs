@@ -62,7 +62,9 @@ const FLOWS: &[Flow] = &[
 ];
 
 /// Name, shares, percentage that may be lent, and queues with their hand size; none means that what is too much is refused.
-const LEVELS: &[(&str, u32, u32, Option<(u32, u32)>)] = &[
+type Level = (&'static str, u32, u32, Option<(u32, u32)>);
+
+const LEVELS: &[Level] = &[
     ("system", 30, 33, Some((64, 6))),
     ("node-high", 40, 25, Some((64, 6))),
     ("leader-election", 10, 0, Some((16, 4))),
