@@ -4,7 +4,7 @@
 //! only proof is a guest: [`probe`] boots the real kernel for at most two seconds and looks whether it says anything.
 
 use crate::vm::{Machine, Vm, VmSpec};
-use crate::{Result, wait};
+use crate::{Error, Result, wait};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::str::FromStr;
@@ -83,8 +83,14 @@ impl FromStr for Choice {
 }
 
 /// The accelerator to use for `kernel`; files of the probe go to `scratch`.
+///
+/// # Errors
+/// KVM is asked for by name, and no guest runs under it.
 pub fn choose(choice: Choice, kernel: &Path, scratch: &Path) -> Result<Accel> {
     match choice {
+        Choice::Only(Accel::Kvm) if !probe(kernel, scratch) => Err(Error::State(
+            "no guest runs under kvm here: /dev/kvm is missing, closed to this user, or does not execute; use `--accel tcg`".into(),
+        )),
         Choice::Only(accel) => Ok(accel),
         Choice::Auto if probe(kernel, scratch) => Ok(Accel::Kvm),
         Choice::Auto => Ok(Accel::Tcg),

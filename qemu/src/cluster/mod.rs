@@ -179,11 +179,17 @@ impl Cluster {
     pub fn shutdown(mut self, limit: Duration) -> Vec<String> {
         let start = Instant::now();
         let mut running: Vec<&mut Vm> = self.nodes.iter_mut().filter_map(|n| n.vm.as_mut()).collect();
-        for vm in &mut running {
-            if let Err(error) = vm.qmp().and_then(|mut qmp| qmp.powerdown()) {
-                tracing::warn!(node = vm.name(), %error, "its power button cannot be pressed");
+        // At once, since a monitor that hangs takes its time to be given up.
+        std::thread::scope(|scope| {
+            for vm in &mut running {
+                scope.spawn(|| {
+                    if let Err(error) = vm.qmp().and_then(|mut qmp| qmp.powerdown()) {
+                        tracing::warn!(node = vm.name(), %error, "its power button cannot be pressed");
+                        vm.kill();
+                    }
+                });
             }
-        }
+        });
         let late = running.iter_mut().filter_map(|vm| {
             let clean = vm.end_within(limit.saturating_sub(start.elapsed()));
             (!clean).then(|| vm.name().to_owned())

@@ -12,7 +12,7 @@ pub fn run(paths: &Paths, args: &LoadArgs) -> Result<()> {
     let client = Client::plain(SocketAddr::from((Ipv4Addr::LOCALHOST, state.registry_port)));
     let fallback = args.image_name.as_deref().map(str::parse::<ImageName>).transpose()?;
     for path in &args.archives {
-        let archive = Archive::open(path, fallback.as_ref()).with_context(|| format!("open {}", path.display()))?;
+        let archive = Archive::open(path, fallback.as_ref()).with_context(|| format!("read {}", path.display()))?;
         for name in push(&client, &archive).with_context(|| format!("load {}", path.display()))? {
             say!("{name}");
         }
