@@ -43,6 +43,10 @@ impl Rest {
 
     async fn send(&self, method: &str, place: &str, body: &Value) -> Result<Value, kube::Error> {
         let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        self.send_as(method, place, kind, body).await
+    }
+
+    async fn send_as(&self, method: &str, place: &str, kind: &str, body: &Value) -> Result<Value, kube::Error> {
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let request = http::Request::builder().method(method).uri(self.path(place)).header("content-type", kind);
         self.client.request(request.body(body).expect("request")).await
@@ -67,6 +71,11 @@ impl Rest {
 
     pub async fn patch(&self, place: &str, body: &Value) -> Value {
         self.send("PATCH", place, body).await.unwrap_or_else(|error| panic!("PATCH {place}: {error}\n{body}"))
+    }
+
+    /// A patch of another kind than merge patches.
+    pub async fn patch_as(&self, place: &str, kind: &str, body: &Value) -> Value {
+        self.send_as("PATCH", place, kind, body).await.unwrap_or_else(|error| panic!("PATCH {place}: {error}\n{body}"))
     }
 
     pub async fn delete(&self, place: &str, options: &Value) {

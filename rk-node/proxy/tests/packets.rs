@@ -10,7 +10,11 @@ use std::{
 };
 
 use net::{Net, Netns, ip, node, service, slice, who};
-use rk_proxy::{Changes, Kernel, State, model::Service, plan};
+use rk_proxy::{
+    Changes, Kernel, State,
+    model::{Protocol, Service, ServicePort},
+    plan,
+};
 
 #[test]
 fn services_are_reached_from_pods_node_and_outside() {
@@ -99,6 +103,46 @@ fn a_sticky_client_stays_until_its_endpoint_goes() {
     assert!(second.iter().all(|told| told.starts_with(&format!("pod{}", 1 - stayed))), "{second:?}");
     net.set(state, &[(&web, &[0, 1])], false);
     assert_eq!(who(&net.client, "10.96.0.20:80", 30), second, "it stays where it moved to");
+}
+
+#[test]
+fn slices_ports_and_protocols_of_one_service_add_up_and_affinity_is_switched() {
+    let net = Net::new();
+    let mut web = service("web", &["10.96.0.20"]);
+    web.ports.push(ServicePort { name: "second".into(), protocol: Protocol::Tcp, port: 81, node_port: None });
+    // Each address in a slice of its own, the second port in one of them.
+    let (first, mut other) = (slice(&web, &[0]), slice(&web, &[1]));
+    other.ports.insert(("second".to_owned(), Protocol::Tcp), 8080);
+    let apply = |web: &Service, mut state: State| {
+        let (key, plan) = (web.key.clone(), plan(web, &[&first, &other], &node()));
+        let work = move || {
+            let mut changes = Changes::default();
+            state.set(&key, Some(plan), &mut changes);
+            Kernel::open(net::node().pod_cidrs).and_then(|kernel| kernel.replace(&state)).expect("apply");
+            state
+        };
+        net.node.within(work).join().expect("apply")
+    };
+    let state = apply(&web, State::default());
+    let client = net.client_route();
+    assert_eq!(who(client, "10.96.0.20:80", 40).len(), 2, "both slices");
+    assert!(
+        who(client, "10.96.0.20:81", 10).iter().all(|told| told.starts_with("pod1")),
+        "the slice that has the port"
+    );
+    let ask = || {
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("bind");
+        socket.set_read_timeout(Some(Duration::from_secs(2))).expect("timeout");
+        socket.send_to(b"?", "10.96.0.20:80").expect("send");
+        socket.recv(&mut [0; 16]).is_ok()
+    };
+    assert!(client.within(ask).join().expect("ask"), "UDP on the same port");
+    web.affinity = Some(60);
+    let state = apply(&web, state);
+    assert_eq!(who(client, "10.96.0.20:80", 30).len(), 1, "affinity is switched on");
+    web.affinity = None;
+    apply(&web, state);
+    assert_eq!(who(client, "10.96.0.20:80", 40).len(), 2, "and off");
 }
 
 #[test]
