@@ -3,7 +3,10 @@
 use crate::console::Journal;
 use crate::pid1::{Machine, Settings};
 use crate::slots::Slots;
-use crate::{cgroups, console, crash, datadisk, etc, failure, limits, mounts, reset, stage1, state, sysctls, trial};
+use crate::{
+    boots, cgroups, console, crash, datadisk, etc, failure, limits, minimum, mounts, reset, stage1, state, sysctls,
+    trial,
+};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,6 +37,10 @@ pub fn run() -> ExitCode {
     if reset::carry_out(&mut journal, slots.as_ref().map(Slots::disk)) {
         datadisk::make_dirs(&mut journal);
         journal.open(Path::new(LOG_DIR));
+    }
+    boots::count(&mut journal);
+    if slots.as_ref().is_some_and(|slots| !slots.on_trial()) {
+        minimum::raise(&mut journal);
     }
     crash::collect(&mut journal);
     let machine_id = etc::populate(&mut journal);

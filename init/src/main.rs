@@ -9,6 +9,7 @@
 
 mod adopt;
 mod boot;
+mod boots;
 mod cgroups;
 mod console;
 mod control;
@@ -22,6 +23,7 @@ mod going_down;
 mod grow;
 mod limits;
 mod logs;
+mod minimum;
 mod mounts;
 mod page;
 mod pid1;

@@ -50,7 +50,7 @@ fn verified() -> Result<(String, PathBuf), SysError> {
         })
         .and_then(|root| {
             let partition = wait_for(&root)?;
-            let verity = Verity { root_hash: root.hash, blocks: root.blocks };
+            let verity = Verity { root_hash: root.hash, blocks: root.blocks, salt: root.salt };
             Ok((rk_sys::open_verity("rk-root", &partition, &verity)?, partition))
         });
     for target in ["/sys", "/proc"] {
@@ -80,7 +80,7 @@ fn wait_for(root: &Root) -> Result<PathBuf, SysError> {
 fn holds(partition: &Path, root: &Root) -> bool {
     let mut top = [0; verity::BLOCK];
     let read = File::open(partition).and_then(|file| file.read_exact_at(&mut top, root.tree_at()));
-    read.is_ok() && hex::encode(verity::digest(&top)) == root.hash
+    read.is_ok() && hex::encode(verity::digest(&root.salt_bytes(), &top)) == root.hash
 }
 
 #[cfg(test)]
@@ -92,11 +92,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("slot");
         let data = vec![7; 200 * verity::BLOCK];
-        let tree = verity::tree(&data);
+        let tree = verity::tree(&data, &[1]);
         fs::write(&path, [data, tree.bytes].concat()).unwrap();
-        let root = Root { hash: hex::encode(tree.root), blocks: tree.blocks };
+        let root = Root { hash: hex::encode(tree.root), blocks: tree.blocks, salt: "01".to_owned() };
         assert!(holds(&path, &root));
         assert!(!holds(&path, &Root { hash: "0".repeat(64), ..root.clone() }));
+        assert!(!holds(&path, &Root { salt: "02".to_owned(), ..root.clone() }));
         assert!(!holds(&path, &Root { blocks: 10_000, ..root }));
     }
 }

@@ -27,7 +27,7 @@ const STOP_GRACE: u64 = 10_000;
 pub fn wanted(config: &MachineConfig) -> Vec<Service> {
     let node_grace = u64::from(config.kubelet.shutdown_grace_period_seconds) * 1000 + NODE_SLACK;
     let mut services = vec![Service { name: NETD, stop_grace: STOP_GRACE }];
-    if config.machine_api.is_some() {
+    if config.machine_api.is_some() || config.metrics.is_some() || !config.logging.targets.is_empty() {
         services.push(Service { name: MACHINE, stop_grace: STOP_GRACE });
     }
     if config.role == Role::ControlPlane {
@@ -51,7 +51,7 @@ pub fn affected(before: Option<&MachineConfig>, after: &MachineConfig) -> Vec<&'
     };
     let table: [(&'static str, &[&str]); 4] = [
         (NETD, &["network", "hostname"]),
-        (MACHINE, &["machineApi"]),
+        (MACHINE, &["machineApi", "metrics", "logging"]),
         (CONTROL, &["controlPlane", "cluster", "role"]),
         (NODE, &["cluster", "kubelet", "registries", "hostname", "role"]),
     ];

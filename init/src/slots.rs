@@ -4,6 +4,7 @@
 //! of EFI programs, on BIOS machines in GRUB's block; both are kept, for a disk can move.
 
 use crate::console::{Journal, chain};
+use crate::minimum;
 use crate::mounts::make_dir;
 use rk_slots::{ENV_PATH, Entry, Env, Layout, PROGRAMS, Root, Slot, TRIES, Tries};
 use rk_sys::MountFlags;
@@ -149,6 +150,11 @@ impl Slots {
                 return Err(io::Error::new(io::ErrorKind::NotFound, text));
             }
             if let Some((path, _)) = program {
+                let image = fs::read(path)?;
+                let osrel = rk_slots::program::text(&image, ".osrel").unwrap_or_default();
+                if let Some(why) = rk_slots::version::too_old(osrel, minimum::recorded()) {
+                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+                }
                 let all: Vec<Entry> = entries.iter().map(|(_, entry)| *entry).collect();
                 let tries = Some(Tries { left: TRIES, done: 0 });
                 let next = Entry { generation: rk_slots::next_generation(&all), slot: other, tries };

@@ -1,7 +1,7 @@
 //! A slot on trial: it is good when the node is Ready; when that takes too long, the machine starts anew and the boot loader counts.
 
-use crate::page;
 use crate::pid1::Machine;
+use crate::{minimum, page};
 use rk_supervise::Millis;
 use rk_sys::End;
 
@@ -42,7 +42,10 @@ impl Machine {
         match judge(now, limit, page::node_is_ready()) {
             Verdict::Wait => {}
             Verdict::Good => match slots.settle() {
-                Ok(()) => self.journal.say(format_args!("slot {booted} is good: the node is Ready")),
+                Ok(()) => {
+                    self.journal.say(format_args!("slot {booted} is good: the node is Ready"));
+                    minimum::raise(&mut self.journal);
+                }
                 Err(reason) => {
                     // Tried again at the next turn would fill the console; a boot later it is counted and tried again.
                     slots.give_up();

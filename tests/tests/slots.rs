@@ -1,19 +1,27 @@
 //! The two slots of an installed machine: upgrades that succeed, fail and are cut off, the way back, forgetting, installing.
 
+#[path = "slots/endurance.rs"]
+mod endurance;
+#[path = "slots/install.rs"]
+mod install;
+#[path = "slots/upgrade.rs"]
+mod upgrade;
+
+use rk_qemu::cidata;
 use rk_qemu::console::Console;
-use rk_qemu::vm::{Bus, Firmware, Forward, Nic, Vm, VmSpec};
-use rk_qemu::{cidata, disk};
+use rk_qemu::vm::{Firmware, Forward, Nic, Vm, VmSpec};
 use rk_tests::{Operator, Outcome, artifacts, copy_of_the_disk, eventually, folder, limit, uefi};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Port of the machine API in the guest.
 const PORT: u16 = 50_000;
+/// Port of the API server in the guest, where it is a control plane.
+const API: u16 = 6443;
 /// Firmware, boot loader, kernel and a slot that is read through its hashes, all emulated, on a machine that may have other work.
 const BOOT: u64 = 120;
 /// Exit codes of rkctl by class.
+const REFUSED: i32 = 4;
 const PRECONDITION: i32 = 5;
 const NOT_FOUND: i32 = 6;
 
@@ -22,12 +30,14 @@ struct Installed {
     spec: VmSpec,
     dir: PathBuf,
     node: SocketAddr,
+    api: SocketAddr,
     operator: Operator,
     vm: Option<Vm>,
     mark: u64,
 }
 
-/// Another image than the one that is installed: `next` has another root, `broken` a kernel that finds no root.
+/// Another image than the one that is installed: `next` has the same root and another command line, `broken` a kernel that finds
+/// no root.
 fn image(name: &str) -> String {
     artifacts().media.join(name).join("rk.raw").display().to_string()
 }
@@ -36,12 +46,15 @@ impl Installed {
     /// A machine without drives.
     fn bare(name: &str, firmware: fn(&Path) -> Firmware) -> Installed {
         let (dir, artifacts) = (folder("slots", name), artifacts());
-        let node = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a port");
-        let uplink =
-            Nic::Uplink { mac: "52:54:00:00:00:01".into(), forwards: vec![Forward { host: node, guest: PORT }] };
+        let free =
+            || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a port");
+        let (node, api) = (free(), free());
+        let forward = |host, guest| Forward { host, guest };
+        let forwards = vec![forward(node, PORT), forward(api, API)];
+        let uplink = Nic::Uplink { mac: "52:54:00:00:00:01".into(), forwards };
         let spec = VmSpec::firmware("m", &dir, artifacts.accel, firmware(&dir)).nic(uplink);
         let operator = Operator::new(&artifacts, &dir);
-        Installed { spec, operator, node, vm: None, mark: 0, dir }
+        Installed { spec, operator, node, api, vm: None, mark: 0, dir }
     }
 
     /// A machine with the image on its disk.
@@ -114,40 +127,6 @@ impl Installed {
     }
 }
 
-#[test]
-fn an_upgrade_is_good_once_the_node_is_ready_and_a_rollback_returns() {
-    let mut machine = Installed::new("upgrade", |_| Firmware::Bios);
-    machine.spec.memory_mib = 1536;
-    machine.operator.run(&["config", "gen", "demo", "https://10.0.2.15:6443"]).good();
-    machine.start();
-    machine.says(&["slot a runs", "the machine's state is on /dev/vda5", "/var is on /dev/vda6"]);
-    let fingerprint = machine.fingerprint();
-    machine.rkctl(&["node", "apply", "--insecure", "--fingerprint", &fingerprint, "control-plane.yaml"]).good();
-    machine.answers();
-    let same = artifacts().media.join("rk.raw").display().to_string();
-    let refused = machine.rkctl(&["node", "upgrade", &same]);
-    assert!(refused.code == PRECONDITION && refused.err.contains("runs this root already"), "{refused:?}");
-    machine.rkctl(&["node", "upgrade", &image("next")]).good();
-    machine.ends();
-    machine.start();
-    machine.says(&[
-        "slot b is on trial",
-        "config accepted from the machine's state",
-        "slot b is good: the node is Ready",
-    ]);
-    machine.answers();
-    machine.rkctl(&["node", "rollback"]).good();
-    machine.ends();
-    machine.start();
-    machine.says(&["slot a is on trial", "slot a is good: the node is Ready"]);
-    machine.answers();
-    machine.rkctl(&["node", "reset", "--state"]).good();
-    machine.ends();
-    machine.start();
-    machine.says(&["reset: erasing config and identity", "rkctl node apply --insecure"]);
-    assert!(!machine.said().contains("config accepted"), "{}", machine.said());
-}
-
 /// Upgrades to what cannot start, and boots until the boot loader has had enough.
 fn falls_back(name: &str, firmware: fn(&Path) -> Firmware) {
     let mut machine = Installed::worker(name, firmware);
@@ -178,64 +157,4 @@ fn a_slot_that_fails_three_boots_is_left_alone_on_bios() {
 #[test]
 fn a_slot_that_fails_three_boots_is_left_alone_on_uefi() {
     falls_back("fallback-uefi", uefi);
-}
-
-#[test]
-fn an_upgrade_that_is_cut_off_leaves_a_machine_that_boots() {
-    let mut machine = Installed::worker("power-cut", |_| Firmware::Bios);
-    // Spread over the whole of it: erasing, receiving, writing, reading back, the boot loader's files.
-    for tenths in [1_u64, 8, 20, 45] {
-        machine.start();
-        machine.says(&["rk: slot "]);
-        machine.answers();
-        let (operator, node, image) = (machine.operator.clone(), machine.node.to_string(), image("next"));
-        let upgrade =
-            std::thread::spawn(move || operator.run(&["-n", &node, "node", "upgrade", &image, "--no-reboot"]));
-        // The moment itself is what varies; whatever it hits must be survived.
-        std::thread::sleep(Duration::from_millis(tenths * 100));
-        machine.vm().kill();
-        let _ = upgrade.join();
-    }
-    machine.start();
-    machine.says(&["rk: slot "]);
-    machine.answers();
-    // Unless the last one was whole in spite of its cut, and runs: another goes through.
-    if machine.said().contains("slot a runs") {
-        machine.rkctl(&["node", "upgrade", &image("next")]).good();
-        machine.ends();
-        machine.start();
-        machine.says(&["slot b is on trial"]);
-    }
-}
-
-#[test]
-fn a_cd_installs_on_a_disk_that_is_meant_and_empty_and_the_disk_boots_with_its_config() {
-    let mut machine = Installed::bare("install", uefi);
-    let (empty, foreign) = (machine.dir.join("empty.raw"), machine.dir.join("foreign.raw"));
-    std::fs::File::create(&empty).and_then(|file| file.set_len(2 << 30)).expect("disk");
-    disk::create_data(&foreign, 1024).expect("file system");
-    let label = std::fs::OpenOptions::new().write(true).open(&foreign).expect("disk");
-    label.write_all_at(b"FAMILY\0", 1024 + 0x78).expect("label");
-    let iso = artifacts().media.join("rk.iso");
-    let disks = |spec: VmSpec| spec.drive_on(Bus::Nvme, &empty, false).drive(&foreign, false);
-    let bare = machine.spec.clone();
-    machine.spec = disks(bare.clone().drive_on(Bus::Cd, &iso, true));
-    machine.operator.run(&["config", "gen", "paper", "https://10.0.2.2:1"]).good();
-    machine.start();
-    let fingerprint = machine.fingerprint();
-    let raw = artifacts().media.join("rk.raw").display().to_string();
-    let install = |disk: &str, machine: &Installed| {
-        let reach = ["--insecure", "--fingerprint", &fingerprint, "--config", "worker.yaml", "--reboot"];
-        machine.rkctl(&[&["node", "install", &raw, "--disk", disk], reach.as_slice()].concat())
-    };
-    let refused = install("/dev/vda", &machine);
-    assert!(refused.code == PRECONDITION && refused.err.contains("FAMILY"), "{refused:?}");
-    let unknown = install("serial=nobody", &machine);
-    assert!(unknown.code == NOT_FOUND && unknown.err.contains("/dev/nvme0n1"), "{unknown:?}");
-    install("bus=nvme,size=largest", &machine).good();
-    machine.ends();
-    machine.spec = disks(bare);
-    machine.start();
-    machine.says(&["takes the rest of /dev/nvme0n1", "slot a runs", "config accepted from the machine's state"]);
-    machine.answers();
 }

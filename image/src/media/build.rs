@@ -10,8 +10,12 @@ use anyhow::{Context, Result};
 use rk_slots::Root;
 use serde::Serialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// Bytes of a hash tree's salt.
+const SALT: usize = 16;
 
 /// What media are made of.
 #[derive(Debug, Clone)]
@@ -163,9 +167,18 @@ impl Builder<'_> {
     /// Writes the disk; answers the root hash in hex.
     fn raw(&self, out: &Path) -> Result<String> {
         let Inputs { tools, cmdline, root, starter, kernel, .. } = self.inputs;
-        let tree = verity::tree(root);
+        // The same root under another kernel or command line is another slot.
+        let mut hasher = Sha256::new();
+        for part in [kernel, starter, cmdline.as_bytes()] {
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        let salt: [u8; 32] = hasher.finalize().into();
+        let (salt, _) = salt.split_at(SALT);
+        let tree = verity::tree(root, salt);
         let hash = hex::encode(tree.root);
-        let cmdline = format!("{cmdline} {}", Root { hash: hash.clone(), blocks: tree.blocks }.word());
+        let root_word = Root { hash: hash.clone(), blocks: tree.blocks, salt: hex::encode(salt) }.word();
+        let cmdline = format!("{cmdline} {root_word}");
         let uki = self.uki(starter, &cmdline)?;
         let loader = self.signed(Tools::read(&tools.loader, "systemd-boot-efi")?)?;
         let contents = raw::Contents {

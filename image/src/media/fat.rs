@@ -44,6 +44,14 @@ struct Dir<'a> {
 /// # Errors
 /// A name is no ASCII text of a reasonable length, or the files need more than a FAT16 volume can hold.
 pub fn volume(label: &str, bytes: u64, files: &[(&str, &[u8])]) -> Result<Volume> {
+    volume_of(SECTOR, label, bytes, files)
+}
+
+/// As [`volume`], with sectors of `sector` bytes: no system takes smaller ones than its disk's.
+///
+/// # Errors
+/// As [`volume`].
+pub fn volume_of(sector: usize, label: &str, bytes: u64, files: &[(&str, &[u8])]) -> Result<Volume> {
     let mut root = Dir::default();
     for (path, data) in files {
         let (dirs, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -61,23 +69,23 @@ pub fn volume(label: &str, bytes: u64, files: &[(&str, &[u8])]) -> Result<Volume
     let clusters = (writer.data.len() / CLUSTER).max(wanted).max(LEAST_CLUSTERS);
     ensure!(clusters <= MOST_CLUSTERS, "{clusters} clusters do not fit a FAT16 volume");
     // Data starts at a cluster's multiple, so that files are aligned on the disk as well.
-    let fat_sectors = ((clusters + 2) * 2).div_ceil(SECTOR);
-    let root_sectors = ROOT_ENTRIES * ENTRY / SECTOR;
+    let fat_sectors = ((clusters + 2) * 2).div_ceil(sector);
+    let root_sectors = ROOT_ENTRIES * ENTRY / sector;
     let fixed = 2 * fat_sectors + root_sectors;
-    let reserved = (fixed + 1).next_multiple_of(CLUSTER / SECTOR) - fixed;
-    let data_at = (reserved + fixed) * SECTOR;
-    let sectors = reserved + fixed + clusters * (CLUSTER / SECTOR);
-    let mut out = boot_sector(label, reserved, fat_sectors, sectors)?;
-    out.resize(reserved * SECTOR, 0);
+    let reserved = (fixed + 1).next_multiple_of(CLUSTER / sector) - fixed;
+    let data_at = (reserved + fixed) * sector;
+    let sectors = reserved + fixed + clusters * (CLUSTER / sector);
+    let mut out = boot_sector(sector, label, reserved, fat_sectors, sectors)?;
+    out.resize(reserved * sector, 0);
     for _ in 0..2 {
-        let end = out.len() + fat_sectors * SECTOR;
+        let end = out.len() + fat_sectors * sector;
         out.extend(writer.fat.iter().flat_map(|entry| entry.to_le_bytes()));
         out.resize(end, 0);
     }
     out.extend(root_dir.concat());
     out.resize(data_at, 0);
     out.extend_from_slice(&writer.data);
-    out.resize(sectors * SECTOR, 0);
+    out.resize(sectors * sector, 0);
     let offsets = writer.offsets.into_iter().map(|(path, at)| (path, at + data_at as u64)).collect();
     Ok(Volume { bytes: out, offsets })
 }
@@ -130,11 +138,11 @@ impl Writer {
     }
 }
 
-fn boot_sector(label: &str, reserved: usize, fat_sectors: usize, sectors: usize) -> Result<Vec<u8>> {
+fn boot_sector(sector: usize, label: &str, reserved: usize, fat_sectors: usize, sectors: usize) -> Result<Vec<u8>> {
     let mut boot = vec![0xeb, 0x3c, 0x90];
     boot.extend_from_slice(b"RK      ");
-    boot.extend_from_slice(&(SECTOR as u16).to_le_bytes());
-    boot.push((CLUSTER / SECTOR) as u8);
+    boot.extend_from_slice(&u16::try_from(sector)?.to_le_bytes());
+    boot.push((CLUSTER / sector) as u8);
     boot.extend_from_slice(&u16::try_from(reserved)?.to_le_bytes());
     boot.push(2);
     boot.extend_from_slice(&(ROOT_ENTRIES as u16).to_le_bytes());

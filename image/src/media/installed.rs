@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-const SECTOR: u64 = 512;
+pub(super) const SECTOR: u64 = 512;
 /// No EFI program of ours comes near this.
 const MOST_PROGRAM: u64 = 64 << 20;
 
@@ -59,7 +59,7 @@ impl Installed {
     pub fn root_image(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.slot()?.take(self.root.tree_at()).read_to_end(&mut bytes)?;
-        let hash = hex::encode(rk_slots::verity::tree(&bytes).root);
+        let hash = hex::encode(rk_slots::verity::tree(&bytes, &self.root.salt_bytes()).root);
         ensure!(hash == self.root.hash, "the root of the image has hash {hash}, not {}", self.root.hash);
         Ok(bytes)
     }
@@ -110,7 +110,7 @@ fn first_program(esp: Window) -> Result<Vec<u8>> {
 }
 
 /// A part of a file; nothing is ever written.
-struct Window {
+pub(super) struct Window {
     file: File,
     start: u64,
     length: u64,
@@ -118,7 +118,7 @@ struct Window {
 }
 
 impl Window {
-    fn of(file: File, partition: &Partition) -> Window {
+    pub(super) fn of(file: File, partition: &Partition) -> Window {
         Window { file, start: partition.first * SECTOR, length: partition.sectors() * SECTOR, at: 0 }
     }
 }

@@ -14,10 +14,12 @@ mod merge;
 mod network;
 mod parse;
 mod parse_network;
+mod parse_upkeep;
 mod plane;
 mod reader;
 mod source;
 mod types;
+mod upkeep;
 mod validate;
 
 pub use accepted::{ACCEPTED_PATH, OFFERED_PATH, STATE_DIR, load_accepted, save_accepted, to_json, to_yaml};
@@ -31,4 +33,5 @@ pub use source::{CMDLINE_KEY, CmdlineConfig, CmdlineError, cmdline_value, encode
 pub use types::{
     API_VERSION, Cluster, Kubelet, MachineConfig, Mirror, Registries, RegistryTls, Role, Taint, TaintEffect,
 };
+pub use upkeep::{LogFormat, LogTarget, Logging, Metrics, Upgrade};
 pub use validate::{is_dns_label, is_dns_subdomain};

@@ -2,6 +2,7 @@
 
 use crate::error::ConfigError;
 use crate::parse_network::network;
+use crate::parse_upkeep as upkeep;
 use crate::plane::{CertificateAuthority, ControlPlane, Identity, MachineApi};
 use crate::reader::{Findings, Section, quote};
 use crate::types::{
@@ -82,6 +83,13 @@ fn machine(mut s: Section, out: &mut Findings) -> MachineConfig {
     }
     config.control_plane = s.section("controlPlane", out).map(|section| control_plane(section, out));
     config.machine_api = s.section("machineApi", out).map(|section| machine_api(section, out));
+    if let Some(section) = s.section("upgrade", out) {
+        config.upgrade = upkeep::upgrade(section, out);
+    }
+    config.metrics = s.section("metrics", out).map(|section| upkeep::metrics(section, out));
+    if let Some(section) = s.section("logging", out) {
+        config.logging = upkeep::logging(section, out);
+    }
     if config.role == Role::ControlPlane {
         let plane = config.control_plane.get_or_insert_default();
         // The node agent of a control plane joins the API server beside it.

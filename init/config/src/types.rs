@@ -4,6 +4,7 @@
 
 use crate::network::Network;
 use crate::plane::{ControlPlane, MachineApi};
+use crate::upkeep::{Logging, Metrics, Upgrade};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -51,6 +52,15 @@ pub struct MachineConfig {
     /// The machine API; not served when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machine_api: Option<MachineApi>,
+    /// What an upgrade must be.
+    #[serde(skip_serializing_if = "Upgrade::is_empty")]
+    pub upgrade: Upgrade,
+    /// Figures of the machine itself; not served when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Metrics>,
+    /// Where the machine's own logs go beside its disk.
+    #[serde(skip_serializing_if = "Logging::is_empty")]
+    pub logging: Logging,
 }
 
 impl Default for MachineConfig {
@@ -66,6 +76,9 @@ impl Default for MachineConfig {
             registries: Registries::default(),
             control_plane: None,
             machine_api: None,
+            upgrade: Upgrade::default(),
+            metrics: None,
+            logging: Logging::default(),
         }
     }
 }

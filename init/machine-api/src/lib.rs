@@ -8,23 +8,29 @@
 //! | [`node`] | what PID 1 is asked: config, services, events, the end of the machine |
 //! | [`facts`] | what the kernel tells: processes, mounts, disks, memory, sockets, links |
 //! | [`disks`] | what writes disks: upgrades and installations |
+//! | [`drain`] | a node leaves its cluster for a restart, and returns |
 //! | [`files`] | files and folders, contained, secrets refused |
 //! | [`confine`] | what this process gives up before it listens |
 //! | [`streams`] | logs, kernel messages, packets |
+//! | [`telemetry`] | figures for Prometheus, logs for a collector |
+//! | [`outside`] | parsers by themselves, for fuzz targets |
 //! | [`main`] | the process |
 //!
 //! One thread. Parsers of what the kernel or a client says are pure functions with bounds; nothing indexes outside data.
 
 pub mod confine;
 pub mod disks;
+pub mod drain;
 pub mod facts;
 pub mod files;
 pub mod log;
 pub mod node;
+pub mod outside;
 mod process;
 pub mod serve;
 pub mod server;
 pub mod streams;
+pub mod telemetry;
 pub mod trust;
 
 pub use process::main;

@@ -5,8 +5,9 @@ use crate::serve::Failure;
 use crate::server::Inner;
 use crate::streams::logs::Places;
 use crate::trust::{Identity, Resolver, Rotation, acceptor};
-use crate::{Api, Settings, facts, log, run};
+use crate::{Api, Settings, drain, facts, log, run, telemetry};
 use anyhow::{Context, Result};
+use rk_config::MachineConfig;
 use rk_machine_proto::PORT;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -43,20 +44,26 @@ async fn start() -> Result<()> {
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
     let maintenance = std::env::var_os("RK_MAINTENANCE").is_some();
+    let pid1 = Arc::new(Pid1::default());
+    let mut stop =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).context("hearing SIGTERM")?;
     let (bind, authority, identity) = if maintenance {
         (SocketAddr::from(([0, 0, 0, 0], PORT)), None, Identity::self_signed()?)
     } else {
         let config = rk_config::load_accepted(rk_config::ACCEPTED_PATH).with_context(|| {
             format!("reading {}, which PID 1 writes before it starts services", rk_config::ACCEPTED_PATH)
         })?;
-        let api = config.machine_api.context("the config has no section machineApi")?;
+        unasked(&config, &pid1);
+        let Some(api) = config.machine_api else {
+            stop.recv().await;
+            return Ok(());
+        };
         (api.bind, Some(api.ca), Identity::from_pem(&api.identity.certificate, &api.identity.key)?)
     };
     let resolver = Arc::new(Resolver::new(&identity)?);
     let acceptor = acceptor(Arc::clone(&resolver), authority.as_deref())?;
     let listener =
         TcpListener::bind(bind).await.map_err(|source| Failure::Listen { address: bind.to_string(), source })?;
-    let pid1 = Arc::new(Pid1::default());
     if maintenance {
         tokio::spawn(invite(identity.fingerprint()));
         let pid1 = Arc::clone(&pid1);
@@ -80,8 +87,6 @@ async fn start() -> Result<()> {
         resolver,
         rotation: Rotation::default(),
     });
-    let mut stop =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).context("hearing SIGTERM")?;
     // The call that caused the end (a new config, a reboot) still wants its answer: serving goes on for a moment.
     let end = async {
         stop.recv().await;
@@ -96,6 +101,18 @@ async fn start() -> Result<()> {
         () = end => {}
     }
     Ok(())
+}
+
+/// What a running node does beside answering.
+fn unasked(config: &MachineConfig, pid1: &Arc<Pid1>) {
+    if let Some(metrics) = &config.metrics {
+        tokio::spawn(telemetry::serve(metrics.bind, Arc::clone(pid1)));
+    }
+    for target in &config.logging.targets {
+        tokio::spawn(telemetry::ship(target.clone()));
+    }
+    let config = config.clone();
+    tokio::spawn(async move { drain::return_to_service(&config).await });
 }
 
 /// Tells on the console how to reach this node, once it has an address and again when that changes.

@@ -63,7 +63,7 @@ fn question(name: &str, id: u16) -> Option<Vec<u8>> {
 }
 
 /// The A records of an answer to question `id`; `None` when it is not one.
-fn answer(bytes: &[u8], id: u16) -> Option<Vec<Ipv4Addr>> {
+pub(crate) fn answer(bytes: &[u8], id: u16) -> Option<Vec<Ipv4Addr>> {
     (be16(bytes, 0)? == id && be16(bytes, 2)? & 0x8000 != 0).then_some(())?;
     let (questions, answers) = (be16(bytes, 4)?, be16(bytes, 6)?);
     let mut at = 12;

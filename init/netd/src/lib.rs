@@ -17,6 +17,7 @@ mod leases;
 mod log;
 mod managed;
 mod notes;
+pub mod outside;
 mod plan;
 mod resolver;
 mod rtnl;

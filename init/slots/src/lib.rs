@@ -3,7 +3,7 @@
 //! A disk has two partitions for roots ([`Slot`]). Which of them a machine boots is the boot loader's choice, and it counts: on UEFI
 //! machines systemd-boot counts in the names of EFI programs ([`Entry`]), on BIOS machines GRUB counts in a block of variables
 //! ([`Env`]). An EFI program carries what its slot must hold on its command line ([`Root`], [`program`]), and [`verity`] tells
-//! whether it does. [`Layout`] is what PID 1 tells the machine API about it all.
+//! whether it does. [`version`] orders releases. [`Layout`] is what PID 1 tells the machine API about it all.
 
 mod entry;
 mod env;
@@ -11,13 +11,17 @@ mod layout;
 pub mod program;
 mod root;
 mod slot;
+mod statement;
 pub mod verity;
+pub mod version;
 
 pub use entry::{Entry, Tries, next_generation};
 pub use env::{ENV_BYTES, Env, boot_commands};
 pub use layout::Layout;
 pub use root::{Root, slot_bytes};
 pub use slot::Slot;
+pub use statement::statement;
+pub use version::Version;
 
 /// How often a slot on trial is booted before the other one is taken again.
 pub const TRIES: u32 = 3;

@@ -5,23 +5,29 @@ use crate::verity::{BLOCK, tree_blocks};
 const KEY: &str = "rk.root=";
 /// Larger roots do not fit any slot; keeps sums of sizes small.
 const MOST_BLOCKS: u64 = 1 << 20;
+/// Longest salt in hex; ours have half of it.
+const MOST_SALT: usize = 64;
 
-/// A verified root: `rk.root=<root hash>,<blocks>`.
+/// A verified root: `rk.root=<root hash>,<blocks>[,<salt>]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
     /// SHA-256 of the topmost hash block in hex.
     pub hash: String,
     /// Data blocks of 4096 bytes; the hash tree lies right behind.
     pub blocks: u64,
+    /// Salt of the hash tree in hex; may be empty.
+    pub salt: String,
 }
 
 impl Root {
     /// The value behind `rk.root=`.
     pub fn parse(value: &str) -> Option<Root> {
-        let (hash, blocks) = value.split_once(',')?;
-        let sound = hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
+        let (hash, rest) = value.split_once(',')?;
+        let (blocks, salt) = rest.split_once(',').unwrap_or((rest, ""));
+        let hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
         let blocks = blocks.parse().ok().filter(|blocks| (1..=MOST_BLOCKS).contains(blocks))?;
-        sound.then(|| Root { hash: hash.to_owned(), blocks })
+        let sound = hash.len() == 64 && hex(hash) && hex(salt) && salt.len() % 2 == 0 && salt.len() <= MOST_SALT;
+        sound.then(|| Root { hash: hash.to_owned(), blocks, salt: salt.to_owned() })
     }
 
     /// Out of a whole command line.
@@ -31,7 +37,13 @@ impl Root {
 
     /// The word for a command line.
     pub fn word(&self) -> String {
-        format!("{KEY}{},{}", self.hash, self.blocks)
+        let Root { hash, blocks, salt } = self;
+        if salt.is_empty() { format!("{KEY}{hash},{blocks}") } else { format!("{KEY}{hash},{blocks},{salt}") }
+    }
+
+    /// The salt as bytes.
+    pub fn salt_bytes(&self) -> Vec<u8> {
+        hex::decode(&self.salt).unwrap_or_default()
     }
 
     /// Byte offset of the topmost hash block, by which a slot is known: its digest is the root hash.
@@ -55,7 +67,12 @@ mod tests {
         let root = Root::parse(&format!("{hash},3200")).unwrap();
         assert_eq!((root.tree_at(), slot_bytes(&root)), (3200 * 4096, (3200 + 25 + 1) * 4096));
         assert_eq!(Root::of_cmdline(&format!("quiet {} panic=1", root.word())), Some(root));
+        let salted = Root::parse(&format!("{hash},3200,00ff")).unwrap();
+        assert_eq!((salted.salt_bytes(), salted.word()), (vec![0, 255], format!("rk.root={hash},3200,00ff")));
         for bad in [
+            format!("{hash},3200,0"),
+            format!("{hash},3200,xy"),
+            format!("{hash},3200,{hash}00"),
             hash.clone(),
             format!("{hash},0"),
             format!("{hash},x"),

@@ -1,6 +1,6 @@
-//! dm-verity hash trees, as the kernel's `verity` target reads them (format 1, SHA-256, no salt, no superblock).
+//! dm-verity hash trees, as the kernel's `verity` target reads them (format 1, SHA-256, no superblock).
 //!
-//! No salt, because one root must give one hash: salts hinder precomputed collisions, which SHA-256 does not know.
+//! The salt is no secret: it makes the trees of one root under two kernels differ, so that each slot is known by its own.
 
 use sha2::{Digest, Sha256};
 
@@ -21,8 +21,8 @@ pub struct Tree {
 }
 
 /// Computes the tree of `data`, whose last block is taken as filled up with zeros.
-pub fn tree(data: &[u8]) -> Tree {
-    let mut leaves = Leaves::default();
+pub fn tree(data: &[u8], salt: &[u8]) -> Tree {
+    let mut leaves = Leaves::new(salt);
     leaves.add(data);
     leaves.tree()
 }
@@ -39,16 +39,22 @@ pub fn tree_blocks(blocks: u64) -> u64 {
 }
 
 /// The lowest level, made piece by piece: data need not be in memory at once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Leaves {
+    salted: Sha256,
     digests: Vec<u8>,
     blocks: u64,
 }
 
 impl Leaves {
+    /// None yet.
+    pub fn new(salt: &[u8]) -> Leaves {
+        Leaves { salted: Sha256::new_with_prefix(salt), digests: Vec::new(), blocks: 0 }
+    }
+
     /// Adds whole blocks; only the last piece may end within one.
     pub fn add(&mut self, data: &[u8]) {
-        digest_blocks(data, &mut self.digests);
+        digest_blocks(&self.salted, data, &mut self.digests);
         self.blocks += data.len().div_ceil(BLOCK) as u64;
     }
 
@@ -59,23 +65,24 @@ impl Leaves {
         // The level that fits one block is the top; data of one block has that one block above it too.
         while let Some(below) = levels.last().filter(|level| level.len() > BLOCK) {
             let mut next = Vec::with_capacity(below.len() / PER_BLOCK + BLOCK);
-            digest_blocks(below, &mut next);
+            digest_blocks(&self.salted, below, &mut next);
             next.resize(next.len().next_multiple_of(BLOCK), 0);
             levels.push(next);
         }
         let top = levels.last().map(Vec::as_slice).unwrap_or_default();
-        Tree { root: digest(top), blocks: self.blocks, bytes: levels.into_iter().rev().flatten().collect() }
+        let root = self.salted.chain_update(top).finalize().into();
+        Tree { root, blocks: self.blocks, bytes: levels.into_iter().rev().flatten().collect() }
     }
 }
 
-/// SHA-256.
-pub fn digest(bytes: &[u8]) -> [u8; DIGEST] {
-    Sha256::digest(bytes).into()
+/// SHA-256 of a block behind its salt.
+pub fn digest(salt: &[u8], block: &[u8]) -> [u8; DIGEST] {
+    Sha256::new_with_prefix(salt).chain_update(block).finalize().into()
 }
 
-fn digest_blocks(data: &[u8], digests: &mut Vec<u8>) {
+fn digest_blocks(salted: &Sha256, data: &[u8], digests: &mut Vec<u8>) {
     for block in data.chunks(BLOCK) {
-        let mut hasher = Sha256::new();
+        let mut hasher = salted.clone();
         hasher.update(block);
         hasher.update([0; BLOCK].get(block.len()..).unwrap_or_default());
         digests.extend_from_slice(&hasher.finalize());
@@ -90,21 +97,22 @@ mod tests {
     fn levels_are_stacked_until_one_block_holds_them() {
         for (blocks, wanted) in [(1_usize, 1_usize), (128, 1), (129, 3)] {
             let data = vec![7; blocks * BLOCK];
-            let tree = tree(&data);
+            let tree = tree(&data, b"salt");
             assert_eq!(tree.bytes.len(), wanted * BLOCK, "{blocks} blocks");
             assert_eq!((tree.blocks, tree_blocks(tree.blocks)), (blocks as u64, wanted as u64));
-            assert_eq!(digest(&tree.bytes[..BLOCK]), tree.root);
+            assert_eq!(digest(b"salt", &tree.bytes[..BLOCK]), tree.root);
         }
     }
 
     #[test]
     fn any_flipped_bit_changes_the_root_and_pieces_make_the_same_tree() {
         let mut data = vec![0; 300 * BLOCK + 5];
-        let before = tree(&data);
-        let mut leaves = Leaves::default();
+        let before = tree(&data, &[]);
+        let mut leaves = Leaves::new(&[]);
         data.chunks(7 * BLOCK).for_each(|piece| leaves.add(piece));
         assert_eq!(leaves.tree(), before);
         data[299 * BLOCK + 17] ^= 0x10;
-        assert_ne!(tree(&data).root, before.root);
+        assert_ne!(tree(&data, &[]).root, before.root);
+        assert_ne!(tree(&[], &[1]).root, tree(&[], &[2]).root);
     }
 }

@@ -44,14 +44,15 @@ struct Target {
     text: [u8; TEXT],
 }
 
-/// What a verified device is made of: `blocks` data blocks of 4096 bytes, and behind them their hash tree (format 1, SHA-256,
-/// no salt).
+/// What a verified device is made of: `blocks` data blocks of 4096 bytes, and behind them their hash tree (format 1, SHA-256).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verity {
     /// SHA-256 of the topmost hash block, in hex.
     pub root_hash: String,
     /// Data blocks.
     pub blocks: u64,
+    /// Salt in hex; may be empty.
+    pub salt: String,
 }
 
 /// Makes `/dev/dm-0` out of `device`: every block read from it is checked first, and a wrong one brings the machine down, so
@@ -62,8 +63,10 @@ pub struct Verity {
 pub fn open_verity(name: &str, device: &Path, verity: &Verity) -> Result<String> {
     let control =
         OpenOptions::new().read(true).write(true).open(CONTROL).map_err(|err| SysError::new("open", CONTROL, err))?;
-    let (path, Verity { root_hash, blocks }) = (device.display(), verity);
-    let text = format!("1 {path} {path} {BLOCK} {BLOCK} {blocks} {blocks} sha256 {root_hash} - 1 panic_on_corruption");
+    let (path, Verity { root_hash, blocks, salt }) = (device.display(), verity);
+    let salt = if salt.is_empty() { "-" } else { salt };
+    let text =
+        format!("1 {path} {path} {BLOCK} {BLOCK} {blocks} {blocks} sha256 {root_hash} {salt} 1 panic_on_corruption");
     // A new one for each call: the kernel answers in place, and what it changes would be refused as a question.
     let request = || {
         request(name, blocks.saturating_mul(BLOCK / SECTOR), &text)

@@ -63,7 +63,7 @@ fn cmdline(base: &str, platform: Option<Platform>, config: Option<&str>) -> Resu
     }
     let line = words.join(" ");
     // A disk's command line also says where the root is.
-    if line.len() + 96 > MOST_CMDLINE {
+    if line.len() + 128 > MOST_CMDLINE {
         let text = format!(
             "the command line has {} bytes, and kernels read {MOST_CMDLINE}; put the config on a drive, at a URL, or apply it",
             line.len()

@@ -8,6 +8,7 @@
 //! | [`node`] | the verbs of the machine API, on one node or many |
 //! | [`pki`] | authorities, certificates and tokens of a new cluster |
 //! | [`generate`] | `config gen` and its relatives |
+//! | [`release`] | signing what machines are upgraded to |
 //! | [`dashboard`], [`support`] | a terminal page, a bundle of evidence |
 
 mod args;
@@ -21,6 +22,7 @@ mod image;
 mod node;
 mod output;
 mod pki;
+mod release;
 mod support;
 
 use args::{Args, Command};
@@ -52,6 +54,8 @@ async fn run(args: Args) -> anyhow::Result<Class> {
         Command::Dashboard => dashboard::run(&global).await,
         Command::Support(wanted) => support::run(&global, &wanted).await,
         Command::Image(args::ImageCommand::Build(wanted)) => image::run(&wanted),
+        Command::Image(args::ImageCommand::Key { name }) => release::make_key(&name),
+        Command::Image(args::ImageCommand::Sign { key, image }) => release::sign(&key, &image),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "rkctl", &mut std::io::stdout());
             Ok(Class::Good)

@@ -11,6 +11,9 @@ pub mod v1 {
     tonic::include_proto!("rk.machine.v1");
 }
 
+/// Metadata of a refusal: bytes of a sector of the disk that was meant.
+pub const SECTOR_KEY: &str = "rk-sector-bytes";
+
 pub use access::{Access, METHODS, Role, SERVICE, access_of};
 pub use v1::machine_client::MachineClient;
 pub use v1::machine_server::{Machine, MachineServer};

@@ -16,6 +16,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 const MIB: u64 = 1 << 20;
+/// Of images whose sender does not say it.
+const SECTOR: u32 = 512;
 /// No image comes near this; keeps sums of sizes small.
 const MOST_IMAGE: u64 = 1 << 40;
 /// Tells progress this often.
@@ -45,7 +47,7 @@ pub async fn install(
     mut requests: Streaming<InstallRequest>,
 ) -> Result<ProgressStream, Status> {
     let first = requests.message().await?.ok_or_else(|| Status::invalid_argument("nothing was sent"))?;
-    let InstallRequest { disk, wipe, config, disk_bytes, data_bytes, reboot, .. } = first;
+    let InstallRequest { disk, wipe, config, disk_bytes, data_bytes, reboot, sector_bytes, .. } = first;
     if !(2 * MIB..=MOST_IMAGE).contains(&disk_bytes) || data_bytes > disk_bytes {
         return Err(Status::invalid_argument("the first message must tell the size of a disk image"));
     }
@@ -58,7 +60,7 @@ pub async fn install(
     };
     let found = disks::read();
     let target = choose(&found, &disk)?;
-    permit(&found, target, disk_bytes, wipe)?;
+    permit(&found, target, disk_bytes, if sector_bytes == 0 { SECTOR } else { sector_bytes }, wipe)?;
     let path = target.path.clone();
     log::warn(format_args!("installing on {path}"));
     let order = Order { path: path.clone(), disk_bytes, data_bytes };

@@ -4,6 +4,7 @@
 mod esp;
 mod install;
 mod select;
+mod signature;
 mod source;
 mod upgrade;
 

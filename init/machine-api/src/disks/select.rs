@@ -1,10 +1,8 @@
 //! Which disk an operator means, and whether it may be written to: decisions over what the machine has.
 
+use rk_machine_proto::SECTOR_KEY;
 use rk_machine_proto::v1::Disk;
 use tonic::Status;
-
-/// Sectors of the images that are made.
-const SECTOR: u32 = 512;
 
 /// The one disk that `wanted` means: a path such as `/dev/sda`, or rules parted by commas, such as
 /// `serial=S4X2,size=largest`. Keys: `serial`, `model` (a part of it), `bus`, `size` (`smallest` or `largest` of the rest).
@@ -46,17 +44,11 @@ pub fn choose<'a>(disks: &'a [Disk], wanted: &str) -> Result<&'a Disk, Status> {
 ///
 /// # Errors
 /// It is in use, too small, of other sectors, or holds something and `wipe` is not said.
-pub fn permit(disks: &[Disk], disk: &Disk, bytes: u64, wipe: bool) -> Result<(), Status> {
+pub fn permit(disks: &[Disk], disk: &Disk, bytes: u64, sector: u32, wipe: bool) -> Result<(), Status> {
     let refused = |text: String| Err(Status::failed_precondition(format!("{text}; nothing was changed")));
     let parts: Vec<&Disk> = disks.iter().filter(|part| part.parent == disk.name).collect();
     if let Some(used) = parts.iter().copied().chain([disk]).find(|part| !part.mounted_on.is_empty()) {
         return refused(format!("{} is in use: {} is mounted on {}", disk.path, used.path, used.mounted_on));
-    }
-    if disk.sector_bytes != SECTOR {
-        return refused(format!(
-            "{} has sectors of {} bytes, and images are made for {SECTOR}",
-            disk.path, disk.sector_bytes
-        ));
     }
     if disk.size_bytes < bytes {
         return refused(format!("{} has {} bytes, and the image needs {bytes}", disk.path, disk.size_bytes));
@@ -65,6 +57,13 @@ pub fn permit(disks: &[Disk], disk: &Disk, bytes: u64, wipe: bool) -> Result<(),
         parts.iter().copied().chain([disk].into_iter().filter(|d| !d.filesystem.is_empty())).map(describe).collect();
     if !wipe && !held.is_empty() {
         return refused(format!("{} is not empty; --wipe erases\n{}", disk.path, held.join("\n")));
+    }
+    // Last, for the caller may send the image for other sectors then.
+    if disk.sector_bytes != sector {
+        let text = format!("{} has sectors of {} bytes, and the image is for {sector}", disk.path, disk.sector_bytes);
+        let mut status = Status::failed_precondition(text + "; nothing was changed");
+        status.metadata_mut().insert(SECTOR_KEY, disk.sector_bytes.into());
+        return Err(status);
     }
     Ok(())
 }
@@ -142,7 +141,7 @@ mod tests {
     #[test]
     fn a_disk_that_holds_something_is_refused_and_its_content_shown() {
         let disks = machine();
-        let may = |wanted: &str, bytes: u64, wipe| permit(&disks, choose(&disks, wanted).unwrap(), bytes, wipe);
+        let may = |wanted: &str, bytes: u64, wipe| permit(&disks, choose(&disks, wanted).unwrap(), bytes, 512, wipe);
         let refused = may("/dev/sda", 5, false).unwrap_err();
         assert!(refused.message().contains("/dev/sda1") && refused.message().contains("family"), "{refused:?}");
         assert!(may("/dev/sda", 5, true).is_ok() && may("/dev/sdb", 5, false).is_ok());
@@ -154,9 +153,11 @@ mod tests {
         let mut disks = machine();
         disks[2].mounted_on = "/var".to_owned();
         disks[3].sector_bytes = 4096;
-        let may =
-            |wanted: &str| permit(&disks, choose(&disks, wanted).unwrap(), 5, true).unwrap_err().message().to_owned();
+        let may = |wanted: &str| {
+            permit(&disks, choose(&disks, wanted).unwrap(), 5, 512, true).unwrap_err().message().to_owned()
+        };
         assert!(may("/dev/sda").contains("mounted on /var"));
         assert!(may("/dev/sdb").contains("4096"));
+        assert!(permit(&disks, choose(&disks, "/dev/sdb").unwrap(), 5, 4096, false).is_ok());
     }
 }

@@ -1,24 +1,31 @@
 //! An upgrade: the other slot is written, read back and checked, and tried at the next start.
 
 use super::esp::Esp;
+use super::signature;
 use super::source::Source;
 use super::{PIECES, ProgressStream, STEPS, Teller, Turn, failed, on_thread};
+use crate::drain::{Drained, drain};
 use crate::log;
 use crate::node::Pid1;
+use rk_config::{MachineConfig, STATE_DIR};
 use rk_machine_proto::v1::UpgradeRequest;
 use rk_slots::verity::{BLOCK, Leaves};
-use rk_slots::{Layout, Root, program, slot_bytes};
+use rk_slots::version::{self, MINIMUM_FILE};
+use rk_slots::{Layout, Root, Version, program, slot_bytes};
 use rk_supervise::control::Request;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc::{self, Receiver};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 /// Kernel and initramfs in one; larger ones do not fit the EFI partition anyway.
 const MOST_PROGRAM: u64 = 40 << 20;
+/// Longest time that pods get to leave.
+const MOST_DRAIN: u32 = 24 * 3600;
 /// Bytes read back at once; a multiple of a block.
 const STEP: usize = 256 * BLOCK;
 
@@ -28,6 +35,8 @@ struct Order {
     total: u64,
     sha256: String,
     reboot: bool,
+    drain: Option<Duration>,
+    minimum: Option<Version>,
 }
 
 /// Begins an upgrade; the answer tells its steps.
@@ -37,10 +46,13 @@ struct Order {
 pub async fn upgrade(
     pid1: Arc<Pid1>,
     turn: Turn,
+    config: MachineConfig,
     mut requests: Streaming<UpgradeRequest>,
 ) -> Result<ProgressStream, Status> {
     let first = requests.message().await?.ok_or_else(|| Status::invalid_argument("nothing was sent"))?;
-    let order = order(&first)?;
+    let order = order(&first, minimum(&config))?;
+    let sizes = (first.total_bytes, first.program_bytes);
+    signature::check(&config.upgrade.keys, sizes, &first.sha256, &first.signature)?;
     let told = pid1.ask(&Request::Slots).await?;
     let layout = Layout::decode(&told).ok_or_else(|| Status::internal("PID 1 tells its slots in another way"))?;
     if layout.trial {
@@ -53,7 +65,8 @@ pub async fn upgrade(
     let (pieces, taken) = mpsc::channel(PIECES);
     let (sender, receiver) = mpsc::channel(STEPS);
     let teller = Teller(sender);
-    let (reboot, ours) = (order.reboot, teller.clone());
+    let (reboot, patience, ours) = (order.reboot, order.drain, teller.clone());
+    let esp = Esp::new(Path::new(&layout.esp), layout.booted);
     let work = tokio::spawn(on_thread(move || run(&order, &layout, taken, &ours)));
     tokio::spawn(async move {
         // A caller who goes away ends the stream; the work notices.
@@ -64,6 +77,10 @@ pub async fn upgrade(
         }
         drop(pieces);
         let done = work.await.unwrap_or_else(|err| Err(Status::internal(err.to_string())));
+        let done = match done {
+            Ok(program) => finish(&config, patience.filter(|_| reboot), esp, program, &teller).await,
+            Err(status) => Err(status),
+        };
         let closed = pid1.ask(&Request::CloseSlots).await;
         drop(turn);
         match done.and(closed.map(drop).map_err(Status::from)) {
@@ -83,25 +100,58 @@ pub async fn upgrade(
     Ok(Box::pin(ReceiverStream::new(receiver)))
 }
 
-fn order(first: &UpgradeRequest) -> Result<Order, Status> {
-    let UpgradeRequest { total_bytes, program_bytes, sha256, data, no_reboot } = first;
+/// What comes after the slot was written and checked: the pods leave, the boot loader hears of it.
+async fn finish(
+    config: &MachineConfig,
+    patience: Option<Duration>,
+    esp: Esp,
+    program: Vec<u8>,
+    teller: &Teller,
+) -> Result<(), Status> {
+    let drained = match patience {
+        Some(patience) => Some(drain(config, patience, teller).await?),
+        None => None,
+    };
+    teller.say(Ok("telling the boot loader")).await;
+    let place = move || esp.place_other(&program).map_err(failed("giving the boot loader the other slot"));
+    let placed = on_thread(place).await;
+    if let (Err(_), Some(drained)) = (&placed, drained) {
+        Drained::undo(drained).await;
+    }
+    placed
+}
+
+/// The oldest version that may come: what the state disk remembers, or the config asks for.
+fn minimum(config: &MachineConfig) -> Option<Version> {
+    let recorded = std::fs::read_to_string(Path::new(STATE_DIR).join(MINIMUM_FILE)).unwrap_or_default();
+    version::highest([recorded.as_str(), config.upgrade.minimum_version.as_deref().unwrap_or_default()])
+}
+
+fn order(first: &UpgradeRequest, minimum: Option<Version>) -> Result<Order, Status> {
+    let UpgradeRequest { total_bytes, program_bytes, sha256, data, no_reboot, drain_seconds, .. } = first;
     let program = usize::try_from(*program_bytes).ok().filter(|_| (1..=MOST_PROGRAM).contains(program_bytes));
     let Some(program) = program.filter(|_| program_bytes < total_bytes && data.is_empty()) else {
         return Err(Status::invalid_argument(
             "the first message must tell the sizes of an EFI program and a root behind it",
         ));
     };
-    Ok(Order { program, total: *total_bytes, sha256: sha256.clone(), reboot: !no_reboot })
+    let seconds = u64::from((*drain_seconds).min(MOST_DRAIN));
+    let drain = (seconds > 0).then(|| Duration::from_secs(seconds));
+    Ok(Order { program, total: *total_bytes, sha256: sha256.clone(), reboot: !no_reboot, drain, minimum })
 }
 
-/// All of it, on a thread that may wait for disks.
-fn run(order: &Order, layout: &Layout, pieces: Receiver<Vec<u8>>, teller: &Teller) -> Result<(), Status> {
+/// Fills the other slot, on a thread that may wait for disks; answers the EFI program that starts it.
+fn run(order: &Order, layout: &Layout, pieces: Receiver<Vec<u8>>, teller: &Teller) -> Result<Vec<u8>, Status> {
     let other = Path::new(&layout.other);
     let mut source = Source::new(pieces, order.total);
     teller.tell("receiving the EFI program", 0, order.total);
     let program = source.exactly(order.program)?;
     let room = rk_sys::device_bytes(other).map_err(|err| Status::internal(log::chain(&err)))?;
     let root = judge(&program, order.total - order.program as u64, room, &layout.hash)?;
+    let osrel = program::text(&program, ".osrel").unwrap_or_default();
+    if let Some(why) = version::too_old(osrel, order.minimum) {
+        return Err(Status::failed_precondition(format!("{why}; nothing was changed")));
+    }
     let esp = Esp::new(Path::new(&layout.esp), layout.booted);
     esp.forget_other().map_err(failed("taking the other slot away from the boot loader"))?;
     let mut file = OpenOptions::new().write(true).open(other).map_err(failed(&layout.other))?;
@@ -121,8 +171,7 @@ fn run(order: &Order, layout: &Layout, pieces: Receiver<Vec<u8>>, teller: &Telle
     drop(file);
     teller.tell("reading the other slot back", 0, total);
     verify(other, &root)?;
-    teller.tell("telling the boot loader", 0, 0);
-    esp.place_other(&program).map_err(failed("giving the boot loader the other slot"))
+    Ok(program)
 }
 
 /// Which root the program starts, if the slot that follows can hold it.
@@ -134,7 +183,7 @@ fn judge(program: &[u8], slot: u64, room: u64, running: &str) -> Result<Root, St
     }
     let root = Root::of_cmdline(cmdline).ok_or_else(|| wrong("the EFI program starts no root on a disk".to_owned()))?;
     if root.hash == running {
-        return Err(Status::failed_precondition("the machine runs this root already; nothing was changed"));
+        return Err(Status::failed_precondition("the machine runs just this already; nothing was changed"));
     }
     if slot != slot_bytes(&root) {
         return Err(wrong(format!("the root has {slot} bytes where the EFI program wants {}", slot_bytes(&root))));
@@ -151,7 +200,7 @@ fn verify(slot: &Path, root: &Root) -> Result<(), Status> {
     let mut file = File::open(slot).map_err(failed(&told))?;
     // Only whole clean pages are forgotten, and all of them are clean after the fsync.
     let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
-    let mut leaves = Leaves::default();
+    let mut leaves = Leaves::new(&root.salt_bytes());
     let mut left = root.tree_at();
     let mut buffer = vec![0; STEP];
     while left > 0 {
@@ -182,8 +231,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("slot");
         let data = vec![5; 300 * BLOCK];
-        let tree = rk_slots::verity::tree(&data);
-        let root = Root { hash: hex::encode(tree.root), blocks: tree.blocks };
+        let tree = rk_slots::verity::tree(&data, &[3]);
+        let root = Root { hash: hex::encode(tree.root), blocks: tree.blocks, salt: "03".to_owned() };
         let whole = [data, tree.bytes].concat();
         std::fs::write(&path, &whole).unwrap();
         verify(&path, &root).unwrap();
@@ -198,14 +247,14 @@ mod tests {
     #[test]
     fn what_comes_must_be_promised_in_full() {
         let first = UpgradeRequest { total_bytes: 9, program_bytes: 4, ..UpgradeRequest::default() };
-        assert!(order(&first).is_ok());
+        assert!(order(&first, None).is_ok());
         for wrong in [
             UpgradeRequest { program_bytes: 0, ..first.clone() },
             UpgradeRequest { program_bytes: 9, ..first.clone() },
             UpgradeRequest { program_bytes: 1 << 40, total_bytes: 1 << 41, ..first.clone() },
             UpgradeRequest { data: vec![1], ..first },
         ] {
-            assert!(order(&wrong).is_err());
+            assert!(order(&wrong, None).is_err());
         }
         assert!(judge(b"no program", 1, 1, "").is_err());
     }

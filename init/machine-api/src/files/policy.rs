@@ -6,7 +6,14 @@ const ALLOWED: [&str; 11] =
 /// Below the allowed folders, all the same secret: configs, keys, tokens of pods, sockets.
 const SECRET: [&str; 6] = ["/etc/kubernetes", "/run/rk", "/run/secrets", "/proc/kcore", "/proc/keys", "/proc/kallsyms"];
 /// Below `/run/rk`, all the same open.
-const OPEN: [&str; 4] = ["/run/rk/node-status", "/run/rk/time", "/run/rk/shutdown", "/run/rk/netd"];
+const OPEN: [&str; 6] = [
+    "/run/rk/node-status",
+    "/run/rk/time",
+    "/run/rk/shutdown",
+    "/run/rk/netd",
+    "/run/rk/state/boots",
+    "/run/rk/state/minimum-version",
+];
 /// Of a process, these alone: memory, environment and files of pods hold secrets.
 const OF_PROCESS: [&str; 14] = [
     "cgroup",

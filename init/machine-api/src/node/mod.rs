@@ -13,6 +13,7 @@ pub use certificates::list as certificates;
 pub use config::{Applied, apply, current, patched, validate, write_private};
 pub use control::{Pid1, Pid1Error};
 pub use events::{Events, stream as events};
+pub(crate) use fetch::http;
 pub use fetch::look_for_config;
-pub use health::check;
+pub use health::{NODE_STATUS, check};
 pub use store::{restore, snapshot};

@@ -254,7 +254,8 @@ impl Machine for Api {
     async fn upgrade(&self, request: Request<Streaming<v1::UpgradeRequest>>) -> Answer<ProgressStream> {
         log::warn(format_args!("{} upgrades", peer(&request).name()));
         let turn = disks::Turn::take(&self.inner.disks)?;
-        answer(disks::upgrade(Arc::clone(&self.inner.pid1), turn, request.into_inner()).await?)
+        let (pid1, config) = (Arc::clone(&self.inner.pid1), self.present_config()?);
+        answer(disks::upgrade(pid1, turn, config, request.into_inner()).await?)
     }
 
     async fn rollback(&self, request: Request<Empty>) -> Answer<Empty> {

@@ -20,9 +20,7 @@ const EPIPE: i32 = 32;
 /// # Errors
 /// The kernel's buffer cannot be opened.
 pub fn stream(tail: u32, follow: bool) -> Result<Bytes, Status> {
-    let flags = rustix::fs::OFlags::NONBLOCK.bits();
-    let open = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open("/dev/kmsg");
-    let file = open.map_err(|err| Status::internal(format!("/dev/kmsg: {err}")))?;
+    let file = open().map_err(|err| Status::internal(format!("/dev/kmsg: {err}")))?;
     let (sink, stream) = Sink::pair();
     tokio::spawn(async move {
         tokio::select! {
@@ -31,6 +29,12 @@ pub fn stream(tail: u32, follow: bool) -> Result<Bytes, Status> {
         }
     });
     Ok(stream)
+}
+
+/// The ring buffer, from its oldest record on; reading does not wait.
+pub(crate) fn open() -> std::io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits();
+    OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open("/dev/kmsg")
 }
 
 async fn pump(sink: &Sink, mut file: File, tail: u32, follow: bool) {
@@ -58,7 +62,7 @@ async fn pump(sink: &Sink, mut file: File, tail: u32, follow: bool) {
 }
 
 /// The next record as a line; `None` when there is none now.
-fn next(file: &mut File) -> Option<String> {
+pub(crate) fn next(file: &mut File) -> Option<String> {
     let mut buffer = [0; MOST_RECORD];
     // Records that were overwritten before they were read are told by an error each time; a few in a row at most.
     for _ in 0..16 {

@@ -169,6 +169,13 @@ impl Kernel {
     }
 }
 
+/// Reads whatever messages there are, as the answers to questions are read.
+pub(crate) fn read_all(bytes: &[u8]) {
+    for message in wire::messages(bytes) {
+        let _ = (objects::read_link(message), objects::read_address(message), objects::read_route(message));
+    }
+}
+
 /// A snapshot of this very machine must have its loopback link.
 #[cfg(test)]
 mod tests {

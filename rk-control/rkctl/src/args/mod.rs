@@ -2,7 +2,7 @@
 
 mod node;
 
-pub use node::{Capture, Certificates, How, Install, Mode, NodeConfig, Reach, Store, Verb};
+pub use node::{Capture, Certificates, How, Install, Mode, NodeConfig, Reach, Store, Upgrade, Verb};
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum, ValueHint};
 use std::net::SocketAddr;
@@ -183,6 +183,22 @@ pub enum ImageCommand {
         rkctl image build --from rk.raw --format raw,qcow2 --platform openstack --output cloud\n  \
         rkctl image build --from rk.raw --format iso,raw --sign db.key --certificate db.crt --output signed")]
     Build(Build),
+    /// Make a key pair to sign upgrades with: NAME.key, to be kept, and NAME.pub, for upgrade.keys of machine configs.
+    Key {
+        /// Path of both files, without their ending.
+        #[arg(value_hint = ValueHint::FilePath)]
+        name: PathBuf,
+    },
+    /// Sign a raw disk image for upgrades; the signature goes beside it.
+    #[command(after_help = "Example:\n  rkctl image key release && rkctl image sign --key release.key rk.raw")]
+    Sign {
+        /// The private key (PEM, Ed25519).
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        key: PathBuf,
+        /// The raw disk image.
+        #[arg(value_hint = ValueHint::FilePath)]
+        image: PathBuf,
+    },
 }
 
 /// `rkctl image build`.

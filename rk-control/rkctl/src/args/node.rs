@@ -2,6 +2,7 @@
 
 use clap::{Args as Group, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// When a config takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -137,14 +138,7 @@ pub enum Verb {
     #[command(
         after_help = "Example:\n  rkctl node upgrade rk.raw -n 10.0.0.11 && rkctl health --wait 10m -n 10.0.0.11"
     )]
-    Upgrade {
-        /// The raw disk image.
-        #[arg(value_hint = ValueHint::FilePath)]
-        image: PathBuf,
-        /// Leave the restart to somebody else.
-        #[arg(long)]
-        no_reboot: bool,
-    },
+    Upgrade(Upgrade),
     /// Go back to the other slot, as it was before the last upgrade.
     Rollback,
     /// Erase what the machine keeps, at its next start, which is now.
@@ -162,6 +156,23 @@ pub enum Verb {
         #[arg(long)]
         all: bool,
     },
+}
+
+/// `rkctl node upgrade`.
+#[derive(Debug, Group)]
+pub struct Upgrade {
+    /// The raw disk image; its signature is beside it, with .sig behind the name.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub image: PathBuf,
+    /// Leave the restart to somebody else; nothing is drained then.
+    #[arg(long)]
+    pub no_reboot: bool,
+    /// Restart without evicting the node's pods first.
+    #[arg(long)]
+    pub no_drain: bool,
+    /// How long pods may take to leave. Any left then, the upgrade is given up.
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = super::duration)]
+    pub drain_timeout: Duration,
 }
 
 /// When, for configs.

@@ -1,20 +1,17 @@
 //! Images sent to a node: an upgrade of its other slot, an installation on one of its disks.
 
-use crate::args::Install;
+use crate::args::{Install, Upgrade};
 use crate::connect::Client;
 use crate::exit::Class;
-use crate::{generate, output};
+use crate::{generate, output, release};
 use anyhow::{Context, Result};
-use rk_image::media::Installed;
-use rk_machine_proto::CHUNK;
+use rk_image::media::{IMAGE_SECTOR, Installed, Resectored};
 use rk_machine_proto::v1::{InstallRequest, Progress, UpgradeRequest};
-use sha2::{Digest, Sha256};
-use std::fs::File;
+use rk_machine_proto::{CHUNK, SECTOR_KEY};
 use std::io::Read;
-use std::path::Path;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 
 /// Messages read ahead.
 const AHEAD: usize = 8;
@@ -23,18 +20,17 @@ const AHEAD: usize = 8;
 ///
 /// # Errors
 /// The file is no image, or the node's refusal.
-pub async fn upgrade(client: &mut Client, image: &Path, no_reboot: bool) -> Result<Class> {
-    let image = Installed::open(image)?;
+pub async fn upgrade(client: &mut Client, wanted: &Upgrade) -> Result<Class> {
+    let image = Installed::open(&wanted.image)?;
     eprintln!("rk {}, root {}", image.version, image.root.hash.get(..12).unwrap_or_default());
-    let mut hasher = Sha256::new();
-    hasher.update(&image.program);
-    std::io::copy(&mut image.slot()?, &mut hasher).context("reading the image")?;
     let first = UpgradeRequest {
         total_bytes: image.program.len() as u64 + image.slot_bytes,
         program_bytes: image.program.len() as u64,
-        sha256: hex::encode(hasher.finalize()),
+        sha256: release::sha256(&image)?,
+        signature: release::signature(&wanted.image)?,
         data: Vec::new(),
-        no_reboot,
+        no_reboot: wanted.no_reboot,
+        drain_seconds: if wanted.no_drain { 0 } else { wanted.drain_timeout.as_secs().try_into().unwrap_or(u32::MAX) },
     };
     let (sender, receiver) = channel(AHEAD);
     let reading = tokio::task::spawn_blocking(move || -> Result<()> {
@@ -63,30 +59,45 @@ pub async fn install(client: &mut Client, wanted: &Install) -> Result<Class> {
     if !config.is_empty() {
         generate::check(&config)?;
     }
-    let open = || File::open(&wanted.image).with_context(|| format!("opening {}", wanted.image.display()));
+    let Err(refused) = send_image(client, wanted, &version, &config, IMAGE_SECTOR).await else {
+        return Ok(Class::Good);
+    };
+    let Some(sector) = sector_of(&refused) else { return Err(refused) };
+    eprintln!("the disk has sectors of {sector} bytes: laying the image out for them");
+    send_image(client, wanted, &version, &config, sector).await?;
+    Ok(Class::Good)
+}
+
+/// The sectors of the disk that was meant, when the node refuses an image for others.
+fn sector_of(err: &anyhow::Error) -> Option<u64> {
+    let status = err.chain().find_map(|cause| cause.downcast_ref::<Status>())?;
+    status.metadata().get(SECTOR_KEY)?.to_str().ok()?.parse().ok()
+}
+
+async fn send_image(client: &mut Client, wanted: &Install, version: &str, config: &str, sector: u64) -> Result<()> {
     let mut data_bytes = 0;
-    pieces(&mut open()?, Holes::LeftOut, |_, data| {
+    pieces(&mut Resectored::open(&wanted.image, sector)?, Holes::LeftOut, |_, data| {
         data_bytes += data.len() as u64;
         true
     })?;
-    let mut file = open()?;
-    let disk_bytes = file.metadata()?.len();
+    let mut image = Resectored::open(&wanted.image, sector)?;
+    let disk_bytes = image.size();
     eprintln!("rk {version}, {} of a disk of {}", output::bytes(data_bytes), output::bytes(disk_bytes));
     let Install { wipe, reboot, .. } = *wanted;
-    let (disk, first) = (wanted.disk.clone(), InstallRequest::default());
-    let first = InstallRequest { disk, wipe, config, disk_bytes, data_bytes, reboot, ..first };
+    let (disk, config, sector_bytes) = (wanted.disk.clone(), config.to_owned(), sector.try_into()?);
+    let first = InstallRequest::default();
+    let first = InstallRequest { disk, wipe, config, disk_bytes, data_bytes, reboot, sector_bytes, ..first };
     let (sender, receiver): (Sender<InstallRequest>, Receiver<_>) = channel(AHEAD);
     let reading = tokio::task::spawn_blocking(move || -> Result<()> {
         if sender.blocking_send(first).is_err() {
             return Ok(());
         }
         let piece = |offset, data| InstallRequest { offset, data, ..InstallRequest::default() };
-        pieces(&mut file, Holes::LeftOut, |offset, data| send(&sender, piece(offset, data)))
+        pieces(&mut image, Holes::LeftOut, |offset, data| send(&sender, piece(offset, data)))
     });
     let answer = client.install(ReceiverStream::new(receiver)).await?.into_inner();
     show(answer).await?;
-    reading.await?.context("reading the image")?;
-    Ok(Class::Good)
+    reading.await?.context("reading the image")
 }
 
 /// A node that hung up has said why.

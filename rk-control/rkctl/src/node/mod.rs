@@ -64,7 +64,7 @@ pub async fn run(global: &Global, verb: Box<Verb>) -> Result<Class> {
         Verb::Reboot => question(global, Question::Reboot).await,
         Verb::Shutdown => question(global, Question::Shutdown).await,
         Verb::Reset { state, data, all } => question(global, Question::Reset { state, data, all }).await,
-        Verb::Upgrade { image, no_reboot } => disk::upgrade(&mut single(global).await?, &image, no_reboot).await,
+        Verb::Upgrade(wanted) => disk::upgrade(&mut single(global).await?, &wanted).await,
         Verb::Install(wanted) => {
             let (trust, nodes) = whom(global, &wanted.reach)?;
             disk::install(&mut the_only(&nodes, &trust).await?, &wanted).await

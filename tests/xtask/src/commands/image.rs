@@ -18,7 +18,6 @@ pub fn run(paths: &Paths, args: &ImageArgs) -> Result<()> {
         out: &args.output,
         cmdline: args.cmdline.as_deref(),
         config: args.config.as_deref(),
-        root: None,
     };
     say!("");
     for artefact in setup::media(paths, &Report::new(), args.setup.install(), &wanted)? {

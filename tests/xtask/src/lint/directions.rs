@@ -54,7 +54,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["rk-api", "rk-store", "rk-client", "rk-openapi", "rk-apiserver", "rk-scheduler", "rk-controllers"],
     ),
     ("rk", &["rk-node", "rk-control", "rk-machine-api", "rk-cni"]),
-    ("rkctl", &["rk-machine-proto", "rk-config", "rk-image"]),
+    ("rkctl", &["rk-machine-proto", "rk-config", "rk-image", "rk-slots"]),
     ("rk-kernel", &["rk-config"]),
     ("rk-image", &["rk-config", "rk-gpt", "rk-slots"]),
     ("rk-qemu", &["rk-config"]),

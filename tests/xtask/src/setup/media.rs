@@ -27,8 +27,6 @@ pub struct Wanted<'a> {
     pub cmdline: Option<&'a str>,
     /// A machine config to build in.
     pub config: Option<&'a Path>,
-    /// Another root than the image's.
-    pub root: Option<&'a Path>,
 }
 
 /// Builds media of an image.
@@ -54,7 +52,7 @@ pub fn build(
     let inputs = Inputs {
         kernel: read(&image.kernel)?,
         starter: rk_image::initramfs::bare(&read(&binaries.join("rk-init"))?)?,
-        root: read(wanted.root.unwrap_or(&image.root))?,
+        root: read(&image.root)?,
         signer: None,
         cmdline: wanted.cmdline.unwrap_or(CMDLINE).to_owned(),
         tools: Tools::unpacked(&paths.closures()),

@@ -63,20 +63,15 @@ pub fn media(paths: &Paths, report: &Report, install: Install, wanted: &Wanted<'
 /// The media and the firmware that the tests of the tier `media` boot.
 pub fn media_for_tests(paths: &Paths, report: &Report) -> Result<()> {
     let out = paths.media();
-    let all =
-        Wanted { profile: Profile::Release, formats: &Format::ALL, out: &out, cmdline: None, config: None, root: None };
+    let all = Wanted { profile: Profile::Release, formats: &Format::ALL, out: &out, cmdline: None, config: None };
     media(paths, report, Install::No, &all)?;
-    // What upgrades are tried with: the same programs under another hash, and one that panics before PID 1.
-    let root = paths.target.join("rk-image/root.erofs");
+    // What upgrades are tried with: the same root under another command line, and one that panics before PID 1.
     let panics = format!("{CMDLINE} panic=1 rdinit=/none").replace(" panic=10", "");
-    for (name, cmdline) in [("next", CMDLINE), ("broken", panics.as_str())] {
+    let next = format!("{CMDLINE} rk.image=next");
+    for (name, cmdline) in [("next", next.as_str()), ("broken", panics.as_str())] {
         let out = paths.media().join(name);
         std::fs::create_dir_all(&out).with_context(|| format!("create {}", out.display()))?;
-        let mut bytes = std::fs::read(&root).with_context(|| format!("read {}", root.display()))?;
-        bytes.extend(name.bytes().cycle().take(4096));
-        let other = out.join("root.erofs");
-        std::fs::write(&other, bytes).with_context(|| format!("write {}", other.display()))?;
-        let wanted = Wanted { formats: &[Format::Raw], out: &out, cmdline: Some(cmdline), root: Some(&other), ..all };
+        let wanted = Wanted { formats: &[Format::Raw], out: &out, cmdline: Some(cmdline), ..all };
         media(paths, report, Install::No, &wanted)?;
     }
     report.step("firmware", |step| media::firmware(paths, step))

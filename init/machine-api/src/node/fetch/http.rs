@@ -51,9 +51,9 @@ pub enum FetchError {
 /// The parts of a URL.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Url<'a> {
-    tls: bool,
-    host: &'a str,
-    port: u16,
+    pub(crate) tls: bool,
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
     path: &'a str,
 }
 
@@ -114,22 +114,27 @@ async fn exchange(method: &str, url: &Url<'_>, headers: &[(&'static str, String)
     request.push_str("content-length: 0\r\n\r\n");
     let answer = if url.tls {
         let name = ServerName::try_from(url.host.to_owned()).map_err(|_| FetchError::Url(url.host.to_owned()))?;
-        talk(connector().connect(name, stream).await.map_err(failed)?, &request).await.map_err(failed)?
+        talk(connector().connect(name, stream).await.map_err(failed)?, &request, MOST_BYTES).await.map_err(failed)?
     } else {
-        talk(stream, &request).await.map_err(failed)?
+        talk(stream, &request, MOST_BYTES).await.map_err(failed)?
     };
-    match response(&answer) {
+    match response(&answer, MOST_BYTES) {
         Some((200, body)) => Ok(body),
         Some((status, _)) => Err(FetchError::Status { host, status }),
         None => Err(FetchError::Protocol(host)),
     }
 }
 
-async fn talk(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str) -> io::Result<Vec<u8>> {
+/// Sends a request and reads all of the answer, of at most so many bytes and one more.
+pub(crate) async fn talk(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: &str,
+    most: u64,
+) -> io::Result<Vec<u8>> {
     stream.write_all(request.as_bytes()).await?;
     stream.flush().await?;
     let mut answer = Vec::new();
-    match stream.take(MOST_BYTES + 1).read_to_end(&mut answer).await {
+    match stream.take(most + 1).read_to_end(&mut answer).await {
         Ok(_) => Ok(answer),
         // Many servers end TLS without saying so; what came is judged by its length.
         Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => Ok(answer),
@@ -143,7 +148,8 @@ fn connector() -> tokio_rustls::TlsConnector {
     tokio_rustls::TlsConnector::from(Arc::new(config))
 }
 
-async fn resolve(host: &str) -> Result<IpAddr, FetchError> {
+/// An address of a host.
+pub(crate) async fn resolve(host: &str) -> Result<IpAddr, FetchError> {
     if let Ok(address) = host.parse() {
         return Ok(address);
     }
@@ -155,8 +161,8 @@ async fn resolve(host: &str) -> Result<IpAddr, FetchError> {
 }
 
 /// Status and body of a whole answer; `None` when it is torn, too large, or no HTTP.
-pub fn response(bytes: &[u8]) -> Option<(u16, Vec<u8>)> {
-    if bytes.len() as u64 > MOST_BYTES {
+pub fn response(bytes: &[u8], most: u64) -> Option<(u16, Vec<u8>)> {
+    if bytes.len() as u64 > most {
         return None;
     }
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
@@ -215,10 +221,13 @@ mod tests {
     #[test]
     fn answers_are_read_whole_or_not_at_all() {
         let ok = |body: &[u8]| Some((200, body.to_vec()));
-        assert_eq!(response(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"), ok(b"hi"));
-        assert_eq!(response(b"HTTP/1.0 200 OK\r\n\r\nhi"), ok(b"hi"));
-        assert_eq!(response(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"), ok(b"hi"));
-        assert_eq!(response(b"HTTP/1.1 404 no\r\ncontent-length: 0\r\n\r\n"), Some((404, vec![])));
+        assert_eq!(response(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 99), ok(b"hi"));
+        assert_eq!(response(b"HTTP/1.0 200 OK\r\n\r\nhi", 99), ok(b"hi"));
+        assert_eq!(
+            response(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", 99),
+            ok(b"hi")
+        );
+        assert_eq!(response(b"HTTP/1.1 404 no\r\ncontent-length: 0\r\n\r\n", 99), Some((404, vec![])));
         let torn: [&[u8]; 6] = [
             b"",
             b"HTTP/1.1 200 OK\r\n",
@@ -228,7 +237,7 @@ mod tests {
             b"HTTP/1.1 2\r\n\r\n",
         ];
         for bytes in torn {
-            assert_eq!(response(bytes), None);
+            assert_eq!(response(bytes, 99), None);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A config from the network: the URL on the kernel command line, or the cloud's metadata service. Asked again and again until
 //! there is one, while the machine API stands open for an operator.
 
-mod http;
+pub(crate) mod http;
 
 use super::config::write_private;
 use super::control::Pid1;

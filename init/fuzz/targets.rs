@@ -1,0 +1,62 @@
+//! What the fuzz targets of a machine do with bytes from outside. The ordinary tests of rk-machine-api run the same functions over the
+//! corpus.
+
+use prost::Message;
+use rk_machine_api::outside;
+use rk_machine_proto::v1;
+
+/// A machine config: what is taken is written so that it means the same.
+pub fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = rk_config::from_cmdline(text);
+    let Ok(parsed) = rk_config::parse(text) else { return };
+    let written = rk_config::to_yaml(&parsed.config).expect("a config can be written");
+    let again = rk_config::parse(&written).expect("what is written can be read");
+    assert!(again.config == parsed.config && again.warnings.is_empty(), "{written}");
+}
+
+/// What comes from the network before anybody is known there: DHCP for both families, with and without headers around it.
+pub fn dhcp(data: &[u8]) {
+    rk_netd::outside::dhcp(data);
+    rk_netd::outside::dhcp6(data);
+}
+
+/// Answers of time servers and name servers, and of the kernel about links.
+pub fn answers(data: &[u8]) {
+    rk_netd::outside::ntp(data);
+    rk_netd::outside::dns(data);
+    rk_netd::outside::netlink(data);
+}
+
+/// Answers of metadata services, and what is in them.
+pub fn metadata(data: &[u8]) {
+    outside::metadata(data);
+}
+
+/// Messages to the machine API and to PID 1, and what they carry: programs, tables, paths.
+pub fn machine(data: &[u8]) {
+    let _ = v1::ApplyRequest::decode(data);
+    let _ = v1::UpgradeRequest::decode(data);
+    let _ = v1::InstallRequest::decode(data);
+    let _ = v1::CaptureRequest::decode(data);
+    if let Some(request) = rk_supervise::control::Request::parse(data) {
+        assert_eq!(rk_supervise::control::Request::parse(request.to_string().as_bytes()), Some(request));
+    }
+    for name in [".linux", ".initrd", ".cmdline", ".osrel"] {
+        let _ = rk_slots::program::section(data, name);
+    }
+    let _ = rk_slots::Env::decode(data);
+    for sector in [512, 4096] {
+        let _ = rk_gpt::Table::decode(data, sector);
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = rk_slots::Layout::decode(text);
+    let _ = rk_supervise::control::Status::decode(text);
+    let _ = rk_machine_api::files::may_read(text);
+    if let Some(entry) = rk_slots::Entry::parse(text) {
+        assert_eq!(rk_slots::Entry::parse(&entry.to_string()), Some(entry));
+    }
+    if let Some(root) = rk_slots::Root::parse(text) {
+        assert_eq!(rk_slots::Root::of_cmdline(&root.word()), Some(root));
+    }
+}

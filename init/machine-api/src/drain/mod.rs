@@ -1,0 +1,186 @@
+//! Draining: before an upgrade restarts a node, its pods are evicted with the cluster's knowledge, and the node takes none back
+//! until it is Ready again.
+//!
+//! The node does it itself, with its kubelet's rights: those suffice to cordon itself and to evict its own pods, and evictions
+//! honour disruption budgets. A note on the state disk tells the next boot to undo the cordon.
+
+mod cluster;
+mod plan;
+
+use crate::disks::Teller;
+use crate::log;
+use crate::node::{NODE_STATUS, write_private};
+use cluster::{Cluster, PKI};
+use plan::{Leaving, leaving};
+use rk_config::{MachineConfig, STATE_DIR};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::Instant;
+use tonic::Status;
+
+/// On the state disk: this node was cordoned by an upgrade.
+const NOTE: &str = "cordoned";
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+const READY_AGAIN: Duration = Duration::from_secs(3);
+/// Pods named in a refusal.
+const MOST_NAMED: usize = 5;
+const MERGE: &str = "application/merge-patch+json";
+const JSON: &str = "application/json";
+
+/// A drained node, until its machine restarts.
+pub struct Drained {
+    cluster: Option<Cluster>,
+    cordoned: bool,
+}
+
+impl Drained {
+    /// The restart does not come: pods may come back at once.
+    pub async fn undo(self) {
+        if let Some(cluster) = self.cluster.filter(|_| self.cordoned) {
+            match cordon(&cluster, false).await {
+                Ok(()) => forget_note(),
+                Err(reason) => log::warn(format_args!("the node stays cordoned: {reason}")),
+            }
+        }
+    }
+}
+
+/// Cordons the node and evicts its pods.
+///
+/// # Errors
+/// Pods are left at the deadline, each with what keeps it; the API server does not answer. The node is not cordoned then.
+pub(crate) async fn drain(config: &MachineConfig, deadline: Duration, teller: &Teller) -> Result<Drained, Status> {
+    let endpoint = config.cluster.endpoint.clone().unwrap_or_default();
+    let cluster = Cluster::joined(&endpoint, Path::new(PKI)).map_err(Status::failed_precondition)?;
+    let Some(cluster) = cluster else {
+        teller.say(Ok("this node is in no cluster yet: there is nothing to drain")).await;
+        return Ok(Drained { cluster: None, cordoned: false });
+    };
+    let cordoned = take_out(&cluster).await.map_err(|reason| {
+        Status::unavailable(format!("cordoning {}: {reason}; --no-drain upgrades without", cluster.node))
+    })?;
+    let drained = Drained { cluster: Some(cluster.clone()), cordoned };
+    match evict_all(&cluster, Instant::now() + deadline, teller).await {
+        Ok(()) => Ok(drained),
+        Err(status) => {
+            drained.undo().await;
+            Err(status)
+        }
+    }
+}
+
+/// Answers whether it was us: an operator's cordon is left alone.
+async fn take_out(cluster: &Cluster) -> Result<bool, String> {
+    let node = cluster.ask("GET", &format!("/api/v1/nodes/{}", cluster.node), None).await?.good()?;
+    if node.pointer("/spec/unschedulable").and_then(Value::as_bool) == Some(true) {
+        return Ok(note().exists());
+    }
+    write_private(&note(), b"by an upgrade\n").map_err(|err| format!("{}: {err}", note().display()))?;
+    cordon(cluster, true).await.map(|()| true)
+}
+
+async fn cordon(cluster: &Cluster, cordoned: bool) -> Result<(), String> {
+    let patch = json!({"spec": {"unschedulable": if cordoned { Value::Bool(true) } else { Value::Null }}});
+    let path = format!("/api/v1/nodes/{}", cluster.node);
+    cluster.ask("PATCH", &path, Some((MERGE, &patch))).await?.good().map(drop)
+}
+
+async fn evict_all(cluster: &Cluster, deadline: Instant, teller: &Teller) -> Result<(), Status> {
+    let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{}", cluster.node);
+    let mut told = usize::MAX;
+    loop {
+        let listed = async { cluster.ask("GET", &path, None).await?.good() }.await;
+        let mut kept = BTreeMap::new();
+        match listed {
+            Ok(list) => {
+                let pods = leaving(&list);
+                if pods.is_empty() {
+                    return Ok(());
+                }
+                if pods.len() != told {
+                    teller.say(Ok(&format!("draining: {} pods are to leave", pods.len()))).await;
+                    told = pods.len();
+                }
+                for pod in pods {
+                    let why = if pod.deleted { "is ending".to_owned() } else { evict(cluster, &pod).await };
+                    kept.insert(format!("{}/{}", pod.namespace, pod.name), why);
+                }
+            }
+            // The API server may be on this very node and busy; the deadline bounds it.
+            Err(reason) => {
+                kept.insert("pods".to_owned(), reason);
+            }
+        }
+        if Instant::now() + LOOK_AGAIN > deadline {
+            return Err(Status::failed_precondition(refusal(&kept)));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Answers what became of it, in words for the refusal at the deadline.
+async fn evict(cluster: &Cluster, pod: &Leaving) -> String {
+    let Leaving { namespace, name, .. } = pod;
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/eviction");
+    let eviction =
+        json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}});
+    match cluster.ask("POST", &path, Some((JSON, &eviction))).await {
+        Ok(answer) if (200..300).contains(&answer.status) || answer.status == 404 => "is ending".to_owned(),
+        Ok(answer) => answer.message(),
+        Err(reason) => reason,
+    }
+}
+
+fn refusal(kept: &BTreeMap<String, String>) -> String {
+    let named: Vec<String> = kept.iter().take(MOST_NAMED).map(|(pod, why)| format!("{pod} ({why})")).collect();
+    let more = kept.len().saturating_sub(MOST_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(
+        "pods were left at the deadline: {}{more}; the node runs on as it was. Give it more time by --drain-timeout, or \
+         --no-drain to let them die with the restart",
+        named.join(", ")
+    )
+}
+
+fn note() -> PathBuf {
+    Path::new(STATE_DIR).join(NOTE)
+}
+
+fn forget_note() {
+    let _ = std::fs::remove_file(note());
+}
+
+/// Undoes the cordon of the upgrade before, once the node is Ready again. Returns at once when there was none.
+pub async fn return_to_service(config: &MachineConfig) {
+    while note().exists() {
+        tokio::time::sleep(READY_AGAIN).await;
+        if !std::fs::read_to_string(NODE_STATUS).unwrap_or_default().starts_with("True") {
+            continue;
+        }
+        let endpoint = config.cluster.endpoint.clone().unwrap_or_default();
+        let Ok(Some(cluster)) = Cluster::joined(&endpoint, Path::new(PKI)) else { continue };
+        match cordon(&cluster, false).await {
+            Ok(()) => {
+                forget_note();
+                log::news(format_args!("{} takes pods again", cluster.node));
+            }
+            Err(reason) => log::info(format_args!("the node stays cordoned for now: {reason}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_some_pods_and_what_keeps_them_and_how_to_go_on() {
+        let kept: BTreeMap<String, String> =
+            (0..7).map(|n| (format!("default/p{n}"), "violates the budget".to_owned())).collect();
+        let text = refusal(&kept);
+        assert!(text.contains("default/p0 (violates the budget)") && text.contains("and 2 more"), "{text}");
+        assert!(text.contains("--drain-timeout") && !text.contains("p5"), "{text}");
+    }
+}

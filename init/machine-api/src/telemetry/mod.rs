@@ -1,0 +1,10 @@
+//! What a machine tells of itself without being asked by an operator: figures for Prometheus, logs for a collector.
+
+mod figures;
+mod record;
+mod serve;
+mod ship;
+mod source;
+
+pub use serve::serve;
+pub use ship::ship;

@@ -1,0 +1,64 @@
+//! What a machine must survive often: power that goes in the middle of an upgrade, and being started again and again.
+//!
+//! `RK_CUTS` and `RK_REBOOTS` say how often; without them a few times.
+
+use super::{Installed, image};
+use rk_qemu::vm::Firmware;
+use std::time::Duration;
+
+/// How often, by an environment variable.
+fn times(variable: &str, otherwise: u32) -> u32 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+#[test]
+fn an_upgrade_that_is_cut_off_leaves_a_machine_that_boots() {
+    /// Within this an upgrade ends, in milliseconds; it differs by host.
+    const SPAN: u64 = 12_000;
+    let cuts = u64::from(times("RK_CUTS", 4));
+    let mut machine = Installed::worker("power-cut", |_| Firmware::Bios);
+    for cut in 0..cuts {
+        machine.start();
+        machine.says(&["rk: slot "]);
+        machine.answers();
+        let (operator, node, image) = (machine.operator.clone(), machine.node.to_string(), image("next"));
+        let upgrade =
+            std::thread::spawn(move || operator.run(&["-n", &node, "node", "upgrade", &image, "--no-reboot"]));
+        // Spread over the whole of it: erasing, receiving, writing, reading back, the boot loader's files. The moment itself is
+        // what varies; whatever it hits must be survived.
+        std::thread::sleep(Duration::from_millis(100 + SPAN * cut / cuts));
+        machine.vm().kill();
+        let _ = upgrade.join();
+    }
+    machine.start();
+    machine.says(&["rk: slot "]);
+    machine.answers();
+    // Unless the last one was whole in spite of its cut, and runs: another goes through.
+    if machine.said().contains("slot a runs") {
+        machine.rkctl(&["node", "upgrade", &image("next")]).good();
+        machine.ends();
+        machine.start();
+        machine.says(&["slot b is on trial"]);
+    }
+}
+
+#[test]
+fn a_machine_starts_as_well_the_last_time_as_the_first() {
+    let reboots = times("RK_REBOOTS", 3);
+    let mut machine = Installed::worker("reboots", |_| Firmware::Bios);
+    for _ in 0..reboots {
+        machine.start();
+        machine.says(&["slot a runs", "config accepted"]);
+        machine.answers();
+        machine.rkctl(&["node", "reboot"]).good();
+        machine.ends();
+        assert!(!machine.said().contains("Kernel panic"), "{}", machine.said());
+    }
+    machine.start();
+    machine.answers();
+    // Nothing piles up: the file systems were left clean, and one count is all that grew.
+    let counted = machine.rkctl(&["node", "read", "/run/rk/state/boots"]);
+    assert_eq!(counted.out.trim(), (reboots + 1).to_string(), "{counted:?}");
+    let log = machine.rkctl(&["node", "dmesg", "--tail", "2000"]).good();
+    assert!(!log.contains("recovery complete"), "a file system was not left clean:\n{log}");
+}

@@ -1,0 +1,109 @@
+//! Installations from a CD: on the disk that is meant, behind every controller, with sectors of both sizes; and the end of them.
+
+use super::{Installed, NOT_FOUND, PRECONDITION, artifacts, uefi};
+use rk_qemu::disk;
+use rk_qemu::vm::{Bus, VmSpec};
+use rk_tests::Outcome;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+fn empty(dir: &Path, name: &str) -> PathBuf {
+    let path = dir.join(name);
+    File::create(&path).and_then(|file| file.set_len(2 << 30)).expect("disk");
+    path
+}
+
+/// Starts the CD on a machine with these disks; answers how to install on one of them.
+fn from_cd<F: Fn(VmSpec) -> VmSpec>(
+    machine: &mut Installed,
+    disks: F,
+) -> impl Fn(&Installed, &str, bool) -> Outcome + use<F> {
+    let iso = artifacts().media.join("rk.iso");
+    machine.spec = disks(machine.spec.clone().drive_on(Bus::Cd, &iso, true));
+    machine.operator.run(&["config", "gen", "paper", "https://10.0.2.2:1"]).good();
+    machine.start();
+    let fingerprint = machine.fingerprint();
+    let raw = artifacts().media.join("rk.raw").display().to_string();
+    move |machine, disk, reboot| {
+        let reach = ["--insecure", "--fingerprint", &fingerprint, "--config", "worker.yaml"];
+        let reboot: &[&str] = if reboot { &["--reboot"] } else { &[] };
+        machine.rkctl(&[&["node", "install", &raw, "--disk", disk], reach.as_slice(), reboot].concat())
+    }
+}
+
+#[test]
+fn a_cd_installs_on_a_disk_that_is_meant_and_empty_and_the_disk_boots_with_its_config() {
+    let mut machine = Installed::bare("install", uefi);
+    let (empty, foreign) = (empty(&machine.dir, "empty.raw"), machine.dir.join("foreign.raw"));
+    disk::create_data(&foreign, 1024).expect("file system");
+    let label = std::fs::OpenOptions::new().write(true).open(&foreign).expect("disk");
+    label.write_all_at(b"FAMILY\0", 1024 + 0x78).expect("label");
+    let disks = |spec: VmSpec| spec.drive_on(Bus::Nvme, &empty, false).drive(&foreign, false);
+    let bare = machine.spec.clone();
+    let install = from_cd(&mut machine, disks);
+    let refused = install(&machine, "/dev/vda", true);
+    assert!(refused.code == PRECONDITION && refused.err.contains("FAMILY"), "{refused:?}");
+    let unknown = install(&machine, "serial=nobody", true);
+    assert!(unknown.code == NOT_FOUND && unknown.err.contains("/dev/nvme0n1"), "{unknown:?}");
+    install(&machine, "bus=nvme,size=largest", true).good();
+    machine.ends();
+    machine.spec = disks(bare);
+    machine.start();
+    machine.says(&["takes the rest of /dev/nvme0n1", "slot a runs", "config accepted from the machine's state"]);
+    machine.answers();
+    // What is not asked for stays: the config survives the data.
+    machine.rkctl(&["node", "reset", "--data"]).good();
+    machine.ends();
+    machine.start();
+    machine.says(&["reset: erasing images, pods and logs", "config accepted from the machine's state"]);
+    machine.answers();
+    machine.rkctl(&["node", "reset", "--all"]).good();
+    machine.ends();
+    machine.start();
+    machine.says(&["reset: /dev/nvme0n1 holds no system any more"]);
+    machine.ends();
+    let mut start = vec![0; 1 << 20];
+    File::open(&empty).and_then(|file| file.read_exact_at(&mut start, 0)).expect("disk");
+    assert!(!start.windows(8).any(|window| window == b"EFI PART"), "a partition table is left");
+}
+
+#[test]
+fn disks_behind_every_controller_and_of_large_sectors_are_installed_and_boot() {
+    let mut machine = Installed::bare("controllers", uefi);
+    let bare = machine.spec.clone();
+    let disks: Vec<(Bus, u32, &str, PathBuf)> = [
+        (Bus::Ahci, 512, ""),
+        (Bus::Scsi, 4096, ""),
+        (Bus::Virtio, 512, "/dev/vda"),
+        (Bus::Nvme, 4096, "/dev/nvme0n1"),
+    ]
+    .into_iter()
+    .enumerate()
+    .map(|(n, (bus, sector, name))| (bus, sector, name, empty(&machine.dir, &format!("disk{n}.raw"))))
+    .collect();
+    let attach = |spec: VmSpec, (bus, sector, _, path): &(Bus, u32, &str, PathBuf)| {
+        let mut spec = spec.drive_on(*bus, path, false);
+        spec.drives.last_mut().expect("a drive").sector = *sector;
+        spec
+    };
+    let install = from_cd(&mut machine, |spec| disks.iter().fold(spec, attach));
+    let said = machine.said();
+    for (bus, sector, name, _) in &disks {
+        // Names of two of them depend on which controller is quicker.
+        let wanted = match bus {
+            Bus::Ahci => "bus=ata",
+            Bus::Scsi => "bus=virtio,model=QEMU HARDDISK",
+            _ => name,
+        };
+        let outcome = install(&machine, wanted, false);
+        assert_eq!(outcome.code, 0, "{bus:?} {sector}: {outcome:?}\n{said}");
+        assert_eq!(outcome.err.contains("sectors of 4096 bytes"), *sector == 4096, "{outcome:?}");
+    }
+    for disk in &disks {
+        machine.spec = attach(bare.clone(), disk);
+        machine.start();
+        machine.says(&["takes the rest of /dev/", "slot a runs", "config accepted from the machine's state"]);
+    }
+    machine.answers();
+}

@@ -1,0 +1,119 @@
+//! An upgrade from its first refusal to the way back: signed, not too old, drained, tried, good, undone, forgotten.
+
+use super::{API, BOOT, Installed, PRECONDITION, REFUSED, image};
+use rk_qemu::oci::{Archive, push};
+use rk_qemu::registry::Registry;
+use rk_qemu::vm::Firmware;
+use rk_tests::{Kubectl, artifacts, eventually, limit};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+const IMAGE: &str = "rk.local/busybox:demo";
+const GUARDED: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: guarded}
+spec:
+  selector: {matchLabels: {app: guarded}}
+  template:
+    metadata: {labels: {app: guarded}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      tolerations: [{key: node-role.kubernetes.io/control-plane, operator: Exists}]
+      containers: [{name: c, image: IMAGE, command: [sleep, '3600']}]
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: guarded}
+spec: {minAvailable: 1, selector: {matchLabels: {app: guarded}}}
+";
+
+/// kubectl against the control plane in the guest.
+fn kubectl(machine: &Installed) -> Kubectl {
+    let text = eventually("the admin's kubeconfig", limit(BOOT), || {
+        let outcome = machine.rkctl(&["node", "kubeconfig"]);
+        if outcome.code == 0 { Ok(outcome.out) } else { Err(outcome.err) }
+    });
+    let server = text.lines().find_map(|line| line.trim().strip_prefix("server: ")).expect("server").to_owned();
+    let ours = format!("https://{}\n    tls-server-name: 10.0.2.15", machine.api);
+    let path = machine.dir.join("admin.kubeconfig");
+    std::fs::write(&path, text.replace(&server, &ours)).expect("kubeconfig");
+    Kubectl::new(&artifacts().kubectl, &path)
+}
+
+fn patched(machine: &Installed, patch: &str) {
+    std::fs::write(machine.dir.join("patch.yaml"), patch).expect("patch");
+    machine.rkctl(&["node", "config", "patch", "@patch.yaml"]).good();
+    machine.answers();
+}
+
+/// A registry with one image in it, and what a machine must know of it.
+fn registry(dir: &Path) -> (Registry, String) {
+    let artifacts = artifacts();
+    let registry = Registry::start(&artifacts.registry, &dir.join("registry"), dir).expect("registry");
+    let archive = Archive::open(&artifacts.images.join("busybox"), None).expect("image");
+    push(&registry.client(), &archive).expect("push");
+    let mirror = format!("{{match: '*', endpoints: ['{}'], includeHost: true}}", registry.url_from_guest());
+    (registry, mirror)
+}
+
+#[test]
+fn an_upgrade_is_good_once_the_node_is_ready_and_a_rollback_returns() {
+    let mut machine = Installed::new("upgrade", |_| Firmware::Bios);
+    machine.spec.memory_mib = 1536;
+    let (_registry, mirror) = registry(&machine.dir);
+    machine.operator.run(&["config", "gen", "demo", &format!("https://10.0.2.15:{API}")]).good();
+    machine.operator.run(&["image", "key", "release"]).good();
+    machine.start();
+    machine.says(&["slot a runs", "the machine's state is on /dev/vda5", "/var is on /dev/vda6"]);
+    let fingerprint = machine.fingerprint();
+    machine.rkctl(&["node", "apply", "--insecure", "--fingerprint", &fingerprint, "control-plane.yaml"]).good();
+    machine.answers();
+    let refused = |machine: &Installed, args: &[&str], code: i32, word: &str| {
+        let outcome = machine.rkctl(&[&["node", "upgrade"], args].concat());
+        assert!(outcome.code == code && outcome.err.contains(word), "{args:?}: {outcome:?}");
+    };
+    let same = artifacts().media.join("rk.raw").display().to_string();
+    refused(&machine, &[&same], PRECONDITION, "runs just this already");
+    let key = std::fs::read_to_string(machine.dir.join("release.pub")).expect("key");
+    patched(
+        &machine,
+        &format!("upgrade: {{keys: [{key:?}], minimumVersion: 9.0.0}}\nregistries: {{mirrors: [{mirror}]}}\n"),
+    );
+    // Beside a link in our own folder, where the signature goes.
+    symlink(image("next"), machine.dir.join("next.raw")).expect("link");
+    refused(&machine, &["next.raw"], REFUSED, "takes signed images alone");
+    machine.operator.run(&["image", "sign", "--key", "release.key", "next.raw"]).good();
+    refused(&machine, &["next.raw"], PRECONDITION, "is older than 9.0.0");
+    patched(&machine, "upgrade: {minimumVersion: null}\n");
+    let kubectl = kubectl(&machine);
+    kubectl.apply(&GUARDED.replace("IMAGE", IMAGE));
+    eventually("the guarded pod to run", limit(BOOT), || {
+        let answer = kubectl.run(&["rollout", "status", "deployment/guarded", "--timeout=5s"]);
+        if answer.success { Ok(()) } else { Err(answer.out + &answer.err) }
+    });
+    refused(&machine, &["next.raw", "--drain-timeout", "20s"], PRECONDITION, "disruption budget");
+    let cordoned = kubectl.ok(&["get", "nodes", "-o", "jsonpath={.items[*].spec.unschedulable}"]);
+    assert_eq!(cordoned.trim(), "", "it stayed cordoned");
+    kubectl.ok(&["delete", "poddisruptionbudget", "guarded"]);
+    machine.rkctl(&["node", "upgrade", "next.raw"]).good();
+    machine.ends();
+    machine.start();
+    machine.says(&[
+        "slot b is on trial",
+        "config accepted from the machine's state",
+        "slot b is good: the node is Ready",
+        "takes pods again",
+    ]);
+    machine.answers();
+    machine.rkctl(&["node", "rollback"]).good();
+    machine.ends();
+    machine.start();
+    machine.says(&["slot a is on trial", "slot a is good: the node is Ready"]);
+    machine.answers();
+    machine.rkctl(&["node", "reset", "--state"]).good();
+    machine.ends();
+    machine.start();
+    machine.says(&["reset: erasing config and identity", "rkctl node apply --insecure"]);
+    assert!(!machine.said().contains("config accepted"), "{}", machine.said());
+}
