@@ -57,7 +57,7 @@ fn page(table: &Table) -> String {
         "# Conformance\n\nThe behaviours that the community's suite asks of a v1.36 cluster, by its own names, and the test of this \
          project that covers each.\nThis page is made from `tests/fixtures/conformance.txt`; the test `conformance` fails when it is \
          stale and writes it anew with `{BLESS}=1`.\n\nCovered: {covered} of {}, {asked} of these by the \
-         node tier, which runs when it is asked for (`cargo xtask test node`).\n",
+         node tier (`cargo xtask test node`).\n",
         all.len()
     );
     for (group, rows) in &table.groups {

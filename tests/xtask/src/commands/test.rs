@@ -16,7 +16,7 @@ use std::time::Instant;
 const TIERS: [&str; 10] = ["api", "images", "boot", "media", "slots", "machine", "node", "network", "cluster", "chaos"];
 
 /// The tiers that run without being asked for; each run says what it left out.
-const USUAL: [&str; 8] = ["host", "api", "images", "boot", "machine", "network", "cluster", "chaos"];
+const USUAL: [&str; 9] = ["host", "api", "images", "boot", "machine", "node", "network", "cluster", "chaos"];
 
 /// What a test binary or a check said.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
