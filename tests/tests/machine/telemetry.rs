@@ -20,6 +20,7 @@ pub fn figures(guest: &Guest) -> Result<String, String> {
 /// Asks a machine for both, and looks at what comes.
 pub fn tells(guest: &Guest) {
     let receiver = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listen");
+    receiver.set_nonblocking(true).expect("socket");
     let port = receiver.local_addr().expect("address").port();
     let patch = format!(
         "{{metrics: {{bind: '0.0.0.0:9100'}}, logging: {{targets: [{{url: 'tcp://10.0.2.2:{port}', format: syslog}}]}}}}"
@@ -27,7 +28,13 @@ pub fn tells(guest: &Guest) {
     guest.rkctl(&["node", "config", "patch", &patch]).good();
     // Twice, for a receiver that hung up is called again.
     for wanted in ["- - - ", " machine - - - "] {
-        let (mut stream, _) = receiver.accept().expect("a node that sends logs");
+        let (mut stream, _) = eventually("a node that sends logs", limit(60), || {
+            receiver.accept().map_err(|err| {
+                // Something for it to send: its own log tells of every read of a file.
+                guest.rkctl(&["node", "read", "/etc/hosts"]);
+                err.to_string()
+            })
+        });
         stream.set_read_timeout(Some(limit(60))).expect("timeout");
         let (mut seen, mut buffer) = (String::new(), [0; 4096]);
         while !seen.contains(wanted) {
@@ -36,10 +43,6 @@ pub fn tells(guest: &Guest) {
             seen.push_str(&String::from_utf8_lossy(&buffer[..size]));
         }
         assert!(seen.contains(">1 20"), "no syslog: {seen}");
-        drop(stream);
-        // Something for it to send: its own log tells of every read of a file.
-        guest.answers();
-        guest.rkctl(&["node", "read", "/etc/hosts"]).good();
     }
     let page = eventually("figures", limit(30), || figures(guest));
     for name in [

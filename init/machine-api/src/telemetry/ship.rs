@@ -140,7 +140,9 @@ mod tests {
     const QUICK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(20));
 
     fn block_on<T>(work: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let bounded = async { tokio::time::timeout(Duration::from_secs(120), work).await };
+        runtime.block_on(bounded).expect("nothing came in two minutes")
     }
 
     #[test]
