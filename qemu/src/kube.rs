@@ -60,6 +60,13 @@ impl Api {
         self.client.expect("GET", "/readyz", &[], Body::Empty, &[200]).map(drop)
     }
 
+    /// `Ok` once the kubelet of `node` answers the API server, which takes its word only with a certificate that the cluster issued:
+    /// from then on logs and exec work.
+    pub fn kubelet_serves(&self, node: &str) -> Result<()> {
+        let path = format!("/api/v1/nodes/{node}/proxy/healthz");
+        self.client.expect("GET", &path, &[], Body::Empty, &[200]).map(drop)
+    }
+
     /// `GET` of JSON.
     pub fn get(&self, path: &str) -> Result<Value> {
         let response = self.client.expect("GET", path, &[("Accept", "application/json")], Body::Empty, &[200])?;

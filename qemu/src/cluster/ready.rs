@@ -19,7 +19,7 @@ pub enum Progress {
     },
 }
 
-/// Waits until `wanted` nodes exist and all nodes are Ready. `alive` says why it is in vain when it is.
+/// Waits until `wanted` nodes exist, and all nodes are Ready and reached by the API server. `alive` says why it is in vain when it is.
 pub fn wait_ready(
     api: &Api,
     wanted: usize,
@@ -39,7 +39,10 @@ pub fn wait_ready(
         })?;
         let ready = nodes.iter().filter(|n| n.ready).count();
         tell(Progress::Nodes { ready, wanted });
-        if ready >= wanted && ready == nodes.len() { Ok(()) } else { Err(describe(&nodes)) }
+        if ready < wanted || ready < nodes.len() {
+            return Err(describe(&nodes));
+        }
+        nodes.iter().try_for_each(|node| api.kubelet_serves(&node.name)).map_err(|e| e.to_string())
     });
     match fatal {
         Some(error) => Err(error),

@@ -10,14 +10,14 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, NodeAddress};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use rk_client::{BoxError, Deletion, Informer, ObjectKey, Outcome, Queue, Verbs};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 const SIGNERS: [&str; 3] = [request::CLIENT, request::KUBELET_CLIENT, request::KUBELET_SERVING];
-/// A new node publishes its addresses soon after it asks.
+/// A new node publishes its addresses soon after it asks; their change is noticed earlier.
 const NODE_WAIT: Duration = Duration::from_secs(2);
 const KEEP_DECIDED: SignedDuration = SignedDuration::from_hours(1);
 const KEEP_PENDING: SignedDuration = SignedDuration::from_hours(24);
@@ -40,6 +40,13 @@ pub(crate) fn register(ctx: &Context) {
     let queue: Queue<ObjectKey> = Queue::default();
     let q = queue.clone();
     controller.requests.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
+    let (q, requests) = (queue.clone(), controller.requests.clone());
+    controller.nodes.on_change(move |change| {
+        let node = change.object();
+        if change.previous().is_none_or(|before| addresses(before) != addresses(node)) {
+            requests.list().iter().filter(|csr| asks_for(csr, node)).for_each(|csr| q.add(ObjectKey::of(csr.as_ref())));
+        }
+    });
     let cleaner = Arc::clone(&controller);
     ctx.every(Duration::from_secs(600), move || {
         let cleaner = Arc::clone(&cleaner);
@@ -49,6 +56,16 @@ pub(crate) fn register(ctx: &Context) {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
     });
+}
+
+fn addresses(node: &Node) -> Option<&Vec<NodeAddress>> {
+    node.status.as_ref()?.addresses.as_ref()
+}
+
+/// Whether the request is the node's own.
+fn asks_for(csr: &CertificateSigningRequest, node: &Node) -> bool {
+    let user = csr.spec.username.as_deref().and_then(|user| user.strip_prefix(request::NODE_PREFIX));
+    user.is_some() && user == node.metadata.name.as_deref()
 }
 
 fn has(csr: &CertificateSigningRequest, type_: &str) -> bool {

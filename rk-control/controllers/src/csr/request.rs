@@ -10,7 +10,7 @@ pub(super) const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 pub(super) const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 pub(super) const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
 
-const NODE_PREFIX: &str = "system:node:";
+pub(super) const NODE_PREFIX: &str = "system:node:";
 const NODES_GROUP: &str = "system:nodes";
 
 /// Why a request is refused; the text is shown in its `Failed` condition.

@@ -18,7 +18,7 @@ const SERVING_SIGNER: &str = "kubernetes.io/kubelet-serving";
 /// How long one request may wait for its certificate before a new one is filed.
 const ISSUE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Pauses between looks at the request: quick at first, because an automatic approver answers at once.
-const POLL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+const POLL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
 
 /// Why no certificate was issued.
 #[derive(Debug, thiserror::Error)]
