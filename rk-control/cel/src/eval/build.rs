@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Context, Failure, Outcome, equal};
 use crate::ast::{Entry, Expr};
+use crate::parse::RESERVED;
 use crate::value::Value;
 
 impl<'a> Context<'a> {
@@ -77,31 +78,8 @@ pub(crate) fn without_escapes(name: &str) -> Cow<'_, str> {
     if !name.contains("__") {
         return Cow::Borrowed(name);
     }
-    const WORDS: &[&str] = &[
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
     if let Some(word) = name.strip_prefix("__").and_then(|rest| rest.strip_suffix("__"))
-        && WORDS.contains(&word)
+        && (matches!(word, "true" | "false" | "null" | "in") || RESERVED.contains(&word))
     {
         return Cow::Owned(word.to_owned());
     }

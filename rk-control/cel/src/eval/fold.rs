@@ -43,18 +43,8 @@ impl<'a> Context<'a> {
     /// `all` and `exists`: one that decides wins over errors.
     fn quantify(&mut self, fold: &'a Fold, keyed: bool, entries: Vec<(Value<'a>, Value<'a>)>) -> Outcome<'a> {
         let decisive = fold.op == FoldOp::Exists;
-        let mut failed = None;
-        for entry in &entries {
-            let Some(filter) = &fold.filter else { break };
-            match self.step(fold, keyed, entry, filter) {
-                Ok(Value::Bool(value)) if value == decisive => return Ok(Value::Bool(decisive)),
-                Ok(Value::Bool(_)) => {}
-                Ok(_) => failed = failed.or_else(|| Some(Failure::new("no such overload"))),
-                Err(failure) if failure.is_plain() => failed = failed.or(Some(failure)),
-                Err(fatal) => return Err(fatal),
-            }
-        }
-        failed.map_or(Ok(Value::Bool(!decisive)), Err)
+        let Some(filter) = &fold.filter else { return Ok(Value::Bool(!decisive)) };
+        self.decide(decisive, entries, |own, entry| own.step(fold, keyed, &entry, filter))
     }
 
     fn collect(&mut self, fold: &'a Fold, keyed: bool, entries: Vec<(Value<'a>, Value<'a>)>) -> Outcome<'a> {

@@ -250,11 +250,21 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// `&&` and `||`: the deciding value wins over errors, wherever it stands.
+    /// `&&` and `||`.
     fn logic(&mut self, parts: &'a [Expr], decisive: bool) -> Outcome<'a> {
+        self.decide(decisive, parts, |own, part| own.eval(part))
+    }
+
+    /// Whether any of `items` is judged `decisive`: that wins over errors, wherever it stands.
+    fn decide<T>(
+        &mut self,
+        decisive: bool,
+        items: impl IntoIterator<Item = T>,
+        mut judge: impl FnMut(&mut Self, T) -> Outcome<'a>,
+    ) -> Outcome<'a> {
         let mut failed = None;
-        for part in parts {
-            match self.eval(part) {
+        for item in items {
+            match judge(self, item) {
                 Ok(Value::Bool(value)) if value == decisive => return Ok(Value::Bool(decisive)),
                 Ok(Value::Bool(_)) => {}
                 Ok(_) => failed = failed.or_else(|| Some(Failure::new("no such overload"))),

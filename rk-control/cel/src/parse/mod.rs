@@ -8,6 +8,7 @@ mod token;
 use crate::ast::{Expr, Kind};
 use crate::issue::Issue;
 use crate::registry;
+pub(crate) use primary::RESERVED;
 use token::Token;
 
 /// Longest expression, in characters; upstream's figure.
