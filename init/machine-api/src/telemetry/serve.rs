@@ -116,12 +116,15 @@ mod tests {
         runtime().block_on(async {
             let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
             tokio::spawn(serve(free, pid1));
-            let mut stream = loop {
-                match TcpStream::connect(free).await {
-                    Ok(stream) => break stream,
-                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            let connected = async {
+                loop {
+                    match TcpStream::connect(free).await {
+                        Ok(stream) => break stream,
+                        Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                    }
                 }
             };
+            let mut stream = tokio::time::timeout(Duration::from_secs(60), connected).await.expect("it listens");
             stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
             let mut text = String::new();
             stream.read_to_string(&mut text).await.unwrap();
