@@ -11,16 +11,20 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::options::{Amount, Options, Thresholds};
+use crate::cpus::{CpuPolicy, CpuSet, Reserved};
+use crate::node::Signal;
+use crate::options::{Amount, Options, SoftEviction, Thresholds};
 use crate::quantity;
 
 /// What this kubelet does anyway, and cannot do otherwise: the key and the value that says so.
-const FIXED: [(&str, &str); 8] = [
+const FIXED: [(&str, &str); 10] = [
     ("cgroupDriver", "\"cgroupfs\""),
     ("cgroupsPerQOS", "true"),
     ("rotateCertificates", "true"),
     ("serverTLSBootstrap", "true"),
     ("enableServer", "true"),
+    ("memoryManagerPolicy", "\"None\""),
+    ("topologyManagerPolicy", "\"none\""),
     ("enableDebuggingHandlers", "true"),
     ("serializeImagePulls", "false"),
     ("enableControllerAttachDetach", "true"),
@@ -38,6 +42,8 @@ pub fn configure(options: &mut Options, document: &Value) -> Vec<String> {
     for (key, value) in map {
         reader.apply(options, key, value);
     }
+    reader.soft(options, map);
+    reader.cpus(options, map);
     let gc = &mut options.image_gc;
     if gc.low > gc.high {
         reader.warnings.push(format!("imageGCLowThresholdPercent: {} is above the high one, which is used", gc.low));
@@ -65,7 +71,11 @@ impl Reader {
             "staticPodPath" => self.set(key, value, &mut options.dirs.manifests),
             "shutdownGracePeriod" => self.duration(key, value, &mut options.shutdown_grace),
             "evictionPressureTransitionPeriod" => self.duration(key, value, &mut options.pressure_transition),
-            "evictionHard" => self.thresholds(value, &mut options.eviction),
+            "evictionHard" => self.thresholds(key, value, &mut options.eviction),
+            "evictionSoft" => self.thresholds(key, value, &mut options.soft_eviction.thresholds),
+            // Read together with the thresholds.
+            "evictionSoftGracePeriod" => {}
+            "evictionMaxPodGracePeriod" => self.set(key, value, &mut options.soft_eviction.pod_grace),
             "imageGCHighThresholdPercent" => self.percent(key, value, &mut options.image_gc.high),
             "imageGCLowThresholdPercent" => self.percent(key, value, &mut options.image_gc.low),
             "imageMinimumGCAge" => self.duration(key, value, &mut options.image_gc.youngest),
@@ -84,6 +94,8 @@ impl Reader {
                 self.set(key, value, &mut limit);
                 options.pod_pids = u64::try_from(limit).ok().filter(|n| *n > 0);
             }
+            // Read together with what is reserved.
+            "cpuManagerPolicy" | "reservedSystemCPUs" => {}
             "seccompDefault" => self.set(key, value, &mut options.seccomp_default),
             "allowedUnsafeSysctls" => self.set(key, value, &mut options.unsafe_sysctls),
             "systemReserved" | "kubeReserved" => self.reserve(key, value, &mut options.reserved),
@@ -133,7 +145,7 @@ impl Reader {
     }
 
     /// As upstream: thresholds that are not named are none, once any is named.
-    fn thresholds(&mut self, value: &Value, into: &mut Thresholds) {
+    fn thresholds(&mut self, field: &str, value: &Value, into: &mut Thresholds) {
         let empty = Map::new();
         let named = value.as_object().unwrap_or(&empty);
         if named.is_empty() {
@@ -141,25 +153,67 @@ impl Reader {
         }
         let mut new = Thresholds::none();
         for (signal, value) in named {
-            let key = format!("evictionHard[{signal}]");
-            let slot = match signal.as_str() {
-                "memory.available" => &mut new.memory,
-                "nodefs.available" => &mut new.disk,
-                "nodefs.inodesFree" => &mut new.inodes,
-                "imagefs.available" => &mut new.image_disk,
-                "imagefs.inodesFree" => &mut new.image_inodes,
-                "pid.available" => &mut new.pids,
-                _ => {
-                    self.warn(&key, "is no signal of this node: left out");
-                    continue;
-                }
+            let key = format!("{field}[{signal}]");
+            let Some(known) = Signal::ALL.into_iter().find(|s| s.as_str() == signal) else {
+                self.warn(&key, "is no signal of this node: left out");
+                continue;
             };
             match value.as_str().and_then(Amount::parse) {
-                Some(amount) => *slot = amount,
+                Some(amount) => new.set(known, amount),
                 None => self.warn(&key, &format!("{value} is neither a quantity nor a percentage: left out")),
             }
         }
         *into = new;
+    }
+
+    /// Every soft threshold needs its grace period: one without would be a hard one.
+    fn soft(&mut self, options: &mut Options, document: &Map<String, Value>) {
+        let soft: &mut SoftEviction = &mut options.soft_eviction;
+        let named = document.get("evictionSoftGracePeriod").and_then(Value::as_object).cloned().unwrap_or_default();
+        for signal in Signal::ALL {
+            let key = format!("evictionSoftGracePeriod[{}]", signal.as_str());
+            let said = named.get(signal.as_str());
+            match said.and_then(Value::as_str).and_then(duration) {
+                Some(grace) => drop(soft.grace.insert(signal, grace)),
+                None if soft.thresholds.of(signal) == Amount::Units(0) && said.is_none() => {}
+                None => {
+                    self.warn(&key, "is no duration such as 1m30s: the threshold is left out");
+                    soft.thresholds.set(signal, Amount::Units(0));
+                }
+            }
+        }
+    }
+
+    /// The static policy needs CPUs that it never gives away.
+    fn cpus(&mut self, options: &mut Options, document: &Map<String, Value>) {
+        let named = document.get("reservedSystemCPUs").map(|value| (value, value.as_str().and_then(CpuSet::parse)));
+        if let Some((value, None)) = &named {
+            self.warn("reservedSystemCPUs", &format!("{value} is no list of CPUs such as 0-1: left out"));
+        }
+        let reserved = match named.and_then(|(_, set)| set).filter(|set| !set.is_empty()) {
+            Some(set) => {
+                let milli = u64::try_from(set.len()).unwrap_or(0).saturating_mul(1000);
+                options.reserved.insert("cpu".to_owned(), milli);
+                Some(Reserved::Set(set))
+            }
+            None => {
+                let milli = options.reserved.get("cpu").copied().unwrap_or(0);
+                usize::try_from(milli.div_ceil(1000)).ok().filter(|count| *count > 0).map(Reserved::Count)
+            }
+        };
+        match (document.get("cpuManagerPolicy").and_then(Value::as_str), reserved) {
+            (None | Some("none" | ""), _) => {}
+            (Some("static"), Some(reserved)) => options.cpu_policy = CpuPolicy::Static { reserved },
+            (Some("static"), None) => {
+                self.warn(
+                    "cpuManagerPolicy",
+                    "static needs reservedSystemCPUs, or CPUs in systemReserved or kubeReserved: left out",
+                );
+            }
+            (Some(other), _) => {
+                self.warn("cpuManagerPolicy", &format!("{other:?} is neither none nor static: left out"))
+            }
+        }
     }
 
     fn reserve(&mut self, key: &str, value: &Value, into: &mut BTreeMap<String, u64>) {
@@ -240,12 +294,15 @@ mod tests {
                 "kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1",
                 "maxPods": 7, "clusterDNS": ["10.0.0.10"], "clusterDomain": "example",
                 "evictionHard": {"memory.available": "5%", "imagefs.available": "1Gi", "nodefs.other": "1", "pid.available": "many"},
+                "evictionSoft": {"memory.available": "10%", "nodefs.available": "20%"},
+                "evictionSoftGracePeriod": {"memory.available": "1m30s"}, "evictionMaxPodGracePeriod": 20,
                 "evictionPressureTransitionPeriod": "30s", "shutdownGracePeriod": "1m",
                 "imageGCHighThresholdPercent": 70, "imageGCLowThresholdPercent": 90, "imageMinimumGCAge": "10s",
                 "containerLogMaxSize": "1Mi", "containerLogMaxFiles": 1,
                 "podPidsLimit": 512, "allowedUnsafeSysctls": ["net.core.*"],
                 "systemReserved": {"cpu": "100m", "memory": "64Mi"}, "kubeReserved": {"cpu": "1", "pears": "1"},
                 "registerWithTaints": [{"key": "k", "effect": "NoSchedule"}],
+                "cpuManagerPolicy": "static", "reservedSystemCPUs": "0,x",
                 "cgroupDriver": "systemd", "serverTLSBootstrap": true,
                 "swapBehaviour": "x", "staticPodPath": 3,
             }),
@@ -256,6 +313,9 @@ mod tests {
             options.eviction,
             Thresholds { memory: Amount::Share(500), image_disk: Amount::Units(1 << 30), ..none }
         );
+        let soft = &options.soft_eviction;
+        assert_eq!(soft.thresholds, Thresholds { memory: Amount::Share(1000), ..none });
+        assert_eq!((soft.grace.get(&Signal::Memory).map(Duration::as_secs), soft.pod_grace), (Some(90), 20));
         assert_eq!((options.pressure_transition.as_secs(), options.shutdown_grace.as_secs()), (30, 60));
         assert_eq!((options.image_gc.high, options.image_gc.low, options.image_gc.youngest.as_secs()), (70, 70, 10));
         assert_eq!((options.logs.size, options.logs.files), (1 << 20, 5));
@@ -264,6 +324,7 @@ mod tests {
             options.reserved,
             BTreeMap::from([("cpu".to_owned(), 1100), ("memory".to_owned(), (64 << 20) * 1000)])
         );
+        assert_eq!(options.cpu_policy, CpuPolicy::Static { reserved: Reserved::Count(2) });
         assert_eq!(options.taints.len(), 1);
         let keys: Vec<&str> = warnings.iter().filter_map(|w| w.split(':').next()).collect();
         let mut wanted = vec![
@@ -271,8 +332,10 @@ mod tests {
             "containerLogMaxFiles",
             "evictionHard[nodefs.other]",
             "evictionHard[pid.available]",
+            "evictionSoftGracePeriod[nodefs.available]",
             "imageGCLowThresholdPercent",
             "kubeReserved[pears]",
+            "reservedSystemCPUs",
             "staticPodPath",
             "swapBehaviour",
         ];

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::Options;
 use crate::cgroups::Cgroups;
+use crate::cpus::Cpus;
 use crate::devices::Devices;
 use crate::events::Recorder;
 use crate::eviction::Orders;
@@ -56,6 +57,8 @@ pub struct Context {
     pub services: Services,
     /// Devices of plugins.
     pub devices: Devices,
+    /// CPUs of containers.
+    pub cpus: Cpus,
     /// Pods that must go.
     pub evictions: Orders,
     /// cgroups of pods.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -10,6 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::cgroups::Cgroups;
 use crate::context::{Context, NodeFacts};
+use crate::cpus::Cpus;
 use crate::devices::Devices;
 use crate::events::{PodRef, Recorder};
 use crate::eviction::{Orders, evict_loop};
@@ -116,6 +118,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         status,
         services,
         devices,
+        cpus: Cpus::open(&options.dirs.kubelet, Path::new("/sys/devices/system/cpu"), &options.cpu_policy),
         evictions: Orders::default(),
         cgroups,
         pods,

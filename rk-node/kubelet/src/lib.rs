@@ -19,6 +19,7 @@ mod cleanup;
 mod clock;
 mod configuration;
 mod context;
+mod cpus;
 mod devices;
 mod disk;
 mod events;
@@ -46,6 +47,8 @@ mod translate;
 mod volumes;
 
 pub use configuration::configure;
+pub use cpus::{CpuPolicy, CpuSet, Reserved};
 pub use join::{ApiLink, JoinError, Session, join};
 pub use kubelet::{Hooks, StartError, node_ip, run};
-pub use options::{Amount, Cluster, Dirs, ImageGc, KUBELET_VERSION, LogBounds, Options, Thresholds};
+pub use node::Signal;
+pub use options::{Amount, Cluster, Dirs, ImageGc, KUBELET_VERSION, LogBounds, Options, SoftEviction, Thresholds};

@@ -15,6 +15,7 @@ use crate::admission::{Refusal, admit, sysctls};
 use crate::cleanup;
 use crate::context::Shared;
 use crate::events::PodRef;
+use crate::eviction::Order;
 use crate::pod::spec;
 use crate::pod::status::PREEMPTED;
 use crate::pod::worker::{Desired, Worker};
@@ -191,15 +192,34 @@ impl Manager {
         let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
         let (node, max_pods) = (self.context.node.borrow().clone(), self.context.options.max_pods);
         let sysctls = sysctls(pod, &self.context.options.unsafe_sysctls);
-        let refusal = sysctls.clone().and_then(|()| admit(pod, &others, &node, max_pods)).err()?;
+        let Err(refusal) = sysctls.clone().and_then(|()| admit(pod, &others, &node, max_pods)) else {
+            return self.give_cpus(pod);
+        };
         // A pod that keeps the cluster going takes the place of others, if that is all that it lacks.
         let victims = sysctls.is_ok().then(|| preemption::victims(pod, &others, &node, max_pods)).flatten();
         if let Some(victims) = victims {
             for victim in victims {
                 self.preempt(victim, pod);
             }
-            return None;
+            return self.give_cpus(pod);
         }
+        self.refuse(pod, refusal)
+    }
+
+    /// Gives the pod the CPUs that it wants alone; the containers of all others make room at once.
+    fn give_cpus(&self, pod: &Pod) -> Option<Refusal> {
+        match self.context.cpus.admit(pod) {
+            Ok(changed) => {
+                if changed {
+                    self.workers.values().for_each(|handle| handle.wake.notify_one());
+                }
+                None
+            }
+            Err(problem) => self.refuse(pod, ("UnexpectedAdmissionError".to_owned(), problem)),
+        }
+    }
+
+    fn refuse(&self, pod: &Pod, refusal: Refusal) -> Option<Refusal> {
         tracing::warn!(pod = %spec::describe(pod), reason = %refusal.0, "the node does not take the pod: {}", refusal.1);
         self.context.recorder.warning(&PodRef::of(pod), &refusal.0, refusal.1.clone());
         Some(refusal)
@@ -209,7 +229,7 @@ impl Manager {
     fn preempt(&mut self, victim: &Pod, critical: &Pod) {
         tracing::warn!(pod = %spec::describe(victim), "the pod goes to make room for {}", spec::describe(critical));
         let uid = spec::uid(victim);
-        self.context.evictions.give(uid, PREEMPTED, preemption::MESSAGE.to_owned());
+        self.context.evictions.give(uid, Order::now(PREEMPTED, preemption::MESSAGE.to_owned()));
         if let Some(handle) = self.workers.get_mut(uid) {
             handle.refused = true;
             handle.wake.notify_one();
@@ -266,7 +286,11 @@ impl Manager {
         for uid in std::mem::take(&mut self.unknown) {
             self.on_change(uid).await;
         }
-        self.context.devices.keep(&self.workers.keys().cloned().collect());
+        let known = self.workers.keys().cloned().collect();
+        self.context.devices.keep(&known);
+        if self.context.cpus.keep(&known) {
+            self.workers.values().for_each(|handle| handle.wake.notify_one());
+        }
         for uid in self.context.volumes.known_pods() {
             if self.workers.contains_key(&uid) {
                 continue;

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 
+use crate::cpus::CpuPolicy;
+use crate::node::Signal;
+
 /// The Kubernetes version that this kubelet reports.
 pub const KUBELET_VERSION: &str = "v1.36.0";
 
@@ -147,6 +150,49 @@ impl Thresholds {
     }
 }
 
+impl Thresholds {
+    /// The threshold of a signal.
+    pub fn of(self, signal: Signal) -> Amount {
+        match signal {
+            Signal::Memory => self.memory,
+            Signal::Disk => self.disk,
+            Signal::ImageDisk => self.image_disk,
+            Signal::Inodes => self.inodes,
+            Signal::ImageInodes => self.image_inodes,
+            Signal::Pids => self.pids,
+        }
+    }
+
+    /// Sets the threshold of a signal.
+    pub fn set(&mut self, signal: Signal, amount: Amount) {
+        *match signal {
+            Signal::Memory => &mut self.memory,
+            Signal::Disk => &mut self.disk,
+            Signal::ImageDisk => &mut self.image_disk,
+            Signal::Inodes => &mut self.inodes,
+            Signal::ImageInodes => &mut self.image_inodes,
+            Signal::Pids => &mut self.pids,
+        } = amount;
+    }
+}
+
+/// Thresholds below which pods go only after a while, and with time to end (upstream's `evictionSoft`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SoftEviction {
+    /// What should stay free.
+    pub thresholds: Thresholds,
+    /// For how long less of it is borne; every signal with a threshold has one.
+    pub grace: BTreeMap<Signal, Duration>,
+    /// Longest grace period of a pod that goes for it, seconds (`evictionMaxPodGracePeriod`).
+    pub pod_grace: i64,
+}
+
+impl Default for SoftEviction {
+    fn default() -> Self {
+        Self { thresholds: Thresholds::none(), grace: BTreeMap::new(), pod_grace: 0 }
+    }
+}
+
 impl Default for Thresholds {
     fn default() -> Self {
         Self {
@@ -199,6 +245,8 @@ pub struct Options {
     pub max_pods: u32,
     /// What must stay free on the node; pods go when less is.
     pub eviction: Thresholds,
+    /// What should stay free, and for how long less is borne.
+    pub soft_eviction: SoftEviction,
     /// How long pods may take to end when the machine goes down.
     pub shutdown_grace: Duration,
     /// How long a shortage is told after it was seen last.
@@ -213,6 +261,8 @@ pub struct Options {
     pub unsafe_sysctls: Vec<String>,
     /// Whether containers that name no seccomp profile get the runtime's own.
     pub seccomp_default: bool,
+    /// How CPUs are given to containers.
+    pub cpu_policy: CpuPolicy,
     /// What is kept from pods besides the least, by resource, thousandths.
     pub reserved: BTreeMap<String, u64>,
     /// Keep secrets, tokens and pod facts on tmpfs (needs the right to mount), else beside the other volumes.
@@ -237,6 +287,7 @@ impl Options {
             taints: Vec::new(),
             max_pods: 110,
             eviction: Thresholds::default(),
+            soft_eviction: SoftEviction::default(),
             shutdown_grace: Duration::from_secs(30),
             pressure_transition: Duration::from_secs(300),
             image_gc: ImageGc { high: 85, low: 80, youngest: Duration::from_secs(120) },
@@ -244,6 +295,7 @@ impl Options {
             pod_pids: None,
             unsafe_sysctls: Vec::new(),
             seccomp_default: false,
+            cpu_policy: CpuPolicy::None,
             reserved: BTreeMap::new(),
             secrets_in_memory: true,
             dirs: Dirs::default(),

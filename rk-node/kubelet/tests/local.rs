@@ -86,6 +86,39 @@ fn mounted(rig: &Rig, pod: &str) -> std::path::PathBuf {
     container.config.mounts.iter().find(|m| m.container_path == "/v").unwrap().host_path.clone().into()
 }
 
+/// Grows the volume of the running pod `uses` as an external resizer does, up to the part of the node.
+async fn grows(rig: &Rig, driver: &FakeCsi) {
+    driver.seen().calls.clear();
+    let volumes: Api<PersistentVolume> = Api::all(rig.control.client.clone());
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(rig.control.client.clone(), "default");
+    let params = PatchParams::default();
+    let size = json!({"spec": {"capacity": {"storage": "2Gi"}}});
+    volumes.patch("pv-data", &params, &Patch::Merge(size)).await.unwrap();
+    let condition = json!({"status": {"conditions": [{"type": "FileSystemResizePending", "status": "True"}]}});
+    claims.patch_status("data", &params, &Patch::Merge(condition)).await.unwrap();
+    let told = eventually("the claim has its new size", 120, || async {
+        let status = claims.get("data").await.map_err(|e| e.to_string())?.status.unwrap_or_default();
+        let size = status.capacity.as_ref().and_then(|c| c.get("storage")).map(|q| q.0.clone());
+        if size.as_deref() == Some("2Gi") { Ok(status) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+    assert!(told.conditions.unwrap_or_default().is_empty());
+    assert_eq!((driver.calls(), driver.seen().size), (vec!["expand"], 2 << 30));
+    let counted =
+        "kubelet_volume_stats_capacity_bytes{namespace=\"default\",persistentvolumeclaim=\"data\"} 2147483648";
+    // The kubelet is asked itself: no proxy leads to loopback.
+    let kubeconfig = kube::config::Kubeconfig::read_from(rig.dir.path().join("control/admin.kubeconfig")).unwrap();
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
+    config.cluster_url = format!("https://{}", rig.options.listen).parse().unwrap();
+    let kubelet = kube::Client::try_from(config).unwrap();
+    eventually("the volume is counted", 60, || async {
+        let request = http::Request::get("/metrics").body(Vec::new()).unwrap();
+        let page = kubelet.request_text(request).await.map_err(|e| e.to_string())?;
+        if page.contains(counted) { Ok(()) } else { Err(page) }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn volumes_of_a_csi_driver_are_staged_published_and_taken_away() {
     let rig = Rig::new().await;
@@ -130,6 +163,7 @@ async fn volumes_of_a_csi_driver_are_staged_published_and_taken_away() {
         if used == [format!("kubernetes.io/csi/{name}^h1")] { Ok(()) } else { Err(format!("{used:?}")) }
     })
     .await;
+    grows(&rig, &driver).await;
     driver.seen().calls.clear();
     rig.pods().delete("uses", &DeleteParams::default()).await.unwrap();
     rig.gone("uses", 60).await;

@@ -29,13 +29,18 @@ impl Lister {
         Self { context }
     }
 
+    fn cpu_ids(&self, uid: &str, container: &str) -> Vec<i64> {
+        let own = self.context.cpus.exclusive(uid, container);
+        own.0.into_iter().filter_map(|id| i64::try_from(id).ok()).collect()
+    }
+
     fn pod(&self, pod: &Pod) -> api::PodResources {
         let held = self.context.devices.of_pod(spec::uid(pod));
         let sidecars = spec::init_containers(pod).iter().filter(|c| spec::is_sidecar(c));
         let containers = sidecars.chain(spec::app_containers(pod)).map(|c| api::ContainerResources {
             name: c.name.clone(),
             devices: devices(held.get(&c.name)),
-            cpu_ids: Vec::new(),
+            cpu_ids: self.cpu_ids(spec::uid(pod), &c.name),
             memory: Vec::new(),
         });
         api::PodResources {

@@ -1,9 +1,12 @@
 //! Eviction: pods that use more than their own limits of local storage, and pods that go so that the node lives.
 
 mod limits;
+mod orders;
 mod rank;
 mod run;
+mod soft;
 mod usage;
 
+pub use orders::{Order, Orders};
 pub use rank::is_critical;
-pub use run::{Orders, evict_loop};
+pub use run::evict_loop;

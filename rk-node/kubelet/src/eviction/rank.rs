@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::usage::PodUse;
-use crate::node::Pressure;
+use crate::node::Signal;
 use crate::resources::pod_total;
 use crate::static_pods::is_static;
 
@@ -17,21 +17,28 @@ const CRITICAL: i32 = 2_000_000_000;
 pub enum Shortage {
     /// Memory.
     Memory,
-    /// Bytes or inodes of the disk.
+    /// Bytes of the disk.
     Disk,
+    /// Inodes of the disk.
+    Inodes,
+    /// Process IDs.
+    Pids,
 }
 
 impl Shortage {
-    /// The most urgent one.
-    pub fn of(pressure: Pressure) -> Option<Self> {
-        // Memory is gone in an instant, a disk is not.
-        if pressure.memory {
-            Some(Self::Memory)
-        } else if pressure.disk {
-            Some(Self::Disk)
-        } else {
-            None
+    /// What a signal is about.
+    pub fn of(signal: Signal) -> Self {
+        match signal {
+            Signal::Memory => Self::Memory,
+            Signal::Disk | Signal::ImageDisk => Self::Disk,
+            Signal::Inodes | Signal::ImageInodes => Self::Inodes,
+            Signal::Pids => Self::Pids,
         }
+    }
+
+    /// Whether it is the disk that must be looked through.
+    pub fn on_disk(self) -> bool {
+        matches!(self, Self::Disk | Self::Inodes)
     }
 
     /// Name of the resource in messages.
@@ -39,6 +46,8 @@ impl Shortage {
         match self {
             Self::Memory => "memory",
             Self::Disk => "ephemeral-storage",
+            Self::Inodes => "inodes",
+            Self::Pids => "pids",
         }
     }
 
@@ -46,10 +55,16 @@ impl Shortage {
         match self {
             Self::Memory => used.memory_total(),
             Self::Disk => used.disk_total(),
+            Self::Inodes => used.inodes,
+            Self::Pids => used.pids,
         }
     }
 
+    /// Nobody can ask for inodes or processes: there only priority and use count.
     fn requested(self, pod: &Pod) -> u64 {
+        if matches!(self, Self::Inodes | Self::Pids) {
+            return 0;
+        }
         u64::try_from(pod_total(pod, self.resource(), false) / 1000).unwrap_or(0)
     }
 }
@@ -72,11 +87,16 @@ pub fn first<'a>(shortage: Shortage, pods: &'a [(&'a Pod, PodUse)]) -> Option<&'
 /// The message of the eviction.
 pub fn message(shortage: Shortage, pod: &Pod, used: &PodUse, threshold: &str, available: u64) -> String {
     let resource = shortage.resource();
-    let mut text = format!(
-        "The node was low on resource: {resource}. Threshold quantity: {threshold}, available: {}. ",
-        kib(available)
-    );
-    let by_container = if shortage == Shortage::Memory { &used.memory } else { &used.disk };
+    let shown =
+        if matches!(shortage, Shortage::Memory | Shortage::Disk) { kib(available) } else { available.to_string() };
+    let mut text =
+        format!("The node was low on resource: {resource}. Threshold quantity: {threshold}, available: {shown}. ");
+    let none = std::collections::BTreeMap::new();
+    let by_container = match shortage {
+        Shortage::Memory => &used.memory,
+        Shortage::Disk => &used.disk,
+        Shortage::Inodes | Shortage::Pids => &none,
+    };
     for (name, held) in by_container {
         let request =
             crate::pod::spec::find_container(pod, name).and_then(|(_, c)| c.resources).and_then(|r| r.requests);
@@ -118,6 +138,26 @@ mod tests {
             let pods: Vec<_> = pods.iter().map(|(p, u)| (p, u.clone())).collect();
             let chosen = first(Shortage::Memory, &pods).and_then(|(p, _)| p.metadata.name.as_deref());
             assert_eq!(chosen, want);
+        }
+    }
+
+    #[test]
+    fn inodes_and_processes_are_freed_by_who_has_most_of_the_lowest_priority() {
+        let with = |name: &str, priority: i32, inodes: u64, pids: u64| {
+            let (pod, _) = pod(name, priority, "1Gi", 0);
+            (pod, PodUse { inodes, pids, ..Default::default() })
+        };
+        let pods = [with("files", 0, 90_000, 3), with("forks", 0, 10, 900), with("important", 9, 99_999, 9999)];
+        let pods: Vec<_> = pods.iter().map(|(p, u)| (p, u.clone())).collect();
+        for (shortage, want) in [(Shortage::Inodes, "files"), (Shortage::Pids, "forks")] {
+            let (pod, used) = first(shortage, &pods).unwrap();
+            assert_eq!(pod.metadata.name.as_deref(), Some(want));
+            let text = message(shortage, pod, used, "5%", 7);
+            let resource = shortage.resource();
+            assert_eq!(
+                text,
+                format!("The node was low on resource: {resource}. Threshold quantity: 5%, available: 7. ")
+            );
         }
     }
 

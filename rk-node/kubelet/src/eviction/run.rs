@@ -1,20 +1,22 @@
 //! The loop that watches the node and its pods, and says which pod goes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use rk_cri_api::v1 as cri;
 use tokio::sync::mpsc;
 
 use super::limits;
+use super::orders::Order;
 use super::rank::{Shortage, first, is_critical, message};
+use super::soft::Patience;
 use super::usage::{self, PodUse};
 use crate::Thresholds;
 use crate::context::Shared;
 use crate::image_gc;
-use crate::node::Observed;
+use crate::node::{Observed, Signal};
 use crate::pod::spec;
 use crate::pod::status::EVICTED;
 use crate::runtime;
@@ -24,44 +26,34 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// An evicted pod gets this long to go before the next one is chosen.
 const BREATH: Duration = Duration::from_secs(20);
 
-/// Pods that were told to go, by UID, with reason and message for their status. Clones share them.
-#[derive(Clone, Default)]
-pub struct Orders(Arc<Mutex<HashMap<String, (String, String)>>>);
-
-impl Orders {
-    /// Tells a pod to go.
-    pub fn give(&self, uid: &str, reason: &str, message: String) {
-        let order = (reason.to_owned(), message);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), order);
-    }
-
-    /// Reason and message for a pod that is to go; they are taken once.
-    pub fn take(&self, uid: &str) -> Option<(String, String)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid)
-    }
+/// A shortage that must end now: the signal, the thresholds that it is measured by, and how long pods have, seconds.
+#[derive(Clone, Copy)]
+struct Verdict {
+    signal: Signal,
+    thresholds: Thresholds,
+    grace: i64,
 }
 
 /// Watches for ever. Pods that must go are named to `wake`.
 pub async fn evict_loop(context: Shared, wake: mpsc::Sender<String>) {
+    let mut patience = Patience::default();
     loop {
         tokio::time::sleep(PERIOD).await;
         let pods = context.pods.all();
         let running: Vec<&Arc<Pod>> = pods.iter().filter(|p| runs(&context, p)).collect();
-        let thresholds = context.options.eviction;
-        let look = || Shortage::of(Observed::now(&context.options.dirs.kubelet).pressure(thresholds));
-        let mut shortage = look();
-        if shortage == Some(Shortage::Disk) {
+        let mut verdict = look(&context, &mut patience);
+        if verdict.is_some_and(|v| Shortage::of(v.signal).on_disk()) {
             // Images that nobody uses go before pods do.
             match image_gc::reclaim(&context.runtime).await {
                 Ok(0) => {}
-                Ok(_) => shortage = look(),
+                Ok(_) => verdict = look(&context, &mut patience),
                 Err(error) => tracing::warn!("removing unused images: {} {error}", error.call),
             }
         }
-        if shortage.is_none() && !running.iter().any(|p| limits::any(p)) {
+        if verdict.is_none() && !running.iter().any(|p| limits::any(p)) {
             continue;
         }
-        let used = match uses(&context, &running, shortage == Some(Shortage::Disk)).await {
+        let used = match uses(&context, &running, verdict.map(|v| Shortage::of(v.signal))).await {
             Ok(used) => used,
             Err(error) => {
                 tracing::warn!("what pods use is not known: {} {error}", error.call);
@@ -71,18 +63,40 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<String>) {
         let mut gone = false;
         for (pod, used) in used.iter().filter(|(pod, _)| !is_critical(pod)) {
             if let Some(message) = limits::exceeded(pod, used) {
-                gone |= order(&context, &wake, pod, message).await;
+                gone |= order(&context, &wake, pod, message, 0).await;
             }
         }
         // What the pods' own limits have freed is counted before one goes for the others.
-        let (Some(shortage), false) = (shortage, gone) else { continue };
+        let (Some(verdict), false) = (verdict, gone) else { continue };
+        let shortage = Shortage::of(verdict.signal);
         if let Some((pod, used)) = first(shortage, &used) {
-            let observed = Observed::now(&context.options.dirs.kubelet);
-            let (threshold, available) = bounds(shortage, thresholds, &observed);
-            if order(&context, &wake, pod, message(shortage, pod, used, &threshold, available)).await {
-                tokio::time::sleep(BREATH).await;
+            let (free, all) = Observed::now(&context.options.dirs.kubelet).of(verdict.signal).unwrap_or_default();
+            let threshold = shown(verdict, all);
+            let text = message(shortage, pod, used, &threshold, free);
+            if order(&context, &wake, pod, text, verdict.grace).await {
+                tokio::time::sleep(BREATH.max(Duration::from_secs(verdict.grace.unsigned_abs()))).await;
             }
         }
+    }
+}
+
+/// The most urgent shortage for which a pod must go: one below a hard threshold, else one that was borne long enough.
+fn look(context: &Shared, patience: &mut Patience) -> Option<Verdict> {
+    let (hard, soft) = (context.options.eviction, &context.options.soft_eviction);
+    let observed = Observed::now(&context.options.dirs.kubelet);
+    let borne = patience.over(&observed.short(soft.thresholds), Instant::now(), &soft.grace);
+    if let Some(signal) = observed.short(hard).first() {
+        return Some(Verdict { signal: *signal, thresholds: hard, grace: 0 });
+    }
+    borne.first().map(|signal| Verdict { signal: *signal, thresholds: soft.thresholds, grace: soft.pod_grace })
+}
+
+/// The threshold as upstream writes it: a share of the disk as its amount.
+fn shown(verdict: Verdict, all: u64) -> String {
+    let threshold = verdict.thresholds.of(verdict.signal);
+    match Shortage::of(verdict.signal) {
+        Shortage::Disk => threshold.of(all).to_string(),
+        Shortage::Memory | Shortage::Inodes | Shortage::Pids => threshold.to_string(),
     }
 }
 
@@ -92,43 +106,38 @@ fn runs(context: &Shared, pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none() && !spec::terminal_phase(phase.as_deref())
 }
 
-async fn order(context: &Shared, wake: &mpsc::Sender<String>, pod: &Pod, message: String) -> bool {
+async fn order(context: &Shared, wake: &mpsc::Sender<String>, pod: &Pod, message: String, grace: i64) -> bool {
     tracing::warn!(pod = %spec::describe(pod), "evicting a pod: {message}");
-    context.evictions.give(spec::uid(pod), EVICTED, message);
+    context.evictions.give(spec::uid(pod), Order { reason: EVICTED.to_owned(), message, grace });
     wake.send(spec::uid(pod).to_owned()).await.is_ok()
-}
-
-/// The threshold as upstream writes it, and what is available.
-fn bounds(shortage: Shortage, thresholds: Thresholds, observed: &Observed) -> (String, u64) {
-    match shortage {
-        Shortage::Memory => (thresholds.memory.to_string(), observed.memory.unwrap_or_default().0),
-        Shortage::Disk => {
-            let (free, all) = observed.disk.unwrap_or_default();
-            (thresholds.disk.of(all).max(thresholds.image_disk.of(all)).to_string(), free)
-        }
-    }
 }
 
 /// What the pods use. The disk is walked for those only that have limits of their own, unless it is short.
 async fn uses<'a>(
     context: &Shared,
     pods: &[&'a Arc<Pod>],
-    whole_disk: bool,
+    short: Option<Shortage>,
 ) -> Result<Vec<(&'a Pod, PodUse)>, runtime::RuntimeError> {
     let stats = context.runtime.container_stats().await?;
+    let processes = if short == Some(Shortage::Pids) { processes(context).await? } else { HashMap::new() };
     let mut all = Vec::new();
     for pod in pods {
         let mut used = of_runtime(spec::uid(pod), &stats);
-        if whole_disk || limits::any(pod) {
+        used.pids = processes.get(spec::uid(pod)).copied().unwrap_or(0);
+        if short.is_some_and(Shortage::on_disk) || limits::any(pod) {
             let (dir, logs) = (context.volumes.pod_dir(spec::uid(pod)), context.options.dirs.pod_logs.clone());
             let of = (*pod).clone();
             // Walking trees blocks.
-            let walked =
-                tokio::task::spawn_blocking(move || (usage::volumes(&of, &dir), usage::logs(&of, &logs))).await;
-            if let Ok((volumes, logs)) = walked {
-                used.volumes = volumes;
-                for (container, bytes) in logs {
-                    *used.disk.entry(container).or_default() += bytes;
+            let walked = tokio::task::spawn_blocking(move || {
+                (usage::volumes(&of, &dir), usage::logs(&of, &logs), usage::own_files(&dir))
+            })
+            .await;
+            if let Ok((volumes, logs, own)) = walked {
+                used.inodes += volumes.values().chain(logs.values()).chain([&own]).map(|t| t.inodes).sum::<u64>();
+                used.own_files = own.bytes;
+                used.volumes = volumes.into_iter().map(|(name, taken)| (name, taken.bytes)).collect();
+                for (container, taken) in logs {
+                    *used.disk.entry(container).or_default() += taken.bytes;
                 }
             }
         }
@@ -138,8 +147,18 @@ async fn uses<'a>(
     Ok(all)
 }
 
+/// Processes of each pod, by UID.
+async fn processes(context: &Shared) -> Result<HashMap<String, u64>, runtime::RuntimeError> {
+    let count = |stats: cri::PodSandboxStats| {
+        let uid = stats.attributes?.metadata?.uid;
+        let count = stats.linux?.process?.process_count?.value;
+        Some((uid, count))
+    };
+    Ok(context.runtime.sandbox_stats().await?.into_iter().filter_map(count).collect())
+}
+
 fn of_runtime(uid: &str, stats: &[cri::ContainerStats]) -> PodUse {
-    let (mut memory, mut disk) = (BTreeMap::new(), BTreeMap::new());
+    let (mut memory, mut disk, mut inodes) = (BTreeMap::new(), BTreeMap::new(), 0);
     for one in stats {
         let Some(labels) = one.attributes.as_ref().map(|a| &a.labels) else { continue };
         if labels.get(runtime::POD_UID).map(String::as_str) != Some(uid) {
@@ -147,9 +166,10 @@ fn of_runtime(uid: &str, stats: &[cri::ContainerStats]) -> PodUse {
         }
         let name = labels.get(runtime::CONTAINER_NAME).cloned().unwrap_or_default();
         let held = one.memory.as_ref().and_then(|m| m.working_set_bytes.as_ref()).map_or(0, |v| v.value);
-        let layer = one.writable_layer.as_ref().and_then(|w| w.used_bytes.as_ref()).map_or(0, |v| v.value);
+        let layer = one.writable_layer.as_ref();
+        inodes += layer.and_then(|w| w.inodes_used.as_ref()).map_or(0, |v| v.value);
         memory.insert(name.clone(), held);
-        disk.insert(name, layer);
+        disk.insert(name, layer.and_then(|w| w.used_bytes.as_ref()).map_or(0, |v| v.value));
     }
-    PodUse { memory, disk, volumes: BTreeMap::new() }
+    PodUse { memory, disk, inodes, ..Default::default() }
 }

@@ -22,6 +22,12 @@ pub struct PodUse {
     pub disk: BTreeMap<String, u64>,
     /// emptyDir volumes on disk, by name.
     pub volumes: BTreeMap<String, u64>,
+    /// Files of the kubelet's own that containers can write: their hosts file and their last words.
+    pub own_files: u64,
+    /// Files and directories of all of that, when the disk was looked through.
+    pub inodes: u64,
+    /// Processes, when these are short.
+    pub pids: u64,
 }
 
 impl PodUse {
@@ -32,13 +38,22 @@ impl PodUse {
 
     /// The local disk, everything together.
     pub fn disk_total(&self) -> u64 {
-        self.disk.values().sum::<u64>().saturating_add(self.volumes.values().sum())
+        self.disk.values().sum::<u64>().saturating_add(self.volumes.values().sum()).saturating_add(self.own_files)
     }
 }
 
-/// Bytes that a tree takes on its own file system. Links are not followed, and what vanishes meanwhile is not counted.
-pub fn tree(root: &Path) -> u64 {
-    let Ok(meta) = fs::symlink_metadata(root) else { return 0 };
+/// What trees take: bytes and inodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Bytes.
+    pub bytes: u64,
+    /// Files and directories.
+    pub inodes: u64,
+}
+
+/// What a tree takes on its own file system. Links are not followed, and what vanishes meanwhile is not counted.
+pub fn tree(root: &Path) -> Taken {
+    let Ok(meta) = fs::symlink_metadata(root) else { return Taken::default() };
     let (device, mut bytes, mut left) = (meta.dev(), meta.blocks().saturating_mul(512), MAX_ENTRIES);
     let mut open = vec![root.to_owned()];
     while let Some(dir) = open.pop() {
@@ -54,19 +69,26 @@ pub fn tree(root: &Path) -> u64 {
             }
         }
     }
-    bytes
+    Taken { bytes, inodes: u64::try_from(MAX_ENTRIES - left).unwrap_or(u64::MAX).saturating_add(1) }
 }
 
 /// The emptyDir volumes of a pod that are on disk.
-pub fn volumes(pod: &Pod, pod_dir: &Path) -> BTreeMap<String, u64> {
+pub fn volumes(pod: &Pod, pod_dir: &Path) -> BTreeMap<String, Taken> {
     let all = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
     let on_disk =
         all.filter(|v| v.empty_dir.as_ref().is_some_and(|e| e.medium.as_deref().unwrap_or_default().is_empty()));
     on_disk.map(|v| (v.name.clone(), tree(&pod_dir.join("volumes/kubernetes.io~empty-dir").join(&v.name)))).collect()
 }
 
+/// The kubelet's own files of a pod that its containers can write.
+pub fn own_files(pod_dir: &Path) -> Taken {
+    let hosts = fs::symlink_metadata(pod_dir.join("etc-hosts")).map_or(0, |m| m.blocks().saturating_mul(512));
+    let words = tree(&pod_dir.join("containers"));
+    Taken { bytes: hosts.saturating_add(words.bytes), inodes: words.inodes }
+}
+
 /// Logs of a pod's containers.
-pub fn logs(pod: &Pod, root: &Path) -> BTreeMap<String, u64> {
+pub fn logs(pod: &Pod, root: &Path) -> BTreeMap<String, Taken> {
     let dir = log_directory(root, pod);
     let containers = spec::init_containers(pod).iter().chain(spec::app_containers(pod));
     containers.map(|c| (c.name.clone(), tree(&dir.join(&c.name)))).collect()
@@ -79,13 +101,14 @@ mod tests {
     #[test]
     fn a_tree_is_counted_with_its_holes_left_out_and_links_not_followed() {
         let dir = tempfile::tempdir().unwrap();
-        let before = tree(dir.path());
+        let before = tree(dir.path()).bytes;
         fs::create_dir(dir.path().join("d")).unwrap();
         fs::write(dir.path().join("d/f"), vec![1; 100_000]).unwrap();
         fs::File::create(dir.path().join("hole")).unwrap().set_len(1 << 30).unwrap();
         std::os::unix::fs::symlink("/usr", dir.path().join("away")).unwrap();
-        let grown = tree(dir.path()) - before;
-        assert!((100_000..1_000_000).contains(&grown), "{grown}");
-        assert_eq!(tree(Path::new("/nonexistent")), 0);
+        let grown = tree(dir.path());
+        assert!((100_000..1_000_000).contains(&(grown.bytes - before)), "{grown:?}");
+        assert_eq!(grown.inodes, 5);
+        assert_eq!(tree(Path::new("/nonexistent")), Taken::default());
     }
 }

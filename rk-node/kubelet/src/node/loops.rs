@@ -258,7 +258,10 @@ impl NodeLoop {
         let health = Health {
             runtime: runtime_problem,
             network: view.network,
-            pressure: self.steady(pressure::Observed::now(&self.options.dirs.kubelet).pressure(self.options.eviction)),
+            pressure: self.steady(
+                pressure::Observed::now(&self.options.dirs.kubelet)
+                    .pressure(self.options.eviction, self.options.soft_eviction.thresholds),
+            ),
             going_down: *self.shutdown.borrow(),
         };
         let ready = health.runtime.is_none() && health.network.is_none();

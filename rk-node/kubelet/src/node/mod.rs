@@ -14,4 +14,4 @@ pub use address::find_node_ip;
 pub use info::machine;
 pub use lease::lease_loop;
 pub use loops::{NodeLoop, Sources};
-pub use pressure::{Observed, Pressure};
+pub use pressure::{Observed, Signal};

@@ -8,6 +8,40 @@ use rustix::fs::statvfs;
 use super::info::meminfo;
 use crate::options::{Amount, Thresholds};
 
+/// Something that can be short, most urgent first: memory is gone in an instant, a disk is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Signal {
+    /// `memory.available`.
+    Memory,
+    /// `nodefs.available`.
+    Disk,
+    /// `imagefs.available`.
+    ImageDisk,
+    /// `nodefs.inodesFree`.
+    Inodes,
+    /// `imagefs.inodesFree`.
+    ImageInodes,
+    /// `pid.available`.
+    Pids,
+}
+
+impl Signal {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Memory, Self::Disk, Self::ImageDisk, Self::Inodes, Self::ImageInodes, Self::Pids];
+
+    /// Upstream's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory.available",
+            Self::Disk => "nodefs.available",
+            Self::ImageDisk => "imagefs.available",
+            Self::Inodes => "nodefs.inodesFree",
+            Self::ImageInodes => "imagefs.inodesFree",
+            Self::Pids => "pid.available",
+        }
+    }
+}
+
 /// What is short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pressure {
@@ -51,18 +85,36 @@ impl Observed {
         }
     }
 
-    /// What of it is too little.
-    pub fn pressure(&self, thresholds: Thresholds) -> Pressure {
-        let short = |amount: Option<(u64, u64)>, threshold: Amount| {
-            amount.is_some_and(|(free, all)| all > 0 && free < threshold.of(all))
-        };
-        let disk = short(self.disk, thresholds.disk) || short(self.disk, thresholds.image_disk);
-        let inodes = short(self.inodes, thresholds.inodes) || short(self.inodes, thresholds.image_inodes);
-        Pressure {
-            memory: short(self.memory, thresholds.memory),
-            disk: disk || inodes,
-            pids: short(self.pids, thresholds.pids),
+    /// (free, all) of what a signal is about. Images lie on the disk of the pods.
+    pub fn of(&self, signal: Signal) -> Option<(u64, u64)> {
+        match signal {
+            Signal::Memory => self.memory,
+            Signal::Disk | Signal::ImageDisk => self.disk,
+            Signal::Inodes | Signal::ImageInodes => self.inodes,
+            Signal::Pids => self.pids,
         }
+    }
+
+    /// What of it is too little, most urgent first.
+    pub fn short(&self, thresholds: Thresholds) -> Vec<Signal> {
+        let below = |signal: Signal| {
+            let threshold: Amount = thresholds.of(signal);
+            self.of(signal).is_some_and(|(free, all)| all > 0 && free < threshold.of(all))
+        };
+        Signal::ALL.into_iter().filter(|signal| below(*signal)).collect()
+    }
+
+    /// The conditions that follow from it: of thresholds without and with a grace period alike.
+    pub fn pressure(&self, hard: Thresholds, soft: Thresholds) -> Pressure {
+        let mut pressure = Pressure::default();
+        for signal in self.short(hard).into_iter().chain(self.short(soft)) {
+            match signal {
+                Signal::Memory => pressure.memory = true,
+                Signal::Pids => pressure.pids = true,
+                _ => pressure.disk = true,
+            }
+        }
+        pressure
     }
 }
 
@@ -73,7 +125,7 @@ mod tests {
     #[test]
     fn what_is_short_follows_the_thresholds() {
         let short = |observed: Observed| {
-            let p = observed.pressure(Thresholds::default());
+            let p = observed.pressure(Thresholds::default(), Thresholds::none());
             (p.memory, p.disk, p.pids)
         };
         assert_eq!(short(Observed::default()), (false, false, false));
@@ -86,6 +138,10 @@ mod tests {
             short(Observed { disk: Some((15, 100)), inodes: Some((4, 100)), ..Default::default() }),
             (false, true, false)
         );
+        let early = Thresholds { memory: Amount::Share(5000), ..Thresholds::none() };
+        let observed = Observed { memory: Some((400 << 20, 1 << 30)), ..Default::default() };
+        assert!(!observed.pressure(Thresholds::default(), Thresholds::none()).memory);
+        assert!(observed.pressure(Thresholds::default(), early).memory);
         assert_eq!(
             short(Observed { inodes: Some((0, 0)), pids: Some((9, 100)), ..Default::default() }),
             (false, false, true)

@@ -8,7 +8,7 @@ use rk_cri_api::v1::LinuxContainerResources;
 
 use super::spec;
 use crate::quantity::milli_of;
-use crate::resources::{container_resources, pod_total};
+use crate::resources::{Qos, container_resources, pod_total, qos_class};
 use crate::runtime::RuntimePod;
 
 /// A running container whose limits are to change.
@@ -61,17 +61,29 @@ pub fn resizes(pod: &Pod, runtime: &RuntimePod, node_memory: i64) -> Vec<Resize>
         .collect()
 }
 
-/// Whether the spec asks for other requests than the status says are allocated.
+/// Whether the spec asks for more than the status says is allocated.
 fn asks_for_more(pod: &Pod) -> bool {
+    asks(pod, |wanted, had| wanted > had)
+}
+
+/// Whether any container's requests of CPU and memory are to those allocated as `compare` says.
+fn asks(pod: &Pod, compare: impl Fn(i64, i64) -> bool) -> bool {
     let status = pod.status.as_ref();
     let lists = status.map(|s| [&s.container_statuses, &s.init_container_statuses]);
     lists.into_iter().flatten().flatten().flatten().any(|known| {
         let Some((_, container)) = spec::find_container(pod, &known.name) else { return false };
         let wanted = container.resources.unwrap_or_default().requests;
         known.allocated_resources.as_ref().is_some_and(|had| {
-            ["cpu", "memory"].iter().any(|name| milli_of(wanted.as_ref(), name) > milli_of(Some(had), name))
+            ["cpu", "memory"].iter().any(|name| compare(milli_of(wanted.as_ref(), name), milli_of(Some(had), name)))
         })
     })
+}
+
+/// Why a resize is never begun where whole CPUs are given to containers: theirs are counted out when the pod comes.
+pub fn fixed(pod: &Pod) -> Option<(String, String)> {
+    let message = "Resize is infeasible for Guaranteed Pods alongside CPU Manager static policy";
+    let asked = qos_class(pod) == Qos::Guaranteed && asks(pod, |wanted, had| wanted != had);
+    asked.then(|| ("Infeasible".to_owned(), message.to_owned()))
 }
 
 /// Why a resize that the spec asks for is not begun: reason and message of the condition `PodResizePending`.
@@ -122,6 +134,22 @@ mod tests {
             more_memory.iter().map(|r| (r.resources.memory_limit_in_bytes >> 20, r.restart)).collect::<Vec<_>>(),
             [(128, true)]
         );
+    }
+
+    #[test]
+    fn guaranteed_pods_keep_their_size_beside_exclusive_cpus() {
+        let with = |cpu: &str| {
+            let amounts = json!({"cpu": cpu, "memory": "1Mi"});
+            let mut pod =
+                pod(json!({"containers": [{"name": "a", "resources": {"requests": amounts, "limits": amounts}}]}));
+            let had = json!({"containerStatuses": [{"name": "a", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+                "allocatedResources": {"cpu": "2", "memory": "1Mi"}}]});
+            pod.status = serde_json::from_value(had).unwrap();
+            pod
+        };
+        for (cpu, refused) in [("2", false), ("1", true), ("3", true)] {
+            assert_eq!(fixed(&with(cpu)).is_some_and(|(reason, _)| reason == "Infeasible"), refused, "{cpu}");
+        }
     }
 
     #[test]

@@ -217,6 +217,12 @@ impl Launch<'_> {
             node_memory: self.context.node.borrow().memory,
             seccomp: &self.context.seccomp(),
         });
+        if let (Some(cpus), Some(resources)) = (
+            self.context.cpus.of(spec::uid(self.pod), &container.name),
+            container_config.linux.as_mut().and_then(|linux| linux.resources.as_mut()),
+        ) {
+            resources.cpuset_cpus = cpus.to_string();
+        }
         self.context.devices.provide(self.pod, container, &mut container_config).await.map_err(wrong)?;
         let logs = log_directory(&self.context.options.dirs.pod_logs, self.pod).join(&container.name);
         std::fs::create_dir_all(&logs)

@@ -1,8 +1,17 @@
 //! `/configz`: the settings that this kubelet runs with, by upstream's names.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
-use crate::Options;
+use crate::node::Signal;
+use crate::{Options, Thresholds};
+
+/// Thresholds by upstream's names of their signals.
+fn thresholds(of: Thresholds, set: impl Fn(Signal) -> bool) -> BTreeMap<&'static str, String> {
+    let set = Signal::ALL.into_iter().filter(|signal| set(*signal));
+    set.map(|signal| (signal.as_str(), of.of(signal).to_string())).collect()
+}
 
 /// The configuration document.
 pub fn configz(options: &Options) -> Value {
@@ -22,14 +31,11 @@ pub fn configz(options: &Options) -> Value {
         "nodeStatusReportFrequency": "5m0s",
         "nodeLeaseDurationSeconds": 40,
         "shutdownGracePeriod": format!("{}s", options.shutdown_grace.as_secs()),
-        "evictionHard": {
-            "memory.available": options.eviction.memory.to_string(),
-            "nodefs.available": options.eviction.disk.to_string(),
-            "nodefs.inodesFree": options.eviction.inodes.to_string(),
-            "imagefs.available": options.eviction.image_disk.to_string(),
-            "imagefs.inodesFree": options.eviction.image_inodes.to_string(),
-            "pid.available": options.eviction.pids.to_string(),
-        },
+        "evictionHard": thresholds(options.eviction, |_| true),
+        "evictionSoft": thresholds(options.soft_eviction.thresholds, |signal| options.soft_eviction.grace.contains_key(&signal)),
+        "evictionSoftGracePeriod": options.soft_eviction.grace.iter()
+            .map(|(signal, grace)| (signal.as_str(), format!("{}s", grace.as_secs()))).collect::<BTreeMap<_, _>>(),
+        "evictionMaxPodGracePeriod": options.soft_eviction.pod_grace,
         "evictionPressureTransitionPeriod": format!("{}s", options.pressure_transition.as_secs()),
         "imageGCHighThresholdPercent": options.image_gc.high,
         "imageGCLowThresholdPercent": options.image_gc.low,

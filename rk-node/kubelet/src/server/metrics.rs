@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 use super::body::{Body, response};
 use super::routes::State;
 use super::stats::{self, PodUsage};
+use crate::pod::spec;
 use crate::runtime::POD_NAME;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -69,8 +70,32 @@ pub async fn kubelet(state: &State) -> Response<Body> {
     }
     text.head("kubelet_desired_pods", "The number of pods the kubelet is being instructed to run", "gauge");
     text.sample("kubelet_desired_pods", &[("static", "")], state.pods.all().len() as f64);
+    volumes(state, &mut text).await;
     process(&mut text);
     text.done()
+}
+
+/// Volumes behind claims.
+async fn volumes(state: &State, text: &mut Text) {
+    let mut held = Vec::new();
+    for pod in state.pods.all() {
+        let of_pod = state.context.volumes.stats(spec::uid(&pod)).await;
+        held.extend(of_pod.into_iter().map(|stats| (spec::namespace(&pod).to_owned(), stats)));
+    }
+    for (what, help, of) in [
+        ("capacity", "Capacity in bytes of the volume", 0),
+        ("available", "Number of available bytes in the volume", 1),
+        ("used", "Number of used bytes in the volume", 2),
+    ] {
+        let name = format!("kubelet_volume_stats_{what}_bytes");
+        text.head(&name, help, "gauge");
+        for (namespace, stats) in &held {
+            let bytes = stats.bytes.and_then(|numbers| numbers.get(of).copied());
+            if let (Some(claim), Some(bytes)) = (&stats.claim, bytes) {
+                text.sample(&name, &[("namespace", namespace), ("persistentvolumeclaim", claim)], bytes as f64);
+            }
+        }
+    }
 }
 
 fn process(text: &mut Text) {

@@ -9,6 +9,7 @@ use super::body::{Body, json as json_body, text};
 use super::routes::State;
 use super::stats::{self, PodUsage, Usage};
 use crate::pod::spec;
+use crate::volumes::VolumeStats;
 
 fn numbers(time: &str, pairs: &[(&str, Option<u64>)]) -> Value {
     let mut map = Map::from_iter([("time".to_owned(), json!(time))]);
@@ -51,7 +52,16 @@ pub async fn summary(state: &State, only_cpu_and_memory: bool) -> Response<Body>
     if !only_cpu_and_memory && let Some(map) = of_node.as_object_mut() {
         map.insert("fs".into(), filesystem(state, &now));
     }
-    let list: Vec<Value> = pods.iter().map(|p| pod(state, p, &now, only_cpu_and_memory)).collect();
+    let mut list: Vec<Value> = Vec::new();
+    for usage in &pods {
+        let mut value = pod(state, usage, &now, only_cpu_and_memory);
+        if !only_cpu_and_memory && let Some(map) = value.as_object_mut() {
+            let held = state.context.volumes.stats(&usage.uid).await;
+            let volumes: Vec<Value> = held.iter().map(|v| volume(v, &usage.namespace, &now)).collect();
+            map.insert("volume".into(), volumes.into());
+        }
+        list.push(value);
+    }
     json_body(&json!({"node": of_node, "pods": list}))
 }
 
@@ -97,6 +107,31 @@ fn pod(state: &State, usage: &PodUsage, time: &str, only_cpu_and_memory: bool) -
         && let (Some(map), Some((name, received, sent))) = (value.as_object_mut(), usage.network.first())
     {
         map.insert("network".into(), json!({"time": time, "name": name, "rxBytes": received, "txBytes": sent}));
+    }
+    value
+}
+
+fn volume(stats: &VolumeStats, namespace: &str, time: &str) -> Value {
+    let at = |list: Option<[u64; 3]>, index: usize| list.and_then(|numbers| numbers.get(index).copied());
+    let mut value = numbers(
+        time,
+        &[
+            ("capacityBytes", at(stats.bytes, 0)),
+            ("availableBytes", at(stats.bytes, 1)),
+            ("usedBytes", at(stats.bytes, 2)),
+            ("inodes", at(stats.inodes, 0)),
+            ("inodesFree", at(stats.inodes, 1)),
+            ("inodesUsed", at(stats.inodes, 2)),
+        ],
+    );
+    if let Some(map) = value.as_object_mut() {
+        map.insert("name".into(), json!(stats.name));
+        if let Some(claim) = &stats.claim {
+            map.insert("pvcRef".into(), json!({"name": claim, "namespace": namespace}));
+        }
+        if stats.abnormal.is_some() {
+            map.insert("volumeHealthStats".into(), json!({"abnormal": true}));
+        }
     }
     value
 }

@@ -42,8 +42,13 @@ fn belongs(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Result<(
     }
 }
 
-/// The persistent volume of a pod's claim.
-pub async fn bound(client: &Client, pod: &Pod, volume: &Volume, claim: &str) -> Result<PersistentVolume, String> {
+/// A pod's claim and the persistent volume that is bound to it.
+pub async fn bound(
+    client: &Client,
+    pod: &Pod,
+    volume: &Volume,
+    claim: &str,
+) -> Result<(PersistentVolumeClaim, PersistentVolume), String> {
     let namespace = spec::namespace(pod);
     let failed = |what: String| format!("error processing PVC {namespace}/{claim}: {what}");
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
@@ -58,7 +63,7 @@ pub async fn bound(client: &Client, pod: &Pod, volume: &Volume, claim: &str) -> 
         .await
         .map_err(|e| failed(format!("failed to fetch PV {name} from API server: {}", api_error::text(&e))))?;
     belongs(&found, &persistent).map_err(failed)?;
-    Ok(persistent)
+    Ok((found, persistent))
 }
 
 #[cfg(test)]

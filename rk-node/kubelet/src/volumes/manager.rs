@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
 
 use super::atomic_writer::{Payload, publish};
 use super::claim;
-use super::csi::{Csi, CsiVolume, Placed};
+use super::csi::{Csi, CsiVolume, Placed, VolumeStats, growth};
 use super::objects::Objects;
 use super::payload::downward;
 use super::source::Collector;
@@ -71,6 +71,11 @@ impl VolumeManager {
         &self.objects
     }
 
+    /// What the pod's volumes hold, as far as their drivers count it.
+    pub async fn stats(&self, uid: &str) -> Vec<VolumeStats> {
+        self.csi.stats(uid).await
+    }
+
     /// Sets all volumes of the pod up from fresh objects. Safe to repeat.
     pub async fn set_up(&self, pod: &Pod, fields: &FieldContext) -> Result<Volumes, VolumeError> {
         self.each(pod, fields, Duration::ZERO).await
@@ -111,10 +116,17 @@ impl VolumeManager {
             return self.csi.set_up(pod, &asked, &self.tokens).await.map(Some);
         }
         let Some(claim) = claim::claim_of(pod, volume) else { return Ok(None) };
-        let persistent = claim::bound(self.objects.client(), pod, volume, &claim).await?;
+        let (bound, persistent) = claim::bound(self.objects.client(), pod, volume, &claim).await?;
         let read_only = volume.persistent_volume_claim.as_ref().and_then(|c| c.read_only) == Some(true);
         if let Some(asked) = CsiVolume::persistent(&persistent, read_only) {
-            return self.csi.set_up(pod, &asked, &self.tokens).await.map(Some);
+            let asked = asked.behind(&volume.name, &claim);
+            let placed = self.csi.set_up(pod, &asked, &self.tokens).await?;
+            if let Some(growth) = growth(&bound, &persistent) {
+                let source = persistent.spec.as_ref().and_then(|s| s.csi.as_ref());
+                let secret = source.and_then(|c| c.node_expand_secret_ref.as_ref());
+                self.csi.expand(pod, &asked, &bound, secret, &growth).await?;
+            }
+            return Ok(Some(placed));
         }
         let pod_dir = self.pod_dir(spec::uid(pod));
         let group = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|c| c.fs_group);

@@ -18,7 +18,7 @@ mod subpath;
 mod tmpfs;
 mod token;
 
-pub use csi::{Csi, Driver, Drivers, NodeObject};
+pub use csi::{Csi, Driver, Drivers, NodeObject, VolumeStats};
 pub use manager::{VolumeManager, Volumes};
 pub use mounts::{container_devices, container_mounts};
 pub use objects::Objects;

@@ -28,6 +28,8 @@ pub struct Seen {
     pub registered: Option<(bool, String)>,
     /// Publishing fails with this.
     pub broken: Option<String>,
+    /// Bytes of every volume.
+    pub size: i64,
 }
 
 /// The driver; it and its sockets go with it.
@@ -151,21 +153,34 @@ impl Node for Service {
         Ok(Response::new(NodeUnpublishVolumeResponse {}))
     }
 
-    async fn node_get_volume_stats(&self, _: Request<NodeGetVolumeStatsRequest>) -> Answer<NodeGetVolumeStatsResponse> {
-        Err(Status::unimplemented("no stats"))
+    async fn node_get_volume_stats(
+        &self,
+        request: Request<NodeGetVolumeStatsRequest>,
+    ) -> Answer<NodeGetVolumeStatsResponse> {
+        let known = Path::new(&request.into_inner().volume_path).join("of-driver").exists();
+        let total = self.seen.lock().unwrap_or_else(PoisonError::into_inner).size;
+        let bytes = VolumeUsage { total, available: total - 100, used: 100, unit: volume_usage::Unit::Bytes as i32 };
+        if !known {
+            return Err(Status::not_found("no such volume"));
+        }
+        Ok(Response::new(NodeGetVolumeStatsResponse { usage: vec![bytes], volume_condition: None }))
     }
 
-    async fn node_expand_volume(&self, _: Request<NodeExpandVolumeRequest>) -> Answer<NodeExpandVolumeResponse> {
-        Err(Status::unimplemented("no expansion"))
+    async fn node_expand_volume(&self, request: Request<NodeExpandVolumeRequest>) -> Answer<NodeExpandVolumeResponse> {
+        let request = request.into_inner();
+        let wanted = request.capacity_range.unwrap_or_default().required_bytes;
+        assert!(Path::new(&request.volume_path).join("of-driver").exists(), "what grows is published");
+        self.note("expand", &request.volume_id).size = wanted;
+        Ok(Response::new(NodeExpandVolumeResponse { capacity_bytes: wanted }))
     }
 
     async fn node_get_capabilities(
         &self,
         _: Request<NodeGetCapabilitiesRequest>,
     ) -> Answer<NodeGetCapabilitiesResponse> {
-        let stage =
-            NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: rpc::Type::StageUnstageVolume as i32 })) };
-        Ok(Response::new(NodeGetCapabilitiesResponse { capabilities: vec![stage] }))
+        let can = [rpc::Type::StageUnstageVolume, rpc::Type::ExpandVolume, rpc::Type::GetVolumeStats];
+        let capability = |can: rpc::Type| NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: can as i32 })) };
+        Ok(Response::new(NodeGetCapabilitiesResponse { capabilities: can.map(capability).to_vec() }))
     }
 
     async fn node_get_info(&self, _: Request<NodeGetInfoRequest>) -> Answer<NodeGetInfoResponse> {

@@ -15,7 +15,7 @@ impl Worker {
         let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
         self.probes.reconcile(&pod, &runtime, &ip, true);
         self.publish(&pod, &runtime, false, false);
-        let grace = desired.grace_of(self.failure.as_ref());
+        let grace = desired.grace_of(self.failure.as_ref(), self.eviction_grace);
         let context = self.context.clone();
         tokio::select! {
             result = kill::kill_all(&context, &pod, &runtime, grace) => result?,

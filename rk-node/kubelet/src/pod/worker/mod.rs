@@ -52,9 +52,9 @@ impl Desired {
     }
 
     /// The grace period; one that the node cannot wait for is short.
-    fn grace_of(&self, failure: Option<&(String, String)>) -> i64 {
+    fn grace_of(&self, failure: Option<&(String, String)>, evicted: i64) -> i64 {
         match failure {
-            Some((reason, _)) if reason == EVICTED => self.grace().min(GRACE_OF_GONE),
+            Some((reason, _)) if reason == EVICTED => self.grace().min(evicted),
             _ => self.grace(),
         }
     }
@@ -102,6 +102,8 @@ pub struct Worker {
     waiting: BTreeMap<String, (String, String)>,
     /// Set when the kubelet itself failed the pod: reason and message.
     failure: Option<(String, String)>,
+    /// How long the pod has to end when it is evicted, seconds.
+    eviction_grace: i64,
     volumes: Option<(Volumes, std::time::Instant)>,
     setup_failures: u32,
     /// Why a resize is not begun: reason and message.
@@ -127,6 +129,7 @@ impl Worker {
             back_off: BackOff::default(),
             waiting: BTreeMap::new(),
             failure: refusal,
+            eviction_grace: GRACE_OF_GONE,
             volumes: None,
             setup_failures: 0,
             resize_pending: None,
@@ -258,6 +261,7 @@ impl Worker {
             }
             self.prune(&plan).await;
             self.resize(&pod, &runtime).await?;
+            self.hold_cpus(&pod, &runtime).await?;
             if plan.is_idle() {
                 self.refresh_volumes(&pod, &runtime).await;
                 return Ok(pause);
@@ -276,9 +280,10 @@ impl Worker {
 
     /// Fails a pod that the node needs gone.
     fn check_eviction(&mut self, pod: &Pod) {
-        let Some((reason, message)) = self.context.evictions.take(spec::uid(pod)) else { return };
-        self.context.recorder.warning(&PodRef::of(pod), &reason, message.clone());
-        self.failure = Some((reason, message));
+        let Some(order) = self.context.evictions.take(spec::uid(pod)) else { return };
+        self.context.recorder.warning(&PodRef::of(pod), &order.reason, order.message.clone());
+        self.eviction_grace = order.grace.max(GRACE_OF_GONE);
+        self.failure = Some((order.reason, order.message));
     }
 
     /// Fails a pod that is past its `activeDeadlineSeconds`; else says how long it still has.

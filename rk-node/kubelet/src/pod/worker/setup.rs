@@ -1,8 +1,10 @@
 //! What a pod needs around its containers: cgroup, volumes, and resources that change while it runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
+use rk_cri_api::v1::LinuxContainerResources;
 
 use super::{SETUP_RETRY, Worker};
 use crate::events::PodRef;
@@ -43,7 +45,7 @@ impl Worker {
     }
 
     /// Holds running containers to what their spec asks for now.
-    pub(super) async fn resize(&mut self, pod: &Pod, runtime: &RuntimePod) -> Result<(), RuntimeError> {
+    pub(super) async fn resize(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod) -> Result<(), RuntimeError> {
         let memory = self.context.node.borrow().memory;
         let changes = resize::resizes(pod, runtime, memory);
         if changes.is_empty() || self.resize_pending.is_some() {
@@ -53,18 +55,27 @@ impl Worker {
         if let Err(error) = self.context.cgroups.grow_pod(pod) {
             tracing::warn!(pod = %spec::describe(pod), "{error}");
         }
-        for change in changes {
-            tracing::info!(pod = %spec::describe(pod), container = %change.name, restart = change.restart, "resizing a container");
-            if change.restart {
-                let Some(container) = runtime.containers.iter().find(|c| c.id == change.id) else { continue };
-                let message = format!("Container {} resize requires restart", change.name);
-                let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
-                kill::kill_container(&self.context, pod, container, &ip, spec::grace_seconds(pod), &message).await?;
-            } else if let Err(error) = self.context.runtime.update_resources(&change.id, change.resources).await {
+        let (restarts, in_place): (Vec<_>, Vec<_>) = changes.into_iter().partition(|c| c.restart);
+        let both = !restarts.is_empty() && !in_place.is_empty();
+        for change in in_place {
+            tracing::info!(pod = %spec::describe(pod), container = %change.name, "resizing a container");
+            if let Err(error) = self.context.runtime.update_resources(&change.id, change.resources).await {
                 let about = kill::about(pod, &change.name);
                 self.context.recorder.warning(&about, "ResizeError", format!("Error resizing container: {error}"));
                 return Ok(());
             }
+        }
+        if both {
+            // The end of a container may take its whole grace period: meanwhile its neighbours tell what they have.
+            let runtime = self.gather(pod).await?;
+            self.publish(pod, &runtime, false, false);
+        }
+        for change in restarts {
+            tracing::info!(pod = %spec::describe(pod), container = %change.name, "restarting a container with other resources");
+            let Some(container) = runtime.containers.iter().find(|c| c.id == change.id) else { continue };
+            let message = format!("Container {} resize requires restart", change.name);
+            let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
+            kill::kill_container(&self.context, pod, container, &ip, spec::grace_seconds(pod), &message).await?;
         }
         if let Err(error) = self.context.cgroups.ensure_pod(pod) {
             tracing::warn!(pod = %spec::describe(pod), "{error}");
@@ -74,12 +85,26 @@ impl Worker {
         Ok(())
     }
 
+    /// Holds running containers to their CPUs, which others may have made fewer or more.
+    pub(super) async fn hold_cpus(&self, pod: &Pod, runtime: &RuntimePod) -> Result<(), RuntimeError> {
+        for container in runtime.containers.iter().filter(|c| c.running()) {
+            let Some(cpus) = self.context.cpus.of(spec::uid(pod), &container.name) else { return Ok(()) };
+            let cpuset_cpus = cpus.to_string();
+            if container.resources.as_ref().is_some_and(|held| held.cpuset_cpus != cpuset_cpus) {
+                let resources = LinuxContainerResources { cpuset_cpus, ..Default::default() };
+                self.context.runtime.update_resources(&container.id, resources).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the node can give what the pod asks for now.
     pub(super) fn judge_resize(&mut self, pod: &Pod) {
         let before = self.resize_pending.take();
         let others = self.context.pods.all();
         let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).filter(|p| spec::holds_resources(p, pod)).collect();
-        self.resize_pending = resize::pending(pod, &others, &self.context.node.borrow().allocatable);
+        let fixed = self.context.cpus.exclusive_policy().then(|| resize::fixed(pod)).flatten();
+        self.resize_pending = fixed.or_else(|| resize::pending(pod, &others, &self.context.node.borrow().allocatable));
         if let Some((reason, message)) = self.resize_pending.as_ref().filter(|now| before.as_ref() != Some(now)) {
             let reason = format!("Resize{reason}");
             self.context.recorder.warning(&PodRef::of(pod), &reason, format!("Pod resize {message}"));

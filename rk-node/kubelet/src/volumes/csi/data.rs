@@ -19,6 +19,12 @@ pub struct VolumeData {
     pub spec_name: String,
     /// What the driver calls it.
     pub volume_handle: String,
+    /// Name of the volume in its pod; files of before have none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub pod_volume: String,
+    /// The claim behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
     /// Which driver.
     pub driver_name: String,
     /// `Persistent` or `Ephemeral`.

@@ -74,6 +74,15 @@ impl Driver {
         NodeClient::new(self.channel.clone())
     }
 
+    /// One question about a volume.
+    pub async fn ask_quickly<T>(
+        &self,
+        what: &str,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, String> {
+        timed(what, call, ASK).await
+    }
+
     /// One call that mounts or unmounts.
     pub async fn call<T>(
         &self,

@@ -5,11 +5,15 @@
 
 mod data;
 mod drivers;
+mod expand;
 mod mount;
 mod node_object;
+mod stats;
 mod volume;
 
 pub use drivers::{Driver, Drivers};
+pub use expand::growth;
 pub use mount::{Csi, Placed};
 pub use node_object::NodeObject;
+pub use stats::VolumeStats;
 pub use volume::CsiVolume;

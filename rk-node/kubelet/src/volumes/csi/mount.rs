@@ -41,8 +41,8 @@ pub enum Placed {
 pub struct Csi {
     kubelet: PathBuf,
     node: String,
-    objects: Objects,
-    drivers: Drivers,
+    pub(super) objects: Objects,
+    pub(super) drivers: Drivers,
     /// Published by this process: asked again of the driver only when it wants that.
     published: Mutex<BTreeSet<PathBuf>>,
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -64,7 +64,7 @@ impl Csi {
         Self { kubelet: kubelet.to_owned(), node, objects, drivers, published, locks }
     }
 
-    fn pod_dir(&self, uid: &str) -> PathBuf {
+    pub(super) fn pod_dir(&self, uid: &str) -> PathBuf {
         self.kubelet.join("pods").join(uid)
     }
 
@@ -73,7 +73,7 @@ impl Csi {
     }
 
     /// One volume is worked on by one pod at a time: staging is shared by all of them.
-    fn lock(&self, driver: &str, handle: &str) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn lock(&self, driver: &str, handle: &str) -> Arc<tokio::sync::Mutex<()>> {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         locks.retain(|_, lock| Arc::strong_count(lock) > 1);
         locks.entry(format!("{driver}^{handle}")).or_default().clone()
@@ -110,6 +110,8 @@ impl Csi {
         }
         let data = VolumeData {
             spec_name: volume.spec_name.clone(),
+            pod_volume: volume.pod_volume.clone(),
+            claim: volume.claim.clone(),
             volume_handle: volume.handle.clone(),
             driver_name: volume.driver.clone(),
             volume_lifecycle_mode: volume.lifecycle.as_str().into(),
@@ -150,7 +152,7 @@ impl Csi {
     }
 
     /// The directory of the volume's data, and where the driver is to publish it.
-    fn places(&self, pod: &Pod, volume: &CsiVolume) -> (PathBuf, PathBuf) {
+    pub(super) fn places(&self, pod: &Pod, volume: &CsiVolume) -> (PathBuf, PathBuf) {
         let uid = spec::uid(pod);
         if volume.block {
             let dir = self.pod_dir(uid).join("volumeDevices/kubernetes.io~csi").join(&volume.spec_name);
@@ -160,7 +162,7 @@ impl Csi {
         (dir.clone(), dir.join("mount"))
     }
 
-    fn staging(&self, volume: &CsiVolume) -> PathBuf {
+    pub(super) fn staging(&self, volume: &CsiVolume) -> PathBuf {
         if volume.block {
             return self.plugin_dir().join("volumeDevices/staging").join(&volume.spec_name);
         }
@@ -223,7 +225,7 @@ impl Csi {
         }
     }
 
-    async fn secrets(&self, reference: Option<&SecretReference>) -> Result<HashMap<String, String>, String> {
+    pub(super) async fn secrets(&self, reference: Option<&SecretReference>) -> Result<HashMap<String, String>, String> {
         let Some(reference) = reference else { return Ok(HashMap::new()) };
         let (name, namespace) =
             (reference.name.as_deref().unwrap_or_default(), reference.namespace.as_deref().unwrap_or_default());

@@ -41,6 +41,10 @@ pub struct CsiVolume {
     pub handle: String,
     /// Name of the persistent volume, or of the pod's volume.
     pub spec_name: String,
+    /// Name of the volume in its pod.
+    pub pod_volume: String,
+    /// The claim behind it.
+    pub claim: Option<String>,
     /// How long it lives.
     pub lifecycle: Lifecycle,
     /// File system, empty for the driver's choice.
@@ -78,6 +82,11 @@ pub fn attachment_name(handle: &str, driver: &str, node: &str) -> String {
 }
 
 impl CsiVolume {
+    /// The same, as the pod knows it.
+    pub fn behind(self, pod_volume: &str, claim: &str) -> Self {
+        Self { pod_volume: pod_volume.to_owned(), claim: Some(claim.to_owned()), ..self }
+    }
+
     /// That of a persistent volume, `None` when it is none of CSI.
     pub fn persistent(volume: &PersistentVolume, read_only: bool) -> Option<Self> {
         let of = volume.spec.as_ref()?;
@@ -86,6 +95,8 @@ impl CsiVolume {
             driver: csi.driver.clone(),
             handle: csi.volume_handle.clone(),
             spec_name: volume.metadata.name.clone().unwrap_or_default(),
+            pod_volume: String::new(),
+            claim: None,
             lifecycle: Lifecycle::Persistent,
             fs_type: csi.fs_type.clone().unwrap_or_default(),
             block: of.volume_mode.as_deref() == Some("Block"),
@@ -108,6 +119,8 @@ impl CsiVolume {
             driver: csi.driver.clone(),
             handle: format!("csi-{}", hash(&[spec::uid(pod), name])),
             spec_name: name.to_owned(),
+            pod_volume: name.to_owned(),
+            claim: None,
             lifecycle: Lifecycle::Ephemeral,
             fs_type: csi.fs_type.clone().unwrap_or_default(),
             block: false,
