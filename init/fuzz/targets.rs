@@ -33,12 +33,33 @@ pub fn metadata(data: &[u8]) {
     outside::metadata(data);
 }
 
+/// Every message that a method of the machine API takes.
+fn requests(data: &[u8]) {
+    fn one<M: Message + Default + PartialEq + std::fmt::Debug>(data: &[u8]) {
+        if let Ok(message) = M::decode(data) {
+            let again = M::decode(message.encode_to_vec().as_slice()).expect("what is written can be read");
+            assert!(again == message, "{again:?}");
+        }
+    }
+    one::<v1::ApplyRequest>(data);
+    one::<v1::PatchRequest>(data);
+    one::<v1::ValidateRequest>(data);
+    one::<v1::ServiceRequest>(data);
+    one::<v1::LogsRequest>(data);
+    one::<v1::DmesgRequest>(data);
+    one::<v1::SocketsRequest>(data);
+    one::<v1::CaptureRequest>(data);
+    one::<v1::PathRequest>(data);
+    one::<v1::EventsRequest>(data);
+    one::<v1::InstallCertificateRequest>(data);
+    one::<v1::ResetRequest>(data);
+    one::<v1::InstallRequest>(data);
+    one::<v1::UpgradeRequest>(data);
+}
+
 /// Messages to the machine API and to PID 1, and what they carry: programs, tables, paths.
 pub fn machine(data: &[u8]) {
-    let _ = v1::ApplyRequest::decode(data);
-    let _ = v1::UpgradeRequest::decode(data);
-    let _ = v1::InstallRequest::decode(data);
-    let _ = v1::CaptureRequest::decode(data);
+    requests(data);
     if let Some(request) = rk_supervise::control::Request::parse(data) {
         assert_eq!(rk_supervise::control::Request::parse(request.to_string().as_bytes()), Some(request));
     }

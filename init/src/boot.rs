@@ -4,8 +4,8 @@ use crate::console::Journal;
 use crate::pid1::{Machine, Settings};
 use crate::slots::Slots;
 use crate::{
-    boots, cgroups, console, crash, datadisk, etc, failure, limits, minimum, mounts, reset, stage1, state, sysctls,
-    trial,
+    boots, cgroups, console, crash, datadisk, etc, failure, limits, lockdown, minimum, mounts, reset, stage1, state,
+    sysctls, trial,
 };
 use std::fs;
 use std::path::Path;
@@ -27,6 +27,7 @@ pub fn run() -> ExitCode {
     journal.check("hearing ctrl-alt-del", rk_sys::route_ctrl_alt_del_to_init());
     // rk-node and the proxy read settings that appear with the links; nothing is up yet.
     sysctls::apply(&mut journal);
+    lockdown::lock(&mut journal);
     limits::raise(&mut journal);
     cgroups::prepare(&mut journal);
     datadisk::mount(&mut journal);

@@ -1,12 +1,13 @@
 //! The loop of PID 1: one thread, woken by signals, keys, log lines and deadlines.
 
 use crate::adopt::Trial;
+use crate::clock::WallClock;
 use crate::console::{Journal, chain};
 use crate::control::Control;
 use crate::going_down::GoingDown;
 use crate::logs::ServiceLog;
 use crate::page::Page;
-use crate::services::{self, NODE};
+use crate::services::{self, CONTROL, NODE};
 use crate::slots::Slots;
 use crate::watchdog::Watchdog;
 use rk_config::MachineConfig;
@@ -69,6 +70,7 @@ pub struct Machine {
     signals: SignalQueue,
     keys: Vec<File>,
     watchdog: Watchdog,
+    clock: WallClock,
     page: Page,
     more_to_reap: bool,
     down: Option<GoingDown>,
@@ -101,6 +103,7 @@ impl Machine {
             look: Look { at: 0, backoff: Backoff::new(LOOK_AGAIN.0, LOOK_AGAIN.1), said: Vec::new() },
             signals,
             keys: rk_sys::open_input_devices(),
+            clock: WallClock::default(),
             page: Page::default(),
             more_to_reap: false,
             down: None,
@@ -183,8 +186,21 @@ impl Machine {
         // A machine on its way down is fed to its end: every phase of that has a deadline of its own.
         let alive = self.down.is_some() || state.is_none_or(|state| state.pid().is_some());
         self.watchdog.tick(&mut self.journal, now, alive);
+        if let Some(step) = self.clock.stepped(now).filter(|_| self.down.is_none()) {
+            self.redate(now, step);
+        }
         let role = self.config.as_deref().map(|config| config.role);
         self.page.tick(now, role, &self.journal);
+    }
+
+    /// Certificates were made and judged by a clock that was wrong: who did so starts anew. Containers run on.
+    fn redate(&mut self, now: Millis, step: i64) {
+        for name in [CONTROL, NODE] {
+            if self.supervisor.state(name).is_some_and(|state| state.pid().is_some()) {
+                self.journal.say(format_args!("{name} starts anew: the clock was moved by {step} s"));
+                self.handle(now, Event::Restart { name });
+            }
+        }
     }
 
     /// How long nothing may happen before something is due.

@@ -66,6 +66,24 @@ pub fn oom_score(name: &str) -> i32 {
     }
 }
 
+/// The capabilities that a service of its own has use for, by their numbers in `linux/capability.h`; the node agent and what it starts
+/// need them all.
+fn capabilities(name: &str) -> Option<&'static [u32]> {
+    const DAC_READ_SEARCH: u32 = 2;
+    const NET_BIND_SERVICE: u32 = 10;
+    const NET_ADMIN: u32 = 12;
+    const NET_RAW: u32 = 13;
+    const SYS_PTRACE: u32 = 19;
+    const SYS_TIME: u32 = 25;
+    const SYSLOG: u32 = 34;
+    match name {
+        NETD => Some(&[NET_BIND_SERVICE, NET_ADMIN, NET_RAW, SYS_TIME]),
+        MACHINE => Some(&[DAC_READ_SEARCH, NET_RAW, SYS_PTRACE, SYSLOG]),
+        CONTROL => Some(&[NET_BIND_SERVICE]),
+        _ => None,
+    }
+}
+
 /// Program and arguments of a service.
 fn command(name: &str, config: &MachineConfig) -> (&'static str, Vec<String>) {
     match name {
@@ -123,7 +141,9 @@ pub fn start(
     }
     let cgroup = cgroups::of_service(name);
     let cgroup = Some(cgroup.as_path()).filter(|dir| dir.is_dir());
-    let child = rk_sys::spawn(&rk_sys::SpawnSpec { program, args: &args, env: &env, cgroup, output })?;
+    let confinement = capabilities(name).map(rk_sys::Confinement::new).transpose()?;
+    let confinement = confinement.as_ref();
+    let child = rk_sys::spawn(&rk_sys::SpawnSpec { program, args: &args, env: &env, cgroup, output, confinement })?;
     // A service that is gone already has no score.
     let _ = fs::write(format!("/proc/{}/oom_score_adj", child.pid), oom_score(name).to_string());
     Ok(child)

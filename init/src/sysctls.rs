@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 
 /// Setting and value. What Kubernetes expects of a node first, then limits for many pods, then hardening.
-const TABLE: [(&str, &str); 32] = [
+const TABLE: [(&str, &str); 48] = [
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
     ("net/bridge/bridge-nf-call-iptables", "1"),
@@ -39,6 +39,22 @@ const TABLE: [(&str, &str); 32] = [
     ("kernel/dmesg_restrict", "1"),
     ("kernel/unprivileged_bpf_disabled", "1"),
     ("kernel/yama/ptrace_scope", "1"),
+    ("kernel/perf_event_paranoid", "3"),
+    ("kernel/randomize_va_space", "2"),
+    ("kernel/sysrq", "0"),
+    ("dev/tty/ldisc_autoload", "0"),
+    ("net/core/bpf_jit_harden", "2"),
+    ("net/ipv4/tcp_syncookies", "1"),
+    ("net/ipv4/tcp_rfc1337", "1"),
+    ("net/ipv4/icmp_echo_ignore_broadcasts", "1"),
+    ("net/ipv4/conf/all/accept_source_route", "0"),
+    ("net/ipv4/conf/default/accept_source_route", "0"),
+    ("net/ipv4/conf/default/accept_redirects", "0"),
+    ("net/ipv6/conf/all/accept_source_route", "0"),
+    ("net/ipv6/conf/default/accept_redirects", "0"),
+    ("fs/suid_dumpable", "0"),
+    ("fs/protected_hardlinks", "1"),
+    ("fs/protected_symlinks", "1"),
     ("fs/protected_fifos", "2"),
     ("fs/protected_regular", "2"),
 ];

@@ -2,8 +2,10 @@
 //!
 //! One connection per request, bodies bounded, TLS by rustls with a pinned authority. It is not meant for the internet.
 
+mod files;
 mod message;
 
+pub use files::serve_folder;
 pub use message::Response;
 
 use crate::{Error, Result};

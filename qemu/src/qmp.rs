@@ -72,6 +72,11 @@ impl Qmp {
         self.execute(if running { "cont" } else { "stop" }, json!({})).map(drop)
     }
 
+    /// Plugs the cable of a network card in or out; cards count from zero, an uplink is [`UPLINK`].
+    pub fn set_link(&mut self, netdev: &str, up: bool) -> Result<()> {
+        self.execute("set_link", json!({"name": netdev, "up": up})).map(drop)
+    }
+
     /// Forwards a TCP port of the host (`host`) to `guest_port` through the uplink.
     pub fn forward(&mut self, host: SocketAddr, guest_port: u16) -> Result<()> {
         let line = format!("hostfwd_add {UPLINK} tcp:{}:{}-:{guest_port}", host.ip(), host.port());

@@ -12,6 +12,7 @@
 //! | `network` | a cluster | pods, Services, DNS, partitions |
 //! | `cluster` | a cluster | the story of a newcomer |
 //! | `chaos` | a cluster | what may die, and what must not with it |
+//! | `faults` | a cluster | clocks, links, disks and memory that are wrong, flap, are full or small |
 //!
 //! They run by `cargo xtask test`, one after the other, and fail with that advice otherwise.
 
@@ -23,7 +24,7 @@ mod shared;
 pub use firmware::{copy_of_the_disk, folder, uefi};
 pub use kubectl::{Answer, Kubectl, Running};
 pub use operator::{Operator, Outcome};
-pub use shared::{Shared, limit, shared};
+pub use shared::{Shared, limit, shared, shared_with};
 
 pub use rk_qemu::Artifacts;
 use std::time::Duration;

@@ -22,8 +22,13 @@ pub struct Shared {
 
 /// The cluster of this test binary, for one test at a time. A start that failed is not tried again by the next test.
 pub fn shared(name: &str, workers: u8) -> MutexGuard<'static, Shared> {
+    shared_with(name, workers, |_| {})
+}
+
+/// As [`shared`], of a cluster that differs from the usual.
+pub fn shared_with(name: &str, workers: u8, change: fn(&mut ClusterSpec)) -> MutexGuard<'static, Shared> {
     static CLUSTER: OnceLock<Result<Mutex<Shared>, String>> = OnceLock::new();
-    let started = CLUSTER.get_or_init(|| start(name, workers).map(Mutex::new).map_err(|e| chain(&e)));
+    let started = CLUSTER.get_or_init(|| start(name, workers, change).map(Mutex::new).map_err(|e| chain(&e)));
     match started {
         // A test that failed says nothing about the cluster: the next one looks for itself.
         Ok(shared) => shared.lock().unwrap_or_else(PoisonError::into_inner),
@@ -36,10 +41,11 @@ pub fn limit(seconds: u64) -> Duration {
     artifacts().accel.scale(Duration::from_secs(seconds))
 }
 
-fn start(name: &str, workers: u8) -> Result<Shared> {
+fn start(name: &str, workers: u8, change: fn(&mut ClusterSpec)) -> Result<Shared> {
     let artifacts = artifacts();
     let mut spec = ClusterSpec::new(name, &artifacts.work.join(name), &artifacts);
     spec.workers = workers;
+    change(&mut spec);
     let cluster = Cluster::start(&spec)?;
     for image in ["busybox", "nginx"] {
         push(&cluster.registry().client(), &Archive::open(&artifacts.images.join(image), None)?)?;

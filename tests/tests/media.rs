@@ -1,13 +1,16 @@
 //! Media: CD, stick, disk and network boot the same node on both kinds of firmware, and a disk that was tampered with does not.
 
+#[path = "media/proxy.rs"]
+mod proxy;
 #[path = "media/secure_boot.rs"]
 mod secure_boot;
 
 use rk_qemu::cidata;
+use rk_qemu::http::serve_folder;
 use rk_qemu::vm::{Bus, Firmware, Nic, Vm, VmSpec};
 use rk_tests::{artifacts, copy_of_the_disk, folder, limit, uefi};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 const READY: &str = "ready for its config";
@@ -104,40 +107,12 @@ fn a_flipped_bit_in_the_root_is_found_and_the_machine_goes_down() {
     assert!(!vm.console().text().contains(READY));
 }
 
-/// Hands out the files of a folder, one connection at a time, as the simplest of web servers does.
-fn serve(folder: PathBuf) -> u16 {
-    use std::io::{BufRead, BufReader, Write};
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("listen");
-    let port = listener.local_addr().expect("address").port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let folder = folder.clone();
-            std::thread::spawn(move || -> std::io::Result<()> {
-                let mut reader = BufReader::new(stream.try_clone()?);
-                let mut asked = String::new();
-                reader.read_line(&mut asked)?;
-                let mut rest = String::new();
-                while reader.read_line(&mut rest)? > 2 {
-                    rest.clear();
-                }
-                let name = asked.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
-                let bytes = std::fs::read(folder.join(name))?;
-                let body: &[u8] = if asked.starts_with("HEAD") { &[] } else { &bytes };
-                let mut stream = stream;
-                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", bytes.len())?;
-                stream.write_all(body)
-            });
-        }
-    });
-    port
-}
-
 #[test]
 fn the_network_boots_the_node_by_ipxe() {
     let dir = folder("media", "pxe");
     let folder = artifacts().media.join("pxe");
     // TFTP asks for every packet anew, which takes minutes under emulation; iPXE takes the script and all it names by HTTP too.
-    let file = format!("http://10.0.2.2:{}/boot.ipxe", serve(folder.clone()));
+    let file = format!("http://10.0.2.2:{}/boot.ipxe", serve_folder(&folder).expect("web server"));
     let card = Nic::Netboot { mac: "52:54:00:00:00:01".into(), folder, file };
     says(&mut start(&spec(&dir, Firmware::Bios).nic(card)), &[READY]);
 }

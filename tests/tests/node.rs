@@ -30,8 +30,12 @@ fn folder(name: &str) -> PathBuf {
 /// `worker-1` on `socket`, with the secrets of `pki`.
 fn worker(dir: &Path, socket: PathBuf, pki: &Pki) -> Vm {
     let artifacts = artifacts();
-    let around =
-        Surroundings { cluster: "alone".into(), control_plane: address_of(0).ip, registry: "http://10.0.2.2:1".into() };
+    let around = Surroundings {
+        cluster: "alone".into(),
+        control_plane: address_of(0).ip,
+        registry: "http://10.0.2.2:1".into(),
+        time_servers: Vec::new(),
+    };
     let plan = NodePlan::of(1);
     let config = machine_config(&plan, &around, pki).expect("config");
     let (seed, data) = (dir.join("cidata.img"), dir.join("data.img"));

@@ -51,6 +51,7 @@ pub fn run(config: MachineConfig) -> Result<Infallible, SysError> {
             None
         }
     });
+    timesync::doubt();
     if !config.network.ntp.enabled {
         timesync::tell("off\n");
     }

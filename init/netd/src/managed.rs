@@ -8,6 +8,7 @@ use crate::{dhcp6, leases, log};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rk_config::Interface;
 use rk_sys::PacketSocket;
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -196,9 +197,9 @@ impl Managed {
                     log::warn(format_args!("keeping the lease of {}: {err}", self.name));
                 }
                 if let Some(name) = lease.hostname.as_ref().filter(|_| unnamed)
-                    && let Err(err) = rk_sys::set_hostname(name)
+                    && let Err(err) = fs::write("/proc/sys/kernel/hostname", name)
                 {
-                    log::warn(log::chain(&err));
+                    log::warn(format_args!("naming the machine {name}: {err}"));
                 }
                 true
             }

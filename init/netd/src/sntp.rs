@@ -69,6 +69,11 @@ pub fn offset(answer: &[u8], nonce: u64, sent: Duration, came: Duration) -> Resu
     Ok(((received - sent) + (transmitted - came)) / 2)
 }
 
+/// Whether a clock that says this, since 1970, may be right.
+pub fn plausible(clock: Duration) -> bool {
+    PLAUSIBLE.contains(&nanos(clock))
+}
+
 fn nanos(time: Duration) -> i128 {
     i128::try_from(time.as_nanos()).unwrap_or(i128::MAX)
 }

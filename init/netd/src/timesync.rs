@@ -12,8 +12,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two looks at the clock, in seconds: quick after a start, then rarely.
 const FIRST_POLL: u64 = 32;
 const MOST_POLL: u64 = 1024;
-/// While no server answers.
+/// While no server answers; one that comes late must not be missed for long.
 const FIRST_RETRY: u64 = 5;
+const MOST_RETRY: u64 = 60;
 /// Beyond this a clock is set at once when the machine starts; certificates cannot wait.
 const STEP: i128 = 1_000_000_000;
 /// Later it is set only when this many looks in a row agree: one lying answer must not move it.
@@ -43,6 +44,19 @@ pub fn start() -> io::Result<Sender<Sources>> {
     Ok(sender)
 }
 
+/// Says so when this machine's clock cannot be right: nothing that is dated is of use until it is.
+pub fn doubt() {
+    let clock = now();
+    if !sntp::plausible(clock) {
+        let days = clock.as_secs() / 86_400;
+        log::warn(format_args!(
+            "this node's clock says {} (day {days} since 1970), which cannot be: certificates are refused until it is set, by a server of \
+             network.ntp.servers or in the firmware",
+            1970 + days * 400 / 146_097
+        ));
+    }
+}
+
 fn keep(news: &Receiver<Sources>) {
     let Ok(mut sources) = news.recv() else { return };
     let (mut judge, mut poll, mut retry) = (Judge::default(), FIRST_POLL, FIRST_RETRY);
@@ -64,7 +78,7 @@ fn keep(news: &Receiver<Sources>) {
                     log::info(format_args!("no time yet: {told}"));
                 }
                 let now = retry;
-                retry = (retry * 2).min(MOST_POLL);
+                retry = (retry * 2).min(MOST_RETRY);
                 now
             }
         };
@@ -176,7 +190,13 @@ fn act(verdict: &Verdict, server: &str) {
             let target = i128::try_from(now().as_nanos()).unwrap_or(0) + offset;
             let target = Duration::from_nanos(u64::try_from(target).unwrap_or(0));
             match rk_sys::set_clock(target) {
-                Ok(()) => log::news(format_args!("clock set by {server}, it was off by {} ms", millis(offset))),
+                Ok(()) => {
+                    log::news(format_args!("clock set by {server}, it was off by {} ms", millis(offset)));
+                    // Not every machine has one.
+                    if let Err(err) = rk_sys::set_hardware_clock(target) {
+                        log::info(log::chain(&err));
+                    }
+                }
                 Err(err) => log::warn(format_args!("setting the clock: {}", log::chain(&err))),
             }
         }

@@ -24,7 +24,7 @@ mod tty;
 
 pub use block::{BlockDevice, Superblock, block_devices, identify, read_superblock};
 pub use capture::CaptureSocket;
-pub use clock::{ClockOffset, boot_millis, set_clock, slew_clock};
+pub use clock::{ClockOffset, boot_millis, set_clock, set_hardware_clock, slew_clock};
 pub use dm::{Verity, open_verity};
 pub use error::{Result, SysError, chain};
 pub use input::{KEY_POWER, KeyPress, decode_key_presses, open_input_devices};
@@ -39,6 +39,6 @@ pub use partition::{
 pub use poll::{Ready, wait_readable};
 pub use power::{End, end_machine, route_ctrl_alt_del_to_init};
 pub use process::{Child, Exit, SpawnSpec, kill, kill_everything, pid, process_exists, reap_one, spawn};
-pub use seccomp::confine;
+pub use seccomp::{Confinement, confine};
 pub use signal::{Signal, SignalQueue};
 pub use tty::{log_pipe, open_console, set_hostname, sync_disks, take_as_stdio};

@@ -1,6 +1,7 @@
 //! Children of PID 1: start, reap, signal.
 
 use crate::error::{Result, SysError};
+use crate::seccomp::Confinement;
 use crate::signal::Signal;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow};
@@ -27,6 +28,8 @@ pub struct SpawnSpec<'a> {
     pub cgroup: Option<&'a Path>,
     /// Where standard output and error go.
     pub output: &'a OwnedFd,
+    /// What is refused to it from its start on.
+    pub confinement: Option<&'a Confinement>,
 }
 
 /// A started child. PID 1 reaps it with everyone else, so this is only its number.
@@ -83,6 +86,7 @@ pub fn spawn(spec: &SpawnSpec<'_>) -> Result<Child> {
         .stdin(Stdio::null())
         .stdout(spec.output.try_clone().map_err(failed)?)
         .stderr(spec.output.try_clone().map_err(failed)?);
+    let confinement = spec.confinement.cloned();
     let enter = move || {
         if let Some(procs) = &cgroup {
             let zero = b"0";
@@ -93,7 +97,7 @@ pub fn spawn(spec: &SpawnSpec<'_>) -> Result<Child> {
         }
         nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
         nix::unistd::setsid()?;
-        Ok(())
+        confinement.as_ref().map_or(Ok(()), Confinement::enter)
     };
     // SAFETY: between fork and exec the closure only makes async-signal-safe syscalls and does not allocate.
     let command = unsafe { command.pre_exec(enter) };

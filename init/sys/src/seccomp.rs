@@ -46,20 +46,65 @@ const MACHINE: [i64; 36] = [
 /// Starting programs.
 const PROGRAMS: [i64; 2] = [libc::SYS_execve, libc::SYS_execveat];
 
+/// What is refused to a program from its start on, children included.
+#[derive(Clone)]
+pub struct Confinement {
+    program: BpfProgram,
+    /// Bits of the capabilities that are left.
+    capabilities: u64,
+}
+
+impl std::fmt::Debug for Confinement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Confinement({:#x}, {} instructions)", self.capabilities, self.program.len())
+    }
+}
+
+impl Confinement {
+    /// The calls that [`confine`] refuses, but for starting programs; and all capabilities but these, by number.
+    ///
+    /// # Errors
+    /// The filter cannot be made.
+    pub fn new(capabilities: &[u32]) -> Result<Confinement> {
+        let bits = capabilities.iter().filter_map(|number| 1u64.checked_shl(*number)).fold(0, |bits, bit| bits | bit);
+        Ok(Confinement { program: filter(true)?, capabilities: bits })
+    }
+
+    /// Confines the calling process, which is about to become the program. Makes system calls only.
+    pub(crate) fn enter(&self) -> io::Result<()> {
+        for capability in 0..64 {
+            if self.capabilities >> capability & 1 == 1 {
+                continue;
+            }
+            // SAFETY: an integer argument; the kernel refuses numbers that it does not know, which ends the list.
+            if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) } < 0 {
+                break;
+            }
+        }
+        seccompiler::apply_filter(&self.program).map_err(|_| io::Error::last_os_error())
+    }
+}
+
 /// Refuses those calls to this process from now on, with EPERM; `programs` leaves it the right to start programs. For the first
 /// thread, before there are others.
 ///
 /// # Errors
 /// The kernel has no seccomp.
 pub fn confine(programs: bool) -> Result<()> {
-    let failed = |err: seccompiler::Error| SysError::new("seccomp", "this process", io::Error::other(err.to_string()));
+    seccompiler::apply_filter(&filter(programs)?).map_err(failed)
+}
+
+fn failed(err: seccompiler::Error) -> SysError {
+    SysError::new("seccomp", "this process", io::Error::other(err.to_string()))
+}
+
+fn filter(programs: bool) -> Result<BpfProgram> {
     let denied = MACHINE.iter().chain(PROGRAMS.iter().filter(|_| !programs));
     let rules = denied.map(|call| (*call, Vec::new())).collect();
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, TargetArch::x86_64)
         .map_err(|err| failed(err.into()))?;
-    let program: BpfProgram = filter.try_into().map_err(|err: seccompiler::BackendError| failed(err.into()))?;
-    seccompiler::apply_filter(&program).map_err(failed)
+    filter.try_into().map_err(|err: seccompiler::BackendError| failed(err.into()))
 }
 
 #[cfg(test)]

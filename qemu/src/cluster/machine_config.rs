@@ -44,6 +44,8 @@ pub struct Surroundings {
     pub control_plane: Ipv4Addr,
     /// The registry as guests reach it.
     pub registry: String,
+    /// Who tells the nodes the time; without any, their clocks are left as they are.
+    pub time_servers: Vec<Ipv4Addr>,
 }
 
 /// The YAML for a node, checked by the node's own parser.
@@ -51,7 +53,10 @@ pub fn machine_config(plan: &NodePlan, around: &Surroundings, pki: &Pki) -> Resu
     let mut config = MachineConfig { role: plan.role, hostname: Some(plan.name.clone()), ..MachineConfig::default() };
     config.network = Network {
         interfaces: interfaces(&plan.address),
-        ntp: Ntp { enabled: false, servers: Vec::new() },
+        ntp: Ntp {
+            enabled: !around.time_servers.is_empty(),
+            servers: around.time_servers.iter().map(Ipv4Addr::to_string).collect(),
+        },
         ..Network::default()
     };
     config.cluster.name = around.cluster.clone();
@@ -98,6 +103,7 @@ mod tests {
             cluster: "rk".into(),
             control_plane: Ipv4Addr::new(192, 168, 77, 10),
             registry: "http://10.0.2.2:5000".into(),
+            time_servers: Vec::new(),
         };
         machine_config(&NodePlan::of(index), &around, &Pki::generate().expect("pki")).expect("config")
     }

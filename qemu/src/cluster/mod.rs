@@ -69,6 +69,7 @@ impl Cluster {
             cluster: spec.name.clone(),
             control_plane: address_of(0).ip,
             registry: registry.url_from_guest(),
+            time_servers: spec.time_servers.clone(),
         };
         let mut nodes = Vec::new();
         let mut states = Vec::new();
@@ -244,6 +245,7 @@ fn machine(
     vm.machine = spec.machine;
     vm.cpus = spec.cpus;
     vm.memory_mib = spec.memory_mib;
+    vm.clock = spec.clock.clone();
     vm = vm.drive(&seed, true);
     if spec.data_mib > 0 {
         let data = spec.dir.join(format!("{}.data.img", plan.name));

@@ -2,6 +2,7 @@
 
 use crate::artifacts::Artifacts;
 use crate::vm::Machine;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 /// The node port that is forwarded from the host to the first worker from the start.
@@ -26,6 +27,10 @@ pub struct ClusterSpec {
     pub machine: Machine,
     /// Size of each data disk in MiB; 0 leaves the disk out.
     pub data_mib: u64,
+    /// What the hardware clocks say at the start; the true time when absent.
+    pub clock: Option<String>,
+    /// Who tells the nodes the time; without any, their clocks are left as they are.
+    pub time_servers: Vec<Ipv4Addr>,
     /// Port of the host for the API server, or the next free one; any free one when absent.
     pub api_port: Option<u16>,
 }
@@ -42,6 +47,8 @@ impl ClusterSpec {
             cpus: artifacts.accel.processors(),
             machine: Machine::Microvm,
             data_mib: 8192,
+            clock: None,
+            time_servers: Vec::new(),
             api_port: None,
         }
     }

@@ -20,7 +20,7 @@ pub enum Bus {
     Scsi,
 }
 
-/// A block device backed by a raw file.
+/// A block device backed by a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drive {
     /// The file.
@@ -31,6 +31,8 @@ pub struct Drive {
     pub bus: Bus,
     /// Bytes of a sector, of disks: 512 or 4096.
     pub sector: u32,
+    /// The file is a qcow2 image; raw otherwise.
+    pub qcow2: bool,
 }
 
 impl Drive {

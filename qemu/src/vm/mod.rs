@@ -37,8 +37,10 @@ impl Vm {
         for socket in [spec.qmp_socket(), spec.console_socket()] {
             let _ = std::fs::remove_file(socket);
         }
-        let mut command = Command::new("qemu-system-x86_64");
-        command.args(spec.args());
+        let words = [spec.starter.as_slice(), &["qemu-system-x86_64".to_owned()]].concat();
+        let (program, rest) = words.split_first().map_or(("", [].as_slice()), |(first, rest)| (first.as_str(), rest));
+        let mut command = Command::new(program);
+        command.args(rest).args(spec.args());
         let process = Bound::spawn_logged(&spec.name, &command, &spec.qemu_log())?;
         Ok(Vm { name: spec.name.clone(), process, console, qmp: spec.qmp_socket() })
     }

@@ -43,6 +43,15 @@ pub enum Nic {
         /// The listening socket of the port.
         socket: PathBuf,
     },
+    /// A wire that a tap device of the namespace that QEMU runs in and a port of a [`crate::switch::Switch`] share; the card boots.
+    Shared {
+        /// Address of the card.
+        mac: String,
+        /// Name of the tap device.
+        tap: String,
+        /// The listening socket of the port.
+        socket: PathBuf,
+    },
     /// Slirp that also serves network boot: DHCP tells `file`, TFTP hands out what is in `folder`.
     Netboot {
         /// Address of the card.
@@ -71,7 +80,7 @@ pub struct VmSpec {
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
-    /// Boots the machine's own media; the kernel, its initramfs and command line below are not used then.
+    /// Boots the machine's own media, or the kernel when one is named below, as an EFI program; else QEMU loads the kernel.
     pub firmware: Option<Firmware>,
     /// A bzImage.
     pub kernel: PathBuf,
@@ -83,6 +92,10 @@ pub struct VmSpec {
     pub drives: Vec<Drive>,
     /// Network cards, in order.
     pub nics: Vec<Nic>,
+    /// What the hardware clock says at the start, such as `2016-11-21T08:00:00`; the true time when absent.
+    pub clock: Option<String>,
+    /// A program with its first arguments that QEMU is started by, such as one that makes a namespace for it.
+    pub starter: Vec<String>,
 }
 
 /// Words of the kernel's command line that every machine gets.
@@ -107,6 +120,8 @@ impl VmSpec {
             cmdline: CMDLINE.iter().map(|&word| word.to_owned()).collect(),
             drives: Vec::new(),
             nics: Vec::new(),
+            clock: None,
+            starter: Vec::new(),
         }
     }
 
@@ -127,7 +142,8 @@ impl VmSpec {
 
     /// Adds a block device; firmware boots from the first one that it can.
     pub fn drive_on(mut self, bus: Bus, path: &Path, read_only: bool) -> Self {
-        self.drives.push(Drive { path: path.to_owned(), read_only, bus, sector: 512 });
+        let qcow2 = path.extension().is_some_and(|extension| extension == "qcow2");
+        self.drives.push(Drive { path: path.to_owned(), read_only, bus, sector: 512, qcow2 });
         self
     }
 
@@ -165,7 +181,7 @@ impl VmSpec {
         add(&["-machine", self.board()]);
         add(&self.accel.args());
         add(&["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory_mib)]);
-        add(&["-rtc", "base=utc"]);
+        add(&["-rtc", &format!("base={}", self.clock.as_deref().unwrap_or("utc"))]);
         for arg in self.start() {
             add(&[&arg]);
         }
@@ -182,16 +198,23 @@ impl VmSpec {
         for (n, drive) in self.drives.iter().enumerate() {
             let (path, access) = (escape(&drive.path), if drive.read_only { "on" } else { "off" });
             // A crash of the host may cost a disk that is thrown away anyway; a crash of the guest costs nothing.
-            add(&["-drive", &format!("id=disk{n},if=none,format=raw,cache=unsafe,read-only={access},file={path}")]);
+            let format = if drive.qcow2 { "qcow2" } else { "raw" };
+            add(&[
+                "-drive",
+                &format!("id=disk{n},if=none,format={format},cache=unsafe,read-only={access},file={path}"),
+            ]);
             add(&["-device", &drive.device(n, self.virtio(), self.firmware.is_some())]);
         }
         for (n, nic) in self.nics.iter().enumerate() {
-            let (id, mac, backend) = netdev(n, nic);
+            let (id, mac, backends) = netdev(n, nic);
             let boot = match nic {
-                Nic::Netboot { .. } => format!(",bootindex={}", self.drives.len() + n),
+                Nic::Netboot { .. } | Nic::Shared { .. } => format!(",bootindex={}", self.drives.len() + n),
                 _ => String::new(),
             };
-            add(&["-netdev", &backend, "-device", &self.device("net", &format!("netdev={id},mac={mac}{boot}"))]);
+            for backend in backends {
+                add(&["-netdev", &backend]);
+            }
+            add(&["-device", &self.device("net", &format!("netdev={id},mac={mac}{boot}"))]);
         }
         args
     }
@@ -205,7 +228,11 @@ impl VmSpec {
     /// A kernel that QEMU loads, or the firmware that finds one.
     fn start(&self) -> Vec<String> {
         if let Some(firmware) = &self.firmware {
-            return firmware.args();
+            let mut args = firmware.args();
+            if self.kernel != Path::new("") {
+                args.extend(["-kernel".to_owned(), display(&self.kernel)]);
+            }
+            return args;
         }
         let mut args = vec!["-kernel".to_owned(), display(&self.kernel)];
         if let Some(initramfs) = &self.initramfs {
@@ -238,25 +265,42 @@ impl VmSpec {
     }
 }
 
-fn netdev(n: usize, nic: &Nic) -> (String, &str, String) {
+/// The id that the card is wired to, its address, and what QEMU makes for it.
+fn netdev(n: usize, nic: &Nic) -> (String, &str, Vec<String>) {
     match nic {
         Nic::Uplink { mac, forwards } => {
             let ports: String = forwards
                 .iter()
                 .map(|f| format!(",hostfwd=tcp:{}:{}-:{}", f.host.ip(), f.host.port(), f.guest))
                 .collect();
-            (UPLINK.to_owned(), mac, format!("user,id={UPLINK},ipv6=off{ports}"))
+            (UPLINK.to_owned(), mac, vec![format!("user,id={UPLINK},ipv6=off{ports}")])
         }
         Nic::Netboot { mac, folder, file } => {
             let backend = format!("user,id={UPLINK},ipv6=off,tftp={},bootfile={file}", escape(folder));
-            (UPLINK.to_owned(), mac, backend)
+            (UPLINK.to_owned(), mac, vec![backend])
         }
         Nic::Switch { mac, socket } => {
             let id = format!("net{n}");
-            let backend = format!("stream,id={id},server=off,addr.type=unix,addr.path={}", escape(socket));
-            (id, mac, backend)
+            let backend = stream(&id, socket);
+            (id, mac, vec![backend])
+        }
+        Nic::Shared { mac, tap, socket } => {
+            let id = format!("net{n}");
+            let port = |name: &str, more: &str| format!("hubport,id={name},hubid={n}{more}");
+            let backends = vec![
+                port(&id, ""),
+                format!("tap,id={id}t,ifname={tap},script=no,downscript=no"),
+                port(&format!("{id}tp"), &format!(",netdev={id}t")),
+                stream(&format!("{id}s"), socket),
+                port(&format!("{id}sp"), &format!(",netdev={id}s")),
+            ];
+            (id, mac, backends)
         }
     }
+}
+
+fn stream(id: &str, socket: &Path) -> String {
+    format!("stream,id={id},server=off,addr.type=unix,addr.path={}", escape(socket))
 }
 
 fn display(path: &Path) -> String {

@@ -1,23 +1,14 @@
-//! The fuzz targets over their corpus: every input that was ever worth keeping.
+//! The fuzz targets of the API over their corpus.
 
+#[path = "../../../tests/fixtures/corpus.rs"]
+mod corpus;
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
 use std::path::Path;
 
 fn run(target: &str, over: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let files: Vec<_> =
-        std::fs::read_dir(&folder).expect("a corpus").map(|file| file.expect("a file").path()).collect();
-    assert!(files.len() >= 3, "{}", folder.display());
-    for file in files {
-        let data = std::fs::read(&file).expect("readable");
-        over(&data);
-        // Each input cut short is an input, too.
-        for end in (0..data.len()).step_by(data.len() / 64 + 1) {
-            over(&data[..end]);
-        }
-    }
+    corpus::run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target), 16, over);
 }
 
 #[test]

@@ -7,8 +7,20 @@ pub fn text(error: &kube::Error) -> String {
     chain(error)
 }
 
-/// The error and its sources on one line, without repeating what a text already ends with.
+/// The error and its sources on one line, without repeating what a text already ends with. Certificates that are not valid now may
+/// mean that *now* is wrong: the line tells what this node takes for it.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = causes(error);
+    if ["certificate expired", "certificate not valid yet"].iter().any(|words| text.contains(words)) {
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
+        text.push_str(&format!(
+            "; this node's clock says {now}: when that is wrong, set it or name network.ntp.servers"
+        ));
+    }
+    text
+}
+
+fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     let mut next = Some(error);
     while let Some(error) = next {
@@ -44,6 +56,9 @@ mod tests {
     fn causes_are_joined_once_and_a_status_is_its_message() {
         let io = std::io::Error::other("no route");
         assert_eq!(chain(&Outer(Box::new(io))), "reading x: no route");
+        let late = std::io::Error::other("invalid peer certificate: certificate expired: verification time 1");
+        let told = chain(&Outer(Box::new(late)));
+        assert!(told.contains("this node's clock says 2") && told.contains("network.ntp.servers"), "{told}");
         let status = serde_json::from_value(serde_json::json!({"message": "pods \"a\" is forbidden", "code": 403, "reason": "Forbidden", "status": "Failure"})).unwrap();
         assert_eq!(
             chain(&Outer(Box::new(kube::Error::Api(Box::new(status))))),

@@ -1,14 +1,32 @@
 //! What a machine must survive often: power that goes in the middle of an upgrade, and being started again and again.
 //!
-//! `RK_CUTS` and `RK_REBOOTS` say how often; without them a few times.
+//! `RK_CUTS` and `RK_REBOOTS` say how often; without them a few times. `RK_SEED` repeats the moments of the cuts of an earlier run.
 
 use super::{Installed, image};
 use rk_qemu::vm::Firmware;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How often, by an environment variable.
 fn times(variable: &str, otherwise: u32) -> u32 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+/// Random numbers that can be had again: xorshift.
+struct Moments(u64);
+
+impl Moments {
+    fn new() -> Moments {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64);
+        let asked = std::env::var("RK_SEED").ok().and_then(|text| text.parse().ok());
+        Moments(asked.unwrap_or_else(now).max(1))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
 }
 
 #[test]
@@ -16,6 +34,8 @@ fn an_upgrade_that_is_cut_off_leaves_a_machine_that_boots() {
     /// Within this an upgrade ends, in milliseconds; it differs by host.
     const SPAN: u64 = 12_000;
     let cuts = u64::from(times("RK_CUTS", 4));
+    let mut moments = Moments::new();
+    println!("RK_SEED={}", moments.0);
     let mut machine = Installed::worker("power-cut", |_| Firmware::Bios);
     for cut in 0..cuts {
         machine.start();
@@ -24,9 +44,11 @@ fn an_upgrade_that_is_cut_off_leaves_a_machine_that_boots() {
         let (operator, node, image) = (machine.operator.clone(), machine.node.to_string(), image("next"));
         let upgrade =
             std::thread::spawn(move || operator.run(&["-n", &node, "node", "upgrade", &image, "--no-reboot"]));
-        // Spread over the whole of it: erasing, receiving, writing, reading back, the boot loader's files. The moment itself is
-        // what varies; whatever it hits must be survived.
-        std::thread::sleep(Duration::from_millis(100 + SPAN * cut / cuts));
+        // Anywhere in it, one in each part of it: erasing, receiving, writing, reading back, the boot loader's files. The moment itself
+        // is what varies; whatever it hits must be survived.
+        let moment = SPAN * cut / cuts + moments.next() % (SPAN / cuts).max(1);
+        println!("cut {cut} after {moment} ms");
+        std::thread::sleep(Duration::from_millis(moment));
         machine.vm().kill();
         let _ = upgrade.join();
     }

@@ -14,6 +14,9 @@ use super::{Credential, PkiError, ServingNames, files, first_certificate};
 
 /// How long an authority made here lasts, in years; kubeadm's choice.
 const AUTHORITY_YEARS: i16 = 10;
+/// No right clock is behind this. An authority made here is valid from then on: the clock of a machine's first start may be ahead, and
+/// what the right clock says later must lie within.
+const OLDEST: jiff::civil::Date = jiff::civil::date(2025, 1, 1);
 /// How long a leaf certificate lasts, in years; renewed at every start in its last thirty days.
 const LEAF_YEARS: i16 = 1;
 
@@ -114,6 +117,8 @@ impl Authority {
 fn make_authority(name: &str) -> Result<Credential, PkiError> {
     let make = |source| PkiError::Make { what: "certificate authority", source };
     let mut params = base_params(name, &[], AUTHORITY_YEARS);
+    let (year, month, day) = parts(OLDEST);
+    params.not_before = rcgen::date_time_ymd(year, month, day);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages =
         vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];
@@ -141,8 +146,11 @@ fn base_params(user: &str, groups: &[&str], years: i16) -> CertificateParams {
 }
 
 fn date_after(days: i64, years: i16) -> (i32, u8, u8) {
-    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().max(OLDEST);
     let span = jiff::Span::new().days(days).years(years);
-    let date = today.checked_add(span).unwrap_or(today);
+    parts(today.checked_add(span).unwrap_or(today))
+}
+
+fn parts(date: jiff::civil::Date) -> (i32, u8, u8) {
     (i32::from(date.year()), date.month().unsigned_abs(), date.day().unsigned_abs())
 }

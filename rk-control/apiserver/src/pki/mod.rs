@@ -196,12 +196,14 @@ fn load_or_issue(
     Ok(made)
 }
 
-/// Whether a certificate on disk was issued by `authority`, carries `names` and lasts another thirty days.
+/// Whether a certificate on disk was issued by `authority`, carries `names`, is valid and lasts another thirty days.
 fn still_good(certificate: &str, authority: &Authority, names: Option<&ServingNames>) -> bool {
     let Some(der) = first_certificate(certificate) else { return false };
     let Ok((_, parsed)) = x509_parser::parse_x509_certificate(&der) else { return false };
-    let soon = jiff::Timestamp::now().as_second() + 30 * 24 * 3600;
-    parsed.validity().not_after.timestamp() > soon
+    let now = jiff::Timestamp::now().as_second();
+    // One that begins later was made by a clock that was ahead.
+    parsed.validity().not_before.timestamp() <= now
+        && parsed.validity().not_after.timestamp() > now + 30 * 24 * 3600
         && authority.issued(&parsed)
         && names.is_none_or(|names| names.are_in(&parsed))
 }
@@ -223,4 +225,28 @@ fn load_or_make_service_account_key(dir: &Path) -> Result<String, PkiError> {
     files::write_private(&path, text.as_bytes())?;
     files::write_public(&dir.join("sa.pub"), key.public_key_pem().as_bytes())?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, Issuer, KeyPair};
+
+    #[test]
+    fn certificates_of_another_year_are_made_anew_and_an_authority_serves_both() {
+        let dir = tempfile::tempdir().expect("dir");
+        let authority = Authority::load_or_create(dir.path(), "ca", "test").expect("authority");
+        let key = KeyPair::from_pem(authority.key()).expect("key");
+        let issuer = Issuer::from_ca_cert_der(authority.der(), key).expect("issuer");
+        let year = i32::from(jiff::Zoned::now().year());
+        for (from, until, good) in [(-10, -9, false), (-1, 1, true), (9, 11, false)] {
+            let mut params = CertificateParams::default();
+            params.not_before = rcgen::date_time_ymd(year + from, 1, 1);
+            params.not_after = rcgen::date_time_ymd(year + until, 12, 31);
+            let made = params.signed_by(&KeyPair::generate().expect("key"), &issuer).expect("certificate").pem();
+            assert_eq!(still_good(&made, &authority, None), good, "{from} to {until}");
+        }
+        let (_, own) = x509_parser::parse_x509_certificate(authority.der()).expect("certificate");
+        assert_eq!(own.validity().not_before.timestamp(), 1_735_689_600, "2025-01-01");
+    }
 }

@@ -17,7 +17,7 @@ pub fn leave(told: &Result<bool, kube::Error>, why: &str) {
     let text = match told {
         Ok(true) => "True\n".to_owned(),
         Ok(false) => format!("False\n{why}\n"),
-        Err(error) => format!("False\nthe API server did not take the status: {error}\n"),
+        Err(error) => format!("False\nthe API server did not take the status: {}\n", crate::api_error::text(error)),
     };
     let new = format!("{PATH}.new");
     if fs::read_to_string(PATH).is_ok_and(|have| have == text) {

@@ -3,6 +3,7 @@
 mod api;
 mod host;
 mod machines;
+mod media;
 mod memory;
 mod table;
 
@@ -18,7 +19,8 @@ pub fn run(paths: &Paths, args: &BenchArgs) -> Result<()> {
     match args.only.as_deref() {
         None => {}
         Some("api") => return run_api(paths, &report),
-        Some(other) => bail!("there is no bench {other:?}; there is api"),
+        Some("media") => return run_media(paths, args, &report),
+        Some(other) => bail!("there is no bench {other:?}; there are api, media"),
     }
     let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel, Profile::Image)?;
     let mut rows: Vec<Row> = Vec::new();
@@ -32,6 +34,18 @@ pub fn run(paths: &Paths, args: &BenchArgs) -> Result<()> {
 fn run_api(paths: &Paths, report: &Report) -> Result<()> {
     let rows = report.step("rk-control under load", |step| Ok((api::measure(paths, step)?, String::new())))?;
     record(paths, "api", "The API under load", &render(&host::processor(), &rows))
+}
+
+/// `bench media`: every medium from power-on to Ready, installation and upgrade.
+fn run_media(paths: &Paths, args: &BenchArgs, report: &Report) -> Result<()> {
+    let profile = if args.quick { Profile::Release } else { Profile::Image };
+    let artifacts = setup::prepare(paths, report, args.setup.install(), args.setup.accel, profile)?;
+    let mut machine = host::machine(artifacts.accel);
+    if args.quick {
+        machine.push_str("; quick build: no link-time optimisation, LZ4, so sizes and what depends on them are larger");
+    }
+    let rows = media::measure(paths, report, artifacts, profile)?;
+    record(paths, "media", "Media, installation, upgrade", &render(&machine, &rows))
 }
 
 /// Shows a table and writes it into its section of the page.

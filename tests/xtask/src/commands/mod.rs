@@ -148,7 +148,7 @@ struct ForwardArgs {
 struct TestArgs {
     #[command(flatten)]
     setup: SetupArgs,
-    /// Only these: host, api, images, boot, media, node, network, cluster, chaos
+    /// Only these: host, api, images, boot, machine, node, network, cluster, chaos, media, slots, faults
     tiers: Vec<String>,
 }
 
@@ -156,7 +156,10 @@ struct TestArgs {
 struct BenchArgs {
     #[command(flatten)]
     setup: SetupArgs,
-    /// Only this: api
+    /// Media of the quick build, as tests boot them, instead of the small one's
+    #[arg(long)]
+    quick: bool,
+    /// Only this: api, media
     only: Option<String>,
 }
 

@@ -11,8 +11,10 @@ use rk_image::BINARIES;
 use rk_image::media::{self, Artefact, CMDLINE, Format, Inputs, Tools};
 use std::path::Path;
 
-/// Firmware for machines of tests.
-const FIRMWARE: [(&str, &str); 3] = [
+/// Firmware for machines of tests, and what they boot beside.
+const FIRMWARE: [(&str, &str); 4] = [
+    // A DHCP and TFTP server for network boot.
+    ("dnsmasq-base", "usr/sbin/dnsmasq"),
     ("ovmf", "usr/share/OVMF/OVMF_CODE_4M.fd"),
     // Signing, and putting keys into a machine's variables.
     ("sbsigntool", "usr/bin/sbsign"),

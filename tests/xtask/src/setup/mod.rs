@@ -74,6 +74,14 @@ pub fn media_for_tests(paths: &Paths, report: &Report) -> Result<()> {
         let wanted = Wanted { formats: &[Format::Raw], out: &out, cmdline: Some(cmdline), ..all };
         media(paths, report, Install::No, &wanted)?;
     }
+    firmware(paths, report)
+}
+
+/// Folder of OVMF's files below that of unpacked packages.
+pub const FIRMWARE: &str = "ovmf/usr/share/OVMF";
+
+/// The firmware that machines boot media by.
+pub fn firmware(paths: &Paths, report: &Report) -> Result<()> {
     report.step("firmware", |step| media::firmware(paths, step))
 }
 

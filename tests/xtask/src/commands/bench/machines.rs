@@ -193,13 +193,13 @@ fn path(pod: &str) -> String {
 }
 
 /// Sorts, and answers the middle.
-fn median(times: &mut [Duration]) -> Duration {
+pub fn median(times: &mut [Duration]) -> Duration {
     times.sort();
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 /// The whole number that follows `label` in a line of a console.
-fn number_after(line: &str, label: &str) -> Result<u64> {
+pub fn number_after(line: &str, label: &str) -> Result<u64> {
     let digits = line.split(label).nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
     digits.and_then(|d| d.parse().ok()).with_context(|| format!("no number after {label:?} in {line:?}"))
 }
