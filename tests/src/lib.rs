@@ -9,6 +9,7 @@
 //! | `slots` | one machine | upgrades that succeed, fail and are cut off; rollback, reset, installation |
 //! | `machine` | one machine | the machine API by `rkctl`: maintenance mode, roles, configs, the end of the machine |
 //! | `node` | one machine | a node alone: joining, its complaints |
+//! | `nodefaults` | a cluster | hostile images, floods, full disks and power cuts |
 //! | `network` | a cluster | pods, Services, DNS, partitions |
 //! | `cluster` | a cluster | the story of a newcomer |
 //! | `chaos` | a cluster | what may die, and what must not with it |

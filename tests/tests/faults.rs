@@ -55,6 +55,7 @@ impl Worker {
             control_plane: address_of(0).ip,
             registry: shared.cluster.registry().url_from_guest(),
             time_servers: Vec::new(),
+            kubelet: serde_json::Value::Null,
         };
         let yaml = machine_config(&plan, &around, shared.cluster.pki()).expect("config");
         let mut config = rk_config::parse(&yaml).expect("config").config;

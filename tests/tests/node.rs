@@ -1,11 +1,15 @@
 //! A node alone: what it says and does when nobody answers, and a control plane that is its own only node.
 
+#[path = "node/changes.rs"]
+mod changes;
 #[path = "node/consume.rs"]
 mod consume;
 #[path = "node/faults.rs"]
 mod faults;
 #[path = "node/lifecycle.rs"]
 mod lifecycle;
+#[path = "node/outcomes.rs"]
+mod outcomes;
 #[path = "node/pods.rs"]
 mod pods;
 
@@ -35,6 +39,7 @@ fn worker(dir: &Path, socket: PathBuf, pki: &Pki) -> Vm {
         control_plane: address_of(0).ip,
         registry: "http://10.0.2.2:1".into(),
         time_servers: Vec::new(),
+        kubelet: serde_json::Value::Null,
     };
     let plan = NodePlan::of(1);
     let config = machine_config(&plan, &around, pki).expect("config");

@@ -36,7 +36,7 @@ impl NodePlan {
 }
 
 /// What all nodes of a cluster share.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Surroundings {
     /// The cluster's name.
     pub cluster: String,
@@ -46,6 +46,8 @@ pub struct Surroundings {
     pub registry: String,
     /// Who tells the nodes the time; without any, their clocks are left as they are.
     pub time_servers: Vec<Ipv4Addr>,
+    /// `kubelet.config` of every node: a `KubeletConfiguration`, or null.
+    pub kubelet: serde_json::Value,
 }
 
 /// The YAML for a node, checked by the node's own parser.
@@ -63,6 +65,7 @@ pub fn machine_config(plan: &NodePlan, around: &Surroundings, pki: &Pki) -> Resu
     config.cluster.endpoint = Some(format!("https://{}:{}", around.control_plane, super::API_PORT));
     config.cluster.token = Some(pki.token.clone());
     config.cluster.ca_hash = Some(pki.ca_hash.clone());
+    config.kubelet.config = around.kubelet.clone();
     config.kubelet.node_ip = Some(IpAddr::V4(plan.address.ip));
     // Nobody waits half a minute for machines that are about to be thrown away.
     config.kubelet.shutdown_grace_period_seconds = 5;
@@ -104,6 +107,7 @@ mod tests {
             control_plane: Ipv4Addr::new(192, 168, 77, 10),
             registry: "http://10.0.2.2:5000".into(),
             time_servers: Vec::new(),
+            kubelet: serde_json::json!({"maxPods": 20}),
         };
         machine_config(&NodePlan::of(index), &around, &Pki::generate().expect("pki")).expect("config")
     }

@@ -70,6 +70,7 @@ impl Cluster {
             control_plane: address_of(0).ip,
             registry: registry.url_from_guest(),
             time_servers: spec.time_servers.clone(),
+            kubelet: spec.kubelet.clone(),
         };
         let mut nodes = Vec::new();
         let mut states = Vec::new();

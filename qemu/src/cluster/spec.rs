@@ -33,6 +33,8 @@ pub struct ClusterSpec {
     pub time_servers: Vec<Ipv4Addr>,
     /// Port of the host for the API server, or the next free one; any free one when absent.
     pub api_port: Option<u16>,
+    /// A `KubeletConfiguration` for every node, or null.
+    pub kubelet: serde_json::Value,
 }
 
 impl ClusterSpec {
@@ -50,6 +52,7 @@ impl ClusterSpec {
             clock: None,
             time_servers: Vec::new(),
             api_port: None,
+            kubelet: serde_json::Value::Null,
         }
     }
 }

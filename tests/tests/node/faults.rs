@@ -149,7 +149,7 @@ fn many_execs_at_once_and_cut_ones_leave_nothing_behind() {
     });
 }
 
-/// Kills the node agent or a pod's shim, one a moment, while pods are made anew for those that die.
+/// Kills the node agent or a pod's shim, one a moment, while pods are made anew for those that die. `RK_STORM` says how often.
 const STORM: &str = r#"
 for turn in $(seq 14); do
   if [ $((turn % 3)) = 0 ]; then kill -9 $(pidof rk-node); else
@@ -180,9 +180,11 @@ fn killing_the_node_agent_and_shims_at_random_leaks_nothing() {
     let rolled = ["rollout", "status", "deployment/churn", &format!("--timeout={}s", limit(90).as_secs())];
     kubectl.ok(&rolled);
     // The stream would die with the node agent: the storm goes on without it.
-    sh(&kubectl, "inspector", &format!("cat > /storm <<'END'{STORM}END\nsetsid sh /storm > /log 2>&1 < /dev/null &"))
+    let turns: u64 = std::env::var("RK_STORM").ok().and_then(|text| text.parse().ok()).unwrap_or(14);
+    let storm = STORM.replace("seq 14", &format!("seq {turns}"));
+    sh(&kubectl, "inspector", &format!("cat > /storm <<'END'{storm}END\nsetsid sh /storm > /log 2>&1 < /dev/null &"))
         .expect("a storm");
-    eventually("the end of the storm", limit(120), || sh(&kubectl, "inspector", "cat /over /log"));
+    eventually("the end of the storm", limit(50 + 5 * turns), || sh(&kubectl, "inspector", "cat /over /log"));
     node_is_ready(&kubectl);
     kubectl.ok(&rolled);
     assert_eq!(kubectl.path(&["pod", "bystander"], identity), container);

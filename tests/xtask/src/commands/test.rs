@@ -13,8 +13,20 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 /// The tiers that need built artifacts, in the order in which they say most about what is broken.
-const TIERS: [&str; 11] =
-    ["api", "images", "boot", "media", "slots", "machine", "node", "network", "cluster", "chaos", "faults"];
+const TIERS: [&str; 12] = [
+    "api",
+    "images",
+    "boot",
+    "media",
+    "slots",
+    "machine",
+    "node",
+    "nodefaults",
+    "network",
+    "cluster",
+    "chaos",
+    "faults",
+];
 
 /// The tiers that run without being asked for; each run says what it left out.
 const USUAL: [&str; 9] = ["host", "api", "images", "boot", "machine", "node", "network", "cluster", "chaos"];

@@ -86,6 +86,7 @@ fn boot(bench: &Bench, medium: Medium) -> Result<Times> {
         control_plane: plan.address.ip,
         registry: "http://10.0.2.2:1".into(),
         time_servers: Vec::new(),
+        kubelet: serde_json::Value::Null,
     };
     let seed = dir.join("cidata.img");
     cidata::create(&seed, &machine_config(&plan, &around, &pki)?, "instance-id: bench\n")?;

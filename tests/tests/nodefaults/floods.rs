@@ -1,0 +1,89 @@
+//! Too many of something: execs, orphans, bytes of memory.
+
+use super::{HOLDINGS, back_to, cluster, delete, number, observers, pod, ready, sh, unharmed};
+use rk_tests::{eventually, limit};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+#[test]
+fn a_flood_of_execs_leaves_no_process_no_descriptor_and_no_memory_behind() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("exec-flood");
+    observers(&kubectl);
+    kubectl.apply(&pod("target", "exec sleep 36000", "", ""));
+    ready(&kubectl, "target");
+    sh(&kubectl, "target", "true").expect("a first one opens what stays open");
+    let measure = "for p in $(pidof rk-node) $(pidof rk-shim); do echo $(ls /proc/$p/fd | wc -l) $(awk '/^RssAnon/ {print $2}' /proc/$p/status); done \
+                   | awk '{fds += $1; kib += $2} END {print fds, kib}'";
+    let numbers = |text: String| text.split_whitespace().filter_map(|n| n.parse::<u64>().ok()).collect::<Vec<_>>();
+    let before = numbers(sh(&kubectl, "inspector", measure).expect("measures"));
+    let (wanted, next) = (number("RK_EXECS", 60), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            let (kubectl, next) = (kubectl.clone(), &next);
+            scope.spawn(move || {
+                while next.fetch_add(1, Ordering::Relaxed) < wanted {
+                    assert_eq!(sh(&kubectl, "target", "echo here").as_deref(), Ok("here\n"));
+                }
+            });
+        }
+    });
+    let processes = sh(&kubectl, "target", "ls -d /proc/[0-9]* | wc -l").expect("processes");
+    assert!(processes.trim().parse::<u32>().is_ok_and(|n| n <= 5), "{processes}");
+    eventually("what was open and held before", limit(60), || {
+        let now = numbers(sh(&kubectl, "inspector", measure)?);
+        let (fds, kib) = (now[0].saturating_sub(before[0]), now[1].saturating_sub(before[1]));
+        // Kept-alive connections and arenas, not something for each of the execs.
+        if fds <= 12 && kib <= 4096 { Ok(()) } else { Err(format!("{now:?} after {before:?}")) }
+    });
+    unharmed(&kubectl);
+}
+
+#[test]
+fn orphans_of_a_pod_are_reaped_by_its_first_process_and_end_with_it() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("orphans");
+    observers(&kubectl);
+    let before = sh(&kubectl, "inspector", HOLDINGS).expect("holdings");
+    let script = format!(
+        "n=0; while [ $n -lt {} ]; do (true & true & true & true &) ; n=$((n+4)); done; touch /done; exec sleep 36000",
+        number("RK_ORPHANS", 4000)
+    );
+    kubectl.apply(&pod("parent", &script, "  shareProcessNamespace: true\n", ""));
+    ready(&kubectl, "parent");
+    eventually("all orphans made", limit(300), || sh(&kubectl, "parent", "test -e /done"));
+    eventually("all orphans reaped", limit(60), || {
+        let left = sh(&kubectl, "parent", "ls -d /proc/[0-9]* | wc -l")?;
+        if left.trim().parse::<u32>().is_ok_and(|n| n <= 6) { Ok(()) } else { Err(left) }
+    });
+    // Those that a first process does not reap end with it: nothing of them stays on the node.
+    kubectl.apply(&pod("careless", "for n in $(seq 200); do (sleep 30000 &); done; exec sleep 36000", "", ""));
+    ready(&kubectl, "careless");
+    delete(&kubectl, &["pod", "parent", "careless"]);
+    let left = sh(&kubectl, "inspector", "grep -l 30000 /proc/[0-9]*/cmdline 2>/dev/null | wc -l").expect("processes");
+    assert!(left.trim().parse::<u32>().is_ok_and(|n| n <= 2), "{left}");
+    back_to(&kubectl, &before);
+    unharmed(&kubectl);
+}
+
+#[test]
+fn a_memory_hog_is_killed_in_its_own_pod_alone() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("hog");
+    observers(&kubectl);
+    let before = sh(&kubectl, "inspector", HOLDINGS).expect("holdings");
+    let limits = "    resources: {limits: {memory: 48Mi}}\n";
+    let beside = "  - {name: beside, image: rk.local/busybox:demo, command: [sleep, '36000']}\n";
+    let hog = "x=0123456789abcdef; while true; do x=$x$x; done";
+    kubectl.apply(&(pod("hog", hog, "", limits) + beside));
+    eventually("the end of the hog", limit(120), || {
+        let path = "{range .status.containerStatuses[?(@.name==\"main\")]}{.state.terminated.reason}{.lastState.terminated.reason}{end}";
+        let seen = kubectl.try_path(&["pod", "hog"], path)?;
+        if seen.contains("OOMKilled") { Ok(()) } else { Err(seen) }
+    });
+    let beside = "{.status.containerStatuses[?(@.name==\"beside\")].restartCount}";
+    assert_eq!(kubectl.path(&["pod", "hog"], beside), "0");
+    delete(&kubectl, &["pod", "hog"]);
+    back_to(&kubectl, &before);
+    unharmed(&kubectl);
+}

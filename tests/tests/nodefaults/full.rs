@@ -1,0 +1,37 @@
+//! A disk without space: the pod that took it goes.
+
+use super::{cluster, condition, delete, observers, pod, ready, unharmed};
+use rk_tests::{Kubectl, eventually, limit};
+
+/// Waits until the kubelet has evicted `name`; answers why.
+fn evicted(kubectl: &Kubectl, name: &str) -> String {
+    eventually(&format!("the eviction of {name}"), limit(180), || {
+        match kubectl.try_path(&["pod", name], "{.status.phase} {.status.reason}")?.as_str() {
+            "Failed Evicted" => Ok(()),
+            seen => Err(seen.to_owned()),
+        }
+    });
+    kubectl.path(&["pod", name], "{.status.message}")
+}
+
+const VOLUME: &str = "  volumes: [{name: v, emptyDir: {}}]\n";
+const MOUNT: &str = "    volumeMounts: [{name: v, mountPath: /v}]\n";
+
+#[test]
+fn a_full_disk_costs_the_pod_that_filled_it_and_is_free_again() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("full-disk");
+    observers(&kubectl);
+    kubectl.apply(&pod("modest", "exec sleep 36000", VOLUME, MOUNT));
+    ready(&kubectl, "modest");
+    // All but a twentieth of what is free.
+    let fill =
+        "free=$(df -k /v | awk 'END {print $4}'); fallocate -l $((free / 20 * 19 * 1024)) /v/all; exec sleep 36000";
+    kubectl.apply(&pod("greedy", fill, VOLUME, MOUNT));
+    let message = evicted(&kubectl, "greedy");
+    assert!(message.starts_with("The node was low on resource: ephemeral-storage."), "{message}");
+    condition(&kubectl, "DiskPressure", "False", 180);
+    assert_eq!(kubectl.path(&["pod", "modest"], "{.status.phase}"), "Running");
+    delete(&kubectl, &["pod", "greedy", "modest"]);
+    unharmed(&kubectl);
+}
