@@ -38,7 +38,7 @@ pub fn growth(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> Optio
     let size = volume.spec.as_ref()?.capacity.as_ref()?.get("storage")?;
     let bytes = units(&size.0).and_then(|n| i64::try_from(n).ok())?;
     let had = status.capacity.as_ref().and_then(|c| units(&c.get("storage")?.0)).unwrap_or(0);
-    if !asked || i128::from(bytes) <= i128::from(had) {
+    if !asked || i128::from(bytes) <= had {
         return None;
     }
     let left: Vec<_> = conditions.iter().filter(|c| !OVER.contains(&c.type_.as_str())).collect();
