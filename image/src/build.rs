@@ -1,5 +1,6 @@
 //! From programs to an image.
 
+use crate::blank;
 use crate::erofs::Packer;
 use crate::initramfs;
 use crate::layout::{BINARIES, Entry, layout};
@@ -11,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// Changes when the way of building changes and images that are there must be built anew.
-const RECIPE: &str = "2";
+const RECIPE: &str = "3";
 
 /// What an image is made of.
 #[derive(Debug, Clone)]
@@ -125,6 +126,9 @@ fn lay_out(tree: &Path, inputs: &Inputs) -> Result<()> {
             }
             Entry::Link { path, to } => symlink(&to, tree.join(&path)).with_context(|| format!("linking {path}"))?,
         }
+    }
+    for path in blank::write(&tree.join("usr/share/rk"))? {
+        chmod(&path, 0o644)?;
     }
     if let Some(config) = &inputs.machine_config {
         let path = tree.join("usr/share/rk/machine.yaml");

@@ -4,6 +4,7 @@
 //! writer of our own. The initramfs is two archives in a row: `/init` compressed, then the root image stored, for it is
 //! compressed already and stays so in memory. [`media`] makes CDs, disks and the like of it.
 
+mod blank;
 mod build;
 mod cpio;
 mod erofs;

@@ -2,9 +2,11 @@
 
 use crate::discover::{self, Found};
 use crate::pid1::Machine;
-use crate::{etc, services};
+use crate::{boot, etc, services, storage};
 use rk_config::{ACCEPTED_PATH, MAX_CONFIG_BYTES, MachineConfig, OFFERED_PATH, Parsed};
+use rk_supervise::control::PASSPHRASE;
 use rk_supervise::{Event, Millis};
+use rk_sys::End;
 use std::fs::{self, File};
 use std::io::Read;
 
@@ -23,6 +25,9 @@ impl Machine {
             return;
         }
         self.look.at = now + self.look.backoff.take();
+        if !self.storage.locked.is_empty() {
+            return self.wait_for_a_passphrase(now);
+        }
         match discover::look(&mut self.journal, &self.settings.cmdline) {
             Found::Accepted { source, config, unknown } => {
                 for key in unknown {
@@ -43,6 +48,45 @@ impl Machine {
                 self.open_for_maintenance(now);
             }
         }
+    }
+
+    /// A machine whose disk does not open takes no config: that would be somebody else's machine with our disk in it.
+    fn wait_for_a_passphrase(&mut self, now: Millis) {
+        let mut lines: Vec<String> = self.storage.locked.iter().map(|locked| locked.reason.clone()).collect();
+        let remedy = if self.storage.locked.iter().any(|locked| locked.closed) {
+            "the node waits for rkctl node unlock, or for a restart that measures as before"
+        } else {
+            "the node waits for another config"
+        };
+        lines.push(remedy.to_owned());
+        if lines != self.look.said {
+            for line in &lines {
+                self.journal.say(line);
+            }
+            self.look.said = lines;
+        }
+        self.open_for_maintenance(now);
+    }
+
+    /// Tries the passphrase that the machine API was given.
+    pub(crate) fn unlock(&mut self, now: Millis) -> Result<(), String> {
+        let passphrase = fs::read_to_string(PASSPHRASE);
+        let _ = fs::remove_file(PASSPHRASE);
+        let passphrase = passphrase.map_err(|err| format!("{PASSPHRASE}: {err}"))?;
+        if self.storage.locked.is_empty() {
+            return Err("nothing is locked".to_owned());
+        }
+        // The log lies where the disk is mounted over.
+        self.journal.close();
+        self.storage.mount(&mut self.journal, &self.settings.cmdline, Some(&passphrase));
+        self.journal.open(&self.settings.log_dir);
+        if !self.storage.locked.is_empty() {
+            return Err(self.storage.words());
+        }
+        let slots = self.slots.as_ref();
+        self.settings.machine_id = boot::settle(&mut self.journal, &mut self.storage, &self.settings.cmdline, slots);
+        self.look.at = now;
+        Ok(())
     }
 
     /// Network by DHCP and the machine API for anyone: how a node without a config is given one.
@@ -68,6 +112,7 @@ impl Machine {
         let hostname = config.hostname.clone().unwrap_or_else(|| format!("rk-{id}"));
         etc::name_machine(&mut self.journal, &hostname);
         services::place_authority(&mut self.journal, &config);
+        storage::compare(&mut self.journal, &config.disks.encryption);
         self.journal.say(format_args!("config accepted from {source}: {hostname}, {:?}", config.role));
         let restart = services::affected(before.as_deref(), &config);
         let wanted = services::wanted(&config);
@@ -91,6 +136,11 @@ impl Machine {
         let config = offered()?;
         keep(&config)?;
         self.trial = None;
+        // A first config may ask for a disk that holds nothing of worth yet; a later one takes a reset.
+        if self.config.is_none() && storage::order(&config.disks.encryption)? {
+            self.begin_end(End::Reboot, "its first config, which asks for encrypted disks");
+            return Ok(());
+        }
         self.change(now, "the machine API", config)
     }
 

@@ -3,9 +3,10 @@
 use crate::console::Journal;
 use crate::pid1::{Machine, Settings};
 use crate::slots::Slots;
+use crate::storage::Storage;
 use crate::{
-    boots, cgroups, console, crash, datadisk, etc, failure, limits, lockdown, minimum, mounts, reset, stage1, state,
-    sysctls, trial,
+    boots, cgroups, console, crash, datadisk, etc, failure, limits, lockdown, minimum, mounts, reset, stage1, sysctls,
+    trial,
 };
 use std::fs;
 use std::path::Path;
@@ -30,21 +31,12 @@ pub fn run() -> ExitCode {
     lockdown::lock(&mut journal);
     limits::raise(&mut journal);
     cgroups::prepare(&mut journal);
-    datadisk::mount(&mut journal);
-    journal.open(Path::new(LOG_DIR));
-    state::mount(&mut journal);
     let cmdline = fs::read_to_string(CMDLINE).unwrap_or_default();
+    let mut storage = Storage::default();
+    storage.mount(&mut journal, &cmdline, None);
+    journal.open(Path::new(LOG_DIR));
     let slots = Slots::find(&mut journal, &cmdline);
-    if reset::carry_out(&mut journal, slots.as_ref().map(Slots::disk)) {
-        datadisk::make_dirs(&mut journal);
-        journal.open(Path::new(LOG_DIR));
-    }
-    boots::count(&mut journal);
-    if slots.as_ref().is_some_and(|slots| !slots.on_trial()) {
-        minimum::raise(&mut journal);
-    }
-    crash::collect(&mut journal);
-    let machine_id = etc::populate(&mut journal);
+    let machine_id = settle(&mut journal, &mut storage, &cmdline, slots.as_ref());
     let began = std::env::var(stage1::BEGAN).unwrap_or_else(|_| "?".to_owned());
     journal.say(format_args!(
         "rk {} ready for its config after {} ms (pid 1 began at {began} ms)",
@@ -63,10 +55,27 @@ pub fn run() -> ExitCode {
         machine_id,
         cmdline,
     };
-    let end = Machine::new(journal, signals, settings, slots).run();
+    let end = Machine::new(journal, signals, settings, slots, storage).run();
     // Only reached when the machine could not be ended: PID 1 must not return.
     console::line(&format!("rk: {}; the machine can be switched off", console::chain(&end)));
     loop {
         std::thread::park();
     }
+}
+
+/// What is done once STATE and DATA are mounted: when the machine starts, or when it is unlocked. Answers the machine's id.
+pub fn settle(journal: &mut Journal, storage: &mut Storage, cmdline: &str, slots: Option<&Slots>) -> String {
+    if storage.locked.is_empty() {
+        if reset::carry_out(journal, slots.map(Slots::disk), storage) {
+            storage.mount(journal, cmdline, None);
+            datadisk::make_dirs(journal);
+            journal.open(Path::new(LOG_DIR));
+        }
+        boots::count(journal);
+        if slots.is_some_and(|slots| !slots.on_trial()) {
+            minimum::raise(journal);
+        }
+        crash::collect(journal);
+    }
+    etc::populate(journal)
 }

@@ -89,6 +89,11 @@ impl Machine {
             Request::Status => return Ok(self.status(now).encode()),
             Request::Events(after) => return Ok(self.journal.events().after(*after)),
             _ if self.is_going_down() => return Err("the machine is going down".to_owned()),
+            Request::Apply | Request::Stage | Request::Try(_) | Request::Offer(_)
+                if self.storage.locked.iter().any(|locked| locked.closed) =>
+            {
+                return Err(format!("{}; rkctl node unlock gives a passphrase", self.storage.words()));
+            }
             _ => {}
         }
         let nothing = |()| String::new();
@@ -109,6 +114,7 @@ impl Machine {
                 String::new()
             }),
             Request::Apply => self.apply_offered(now).map(nothing),
+            Request::Unlock => self.unlock(now).map(nothing),
             Request::Stage => self.stage_offered().map(nothing),
             Request::Try(seconds) => self.try_offered(now, seconds).map(nothing),
             Request::Confirm => self.confirm_trial().map(nothing),
@@ -123,13 +129,10 @@ impl Machine {
                 self.begin_end(End::Reboot, &format!("the machine API, to reset {words}"));
                 String::new()
             }),
-            Request::Seed(disk) => adopt::offered()
-                .and_then(|config| rk_config::to_yaml(&config).map_err(|err| err.to_string()))
-                .and_then(|yaml| seed::seed(&disk, &yaml))
-                .map(|()| {
-                    self.journal.say(format_args!("{disk} has a config of its own"));
-                    String::new()
-                }),
+            Request::Seed(disk) => adopt::offered().and_then(|config| seed::seed(&disk, &config)).map(|()| {
+                self.journal.say(format_args!("{disk} has a config of its own"));
+                String::new()
+            }),
             Request::Reboot => {
                 self.begin_end(End::Reboot, "the machine API");
                 Ok(String::new())

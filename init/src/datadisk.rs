@@ -20,13 +20,16 @@ const DIRS: [(&str, u32); 9] = [
     ("/var/cache", 0o755),
 ];
 
-/// Mounts `/var` and makes what everyone expects there. A disk is never formatted here: the wrong one might be.
-pub fn mount(journal: &mut Journal) {
-    if !mount_disk(journal) {
+/// Mounts `/var` and makes what everyone expects there; answers whether it is a disk. None is ever formatted here: it might be
+/// the wrong one.
+pub fn mount(journal: &mut Journal) -> bool {
+    let disk = mount_disk(journal);
+    if !disk {
         let flags = MountFlags { nodev: true, ..MountFlags::default() };
         journal.check("mounting", rk_sys::mount("tmpfs", "/var", "tmpfs", flags, "mode=0755,size=75%"));
     }
     make_dirs(journal);
+    disk
 }
 
 /// Makes what everyone expects in `/var`.

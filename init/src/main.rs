@@ -1,4 +1,4 @@
-//! `rk-init`: PID 1 of a node, and, as `rk-init netd`, its network daemon.
+//! `rk-init`: PID 1 of a node, as `rk-init netd` its network daemon, and as `rk-init volume` what opens its encrypted disks.
 //!
 //! As PID 1 it runs twice. In the initramfs ([`stage1`]) it mounts the erofs root, moves there and runs itself anew. Then
 //! ([`boot`]) it mounts the rest, prepares `/etc`, cgroups and kernel settings, and enters the loop ([`pid1`]) that looks for
@@ -15,6 +15,7 @@ mod clock;
 mod console;
 mod control;
 mod crash;
+mod crypt;
 mod datadisk;
 mod discover;
 mod etc;
@@ -37,8 +38,10 @@ mod services;
 mod slots;
 mod stage1;
 mod state;
+mod storage;
 mod sysctls;
 mod trial;
+mod volume;
 mod watchdog;
 
 use std::process::ExitCode;
@@ -54,12 +57,13 @@ fn main() -> ExitCode {
     }
     match std::env::args().nth(1).as_deref() {
         Some("netd") => rk_netd::run(),
+        Some("volume") => volume::run(),
         Some("--version") => {
             console::line(&format!("rk-init {}", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }
         _ => {
-            console::line("usage: rk-init netd | --version (as PID 1: no arguments)");
+            console::line("usage: rk-init netd | volume | --version (as PID 1: no arguments)");
             ExitCode::from(2)
         }
     }

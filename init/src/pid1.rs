@@ -9,6 +9,7 @@ use crate::logs::ServiceLog;
 use crate::page::Page;
 use crate::services::{self, CONTROL, NODE};
 use crate::slots::Slots;
+use crate::storage::Storage;
 use crate::watchdog::Watchdog;
 use rk_config::MachineConfig;
 use rk_supervise::{Action, Backoff, Event, Millis, Supervisor};
@@ -67,6 +68,7 @@ pub struct Machine {
     pub(crate) trial: Option<Trial>,
     pub(crate) look: Look,
     pub(crate) slots: Option<Slots>,
+    pub(crate) storage: Storage,
     signals: SignalQueue,
     keys: Vec<File>,
     watchdog: Watchdog,
@@ -86,7 +88,13 @@ pub(crate) struct Look {
 
 impl Machine {
     /// A machine without a config.
-    pub fn new(mut journal: Journal, signals: SignalQueue, settings: Settings, slots: Option<Slots>) -> Machine {
+    pub fn new(
+        mut journal: Journal,
+        signals: SignalQueue,
+        settings: Settings,
+        slots: Option<Slots>,
+        storage: Storage,
+    ) -> Machine {
         let now = rk_sys::boot_millis();
         Machine {
             control: Control::open(&mut journal),
@@ -100,6 +108,7 @@ impl Machine {
             source: String::new(),
             trial: None,
             slots,
+            storage,
             look: Look { at: 0, backoff: Backoff::new(LOOK_AGAIN.0, LOOK_AGAIN.1), said: Vec::new() },
             signals,
             keys: rk_sys::open_input_devices(),

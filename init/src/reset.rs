@@ -1,10 +1,13 @@
 //! Forgetting: a machine that was told to reset erases what was asked for at its next start, before anything uses it.
 //!
 //! A note on the state disk says what. It goes last, so that a power cut only means that all is erased once more. Files are removed,
-//! not file systems made anew: a disk is never formatted by a node.
+//! and file systems not made anew, but for what is encrypted or is to be: that begins with new keys.
 
 use crate::console::{Journal, chain};
+use crate::crypt::{self, DATA, STATE};
+use crate::discover;
 use crate::services;
+use crate::storage::Storage;
 use rk_config::STATE_DIR;
 use rk_sys::{End, SysError};
 use std::convert::Infallible;
@@ -56,10 +59,49 @@ pub fn order(words: &str) -> Result<(), String> {
     services::write_new(&note(), words, 0o600).map_err(|err| format!("writing {}: {err}", note().display()))
 }
 
+fn noted() -> Option<What> {
+    fs::read_to_string(note()).ok().as_deref().and_then(What::parse)
+}
+
+/// Before DATA is mounted, with STATE mounted: what is encrypted there loses its keys, and what should be begins as if it was
+/// never used.
+pub fn forget_data(journal: &mut Journal) {
+    if !noted().is_some_and(|what| what.data) {
+        return;
+    }
+    let planned = || {
+        let config = fs::read_to_string(discover::kept_path()).ok().and_then(|text| rk_config::parse(&text).ok());
+        config.is_some_and(|parsed| DATA.wanted(&parsed.config.disks.encryption).is_some())
+    };
+    let device = match crypt::find(journal, &DATA) {
+        Some(device) => Some(device),
+        None => crypt::own_partition(&DATA).filter(|_| planned()),
+    };
+    if let Some(device) = device {
+        journal.say("reset: forgetting the keys of DATA");
+        tell(journal, "erasing DATA", crypt::blank(&DATA, &device));
+    }
+}
+
+fn tell(journal: &mut Journal, step: &str, result: Result<(), String>) {
+    if let Err(reason) = result {
+        journal.say(format_args!("{step} failed: {reason}"));
+    }
+}
+
+/// STATE itself loses its keys. It must be mounted; it is not afterwards.
+fn forget_state(journal: &mut Journal, storage: &mut Storage) {
+    let Some(device) = crypt::find(journal, &STATE) else { return };
+    journal.say("reset: forgetting the keys of STATE");
+    let closed = rk_sys::unmount(Path::new(STATE_DIR)).map_err(|err| chain(&err)).and_then(|()| crypt::close(&STATE));
+    tell(journal, "erasing STATE", closed.and_then(|()| crypt::blank(&STATE, &device)));
+    storage.forget_state();
+}
+
 /// Does what the note says; answers whether anything was. After `/var` and the state are mounted. `disk` is the one that the
 /// machine runs from.
-pub fn carry_out(journal: &mut Journal, disk: Option<&Path>) -> bool {
-    let Some(what) = fs::read_to_string(note()).ok().as_deref().and_then(What::parse) else { return false };
+pub fn carry_out(journal: &mut Journal, disk: Option<&Path>, storage: &mut Storage) -> bool {
+    let Some(what) = noted() else { return false };
     let state = fs::canonicalize(STATE_DIR).unwrap_or_else(|_| Path::new(STATE_DIR).to_owned());
     if what.data {
         journal.say("reset: erasing images, pods and logs");
@@ -74,9 +116,17 @@ pub fn carry_out(journal: &mut Journal, disk: Option<&Path>) -> bool {
     }
     if let Some(disk) = disk.filter(|_| what.disk) {
         journal.say(format_args!("reset: {} holds no system any more", disk.display()));
+        for volume in [&STATE, &DATA] {
+            if let Some(device) = crypt::find(journal, volume) {
+                tell(journal, "wiping keys", crypt::wipe(volume, &device));
+            }
+        }
         journal.check("erasing the partition table", erase_table(disk));
     }
     let _ = fs::remove_file(note());
+    if what.state && !what.disk && crypt::opened(&STATE).is_some() {
+        forget_state(journal, storage);
+    }
     rk_sys::sync_disks();
     if what.disk {
         let Err(err): Result<Infallible, SysError> = rk_sys::end_machine(End::PowerOff);

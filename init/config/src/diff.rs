@@ -4,11 +4,12 @@ use crate::types::MachineConfig;
 use serde_json::Value;
 
 /// Fields that nobody but an admin sees.
-pub const SECRETS: [&str; 3] = ["cluster.token", "controlPlane.ca.key", "machineApi.identity.key"];
+pub const SECRETS: [&str; 4] =
+    ["cluster.token", "controlPlane.ca.key", "machineApi.identity.key", "disks.encryption.passphrase"];
 const HIDDEN: &str = "<secret>";
 
-/// Fields that a machine takes at its start alone: its name and role in the cluster, and ranges that pods were given already.
-const AT_START: [&str; 8] = [
+/// Fields that a machine takes at its start alone: its name and role in the cluster, ranges that pods were given already, and disks.
+const AT_START: [&str; 9] = [
     "role",
     "hostname",
     "cluster.name",
@@ -17,6 +18,7 @@ const AT_START: [&str; 8] = [
     "cluster.dnsDomain",
     "cluster.dnsIP",
     "controlPlane.ca",
+    "disks",
 ];
 
 /// One field that differs; secrets are hidden.

@@ -33,5 +33,5 @@ pub use source::{CMDLINE_KEY, CmdlineConfig, CmdlineError, cmdline_value, encode
 pub use types::{
     API_VERSION, Cluster, Kubelet, MachineConfig, Mirror, Registries, RegistryTls, Role, Taint, TaintEffect,
 };
-pub use upkeep::{LogFormat, LogTarget, Logging, Metrics, Upgrade};
+pub use upkeep::{Disks, Encryption, LogFormat, LogTarget, Logging, Metrics, Unlock, Upgrade};
 pub use validate::{is_dns_label, is_dns_subdomain};

@@ -86,6 +86,9 @@ fn machine(mut s: Section, out: &mut Findings) -> MachineConfig {
     if let Some(section) = s.section("upgrade", out) {
         config.upgrade = upkeep::upgrade(section, out);
     }
+    if let Some(section) = s.section("disks", out) {
+        config.disks = upkeep::disks(section, out);
+    }
     config.metrics = s.section("metrics", out).map(|section| upkeep::metrics(section, out));
     if let Some(section) = s.section("logging", out) {
         config.logging = upkeep::logging(section, out);

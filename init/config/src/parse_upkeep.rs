@@ -1,11 +1,15 @@
-//! YAML of the sections `upgrade`, `metrics` and `logging`.
+//! YAML of the sections `disks`, `upgrade`, `metrics` and `logging`.
 
 use crate::reader::{Findings, Section, quote};
-use crate::upkeep::{LogFormat, LogTarget, Logging, Metrics, Upgrade};
+use crate::upkeep::{Disks, Encryption, LogFormat, LogTarget, Logging, Metrics, Unlock, Upgrade};
 use crate::validate;
 
 /// Keys in use at once: the old one and the new one, and some more.
 const MOST_KEYS: usize = 8;
+/// Registers of a TPM.
+const PCRS: usize = 24;
+/// As long as `cryptsetup` takes it from a terminal.
+const PASSPHRASE: std::ops::RangeInclusive<usize> = 8..=512;
 /// Each costs a buffer and a connection.
 const MOST_TARGETS: usize = 4;
 
@@ -21,6 +25,49 @@ pub(crate) fn upgrade(mut s: Section, out: &mut Findings) -> Upgrade {
     }
     s.finish(out);
     Upgrade { keys: keys.into_iter().map(|(_, key)| key).collect(), minimum_version }
+}
+
+pub(crate) fn disks(mut s: Section, out: &mut Findings) -> Disks {
+    let encryption = s.section("encryption", out).map(|section| encryption(section, out)).unwrap_or_default();
+    s.finish(out);
+    Disks { encryption }
+}
+
+fn encryption(mut s: Section, out: &mut Findings) -> Encryption {
+    let (state, data) = (unlock(&mut s, "state", out), unlock(&mut s, "data", out));
+    let (pcrs_path, path) = (s.path_of("pcrs"), s.path_of("passphrase"));
+    let mut pcrs: Vec<u8> = s.parsed_list("pcrs", PCRS, "a number of a PCR such as 7", out);
+    pcrs.sort_unstable();
+    pcrs.dedup();
+    if pcrs.iter().any(|pcr| usize::from(*pcr) >= PCRS) {
+        out.refuse(pcrs_path, "must be numbers of PCRs, 0 to 23");
+    }
+    let passphrase = s.string("passphrase", out);
+    let wanted = [state, data].contains(&Some(Unlock::Passphrase));
+    match &passphrase {
+        // The value itself is a secret and stays out of the message.
+        Some(text) if !PASSPHRASE.contains(&text.len()) => out.refuse(path, "must have 8 to 512 characters"),
+        None if wanted => out.refuse(path, "is missing; state or data are to be opened by it"),
+        _ => {}
+    }
+    s.finish(out);
+    if pcrs.is_empty() {
+        pcrs = Encryption::default().pcrs;
+    }
+    Encryption { state, data, pcrs, passphrase }
+}
+
+fn unlock(s: &mut Section, key: &str, out: &mut Findings) -> Option<Unlock> {
+    let path = s.path_of(key);
+    match s.string(key, out).as_deref() {
+        None => None,
+        Some("tpm") => Some(Unlock::Tpm),
+        Some("passphrase") => Some(Unlock::Passphrase),
+        Some(other) => {
+            out.refuse(path, format!("must be tpm or passphrase, not {}", quote(other)));
+            None
+        }
+    }
 }
 
 pub(crate) fn metrics(mut s: Section, out: &mut Findings) -> Metrics {

@@ -4,7 +4,7 @@
 
 use crate::network::Network;
 use crate::plane::{ControlPlane, MachineApi};
-use crate::upkeep::{Logging, Metrics, Upgrade};
+use crate::upkeep::{Disks, Logging, Metrics, Upgrade};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -52,6 +52,9 @@ pub struct MachineConfig {
     /// The machine API; not served when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machine_api: Option<MachineApi>,
+    /// How the machine's own disk is laid out.
+    #[serde(skip_serializing_if = "Disks::is_empty")]
+    pub disks: Disks,
     /// What an upgrade must be.
     #[serde(skip_serializing_if = "Upgrade::is_empty")]
     pub upgrade: Upgrade,
@@ -76,6 +79,7 @@ impl Default for MachineConfig {
             registries: Registries::default(),
             control_plane: None,
             machine_api: None,
+            disks: Disks::default(),
             upgrade: Upgrade::default(),
             metrics: None,
             logging: Logging::default(),

@@ -21,6 +21,62 @@ impl Upgrade {
     }
 }
 
+/// How the machine's own disk is laid out.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Disks {
+    /// What is encrypted.
+    pub encryption: Encryption,
+}
+
+impl Disks {
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Disks::default()
+    }
+}
+
+/// Which partitions are encrypted, and who opens them.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Encryption {
+    /// Config and identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<Unlock>,
+    /// Images, pods, logs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Unlock>,
+    /// Measurements that a TPM must find as they were.
+    pub pcrs: Vec<u8>,
+    /// Opens what `passphrase` is said of, and beside the TPM what `tpm` is said of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<String>,
+}
+
+impl Default for Encryption {
+    fn default() -> Self {
+        Encryption { state: None, data: None, pcrs: vec![7], passphrase: None }
+    }
+}
+
+impl std::fmt::Debug for Encryption {
+    /// The passphrase stays out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let passphrase = self.passphrase.as_ref().map(|_| "<secret>");
+        let Encryption { state, data, pcrs, .. } = self;
+        write!(f, "Encryption {{ state: {state:?}, data: {data:?}, pcrs: {pcrs:?}, passphrase: {passphrase:?} }}")
+    }
+}
+
+/// What opens an encrypted partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unlock {
+    /// A key that the machine's TPM sealed.
+    Tpm,
+    /// A passphrase.
+    Passphrase,
+}
+
 /// Figures of the machine itself, in Prometheus' text format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

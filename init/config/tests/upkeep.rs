@@ -1,6 +1,6 @@
-//! The sections `upgrade`, `metrics` and `logging`.
+//! The sections `disks`, `upgrade`, `metrics` and `logging`.
 
-use rk_config::LogFormat;
+use rk_config::{LogFormat, Unlock};
 
 fn parse(yaml: &str) -> Result<rk_config::Parsed, rk_config::ConfigError> {
     rk_config::parse(&format!("apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: control-plane\n{yaml}"))
@@ -26,8 +26,26 @@ fn what_keeps_a_machine_is_read_and_written_back_alike() {
 }
 
 #[test]
+fn encryption_is_said_per_partition_and_its_passphrase_is_never_shown() {
+    let yaml = "disks: {encryption: {state: tpm, data: passphrase, pcrs: [11, 7], passphrase: 'a long one'}}\n";
+    let config = parse(yaml).unwrap().config;
+    let encryption = &config.disks.encryption;
+    assert_eq!((encryption.state, encryption.data), (Some(Unlock::Tpm), Some(Unlock::Passphrase)));
+    assert_eq!(encryption.pcrs, [7, 11]);
+    assert_eq!(rk_config::parse(&rk_config::to_yaml(&config).unwrap()).unwrap().config, config);
+    assert!(!format!("{config:?}").contains("a long one"));
+    assert!(!rk_config::redacted(&config).to_string().contains("a long one"));
+    assert_eq!(parse("disks: {encryption: {state: tpm}}\n").unwrap().config.disks.encryption.pcrs, [7]);
+    assert_eq!(parse("").unwrap().config.disks.encryption.state, None);
+}
+
+#[test]
 fn wrong_keys_versions_and_targets_are_refused_by_their_path() {
     let table = [
+        ("disks: {encryption: {state: yes}}\n", "disks.encryption.state"),
+        ("disks: {encryption: {data: passphrase}}\n", "disks.encryption.passphrase"),
+        ("disks: {encryption: {data: passphrase, passphrase: short}}\n", "disks.encryption.passphrase"),
+        ("disks: {encryption: {state: tpm, pcrs: [7, 24]}}\n", "disks.encryption.pcrs"),
         ("upgrade: {keys: [nonsense]}\n", "upgrade.keys[0]"),
         ("upgrade: {minimumVersion: '2'}\n", "upgrade.minimumVersion"),
         ("metrics: {bind: 9100}\n", "metrics.bind"),

@@ -14,7 +14,7 @@ fn a_reader_reads_and_is_told_what_it_lacks() {
         let mut client = node.client(Some(Role::Reader)).await;
         let version = client.version(Empty {}).await.unwrap().into_inner();
         assert_eq!((version.mode.as_str(), version.version.as_str()), ("running", env!("CARGO_PKG_VERSION")));
-        let refused = client.reboot(Empty {}).await.unwrap_err();
+        let refused = client.reboot(v1::RestartRequest::default()).await.unwrap_err();
         assert_eq!(refused.code(), Code::PermissionDenied);
         assert!(refused.message().contains("needs role operator"), "{refused:?}");
         let config = client.get_config(Empty {}).await.unwrap().into_inner();
@@ -29,7 +29,8 @@ fn an_admin_sees_secrets_and_an_operator_may_reboot() {
         let node = Node::start(false).await;
         let config = node.client(Some(Role::Admin)).await.get_config(Empty {}).await.unwrap().into_inner().config;
         assert!(config.contains("abcdef.0123456789abcdef"));
-        node.client(Some(Role::Operator)).await.reboot(Empty {}).await.unwrap();
+        let request = v1::RestartRequest::default();
+        node.client(Some(Role::Operator)).await.reboot(request).await.unwrap();
         assert!(node.asked().contains(&"reboot".to_owned()), "{:?}", node.asked());
     });
 }
@@ -84,7 +85,7 @@ fn in_maintenance_anyone_may_give_a_config_and_nothing_else() {
         let mut client = node.client_in_maintenance().await;
         assert_eq!(client.version(Empty {}).await.unwrap().into_inner().mode, "maintenance");
         assert_eq!(client.get_config(Empty {}).await.unwrap_err().code(), Code::FailedPrecondition);
-        assert_eq!(client.reboot(Empty {}).await.unwrap_err().code(), Code::FailedPrecondition);
+        assert_eq!(client.reboot(v1::RestartRequest::default()).await.unwrap_err().code(), Code::FailedPrecondition);
         let wrong = v1::ApplyRequest { config: "role: boss".to_owned(), ..v1::ApplyRequest::default() };
         assert_eq!(client.apply_config(wrong).await.unwrap_err().code(), Code::InvalidArgument);
         assert!(node.asked().is_empty());

@@ -20,7 +20,7 @@ pub use env::{ENV_BYTES, Env, boot_commands};
 pub use layout::Layout;
 pub use root::{Root, slot_bytes};
 pub use slot::Slot;
-pub use statement::statement;
+pub use statement::{PieceSum, install_statement, statement};
 pub use version::Version;
 
 /// How often a slot on trial is booted before the other one is taken again.

@@ -7,6 +7,8 @@ use std::fmt;
 
 /// Where PID 1 listens.
 pub const SOCKET: &str = "/run/rk/init.sock";
+/// Where a passphrase lies while PID 1 is asked to [`Request::Unlock`]; PID 1 removes it.
+pub const PASSPHRASE: &str = "/run/rk/passphrase";
 /// Longest request.
 pub const MOST_REQUEST: usize = 128;
 /// Longest reply; events and services are few.
@@ -29,6 +31,8 @@ pub enum Request {
     Release(String),
     /// Take the offered config, for good.
     Apply,
+    /// Open what is locked, by the passphrase in [`PASSPHRASE`].
+    Unlock,
     /// Keep the offered config for the next start of the machine.
     Stage,
     /// Take the offered config for so many seconds.
@@ -64,6 +68,7 @@ impl fmt::Display for Request {
             Request::Hold(name) => write!(f, "hold {name}"),
             Request::Release(name) => write!(f, "release {name}"),
             Request::Apply => f.write_str("apply"),
+            Request::Unlock => f.write_str("unlock"),
             Request::Stage => f.write_str("stage"),
             Request::Try(seconds) => write!(f, "try {seconds}"),
             Request::Confirm => f.write_str("confirm"),
@@ -100,6 +105,7 @@ impl Request {
             "hold" => name().map(Request::Hold),
             "release" => name().map(Request::Release),
             "apply" => alone(Request::Apply),
+            "unlock" => alone(Request::Unlock),
             "stage" => alone(Request::Stage),
             "try" => rest.parse().ok().filter(|seconds| (1..=MOST_TRIAL).contains(seconds)).map(Request::Try),
             "confirm" => alone(Request::Confirm),
@@ -219,6 +225,7 @@ mod tests {
             Request::Hold("control".to_owned()),
             Request::Release("control".to_owned()),
             Request::Apply,
+            Request::Unlock,
             Request::Stage,
             Request::Try(60),
             Request::Confirm,

@@ -60,9 +60,35 @@ pub fn read_superblock(path: &Path) -> Result<Option<Superblock>> {
     Ok(identify(&head))
 }
 
+/// Whether a device holds an ext4 that was never mounted for writing, or nothing that is known here.
+///
+/// # Errors
+/// It cannot be read.
+pub fn never_mounted(path: &Path) -> Result<bool> {
+    let failed = |err| SysError::new("read", path.display().to_string(), err);
+    let mut head = Vec::with_capacity(PROBE);
+    File::open(path).and_then(|file| file.take(PROBE as u64).read_to_end(&mut head)).map_err(failed)?;
+    Ok(is_unused(&head))
+}
+
+fn is_unused(head: &[u8]) -> bool {
+    // ext4's s_mtime and s_mnt_count.
+    let field = |range| head.get(1024..).and_then(|superblock| superblock.get(range)).unwrap_or_default();
+    match identify(head) {
+        Some(found) if found.fstype == "ext4" => field(0x2c..0x30) == [0; 4] && field(0x34..0x36) == [0; 2],
+        Some(_) => false,
+        None => true,
+    }
+}
+
 /// Identifies the first bytes of a device.
 pub fn identify(head: &[u8]) -> Option<Superblock> {
-    ext4(head).or_else(|| iso9660(head)).or_else(|| vfat(head))
+    luks2(head).or_else(|| ext4(head)).or_else(|| iso9660(head)).or_else(|| vfat(head))
+}
+
+fn luks2(head: &[u8]) -> Option<Superblock> {
+    (head.get(..8)? == b"LUKS\xba\xbe\0\x02").then_some(())?;
+    Some(Superblock { fstype: "crypto_LUKS", label: text(head.get(24..72)?) })
 }
 
 fn ext4(head: &[u8]) -> Option<Superblock> {
@@ -116,12 +142,23 @@ mod tests {
                 "iso9660",
                 "cidata",
             ),
+            (with(512, &[(0, b"LUKS\xba\xbe\0\x02"), (24, b"RK-DATA")]), "crypto_LUKS", "RK-DATA"),
             (with(512, &[boot, (82, b"FAT32   "), (71, b"CIDATA     ")]), "vfat", "CIDATA"),
             (with(512, &[boot, (54, b"FAT16   "), (43, b"CIDATA     ")]), "vfat", "CIDATA"),
         ];
         for (head, fstype, label) in table {
             assert_eq!(identify(&head), Some(Superblock { fstype, label: label.to_owned() }));
         }
+    }
+
+    #[test]
+    fn a_file_system_is_unused_until_it_is_mounted() {
+        let magic: (usize, &[u8]) = (1024 + 0x38, &[0x53, 0xef]);
+        assert!(is_unused(&with(4096, &[])));
+        assert!(is_unused(&with(4096, &[magic])));
+        assert!(!is_unused(&with(4096, &[magic, (1024 + 0x2c, &[1])])));
+        assert!(!is_unused(&with(4096, &[magic, (1024 + 0x34, &[1])])));
+        assert!(!is_unused(&with(512, &[(0, b"LUKS\xba\xbe\0\x02")])));
     }
 
     #[test]

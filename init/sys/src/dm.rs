@@ -1,4 +1,4 @@
-//! Device mapper: a verified view of a block device.
+//! Device mapper: a verified view of a block device, a decrypted one.
 
 use crate::error::{Result, SysError};
 use std::fs::{File, OpenOptions};
@@ -7,10 +7,13 @@ use std::path::Path;
 
 const CONTROL: &str = "/dev/mapper/control";
 // linux/dm-ioctl.h: _IOWR(0xfd, number, struct dm_ioctl)
+const DM_DEV_REMOVE: libc::Ioctl = 0xc138_fd04_u32 as libc::Ioctl;
 const DM_DEV_CREATE: libc::Ioctl = 0xc138_fd03_u32 as libc::Ioctl;
 const DM_DEV_SUSPEND: libc::Ioctl = 0xc138_fd06_u32 as libc::Ioctl;
 const DM_TABLE_LOAD: libc::Ioctl = 0xc138_fd09_u32 as libc::Ioctl;
 const DM_READONLY: u32 = 1;
+/// The kernel wipes its copy of the request.
+const DM_SECURE_DATA: u32 = 1 << 15;
 /// Text of a table; ours need a quarter of it.
 const TEXT: usize = 1024;
 const SECTOR: u64 = 512;
@@ -55,43 +58,107 @@ pub struct Verity {
     pub salt: String,
 }
 
-/// Makes `/dev/dm-0` out of `device`: every block read from it is checked first, and a wrong one brings the machine down, so
+/// What an encrypted device is made of.
+#[derive(Clone)]
+pub struct Crypt<'a> {
+    /// Cipher, mode and tweak, such as `aes-xts-plain64`.
+    pub cipher: &'a str,
+    /// Its key.
+    pub key: &'a [u8],
+    /// Number of the first sector, as the cipher counts.
+    pub tweak: u64,
+    /// Bytes before the data.
+    pub offset: u64,
+    /// Bytes that are encrypted as one.
+    pub sector: u32,
+}
+
+/// Makes a device out of `device`: every block read from it is checked first, and a wrong one brings the machine down, so
 /// that its next boot can try something else. Answers the path of the new device.
 ///
 /// # Errors
 /// As the ioctls of device mapper: a kernel without it, a device that is too small.
 pub fn open_verity(name: &str, device: &Path, verity: &Verity) -> Result<String> {
-    let control =
-        OpenOptions::new().read(true).write(true).open(CONTROL).map_err(|err| SysError::new("open", CONTROL, err))?;
     let (path, Verity { root_hash, blocks, salt }) = (device.display(), verity);
     let salt = if salt.is_empty() { "-" } else { salt };
     let text =
         format!("1 {path} {path} {BLOCK} {BLOCK} {blocks} {blocks} sha256 {root_hash} {salt} 1 panic_on_corruption");
-    // A new one for each call: the kernel answers in place, and what it changes would be refused as a question.
-    let request = || {
-        request(name, blocks.saturating_mul(BLOCK / SECTOR), &text)
-            .ok_or_else(|| SysError::new("dm", name, std::io::Error::from(std::io::ErrorKind::InvalidInput)))
-    };
-    let mut create = request()?;
+    let sectors = blocks.saturating_mul(BLOCK / SECTOR);
+    open(&Mapping { name, kind: "verity", sectors, text: &text, flags: DM_READONLY })
+}
+
+/// Makes a device out of `device`, of `bytes` bytes in all, that is decrypted as it is read and encrypted as it is written.
+/// Answers the path of the new device.
+///
+/// # Errors
+/// As [`open_verity`].
+pub fn open_crypt(name: &str, device: &Path, bytes: u64, crypt: &Crypt<'_>) -> Result<String> {
+    let Crypt { cipher, key, tweak, offset, sector } = crypt;
+    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let unit = u64::from(*sector).max(SECTOR);
+    let sectors = bytes.saturating_sub(*offset) / unit * unit / SECTOR;
+    let text = format!("{cipher} {key} {tweak} {} {} 1 sector_size:{sector}", device.display(), offset / SECTOR);
+    open(&Mapping { name, kind: "crypt", sectors, text: &text, flags: DM_SECURE_DATA })
+}
+
+/// Takes a device away that was made here.
+///
+/// # Errors
+/// It is in use, or there is none of that name.
+pub fn close_mapped(name: &str) -> Result<()> {
+    let mut request = Mapping { name, kind: "", sectors: 0, text: "", flags: 0 }.request()?;
+    call(&control()?, DM_DEV_REMOVE, "ioctl DM_DEV_REMOVE", name, &mut request)
+}
+
+/// A device to be.
+struct Mapping<'a> {
+    name: &'a str,
+    kind: &'static str,
+    sectors: u64,
+    text: &'a str,
+    flags: u32,
+}
+
+impl Mapping<'_> {
+    /// A new one for each call: the kernel answers in place, and what it changes would be refused as a question.
+    fn request(&self) -> Result<Box<Request>> {
+        let invalid = || SysError::new("dm", self.name, std::io::Error::from(std::io::ErrorKind::InvalidInput));
+        request(self).ok_or_else(invalid)
+    }
+}
+
+fn control() -> Result<File> {
+    OpenOptions::new().read(true).write(true).open(CONTROL).map_err(|err| SysError::new("open", CONTROL, err))
+}
+
+fn open(mapping: &Mapping<'_>) -> Result<String> {
+    let (control, name) = (control()?, mapping.name);
+    let mut create = mapping.request()?;
     call(&control, DM_DEV_CREATE, "ioctl DM_DEV_CREATE", name, &mut create)?;
     // A dev_t as the kernel packs it: the minor number's low byte first, its rest above the major number.
     let minor = (create.device & 0xff) | ((create.device >> 12) & 0xfff00);
-    let mut load = request()?;
+    let mut load = mapping.request()?;
     load.target_count = 1;
-    call(&control, DM_TABLE_LOAD, "ioctl DM_TABLE_LOAD", &format!("{name}: {text}"), &mut load)?;
-    // To suspend without the flag that says so is to resume.
-    call(&control, DM_DEV_SUSPEND, "ioctl DM_DEV_SUSPEND", name, &mut *request()?)?;
+    let loaded = call(&control, DM_TABLE_LOAD, "ioctl DM_TABLE_LOAD", name, &mut load).and_then(|()| {
+        // To suspend without the flag that says so is to resume.
+        call(&control, DM_DEV_SUSPEND, "ioctl DM_DEV_SUSPEND", name, &mut *mapping.request()?)
+    });
+    if let Err(err) = loaded {
+        let _ = close_mapped(name);
+        return Err(err);
+    }
     Ok(format!("/dev/dm-{minor}"))
 }
 
-fn request(name: &str, sectors: u64, text: &str) -> Option<Box<Request>> {
+fn request(mapping: &Mapping<'_>) -> Option<Box<Request>> {
+    let Mapping { name, kind, sectors, text, flags } = *mapping;
     let mut request = Box::new(Request {
         version: [4, 0, 0],
         data_size: u32::try_from(size_of::<Request>()).ok()?,
         data_start: u32::try_from(std::mem::offset_of!(Request, target)).ok()?,
         target_count: 0,
         open_count: 0,
-        flags: DM_READONLY,
+        flags,
         event_number: 0,
         padding: 0,
         device: 0,
@@ -102,7 +169,7 @@ fn request(name: &str, sectors: u64, text: &str) -> Option<Box<Request>> {
     });
     // Each keeps a zero at its end.
     request.name.get_mut(..name.len()).filter(|_| name.len() < 128)?.copy_from_slice(name.as_bytes());
-    request.target.kind.get_mut(..6)?.copy_from_slice(b"verity");
+    request.target.kind.get_mut(..kind.len()).filter(|_| kind.len() < 16)?.copy_from_slice(kind.as_bytes());
     request.target.text.get_mut(..text.len()).filter(|_| text.len() < TEXT)?.copy_from_slice(text.as_bytes());
     Some(request)
 }
@@ -129,8 +196,11 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        assert!(request("root", 8, "1 a b").is_some());
-        assert!(request(&"n".repeat(128), 8, "").is_none());
-        assert!(request("root", 8, &"t".repeat(TEXT)).is_none());
+        fn fits(name: &str, text: &str) -> bool {
+            request(&Mapping { name, kind: "verity", sectors: 8, text, flags: 0 }).is_some()
+        }
+        assert!(fits("root", "1 a b"));
+        assert!(!fits(&"n".repeat(128), ""));
+        assert!(!fits("root", &"t".repeat(TEXT)));
     }
 }

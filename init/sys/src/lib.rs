@@ -22,10 +22,10 @@ mod seccomp;
 mod signal;
 mod tty;
 
-pub use block::{BlockDevice, Superblock, block_devices, identify, read_superblock};
+pub use block::{BlockDevice, Superblock, block_devices, identify, never_mounted, read_superblock};
 pub use capture::CaptureSocket;
 pub use clock::{ClockOffset, boot_millis, set_clock, set_hardware_clock, slew_clock};
-pub use dm::{Verity, open_verity};
+pub use dm::{Crypt, Verity, close_mapped, open_crypt, open_verity};
 pub use error::{Result, SysError, chain};
 pub use input::{KEY_POWER, KeyPress, decode_key_presses, open_input_devices};
 pub use limits::{lift_process_limit, limit_open_files};

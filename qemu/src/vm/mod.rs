@@ -3,10 +3,12 @@
 mod drive;
 mod firmware;
 mod spec;
+mod tpm;
 
 pub use drive::{Bus, Drive};
 pub use firmware::Firmware;
 pub use spec::{Forward, Machine, Nic, VmSpec};
+pub use tpm::Swtpm;
 
 use crate::console::Console;
 use crate::process::Bound;

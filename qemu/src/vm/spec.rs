@@ -96,6 +96,8 @@ pub struct VmSpec {
     pub clock: Option<String>,
     /// A program with its first arguments that QEMU is started by, such as one that makes a namespace for it.
     pub starter: Vec<String>,
+    /// Socket of a TPM.
+    pub tpm: Option<PathBuf>,
 }
 
 /// Words of the kernel's command line that every machine gets.
@@ -122,6 +124,7 @@ impl VmSpec {
             nics: Vec::new(),
             clock: None,
             starter: Vec::new(),
+            tpm: None,
         }
     }
 
@@ -194,6 +197,10 @@ impl VmSpec {
         let qmp = format!("socket,id=qmp,path={},server=on,wait=off", escape(&self.qmp_socket()));
         add(&["-chardev", &qmp, "-mon", "chardev=qmp,mode=control"]);
         add(&["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", &self.device("rng", "rng=rng")]);
+        if let Some(tpm) = &self.tpm {
+            add(&["-chardev", &format!("socket,id=tpm,path={}", escape(tpm))]);
+            add(&["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm0"]);
+        }
         add(&Drive::controllers(&self.drives));
         for (n, drive) in self.drives.iter().enumerate() {
             let (path, access) = (escape(&drive.path), if drive.read_only { "on" } else { "off" });

@@ -2,6 +2,7 @@
 
 use crate::exit::{Class, Failure};
 use crate::generate;
+use crate::node::disk;
 use anyhow::{Context, Result};
 use rcgen::{KeyPair, PKCS_ED25519, SigningKey};
 use rk_image::media::Installed;
@@ -10,6 +11,12 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+/// What a line of the signature file is for.
+const UPGRADE: &str = "upgrade";
+const INSTALL: &str = "install-";
+/// Disks that images are laid out for.
+const SECTORS: [u64; 2] = [512, 4096];
 
 /// Makes a key pair; files that are there are not written over.
 ///
@@ -42,22 +49,45 @@ pub fn sign(key: &Path, image: &Path) -> Result<Class> {
         let text = format!("{} is no Ed25519 key; rkctl image key makes one", key.display());
         return Err(Failure::new(Class::Usage, text).into());
     }
-    let statement = statement(&Installed::open(image)?)?;
-    let signature = pair.sign(statement.as_bytes()).context("signing")?;
+    let mut statements = vec![(UPGRADE.to_owned(), statement(&Installed::open(image)?)?)];
+    for sector in SECTORS {
+        let sums = disk::sums(image, sector)?;
+        statements.push((format!("{INSTALL}{sector}"), sums.statement(sector.try_into()?)));
+    }
+    let mut text = String::new();
+    for (name, statement) in statements {
+        let signature = pair.sign(statement.as_bytes()).context("signing")?;
+        text.push_str(&format!("{name} {}\n", hex::encode(signature)));
+    }
     let path = signature_of(image);
-    std::fs::write(&path, hex::encode(signature) + "\n").with_context(|| format!("writing {}", path.display()))?;
+    std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     println!("{}", path.display());
     Ok(Class::Good)
 }
 
-/// The signature beside an image; empty when there is none.
+/// The signature beside an image that upgrades take; empty when there is none.
 ///
 /// # Errors
 /// There is one that cannot be read.
 pub fn signature(image: &Path) -> Result<Vec<u8>> {
+    named(image, UPGRADE)
+}
+
+/// As [`signature`], for installations on disks with such sectors.
+///
+/// # Errors
+/// As [`signature`].
+pub fn install_signature(image: &Path, sector: u64) -> Result<Vec<u8>> {
+    named(image, &format!("{INSTALL}{sector}"))
+}
+
+fn named(image: &Path, name: &str) -> Result<Vec<u8>> {
     let path = signature_of(image);
     match std::fs::read_to_string(&path) {
-        Ok(text) => hex::decode(text.trim()).with_context(|| format!("{} is no signature", path.display())),
+        Ok(text) => {
+            let found = text.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(' '));
+            hex::decode(found.unwrap_or_default().trim()).with_context(|| format!("{} is no signature", path.display()))
+        }
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(err) => Err(err).with_context(|| format!("reading {}", path.display())),
     }
@@ -110,8 +140,10 @@ mod tests {
         assert!(public.starts_with("-----BEGIN PUBLIC KEY-----"), "{public}");
         let image = dir.path().join("rk.raw");
         assert!(signature(&image).unwrap().is_empty());
-        std::fs::write(signature_of(&image), "00ff\n").unwrap();
+        std::fs::write(signature_of(&image), "upgrade 00ff\ninstall-512 01\ninstall-4096 zz\n").unwrap();
         assert_eq!(signature(&image).unwrap(), [0, 255]);
+        assert_eq!(install_signature(&image, 512).unwrap(), [1]);
+        assert!(install_signature(&image, 4096).is_err());
         assert!(sign(&key, &image).is_err(), "no image was signed");
     }
 }

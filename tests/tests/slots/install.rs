@@ -1,11 +1,11 @@
 //! Installations from a CD: on the disk that is meant, behind every controller, with sectors of both sizes; and the end of them.
 
-use super::{Installed, NOT_FOUND, PRECONDITION, artifacts, uefi};
+use super::{Installed, NOT_FOUND, PRECONDITION, REFUSED, artifacts, uefi};
 use rk_qemu::disk;
 use rk_qemu::vm::{Bus, VmSpec};
 use rk_tests::Outcome;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 
 fn empty(dir: &Path, name: &str) -> PathBuf {
@@ -24,11 +24,12 @@ fn from_cd<F: Fn(VmSpec) -> VmSpec>(
     machine.operator.run(&["config", "gen", "paper", "https://10.0.2.2:1"]).good();
     machine.start();
     let fingerprint = machine.fingerprint();
-    let raw = artifacts().media.join("rk.raw").display().to_string();
+    // A link in our own folder, where a signature may go.
+    symlink(artifacts().media.join("rk.raw"), machine.dir.join("rk.raw")).expect("link");
     move |machine, disk, reboot| {
         let reach = ["--insecure", "--fingerprint", &fingerprint, "--config", "worker.yaml"];
         let reboot: &[&str] = if reboot { &["--reboot"] } else { &[] };
-        machine.rkctl(&[&["node", "install", &raw, "--disk", disk], reach.as_slice(), reboot].concat())
+        machine.rkctl(&[&["node", "install", "rk.raw", "--disk", disk], reach.as_slice(), reboot].concat())
     }
 }
 
@@ -46,6 +47,14 @@ fn a_cd_installs_on_a_disk_that_is_meant_and_empty_and_the_disk_boots_with_its_c
     assert!(refused.code == PRECONDITION && refused.err.contains("FAMILY"), "{refused:?}");
     let unknown = install(&machine, "serial=nobody", true);
     assert!(unknown.code == NOT_FOUND && unknown.err.contains("/dev/nvme0n1"), "{unknown:?}");
+    machine.operator.run(&["image", "key", "release"]).good();
+    let key = std::fs::read_to_string(machine.dir.join("release.pub")).expect("key");
+    let config = std::fs::read_to_string(machine.dir.join("worker.yaml")).expect("config");
+    std::fs::write(machine.dir.join("worker.yaml"), format!("{config}\nupgrade: {{keys: [{key:?}]}}\n"))
+        .expect("config");
+    let unsigned = install(&machine, "bus=nvme,size=largest", true);
+    assert!(unsigned.code == REFUSED && unsigned.err.contains("takes signed images alone"), "{unsigned:?}");
+    machine.operator.run(&["image", "sign", "--key", "release.key", "rk.raw"]).good();
     install(&machine, "bus=nvme,size=largest", true).good();
     machine.ends();
     machine.spec = disks(bare);

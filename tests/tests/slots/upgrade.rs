@@ -8,8 +8,8 @@ use rk_tests::{Kubectl, artifacts, eventually, limit};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-const IMAGE: &str = "rk.local/busybox:demo";
-const GUARDED: &str = "
+pub(super) const IMAGE: &str = "rk.local/busybox:demo";
+pub(super) const GUARDED: &str = "
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: guarded}
@@ -29,7 +29,7 @@ spec: {minAvailable: 1, selector: {matchLabels: {app: guarded}}}
 ";
 
 /// kubectl against the control plane in the guest.
-fn kubectl(machine: &Installed) -> Kubectl {
+pub(super) fn kubectl(machine: &Installed) -> Kubectl {
     let text = eventually("the admin's kubeconfig", limit(BOOT), || {
         let outcome = machine.rkctl(&["node", "kubeconfig"]);
         if outcome.code == 0 { Ok(outcome.out) } else { Err(outcome.err) }
@@ -48,7 +48,7 @@ fn patched(machine: &Installed, patch: &str) {
 }
 
 /// A registry with one image in it, and what a machine must know of it.
-fn registry(dir: &Path) -> (Registry, String) {
+pub(super) fn registry(dir: &Path) -> (Registry, String) {
     let artifacts = artifacts();
     let registry = Registry::start(&artifacts.registry, &dir.join("registry"), dir).expect("registry");
     let archive = Archive::open(&artifacts.images.join("busybox"), None).expect("image");

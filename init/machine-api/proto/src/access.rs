@@ -56,7 +56,7 @@ const fn open(name: &'static str, role: Role) -> (&'static str, Access) {
 }
 
 /// Every method.
-pub const METHODS: [(&str, Access); 36] = [
+pub const METHODS: [(&str, Access); 37] = [
     open("Version", Role::Reader),
     row("Health", Role::Reader),
     row("GetConfig", Role::Reader),
@@ -93,6 +93,7 @@ pub const METHODS: [(&str, Access); 36] = [
     row("Upgrade", Role::Admin),
     row("Rollback", Role::Admin),
     row("ConfirmConfig", Role::Admin),
+    open("Unlock", Role::Admin),
 ];
 
 /// What the method at this HTTP path demands; `None` when there is no such method.

@@ -1,11 +1,14 @@
 //! An installation: a raw image is written to a disk of this machine, and a config put on it.
 
 use super::select::{choose, permit};
+use super::signature::check_statement;
 use super::{PIECES, ProgressStream, STEPS, Teller, Turn, failed, on_thread};
 use crate::facts::disks;
 use crate::log;
 use crate::node::{Pid1, write_private};
+use rk_config::MachineConfig;
 use rk_machine_proto::v1::InstallRequest;
+use rk_slots::PieceSum;
 use rk_supervise::control::Request;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -28,6 +31,8 @@ struct Order {
     path: String,
     disk_bytes: u64,
     data_bytes: u64,
+    /// Of the pieces, when somebody vouches for it.
+    sha256: Option<String>,
 }
 
 /// A part of the image and where it belongs.
@@ -44,29 +49,30 @@ pub async fn install(
     pid1: Arc<Pid1>,
     turn: Turn,
     offered: PathBuf,
+    running: Option<MachineConfig>,
     mut requests: Streaming<InstallRequest>,
 ) -> Result<ProgressStream, Status> {
     let first = requests.message().await?.ok_or_else(|| Status::invalid_argument("nothing was sent"))?;
-    let InstallRequest { disk, wipe, config, disk_bytes, data_bytes, reboot, sector_bytes, .. } = first;
+    let InstallRequest { disk, wipe, config, disk_bytes, data_bytes, reboot, sector_bytes, .. } = first.clone();
     if !(2 * MIB..=MOST_IMAGE).contains(&disk_bytes) || data_bytes > disk_bytes {
         return Err(Status::invalid_argument("the first message must tell the size of a disk image"));
     }
     let config = match config.as_str() {
         "" => None,
-        text => {
-            let parsed = rk_config::parse(text).map_err(|err| Status::invalid_argument(log::chain(&err)))?;
-            Some(rk_config::to_yaml(&parsed.config).map_err(|err| Status::internal(err.to_string()))?)
-        }
+        text => Some(rk_config::parse(text).map_err(|err| Status::invalid_argument(log::chain(&err)))?.config),
     };
+    let sha256 = vouched(&first, running.as_ref(), config.as_ref())?;
+    let config = config.map(|config| rk_config::to_yaml(&config).map_err(|err| Status::internal(err.to_string())));
+    let config = config.transpose()?;
     let found = disks::read();
     let target = choose(&found, &disk)?;
     permit(&found, target, disk_bytes, if sector_bytes == 0 { SECTOR } else { sector_bytes }, wipe)?;
     let path = target.path.clone();
     log::warn(format_args!("installing on {path}"));
-    let order = Order { path: path.clone(), disk_bytes, data_bytes };
+    let order = Order { path: path.clone(), disk_bytes, data_bytes, sha256 };
     let (pieces, taken) = mpsc::channel(PIECES);
     let (sender, receiver) = mpsc::channel(STEPS);
-    let teller = Teller(sender);
+    let teller = Teller::new(sender);
     let ours = teller.clone();
     let work = tokio::spawn(on_thread(move || run(&order, taken, &ours)));
     tokio::spawn(async move {
@@ -98,6 +104,28 @@ pub async fn install(
     Ok(Box::pin(ReceiverStream::new(receiver)))
 }
 
+/// The sum that the pieces must have, when a key vouches for it: one of the machine that writes, and one of the machine-to-be
+/// unless the caller leaves that out on purpose.
+fn vouched(
+    first: &InstallRequest,
+    running: Option<&MachineConfig>,
+    config: Option<&MachineConfig>,
+) -> Result<Option<String>, Status> {
+    let InstallRequest { disk_bytes, data_bytes, sector_bytes, sha256, signature, unsigned, .. } = first;
+    let sector = if *sector_bytes == 0 { SECTOR } else { *sector_bytes };
+    let statement = rk_slots::install_statement(*disk_bytes, *data_bytes, sector, sha256);
+    let keys = |config: Option<&MachineConfig>| config.map(|c| c.upgrade.keys.clone()).unwrap_or_default();
+    let theirs = if *unsigned { Vec::new() } else { keys(config) };
+    let all = [keys(running), theirs];
+    for keys in &all {
+        check_statement(keys, &statement, signature).map_err(|status| {
+            let remedy = if running.is_some() { "" } else { "; --unsigned installs it all the same" };
+            Status::new(status.code(), format!("{}{remedy}; nothing was changed", status.message()))
+        })?;
+    }
+    Ok((!sha256.is_empty() || all.iter().any(|keys| !keys.is_empty())).then(|| sha256.clone()))
+}
+
 async fn seed(pid1: &Pid1, offered: &Path, disk: &str, yaml: &str) -> Result<(), Status> {
     write_private(offered, yaml.as_bytes()).map_err(failed(&offered.display().to_string()))?;
     pid1.ask(&Request::Seed(disk.to_owned())).await?;
@@ -124,12 +152,14 @@ fn write(order: &Order, file: &File, mut pieces: Receiver<Piece>, teller: &Telle
     let path = &order.path;
     let (mut done, mut told) = (0, 0);
     let mut first = Vec::new();
+    let mut sum = PieceSum::default();
     while let Some(Piece { offset, data }) = pieces.blocking_recv() {
         let length = data.len() as u64;
         if offset.checked_add(length).is_none_or(|end| end > order.disk_bytes) {
             return Err(Status::invalid_argument("a piece lies beyond the image's end"));
         }
         done += length;
+        sum.add(offset, &data);
         if offset < MIB {
             if done > order.data_bytes || first.len() > 64 {
                 return Err(Status::invalid_argument("more came than was promised"));
@@ -147,6 +177,11 @@ fn write(order: &Order, file: &File, mut pieces: Receiver<Piece>, teller: &Telle
         let text = format!("{done} of {} bytes came; the disk is left empty", order.data_bytes);
         return Err(Status::data_loss(text));
     }
+    let sum = sum.finish();
+    if let Some(wanted) = order.sha256.as_ref().filter(|wanted| **wanted != sum) {
+        let text = format!("the image arrived with SHA-256 {sum}, not {wanted}; the disk is left without boot sectors");
+        return Err(Status::data_loss(text));
+    }
     file.sync_all().map_err(failed(path))?;
     for piece in first {
         file.write_all_at(&piece.data, piece.offset).map_err(failed(path))?;
@@ -162,12 +197,13 @@ fn libc_o_excl() -> i32 {
 mod tests {
     use super::*;
 
-    fn written(pieces: Vec<Piece>, promised: u64) -> (Result<(), Status>, Vec<u8>) {
+    fn written(pieces: Vec<Piece>, promised: u64, sha256: Option<String>) -> (Result<(), Status>, Vec<u8>) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("disk");
         let file = File::options().write(true).create(true).truncate(true).open(&path).unwrap();
         file.set_len(3 * MIB).unwrap();
-        let order = Order { path: path.display().to_string(), disk_bytes: 3 * MIB, data_bytes: promised };
+        let path_text = path.display().to_string();
+        let order = Order { path: path_text, disk_bytes: 3 * MIB, data_bytes: promised, sha256 };
         let (sender, receiver) = mpsc::channel(8);
         for piece in pieces {
             sender.try_send(piece).ok().unwrap();
@@ -181,13 +217,43 @@ mod tests {
     #[test]
     fn pieces_land_where_they_belong_and_an_early_end_leaves_no_bootable_disk() {
         let piece = |offset: u64, byte: u8| Piece { offset, data: vec![byte; 8] };
-        let (result, disk) = written(vec![piece(0, 1), piece(2 * MIB, 2)], 16);
+        let (result, disk) = written(vec![piece(0, 1), piece(2 * MIB, 2)], 16, None);
         result.unwrap();
         assert_eq!((disk[7], disk[8], disk[2 * MIB as usize]), (1, 0, 2));
-        let (result, disk) = written(vec![piece(0, 1), piece(2 * MIB, 2)], 24);
+        let (result, disk) = written(vec![piece(0, 1), piece(2 * MIB, 2)], 24, None);
         assert_eq!(result.unwrap_err().code(), tonic::Code::DataLoss);
         assert_eq!(disk[0], 0);
-        let (result, _) = written(vec![piece(3 * MIB - 4, 1)], 8);
+        let (result, _) = written(vec![piece(3 * MIB - 4, 1)], 8, None);
         assert_eq!(result.unwrap_err().code(), tonic::Code::InvalidArgument);
+        let mut sum = PieceSum::default();
+        sum.add(0, &[1; 8]);
+        let sum = sum.finish();
+        let (result, disk) = written(vec![piece(0, 1)], 8, Some(sum.clone()));
+        result.unwrap();
+        assert_eq!(disk[0], 1);
+        let (result, disk) = written(vec![piece(0, 2)], 8, Some(sum));
+        assert_eq!((result.unwrap_err().code(), disk[0]), (tonic::Code::DataLoss, 0));
+    }
+
+    #[test]
+    fn an_image_is_vouched_for_by_a_key_of_the_machine_that_writes_and_of_the_one_to_be() {
+        use rcgen::{KeyPair, PKCS_ED25519, SigningKey};
+        let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        let mut trusting = MachineConfig::default();
+        trusting.upgrade.keys = vec![key.public_key_pem()];
+        let request = InstallRequest { disk_bytes: 9, data_bytes: 8, sha256: "ab".to_owned(), ..Default::default() };
+        let statement = rk_slots::install_statement(9, 8, 512, "ab");
+        let signed = InstallRequest { signature: key.sign(statement.as_bytes()).unwrap().to_vec(), ..request.clone() };
+        let unsigned = InstallRequest { unsigned: true, ..request.clone() };
+        let denied =
+            |result: Result<Option<String>, Status>| result.unwrap_err().code() == tonic::Code::PermissionDenied;
+        assert_eq!(vouched(&request, None, None).unwrap().as_deref(), Some("ab"));
+        assert_eq!(vouched(&InstallRequest::default(), None, None).unwrap(), None);
+        assert!(denied(vouched(&request, None, Some(&trusting))));
+        assert!(denied(vouched(&request, Some(&trusting), None)));
+        assert!(denied(vouched(&unsigned, Some(&trusting), None)), "a machine's own key cannot be left out");
+        assert!(vouched(&unsigned, None, Some(&trusting)).is_ok());
+        assert!(vouched(&signed, Some(&trusting), Some(&trusting)).is_ok());
+        assert!(denied(vouched(&InstallRequest { sha256: "ac".to_owned(), ..signed }, None, Some(&trusting))));
     }
 }

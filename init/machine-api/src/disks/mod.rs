@@ -25,7 +25,7 @@ pub type ProgressStream = Pin<Box<dyn Stream<Item = Result<Progress, Status>> + 
 /// Pieces in flight: a quarter of a MiB each.
 const PIECES: usize = 4;
 /// Steps in flight; a caller who does not read them slows the work.
-const STEPS: usize = 64;
+pub(crate) const STEPS: usize = 64;
 
 /// The right to write disks; given back when dropped.
 #[derive(Debug)]
@@ -55,6 +55,10 @@ impl Drop for Turn {
 pub(crate) struct Teller(mpsc::Sender<Result<Progress, Status>>);
 
 impl Teller {
+    pub(crate) fn new(sender: mpsc::Sender<Result<Progress, Status>>) -> Teller {
+        Teller(sender)
+    }
+
     /// From the thread that works. A caller who is gone is no reason to stop: what is half done is made whole.
     pub(crate) fn tell(&self, step: &str, done: u64, total: u64) {
         let _ = self.0.blocking_send(Ok(Progress { step: step.to_owned(), done, total }));

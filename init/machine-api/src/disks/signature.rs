@@ -1,4 +1,4 @@
-//! Who vouches for an upgrade: a signature over what comes, by a key that the config names.
+//! Who vouches for an image: a signature over what comes, by a key that the config names.
 
 use ring::signature::{ED25519, UnparsedPublicKey};
 use rustls_pki_types::SubjectPublicKeyInfoDer;
@@ -8,11 +8,16 @@ use tonic::Status;
 /// What an Ed25519 key looks like in DER (RFC 8410): all but the key itself.
 const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// Checks it against any of these keys; without keys anything goes, for the caller is an admin.
+/// Checks the signature of an upgrade against any of these keys; without keys anything goes, for the caller is an admin.
 ///
 /// # Errors
 /// There are keys, and none of them signed this.
 pub fn check(keys: &[String], sizes: (u64, u64), sha256: &str, signature: &[u8]) -> Result<(), Status> {
+    check_statement(keys, &rk_slots::statement(sizes.0, sizes.1, sha256), signature)
+}
+
+/// As [`check`], of any statement.
+pub fn check_statement(keys: &[String], statement: &str, signature: &[u8]) -> Result<(), Status> {
     if keys.is_empty() {
         return Ok(());
     }
@@ -20,7 +25,6 @@ pub fn check(keys: &[String], sizes: (u64, u64), sha256: &str, signature: &[u8])
         let text = "this machine takes signed images alone (upgrade.keys of its config); sign it with rkctl image sign";
         return Err(Status::permission_denied(text));
     }
-    let statement = rk_slots::statement(sizes.0, sizes.1, sha256);
     let signed = |pem: &String| {
         let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).ok()?;
         let key = der.strip_prefix(ED25519_SPKI.as_slice())?;
@@ -29,7 +33,7 @@ pub fn check(keys: &[String], sizes: (u64, u64), sha256: &str, signature: &[u8])
     if keys.iter().any(|key| signed(key).is_some()) {
         return Ok(());
     }
-    Err(Status::permission_denied("no key in upgrade.keys of this machine's config signed this image"))
+    Err(Status::permission_denied("no key in upgrade.keys of the machine's config signed this image"))
 }
 
 #[cfg(test)]

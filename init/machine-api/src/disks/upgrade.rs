@@ -4,7 +4,7 @@ use super::esp::Esp;
 use super::signature;
 use super::source::Source;
 use super::{PIECES, ProgressStream, STEPS, Teller, Turn, failed, on_thread};
-use crate::drain::{Drained, drain};
+use crate::drain::{Drained, MOST_DRAIN, drain};
 use crate::log;
 use crate::node::Pid1;
 use rk_config::{MachineConfig, STATE_DIR};
@@ -24,8 +24,6 @@ use tonic::{Status, Streaming};
 
 /// Kernel and initramfs in one; larger ones do not fit the EFI partition anyway.
 const MOST_PROGRAM: u64 = 40 << 20;
-/// Longest time that pods get to leave.
-const MOST_DRAIN: u32 = 24 * 3600;
 /// Bytes read back at once; a multiple of a block.
 const STEP: usize = 256 * BLOCK;
 
@@ -64,7 +62,7 @@ pub async fn upgrade(
     let layout = Layout::decode(&told).unwrap_or(layout);
     let (pieces, taken) = mpsc::channel(PIECES);
     let (sender, receiver) = mpsc::channel(STEPS);
-    let teller = Teller(sender);
+    let teller = Teller::new(sender);
     let (reboot, patience, ours) = (order.reboot, order.drain, teller.clone());
     let esp = Esp::new(Path::new(&layout.esp), layout.booted);
     let work = tokio::spawn(on_thread(move || run(&order, &layout, taken, &ours)));

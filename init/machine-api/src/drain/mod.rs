@@ -1,4 +1,4 @@
-//! Draining: before an upgrade restarts a node, its pods are evicted with the cluster's knowledge, and the node takes none back
+//! Draining: before an upgrade, a rollback or an operator restarts a node, its pods are evicted with the cluster's knowledge, and the node takes none back
 //! until it is Ready again.
 //!
 //! The node does it itself, with its kubelet's rights: those suffice to cordon itself and to evict its own pods, and evictions
@@ -6,6 +6,7 @@
 
 mod cluster;
 mod plan;
+mod restart;
 
 use crate::disks::Teller;
 use crate::log;
@@ -20,6 +21,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Status;
 
+pub use restart::{Deed, restart};
+
+/// Longest time that pods get to leave, in seconds.
+pub(crate) const MOST_DRAIN: u32 = 24 * 3600;
 /// On the state disk: this node was cordoned by an upgrade.
 const NOTE: &str = "cordoned";
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -59,7 +64,7 @@ pub(crate) async fn drain(config: &MachineConfig, deadline: Duration, teller: &T
         return Ok(Drained { cluster: None, cordoned: false });
     };
     let cordoned = take_out(&cluster).await.map_err(|reason| {
-        Status::unavailable(format!("cordoning {}: {reason}; --no-drain upgrades without", cluster.node))
+        Status::unavailable(format!("cordoning {}: {reason}; --no-drain goes on without", cluster.node))
     })?;
     let drained = Drained { cluster: Some(cluster.clone()), cordoned };
     match evict_all(&cluster, Instant::now() + deadline, teller).await {

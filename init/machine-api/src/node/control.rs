@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::net::UnixDatagram;
 
+/// Opening a disk derives keys, which takes long on purpose.
+const UNLOCKING: Duration = Duration::from_secs(300);
 /// PID 1 answers within a turn of its loop; a turn may write a config to a slow disk.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -63,7 +65,8 @@ impl Pid1 {
         let own = self.socket.with_extension(format!("{}-{number}.client", std::process::id()));
         let _ = std::fs::remove_file(&own);
         let socket = UnixDatagram::bind(&own).map_err(failed)?;
-        let answer = tokio::time::timeout(PATIENCE, exchange(&socket, &self.socket, request)).await;
+        let patience = if *request == Request::Unlock { UNLOCKING } else { PATIENCE };
+        let answer = tokio::time::timeout(patience, exchange(&socket, &self.socket, request)).await;
         let _ = std::fs::remove_file(&own);
         let answer = match answer {
             Ok(answer) => answer.map_err(failed)?,

@@ -2,18 +2,22 @@
 
 use super::{Api, peer};
 use crate::disks::{self, ProgressStream};
+use crate::drain::{self, Deed};
 use crate::facts::{self, clock, cpu, line, links, memory, mounts, processes, sockets};
 use crate::log;
 use crate::node::{self, Events};
 use crate::streams::{Bytes, capture, kmsg, logs, whole_file};
 use rk_machine_proto::{Machine, v1};
 use rk_supervise::control;
+use std::path::Path;
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 use v1::Empty;
 
 type Answer<T> = Result<Response<T>, Status>;
 
+/// Longest passphrase.
+const MOST_PASSPHRASE: usize = 512;
 /// Largest file that is read.
 const MOST_FILE: u64 = 256 << 20;
 const KUBECONFIG: &str = "/var/lib/rk-control/admin.kubeconfig";
@@ -36,6 +40,9 @@ impl Machine for Api {
     type SnapshotStoreStream = Bytes;
     type InstallStream = ProgressStream;
     type UpgradeStream = ProgressStream;
+    type RebootStream = ProgressStream;
+    type ShutdownStream = ProgressStream;
+    type RollbackStream = ProgressStream;
 
     async fn version(&self, _: Request<Empty>) -> Answer<v1::VersionReply> {
         answer(v1::VersionReply {
@@ -221,14 +228,24 @@ impl Machine for Api {
         done()
     }
 
-    async fn reboot(&self, request: Request<Empty>) -> Answer<Empty> {
-        log::info(format_args!("{} asks for a reboot", peer(&request).name()));
-        self.tell(control::Request::Reboot).await
+    async fn reboot(&self, request: Request<v1::RestartRequest>) -> Answer<ProgressStream> {
+        self.restart(request, Deed::Reboot).await
     }
 
-    async fn shutdown(&self, request: Request<Empty>) -> Answer<Empty> {
-        log::info(format_args!("{} asks for a shutdown", peer(&request).name()));
-        self.tell(control::Request::PowerOff).await
+    async fn shutdown(&self, request: Request<v1::RestartRequest>) -> Answer<ProgressStream> {
+        self.restart(request, Deed::PowerOff).await
+    }
+
+    async fn unlock(&self, request: Request<v1::UnlockRequest>) -> Answer<Empty> {
+        log::warn(format_args!("{} gives a passphrase", peer(&request).name()));
+        let passphrase = request.into_inner().passphrase;
+        if !(1..=MOST_PASSPHRASE).contains(&passphrase.len()) {
+            return Err(Status::invalid_argument("a passphrase has 1 to 512 characters"));
+        }
+        let path = Path::new(control::PASSPHRASE);
+        let written = node::write_private(path, passphrase.as_bytes());
+        written.map_err(|err| Status::internal(format!("{}: {err}", path.display())))?;
+        self.tell(control::Request::Unlock).await
     }
 
     async fn reset(&self, request: Request<v1::ResetRequest>) -> Answer<Empty> {
@@ -248,7 +265,7 @@ impl Machine for Api {
     async fn install(&self, request: Request<Streaming<v1::InstallRequest>>) -> Answer<ProgressStream> {
         let turn = disks::Turn::take(&self.inner.disks)?;
         let (pid1, offered) = (Arc::clone(&self.inner.pid1), self.inner.offered.clone());
-        answer(disks::install(pid1, turn, offered, request.into_inner()).await?)
+        answer(disks::install(pid1, turn, offered, self.config()?, request.into_inner()).await?)
     }
 
     async fn upgrade(&self, request: Request<Streaming<v1::UpgradeRequest>>) -> Answer<ProgressStream> {
@@ -258,15 +275,21 @@ impl Machine for Api {
         answer(disks::upgrade(pid1, turn, config, request.into_inner()).await?)
     }
 
-    async fn rollback(&self, request: Request<Empty>) -> Answer<Empty> {
-        log::warn(format_args!("{} rolls back", peer(&request).name()));
-        let _turn = disks::Turn::take(&self.inner.disks)?;
-        self.inner.pid1.ask(&control::Request::RollBack).await?;
-        self.tell(control::Request::Reboot).await
+    async fn rollback(&self, request: Request<v1::RestartRequest>) -> Answer<ProgressStream> {
+        self.restart(request, Deed::RollBack).await
     }
 }
 
 impl Api {
+    async fn restart(&self, request: Request<v1::RestartRequest>, deed: Deed) -> Answer<ProgressStream> {
+        log::warn(format_args!("{} asks: {deed:?}", peer(&request).name()));
+        let _working = self.working();
+        let seconds = request.get_ref().drain_seconds;
+        // Nobody writes a slot that is about to be left, nor waits for a drain that an upgrade does by itself.
+        let turn = (seconds > 0 || deed == Deed::RollBack).then(|| disks::Turn::take(&self.inner.disks)).transpose()?;
+        answer(drain::restart(Arc::clone(&self.inner.pid1), self.config()?, deed, seconds, turn).await?)
+    }
+
     async fn tell(&self, request: control::Request) -> Answer<Empty> {
         let _working = self.working();
         self.inner.pid1.ask(&request).await?;

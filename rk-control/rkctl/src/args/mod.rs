@@ -2,7 +2,7 @@
 
 mod node;
 
-pub use node::{Capture, Certificates, How, Install, Mode, NodeConfig, Reach, Store, Upgrade, Verb};
+pub use node::{Capture, Certificates, Drain, How, Install, Mode, NodeConfig, Reach, Store, Upgrade, Verb};
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum, ValueHint};
 use std::net::SocketAddr;

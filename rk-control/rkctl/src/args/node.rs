@@ -126,10 +126,21 @@ pub enum Verb {
     /// The control plane's store.
     #[command(subcommand)]
     Store(Store),
-    /// Start the machine anew.
-    Reboot,
-    /// Switch the machine off.
-    Shutdown,
+    /// Start the machine anew, once its pods have left; several nodes one after the other.
+    Reboot(Drain),
+    /// Switch the machine off, once its pods have left; several nodes one after the other.
+    Shutdown(Drain),
+    /// Open the encrypted disks of a node that waits for a passphrase.
+    #[command(
+        after_help = "Example:\n  rkctl node unlock --insecure --fingerprint sha256:… -n 10.0.0.11 < passphrase.txt"
+    )]
+    Unlock {
+        /// Holds the passphrase; - is standard input. A line's end at its end is none of it.
+        #[arg(long, value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
+        passphrase_file: PathBuf,
+        #[command(flatten)]
+        reach: Reach,
+    },
     /// Write a raw image (rk.raw) to a disk of a machine that was started from another medium.
     #[command(after_help = "Examples:\n  rkctl node disks --insecure --fingerprint sha256:… -n 10.0.0.10\n  \
         rkctl node install rk.raw --disk size=smallest,bus=nvme --config worker.yaml --reboot --insecure --fingerprint sha256:… -n 10.0.0.10")]
@@ -139,8 +150,8 @@ pub enum Verb {
         after_help = "Example:\n  rkctl node upgrade rk.raw -n 10.0.0.11 && rkctl health --wait 10m -n 10.0.0.11"
     )]
     Upgrade(Upgrade),
-    /// Go back to the other slot, as it was before the last upgrade.
-    Rollback,
+    /// Go back to the other slot, as it was before the last upgrade, once the node's pods have left.
+    Rollback(Drain),
     /// Erase what the machine keeps, at its next start, which is now.
     #[command(
         after_help = "Examples:\n  rkctl node reset --state -n 10.0.0.11   # it waits for a config\n  rkctl node reset --all -n 10.0.0.11     # it goes off and boots no more"
@@ -167,12 +178,26 @@ pub struct Upgrade {
     /// Leave the restart to somebody else; nothing is drained then.
     #[arg(long)]
     pub no_reboot: bool,
+    #[command(flatten)]
+    pub drain: Drain,
+}
+
+/// What becomes of a node's pods before its machine restarts.
+#[derive(Debug, Clone, Copy, Group)]
+pub struct Drain {
     /// Restart without evicting the node's pods first.
     #[arg(long)]
     pub no_drain: bool,
-    /// How long pods may take to leave. Any left then, the upgrade is given up.
+    /// How long pods may take to leave. With any left then, nothing is done.
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = super::duration)]
     pub drain_timeout: Duration,
+}
+
+impl Drain {
+    /// As nodes are told it; 0 is not to drain.
+    pub fn seconds(&self) -> u32 {
+        if self.no_drain { 0 } else { self.drain_timeout.as_secs().try_into().unwrap_or(u32::MAX) }
+    }
 }
 
 /// When, for configs.
@@ -218,6 +243,9 @@ pub struct Install {
     /// Restart the machine when it is done.
     #[arg(long)]
     pub reboot: bool,
+    /// Install an image that no key in upgrade.keys of the config signed.
+    #[arg(long)]
+    pub unsigned: bool,
     #[command(flatten)]
     pub reach: Reach,
 }

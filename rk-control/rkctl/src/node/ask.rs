@@ -44,10 +44,8 @@ pub enum Question {
     Validate(String),
     /// Keep the config on trial.
     Confirm,
-    /// Start anew.
-    Reboot,
-    /// Switch off.
-    Shutdown,
+    /// Open encrypted disks.
+    Unlock(String),
     /// Erase.
     Reset {
         /// Config and identity.
@@ -57,8 +55,6 @@ pub enum Question {
         /// Everything.
         all: bool,
     },
-    /// Go back.
-    Rollback,
 }
 
 impl Question {
@@ -80,12 +76,7 @@ impl Question {
             Question::Time => shapes::TIME,
             Question::Certificates => shapes::CERTIFICATES,
             Question::Validate(_) => shapes::VALIDATION,
-            Question::Restart(_)
-            | Question::Confirm
-            | Question::Reboot
-            | Question::Shutdown
-            | Question::Reset { .. }
-            | Question::Rollback => return None,
+            Question::Restart(_) | Question::Confirm | Question::Unlock(_) | Question::Reset { .. } => return None,
         })
     }
 }
@@ -121,11 +112,9 @@ pub async fn ask(client: &mut Client, question: &Question) -> Result<Value> {
         Question::Certificates => call!(list_certificates),
         Question::Validate(config) => call!(validate_config, v1::ValidateRequest { config: config.clone() }),
         Question::Confirm => call!(confirm_config),
-        Question::Reboot => call!(reboot),
-        Question::Shutdown => call!(shutdown),
+        Question::Unlock(passphrase) => call!(unlock, v1::UnlockRequest { passphrase: passphrase.clone() }),
         Question::Reset { state, data, all } => {
             call!(reset, v1::ResetRequest { state: *state, data: *data, all: *all })
         }
-        Question::Rollback => call!(rollback),
     })
 }

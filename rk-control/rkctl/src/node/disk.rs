@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use rk_image::media::{IMAGE_SECTOR, Installed, Resectored};
 use rk_machine_proto::v1::{InstallRequest, Progress, UpgradeRequest};
 use rk_machine_proto::{CHUNK, SECTOR_KEY};
+use rk_slots::PieceSum;
 use std::io::Read;
+use std::path::Path;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -30,7 +32,7 @@ pub async fn upgrade(client: &mut Client, wanted: &Upgrade) -> Result<Class> {
         signature: release::signature(&wanted.image)?,
         data: Vec::new(),
         no_reboot: wanted.no_reboot,
-        drain_seconds: if wanted.no_drain { 0 } else { wanted.drain_timeout.as_secs().try_into().unwrap_or(u32::MAX) },
+        drain_seconds: wanted.drain.seconds(),
     };
     let (sender, receiver) = channel(AHEAD);
     let reading = tokio::task::spawn_blocking(move || -> Result<()> {
@@ -75,18 +77,15 @@ fn sector_of(err: &anyhow::Error) -> Option<u64> {
 }
 
 async fn send_image(client: &mut Client, wanted: &Install, version: &str, config: &str, sector: u64) -> Result<()> {
-    let mut data_bytes = 0;
-    pieces(&mut Resectored::open(&wanted.image, sector)?, Holes::LeftOut, |_, data| {
-        data_bytes += data.len() as u64;
-        true
-    })?;
+    let Sums { disk_bytes, data_bytes, sha256 } = sums(&wanted.image, sector)?;
     let mut image = Resectored::open(&wanted.image, sector)?;
-    let disk_bytes = image.size();
+    let signature = release::install_signature(&wanted.image, sector)?;
     eprintln!("rk {version}, {} of a disk of {}", output::bytes(data_bytes), output::bytes(disk_bytes));
-    let Install { wipe, reboot, .. } = *wanted;
+    let Install { wipe, reboot, unsigned, .. } = *wanted;
     let (disk, config, sector_bytes) = (wanted.disk.clone(), config.to_owned(), sector.try_into()?);
     let first = InstallRequest::default();
     let first = InstallRequest { disk, wipe, config, disk_bytes, data_bytes, reboot, sector_bytes, ..first };
+    let first = InstallRequest { sha256, signature, unsigned, ..first };
     let (sender, receiver): (Sender<InstallRequest>, Receiver<_>) = channel(AHEAD);
     let reading = tokio::task::spawn_blocking(move || -> Result<()> {
         if sender.blocking_send(first).is_err() {
@@ -98,6 +97,36 @@ async fn send_image(client: &mut Client, wanted: &Install, version: &str, config
     let answer = client.install(ReceiverStream::new(receiver)).await?.into_inner();
     show(answer).await?;
     reading.await?.context("reading the image")
+}
+
+/// What an installation sends.
+pub struct Sums {
+    disk_bytes: u64,
+    data_bytes: u64,
+    sha256: String,
+}
+
+impl Sums {
+    /// The text that is signed.
+    pub fn statement(&self, sector: u32) -> String {
+        rk_slots::install_statement(self.disk_bytes, self.data_bytes, sector, &self.sha256)
+    }
+}
+
+/// Adds up what an installation on a disk with such sectors sends.
+///
+/// # Errors
+/// The file is no image.
+pub fn sums(image: &Path, sector: u64) -> Result<Sums> {
+    let (mut data_bytes, mut sum) = (0, PieceSum::default());
+    let mut source = Resectored::open(image, sector)?;
+    let disk_bytes = source.size();
+    pieces(&mut source, Holes::LeftOut, |offset, data| {
+        data_bytes += data.len() as u64;
+        sum.add(offset, &data);
+        true
+    })?;
+    Ok(Sums { disk_bytes, data_bytes, sha256: sum.finish() })
 }
 
 /// A node that hung up has said why.
@@ -127,7 +156,11 @@ fn pieces(source: &mut impl Read, holes: Holes, mut take: impl FnMut(u64, Vec<u8
     }
 }
 
-async fn show(mut answer: Streaming<Progress>) -> Result<()> {
+/// Tells the steps of a node's work as they come.
+///
+/// # Errors
+/// The node gave up, and why.
+pub async fn show(mut answer: Streaming<Progress>) -> Result<()> {
     let mut last = String::new();
     while let Some(Progress { step, total, .. }) = answer.message().await? {
         if step != last {

@@ -2,7 +2,8 @@
 
 mod apply;
 mod ask;
-mod disk;
+pub mod disk;
+mod restart;
 mod shapes;
 mod stream;
 
@@ -12,6 +13,7 @@ use crate::context::Context;
 use crate::exit::{Class, Failure, class_of_error, words};
 use crate::{generate, output};
 use anyhow::{Context as _, Result};
+use restart::Deed;
 use rk_machine_proto::v1::{self, Empty};
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -61,15 +63,21 @@ pub async fn run(global: &Global, verb: Box<Verb>) -> Result<Class> {
         Verb::Routes => question(global, Question::Routes).await,
         Verb::List { path } => question(global, Question::List(path)).await,
         Verb::Time => question(global, Question::Time).await,
-        Verb::Reboot => question(global, Question::Reboot).await,
-        Verb::Shutdown => question(global, Question::Shutdown).await,
+        Verb::Reboot(drain) => restart::run(global, Deed::Reboot, &drain).await,
+        Verb::Shutdown(drain) => restart::run(global, Deed::Shutdown, &drain).await,
+        Verb::Unlock { passphrase_file, reach } => {
+            let text = generate::read(&passphrase_file)?;
+            let passphrase = text.strip_suffix('\n').unwrap_or(&text).to_owned();
+            let (trust, nodes) = whom(global, &reach)?;
+            everywhere(global, nodes, trust, Question::Unlock(passphrase)).await
+        }
         Verb::Reset { state, data, all } => question(global, Question::Reset { state, data, all }).await,
         Verb::Upgrade(wanted) => disk::upgrade(&mut single(global).await?, &wanted).await,
         Verb::Install(wanted) => {
             let (trust, nodes) = whom(global, &wanted.reach)?;
             disk::install(&mut the_only(&nodes, &trust).await?, &wanted).await
         }
-        Verb::Rollback => question(global, Question::Rollback).await,
+        Verb::Rollback(drain) => restart::run(global, Deed::RollBack, &drain).await,
         Verb::Certificates(Certificates::List) => question(global, Question::Certificates).await,
         Verb::Disks(reach) => {
             let (trust, nodes) = whom(global, &reach)?;

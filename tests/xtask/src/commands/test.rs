@@ -62,6 +62,7 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
         let mut command = cargo(&paths.root);
         command.args(["test", "--workspace", "--no-fail-fast"]);
         command.env("RK_ETCD", &artifacts.etcd).env("KUBECTL", &artifacts.kubectl);
+        command.envs(setup::cryptography(paths, &report)?);
         total += suite("host tests", &mut command, &artifacts.work.join("host.log"), &report)?;
     }
     if wanted("media") || wanted("slots") {

@@ -9,17 +9,31 @@ use crate::run;
 use anyhow::{Context, Result};
 use rk_image::BINARIES;
 use rk_image::media::{self, Artefact, CMDLINE, Format, Inputs, Tools};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Firmware for machines of tests, and what they boot beside.
-const FIRMWARE: [(&str, &str); 4] = [
+const FIRMWARE: [(&str, &str); 6] = [
     // A DHCP and TFTP server for network boot.
     ("dnsmasq-base", "usr/sbin/dnsmasq"),
     ("ovmf", "usr/share/OVMF/OVMF_CODE_4M.fd"),
     // Signing, and putting keys into a machine's variables.
     ("sbsigntool", "usr/bin/sbsign"),
+    TPM,
+    CRYPTSETUP,
     ("python3-virt-firmware", "usr/lib/python3/dist-packages/virt/firmware/vars.py"),
 ];
+
+/// A TPM, for machines and for tests of what speaks with one.
+const TPM: (&str, &str) = ("swtpm", "usr/bin/swtpm");
+/// What else reads and writes LUKS2.
+const CRYPTSETUP: (&str, &str) = ("cryptsetup-bin", "usr/sbin/cryptsetup");
+
+/// Fetches what tests of the host hold encryption against, and names the variables that tell them.
+pub fn cryptography(paths: &Paths, step: &Step) -> Result<([(&'static str, PathBuf); 2], String)> {
+    let mut packages = Packages::new(&paths.cache);
+    let mut get = |(package, proof)| packages.unpacked_closure(step, SUITE, package, proof);
+    Ok(([("RK_SWTPM", get(TPM)?), ("RK_CRYPTSETUP", get(CRYPTSETUP)?)], "there".to_owned()))
+}
 
 /// What to build.
 pub struct Wanted<'a> {

@@ -19,7 +19,7 @@ use anyhow::{Context, Result};
 use rk_image::media::{Artefact, CMDLINE, Format};
 use rk_qemu::accel::{self, Choice};
 use rk_qemu::{Accel, Artifacts};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Checks, fetches and builds everything that machines need, and writes down where it is.
 pub fn prepare(paths: &Paths, report: &Report, install: Install, accel: Choice, profile: Profile) -> Result<Artifacts> {
@@ -83,6 +83,11 @@ pub const FIRMWARE: &str = "ovmf/usr/share/OVMF";
 /// The firmware that machines boot media by.
 pub fn firmware(paths: &Paths, report: &Report) -> Result<()> {
     report.step("firmware", |step| media::firmware(paths, step))
+}
+
+/// What tests of the host hold encryption against, as variables for them.
+pub fn cryptography(paths: &Paths, report: &Report) -> Result<[(&'static str, PathBuf); 2]> {
+    report.step("swtpm, cryptsetup", |step| media::cryptography(paths, step))
 }
 
 fn choose(paths: &Paths, choice: Choice, kernel: &Path) -> Result<(Accel, String)> {
