@@ -125,6 +125,39 @@ fn containers_get_first_limits_equal_ones_and_others_by_patch_and_by_replacement
     kubectl.ok(&["delete", "pods", "--all", "--grace-period=1", "--wait=false"]);
 }
 
+#[test]
+fn neighbours_in_a_pod_tell_their_new_amounts_while_one_waits_for_its_restart() {
+    let shared = single();
+    let kubectl = shared.kubectl.new_namespace("restarts");
+    let mut whole: Value =
+        serde_json::from_str(&resizable("two", &[("slow", [20, 16, 40, 32]), ("quick", [20, 16, 40, 32])]))
+            .expect("JSON");
+    whole["spec"]["terminationGracePeriodSeconds"] = 40.into();
+    whole["spec"]["containers"][0]["resizePolicy"] =
+        json!([{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]);
+    whole["spec"]["containers"][0]["command"] =
+        json!(["sh", "-c", "trap 'until [ -e /go ]; do sleep 0.2; done; exit 0' TERM; while true; do sleep 0.2; done"]);
+    kubectl.apply(&whole.to_string());
+    ready(&kubectl, "two");
+    patch(&kubectl, "two", &[("slow", [20, 16, 50, 32]), ("quick", [20, 16, 60, 32])]);
+    eventually("the neighbour's amounts, before the restart", limit(30), || match held(&kubectl, "two")? {
+        seen if seen.contains("slow=20m/16Mi/40m/32Mi/0")
+            && seen.contains("quick=20m/16Mi/60m/32Mi/0")
+            && seen.contains("True") =>
+        {
+            Ok(())
+        }
+        seen => Err(seen),
+    });
+    kubectl.ok(&["exec", "two", "-c", "slow", "--", "touch", "/go"]);
+    eventually("the restart", limit(60), || match held(&kubectl, "two")? {
+        seen if seen.trim() == "slow=20m/16Mi/50m/32Mi/1 quick=20m/16Mi/60m/32Mi/0" => Ok(()),
+        seen => Err(seen),
+    });
+    assert!(limits(&kubectl, "two", "slow").starts_with("5000 100000 "));
+    kubectl.ok(&["delete", "pod", "two", "--grace-period=1", "--wait=false"]);
+}
+
 /// How many changes are counted; `RK_CHANGES=500` makes as many as the community's suite does.
 fn changes() -> u32 {
     std::env::var("RK_CHANGES").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
