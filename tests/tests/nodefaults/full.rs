@@ -1,6 +1,6 @@
-//! A disk without space: the pod that took it goes.
+//! A disk without space, and a hosts file without end: the pod that filled it goes.
 
-use super::{cluster, condition, delete, observers, pod, ready, unharmed};
+use super::{cluster, condition, delete, observers, pod, ready, sh, unharmed};
 use rk_tests::{Kubectl, eventually, limit};
 
 /// Waits until the kubelet has evicted `name`; answers why.
@@ -33,5 +33,20 @@ fn a_full_disk_costs_the_pod_that_filled_it_and_is_free_again() {
     condition(&kubectl, "DiskPressure", "False", 180);
     assert_eq!(kubectl.path(&["pod", "modest"], "{.status.phase}"), "Running");
     delete(&kubectl, &["pod", "greedy", "modest"]);
+    unharmed(&kubectl);
+}
+
+#[test]
+fn what_a_pod_writes_into_its_hosts_file_counts_as_its_own() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("full-hosts");
+    observers(&kubectl);
+    let limits = "    resources: {limits: {ephemeral-storage: 8Mi}}\n";
+    kubectl.apply(&pod("writes", "head -c 20000000 /dev/zero >> /etc/hosts; exec sleep 36000", "", limits));
+    let message = evicted(&kubectl, "writes");
+    assert!(message.contains("exceeds the total limit of containers"), "{message}");
+    delete(&kubectl, &["pod", "writes"]);
+    let left = sh(&kubectl, "inspector", "find /proc/1/root/var/lib/kubelet/pods -name etc-hosts -size +8000k | wc -l");
+    assert_eq!(left.as_deref().map(str::trim), Ok("0"));
     unharmed(&kubectl);
 }
