@@ -55,7 +55,7 @@ fn unlock(machine: &mut Installed, passphrase: &str) -> Outcome {
     let fingerprint = machine.fingerprint();
     let file = ["--passphrase-file", "passphrase"];
     let args = [&["node", "unlock", "--insecure", "--fingerprint", &fingerprint], file.as_slice()].concat();
-    machine.rkctl(&[&["--timeout", "300"], args.as_slice()].concat())
+    machine.rkctl(&args)
 }
 
 fn with_encryption(path: &Path, encryption: &str, more: &str) -> String {
