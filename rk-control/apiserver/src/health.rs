@@ -1,6 +1,8 @@
 //! `/healthz`, `/livez`, `/readyz`: what works, check by check, in upstream's format.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,17 +10,28 @@ use http::{Response, StatusCode};
 use tokio::sync::watch;
 
 use crate::http::{Body, Query, text_response};
+use crate::metrics::help;
 use crate::server::Core;
 
 /// What must be true before the server is ready.
 pub struct Health {
     bootstrapped: watch::Sender<bool>,
+    /// By check and endpoint; both come from tables.
+    told: Mutex<BTreeMap<(&'static str, &'static str), Told>>,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { bootstrapped: watch::Sender::new(false) }
+        Self { bootstrapped: watch::Sender::new(false), told: Mutex::default() }
     }
+}
+
+/// What a check said so far.
+#[derive(Default)]
+struct Told {
+    well: bool,
+    successes: u64,
+    failures: u64,
 }
 
 /// A named check.
@@ -30,6 +43,8 @@ struct Check {
 
 /// Read, and never written, to see that the store answers.
 const HEALTH_KEY: &str = "/registry/health";
+
+const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
 
 const CHECKS: &[Check] = &[
     Check { name: "ping", live: true },
@@ -66,7 +81,35 @@ impl Health {
         let _ = tokio::time::timeout(limit, bootstrapped.wait_for(|done| *done)).await;
     }
 
-    async fn judge(&self, core: &Core, check: &str) -> Result<(), &'static str> {
+    async fn judge(&self, core: &Core, endpoint: &str, check: &'static str) -> Result<(), &'static str> {
+        let verdict = self.verdict(core, check).await;
+        if let Some(endpoint) = ENDPOINTS.into_iter().find(|known| *known == endpoint) {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let own = told.entry((check, endpoint)).or_default();
+            own.well = verdict.is_ok();
+            *if verdict.is_ok() { &mut own.successes } else { &mut own.failures } += 1;
+        }
+        verdict
+    }
+
+    /// What the checks said, as figures.
+    pub fn render(&self, out: &mut String) {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        help(out, "kubernetes_healthcheck", "gauge", "What a check said last; 1 is well.");
+        for ((name, endpoint), own) in &*told {
+            let well = u8::from(own.well);
+            let _ = writeln!(out, "kubernetes_healthcheck{{name=\"{name}\",type=\"{endpoint}\"}} {well}");
+        }
+        help(out, "kubernetes_healthchecks_total", "counter", "How often a check said what.");
+        for ((name, endpoint), own) in &*told {
+            for (status, count) in [("success", own.successes), ("error", own.failures)] {
+                let labels = format!("name=\"{name}\",status=\"{status}\",type=\"{endpoint}\"");
+                let _ = writeln!(out, "kubernetes_healthchecks_total{{{labels}}} {count}");
+            }
+        }
+    }
+
+    async fn verdict(&self, core: &Core, check: &str) -> Result<(), &'static str> {
         match check {
             // The store is named after what upstream's monitoring looks for.
             "etcd" => {
@@ -106,8 +149,8 @@ impl Health {
         let excluded: Vec<&str> = query.all("exclude").collect();
         let relevant = CHECKS.iter().filter(|check| endpoint == "readyz" || check.live);
         if let Some(one) = one {
-            relevant.clone().find(|check| check.name == one)?;
-            return Some(match self.judge(core, one).await {
+            let check = relevant.clone().find(|check| check.name == one)?;
+            return Some(match self.judge(core, endpoint, check.name).await {
                 Ok(()) => text_response(StatusCode::OK, "ok"),
                 Err(why) => text_response(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {why}\n")),
             });
@@ -119,7 +162,7 @@ impl Health {
                 let _ = writeln!(text, "[+]{} excluded: ok", check.name);
                 continue;
             }
-            match self.judge(core, check.name).await {
+            match self.judge(core, endpoint, check.name).await {
                 Ok(()) => {
                     let _ = writeln!(text, "[+]{} ok", check.name);
                 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::USER_AGENT;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use rk_api::resources::Registry;
 use rk_api::status::Status;
@@ -28,13 +28,17 @@ use crate::discovery::{self, Discovery, GIT_VERSION};
 use crate::handlers;
 use crate::health::Health;
 use crate::http::{
-    Body, BoxError, Connection, Format, Limits, Peer, Query, RequestInfo, serve_listener, status_response,
+    Body, BoxError, Connection, Format, Limits, Peer, Query, RequestInfo, ResourcePath, counted, serve_listener,
+    status_response,
 };
 use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::proxy::KubeletClient;
 use crate::storage::{self, Storage};
 use crate::{admission, aggregation, bootstrap, custom, flow, tls};
+
+/// Subresources whose answers are streams.
+const STREAMS: &[&str] = &["attach", "exec", "log", "portforward", "proxy"];
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +137,22 @@ impl Core {
         tracing::debug!(verb, path, code, ms = took.as_millis() as u64, "request");
         drop(under_way);
         self.metrics.observe(&verb, resource.as_ref(), dry_run, code, took);
-        response
+        self.measured(response, verb, resource.filter(|_| code != 404))
+    }
+
+    /// Counts the bytes of an answer; streams have no length that would say anything.
+    fn measured(
+        self: &Arc<Self>,
+        response: Response<Body>,
+        verb: String,
+        resource: Option<ResourcePath>,
+    ) -> Response<Body> {
+        let streams = verb == "watch" || resource.as_ref().is_some_and(|path| STREAMS.contains(&&*path.subresource));
+        if streams || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return response;
+        }
+        let core = Arc::clone(self);
+        response.map(|body| counted(body, move |bytes| core.metrics.sized(&verb, resource.as_ref(), bytes)))
     }
 
     async fn route(

@@ -102,6 +102,8 @@ pub fn render_figures() -> String {
             let _ = writeln!(out, "{name}_sum{braced} {}\n{name}_count{braced} {}", series.value, series.total);
         }
     }
+    drop(table);
+    crate::running::render(&mut out);
     out
 }
 

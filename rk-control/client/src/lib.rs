@@ -23,6 +23,7 @@ mod owner;
 mod quantity;
 mod queue;
 mod retry;
+mod running;
 mod selector;
 mod verbs;
 mod worker;

@@ -3,6 +3,7 @@
 use crate::figures;
 use crate::queue::Queue;
 use crate::retry::{is_conflict, is_not_found, message};
+use crate::running::Running;
 use std::fmt::Display;
 use std::future::Future;
 use std::hash::Hash;
@@ -34,9 +35,11 @@ where
         let (queue, reconcile) = (queue.clone(), reconcile.clone());
         tasks.spawn(async move {
             while let Some(key) = queue.take().await {
+                let running = Running::begin(name);
                 let begun = Instant::now();
                 let result = reconcile(key.clone()).await;
                 figures::observe("workqueue_work_duration_seconds", &[("name", name)], begun.elapsed());
+                drop(running);
                 settle(name, &queue, &key, result);
                 queue.done(&key);
             }

@@ -35,6 +35,7 @@ use rk_api::status::Status;
 use serde_json::Value;
 
 use crate::authn::User;
+use crate::metrics::Half;
 use crate::server::Core;
 
 /// What is being done.
@@ -211,9 +212,12 @@ pub async fn mutate(request: &Request<'_>, object: &mut Value, warnings: &mut Ve
 }
 
 async fn plugins(request: &Request<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<(), Status> {
+    let mut pass = request.core.metrics.admission.pass(Half::Admit, matching::operation(request.operation));
     for plugin in CHAIN {
         if let Some(mutate) = plugin.mutate {
-            mutate(request, object, warnings).await.inspect_err(|status| refused(plugin, request, status))?;
+            let verdict = mutate(request, object, warnings).await;
+            pass.ran(plugin.name, verdict.is_err());
+            verdict.inspect_err(|status| refused(plugin, request, status))?;
         }
     }
     Ok(())
@@ -247,11 +251,12 @@ pub async fn validate(
     warnings: &mut Vec<String>,
 ) -> Result<Held, Status> {
     let mut held = Held::new();
+    let mut pass = request.core.metrics.admission.pass(Half::Validate, matching::operation(request.operation));
     for plugin in CHAIN {
         if let Some(validate) = plugin.validate {
-            validate(request, object, warnings, &mut held)
-                .await
-                .inspect_err(|status| refused(plugin, request, status))?;
+            let verdict = validate(request, object, warnings, &mut held).await;
+            pass.ran(plugin.name, verdict.is_err());
+            verdict.inspect_err(|status| refused(plugin, request, status))?;
         }
     }
     Ok(held)

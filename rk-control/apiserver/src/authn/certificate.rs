@@ -34,11 +34,11 @@ impl ClientCertificates {
         Ok(Self { inner })
     }
 
-    /// The user that a chain stands for.
+    /// The user that a chain stands for, and until when, in seconds since 1970.
     ///
     /// # Errors
     /// The chain is not valid here and now.
-    pub fn identify(&self, chain: &[CertificateDer<'_>]) -> Result<User, rustls::Error> {
+    pub fn identify(&self, chain: &[CertificateDer<'_>]) -> Result<(User, i64), rustls::Error> {
         let (leaf, intermediates) = chain.split_first().ok_or(rustls::Error::NoCertificatesPresented)?;
         self.inner.verify_client_cert(leaf, intermediates, UnixTime::now())?;
         let bad = || rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding);
@@ -52,7 +52,7 @@ impl ClientCertificates {
         let mut user = User::new(name, groups);
         let credential = format!("X509SHA256={}", hex::encode(Sha256::digest(leaf)));
         user.extra.insert("authentication.kubernetes.io/credential-id".to_owned(), vec![credential]);
-        Ok(user)
+        Ok((user, parsed.validity().not_after.timestamp()))
     }
 }
 

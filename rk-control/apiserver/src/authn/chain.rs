@@ -19,8 +19,14 @@ pub async fn authenticate(core: &Core, headers: &HeaderMap, connection: &Connect
     if let Peer::InProcess(user) = &connection.peer {
         return Ok(User::clone(user));
     }
-    if let Peer::Certified(user) = &connection.peer {
-        return Ok(User::clone(user));
+    let user = offered(core, headers, connection).await;
+    core.metrics.access.authenticated(user.is_ok());
+    user
+}
+
+async fn offered(core: &Core, headers: &HeaderMap, connection: &Connection) -> Result<User, Status> {
+    if let Peer::Certified { user, until } = &connection.peer {
+        return certified(core, user, *until);
     }
     if let Some(token) = bearer(headers) {
         return match authenticate_token(core, &token, &[]).await? {
@@ -35,6 +41,17 @@ pub async fn authenticate(core: &Core, headers: &HeaderMap, connection: &Connect
         }
         _ => Ok(User::anonymous()),
     }
+}
+
+/// A connection may outlast the certificate that opened it.
+fn certified(core: &Core, user: &User, until: i64) -> Result<User, Status> {
+    let left = until - jiff::Timestamp::now().as_second();
+    core.metrics.access.certificate(left);
+    if left < 0 {
+        tracing::info!(user = user.name, "client certificate has expired");
+        return Err(Status::unauthorized(""));
+    }
+    Ok(user.clone())
 }
 
 /// The token of an `Authorization: Bearer` header, or of the WebSocket subprotocol that browsers use instead.

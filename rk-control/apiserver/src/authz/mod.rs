@@ -86,7 +86,13 @@ impl Authorizer {
     /// # Errors
     /// 403 in upstream's words; roles cannot be read.
     pub async fn authorize(&self, core: &Core, user: &User, info: &RequestInfo) -> Result<(), Status> {
-        self.check(core, user, &Attributes::of_request(info)).await
+        let attributes = Attributes::of_request(info);
+        let verdict = self.allowed(core, user, &attributes).await;
+        core.metrics.access.authorized(verdict.as_ref().ok().map(Verdict::allows));
+        match verdict? {
+            Verdict::Allowed(_) => Ok(()),
+            Verdict::NoOpinion(why) => Err(forbidden(user, &attributes, &why)),
+        }
     }
 
     /// Judges one thing that somebody wants to do.
@@ -129,6 +135,12 @@ pub enum Verdict {
     Allowed(String),
     /// Not allowed by this authorizer, with an explanation if it has one.
     NoOpinion(String),
+}
+
+impl Verdict {
+    fn allows(&self) -> bool {
+        matches!(self, Self::Allowed(_))
+    }
 }
 
 /// 403 in upstream's words.

@@ -105,7 +105,8 @@ pub async fn serve(
         }
         ["metrics"] => {
             let size = core.storage.store().size().await.ok();
-            let text = core.metrics.render(&core.storage.counts(), core.storage.timings(), size);
+            let mut text = core.metrics.render(&core.storage.counts(), core.storage.timings(), size);
+            core.health.render(&mut text);
             Ok(text_response(StatusCode::OK, text))
         }
         ["openapi", rest @ ..] => core.discovery.openapi.serve(rest, headers, query),

@@ -11,7 +11,12 @@ pub enum Peer {
     /// A TLS client without a client certificate.
     Stranger,
     /// A TLS client whose certificate the cluster's authority signed.
-    Certified(Arc<User>),
+    Certified {
+        /// The certificate's subject.
+        user: Arc<User>,
+        /// The second since 1970 with which it ends.
+        until: i64,
+    },
     /// A TLS client whose certificate is not valid here; requests that rely on nothing else get 401.
     Refused(Arc<str>),
     /// A component in this process; its identity needs no proof.

@@ -124,7 +124,7 @@ async fn serve_connection(
     let peer = match session.peer_certificates() {
         None | Some([]) => Peer::Stranger,
         Some(chain) => match certificates.identify(chain) {
-            Ok(user) => Peer::Certified(Arc::new(user)),
+            Ok((user, until)) => Peer::Certified { user: Arc::new(user), until },
             Err(error) => Peer::Refused(error.to_string().into()),
         },
     };

@@ -2,6 +2,7 @@
 
 mod body;
 mod connection;
+mod counted;
 mod listener;
 mod negotiate;
 mod query;
@@ -10,6 +11,7 @@ mod respond;
 
 pub use body::{Body, BoxError, read_body};
 pub use connection::{Connection, Peer};
+pub use counted::counted;
 pub use listener::{Limits, serve_listener};
 pub use negotiate::{Accept, Format, Shape, accepts_gzip, clauses, content_format, wants_pretty};
 pub use query::Query;

@@ -2,8 +2,10 @@
 //!
 //! Requests are counted here, the store's answers where the store is asked; [`process`] reads what the kernel knows of this process.
 
+mod access;
 mod histogram;
 mod process;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,8 +16,10 @@ use std::time::Duration;
 use rk_api::resources::Resource;
 
 use crate::http::ResourcePath;
+pub use access::Access;
 pub use histogram::Timings;
-use histogram::{Histogram, REQUEST_BOUNDS};
+use histogram::{Histogram, REQUEST_BOUNDS, SIZE_BOUNDS};
+pub use steps::{Admission, Half};
 
 /// Most label combinations kept; paths come from clients, and clients may be hostile.
 const SERIES: usize = 5000;
@@ -25,6 +29,7 @@ struct Series {
     /// By labels and code.
     requests: BTreeMap<(String, u16), u64>,
     latency: BTreeMap<String, Histogram>,
+    sizes: BTreeMap<String, Histogram>,
 }
 
 /// What is counted of the watches on one resource.
@@ -44,6 +49,10 @@ pub struct Metrics {
     watches: Mutex<BTreeMap<Key, Arc<Watches>>>,
     /// Requests under way: those that read, those that write.
     in_flight: [AtomicI64; 2],
+    /// Durations of admission.
+    pub admission: Admission,
+    /// Who was let in.
+    pub access: Access,
     /// Figures of others in this process.
     more: OnceLock<fn() -> String>,
 }
@@ -90,7 +99,7 @@ impl Metrics {
 
     /// Counts an answered request.
     pub fn observe(&self, verb: &str, resource: Option<&ResourcePath>, dry_run: bool, code: u16, took: Duration) {
-        let labels = labels(verb, resource.filter(|_| code != 404), dry_run);
+        let labels = labels(verb, resource.filter(|_| code != 404), Some(dry_run));
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (labels, code);
         if series.requests.len() >= SERIES && !series.requests.contains_key(&key) {
@@ -99,8 +108,18 @@ impl Metrics {
         *series.requests.entry(key.clone()).or_default() += 1;
         // How long a watch lasts says nothing about the server.
         if verb != "watch" {
-            series.latency.entry(key.0).or_insert_with(|| Histogram::new(REQUEST_BOUNDS)).observe(took);
+            series.latency.entry(key.0).or_insert_with(|| Histogram::new(REQUEST_BOUNDS)).observe(took.as_secs_f64());
         }
+    }
+
+    /// Counts the bytes of an answer.
+    pub fn sized(&self, verb: &str, resource: Option<&ResourcePath>, bytes: u64) {
+        let labels = labels(verb, resource, None);
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        if series.sizes.len() >= SERIES && !series.sizes.contains_key(&labels) {
+            return;
+        }
+        series.sizes.entry(labels).or_insert_with(|| Histogram::new(SIZE_BOUNDS)).observe(bytes as f64);
     }
 
     /// Counts a watch as open.
@@ -120,6 +139,8 @@ impl Metrics {
         let mut out = String::with_capacity(64 * 1024);
         self.requests(&mut out);
         self.watches(&mut out);
+        self.admission.render(&mut out);
+        self.access.render(&mut out);
         help(
             &mut out,
             "apiserver_storage_objects",
@@ -165,6 +186,11 @@ impl Metrics {
                 histogram.render(out, name, labels);
             }
         }
+        let name = "apiserver_response_sizes";
+        help(out, name, "histogram", "Bytes of answers, streams aside.");
+        for (labels, histogram) in &series.sizes {
+            histogram.render(out, name, labels);
+        }
         help(out, "apiserver_current_inflight_requests", "gauge", "Requests under way.");
         for (gauge, kind) in self.in_flight.iter().zip(["readOnly", "mutating"]) {
             let count = gauge.load(Ordering::Relaxed);
@@ -192,8 +218,8 @@ impl Metrics {
     }
 }
 
-/// The labels of a request. Unknown resources are one series: their names are the client's invention.
-fn labels(verb: &str, resource: Option<&ResourcePath>, dry_run: bool) -> String {
+/// The labels of a request, `dry_run` where the figure has it. Unknown resources are one series: their names are the client's invention.
+fn labels(verb: &str, resource: Option<&ResourcePath>, dry_run: Option<bool>) -> String {
     let none = ResourcePath::default();
     let path = resource.unwrap_or(&none);
     let scope = match resource {
@@ -202,14 +228,18 @@ fn labels(verb: &str, resource: Option<&ResourcePath>, dry_run: bool) -> String 
         Some(path) if !path.namespace.is_empty() => "namespace",
         Some(_) => "cluster",
     };
-    let dry_run = if dry_run { "All" } else { "" };
+    let dry_run = match dry_run {
+        Some(true) => "dry_run=\"All\",",
+        Some(false) => "dry_run=\"\",",
+        None => "",
+    };
     let verb = match verb {
         "create" => "POST".to_owned(),
         "update" => "PUT".to_owned(),
         other => other.to_ascii_uppercase(),
     };
     format!(
-        "component=\"apiserver\",dry_run=\"{dry_run}\",group=\"{}\",resource=\"{}\",scope=\"{scope}\",subresource=\"{}\",\
+        "component=\"apiserver\",{dry_run}group=\"{}\",resource=\"{}\",scope=\"{scope}\",subresource=\"{}\",\
          verb=\"{}\",version=\"{}\"",
         escape(&path.group),
         escape(&path.resource),
@@ -223,7 +253,8 @@ fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-fn help(out: &mut String, name: &str, kind: &str, text: &str) {
+/// Writes the two lines that begin a figure.
+pub(crate) fn help(out: &mut String, name: &str, kind: &str, text: &str) {
     let _ = writeln!(out, "# HELP {name} {text}\n# TYPE {name} {kind}");
 }
 
@@ -242,11 +273,14 @@ mod tests {
         };
         let _open = metrics.enter("create");
         metrics.observe("create", Some(&path), false, 201, Duration::from_millis(7));
+        metrics.sized("list", Some(&path), 2500);
         store.observe("create", "pods", Duration::from_millis(2));
         let text = metrics.render(&[("leases".into(), "coordination.k8s.io".into(), 3)], &store, Some(4096));
         for line in [
             "apiserver_request_total{code=\"201\",component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",scope=\"namespace\",\
              subresource=\"\",verb=\"POST\",version=\"v1\"} 1",
+            "apiserver_response_sizes_bucket{component=\"apiserver\",group=\"\",resource=\"pods\",scope=\"namespace\",\
+             subresource=\"\",verb=\"LIST\",version=\"v1\",le=\"10000\"} 1",
             "apiserver_current_inflight_requests{request_kind=\"mutating\"} 1",
             "apiserver_storage_size_bytes{storage_cluster_id=\"etcd-0\"} 4096",
             "apiserver_storage_objects{resource=\"leases.coordination.k8s.io\"} 3",

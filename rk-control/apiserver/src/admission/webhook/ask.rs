@@ -1,16 +1,18 @@
 //! One question to one webhook.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use rk_api::resources::Resource;
 use rk_api::status::Status;
 use serde_json::Value;
 
 use super::super::expression::{Met, Scene, with_answers};
-use super::super::{Operation, Request};
+use super::super::{Operation, Request, matching};
 use super::hook::Hook;
 use super::review;
 use crate::conversion;
+use crate::metrics::Half;
 
 /// What came of a question.
 pub(super) struct Outcome {
@@ -39,8 +41,17 @@ pub(super) async fn ask(
     if request.dry_run && !hook.dry_run {
         return Err(Status::bad_request(format!("admission webhook {:?} does not support dry run", hook.name)));
     }
+    let started = Instant::now();
     let answer = exchange(hook, request, &row, (shown.as_ref(), old.as_ref()), mutating).await;
-    Ok(Some(match answer {
+    let outcome = outcome(hook, answer);
+    let half = if mutating { Half::Admit } else { Half::Validate };
+    let (operation, refused) = (matching::operation(request.operation), outcome.verdict.is_err());
+    request.core.metrics.admission.webhook(&hook.name, half, operation, refused, started.elapsed());
+    Ok(Some(outcome))
+}
+
+fn outcome(hook: &Hook, answer: Result<review::Answer, String>) -> Outcome {
+    match answer {
         Ok(answer) => Outcome {
             verdict: if answer.allowed { Ok(()) } else { Err(review::denied(&hook.name, &answer.status)) },
             patch: answer.patch,
@@ -52,7 +63,7 @@ pub(super) async fn ask(
             let verdict = if hook.fail_closed { Err(Status::internal(why)) } else { Ok(()) };
             Outcome { verdict, patch: None, warnings: Vec::new() }
         }
-    }))
+    }
 }
 
 /// Whether the conditions of a webhook hold; conditions that fail count as the failure of the webhook.
