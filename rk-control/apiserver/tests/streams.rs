@@ -4,9 +4,10 @@ mod support;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use http::Method;
-use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use rustls::ServerConfig;
 use serde_json::json;
 use support::sockets::{connect, exchange, get, listen, pair, provider, roots};
@@ -49,6 +50,31 @@ async fn certificates_and_tokens_tell_who_asks() {
     assert!(wrong.starts_with("HTTP/1.1 401"), "{wrong}");
     let anonymous = exchange(&mut connect(&cluster, address, None).await, &get("/api/v1/nodes", ""), "forbidden").await;
     assert!(anonymous.starts_with("HTTP/1.1 403") && anonymous.contains("system:anonymous"), "{anonymous}");
+}
+
+#[tokio::test]
+async fn a_connection_outlives_its_certificate_and_its_rights_do_not() {
+    let cluster = Cluster::start().await;
+    let address = listen(&cluster).await;
+    let authority = &cluster.pki.authority;
+    let issuer = Issuer::from_ca_cert_der(authority.der(), KeyPair::from_pem(authority.key()).unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "jane");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.not_after = (SystemTime::now() + Duration::from_secs(8)).into();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    let login = pair(&certificate.pem(), &key.serialize_pem());
+    let mut stream = connect(&cluster, address, Some(login)).await;
+    let first = exchange(&mut stream, &get("/api/v1/nodes", ""), "jane").await;
+    assert!(first.starts_with("HTTP/1.1 403"), "{first}");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !exchange(&mut stream, &get("/version", ""), "}").await.starts_with("HTTP/1.1 401") {
+        assert!(Instant::now() < deadline, "an expired certificate opens doors");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let figures = String::from_utf8(cluster.admin().get("/metrics").await.body.to_vec()).unwrap();
+    assert!(figures.contains("authentication_attempts{result=\"failure\"} 1"), "{figures}");
 }
 
 #[tokio::test]
