@@ -1,5 +1,10 @@
 //! The story of a newcomer, with the real kubectl and real HTTP clients.
 
+#[path = "cluster/accounts.rs"]
+mod accounts;
+#[path = "cluster/workloads.rs"]
+mod workloads;
+
 use rk_qemu::cluster::NODE_PORT;
 use rk_qemu::http::Client;
 use rk_tests::{Kubectl, Shared, eventually, limit, shared};

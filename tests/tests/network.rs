@@ -1,5 +1,10 @@
 //! Pods, Services, DNS, and a network that misbehaves.
 
+#[path = "network/names.rs"]
+mod names;
+#[path = "network/services.rs"]
+mod services;
+
 use rk_qemu::switch::Fault;
 use rk_tests::{Kubectl, Shared, eventually, limit, shared};
 use std::sync::MutexGuard;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use rk_api::meta;
-use rk_api::status::Status;
+use rk_api::status::{Reason, Status};
 use serde_json::Value;
 
 use crate::server::Core;
@@ -11,14 +11,21 @@ use crate::server::Core;
 /// The ready endpoints of a Service's port, named by its name or number; an empty name means the only one.
 ///
 /// # Errors
-/// EndpointSlices cannot be read.
+/// EndpointSlices cannot be read, or the Service has no port of that number.
 pub(crate) async fn ready_endpoints(core: &Core, service: &Value, wanted: &str) -> Result<Vec<SocketAddr>, Status> {
-    let Some(port_name) = port_name(service, wanted) else { return Ok(Vec::new()) };
+    let Some(port_name) = port_name(service, wanted) else {
+        return if wanted.parse::<u16>().is_ok() { Err(no_port(service, wanted)) } else { Ok(Vec::new()) };
+    };
     let slices = core.objects("discovery.k8s.io", "v1", "endpointslices", meta::namespace(service)).await?;
     let own = slices.iter().filter(|slice| {
         meta::at(slice, &["metadata", "labels", "kubernetes.io/service-name"]).as_str() == Some(meta::name(service))
     });
     Ok(own.flat_map(|slice| addresses(slice, &port_name)).collect())
+}
+
+fn no_port(service: &Value, wanted: &str) -> Status {
+    let why = format!("no service port {wanted} found for service {:?}", meta::name(service));
+    Status::new(Reason::ServiceUnavailable, why)
 }
 
 /// The name of the port that is meant.
