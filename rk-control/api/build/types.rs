@@ -9,6 +9,9 @@ struct Field<'a> {
     numbers: Vec<u32>,
     name: &'a str,
     pointer: bool,
+    /// Always written.
+    written: bool,
+    /// Required of clients.
     required: bool,
     ty: &'a str,
     options: Vec<&'a str>,
@@ -55,12 +58,13 @@ fn field<'a>(numbers: &str, name: &'a str, ty: &'a str, options: &[&'a str]) -> 
         "-" => Vec::new(),
         dotted => dotted.split('.').map(|n| n.parse().unwrap_or_else(|_| panic!("bad number {dotted}"))).collect(),
     };
-    let bare = name.trim_end_matches(['*', '!']);
+    let bare = name.trim_end_matches(['*', '!', '=']);
     let flags = &name[bare.len()..];
     Field {
         numbers,
         name: bare,
         pointer: flags.contains('*'),
+        written: flags.contains(['!', '=']),
         required: flags.contains('!'),
         ty,
         options: options.to_vec(),
@@ -81,10 +85,11 @@ fn write(types: &[Type], groups: &BTreeMap<&str, &str>) -> String {
             });
             writeln!(
                 rows,
-                "FieldRow {{ name: {:?}, ty: {}, merge: {at}, pointer: {}, required: {}, wrapped: {}, off: {} }},",
+                "FieldRow {{ name: {:?}, ty: {}, merge: {at}, pointer: {}, written: {}, required: {}, wrapped: {}, off: {} }},",
                 f.name,
                 ty(f.ty, &index),
                 f.pointer,
+                f.written,
                 f.required,
                 f.options.contains(&"wrapped"),
                 f.options.contains(&"off"),

@@ -72,8 +72,6 @@ impl<'a> Schemas<'a> {
         if !properties.is_empty() {
             object.insert("properties".into(), properties.into());
         }
-        // Go writes metadata always, yet clients need not send it.
-        required.retain(|field| field != "metadata" && field != "status");
         if !required.is_empty() {
             object.insert("required".into(), required.into());
         }

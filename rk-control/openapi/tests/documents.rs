@@ -48,6 +48,16 @@ fn explain_finds_the_kind_of_every_resource_and_its_prose() {
 }
 
 #[test]
+fn clients_may_leave_out_what_is_written_always() {
+    let document = read(rk_openapi::v3_at("apis/apps/v1").unwrap());
+    let required = |name: &str| document["components"]["schemas"][name]["required"].clone();
+    assert_eq!(required("io.k8s.api.core.v1.Container"), json!(["name"]));
+    assert_eq!(required("io.k8s.api.apps.v1.DeploymentSpec"), json!(["selector", "template"]));
+    assert_eq!(required("io.k8s.api.apps.v1.DeploymentCondition"), json!(["status", "type"]));
+    assert_eq!(required("io.k8s.api.apps.v1.Deployment"), Value::Null);
+}
+
+#[test]
 fn patches_take_the_parameters_that_kubectl_looks_for() {
     let document = read(rk_openapi::v3_at("apis/apps/v1").unwrap());
     let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];

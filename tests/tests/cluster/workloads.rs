@@ -24,10 +24,10 @@ fn replicas(kind: &str, group: &str, count: u32) -> String {
 /// The names of the pods, once there are exactly `count` and all are ready.
 fn names(kubectl: &Kubectl, count: usize) -> Vec<String> {
     eventually(&format!("{count} replicas"), limit(60), || {
-        let path = "{range .items[?(@.status.conditions[?(@.type=='Ready')].status=='True')]}{.metadata.name} {end}";
-        let all = kubectl.try_path(&["pods", "-l", "app=names"], "{.items[*].metadata.name}")?;
-        let ready = kubectl.try_path(&["pods", "-l", "app=names"], path)?;
-        let ready: Vec<String> = ready.split_whitespace().map(str::to_owned).collect();
+        let path = "{range .items[*]}{.metadata.name}={.status.conditions[?(@.type=='Ready')].status} {end}";
+        let all = kubectl.try_path(&["pods", "-l", "app=names"], path)?;
+        let ready: Vec<String> =
+            all.split_whitespace().filter_map(|pod| pod.strip_suffix("=True")).map(str::to_owned).collect();
         if ready.len() == count && all.split_whitespace().count() == count { Ok(ready) } else { Err(all) }
     })
 }

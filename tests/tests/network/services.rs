@@ -75,7 +75,9 @@ fn the_api_server_passes_requests_on_to_pods_and_services() {
         let put = kubectl.fed(&["replace", "--raw", &path, "-f", "-"], "{}");
         assert_eq!(put.out.trim(), "PUT a=b&c=d", "{}", put.err);
     }
-    for (port, why) in [("81", "no service port 81 found for service"), ("nosuch", "no endpoints available for service")] {
+    for (port, why) in
+        [("81", "no service port 81 found for service"), ("nosuch", "no endpoints available for service")]
+    {
         let refused = kubectl.refused(&["get", "--raw", &format!("{root}/services/web:{port}/proxy/")]);
         assert!(refused.contains(why), "{refused}");
     }

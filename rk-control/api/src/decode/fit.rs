@@ -133,7 +133,7 @@ impl Fitter {
             }
             _ if !field.is_fixed() => false,
             _ if field.is_off() => true,
-            _ if self.form == Form::AsGiven || field.is_required() => false,
+            _ if self.form == Form::AsGiven || field.is_written() => false,
             Value::Array(items) => items.is_empty() && field.shape() == Shape::List,
             Value::Object(entries) => entries.is_empty() && field.shape() == Shape::Map,
             _ if field.is_pointer() => false,
@@ -149,7 +149,7 @@ impl Fitter {
 /// Adds the fields that are always written.
 fn fill(object: &mut crate::Object, schema: &Schema) {
     for (name, field) in schema.fields() {
-        if field.is_required() && !object.contains_key(name) {
+        if field.is_written() && !object.contains_key(name) {
             object.insert(name.to_owned(), zero(&field));
         }
     }

@@ -95,11 +95,21 @@ static TYPE_META: [FieldRow; 2] = [
         ty: Ty::String,
         merge: 0,
         pointer: false,
+        written: false,
         required: false,
         wrapped: false,
         off: false,
     },
-    FieldRow { name: "kind", ty: Ty::String, merge: 0, pointer: false, required: false, wrapped: false, off: false },
+    FieldRow {
+        name: "kind",
+        ty: Ty::String,
+        merge: 0,
+        pointer: false,
+        written: false,
+        required: false,
+        wrapped: false,
+        off: false,
+    },
 ];
 
 impl Schema {
@@ -305,6 +315,11 @@ impl Schema {
     }
 
     /// Whether the field is always written, even when zero.
+    pub fn is_written(&self) -> bool {
+        self.field_row().is_some_and(|f| f.written)
+    }
+
+    /// Whether the published schemas require the field of clients.
     pub fn is_required(&self) -> bool {
         self.field_row().is_some_and(|f| f.required)
     }

@@ -23,6 +23,9 @@ pub(crate) struct FieldRow {
     /// Index into [`MERGES`].
     pub merge: u8,
     pub pointer: bool,
+    /// Always written, even when zero.
+    pub written: bool,
+    /// Required of clients.
     pub required: bool,
     /// Each value is a message with a list in field 1.
     pub wrapped: bool,
