@@ -175,9 +175,12 @@ fn merge(options: &[&str]) -> String {
     };
     let merge_key = if value("merge=").is_empty() { value("key=") } else { value("merge=") };
     format!(
-        "Merge {{ lists: Lists::{lists}, keys: &{keys:?}, atomic: {}, patch_merge: {}, patch_retain_keys: {}, merge_key: {merge_key:?} }}",
+        "Merge {{ lists: Lists::{lists}, keys: &{keys:?}, atomic: {}, patch_merge: {}, patch_retain_keys: {}, \
+         patch_replace: {}, granular: {}, merge_key: {merge_key:?} }}",
         options.contains(&"atomic"),
         options.iter().any(|o| *o == "merge" || o.starts_with("merge=")),
         options.contains(&"retainKeys"),
+        options.contains(&"replace"),
+        options.contains(&"granular"),
     )
 }

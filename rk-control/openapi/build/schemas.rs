@@ -7,7 +7,7 @@ use rk_api::schema::{Lists, Schema, Shape};
 use serde_json::{Map, Value, json};
 
 use crate::descriptions::Descriptions;
-use crate::names::{INT_OR_STRING, LIST_META, MICRO_TIME, QUANTITY, TIME, openapi_name};
+use crate::names::{FIELDS_V1, INT_OR_STRING, LIST_META, MICRO_TIME, QUANTITY, RAW_EXTENSION, TIME, openapi_name};
 use crate::spec::{Kinds, Spec, gvk_value};
 
 /// Collects schemas and everything that they refer to.
@@ -90,7 +90,7 @@ impl<'a> Schemas<'a> {
         let mut value = match schema.shape() {
             Shape::Object => {
                 let name = self.named(schema);
-                return self.spec.field(&name);
+                self.spec.field(&name)
             }
             Shape::List => {
                 let items = self.inner(&schema.item());
@@ -110,7 +110,7 @@ impl<'a> Schemas<'a> {
             Shape::Time => self.scalar(TIME, json!({"type": "string", "format": "date-time"})),
             Shape::MicroTime => self.scalar(MICRO_TIME, json!({"type": "string", "format": "date-time"})),
             Shape::IntOrString => self.scalar(INT_OR_STRING, json!({"type": "string", "format": "int-or-string"})),
-            Shape::Any => json!({"type": "object"}),
+            Shape::Any => self.any(schema),
         };
         self.semantics(schema, &mut value);
         value
@@ -138,7 +138,17 @@ impl<'a> Schemas<'a> {
         self.spec.field(name)
     }
 
-    /// The extensions that say how lists and maps merge.
+    /// A type that holds any JSON: some say that it is an object, those of JSON schemas say nothing.
+    fn any(&mut self, schema: &Schema) -> Value {
+        match schema.any_name() {
+            "" => json!({"type": "object"}),
+            "RawExtension" => self.scalar(RAW_EXTENSION, json!({"type": "object"})),
+            "FieldsV1" => self.scalar(FIELDS_V1, json!({"type": "object"})),
+            name => self.scalar(&openapi_name(&format!("apiextensions/v1.{name}")), json!({})),
+        }
+    }
+
+    /// The extensions that say how lists, maps and objects merge.
     fn semantics(&self, schema: &Schema, value: &mut Value) {
         match schema.shape() {
             Shape::List => {
@@ -152,15 +162,22 @@ impl<'a> Schemas<'a> {
                 if !keys.is_empty() {
                     value["x-kubernetes-list-map-keys"] = json!(keys);
                 }
-                if schema.patch_merges() {
-                    value["x-kubernetes-patch-strategy"] = json!("merge");
-                }
                 if !schema.merge_key().is_empty() {
                     value["x-kubernetes-patch-merge-key"] = json!(schema.merge_key());
                 }
             }
             Shape::Map if schema.is_atomic() => value["x-kubernetes-map-type"] = json!("atomic"),
+            Shape::Map | Shape::Object if schema.is_granular() => value["x-kubernetes-map-type"] = json!("granular"),
             _ => {}
+        }
+        let strategies = [
+            ("merge", schema.patch_merges()),
+            ("replace", schema.patch_replaces()),
+            ("retainKeys", schema.patch_retains_keys()),
+        ];
+        let strategies: Vec<&str> = strategies.iter().filter(|(_, holds)| *holds).map(|(name, _)| *name).collect();
+        if !strategies.is_empty() {
+            value["x-kubernetes-patch-strategy"] = json!(strategies.join(","));
         }
     }
 }

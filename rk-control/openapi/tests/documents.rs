@@ -58,6 +58,27 @@ fn clients_may_leave_out_what_is_written_always() {
 }
 
 #[test]
+fn clients_hear_how_patches_merge_and_where_any_json_goes() {
+    let schema = |root: &str, name: &str| {
+        let document = read(rk_openapi::v3_at(root).unwrap());
+        document["components"]["schemas"][name].clone()
+    };
+    let strategy = |schema: &Value, field: &str| schema["properties"][field]["x-kubernetes-patch-strategy"].clone();
+    let deployment = schema("apis/apps/v1", "io.k8s.api.apps.v1.DeploymentSpec");
+    assert_eq!(strategy(&deployment, "strategy"), "retainKeys");
+    let pod = schema("api/v1", "io.k8s.api.core.v1.PodSpec");
+    assert_eq!(strategy(&pod, "volumes"), "merge,retainKeys");
+    assert_eq!(strategy(&pod, "containers"), "merge");
+    let budget = schema("apis/policy/v1", "io.k8s.api.policy.v1.PodDisruptionBudgetSpec");
+    assert_eq!(strategy(&budget, "selector"), "replace");
+    let volume = schema("api/v1", "io.k8s.api.core.v1.PersistentVolumeSpec");
+    assert_eq!(volume["properties"]["claimRef"]["x-kubernetes-map-type"], "granular");
+    let home = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1";
+    let json = schema("apis/apiextensions.k8s.io/v1", &format!("{home}.JSON"));
+    assert!(json["description"].is_string() && json["type"] == Value::Null, "any JSON has no type: {json}");
+}
+
+#[test]
 fn patches_take_the_parameters_that_kubectl_looks_for() {
     let document = read(rk_openapi::v3_at("apis/apps/v1").unwrap());
     let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];

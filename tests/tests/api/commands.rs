@@ -103,3 +103,37 @@ fn kubectl_proxies_on_a_free_port_and_on_a_socket() {
         asked(UnixStream::connect(&path).map_err(|error| error.to_string())?)
     });
 }
+
+/// A Deployment with one of the two strategies and a volume from one of two sources.
+fn deployment(strategy: &str, source: &str) -> String {
+    format!(
+        "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: d}}, spec: {{replicas: 0, strategy: {{type: {strategy}}}, \
+         selector: {{matchLabels: {{app: d}}}}, template: {{metadata: {{labels: {{app: d}}}}, spec: {{volumes: [{{name: v, {source}}}], \
+         containers: [{{name: c, image: one}}]}}}}}}}}\n"
+    )
+}
+
+#[test]
+fn apply_takes_away_what_defaults_added_to_a_union() {
+    let kubectl = control().kubectl.new_namespace("commands-unions");
+    kubectl.apply(&deployment("RollingUpdate", "configMap: {name: c}"));
+    assert_eq!(kubectl.path(&["deployment", "d"], "{.spec.strategy.rollingUpdate.maxSurge}"), "25%");
+    kubectl.apply(&deployment("Recreate", "emptyDir: {}"));
+    assert_eq!(kubectl.path(&["deployment", "d"], "{.spec.strategy}"), r#"{"type":"Recreate"}"#);
+    assert_eq!(kubectl.path(&["deployment", "d"], "{.spec.template.spec.volumes}"), r#"[{"emptyDir":{},"name":"v"}]"#);
+}
+
+#[test]
+fn a_list_of_any_kinds_is_checked_by_the_published_schemas() {
+    let kubectl = control().kubectl.new_namespace("commands-list");
+    let definition = r#"{"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "lists.example.org"},
+        "spec": {"group": "example.org", "scope": "Namespaced", "names": {"plural": "lists", "kind": "Lists"}, "versions": [{"name": "v1",
+        "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object",
+        "additionalProperties": {"type": "string", "enum": ["a", "b"], "default": "a"}}}}}}]}}"#;
+    let items = [&*deployment("Recreate", "emptyDir: {}"), definition].map(|item| item.trim().to_owned()).join(", ");
+    kubectl.apply(&format!("{{apiVersion: v1, kind: List, items: [{items}]}}"));
+    let wrong = deployment("Recreate", "emptyDir: {}").replace("containers:", "containrs:");
+    let refused = kubectl.apply_refused(&format!("{{apiVersion: v1, kind: List, items: [{wrong}]}}"));
+    assert!(refused.contains("containrs"), "{refused}");
+    kubectl.ok(&["delete", "crd", "lists.example.org"]);
+}

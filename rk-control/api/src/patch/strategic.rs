@@ -82,6 +82,7 @@ fn merge_field(original: &mut Object, key: &str, patch: &Value, schema: &Schema)
         (None, _) => Schema::ANY,
     };
     let merged = match (original.remove(key), patch) {
+        (Some(Value::Object(_)), Value::Object(patch)) if field.patch_replaces() => Value::Object(patch.clone()),
         (Some(Value::Object(old)), Value::Object(patch)) => Value::Object(merge_map(old, patch, &field)?),
         (Some(Value::Array(old)), Value::Array(patch)) if field.patch_merges() => {
             Value::Array(merge_list(old, patch, &field)?)

@@ -126,6 +126,13 @@ fn maps_and_lists_merge_by_their_strategy() {
             json!({"volumes": [{"name": "v", "$retainKeys": ["name", "configMap"], "configMap": {"name": "c"}}]}),
             json!({"volumes": [{"name": "v", "configMap": {"name": "c"}}]}),
         ),
+        (
+            "an object that is replaced as a whole keeps nothing of what was",
+            "policy/v1.PodDisruptionBudgetSpec",
+            json!({"selector": {"matchLabels": {"a": "1"}}, "minAvailable": 1}),
+            json!({"selector": {"matchLabels": {"b": "2"}}}),
+            json!({"selector": {"matchLabels": {"b": "2"}}, "minAvailable": 1}),
+        ),
     ] {
         assert_eq!(patched(schema, object, patch).as_ref(), Ok(&want), "{why}");
     }

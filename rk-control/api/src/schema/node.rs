@@ -200,6 +200,19 @@ impl Schema {
         }
     }
 
+    /// The name of a type that holds any JSON ([`Shape::Any`]); empty for what has no name.
+    pub fn any_name(&self) -> &'static str {
+        match self.fixed().map(|fixed| fixed.ty) {
+            Some(Ty::RawExtension) => "RawExtension",
+            Some(Ty::Json) => "JSON",
+            Some(Ty::FieldsV1) => "FieldsV1",
+            Some(Ty::Union(Union::SchemaOrArray)) => "JSONSchemaPropsOrArray",
+            Some(Ty::Union(Union::SchemaOrBool)) => "JSONSchemaPropsOrBool",
+            Some(Ty::Union(Union::SchemaOrStringArray)) => "JSONSchemaPropsOrStringArray",
+            _ => "",
+        }
+    }
+
     /// The type's name in the tables (`core/v1.PodSpec`); for lists and maps the name of the element's type. Empty for types made
     /// at run time.
     pub fn type_name(&self) -> &'static str {
@@ -286,8 +299,14 @@ impl Schema {
     pub fn is_atomic(&self) -> bool {
         match self.as_made() {
             Some(node) => node.atomic,
+            None if self.is_granular() => false,
             None => self.row().is_some_and(|r| r.atomic) || self.merge().is_some_and(|m| m.atomic),
         }
+    }
+
+    /// Whether this field is owned part by part although its type is owned as a whole elsewhere.
+    pub fn is_granular(&self) -> bool {
+        self.merge().is_some_and(|m| m.granular)
     }
 
     /// The value that an absent field stands for, where the type says so.
@@ -303,6 +322,11 @@ impl Schema {
     /// Whether a strategic merge patch may say which keys survive (`$retainKeys`).
     pub fn patch_retains_keys(&self) -> bool {
         self.merge().is_some_and(|m| m.patch_retain_keys)
+    }
+
+    /// Whether a strategic merge patch replaces this object as a whole.
+    pub fn patch_replaces(&self) -> bool {
+        self.merge().is_some_and(|m| m.patch_replace)
     }
 
     /// The field that identifies elements under strategic merge patch; empty for lists of scalars.

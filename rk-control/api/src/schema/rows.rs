@@ -40,6 +40,9 @@ pub(crate) struct Merge {
     pub atomic: bool,
     pub patch_merge: bool,
     pub patch_retain_keys: bool,
+    pub patch_replace: bool,
+    /// Owned field by field, whatever the type says.
+    pub granular: bool,
     pub merge_key: &'static str,
 }
 
