@@ -72,11 +72,11 @@ fn a_job_completes_though_its_tasks_fail_in_place_at_first() {
 
 /// A guestbook of two parts: pods that keep entries, and pods in front that write and read them by the Service's name.
 fn guestbook() -> String {
-    let keeper = "mkdir -p /www/cgi-bin && cd /www/cgi-bin && \
-        printf '#!/bin/sh\\necho\\necho \"$QUERY_STRING\" >> /tmp/entries\\n' > add && \
-        printf '#!/bin/sh\\necho\\ncat /tmp/entries\\n' > list && chmod +x add list && exec httpd -f -p 8080 -h /www";
+    let keeper = "mkdir -p /www/cgi-bin && cd /www/cgi-bin && touch /tmp/entries && \
+        printf '#!/bin/sh\\necho\\ncase $QUERY_STRING in add=*) echo ${QUERY_STRING#add=} >> /tmp/entries;; esac\\ncat /tmp/entries\\n' > keep && \
+        chmod +x keep && exec httpd -f -p 8080 -h /www";
     let front = "mkdir -p /www/cgi-bin && cd /www/cgi-bin && \
-        printf '#!/bin/sh\\necho\\nwget -q -O - \"http://keeper/cgi-bin/$QUERY_STRING\"\\n' > ask && chmod +x ask && \
+        printf '#!/bin/sh\\necho\\nwget -q -T 5 -O - \"http://keeper/cgi-bin/keep?$QUERY_STRING\"\\n' > ask && chmod +x ask && \
         exec httpd -f -p 8080 -h /www";
     let part = |name: &str, script: &str, count: u32| {
         json!([
@@ -107,16 +107,13 @@ fn an_application_of_several_parts_comes_works_and_goes() {
     kubectl.apply(&manifest);
     rollout(&kubectl, "keeper");
     rollout(&kubectl, "front");
-    let ask = |what: &str| {
-        eventually(what, limit(60), || {
-            let path = format!("/api/v1/namespaces/guestbook/services/front:80/proxy/cgi-bin/ask?{what}");
-            let answer = kubectl.run(&["get", "--raw", &path]);
-            if answer.success { Ok(answer.out) } else { Err(answer.err) }
-        })
-    };
-    ask("add?hello");
-    let entries = ask("list");
-    assert!(entries.contains("hello"), "{entries}");
+    let path = "/api/v1/namespaces/guestbook/services/front:80/proxy/cgi-bin/ask";
+    for (entry, wanted) in [("add=hello", "hello"), ("add=again", "again"), ("list=all", "hello")] {
+        eventually(entry, limit(60), || {
+            let answer = kubectl.run(&["get", "--raw", &format!("{path}?{entry}")]);
+            if answer.out.contains(wanted) { Ok(()) } else { Err(format!("{}{}", answer.out, answer.err)) }
+        });
+    }
     let deleted = kubectl.fed(&["delete", "--grace-period=0", "--force", "-f", "-"], &manifest);
     assert!(deleted.success, "{}", deleted.err);
     eventually("the last pod to go", limit(60), || {
