@@ -110,7 +110,7 @@ impl Metadata {
         let one = segments.filter(|all| all.len() == 1).and_then(|all| all.values().next());
         let value = one.ok_or_else(|| LuksError::Unknown("more than one segment".to_owned()))?;
         let segment: Segment = serde_json::from_value(value.clone()).map_err(odd)?;
-        if segment.kind != "crypt" || segment.size != Value::from("dynamic") {
+        if segment.kind != "crypt" || segment.size != "dynamic" {
             return Err(LuksError::Unknown(format!("a segment of type {}, size {}", segment.kind, segment.size)));
         }
         if segment.encryption != crate::keyslot::CIPHER {

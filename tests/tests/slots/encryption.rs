@@ -102,7 +102,7 @@ fn disks_sealed_to_a_tpm_keep_what_they_hold_and_open_on_no_other_machine() {
         });
     };
     runs(&machine);
-    let id = machine.rkctl(&["node", "read", "/var/lib/rk/machine-id"]).good();
+    let id = machine.rkctl(&["node", "read", "/etc/machine-id"]).good();
     machine.rkctl(&["node", "reboot", "--no-drain"]).good();
     machine.ends();
     for at in [STATE_AT, DATA_AT] {
@@ -116,7 +116,7 @@ fn disks_sealed_to_a_tpm_keep_what_they_hold_and_open_on_no_other_machine() {
     machine.says(&["STATE on /dev/vda5 is opened by the TPM", "DATA on /dev/vda6 is opened by the TPM"]);
     machine.answers();
     runs(&machine);
-    assert_eq!(machine.rkctl(&["node", "read", "/var/lib/rk/machine-id"]).good(), id);
+    assert_eq!(machine.rkctl(&["node", "read", "/etc/machine-id"]).good(), id);
     machine.rkctl(&["node", "shutdown", "--no-drain"]).good();
     machine.ends();
     drop(own);

@@ -4,6 +4,7 @@
 //! of kinds that are added at run time are trees of [`Made`] nodes behind the same handle.
 
 mod made;
+mod merging;
 mod node;
 mod rows;
 
