@@ -26,13 +26,13 @@ fn pods(kubectl: &Kubectl) {
         ));
     }
     for n in 1..=2 {
-        kubectl.ok(&[
-            "wait",
-            "--for=condition=Ready",
-            &format!("pod/pod-{n}"),
-            &format!("--timeout={}s", limit(60).as_secs()),
-        ]);
+        ready(kubectl, &format!("pod-{n}"));
     }
+}
+
+fn ready(kubectl: &Kubectl, pod: &str) {
+    let timeout = format!("--timeout={}s", limit(60).as_secs());
+    kubectl.ok(&["wait", "--for=condition=Ready", &format!("pod/{pod}"), &timeout]);
 }
 
 fn fetch(kubectl: &Kubectl, from: &str, url: &str) -> Result<String, String> {

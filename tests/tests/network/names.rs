@@ -1,6 +1,6 @@
 //! Names: what pods are called, what stands for other names, and how resolvers of pods are set up.
 
-use crate::{cluster, fetch, pods};
+use crate::{cluster, fetch, pods, ready};
 use rk_tests::{Kubectl, eventually, limit};
 
 /// Waits until `nslookup` in `pod` says `wanted` when asked for records of a type.
@@ -21,7 +21,7 @@ fn pods_have_the_names_that_their_hostname_and_subdomain_make() {
          terminationGracePeriodSeconds: 1\n  hostAliases: [{ip: 192.0.2.7, hostnames: [alias.example]}]\n  containers:\n  \
          - {name: main, image: rk.local/busybox:demo, command: [sleep, '3600']}\n",
     );
-    kubectl.ok(&["wait", "--for=condition=Ready", "pod/named", &format!("--timeout={}s", limit(60).as_secs())]);
+    ready(&kubectl, "named");
     let ip = kubectl.path(&["pod", "named"], "{.status.podIP}");
     let full = "one.sub.hosts.svc.cluster.local";
     assert_eq!(kubectl.ok(&["exec", "named", "--", "hostname", "-f"]).trim(), full);
@@ -62,7 +62,7 @@ fn a_pod_may_bring_its_own_resolver() {
          nameservers: [192.0.2.53]\n    searches: [resolv.example]\n    options: [{name: ndots, value: '2'}, {name: edns0}]\n  containers:\n  \
          - {name: main, image: rk.local/busybox:demo, command: [sleep, '3600']}\n",
     );
-    kubectl.ok(&["wait", "--for=condition=Ready", "pod/own", &format!("--timeout={}s", limit(60).as_secs())]);
+    ready(&kubectl, "own");
     let text = kubectl.ok(&["exec", "own", "--", "cat", "/etc/resolv.conf"]);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines, ["search resolv.example", "nameserver 192.0.2.53", "options ndots:2 edns0"]);

@@ -1,6 +1,6 @@
 //! Services that change their type, and the two ways into a pod that lead through the API server and through the node.
 
-use crate::{cluster, fetch, pods};
+use crate::{cluster, fetch, pods, ready};
 use rk_tests::{Kubectl, eventually, limit};
 
 /// The Service `web` in front of both pods.
@@ -96,8 +96,7 @@ fn pods_on_the_host_s_network_reach_pods_of_every_node() {
         ));
     }
     for n in 1..=2 {
-        let pod = format!("pod/host-{n}");
-        kubectl.ok(&["wait", "--for=condition=Ready", &pod, &format!("--timeout={}s", limit(60).as_secs())]);
+        ready(&kubectl, &format!("host-{n}"));
     }
     for (from, to) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
         let address = kubectl.path(&["pod", &format!("pod-{to}")], "{.status.podIP}");

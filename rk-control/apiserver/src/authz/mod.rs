@@ -89,10 +89,7 @@ impl Authorizer {
         let attributes = Attributes::of_request(info);
         let verdict = self.allowed(core, user, &attributes).await;
         core.metrics.access.authorized(verdict.as_ref().ok().map(Verdict::allows));
-        match verdict? {
-            Verdict::Allowed(_) => Ok(()),
-            Verdict::NoOpinion(why) => Err(forbidden(user, &attributes, &why)),
-        }
+        verdict?.require(user, &attributes)
     }
 
     /// Judges one thing that somebody wants to do.
@@ -100,10 +97,7 @@ impl Authorizer {
     /// # Errors
     /// 403 in upstream's words; roles cannot be read.
     pub async fn check(&self, core: &Core, user: &User, attributes: &Attributes) -> Result<(), Status> {
-        match self.allowed(core, user, attributes).await? {
-            Verdict::Allowed(_) => Ok(()),
-            Verdict::NoOpinion(why) => Err(forbidden(user, attributes, &why)),
-        }
+        self.allowed(core, user, attributes).await?.require(user, attributes)
     }
 
     /// Whether somebody may do something, and why.
@@ -140,6 +134,13 @@ pub enum Verdict {
 impl Verdict {
     fn allows(&self) -> bool {
         matches!(self, Self::Allowed(_))
+    }
+
+    fn require(self, user: &User, attributes: &Attributes) -> Result<(), Status> {
+        match self {
+            Self::Allowed(_) => Ok(()),
+            Self::NoOpinion(why) => Err(forbidden(user, attributes, &why)),
+        }
     }
 }
 
