@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::ACCEPT;
-use rk_api::resources::{Registry, Resource, Verb};
+use rk_api::resources::{GroupVersionKind, Registry, Resource, Verb};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512};
 
@@ -106,8 +106,12 @@ pub(super) fn render(
     Document { body, etag }
 }
 
-fn kind(group: &str, version: &str, kind: &str) -> Value {
-    json!({"group": group, "version": version, "kind": kind})
+/// What a resource answers with. Group and version stay empty where they are those that serve it, as upstream's do.
+fn response_kind(gvk: &GroupVersionKind, served: &GroupVersionKind) -> Value {
+    if (&gvk.group, &gvk.version) == (&served.group, &served.version) {
+        return json!({"group": "", "version": "", "kind": &*gvk.kind});
+    }
+    json!({"group": &*gvk.group, "version": &*gvk.version, "kind": &*gvk.kind})
 }
 
 fn entry(resource: &Resource) -> Value {
@@ -115,7 +119,7 @@ fn entry(resource: &Resource) -> Value {
     let gvk = &resource.gvk;
     let mut out = Map::new();
     out.insert("resource".into(), json!(&*resource.plural));
-    out.insert("responseKind".into(), kind(&gvk.group, &gvk.version, &gvk.kind));
+    out.insert("responseKind".into(), response_kind(gvk, gvk));
     out.insert("scope".into(), json!(if resource.namespaced() { "Namespaced" } else { "Cluster" }));
     out.insert("singularResource".into(), json!(&*resource.singular));
     out.insert("verbs".into(), json!(verbs(resource.verbs)));
@@ -131,7 +135,7 @@ fn entry(resource: &Resource) -> Value {
         .map(|sub| {
             json!({
                 "subresource": &*sub.name,
-                "responseKind": kind(&sub.gvk.group, &sub.gvk.version, &sub.gvk.kind),
+                "responseKind": response_kind(&sub.gvk, gvk),
                 "verbs": verbs(sub.verbs),
             })
         })
