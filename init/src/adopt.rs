@@ -2,7 +2,7 @@
 
 use crate::discover::{self, Found};
 use crate::pid1::Machine;
-use crate::{boot, etc, services, storage};
+use crate::{boot, control_plane, etc, services, storage};
 use rk_config::{ACCEPTED_PATH, MAX_CONFIG_BYTES, MachineConfig, OFFERED_PATH, Parsed};
 use rk_supervise::control::PASSPHRASE;
 use rk_supervise::{Event, Millis};
@@ -111,7 +111,7 @@ impl Machine {
         let id = self.settings.machine_id.get(..8).unwrap_or("node");
         let hostname = config.hostname.clone().unwrap_or_else(|| format!("rk-{id}"));
         etc::name_machine(&mut self.journal, &hostname);
-        services::place_authority(&mut self.journal, &config);
+        control_plane::place_secrets(&mut self.journal, &config);
         storage::compare(&mut self.journal, &config.disks.encryption);
         self.journal.say(format_args!("config accepted from {source}: {hostname}, {:?}", config.role));
         let restart = services::affected(before.as_deref(), &config);

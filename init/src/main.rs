@@ -14,6 +14,7 @@ mod cgroups;
 mod clock;
 mod console;
 mod control;
+mod control_plane;
 mod crash;
 mod crypt;
 mod datadisk;

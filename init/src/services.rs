@@ -1,12 +1,12 @@
 //! The services of a node and how each is started.
 
 use crate::cgroups;
-use crate::console::Journal;
-use rk_config::{ControlPlane, MachineConfig, Role};
+use crate::control_plane;
+use rk_config::{MachineConfig, Role};
 use rk_supervise::Service;
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Links, leases, resolver, time.
@@ -18,7 +18,6 @@ pub const NODE: &str = "node";
 /// The machine API.
 pub const MACHINE: &str = "machine";
 
-const DATA_DIR: &str = "/var/lib/rk-control";
 /// Time beyond the pods' own grace in which `rk-node` must be done.
 const NODE_SLACK: u64 = 10_000;
 const STOP_GRACE: u64 = 10_000;
@@ -55,7 +54,10 @@ pub fn affected(before: Option<&MachineConfig>, after: &MachineConfig) -> Vec<&'
         (CONTROL, &["controlPlane", "cluster", "role"]),
         (NODE, &["cluster", "kubelet", "registries", "hostname", "role"]),
     ];
-    table.into_iter().filter(|(_, sections)| touched(sections)).map(|(name, _)| name).collect()
+    // What the control planes share is the network's, and in its certificate.
+    let shares = before.network.vips() != after.network.vips();
+    let concerned = |name: &str, sections: &[&str]| touched(sections) || (name == CONTROL && shares);
+    table.into_iter().filter(|(name, sections)| concerned(name, sections)).map(|(name, _)| name).collect()
 }
 
 /// How likely the kernel is to end a service when memory runs out: pods go first, then what can be spared.
@@ -88,25 +90,10 @@ fn capabilities(name: &str) -> Option<&'static [u32]> {
 fn command(name: &str, config: &MachineConfig) -> (&'static str, Vec<String>) {
     match name {
         NETD => ("/sbin/rk-init", vec!["netd".to_owned()]),
-        CONTROL => ("/bin/rk-control", control_args(config)),
+        CONTROL => ("/bin/rk-control", control_plane::args(config)),
         MACHINE => ("/bin/rk-machine-api", Vec::new()),
         _ => ("/bin/rk-node", Vec::new()),
     }
-}
-
-fn control_args(config: &MachineConfig) -> Vec<String> {
-    let plane = config.control_plane.clone().unwrap_or_default();
-    let cluster = &config.cluster;
-    let mut args = vec!["--data-dir".to_owned(), DATA_DIR.to_owned(), "--bind".to_owned(), plane.bind.to_string()];
-    let mut option = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            args.extend([name.to_owned(), value]);
-        }
-    };
-    option("--advertise", plane.advertise);
-    option("--pod-cidr", Some(cluster.pod_cidr.to_string()));
-    option("--service-cidr", Some(cluster.service_cidr.to_string()));
-    args
 }
 
 /// Starts a service.
@@ -149,16 +136,6 @@ pub fn start(
     Ok(child)
 }
 
-/// Puts the cluster's certificate authority where `rk-control` looks for it, when the config brings one.
-pub fn place_authority(journal: &mut Journal, config: &MachineConfig) {
-    let Some(ControlPlane { ca: Some(ca), .. }) = &config.control_plane else { return };
-    let dir = Path::new(DATA_DIR).join("pki");
-    journal.check("making the PKI directory", fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir));
-    for (name, text, mode) in [("ca.crt", &ca.certificate, 0o644), ("ca.key", &ca.key, 0o600)] {
-        journal.check("placing the cluster's CA", write_new(&dir.join(name), text, mode));
-    }
-}
-
 /// Writes a file: new name, fsync, rename, fsync of the folder. One that says the same already is left alone.
 ///
 /// # Errors
@@ -190,15 +167,10 @@ mod tests {
     }
 
     #[test]
-    fn a_control_plane_runs_rk_control_with_what_the_config_says() {
-        let config = config(
-            "role: control-plane\ncluster: {token: abcdef.0123456789abcdef}\ncontrolPlane: {advertise: 10.0.0.1}\n",
-        );
+    fn a_control_plane_runs_rk_control() {
+        let config = config("role: control-plane\n");
         let names: Vec<_> = wanted(&config).iter().map(|service| service.name).collect();
         assert_eq!(names, [NETD, CONTROL, NODE]);
-        let wanted = "--data-dir /var/lib/rk-control --bind 0.0.0.0:6443 --advertise 10.0.0.1 \
-                      --pod-cidr 10.244.0.0/16 --service-cidr 10.96.0.0/16";
-        assert_eq!(command(CONTROL, &config).1.join(" "), wanted);
     }
 
     #[test]
@@ -207,6 +179,7 @@ mod tests {
         let table = [
             ("kubelet: {maxPods: 5}\n", vec![NODE]),
             ("network: {nameservers: [10.0.0.1]}\n", vec![NETD]),
+            ("network: {interfaces: [{match: {name: a}, vip: 10.0.0.9}]}\n", vec![NETD, CONTROL]),
             ("controlPlane: {advertise: 10.0.0.1}\n", vec![CONTROL, NODE]),
             ("registries: {mirrors: [{match: a, endpoints: ['http://b']}]}\n", vec![NODE]),
             ("", vec![]),

@@ -3,7 +3,7 @@
 use clap::Parser;
 use ipnet::IpNet;
 use rk_apiserver::BootstrapToken;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// Runs a Kubernetes control plane.
@@ -31,6 +31,21 @@ pub struct Args {
     /// etcd endpoints to keep the state in, instead of the database in the data directory.
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     pub etcd: Vec<String>,
+    /// Authority, PEM, of the certificates of etcd.
+    #[arg(long, value_name = "FILE", requires = "etcd")]
+    pub etcd_cafile: Option<PathBuf>,
+    /// Certificate, PEM, that is shown to etcd.
+    #[arg(long, value_name = "FILE", requires_all = ["etcd", "etcd_keyfile"])]
+    pub etcd_certfile: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[arg(long, value_name = "FILE", requires = "etcd_certfile")]
+    pub etcd_keyfile: Option<PathBuf>,
+    /// An address that control planes share; may be given several times. One of them at a time is told to have it, by --vip-file.
+    #[arg(long, value_name = "IP")]
+    pub vip: Vec<IpAddr>,
+    /// File that says until when this control plane has what --vip names, in milliseconds since the kernel started.
+    #[arg(long, value_name = "FILE", default_value = "/run/rk/vip")]
+    pub vip_file: PathBuf,
     /// Private key, PEM, that signs the tokens of service accounts, instead of pki/sa.key in the data directory.
     #[arg(long, value_name = "FILE")]
     pub service_account_signing_key_file: Option<PathBuf>,
@@ -61,5 +76,13 @@ mod tests {
         let args = Args::try_parse_from(["rk-control", "--data-dir", "d", "--etcd", "http://a:2379,http://b:2379"])
             .expect("parses");
         assert_eq!(args.etcd.len(), 2);
+        let with = |more: &str| {
+            let line = format!("rk-control --data-dir d {more}");
+            Args::try_parse_from(line.split(' ')).is_ok()
+        };
+        assert!(with(
+            "--etcd https://a:2379 --etcd-cafile a --etcd-certfile b --etcd-keyfile c --vip 10.0.0.9 --vip fd00::9"
+        ));
+        assert!(!with("--etcd https://a:2379 --etcd-certfile b") && !with("--etcd-cafile a") && !with("--vip a"));
     }
 }

@@ -1,5 +1,6 @@
 //! Scheduler and controllers, as clients of the API in this process.
 
+use crate::vip::{self, Vip};
 use ipnet::IpNet;
 use kube::Client;
 use rk_apiserver::{ApiServer, Pki, User};
@@ -11,6 +12,8 @@ use tokio_util::task::TaskTracker;
 
 /// Must stay well below the 15 s after which a Lease counts as abandoned.
 const SOLE_RENEWAL: Duration = Duration::from_secs(8);
+/// How long nobody competes for the address of a control plane that is the only one; it is renewed by the same clock.
+const SOLE_DURATION: Duration = Duration::from_secs(45);
 
 /// What the components need to know.
 #[derive(Clone)]
@@ -33,6 +36,16 @@ impl Components {
     pub fn start(&self, server: ApiServer, pki: Pki) {
         let this = self.clone();
         self.running.spawn(async move { this.run(&server, &pki).await });
+    }
+
+    /// Campaigns for the addresses that control planes share, beside the components and independent of them.
+    pub fn share(&self, server: &ApiServer, vip: Vip) {
+        let mut lease = LeaseConfig::new("kube-system", vip::LEASE, self.identity());
+        if self.stable_identity {
+            (lease.duration, lease.retry) = (SOLE_DURATION, SOLE_RENEWAL);
+        }
+        let (client, stop) = (in_process(server.in_process_service(User::apiserver())), self.stop.clone());
+        self.running.spawn(async move { vip.run(client, lease, stop).await });
     }
 
     /// Waits until all have ended, for `limit` at most.

@@ -9,6 +9,7 @@ mod listen;
 mod serve;
 mod snapshot;
 mod storage;
+mod vip;
 
 use anyhow::Context;
 use clap::Parser;

@@ -2,6 +2,7 @@
 
 use crate::args::Args;
 use crate::components::Components;
+use crate::vip::Vip;
 use crate::{listen, storage};
 use anyhow::Context;
 use rk_apiserver::{ApiServer, Config, Pki, ServingNames, host_addresses};
@@ -27,7 +28,8 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     let listener = listen::listen(args.bind).await?;
     let bound = listener.local_addr().context("the listening socket has no address")?;
     let own = host_addresses();
-    let advertise = args.advertise.clone().unwrap_or_else(|| listen::advertised(bound, &own));
+    let shared = args.vip.first().map(IpAddr::to_string);
+    let advertise = args.advertise.clone().or(shared).unwrap_or_else(|| listen::advertised(bound, &own));
     let config = Config {
         advertise: advertise.clone(),
         advertise_port: bound.port(),
@@ -40,7 +42,7 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     let service_ip = config
         .kubernetes_service_ip()
         .with_context(|| format!("--service-cidr {} holds no address", args.service_cidr))?;
-    let extra = own.iter().map(IpAddr::to_string).chain([advertise, bound.ip().to_string()]);
+    let extra = own.iter().chain(&args.vip).map(IpAddr::to_string).chain([advertise, bound.ip().to_string()]);
     let names = ServingNames::new(&config.dns_domain, service_ip, extra);
     let mut pki = Pki::load_or_create(&args.data_dir.join("pki"), &names)?;
     if let Some(file) = &args.service_account_signing_key_file {
@@ -65,9 +67,10 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
 
     let compaction = tokio::spawn(compact_periodically(store, COMPACT_EVERY));
     let components = Components::new(args.pod_cidr, args.etcd.is_empty());
+    let vip = (!args.vip.is_empty()).then(|| Vip { addresses: args.vip.clone(), file: args.vip_file.clone() });
     tokio::select! {
         signalled = stop_signal() => signalled?,
-        never = work(&server, pki, &components) => match never {},
+        never = work(&server, pki, &components, vip) => match never {},
     }
     tracing::info!("stopping");
     components.stop.cancel();
@@ -82,12 +85,15 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
 }
 
 /// Makes the cluster's own objects, then starts scheduler and controllers; never returns.
-async fn work(server: &ApiServer, pki: Pki, components: &Components) -> Infallible {
+async fn work(server: &ApiServer, pki: Pki, components: &Components, vip: Option<Vip>) -> Infallible {
     while let Err(status) = server.bootstrap().await {
         tracing::error!(message = status.message, "the cluster's own objects could not be made, will retry");
         tokio::time::sleep(RETRY).await;
     }
     components.start(server.clone(), pki);
+    if let Some(vip) = vip {
+        components.share(server, vip);
+    }
     std::future::pending().await
 }
 

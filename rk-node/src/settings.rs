@@ -33,6 +33,7 @@ pub fn kubelet(config: &MachineConfig) -> Options {
     };
     let mut options = Options::new(node_name(config), cluster);
     options.node_ip = config.kubelet.node_ip;
+    options.shared_addresses = config.network.vips();
     options.control_plane = control_plane;
     options.labels = config.kubelet.labels.clone().into_iter().collect::<BTreeMap<_, _>>();
     options.taints = config.kubelet.taints.iter().map(taint).collect();

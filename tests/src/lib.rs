@@ -13,6 +13,7 @@
 //! | `network` | a cluster | pods, Services, DNS, partitions |
 //! | `cluster` | a cluster | the story of a newcomer |
 //! | `chaos` | a cluster | what may die, and what must not with it |
+//! | `planes` | three machines and an etcd | two control planes are one cluster, and one of them may go |
 //! | `faults` | a cluster | clocks, links, disks and memory that are wrong, flap, are full or small |
 //!
 //! They run by `cargo xtask test`, one after the other, and fail with that advice otherwise.

@@ -4,8 +4,15 @@ use crate::types::MachineConfig;
 use serde_json::Value;
 
 /// Fields that nobody but an admin sees.
-pub const SECRETS: [&str; 4] =
-    ["cluster.token", "controlPlane.ca.key", "machineApi.identity.key", "disks.encryption.passphrase"];
+pub const SECRETS: [&str; 7] = [
+    "cluster.token",
+    "controlPlane.ca.key",
+    "controlPlane.frontProxyCA.key",
+    "controlPlane.serviceAccountKey",
+    "controlPlane.etcd.key",
+    "machineApi.identity.key",
+    "disks.encryption.passphrase",
+];
 const HIDDEN: &str = "<secret>";
 
 /// Fields that a machine takes at its start alone: its name and role in the cluster, ranges that pods were given already, and disks.
@@ -114,13 +121,15 @@ mod tests {
     fn a_section_that_comes_whole_shows_no_secret() {
         let pem = |label: &str| format!("-----BEGIN {label}-----\\nAAAA\\n-----END {label}-----\\n");
         let after = config(&format!(
-            "controlPlane: {{ca: {{certificate: \"{}\", key: \"{}\"}}}}\n",
+            "controlPlane: {{ca: {{certificate: \"{0}\", key: \"{1}\"}}, frontProxyCA: {{certificate: \"{0}\", key: \"{1}\"}}, \
+             serviceAccountKey: \"{1}\", etcd: {{endpoints: ['https://a:2379'], certificate: \"{0}\", key: \"{1}\"}}}}\n",
             pem("CERTIFICATE"),
             pem("PRIVATE KEY")
         ));
         let changes = diff(&config(""), &after);
         assert!(changes.iter().all(|change| !change.after.contains("PRIVATE")), "{changes:?}");
         assert!(!redacted(&after).to_string().contains("PRIVATE"));
-        assert!(redacted(&after).to_string().contains(HIDDEN));
+        assert_eq!(redacted(&after).to_string().matches(HIDDEN).count(), 4);
+        assert!(!format!("{after:?}").contains("PRIVATE"), "logs");
     }
 }

@@ -14,6 +14,7 @@ mod merge;
 mod network;
 mod parse;
 mod parse_network;
+mod parse_plane;
 mod parse_upkeep;
 mod plane;
 mod reader;
@@ -21,6 +22,7 @@ mod source;
 mod types;
 mod upkeep;
 mod validate;
+mod validate_vip;
 
 pub use accepted::{ACCEPTED_PATH, OFFERED_PATH, STATE_DIR, load_accepted, save_accepted, to_json, to_yaml};
 pub use diff::{Change, SECRETS, diff, redacted};
@@ -28,7 +30,7 @@ pub use error::{ConfigError, FieldError};
 pub use merge::merge_patch;
 pub use network::{BondMode, Interface, LinkMatch, Network, Ntp, Route, Virtual};
 pub use parse::{MAX_CONFIG_BYTES, Parsed, parse};
-pub use plane::{CertificateAuthority, ControlPlane, Identity, MachineApi};
+pub use plane::{CertificateAuthority, ControlPlane, Etcd, Identity, MachineApi};
 pub use source::{CMDLINE_KEY, CmdlineConfig, CmdlineError, cmdline_value, encode_for_cmdline, from_cmdline};
 pub use types::{
     API_VERSION, Cluster, Kubelet, MachineConfig, Mirror, Registries, RegistryTls, Role, Taint, TaintEffect,

@@ -21,6 +21,16 @@ pub struct Network {
     pub ntp: Ntp,
 }
 
+impl Network {
+    /// The addresses that control planes share, each once.
+    pub fn vips(&self) -> Vec<IpAddr> {
+        let mut vips: Vec<IpAddr> = self.interfaces.iter().filter_map(|interface| interface.vip).collect();
+        vips.sort();
+        vips.dedup();
+        vips
+    }
+}
+
 /// Which links an [`Interface`] speaks of; every given field must match.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -143,6 +153,9 @@ pub struct Interface {
     /// Static addresses with their prefix length.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpNet>,
+    /// An address that the control planes of a cluster share: the first of these links has it while this machine leads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vip: Option<IpAddr>,
     /// Bytes; the driver's default when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,

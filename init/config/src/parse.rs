@@ -2,8 +2,9 @@
 
 use crate::error::ConfigError;
 use crate::parse_network::network;
+use crate::parse_plane::{control_plane, machine_api};
 use crate::parse_upkeep as upkeep;
-use crate::plane::{CertificateAuthority, ControlPlane, Identity, MachineApi};
+use crate::plane::ControlPlane;
 use crate::reader::{Findings, Section, quote};
 use crate::types::{
     API_VERSION, Cluster, Kubelet, MachineConfig, Mirror, Registries, RegistryTls, Role, Taint, TaintEffect,
@@ -207,27 +208,6 @@ fn registries(mut s: Section, out: &mut Findings) -> Registries {
     Registries { mirrors, tls }
 }
 
-fn control_plane(mut s: Section, out: &mut Findings) -> ControlPlane {
-    let default = ControlPlane::default();
-    let ca = s.section("ca", out).map(|mut ca| {
-        let pair = CertificateAuthority {
-            certificate: ca.string("certificate", out).unwrap_or_default(),
-            key: ca.string("key", out).unwrap_or_default(),
-        };
-        validate::pem(&ca.path_of("certificate"), &pair.certificate, "CERTIFICATE", out);
-        validate::pem(&ca.path_of("key"), &pair.key, "PRIVATE KEY", out);
-        ca.finish(out);
-        pair
-    });
-    let control_plane = ControlPlane {
-        bind: s.parsed("bind", "an address and port such as 0.0.0.0:6443", out).unwrap_or(default.bind),
-        advertise: s.string("advertise", out),
-        ca,
-    };
-    s.finish(out);
-    control_plane
-}
-
 /// Passed through whole: only its kind is looked at, the node agent knows the rest.
 fn kubelet_configuration(s: &mut Section, out: &mut Findings) -> serde_json::Value {
     let path = s.path_of("config");
@@ -245,26 +225,4 @@ fn kubelet_configuration(s: &mut Section, out: &mut Findings) -> serde_json::Val
             serde_json::Value::Null
         }
     }
-}
-
-fn machine_api(mut s: Section, out: &mut Findings) -> MachineApi {
-    let default = MachineApi::default();
-    let ca_path = s.path_of("ca");
-    let ca = s.string("ca", out).unwrap_or_default();
-    validate::pem(&ca_path, &ca, "CERTIFICATE", out);
-    let mut identity = Identity::default();
-    match s.section("identity", out) {
-        Some(mut section) => {
-            let (certificate, key) = (section.path_of("certificate"), section.path_of("key"));
-            identity.certificate = section.string("certificate", out).unwrap_or_default();
-            identity.key = section.string("key", out).unwrap_or_default();
-            validate::pem(&certificate, &identity.certificate, "CERTIFICATE", out);
-            validate::pem(&key, &identity.key, "PRIVATE KEY", out);
-            section.finish(out);
-        }
-        None => out.refuse(s.path_of("identity"), "is missing; rkctl config gen makes one"),
-    }
-    let bind = s.parsed("bind", "an address and port such as 0.0.0.0:50000", out).unwrap_or(default.bind);
-    s.finish(out);
-    MachineApi { bind, ca, identity }
 }

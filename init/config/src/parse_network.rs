@@ -42,6 +42,7 @@ fn interface(mut s: Section, out: &mut Findings) -> Interface {
     interface.dhcp6 = s.boolean("dhcp6", out).unwrap_or(false);
     interface.accept_ra = s.boolean("acceptRA", out);
     interface.addresses = s.parsed_list("addresses", 32, PREFIX, out);
+    interface.vip = s.parsed("vip", ADDRESS, out);
     interface.mtu = s.number("mtu", 576, 65_535, out);
     interface.routes = s.sections("routes", MAX_ENTRIES, out).into_iter().filter_map(|r| route(r, out)).collect();
     s.finish(out);

@@ -23,9 +23,38 @@ impl std::fmt::Debug for CertificateAuthority {
     }
 }
 
-/// Settings of `rk-control`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// The etcd cluster that holds the state of the control planes.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
+pub struct Etcd {
+    /// URLs of its members.
+    pub endpoints: Vec<String>,
+    /// The authority of its certificates, PEM; for `https://`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub ca: String,
+    /// What control planes show it, PEM; with the key or not at all.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub certificate: String,
+    /// Its key, PEM.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub key: String,
+}
+
+impl std::fmt::Debug for Etcd {
+    /// The key stays out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Etcd")
+            .field("endpoints", &self.endpoints)
+            .field("ca", &self.ca)
+            .field("certificate", &self.certificate)
+            .field("key", &"<secret>")
+            .finish()
+    }
+}
+
+/// Settings of `rk-control`. Control planes of one cluster share `etcd`, `ca`, `frontProxyCA` and `serviceAccountKey`.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct ControlPlane {
     /// Where the API server listens.
     pub bind: SocketAddr,
@@ -35,11 +64,41 @@ pub struct ControlPlane {
     /// Made on first start when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<CertificateAuthority>,
+    /// Signs what this server shows to servers of aggregated APIs; made on first start when absent.
+    #[serde(rename = "frontProxyCA", skip_serializing_if = "Option::is_none")]
+    pub front_proxy_ca: Option<CertificateAuthority>,
+    /// Signs the tokens of service accounts, PEM; made on first start when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_account_key: Option<String>,
+    /// Where the state is kept; in a file of this machine when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<Etcd>,
+}
+
+impl std::fmt::Debug for ControlPlane {
+    /// The key stays out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ControlPlane")
+            .field("bind", &self.bind)
+            .field("advertise", &self.advertise)
+            .field("ca", &self.ca)
+            .field("front_proxy_ca", &self.front_proxy_ca)
+            .field("service_account_key", &self.service_account_key.as_ref().map(|_| "<secret>"))
+            .field("etcd", &self.etcd)
+            .finish()
+    }
 }
 
 impl Default for ControlPlane {
     fn default() -> Self {
-        ControlPlane { bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 6443)), advertise: None, ca: None }
+        ControlPlane {
+            bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 6443)),
+            advertise: None,
+            ca: None,
+            front_proxy_ca: None,
+            service_account_key: None,
+            etcd: None,
+        }
     }
 }
 

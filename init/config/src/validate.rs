@@ -3,6 +3,7 @@
 use crate::network::Network;
 use crate::reader::{Findings, quote};
 use crate::types::{Cluster, MachineConfig, Role};
+use crate::validate_vip;
 
 /// Checks a config that has been read field by field. What a role demands is checked when the role is known.
 pub(crate) fn machine(config: &MachineConfig, role_known: bool, out: &mut Findings) {
@@ -15,6 +16,7 @@ pub(crate) fn machine(config: &MachineConfig, role_known: bool, out: &mut Findin
         );
     }
     network(&config.network, out);
+    validate_vip::vips(config, role_known, out);
     cluster(&config.cluster, out);
     if let Some(advertise) = config.control_plane.as_ref().and_then(|c| c.advertise.as_ref()) {
         host("controlPlane.advertise", advertise, out);

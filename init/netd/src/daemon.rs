@@ -6,6 +6,7 @@ use crate::plan::{Change, Owned, plan};
 use crate::rtnl::{Kernel, Link, Snapshot};
 use crate::selection::{Traits, entry_for, hardware};
 use crate::timesync::{self, Sources};
+use crate::vip::Vips;
 use crate::virtuals::{self, Step};
 use crate::{log, notes, resolver};
 use rk_config::MachineConfig;
@@ -31,6 +32,7 @@ struct Daemon {
     kernel: Kernel,
     links: BTreeMap<u32, Managed>,
     owned: Owned,
+    vips: Vips,
     clock: Option<Sender<Sources>>,
     sources: Sources,
     failures: Vec<String>,
@@ -60,6 +62,7 @@ pub fn run(config: MachineConfig) -> Result<Infallible, SysError> {
         kernel: Kernel::open()?,
         links: BTreeMap::new(),
         owned: notes::load_owned(),
+        vips: Vips::default(),
         clock,
         sources: Sources::default(),
         failures: Vec::new(),
@@ -71,6 +74,8 @@ pub fn run(config: MachineConfig) -> Result<Infallible, SysError> {
             daemon.look_at = now + LOOK_EVERY;
             daemon.reconcile(now)?;
         }
+        let links = daemon.links.iter().filter_map(|(index, link)| Some((*index, link.name.as_str(), link.vip()?)));
+        daemon.vips.turn(now, links, &mut daemon.kernel);
         if daemon.run_clients(now) {
             // A new lease is put on its link at once.
             daemon.look_at = now;
@@ -168,7 +173,7 @@ impl Daemon {
 
     fn wait(&mut self, now: u64, news: &NetlinkSocket) -> Result<(), SysError> {
         let mut fds = vec![news.as_fd()];
-        let mut due = self.look_at;
+        let mut due = self.look_at.min(self.vips.due());
         for link in self.links.values() {
             fds.extend(link.sockets());
             due = due.min(link.deadline());

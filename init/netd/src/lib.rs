@@ -5,9 +5,13 @@
 //! the kernel's state, so missed events and restarts do no harm; addresses stay when netd goes. A second thread keeps the
 //! clock ([`timesync`]), because it waits for name servers.
 //!
+//! An address that control planes share ([`vip`]) is lent to a link for as long as `rk-control` says that it leads: the kernel itself takes it
+//! back when nobody renews it.
+//!
 //! Pure and fed with untrusted bytes: [`rtnl`] messages, [`dhcp`] and [`dhcp6`] packets and client states, DNS answers, SNTP packets. Each
 //! parser is bounded, never panics, and says `None` to what it does not understand.
 
+mod announce;
 mod daemon;
 mod desired;
 mod dhcp;
@@ -24,6 +28,7 @@ mod rtnl;
 mod selection;
 mod sntp;
 mod timesync;
+mod vip;
 mod virtuals;
 
 pub use rtnl::{Address, Kernel, Link, Origin, Route, Snapshot};

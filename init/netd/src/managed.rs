@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rk_config::Interface;
 use rk_sys::PacketSocket;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Packets taken from a link in one turn.
@@ -77,6 +77,11 @@ impl Managed {
             }
         }
         self.running = running;
+    }
+
+    /// The address that this machine may share.
+    pub fn vip(&self) -> Option<IpAddr> {
+        self.entry.vip
     }
 
     /// The IPv4 lease.

@@ -1,4 +1,4 @@
-//! Packets below IP for DHCP, and binding ordinary sockets to a link.
+//! Packets below IP for DHCP and announcements, and binding ordinary sockets to a link.
 
 use crate::error::{Result, SysError};
 use std::io;
@@ -34,7 +34,7 @@ impl PacketSocket {
         // SAFETY: `raw` was just made by us and has no other owner.
         let fd = unsafe { OwnedFd::from_raw_fd(raw) };
         attach_filter(&fd, port).map_err(|err| SysError::new("setsockopt SO_ATTACH_FILTER", &object, err))?;
-        let address = link_address(link, [0; 6]);
+        let address = link_address(link, ETH_P_IP, [0; 6]);
         // SAFETY: the pointer is to a live sockaddr_ll of the stated size.
         let bound = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), size_of_val(&address) as u32) };
         if bound < 0 {
@@ -48,22 +48,7 @@ impl PacketSocket {
     /// # Errors
     /// As `sendto(2)`.
     pub fn broadcast(&self, packet: &[u8]) -> Result<()> {
-        let address = link_address(self.link, [0xff; 6]);
-        // SAFETY: buffer and address are live for the call and their sizes are stated.
-        let sent = unsafe {
-            libc::sendto(
-                self.fd.as_raw_fd(),
-                packet.as_ptr().cast(),
-                packet.len(),
-                0,
-                (&raw const address).cast(),
-                size_of_val(&address) as u32,
-            )
-        };
-        if sent < 0 {
-            return Err(SysError::last("sendto", format!("link {}", self.link)));
-        }
-        Ok(())
+        send(&self.fd, &link_address(self.link, ETH_P_IP, [0xff; 6]), packet)
     }
 
     /// Takes one packet into `buffer` if one is there; a longer one is cut.
@@ -89,14 +74,48 @@ impl AsFd for PacketSocket {
     }
 }
 
-fn link_address(link: i32, to: [u8; 6]) -> libc::sockaddr_ll {
+/// Sends one packet of this EtherType to a hardware address of a link; the kernel makes the link header.
+///
+/// # Errors
+/// As `socket(2)`, `sendto(2)`.
+pub fn send_on_link(link: u32, ether_type: u16, to: [u8; 6], packet: &[u8]) -> Result<()> {
+    let object = format!("link {link}");
+    let link = i32::try_from(link)
+        .map_err(|_| SysError::new("sendto", &object, io::Error::from(io::ErrorKind::InvalidInput)))?;
+    // Protocol 0: it hears nothing.
+    // SAFETY: no pointers; the result is checked.
+    let raw = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
+    if raw < 0 {
+        return Err(SysError::last("socket", object));
+    }
+    // SAFETY: `raw` was just made by us and has no other owner.
+    let fd = unsafe { OwnedFd::from_raw_fd(raw) };
+    send(&fd, &link_address(link, ether_type, to), packet)
+}
+
+fn send(fd: &OwnedFd, address: &libc::sockaddr_ll, packet: &[u8]) -> Result<()> {
+    // SAFETY: buffer and address are live for the call and their sizes are stated.
+    let sent = unsafe {
+        libc::sendto(
+            fd.as_raw_fd(),
+            packet.as_ptr().cast(),
+            packet.len(),
+            0,
+            (&raw const *address).cast(),
+            size_of_val(address) as u32,
+        )
+    };
+    if sent < 0 { Err(SysError::last("sendto", format!("link {}", address.sll_ifindex))) } else { Ok(()) }
+}
+
+fn link_address(link: i32, ether_type: u16, to: [u8; 6]) -> libc::sockaddr_ll {
     let mut sll_addr = [0; 8];
     for (slot, byte) in sll_addr.iter_mut().zip(to) {
         *slot = byte;
     }
     libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
-        sll_protocol: ETH_P_IP.to_be(),
+        sll_protocol: ether_type.to_be(),
         sll_ifindex: link,
         sll_hatype: 0,
         sll_pkttype: 0,

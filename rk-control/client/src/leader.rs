@@ -3,11 +3,13 @@
 use crate::key::ObjectKey;
 use crate::retry::is_not_found;
 use crate::verbs::Verbs;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Client;
 use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Which Lease, who we are, and the clock of the election.
@@ -33,6 +35,11 @@ impl LeaseConfig {
             retry: Duration::from_secs(2),
         }
     }
+
+    /// How long one renewal lets a holder act: it gives up well before others may take over.
+    fn term(&self) -> Duration {
+        self.duration * 2 / 3
+    }
 }
 
 /// What a candidate does about a Lease it has read.
@@ -43,29 +50,50 @@ enum Step {
     Wait,
 }
 
-fn decide(spec: &LeaseSpec, me: &str, now: Timestamp) -> Step {
+/// `unchanged` is for how long this candidate has seen the Lease as it is. What the holder's clock says is not asked: it may
+/// be off by more than a term.
+fn decide(spec: &LeaseSpec, me: &str, unchanged: Duration) -> Step {
     let holder = spec.holder_identity.as_deref().unwrap_or_default();
     if holder == me {
         return Step::Renew;
     }
-    let lasts = SignedDuration::from_secs(i64::from(spec.lease_duration_seconds.unwrap_or(15)));
-    let expired =
-        spec.renew_time.as_ref().is_none_or(|renewed| now > renewed.0.saturating_add(lasts).unwrap_or(Timestamp::MAX));
-    if holder.is_empty() || expired { Step::Take } else { Step::Wait }
+    let lasts = Duration::from_secs(u64::try_from(spec.lease_duration_seconds.unwrap_or(15)).unwrap_or(0));
+    let free = holder.is_empty() || spec.renew_time.is_none();
+    if free || unchanged > lasts { Step::Take } else { Step::Wait }
+}
+
+/// The Lease as a candidate saw it last, and since when.
+#[derive(Debug, Default)]
+struct Observed(Option<(LeaseSpec, Instant)>);
+
+impl Observed {
+    /// For how long it has been like this.
+    fn unchanged(&mut self, seen: &LeaseSpec, now: Instant) -> Duration {
+        match &self.0 {
+            Some((before, since)) if before == seen => now.saturating_duration_since(*since),
+            _ => {
+                self.0 = Some((seen.clone(), now));
+                Duration::ZERO
+            }
+        }
+    }
 }
 
 /// A held Lease.
 #[derive(Debug)]
 pub struct Leadership {
     lost: CancellationToken,
+    until: watch::Receiver<Instant>,
 }
 
 impl Leadership {
     /// Waits until the Lease is ours, then renews it in the background until `stop`, when it is released.
     pub async fn acquire(client: Client, config: LeaseConfig, stop: CancellationToken) -> Option<Self> {
-        loop {
-            match try_hold(&client, &config).await {
-                Ok(true) => break,
+        let mut observed = Observed::default();
+        let until = loop {
+            let asked = Instant::now();
+            match try_hold(&client, &config, &mut observed).await {
+                Ok(true) => break asked + config.term(),
                 Ok(false) => {}
                 Err(error) => tracing::debug!(lease = %config.key, %error, "cannot acquire, will retry"),
             }
@@ -73,23 +101,33 @@ impl Leadership {
                 () = stop.cancelled() => return None,
                 () = tokio::time::sleep(config.retry) => {}
             }
-        }
+        };
         tracing::info!(lease = %config.key, identity = config.identity, "became leader");
         let lost = CancellationToken::new();
-        tokio::spawn(renew(client, config, stop, lost.clone()));
-        Some(Self { lost })
+        let (told, until) = watch::channel(until);
+        tokio::spawn(renew(client, config, stop, lost.clone(), told));
+        Some(Self { lost, until })
     }
 
     /// Ends when the Lease could not be renewed in time: the holder must stop writing.
     pub async fn lost(&self) {
         self.lost.cancelled().await;
     }
+
+    /// Until when nobody else can lead, as of the last renewal. Its sender is gone once the Lease was given back or lost.
+    pub fn until(&self) -> watch::Receiver<Instant> {
+        self.until.clone()
+    }
 }
 
-async fn renew(client: Client, config: LeaseConfig, stop: CancellationToken, lost: CancellationToken) {
-    let mut renewed = tokio::time::Instant::now();
-    // Give up well before others may take over.
-    let deadline = config.duration * 2 / 3;
+async fn renew(
+    client: Client,
+    config: LeaseConfig,
+    stop: CancellationToken,
+    lost: CancellationToken,
+    until: watch::Sender<Instant>,
+) {
+    let mut observed = Observed::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => {
@@ -98,20 +136,21 @@ async fn renew(client: Client, config: LeaseConfig, stop: CancellationToken, los
             }
             () = tokio::time::sleep(config.retry) => {}
         }
-        match try_hold(&client, &config).await {
-            Ok(true) => renewed = tokio::time::Instant::now(),
-            Ok(false) => break,
-            Err(error) => tracing::debug!(lease = %config.key, %error, "cannot renew, will retry"),
-        }
-        if renewed.elapsed() > deadline {
-            break;
+        let (asked, ends) = (Instant::now(), *until.borrow());
+        // An answer that comes when others may have taken over is none.
+        match tokio::time::timeout_at(ends, try_hold(&client, &config, &mut observed)).await {
+            Ok(Ok(true)) => {
+                until.send_replace(asked + config.term());
+            }
+            Ok(Ok(false)) | Err(_) => break,
+            Ok(Err(error)) => tracing::debug!(lease = %config.key, %error, "cannot renew, will retry"),
         }
     }
     tracing::error!(lease = %config.key, "leadership lost");
     lost.cancel();
 }
 
-async fn try_hold(client: &Client, config: &LeaseConfig) -> kube::Result<bool> {
+async fn try_hold(client: &Client, config: &LeaseConfig, observed: &mut Observed) -> kube::Result<bool> {
     let now = Timestamp::now();
     let mut lease = match client.get::<Lease>(&config.key).await {
         Ok(lease) => lease,
@@ -129,7 +168,8 @@ async fn try_hold(client: &Client, config: &LeaseConfig) -> kube::Result<bool> {
         }
         Err(error) => return Err(error),
     };
-    let step = decide(lease.spec.get_or_insert_default(), &config.identity, now);
+    let spec = lease.spec.get_or_insert_default();
+    let step = decide(spec, &config.identity, observed.unchanged(spec, Instant::now()));
     if step == Step::Wait {
         return Ok(false);
     }
@@ -164,19 +204,35 @@ async fn release(client: &Client, config: &LeaseConfig) -> kube::Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_lease_is_taken_only_when_free_or_expired() {
-        let now = Timestamp::now();
-        let held = |holder: &str, ago: i64| LeaseSpec {
+    fn held(holder: &str, renewed: i64) -> LeaseSpec {
+        LeaseSpec {
             holder_identity: Some(holder.to_owned()),
             lease_duration_seconds: Some(15),
-            renew_time: Some(MicroTime(now - SignedDuration::from_secs(ago))),
+            renew_time: Timestamp::from_second(renewed).ok().map(MicroTime),
             ..LeaseSpec::default()
-        };
-        assert_eq!(decide(&LeaseSpec::default(), "me", now), Step::Take);
-        assert_eq!(decide(&held("other", 5), "me", now), Step::Wait);
-        assert_eq!(decide(&held("other", 16), "me", now), Step::Take);
-        assert_eq!(decide(&held("me", 5), "me", now), Step::Renew);
-        assert_eq!(decide(&held("", 1), "me", now), Step::Take);
+        }
+    }
+
+    #[test]
+    fn a_lease_is_taken_only_when_free_or_unchanged_for_a_term() {
+        let after = Duration::from_secs;
+        assert_eq!(decide(&LeaseSpec::default(), "me", after(0)), Step::Take);
+        assert_eq!(decide(&held("other", 5), "me", after(15)), Step::Wait);
+        assert_eq!(decide(&held("other", 5), "me", after(16)), Step::Take);
+        assert_eq!(decide(&held("me", 5), "me", after(60)), Step::Renew);
+        assert_eq!(decide(&held("", 1), "me", after(0)), Step::Take);
+    }
+
+    #[test]
+    fn a_holder_whose_clock_is_hours_behind_keeps_its_lease_while_it_renews() {
+        let mut observed = Observed::default();
+        let start = Instant::now();
+        for second in 0..60 {
+            let lease = held("other", 1_000 + second / 2 * 2);
+            let unchanged = observed.unchanged(&lease, start + Duration::from_secs(second.unsigned_abs()));
+            assert_eq!(decide(&lease, "me", unchanged), Step::Wait, "{second}");
+        }
+        let last = held("other", 1_058);
+        assert_eq!(decide(&last, "me", observed.unchanged(&last, start + Duration::from_secs(74))), Step::Take);
     }
 }

@@ -1,29 +1,30 @@
 //! `rkctl config`: a new cluster on paper.
 
-use crate::args::{ConfigCommand, Gen, RoleName};
+use crate::args::{EtcdFiles, Gen, PaperConfig, RoleName};
 use crate::context::Context;
 use crate::exit::{Class, Failure};
 use crate::output;
-use crate::pki::Secrets;
+use crate::pki::{Pair, Secrets};
 use anyhow::{Context as _, Result};
 use rk_config::{
-    CertificateAuthority, ControlPlane, Identity, MachineApi, MachineConfig, Role as MachineRole, Taint, TaintEffect,
+    CertificateAuthority, ControlPlane, Etcd, Identity, Interface, LinkMatch, MachineApi, MachineConfig,
+    Role as MachineRole, Taint, TaintEffect,
 };
 use rk_machine_proto::Role;
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Carries out a `config` command.
 ///
 /// # Errors
 /// Files that are there already, wrong configs, unreadable secrets.
-pub fn run(command: ConfigCommand) -> Result<Class> {
+pub fn run(command: PaperConfig) -> Result<Class> {
     match command {
-        ConfigCommand::Gen(wanted) => generate(&wanted),
-        ConfigCommand::Validate { file } => validate(&file),
-        ConfigCommand::Client { secrets, role, name } => client(&secrets, role, &name),
+        PaperConfig::Gen(wanted) => generate(&wanted),
+        PaperConfig::Validate { file } => validate(&file),
+        PaperConfig::Client { secrets, role, name } => client(&secrets, role, &name),
     }
 }
 
@@ -47,6 +48,10 @@ fn generate(wanted: &Gen) -> Result<Class> {
         }
         None => Secrets::generate(&wanted.cluster)?,
     };
+    if wanted.control_planes.len() > 1 && wanted.etcd.endpoints.is_empty() && wanted.patch.is_none() {
+        let text = "several control planes need one etcd: name it by --etcd, or by controlPlane.etcd in a --patch";
+        return Err(Failure::new(Class::Usage, text.to_owned()).into());
+    }
     let patch = wanted.patch.as_deref().map(read).transpose()?;
     let mut files = Vec::new();
     if wanted.secrets.is_none() {
@@ -104,12 +109,17 @@ fn machine(
     if role == MachineRole::ControlPlane {
         let key = "node-role.kubernetes.io/control-plane".to_owned();
         config.kubelet.taints = vec![Taint { key, value: String::new(), effect: TaintEffect::NoSchedule }];
-        let pair = &secrets.cluster_authority;
+        let authority =
+            |pair: &Pair| CertificateAuthority { certificate: pair.certificate.clone(), key: pair.key.clone() };
         config.control_plane = Some(ControlPlane {
             advertise: host_of(&wanted.endpoint),
-            ca: Some(CertificateAuthority { certificate: pair.certificate.clone(), key: pair.key.clone() }),
+            ca: Some(authority(&secrets.cluster_authority)),
+            front_proxy_ca: secrets.front_proxy_authority.as_ref().map(authority),
+            service_account_key: secrets.service_account_key.clone(),
+            etcd: etcd(&wanted.etcd)?,
             ..ControlPlane::default()
         });
+        config.network.interfaces.extend(wanted.vip.as_ref().map(|link| shared(link, &wanted.endpoint)).transpose()?);
     }
     let mut yaml = rk_config::to_yaml(&config)?;
     if let Some(patch) = patch {
@@ -123,6 +133,24 @@ fn machine(
         eprintln!("rkctl: config key {key} is unknown and has no effect");
     }
     Ok(yaml)
+}
+
+/// The link whose address the control planes share.
+fn shared(link: &str, endpoint: &str) -> Result<Interface> {
+    let vip = host_of(endpoint).and_then(|host| host.parse().ok());
+    let vip =
+        vip.ok_or_else(|| Failure::new(Class::Usage, format!("--vip needs an endpoint by address, not {endpoint}")))?;
+    let matches = LinkMatch { name: Some(link.to_owned()), ..LinkMatch::default() };
+    Ok(Interface { matches, dhcp: true, vip: Some(vip), ..Interface::default() })
+}
+
+fn etcd(files: &EtcdFiles) -> Result<Option<Etcd>> {
+    if files.endpoints.is_empty() {
+        return Ok(None);
+    }
+    let text = |file: &Option<PathBuf>| file.as_deref().map(read).transpose().map(Option::unwrap_or_default);
+    let (ca, certificate, key) = (text(&files.ca)?, text(&files.certificate)?, text(&files.key)?);
+    Ok(Some(Etcd { endpoints: files.endpoints.clone(), ca, certificate, key }))
 }
 
 fn host_of(endpoint: &str) -> Option<String> {
@@ -230,6 +258,50 @@ mod tests {
             [("https://10.0.0.1:6443", "10.0.0.1"), ("https://[fd00::1]:6443", "fd00::1"), ("https://a.b/x", "a.b")]
         {
             assert_eq!(host_of(endpoint).as_deref(), Some(host));
+        }
+    }
+
+    fn gen_words(line: &str) -> Gen {
+        use crate::args::{Args, Command, ConfigCommand};
+        use clap::Parser;
+        match Args::try_parse_from(line.split(' ')).expect(line).command {
+            Command::Config(ConfigCommand::Paper(PaperConfig::Gen(wanted))) => *wanted,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn several_control_planes_share_an_etcd_their_keys_and_an_address() {
+        let dir = std::env::temp_dir().join(format!("rkctl-gen-{}", std::process::id()));
+        let line = format!(
+            "rkctl config gen demo https://10.0.0.9:6443 --vip eth0 --etcd http://a:2379,http://b:2379 --control-plane c1 \
+             --control-plane c2 --worker w1 --output {}",
+            dir.display()
+        );
+        generate(&gen_words(&line)).expect("generated");
+        let config = |name: &str| {
+            let text = fs::read_to_string(dir.join(format!("{name}.yaml"))).expect(name);
+            rk_config::parse(&text).expect(name).config
+        };
+        let (first, second, worker) = (config("c1"), config("c2"), config("w1"));
+        assert_eq!(first.control_plane, second.control_plane);
+        let plane = first.control_plane.expect("a control plane");
+        assert!(plane.front_proxy_ca.is_some() && plane.service_account_key.is_some());
+        assert_eq!(plane.etcd.expect("etcd").endpoints, ["http://a:2379", "http://b:2379"]);
+        assert_eq!(plane.advertise.as_deref(), Some("10.0.0.9"));
+        assert_eq!(second.network.vips(), ["10.0.0.9".parse::<std::net::IpAddr>().expect("address")]);
+        assert!(worker.network.interfaces.is_empty() && worker.control_plane.is_none());
+        fs::remove_dir_all(&dir).expect("removed");
+
+        for (refused, why) in [
+            (
+                "rkctl config gen demo https://10.0.0.9:6443 --control-plane c1 --control-plane c2 --output d",
+                "need one etcd",
+            ),
+            ("rkctl config gen demo https://demo.example:6443 --vip eth0 --output d", "by address"),
+        ] {
+            let error = generate(&gen_words(refused)).expect_err(refused);
+            assert!(error.to_string().contains(why), "{error}");
         }
     }
 }

@@ -48,8 +48,10 @@ fn main() -> ExitCode {
 async fn run(args: Args) -> anyhow::Result<Class> {
     let Args { global, command } = args;
     match command {
-        Command::Config(command) => generate::run(command),
-        Command::Node(verb) => node::run(&global, verb).await,
+        Command::Config(args::ConfigCommand::Live(command)) => node::config(&global, command).await,
+        Command::Config(args::ConfigCommand::Paper(command)) => generate::run(command),
+        Command::Node(verb) => node::run(&global, *verb).await,
+        Command::Verb(verb) => node::on(&global, verb).await,
         Command::Health(wanted) => health::run(&global, &wanted).await,
         Command::Dashboard => dashboard::run(&global).await,
         Command::Support(wanted) => support::run(&global, &wanted).await,

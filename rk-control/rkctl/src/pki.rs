@@ -34,6 +34,12 @@ pub struct Secrets {
     pub cluster_authority: Pair,
     /// Signs nodes and operators of the machine API. No machine ever holds its key.
     pub machine_authority: Pair,
+    /// Signs what API servers show to servers of aggregated APIs; older files have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub front_proxy_authority: Option<Pair>,
+    /// Signs tokens of service accounts, PEM; older files have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account_key: Option<String>,
     /// With which nodes join, `id.secret`.
     pub bootstrap_token: String,
 }
@@ -48,6 +54,8 @@ impl Secrets {
             cluster: cluster.to_owned(),
             cluster_authority: authority("kubernetes")?,
             machine_authority: authority(&format!("{cluster} machines"))?,
+            front_proxy_authority: Some(authority("front-proxy-ca")?),
+            service_account_key: Some(KeyPair::generate().context("making a key")?.serialize_pem()),
             bootstrap_token: token(),
         })
     }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rk_store::{EtcdStore, suite};
+use rk_store::{EtcdSecurity, EtcdStore, suite};
 
 /// An etcd of one member on loopback, ended with the test.
 struct Etcd(Child);
@@ -69,7 +69,7 @@ async fn passes_the_suite() {
 }
 
 async fn connect(client: &str) -> rk_store::Result<EtcdStore> {
-    let store = EtcdStore::connect(&[client.to_owned()]).await?;
+    let store = EtcdStore::connect(&[client.to_owned()], EtcdSecurity::default()).await?;
     rk_store::Store::revision(&store).await?;
     Ok(store)
 }

@@ -21,16 +21,23 @@ pub struct ControlPlane {
     process: Child,
     dir: TempDir,
     address: String,
+    more: Vec<String>,
 }
 
 impl ControlPlane {
     /// Starts one on a free port of the loopback and waits until it is ready.
     pub async fn start() -> Self {
+        Self::start_with(|_| Vec::new()).await
+    }
+
+    /// As [`ControlPlane::start`], with arguments for its data directory, where more may be prepared.
+    pub async fn start_with(prepare: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").expect("free port").local_addr().expect("bound").port();
         let dir = tempfile::tempdir().expect("temporary directory");
         let address = format!("127.0.0.1:{port}");
-        let process = spawn(dir.path(), &address);
-        let plane = Self { process, dir, address };
+        let more = prepare(dir.path());
+        let process = spawn(dir.path(), &address, &more);
+        let plane = Self { process, dir, address, more };
         plane.ready().await;
         plane
     }
@@ -39,7 +46,7 @@ impl ControlPlane {
     pub async fn crash_and_restart(&mut self) {
         self.process.kill().expect("running");
         self.process.wait().expect("reaped");
-        self.process = spawn(self.dir.path(), &self.address);
+        self.process = spawn(self.dir.path(), &self.address, &self.more);
         self.ready().await;
     }
 
@@ -55,6 +62,15 @@ impl ControlPlane {
             std::thread::sleep(Duration::from_millis(20));
         }
         false
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.address)
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
@@ -155,11 +171,12 @@ fn kubectl_path() -> String {
     std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".to_owned())
 }
 
-fn spawn(dir: &Path, address: &str) -> Child {
+fn spawn(dir: &Path, address: &str, more: &[String]) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).expect("log");
     Command::new(env!("CARGO_BIN_EXE_rk-control"))
         .args(["--bind", address, "--bootstrap-token", TOKEN, "--data-dir"])
         .arg(dir)
+        .args(more)
         .env("RK_LOG", "info,rk_client=debug")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

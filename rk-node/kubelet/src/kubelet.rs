@@ -53,7 +53,7 @@ pub enum StartError {
 
 /// The address that the node reports as its own, when it has one.
 pub fn node_ip(options: &Options, session: &Session) -> Option<IpAddr> {
-    options.node_ip.or_else(|| find_node_ip(session.link.host()))
+    options.node_ip.or_else(|| find_node_ip(session.link.host(), &options.shared_addresses))
 }
 
 /// Runs the kubelet until the machine goes down. A plain end of the process leaves all containers as they are.

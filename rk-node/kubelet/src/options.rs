@@ -233,6 +233,8 @@ pub struct Options {
     pub node_name: String,
     /// The address that is reported as InternalIP; found through the route to the endpoint when absent.
     pub node_ip: Option<IpAddr>,
+    /// Addresses that this machine has at times only, in turn with others.
+    pub shared_addresses: Vec<IpAddr>,
     /// Whether this node carries the control plane (label and taint).
     pub control_plane: bool,
     /// The cluster to join.
@@ -281,6 +283,7 @@ impl Options {
         Self {
             node_name: node_name.into(),
             node_ip: None,
+            shared_addresses: Vec::new(),
             control_plane: false,
             cluster,
             labels: BTreeMap::new(),

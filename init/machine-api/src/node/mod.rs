@@ -6,6 +6,7 @@ mod control;
 mod events;
 mod fetch;
 mod health;
+mod kubeconfig;
 mod platform;
 mod store;
 
@@ -16,4 +17,5 @@ pub use events::{Events, stream as events};
 pub(crate) use fetch::http;
 pub use fetch::look_for_config;
 pub use health::{NODE_STATUS, check};
-pub use store::{restore, snapshot};
+pub use kubeconfig::kubeconfig;
+pub use store::{keeps_its_state, restore, snapshot};

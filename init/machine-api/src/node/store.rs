@@ -2,6 +2,7 @@
 
 use super::control::Pid1;
 use crate::streams::{Bytes, whole_file};
+use rk_config::MachineConfig;
 use rk_machine_proto::v1::Chunk;
 use rk_supervise::control::Request;
 use std::fs::{self, File};
@@ -27,6 +28,20 @@ fn is_control_plane() -> Result<(), Status> {
         return Ok(());
     }
     Err(Status::failed_precondition("this node is no control plane; ask one that is"))
+}
+
+/// Whether the store is this machine's own.
+///
+/// # Errors
+/// It is an etcd, which has snapshots of its own.
+pub fn keeps_its_state(config: Option<&MachineConfig>) -> Result<(), Status> {
+    match config.and_then(|config| config.control_plane.as_ref()).and_then(|plane| plane.etcd.as_ref()) {
+        None => Ok(()),
+        Some(etcd) => Err(Status::failed_precondition(format!(
+            "this control plane keeps its state in the etcd at {}; use etcdctl's and etcdutl's snapshots",
+            etcd.endpoints.join(", ")
+        ))),
+    }
 }
 
 async fn rk_control(args: &[&str]) -> Result<(), Status> {

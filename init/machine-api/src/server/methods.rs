@@ -20,7 +20,6 @@ type Answer<T> = Result<Response<T>, Status>;
 const MOST_PASSPHRASE: usize = 512;
 /// Largest file that is read.
 const MOST_FILE: u64 = 256 << 20;
-const KUBECONFIG: &str = "/var/lib/rk-control/admin.kubeconfig";
 
 fn answer<T>(message: T) -> Answer<T> {
     Ok(Response::new(message))
@@ -212,18 +211,18 @@ impl Machine for Api {
 
     async fn kubeconfig(&self, request: Request<Empty>) -> Answer<v1::KubeconfigReply> {
         log::info(format_args!("{} takes the admin's kubeconfig", peer(&request).name()));
-        match std::fs::read_to_string(KUBECONFIG) {
-            Ok(kubeconfig) => answer(v1::KubeconfigReply { kubeconfig }),
-            Err(_) => Err(Status::failed_precondition("this node has no kubeconfig; ask a control plane that is up")),
-        }
+        let endpoint = self.config()?.and_then(|config| config.cluster.endpoint);
+        answer(v1::KubeconfigReply { kubeconfig: node::kubeconfig(endpoint.as_deref())? })
     }
 
     async fn snapshot_store(&self, _: Request<Empty>) -> Answer<Bytes> {
+        node::keeps_its_state(self.config()?.as_ref())?;
         answer(node::snapshot().await?)
     }
 
     async fn restore_store(&self, request: Request<Streaming<v1::Chunk>>) -> Answer<Empty> {
         log::warn(format_args!("{} restores the store", peer(&request).name()));
+        node::keeps_its_state(self.config()?.as_ref())?;
         node::restore(&self.inner.pid1, request.into_inner()).await?;
         done()
     }

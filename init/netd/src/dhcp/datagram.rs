@@ -47,7 +47,7 @@ fn be16(bytes: &[u8], at: usize) -> Option<u16> {
 }
 
 /// The internet checksum of RFC 1071; zero over a header that carries its own right one.
-fn checksum(bytes: &[u8]) -> u16 {
+pub fn checksum(bytes: &[u8]) -> u16 {
     let mut sum = 0u32;
     for pair in bytes.chunks(2) {
         let high = pair.first().copied().unwrap_or(0);

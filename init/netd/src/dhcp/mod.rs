@@ -5,7 +5,7 @@ mod datagram;
 mod packet;
 
 pub use client::{Client, Output};
-pub use datagram::{unwrap_udp, wrap_broadcast};
+pub use datagram::{checksum, unwrap_udp, wrap_broadcast};
 pub use packet::{Lease, decode, encode};
 
 /// UDP port of servers.

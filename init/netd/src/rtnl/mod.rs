@@ -113,6 +113,14 @@ impl Kernel {
         self.ask(|sequence| objects::add_address(sequence, address), |_| {})
     }
 
+    /// Adds an address for so many seconds, or gives it as many again.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn lend_address(&mut self, address: &Address, seconds: u32) -> Result<(), SysError> {
+        self.ask(|sequence| objects::lend_address(sequence, address, seconds), |_| {})
+    }
+
     /// Removes an address.
     ///
     /// # Errors

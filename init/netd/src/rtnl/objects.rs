@@ -27,6 +27,7 @@ const ETHERNET: u16 = 1;
 const MAIN_TABLE: u32 = 254;
 const SCOPE_LINK: u8 = 253;
 const UNICAST: u8 = 1;
+const NO_DUPLICATE_DETECTION: u32 = 0x2;
 const V4: u8 = 2;
 const V6: u8 = 10;
 
@@ -127,15 +128,31 @@ pub fn delete_address(sequence: u32, address: &Address) -> Vec<u8> {
     address_request(DELETE_ADDRESS, REQUEST | ACK, sequence, address)
 }
 
+/// A request that adds an address which the kernel takes away after so many seconds, or gives it as many again. No
+/// connection of this machine's own starts from it.
+pub fn lend_address(sequence: u32, address: &Address, seconds: u32) -> Vec<u8> {
+    // linux/if_addr.h: struct ifa_cacheinfo, of which preferred and valid are read.
+    let mut lifetime = Vec::from(0u32.to_ne_bytes());
+    lifetime.extend(seconds.max(1).to_ne_bytes());
+    lifetime.extend([0; 8]);
+    let message = address_message(NEW_ADDRESS, REQUEST | ACK | CREATE | REPLACE, sequence, address);
+    // Who lends it knows that nobody else has it: the kernel need not ask first.
+    message.attribute(6, &lifetime).attribute(8, &NO_DUPLICATE_DETECTION.to_ne_bytes()).finish()
+}
+
 fn address_request(kind: u16, flags: u16, sequence: u32, address: &Address) -> Vec<u8> {
-    let ip = octets(address.net.addr());
-    let mut fixed = vec![family(address.net.addr()), address.net.prefix_len(), 0, 0];
-    fixed.extend(address.link.to_ne_bytes());
-    let message = Writer::new(kind, flags, sequence, &fixed).attribute(2, &ip).attribute(1, &ip);
+    let message = address_message(kind, flags, sequence, address);
     match address.net {
         IpNet::V4(net) if net.prefix_len() < 31 => message.attribute(4, &net.broadcast().octets()).finish(),
         _ => message.finish(),
     }
+}
+
+fn address_message(kind: u16, flags: u16, sequence: u32, address: &Address) -> Writer {
+    let ip = octets(address.net.addr());
+    let mut fixed = vec![family(address.net.addr()), address.net.prefix_len(), 0, 0];
+    fixed.extend(address.link.to_ne_bytes());
+    Writer::new(kind, flags, sequence, &fixed).attribute(2, &ip).attribute(1, &ip)
 }
 
 /// A request that adds or replaces a route.

@@ -1,8 +1,10 @@
 //! The command line.
 
+mod config;
 mod node;
 
-pub use node::{Capture, Certificates, Drain, How, Install, Mode, NodeConfig, Reach, Store, Upgrade, Verb};
+pub use config::{Apply, ConfigCommand, EtcdFiles, Gen, How, LiveConfig, Mode, NodeConfig, PaperConfig, RoleName};
+pub use node::{Capture, Certificates, Drain, Install, NodeVerb, Reach, Services, Store, Upgrade, Verb};
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum, ValueHint};
 use std::net::SocketAddr;
@@ -26,8 +28,9 @@ const EXAMPLES: &str = "Examples:
   rkctl config gen demo https://10.0.0.10:6443 --output demo
   rkctl node apply --insecure --nodes 10.0.0.10 --fingerprint sha256:… demo/control-plane.yaml
   rkctl health --wait 5m -n 10.0.0.10,10.0.0.11
-  rkctl node logs node --follow -n 10.0.0.11
-  rkctl node services -n 10.0.0.10,10.0.0.11 -o json
+  rkctl logs node --follow -n 10.0.0.11
+  rkctl services -n 10.0.0.10,10.0.0.11 -o json
+  rkctl services restart node -n 10.0.0.11
 
 Exit codes:
   0 done   1 other   2 wrong input   3 unreachable   4 refused   5 not in a state for it   6 not found   7 unhealthy";
@@ -63,12 +66,14 @@ pub enum Format {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make and check machine configs.
+    /// Make and check machine configs, and change those of nodes.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Ask and tell nodes.
+    /// Ask and tell nodes; the words below need no node before them.
     #[command(subcommand)]
-    Node(Box<Verb>),
+    Node(Box<NodeVerb>),
+    #[command(flatten)]
+    Verb(Verb),
     /// Tell what is wrong with nodes, and wait until nothing is.
     #[command(after_help = "Example:\n  rkctl health --wait 5m -n 10.0.0.10")]
     Health(Health),
@@ -86,74 +91,6 @@ pub enum Command {
         /// For which shell.
         shell: clap_complete::Shell,
     },
-}
-
-/// `rkctl config`.
-#[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
-    /// Make secrets, machine configs and the operator's file of a new cluster.
-    #[command(after_help = "Examples:\n  rkctl config gen demo https://10.0.0.10:6443 --output demo\n  \
-        rkctl config gen demo https://10.0.0.10:6443 --secrets demo/secrets.yaml --worker w3 --output more")]
-    Gen(Box<Gen>),
-    /// Check a machine config; every wrong field is told.
-    Validate {
-        /// The config; - is standard input.
-        #[arg(value_hint = ValueHint::FilePath)]
-        file: PathBuf,
-    },
-    /// Make an operator's file for somebody else.
-    #[command(
-        after_help = "Example:\n  rkctl config client --secrets demo/secrets.yaml --role reader --name ann > ann.yaml"
-    )]
-    Client {
-        /// The cluster's secrets.
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-        secrets: PathBuf,
-        /// What they may do.
-        #[arg(long, value_enum)]
-        role: RoleName,
-        /// Who they are.
-        #[arg(long)]
-        name: String,
-    },
-}
-
-/// `rkctl config gen`.
-#[derive(Debug, Group)]
-pub struct Gen {
-    /// Name of the cluster.
-    pub cluster: String,
-    /// URL of its API server.
-    pub endpoint: String,
-    /// Folder for the files; made when missing.
-    #[arg(long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
-    pub output: PathBuf,
-    /// Secrets of an existing cluster, instead of new ones.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub secrets: Option<PathBuf>,
-    /// A control plane of its own name, certificate and file; otherwise one file for all.
-    #[arg(long = "control-plane", value_name = "NAME")]
-    pub control_planes: Vec<String>,
-    /// A worker of its own name, certificate and file; otherwise one file for all.
-    #[arg(long = "worker", value_name = "NAME")]
-    pub workers: Vec<String>,
-    /// A merge patch (YAML) on every machine config.
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub patch: Option<PathBuf>,
-    /// Replace files that are there.
-    #[arg(long)]
-    pub force: bool,
-}
-
-/// Roles, as an operator writes them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RoleName {
-    /// Looks.
-    Reader,
-    /// Handles.
-    Operator,
-    /// Owns.
-    Admin,
 }
 
 /// `rkctl health`.
@@ -302,13 +239,28 @@ mod tests {
     fn flags_of_commands_and_flags_of_all_do_not_meet() {
         for line in [
             "rkctl config gen demo https://a:6443 --output d",
+            "rkctl config gen demo https://10.0.0.9:6443 --vip eth0 --etcd https://a:1,https://b:1 --etcd-ca a --etcd-certificate b --etcd-key c",
             "rkctl image build --format iso --output d",
             "rkctl node services -n a,b -o json",
             "rkctl -o yaml health --wait 5m -n a",
             "rkctl node apply --insecure --fingerprint f -n a file",
             "rkctl node config patch p --dry-run --nodes a --print json",
+            "rkctl node apply --try file -n a",
+            "rkctl config apply --insecure --fingerprint f -n a file",
+            "rkctl config get -n a",
+            "rkctl node config validate file -n a",
+            "rkctl services -n a",
+            "rkctl services restart node -n a",
+            "rkctl node services restart node",
+            "rkctl node restart node",
+            "rkctl logs node -f",
+            "rkctl etcd snapshot file",
+            "rkctl ls /",
         ] {
             Args::try_parse_from(line.split(' ')).unwrap_or_else(|err| panic!("{line}: {err}"));
+        }
+        for line in ["rkctl node apply --try --mode auto file", "rkctl node apply --try --dry-run file"] {
+            assert!(Args::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }
 

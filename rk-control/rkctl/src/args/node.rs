@@ -1,51 +1,41 @@
 //! `rkctl node`: the verbs.
 
-use clap::{Args as Group, Subcommand, ValueEnum, ValueHint};
+use super::{Apply, NodeConfig};
+use clap::{Args as Group, Subcommand, ValueHint};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// When a config takes effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
-    /// At once where that is possible, else with a reboot.
-    Auto,
-    /// At once, or not at all.
-    NoReboot,
-    /// At once, and taken back unless confirmed.
-    Try,
-    /// Not: only tell the changes.
-    DryRun,
+/// `rkctl node`.
+#[derive(Debug, Subcommand)]
+pub enum NodeVerb {
+    /// The node's config.
+    #[command(subcommand)]
+    Config(NodeConfig),
+    #[command(flatten)]
+    Other(Verb),
 }
 
-/// `rkctl node`.
+/// What nodes are asked and told; `rkctl` takes these words with and without `node` before them.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Give a node a config.
     #[command(
         after_help = "Examples:\n  rkctl node apply --insecure --nodes 10.0.0.10 --fingerprint sha256:… control-plane.yaml\n  \
-        rkctl node apply --mode try worker.yaml && rkctl node config confirm"
+        rkctl node apply --try worker.yaml && rkctl node config confirm"
     )]
-    Apply {
-        /// The machine config; - is standard input.
-        #[arg(value_hint = ValueHint::FilePath)]
-        file: PathBuf,
-        #[command(flatten)]
-        how: How,
-        /// The node is in maintenance mode and has no certificate of the cluster.
-        #[arg(long, requires = "fingerprint")]
-        insecure: bool,
-        /// The fingerprint on the node's console.
-        #[arg(long, value_name = "sha256:HEX")]
-        fingerprint: Option<String>,
-    },
-    /// The node's config.
-    #[command(subcommand)]
-    Config(NodeConfig),
+    Apply(Apply),
     /// Versions and mode.
     Version,
     /// Services, and what became of them.
-    Services,
-    /// Restart a service.
+    #[command(
+        visible_alias = "service",
+        after_help = "Examples:\n  rkctl services -n 10.0.0.10\n  rkctl services restart node -n 10.0.0.10"
+    )]
+    Services {
+        #[command(subcommand)]
+        what: Option<Services>,
+    },
+    /// Restart a service; the same as services restart.
     Restart {
         /// Its name.
         service: String,
@@ -124,7 +114,7 @@ pub enum Verb {
     /// The cluster admin's kubeconfig, of a control plane.
     Kubeconfig,
     /// The control plane's store.
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "etcd")]
     Store(Store),
     /// Start the machine anew, once its pods have left; several nodes one after the other.
     Reboot(Drain),
@@ -169,6 +159,18 @@ pub enum Verb {
     },
 }
 
+/// `rkctl services`.
+#[derive(Debug, Subcommand)]
+pub enum Services {
+    /// List them, as without a word.
+    List,
+    /// Restart one.
+    Restart {
+        /// Its name.
+        service: String,
+    },
+}
+
 /// `rkctl node upgrade`.
 #[derive(Debug, Group)]
 pub struct Upgrade {
@@ -198,20 +200,6 @@ impl Drain {
     pub fn seconds(&self) -> u32 {
         if self.no_drain { 0 } else { self.drain_timeout.as_secs().try_into().unwrap_or(u32::MAX) }
     }
-}
-
-/// When, for configs.
-#[derive(Debug, Clone, Copy, Group)]
-pub struct How {
-    /// When it takes effect.
-    #[arg(long, value_enum, default_value_t = Mode::Auto)]
-    pub mode: Mode,
-    /// How long a trial lasts; at most 600.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    pub seconds: u32,
-    /// Short for --mode dry-run.
-    #[arg(long)]
-    pub dry_run: bool,
 }
 
 /// How to reach a node that may be in maintenance mode.
@@ -248,28 +236,6 @@ pub struct Install {
     pub unsigned: bool,
     #[command(flatten)]
     pub reach: Reach,
-}
-
-/// `rkctl node config`.
-#[derive(Debug, Subcommand)]
-pub enum NodeConfig {
-    /// Print it; secrets are hidden from all but admins.
-    Get,
-    /// Change it by a merge patch.
-    #[command(after_help = "Example:\n  rkctl node config patch --mode try 'kubelet: {maxPods: 200}'")]
-    Patch {
-        /// The patch as YAML; @FILE reads it.
-        patch: String,
-        #[command(flatten)]
-        how: How,
-    },
-    /// Keep the config that is on trial.
-    Confirm,
-    /// Have a node's own version check a config.
-    Validate {
-        /// The machine config; - is standard input.
-        file: PathBuf,
-    },
 }
 
 /// `rkctl node capture`.

@@ -23,8 +23,7 @@ pub enum What {
 /// # Errors
 /// Standard output is gone.
 pub async fn run(global: &Global, nodes: Vec<String>, trust: Trust, what: What, how: How) -> Result<Class> {
-    let mode = match how.mode {
-        _ if how.dry_run => ApplyMode::DryRun,
+    let mode = match how.mode() {
         Mode::Auto => ApplyMode::Auto,
         Mode::NoReboot => ApplyMode::NoReboot,
         Mode::Try => ApplyMode::Try,

@@ -7,7 +7,7 @@ mod restart;
 mod shapes;
 mod stream;
 
-use crate::args::{Certificates, Global, NodeConfig, Reach, Store, Verb};
+use crate::args::{Apply, Certificates, Global, LiveConfig, NodeConfig, NodeVerb, Reach, Services, Store, Verb};
 use crate::connect::{Client, Trust, connect};
 use crate::context::Context;
 use crate::exit::{Class, Failure, class_of_error, words};
@@ -23,20 +23,32 @@ pub use ask::{Question, ask};
 /// Nodes talked to at once.
 const MOST_AT_ONCE: usize = 32;
 
-/// Carries out a verb.
+/// Carries out a verb of `rkctl node`.
 ///
 /// # Errors
 /// What the node said, or that it was not reached.
-pub async fn run(global: &Global, verb: Box<Verb>) -> Result<Class> {
-    match *verb {
-        Verb::Apply { file, how, insecure, fingerprint } => {
-            let text = generate::read(&file)?;
-            // Told here before any node is bothered.
-            generate::check(&text)?;
-            let (trust, nodes) = whom(global, &Reach { insecure, fingerprint })?;
-            apply::run(global, nodes, trust, apply::What::Whole(text), how).await
+pub async fn run(global: &Global, verb: NodeVerb) -> Result<Class> {
+    match verb {
+        NodeVerb::Config(NodeConfig::Live(command)) => config(global, command).await,
+        NodeVerb::Config(NodeConfig::Validate { file }) => {
+            question(global, Question::Validate(generate::read(&file)?)).await
         }
-        Verb::Config(NodeConfig::Patch { patch, how }) => {
+        NodeVerb::Other(verb) => on(global, verb).await,
+    }
+}
+
+/// Gets or changes the config of nodes.
+///
+/// # Errors
+/// What the node said, or that it was not reached.
+pub async fn config(global: &Global, command: LiveConfig) -> Result<Class> {
+    match command {
+        LiveConfig::Get => {
+            let (trust, nodes) = known(global)?;
+            stream::config(global, &nodes, &trust).await
+        }
+        LiveConfig::Apply(wanted) => give(global, wanted).await,
+        LiveConfig::Patch { patch, how } => {
             let patch = match patch.strip_prefix('@') {
                 Some(path) => generate::read(path.as_ref())?,
                 None => patch,
@@ -44,17 +56,30 @@ pub async fn run(global: &Global, verb: Box<Verb>) -> Result<Class> {
             let (trust, nodes) = known(global)?;
             apply::run(global, nodes, trust, apply::What::Patch(patch), how).await
         }
-        Verb::Config(NodeConfig::Get) => {
-            let (trust, nodes) = known(global)?;
-            stream::config(global, &nodes, &trust).await
-        }
-        Verb::Config(NodeConfig::Validate { file }) => {
-            question(global, Question::Validate(generate::read(&file)?)).await
-        }
-        Verb::Config(NodeConfig::Confirm) => question(global, Question::Confirm).await,
+        LiveConfig::Confirm => question(global, Question::Confirm).await,
+    }
+}
+
+async fn give(global: &Global, wanted: Apply) -> Result<Class> {
+    let text = generate::read(&wanted.file)?;
+    // Told here before any node is bothered.
+    generate::check(&text)?;
+    let (trust, nodes) = whom(global, &wanted.reach)?;
+    apply::run(global, nodes, trust, apply::What::Whole(text), wanted.how).await
+}
+
+/// Carries out a verb.
+///
+/// # Errors
+/// What the node said, or that it was not reached.
+pub async fn on(global: &Global, verb: Verb) -> Result<Class> {
+    match verb {
+        Verb::Apply(wanted) => give(global, wanted).await,
         Verb::Version => question(global, Question::Version).await,
-        Verb::Services => question(global, Question::Services).await,
-        Verb::Restart { service } => question(global, Question::Restart(service)).await,
+        Verb::Services { what: None | Some(Services::List) } => question(global, Question::Services).await,
+        Verb::Services { what: Some(Services::Restart { service }) } | Verb::Restart { service } => {
+            question(global, Question::Restart(service)).await
+        }
         Verb::Ps => question(global, Question::Processes).await,
         Verb::Mounts => question(global, Question::Mounts).await,
         Verb::Memory => question(global, Question::Memory).await,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, DeleteOptions, GetOptions, KeyValue, PutOptions, SortOrder, SortTarget,
-    Txn, TxnOp, TxnOpResponse,
+    Certificate, Client, Compare, CompareOp, ConnectOptions, DeleteOptions, GetOptions, Identity, KeyValue, PutOptions,
+    SortOrder, SortTarget, TlsOptions, Txn, TxnOp, TxnOpResponse,
 };
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -24,6 +24,31 @@ use crate::watch::Watch;
 /// How long one request may take before it fails: covers a leader election, as upstream's client does.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How the two sides of a connection to etcd know each other; PEM.
+#[derive(Clone, Default)]
+pub struct EtcdSecurity {
+    /// Authorities of its certificates.
+    pub ca: Option<String>,
+    /// What is shown to it: certificate and key.
+    pub identity: Option<(String, String)>,
+}
+
+impl EtcdSecurity {
+    fn options(&self) -> Option<TlsOptions> {
+        if self.ca.is_none() && self.identity.is_none() {
+            return None;
+        }
+        let mut tls = TlsOptions::new();
+        if let Some(ca) = &self.ca {
+            tls = tls.ca_certificate(Certificate::from_pem(ca));
+        }
+        if let Some((certificate, key)) = &self.identity {
+            tls = tls.identity(Identity::from_pem(certificate, key));
+        }
+        Some(tls)
+    }
+}
+
 /// A [`Store`] in an etcd cluster.
 pub struct EtcdStore {
     client: Client,
@@ -36,12 +61,15 @@ impl EtcdStore {
     ///
     /// # Errors
     /// [`StoreError::Backend`] when no endpoint is valid or answers.
-    pub async fn connect(endpoints: &[String]) -> Result<Self> {
-        let options = ConnectOptions::new()
+    pub async fn connect(endpoints: &[String], security: EtcdSecurity) -> Result<Self> {
+        let mut options = ConnectOptions::new()
             .with_timeout(REQUEST_TIMEOUT)
             .with_connect_timeout(Duration::from_secs(3))
             .with_keep_alive(Duration::from_secs(10), Duration::from_secs(5))
             .with_require_leader(true);
+        if let Some(tls) = security.options() {
+            options = options.with_tls(tls);
+        }
         let client = Client::connect(endpoints, Some(options)).await.map_err(failed("connecting to etcd"))?;
         Ok(Self { client, progress: Sender::new(0) })
     }

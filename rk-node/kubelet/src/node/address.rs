@@ -1,9 +1,17 @@
 //! The node's own address.
 
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockaddrStorage;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
-/// The address that the kernel would use towards `host`: the source of its route. No packet is sent.
-pub fn find_node_ip(host: Option<&str>) -> Option<IpAddr> {
+/// The address that the kernel would use towards `host`: the source of its route. No packet is sent. One that the node
+/// shares with others (`shared`) is not its own: then it is the one beside it, of the same network.
+pub fn find_node_ip(host: Option<&str>, shared: &[IpAddr]) -> Option<IpAddr> {
+    let own = source_towards(host)?;
+    if shared.contains(&own) { beside(own, shared, &networks()) } else { Some(own) }
+}
+
+fn source_towards(host: Option<&str>) -> Option<IpAddr> {
     let target: IpAddr =
         host.and_then(|h| h.trim_matches(['[', ']']).parse().ok()).unwrap_or(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
     let local = match target {
@@ -15,4 +23,51 @@ pub fn find_node_ip(host: Option<&str>) -> Option<IpAddr> {
     let own = socket.local_addr().ok()?.ip();
     // On the control plane itself the endpoint may be its own address: that is the answer too. Loopback is not.
     (!own.is_unspecified() && !own.is_loopback()).then_some(own)
+}
+
+/// The first address whose network holds `ip` and that is not shared. Addresses come with their masks.
+fn beside(ip: IpAddr, shared: &[IpAddr], own: &[(IpAddr, IpAddr)]) -> Option<IpAddr> {
+    let bits = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => u128::from(u32::from(ip)),
+        IpAddr::V6(ip) => u128::from(ip),
+    };
+    let near = |address: IpAddr, mask: IpAddr| {
+        address.is_ipv4() == ip.is_ipv4() && bits(address) & bits(mask) == bits(ip) & bits(mask)
+    };
+    own.iter().find(|(address, mask)| !shared.contains(address) && near(*address, *mask)).map(|(address, _)| *address)
+}
+
+/// All addresses of this machine, with their masks.
+fn networks() -> Vec<(IpAddr, IpAddr)> {
+    let ip = |address: Option<SockaddrStorage>| {
+        let address = address?;
+        let four = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        four.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    };
+    let Ok(all) = getifaddrs() else { return Vec::new() };
+    all.filter_map(|one| Some((ip(one.address)?, ip(one.netmask)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_address_is_never_the_node_s_own() {
+        let ip = |text: &str| text.parse::<IpAddr>().expect("address");
+        let own = [
+            (ip("127.0.0.1"), ip("255.0.0.0")),
+            (ip("10.0.2.15"), ip("255.255.255.0")),
+            (ip("192.168.77.100"), ip("255.255.255.255")),
+            (ip("192.168.77.10"), ip("255.255.255.0")),
+            (ip("fd00::9"), ip("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")),
+            (ip("fd00::5"), ip("ffff:ffff:ffff:ffff::")),
+        ];
+        let shared = [ip("192.168.77.100"), ip("fd00::9")];
+        assert_eq!(beside(shared[0], &shared, &own), Some(ip("192.168.77.10")));
+        assert_eq!(beside(shared[1], &shared, &own), Some(ip("fd00::5")));
+        assert_eq!(beside(ip("172.16.0.1"), &shared, &own), None);
+        let me = find_node_ip(Some("127.0.0.1"), &[]);
+        assert!(me.is_none(), "loopback is nobody's: {me:?}");
+    }
 }

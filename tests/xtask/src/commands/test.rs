@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 /// The tiers that need built artifacts, in the order in which they say most about what is broken.
-const TIERS: [&str; 12] = [
+const TIERS: [&str; 13] = [
     "api",
     "images",
     "boot",
@@ -26,6 +26,7 @@ const TIERS: [&str; 12] = [
     "cluster",
     "chaos",
     "faults",
+    "planes",
 ];
 
 /// The tiers that run without being asked for; each run says what it left out.

@@ -1,0 +1,91 @@
+//! The part of the machine config that is about the control plane and the machine API.
+
+use crate::plane::{CertificateAuthority, ControlPlane, Etcd, Identity, MachineApi};
+use crate::reader::{Findings, Section};
+use crate::validate;
+
+const CERTIFICATE: &str = "CERTIFICATE";
+const KEY: &str = "PRIVATE KEY";
+/// Members of an etcd cluster; seven is the most that etcd's authors advise.
+const MAX_MEMBERS: usize = 16;
+
+/// Reads `controlPlane`.
+pub(crate) fn control_plane(mut s: Section, out: &mut Findings) -> ControlPlane {
+    let default = ControlPlane::default();
+    let control_plane = ControlPlane {
+        bind: s.parsed("bind", "an address and port such as 0.0.0.0:6443", out).unwrap_or(default.bind),
+        advertise: s.string("advertise", out),
+        ca: s.section("ca", out).map(|section| authority(section, out)),
+        front_proxy_ca: s.section("frontProxyCA", out).map(|section| authority(section, out)),
+        service_account_key: block(&mut s, "serviceAccountKey", KEY, out),
+        etcd: s.section("etcd", out).map(|section| etcd(section, out)),
+    };
+    s.finish(out);
+    control_plane
+}
+
+fn authority(mut s: Section, out: &mut Findings) -> CertificateAuthority {
+    let (certificate, key) = pair(&mut s, out);
+    s.finish(out);
+    CertificateAuthority { certificate, key }
+}
+
+/// A certificate and its key, both there.
+fn pair(s: &mut Section, out: &mut Findings) -> (String, String) {
+    let mut needed = |name: &str, label: &str| {
+        let text = s.string(name, out).unwrap_or_default();
+        validate::pem(&s.path_of(name), &text, label, out);
+        text
+    };
+    (needed("certificate", CERTIFICATE), needed("key", KEY))
+}
+
+/// A PEM block that may be left out.
+fn block(s: &mut Section, name: &str, label: &str, out: &mut Findings) -> Option<String> {
+    let text = s.string(name, out)?;
+    validate::pem(&s.path_of(name), &text, label, out);
+    Some(text)
+}
+
+fn etcd(mut s: Section, out: &mut Findings) -> Etcd {
+    let path = s.path_of("endpoints");
+    let endpoints = s.strings("endpoints", MAX_MEMBERS, out);
+    if endpoints.is_empty() {
+        out.refuse(path, "is empty; give the URL of at least one member");
+    }
+    for (path, url) in &endpoints {
+        validate::url(path, url, &["https", "http"], out);
+    }
+    let mut etcd = Etcd { endpoints: endpoints.into_iter().map(|(_, url)| url).collect(), ..Etcd::default() };
+    etcd.ca = block(&mut s, "ca", CERTIFICATE, out).unwrap_or_default();
+    etcd.certificate = block(&mut s, "certificate", CERTIFICATE, out).unwrap_or_default();
+    etcd.key = block(&mut s, "key", KEY, out).unwrap_or_default();
+    if etcd.certificate.is_empty() != etcd.key.is_empty() {
+        out.refuse(s.path(), "needs certificate and key, or neither");
+    }
+    let secured = !etcd.ca.is_empty() || !etcd.key.is_empty();
+    if secured && etcd.endpoints.iter().any(|url| url.starts_with("http://")) {
+        out.refuse(s.path_of("endpoints"), "must all be https:// where a certificate is given");
+    }
+    s.finish(out);
+    etcd
+}
+
+/// Reads `machineApi`.
+pub(crate) fn machine_api(mut s: Section, out: &mut Findings) -> MachineApi {
+    let default = MachineApi::default();
+    let ca_path = s.path_of("ca");
+    let ca = s.string("ca", out).unwrap_or_default();
+    validate::pem(&ca_path, &ca, CERTIFICATE, out);
+    let mut identity = Identity::default();
+    match s.section("identity", out) {
+        Some(mut section) => {
+            (identity.certificate, identity.key) = pair(&mut section, out);
+            section.finish(out);
+        }
+        None => out.refuse(s.path_of("identity"), "is missing; rkctl config gen makes one"),
+    }
+    let bind = s.parsed("bind", "an address and port such as 0.0.0.0:50000", out).unwrap_or(default.bind);
+    s.finish(out);
+    MachineApi { bind, ca, identity }
+}
