@@ -29,6 +29,8 @@ mod lockdown;
 mod logs;
 mod minimum;
 mod mounts;
+mod moving;
+mod own_state;
 mod page;
 mod pid1;
 mod rate;

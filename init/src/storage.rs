@@ -3,10 +3,12 @@
 //! A partition on the machine's own disk that was never mounted is encrypted here when the config asks for it. One that cannot be
 //! opened locks the machine: no config is taken, no pod runs, until [`crate::adopt`] is given a passphrase.
 
-use crate::console::{Journal, chain};
+use crate::console::Journal;
 use crate::crypt::{self, DATA, STATE, Volume};
 use crate::discover::{self, Found};
 use crate::mounts::make_dir;
+use crate::moving::{self, Place};
+use crate::own_state::OwnState;
 use crate::{datadisk, grow, reset, services, state};
 use rk_config::{Encryption, STATE_DIR};
 use std::fs;
@@ -14,8 +16,6 @@ use std::path::Path;
 
 /// Left in STATE by a machine that was given its first config, which asks for encryption: what it used until then may go.
 const NOTE: &str = "encrypt";
-/// Files of STATE that move into its encrypted self: few and small.
-const MOST_FILES: usize = 64;
 
 /// What is mounted, and what cannot be.
 #[derive(Debug, Default)]
@@ -44,8 +44,11 @@ impl Storage {
         if !self.state {
             // A link to what stood in for it, from the time before it was unlocked.
             let _ = fs::remove_file(STATE_DIR);
-            match prepare(journal, &STATE, &mut plan, offered, false) {
-                Ok(()) => self.state = state::mount(journal),
+            match self
+                .go_on_moving(journal, offered)
+                .unwrap_or_else(|| prepare(journal, &STATE, &mut plan, offered, false).map(|()| state::mount(journal)))
+            {
+                Ok(mounted) => self.state = mounted,
                 Err(locked) => self.locked.push(locked),
             }
         }
@@ -88,14 +91,37 @@ impl Storage {
         let wanted = plan(journal);
         let partition = crypt::own_partition(&STATE).filter(|_| STATE.wanted(&wanted).is_some());
         let Some(partition) = partition.filter(|_| crypt::opened(&STATE).is_none()) else { return true };
-        match encrypt_state(&partition, &wanted) {
+        let mut place = OwnState { partition, offered: None };
+        match place.empty().and_then(|files| moving::begin(&mut place, &files)) {
             Ok(by) => journal.say(format_args!("STATE is encrypted from now on; it is opened by {by}")),
             Err(reason) => {
                 self.state = state::mount(journal);
+                let _ = self.state && place.stays_plain();
                 self.locked.push(Locked { reason: format!("STATE cannot be encrypted: {reason}"), closed: false });
             }
         }
         true
+    }
+
+    /// What a machine that was cut off while STATE moved has begun; `None` when there is no such thing. Answers whether it is mounted.
+    fn go_on_moving(&mut self, journal: &mut Journal, offered: Option<&str>) -> Option<Result<bool, Locked>> {
+        let partition = crypt::own_partition(&STATE)?;
+        let mut place = OwnState { partition, offered: offered.map(str::to_owned) };
+        match moving::resume(&mut place)? {
+            Ok(by) => {
+                journal.say(format_args!("STATE is encrypted after all, as was begun before; it is opened by {by}"));
+                Some(Ok(true))
+            }
+            Err(why) if place.is_volume() => {
+                Some(Err(Locked { reason: format!("STATE is locked: {why}"), closed: true }))
+            }
+            Err(why) => {
+                self.state = state::mount(journal);
+                // A plain STATE that lost nothing takes another config; else only what was written down is left.
+                let _ = self.state && place.stays_plain();
+                Some(Err(Locked { reason: format!("STATE cannot be encrypted: {why}"), closed: false }))
+            }
+        }
     }
 }
 
@@ -141,25 +167,6 @@ fn prepare(
         .map_err(|why| Locked { reason: format!("{word} cannot be encrypted: {why}"), closed: false })?;
     journal.say(format_args!("{word} on {} is encrypted from now on; it is opened by {by}", partition.display()));
     Ok(())
-}
-
-fn encrypt_state(partition: &Path, plan: &Encryption) -> Result<String, String> {
-    let failed = |err: std::io::Error| format!("{STATE_DIR}: {err}");
-    let mut files = Vec::new();
-    for entry in fs::read_dir(STATE_DIR).map_err(failed)?.flatten().take(MOST_FILES) {
-        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            files.push((entry.path(), fs::read_to_string(entry.path()).unwrap_or_default()));
-        }
-    }
-    rk_sys::unmount(Path::new(STATE_DIR)).map_err(|err| chain(&err))?;
-    let by = crypt::format(&STATE, partition, plan)?;
-    if !state::mount(&mut Journal::default()) {
-        return Err("the encrypted STATE cannot be mounted".to_owned());
-    }
-    for (path, text) in files {
-        services::write_new(&path, &text, 0o600).map_err(failed)?;
-    }
-    Ok(by)
 }
 
 /// Leaves the note for the next start, when a first config asks for encryption that is not there; answers whether it was left.

@@ -87,6 +87,8 @@ pub fn write(tools: &Tools, contents: &Contents<'_>, out: &Path) -> Result<()> {
     disk.put(slot_at + tree_at, &contents.tree.bytes)?;
     for (n, label) in [(4, "RK-STATE"), (5, "RK-DATA")] {
         let (at, room) = part(n)?;
+        // The end of STATE is where it is written down while it moves into its encrypted self.
+        let room = if label == "RK-STATE" { room - MIB } else { room };
         disk.ext4(tools, label, table.partitions.get(n).map(|p| p.id).unwrap_or_default(), at, room)?;
     }
     disk.file.sync_all().context("writing the disk")

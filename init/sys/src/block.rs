@@ -71,6 +71,20 @@ pub fn never_mounted(path: &Path) -> Result<bool> {
     Ok(is_unused(&head))
 }
 
+/// How many bytes of a device its ext4 file system takes; `None` for another one.
+///
+/// # Errors
+/// It cannot be read.
+pub fn ext4_bytes(path: &Path) -> Result<Option<u64>> {
+    let failed = |err| SysError::new("read", path.display().to_string(), err);
+    let mut head = Vec::with_capacity(PROBE);
+    File::open(path).and_then(|file| file.take(PROBE as u64).read_to_end(&mut head)).map_err(failed)?;
+    // s_blocks_count_lo and s_log_block_size; ours are far below the size that needs more bits.
+    let field = |at: usize| Some(u32::from_le_bytes(head.get(1024 + at..1024 + at + 4)?.try_into().ok()?));
+    let size = || Some(u64::from(field(0x4)?) << 10u32.checked_add(field(0x18)?).filter(|shift| *shift <= 16)?);
+    Ok(ext4(&head).and_then(|_| size()))
+}
+
 fn is_unused(head: &[u8]) -> bool {
     // ext4's s_mtime and s_mnt_count.
     let field = |range| head.get(1024..).and_then(|superblock| superblock.get(range)).unwrap_or_default();

@@ -22,7 +22,7 @@ mod seccomp;
 mod signal;
 mod tty;
 
-pub use block::{BlockDevice, Superblock, block_devices, identify, never_mounted, read_superblock};
+pub use block::{BlockDevice, Superblock, block_devices, ext4_bytes, identify, never_mounted, read_superblock};
 pub use capture::CaptureSocket;
 pub use clock::{ClockOffset, boot_millis, set_clock, set_hardware_clock, slew_clock};
 pub use dm::{Crypt, Verity, close_mapped, open_crypt, open_verity};
