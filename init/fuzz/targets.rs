@@ -33,6 +33,16 @@ pub fn metadata(data: &[u8]) {
     outside::metadata(data);
 }
 
+/// The header of a disk that somebody had in their hands.
+pub fn luks(data: &[u8]) {
+    rk_luks::outside::header(data);
+}
+
+/// What a TPM answers, or whoever sits on its bus.
+pub fn tpm(data: &[u8]) {
+    rk_tpm::outside::answers(data);
+}
+
 /// Every message that a method of the machine API takes.
 fn requests(data: &[u8]) {
     fn one<M: Message + Default + PartialEq + std::fmt::Debug>(data: &[u8]) {

@@ -118,6 +118,11 @@ impl Header {
         self.metadata.keyslots().into_iter().map(|(slot, _)| slot).collect()
     }
 
+    /// What it says, as a value.
+    pub(crate) fn text_value(&self) -> Option<Value> {
+        serde_json::from_str(&self.metadata.text()).ok()
+    }
+
     /// Tokens of one type.
     pub fn tokens(&self, kind: &str) -> Vec<Token> {
         self.metadata.tokens(kind)

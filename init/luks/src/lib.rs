@@ -13,6 +13,7 @@ mod header;
 mod kdf;
 mod keyslot;
 mod metadata;
+pub mod outside;
 mod split;
 mod text;
 mod xts;

@@ -35,3 +35,14 @@ fn metadata_of_the_corpus_is_understood_or_refused() {
 fn messages_of_the_corpus_are_understood_or_refused() {
     run("machine", targets::machine);
 }
+
+#[test]
+fn headers_of_the_corpus_are_read_and_written_alike_or_refused() {
+    // Keys are derived on the way.
+    corpus::run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/luks"), 16, targets::luks);
+}
+
+#[test]
+fn tpm_answers_of_the_corpus_end_in_a_secret_or_an_error() {
+    run("tpm", targets::tpm);
+}

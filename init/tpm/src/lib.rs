@@ -8,6 +8,7 @@
 
 mod command;
 mod error;
+pub mod outside;
 mod response;
 mod seal;
 

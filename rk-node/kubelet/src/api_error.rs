@@ -24,7 +24,7 @@ fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(kube::Error::Api(status)) = error.downcast_ref::<kube::Error>() {
+        if let Some(kube::Error::Api(status)) = of_client(error) {
             append(&mut text, &format!("{} ({})", status.message, status.code));
             return text;
         }
@@ -32,6 +32,23 @@ fn causes(error: &(dyn Error + 'static)) -> String {
         next = error.source();
     }
     text
+}
+
+/// The client's own error; a boxed one is of another type.
+fn of_client<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a kube::Error> {
+    error.downcast_ref::<kube::Error>().or_else(|| error.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref))
+}
+
+/// The code of the first answer of the API server among an error and its sources.
+pub fn code(error: &(dyn Error + 'static)) -> Option<u16> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(kube::Error::Api(status)) = of_client(error) {
+            return Some(status.code);
+        }
+        next = error.source();
+    }
+    None
 }
 
 fn append(text: &mut String, more: &str) {
@@ -59,10 +76,15 @@ mod tests {
         let late = std::io::Error::other("invalid peer certificate: certificate expired: verification time 1");
         let told = chain(&Outer(Box::new(late)));
         assert!(told.contains("this node's clock says 2") && told.contains("network.ntp.servers"), "{told}");
-        let status = serde_json::from_value(serde_json::json!({"message": "pods \"a\" is forbidden", "code": 403, "reason": "Forbidden", "status": "Failure"})).unwrap();
-        assert_eq!(
-            chain(&Outer(Box::new(kube::Error::Api(Box::new(status))))),
-            "reading x: pods \"a\" is forbidden (403)"
-        );
+        #[derive(Debug, thiserror::Error)]
+        #[error("reading y")]
+        struct Boxed(#[source] Box<kube::Error>);
+        let status = || {
+            serde_json::from_value(serde_json::json!({"message": "pods \"a\" is forbidden", "code": 403, "reason": "Forbidden", "status": "Failure"})).unwrap()
+        };
+        let error = || kube::Error::Api(Box::new(status()));
+        assert_eq!(chain(&Outer(Box::new(error()))), "reading x: pods \"a\" is forbidden (403)");
+        assert_eq!(chain(&Boxed(Box::new(error()))), "reading y: pods \"a\" is forbidden (403)");
+        assert_eq!((code(&Boxed(Box::new(error()))), code(&std::fmt::Error)), (Some(403), None));
     }
 }

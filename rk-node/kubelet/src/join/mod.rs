@@ -20,7 +20,7 @@ pub use rotate::{initial_serving, rotate_client, rotate_serving};
 pub(crate) use tls::{ServingCert, any_server, roots as server_roots};
 
 use crate::Options;
-pub(crate) use crate::api_error::chain;
+pub(crate) use crate::api_error::{self, chain};
 
 /// First and longest pause between two attempts to join.
 const BACK_OFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -72,6 +72,23 @@ impl JoinError {
                 | Self::Discovery(Pin(_) | NoPin)
         )
     }
+
+    /// What somebody can do about an answer of the API server, or about none.
+    fn remedy(&self) -> Option<&'static str> {
+        match (self, api_error::code(self)) {
+            (Self::Discovery(DiscoveryError::Api(_)), Some(401 | 403)) => {
+                Some("let everyone read it, as bootstrapping needs (Role kubeadm:bootstrap-signer-clusterinfo)")
+            }
+            (Self::Discovery(DiscoveryError::Api(_)), Some(404)) => {
+                Some("cluster.endpoint may be another cluster's, or one that takes no nodes by token")
+            }
+            (Self::Csr(CsrError::Api { .. }), Some(403)) => {
+                Some("the token's group needs ClusterRole system:node-bootstrapper")
+            }
+            (Self::Discovery(DiscoveryError::Api(_)), None) => Some("check cluster.endpoint and the way to it"),
+            _ => None,
+        }
+    }
 }
 
 /// Joins the cluster, retrying with back-off until it succeeds. Each failure is one log line with its causes.
@@ -83,7 +100,10 @@ pub async fn join(options: &Options) -> Session {
             Ok(session) => return session,
             Err(error) => {
                 failures += 1;
-                let (endpoint, cause) = (&options.cluster.endpoint, chain(&error));
+                let (endpoint, mut cause) = (&options.cluster.endpoint, chain(&error));
+                if let Some(remedy) = error.remedy() {
+                    cause = format!("{cause}; {remedy}");
+                }
                 if error.is_refusal() || failures > QUIET_FAILURES {
                     tracing::error!(%endpoint, retry_in = ?pause, "cannot join the cluster: {cause}");
                 } else {
