@@ -153,6 +153,14 @@ pub fn label_value(text: &str) -> Vec<String> {
     errors
 }
 
+/// What is wrong with a path below a domain, such as `example.com/controller`.
+pub fn domain_prefixed_path(text: &str) -> Vec<String> {
+    match text.split_once('/') {
+        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => dns1123_subdomain(domain),
+        _ => vec!["must be a domain-prefixed path (such as \"acme.io/foo\")".into()],
+    }
+}
+
 /// A name that is one path segment and nothing more: RBAC objects.
 pub fn path_segment(text: &str) -> Vec<String> {
     match text {

@@ -59,10 +59,16 @@ pub(super) fn job_create(object: &mut Value) {
         return;
     }
     let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
-    if spec.get("selector").is_some_and(|s| s.as_object().is_some_and(|s| !s.is_empty())) {
-        return;
+    // What the author says besides stays: validation tells that it is not what is generated.
+    let selector = spec.entry("selector").or_insert_with(|| json!({}));
+    if selector.is_null() {
+        *selector = json!({});
     }
-    spec.insert("selector".into(), json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}));
+    let Some(labels) = selector.as_object_mut().map(|s| s.entry("matchLabels").or_insert_with(|| json!({}))) else {
+        return;
+    };
+    let Some(labels) = labels.as_object_mut() else { return };
+    labels.entry("batch.kubernetes.io/controller-uid").or_insert_with(|| json!(uid));
     let Some(template) = spec.get_mut("template").and_then(Value::as_object_mut) else { return };
     let metadata = template.entry("metadata").or_insert_with(|| json!({}));
     let Some(labels) = metadata.as_object_mut().map(|m| m.entry("labels").or_insert_with(|| json!({}))) else { return };

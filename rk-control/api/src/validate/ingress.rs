@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::get::{empty, field, in_range, int, list, named, one_of, required_name, strings, text};
-use crate::meta::{at, dns1035_label, dns1123_label, dns1123_subdomain, port_name, wildcard_dns1123_subdomain};
+use crate::meta::{
+    at, dns1035_label, dns1123_label, dns1123_subdomain, domain_prefixed_path, port_name, wildcard_dns1123_subdomain,
+};
 use crate::status::{FieldErrors, Path};
 
 /// Ingress.
@@ -130,11 +132,7 @@ pub(super) fn class(object: &Value, errors: &mut FieldErrors) {
         errors.too_long(&path.child("controller"), 250);
     }
     let here = path.child("controller");
-    match controller.split_once('/') {
-        Some((domain, rest)) if !rest.is_empty() => named(errors, &here, domain, dns1123_subdomain(domain)),
-        _ if controller.is_empty() => errors.required(&here, ""),
-        _ => errors.invalid(&here, controller, "must be a domain-prefixed path (such as \"acme.io/foo\")"),
-    }
+    required_name(errors, &here, controller, domain_prefixed_path);
     let Some(parameters) = field(spec, "parameters") else { return };
     let path = path.child("parameters");
     for key in ["kind", "name"] {

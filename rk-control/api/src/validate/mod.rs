@@ -3,6 +3,7 @@
 //! [`object`] holds for creation and update, [`update`] compares with the stored object. One file per family of kinds.
 
 mod admission;
+mod allowance;
 mod batch;
 mod certificates;
 mod config;
@@ -29,6 +30,7 @@ mod samples;
 mod scaling;
 mod selector;
 mod service;
+mod sources;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -83,7 +85,7 @@ static RULES: &[Rules] = &[
     rules("", "Event", event::core, any_change),
     rules("events.k8s.io", "Event", event::new, any_change),
     rules("", "LimitRange", quota::limit_range, any_change),
-    rules("", "ResourceQuota", quota::resource_quota, quota::resource_quota_update),
+    rules("", "ResourceQuota", allowance::resource_quota, allowance::resource_quota_update),
     rules("", "PersistentVolume", volume::volume, volume::volume_update),
     rules("", "PersistentVolumeClaim", volume::claim, volume::claim_update),
     rules("", "Binding", pod::binding, any_change),
@@ -150,6 +152,7 @@ pub fn create(resource: &Resource, object: &Value, errors: &mut FieldErrors) {
     match (&*resource.gvk.group, &*resource.gvk.kind) {
         ("", "Pod") => pod::create(object, errors),
         (NET, "Ingress") => ingress::create(object, errors),
+        ("batch", "Job") => batch::create(object, errors),
         ("scheduling.k8s.io", "PriorityClass") => quota::priority_class_create(object, errors),
         _ => {}
     }

@@ -9,11 +9,10 @@ const CRON_JOB_MAX: usize = 52;
 /// The rules that a name of this kind breaks.
 pub(super) fn rules(resource: &Resource, name: &str) -> Vec<String> {
     match (&*resource.gvk.group, &*resource.gvk.kind) {
-        ("", "Namespace") => dns1123_label(name),
+        ("", "Namespace") | ("apps", "StatefulSet") => dns1123_label(name),
         ("", "Service") => dns1035_label(name),
-        ("rbac.authorization.k8s.io", _) | ("apiregistration.k8s.io", _) | ("flowcontrol.apiserver.k8s.io", _) => {
-            path_segment(name)
-        }
+        ("rbac.authorization.k8s.io" | "apiregistration.k8s.io", _)
+        | ("certificates.k8s.io", "CertificateSigningRequest") => path_segment(name),
         ("batch", "CronJob") => {
             let mut broken = dns1123_subdomain(name);
             if name.len() > CRON_JOB_MAX {

@@ -7,6 +7,9 @@ use super::resources;
 use crate::meta::{at, dns1123_label, label_value, qualified_name};
 use crate::status::{FieldErrors, Path};
 
+/// Of a node's spec, what others than its kubelet change, and what has rules of its own.
+const MUTABLE: [&str; 6] = ["configSource", "podCIDR", "podCIDRs", "providerID", "taints", "unschedulable"];
+
 /// Node: taints and pod ranges.
 pub(super) fn node(object: &Value, errors: &mut FieldErrors) {
     let spec = at(object, &["spec"]);
@@ -54,6 +57,13 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     if !empty(old, "providerID") && text(new, "providerID") != text(old, "providerID") {
         errors.forbidden(&path.child("providerID"), "node updates may not change providerID except from \"\" to valid");
     }
+    let rest = |spec: &Value| -> Vec<(String, Value)> {
+        let fixed = spec.as_object().into_iter().flatten().filter(|(key, _)| !MUTABLE.contains(&key.as_str()));
+        fixed.map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    if rest(new) != rest(old) {
+        errors.forbidden(&Path::ROOT, "node updates may only change labels, taints, or capacity");
+    }
 }
 
 /// RuntimeClass.
@@ -61,6 +71,16 @@ pub(super) fn runtime_class(object: &Value, errors: &mut FieldErrors) {
     required_name(errors, &Path::new("handler"), text(object, "handler"), dns1123_label);
     let path = Path::new("overhead");
     resources::amounts(at(object, &["overhead", "podFixed"]), &path.child("podFixed"), errors);
+    let scheduling = at(object, &["scheduling"]);
+    let path = Path::new("scheduling");
+    super::metadata::labels(at(scheduling, &["nodeSelector"]), &path.child("nodeSelector"), errors);
+    super::pod::tolerations(scheduling, &path.child("tolerations"), errors);
+    let tolerations = list(scheduling, "tolerations");
+    for (index, toleration) in tolerations.iter().enumerate() {
+        if tolerations.iter().take(index).any(|other| other == toleration) {
+            errors.duplicate(&path.child("tolerations").index(index), toleration.clone());
+        }
+    }
 }
 
 /// The handler of a RuntimeClass is for ever.

@@ -1,8 +1,8 @@
-//! LimitRanges, ResourceQuotas, PriorityClasses.
+//! LimitRanges and PriorityClasses.
 
 use serde_json::Value;
 
-use super::get::{empty, entries, immutable, int, list, named, strings, text};
+use super::get::{empty, entries, immutable, int, list, named, text};
 use crate::meta::{Quantity, at, qualified_name};
 use crate::status::{FieldErrors, Path};
 
@@ -11,6 +11,14 @@ const HIGHEST_USER_PRIORITY: i64 = 1_000_000_000;
 
 fn amount(value: &Value) -> Quantity {
     value.as_str().and_then(|t| t.parse().ok()).unwrap_or_default()
+}
+
+/// What a limit is about: a standard kind, or one of a domain.
+fn limit_type(kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    named(errors, path, kind, qualified_name(kind));
+    if !kind.contains('/') && !matches!(kind, "Container" | "PersistentVolumeClaim" | "Pod") {
+        errors.invalid(path, kind, "must be a standard limit type or fully qualified");
+    }
 }
 
 /// LimitRange: minimum ≤ default request ≤ default ≤ maximum.
@@ -25,6 +33,7 @@ pub(super) fn limit_range(object: &Value, errors: &mut FieldErrors) {
             errors.duplicate(&path.child("type"), kind);
         }
         types.push(kind);
+        limit_type(kind, &path.child("type"), errors);
         if kind == "Pod" {
             for key in ["default", "defaultRequest"] {
                 if !empty(limit, key) {
@@ -51,6 +60,9 @@ pub(super) fn limit_range(object: &Value, errors: &mut FieldErrors) {
         names.dedup();
         for name in names {
             named(errors, &path.child("min").key(name), name, qualified_name(name));
+            if matches!(kind, "Container" | "Pod") {
+                super::resources::standard(name, &path.child("min").key(name), errors);
+            }
             for (low, high) in [
                 ("min", "max"),
                 ("min", "defaultRequest"),
@@ -81,58 +93,6 @@ pub(super) fn limit_range(object: &Value, errors: &mut FieldErrors) {
                 );
             }
         }
-    }
-}
-
-/// ResourceQuota.
-pub(super) fn resource_quota(object: &Value, errors: &mut FieldErrors) {
-    let spec = at(object, &["spec"]);
-    let path = Path::new("spec");
-    for (name, value) in entries(spec, "hard") {
-        let path = path.child("hard");
-        let path = path.key(name);
-        named(errors, &path, name, qualified_name(name));
-        if amount(value).sign() < 0 {
-            errors.invalid(&path, value.clone(), "must be greater than or equal to 0");
-        }
-        let counted = name.starts_with("count/")
-            || matches!(name, "pods" | "services" | "secrets" | "configmaps" | "replicationcontrollers");
-        if counted && !amount(value).is_integer() {
-            errors.invalid(&path, value.clone(), "must be an integer");
-        }
-    }
-    let scopes: Vec<&str> = strings(spec, "scopes").collect();
-    let known = [
-        "Terminating",
-        "NotTerminating",
-        "BestEffort",
-        "NotBestEffort",
-        "PriorityClass",
-        "CrossNamespacePodAffinity",
-        "VolumeAttributesClass",
-    ];
-    for scope in &scopes {
-        if !known.contains(scope) {
-            errors.invalid(&path.child("scopes"), spec["scopes"].clone(), "unsupported scope");
-        }
-    }
-    for (a, b) in [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")] {
-        if scopes.contains(&a) && scopes.contains(&b) {
-            errors.invalid(&path.child("scopes"), spec["scopes"].clone(), "conflicting scopes");
-        }
-    }
-}
-
-/// The scopes of a quota are for ever.
-pub(super) fn resource_quota_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    let path = Path::new("spec");
-    let set = |object: &Value| {
-        let mut all: Vec<String> = strings(at(object, &["spec"]), "scopes").map(str::to_owned).collect();
-        all.sort_unstable();
-        all
-    };
-    if set(new) != set(old) {
-        errors.invalid(&path.child("scopes"), at(new, &["spec", "scopes"]).clone(), "field is immutable");
     }
 }
 

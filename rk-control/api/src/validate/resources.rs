@@ -21,6 +21,11 @@ fn no_overcommit(name: &str) -> bool {
 /// The name of a resource that a container may ask for.
 pub(super) fn resource_name(name: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     named(errors, path, name, qualified_name(name));
+    standard(name, path, errors);
+}
+
+/// A name without a domain is one that containers know.
+pub(super) fn standard(name: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     if !name.contains('/') && !STANDARD.contains(&name) && !name.starts_with("hugepages-") {
         errors.invalid(path, name, "must be a standard resource for containers");
         if !name.is_empty() && qualified_name(name).is_empty() {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::get::{empty, field, in_range, int, list, named, one_of, port_or_name, strings, text};
+use super::get::{empty, field, immutable, in_range, int, list, named, one_of, port_or_name, strings, text};
 use super::metadata;
 use crate::meta::{at, dns1123_label, dns1123_subdomain, qualified_name};
 use crate::status::{FieldErrors, Path};
@@ -250,6 +250,11 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let (now, before) = (text(new, "clusterIP"), text(old, "clusterIP"));
     if !before.is_empty() && now != before {
         errors.invalid(&path.child("clusterIPs").index(0), serde_json::json!([now]), "may not change once set");
+    }
+    let checked = |spec: &Value| text(spec, "type") == "LoadBalancer" && text(spec, "externalTrafficPolicy") == "Local";
+    if checked(new) && checked(old) {
+        let key = "healthCheckNodePort";
+        immutable(errors, &path.child(key), field(new, key), field(old, key));
     }
     let class = |spec: &Value| field(spec, "loadBalancerClass").cloned();
     let balanced = |spec: &Value| text(spec, "type") == "LoadBalancer";

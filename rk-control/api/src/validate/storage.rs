@@ -2,10 +2,15 @@
 
 use serde_json::Value;
 
-use super::get::{empty, entries, field, immutable, list, one_of, required_name, strings, text};
+use super::get::{empty, entries, field, immutable, int, list, one_of, required_name, strings, text};
 use super::selector::label_selector;
 use crate::meta::{Quantity, at, dns1123_subdomain};
 use crate::status::{FieldErrors, Path};
+
+/// Shortest life of a token, in seconds.
+const MIN_TOKEN: i64 = 600;
+/// Shortest time between two readings of a node's limits, in seconds.
+const MIN_UPDATE_PERIOD: i64 = 10;
 
 /// The amount in a field.
 pub(super) fn amount(value: &Value) -> Option<Quantity> {
@@ -23,6 +28,34 @@ pub(super) fn class(object: &Value, errors: &mut FieldErrors) {
     let parameters = Path::new("parameters");
     if entries(object, "parameters").any(|(key, _)| key.is_empty()) {
         errors.invalid(&parameters, "", "field can not be empty.");
+    }
+    topologies(object, &Path::new("allowedTopologies"), errors);
+}
+
+/// Where volumes of a class may be: terms of labels with their values.
+fn topologies(class: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    for (index, term) in list(class, "allowedTopologies").iter().enumerate() {
+        let path = path.index(index);
+        let path = path.child("matchLabelExpressions");
+        let mut keys: Vec<&str> = Vec::new();
+        for (index, expression) in list(term, "matchLabelExpressions").iter().enumerate() {
+            let path = path.index(index);
+            let key = text(expression, "key");
+            let values: Vec<&str> = strings(expression, "values").collect();
+            if values.is_empty() {
+                errors.required(&path.child("values"), "");
+            }
+            for (at, value) in values.iter().enumerate() {
+                if values.iter().take(at).any(|other| other == value) {
+                    errors.duplicate(&path.child("values").index(at), *value);
+                }
+            }
+            super::get::named(errors, &path.child("key"), key, crate::meta::qualified_name(key));
+            if keys.contains(&key) {
+                errors.duplicate(&path.child("key"), key);
+            }
+            keys.push(key);
+        }
     }
 }
 
@@ -57,6 +90,34 @@ pub(super) fn driver(object: &Value, errors: &mut FieldErrors) {
     for key in ["attachRequired", "podInfoOnMount"] {
         if field(spec, key).is_none() {
             errors.required(&path.child(key), "");
+        }
+    }
+    tokens(spec, &path.child("tokenRequests"), errors);
+    if let Some(seconds) = int(spec, "nodeAllocatableUpdatePeriodSeconds").filter(|s| *s < MIN_UPDATE_PERIOD) {
+        let why = format!("must be greater than or equal to {MIN_UPDATE_PERIOD} seconds");
+        errors.invalid(&path.child("nodeAllocatableUpdatePeriodSeconds"), seconds, why);
+    }
+}
+
+/// Tokens that a driver gets for each pod: one of each audience, for ten minutes at least.
+fn tokens(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let mut audiences: Vec<&str> = Vec::new();
+    for (index, request) in list(spec, "tokenRequests").iter().enumerate() {
+        let path = path.index(index);
+        let audience = text(request, "audience");
+        if audiences.contains(&audience) {
+            errors.duplicate(&path.child("audience"), audience);
+        }
+        audiences.push(audience);
+        let here = path.child("expirationSeconds");
+        match int(request, "expirationSeconds") {
+            Some(seconds) if seconds < MIN_TOKEN => {
+                errors.invalid(&here, seconds, "may not specify a duration less than 10 minutes");
+            }
+            Some(seconds) if seconds > 1 << 32 => {
+                errors.invalid(&here, seconds, "may not specify a duration larger than 2^32 seconds");
+            }
+            _ => {}
         }
     }
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::get::{empty, entries, field, immutable, named, one_of, strings, text};
 use super::pod;
 use super::selector::label_selector;
+use super::sources;
 use super::storage::amount;
 use crate::meta::{at, dns1123_subdomain};
 use crate::status::{FieldErrors, Path};
@@ -36,6 +37,9 @@ pub(super) fn volume(object: &Value, errors: &mut FieldErrors) {
     }
     match entries(spec, "capacity").find(|(name, _)| *name == "storage") {
         None => errors.unsupported(&path.child("capacity"), at(spec, &["capacity"]).clone(), &["storage"]),
+        Some(_) if entries(spec, "capacity").count() > 1 => {
+            errors.unsupported(&path.child("capacity"), at(spec, &["capacity"]).clone(), &["storage"]);
+        }
         Some((_, value)) if amount(value).is_none_or(|a| a.sign() <= 0) => {
             errors.invalid(&path.child("capacity").key("storage"), value.clone(), "must be greater than zero");
         }
@@ -93,18 +97,17 @@ fn sources(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             errors.forbidden(&here, "may not specify more than 1 volume type");
             continue;
         }
-        let needs: &[&str] = match kind {
-            "hostPath" => &["path"],
-            "local" => &["path"],
-            "nfs" => &["server", "path"],
-            "csi" => &["driver", "volumeHandle"],
-            "iscsi" => &["targetPortal", "iqn"],
-            _ => &[],
-        };
-        for key in needs {
-            if text(source, key).is_empty() {
-                errors.required(&here.child(key), "");
+        sources::fields(kind, source, &here, errors);
+        if kind == "csi" {
+            sources::driver(text(source, "driver"), &here.child("driver"), errors);
+            if text(source, "volumeHandle").is_empty() {
+                errors.required(&here.child("volumeHandle"), "");
             }
+        }
+        let root = kind == "hostPath" && text(source, "path") == "/";
+        if root && text(spec, "persistentVolumeReclaimPolicy") == "Recycle" {
+            let why = "may not be 'recycle' for a hostPath mount of '/'";
+            errors.forbidden(&path.child("persistentVolumeReclaimPolicy"), why);
         }
         if kind == "local" && field(spec, "nodeAffinity").is_none() {
             errors.required(&path.child("nodeAffinity"), "Local volume requires node affinity");
@@ -210,7 +213,11 @@ pub(super) fn claim_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
         );
     }
-    let shrunk = storage(new_spec).zip(storage(old_spec)).is_some_and(|(new, old)| new < old);
+    // A failed growth may be asked for anew, smaller, but never below what the volume has (KEP-1790).
+    let has = field(at(old, &["status", "capacity"]), "storage").and_then(amount);
+    let shrunk = storage(new_spec)
+        .zip(storage(old_spec))
+        .is_some_and(|(new, old)| new < old && has.is_none_or(|has| new <= has));
     if shrunk {
         let path = path.child("resources");
         errors.forbidden(&path.child("requests").key("storage"), "field can not be less than status.capacity");

@@ -10,7 +10,7 @@ use crate::selector::LabelSelector;
 use crate::status::{FieldErrors, Path};
 
 /// Selector and template, and that one finds the other.
-fn selector_and_template(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+fn selector_and_template(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     let selector = at(spec, &["selector"]);
     let here = path.child("selector");
     if selector.is_null() {
@@ -18,7 +18,7 @@ fn selector_and_template(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors
     } else {
         label_selector(selector, &here, errors);
         if is_empty(selector) {
-            errors.invalid(&here, selector.clone(), "empty selector is invalid for deployment");
+            errors.invalid(&here, selector.clone(), format!("empty selector is invalid for {kind}"));
         }
     }
     matching_template(spec, path, errors);
@@ -38,7 +38,7 @@ fn matching_template(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     pod::template(template, &path, errors);
 }
 
-fn always(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+fn always(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     let template = at(spec, &["template", "spec"]);
     let path = path.child("template");
     let path = path.child("spec");
@@ -47,7 +47,8 @@ fn always(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         errors.unsupported(&path.child("restartPolicy"), policy, &["Always"]);
     }
     if field(template, "activeDeadlineSeconds").is_some() {
-        errors.forbidden(&path.child("activeDeadlineSeconds"), "activeDeadlineSeconds in a workload is not Supported");
+        let why = format!("activeDeadlineSeconds in {kind} is not Supported");
+        errors.forbidden(&path.child("activeDeadlineSeconds"), why);
     }
 }
 
@@ -93,8 +94,8 @@ pub(super) fn deployment(object: &Value, errors: &mut FieldErrors) {
     let spec = at(object, &["spec"]);
     let path = Path::new("spec");
     counts(spec, &path, errors);
-    selector_and_template(spec, &path, errors);
-    always(spec, &path, errors);
+    selector_and_template(spec, "deployment", &path, errors);
+    always(spec, "ReplicaSet", &path, errors);
     strategy(at(spec, &["strategy"]), &path.child("strategy"), errors);
     if let Some(deadline) = int(spec, "progressDeadlineSeconds") {
         let here = path.child("progressDeadlineSeconds");
@@ -133,8 +134,8 @@ pub(super) fn replica_set(object: &Value, errors: &mut FieldErrors) {
     let spec = at(object, &["spec"]);
     let path = Path::new("spec");
     counts(spec, &path, errors);
-    selector_and_template(spec, &path, errors);
-    always(spec, &path, errors);
+    selector_and_template(spec, "deployment", &path, errors);
+    always(spec, "ReplicaSet", &path, errors);
 }
 
 /// ReplicationController.
@@ -158,20 +159,19 @@ pub(super) fn replication_controller(object: &Value, errors: &mut FieldErrors) {
         errors.invalid(&path.child("labels"), labels.clone(), "`selector` does not match template `labels`");
     }
     pod::template(at(spec, &["template"]), &path.child("template"), errors);
-    always(spec, &path, errors);
+    always(spec, "ReplicationController", &path, errors);
 }
 
 /// StatefulSet.
 pub(super) fn stateful_set(object: &Value, errors: &mut FieldErrors) {
     let spec = at(object, &["spec"]);
     let path = Path::new("spec");
-    one_of(
-        errors,
-        &path.child("podManagementPolicy"),
-        text(spec, "podManagementPolicy"),
-        &["OrderedReady", "Parallel"],
-        true,
-    );
+    let here = path.child("podManagementPolicy");
+    match text(spec, "podManagementPolicy") {
+        "" => errors.required(&here, ""),
+        "OrderedReady" | "Parallel" => {}
+        other => errors.invalid(&here, other, "must be 'OrderedReady' or 'Parallel'"),
+    }
     let update = at(spec, &["updateStrategy"]);
     let here = path.child("updateStrategy");
     match (text(update, "type"), field(update, "rollingUpdate")) {
@@ -197,7 +197,7 @@ pub(super) fn stateful_set(object: &Value, errors: &mut FieldErrors) {
     let retention = at(spec, &["persistentVolumeClaimRetentionPolicy"]);
     for key in ["whenDeleted", "whenScaled"] {
         let here = path.child("persistentVolumeClaimRetentionPolicy");
-        one_of(errors, &here.child(key), text(retention, key), &["Delete", "Retain"], false);
+        one_of(errors, &here.child(key), text(retention, key), &["Retain", "Delete"], false);
     }
     counts(spec, &path, errors);
     non_negative(errors, &path.child("ordinals").child("start"), int(at(spec, &["ordinals"]), "start"));
@@ -218,7 +218,7 @@ pub(super) fn stateful_set(object: &Value, errors: &mut FieldErrors) {
     let mut with_claims = spec.clone();
     add_claim_volumes(&mut with_claims);
     matching_template(&with_claims, &path, errors);
-    always(spec, &path, errors);
+    always(spec, "StatefulSet", &path, errors);
 }
 
 fn add_claim_volumes(spec: &mut Value) {
@@ -264,8 +264,8 @@ pub(super) fn stateful_set_update(new: &Value, old: &Value, errors: &mut FieldEr
 pub(super) fn daemon_set(object: &Value, errors: &mut FieldErrors) {
     let spec = at(object, &["spec"]);
     let path = Path::new("spec");
-    selector_and_template(spec, &path, errors);
-    always(spec, &path, errors);
+    selector_and_template(spec, "daemonset", &path, errors);
+    always(spec, "DaemonSet", &path, errors);
     counts(spec, &path, errors);
     let update = at(spec, &["updateStrategy"]);
     let here = path.child("updateStrategy");
@@ -329,18 +329,19 @@ pub(super) fn status_counts(new: &Value, errors: &mut FieldErrors) {
             non_negative(errors, &path.child(key), value.as_i64());
         }
     }
-    let status = at(new, &["status"]);
     if text(new, "kind") == "DaemonSet" {
         return;
     }
-    let total = int(status, "replicas").unwrap_or(0);
-    for (key, word) in [
-        ("updatedReplicas", "status.replicas"),
-        ("readyReplicas", "status.replicas"),
-        ("availableReplicas", "status.replicas"),
-    ] {
-        if let Some(count) = int(status, key).filter(|c| *c > total) {
-            errors.invalid(&path.child(key), count, format!("cannot be greater than {word}"));
+    let status = at(new, &["status"]);
+    let count = |key: &str| int(status, key).unwrap_or(0);
+    for key in ["updatedReplicas", "fullyLabeledReplicas", "readyReplicas", "currentReplicas", "availableReplicas"] {
+        if count(key) > count("replicas") {
+            errors.invalid(&path.child(key), count(key), "cannot be greater than status.replicas");
         }
+    }
+    if count("availableReplicas") > count("readyReplicas") {
+        let of = if text(new, "kind") == "StatefulSet" { "status.readyReplicas" } else { "readyReplicas" };
+        let why = format!("cannot be greater than {of}");
+        errors.invalid(&path.child("availableReplicas"), count("availableReplicas"), why);
     }
 }

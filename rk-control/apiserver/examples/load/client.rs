@@ -49,6 +49,13 @@ impl Target {
         let address = text("/clusters/0/cluster/server")?.trim_start_matches("https://").to_owned();
         Ok(Self { address, tls: TlsConnector::from(Arc::new(tls)) })
     }
+
+    /// A connection on which nothing was said yet.
+    pub async fn dial(&self) -> anyhow::Result<TcpStream> {
+        let stream = TcpStream::connect(&self.address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
 }
 
 /// One connection; clones share it.
@@ -57,8 +64,7 @@ pub struct Client(SendRequest<Full<Bytes>>);
 
 impl Client {
     pub async fn connect(target: &Target) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(&target.address).await?;
-        stream.set_nodelay(true)?;
+        let stream = target.dial().await?;
         let host = stream.peer_addr()?.ip();
         let stream = target.tls.connect(ServerName::IpAddress(host.into()), stream).await?;
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;

@@ -1,9 +1,10 @@
 //! Load on a running API server: `load KUBECONFIG PID`. Prints one reading per line, tab-separated: what, measured, budget.
 //!
 //! It creates ConfigMaps as fast as they are taken, watches one namespace a thousand times over while a hundred changes are made
-//! each second, and lists ten thousand pods. `PID` is the server's, for its memory.
+//! each second, lists ten thousand pods, and asks beside ten thousand connections that do not. `PID` is the server's, for its memory.
 
 mod client;
+mod idle;
 mod memory;
 
 use std::path::Path;
@@ -35,7 +36,8 @@ async fn main() -> anyhow::Result<()> {
     admin.post("/api/v1/namespaces", json!({"metadata": {"name": "bench"}})).await?;
     creates(&target).await?;
     watches(&target).await?;
-    lists(&target, pid).await
+    lists(&target, pid).await?;
+    idle::held(&target, pid).await
 }
 
 fn row(what: &str, measured: &str, budget: &str) {

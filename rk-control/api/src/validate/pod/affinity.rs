@@ -114,7 +114,7 @@ fn pod_term(term: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 }
 
 /// Tolerations.
-pub(super) fn tolerations(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+pub(in super::super) fn tolerations(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     for (index, toleration) in list(spec, "tolerations").iter().enumerate() {
         let path = path.index(index);
         let (key, operator, value, effect) = (

@@ -4,36 +4,44 @@ use serde_json::Value;
 
 use super::super::get::{empty, field, flag, list, named, one_of, text};
 use super::super::resources;
-use super::{env, probe, security};
+use super::{claims, env, mounts, probe, restart, security};
 use crate::meta::{dns1123_label, in_range, port_name};
 use crate::status::{FieldErrors, Path};
 
-/// All containers of a spec. `volumes` are the names that mounts may use, with whether each is a block device.
-pub(super) fn containers(spec: &Value, path: &Path<'_>, volumes: &[(&str, bool)], errors: &mut FieldErrors) {
+/// What containers may name of their pod.
+pub(super) struct Names<'a> {
+    /// Volumes, with whether each may be a block device.
+    pub(super) volumes: Vec<(&'a str, bool)>,
+    /// Claims of devices.
+    pub(super) claims: Vec<&'a str>,
+}
+
+/// All containers of a spec.
+pub(super) fn containers(spec: &Value, path: &Path<'_>, names: &Names<'_>, errors: &mut FieldErrors) {
     if list(spec, "containers").is_empty() {
         errors.required(&path.child("containers"), "");
     }
-    let mut names: Vec<&str> = Vec::new();
+    let mut seen: Vec<&str> = Vec::new();
     for (index, container) in list(spec, "containers").iter().enumerate() {
         let path = path.child("containers");
         let path = path.index(index);
-        one(container, spec, &path, volumes, errors);
-        lifecycle(container, &path, errors);
-        unique(container, &path, &mut names, errors);
+        one(container, spec, &path, names, errors);
+        lifecycle(container, spec, &path, errors);
+        unique(container, &path, &mut seen, errors);
     }
     for (index, container) in list(spec, "initContainers").iter().enumerate() {
         let path = path.child("initContainers");
         let path = path.index(index);
-        one(container, spec, &path, volumes, errors);
-        init(container, &path, errors);
-        unique(container, &path, &mut names, errors);
+        one(container, spec, &path, names, errors);
+        init(container, spec, &path, errors);
+        unique(container, &path, &mut seen, errors);
     }
     for (index, container) in list(spec, "ephemeralContainers").iter().enumerate() {
         let path = path.child("ephemeralContainers");
         let path = path.index(index);
-        one(container, spec, &path, volumes, errors);
+        one(container, spec, &path, names, errors);
         ephemeral(container, spec, &path, errors);
-        unique(container, &path, &mut names, errors);
+        unique(container, &path, &mut seen, errors);
     }
     host_ports(spec, path, errors);
 }
@@ -47,7 +55,7 @@ fn unique<'a>(container: &'a Value, path: &Path<'_>, names: &mut Vec<&'a str>, e
 }
 
 /// What holds for every container.
-fn one(container: &Value, spec: &Value, path: &Path<'_>, volumes: &[(&str, bool)], errors: &mut FieldErrors) {
+fn one(container: &Value, spec: &Value, path: &Path<'_>, names: &Names<'_>, errors: &mut FieldErrors) {
     let name = text(container, "name");
     if name.is_empty() {
         errors.required(&path.child("name"), "");
@@ -64,7 +72,9 @@ fn one(container: &Value, spec: &Value, path: &Path<'_>, volumes: &[(&str, bool)
     one_of(errors, &path.child("terminationMessagePolicy"), policy, &["File", "FallbackToLogsOnError"], true);
     ports(container, &path.child("ports"), errors);
     env::env(container, path, errors);
-    mounts(container, path, volumes, errors);
+    mounts::mounts(container, path, &names.volumes, errors);
+    mounts::devices(container, path, &names.volumes, errors);
+    restart::resize(container, spec, path, errors);
     one_of(
         errors,
         &path.child("imagePullPolicy"),
@@ -74,40 +84,31 @@ fn one(container: &Value, spec: &Value, path: &Path<'_>, volumes: &[(&str, bool)
     );
     if let Some(resources) = field(container, "resources") {
         resources::requirements(resources, &path.child("resources"), errors);
+        claims::used(resources, &names.claims, &path.child("resources"), errors);
     }
     security::container(container, spec, &path.child("securityContext"), errors);
 }
 
-fn lifecycle(container: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+fn lifecycle(container: &Value, spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     if let Some(lifecycle) = field(container, "lifecycle") {
         let path = path.child("lifecycle");
         for hook in ["postStart", "preStop"] {
             if let Some(handler) = field(lifecycle, hook) {
-                probe::handler(handler, &path.child(hook), errors);
+                probe::hook(handler, spec, &path.child(hook), errors);
             }
         }
     }
     probe::probes(container, path, errors);
-    restart_policy(container, path, errors);
-}
-
-fn restart_policy(container: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    one_of(
-        errors,
-        &path.child("restartPolicy"),
-        text(container, "restartPolicy"),
-        &["Always", "OnFailure", "Never"],
-        false,
-    );
+    restart::policy(container, path, errors);
 }
 
 /// Probes and hooks are for init containers that keep running.
-fn init(container: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+fn init(container: &Value, spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     if text(container, "restartPolicy") == "Always" {
-        lifecycle(container, path, errors);
+        lifecycle(container, spec, path, errors);
         return;
     }
-    restart_policy(container, path, errors);
+    restart::policy(container, path, errors);
     for key in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
         if field(container, key).is_some() {
             errors.forbidden(&path.child(key), "may not be set for init containers without restartPolicy=Always");
@@ -188,64 +189,5 @@ fn host_ports(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             }
             taken.push(key);
         }
-    }
-}
-
-fn mounts(container: &Value, path: &Path<'_>, volumes: &[(&str, bool)], errors: &mut FieldErrors) {
-    let devices: Vec<&str> = list(container, "volumeDevices").iter().map(|d| text(d, "name")).collect();
-    let mut paths: Vec<&str> = Vec::new();
-    for (index, mount) in list(container, "volumeMounts").iter().enumerate() {
-        let path = path.child("volumeMounts");
-        let path = path.index(index);
-        let (name, target) = (text(mount, "name"), text(mount, "mountPath"));
-        if name.is_empty() {
-            errors.required(&path.child("name"), "");
-        } else if !volumes.iter().any(|(v, _)| *v == name) {
-            errors.not_found(&path.child("name"), name);
-        }
-        if target.is_empty() {
-            errors.required(&path.child("mountPath"), "");
-        }
-        if paths.contains(&target) {
-            errors.invalid(&path.child("mountPath"), target, "must be unique");
-        }
-        paths.push(target);
-        if devices.contains(&name) {
-            errors.invalid(&path.child("name"), name, "must not already exist in volumeDevices");
-        }
-        relative(text(mount, "subPath"), &path.child("subPath"), errors);
-        relative(text(mount, "subPathExpr"), &path.child("subPathExpr"), errors);
-        if !empty(mount, "subPath") && !empty(mount, "subPathExpr") {
-            errors.invalid(
-                &path.child("subPathExpr"),
-                text(mount, "subPathExpr"),
-                "subPathExpr and subPath are mutually exclusive",
-            );
-        }
-        let propagation = text(mount, "mountPropagation");
-        one_of(
-            errors,
-            &path.child("mountPropagation"),
-            propagation,
-            &["Bidirectional", "HostToContainer", "None"],
-            false,
-        );
-        let privileged = field(container, "securityContext").is_some_and(|s| flag(s, "privileged"));
-        if propagation == "Bidirectional" && !privileged {
-            errors.forbidden(
-                &path.child("mountPropagation"),
-                "Bidirectional mount propagation is available only to privileged containers",
-            );
-        }
-    }
-}
-
-/// A path that stays inside its volume.
-pub(super) fn relative(target: &str, path: &Path<'_>, errors: &mut FieldErrors) {
-    if target.starts_with('/') {
-        errors.invalid(path, target, "must be a relative path");
-    }
-    if target.split('/').any(|part| part == "..") {
-        errors.invalid(path, target, "must not contain '..'");
     }
 }

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::super::get::{empty, field, list, named, text};
+use super::super::get::{field, list, named, text};
+use super::mounts::relative;
 use crate::meta::{config_map_key, env_var_name};
 use crate::status::{FieldErrors, Path};
 
@@ -28,6 +29,9 @@ const RESOURCES: [&str; 6] = [
     "requests.memory",
     "requests.ephemeral-storage",
 ];
+
+/// Units in which bytes are told.
+const BYTES: [&str; 13] = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
 
 /// `env` and `envFrom`.
 pub(super) fn env(container: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
@@ -76,7 +80,7 @@ fn value_from(source: &Value, has_value: bool, path: &Path<'_>, errors: &mut Fie
     }
     if let Some(reference) = field(source, "resourceFieldRef") {
         sources += 1;
-        resource_ref(reference, &path.child("resourceFieldRef"), errors);
+        resource_ref(reference, false, &path.child("resourceFieldRef"), errors);
     }
     for kind in ["configMapKeyRef", "secretKeyRef"] {
         if let Some(reference) = field(source, kind) {
@@ -93,7 +97,10 @@ fn value_from(source: &Value, has_value: bool, path: &Path<'_>, errors: &mut Fie
             }
         }
     }
-    sources += usize::from(field(source, "fileKeyRef").is_some());
+    if let Some(reference) = field(source, "fileKeyRef") {
+        sources += 1;
+        file_key(reference, &path.child("fileKeyRef"), errors);
+    }
     if sources == 0 {
         errors.invalid(
             path,
@@ -104,6 +111,20 @@ fn value_from(source: &Value, has_value: bool, path: &Path<'_>, errors: &mut Fie
         errors.invalid(path, "", "may not be specified when `value` is not empty");
     } else if sources > 1 {
         errors.invalid(path, "", "may not have more than one field specified at a time");
+    }
+}
+
+/// A variable from a file that another container wrote (KEP-3721).
+fn file_key(reference: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    for name in ["volumeName", "path", "key"] {
+        if text(reference, name).is_empty() {
+            errors.required(&path.child(name), "");
+        }
+    }
+    relative(text(reference, "path"), &path.child("path"), errors);
+    let key = text(reference, "key");
+    if !key.is_empty() {
+        named(errors, &path.child("key"), key, env_var_name(key));
     }
 }
 
@@ -138,24 +159,34 @@ fn known_field(target: &str) -> bool {
         || matches!(target, "metadata.labels" | "metadata.annotations" | "status.phase" | "spec.restartPolicy")
 }
 
-/// A reference to a resource of a container.
-pub(super) fn resource_ref(reference: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+/// A reference to a resource of a container. Files of a volume name the container, variables mean their own.
+pub(super) fn resource_ref(reference: &Value, file: bool, path: &Path<'_>, errors: &mut FieldErrors) {
     let resource = text(reference, "resource");
-    if resource.is_empty() {
+    if file && text(reference, "containerName").is_empty() {
+        errors.required(&path.child("containerName"), "");
+    } else if resource.is_empty() {
         errors.required(&path.child("resource"), "");
-    } else if !RESOURCES.contains(&resource) && !resource.contains("hugepages-") {
+    } else if !RESOURCES.contains(&resource) && !is_huge_pages(resource) {
         errors.unsupported(&path.child("resource"), resource, &RESOURCES);
     }
-    let divisor = text(reference, "divisor");
-    let fits = match resource.rsplit('.').next().unwrap_or_default() {
-        "cpu" => ["", "0", "1", "1m"].contains(&divisor),
-        _ => empty(reference, "divisor") || !divisor.ends_with('m'),
+    divisor(resource, text(reference, "divisor"), &path.child("divisor"), errors);
+}
+
+fn is_huge_pages(resource: &str) -> bool {
+    ["limits.hugepages-", "requests.hugepages-"].iter().any(|prefix| resource.starts_with(prefix))
+}
+
+/// In what an amount is told: none for one of the resource's own units.
+fn divisor(resource: &str, divisor: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    let (allowed, shown): (&[&str], _) = match resource.split_once('.').map(|(_, name)| name) {
+        Some("cpu") => (&["1m", "1"], "cpu"),
+        Some("memory") => (&BYTES, "memory"),
+        Some("ephemeral-storage") => (&BYTES, "local ephemeral storage"),
+        Some(name) if name.starts_with("hugepages-") => (&BYTES, "hugepages"),
+        _ => return,
     };
-    if !fits {
-        errors.invalid(
-            &path.child("divisor"),
-            divisor,
-            "only divisor's values 1m and 1 are supported with the cpu resource",
-        );
+    if !matches!(divisor, "" | "0") && !allowed.contains(&divisor) {
+        let why = format!("only divisor's values {} are supported with the {shown} resource", allowed.join(", "));
+        errors.invalid(path, divisor, if shown == "cpu" { why.replace("1m, 1 ", "1m and 1 ") } else { why });
     }
 }

@@ -1,12 +1,16 @@
 //! Pods and the pod templates of workloads.
 
 mod affinity;
+mod claims;
 mod container;
 mod dns;
 mod env;
+mod mounts;
 mod probe;
+mod restart;
 mod security;
 mod spec;
+mod system;
 mod update;
 mod volume;
 
@@ -17,7 +21,7 @@ use super::metadata;
 use crate::meta::at;
 use crate::status::{FieldErrors, Path};
 
-pub(super) use affinity::node_selector;
+pub(super) use affinity::{node_selector, tolerations};
 pub(super) use update::{ephemeral_update, resize_update, status_update, update};
 
 /// What may run again after it ends, and where a spec stands.

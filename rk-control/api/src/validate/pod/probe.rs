@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::get::{field, in_range, int, non_negative, one_of, port_or_name, text};
+use super::super::get::{empty, field, in_range, int, list, non_negative, one_of, port_or_name, text};
 use crate::status::{FieldErrors, Path};
 
 /// The three probes of a container.
@@ -32,6 +32,19 @@ pub(super) fn probes(container: &Value, path: &Path<'_>, errors: &mut FieldError
     }
 }
 
+/// A lifecycle hook; one that sleeps wakes before the pod's grace is over (KEP-3960).
+pub(super) fn hook(hook: &Value, spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    handler(hook, path, errors);
+    let (seconds, grace) =
+        (int(field(hook, "sleep").unwrap_or(&Value::Null), "seconds"), int(spec, "terminationGracePeriodSeconds"));
+    if let (Some(seconds), Some(grace)) = (seconds, grace)
+        && !(0..=grace).contains(&seconds)
+    {
+        let why = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+        errors.invalid(&path.child("sleep"), seconds, why);
+    }
+}
+
 /// What a probe or hook does: exactly one thing.
 pub(super) fn handler(handler: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let mut handlers = 0;
@@ -44,18 +57,14 @@ pub(super) fn handler(handler: &Value, path: &Path<'_>, errors: &mut FieldErrors
         }
         let path = path.child(kind);
         match kind {
-            "exec" => {
-                if super::super::get::list(action, "command").is_empty() {
-                    errors.required(&path.child("command"), "");
-                }
-            }
+            "exec" if empty(action, "command") => errors.required(&path.child("command"), ""),
             "httpGet" => {
                 if text(action, "path").is_empty() {
                     errors.required(&path.child("path"), "");
                 }
                 port_or_name(errors, &path.child("port"), &action["port"]);
                 one_of(errors, &path.child("scheme"), text(action, "scheme"), &["HTTP", "HTTPS"], false);
-                for (index, header) in super::super::get::list(action, "httpHeaders").iter().enumerate() {
+                for (index, header) in list(action, "httpHeaders").iter().enumerate() {
                     let name = text(header, "name");
                     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
                         let why = "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for \
@@ -66,12 +75,7 @@ pub(super) fn handler(handler: &Value, path: &Path<'_>, errors: &mut FieldErrors
             }
             "tcpSocket" => port_or_name(errors, &path.child("port"), &action["port"]),
             "grpc" => in_range(errors, &path.child("port"), int(action, "port").unwrap_or(0), 1, 65535),
-            _ => {
-                let seconds = int(action, "seconds").unwrap_or(0);
-                if seconds < 0 {
-                    errors.invalid(&path, seconds, "must be greater than or equal to 0");
-                }
-            }
+            _ => {}
         }
     }
     if handlers == 0 {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::super::get::{field, flag, in_range, int, list, one_of, text};
+use super::mounts::relative;
 use crate::meta::at;
 use crate::status::{FieldErrors, Path};
 
@@ -16,23 +17,44 @@ fn ids(context: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     }
 }
 
-fn profile(context: &Value, key: &str, path: &Path<'_>, errors: &mut FieldErrors) {
-    let Some(profile) = field(context, key) else { return };
-    let path = path.child(key);
+/// Longest name of a profile that the node's administrator loaded.
+const MAX_PROFILE: usize = 4095;
+
+/// `seccompProfile`.
+fn seccomp(context: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(profile) = field(context, "seccompProfile") else { return };
+    let path = path.child("seccompProfile");
     let (kind, local) = (text(profile, "type"), field(profile, "localhostProfile"));
     one_of(errors, &path.child("type"), kind, &["Localhost", "RuntimeDefault", "Unconfined"], true);
+    let path = path.child("localhostProfile");
     match (kind, local) {
-        ("Localhost", None) => {
-            errors.required(&path.child("localhostProfile"), "must be set when seccomp type is Localhost")
+        ("Localhost", None) => errors.required(&path, "must be set when seccomp type is Localhost"),
+        ("Localhost", Some(local)) => relative(local.as_str().unwrap_or_default(), &path, errors),
+        (_, Some(local)) => errors.invalid(&path, local.clone(), "can only be set when seccomp type is Localhost"),
+        (_, None) => {}
+    }
+}
+
+/// `appArmorProfile`.
+fn app_armor(context: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(profile) = field(context, "appArmorProfile") else { return };
+    let path = path.child("appArmorProfile");
+    let (kind, local) = (text(profile, "type"), field(profile, "localhostProfile"));
+    if kind.is_empty() {
+        errors.required(&path.child("type"), "type is required when appArmorProfile is set");
+    }
+    one_of(errors, &path.child("type"), kind, &["Localhost", "RuntimeDefault", "Unconfined"], false);
+    let path = path.child("localhostProfile");
+    match (kind, local.and_then(Value::as_str)) {
+        ("Localhost", None | Some("")) => errors.required(&path, "must be set when AppArmor type is Localhost"),
+        ("Localhost", Some(name)) if name.trim() != name => {
+            errors.invalid(&path, name, "must not be padded with whitespace");
         }
-        ("Localhost", Some(_)) | (_, None) => {}
-        (_, Some(local)) => {
-            errors.invalid(
-                &path.child("localhostProfile"),
-                local.clone(),
-                "can only be set when seccomp type is Localhost",
-            );
+        ("Localhost", Some(name)) if name.len() > MAX_PROFILE => errors.too_long(&path, MAX_PROFILE),
+        ("RuntimeDefault" | "Unconfined", Some(name)) => {
+            errors.invalid(&path, name, "can only be set when AppArmor type is Localhost");
         }
+        _ => {}
     }
 }
 
@@ -57,6 +79,9 @@ pub(super) fn pod(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         } else if seen.contains(&name) {
             errors.duplicate(&path.child("name"), name);
         }
+        if let Some(why) = of_the_node(name, spec) {
+            errors.invalid(&path.child("name"), name, why);
+        }
         seen.push(name);
     }
     one_of(
@@ -68,8 +93,23 @@ pub(super) fn pod(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     );
     let groups = text(context, "supplementalGroupsPolicy");
     one_of(errors, &path.child("supplementalGroupsPolicy"), groups, &["Merge", "Strict"], false);
-    profile(context, "seccompProfile", &path, errors);
-    profile(context, "appArmorProfile", &path, errors);
+    let relabel = text(context, "seLinuxChangePolicy");
+    one_of(errors, &path.child("seLinuxChangePolicy"), relabel, &["MountOption", "Recursive"], false);
+    seccomp(context, &path, errors);
+    app_armor(context, &path, errors);
+}
+
+/// A sysctl of a namespace that the pod shares with its node would be the node's.
+fn of_the_node(name: &str, spec: &Value) -> Option<&'static str> {
+    let name = name.replace('/', ".");
+    let ipc = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."].iter().any(|start| name.starts_with(start));
+    match () {
+        () if flag(spec, "hostNetwork") && name.starts_with("net.") => {
+            Some("may not be specified when 'hostNetwork' is true")
+        }
+        () if flag(spec, "hostIPC") && ipc => Some("may not be specified when 'hostIPC' is true"),
+        () => None,
+    }
 }
 
 fn is_sysctl(name: &str) -> bool {
@@ -87,8 +127,8 @@ fn is_sysctl(name: &str) -> bool {
 pub(super) fn container(container: &Value, spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let Some(context) = field(container, "securityContext") else { return };
     ids(context, path, errors);
-    profile(context, "seccompProfile", path, errors);
-    profile(context, "appArmorProfile", path, errors);
+    seccomp(context, path, errors);
+    app_armor(context, path, errors);
     one_of(errors, &path.child("procMount"), text(context, "procMount"), &["Default", "Unmasked"], false);
     if text(context, "procMount") == "Unmasked" && spec.get("hostUsers").and_then(Value::as_bool) != Some(false) {
         errors.invalid(&path.child("procMount"), "Unmasked", "`hostUsers` must be false to use `Unmasked`");

@@ -4,20 +4,22 @@ use serde_json::Value;
 
 use super::super::get::{field, flag, in_range, int, list, named, one_of, strings, text};
 use super::super::resources;
-use super::{Owner, affinity, container, dns, security, volume};
+use super::{Owner, affinity, claims, container, dns, security, system, volume};
 use crate::meta::{at, dns1123_label, dns1123_subdomain, label_value, qualified_name};
 use crate::status::{FieldErrors, Path};
+
+/// Longest name that the kernel gives a machine.
+const MAX_HOSTNAME: usize = 64;
 
 /// Everything about a spec.
 pub(super) fn spec(spec: &Value, path: &Path<'_>, owner: Owner, errors: &mut FieldErrors) {
     let volumes = volume::volumes(spec, &path.child("volumes"), errors);
-    container::containers(spec, path, &volumes, errors);
+    let claims = claims::claims(spec, &path.child("resourceClaims"), errors);
+    container::containers(spec, path, &container::Names { volumes, claims }, errors);
     one_of(errors, &path.child("restartPolicy"), text(spec, "restartPolicy"), &["Always", "OnFailure", "Never"], true);
     dns::dns(spec, path, errors);
     security::pod(spec, path, errors);
-    if let Some(resources) = field(spec, "resources") {
-        resources::requirements(resources, &path.child("resources"), errors);
-    }
+    claims::pod_resources(spec, path, errors);
     names(spec, path, errors);
     numbers(spec, path, errors);
     for (key, value) in super::super::get::entries(spec, "nodeSelector") {
@@ -35,10 +37,9 @@ pub(super) fn spec(spec: &Value, path: &Path<'_>, owner: Owner, errors: &mut Fie
         let path = path.child("os");
         one_of(errors, &path.child("name"), name, &["linux", "windows"], true);
     }
-    for key in ["overhead"] {
-        if let Some(overhead) = field(spec, key) {
-            resources::amounts(overhead, &path.child(key), errors);
-        }
+    system::fields(spec, path, errors);
+    if let Some(overhead) = field(spec, "overhead") {
+        resources::amounts(overhead, &path.child("overhead"), errors);
     }
 }
 
@@ -53,6 +54,16 @@ fn names(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         let value = text(spec, key);
         if !value.is_empty() {
             named(errors, &path.child(key), value, dns1123_label(value));
+        }
+    }
+    if let Some(name) = field(spec, "hostnameOverride").and_then(Value::as_str) {
+        let path = path.child("hostnameOverride");
+        named(errors, &path, name, dns1123_subdomain(name));
+        if name.len() > MAX_HOSTNAME {
+            errors.too_long(&path, MAX_HOSTNAME);
+        }
+        for other in ["hostNetwork", "setHostnameAsFQDN"].into_iter().filter(|other| flag(spec, other)) {
+            errors.forbidden(&path, format!("may not be specified when {other} is true"));
         }
     }
     for (index, secret) in list(spec, "imagePullSecrets").iter().enumerate() {

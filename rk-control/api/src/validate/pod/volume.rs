@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::super::get::{empty, field, int, list, named, one_of, text};
-use super::container::relative;
+use super::super::sources;
 use super::env::{field_ref, resource_ref};
+use super::mounts::relative;
 use crate::meta::{at, config_map_key, dns1123_label};
 use crate::status::{FieldErrors, Path};
 
@@ -27,7 +28,8 @@ pub(super) fn volumes<'a>(spec: &'a Value, path: &Path<'_>, errors: &mut FieldEr
         if names.iter().any(|(n, _)| *n == name) {
             errors.duplicate(&path.child("name"), name);
         }
-        names.push((name, field(volume, "persistentVolumeClaim").is_some()));
+        let device = ["persistentVolumeClaim", "ephemeral"].iter().any(|kind| field(volume, kind).is_some());
+        names.push((name, device));
         source(volume, &path, errors);
     }
     names
@@ -55,38 +57,21 @@ fn source(volume: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 }
 
 fn one(kind: &str, source: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    let mut needs = |keys: &[&str]| {
-        for key in keys {
-            if text(source, key).is_empty() {
-                errors.required(&path.child(key), "");
-            }
-        }
-    };
+    sources::fields(kind, source, path, errors);
     match kind {
-        "hostPath" => {
-            needs(&["path"]);
-            let target = text(source, "path");
-            if target.split('/').any(|p| p == "..") {
-                errors.invalid(&path.child("path"), target, "must not contain '..'");
+        "secret" | "configMap" => files(source, path, errors),
+        "csi" => {
+            let driver = text(source, "driver");
+            sources::driver(driver, &path.child("driver"), errors);
+            let secret = field(source, "nodePublishSecretRef");
+            if secret.is_some_and(|secret| text(secret, "name").is_empty()) {
+                errors.required(&path.child("nodePublishSecretRef").child("name"), "");
             }
-            let types =
-                ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
-            one_of(errors, &path.child("type"), text(source, "type"), &types, false);
         }
-        "secret" => {
-            needs(&["secretName"]);
-            files(source, path, errors);
+        "image" => {
+            let policy = text(source, "pullPolicy");
+            one_of(errors, &path.child("pullPolicy"), policy, &["Always", "IfNotPresent", "Never"], false);
         }
-        "configMap" => {
-            needs(&["name"]);
-            files(source, path, errors);
-        }
-        "persistentVolumeClaim" => needs(&["claimName"]),
-        "nfs" => needs(&["server", "path"]),
-        "iscsi" => needs(&["targetPortal", "iqn"]),
-        "csi" => needs(&["driver"]),
-        "image" => needs(&["reference"]),
-        "flexVolume" => needs(&["driver"]),
         "downwardAPI" => {
             mode(source, "defaultMode", path, errors);
             downward(source, path, errors);
@@ -160,7 +145,7 @@ fn downward(source: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
                 errors.invalid(&path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously")
             }
             (Some(reference), None) => field_ref(reference, &FILE_FIELDS, &path.child("fieldRef"), errors),
-            (None, Some(reference)) => resource_ref(reference, &path.child("resourceFieldRef"), errors),
+            (None, Some(reference)) => resource_ref(reference, true, &path.child("resourceFieldRef"), errors),
             (None, None) => errors.required(&path, "one of fieldRef and resourceFieldRef is required"),
         }
         mode(item, "mode", &path, errors);
@@ -207,6 +192,8 @@ fn projected(source: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
                     }
                     if empty(value, "path") {
                         errors.required(&path.child("path"), "");
+                    } else {
+                        relative(text(value, "path"), &path.child("path"), errors);
                     }
                 }
                 _ => {}

@@ -1,0 +1,121 @@
+//! Devices that a pod claims (KEP-4381), and resources of a pod as a whole (KEP-2837).
+
+use serde_json::Value;
+
+use super::super::get::{entries, field, list, named, text};
+use super::super::resources;
+use crate::meta::{Quantity, at, dns1123_label, dns1123_subdomain};
+use crate::status::{FieldErrors, Path};
+
+/// `resourceClaims` of the pod; returns their names.
+pub(super) fn claims<'a>(spec: &'a Value, path: &Path<'_>, errors: &mut FieldErrors) -> Vec<&'a str> {
+    let mut names: Vec<&str> = Vec::new();
+    for (index, claim) in list(spec, "resourceClaims").iter().enumerate() {
+        let path = path.index(index);
+        let name = text(claim, "name");
+        if name.is_empty() {
+            errors.required(&path.child("name"), "");
+        } else if names.contains(&name) {
+            errors.duplicate(&path.child("name"), name);
+        } else {
+            named(errors, &path.child("name"), name, dns1123_label(name));
+            names.push(name);
+        }
+        let own = field(claim, "resourceClaimName").and_then(Value::as_str);
+        let template = field(claim, "resourceClaimTemplateName").and_then(Value::as_str);
+        match (own, template) {
+            (Some(_), Some(_)) => {
+                let why = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                errors.invalid(&path, claim.clone(), why);
+            }
+            (None, None) => {
+                let why = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
+                errors.invalid(&path, claim.clone(), why);
+            }
+            _ => {}
+        }
+        for (key, value) in [("resourceClaimName", own), ("resourceClaimTemplateName", template)] {
+            if let Some(value) = value {
+                named(errors, &path.child(key), value, dns1123_subdomain(value));
+            }
+        }
+    }
+    names
+}
+
+/// `resources.claims` of a container: each is one of the pod's.
+pub(super) fn used(resources: &Value, known: &[&str], path: &Path<'_>, errors: &mut FieldErrors) {
+    let path = path.child("claims");
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for (index, claim) in list(resources, "claims").iter().enumerate() {
+        let path = path.index(index);
+        let (name, request) = (text(claim, "name"), text(claim, "request"));
+        if name.is_empty() {
+            errors.required(&path, "");
+            continue;
+        }
+        if seen.contains(&(name, request)) {
+            errors.duplicate(&path, if request.is_empty() { name.to_owned() } else { format!("{name}/{request}") });
+        } else if !known.contains(&name) {
+            errors.not_found(&path, name);
+        }
+        seen.push((name, request));
+    }
+}
+
+fn amount(value: &Value) -> Quantity {
+    value.as_str().and_then(|t| t.parse().ok()).unwrap_or_default()
+}
+
+/// The most of a resource that the containers ask for at one time: init containers run one by one, beside the sidecars
+/// that began before them.
+fn needed(spec: &Value, resource: &str) -> Quantity {
+    let request = |container: &Value| amount(at(container, &["resources", "requests", resource]));
+    let (mut sidecars, mut peak) = (Quantity::default(), Quantity::default());
+    for container in list(spec, "initContainers") {
+        let with = sidecars + request(container);
+        if text(container, "restartPolicy") == "Always" {
+            sidecars = with;
+        }
+        peak = peak.max(with);
+    }
+    let together = list(spec, "containers").iter().fold(sidecars, |sum, c| sum + request(c));
+    peak.max(together)
+}
+
+/// `resources` of the pod: whole numbers for all its containers together.
+pub(super) fn pod_resources(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(own) = field(spec, "resources") else { return };
+    let here = path.child("resources");
+    resources::requirements(own, &here, errors);
+    if !list(own, "claims").is_empty() {
+        errors.forbidden(&here.child("claims"), "claims cannot be set for Resources at pod-level");
+    }
+    for side in ["requests", "limits"] {
+        let here = here.child(side);
+        for (name, _) in entries(own, side) {
+            if !matches!(name, "cpu" | "memory") && !name.starts_with("hugepages-") {
+                errors.unsupported(&here.key(name), name, &["cpu", "memory"]);
+            }
+        }
+    }
+    for (name, wanted) in entries(own, "requests") {
+        let sum = needed(spec, name);
+        if sum > amount(wanted) {
+            let why = format!("must be greater than or equal to aggregate container requests of {sum}");
+            errors.invalid(&here.child("requests").key(name), wanted.clone(), why);
+        }
+    }
+    for (index, container) in list(spec, "containers").iter().enumerate() {
+        let path = path.child("containers");
+        let path = path.index(index);
+        let path = path.child("resources");
+        for (name, limit) in entries(at(container, &["resources"]), "limits") {
+            let Some((_, most)) = entries(own, "limits").find(|(known, _)| *known == name) else { continue };
+            if amount(limit) > amount(most) {
+                let why = format!("must be less than or equal to pod limits of {}", amount(most));
+                errors.invalid(&path.child("limits").key(name), limit.clone(), why);
+            }
+        }
+    }
+}

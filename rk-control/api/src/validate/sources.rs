@@ -1,0 +1,89 @@
+//! Where the bytes of a volume are: what a pod's volumes and PersistentVolumes have in common.
+
+use serde_json::Value;
+
+use super::get::{empty, in_range, int, one_of, text};
+use crate::meta::dns1123_subdomain;
+use crate::status::{FieldErrors, Path};
+
+/// Strings that a source cannot do without.
+const NEEDED: [(&str, &[&str]); 24] = [
+    ("awsElasticBlockStore", &["volumeID"]),
+    ("azureDisk", &["diskName", "diskURI"]),
+    ("azureFile", &["secretName", "shareName"]),
+    ("cinder", &["volumeID"]),
+    ("configMap", &["name"]),
+    ("csi", &["driver"]),
+    ("flexVolume", &["driver"]),
+    ("gcePersistentDisk", &["pdName"]),
+    ("gitRepo", &["repository"]),
+    ("glusterfs", &["endpoints", "path"]),
+    ("hostPath", &["path"]),
+    ("image", &["reference"]),
+    ("iscsi", &["targetPortal", "iqn"]),
+    ("local", &["path"]),
+    ("nfs", &["server", "path"]),
+    ("persistentVolumeClaim", &["claimName"]),
+    ("photonPersistentDisk", &["pdID"]),
+    ("portworxVolume", &["volumeID"]),
+    ("quobyte", &["registry", "volume"]),
+    ("rbd", &["image"]),
+    ("scaleIO", &["gateway", "system", "volumeName"]),
+    ("secret", &["secretName"]),
+    ("storageos", &["volumeName"]),
+    ("vsphereVolume", &["volumePath"]),
+];
+const HOST_PATH_TYPES: [&str; 7] =
+    ["BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+
+/// What every source of a kind must say.
+pub(super) fn fields(kind: &str, source: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    for key in NEEDED.iter().filter(|(known, _)| *known == kind).flat_map(|(_, keys)| *keys) {
+        if text(source, key).is_empty() {
+            errors.required(&path.child(key), "");
+        }
+    }
+    match kind {
+        "hostPath" => {
+            no_steps_back(text(source, "path"), &path.child("path"), errors);
+            one_of(errors, &path.child("type"), text(source, "type"), &HOST_PATH_TYPES, false);
+        }
+        "local" => no_steps_back(text(source, "path"), &path.child("path"), errors),
+        "nfs" => {
+            let target = text(source, "path");
+            if !target.is_empty() && !target.starts_with('/') {
+                errors.invalid(&path.child("path"), target, "must be an absolute path");
+            }
+        }
+        "iscsi" => {
+            let name = text(source, "iqn");
+            if !name.is_empty() && !["iqn", "eui", "naa"].iter().any(|start| name.starts_with(start)) {
+                errors.invalid(&path.child("iqn"), name, "must be valid format starting with iqn, eui, or naa");
+            }
+            in_range(errors, &path.child("lun"), int(source, "lun").unwrap_or(0), 0, 255);
+        }
+        "rbd" | "cephfs" if empty(source, "monitors") => errors.required(&path.child("monitors"), ""),
+        "gcePersistentDisk" | "awsElasticBlockStore" => {
+            in_range(errors, &path.child("partition"), int(source, "partition").unwrap_or(0), 0, 255);
+        }
+        _ => {}
+    }
+}
+
+fn no_steps_back(target: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    if target.split('/').any(|part| part == "..") {
+        errors.invalid(path, target, "must not contain '..'");
+    }
+}
+
+/// The name of a CSI driver: at most 63 characters of a domain, in any case of letters.
+pub(super) fn driver(name: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    if name.len() > 63 {
+        errors.too_long(path, 63);
+    }
+    if !name.is_empty() {
+        for why in dns1123_subdomain(&name.to_lowercase()) {
+            errors.invalid(path, name, why);
+        }
+    }
+}

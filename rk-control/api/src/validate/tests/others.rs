@@ -1,0 +1,202 @@
+//! Rules of jobs, workloads, volumes and quotas, one broken at a time.
+
+use serde_json::{Value, json};
+
+use super::{breaks, merge};
+
+fn indexed(more: Value) -> Value {
+    let mut spec = json!({"completionMode": "Indexed", "completions": 10, "parallelism": 1});
+    merge(&mut spec, &more);
+    json!({"spec": spec})
+}
+
+#[test]
+fn jobs_are_bounded_and_find_their_own_pods() {
+    breaks(
+        "jobs",
+        &[
+            (
+                indexed(json!({"parallelism": 100_001})),
+                "spec.parallelism: Invalid value: 100001: must be less than or equal to 100000 when completion mode is Indexed",
+            ),
+            (
+                indexed(json!({"backoffLimitPerIndex": 1, "maxFailedIndexes": 11})),
+                "spec.maxFailedIndexes: Invalid value: 11: must be less than or equal to completions",
+            ),
+            (
+                indexed(json!({"backoffLimitPerIndex": 1, "completions": 100_001})),
+                "spec.maxFailedIndexes: Required value: must be specified when completions is above 100000",
+            ),
+            (
+                indexed(json!({"successPolicy": {"rules": []}})),
+                "spec.successPolicy.rules: Required value: at least one rules must be specified when the successPolicy is specified",
+            ),
+            (
+                indexed(json!({"successPolicy": {"rules": [{"succeededIndexes": "0-10"}]}})),
+                "spec.successPolicy.rules[0].succeededIndexes: Invalid value: \"0-10\": too large index",
+            ),
+            (
+                indexed(json!({"successPolicy": {"rules": [{"succeededIndexes": "3,1"}]}})),
+                "spec.successPolicy.rules[0].succeededIndexes: Invalid value: \"3,1\": non-increasing order",
+            ),
+            (
+                indexed(json!({"successPolicy": {"rules": [{"succeededIndexes": "1-2", "succeededCount": 3}]}})),
+                "must be less than or equal to 2 (the number of indexes in the specified succeededIndexes field)",
+            ),
+            (
+                indexed(json!({"successPolicy": {"rules": [{}]}})),
+                "at least one of succeededCount or succeededIndexes must be specified",
+            ),
+            (
+                json!({"spec": {"managedBy": "me"}}),
+                "spec.managedBy: Invalid value: \"me\": must be a domain-prefixed path",
+            ),
+            (json!({"spec": {"selector": {"matchLabels": {"a": "b"}}}}), "`selector` not auto-generated"),
+            (
+                json!({"spec": {"template": {"metadata": {"labels": {"job-name": "other"}}}}}),
+                "spec.template.metadata.labels[job-name]: Invalid value:",
+            ),
+        ],
+    );
+    breaks(
+        "cronjobs",
+        &[
+            (
+                json!({"spec": {"timeZone": "Mars/Olympus"}}),
+                "spec.timeZone: Invalid value: \"Mars/Olympus\": unknown time zone Mars/Olympus",
+            ),
+            (
+                json!({"spec": {"timeZone": ""}}),
+                "spec.timeZone: Invalid value: \"\": timeZone must be nil or non-empty string",
+            ),
+            (
+                json!({"spec": {"timeZone": "Europe/Berlin", "schedule": "TZ=UTC 0 * * * *"}}),
+                "spec.schedule: Invalid value: \"TZ=UTC 0 * * * *\": cannot use both timeZone field and TZ or CRON_TZ in schedule",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn workloads_name_themselves_in_what_they_refuse() {
+    let deadline = json!({"spec": {"template": {"spec": {"activeDeadlineSeconds": 1}}}});
+    for (plural, kind) in [
+        ("deployments", "ReplicaSet"),
+        ("replicasets", "ReplicaSet"),
+        ("daemonsets", "DaemonSet"),
+        ("statefulsets", "StatefulSet"),
+        ("replicationcontrollers", "ReplicationController"),
+    ] {
+        let want = format!("Forbidden: activeDeadlineSeconds in {kind} is not Supported");
+        breaks(plural, &[(deadline.clone(), want.as_str())]);
+    }
+    breaks(
+        "statefulsets",
+        &[
+            (json!({"metadata": {"name": "a.b"}}), "metadata.name: Invalid value: \"a.b\": a lowercase RFC 1123 label"),
+            (
+                json!({"spec": {"podManagementPolicy": "Random"}}),
+                "spec.podManagementPolicy: Invalid value: \"Random\": must be 'OrderedReady' or 'Parallel'",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn volumes_classes_and_drivers() {
+    let source = |source: Value| json!({"spec": {"hostPath": null, "nfs": source}});
+    breaks(
+        "persistentvolumes",
+        &[
+            (
+                source(json!({"server": "s", "path": "p"})),
+                "spec.nfs.path: Invalid value: \"p\": must be an absolute path",
+            ),
+            (json!({"spec": {"capacity": {"storage": "1Gi", "cpu": "1"}}}), "spec.capacity: Unsupported value"),
+            (
+                json!({"spec": {"hostPath": {"path": "/"}, "persistentVolumeReclaimPolicy": "Recycle"}}),
+                "spec.persistentVolumeReclaimPolicy: Forbidden: may not be 'recycle' for a hostPath mount of '/'",
+            ),
+        ],
+    );
+    let expression =
+        |values: Value| json!({"allowedTopologies": [{"matchLabelExpressions": [{"key": "zone", "values": values}]}]});
+    breaks(
+        "storageclasses",
+        &[
+            (expression(json!([])), "allowedTopologies[0].matchLabelExpressions[0].values: Required value"),
+            (
+                expression(json!(["a", "a"])),
+                "allowedTopologies[0].matchLabelExpressions[0].values[1]: Duplicate value: \"a\"",
+            ),
+        ],
+    );
+    breaks(
+        "csidrivers",
+        &[
+            (
+                json!({"spec": {"tokenRequests": [{"audience": "a", "expirationSeconds": 10}]}}),
+                "spec.tokenRequests[0].expirationSeconds: Invalid value: 10: may not specify a duration less than 10 minutes",
+            ),
+            (
+                json!({"spec": {"tokenRequests": [{"audience": "a"}, {"audience": "a"}]}}),
+                "spec.tokenRequests[1].audience: Duplicate value: \"a\"",
+            ),
+            (
+                json!({"spec": {"nodeAllocatableUpdatePeriodSeconds": 5}}),
+                "spec.nodeAllocatableUpdatePeriodSeconds: Invalid value: 5: must be greater than or equal to 10 seconds",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn quotas_limits_and_runtime_classes() {
+    let scoped = |operator: &str, values: Value| json!({"spec": {"hard": {"pods": "1"}, "scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": operator, "values": values}]}}});
+    breaks(
+        "resourcequotas",
+        &[
+            (
+                json!({"spec": {"hard": {"gold": "1"}}}),
+                "spec.hard[gold]: Invalid value: \"gold\": must be a standard resource for quota",
+            ),
+            (
+                json!({"spec": {"hard": {"secrets": "1500m"}}}),
+                "spec.hard[secrets]: Invalid value: \"1500m\": must be an integer",
+            ),
+            (
+                json!({"spec": {"hard": {"services": "1"}, "scopes": ["BestEffort"]}}),
+                "spec.scopes: Invalid value: [\"BestEffort\"]: unsupported scope applied to resource",
+            ),
+            (
+                scoped("In", json!([])),
+                "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
+            ),
+            (
+                scoped("Exists", json!(["a"])),
+                "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector",
+            ),
+            (scoped("Near", json!([])), "not a valid selector operator"),
+        ],
+    );
+    breaks(
+        "limitranges",
+        &[
+            (
+                json!({"spec": {"limits": [{"type": "Cow"}]}}),
+                "spec.limits[0].type: Invalid value: \"Cow\": must be a standard limit type or fully qualified",
+            ),
+            (
+                json!({"spec": {"limits": [{"type": "Container", "max": {"gold": "1"}}]}}),
+                "must be a standard resource for containers",
+            ),
+        ],
+    );
+    breaks(
+        "runtimeclasses",
+        &[(
+            json!({"scheduling": {"tolerations": [{"operator": "Exists", "value": "x"}]}}),
+            "scheduling.tolerations[0].operator: Invalid value: \"x\": value must be empty when `operator` is 'Exists'",
+        )],
+    );
+}

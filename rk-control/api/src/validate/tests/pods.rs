@@ -1,0 +1,227 @@
+//! Rules of pods, one broken at a time.
+
+use serde_json::{Value, json};
+
+use super::{breaks, merge};
+
+/// A pod of one container with these fields.
+fn container(fields: Value) -> Value {
+    let mut container = json!({"name": "c", "image": "i"});
+    merge(&mut container, &fields);
+    json!({"spec": {"containers": [container]}})
+}
+
+fn pod(container_fields: Value, spec: Value) -> Value {
+    let mut pod = container(container_fields);
+    merge(&mut pod["spec"], &spec);
+    pod
+}
+
+fn volume(source: Value) -> Value {
+    let mut volume = json!({"name": "v"});
+    merge(&mut volume, &source);
+    json!({"spec": {"volumes": [volume]}})
+}
+
+#[test]
+fn mounts_and_devices_of_containers() {
+    let claim = json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]});
+    let empty = json!({"volumes": [{"name": "v", "emptyDir": {}}]});
+    let mount = |more: Value| {
+        let mut mount = json!({"name": "v", "mountPath": "/v"});
+        merge(&mut mount, &more);
+        json!({"volumeMounts": [mount]})
+    };
+    let device = |path: &str| json!({"volumeDevices": [{"name": "v", "devicePath": path}]});
+    breaks(
+        "pods",
+        &[
+            (
+                pod(mount(json!({"recursiveReadOnly": "Enabled"})), empty.clone()),
+                "spec.containers[0].volumeMounts[0].recursiveReadOnly: Forbidden: may only be specified when readOnly is true",
+            ),
+            (
+                pod(
+                    mount(
+                        json!({"recursiveReadOnly": "Enabled", "readOnly": true, "mountPropagation": "HostToContainer"}),
+                    ),
+                    empty.clone(),
+                ),
+                "spec.containers[0].volumeMounts[0].recursiveReadOnly: Forbidden: may only be specified when mountPropagation is None or not specified",
+            ),
+            (
+                pod(mount(json!({"recursiveReadOnly": "Deep", "readOnly": true})), empty.clone()),
+                "spec.containers[0].volumeMounts[0].recursiveReadOnly: Unsupported value: \"Deep\"",
+            ),
+            (
+                pod(device("/dev/x"), empty),
+                "spec.containers[0].volumeDevices[0].name: Invalid value: \"v\": can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode",
+            ),
+            (pod(device("/dev/x"), json!({})), "spec.containers[0].volumeDevices[0].name: Not found: \"v\""),
+            (pod(device(""), claim.clone()), "spec.containers[0].volumeDevices[0].devicePath: Required value"),
+            (
+                pod(device("/dev/../x"), claim.clone()),
+                "spec.containers[0].volumeDevices[0].devicePath: Invalid value: \"/dev/../x\": can not contain backsteps ('..')",
+            ),
+            (
+                pod(
+                    json!({"volumeDevices": [{"name": "v", "devicePath": "/d"}], "volumeMounts": [{"name": "v", "mountPath": "/v"}]}),
+                    claim,
+                ),
+                "spec.containers[0].volumeMounts[0].name: Invalid value: \"v\": must not already exist in volumeDevices",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn restarts_and_hooks_of_containers() {
+    let never = json!({"restartPolicy": "Never"});
+    let resize =
+        |resource: &str, restart: &str| json!({"resizePolicy": [{"resourceName": resource, "restartPolicy": restart}]});
+    let rule = json!({"restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]});
+    breaks(
+        "pods",
+        &[
+            (
+                container(resize("disk", "NotRequired")),
+                "spec.containers[0].resizePolicy: Unsupported value: \"disk\": supported values: \"cpu\", \"memory\"",
+            ),
+            (
+                pod(resize("cpu", "RestartContainer"), never),
+                "spec.containers[0].resizePolicy: Invalid value: \"RestartContainer\": must be 'NotRequired' when `restartPolicy` is 'Never'",
+            ),
+            (
+                container(rule),
+                "spec.containers[0].restartPolicy: Required value: must specify restartPolicy when restart rules are used",
+            ),
+            (
+                container(
+                    json!({"restartPolicy": "Never", "restartPolicyRules": [{"action": "Restart", "exitCodes": {"operator": "Near", "values": [1]}}]}),
+                ),
+                "spec.containers[0].restartPolicyRules[0].exitCodes.operator: Unsupported value: \"Near\"",
+            ),
+            (
+                container(json!({"lifecycle": {"preStop": {"sleep": {"seconds": 31}}}})),
+                "spec.containers[0].lifecycle.preStop.sleep: Invalid value: 31: must be non-negative and less than terminationGracePeriodSeconds (30)",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn claims_of_devices_and_resources_of_the_whole_pod() {
+    let amounts = |cpu: &str| json!({"resources": {"requests": {"cpu": cpu}}});
+    breaks(
+        "pods",
+        &[
+            (
+                json!({"spec": {"resourceClaims": [{"name": "c"}]}}),
+                "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
+            ),
+            (
+                json!({"spec": {"resourceClaims": [{"name": "c", "resourceClaimName": "a", "resourceClaimTemplateName": "b"}]}}),
+                "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
+            ),
+            (
+                container(json!({"resources": {"claims": [{"name": "gone"}]}})),
+                "spec.containers[0].resources.claims[0]: Not found: \"gone\"",
+            ),
+            (
+                pod(amounts("2"), amounts("1")),
+                "spec.resources.requests[cpu]: Invalid value: \"1\": must be greater than or equal to aggregate container requests of 2",
+            ),
+            (
+                pod(
+                    json!({"resources": {"limits": {"cpu": "2"}}}),
+                    json!({"resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "1"}}}),
+                ),
+                "spec.containers[0].resources.limits[cpu]: Invalid value: \"2\": must be less than or equal to pod limits of 1",
+            ),
+            (
+                json!({"spec": {"resources": {"limits": {"example.com/gpu": "1"}, "requests": {"example.com/gpu": "1"}}}}),
+                "spec.resources.limits[example.com/gpu]: Unsupported value: \"example.com/gpu\": supported values: \"cpu\", \"memory\"",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn security_and_system_of_a_pod() {
+    let profile = |key: &str, profile: Value| json!({"spec": {"securityContext": {key: profile}}});
+    breaks(
+        "pods",
+        &[
+            (
+                profile("seccompProfile", json!({"type": "Localhost", "localhostProfile": "../up"})),
+                "spec.securityContext.seccompProfile.localhostProfile: Invalid value: \"../up\": must not contain '..'",
+            ),
+            (
+                profile("appArmorProfile", json!({"type": "Localhost"})),
+                "spec.securityContext.appArmorProfile.localhostProfile: Required value: must be set when AppArmor type is Localhost",
+            ),
+            (
+                profile("appArmorProfile", json!({"type": "Localhost", "localhostProfile": " p"})),
+                "spec.securityContext.appArmorProfile.localhostProfile: Invalid value: \" p\": must not be padded with whitespace",
+            ),
+            (
+                json!({"spec": {"hostNetwork": true, "securityContext": {"sysctls": [{"name": "net.ipv4.ip_forward", "value": "1"}]}}}),
+                "spec.securityContext.sysctls[0].name: Invalid value: \"net.ipv4.ip_forward\": may not be specified when 'hostNetwork' is true",
+            ),
+            (
+                json!({"spec": {"os": {"name": "linux"}, "securityContext": {"windowsOptions": {}}}}),
+                "spec.securityContext.windowsOptions: Forbidden: windows options cannot be set for a linux pod",
+            ),
+            (
+                json!({"spec": {"os": {"name": "windows"}, "securityContext": {"runAsUser": 1}}}),
+                "spec.securityContext.runAsUser: Forbidden: cannot be set for a windows pod",
+            ),
+            (
+                json!({"spec": {"os": {"name": "windows"}, "hostPID": true}}),
+                "spec.hostPID: Forbidden: cannot be set for a windows pod",
+            ),
+            (
+                json!({"spec": {"hostnameOverride": "a".repeat(65)}}),
+                "spec.hostnameOverride: Too long: may not be more than 64 bytes",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn sources_of_volumes_and_references_to_resources() {
+    let file =
+        |reference: Value| volume(json!({"downwardAPI": {"items": [{"path": "f", "resourceFieldRef": reference}]}}));
+    let variable =
+        |reference: Value| container(json!({"env": [{"name": "A", "valueFrom": {"resourceFieldRef": reference}}]}));
+    breaks(
+        "pods",
+        &[
+            (
+                file(json!({"resource": "limits.cpu"})),
+                "spec.volumes[0].downwardAPI.items[0].resourceFieldRef.containerName: Required value",
+            ),
+            (
+                variable(json!({"resource": "limits.memory", "divisor": "3Mi"})),
+                "only divisor's values 1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the memory resource",
+            ),
+            (
+                variable(json!({"resource": "limits.cpu", "divisor": "2"})),
+                "only divisor's values 1m and 1 are supported with the cpu resource",
+            ),
+            (volume(json!({"rbd": {"image": "x", "monitors": []}})), "spec.volumes[0].rbd.monitors: Required value"),
+            (
+                volume(json!({"nfs": {"server": "s", "path": "p"}})),
+                "spec.volumes[0].nfs.path: Invalid value: \"p\": must be an absolute path",
+            ),
+            (
+                volume(json!({"csi": {"driver": "No_Driver"}})),
+                "spec.volumes[0].csi.driver: Invalid value: \"No_Driver\"",
+            ),
+            (
+                volume(json!({"image": {"reference": "r", "pullPolicy": "Often"}})),
+                "spec.volumes[0].image.pullPolicy: Unsupported value: \"Often\"",
+            ),
+        ],
+    );
+}
