@@ -174,6 +174,13 @@ pub struct Running {
 }
 
 impl Running {
+    /// Where `kubectl proxy` serves, once it says so; else what it said until now.
+    pub fn address(&self) -> Result<String, String> {
+        let said = self.said();
+        let last = said.trim().rsplit(' ').next().filter(|_| said.contains("Starting to serve"));
+        last.map(str::to_owned).ok_or(said.clone())
+    }
+
     /// What it said so far.
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

@@ -2,6 +2,8 @@
 
 #[path = "cluster/accounts.rs"]
 mod accounts;
+#[path = "cluster/sockets.rs"]
+mod sockets;
 #[path = "cluster/workloads.rs"]
 mod workloads;
 

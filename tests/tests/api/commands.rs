@@ -91,10 +91,7 @@ fn kubectl_proxies_on_a_free_port_and_on_a_socket() {
     let guard = control();
     let port = guard.kubectl.start(&["proxy", "--port=0", "--disable-filter=true"], &guard.dir.join("proxy.log"));
     eventually("the proxy on a port", LIMIT, || {
-        let said = port.said();
-        let address =
-            said.trim().rsplit(' ').next().filter(|_| said.contains("Starting to serve")).ok_or(said.clone())?;
-        asked(TcpStream::connect(address).map_err(|error| error.to_string())?)
+        asked(TcpStream::connect(port.address()?).map_err(|error| error.to_string())?)
     });
     let path = guard.dir.join("proxy.sock");
     let option = format!("--unix-socket={}", path.display());
