@@ -6,6 +6,7 @@ use kube::Client;
 use rk_apiserver::{ApiServer, Pki, User};
 use rk_client::{Informers, Leadership, LeaseConfig, Recorders, in_process};
 use rk_controllers::Authority;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,21 +16,33 @@ const SOLE_RENEWAL: Duration = Duration::from_secs(8);
 /// How long nobody competes for the address of a control plane that is the only one; it is renewed by the same clock.
 const SOLE_DURATION: Duration = Duration::from_secs(45);
 
+/// One name for all lives of this control plane. Several control planes tell each other apart by host, socket and boot: no other process
+/// listens at `bound` on this machine, and its next boot is another life.
+pub fn identity(bound: SocketAddr, sole: bool) -> String {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok();
+    let host = read("hostname").map_or_else(|| "rk-control".to_owned(), |host| host.trim().to_owned());
+    if sole {
+        return format!("{host}_rk-control");
+    }
+    format!("{host}_{bound}_{}", read("random/boot_id").unwrap_or_default().trim())
+}
+
 /// What the components need to know.
 #[derive(Clone)]
 pub struct Components {
     /// Ends them.
     pub stop: CancellationToken,
     pod_cidr: IpNet,
-    stable_identity: bool,
+    sole: bool,
+    identity: String,
     running: TaskTracker,
 }
 
 impl Components {
-    /// `pod_cidr` is the range for pods. With `stable_identity` this process is the only one on its store, so that a
-    /// restart takes its own Leases over at once.
-    pub fn new(pod_cidr: IpNet, stable_identity: bool) -> Self {
-        Self { stop: CancellationToken::new(), pod_cidr, stable_identity, running: TaskTracker::new() }
+    /// `pod_cidr` is the range for pods, `identity` what a restart of this process is called as well, so that it takes its own Leases over at
+    /// once. One that is `sole` on its store has nobody to compete with.
+    pub fn new(pod_cidr: IpNet, identity: String, sole: bool) -> Self {
+        Self { stop: CancellationToken::new(), pod_cidr, sole, identity, running: TaskTracker::new() }
     }
 
     /// Starts them in the background.
@@ -40,8 +53,8 @@ impl Components {
 
     /// Campaigns for the addresses that control planes share, beside the components and independent of them.
     pub fn share(&self, server: &ApiServer, vip: Vip) {
-        let mut lease = LeaseConfig::new("kube-system", vip::LEASE, self.identity());
-        if self.stable_identity {
+        let mut lease = LeaseConfig::new("kube-system", vip::LEASE, self.identity.clone());
+        if self.sole {
             (lease.duration, lease.retry) = (SOLE_DURATION, SOLE_RENEWAL);
         }
         let (client, stop) = (in_process(server.in_process_service(User::apiserver())), self.stop.clone());
@@ -63,12 +76,6 @@ impl Components {
         }
     }
 
-    fn identity(&self) -> String {
-        let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
-            .map_or_else(|_| "rk-control".to_owned(), |h| h.trim().to_owned());
-        if self.stable_identity { format!("{host}_rk-control") } else { format!("{host}_{}", std::process::id()) }
-    }
-
     /// One term as leader. Scheduler and controllers share their watches, so they lead together.
     async fn term(&self, server: &ApiServer, pki: &Pki) {
         let as_user = |user: User| in_process(server.in_process_service(user));
@@ -76,8 +83,8 @@ impl Components {
         let scheduler: Client = as_user(User::component("system:kube-scheduler"));
         let end = self.stop.child_token();
         let lease = |name: &str| {
-            let mut lease = LeaseConfig::new("kube-system", name, self.identity());
-            if self.stable_identity {
+            let mut lease = LeaseConfig::new("kube-system", name, self.identity.clone());
+            if self.sole {
                 // Nobody competes: every renewal is a synced write that an idle machine can do without.
                 lease.retry = SOLE_RENEWAL;
             }

@@ -1,7 +1,7 @@
 //! The life of the process: open, serve, start the components, stop in order.
 
 use crate::args::Args;
-use crate::components::Components;
+use crate::components::{self, Components};
 use crate::vip::Vip;
 use crate::{listen, storage};
 use anyhow::Context;
@@ -66,7 +66,10 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     println!("export KUBECONFIG={}", kubeconfig.display());
 
     let compaction = tokio::spawn(compact_periodically(store, COMPACT_EVERY));
-    let components = Components::new(args.pod_cidr, args.etcd.is_empty());
+    let components = {
+        let sole = args.etcd.is_empty();
+        Components::new(args.pod_cidr, components::identity(bound, sole), sole)
+    };
     let vip = (!args.vip.is_empty()).then(|| Vip { addresses: args.vip.clone(), file: args.vip_file.clone() });
     tokio::select! {
         signalled = stop_signal() => signalled?,

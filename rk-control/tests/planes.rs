@@ -152,8 +152,18 @@ async fn two_control_planes_serve_one_cluster_and_hand_over_their_address() {
     let endpoints = "get endpointslice kubernetes -o jsonpath={.endpoints[*].addresses[*]}";
     assert_eq!(second.kubectl(endpoints), VIP, "both advertise what they share");
 
+    // One that crashes goes on with its term.
+    let holder = || second.kubectl("get lease -n kube-system rk-control-vip -o jsonpath={.spec.holderIdentity}");
+    let before = holder();
+    first.crash_and_restart().await;
+    eventually("a new term of the same holder", || async {
+        if term(&first)? > 5_000 { Ok(()) } else { Err("old".to_owned()) }
+    })
+    .await;
+    assert_eq!(holder(), before);
+
     // One leads; when it is asked to stop, the other has the address and the controllers.
-    let holder = second.kubectl("get lease -n kube-system rk-control-vip -o jsonpath={.spec.holderIdentity}");
+    let holder = holder();
     assert!(term(&second).is_err(), "both have the address; the Lease says {holder}");
     let left = term(&first).expect("a term");
     assert!((0..=10_000).contains(&left), "{left} ms are left of a term of ten seconds");

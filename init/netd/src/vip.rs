@@ -250,7 +250,7 @@ mod kernel {
             kernel.set_up(LOOPBACK).unwrap();
             for ip in ["192.0.2.9", "2001:db8::9"] {
                 let address = Address { link: LOOPBACK, net: IpNet::from(ip.parse::<IpAddr>().unwrap()) };
-                let mut has = |kernel: &mut Kernel| kernel.snapshot().unwrap().addresses.contains(&address);
+                let has = |kernel: &mut Kernel| kernel.snapshot().unwrap().addresses.contains(&address);
                 kernel.lend_address(&address, 60).unwrap();
                 assert!(has(&mut kernel), "{ip}");
                 kernel.delete_address(&address).unwrap();
