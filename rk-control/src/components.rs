@@ -126,5 +126,6 @@ impl Components {
             ended
         );
         informers.stop();
+        tokio::join!(leads.released(), schedules.released());
     }
 }

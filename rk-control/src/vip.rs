@@ -44,8 +44,7 @@ impl Vip {
                         self.forget();
                         if self.is_gone().await {
                             term.cancel();
-                            // The Lease is given back when nobody is left to tell of it.
-                            while until.changed().await.is_ok() {}
+                            leads.released().await;
                         }
                         return;
                     }

@@ -114,9 +114,14 @@ impl Leadership {
         self.lost.cancelled().await;
     }
 
-    /// Until when nobody else can lead, as of the last renewal. Its sender is gone once the Lease was given back or lost.
+    /// Until when nobody else can lead, as of the last renewal.
     pub fn until(&self) -> watch::Receiver<Instant> {
         self.until.clone()
+    }
+
+    /// Ends when the Lease was given back or lost: a process that exits before makes others wait for the whole of it.
+    pub async fn released(mut self) {
+        while self.until.changed().await.is_ok() {}
     }
 }
 
