@@ -12,6 +12,8 @@ mod lifecycle;
 mod outcomes;
 #[path = "node/pods.rs"]
 mod pods;
+#[path = "node/users.rs"]
+mod users;
 
 use rk_qemu::cluster::{Cluster, ClusterSpec, NodePlan, Surroundings, address_of, machine_config};
 use rk_qemu::pki::Pki;

@@ -1,4 +1,4 @@
-//! Thin safe wrappers of the syscalls that PID 1 and netd use: mounts, processes, signals, power, devices, sockets, clock.
+//! Thin safe wrappers of the syscalls that PID 1, netd and the container runtime use: mounts, processes, signals, power, devices, sockets, clock.
 //!
 //! One wrapper per syscall or small idiom, no policy. Every error is a [`SysError`]: the call, the object, the errno.
 //! This is the only crate of `init/` where `unsafe` is allowed.
@@ -8,6 +8,7 @@ mod capture;
 mod clock;
 mod dm;
 mod error;
+mod idmap;
 mod input;
 mod limits;
 mod loopdev;
@@ -27,6 +28,7 @@ pub use capture::CaptureSocket;
 pub use clock::{ClockOffset, boot_millis, set_clock, set_hardware_clock, slew_clock};
 pub use dm::{Crypt, Verity, close_mapped, open_crypt, open_verity};
 pub use error::{Result, SysError, chain};
+pub use idmap::{MappedMount, mapped_mount};
 pub use input::{KEY_POWER, KeyPress, decode_key_presses, open_input_devices};
 pub use limits::{lift_process_limit, limit_open_files};
 pub use loopdev::attach_loop;

@@ -125,6 +125,15 @@ impl Snapshot {
     }
 }
 
+/// Whose the files of a snapshot are for containers with users of their own: owners in layers are shifted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shift {
+    /// The user namespace, as a file to open.
+    pub namespace: PathBuf,
+    /// Where user and group 0 of the namespace are on the host.
+    pub root: (u32, u32),
+}
+
 /// Bytes and inodes of a writable layer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{Auth, Config},
     error::{Error, IoContext, Result},
-    image::{FsInfo, Image, ImageId, Snapshot, Usage},
+    image::{FsInfo, Image, ImageId, Shift, Snapshot, Usage},
     overlay,
     pull::Puller,
     reference::{Digest, Reference},
@@ -133,6 +133,11 @@ impl Images {
     /// Makes (or finds again) the root of a container and mounts it at `rootfs`. Idempotent; what a container wrote survives
     /// restarts and reboots until [`Images::release`].
     pub async fn snapshot(&self, image: &ImageId, key: &str) -> Result<Snapshot> {
+        self.snapshot_for(image, key, None).await
+    }
+
+    /// As [`Images::snapshot`], for the users of a user namespace: id N of the image's files is id N there.
+    pub async fn snapshot_for(&self, image: &ImageId, key: &str, shift: Option<Shift>) -> Result<Snapshot> {
         check_key(key)?;
         let store = self.inner.store.clone();
         let (image, key) = (image.clone(), key.to_owned());
@@ -142,9 +147,9 @@ impl Images {
             if fresh {
                 let implicit: Vec<_> =
                     stack(&record).map(|l| store.layer_meta(l).map(|m| m.implicit).unwrap_or_default()).collect();
-                overlay::prepare(&snapshot, &implicit)?;
+                overlay::prepare(&snapshot, &implicit, shift.as_ref().map_or((0, 0), |s| s.root))?;
             }
-            overlay::mount(&snapshot)?;
+            overlay::mount(&snapshot, shift.as_ref())?;
             Ok(snapshot)
         })
         .await
@@ -175,6 +180,7 @@ impl Images {
         let (store, key) = (self.inner.store.clone(), key.to_owned());
         blocking(move || {
             overlay::unmount(&directory.join("rootfs"));
+            overlay::drop_mapped(&directory);
             // The record goes last: until then a restart finds the snapshot again and can release it.
             for part in ["rootfs", "work", "upper", ""] {
                 let path = directory.join(part);

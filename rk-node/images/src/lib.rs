@@ -35,6 +35,6 @@ mod transport;
 
 pub use config::{Auth, Config, Mirror};
 pub use error::{Error, ErrorKind, Result};
-pub use image::{FsInfo, Image, ImageConfig, ImageId, Snapshot, Usage};
+pub use image::{FsInfo, Image, ImageConfig, ImageId, Shift, Snapshot, Usage};
 pub use images::Images;
 pub use reference::{Digest, Reference};

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::CString,
     fs, io,
+    os::fd::AsFd,
     os::unix::{
         ffi::OsStrExt,
         fs::{DirBuilderExt, MetadataExt, PermissionsExt},
@@ -21,8 +22,11 @@ use rustix::{
 
 use crate::{
     error::{IoContext, Result},
-    image::{Snapshot, Usage},
+    image::{Shift, Snapshot, Usage},
 };
+
+/// Beginning of the names of layers that are attached with other owners, in a snapshot's directory.
+const MAPPED: &str = "mapped-";
 
 /// Owner and mode of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +38,8 @@ struct Dress {
 
 /// Makes the writable layer's directories. `implicit` lists, layer by layer from the top, the directories without an entry of
 /// their own: they would hide the owner and mode that a lower layer gives, so the right ones are repeated in the writable layer.
-pub(crate) fn prepare(snapshot: &Snapshot, implicit: &[BTreeSet<String>]) -> Result<()> {
+/// Owners are those of layers plus `root`.
+pub(crate) fn prepare(snapshot: &Snapshot, implicit: &[BTreeSet<String>], root: (u32, u32)) -> Result<()> {
     for directory in [&snapshot.upper, &snapshot.work, &snapshot.rootfs] {
         let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(directory);
         made.at("create", directory)?;
@@ -47,7 +52,8 @@ pub(crate) fn prepare(snapshot: &Snapshot, implicit: &[BTreeSet<String>]) -> Res
                 other => other.at("create", &target)?,
             }
         }
-        std::os::unix::fs::chown(&target, Some(dress.uid), Some(dress.gid)).at("chown", &target)?;
+        let (uid, gid) = (dress.uid.saturating_add(root.0), dress.gid.saturating_add(root.1));
+        std::os::unix::fs::chown(&target, Some(uid), Some(gid)).at("chown", &target)?;
         fs::set_permissions(&target, fs::Permissions::from_mode(dress.mode)).at("chmod", &target)?;
     }
     Ok(())
@@ -104,20 +110,61 @@ fn stat_beneath(layer: &Path, path: &Path) -> Option<fs::Metadata> {
 }
 
 /// Mounts the overlay unless it is mounted already.
-pub(crate) fn mount(snapshot: &Snapshot) -> Result<()> {
+pub(crate) fn mount(snapshot: &Snapshot, shift: Option<&Shift>) -> Result<()> {
     if is_mounted(&snapshot.rootfs)? {
         return Ok(());
     }
-    mount_overlay(snapshot).map_err(io::Error::from).at("mount overlay at", &snapshot.rootfs)
+    let Some(shift) = shift else {
+        return mount_overlay(snapshot, &snapshot.lower)
+            .map_err(io::Error::from)
+            .at("mount overlay at", &snapshot.rootfs);
+    };
+    let directory = snapshot.rootfs.parent().unwrap_or(&snapshot.rootfs);
+    drop_mapped(directory);
+    let mounted = map_layers(snapshot, directory, shift).and_then(|lower| {
+        mount_overlay(snapshot, &lower).map_err(io::Error::from).at("mount overlay at", &snapshot.rootfs)
+    });
+    // The overlay keeps copies of its own.
+    drop_mapped(directory);
+    mounted
+}
+
+/// Attaches a copy of each layer with owners of the user namespace, since an overlay takes paths of attached mounts only.
+fn map_layers(snapshot: &Snapshot, directory: &Path, shift: &Shift) -> Result<Vec<PathBuf>> {
+    let users = fs::File::open(&shift.namespace).at("open user namespace", &shift.namespace)?;
+    // Whatever goes wrong, nobody can write to a layer through its copy.
+    let how = rk_sys::MappedMount { recursive: false, read_only: true };
+    let mut lower = Vec::new();
+    for (at, layer) in snapshot.lower.iter().enumerate() {
+        let target = directory.join(format!("{MAPPED}{at}"));
+        fs::create_dir_all(&target).at("create", &target)?;
+        let tree =
+            rk_sys::mapped_mount(layer, how, users.as_fd()).map_err(|error| error.source).at("map ids of", layer)?;
+        move_mount(&tree, "", rustix::fs::CWD, &target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .map_err(io::Error::from)
+            .at("mount", &target)?;
+        lower.push(target);
+    }
+    Ok(lower)
+}
+
+/// Detaches what [`map_layers`] attached under a snapshot's directory; after a crash that may still be there.
+pub(crate) fn drop_mapped(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(MAPPED) {
+            unmount(&entry.path());
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
 }
 
 /// The new mount API takes one layer at a time, where `mount(2)` has one page for all of them.
-fn mount_overlay(snapshot: &Snapshot) -> rustix::io::Result<()> {
+fn mount_overlay(snapshot: &Snapshot, lower: &[PathBuf]) -> rustix::io::Result<()> {
     let overlay = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let fd = &overlay;
     let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|_| rustix::io::Errno::INVAL);
     fsconfig_set_string(fd, "source", "overlay")?;
-    for layer in &snapshot.lower {
+    for layer in lower {
         fsconfig_set_string(fd, "lowerdir+", text(layer)?)?;
     }
     fsconfig_set_string(fd, "upperdir", text(&snapshot.upper)?)?;

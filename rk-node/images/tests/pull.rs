@@ -5,7 +5,7 @@ mod registry;
 use std::{os::unix::fs::MetadataExt, path::Path, sync::atomic::Ordering::SeqCst, time::Duration};
 
 use registry::{Fault, Registry, layer};
-use rk_images::{Auth, Config, Error, ErrorKind, ImageId, Images, Mirror};
+use rk_images::{Auth, Config, Error, ErrorKind, ImageId, Images, Mirror, Shift};
 use tokio_util::sync::CancellationToken;
 
 async fn open(root: &Path, mirrors: Vec<Mirror>) -> Images {
@@ -89,6 +89,56 @@ async fn an_image_is_pulled_mounted_and_survives_a_restart() {
     images.release("c1").await.expect("release");
     images.release("c1").await.expect("release again");
     nothing_is_kept(&images, dir.path()).await;
+}
+
+/// A process in a user namespace whose id 0 is 65536 on the host.
+fn in_own_users() -> std::process::Child {
+    let child = std::process::Command::new("unshare").args(["--user", "sleep", "60"]).spawn().expect("unshare");
+    let namespace = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/user")).expect("namespace");
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while namespace(&child.id().to_string()) == namespace("self") {
+        assert!(std::time::Instant::now() < deadline, "the process has no user namespace");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for map in ["uid_map", "gid_map"] {
+        std::fs::write(format!("/proc/{}/{map}", child.id()), "0 65536 65536").expect(map);
+    }
+    child
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn for_users_of_a_namespace_an_image_is_theirs_and_its_layers_stay_as_they_are() {
+    let registry = Registry::start().await;
+    let lower = layer(&[("etc/", 0o700, ""), ("etc/passwd", 0o644, "root")]);
+    let upper = layer(&[("etc/new", 0o600, "new")]);
+    registry.image("rk.local_5000/app", "demo", &[lower, upper], "{}");
+    let dir = tempfile::tempdir().expect("tempdir");
+    let images = open(dir.path(), vec![mirror(&registry)]).await;
+    let id = pull(&images, "rk.local:5000/app:demo").await.expect("pull");
+    let mut users = in_own_users();
+    let namespace = format!("/proc/{}/ns/user", users.id()).into();
+    let shift = Shift { namespace, root: (65_536, 65_536) };
+    let snapshot = images.snapshot_for(&id, "c1", Some(shift)).await.expect("snapshot");
+    users.kill().and_then(|()| users.wait()).expect("end of the namespace's process");
+    let rootfs = snapshot.rootfs();
+    for (path, mode) in [("", 0o755), ("etc", 0o700), ("etc/passwd", 0o644), ("etc/new", 0o600)] {
+        let meta = std::fs::symlink_metadata(rootfs.join(path)).expect(path);
+        assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (65_536, 65_536, mode), "{path}");
+    }
+    // Writing copies a file up, with the owner that it shows.
+    std::fs::write(rootfs.join("etc/passwd"), "changed").expect("write");
+    assert_eq!(std::fs::metadata(snapshot.upper.join("etc/passwd")).expect("copied").uid(), 65_536);
+    let below = std::fs::metadata(snapshot.lower[1].join("etc/passwd")).expect("lower");
+    assert_eq!((below.uid(), below.len()), (0, 4), "the layer itself is untouched");
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    assert_eq!(
+        points.filter(|point| point.contains("/c1/mapped-")).count(),
+        0,
+        "only the root stays mounted: {mounts}"
+    );
+    images.release("c1").await.expect("release");
+    assert!(!dir.path().join("snapshots/c1").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

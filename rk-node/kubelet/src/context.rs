@@ -18,6 +18,7 @@ use crate::runtime::Runtime;
 use crate::services::Services;
 use crate::status_manager::StatusManager;
 use crate::translate::{FieldContext, Seccomp};
+use crate::userns::PodUsers;
 use crate::volumes::VolumeManager;
 
 /// Facts of the node that pods depend on.
@@ -59,6 +60,8 @@ pub struct Context {
     pub devices: Devices,
     /// CPUs of containers.
     pub cpus: Cpus,
+    /// Ids of pods with users of their own.
+    pub users: PodUsers,
     /// Pods that must go.
     pub evictions: Orders,
     /// cgroups of pods.

@@ -23,6 +23,7 @@ use crate::runtime::{Pleg, Runtime, runtime_is_up};
 use crate::server::{self, State};
 use crate::services::Services;
 use crate::status_manager::StatusManager;
+use crate::userns::PodUsers;
 use crate::volumes::{Csi, Drivers, NodeObject, Objects, VolumeManager};
 use crate::{Options, Session, devices, image_gc, logs, plugins, static_pods};
 
@@ -119,6 +120,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         services,
         devices,
         cpus: Cpus::open(&options.dirs.kubelet, Path::new("/sys/devices/system/cpu"), &options.cpu_policy),
+        users: PodUsers::open(&options.dirs.kubelet),
         evictions: Orders::default(),
         cgroups,
         pods,

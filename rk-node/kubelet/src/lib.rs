@@ -44,6 +44,7 @@ mod services;
 mod static_pods;
 mod status_manager;
 mod translate;
+mod userns;
 mod volumes;
 
 pub use configuration::configure;

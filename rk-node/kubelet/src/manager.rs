@@ -298,8 +298,9 @@ impl Manager {
             // A directory without an object, a sandbox or a container is a leftover.
             match self.context.runtime.pod(&uid).await {
                 Ok(pod) if pod.sandboxes.is_empty() && pod.containers.is_empty() => {
-                    if let Err(error) = self.context.volumes.remove_pod_dir(&uid).await {
-                        tracing::warn!(uid, "removing a leftover pod directory: {error}");
+                    match self.context.volumes.remove_pod_dir(&uid).await {
+                        Ok(()) => self.context.users.forget(&uid),
+                        Err(error) => tracing::warn!(uid, "removing a leftover pod directory: {error}"),
                     }
                 }
                 _ => {}

@@ -93,7 +93,7 @@ fn start(dir: &Path, config: &SandboxConfig) -> Result<Supervisor> {
 
 /// Undoes what [`namespaces::make`] did.
 pub fn clean(dir: &Path, config: &SandboxConfig) {
-    for kind in ["ipc", "uts", "pid"] {
+    for kind in ["ipc", "uts", "pid", "user"] {
         namespaces::unpin(&rk_shim_protocol::namespace_file(dir, kind));
     }
     if let Some(netns) = &config.netns {

@@ -21,6 +21,7 @@ use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use oci_spec::runtime::{LinuxCapabilities, Spec};
 use seccompiler::BpfProgram;
 
+use crate::join::Join;
 use crate::{lookup, seccomp};
 
 /// What the process needs that the OCI spec given to libcontainer no longer says.
@@ -34,6 +35,8 @@ pub struct Launcher {
     pub no_new_privs: bool,
     /// User to own stdio, so that `/dev/stdout` can be opened by a process that is not root.
     pub uid: u32,
+    /// The pod's users to join, in a container of a pod with its own.
+    pub join: Option<Join>,
     /// Write end of a close-on-exec pipe for the reason why the program does not run.
     pub report: RawFd,
     /// Found by `validate`.
@@ -45,18 +48,6 @@ impl Launcher {
         // SAFETY: `report` stays open in this process until exec; `ManuallyDrop` leaves the closing to that.
         let mut pipe = ManuallyDrop::new(unsafe { std::fs::File::from_raw_fd(self.report) });
         let _ = pipe.write_all(reason.as_bytes());
-    }
-
-    fn own_stdio(&self) {
-        for fd in 0..3 {
-            // SAFETY: 0, 1 and 2 are open in a process about to exec.
-            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-            let null = rustix::fs::fstat(fd).is_ok_and(|s| s.st_rdev == rustix::fs::makedev(1, 3));
-            if !null {
-                // A stdio that cannot be chowned (say a socket) is still usable by descriptor.
-                let _ = rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(self.uid)), None);
-            }
-        }
     }
 
     fn run(&self, spec: &Spec) -> Result<Infallible, String> {
@@ -79,6 +70,19 @@ impl Launcher {
         let Err(error) = nix::unistd::execve(&path, &args, &env);
         let shown = process.args().iter().flatten().next().map_or("", String::as_str);
         Err(format!("exec: {shown:?}: {}", errno_words(error)))
+    }
+}
+
+/// Gives stdio of a process about to exec to a user.
+pub fn give_stdio(uid: u32) {
+    for fd in 0..3 {
+        // SAFETY: 0, 1 and 2 are open in a process about to exec.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let null = rustix::fs::fstat(fd).is_ok_and(|s| s.st_rdev == rustix::fs::makedev(1, 3));
+        if !null {
+            // A stdio that cannot be chowned (say a socket) is still usable by descriptor.
+            let _ = rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(uid)), None);
+        }
     }
 }
 
@@ -114,11 +118,13 @@ impl Executor for Launcher {
         let command = process.and_then(|p| p.args().as_ref()).and_then(|args| args.first()).map_or("", String::as_str);
         let env = process.and_then(|p| p.env().as_deref()).unwrap_or_default();
         let path = env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or("");
-        let found = lookup::find(command, path).map_err(|reason| {
+        // First: from here on nothing is done with rights that the pod does not have.
+        let joined = self.join.as_ref().map_or(Ok(()), Join::enter);
+        let found = joined.and_then(|()| lookup::find(command, path)).map_err(|reason| {
             self.tell(&reason);
             ExecutorValidationError::ArgValidationError(reason)
         })?;
-        self.own_stdio();
+        give_stdio(self.uid);
         self.program.replace(Some(found));
         Ok(())
     }

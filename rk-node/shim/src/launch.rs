@@ -12,10 +12,11 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use oci_spec::runtime::{Process, Spec};
 use rk_shim_protocol::container_dir;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 
 use crate::executor::Launcher;
-use crate::{cgroup, devices, seccomp};
+use crate::join::Join;
+use crate::{cgroup, devices, seccomp, stage};
 
 /// The full spec as the CRI server wrote it, and the one libcontainer reads.
 const FULL_SPEC: &str = "spec.json";
@@ -40,12 +41,17 @@ pub fn read_spec(bundle: &Path) -> Result<Spec> {
 
 /// Creates the container and starts its program. On return the program runs; its pid is in the host's namespace.
 pub fn container(dir: &Path, id: &str, bundle: &Path, stdio: Stdio) -> Result<i32> {
-    let spec = read_spec(bundle)?;
+    let mut spec = read_spec(bundle)?;
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let process = spec.process().as_ref().context("the spec has no process")?;
-    let launcher = launcher(&spec, process, write.as_raw_fd())?;
+    let process = spec.process().clone().context("the spec has no process")?;
+    let launcher = launcher(&spec, &process, write.as_raw_fd())?;
     enforce_devices(&spec)?;
-    make_cwd(&spec, process.cwd())?;
+    let owner = stage::owner(&spec);
+    make_cwd(&spec, process.cwd(), owner)?;
+    give_stdio(&stdio, owner, &process);
+    if let Some(owner) = owner {
+        stage::prepare(dir, &mut spec, owner)?;
+    }
     write_runtime_spec(bundle, &spec)?;
 
     let root = container_dir(dir);
@@ -76,7 +82,10 @@ pub fn container(dir: &Path, id: &str, bundle: &Path, stdio: Stdio) -> Result<i3
 pub fn exec(dir: &Path, id: &str, bundle: &Path, init: i32, mut process: Process, stdio: Stdio) -> Result<i32> {
     let spec = read_spec(bundle)?;
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let launcher = launcher(&spec, &process, write.as_raw_fd())?;
+    let mut launcher = launcher(&spec, &process, write.as_raw_fd())?;
+    if let Some((root, _)) = stage::owner(&spec) {
+        launcher.join = Some(Join::take(dir, root, &mut process)?);
+    }
     process.set_capabilities(None);
     ensure_home(&mut process);
     let file = dir.join(format!("exec-{}.json", std::process::id()));
@@ -97,6 +106,13 @@ pub fn exec(dir: &Path, id: &str, bundle: &Path, init: i32, mut process: Process
             drop(write);
             bail!("{}", reason(read, &error))
         }
+    }
+}
+
+/// In a pod with its own users, pipes belong to the user that the process will be.
+fn give_stdio(stdio: &Stdio, owner: Option<(u32, u32)>, process: &Process) {
+    if let (Stdio::Pipes(pipes), Some((root, _))) = (stdio, owner) {
+        stage::give_stdio(pipes, root.saturating_add(process.user().uid()));
     }
 }
 
@@ -121,6 +137,7 @@ fn launcher(spec: &Spec, process: &Process, report: i32) -> Result<Launcher> {
         filters,
         no_new_privs: process.no_new_privileges().unwrap_or(false),
         uid: process.user().uid(),
+        join: None,
         report,
         program: RefCell::new(None),
     })
@@ -161,7 +178,7 @@ fn ensure_home(process: &mut Process) {
 
 /// A working directory that the image lacks is made, as images made by `docker build` expect. Symbolic links in the image cannot
 /// lead outside of its root.
-fn make_cwd(spec: &Spec, cwd: &Path) -> Result<()> {
+fn make_cwd(spec: &Spec, cwd: &Path, owner: Option<(u32, u32)>) -> Result<()> {
     let Some(root) = spec.root().as_ref() else { return Ok(()) };
     if root.readonly().unwrap_or(false) {
         return Ok(());
@@ -188,6 +205,10 @@ fn make_cwd(spec: &Spec, cwd: &Path) -> Result<()> {
                 // `mkdirat` never follows a final link, and `at` was resolved inside the root.
                 if rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o755)).is_err() {
                     return Ok(());
+                }
+                if let Some((uid, gid)) = owner {
+                    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+                    rustix::fs::chownat(&at, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
                 }
                 match open() {
                     Ok(dir) => dir,

@@ -21,6 +21,7 @@ mod daemon;
 mod devices;
 mod executor;
 mod exits;
+mod join;
 mod launch;
 mod logfile;
 mod lookup;
@@ -29,8 +30,10 @@ mod output;
 mod pause;
 mod requests;
 mod seccomp;
+mod stage;
 mod supervisor;
 mod syscalls;
+mod userns;
 mod worker;
 
 use std::path::PathBuf;

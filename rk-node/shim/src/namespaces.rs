@@ -3,16 +3,30 @@
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::unistd::Pid;
 use rk_shim_protocol::{SandboxConfig, namespace_file};
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 
+use crate::userns;
+
+/// A namespace to make: its flag, its name under `/proc/<pid>/ns`, and where it is pinned.
+pub type Pin = (CloneFlags, &'static str, PathBuf);
+
 /// Makes what `config` asks for and returns to the host's namespaces. Returns the pause process of a shared PID namespace.
-pub fn make(dir: &Path, config: &SandboxConfig) -> Result<Option<Child>> {
+pub fn make(dir: &Path, config: &SandboxConfig) -> Result<Option<Pid>> {
+    let pins = pins(dir, config);
+    match &config.user {
+        Some(mapping) => userns::make(dir, config, mapping, &pins),
+        None => make_as_host(dir, config, &pins),
+    }
+}
+
+fn pins(dir: &Path, config: &SandboxConfig) -> Vec<Pin> {
     let mut pins = Vec::new();
     if let Some(netns) = &config.netns {
         pins.push((CloneFlags::CLONE_NEWNET, "net", netns.clone()));
@@ -23,8 +37,12 @@ pub fn make(dir: &Path, config: &SandboxConfig) -> Result<Option<Child>> {
     if config.hostname.is_some() {
         pins.push((CloneFlags::CLONE_NEWUTS, "uts", namespace_file(dir, "uts")));
     }
+    pins
+}
+
+fn make_as_host(dir: &Path, config: &SandboxConfig, pins: &[Pin]) -> Result<Option<Pid>> {
     let mut host = Vec::new();
-    for (flag, kind, _) in &pins {
+    for (flag, kind, _) in pins {
         host.push((
             *flag,
             File::open(format!("/proc/self/ns/{kind}")).with_context(|| format!("open the host's {kind} namespace"))?,
@@ -32,7 +50,7 @@ pub fn make(dir: &Path, config: &SandboxConfig) -> Result<Option<Child>> {
     }
     let wanted = pins.iter().fold(CloneFlags::empty(), |all, (flag, ..)| all | *flag);
     unshare(wanted).context("make the pod's namespaces")?;
-    let filled = fill(config).and_then(|()| pins.iter().try_for_each(|(_, kind, path)| pin(kind, path)));
+    let filled = fill(config).and_then(|()| pins.iter().try_for_each(|(_, kind, path)| pin("self", kind, path)));
     for (flag, namespace) in &host {
         setns(namespace.as_fd(), *flag).context("return to the host's namespace")?;
     }
@@ -41,7 +59,7 @@ pub fn make(dir: &Path, config: &SandboxConfig) -> Result<Option<Child>> {
 }
 
 /// Settings that live in the new namespaces.
-fn fill(config: &SandboxConfig) -> Result<()> {
+pub fn fill(config: &SandboxConfig) -> Result<()> {
     if let Some(hostname) = &config.hostname {
         nix::unistd::sethostname(hostname).with_context(|| format!("set host name {hostname:?}"))?;
     }
@@ -68,12 +86,13 @@ fn namespaced(name: &str, config: &SandboxConfig) -> bool {
         || (uts && config.hostname.is_some()))
 }
 
-fn pin(kind: &str, path: &Path) -> Result<()> {
+/// Pins a namespace of `process`, a pid or `self`.
+pub fn pin(process: &str, kind: &str, path: &Path) -> Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
     File::create(path).with_context(|| format!("create {}", path.display()))?;
-    mount_bind(format!("/proc/self/ns/{kind}"), path)
+    mount_bind(format!("/proc/{process}/ns/{kind}"), path)
         .with_context(|| format!("pin the {kind} namespace at {}", path.display()))
 }
 
@@ -84,7 +103,7 @@ pub fn unpin(path: &Path) {
 }
 
 /// PID 1 of the pod's shared PID namespace.
-fn start_pause(dir: &Path) -> Result<Child> {
+fn start_pause(dir: &Path) -> Result<Pid> {
     let host = File::open("/proc/self/ns/pid").context("open the host's PID namespace")?;
     // Applies to children made from now on, and only until the setns below.
     unshare(CloneFlags::CLONE_NEWPID).context("make the pod's PID namespace")?;
@@ -98,18 +117,12 @@ fn start_pause(dir: &Path) -> Result<Child> {
         .context("start the pause process");
     let back = setns(host.as_fd(), CloneFlags::CLONE_NEWPID).context("return to the host's PID namespace");
     let mut child = started?;
-    let pinned = back.and_then(|()| {
-        let path = namespace_file(dir, "pid");
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        File::create(&path)?;
-        mount_bind(format!("/proc/{}/ns/pid", child.id()), &path).context("pin the PID namespace")
-    });
+    let pinned = back.and_then(|()| pin(&child.id().to_string(), "pid", &namespace_file(dir, "pid")));
     if pinned.is_err() {
         let _ = child.kill();
     }
-    pinned.map(|()| child)
+    pinned?;
+    Ok(Pid::from_raw(i32::try_from(child.id())?))
 }
 
 #[cfg(test)]

@@ -285,9 +285,9 @@ impl Supervisor {
             // The only wait in the shim's life: it has nothing else to do any more.
             std::thread::sleep(Duration::from_millis(2));
         }
-        if let Some(pause) = &mut self.pause {
-            let _ = pause.kill();
-            let _ = pause.wait();
+        if let Some(pause) = self.pause.take() {
+            send_signal(pause.as_raw(), libc::SIGKILL);
+            let _ = nix::sys::wait::waitpid(pause, None);
         }
         daemon::clean(&self.dir, &self.config);
         self.stopping = true;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::Child;
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 use rk_shim_protocol::{Exit, Reply, SandboxConfig};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{SocketFlags, accept_with};
@@ -50,7 +50,7 @@ pub struct Supervisor {
     listener: OwnedFd,
     signals: SignalFd,
     /// PID 1 of the shared PID namespace.
-    pub pause: Option<Child>,
+    pub pause: Option<Pid>,
     /// Containers by id, from start to removal.
     pub containers: BTreeMap<String, Container>,
     /// Connections by number.
@@ -81,7 +81,7 @@ enum Source {
 
 impl Supervisor {
     /// Blocks the signals that it polls for.
-    pub fn new(dir: PathBuf, config: SandboxConfig, listener: OwnedFd, pause: Option<Child>) -> Result<Self> {
+    pub fn new(dir: PathBuf, config: SandboxConfig, listener: OwnedFd, pause: Option<Pid>) -> Result<Self> {
         let mut polled = SigSet::empty();
         polled.add(Signal::SIGCHLD);
         // Only an explicit request or SIGKILL ends a shim: its pod must outlive whoever sends signals about.

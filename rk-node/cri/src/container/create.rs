@@ -23,7 +23,7 @@ use crate::{disk, sandbox, signal};
 pub(crate) async fn create(runtime: &Arc<Runtime>, request: CreateContainerRequest) -> Result<String> {
     let config = request.config.ok_or_else(|| Error::Invalid("the container's config is missing".into()))?;
     let sandbox = runtime.tables.sandbox(&request.pod_sandbox_id)?.get();
-    validate(&config)?;
+    validate(&config, &sandbox)?;
     if sandbox.phase != Phase::Ready {
         return Err(Error::State(format!("sandbox {:?} is not ready", sandbox.id)));
     }
@@ -43,16 +43,20 @@ pub(crate) async fn create(runtime: &Arc<Runtime>, request: CreateContainerReque
     }
 }
 
-fn validate(config: &ContainerConfig) -> Result<()> {
+fn validate(config: &ContainerConfig, sandbox: &SandboxRecord) -> Result<()> {
     if config.metadata.as_ref().is_none_or(|metadata| metadata.name.is_empty()) {
         return Err(Error::Invalid("the container's metadata needs a name".into()));
     }
     if !config.cdi_devices.is_empty() {
         return Err(Error::Unsupported("CDI devices are not supported".into()));
     }
+    let users = sandbox::users(sandbox);
     for mount in &config.mounts {
-        if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-            return Err(Error::Unsupported(format!("id-mapped mounts are not supported: {:?}", mount.container_path)));
+        if !sandbox::is_of_pod(&mount.uid_mappings, &mount.gid_mappings, users.as_ref()) {
+            return Err(Error::Unsupported(format!(
+                "mount {:?}: a mount can only have the ids of its pod's user namespace",
+                mount.container_path
+            )));
         }
     }
     Ok(())
@@ -85,9 +89,9 @@ async fn make(
     let container = Arc::new(Container::new(runtime.container_state(id), record.clone()));
     runtime.tables.add_container(container.clone())?;
     disk::save(container.dir(), &record)?;
-    let snapshot = runtime.config.images.snapshot(&image.id, id).await?;
+    let snapshot = runtime.config.images.snapshot_for(&image.id, id, sandbox::shift(runtime, sandbox)).await?;
     let mut mounted = record.config.clone();
-    record.volume_snapshots = mount_sources(runtime, id, &mut mounted).await?;
+    record.volume_snapshots = mount_sources(runtime, id, sandbox, &mut mounted).await?;
     let security = security(&record.config);
     record.user = identity::resolve(snapshot.rootfs(), &security, &image.config.user)?;
     let inputs = Inputs {
@@ -98,6 +102,7 @@ async fn make(
         cgroup: &record.cgroup,
         user: &record.user,
         namespaces: namespaces(runtime, sandbox, &record.config)?,
+        users: sandbox::users(sandbox),
         pod_files: sandbox::pod_files(runtime, sandbox),
         devices: devices::find(&record.config.devices, security.privileged)?,
         local_seccomp: local_seccomp(&security)?,
@@ -143,7 +148,12 @@ fn log_path(config: &ContainerConfig, sandbox: &SandboxRecord) -> Result<Option<
 
 /// Turns mounts' sources into what can be bound: images are mounted, symbolic links followed, missing directories made, as other
 /// runtimes do. Answers with the snapshots of images.
-async fn mount_sources(runtime: &Runtime, id: &str, config: &mut ContainerConfig) -> Result<Vec<String>> {
+async fn mount_sources(
+    runtime: &Runtime,
+    id: &str,
+    sandbox: &SandboxRecord,
+    config: &mut ContainerConfig,
+) -> Result<Vec<String>> {
     let mut snapshots = Vec::new();
     for (at, mount) in config.mounts.iter_mut().enumerate() {
         absolute(&mount.container_path, "mount path")?;
@@ -151,7 +161,8 @@ async fn mount_sources(runtime: &Runtime, id: &str, config: &mut ContainerConfig
             let image =
                 runtime.config.images.status(&wanted.image).ok_or_else(|| Error::not_found("image", &wanted.image))?;
             let key = format!("{id}-volume-{at}");
-            let snapshot = runtime.config.images.snapshot(&image.id, &key).await?;
+            let snapshot =
+                runtime.config.images.snapshot_for(&image.id, &key, sandbox::shift(runtime, sandbox)).await?;
             snapshots.push(key);
             mount.host_path = beneath(snapshot.rootfs(), &mount.image_sub_path)?.to_string_lossy().into_owned();
             mount.readonly = true;
@@ -208,7 +219,13 @@ fn namespaces(runtime: &Runtime, sandbox: &SandboxRecord, config: &ContainerConf
         }
     };
     let pinned = |kind: &str| Some(namespace_file(&dir, kind)).filter(|path| path.exists());
-    Ok(PodNamespaces { network: sandbox.netns.clone(), ipc: pinned("ipc"), uts: pinned("uts"), pid })
+    Ok(PodNamespaces {
+        user: pinned("user"),
+        network: sandbox.netns.clone(),
+        ipc: pinned("ipc"),
+        uts: pinned("uts"),
+        pid,
+    })
 }
 
 /// A profile of the node; one that cannot be read fails the container.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rk_cri_api::v1::{ContainerEventType, NamespaceMode, PodSandboxConfig, RunPodSandboxRequest};
 use rk_shim_protocol::SandboxConfig;
 
-use super::{files, stop, watch};
+use super::{files, stop, users, watch};
 use crate::clock::now_ns;
 use crate::error::{Error, IoContext, Result};
 use crate::record::{Phase, SandboxRecord};
@@ -56,11 +56,7 @@ fn validate(config: &PodSandboxConfig, handler: &str) -> Result<()> {
     }
     let security = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
     let options = security.and_then(|s| s.namespace_options.as_ref());
-    if options.and_then(|o| o.userns_options.as_ref()).is_some_and(|user| user.mode() == NamespaceMode::Pod) {
-        return Err(Error::Unsupported(
-            "user namespaces for pods are not supported: leave out hostUsers: false".into(),
-        ));
-    }
+    users::check(options).map_err(Error::Invalid)?;
     if security.is_some_and(|s| s.run_as_group.is_some() && s.run_as_user.is_none()) {
         return Err(Error::Invalid("run_as_group needs run_as_user".into()));
     }
@@ -137,6 +133,7 @@ fn shim_config(runtime: &Runtime, record: &SandboxRecord) -> SandboxConfig {
             .and_then(|s| s.namespace_options.as_ref())
             .is_some_and(|options| options.pid() == NamespaceMode::Pod),
         sysctls: record.config.linux.iter().flat_map(|linux| linux.sysctls.clone()).collect(),
+        user: users::mapping(record),
         cgroup: Some(runtime.config.shim_cgroup.clone()),
     }
 }

@@ -40,7 +40,7 @@ impl Service {
             let text = json!({"stateDir": config.state_dir, "runDir": config.run_dir, "shim": config.shim, "cgroupDriver": "cgroupfs"});
             info.insert("config".to_owned(), text.to_string());
         }
-        let features = RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false };
+        let features = RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: true };
         let handler = |name: &str| RuntimeHandler { name: name.into(), features: Some(features) };
         StatusResponse {
             status: Some(RuntimeStatus { conditions: vec![good("RuntimeReady"), network] }),

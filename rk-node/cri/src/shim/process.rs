@@ -39,7 +39,7 @@ pub(crate) async fn spawn(binary: &Path, dir: &Path, config: &SandboxConfig) -> 
 
 /// Removes what a shim pinned, for one that cannot do so any more. What is not there is fine.
 pub(crate) fn unpin(dir: &Path, netns: Option<&Path>) {
-    let files = ["ipc", "uts", "pid"].map(|kind| namespace_file(dir, kind));
+    let files = ["ipc", "uts", "pid", "user"].map(|kind| namespace_file(dir, kind));
     for path in files.iter().map(AsRef::as_ref).chain(netns) {
         let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
         let _ = std::fs::remove_file(path);

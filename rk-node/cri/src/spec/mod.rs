@@ -13,6 +13,7 @@ use oci_spec::runtime::{LinuxSeccomp, Spec};
 use rk_cri_api::v1::security_profile::ProfileType;
 use rk_cri_api::v1::{ContainerConfig, LinuxContainerSecurityContext, NamespaceMode, PodSandboxConfig};
 use rk_images::ImageConfig;
+use rk_shim_protocol::{IdRange, UserMapping};
 use serde_json::{Value, json};
 
 pub(crate) use resources::settings;
@@ -45,6 +46,8 @@ pub(crate) struct Device {
 /// The pod's namespaces to join; `None` is the host's.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PodNamespaces {
+    /// Users.
+    pub user: Option<PathBuf>,
     /// Network.
     pub network: Option<PathBuf>,
     /// IPC.
@@ -84,6 +87,8 @@ pub(crate) struct Inputs<'a> {
     pub user: &'a User,
     /// Namespaces.
     pub namespaces: PodNamespaces,
+    /// The ids of the pod's user namespace.
+    pub users: Option<UserMapping>,
     /// Files that all containers of the pod get: (container path, host path).
     pub pod_files: Vec<(&'static str, PathBuf)>,
     /// Devices asked for and, for privileged containers, all of the host's.
@@ -155,6 +160,10 @@ fn linux(inputs: &Inputs<'_>) -> Result<Value, String> {
         "devices": inputs.devices.iter().map(device).collect::<Vec<_>>(),
         "resources": {"devices": device_rules(inputs)},
     });
+    if let Some(users) = &inputs.users {
+        linux["uidMappings"] = id_mappings(users.uids);
+        linux["gidMappings"] = id_mappings(users.gids);
+    }
     if let Some(propagation) = mounts::rootfs_propagation(&inputs.config.mounts) {
         linux["rootfsPropagation"] = propagation.into();
     }
@@ -186,7 +195,7 @@ fn seccomp_profile(inputs: &Inputs<'_>) -> Result<Option<LinuxSeccomp>, String> 
 fn namespaces(inputs: &Inputs<'_>) -> Vec<Value> {
     let mut out = vec![json!({"type": "mount"})];
     let pod = &inputs.namespaces;
-    for (typ, path) in [("network", &pod.network), ("ipc", &pod.ipc), ("uts", &pod.uts)] {
+    for (typ, path) in [("user", &pod.user), ("network", &pod.network), ("ipc", &pod.ipc), ("uts", &pod.uts)] {
         if let Some(path) = path {
             out.push(json!({"type": typ, "path": path}));
         }
@@ -196,10 +205,15 @@ fn namespaces(inputs: &Inputs<'_>) -> Vec<Value> {
         PidNamespace::Join(path) => out.push(json!({"type": "pid", "path": path})),
         PidNamespace::Host => {}
     }
-    if !inputs.privileged() {
+    // The pod's own root cannot see the host's cgroups, however privileged.
+    if !inputs.privileged() || inputs.users.is_some() {
         out.push(json!({"type": "cgroup"}));
     }
     out
+}
+
+fn id_mappings(range: IdRange) -> Value {
+    json!([{"containerID": 0, "hostID": range.host, "size": range.length}])
 }
 
 fn device(d: &Device) -> Value {

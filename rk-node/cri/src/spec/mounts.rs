@@ -26,14 +26,18 @@ pub(super) fn mounts(inputs: &Inputs<'_>) -> Vec<Value> {
     for (destination, source) in &inputs.pod_files {
         if !inputs.config.mounts.iter().any(|m| same(&m.container_path, destination)) {
             let writable = if inputs.readonly_rootfs() && *destination != "/dev/shm" { "ro" } else { "rw" };
-            out.push(mount(destination, "bind", &source.to_string_lossy(), &["rbind", "rprivate", writable]));
+            let bound = mount(destination, "bind", &source.to_string_lossy(), &["rbind", "rprivate", writable]);
+            out.push(mapped(bound, inputs));
         }
     }
     let mut wanted: Vec<&Mount> = inputs.config.mounts.iter().collect();
     wanted.sort_by_key(|m| Path::new(&m.container_path).components().count());
     for m in wanted {
         out.retain(|earlier| earlier["destination"].as_str() != Some(&m.container_path));
-        out.push(mount(&m.container_path, "bind", &m.host_path, &options(m)));
+        let bound = mount(&m.container_path, "bind", &m.host_path, &options(m));
+        // Images are mounted for the pod's users already.
+        let image = m.image.as_ref().is_some_and(|image| !image.image.is_empty());
+        out.push(if image { bound } else { mapped(bound, inputs) });
     }
     out
 }
@@ -66,6 +70,15 @@ fn options(m: &Mount) -> Vec<&'static str> {
 
 fn same(a: &str, b: &str) -> bool {
     Path::new(a).components().eq(Path::new(b).components())
+}
+
+/// In a pod with its own users, files of the host that it sees are its own: what is root's is its root's.
+fn mapped(mut mount: Value, inputs: &Inputs<'_>) -> Value {
+    if let Some(users) = &inputs.users {
+        mount["uidMappings"] = super::id_mappings(users.uids);
+        mount["gidMappings"] = super::id_mappings(users.gids);
+    }
+    mount
 }
 
 fn mount(destination: &str, typ: &str, source: &str, options: &[&str]) -> Value {

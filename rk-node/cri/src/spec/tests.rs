@@ -8,6 +8,7 @@ struct Case {
     image: ImageConfig,
     namespaces: PodNamespaces,
     devices: Vec<Device>,
+    users: Option<UserMapping>,
 }
 
 impl Default for Case {
@@ -19,7 +20,13 @@ impl Default for Case {
             working_dir: "/srv".into(),
             ..Default::default()
         };
-        Self { config: ContainerConfig::default(), image, namespaces: PodNamespaces::default(), devices: Vec::new() }
+        Self {
+            config: ContainerConfig::default(),
+            image,
+            namespaces: PodNamespaces::default(),
+            devices: Vec::new(),
+            users: None,
+        }
     }
 }
 
@@ -38,6 +45,7 @@ fn built(case: &Case) -> Result<Value, String> {
         cgroup: Path::new("/kubepods/podx/c"),
         user: &User { uid: 5, gid: 6, groups: vec![6, 7], home: "/home/u".into() },
         namespaces: case.namespaces.clone(),
+        users: case.users,
         pod_files: vec![("/etc/hosts", "/state/hosts".into()), ("/dev/shm", "/run/shm".into())],
         devices: case.devices.clone(),
         local_seccomp: None,
@@ -98,6 +106,7 @@ fn identity_directory_and_score_are_carried_over() {
 #[test]
 fn namespaces_are_the_pods_the_nodes_or_new() {
     let pod = PodNamespaces {
+        user: None,
         network: Some("/run/netns/x".into()),
         ipc: Some("/ns/ipc".into()),
         uts: None,
@@ -188,4 +197,27 @@ fn a_device_is_made_and_allowed() {
     let rules = spec["linux"]["resources"]["devices"].as_array().unwrap();
     assert_eq!(rules.first().unwrap()["allow"], false);
     assert_eq!(rules.last().unwrap(), &json!({"allow": true, "type": "c", "major": 10, "minor": 232, "access": "rw"}));
+}
+
+#[test]
+fn a_pod_with_its_own_users_has_mapped_mounts_and_namespaces_that_are_its_own() {
+    let range = IdRange { host: 65_536, length: 65_536 };
+    let image = rk_cri_api::v1::ImageSpec { image: "busybox".into(), ..Default::default() };
+    let at = |path: &str| Mount { container_path: path.into(), host_path: "/v".into(), ..Default::default() };
+    let mut config = secure(LinuxContainerSecurityContext { privileged: true, ..Default::default() });
+    config.mounts = vec![at("/data"), Mount { image: Some(image), ..at("/image") }];
+    let namespaces = PodNamespaces { user: Some("/ns/user".into()), ..Default::default() };
+    let users = Some(UserMapping { uids: range, gids: range });
+    let spec = built(&Case { config, namespaces, users, ..Default::default() }).unwrap();
+    let ids = json!([{"containerID": 0, "hostID": 65536, "size": 65536}]);
+    assert_eq!((&spec["linux"]["uidMappings"], &spec["linux"]["gidMappings"]), (&ids, &ids));
+    let kinds: Vec<_> = spec["linux"]["namespaces"].as_array().unwrap().iter().map(|n| n["type"].clone()).collect();
+    assert_eq!(kinds, ["mount", "user", "pid", "cgroup"]);
+    for (path, mapped) in
+        [("/data", true), ("/etc/hosts", true), ("/dev/shm", true), ("/image", false), ("/proc", false)]
+    {
+        let mount = spec["mounts"].as_array().unwrap().iter().find(|m| m["destination"] == path).unwrap();
+        assert_eq!(mount.get("uidMappings").is_some(), mapped, "{path}");
+        assert_eq!(mount.get("gidMappings").is_some(), mapped, "{path}");
+    }
 }

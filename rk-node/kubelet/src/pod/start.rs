@@ -21,8 +21,10 @@ use crate::runtime::{RuntimePod, RuntimeSandbox};
 use crate::static_pods::is_static;
 use crate::translate::{
     ContainerInputs, EnvSources, Environment, HostResolver, check_non_root, container_config, environment,
-    host_network_hosts, log_directory, managed_hosts, pod_dns, references, sandbox_config, service_environment,
+    give_container_users, give_users, host_network_hosts, log_directory, managed_hosts, pod_dns, references,
+    sandbox_config, service_environment,
 };
+use crate::userns::own_users;
 use crate::volumes::{Volumes, container_devices, container_mounts};
 
 /// How old ConfigMaps and Secrets of an environment may be: a fresh pod sees fresh values.
@@ -52,11 +54,34 @@ impl From<ImageError> for StartError {
 }
 
 /// The configuration of the pod's sandbox.
-pub fn config(context: &Context, pod: &Pod, attempt: u32) -> cri::PodSandboxConfig {
+pub fn config(context: &Context, pod: &Pod, attempt: u32, users: cri::UserNamespace) -> cri::PodSandboxConfig {
     let host = HostResolver::parse(&std::fs::read_to_string(&context.options.dirs.resolv_conf).unwrap_or_default());
     let cluster = &context.options.cluster;
     let dns = pod_dns(pod, &host, &cluster.dns, &cluster.domain);
-    sandbox_config(pod, attempt, &context.options.dirs.pod_logs, dns, &cluster.domain, &context.seccomp())
+    let logs = &context.options.dirs.pod_logs;
+    let mut config = sandbox_config(pod, attempt, logs, dns, &cluster.domain, &context.seccomp());
+    give_users(&mut config, users);
+    config
+}
+
+/// Refuses users of the pod's own where the runtime cannot give them: the pod's root would be the host's.
+async fn check_users(context: &Context, pod: &Pod, handler: &str) -> Result<(), String> {
+    if !own_users(pod) {
+        return Ok(());
+    }
+    let answer = context.runtime.status().await.map_err(|error| error.to_string())?;
+    let found = answer.runtime_handlers.into_iter().find(|known| known.name == handler);
+    match found.and_then(|known| known.features).is_some_and(|features| features.user_namespaces) {
+        true => Ok(()),
+        false => Err(format!("RuntimeClass handler \"{handler}\" does not support user namespaces")),
+    }
+}
+
+/// The runtime handler that can run the pod, and what the sandbox is to be.
+async fn order(context: &Context, pod: &Pod, attempt: u32) -> Result<(cri::PodSandboxConfig, String), String> {
+    let handler = runtime_handler(context, pod).await?;
+    check_users(context, pod, &handler).await?;
+    Ok((config(context, pod, attempt, context.users.of(pod)?), handler))
 }
 
 /// The runtime handler of the pod's RuntimeClass; empty for the default.
@@ -83,14 +108,10 @@ pub async fn start_sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result
     }
     let logs = log_directory(&context.options.dirs.pod_logs, pod);
     std::fs::create_dir_all(&logs).map_err(|e| format!("making {}: {e}", logs.display()))?;
-    let handler = runtime_handler(context, pod).await;
-    let result = match handler {
-        Ok(handler) => context
-            .runtime
-            .run_sandbox(config(context, pod, attempt), &handler)
-            .await
-            .map(drop)
-            .map_err(|e| e.to_string()),
+    let result = match order(context, pod, attempt).await {
+        Ok((config, handler)) => {
+            context.runtime.run_sandbox(config, &handler).await.map(drop).map_err(|e| e.to_string())
+        }
         Err(error) => Err(error),
     };
     result.inspect_err(|error| {
@@ -154,12 +175,13 @@ impl Launch<'_> {
         };
         let about = kill::about(self.pod, &container.name);
         let image = container.image.clone().unwrap_or_default();
-        let config = config(self.context, self.pod, self.sandbox.attempt);
+        let users = self.context.users.of(self.pod).map_err(|e| StartError::new("CreateContainerConfigError", e))?;
+        let config = config(self.context, self.pod, self.sandbox.attempt, users.clone());
         let secrets = pull_secrets(self.context, self.pod).await;
         self.pull_image_volumes(&secrets, &config).await?;
         let policy = container.image_pull_policy.as_deref();
         let found = self.context.images.ensure(self.pod, &about, &image, policy, &secrets, &config).await?;
-        let id = match self.create(&container, &found, config).await {
+        let id = match self.create(&container, &found, config, users).await {
             Ok(id) => id,
             Err(error) => {
                 self.context.recorder.warning(&about, "Failed", format!("Error: {}", error.message));
@@ -189,6 +211,7 @@ impl Launch<'_> {
         container: &Container,
         image: &cri::Image,
         config: cri::PodSandboxConfig,
+        users: cri::UserNamespace,
     ) -> Result<String, StartError> {
         let wrong = |message: String| StartError::new("CreateContainerConfigError", message);
         let image_uid = image.uid.as_ref().map(|u| u.value);
@@ -224,6 +247,8 @@ impl Launch<'_> {
             resources.cpuset_cpus = cpus.to_string();
         }
         self.context.devices.provide(self.pod, container, &mut container_config).await.map_err(wrong)?;
+        // Last: every mount, whoever asked for it, shows the pod's ids.
+        give_container_users(&mut container_config, users);
         let logs = log_directory(&self.context.options.dirs.pod_logs, self.pod).join(&container.name);
         std::fs::create_dir_all(&logs)
             .map_err(|e| StartError::new("CreateContainerError", format!("making {}: {e}", logs.display())))?;

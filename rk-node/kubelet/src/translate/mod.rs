@@ -9,6 +9,7 @@ mod hosts;
 mod sandbox;
 mod security;
 mod service_env;
+mod users;
 
 pub use container::{ContainerInputs, container_config};
 pub use dns::{HostResolver, pod_dns};
@@ -19,3 +20,4 @@ pub use hosts::{host_network_hosts, managed_hosts};
 pub use sandbox::{log_directory, sandbox_config, sysctls};
 pub use security::{Seccomp, check_non_root, effective};
 pub use service_env::{ServiceInfo, service_environment};
+pub use users::{give_container_users, give_users};

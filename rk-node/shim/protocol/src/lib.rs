@@ -15,6 +15,9 @@ mod paths;
 
 pub use frame::{Decoder, FrameError, HEADER, MAX_FRAME, encode};
 pub use message::{
-    ContainerState, Exit, Failure, FailureKind, Process, Reply, Request, SandboxConfig, StartContainer, WindowSize,
+    ContainerState, Exit, Failure, FailureKind, IdRange, Process, Reply, Request, SandboxConfig, StartContainer,
+    UserMapping, WindowSize,
 };
-pub use paths::{CONFIG_FILE, SOCKET_FILE, container_dir, exit_file, namespace_file, pid_file, ready_file, socket};
+pub use paths::{
+    CONFIG_FILE, SOCKET_FILE, container_dir, exit_file, namespace_file, pid_file, ready_file, socket, stage_dir,
+};

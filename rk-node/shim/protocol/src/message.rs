@@ -19,8 +19,28 @@ pub struct SandboxConfig {
     pub shared_pid: bool,
     /// Namespaced sysctls by dotted name.
     pub sysctls: BTreeMap<String, String>,
+    /// User namespace of the pod, which then owns all of its other namespaces; `None` stays in the host's.
+    pub user: Option<UserMapping>,
     /// cgroup directory that the shim moves itself into, so that its life does not hang on its starter's cgroup.
     pub cgroup: Option<PathBuf>,
+}
+
+/// Which ids of the host the users and groups of a pod are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserMapping {
+    /// Users.
+    pub uids: IdRange,
+    /// Groups.
+    pub gids: IdRange,
+}
+
+/// Ids `0..length` of a pod and where they begin on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRange {
+    /// Id 0 on the host.
+    pub host: u32,
+    /// How many.
+    pub length: u32,
 }
 
 /// A container to create and start.

@@ -20,7 +20,12 @@ pub fn ready_file(dir: &Path) -> PathBuf {
     dir.join("ready")
 }
 
-/// Where a namespace (`ipc`, `uts`, `pid`) of the pod is pinned under `dir`.
+/// Where sources of mounts are gathered for containers of a pod with its own users, under `dir`; only they see it filled.
+pub fn stage_dir(dir: &Path) -> PathBuf {
+    dir.join("stage")
+}
+
+/// Where a namespace (`ipc`, `uts`, `pid`, `user`) of the pod is pinned under `dir`.
 pub fn namespace_file(dir: &Path, kind: &str) -> PathBuf {
     dir.join("ns").join(kind)
 }

@@ -100,6 +100,14 @@ fn numbers(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
                 errors.forbidden(&path.child(host), "when `hostUsers` is false");
             }
         }
+        for kind in ["initContainers", "containers", "ephemeralContainers"] {
+            for (at, container) in list(spec, kind).iter().enumerate() {
+                if !list(container, "volumeDevices").is_empty() {
+                    let (all, reason) = (path.child(kind), "when `hostUsers` is false");
+                    errors.forbidden(&all.index(at).child("volumeDevices"), reason);
+                }
+            }
+        }
     }
 }
 

@@ -69,6 +69,7 @@ impl Worker {
             tracing::warn!(pod = %spec::describe(&pod), "removing the pod's directory: {problem}");
             return Ok(RETRY);
         }
+        self.context.users.forget(spec::uid(&pod));
         crate::cleanup::remove_logs(&self.context.options.dirs, &pod);
         self.stage = Stage::Removed;
         Ok(Duration::ZERO)

@@ -1,0 +1,340 @@
+//! A worker at work: containers one after the other, pods at once, many idle pods, and images, beside other runtimes where these run.
+
+use super::host::{mb, ms};
+use super::table::Row;
+use super::{memory, peers};
+use crate::report::Step;
+use anyhow::{Context, Result, bail};
+use rk_qemu::Artifacts;
+use rk_qemu::cluster::{Cluster, ClusterSpec, label_control_plane, wait_ready};
+use rk_qemu::kube::Api;
+use rk_qemu::oci::{Archive, Entry, ImageConfig, ImageName, push, write_layout};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Containers of each runtime.
+const CYCLES: &str = "20";
+/// Pods that are started at once.
+const BATCHES: [usize; 3] = [1, 10, 100];
+/// How often a single pod is measured.
+const SINGLES: usize = 10;
+/// Idle pods, as many as upstream allows on a node.
+const IDLE: usize = 110;
+/// How long their cost is watched.
+const WATCHED: Duration = Duration::from_secs(30);
+/// Files of the image that is pulled, of 1 MiB each.
+const FILES: u64 = 32;
+/// Under KVM; scaled for TCG.
+const LIMIT: Duration = Duration::from_secs(300);
+const PODS: &str = "/api/v1/namespaces/default/pods";
+
+/// Clock ticks of all processes of ours, and how many pages each holds: one line per process, `NAME TICKS`.
+const TICKS: &str = r"for p in /proc/[0-9]*; do read -r line < $p/stat 2>/dev/null || continue; name=${line#*(}; name=${name%%)*}; set -- ${line##*) }; echo $name $((${12} + ${13})); done; true";
+
+struct Bench<'a> {
+    artifacts: &'a Artifacts,
+    cluster: Cluster,
+    api: Api,
+}
+
+/// Boots one control plane and one worker and measures the worker.
+pub fn measure(artifacts: &Artifacts, image: &Path, step: &Step) -> Result<Vec<Row>> {
+    let mut spec = ClusterSpec::new("bench-node", &artifacts.work.join("bench-node"), artifacts);
+    (spec.workers, spec.memory_mib) = (1, 2048);
+    spec.kubelet = json!({"maxPods": 250});
+    let cluster = Cluster::start(&spec)?;
+    push(&cluster.registry().client(), &Archive::open(&artifacts.images.join("busybox"), None)?)?;
+    push(&cluster.registry().client(), &Archive::open(image, None)?)?;
+    step.say("waiting for nodes");
+    let api = cluster.api()?;
+    wait_ready(&api, 2, artifacts.accel.scale(LIMIT), |_| {}, || Ok(()))?;
+    label_control_plane(&api)?;
+    let bench = Bench { artifacts, cluster, api };
+    bench.api.create(PODS, &memory::probe_pod("worker-1")).context("create the probe")?;
+    bench.api.create(PODS, &bench_pod()).context("create the bench's pod")?;
+    bench.running(|name| name == "bench" || name.starts_with("probe"), 2)?;
+    let mut rows = Vec::new();
+    step.say("containers");
+    rows.extend(bench.containers()?);
+    step.say("an image");
+    rows.extend(bench.images()?);
+    for count in BATCHES {
+        step.say(format!("{count} pods at once"));
+        rows.push(bench.batch(count)?);
+    }
+    step.say("idle pods");
+    rows.extend(bench.idle()?);
+    Ok(rows)
+}
+
+/// The pod in which programs are timed: root on the node but for its files.
+fn bench_pod() -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bench"}, "spec": {
+        "nodeName": "worker-1", "hostNetwork": true, "hostPID": true, "terminationGracePeriodSeconds": 1,
+        "volumes": [{"name": "run", "hostPath": {"path": "/run/rk"}}, {"name": "b", "emptyDir": {}}],
+        "containers": [{"name": "main", "image": peers::NAME, "command": ["sleep", "36000"], "securityContext": {"privileged": true},
+            "volumeMounts": [{"name": "run", "mountPath": "/run/rk"}, {"name": "b", "mountPath": "/b"}]}]}})
+}
+
+/// What another runtime is given: the namespaces, mounts and capabilities that ours gives a container.
+fn bundle() -> Value {
+    let mount = |at: &str, kind: &str, options: &[&str]| json!({"destination": at, "type": kind, "source": kind, "options": options});
+    let caps =
+        ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_NET_BIND_SERVICE"];
+    json!({"ociVersion": "1.0.2", "root": {"path": "rootfs"}, "hostname": "bench",
+        "process": {"user": {"uid": 0, "gid": 0}, "args": ["/bin/true"], "cwd": "/", "env": ["PATH=/bin"],
+            "capabilities": {"bounding": caps, "effective": caps, "permitted": caps}},
+        "mounts": [mount("/proc", "proc", &["nosuid", "noexec", "nodev"]), mount("/dev", "tmpfs", &["nosuid", "mode=755"]),
+            mount("/dev/pts", "devpts", &["newinstance", "ptmxmode=0666"]), mount("/dev/mqueue", "mqueue", &["nosuid"]),
+            mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"])],
+        "linux": {"cgroupsPath": "/bench", "resources": {"devices": [{"allow": false, "access": "rwm"}]},
+            "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}, {"type": "cgroup"}]}})
+}
+
+impl Bench<'_> {
+    /// Runs a line in a pod of the worker.
+    fn sh(&self, pod: &str, script: &str) -> Result<String> {
+        let kubeconfig = self.cluster.kubeconfig();
+        let mut command = Command::new(&self.artifacts.kubectl);
+        command.env("KUBECONFIG", kubeconfig).arg("--cache-dir").arg(kubeconfig.with_extension("cache"));
+        let output = command
+            .args(["exec", pod, "--", "sh", "-c", script])
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run kubectl")?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr).trim().to_owned());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// A row of what the timing program says, or of why it could not.
+    fn timed(&self, what: &str, script: &str, shown: impl Fn(&BTreeMap<String, f64>) -> String) -> Row {
+        match self.sh("bench", script) {
+            Ok(said) => Row::new(what, shown(&numbers(&said)), "—"),
+            Err(error) => Row::new(what, format!("not run: {}", one_line(&error.to_string())), "—"),
+        }
+    }
+
+    fn containers(&self) -> Result<Vec<Row>> {
+        let config = bundle().to_string();
+        self.sh(
+            "bench",
+            &format!(
+                "mkdir -p /b/rootfs/bin && cp /bin/busybox /b/rootfs/bin/true && echo '{config}' > /b/config.json"
+            ),
+        )?;
+        let median = |told: &BTreeMap<String, f64>| {
+            let of = |key: &str| told.get(key).copied().unwrap_or_default();
+            format!("{:.0} ms (worst {:.0} ms)", of("median"), of("worst"))
+        };
+        let label = |who: &str| format!("{who}: container created, started, ended, removed; median of {CYCLES}");
+        Ok(vec![
+            self.timed(&label("rk, over CRI, with an image's snapshot"), &format!("measure cycles {CYCLES}"), median),
+            self.timed(
+                &label("crun run"),
+                &format!("measure program {CYCLES} crun --root /b/crun --cgroup-manager=cgroupfs run --bundle /b ID"),
+                median,
+            ),
+            self.timed(
+                &label("runc run"),
+                &format!("measure program {CYCLES} runc --root /b/runc run --bundle /b ID"),
+                median,
+            ),
+        ])
+    }
+
+    /// The same image by us and by containerd.
+    fn images(&self) -> Result<Vec<Row>> {
+        let layout = self.artifacts.work.join("bench-node-large");
+        let name: ImageName = "rk.local/large:demo".parse()?;
+        let mut entries = Vec::new();
+        for file in 0..FILES {
+            entries.push(Entry::file(&format!("f{file}"), 0o644, noise(file)));
+        }
+        write_layout(&layout, &name, &entries, &ImageConfig::default())?;
+        push(&self.cluster.registry().client(), &Archive::open(&layout, None)?)?;
+        let rate = |key: &'static str| {
+            move |told: &BTreeMap<String, f64>| {
+                format!(
+                    "{:.1} MB/s",
+                    FILES as f64 * 1.048_576 / (told.get(key).copied().unwrap_or(f64::INFINITY) / 1e3)
+                )
+            }
+        };
+        let port = self.cluster.registry().address().port();
+        let serve = "(containerd --root /b/c --state /b/cs --address /b/c.sock > /b/c.log 2>&1 &) ; n=0; until ctr -a /b/c.sock version > /dev/null 2>&1; do n=$((n+1)); [ $n -lt 60 ] || { tail -3 /b/c.log >&2; exit 1; }; sleep 1; done";
+        let pull = format!(
+            "ctr -a /b/c.sock images pull --plain-http --snapshotter native 10.0.2.2:{port}/rk.local/large:demo"
+        );
+        let label = |who: &str| format!("{who}: an image of {FILES} MiB in one layer, pulled and unpacked");
+        let rows = vec![
+            self.timed(&label("rk"), "measure pull rk.local/large:demo", rate("pull")),
+            self.timed(&label("containerd"), &format!("{serve}; measure program 1 {pull}"), rate("median")),
+        ];
+        let _ = self.sh("bench", "kill $(pidof containerd); rm -rf /b/c /b/cs");
+        Ok(rows)
+    }
+
+    /// From each pod's creation to the API's saying Running, for `count` at once.
+    fn batch(&self, count: usize) -> Result<Row> {
+        let mut times = Vec::new();
+        for turn in 0..if count == 1 { SINGLES } else { 1 } {
+            times.extend(self.started(&format!("at-once-{count}-{turn}"), count)?);
+        }
+        times.sort();
+        let at =
+            |share: usize| times.get((times.len() * share / 100).min(times.len() - 1)).copied().unwrap_or_default();
+        let what = format!("pod create to Running, {count} at once, p50 and p99");
+        let budget = if count == 1 { "p99 ≤ 300 ms outside TCG" } else { "—" };
+        let row = Row::new(what, format!("{}, {}", ms(at(50)), ms(at(99))), budget);
+        self.remove("at-once")?;
+        Ok(row)
+    }
+
+    /// Creates pods and waits until all run; answers how long each took.
+    fn started(&self, prefix: &str, count: usize) -> Result<Vec<Duration>> {
+        let mut created = BTreeMap::new();
+        for n in 0..count {
+            let name = format!("{prefix}-{n}");
+            let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"nodeName": "worker-1",
+                "terminationGracePeriodSeconds": 1, "containers": [{"name": "main", "image": "rk.local/busybox:demo", "command": ["sleep", "36000"]}]}});
+            created.insert(name, Instant::now());
+            self.api.create(PODS, &pod)?;
+        }
+        let (begin, mut times) = (Instant::now(), Vec::new());
+        while !created.is_empty() {
+            for name in self.names("Running")? {
+                times.extend(created.remove(&name).map(|at| at.elapsed()));
+            }
+            if begin.elapsed() > self.artifacts.accel.scale(LIMIT) {
+                bail!("{} of {count} pods do not run", created.len());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(times)
+    }
+
+    fn names(&self, phase: &str) -> Result<Vec<String>> {
+        let list = self.api.get(&format!("{PODS}?fieldSelector=status.phase%3D{phase}"))?;
+        let items = list.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+        Ok(items.iter().filter_map(|p| p.pointer("/metadata/name")?.as_str().map(str::to_owned)).collect())
+    }
+
+    /// Waits until `count` pods of these names run.
+    fn running(&self, wanted: impl Fn(&str) -> bool, count: usize) -> Result<()> {
+        let begin = Instant::now();
+        while self.names("Running")?.iter().filter(|name| wanted(name)).count() < count {
+            if begin.elapsed() > self.artifacts.accel.scale(LIMIT) {
+                bail!(
+                    "the pods of the bench do not run: {}",
+                    self.api.get(PODS)?.pointer("/items/0/status").unwrap_or(&Value::Null)
+                );
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    }
+
+    fn remove(&self, prefix: &str) -> Result<()> {
+        let begin = Instant::now();
+        let left = || -> Result<Vec<String>> {
+            let list = self.api.get(PODS)?;
+            let items = list.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+            let names = items.iter().filter_map(|p| p.pointer("/metadata/name")?.as_str().map(str::to_owned));
+            Ok(names.filter(|name| name.starts_with(prefix)).collect())
+        };
+        for name in left()? {
+            self.api.delete(&format!("{PODS}/{name}"))?;
+        }
+        while !left()?.is_empty() {
+            if begin.elapsed() > self.artifacts.accel.scale(LIMIT) {
+                bail!("pods named {prefix} do not go");
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    }
+
+    /// What many idle pods cost: memory, and processor time.
+    fn idle(&self) -> Result<Vec<Row>> {
+        self.started("idle", IDLE)?;
+        std::thread::sleep(Duration::from_secs(20));
+        let ticks = || -> Result<BTreeMap<String, u64>> {
+            let mut sum = BTreeMap::new();
+            for line in self.sh("probe-worker-1", TICKS)?.lines() {
+                if let Some((name, ticks)) = line.rsplit_once(' ') {
+                    *sum.entry(name.to_owned()).or_default() += ticks.parse::<u64>().unwrap_or(0);
+                }
+            }
+            Ok(sum)
+        };
+        let (before, begin) = (ticks()?, Instant::now());
+        std::thread::sleep(WATCHED);
+        let (after, took) = (ticks()?, begin.elapsed().as_secs_f64());
+        let usages = memory::read(self.artifacts, self.cluster.kubeconfig(), "worker-1")?;
+        let mut rows = Vec::new();
+        for (name, usage) in &usages {
+            let budget = match *name {
+                "rk-node" => "≤ 40 MB with rk-init",
+                "rk-shim" => "≤ 1 MB per pod of its own",
+                _ => "—",
+            };
+            let per = if usage.processes > 1 { format!(" ({} processes)", usage.processes) } else { String::new() };
+            let text = format!("{}, {} of it anonymous{per}", mb(usage.resident * 1024), mb(usage.anonymous * 1024));
+            rows.push(Row::new(format!("{name}, {IDLE} idle pods: resident"), text, budget));
+        }
+        for name in ["rk-node", "rk-shim"] {
+            let used = after.get(name).copied().unwrap_or(0).saturating_sub(before.get(name).copied().unwrap_or(0));
+            let share = format!("{:.2} % of a core", used as f64 / took);
+            rows.push(Row::new(format!("{name}, {IDLE} idle pods: processor"), share, "≤ 1 % outside TCG"));
+        }
+        Ok(rows)
+    }
+}
+
+/// The timing program's lines.
+fn numbers(said: &str) -> BTreeMap<String, f64> {
+    said.lines()
+        .filter_map(|l| l.split_once('\t'))
+        .filter_map(|(k, v)| Some((k.to_owned(), v.trim().parse().ok()?)))
+        .collect()
+}
+
+/// The end of what a program complained of, fit for a table.
+fn one_line(text: &str) -> String {
+    let line = text
+        .lines()
+        .rev()
+        .find(|l| !l.trim().is_empty() && !l.starts_with("command terminated"))
+        .unwrap_or("no reason told");
+    line.replace('|', "/").chars().take(160).collect()
+}
+
+/// A mebibyte that does not shrink.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(1 << 20);
+    while bytes.len() < 1 << 20 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_timing_program_are_numbers_and_complaints_one_line() {
+        assert_eq!(numbers("median\t1.5\nnonsense\nworst\tx\n"), BTreeMap::from([("median".to_owned(), 1.5)]));
+        assert_eq!(one_line("first\nlast | one\ncommand terminated with exit code 1\n\n"), "last / one");
+        assert_eq!(noise(1).len(), 1 << 20);
+    }
+}
