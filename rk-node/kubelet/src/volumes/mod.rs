@@ -17,6 +17,7 @@ mod source;
 mod subpath;
 mod tmpfs;
 mod token;
+mod trust;
 
 pub use csi::{Csi, Driver, Drivers, NodeObject, VolumeStats};
 pub use manager::{VolumeManager, Volumes};

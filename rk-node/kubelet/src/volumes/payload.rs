@@ -85,10 +85,10 @@ pub fn common_user(pod: &Pod) -> Option<u32> {
     users.all(|user| user == Some(first)).then_some(first)
 }
 
-/// A service account token as a file: private as soon as an owner or group is known for it.
-pub fn token_entry(token: String, default: Option<i32>, owner: Option<u32>, fs_group: Option<i64>) -> FileEntry {
+/// A service account token or trust anchors as a file: private as soon as an owner or group is known for it.
+pub fn private_entry(data: Vec<u8>, default: Option<i32>, owner: Option<u32>, fs_group: Option<i64>) -> FileEntry {
     let mode = if owner.is_some() || fs_group.is_some() { 0o600 } else { mode(None, default) };
-    FileEntry { data: token.into_bytes(), mode, owner }
+    FileEntry { data, mode, owner }
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use k8s_openapi::api::core::v1::{Pod, ProjectedVolumeSource, VolumeProjection};
 
 use super::atomic_writer::Payload;
 use super::objects::Objects;
-use super::payload::{common_user, config_map_data, downward, keyed, secret_data, token_entry};
+use super::payload::{common_user, config_map_data, downward, keyed, private_entry, secret_data};
 use super::token::Tokens;
+use super::trust::trust_anchors;
 use crate::api_error;
 use crate::pod::spec;
 use crate::translate::FieldContext;
@@ -85,6 +86,10 @@ impl Collector<'_> {
         }
     }
 
+    fn fs_group(&self) -> Option<i64> {
+        self.pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|c| c.fs_group)
+    }
+
     async fn projection(&self, source: &VolumeProjection, mode: Option<i32>) -> Result<Payload, String> {
         if let Some(map) = &source.config_map {
             return self.config_map(&map.name, map.items.as_deref(), mode, map.optional == Some(true)).await;
@@ -97,17 +102,15 @@ impl Collector<'_> {
         }
         if let Some(projection) = &source.service_account_token {
             let token = self.tokens.get(self.objects.client(), self.pod, projection).await?;
-            let fs_group = self.pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|c| c.fs_group);
-            let entry = token_entry(token, mode, common_user(self.pod), fs_group);
+            let entry = private_entry(token.into_bytes(), mode, common_user(self.pod), self.fs_group());
             return Ok(Payload::from([(projection.path.clone(), entry)]));
         }
-        let kind = if source.cluster_trust_bundle.is_some() {
-            "clusterTrustBundle"
-        } else if source.pod_certificate.is_some() {
-            "podCertificate"
-        } else {
-            "unknown"
-        };
+        if let Some(projection) = &source.cluster_trust_bundle {
+            let anchors = trust_anchors(self.objects.client(), projection).await?;
+            let entry = private_entry(anchors, mode, common_user(self.pod), self.fs_group());
+            return Ok(Payload::from([(projection.path.clone(), entry)]));
+        }
+        let kind = if source.pod_certificate.is_some() { "podCertificate" } else { "unknown" };
         Err(format!("projected volume source {kind} is not supported by this node"))
     }
 }
