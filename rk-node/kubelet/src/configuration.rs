@@ -15,6 +15,7 @@ use crate::cpus::{CpuPolicy, CpuSet, Reserved};
 use crate::node::Signal;
 use crate::options::{Amount, Options, SoftEviction, Thresholds};
 use crate::quantity;
+use crate::swap::SwapBehavior;
 
 /// What this kubelet does anyway, and cannot do otherwise: the key and the value that says so.
 const FIXED: [(&str, &str); 10] = [
@@ -96,6 +97,8 @@ impl Reader {
             }
             // Read together with what is reserved.
             "cpuManagerPolicy" | "reservedSystemCPUs" => {}
+            "failSwapOn" => self.set(key, value, &mut options.fail_swap_on),
+            "memorySwap" => self.swap(value, &mut options.swap),
             "seccompDefault" => self.set(key, value, &mut options.seccomp_default),
             "allowedUnsafeSysctls" => self.set(key, value, &mut options.unsafe_sysctls),
             "systemReserved" | "kubeReserved" => self.reserve(key, value, &mut options.reserved),
@@ -127,6 +130,16 @@ impl Reader {
         match value.as_str().and_then(duration) {
             Some(read) => *into = read,
             None => self.warn(key, &format!("{value} is no duration such as 1m30s: left out")),
+        }
+    }
+
+    fn swap(&mut self, value: &Value, into: &mut SwapBehavior) {
+        match value.get("swapBehavior").map(|v| v.as_str().unwrap_or_default()) {
+            None | Some("NoSwap") => *into = SwapBehavior::NoSwap,
+            Some("LimitedSwap") => *into = SwapBehavior::LimitedSwap,
+            Some(other) => {
+                self.warn("memorySwap.swapBehavior", &format!("{other:?} is neither NoSwap nor LimitedSwap: left out"))
+            }
         }
     }
 
@@ -304,7 +317,7 @@ mod tests {
                 "registerWithTaints": [{"key": "k", "effect": "NoSchedule"}],
                 "cpuManagerPolicy": "static", "reservedSystemCPUs": "0,x",
                 "cgroupDriver": "systemd", "serverTLSBootstrap": true,
-                "swapBehaviour": "x", "staticPodPath": 3,
+                "swapBehaviour": "x", "staticPodPath": 3, "failSwapOn": true, "memorySwap": {"swapBehavior": "LimitedSwap"},
             }),
         );
         assert_eq!((options.max_pods, options.cluster.domain.as_str(), options.cluster.dns.len()), (7, "example", 1));
@@ -325,6 +338,7 @@ mod tests {
             BTreeMap::from([("cpu".to_owned(), 1100), ("memory".to_owned(), (64 << 20) * 1000)])
         );
         assert_eq!(options.cpu_policy, CpuPolicy::Static { reserved: Reserved::Count(2) });
+        assert_eq!((options.swap, options.fail_swap_on), (SwapBehavior::LimitedSwap, true));
         assert_eq!(options.taints.len(), 1);
         let keys: Vec<&str> = warnings.iter().filter_map(|w| w.split(':').next()).collect();
         let mut wanted = vec![

@@ -17,6 +17,7 @@ use crate::manager::PodViews;
 use crate::runtime::Runtime;
 use crate::services::Services;
 use crate::status_manager::StatusManager;
+use crate::swap::SwapRule;
 use crate::translate::{FieldContext, Seccomp};
 use crate::userns::PodUsers;
 use crate::volumes::VolumeManager;
@@ -60,6 +61,8 @@ pub struct Context {
     pub devices: Devices,
     /// CPUs of containers.
     pub cpus: Cpus,
+    /// How much swap containers may use.
+    pub swap: SwapRule,
     /// Ids of pods with users of their own.
     pub users: PodUsers,
     /// Pods that must go.

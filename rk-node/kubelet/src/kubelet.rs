@@ -23,6 +23,7 @@ use crate::runtime::{Pleg, Runtime, runtime_is_up};
 use crate::server::{self, State};
 use crate::services::Services;
 use crate::status_manager::StatusManager;
+use crate::swap::{SWAP_FILE, SwapRule};
 use crate::userns::PodUsers;
 use crate::volumes::{Csi, Drivers, NodeObject, Objects, VolumeManager};
 use crate::{Options, Session, devices, image_gc, logs, plugins, static_pods};
@@ -44,6 +45,9 @@ pub enum StartError {
     /// No address.
     #[error("the node has no address: set kubelet.nodeIP, or give an interface a route to the cluster's endpoint")]
     NoAddress,
+    /// The machine swaps and must not.
+    #[error("running with swap on is not supported, please disable swap or set failSwapOn to false")]
+    SwapOn,
     /// No certificate to serve with.
     #[error("no certificate to serve with")]
     Serving(#[from] crate::join::CsrError),
@@ -62,6 +66,15 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     let ip = node_ip(&options, &session).ok_or(StartError::NoAddress)?;
     let ips: Vec<IpAddr> = vec![ip];
     let machine = machine(&options.dirs.kubelet);
+    if options.fail_swap_on && machine.swap > 0 {
+        return Err(StartError::SwapOn);
+    }
+    let mut swap = SwapRule {
+        behavior: options.swap,
+        memory: i64::try_from(machine.memory).unwrap_or(i64::MAX),
+        capacity: i64::try_from(machine.swap).unwrap_or(i64::MAX),
+        controlled: false,
+    };
     let runtime = Runtime::connect(&options.dirs.cri_socket);
     runtime_is_up(&runtime).await;
     let client = session.client.clone();
@@ -102,6 +115,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     if let Err(error) = cgroups.prepare() {
         tracing::error!("the kubepods cgroups cannot be made: {error}");
     }
+    swap.controlled = cgroups.root().join("kubepods").join(SWAP_FILE).exists();
     recorder.normal(&PodRef::node(&options.node_name), "Starting", "Starting kubelet.");
     let objects = Objects::new(client.clone());
     let drivers = Drivers::default();
@@ -120,6 +134,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         services,
         devices,
         cpus: Cpus::open(&options.dirs.kubelet, Path::new("/sys/devices/system/cpu"), &options.cpu_policy),
+        swap,
         users: PodUsers::open(&options.dirs.kubelet),
         evictions: Orders::default(),
         cgroups,

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Taint;
 
 use crate::cpus::CpuPolicy;
 use crate::node::Signal;
+use crate::swap::SwapBehavior;
 
 /// The Kubernetes version that this kubelet reports.
 pub const KUBELET_VERSION: &str = "v1.36.0";
@@ -265,6 +266,10 @@ pub struct Options {
     pub seccomp_default: bool,
     /// How CPUs are given to containers.
     pub cpu_policy: CpuPolicy,
+    /// What containers may do with the machine's swap.
+    pub swap: SwapBehavior,
+    /// Whether the kubelet refuses to run on a machine that swaps.
+    pub fail_swap_on: bool,
     /// What is kept from pods besides the least, by resource, thousandths.
     pub reserved: BTreeMap<String, u64>,
     /// Keep secrets, tokens and pod facts on tmpfs (needs the right to mount), else beside the other volumes.
@@ -299,6 +304,9 @@ impl Options {
             unsafe_sysctls: Vec::new(),
             seccomp_default: false,
             cpu_policy: CpuPolicy::None,
+            swap: SwapBehavior::default(),
+            // The one default that is not upstream's: whoever gave the machine swap meant it, and pods get none unless told.
+            fail_swap_on: false,
             reserved: BTreeMap::new(),
             secrets_in_memory: true,
             dirs: Dirs::default(),

@@ -19,6 +19,7 @@ use crate::images::ImageError;
 use crate::probes::{HandlerContext, lifecycle_handler};
 use crate::runtime::{RuntimePod, RuntimeSandbox};
 use crate::static_pods::is_static;
+use crate::swap::SWAP_FILE;
 use crate::translate::{
     ContainerInputs, EnvSources, Environment, HostResolver, check_non_root, container_config, environment,
     give_container_users, give_users, host_network_hosts, log_directory, managed_hosts, pod_dns, references,
@@ -245,6 +246,12 @@ impl Launch<'_> {
             container_config.linux.as_mut().and_then(|linux| linux.resources.as_mut()),
         ) {
             resources.cpuset_cpus = cpus.to_string();
+        }
+        if let (Some(bytes), Some(resources)) = (
+            self.context.swap.limit(self.pod, container),
+            container_config.linux.as_mut().and_then(|linux| linux.resources.as_mut()),
+        ) {
+            resources.unified.insert(SWAP_FILE.to_owned(), bytes.to_string());
         }
         self.context.devices.provide(self.pod, container, &mut container_config).await.map_err(wrong)?;
         // Last: every mount, whoever asked for it, shows the pod's ids.

@@ -48,7 +48,8 @@ pub fn configz(options: &Options) -> Value {
         "serializeImagePulls": false,
         "rotateCertificates": true,
         "serverTLSBootstrap": true,
-        "failSwapOn": false,
+        "failSwapOn": options.fail_swap_on,
+        "memorySwap": {"swapBehavior": format!("{:?}", options.swap)},
         "enableDebuggingHandlers": true,
         "featureGates": {},
     }})

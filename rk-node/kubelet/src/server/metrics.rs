@@ -151,10 +151,21 @@ pub async fn resource(state: &State) -> Response<Body> {
         "gauge",
         |u| u.working_set.map(|b| b as f64),
     );
+    swap(&mut text, &node, &pods);
     start_times(&mut text, state);
     text.head("resource_scrape_error", "1 if there was an error while getting container metrics, 0 otherwise", "gauge");
     text.sample("resource_scrape_error", &[], f64::from(u8::from(failed)));
     text.done()
+}
+
+fn swap(text: &mut Text, node: &stats::Usage, pods: &[PodUsage]) {
+    let help = |what: &str| format!("Current {what} in bytes. Reported only on non-windows systems");
+    text.head("node_swap_usage_bytes", &help("swap usage of the node"), "gauge");
+    text.sample("node_swap_usage_bytes", &[], node.swap.unwrap_or(0) as f64);
+    let used = |u: &stats::Usage| u.swap.map(|b| b as f64);
+    let of_containers = help("amount of the container swap usage");
+    per_container(text, pods, "container_swap_usage_bytes", &of_containers, "gauge", used);
+    per_pod(text, pods, "pod_swap_usage_bytes", &help("amount of the pod swap usage"), "gauge", used);
 }
 
 fn start_times(text: &mut Text, state: &State) {

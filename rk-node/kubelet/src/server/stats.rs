@@ -26,6 +26,10 @@ pub struct Usage {
     pub page_faults: Option<u64>,
     /// Major page faults.
     pub major_page_faults: Option<u64>,
+    /// Swap in use, bytes.
+    pub swap: Option<u64>,
+    /// Swap that could still be used, bytes.
+    pub swap_available: Option<u64>,
 }
 
 /// A container with its usage.
@@ -69,6 +73,8 @@ fn usage(cpu: Option<&cri::CpuUsage>, memory: Option<&cri::MemoryUsage>) -> Usag
         rss: value(memory.and_then(|m| m.rss_bytes.as_ref())),
         page_faults: value(memory.and_then(|m| m.page_faults.as_ref())),
         major_page_faults: value(memory.and_then(|m| m.major_page_faults.as_ref())),
+        swap: None,
+        swap_available: None,
     }
 }
 
@@ -97,14 +103,27 @@ pub async fn pods(context: &Context) -> Result<Vec<PodUsage>, runtime::RuntimeEr
         let attributes = container.attributes.unwrap_or_default();
         let uid = attributes.labels.get(runtime::POD_UID).cloned().unwrap_or_default();
         if let Some(pod) = pods.iter_mut().find(|p| p.uid == uid) {
+            let swap = container.swap.unwrap_or_default();
+            let of_container = Usage {
+                swap: value(swap.swap_usage_bytes.as_ref()),
+                swap_available: value(swap.swap_available_bytes.as_ref()),
+                ..usage(container.cpu.as_ref(), container.memory.as_ref())
+            };
+            pod.usage.swap = sum(pod.usage.swap, of_container.swap);
+            pod.usage.swap_available = sum(pod.usage.swap_available, of_container.swap_available);
             pod.containers.push(ContainerUsage {
                 name: attributes.labels.get(runtime::CONTAINER_NAME).cloned().unwrap_or_default(),
-                usage: usage(container.cpu.as_ref(), container.memory.as_ref()),
+                usage: of_container,
                 root_fs: value(container.writable_layer.as_ref().and_then(|w| w.used_bytes.as_ref())),
             });
         }
     }
     Ok(pods)
+}
+
+/// Both, as far as they are known.
+fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    a.into_iter().chain(b).reduce(u64::saturating_add)
 }
 
 fn field(text: &str, name: &str) -> Option<u64> {
@@ -133,5 +152,7 @@ pub fn node(cgroup: &Path) -> Usage {
         rss: kib("AnonPages:"),
         page_faults: None,
         major_page_faults: None,
+        swap: kib("SwapTotal:").and_then(|total| Some(total.saturating_sub(kib("SwapFree:")?))),
+        swap_available: kib("SwapFree:"),
     }
 }

@@ -33,6 +33,10 @@ fn memory(time: &str, usage: &Usage, available: Option<u64>) -> Value {
     numbers(time, &pairs)
 }
 
+fn swap(time: &str, usage: &Usage) -> Value {
+    numbers(time, &[("swapAvailableBytes", usage.swap_available), ("swapUsageBytes", usage.swap)])
+}
+
 /// Builds the document.
 pub async fn summary(state: &State, only_cpu_and_memory: bool) -> Response<Body> {
     let pods = match stats::pods(&state.context).await {
@@ -48,6 +52,7 @@ pub async fn summary(state: &State, only_cpu_and_memory: bool) -> Response<Body>
         "startTime": boot_time(),
         "cpu": cpu(&now, &node),
         "memory": memory(&now, &node, available),
+        "swap": swap(&now, &node),
     });
     if !only_cpu_and_memory && let Some(map) = of_node.as_object_mut() {
         map.insert("fs".into(), filesystem(state, &now));
@@ -89,7 +94,7 @@ fn pod(state: &State, usage: &PodUsage, time: &str, only_cpu_and_memory: bool) -
         .containers
         .iter()
         .map(|c| {
-            let mut value = json!({"name": c.name, "startTime": start, "cpu": cpu(time, &c.usage), "memory": memory(time, &c.usage, None)});
+            let mut value = json!({"name": c.name, "startTime": start, "cpu": cpu(time, &c.usage), "memory": memory(time, &c.usage, None), "swap": swap(time, &c.usage)});
             if !only_cpu_and_memory && let Some(map) = value.as_object_mut() {
                 map.insert("rootfs".into(), numbers(time, &[("usedBytes", c.root_fs)]));
             }
@@ -102,6 +107,7 @@ fn pod(state: &State, usage: &PodUsage, time: &str, only_cpu_and_memory: bool) -
         "containers": containers,
         "cpu": cpu(time, &usage.usage),
         "memory": memory(time, &usage.usage, None),
+        "swap": swap(time, &usage.usage),
     });
     if !only_cpu_and_memory
         && let (Some(map), Some((name, received, sent))) = (value.as_object_mut(), usage.network.first())

@@ -10,6 +10,7 @@ use super::{SETUP_RETRY, Worker};
 use crate::events::PodRef;
 use crate::pod::{kill, resize, spec};
 use crate::runtime::{RuntimeError, RuntimePod};
+use crate::swap::SWAP_FILE;
 
 impl Worker {
     /// The pod's cgroup and volumes.
@@ -57,7 +58,12 @@ impl Worker {
         }
         let (restarts, in_place): (Vec<_>, Vec<_>) = changes.into_iter().partition(|c| c.restart);
         let both = !restarts.is_empty() && !in_place.is_empty();
-        for change in in_place {
+        for mut change in in_place {
+            let spec_of = spec::find_container(pod, &change.name);
+            if let Some(bytes) = spec_of.and_then(|(_, container)| self.context.swap.limit(pod, &container)) {
+                // A share of the memory that is asked for, which may just have changed.
+                change.resources.unified.insert(SWAP_FILE.to_owned(), bytes.to_string());
+            }
             tracing::info!(pod = %spec::describe(pod), container = %change.name, "resizing a container");
             if let Err(error) = self.context.runtime.update_resources(&change.id, change.resources).await {
                 let about = kill::about(pod, &change.name);
