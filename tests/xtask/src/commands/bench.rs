@@ -5,6 +5,8 @@ mod host;
 mod machines;
 mod media;
 mod memory;
+mod node;
+mod peers;
 mod table;
 
 use super::BenchArgs;
@@ -12,6 +14,7 @@ use crate::paths::Paths;
 use crate::report::Report;
 use crate::setup::{self, Profile};
 use anyhow::{Context, Result, bail};
+use rk_qemu::Artifacts;
 use table::{Row, place, render};
 
 pub fn run(paths: &Paths, args: &BenchArgs) -> Result<()> {
@@ -20,7 +23,8 @@ pub fn run(paths: &Paths, args: &BenchArgs) -> Result<()> {
         None => {}
         Some("api") => return run_api(paths, &report),
         Some("media") => return run_media(paths, args, &report),
-        Some(other) => bail!("there is no bench {other:?}; there are api, media"),
+        Some("node") => return run_node(paths, args, &report),
+        Some(other) => bail!("there is no bench {other:?}; there are api, media, node"),
     }
     let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel, Profile::Image)?;
     let mut rows: Vec<Row> = Vec::new();
@@ -38,14 +42,28 @@ fn run_api(paths: &Paths, report: &Report) -> Result<()> {
 
 /// `bench media`: every medium from power-on to Ready, installation and upgrade.
 fn run_media(paths: &Paths, args: &BenchArgs, report: &Report) -> Result<()> {
-    let profile = if args.quick { Profile::Release } else { Profile::Image };
+    let profile = profile(args);
     let artifacts = setup::prepare(paths, report, args.setup.install(), args.setup.accel, profile)?;
-    let mut machine = host::machine(artifacts.accel);
-    if args.quick {
-        machine.push_str("; quick build: no link-time optimisation, LZ4, so sizes and what depends on them are larger");
-    }
+    let machine = machine(args, &artifacts);
     let rows = media::measure(paths, report, artifacts, profile)?;
     record(paths, "media", "Media, installation, upgrade", &render(&machine, &rows))
+}
+
+/// `bench node`: a worker's containers, pods and images, beside other runtimes on the same machine.
+fn run_node(paths: &Paths, args: &BenchArgs, report: &Report) -> Result<()> {
+    let artifacts = setup::prepare(paths, report, args.setup.install(), args.setup.accel, profile(args))?;
+    let image = report.step("runtimes to compare with", |step| peers::image(paths, step))?;
+    let rows = report.step("a worker at work", |step| Ok((node::measure(&artifacts, &image, step)?, String::new())))?;
+    record(paths, "worker", "A worker at work", &render(&machine(args, &artifacts), &rows))
+}
+
+fn profile(args: &BenchArgs) -> Profile {
+    if args.quick { Profile::Release } else { Profile::Image }
+}
+
+fn machine(args: &BenchArgs, artifacts: &Artifacts) -> String {
+    let quick = "; quick build: no link-time optimisation, LZ4, so sizes and what depends on them are larger";
+    host::machine(artifacts.accel) + if args.quick { quick } else { "" }
 }
 
 /// Shows a table and writes it into its section of the page.

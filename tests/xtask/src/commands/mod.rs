@@ -159,7 +159,7 @@ struct BenchArgs {
     /// Media of the quick build, as tests boot them, instead of the small one's
     #[arg(long)]
     quick: bool,
-    /// Only this: api, media
+    /// Only this: api, media, node
     only: Option<String>,
 }
 

@@ -13,8 +13,8 @@ use std::process::Command;
 /// Changes when the content below changes, so that cached layouts are made anew.
 const RECIPE: &str = "2";
 /// A stable suite: the images stay the same for years. The static busybox of the one before crashes in every name look-up.
-const SUITE: &str = "trixie";
-const BUSYBOX: &str = "usr/bin/busybox";
+pub const SUITE: &str = "trixie";
+pub const BUSYBOX: &str = "usr/bin/busybox";
 const IMAGES: [&str; 2] = ["busybox", "nginx"];
 
 /// nginx in the foreground as root without any capability beyond the port: workers keep the master's user, all that is
@@ -100,7 +100,7 @@ fn base() -> Vec<Entry> {
     entries
 }
 
-fn busybox_entries(unpacked: &Path) -> Result<Vec<Entry>> {
+pub fn busybox_entries(unpacked: &Path) -> Result<Vec<Entry>> {
     let binary = unpacked.join(BUSYBOX);
     let mut entries = base();
     entries.push(Entry::file("bin/busybox", 0o755, read(&binary)?));
@@ -116,26 +116,24 @@ fn nginx_entries(unpacked: &Path) -> Result<Vec<Entry>> {
     entries.push(Entry::file("usr/sbin/nginx", 0o755, read(&unpacked.join("usr/sbin/nginx"))?));
     entries.push(Entry::file("etc/nginx/nginx.conf", 0o644, NGINX_CONF));
     entries.push(Entry::file("usr/share/nginx/html/50x.html", 0o644, "<h1>An error occurred.</h1>\n"));
-    for (name, path) in libraries(unpacked)? {
-        let to =
-            if name.starts_with("ld-linux") { format!("lib64/{name}") } else { format!("lib/x86_64-linux-gnu/{name}") };
-        entries.push(Entry::file(&to, 0o755, read(&path)?));
-    }
+    entries.extend(libraries(unpacked, "usr/sbin/nginx")?);
     Ok(entries)
 }
 
-/// The shared libraries that nginx needs, as the packages' own dynamic loader finds them.
-fn libraries(unpacked: &Path) -> Result<Vec<(String, PathBuf)>> {
+/// The shared libraries that a program of a package needs, as the packages' own dynamic loader finds them, at their places in an image.
+pub fn libraries(unpacked: &Path, program: &str) -> Result<Vec<Entry>> {
     const FOLDERS: [&str; 4] = ["usr/lib/x86_64-linux-gnu", "usr/lib64", "lib/x86_64-linux-gnu", "lib64"];
     let loader = FOLDERS.iter().map(|f| unpacked.join(f).join("ld-linux-x86-64.so.2")).find(|p| p.is_file());
     let loader = loader.context("libc6 has no ld-linux-x86-64.so.2")?;
     let search = FOLDERS.map(|f| unpacked.join(f).display().to_string()).join(":");
     let mut command = Command::new(&loader);
-    command.args(["--inhibit-cache", "--library-path", &search, "--list"]).arg(unpacked.join("usr/sbin/nginx"));
+    command.args(["--inhibit-cache", "--library-path", &search, "--list"]).arg(unpacked.join(program));
     let listing = run::output(&mut command)?;
-    let mut found = vec![("ld-linux-x86-64.so.2".to_owned(), loader)];
-    found.extend(listing.lines().filter_map(library));
-    Ok(found)
+    let mut entries = vec![Entry::file("lib64/ld-linux-x86-64.so.2", 0o755, read(&loader)?)];
+    for (name, path) in listing.lines().filter_map(library) {
+        entries.push(Entry::file(&format!("lib/x86_64-linux-gnu/{name}"), 0o755, read(&path)?));
+    }
+    Ok(entries)
 }
 
 /// `libz.so.1 => /path/libz.so.1 (0x…)`

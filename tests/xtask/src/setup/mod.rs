@@ -1,11 +1,11 @@
 //! What `up`, `test` and `bench` share: from a bare machine to files that boot.
 
 mod binaries;
-mod demo;
+pub mod demo;
 mod image;
 mod kernel;
 mod media;
-mod peers;
+pub mod peers;
 mod system;
 
 pub use binaries::Profile;
