@@ -23,7 +23,7 @@ use crate::server::Core;
 /// Bounds on connections. Each bound keeps one kind of hostile or broken client from harming the others.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections open at once; an idle one holds about 20 KiB.
+    /// Connections open at once; an idle one that is ready holds about 40 KiB.
     pub connections: usize,
     /// How long a TLS handshake may take.
     pub handshake: Duration,
