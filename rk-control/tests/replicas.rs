@@ -203,7 +203,7 @@ async fn deployments_roll_over_scale_in_proportion_and_forget_old_sets() {
     rest.patch("deployments/over", &json!({"spec": {"template": {"spec": {"nodeSelector": null}}}})).await;
     rest.until("deployments/over", ready(6)).await;
     // The rest of its life.
-    rest.patch("deployments/over/status", &json!({"status": {"readyReplicas": 0}})).await;
+    rest.patch("deployments/over/status", &json!({"status": {"readyReplicas": 0, "availableReplicas": 0}})).await;
     rest.patch("deployments/over/scale", &json!({"spec": {"replicas": 1}})).await;
     rest.until("deployments/over", ready(1)).await;
     assert!(has(&rest.get("deployments/over/status").await, "Available"));

@@ -90,12 +90,12 @@ fn hard(name: &str, value: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     }
 }
 
-/// Whether a scope of pods can bound a resource; what is no resource of pods passes, as upstream lets it.
+/// Whether a scope can bound a resource without a domain.
 fn bounds(scope: &str, resource: &str) -> bool {
     match scope {
         "BestEffort" => resource == "pods",
-        "NotBestEffort" | "NotTerminating" | "PriorityClass" | "Terminating" | "CrossNamespacePodAffinity" => {
-            COMPUTE.contains(&resource) || !STANDARD.contains(&resource) || resource.contains("ephemeral-storage")
+        "CrossNamespacePodAffinity" | "NotBestEffort" | "NotTerminating" | "PriorityClass" | "Terminating" => {
+            COMPUTE.contains(&resource)
         }
         "VolumeAttributesClass" => matches!(resource, "persistentvolumeclaims" | "requests.storage"),
         _ => true,

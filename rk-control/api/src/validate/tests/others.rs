@@ -169,6 +169,10 @@ fn quotas_limits_and_runtime_classes() {
                 "spec.scopes: Invalid value: [\"BestEffort\"]: unsupported scope applied to resource",
             ),
             (
+                json!({"spec": {"hard": {"requests.ephemeral-storage": "1"}, "scopes": ["Terminating"]}}),
+                "spec.scopes: Invalid value: [\"Terminating\"]: unsupported scope applied to resource",
+            ),
+            (
                 scoped("In", json!([])),
                 "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
             ),
