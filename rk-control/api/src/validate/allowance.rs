@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::get::{entries, list, named, strings, text};
-use crate::meta::{Quantity, at, qualified_name};
+use super::get::{amount, entries, list, named, strings, text};
+use crate::meta::{at, qualified_name};
 use crate::status::{FieldErrors, Path};
 
 /// Names without a domain that a quota may bound.
@@ -52,10 +52,6 @@ const SCOPES: [&str; 7] = [
     "VolumeAttributesClass",
 ];
 const OPPOSITES: [(&str, &str); 2] = [("BestEffort", "NotBestEffort"), ("Terminating", "NotTerminating")];
-
-fn amount(value: &Value) -> Quantity {
-    value.as_str().and_then(|t| t.parse().ok()).unwrap_or_default()
-}
 
 /// ResourceQuota.
 pub(super) fn resource_quota(object: &Value, errors: &mut FieldErrors) {

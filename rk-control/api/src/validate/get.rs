@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::meta::Quantity;
 use crate::status::{FieldErrors, Path};
 
 /// A string field, or the empty string.
@@ -46,6 +47,20 @@ pub(super) fn empty(value: &Value, key: &str) -> bool {
         Some(Value::Array(list)) => list.is_empty(),
         Some(Value::String(text)) => text.is_empty(),
         other => other.is_none_or(Value::is_null),
+    }
+}
+
+/// An amount; what is none reads as nothing.
+pub(super) fn amount(value: &Value) -> Quantity {
+    value.as_str().and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// How long a token of a service account may live: ten minutes at least.
+pub(super) fn token_life(errors: &mut FieldErrors, path: &Path<'_>, seconds: i64) {
+    if seconds < 600 {
+        errors.invalid(path, seconds, "may not specify a duration less than 10 minutes");
+    } else if seconds > 1 << 32 {
+        errors.invalid(path, seconds, "may not specify a duration larger than 2^32 seconds");
     }
 }
 

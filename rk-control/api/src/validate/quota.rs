@@ -2,16 +2,12 @@
 
 use serde_json::Value;
 
-use super::get::{empty, entries, immutable, int, list, named, text};
+use super::get::{amount, empty, entries, immutable, int, list, named, text};
 use crate::meta::{Quantity, at, qualified_name};
 use crate::status::{FieldErrors, Path};
 
 /// The highest priority that users may give.
 const HIGHEST_USER_PRIORITY: i64 = 1_000_000_000;
-
-fn amount(value: &Value) -> Quantity {
-    value.as_str().and_then(|t| t.parse().ok()).unwrap_or_default()
-}
 
 /// What a limit is about: a standard kind, or one of a domain.
 fn limit_type(kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {

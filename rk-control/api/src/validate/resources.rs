@@ -2,16 +2,12 @@
 
 use serde_json::Value;
 
-use super::get::{entries, named};
-use crate::meta::{Quantity, qualified_name};
+use super::get::{amount, entries, named};
+use crate::meta::qualified_name;
 use crate::status::{FieldErrors, Path};
 
 /// Resources that a container may name without a domain.
 const STANDARD: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
-
-fn amount(value: &Value) -> Quantity {
-    value.as_str().and_then(|t| t.parse().ok()).unwrap_or_default()
-}
 
 /// Whether requests must equal limits: what cannot be shared.
 fn no_overcommit(name: &str) -> bool {

@@ -2,13 +2,11 @@
 
 use serde_json::Value;
 
-use super::get::{empty, entries, field, immutable, int, list, one_of, required_name, strings, text};
+use super::get::{empty, entries, field, immutable, int, list, one_of, required_name, strings, text, token_life};
 use super::selector::label_selector;
 use crate::meta::{Quantity, at, dns1123_subdomain};
 use crate::status::{FieldErrors, Path};
 
-/// Shortest life of a token, in seconds.
-const MIN_TOKEN: i64 = 600;
 /// Shortest time between two readings of a node's limits, in seconds.
 const MIN_UPDATE_PERIOD: i64 = 10;
 
@@ -109,15 +107,8 @@ fn tokens(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             errors.duplicate(&path.child("audience"), audience);
         }
         audiences.push(audience);
-        let here = path.child("expirationSeconds");
-        match int(request, "expirationSeconds") {
-            Some(seconds) if seconds < MIN_TOKEN => {
-                errors.invalid(&here, seconds, "may not specify a duration less than 10 minutes");
-            }
-            Some(seconds) if seconds > 1 << 32 => {
-                errors.invalid(&here, seconds, "may not specify a duration larger than 2^32 seconds");
-            }
-            _ => {}
+        if let Some(seconds) = int(request, "expirationSeconds") {
+            token_life(errors, &path.child("expirationSeconds"), seconds);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::get::{entries, field, list, named, text};
+use super::super::get::{amount, entries, field, list, named, text};
 use super::super::resources;
 use crate::meta::{Quantity, at, dns1123_label, dns1123_subdomain};
 use crate::status::{FieldErrors, Path};
@@ -61,10 +61,6 @@ pub(super) fn used(resources: &Value, known: &[&str], path: &Path<'_>, errors: &
         }
         seen.push((name, request));
     }
-}
-
-fn amount(value: &Value) -> Quantity {
-    value.as_str().and_then(|t| t.parse().ok()).unwrap_or_default()
 }
 
 /// The most of a resource that the containers ask for at one time: init containers run one by one, beside the sidecars

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::get::{empty, field, int, list, named, one_of, text};
+use super::super::get::{empty, field, int, list, named, one_of, text, token_life};
 use super::super::sources;
 use super::env::{field_ref, resource_ref};
 use super::mounts::relative;
@@ -176,20 +176,7 @@ fn projected(source: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
                 "downwardAPI" => downward(value, &path, errors),
                 "serviceAccountToken" => {
                     let seconds = int(value, "expirationSeconds").unwrap_or(0);
-                    if seconds < 600 {
-                        errors.invalid(
-                            &path.child("expirationSeconds"),
-                            seconds,
-                            "may not specify a duration less than 10 minutes",
-                        );
-                    }
-                    if seconds > 1 << 32 {
-                        errors.invalid(
-                            &path.child("expirationSeconds"),
-                            seconds,
-                            "may not specify a duration larger than 2^32 seconds",
-                        );
-                    }
+                    token_life(errors, &path.child("expirationSeconds"), seconds);
                     if empty(value, "path") {
                         errors.required(&path.child("path"), "");
                     } else {
