@@ -23,6 +23,8 @@ const BATCHES: [usize; 3] = [1, 10, 100];
 const SINGLES: usize = 10;
 /// Idle pods, as many as upstream allows on a node.
 const IDLE: usize = 110;
+/// How long pods that just began to run are let be, so that their start is not counted.
+const SETTLE: Duration = Duration::from_secs(20);
 /// How long their cost is watched.
 const WATCHED: Duration = Duration::from_secs(30);
 /// Files of the image that is pulled, of 1 MiB each.
@@ -31,7 +33,7 @@ const FILES: u64 = 32;
 const LIMIT: Duration = Duration::from_secs(300);
 const PODS: &str = "/api/v1/namespaces/default/pods";
 
-/// Clock ticks of all processes of ours, and how many pages each holds: one line per process, `NAME TICKS`.
+/// Clock ticks of all processes: one line per process, `NAME TICKS`.
 const TICKS: &str = r"for p in /proc/[0-9]*; do read -r line < $p/stat 2>/dev/null || continue; name=${line#*(}; name=${name%%)*}; set -- ${line##*) }; echo $name $((${12} + ${13})); done; true";
 
 struct Bench<'a> {
@@ -262,7 +264,7 @@ impl Bench<'_> {
     /// What many idle pods cost: memory, and processor time.
     fn idle(&self) -> Result<Vec<Row>> {
         self.started("idle", IDLE)?;
-        std::thread::sleep(Duration::from_secs(20));
+        std::thread::sleep(SETTLE);
         let ticks = || -> Result<BTreeMap<String, u64>> {
             let mut sum = BTreeMap::new();
             for line in self.sh("probe-worker-1", TICKS)?.lines() {
