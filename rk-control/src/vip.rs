@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Name of the Lease in `kube-system`.
 pub const LEASE: &str = "rk-control-vip";
-/// The machine takes the address away within half a second, as a rule; then the next one may have it at once.
+/// The machine takes the address away at once, as a rule; then the next one may have it at once.
 const GIVING_BACK: Duration = Duration::from_secs(3);
 
 /// Addresses to share, and where the deadline is written.

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,6 +26,8 @@ const MOST_STREAMS: u32 = 16;
 const HANDSHAKE: Duration = Duration::from_secs(15);
 /// Dead connections are found by pings that go unanswered.
 const PING: Duration = Duration::from_secs(30);
+/// How long after the last connection the program's pages are let go of: an operator's next call comes sooner.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// What the listener needs.
 pub struct Settings {
@@ -78,8 +80,37 @@ pub enum Failure {
     Serve(#[source] tonic::transport::Error),
 }
 
+/// A place among the connections that are open at once.
+struct Place {
+    left: Arc<Notify>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.left.notify_one();
+    }
+}
+
+/// Gives back the pages of the program when nobody has called for a while, and first what starting took: most of a node's life nobody
+/// calls.
+async fn rest(room: Arc<Semaphore>, left: Arc<Notify>) {
+    loop {
+        tokio::time::sleep(QUIET).await;
+        // One place is held for whoever comes next. If another is taken, somebody is here again, and will leave.
+        if room.available_permits() + 1 >= MOST_CONNECTIONS
+            && let Err(err) = rk_sys::release_program()
+        {
+            log::info(log::chain(&err));
+            return;
+        }
+        left.notified().await;
+    }
+}
+
 async fn accept(settings: Settings, sender: mpsc::Sender<io::Result<Session>>) {
-    let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let (room, left) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), Arc::new(Notify::new()));
+    tokio::spawn(rest(Arc::clone(&room), Arc::clone(&left)));
     let Settings { listener, acceptor, maintenance } = settings;
     loop {
         // Room first: a caller beyond the bound waits in the kernel's queue and costs nothing here.
@@ -93,13 +124,14 @@ async fn accept(settings: Settings, sender: mpsc::Sender<io::Result<Session>>) {
             }
         };
         let (acceptor, sender) = (acceptor.clone(), sender.clone());
+        let place = Place { left: Arc::clone(&left), _permit: permit };
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
             match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => {
                     let peer = if maintenance { Peer::Anyone } else { peer_of(&stream) };
                     // A server that is gone takes no more sessions.
-                    let _ = sender.send(Ok(Session { stream, peer, _permit: permit })).await;
+                    let _ = sender.send(Ok(Session { stream, peer, _place: place })).await;
                 }
                 Ok(Err(err)) => log::info(format_args!("a client was refused: {err}")),
                 Err(_) => log::info("a client did not finish its TLS handshake"),
@@ -121,7 +153,7 @@ fn peer_of(stream: &TlsStream<TcpStream>) -> Peer {
 pub struct Session {
     stream: TlsStream<TcpStream>,
     peer: Peer,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Connected for Session {

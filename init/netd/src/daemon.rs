@@ -173,6 +173,8 @@ impl Daemon {
 
     fn wait(&mut self, now: u64, news: &NetlinkSocket) -> Result<(), SysError> {
         let mut fds = vec![news.as_fd()];
+        fds.extend(self.vips.news());
+        let watched = fds.len() > 1;
         let mut due = self.look_at.min(self.vips.due());
         for link in self.links.values() {
             fds.extend(link.sockets());
@@ -184,6 +186,9 @@ impl Daemon {
             // What the news say does not matter: the next look sees the state itself.
             news.receive(&mut buffer)?;
             self.look_at = self.look_at.min(rk_sys::boot_millis() + SETTLE);
+        }
+        if watched && ready.is(1) {
+            self.vips.heed();
         }
         Ok(())
     }

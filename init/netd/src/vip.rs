@@ -6,14 +6,17 @@ use crate::announce::announcement;
 use crate::log;
 use crate::rtnl::{Address, Kernel};
 use ipnet::IpNet;
+use rk_sys::{FileWatch, SysError};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
 
 /// `rk-control --vip-file`: milliseconds since the kernel started, until which this machine leads.
 const DEADLINE: &str = "/run/rk/vip";
-/// How often the deadline is looked at, where there is an address to share.
+/// How often the deadline is looked at where its file is not watched, or the kernel refused what follows from it.
 const LOOK_EVERY: u64 = 500;
 /// No term is longer: what says so is torn or foreign.
 const LONGEST: u64 = 60_000;
@@ -70,19 +73,72 @@ impl Vip {
         }
         acts
     }
+
+    /// When there is something to do though the deadline stays as it is.
+    fn due(&self) -> u64 {
+        self.lent.map_or(u64::MAX, |until| until.min(self.announce_at))
+    }
 }
 
 /// All of them, by link and address.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Vips {
+    file: PathBuf,
     all: BTreeMap<(u32, IpAddr), Vip>,
+    watch: Watch,
     due: Option<u64>,
 }
 
+/// How the deadline's changes come to be known.
+#[derive(Debug)]
+enum Watch {
+    /// Nobody asked yet.
+    None,
+    Told(FileWatch),
+    /// The kernel does not tell: somebody must look.
+    Looks,
+}
+
+impl Default for Vips {
+    fn default() -> Vips {
+        Vips::by(Path::new(DEADLINE))
+    }
+}
+
 impl Vips {
+    fn by(file: &Path) -> Vips {
+        Vips { file: file.to_owned(), all: BTreeMap::new(), watch: Watch::None, due: None }
+    }
+
     /// When [`Vips::turn`] is due; never without an address to share.
     pub fn due(&self) -> u64 {
         self.due.unwrap_or(u64::MAX)
+    }
+
+    /// What is readable when the deadline may have moved: then [`Vips::heed`].
+    pub fn news(&self) -> Option<BorrowedFd<'_>> {
+        match &self.watch {
+            Watch::Told(watch) => Some(watch.as_fd()),
+            Watch::None | Watch::Looks => None,
+        }
+    }
+
+    /// Takes the news; [`Vips::turn`] is due when the deadline is among them.
+    pub fn heed(&mut self) {
+        let Watch::Told(watch) = &self.watch else { return };
+        match watch.changed() {
+            Ok(false) => {}
+            Ok(true) => self.due = Some(0),
+            Err(err) => {
+                self.look(&err);
+                self.due = Some(0);
+            }
+        }
+    }
+
+    fn look(&mut self, err: &SysError) {
+        log::info(format_args!("{}; it is looked at twice a second", log::chain(err)));
+        self.watch = Watch::Looks;
     }
 
     /// Looks at the deadline and does what follows. `links` are those with an address to share: index, name, address.
@@ -98,15 +154,28 @@ impl Vips {
         if wanted.is_empty() || (!new && self.due.is_some_and(|due| now < due)) {
             return;
         }
-        self.due = Some(now + LOOK_EVERY);
-        let deadline = fs::File::open(DEADLINE).ok().and_then(read_deadline);
+        // Before the look: what is written in between is news.
+        if matches!(self.watch, Watch::None) {
+            match FileWatch::new(&self.file) {
+                Ok(watch) => self.watch = Watch::Told(watch),
+                Err(err) => self.look(&err),
+            }
+        }
+        let deadline = fs::File::open(&self.file).ok().and_then(read_deadline);
+        let mut due = if matches!(self.watch, Watch::Looks) { now + LOOK_EVERY } else { u64::MAX };
         for (ip, (link, name)) in wanted {
             let vip = self.all.entry((link, ip)).or_default();
             let had = vip.lent.is_some();
             for act in vip.turn(now, deadline) {
+                let lends = matches!(act, Act::Lend(_));
                 carry_out(now, act, had, Address { link, net: IpNet::from(ip) }, name, kernel, vip);
+                if lends && vip.lent.is_none() {
+                    due = due.min(now + LOOK_EVERY);
+                }
             }
+            due = due.min(vip.due());
         }
+        self.due = Some(due);
     }
 }
 
@@ -203,7 +272,8 @@ mod tests {
     }
 
     /// The whole way over two machines, by a common clock: a leader renews every two seconds, falls silent at a moment, and another leads
-    /// fifteen seconds after the last renewal that it saw. Each looks twice a second.
+    /// fifteen seconds after the last renewal that it saw. Each acts when its deadline is written and when something is due; the second may
+    /// be late by a moment.
     #[test]
     fn two_machines_never_have_it_at_once_whenever_one_falls_silent() {
         const TERM: u64 = 10_000;
@@ -215,10 +285,10 @@ mod tests {
             for now in (0..40_000).step_by(100) {
                 let (a, b) = (now / 2_000 * 2_000, now);
                 let deadline = Some(a.min(last_renewal) + TERM);
-                if now % 500 == 0 {
+                if (now % 2_000 == 0 && now <= last_renewal) || now >= first.due() {
                     first.turn(now, deadline);
                 }
-                if now % 500 == 300 {
+                if now % 2_000 == 300 || now >= second.due() {
                     second.turn(now, (b >= last_renewal + SILENCE).then_some(b + TERM));
                 }
                 // The kernel lets go by itself.
@@ -239,6 +309,46 @@ mod kernel {
 
     /// The loopback link takes addresses as any other.
     const LOOPBACK: u32 = 1;
+
+    #[test]
+    fn an_address_follows_what_is_written_without_anybody_looking() {
+        std::thread::spawn(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a network namespace, which takes root");
+            let dir = std::env::temp_dir().join(format!("rk-vip-{}", std::process::id()));
+            fs::create_dir_all(&dir).unwrap();
+            let (file, new) = (dir.join("vip"), dir.join("vip.new"));
+            let mut kernel = Kernel::open().unwrap();
+            kernel.set_up(LOOPBACK).unwrap();
+            let ip: IpAddr = "192.0.2.7".parse().unwrap();
+            let address = Address { link: LOOPBACK, net: IpNet::from(ip) };
+            let has = |kernel: &mut Kernel| kernel.snapshot().unwrap().addresses.contains(&address);
+            let mut vips = Vips::by(&file);
+            let turn = |vips: &mut Vips, kernel: &mut Kernel| {
+                vips.turn(rk_sys::boot_millis(), [(LOOPBACK, "lo", ip)].into_iter(), kernel);
+            };
+            turn(&mut vips, &mut kernel);
+            assert!(!has(&mut kernel) && vips.due() == u64::MAX, "{vips:?}");
+            let told = |vips: &mut Vips| {
+                let news = vips.news().expect("a watch");
+                assert!(rk_sys::wait_readable(&[news], Some(Duration::from_secs(20))).unwrap().is(0), "no news");
+                vips.heed();
+                assert_eq!(vips.due(), 0);
+            };
+            fs::write(&new, format!("{}\n", rk_sys::boot_millis() + 50_000)).unwrap();
+            fs::rename(&new, &file).unwrap();
+            told(&mut vips);
+            turn(&mut vips, &mut kernel);
+            assert!(has(&mut kernel));
+            assert!(vips.due() > rk_sys::boot_millis(), "nothing is due but the next announcement: {vips:?}");
+            fs::remove_file(&file).unwrap();
+            told(&mut vips);
+            turn(&mut vips, &mut kernel);
+            assert!(!has(&mut kernel) && vips.due() == u64::MAX, "{vips:?}");
+            fs::remove_dir_all(&dir).unwrap();
+        })
+        .join()
+        .unwrap();
+    }
 
     #[test]
     fn the_kernel_takes_a_lent_address_back_by_itself() {

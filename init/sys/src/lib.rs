@@ -19,9 +19,11 @@ mod partition;
 mod poll;
 mod power;
 mod process;
+mod program;
 mod seccomp;
 mod signal;
 mod tty;
+mod watch;
 
 pub use block::{BlockDevice, Superblock, block_devices, ext4_bytes, identify, never_mounted, read_superblock};
 pub use capture::CaptureSocket;
@@ -41,6 +43,8 @@ pub use partition::{
 pub use poll::{Ready, wait_readable};
 pub use power::{End, end_machine, route_ctrl_alt_del_to_init};
 pub use process::{Child, Exit, SpawnSpec, kill, kill_everything, pid, process_exists, reap_one, spawn};
+pub use program::release_program;
 pub use seccomp::{Confinement, confine};
 pub use signal::{Signal, SignalQueue};
 pub use tty::{log_pipe, open_console, set_hostname, sync_disks, take_as_stdio};
+pub use watch::FileWatch;
