@@ -1,5 +1,6 @@
 //! Encrypted partitions, as PID 1 sees them: which there are, which are open, and the process that does the rest ([`crate::volume`]).
 
+use crate::binding;
 use crate::console::{Journal, chain};
 use crate::datadisk;
 use crate::slots::DEVICE;
@@ -41,7 +42,8 @@ impl Volume {
 
     fn order(&self, verb: Verb, device: &Path) -> Order {
         let (label, name) = (self.label.to_owned(), self.name.to_owned());
-        Order { verb, device: device.to_owned(), label, name, pcrs: Vec::new(), passphrases: Vec::new() }
+        let (pcrs, passphrases) = (Vec::new(), Vec::new());
+        Order { verb, device: device.to_owned(), label, name, pcrs, passphrases, binding: None }
     }
 }
 
@@ -76,7 +78,8 @@ pub fn of_disk(partitions: &[PartitionNode], disk: &Path, volume: &Volume) -> Op
 
 /// Opens it; answers by what.
 pub fn open(volume: &Volume, device: &Path, passphrases: Vec<String>) -> Result<String, String> {
-    carry_out(&Order { passphrases, ..volume.order(Verb::Open, device) })
+    let binding = binding::here().filter(|_| volume.word == DATA.word);
+    carry_out(&Order { passphrases, binding, ..volume.order(Verb::Open, device) })
 }
 
 /// Encrypts it as the plan says and opens it, empty; answers what opens it from now on.
@@ -88,7 +91,9 @@ pub fn format(volume: &Volume, device: &Path, plan: &Encryption) -> Result<Strin
     };
     // Beside a TPM, the passphrase is for the day on which that does not open it.
     let passphrases = plan.passphrase.iter().cloned().collect();
-    carry_out(&Order { pcrs, passphrases, ..volume.order(Verb::Format, device) })
+    // STATE has its part before the volume asks for it: a machine that is cut off in between has no volume yet.
+    let binding = if volume.word == DATA.word { binding::make()? } else { None };
+    carry_out(&Order { pcrs, passphrases, binding, ..volume.order(Verb::Format, device) })
 }
 
 /// Takes the decrypted device away, which must not be mounted.

@@ -24,12 +24,19 @@ const DIRS: [(&str, u32); 9] = [
 /// the wrong one.
 pub fn mount(journal: &mut Journal) -> bool {
     let disk = mount_disk(journal);
-    if !disk {
-        let flags = MountFlags { nodev: true, ..MountFlags::default() };
-        journal.check("mounting", rk_sys::mount("tmpfs", "/var", "tmpfs", flags, "mode=0755,size=75%"));
+    if disk {
+        make_dirs(journal);
+    } else {
+        stand_in(journal);
     }
-    make_dirs(journal);
     disk
+}
+
+/// Memory in its place.
+pub fn stand_in(journal: &mut Journal) {
+    let flags = MountFlags { nodev: true, ..MountFlags::default() };
+    journal.check("mounting", rk_sys::mount("tmpfs", "/var", "tmpfs", flags, "mode=0755,size=75%"));
+    make_dirs(journal);
 }
 
 /// Makes what everyone expects in `/var`.

@@ -8,6 +8,7 @@
 //! and the next one is tried.
 
 mod adopt;
+mod binding;
 mod boot;
 mod boots;
 mod cgroups;

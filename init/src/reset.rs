@@ -3,6 +3,7 @@
 //! A note on the state disk says what. It goes last, so that a power cut only means that all is erased once more. Files are removed,
 //! and file systems not made anew, but for what is encrypted or is to be: that begins with new keys.
 
+use crate::binding;
 use crate::console::{Journal, chain};
 use crate::crypt::{self, DATA, STATE};
 use crate::discover;
@@ -77,10 +78,14 @@ pub fn forget_data(journal: &mut Journal) {
         Some(device) => Some(device),
         None => crypt::own_partition(&DATA).filter(|_| planned()),
     };
-    if let Some(device) = device {
+    let erased = device.map_or(Ok(()), |device| {
         journal.say("reset: forgetting the keys of DATA");
-        tell(journal, "erasing DATA", crypt::blank(&DATA, &device));
+        crypt::blank(&DATA, &device)
+    });
+    if erased.is_ok() {
+        binding::forget();
     }
+    tell(journal, "erasing DATA", erased);
 }
 
 fn tell(journal: &mut Journal, step: &str, result: Result<(), String>) {
@@ -108,6 +113,9 @@ pub fn carry_out(journal: &mut Journal, disk: Option<&Path>, storage: &mut Stora
         journal.check("erasing data", erase(Path::new("/var"), &state));
     }
     if what.state {
+        if !what.data && binding::here().is_some() {
+            journal.say("reset: DATA belongs to the STATE that goes: a passphrase opens it from now on, or nothing");
+        }
         journal.say("reset: erasing config and identity");
         journal.check("erasing state", erase(&state, &state.join(NOTE)));
         for path in IDENTITY {

@@ -9,7 +9,7 @@ use crate::discover::{self, Found};
 use crate::mounts::make_dir;
 use crate::moving::{self, Place};
 use crate::own_state::OwnState;
-use crate::{datadisk, grow, reset, services, state};
+use crate::{binding, datadisk, grow, reset, services, state};
 use rk_config::{Encryption, STATE_DIR};
 use std::fs;
 use std::path::Path;
@@ -60,8 +60,13 @@ impl Storage {
             match prepare(journal, &DATA, &mut plan, offered, anew) {
                 Ok(()) => self.data = datadisk::mount(journal),
                 Err(locked) => {
+                    // One that is plain may be somebody else's, in the place of ours.
+                    if locked.closed {
+                        datadisk::stand_in(journal);
+                    } else {
+                        datadisk::mount(journal);
+                    }
                     self.locked.push(locked);
-                    datadisk::mount(journal);
                 }
             }
         }
@@ -154,14 +159,18 @@ fn prepare(
         journal.say(format_args!("{word} on {} is opened by {by}", device.display()));
         return Ok(());
     }
-    let Some(partition) = crypt::own_partition(volume) else { return Ok(()) };
-    if !anew && !rk_sys::never_mounted(&partition).unwrap_or(false) {
-        return Ok(());
-    }
-    let plan = plan(journal);
-    if volume.wanted(&plan).is_none() {
-        return Ok(());
-    }
+    let unused = |partition: &Path| rk_sys::never_mounted(partition).unwrap_or(false);
+    let free = crypt::own_partition(volume).filter(|partition| anew || unused(partition));
+    let plan = if free.is_some() { plan(journal) } else { Encryption::default() };
+    let Some(partition) = free.filter(|_| volume.wanted(&plan).is_some()) else {
+        return if volume.word == DATA.word && binding::here().is_some() {
+            let reason =
+                format!("{word} is locked: the encrypted one that belongs to this machine's STATE is not there");
+            Err(Locked { reason, closed: true })
+        } else {
+            Ok(())
+        };
+    };
     grow::partition(journal, &partition);
     let by = crypt::format(volume, &partition, &plan)
         .map_err(|why| Locked { reason: format!("{word} cannot be encrypted: {why}"), closed: false })?;

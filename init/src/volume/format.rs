@@ -9,15 +9,15 @@ use std::path::Path;
 /// Formats and opens; the answer says what opens it from now on.
 pub fn format(order: &Order) -> Result<String, String> {
     let told = |err: rk_luks::LuksError| err.to_string();
-    let device = &order.device;
+    let (device, binding) = (&order.device, order.binding.as_deref());
     let file = at(device.display(), File::options().read(true).write(true).open(device))?;
     let (mut header, key) = Header::new(&order.label, &mut noise).map_err(told)?;
     let (mut areas, mut by) = (Vec::new(), Vec::new());
     if !order.pcrs.is_empty() {
         // First: a machine without a TPM loses nothing.
-        let (secret, sealed) = tpm::seal(&order.pcrs)?;
+        let (secret, sealed) = tpm::seal(&order.pcrs, binding)?;
         let (slot, area) = header.set_key(None, &key, &secret, Cost::Random, &mut noise).map_err(told)?;
-        header.set_token(None, tpm::token(&sealed, slot)).map_err(told)?;
+        header.set_token(None, tpm::token(&sealed, slot, binding.is_some())).map_err(told)?;
         areas.push(area);
         by.push("the TPM");
     }

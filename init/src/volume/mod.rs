@@ -48,6 +48,9 @@ pub struct Order {
     pub pcrs: Vec<u8>,
     /// Passphrases to open with, or to be opened by from now on.
     pub passphrases: Vec<String>,
+    /// What the TPM's secret is joined with.
+    #[serde(default)]
+    pub binding: Option<String>,
 }
 
 /// Carries out the order on standard input.

@@ -9,18 +9,21 @@ use std::path::Path;
 
 /// Opens; the answer says by what. A key that the TPM no longer gives is sealed anew once a passphrase opened the volume.
 pub fn open(order: &Order) -> Result<String, String> {
-    let device = &order.device;
+    let (device, binding) = (&order.device, order.binding.as_deref());
     let file = at(device.display(), File::options().read(true).write(true).open(device))?;
     let read = |offset: u64, size: usize| read_at(&file, offset, size);
     let mut header = Header::read(&read).map_err(|err| err.to_string())?;
-    let (opened, by) = match by_tpm(&header, &read) {
+    let (opened, by) = match by_tpm(&header, binding, &read) {
         Ok(Some(opened)) => (opened, "the TPM".to_owned()),
         tried => {
             let Some(opened) = by_passphrase(&header, &order.passphrases, &read)? else {
                 return Err(refusal(tried.err(), &order.passphrases));
             };
-            let again =
-                if header.tokens(tpm::TOKEN).is_empty() { String::new() } else { reseal(&mut header, &opened, &file) };
+            let again = if header.tokens(tpm::TOKEN).is_empty() {
+                String::new()
+            } else {
+                reseal(&mut header, binding, &opened, &file)
+            };
             (opened, format!("a passphrase{again}"))
         }
     };
@@ -34,11 +37,16 @@ fn refusal(tpm: Option<String>, passphrases: &[String]) -> String {
 }
 
 /// `None` when no TPM was ever asked.
-fn by_tpm(header: &Header, read: rk_luks::Source<'_>) -> Result<Option<Opened>, String> {
+fn by_tpm(header: &Header, binding: Option<&str>, read: rk_luks::Source<'_>) -> Result<Option<Opened>, String> {
     let mut last = Ok(None);
     for token in header.tokens(tpm::TOKEN) {
-        let opened = tpm::unseal(&token)
-            .and_then(|secret| header.open(&secret, Some(&token.keyslots), read).map_err(|err| err.to_string()));
+        let opened = tpm::unseal(&token, binding).and_then(|secret| {
+            header.open(&secret, Some(&token.keyslots), read).map_err(|err| match err {
+                // The TPM gave its half.
+                LuksError::WrongSecret if tpm::is_bound(&token) => tpm::ANOTHER_STATE.to_owned(),
+                err => err.to_string(),
+            })
+        });
         match opened {
             Ok(opened) => return Ok(Some(opened)),
             Err(reason) => last = Err(reason),
@@ -62,14 +70,14 @@ fn by_passphrase(header: &Header, passphrases: &[String], read: rk_luks::Source<
 }
 
 /// Lets the TPM open it again from now on; says how that went.
-fn reseal(header: &mut Header, opened: &Opened, file: &File) -> String {
+fn reseal(header: &mut Header, binding: Option<&str>, opened: &Opened, file: &File) -> String {
     let mut again = || -> Result<(), String> {
         for token in header.tokens(tpm::TOKEN) {
-            let (secret, sealed) = tpm::seal(&tpm::pcrs(&token))?;
+            let (secret, sealed) = tpm::seal(&tpm::pcrs(&token), binding)?;
             let slot = token.keyslots.first().copied();
             let set = header.set_key(slot, &opened.key, &secret, Cost::Random, &mut noise);
             let (slot, area) = set.map_err(|err| err.to_string())?;
-            let set = header.set_token(Some(token.id), tpm::token(&sealed, slot));
+            let set = header.set_token(Some(token.id), tpm::token(&sealed, slot, binding.is_some()));
             set.map_err(|err| err.to_string())?;
             put(file, [area])?;
         }

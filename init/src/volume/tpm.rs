@@ -14,19 +14,45 @@ pub const TOKEN: &str = "rk-tpm2";
 /// The kernel's own manager of a TPM's small memory stands behind this one.
 const DEVICE: &str = "/dev/tpmrm0";
 const SECRET: usize = 32;
+/// In a token: the TPM's secret is half of it, and STATE has the other.
+const BOUND: &str = "rk-bound";
+/// Why half of a secret opens nothing.
+pub const ANOTHER_STATE: &str = "it belongs to another STATE than this one, which was reset or exchanged";
+const ANOTHER_DATA: &str = "it is not the one that belongs to this machine's STATE, and was reset or exchanged";
 
-/// Makes a secret and seals it to what the machine measures now.
-pub fn seal(pcrs: &[u8]) -> Result<(Secret, Sealed), String> {
+/// Makes a secret and seals it to what the machine measures now. The secret that opens is that, joined with `binding`.
+pub fn seal(pcrs: &[u8], binding: Option<&str>) -> Result<(Secret, Sealed), String> {
     let mut secret = vec![0; SECRET];
     noise(&mut secret).map_err(|err| err.to_string())?;
     let sealed = rk_tpm::seal(&mut device()?, &secret, pcrs).map_err(|err| err.to_string())?;
-    Ok((Secret::new(secret), sealed))
+    Ok((joined(secret, binding), sealed))
 }
 
-/// Has the TPM give back what the token holds.
-pub fn unseal(token: &Token) -> Result<Secret, String> {
+fn joined(mut secret: Vec<u8>, binding: Option<&str>) -> Secret {
+    secret.extend(binding.unwrap_or_default().as_bytes());
+    Secret::new(secret)
+}
+
+/// Whether STATE has a part in opening by this token.
+pub fn is_bound(token: &Token) -> bool {
+    token.value.get(BOUND).and_then(Value::as_bool) == Some(true)
+}
+
+/// Either both know of each other or neither does.
+fn fits(bound: bool, binding: Option<&str>) -> Result<(), String> {
+    match (bound, binding) {
+        (true, None) => Err(ANOTHER_STATE.to_owned()),
+        (false, Some(_)) => Err(ANOTHER_DATA.to_owned()),
+        (true, Some(_)) | (false, None) => Ok(()),
+    }
+}
+
+/// Has the TPM give back what the token holds, and joins it with `binding`.
+pub fn unseal(token: &Token, binding: Option<&str>) -> Result<Secret, String> {
+    fits(is_bound(token), binding)?;
     let sealed = read(&token.value).ok_or("the header's TPM token is torn")?;
-    rk_tpm::unseal(&mut device()?, &sealed).map(Secret::new).map_err(|err| err.to_string())
+    let secret = rk_tpm::unseal(&mut device()?, &sealed).map_err(|err| err.to_string())?;
+    Ok(joined(secret, binding))
 }
 
 fn device() -> Result<File, String> {
@@ -37,13 +63,13 @@ fn device() -> Result<File, String> {
 }
 
 /// The token that says how `slot` is opened.
-pub fn token(sealed: &Sealed, slot: u32) -> Value {
+pub fn token(sealed: &Sealed, slot: u32, bound: bool) -> Value {
     let pcrs: Vec<u8> = sealed.pcrs.iter().map(|(pcr, _)| *pcr).collect();
     let values: Map<String, Value> =
         sealed.pcrs.iter().map(|(pcr, value)| (pcr.to_string(), hex::encode(value).into())).collect();
     json!({
         "type": TOKEN, "keyslots": [slot.to_string()], "tpm2-blob": STANDARD.encode(&sealed.blob),
-        "tpm2-pcrs": pcrs, "tpm2-pcr-bank": "sha256", "tpm2-primary-alg": "ecc", "rk-pcr-values": values,
+        "tpm2-pcrs": pcrs, "tpm2-pcr-bank": "sha256", "tpm2-primary-alg": "ecc", "rk-pcr-values": values, BOUND: bound,
     })
 }
 
@@ -68,9 +94,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_bound_volume_wants_its_own_state_and_a_state_its_own_volume() {
+        let sealed = Sealed { blob: vec![1], pcrs: Vec::new() };
+        let at = |bound| Token { id: 0, keyslots: Vec::new(), value: token(&sealed, 0, bound) };
+        for (bound, binding, fine) in
+            [(true, Some("a"), true), (true, None, false), (false, Some("a"), false), (false, None, true)]
+        {
+            assert_eq!(fits(is_bound(&at(bound)), binding).is_ok(), fine, "{bound} {binding:?}");
+        }
+        let old = Token { id: 0, keyslots: Vec::new(), value: json!({"type": TOKEN}) };
+        assert!(!is_bound(&old));
+        assert_ne!(joined(vec![1], Some("a")).bytes(), joined(vec![1], None).bytes());
+    }
+
+    #[test]
     fn a_token_reads_back_and_a_torn_one_is_none() {
         let sealed = Sealed { blob: vec![1, 2, 3], pcrs: vec![(7, vec![0xaa; 32]), (11, vec![0xbb; 32])] };
-        let token = token(&sealed, 0);
+        let token = token(&sealed, 0, false);
         assert_eq!(read(&token), Some(sealed));
         for key in ["tpm2-blob", "tpm2-pcrs"] {
             for wrong in [Value::Null, json!("?"), json!([-1]), json!(["7"])] {

@@ -14,7 +14,8 @@ const MOST_CMDLINE: usize = 2047;
 /// # Errors
 /// The file is no image, a tool of the distribution is missing, the command line becomes too long.
 pub fn run(wanted: &Build) -> Result<Class> {
-    let image = Installed::open(&wanted.from)?;
+    let image = Installed::open(&wanted.from)
+        .map_err(|err| missing(err, "opening", Class::Usage, "--from names the raw disk image to build of"))?;
     let config = wanted.config.as_deref().map(generate::read).transpose()?;
     if let Some(config) = &config {
         generate::check(config)?;
@@ -36,11 +37,24 @@ pub fn run(wanted: &Build) -> Result<Class> {
         sbom: sbom.and_then(|bytes| serde_json::from_slice(&bytes).ok()),
         out: wanted.output.clone(),
     };
-    for artefact in media::build(&inputs, &wanted.format)? {
+    let built = media::build(&inputs, &wanted.format).map_err(|err| {
+        missing(err, "(package", Class::Precondition, "install it, or give unpacked packages by --tools")
+    })?;
+    for artefact in built {
         let path = wanted.output.join(&artefact.path);
         println!("{:<6} {:>10}  {}", artefact.format, output::bytes(artefact.info.bytes), path.display());
     }
     Ok(Class::Good)
+}
+
+/// Of an error that says `words` about a file that is not there: how to go on.
+fn missing(err: anyhow::Error, words: &str, class: Class, remedy: &str) -> anyhow::Error {
+    let gone = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::NotFound;
+    let text = format!("{err:#}");
+    if text.contains(words) && err.chain().any(|cause| cause.downcast_ref().is_some_and(gone)) {
+        return Failure::new(class, format!("{text}; {remedy}")).into();
+    }
+    err
 }
 
 fn cmdline(base: &str, platform: Option<Platform>, config: Option<&str>) -> Result<String> {
@@ -76,6 +90,16 @@ fn cmdline(base: &str, platform: Option<Platform>, config: Option<&str>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_there_is_told_with_a_remedy() {
+        let gone = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let told = missing(anyhow::Error::from(gone()).context("opening a"), "opening", Class::Usage, "do b");
+        assert!(told.to_string().ends_with("; do b") && told.downcast_ref::<Failure>().is_some(), "{told}");
+        for other in [anyhow::Error::from(gone()).context("making a"), anyhow::anyhow!("opening a: it is torn")] {
+            assert!(missing(other, "opening", Class::Usage, "do b").downcast_ref::<Failure>().is_none());
+        }
+    }
 
     #[test]
     fn platform_and_config_replace_what_the_image_says() {

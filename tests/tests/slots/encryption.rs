@@ -120,6 +120,7 @@ fn disks_sealed_to_a_tpm_keep_what_they_hold_and_open_on_no_other_machine() {
     machine.rkctl(&["node", "shutdown", "--no-drain"]).good();
     machine.ends();
     drop(own);
+    exchanged_partitions_lock(&mut machine);
     let other = tpm(&mut machine, "other");
     machine.start();
     machine.says(&["STATE is locked: another TPM sealed the key", "waits for rkctl node unlock"]);
@@ -143,6 +144,40 @@ fn disks_sealed_to_a_tpm_keep_what_they_hold_and_open_on_no_other_machine() {
         "rkctl node apply --insecure",
     ]);
     assert!(!machine.said().contains("config accepted"), "{}", machine.said());
+}
+
+/// What lies on the disk from `at` on, as long as STATE is.
+fn region(disk: &Path, at: u64) -> Vec<u8> {
+    let mut bytes = vec![0; (DATA_AT - STATE_AT) as usize];
+    File::open(disk).and_then(|file| file.read_exact_at(&mut bytes, at)).expect("disk");
+    bytes
+}
+
+/// Somebody at the machine puts a STATE of their own beside its DATA, and a DATA of their own beside its STATE: the TPM is the same, and
+/// neither opens. What was there before opens again.
+fn exchanged_partitions_lock(machine: &mut Installed) {
+    let put = |machine: &Installed, at: u64, bytes: &[u8]| {
+        let file = File::options().write(true).open(disk(machine)).expect("disk");
+        file.write_all_at(bytes, at).expect("write");
+    };
+    let empty = |at: u64| region(&artifacts().media.join("rk.raw"), at);
+    let mut used = empty(DATA_AT);
+    // ext4's time of the last mount: to a machine it was used before.
+    used[1024 + 0x2c] = 1;
+    for (at, theirs, said) in [
+        (STATE_AT, empty(STATE_AT), "DATA is locked: it belongs to another STATE than this one"),
+        (DATA_AT, used, "DATA is locked: the encrypted one that belongs to this machine's STATE is not there"),
+    ] {
+        let ours = region(&disk(machine), at);
+        put(machine, at, &theirs);
+        let own = tpm(machine, "own");
+        machine.start();
+        machine.says(&[said, "waits for rkctl node unlock"]);
+        assert!(!machine.said().contains("config accepted"), "{}", machine.said());
+        machine.vm = None;
+        drop(own);
+        put(machine, at, &ours);
+    }
 }
 
 #[test]
