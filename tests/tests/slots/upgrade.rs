@@ -38,7 +38,13 @@ pub(super) fn kubectl(machine: &Installed) -> Kubectl {
     let ours = format!("https://{}\n    tls-server-name: 10.0.2.15", machine.api);
     let path = machine.dir.join("admin.kubeconfig");
     std::fs::write(&path, text.replace(&server, &ours)).expect("kubeconfig");
-    Kubectl::new(&artifacts().kubectl, &path)
+    let kubectl = Kubectl::new(&artifacts().kubectl, &path);
+    // A control plane that has just begun makes it a moment after it serves.
+    eventually("the namespace default", limit(BOOT), || {
+        let answer = kubectl.run(&["get", "namespace", "default"]);
+        if answer.success { Ok(()) } else { Err(answer.err) }
+    });
+    kubectl
 }
 
 fn patched(machine: &Installed, patch: &str) {

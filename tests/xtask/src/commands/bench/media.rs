@@ -39,11 +39,14 @@ pub fn measure(paths: &Paths, report: &Report, artifacts: Artifacts, profile: Pr
     let other = Wanted { formats: &[Format::Raw], out: &next, cmdline: Some(&cmdline), ..wanted };
     setup::media(paths, report, setup::Install::No, &other)?;
     setup::firmware(paths, report)?;
-    let mut build = run::cargo(&paths.root);
-    build.args(["build", "--release", "--package", "rkctl"]);
-    report.step("rkctl", |_| Ok((run::output(&mut build)?, String::new())))?;
-    let work = artifacts.work.join("bench-media");
+    // The quick build has it already.
     let rkctl = paths.target.join("x86_64-unknown-linux-gnu/release/rkctl");
+    if profile == Profile::Image {
+        let mut build = run::cargo(&paths.root);
+        build.args(["build", "--release", "--package", "rkctl"]);
+        report.step("rkctl", |_| Ok((run::output(&mut build)?, String::new())))?;
+    }
+    let work = artifacts.work.join("bench-media");
     let bench = Bench { artifacts, media, rkctl, work };
     let mut rows = bench.sizes()?;
     rows.extend(report.step("boots", |step| Ok((boots::measure(&bench, step)?, String::new())))?);
