@@ -193,6 +193,11 @@ impl Machine {
         }
     }
 
+    /// Whether what is encrypted opens by the config alone.
+    pub(crate) fn has_passphrase(&self) -> bool {
+        self.config.as_ref().is_some_and(|config| config.disks.encryption.passphrase.is_some())
+    }
+
     /// When the trial ends.
     pub(crate) fn trial_end(&self) -> Option<Millis> {
         self.trial.as_ref().map(|trial| trial.until)

@@ -125,7 +125,7 @@ impl Machine {
             Request::RollBack => self.slots(Slots::roll_back).inspect(|_| {
                 self.journal.say("the other slot is on trial at the next start");
             }),
-            Request::Reset(words) => reset::order(&words).map(|()| {
+            Request::Reset(words) => reset::order(&words, self.has_passphrase()).map(|()| {
                 self.begin_end(End::Reboot, &format!("the machine API, to reset {words}"));
                 String::new()
             }),

@@ -48,15 +48,23 @@ impl What {
         }
         (what != What::default()).then_some(what)
     }
+
+    /// Whether DATA would be left that nothing opens any more.
+    fn strands_data(self, bound: bool, passphrase: bool) -> bool {
+        self.state && !self.data && bound && !passphrase
+    }
 }
 
 fn note() -> PathBuf {
     Path::new(STATE_DIR).join(NOTE)
 }
 
-/// Leaves the note for the next start.
-pub fn order(words: &str) -> Result<(), String> {
-    What::parse(words).ok_or_else(|| format!("{words:?} is nothing to reset"))?;
+/// Leaves the note for the next start. `passphrase`: the config has one, so that DATA opens without this STATE.
+pub fn order(words: &str, passphrase: bool) -> Result<(), String> {
+    let what = What::parse(words).ok_or_else(|| format!("{words:?} is nothing to reset"))?;
+    if what.strands_data(binding::here().is_some(), passphrase) {
+        return Err("DATA belongs to this STATE, and the config has no passphrase that would open it without: reset data as well".to_owned());
+    }
     services::write_new(&note(), words, 0o600).map_err(|err| format!("writing {}: {err}", note().display()))
 }
 
@@ -186,6 +194,21 @@ mod tests {
         assert_eq!(What::parse("all"), Some(What { state: true, data: true, disk: true }));
         for words in ["", " ", "everything", "state everything"] {
             assert_eq!(What::parse(words), None, "{words}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_data_needs_goes_with_it_or_where_a_passphrase_is() {
+        let strands = |words, bound, passphrase| What::parse(words).unwrap().strands_data(bound, passphrase);
+        assert!(strands("state", true, false));
+        for (words, bound, passphrase) in [
+            ("state", true, true),
+            ("state", false, false),
+            ("state data", true, false),
+            ("data", true, false),
+            ("all", true, false),
+        ] {
+            assert!(!strands(words, bound, passphrase), "{words} {bound} {passphrase}");
         }
     }
 
