@@ -54,8 +54,8 @@ impl Drive {
         matches!(self.bus, Bus::Cd | Bus::Ahci)
     }
 
-    /// The device of drive number `n`; `virtio` is the bus of the board's virtio devices, `boot` makes the firmware try it.
-    pub(super) fn device(&self, n: usize, virtio: &str, boot: bool) -> String {
+    /// The device of drive number `n`; `virtio` is the bus of the board's virtio devices, `boot` is its turn among what the firmware tries.
+    pub(super) fn device(&self, n: usize, virtio: &str, boot: Option<usize>) -> String {
         let device = match self.bus {
             Bus::Virtio => format!("virtio-blk-{virtio},drive=disk{n}"),
             Bus::Cd => format!("ide-cd,bus=ide.{n},drive=disk{n}"),
@@ -68,7 +68,7 @@ impl Drive {
             0 | 512 => String::new(),
             bytes => format!(",logical_block_size={bytes},physical_block_size={bytes}"),
         };
-        let boot = if boot { format!(",bootindex={n}") } else { String::new() };
+        let boot = boot.map_or_else(String::new, |turn| format!(",bootindex={turn}"));
         format!("{device}{sector}{boot}")
     }
 }

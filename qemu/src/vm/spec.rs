@@ -202,6 +202,9 @@ impl VmSpec {
             add(&["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm0"]);
         }
         add(&Drive::controllers(&self.drives));
+        // The network first, where it boots: a config drive has the mark of what boots, and says that it does not and waits.
+        let boots = |nic: &Nic| matches!(nic, Nic::Netboot { .. } | Nic::Shared { .. });
+        let turns = if self.nics.iter().any(boots) { self.nics.len() } else { 0 };
         for (n, drive) in self.drives.iter().enumerate() {
             let (path, access) = (escape(&drive.path), if drive.read_only { "on" } else { "off" });
             // A crash of the host may cost a disk that is thrown away anyway; a crash of the guest costs nothing.
@@ -210,14 +213,11 @@ impl VmSpec {
                 "-drive",
                 &format!("id=disk{n},if=none,format={format},cache=unsafe,read-only={access},file={path}"),
             ]);
-            add(&["-device", &drive.device(n, self.virtio(), self.firmware.is_some())]);
+            add(&["-device", &drive.device(n, self.virtio(), self.firmware.is_some().then_some(turns + n))]);
         }
         for (n, nic) in self.nics.iter().enumerate() {
             let (id, mac, backends) = netdev(n, nic);
-            let boot = match nic {
-                Nic::Netboot { .. } | Nic::Shared { .. } => format!(",bootindex={}", self.drives.len() + n),
-                _ => String::new(),
-            };
+            let boot = if boots(nic) { format!(",bootindex={n}") } else { String::new() };
             for backend in backends {
                 add(&["-netdev", &backend]);
             }
@@ -363,5 +363,17 @@ mod tests {
         assert!(devices.contains(&"ide-cd,bus=ide.0,drive=disk0,bootindex=0".to_owned()), "{devices:?}");
         assert!(devices.contains(&"usb-storage,bus=usb.0,drive=disk1,bootindex=1".to_owned()), "{devices:?}");
         assert!(after(&args, "-machine").iter().all(|board| !board.contains("sata=off")));
+    }
+
+    #[test]
+    fn a_card_that_boots_has_its_turn_before_config_drives() {
+        let spec =
+            VmSpec::firmware("a", Path::new("/run/a"), Accel::Tcg, Firmware::Bios).drive(Path::new("/seed"), true);
+        let card = Nic::Netboot { mac: "52:54:00:00:00:01".into(), folder: "/pxe".into(), file: "boot.ipxe".into() };
+        let args = spec.nic(card).args();
+        let devices = after(&args, "-device");
+        for (device, turn) in [("virtio-net-pci", "bootindex=0"), ("virtio-blk-pci", "bootindex=1")] {
+            assert!(devices.iter().any(|said| said.starts_with(device) && said.ends_with(turn)), "{devices:?}");
+        }
     }
 }
