@@ -205,6 +205,8 @@ impl VmSpec {
         // The network first, where it boots: a config drive has the mark of what boots, and says that it does not and waits.
         let boots = |nic: &Nic| matches!(nic, Nic::Netboot { .. } | Nic::Shared { .. });
         let turns = if self.nics.iter().any(boots) { self.nics.len() } else { 0 };
+        // A kernel that firmware is given has the first turn, and needs no second.
+        let tried = self.firmware.is_some() && self.kernel == Path::new("");
         for (n, drive) in self.drives.iter().enumerate() {
             let (path, access) = (escape(&drive.path), if drive.read_only { "on" } else { "off" });
             // A crash of the host may cost a disk that is thrown away anyway; a crash of the guest costs nothing.
@@ -213,7 +215,7 @@ impl VmSpec {
                 "-drive",
                 &format!("id=disk{n},if=none,format={format},cache=unsafe,read-only={access},file={path}"),
             ]);
-            add(&["-device", &drive.device(n, self.virtio(), self.firmware.is_some().then_some(turns + n))]);
+            add(&["-device", &drive.device(n, self.virtio(), tried.then_some(turns + n))]);
         }
         for (n, nic) in self.nics.iter().enumerate() {
             let (id, mac, backends) = netdev(n, nic);
