@@ -2,7 +2,7 @@
 
 use crate::discover::{self, Found};
 use crate::pid1::Machine;
-use crate::{boot, control_plane, etc, services, storage};
+use crate::{boot, control_plane, etc, services, storage, swap};
 use rk_config::{ACCEPTED_PATH, MAX_CONFIG_BYTES, MachineConfig, OFFERED_PATH, Parsed};
 use rk_supervise::control::PASSPHRASE;
 use rk_supervise::{Event, Millis};
@@ -113,6 +113,9 @@ impl Machine {
         etc::name_machine(&mut self.journal, &hostname);
         control_plane::place_secrets(&mut self.journal, &config);
         storage::compare(&mut self.journal, &config.disks.encryption);
+        if before.is_none() {
+            swap::on(&mut self.journal, config.disks.swap_mib, self.storage.has_disk());
+        }
         self.journal.say(format_args!("config accepted from {source}: {hostname}, {:?}", config.role));
         let restart = services::affected(before.as_deref(), &config);
         let wanted = services::wanted(&config);

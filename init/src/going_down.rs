@@ -4,6 +4,7 @@ use crate::cgroups;
 use crate::console::Journal;
 use crate::pid1::Machine;
 use crate::services::{CONTROL, MACHINE, NETD, NODE};
+use crate::swap;
 use rk_config::MachineConfig;
 use rk_supervise::{Deadlines, Event, Millis, Observed, Shutdown, Step};
 use rk_sys::{End, Signal, SysError};
@@ -95,6 +96,7 @@ impl GoingDown {
         machine.journal.say("all processes ended, unmounting");
         machine.journal.close();
         rk_sys::sync_disks();
+        swap::off(&mut machine.journal);
         unmount_all(&mut machine.journal);
         rk_sys::sync_disks();
         machine.journal.say(format_args!("{} after {} ms up", word(self.end), rk_sys::boot_millis()));

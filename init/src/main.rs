@@ -43,6 +43,7 @@ mod slots;
 mod stage1;
 mod state;
 mod storage;
+mod swap;
 mod sysctls;
 mod trial;
 mod volume;

@@ -83,6 +83,11 @@ impl Storage {
         self.locked.iter().map(|locked| locked.reason.as_str()).collect::<Vec<_>>().join("; ")
     }
 
+    /// Whether `/var` is on a disk.
+    pub fn has_disk(&self) -> bool {
+        self.data
+    }
+
     /// STATE was unmounted.
     pub fn forget_state(&mut self) {
         self.state = false;

@@ -10,6 +10,8 @@ const MOST_KEYS: usize = 8;
 const PCRS: usize = 24;
 /// As long as `cryptsetup` takes it from a terminal.
 const PASSPHRASE: std::ops::RangeInclusive<usize> = 8..=512;
+/// MiB; a terabyte.
+const MOST_SWAP: u32 = 1 << 20;
 /// Each costs a buffer and a connection.
 const MOST_TARGETS: usize = 4;
 
@@ -29,8 +31,13 @@ pub(crate) fn upgrade(mut s: Section, out: &mut Findings) -> Upgrade {
 
 pub(crate) fn disks(mut s: Section, out: &mut Findings) -> Disks {
     let encryption = s.section("encryption", out).map(|section| encryption(section, out)).unwrap_or_default();
+    let path = s.path_of("swapMiB");
+    let swap_mib = s.parsed("swapMiB", "a number of MiB such as 1024", out).unwrap_or_default();
+    if swap_mib > MOST_SWAP {
+        out.refuse(path, format!("must be at most {MOST_SWAP}"));
+    }
     s.finish(out);
-    Disks { encryption }
+    Disks { encryption, swap_mib }
 }
 
 fn encryption(mut s: Section, out: &mut Findings) -> Encryption {

@@ -27,6 +27,13 @@ impl Upgrade {
 pub struct Disks {
     /// What is encrypted.
     pub encryption: Encryption,
+    /// Swap in MiB, in a file of DATA; none when zero.
+    #[serde(rename = "swapMiB", skip_serializing_if = "is_zero")]
+    pub swap_mib: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Disks {

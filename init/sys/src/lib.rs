@@ -22,6 +22,7 @@ mod process;
 mod program;
 mod seccomp;
 mod signal;
+mod swap;
 mod tty;
 mod watch;
 
@@ -46,5 +47,6 @@ pub use process::{Child, Exit, SpawnSpec, kill, kill_everything, pid, process_ex
 pub use program::release_program;
 pub use seccomp::{Confinement, confine};
 pub use signal::{Signal, SignalQueue};
+pub use swap::{allocate, swap_off, swap_on};
 pub use tty::{log_pipe, open_console, set_hostname, sync_disks, take_as_stdio};
 pub use watch::FileWatch;

@@ -29,6 +29,11 @@ const SAFE_SYSCTLS: [&str; 12] = [
 /// A refusal: reason and message of the pod's status.
 pub type Refusal = (String, String);
 
+/// The refusal of a pod for which something failed that should not.
+pub fn unexpected(problem: &str) -> Refusal {
+    ("UnexpectedAdmissionError".to_owned(), format!("Allocate failed due to {problem}, which is unexpected"))
+}
+
 /// Decides on `pod` with the pods that are here already.
 pub fn admit(pod: &Pod, others: &[&Pod], node: &NodeFacts, max_pods: u32) -> Result<(), Refusal> {
     fits_node(pod, node)?;

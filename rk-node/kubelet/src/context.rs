@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use tokio::sync::watch;
 
 use crate::Options;
+use crate::admission::{Refusal, unexpected};
 use crate::cgroups::Cgroups;
 use crate::cpus::Cpus;
 use crate::devices::Devices;
@@ -14,6 +16,9 @@ use crate::events::Recorder;
 use crate::eviction::Orders;
 use crate::images::Images;
 use crate::manager::PodViews;
+use crate::memory::Memory;
+use crate::numa::{Numa, Provider, TopologyPolicy, place};
+use crate::pod::spec;
 use crate::runtime::Runtime;
 use crate::services::Services;
 use crate::status_manager::StatusManager;
@@ -61,6 +66,10 @@ pub struct Context {
     pub devices: Devices,
     /// CPUs of containers.
     pub cpus: Cpus,
+    /// Memory of containers.
+    pub memory: Memory,
+    /// The machine's memory nodes.
+    pub numa: Numa,
     /// How much swap containers may use.
     pub swap: SwapRule,
     /// Ids of pods with users of their own.
@@ -76,6 +85,27 @@ pub struct Context {
 }
 
 impl Context {
+    /// Gives a pod the CPUs, the memory and the devices that it wants for itself, all of it or nothing; true when the CPUs that
+    /// all others share have changed.
+    pub fn give_own(&self, pod: &Pod) -> Result<bool, Refusal> {
+        let rules = &self.options.topology;
+        let aligned = rules.policy != TopologyPolicy::None;
+        let mut devices = aligned.then(|| self.devices.draft(self.numa.all()));
+        let (mut cpus, mut memory) = (self.cpus.draft(), self.memory.draft());
+        let mut providers: Vec<&mut dyn Provider> = Vec::new();
+        providers.extend(devices.as_mut().map(|draft| draft as &mut dyn Provider));
+        providers.extend(cpus.as_mut().map(|draft| draft as &mut dyn Provider));
+        providers.extend(memory.as_mut().map(|draft| draft as &mut dyn Provider));
+        place(pod, rules, &self.numa, &mut providers)?;
+        if let Some(draft) = devices {
+            self.devices.commit(spec::uid(pod), draft).map_err(|problem| unexpected(&problem))?;
+        }
+        if let Some(draft) = memory {
+            self.memory.commit(draft);
+        }
+        Ok(cpus.is_some_and(|draft| self.cpus.commit(draft)))
+    }
+
     /// What downward API fields refer to, for a pod with these addresses.
     pub fn fields(&self, pod_ips: Vec<String>) -> FieldContext {
         let node = self.node.borrow();

@@ -18,7 +18,9 @@ use crate::eviction::{Orders, evict_loop};
 use crate::images::Images;
 use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
 use crate::manager::{Manager, PodViews};
-use crate::node::{NodeLoop, Sources, find_node_ip, lease_loop, machine};
+use crate::memory::Memory;
+use crate::node::{NodeLoop, Sources, find_node_ip, kept_memory, lease_loop, machine};
+use crate::numa::{Numa, TopologyRules};
 use crate::runtime::{Pleg, Runtime, runtime_is_up};
 use crate::server::{self, State};
 use crate::services::Services;
@@ -75,6 +77,14 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         capacity: i64::try_from(machine.swap).unwrap_or(i64::MAX),
         controlled: false,
     };
+    let mut options = options;
+    let numa = Numa::read(Path::new("/sys/devices/system/node"), machine.memory, &machine.huge_pages);
+    if numa.0.len() > options.topology.most_nodes {
+        let most = options.topology.most_nodes;
+        tracing::error!("unsupported on machines with more than {most} NUMA Nodes: the topology manager is off");
+        options.topology = TopologyRules::default();
+    }
+    let memory = Memory::open(&options.dirs.kubelet, &numa, &options.memory_policy, kept_memory(&machine, &options));
     let runtime = Runtime::connect(&options.dirs.cri_socket);
     runtime_is_up(&runtime).await;
     let client = session.client.clone();
@@ -134,8 +144,10 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         services,
         devices,
         cpus: Cpus::open(&options.dirs.kubelet, Path::new("/sys/devices/system/cpu"), &options.cpu_policy),
+        memory,
+        numa,
         swap,
-        users: PodUsers::open(&options.dirs.kubelet),
+        users: PodUsers::open(&options.dirs.kubelet, options.ids_per_pod),
         evictions: Orders::default(),
         cgroups,
         pods,

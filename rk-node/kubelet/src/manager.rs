@@ -193,7 +193,7 @@ impl Manager {
         let (node, max_pods) = (self.context.node.borrow().clone(), self.context.options.max_pods);
         let sysctls = sysctls(pod, &self.context.options.unsafe_sysctls);
         let Err(refusal) = sysctls.clone().and_then(|()| admit(pod, &others, &node, max_pods)) else {
-            return self.give_cpus(pod);
+            return self.give_own(pod);
         };
         // A pod that keeps the cluster going takes the place of others, if that is all that it lacks.
         let victims = sysctls.is_ok().then(|| preemption::victims(pod, &others, &node, max_pods)).flatten();
@@ -201,21 +201,21 @@ impl Manager {
             for victim in victims {
                 self.preempt(victim, pod);
             }
-            return self.give_cpus(pod);
+            return self.give_own(pod);
         }
         self.refuse(pod, refusal)
     }
 
-    /// Gives the pod the CPUs that it wants alone; the containers of all others make room at once.
-    fn give_cpus(&self, pod: &Pod) -> Option<Refusal> {
-        match self.context.cpus.admit(pod) {
+    /// Gives the pod what it wants for itself; the containers of all others make room at once.
+    fn give_own(&self, pod: &Pod) -> Option<Refusal> {
+        match self.context.give_own(pod) {
             Ok(changed) => {
                 if changed {
                     self.workers.values().for_each(|handle| handle.wake.notify_one());
                 }
                 None
             }
-            Err(problem) => self.refuse(pod, ("UnexpectedAdmissionError".to_owned(), problem)),
+            Err(refusal) => self.refuse(pod, refusal),
         }
     }
 
@@ -288,6 +288,7 @@ impl Manager {
         }
         let known = self.workers.keys().cloned().collect();
         self.context.devices.keep(&known);
+        self.context.memory.keep(&known);
         if self.context.cpus.keep(&known) {
             self.workers.values().for_each(|handle| handle.wake.notify_one());
         }

@@ -8,8 +8,11 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Taint;
 
 use crate::cpus::CpuPolicy;
+use crate::memory::MemoryPolicy;
 use crate::node::Signal;
+use crate::numa::TopologyRules;
 use crate::swap::SwapBehavior;
+use crate::userns::IDS_PER_POD;
 
 /// The Kubernetes version that this kubelet reports.
 pub const KUBELET_VERSION: &str = "v1.36.0";
@@ -266,6 +269,12 @@ pub struct Options {
     pub seccomp_default: bool,
     /// How CPUs are given to containers.
     pub cpu_policy: CpuPolicy,
+    /// How memory is given to containers.
+    pub memory_policy: MemoryPolicy,
+    /// Whether what containers get must come from near memory nodes.
+    pub topology: TopologyRules,
+    /// Ids of a pod with users of its own (`userNamespaces.idsPerPod`).
+    pub ids_per_pod: u32,
     /// What containers may do with the machine's swap.
     pub swap: SwapBehavior,
     /// Whether the kubelet refuses to run on a machine that swaps.
@@ -304,6 +313,9 @@ impl Options {
             unsafe_sysctls: Vec::new(),
             seccomp_default: false,
             cpu_policy: CpuPolicy::None,
+            memory_policy: MemoryPolicy::None,
+            topology: TopologyRules::default(),
+            ids_per_pod: IDS_PER_POD,
             swap: SwapBehavior::default(),
             // The one default that is not upstream's: whoever gave the machine swap meant it, and pods get none unless told.
             fail_swap_on: false,

@@ -1,6 +1,6 @@
 //! Ids of pods that have users of their own (`hostUsers: false`, KEP-127): each gets a range of the host's that no other pod has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::disk::{read_optional, write_atomically};
 use crate::pod::spec;
 
-/// Ids of a pod. The first range of this length is the host's own.
-const LENGTH: u32 = 65_536;
-/// The last range that can be given: the one after it holds the id that stands for none.
-const LAST: u32 = u32::MAX / LENGTH - 1;
+/// Ids of a pod unless said otherwise, and the unit in which they are counted: the first so many are the host's own.
+pub const IDS_PER_POD: u32 = 65_536;
+/// The last unit that can be given: the one after it holds the id that stands for none.
+const LAST: u32 = u32::MAX / IDS_PER_POD - 1;
 /// Upstream's name of the file in a pod's directory.
 const FILE: &str = "userns";
 
@@ -35,40 +35,84 @@ struct SavedRange {
     length: u32,
 }
 
+/// Units of ids, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    first: u32,
+    units: u32,
+}
+
+impl Range {
+    fn last(self) -> u32 {
+        self.first.saturating_add(self.units).saturating_sub(1)
+    }
+
+    fn overlaps(self, other: Self) -> bool {
+        self.first <= other.last() && other.first <= self.last()
+    }
+
+    fn host_id(self) -> u32 {
+        self.first.saturating_mul(IDS_PER_POD)
+    }
+
+    fn length(self) -> u32 {
+        self.units.saturating_mul(IDS_PER_POD)
+    }
+}
+
 impl Saved {
-    fn of(range: u32) -> Self {
-        let ids = vec![SavedRange { host_id: range * LENGTH, container_id: 0, length: LENGTH }];
+    fn of(range: Range) -> Self {
+        let ids = vec![SavedRange { host_id: range.host_id(), container_id: 0, length: range.length() }];
         Self { uid_mappings: ids.clone(), gid_mappings: ids }
     }
 
-    /// The number of the range, if it is one that is given to pods.
-    fn range(&self) -> Option<u32> {
-        let range = self.uid_mappings.first()?.host_id / LENGTH;
-        ((1..=LAST).contains(&range) && *self == Self::of(range)).then_some(range)
+    /// The range, if it is one that pods may be given.
+    fn range(&self) -> Option<Range> {
+        let ids = self.uid_mappings.first()?;
+        let range = Range { first: ids.host_id / IDS_PER_POD, units: ids.length / IDS_PER_POD };
+        let given = range.first > 0 && range.units > 0 && range.last() <= LAST && *self == Self::of(range);
+        given.then_some(range)
     }
 }
 
 /// Who has which range. Values only.
-#[derive(Debug, Default)]
-struct Ranges(BTreeMap<String, u32>);
+#[derive(Debug)]
+struct Ranges {
+    /// Units of each new range.
+    units: u32,
+    given: BTreeMap<String, Range>,
+}
 
 impl Ranges {
     /// The pod's range, else the lowest that nobody has; `true` when it is new.
-    fn take(&mut self, uid: &str) -> Option<(u32, bool)> {
-        if let Some(range) = self.0.get(uid) {
+    fn take(&mut self, uid: &str) -> Option<(Range, bool)> {
+        if let Some(range) = self.given.get(uid) {
             return Some((*range, false));
         }
-        let taken: BTreeSet<u32> = self.0.values().copied().collect();
-        let range = (1..=LAST).find(|range| !taken.contains(range))?;
-        self.0.insert(uid.to_owned(), range);
+        let mut taken: Vec<Range> = self.given.values().copied().collect();
+        taken.sort_unstable_by_key(|range| range.first);
+        let mut range = Range { first: self.units, units: self.units };
+        for other in taken {
+            if other.overlaps(range) {
+                range.first = (other.last() / self.units).saturating_add(1).saturating_mul(self.units);
+            }
+        }
+        if range.last() > LAST {
+            return None;
+        }
+        self.given.insert(uid.to_owned(), range);
         Some((range, true))
     }
 
-    /// Takes what a pod had before; false when another has it.
-    fn restore(&mut self, uid: &str, range: u32) -> bool {
-        let free = self.0.values().all(|taken| *taken != range);
+    fn is_free(&self, range: Range) -> bool {
+        !self.given.values().any(|taken| taken.overlaps(range))
+    }
+
+    /// Takes what a pod had before; false when another has of it.
+    fn restore(&mut self, uid: &str, range: Range) -> bool {
+        let free = self.is_free(range);
         if free {
-            self.0.insert(uid.to_owned(), range);
+            self.given.insert(uid.to_owned(), range);
         }
         free
     }
@@ -82,10 +126,10 @@ pub struct PodUsers {
 }
 
 impl PodUsers {
-    /// With the ranges that pods below `<kubelet>/pods` have.
-    pub fn open(kubelet: &Path) -> Self {
+    /// With the ranges that pods below `<kubelet>/pods` have; new ones are of `ids` (`userNamespaces.idsPerPod`).
+    pub fn open(kubelet: &Path, ids: u32) -> Self {
         let pods = kubelet.join("pods");
-        let mut ranges = Ranges::default();
+        let mut ranges = Ranges { units: (ids / IDS_PER_POD).max(1), given: BTreeMap::new() };
         for entry in fs::read_dir(&pods).into_iter().flatten().flatten() {
             let uid = entry.file_name().to_string_lossy().into_owned();
             match saved(&entry.path().join(FILE)) {
@@ -112,14 +156,14 @@ impl PodUsers {
         let mut ranges = self.ranges();
         let (range, new) = ranges.take(uid).ok_or("could not find an empty slot to allocate a user namespace")?;
         if new && let Err(problem) = self.save(uid, range) {
-            ranges.0.remove(uid);
+            ranges.given.remove(uid);
             return Err(problem);
         }
-        let ids = vec![cri::IdMapping { host_id: range * LENGTH, container_id: 0, length: LENGTH }];
+        let ids = vec![cri::IdMapping { host_id: range.host_id(), container_id: 0, length: range.length() }];
         Ok(cri::UserNamespace { mode: cri::NamespaceMode::Pod as i32, uids: ids.clone(), gids: ids })
     }
 
-    fn save(&self, uid: &str, range: u32) -> Result<(), String> {
+    fn save(&self, uid: &str, range: Range) -> Result<(), String> {
         let path = self.pods.join(uid).join(FILE);
         let text = serde_json::to_vec(&Saved::of(range)).map_err(|error| error.to_string())?;
         write_atomically(&path, &text, 0o600).map_err(|error| format!("writing {}: {error}", path.display()))
@@ -127,7 +171,7 @@ impl PodUsers {
 
     /// Nothing of the pod is left, not even its directory.
     pub fn forget(&self, uid: &str) {
-        self.ranges().0.remove(uid);
+        self.ranges().given.remove(uid);
     }
 }
 
@@ -136,7 +180,7 @@ pub fn own_users(pod: &Pod) -> bool {
     pod.spec.as_ref().and_then(|s| s.host_users) == Some(false)
 }
 
-fn saved(path: &Path) -> Result<Option<u32>, String> {
+fn saved(path: &Path) -> Result<Option<Range>, String> {
     let Some(text) = read_optional(path).map_err(|error| error.to_string())? else { return Ok(None) };
     let saved: Saved = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
     saved.range().map(Some).ok_or_else(|| format!("{} names no range that pods are given", path.display()))
@@ -159,7 +203,7 @@ mod tests {
     #[test]
     fn pods_have_the_hosts_users_unless_they_want_their_own() {
         let dir = tempfile::tempdir().unwrap();
-        let users = PodUsers::open(dir.path());
+        let users = PodUsers::open(dir.path(), IDS_PER_POD);
         for host_users in [None, Some(true)] {
             let given = users.of(&pod("a", host_users)).unwrap();
             assert_eq!((given.mode(), given.uids.len(), given.gids.len()), (cri::NamespaceMode::Node, 0, 0));
@@ -172,12 +216,12 @@ mod tests {
     #[test]
     fn ranges_are_a_pods_alone_survive_a_restart_and_are_given_again() {
         let dir = tempfile::tempdir().unwrap();
-        let users = PodUsers::open(dir.path());
+        let users = PodUsers::open(dir.path(), IDS_PER_POD);
         assert_eq!(["a", "b", "a", "c"].map(|uid| host_ids(&users, uid)), [65_536, 131_072, 65_536, 196_608]);
         fs::remove_dir_all(dir.path().join("pods/b")).unwrap();
         users.forget("b");
         assert_eq!(["d", "e"].map(|uid| host_ids(&users, uid)), [131_072, 262_144]);
-        let after = PodUsers::open(dir.path());
+        let after = PodUsers::open(dir.path(), IDS_PER_POD);
         assert_eq!(
             ["e", "d", "c", "a", "f"].map(|uid| host_ids(&after, uid)),
             [262_144, 131_072, 196_608, 65_536, 327_680]
@@ -192,31 +236,46 @@ mod tests {
     fn foreign_files_give_no_pod_the_hosts_ids() {
         let range = |host: u32, container: u32, length: u32| {
             let ids = json!([{"hostId": host, "containerId": container, "length": length}]);
-            serde_json::from_value::<Saved>(json!({"uidMappings": ids, "gidMappings": ids})).unwrap().range()
+            let saved: Saved = serde_json::from_value(json!({"uidMappings": ids, "gidMappings": ids})).unwrap();
+            saved.range().map(|range| (range.first, range.units))
         };
         for (host, container, length, want) in [
-            (65_536, 0, 65_536, Some(1)),
-            (LAST * LENGTH, 0, 65_536, Some(LAST)),
+            (65_536, 0, 65_536, Some((1, 1))),
+            (LAST * IDS_PER_POD, 0, 65_536, Some((LAST, 1))),
+            (131_072, 0, 131_072, Some((2, 2))),
+            (LAST * IDS_PER_POD, 0, 131_072, None),
             (0, 0, 65_536, None),
             (65_537, 0, 65_536, None),
             (65_536, 1, 65_536, None),
-            (65_536, 0, 131_072, None),
-            ((LAST + 1) * LENGTH, 0, 65_536, None),
+            (65_536, 0, 131_073, None),
+            ((LAST + 1) * IDS_PER_POD, 0, 65_536, None),
         ] {
             assert_eq!(range(host, container, length), want, "{host} {container} {length}");
         }
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("pods/torn")).unwrap();
         fs::write(dir.path().join("pods/torn/userns"), "{\"uidMap").unwrap();
-        assert_eq!(host_ids(&PodUsers::open(dir.path()), "torn"), 65_536);
+        assert_eq!(host_ids(&PodUsers::open(dir.path(), IDS_PER_POD), "torn"), 65_536);
     }
 
     #[test]
     fn when_all_ranges_are_taken_the_pod_hears_so() {
-        let mut ranges = Ranges((1..=LAST).map(|range| (range.to_string(), range)).collect());
+        let one = |first: u32| Range { first, units: 1 };
+        let mut ranges = Ranges { units: 1, given: (1..=LAST).map(|n| (n.to_string(), one(n))).collect() };
         assert_eq!(ranges.take("x"), None);
-        assert!(!ranges.restore("x", 7));
-        ranges.0.remove("7");
-        assert_eq!(ranges.take("x"), Some((7, true)));
+        assert!(!ranges.restore("x", one(7)));
+        ranges.given.remove("7");
+        assert_eq!(ranges.take("x"), Some((one(7), true)));
+    }
+
+    #[test]
+    fn ranges_of_other_lengths_do_not_overlap() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(host_ids(&PodUsers::open(dir.path(), IDS_PER_POD), "a"), 65_536);
+        let wide = PodUsers::open(dir.path(), 2 * IDS_PER_POD);
+        assert_eq!(["b", "a", "c"].map(|uid| host_ids(&wide, uid)), [131_072, 65_536, 262_144]);
+        let narrow = PodUsers::open(dir.path(), IDS_PER_POD);
+        assert_eq!(["b", "d", "c"].map(|uid| host_ids(&narrow, uid)), [131_072, 393_216, 262_144]);
+        assert_eq!(narrow.of(&pod("b", Some(false))).unwrap().uids[0].length, 131_072);
     }
 }

@@ -1,4 +1,4 @@
-//! Choosing CPUs for a container: whole sockets, then whole cores, then threads, so that neighbours share as little as can be.
+//! Choosing CPUs for a container: whole memory nodes and sockets, then whole cores, then threads, so that neighbours share as little as can be.
 
 use std::collections::BTreeMap;
 
@@ -6,56 +6,129 @@ use super::set::CpuSet;
 use super::topology::{Cpu, Topology};
 
 /// A group of CPUs that belong together, by its key.
-type Groups = BTreeMap<(usize, usize), Vec<usize>>;
+type Groups = BTreeMap<(usize, usize), CpuSet>;
+/// What tells which group a CPU belongs to.
+type Key = fn(&Cpu) -> (usize, usize);
 
-fn groups(topology: &Topology, key: impl Fn(&Cpu) -> (usize, usize), wanted: impl Fn(&Cpu) -> bool) -> Groups {
+fn groups(topology: &Topology, free: &CpuSet, key: Key) -> Groups {
     let mut groups = Groups::new();
-    for cpu in topology.0.iter().filter(|cpu| wanted(cpu)) {
-        groups.entry(key(cpu)).or_default().push(cpu.id);
+    for cpu in topology.0.iter().filter(|cpu| free.0.contains(&cpu.id)) {
+        groups.entry(key(cpu)).or_default().0.insert(cpu.id);
     }
     groups
+}
+
+fn node(cpu: &Cpu) -> (usize, usize) {
+    (cpu.node, 0)
 }
 
 fn socket(cpu: &Cpu) -> (usize, usize) {
     (cpu.socket, 0)
 }
 
+fn cache(cpu: &Cpu) -> (usize, usize) {
+    (cpu.node, cpu.cache)
+}
+
 fn core(cpu: &Cpu) -> (usize, usize) {
     (cpu.socket, cpu.core)
 }
 
-/// Takes `count` of the `free` CPUs; `None` when there are not so many.
-pub fn take(topology: &Topology, free: &CpuSet, count: usize) -> Option<CpuSet> {
+/// Adds the groups that are wholly free, as long as they fit.
+fn take_whole(topology: &Topology, free: &CpuSet, count: usize, key: Key, taken: &mut CpuSet) {
+    let whole = groups(topology, &topology.all(), key);
+    let mut left: Vec<_> = groups(topology, &free.without(taken), key).into_iter().collect();
+    // Nodes that are begun are used up first.
+    let beside = |cpus: &CpuSet| {
+        let first = topology.0.iter().find(|cpu| cpus.0.contains(&cpu.id));
+        first.map_or(0, |first| topology.among(free, |cpu| cpu.node == first.node).len())
+    };
+    left.sort_by_cached_key(|(name, cpus)| (beside(cpus), *name));
+    for (name, cpus) in left {
+        let complete = whole.get(&name).is_some_and(|all| all.len() == cpus.len());
+        if complete && cpus.len() <= count.saturating_sub(taken.len()) {
+            *taken = taken.with(&cpus);
+        }
+    }
+}
+
+/// Takes `count` of the `free` CPUs; `None` when there are not so many. `by_cache`: those of one cache first.
+pub fn take(topology: &Topology, free: &CpuSet, count: usize, by_cache: bool) -> Option<CpuSet> {
     if count > free.len() {
         return None;
     }
     let mut taken = CpuSet::default();
-    for key in [socket, core] {
-        let whole = groups(topology, key, |_| true);
-        let left = groups(topology, key, |cpu| free.0.contains(&cpu.id) && !taken.0.contains(&cpu.id));
-        for (name, cpus) in left {
-            let complete = whole.get(&name).is_some_and(|all| all.len() == cpus.len());
-            if complete && cpus.len() <= count - taken.len() {
-                taken.0.extend(cpus);
-            }
+    // The larger of the two first: a socket may hold several memory nodes, and a memory node several sockets.
+    let sockets_in_nodes = topology.sockets(topology.nodes()).len() >= topology.nodes().count() as usize;
+    let levels: [Key; 2] = if sockets_in_nodes { [node, socket] } else { [socket, node] };
+    for key in levels {
+        take_whole(topology, free, count, key, &mut taken);
+    }
+    if by_cache {
+        take_whole(topology, free, count, cache, &mut taken);
+        let missing = count.saturating_sub(taken.len());
+        let left = groups(topology, &free.without(&taken), cache);
+        // The fullest cache that has what is missing.
+        if let Some(cpus) = left.into_values().filter(|cpus| cpus.len() >= missing).min_by_key(CpuSet::len) {
+            return Some(taken.with(&take_cores(topology, &cpus, missing)?));
         }
     }
+    let missing = count.saturating_sub(taken.len());
+    Some(taken.with(&take_cores(topology, &free.without(&taken), missing)?))
+}
+
+fn take_cores(topology: &Topology, free: &CpuSet, count: usize) -> Option<CpuSet> {
+    let mut taken = CpuSet::default();
+    take_whole(topology, free, count, core, &mut taken);
     // What is left fills cores that are begun already, in sockets that are: the fullest first.
     while taken.len() < count {
-        let next = topology.0.iter().filter(|cpu| free.0.contains(&cpu.id) && !taken.0.contains(&cpu.id)).min_by_key(
-            |cpu| {
-                let free_beside = |key: fn(&Cpu) -> (usize, usize)| {
-                    let beside = |other: &&Cpu| {
-                        key(other) == key(cpu) && free.0.contains(&other.id) && !taken.0.contains(&other.id)
-                    };
-                    topology.0.iter().filter(beside).count()
-                };
-                (free_beside(core), free_beside(socket), cpu.id)
-            },
-        )?;
+        let left = free.without(&taken);
+        let next = topology.0.iter().filter(|cpu| left.0.contains(&cpu.id)).min_by_key(|cpu| {
+            let beside = |key: Key| topology.among(&left, |other| key(other) == key(cpu)).len();
+            (beside(core), beside(socket), cpu.id)
+        })?;
         taken.0.insert(next.id);
     }
     Some(taken)
+}
+
+/// As [`take`], but with as many CPUs of each memory node where one node is not enough; `group` CPUs are never parted.
+pub fn take_distributed(topology: &Topology, free: &CpuSet, count: usize, group: usize) -> Option<CpuSet> {
+    if count > free.len() || group == 0 || !count.is_multiple_of(group) {
+        return take(topology, free, count, false);
+    }
+    let of_node = |node: usize| topology.among(free, |cpu| cpu.node == node);
+    let each = |nodes: usize| count / nodes / group * group;
+    let enough = |mask: &crate::numa::NodeMask| {
+        let sizes: Vec<usize> = mask.nodes().map(|node| of_node(node).len()).collect();
+        sizes.iter().sum::<usize>() >= count && sizes.iter().all(|size| *size >= each(sizes.len()))
+    };
+    // The fewest nodes; of those the ones that are left with the most even rest.
+    let unevenness = |mask: &crate::numa::NodeMask| {
+        let rests: Vec<usize> = topology
+            .nodes()
+            .nodes()
+            .map(|node| of_node(node).len() - if mask.has(node) { each(mask.count() as usize) } else { 0 })
+            .collect();
+        rests.iter().map(|rest| rest * rest).sum::<usize>()
+    };
+    let best = topology.nodes().subsets().filter(enough).min_by_key(|mask| (mask.count(), unevenness(mask), mask.0));
+    let Some(best) = best else { return take(topology, free, count, false) };
+    let mut taken = CpuSet::default();
+    for node in best.nodes() {
+        taken = taken.with(&take(topology, &of_node(node), each(best.count() as usize), false)?);
+    }
+    for node in (0..count).flat_map(|_| best.nodes()) {
+        if taken.len() == count {
+            break;
+        }
+        let rest = of_node(node).without(&taken);
+        if rest.len() >= group {
+            taken = taken.with(&take(topology, &rest, group, false)?);
+        }
+    }
+    let missing = count.saturating_sub(taken.len());
+    Some(taken.with(&take(topology, &free.without(&taken), missing, false)?))
 }
 
 #[cfg(test)]
@@ -64,7 +137,13 @@ mod tests {
 
     /// Two sockets of two cores of two threads, numbered as Linux does: threads of a core are four apart.
     fn two_sockets() -> Topology {
-        Topology((0..8).map(|id| Cpu { id, core: id % 2, socket: (id % 4) / 2 }).collect())
+        let cpu = |id: usize| Cpu { id, core: id % 2, socket: (id % 4) / 2, node: (id % 4) / 2, cache: (id % 4) / 2 };
+        Topology((0..8).map(cpu).collect())
+    }
+
+    /// One socket of two memory nodes, each of two caches of two cores of one thread.
+    fn caches() -> Topology {
+        Topology((0..8).map(|id| Cpu { id, core: id, socket: 0, node: id / 4, cache: id / 2 }).collect())
     }
 
     #[test]
@@ -75,6 +154,8 @@ mod tests {
             ("1-7", 4, Some("2-3,6-7")),
             ("0-7", 2, Some("0,4")),
             ("1-7", 2, Some("1,5")),
+            // The socket that is begun is used up first.
+            ("0-3,5-7", 2, Some("1,5")),
             // The core that is begun is filled first.
             ("1-7", 1, Some("4")),
             ("0-7", 1, Some("0")),
@@ -85,8 +166,40 @@ mod tests {
             ("0-2", 4, None),
             ("0-2", 0, Some("")),
         ] {
-            let taken = take(&topology, &CpuSet::parse(free).unwrap(), count);
+            let taken = take(&topology, &CpuSet::parse(free).unwrap(), count, false);
             assert_eq!(taken.map(|set| set.to_string()).as_deref(), want, "{count} of {free}");
+        }
+    }
+
+    #[test]
+    fn cpus_of_one_cache_come_first_when_that_is_wished() {
+        for (free, count, by_cache, want) in [
+            ("1-3", 2, true, "2-3"),
+            ("1-3", 2, false, "1-2"),
+            ("1-7", 3, true, "1-3"),
+            ("0-7", 1, true, "0"),
+            ("1,3,5", 2, true, "1,5"),
+        ] {
+            let taken = take(&caches(), &CpuSet::parse(free).unwrap(), count, by_cache);
+            assert_eq!(taken.map(|set| set.to_string()).as_deref(), Some(want), "{count} of {free}");
+        }
+    }
+
+    #[test]
+    fn who_needs_several_nodes_gets_as_much_of_each() {
+        for (free, count, group, want) in [
+            ("0-7", 4, 1, (4, 0)),
+            ("0-7", 6, 2, (4, 2)),
+            ("0-7", 6, 1, (3, 3)),
+            ("1-7", 6, 1, (3, 3)),
+            ("1,2-3,6-7", 4, 1, (0, 4)),
+            ("0-7", 8, 2, (4, 4)),
+            ("0-7", 5, 2, (4, 1)),
+            ("0-1,2-3", 4, 1, (2, 2)),
+        ] {
+            let taken = take_distributed(&two_sockets(), &CpuSet::parse(free).unwrap(), count, group).unwrap();
+            let of = |node: usize| two_sockets().among(&taken, |cpu| cpu.node == node).len();
+            assert_eq!((of(0), of(1)), want, "{count} of {free}: {taken}");
         }
     }
 }

@@ -1,12 +1,15 @@
 //! The static CPU policy: containers of Guaranteed pods that ask for whole CPUs get theirs alone, all others share the rest.
 //!
-//! [`topology`] reads what the machine is, [`set`] is a set of CPUs as the kernel writes it, [`assign`] chooses (values only),
+//! [`topology`] reads what the machine is, [`set`] is a set of CPUs as the kernel writes it, [`assign`] and [`draft`] choose (values only),
 //! [`manager`] remembers what was given, across restarts too. Workers hold their containers to it at every look.
 
 mod assign;
+mod draft;
 mod manager;
+mod options;
 mod set;
 mod topology;
 
 pub use manager::{CpuPolicy, Cpus, Reserved};
+pub use options::CpuOptions;
 pub use set::CpuSet;

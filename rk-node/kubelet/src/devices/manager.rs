@@ -9,9 +9,11 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use rk_cri_api::v1 as cri;
 use rk_plugin_api::device as api;
 
+use super::draft::DeviceDraft;
 use super::plugin::Plugin;
 use super::table::{Held, Table};
 use crate::disk::{read_optional, write_atomically};
+use crate::numa::NodeMask;
 use crate::pod::spec;
 use crate::quantity::units_of;
 
@@ -26,6 +28,8 @@ struct State {
     table: Table,
     registrations: u64,
     known: BTreeSet<String>,
+    /// Held when the pod was admitted, before the plugin was asked which it prefers: pod, container, resource.
+    unasked: BTreeSet<(String, String, String)>,
 }
 
 /// All devices; clones share them.
@@ -129,6 +133,34 @@ impl Devices {
         self.state().plugins.iter().map(|(name, plugin)| (name.clone(), plugin.healthy())).collect()
     }
 
+    /// The memory nodes that a device belongs to; none when its plugin does not tell.
+    pub fn place(&self, resource: &str, id: &str) -> NodeMask {
+        let state = self.state();
+        state.plugins.get(resource).and_then(|p| p.places.get(id)).copied().unwrap_or_default()
+    }
+
+    /// What a pod is to get of the devices that have a place, to be thought over.
+    pub fn draft(&self, nodes: NodeMask) -> DeviceDraft {
+        let state = self.state();
+        let placed = state.plugins.iter().map(|(name, plugin)| (name.clone(), plugin.placed())).collect();
+        DeviceDraft::new(placed, nodes, state.table.clone())
+    }
+
+    /// Holds what was drafted for a pod; an error when somebody else took it meanwhile.
+    pub fn commit(&self, pod: &str, draft: DeviceDraft) -> Result<(), String> {
+        let (table, held) = draft.parts();
+        let mut state = self.state();
+        for (container, resource) in &held {
+            let ids = table.of(pod, container, resource).cloned().unwrap_or_default();
+            if state.table.taken(resource).iter().any(|taken| ids.contains(*taken)) {
+                return Err(format!("devices of {resource} are in use by now"));
+            }
+            state.table.hold(pod, container, resource, ids);
+            state.unasked.insert((pod.to_owned(), container.clone(), resource.clone()));
+        }
+        if held.is_empty() { Ok(()) } else { self.save(&state.table) }
+    }
+
     /// What the containers of a pod hold.
     pub fn of_pod(&self, uid: &str) -> BTreeMap<String, Held> {
         self.state().table.pod(uid).cloned().unwrap_or_default()
@@ -173,17 +205,36 @@ impl Devices {
     ) -> Result<BTreeSet<String>, String> {
         let _turn = self.turn.lock().await;
         let uid = spec::uid(pod);
-        if let Some(held) = self.state().table.of(uid, &container.name, resource) {
-            return Ok(held.clone());
+        let (held, unasked) = {
+            let mut state = self.state();
+            let key = (uid.to_owned(), container.name.clone(), resource.to_owned());
+            (state.table.of(uid, &container.name, resource).cloned(), state.unasked.remove(&key))
+        };
+        let mut healthy = plugin.healthy();
+        match &held {
+            Some(held) if !unasked => return Ok(held.clone()),
+            Some(held) => {
+                // Only devices of the same places are as good as those that it has.
+                let place = |id: &String| plugin.places.get(id).copied().unwrap_or_default();
+                let places = NodeMask::of(held.iter().flat_map(|id| place(id).nodes()));
+                healthy.retain(|id| held.contains(id) || (place(id).count() > 0 && places.holds(place(id))));
+            }
+            None => {}
         }
-        let healthy = plugin.healthy();
         let free: Vec<String> = {
             let state = self.state();
             let taken = state.table.taken(resource);
-            healthy.iter().filter(|id| !taken.contains(id)).cloned().collect()
+            let own = |id: &String| held.as_ref().is_some_and(|held| held.contains(id));
+            healthy.iter().filter(|id| own(id) || !taken.contains(id)).cloned().collect()
         };
         let preferred = plugin.preferred(free, wanted).await;
         let mut state = self.state();
+        if let Some(held) = held {
+            if preferred.is_empty() {
+                return Ok(held);
+            }
+            state.table.hold(uid, &container.name, resource, BTreeSet::new());
+        }
         let ids = state.table.choose(resource, &healthy, wanted, &preferred)?;
         state.table.hold(uid, &container.name, resource, ids.clone());
         self.save(&state.table)?;

@@ -2,6 +2,7 @@
 //!
 //! Allocations are on disk before the plugin is asked, so that no device is ever given to two containers.
 
+mod draft;
 mod manager;
 mod plugin;
 mod podresources;

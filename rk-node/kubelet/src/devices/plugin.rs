@@ -8,6 +8,9 @@ use rk_plugin_api::device::device_plugin_client::DevicePluginClient;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
+use super::draft::Places;
+use crate::numa::NodeMask;
+
 /// Longest call of a plugin: preparing a device may reset it.
 const CALL: Duration = Duration::from_secs(30);
 /// How the protocol says that a device works.
@@ -20,6 +23,8 @@ pub struct Plugin {
     pub generation: u64,
     /// All devices and whether they work.
     pub devices: BTreeMap<String, bool>,
+    /// Where devices are: memory nodes, of those that tell it.
+    pub places: BTreeMap<String, NodeMask>,
     /// What it wants to be asked.
     pub options: api::DevicePluginOptions,
     channel: Channel,
@@ -36,7 +41,7 @@ async fn timed<T>(what: &str, call: impl Future<Output = Result<Response<T>, Sta
 impl Plugin {
     /// A plugin behind this channel, without devices yet.
     pub fn new(generation: u64, channel: Channel, options: api::DevicePluginOptions) -> Self {
-        Self { generation, devices: BTreeMap::new(), options, channel }
+        Self { generation, devices: BTreeMap::new(), places: BTreeMap::new(), options, channel }
     }
 
     /// A client for calls.
@@ -49,8 +54,18 @@ impl Plugin {
         self.devices.iter().filter(|(_, good)| **good).map(|(id, _)| id.clone()).collect()
     }
 
+    /// All devices, their places, and which work.
+    pub fn placed(&self) -> Places {
+        Places { all: self.places.clone(), healthy: self.healthy() }
+    }
+
     /// Takes a list that the plugin sent.
     pub fn take(&mut self, list: Vec<api::Device>) {
+        let nodes = |device: &api::Device| {
+            let told = device.topology.iter().flat_map(|topology| &topology.nodes);
+            NodeMask::of(told.filter_map(|node| usize::try_from(node.id).ok()))
+        };
+        self.places = list.iter().map(|device| (device.id.clone(), nodes(device))).collect();
         self.devices = list.into_iter().map(|device| (device.id, device.health == HEALTHY)).collect();
     }
 

@@ -1,5 +1,7 @@
 //! The pod-resources API: monitors ask it which pod holds which device.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::Pod;
 use rk_plugin_api::podresources as api;
 use rk_plugin_api::podresources::pod_resources_lister_server::PodResourcesLister;
@@ -7,6 +9,9 @@ use tonic::{Request, Response, Status};
 
 use super::table::Held;
 use crate::context::Shared;
+use crate::cpus::CpuSet;
+use crate::memory::Block;
+use crate::numa::NodeMask;
 use crate::pod::spec;
 
 /// Answers from what the kubelet holds.
@@ -14,13 +19,22 @@ pub struct Lister {
     context: Shared,
 }
 
-fn devices(held: Option<&Held>) -> Vec<api::ContainerDevices> {
-    let of = |(resource, ids): (&String, &std::collections::BTreeSet<String>)| api::ContainerDevices {
-        resource_name: resource.clone(),
-        device_ids: ids.iter().cloned().collect(),
-        topology: None,
+fn topology(nodes: NodeMask) -> Option<api::NumaTopology> {
+    let nodes: Vec<_> = nodes.nodes().filter_map(|id| Some(api::NumaNode { id: i64::try_from(id).ok()? })).collect();
+    Some(nodes).filter(|nodes| !nodes.is_empty()).map(|nodes| api::NumaTopology { nodes })
+}
+
+fn cpu_ids(set: CpuSet) -> Vec<i64> {
+    set.0.into_iter().filter_map(|id| i64::try_from(id).ok()).collect()
+}
+
+fn memory(blocks: Vec<Block>) -> Vec<api::ContainerMemory> {
+    let of = |block: Block| api::ContainerMemory {
+        topology: topology(block.nodes()),
+        memory_type: block.resource,
+        size: block.size,
     };
-    held.into_iter().flatten().map(of).collect()
+    blocks.into_iter().map(of).collect()
 }
 
 impl Lister {
@@ -29,9 +43,21 @@ impl Lister {
         Self { context }
     }
 
-    fn cpu_ids(&self, uid: &str, container: &str) -> Vec<i64> {
-        let own = self.context.cpus.exclusive(uid, container);
-        own.0.into_iter().filter_map(|id| i64::try_from(id).ok()).collect()
+    /// Devices of each resource, those of one place together.
+    fn devices(&self, held: Option<&Held>) -> Vec<api::ContainerDevices> {
+        let mut told = Vec::new();
+        for (resource, ids) in held.into_iter().flatten() {
+            let mut places: BTreeMap<NodeMask, Vec<String>> = BTreeMap::new();
+            for id in ids {
+                places.entry(self.context.devices.place(resource, id)).or_default().push(id.clone());
+            }
+            told.extend(places.into_iter().map(|(place, device_ids)| api::ContainerDevices {
+                resource_name: resource.clone(),
+                device_ids,
+                topology: topology(place),
+            }));
+        }
+        told
     }
 
     fn pod(&self, pod: &Pod) -> api::PodResources {
@@ -39,9 +65,9 @@ impl Lister {
         let sidecars = spec::init_containers(pod).iter().filter(|c| spec::is_sidecar(c));
         let containers = sidecars.chain(spec::app_containers(pod)).map(|c| api::ContainerResources {
             name: c.name.clone(),
-            devices: devices(held.get(&c.name)),
-            cpu_ids: self.cpu_ids(spec::uid(pod), &c.name),
-            memory: Vec::new(),
+            devices: self.devices(held.get(&c.name)),
+            cpu_ids: cpu_ids(self.context.cpus.exclusive(spec::uid(pod), &c.name)),
+            memory: memory(self.context.memory.blocks(spec::uid(pod), &c.name)),
         });
         api::PodResources {
             name: spec::name(pod).into(),
@@ -67,7 +93,11 @@ impl PodResourcesLister for Lister {
         _: Request<api::AllocatableResourcesRequest>,
     ) -> Result<Response<api::AllocatableResourcesResponse>, Status> {
         let healthy = self.context.devices.healthy();
-        Ok(Response::new(api::AllocatableResourcesResponse { devices: devices(Some(&healthy)), ..Default::default() }))
+        Ok(Response::new(api::AllocatableResourcesResponse {
+            devices: self.devices(Some(&healthy)),
+            cpu_ids: cpu_ids(self.context.cpus.allocatable()),
+            memory: memory(self.context.memory.allocatable()),
+        }))
     }
 
     async fn get(

@@ -1,5 +1,6 @@
 //! Keeping logs in bounds: a file that grew too large is moved aside and the runtime opens a new one.
 
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,15 +14,24 @@ const PERIOD: Duration = Duration::from_secs(10);
 
 /// Rotates the logs of running containers for ever.
 pub async fn rotate_loop(runtime: Runtime, bounds: LogBounds) {
+    // Where a container logs never changes: it is asked once.
+    let mut paths: HashMap<String, PathBuf> = HashMap::new();
     loop {
         tokio::time::sleep(PERIOD).await;
-        let Ok(containers) = runtime.list_containers().await else { continue };
-        for container in containers {
-            if container.state != rk_cri_api::v1::ContainerState::ContainerRunning as i32 {
-                continue;
-            }
-            let Ok(status) = runtime.container_status(&container.id).await else { continue };
-            let path = PathBuf::from(status.log_path);
+        let Ok(mut containers) = runtime.list_containers().await else { continue };
+        containers.retain(|c| c.state == rk_cri_api::v1::ContainerState::ContainerRunning as i32);
+        let running: HashSet<&str> = containers.iter().map(|c| c.id.as_str()).collect();
+        paths.retain(|id, _| running.contains(id.as_str()));
+        for container in &containers {
+            let path = match paths.get(&container.id) {
+                Some(path) => path.clone(),
+                None => {
+                    let Ok(status) = runtime.container_status(&container.id).await else { continue };
+                    let path = PathBuf::from(status.log_path);
+                    paths.insert(container.id.clone(), path.clone());
+                    path
+                }
+            };
             if fs::metadata(&path).is_ok_and(|m| m.len() >= bounds.size)
                 && let Err(error) = rotate(&runtime, &container.id, &path, bounds.files).await
             {

@@ -14,4 +14,5 @@ pub use address::find_node_ip;
 pub use info::machine;
 pub use lease::lease_loop;
 pub use loops::{NodeLoop, Sources};
+pub use object::kept_memory;
 pub use pressure::{Observed, Signal};

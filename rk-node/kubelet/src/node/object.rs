@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::info::{Machine, architecture};
 use crate::Options;
+use crate::numa::huge_page_resource;
 
 /// Images that the status lists; clusters with more would bloat every Node update.
 const MAX_IMAGES: usize = 50;
@@ -27,14 +28,15 @@ pub fn capacity(machine: &Machine, max_pods: u32) -> BTreeMap<String, Quantity> 
         ("pods".to_owned(), Quantity(max_pods.to_string())),
     ]);
     for (kib, number) in &machine.huge_pages {
-        let name = if *kib >= 1024 * 1024 {
-            format!("hugepages-{}Gi", kib / 1024 / 1024)
-        } else {
-            format!("hugepages-{}Mi", kib / 1024)
-        };
-        map.insert(name, Quantity((kib * number * 1024).to_string()));
+        map.insert(huge_page_resource(*kib), Quantity((kib * number * 1024).to_string()));
     }
     map
+}
+
+/// Memory that is no pod's, in bytes: what is reserved, and what must stay free; the node's own services need some in any case.
+pub fn kept_memory(machine: &Machine, options: &Options) -> u64 {
+    let reserved = options.reserved.get("memory").copied().unwrap_or(0) / 1000;
+    RESERVED_MEMORY.max(reserved.saturating_add(options.eviction.memory.of(machine.memory)))
 }
 
 /// What of it pods may use.
@@ -42,8 +44,7 @@ pub fn allocatable(machine: &Machine, options: &Options) -> BTreeMap<String, Qua
     let mut map = capacity(machine, options.max_pods);
     let reserved = |resource: &str| options.reserved.get(resource).copied().unwrap_or(0);
     let huge: u64 = machine.huge_pages.iter().map(|(kib, n)| kib * n * 1024).sum();
-    let own = RESERVED_MEMORY.max(reserved("memory") / 1000);
-    let memory = machine.memory.saturating_sub(own).saturating_sub(huge);
+    let memory = machine.memory.saturating_sub(kept_memory(machine, options)).saturating_sub(huge);
     map.insert("memory".to_owned(), Quantity(format!("{}Ki", memory / 1024)));
     // What must stay free is no pod's: that is where disk pressure begins.
     let kept = options.eviction.disk.of(machine.storage).saturating_add(reserved("ephemeral-storage") / 1000);
@@ -229,7 +230,8 @@ mod tests {
             [("cpu", 1100), ("memory", (512 << 20) * 1000), ("ephemeral-storage", 100_000)]
                 .map(|(k, v)| (k.to_owned(), v)),
         );
-        assert_eq!(shown(&options), ["900m", "524288Ki", "800"]);
+        // What must stay free comes on top of what is reserved.
+        assert_eq!(shown(&options), ["900m", "421888Ki", "800"]);
     }
 
     #[test]

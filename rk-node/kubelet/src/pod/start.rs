@@ -247,6 +247,12 @@ impl Launch<'_> {
         ) {
             resources.cpuset_cpus = cpus.to_string();
         }
+        if let (Some(nodes), Some(resources)) = (
+            self.context.memory.nodes(spec::uid(self.pod), &container.name),
+            container_config.linux.as_mut().and_then(|linux| linux.resources.as_mut()),
+        ) {
+            resources.cpuset_mems = nodes.to_string();
+        }
         if let (Some(bytes), Some(resources)) = (
             self.context.swap.limit(self.pod, container),
             container_config.linux.as_mut().and_then(|linux| linux.resources.as_mut()),

@@ -11,3 +11,4 @@ mod tcp;
 pub use handler::{HandlerContext, lifecycle_handler};
 pub use state::{Outcome, ProbeKind, ProbeResults};
 pub use tasks::ProbeTasks;
+pub use tcp::addresses;

@@ -29,7 +29,8 @@ fn os_text(error: &std::io::Error) -> String {
     }
 }
 
-async fn addresses(host: &str) -> Result<Vec<IpAddr>, String> {
+/// The addresses of a host, by its name or as it is.
+pub async fn addresses(host: &str) -> Result<Vec<IpAddr>, String> {
     if let Ok(ip) = host.parse() {
         return Ok(vec![ip]);
     }

@@ -12,7 +12,7 @@ use super::labels;
 /// Period of the relist; also how long a change may go unseen when the runtime has no event stream.
 const PERIOD: Duration = Duration::from_secs(1);
 /// With a working event stream the relist is only a safety net.
-const PERIOD_WITH_EVENTS: Duration = Duration::from_secs(5);
+const PERIOD_WITH_EVENTS: Duration = Duration::from_secs(30);
 
 /// What one relist saw: pod UID to the states of its sandboxes and containers by ID.
 pub type Seen = HashMap<String, BTreeMap<String, i32>>;

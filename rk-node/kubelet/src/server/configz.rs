@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::node::Signal;
-use crate::{Options, Thresholds};
+use crate::{CpuPolicy, MemoryPolicy, Options, Scope, Thresholds, TopologyPolicy};
 
 /// Thresholds by upstream's names of their signals.
 fn thresholds(of: Thresholds, set: impl Fn(Signal) -> bool) -> BTreeMap<&'static str, String> {
@@ -49,6 +49,19 @@ pub fn configz(options: &Options) -> Value {
         "rotateCertificates": true,
         "serverTLSBootstrap": true,
         "failSwapOn": options.fail_swap_on,
+        "topologyManagerPolicy": match options.topology.policy {
+            TopologyPolicy::None => "none",
+            TopologyPolicy::BestEffort => "best-effort",
+            TopologyPolicy::Restricted => "restricted",
+            TopologyPolicy::SingleNumaNode => "single-numa-node",
+        },
+        "topologyManagerScope": match options.topology.scope {
+            Scope::Container => "container",
+            Scope::Pod => "pod",
+        },
+        "cpuManagerPolicy": if options.cpu_policy == CpuPolicy::None { "none" } else { "static" },
+        "memoryManagerPolicy": if options.memory_policy == MemoryPolicy::None { "None" } else { "Static" },
+        "userNamespaces": {"idsPerPod": options.ids_per_pod},
         "memorySwap": {"swapBehavior": format!("{:?}", options.swap)},
         "enableDebuggingHandlers": true,
         "featureGates": {},

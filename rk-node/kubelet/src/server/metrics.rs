@@ -165,6 +165,9 @@ fn swap(text: &mut Text, node: &stats::Usage, pods: &[PodUsage]) {
     let used = |u: &stats::Usage| u.swap.map(|b| b as f64);
     let of_containers = help("amount of the container swap usage");
     per_container(text, pods, "container_swap_usage_bytes", &of_containers, "gauge", used);
+    let of_limits = help("amount of the container swap limit");
+    let limit = |u: &stats::Usage| Some(u.swap?.saturating_add(u.swap_available?) as f64);
+    per_container(text, pods, "container_swap_limit_bytes", &of_limits, "gauge", limit);
     per_pod(text, pods, "pod_swap_usage_bytes", &help("amount of the pod swap usage"), "gauge", used);
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, NFSVolumeSource, Pod, Volume};
 
 use super::atomic_writer::{Payload, publish};
 use super::claim;
@@ -15,7 +15,7 @@ use super::objects::Objects;
 use super::payload::downward;
 use super::source::Collector;
 use super::token::Tokens;
-use super::{host_path, ownership, persistent, tmpfs};
+use super::{host_path, nfs, ownership, persistent, tmpfs};
 use crate::pod::spec;
 use crate::quantity;
 use crate::translate::FieldContext;
@@ -115,6 +115,11 @@ impl VolumeManager {
             let asked = CsiVolume::ephemeral(pod, &volume.name, inline);
             return self.csi.set_up(pod, &asked, &self.tokens).await.map(Some);
         }
+        let pod_dir = self.pod_dir(spec::uid(pod));
+        if let Some(nfs) = &volume.nfs {
+            let export = export(nfs, Vec::new(), false);
+            return nfs::place(&pod_dir, &volume.name, &export).await.map(|path| Some(Placed::Tree(path)));
+        }
         let Some(claim) = claim::claim_of(pod, volume) else { return Ok(None) };
         let (bound, persistent) = claim::bound(self.objects.client(), pod, volume, &claim).await?;
         let read_only = volume.persistent_volume_claim.as_ref().and_then(|c| c.read_only) == Some(true);
@@ -128,7 +133,12 @@ impl VolumeManager {
             }
             return Ok(Some(placed));
         }
-        let pod_dir = self.pod_dir(spec::uid(pod));
+        if let Some(source) = persistent.spec.as_ref().and_then(|s| s.nfs.as_ref()) {
+            let options = persistent.spec.as_ref().and_then(|s| s.mount_options.clone()).unwrap_or_default();
+            let name = persistent.metadata.name.as_deref().unwrap_or_default();
+            let export = export(source, options, read_only);
+            return nfs::place(&pod_dir, name, &export).await.map(|path| Some(Placed::Tree(path)));
+        }
         let group = pod.spec.as_ref().and_then(|s| s.security_context.as_ref()).and_then(|c| c.fs_group);
         blocking(move || persistent::place(&pod_dir, &persistent, group)).await.map(Some)
     }
@@ -246,6 +256,11 @@ fn empty_dir(pod: &Pod, empty: &EmptyDirVolumeSource, path: &Path) -> Result<(),
     work().map_err(|e| format!("{}: {e}", path.display()))
 }
 
+fn export(source: &NFSVolumeSource, options: Vec<String>, read_only: bool) -> nfs::Export {
+    let read_only = read_only || source.read_only == Some(true);
+    nfs::Export { server: source.server.clone(), path: source.path.clone(), read_only, options }
+}
+
 /// Whether a container's writes would be lost or misread.
 fn never_written(volume: &Volume) -> bool {
     volume.config_map.is_some()
@@ -254,6 +269,7 @@ fn never_written(volume: &Volume) -> bool {
         || volume.downward_api.is_some()
         || volume.persistent_volume_claim.as_ref().and_then(|c| c.read_only) == Some(true)
         || volume.csi.as_ref().and_then(|c| c.read_only) == Some(true)
+        || volume.nfs.as_ref().and_then(|n| n.read_only) == Some(true)
 }
 
 /// The kind of a volume as its field is called, for messages.

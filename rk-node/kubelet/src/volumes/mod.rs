@@ -9,6 +9,7 @@ mod csi;
 mod host_path;
 mod manager;
 mod mounts;
+mod nfs;
 mod objects;
 mod ownership;
 mod payload;

@@ -91,7 +91,10 @@ mod tests {
             (json!({"local": {"path": "/nonexistent"}}), "does not exist"),
             (json!({"local": {"path": "/etc"}, "volumeMode": "Block"}), "not a block device"),
             (json!({"hostPath": {"path": "/etc", "type": "File"}}), "is not a file"),
-            (json!({"nfs": {"path": "/x", "server": "s"}, "accessModes": ["ReadWriteOnce"]}), "kind nfs"),
+            (
+                json!({"iscsi": {"iqn": "x", "lun": 0, "targetPortal": "s"}, "accessModes": ["ReadWriteOnce"]}),
+                "kind iscsi",
+            ),
         ] {
             assert!(place(dir.path(), &volume(spec.clone()), None).unwrap_err().contains(word), "{spec}");
         }

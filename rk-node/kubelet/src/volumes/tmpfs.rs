@@ -35,7 +35,7 @@ pub fn ensure_tmpfs(path: &Path, size: Option<u64>, mode: u32) -> io::Result<()>
 }
 
 /// Mount points below `root` in `/proc/self/mountinfo`, deepest last as they were made.
-fn mounts_below(mountinfo: &str, root: &Path) -> Vec<PathBuf> {
+pub fn mounts_below(mountinfo: &str, root: &Path) -> Vec<PathBuf> {
     mountinfo
         .lines()
         .filter_map(|line| line.split(' ').nth(4))

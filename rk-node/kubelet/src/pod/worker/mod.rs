@@ -26,7 +26,7 @@ use crate::static_pods::is_static;
 use crate::volumes::Volumes;
 
 /// Look again when nothing happens: refreshes volumes and catches what events missed.
-const RESYNC: Duration = Duration::from_secs(45);
+const RESYNC: Duration = Duration::from_secs(60);
 /// Pause after a failure that has no pace of its own.
 const RETRY: Duration = Duration::from_secs(2);
 /// First and longest pause after failed volumes or sandboxes.

@@ -2,6 +2,9 @@
 //!
 //! What is wrong, unknown or without effect here is told by its name and left out: one key must not keep a node away.
 
+mod policies;
+mod read;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,21 +14,19 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::cpus::{CpuPolicy, CpuSet, Reserved};
 use crate::node::Signal;
 use crate::options::{Amount, Options, SoftEviction, Thresholds};
 use crate::quantity;
 use crate::swap::SwapBehavior;
+use read::{amount_of_bytes, duration};
 
 /// What this kubelet does anyway, and cannot do otherwise: the key and the value that says so.
-const FIXED: [(&str, &str); 10] = [
+const FIXED: [(&str, &str); 8] = [
     ("cgroupDriver", "\"cgroupfs\""),
     ("cgroupsPerQOS", "true"),
     ("rotateCertificates", "true"),
     ("serverTLSBootstrap", "true"),
     ("enableServer", "true"),
-    ("memoryManagerPolicy", "\"None\""),
-    ("topologyManagerPolicy", "\"none\""),
     ("enableDebuggingHandlers", "true"),
     ("serializeImagePulls", "false"),
     ("enableControllerAttachDetach", "true"),
@@ -45,6 +46,8 @@ pub fn configure(options: &mut Options, document: &Value) -> Vec<String> {
     }
     reader.soft(options, map);
     reader.cpus(options, map);
+    reader.memory(options, map);
+    reader.topology(options, map);
     let gc = &mut options.image_gc;
     if gc.low > gc.high {
         reader.warnings.push(format!("imageGCLowThresholdPercent: {} is above the high one, which is used", gc.low));
@@ -96,7 +99,10 @@ impl Reader {
                 options.pod_pids = u64::try_from(limit).ok().filter(|n| *n > 0);
             }
             // Read together with what is reserved.
-            "cpuManagerPolicy" | "reservedSystemCPUs" => {}
+            "cpuManagerPolicy" | "cpuManagerPolicyOptions" | "reservedSystemCPUs" => {}
+            "memoryManagerPolicy" | "reservedMemory" => {}
+            "topologyManagerPolicy" | "topologyManagerScope" | "topologyManagerPolicyOptions" => {}
+            "userNamespaces" => self.users(value, &mut options.ids_per_pod),
             "failSwapOn" => self.set(key, value, &mut options.fail_swap_on),
             "memorySwap" => self.swap(value, &mut options.swap),
             "seccompDefault" => self.set(key, value, &mut options.seccomp_default),
@@ -197,38 +203,6 @@ impl Reader {
         }
     }
 
-    /// The static policy needs CPUs that it never gives away.
-    fn cpus(&mut self, options: &mut Options, document: &Map<String, Value>) {
-        let named = document.get("reservedSystemCPUs").map(|value| (value, value.as_str().and_then(CpuSet::parse)));
-        if let Some((value, None)) = &named {
-            self.warn("reservedSystemCPUs", &format!("{value} is no list of CPUs such as 0-1: left out"));
-        }
-        let reserved = match named.and_then(|(_, set)| set).filter(|set| !set.is_empty()) {
-            Some(set) => {
-                let milli = u64::try_from(set.len()).unwrap_or(0).saturating_mul(1000);
-                options.reserved.insert("cpu".to_owned(), milli);
-                Some(Reserved::Set(set))
-            }
-            None => {
-                let milli = options.reserved.get("cpu").copied().unwrap_or(0);
-                usize::try_from(milli.div_ceil(1000)).ok().filter(|count| *count > 0).map(Reserved::Count)
-            }
-        };
-        match (document.get("cpuManagerPolicy").and_then(Value::as_str), reserved) {
-            (None | Some("none" | ""), _) => {}
-            (Some("static"), Some(reserved)) => options.cpu_policy = CpuPolicy::Static { reserved },
-            (Some("static"), None) => {
-                self.warn(
-                    "cpuManagerPolicy",
-                    "static needs reservedSystemCPUs, or CPUs in systemReserved or kubeReserved: left out",
-                );
-            }
-            (Some(other), _) => {
-                self.warn("cpuManagerPolicy", &format!("{other:?} is neither none nor static: left out"))
-            }
-        }
-    }
-
     fn reserve(&mut self, key: &str, value: &Value, into: &mut BTreeMap<String, u64>) {
         let mut list: BTreeMap<String, Quantity> = BTreeMap::new();
         self.set(key, value, &mut list);
@@ -244,59 +218,12 @@ impl Reader {
     }
 }
 
-fn amount_of_bytes(text: &str) -> Option<u64> {
-    quantity::units(text).and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0)
-}
-
-/// A duration in Go's form: `1h30m`, `1.5s`, `300ms`.
-fn duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let (mut rest, mut seconds) = (text, 0.0_f64);
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
-        let (number, tail) = rest.split_at_checked(end)?;
-        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at_checked(unit_end)?;
-        let factor = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        seconds += number.parse::<f64>().ok()? * factor;
-        rest = tail;
-    }
-    (!text.is_empty()).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Cluster;
+    use crate::cpus::{CpuOptions, CpuPolicy, Reserved};
     use serde_json::json;
-
-    #[test]
-    fn durations_are_read_as_go_writes_them() {
-        for (text, want) in [
-            ("5m0s", Some(300_000)),
-            ("1h30m", Some(5_400_000)),
-            ("300ms", Some(300)),
-            ("1.5s", Some(1500)),
-            ("0", Some(0)),
-            ("", None),
-            ("5", None),
-            ("m", None),
-            ("5x", None),
-            ("-1s", None),
-        ] {
-            assert_eq!(duration(text).map(|d| d.as_millis()), want, "{text}");
-        }
-    }
 
     #[test]
     fn every_key_is_taken_over_or_named() {
@@ -315,7 +242,7 @@ mod tests {
                 "podPidsLimit": 512, "allowedUnsafeSysctls": ["net.core.*"],
                 "systemReserved": {"cpu": "100m", "memory": "64Mi"}, "kubeReserved": {"cpu": "1", "pears": "1"},
                 "registerWithTaints": [{"key": "k", "effect": "NoSchedule"}],
-                "cpuManagerPolicy": "static", "reservedSystemCPUs": "0,x",
+                "cpuManagerPolicy": "static", "reservedSystemCPUs": "0,x", "cpuManagerPolicyOptions": {"full-pcpus-only": "true"},
                 "cgroupDriver": "systemd", "serverTLSBootstrap": true,
                 "swapBehaviour": "x", "staticPodPath": 3, "failSwapOn": true, "memorySwap": {"swapBehavior": "LimitedSwap"},
             }),
@@ -337,7 +264,8 @@ mod tests {
             options.reserved,
             BTreeMap::from([("cpu".to_owned(), 1100), ("memory".to_owned(), (64 << 20) * 1000)])
         );
-        assert_eq!(options.cpu_policy, CpuPolicy::Static { reserved: Reserved::Count(2) });
+        let whole = CpuOptions { full_cores: true, ..Default::default() };
+        assert_eq!(options.cpu_policy, CpuPolicy::Static { reserved: Reserved::Count(2), options: whole });
         assert_eq!((options.swap, options.fail_swap_on), (SwapBehavior::LimitedSwap, true));
         assert_eq!(options.taints.len(), 1);
         let keys: Vec<&str> = warnings.iter().filter_map(|w| w.split(':').next()).collect();

@@ -1,0 +1,180 @@
+//! What was given to whom, and kept over restarts of the kubelet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::draft::MemoryDraft;
+use super::table::{Amounts, Block, Table};
+use crate::disk::{read_optional, write_atomically};
+use crate::numa::{NodeMask, Numa};
+
+/// Upstream's name of the checkpoint.
+const CHECKPOINT: &str = "memory_manager_state";
+
+/// How memory is given to containers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum MemoryPolicy {
+    /// From wherever it comes.
+    #[default]
+    None,
+    /// From nodes that have it; so much of each is the node's own.
+    Static(BTreeMap<usize, Amounts>),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Saved {
+    #[serde(default)]
+    entries: BTreeMap<String, BTreeMap<String, Vec<Block>>>,
+}
+
+/// The manager; clones share it. Without the static policy it answers nothing.
+#[derive(Clone)]
+pub struct Memory {
+    path: PathBuf,
+    table: Option<Arc<Mutex<Table>>>,
+}
+
+/// Whether what is reserved by node is, in sum, what the node keeps of its memory.
+fn adds_up(reserved: &BTreeMap<usize, Amounts>, numa: &Numa, kept: u64) -> Result<(), String> {
+    if let Some(id) = reserved.keys().find(|id| !numa.all().has(**id)) {
+        return Err(format!(
+            "the reserved memory configuration references a NUMA node {id} that does not exist on this machine"
+        ));
+    }
+    let sum: u64 = reserved.values().filter_map(|of| of.get("memory")).sum();
+    if sum != kept {
+        return Err(format!(
+            "the total amount \"{sum}\" of type \"memory\" is not equal to the value \"{kept}\" determined by Node Allocatable feature"
+        ));
+    }
+    Ok(())
+}
+
+impl Memory {
+    /// The manager over these nodes, with what was given before; `kept` bytes of memory are no pod's.
+    pub fn open(kubelet: &Path, numa: &Numa, policy: &MemoryPolicy, kept: u64) -> Self {
+        let path = kubelet.join(CHECKPOINT);
+        let MemoryPolicy::Static(reserved) = policy else { return Self { path, table: None } };
+        if let Err(problem) = adds_up(reserved, numa, kept) {
+            tracing::error!("reservedMemory: {problem}: the memory manager is off");
+            return Self { path, table: None };
+        }
+        let saved = read_optional(&path).map(|text| text.map(|text| serde_json::from_slice::<Saved>(&text)));
+        let entries = match saved {
+            Ok(Some(Ok(saved))) => saved.entries,
+            Ok(None) => BTreeMap::new(),
+            Ok(Some(Err(error))) => {
+                tracing::warn!("{CHECKPOINT} cannot be read, memory is given anew: {error}");
+                BTreeMap::new()
+            }
+            Err(error) => {
+                tracing::warn!("{CHECKPOINT} cannot be read: {error}");
+                BTreeMap::new()
+            }
+        };
+        let table = Table { numa: numa.clone(), reserved: reserved.clone(), entries };
+        Self { path, table: Some(Arc::new(Mutex::new(table))) }
+    }
+
+    fn table(&self) -> Option<MutexGuard<'_, Table>> {
+        self.table.as_ref().map(|table| table.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What a pod is to get, to be thought over; `None` without the policy.
+    pub fn draft(&self) -> Option<MemoryDraft> {
+        self.table().map(|table| MemoryDraft::new(table.clone()))
+    }
+
+    /// Gives what was drafted, as nobody else drafts meanwhile.
+    pub fn commit(&self, draft: MemoryDraft) {
+        let Some(mut table) = self.table() else { return };
+        let new = draft.into_table();
+        if new != *table {
+            *table = new;
+            self.save(&table);
+        }
+    }
+
+    /// What a container has.
+    pub fn blocks(&self, uid: &str, container: &str) -> Vec<Block> {
+        let of = |table: MutexGuard<'_, Table>| table.entries.get(uid)?.get(container).cloned();
+        self.table().and_then(of).unwrap_or_default()
+    }
+
+    /// The memory nodes that a container is held to; `None` where it is to none.
+    pub fn nodes(&self, uid: &str, container: &str) -> Option<NodeMask> {
+        let blocks = self.blocks(uid, container);
+        Some(NodeMask::of(blocks.iter().flat_map(|b| b.nodes().nodes()))).filter(|nodes| nodes.count() > 0)
+    }
+
+    /// What pods may have of each node, for monitors.
+    pub fn allocatable(&self) -> Vec<Block> {
+        let Some(table) = self.table() else { return Vec::new() };
+        let of = |node: &crate::numa::MemoryNode| {
+            let block = |name: &String| Block {
+                numa_affinity: vec![node.id],
+                resource: name.clone(),
+                size: table.allocatable(node, name),
+            };
+            node.amounts.keys().map(block).filter(|b| b.size > 0).collect::<Vec<_>>()
+        };
+        table.numa.0.iter().flat_map(of).collect()
+    }
+
+    /// Takes the memory of all other pods back.
+    pub fn keep(&self, pods: &BTreeSet<String>) {
+        let Some(mut table) = self.table() else { return };
+        let before = table.entries.len();
+        table.entries.retain(|uid, _| pods.contains(uid));
+        if table.entries.len() != before {
+            self.save(&table);
+        }
+    }
+
+    fn save(&self, table: &Table) {
+        let saved = json!({"policyName": "Static", "machineState": table.machine_state(), "entries": table.entries});
+        if let Err(error) = write_atomically(&self.path, saved.to_string().as_bytes(), 0o600) {
+            tracing::warn!("{CHECKPOINT} cannot be written: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::numa::{TopologyRules, place};
+    use k8s_openapi::api::core::v1::Pod;
+
+    #[test]
+    fn memory_is_kept_over_restarts_and_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let numa = Numa::read(Path::new("/nonexistent"), 100, &[]);
+        let policy = MemoryPolicy::Static([(0, Amounts::from([("memory".to_owned(), 10)]))].into());
+        let open = |kept| Memory::open(dir.path(), &numa, &policy, kept);
+        assert!(open(11).draft().is_none(), "what is reserved does not add up");
+        let memory = open(10);
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"uid": "a"}, "spec": {"containers": [
+            {"name": "c", "resources": {"limits": {"cpu": "1", "memory": "60"}}}]}}))
+        .unwrap();
+        let admit = |memory: &Memory, pod: &Pod| {
+            let mut draft = memory.draft().unwrap();
+            place(pod, &TopologyRules::default(), &numa, &mut [&mut draft]).map(|()| memory.commit(draft))
+        };
+        assert_eq!(admit(&memory, &pod), Ok(()));
+        let again = open(10);
+        assert_eq!((again.nodes("a", "c"), again.nodes("b", "c")), (Some(NodeMask(1)), None));
+        assert_eq!(again.blocks("a", "c").first().map(|b| b.size), Some(60));
+        assert_eq!(again.allocatable().first().map(|b| b.size), Some(90));
+        let other = Pod { metadata: Default::default(), ..pod };
+        assert!(admit(&again, &other).is_err(), "there are only 30 left");
+        again.keep(&BTreeSet::new());
+        assert_eq!(admit(&again, &other), Ok(()));
+        std::fs::write(dir.path().join(CHECKPOINT), "torn").unwrap();
+        assert_eq!(open(10).nodes("a", "c"), None);
+    }
+}
