@@ -56,6 +56,7 @@ impl Worker {
             registry: shared.cluster.registry().url_from_guest(),
             time_servers: Vec::new(),
             kubelet: serde_json::Value::Null,
+            swap_mib: 0,
         };
         let yaml = machine_config(&plan, &around, shared.cluster.pki()).expect("config");
         let mut config = rk_config::parse(&yaml).expect("config").config;

@@ -48,6 +48,8 @@ pub struct Surroundings {
     pub time_servers: Vec<Ipv4Addr>,
     /// `kubelet.config` of every node: a `KubeletConfiguration`, or null.
     pub kubelet: serde_json::Value,
+    /// Swap of every node in MiB; none when zero.
+    pub swap_mib: u32,
 }
 
 /// The YAML for a node, checked by the node's own parser.
@@ -66,6 +68,7 @@ pub fn machine_config(plan: &NodePlan, around: &Surroundings, pki: &Pki) -> Resu
     config.cluster.token = Some(pki.token.clone());
     config.cluster.ca_hash = Some(pki.ca_hash.clone());
     config.kubelet.config = around.kubelet.clone();
+    config.disks.swap_mib = around.swap_mib;
     config.kubelet.node_ip = Some(IpAddr::V4(plan.address.ip));
     // Nobody waits half a minute for machines that are about to be thrown away.
     config.kubelet.shutdown_grace_period_seconds = 5;
@@ -108,6 +111,7 @@ mod tests {
             registry: "http://10.0.2.2:5000".into(),
             time_servers: Vec::new(),
             kubelet: serde_json::json!({"maxPods": 20}),
+            swap_mib: 0,
         };
         machine_config(&NodePlan::of(index), &around, &Pki::generate().expect("pki")).expect("config")
     }

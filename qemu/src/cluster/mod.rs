@@ -71,6 +71,7 @@ impl Cluster {
             registry: registry.url_from_guest(),
             time_servers: spec.time_servers.clone(),
             kubelet: spec.kubelet.clone(),
+            swap_mib: spec.swap_mib,
         };
         let mut nodes = Vec::new();
         let mut states = Vec::new();
@@ -245,6 +246,7 @@ fn machine(
     vm.sockets = sockets.to_owned();
     vm.machine = spec.machine;
     vm.cpus = spec.cpus;
+    vm.memory_nodes = spec.memory_nodes;
     vm.memory_mib = spec.memory_mib;
     vm.clock = spec.clock.clone();
     vm = vm.drive(&seed, true);

@@ -23,6 +23,8 @@ pub struct ClusterSpec {
     pub memory_mib: u64,
     /// Processors of each machine.
     pub cpus: u32,
+    /// Memory nodes of each machine, each with a socket of its own; processors and memory are shared out evenly.
+    pub memory_nodes: u32,
     /// Board of each machine.
     pub machine: Machine,
     /// Size of each data disk in MiB; 0 leaves the disk out.
@@ -35,6 +37,8 @@ pub struct ClusterSpec {
     pub api_port: Option<u16>,
     /// A `KubeletConfiguration` for every node, or null.
     pub kubelet: serde_json::Value,
+    /// Swap of every node in MiB, on its data disk; none when zero.
+    pub swap_mib: u32,
 }
 
 impl ClusterSpec {
@@ -47,12 +51,14 @@ impl ClusterSpec {
             workers: 2,
             memory_mib: 768,
             cpus: artifacts.accel.processors(),
+            memory_nodes: 1,
             machine: Machine::Microvm,
             data_mib: 8192,
             clock: None,
             time_servers: Vec::new(),
             api_port: None,
             kubelet: serde_json::Value::Null,
+            swap_mib: 0,
         }
     }
 }

@@ -80,6 +80,8 @@ pub struct VmSpec {
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
+    /// Memory nodes, each with a socket of its own; processors and memory are shared out evenly.
+    pub memory_nodes: u32,
     /// Boots the machine's own media, or the kernel when one is named below, as an EFI program; else QEMU loads the kernel.
     pub firmware: Option<Firmware>,
     /// A bzImage.
@@ -116,6 +118,7 @@ impl VmSpec {
             accel,
             cpus: 1,
             memory_mib: 512,
+            memory_nodes: 1,
             firmware: None,
             kernel: kernel.to_owned(),
             initramfs: initramfs.map(Path::to_owned),
@@ -183,7 +186,10 @@ impl VmSpec {
         add(&["-name", &self.name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         add(&["-machine", self.board()]);
         add(&self.accel.args());
-        add(&["-smp", &self.cpus.to_string(), "-m", &format!("{}M", self.memory_mib)]);
+        add(&["-smp", &self.processors(), "-m", &format!("{}M", self.memory_mib)]);
+        for arg in self.memory() {
+            add(&[&arg]);
+        }
         add(&["-rtc", &format!("base={}", self.clock.as_deref().unwrap_or("utc"))]);
         for arg in self.start() {
             add(&[&arg]);
@@ -226,6 +232,33 @@ impl VmSpec {
             add(&["-device", &self.device("net", &format!("netdev={id},mac={mac}{boot}"))]);
         }
         args
+    }
+
+    /// The processors of one socket, or of one for each memory node.
+    fn processors(&self) -> String {
+        match self.memory_nodes {
+            0 | 1 => self.cpus.to_string(),
+            nodes => format!("{},sockets={nodes},cores={},threads=1", self.cpus, self.cpus / nodes),
+        }
+    }
+
+    /// What shares processors and memory out among memory nodes.
+    fn memory(&self) -> Vec<String> {
+        let (nodes, each) = (u64::from(self.memory_nodes), self.cpus / self.memory_nodes.max(1));
+        if nodes < 2 {
+            return Vec::new();
+        }
+        let node = |n: u32| {
+            let (first, last) = (n * each, (n + 1) * each - 1);
+            let backend = format!("memory-backend-ram,id=mem{n},size={}M", self.memory_mib / nodes);
+            [
+                "-object".to_owned(),
+                backend,
+                "-numa".to_owned(),
+                format!("node,nodeid={n},cpus={first}-{last},memdev=mem{n}"),
+            ]
+        };
+        (0..self.memory_nodes).flat_map(node).collect()
     }
 
     /// A microvm has no clock that an emulated processor could measure its own by (no PM timer, no HPET, and hardware-reduced

@@ -132,6 +132,8 @@ impl Manager {
                 // Older pods were admitted first, and are so again.
                 pods.sort_by(|a, b| a.metadata.creation_timestamp.cmp(&b.metadata.creation_timestamp));
                 let listed: BTreeSet<String> = pods.iter().map(|p| spec::uid(p).to_owned()).collect();
+                // What pods had that went while nobody watched is free for those that came.
+                self.keep(&listed.iter().chain(self.workers.keys()).cloned().collect());
                 let of_api = self.workers.iter().filter(|(_, h)| !is_static(h.desired.borrow().pod()));
                 let unlisted = of_api.map(|(uid, _)| uid).filter(|uid| !listed.contains(*uid));
                 for uid in unlisted.cloned().collect::<Vec<_>>() {
@@ -208,6 +210,7 @@ impl Manager {
 
     /// Gives the pod what it wants for itself; the containers of all others make room at once.
     fn give_own(&self, pod: &Pod) -> Option<Refusal> {
+        self.take_back();
         match self.context.give_own(pod) {
             Ok(changed) => {
                 if changed {
@@ -216,6 +219,25 @@ impl Manager {
                 None
             }
             Err(refusal) => self.refuse(pod, refusal),
+        }
+    }
+
+    /// Takes back what pods had for themselves that have ended or are gone.
+    fn take_back(&self) {
+        // Before the first list is here, pods that run may have no worker yet.
+        if !self.synced {
+            return;
+        }
+        let holds = |h: &Handle| !h.refused && !h.task.is_finished() && !self.has_ended(h.desired.borrow().pod());
+        let holders = self.workers.iter().filter(|(_, h)| holds(h)).map(|(uid, _)| uid.clone()).collect();
+        self.keep(&holders);
+    }
+
+    fn keep(&self, holders: &BTreeSet<String>) {
+        self.context.devices.keep(holders);
+        self.context.memory.keep(holders);
+        if self.context.cpus.keep(holders) {
+            self.workers.values().for_each(|handle| handle.wake.notify_one());
         }
     }
 
@@ -286,12 +308,7 @@ impl Manager {
         for uid in std::mem::take(&mut self.unknown) {
             self.on_change(uid).await;
         }
-        let known = self.workers.keys().cloned().collect();
-        self.context.devices.keep(&known);
-        self.context.memory.keep(&known);
-        if self.context.cpus.keep(&known) {
-            self.workers.values().for_each(|handle| handle.wake.notify_one());
-        }
+        self.take_back();
         for uid in self.context.volumes.known_pods() {
             if self.workers.contains_key(&uid) {
                 continue;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// Whether something is mounted exactly here (by device: bind mounts of the same filesystem are not told apart).
@@ -20,7 +21,8 @@ pub fn is_mount_point(path: &Path) -> io::Result<bool> {
     Ok(mounts_below(&fs::read_to_string("/proc/self/mountinfo")?, &path).contains(&path))
 }
 
-/// Mounts a tmpfs here unless one is there. `size` in bytes, the kernel's default (half of the memory) without.
+/// Mounts a tmpfs here unless one is there. `size` in bytes, the kernel's default (half of the memory) without. Nothing of it is ever
+/// swapped out where the kernel can promise that (6.4 and later): swap is a disk.
 pub fn ensure_tmpfs(path: &Path, size: Option<u64>, mode: u32) -> io::Result<()> {
     fs::create_dir_all(path)?;
     if is_other_device(path)? {
@@ -30,7 +32,11 @@ pub fn ensure_tmpfs(path: &Path, size: Option<u64>, mode: u32) -> io::Result<()>
     if let Some(size) = size {
         options.push_str(&format!(",size={size}"));
     }
-    mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options.as_str()))
+    let try_with = |options: &str| {
+        mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options))
+    };
+    try_with(&format!("{options},noswap"))
+        .or_else(|errno| if errno == Errno::EINVAL { try_with(&options) } else { Err(errno) })
         .map_err(|e| io::Error::other(format!("mounting tmpfs on {}: {e}", path.display())))
 }
 

@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 /// The tiers that need built artifacts, in the order in which they say most about what is broken.
-const TIERS: [&str; 13] = [
+const TIERS: [&str; 14] = [
     "api",
     "images",
     "boot",
@@ -21,6 +21,7 @@ const TIERS: [&str; 13] = [
     "slots",
     "machine",
     "node",
+    "numa",
     "nodefaults",
     "network",
     "cluster",
@@ -30,7 +31,7 @@ const TIERS: [&str; 13] = [
 ];
 
 /// The tiers that run without being asked for; each run says what it left out.
-const USUAL: [&str; 9] = ["host", "api", "images", "boot", "machine", "node", "network", "cluster", "chaos"];
+const USUAL: [&str; 10] = ["host", "api", "images", "boot", "machine", "node", "numa", "network", "cluster", "chaos"];
 
 /// What a test binary or a check said.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -87,6 +87,7 @@ fn boot(bench: &Bench, medium: Medium) -> Result<Times> {
         registry: "http://10.0.2.2:1".into(),
         time_servers: Vec::new(),
         kubelet: serde_json::Value::Null,
+        swap_mib: 0,
     };
     let seed = dir.join("cidata.img");
     cidata::create(&seed, &machine_config(&plan, &around, &pki)?, "instance-id: bench\n")?;
