@@ -40,9 +40,7 @@ impl Core {
         name: &str,
     ) -> Result<Option<Value>, Status> {
         let resource = self.resource(group, version, plural)?;
-        let cache = self.storage.cache(&resource).await?;
-        self.storage.settled().await?;
-        Ok(cache.get(namespace, name).map(|object| object.value()))
+        Ok(self.storage.cached(&resource, namespace, name).await?.map(|object| object.value()))
     }
 
     /// Every object of a namespace (empty: of all) as of this server's last write.
@@ -56,8 +54,38 @@ impl Core {
         plural: &str,
         namespace: &str,
     ) -> Result<Vec<Value>, Status> {
-        let cache = self.cache(group, version, plural).await?;
-        let floor = self.storage.settled().await?;
-        Ok(cache.snapshot(namespace, floor, |_| true).objects.iter().map(|object| object.value()).collect())
+        let resource = self.resource(group, version, plural)?;
+        Ok(self.storage.all_cached(&resource, namespace).await?.iter().map(|object| object.value()).collect())
+    }
+
+    /// As [`Core::object`], for the kinds that nearly every request is judged by: their trees are kept.
+    ///
+    /// # Errors
+    /// As [`Core::cache`].
+    pub async fn consult(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Value>>, Status> {
+        let resource = self.resource(group, version, plural)?;
+        Ok(self.storage.cached(&resource, namespace, name).await?.map(|object| object.tree()))
+    }
+
+    /// As [`Core::objects`], for the kinds that nearly every request is judged by: their trees are kept.
+    ///
+    /// # Errors
+    /// As [`Core::cache`].
+    pub async fn consult_all(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        namespace: &str,
+    ) -> Result<Vec<Arc<Value>>, Status> {
+        let resource = self.resource(group, version, plural)?;
+        Ok(self.storage.all_cached(&resource, namespace).await?.iter().map(|object| object.tree()).collect())
     }
 }

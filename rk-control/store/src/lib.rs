@@ -24,7 +24,7 @@ pub mod suite;
 pub use compact::compact_periodically;
 pub use error::{Result, StoreError};
 pub use etcd::{EtcdSecurity, EtcdStore};
-pub use model::{Change, ChangeKind, Entry, Expect, ListRequest, Page, Revision, Written};
+pub use model::{Attached, Change, ChangeKind, Entry, Expect, ListRequest, Page, Revision, Written};
 pub use sqlite::{
     SqliteOptions, SqliteStore, check as check_snapshot, restore as restore_snapshot, snapshot as take_snapshot,
 };

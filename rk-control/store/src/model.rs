@@ -1,5 +1,6 @@
 //! The values that cross the [`Store`](crate::Store) seam.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -78,7 +79,7 @@ pub enum ChangeKind {
 }
 
 /// One change as watchers see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Change {
     /// What happened.
     pub kind: ChangeKind,
@@ -86,4 +87,33 @@ pub struct Change {
     pub entry: Entry,
     /// The value before the change, absent for a creation and where history no longer holds it.
     pub previous: Option<Bytes>,
+    /// What its writer gave along, if that was this process and the change came to a live watch.
+    pub attached: Option<Attached>,
 }
+
+/// What a writer gives along with a value for the watchers in its own process, such as a parsed form. It is never stored and no
+/// part of what a change is.
+#[derive(Debug, Clone)]
+pub struct Attached(Arc<dyn Any + Send + Sync>);
+
+impl Attached {
+    /// Wraps a value.
+    #[must_use]
+    pub fn new<T: Any + Send + Sync>(value: T) -> Self {
+        Self(Arc::new(value))
+    }
+
+    /// The value, if it is of this type.
+    #[must_use]
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl PartialEq for Change {
+    fn eq(&self, other: &Self) -> bool {
+        (self.kind, &self.entry, &self.previous) == (other.kind, &other.entry, &other.previous)
+    }
+}
+
+impl Eq for Change {}

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use crate::error::Result;
-use crate::model::{Entry, Expect, ListRequest, Page, Revision, Written};
+use crate::model::{Attached, Entry, Expect, ListRequest, Page, Revision, Written};
 use crate::watch::Watch;
 
 /// Largest value that a store takes, in bytes. etcd's default request limit is 1.5 MiB and Kubernetes objects are bounded by it.
@@ -28,6 +28,19 @@ pub trait Store: Send + Sync + 'static {
         expect: Expect,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<Written>>;
+
+    /// As [`Store::put`]; a backend that can hands `attached` to this process' watchers with the change.
+    fn put_attached<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+        expect: Expect,
+        ttl: Option<Duration>,
+        attached: Option<Attached>,
+    ) -> BoxFuture<'a, Result<Written>> {
+        drop(attached);
+        self.put(key, value, expect, ttl)
+    }
 
     /// Deletes one key if it is in the expected state.
     fn delete<'a>(&'a self, key: &'a str, expect: Expect) -> BoxFuture<'a, Result<Written>>;

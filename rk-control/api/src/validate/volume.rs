@@ -98,6 +98,9 @@ fn sources(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             continue;
         }
         sources::fields(kind, source, &here, errors);
+        if kind == "iscsi" && field(source, "secretRef").is_some_and(|secret| text(secret, "name").is_empty()) {
+            errors.required(&here.child("secretRef").child("name"), "");
+        }
         if kind == "csi" {
             sources::driver(text(source, "driver"), &here.child("driver"), errors);
             if text(source, "volumeHandle").is_empty() {

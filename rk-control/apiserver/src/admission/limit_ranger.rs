@@ -19,7 +19,7 @@ fn concerns(request: &Request<'_>) -> bool {
 }
 
 async fn limits(request: &Request<'_>) -> Result<Vec<Value>, Status> {
-    let ranges = request.core.objects("", "v1", "limitranges", request.namespace).await?;
+    let ranges = request.core.consult_all("", "v1", "limitranges", request.namespace).await?;
     let items = ranges.iter().flat_map(|range| meta::at(range, &["spec", "limits"]).as_array().into_iter().flatten());
     Ok(items.cloned().collect())
 }

@@ -178,9 +178,9 @@ async fn in_namespace(selector: &LabelSelector, request: &Request<'_>, object: O
     if request.namespace.is_empty() {
         return Ok(true);
     }
-    let namespace = request.core.object("", "v1", "namespaces", "", request.namespace).await?;
+    let namespace = request.core.consult("", "v1", "namespaces", "", request.namespace).await?;
     let none = json!({});
-    Ok(selector.matches(namespace.as_ref().map_or(&none, meta::labels)))
+    Ok(selector.matches(namespace.as_deref().map_or(&none, meta::labels)))
 }
 
 #[cfg(test)]

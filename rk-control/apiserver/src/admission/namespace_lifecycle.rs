@@ -18,7 +18,7 @@ pub(super) async fn admit(request: &Request<'_>) -> Result<(), Status> {
         return Ok(());
     }
     let namespaces = request.core.resource("", "v1", "namespaces")?;
-    let Some(namespace) = request.core.object("", "v1", "namespaces", "", request.namespace).await? else {
+    let Some(namespace) = request.core.consult("", "v1", "namespaces", "", request.namespace).await? else {
         return Err(Status::not_found(&namespaces, request.namespace));
     };
     let terminating =

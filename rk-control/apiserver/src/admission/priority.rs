@@ -1,5 +1,7 @@
 //! Priority: a pod's priority class becomes a number.
 
+use std::sync::Arc;
+
 use rk_api::meta;
 use rk_api::status::Status;
 use serde_json::{Value, json};
@@ -28,7 +30,7 @@ pub(super) async fn mutate(request: &Request<'_>, pod: &mut Value) -> Result<(),
     let class = if name.is_empty() {
         default_class(request).await?
     } else {
-        let found = request.core.object(GROUP, "v1", "priorityclasses", "", &name).await?;
+        let found = request.core.consult(GROUP, "v1", "priorityclasses", "", &name).await?;
         Some(found.ok_or_else(|| request.forbid(&format!("no PriorityClass with name {name} was found")))?)
     };
     let (value, policy, class_name) = match &class {
@@ -57,8 +59,8 @@ pub(super) async fn mutate(request: &Request<'_>, pod: &mut Value) -> Result<(),
     Ok(())
 }
 
-async fn default_class(request: &Request<'_>) -> Result<Option<Value>, Status> {
-    let classes = request.core.objects(GROUP, "v1", "priorityclasses", "").await?;
+async fn default_class(request: &Request<'_>) -> Result<Option<Arc<Value>>, Status> {
+    let classes = request.core.consult_all(GROUP, "v1", "priorityclasses", "").await?;
     let global = classes.into_iter().filter(|class| class.get("globalDefault").and_then(Value::as_bool) == Some(true));
     // Of several defaults the lowest wins, as upstream decides.
     Ok(global.min_by_key(|class| class.get("value").and_then(Value::as_i64).unwrap_or(0)))

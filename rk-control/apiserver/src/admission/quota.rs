@@ -25,7 +25,9 @@ fn gate(namespace: &str) -> Arc<tokio::sync::Mutex<()>> {
 
 pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>, held: &mut Held) -> Result<(), Status> {
     let Some(object) = object.filter(|_| counts(request)) else { return Ok(()) };
-    if request.core.cache("", "v1", "resourcequotas").await?.is_empty() {
+    let cache = request.core.cache("", "v1", "resourcequotas").await?;
+    request.core.storage.settled_in(cache.hub()).await?;
+    if cache.is_empty() {
         return Ok(());
     }
     let guard = gate(request.namespace).lock_owned().await;

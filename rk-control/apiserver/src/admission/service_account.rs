@@ -1,5 +1,7 @@
 //! ServiceAccount: every pod has one, and its token as a projected volume.
 
+use std::sync::Arc;
+
 use rand::Rng;
 use rk_api::meta;
 use rk_api::status::Status;
@@ -69,8 +71,8 @@ fn names_secret(value: &Value) -> bool {
     }
 }
 
-async fn account(request: &Request<'_>, name: &str) -> Result<Value, Status> {
-    match request.core.object("", "v1", "serviceaccounts", request.namespace, name).await? {
+async fn account(request: &Request<'_>, name: &str) -> Result<Arc<Value>, Status> {
+    match request.core.consult("", "v1", "serviceaccounts", request.namespace, name).await? {
         Some(account) => Ok(account),
         None => {
             let key = format!("{}/{name}", request.namespace);

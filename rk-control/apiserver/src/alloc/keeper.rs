@@ -70,7 +70,7 @@ async fn turn(core: &Arc<Core>) -> Result<(), Status> {
 async fn repair(core: &Arc<Core>) -> Result<bool, Status> {
     let records = core.objects(NETWORKING, "v1", "ipaddresses", "").await?;
     let cache = core.cache("", "v1", "services").await?;
-    let floor = core.storage.settled().await?;
+    let floor = core.storage.settled_in(cache.hub()).await?;
     let mut held: HashMap<IpAddr, Owner> = HashMap::new();
     let mut services: HashSet<Owner> = HashSet::new();
     for service in cache.snapshot("", floor, |_| true).objects {

@@ -21,7 +21,7 @@ pub(super) async fn delete_all(core: &Arc<Core>, definition: &Value) -> Result<b
     };
     let hub: Arc<Resource> = registry.hub(resource).cloned().unwrap_or_else(|| Arc::clone(resource));
     let cache = core.storage.cache(&hub).await?;
-    let floor = core.storage.settled().await?;
+    let floor = core.storage.settled_in(&hub).await?;
     let objects = cache.snapshot("", floor, |_| true).objects;
     for object in &objects {
         match remove(core, resource, &object.namespace, &object.name).await {
@@ -29,6 +29,6 @@ pub(super) async fn delete_all(core: &Arc<Core>, definition: &Value) -> Result<b
             _ => {}
         }
     }
-    let floor = core.storage.settled().await?;
+    let floor = core.storage.settled_in(&hub).await?;
     Ok(cache.snapshot("", floor, |_| true).objects.is_empty())
 }

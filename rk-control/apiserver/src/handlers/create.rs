@@ -16,6 +16,7 @@ use super::write::{fix_namespace, own, refuse_invalid};
 use crate::admission::{self, Operation};
 use crate::conversion;
 use crate::http::{Body, read_body};
+use crate::storage::Stored;
 
 /// How often a generated name that is taken is generated anew; upstream's figure.
 const NAME_ATTEMPTS: usize = 8;
@@ -25,17 +26,27 @@ pub(super) async fn create(call: &mut Call, body: Body) -> Result<Response<Body>
     let options = WriteOptions::parse(&call.query)?;
     let body = read_body(body).await?;
     let object = call.decode(&body, options.validation)?;
-    let created = create_object(call, object, &options, false).await?;
-    render::object(call, StatusCode::CREATED, &created)
+    let created = create_stored(call, object, &options, false).await?;
+    render::stored(call, StatusCode::CREATED, &created)
 }
 
 /// Creates an object of the path's version and returns it in that version. `owned` tells that it carries its field ownership.
 pub(super) async fn create_object(
     call: &mut Call,
-    mut object: Value,
+    object: Value,
     options: &WriteOptions,
     owned: bool,
 ) -> Result<Value, Status> {
+    create_stored(call, object, options, owned).await.map(|stored| stored.object)
+}
+
+/// As [`create_object`], with its text where that is in the path's version.
+async fn create_stored(
+    call: &mut Call,
+    mut object: Value,
+    options: &WriteOptions,
+    owned: bool,
+) -> Result<Stored, Status> {
     fix_namespace(call, &mut object)?;
     if !meta::resource_version(&object).is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
@@ -45,7 +56,8 @@ pub(super) async fn create_object(
     record_requester(call, &mut object);
     let generated = meta::name(&object).is_empty() && !meta::text(&object, &["metadata", "generateName"]).is_empty();
     for attempt in 1.. {
-        let mut candidate = object.clone();
+        // Only a name that is made up is tried again with another.
+        let mut candidate = if generated { object.clone() } else { std::mem::take(&mut object) };
         meta::fill_system_fields(&mut candidate, jiff::Timestamp::now());
         // After the name and uid are known: a Job's selector is made of them.
         strategy::prepare_for_create(&call.hub, &mut candidate);
@@ -56,7 +68,11 @@ pub(super) async fn create_object(
             }
             Err(StoreOutcome::Taken(name)) => return Err(Status::already_exists(&call.resource, &name)),
             Err(StoreOutcome::Failed(status)) => return Err(status),
-            Ok(created) => return conversion::to(&call.core, created, &call.resource).await,
+            Ok(created) if call.resource.is_hub() => return Ok(created),
+            Ok(Stored { object, .. }) => {
+                let object = conversion::to(&call.core, object, &call.resource).await?;
+                return Ok(Stored { object, json: None });
+            }
         }
     }
     Err(Status::internal("name generation ended without an answer"))
@@ -92,7 +108,12 @@ impl From<Status> for StoreOutcome {
     }
 }
 
-async fn store(call: &mut Call, mut object: Value, options: &WriteOptions, owned: bool) -> Result<Value, StoreOutcome> {
+async fn store(
+    call: &mut Call,
+    mut object: Value,
+    options: &WriteOptions,
+    owned: bool,
+) -> Result<Stored, StoreOutcome> {
     let core = Arc::clone(&call.core);
     let (user, hub, requested) = (call.user.clone(), Arc::clone(&call.hub), Arc::clone(&call.resource));
     let (namespace, name) = (call.path.namespace.clone(), meta::name(&object).to_owned());
@@ -126,9 +147,9 @@ async fn store(call: &mut Call, mut object: Value, options: &WriteOptions, owned
             return Err(StoreOutcome::Taken(name));
         }
         call.warnings.extend(warnings);
-        return Ok(object);
+        return Ok(Stored { object, json: None });
     }
-    match core.storage.put(&hub, object, Expect::Absent).await {
+    match core.storage.put_told(&hub, object, Expect::Absent).await {
         Ok(created) => {
             reservation.keep().await;
             call.warnings.extend(warnings);

@@ -10,7 +10,7 @@ use super::call::Call;
 use crate::codec;
 use crate::conversion;
 use crate::http::{Accept, Body, Format, Query, Shape, bytes_response};
-use crate::storage::Cached;
+use crate::storage::{Cached, Stored};
 
 /// `includeObject` of a Table request.
 pub(super) fn include_object(query: &Query) -> Result<IncludeObject, Status> {
@@ -43,6 +43,16 @@ pub(super) fn object(call: &Call, code: StatusCode, object: &Value) -> Result<Re
     };
     let (media_type, bytes) = codec::encode(shaped.as_ref().unwrap_or(object), accept.format, accept.pretty);
     Ok(bytes_response(code, media_type, bytes))
+}
+
+/// Answers with an object of the path's version that was just stored, without serializing it again when its text is what was asked for.
+pub(super) fn stored(call: &Call, code: StatusCode, stored: &Stored) -> Result<Response<Body>, Status> {
+    let accept = call.accept(false)?;
+    let plain = accept.shape == Shape::Object && accept.format == Format::Json && !accept.pretty;
+    match &stored.json {
+        Some(json) if plain => Ok(bytes_response(code, accept.format.media_type(), json.clone())),
+        _ => object(call, code, &stored.object),
+    }
 }
 
 /// Answers with a stored object, without parsing it when its serialized form is what was asked for.

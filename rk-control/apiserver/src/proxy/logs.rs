@@ -8,6 +8,7 @@ use rk_api::status::{Reason, Status};
 use serde_json::Value;
 
 use super::forward::forward;
+use super::log_options;
 use super::websocket::Wish;
 use crate::handlers::Call;
 use crate::http::{Body, read_body, text_response};
@@ -17,6 +18,7 @@ const PASSED_ON: &[&str] =
     &["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
 
 pub(super) async fn serve(call: &Call, mut request: Request<Body>) -> Result<Response<Body>, Status> {
+    log_options::check(&call.query, &call.path.name)?;
     let pod = call
         .core
         .storage
@@ -29,12 +31,6 @@ pub(super) async fn serve(call: &Call, mut request: Request<Body>) -> Result<Res
     if node.is_empty() {
         // Not on a node yet: nothing was said.
         return Ok(text_response(StatusCode::OK, Bytes::new()));
-    }
-    for name in ["sinceSeconds", "tailLines", "limitBytes"] {
-        let number = call.query.number(name).map_err(Status::bad_request)?;
-        if number.is_some_and(|number| number < 0) {
-            return Err(Status::bad_request(format!("{name} must not be negative")));
-        }
     }
     let mut query = String::new();
     for name in PASSED_ON {

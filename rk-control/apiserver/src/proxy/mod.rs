@@ -8,6 +8,7 @@ mod endpoints;
 mod forward;
 mod http_proxy;
 mod kubelet;
+mod log_options;
 mod logs;
 mod rewrite;
 mod stream;

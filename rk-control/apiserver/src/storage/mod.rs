@@ -10,6 +10,7 @@ mod dispatch;
 mod fields;
 mod key;
 mod object;
+mod prepared;
 mod resource_cache;
 mod slot;
 mod window;
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rk_api::resources::Resource;
 use rk_api::status::Status;
-use rk_store::{Expect, ListRequest, Revision, Store, StoreError, Written};
+use rk_store::{Attached, Expect, ListRequest, Revision, Store, StoreError, Written};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -33,6 +34,7 @@ pub use resource_cache::{ResourceCache, Snapshot};
 pub use window::{Event, EventKind, json_frame};
 
 use crate::metrics::Timings;
+use prepared::Prepared;
 use slot::Slot;
 
 /// How long a read waits for the cache to catch up; upstream's figure.
@@ -41,6 +43,14 @@ const FRESH_TIMEOUT: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_millis(20);
 /// How long an Event object lives; upstream's `--event-ttl`.
 const EVENT_TTL: Duration = Duration::from_secs(3600);
+
+/// An object as it was stored.
+pub struct Stored {
+    /// The object, with its new resource version.
+    pub object: Value,
+    /// The same as JSON text, where it is at hand.
+    pub json: Option<Bytes>,
+}
 
 /// The store with its caches.
 pub struct Storage {
@@ -90,11 +100,16 @@ impl Storage {
         *self.progress.borrow()
     }
 
+    /// The place of a cache that somebody asked for.
+    fn known_slot(&self, hub: &Resource) -> Option<Arc<Slot>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&prefix(hub)).cloned()
+    }
+
     fn slot(&self, hub: &Arc<Resource>) -> Arc<Slot> {
-        let prefix = prefix(hub);
-        if let Some(slot) = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&prefix) {
-            return Arc::clone(slot);
+        if let Some(slot) = self.known_slot(hub) {
+            return slot;
         }
+        let prefix = prefix(hub);
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(slots.entry(prefix.clone()).or_insert_with(|| Arc::new(Slot::new(Arc::clone(hub), prefix))))
     }
@@ -161,6 +176,15 @@ impl Storage {
         self.wait_for(self.written.load(Ordering::Acquire)).await
     }
 
+    /// As [`Storage::settled`], of one resource alone: writes of others are not waited for.
+    ///
+    /// # Errors
+    /// As [`Storage::wait_for`].
+    pub async fn settled_in(&self, hub: &Resource) -> Result<Revision, Status> {
+        let written = self.known_slot(hub).map_or(0, |slot| slot.written());
+        self.wait_for(written).await
+    }
+
     /// Waits until the caches have passed `revision`; returns the revision reached.
     ///
     /// # Errors
@@ -189,6 +213,31 @@ impl Storage {
         Ok(cache.get(namespace, name))
     }
 
+    /// One object as of this server's last write of its kind, from the cache.
+    ///
+    /// # Errors
+    /// As [`Storage::cache`] and [`Storage::wait_for`].
+    pub async fn cached(
+        &self,
+        hub: &Arc<Resource>,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Arc<Cached>>, Status> {
+        let cache = self.cache(hub).await?;
+        self.settled_in(hub).await?;
+        Ok(cache.get(namespace, name))
+    }
+
+    /// Every object of a namespace (empty: of all) as of this server's last write of the kind, from the cache.
+    ///
+    /// # Errors
+    /// As [`Storage::cached`].
+    pub async fn all_cached(&self, hub: &Arc<Resource>, namespace: &str) -> Result<Vec<Arc<Cached>>, Status> {
+        let cache = self.cache(hub).await?;
+        let floor = self.settled_in(hub).await?;
+        Ok(cache.snapshot(namespace, floor, |_| true).objects)
+    }
+
     /// One object read from the store itself, for a compare-and-swap.
     ///
     /// # Errors
@@ -206,22 +255,32 @@ impl Storage {
     ///
     /// # Errors
     /// The store's own, so that callers can tell a conflict.
-    pub async fn put(&self, hub: &Resource, mut object: Value, expect: Expect) -> Result<Value, StoreError> {
+    pub async fn put(&self, hub: &Resource, object: Value, expect: Expect) -> Result<Value, StoreError> {
+        self.put_told(hub, object, expect).await.map(|stored| stored.object)
+    }
+
+    /// As [`Storage::put`], with the object's text, for an answer that need not be serialized again.
+    ///
+    /// # Errors
+    /// As [`Storage::put`].
+    pub async fn put_told(&self, hub: &Resource, mut object: Value, expect: Expect) -> Result<Stored, StoreError> {
         let key = object_key(hub, rk_api::meta::namespace(&object), rk_api::meta::name(&object));
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("resourceVersion");
         }
-        let bytes = serde_json::to_vec(&object)
-            .map_err(|source| StoreError::Backend { operation: "encoding", source: source.into() })?;
+        let (text, prepared) = Prepared::new(hub, &object);
         let ttl = (hub.plural == "events").then_some(EVENT_TTL);
         let operation = if matches!(expect, Expect::Absent) { "create" } else { "update" };
         let begun = Instant::now();
-        let written = self.store.put(&key, Bytes::from(bytes), expect, ttl).await;
+        let attached = prepared.map(Attached::new);
+        let written = self.store.put_attached(&key, text.clone(), expect, ttl, attached.clone()).await;
         self.timings.observe(operation, &hub.group_resource(), begun.elapsed());
         let written = written?;
         self.settle(hub, written.revision).await;
         object::set_resource_version(&mut object, written.revision);
-        Ok(object)
+        let prepared = attached.as_ref().and_then(|attached| attached.get::<Prepared>());
+        let json = prepared.and_then(|prepared| prepared.versioned(&text, written.revision));
+        Ok(Stored { object, json })
     }
 
     /// Deletes an object if it is in the expected state.
@@ -246,6 +305,9 @@ impl Storage {
     /// Requests are judged by rights and webhooks from the cache: a change of them is answered only when it holds, so that a right
     /// that was taken away is gone when the answer comes.
     async fn settle(&self, hub: &Resource, revision: Revision) {
+        if let Some(slot) = self.known_slot(hub) {
+            slot.wrote(revision);
+        }
         self.written.fetch_max(revision, Ordering::AcqRel);
         let judged_by = matches!(&*hub.gvk.group, "rbac.authorization.k8s.io" | "admissionregistration.k8s.io");
         if judged_by && let Err(status) = self.wait_for(revision).await {

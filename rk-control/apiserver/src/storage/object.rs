@@ -1,15 +1,16 @@
 //! One version of one object, serialized once.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use rk_api::custom::CustomKind;
 use rk_api::resources::Resource;
 use rk_api::status::Status;
-use rk_store::{Entry, Revision};
+use rk_store::{Change, Entry, Revision};
 use serde_json::Value;
 
 use super::fields;
+use super::prepared::{Prepared, Text, serialize};
 
 /// One version of one object, immutable.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub struct Cached {
     body_at: usize,
     foreign: bool,
     message: OnceLock<Option<Bytes>>,
+    tree: OnceLock<Arc<Value>>,
 }
 
 impl Cached {
@@ -38,10 +40,37 @@ impl Cached {
         Ok(Self::new(hub, &parse_entry(hub, entry)?, entry.mod_revision))
     }
 
+    /// From a change: with what this server prepared when it wrote the object, else parsed.
+    ///
+    /// # Errors
+    /// As [`Cached::from_entry`].
+    pub(super) fn from_change(hub: &Resource, change: &Change) -> Result<Self, Status> {
+        let prepared = change.attached.as_ref().and_then(|attached| attached.get::<Prepared>());
+        match prepared.and_then(|prepared| Self::prepared(prepared, &change.entry)) {
+            Some(object) => Ok(object),
+            None => Self::from_entry(hub, &change.entry),
+        }
+    }
+
+    /// From what this server wrote: nothing is parsed. `None` when the text is not what was prepared.
+    pub(super) fn prepared(prepared: &Prepared, entry: &Entry) -> Option<Self> {
+        Some(Self {
+            namespace: prepared.namespace.clone(),
+            name: prepared.name.clone(),
+            revision: entry.mod_revision,
+            select: prepared.select.clone(),
+            foreign: false,
+            json: prepared.versioned(&entry.value, entry.mod_revision)?,
+            body_at: prepared.body_at,
+            message: OnceLock::new(),
+            tree: OnceLock::new(),
+        })
+    }
+
     /// From a value in its storage version, with its resource version set.
     #[must_use]
     pub fn new(hub: &Resource, object: &Value, revision: Revision) -> Self {
-        let (json, body_at) = serialize(object);
+        let Text { json, body_at, .. } = serialize(object);
         // Items of custom kinds say what they are, since their readers have no types.
         let body_at = if hub.custom.is_some() { 1 } else { body_at };
         Self {
@@ -53,10 +82,17 @@ impl Cached {
             json,
             body_at,
             message: OnceLock::new(),
+            tree: OnceLock::new(),
         }
     }
 
-    /// The object, parsed anew; the cache does not keep trees.
+    /// The object, parsed once and kept: for the few objects that nearly every request asks about, such as its namespace.
+    #[must_use]
+    pub fn tree(&self) -> Arc<Value> {
+        Arc::clone(self.tree.get_or_init(|| Arc::new(self.value())))
+    }
+
+    /// The object, parsed anew; the cache keeps no tree of it.
     #[must_use]
     pub fn value(&self) -> Value {
         serde_json::from_slice(&self.json).unwrap_or(Value::Null)
@@ -91,34 +127,6 @@ impl Cached {
     pub fn size(&self) -> usize {
         self.json.len() + self.message.get().and_then(Option::as_ref).map_or(0, Bytes::len)
     }
-}
-
-/// Writes `kind` and `apiVersion` first, as upstream does, and tells where the rest begins.
-fn serialize(object: &Value) -> (Bytes, usize) {
-    let mut out = Vec::with_capacity(1024);
-    out.push(b'{');
-    let Some(members) = object.as_object() else { return (Bytes::from_static(b"{}"), 1) };
-    let member = |out: &mut Vec<u8>, name: &str, value: &Value| {
-        if out.len() > 1 {
-            out.push(b',');
-        }
-        // Writing to a vector does not fail.
-        let _ = serde_json::to_writer(&mut *out, name);
-        out.push(b':');
-        let _ = serde_json::to_writer(&mut *out, value);
-    };
-    for name in ["kind", "apiVersion"] {
-        if let Some(value) = members.get(name) {
-            member(&mut out, name, value);
-        }
-    }
-    // Items begin after the comma that follows `apiVersion`.
-    let body_at = if out.len() > 1 { out.len() + 1 } else { 1 };
-    for (name, value) in members.iter().filter(|(name, _)| !matches!(name.as_str(), "kind" | "apiVersion")) {
-        member(&mut out, name, value);
-    }
-    out.push(b'}');
-    (Bytes::from(out), body_at)
 }
 
 /// Whether an object was stored in another version than the row's.
@@ -157,20 +165,5 @@ pub(super) fn parse_entry(hub: &Resource, entry: &Entry) -> Result<Value, Status
 pub(super) fn set_resource_version(object: &mut Value, revision: Revision) {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("resourceVersion".to_owned(), Value::String(revision.to_string()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn kind_comes_first_and_items_leave_it_out() {
-        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b"}, "metadata": {"name": "x"}});
-        let (text, at) = serialize(&object);
-        let text = std::str::from_utf8(&text).unwrap();
-        assert!(text.starts_with(r#"{"kind":"ConfigMap","apiVersion":"v1","#), "{text}");
-        assert_eq!(format!("{{{}", &text[at..]), r#"{"data":{"a":"b"},"metadata":{"name":"x"}}"#);
     }
 }

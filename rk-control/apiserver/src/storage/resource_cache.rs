@@ -127,7 +127,7 @@ impl ResourceCache {
     }
 
     pub(super) fn apply(&self, change: &Change) {
-        let object = match Cached::from_entry(&self.hub, &change.entry) {
+        let object = match Cached::from_change(&self.hub, change) {
             Ok(object) => Arc::new(object),
             Err(error) => {
                 tracing::error!(key = %change.entry.key, %error, "skipping what is no object");

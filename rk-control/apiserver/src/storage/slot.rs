@@ -1,9 +1,10 @@
 //! The place of a cache: empty, loading or loaded.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rk_api::resources::Resource;
-use rk_store::{Change, Store, StoreError};
+use rk_store::{Change, Revision, Store, StoreError};
 
 use super::resource_cache::ResourceCache;
 
@@ -14,6 +15,8 @@ pub(super) struct Slot {
     /// One loader at a time.
     gate: tokio::sync::Mutex<()>,
     inner: Mutex<Inner>,
+    /// The last revision at which this server wrote one of its objects. A write from before the slot was there is in what it loads.
+    written: AtomicU64,
 }
 
 #[derive(Default)]
@@ -27,11 +30,21 @@ struct Inner {
 
 impl Slot {
     pub(super) fn new(hub: Arc<Resource>, prefix: String) -> Self {
-        Self { hub, prefix, gate: tokio::sync::Mutex::default(), inner: Mutex::default() }
+        Self { hub, prefix, gate: tokio::sync::Mutex::default(), inner: Mutex::default(), written: AtomicU64::new(0) }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a write that was acknowledged.
+    pub(super) fn wrote(&self, revision: Revision) {
+        self.written.fetch_max(revision, Ordering::AcqRel);
+    }
+
+    /// The last revision that was noted.
+    pub(super) fn written(&self) -> Revision {
+        self.written.load(Ordering::Acquire)
     }
 
     /// The cache, if it is loaded.

@@ -91,5 +91,5 @@ fn change(event: &Event) -> Result<Change> {
         }
         _ => now,
     };
-    Ok(Change { kind, entry, previous })
+    Ok(Change { kind, entry, previous, attached: None })
 }

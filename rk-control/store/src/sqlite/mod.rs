@@ -23,7 +23,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Result, StoreError};
-use crate::model::{Entry, Expect, ListRequest, Page, Revision, Written};
+use crate::model::{Attached, Entry, Expect, ListRequest, Page, Revision, Written};
 use crate::store::{Store, VALUE_LIMIT};
 use crate::watch::{BACKLOG, Watch, WatchItem};
 use reader::Readers;
@@ -97,12 +97,23 @@ impl Store for SqliteStore {
         expect: Expect,
         ttl: Option<Duration>,
     ) -> BoxFuture<'a, Result<Written>> {
+        self.put_attached(key, value, expect, ttl, None)
+    }
+
+    fn put_attached<'a>(
+        &'a self,
+        key: &'a str,
+        value: Bytes,
+        expect: Expect,
+        ttl: Option<Duration>,
+        attached: Option<Attached>,
+    ) -> BoxFuture<'a, Result<Written>> {
         async move {
             if value.len() > VALUE_LIMIT {
                 return Err(StoreError::TooLarge { key: key.to_owned(), size: value.len(), limit: VALUE_LIMIT });
             }
             let key = Arc::from(key);
-            self.ask(|reply| Command::Write(Write { key, value: Some(value), expect, ttl, reply })).await?
+            self.ask(|reply| Command::Write(Write { key, value: Some(value), expect, ttl, attached, reply })).await?
         }
         .boxed()
     }
@@ -110,7 +121,8 @@ impl Store for SqliteStore {
     fn delete<'a>(&'a self, key: &'a str, expect: Expect) -> BoxFuture<'a, Result<Written>> {
         async move {
             let key = Arc::from(key);
-            self.ask(|reply| Command::Write(Write { key, value: None, expect, ttl: None, reply })).await?
+            self.ask(|reply| Command::Write(Write { key, value: None, expect, ttl: None, attached: None, reply }))
+                .await?
         }
         .boxed()
     }

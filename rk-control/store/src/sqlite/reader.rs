@@ -220,5 +220,5 @@ fn change(row: &Row<'_>) -> rusqlite::Result<Change> {
     };
     let value = value.map(Bytes::from).or_else(|| previous.clone()).unwrap_or_default();
     let entry = Entry { key: row.get::<_, String>(0)?.into(), value, create_revision, mod_revision };
-    Ok(Change { kind, entry, previous })
+    Ok(Change { kind, entry, previous, attached: None })
 }

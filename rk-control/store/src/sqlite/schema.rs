@@ -1,5 +1,6 @@
 //! Opening the database: pragmas, tables, version check.
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::SqliteOptions;
@@ -86,6 +87,8 @@ pub(super) fn open_reader(options: &SqliteOptions) -> Result<Connection> {
 
 fn configure(connection: &Connection, durable: bool) -> rusqlite::Result<()> {
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
+    // Without it every new value of a parameter plans its statement anew.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // 1 MiB of page cache a connection: the API server keeps the live objects itself.
     connection.execute_batch("PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY;")?;
     if connection.is_readonly(rusqlite::MAIN_DB)? {

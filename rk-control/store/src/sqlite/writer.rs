@@ -12,7 +12,7 @@ use super::reader::{get, meta};
 use super::schema::failed;
 use super::subscribers::Subscribers;
 use crate::error::{Result, StoreError};
-use crate::model::{Change, ChangeKind, Entry, Expect, Revision, Written};
+use crate::model::{Attached, Change, ChangeKind, Entry, Expect, Revision, Written};
 use crate::watch::WatchItem;
 
 /// How many writes share one transaction at most: bounds the latency that a write inherits from its neighbours.
@@ -50,6 +50,7 @@ pub(super) struct Write {
     pub(super) value: Option<Bytes>,
     pub(super) expect: Expect,
     pub(super) ttl: Option<Duration>,
+    pub(super) attached: Option<Attached>,
     pub(super) reply: oneshot::Sender<Result<Written>>,
 }
 
@@ -170,7 +171,7 @@ impl Writer {
 
     /// Runs all writes in one transaction. A write whose expectation fails leaves the others alone; a database error ends all.
     fn transact(&mut self, writes: &[Write]) -> Result<(Vec<Result<Written>>, Vec<Change>)> {
-        self.connection.execute_batch("BEGIN IMMEDIATE").map_err(failed("starting a write"))?;
+        self.execute("BEGIN IMMEDIATE").map_err(failed("starting a write"))?;
         let mut changes = Vec::with_capacity(writes.len());
         let mut outcomes = Vec::with_capacity(writes.len());
         for write in writes {
@@ -186,9 +187,14 @@ impl Writer {
         self.connection
             .prepare_cached("UPDATE meta SET value = ?1 WHERE name = 'revision'")
             .and_then(|mut statement| statement.execute([self.revision]))
-            .and_then(|_| self.connection.execute_batch("COMMIT"))
+            .and_then(|_| self.execute("COMMIT"))
             .map_err(failed("committing a write"))?;
         Ok((outcomes, changes))
+    }
+
+    /// Runs a statement without parameters, planned once.
+    fn execute(&self, statement: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(statement)?.execute([]).map(drop)
     }
 
     fn write(&mut self, write: &Write) -> Result<(Written, Change)> {
@@ -216,7 +222,10 @@ impl Writer {
         let previous = current.as_ref().map(|entry| entry.value.clone());
         let value = value.clone().or_else(|| previous.clone()).unwrap_or_default();
         let entry = Entry { key: Arc::clone(key), value, create_revision, mod_revision: revision };
-        Ok((Written { revision, create_revision, previous: current }, Change { kind, entry, previous }))
+        Ok((
+            Written { revision, create_revision, previous: current },
+            Change { kind, entry, previous, attached: write.attached.clone() },
+        ))
     }
 
     fn record(
@@ -280,7 +289,14 @@ impl Writer {
                 .and_then(|mut statement| statement.execute(params![at, revision]))
                 .map_err(failed("forgetting an expiry"))?;
             let (reply, _) = oneshot::channel();
-            deletes.push(Write { key: key.into(), value: None, expect: Expect::At(revision), ttl: None, reply });
+            deletes.push(Write {
+                key: key.into(),
+                value: None,
+                expect: Expect::At(revision),
+                ttl: None,
+                attached: None,
+                reply,
+            });
         }
         self.commit(deletes);
         Ok(())

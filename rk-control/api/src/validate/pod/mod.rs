@@ -13,6 +13,7 @@ mod spec;
 mod system;
 mod update;
 mod volume;
+mod windows;
 
 use serde_json::Value;
 

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::super::get::{field, flag, in_range, int, list, one_of, text};
 use super::mounts::relative;
+use super::windows;
 use crate::meta::at;
 use crate::status::{FieldErrors, Path};
 
@@ -97,6 +98,7 @@ pub(super) fn pod(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     one_of(errors, &path.child("seLinuxChangePolicy"), relabel, &["MountOption", "Recursive"], false);
     seccomp(context, &path, errors);
     app_armor(context, &path, errors);
+    windows::options(context, &path, errors);
 }
 
 /// A sysctl of a namespace that the pod shares with its node would be the node's.
@@ -129,6 +131,7 @@ pub(super) fn container(container: &Value, spec: &Value, path: &Path<'_>, errors
     ids(context, path, errors);
     seccomp(context, path, errors);
     app_armor(context, path, errors);
+    windows::options(context, path, errors);
     one_of(errors, &path.child("procMount"), text(context, "procMount"), &["Default", "Unmasked"], false);
     if text(context, "procMount") == "Unmasked" && spec.get("hostUsers").and_then(Value::as_bool) != Some(false) {
         errors.invalid(&path.child("procMount"), "Unmasked", "`hostUsers` must be false to use `Unmasked`");

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::get::{field, flag, in_range, int, list, named, one_of, strings, text};
 use super::super::resources;
-use super::{Owner, affinity, claims, container, dns, security, system, volume};
+use super::{Owner, affinity, claims, container, dns, security, system, volume, windows};
 use crate::meta::{at, dns1123_label, dns1123_subdomain, label_value, qualified_name};
 use crate::status::{FieldErrors, Path};
 
@@ -38,6 +38,7 @@ pub(super) fn spec(spec: &Value, path: &Path<'_>, owner: Owner, errors: &mut Fie
         one_of(errors, &path.child("name"), name, &["linux", "windows"], true);
     }
     system::fields(spec, path, errors);
+    windows::host_process(spec, path, errors);
     if let Some(overhead) = field(spec, "overhead") {
         resources::amounts(overhead, &path.child("overhead"), errors);
     }

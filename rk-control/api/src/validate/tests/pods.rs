@@ -225,3 +225,78 @@ fn sources_of_volumes_and_references_to_resources() {
         ],
     );
 }
+
+#[test]
+fn sources_of_volumes_behind_a_wire() {
+    let iscsi = |more: Value| {
+        let mut source = json!({"targetPortal": "p", "iqn": "iqn.2001-04.com.example:storage.disk1"});
+        source.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        volume(json!({"iscsi": source}))
+    };
+    let flex = json!({"driver": "d/e", "options": {"a.k8s.io/b": "c"}});
+    breaks(
+        "pods",
+        &[
+            (
+                iscsi(json!({"iqn": "disk"})),
+                "spec.volumes[0].iscsi.iqn: Invalid value: \"disk\": must be valid format starting with iqn, eui, or naa",
+            ),
+            (
+                iscsi(json!({"iqn": "eui.1"})),
+                "spec.volumes[0].iscsi.iqn: Invalid value: \"eui.1\": must be valid format",
+            ),
+            (
+                iscsi(json!({"initiatorName": "iqn.2001"})),
+                "spec.volumes[0].iscsi.initiatorname: Invalid value: \"iqn.2001\": must be valid format",
+            ),
+            (iscsi(json!({"chapAuthSession": true})), "spec.volumes[0].iscsi.secretRef: Required value"),
+            (
+                volume(json!({"fc": {}})),
+                "spec.volumes[0].fc.targetWWNs: Required value: must specify either targetWWNs or wwids, but not both",
+            ),
+            (
+                volume(json!({"fc": {"targetWWNs": ["w"]}})),
+                "spec.volumes[0].fc.lun: Required value: lun is required if targetWWNs is specified",
+            ),
+            (
+                volume(json!({"flexVolume": flex})),
+                "spec.volumes[0].flexVolume.options[a.k8s.io/b]: Invalid value: \"a.k8s.io/b\": kubernetes.io and k8s.io namespaces are reserved",
+            ),
+            (
+                volume(json!({"azureDisk": {"diskName": "n", "diskURI": "x", "kind": "Managed"}})),
+                "spec.volumes[0].azureDisk.diskURI: Unsupported value: \"x\": supported values: \"/subscriptions/{sub-id}",
+            ),
+            (
+                volume(json!({"quobyte": {"volume": "v", "registry": "host"}})),
+                "spec.volumes[0].quobyte.registry: Invalid value: \"host\": must be a host:port pair or multiple pairs",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn options_of_containers_on_windows() {
+    let options = |options: Value| json!({"spec": {"securityContext": {"windowsOptions": options}}});
+    let user = |name: &str| options(json!({"runAsUserName": name}));
+    let at = "spec.securityContext.windowsOptions";
+    let cases = [
+        (user(""), format!("{at}.runAsUserName: Invalid value: \"\": runAsUserName cannot be an empty string")),
+        (user("a\\b\\c"), "runAsUserName cannot contain more than one backslash".to_owned()),
+        (user("a:b\\c"), "runAsUserName's Domain doesn't match the NetBios nor the DNS format".to_owned()),
+        (user("a\\"), "runAsUserName's User cannot be empty".to_owned()),
+        (user(". ."), "runAsUserName's User cannot contain only periods or spaces".to_owned()),
+        (user("a@b"), "runAsUserName's User cannot contain the following characters".to_owned()),
+        (
+            options(json!({"gmsaCredentialSpec": ""})),
+            format!("{at}.gmsaCredentialSpec: Invalid value: \"\": gmsaCredentialSpec cannot be an empty string"),
+        ),
+        (options(json!({"gmsaCredentialSpecName": "A"})), format!("{at}.gmsaCredentialSpecName: Invalid value: \"A\"")),
+        (
+            options(json!({"hostProcess": true})),
+            "spec.hostNetwork: Invalid value: false: hostNetwork must be true if pod contains any hostProcess containers"
+                .to_owned(),
+        ),
+    ];
+    let cases: Vec<(Value, &str)> = cases.iter().map(|(change, message)| (change.clone(), message.as_str())).collect();
+    breaks("pods", &cases);
+}

@@ -129,7 +129,7 @@ pub(super) async fn validate(
     if pod && request.old.is_some_and(|old| !significant(old, object)) {
         return Ok(());
     }
-    let Some(namespace) = request.core.object("", "v1", "namespaces", "", request.namespace).await? else {
+    let Some(namespace) = request.core.consult("", "v1", "namespaces", "", request.namespace).await? else {
         return Ok(());
     };
     let Some(labels) = meta::labels(&namespace).as_object() else { return Ok(()) };

@@ -1,8 +1,10 @@
 //! Where the bytes of a volume are: what a pod's volumes and PersistentVolumes have in common.
 
+mod remote;
+
 use serde_json::Value;
 
-use super::get::{empty, in_range, int, one_of, text};
+use super::get::{in_range, int, one_of, text};
 use crate::meta::dns1123_subdomain;
 use crate::status::{FieldErrors, Path};
 
@@ -26,7 +28,7 @@ const NEEDED: [(&str, &[&str]); 24] = [
     ("persistentVolumeClaim", &["claimName"]),
     ("photonPersistentDisk", &["pdID"]),
     ("portworxVolume", &["volumeID"]),
-    ("quobyte", &["registry", "volume"]),
+    ("quobyte", &["volume"]),
     ("rbd", &["image"]),
     ("scaleIO", &["gateway", "system", "volumeName"]),
     ("secret", &["secretName"]),
@@ -55,18 +57,10 @@ pub(super) fn fields(kind: &str, source: &Value, path: &Path<'_>, errors: &mut F
                 errors.invalid(&path.child("path"), target, "must be an absolute path");
             }
         }
-        "iscsi" => {
-            let name = text(source, "iqn");
-            if !name.is_empty() && !["iqn", "eui", "naa"].iter().any(|start| name.starts_with(start)) {
-                errors.invalid(&path.child("iqn"), name, "must be valid format starting with iqn, eui, or naa");
-            }
-            in_range(errors, &path.child("lun"), int(source, "lun").unwrap_or(0), 0, 255);
-        }
-        "rbd" | "cephfs" if empty(source, "monitors") => errors.required(&path.child("monitors"), ""),
         "gcePersistentDisk" | "awsElasticBlockStore" => {
             in_range(errors, &path.child("partition"), int(source, "partition").unwrap_or(0), 0, 255);
         }
-        _ => {}
+        _ => remote::fields(kind, source, path, errors),
     }
 }
 
