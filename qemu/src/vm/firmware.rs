@@ -34,7 +34,7 @@ impl Firmware {
             Firmware::Bios => Vec::new(),
             Firmware::Uefi { code, variables } | Firmware::LockedUefi { code, variables } => {
                 let flash = |path: &PathBuf, access: &str| {
-                    ["-drive".to_owned(), format!("if=pflash,format=raw{access},file={}", super::spec::escape(path))]
+                    ["-drive".to_owned(), format!("if=pflash,format=raw{access},file={}", super::args::escape(path))]
                 };
                 let mut args = [flash(code, ",readonly=on"), flash(variables, "")].concat();
                 if self.is_locked() {

@@ -1,5 +1,6 @@
 //! One virtual machine: its specification ([`VmSpec`]) and the running thing ([`Vm`]).
 
+mod args;
 mod drive;
 mod firmware;
 mod spec;

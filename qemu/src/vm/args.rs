@@ -1,0 +1,246 @@
+//! How a machine is said to QEMU.
+
+use super::drive::Drive;
+use super::firmware::Firmware;
+use super::spec::{Machine, Nic, VmSpec};
+use crate::Accel;
+use crate::qmp::UPLINK;
+use std::path::Path;
+
+impl VmSpec {
+    /// The arguments of `qemu-system-x86_64`.
+    pub fn args(&self) -> Vec<String> {
+        let mut args: Vec<String> = Vec::new();
+        let mut add = |words: &[&str]| args.extend(words.iter().map(|w| (*w).to_owned()));
+        add(&["-name", &self.name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        add(&["-machine", self.board()]);
+        add(&self.accel.args());
+        add(&["-smp", &self.processors(), "-m", &format!("{}M", self.memory_mib)]);
+        for arg in self.memory() {
+            add(&[&arg]);
+        }
+        add(&["-rtc", &format!("base={}", self.clock.as_deref().unwrap_or("utc"))]);
+        for arg in self.start() {
+            add(&[&arg]);
+        }
+        let tty = format!(
+            "socket,id=tty,path={},server=on,wait=off,logfile={},logappend=on",
+            escape(&self.console_socket()),
+            escape(&self.console_log())
+        );
+        add(&["-chardev", &tty, "-serial", "chardev:tty"]);
+        let qmp = format!("socket,id=qmp,path={},server=on,wait=off", escape(&self.qmp_socket()));
+        add(&["-chardev", &qmp, "-mon", "chardev=qmp,mode=control"]);
+        add(&["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", &self.device("rng", "rng=rng")]);
+        if let Some(tpm) = &self.tpm {
+            add(&["-chardev", &format!("socket,id=tpm,path={}", escape(tpm))]);
+            add(&["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm0"]);
+        }
+        add(&Drive::controllers(&self.drives));
+        // The network first, where it boots: a config drive has the mark of what boots, and says that it does not and waits.
+        let boots = |nic: &Nic| matches!(nic, Nic::Netboot { .. } | Nic::Shared { .. });
+        let turns = if self.nics.iter().any(boots) { self.nics.len() } else { 0 };
+        // A kernel that firmware is given has the first turn, and needs no second.
+        let tried = self.firmware.is_some() && self.kernel == Path::new("");
+        for (n, drive) in self.drives.iter().enumerate() {
+            let (path, access) = (escape(&drive.path), if drive.read_only { "on" } else { "off" });
+            // A crash of the host may cost a disk that is thrown away anyway; a crash of the guest costs nothing.
+            let format = if drive.qcow2 { "qcow2" } else { "raw" };
+            add(&[
+                "-drive",
+                &format!("id=disk{n},if=none,format={format},cache=unsafe,read-only={access},file={path}"),
+            ]);
+            add(&["-device", &drive.device(n, self.virtio(), tried.then_some(turns + n))]);
+        }
+        for (n, nic) in self.nics.iter().enumerate() {
+            let (id, mac, backends) = netdev(n, nic);
+            let boot = if boots(nic) { format!(",bootindex={n}") } else { String::new() };
+            for backend in backends {
+                add(&["-netdev", &backend]);
+            }
+            add(&["-device", &self.device("net", &format!("netdev={id},mac={mac}{boot}"))]);
+        }
+        args
+    }
+
+    /// The processors of one socket, or of one for each memory node.
+    fn processors(&self) -> String {
+        match self.memory_nodes {
+            0 | 1 => self.cpus.to_string(),
+            nodes => format!("{},sockets={nodes},cores={},threads=1", self.cpus, self.cpus / nodes),
+        }
+    }
+
+    /// What shares processors and memory out among memory nodes.
+    fn memory(&self) -> Vec<String> {
+        let (nodes, each) = (u64::from(self.memory_nodes), self.cpus / self.memory_nodes.max(1));
+        if nodes < 2 {
+            return Vec::new();
+        }
+        let node = |n: u32| {
+            let (first, last) = (n * each, (n + 1) * each - 1);
+            let backend = format!("memory-backend-ram,id=mem{n},size={}M", self.memory_mib / nodes);
+            [
+                "-object".to_owned(),
+                backend,
+                "-numa".to_owned(),
+                format!("node,nodeid={n},cpus={first}-{last},memdev=mem{n}"),
+            ]
+        };
+        (0..self.memory_nodes).flat_map(node).collect()
+    }
+
+    /// A microvm has no clock that an emulated processor could measure its own by (no PM timer, no HPET, and hardware-reduced
+    /// ACPI forbids the PIT): without KVM its kernel hangs at boot more often than not, so q35 stands in.
+    fn machine(&self) -> Machine {
+        if self.accel == Accel::Tcg || self.firmware.is_some() { Machine::Q35 } else { self.machine }
+    }
+
+    /// A kernel that QEMU loads, or the firmware that finds one.
+    fn start(&self) -> Vec<String> {
+        if let Some(firmware) = &self.firmware {
+            let mut args = firmware.args();
+            if self.kernel != Path::new("") {
+                args.extend(["-kernel".to_owned(), display(&self.kernel)]);
+            }
+            return args;
+        }
+        let mut args = vec!["-kernel".to_owned(), display(&self.kernel)];
+        if let Some(initramfs) = &self.initramfs {
+            args.extend(["-initrd".to_owned(), display(initramfs)]);
+        }
+        args.extend(["-append".to_owned(), self.cmdline.join(" ")]);
+        args
+    }
+
+    fn board(&self) -> &'static str {
+        match self.machine() {
+            Machine::Microvm => "microvm,acpi=on,pcie=off,rtc=on,pit=off,pic=off,isa-serial=on,x-option-roms=off",
+            Machine::Q35 if self.firmware.as_ref().is_some_and(Firmware::is_locked) => {
+                "q35,smm=on,vmport=off,smbus=off"
+            }
+            Machine::Q35 if self.drives.iter().any(Drive::is_sata) => "q35,smm=off,vmport=off,smbus=off",
+            Machine::Q35 => "q35,smm=off,vmport=off,sata=off,smbus=off",
+        }
+    }
+
+    fn virtio(&self) -> &'static str {
+        match self.machine() {
+            Machine::Microvm => "device",
+            Machine::Q35 => "pci",
+        }
+    }
+
+    fn device(&self, kind: &str, options: &str) -> String {
+        format!("virtio-{kind}-{},{options}", self.virtio())
+    }
+}
+
+/// The id that the card is wired to, its address, and what QEMU makes for it.
+fn netdev(n: usize, nic: &Nic) -> (String, &str, Vec<String>) {
+    match nic {
+        Nic::Uplink { mac, forwards } => {
+            let ports: String = forwards
+                .iter()
+                .map(|f| format!(",hostfwd=tcp:{}:{}-:{}", f.host.ip(), f.host.port(), f.guest))
+                .collect();
+            (UPLINK.to_owned(), mac, vec![format!("user,id={UPLINK},ipv6=off{ports}")])
+        }
+        Nic::Netboot { mac, folder, file } => {
+            let backend = format!("user,id={UPLINK},ipv6=off,tftp={},bootfile={file}", escape(folder));
+            (UPLINK.to_owned(), mac, vec![backend])
+        }
+        Nic::Switch { mac, socket } => {
+            let id = format!("net{n}");
+            let backend = stream(&id, socket);
+            (id, mac, vec![backend])
+        }
+        Nic::Shared { mac, tap, socket } => {
+            let id = format!("net{n}");
+            let port = |name: &str, more: &str| format!("hubport,id={name},hubid={n}{more}");
+            let backends = vec![
+                port(&id, ""),
+                format!("tap,id={id}t,ifname={tap},script=no,downscript=no"),
+                port(&format!("{id}tp"), &format!(",netdev={id}t")),
+                stream(&format!("{id}s"), socket),
+                port(&format!("{id}sp"), &format!(",netdev={id}s")),
+            ];
+            (id, mac, backends)
+        }
+    }
+}
+
+fn stream(id: &str, socket: &Path) -> String {
+    format!("stream,id={id},server=off,addr.type=unix,addr.path={}", escape(socket))
+}
+
+fn display(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// QEMU's option lists end at a comma; a doubled one is literal.
+pub(super) fn escape(path: &Path) -> String {
+    display(path).replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::drive::Bus;
+    use super::super::spec::Forward;
+    use super::*;
+    use std::net::SocketAddr;
+
+    fn spec() -> VmSpec {
+        VmSpec::new("w1", Path::new("/d"), Accel::Kvm, Path::new("/k"), Some(Path::new("/i")))
+    }
+
+    fn after(args: &[String], flag: &str) -> Vec<String> {
+        args.windows(2).filter(|w| w.first().is_some_and(|f| f == flag)).filter_map(|w| w.get(1).cloned()).collect()
+    }
+
+    #[test]
+    fn the_board_decides_the_bus_of_devices() {
+        let micro = spec().drive(Path::new("/a"), true).args();
+        assert!(after(&micro, "-device").contains(&"virtio-blk-device,drive=disk0".to_owned()));
+        let q35 = VmSpec { machine: Machine::Q35, ..spec().drive(Path::new("/a"), true) }.args();
+        assert!(after(&q35, "-device").contains(&"virtio-blk-pci,drive=disk0".to_owned()));
+    }
+
+    #[test]
+    fn forwards_become_part_of_the_uplink() {
+        let forwards = vec![Forward { host: SocketAddr::from(([127, 0, 0, 1], 7000)), guest: 6443 }];
+        let args = spec().nic(Nic::Uplink { mac: "52:54:00:00:00:01".into(), forwards }).args();
+        assert_eq!(after(&args, "-netdev"), ["user,id=uplink,ipv6=off,hostfwd=tcp:127.0.0.1:7000-:6443"]);
+    }
+
+    #[test]
+    fn commas_in_paths_are_doubled() {
+        let args = spec().drive(Path::new("/a,b"), false).args();
+        assert!(after(&args, "-drive").iter().any(|d| d.ends_with("file=/a,,b")), "{args:?}");
+    }
+
+    #[test]
+    fn firmware_takes_the_place_of_the_kernel_and_boots_the_drives_in_order() {
+        let uefi = Firmware::Uefi { code: "/code".into(), variables: "/vars".into() };
+        let spec = VmSpec::firmware("m", Path::new("/d"), Accel::Kvm, uefi);
+        let args =
+            spec.drive_on(Bus::Cd, Path::new("/iso"), true).drive_on(Bus::Usb, Path::new("/stick"), false).args();
+        assert!(!args.contains(&"-kernel".to_owned()), "{args:?}");
+        let devices = after(&args, "-device");
+        assert!(devices.contains(&"ide-cd,bus=ide.0,drive=disk0,bootindex=0".to_owned()), "{devices:?}");
+        assert!(devices.contains(&"usb-storage,bus=usb.0,drive=disk1,bootindex=1".to_owned()), "{devices:?}");
+        assert!(after(&args, "-machine").iter().all(|board| !board.contains("sata=off")));
+    }
+
+    #[test]
+    fn a_card_that_boots_has_its_turn_before_config_drives() {
+        let spec =
+            VmSpec::firmware("a", Path::new("/run/a"), Accel::Tcg, Firmware::Bios).drive(Path::new("/seed"), true);
+        let card = Nic::Netboot { mac: "52:54:00:00:00:01".into(), folder: "/pxe".into(), file: "boot.ipxe".into() };
+        let args = spec.nic(card).args();
+        let devices = after(&args, "-device");
+        for (device, turn) in [("virtio-net-pci", "bootindex=0"), ("virtio-blk-pci", "bootindex=1")] {
+            assert!(devices.iter().any(|said| said.starts_with(device) && said.ends_with(turn)), "{devices:?}");
+        }
+    }
+}
