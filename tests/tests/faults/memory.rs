@@ -1,7 +1,7 @@
 //! Little memory, and more orphans than anybody has children.
 
 use super::{Worker, plane, pod, sh};
-use rk_tests::{eventually, limit};
+use rk_tests::{Kubectl, eventually, limit};
 
 #[test]
 fn a_control_plane_of_1536_mib_and_a_worker_of_1024_run_pods_and_nobody_dies_of_hunger() {
@@ -24,8 +24,26 @@ fn a_control_plane_of_1536_mib_and_a_worker_of_1024_run_pods_and_nobody_dies_of_
     }
     let log = worker.rkctl(&["node", "dmesg", "--tail", "2000"]).good();
     assert!(!log.contains("Out of memory") && !log.contains("oom-kill"), "{log}");
+    the_machine_s_own_processes_are_small_while_nobody_calls(&kubectl, &worker.name);
     let restarts = kubectl.path(&["pods"], "{.items[*].status.containerStatuses[*].restartCount}");
     assert!(restarts.split_whitespace().all(|count| count == "0"), "{restarts}");
+}
+
+/// Kilobytes of PID 1, netd and the machine API.
+const OWN: &str = r#"for p in /proc/[0-9]*; do case "$(tr '\0' ' ' < $p/cmdline 2>/dev/null)" in
+"/sbin/rk-init "|"/sbin/rk-init netd "|"/bin/rk-machine-api ") awk '/^VmRSS/ {print $2}' $p/status;; esac; done"#;
+/// What the three may have together: 12 MB.
+const MOST_OWN: u64 = 12_000_000 >> 10;
+
+/// By a pod, since a call would be no rest.
+fn the_machine_s_own_processes_are_small_while_nobody_calls(kubectl: &Kubectl, node: &str) {
+    pod(kubectl, "reader", node, "exec sleep 36000", "  hostPID: true\n");
+    let read = eventually("the machine API to rest", limit(60), || {
+        let said = sh(kubectl, "reader", OWN)?;
+        let each: Vec<u64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        if each.len() == 3 && each.iter().sum::<u64>() <= MOST_OWN { Ok(each) } else { Err(said) }
+    });
+    println!("PID 1, netd and the machine API have {read:?} kB, in the order of their ids");
 }
 
 /// Leaves its pod: another cgroup, and PID 1 for a parent, since its shim is gone. Then it makes orphans, each the child of one that
