@@ -221,7 +221,11 @@ fn power_cuts_in_mid_unpack_leave_a_node_that_pulls_and_runs() {
         shared.cluster.start_node("worker-1").expect("start");
         ready_node(&kubectl);
         ready(&kubectl, &name);
-        assert_eq!(kubectl.ok(&["logs", &name]).trim(), "6000");
+        // It is Ready from its first moment on, before it has counted.
+        eventually("all files are counted", limit(60), || {
+            let answer = kubectl.run(&["logs", &name]);
+            if answer.out.trim() == "6000" { Ok(()) } else { Err(answer.out + &answer.err) }
+        });
         ready(&kubectl, "inspector");
         delete(&kubectl, &["pod", &name]);
     }
