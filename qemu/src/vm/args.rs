@@ -14,7 +14,11 @@ impl VmSpec {
         let mut add = |words: &[&str]| args.extend(words.iter().map(|w| (*w).to_owned()));
         add(&["-name", &self.name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         add(&["-machine", self.board()]);
-        add(&self.accel.args());
+        for arg in self.accel.args() {
+            // Processors that take turns never run code that another one is patching, which threads of their own do now and then.
+            add(&[if self.memory_nodes > 1 { arg.replace("thread=multi", "thread=single") } else { arg.to_owned() }
+                .as_str()]);
+        }
         add(&["-smp", &self.processors(), "-m", &format!("{}M", self.memory_mib)]);
         for arg in self.memory() {
             add(&[&arg]);
