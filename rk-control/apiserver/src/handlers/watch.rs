@@ -1,6 +1,7 @@
 //! Watching a collection: what is there (if asked for), then every change, until the client or the clock ends it.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use rand::Rng;
 use rk_api::status::{Reason, Status};
 use rk_store::{Revision, StoreError, WatchItem};
 use tokio::sync::watch::Receiver;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::call::Call;
 use super::list::parse_version;
@@ -65,6 +66,7 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
         changed: cache.subscribe(),
         core: Arc::clone(&call.core),
         deadline: now + plan.life,
+        alarm: Box::pin(tokio::time::sleep_until(now + plan.life)),
         bookmark_at: plan.bookmarks.then(|| now + BOOKMARK_EVERY.min(plan.life.saturating_sub(LAST_BOOKMARK))),
         mark_end: plan.mark_end,
         queue: VecDeque::new(),
@@ -161,6 +163,8 @@ struct Watcher {
     queue: VecDeque<Bytes>,
     encoder: Encoder,
     deadline: Instant,
+    /// When there is something to do without a change.
+    alarm: Pin<Box<Sleep>>,
     bookmark_at: Option<Instant>,
     mark_end: bool,
     ended: bool,
@@ -230,8 +234,12 @@ impl Watcher {
     }
 
     async fn live(&mut self) {
-        // Both are read before the events, so that neither promises more than was looked at.
+        // All are read before the events, so that none promises more than was looked at. Whoever ends watches wakes them after saying so.
         self.changed.borrow_and_update();
+        if self.core.shutdown.is_cancelled() || self.cache.is_abandoned() {
+            self.ended = true;
+            return;
+        }
         let progress = self.core.storage.progress();
         let Some(events) = self.cache.events_after(self.position, BATCH) else {
             self.phase = Phase::TooOld(self.cache.floor());
@@ -258,12 +266,14 @@ impl Watcher {
             return;
         }
         let wake = self.bookmark_at.unwrap_or(self.deadline).min(self.deadline);
+        // One timer for the life of the watch: with a thousand watchers, a new one for each event is most of the work.
+        if self.alarm.deadline() != wake {
+            self.alarm.as_mut().reset(wake);
+        }
         tokio::select! {
             biased;
-            () = self.core.shutdown.cancelled() => self.ended = true,
-            () = self.cache.abandoned().cancelled() => self.ended = true,
             changed = self.changed.changed() => self.ended |= changed.is_err(),
-            () = tokio::time::sleep_until(wake) => {}
+            () = self.alarm.as_mut() => {}
         }
     }
 }

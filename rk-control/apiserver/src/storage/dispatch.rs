@@ -12,14 +12,21 @@ use super::key::ROOT;
 /// Pause before a failed watch is opened again.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Feeds the caches until `shutdown`. `start` is a revision read before any cache was loaded.
+/// Feeds the caches until `shutdown`, then lets their watches see that it is time to end. `start` is a revision read before any cache was loaded.
 pub async fn run(storage: Arc<Storage>, start: Revision, shutdown: CancellationToken) {
+    feed(&storage, start, &shutdown).await;
+    for cache in storage.all_slots().iter().filter_map(|slot| slot.loaded()) {
+        cache.wake();
+    }
+}
+
+async fn feed(storage: &Storage, start: Revision, shutdown: &CancellationToken) {
     let mut position = start;
     loop {
         let outcome = tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            outcome = follow(&storage, &mut position) => outcome,
+            outcome = follow(storage, &mut position) => outcome,
         };
         match outcome {
             // The gap cannot be filled: caches start over from a list.

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rk_api::resources::Resource;
 use rk_store::{Change, ChangeKind, ListRequest, Revision, Store, StoreError};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::object::Cached;
 use super::window::{Event, EventKind, Window};
@@ -37,7 +37,7 @@ pub struct ResourceCache {
     state: RwLock<State>,
     /// Bumped with each batch of changes; closed when the cache is abandoned after a gap in the store's watch.
     changed: watch::Sender<Revision>,
-    abandoned: CancellationToken,
+    abandoned: AtomicBool,
 }
 
 impl ResourceCache {
@@ -99,10 +99,21 @@ impl ResourceCache {
         self.changed.subscribe()
     }
 
-    /// Cancelled when this cache has lost its connection to the store and will not change any more.
+    /// Whether this cache has lost its connection to the store and will not change any more.
     #[must_use]
-    pub fn abandoned(&self) -> &CancellationToken {
-        &self.abandoned
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// Ends this cache for good, and with it its watches.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Lets every watch look again.
+    pub(super) fn wake(&self) {
+        self.changed.send_modify(|_| {});
     }
 
     pub(super) async fn load(hub: Arc<Resource>, prefix: &str, store: &dyn Store) -> Result<Self, StoreError> {
@@ -122,7 +133,7 @@ impl ResourceCache {
             hub,
             state: RwLock::new(state),
             changed: watch::Sender::new(page.revision),
-            abandoned: CancellationToken::new(),
+            abandoned: AtomicBool::new(false),
         })
     }
 

@@ -84,7 +84,7 @@ impl Slot {
         let mut inner = self.inner();
         inner.retired = true;
         if let Some(cache) = inner.cache.take() {
-            cache.abandoned().cancel();
+            cache.abandon();
         }
     }
 
@@ -96,7 +96,7 @@ impl Slot {
             inner.cache.take()
         };
         if let Some(cache) = cache {
-            cache.abandoned().cancel();
+            cache.abandon();
         }
     }
 }
@@ -119,7 +119,7 @@ impl<'a> Pending<'a> {
                 cache.apply(change);
             }
             if inner.retired {
-                cache.abandoned().cancel();
+                cache.abandon();
             }
             inner.cache = Some(cache);
         }
