@@ -106,6 +106,18 @@ async fn a_watch_shows_every_change_in_order() {
 }
 
 #[tokio::test]
+async fn a_watch_that_waits_ends_when_the_server_does() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let mut watch = admin.watch(&format!("{MAPS}?watch=1")).await;
+    admin.create(MAPS, &config_map("a", json!({}))).await.ok();
+    while watch.brief().await != ("ADDED".to_owned(), "a".to_owned()) {}
+    cluster.server.shutdown();
+    let end = tokio::time::timeout(std::time::Duration::from_secs(30), watch.next()).await;
+    assert!(end.expect("the watch goes on").is_none());
+}
+
+#[tokio::test]
 async fn a_watch_resumes_after_a_restart_of_the_server_without_a_gap() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
