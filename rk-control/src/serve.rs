@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// How often old revisions are dropped; a watch that lags behind by more starts over with a list.
-const COMPACT_EVERY: Duration = Duration::from_secs(300);
+/// How long old revisions are kept; a watch that lags behind by more starts over with a list.
+const KEPT_HISTORY: Duration = Duration::from_secs(300);
 /// Requests under way get this long at shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(2);
@@ -65,7 +65,7 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     tracing::info!(address = %bound, ms = started.elapsed().as_millis() as u64, "serving the API");
     println!("export KUBECONFIG={}", kubeconfig.display());
 
-    let compaction = tokio::spawn(compact_periodically(store, COMPACT_EVERY));
+    let compaction = tokio::spawn(compact_periodically(store, KEPT_HISTORY));
     let components = {
         let sole = args.etcd.is_empty();
         Components::new(args.pod_cidr, components::identity(bound, sole), sole)

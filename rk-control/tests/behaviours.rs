@@ -167,8 +167,8 @@ async fn jobs_end_by_their_policies() {
                 ["items"][0],
         )
         .to_owned();
-    let disrupted = json!({"status": {"phase": "Failed", "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "E2E"}]}});
-    rest.patch(&format!("pods/{first}/status"), &disrupted).await;
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": first}});
+    rest.create(&format!("pods/{first}/eviction"), &eviction).await;
     rest.until("pods?labelSelector=app=ignore", |list| {
         list["items"]
             .as_array()
@@ -270,6 +270,10 @@ async fn services_have_endpoints_of_the_pods_that_they_choose() {
         assert_eq!(slices[0]["endpoints"].as_array().map_or(0, Vec::len), 0);
         rest.until(&format!("endpoints/{name}"), |own| own.is_object() && own["subsets"].is_null()).await;
     }
+    // A condition without its time is stored as it came, and keeps nobody from seeing the Service.
+    let condition = json!({"type": "Seen", "status": "True", "reason": "E2E", "message": ""});
+    let told = rest.patch("services/web/status", &json!({"status": {"conditions": [condition]}})).await;
+    assert!(told["status"]["conditions"][0]["lastTransitionTime"].is_null());
     rest.create("pods", &pod("web")).await;
     let ready = rest
         .until("endpoints/web", |own| own["subsets"][0]["addresses"].as_array().is_some_and(|all| all.len() == 1))
@@ -288,13 +292,14 @@ async fn services_have_endpoints_of_the_pods_that_they_choose() {
     rest.create("services", &own).await;
     let endpoints = |ip: &str| {
         json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "custom"},
-        "subsets": [{"addresses": [{"ip": ip}], "ports": [{"name": "http", "port": 80}]}]})
+        "subsets": [{"addresses": [{"ip": ip}], "ports": [{"port": 80}]}]})
     };
     rest.create("endpoints", &endpoints("10.1.2.3")).await;
     let mirrored = "endpointslices?labelSelector=kubernetes.io/service-name=custom";
-    rest.until(mirrored, |list| list["items"][0]["endpoints"][0]["addresses"][0] == "10.1.2.3").await;
+    let first = rest.until(mirrored, |list| list["items"][0]["endpoints"][0]["addresses"][0] == "10.1.2.3").await;
     rest.patch("endpoints/custom", &endpoints("10.2.3.4")).await;
-    rest.until(mirrored, |list| list["items"][0]["endpoints"][0]["addresses"][0] == "10.2.3.4").await;
+    let changed = rest.until(mirrored, |list| list["items"][0]["endpoints"][0]["addresses"][0] == "10.2.3.4").await;
+    assert_eq!(changed["items"][0]["metadata"]["uid"], first["items"][0]["metadata"]["uid"], "changed in place");
     rest.delete("endpoints/custom", &Value::Null).await;
     rest.count(mirrored, 0).await;
 }

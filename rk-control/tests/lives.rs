@@ -104,3 +104,30 @@ async fn a_hundred_services_get_their_endpoints() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_class_of_volume_attributes_goes_once_nobody_uses_it() {
+    let (plane, _) = start(&[]).await;
+    let rest = Rest::new(plane.client().await, "classes").await;
+    let classes = "/apis/storage.k8s.io/v1/volumeattributesclasses";
+    let (one, labelled) = (format!("{classes}/fast"), format!("{classes}?labelSelector=of=test"));
+    let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttributesClass", "driverName": "csi.example.com",
+        "metadata": {"name": "fast", "labels": {"of": "test"}}, "parameters": {"iops": "100"}});
+    // The name is free for a new one each time.
+    for place in [&one, &labelled] {
+        let made = rest.create(classes, &class).await;
+        assert_eq!(made["metadata"]["finalizers"], json!(["kubernetes.io/vac-protection"]));
+        rest.delete(place, &Value::Null).await;
+        rest.until(&one, Value::is_null).await;
+    }
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "user"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+            "storageClassName": "none", "volumeAttributesClassName": "fast"}});
+    rest.create("persistentvolumeclaims", &claim).await;
+    rest.until("persistentvolumeclaims/user", |claim| claim["metadata"]["finalizers"].is_array()).await;
+    rest.create(classes, &class).await;
+    rest.delete(&one, &Value::Null).await;
+    assert!(rest.get(&one).await["metadata"]["deletionTimestamp"].is_string(), "a claim still names it");
+    rest.delete("persistentvolumeclaims/user", &Value::Null).await;
+    rest.until(&one, Value::is_null).await;
+}

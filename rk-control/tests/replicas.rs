@@ -45,10 +45,12 @@ async fn controllers_adopt_matching_pods_and_release_others() {
     .await;
     let pods = rest.count("pods", 2).await;
     let one = format!("pods/{}", name(&pods[0]));
-    rest.patch(&one, &json!({"metadata": {"ownerReferences": null}})).await;
-    rest.until(&one, |pod| controller(pod) == Some("work")).await;
+    let tracked = |pod: &Value| pod["metadata"]["finalizers"] == json!(["batch.kubernetes.io/job-tracking"]);
+    rest.patch(&one, &json!({"metadata": {"ownerReferences": null, "finalizers": null}})).await;
+    rest.until(&one, |pod| controller(pod) == Some("work") && tracked(pod)).await;
     rest.patch(&one, &json!({"metadata": {"labels": null}})).await;
-    rest.until(&one, |pod| controller(pod).is_none()).await;
+    // Nothing of the Job is left on it, or it could never go.
+    rest.until(&one, |pod| controller(pod).is_none() && pod["metadata"]["finalizers"].is_null()).await;
     // A job is deleted with its pods.
     rest.delete("jobs/work", &json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}))
         .await;

@@ -1,5 +1,7 @@
 //! Pods, Services, DNS, and a network that misbehaves.
 
+#[path = "network/datagrams.rs"]
+mod datagrams;
 #[path = "network/names.rs"]
 mod names;
 #[path = "network/services.rs"]

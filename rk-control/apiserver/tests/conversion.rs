@@ -11,8 +11,11 @@ const MERGE: &str = "application/merge-patch+json";
 
 fn definition(webhook: &Webhook, storage: &str) -> Value {
     let version = |name: &str, properties: Value| {
+        let paths = properties.as_object().unwrap().keys().map(|field| json!({"jsonPath": format!(".{field}")}));
+        let selectable: Vec<Value> = paths.collect();
         let schema = json!({"type": "object", "properties": properties});
-        json!({"name": name, "served": true, "storage": name == storage, "schema": {"openAPIV3Schema": schema}})
+        json!({"name": name, "served": true, "storage": name == storage, "schema": {"openAPIV3Schema": schema},
+            "selectableFields": selectable})
     };
     let text = json!({"type": "string"});
     let conversion = json!({"strategy": "Webhook", "webhook": {
@@ -131,4 +134,56 @@ async fn objects_of_several_stored_versions_are_listed_in_one() {
     let stored = cluster.store.get("/registry/convert.example.com/hosts/default/old").await.unwrap().unwrap();
     let stored: Value = serde_json::from_slice(&stored.value).unwrap();
     assert_eq!((&stored["apiVersion"], &stored["host"]), (&json!("convert.example.com/v2"), &json!("old.example.com")));
+}
+
+fn names(list: &Value) -> Vec<&str> {
+    list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn each_version_is_selected_by_its_own_fields() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let webhook = Webhook::start(|_, review| convert(review)).await;
+    admin.create(DEFINITIONS, &definition(&webhook, "v1")).await.ok();
+    served(&admin).await;
+    let selected = |version: &str, fields: &str, more: &str| format!("{}?fieldSelector={fields}{more}", hosts(version));
+    for (name, value) in [("a", "one:80"), ("b", "one:8080"), ("c", "two:80")] {
+        admin.create(&hosts("v1"), &host(name, value)).await.ok();
+    }
+    let listed = async |version: &str, fields: &str| admin.get(&selected(version, fields, "")).await.ok();
+    assert_eq!(names(&listed("v1", "hostPort=one:80").await), ["a"]);
+    assert_eq!(names(&listed("v2", "host=one").await), ["a", "b"]);
+    assert_eq!(names(&listed("v2", "host=one,port!=80").await), ["b"]);
+    assert_eq!(names(&listed("v2", "port=80,metadata.name!=a").await), ["c"]);
+    assert_eq!(admin.get(&selected("v2", "hostPort=one:80", "")).await.failure().0, 400);
+    // Page by page, none of which is empty before the end.
+    let first = admin.get(&selected("v2", "port=80", "&limit=1")).await.ok();
+    let next = first["metadata"]["continue"].as_str().unwrap();
+    let second = admin.get(&selected("v2", "port=80", &format!("&limit=1&continue={next}"))).await.ok();
+    assert_eq!((names(&first), names(&second)), (vec!["a"], vec!["c"]));
+
+    let since = listed("v2", "host=one").await["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let mut later = admin.watch(&selected("v2", "host=one", &format!("&watch=1&resourceVersion={since}"))).await;
+    let initial = "&watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let mut whole = admin.watch(&selected("v2", "host=one", initial)).await;
+    for name in ["a", "b"] {
+        let event = whole.next().await.unwrap();
+        assert_eq!((&event["type"], &event["object"]["metadata"]["name"]), (&json!("ADDED"), &json!(name)));
+    }
+    assert_eq!(whole.next().await.unwrap()["type"], "BOOKMARK");
+    // Into the selection, changed within it, and out of it.
+    for (name, value) in [("c", "one:80"), ("c", "one:81"), ("b", "two:8080")] {
+        admin.patch(&format!("{}/{name}", hosts("v1")), MERGE, &json!({"hostPort": value})).await.ok();
+    }
+    for watch in [&mut later, &mut whole] {
+        for (kind, name, port) in [("ADDED", "c", "80"), ("MODIFIED", "c", "81"), ("DELETED", "b", "8080")] {
+            let event = watch.next().await.unwrap();
+            let object = &event["object"];
+            let seen = [&event["type"], &object["metadata"]["name"], &object["port"], &object["host"]];
+            assert_eq!(seen, [&json!(kind), &json!(name), &json!(port), &json!("one")]);
+        }
+    }
+    admin.delete(&selected("v2", "host=one", "")).await.ok();
+    assert_eq!(names(&admin.get(&hosts("v1")).await.ok()), ["b"]);
 }

@@ -90,6 +90,9 @@ async fn objects_are_pruned_judged_and_told_apart() {
     let odd = foo("odd", json!({"color": "red", "stray": 1}));
     let (code, message) = admin.create(&format!("{FOOS}?fieldValidation=Strict"), &odd).await.failure();
     assert!(code == 400 && message.contains(r#"unknown field "spec.stray""#), "{message}");
+    let apply = format!("{FOOS}/odd?fieldManager=m&fieldValidation=Strict");
+    let (code, message) = admin.patch(&apply, "application/apply-patch+yaml", &odd).await.failure();
+    assert!(code == 500 && message.ends_with("Kind=Foo): .spec.stray: field not declared in schema"), "{message}");
     let answer = admin.create(&format!("{FOOS}?fieldValidation=Warn"), &odd).await;
     assert!(answer.headers["warning"].to_str().unwrap().contains("spec.stray"));
     assert!(answer.ok()["spec"].get("stray").is_none());

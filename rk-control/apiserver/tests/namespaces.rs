@@ -227,8 +227,25 @@ async fn an_eviction_waits_for_the_budget() {
     assert_eq!(admin.create(&path, &eviction).await.failure().0, 429);
     let status = json!({"status": {"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 1, "desiredHealthy": 0, "expectedPods": 1}});
     admin.patch(&format!("{budgets}/b/status"), merge, &status).await.ok();
-    admin.create(&path, &eviction).await.ok();
-    assert!(admin.get(&format!("{PODS}/p")).await.ok()["metadata"]["deletionTimestamp"].is_string());
+    let version = |of: &Value| of["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let before = admin.get(&format!("{PODS}/p")).await.ok();
+    let on_condition = |wanted: &str| {
+        let mut eviction = eviction.clone();
+        eviction["deleteOptions"] = json!({"preconditions": {"resourceVersion": wanted}});
+        eviction
+    };
+    // What is refused or only tried leaves the pod as it was.
+    assert_eq!(admin.create(&path, &on_condition("1")).await.failure().0, 409);
+    admin.create(&format!("{path}?dryRun=All"), &eviction).await.ok();
+    assert_eq!(version(&admin.get(&format!("{PODS}/p")).await.ok()), version(&before));
+    admin.patch(&format!("{budgets}/b/status"), merge, &json!({"status": {"disruptionsAllowed": 1}})).await.ok();
+    admin.create(&path, &on_condition(&version(&before))).await.ok();
+    let evicted = admin.get(&format!("{PODS}/p")).await.ok();
+    assert!(evicted["metadata"]["deletionTimestamp"].is_string());
+    let conditions = evicted["status"]["conditions"].as_array().unwrap();
+    let types: Vec<&Value> = conditions.iter().map(|condition| &condition["type"]).collect();
+    assert_eq!(types, ["Ready", "DisruptionTarget"]);
+    assert_eq!((&conditions[1]["status"], &conditions[1]["reason"]), (&json!("True"), &json!("EvictionByEvictionAPI")));
 }
 
 #[tokio::test]

@@ -316,6 +316,41 @@ async fn head_is_no_verb_of_a_resource_and_never_has_a_body() {
 }
 
 #[tokio::test]
+async fn head_reaches_what_lies_behind_a_proxy() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for place in ["pods/p", "services/http:s:80"] {
+        let path = format!("/api/v1/namespaces/default/{place}/proxy");
+        let answer = admin.answer(Method::HEAD, &format!("{path}?a=b"), "", Bytes::new()).await;
+        assert_eq!(answer.code, 301);
+        assert_eq!(answer.headers["location"], format!("{path}/?a=b"));
+        // No such pod or Service, but no wrong method either.
+        assert_eq!(admin.answer(Method::HEAD, &format!("{path}/"), "", Bytes::new()).await.code, 404, "{place}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_can_own_what_a_kind_does_not_have() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let kind = "application/apply-patch+yaml";
+    for mode in ["Strict", "Warn", "Ignore"] {
+        let path = format!("{MAPS}/u?fieldManager=m&fieldValidation={mode}");
+        let one = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: u, unknownMeta: x}\n";
+        let (code, message) = admin.answer(Method::PATCH, &path, kind, one.into()).await.failure();
+        assert_eq!(code, 500);
+        assert_eq!(
+            message,
+            "failed to create typed patch object (default/u; v1, Kind=ConfigMap): .metadata.unknownMeta: field not declared in schema"
+        );
+        let two = format!("{one}stray: 1\n");
+        let (_, message) = admin.answer(Method::PATCH, &path, kind, two.into()).await.failure();
+        assert!(message.contains("): errors:\n  ."), "{message}");
+    }
+    assert_eq!(admin.get(&format!("{MAPS}/u")).await.code, 404);
+}
+
+#[tokio::test]
 async fn an_applied_configuration_with_a_key_twice_is_refused_when_strict() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rk_client::{
     BoxError, Deletion, Informer, ObjectKey, Outcome, Queue, is_already_exists, is_namespace_terminating, is_not_found,
 };
+use rk_lenient::Lenient;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ const HEADLESS: &str = "service.kubernetes.io/headless";
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 
 struct Controller {
-    services: Informer<Service>,
+    services: Informer<Lenient<Service>>,
     pods: Informer<Pod>,
     endpoints: Informer<Endpoints>,
 }

@@ -79,6 +79,13 @@ impl SchedulingQueue {
         self.put(&key, place);
     }
 
+    /// Takes in a newer version of a pod whose place it does not change: its next attempt must know where the pod was nominated.
+    pub fn refresh(&mut self, pod: Arc<PodInfo>) {
+        if let Some(queued) = self.pods.get_mut(&pod.key).filter(|queued| queued.pod.uid == pod.uid) {
+            queued.pod = pod;
+        }
+    }
+
     /// Forgets a pod: it is gone, or bound.
     pub fn remove(&mut self, key: &ObjectKey) {
         self.unlink(key);
@@ -235,6 +242,19 @@ mod tests {
         queue.cluster_changed(now + Duration::from_millis(100));
         assert_eq!(pop(&mut queue, now + Duration::from_millis(200)), None, "still backing off");
         assert_eq!(pop(&mut queue, now + BACKOFF), Some("p".into()));
+    }
+
+    #[test]
+    fn a_newer_status_is_known_without_another_turn() {
+        let (mut queue, now) = (SchedulingQueue::default(), Instant::now());
+        queue.add(pod("p", 0, false), now);
+        let key = queue.pop(now).unwrap().key.clone();
+        queue.refresh(Arc::new(PodInfo { nominated: Some("n1".into()), ..(*pod("p", 0, false)).clone() }));
+        queue.refresh(Arc::new(PodInfo { uid: "other".into(), ..(*pod("p", 0, false)).clone() }));
+        queue.failed(&key, now);
+        queue.cluster_changed(now);
+        assert!(queue.pop(now).is_none(), "still backing off");
+        assert_eq!(queue.pop(now + BACKOFF).unwrap().nominated.as_deref(), Some("n1"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The loop: take a pod, decide, assume, bind in the background.
 
+use rk_lenient::Lenient;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -36,7 +37,7 @@ impl Default for Config {
 /// Schedules until dropped. The informers may be shared with controllers; they are started here if they are not yet.
 pub async fn run(client: Client, informers: &Informers, recorders: &Recorders, config: Config) {
     let shared = Arc::new(Shared::default());
-    let budgets = informers.of::<PodDisruptionBudget>();
+    let budgets = informers.of::<Lenient<PodDisruptionBudget>>();
     let pods = informers.of::<Pod>();
     connect(&shared, informers, &config.scheduler_name);
     informers.start();
@@ -58,7 +59,7 @@ pub async fn run(client: Client, informers: &Informers, recorders: &Recorders, c
 struct Runner {
     shared: Arc<Shared>,
     binder: Binder,
-    budgets: Informer<PodDisruptionBudget>,
+    budgets: Informer<Lenient<PodDisruptionBudget>>,
     calls: Arc<Semaphore>,
     profile: String,
 }

@@ -114,6 +114,7 @@ fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
     }
     drop(cluster);
     if change.previous().is_some_and(|old| only_status_changed(old, pod)) {
+        shared.queue().refresh(info);
         return;
     }
     shared.queue().add(info, Instant::now());

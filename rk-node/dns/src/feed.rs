@@ -1,5 +1,6 @@
 //! Keeps the zone current with what the API says.
 
+use rk_lenient::Lenient;
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -28,7 +29,7 @@ pub(crate) async fn run(client: Client, zone: &Arc<RwLock<Zone>>) {
 }
 
 async fn services(client: Client, zone: &RwLock<Zone>, listed: &Notify) {
-    let stream = watcher(Api::<Service>::all(client), Config::default()).default_backoff().into_stream();
+    let stream = watcher(Api::<Lenient<Service>>::all(client), Config::default()).default_backoff().into_stream();
     let mut stream = std::pin::pin!(stream);
     let mut names = HashSet::new();
     while let Some(event) = stream.next().await {

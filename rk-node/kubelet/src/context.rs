@@ -1,6 +1,6 @@
 //! What all workers share: handles, node facts, places.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -36,6 +36,8 @@ pub struct NodeFacts {
     pub labels: BTreeMap<String, String>,
     /// Allocatable resources.
     pub allocatable: BTreeMap<String, Quantity>,
+    /// Resources of the node's own device plugins.
+    pub devices: BTreeSet<String>,
     /// Memory in bytes.
     pub memory: i64,
     /// The node's pod CIDR, once allocated.

@@ -192,7 +192,8 @@ impl Manager {
             .filter(|p| !self.has_ended(p))
             .collect();
         let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
-        let (node, max_pods) = (self.context.node.borrow().clone(), self.context.options.max_pods);
+        let (mut node, max_pods) = (self.context.node.borrow().clone(), self.context.options.max_pods);
+        node.devices = self.context.devices.amounts().into_keys().collect();
         let sysctls = sysctls(pod, &self.context.options.unsafe_sysctls);
         let Err(refusal) = sysctls.clone().and_then(|()| admit(pod, &others, &node, max_pods)) else {
             return self.give_own(pod);

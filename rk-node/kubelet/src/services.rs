@@ -1,5 +1,6 @@
 //! The Services of the cluster, as far as environment variables need them.
 
+use rk_lenient::Lenient;
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
@@ -55,7 +56,7 @@ impl Services {
 }
 
 async fn follow(client: Client, map: Arc<RwLock<Map>>, tell: watch::Sender<bool>) {
-    let api: Api<Service> = Api::all(client);
+    let api: Api<Lenient<Service>> = Api::all(client);
     let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
     let mut fresh = Map::new();
     loop {

@@ -21,6 +21,8 @@ use crate::static_pods::{is_static, shows};
 
 /// Writes at the same time.
 const PARALLEL: usize = 4;
+/// How often a status is written against conflicts before others get their turn.
+const ATTEMPTS: u32 = 5;
 /// Retry of failed writes, and look for drift.
 const PERIOD: Duration = Duration::from_secs(5);
 
@@ -174,7 +176,7 @@ impl StatusManager {
         }
     }
 
-    /// Writes a status; false when there is no object to write it to yet.
+    /// Writes a status; false when it must be tried again: there is no object to write it to yet, or others change it all the time.
     async fn write_one(&self, entry: &Entry) -> Result<bool, kube::Error> {
         let name = spec::name(&entry.pod);
         let api: Api<Pod> = Api::namespaced(self.client.clone(), spec::namespace(&entry.pod));
@@ -189,7 +191,7 @@ impl StatusManager {
         let uid = spec::uid(&current).to_owned();
         let uid = uid.as_str();
         // The first try trusts the watch; after a conflict the object is read anew.
-        for _ in 0..5 {
+        for attempt in 1.. {
             let Some(patch) = status_patch(&current.status.clone().unwrap_or_default(), &entry.status) else { break };
             let body = json!({"metadata": {"uid": uid, "resourceVersion": current.metadata.resource_version}, "status": patch});
             match api.patch_status(name, &PatchParams::default(), &Patch::Merge(body)).await {
@@ -198,6 +200,10 @@ impl StatusManager {
                     break;
                 }
                 Err(kube::Error::Api(status)) if status.code == 409 || status.code == 422 => {
+                    if attempt == ATTEMPTS {
+                        // What the server refuses as invalid is not better a moment later.
+                        return Ok(status.code == 422);
+                    }
                     match api.get_opt(name).await? {
                         Some(fresh) if fresh.metadata.uid.as_deref() == Some(uid) => current = fresh,
                         _ => return Ok(true),

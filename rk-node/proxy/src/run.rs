@@ -1,5 +1,6 @@
 //! The loop: watch, plan what changed, apply.
 
+use rk_lenient::Lenient;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
@@ -61,7 +62,8 @@ pub enum Error {
 pub async fn run(client: Client, config: Config) -> Result<(), Error> {
     let selector = format!("!{HEADLESS},!{PROXY_NAME}");
     let only_ours = watcher::Config::default().labels(&selector);
-    let services = watcher(Api::<KubeService>::all(client.clone()), only_ours.clone()).default_backoff().boxed();
+    let services =
+        watcher(Api::<Lenient<KubeService>>::all(client.clone()), only_ours.clone()).default_backoff().boxed();
     let slices = watcher(Api::<EndpointSlice>::all(client), only_ours).default_backoff().boxed();
     let mut proxy = Proxy::new(config.clone(), Kernel::open(config.pod_cidrs)?);
     proxy.run(services, slices).await
@@ -101,7 +103,11 @@ impl Proxy {
         }
     }
 
-    async fn run(&mut self, mut services: Watch<KubeService>, mut slices: Watch<EndpointSlice>) -> Result<(), Error> {
+    async fn run(
+        &mut self,
+        mut services: Watch<Lenient<KubeService>>,
+        mut slices: Watch<EndpointSlice>,
+    ) -> Result<(), Error> {
         let mut resync = tokio::time::interval(RESYNC);
         let mut retry = None;
         loop {
@@ -183,8 +189,8 @@ impl Proxy {
         plan(service, &slices, &self.node)
     }
 
-    fn service_event(&mut self, event: watcher::Result<Event<KubeService>>) {
-        let changed = self.services.event(event, "services", Service::read);
+    fn service_event(&mut self, event: watcher::Result<Event<Lenient<KubeService>>>) {
+        let changed = self.services.event(event, "services", |service| Service::read(service));
         self.dirty.extend(changed.into_iter().map(|(key, _)| key));
     }
 

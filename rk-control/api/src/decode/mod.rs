@@ -103,18 +103,21 @@ pub fn untyped_yaml(body: &[u8], limits: Limits) -> Result<(Value, Vec<String>),
 }
 
 /// Fits the body of a server-side apply: it keeps exactly what the client said, since that is what the client will own.
-/// `notices` is the second part of [`untyped_yaml`].
+/// The second part names the fields that the schema does not declare, which were dropped.
 ///
 /// # Errors
-/// As [`json`].
-pub fn applied(
-    mut config: Value,
-    notices: Vec<String>,
-    schema: &Schema,
-    mode: FieldValidation,
-) -> Result<Decoded, DecodeError> {
+/// Values that do not fit the schema.
+pub fn applied(mut config: Value, schema: &Schema) -> Result<(Value, Vec<String>), DecodeError> {
     let unknown = fit(&mut config, schema, Form::AsGiven)?;
-    judge(config, with_unknown(notices, unknown), mode)
+    Ok((config, unknown))
+}
+
+/// What the chosen strictness makes of remarks about a body, such as the second part of [`untyped_yaml`].
+///
+/// # Errors
+/// There are remarks, and the mode is strict.
+pub fn remarks(notices: Vec<String>, mode: FieldValidation) -> Result<Vec<String>, DecodeError> {
+    Ok(judge(Value::Null, notices, mode)?.warnings)
 }
 
 /// Fits an object that came from elsewhere (a patch result, a protobuf body) to its schema. `notices` are further remarks for

@@ -85,6 +85,16 @@ fn stored_managers(live: &Value, request: &Request<'_>) -> Result<Managers, Stat
     Ok(managers)
 }
 
+/// The answer to an applied configuration with fields that its kind does not have; `paths` name them (`spec.foo`).
+#[must_use]
+pub fn undeclared(config: &Value, paths: &[String]) -> Status {
+    let lines: Vec<String> = paths.iter().map(|path| format!(".{path}: field not declared in schema")).collect();
+    match lines.as_slice() {
+        [one] => malformed(config, one),
+        several => malformed(config, &format!("errors:\n  {}", several.join("\n  "))),
+    }
+}
+
 fn malformed(config: &Value, why: &str) -> Status {
     let (api_version, kind) = (text(config, &["apiVersion"]), text(config, &["kind"]));
     let place = format!("{}/{}; {api_version}, Kind={kind}", namespace(config), name(config));

@@ -21,7 +21,7 @@ mod walk;
 
 use jiff::Timestamp;
 
-pub use apply::apply;
+pub use apply::{apply, undeclared};
 pub use merged::merged;
 pub use path::PathElement;
 pub use set::FieldSet;

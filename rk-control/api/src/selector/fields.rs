@@ -77,8 +77,7 @@ pub struct FieldSelector {
 }
 
 impl FieldSelector {
-    /// `added` are the fields that a custom kind lets selectors name.
-    /// Parses the `fieldSelector` parameter for a kind.
+    /// Parses the `fieldSelector` parameter for a kind; `added` are the fields that a custom kind lets selectors name.
     ///
     /// # Errors
     /// A malformed selector, or a field that the kind does not support.

@@ -135,6 +135,7 @@ fn v2_hash(added: &Added) -> String {
 fn v2_protobuf(added: &Added, headers: &HeaderMap) -> Response<Body> {
     let builtin = rk_openapi::v2_protobuf().gzip;
     let gzip = match &added.v2 {
+        Some(_) if knows(headers, &v2_hash(added)) => Bytes::new(),
         Some(v2) => [builtin, &v2.protobuf].concat().into(),
         None => Bytes::from_static(builtin),
     };
@@ -155,6 +156,8 @@ fn v3_protobuf(gzip: &[u8]) -> Result<Bytes, Status> {
 fn v2_json(added: &Added, headers: &HeaderMap) -> Response<Body> {
     let builtin = Bytes::from_static(rk_openapi::v2().gzip);
     let gzip = match &added.v2 {
+        // Nothing is made for a client that has it already.
+        Some(_) if knows(headers, &v2_hash(added)) => Bytes::new(),
         Some(v2) => match spliced(v2) {
             Ok(text) if accepts_gzip(headers) => gzipped(text.as_bytes()),
             Ok(text) => return tagged(JSON, &v2_hash(added), text.into(), headers, false),
@@ -197,7 +200,7 @@ fn broken(error: &std::io::Error) -> Response<Body> {
 
 /// Compressed bytes, unpacked for who does not take them so.
 fn respond(media_type: &'static str, hash: &str, gzip: Bytes, headers: &HeaderMap, immutable: bool) -> Response<Body> {
-    if accepts_gzip(headers) {
+    if accepts_gzip(headers) || knows(headers, hash) {
         let mut response = tagged(media_type, hash, gzip, headers, immutable);
         if response.status() == StatusCode::OK {
             response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -211,14 +214,19 @@ fn respond(media_type: &'static str, hash: &str, gzip: Bytes, headers: &HeaderMa
     }
 }
 
+/// Whether the client says that it has the document with this hash.
+fn knows(headers: &HeaderMap, hash: &str) -> bool {
+    let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    known.and_then(|tag| tag.strip_prefix('"')?.strip_suffix('"')) == Some(hash)
+}
+
 /// Bytes under their hash; nothing when the client has them.
 fn tagged(media_type: &'static str, hash: &str, body: Bytes, headers: &HeaderMap, immutable: bool) -> Response<Body> {
-    let etag = format!("\"{hash}\"");
-    let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|own| own == etag);
-    let (code, body) = if known { (StatusCode::NOT_MODIFIED, Bytes::new()) } else { (StatusCode::OK, body) };
+    let (code, body) =
+        if knows(headers, hash) { (StatusCode::NOT_MODIFIED, Bytes::new()) } else { (StatusCode::OK, body) };
     let mut response = bytes_response(code, media_type, body);
     let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(&etag) {
+    if let Ok(value) = HeaderValue::from_str(&format!("\"{hash}\"")) {
         headers.insert(ETAG, value);
     }
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding, Accept"));

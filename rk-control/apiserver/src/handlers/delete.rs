@@ -1,6 +1,7 @@
 //! DELETE of one object.
 
 use http::{Response, StatusCode};
+use rk_api::resources::Resource;
 use rk_api::status::Status;
 
 use super::call::Call;
@@ -11,15 +12,26 @@ use crate::conversion;
 use crate::http::{Body, read_body};
 
 /// Kinds whose deletion is answered with the object instead of a `Status`; upstream's list.
-const RETURNS_OBJECT: &[&str] = &[
-    "pods",
-    "podtemplates",
-    "persistentvolumes",
-    "persistentvolumeclaims",
-    "resourcequotas",
-    "serviceaccounts",
-    "services",
+const RETURNS_OBJECT: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "pods",
+            "podtemplates",
+            "persistentvolumes",
+            "persistentvolumeclaims",
+            "resourcequotas",
+            "serviceaccounts",
+            "services",
+        ],
+    ),
+    ("storage.k8s.io", &["csidrivers", "csinodes", "storageclasses", "volumeattachments", "volumeattributesclasses"]),
+    ("resource.k8s.io", &["deviceclasses", "resourceclaims", "resourceclaimtemplates", "resourceslices"]),
 ];
+
+fn returns_object(hub: &Resource) -> bool {
+    RETURNS_OBJECT.iter().any(|(group, plurals)| *hub.gvk.group == **group && plurals.contains(&&*hub.plural))
+}
 
 /// Serves DELETE.
 pub(super) async fn delete(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
@@ -28,7 +40,7 @@ pub(super) async fn delete(call: &mut Call, body: Body) -> Result<Response<Body>
     let name = call.path.name.clone();
     match remove(call, &name, &options).await? {
         Removed::Gone(object) => {
-            if call.hub.gvk.group.is_empty() && RETURNS_OBJECT.contains(&&*call.hub.plural) {
+            if returns_object(&call.hub) {
                 let object = conversion::to(&call.core, object, &call.resource).await?;
                 return render::object(call, StatusCode::OK, &object);
             }

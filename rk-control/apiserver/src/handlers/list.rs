@@ -84,7 +84,8 @@ pub(super) async fn find(call: &Call) -> Result<Found, Status> {
         text => call.core.storage.wait_for(parse_version(text)?).await?,
     };
     let cache = call.core.storage.cache(&call.hub).await?;
-    let mut snapshot = cache.snapshot(&call.path.namespace, floor, |object| selection.matches(object));
+    let mut snapshot = cache.snapshot(&call.path.namespace, floor, |object| selection.may_match(object));
+    snapshot.objects = selection.sift(&call.core, snapshot.objects).await?;
     let mut found = Found { objects: Vec::new(), revision: snapshot.revision, next: None, remaining: None };
     // `resourceVersion=0` lists are served whole from memory, whatever the limit, as upstream does.
     if limit > 0 && snapshot.objects.len() > limit && version != "0" {
@@ -152,10 +153,12 @@ async fn from_store(
         let page = call.core.storage.page(&call.hub, &call.path.namespace, after.clone(), want, at).await;
         let (page, page_revision, mut remaining) = page.map_err(|status| expired(status, was_continued))?;
         at = Some(page_revision);
-        let mut page = page.into_iter();
-        for object in page.by_ref() {
+        let seen: Vec<&Cached> = page.iter().map(AsRef::as_ref).collect();
+        let verdicts = selection.judge(&call.core, &seen).await?;
+        let mut page = page.into_iter().zip(verdicts);
+        for (object, selected) in page.by_ref() {
             after = Some(object_key(&call.hub, &object.namespace, &object.name));
-            if selection.matches(&object) {
+            if selected {
                 objects.push(object);
                 if objects.len() == limit {
                     break;

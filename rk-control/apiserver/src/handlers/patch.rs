@@ -139,11 +139,14 @@ async fn apply(
         ));
     }
     let (schema, gvk) = (call.resource.schema.clone(), call.resource.gvk.clone());
-    let decoded = decode::applied(config, notices, &schema, options.validation)
-        .map_err(|error| error.into_status(&gvk.kind, &gvk.version, &[]))?;
-    call.warnings.extend(decoded.warnings);
-    let mut config = decoded.object;
+    let refused = |error: decode::DecodeError| error.into_status(&gvk.kind, &gvk.version, &[]);
+    let (mut config, undeclared) = decode::applied(config, &schema).map_err(refused)?;
     identify(call, &mut config)?;
+    // Nobody can own a field that does not exist, however lenient the client is.
+    if !undeclared.is_empty() {
+        return Err(managed::undeclared(&config, &undeclared));
+    }
+    call.warnings.extend(decode::remarks(notices, options.validation).map_err(refused)?);
     let manager = call.field_manager()?;
     let api_version = gvk.api_version();
     let request = managed::Request {

@@ -78,7 +78,13 @@ pub(super) async fn remove(call: &mut Call, name: &str, options: &DeleteOptions)
     Err(Status::server_timeout(&call.resource, "delete", 1))
 }
 
-fn check_preconditions(call: &Call, name: &str, options: &DeleteOptions, object: &Value) -> Result<(), Status> {
+/// Refuses a deletion whose `uid` or `resourceVersion` is not the object's.
+pub(super) fn check_preconditions(
+    call: &Call,
+    name: &str,
+    options: &DeleteOptions,
+    object: &Value,
+) -> Result<(), Status> {
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != meta::uid(object)) {
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta::uid(object));
         return Err(Status::conflict(&call.resource, name, &why));

@@ -1,10 +1,16 @@
 //! Label and field selectors of a request.
 
+use std::sync::Arc;
+
 use rk_api::meta::labels;
+use rk_api::resources::Resource;
 use rk_api::selector::{FieldSelector, LabelSelector};
 use rk_api::status::Status;
+use serde_json::Value;
 
 use super::call::Call;
+use crate::conversion;
+use crate::server::Core;
 use crate::storage::Cached;
 
 /// Which objects a list or watch is about.
@@ -12,6 +18,15 @@ use crate::storage::Cached;
 pub(super) struct Selection {
     labels: LabelSelector,
     fields: FieldSelector,
+    /// What the definition of a custom kind lets selectors name: each version has fields of its own, so objects are looked at
+    /// in the version that was asked for.
+    served: Option<Served>,
+}
+
+#[derive(Debug, Clone)]
+struct Served {
+    fields: FieldSelector,
+    row: Arc<Resource>,
 }
 
 impl Selection {
@@ -21,7 +36,10 @@ impl Selection {
         let added = call.resource.custom.as_ref().map_or(&[][..], |custom| &custom.selectable);
         let fields = FieldSelector::parse(call.query.text("fieldSelector"), &call.resource.gvk, added)
             .map_err(|error| Status::bad_request(error.to_string()))?;
-        Ok(Self { labels, fields })
+        let (own, terms) = fields.terms.into_iter().partition(|(field, ..)| added.contains(field));
+        let own = FieldSelector { terms: own };
+        let served = (!own.is_empty()).then(|| Served { fields: own, row: Arc::clone(&call.resource) });
+        Ok(Self { labels, fields: FieldSelector { terms }, served })
     }
 
     /// Also pins the name, for a watch on one object's path.
@@ -33,11 +51,48 @@ impl Selection {
     }
 
     pub(super) fn is_everything(&self) -> bool {
-        self.labels.is_empty() && self.fields.is_empty()
+        self.labels.is_empty() && self.fields.is_empty() && self.served.is_none()
     }
 
-    pub(super) fn matches(&self, object: &Cached) -> bool {
+    /// Whether nothing that is the same in every version leaves the object out; [`Selection::judge`] is the whole answer.
+    pub(super) fn may_match(&self, object: &Cached) -> bool {
         (self.fields.is_empty() || self.fields.matches(&object.select))
             && (self.labels.is_empty() || self.labels.matches(labels(&object.select)))
+    }
+
+    /// Whether each object is selected, in their order.
+    ///
+    /// # Errors
+    /// An object could not be converted to the version whose fields are selected by.
+    pub(super) async fn judge(&self, core: &Core, objects: &[&Cached]) -> Result<Vec<bool>, Status> {
+        let mut verdicts: Vec<bool> = objects.iter().map(|object| self.may_match(object)).collect();
+        let Some(served) = &self.served else { return Ok(verdicts) };
+        let mut converted: Vec<(&mut bool, Value)> = Vec::new();
+        for (verdict, object) in verdicts.iter_mut().zip(objects).filter(|(verdict, _)| **verdict) {
+            if served.row.is_hub() && !object.is_foreign() {
+                *verdict = served.fields.matches(&object.select);
+            } else {
+                converted.push((verdict, object.value()));
+            }
+        }
+        let (verdicts_left, values): (Vec<_>, Vec<_>) = converted.into_iter().unzip();
+        let values = conversion::all_to(core, values, &served.row).await?;
+        for (verdict, value) in verdicts_left.into_iter().zip(values) {
+            *verdict = served.fields.matches(&value);
+        }
+        Ok(verdicts)
+    }
+
+    /// The selected ones of objects.
+    ///
+    /// # Errors
+    /// As [`Selection::judge`].
+    pub(super) async fn sift(&self, core: &Core, objects: Vec<Arc<Cached>>) -> Result<Vec<Arc<Cached>>, Status> {
+        if self.served.is_none() {
+            return Ok(objects.into_iter().filter(|object| self.may_match(object)).collect());
+        }
+        let seen: Vec<&Cached> = objects.iter().map(AsRef::as_ref).collect();
+        let verdicts = self.judge(core, &seen).await?;
+        Ok(objects.into_iter().zip(verdicts).filter_map(|(object, selected)| selected.then_some(object)).collect())
     }
 }

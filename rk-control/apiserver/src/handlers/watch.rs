@@ -48,8 +48,9 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
                 Some(0) => call.core.storage.progress(),
                 Some(revision) => call.core.storage.wait_for(revision).await?,
             };
-            let snapshot = cache.snapshot(&namespace, floor, |object| selection.matches(object));
-            (Phase::Initial(snapshot.objects.into_iter()), snapshot.revision)
+            let snapshot = cache.snapshot(&namespace, floor, |object| selection.may_match(object));
+            let objects = selection.sift(&call.core, snapshot.objects).await?;
+            (Phase::Initial(objects.into_iter()), snapshot.revision)
         }
         Start::After(revision) if revision < cache.floor() => {
             let until = cache.floor();

@@ -88,11 +88,9 @@ impl Encoder {
         let kind = if selection.is_everything() {
             event.kind
         } else {
-            let now = event.kind != EventKind::Deleted && selection.matches(&event.object);
-            let before = match (&event.previous, event.kind) {
-                (Some(previous), _) => selection.matches(previous),
-                (None, EventKind::Deleted) => selection.matches(&event.object),
-                (None, _) => false,
+            let (before, now) = match self.crossing(event, selection).await {
+                Ok(sides) => sides,
+                Err(status) => return self.error(&status),
             };
             match (before, now) {
                 (false, false) => return None,
@@ -114,6 +112,17 @@ impl Encoder {
             };
         }
         self.fresh(kind.as_str(), event.object.value()).await
+    }
+
+    /// Whether the object was selected before the event, and whether it is after it.
+    async fn crossing(&self, event: &Event, selection: &Selection) -> Result<(bool, bool), Status> {
+        let gone = event.kind == EventKind::Deleted;
+        let mut sides = vec![&*event.object];
+        sides.extend(event.previous.as_deref());
+        let verdicts = selection.judge(&self.core, &sides).await?;
+        let object = verdicts.first().is_some_and(|selected| *selected);
+        let before = verdicts.get(1).map_or(gone && object, |selected| *selected);
+        Ok((before, !gone && object))
     }
 
     /// A bookmark: everything up to `revision` was sent. `end` marks the end of the initial state.

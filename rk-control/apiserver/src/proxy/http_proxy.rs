@@ -78,7 +78,9 @@ pub(super) async fn serve(call: &Call, method: &Method, request: Request<Body>) 
     let host = host.or_else(|| request.uri().authority().map(|a| a.as_str())).unwrap_or_default().to_owned();
     let sender = connect(backend.address, backend.tls).await?;
     let answer = forward(sender, backend.address, &path, request).await?;
-    Ok(if answer.status() == StatusCode::SWITCHING_PROTOCOLS { answer } else { rewrite(answer, &prefix, &host).await })
+    // An answer without a page keeps its headers, the page's length among them.
+    let has_page = *method != Method::HEAD && answer.status() != StatusCode::SWITCHING_PROTOCOLS;
+    Ok(if has_page { rewrite(answer, &prefix, &host).await } else { answer })
 }
 
 async fn object(call: &Call, name: &str) -> Result<Value, Status> {

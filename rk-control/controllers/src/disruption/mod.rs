@@ -11,6 +11,7 @@ use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatu
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use plan::{Expected, Numbers};
 use rk_client::{BoxError, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_of, owner_key};
+use rk_lenient::Lenient;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use std::time::Duration;
 const EVICTION_WAIT: SignedDuration = SignedDuration::from_secs(120);
 
 struct Controller {
-    budgets: Informer<PodDisruptionBudget>,
+    budgets: Informer<Lenient<PodDisruptionBudget>>,
     pods: Informer<Pod>,
     replica_sets: Informer<ReplicaSet>,
     deployments: Informer<Deployment>,
@@ -101,7 +102,10 @@ impl Controller {
         };
         if budget.status.as_ref() != Some(&status) {
             self.budgets
-                .replace_status(&PodDisruptionBudget { status: Some(status), ..PodDisruptionBudget::clone(&budget) })
+                .replace_status(&Lenient(PodDisruptionBudget {
+                    status: Some(status),
+                    ..PodDisruptionBudget::clone(&budget)
+                }))
                 .await?;
         }
         Ok(recheck.map_or(Outcome::AwaitChange, Outcome::RequeueAfter))

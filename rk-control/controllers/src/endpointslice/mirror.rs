@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rk_client::{
     BoxError, Deletion, Informer, ObjectKey, Outcome, Queue, controller_ref, is_namespace_terminating, is_not_found,
 };
+use rk_lenient::Lenient;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ const MAX_ADDRESSES: usize = 1000;
 
 struct Controller {
     endpoints: Informer<Endpoints>,
-    services: Informer<Service>,
+    services: Informer<Lenient<Service>>,
     slices: Informer<EndpointSlice>,
 }
 
@@ -81,7 +82,8 @@ fn endpoint(address: &EndpointAddress, ready: bool) -> Endpoint {
 
 fn port(port: &OldPort) -> EndpointPort {
     EndpointPort {
-        name: port.name.clone(),
+        // As the server stores it: a port without a name has an empty one.
+        name: Some(port.name.clone().unwrap_or_default()),
         port: Some(port.port),
         protocol: port.protocol.clone(),
         app_protocol: port.app_protocol.clone(),

@@ -20,6 +20,7 @@ use rk_client::{
     BoxError, Deletion, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_ref,
     is_namespace_terminating, is_not_found,
 };
+use rk_lenient::Lenient;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ const HEADLESS: &str = "service.kubernetes.io/headless";
 const BY_SERVICE: &str = "service";
 
 struct Controller {
-    services: Informer<Service>,
+    services: Informer<Lenient<Service>>,
     pods: Informer<Pod>,
     nodes: Informer<Node>,
     slices: Informer<EndpointSlice>,
@@ -62,7 +63,11 @@ pub(crate) fn register(ctx: &Context) {
 }
 
 /// Adds the keys of Services whose endpoints may change with a pod.
-pub(crate) fn enqueue_services_of_pods(services: &Informer<Service>, pods: &Informer<Pod>, queue: &Queue<ObjectKey>) {
+pub(crate) fn enqueue_services_of_pods(
+    services: &Informer<Lenient<Service>>,
+    pods: &Informer<Pod>,
+    queue: &Queue<ObjectKey>,
+) {
     let (services, queue) = (services.clone(), queue.clone());
     pods.on_change(move |change| {
         if change.previous().is_some_and(|old| !matters(old, change.object())) {

@@ -25,11 +25,28 @@ use rk_client::{
     is_not_found, owner_key,
 };
 use serde_json::json;
+use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use tally::{FINALIZER, Tally};
 
 /// Pods created or deleted in one run at most.
 const BURST: usize = 500;
+
+/// What is to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Work {
+    Job(ObjectKey),
+    /// A pod that carries the finalizer and may belong to no Job any more.
+    Stray(ObjectKey),
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Job(key) | Self::Stray(key)) = self;
+        key.fmt(f)
+    }
+}
 
 struct Controller {
     client: kube::Client,
@@ -47,9 +64,16 @@ pub(crate) fn register(ctx: &Context) {
         recorder: ctx.recorders.of("job-controller"),
     });
     pods::index_by_owner(&controller.pods);
-    let queue: Queue<ObjectKey> = Queue::default();
-    let q = queue.clone();
-    controller.jobs.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
+    let queue: Queue<Work> = Queue::default();
+    let (q, pods) = (queue.clone(), controller.pods.clone());
+    controller.jobs.on_change(move |change| {
+        let key = ObjectKey::of(change.object().as_ref());
+        if matches!(change, Change::Deleted(_)) {
+            let orphans = pods.by_index(pods::BY_OWNER, &pods::orphans_of(&key.namespace));
+            orphans.iter().for_each(|pod| q.add(Work::Stray(ObjectKey::of(pod.as_ref()))));
+        }
+        q.add(Work::Job(key));
+    });
     let (q, jobs) = (queue.clone(), controller.jobs.clone());
     controller.pods.on_change(move |change| {
         let pod = change.object();
@@ -58,23 +82,36 @@ pub(crate) fn register(ctx: &Context) {
             .into_iter()
             .chain([pod])
             .filter_map(|p| owner_key::<Job>(&p.metadata))
-            .for_each(|key| q.add(key));
+            .for_each(|key| q.add(Work::Job(key)));
         if controller_of(&pod.metadata).is_none() && !matches!(change, Change::Deleted(_)) {
-            for job in jobs.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default()) {
-                if selector_of(&job).matches(pod.metadata.labels.as_ref()) {
-                    q.add(ObjectKey::of(job.as_ref()));
-                }
+            jobs_that_match(&jobs, pod).iter().for_each(|job| q.add(Work::Job(ObjectKey::of(job.as_ref()))));
+            if has_finalizer(&pod.metadata, FINALIZER) {
+                q.add(Work::Stray(ObjectKey::of(pod.as_ref())));
             }
         }
     });
-    ctx.work("job", queue, 4, move |key| {
+    ctx.work("job", queue, 4, move |work| {
         let controller = Arc::clone(&controller);
-        async move { controller.sync(&key).await }
+        async move {
+            match &work {
+                Work::Job(key) => controller.sync(key).await,
+                Work::Stray(key) => controller.release_stray(key).await,
+            }
+        }
     });
 }
 
 fn selector_of(job: &Job) -> LabelMatcher {
     LabelMatcher::new(job.spec.as_ref().and_then(|s| s.selector.as_ref())).unwrap_or_else(|_| LabelMatcher::nothing())
+}
+
+/// The Jobs that would adopt a pod.
+fn jobs_that_match(jobs: &Informer<Job>, pod: &Pod) -> Vec<Arc<Job>> {
+    let mut all = jobs.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default());
+    all.retain(|job| {
+        job.metadata.deletion_timestamp.is_none() && selector_of(job).matches(pod.metadata.labels.as_ref())
+    });
+    all
 }
 
 fn is_managed_by_others(job: &Job) -> bool {
@@ -130,12 +167,22 @@ impl Controller {
 
     async fn owned(&self, job: &Job) -> kube::Result<Vec<Arc<Pod>>> {
         let uid = job.metadata.uid.as_deref().unwrap_or_default();
+        let orphans = pods::orphans_of(job.metadata.namespace.as_deref().unwrap_or_default());
+        let orphans = self.pods.by_index(pods::BY_OWNER, &orphans);
+        let adoptable: BTreeSet<String> = orphans.iter().filter_map(|pod| pod.metadata.uid.clone()).collect();
         let mut candidates = self.pods.by_index(pods::BY_OWNER, uid);
-        candidates.extend(
-            self.pods
-                .by_index(pods::BY_OWNER, &pods::orphans_of(job.metadata.namespace.as_deref().unwrap_or_default())),
-        );
-        claim_all(&self.client, job, &selector_of(job), &self.pods, candidates).await
+        candidates.extend(orphans);
+        let mut owned = claim_all(&self.client, job, &selector_of(job), &self.pods, candidates).await?;
+        // What was adopted just now is counted once, as all others are.
+        for pod in &mut owned {
+            let is_new = pod.metadata.uid.as_ref().is_some_and(|uid| adoptable.contains(uid));
+            if is_new && pod.metadata.deletion_timestamp.is_none() && !has_finalizer(&pod.metadata, FINALIZER) {
+                let mut kept = pod.metadata.finalizers.clone().unwrap_or_default();
+                kept.push(FINALIZER.to_owned());
+                *pod = Arc::new(self.set_finalizers(pod, &kept).await?);
+            }
+        }
+        Ok(owned)
     }
 
     async fn resize(&self, job: &Job, tally: &Tally, size: Size, status: &mut JobStatus) -> Option<kube::Error> {
@@ -182,10 +229,26 @@ impl Controller {
     }
 
     async fn release(&self, pod: &Pod) -> kube::Result<()> {
-        let kept: Vec<&String> = pod.metadata.finalizers.iter().flatten().filter(|f| *f != FINALIZER).collect();
-        let patch = json!({"metadata": {"finalizers": kept, "uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version}});
-        let result = self.pods.patch(&ObjectKey::of(pod), &Patch::Merge(patch)).await;
+        let kept: Vec<String> = pod.metadata.finalizers.iter().flatten().filter(|f| *f != FINALIZER).cloned().collect();
+        let result = self.set_finalizers(pod, &kept).await;
         result.map(|_| ()).or_else(|e| if is_not_found(&e) { Ok(()) } else { Err(e) })
+    }
+
+    async fn set_finalizers(&self, pod: &Pod, finalizers: &[String]) -> kube::Result<Pod> {
+        let patch = json!({"metadata": {
+            "finalizers": finalizers, "uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version,
+        }});
+        self.pods.patch(&ObjectKey::of(pod), &Patch::Merge(patch)).await
+    }
+
+    /// A pod that was released, or whose Job went without it, must not hang on the finalizer either.
+    async fn release_stray(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
+        let Some(pod) = self.pods.get(key) else { return Ok(Outcome::AwaitChange) };
+        let is_stray = controller_of(&pod.metadata).is_none() && jobs_that_match(&self.jobs, &pod).is_empty();
+        if is_stray && has_finalizer(&pod.metadata, FINALIZER) {
+            self.release(&pod).await?;
+        }
+        Ok(Outcome::AwaitChange)
     }
 
     /// Pods of a Job that is gone must not hang on its finalizer.

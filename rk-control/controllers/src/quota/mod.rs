@@ -9,7 +9,9 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Reso
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{Api, ListParams};
 use rk_client::{BoxError, Change, Informer, Object, ObjectKey, Outcome, Queue, Verbs};
+use rk_lenient::Lenient;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use usage::Usage;
@@ -19,13 +21,30 @@ const RESYNC: Duration = Duration::from_secs(60);
 /// Kinds that are only counted are not watched; they are counted this often while a quota limits them.
 const RECOUNT: Duration = Duration::from_secs(5);
 
+/// What is to be counted for a quota.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Work {
+    /// Everything.
+    Whole(ObjectKey),
+    /// Only kinds that are not watched. What admission charged for a pod a moment ago must not be taken back by the clock.
+    Counted(ObjectKey),
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Whole(key) | Self::Counted(key)) = self;
+        key.fmt(f)
+    }
+}
+
 struct Controller {
     client: kube::Client,
     quotas: Informer<ResourceQuota>,
     pods: Informer<Pod>,
-    services: Informer<Service>,
+    services: Informer<Lenient<Service>>,
     claims: Informer<PersistentVolumeClaim>,
     discovery: Discovery,
+    queue: Queue<Work>,
 }
 
 /// Starts the loop.
@@ -37,17 +56,18 @@ pub(crate) fn register(ctx: &Context) {
         services: ctx.informers.of(),
         claims: ctx.informers.of(),
         discovery: Discovery::new(ctx.client.clone()),
+        queue: Queue::default(),
     });
-    let queue: Queue<ObjectKey> = Queue::default();
+    let queue = controller.queue.clone();
     let q = queue.clone();
     controller.quotas.on_change(move |change| {
         if matters(change) {
-            q.add(ObjectKey::of(change.object().as_ref()));
+            q.add(Work::Whole(ObjectKey::of(change.object().as_ref())));
         }
     });
     let (q, quotas) = (queue.clone(), controller.quotas.clone());
     ctx.every(RESYNC, move || {
-        quotas.list().iter().for_each(|quota| q.add(ObjectKey::of(quota.as_ref())));
+        quotas.list().iter().for_each(|quota| q.add(Work::Whole(ObjectKey::of(quota.as_ref()))));
         std::future::ready(())
     });
     on_release(&controller.pods, &controller.quotas, &queue, |old, new| {
@@ -55,9 +75,14 @@ pub(crate) fn register(ctx: &Context) {
     });
     on_release(&controller.services, &controller.quotas, &queue, |old, new| old.spec != new.spec);
     on_release(&controller.claims, &controller.quotas, &queue, |old, new| old.spec != new.spec);
-    ctx.work("resourcequota_primary", queue, 2, move |key| {
+    ctx.work("resourcequota_primary", queue, 2, move |work| {
         let controller = Arc::clone(&controller);
-        async move { controller.sync(&key).await }
+        async move {
+            match &work {
+                Work::Whole(key) => controller.count_all(key).await,
+                Work::Counted(key) => controller.recount(key).await,
+            }
+        }
     });
 }
 
@@ -75,7 +100,7 @@ fn matters(change: &Change<ResourceQuota>) -> bool {
 fn on_release<K: Object>(
     informer: &Informer<K>,
     quotas: &Informer<ResourceQuota>,
-    queue: &Queue<ObjectKey>,
+    queue: &Queue<Work>,
     matters: fn(&K, &K) -> bool,
 ) {
     let (quotas, queue) = (quotas.clone(), queue.clone());
@@ -87,7 +112,10 @@ fn on_release<K: Object>(
         };
         if relevant {
             let namespace = change.object().meta().namespace.clone().unwrap_or_default();
-            quotas.in_namespace(&namespace).iter().for_each(|quota| queue.add(ObjectKey::of(quota.as_ref())));
+            quotas
+                .in_namespace(&namespace)
+                .iter()
+                .for_each(|quota| queue.add(Work::Whole(ObjectKey::of(quota.as_ref()))));
         }
     });
 }
@@ -106,11 +134,13 @@ fn counted(name: &str) -> Option<(&str, &str)> {
 }
 
 impl Controller {
-    async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
-        let Some(quota) = self.quotas.get(key) else { return Ok(Outcome::AwaitChange) };
-        if quota.metadata.deletion_timestamp.is_some() {
-            return Ok(Outcome::AwaitChange);
-        }
+    /// The quota, unless it is going.
+    fn living(&self, key: &ObjectKey) -> Option<Arc<ResourceQuota>> {
+        self.quotas.get(key).filter(|quota| quota.metadata.deletion_timestamp.is_none())
+    }
+
+    async fn count_all(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
+        let Some(quota) = self.living(key) else { return Ok(Outcome::AwaitChange) };
         let spec = quota.spec.clone().unwrap_or_default();
         let hard = spec.hard.clone().unwrap_or_default();
         let namespace = &key.namespace;
@@ -121,26 +151,56 @@ impl Controller {
             .filter(|p| scope::counts(&spec, p))
             .map(|p| usage::of_pod(&p));
         let mut all: Vec<Usage> = pods.collect();
-        let mut recount = false;
         if !scope::is_scoped(&spec) {
             all.extend(self.services.in_namespace(namespace).iter().map(|s| usage::of_service(s)));
             all.extend(self.claims.in_namespace(namespace).iter().map(|c| usage::of_claim(c)));
-            for (name, (plural, group)) in hard.keys().filter_map(|name| Some((name, counted(name)?))) {
-                recount = true;
-                let count = self.count(namespace, plural, group).await?;
-                all.push(Usage::from([(name.clone(), i128::from(count) * 1000)]));
+            let counts = self.counts(namespace, &hard).await?;
+            if !counts.is_empty() {
+                self.queue.add_after(Work::Counted(key.clone()), RECOUNT);
             }
+            all.push(counts);
         }
         let used = usage::sum(all.into_iter(), &hard);
-        let used: BTreeMap<String, Quantity> =
-            used.into_iter().map(|(name, amount)| (name.clone(), usage::quantity(&name, amount))).collect();
+        self.write(&quota, hard, written(used)).await?;
+        Ok(Outcome::AwaitChange)
+    }
+
+    async fn recount(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
+        let Some(quota) = self.living(key) else { return Ok(Outcome::AwaitChange) };
+        let hard = quota.spec.as_ref().and_then(|spec| spec.hard.clone()).unwrap_or_default();
+        let counts = self.counts(&key.namespace, &hard).await?;
+        let known = quota.status.as_ref().filter(|status| status.hard.as_ref() == Some(&hard));
+        let (Some(known), false) = (known.and_then(|status| status.used.clone()), counts.is_empty()) else {
+            return Ok(Outcome::AwaitChange);
+        };
+        let used = known.into_iter().chain(written(counts)).collect();
+        self.write(&quota, hard, used).await?;
+        Ok(Outcome::RequeueAfter(RECOUNT))
+    }
+
+    /// How many there are of each limited kind that is only counted.
+    async fn counts(&self, namespace: &str, hard: &BTreeMap<String, Quantity>) -> kube::Result<Usage> {
+        let mut counts = Usage::new();
+        for (name, (plural, group)) in hard.keys().filter_map(|name| Some((name, counted(name)?))) {
+            let count = self.count(namespace, plural, group).await?;
+            counts.insert(name.clone(), i128::from(count) * 1000);
+        }
+        Ok(counts)
+    }
+
+    async fn write(
+        &self,
+        quota: &ResourceQuota,
+        hard: BTreeMap<String, Quantity>,
+        used: BTreeMap<String, Quantity>,
+    ) -> kube::Result<()> {
         if differs(quota.status.as_ref(), &hard, &used) {
             let status = ResourceQuotaStatus { hard: Some(hard), used: Some(used) };
-            let changed = ResourceQuota { status: Some(status), ..ResourceQuota::clone(&quota) };
+            let changed = ResourceQuota { status: Some(status), ..quota.clone() };
             let written: ResourceQuota = self.client.replace_sub("status", &changed).await?;
             self.quotas.observe(written);
         }
-        Ok(if recount { Outcome::RequeueAfter(RECOUNT) } else { Outcome::AwaitChange })
+        Ok(())
     }
 
     async fn count(&self, namespace: &str, plural: &str, group: &str) -> kube::Result<i64> {
@@ -154,6 +214,10 @@ impl Controller {
         let page = api.list(&ListParams::default().limit(1)).await?;
         Ok(page.items.len() as i64 + page.metadata.remaining_item_count.unwrap_or(0))
     }
+}
+
+fn written(usage: Usage) -> BTreeMap<String, Quantity> {
+    usage.into_iter().map(|(name, amount)| (name.clone(), usage::quantity(&name, amount))).collect()
 }
 
 /// Compares amounts, not texts: the server may write them differently.

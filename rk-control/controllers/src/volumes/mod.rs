@@ -12,7 +12,7 @@ pub(crate) use protect::{register_attributes_classes, register_claims, register_
 use crate::context::Context;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
-use rk_client::{Informer, ObjectKey, Queue, Recorder};
+use rk_client::{Change, Informer, ObjectKey, Queue, Recorder};
 use std::fmt;
 use std::sync::Arc;
 
@@ -56,10 +56,16 @@ pub(crate) fn register(ctx: &Context) {
         recorder: ctx.recorders.of("persistentvolume-controller"),
         queue: Queue::default(),
     });
-    let q = binder.queue.clone();
+    let (q, volumes) = (binder.queue.clone(), binder.volumes.clone());
     binder.claims.on_change(move |change| {
         let claim = change.object();
-        q.add(Work::Claim(ObjectKey::of(claim.as_ref())));
+        let key = ObjectKey::of(claim.as_ref());
+        if matches!(change, Change::Deleted(_)) {
+            // Also those that were promised to it before it could learn of them.
+            let promised = volumes.list().into_iter().filter(|v| volume::claim_key(v).as_ref() == Some(&key));
+            promised.filter_map(|v| v.metadata.name.clone()).for_each(|name| q.add(Work::Volume(name)));
+        }
+        q.add(Work::Claim(key));
         if let Some(name) = claim.spec.as_ref().and_then(|s| s.volume_name.clone()).filter(|n| !n.is_empty()) {
             q.add(Work::Volume(name));
         }

@@ -3,12 +3,11 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node, NodeFeatures, NodeRuntimeHandler, NodeStatus};
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::conditions::{Health, conditions};
 use super::info::{Machine, system_info};
@@ -146,38 +145,41 @@ impl NodeLoop {
             labels: object::labels(options),
             allocatable: object::allocatable(machine, options),
             memory: i64::try_from(machine.memory).unwrap_or(i64::MAX),
-            pod_cidr: None,
-            network_problem: None,
+            ..NodeFacts::default()
         }
     }
 
     /// Runs for ever.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
+        let (tell, events) = mpsc::unbounded_channel();
+        let follow = super::follow::follow(self.api.clone(), self.options.node_name.clone(), self.facts.clone(), tell);
+        tokio::select! {
+            () = follow => {}
+            () = self.report_for_ever(events) => {}
+        }
+    }
+
+    async fn report_for_ever(mut self, mut events: mpsc::UnboundedReceiver<watcher::Event<Node>>) {
         for label in object::refused_labels(&self.options) {
             tracing::warn!(
                 label,
                 "a node may not set this label on itself: it is left out; set it with kubectl instead"
             );
         }
-        let config = watcher::Config::default().fields(&format!("metadata.name={}", self.options.node_name));
-        let mut events = watcher(self.api.clone(), config).default_backoff().boxed();
         let mut listed = false;
         let (mut shutdown, mut leaving) = (self.shutdown.clone(), false);
         let mut pause = EAGER;
         let mut next = tokio::time::Instant::now();
         loop {
             tokio::select! {
-                event = events.try_next() => match event {
-                    Ok(Some(event)) => {
-                        listed |= matches!(event, watcher::Event::InitDone);
-                        self.on_event(event);
-                        if self.current.is_none() || self.reported.is_none() {
-                            next = tokio::time::Instant::now();
-                        }
+                event = events.recv() => {
+                    let Some(event) = event else { return };
+                    listed |= matches!(event, watcher::Event::InitDone);
+                    self.on_event(event);
+                    if self.current.is_none() || self.reported.is_none() {
+                        next = tokio::time::Instant::now();
                     }
-                    Ok(None) => return,
-                    Err(error) => tracing::debug!("watching the own node: {}", crate::api_error::chain(&error)),
-                },
+                }
                 () = going_down(&mut shutdown), if !leaving => {
                     leaving = true;
                     next = tokio::time::Instant::now();
@@ -206,16 +208,6 @@ impl NodeLoop {
                 self.reported = None;
             }
             watcher::Event::Apply(node) | watcher::Event::InitApply(node) => {
-                let pod_cidr = node.spec.as_ref().and_then(|s| s.pod_cidr.clone()).filter(|c| !c.is_empty());
-                let labels = node.metadata.labels.clone().unwrap_or_default();
-                self.facts.send_if_modified(|facts| {
-                    let news = (facts.pod_cidr != pod_cidr && pod_cidr.is_some()) || facts.labels != labels;
-                    if pod_cidr.is_some() {
-                        facts.pod_cidr = pod_cidr;
-                    }
-                    facts.labels = labels;
-                    news
-                });
                 // Whoever missed the node's heartbeats hears at once that it is there.
                 self.reported.take_if(|reported| reported.is_denied_by(&node));
                 self.current = Some(node);
@@ -357,6 +349,7 @@ impl NodeLoop {
             own.extend(others.filter(|c| !types.contains(&c.type_)).cloned());
         }
         let mut body = json!({"status": merged});
+        object::leave_alone(self.current.as_ref().and_then(|n| n.status.as_ref()), &mut body["status"]);
         // A merge keeps what it does not name: what is no longer advertised is taken back by name.
         for gone in object::withdrawn(self.current.as_ref().and_then(|n| n.status.as_ref()), &status) {
             body["status"]["allocatable"][gone] = serde_json::Value::Null;

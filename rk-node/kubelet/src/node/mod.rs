@@ -2,6 +2,7 @@
 
 mod address;
 mod conditions;
+mod follow;
 mod info;
 mod lease;
 mod loops;

@@ -77,6 +77,16 @@ pub fn withdrawn(known: Option<&NodeStatus>, status: &NodeStatus) -> Vec<String>
     offered.map(|(name, _)| name).filter(|name| name.contains('/') && !present(name)).cloned().collect()
 }
 
+/// Takes out of a status that is written what others advertise and nobody changed: they may be changing it just now.
+pub fn leave_alone(known: Option<&NodeStatus>, status: &mut serde_json::Value) {
+    let Some(known) = known else { return };
+    for (field, amounts) in [("capacity", &known.capacity), ("allocatable", &known.allocatable)] {
+        let (Some(amounts), Some(written)) = (amounts, status[field].as_object_mut()) else { continue };
+        let same = |name: &String, amount: &serde_json::Value| amounts.get(name).is_some_and(|q| *amount == *q.0);
+        written.retain(|name, amount| !(name.contains('/') && same(name, amount)));
+    }
+}
+
 /// Labels of the project's own domains that a node may set on itself; the API server refuses all others (NodeRestriction), and
 /// with them the whole object.
 const OWN_LABELS: [&str; 11] = [

@@ -155,11 +155,29 @@ struct ProbeTask {
     wake: Arc<Notify>,
 }
 
+/// Upstream's kubelet comes to probe a container about this long after its start. What is found bad before is looked at again then
+/// and not counted, or a server that takes a moment to listen would stay unready for a whole period, or be restarted.
+const YOUTH: Duration = Duration::from_secs(1);
+
 impl ProbeTask {
+    /// How long the container runs.
+    fn age(&self) -> Duration {
+        self.started_at.map_or(Duration::ZERO, |at| clock::elapsed(Timestamp::now(), at))
+    }
+
+    async fn look(&self) -> Finding {
+        let finding = probe_once(&self.context, &self.probe).await;
+        let left = self.started_at.map_or(Duration::ZERO, |_| YOUTH.saturating_sub(self.age()));
+        if left.is_zero() || !matches!(finding, Finding::Bad(_)) {
+            return finding;
+        }
+        tokio::time::sleep(left).await;
+        probe_once(&self.context, &self.probe).await
+    }
+
     async fn run(self) {
         let initial = Duration::from_secs(self.probe.initial_delay_seconds.unwrap_or(0).max(0).unsigned_abs().into());
-        let since_start = self.started_at.map_or(Duration::ZERO, |at| clock::elapsed(Timestamp::now(), at));
-        tokio::time::sleep(initial.saturating_sub(since_start)).await;
+        tokio::time::sleep(initial.saturating_sub(self.age())).await;
         let period =
             Duration::from_secs(self.probe.period_seconds.filter(|s| *s > 0).unwrap_or(10).unsigned_abs().into());
         let thresholds = Thresholds::of(&self.probe);
@@ -169,7 +187,7 @@ impl ProbeTask {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let (good, message) = match probe_once(&self.context, &self.probe).await {
+            let (good, message) = match self.look().await {
                 Finding::Good => (true, None),
                 Finding::Bad(message) => (false, Some(format!("{} probe failed: {message}", self.kind.as_str()))),
                 Finding::Unknown(message) => {

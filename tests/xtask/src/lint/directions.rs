@@ -24,9 +24,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rk-nft", &[]),
     ("rk-cni", &["rk-nft"]),
     ("rk-cri", &["rk-cri-api", "rk-streaming", "rk-shim-protocol", "rk-images", "rk-cni"]),
-    ("rk-kubelet", &["rk-cri-api", "rk-plugin-api", "rk-config"]),
-    ("rk-proxy", &["rk-nft"]),
-    ("rk-dns", &[]),
+    ("rk-kubelet", &["rk-cri-api", "rk-plugin-api", "rk-config", "rk-lenient"]),
+    ("rk-proxy", &["rk-nft", "rk-lenient"]),
+    ("rk-dns", &["rk-lenient"]),
     (
         "rk-node",
         &[
@@ -46,11 +46,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rk-api", &[]),
     ("rk-cel", &["rk-api"]),
     ("rk-store", &[]),
+    ("rk-lenient", &[]),
     ("rk-client", &[]),
     ("rk-openapi", &["rk-api"]),
     ("rk-apiserver", &["rk-api", "rk-cel", "rk-store", "rk-openapi"]),
-    ("rk-scheduler", &["rk-client", "rk-api"]),
-    ("rk-controllers", &["rk-client", "rk-api"]),
+    ("rk-scheduler", &["rk-client", "rk-lenient", "rk-api"]),
+    ("rk-controllers", &["rk-client", "rk-lenient", "rk-api"]),
     (
         "rk-control",
         &["rk-api", "rk-store", "rk-client", "rk-openapi", "rk-apiserver", "rk-scheduler", "rk-controllers"],

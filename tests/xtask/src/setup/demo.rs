@@ -1,4 +1,4 @@
-//! The demo images, made on the spot from Debian's busybox and nginx.
+//! The demo images, made on the spot from Debian's busybox and nginx, and one of dnsmasq that tests ask over UDP.
 
 use super::peers::Packages;
 use crate::paths::Paths;
@@ -11,11 +11,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Changes when the content below changes, so that cached layouts are made anew.
-const RECIPE: &str = "2";
+const RECIPE: &str = "3";
 /// A stable suite: the images stay the same for years. The static busybox of the one before crashes in every name look-up.
 pub const SUITE: &str = "trixie";
 pub const BUSYBOX: &str = "usr/bin/busybox";
-const IMAGES: [&str; 2] = ["busybox", "nginx"];
+const DNSMASQ: &str = "usr/sbin/dnsmasq";
+/// What a cluster's registry offers.
+const DEMO: [&str; 2] = ["busybox", "nginx"];
+/// What only tests push.
+const PEERS: [&str; 1] = ["dnsmasq"];
 
 /// nginx in the foreground as root without any capability beyond the port: workers keep the master's user, all that is
 /// written lies in `/tmp`, logs go to the container's streams, and the page names the pod.
@@ -48,7 +52,7 @@ http {
 pub fn build(paths: &Paths, step: &Step) -> Result<(PathBuf, String)> {
     let home = paths.cache.join("demo-images").join(RECIPE);
     let whole = |name: &str| home.join(name).join("oci-layout").is_file();
-    if IMAGES.into_iter().all(whole) {
+    if DEMO.into_iter().chain(PEERS).all(whole) {
         return Ok((home, "cached".into()));
     }
     let mut packages = Packages::new(&paths.cache);
@@ -66,13 +70,17 @@ pub fn build(paths: &Paths, step: &Step) -> Result<(PathBuf, String)> {
         ..ImageConfig::default()
     };
     write_layout(&home.join("nginx"), &name("nginx")?, &nginx_entries(&nginx)?, &server)?;
+    let dnsmasq = packages.unpacked_closure(step, SUITE, "dnsmasq-base", DNSMASQ)?;
+    let resolver =
+        ImageConfig { entrypoint: vec![format!("/{DNSMASQ}")], env: path.to_vec(), ..ImageConfig::default() };
+    write_layout(&home.join("dnsmasq"), &name("dnsmasq")?, &dnsmasq_entries(&dnsmasq)?, &resolver)?;
     Ok((home, "built".into()))
 }
 
 /// Puts the demo images into a registry; what it has already is not sent again.
 pub fn push_demo(client: &Client, images: &Path) -> Result<Vec<ImageName>> {
     let mut names = Vec::new();
-    for image in IMAGES {
+    for image in DEMO {
         let archive = Archive::open(&images.join(image), None)?;
         names.extend(push(client, &archive)?);
     }
@@ -121,6 +129,13 @@ fn nginx_entries(unpacked: &Path) -> Result<Vec<Entry>> {
 }
 
 /// The shared libraries that a program of a package needs, as the packages' own dynamic loader finds them, at their places in an image.
+fn dnsmasq_entries(unpacked: &Path) -> Result<Vec<Entry>> {
+    let mut entries = base();
+    entries.push(Entry::file(DNSMASQ, 0o755, read(&unpacked.join(DNSMASQ))?));
+    entries.extend(libraries(unpacked, DNSMASQ)?);
+    Ok(entries)
+}
+
 pub fn libraries(unpacked: &Path, program: &str) -> Result<Vec<Entry>> {
     const FOLDERS: [&str; 4] = ["usr/lib/x86_64-linux-gnu", "usr/lib64", "lib/x86_64-linux-gnu", "lib64"];
     let loader = FOLDERS.iter().map(|f| unpacked.join(f).join("ld-linux-x86-64.so.2")).find(|p| p.is_file());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rk_api::decode::{self, FieldValidation};
+use rk_api::decode;
 use rk_api::patch::json_patch;
 use rk_api::resources::Resource;
 use rk_api::status::Status;
@@ -127,9 +127,13 @@ fn merge(shown: &mut Value, config: &Value, row: &Resource) -> Result<(), Status
         }
         members.insert(field.to_owned(), Value::from(own));
     }
-    let fitted = decode::applied(config, Vec::new(), &row.schema, FieldValidation::Strict)
+    let (fitted, undeclared) = decode::applied(config, &row.schema)
         .map_err(|error| error.into_status(&row.gvk.kind, &row.gvk.version, &[]))?;
-    *shown = managed::merged(shown, &fitted.object, &row.schema)
+    if !undeclared.is_empty() {
+        let why = managed::undeclared(&fitted, &undeclared).message;
+        return Err(Status::internal(format!("error applying patch: {why}")));
+    }
+    *shown = managed::merged(shown, &fitted, &row.schema)
         .map_err(|why| Status::internal(format!("error applying patch: invalid ApplyConfiguration: {why}")))?;
     Ok(())
 }

@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 
 use super::super::call::Call;
 use super::super::options::DeleteOptions;
-use super::super::remove::remove;
+use super::super::remove::{check_preconditions, remove};
 use crate::http::{Body, Query};
 
+/// How times are written (RFC 3339, whole seconds, UTC).
+const TIME: &str = "%Y-%m-%dT%H:%M:%SZ";
 /// Most pods that a budget remembers as disrupted; upstream's bound.
 const DISRUPTED: usize = 2000;
 
@@ -31,6 +33,8 @@ pub(super) async fn evict(call: &mut Call, body: Body) -> Result<Response<Body>,
         return Err(call.not_found());
     };
     super::admit(call, &name, "eviction", &eviction, deletion.dry_run).await?;
+    // What will be refused must not use up the budget.
+    check_preconditions(call, &name, &deletion, &pod)?;
     if !is_exempt(&pod)
         && let Some(budget) = budget_of(call, &pod).await?
     {
@@ -39,8 +43,32 @@ pub(super) async fn evict(call: &mut Call, body: Body) -> Result<Response<Body>,
     if deletion.uid.is_none() {
         deletion.uid = Some(meta::uid(&pod).to_owned());
     }
+    if !deletion.dry_run {
+        let marked = super::amend(call, &call.path.namespace, &name, |pod| {
+            check_preconditions(call, &name, &deletion, pod)?;
+            mark_disrupted(pod);
+            Ok(())
+        });
+        let marked = marked.await?;
+        if let Some(version) = &mut deletion.resource_version {
+            meta::resource_version(&marked).clone_into(version);
+        }
+    }
     remove(call, &name, &deletion).await?;
     super::success(call)
+}
+
+/// Sets the pod's `DisruptionTarget` condition, by which Jobs tell an eviction from a failure (KEP-3329).
+fn mark_disrupted(pod: &mut Value) {
+    let is_mark = |condition: &Value| meta::text(condition, &["type"]) == "DisruptionTarget";
+    let mut conditions = meta::at(pod, &["status", "conditions"]).as_array().cloned().unwrap_or_default();
+    conditions.retain(|condition| !is_mark(condition));
+    conditions.push(json!({
+        "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting", "lastTransitionTime": jiff::Timestamp::now().strftime(TIME).to_string(),
+        "observedGeneration": meta::at(pod, &["metadata", "generation"]),
+    }));
+    pod["status"]["conditions"] = Value::Array(conditions);
 }
 
 fn delete_body(mut options: Value) -> bytes::Bytes {
@@ -133,7 +161,7 @@ fn judge(budget: &mut Value, pod: &Value) -> Result<bool, Status> {
             10,
         ));
     }
-    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let now = jiff::Timestamp::now().strftime(TIME).to_string();
     disrupted.insert(meta::name(pod).to_owned(), json!(now));
     budget["status"]["disruptedPods"] = Value::Object(disrupted);
     budget["status"]["disruptionsAllowed"] = json!(allowed - 1);

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::watch;
 
-use super::{Desired, Worker};
+use super::Worker;
 use crate::events::PodRef;
 use crate::pod::decide::{self, Plan};
 use crate::pod::start::{self, Launch};
@@ -87,10 +86,17 @@ impl Worker {
         let mut retry: Option<Duration> = None;
         for item in &plan.start {
             let launch = Launch { context: &context, pod, start: item, sandbox, runtime, volumes: &volumes };
-            // A pod that is to end does not wait for a slow pull or hook.
-            let result = tokio::select! {
-                result = launch.run() => result,
-                () = Self::ending(&mut self.desired) => return Ok(Some(Duration::ZERO)),
+            let mut running = std::pin::pin!(launch.run());
+            let result = loop {
+                tokio::select! {
+                    result = &mut running => break result,
+                    changed = self.desired.changed() => match changed {
+                        // A pod that is to end does not wait for a slow pull or hook.
+                        _ if self.desired.borrow().ending() => return Ok(Some(Duration::ZERO)),
+                        Ok(()) => self.acknowledge().await,
+                        Err(_) => break running.await,
+                    },
+                }
             };
             if let (Some(event), Some((_, container))) = (item.after, spec::find_container(pod, &item.name)) {
                 self.back_off.note(&decide::back_off_key(&container), event, Timestamp::now());
@@ -108,9 +114,14 @@ impl Worker {
         Ok(retry)
     }
 
-    pub(super) async fn ending(desired: &mut watch::Receiver<Desired>) {
-        if desired.wait_for(Desired::ending).await.is_err() {
-            std::future::pending::<()>().await;
+    /// Shows that a newer version of the pod was seen while a container starts; it is acted upon afterwards.
+    async fn acknowledge(&mut self) {
+        self.wake.notify_one();
+        let desired = self.desired.borrow().clone();
+        let pod = self.current(&desired);
+        match self.gather(&pod).await {
+            Ok(runtime) => drop(self.publish(&pod, &runtime, false, false)),
+            Err(error) => tracing::debug!(pod = %spec::describe(&pod), "{}: {error}", error.call),
         }
     }
 }
