@@ -52,6 +52,11 @@ impl LineCutter {
         Self { stream, pending: Vec::new() }
     }
 
+    /// The stream that it was made for.
+    pub fn stream(&self) -> &'static str {
+        self.stream
+    }
+
     /// The entries that `bytes`, read at `now` (ns), complete.
     pub fn feed(&mut self, bytes: &[u8], now: i64) -> Vec<u8> {
         let time = clock::rfc3339(now);

@@ -29,6 +29,11 @@ impl Output {
         Ok(Self { fd, cutter: LineCutter::new(stream), sinks: Vec::new() })
     }
 
+    /// `stdout` or `stderr`.
+    pub fn stream(&self) -> &'static str {
+        self.cutter.stream()
+    }
+
     /// For polling and, with a terminal, for handing its master to clients.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

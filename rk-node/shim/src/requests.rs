@@ -307,9 +307,9 @@ impl Supervisor {
 }
 
 fn attach_to(container: &mut Container, [out, err]: [OwnedFd; 2]) -> std::io::Result<Option<OwnedFd>> {
-    let mut sinks = [Some(out), Some(err)].into_iter();
-    for output in &mut container.outputs {
-        if let Some(Some(fd)) = sinks.next() {
+    // One of the streams may have ended already.
+    for (stream, fd) in [("stdout", out), ("stderr", err)] {
+        if let Some(output) = container.outputs.iter_mut().find(|output| output.stream() == stream) {
             output.sinks.push(Sink::new(fd)?);
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use oci_spec::runtime::LinuxSeccomp;
 use rk_cri_api::v1::security_profile::ProfileType;
 use rk_cri_api::v1::{
-    ContainerConfig, ContainerEventType, CreateContainerRequest, LinuxContainerSecurityContext, NamespaceMode,
+    ContainerConfig, ContainerEventType, CreateContainerRequest, LinuxContainerSecurityContext, Mount,
+    MountPropagation, NamespaceMode,
 };
 use rk_images::Image;
 use rk_shim_protocol::namespace_file;
@@ -58,8 +59,19 @@ fn validate(config: &ContainerConfig, sandbox: &SandboxRecord) -> Result<()> {
                 mount.container_path
             )));
         }
+        read_only_all_the_way(mount)?;
     }
     Ok(())
+}
+
+/// A mount that is read-only with all that is mounted below it takes nothing new from the node (KEP-3857).
+fn read_only_all_the_way(mount: &Mount) -> Result<()> {
+    let refused = |why| Err(Error::Invalid(format!("recursive read-only mount {:?}: {why}", mount.container_path)));
+    match mount.recursive_read_only {
+        true if !mount.readonly => refused("the mount must be read-only"),
+        true if mount.propagation() != MountPropagation::PropagationPrivate => refused("the mount must be private"),
+        _ => Ok(()),
+    }
 }
 
 async fn make(
@@ -241,4 +253,29 @@ fn local_seccomp(security: &LinuxContainerSecurityContext) -> Result<Option<Linu
     serde_json::from_slice(&text)
         .map(Some)
         .map_err(|error| Error::Invalid(format!("seccomp profile {}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_that_is_read_only_all_the_way_takes_nothing_new() {
+        let mount = |readonly, recursive_read_only, propagation: MountPropagation| Mount {
+            readonly,
+            recursive_read_only,
+            propagation: propagation as i32,
+            ..Mount::default()
+        };
+        use MountPropagation::{PropagationBidirectional, PropagationHostToContainer, PropagationPrivate};
+        assert!(read_only_all_the_way(&mount(true, true, PropagationPrivate)).is_ok());
+        assert!(read_only_all_the_way(&mount(false, false, PropagationBidirectional)).is_ok());
+        for refused in [
+            mount(false, true, PropagationPrivate),
+            mount(true, true, PropagationHostToContainer),
+            mount(true, true, PropagationBidirectional),
+        ] {
+            assert!(matches!(read_only_all_the_way(&refused), Err(Error::Invalid(_))), "{refused:?}");
+        }
+    }
 }

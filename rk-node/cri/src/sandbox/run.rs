@@ -116,15 +116,21 @@ async fn make(runtime: &Arc<Runtime>, sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
+fn node_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Some(name.trim()).filter(|name| !name.is_empty()).unwrap_or("localhost").to_owned()
+}
+
 fn shim_config(runtime: &Runtime, record: &SandboxRecord) -> SandboxConfig {
     let own_network = record.netns.is_some();
-    let hostname = record.config.hostname.clone();
+    // A pod without a name of its own still must not be able to rename the node.
+    let hostname = Some(record.config.hostname.clone()).filter(|name| !name.is_empty()).unwrap_or_else(node_name);
     SandboxConfig {
         id: record.id.clone(),
         netns: record.netns.clone(),
         ipc: record.namespace(|o| o.ipc()) != NamespaceMode::Node,
         // A pod in the node's network bears the node's name.
-        hostname: (own_network && !hostname.is_empty()).then_some(hostname),
+        hostname: own_network.then_some(hostname),
         shared_pid: record
             .config
             .linux

@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::spec::Kind;
 use crate::clock;
 use crate::runtime::{RuntimeContainer, State, UNKNOWN_REASON};
+use crate::volumes::is_read_only_all_the_way;
 
 /// Scheme of container IDs in the API.
 pub const ID_SCHEME: &str = "rk://";
@@ -137,7 +138,8 @@ fn base(source: &Source<'_>) -> ContainerStatus {
             mount_path: m.mount_path.clone(),
             name: m.name.clone(),
             read_only: m.read_only.filter(|r| *r),
-            recursive_read_only: (m.read_only == Some(true)).then(|| "Disabled".to_owned()),
+            recursive_read_only: (m.read_only == Some(true))
+                .then(|| if is_read_only_all_the_way(m) { "Enabled" } else { "Disabled" }.to_owned()),
             volume_status: None,
         })
         .collect();

@@ -133,9 +133,9 @@ impl ProbeTasks {
         }
     }
 
-    /// Stops the tasks of a container that is about to be killed: its last moments say nothing.
+    /// Stops the tasks of a container that is about to be killed, but for its readiness: others may still rely on it while its hook runs.
     pub fn stop_container(&mut self, id: &str) {
-        self.tasks.retain(|(of, _), _| of != id);
+        self.tasks.retain(|(of, kind), _| of != id || *kind == ProbeKind::Readiness);
     }
 
     /// Stops all tasks.

@@ -56,7 +56,7 @@ pub fn container_mounts(
             // The files of content volumes are the kubelet's; a container's writes would be lost or misread.
             readonly: mount.read_only == Some(true) || content,
             propagation: propagation(mount),
-            recursive_read_only: mount.recursive_read_only.as_deref() == Some("Enabled"),
+            recursive_read_only: is_read_only_all_the_way(mount),
             ..Default::default()
         });
     }
@@ -98,6 +98,18 @@ fn absolute(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
+/// Whether what is mounted below is read-only too: this runtime always can, so `IfPossible` asks only for what the mount itself allows
+/// (KEP-3857).
+pub fn is_read_only_all_the_way(mount: &VolumeMount) -> bool {
+    match mount.recursive_read_only.as_deref() {
+        Some("Enabled") => true,
+        Some("IfPossible") => {
+            mount.read_only == Some(true) && matches!(mount.mount_propagation.as_deref(), None | Some("None"))
+        }
+        _ => false,
+    }
+}
+
 fn propagation(mount: &VolumeMount) -> i32 {
     let propagation = match mount.mount_propagation.as_deref() {
         Some("HostToContainer") => cri::MountPropagation::PropagationHostToContainer,
@@ -129,4 +141,31 @@ fn sub_path(mount: &VolumeMount, env: &Environment) -> Result<Option<String>, Mo
         return Ok(Some(path));
     }
     Ok(mount.sub_path.clone().filter(|s| !s.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn read_only_goes_all_the_way_where_it_is_possible() {
+        for (mount, want) in [
+            (json!({"readOnly": true}), false),
+            (json!({"readOnly": true, "recursiveReadOnly": "Disabled"}), false),
+            (json!({"readOnly": true, "recursiveReadOnly": "Enabled"}), true),
+            (json!({"readOnly": true, "recursiveReadOnly": "IfPossible"}), true),
+            (json!({"readOnly": true, "recursiveReadOnly": "IfPossible", "mountPropagation": "None"}), true),
+            (
+                json!({"readOnly": true, "recursiveReadOnly": "IfPossible", "mountPropagation": "HostToContainer"}),
+                false,
+            ),
+            (json!({"recursiveReadOnly": "IfPossible"}), false),
+        ] {
+            let mut full = mount.clone();
+            (full["name"], full["mountPath"]) = (json!("v"), json!("/v"));
+            let read: VolumeMount = serde_json::from_value(full).unwrap();
+            assert_eq!(is_read_only_all_the_way(&read), want, "{mount}");
+        }
+    }
 }

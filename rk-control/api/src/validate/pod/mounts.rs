@@ -13,8 +13,8 @@ pub(super) fn mounts(container: &Value, path: &Path<'_>, volumes: &[(&str, bool)
     let devices = list(container, "volumeDevices");
     let mut paths: Vec<&str> = Vec::new();
     for (index, mount) in list(container, "volumeMounts").iter().enumerate() {
-        let path = path.child("volumeMounts");
-        let path = path.index(index);
+        let all = path.child("volumeMounts");
+        let path = all.index(index);
         let (name, target) = (text(mount, "name"), text(mount, "mountPath"));
         if name.is_empty() {
             errors.required(&path.child("name"), "");
@@ -34,22 +34,22 @@ pub(super) fn mounts(container: &Value, path: &Path<'_>, volumes: &[(&str, bool)
         if devices.iter().any(|device| text(device, "devicePath") == target) {
             errors.invalid(&path.child("mountPath"), target, "must not already exist as a path in volumeDevices");
         }
-        inside(mount, &path, errors);
-        shared(mount, container, &path, errors);
+        inside(mount, &all, &path, errors);
+        shared(mount, container, &all, errors);
     }
 }
 
-/// Where in its volume a mount begins.
-fn inside(mount: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    relative(text(mount, "subPath"), &path.child("subPath"), errors);
-    relative(text(mount, "subPathExpr"), &path.child("subPathExpr"), errors);
+/// Where in its volume a mount begins. Upstream names the list `all`, not the mount, for what a path may not be.
+fn inside(mount: &Value, all: &Path<'_>, path: &Path<'_>, errors: &mut FieldErrors) {
+    relative(text(mount, "subPath"), &all.child("subPath"), errors);
+    relative(text(mount, "subPathExpr"), &all.child("subPathExpr"), errors);
     if !empty(mount, "subPath") && !empty(mount, "subPathExpr") {
         let why = "subPathExpr and subPath are mutually exclusive";
         errors.invalid(&path.child("subPathExpr"), text(mount, "subPathExpr"), why);
     }
 }
 
-/// What of later mounts passes through, and how deep read-only goes (KEP-3857).
+/// What of later mounts passes through, and how deep read-only goes (KEP-3857). Upstream names the list in `path`, not the mount.
 fn shared(mount: &Value, container: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let propagation = text(mount, "mountPropagation");
     let here = path.child("mountPropagation");

@@ -38,7 +38,7 @@ fn mounts_and_devices_of_containers() {
         &[
             (
                 pod(mount(json!({"recursiveReadOnly": "Enabled"})), empty.clone()),
-                "spec.containers[0].volumeMounts[0].recursiveReadOnly: Forbidden: may only be specified when readOnly is true",
+                "spec.containers[0].volumeMounts.recursiveReadOnly: Forbidden: may only be specified when readOnly is true",
             ),
             (
                 pod(
@@ -47,11 +47,11 @@ fn mounts_and_devices_of_containers() {
                     ),
                     empty.clone(),
                 ),
-                "spec.containers[0].volumeMounts[0].recursiveReadOnly: Forbidden: may only be specified when mountPropagation is None or not specified",
+                "spec.containers[0].volumeMounts.recursiveReadOnly: Forbidden: may only be specified when mountPropagation is None or not specified",
             ),
             (
                 pod(mount(json!({"recursiveReadOnly": "Deep", "readOnly": true})), empty.clone()),
-                "spec.containers[0].volumeMounts[0].recursiveReadOnly: Unsupported value: \"Deep\"",
+                "spec.containers[0].volumeMounts.recursiveReadOnly: Unsupported value: \"Deep\"",
             ),
             (
                 pod(device("/dev/x"), empty),
