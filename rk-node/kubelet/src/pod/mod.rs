@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod conditions;
 pub mod container_status;
 pub mod decide;
+mod environment;
 pub mod kill;
 pub mod last_words;
 pub mod phase;

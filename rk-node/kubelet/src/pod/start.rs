@@ -1,8 +1,6 @@
 //! Starting things: the sandbox, and a container from its image to its postStart hook.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod, Secret};
@@ -18,18 +16,13 @@ use crate::events::PodRef;
 use crate::images::ImageError;
 use crate::probes::{HandlerContext, lifecycle_handler};
 use crate::runtime::{RuntimePod, RuntimeSandbox};
-use crate::static_pods::is_static;
 use crate::swap::SWAP_FILE;
 use crate::translate::{
-    ContainerInputs, EnvSources, Environment, HostResolver, check_non_root, container_config, environment,
-    give_container_users, give_users, host_network_hosts, log_directory, managed_hosts, pod_dns, references,
-    sandbox_config, service_environment,
+    ContainerInputs, HostResolver, check_non_root, container_config, give_container_users, give_users,
+    host_network_hosts, log_directory, managed_hosts, pod_dns, sandbox_config,
 };
 use crate::userns::own_users;
 use crate::volumes::{Volumes, container_devices, container_mounts};
-
-/// How old ConfigMaps and Secrets of an environment may be: a fresh pod sees fresh values.
-const FRESH: Duration = Duration::ZERO;
 
 /// Why a container does not run: a reason of the API and a message.
 #[derive(Debug)]
@@ -158,7 +151,7 @@ pub struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    fn pod_ips(&self) -> Vec<String> {
+    pub(super) fn pod_ips(&self) -> Vec<String> {
         if spec::host_network(self.pod) {
             self.context.node.borrow().host_ips.clone()
         } else {
@@ -270,38 +263,6 @@ impl Launch<'_> {
             .create_container(&self.sandbox.id, container_config, config)
             .await
             .map_err(|e| StartError::new("CreateContainerError", e.to_string()))
-    }
-
-    async fn environment(&self, container: &Container) -> Result<Environment, String> {
-        let refs = references(container);
-        let objects = self.context.volumes.objects();
-        let namespace = spec::namespace(self.pod);
-        let (mut config_maps, mut secrets) = (BTreeMap::new(), BTreeMap::new());
-        for name in refs.config_maps {
-            if let Some(map) =
-                objects.config_map(namespace, &name, FRESH).await.map_err(|e| crate::api_error::text(&e))?
-            {
-                config_maps.insert(name, Arc::unwrap_or_clone(map));
-            }
-        }
-        for name in refs.secrets {
-            if let Some(secret) =
-                objects.secret(namespace, &name, FRESH).await.map_err(|e| crate::api_error::text(&e))?
-            {
-                secrets.insert(name, Arc::unwrap_or_clone(secret));
-            }
-        }
-        let links = self.pod.spec.as_ref().and_then(|s| s.enable_service_links).unwrap_or(true);
-        // A static pod may be what makes the API server reachable: it waits for nothing.
-        let services = match is_static(self.pod) {
-            true => self.context.services.known(),
-            false => self.context.services.get().await,
-        };
-        let services = service_environment(&services, namespace, links);
-        let fields = self.context.fields(self.pod_ips());
-        let sources =
-            EnvSources { pod: self.pod, fields: &fields, services, config_maps: &config_maps, secrets: &secrets };
-        environment(container, sources).map_err(|e| e.to_string())
     }
 
     /// Mounts of the kubelet's own: /etc/hosts and the termination message file.

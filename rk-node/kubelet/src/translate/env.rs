@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, FileKeySelector, Pod, Secret};
 
+use super::env_file;
 use super::expand::expand;
 use super::fields::{FieldContext, field_value, resource_value};
 
@@ -14,7 +15,12 @@ pub struct References {
     pub config_maps: BTreeSet<String>,
     /// Secrets.
     pub secrets: BTreeSet<String>,
+    /// Files of variables: volume and path within it.
+    pub files: BTreeSet<EnvFile>,
 }
+
+/// A file of variables: volume, and path within it.
+pub type EnvFile = (String, String);
 
 /// Which objects the container's environment needs.
 pub fn references(container: &Container) -> References {
@@ -26,6 +32,7 @@ pub fn references(container: &Container) -> References {
     for source in container.env.iter().flatten().filter_map(|e| e.value_from.as_ref()) {
         refs.config_maps.extend(source.config_map_key_ref.as_ref().map(|r| r.name.clone()));
         refs.secrets.extend(source.secret_key_ref.as_ref().map(|r| r.name.clone()));
+        refs.files.extend(source.file_key_ref.as_ref().map(|r| (r.volume_name.clone(), r.path.clone())));
     }
     refs
 }
@@ -42,6 +49,8 @@ pub struct EnvSources<'a> {
     pub config_maps: &'a BTreeMap<String, ConfigMap>,
     /// Secrets of the pod's namespace.
     pub secrets: &'a BTreeMap<String, Secret>,
+    /// Texts of files of variables.
+    pub files: &'a BTreeMap<EnvFile, String>,
 }
 
 /// A variable whose source is missing; the container cannot be configured.
@@ -182,6 +191,10 @@ pub fn environment(container: &Container, sources: EnvSources<'_>) -> Result<Env
             if let Some(value) = missing.resolve(found.map(text), key.optional)? {
                 env.set(&variable.name, value);
             }
+        } else if let Some(key) = &source.file_key_ref {
+            if let Some(value) = of_file(key, sources.files)? {
+                env.set(&variable.name, value);
+            }
         } else {
             return Err(EnvError::Field(format!(
                 "environment variable {} has a source that is not supported",
@@ -190,6 +203,20 @@ pub fn environment(container: &Container, sources: EnvSources<'_>) -> Result<Env
         }
     }
     Ok(env)
+}
+
+/// A variable of a file that a container of the pod wrote (KEP-3721).
+fn of_file(wish: &FileKeySelector, files: &BTreeMap<EnvFile, String>) -> Result<Option<String>, EnvError> {
+    let FileKeySelector { key, path, volume_name, optional } = wish;
+    let wrong = |why: String| EnvError::Field(format!("environment file {path:?} of volume {volume_name:?}: {why}"));
+    let text = files.get(&(volume_name.clone(), path.clone()));
+    let value = text.map(|text| env_file::value_of(text, key)).transpose().map_err(wrong)?.flatten();
+    match value {
+        None if *optional != Some(true) => {
+            Err(wrong(if text.is_none() { "it is not there".into() } else { format!("it has no {key:?}") }))
+        }
+        value => Ok(value),
+    }
 }
 
 struct Missing<'a> {
@@ -238,6 +265,7 @@ mod tests {
             services,
             config_maps: &config_maps,
             secrets: &secrets,
+            files: &BTreeMap::from([(("v".to_owned(), "e/f".to_owned()), "A='1'\nB='2'\n".to_owned())]),
         };
         environment(&container, sources).map(Environment::into_list)
     }
@@ -253,6 +281,25 @@ mod tests {
         .unwrap();
         let want = [("P_k", "v"), ("A", "y"), ("B", "x1v$(NO)"), ("S", "s"), ("N", "p"), ("SVC", "1")];
         assert_eq!(list, want.map(|(k, v)| (k.to_owned(), v.to_owned())));
+    }
+
+    #[test]
+    fn variables_come_from_files_of_the_pod() {
+        let from = |name: &str, path: &str, key: &str, optional: bool| {
+            let wish = json!({"volumeName": "v", "path": path, "key": key, "optional": optional});
+            json!({"name": name, "valueFrom": {"fileKeyRef": wish}})
+        };
+        let env = json!([from("X", "e/f", "B", false), from("Y", "e/f", "C", true), from("Z", "none", "B", true)]);
+        assert_eq!(
+            build(json!({"name": "c", "env": env})).unwrap(),
+            [("X", "2"), ("SVC", "1")].map(|(k, v)| (k.to_owned(), v.to_owned()))
+        );
+        for (wish, why) in [
+            (from("X", "e/f", "C", false), "environment file \"e/f\" of volume \"v\": it has no \"C\""),
+            (from("X", "none", "B", false), "environment file \"none\" of volume \"v\": it is not there"),
+        ] {
+            assert_eq!(build(json!({"name": "c", "env": [wish]})).unwrap_err().to_string(), why);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod container;
 mod dns;
 mod env;
+mod env_file;
 mod expand;
 mod fields;
 mod hosts;
@@ -13,7 +14,7 @@ mod users;
 
 pub use container::{ContainerInputs, container_config};
 pub use dns::{HostResolver, pod_dns};
-pub use env::{EnvSources, Environment, environment, references};
+pub use env::{EnvFile, EnvSources, Environment, environment, references};
 pub use expand::expand;
 pub use fields::{FieldContext, field_value, resource_value};
 pub use hosts::{host_network_hosts, managed_hosts};

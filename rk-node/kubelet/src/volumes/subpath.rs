@@ -4,7 +4,7 @@
 //! volume's root in one go (`openat2`, RESOLVE_BENEATH); the bind mount is then made from the descriptor, not from a path.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
@@ -49,6 +49,29 @@ fn open_beneath(volume: &Path, sub: &Path) -> io::Result<OwnedFd> {
         so_far.push(name);
     }
     find(&root, sub).map_err(Into::into)
+}
+
+/// Reads a file beneath `volume`, wherever its links lead within it; `None` when it is not there.
+///
+/// # Errors
+/// It cannot be read, is no regular file of UTF-8, or is longer than `limit` bytes.
+pub fn read_beneath(volume: &Path, path: &str, limit: u64) -> Result<Option<String>, String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let opened = open(volume, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).and_then(|root| {
+        openat2(root.as_fd(), path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)
+    });
+    let file = match opened {
+        Ok(file) => fs::File::from(file),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    let meta = file.metadata().map_err(|error| error.to_string())?;
+    if !meta.is_file() || meta.len() > limit {
+        return Err(format!("not a regular file of at most {limit} bytes"));
+    }
+    let mut text = String::new();
+    file.take(limit).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    Ok(Some(text))
 }
 
 /// Bind-mounts `sub` of `volume` at `target` and returns nothing but success; a mount that is there is replaced.
@@ -100,5 +123,18 @@ mod tests {
             assert!(open_beneath(&volume, Path::new(bad)).is_err(), "{bad}");
         }
         assert!(!dir.path().join("new").exists());
+        fs::write(volume.join("a/env"), "A='1'").unwrap();
+        std::os::unix::fs::symlink("a/env", volume.join("link")).unwrap();
+        for (path, limit, want) in [
+            ("a/env", 5, Ok(Some("A='1'".to_owned()))),
+            ("link", 5, Ok(Some("A='1'".to_owned()))),
+            ("a/none", 5, Ok(None)),
+            ("a/env", 4, Err(())),
+            ("a", 5, Err(())),
+            ("up", 5, Err(())),
+            ("../secret", 5, Err(())),
+        ] {
+            assert_eq!(read_beneath(&volume, path, limit).map_err(drop), want, "{path}");
+        }
     }
 }
