@@ -14,7 +14,7 @@ pub(super) fn namespace(object: &mut Object) {
         if !name.is_empty()
             && let Some(labels) = ensure(metadata, "labels")
         {
-            default(labels, "kubernetes.io/metadata.name", name);
+            labels.insert("kubernetes.io/metadata.name".into(), name.into());
         }
     }
     if let Some(status) = ensure(object, "status") {

@@ -13,6 +13,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod traits;
+mod volume;
 mod warn;
 
 use serde_json::Value;

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::status;
+use super::traits::StatusMetadata::Frozen;
 use crate::meta::{Quantity, at, text};
 
 /// Quality-of-service class, and the condition of a pod that is held back by scheduling gates.
@@ -118,13 +120,35 @@ pub fn qos_class(pod: &Value) -> &'static str {
     }
 }
 
-/// `ephemeralcontainers`: only that list (and labels, annotations) may change.
+/// `status`: what a client leaves out that it did not mean to take back.
+pub(super) fn keep_in_status(new: &mut Value, old: &Value) {
+    let before = at(old, &["status"]);
+    let Some(status) = new.get_mut("status").and_then(Value::as_object_mut) else { return };
+    for key in ["qosClass", "observedGeneration"] {
+        if let Some(value) = before.get(key).filter(|_| !status.contains_key(key)) {
+            status.insert(key.into(), value.clone());
+        }
+    }
+    // Of several conditions of a type each stands for the one in its place.
+    let mut left: Vec<&Value> = at(before, &["conditions"]).as_array().into_iter().flatten().collect();
+    for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+        let kind = text(condition, &["type"]).to_owned();
+        let Some(place) = left.iter().position(|other| text(other, &["type"]) == kind) else { continue };
+        let other = left.remove(place);
+        let Some(condition) = condition.as_object_mut() else { continue };
+        if let Some(value) = other.get("observedGeneration").filter(|_| !condition.contains_key("observedGeneration")) {
+            condition.insert("observedGeneration".into(), value.clone());
+        }
+    }
+}
+
+/// `ephemeralcontainers`: only that list may change.
 pub(super) fn keep_all_but_ephemeral_containers(new: &mut Value, old: &Value) {
     let list = at(new, &["spec", "ephemeralContainers"]).clone();
     let metadata = new.get("metadata").cloned();
     *new = old.clone();
     if let (Some(metadata), Some(object)) = (metadata, new.as_object_mut()) {
-        object.insert("metadata".into(), metadata);
+        object.insert("metadata".into(), status::merged_metadata(metadata, at(old, &["metadata"]), Frozen));
     }
     if let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) {
         if list.is_null() {
@@ -141,7 +165,7 @@ pub(super) fn keep_all_but_resources(new: &mut Value, old: &Value) {
     let metadata = new.get("metadata").cloned();
     *new = old.clone();
     if let (Some(metadata), Some(object)) = (metadata, new.as_object_mut()) {
-        object.insert("metadata".into(), metadata);
+        object.insert("metadata".into(), status::merged_metadata(metadata, at(old, &["metadata"]), Frozen));
     }
     for list in ["containers", "initContainers"] {
         let sources = at(&wanted, &["spec", list]).as_array().cloned().unwrap_or_default();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::traits::{self, Status, StatusMetadata};
-use super::{generation, pod, service, special, status};
+use super::{generation, pod, service, special, status, volume};
 use crate::meta::at;
 use crate::resources::Resource;
 
@@ -38,6 +38,8 @@ pub fn prepare_for_create(resource: &Resource, object: &mut Value) {
     match (&*resource.gvk.group, &*resource.gvk.kind) {
         ("", "Pod") => pod::create(object),
         ("", "Namespace") => special::namespace_create(object),
+        ("", "PersistentVolume") => volume::create(object),
+        ("", "PersistentVolumeClaim") => volume::sources(object, None),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => special::crd_create(object),
         ("apiregistration.k8s.io", "APIService") => special::api_service_create(object),
         ("", "Secret") => special::secret_data(object),
@@ -62,6 +64,7 @@ pub fn prepare_for_update(resource: &Resource, subresource: Option<&str>, new: &
                 ("", "Namespace") => keep_finalizers(new, old),
                 ("", "Secret") => special::secret_data(new),
                 ("", "Service") => service::update(new, old),
+                ("", "PersistentVolumeClaim") => volume::sources(new, Some(old)),
                 ("apps", "DaemonSet") => special::template_generation(new, Some(old)),
                 ("certificates.k8s.io", "CertificateSigningRequest") => take(new, old, "spec"),
                 _ => {}
@@ -69,8 +72,10 @@ pub fn prepare_for_update(resource: &Resource, subresource: Option<&str>, new: &
         }
         Some("status") => {
             status::keep_all_but_status(new, old, traits.status_metadata);
-            if resource.gvk.kind == "CertificateSigningRequest" {
-                special::keep_approval(new, old);
+            match (&*resource.gvk.group, &*resource.gvk.kind) {
+                ("certificates.k8s.io", "CertificateSigningRequest") => special::keep_approval(new, old),
+                ("", "Pod") => pod::keep_in_status(new, old),
+                _ => {}
             }
         }
         Some("approval") => special::keep_all_but_conditions(new, old),

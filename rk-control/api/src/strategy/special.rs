@@ -106,12 +106,18 @@ pub(super) fn keep_all_but_conditions(new: &mut Value, old: &Value) {
     set_conditions(new, conditions);
 }
 
-/// Writes times that the server alone tells: when a condition of a CertificateSigningRequest was updated and came to be.
+/// Writes times that the server alone tells: when a condition of a CertificateSigningRequest was updated and came to be, and since
+/// when a PersistentVolume is in its phase.
 pub fn stamp(resource: &Resource, new: &mut Value, old: &Value, now: jiff::Timestamp) {
-    if resource.gvk.kind != "CertificateSigningRequest" {
-        return;
-    }
     let now = crate::meta::format_time(now);
+    match (&*resource.gvk.group, &*resource.gvk.kind) {
+        ("certificates.k8s.io", "CertificateSigningRequest") => conditions(new, old, &now),
+        ("", "PersistentVolume") => super::volume::stamp(new, old, &now),
+        _ => {}
+    }
+}
+
+fn conditions(new: &mut Value, old: &Value, now: &str) {
     let before = at(old, &["status", "conditions"]).as_array().cloned().unwrap_or_default();
     let conditions = new.get_mut("status").and_then(|s| s.get_mut("conditions")).and_then(Value::as_array_mut);
     for condition in conditions.into_iter().flatten() {

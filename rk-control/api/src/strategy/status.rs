@@ -33,11 +33,11 @@ pub(super) fn keep_all_but_status(new: &mut Value, old: &Value, metadata: Status
     object.insert("metadata".into(), merged_metadata(new_metadata, at(old, &["metadata"]), metadata));
 }
 
-fn merged_metadata(mut new: Value, old: &Value, rule: StatusMetadata) -> Value {
+pub(super) fn merged_metadata(mut new: Value, old: &Value, rule: StatusMetadata) -> Value {
     let kept: &[&str] = match rule {
         StatusMetadata::Open => &["ownerReferences"],
         StatusMetadata::KeepLabels => &["ownerReferences", "labels"],
-        StatusMetadata::Frozen => &["ownerReferences", "labels", "annotations"],
+        StatusMetadata::Frozen => &["ownerReferences", "labels", "annotations", "finalizers"],
     };
     if let Some(new) = new.as_object_mut() {
         for key in kept {

@@ -155,7 +155,7 @@ fn a_service_that_changes_its_type_leaves_behind_what_only_the_former_type_had()
 #[test]
 fn addresses_of_a_load_balancer_are_refused_where_there_is_none() {
     let services = resource("", "v1", "services");
-    let status = json!({"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}});
+    let status = json!({"loadBalancer": {"ingress": [{"ip": "203.0.113.1", "ipMode": "VIP"}]}});
     for (kind, refused) in [("LoadBalancer", false), ("ClusterIP", true)] {
         let new = json!({"metadata": {"name": "s", "namespace": "n"}, "spec": {"type": kind}, "status": status});
         let errors = validate_update(&services, Some("status"), &new, &new);
@@ -193,4 +193,32 @@ fn a_system_priority_class_can_be_annotated() {
     );
     let change = validate_update(&classes, None, &class(7), &class(2_000_001_000));
     assert_eq!(change.0.len(), 1, "the value alone is wrong: {change:?}");
+}
+
+#[test]
+fn a_claim_names_its_source_twice_and_a_volume_says_since_when() {
+    let claims = resource("", "v1", "persistentvolumeclaims");
+    let snapshot = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "s"});
+    for key in ["dataSource", "dataSourceRef"] {
+        let object = created(&claims, json!({"metadata": {"name": "c"}, "spec": {key: snapshot}}));
+        assert_eq!(object["spec"]["dataSource"], snapshot, "{key}");
+        assert_eq!(object["spec"]["dataSourceRef"], snapshot, "{key}");
+    }
+    let volumes = resource("", "v1", "persistentvolumes");
+    let old = json!({"status": {"phase": "Available", "lastPhaseTransitionTime": "2020-01-01T00:00:00Z"}});
+    for (phase, since) in [("Available", "2020-01-01T00:00:00Z"), ("Bound", "2024-01-02T03:04:05Z")] {
+        let mut new = json!({"status": {"phase": phase}});
+        stamp(&volumes, &mut new, &old, "2024-01-02T03:04:05Z".parse().unwrap());
+        assert_eq!(new["status"]["lastPhaseTransitionTime"], since);
+    }
+}
+
+#[test]
+fn a_status_keeps_what_its_writer_left_out() {
+    let pods = resource("", "v1", "pods");
+    let condition = json!({"type": "Ready", "status": "True", "observedGeneration": 2});
+    let old = json!({"metadata": {"name": "p"}, "status": {"qosClass": "Burstable", "observedGeneration": 2, "conditions": [condition]}});
+    let mut new = json!({"metadata": {"name": "p"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+    prepare_for_update(&pods, Some("status"), &mut new, &old);
+    assert_eq!(new["status"], old["status"]);
 }

@@ -39,7 +39,7 @@ pub(super) enum StatusMetadata {
     Open,
     /// All but labels.
     KeepLabels,
-    /// Nothing but finalizers and managed fields.
+    /// Nothing but managed fields.
     Frozen,
 }
 

@@ -9,7 +9,14 @@ use crate::resources::Resource;
 pub fn warnings(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<String> {
     let mut out = Vec::new();
     match (&*resource.gvk.group, &*resource.gvk.kind) {
-        ("", "Pod") => pod_spec(at(object, &["spec"]), "spec", &mut out),
+        ("", "Pod") => {
+            let broken = crate::meta::dns1123_label(text(object, &["metadata", "name"]));
+            if !broken.is_empty() {
+                let what = "this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended";
+                out.push(format!("metadata.name: {what}: [{}]", broken.join(" ")));
+            }
+            pod_spec(at(object, &["spec"]), "spec", &mut out);
+        }
         ("", "PodTemplate") => pod_spec(at(object, &["template", "spec"]), "template.spec", &mut out),
         ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet")
         | ("batch", "Job")
@@ -73,6 +80,11 @@ fn pod_spec(spec: &Value, path: &str, out: &mut Vec<String>) {
             if volume.get(source).is_some() {
                 out.push(format!("{path}.volumes[{index}].{source}: {what}"));
             }
+        }
+    }
+    for (index, secret) in list("imagePullSecrets").iter().enumerate() {
+        if text(secret, &["name"]).is_empty() {
+            out.push(format!("{path}.imagePullSecrets[{index}].name: invalid empty name \"\""));
         }
     }
     if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|s| s < 0) {

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::get::{amount, entries, list, named, strings, text};
-use crate::meta::{at, qualified_name};
+use super::get::{entries, list, strings, text};
+use super::resources;
+use crate::meta::at;
 use crate::status::{FieldErrors, Path};
 
 /// Names without a domain that a quota may bound.
@@ -22,18 +23,6 @@ const STANDARD: [&str; 19] = [
     "requests.ephemeral-storage",
     "requests.memory",
     "requests.storage",
-    "resourcequotas",
-    "secrets",
-    "services",
-    "services.loadbalancers",
-    "services.nodeports",
-];
-/// Names that are counted.
-const COUNTED: [&str; 9] = [
-    "configmaps",
-    "persistentvolumeclaims",
-    "pods",
-    "replicationcontrollers",
     "resourcequotas",
     "secrets",
     "services",
@@ -67,23 +56,21 @@ pub(super) fn resource_quota(object: &Value, errors: &mut FieldErrors) {
         }
     }
     let names: Vec<&str> = strings(spec, "scopes").collect();
-    scopes(&names, at(spec, &["scopes"]), spec, &path.child("scopes"), errors);
+    let here = path.child("scopes");
+    scopes(&names, at(spec, &["scopes"]), &here, errors);
+    for scope in &names {
+        bounded(scope, at(spec, &["scopes"]), spec, &here, errors);
+    }
     selector(spec, &path.child("scopeSelector"), errors);
 }
 
 fn hard(name: &str, value: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    named(errors, path, name, qualified_name(name));
+    resources::known(name, path, errors);
     let pages = name.starts_with("hugepages-") || name.starts_with("requests.hugepages-");
     if !name.contains('/') && !STANDARD.contains(&name) && !pages {
         errors.invalid(path, name, "must be a standard resource for quota");
     }
-    let amount = amount(value);
-    if amount.sign() < 0 {
-        errors.invalid(path, value.clone(), "must be greater than or equal to 0");
-    }
-    if (COUNTED.contains(&name) || name.contains('/')) && !amount.is_integer() {
-        errors.invalid(path, value.clone(), "must be an integer");
-    }
+    resources::value(name, value, path, errors);
 }
 
 /// Whether a scope can bound a resource without a domain.
@@ -98,15 +85,19 @@ fn bounds(scope: &str, resource: &str) -> bool {
     }
 }
 
-fn scopes(names: &[&str], shown: &Value, spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+/// Whether what is bounded can be bounded in a scope.
+fn bounded(scope: &str, shown: &Value, spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    for (resource, _) in entries(spec, "hard") {
+        if STANDARD.contains(&resource) && !bounds(scope, resource) {
+            errors.invalid(path, shown.clone(), "unsupported scope applied to resource");
+        }
+    }
+}
+
+fn scopes(names: &[&str], shown: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     for scope in names {
         if !SCOPES.contains(scope) {
             errors.invalid(path, shown.clone(), "unsupported scope");
-        }
-        for (resource, _) in entries(spec, "hard") {
-            if STANDARD.contains(&resource) && !bounds(scope, resource) {
-                errors.invalid(path, shown.clone(), "unsupported scope applied to resource");
-            }
         }
     }
     for (a, b) in OPPOSITES {
@@ -123,10 +114,11 @@ fn selector(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     for expression in expressions {
         let (scope, operator) = (text(expression, "scopeName"), text(expression, "operator"));
         let here = path.child("scopeName");
-        scopes(&[scope], &Value::from(scope), spec, &here, errors);
+        scopes(&[scope], &Value::from(scope), &here, errors);
+        bounded(scope, at(spec, &["scopeSelector"]), spec, &path, errors);
         let plain = !matches!(scope, "PriorityClass" | "VolumeAttributesClass");
         if plain && operator != "Exists" {
-            let why = "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, \
+            let why = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, \
                        ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
             errors.invalid(&path.child("operator"), operator, why);
         }
@@ -147,7 +139,7 @@ fn selector(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let names: Vec<&str> = expressions.iter().map(|expression| text(expression, "scopeName")).collect();
     for (a, b) in OPPOSITES {
         if names.contains(&a) && names.contains(&b) {
-            errors.invalid(&path, at(spec, &["scopeSelector"]).clone(), "conflicting scopes");
+            errors.invalid(&path, at(spec, &["scopes"]).clone(), "conflicting scopes");
         }
     }
 }

@@ -102,14 +102,17 @@ fn json_key(object: &Value, key: &str, errors: &mut FieldErrors) {
         None => errors.required(&data.key(key), ""),
         Some(text) => {
             let bytes = STANDARD.decode(text).unwrap_or_default();
-            if serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_err() {
-                // The content is a secret: it is not repeated.
-                errors.invalid(
-                    &data.key(key),
-                    "<secret contents redacted>",
-                    "invalid character looking for beginning of value",
-                );
-            }
+            let why = match serde_json::from_slice::<Value>(&bytes) {
+                Ok(Value::Object(_) | Value::Null) => return,
+                Ok(Value::Array(_)) => "json: cannot unmarshal array into Go value of type map[string]interface {}",
+                Ok(Value::String(_)) => "json: cannot unmarshal string into Go value of type map[string]interface {}",
+                Ok(Value::Bool(_)) => "json: cannot unmarshal bool into Go value of type map[string]interface {}",
+                Ok(Value::Number(_)) => "json: cannot unmarshal number into Go value of type map[string]interface {}",
+                Err(error) if error.is_eof() => "unexpected end of JSON input",
+                Err(_) => "invalid character looking for beginning of value",
+            };
+            // The content is a secret: it is not repeated.
+            errors.invalid(&data.key(key), "<secret contents redacted>", why);
         }
     }
 }

@@ -58,7 +58,7 @@ fn endpoint(endpoint: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErr
 }
 
 /// Addresses that reach the node itself, or everyone, are no endpoints.
-fn special(address: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+pub(super) fn special(address: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     let Ok(ip) = address.parse::<IpAddr>() else { return };
     if ip.is_unspecified() {
         errors.invalid(path, address, format!("may not be unspecified ({address})"));
@@ -73,7 +73,11 @@ fn special(address: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     if link_local {
         errors.invalid(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
     }
-    if ip.is_multicast() {
+    let multicast = match ip {
+        IpAddr::V4(v4) => v4.octets().starts_with(&[224, 0, 0]),
+        IpAddr::V6(v6) => v6.segments().first().is_some_and(|s| s & 0xff0f == 0xff02),
+    };
+    if multicast {
         errors.invalid(path, address, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
     }
 }
@@ -127,12 +131,16 @@ pub(super) fn endpoints(object: &Value, errors: &mut FieldErrors) {
                         ip,
                         "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
                     );
+                    errors.invalid(&path.child("ip"), ip, "must be a valid IP address");
                 } else {
                     special(ip, &path.child("ip"), errors);
                 }
                 let host = text(address, "hostname");
                 if !host.is_empty() {
                     named(errors, &path.child("hostname"), host, dns1123_label(host));
+                }
+                if let Some(node) = field(address, "nodeName").and_then(Value::as_str) {
+                    named(errors, &path.child("nodeName"), node, dns1123_subdomain(node));
                 }
             }
         }
@@ -148,6 +156,9 @@ pub(super) fn endpoints(object: &Value, errors: &mut FieldErrors) {
             }
             in_range(errors, &path.child("port"), int(port, "port").unwrap_or(0), 1, 65535);
             one_of(errors, &path.child("protocol"), text(port, "protocol"), &PROTOCOLS, true);
+            if let Some(app) = field(port, "appProtocol").and_then(Value::as_str) {
+                named(errors, &path.child("appProtocol"), app, qualified_name(app));
+            }
         }
     }
 }

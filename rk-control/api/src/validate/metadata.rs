@@ -9,7 +9,7 @@ use crate::resources::Resource;
 use crate::status::{FieldErrors, Path};
 
 /// Finalizers without a domain that may be used.
-const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+pub(super) const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
 /// Metadata of a new or changed object.
 pub fn metadata(resource: &Resource, object: &Value) -> FieldErrors {
@@ -67,10 +67,10 @@ pub(super) fn annotations(annotations: &Value, path: &Path<'_>, errors: &mut Fie
 }
 
 fn owners(metadata: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    let mut controller: Option<&str> = None;
+    let mut controller: Option<String> = None;
     for owner in list(metadata, "ownerReferences") {
         let (version, kind) = (text(owner, "apiVersion"), text(owner, "kind"));
-        if version.rsplit('/').next().unwrap_or_default().is_empty() {
+        if version.rsplit('/').next().unwrap_or_default().is_empty() || version.matches('/').count() > 1 {
             errors.invalid(&path.child("apiVersion"), version, "version must not be empty");
         }
         for key in ["kind", "name", "uid"] {
@@ -78,19 +78,19 @@ fn owners(metadata: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
                 errors.invalid(&path.child(key), "", "must not be empty");
             }
         }
-        if kind == "Event" {
-            errors.invalid(path, owner.clone(), format!("{version}, Kind={kind} is disallowed from being an owner"));
+        if version == "v1" && kind == "Event" {
+            errors.invalid(path, owner.clone(), "/v1, Kind=Event is disallowed from being an owner");
         }
         if flag(owner, "controller") {
-            match controller {
+            let current = format!("{kind}/{}", text(owner, "name"));
+            match &controller {
                 Some(first) => {
                     let why = format!(
-                        "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {}",
-                        text(owner, "name")
+                        "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {current}"
                     );
                     errors.invalid(path, json!(list(metadata, "ownerReferences")), why);
                 }
-                None => controller = Some(text(owner, "name")),
+                None => controller = Some(current),
             }
         }
     }
@@ -109,7 +109,7 @@ fn finalizers(metadata: &Value, domains: bool, path: &Path<'_>, errors: &mut Fie
     }
     let has = |name| super::get::strings(metadata, "finalizers").any(|f| f == name);
     if has("orphan") && has("foregroundDeletion") {
-        let both = "finalizer foregroundDeletion and orphan cannot be both set";
+        let both = "finalizer orphan and foregroundDeletion cannot be both set";
         errors.invalid(path, json!(list(metadata, "finalizers")), both);
     }
 }

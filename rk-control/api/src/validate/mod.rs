@@ -173,6 +173,9 @@ pub fn subresource_update(resource: &Resource, subresource: &str, new: &Value, o
     match (&*resource.gvk.kind, subresource) {
         ("CertificateSigningRequest", "approval") => certificates::approval_update(new, old, errors),
         ("Job", "status") => batch::job_status_update(new, old, errors),
+        ("Namespace", "status") => namespace::status_update(new, errors),
+        ("Namespace", "finalize") => namespace::finalize(new, errors),
+        ("Node", "status") => node::status_update(new, errors),
         ("Service", "status") => service::status_update(new, errors),
         ("Pod", "status") => pod::status_update(new, old, errors),
         ("Pod", "ephemeralcontainers") => pod::ephemeral_update(new, old, errors),

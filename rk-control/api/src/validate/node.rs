@@ -2,13 +2,10 @@
 
 use serde_json::Value;
 
-use super::get::{empty, field, immutable, list, named, one_of, required_name, strings, text};
+use super::get::{empty, entries, field, immutable, list, named, one_of, required_name, strings, text};
 use super::resources;
 use crate::meta::{at, dns1123_label, label_value, qualified_name};
-use crate::status::{FieldErrors, Path};
-
-/// Of a node's spec, what others than its kubelet change, and what has rules of its own.
-const MUTABLE: [&str; 6] = ["configSource", "podCIDR", "podCIDRs", "providerID", "taints", "unschedulable"];
+use crate::status::{ErrorKind, FieldErrors, Path};
 
 /// Node: taints and pod ranges.
 pub(super) fn node(object: &Value, errors: &mut FieldErrors) {
@@ -16,14 +13,20 @@ pub(super) fn node(object: &Value, errors: &mut FieldErrors) {
     let path = Path::new("spec");
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for (index, taint) in list(spec, "taints").iter().enumerate() {
+        // Upstream's path is that of the metadata.
+        let path = Path::new("metadata");
         let path = path.child("taints");
         let path = path.index(index);
         let (key, value, effect) = (text(taint, "key"), text(taint, "value"), text(taint, "effect"));
         named(errors, &path.child("key"), key, qualified_name(key));
-        named(errors, &path.child("value"), value, label_value(value));
+        let wrong = label_value(value);
+        if !wrong.is_empty() {
+            errors.invalid(&path.child("value"), value, wrong.join(";"));
+        }
         one_of(errors, &path.child("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"], true);
         if seen.contains(&(key, effect)) {
-            errors.duplicate(&path, taint.clone());
+            let why = "taints must be unique by key and effect pair";
+            errors.push(ErrorKind::Duplicate, &path, taint.clone(), why);
         }
         seen.push((key, effect));
     }
@@ -34,16 +37,40 @@ pub(super) fn node(object: &Value, errors: &mut FieldErrors) {
             errors.invalid(&path.child("podCIDRs").index(index), *range, why);
         }
     }
-    if ranges.len() > 2 {
+    let wide = ranges.iter().filter(|range| range.contains(':')).count();
+    if wide > 1 || ranges.len() - wide > 1 {
         errors.invalid(
             &path.child("podCIDRs"),
             spec["podCIDRs"].clone(),
             "may specify no more than one CIDR for each IP family",
         );
     }
+    for (index, range) in ranges.iter().enumerate() {
+        if ranges.iter().take(index).any(|other| other == range) {
+            errors.duplicate(&path.child("podCIDRs").index(index), *range);
+        }
+    }
+    capacities(object, errors);
+}
+
+fn capacities(object: &Value, errors: &mut FieldErrors) {
+    let status = Path::new("status");
     for key in ["capacity", "allocatable"] {
-        let path = Path::new("status");
-        resources::amounts(at(object, &["status", key]), &path.child(key), errors);
+        for (name, value) in entries(at(object, &["status"]), key) {
+            resources::value(name, value, &status.child(key).child(name), errors);
+        }
+    }
+}
+
+/// `status`: proper amounts, and every address once.
+pub(super) fn status_update(new: &Value, errors: &mut FieldErrors) {
+    capacities(new, errors);
+    let status = Path::new("status");
+    let addresses = list(at(new, &["status"]), "addresses");
+    for (index, address) in addresses.iter().enumerate() {
+        if addresses.iter().take(index).any(|other| other == address) {
+            errors.duplicate(&status.child("addresses").index(index), address.clone());
+        }
     }
 }
 
@@ -57,12 +84,8 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     if !empty(old, "providerID") && text(new, "providerID") != text(old, "providerID") {
         errors.forbidden(&path.child("providerID"), "node updates may not change providerID except from \"\" to valid");
     }
-    let rest = |spec: &Value| -> Vec<(String, Value)> {
-        let fixed = spec.as_object().into_iter().flatten().filter(|(key, _)| !MUTABLE.contains(&key.as_str()));
-        fixed.map(|(key, value)| (key.clone(), value.clone())).collect()
-    };
-    if rest(new) != rest(old) {
-        errors.forbidden(&Path::ROOT, "node updates may only change labels, taints, or capacity");
+    if text(new, "externalID") != text(old, "externalID") {
+        errors.forbidden(&path.child("externalID"), "may not be updated");
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::get::{amount, empty, entries, immutable, int, list, named, text};
+use super::resources;
 use crate::meta::{Quantity, at, qualified_name};
 use crate::status::{FieldErrors, Path};
 
@@ -46,49 +47,84 @@ pub(super) fn limit_range(object: &Value, errors: &mut FieldErrors) {
                 );
             }
         }
-        let of = |key: &str, name: &str| entries(limit, key).find(|(n, _)| *n == name).map(|(_, v)| amount(v));
-        let mut names: Vec<&str> = ["min", "max", "default", "defaultRequest", "maxLimitRequestRatio"]
-            .iter()
-            .flat_map(|k| entries(limit, k))
-            .map(|(n, _)| n)
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        for name in names {
-            named(errors, &path.child("min").key(name), name, qualified_name(name));
+        bounds(limit, kind, &path, errors);
+    }
+}
+
+/// The maps of a limit. Those of a Pod have no defaults.
+static BOUNDS: [&str; 5] = ["max", "min", "maxLimitRequestRatio", "default", "defaultRequest"];
+
+/// Two amounts that must not stand in the wrong order: what is too great, than what, where that is told, and whose value is shown.
+const ORDERS: [(&str, &str, &str, &str); 6] = [
+    ("min", "max", "min", "min"),
+    ("min", "defaultRequest", "defaultRequest", "defaultRequest"),
+    ("defaultRequest", "max", "defaultRequest", "defaultRequest"),
+    ("defaultRequest", "default", "defaultRequest", "defaultRequest"),
+    ("min", "default", "default", "min"),
+    ("default", "max", "default", "max"),
+];
+
+/// Names of resources, and amounts against each other.
+fn bounds(limit: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    let maps = if kind == "Pod" { &BOUNDS[..3] } else { &BOUNDS[..] };
+    let mut names: Vec<&str> = Vec::new();
+    for map in maps {
+        for (name, _) in entries(limit, map) {
+            let path = path.child(map);
             if matches!(kind, "Container" | "Pod") {
-                super::resources::standard(name, &path.child("min").key(name), errors);
+                resources::resource_name(name, &path.key(name), errors);
+            } else {
+                resources::known(name, &path.key(name), errors);
             }
-            for (low, high) in [
-                ("min", "max"),
-                ("min", "defaultRequest"),
-                ("defaultRequest", "max"),
-                ("defaultRequest", "default"),
-                ("default", "max"),
-            ] {
-                if let (Some(a), Some(b)) = (of(low, name), of(high, name))
-                    && a > b
-                {
-                    let words = |k: &str| match k {
-                        "min" => "min value",
-                        "defaultRequest" => "default request value",
-                        "default" => "default value",
-                        _ => "max value",
-                    };
-                    let why = format!("{} {a} is greater than {} {b}", words(low), words(high));
-                    errors.invalid(&path.child(low).key(name), a.to_string(), why);
-                }
-            }
-            if let Some(ratio) = of("maxLimitRequestRatio", name)
-                .filter(|r| *r < Quantity::from_units(1, crate::meta::Format::DecimalSi))
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let of = |map: &str| {
+            let found = maps.contains(&map).then(|| at(limit, &[map, name])).filter(|value| !value.is_null());
+            found.map(amount)
+        };
+        for (low, high, place, shown) in ORDERS {
+            if let (Some(a), Some(b)) = (of(low), of(high))
+                && a > b
             {
-                errors.invalid(
-                    &path.child("maxLimitRequestRatio").key(name),
-                    ratio.to_string(),
-                    format!("ratio {ratio} is less than 1"),
-                );
+                let other =
+                    if (low, high) == ("defaultRequest", "default") { "default limit value" } else { words(high) };
+                let why = format!("{} {a} is greater than {other} {b}", words(low));
+                let value = if shown == low { a } else { b };
+                errors.invalid(&path.child(place).key(name), value.to_string(), why);
             }
         }
+        let here = path.child("maxLimitRequestRatio");
+        if let Some(ratio) = of("maxLimitRequestRatio") {
+            if ratio < Quantity::from_units(1, crate::meta::Format::DecimalSi) {
+                errors.invalid(&here.key(name), ratio.to_string(), format!("ratio {ratio} is less than 1"));
+            }
+            if let (Some(min), Some(max)) = (of("min"), of("max"))
+                && ratio.as_f64() > max.as_f64() / min.as_f64()
+            {
+                let why = format!("ratio {ratio} is greater than max/min = {:.6}", max.as_f64() / min.as_f64());
+                errors.invalid(&here.key(name), ratio.to_string(), why);
+            }
+        }
+        if let (Some(limit), Some(request)) = (of("default"), of("defaultRequest"))
+            && resources::no_overcommit(name)
+            && limit != request
+        {
+            let why = format!("default value {limit} must equal to defaultRequest value {request} in {name}");
+            errors.invalid(&path.child("defaultRequest").key(name), request.to_string(), why);
+        }
+    }
+}
+
+fn words(bound: &str) -> &str {
+    match bound {
+        "min" => "min value",
+        "defaultRequest" => "default request value",
+        "default" => "default value",
+        _ => "max value",
     }
 }
 

@@ -3,31 +3,100 @@
 use serde_json::Value;
 
 use super::get::{amount, entries, named};
-use crate::meta::qualified_name;
+use crate::meta::{Quantity, qualified_name};
 use crate::status::{FieldErrors, Path};
 
 /// Resources that a container may name without a domain.
 const STANDARD: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 
+/// Resources without a domain that the system knows, beside those of containers.
+const KNOWN: [&str; 17] = [
+    "configmaps",
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
+    "requests.storage",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "services.loadbalancers",
+    "services.nodeports",
+    "storage",
+];
+/// Resources without a domain that are counted.
+const COUNTED: [&str; 9] = [
+    "configmaps",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "services.loadbalancers",
+    "services.nodeports",
+];
+
+/// Whether a resource is of the system's own domain.
+fn is_native(name: &str) -> bool {
+    !name.contains('/') || name.contains("kubernetes.io/")
+}
+
+/// Whether a resource is of somebody else's domain, and may be bounded by quotas.
+fn is_extended(name: &str) -> bool {
+    !is_native(name) && !name.starts_with("requests.") && qualified_name(&format!("requests.{name}")).is_empty()
+}
+
 /// Whether requests must equal limits: what cannot be shared.
-fn no_overcommit(name: &str) -> bool {
-    name.starts_with("hugepages-") || name.contains('/')
+pub(super) fn no_overcommit(name: &str) -> bool {
+    name.starts_with("hugepages-") || !is_native(name)
+}
+
+/// The name of any resource: known to the system, or of a domain.
+pub(super) fn known(name: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    let wrong = qualified_name(name);
+    let pages = name.starts_with("hugepages-") || name.starts_with("requests.hugepages-");
+    if wrong.is_empty() && !name.contains('/') && !pages && !STANDARD.contains(&name) && !KNOWN.contains(&name) {
+        errors.invalid(path, name, "must be a standard resource type or fully qualified");
+    }
+    named(errors, path, name, wrong);
 }
 
 /// The name of a resource that a container may ask for.
 pub(super) fn resource_name(name: &str, path: &Path<'_>, errors: &mut FieldErrors) {
-    named(errors, path, name, qualified_name(name));
-    standard(name, path, errors);
+    known(name, path, errors);
+    if !name.contains('/') {
+        if !STANDARD.contains(&name) && !name.starts_with("hugepages-") {
+            errors.invalid(path, name, "must be a standard resource for containers");
+        }
+    } else if !is_native(name) && !is_extended(name) {
+        errors.invalid(path, name, "doesn't follow extended resource name standard");
+    }
 }
 
-/// A name without a domain is one that containers know.
-pub(super) fn standard(name: &str, path: &Path<'_>, errors: &mut FieldErrors) {
-    if !name.contains('/') && !STANDARD.contains(&name) && !name.starts_with("hugepages-") {
-        errors.invalid(path, name, "must be a standard resource for containers");
-        if !name.is_empty() && qualified_name(name).is_empty() {
-            // Upstream says both: not standard here, and not standard anywhere.
-            errors.invalid(path, name, "must be a standard resource type or fully qualified");
-        }
+/// An amount that a resource can have: not below zero, whole where it is counted.
+pub(super) fn value(name: &str, value: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let amount = amount(value);
+    if amount.sign() < 0 {
+        errors.invalid(path, value.clone(), "must be greater than or equal to 0");
+    }
+    if (COUNTED.contains(&name) || is_extended(name)) && !amount.is_integer() {
+        errors.invalid(path, value.clone(), "must be an integer");
+    }
+}
+
+/// Huge pages come in whole pages.
+fn pages(name: &str, value: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(size) = name.strip_prefix("hugepages-") else { return };
+    let size = size.parse::<Quantity>().map_or(0, |size| size.units());
+    let amount = amount(value);
+    if size <= 0 || amount.units() % size != 0 {
+        errors.invalid(path, value.clone(), format!("{amount} is not positive integer multiple of {name}"));
     }
 }
 
@@ -57,17 +126,18 @@ pub(super) fn requirements(resources: &Value, path: &Path<'_>, errors: &mut Fiel
             _ => {}
         }
     }
+    let names: Vec<&str> =
+        ["limits", "requests"].iter().flat_map(|side| entries(resources, side)).map(|(name, _)| name).collect();
+    let pages = names.iter().any(|name| name.starts_with("hugepages-"));
+    if pages && !names.contains(&"cpu") && !names.contains(&"memory") {
+        errors.forbidden(path, "HugePages require cpu or memory");
+    }
 }
 
 fn quantity(name: &str, value: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     resource_name(name, path, errors);
-    let amount = amount(value);
-    if amount.sign() < 0 {
-        errors.invalid(path, value.clone(), "must be greater than or equal to 0");
-    }
-    if (name.contains('/') || name == "pods") && !amount.is_integer() {
-        errors.invalid(path, value.clone(), "must be an integer");
-    }
+    self::value(name, value, path, errors);
+    pages(name, value, path, errors);
 }
 
 /// A map of amounts, none below zero.

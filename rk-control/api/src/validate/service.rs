@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::get::{empty, field, immutable, in_range, int, list, named, one_of, port_or_name, strings, text};
+use super::discovery::special;
+use super::get::{empty, field, in_range, int, list, named, one_of, port_or_name, strings, text};
 use super::metadata;
 use crate::meta::{at, dns1123_label, dns1123_subdomain, qualified_name};
 use crate::status::{FieldErrors, Path};
@@ -103,9 +104,10 @@ fn ports(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
         }
         let node_port = int(port, "nodePort").unwrap_or(0);
         if node_port != 0 {
-            if matches!(kind, "ClusterIP" | "ExternalName") {
-                errors.forbidden(&path.child("nodePort"), format!("may not be used when `type` is '{kind}'"));
-            } else if node_ports.contains(&(protocol, node_port)) {
+            if kind == "ClusterIP" {
+                errors.forbidden(&path.child("nodePort"), "may not be used when `type` is 'ClusterIP'");
+            }
+            if node_ports.contains(&(protocol, node_port)) {
                 errors.duplicate(&path.child("nodePort"), node_port);
             }
             node_ports.push((protocol, node_port));
@@ -123,34 +125,21 @@ fn addresses(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors
         let path = path.index(index);
         match ip.parse::<IpAddr>() {
             Err(_) => errors.invalid(&path, ip, NOT_AN_IP),
-            Ok(parsed) => not_special(parsed, ip, &path, errors),
+            Ok(_) => special(ip, &path, errors),
         }
     }
-    let cluster_ips: Vec<&str> = strings(spec, "clusterIPs").collect();
-    if let (Some(first), single) = (cluster_ips.first(), text(spec, "clusterIP"))
-        && *first != single
-    {
-        errors.invalid(&path.child("clusterIPs"), spec["clusterIPs"].clone(), "first value must match `clusterIP`");
-    }
-    for (index, ip) in cluster_ips.iter().enumerate() {
-        let path = path.child("clusterIPs");
-        let path = path.index(index);
-        if *ip == "None" {
-            if cluster_ips.len() > 1 {
-                errors.invalid(&path, *ip, "'None' must be the first and only value");
-            }
-        } else if ip.parse::<IpAddr>().is_err() {
-            errors.invalid(&path, *ip, NOT_AN_IP);
-        }
-    }
-    if cluster_ips.len() > 2 {
-        errors.too_many(&path.child("clusterIPs"), cluster_ips.len(), 2);
+    if kind != "ExternalName" {
+        cluster_ips(spec, &path.child("clusterIPs"), errors);
     }
     let policy = ["PreferDualStack", "RequireDualStack", "SingleStack"];
     if kind != "ExternalName" {
         one_of(errors, &path.child("ipFamilyPolicy"), text(spec, "ipFamilyPolicy"), &policy, false);
         for (index, family) in strings(spec, "ipFamilies").enumerate() {
-            one_of(errors, &path.child("ipFamilies").index(index), family, &["IPv4", "IPv6"], true);
+            let here = path.child("ipFamilies");
+            one_of(errors, &here.index(index), family, &["IPv4", "IPv6"], true);
+            if strings(spec, "ipFamilies").take(index).any(|other| other == family) {
+                errors.duplicate(&here.index(index), family);
+            }
         }
     } else {
         for key in ["ipFamilyPolicy", "ipFamilies"] {
@@ -159,38 +148,56 @@ fn addresses(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors
             }
         }
     }
-    for (index, range) in strings(spec, "loadBalancerSourceRanges").enumerate() {
-        let path = path.child("loadBalancerSourceRanges");
-        if kind != "LoadBalancer" {
-            errors.forbidden(&path, "may only be used when `type` is 'LoadBalancer'");
-            break;
-        }
-        if range.trim().parse::<ipnet::IpNet>().is_err() {
-            errors.invalid(
-                &path.index(index),
-                range,
-                "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
-            );
+    // Upstream's path begins with a capital.
+    let path = path.child("LoadBalancerSourceRanges");
+    if kind != "LoadBalancer" && !empty(spec, "loadBalancerSourceRanges") {
+        errors.forbidden(&path, "may only be used when `type` is 'LoadBalancer'");
+    }
+    for (index, range) in strings(spec, "loadBalancerSourceRanges").map(str::trim).enumerate() {
+        if range.parse::<ipnet::IpNet>().is_err() {
+            let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+            errors.invalid(&path.index(index), range, why);
         }
     }
 }
 
-fn not_special(ip: IpAddr, shown: &str, path: &Path<'_>, errors: &mut FieldErrors) {
-    if ip.is_unspecified() {
-        errors.invalid(path, shown, format!("may not be unspecified ({shown})"));
+/// Addresses inside the cluster: at most one of each family, or none at all.
+fn cluster_ips(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let all: Vec<&str> = strings(spec, "clusterIPs").collect();
+    let shown = at(spec, &["clusterIPs"]);
+    match (text(spec, "clusterIP"), all.first()) {
+        ("", Some(_)) => errors.invalid(path, shown.clone(), "must be empty when `clusterIP` is not specified"),
+        (single, Some(first)) if *first != single => {
+            errors.invalid(path, shown.clone(), "first value must match `clusterIP`");
+        }
+        _ => {}
     }
-    if ip.is_loopback() {
-        errors.invalid(path, shown, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
+    let before = errors.0.len();
+    for (index, ip) in all.iter().enumerate() {
+        if index == 0 && *ip == "None" {
+            if all.len() > 1 {
+                errors.invalid(path, shown.clone(), "'None' must be the first and only value");
+            }
+        } else if ip.parse::<IpAddr>().is_err() {
+            errors.invalid(&path.index(index), *ip, NOT_AN_IP);
+        }
     }
-    let link_local = match ip {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.segments().first().is_some_and(|s| s & 0xffc0 == 0xfe80),
-    };
-    if link_local {
-        errors.invalid(path, shown, "may not be in the link-local range (169.254.0.0/16, fe80::/10)");
+    let proper = errors.0.len() == before;
+    if all.len() > 2 {
+        errors.invalid(path, shown.clone(), "may only hold up to 2 values");
     }
-    if ip.is_multicast() {
-        errors.invalid(path, shown, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)");
+    if !proper || all.first() == Some(&"None") {
+        return;
+    }
+    let wide = all.iter().filter(|ip| ip.contains(':')).count();
+    if wide > 1 || all.len() - wide > 1 {
+        errors.invalid(path, shown.clone(), "may specify no more than one IP for each IP family");
+    }
+    for (index, (ip, family)) in all.iter().zip(strings(spec, "ipFamilies")).enumerate() {
+        if matches!(family, "IPv4" | "IPv6") && ip.contains(':') != (family == "IPv6") {
+            let why = format!("expected an {family} value as indicated by `ipFamilies[{index}]`");
+            errors.invalid(&path.index(index), *ip, why);
+        }
     }
 }
 
@@ -247,14 +254,25 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     if !keeps(new) || !keeps(old) {
         return;
     }
-    let (now, before) = (text(new, "clusterIP"), text(old, "clusterIP"));
-    if !before.is_empty() && now != before {
-        errors.invalid(&path.child("clusterIPs").index(0), serde_json::json!([now]), "may not change once set");
+    let headless = |spec: &Value| text(spec, "clusterIP") == "None";
+    let (now, before) = (list(new, "clusterIPs"), list(old, "clusterIPs"));
+    let moved = now.first() != before.first() || (now.len() == before.len() && now != before);
+    if !before.is_empty() && !(headless(new) && headless(old)) && moved {
+        let why = if now.is_empty() { "primary clusterIP can not be unset" } else { "may not change once set" };
+        let index = usize::from(now.first() == before.first());
+        errors.invalid(&path.child("clusterIPs").index(index), now.to_vec(), why);
+    }
+    let (now, before) = (list(new, "ipFamilies"), list(old, "ipFamilies"));
+    let moved = now.first() != before.first() && !now.is_empty() && !before.is_empty();
+    if !headless(new) && !headless(old) && moved {
+        errors.invalid(&path.child("ipFamilies").index(0), now.to_vec(), "may not change once set");
     }
     let checked = |spec: &Value| text(spec, "type") == "LoadBalancer" && text(spec, "externalTrafficPolicy") == "Local";
     if checked(new) && checked(old) {
         let key = "healthCheckNodePort";
-        immutable(errors, &path.child(key), field(new, key), field(old, key));
+        if field(new, key) != field(old, key) {
+            errors.forbidden(&path.child(key), "field is immutable");
+        }
     }
     let class = |spec: &Value| field(spec, "loadBalancerClass").cloned();
     let balanced = |spec: &Value| text(spec, "type") == "LoadBalancer";
@@ -266,9 +284,33 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
 /// A load balancer's addresses belong to Services that have one.
 pub(super) fn status_update(new: &Value, errors: &mut FieldErrors) {
     let balancer = at(new, &["status", "loadBalancer"]);
+    let status = Path::new("status");
+    let path = status.child("loadBalancer");
+    let path = path.child("ingress");
     if text(at(new, &["spec"]), "type") != "LoadBalancer" && !empty(balancer, "ingress") {
-        let status = Path::new("status");
-        let path = status.child("loadBalancer");
-        errors.forbidden(&path.child("ingress"), "may only be used when `spec.type` is \"LoadBalancer\"");
+        return errors.forbidden(&path, "may only be used when `spec.type` is 'LoadBalancer'");
+    }
+    for (index, ingress) in list(balancer, "ingress").iter().enumerate() {
+        self::ingress(ingress, &path.index(index), errors);
+    }
+}
+
+fn ingress(ingress: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let (ip, host) = (text(ingress, "ip"), text(ingress, "hostname"));
+    if !ip.is_empty() && ip.parse::<IpAddr>().is_err() {
+        errors.invalid(&path.child("ip"), ip, NOT_AN_IP);
+    }
+    let here = path.child("ipMode");
+    match field(ingress, "ipMode").and_then(Value::as_str) {
+        None if !ip.is_empty() => errors.required(&here, "must be specified when `ip` is set"),
+        None => {}
+        Some(_) if ip.is_empty() => errors.forbidden(&here, "may not be specified when `ip` is not set"),
+        Some(mode) => one_of(errors, &here, mode, &["Proxy", "VIP"], false),
+    }
+    if !host.is_empty() {
+        named(errors, &path.child("hostname"), host, dns1123_subdomain(host));
+        if host.parse::<IpAddr>().is_ok() {
+            errors.invalid(&path.child("hostname"), host, "must be a DNS name, not an IP address");
+        }
     }
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 mod others;
 mod pods;
+mod updates;
 
 use super::samples::samples;
 use crate::decode::{Form, fit};
@@ -231,7 +232,46 @@ fn broken_rules_are_told_in_known_words() {
             json!({"spec": {"maxUnavailable": 1}}),
             "minAvailable and maxUnavailable cannot be both set",
         ),
-        ("persistentvolumeclaims", json!({"spec": {"accessModes": null}}), "spec.accessModes: Required value"),
+        (
+            "persistentvolumeclaims",
+            json!({"spec": {"accessModes": null}}),
+            "spec.accessModes: Required value: at least 1 access mode is required",
+        ),
+        (
+            "pods",
+            json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Event", "name": "e", "uid": "u"}]}}),
+            "/v1, Kind=Event is disallowed from being an owner",
+        ),
+        (
+            "nodes",
+            json!({"spec": {"taints": [{"key": "a", "effect": "NoSchedule"}, {"key": "a", "effect": "NoSchedule"}]}}),
+            "taints must be unique by key and effect pair",
+        ),
+        (
+            "services",
+            json!({"spec": {"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1", "10.0.0.2"]}}),
+            "may specify no more than one IP for each IP family",
+        ),
+        (
+            "services",
+            json!({"spec": {"loadBalancerSourceRanges": ["10.0.0.0/8"]}}),
+            "spec.LoadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'",
+        ),
+        (
+            "endpoints",
+            json!({"subsets": [{"addresses": [{"ip": "10.0.0.1", "nodeName": "A"}]}]}),
+            "subsets[0].addresses[0].nodeName: Invalid value: \"A\"",
+        ),
+        (
+            "secrets",
+            json!({"type": "kubernetes.io/dockercfg", "data": {".dockercfg": "W10="}}),
+            "json: cannot unmarshal array into Go value of type map[string]interface {}",
+        ),
+        (
+            "events",
+            json!({"metadata": {"namespace": "kube-system"}, "involvedObject": {"namespace": null}}),
+            "involvedObject.namespace: Invalid value: \"\": does not match event.namespace",
+        ),
         (
             "endpointslices",
             json!({"endpoints": [{"addresses": ["::1"]}]}),
@@ -255,7 +295,7 @@ fn broken_rules_are_told_in_known_words() {
         (
             "nodes",
             json!({"spec": {"taints": [{"key": "a", "effect": "Go"}]}}),
-            "spec.taints[0].effect: Unsupported value: \"Go\": supported values: \"NoExecute\", \"NoSchedule\", \"PreferNoSchedule\"",
+            "metadata.taints[0].effect: Unsupported value: \"Go\": supported values: \"NoExecute\", \"NoSchedule\", \"PreferNoSchedule\"",
         ),
         (
             "namespaces",

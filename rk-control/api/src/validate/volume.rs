@@ -2,21 +2,22 @@
 
 use serde_json::Value;
 
-use super::get::{empty, entries, field, immutable, named, one_of, strings, text};
+use super::get::{empty, entries, field, immutable, named, one_of, required_name, strings, text};
 use super::pod;
 use super::selector::label_selector;
 use super::sources;
 use super::storage::amount;
-use crate::meta::{at, dns1123_subdomain};
+use crate::meta::{at, dns1123_label, dns1123_subdomain};
 use crate::status::{FieldErrors, Path};
 
 const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+const ATTRIBUTES: &str = "volumeAttributesClassName";
 const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
 
-fn access_modes(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+fn access_modes(spec: &Value, why: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     let path = path.child("accessModes");
     if empty(spec, "accessModes") {
-        errors.required(&path, "");
+        errors.required(&path, why);
     }
     let modes: Vec<&str> = strings(spec, "accessModes").collect();
     for mode in &modes {
@@ -31,7 +32,7 @@ fn access_modes(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 pub(super) fn volume(object: &Value, errors: &mut FieldErrors) {
     let spec = at(object, &["spec"]);
     let path = Path::new("spec");
-    access_modes(spec, &path, errors);
+    access_modes(spec, "", &path, errors);
     if empty(spec, "capacity") {
         errors.required(&path.child("capacity"), "");
     }
@@ -60,6 +61,17 @@ pub(super) fn volume(object: &Value, errors: &mut FieldErrors) {
         }
     }
     sources(spec, &path, errors);
+    if let Some(class) = field(spec, ATTRIBUTES).and_then(Value::as_str) {
+        let here = path.child(ATTRIBUTES);
+        if class.is_empty() {
+            errors.required(&here, "an empty string is disallowed");
+        } else {
+            named(errors, &here, class, dns1123_subdomain(class));
+        }
+        if field(spec, "csi").is_none() {
+            errors.required(&path.child("csi"), "has to be specified when using volumeAttributesClassName");
+        }
+    }
 }
 
 const PV_SOURCES: [&str; 22] = [
@@ -87,6 +99,9 @@ const PV_SOURCES: [&str; 22] = [
     "vsphereVolume",
 ];
 
+const CSI_SECRETS: [&str; 4] =
+    ["controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"];
+
 fn sources(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let mut found = 0;
     for kind in PV_SOURCES {
@@ -106,6 +121,13 @@ fn sources(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             if text(source, "volumeHandle").is_empty() {
                 errors.required(&here.child("volumeHandle"), "");
             }
+            for key in CSI_SECRETS {
+                if let Some(secret) = field(source, key) {
+                    let here = here.child(key);
+                    required_name(errors, &here.child("name"), text(secret, "name"), dns1123_subdomain);
+                    required_name(errors, &here.child("namespace"), text(secret, "namespace"), dns1123_label);
+                }
+            }
         }
         let root = kind == "hostPath" && text(source, "path") == "/";
         if root && text(spec, "persistentVolumeReclaimPolicy") == "Recycle" {
@@ -124,7 +146,8 @@ fn sources(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 /// The source of a volume is for ever.
 pub(super) fn volume_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let (new, old) = (at(new, &["spec"]), at(old, &["spec"]));
-    if PV_SOURCES.iter().any(|kind| field(new, kind) != field(old, kind)) {
+    let same = |kind: &str| field(new, kind) == field(old, kind) || (kind == "csi" && only_expands(new, old));
+    if !PV_SOURCES.iter().copied().all(same) {
         errors.forbidden(
             &Path::new("spec.persistentvolumesource"),
             "spec.persistentvolumesource is immutable after creation",
@@ -132,9 +155,25 @@ pub(super) fn volume_update(new: &Value, old: &Value, errors: &mut FieldErrors) 
     }
     let path = Path::new("spec");
     immutable(errors, &Path::new("volumeMode"), new.get("volumeMode"), old.get("volumeMode"));
-    if field(old, "nodeAffinity").is_some() {
-        immutable(errors, &path.child("nodeAffinity"), field(new, "nodeAffinity"), field(old, "nodeAffinity"));
+    let affinity = "nodeAffinity";
+    if field(old, affinity).is_some() && field(new, affinity) != field(old, affinity) {
+        let why = "field is immutable, except for updating from beta label to GA";
+        errors.invalid(&Path::new(affinity), at(new, &[affinity]).clone(), why);
     }
+    if field(old, ATTRIBUTES).is_some() && field(new, ATTRIBUTES).is_none() {
+        errors.forbidden(&path.child(ATTRIBUTES), "update from non-nil value to nil is forbidden");
+    }
+}
+
+/// Whether a driver's source differs in a secret for growth alone that it did not have.
+fn only_expands(new: &Value, old: &Value) -> bool {
+    let key = "controllerExpandSecretRef";
+    let (Some(new), Some(old)) = (field(new, "csi"), field(old, "csi")) else { return false };
+    let mut bare = new.clone();
+    if let Some(source) = bare.as_object_mut() {
+        source.remove(key);
+    }
+    field(old, key).is_none() && bare == *old
 }
 
 /// PersistentVolumeClaim.
@@ -144,7 +183,7 @@ pub(super) fn claim(object: &Value, errors: &mut FieldErrors) {
 
 /// The spec of a claim, also inside an ephemeral volume.
 pub(super) fn claim_spec(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    access_modes(spec, path, errors);
+    access_modes(spec, "at least 1 access mode is required", path, errors);
     if let Some(selector) = field(spec, "selector") {
         label_selector(selector, &path.child("selector"), errors);
     }
@@ -176,7 +215,19 @@ pub(super) fn claim_spec(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors
                     "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
                 );
             }
+            let group = text(source, "apiGroup");
+            if !group.is_empty() {
+                named(errors, &path.child("apiGroup"), group, dns1123_subdomain(group));
+            }
+            let namespace = text(source, "namespace");
+            if !namespace.is_empty() {
+                named(errors, &path.child("namespace"), namespace, dns1123_label(namespace));
+            }
         }
+    }
+    let attributes = text(spec, ATTRIBUTES);
+    if !attributes.is_empty() {
+        named(errors, &path.child(ATTRIBUTES), attributes, dns1123_subdomain(attributes));
     }
 }
 
@@ -185,9 +236,8 @@ pub(super) fn claim_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let (phase, new_spec, old_spec) = (text(at(old, &["status"]), "phase"), at(new, &["spec"]), at(old, &["spec"]));
     let mut expected = old_spec.clone();
     if let Some(spec) = expected.as_object_mut() {
-        for (key, free) in
-            [("volumeName", text(old_spec, "volumeName").is_empty()), ("volumeAttributesClassName", true)]
-        {
+        let classed = phase == "Bound" && field(new_spec, ATTRIBUTES).is_some();
+        for (key, free) in [("volumeName", text(old_spec, "volumeName").is_empty()), (ATTRIBUTES, classed)] {
             if free {
                 match field(new_spec, key) {
                     Some(value) => drop(spec.insert(key.to_owned(), value.clone())),
@@ -220,9 +270,18 @@ pub(super) fn claim_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let has = field(at(old, &["status", "capacity"]), "storage").and_then(amount);
     let shrunk = storage(new_spec)
         .zip(storage(old_spec))
-        .is_some_and(|(new, old)| new < old && has.is_none_or(|has| new <= has));
+        .is_some_and(|(new, old)| new < old && has.is_some_and(|has| new <= has));
     if shrunk {
         let path = path.child("resources");
         errors.forbidden(&path.child("requests").key("storage"), "field can not be less than status.capacity");
+    }
+    immutable(errors, &Path::new("volumeMode"), field(new_spec, "volumeMode"), field(old_spec, "volumeMode"));
+    if field(old_spec, ATTRIBUTES).is_some() {
+        let path = path.child(ATTRIBUTES);
+        match field(new_spec, ATTRIBUTES).and_then(Value::as_str) {
+            None => errors.forbidden(&path, "update from non-nil value to nil is forbidden"),
+            Some("") => errors.forbidden(&path, "update from non-nil value to an empty string is forbidden"),
+            Some(_) => {}
+        }
     }
 }

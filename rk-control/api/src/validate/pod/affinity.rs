@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 
-use super::super::get::{empty, field, in_range, int, list, named, one_of, strings, text};
+use super::super::get::{empty, field, int, list, named, one_of, strings, text};
 use super::super::selector::label_selector;
-use crate::meta::{at, dns1123_label, label_value, qualified_name};
+use crate::meta::{at, dns1123_label, dns1123_subdomain, label_value, qualified_name};
 use crate::status::{FieldErrors, Path};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+const ACTIONS: [&str; 2] = ["DoNotSchedule", "ScheduleAnyway"];
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
 /// Node, pod and pod anti-affinity.
@@ -20,8 +21,9 @@ pub(super) fn affinity(affinity: &Value, path: &Path<'_>, errors: &mut FieldErro
         for (index, term) in list(node, PREFERRED).iter().enumerate() {
             let path = path.child(PREFERRED);
             let path = path.index(index);
-            in_range(errors, &path.child("weight"), int(term, "weight").unwrap_or(0), 1, 100);
-            node_term(at(term, &["preference"]), &path.child("preference"), errors);
+            weight(term, &path, errors);
+            // What no label can have is never preferred, and does no harm.
+            node_term(at(term, &["preference"]), false, &path.child("preference"), errors);
         }
     }
     for kind in ["podAffinity", "podAntiAffinity"] {
@@ -33,9 +35,16 @@ pub(super) fn affinity(affinity: &Value, path: &Path<'_>, errors: &mut FieldErro
         for (index, weighted) in list(pods, PREFERRED).iter().enumerate() {
             let path = path.child(PREFERRED);
             let path = path.index(index);
-            in_range(errors, &path.child("weight"), int(weighted, "weight").unwrap_or(0), 1, 100);
+            weight(weighted, &path, errors);
             pod_term(at(weighted, &["podAffinityTerm"]), &path.child("podAffinityTerm"), errors);
         }
+    }
+}
+
+fn weight(term: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let weight = int(term, "weight").unwrap_or(0);
+    if !(1..=100).contains(&weight) {
+        errors.invalid(&path.child("weight"), weight, "must be in the range 1-100");
     }
 }
 
@@ -46,11 +55,11 @@ pub(in super::super) fn node_selector(selector: &Value, path: &Path<'_>, errors:
         errors.required(&path, "must have at least one node selector term");
     }
     for (index, term) in list(selector, "nodeSelectorTerms").iter().enumerate() {
-        node_term(term, &path.index(index), errors);
+        node_term(term, true, &path.index(index), errors);
     }
 }
 
-fn node_term(term: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+fn node_term(term: &Value, strict: bool, path: &Path<'_>, errors: &mut FieldErrors) {
     for (index, expression) in list(term, "matchExpressions").iter().enumerate() {
         let path = path.child("matchExpressions");
         let path = path.index(index);
@@ -75,7 +84,7 @@ fn node_term(term: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         }
         let key = text(expression, "key");
         named(errors, &path.child("key"), key, qualified_name(key));
-        for (at, value) in strings(expression, "values").enumerate() {
+        for (at, value) in strings(expression, "values").enumerate().filter(|_| strict) {
             named(errors, &path.child("values").index(at), value, label_value(value));
         }
     }
@@ -92,6 +101,10 @@ fn node_term(term: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         }
         if text(requirement, "key") != "metadata.name" {
             errors.invalid(&path.child("key"), text(requirement, "key"), "not a valid field selector key");
+        } else {
+            for (at, value) in strings(requirement, "values").enumerate() {
+                named(errors, &path.child("values").index(at), value, dns1123_subdomain(value));
+            }
         }
     }
 }
@@ -105,12 +118,43 @@ fn pod_term(term: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     for namespace in strings(term, "namespaces") {
         named(errors, &path.child("namespace"), namespace, dns1123_label(namespace));
     }
+    label_keys(term, path, errors);
     let key = text(term, "topologyKey");
     if key.is_empty() {
         errors.required(&path.child("topologyKey"), "can not be empty");
-    } else {
-        named(errors, &path.child("topologyKey"), key, qualified_name(key));
     }
+    named(errors, &path.child("topologyKey"), key, qualified_name(key));
+}
+
+/// `matchLabelKeys` and `mismatchLabelKeys` (KEP-3633).
+fn label_keys(term: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let selector = field(term, "labelSelector");
+    for kind in ["matchLabelKeys", "mismatchLabelKeys"] {
+        let here = path.child(kind);
+        if selector.is_none() && !empty(term, kind) {
+            errors.forbidden(&here, "must not be specified when labelSelector is not set");
+            continue;
+        }
+        for (at, key) in strings(term, kind).enumerate() {
+            named(errors, &here.index(at), key, qualified_name(key));
+        }
+    }
+    for (at, key) in strings(term, "matchLabelKeys").enumerate() {
+        if selector.is_some_and(|selector| mentions(selector, key) > 1) {
+            errors.invalid(&path.index(at), key, "exists in both matchLabelKeys and labelSelector");
+        }
+        if strings(term, "mismatchLabelKeys").any(|other| other == key) {
+            let why = "exists in both matchLabelKeys and mismatchLabelKeys";
+            errors.invalid(&path.child("matchLabelKeys").index(at), key, why);
+        }
+    }
+}
+
+/// How often a selector speaks of a key; once it does for a key that was made an expression of.
+fn mentions(selector: &Value, key: &str) -> usize {
+    let label = field(at(selector, &["matchLabels"]), key).is_some();
+    let expressions = list(selector, "matchExpressions").iter().filter(|expression| text(expression, "key") == key);
+    usize::from(label) + expressions.count()
 }
 
 /// Tolerations.
@@ -136,7 +180,12 @@ pub(in super::super) fn tolerations(spec: &Value, path: &Path<'_>, errors: &mut 
             errors.invalid(&path.child("effect"), effect, "effect must be 'NoExecute' when `tolerationSeconds` is set");
         }
         match operator {
-            "" | "Equal" => named(errors, &path.child("operator"), value, label_value(value)),
+            "" | "Equal" => {
+                let wrong = label_value(value);
+                if !wrong.is_empty() {
+                    errors.invalid(&path.child("operator"), value, wrong.join(";"));
+                }
+            }
             "Exists" if !value.is_empty() => {
                 errors.invalid(&path.child("operator"), value, "value must be empty when `operator` is 'Exists'");
             }
@@ -159,13 +208,13 @@ pub(super) fn spread(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         let key = text(constraint, "topologyKey");
         if key.is_empty() {
             errors.required(&path.child("topologyKey"), "can not be empty");
-        } else {
-            named(errors, &path.child("topologyKey"), key, qualified_name(key));
         }
         let action = text(constraint, "whenUnsatisfiable");
-        one_of(errors, &path.child("whenUnsatisfiable"), action, &["DoNotSchedule", "ScheduleAnyway"], true);
+        if !ACTIONS.contains(&action) {
+            errors.unsupported(&path.child("whenUnsatisfiable"), action, &ACTIONS);
+        }
         let twin = |other: &Value| text(other, "topologyKey") == key && text(other, "whenUnsatisfiable") == action;
-        if constraints.iter().take(index).any(twin) {
+        if constraints.iter().skip(index + 1).any(twin) {
             errors.duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), format!("{{{key}, {action}}}"));
         }
         if let Some(domains) = int(constraint, "minDomains") {
@@ -184,6 +233,13 @@ pub(super) fn spread(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             label_selector(selector, &path.child("labelSelector"), errors);
         } else if !empty(constraint, "matchLabelKeys") {
             errors.forbidden(&path.child("matchLabelKeys"), "must not be specified when labelSelector is not set");
+        }
+        for (at, key) in strings(constraint, "matchLabelKeys").enumerate() {
+            let path = path.child("matchLabelKeys");
+            named(errors, &path.index(at), key, qualified_name(key));
+            if field(constraint, "labelSelector").is_some_and(|selector| mentions(selector, key) > 1) {
+                errors.invalid(&path.index(at), key, "exists in both matchLabelKeys and labelSelector");
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::get::{amount, entries, field, list, named, text};
 use super::super::resources;
 use crate::meta::{Quantity, at, dns1123_label, dns1123_subdomain};
-use crate::status::{FieldErrors, Path};
+use crate::status::{ErrorKind, FieldErrors, Path};
 
 /// `resourceClaims` of the pod; returns their names.
 pub(super) fn claims<'a>(spec: &'a Value, path: &Path<'_>, errors: &mut FieldErrors) -> Vec<&'a str> {
@@ -54,13 +54,27 @@ pub(super) fn used(resources: &Value, known: &[&str], path: &Path<'_>, errors: &
             errors.required(&path, "");
             continue;
         }
-        if seen.contains(&(name, request)) {
-            errors.duplicate(&path, if request.is_empty() { name.to_owned() } else { format!("{name}/{request}") });
-        } else if !known.contains(&name) {
-            errors.not_found(&path, name);
+        let whole = seen.contains(&(name, ""));
+        if !whole && !request.is_empty() {
+            named(errors, &path.child("request"), request, dns1123_label(request));
+        }
+        if whole || (request.is_empty() && seen.iter().any(|(other, _)| *other == name)) {
+            errors.duplicate(&path, name);
+        } else if seen.contains(&(name, request)) {
+            errors.duplicate(&path, format!("{name}/{request}"));
         }
         seen.push((name, request));
+        if !known.contains(&name) {
+            errors.push(ErrorKind::NotFound, &path, name, known_claims(known));
+        }
     }
+}
+
+fn known_claims(known: &[&str]) -> String {
+    let mut sorted = known.to_vec();
+    sorted.sort_unstable();
+    let names = if sorted.is_empty() { " which is empty".to_owned() } else { format!(": {}", sorted.join(", ")) };
+    format!("must be one of the names in pod.spec.resourceClaims{names}")
 }
 
 /// The most of a resource that the containers ask for at one time: init containers run one by one, beside the sidecars

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::get::{empty, field, flag, list, named, one_of, text};
 use super::super::resources;
-use super::{claims, env, mounts, probe, restart, security};
+use super::{Owner, claims, env, mounts, probe, restart, security};
 use crate::meta::{dns1123_label, in_range, port_name};
 use crate::status::{FieldErrors, Path};
 
@@ -17,7 +17,7 @@ pub(super) struct Names<'a> {
 }
 
 /// All containers of a spec.
-pub(super) fn containers(spec: &Value, path: &Path<'_>, names: &Names<'_>, errors: &mut FieldErrors) {
+pub(super) fn containers(spec: &Value, path: &Path<'_>, owner: Owner, names: &Names<'_>, errors: &mut FieldErrors) {
     if list(spec, "containers").is_empty() {
         errors.required(&path.child("containers"), "");
     }
@@ -27,6 +27,7 @@ pub(super) fn containers(spec: &Value, path: &Path<'_>, names: &Names<'_>, error
         let path = path.index(index);
         one(container, spec, &path, names, errors);
         lifecycle(container, spec, &path, errors);
+        image(container, owner, &path, errors);
         unique(container, &path, &mut seen, errors);
     }
     for (index, container) in list(spec, "initContainers").iter().enumerate() {
@@ -34,6 +35,7 @@ pub(super) fn containers(spec: &Value, path: &Path<'_>, names: &Names<'_>, error
         let path = path.index(index);
         one(container, spec, &path, names, errors);
         init(container, spec, &path, errors);
+        image(container, owner, &path, errors);
         unique(container, &path, &mut seen, errors);
     }
     for (index, container) in list(spec, "ephemeralContainers").iter().enumerate() {
@@ -41,6 +43,7 @@ pub(super) fn containers(spec: &Value, path: &Path<'_>, names: &Names<'_>, error
         let path = path.index(index);
         one(container, spec, &path, names, errors);
         ephemeral(container, spec, &path, errors);
+        image(container, Owner::Pod, &path, errors);
         unique(container, &path, &mut seen, errors);
     }
     host_ports(spec, path, errors);
@@ -62,11 +65,8 @@ fn one(container: &Value, spec: &Value, path: &Path<'_>, names: &Names<'_>, erro
     } else {
         named(errors, &path.child("name"), name, dns1123_label(name));
     }
-    let image = text(container, "image");
-    if image.is_empty() {
+    if text(container, "image").is_empty() {
         errors.required(&path.child("image"), "");
-    } else if image.trim() != image {
-        errors.invalid(&path.child("image"), image, "must not have leading or trailing whitespace");
     }
     let policy = text(container, "terminationMessagePolicy");
     one_of(errors, &path.child("terminationMessagePolicy"), policy, &["File", "FallbackToLogsOnError"], true);
@@ -87,6 +87,14 @@ fn one(container: &Value, spec: &Value, path: &Path<'_>, names: &Names<'_>, erro
         claims::used(resources, &names.claims, &path.child("resources"), errors);
     }
     security::container(container, spec, &path.child("securityContext"), errors);
+}
+
+/// Templates may have a placeholder for an image.
+fn image(container: &Value, owner: Owner, path: &Path<'_>, errors: &mut FieldErrors) {
+    let image = text(container, "image");
+    if owner == Owner::Pod && image.trim() != image {
+        errors.invalid(&path.child("image"), image, "must not have leading or trailing whitespace");
+    }
 }
 
 fn lifecycle(container: &Value, spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
@@ -117,15 +125,32 @@ fn init(container: &Value, spec: &Value, path: &Path<'_>, errors: &mut FieldErro
 }
 
 fn ephemeral(container: &Value, spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    for key in
-        ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy", "restartPolicy"]
-    {
+    for key in [
+        "ports",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+        "lifecycle",
+        "resizePolicy",
+        "restartPolicy",
+        "restartPolicyRules",
+    ] {
         if !empty(container, key) {
             errors.forbidden(&path.child(key), "cannot be set for an Ephemeral Container");
         }
     }
-    if field(container, "resources").is_some_and(|r| !empty(r, "limits") || !empty(r, "requests")) {
+    let asks = |resources: &Value| ["limits", "requests", "claims"].iter().any(|key| !empty(resources, key));
+    if field(container, "resources").is_some_and(asks) {
         errors.forbidden(&path.child("resources"), "cannot be set for an Ephemeral Container");
+    }
+    for (index, mount) in list(container, "volumeMounts").iter().enumerate() {
+        let path = path.child("volumeMounts");
+        let path = path.index(index);
+        for key in ["subPath", "subPathExpr"] {
+            if !empty(mount, key) {
+                errors.forbidden(&path.child(key), "cannot be set for an Ephemeral Container");
+            }
+        }
     }
     let target = text(container, "targetContainerName");
     let known =
@@ -165,12 +190,17 @@ fn ports(container: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     }
 }
 
-/// Two containers of a pod cannot have one host port.
+/// Two containers of a pod cannot have one host port. Init containers run one by one: each has its ports alone.
 fn host_ports(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    unique_host_ports(list(spec, "containers"), flag(spec, "hostNetwork"), &path.child("containers"), errors);
+    for container in list(spec, "initContainers") {
+        unique_host_ports(std::slice::from_ref(container), false, &path.child("initContainers"), errors);
+    }
+}
+
+fn unique_host_ports(containers: &[Value], host_network: bool, path: &Path<'_>, errors: &mut FieldErrors) {
     let mut taken: Vec<(String, &str, i64)> = Vec::new();
-    let host_network = flag(spec, "hostNetwork");
-    let path = path.child("containers");
-    for (index, container) in list(spec, "containers").iter().enumerate() {
+    for (index, container) in containers.iter().enumerate() {
         for (at, port) in list(container, "ports").iter().enumerate() {
             let host = super::super::get::int(port, "hostPort").unwrap_or(0);
             let own = super::super::get::int(port, "containerPort").unwrap_or(0);

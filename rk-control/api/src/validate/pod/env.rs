@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::super::get::{field, list, named, text};
+use super::super::get::{field, list, named, required_name, text};
 use super::mounts::relative;
-use crate::meta::{config_map_key, env_var_name};
+use crate::meta::{config_map_key, dns1123_subdomain, env_var_name, qualified_name};
 use crate::status::{FieldErrors, Path};
 
 /// Fields of the pod that an environment variable may show.
@@ -49,8 +49,9 @@ pub(super) fn env(container: &Value, path: &Path<'_>, errors: &mut FieldErrors) 
         }
     }
     for (index, source) in list(container, "envFrom").iter().enumerate() {
-        let path = path.child("envFrom");
-        let path = path.index(index);
+        // Upstream tells of the number of sources at the list.
+        let all = path.child("envFrom");
+        let path = all.index(index);
         let prefix = text(source, "prefix");
         if !prefix.is_empty() {
             named(errors, &path.child("prefix"), prefix, env_var_name(prefix));
@@ -59,15 +60,13 @@ pub(super) fn env(container: &Value, path: &Path<'_>, errors: &mut FieldErrors) 
         for kind in ["configMapRef", "secretRef"] {
             if let Some(reference) = field(source, kind) {
                 sources += 1;
-                if text(reference, "name").is_empty() {
-                    errors.required(&path.child(kind).child("name"), "");
-                }
+                required_name(errors, &path.child(kind).child("name"), text(reference, "name"), dns1123_subdomain);
             }
         }
         match sources {
-            0 => errors.invalid(&path, "", "must specify one of: `configMapRef` or `secretRef`"),
+            0 => errors.invalid(&all, "", "must specify one of: `configMapRef` or `secretRef`"),
             1 => {}
-            _ => errors.invalid(&path, "", "may not have more than one field specified at a time"),
+            _ => errors.invalid(&all, "", "may not have more than one field specified at a time"),
         }
     }
 }
@@ -86,9 +85,8 @@ fn value_from(source: &Value, has_value: bool, path: &Path<'_>, errors: &mut Fie
         if let Some(reference) = field(source, kind) {
             sources += 1;
             let path = path.child(kind);
-            if text(reference, "name").is_empty() {
-                errors.required(&path.child("name"), "");
-            }
+            let name = text(reference, "name");
+            named(errors, &path.child("name"), name, dns1123_subdomain(name));
             let key = text(reference, "key");
             if key.is_empty() {
                 errors.required(&path.child("key"), "");
@@ -139,14 +137,20 @@ pub(super) fn field_ref(reference: &Value, allowed: &[&str], path: &Path<'_>, er
         errors.required(&path.child("fieldPath"), "");
         return;
     }
-    let subscripted = ["metadata.annotations['", "metadata.labels['"].iter().find_map(|p| target.strip_prefix(p));
-    if let Some(key) = subscripted.and_then(|rest| rest.strip_suffix("']")) {
-        named(errors, path, key, crate::meta::qualified_name(&key.to_lowercase()));
-        return;
-    }
-    if !allowed.contains(&target) {
+    let key = |prefix: &str| target.strip_prefix(prefix).and_then(|rest| rest.strip_suffix("']"));
+    if version != "v1" {
+        let why = format!("error converting fieldPath: unsupported pod version: {version}");
+        errors.invalid(&path.child("fieldPath"), target, why);
+    } else if let Some(key) = key("metadata.annotations['").map(str::to_lowercase) {
+        named(errors, path, &key, qualified_name(&key));
+    } else if let Some(key) = key("metadata.labels['") {
+        named(errors, path, key, qualified_name(key));
+    } else if !allowed.contains(&target) {
         let path = path.child("fieldPath");
-        if target.contains("['") || !known_field(target) {
+        if target.contains("['") && target.ends_with("']") {
+            let why = format!("error converting fieldPath: field label does not support subscript: {target}");
+            errors.invalid(&path, target, why);
+        } else if !known_field(target) {
             errors.invalid(&path, target, format!("error converting fieldPath: field label not supported: {target}"));
         } else {
             errors.unsupported(&path, target, allowed);
@@ -156,7 +160,10 @@ pub(super) fn field_ref(reference: &Value, allowed: &[&str], path: &Path<'_>, er
 
 fn known_field(target: &str) -> bool {
     FIELDS.contains(&target)
-        || matches!(target, "metadata.labels" | "metadata.annotations" | "status.phase" | "spec.restartPolicy")
+        || matches!(
+            target,
+            "metadata.labels" | "metadata.annotations" | "status.phase" | "spec.restartPolicy" | "spec.schedulerName"
+        )
 }
 
 /// A reference to a resource of a container. Files of a volume name the container, variables mean their own.
@@ -187,6 +194,6 @@ fn divisor(resource: &str, divisor: &str, path: &Path<'_>, errors: &mut FieldErr
     };
     if !matches!(divisor, "" | "0") && !allowed.contains(&divisor) {
         let why = format!("only divisor's values {} are supported with the {shown} resource", allowed.join(", "));
-        errors.invalid(path, divisor, if shown == "cpu" { why.replace("1m, 1 ", "1m and 1 ") } else { why });
+        errors.invalid(path, resource, if shown == "cpu" { why.replace("1m, 1 ", "1m and 1 ") } else { why });
     }
 }

@@ -1,15 +1,18 @@
 //! Pods and the pod templates of workloads.
 
 mod affinity;
+mod annotations;
 mod claims;
 mod container;
 mod dns;
 mod env;
+mod gated;
 mod mounts;
 mod probe;
 mod restart;
 mod security;
 mod spec;
+mod status;
 mod system;
 mod update;
 mod volume;
@@ -23,7 +26,8 @@ use crate::meta::at;
 use crate::status::{FieldErrors, Path};
 
 pub(super) use affinity::{node_selector, tolerations};
-pub(super) use update::{ephemeral_update, resize_update, status_update, update};
+pub(super) use status::status_update;
+pub(super) use update::{ephemeral_update, resize_update, update};
 
 /// What may run again after it ends, and where a spec stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +40,11 @@ pub(super) enum Owner {
 
 /// Pod.
 pub(super) fn pod(object: &Value, errors: &mut FieldErrors) {
+    let (metadata, spec) = (at(object, &["metadata"]), at(object, &["spec"]));
     let path = Path::new("spec");
-    spec::spec(at(object, &["spec"]), &path, Owner::Pod, errors);
+    annotations::check(metadata, spec, &Path::new("metadata").child("annotations"), errors);
+    spec::spec(spec, &path, Owner::Pod, errors);
+    volume::tokens(spec, &path, errors);
 }
 
 /// A new Pod has no ephemeral containers.
@@ -56,6 +63,7 @@ pub(super) fn pod_template(object: &Value, errors: &mut FieldErrors) {
 pub(super) fn template(template: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     metadata::labels(at(template, &["metadata", "labels"]), &path.child("labels"), errors);
     metadata::annotations(at(template, &["metadata", "annotations"]), &path.child("annotations"), errors);
+    annotations::check(at(template, &["metadata"]), at(template, &["spec"]), &path.child("annotations"), errors);
     let path = path.child("spec");
     spec::spec(at(template, &["spec"]), &path, Owner::Template, errors);
     if !list(at(template, &["spec"]), "ephemeralContainers").is_empty() {

@@ -18,7 +18,8 @@ pub(super) fn mounts(container: &Value, path: &Path<'_>, volumes: &[(&str, bool)
         let (name, target) = (text(mount, "name"), text(mount, "mountPath"));
         if name.is_empty() {
             errors.required(&path.child("name"), "");
-        } else if !volumes.iter().any(|(v, _)| *v == name) {
+        }
+        if !volumes.iter().any(|(v, _)| *v == name) {
             errors.not_found(&path.child("name"), name);
         }
         if target.is_empty() {
@@ -39,7 +40,7 @@ pub(super) fn mounts(container: &Value, path: &Path<'_>, volumes: &[(&str, bool)
     }
 }
 
-/// Where in its volume a mount begins. Upstream names the list `all`, not the mount, for what a path may not be.
+/// Where in its volume a mount begins. Upstream tells of some rules at the list of `all` mounts.
 fn inside(mount: &Value, all: &Path<'_>, path: &Path<'_>, errors: &mut FieldErrors) {
     relative(text(mount, "subPath"), &all.child("subPath"), errors);
     relative(text(mount, "subPathExpr"), &all.child("subPathExpr"), errors);
@@ -49,7 +50,7 @@ fn inside(mount: &Value, all: &Path<'_>, path: &Path<'_>, errors: &mut FieldErro
     }
 }
 
-/// What of later mounts passes through, and how deep read-only goes (KEP-3857). Upstream names the list in `path`, not the mount.
+/// What of later mounts passes through, and how deep read-only goes (KEP-3857).
 fn shared(mount: &Value, container: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let propagation = text(mount, "mountPropagation");
     let here = path.child("mountPropagation");

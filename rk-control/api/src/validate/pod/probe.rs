@@ -64,12 +64,12 @@ pub(super) fn handler(handler: &Value, path: &Path<'_>, errors: &mut FieldErrors
                 }
                 port_or_name(errors, &path.child("port"), &action["port"]);
                 one_of(errors, &path.child("scheme"), text(action, "scheme"), &["HTTP", "HTTPS"], false);
-                for (index, header) in list(action, "httpHeaders").iter().enumerate() {
+                for header in list(action, "httpHeaders") {
                     let name = text(header, "name");
-                    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
+                    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
                         let why = "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for \
                                    validation is '[-A-Za-z0-9]+')";
-                        errors.invalid(&path.child("httpHeaders").index(index).child("name"), name, why);
+                        errors.invalid(&path.child("httpHeaders"), name, why);
                     }
                 }
             }

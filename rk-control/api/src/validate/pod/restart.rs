@@ -3,12 +3,15 @@
 use serde_json::Value;
 
 use super::super::get::{field, list, one_of, text};
+use crate::meta::at;
 use crate::status::{FieldErrors, Path};
 
 /// Most rules of one container.
 const MAX_RULES: usize = 20;
 /// Most exit codes of one rule.
 const MAX_CODES: usize = 255;
+/// What a rule does.
+const ACTIONS: [&str; 2] = ["Restart", "RestartAllContainers"];
 
 /// `restartPolicy` and `restartPolicyRules` of a container.
 pub(super) fn policy(container: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
@@ -28,7 +31,10 @@ pub(super) fn policy(container: &Value, path: &Path<'_>, errors: &mut FieldError
     }
     for (index, rule) in rules.iter().enumerate() {
         let path = here.index(index);
-        one_of(errors, &path.child("action"), text(rule, "action"), &["Restart", "RestartAllContainers"], true);
+        let action = text(rule, "action");
+        if !ACTIONS.contains(&action) {
+            errors.unsupported(&path.child("action"), action, &ACTIONS);
+        }
         let here = path.child("exitCodes");
         match field(rule, "exitCodes") {
             None => errors.required(&here, "must be specified"),
@@ -38,12 +44,49 @@ pub(super) fn policy(container: &Value, path: &Path<'_>, errors: &mut FieldError
 }
 
 fn exit_codes(codes: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    one_of(errors, &path.child("operator"), text(codes, "operator"), &["In", "NotIn"], true);
+    let operator = text(codes, "operator");
+    if !matches!(operator, "In" | "NotIn") {
+        errors.unsupported(&path.child("operator"), operator, &["In", "NotIn"]);
+    }
     let here = path.child("values");
     match list(codes, "values").len() {
         0 => errors.required(&here, "must specify at least one value"),
         count if count > MAX_CODES => errors.too_many(&here, count, MAX_CODES),
         _ => {}
+    }
+}
+
+/// Whether a rule of the container is about how it ended.
+fn rule_for(container: &Value, code: i64) -> Option<&Value> {
+    list(container, "restartPolicyRules").iter().find(|rule| {
+        let codes = at(rule, &["exitCodes"]);
+        let named = list(codes, "values").iter().any(|value| value.as_i64() == Some(code));
+        match text(codes, "operator") {
+            "In" => named,
+            "NotIn" => !named,
+            _ => false,
+        }
+    })
+}
+
+/// Whether a rule of any container runs all of them again.
+pub(super) fn may_restart_all(spec: &Value) -> bool {
+    let containers = ["containers", "initContainers"].into_iter().flat_map(|kind| list(spec, kind));
+    let mut rules = containers.flat_map(|container| list(container, "restartPolicyRules"));
+    rules.any(|rule| text(rule, "action") == "RestartAllContainers")
+}
+
+/// Whether a container that ended with this code runs again: by its own rules and policy, else by those of the pod.
+pub(super) fn runs_again(spec: &Value, container: Option<&Value>, code: i64) -> bool {
+    let own = container.map_or("", |container| text(container, "restartPolicy"));
+    if !own.is_empty() && container.and_then(|container| rule_for(container, code)).is_some() {
+        return true;
+    }
+    let policy = if own.is_empty() { text(spec, "restartPolicy") } else { own };
+    match policy {
+        "Always" => true,
+        "OnFailure" => code != 0,
+        _ => false,
     }
 }
 

@@ -26,12 +26,15 @@ fn seccomp(context: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let Some(profile) = field(context, "seccompProfile") else { return };
     let path = path.child("seccompProfile");
     let (kind, local) = (text(profile, "type"), field(profile, "localhostProfile"));
-    one_of(errors, &path.child("type"), kind, &["Localhost", "RuntimeDefault", "Unconfined"], true);
+    if kind.is_empty() {
+        errors.required(&path.child("type"), "type is required when seccompProfile is set");
+    }
+    one_of(errors, &path.child("type"), kind, &["Localhost", "RuntimeDefault", "Unconfined"], false);
     let path = path.child("localhostProfile");
     match (kind, local) {
         ("Localhost", None) => errors.required(&path, "must be set when seccomp type is Localhost"),
         ("Localhost", Some(local)) => relative(local.as_str().unwrap_or_default(), &path, errors),
-        (_, Some(local)) => errors.invalid(&path, local.clone(), "can only be set when seccomp type is Localhost"),
+        (_, Some(_)) => errors.invalid(&path, profile.clone(), "can only be set when seccomp type is Localhost"),
         (_, None) => {}
     }
 }

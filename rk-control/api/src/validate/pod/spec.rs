@@ -1,6 +1,6 @@
 //! The spec of a pod.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::get::{field, flag, in_range, int, list, named, one_of, strings, text};
 use super::super::resources;
@@ -13,9 +13,9 @@ const MAX_HOSTNAME: usize = 64;
 
 /// Everything about a spec.
 pub(super) fn spec(spec: &Value, path: &Path<'_>, owner: Owner, errors: &mut FieldErrors) {
-    let volumes = volume::volumes(spec, &path.child("volumes"), errors);
+    let volumes = volume::volumes(spec, owner, &path.child("volumes"), errors);
     let claims = claims::claims(spec, &path.child("resourceClaims"), errors);
-    container::containers(spec, path, &container::Names { volumes, claims }, errors);
+    container::containers(spec, path, owner, &container::Names { volumes, claims }, errors);
     one_of(errors, &path.child("restartPolicy"), text(spec, "restartPolicy"), &["Always", "OnFailure", "Never"], true);
     dns::dns(spec, path, errors);
     security::pod(spec, path, errors);
@@ -35,21 +35,27 @@ pub(super) fn spec(spec: &Value, path: &Path<'_>, owner: Owner, errors: &mut Fie
     host_aliases(spec, &path.child("hostAliases"), errors);
     if let Some(name) = at(spec, &["os", "name"]).as_str() {
         let path = path.child("os");
-        one_of(errors, &path.child("name"), name, &["linux", "windows"], true);
+        if name.is_empty() {
+            errors.required(&path.child("name"), "cannot be empty");
+        }
+        one_of(errors, &path, name, &["linux", "windows"], false);
     }
     system::fields(spec, path, errors);
     windows::host_process(spec, path, errors);
     if let Some(overhead) = field(spec, "overhead") {
-        resources::amounts(overhead, &path.child("overhead"), errors);
+        resources::requirements(&json!({"limits": overhead}), &path.child("overhead"), errors);
     }
 }
 
 fn names(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    for key in ["serviceAccountName", "nodeName", "schedulerName", "priorityClassName", "runtimeClassName"] {
+    for key in ["serviceAccountName", "nodeName", "priorityClassName"] {
         let value = text(spec, key);
         if !value.is_empty() {
             named(errors, &path.child(key), value, dns1123_subdomain(value));
         }
+    }
+    if let Some(class) = field(spec, "runtimeClassName").and_then(Value::as_str) {
+        named(errors, &path.child("runtimeClassName"), class, dns1123_subdomain(class));
     }
     for key in ["hostname", "subdomain"] {
         let value = text(spec, key);
@@ -65,11 +71,6 @@ fn names(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         }
         for other in ["hostNetwork", "setHostnameAsFQDN"].into_iter().filter(|other| flag(spec, other)) {
             errors.forbidden(&path, format!("may not be specified when {other} is true"));
-        }
-    }
-    for (index, secret) in list(spec, "imagePullSecrets").iter().enumerate() {
-        if text(secret, "name").is_empty() {
-            errors.required(&path.child("imagePullSecrets").index(index).child("name"), "");
         }
     }
     one_of(
@@ -139,8 +140,8 @@ fn host_aliases(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         if ip.parse::<std::net::IpAddr>().is_err() {
             errors.invalid(&path.child("ip"), ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
         }
-        for name in strings(alias, "hostnames") {
-            named(errors, &path.child("hostnames"), name, dns1123_subdomain(name));
+        for (at, name) in strings(alias, "hostnames").enumerate() {
+            named(errors, &path.child("hostnames").index(at), name, dns1123_subdomain(name));
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::super::get::{field, int, list, text};
+use super::super::get::{entries, field, int, list, text};
+use super::{annotations, gated};
 use crate::meta::at;
 use crate::status::{FieldErrors, Path};
 
@@ -13,11 +14,12 @@ const ALLOWED: &str = "pod updates may not change fields other than \
 
 /// A pod's spec is fixed but for images, deadlines that shrink, added tolerations and gates that open.
 pub(in super::super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    annotations::update(new, old, errors);
     let (new, old) = (at(new, &["spec"]), at(old, &["spec"]));
     let path = Path::new("spec");
     for kind in ["containers", "initContainers"] {
         if list(new, kind).len() != list(old, kind).len() {
-            errors.forbidden(&path.child(kind), format!("pod updates may not add or remove {}", words(kind)));
+            errors.forbidden(&path.child(kind), "pod updates may not add or remove containers");
             return;
         }
     }
@@ -34,19 +36,19 @@ pub(in super::super) fn update(new: &Value, old: &Value, errors: &mut FieldError
         list(spec, "schedulingGates").iter().map(|g| text(g, "name").to_owned()).collect()
     };
     let (gates, old_gates) = (gate_names(new), gate_names(old));
-    if gates.iter().any(|g| !old_gates.contains(g)) {
-        errors.forbidden(&path.child("schedulingGates"), "only deletion is allowed, but found new scheduling gate");
+    for (index, gate) in gates.iter().enumerate().filter(|(_, gate)| !old_gates.contains(gate)) {
+        let why = format!("only deletion is allowed, but found new scheduling gate '{gate}'");
+        errors.forbidden(&path.child("schedulingGates").index(index).child("name"), why);
     }
     let gated = !old_gates.is_empty();
+    if gated {
+        gated::narrowed(new, old, &path, errors);
+    }
     let mut expected = old.clone();
     copy_allowed(&mut expected, new, gated);
     if expected != *new {
         errors.forbidden(&path, format!("{ALLOWED}\n{}", difference(&expected, new)));
     }
-}
-
-fn words(kind: &str) -> &str {
-    if kind == "containers" { "containers" } else { "init containers" }
 }
 
 fn same_toleration(a: &Value, b: &Value) -> bool {
@@ -68,12 +70,14 @@ fn deadline(new: &Value, old: &Value, path: &Path<'_>, errors: &mut FieldErrors)
 fn copy_allowed(expected: &mut Value, new: &Value, gated: bool) {
     let Some(spec) = expected.as_object_mut() else { return };
     let mut keys = vec!["activeDeadlineSeconds", "tolerations", "schedulingGates"];
-    if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|s| s < 0) {
-        keys.push("terminationGracePeriodSeconds");
+    let grace = "terminationGracePeriodSeconds";
+    if spec.get(grace).and_then(Value::as_i64).is_some_and(|s| s < 0) && int(new, grace) == Some(1) {
+        keys.push(grace);
     }
     if gated {
         // A pod that no scheduler has seen may still be narrowed.
-        keys.extend(["nodeSelector", "affinity"]);
+        keys.push("nodeSelector");
+        gated::take_node_affinity(spec, new);
     }
     for key in keys {
         match field(new, key) {
@@ -103,44 +107,26 @@ fn difference(old: &Value, new: &Value) -> String {
     changed.map(|k| format!("  spec.{k}")).collect::<Vec<_>>().join("\n")
 }
 
-/// `status`: the node of a pod does not change through its status.
-pub(in super::super) fn status_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    let path = Path::new("status");
-    let node = text(at(new, &["status"]), "nominatedNodeName");
-    if !node.is_empty() {
-        super::super::get::named(errors, &path.child("nominatedNodeName"), node, crate::meta::dns1123_subdomain(node));
-    }
-    // A container that ended for good does not come back.
-    if text(at(old, &["spec"]), "restartPolicy") != "Never" {
-        return;
-    }
-    for old in list(at(old, &["status"]), "containerStatuses") {
-        let ended = !at(old, &["state", "terminated"]).is_null();
-        let now = list(at(new, &["status"]), "containerStatuses").iter().find(|c| text(c, "name") == text(old, "name"));
-        if ended && now.is_some_and(|n| at(n, &["state", "terminated"]).is_null()) {
-            errors.forbidden(
-                &path.child("containerStatuses").child(text(old, "name")).child("state"),
-                "may not be transitioned to non-terminated state",
-            );
-        }
-    }
+/// Whether the pod is written by its node from a file.
+fn is_static(pod: &Value) -> bool {
+    field(at(pod, &["metadata", "annotations"]), annotations::MIRROR).is_some()
 }
 
 /// `ephemeralcontainers`: containers are added, never changed or removed.
 pub(in super::super) fn ephemeral_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    if is_static(old) {
+        return errors.forbidden(&Path::ROOT, "static pods do not support ephemeral containers");
+    }
     super::pod(new, errors);
     let path = Path::new("spec");
     let path = path.child("ephemeralContainers");
     let added = list(at(new, &["spec"]), "ephemeralContainers");
-    for (index, before) in list(at(old, &["spec"]), "ephemeralContainers").iter().enumerate() {
-        match added.iter().find(|c| text(c, "name") == text(before, "name")) {
-            None => errors.forbidden(
-                &path,
-                format!("existing ephemeral containers {:?} may not be removed", text(before, "name")),
-            ),
+    for before in list(at(old, &["spec"]), "ephemeralContainers") {
+        let name = text(before, "name");
+        match added.iter().find(|c| text(c, "name") == name) {
+            None => errors.forbidden(&path, format!("existing ephemeral containers {name:?} may not be removed\n")),
             Some(now) if now != before => {
-                let why = format!("existing ephemeral containers {:?} may not be changed", text(before, "name"));
-                errors.forbidden(&path.index(index), why);
+                errors.forbidden(&path, format!("existing ephemeral containers {name:?} may not be changed\n"));
             }
             Some(_) => {}
         }
@@ -149,28 +135,45 @@ pub(in super::super) fn ephemeral_update(new: &Value, old: &Value, errors: &mut 
 
 /// `resize`: amounts of cpu and memory change, the quality-of-service class does not.
 pub(in super::super) fn resize_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    if is_static(old) {
+        return errors.forbidden(&Path::ROOT, "static pods cannot be resized");
+    }
+    if text(at(old, &["spec", "os"]), "name") == "windows" {
+        return errors.forbidden(&Path::ROOT, "windows pods cannot be resized");
+    }
     super::pod(new, errors);
     let path = Path::new("spec");
-    if text(at(old, &["spec", "os"]), "name") == "windows" {
-        errors.forbidden(&path, "windows pods cannot be resized");
-    }
-    let (class, before) = (crate::strategy::qos_class(new), crate::strategy::qos_class(old));
-    if class != before {
+    if crate::strategy::qos_class(new) != crate::strategy::qos_class(old) {
+        let class = text(at(new, &["status"]), "qosClass");
         errors.invalid(&path, class, "Pod QOS Class may not change as a result of resizing");
     }
     for kind in ["containers", "initContainers"] {
         let olds = list(at(old, &["spec"]), kind);
+        let all = path.child(kind);
         for (index, (new, old)) in list(at(new, &["spec"]), kind).iter().zip(olds).enumerate() {
-            for amounts in ["requests", "limits"] {
-                let changed =
-                    |name: &&str| at(new, &["resources", amounts, name]) != at(old, &["resources", amounts, name]);
-                let names = at(new, &["resources", amounts]).as_object().into_iter().flatten().map(|(k, _)| k.as_str());
-                if names.filter(changed).any(|name| !matches!(name, "cpu" | "memory")) {
-                    let path = path.child(kind);
-                    errors
-                        .forbidden(&path.index(index).child("resources"), "only cpu and memory resources are mutable");
-                }
+            resized(new, old, &all.index(index), errors);
+            if others_differ(new, old) {
+                errors.forbidden(&path, "only cpu and memory resources are mutable");
             }
         }
     }
+}
+
+/// What a container asks for changes, and never goes.
+fn resized(new: &Value, old: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let path = path.child("resources");
+    for side in ["requests", "limits"] {
+        let asked = |container: &Value, name: &str| !at(container, &["resources", side, name]).is_null();
+        let gone = entries(at(old, &["resources"]), side).any(|(name, _)| !asked(new, name));
+        if gone {
+            errors.forbidden(&path.child(side), format!("resource {side} cannot be removed"));
+        }
+    }
+}
+
+fn others_differ(new: &Value, old: &Value) -> bool {
+    ["requests", "limits"].into_iter().any(|side| {
+        let changed = |name: &str| at(new, &["resources", side, name]) != at(old, &["resources", side, name]);
+        entries(at(new, &["resources"]), side).any(|(name, _)| !matches!(name, "cpu" | "memory") && changed(name))
+    })
 }

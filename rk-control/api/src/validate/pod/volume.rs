@@ -4,9 +4,10 @@ use serde_json::Value;
 
 use super::super::get::{empty, field, int, list, named, one_of, text, token_life};
 use super::super::sources;
+use super::Owner;
 use super::env::{field_ref, resource_ref};
 use super::mounts::relative;
-use crate::meta::{at, config_map_key, dns1123_label};
+use crate::meta::{at, dns1123_label, dns1123_subdomain};
 use crate::status::{FieldErrors, Path};
 
 /// Fields of the pod that a file may show.
@@ -15,10 +16,19 @@ const FILE_FIELDS: [&str; 5] =
 const MODE_MAX: i64 = 0o777;
 
 /// Checks the volumes and returns their names, with whether each may be a block device.
-pub(super) fn volumes<'a>(spec: &'a Value, path: &Path<'_>, errors: &mut FieldErrors) -> Vec<(&'a str, bool)> {
+///
+/// A volume that breaks a rule is not there for containers.
+pub(super) fn volumes<'a>(
+    spec: &'a Value,
+    owner: Owner,
+    path: &Path<'_>,
+    errors: &mut FieldErrors,
+) -> Vec<(&'a str, bool)> {
     let mut names: Vec<(&str, bool)> = Vec::new();
     for (index, volume) in list(spec, "volumes").iter().enumerate() {
         let path = path.index(index);
+        let before = errors.0.len();
+        source(volume, owner, &path, errors);
         let name = text(volume, "name");
         if name.is_empty() {
             errors.required(&path.child("name"), "");
@@ -28,21 +38,51 @@ pub(super) fn volumes<'a>(spec: &'a Value, path: &Path<'_>, errors: &mut FieldEr
         if names.iter().any(|(n, _)| *n == name) {
             errors.duplicate(&path.child("name"), name);
         }
-        let device = ["persistentVolumeClaim", "ephemeral"].iter().any(|kind| field(volume, kind).is_some());
-        names.push((name, device));
-        source(volume, &path, errors);
+        if errors.0.len() == before {
+            let device = ["persistentVolumeClaim", "ephemeral"].iter().any(|kind| field(volume, kind).is_some());
+            names.push((name, device));
+        }
     }
     names
 }
 
-fn source(volume: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    let sources: Vec<(&str, &Value)> = volume
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(k, v)| *k != "name" && !v.is_null())
-        .map(|(k, v)| (k.as_str(), v))
-        .collect();
+/// Kinds of sources, in the order in which the first of several is taken.
+const ORDER: [&str; 30] = [
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "flocker",
+    "persistentVolumeClaim",
+    "rbd",
+    "cinder",
+    "cephfs",
+    "quobyte",
+    "downwardAPI",
+    "fc",
+    "flexVolume",
+    "configMap",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "storageos",
+    "projected",
+    "scaleIO",
+    "csi",
+    "ephemeral",
+    "image",
+];
+
+fn source(volume: &Value, owner: Owner, path: &Path<'_>, errors: &mut FieldErrors) {
+    let sources: Vec<(&str, &Value)> =
+        ORDER.iter().filter_map(|kind| field(volume, kind).map(|source| (*kind, source))).collect();
     if sources.is_empty() {
         errors.required(path, "must specify a volume type");
     }
@@ -52,23 +92,31 @@ fn source(volume: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             errors.forbidden(&here, "may not specify more than 1 volume type");
             continue;
         }
-        one(kind, value, &here, errors);
+        one(kind, value, owner, &here, errors);
     }
 }
 
-fn one(kind: &str, source: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+fn one(kind: &str, source: &Value, owner: Owner, path: &Path<'_>, errors: &mut FieldErrors) {
     sources::fields(kind, source, path, errors);
     match kind {
         "secret" | "configMap" => files(source, path, errors),
         "csi" => {
             let driver = text(source, "driver");
             sources::driver(driver, &path.child("driver"), errors);
-            let secret = field(source, "nodePublishSecretRef");
-            if secret.is_some_and(|secret| text(secret, "name").is_empty()) {
-                errors.required(&path.child("nodePublishSecretRef").child("name"), "");
+            if let Some(secret) = field(source, "nodePublishSecretRef") {
+                let name = text(secret, "name");
+                if name.is_empty() {
+                    errors.required(&path.child("nodePublishSecretRef").child("name"), "");
+                } else {
+                    named(errors, &path.child("name"), name, dns1123_subdomain(name));
+                }
             }
         }
         "image" => {
+            // A template may leave it to whoever fills it in.
+            if owner == Owner::Pod && empty(source, "reference") {
+                errors.required(&path.child("reference"), "");
+            }
             let policy = text(source, "pullPolicy");
             one_of(errors, &path.child("pullPolicy"), policy, &["Always", "IfNotPresent", "Never"], false);
         }
@@ -111,11 +159,8 @@ fn files(source: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     for (index, item) in list(source, "items").iter().enumerate() {
         let path = path.child("items");
         let path = path.index(index);
-        let key = text(item, "key");
-        if key.is_empty() {
+        if empty(item, "key") {
             errors.required(&path.child("key"), "");
-        } else {
-            named(errors, &path.child("key"), key, config_map_key(key));
         }
         file_path(item, &path, errors);
         mode(item, "mode", &path, errors);
@@ -129,26 +174,30 @@ fn file_path(item: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         errors.required(&path, "");
         return;
     }
-    relative(target, &path, errors);
-    if target.starts_with("..") && !target.starts_with("../") && target != ".." {
-        errors.invalid(&path, target, "must not start with '..'");
+    unreserved(target, &path, errors);
+}
+
+/// A relative path that does not look like one of the writer's own.
+fn unreserved(target: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    relative(target, path, errors);
+    if target.starts_with("..") && !target.starts_with("../") {
+        errors.invalid(path, target, "must not start with '..'");
     }
 }
 
 fn downward(source: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    for (index, item) in list(source, "items").iter().enumerate() {
-        let path = path.child("items");
-        let path = path.index(index);
-        file_path(item, &path, errors);
+    // Upstream's paths do not tell which item.
+    for item in list(source, "items") {
+        file_path(item, path, errors);
         match (field(item, "fieldRef"), field(item, "resourceFieldRef")) {
             (Some(_), Some(_)) => {
-                errors.invalid(&path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously")
+                errors.invalid(path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously")
             }
             (Some(reference), None) => field_ref(reference, &FILE_FIELDS, &path.child("fieldRef"), errors),
             (None, Some(reference)) => resource_ref(reference, true, &path.child("resourceFieldRef"), errors),
-            (None, None) => errors.required(&path, "one of fieldRef and resourceFieldRef is required"),
+            (None, None) => errors.required(path, "one of fieldRef and resourceFieldRef is required"),
         }
-        mode(item, "mode", &path, errors);
+        mode(item, "mode", path, errors);
     }
 }
 
@@ -156,49 +205,63 @@ fn projected(source: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     mode(source, "defaultMode", path, errors);
     let mut targets: Vec<&str> = Vec::new();
     for (index, part) in list(source, "sources").iter().enumerate() {
-        let path = path.child("sources");
-        let path = path.index(index);
+        let all = path.child("sources");
+        let here = all.index(index);
         let mut kinds = 0;
         for kind in
             ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"]
         {
             let Some(value) = field(part, kind) else { continue };
             kinds += 1;
-            let path = path.child(kind);
-            match kind {
-                "secret" | "configMap" => {
-                    if text(value, "name").is_empty() {
-                        errors.required(&path.child("name"), "");
-                    }
-                    files(value, &path, errors);
-                    targets.extend(list(value, "items").iter().map(|i| text(i, "path")));
+            projection(kind, value, path, &here.child(kind), errors);
+            for target in list(value, "items").iter().map(|item| text(item, "path")).filter(|t| !t.is_empty()) {
+                if targets.contains(&target) {
+                    let shown = if kind == "downwardAPI" { target } else { text(value, "name") };
+                    errors.invalid(path, shown, "conflicting duplicate paths");
                 }
-                "downwardAPI" => downward(value, &path, errors),
-                "serviceAccountToken" => {
-                    let seconds = int(value, "expirationSeconds").unwrap_or(0);
-                    token_life(errors, &path.child("expirationSeconds"), seconds);
-                    if empty(value, "path") {
-                        errors.required(&path.child("path"), "");
-                    } else {
-                        relative(text(value, "path"), &path.child("path"), errors);
-                    }
-                }
-                _ => {}
+                targets.push(target);
             }
         }
-        match kinds {
-            0 => errors.required(&path, "must specify at least one volume type"),
-            1 => {}
-            _ => errors.forbidden(&path, "may not specify more than 1 volume type"),
+        if kinds > 1 {
+            errors.forbidden(&here, "may not specify more than 1 volume type per source");
         }
     }
-    targets.sort_unstable();
-    for pair in targets.windows(2) {
-        if let [a, b] = pair
-            && a == b
-            && !a.is_empty()
-        {
-            errors.invalid(path, *a, "conflicting duplicate paths");
+}
+
+/// One source of a projected volume. `volume` is the path of the volume itself: upstream tells of a token's path there.
+fn projection(kind: &str, value: &Value, volume: &Path<'_>, path: &Path<'_>, errors: &mut FieldErrors) {
+    match kind {
+        "secret" | "configMap" => {
+            if text(value, "name").is_empty() {
+                errors.required(&path.child("name"), "");
+            }
+            files(value, path, errors);
+        }
+        "downwardAPI" => downward(value, path, errors),
+        "serviceAccountToken" => {
+            let seconds = int(value, "expirationSeconds").unwrap_or(0);
+            token_life(errors, &path.child("expirationSeconds"), seconds);
+            file_path(value, volume, errors);
+        }
+        _ => {}
+    }
+}
+
+/// A token of an account is for pods that have one.
+pub(super) fn tokens(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    if !text(spec, "serviceAccountName").is_empty() {
+        return;
+    }
+    for (index, volume) in list(spec, "volumes").iter().enumerate() {
+        for (at, part) in list(field(volume, "projected").unwrap_or(&Value::Null), "sources").iter().enumerate() {
+            if field(part, "serviceAccountToken").is_some() {
+                let volumes = path.child("volumes");
+                let volume = volumes.index(index);
+                let sources = volume.child("projected");
+                let sources = sources.child("sources");
+                let why = "must not be specified when serviceAccountName is not set";
+                errors.forbidden(&sources.index(at).child("serviceAccountToken"), why);
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::meta::dns1123_subdomain;
 use crate::status::{FieldErrors, Path};
 
 /// Strings that a source cannot do without.
-const NEEDED: [(&str, &[&str]); 24] = [
+const NEEDED: [(&str, &[&str]); 23] = [
     ("awsElasticBlockStore", &["volumeID"]),
     ("azureDisk", &["diskName", "diskURI"]),
     ("azureFile", &["secretName", "shareName"]),
@@ -21,7 +21,6 @@ const NEEDED: [(&str, &[&str]); 24] = [
     ("gitRepo", &["repository"]),
     ("glusterfs", &["endpoints", "path"]),
     ("hostPath", &["path"]),
-    ("image", &["reference"]),
     ("iscsi", &["targetPortal", "iqn"]),
     ("local", &["path"]),
     ("nfs", &["server", "path"]),

@@ -114,6 +114,10 @@ fn volumes_classes_and_drivers() {
             ),
             (json!({"spec": {"capacity": {"storage": "1Gi", "cpu": "1"}}}), "spec.capacity: Unsupported value"),
             (
+                json!({"spec": {"volumeAttributesClassName": "gold"}}),
+                "spec.csi: Required value: has to be specified when using volumeAttributesClassName",
+            ),
+            (
                 json!({"spec": {"hostPath": {"path": "/"}, "persistentVolumeReclaimPolicy": "Recycle"}}),
                 "spec.persistentVolumeReclaimPolicy: Forbidden: may not be 'recycle' for a hostPath mount of '/'",
             ),
@@ -189,6 +193,18 @@ fn quotas_limits_and_runtime_classes() {
             (
                 json!({"spec": {"limits": [{"type": "Cow"}]}}),
                 "spec.limits[0].type: Invalid value: \"Cow\": must be a standard limit type or fully qualified",
+            ),
+            (
+                json!({"spec": {"limits": [{"type": "Pod", "max": {"cpu": "1"}, "min": {"cpu": "2"}}]}}),
+                "spec.limits[0].min[cpu]: Invalid value: \"2\": min value 2 is greater than max value 1",
+            ),
+            (
+                json!({"spec": {"limits": [{"type": "Pod", "max": {"cpu": "2"}, "min": {"cpu": "1"}, "maxLimitRequestRatio": {"cpu": "3"}}]}}),
+                "spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: \"3\": ratio 3 is greater than max/min = 2.000000",
+            ),
+            (
+                json!({"spec": {"limits": [{"type": "Container", "default": {"cpu": "1"}, "defaultRequest": {"cpu": "2"}, "max": {"cpu": "3"}}]}}),
+                "spec.limits[0].defaultRequest[cpu]: Invalid value: \"2\": default request value 2 is greater than default limit value 1",
             ),
             (
                 json!({"spec": {"limits": [{"type": "Container", "max": {"gold": "1"}}]}}),

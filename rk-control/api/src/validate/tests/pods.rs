@@ -125,7 +125,7 @@ fn claims_of_devices_and_resources_of_the_whole_pod() {
             ),
             (
                 container(json!({"resources": {"claims": [{"name": "gone"}]}})),
-                "spec.containers[0].resources.claims[0]: Not found: \"gone\"",
+                "spec.containers[0].resources.claims[0]: Not found: \"gone\": must be one of the names in pod.spec.resourceClaims which is empty",
             ),
             (
                 pod(amounts("2"), amounts("1")),
@@ -199,7 +199,7 @@ fn sources_of_volumes_and_references_to_resources() {
         &[
             (
                 file(json!({"resource": "limits.cpu"})),
-                "spec.volumes[0].downwardAPI.items[0].resourceFieldRef.containerName: Required value",
+                "spec.volumes[0].downwardAPI.resourceFieldRef.containerName: Required value",
             ),
             (
                 variable(json!({"resource": "limits.memory", "divisor": "3Mi"})),
@@ -299,4 +299,102 @@ fn options_of_containers_on_windows() {
     ];
     let cases: Vec<(Value, &str)> = cases.iter().map(|(change, message)| (change.clone(), message.as_str())).collect();
     breaks("pods", &cases);
+}
+
+#[test]
+fn where_a_pod_may_run() {
+    let anti = |term: Value| {
+        let key = "requiredDuringSchedulingIgnoredDuringExecution";
+        json!({"spec": {"affinity": {"podAntiAffinity": {key: [term]}}}})
+    };
+    let preferred = json!([{"weight": 0, "preference": {}}]);
+    let required =
+        json!({"nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["A"]}]}]});
+    breaks(
+        "pods",
+        &[
+            (
+                json!({"spec": {"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}}}),
+                "[0].weight: Invalid value: 0: must be in the range 1-100",
+            ),
+            (
+                json!({"spec": {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}}}),
+                "nodeSelectorTerms[0].matchFields[0].values[0]: Invalid value: \"A\"",
+            ),
+            (
+                anti(json!({"topologyKey": "t", "matchLabelKeys": ["a"]})),
+                "[0].matchLabelKeys: Forbidden: must not be specified when labelSelector is not set",
+            ),
+            (
+                anti(
+                    json!({"topologyKey": "t", "labelSelector": {}, "matchLabelKeys": ["a"], "mismatchLabelKeys": ["a"]}),
+                ),
+                "[0].matchLabelKeys[0]: Invalid value: \"a\": exists in both matchLabelKeys and mismatchLabelKeys",
+            ),
+            (
+                json!({"spec": {"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "t"}]}}),
+                "spec.topologySpreadConstraints[0].whenUnsatisfiable: Unsupported value: \"\": supported values: \"DoNotSchedule\", \"ScheduleAnyway\"",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn annotations_sources_and_amounts_of_pods() {
+    let annotated = |key: &str, value: &str| json!({"metadata": {"annotations": {key: value}}});
+    let token = json!({"serviceAccountToken": {"path": "t", "expirationSeconds": 600}});
+    let pages = json!({"hugepages-2Mi": "3Mi"});
+    breaks(
+        "pods",
+        &[
+            (
+                annotated("kubernetes.io/config.mirror", "x"),
+                "metadata.annotations[kubernetes.io/config.mirror]: Invalid value: \"x\": must set spec.nodeName if mirror pod annotation is set",
+            ),
+            (
+                annotated("controller.kubernetes.io/pod-deletion-cost", "+1"),
+                "metadata.annotations[controller.kubernetes.io/pod-deletion-cost]: Invalid value: \"+1\": must be a 32bit integer",
+            ),
+            (
+                annotated("container.apparmor.security.beta.kubernetes.io/gone", "unconfined"),
+                "Invalid value: \"gone\": container not found",
+            ),
+            (
+                volume(json!({"projected": {"sources": [token]}})),
+                "spec.volumes[0].projected.sources[0].serviceAccountToken: Forbidden: must not be specified when serviceAccountName is not set",
+            ),
+            (
+                volume(json!({"configMap": {"name": "c"}, "emptyDir": {}})),
+                "spec.volumes[0].configMap: Forbidden: may not specify more than 1 volume type",
+            ),
+            (
+                container(json!({"envFrom": [{}]})),
+                "spec.containers[0].envFrom: Invalid value: \"\": must specify one of: `configMapRef` or `secretRef`",
+            ),
+            (
+                container(json!({"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.host['a']"}}}]})),
+                "error converting fieldPath: field label does not support subscript: spec.host['a']",
+            ),
+            (
+                container(json!({"resources": {"limits": pages}})),
+                "spec.containers[0].resources.limits[hugepages-2Mi]: Invalid value: \"3Mi\": 3Mi is not positive integer multiple of hugepages-2Mi",
+            ),
+            (
+                container(json!({"resources": {"limits": pages}})),
+                "spec.containers[0].resources: Forbidden: HugePages require cpu or memory",
+            ),
+            (
+                container(json!({"resources": {"limits": {"requests.a.b/c": "1"}}})),
+                "spec.containers[0].resources.limits[requests.a.b/c]: Invalid value: \"requests.a.b/c\": doesn't follow extended resource name standard",
+            ),
+            (
+                json!({"spec": {"os": {"name": "plan9"}}}),
+                "spec.os: Unsupported value: \"plan9\": supported values: \"linux\", \"windows\"",
+            ),
+            (
+                container(json!({"image": " i"})),
+                "spec.containers[0].image: Invalid value: \" i\": must not have leading or trailing whitespace",
+            ),
+        ],
+    );
 }

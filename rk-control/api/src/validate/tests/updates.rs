@@ -1,0 +1,139 @@
+//! What may not change, and what a subresource may write.
+
+use serde_json::{Value, json};
+
+use super::{merge, prepared, resource, sample};
+use crate::resources::Registry;
+use crate::strategy;
+
+/// A kind, a part of it, what the old object is besides the sample, the change, and the words of the refusal; none when it is let in.
+type Case = (&'static str, Option<&'static str>, Value, Value, &'static str);
+
+fn judged(cases: Vec<Case>) {
+    let registry = Registry::builtin();
+    for (plural, part, more, change, want) in cases {
+        let resource = resource(&registry, plural);
+        let mut given = sample(plural);
+        merge(&mut given, &more);
+        let status = more.get("status").cloned();
+        let mut old = prepared(&resource, given);
+        if let Some(status) = status {
+            merge(&mut old, &json!({"status": status}));
+        }
+        let mut new = old.clone();
+        merge(&mut new, &change);
+        strategy::prepare_for_update(&resource, part, &mut new, &old);
+        let errors: Vec<String> =
+            strategy::validate_update(&resource, part, &new, &old).0.iter().map(ToString::to_string).collect();
+        let fits = if want.is_empty() { errors.is_empty() } else { errors.iter().any(|e| e.contains(want)) };
+        assert!(fits, "{plural} {change}: {errors:#?}");
+    }
+}
+
+fn statuses(state: Value) -> Value {
+    json!({"status": {"containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state}]}})
+}
+
+fn own_policy(policy: &str) -> Value {
+    json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i", "restartPolicy": policy}]}})
+}
+
+#[test]
+fn containers_that_ended_for_good_do_not_come_back() {
+    let ended = statuses(json!({"terminated": {"exitCode": 1}}));
+    let running = statuses(json!({"running": {}}));
+    let refused = "status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state";
+    let old = |mut spec: Value| {
+        merge(&mut spec, &ended);
+        spec
+    };
+    judged(vec![
+        ("pods", Some("status"), old(json!({"spec": {"restartPolicy": "Never"}})), running.clone(), refused),
+        ("pods", Some("status"), old(json!({"spec": {"restartPolicy": "OnFailure"}})), running.clone(), ""),
+        ("pods", Some("status"), old(own_policy("Always")), running.clone(), ""),
+        ("pods", Some("status"), old(own_policy("Never")), running, refused),
+    ]);
+}
+
+#[test]
+fn gated_pods_are_narrowed_and_others_stay() {
+    let gates = json!({"spec": {"schedulingGates": [{"name": "g"}], "nodeSelector": {"a": "b"}}});
+    let grace = |seconds: i64| json!({"spec": {"terminationGracePeriodSeconds": seconds}});
+    judged(vec![
+        ("pods", None, gates.clone(), json!({"spec": {"nodeSelector": {"c": "d"}}}), ""),
+        (
+            "pods",
+            None,
+            gates.clone(),
+            json!({"spec": {"nodeSelector": {"a": "x"}}}),
+            "only additions to spec.nodeSelector are allowed (no mutations or deletions)",
+        ),
+        (
+            "pods",
+            None,
+            gates,
+            json!({"spec": {"schedulingGates": [{"name": "g"}, {"name": "h"}]}}),
+            "spec.schedulingGates[1].name: Forbidden: only deletion is allowed, but found new scheduling gate 'h'",
+        ),
+        ("pods", None, grace(-1), grace(1), ""),
+        ("pods", None, grace(-1), grace(2), "spec: Forbidden: pod updates may not change fields other than"),
+        (
+            "pods",
+            None,
+            json!({}),
+            json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}}),
+            "metadata.annotations[kubernetes.io/config.mirror]: Forbidden: may not add mirror pod annotation",
+        ),
+    ]);
+}
+
+#[test]
+fn a_resize_takes_nothing_away() {
+    let asks =
+        |cpu: Value| json!({"spec": {"containers": [{"name": "c", "image": "i", "resources": {"requests": cpu}}]}});
+    let both = json!({"cpu": "1", "memory": "1Gi"});
+    judged(vec![
+        ("pods", Some("resize"), asks(both.clone()), asks(json!({"cpu": "2", "memory": "1Gi"})), ""),
+        (
+            "pods",
+            Some("resize"),
+            asks(both),
+            asks(json!({"cpu": "2"})),
+            "spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed",
+        ),
+    ]);
+}
+
+#[test]
+fn other_kinds_keep_what_was_decided() {
+    judged(vec![
+        (
+            "namespaces",
+            Some("status"),
+            json!({}),
+            json!({"status": {"phase": "Terminating"}}),
+            "status.Phase: Invalid value: \"Terminating\": may only be 'Active' if `deletionTimestamp` is empty",
+        ),
+        (
+            "services",
+            Some("status"),
+            json!({}),
+            json!({"status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.1", "ipMode": "VIP"}]}}}),
+            "status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'",
+        ),
+        (
+            "persistentvolumeclaims",
+            None,
+            json!({"spec": {"volumeAttributesClassName": "gold"}}),
+            json!({"spec": {"volumeAttributesClassName": null}}),
+            "spec.volumeAttributesClassName: Forbidden: update from non-nil value to nil is forbidden",
+        ),
+        (
+            "nodes",
+            None,
+            json!({}),
+            json!({"spec": {"externalID": "x"}}),
+            "spec.externalID: Forbidden: may not be updated",
+        ),
+    ]);
+}
