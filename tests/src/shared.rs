@@ -47,14 +47,24 @@ fn start(name: &str, workers: u8, change: fn(&mut ClusterSpec)) -> Result<Shared
     spec.workers = workers;
     change(&mut spec);
     let cluster = Cluster::start(&spec)?;
-    for image in ["busybox", "nginx"] {
-        push(&cluster.registry().client(), &Archive::open(&artifacts.images.join(image), None)?)?;
-    }
     let api = cluster.api()?;
     wait_ready(&api, usize::from(workers) + 1, artifacts.accel.scale(READY_LIMIT), |_| {}, || Ok(()))?;
     label_control_plane(&api)?;
     let kubectl = Kubectl::new(&artifacts.kubectl, cluster.kubeconfig());
-    Ok(Shared { cluster, kubectl, artifacts })
+    let shared = Shared { cluster, kubectl, artifacts };
+    ["busybox", "nginx"].into_iter().try_for_each(|image| shared.push(image))?;
+    Ok(shared)
+}
+
+impl Shared {
+    /// Puts one of the images that `cargo xtask` made into the cluster's registry, as `rk.local/IMAGE:demo`.
+    ///
+    /// # Errors
+    /// There is no such image, or the registry does not take it.
+    pub fn push(&self, image: &str) -> Result<()> {
+        push(&self.cluster.registry().client(), &Archive::open(&self.artifacts.images.join(image), None)?)?;
+        Ok(())
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -2,6 +2,8 @@
 
 #[path = "cluster/accounts.rs"]
 mod accounts;
+#[path = "cluster/shares.rs"]
+mod shares;
 #[path = "cluster/sockets.rs"]
 mod sockets;
 #[path = "cluster/workloads.rs"]

@@ -1,13 +1,11 @@
 //! UDP from pods and nodes to pods, with a stock DNS server as the one that answers.
 
 use crate::{cluster, ready};
-use rk_qemu::oci::{Archive, push};
 use rk_tests::{Kubectl, Shared, eventually, limit};
 
 /// One pod per worker whose first container answers over UDP with the pod's name, and whose second one asks.
 fn resolvers(shared: &Shared, kubectl: &Kubectl) {
-    let archive = Archive::open(&shared.artifacts.images.join("dnsmasq"), None).expect("the image of dnsmasq");
-    push(&shared.cluster.registry().client(), &archive).expect("push");
+    shared.push("dnsmasq").expect("push");
     for n in 1..=2 {
         kubectl.apply(&format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: udp-{n}}}\nspec:\n  nodeName: worker-{n}\n  terminationGracePeriodSeconds: 1\n  \

@@ -1,6 +1,7 @@
-//! The demo images, made on the spot from Debian's busybox and nginx, and one of dnsmasq that tests ask over UDP.
+//! The demo images, made on the spot from Debian's busybox and nginx.
 
 use super::peers::Packages;
+use super::test_images;
 use crate::paths::Paths;
 use crate::report::Step;
 use crate::run;
@@ -11,15 +12,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Changes when the content below changes, so that cached layouts are made anew.
-const RECIPE: &str = "3";
+const RECIPE: &str = "4";
 /// A stable suite: the images stay the same for years. The static busybox of the one before crashes in every name look-up.
 pub const SUITE: &str = "trixie";
 pub const BUSYBOX: &str = "usr/bin/busybox";
-const DNSMASQ: &str = "usr/sbin/dnsmasq";
 /// What a cluster's registry offers.
 const DEMO: [&str; 2] = ["busybox", "nginx"];
-/// What only tests push.
-const PEERS: [&str; 1] = ["dnsmasq"];
 
 /// nginx in the foreground as root without any capability beyond the port: workers keep the master's user, all that is
 /// written lies in `/tmp`, logs go to the container's streams, and the page names the pod.
@@ -52,7 +50,7 @@ http {
 pub fn build(paths: &Paths, step: &Step) -> Result<(PathBuf, String)> {
     let home = paths.cache.join("demo-images").join(RECIPE);
     let whole = |name: &str| home.join(name).join("oci-layout").is_file();
-    if DEMO.into_iter().chain(PEERS).all(whole) {
+    if DEMO.into_iter().chain(test_images::NAMES).all(whole) {
         return Ok((home, "cached".into()));
     }
     let mut packages = Packages::new(&paths.cache);
@@ -70,10 +68,7 @@ pub fn build(paths: &Paths, step: &Step) -> Result<(PathBuf, String)> {
         ..ImageConfig::default()
     };
     write_layout(&home.join("nginx"), &name("nginx")?, &nginx_entries(&nginx)?, &server)?;
-    let dnsmasq = packages.unpacked_closure(step, SUITE, "dnsmasq-base", DNSMASQ)?;
-    let resolver =
-        ImageConfig { entrypoint: vec![format!("/{DNSMASQ}")], env: path.to_vec(), ..ImageConfig::default() };
-    write_layout(&home.join("dnsmasq"), &name("dnsmasq")?, &dnsmasq_entries(&dnsmasq)?, &resolver)?;
+    test_images::write(&mut packages, step, &home)?;
     Ok((home, "built".into()))
 }
 
@@ -87,16 +82,16 @@ pub fn push_demo(client: &Client, images: &Path) -> Result<Vec<ImageName>> {
     Ok(names)
 }
 
-fn name(image: &str) -> Result<ImageName> {
+pub fn name(image: &str) -> Result<ImageName> {
     Ok(format!("rk.local/{image}:demo").parse()?)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("read {}", path.display()))
 }
 
 /// What every container expects of a root.
-fn base() -> Vec<Entry> {
+pub fn base() -> Vec<Entry> {
     let mut entries: Vec<Entry> = ["dev", "etc", "proc", "root", "run", "sys", "var/log"].map(Entry::dir).to_vec();
     entries.push(Entry { mode: 0o1777, ..Entry::dir("tmp") });
     entries.push(Entry::file(
@@ -129,15 +124,9 @@ fn nginx_entries(unpacked: &Path) -> Result<Vec<Entry>> {
 }
 
 /// The shared libraries that a program of a package needs, as the packages' own dynamic loader finds them, at their places in an image.
-fn dnsmasq_entries(unpacked: &Path) -> Result<Vec<Entry>> {
-    let mut entries = base();
-    entries.push(Entry::file(DNSMASQ, 0o755, read(&unpacked.join(DNSMASQ))?));
-    entries.extend(libraries(unpacked, DNSMASQ)?);
-    Ok(entries)
-}
-
 pub fn libraries(unpacked: &Path, program: &str) -> Result<Vec<Entry>> {
-    const FOLDERS: [&str; 4] = ["usr/lib/x86_64-linux-gnu", "usr/lib64", "lib/x86_64-linux-gnu", "lib64"];
+    const FOLDERS: [&str; 5] =
+        ["usr/lib/x86_64-linux-gnu", "usr/lib64", "lib/x86_64-linux-gnu", "lib64", "usr/lib/ganesha"];
     let loader = FOLDERS.iter().map(|f| unpacked.join(f).join("ld-linux-x86-64.so.2")).find(|p| p.is_file());
     let loader = loader.context("libc6 has no ld-linux-x86-64.so.2")?;
     let search = FOLDERS.map(|f| unpacked.join(f).display().to_string()).join(":");

@@ -7,6 +7,7 @@ mod kernel;
 mod media;
 pub mod peers;
 mod system;
+mod test_images;
 
 pub use binaries::Profile;
 pub use demo::push_demo;
