@@ -38,6 +38,12 @@ pub const REQUEST_BUDGET: u64 = 10_000_000;
 /// What the match conditions of a webhook may cost together; upstream's figure.
 pub const CONDITIONS_BUDGET: u64 = REQUEST_BUDGET / 4;
 
+/// The type of amounts.
+#[must_use]
+pub fn quantity() -> Type {
+    Type::Opaque(lib::QUANTITY)
+}
+
 /// The type of `authorizer`.
 #[must_use]
 pub fn authorizer() -> Type {

@@ -159,6 +159,8 @@ impl FieldError {
 fn go_value(value: &Value) -> String {
     match value {
         Value::String(text) => format!("{text:?}"),
+        // Upstream prints nothing at all as a word in quotes.
+        Value::Null => "\"null\"".to_owned(),
         other => other.to_string(),
     }
 }

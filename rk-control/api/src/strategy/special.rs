@@ -147,6 +147,23 @@ fn set_conditions(object: &mut Value, conditions: Vec<Value>) {
     }
 }
 
+/// ResourceClaim, `status`: what drivers tell of devices goes with their allocation.
+pub(super) fn drop_deallocated(new: &mut Value, old: &Value) {
+    let identity = |device: &Value| ["driver", "pool", "device"].map(|key| text(device, &[key]).to_owned());
+    let allocated = |claim: &Value| -> Vec<[String; 3]> {
+        let results = at(claim, &["status", "allocation", "devices", "results"]).as_array();
+        results.into_iter().flatten().map(identity).collect()
+    };
+    let (before, after) = (allocated(old), allocated(new));
+    let gone = |device: &Value| before.contains(&identity(device)) && !after.contains(&identity(device));
+    let Some(status) = new.get_mut("status").and_then(Value::as_object_mut) else { return };
+    let Some(devices) = status.get_mut("devices").and_then(Value::as_array_mut) else { return };
+    devices.retain(|device| !gone(device));
+    if devices.is_empty() {
+        status.remove("devices");
+    }
+}
+
 /// The annotation that counts changes of a DaemonSet's template; a field in versions of old.
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 

@@ -1,10 +1,10 @@
-//! Webhook configurations and admission policies. Expressions are checked by those who compile them.
+//! Webhook configurations, and what they share with admission policies. Expressions are checked by those who compile them.
 
 use serde_json::Value;
 
-use super::get::{empty, field, in_range, int, list, named, one_of, required_name, strings, text};
+use super::get::{empty, field, int, list, named, one_of, strings, text};
 use super::selector::label_selector;
-use crate::meta::{at, dns1123_label, dns1123_subdomain, qualified_name};
+use crate::meta::{at, dns1035_label, dns1123_subdomain, path_segment, qualified_name};
 use crate::status::{FieldErrors, Path};
 
 const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
@@ -18,10 +18,6 @@ pub(super) fn webhooks(object: &Value, errors: &mut FieldErrors) {
         let path = all.index(index);
         let name = text(webhook, "name");
         webhook_name(name, &path.child("name"), errors);
-        if names.contains(&name) {
-            errors.duplicate(&path.child("name"), name);
-        }
-        names.push(name);
         rules(webhook, "rules", &path, errors);
         one_of(errors, &path.child("failurePolicy"), text(webhook, "failurePolicy"), &["Fail", "Ignore"], false);
         one_of(errors, &path.child("matchPolicy"), text(webhook, "matchPolicy"), &["Equivalent", "Exact"], false);
@@ -46,14 +42,31 @@ pub(super) fn webhooks(object: &Value, errors: &mut FieldErrors) {
             }
         }
         client_config(at(webhook, &["clientConfig"]), &path.child("clientConfig"), errors);
-        let versions = path.child("admissionReviewVersions");
-        if empty(webhook, "admissionReviewVersions") {
-            errors.required(&versions, "must specify one of v1, v1beta1");
-        } else if !strings(webhook, "admissionReviewVersions").any(|v| matches!(v, "v1" | "v1beta1")) {
-            let why = "must include at least one of v1, v1beta1";
-            errors.invalid(&versions, webhook["admissionReviewVersions"].clone(), why);
-        }
         match_conditions(webhook, &path, errors);
+        review_versions(webhook, "admissionReviewVersions", "must specify one of v1, v1beta1", &path, errors);
+        if !name.is_empty() && names.contains(&name) {
+            errors.duplicate(&path.child("name"), name);
+        }
+        names.push(name);
+    }
+}
+
+/// The versions of questions that a webhook understands, one of which this server asks. `missing` is said when there are none.
+pub(super) fn review_versions(holder: &Value, key: &str, missing: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    let path = path.child(key);
+    let versions: Vec<&str> = strings(holder, key).collect();
+    if versions.is_empty() {
+        return errors.required(&path, missing);
+    }
+    for (index, version) in versions.iter().enumerate() {
+        if versions.iter().take(index).any(|before| before == version) {
+            errors.invalid(&path.index(index), *version, "duplicate version");
+        } else {
+            named(errors, &path.index(index), version, dns1035_label(version));
+        }
+    }
+    if !versions.iter().any(|version| matches!(*version, "v1" | "v1beta1")) {
+        errors.invalid(&path, at(holder, &[key]).clone(), "must include at least one of v1, v1beta1");
     }
 }
 
@@ -70,7 +83,8 @@ fn webhook_name(name: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     named(errors, path, name, broken);
 }
 
-fn match_conditions(holder: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+/// What must hold before a webhook or policy is asked.
+pub(super) fn match_conditions(holder: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let all = path.child("matchConditions");
     let conditions = list(holder, "matchConditions");
     if conditions.len() > MAX_CONDITIONS {
@@ -79,37 +93,60 @@ fn match_conditions(holder: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let mut names: Vec<&str> = Vec::new();
     for (index, condition) in conditions.iter().enumerate() {
         let path = all.index(index);
+        if text(condition, "expression").trim().is_empty() {
+            errors.required(&path.child("expression"), "");
+        }
         let name = text(condition, "name");
-        required_name(errors, &path.child("name"), name, qualified_name);
+        if name.is_empty() {
+            errors.required(&path.child("name"), "");
+            continue;
+        }
+        named(errors, &path.child("name"), name, qualified_name(name));
         if names.contains(&name) {
             errors.duplicate(&path.child("name"), name);
         }
         names.push(name);
-        if text(condition, "expression").trim().is_empty() {
-            errors.required(&path.child("expression"), "");
-        }
     }
 }
 
-fn client_config(config: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+/// Where a webhook is: at a URL or behind a service.
+pub(super) fn client_config(config: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     match (field(config, "url").and_then(Value::as_str), field(config, "service")) {
         (Some(_), Some(_)) | (None, None) => errors.required(path, "exactly one of url or service is required"),
-        (Some(url), None) => {
-            if !url.starts_with("https://") || url.len() <= "https://".len() {
-                errors.invalid(
-                    &path.child("url"),
-                    url,
-                    "'https' is the only allowed URL scheme; desired format: https://host[/path]",
-                );
-            } else if url.contains(['#', '?', '@']) {
-                errors.invalid(
-                    &path.child("url"),
-                    url,
-                    "fragments, query parameters and user info are not permitted in the URL",
-                );
-            }
-        }
+        (Some(url), None) => self::url(url, &path.child("url"), errors),
         (None, Some(service)) => self::service(service, &path.child("service"), errors),
+    }
+}
+
+/// A URL with a host and a path, and nothing more.
+fn url(url: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    let (before, fragment) = url.split_once('#').unwrap_or((url, ""));
+    let (before, query) = before.split_once('?').unwrap_or((before, ""));
+    let (scheme, rest) = before.split_once(':').unwrap_or(("", before));
+    let authority = rest.strip_prefix("//").and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+    if !scheme.eq_ignore_ascii_case("https") {
+        let why = "'https' is the only allowed URL scheme; desired format: https://host[/path]";
+        errors.invalid(path, scheme, why);
+    }
+    if host.is_empty() {
+        errors.invalid(path, host, "host must be provided; desired format: https://host[/path]");
+    }
+    if let Some(user) = user {
+        errors.invalid(path, user, "user information is not permitted in the URL");
+    }
+    if !fragment.is_empty() {
+        errors.invalid(path, fragment, "fragments are not permitted in the URL");
+    }
+    if !query.is_empty() {
+        errors.invalid(path, query, "query parameters are not permitted in the URL");
+    }
+}
+
+/// The port of a service that is called.
+pub(super) fn port(port: i64, path: &Path<'_>, errors: &mut FieldErrors) {
+    for why in crate::meta::port_number(port) {
+        errors.invalid(path, port, format!("port is not valid: {why}"));
     }
 }
 
@@ -122,7 +159,7 @@ pub(super) fn service(service: &Value, path: &Path<'_>, errors: &mut FieldErrors
         errors.required(&path.child("namespace"), "service namespace is required");
     }
     if let Some(port) = int(service, "port") {
-        in_range(errors, &path.child("port"), port, 1, 65535);
+        self::port(port, &path.child("port"), errors);
     }
     if let Some(target) = field(service, "path").and_then(Value::as_str) {
         service_path(target, &path.child("path"), errors);
@@ -134,10 +171,16 @@ fn service_path(target: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     if matches!(target, "" | "/") {
         return;
     }
-    let Some(rest) = target.strip_prefix('/') else {
+    if !target.starts_with('/') {
         errors.invalid(path, target, "must start with a '/'");
-        return;
-    };
+    }
+    // Upstream looks at what follows the first character, whatever that is.
+    let mut rest = target.chars();
+    rest.next();
+    let rest = rest.as_str();
+    if target == "//" {
+        return errors.invalid(path, target, "segment[0] may not be empty");
+    }
     for (index, segment) in rest.strip_suffix('/').unwrap_or(rest).split('/').enumerate() {
         if segment.is_empty() {
             errors.invalid(path, target, format!("segment[{index}] may not be empty"));
@@ -149,155 +192,84 @@ fn service_path(target: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     }
 }
 
-fn rules(holder: &Value, key: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+/// What a webhook or policy is about.
+pub(super) fn rules(holder: &Value, key: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     for (index, rule) in list(holder, key).iter().enumerate() {
         let path = path.child(key);
         let path = path.index(index);
-        for (list, what) in [("operations", ""), ("apiGroups", ""), ("apiVersions", ""), ("resources", "")] {
+        let mut names: Vec<&str> = Vec::new();
+        for (at, name) in strings(rule, "resourceNames").enumerate() {
+            named(errors, &path.child("resourceNames").index(at), name, path_segment(name));
+            if names.contains(&name) {
+                errors.duplicate(&path.child("resourceNames").index(at), name);
+            }
+            names.push(name);
+        }
+        for (list, what) in [("operations", "operations"), ("apiGroups", "API groups"), ("apiVersions", "API versions")]
+        {
             let path = path.child(list);
             if empty(rule, list) {
-                errors.required(&path, what);
+                errors.required(&path, "");
             }
             let values: Vec<&str> = strings(rule, list).collect();
-            if list != "resources" && values.len() > 1 && values.contains(&"*") {
-                errors.invalid(&path, rule[list].clone(), "if '*' is present, must not specify other values");
+            if values.len() > 1 && values.contains(&"*") {
+                let why = format!("if '*' is present, must not specify other {what}");
+                errors.invalid(&path, at(rule, &[list]).clone(), why);
             }
         }
         for (at, operation) in strings(rule, "operations").enumerate() {
-            one_of(errors, &path.child("operations").index(at), operation, &OPERATIONS, true);
+            if !OPERATIONS.contains(&operation) {
+                errors.unsupported(&path.child("operations").index(at), operation, &OPERATIONS);
+            }
         }
+        for (at, _) in strings(rule, "apiVersions").enumerate().filter(|(_, version)| version.is_empty()) {
+            errors.required(&path.child("apiVersions").index(at), "");
+        }
+        resources(rule, &path.child("resources"), errors);
         one_of(errors, &path.child("scope"), text(rule, "scope"), &["*", "Cluster", "Namespaced"], false);
     }
 }
 
-fn match_resources(resources: &Value, path: &Path<'_>, required: bool, errors: &mut FieldErrors) {
-    one_of(errors, &path.child("matchPolicy"), text(resources, "matchPolicy"), &["Equivalent", "Exact"], false);
-    for key in ["namespaceSelector", "objectSelector"] {
-        if let Some(selector) = field(resources, key) {
-            label_selector(selector, &path.child(key), errors);
-        }
+/// Resources and their subresources; a wildcard stands for what is not said besides.
+fn resources(rule: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let all: Vec<&str> = strings(rule, "resources").collect();
+    if all.is_empty() {
+        errors.required(path, "");
     }
-    if required && empty(resources, "resourceRules") {
-        errors.required(&path.child("resourceRules"), "");
-    }
-    for key in ["resourceRules", "excludeResourceRules"] {
-        rules(resources, key, path, errors);
-    }
-}
-
-fn policy(object: &Value, errors: &mut FieldErrors) {
-    let spec = at(object, &["spec"]);
-    let path = Path::new("spec");
-    one_of(errors, &path.child("failurePolicy"), text(spec, "failurePolicy"), &["Fail", "Ignore"], true);
-    if let Some(kind) = field(spec, "paramKind") {
-        for key in ["apiVersion", "kind"] {
-            if text(kind, key).is_empty() {
-                errors.required(&path.child("paramKind").child(key), "");
-            }
-        }
-    }
-    match field(spec, "matchConstraints") {
-        None => errors.required(&path.child("matchConstraints"), ""),
-        Some(resources) => match_resources(resources, &path.child("matchConstraints"), true, errors),
-    }
-    match_conditions(spec, &path, errors);
-    for (index, variable) in list(spec, "variables").iter().enumerate() {
-        for key in ["name", "expression"] {
-            if text(variable, key).is_empty() {
-                let path = path.child("variables");
-                errors.required(&path.index(index).child(key), &format!("{key} is not specified"));
-            }
-        }
-    }
-}
-
-/// ValidatingAdmissionPolicy.
-pub(super) fn validating_policy(object: &Value, errors: &mut FieldErrors) {
-    policy(object, errors);
-    let spec = at(object, &["spec"]);
-    let path = Path::new("spec");
-    if empty(spec, "validations") && empty(spec, "auditAnnotations") {
-        let why = "validations or auditAnnotations must be non-empty";
-        errors.required(&path.child("validations"), &format!("{why}; at least one of them must be set"));
-    }
-    for (index, validation) in list(spec, "validations").iter().enumerate() {
-        let path = path.child("validations");
+    let (mut every_part_of, mut part_of_every): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+    let mut whole = false;
+    for (index, own) in all.iter().copied().enumerate() {
         let path = path.index(index);
-        if text(validation, "expression").trim().is_empty() {
-            errors.required(&path.child("expression"), "expression is not specified");
+        if own.is_empty() {
+            errors.required(&path, "");
+            continue;
         }
-        let reasons = ["Unauthorized", "Forbidden", "Invalid", "RequestEntityTooLarge"];
-        one_of(errors, &path.child("reason"), text(validation, "reason"), &reasons, false);
-    }
-}
-
-/// MutatingAdmissionPolicy.
-pub(super) fn mutating_policy(object: &Value, errors: &mut FieldErrors) {
-    policy(object, errors);
-    let spec = at(object, &["spec"]);
-    let path = Path::new("spec");
-    one_of(errors, &path.child("reinvocationPolicy"), text(spec, "reinvocationPolicy"), &["IfNeeded", "Never"], true);
-    if empty(spec, "mutations") {
-        errors.required(&path.child("mutations"), "mutations must contain at least one item");
-    }
-    for (index, mutation) in list(spec, "mutations").iter().enumerate() {
-        let path = path.child("mutations");
-        let path = path.index(index);
-        let kind = text(mutation, "patchType");
-        one_of(errors, &path.child("patchType"), kind, &["ApplyConfiguration", "JSONPatch"], true);
-        let own = if kind == "JSONPatch" { "jsonPatch" } else { "applyConfiguration" };
-        if text(at(mutation, &[own]), "expression").trim().is_empty() {
-            errors.required(&path.child(own).child("expression"), "expression is not specified");
+        let Some((resource, part)) = own.split_once('/') else {
+            // The last one counts, as upstream has it.
+            whole = own != "*";
+            continue;
+        };
+        if every_part_of.contains(&resource) {
+            errors.invalid(&path, own, format!("if '{resource}/*' is present, must not specify {own}"));
+        }
+        if part_of_every.contains(&part) {
+            errors.invalid(&path, own, format!("if '*/{part}' is present, must not specify {own}"));
+        }
+        if part == "*" {
+            every_part_of.push(resource);
+        }
+        if resource == "*" {
+            part_of_every.push(part);
         }
     }
-}
-
-fn binding(object: &Value, errors: &mut FieldErrors) {
-    let spec = at(object, &["spec"]);
-    let path = Path::new("spec");
-    required_name(errors, &path.child("policyName"), text(spec, "policyName"), dns1123_subdomain);
-    if let Some(reference) = field(spec, "paramRef") {
-        let path = path.child("paramRef");
-        match (text(reference, "name").is_empty(), field(reference, "selector").is_none()) {
-            (true, true) => errors.required(&path, "one of name or selector must be specified"),
-            (false, false) => errors.forbidden(&path.child("name"), "name and selector are mutually exclusive"),
-            _ => {}
-        }
-        let action = text(reference, "parameterNotFoundAction");
-        one_of(errors, &path.child("parameterNotFoundAction"), action, &["Allow", "Deny"], true);
-        let namespace = text(reference, "namespace");
-        if !namespace.is_empty() {
-            named(errors, &path.child("namespace"), namespace, dns1123_label(namespace));
-        }
+    let shown = || at(rule, &["resources"]).clone();
+    if all.len() > 1 && all.contains(&"*/*") {
+        errors.invalid(path, shown(), "if '*/*' is present, must not specify other resources");
     }
-    if let Some(resources) = field(spec, "matchResources") {
-        match_resources(resources, &path.child("matchResources"), false, errors);
+    if all.contains(&"*") && whole {
+        let why = "if '*' is present, must not specify other resources without subresources";
+        errors.invalid(path, shown(), why);
     }
-}
-
-/// ValidatingAdmissionPolicyBinding.
-pub(super) fn validating_binding(object: &Value, errors: &mut FieldErrors) {
-    binding(object, errors);
-    let spec = at(object, &["spec"]);
-    let path = Path::new("spec");
-    let path = path.child("validationActions");
-    let actions: Vec<&str> = strings(spec, "validationActions").collect();
-    if actions.is_empty() {
-        errors.required(&path, "at least one validation action is required");
-    }
-    for (index, action) in actions.iter().enumerate() {
-        one_of(errors, &path.index(index), action, &["Audit", "Deny", "Warn"], true);
-    }
-    if actions.contains(&"Deny") && actions.contains(&"Warn") {
-        let why = "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers \
-                   serves no purpose)";
-        errors.invalid(&path, spec["validationActions"].clone(), why);
-    }
-}
-
-/// MutatingAdmissionPolicyBinding.
-pub(super) fn mutating_binding(object: &Value, errors: &mut FieldErrors) {
-    binding(object, errors);
 }
 
 #[cfg(test)]

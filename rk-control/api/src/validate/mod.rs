@@ -3,9 +3,12 @@
 //! [`object`] holds for creation and update, [`update`] compares with the stored object. One file per family of kinds.
 
 mod admission;
+mod admission_policy;
 mod allowance;
+mod api_service;
 mod batch;
 mod certificates;
+mod condition;
 mod config;
 mod coordination;
 mod cron;
@@ -102,7 +105,7 @@ static RULES: &[Rules] = &[
     rules(RBAC, "ClusterRoleBinding", rbac::cluster_role_binding, rbac::binding_update),
     rules(STORAGE, "StorageClass", storage::class, storage::class_update),
     rules(STORAGE, "CSIDriver", storage::driver, storage::driver_update),
-    rules(STORAGE, "CSINode", storage::csi_node, any_change),
+    rules(STORAGE, "CSINode", storage::csi_node, storage::csi_node_update),
     rules(STORAGE, "CSIStorageCapacity", storage::capacity, storage::capacity_update),
     rules(STORAGE, "VolumeAttachment", storage::attachment, storage::attachment_update),
     rules(STORAGE, "VolumeAttributesClass", storage::attributes_class, storage::attributes_class_update),
@@ -120,12 +123,12 @@ static RULES: &[Rules] = &[
     rules("certificates.k8s.io", "CertificateSigningRequest", certificates::request, certificates::request_update),
     rules(ADMISSION, "MutatingWebhookConfiguration", admission::webhooks, any_change),
     rules(ADMISSION, "ValidatingWebhookConfiguration", admission::webhooks, any_change),
-    rules(ADMISSION, "ValidatingAdmissionPolicy", admission::validating_policy, any_change),
-    rules(ADMISSION, "MutatingAdmissionPolicy", admission::mutating_policy, any_change),
-    rules(ADMISSION, "ValidatingAdmissionPolicyBinding", admission::validating_binding, any_change),
-    rules(ADMISSION, "MutatingAdmissionPolicyBinding", admission::mutating_binding, any_change),
+    rules(ADMISSION, "ValidatingAdmissionPolicy", admission_policy::validating_policy, any_change),
+    rules(ADMISSION, "MutatingAdmissionPolicy", admission_policy::mutating_policy, any_change),
+    rules(ADMISSION, "ValidatingAdmissionPolicyBinding", admission_policy::validating_binding, any_change),
+    rules(ADMISSION, "MutatingAdmissionPolicyBinding", admission_policy::mutating_binding, any_change),
     rules("apiextensions.k8s.io", "CustomResourceDefinition", custom::definition, custom::definition_update),
-    rules("apiregistration.k8s.io", "APIService", custom::api_service, any_change),
+    rules("apiregistration.k8s.io", "APIService", api_service::api_service, any_change),
     rules(FLOW, "FlowSchema", flow::flow_schema, any_change),
     rules(FLOW, "PriorityLevelConfiguration", flow::priority_level, any_change),
     rules(DRA, "ResourceClaim", devices::claim, devices::claim_update),
@@ -154,6 +157,8 @@ pub fn create(resource: &Resource, object: &Value, errors: &mut FieldErrors) {
         (NET, "Ingress") => ingress::create(object, errors),
         ("batch", "Job") => batch::create(object, errors),
         ("scheduling.k8s.io", "PriorityClass") => quota::priority_class_create(object, errors),
+        (STORAGE, "VolumeAttachment") => storage::attachment_create(object, errors),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => custom::definition_create(object, errors),
         _ => {}
     }
 }
@@ -177,6 +182,12 @@ pub fn subresource_update(resource: &Resource, subresource: &str, new: &Value, o
         ("Namespace", "finalize") => namespace::finalize(new, errors),
         ("Node", "status") => node::status_update(new, errors),
         ("Service", "status") => service::status_update(new, errors),
+        ("ResourceClaim", "status") => devices::claim_status_update(new, old, errors),
+        ("VolumeAttachment", "status") => storage::attachment_status(new, errors),
+        ("ValidatingAdmissionPolicy", "status") => admission_policy::status(new, errors),
+        ("CustomResourceDefinition", "status") => custom::definition_status(new, errors),
+        ("APIService", "status") => api_service::status(new, errors),
+        ("FlowSchema" | "PriorityLevelConfiguration", "status") => flow::status(new, errors),
         ("Pod", "status") => pod::status_update(new, old, errors),
         ("Pod", "ephemeralcontainers") => pod::ephemeral_update(new, old, errors),
         ("Pod", "resize") => pod::resize_update(new, old, errors),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::get::{empty, field, list, required_name, text};
 use super::selector::label_selector;
 use crate::meta::{at, dns1123_subdomain, path_segment};
-use crate::status::{FieldErrors, Path};
+use crate::status::{ErrorKind, FieldErrors, Path};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -78,7 +78,7 @@ fn binding(object: &Value, kinds: &[&str], namespaced: bool, errors: &mut FieldE
         errors.unsupported(&path.child("apiGroup"), text(role, "apiGroup"), &[GROUP]);
     }
     if !kinds.contains(&text(role, "kind")) {
-        errors.unsupported(&path.child("kind"), text(role, "kind"), kinds);
+        unsupported(errors, &path.child("kind"), text(role, "kind"), kinds);
     }
     required_name(errors, &path.child("name"), text(role, "name"), path_segment);
     let path = Path::new("subjects");
@@ -104,13 +104,23 @@ fn subject(subject: &Value, namespaced: bool, path: &Path<'_>, errors: &mut Fiel
                 errors.required(&path.child("namespace"), "");
             }
         }
-        "User" | "Group" => {
+        kind @ ("User" | "Group") => {
+            if name.is_empty() {
+                let why = format!("{} name cannot be empty", kind.to_lowercase());
+                errors.invalid(&path.child("name"), "", why);
+            }
             if group != GROUP {
                 errors.unsupported(&path.child("apiGroup"), group, &[GROUP]);
             }
         }
-        other => errors.unsupported(&path.child("kind"), other, &["ServiceAccount", "User", "Group"]),
+        other => unsupported(errors, &path.child("kind"), other, &["ServiceAccount", "User", "Group"]),
     }
+}
+
+/// `Unsupported value`, with the words in the order in which upstream has them here.
+fn unsupported(errors: &mut FieldErrors, path: &Path<'_>, value: &str, words: &[&str]) {
+    let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+    errors.push(ErrorKind::NotSupported, path, value, format!("supported values: {}", quoted.join(", ")));
 }
 
 /// The role of a binding is for ever.

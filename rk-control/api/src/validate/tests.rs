@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+mod devices;
+mod extensions;
 mod others;
 mod pods;
 mod updates;

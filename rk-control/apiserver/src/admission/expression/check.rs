@@ -6,9 +6,10 @@ use rk_api::status::{FieldErrors, Path};
 use rk_cel::{Env, Program, Type, json_patch, object};
 use serde_json::Value;
 
-use super::{of_policies, of_webhooks, rules, variables};
+use super::{devices, of_policies, of_webhooks, rules, variables};
 
-/// Adds what is wrong with the expressions of webhook configurations, admission policies and definitions of custom kinds.
+/// Adds what is wrong with the expressions of webhook configurations, admission policies, definitions of custom kinds and selectors of
+/// devices.
 pub(crate) fn check(resource: &Resource, new: &Value, errors: &mut FieldErrors) {
     match (&*resource.gvk.group, &*resource.gvk.kind) {
         ("admissionregistration.k8s.io", "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration") => {
@@ -18,6 +19,7 @@ pub(crate) fn check(resource: &Resource, new: &Value, errors: &mut FieldErrors) 
             policy(new, errors);
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => rules::check(new, errors),
+        ("resource.k8s.io", kind) => devices::check(kind, new, errors),
         _ => {}
     }
 }

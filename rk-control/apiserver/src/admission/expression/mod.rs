@@ -2,11 +2,12 @@
 //!
 //! [`scene`] holds what one request shows to expressions, [`asking`] answers what they ask of the authorizer, [`condition`] are the
 //! `matchConditions` of webhooks and policies, [`check`] refuses objects whose expressions do not compile, [`rules`] are the
-//! `x-kubernetes-validations` of custom kinds, [`judge`] holds objects against them.
+//! `x-kubernetes-validations` of custom kinds, [`judge`] holds objects against them, [`devices`] are the selectors of devices.
 
 mod asking;
 mod check;
 mod condition;
+mod devices;
 mod judge;
 mod rules;
 mod scene;
