@@ -48,9 +48,11 @@ pub(super) fn v1_to_v2(object: &mut Value) {
             let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": target}}});
             all.insert(0, metric);
         }
-        if !all.is_empty() {
-            spec.insert("metrics".into(), all.into());
+        if all.is_empty() {
+            // The version of old had this as a default of its controller.
+            all.push(json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}));
         }
+        spec.insert("metrics".into(), all.into());
         if let Some(behavior) = behavior {
             spec.insert("behavior".into(), behavior);
         }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::edit::{child, default, empty, ensure};
+use super::edit::{child, default, empty, ensure, unset};
 use crate::Object;
 
 /// autoscaling/v1.
@@ -25,6 +25,9 @@ pub(super) fn autoscaler(object: &mut Object) {
     let Some(behavior) = child(spec, "behavior") else {
         return;
     };
+    if unset(behavior, "scaleUp") && unset(behavior, "scaleDown") {
+        return;
+    }
     if let Some(up) = ensure(behavior, "scaleUp") {
         default(up, "stabilizationWindowSeconds", 0);
         default(up, "selectPolicy", "Max");

@@ -46,6 +46,10 @@ pub fn dns1123_label(text: &str) -> Vec<String> {
         errors.push(max_length(LABEL_MAX));
     }
     if !framed(text, lower_alnum, |b| lower_alnum(b) || b == b'-') {
+        if is_subdomain(text) {
+            errors.push("must not contain dots".into());
+            return errors;
+        }
         errors.push(regex_error(LABEL_WORDS, "[a-z0-9]([-a-z0-9]*[a-z0-9])?", &["my-name", "123-abc"]));
     }
     errors
@@ -310,6 +314,7 @@ mod tests {
             ]
         );
         assert_eq!(qualified_name("/a"), ["prefix part must be non-empty"]);
+        assert_eq!(dns1123_label("a.b"), ["must not contain dots"]);
         assert_eq!(dns1123_label(&"a".repeat(64)), ["must be no more than 63 bytes"]);
         assert_eq!(port_number(0), ["must be between 1 and 65535, inclusive"]);
     }

@@ -141,6 +141,8 @@ pub struct FieldError {
     pub value: Value,
     /// The rule in words; may be empty.
     pub detail: String,
+    /// Whether the text leaves the value out.
+    pub unshown: bool,
 }
 
 impl FieldError {
@@ -149,6 +151,7 @@ impl FieldError {
         let words = self.kind.words();
         let head = match self.kind {
             ErrorKind::Required | ErrorKind::Forbidden | ErrorKind::TooLong | ErrorKind::Internal => words.to_owned(),
+            _ if self.unshown => words.to_owned(),
             _ => format!("{words}: {}", go_value(&self.value)),
         };
         if self.detail.is_empty() { head } else { format!("{head}: {}", self.detail) }
@@ -188,7 +191,8 @@ impl FieldErrors {
 
     /// Adds an error of any kind.
     pub fn push(&mut self, kind: ErrorKind, path: &Path<'_>, value: impl Into<Value>, detail: impl Into<String>) {
-        self.0.push(FieldError { kind, path: path.to_string(), value: value.into(), detail: detail.into() });
+        let (path, value, detail) = (path.to_string(), value.into(), detail.into());
+        self.0.push(FieldError { kind, path, value, detail, unshown: false });
     }
 
     /// `Required value`.
@@ -201,11 +205,22 @@ impl FieldErrors {
         self.push(ErrorKind::Invalid, path, value, detail);
     }
 
-    /// `Unsupported value: "x": supported values: "a", "b"` (sorted, as upstream sorts them).
+    /// `Invalid value: detail`: the value is too long to be shown.
+    pub fn invalid_unshown(&mut self, path: &Path<'_>, detail: impl Into<String>) {
+        let (path, detail) = (path.to_string(), detail.into());
+        self.0.push(FieldError { kind: ErrorKind::Invalid, path, value: Value::Null, detail, unshown: true });
+    }
+
+    /// `Unsupported value: "x": supported values: "a", "b"` (sorted, as upstream sorts most of them).
     pub fn unsupported(&mut self, path: &Path<'_>, value: impl Into<Value>, supported: &[&str]) {
         let mut sorted = supported.to_vec();
         sorted.sort_unstable();
-        let list: Vec<String> = sorted.iter().map(|s| format!("{s:?}")).collect();
+        self.unsupported_as_listed(path, value, &sorted);
+    }
+
+    /// `Unsupported value`, where upstream lists the words in an order of its own.
+    pub fn unsupported_as_listed(&mut self, path: &Path<'_>, value: impl Into<Value>, supported: &[&str]) {
+        let list: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
         let detail = if list.is_empty() { String::new() } else { format!("supported values: {}", list.join(", ")) };
         self.push(ErrorKind::NotSupported, path, value, detail);
     }

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use super::traits::Generation;
 use crate::meta::at;
 
+/// What of an object is not its content.
+const NO_CONTENT: [&str; 4] = ["metadata", "status", "apiVersion", "kind"];
+
 /// The generation of a new object.
 pub(super) fn initial(kind: Generation) -> Option<i64> {
     match kind {
@@ -31,7 +34,8 @@ fn changed(kind: Generation, new: &Value, old: &Value) -> bool {
         Generation::None | Generation::Fixed => false,
         Generation::Spec | Generation::SpecOnUpdate => differs(&["spec"]),
         Generation::SpecAndAnnotations => differs(&["spec"]) || differs(&["metadata", "annotations"]),
-        Generation::Content => content_differs(new, old, &["metadata", "status", "apiVersion", "kind"]),
+        Generation::Content => content_differs(new, old, &NO_CONTENT),
+        Generation::ContentAndLabels => content_differs(new, old, &NO_CONTENT) || differs(&["metadata", "labels"]),
         Generation::Whole => content_differs(new, old, &["metadata", "apiVersion", "kind"]),
     }
 }

@@ -53,6 +53,11 @@ pub fn validate_update(resource: &Resource, subresource: Option<&str>, new: &Val
     errors
 }
 
+/// Rules of the version in which the client names the object; `old` is `None` on creation.
+pub fn validate_requested(requested: &Resource, new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+    validate::requested(requested, new, old, errors);
+}
+
 /// Whether a PUT (or apply) to a name that does not exist creates the object.
 pub fn allow_create_on_update(resource: &Resource) -> bool {
     traits::of(resource).create_on_update

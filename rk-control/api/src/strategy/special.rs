@@ -81,6 +81,11 @@ pub(super) fn job_create(object: &mut Value) {
     ] {
         labels.entry(key).or_insert_with(|| json!(value));
     }
+    // A Job without labels has those of its pods, these among them.
+    let labels = labels.clone();
+    if at(object, &["metadata", "labels"]).as_object().is_none_or(|own| own.is_empty()) {
+        set(object, &["metadata", "labels"], labels);
+    }
 }
 
 fn is_approval(condition: &Value) -> bool {

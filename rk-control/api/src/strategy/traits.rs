@@ -13,6 +13,8 @@ pub(super) enum Generation {
     SpecAndAnnotations,
     /// A change of anything but metadata and status.
     Content,
+    /// A change of anything but metadata and status, or of labels.
+    ContentAndLabels,
     /// One on creation, and never again.
     Fixed,
     /// A changed spec; none on creation.
@@ -91,7 +93,9 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 const DRA: &str = "resource.k8s.io";
 const STORAGE: &str = "storage.k8s.io";
 
-use Generation::{Content, Fixed, None as NoGeneration, Spec, SpecAndAnnotations, SpecOnUpdate, Whole};
+use Generation::{
+    Content, ContentAndLabels, Fixed, None as NoGeneration, Spec, SpecAndAnnotations, SpecOnUpdate, Whole,
+};
 use Status::{Kept, Reset, ResetOnUpdate};
 use StatusMetadata::{Frozen, KeepLabels};
 
@@ -116,7 +120,7 @@ static TRAITS: &[Traits] = &[
     row("batch", "Job", Reset, Spec),
     row("batch", "CronJob", Reset, Spec),
     row("coordination.k8s.io", "Lease", Kept, NoGeneration).create_on_update().conditional(),
-    row("discovery.k8s.io", "EndpointSlice", Kept, Content),
+    row("discovery.k8s.io", "EndpointSlice", Kept, ContentAndLabels),
     row(NET, "Ingress", Reset, Spec),
     row(NET, "IngressClass", Kept, Spec),
     row(NET, "NetworkPolicy", Kept, Spec),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::meta::{at, text};
+use crate::meta::{at, dns1123_label, text};
 use crate::resources::Resource;
 
 /// Texts for `Warning` headers: deprecated or useless settings of a new object, or new in a changed one.
@@ -45,11 +45,29 @@ pub fn warnings(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec
         }
         _ => {}
     }
+    if old.is_none() {
+        of_names(resource, object, &mut out);
+    }
     if let Some(old) = old {
         let known = warnings(resource, old, None);
         out.retain(|w| !known.contains(w));
     }
     out
+}
+
+/// Names that are those of pods and hosts too.
+fn of_names(resource: &Resource, object: &Value, out: &mut Vec<String>) {
+    let hosts = matches!(
+        (&*resource.gvk.group, &*resource.gvk.kind),
+        ("", "Pod" | "ReplicationController") | ("apps", "Deployment" | "ReplicaSet") | ("batch", "Job" | "CronJob")
+    );
+    let broken = dns1123_label(text(object, &["metadata", "name"]));
+    if hosts && !broken.is_empty() {
+        let broken = broken.join(" ");
+        out.push(format!(
+            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{broken}]"
+        ));
+    }
 }
 
 fn service(object: &Value, out: &mut Vec<String>) {

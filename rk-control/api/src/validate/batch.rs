@@ -2,22 +2,25 @@
 
 use serde_json::Value;
 
-use super::cron;
-use super::get::{field, flag, immutable, int, list, non_negative, one_of, text};
-use super::pod;
+use super::get::{field, flag, immutable, int, list, non_negative, one_of, required_name, text};
 use super::selector::label_selector;
-use crate::meta::{at, domain_prefixed_path};
+use super::{cron, job_policy, pod};
+use crate::Object;
+use crate::meta::{at, dns1123_label, domain_prefixed_path};
 use crate::selector::LabelSelector;
 use crate::status::{FieldErrors, Path};
 
-/// Most completions and parallel pods of an indexed Job.
+/// Most parallel pods and failed indexes of an indexed Job, and most completions without further bounds.
 const MAX_INDEXED: i64 = 100_000;
 /// Most indexes that may fail, and most pods at once, of a Job of more indexes than that.
 const MAX_FAILED: i64 = 10_000;
-/// Most rules of a policy.
-const MAX_RULES: usize = 20;
 /// Longest name of another controller of Jobs.
 const MAX_MANAGER: usize = 63;
+/// Longest name of a CronJob: its jobs append a timestamp.
+const CRON_JOB_MAX: usize = 52;
+/// Labels by which the pods of a Job are known, and the older names of those.
+static OWN_LABELS: [&str; 2] = ["batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"];
+static LEGACY_LABELS: [&str; 2] = ["controller-uid", "job-name"];
 
 /// Job.
 pub(super) fn job(object: &Value, errors: &mut FieldErrors) {
@@ -27,14 +30,30 @@ pub(super) fn job(object: &Value, errors: &mut FieldErrors) {
     let selector = at(spec, &["selector"]);
     if selector.is_null() {
         errors.required(&path.child("selector"), "");
-        return;
+    } else {
+        label_selector(selector, &path.child("selector"), errors);
     }
-    label_selector(selector, &path.child("selector"), errors);
     let labels = at(spec, &["template", "metadata", "labels"]);
     if LabelSelector::from_object(selector).is_ok_and(|s| !s.matches(labels)) {
         let path = path.child("template");
         let path = path.child("metadata");
         errors.invalid(&path.child("labels"), labels.clone(), "`selector` does not match template `labels`");
+    }
+    host_name(object, errors);
+}
+
+/// Pods of an indexed Job are called after it and their index, which must make a host name.
+fn host_name(object: &Value, errors: &mut FieldErrors) {
+    let (spec, name) = (at(object, &["spec"]), text(at(object, &["metadata"]), "name"));
+    let completions = int(spec, "completions").unwrap_or(0);
+    if text(spec, "completionMode") != "Indexed" || completions <= 0 {
+        return;
+    }
+    let longest = format!("{name}-{}", completions - 1);
+    if !dns1123_label(&longest).is_empty() {
+        let path = Path::new("metadata");
+        let why = format!("will not able to create pod with invalid DNS label: {longest}");
+        errors.invalid(&path.child("name"), name, why);
     }
 }
 
@@ -47,38 +66,41 @@ fn job_spec(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         "backoffLimit",
         "ttlSecondsAfterFinished",
         "backoffLimitPerIndex",
+        "maxFailedIndexes",
     ];
     for key in counts {
         non_negative(errors, &path.child(key), int(spec, key));
     }
     let mode = text(spec, "completionMode");
-    one_of(errors, &path.child("completionMode"), mode, &["Indexed", "NonIndexed"], false);
-    if mode == "Indexed" {
-        indexed(spec, path, errors);
-    } else {
-        for key in ["backoffLimitPerIndex", "maxFailedIndexes"] {
-            if let Some(value) = int(spec, key) {
-                errors.invalid(&path.child(key), value, "requires indexed completion mode");
+    match mode {
+        "Indexed" => indexed(spec, path, errors),
+        "" | "NonIndexed" => {
+            for key in ["backoffLimitPerIndex", "maxFailedIndexes"] {
+                if let Some(value) = int(spec, key) {
+                    errors.invalid(&path.child(key), value, "requires indexed completion mode");
+                }
             }
         }
-        if field(spec, "successPolicy").is_some() {
-            errors.invalid(
-                &path.child("successPolicy"),
-                spec["successPolicy"].clone(),
-                "requires indexed completion mode",
-            );
+        other => {
+            errors.unsupported_as_listed(&path.child("completionMode"), other, &["NonIndexed", "Indexed"]);
         }
     }
     if int(spec, "maxFailedIndexes").is_some() && int(spec, "backoffLimitPerIndex").is_none() {
         errors.required(&path.child("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
     }
-    failure_policy(spec, path, errors);
-    success_policy(spec, &path.child("successPolicy"), errors);
+    if field(spec, "podFailurePolicy").is_some() {
+        job_policy::failure(spec, &path.child("podFailurePolicy"), errors);
+    }
+    if let Some(policy) = field(spec, "successPolicy") {
+        let path = path.child("successPolicy");
+        match mode {
+            "Indexed" => job_policy::success(policy, int(spec, "completions").unwrap_or(0), &path, errors),
+            _ => errors.invalid(&path, policy.clone(), "requires indexed completion mode"),
+        }
+    }
     if let Some(manager) = field(spec, "managedBy").and_then(Value::as_str) {
         let path = path.child("managedBy");
-        for why in domain_prefixed_path(manager) {
-            errors.invalid(&path, manager, why);
-        }
+        required_name(errors, &path, manager, domain_prefixed_path);
         if manager.len() > MAX_MANAGER {
             errors.too_long(&path, MAX_MANAGER);
         }
@@ -100,173 +122,72 @@ fn job_spec(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             errors.invalid(&path, policy, "only \"Never\" is supported when podFailurePolicy is specified");
         }
         "OnFailure" | "Never" => {}
-        other => errors.unsupported(&path, other, &["Never", "OnFailure"]),
+        other => errors.unsupported_as_listed(&path, other, &["OnFailure", "Never"]),
     }
 }
 
 /// How far an indexed Job may go, alone and when each index has retries of its own (KEP-3850).
 fn indexed(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let parallelism = int(spec, "parallelism").unwrap_or(0);
-    let Some(completions) = int(spec, "completions") else {
-        errors.required(&path.child("completions"), "when completion mode is Indexed");
-        return;
-    };
     if parallelism > MAX_INDEXED {
         let why = format!("must be less than or equal to {MAX_INDEXED} when completion mode is Indexed");
         errors.invalid(&path.child("parallelism"), parallelism, why);
     }
     let most_failed = int(spec, "maxFailedIndexes");
     let here = path.child("maxFailedIndexes");
-    non_negative(errors, &here, most_failed);
+    if let Some(most) = most_failed.filter(|most| *most > MAX_INDEXED) {
+        errors.invalid(&here, most, format!("must be less than or equal to {MAX_INDEXED}"));
+    }
+    let Some(completions) = int(spec, "completions") else {
+        errors.required(&path.child("completions"), "when completion mode is Indexed");
+        return;
+    };
     if let Some(most) = most_failed.filter(|most| *most > completions) {
         errors.invalid(&here, most, "must be less than or equal to completions");
     }
     if field(spec, "backoffLimitPerIndex").is_none() || completions <= MAX_INDEXED {
         return;
     }
-    match most_failed {
-        None => errors.required(&here, &format!("must be specified when completions is above {MAX_INDEXED}")),
-        Some(most) if most > MAX_FAILED => {
-            errors.invalid(&here, most, format!("must be less than or equal to {MAX_FAILED}"));
-        }
-        Some(_) => {}
+    if most_failed.is_none() {
+        errors.required(&here, &format!("must be specified when completions is above {MAX_INDEXED}"));
     }
-    if parallelism > MAX_FAILED {
-        let why = format!(
-            "must be less than or equal to {MAX_FAILED} when completions are above {MAX_INDEXED} and used with backoff limit per index"
-        );
-        errors.invalid(&path.child("parallelism"), parallelism, why);
-    }
-}
-
-/// When an indexed Job has succeeded before all of its indexes did (KEP-3998).
-fn success_policy(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    let Some(policy) = field(spec, "successPolicy") else { return };
-    let completions = int(spec, "completions").unwrap_or(0);
-    let rules = list(policy, "rules");
-    let path = path.child("rules");
-    if rules.is_empty() {
-        errors.required(&path, "at least one rules must be specified when the successPolicy is specified");
-    }
-    if rules.len() > MAX_RULES {
-        errors.too_many(&path, rules.len(), MAX_RULES);
-    }
-    for (index, rule) in rules.iter().enumerate() {
-        let path = path.index(index);
-        let (indexes, count) = (field(rule, "succeededIndexes").and_then(Value::as_str), int(rule, "succeededCount"));
-        let mut total = completions;
-        if let Some(indexes) = indexes {
-            match index_count(indexes, completions) {
-                Ok(named) => total = named,
-                Err(why) => errors.invalid(&path.child("succeededIndexes"), indexes, why),
-            }
-        }
-        let here = path.child("succeededCount");
-        non_negative(errors, &here, count);
-        if indexes.is_none() && count.is_none() {
-            errors.required(&path, "at least one of succeededCount or succeededIndexes must be specified");
-        }
-        if let Some(count) = count.filter(|count| *count > total) {
-            let of = if indexes.is_some() {
-                "the number of indexes in the specified succeededIndexes field"
-            } else {
-                "the number of specified completions"
-            };
-            errors.invalid(&here, count, format!("must be less than or equal to {total} ({of})"));
+    for (key, value) in [("parallelism", parallelism), ("maxFailedIndexes", most_failed.unwrap_or(0))] {
+        if value > MAX_FAILED {
+            let why = format!(
+                "must be less than or equal to {MAX_FAILED} when completions are above {MAX_INDEXED} and used with backoff limit per index"
+            );
+            errors.invalid(&path.child(key), value, why);
         }
     }
 }
 
-/// How many indexes `1,3-5` names. They rise, and each is below `completions`.
-fn index_count(text: &str, completions: i64) -> Result<i64, String> {
-    let number =
-        |text: &str| text.parse::<i64>().map_err(|_| format!("cannot convert string to integer for index: {text:?}"));
-    let (mut total, mut last) = (0, -1);
-    for part in text.split(',') {
-        let (first, end) = match part.split_once('-') {
-            Some((first, end)) => (number(first)?, number(end)?),
-            None => (number(part)?, number(part)?),
-        };
-        if first >= completions {
-            return Err(format!("too large index: {first:?}"));
-        }
-        if end >= completions {
-            return Err(format!("too large index: {end:?}"));
-        }
-        if first <= last || end < first {
-            return Err(format!("non-increasing order, previous: {}, current: {first}", last.max(end)));
-        }
-        total += end - first + 1;
-        last = end;
-    }
-    Ok(total)
-}
-
-fn failure_policy(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    let Some(policy) = field(spec, "podFailurePolicy") else { return };
-    let path = path.child("podFailurePolicy");
-    let rules = path.child("rules");
-    if list(policy, "rules").len() > MAX_RULES {
-        errors.too_many(&rules, list(policy, "rules").len(), MAX_RULES);
-    }
-    for (index, rule) in list(policy, "rules").iter().enumerate() {
-        let path = rules.index(index);
-        one_of(errors, &path.child("action"), text(rule, "action"), &["Count", "FailIndex", "FailJob", "Ignore"], true);
-        let conditions = !list(rule, "onPodConditions").is_empty();
-        match (field(rule, "onExitCodes"), conditions) {
-            (Some(_), true) => {
-                errors.invalid(&path, rule.clone(), "specifying both OnExitCodes and OnPodConditions is not supported")
-            }
-            (None, false) => {
-                errors.invalid(&path, rule.clone(), "specifying one of OnExitCodes and OnPodConditions is required")
-            }
-            (Some(codes), false) => exit_codes(codes, &path.child("onExitCodes"), errors),
-            (None, true) => {}
-        }
-    }
-}
-
-fn exit_codes(codes: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    one_of(errors, &path.child("operator"), text(codes, "operator"), &["In", "NotIn"], true);
-    let values: Vec<i64> = list(codes, "values").iter().filter_map(Value::as_i64).collect();
-    let here = path.child("values");
-    if values.is_empty() {
-        errors.invalid(&here, Value::Array(Vec::new()), "at least one value is required");
-    }
-    for (index, value) in values.iter().enumerate() {
-        let here = here.index(index);
-        if text(codes, "operator") == "In" && *value == 0 {
-            errors.invalid(&here, 0, "must not be 0 for the In operator");
-        }
-        if values.iter().take(index).any(|v| v == value) {
-            errors.duplicate(&here, *value);
-        } else if values.iter().take(index).any(|v| v > value) {
-            errors.invalid(&path.child("values"), codes["values"].clone(), "must be ordered");
-        }
-    }
-}
-
-/// Unless its author chose the selector, a new Job finds its pods by its own uid, and they carry its name.
+/// A new Job finds its pods by what the server made for it.
 pub(super) fn create(object: &Value, errors: &mut FieldErrors) {
+    generated_selector(object, true, errors);
+}
+
+/// Unless its author chose the selector, a Job finds its pods by its own uid, and they carry its name; under names with a domain
+/// as well, unless the Job is of a time before those (`prefixed`).
+fn generated_selector(object: &Value, prefixed: bool, errors: &mut FieldErrors) {
     let spec = at(object, &["spec"]);
     if flag(spec, "manualSelector") || at(spec, &["selector"]).is_null() {
         return;
     }
     let (name, uid) = (text(at(object, &["metadata"]), "name"), text(at(object, &["metadata"]), "uid"));
+    if uid.is_empty() {
+        errors.required(&Path::new("metadata").child("uid"), "");
+    }
     let path = Path::new("spec");
     let template = path.child("template");
     let metadata = template.child("metadata");
     let labels = at(spec, &["template", "metadata", "labels"]);
-    let own = [
-        ("controller-uid", uid),
-        ("job-name", name),
-        ("batch.kubernetes.io/controller-uid", uid),
-        ("batch.kubernetes.io/job-name", name),
-    ];
-    for (key, wanted) in own {
+    let keys = LEGACY_LABELS.iter().chain(OWN_LABELS.iter().filter(|_| prefixed));
+    let own: Vec<(&str, &str)> =
+        keys.map(|key| (*key, if key.ends_with("controller-uid") { uid } else { name })).collect();
+    for (key, wanted) in &own {
         match field(labels, key).and_then(Value::as_str) {
             None => errors.required(&metadata.child("labels").key(key), &format!("must be '{wanted}'")),
-            Some(value) if value != wanted => {
+            Some(value) if value != *wanted => {
                 errors.invalid(&metadata.child("labels").key(key), labels.clone(), format!("must be '{wanted}'"));
             }
             Some(_) => {}
@@ -279,72 +200,100 @@ pub(super) fn create(object: &Value, errors: &mut FieldErrors) {
     }
 }
 
-/// Of a Job that exists only scale, suspension and, while suspended, scheduling of its pods change.
+/// Of a Job that exists only scale, suspension and, while suspended, scheduling and resources of its pods change.
 pub(super) fn job_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    let labels = at(old, &["spec", "template", "metadata", "labels"]);
+    generated_selector(new, OWN_LABELS.iter().all(|key| field(labels, key).is_some()), errors);
+    let status = at(old, &["status"]);
     let (new, old) = (at(new, &["spec"]), at(old, &["spec"]));
     let path = Path::new("spec");
-    let indexed = text(new, "completionMode") == "Indexed";
-    // An indexed Job is scaled by completions and parallelism together.
-    let together = indexed && int(new, "completions") == int(new, "parallelism");
-    if !together {
-        immutable(errors, &path.child("completions"), field(new, "completions"), field(old, "completions"));
-    }
+    completions_update(new, old, &path.child("completions"), errors);
     for key in ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
     {
         immutable(errors, &path.child(key), field(new, key), field(old, key));
     }
-    let mut expected = at(old, &["template"]).clone();
-    if flag(old, "suspend") {
+    let idle = field(status, "startTime").is_none() || int(status, "active").unwrap_or(0) == 0;
+    let template = path.child("template");
+    if flag(old, "suspend") && idle {
+        let mut expected = at(old, &["template"]).clone();
         copy_scheduling(&mut expected, at(new, &["template"]));
+        copy_resources(&mut expected, at(new, &["template", "spec"]));
+        let spec = at(new, &["template", "spec"]);
+        immutable(errors, &template.child("spec"), Some(spec), Some(at(&expected, &["spec"])));
+    } else {
+        immutable(errors, &template, field(new, "template"), field(old, "template"));
     }
-    immutable(errors, &path.child("template"), field(new, "template"), Some(&expected));
+}
+
+/// An indexed Job is scaled by completions and parallelism together, others are not.
+fn completions_update(new: &Value, old: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let (now, before) = (int(new, "completions"), int(old, "completions"));
+    if text(new, "completionMode") != "Indexed" {
+        immutable(errors, path, field(new, "completions"), field(old, "completions"));
+    } else if let Some(now) = now.filter(|_| now != before && now != int(new, "parallelism")) {
+        errors.invalid(path, now, "can only be modified in tandem with spec.parallelism");
+    }
 }
 
 /// What of a suspended Job's template may change: where its pods run.
 fn copy_scheduling(template: &mut Value, from: &Value) {
     for (inside, keys) in [
-        ("spec", &["nodeSelector", "affinity", "tolerations", "schedulingGates"][..]),
+        ("spec", &["nodeSelector", "tolerations", "schedulingGates"][..]),
         ("metadata", &["labels", "annotations"][..]),
     ] {
         let Some(target) = template.get_mut(inside).and_then(Value::as_object_mut) else { continue };
         for key in keys {
-            match field(at(from, &[inside]), key) {
-                Some(value) => drop(target.insert((*key).to_owned(), value.clone())),
-                None => drop(target.remove(*key)),
+            copy(target, at(from, &[inside]), key);
+        }
+    }
+    if let Some(spec) = template.get_mut("spec").and_then(Value::as_object_mut) {
+        copy_node_affinity(spec, at(from, &["spec"]));
+    }
+}
+
+/// A field as it is elsewhere.
+fn copy(target: &mut Object, from: &Value, key: &str) {
+    match field(from, key) {
+        Some(value) => drop(target.insert(key.to_owned(), value.clone())),
+        None => drop(target.remove(key)),
+    }
+}
+
+/// Of the affinity only that to nodes may change.
+fn copy_node_affinity(spec: &mut Object, from: &Value) {
+    let mut affinity = match spec.remove("affinity") {
+        Some(Value::Object(affinity)) => affinity,
+        _ => Object::new(),
+    };
+    copy(&mut affinity, at(from, &["affinity"]), "nodeAffinity");
+    if !affinity.is_empty() || field(from, "affinity").is_some() {
+        spec.insert("affinity".to_owned(), Value::Object(affinity));
+    }
+}
+
+/// What the containers ask for, where those are the same (KEP-5440).
+fn copy_resources(template: &mut Value, from: &Value) {
+    for key in ["containers", "initContainers"] {
+        let own = template.get_mut("spec").and_then(|spec| spec.get_mut(key)).and_then(Value::as_array_mut);
+        let (Some(own), others) = (own, list(from, key)) else { continue };
+        if own.len() != others.len() {
+            continue;
+        }
+        for (container, other) in own.iter_mut().zip(others) {
+            let same = text(container, "name") == text(other, "name");
+            if let Some(container) = container.as_object_mut().filter(|_| same) {
+                copy(container, other, "resources");
             }
         }
     }
 }
 
-/// Counters of a Job do not go backwards, and what ended has ended.
-pub(super) fn job_status_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    let (new, old) = (at(new, &["status"]), at(old, &["status"]));
-    let path = Path::new("status");
-    for key in ["active", "succeeded", "failed", "ready", "terminating"] {
-        non_negative(errors, &path.child(key), int(new, key));
-    }
-    if field(old, "completionTime").is_some() && field(new, "completionTime") != field(old, "completionTime") {
-        errors.invalid(
-            &path.child("completionTime"),
-            at(new, &["completionTime"]).clone(),
-            "completionTime cannot be mutated",
-        );
-    }
-    let ended = |status: &Value, kind: &str| {
-        list(status, "conditions").iter().any(|c| text(c, "type") == kind && text(c, "status") == "True")
-    };
-    for kind in ["Complete", "Failed"] {
-        if ended(old, kind) && !ended(new, kind) {
-            errors.invalid(
-                &path.child("conditions"),
-                at(new, &["conditions"]).clone(),
-                format!("cannot disable the terminal {kind}=True condition"),
-            );
-        }
-    }
-    if ended(new, "Complete") && ended(new, "Failed") {
-        let why = "cannot set Complete=True and Failed=True conditions";
-        errors.invalid(&path.child("conditions"), at(new, &["conditions"]).clone(), why);
+/// Jobs of a CronJob are called after it.
+pub(super) fn cron_job_create(object: &Value, errors: &mut FieldErrors) {
+    let name = text(at(object, &["metadata"]), "name");
+    if name.len() > CRON_JOB_MAX {
+        let path = Path::new("metadata");
+        errors.invalid(&path.child("name"), name, format!("must be no more than {CRON_JOB_MAX} bytes"));
     }
 }
 
@@ -361,10 +310,7 @@ pub(super) fn cron_job(object: &Value, errors: &mut FieldErrors) {
             errors.invalid(&path.child("schedule"), schedule, why);
         }
         if schedule.contains("TZ") {
-            let why = match field(spec, "timeZone") {
-                Some(_) => "cannot use both timeZone field and TZ or CRON_TZ in schedule",
-                None => "cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
-            };
+            let why = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
             errors.invalid(&path.child("schedule"), schedule, why);
         }
     }
@@ -388,8 +334,11 @@ pub(super) fn cron_job(object: &Value, errors: &mut FieldErrors) {
     let path = path.child("jobTemplate");
     let job = at(spec, &["jobTemplate", "spec"]);
     job_spec(job, &path.child("spec"), errors);
+    let path = path.child("spec");
+    if let Some(selector) = field(job, "selector") {
+        errors.invalid(&path.child("selector"), selector.clone(), "`selector` will be auto-generated");
+    }
     if flag(job, "manualSelector") {
-        let path = path.child("spec");
-        errors.unsupported(&path.child("manualSelector"), true, &["nil", "false"]);
+        errors.unsupported_as_listed(&path.child("manualSelector"), true, &["nil", "false"]);
     }
 }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::get::{empty, field, int, list, strings, text};
-use crate::meta::at;
+use crate::meta::{LABEL_MAX, SUBDOMAIN_MAX, at, dns1123_label, dns1123_subdomain};
 use crate::status::{FieldErrors, Path};
 
 const USAGES: [&str; 23] = [
@@ -33,6 +33,10 @@ const USAGES: [&str; 23] = [
     "signing",
     "timestamping",
 ];
+/// A signer of versions of old.
+const LEGACY_SIGNER: &str = "kubernetes.io/legacy-unknown";
+/// Longest name of a signer: a domain, a namespace and a name.
+const MAX_SIGNER: usize = 2 * SUBDOMAIN_MAX + LABEL_MAX + 2;
 /// Shortest life that may be asked for.
 const MIN_EXPIRATION: i64 = 600;
 
@@ -58,7 +62,13 @@ pub(super) fn request(object: &Value, errors: &mut FieldErrors) {
         }
         seen.push(usage);
     }
-    signer(text(spec, "signerName"), &path.child("signerName"), errors);
+    let name = text(spec, "signerName");
+    if name == LEGACY_SIGNER {
+        let why = "the legacy signerName is not allowed via this API version";
+        errors.invalid(&path.child("signerName"), name, why);
+    } else {
+        signer(name, &path.child("signerName"), errors);
+    }
     if let Some(seconds) = int(spec, "expirationSeconds").filter(|s| *s < MIN_EXPIRATION) {
         errors.invalid(
             &path.child("expirationSeconds"),
@@ -75,26 +85,34 @@ fn signer(name: &str, path: &Path<'_>, errors: &mut FieldErrors) {
         errors.required(path, "");
         return;
     }
-    match name.split_once('/') {
-        Some((domain, rest)) if !rest.is_empty() => {
-            for why in crate::meta::dns1123_subdomain(domain) {
-                errors.invalid(path, domain, why);
-            }
-            if !domain.contains('.') {
-                errors.invalid(path, domain, "should be a domain with at least two segments separated by dots");
-            }
-            for why in crate::meta::dns1123_subdomain(rest) {
-                errors.invalid(path, rest, why);
-            }
-        }
-        _ => errors.invalid(
-            path,
-            name,
-            "must be a fully qualified domain and path of the form 'example.com/signer-name'",
-        ),
+    let Some((domain, rest)) = name.split_once('/').filter(|(_, rest)| !rest.contains('/')) else {
+        let why = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+        errors.invalid(path, name, why);
+        return;
+    };
+    if domain.len() > SUBDOMAIN_MAX {
+        errors.too_long(path, SUBDOMAIN_MAX);
     }
-    if name == "kubernetes.io/legacy-unknown" {
-        errors.invalid(path, name, "the legacy signerName is not allowed via this API version");
+    labels(domain, dns1123_label, path, errors);
+    if !domain.contains('.') {
+        errors.invalid(path, domain, "should be a domain with at least two segments separated by dots");
+    }
+    labels(rest, dns1123_subdomain, path, errors);
+    if name.len() > MAX_SIGNER {
+        errors.too_long(path, MAX_SIGNER);
+    }
+}
+
+/// What is wrong with the first part between dots that breaks a rule.
+fn labels(all: &str, rules: fn(&str) -> Vec<String>, path: &Path<'_>, errors: &mut FieldErrors) {
+    for label in all.split('.') {
+        let broken = rules(label);
+        for why in &broken {
+            errors.invalid(path, all, format!("validating label {label:?}: {why}"));
+        }
+        if !broken.is_empty() {
+            return;
+        }
     }
 }
 
@@ -138,6 +156,34 @@ pub(super) fn approval_update(new: &Value, old: &Value, errors: &mut FieldErrors
     decided(new, old, errors);
 }
 
+/// `status`: a certificate is one, and is written once.
+pub(super) fn status_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    conditions(at(new, &["status"]), errors);
+    decided(new, old, errors);
+    let (now, before) = (text(at(new, &["status"]), "certificate"), text(at(old, &["status"]), "certificate"));
+    if now == before || now.is_empty() {
+        return;
+    }
+    let path = Path::new("status");
+    let pem = STANDARD.decode(now).unwrap_or_default();
+    if let Some(why) = not_certificates(&String::from_utf8_lossy(&pem)) {
+        errors.invalid(&path.child("certificate"), "<certificate data>", why);
+    }
+}
+
+/// Why a text is no list of certificates, by the types of its PEM blocks.
+fn not_certificates(pem: &str) -> Option<String> {
+    let types = pem.lines().filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
+    let mut found = false;
+    for kind in types {
+        if kind != "CERTIFICATE" {
+            return Some(format!("only CERTIFICATE PEM blocks are allowed, found {kind:?}"));
+        }
+        found = true;
+    }
+    (!found).then(|| "must contain at least one CERTIFICATE PEM block".to_owned())
+}
+
 fn decided(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let path = Path::new("status");
     let of = |object: &Value, kind: &str| -> Vec<Value> {
@@ -154,6 +200,6 @@ fn decided(new: &Value, old: &Value, errors: &mut FieldErrors) {
     }
     let (now, before) = (field(at(new, &["status"]), "certificate"), field(at(old, &["status"]), "certificate"));
     if before.is_some() && now != before {
-        errors.forbidden(&path.child("certificate"), "updates may not change an issued certificate");
+        errors.forbidden(&path.child("certificate"), "updates may not modify existing certificate content");
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::get::{field, int, text};
+use super::get::{int, text};
 use crate::meta::at;
 use crate::status::{FieldErrors, Path};
 
@@ -16,7 +16,7 @@ pub(super) fn lease(object: &Value, errors: &mut FieldErrors) {
     if let Some(count) = int(spec, "leaseTransitions").filter(|s| *s < 0) {
         errors.invalid(&path.child("leaseTransitions"), count, "must be greater than or equal to 0");
     }
-    if field(spec, "preferredHolder").is_some() && text(spec, "strategy").is_empty() {
-        errors.forbidden(&path.child("preferredHolder"), "may only be specified if strategy is defined");
+    if !text(spec, "preferredHolder").is_empty() && text(spec, "strategy").is_empty() {
+        errors.forbidden(&path.child("preferredHolder"), "may only be specified if `strategy` is defined");
     }
 }

@@ -8,6 +8,7 @@ const NAMES: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily
 
 /// Checks a schedule; `Err` says what is wrong.
 pub(super) fn check(schedule: &str) -> Result<(), String> {
+    let schedule = without_zone(schedule);
     if let Some(every) = schedule.strip_prefix("@every ") {
         let plain = !every.is_empty() && every.bytes().all(|b| b.is_ascii_digit() || b"numsh.".contains(&b));
         return if plain { Ok(()) } else { Err(format!("failed to parse duration {schedule}")) };
@@ -17,7 +18,7 @@ pub(super) fn check(schedule: &str) -> Result<(), String> {
     }
     let fields: Vec<&str> = schedule.split_whitespace().collect();
     if fields.len() != BOUNDS.len() {
-        return Err(format!("expected exactly 5 fields, found {}: {fields:?}", fields.len()));
+        return Err(format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")));
     }
     for (index, (field, bounds)) in fields.iter().zip(BOUNDS).enumerate() {
         for part in field.split(',') {
@@ -25,6 +26,12 @@ pub(super) fn check(schedule: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A schedule may begin with its time zone, which the rules of CronJobs refuse in words of their own.
+fn without_zone(schedule: &str) -> &str {
+    let zoned = schedule.starts_with("TZ=") || schedule.starts_with("CRON_TZ=");
+    schedule.split_once(' ').filter(|_| zoned).map_or(schedule, |(_, rest)| rest.trim())
 }
 
 fn range(part: &str, index: usize, (low, high): (u32, u32)) -> Result<(), String> {
@@ -77,7 +84,9 @@ mod tests {
 
     #[test]
     fn schedules_are_five_fields_or_a_name() {
-        for good in ["* * * * *", "*/5 0-23/2 1,15 jan-mar mon", "@daily", "@every 1h30m", "0 0 ? * 0"] {
+        for good in
+            ["* * * * *", "*/5 0-23/2 1,15 jan-mar mon", "@daily", "@every 1h30m", "0 0 ? * 0", "TZ=UTC 0 * * * *"]
+        {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for bad in

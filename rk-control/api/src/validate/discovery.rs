@@ -5,12 +5,13 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::get::{empty, field, immutable, in_range, int, list, named, one_of, strings, text};
-use crate::meta::{dns1123_label, dns1123_subdomain, qualified_name};
+use crate::meta::{dns1123_label, dns1123_subdomain, label_value, qualified_name};
 use crate::status::{FieldErrors, Path};
 
 const MAX_ENDPOINTS: usize = 1000;
 const MAX_ADDRESSES: usize = 100;
 const MAX_PORTS: usize = 20_000;
+const MAX_HINTS: usize = 8;
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 
 /// EndpointSlice.
@@ -44,7 +45,7 @@ fn endpoint(endpoint: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErr
             ("IPv4", Ok(IpAddr::V4(_))) | ("IPv6", Ok(IpAddr::V6(_))) => special(address, &here, errors),
             ("IPv4", _) => errors.invalid(&here, address, "must be an IPv4 address"),
             ("IPv6", _) => errors.invalid(&here, address, "must be an IPv6 address"),
-            ("FQDN", _) => named(errors, &here, address, dns1123_subdomain(address.trim_end_matches('.'))),
+            ("FQDN", _) => domain_name(address, &here, errors),
             _ => {}
         }
     }
@@ -54,6 +55,44 @@ fn endpoint(endpoint: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErr
     }
     if let Some(host) = field(endpoint, "hostname").and_then(Value::as_str) {
         named(errors, &path.child("hostname"), host, dns1123_label(host));
+    }
+    if let Some(hints) = field(endpoint, "hints") {
+        let path = path.child("hints");
+        self::hints(list(hints, "forZones"), label_value, &path.child("forZones"), errors);
+        self::hints(list(hints, "forNodes"), dns1123_subdomain, &path.child("forNodes"), errors);
+    }
+}
+
+/// Where traffic to an endpoint should come from: names of zones or nodes.
+fn hints(hints: &[Value], rules: fn(&str) -> Vec<String>, path: &Path<'_>, errors: &mut FieldErrors) {
+    if hints.len() > MAX_HINTS {
+        errors.too_many(path, hints.len(), MAX_HINTS);
+        return;
+    }
+    for (index, hint) in hints.iter().enumerate() {
+        let path = path.index(index);
+        let name = text(hint, "name");
+        if hints.iter().take(index).any(|other| text(other, "name") == name) {
+            errors.duplicate(&path.child("name"), name);
+        }
+        named(errors, &path.child("name"), name, rules(name));
+    }
+}
+
+/// A name of at least two labels, with or without the dot at its end.
+fn domain_name(address: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    let name = address.strip_suffix('.').unwrap_or(address);
+    let why = dns1123_subdomain(name);
+    if address.is_empty() {
+        errors.required(path, "");
+    } else if !why.is_empty() {
+        errors.invalid(path, name, why.join(","));
+    } else if !name.contains('.') {
+        errors.invalid(path, name, "should be a domain with at least two segments separated by dots");
+    } else {
+        for label in name.split('.') {
+            named(errors, path, label, dns1123_label(label));
+        }
     }
 }
 

@@ -80,6 +80,13 @@ pub(super) fn required_name(errors: &mut FieldErrors, path: &Path<'_>, value: &s
     }
 }
 
+/// One of a few words that upstream lists in an order of its own; absent passes.
+pub(super) fn one_of_listed(errors: &mut FieldErrors, path: &Path<'_>, value: &str, words: &[&str]) {
+    if !value.is_empty() && !words.contains(&value) {
+        errors.unsupported_as_listed(path, value, words);
+    }
+}
+
 /// One of a few words; absent passes unless `required`.
 pub(super) fn one_of(errors: &mut FieldErrors, path: &Path<'_>, value: &str, words: &[&str], required: bool) {
     if value.is_empty() && required {
@@ -96,6 +103,30 @@ pub(super) fn non_negative(errors: &mut FieldErrors, path: &Path<'_>, value: Opt
     }
 }
 
+/// A number or percentage, not below zero.
+pub(super) fn int_or_percent(value: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    match value {
+        Value::String(text) => {
+            let digits = text.strip_suffix('%').unwrap_or_default();
+            if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+                let why = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for \
+                           validation is '[0-9]+%')";
+                errors.invalid(path, text.as_str(), why);
+            }
+        }
+        Value::Number(_) => non_negative(errors, path, value.as_i64()),
+        _ => {}
+    }
+}
+
+/// `must not be greater than 100%`.
+pub(super) fn at_most_all(value: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let percent = value.as_str().and_then(|t| t.strip_suffix('%')).and_then(|t| t.parse::<i64>().ok());
+    if percent.is_some_and(|p| p > 100) {
+        errors.invalid(path, value.clone(), "must not be greater than 100%");
+    }
+}
+
 /// `must be between low and high, inclusive`.
 pub(super) fn in_range(errors: &mut FieldErrors, path: &Path<'_>, value: i64, low: i64, high: i64) {
     for rule in crate::meta::in_range(value, low, high) {
@@ -107,7 +138,9 @@ pub(super) fn in_range(errors: &mut FieldErrors, path: &Path<'_>, value: i64, lo
 pub(super) fn immutable(errors: &mut FieldErrors, path: &Path<'_>, new: Option<&Value>, old: Option<&Value>) {
     let (new, old) = (new.unwrap_or(&Value::Null), old.unwrap_or(&Value::Null));
     if new != old {
-        errors.invalid(path, new.clone(), "field is immutable");
+        // What was taken away is shown as the word `null`.
+        let shown = if new.is_null() { Value::from("null") } else { new.clone() };
+        errors.invalid(path, shown, "field is immutable");
     }
 }
 

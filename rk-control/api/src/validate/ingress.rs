@@ -1,10 +1,13 @@
 //! Ingresses and ingress classes.
 
+use std::net::IpAddr;
+
 use serde_json::Value;
 
 use super::get::{empty, field, in_range, int, list, named, one_of, required_name, strings, text};
 use crate::meta::{
-    at, dns1035_label, dns1123_label, dns1123_subdomain, domain_prefixed_path, port_name, wildcard_dns1123_subdomain,
+    at, dns1035_label, dns1123_label, dns1123_subdomain, domain_prefixed_path, path_segment, port_name,
+    wildcard_dns1123_subdomain,
 };
 use crate::status::{FieldErrors, Path};
 
@@ -13,7 +16,7 @@ pub(super) fn ingress(object: &Value, errors: &mut FieldErrors) {
     let spec = at(object, &["spec"]);
     let path = Path::new("spec");
     if empty(spec, "rules") && field(spec, "defaultBackend").is_none() {
-        errors.invalid(&path, serde_json::json!([]), "either `defaultBackend` or `rules` must be specified");
+        errors.invalid(&path, Value::Null, "either `defaultBackend` or `rules` must be specified");
     }
     if let Some(backend) = field(spec, "defaultBackend") {
         self::backend(backend, &path.child("defaultBackend"), errors);
@@ -36,7 +39,7 @@ pub(super) fn ingress(object: &Value, errors: &mut FieldErrors) {
         let path = path.child("tls");
         let path = path.index(index);
         for (at, host) in strings(tls, "hosts").enumerate() {
-            self::host(host, &path.child("hosts").index(at), errors);
+            host_name(host, &path.child("hosts").index(at), errors);
         }
         let secret = text(tls, "secretName");
         if !secret.is_empty() {
@@ -51,10 +54,10 @@ pub(super) fn ingress(object: &Value, errors: &mut FieldErrors) {
 /// A new Ingress names its class in one way.
 pub(super) fn create(object: &Value, errors: &mut FieldErrors) {
     let annotation = at(object, &["metadata", "annotations", "kubernetes.io/ingress.class"]);
-    let class = text(at(object, &["spec"]), "ingressClassName");
-    if !annotation.is_null() && !class.is_empty() {
+    let class = field(at(object, &["spec"]), "ingressClassName");
+    if !annotation.is_null() && class.is_some_and(|class| class != annotation) {
         let annotations = Path::new("annotations");
-        let why = "can not be set when the class field is also set";
+        let why = "must match `ingressClassName` when both are specified";
         errors.invalid(&annotations.child("kubernetes.io/ingress.class"), annotation.clone(), why);
     }
 }
@@ -63,20 +66,29 @@ fn host(host: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     if host.is_empty() {
         return;
     }
-    if host.parse::<std::net::IpAddr>().is_ok() {
+    no_address(host, path, errors);
+    host_name(host, path, errors);
+}
+
+fn no_address(host: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    if host.parse::<IpAddr>().is_ok() {
         errors.invalid(path, host, "must be a DNS name, not an IP address");
-    } else if host.contains('*') {
-        named(errors, path, host, wildcard_dns1123_subdomain(host));
-    } else {
-        named(errors, path, host, dns1123_subdomain(host));
     }
+}
+
+fn host_name(host: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    let rules = if host.contains('*') { wildcard_dns1123_subdomain } else { dns1123_subdomain };
+    named(errors, path, host, rules(host));
 }
 
 fn http_path(entry: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let (kind, target) = (text(entry, "pathType"), text(entry, "path"));
     let here = path.child("path");
     match kind {
-        "" => errors.required(&path.child("pathType"), "pathType must be specified"),
+        "" => {
+            errors.required(&path.child("pathType"), "pathType must be specified");
+            return;
+        }
         "Exact" | "Prefix" => {
             if !target.starts_with('/') {
                 errors.invalid(&here, target, "must be an absolute path");
@@ -105,20 +117,49 @@ fn http_path(entry: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 fn backend(backend: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     match (field(backend, "resource"), field(backend, "service")) {
         (Some(_), Some(_)) => errors.invalid(path, "", "cannot set both resource and service backends"),
-        (Some(_), None) => {}
-        (None, None) => errors.required(path, "resource or service backend is required"),
+        (Some(resource), None) => reference(resource, &path.child("resource"), errors),
+        (None, None) => errors.invalid(path, "", "resource or service backend is required"),
         (None, Some(service)) => {
-            let path = path.child("service");
-            required_name(errors, &path.child("name"), text(service, "name"), dns1035_label);
+            let here = path.child("service");
+            required_name(errors, &here.child("name"), text(service, "name"), dns1035_label);
             let port = at(service, &["port"]);
             let (name, number) = (text(port, "name"), int(port, "number").unwrap_or(0));
-            let path = path.child("port");
+            let here = here.child("port");
             match (name.is_empty(), number) {
-                (false, n) if n != 0 => errors.invalid(&path, "", "cannot set both port name & port number"),
-                (false, _) => named(errors, &path.child("name"), name, port_name(name)),
-                (true, 0) => errors.required(&path, "port name or number is required"),
-                (true, number) => in_range(errors, &path.child("number"), number, 1, 65535),
+                (false, n) if n != 0 => errors.invalid(path, "", "cannot set both port name & port number"),
+                (false, _) => named(errors, &here.child("name"), name, port_name(name)),
+                (true, 0) => errors.required(path, "port name or number is required"),
+                (true, number) => in_range(errors, &here.child("number"), number, 1, 65535),
             }
+        }
+    }
+}
+
+/// Another object: its group, kind and name.
+fn reference(object: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    if let Some(group) = field(object, "apiGroup").and_then(Value::as_str) {
+        named(errors, &path.child("apiGroup"), group, dns1123_subdomain(group));
+    }
+    for key in ["kind", "name"] {
+        required_name(errors, &path.child(key), text(object, key), path_segment);
+    }
+}
+
+/// Addresses and names at which an Ingress is reached.
+pub(super) fn status_update(new: &Value, errors: &mut FieldErrors) {
+    let status = Path::new("status");
+    let balancer = status.child("loadBalancer");
+    for (index, ingress) in list(at(new, &["status", "loadBalancer"]), "ingress").iter().enumerate() {
+        let path = balancer.child("ingress");
+        let path = path.index(index);
+        let (ip, name) = (text(ingress, "ip"), text(ingress, "hostname"));
+        if !ip.is_empty() && ip.parse::<IpAddr>().is_err() {
+            let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+            errors.invalid(&path.child("ip"), ip, why);
+        }
+        if !name.is_empty() {
+            named(errors, &path.child("hostname"), name, dns1123_subdomain(name));
+            no_address(name, &path.child("hostname"), errors);
         }
     }
 }
@@ -135,11 +176,7 @@ pub(super) fn class(object: &Value, errors: &mut FieldErrors) {
     required_name(errors, &here, controller, domain_prefixed_path);
     let Some(parameters) = field(spec, "parameters") else { return };
     let path = path.child("parameters");
-    for key in ["kind", "name"] {
-        if text(parameters, key).is_empty() {
-            errors.required(&path.child(key), "");
-        }
-    }
+    reference(parameters, &path, errors);
     let namespace = text(parameters, "namespace");
     match text(parameters, "scope") {
         "Cluster" if !namespace.is_empty() => {

@@ -19,6 +19,8 @@ mod event;
 mod flow;
 mod get;
 mod ingress;
+mod job_policy;
+mod job_status;
 mod metadata;
 mod names;
 mod namespace;
@@ -28,6 +30,7 @@ mod pod;
 mod quota;
 mod rbac;
 mod resources;
+mod review;
 #[cfg(test)]
 mod samples;
 mod scaling;
@@ -39,12 +42,14 @@ mod storage;
 mod tests;
 mod volume;
 mod workload;
+mod workload_status;
 
 use serde_json::Value;
 
 use crate::resources::Resource;
 use crate::status::FieldErrors;
 pub use metadata::{metadata, metadata_update};
+pub use review::access_review;
 
 /// Checks the content of an object.
 type Check = fn(&Value, &mut FieldErrors);
@@ -85,8 +90,7 @@ static RULES: &[Rules] = &[
     rules("", "Namespace", namespace::namespace, any_change),
     rules("", "Node", node::node, node::update),
     rules("", "ServiceAccount", anything, any_change),
-    rules("", "Event", event::core, any_change),
-    rules("events.k8s.io", "Event", event::new, any_change),
+    rules("", "Event", event::event, any_change),
     rules("", "LimitRange", quota::limit_range, any_change),
     rules("", "ResourceQuota", allowance::resource_quota, allowance::resource_quota_update),
     rules("", "PersistentVolume", volume::volume, volume::volume_update),
@@ -156,9 +160,22 @@ pub fn create(resource: &Resource, object: &Value, errors: &mut FieldErrors) {
         ("", "Pod") => pod::create(object, errors),
         (NET, "Ingress") => ingress::create(object, errors),
         ("batch", "Job") => batch::create(object, errors),
+        ("batch", "CronJob") => batch::cron_job_create(object, errors),
+        ("apps", "StatefulSet") => workload::stateful_set_create(object, errors),
+        ("apps", "ControllerRevision") => workload::controller_revision_create(object, errors),
         ("scheduling.k8s.io", "PriorityClass") => quota::priority_class_create(object, errors),
         (STORAGE, "VolumeAttachment") => storage::attachment_create(object, errors),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => custom::definition_create(object, errors),
+        _ => {}
+    }
+}
+
+/// What depends on the version in which a client names an object, for an object in the form in which it is stored; `old` is `None`
+/// on creation.
+pub fn requested(requested: &Resource, new: &Value, old: Option<&Value>, errors: &mut FieldErrors) {
+    match (&*requested.gvk.kind, old) {
+        ("Event", None) if requested.custom.is_none() => event::create(new, requested, errors),
+        ("Event", Some(old)) if requested.custom.is_none() => event::update(new, old, requested, errors),
         _ => {}
     }
 }
@@ -177,10 +194,14 @@ pub fn subresource_update(resource: &Resource, subresource: &str, new: &Value, o
     }
     match (&*resource.gvk.kind, subresource) {
         ("CertificateSigningRequest", "approval") => certificates::approval_update(new, old, errors),
-        ("Job", "status") => batch::job_status_update(new, old, errors),
         ("Namespace", "status") => namespace::status_update(new, errors),
         ("Namespace", "finalize") => namespace::finalize(new, errors),
         ("Node", "status") => node::status_update(new, errors),
+        ("Job", "status") => job_status::update(new, old, errors),
+        ("HorizontalPodAutoscaler", "status") => scaling::autoscaler_status(new, errors),
+        ("PodDisruptionBudget", "status") => scaling::budget_status(new, errors),
+        ("Ingress", "status") => ingress::status_update(new, errors),
+        ("CertificateSigningRequest", "status") => certificates::status_update(new, old, errors),
         ("Service", "status") => service::status_update(new, errors),
         ("ResourceClaim", "status") => devices::claim_status_update(new, old, errors),
         ("VolumeAttachment", "status") => storage::attachment_status(new, errors),
@@ -192,7 +213,7 @@ pub fn subresource_update(resource: &Resource, subresource: &str, new: &Value, o
         ("Pod", "ephemeralcontainers") => pod::ephemeral_update(new, old, errors),
         ("Pod", "resize") => pod::resize_update(new, old, errors),
         ("Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" | "ReplicationController", "status") => {
-            workload::status_counts(new, errors);
+            workload_status::update(new, old, errors);
         }
         _ => {}
     }

@@ -3,9 +3,9 @@
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::get::{empty, field, in_range, int, list, named, one_of, strings, text};
+use super::get::{empty, field, in_range, int, list, named, one_of_listed, required_name, strings, text};
 use super::selector::label_selector;
-use crate::meta::{at, port_name};
+use crate::meta::{at, dns1123_subdomain, path_segment, port_name};
 use crate::status::{FieldErrors, Path};
 
 const NOT_A_RANGE: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
@@ -34,14 +34,18 @@ pub(super) fn network_policy(object: &Value, errors: &mut FieldErrors) {
             spec["policyTypes"].clone(),
             "may not specify more than two policyTypes",
         );
+        return;
     }
     for (index, kind) in types.iter().enumerate() {
-        one_of(errors, &path.child("policyTypes").index(index), kind, &["Egress", "Ingress"], true);
+        if !matches!(*kind, "Ingress" | "Egress") {
+            let path = path.child("policyTypes");
+            errors.unsupported_as_listed(&path.index(index), *kind, &["Ingress", "Egress"]);
+        }
     }
 }
 
 fn port(port: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    one_of(errors, &path.child("protocol"), text(port, "protocol"), &["SCTP", "TCP", "UDP"], false);
+    one_of_listed(errors, &path.child("protocol"), text(port, "protocol"), &["TCP", "UDP", "SCTP"]);
     let here = path.child("port");
     let end = int(port, "endPort");
     match field(port, "port") {
@@ -121,11 +125,14 @@ pub(super) fn ip_address(object: &Value, errors: &mut FieldErrors) {
         errors.required(&path, "");
         return;
     }
-    for key in ["resource", "name"] {
-        if text(parent, key).is_empty() {
-            errors.required(&path.child(key), "");
-        }
+    let (group, namespace) = (text(parent, "group"), text(parent, "namespace"));
+    if !group.is_empty() {
+        named(errors, &path.child("group"), group, dns1123_subdomain(group));
     }
+    for key in ["resource", "name"] {
+        required_name(errors, &path.child(key), text(parent, key), path_segment);
+    }
+    named(errors, &path.child("namespace"), namespace, path_segment(namespace));
 }
 
 /// What an address belongs to is for ever.
@@ -147,20 +154,14 @@ pub(super) fn service_cidr(object: &Value, errors: &mut FieldErrors) {
     }
     let ranges: Vec<&str> = strings(spec, "cidrs").collect();
     if ranges.len() > 2 {
-        errors.invalid(&path, spec["cidrs"].clone(), "may only hold up to 2 values");
+        errors.invalid(&path, serde_json::json!({"CIDRs": ranges}), "may only hold up to 2 values");
+        return;
     }
     let parsed: Vec<Option<IpNet>> = ranges.iter().map(|r| r.parse().ok()).collect();
     for (index, (range, parsed)) in ranges.iter().zip(&parsed).enumerate() {
         match parsed {
             None => errors.invalid(&path.index(index), *range, NOT_A_RANGE),
-            Some(net) if net.trunc() != *net => {
-                errors.invalid(
-                    &path.index(index),
-                    *range,
-                    format!("must be in canonical form ({:?})", net.trunc().to_string()),
-                );
-            }
-            Some(_) => {}
+            Some(net) => canonical(range, net, &path.index(index), errors),
         }
     }
     if let [Some(a), Some(b)] = parsed.as_slice()
@@ -174,6 +175,17 @@ pub(super) fn service_cidr(object: &Value, errors: &mut FieldErrors) {
     }
 }
 
+/// A range is written in one way only.
+fn canonical(range: &str, net: &IpNet, path: &Path<'_>, errors: &mut FieldErrors) {
+    if matches!(net, IpNet::V6(net) if net.addr().to_ipv4_mapped().is_some()) {
+        errors.invalid(path, range, "must not have an IPv4-mapped IPv6 address");
+    } else if net.trunc() != *net {
+        errors.invalid(path, range, "must not have bits set beyond the prefix length");
+    } else if net.to_string() != range {
+        errors.invalid(path, range, format!("must be in canonical form ({:?})", net.to_string()));
+    }
+}
+
 /// A ServiceCIDR may gain the other family, nothing else.
 pub(super) fn service_cidr_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let ranges =
@@ -181,7 +193,14 @@ pub(super) fn service_cidr_update(new: &Value, old: &Value, errors: &mut FieldEr
     let (new, old) = (ranges(new), ranges(old));
     let path = Path::new("spec");
     let path = path.child("cidrs");
-    if new != old && !(old.len() == 1 && new.len() == 2 && new.first() == old.first()) {
+    let grows = old.len() == 1 && new.len() == 2;
+    if new.len() != old.len() && !grows {
         errors.invalid(&path, serde_json::json!(new), "field is immutable");
+        return;
+    }
+    for (index, (now, before)) in new.iter().zip(&old).enumerate() {
+        if now != before {
+            errors.invalid(&path.index(index), now.as_str(), "field is immutable");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Nodes and runtime classes.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::get::{empty, entries, field, immutable, list, named, one_of, required_name, strings, text};
 use super::resources;
@@ -92,12 +92,14 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
 /// RuntimeClass.
 pub(super) fn runtime_class(object: &Value, errors: &mut FieldErrors) {
     required_name(errors, &Path::new("handler"), text(object, "handler"), dns1123_label);
-    let path = Path::new("overhead");
-    resources::amounts(at(object, &["overhead", "podFixed"]), &path.child("podFixed"), errors);
+    let overhead = json!({"limits": at(object, &["overhead", "podFixed"])});
+    resources::requirements(&overhead, &Path::new("overhead"), errors);
     let scheduling = at(object, &["scheduling"]);
     let path = Path::new("scheduling");
     super::metadata::labels(at(scheduling, &["nodeSelector"]), &path.child("nodeSelector"), errors);
-    super::pod::tolerations(scheduling, &path.child("tolerations"), errors);
+    // Upstream names the field twice here.
+    let twice = path.child("tolerations");
+    super::pod::tolerations(scheduling, &twice.child("tolerations"), errors);
     let tolerations = list(scheduling, "tolerations");
     for (index, toleration) in tolerations.iter().enumerate() {
         if tolerations.iter().take(index).any(|other| other == toleration) {

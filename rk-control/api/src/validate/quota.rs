@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::get::{amount, empty, entries, immutable, int, list, named, text};
+use super::get::{amount, empty, entries, flag, immutable, int, list, named, one_of_listed, text};
 use super::resources;
 use crate::meta::{Quantity, at, qualified_name};
 use crate::status::{FieldErrors, Path};
@@ -131,7 +131,7 @@ fn words(bound: &str) -> &str {
 /// PriorityClass.
 pub(super) fn priority_class(object: &Value, errors: &mut FieldErrors) {
     let policy = text(object, "preemptionPolicy");
-    super::get::one_of(errors, &Path::new("preemptionPolicy"), policy, &["PreemptLowerPriority", "Never"], false);
+    one_of_listed(errors, &Path::new("preemptionPolicy"), policy, &["PreemptLowerPriority", "Never"]);
 }
 
 /// The classes of the system itself, and their values.
@@ -148,6 +148,7 @@ pub(super) fn priority_class_create(object: &Value, errors: &mut FieldErrors) {
         let wrong = match SYSTEM_CLASSES.iter().find(|(known, _)| *known == name) {
             None => format!("{name} is not a known system priority class"),
             Some((_, right)) if *right != value => format!("value of {name} PriorityClass must be {right}"),
+            Some(_) if flag(object, "globalDefault") => format!("globalDefault of {name} PriorityClass must be false"),
             Some(_) => return,
         };
         let why = "priority class names with 'system-' prefix are reserved for system use only. error: ".to_owned();

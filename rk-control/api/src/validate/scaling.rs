@@ -2,9 +2,12 @@
 
 use serde_json::Value;
 
-use super::get::{empty, field, int, list, non_negative, one_of, required_name, text};
+use super::get::{
+    amount, at_most_all, empty, field, int, int_or_percent, list, named, non_negative, one_of, required_name, text,
+};
+use super::resources::resource_name;
 use super::selector::label_selector;
-use crate::meta::{Quantity, at, path_segment};
+use crate::meta::{Quantity, at, dns1123_label, path_segment};
 use crate::status::{FieldErrors, Path};
 
 const METRICS: [&str; 5] = ["ContainerResource", "External", "Object", "Pods", "Resource"];
@@ -13,14 +16,18 @@ const MAX_PERIOD: i64 = 1800;
 /// Longest stabilization window, in seconds.
 const MAX_STABILIZATION: i64 = 3600;
 
-/// HorizontalPodAutoscaler, in either version.
+/// Another object in the same namespace.
+fn reference(reference: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    for key in ["kind", "name"] {
+        required_name(errors, &path.child(key), text(reference, key), path_segment);
+    }
+}
+
+/// HorizontalPodAutoscaler, in the version in which it is stored.
 pub(super) fn autoscaler(object: &Value, errors: &mut FieldErrors) {
     let spec = at(object, &["spec"]);
     let path = Path::new("spec");
-    let target = at(spec, &["scaleTargetRef"]);
-    let here = path.child("scaleTargetRef");
-    required_name(errors, &here.child("kind"), text(target, "kind"), path_segment);
-    required_name(errors, &here.child("name"), text(target, "name"), path_segment);
+    reference(at(spec, &["scaleTargetRef"]), &path.child("scaleTargetRef"), errors);
     let (low, high) = (int(spec, "minReplicas"), int(spec, "maxReplicas").unwrap_or(0));
     if let Some(low) = low.filter(|l| *l < 1) {
         errors.invalid(&path.child("minReplicas"), low, "must be greater than or equal to 1");
@@ -30,9 +37,6 @@ pub(super) fn autoscaler(object: &Value, errors: &mut FieldErrors) {
     }
     if low.is_some_and(|low| high < low) {
         errors.invalid(&path.child("maxReplicas"), high, "must be greater than or equal to `minReplicas`");
-    }
-    if let Some(percent) = int(spec, "targetCPUUtilizationPercentage").filter(|p| *p < 1) {
-        errors.invalid(&path.child("targetCPUUtilizationPercentage"), percent, "must be greater than 0");
     }
     for (index, metric) in list(spec, "metrics").iter().enumerate() {
         self::metric(metric, &path.child("metrics").index(index), errors);
@@ -47,44 +51,81 @@ pub(super) fn autoscaler(object: &Value, errors: &mut FieldErrors) {
     }
 }
 
+/// Names of metric sources, and of the fields that hold them.
+static SOURCES: [(&str, &str); 5] = [
+    ("Object", "object"),
+    ("External", "external"),
+    ("Pods", "pods"),
+    ("Resource", "resource"),
+    ("ContainerResource", "containerResource"),
+];
+
 fn metric(metric: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let kind = text(metric, "type");
-    one_of(errors, &path.child("type"), kind, &METRICS, true);
-    let own = match kind {
-        "Resource" => "resource",
-        "ContainerResource" => "containerResource",
-        "Pods" => "pods",
-        "Object" => "object",
-        "External" => "external",
-        _ => return,
-    };
-    let path = path.child(own);
-    let Some(source) = field(metric, own) else {
-        errors.required(&path, "must populate information for the given metric source");
-        return;
-    };
-    match own {
-        "resource" | "containerResource" => {
-            if text(source, "name").is_empty() {
-                errors.required(&path.child("name"), "must specify a resource name");
-            }
-            if own == "containerResource" && text(source, "container").is_empty() {
-                errors.required(&path.child("container"), "must specify a container");
-            }
-        }
-        _ => {
-            let here = path.child("metric");
-            required_name(errors, &here.child("name"), text(at(source, &["metric"]), "name"), path_segment);
+    if kind.is_empty() {
+        errors.required(&path.child("type"), "must specify a metric source type");
+    }
+    if !METRICS.contains(&kind) {
+        errors.unsupported(&path.child("type"), kind, &METRICS);
+    }
+    let mut present = SOURCES.iter().filter_map(|(_, own)| Some((*own, field(metric, own)?)));
+    if let Some((own, source)) = present.next() {
+        self::source(source, own, &path.child(own), errors);
+    }
+    let expected = SOURCES.iter().find(|(name, _)| *name == kind).map_or("", |(_, own)| *own);
+    if !expected.is_empty() && field(metric, expected).is_none() {
+        errors.required(&path.child(expected), "must populate information for the given metric source");
+    }
+    let count = SOURCES.iter().filter(|(_, own)| field(metric, own).is_some()).count();
+    for (_, own) in SOURCES.iter().filter(|(_, own)| count > 1 && *own != expected && field(metric, own).is_some()) {
+        errors.forbidden(&path.child(own), "must populate the given metric source only");
+    }
+}
+
+fn source(source: &Value, own: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    if own == "object" {
+        reference(at(source, &["describedObject"]), &path.child("describedObject"), errors);
+    }
+    if matches!(own, "resource" | "containerResource") {
+        resource(source, own, path, errors);
+    } else {
+        let name = text(at(source, &["metric"]), "name");
+        let here = path.child("metric");
+        if name.is_empty() {
+            errors.required(&here.child("name"), "must specify a metric name");
+        } else {
+            named(errors, &here.child("name"), name, path_segment(name));
         }
     }
     target(at(source, &["target"]), own, &path.child("target"), errors);
 }
 
+/// What is measured of pods, or of one container of each.
+fn resource(source: &Value, own: &str, path: &Path<'_>, errors: &mut FieldErrors) {
+    let name = text(source, "name");
+    if name.is_empty() {
+        errors.required(&path.child("name"), "must specify a resource name");
+    } else if own == "containerResource" {
+        resource_name(name, &path.child("name"), errors);
+    }
+    if own == "containerResource" {
+        let container = text(source, "container");
+        let here = path.child("container");
+        if container.is_empty() {
+            errors.required(&here, "must specify a container");
+        } else {
+            named(errors, &here, container, dns1123_label(container));
+        }
+    }
+}
+
 fn target(target: &Value, metric: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     let kind = text(target, "type");
-    one_of(errors, &path.child("type"), kind, &["AverageValue", "Utilization", "Value"], true);
-    if let Some(percent) = int(target, "averageUtilization").filter(|p| *p < 1) {
-        errors.invalid(&path.child("averageUtilization"), percent, "must be greater than 0");
+    if kind.is_empty() {
+        errors.required(&path.child("type"), "must specify a metric target type");
+    }
+    if !matches!(kind, "Utilization" | "Value" | "AverageValue") {
+        errors.invalid(&path.child("type"), kind, "must be either Utilization, Value, or AverageValue");
     }
     for key in ["value", "averageValue"] {
         let amount = text(target, key).parse::<Quantity>().ok();
@@ -92,23 +133,35 @@ fn target(target: &Value, metric: &str, path: &Path<'_>, errors: &mut FieldError
             errors.invalid(&path.child(key), text(target, key), "must be positive");
         }
     }
-    let missing = |key: &str| empty(target, key);
+    if let Some(percent) = int(target, "averageUtilization").filter(|p| *p < 1) {
+        errors.invalid(&path.child("averageUtilization"), percent, "must be greater than 0");
+    }
+    let (value, average) = (!empty(target, "value"), !empty(target, "averageValue"));
+    let percent = int(target, "averageUtilization").is_some();
     match metric {
-        "resource" | "containerResource" if int(target, "averageUtilization").is_none() && missing("averageValue") => {
-            errors.required(
-                &path.child("averageUtilization"),
-                "must set either a target raw value or a target utilization",
-            );
-        }
-        "pods" if missing("averageValue") => {
+        "resource" | "containerResource" => match (percent, average) {
+            (false, false) => {
+                let why = "must set either a target raw value or a target utilization";
+                errors.required(&path.child("averageUtilization"), why);
+            }
+            (true, true) => {
+                let why = "may not set both a target raw value and a target utilization";
+                errors.forbidden(&path.child("averageValue"), why);
+            }
+            _ => {}
+        },
+        "pods" if !average => {
             errors.required(&path.child("averageValue"), "must specify a positive target averageValue")
         }
-        "object" if missing("value") && missing("averageValue") => {
+        "object" if !value && !average => {
             errors.required(&path.child("averageValue"), "must set either a target value or averageValue");
         }
-        "external" if missing("value") && missing("averageValue") => {
+        "external" if !value && !average => {
             errors
                 .required(&path.child("averageValue"), "must set either a target value for metric or a per-pod target");
+        }
+        "external" if value && average => {
+            errors.forbidden(&path.child("value"), "may not set both a target value for metric and a per-pod target");
         }
         _ => {}
     }
@@ -127,10 +180,17 @@ fn scaling_rules(rules: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     if empty(rules, "policies") {
         errors.required(&path.child("policies"), "must specify at least one Policy");
     }
+    if amount(at(rules, &["tolerance"])).sign() < 0 {
+        let shown = at(rules, &["tolerance"]).clone();
+        errors.invalid(&path.child("tolerance"), shown, "must be greater than or equal to 0");
+    }
     for (index, policy) in list(rules, "policies").iter().enumerate() {
         let path = path.child("policies");
         let path = path.index(index);
-        one_of(errors, &path.child("type"), text(policy, "type"), &["Percent", "Pods"], true);
+        let kind = text(policy, "type");
+        if !matches!(kind, "Percent" | "Pods") {
+            errors.unsupported(&path.child("type"), kind, &["Percent", "Pods"]);
+        }
         for (key, max) in [("value", i64::MAX), ("periodSeconds", MAX_PERIOD)] {
             let number = int(policy, key).unwrap_or(0);
             if number <= 0 {
@@ -151,19 +211,9 @@ pub(super) fn disruption_budget(object: &Value, errors: &mut FieldErrors) {
     }
     for key in ["minAvailable", "maxUnavailable"] {
         let path = path.child(key);
-        match field(spec, key) {
-            Some(Value::String(text)) => {
-                let digits = text.strip_suffix('%').unwrap_or_default();
-                if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                    let why = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used \
-                               for validation is '[0-9]+%')";
-                    errors.invalid(&path, text.as_str(), why);
-                } else if digits.parse::<i64>().is_ok_and(|d| d > 100) {
-                    errors.invalid(&path, text.as_str(), "must not be greater than 100%");
-                }
-            }
-            Some(number) => non_negative(errors, &path, number.as_i64()),
-            None => {}
+        if let Some(value) = field(spec, key) {
+            int_or_percent(value, &path, errors);
+            at_most_all(value, &path, errors);
         }
     }
     if let Some(selector) = field(spec, "selector") {
@@ -171,4 +221,21 @@ pub(super) fn disruption_budget(object: &Value, errors: &mut FieldErrors) {
     }
     let policy = text(spec, "unhealthyPodEvictionPolicy");
     one_of(errors, &path.child("unhealthyPodEvictionPolicy"), policy, &["AlwaysAllow", "IfHealthyBudget"], false);
+}
+
+/// Numbers of an autoscaler's status.
+pub(super) fn autoscaler_status(new: &Value, errors: &mut FieldErrors) {
+    status_numbers(new, &["currentReplicas", "desiredReplicas"], errors);
+}
+
+/// Numbers of a budget's status.
+pub(super) fn budget_status(new: &Value, errors: &mut FieldErrors) {
+    status_numbers(new, &["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"], errors);
+}
+
+fn status_numbers(object: &Value, keys: &[&str], errors: &mut FieldErrors) {
+    let path = Path::new("status");
+    for key in keys {
+        non_negative(errors, &path.child(key), int(at(object, &["status"]), key));
+    }
 }

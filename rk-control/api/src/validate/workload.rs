@@ -1,11 +1,13 @@
 //! Deployments, ReplicaSets, StatefulSets, DaemonSets, ReplicationControllers, ControllerRevisions.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::get::{empty, field, immutable, int, list, non_negative, one_of, text};
-use super::pod;
+use super::get::{
+    at_most_all, empty, field, immutable, int, int_or_percent, list, named, non_negative, one_of_listed, text,
+};
 use super::selector::{is_empty, label_selector};
-use crate::meta::{at, dns1123_subdomain};
+use super::{pod, volume};
+use crate::meta::{at, dns1123_label};
 use crate::selector::LabelSelector;
 use crate::status::{FieldErrors, Path};
 
@@ -21,16 +23,20 @@ fn selector_and_template(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut
             errors.invalid(&here, selector.clone(), format!("empty selector is invalid for {kind}"));
         }
     }
+    if LabelSelector::from_object(selector).is_err() {
+        errors.invalid(&here, selector.clone(), "invalid label selector");
+    }
     matching_template(spec, path, errors);
 }
 
+/// The template, and that the selector finds it; a selector that is missing finds nothing.
 fn matching_template(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let selector = at(spec, &["selector"]);
     let template = at(spec, &["template"]);
     let path = path.child("template");
     if let Ok(parsed) = LabelSelector::from_object(selector) {
         let labels = at(template, &["metadata", "labels"]);
-        if !parsed.is_empty() && !parsed.nothing && !parsed.matches(labels) {
+        if !parsed.is_empty() && !parsed.matches(labels) {
             let metadata = path.child("metadata");
             errors.invalid(&metadata.child("labels"), labels.clone(), "`selector` does not match template `labels`");
         }
@@ -52,34 +58,12 @@ fn always(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     }
 }
 
-/// A number or percentage, not below zero.
-fn int_or_percent(value: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    match value {
-        Value::String(text) => {
-            let digits = text.strip_suffix('%').unwrap_or_default();
-            if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                let why = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for \
-                           validation is '[0-9]+%')";
-                errors.invalid(path, text.as_str(), why);
-            }
-        }
-        Value::Number(_) => non_negative(errors, path, value.as_i64()),
-        _ => {}
-    }
-}
-
 /// The amount of a number or percentage, for comparisons with zero.
 fn is_zero(value: &Value) -> bool {
     match value {
-        Value::String(text) => text.trim_end_matches('%').parse::<i64>() == Ok(0),
+        // What is no number counts as none.
+        Value::String(text) => text.strip_suffix('%').unwrap_or(text).parse::<i64>().unwrap_or(0) == 0,
         other => other.as_i64() == Some(0),
-    }
-}
-
-fn at_most_all(value: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    let percent = value.as_str().and_then(|t| t.strip_suffix('%')).and_then(|t| t.parse::<i64>().ok());
-    if percent.is_some_and(|p| p > 100) {
-        errors.invalid(path, value.clone(), "must not be greater than 100%");
     }
 }
 
@@ -125,8 +109,21 @@ fn strategy(strategy: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             }
             at_most_all(unavailable, &path.child("maxUnavailable"), errors);
         }
-        (other, _) => errors.unsupported(&path.child("type"), other, &["Recreate", "RollingUpdate"]),
+        (_, rolling) => {
+            let shown = unknown_strategy(strategy, rolling);
+            errors.unsupported_as_listed(path, shown, &["Recreate", "RollingUpdate"]);
+        }
     }
+}
+
+/// A strategy of an unknown type as upstream shows it: by the names of its own fields.
+fn unknown_strategy(strategy: &Value, rolling: Option<&Value>) -> Value {
+    let amount = |key: &str| rolling.map_or(&Value::Null, |rolling| at(rolling, &[key])).clone();
+    let rolling = match rolling {
+        Some(_) => json!({"MaxUnavailable": amount("maxUnavailable"), "MaxSurge": amount("maxSurge")}),
+        None => Value::Null,
+    };
+    json!({"Type": text(strategy, "type"), "RollingUpdate": rolling})
 }
 
 /// ReplicaSet.
@@ -178,7 +175,8 @@ pub(super) fn stateful_set(object: &Value, errors: &mut FieldErrors) {
         ("", _) => errors.required(&here, ""),
         ("OnDelete", Some(rolling)) => {
             let why = "only allowed for updateStrategy 'RollingUpdate'";
-            errors.invalid(&here.child("rollingUpdate"), rolling.clone(), why);
+            let rolling = partitioned(rolling);
+            errors.invalid(&here.child("rollingUpdate"), rolling, why);
         }
         ("OnDelete", None) | ("RollingUpdate", None) => {}
         ("RollingUpdate", Some(rolling)) => {
@@ -192,19 +190,21 @@ pub(super) fn stateful_set(object: &Value, errors: &mut FieldErrors) {
                 at_most_all(value, &here.child("maxUnavailable"), errors);
             }
         }
-        (other, _) => errors.invalid(&here, other, "must be 'RollingUpdate' or 'OnDelete'"),
+        (other, rolling) => {
+            let shown = json!({"Type": other, "RollingUpdate": rolling.map(partitioned)});
+            errors.invalid(&here, shown, "must be 'RollingUpdate' or 'OnDelete'");
+        }
     }
     let retention = at(spec, &["persistentVolumeClaimRetentionPolicy"]);
     for key in ["whenDeleted", "whenScaled"] {
         let here = path.child("persistentVolumeClaimRetentionPolicy");
-        one_of(errors, &here.child(key), text(retention, key), &["Retain", "Delete"], false);
+        one_of_listed(errors, &here.child(key), text(retention, key), &["Retain", "Delete"]);
     }
-    counts(spec, &path, errors);
+    // A negative limit of revisions keeps them all.
+    for key in ["replicas", "minReadySeconds"] {
+        non_negative(errors, &path.child(key), int(spec, key));
+    }
     non_negative(errors, &path.child("ordinals").child("start"), int(at(spec, &["ordinals"]), "start"));
-    let service = text(spec, "serviceName");
-    if !service.is_empty() {
-        super::get::named(errors, &path.child("serviceName"), service, dns1123_subdomain(service));
-    }
     let selector = at(spec, &["selector"]);
     if selector.is_null() {
         errors.required(&path.child("selector"), "");
@@ -214,21 +214,50 @@ pub(super) fn stateful_set(object: &Value, errors: &mut FieldErrors) {
             errors.invalid(&path.child("selector"), selector.clone(), "empty selector is invalid for statefulset");
         }
     }
-    // Claims stand in for volumes of the same name, so mounts may use them.
-    let mut with_claims = spec.clone();
-    add_claim_volumes(&mut with_claims);
-    matching_template(&with_claims, &path, errors);
+    if LabelSelector::from_object(selector).is_err() {
+        errors.invalid(&path.child("selector"), selector.clone(), "");
+    }
+    let mut as_made = spec.clone();
+    complete_template(&mut as_made);
+    matching_template(&as_made, &path, errors);
     always(spec, "StatefulSet", &path, errors);
 }
 
-fn add_claim_volumes(spec: &mut Value) {
+/// What rolls a StatefulSet, as upstream shows it.
+fn partitioned(rolling: &Value) -> Value {
+    json!({"Partition": int(rolling, "partition").unwrap_or(0), "MaxUnavailable": at(rolling, &["maxUnavailable"])})
+}
+
+/// A new StatefulSet: what can never be changed must be right from the start.
+pub(super) fn stateful_set_create(object: &Value, errors: &mut FieldErrors) {
+    let spec = at(object, &["spec"]);
+    let path = Path::new("spec");
+    let service = text(spec, "serviceName");
+    if !service.is_empty() {
+        named(errors, &path.child("serviceName"), service, dns1123_label(service));
+    }
+    for (index, claim) in list(spec, "volumeClaimTemplates").iter().enumerate() {
+        let path = path.child("volumeClaimTemplates");
+        let path = path.index(index);
+        volume::claim_spec(at(claim, &["spec"]), &path.child("spec"), errors);
+    }
+}
+
+/// The template as the controller completes it: claims stand in for volumes of the same name, host name and subdomain are its own.
+fn complete_template(spec: &mut Value) {
     let names: Vec<String> =
         list(spec, "volumeClaimTemplates").iter().map(|c| text(at(c, &["metadata"]), "name").to_owned()).collect();
     let Some(pod) = spec.pointer_mut("/template/spec").and_then(Value::as_object_mut) else { return };
-    let volumes = pod.entry("volumes").or_insert_with(|| serde_json::json!([]));
+    for key in ["hostname", "subdomain"] {
+        pod.remove(key);
+    }
+    if names.is_empty() {
+        return;
+    }
+    let volumes = pod.entry("volumes").or_insert_with(|| json!([]));
     if let Some(volumes) = volumes.as_array_mut() {
         volumes.retain(|v| !names.iter().any(|n| text(v, "name") == n));
-        volumes.extend(names.iter().map(|n| serde_json::json!({"name": n, "persistentVolumeClaim": {"claimName": n}})));
+        volumes.extend(names.iter().map(|n| json!({"name": n, "persistentVolumeClaim": {"claimName": n}})));
     }
 }
 
@@ -264,7 +293,13 @@ pub(super) fn stateful_set_update(new: &Value, old: &Value, errors: &mut FieldEr
 pub(super) fn daemon_set(object: &Value, errors: &mut FieldErrors) {
     let spec = at(object, &["spec"]);
     let path = Path::new("spec");
-    selector_and_template(spec, "daemonset", &path, errors);
+    let selector = at(spec, &["selector"]);
+    let here = path.child("selector");
+    label_selector(selector, &here, errors);
+    if !selector.is_null() && is_empty(selector) {
+        errors.invalid(&here, selector.clone(), "empty selector is invalid for daemonset");
+    }
+    matching_template(spec, &path, errors);
     always(spec, "DaemonSet", &path, errors);
     counts(spec, &path, errors);
     let update = at(spec, &["updateStrategy"]);
@@ -279,21 +314,21 @@ pub(super) fn daemon_set(object: &Value, errors: &mut FieldErrors) {
             int_or_percent(surge, &here.child("maxSurge"), errors);
             match (is_zero(unavailable), is_zero(surge)) {
                 (true, true) => {
-                    errors.invalid(&here.child("maxUnavailable"), unavailable.clone(), "cannot be 0 when maxSurge is 0")
+                    errors.required(&here.child("maxUnavailable"), "cannot be 0 when maxSurge is 0");
                 }
                 (false, false) => {
-                    errors.invalid(
-                        &here.child("maxSurge"),
-                        surge.clone(),
-                        "may not be set when maxUnavailable is non-zero",
-                    );
+                    let why = "may not be set when maxUnavailable is non-zero";
+                    errors.invalid(&here.child("maxSurge"), surge.clone(), why);
                 }
                 _ => {}
             }
             at_most_all(unavailable, &here.child("maxUnavailable"), errors);
             at_most_all(surge, &here.child("maxSurge"), errors);
         }
-        (other, _) => errors.unsupported(&here.child("type"), other, &["OnDelete", "RollingUpdate"]),
+        (_, rolling) => {
+            let shown = unknown_strategy(update, rolling);
+            errors.unsupported_as_listed(&here, shown, &["RollingUpdate", "OnDelete"]);
+        }
     }
 }
 
@@ -307,41 +342,18 @@ pub(super) fn selector_update(new: &Value, old: &Value, errors: &mut FieldErrors
 /// ControllerRevision.
 pub(super) fn controller_revision(object: &Value, errors: &mut FieldErrors) {
     non_negative(errors, &Path::new("revision"), int(object, "revision"));
-    if at(object, &["data"]).is_null() {
-        errors.required(&Path::new("data"), "data is mandatory");
+}
+
+/// A new ControllerRevision holds an object.
+pub(super) fn controller_revision_create(object: &Value, errors: &mut FieldErrors) {
+    match at(object, &["data"]) {
+        Value::Object(_) => {}
+        Value::Null => errors.required(&Path::new("data"), "data is mandatory"),
+        _ => errors.required(&Path::new("data"), "data must be a valid JSON object"),
     }
 }
 
 /// A ControllerRevision's data is for ever.
 pub(super) fn controller_revision_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     immutable(errors, &Path::new("data"), new.get("data"), old.get("data"));
-}
-
-/// Counters in a workload's status.
-pub(super) fn status_counts(new: &Value, errors: &mut FieldErrors) {
-    let path = Path::new("status");
-    for (key, value) in super::get::entries(new, "status") {
-        if key.ends_with("eplicas")
-            || key == "observedGeneration"
-            || key.starts_with("number")
-            || key == "collisionCount"
-        {
-            non_negative(errors, &path.child(key), value.as_i64());
-        }
-    }
-    if text(new, "kind") == "DaemonSet" {
-        return;
-    }
-    let status = at(new, &["status"]);
-    let count = |key: &str| int(status, key).unwrap_or(0);
-    for key in ["updatedReplicas", "fullyLabeledReplicas", "readyReplicas", "currentReplicas", "availableReplicas"] {
-        if count(key) > count("replicas") {
-            errors.invalid(&path.child(key), count(key), "cannot be greater than status.replicas");
-        }
-    }
-    if count("availableReplicas") > count("readyReplicas") {
-        let of = if text(new, "kind") == "StatefulSet" { "status.readyReplicas" } else { "readyReplicas" };
-        let why = format!("cannot be greater than {of}");
-        errors.invalid(&path.child("availableReplicas"), count("availableReplicas"), why);
-    }
 }

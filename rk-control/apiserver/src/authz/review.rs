@@ -2,6 +2,7 @@
 
 use rk_api::meta::{at, text};
 use rk_api::status::Status;
+use rk_api::validate;
 use serde_json::{Value, json};
 
 use super::{Attributes, Verdict};
@@ -11,7 +12,7 @@ use crate::server::Core;
 /// Answers a SubjectAccessReview, LocalSubjectAccessReview or SelfSubjectAccessReview (`kind` tells which).
 ///
 /// # Errors
-/// 400 for a review that asks nothing or too much.
+/// 422 for a review that asks nothing or too much, 400 for one of another namespace.
 pub async fn subject_access_review(
     core: &Core,
     caller: &User,
@@ -19,11 +20,18 @@ pub async fn subject_access_review(
     namespace: &str,
     mut review: Value,
 ) -> Result<Value, Status> {
-    let user = if kind == "SelfSubjectAccessReview" { caller.clone() } else { user_of(&review)? };
-    let attributes = attributes_of(&review)?;
-    if kind == "LocalSubjectAccessReview" && attributes.namespace != namespace {
-        return Err(Status::bad_request(format!("spec.resourceAttributes.namespace must match namespace {namespace}")));
+    let errors = validate::access_review(kind, &review);
+    if !errors.is_empty() {
+        // Upstream names neither kind nor object here.
+        return Err(Status::invalid("authorization.k8s.io", "", "", &errors.0));
     }
+    if kind == "LocalSubjectAccessReview" && text(&review, &["metadata", "namespace"]) != namespace {
+        return Err(Status::bad_request(format!(
+            "spec.resourceAttributes.namespace must match namespace: {namespace}"
+        )));
+    }
+    let user = if kind == "SelfSubjectAccessReview" { caller.clone() } else { user_of(&review) };
+    let attributes = attributes_of(&review);
     review["status"] = match core.authorizer.allowed(core, &user, &attributes).await? {
         Verdict::Allowed(why) if why.is_empty() => json!({"allowed": true}),
         Verdict::Allowed(why) => json!({"allowed": true, "reason": why}),
@@ -33,7 +41,7 @@ pub async fn subject_access_review(
     Ok(review)
 }
 
-fn user_of(review: &Value) -> Result<User, Status> {
+fn user_of(review: &Value) -> User {
     let list = |value: &Value| -> Vec<String> {
         value
             .as_array()
@@ -42,41 +50,36 @@ fn user_of(review: &Value) -> Result<User, Status> {
     };
     let groups = list(at(review, &["spec", "groups"]));
     let name = text(review, &["spec", "user"]);
-    if name.is_empty() && groups.is_empty() {
-        return Err(Status::bad_request("at least one of user or group must be specified"));
-    }
     let extra = at(review, &["spec", "extra"])
         .as_object()
         .into_iter()
         .flatten()
         .map(|(key, value)| (key.clone(), list(value)))
         .collect();
-    Ok(User { name: name.to_owned(), uid: text(review, &["spec", "uid"]).to_owned(), groups, extra })
+    User { name: name.to_owned(), uid: text(review, &["spec", "uid"]).to_owned(), groups, extra }
 }
 
-fn attributes_of(review: &Value) -> Result<Attributes, Status> {
+/// What is asked: about a resource, else about a path.
+fn attributes_of(review: &Value) -> Attributes {
     let resource = at(review, &["spec", "resourceAttributes"]);
     let other = at(review, &["spec", "nonResourceAttributes"]);
-    match (resource.is_object(), other.is_object()) {
-        (true, false) => {
-            let field = |name: &str| text(resource, &[name]).to_owned();
-            Ok(Attributes {
-                verb: field("verb"),
-                group: field("group"),
-                version: field("version"),
-                resource: field("resource"),
-                subresource: field("subresource"),
-                namespace: field("namespace"),
-                name: field("name"),
-                path: None,
-            })
-        }
-        (false, true) => Ok(Attributes {
+    if other.is_object() {
+        return Attributes {
             verb: text(other, &["verb"]).to_owned(),
             path: Some(text(other, &["path"]).to_owned()),
             ..Attributes::default()
-        }),
-        _ => Err(Status::bad_request("exactly one of nonResourceAttributes or resourceAttributes must be specified")),
+        };
+    }
+    let field = |name: &str| text(resource, &[name]).to_owned();
+    Attributes {
+        verb: field("verb"),
+        group: field("group"),
+        version: field("version"),
+        resource: field("resource"),
+        subresource: field("subresource"),
+        namespace: field("namespace"),
+        name: field("name"),
+        path: None,
     }
 }
 

@@ -137,6 +137,7 @@ async fn store(
         own(call, None, &mut object, "")?;
     }
     let mut errors = strategy::validate_create(&call.hub, &object);
+    strategy::validate_requested(&requested, &object, None, &mut errors);
     admission::expression::check(&hub, &object, &mut errors);
     admission::expression::judge(&hub, &object, None, &mut errors);
     refuse_invalid(call, &object, &errors)?;

@@ -86,6 +86,7 @@ async fn attempt(
     }
     let mut errors = strategy::validate_update(&call.hub, part, &new, &old);
     if part.is_none() {
+        strategy::validate_requested(&requested, &new, Some(&old), &mut errors);
         admission::expression::check(&hub, &new, &mut errors);
     }
     admission::expression::judge(&hub, &new, Some(&old), &mut errors);

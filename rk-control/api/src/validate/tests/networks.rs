@@ -1,0 +1,196 @@
+//! Rules of networks, certificates, events and reviews, one broken at a time.
+
+use serde_json::{Value, json};
+
+use super::apps::{refuses, told};
+use super::breaks;
+use crate::resources::Registry;
+use crate::status::FieldErrors;
+use crate::validate;
+
+#[test]
+fn networks() {
+    let backend = |backend: Value| json!({"spec": {"defaultBackend": backend}});
+    breaks(
+        "ingresses",
+        &[
+            (backend(json!({})), "spec.defaultBackend: Invalid value: \"\": resource or service backend is required"),
+            (
+                backend(json!({"service": {"name": "s"}})),
+                "spec.defaultBackend: Required value: port name or number is required",
+            ),
+            (
+                backend(json!({"resource": {"kind": "K", "name": "a/b"}})),
+                "spec.defaultBackend.resource.name: Invalid value: \"a/b\": may not contain '/'",
+            ),
+            (
+                json!({"metadata": {"annotations": {"kubernetes.io/ingress.class": "x"}}, "spec": {"ingressClassName": "y"}}),
+                "annotations.kubernetes.io/ingress.class: Invalid value: \"x\": must match `ingressClassName` when both are specified",
+            ),
+        ],
+    );
+    refuses(
+        "ingresses",
+        Some("status"),
+        &[(
+            json!({}),
+            json!({"status": {"loadBalancer": {"ingress": [{"hostname": "1.2.3.4"}]}}}),
+            "status.loadBalancer.ingress[0].hostname: Invalid value: \"1.2.3.4\": must be a DNS name, not an IP address",
+        )],
+    );
+    breaks(
+        "networkpolicies",
+        &[
+            (
+                json!({"spec": {"policyTypes": ["Sideways"]}}),
+                "spec.policyTypes[0]: Unsupported value: \"Sideways\": supported values: \"Ingress\", \"Egress\"",
+            ),
+            (
+                json!({"spec": {"ingress": [{"ports": [{"protocol": "ICMP"}]}]}}),
+                "supported values: \"TCP\", \"UDP\", \"SCTP\"",
+            ),
+        ],
+    );
+    breaks(
+        "servicecidrs",
+        &[(
+            json!({"spec": {"cidrs": ["10.96.0.1/16"]}}),
+            "spec.cidrs[0]: Invalid value: \"10.96.0.1/16\": must not have bits set beyond the prefix length",
+        )],
+    );
+    refuses(
+        "servicecidrs",
+        None,
+        &[(
+            json!({}),
+            json!({"spec": {"cidrs": ["10.97.0.0/16"]}}),
+            "spec.cidrs[0]: Invalid value: \"10.97.0.0/16\": field is immutable",
+        )],
+    );
+    breaks(
+        "ipaddresses",
+        &[
+            (json!({"metadata": {"name": "2001:DB8::1"}}), "must be in canonical form (\"2001:db8::1\")"),
+            (json!({"spec": {"parentRef": {"group": "A"}}}), "spec.parentRef.group: Invalid value: \"A\""),
+        ],
+    );
+    let zones: Vec<Value> = (0..9).map(|zone| json!({"name": zone.to_string()})).collect();
+    breaks(
+        "endpointslices",
+        &[
+            (
+                json!({"endpoints": [{"addresses": ["10.0.0.1"], "hints": {"forZones": zones}}]}),
+                "endpoints[0].hints.forZones: Too many: 9: must have at most 8 items",
+            ),
+            (
+                json!({"addressType": "FQDN", "endpoints": [{"addresses": ["a"]}]}),
+                "endpoints[0].addresses[0]: Invalid value: \"a\": should be a domain with at least two segments separated by dots",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn certificates_classes_and_leases() {
+    breaks(
+        "certificatesigningrequests",
+        &[
+            (
+                json!({"spec": {"signerName": "example.com/a/b"}}),
+                "spec.signerName: Invalid value: \"example.com/a/b\": must be a fully qualified domain and path",
+            ),
+            (
+                json!({"spec": {"signerName": "Example.com/a"}}),
+                "spec.signerName: Invalid value: \"Example.com\": validating label \"Example\": a lowercase RFC 1123 label",
+            ),
+        ],
+    );
+    refuses(
+        "certificatesigningrequests",
+        Some("status"),
+        &[(
+            json!({}),
+            json!({"status": {"certificate": "eA=="}}),
+            "status.certificate: Invalid value: \"<certificate data>\": must contain at least one CERTIFICATE PEM block",
+        )],
+    );
+    breaks(
+        "runtimeclasses",
+        &[(json!({"overhead": {"podFixed": {"gold": "1"}}}), "overhead.limits[gold]: Invalid value")],
+    );
+    breaks(
+        "priorityclasses",
+        &[
+            (
+                json!({"preemptionPolicy": "Some"}),
+                "preemptionPolicy: Unsupported value: \"Some\": supported values: \"PreemptLowerPriority\", \"Never\"",
+            ),
+            (
+                json!({"metadata": {"name": "system-node-critical"}, "value": 2_000_001_000, "globalDefault": true}),
+                "globalDefault of system-node-critical PriorityClass must be false",
+            ),
+        ],
+    );
+    breaks(
+        "leases",
+        &[(
+            json!({"spec": {"preferredHolder": "a"}}),
+            "spec.preferredHolder: Forbidden: may only be specified if `strategy` is defined",
+        )],
+    );
+}
+
+#[test]
+fn events_of_the_newer_group_are_held_to_more() {
+    let registry = Registry::builtin();
+    let newer = registry.get("events.k8s.io", "v1", "events").unwrap();
+    let core = registry.get("", "v1", "events").unwrap();
+    let event = json!({"metadata": {"name": "e", "namespace": "default"}, "involvedObject": {"name": "p"}, "count": 1,
+        "eventTime": "2024-01-01T00:00:00.000000Z", "reportingComponent": "", "reason": "r", "action": "a", "reportingInstance": "i"});
+    let mut errors = FieldErrors::new();
+    validate::requested(newer, &event, None, &mut errors);
+    let all = told(&errors);
+    for want in [
+        "reportingController: Required value",
+        "type: Invalid value: \"\": has invalid value: ",
+        "count: Invalid value: \"\": needs to be unset",
+    ] {
+        assert!(all.iter().any(|e| e.starts_with(want)), "{want}: {all:#?}");
+    }
+    let mut errors = FieldErrors::new();
+    validate::requested(core, &event, None, &mut errors);
+    assert!(told(&errors).contains(&"reportingComponent: Required value".to_owned()), "{errors:?}");
+    let mut later = event.clone();
+    later["reason"] = json!("other");
+    let mut errors = FieldErrors::new();
+    validate::requested(newer, &later, Some(&event), &mut errors);
+    assert!(told(&errors).contains(&"reason: Invalid value: \"other\": field is immutable".to_owned()), "{errors:?}");
+}
+
+#[test]
+fn a_review_asks_one_thing_about_somebody() {
+    for (kind, review, want) in [
+        (
+            "SubjectAccessReview",
+            json!({"spec": {"user": "u"}}),
+            "spec.resourceAttributes: Invalid value: \"null\": exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        ),
+        (
+            "SubjectAccessReview",
+            json!({"spec": {"nonResourceAttributes": {"path": "/"}}}),
+            "spec.user: Invalid value: \"\": at least one of user or group must be specified",
+        ),
+        (
+            "SelfSubjectAccessReview",
+            json!({"metadata": {"name": "a"}, "spec": {"nonResourceAttributes": {"path": "/"}}}),
+            "metadata: Invalid value: {\"name\":\"a\"}: must be empty",
+        ),
+        (
+            "LocalSubjectAccessReview",
+            json!({"metadata": {"namespace": "a"}, "spec": {"user": "u", "resourceAttributes": {"namespace": "b"}}}),
+            "spec.resourceAttributes.namespace: Invalid value: \"b\": must match metadata.namespace",
+        ),
+    ] {
+        assert_eq!(told(&validate::access_review(kind, &review)), [want], "{kind}");
+    }
+}
