@@ -144,6 +144,13 @@ mod tests {
     }
 
     #[test]
+    fn an_autoscaler_of_old_without_a_target_means_eighty_percent() {
+        let v1 = json!({"apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "metadata": {}, "spec": {"maxReplicas": 3}});
+        let v2 = convert(v1, &GroupVersionKind::new("autoscaling", "v2", "HorizontalPodAutoscaler")).unwrap();
+        assert_eq!(v2["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 80);
+    }
+
+    #[test]
     fn an_event_keeps_its_content_under_other_names() {
         let core = json!({"apiVersion": "v1", "kind": "Event", "involvedObject": {"name": "p"}, "message": "m", "count": 2,
             "reportingComponent": "k", "reportingInstance": "", "type": "Normal"});

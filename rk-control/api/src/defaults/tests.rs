@@ -194,6 +194,14 @@ fn kinds_get_their_own_defaults() {
             json!({"type": "Utilization", "averageUtilization": 80}),
         ),
         (
+            "autoscaling",
+            "v2",
+            "HorizontalPodAutoscaler",
+            json!({"spec": {"behavior": {}}}),
+            "/spec/behavior",
+            json!({}),
+        ),
+        (
             "networking.k8s.io",
             "v1",
             "NetworkPolicy",

@@ -85,6 +85,37 @@ fn a_job_finds_its_pods_by_its_own_uid() {
     );
     assert_eq!(object["spec"]["selector"], json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}));
     assert_eq!(object["spec"]["template"]["metadata"]["labels"]["job-name"], "j");
+    assert_eq!(
+        object["metadata"]["labels"], object["spec"]["template"]["metadata"]["labels"],
+        "it has none of its own"
+    );
+}
+
+#[test]
+fn labels_of_a_slice_are_content() {
+    let slices = resource("discovery.k8s.io", "v1", "endpointslices");
+    let old = json!({"metadata": {"name": "s", "generation": 1, "labels": {"a": "b"}}, "endpoints": []});
+    for (key, generation) in [("labels", 2), ("annotations", 1)] {
+        let mut new = old.clone();
+        new["metadata"][key] = json!({"a": "c"});
+        prepare_for_update(&slices, None, &mut new, &old);
+        assert_eq!(new["metadata"]["generation"], generation, "{key}");
+    }
+}
+
+#[test]
+fn a_name_that_is_no_host_name_deserves_a_word() {
+    let deployments = resource("apps", "v1", "deployments");
+    let named = |name: &str| json!({"metadata": {"name": name}});
+    assert_eq!(warnings(&deployments, &named("a"), None), Vec::<String>::new());
+    assert_eq!(
+        warnings(&deployments, &named("a.b"), None),
+        [
+            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: \
+             [must not contain dots]"
+        ]
+    );
+    assert_eq!(warnings(&deployments, &named("a.b"), Some(&named("a.b"))), Vec::<String>::new());
 }
 
 #[test]
