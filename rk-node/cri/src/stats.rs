@@ -28,11 +28,12 @@ fn number(dir: &Path, file: &str) -> Option<u64> {
 }
 
 /// The number after `key` in a flat keyed file.
+pub(crate) fn lookup(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')).and_then(|n| n.trim().parse().ok())
+}
+
 fn keyed(text: &str, key: &str) -> u64 {
-    text.lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))
-        .and_then(|n| n.trim().parse().ok())
-        .unwrap_or(0)
+    lookup(text, key).unwrap_or(0)
 }
 
 /// Usage of one container.
@@ -128,7 +129,7 @@ fn swap(dir: &Path) -> SwapUsage {
 }
 
 /// A pressure file; `None` where the kernel has none.
-fn psi(text: &str) -> Option<PsiStats> {
+pub(crate) fn psi(text: &str) -> Option<PsiStats> {
     let line = |kind: &str| text.lines().find_map(|line| line.strip_prefix(kind)).map(psi_line);
     let some = line("some ")?;
     Some(PsiStats { some: Some(some), full: line("full ") })
@@ -147,33 +148,38 @@ fn psi_line(line: &str) -> PsiData {
 }
 
 async fn network(record: &SandboxRecord) -> Option<NetworkUsage> {
-    let netns = record.netns.clone()?;
-    let text = tokio::task::spawn_blocking(move || {
-        rk_cni::in_netns(&netns, || async { std::fs::read_to_string("/proc/thread-self/net/dev") })
-    });
-    let mut interfaces = interfaces(&text.await.ok()?.ok()?.ok()?);
+    let mut interfaces = interfaces(&net_dev(record).await?);
     let at = interfaces.iter().position(|interface| interface.name == "eth0")?;
     let default_interface = Some(interfaces.remove(at));
     Some(NetworkUsage { timestamp: now_ns(), default_interface, interfaces })
 }
 
-/// `/proc/net/dev` without the loopback.
-fn interfaces(text: &str) -> Vec<NetworkInterfaceUsage> {
+/// `/proc/net/dev` of the pod; `None` for the node's network.
+pub(crate) async fn net_dev(record: &SandboxRecord) -> Option<String> {
+    let netns = record.netns.clone()?;
+    let text = tokio::task::spawn_blocking(move || {
+        rk_cni::in_netns(&netns, || async { std::fs::read_to_string("/proc/thread-self/net/dev") })
+    });
+    text.await.ok()?.ok()?.ok()
+}
+
+/// Interfaces and their counters in `/proc/net/dev`, without the loopback.
+pub(crate) fn counters(text: &str) -> Vec<(String, Vec<u64>)> {
     text.lines()
         .filter_map(|line| {
             let (name, counters) = line.split_once(':')?;
-            let counters: Vec<u64> = counters.split_whitespace().filter_map(|n| n.parse().ok()).collect();
-            let at = |index: usize| counters.get(index).map(|value| UInt64Value { value: *value });
-            let name = name.trim().to_owned();
-            (name != "lo").then(|| NetworkInterfaceUsage {
-                name,
-                rx_bytes: at(0),
-                rx_errors: at(2),
-                tx_bytes: at(8),
-                tx_errors: at(10),
-            })
+            let counters = counters.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+            (name.trim() != "lo").then(|| (name.trim().to_owned(), counters))
         })
         .collect()
+}
+
+fn interfaces(text: &str) -> Vec<NetworkInterfaceUsage> {
+    let usage = |(name, counters): (String, Vec<u64>)| {
+        let at = |index: usize| counters.get(index).map(|value| UInt64Value { value: *value });
+        NetworkInterfaceUsage { name, rx_bytes: at(0), rx_errors: at(2), tx_bytes: at(8), tx_errors: at(10) }
+    };
+    counters(text).into_iter().map(usage).collect()
 }
 
 impl Runtime {

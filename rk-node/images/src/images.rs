@@ -107,6 +107,11 @@ impl Images {
         .await
     }
 
+    /// Where everything is kept: layers, and what containers write.
+    pub fn root(&self) -> PathBuf {
+        self.inner.store.root.clone()
+    }
+
     /// Use of the image file system.
     pub async fn fs_info(&self) -> Result<FsInfo> {
         let store = self.inner.store.clone();
