@@ -308,4 +308,16 @@ impl Runtime {
         let request = cri::ListPodSandboxStatsRequest { filter: None };
         timed("ListPodSandboxStats", CALL, self.r().list_pod_sandbox_stats(request)).await.map(|r| r.stats)
     }
+
+    /// What is told by [`Self::sandbox_metrics`].
+    pub async fn metric_descriptors(&self) -> Result<Vec<cri::MetricDescriptor>, RuntimeError> {
+        let request = cri::ListMetricDescriptorsRequest {};
+        timed("ListMetricDescriptors", CALL, self.r().list_metric_descriptors(request)).await.map(|r| r.descriptors)
+    }
+
+    /// Metrics of every sandbox and its containers.
+    pub async fn sandbox_metrics(&self) -> Result<Vec<cri::PodSandboxMetrics>, RuntimeError> {
+        let request = cri::ListPodSandboxMetricsRequest {};
+        timed("ListPodSandboxMetrics", CALL, self.r().list_pod_sandbox_metrics(request)).await.map(|r| r.pod_metrics)
+    }
 }

@@ -14,15 +14,17 @@ const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A text under construction.
 #[derive(Default)]
-struct Text(String);
+pub(super) struct Text(String);
 
 impl Text {
-    fn head(&mut self, name: &str, help: &str, kind: &str) {
+    /// Begins a metric.
+    pub fn head(&mut self, name: &str, help: &str, kind: &str) {
         // Writing to a String cannot fail.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+    /// One value of the metric that was begun last.
+    pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
         self.0.push_str(name);
         if !labels.is_empty() {
             let list: Vec<String> = labels.iter().map(|(k, v)| format!("{k}=\"{}\"", escape(v))).collect();
@@ -31,7 +33,14 @@ impl Text {
         let _ = writeln!(self.0, " {value}");
     }
 
-    fn done(self) -> Response<Body> {
+    /// What is written so far.
+    #[cfg(test)]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The answer.
+    pub fn done(self) -> Response<Body> {
         response(StatusCode::OK, CONTENT_TYPE, self.0)
     }
 }
@@ -50,6 +59,12 @@ pub async fn kubelet(state: &State) -> Response<Body> {
     let mut text = Text::default();
     text.head("kubelet_node_name", "The node's name. The count is always 1.", "gauge");
     text.sample("kubelet_node_name", &[("node", &state.context.options.node_name)], 1.0);
+    text.head(
+        "kubelet_metrics_provider",
+        "Where /metrics/cadvisor has its numbers from. The count is always 1.",
+        "gauge",
+    );
+    text.sample("kubelet_metrics_provider", &[("provider", "cri")], 1.0);
     if let Ok(containers) = state.context.runtime.list_containers().await {
         let mut by_state = [0_usize; 4];
         let mut pods = std::collections::BTreeSet::new();
@@ -225,49 +240,4 @@ fn per_pod(
             text.sample(name, &[("namespace", &pod.namespace), ("pod", &pod.name)], value);
         }
     }
-}
-
-/// `/metrics/cadvisor`: the core of what dashboards ask of it.
-pub async fn cadvisor(state: &State) -> Response<Body> {
-    let mut text = Text::default();
-    let pods = stats::pods(&state.context).await.unwrap_or_default();
-    per_container(
-        &mut text,
-        &pods,
-        "container_cpu_usage_seconds_total",
-        "Cumulative cpu time consumed in seconds.",
-        "counter",
-        |u| u.cpu_nanos.map(|n| n as f64 / 1e9),
-    );
-    per_container(
-        &mut text,
-        &pods,
-        "container_memory_working_set_bytes",
-        "Current working set in bytes.",
-        "gauge",
-        |u| u.working_set.map(|b| b as f64),
-    );
-    per_container(&mut text, &pods, "container_memory_usage_bytes", "Current memory usage in bytes.", "gauge", |u| {
-        u.usage.map(|b| b as f64)
-    });
-    per_container(&mut text, &pods, "container_memory_rss", "Size of RSS in bytes.", "gauge", |u| {
-        u.rss.map(|b| b as f64)
-    });
-    for (name, help, sent) in [
-        ("container_network_receive_bytes_total", "Cumulative count of bytes received", false),
-        ("container_network_transmit_bytes_total", "Cumulative count of bytes transmitted", true),
-    ] {
-        text.head(name, help, "counter");
-        for pod in &pods {
-            for (interface, rx, tx) in &pod.network {
-                let value = if sent { *tx } else { *rx };
-                text.sample(
-                    name,
-                    &[("interface", interface), ("namespace", &pod.namespace), ("pod", &pod.name)],
-                    value as f64,
-                );
-            }
-        }
-    }
-    text.done()
 }

@@ -5,6 +5,7 @@
 
 mod auth;
 mod body;
+mod cadvisor;
 mod configz;
 mod container_logs;
 mod listen;

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::auth::{Auth, User};
 use super::body::{Body, Refusal, json, refuse, text};
 use super::params::Params;
-use super::{configz, container_logs, metrics, streaming, summary};
+use super::{cadvisor, configz, container_logs, metrics, streaming, summary};
 use crate::context::Shared;
 use crate::manager::PodViews;
 use crate::pod::spec;
@@ -102,7 +102,7 @@ async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -> Re
         ["configz"] if read => Ok(json(&configz::configz(&state.context.options))),
         ["metrics"] if read => Ok(metrics::kubelet(state).await),
         ["metrics", "resource"] if read => Ok(metrics::resource(state).await),
-        ["metrics", "cadvisor"] if read => Ok(metrics::cadvisor(state).await),
+        ["metrics", "cadvisor"] if read => Ok(cadvisor::cadvisor(state).await),
         ["metrics", "probes"] if read => Ok(metrics::empty()),
         ["stats", "summary"] if read => Ok(summary::summary(state, params.is_set(&["only_cpu_and_memory"])).await),
         ["containerLogs", namespace, pod, container] if read => {
