@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use rk_cri_api::v1::{ContainerEventResponse, ContainerEventType};
 use tokio::sync::broadcast;
@@ -13,6 +12,7 @@ use crate::Config;
 use crate::clock::now_ns;
 use crate::error::{Error, Result};
 use crate::record::{Ended, SandboxRecord};
+use crate::stats::CpuSample;
 use crate::streaming::Tickets;
 use crate::tables::Tables;
 use crate::view;
@@ -27,7 +27,7 @@ pub(crate) struct Runtime {
     pub events: broadcast::Sender<ContainerEventResponse>,
     pub tickets: Tickets,
     /// The last CPU reading of each container, from which the rate follows.
-    pub cpu_samples: Mutex<HashMap<String, (Instant, u64)>>,
+    pub cpu_samples: Mutex<HashMap<String, CpuSample>>,
 }
 
 impl Runtime {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::PoisonError;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rk_cri_api::v1::{
     ContainerAttributes, ContainerState, ContainerStats, CpuUsage, FilesystemIdentifier, FilesystemUsage, IoUsage,
@@ -14,6 +14,17 @@ use crate::cgroup;
 use crate::clock::now_ns;
 use crate::record::{ContainerRecord, SandboxRecord};
 use crate::runtime::Runtime;
+
+/// A shorter time between two readings gives no rate: whoever asks again so soon gets the one that was known.
+const RATE_WINDOW: Duration = Duration::from_secs(1);
+
+/// A reading of CPU time, and the rate that it gave.
+#[derive(Clone, Copy)]
+pub(crate) struct CpuSample {
+    at: Instant,
+    total: u64,
+    rate: Option<u64>,
+}
 
 fn value(value: u64) -> Option<UInt64Value> {
     Some(UInt64Value { value })
@@ -109,7 +120,8 @@ fn memory(dir: &Path) -> MemoryUsage {
     MemoryUsage {
         timestamp: now_ns(),
         working_set_bytes: value(working_set),
-        available_bytes: value(number(dir, "memory.max").map_or(0, |limit| limit.saturating_sub(working_set))),
+        // Without a limit there is nothing to tell.
+        available_bytes: number(dir, "memory.max").and_then(|limit| value(limit.saturating_sub(working_set))),
         usage_bytes: value(usage),
         rss_bytes: value(keyed(&stat, "anon")),
         page_faults: value(keyed(&stat, "pgfault")),
@@ -182,16 +194,24 @@ fn interfaces(text: &str) -> Vec<NetworkInterfaceUsage> {
     counters(text).into_iter().map(usage).collect()
 }
 
+fn rate(before: CpuSample, total: u64, now: Instant) -> Option<u64> {
+    let elapsed = now.saturating_duration_since(before.at).as_nanos();
+    let used = u128::from(total.saturating_sub(before.total)).checked_mul(1_000_000_000)?;
+    u64::try_from(used.checked_div(elapsed)?).ok()
+}
+
 impl Runtime {
-    /// Nanoseconds of CPU per second since the last reading of `id`; `None` at the first.
+    /// Nanoseconds of CPU per second since the last reading of `id` that was long enough ago; `None` at the first.
     pub fn cpu_rate(&self, id: &str, total: u64) -> Option<u64> {
         let mut samples = self.cpu_samples.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let before = samples.insert(id.to_owned(), (now, total));
-        let (then, earlier) = before?;
-        let elapsed = u64::try_from(now.duration_since(then).as_nanos()).ok().filter(|ns| *ns > 0)?;
-        let used = u128::from(total.saturating_sub(earlier)) * 1_000_000_000 / u128::from(elapsed);
-        u64::try_from(used).ok()
+        let before = samples.get(id).copied();
+        if let Some(sample) = before.filter(|sample| now.saturating_duration_since(sample.at) < RATE_WINDOW) {
+            return sample.rate;
+        }
+        let rate = before.and_then(|sample| rate(sample, total, now));
+        samples.insert(id.to_owned(), CpuSample { at: now, total, rate });
+        rate
     }
 
     /// Drops the readings of what is gone.
@@ -217,6 +237,28 @@ mod tests {
         let some = psi.some.unwrap();
         assert_eq!((some.total, some.avg10, psi.full.unwrap().total), (12_000, 1.5, 3_000));
         assert!(super::psi("").is_none());
+    }
+
+    #[test]
+    fn a_rate_is_cpu_time_over_time() {
+        let start = Instant::now();
+        let before = CpuSample { at: start, total: 5_000_000_000, rate: None };
+        let after = start + Duration::from_secs(2);
+        for (total, now, want) in
+            [(6_000_000_000, after, Some(500_000_000)), (10, after, Some(0)), (6_000_000_000, start, None)]
+        {
+            assert_eq!(rate(before, total, now), want, "{total}");
+        }
+    }
+
+    #[test]
+    fn memory_without_a_limit_has_nothing_available() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("memory.current"), "100\n").unwrap();
+        for (limit, want) in [("max\n", None), ("160\n", Some(60)), ("90\n", Some(0))] {
+            std::fs::write(dir.path().join("memory.max"), limit).unwrap();
+            assert_eq!(memory(dir.path()).available_bytes.map(|v| v.value), want, "{limit}");
+        }
     }
 
     #[test]

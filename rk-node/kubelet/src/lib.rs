@@ -24,6 +24,7 @@ mod devices;
 mod disk;
 mod events;
 mod eviction;
+mod filesystem;
 mod image_gc;
 mod images;
 mod join;

@@ -5,7 +5,7 @@ mod orders;
 mod rank;
 mod run;
 mod soft;
-mod usage;
+pub mod usage;
 
 pub use orders::{Order, Orders};
 pub use rank::is_critical;

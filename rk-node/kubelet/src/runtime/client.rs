@@ -297,6 +297,11 @@ impl Runtime {
         timed("RemoveImage", CALL, self.i().remove_image(cri::RemoveImageRequest { image })).await.map(drop)
     }
 
+    /// The file systems of images and of containers.
+    pub async fn image_fs_info(&self) -> Result<cri::ImageFsInfoResponse, RuntimeError> {
+        timed("ImageFsInfo", CALL, self.i().image_fs_info(cri::ImageFsInfoRequest {})).await
+    }
+
     /// Usage of every container.
     pub async fn container_stats(&self) -> Result<Vec<cri::ContainerStats>, RuntimeError> {
         let request = cri::ListContainerStatsRequest { filter: None };

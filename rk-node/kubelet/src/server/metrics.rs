@@ -94,7 +94,7 @@ pub async fn kubelet(state: &State) -> Response<Body> {
 async fn volumes(state: &State, text: &mut Text) {
     let mut held = Vec::new();
     for pod in state.pods.all() {
-        let of_pod = state.context.volumes.stats(spec::uid(&pod)).await;
+        let of_pod = state.context.volumes.claim_stats(spec::uid(&pod)).await;
         held.extend(of_pod.into_iter().map(|stats| (spec::namespace(&pod).to_owned(), stats)));
     }
     for (what, help, of) in [

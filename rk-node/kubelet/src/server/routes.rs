@@ -11,6 +11,7 @@ use serde_json::json;
 use super::auth::{Auth, User};
 use super::body::{Body, Refusal, json, refuse, text};
 use super::params::Params;
+use super::rates::Rates;
 use super::{cadvisor, configz, container_logs, metrics, streaming, summary};
 use crate::context::Shared;
 use crate::manager::PodViews;
@@ -23,6 +24,8 @@ pub struct State {
     pub context: Shared,
     /// The pods of this node.
     pub pods: PodViews,
+    /// CPU readings of the node and its services.
+    pub rates: Rates,
     auth: Auth,
 }
 
@@ -31,7 +34,7 @@ impl State {
     pub fn new(context: Shared) -> Arc<Self> {
         let pods = context.pods.clone();
         let auth = Auth::new(context.client.clone(), context.options.node_name.clone());
-        Arc::new(Self { context, pods, auth })
+        Arc::new(Self { context, pods, rates: Rates::default(), auth })
     }
 
     /// A pod by name, of this UID when one is given.

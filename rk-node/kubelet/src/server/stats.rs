@@ -8,6 +8,7 @@ use rk_cri_api::v1 as cri;
 use crate::context::Context;
 use crate::node::machine;
 use crate::runtime;
+use crate::server::machine::pressure;
 
 /// Usage of one thing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,6 +23,8 @@ pub struct Usage {
     pub usage: Option<u64>,
     /// Anonymous memory, bytes.
     pub rss: Option<u64>,
+    /// Memory left below the limit, where there is one, bytes.
+    pub available: Option<u64>,
     /// Page faults.
     pub page_faults: Option<u64>,
     /// Major page faults.
@@ -30,6 +33,27 @@ pub struct Usage {
     pub swap: Option<u64>,
     /// Swap that could still be used, bytes.
     pub swap_available: Option<u64>,
+    /// Time that tasks waited for a CPU.
+    pub cpu_psi: Option<cri::PsiStats>,
+    /// Time that tasks waited for memory.
+    pub memory_psi: Option<cri::PsiStats>,
+    /// Time that tasks waited for disks.
+    pub io_psi: Option<cri::PsiStats>,
+}
+
+/// A network interface with its counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Bytes received.
+    pub rx_bytes: Option<u64>,
+    /// Errors while receiving.
+    pub rx_errors: Option<u64>,
+    /// Bytes sent.
+    pub tx_bytes: Option<u64>,
+    /// Errors while sending.
+    pub tx_errors: Option<u64>,
 }
 
 /// A container with its usage.
@@ -39,8 +63,8 @@ pub struct ContainerUsage {
     pub name: String,
     /// Its usage.
     pub usage: Usage,
-    /// Writable layer, bytes.
-    pub root_fs: Option<u64>,
+    /// Writable layer.
+    pub layer: Option<cri::FilesystemUsage>,
 }
 
 /// A pod with its usage.
@@ -56,25 +80,41 @@ pub struct PodUsage {
     pub usage: Usage,
     /// Its containers.
     pub containers: Vec<ContainerUsage>,
-    /// Network: interface, received and sent bytes.
-    pub network: Vec<(String, u64, u64)>,
+    /// Network interfaces, the default one first.
+    pub network: Vec<Interface>,
+    /// Processes.
+    pub processes: Option<u64>,
 }
 
 fn value(v: Option<&cri::UInt64Value>) -> Option<u64> {
     v.map(|v| v.value)
 }
 
-fn usage(cpu: Option<&cri::CpuUsage>, memory: Option<&cri::MemoryUsage>) -> Usage {
+fn usage(cpu: Option<&cri::CpuUsage>, memory: Option<&cri::MemoryUsage>, io: Option<&cri::IoUsage>) -> Usage {
     Usage {
         cpu_nanos: value(cpu.and_then(|c| c.usage_core_nano_seconds.as_ref())),
         cpu_nanocores: value(cpu.and_then(|c| c.usage_nano_cores.as_ref())),
         working_set: value(memory.and_then(|m| m.working_set_bytes.as_ref())),
         usage: value(memory.and_then(|m| m.usage_bytes.as_ref())),
         rss: value(memory.and_then(|m| m.rss_bytes.as_ref())),
+        available: value(memory.and_then(|m| m.available_bytes.as_ref())),
         page_faults: value(memory.and_then(|m| m.page_faults.as_ref())),
         major_page_faults: value(memory.and_then(|m| m.major_page_faults.as_ref())),
         swap: None,
         swap_available: None,
+        cpu_psi: cpu.and_then(|c| c.psi),
+        memory_psi: memory.and_then(|m| m.psi),
+        io_psi: io.and_then(|i| i.psi),
+    }
+}
+
+fn interface(of: cri::NetworkInterfaceUsage) -> Interface {
+    Interface {
+        rx_bytes: value(of.rx_bytes.as_ref()),
+        rx_errors: value(of.rx_errors.as_ref()),
+        tx_bytes: value(of.tx_bytes.as_ref()),
+        tx_errors: value(of.tx_errors.as_ref()),
+        name: of.name,
     }
 }
 
@@ -90,13 +130,10 @@ pub async fn pods(context: &Context) -> Result<Vec<PodUsage>, runtime::RuntimeEr
             name: metadata.name,
             namespace: metadata.namespace,
             uid: metadata.uid,
-            usage: usage(linux.cpu.as_ref(), linux.memory.as_ref()),
+            usage: usage(linux.cpu.as_ref(), linux.memory.as_ref(), linux.io.as_ref()),
             containers: Vec::new(),
-            network: interfaces
-                .map(|i| {
-                    (i.name.clone(), value(i.rx_bytes.as_ref()).unwrap_or(0), value(i.tx_bytes.as_ref()).unwrap_or(0))
-                })
-                .collect(),
+            network: interfaces.map(interface).collect(),
+            processes: value(linux.process.as_ref().and_then(|p| p.process_count.as_ref())),
         });
     }
     for container in context.runtime.container_stats().await? {
@@ -107,14 +144,14 @@ pub async fn pods(context: &Context) -> Result<Vec<PodUsage>, runtime::RuntimeEr
             let of_container = Usage {
                 swap: value(swap.swap_usage_bytes.as_ref()),
                 swap_available: value(swap.swap_available_bytes.as_ref()),
-                ..usage(container.cpu.as_ref(), container.memory.as_ref())
+                ..usage(container.cpu.as_ref(), container.memory.as_ref(), container.io.as_ref())
             };
             pod.usage.swap = sum(pod.usage.swap, of_container.swap);
             pod.usage.swap_available = sum(pod.usage.swap_available, of_container.swap_available);
             pod.containers.push(ContainerUsage {
                 name: attributes.labels.get(runtime::CONTAINER_NAME).cloned().unwrap_or_default(),
                 usage: of_container,
-                root_fs: value(container.writable_layer.as_ref().and_then(|w| w.used_bytes.as_ref())),
+                layer: container.writable_layer,
             });
         }
     }
@@ -126,7 +163,8 @@ fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     a.into_iter().chain(b).reduce(u64::saturating_add)
 }
 
-fn field(text: &str, name: &str) -> Option<u64> {
+/// The number behind `name` in a flat keyed file.
+pub fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|l| l.strip_prefix(name)?.trim().parse().ok())
 }
 
@@ -134,6 +172,7 @@ fn field(text: &str, name: &str) -> Option<u64> {
 pub fn node(cgroup: &Path) -> Usage {
     let cpu = fs::read_to_string(cgroup.join("cpu.stat")).unwrap_or_default();
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let events = fs::read_to_string("/proc/vmstat").unwrap_or_default();
     let total = machine(Path::new("/")).memory;
     let kib = |name: &str| {
         memory
@@ -150,9 +189,13 @@ pub fn node(cgroup: &Path) -> Usage {
         working_set: Some(used.saturating_sub(inactive)),
         usage: Some(used),
         rss: kib("AnonPages:"),
-        page_faults: None,
-        major_page_faults: None,
+        available: None,
+        page_faults: field(&events, "pgfault"),
+        major_page_faults: field(&events, "pgmajfault"),
         swap: kib("SwapTotal:").and_then(|total| Some(total.saturating_sub(kib("SwapFree:")?))),
         swap_available: kib("SwapFree:"),
+        cpu_psi: pressure("cpu"),
+        memory_psi: pressure("memory"),
+        io_psi: pressure("io"),
     }
 }

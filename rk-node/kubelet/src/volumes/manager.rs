@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, NFSVolumeSource, Pod, Vol
 use super::atomic_writer::{Payload, publish};
 use super::claim;
 use super::csi::{Csi, CsiVolume, Placed, VolumeStats, growth};
+use super::held::{Held, Holdings};
 use super::objects::Objects;
 use super::payload::downward;
 use super::source::Collector;
@@ -52,13 +53,15 @@ pub struct VolumeManager {
     objects: Objects,
     tokens: Tokens,
     csi: Csi,
+    held: Holdings,
     secrets_in_memory: bool,
 }
 
 impl VolumeManager {
     /// A manager over `<kubelet>/pods`. `secrets_in_memory`: files that must not reach a disk are kept on tmpfs.
     pub fn new(kubelet: &Path, objects: Objects, csi: Csi, secrets_in_memory: bool) -> Self {
-        Self { pods: kubelet.join("pods"), objects, tokens: Tokens::default(), csi, secrets_in_memory }
+        let (pods, held) = (kubelet.join("pods"), Holdings::default());
+        Self { pods, objects, tokens: Tokens::default(), csi, held, secrets_in_memory }
     }
 
     /// A pod's directory.
@@ -71,9 +74,18 @@ impl VolumeManager {
         &self.objects
     }
 
-    /// What the pod's volumes hold, as far as their drivers count it.
+    /// What the pod's volumes hold, by their drivers' count or by the kubelet's own.
     pub async fn stats(&self, uid: &str) -> Vec<VolumeStats> {
-        self.csi.stats(uid).await
+        let mut all = self.csi.stats(uid).await;
+        all.extend(self.held.stats(uid, false).await);
+        all
+    }
+
+    /// The same without volumes of the kubelet's own, whose files would all be counted.
+    pub async fn claim_stats(&self, uid: &str) -> Vec<VolumeStats> {
+        let mut all = self.csi.stats(uid).await;
+        all.extend(self.held.stats(uid, true).await);
+        all
     }
 
     /// Sets all volumes of the pod up from fresh objects. Safe to repeat.
@@ -87,7 +99,7 @@ impl VolumeManager {
     }
 
     async fn each(&self, pod: &Pod, fields: &FieldContext, max_age: Duration) -> Result<Volumes, VolumeError> {
-        let mut volumes = Volumes::default();
+        let (mut volumes, mut held) = (Volumes::default(), BTreeMap::new());
         for volume in pod.spec.as_ref().and_then(|s| s.volumes.as_deref()).unwrap_or_default() {
             let collector = Collector { pod, fields, objects: &self.objects, tokens: &self.tokens, max_age };
             if let Some(image) = &volume.image {
@@ -102,10 +114,14 @@ impl VolumeManager {
             };
             volumes.read_only.insert(volume.name.clone(), never_written(volume));
             match placed {
-                Placed::Tree(path) => drop(volumes.paths.insert(volume.name.clone(), path)),
+                Placed::Tree(path) => {
+                    held.extend(Held::of(pod, volume, &path).map(|of| (volume.name.clone(), of)));
+                    volumes.paths.insert(volume.name.clone(), path);
+                }
                 Placed::Device(path) => drop(volumes.devices.insert(volume.name.clone(), path)),
             }
         }
+        self.held.set(spec::uid(pod), held);
         Ok(volumes)
     }
 
@@ -185,6 +201,7 @@ impl VolumeManager {
     /// Takes all volumes of a pod down and removes its directory.
     pub async fn tear_down(&self, uid: &str) -> Result<(), String> {
         self.tokens.forget(uid);
+        self.held.forget(uid);
         self.csi.tear_down(uid).await?;
         let volumes = [self.pod_dir(uid).join("volume-subpaths"), self.pod_dir(uid).join("volumes")];
         blocking(move || volumes.iter().try_for_each(|dir| tmpfs::remove_tree(dir).map_err(|e| e.to_string()))).await

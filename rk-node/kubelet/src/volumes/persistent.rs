@@ -10,6 +10,9 @@ use nix::mount::{MsFlags, mount};
 use super::csi::Placed;
 use super::{host_path, ownership, tmpfs};
 
+/// Where a pod's directory has the node's own volumes.
+pub const LOCAL_VOLUMES: &str = "volumes/kubernetes.io~local-volume";
+
 /// Brings the volume to a pod. The work blocks.
 pub fn place(pod_dir: &Path, volume: &PersistentVolume, group: Option<i64>) -> Result<Placed, String> {
     let name = volume.metadata.name.as_deref().unwrap_or_default();
@@ -46,7 +49,7 @@ pub fn place(pod_dir: &Path, volume: &PersistentVolume, group: Option<i64>) -> R
 
 /// Bind-mounts a directory of the node below the pod, so that it goes with the pod's own mounts and never with its files.
 fn bound(pod_dir: &Path, name: &str, source: &Path, group: Option<i64>) -> Result<PathBuf, String> {
-    let target = pod_dir.join("volumes/kubernetes.io~local-volume").join(name);
+    let target = pod_dir.join(LOCAL_VOLUMES).join(name);
     let work = || -> std::io::Result<()> {
         fs::create_dir_all(&target)?;
         if !tmpfs::is_mount_point(&target)? {

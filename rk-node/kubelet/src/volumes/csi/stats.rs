@@ -20,6 +20,8 @@ pub struct VolumeStats {
     pub inodes: Option<[u64; 3]>,
     /// What is wrong with it, when its driver says so.
     pub abnormal: Option<String>,
+    /// Whether it is a part of the pod's ephemeral storage.
+    pub ephemeral: bool,
 }
 
 /// The last usage of a unit.
@@ -51,6 +53,7 @@ impl Csi {
                     bytes: of(&answer.usage, Unit::Bytes),
                     inodes: of(&answer.usage, Unit::Inodes),
                     abnormal: answer.volume_condition.filter(|c| c.abnormal).map(|c| c.message),
+                    ephemeral: false,
                 }),
                 Err(problem) => tracing::debug!(volume = %known.spec_name, "a volume is not counted: {problem}"),
             }
