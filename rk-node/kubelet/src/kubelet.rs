@@ -172,6 +172,10 @@ fn serve(
 ) -> Result<(), StartError> {
     let (user, host) = (options.user(), options.node_name.clone());
     let serving = ServingCert::new(&initial_serving(session, &user, &host, ips)?)?;
+    if let Some(address) = options.read_only() {
+        tracing::warn!(%address, "pods and metrics can be read here by anybody: readOnlyPort is set");
+        tasks.spawn(server::serve_read_only(address, state.clone()));
+    }
     tasks.spawn(server::serve(options.listen, session.ca_pem.clone(), serving.clone(), state));
     tasks.spawn(server::serve_healthz(options.healthz));
     tasks.spawn(rotate_client(session.clone(), user.clone()));

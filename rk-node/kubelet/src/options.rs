@@ -289,6 +289,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Address of the plain health endpoint.
     pub healthz: SocketAddr,
+    /// Port that is read from without a name or a secret; 0 is none.
+    pub read_only_port: u16,
 }
 
 impl Options {
@@ -324,7 +326,13 @@ impl Options {
             dirs: Dirs::default(),
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 10250)),
             healthz: SocketAddr::from((Ipv4Addr::LOCALHOST, 10248)),
+            read_only_port: 0,
         }
+    }
+
+    /// Where everybody may read, when it is wanted.
+    pub fn read_only(&self) -> Option<SocketAddr> {
+        (self.read_only_port > 0).then(|| SocketAddr::new(self.listen.ip(), self.read_only_port))
     }
 
     /// The user name of the node's certificates (`system:node:<name>`).

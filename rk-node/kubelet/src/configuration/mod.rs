@@ -65,6 +65,7 @@ impl Reader {
         match key {
             "kind" | "apiVersion" => {}
             "maxPods" => self.set(key, value, &mut options.max_pods),
+            "readOnlyPort" => self.set(key, value, &mut options.read_only_port),
             "clusterDomain" => self.set(key, value, &mut options.cluster.domain),
             "clusterDNS" => self.set::<Vec<IpAddr>>(key, value, &mut options.cluster.dns),
             "registerWithTaints" => {
@@ -224,6 +225,22 @@ mod tests {
     use crate::Cluster;
     use crate::cpus::{CpuOptions, CpuPolicy, Reserved};
     use serde_json::json;
+
+    #[test]
+    fn nobody_reads_without_a_name_unless_told() {
+        for (document, want, warnings) in [
+            (json!({}), None, 0),
+            (json!({"readOnlyPort": 0}), None, 0),
+            (json!({"readOnlyPort": 10255}), Some("0.0.0.0:10255"), 0),
+            (json!({"readOnlyPort": 65536}), None, 1),
+            (json!({"readOnlyPort": -1}), None, 1),
+            (json!({"readOnlyPort": "10255"}), None, 1),
+        ] {
+            let mut options = Options::new("n", Cluster::default());
+            assert_eq!(configure(&mut options, &document).len(), warnings, "{document}");
+            assert_eq!(options.read_only().map(|address| address.to_string()).as_deref(), want, "{document}");
+        }
+    }
 
     #[test]
     fn every_key_is_taken_over_or_named() {

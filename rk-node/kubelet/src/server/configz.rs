@@ -19,6 +19,7 @@ pub fn configz(options: &Options) -> Value {
         "kind": "KubeletConfiguration",
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "port": options.listen.port(),
+        "readOnlyPort": options.read_only_port,
         "healthzPort": options.healthz.port(),
         "healthzBindAddress": options.healthz.ip().to_string(),
         "clusterDomain": options.cluster.domain,

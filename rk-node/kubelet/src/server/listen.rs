@@ -16,11 +16,16 @@ use tokio_rustls::TlsAcceptor;
 
 use super::auth::User;
 use super::body::text;
+use super::read_only;
 use super::routes::{self, State};
 use crate::join::{ServingCert, server_roots};
 
 /// Connections at the same time; followed logs and shells hold theirs for long.
 const CONNECTIONS: usize = 512;
+/// Readers at the same time: nobody knows them, and a few scrapers are all there should be.
+const READERS: usize = 32;
+/// The head of a request must be there within this.
+const HEADERS: Duration = Duration::from_secs(30);
 /// A client must finish its handshake within this.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Pause after a failed accept (out of file descriptors).
@@ -98,11 +103,43 @@ async fn connection(acceptor: TlsAcceptor, stream: TcpStream, state: Arc<State>)
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(30))
+        .header_read_timeout(HEADERS)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades()
         .await
         .map_err(|e| e.to_string())
+}
+
+/// Serves the read-only paths in the clear for ever, to whoever asks.
+pub async fn serve_read_only(listen: SocketAddr, state: Arc<State>) {
+    let listener = bind(listen).await;
+    let slots = Arc::new(Semaphore::new(READERS));
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!("accepting a reader's connection: {error}");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        let state = state.clone();
+        tokio::spawn(async move {
+            let _slot = slot;
+            let service = service_fn(move |request| {
+                let state = state.clone();
+                async move { Ok::<_, std::convert::Infallible>(read_only::handle(state, request).await) }
+            });
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADERS)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = served.await {
+                tracing::debug!("a reader's connection ended: {error}");
+            }
+        });
+    }
 }
 
 /// Serves `/healthz` in the clear, on loopback, for ever.

@@ -1,7 +1,8 @@
-//! The kubelet's HTTPS server on :10250, and the plain health endpoint on loopback.
+//! The kubelet's HTTPS server on :10250, the plain health endpoint on loopback, and a plain port to read from when one is
+//! configured.
 //!
 //! Every request is authenticated (client certificate of the cluster's CA, or a bearer token by TokenReview) and authorized
-//! (SubjectAccessReview on `nodes/<subresource>`), `/healthz` on the loopback port aside.
+//! (SubjectAccessReview on `nodes/<subresource>`), `/healthz` on the loopback port and the few paths of the read-only port aside.
 
 mod auth;
 mod body;
@@ -13,10 +14,11 @@ mod machine;
 mod metrics;
 mod params;
 mod rates;
+mod read_only;
 mod routes;
 mod stats;
 mod streaming;
 mod summary;
 
-pub use listen::{serve, serve_healthz};
+pub use listen::{serve, serve_healthz, serve_read_only};
 pub use routes::State;

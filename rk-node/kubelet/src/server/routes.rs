@@ -94,7 +94,8 @@ pub async fn handle(state: Arc<State>, certificate: Option<User>, request: Reque
     route(&state, request, &path).await.unwrap_or_else(Into::into)
 }
 
-async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -> Result<Response<Body>, Refusal> {
+/// Answers a request that is allowed.
+pub async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -> Result<Response<Body>, Refusal> {
     let params = Params::parse(request.uri().query());
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let read = matches!(*request.method(), Method::GET | Method::HEAD);
