@@ -146,13 +146,15 @@ fn ephemeral_containers_come_to_running_pods_one_after_the_other() {
     };
     debug("first", "polo");
     debug("second", "marco");
-    // Another client replaces the whole list through the subresource.
-    let mut whole = kubectl.json(&["get", "pod", "host"]);
-    let list = whole.pointer_mut("/spec/ephemeralContainers").and_then(Value::as_array_mut).expect("the list");
-    list.push(json!({"name": "third", "image": "rk.local/busybox:demo", "command": ["sh", "-c", "echo end"]}));
+    // Another client replaces the whole list through the subresource, and reads it anew when the node was faster.
     let path = "/api/v1/namespaces/ephemeral/pods/host/ephemeralcontainers";
-    let answer = kubectl.fed(&["replace", "--raw", path, "-f", "-"], &whole.to_string());
-    assert!(answer.success, "{answer:?}");
+    eventually("the third one to be taken", limit(20), || {
+        let mut whole = kubectl.json(&["get", "pod", "host"]);
+        let list = whole.pointer_mut("/spec/ephemeralContainers").and_then(Value::as_array_mut).expect("the list");
+        list.push(json!({"name": "third", "image": "rk.local/busybox:demo", "command": ["sh", "-c", "echo end"]}));
+        let answer = kubectl.fed(&["replace", "--raw", path, "-f", "-"], &whole.to_string());
+        if answer.success { Ok(()) } else { Err(answer.err) }
+    });
     let names = "{.spec.ephemeralContainers[*].name}";
     assert_eq!(kubectl.path(&["pod", "host"], names), "first second third");
     let ended = "{.status.ephemeralContainerStatuses[?(@.name==\"third\")].state.terminated.reason}";

@@ -139,12 +139,3 @@ fn quantity(name: &str, value: &Value, path: &Path<'_>, errors: &mut FieldErrors
     self::value(name, value, path, errors);
     pages(name, value, path, errors);
 }
-
-/// A map of amounts, none below zero.
-pub(super) fn amounts(map: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    for (name, value) in map.as_object().into_iter().flatten() {
-        if amount(value).sign() < 0 {
-            errors.invalid(&path.key(name), value.clone(), "must be greater than or equal to 0");
-        }
-    }
-}

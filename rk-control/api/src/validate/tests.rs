@@ -214,7 +214,7 @@ fn broken_rules_are_told_in_known_words() {
         (
             "rolebindings",
             json!({"subjects": [{"kind": "Robot", "name": "u"}]}),
-            "subjects[0].kind: Unsupported value: \"Robot\": supported values: \"Group\", \"ServiceAccount\", \"User\"",
+            "subjects[0].kind: Unsupported value: \"Robot\": supported values: \"ServiceAccount\", \"User\", \"Group\"",
         ),
         (
             "ingresses",
