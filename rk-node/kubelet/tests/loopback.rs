@@ -210,3 +210,28 @@ async fn a_deleted_node_comes_back_and_a_wrong_token_does_not_get_in() {
         assert!(joined.is_err(), "it must go on trying, and not get in");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_of_all_containers_start_at_once_and_sidecars_stop_after_the_app() {
+    let rig = Rig::new().await;
+    let with_hook = |name: &str, command: &str| {
+        json!({"name": name, "image": "img:1", "command": [command],
+            "lifecycle": {"preStop": {"exec": {"command": ["bye", name]}}}})
+    };
+    let mut sidecars = [with_hook("one", "run"), with_hook("two", "run")];
+    sidecars.iter_mut().for_each(|sidecar| sidecar["restartPolicy"] = json!("Always"));
+    let spec = json!({"terminationGracePeriodSeconds": 8, "initContainers": sidecars,
+        "containers": [with_hook("app", "stubborn")]});
+    rig.create("parting", spec).await;
+    rig.status("parting", "the pod is ready", 60, ready).await;
+    rig.pods().delete("parting", &DeleteParams::default()).await.unwrap();
+    eventually("all hooks ran", 6, || async {
+        let state = rig.cri.state();
+        let mut said: Vec<_> = state.execs.iter().filter(|(_, c)| c[0] == "bye").map(|(_, c)| c[1].clone()).collect();
+        said.sort();
+        if said == ["app", "one", "two"] { Ok(()) } else { Err(format!("{said:?}")) }
+    })
+    .await;
+    assert_eq!(rig.cri.running("parting").len(), 3, "the sidecars wait for the app");
+    rig.gone("parting", 60).await;
+}

@@ -1,14 +1,17 @@
-//! Ending containers: preStop hook, TERM, grace period, KILL; sidecars after the app.
+//! Ending containers: preStop hook, TERM, grace period, KILL. The hooks of all containers start at once; sidecars get their TERM
+//! after the app.
 
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Container, Pod};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::spec::{self, Kind};
 use crate::context::Context;
 use crate::events::PodRef;
-use crate::probes::{HandlerContext, lifecycle_handler};
+use crate::probes::{HandlerContext, HandlerError, lifecycle_handler};
 use crate::runtime::{RuntimeContainer, RuntimeError, RuntimePod, State};
 
 /// After the preStop hook a container always gets this long to react to TERM, seconds.
@@ -24,6 +27,32 @@ pub fn about(pod: &Pod, name: &str) -> PodRef {
     PodRef::of(pod).container_named(name, list)
 }
 
+/// When a container may get its TERM: not before all that rank above it have ended.
+struct Turn {
+    /// Ranks of the containers that have not ended yet.
+    left: watch::Receiver<Vec<usize>>,
+    rank: usize,
+}
+
+impl Turn {
+    async fn come(&mut self) {
+        let rank = self.rank;
+        if self.left.wait_for(|left| may_stop(left, rank)).await.is_err() {
+            tracing::debug!(rank, "nobody tells any more whose turn it is");
+        }
+    }
+}
+
+/// Whether a container of this rank may get its TERM while containers of these ranks have not ended.
+fn may_stop(left: &[usize], rank: usize) -> bool {
+    left.iter().all(|other| *other <= rank)
+}
+
+/// Sidecars rank as they are listed, everything else above all of them.
+fn rank_of(sidecars: &[&str], name: &str) -> usize {
+    sidecars.iter().position(|sidecar| *sidecar == name).unwrap_or(sidecars.len())
+}
+
 /// Ends one container. `message` goes into its Killing event.
 pub async fn kill_container(
     context: &Context,
@@ -33,75 +62,99 @@ pub async fn kill_container(
     grace: i64,
     message: &str,
 ) -> Result<(), RuntimeError> {
-    let spec_of = spec::find_container(pod, &container.name).map(|(_, c)| c);
-    let about = about(pod, &container.name);
-    context.recorder.normal(&about, "Killing", message);
-    let began = Instant::now();
-    if let Some(c) = &spec_of
-        && container.running()
-        && grace > 0
-    {
-        pre_stop(context, c, container, pod_ip, grace, &about).await;
-    }
-    let spent = i64::try_from(began.elapsed().as_secs()).unwrap_or(i64::MAX);
-    let left = if grace == 0 { 0 } else { grace.saturating_sub(spent).max(LEAST_GRACE) };
-    context.runtime.stop_container(&container.id, left).await
+    kill_in_turn(context, pod, container, pod_ip, grace, message, None).await
 }
 
-async fn pre_stop(
+async fn kill_in_turn(
     context: &Context,
-    spec_of: &Container,
+    pod: &Pod,
     container: &RuntimeContainer,
     pod_ip: &str,
     grace: i64,
-    about: &PodRef,
-) {
-    let Some(hook) = spec_of.lifecycle.as_ref().and_then(|l| l.pre_stop.as_ref()) else { return };
+    message: &str,
+    turn: Option<Turn>,
+) -> Result<(), RuntimeError> {
+    let about = about(pod, &container.name);
+    context.recorder.normal(&about, "Killing", message);
+    let began = Instant::now();
+    let limit = Duration::from_secs(grace.max(0).unsigned_abs());
+    let mut hook = None;
+    if let Some((_, spec_of)) = spec::find_container(pod, &container.name)
+        && container.running()
+        && grace > 0
+    {
+        hook = start_pre_stop(context, spec_of, container, pod_ip);
+    }
+    if let Some(hook) = &mut hook {
+        wait_for_pre_stop(context, hook, limit, &about).await;
+    }
+    if let Some(mut turn) = turn {
+        // A container whose grace period is over does not wait for others.
+        let over = tokio::time::timeout(limit.saturating_sub(began.elapsed()), turn.come()).await.is_err();
+        tracing::debug!(container = %container.name, over, "the container's turn to stop");
+    }
+    let spent = i64::try_from(began.elapsed().as_secs()).unwrap_or(i64::MAX);
+    let left = if grace == 0 { 0 } else { grace.saturating_sub(spent).max(LEAST_GRACE) };
+    let result = context.runtime.stop_container(&container.id, left).await;
+    // A hook that is not done ends with its container, not before it.
+    drop(hook);
+    result
+}
+
+/// A preStop hook that runs.
+type Hook = AbortOnDropHandle<Result<(), HandlerError>>;
+
+fn start_pre_stop(context: &Context, spec_of: Container, container: &RuntimeContainer, pod_ip: &str) -> Option<Hook> {
+    let hook = spec_of.lifecycle.as_ref().and_then(|l| l.pre_stop.clone())?;
     let handler = HandlerContext {
         runtime: context.runtime.clone(),
         container_id: container.id.clone(),
-        container: spec_of.clone(),
+        container: spec_of,
         pod_ip: pod_ip.to_owned(),
     };
-    let limit = Duration::from_secs(grace.unsigned_abs());
-    match tokio::time::timeout(limit, lifecycle_handler(&handler, hook)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => context.recorder.warning(about, "FailedPreStopHook", format!("PreStopHook failed: {error}")),
-        Err(_) => {
-            context.recorder.warning(about, "FailedPreStopHook", "PreStopHook did not complete within the grace period")
-        }
-    }
+    Some(AbortOnDropHandle::new(tokio::spawn(async move { lifecycle_handler(&handler, &hook).await })))
+}
+
+async fn wait_for_pre_stop(context: &Context, hook: &mut Hook, limit: Duration, about: &PodRef) {
+    let problem = match tokio::time::timeout(limit, hook).await {
+        Ok(Ok(Ok(()))) => return,
+        Ok(Ok(Err(error))) => format!("PreStopHook failed: {error}"),
+        Ok(Err(error)) => format!("PreStopHook failed: {error}"),
+        Err(_) => "PreStopHook did not complete within the grace period".to_owned(),
+    };
+    context.recorder.warning(about, "FailedPreStopHook", problem);
 }
 
 fn alive(container: &RuntimeContainer) -> bool {
     matches!(container.state, State::Running | State::Unknown | State::Created)
 }
 
-/// Ends every container of the pod: the app first, then its sidecars in reverse order, all within one grace period.
+/// Ends every container of the pod within one grace period: the hooks of all start at once, then the app is stopped, then its
+/// sidecars in reverse order.
 pub async fn kill_all(context: &Context, pod: &Pod, runtime: &RuntimePod, grace: i64) -> Result<(), RuntimeError> {
     let pod_ip = runtime.sandboxes.first().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
-    let began = Instant::now();
     let sidecars: Vec<&str> =
         spec::init_containers(pod).iter().filter(|c| spec::is_sidecar(c)).map(|c| c.name.as_str()).collect();
-    let (last, first): (Vec<_>, Vec<_>) =
-        runtime.containers.iter().filter(|c| alive(c)).partition(|c| sidecars.contains(&c.name.as_str()));
-    let results = join_all(first.into_iter().map(|container| {
+    let doomed: Vec<(&RuntimeContainer, usize)> =
+        runtime.containers.iter().filter(|c| alive(c)).map(|c| (c, rank_of(&sidecars, &c.name))).collect();
+    let (ended, left) = watch::channel(doomed.iter().map(|(_, rank)| *rank).collect::<Vec<usize>>());
+    let results = join_all(doomed.into_iter().map(|(container, rank)| {
         let message = format!("Stopping container {}", container.name);
-        let (pod_ip, grace) = (&pod_ip, grace);
-        async move { kill_container(context, pod, container, pod_ip, grace, &message).await }
+        let turn = Turn { left: left.clone(), rank };
+        let (pod_ip, grace, ended) = (&pod_ip, grace, &ended);
+        async move {
+            let result = kill_in_turn(context, pod, container, pod_ip, grace, &message, Some(turn)).await;
+            // One that could not be stopped holds nobody up.
+            ended.send_modify(|left| {
+                if let Some(at) = left.iter().position(|other| *other == rank) {
+                    left.swap_remove(at);
+                }
+            });
+            result
+        }
     }))
     .await;
-    let mut outcome = results.into_iter().collect::<Result<Vec<_>, _>>().map(drop);
-    for name in sidecars.iter().rev() {
-        for container in last.iter().filter(|c| c.name == *name) {
-            let spent = i64::try_from(began.elapsed().as_secs()).unwrap_or(i64::MAX);
-            let left = if grace == 0 { 0 } else { grace.saturating_sub(spent).max(LEAST_GRACE) };
-            let message = format!("Stopping container {}", container.name);
-            let result = kill_container(context, pod, container, &pod_ip, left, &message).await;
-            outcome = outcome.and(result);
-        }
-    }
-    outcome
+    results.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
 }
 
 /// Stops every sandbox of the pod.
@@ -110,4 +163,35 @@ pub async fn stop_sandboxes(context: &Context, runtime: &RuntimePod) -> Result<(
         context.runtime.stop_sandbox(&sandbox.id).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn sidecars_stop_after_the_app_the_last_one_first() {
+        let sidecars = ["log", "net"];
+        let (app, log, net) = (rank_of(&sidecars, "app"), rank_of(&sidecars, "log"), rank_of(&sidecars, "net"));
+        for (left, may) in [
+            (vec![app, app, net, log], [true, false, false]),
+            (vec![app, net, log], [true, false, false]),
+            (vec![net, log], [true, true, false]),
+            (vec![log], [true, true, true]),
+            (vec![], [true, true, true]),
+        ] {
+            assert_eq!([app, net, log].map(|rank| may_stop(&left, rank)), may, "{left:?}");
+        }
+    }
+
+    #[test]
+    fn a_turn_comes_when_those_above_have_ended() {
+        let (ended, left) = watch::channel(vec![1, 0]);
+        let mut turn = Turn { left, rank: 0 };
+        assert!(turn.come().now_or_never().is_none());
+        ended.send_modify(|left| left.retain(|rank| *rank != 1));
+        assert!(turn.come().now_or_never().is_some());
+    }
 }

@@ -8,7 +8,7 @@ mod state;
 mod tasks;
 mod tcp;
 
-pub use handler::{HandlerContext, lifecycle_handler};
+pub use handler::{HandlerContext, HandlerError, lifecycle_handler};
 pub use state::{Outcome, ProbeKind, ProbeResults};
 pub use tasks::ProbeTasks;
 pub use tcp::addresses;
