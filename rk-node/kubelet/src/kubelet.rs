@@ -24,6 +24,7 @@ use crate::numa::{Numa, TopologyRules};
 use crate::runtime::{Pleg, Runtime, runtime_is_up};
 use crate::server::{self, State};
 use crate::services::Services;
+use crate::static_pods::Shown;
 use crate::status_manager::StatusManager;
 use crate::swap::{SWAP_FILE, SwapRule};
 use crate::userns::PodUsers;
@@ -156,8 +157,8 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     });
     tasks.spawn(devices::serve(context.clone()));
     tasks.spawn(evict_loop(context.clone(), changed));
-    let statics = static_pods(&mut tasks, &options, client, context.status.clone());
-    let manager = Manager::new(context.clone(), statics, views);
+    let (statics, shown) = static_pods(&mut tasks, &options, client, context.status.clone());
+    let manager = Manager::new(context.clone(), statics, shown, views);
     serve(&mut tasks, &options, &session, &ips, State::new(context))?;
     manager.run(changes, hooks.shutdown).await;
     Ok(())
@@ -183,18 +184,19 @@ fn serve(
     Ok(())
 }
 
-/// The static pods, followed from now on and shown in the API.
+/// The static pods, followed from now on, and where to tell which of them the API shows.
 fn static_pods(
     tasks: &mut JoinSet<()>,
     options: &Options,
     client: kube::Client,
     status: StatusManager,
-) -> watch::Receiver<BTreeMap<String, Arc<Pod>>> {
+) -> (watch::Receiver<BTreeMap<String, Arc<Pod>>>, watch::Sender<Shown>) {
     let (dir, node) = (options.dirs.manifests.clone(), options.node_name.clone());
     let (tell, statics) = watch::channel(static_pods::read_all(&dir, &node));
+    let (show, shown) = watch::channel(Shown { present: statics.borrow().clone(), ..Default::default() });
     tasks.spawn(static_pods::watch_loop(dir, node.clone(), tell));
-    tasks.spawn(static_pods::mirror_loop(client, node, status, statics.clone()));
-    statics
+    tasks.spawn(static_pods::mirror_loop(client, node, status, shown));
+    (statics, show)
 }
 
 /// Hands the pod CIDR to the composing binary and to the runtime.

@@ -1,5 +1,7 @@
 //! Which pods have a worker: the API's list for this node and what the runtime holds, brought together.
 
+mod statics;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::admission::{Refusal, admit, sysctls};
 use crate::cleanup;
@@ -21,7 +23,7 @@ use crate::pod::status::PREEMPTED;
 use crate::pod::worker::{Desired, Worker};
 use crate::preemption;
 use crate::runtime;
-use crate::static_pods::{is_mirror, is_static};
+use crate::static_pods::{Shown, is_mirror, is_static};
 
 /// Look for leftovers of pods that nobody knows.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
@@ -29,7 +31,7 @@ const HOUSEKEEPING: Duration = Duration::from_secs(60);
 struct Handle {
     desired: watch::Sender<Desired>,
     wake: Arc<Notify>,
-    task: JoinHandle<()>,
+    task: AbortHandle,
     /// Refused pods use nothing.
     refused: bool,
 }
@@ -62,22 +64,27 @@ impl PodViews {
 pub struct Manager {
     context: Shared,
     workers: HashMap<String, Handle>,
+    tasks: JoinSet<()>,
     /// UIDs that the runtime told of before the API's list was here.
     unknown: BTreeSet<String>,
     synced: bool,
     /// Pods that the node's own manifests ask for.
     statics: watch::Receiver<BTreeMap<String, Arc<Pod>>>,
+    /// Which of them the API shows.
+    shown: watch::Sender<Shown>,
     views: watch::Sender<Vec<Arc<Pod>>>,
 }
 
 impl Manager {
-    /// A manager that shows its pods in `views` and runs `statics` besides those of the API.
+    /// A manager that shows its pods in `views` and runs `statics` besides those of the API; `shown` hears which of these to show.
     pub fn new(
         context: Shared,
         statics: watch::Receiver<BTreeMap<String, Arc<Pod>>>,
+        shown: watch::Sender<Shown>,
         views: watch::Sender<Vec<Arc<Pod>>>,
     ) -> Self {
-        Self { context, workers: HashMap::new(), unknown: BTreeSet::new(), synced: false, statics, views }
+        let (workers, tasks, unknown) = (HashMap::new(), JoinSet::new(), BTreeSet::new());
+        Self { context, workers, tasks, unknown, synced: false, statics, shown, views }
     }
 
     /// Follows the API and the runtime until `stop` says that the machine goes down; then ends every pod and returns.
@@ -99,25 +106,11 @@ impl Manager {
                 },
                 Some(uid) = changes.recv() => self.on_change(uid).await,
                 Ok(()) = self.statics.changed() => self.on_statics(),
+                // What waited for the end of a pod has its turn.
+                Some(Ok(())) = self.tasks.join_next() => self.on_statics(),
                 _ = housekeeping.tick() => self.housekeep().await,
             }
         }
-    }
-
-    /// Runs what the manifests ask for now, and ends what they asked for before.
-    fn on_statics(&mut self) {
-        let wanted = self.statics.borrow_and_update().clone();
-        let of_file = |h: &Handle| is_static(h.desired.borrow().pod());
-        let gone = self.workers.iter().filter(|(uid, h)| of_file(h) && !wanted.contains_key(*uid));
-        for uid in gone.map(|(uid, _)| uid.clone()).collect::<Vec<_>>() {
-            self.gone(&uid, None);
-        }
-        for (uid, pod) in wanted {
-            if self.workers.get(&uid).is_none_or(|h| h.task.is_finished()) {
-                self.present((*pod).clone());
-            }
-        }
-        self.show();
     }
 
     fn on_event(&mut self, event: watcher::Event<Pod>, fresh: &mut Vec<Pod>) {
@@ -269,7 +262,7 @@ impl Manager {
         let wake = Arc::new(Notify::new());
         let is_refused = refused.is_some();
         let worker = Worker::new(self.context.clone(), receiver, wake.clone(), refused);
-        let task = tokio::spawn(worker.run());
+        let task = self.tasks.spawn(worker.run());
         self.workers.insert(uid, Handle { desired: sender, wake, task, refused: is_refused });
     }
 

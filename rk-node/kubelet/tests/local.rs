@@ -43,6 +43,38 @@ async fn a_static_pod_runs_is_shown_and_goes_with_its_manifest() {
     .await;
 }
 
+/// Writes the manifest of the static pod `own`.
+fn manifest(rig: &Rig, command: &str, label: &str) {
+    let manifests = &rig.options.dirs.manifests;
+    std::fs::create_dir_all(manifests).unwrap();
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own", "labels": {"edition": label}},
+        "spec": {"terminationGracePeriodSeconds": 8, "containers": [{"name": "c", "image": "img:1", "command": [command]}]}});
+    std::fs::write(manifests.join("own.json"), pod.to_string()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mirror_of_a_static_pod_stays_until_the_pod_has_ended() {
+    let rig = Rig::new().await;
+    manifest(&rig, "stubborn", "first");
+    rig.status("own-node-a", "the mirror tells that the pod is ready", 60, ready).await;
+    let first = rig.pods().get("own-node-a").await.unwrap().metadata.uid;
+    manifest(&rig, "run", "second");
+    eventually("the old pod is told to stop", 20, || async {
+        let stops = rig.cri.state().calls.get("StopContainer").copied();
+        stops.map(drop).ok_or_else(|| "not yet".to_owned())
+    })
+    .await;
+    assert_eq!(rig.pods().get("own-node-a").await.unwrap().metadata.uid, first);
+    assert_eq!(rig.cri.running("own-node-a").len(), 1, "the new pod waits for the old");
+    eventually("the new pod has its mirror", 60, || async {
+        let mirror = rig.pods().get("own-node-a").await.map_err(|e| e.to_string())?;
+        let new = mirror.metadata.uid != first && mirror.status.as_ref().is_some_and(ready);
+        if new { Ok(()) } else { Err(format!("{mirror:?}")) }
+    })
+    .await;
+    assert_eq!(rig.cri.running("own-node-a").len(), 1);
+}
+
 async fn create<K>(rig: &Rig, value: Value) -> K
 where
     K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + serde::Serialize + std::fmt::Debug,

@@ -3,6 +3,9 @@
 use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec};
 use sha2::{Digest, Sha256};
 
+/// Grace period of pods that ask for none, seconds.
+pub const DEFAULT_GRACE: i64 = 30;
+
 /// Which list of the spec a container is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -164,7 +167,7 @@ pub fn grace_seconds(pod: &Pod) -> i64 {
     pod.metadata
         .deletion_grace_period_seconds
         .or_else(|| pod.spec.as_ref().and_then(|s| s.termination_grace_period_seconds))
-        .unwrap_or(30)
+        .unwrap_or(DEFAULT_GRACE)
 }
 
 /// Hash of the fields whose change restarts a container.

@@ -1,6 +1,6 @@
 //! Mirror pods: API objects that show static pods, made by the node and undone with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,30 @@ use crate::status_manager::StatusManager;
 /// How often mirrors are compared while there are static pods.
 const PERIOD: Duration = Duration::from_secs(10);
 
+/// The static pods that the API is to show, by their UIDs.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    /// Those that run, or are about to.
+    pub present: BTreeMap<String, Arc<Pod>>,
+    /// Those that still end: a mirror of theirs stays until they have ended.
+    pub ending: BTreeSet<String>,
+}
+
+impl Shown {
+    /// Takes what is to be shown now; whether that differs.
+    pub fn update(&mut self, now: Self) -> bool {
+        let same = self.present.keys().eq(now.present.keys()) && self.ending == now.ending;
+        if !same {
+            *self = now;
+        }
+        !same
+    }
+
+    fn is_empty(&self) -> bool {
+        self.present.is_empty() && self.ending.is_empty()
+    }
+}
+
 /// What to do so that the API shows exactly the static pods.
 #[derive(Debug, Default, PartialEq)]
 struct Plan {
@@ -31,10 +55,10 @@ pub fn shows(mirror: &Pod, pod: &Pod) -> bool {
     annotation(mirror, MIRROR).is_some_and(|hash| annotation(pod, HASH) == Some(hash))
 }
 
-fn plan(statics: &BTreeMap<String, Arc<Pod>>, mirrors: &[Pod]) -> Plan {
+fn plan(wanted: &Shown, mirrors: &[Pod]) -> Plan {
     let mut plan = Plan::default();
     let shown = |mirror: &Pod| {
-        let of = annotation(mirror, MIRROR).and_then(|hash| statics.get(hash));
+        let of = annotation(mirror, MIRROR).and_then(|hash| wanted.present.get(hash));
         of.is_some_and(|pod| spec::name(pod) == spec::name(mirror) && spec::namespace(pod) == spec::namespace(mirror))
     };
     let mut good = Vec::new();
@@ -42,12 +66,12 @@ fn plan(statics: &BTreeMap<String, Arc<Pod>>, mirrors: &[Pod]) -> Plan {
         // One that is being deleted is never taken back: it goes, and a new one comes.
         if shown(mirror) && mirror.metadata.deletion_timestamp.is_none() {
             good.extend(annotation(mirror, MIRROR));
-        } else {
+        } else if annotation(mirror, MIRROR).is_none_or(|hash| !wanted.ending.contains(hash)) {
             let (namespace, name, uid) = (spec::namespace(mirror), spec::name(mirror), spec::uid(mirror));
             plan.delete.push((namespace.into(), name.into(), uid.into()));
         }
     }
-    plan.create = statics.keys().filter(|uid| !good.contains(&uid.as_str())).cloned().collect();
+    plan.create = wanted.present.keys().filter(|uid| !good.contains(&uid.as_str())).cloned().collect();
     plan
 }
 
@@ -71,24 +95,19 @@ fn mirror_of(pod: &Pod, node: &str, node_uid: Option<String>) -> Pod {
 }
 
 /// Keeps the mirrors for ever.
-pub async fn mirror_loop(
-    client: kube::Client,
-    node: String,
-    status: StatusManager,
-    mut statics: watch::Receiver<BTreeMap<String, Arc<Pod>>>,
-) {
+pub async fn mirror_loop(client: kube::Client, node: String, status: StatusManager, mut shown: watch::Receiver<Shown>) {
     // Mirrors of manifests that went while the kubelet was away are looked for once.
     let mut due = true;
     loop {
-        let pods = statics.borrow_and_update().clone();
-        if due || !pods.is_empty() {
-            match reconcile(&client, &node, &status, &pods).await {
+        let wanted = shown.borrow_and_update().clone();
+        if due || !wanted.is_empty() {
+            match reconcile(&client, &node, &status, &wanted).await {
                 Ok(()) => due = false,
                 Err(error) => tracing::warn!("showing static pods: {}", api_error::chain(&error)),
             }
         }
         tokio::select! {
-            changed = statics.changed() => match changed {
+            changed = shown.changed() => match changed {
                 Ok(()) => due = true,
                 Err(_) => return,
             },
@@ -101,11 +120,11 @@ async fn reconcile(
     client: &kube::Client,
     node: &str,
     status: &StatusManager,
-    statics: &BTreeMap<String, Arc<Pod>>,
+    wanted: &Shown,
 ) -> Result<(), kube::Error> {
     let all: Api<Pod> = Api::all(client.clone());
     let here = all.list(&ListParams::default().fields(&format!("spec.nodeName={node}"))).await?;
-    let plan = plan(statics, &here.items);
+    let plan = plan(wanted, &here.items);
     for (namespace, name, uid) in plan.delete {
         let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
         let preconditions = Some(Preconditions { uid: Some(uid), resource_version: None });
@@ -121,7 +140,7 @@ async fn reconcile(
     }
     let nodes: Api<Node> = Api::all(client.clone());
     let node_uid = nodes.get_opt(node).await?.and_then(|n| n.metadata.uid);
-    for pod in plan.create.iter().filter_map(|uid| statics.get(uid)) {
+    for pod in plan.create.iter().filter_map(|uid| wanted.present.get(uid)) {
         let api: Api<Pod> = Api::namespaced(client.clone(), spec::namespace(pod));
         match api.create(&PostParams::default(), &mirror_of(pod, node, node_uid.clone())).await {
             Ok(_) => {
@@ -156,7 +175,8 @@ mod tests {
     fn every_static_pod_has_one_mirror_and_no_other_mirror_stays() {
         let mirror = |name: &str, uid: &str, hash: &str, deleting| pod(name, uid, json!({MIRROR: hash}), deleting);
         let one = Arc::new(pod("a", "1", json!({HASH: "1"}), false));
-        let statics = BTreeMap::from([("1".to_owned(), one.clone())]);
+        let present = BTreeMap::from([("1".to_owned(), one.clone())]);
+        let wanted = Shown { present, ending: BTreeSet::from(["8".to_owned()]) };
         let gone = |name: &str, uid: &str| ("default".to_owned(), name.to_owned(), uid.to_owned());
         let create = vec!["1".to_owned()];
         for (mirrors, want) in [
@@ -168,11 +188,21 @@ mod tests {
                 vec![mirror("a", "x", "1", false), mirror("b", "y", "2", false)],
                 Plan { delete: vec![gone("b", "y")], create: vec![] },
             ),
+            (vec![mirror("b", "y", "8", false)], Plan { delete: vec![], create: create.clone() }),
             (vec![pod("plain", "z", json!({}), false)], Plan { delete: vec![], create }),
         ] {
-            assert_eq!(plan(&statics, &mirrors), want);
+            assert_eq!(plan(&wanted, &mirrors), want);
         }
         let made = mirror_of(&one, "n", Some("node-uid".into()));
         assert_eq!((annotation(&made, MIRROR), &made.metadata.uid), (Some("1"), &None));
+    }
+
+    #[test]
+    fn only_another_set_of_pods_is_news() {
+        let one = Arc::new(pod("a", "1", json!({}), false));
+        let now = Shown { present: BTreeMap::from([("1".to_owned(), one)]), ending: BTreeSet::new() };
+        let mut shown = Shown::default();
+        assert!(shown.is_empty() && shown.update(now.clone()) && !shown.update(now.clone()));
+        assert!(shown.update(Shown { ending: BTreeSet::from(["1".to_owned()]), ..now }));
     }
 }

@@ -3,5 +3,5 @@
 mod mirror;
 mod source;
 
-pub use mirror::{mirror_loop, shows};
+pub use mirror::{Shown, mirror_loop, shows};
 pub use source::{is_mirror, is_static, read_all, watch_loop};

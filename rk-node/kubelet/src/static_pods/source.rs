@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Pod, Toleration};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+use crate::pod::spec::DEFAULT_GRACE;
 use crate::runtime::{CONFIG_SEEN, CONFIG_SOURCE};
 
 /// Annotation: what a static pod was made from.
@@ -68,6 +69,8 @@ fn parse(text: &str, path: &Path, node: &str) -> Result<Pod, String> {
         return Err("static pods may not use a service account".into());
     }
     spec.node_name = Some(node.to_owned());
+    // What the API server fills in for all others.
+    spec.termination_grace_period_seconds.get_or_insert(DEFAULT_GRACE);
     let everything =
         Toleration { operator: Some("Exists".into()), effect: Some("NoExecute".into()), ..Default::default() };
     spec.tolerations.get_or_insert_default().push(everything);
@@ -157,6 +160,7 @@ mod tests {
         assert_eq!(pod.metadata.name.as_deref(), Some("web-node-1"));
         assert_eq!((pod.metadata.namespace.as_deref(), annotation(pod, HASH)), (Some("default"), Some(uid.as_str())));
         assert!(is_static(pod) && !is_mirror(pod));
+        assert_eq!(pod.spec.as_ref().unwrap().termination_grace_period_seconds, Some(30));
         let again = read_all(dir.path(), "Node-1");
         assert_eq!(again.keys().collect::<Vec<_>>(), [uid]);
         write("web.yaml", &good.replace("image: i", "image: j"));

@@ -183,6 +183,7 @@ impl RuntimeService for FakeCri {
     }
 
     async fn stop_container(&self, request: Request<cri::StopContainerRequest>) -> Answer<cri::StopContainerResponse> {
+        self.count("StopContainer");
         let request = request.into_inner();
         self.stop(&request.container_id, request.timeout).await;
         ok(cri::StopContainerResponse {})

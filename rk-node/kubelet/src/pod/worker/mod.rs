@@ -59,7 +59,8 @@ impl Desired {
         }
     }
 
-    fn gone(&self) -> bool {
+    /// Whether its object is gone.
+    pub fn gone(&self) -> bool {
         matches!(self, Self::Gone(_))
     }
 

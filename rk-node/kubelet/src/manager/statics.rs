@@ -1,0 +1,111 @@
+//! Static pods among the workers: two of one name never run side by side.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::Manager;
+use crate::pod::spec;
+use crate::pod::worker::Desired;
+use crate::static_pods::{Shown, is_static};
+
+/// What a manifest's pod is to do.
+#[derive(Debug, PartialEq)]
+enum Turn {
+    /// Start: nothing is in its way.
+    Start,
+    /// Wait: it, or another of its name, still ends.
+    Wait,
+    /// Go on.
+    Stay,
+}
+
+fn turn(pod: &Pod, workers: &[Desired]) -> Turn {
+    let same_name =
+        |other: &Pod| spec::namespace(other) == spec::namespace(pod) && spec::name(other) == spec::name(pod);
+    let own = workers.iter().find(|desired| spec::uid(desired.pod()) == spec::uid(pod));
+    match own {
+        Some(Desired::Present(_)) => Turn::Stay,
+        Some(Desired::Gone(_)) => Turn::Wait,
+        None if workers.iter().any(|other| other.gone() && same_name(other.pod())) => Turn::Wait,
+        None => Turn::Start,
+    }
+}
+
+/// UIDs of the static pods that end.
+fn ending(workers: &[Desired]) -> BTreeSet<String> {
+    let ending = workers.iter().filter(|desired| desired.gone() && is_static(desired.pod()));
+    ending.map(|desired| spec::uid(desired.pod()).to_owned()).collect()
+}
+
+impl Manager {
+    /// Runs what the manifests ask for now, and ends what they asked for before.
+    pub(super) fn on_statics(&mut self) {
+        let wanted = self.statics.borrow_and_update().clone();
+        let unwanted = |desired: &Desired| {
+            !desired.gone() && is_static(desired.pod()) && !wanted.contains_key(spec::uid(desired.pod()))
+        };
+        for desired in self.desired().into_iter().filter(unwanted) {
+            self.gone(spec::uid(desired.pod()), None);
+        }
+        let workers = self.desired();
+        let mut shown = Shown { ending: ending(&workers), ..Default::default() };
+        for (uid, pod) in wanted {
+            match turn(&pod, &workers) {
+                Turn::Wait => continue,
+                Turn::Start => self.present((*pod).clone()),
+                Turn::Stay => {}
+            }
+            shown.present.insert(uid, pod);
+        }
+        self.shown.send_if_modified(|known| known.update(shown));
+        self.show();
+    }
+
+    /// What is wanted of every pod that has a worker.
+    fn desired(&self) -> Vec<Desired> {
+        self.workers.values().filter(|h| !h.task.is_finished()).map(|h| h.desired.borrow().clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::runtime::CONFIG_SOURCE;
+
+    fn pod(uid: &str, namespace: &str) -> Arc<Pod> {
+        let annotations = json!({CONFIG_SOURCE: "file"});
+        let meta = json!({"name": "web", "namespace": namespace, "uid": uid, "annotations": annotations});
+        Arc::new(serde_json::from_value(json!({"metadata": meta})).unwrap())
+    }
+
+    #[test]
+    fn a_static_pod_waits_for_the_one_of_its_name_that_ends() {
+        let new = pod("2", "default");
+        for (workers, want) in [
+            (vec![], Turn::Start),
+            (vec![Desired::Gone(pod("1", "default"))], Turn::Wait),
+            (vec![Desired::Gone(pod("1", "other"))], Turn::Start),
+            (vec![Desired::Present(pod("1", "default"))], Turn::Start),
+            (vec![Desired::Present(new.clone())], Turn::Stay),
+            (vec![Desired::Gone(new.clone())], Turn::Wait),
+        ] {
+            assert_eq!(turn(&new, &workers), want);
+        }
+    }
+
+    #[test]
+    fn only_static_pods_that_end_are_told_as_ending() {
+        let of_api: Pod = serde_json::from_value(json!({"metadata": {"name": "a", "uid": "3"}})).unwrap();
+        let workers = [
+            Desired::Gone(pod("1", "default")),
+            Desired::Present(pod("2", "default")),
+            Desired::Gone(Arc::new(of_api)),
+        ];
+        assert_eq!(ending(&workers), BTreeSet::from(["1".to_owned()]));
+    }
+}
