@@ -5,6 +5,7 @@
 //! of someone else's condition is ever overwritten.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ const PERIOD: Duration = Duration::from_secs(5);
 struct Entry {
     pod: Arc<Pod>,
     status: PodStatus,
-    /// Raised with every publication; what was written is compared with it.
+    /// Higher with every publication of any pod; what was written is compared with it.
     version: u64,
     written: u64,
     /// The kubelet is done with the pod: its object may go.
@@ -42,6 +43,8 @@ struct Entry {
 pub struct StatusManager {
     entries: Arc<Mutex<HashMap<String, Entry>>>,
     kick: Arc<Notify>,
+    /// Never starts over: a write for what was forgotten says nothing of what has its UID now.
+    versions: Arc<AtomicU64>,
     client: Client,
 }
 
@@ -91,12 +94,18 @@ fn merge_conditions(current: &[PodCondition], wanted: &[PodCondition]) -> Vec<Po
 impl StatusManager {
     /// The manager and its task.
     pub fn new(client: Client) -> (Self, impl Future<Output = ()> + Send) {
-        let manager = Self { entries: Arc::default(), kick: Arc::new(Notify::new()), client };
+        let kick = Arc::new(Notify::new());
+        let manager = Self { entries: Arc::default(), kick, versions: Arc::default(), client };
         (manager.clone(), manager.run())
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut HashMap<String, Entry>) -> T) -> T {
         f(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Called with the entries locked, so that a later publication has a higher one.
+    fn next_version(&self) -> u64 {
+        self.versions.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Publishes the status of a pod. `finished`: no container, volume or cgroup of it is left.
@@ -113,11 +122,12 @@ impl StatusManager {
                     entry.pod = pod.clone();
                     entry.status = status;
                     entry.finished = finished;
-                    entry.version += 1;
+                    entry.version = self.next_version();
                     true
                 }
                 None => {
-                    entries.insert(uid, Entry { pod: pod.clone(), status, version: 1, written: 0, finished });
+                    let version = self.next_version();
+                    entries.insert(uid, Entry { pod: pod.clone(), status, version, written: 0, finished });
                     true
                 }
             }
@@ -136,7 +146,7 @@ impl StatusManager {
     pub fn write_again(&self, uid: &str) {
         self.with(|entries| {
             if let Some(entry) = entries.get_mut(uid) {
-                entry.version += 1;
+                entry.version = self.next_version();
             }
         });
         self.kick.notify_one();

@@ -75,6 +75,35 @@ async fn the_mirror_of_a_static_pod_stays_until_the_pod_has_ended() {
     assert_eq!(rig.cri.running("own-node-a").len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_pod_whose_manifest_is_taken_away_and_put_back_runs_again() {
+    let rig = Rig::new().await;
+    let file = rig.options.dirs.manifests.join("own.json");
+    let restarted = async |count: i32| {
+        rig.status("own-node-a", "the pod runs again", 60, |status| {
+            ready(status) && status.container_statuses.iter().flatten().all(|c| c.restart_count == count)
+        })
+        .await;
+        assert_eq!(rig.cri.running("own-node-a").len(), 1);
+    };
+    manifest(&rig, "stubborn", "only");
+    restarted(0).await;
+    // Sooner than anyone looks.
+    std::fs::remove_file(&file).unwrap();
+    manifest(&rig, "stubborn", "only");
+    restarted(1).await;
+    // While it ends.
+    let stops = || rig.cri.state().calls.get("StopContainer").copied().unwrap_or_default();
+    let before = stops();
+    std::fs::remove_file(&file).unwrap();
+    eventually("the pod is told to stop", 20, || async {
+        if stops() > before { Ok(()) } else { Err("not yet".to_owned()) }
+    })
+    .await;
+    manifest(&rig, "stubborn", "only");
+    restarted(2).await;
+}
+
 async fn create<K>(rig: &Rig, value: Value) -> K
 where
     K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + serde::Serialize + std::fmt::Debug,

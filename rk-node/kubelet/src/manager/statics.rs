@@ -7,14 +7,14 @@ use k8s_openapi::api::core::v1::Pod;
 use super::Manager;
 use crate::pod::spec;
 use crate::pod::worker::Desired;
-use crate::static_pods::{Shown, is_static};
+use crate::static_pods::{Shown, is_static, same_edition};
 
 /// What a manifest's pod is to do.
 #[derive(Debug, PartialEq)]
 enum Turn {
-    /// Start: nothing is in its way.
-    Start,
-    /// Wait: it, or another of its name, still ends.
+    /// Run: nothing is in its way. If it ends, or its manifest was taken away and put back, it runs again afterwards.
+    Run,
+    /// Wait: another of its name still ends.
     Wait,
     /// Go on.
     Stay,
@@ -25,10 +25,10 @@ fn turn(pod: &Pod, workers: &[Desired]) -> Turn {
         |other: &Pod| spec::namespace(other) == spec::namespace(pod) && spec::name(other) == spec::name(pod);
     let own = workers.iter().find(|desired| spec::uid(desired.pod()) == spec::uid(pod));
     match own {
-        Some(Desired::Present(_)) => Turn::Stay,
-        Some(Desired::Gone(_)) => Turn::Wait,
+        Some(Desired::Present(known)) if same_edition(known, pod) => Turn::Stay,
+        Some(_) => Turn::Run,
         None if workers.iter().any(|other| other.gone() && same_name(other.pod())) => Turn::Wait,
-        None => Turn::Start,
+        None => Turn::Run,
     }
 }
 
@@ -53,7 +53,7 @@ impl Manager {
         for (uid, pod) in wanted {
             match turn(&pod, &workers) {
                 Turn::Wait => continue,
-                Turn::Start => self.present((*pod).clone()),
+                Turn::Run => self.present((*pod).clone()),
                 Turn::Stay => {}
             }
             shown.present.insert(uid, pod);
@@ -75,10 +75,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::runtime::CONFIG_SOURCE;
+    use crate::runtime::{CONFIG_SEEN, CONFIG_SOURCE};
 
     fn pod(uid: &str, namespace: &str) -> Arc<Pod> {
-        let annotations = json!({CONFIG_SOURCE: "file"});
+        let annotations = json!({CONFIG_SOURCE: "file", CONFIG_SEEN: "then"});
         let meta = json!({"name": "web", "namespace": namespace, "uid": uid, "annotations": annotations});
         Arc::new(serde_json::from_value(json!({"metadata": meta})).unwrap())
     }
@@ -86,13 +86,16 @@ mod tests {
     #[test]
     fn a_static_pod_waits_for_the_one_of_its_name_that_ends() {
         let new = pod("2", "default");
+        let mut before = (*new).clone();
+        before.metadata.annotations.get_or_insert_default().insert(CONFIG_SEEN.into(), "before".into());
         for (workers, want) in [
-            (vec![], Turn::Start),
+            (vec![], Turn::Run),
             (vec![Desired::Gone(pod("1", "default"))], Turn::Wait),
-            (vec![Desired::Gone(pod("1", "other"))], Turn::Start),
-            (vec![Desired::Present(pod("1", "default"))], Turn::Start),
+            (vec![Desired::Gone(pod("1", "other"))], Turn::Run),
+            (vec![Desired::Present(pod("1", "default"))], Turn::Run),
             (vec![Desired::Present(new.clone())], Turn::Stay),
-            (vec![Desired::Gone(new.clone())], Turn::Wait),
+            (vec![Desired::Gone(new.clone())], Turn::Run),
+            (vec![Desired::Present(Arc::new(before))], Turn::Run),
         ] {
             assert_eq!(turn(&new, &workers), want);
         }

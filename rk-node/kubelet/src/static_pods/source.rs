@@ -1,6 +1,7 @@
 //! Reading manifests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use k8s_openapi::api::core::v1::{Pod, Toleration};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use crate::pod::spec::DEFAULT_GRACE;
+use super::removals::Removals;
+use crate::pod::spec::{self, DEFAULT_GRACE};
 use crate::runtime::{CONFIG_SEEN, CONFIG_SOURCE};
 
 /// Annotation: what a static pod was made from.
@@ -92,9 +94,9 @@ fn parse(text: &str, path: &Path, node: &str) -> Result<Pod, String> {
     Ok(pod)
 }
 
-/// All static pods, by their UID. What cannot be read is named in the log and left out.
-pub fn read_all(dir: &Path, node: &str) -> BTreeMap<String, Arc<Pod>> {
-    let mut pods = BTreeMap::new();
+/// The static pods, each with the name of its manifest. What cannot be read is named in the log and left out.
+fn read(dir: &Path, node: &str) -> Vec<(OsString, Pod)> {
+    let mut pods = Vec::new();
     for path in files(dir) {
         let text = match fs::metadata(&path) {
             Ok(meta) if meta.len() > MAX_BYTES => Err(format!("it is larger than {MAX_BYTES} bytes")),
@@ -102,11 +104,40 @@ pub fn read_all(dir: &Path, node: &str) -> BTreeMap<String, Arc<Pod>> {
             Err(e) => Err(e.to_string()),
         };
         match text.and_then(|text| parse(&text, &path, node)) {
-            Ok(pod) => drop(pods.insert(pod.metadata.uid.clone().unwrap_or_default(), Arc::new(pod))),
+            Ok(pod) => pods.push((path.file_name().unwrap_or_default().to_owned(), pod)),
             Err(problem) => tracing::warn!(manifest = %path.display(), "a static pod is left out: {problem}"),
         }
     }
     pods
+}
+
+/// All static pods, by their UID.
+pub fn read_all(dir: &Path, node: &str) -> BTreeMap<String, Arc<Pod>> {
+    read(dir, node).into_iter().map(|(_, pod)| (spec::uid(&pod).to_owned(), Arc::new(pod))).collect()
+}
+
+/// Whether both are one pod from one appearance of its manifest: one that was taken away and put back is to run anew.
+pub fn same_edition(one: &Pod, other: &Pod) -> bool {
+    spec::uid(one) == spec::uid(other) && annotation(one, CONFIG_SEEN) == annotation(other, CONFIG_SEEN)
+}
+
+/// What is to run now when these manifests are there and files of these names were taken away since the last look. `None` when
+/// that is what was known before.
+fn news(
+    known: &BTreeMap<String, Arc<Pod>>,
+    found: Vec<(OsString, Pod)>,
+    removed: &BTreeSet<OsString>,
+) -> Option<BTreeMap<String, Arc<Pod>>> {
+    let mut pods = BTreeMap::new();
+    let mut back = false;
+    for (file, pod) in found {
+        let uid = spec::uid(&pod).to_owned();
+        // A file that was only touched makes no new pod: its UID is that of its content.
+        let stays = known.get(&uid).filter(|_| !removed.contains(&file)).cloned();
+        back |= stays.is_none();
+        pods.insert(uid, stays.unwrap_or_else(|| Arc::new(pod)));
+    }
+    (back || !known.keys().eq(pods.keys())).then_some(pods)
 }
 
 /// What tells one state of the directory from another.
@@ -120,27 +151,32 @@ fn stamp(dir: &Path) -> Vec<(PathBuf, u64, Option<std::time::SystemTime>)> {
 
 /// Tells of changes for ever.
 pub async fn watch_loop(dir: PathBuf, node: String, tell: watch::Sender<BTreeMap<String, Arc<Pod>>>) {
+    let removals = Removals::new(&dir);
     let mut seen = stamp(&dir);
     loop {
         tokio::time::sleep(PERIOD).await;
+        // Removals come first: what goes after them is missing now or named the next time.
+        let removed = removals.take(&dir);
         let now = stamp(&dir);
-        if now != seen {
-            seen = now;
-            let pods = read_all(&dir, &node);
-            tell.send_if_modified(|known| {
-                // A file that was only touched makes no new pod: its UID is that of its content.
-                let same = known.keys().eq(pods.keys());
-                if !same {
-                    *known = pods;
-                }
-                !same
-            });
+        if now == seen && removed.is_empty() {
+            continue;
         }
+        seen = now;
+        let found = read(&dir, &node);
+        tell.send_if_modified(|known| match news(known, found, &removed) {
+            Some(pods) => {
+                *known = pods;
+                true
+            }
+            None => false,
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -165,5 +201,25 @@ mod tests {
         assert_eq!(again.keys().collect::<Vec<_>>(), [uid]);
         write("web.yaml", &good.replace("image: i", "image: j"));
         assert!(!read_all(dir.path(), "Node-1").contains_key(uid), "another content is another pod");
+    }
+
+    #[test]
+    fn a_manifest_that_was_taken_away_and_put_back_is_another_edition_of_its_pod() {
+        let pod = |uid: &str, seen: &str| -> Pod {
+            serde_json::from_value(json!({"metadata": {"uid": uid, "annotations": {CONFIG_SEEN: seen}}})).unwrap()
+        };
+        let known =
+            BTreeMap::from([("1".to_owned(), Arc::new(pod("1", "t1"))), ("2".into(), Arc::new(pod("2", "t1")))]);
+        let found = || -> Vec<(OsString, Pod)> { vec![("a".into(), pod("1", "t2")), ("b".into(), pod("2", "t2"))] };
+        let removed = |name: &str| BTreeSet::from([OsString::from(name)]);
+        assert!(news(&known, found(), &BTreeSet::new()).is_none(), "files that were touched");
+        assert!(news(&known, found(), &removed("c")).is_none(), "a file that was no manifest");
+        let back = news(&known, found(), &removed("b")).unwrap();
+        assert!(same_edition(&back["1"], &known["1"]) && !same_edition(&back["2"], &known["2"]));
+        let less = news(&known, found().split_off(1), &removed("a")).unwrap();
+        assert_eq!(less.keys().collect::<Vec<_>>(), ["2"]);
+        let more = [found(), vec![("c".into(), pod("3", "t2"))]].concat();
+        let more = news(&known, more, &BTreeSet::new()).unwrap();
+        assert!(more.len() == 3 && same_edition(&more["1"], &known["1"]));
     }
 }

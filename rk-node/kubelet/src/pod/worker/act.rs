@@ -93,6 +93,7 @@ impl Worker {
                     changed = self.desired.changed() => match changed {
                         // A pod that is to end does not wait for a slow pull or hook.
                         _ if self.desired.borrow().ending() => return Ok(Some(Duration::ZERO)),
+                        _ if self.desired.borrow().put_back(&self.began) => return Ok(Some(Duration::ZERO)),
                         Ok(()) => self.acknowledge().await,
                         Err(_) => break running.await,
                     },

@@ -2,11 +2,19 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 
 use super::{Desired, RESYNC, RETRY, Stage, Worker};
+use crate::pod::spec::RestartPolicy;
 use crate::pod::{kill, spec};
 use crate::runtime::RuntimeError;
+use crate::static_pods::is_static;
+
+/// Whether every app container of the pod starts again, however it ended.
+fn starts_again(pod: &Pod) -> bool {
+    spec::app_containers(pod).iter().all(|c| spec::container_restart_policy(pod, c) == RestartPolicy::Always)
+}
 
 impl Worker {
     pub(super) async fn terminate(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
@@ -47,6 +55,12 @@ impl Worker {
         }
     }
 
+    /// Runs the pod anew beside the ended containers of before, so that restarts are counted on.
+    fn begin_again(&mut self) {
+        self.context.status.forget(spec::uid(&self.began));
+        *self = Self::new(self.context.clone(), self.desired.clone(), self.wake.clone(), None);
+    }
+
     pub(super) async fn after_end(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
         let pod = self.current(desired);
         let runtime = self.gather(&pod).await?;
@@ -54,7 +68,14 @@ impl Worker {
             self.stage = Stage::Terminating;
             return Ok(Duration::ZERO);
         }
-        if !desired.gone() {
+        let back = desired.put_back(&self.began);
+        // What was refused, failed or taken over has to be admitted first.
+        if back && self.failure.is_none() && is_static(&self.began) && starts_again(&pod) {
+            self.begin_again();
+            return Ok(Duration::ZERO);
+        }
+        // What is put back and cannot go on from what is left begins from nothing, with a worker of its own.
+        if !desired.gone() && !back {
             self.publish(&pod, &runtime, true, true);
             return Ok(RESYNC);
         }

@@ -22,7 +22,7 @@ use crate::context::Shared;
 use crate::events::PodRef;
 use crate::probes::ProbeTasks;
 use crate::runtime::{RuntimeError, RuntimePod};
-use crate::static_pods::is_static;
+use crate::static_pods::{is_static, same_edition};
 use crate::volumes::Volumes;
 
 /// Look again when nothing happens: refreshes volumes and catches what events missed.
@@ -64,6 +64,11 @@ impl Desired {
         matches!(self, Self::Gone(_))
     }
 
+    /// Whether the manifest of the static pod that the worker began with was taken away and put back since.
+    fn put_back(&self, began: &Pod) -> bool {
+        !self.gone() && is_static(self.pod()) && !same_edition(began, self.pod())
+    }
+
     fn ending(&self) -> bool {
         self.gone() || self.pod().metadata.deletion_timestamp.is_some()
     }
@@ -95,6 +100,8 @@ enum Stage {
 pub struct Worker {
     context: Shared,
     desired: watch::Receiver<Desired>,
+    /// The pod that it was made for.
+    began: Arc<Pod>,
     wake: Arc<Notify>,
     stage: Stage,
     probes: ProbeTasks,
@@ -120,9 +127,11 @@ impl Worker {
         refusal: Option<(String, String)>,
     ) -> Self {
         let probes = ProbeTasks::new(context.runtime.clone(), context.recorder.clone(), wake.clone());
+        let began = desired.borrow().pod().clone();
         Self {
             context,
             desired,
+            began,
             wake,
             stage: if refusal.is_some() { Stage::Terminating } else { Stage::Syncing },
             probes,
@@ -163,7 +172,7 @@ impl Worker {
     }
 
     async fn step(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
-        if self.stage == Stage::Syncing && desired.ending() {
+        if self.stage == Stage::Syncing && (desired.ending() || desired.put_back(&self.began)) {
             self.stage = Stage::Terminating;
         }
         match self.stage {
