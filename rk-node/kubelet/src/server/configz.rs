@@ -15,7 +15,7 @@ fn thresholds(of: Thresholds, set: impl Fn(Signal) -> bool) -> BTreeMap<&'static
 
 /// The configuration document.
 pub fn configz(options: &Options) -> Value {
-    json!({"kubeletconfig": {
+    let mut config = json!({
         "kind": "KubeletConfiguration",
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "port": options.listen.port(),
@@ -50,6 +50,18 @@ pub fn configz(options: &Options) -> Value {
         "rotateCertificates": true,
         "serverTLSBootstrap": true,
         "failSwapOn": options.fail_swap_on,
+        "enableDebuggingHandlers": true,
+        "featureGates": {},
+    });
+    if let Some(members) = config.as_object_mut() {
+        members.extend(managers(options));
+    }
+    json!({"kubeletconfig": config})
+}
+
+/// The part of the document that is about what pods have for themselves.
+fn managers(options: &Options) -> serde_json::Map<String, Value> {
+    let managers = json!({
         "topologyManagerPolicy": match options.topology.policy {
             TopologyPolicy::None => "none",
             TopologyPolicy::BestEffort => "best-effort",
@@ -64,7 +76,6 @@ pub fn configz(options: &Options) -> Value {
         "memoryManagerPolicy": if options.memory_policy == MemoryPolicy::None { "None" } else { "Static" },
         "userNamespaces": {"idsPerPod": options.ids_per_pod},
         "memorySwap": {"swapBehavior": format!("{:?}", options.swap)},
-        "enableDebuggingHandlers": true,
-        "featureGates": {},
-    }})
+    });
+    managers.as_object().cloned().unwrap_or_default()
 }

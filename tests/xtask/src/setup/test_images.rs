@@ -54,7 +54,7 @@ fn layout(home: &Path, image: &str, entrypoint: &[&str], entries: Vec<Entry>) ->
         program.insert(0, '/');
     }
     let config = ImageConfig { entrypoint, env: vec!["PATH=/usr/sbin:/usr/bin".into()], ..ImageConfig::default() };
-    write_layout(&home.join(image), &name(image)?, &entries, &config)
+    Ok(write_layout(&home.join(image), &name(image)?, &entries, &config)?)
 }
 
 /// A program with the libraries that it names.
