@@ -15,7 +15,6 @@ use crate::devices::Devices;
 use crate::events::Recorder;
 use crate::eviction::Orders;
 use crate::images::Images;
-use crate::manager::PodViews;
 use crate::memory::Memory;
 use crate::numa::{Numa, Provider, TopologyPolicy, place};
 use crate::pod::spec;
@@ -25,6 +24,7 @@ use crate::status_manager::StatusManager;
 use crate::swap::SwapRule;
 use crate::translate::{FieldContext, Seccomp};
 use crate::userns::PodUsers;
+use crate::views::PodViews;
 use crate::volumes::VolumeManager;
 
 /// Facts of the node that pods depend on.

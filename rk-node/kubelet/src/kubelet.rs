@@ -17,7 +17,7 @@ use crate::events::{PodRef, Recorder};
 use crate::eviction::{Orders, evict_loop};
 use crate::images::Images;
 use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
-use crate::manager::{Manager, PodViews};
+use crate::manager::Manager;
 use crate::memory::Memory;
 use crate::node::{NodeLoop, Sources, find_node_ip, kept_memory, lease_loop, machine};
 use crate::numa::{Numa, TopologyRules};
@@ -28,6 +28,7 @@ use crate::static_pods::Shown;
 use crate::status_manager::StatusManager;
 use crate::swap::{SWAP_FILE, SwapRule};
 use crate::userns::PodUsers;
+use crate::views::PodViews;
 use crate::volumes::{Csi, Drivers, NodeObject, Objects, VolumeManager};
 use crate::{Options, Session, devices, image_gc, logs, plugins, static_pods};
 

@@ -49,6 +49,7 @@ mod status_manager;
 mod swap;
 mod translate;
 mod userns;
+mod views;
 mod volumes;
 
 pub use configuration::configure;

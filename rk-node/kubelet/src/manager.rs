@@ -20,10 +20,11 @@ use crate::events::PodRef;
 use crate::eviction::Order;
 use crate::pod::spec;
 use crate::pod::status::PREEMPTED;
-use crate::pod::worker::{Desired, Worker};
+use crate::pod::worker::{Desired, Stage, Worker};
 use crate::preemption;
 use crate::runtime;
 use crate::static_pods::{Shown, is_mirror, is_static};
+use crate::views::{View, Work};
 
 /// Look for leftovers of pods that nobody knows.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
@@ -32,31 +33,16 @@ struct Handle {
     desired: watch::Sender<Desired>,
     wake: Arc<Notify>,
     task: AbortHandle,
+    stage: watch::Receiver<Stage>,
     /// Refused pods use nothing.
     refused: bool,
+    /// Only the runtime told of the pod.
+    adopted: bool,
 }
 
-/// The pods of this node as last seen; shared with the HTTPS server.
-#[derive(Clone)]
-pub struct PodViews {
-    pods: watch::Receiver<Vec<Arc<Pod>>>,
-}
-
-impl PodViews {
-    /// An empty view and its other end, for the manager.
-    pub fn new() -> (watch::Sender<Vec<Arc<Pod>>>, Self) {
-        let (sender, pods) = watch::channel(Vec::new());
-        (sender, Self { pods })
-    }
-
-    /// All pods.
-    pub fn all(&self) -> Vec<Arc<Pod>> {
-        self.pods.borrow().clone()
-    }
-
-    /// A pod by namespace and name.
-    pub fn find(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
-        self.pods.borrow().iter().find(|p| spec::namespace(p) == namespace && spec::name(p) == name).cloned()
+impl Handle {
+    fn work(&self) -> Work {
+        Work::new(self.desired.subscribe(), self.stage.clone(), self.adopted)
     }
 }
 
@@ -72,7 +58,7 @@ pub struct Manager {
     statics: watch::Receiver<BTreeMap<String, Arc<Pod>>>,
     /// Which of them the API shows.
     shown: watch::Sender<Shown>,
-    views: watch::Sender<Vec<Arc<Pod>>>,
+    views: watch::Sender<View>,
 }
 
 impl Manager {
@@ -81,7 +67,7 @@ impl Manager {
         context: Shared,
         statics: watch::Receiver<BTreeMap<String, Arc<Pod>>>,
         shown: watch::Sender<Shown>,
-        views: watch::Sender<Vec<Arc<Pod>>>,
+        views: watch::Sender<View>,
     ) -> Self {
         let (workers, tasks, unknown) = (HashMap::new(), JoinSet::new(), BTreeSet::new());
         Self { context, workers, tasks, unknown, synced: false, statics, shown, views }
@@ -155,7 +141,9 @@ impl Manager {
     fn show(&mut self) {
         self.workers.retain(|_, h| !h.task.is_finished());
         let pods = self.workers.values().filter(|h| !matches!(*h.desired.borrow(), Desired::Gone(_)));
-        self.views.send_replace(pods.map(|h| h.desired.borrow().pod().clone()).collect());
+        let pods = pods.map(|h| h.desired.borrow().pod().clone()).collect();
+        let works = self.workers.values().map(Handle::work).collect();
+        self.views.send_replace(View { pods, works });
     }
 
     fn present(&mut self, pod: Pod) {
@@ -261,9 +249,11 @@ impl Manager {
         let (sender, receiver) = watch::channel(desired);
         let wake = Arc::new(Notify::new());
         let is_refused = refused.is_some();
-        let worker = Worker::new(self.context.clone(), receiver, wake.clone(), refused);
+        let adopted = matches!(*sender.borrow(), Desired::Gone(_));
+        let (told, stage) = watch::channel(Stage::Syncing);
+        let worker = Worker::new(self.context.clone(), receiver, wake.clone(), told, refused);
         let task = self.tasks.spawn(worker.run());
-        self.workers.insert(uid, Handle { desired: sender, wake, task, refused: is_refused });
+        self.workers.insert(uid, Handle { desired: sender, wake, task, stage, refused: is_refused, adopted });
     }
 
     fn gone(&mut self, uid: &str, last: Option<Pod>) {
@@ -292,6 +282,7 @@ impl Manager {
         tracing::info!(pod = %found.name, namespace = %found.namespace, uid, "ending a pod that the API does not know");
         let pod = Arc::new(orphan(&found));
         self.spawn(uid.to_owned(), Desired::Gone(pod), None);
+        self.show();
     }
 
     async fn housekeep(&mut self) {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use http::{Response, StatusCode};
 
 use super::body::{Body, response};
+use super::pod_counts;
 use super::routes::State;
 use super::stats::{self, PodUsage};
 use crate::pod::spec;
@@ -83,8 +84,7 @@ pub async fn kubelet(state: &State) -> Response<Body> {
         text.head("kubelet_running_pods", "Number of pods that have a running container", "gauge");
         text.sample("kubelet_running_pods", &[], pods.len() as f64);
     }
-    text.head("kubelet_desired_pods", "The number of pods the kubelet is being instructed to run", "gauge");
-    text.sample("kubelet_desired_pods", &[("static", "")], state.pods.all().len() as f64);
+    pod_counts::write(&mut text, &state.pods.lives());
     volumes(state, &mut text).await;
     process(&mut text);
     text.done()

@@ -13,6 +13,7 @@ mod listen;
 mod machine;
 mod metrics;
 mod params;
+mod pod_counts;
 mod rates;
 mod read_only;
 mod routes;

@@ -14,9 +14,9 @@ use super::params::Params;
 use super::rates::Rates;
 use super::{cadvisor, configz, container_logs, metrics, streaming, summary};
 use crate::context::Shared;
-use crate::manager::PodViews;
 use crate::pod::spec;
 use crate::runtime::{self, RuntimeContainer, RuntimePod};
+use crate::views::PodViews;
 
 /// What handlers work with.
 pub struct State {

@@ -85,7 +85,7 @@ impl Desired {
 
 /// Where a pod is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub enum Stage {
     /// Made to run.
     Syncing,
     /// Being ended.
@@ -104,6 +104,8 @@ pub struct Worker {
     began: Arc<Pod>,
     wake: Arc<Notify>,
     stage: Stage,
+    /// The stage for others to see.
+    shown: watch::Sender<Stage>,
     probes: ProbeTasks,
     adopted: bool,
     back_off: BackOff,
@@ -124,6 +126,7 @@ impl Worker {
         context: Shared,
         desired: watch::Receiver<Desired>,
         wake: Arc<Notify>,
+        shown: watch::Sender<Stage>,
         refusal: Option<(String, String)>,
     ) -> Self {
         let probes = ProbeTasks::new(context.runtime.clone(), context.recorder.clone(), wake.clone());
@@ -134,6 +137,7 @@ impl Worker {
             began,
             wake,
             stage: if refusal.is_some() { Stage::Terminating } else { Stage::Syncing },
+            shown,
             probes,
             adopted: false,
             back_off: BackOff::default(),
@@ -167,6 +171,7 @@ impl Worker {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+        self.shown.send_replace(Stage::Removed);
         self.context.status.forget(&uid);
         self.context.images.forget(&uid);
     }
@@ -175,6 +180,7 @@ impl Worker {
         if self.stage == Stage::Syncing && (desired.ending() || desired.put_back(&self.began)) {
             self.stage = Stage::Terminating;
         }
+        self.shown.send_replace(self.stage);
         match self.stage {
             Stage::Syncing => self.sync(desired).await,
             Stage::Terminating => self.terminate(desired).await,
