@@ -58,7 +58,8 @@ impl Worker {
     /// Runs the pod anew beside the ended containers of before, so that restarts are counted on.
     fn begin_again(&mut self) {
         self.context.status.forget(spec::uid(&self.began));
-        *self = Self::new(self.context.clone(), self.desired.clone(), self.wake.clone(), None);
+        let shown = self.shown.clone();
+        *self = Self::new(self.context.clone(), self.desired.clone(), self.wake.clone(), shown, None);
     }
 
     pub(super) async fn after_end(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
