@@ -56,7 +56,8 @@ fn page(table: &Table) -> String {
     let mut text = format!(
         "# Conformance\n\nThe behaviours that the community's suite asks of a v1.36 cluster, by its own names, and the test of this \
          project that covers each.\nThis page is made from `tests/fixtures/conformance.txt`; the test `conformance` fails when it is \
-         stale and writes it anew with `{BLESS}=1`.\n\nCovered: {covered} of {}, {asked} of these by the \
+         stale and writes it anew with `{BLESS}=1`.\n\nThe suite itself needs nothing special of a cluster; sonobuoy's own check for a pod of cluster DNS \
+         does, since every node answers for itself: `sonobuoy run --plugin e2e --skip-preflight=dnscheck`.\n\nCovered: {covered} of {}, {asked} of these by the \
          node tier (`cargo xtask test node`).\n",
         all.len()
     );

@@ -16,7 +16,8 @@ pub(super) fn ingress(object: &Value, errors: &mut FieldErrors) {
     let spec = at(object, &["spec"]);
     let path = Path::new("spec");
     if empty(spec, "rules") && field(spec, "defaultBackend").is_none() {
-        errors.invalid(&path, Value::Null, "either `defaultBackend` or `rules` must be specified");
+        // Upstream shows its list of rules, and one that is not there without quotes.
+        errors.invalid_unshown(&path, "null: either `defaultBackend` or `rules` must be specified");
     }
     if let Some(backend) = field(spec, "defaultBackend") {
         self::backend(backend, &path.child("defaultBackend"), errors);
