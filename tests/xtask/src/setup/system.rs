@@ -5,9 +5,10 @@ use crate::run;
 use anyhow::{Result, bail};
 use std::process::Command;
 
-/// What this repository needs beside the kernel's own build: machines, disks, images, `protoc` for the etcd client, and Python for
-/// the client of the API that its own community keeps.
+/// What this repository needs beside the kernel's own build: machines, disks, images, `protoc` for the etcd client, `dig` to ask the
+/// cluster's DNS, and Python for the client of the API that its own community keeps.
 const PACKAGES: &[&str] = &[
+    "bind9-dnsutils",
     "ca-certificates",
     "e2fsprogs",
     "libprotobuf-dev",
