@@ -11,6 +11,8 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
+/// Longest message that the server takes of an event that says what was done, bytes.
+const MAX_MESSAGE: usize = 1024;
 /// Events that wait to be written; a flood beyond is dropped, events are hints.
 const WAITING: usize = 1024;
 /// Remembered events and objects; the memory is emptied when it is full, which only costs merging.
@@ -209,6 +211,11 @@ fn similarity(record: &Record) -> String {
     format!("{}\0{}\0{}\0{}", record.component, parts.join("\0"), record.type_.as_str(), record.reason)
 }
 
+/// The part of a message that the server takes (1024 bytes).
+fn bounded(message: &str) -> &str {
+    message.get(..message.floor_char_boundary(MAX_MESSAGE)).unwrap_or(message)
+}
+
 fn build(record: &Record, now: Timestamp) -> Event {
     let namespace = record.about.namespace.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| "default".to_owned());
     let name = format!("{}.{:x}", record.about.name.as_deref().unwrap_or_default(), now.as_nanosecond());
@@ -216,7 +223,7 @@ fn build(record: &Record, now: Timestamp) -> Event {
         metadata: ObjectMeta { name: Some(name), namespace: Some(namespace), ..ObjectMeta::default() },
         involved_object: record.about.clone(),
         reason: Some(record.reason.to_owned()),
-        message: Some(record.message.clone()),
+        message: Some(bounded(&record.message).to_owned()),
         type_: Some(record.type_.as_str().to_owned()),
         related: record.related.clone(),
         reporting_component: Some(record.component.to_owned()),

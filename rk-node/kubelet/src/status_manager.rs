@@ -51,6 +51,10 @@ pub struct StatusManager {
 /// The parts of a pod status that differ, as a JSON merge patch, or `None` when nothing does.
 pub fn status_patch(current: &PodStatus, wanted: &PodStatus) -> Option<Value> {
     let mut wanted = wanted.clone();
+    // It never changes, and the server may see more of a static pod's mirror than its manifest says.
+    if current.qos_class.is_some() {
+        wanted.qos_class.clone_from(&current.qos_class);
+    }
     wanted.conditions = Some(merge_conditions(
         current.conditions.as_deref().unwrap_or_default(),
         wanted.conditions.as_deref().unwrap_or_default(),
@@ -210,9 +214,13 @@ impl StatusManager {
                     break;
                 }
                 Err(kube::Error::Api(status)) if status.code == 409 || status.code == 422 => {
+                    if attempt == ATTEMPTS && status.code == 409 {
+                        return Ok(false);
+                    }
                     if attempt == ATTEMPTS {
-                        // What the server refuses as invalid is not better a moment later.
-                        return Ok(status.code == 422);
+                        // What the server refuses as invalid is not better a moment later, and must not hold the pod back for ever.
+                        tracing::warn!(pod = %spec::describe(&entry.pod), "the pod's status is refused: {}", status.message);
+                        break;
                     }
                     match api.get_opt(name).await? {
                         Some(fresh) if fresh.metadata.uid.as_deref() == Some(uid) => current = fresh,

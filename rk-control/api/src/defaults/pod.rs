@@ -17,6 +17,10 @@ pub(super) fn pod(pod: &mut Object) {
     };
     self::spec(spec);
     default(spec, "enableServiceLinks", true);
+    // What was written before it was checked counts as the shortest that there is.
+    if spec.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|seconds| seconds < 0) {
+        spec.insert("terminationGracePeriodSeconds".to_owned(), json!(1));
+    }
     let host_network = spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or(false);
     for list in ["initContainers", "containers"] {
         for entry in each(spec, list) {

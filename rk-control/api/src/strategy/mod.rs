@@ -22,6 +22,7 @@ pub use delete::{default_propagation, grace_period};
 pub use pod::qos_class;
 pub use prepare::{prepare_for_create, prepare_for_update};
 pub use special::stamp;
+pub(crate) use volume::sources as complete_sources;
 pub use warn::warnings;
 
 use crate::resources::Resource;

@@ -27,7 +27,7 @@ pub(super) fn stamp(new: &mut Value, old: &Value, now: &str) {
 
 /// PersistentVolumeClaim: a data source and its newer name say the same (KEP-1495). What the older one cannot name goes, unless it
 /// was there before.
-pub(super) fn sources(claim: &mut Value, old: Option<&Value>) {
+pub(crate) fn sources(claim: &mut Value, old: Option<&Value>) {
     let set_before = |key| old.is_some_and(|old| !at(old, &["spec", key]).is_null());
     let before = set_before("dataSource") || set_before("dataSourceRef");
     let Some(spec) = claim.get_mut("spec").and_then(Value::as_object_mut) else { return };

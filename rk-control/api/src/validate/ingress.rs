@@ -6,8 +6,7 @@ use serde_json::Value;
 
 use super::get::{empty, field, in_range, int, list, named, one_of, required_name, strings, text};
 use crate::meta::{
-    at, dns1035_label, dns1123_label, dns1123_subdomain, domain_prefixed_path, path_segment, port_name,
-    wildcard_dns1123_subdomain,
+    at, dns1123_label, dns1123_subdomain, domain_prefixed_path, path_segment, port_name, wildcard_dns1123_subdomain,
 };
 use crate::status::{FieldErrors, Path};
 
@@ -122,7 +121,7 @@ fn backend(backend: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         (None, None) => errors.invalid(path, "", "resource or service backend is required"),
         (None, Some(service)) => {
             let here = path.child("service");
-            required_name(errors, &here.child("name"), text(service, "name"), dns1035_label);
+            required_name(errors, &here.child("name"), text(service, "name"), dns1123_label);
             let port = at(service, &["port"]);
             let (name, number) = (text(port, "name"), int(port, "number").unwrap_or(0));
             let here = here.child("port");

@@ -39,8 +39,9 @@ pub fn metadata(resource: &Resource, object: &Value) -> FieldErrors {
     labels(at(metadata, &["labels"]), &path.child("labels"), &mut errors);
     annotations(at(metadata, &["annotations"]), &path.child("annotations"), &mut errors);
     owners(metadata, &path.child("ownerReferences"), &mut errors);
-    // Definitions and their objects may have finalizers of any name.
-    let domains = resource.custom.is_none() && resource.gvk.group != "apiextensions.k8s.io";
+    // What is served by upstream's libraries, and custom objects, may have finalizers of any name.
+    let open = ["apiextensions.k8s.io", "admissionregistration.k8s.io", "apiregistration.k8s.io"];
+    let domains = resource.custom.is_none() && !open.contains(&&*resource.gvk.group);
     finalizers(metadata, domains, &path.child("finalizers"), &mut errors);
     errors
 }

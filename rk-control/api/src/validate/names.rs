@@ -1,13 +1,13 @@
 //! Which rule the names of a kind follow.
 
-use crate::meta::{dns1035_label, dns1123_label, dns1123_subdomain, path_segment};
+use crate::meta::{dns1123_label, dns1123_subdomain, path_segment};
 use crate::resources::Resource;
 
 /// The rules that a name of this kind breaks.
 pub(super) fn rules(resource: &Resource, name: &str) -> Vec<String> {
     match (&*resource.gvk.group, &*resource.gvk.kind) {
-        ("", "Namespace") | ("apps", "StatefulSet") => dns1123_label(name),
-        ("", "Service") => dns1035_label(name),
+        // A Service's name may begin with a digit (KEP-5311).
+        ("", "Namespace" | "Service") | ("apps", "StatefulSet") => dns1123_label(name),
         ("rbac.authorization.k8s.io" | "apiregistration.k8s.io", _)
         | ("certificates.k8s.io", "CertificateSigningRequest") => path_segment(name),
         ("networking.k8s.io", "IPAddress") => match name.parse::<std::net::IpAddr>() {

@@ -160,8 +160,8 @@ fn broken_rules_are_told_in_known_words() {
         ("services", json!({"spec": {"ports": [{"port": 80}, {"port": 81}]}}), "spec.ports[0].name: Required value"),
         (
             "services",
-            json!({"metadata": {"name": "1a"}}),
-            "metadata.name: Invalid value: \"1a\": a DNS-1035 label must consist of",
+            json!({"metadata": {"name": "1.a"}}),
+            "metadata.name: Invalid value: \"1.a\": must not contain dots",
         ),
         (
             "services",

@@ -9,6 +9,7 @@ use super::sources;
 use super::storage::amount;
 use crate::meta::{at, dns1123_label, dns1123_subdomain};
 use crate::status::{FieldErrors, Path};
+use crate::strategy::complete_sources;
 
 const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 const ATTRIBUTES: &str = "volumeAttributesClassName";
@@ -233,6 +234,10 @@ pub(super) fn claim_spec(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors
 
 /// Of a claim only the request may grow, and the volume be bound.
 pub(super) fn claim_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    // A claim of an older server may have one of the two data sources only.
+    let mut completed = old.clone();
+    complete_sources(&mut completed, Some(old));
+    let old = &completed;
     let (phase, new_spec, old_spec) = (text(at(old, &["status"]), "phase"), at(new, &["spec"]), at(old, &["spec"]));
     let mut expected = old_spec.clone();
     if let Some(spec) = expected.as_object_mut() {
