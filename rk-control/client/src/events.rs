@@ -213,7 +213,8 @@ fn similarity(record: &Record) -> String {
 
 /// The part of a message that the server takes (1024 bytes).
 fn bounded(message: &str) -> &str {
-    message.get(..message.floor_char_boundary(MAX_MESSAGE)).unwrap_or(message)
+    let end = (0..=MAX_MESSAGE.min(message.len())).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
+    message.get(..end).unwrap_or_default()
 }
 
 fn build(record: &Record, now: Timestamp) -> Event {

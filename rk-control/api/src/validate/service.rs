@@ -257,7 +257,8 @@ pub(super) fn update(new: &Value, old: &Value, errors: &mut FieldErrors) {
     let headless = |spec: &Value| text(spec, "clusterIP") == "None";
     let (now, before) = (list(new, "clusterIPs"), list(old, "clusterIPs"));
     let moved = now.first() != before.first() || (now.len() == before.len() && now != before);
-    if !before.is_empty() && !(headless(new) && headless(old)) && moved {
+    let stays_headless = headless(new) && headless(old);
+    if !before.is_empty() && !stays_headless && moved {
         let why = if now.is_empty() { "primary clusterIP can not be unset" } else { "may not change once set" };
         let index = usize::from(now.first() == before.first());
         errors.invalid(&path.child("clusterIPs").index(index), now.to_vec(), why);

@@ -90,7 +90,7 @@ impl<'a> Requests<'a> {
 
     fn has(&self, name: &str) -> bool {
         let (request, sub) = name.split_once('/').map_or((name, None), |(request, sub)| (request, Some(sub)));
-        self.0.iter().any(|(own, subs)| *own == request && sub.is_none_or(|sub| subs.iter().any(|own| *own == sub)))
+        self.0.iter().any(|(own, subs)| *own == request && sub.is_none_or(|sub| subs.contains(&sub)))
     }
 
     /// A name that must be one of a request, or of one of its alternatives.
