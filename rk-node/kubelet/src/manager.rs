@@ -23,6 +23,7 @@ use crate::pod::status::PREEMPTED;
 use crate::pod::worker::{Desired, Stage, Worker};
 use crate::preemption;
 use crate::runtime;
+use crate::runtime::CONFIG_SOURCE;
 use crate::static_pods::{Shown, is_mirror, is_static};
 use crate::views::{View, Work};
 
@@ -93,13 +94,24 @@ impl Manager {
                 Some(uid) = changes.recv() => self.on_change(uid).await,
                 Ok(()) = self.statics.changed() => self.on_statics(),
                 // What waited for the end of a pod has its turn.
-                Some(Ok(())) = self.tasks.join_next() => self.on_statics(),
+                Some(ended) = self.tasks.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!("a pod's worker ended early: {error}");
+                    }
+                    self.on_statics();
+                }
                 _ = housekeeping.tick() => self.housekeep().await,
             }
         }
     }
 
     fn on_event(&mut self, event: watcher::Event<Pod>, fresh: &mut Vec<Pod>) {
+        let event = match event {
+            watcher::Event::InitApply(pod) => watcher::Event::InitApply(of_api(pod)),
+            watcher::Event::Apply(pod) => watcher::Event::Apply(of_api(pod)),
+            watcher::Event::Delete(pod) => watcher::Event::Delete(of_api(pod)),
+            other => other,
+        };
         match event {
             watcher::Event::Init => fresh.clear(),
             // Mirrors only show what runs here anyway.
@@ -335,6 +347,15 @@ impl Manager {
             tracing::warn!("some pods did not end in time");
         }
     }
+}
+
+/// A pod as the API has it: whoever may create pods must not pass one off as the node's own.
+fn of_api(mut pod: Pod) -> Pod {
+    let annotations = pod.metadata.annotations.as_mut();
+    if let Some(source) = annotations.and_then(|annotations| annotations.get_mut(CONFIG_SOURCE)) {
+        *source = "api".to_owned();
+    }
+    pod
 }
 
 async fn told_to_stop(stop: &mut watch::Receiver<bool>) {

@@ -44,7 +44,6 @@ struct Controller {
     services: Informer<Lenient<Service>>,
     claims: Informer<PersistentVolumeClaim>,
     discovery: Discovery,
-    queue: Queue<Work>,
 }
 
 /// Starts the loop.
@@ -56,9 +55,8 @@ pub(crate) fn register(ctx: &Context) {
         services: ctx.informers.of(),
         claims: ctx.informers.of(),
         discovery: Discovery::new(ctx.client.clone()),
-        queue: Queue::default(),
     });
-    let queue = controller.queue.clone();
+    let queue: Queue<Work> = Queue::default();
     let q = queue.clone();
     controller.quotas.on_change(move |change| {
         if matters(change) {
@@ -68,6 +66,15 @@ pub(crate) fn register(ctx: &Context) {
     let (q, quotas) = (queue.clone(), controller.quotas.clone());
     ctx.every(RESYNC, move || {
         quotas.list().iter().for_each(|quota| q.add(Work::Whole(ObjectKey::of(quota.as_ref()))));
+        std::future::ready(())
+    });
+    let (q, quotas) = (queue.clone(), controller.quotas.clone());
+    ctx.every(RECOUNT, move || {
+        let limits = |quota: &ResourceQuota| quota.spec.as_ref().and_then(|spec| spec.hard.clone()).unwrap_or_default();
+        let counts = |quota: &ResourceQuota| limits(quota).keys().any(|name| counted(name).is_some());
+        let all = quotas.list();
+        let due = all.iter().filter(|quota| counts(quota) && !quota.spec.as_ref().is_some_and(scope::is_scoped));
+        due.for_each(|quota| q.add(Work::Counted(ObjectKey::of(quota.as_ref()))));
         std::future::ready(())
     });
     on_release(&controller.pods, &controller.quotas, &queue, |old, new| {
@@ -154,11 +161,7 @@ impl Controller {
         if !scope::is_scoped(&spec) {
             all.extend(self.services.in_namespace(namespace).iter().map(|s| usage::of_service(s)));
             all.extend(self.claims.in_namespace(namespace).iter().map(|c| usage::of_claim(c)));
-            let counts = self.counts(namespace, &hard).await?;
-            if !counts.is_empty() {
-                self.queue.add_after(Work::Counted(key.clone()), RECOUNT);
-            }
-            all.push(counts);
+            all.push(self.counts(namespace, &hard).await?);
         }
         let used = usage::sum(all.into_iter(), &hard);
         self.write(&quota, hard, written(used)).await?;
@@ -175,7 +178,7 @@ impl Controller {
         };
         let used = known.into_iter().chain(written(counts)).collect();
         self.write(&quota, hard, used).await?;
-        Ok(Outcome::RequeueAfter(RECOUNT))
+        Ok(Outcome::AwaitChange)
     }
 
     /// How many there are of each limited kind that is only counted.

@@ -43,9 +43,11 @@ pub async fn cadvisor(state: &State) -> Response<Body> {
 async fn ask(state: &State) -> Result<Told, RuntimeError> {
     let runtime = &state.context.runtime;
     let descriptors = runtime.metric_descriptors().await?;
+    // First, so that a container that ends meanwhile has no sample instead of one that is rounded down.
+    let stats = runtime.container_stats().await?;
     let pods = runtime.sandbox_metrics().await?;
     let mut cpu = HashMap::new();
-    for stats in runtime.container_stats().await? {
+    for stats in stats {
         let id = stats.attributes.unwrap_or_default().id;
         let used = stats.cpu.and_then(|cpu| cpu.usage_core_nano_seconds);
         cpu.extend(used.map(|nanos| (id, nanos.value)));

@@ -56,19 +56,22 @@ fn open_beneath(volume: &Path, sub: &Path) -> io::Result<OwnedFd> {
 /// # Errors
 /// It cannot be read, is no regular file of UTF-8, or is longer than `limit` bytes.
 pub fn read_beneath(volume: &Path, path: &str, limit: u64) -> Result<Option<String>, String> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let opened = open(volume, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).and_then(|root| {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let found = open(volume, flags, Mode::empty()).and_then(|root| {
         openat2(root.as_fd(), path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS)
     });
-    let file = match opened {
-        Ok(file) => fs::File::from(file),
+    let found = match found {
+        Ok(found) => found,
         Err(rustix::io::Errno::NOENT) => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
-    let meta = file.metadata().map_err(|error| error.to_string())?;
+    // Looked at before it is opened: a container may have made a device node, and opening one of those is a deed.
+    let magic = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let meta = fs::metadata(&magic).map_err(|error| error.to_string())?;
     if !meta.is_file() || meta.len() > limit {
         return Err(format!("not a regular file of at most {limit} bytes"));
     }
+    let file = fs::File::open(&magic).map_err(|error| error.to_string())?;
     let mut text = String::new();
     file.take(limit).read_to_string(&mut text).map_err(|error| error.to_string())?;
     Ok(Some(text))

@@ -86,6 +86,7 @@ impl Worker {
         let mut retry: Option<Duration> = None;
         for item in &plan.start {
             let launch = Launch { context: &context, pod, start: item, sandbox, runtime, volumes: &volumes };
+            let mut outdated = false;
             let mut running = std::pin::pin!(launch.run());
             let result = loop {
                 tokio::select! {
@@ -94,7 +95,10 @@ impl Worker {
                         // A pod that is to end does not wait for a slow pull or hook.
                         _ if self.desired.borrow().ending() => return Ok(Some(Duration::ZERO)),
                         _ if self.desired.borrow().put_back(&self.began) => return Ok(Some(Duration::ZERO)),
-                        Ok(()) => self.acknowledge().await,
+                        Ok(()) => {
+                            outdated = true;
+                            self.acknowledge().await;
+                        }
                         Err(_) => break running.await,
                     },
                 }
@@ -110,6 +114,10 @@ impl Worker {
                     retry = Some(retry.map_or(wait, |r| r.min(wait)));
                     self.waiting.insert(item.name.clone(), (error.reason, error.message));
                 }
+            }
+            // The others are started by what the pod is now.
+            if outdated {
+                break;
             }
         }
         Ok(retry)

@@ -283,11 +283,14 @@ impl Worker {
                 return Ok(pause);
             }
             if let Some(retry) = self.act(&pod, &runtime, plan).await? {
+                let newest = self.desired.borrow().clone();
+                let pod = self.current(&newest);
                 let runtime = self.gather(&pod).await?;
                 self.publish(&pod, &runtime, false, false);
                 return Ok(pause.min(retry));
             }
-            if self.desired.has_changed().unwrap_or(false) {
+            // A newer version may have been seen, and acknowledged, while a container started.
+            if self.desired.has_changed().unwrap_or(false) || !Arc::ptr_eq(desired.pod(), self.desired.borrow().pod()) {
                 return Ok(Duration::ZERO);
             }
         }
