@@ -16,6 +16,8 @@ mod traits;
 mod volume;
 mod warn;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 pub use delete::{default_propagation, grace_period};
@@ -41,17 +43,38 @@ pub fn validate_create(resource: &Resource, object: &Value) -> FieldErrors {
 pub fn validate_update(resource: &Resource, subresource: Option<&str>, new: &Value, old: &Value) -> FieldErrors {
     let mut errors = validate::metadata_update(resource, new, old);
     match subresource {
+        Some("status") => {
+            let told = |new: &Value| errors_of(|e| validate::subresource_update(resource, "status", new, old, e));
+            errors.extend(news(told(new), || told(old)));
+        }
         Some(subresource) => validate::subresource_update(resource, subresource, new, old, &mut errors),
         None => {
             if let Some(custom) = &resource.custom {
                 custom.validate_update(new, old, &mut errors);
                 return errors;
             }
-            validate::object(resource, new, &mut errors);
+            let told = |object: &Value| errors_of(|e| validate::object(resource, object, e));
+            errors.extend(news(told(new), || told(old)));
             validate::update(resource, new, old, &mut errors);
         }
     }
     errors
+}
+
+fn errors_of(check: impl FnOnce(&mut FieldErrors)) -> FieldErrors {
+    let mut errors = FieldErrors::new();
+    check(&mut errors);
+    errors
+}
+
+/// What is wrong now and was not before: an object that was stored when a rule did not exist yet must not be beyond every change, the loss
+/// of a finalizer among them.
+pub fn news(now: FieldErrors, before: impl FnOnce() -> FieldErrors) -> FieldErrors {
+    if now.is_empty() {
+        return now;
+    }
+    let known: BTreeSet<String> = before().0.iter().map(ToString::to_string).collect();
+    FieldErrors(now.0.into_iter().filter(|error| !known.contains(&error.to_string())).collect())
 }
 
 /// Rules of the version in which the client names the object; `old` is `None` on creation.

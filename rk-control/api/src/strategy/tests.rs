@@ -188,10 +188,26 @@ fn addresses_of_a_load_balancer_are_refused_where_there_is_none() {
     let services = resource("", "v1", "services");
     let status = json!({"loadBalancer": {"ingress": [{"ip": "203.0.113.1", "ipMode": "VIP"}]}});
     for (kind, refused) in [("LoadBalancer", false), ("ClusterIP", true)] {
-        let new = json!({"metadata": {"name": "s", "namespace": "n"}, "spec": {"type": kind}, "status": status});
-        let errors = validate_update(&services, Some("status"), &new, &new);
+        let old = json!({"metadata": {"name": "s", "namespace": "n"}, "spec": {"type": kind}, "status": {"loadBalancer": {}}});
+        let mut new = old.clone();
+        new["status"] = status.clone();
+        let errors = validate_update(&services, Some("status"), &new, &old);
         assert_eq!(!errors.is_empty(), refused, "{kind}: {errors:?}");
+        // What an older server has taken already holds nobody back.
+        assert!(validate_update(&services, Some("status"), &new, &new).is_empty());
     }
+}
+
+#[test]
+fn an_object_with_an_old_fault_can_still_lose_a_finalizer() {
+    let classes = resource("node.k8s.io", "v1", "runtimeclasses");
+    let old = json!({"metadata": {"name": "c", "finalizers": ["example.com/f"]}, "handler": "Not A Label"});
+    let mut new = old.clone();
+    new["metadata"].as_object_mut().unwrap().remove("finalizers");
+    assert!(!validate_create(&classes, &old).is_empty(), "a new one is refused");
+    assert_eq!(validate_update(&classes, None, &new, &old).0, []);
+    new["handler"] = json!("Another One");
+    assert!(!validate_update(&classes, None, &new, &old).is_empty(), "a new fault is");
 }
 
 #[test]

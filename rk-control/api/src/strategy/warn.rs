@@ -59,7 +59,7 @@ pub fn warnings(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec
 fn of_names(resource: &Resource, object: &Value, out: &mut Vec<String>) {
     let hosts = matches!(
         (&*resource.gvk.group, &*resource.gvk.kind),
-        ("", "Pod" | "ReplicationController") | ("apps", "Deployment" | "ReplicaSet") | ("batch", "Job" | "CronJob")
+        ("", "ReplicationController") | ("apps", "Deployment" | "ReplicaSet") | ("batch", "Job" | "CronJob")
     );
     let broken = dns1123_label(text(object, &["metadata", "name"]));
     if hosts && !broken.is_empty() {

@@ -174,7 +174,7 @@ fn exit_codes(spec: &Value, codes: &Value, path: &Path<'_>, errors: &mut FieldEr
     if values.is_empty() {
         errors.invalid(&here, Value::Array(Vec::new()), "at least one value is required");
     } else if values.len() > MAX_CODES {
-        errors.too_many(&here, values.len(), MAX_CODES);
+        return errors.too_many(&here, values.len(), MAX_CODES);
     }
     for (index, value) in values.iter().enumerate() {
         let here = here.index(index);

@@ -1,5 +1,6 @@
 //! Services.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde_json::Value;
@@ -134,10 +135,11 @@ fn addresses(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors
     let policy = ["PreferDualStack", "RequireDualStack", "SingleStack"];
     if kind != "ExternalName" {
         one_of(errors, &path.child("ipFamilyPolicy"), text(spec, "ipFamilyPolicy"), &policy, false);
+        let mut families = BTreeSet::new();
         for (index, family) in strings(spec, "ipFamilies").enumerate() {
             let here = path.child("ipFamilies");
             one_of(errors, &here.index(index), family, &["IPv4", "IPv6"], true);
-            if strings(spec, "ipFamilies").take(index).any(|other| other == family) {
+            if !families.insert(family) {
                 errors.duplicate(&here.index(index), family);
             }
         }

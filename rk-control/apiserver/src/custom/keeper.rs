@@ -60,7 +60,12 @@ pub async fn sync(core: &Arc<Core>) -> Result<bool, Status> {
         match outcome {
             // Somebody else wrote it: the next turn sees that.
             Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => waiting = true,
-            Err(status) => return Err(status),
+            // One that cannot be written must not keep the others from being served.
+            Err(status) => {
+                let name = meta::name(definition);
+                tracing::warn!(definition = name, "its state is not written: {}", status.message);
+                waiting = true;
+            }
             Ok(holds) => waiting |= holds,
         }
     }

@@ -83,13 +83,13 @@ impl Selection {
         Ok(verdicts)
     }
 
-    /// The selected ones of objects.
+    /// The selected ones of objects that [may match](Selection::may_match).
     ///
     /// # Errors
     /// As [`Selection::judge`].
     pub(super) async fn sift(&self, core: &Core, objects: Vec<Arc<Cached>>) -> Result<Vec<Arc<Cached>>, Status> {
         if self.served.is_none() {
-            return Ok(objects.into_iter().filter(|object| self.may_match(object)).collect());
+            return Ok(objects);
         }
         let seen: Vec<&Cached> = objects.iter().map(AsRef::as_ref).collect();
         let verdicts = self.judge(core, &seen).await?;

@@ -87,7 +87,12 @@ async fn attempt(
     let mut errors = strategy::validate_update(&call.hub, part, &new, &old);
     if part.is_none() {
         strategy::validate_requested(&requested, &new, Some(&old), &mut errors);
-        admission::expression::check(&hub, &new, &mut errors);
+        let compiled = |object: &Value| {
+            let mut errors = FieldErrors::new();
+            admission::expression::check(&hub, object, &mut errors);
+            errors
+        };
+        errors.extend(strategy::news(compiled(&new), || compiled(&old)));
     }
     admission::expression::judge(&hub, &new, Some(&old), &mut errors);
     refuse_invalid(call, &new, &errors)?;

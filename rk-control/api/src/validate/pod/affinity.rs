@@ -1,5 +1,7 @@
 //! Where a pod may run: affinity, tolerations, spread.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::super::get::{empty, field, int, list, named, one_of, strings, text};
@@ -139,22 +141,28 @@ fn label_keys(term: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             named(errors, &here.index(at), key, qualified_name(key));
         }
     }
+    let mentioned = selector.map(mentions).unwrap_or_default();
+    let mismatched: BTreeSet<&str> = strings(term, "mismatchLabelKeys").collect();
     for (at, key) in strings(term, "matchLabelKeys").enumerate() {
-        if selector.is_some_and(|selector| mentions(selector, key) > 1) {
+        if mentioned.get(key).is_some_and(|times| *times > 1) {
             errors.invalid(&path.index(at), key, "exists in both matchLabelKeys and labelSelector");
         }
-        if strings(term, "mismatchLabelKeys").any(|other| other == key) {
+        if mismatched.contains(key) {
             let why = "exists in both matchLabelKeys and mismatchLabelKeys";
             errors.invalid(&path.child("matchLabelKeys").index(at), key, why);
         }
     }
 }
 
-/// How often a selector speaks of a key; once it does for a key that was made an expression of.
-fn mentions(selector: &Value, key: &str) -> usize {
-    let label = field(at(selector, &["matchLabels"]), key).is_some();
-    let expressions = list(selector, "matchExpressions").iter().filter(|expression| text(expression, "key") == key);
-    usize::from(label) + expressions.count()
+/// How often a selector speaks of each key; once it does for a key that was made an expression of.
+fn mentions(selector: &Value) -> BTreeMap<&str, usize> {
+    let labels = at(selector, &["matchLabels"]).as_object().into_iter().flat_map(|map| map.keys().map(String::as_str));
+    let expressions = list(selector, "matchExpressions").iter().map(|expression| text(expression, "key"));
+    let mut times = BTreeMap::new();
+    for key in labels.chain(expressions) {
+        *times.entry(key).or_default() += 1;
+    }
+    times
 }
 
 /// Tolerations.
@@ -199,6 +207,10 @@ pub(in super::super) fn tolerations(spec: &Value, path: &Path<'_>, errors: &mut 
 /// Topology spread constraints.
 pub(super) fn spread(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let constraints = list(spec, "topologySpreadConstraints");
+    let mut last = BTreeMap::new();
+    for (index, constraint) in constraints.iter().enumerate() {
+        last.insert((text(constraint, "topologyKey"), text(constraint, "whenUnsatisfiable")), index);
+    }
     for (index, constraint) in constraints.iter().enumerate() {
         let path = path.index(index);
         let skew = int(constraint, "maxSkew").unwrap_or(0);
@@ -213,8 +225,7 @@ pub(super) fn spread(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         if !ACTIONS.contains(&action) {
             errors.unsupported(&path.child("whenUnsatisfiable"), action, &ACTIONS);
         }
-        let twin = |other: &Value| text(other, "topologyKey") == key && text(other, "whenUnsatisfiable") == action;
-        if constraints.iter().skip(index + 1).any(twin) {
+        if last.get(&(key, action)).is_some_and(|last| *last != index) {
             errors.duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), format!("{{{key}, {action}}}"));
         }
         if let Some(domains) = int(constraint, "minDomains") {
@@ -234,10 +245,11 @@ pub(super) fn spread(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         } else if !empty(constraint, "matchLabelKeys") {
             errors.forbidden(&path.child("matchLabelKeys"), "must not be specified when labelSelector is not set");
         }
+        let mentioned = field(constraint, "labelSelector").map(mentions).unwrap_or_default();
         for (at, key) in strings(constraint, "matchLabelKeys").enumerate() {
             let path = path.child("matchLabelKeys");
             named(errors, &path.index(at), key, qualified_name(key));
-            if field(constraint, "labelSelector").is_some_and(|selector| mentions(selector, key) > 1) {
+            if mentioned.get(key).is_some_and(|times| *times > 1) {
                 errors.invalid(&path.index(at), key, "exists in both matchLabelKeys and labelSelector");
             }
         }

@@ -1,5 +1,7 @@
 //! Annotations of pods that mean something to the system.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::super::get::{entries, list, text};
@@ -15,6 +17,7 @@ const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
 /// Annotations of a pod or template.
 pub(super) fn check(metadata: &Value, spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let mut known: Option<BTreeSet<&str>> = None;
     for (key, value) in entries(metadata, "annotations") {
         let value = value.as_str().unwrap_or_default();
         let here = path.key(key);
@@ -25,7 +28,7 @@ pub(super) fn check(metadata: &Value, spec: &Value, path: &Path<'_>, errors: &mu
             errors.invalid(&here, value, "must be a 32bit integer");
         }
         if let Some(container) = key.strip_prefix(APP_ARMOR) {
-            if !has_container(spec, container) {
+            if !known.get_or_insert_with(|| containers(spec)).contains(container) {
                 errors.invalid(&here, container, "container not found");
             }
             if !matches!(value, "" | "runtime/default" | "unconfined") && !value.starts_with("localhost/") {
@@ -41,9 +44,9 @@ fn is_cost(value: &str) -> bool {
     begins_well && value.parse::<i32>().is_ok()
 }
 
-fn has_container(spec: &Value, name: &str) -> bool {
+fn containers(spec: &Value) -> BTreeSet<&str> {
     let kinds = ["initContainers", "containers", "ephemeralContainers"];
-    kinds.iter().any(|kind| list(spec, kind).iter().any(|container| text(container, "name") == name))
+    kinds.iter().flat_map(|kind| list(spec, kind)).map(|container| text(container, "name")).collect()
 }
 
 /// What says where a pod is from, and how it is confined, is written once.

@@ -1,5 +1,7 @@
 //! Volumes of a pod.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::super::get::{empty, field, int, list, named, one_of, text, token_life};
@@ -203,7 +205,7 @@ fn downward(source: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 
 fn projected(source: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     mode(source, "defaultMode", path, errors);
-    let mut targets: Vec<&str> = Vec::new();
+    let mut targets = BTreeSet::new();
     for (index, part) in list(source, "sources").iter().enumerate() {
         let all = path.child("sources");
         let here = all.index(index);
@@ -215,11 +217,10 @@ fn projected(source: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             kinds += 1;
             projection(kind, value, path, &here.child(kind), errors);
             for target in list(value, "items").iter().map(|item| text(item, "path")).filter(|t| !t.is_empty()) {
-                if targets.contains(&target) {
+                if !targets.insert(target) {
                     let shown = if kind == "downwardAPI" { target } else { text(value, "name") };
                     errors.invalid(path, shown, "conflicting duplicate paths");
                 }
-                targets.push(target);
             }
         }
         if kinds > 1 {
