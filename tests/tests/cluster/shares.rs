@@ -2,12 +2,25 @@
 
 use crate::cluster;
 use rk_tests::{Kubectl, eventually, limit};
+use serde_json::json;
+
+/// One share that lives in memory, files of up to 64 KiB, by version 4 of the protocol alone: nothing else need run beside the server.
+const CONFIG: &str = "NFS_CORE_PARAM { Protocols = 4; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false; \
+    allow_set_io_flusher_fail = true; Plugins_Dir = /usr/lib/x86_64-linux-gnu/ganesha; } \
+    NFSV4 { Graceless = true; RecoveryBackend = fs; RecoveryRoot = /tmp; Only_Numeric_Owners = true; } \
+    DIRECTORY_SERVICES { IdmapConf = /etc/idmapd.conf; } MEM { Inode_Size = 65536; } \
+    EXPORT { Export_Id = 1; Path = /share; Pseudo = /share; Access_Type = RW; Squash = No_Root_Squash; SecType = sys; FSAL { Name = MEM; } }";
 
 /// Starts the server on the first worker; answers its address.
 fn server(kubectl: &Kubectl) -> String {
+    kubectl.apply(&format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: server}}\ndata:\n  ganesha.conf: {}\n",
+        json!(format!("{CONFIG}\n"))
+    ));
     kubectl.apply(
-        "apiVersion: v1\nkind: Pod\nmetadata: {name: server}\nspec:\n  nodeName: worker-1\n  terminationGracePeriodSeconds: 1\n  containers:\n  \
-         - {name: main, image: rk.local/ganesha:demo, readinessProbe: {tcpSocket: {port: 2049}, periodSeconds: 1}}\n",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: server}\nspec:\n  nodeName: worker-1\n  terminationGracePeriodSeconds: 1\n  \
+         volumes: [{name: config, configMap: {name: server}}]\n  containers:\n  - name: main\n    image: rk.local/ganesha:demo\n    \
+         volumeMounts: [{name: config, mountPath: /etc/ganesha}]\n    readinessProbe: {tcpSocket: {port: 2049}, periodSeconds: 1}\n",
     );
     ready(kubectl, "server");
     kubectl.path(&["pod", "server"], "{.status.podIP}")

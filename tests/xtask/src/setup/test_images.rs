@@ -13,33 +13,6 @@ const DNSMASQ: &str = "usr/sbin/dnsmasq";
 const GANESHA: &str = "usr/bin/ganesha.nfsd";
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
-/// One share that lives in memory, by version 4 of the protocol alone: nothing else need run beside the server.
-const GANESHA_CONF: &str = "NFS_CORE_PARAM {
-  Protocols = 4;
-  Enable_NLM = false;
-  Enable_RQUOTA = false;
-  Enable_UDP = false;
-  allow_set_io_flusher_fail = true;
-  Plugins_Dir = /usr/lib/x86_64-linux-gnu/ganesha;
-}
-NFSV4 {
-  Graceless = true;
-  RecoveryBackend = fs;
-  RecoveryRoot = /tmp;
-  Only_Numeric_Owners = true;
-}
-DIRECTORY_SERVICES { IdmapConf = /etc/idmapd.conf; }
-EXPORT {
-  Export_Id = 1;
-  Path = /share;
-  Pseudo = /share;
-  Access_Type = RW;
-  Squash = No_Root_Squash;
-  SecType = sys;
-  FSAL { Name = MEM; }
-}
-";
-
 /// Writes the layouts below `home`.
 pub fn write(packages: &mut Packages, step: &Step, home: &Path) -> Result<()> {
     let dnsmasq = packages.unpacked_closure(step, SUITE, "dnsmasq-base", DNSMASQ)?;
@@ -78,6 +51,5 @@ fn nfs_server(unpacked: &Path) -> Result<Vec<Entry>> {
         0o644,
         "[General]\nDomain = localdomain\n[Translation]\nMethod = nsswitch\n",
     ));
-    entries.push(Entry::file("etc/ganesha/ganesha.conf", 0o644, GANESHA_CONF));
     Ok(entries)
 }
