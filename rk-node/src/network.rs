@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
+use kube::Client;
 use rk_cni::routes::{self, PodRoute};
+use rk_watch::{Event, Selection, follow};
 use tokio::sync::watch;
 
 /// Where CNI configurations are.
@@ -68,7 +68,7 @@ fn pod_routes(node: &Node) -> Vec<PodRoute> {
 
 /// Keeps the routes to all other nodes' pods. Runs for ever.
 pub async fn route(client: Client, own: String) {
-    let mut events = watcher(Api::<Node>::all(client), watcher::Config::default()).default_backoff().boxed();
+    let mut events = follow::<Node>(client, Selection::default());
     let mut nodes: BTreeMap<String, Vec<PodRoute>> = BTreeMap::new();
     let mut fresh = BTreeMap::new();
     let mut synced = false;
@@ -76,26 +76,21 @@ pub async fn route(client: Client, own: String) {
     let mut applied: Option<Vec<PodRoute>> = None;
     loop {
         tokio::select! {
-            event = events.try_next() => match event {
-                Ok(Some(event)) => {
-                    let name = |node: &Node| node.metadata.name.clone().unwrap_or_default();
-                    match event {
-                        watcher::Event::Init => fresh.clear(),
-                        watcher::Event::InitApply(node) => drop(fresh.insert(name(&node), pod_routes(&node))),
-                        watcher::Event::InitDone => {
-                            nodes = std::mem::take(&mut fresh);
-                            synced = true;
-                        }
-                        watcher::Event::Apply(node) => drop(nodes.insert(name(&node), pod_routes(&node))),
-                        watcher::Event::Delete(node) => drop(nodes.remove(&name(&node))),
+            Some(event) = events.next() => {
+                let name = |node: &Node| node.metadata.name.clone().unwrap_or_default();
+                match event {
+                    Event::Begin => fresh.clear(),
+                    Event::Listed(node) => drop(fresh.insert(name(&node), pod_routes(&node))),
+                    Event::Complete => {
+                        nodes = std::mem::take(&mut fresh);
+                        synced = true;
                     }
+                    Event::Applied(node) => drop(nodes.insert(name(&node), pod_routes(&node))),
+                    Event::Deleted(node) => drop(nodes.remove(&name(&node))),
+                    Event::Unread(key) => fresh.extend(nodes.get(&key.name).cloned().map(|known| (key.name, known))),
+                    Event::Vanished(key) => drop(nodes.remove(&key.name)),
                 }
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::debug!("watching nodes: {error}");
-                    continue;
-                }
-            },
+            }
             () = tokio::time::sleep_until(due) => applied = None,
         }
         let want: Vec<PodRoute> =

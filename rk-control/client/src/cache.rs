@@ -1,6 +1,6 @@
 //! The objects of one kind, by key and by named indexes.
 
-use crate::key::{Object, ObjectKey};
+use rk_watch::{Object, ObjectKey};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;

@@ -1,12 +1,12 @@
 //! Events: recorded without waiting, repeats merged into a count, similar ones combined, floods dropped.
 
-use crate::key::{Object, ObjectKey};
 use crate::verbs::Verbs;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use kube::Client;
 use kube::api::Patch;
+use rk_watch::{Object, ObjectKey};
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;

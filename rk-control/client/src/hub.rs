@@ -1,23 +1,32 @@
 //! One informer per kind and process.
 
 use crate::informer::Informer;
-use crate::key::Object;
+use futures::future::BoxFuture;
 use kube::Client;
+use rk_watch::Object;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-
-type Starter = Box<dyn FnOnce(&mut JoinSet<()>) + Send>;
 
 #[derive(Default)]
 struct Registry {
     informers: HashMap<(TypeId, &'static str), Box<dyn Any + Send + Sync>>,
-    waiting: Vec<Starter>,
+    waiting: Vec<BoxFuture<'static, ()>>,
     /// `Some` once started: informers asked for later start at once.
     tasks: Option<JoinSet<()>>,
-    sync: Vec<Box<dyn Fn() -> futures::future::BoxFuture<'static, ()> + Send>>,
+    sync: Vec<watch::Receiver<bool>>,
     clear: Vec<Box<dyn Fn() + Send>>,
+}
+
+impl Registry {
+    fn add(&mut self, filling: BoxFuture<'static, ()>) {
+        match &mut self.tasks {
+            Some(tasks) => drop(tasks.spawn(filling)),
+            None => self.waiting.push(filling),
+        }
+    }
 }
 
 /// Hands out the shared informers. Watches end when the last handle is dropped.
@@ -54,20 +63,10 @@ impl Informers {
         }
         let informer = Informer::<K>::new(self.client.clone(), fields);
         registry.informers.insert((TypeId::of::<K>(), fields), Box::new(informer.clone()));
-        let (run, sync, clear) = (informer.clone(), informer.clone(), informer.clone());
+        let clear = informer.clone();
         registry.clear.push(Box::new(move || clear.drop_handlers()));
-        registry.sync.push(Box::new(move || {
-            let informer = sync.clone();
-            Box::pin(async move { informer.synced().await })
-        }));
-        match &mut registry.tasks {
-            Some(tasks) => {
-                tasks.spawn(run.run());
-            }
-            None => registry.waiting.push(Box::new(move |tasks| {
-                tasks.spawn(run.run());
-            })),
-        }
+        registry.sync.push(informer.first_list());
+        registry.add(informer.filling());
         informer.writing_as(self.writer.clone())
     }
 
@@ -75,8 +74,8 @@ impl Informers {
     pub fn start(&self) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let mut tasks = registry.tasks.take().unwrap_or_default();
-        for start in std::mem::take(&mut registry.waiting) {
-            start(&mut tasks);
+        for filling in std::mem::take(&mut registry.waiting) {
+            tasks.spawn(filling);
         }
         registry.tasks = Some(tasks);
     }
@@ -90,10 +89,10 @@ impl Informers {
 
     /// Waits until every informer asked for so far has listed once.
     pub async fn synced(&self) {
-        let waits: Vec<_> = {
-            let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-            registry.sync.iter().map(|wait| wait()).collect()
-        };
-        futures::future::join_all(waits).await;
+        let waits = self.registry.lock().unwrap_or_else(PoisonError::into_inner).sync.clone();
+        for mut first_list in waits {
+            // An error means that the informer is gone, and nobody waits for it.
+            let _ = first_list.wait_for(|synced| *synced).await;
+        }
     }
 }

@@ -5,13 +5,15 @@
 //! guarantees since v1.35 (KEP-5504).
 
 use crate::cache::{Cache, IndexFn, revision};
-use crate::key::{Object, ObjectKey};
 use crate::verbs::{Deletion, Verbs};
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::api::{Api, Patch};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::api::Patch;
+use rk_watch::{Collection, Event, Selection, Told, read, reflect};
+use rk_watch::{Object, ObjectKey};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -149,40 +151,37 @@ impl<K: Object> Informer<K> {
     /// Waits for the first complete list.
     pub async fn synced(&self) {
         // The sender lives in `shared`, so this cannot fail.
-        let _ = self.shared.synced.subscribe().wait_for(|synced| *synced).await;
+        let _ = self.first_list().wait_for(|synced| *synced).await;
     }
 
-    /// Watches until dropped; reconnects with back-off on its own.
-    pub(crate) async fn run(self) {
-        let field_selector = Some(self.shared.fields.to_owned()).filter(|f| !f.is_empty());
-        let config = watcher::Config { field_selector, ..watcher::Config::default() };
-        let stream = watcher(Api::<K>::all(self.shared.client.clone()), config).default_backoff();
-        let mut stream = std::pin::pin!(stream);
-        let mut listed = Vec::new();
-        while let Some(event) = stream.next().await {
-            match event {
-                Ok(watcher::Event::Init) => listed.clear(),
-                Ok(watcher::Event::InitApply(object)) => listed.push(object),
-                Ok(watcher::Event::InitDone) => self.replace_all(std::mem::take(&mut listed)),
-                Ok(watcher::Event::Apply(object)) => self.apply(object, true),
-                Ok(watcher::Event::Delete(object)) => self.remove(object),
-                Err(error) => tracing::debug!(kind = %K::kind(&()), %error, "watch interrupted, will resume"),
-            }
-        }
+    /// What fills this cache, until dropped.
+    pub(crate) fn filling(&self) -> BoxFuture<'static, ()> {
+        let filling = Filling { informer: self.clone(), listed: Vec::new(), unread: HashSet::new() };
+        let collection = Collection::of::<K>(Selection::fields(self.shared.fields));
+        fill(reflect(self.shared.client.clone(), collection), Box::new(filling)).boxed()
     }
 
-    fn replace_all(&self, listed: Vec<K>) {
-        let present: HashSet<ObjectKey> = listed.iter().map(ObjectKey::of).collect();
+    /// Tells when the first list is complete.
+    pub(crate) fn first_list(&self) -> watch::Receiver<bool> {
+        self.shared.synced.subscribe()
+    }
+
+    /// `unread` are objects that are there, whatever they have become: those that are cached stay as they were.
+    fn replace_all(&self, listed: Vec<K>, unread: HashSet<ObjectKey>) {
+        let present: HashSet<ObjectKey> = listed.iter().map(ObjectKey::of).chain(unread).collect();
         self.shared.cache.write().unwrap_or_else(PoisonError::into_inner).unbury_all();
         let gone: Vec<ObjectKey> =
             self.read(|cache| cache.keys().filter(|key| !present.contains(key)).cloned().collect());
-        for key in gone {
-            self.change(|cache| cache.remove(&key).map(Change::Deleted));
-        }
+        gone.iter().for_each(|key| self.forget(key));
         for object in listed {
             self.apply(object, true);
         }
         self.shared.synced.send_replace(true);
+    }
+
+    /// The object is gone; its last known state is what is cached.
+    fn forget(&self, key: &ObjectKey) {
+        self.change(|cache| cache.remove(key).map(Change::Deleted));
     }
 
     fn change(&self, f: impl FnOnce(&mut Cache<K>) -> Option<Change<K>>) {
@@ -300,6 +299,47 @@ impl<K: Object> Informer<K> {
             cache.bury(last.meta().uid.as_deref());
             Some(Change::Deleted(last))
         });
+    }
+}
+
+/// What fills a cache, of whatever kind it is.
+trait Sink: Send {
+    fn take(&mut self, told: Told);
+}
+
+async fn fill(mut told: BoxStream<'static, Told>, mut sink: Box<dyn Sink>) {
+    while let Some(told) = told.next().await {
+        sink.take(told);
+    }
+}
+
+/// Brings what a watch tells into a cache.
+struct Filling<K> {
+    informer: Informer<K>,
+    /// Of the list in progress.
+    listed: Vec<K>,
+    /// What is in that list and cannot be read.
+    unread: HashSet<ObjectKey>,
+}
+
+impl<K: Object> Sink for Filling<K> {
+    fn take(&mut self, told: Told) {
+        let Some(event) = read(&K::kind(&()), told) else { return };
+        match event {
+            Event::Begin => {
+                self.listed.clear();
+                self.unread.clear();
+            }
+            Event::Listed(object) => self.listed.push(object),
+            Event::Complete => {
+                self.informer.replace_all(std::mem::take(&mut self.listed), std::mem::take(&mut self.unread));
+            }
+            Event::Applied(object) => self.informer.apply(object, true),
+            Event::Deleted(object) => self.informer.remove(object),
+            // Of use to a list in progress only, which the next one clears.
+            Event::Unread(key) => drop(self.unread.insert(key)),
+            Event::Vanished(key) => self.informer.forget(&key),
+        }
     }
 }
 

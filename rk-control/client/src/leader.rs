@@ -1,12 +1,12 @@
 //! Leader election on a `coordination.k8s.io/v1` Lease.
 
-use crate::key::ObjectKey;
 use crate::retry::is_not_found;
 use crate::verbs::Verbs;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Client;
+use rk_watch::ObjectKey;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;

@@ -1,7 +1,7 @@
 //! Owner references between controllers and what they made.
 
-use crate::key::{Object, ObjectKey};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use rk_watch::{Object, ObjectKey};
 
 /// The reference that makes `owner` the managing controller of another object.
 pub fn controller_ref<K: Object>(owner: &K) -> OwnerReference {

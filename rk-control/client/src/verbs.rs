@@ -1,12 +1,14 @@
 //! API verbs for any typed kind, namespaced or not, by key.
 
-use crate::key::{Object, ObjectKey};
 use kube::Client;
 use kube::api::{
     DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
 };
 use kube::core::{ObjectList, Request};
-use serde::{Serialize, de::DeserializeOwned};
+use rk_watch::{Object, ObjectKey};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// How an object is to be deleted.
 #[derive(Debug, Clone, Default)]
@@ -96,6 +98,17 @@ fn bytes<B: Serialize>(body: &B) -> kube::Result<Vec<u8>> {
     serde_json::to_vec(body).map_err(kube::Error::SerdeError)
 }
 
+/// What an answer to a deletion says is left of the object; a `Status` says that nothing is.
+fn left_of<K: Object>(text: &str) -> serde_json::Result<Option<K>> {
+    #[derive(Deserialize)]
+    struct Kind<'a> {
+        #[serde(borrow, default)]
+        kind: Cow<'a, str>,
+    }
+    let Kind { kind } = serde_json::from_str(text)?;
+    if kind == "Status" { Ok(None) } else { serde_json::from_str(text).map(Some) }
+}
+
 impl Verbs for Client {
     async fn get<K: Object>(&self, key: &ObjectKey) -> kube::Result<K> {
         let built = request::<K>(key.scope()).get(&key.name, &GetParams::default());
@@ -161,7 +174,7 @@ impl Verbs for Client {
 
     async fn delete<K: Object>(&self, key: &ObjectKey, how: &Deletion) -> kube::Result<Option<K>> {
         let built = request::<K>(key.scope()).delete(&key.name, &how.params());
-        let answer = self.request_status::<K>(built.map_err(kube::Error::BuildRequest)?).await?;
-        Ok(answer.left())
+        let text = self.request_text(built.map_err(kube::Error::BuildRequest)?).await?;
+        left_of(&text).map_err(kube::Error::SerdeError)
     }
 }

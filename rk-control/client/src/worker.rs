@@ -4,9 +4,12 @@ use crate::figures;
 use crate::queue::Queue;
 use crate::retry::{is_conflict, is_not_found, message};
 use crate::running::Running;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::fmt::Display;
 use std::future::Future;
 use std::hash::Hash;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -22,17 +25,33 @@ pub enum Outcome {
     RequeueAfter(Duration),
 }
 
+/// A reconcile function of any controller: what a program has once instead of once per controller.
+type Reconcile<T> = Arc<dyn Fn(T) -> BoxFuture<'static, Result<Outcome, BoxError>> + Send + Sync>;
+
 /// Runs `workers` loops over `queue` until `stop`; keys in progress are finished first.
-pub async fn work<T, F, Fut>(name: &'static str, queue: Queue<T>, workers: usize, stop: CancellationToken, reconcile: F)
+pub fn work<T, F, Fut>(
+    name: &'static str,
+    queue: Queue<T>,
+    workers: usize,
+    stop: CancellationToken,
+    reconcile: F,
+) -> BoxFuture<'static, ()>
 where
     T: Hash + Eq + Ord + Clone + Display + Send + 'static,
-    F: Fn(T) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = Result<Outcome, BoxError>> + Send,
+    F: Fn(T) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Outcome, BoxError>> + Send + 'static,
+{
+    run(name, queue, workers, stop, Arc::new(move |key| reconcile(key).boxed())).boxed()
+}
+
+async fn run<T>(name: &'static str, queue: Queue<T>, workers: usize, stop: CancellationToken, reconcile: Reconcile<T>)
+where
+    T: Hash + Eq + Ord + Clone + Display + Send + 'static,
 {
     queue.tell_as(name);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..workers {
-        let (queue, reconcile) = (queue.clone(), reconcile.clone());
+        let (queue, reconcile) = (queue.clone(), Arc::clone(&reconcile));
         tasks.spawn(async move {
             while let Some(key) = queue.take().await {
                 let running = Running::begin(name);

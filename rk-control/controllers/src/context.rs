@@ -80,7 +80,7 @@ impl Context {
     pub(crate) fn work<T, F, Fut>(&self, name: &'static str, queue: Queue<T>, workers: usize, reconcile: F)
     where
         T: Hash + Eq + Ord + Clone + Display + Send + 'static,
-        F: Fn(T) -> Fut + Clone + Send + 'static,
+        F: Fn(T) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Outcome, BoxError>> + Send + 'static,
     {
         self.task(work(name, queue, workers, self.stop.clone(), reconcile));

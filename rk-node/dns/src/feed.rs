@@ -4,12 +4,11 @@ use rk_lenient::Lenient;
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{Config, Event, watcher};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Client, ResourceExt as _};
+use rk_watch::{Event, ObjectKey, Selection, follow};
 use tokio::sync::Notify;
 
 use crate::zone::Zone;
@@ -29,62 +28,59 @@ pub(crate) async fn run(client: Client, zone: &Arc<RwLock<Zone>>) {
 }
 
 async fn services(client: Client, zone: &RwLock<Zone>, listed: &Notify) {
-    let stream = watcher(Api::<Lenient<Service>>::all(client), Config::default()).default_backoff().into_stream();
-    let mut stream = std::pin::pin!(stream);
+    let mut stream = follow::<Lenient<Service>>(client, Selection::default());
     let mut names = HashSet::new();
     while let Some(event) = stream.next().await {
-        let Ok(event) = event.inspect_err(|error| tracing::debug!(%error, "the watch of services is interrupted"))
-        else {
-            continue;
-        };
         let mut zone = zone.write().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Init => names.clear(),
-            Event::Apply(service) => zone.set_service(&service),
-            Event::InitApply(service) => {
+            Event::Begin => names.clear(),
+            Event::Applied(service) => zone.set_service(&service),
+            Event::Listed(service) => {
                 names.insert(key(&service));
                 zone.set_service(&service);
             }
-            Event::InitDone => {
+            Event::Complete => {
                 zone.retain(Some(&names), None);
                 listed.notify_one();
             }
-            Event::Delete(service) => {
+            Event::Deleted(service) => {
                 let (namespace, name) = key(&service);
                 zone.remove_service(&namespace, &name);
             }
+            Event::Unread(key) => drop(names.insert(parts(key))),
+            Event::Vanished(key) => zone.remove_service(&key.namespace, &key.name),
         }
     }
 }
 
 async fn slices(client: Client, zone: &RwLock<Zone>, listed: &Notify) {
-    let stream = watcher(Api::<EndpointSlice>::all(client), Config::default()).default_backoff().into_stream();
-    let mut stream = std::pin::pin!(stream);
+    let mut stream = follow::<EndpointSlice>(client, Selection::default());
     let mut names = HashSet::new();
     while let Some(event) = stream.next().await {
-        let Ok(event) =
-            event.inspect_err(|error| tracing::debug!(%error, "the watch of endpoint slices is interrupted"))
-        else {
-            continue;
-        };
         let mut zone = zone.write().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Init => names.clear(),
-            Event::Apply(slice) => zone.set_slice(&slice),
-            Event::InitApply(slice) => {
+            Event::Begin => names.clear(),
+            Event::Applied(slice) => zone.set_slice(&slice),
+            Event::Listed(slice) => {
                 names.insert(key(&slice));
                 zone.set_slice(&slice);
             }
-            Event::InitDone => {
+            Event::Complete => {
                 zone.retain(None, Some(&names));
                 listed.notify_one();
             }
-            Event::Delete(slice) => {
+            Event::Deleted(slice) => {
                 let (namespace, name) = key(&slice);
                 zone.remove_slice(&namespace, &name);
             }
+            Event::Unread(key) => drop(names.insert(parts(key))),
+            Event::Vanished(key) => zone.remove_slice(&key.namespace, &key.name),
         }
     }
+}
+
+fn parts(key: ObjectKey) -> Key {
+    (key.namespace, key.name)
 }
 
 fn key<K: kube::Resource>(object: &K) -> Key {

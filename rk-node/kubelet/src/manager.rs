@@ -6,10 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::runtime::{WatchStreamExt, watcher};
+use rk_watch::{Event, ObjectKey, Selection, follow};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -29,6 +28,14 @@ use crate::views::{View, Work};
 
 /// Look for leftovers of pods that nobody knows.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
+
+/// A list of the node's pods that is not complete yet.
+#[derive(Default)]
+struct Fresh {
+    pods: Vec<Pod>,
+    /// Pods that are there and cannot be read: they go on as they were.
+    unread: BTreeSet<ObjectKey>,
+}
 
 struct Handle {
     desired: watch::Sender<Desired>,
@@ -76,21 +83,16 @@ impl Manager {
 
     /// Follows the API and the runtime until `stop` says that the machine goes down; then ends every pod and returns.
     pub async fn run(mut self, mut changes: mpsc::Receiver<String>, mut stop: watch::Receiver<bool>) {
-        let api: Api<Pod> = Api::all(self.context.client.clone());
-        let config = watcher::Config::default().fields(&format!("spec.nodeName={}", self.context.options.node_name));
-        let mut events = watcher(api, config).default_backoff().boxed();
-        let mut fresh: Vec<Pod> = Vec::new();
+        let own = Selection::fields(format!("spec.nodeName={}", self.context.options.node_name));
+        let mut events = follow::<Pod>(self.context.client.clone(), own);
+        let mut fresh = Fresh::default();
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         self.on_statics();
         loop {
             tokio::select! {
                 biased;
                 () = told_to_stop(&mut stop) => return self.shut_down().await,
-                event = events.try_next() => match event {
-                    Ok(Some(event)) => self.on_event(event, &mut fresh),
-                    Ok(None) => return,
-                    Err(error) => tracing::warn!("watching pods: {}", crate::api_error::chain(&error)),
-                },
+                Some(event) = events.next() => self.on_event(event, &mut fresh),
                 Some(uid) = changes.recv() => self.on_change(uid).await,
                 Ok(()) = self.statics.changed() => self.on_statics(),
                 // What waited for the end of a pod has its turn.
@@ -105,24 +107,29 @@ impl Manager {
         }
     }
 
-    fn on_event(&mut self, event: watcher::Event<Pod>, fresh: &mut Vec<Pod>) {
+    fn on_event(&mut self, event: Event<Pod>, fresh: &mut Fresh) {
         let event = match event {
-            watcher::Event::InitApply(pod) => watcher::Event::InitApply(of_api(pod)),
-            watcher::Event::Apply(pod) => watcher::Event::Apply(of_api(pod)),
-            watcher::Event::Delete(pod) => watcher::Event::Delete(of_api(pod)),
+            Event::Listed(pod) => Event::Listed(of_api(pod)),
+            Event::Applied(pod) => Event::Applied(of_api(pod)),
+            Event::Deleted(pod) => Event::Deleted(of_api(pod)),
             other => other,
         };
         match event {
-            watcher::Event::Init => fresh.clear(),
+            Event::Begin => *fresh = Fresh::default(),
             // Mirrors only show what runs here anyway.
-            watcher::Event::InitApply(pod) | watcher::Event::Apply(pod) | watcher::Event::Delete(pod)
-                if is_mirror(&pod) => {}
-            watcher::Event::InitApply(pod) => fresh.push(pod),
-            watcher::Event::InitDone => {
-                let mut pods = std::mem::take(fresh);
+            Event::Listed(pod) | Event::Applied(pod) | Event::Deleted(pod) if is_mirror(&pod) => {}
+            Event::Listed(pod) => fresh.pods.push(pod),
+            Event::Unread(key) => drop(fresh.unread.insert(key)),
+            Event::Complete => {
+                let Fresh { mut pods, unread } = std::mem::take(fresh);
                 // Older pods were admitted first, and are so again.
                 pods.sort_by(|a, b| a.metadata.creation_timestamp.cmp(&b.metadata.creation_timestamp));
-                let listed: BTreeSet<String> = pods.iter().map(|p| spec::uid(p).to_owned()).collect();
+                let mut listed: BTreeSet<String> = pods.iter().map(|p| spec::uid(p).to_owned()).collect();
+                let known = self
+                    .workers
+                    .iter()
+                    .filter(|(_, h)| unread.contains(&ObjectKey::of(h.desired.borrow().pod().as_ref())));
+                listed.extend(known.map(|(uid, _)| uid.clone()));
                 // What pods had that went while nobody watched is free for those that came.
                 self.keep(&listed.iter().chain(self.workers.keys()).cloned().collect());
                 let of_api = self.workers.iter().filter(|(_, h)| !is_static(h.desired.borrow().pod()));
@@ -141,10 +148,16 @@ impl Manager {
                     }
                 }
             }
-            watcher::Event::Apply(pod) => self.present(pod),
-            watcher::Event::Delete(pod) => {
+            Event::Applied(pod) => self.present(pod),
+            Event::Deleted(pod) => {
                 let uid = spec::uid(&pod).to_owned();
                 self.gone(&uid, Some(pod));
+            }
+            Event::Vanished(key) => {
+                let of_key = self.workers.iter().find(|(_, h)| ObjectKey::of(h.desired.borrow().pod().as_ref()) == key);
+                if let Some(uid) = of_key.map(|(uid, _)| uid.clone()) {
+                    self.gone(&uid, None);
+                }
             }
         }
         self.show();

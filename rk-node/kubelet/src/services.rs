@@ -4,10 +4,10 @@ use rk_lenient::Lenient;
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Service;
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client};
+use kube::Client;
+use rk_watch::{Event, ObjectKey, Selection, follow as watched};
 use tokio::sync::watch;
 
 use crate::translate::ServiceInfo;
@@ -56,29 +56,28 @@ impl Services {
 }
 
 async fn follow(client: Client, map: Arc<RwLock<Map>>, tell: watch::Sender<bool>) {
-    let api: Api<Lenient<Service>> = Api::all(client);
-    let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+    let mut events = watched::<Lenient<Service>>(client, Selection::default());
     let mut fresh = Map::new();
-    loop {
-        match events.try_next().await {
-            Ok(None) => return,
-            Err(error) => tracing::debug!("watching services: {}", crate::api_error::chain(&error)),
-            Ok(Some(event)) => {
-                let mut map = map.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-                match event {
-                    watcher::Event::Init => fresh.clear(),
-                    watcher::Event::InitApply(service) => fresh.extend(info(&service).map(|i| (key(&service), i))),
-                    watcher::Event::InitDone => {
-                        *map = std::mem::take(&mut fresh);
-                        tell.send_replace(true);
-                    }
-                    watcher::Event::Apply(service) => match info(&service) {
-                        Some(info) => drop(map.insert(key(&service), info)),
-                        None => drop(map.remove(&key(&service))),
-                    },
-                    watcher::Event::Delete(service) => drop(map.remove(&key(&service))),
-                }
+    let parts = |key: ObjectKey| (key.namespace, key.name);
+    while let Some(event) = events.next().await {
+        let mut map = map.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match event {
+            Event::Begin => fresh.clear(),
+            Event::Listed(service) => fresh.extend(info(&service).map(|i| (key(&service), i))),
+            Event::Complete => {
+                *map = std::mem::take(&mut fresh);
+                tell.send_replace(true);
             }
+            Event::Applied(service) => match info(&service) {
+                Some(info) => drop(map.insert(key(&service), info)),
+                None => drop(map.remove(&key(&service))),
+            },
+            Event::Deleted(service) => drop(map.remove(&key(&service))),
+            Event::Unread(key) => {
+                let key = parts(key);
+                fresh.extend(map.get(&key).cloned().map(|known| (key, known)));
+            }
+            Event::Vanished(key) => drop(map.remove(&parts(key))),
         }
     }
 }

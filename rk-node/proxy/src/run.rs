@@ -10,10 +10,8 @@ use std::{
 use futures::{FutureExt, StreamExt, stream::BoxStream};
 use ipnet::IpNet;
 use k8s_openapi::api::{core::v1::Service as KubeService, discovery::v1::EndpointSlice};
-use kube::{
-    Api, Client, ResourceExt,
-    runtime::{WatchStreamExt, watcher, watcher::Event},
-};
+use kube::{Client, ResourceExt};
+use rk_watch::{Event, ObjectKey, Selection, follow};
 
 use crate::{
     conntrack::Frontends,
@@ -53,23 +51,18 @@ pub enum Error {
     /// nftables cannot be used at all.
     #[error("nftables is not usable on this node")]
     Nftables(#[from] rk_nft::Error),
-    /// A watch ended, which it never does by itself.
-    #[error("the watch of {0} ended")]
-    Watch(&'static str),
 }
 
 /// Runs until it is dropped. API failures are retried for ever; rules stay as they are meanwhile, and also after a drop.
 pub async fn run(client: Client, config: Config) -> Result<(), Error> {
-    let selector = format!("!{HEADLESS},!{PROXY_NAME}");
-    let only_ours = watcher::Config::default().labels(&selector);
-    let services =
-        watcher(Api::<Lenient<KubeService>>::all(client.clone()), only_ours.clone()).default_backoff().boxed();
-    let slices = watcher(Api::<EndpointSlice>::all(client), only_ours).default_backoff().boxed();
+    let only_ours = Selection::labels(format!("!{HEADLESS},!{PROXY_NAME}"));
+    let services = follow(client.clone(), only_ours.clone());
+    let slices = follow(client, only_ours);
     let mut proxy = Proxy::new(config.clone(), Kernel::open(config.pod_cidrs)?);
     proxy.run(services, slices).await
 }
 
-type Watch<K> = BoxStream<'static, watcher::Result<Event<K>>>;
+type Watch<K> = BoxStream<'static, Event<K>>;
 
 struct Proxy {
     node: Node,
@@ -118,17 +111,17 @@ impl Proxy {
                 }
             };
             tokio::select! {
-                event = services.next() => self.service_event(event.ok_or(Error::Watch("services"))?),
-                event = slices.next() => self.slice_event(event.ok_or(Error::Watch("endpointslices"))?),
+                Some(event) = services.next() => self.service_event(event),
+                Some(event) = slices.next() => self.slice_event(event),
                 _ = resync.tick() => self.look(),
                 () = wait => {}
             }
             // Whatever has arrived meanwhile goes into the same transaction.
             for _ in 0..MAX_COALESCED {
-                if let Some(event) = services.next().now_or_never() {
-                    self.service_event(event.ok_or(Error::Watch("services"))?);
-                } else if let Some(event) = slices.next().now_or_never() {
-                    self.slice_event(event.ok_or(Error::Watch("endpointslices"))?);
+                if let Some(Some(event)) = services.next().now_or_never() {
+                    self.service_event(event);
+                } else if let Some(Some(event)) = slices.next().now_or_never() {
+                    self.slice_event(event);
                 } else {
                     break;
                 }
@@ -189,13 +182,13 @@ impl Proxy {
         plan(service, &slices, &self.node)
     }
 
-    fn service_event(&mut self, event: watcher::Result<Event<Lenient<KubeService>>>) {
-        let changed = self.services.event(event, "services", |service| Service::read(service));
+    fn service_event(&mut self, event: Event<Lenient<KubeService>>) {
+        let changed = self.services.event(event, |service| Service::read(service));
         self.dirty.extend(changed.into_iter().map(|(key, _)| key));
     }
 
-    fn slice_event(&mut self, event: watcher::Result<Event<EndpointSlice>>) {
-        for (name, old) in self.slices.event(event, "endpointslices", Slice::read) {
+    fn slice_event(&mut self, event: Event<EndpointSlice>) {
+        for (name, old) in self.slices.event(event, Slice::read) {
             if let Some(Slice { service, .. }) = old {
                 if let Some(names) = self.slices_of.get_mut(&service) {
                     names.remove(&name);
@@ -230,37 +223,34 @@ impl<V> Default for Mirror<V> {
 
 impl<V: PartialEq> Mirror<V> {
     /// Takes an event in; answers with what changed and how it was before.
-    fn event<O: ResourceExt>(
-        &mut self,
-        event: watcher::Result<Event<O>>,
-        what: &'static str,
-        read: fn(&O) -> Option<V>,
-    ) -> Vec<(ServiceKey, Option<V>)> {
+    fn event<O: ResourceExt>(&mut self, event: Event<O>, read: fn(&O) -> Option<V>) -> Vec<(ServiceKey, Option<V>)> {
         match event {
-            Ok(Event::Apply(object)) => self.apply(&object, read).into_iter().collect(),
-            Ok(Event::InitApply(object)) => {
+            Event::Applied(object) => self.apply(&object, read).into_iter().collect(),
+            Event::Listed(object) => {
                 self.listed.get_or_insert_default().insert(key(&object));
                 self.apply(&object, read).into_iter().collect()
             }
-            Ok(Event::Delete(object)) => {
-                let key = key(&object);
-                self.objects.remove(&key).map(|old| (key, Some(old))).into_iter().collect()
+            Event::Deleted(object) => self.gone(key(&object)),
+            Event::Vanished(key) => self.gone(named(key)),
+            Event::Unread(key) => {
+                self.listed.iter_mut().for_each(|listed| listed.extend([named(key.clone())]));
+                Vec::new()
             }
-            Ok(Event::Init) => {
+            Event::Begin => {
                 self.listed = Some(HashSet::new());
                 Vec::new()
             }
-            Ok(Event::InitDone) => {
+            Event::Complete => {
                 self.complete = true;
                 let listed = self.listed.take().unwrap_or_default();
                 let gone: Vec<ServiceKey> = self.objects.keys().filter(|key| !listed.contains(key)).cloned().collect();
                 gone.into_iter().map(|key| (key.clone(), self.objects.remove(&key))).collect()
             }
-            Err(error) => {
-                tracing::debug!(%error, what, "watch interrupted");
-                Vec::new()
-            }
         }
+    }
+
+    fn gone(&mut self, key: ServiceKey) -> Vec<(ServiceKey, Option<V>)> {
+        self.objects.remove(&key).map(|old| (key, Some(old))).into_iter().collect()
     }
 
     fn apply<O: ResourceExt>(&mut self, object: &O, read: fn(&O) -> Option<V>) -> Option<(ServiceKey, Option<V>)> {
@@ -275,6 +265,10 @@ impl<V: PartialEq> Mirror<V> {
         };
         Some((key, old))
     }
+}
+
+fn named(key: ObjectKey) -> ServiceKey {
+    ServiceKey { namespace: key.namespace, name: key.name }
 }
 
 fn key<O: ResourceExt>(object: &O) -> ServiceKey {

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The zero time of upstream's clients.
 const ZERO: &str = "0001-01-01T00:00:00Z";
@@ -34,9 +35,14 @@ impl<K: Serialize> Serialize for Lenient<K> {
 
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Lenient<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut object = Value::deserialize(deserializer)?;
+        // As text, so that a type has one way to be read: ways that each program instantiates are most of its size.
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        if let Ok(object) = serde_json::from_str(text.get()) {
+            return Ok(Self(object));
+        }
+        let mut object: Value = serde_json::from_str(text.get()).map_err(D::Error::custom)?;
         complete(&mut object);
-        serde_json::from_value(object).map(Self).map_err(D::Error::custom)
+        serde_json::from_str(&object.to_string()).map(Self).map_err(D::Error::custom)
     }
 }
 

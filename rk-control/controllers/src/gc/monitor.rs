@@ -2,10 +2,9 @@
 
 use super::Collector;
 use super::graph::Kind;
-use crate::discovery::{AnyMeta, Resource};
+use crate::discovery::Resource;
 use futures::StreamExt;
-use kube::api::Api;
-use kube::runtime::{WatchStreamExt, watcher};
+use rk_watch::{Event, follow_metadata};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,19 +62,17 @@ fn is_collectable(resource: &Resource) -> bool {
 
 async fn watch(collector: Arc<Collector>, resource: Resource) {
     let kind = Arc::new(Kind { api_version: resource.api.api_version.clone(), kind: resource.api.kind.clone() });
-    let api: Api<AnyMeta> = Api::all_with(collector.client.clone(), &resource.api);
-    let stream = watcher(api, watcher::Config::default()).default_backoff();
-    let mut stream = std::pin::pin!(stream);
+    let mut events = follow_metadata(collector.client.clone(), &resource.api);
     let mut listed: HashSet<String> = HashSet::new();
-    while let Some(event) = stream.next().await {
+    while let Some(event) = events.next().await {
         match event {
-            Ok(watcher::Event::Init) => listed.clear(),
-            Ok(watcher::Event::InitApply(object)) => {
-                listed.extend(object.metadata.uid.clone());
-                let work = collector.graph().observe(&kind, &object.metadata);
+            Event::Begin => listed.clear(),
+            Event::Listed(object) => {
+                listed.extend(object.uid.clone());
+                let work = collector.graph().observe(&kind, &object);
                 collector.enqueue(work);
             }
-            Ok(watcher::Event::InitDone) => {
+            Event::Complete => {
                 let gone: Vec<String> =
                     collector.graph().uids_of(&kind).into_iter().filter(|uid| !listed.contains(uid)).collect();
                 for uid in gone {
@@ -84,17 +81,16 @@ async fn watch(collector: Arc<Collector>, resource: Resource) {
                 }
                 listed = HashSet::new();
             }
-            Ok(watcher::Event::Apply(object)) => {
-                let work = collector.graph().observe(&kind, &object.metadata);
+            Event::Applied(object) => {
+                let work = collector.graph().observe(&kind, &object);
                 collector.enqueue(work);
             }
-            Ok(watcher::Event::Delete(object)) => {
-                let work = collector.graph().forget(object.metadata.uid.as_deref().unwrap_or_default());
+            Event::Deleted(object) => {
+                let work = collector.graph().forget(object.uid.as_deref().unwrap_or_default());
                 collector.enqueue(work);
             }
-            Err(error) => {
-                tracing::debug!(kind = kind.kind, %error, "garbage collector's watch interrupted, will resume")
-            }
+            // Metadata that cannot be read: what was known of the object still holds.
+            Event::Unread(_) | Event::Vanished(_) => {}
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Following the own Node object.
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
-use kube::api::Api;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::Client;
+use rk_watch::{Event, Selection, follow as watched};
 use tokio::sync::{mpsc, watch};
 
 use crate::context::NodeFacts;
@@ -11,25 +11,18 @@ use crate::context::NodeFacts;
 /// Watches the node and tells of every event. What pods are admitted by is noted first and at once, whatever the listener does
 /// meanwhile: a pod may have been placed by a label that is milliseconds old.
 pub(super) async fn follow(
-    api: Api<Node>,
+    client: Client,
     name: String,
     facts: watch::Sender<NodeFacts>,
-    tell: mpsc::UnboundedSender<watcher::Event<Node>>,
+    tell: mpsc::UnboundedSender<Event<Node>>,
 ) {
-    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = watcher(api, config).default_backoff().boxed();
-    loop {
-        match events.try_next().await {
-            Ok(Some(event)) => {
-                if let watcher::Event::Apply(node) | watcher::Event::InitApply(node) = &event {
-                    note(&facts, node);
-                }
-                if tell.send(event).is_err() {
-                    return;
-                }
-            }
-            Ok(None) => return,
-            Err(error) => tracing::debug!("watching the own node: {}", crate::api_error::chain(&error)),
+    let mut events = watched::<Node>(client, Selection::fields(format!("metadata.name={name}")));
+    while let Some(event) = events.next().await {
+        if let Event::Applied(node) | Event::Listed(node) = &event {
+            note(&facts, node);
+        }
+        if tell.send(event).is_err() {
+            return;
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Node, NodeFeatures, NodeRuntimeHandler, NodeStatus};
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::runtime::watcher;
+use rk_watch::Event;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
@@ -152,14 +152,19 @@ impl NodeLoop {
     /// Runs for ever.
     pub async fn run(self) {
         let (tell, events) = mpsc::unbounded_channel();
-        let follow = super::follow::follow(self.api.clone(), self.options.node_name.clone(), self.facts.clone(), tell);
+        let follow = super::follow::follow(
+            self.api.clone().into_client(),
+            self.options.node_name.clone(),
+            self.facts.clone(),
+            tell,
+        );
         tokio::select! {
             () = follow => {}
             () = self.report_for_ever(events) => {}
         }
     }
 
-    async fn report_for_ever(mut self, mut events: mpsc::UnboundedReceiver<watcher::Event<Node>>) {
+    async fn report_for_ever(mut self, mut events: mpsc::UnboundedReceiver<Event<Node>>) {
         for label in object::refused_labels(&self.options) {
             tracing::warn!(
                 label,
@@ -174,7 +179,7 @@ impl NodeLoop {
             tokio::select! {
                 event = events.recv() => {
                     let Some(event) = event else { return };
-                    listed |= matches!(event, watcher::Event::InitDone);
+                    listed |= matches!(event, Event::Complete);
                     self.on_event(event);
                     if self.current.is_none() || self.reported.is_none() {
                         next = tokio::time::Instant::now();
@@ -199,26 +204,28 @@ impl NodeLoop {
         }
     }
 
-    fn on_event(&mut self, event: watcher::Event<Node>) {
+    fn on_event(&mut self, event: Event<Node>) {
         match event {
-            watcher::Event::Init => self.listed = false,
-            watcher::Event::InitDone if !self.listed => {
+            Event::Begin => self.listed = false,
+            Event::Complete if !self.listed => {
                 // It went while nobody watched.
                 self.current = None;
                 self.reported = None;
             }
-            watcher::Event::Apply(node) | watcher::Event::InitApply(node) => {
+            Event::Applied(node) | Event::Listed(node) => {
                 // Whoever missed the node's heartbeats hears at once that it is there.
                 self.reported.take_if(|reported| reported.is_denied_by(&node));
                 self.current = Some(node);
                 self.listed = true;
             }
-            watcher::Event::Delete(_) => {
+            Event::Deleted(_) | Event::Vanished(_) => {
                 tracing::info!("the node's object was deleted: registering anew");
                 self.current = None;
                 self.reported = None;
             }
-            watcher::Event::InitDone => {}
+            // Of the own node whatever is known holds until it can be read again.
+            Event::Unread(_) => self.listed = true,
+            Event::Complete => {}
         }
     }
 

@@ -1,7 +1,8 @@
 //! How objects are named inside caches and queues.
 
 use kube::ResourceExt;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::fmt::{self, Debug};
 
 /// Any typed Kubernetes object.
@@ -37,6 +38,22 @@ impl ObjectKey {
     /// The key of `object`.
     pub fn of<K: kube::Resource>(object: &K) -> Self {
         Self { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+    }
+
+    /// The key that an object's JSON text says, of whatever kind it is.
+    pub fn in_text(object: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Named {
+            metadata: Parts,
+        }
+        #[derive(Deserialize)]
+        struct Parts {
+            #[serde(default)]
+            namespace: Option<String>,
+            name: String,
+        }
+        let Named { metadata } = serde_json::from_str(object).ok()?;
+        Some(Self { namespace: metadata.namespace.unwrap_or_default(), name: metadata.name })
     }
 
     /// `None` for cluster-scoped keys, as API paths want it.

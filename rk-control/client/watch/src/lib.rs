@@ -1,0 +1,13 @@
+//! Lists and watches of one collection that resume on their own: as typed events ([`follow`]), as events of metadata
+//! ([`follow_metadata`]), or as text for caches that read it themselves ([`reflect`]).
+//!
+//! Everything that needs no type of the objects is in a program once, not once per kind; and a type has one way to be read, from JSON
+//! text. Both are most of what a program of many kinds weighs.
+
+mod follow;
+mod key;
+mod reflector;
+
+pub use follow::{Event, follow, follow_metadata, read};
+pub use key::{Object, ObjectKey};
+pub use reflector::{Collection, Selection, Told, reflect};
