@@ -20,7 +20,7 @@ use crate::events::PodRef;
 use crate::eviction::Order;
 use crate::pod::spec;
 use crate::pod::status::PREEMPTED;
-use crate::pod::worker::{Desired, Stage, Worker};
+use crate::pod::worker::{Desired, Stage, Told, Worker};
 use crate::preemption;
 use crate::runtime;
 use crate::runtime::CONFIG_SOURCE;
@@ -35,6 +35,8 @@ struct Handle {
     wake: Arc<Notify>,
     task: AbortHandle,
     stage: watch::Receiver<Stage>,
+    /// The pod that the worker began with.
+    began: watch::Receiver<Arc<Pod>>,
     /// Refused pods use nothing.
     refused: bool,
     /// Only the runtime told of the pod.
@@ -44,6 +46,11 @@ struct Handle {
 impl Handle {
     fn work(&self) -> Work {
         Work::new(self.desired.subscribe(), self.stage.clone(), self.adopted)
+    }
+
+    /// Whether its pod ends only to run again, since its manifest was taken away and put back.
+    fn returns(&self) -> bool {
+        self.desired.borrow().put_back(&self.began.borrow())
     }
 }
 
@@ -160,30 +167,24 @@ impl Manager {
 
     fn present(&mut self, pod: Pod) {
         let uid = spec::uid(&pod).to_owned();
-        if let Some(handle) = self.workers.get(&uid).filter(|h| !h.task.is_finished()) {
-            handle.desired.send_replace(Desired::Present(Arc::new(pod)));
-            return;
+        if self.workers.get(&uid).is_some_and(|h| !h.task.is_finished()) {
+            return self.change(&uid, pod);
         }
-        let refusal = self.admission(&pod);
+        let refusal = self.admission(&pod).err().map(|refusal| self.refuse(&pod, refusal));
         self.spawn(uid, Desired::Present(Arc::new(pod)), refusal);
     }
 
-    fn admission(&mut self, pod: &Pod) -> Option<Refusal> {
+    fn admission(&mut self, pod: &Pod) -> Result<(), Refusal> {
         let status = pod.status.as_ref();
         // What runs here already was admitted before this kubelet started.
         let known = status.is_some_and(|s| s.start_time.is_some());
         let over =
             spec::terminal_phase(status.and_then(|s| s.phase.as_deref())) || pod.metadata.deletion_timestamp.is_some();
         if known || over {
-            return None;
+            return Ok(());
         }
-        let others: Vec<Arc<Pod>> = self
-            .workers
-            .values()
-            .filter(|h| !h.refused)
-            .map(|h| h.desired.borrow().pod().clone())
-            .filter(|p| !self.has_ended(p))
-            .collect();
+        let others = self.workers.values().filter(|h| self.takes(h)).map(|h| h.desired.borrow().pod().clone());
+        let others: Vec<Arc<Pod>> = others.collect();
         let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
         let (mut node, max_pods) = (self.context.node.borrow().clone(), self.context.options.max_pods);
         node.devices = self.context.devices.amounts().into_keys().collect();
@@ -199,21 +200,22 @@ impl Manager {
             }
             return self.give_own(pod);
         }
-        self.refuse(pod, refusal)
+        Err(refusal)
     }
 
     /// Gives the pod what it wants for itself; the containers of all others make room at once.
-    fn give_own(&self, pod: &Pod) -> Option<Refusal> {
+    fn give_own(&self, pod: &Pod) -> Result<(), Refusal> {
         self.take_back();
-        match self.context.give_own(pod) {
-            Ok(changed) => {
-                if changed {
-                    self.workers.values().for_each(|handle| handle.wake.notify_one());
-                }
-                None
-            }
-            Err(refusal) => self.refuse(pod, refusal),
+        if self.context.give_own(pod)? {
+            self.workers.values().for_each(|handle| handle.wake.notify_one());
         }
+        Ok(())
+    }
+
+    /// Whether the pod of a worker takes something of the node: until it has ended, and beyond if it runs again then.
+    fn takes(&self, handle: &Handle) -> bool {
+        let on = !handle.refused && !handle.task.is_finished();
+        on && (handle.returns() || !self.has_ended(handle.desired.borrow().pod()))
     }
 
     /// Takes back what pods had for themselves that have ended or are gone.
@@ -222,8 +224,7 @@ impl Manager {
         if !self.synced {
             return;
         }
-        let holds = |h: &Handle| !h.refused && !h.task.is_finished() && !self.has_ended(h.desired.borrow().pod());
-        let holders = self.workers.iter().filter(|(_, h)| holds(h)).map(|(uid, _)| uid.clone()).collect();
+        let holders = self.workers.iter().filter(|(_, h)| self.takes(h)).map(|(uid, _)| uid.clone()).collect();
         self.keep(&holders);
     }
 
@@ -235,10 +236,10 @@ impl Manager {
         }
     }
 
-    fn refuse(&self, pod: &Pod, refusal: Refusal) -> Option<Refusal> {
+    fn refuse(&self, pod: &Pod, refusal: Refusal) -> Refusal {
         tracing::warn!(pod = %spec::describe(pod), reason = %refusal.0, "the node does not take the pod: {}", refusal.1);
         self.context.recorder.warning(&PodRef::of(pod), &refusal.0, refusal.1.clone());
-        Some(refusal)
+        refusal
     }
 
     /// Ends a pod in favour of `critical`; from now on it takes nothing.
@@ -262,10 +263,13 @@ impl Manager {
         let wake = Arc::new(Notify::new());
         let is_refused = refused.is_some();
         let adopted = matches!(*sender.borrow(), Desired::Gone(_));
-        let (told, stage) = watch::channel(Stage::Syncing);
+        let (of_stage, stage) = watch::channel(Stage::Syncing);
+        let (of_began, began) = watch::channel(sender.borrow().pod().clone());
+        let told = Told { stage: of_stage, began: of_began };
         let worker = Worker::new(self.context.clone(), receiver, wake.clone(), told, refused);
         let task = self.tasks.spawn(worker.run());
-        self.workers.insert(uid, Handle { desired: sender, wake, task, stage, refused: is_refused, adopted });
+        let handle = Handle { desired: sender, wake, task, stage, began, refused: is_refused, adopted };
+        self.workers.insert(uid, handle);
     }
 
     fn gone(&mut self, uid: &str, last: Option<Pod>) {

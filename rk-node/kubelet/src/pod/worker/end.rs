@@ -74,9 +74,10 @@ impl Worker {
 
     /// Runs the pod anew beside the ended containers of before, so that restarts are counted on.
     fn begin_again(&mut self) {
+        // Before the manager hears of it: a pod that has ended and does not return holds nothing.
         self.context.status.forget(spec::uid(&self.began));
-        let shown = self.shown.clone();
-        *self = Self::new(self.context.clone(), self.desired.clone(), self.wake.clone(), shown, None);
+        let told = self.told.clone();
+        *self = Self::new(self.context.clone(), self.desired.clone(), self.wake.clone(), told, None);
     }
 
     pub(super) async fn after_end(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
