@@ -158,7 +158,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     });
     tasks.spawn(devices::serve(context.clone()));
     tasks.spawn(evict_loop(context.clone(), changed));
-    let (statics, shown) = static_pods(&mut tasks, &options, client, context.status.clone());
+    let (statics, shown) = static_pods(&mut tasks, client, &context);
     let manager = Manager::new(context.clone(), statics, shown, views);
     serve(&mut tasks, &options, &session, &ips, State::new(context))?;
     manager.run(changes, hooks.shutdown).await;
@@ -188,15 +188,15 @@ fn serve(
 /// The static pods, followed from now on, and where to tell which of them the API shows.
 fn static_pods(
     tasks: &mut JoinSet<()>,
-    options: &Options,
     client: kube::Client,
-    status: StatusManager,
+    context: &Context,
 ) -> (watch::Receiver<BTreeMap<String, Arc<Pod>>>, watch::Sender<Shown>) {
-    let (dir, node) = (options.dirs.manifests.clone(), options.node_name.clone());
+    let (dir, node) = (context.options.dirs.manifests.clone(), context.options.node_name.clone());
+    let (runtime, status) = (context.runtime.clone(), context.status.clone());
     let (tell, statics) = watch::channel(static_pods::read_all(&dir, &node));
     let (show, shown) = watch::channel(Shown { present: statics.borrow().clone(), ..Default::default() });
     tasks.spawn(static_pods::watch_loop(dir, node.clone(), tell));
-    tasks.spawn(static_pods::mirror_loop(client, node, status, shown));
+    tasks.spawn(static_pods::mirror_loop(client, node, runtime, status, shown));
     (statics, show)
 }
 

@@ -94,7 +94,14 @@ impl Manager {
                 biased;
                 () = told_to_stop(&mut stop) => return self.shut_down().await,
                 event = events.try_next() => match event {
-                    Ok(Some(event)) => self.on_event(event, &mut fresh),
+                    Ok(Some(event)) => {
+                        let listed = matches!(event, watcher::Event::InitDone);
+                        self.on_event(event, &mut fresh);
+                        if listed {
+                            // What the runtime told of before may be nobody's, and ends.
+                            housekeeping.reset_immediately();
+                        }
+                    }
                     Ok(None) => return,
                     Err(error) => tracing::warn!("watching pods: {}", crate::api_error::chain(&error)),
                 },
