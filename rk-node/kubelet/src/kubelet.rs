@@ -18,7 +18,7 @@ use crate::eviction::{Orders, evict_loop};
 use crate::images::Images;
 use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
 use crate::manager::Manager;
-use crate::memory::Memory;
+use crate::memory::{Memory, ReservedError};
 use crate::node::{NodeLoop, Sources, find_node_ip, kept_memory, lease_loop, machine};
 use crate::numa::{Numa, TopologyRules};
 use crate::runtime::{Pleg, Runtime, runtime_is_up};
@@ -52,6 +52,12 @@ pub enum StartError {
     /// The machine swaps and must not.
     #[error("running with swap on is not supported, please disable swap or set failSwapOn to false")]
     SwapOn,
+    /// Settings that would divide the machine up wrongly.
+    #[error("invalid configuration: {}", .0.join("; "))]
+    Settings(Vec<String>),
+    /// Memory is reserved otherwise than the node keeps it.
+    #[error("invalid configuration: reservedMemory")]
+    Memory(#[from] ReservedError),
     /// No certificate to serve with.
     #[error("no certificate to serve with")]
     Serving(#[from] crate::join::CsrError),
@@ -67,6 +73,9 @@ pub fn node_ip(options: &Options, session: &Session) -> Option<IpAddr> {
 
 /// Runs the kubelet until the machine goes down. A plain end of the process leaves all containers as they are.
 pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(), StartError> {
+    if !options.faults.is_empty() {
+        return Err(StartError::Settings(options.faults));
+    }
     let ip = node_ip(&options, &session).ok_or(StartError::NoAddress)?;
     let ips: Vec<IpAddr> = vec![ip];
     let machine = machine(&options.dirs.kubelet);
@@ -86,7 +95,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         tracing::error!("unsupported on machines with more than {most} NUMA Nodes: the topology manager is off");
         options.topology = TopologyRules::default();
     }
-    let memory = Memory::open(&options.dirs.kubelet, &numa, &options.memory_policy, kept_memory(&machine, &options));
+    let memory = Memory::open(&options.dirs.kubelet, &numa, &options.memory_policy, kept_memory(&machine, &options))?;
     let runtime = Runtime::connect(&options.dirs.cri_socket);
     runtime_is_up(&runtime).await;
     let client = session.client.clone();

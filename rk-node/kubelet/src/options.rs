@@ -291,6 +291,8 @@ pub struct Options {
     pub healthz: SocketAddr,
     /// Port that is read from without a name or a secret; 0 is none.
     pub read_only_port: u16,
+    /// What of the settings the kubelet must not start with.
+    pub faults: Vec<String>,
 }
 
 impl Options {
@@ -327,6 +329,7 @@ impl Options {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 10250)),
             healthz: SocketAddr::from((Ipv4Addr::LOCALHOST, 10248)),
             read_only_port: 0,
+            faults: Vec::new(),
         }
     }
 

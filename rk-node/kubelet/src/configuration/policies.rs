@@ -21,6 +21,51 @@ struct ReservedMemory {
     limits: BTreeMap<String, String>,
 }
 
+/// What is kept of each memory node, and what is wrong with how that is told (upstream's `validateReservedMemoryConfiguration`).
+fn reserved_memory(value: Option<&Value>) -> (BTreeMap<usize, BTreeMap<String, u64>>, Vec<String>) {
+    let mut reserved: BTreeMap<usize, BTreeMap<String, u64>> = BTreeMap::new();
+    let mut problems = Vec::new();
+    let listed: &[Value] = match value {
+        None | Some(Value::Null) => &[],
+        Some(Value::Array(listed)) => listed.as_slice(),
+        Some(other) => {
+            problems.push(format!("reservedMemory: {other} is no list"));
+            &[]
+        }
+    };
+    for (index, value) in listed.iter().enumerate() {
+        let entry = match ReservedMemory::deserialize(value) {
+            Ok(entry) => entry,
+            Err(error) => {
+                problems.push(format!("reservedMemory[{index}]: {error}"));
+                continue;
+            }
+        };
+        for (name, amount) in &entry.limits {
+            let of_node = reserved.entry(entry.numa_node).or_default();
+            match limit(entry.numa_node, name, amount, of_node) {
+                Ok(bytes) => drop(of_node.insert(name.clone(), bytes)),
+                Err(problem) => problems.push(format!("reservedMemory[{index}]: {problem}")),
+            }
+        }
+    }
+    (reserved, problems)
+}
+
+/// What is kept of one resource of a memory node for which that is known of others already.
+fn limit(node: usize, name: &str, amount: &str, known: &BTreeMap<String, u64>) -> Result<u64, String> {
+    if name != "memory" && !name.starts_with("hugepages-") {
+        let accepted = "only memory and hugepages-<HugePageSize> are accepted";
+        return Err(format!("the limit type {name:?} for NUMA node {node} is not supported, {accepted}"));
+    }
+    if known.contains_key(name) {
+        return Err(format!("the reserved memory has a duplicate value for NUMA node {node} and resource {name:?}"));
+    }
+    amount_of_bytes(amount).ok_or_else(|| {
+        format!("reserved memory may not be zero for NUMA node {node} and resource {name:?}: {amount:?}")
+    })
+}
+
 /// A word, or whatever stands in its place.
 fn word(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
@@ -88,43 +133,21 @@ impl Reader {
         }
     }
 
-    /// The static policy of memory needs to know what of each node is kept: the sum is compared when the machine is known.
+    /// The static policy of memory needs to know what of each node is kept: the sum is compared when the machine is known. Upstream's
+    /// kubelet does not start with less, and this one neither.
     pub(super) fn memory(&mut self, options: &mut Options, document: &Map<String, Value>) {
-        let mut reserved: BTreeMap<usize, BTreeMap<String, u64>> = BTreeMap::new();
-        let listed = document.get("reservedMemory").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let mut whole = document.get("reservedMemory").is_none_or(Value::is_array);
-        for (index, value) in listed.iter().enumerate() {
-            let key = format!("reservedMemory[{index}]");
-            let entry = match ReservedMemory::deserialize(value) {
-                Ok(entry) => entry,
-                Err(error) => {
-                    self.warn(&key, &error.to_string());
-                    whole = false;
-                    continue;
-                }
-            };
-            for (name, amount) in &entry.limits {
-                let known = name == "memory" || name.starts_with("hugepages-");
-                let of_node = reserved.entry(entry.numa_node).or_default();
-                match amount_of_bytes(amount).filter(|_| known && !of_node.contains_key(name)) {
-                    Some(bytes) => drop(of_node.insert(name.clone(), bytes)),
-                    None => {
-                        whole = false;
-                        self.warn(
-                            &key,
-                            &format!("{name}: {amount:?}: not memory or huge pages, named twice, or no amount"),
-                        );
-                    }
-                }
-            }
-        }
+        let (reserved, problems) = reserved_memory(document.get("reservedMemory"));
         match document.get("memoryManagerPolicy").map(word).as_deref() {
-            None | Some("None" | "") if listed.is_empty() && whole => {}
+            None | Some("None" | "") if reserved.is_empty() && problems.is_empty() => {}
             None | Some("None" | "") => {
                 self.warn("reservedMemory", "has no effect without memoryManagerPolicy: Static")
             }
-            Some("Static") if whole && !reserved.is_empty() => options.memory_policy = MemoryPolicy::Static(reserved),
-            Some("Static") => self.warn("memoryManagerPolicy", "Static needs reservedMemory, rightly told: left out"),
+            Some("Static") if !problems.is_empty() => self.faults.extend(problems),
+            Some("Static") if reserved.is_empty() => {
+                let problem = "memoryManagerPolicy: you should specify the system reserved memory (reservedMemory)";
+                self.faults.push(problem.to_owned());
+            }
+            Some("Static") => options.memory_policy = MemoryPolicy::Static(reserved),
             Some(other) => self.warn("memoryManagerPolicy", &format!("{other:?} is neither None nor Static: left out")),
         }
     }
@@ -199,8 +222,8 @@ mod tests {
     fn read(document: Value) -> (Options, Vec<String>) {
         let mut options = Options::new("n", Cluster::default());
         let warnings = configure(&mut options, &document);
-        let keys = warnings.iter().filter_map(|w| Some(w.split_once(": ")?.0.to_owned()));
-        (options, keys.collect())
+        let keys = warnings.iter().filter_map(|w| Some(w.split_once(": ")?.0.to_owned())).collect();
+        (options, keys)
     }
 
     #[test]
@@ -232,20 +255,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_and_left_out() {
         let both = json!({"align-by-socket": "true", "distribute-cpus-across-numa": "true"});
-        let twice = json!([{"numaNode": 0, "limits": {"memory": "1Mi"}}, {"numaNode": 0, "limits": {"memory": "1Mi"}}]);
         for (document, want) in [
             (json!({"memoryManagerPolicy": "None", "topologyManagerPolicy": "none"}), &[][..]),
-            (json!({"memoryManagerPolicy": "Static"}), &["memoryManagerPolicy"]),
             (json!({"memoryManagerPolicy": "static"}), &["memoryManagerPolicy"]),
             (json!({"reservedMemory": [{"numaNode": 0, "limits": {"memory": "1Mi"}}]}), &["reservedMemory"]),
-            (
-                json!({"memoryManagerPolicy": "Static", "reservedMemory": twice}),
-                &["reservedMemory[1]", "memoryManagerPolicy"],
-            ),
-            (
-                json!({"memoryManagerPolicy": "Static", "reservedMemory": [{"limits": {}}]}),
-                &["reservedMemory[0]", "memoryManagerPolicy"],
-            ),
             (json!({"topologyManagerPolicy": "strict"}), &["topologyManagerPolicy"]),
             (json!({"topologyManagerScope": 3}), &["topologyManagerScope"]),
             (
@@ -266,5 +279,39 @@ mod tests {
             assert_eq!(read(document.clone()).1, want, "{document}");
         }
         assert_eq!(read(json!({"topologyManagerPolicy": "strict"})).0.topology, TopologyRules::default());
+    }
+
+    #[test]
+    fn memory_that_is_reserved_wrongly_keeps_the_kubelet_from_starting() {
+        let of = |node: usize, limits: Value| json!({"numaNode": node, "limits": limits});
+        for (listed, want) in [
+            (json!([of(0, json!({"memory": "1Mi"})), of(1, json!({"memory": "1Mi"}))]), None),
+            (json!([of(0, json!({"memory": "1Mi"})), of(0, json!({"hugepages-2Mi": "2Mi"}))]), None),
+            (Value::Null, Some("memoryManagerPolicy: you should specify the system reserved memory")),
+            (json!([of(0, json!({}))]), Some("memoryManagerPolicy: you should specify the system reserved memory")),
+            (json!("1Mi"), Some("reservedMemory: \"1Mi\" is no list")),
+            (
+                json!([of(0, json!({"memory": "1Mi"})), of(0, json!({"memory": "1Mi"}))]),
+                Some(
+                    "reservedMemory[1]: the reserved memory has a duplicate value for NUMA node 0 and resource \"memory\"",
+                ),
+            ),
+            (
+                json!([of(2, json!({"memory": "0"}))]),
+                Some("reservedMemory[0]: reserved memory may not be zero for NUMA node 2 and resource \"memory\""),
+            ),
+            (
+                json!([of(0, json!({"cpu": "1"}))]),
+                Some("reservedMemory[0]: the limit type \"cpu\" for NUMA node 0 is not supported"),
+            ),
+            (json!([{"limits": {"memory": "1Mi"}}]), Some("reservedMemory[0]: missing field `numaNode`")),
+        ] {
+            let (options, warnings) = read(json!({"memoryManagerPolicy": "Static", "reservedMemory": listed}));
+            assert!(warnings.is_empty(), "{warnings:?}");
+            assert_eq!(options.faults.len(), usize::from(want.is_some()), "{listed}: {:?}", options.faults);
+            assert_eq!(options.memory_policy == MemoryPolicy::None, want.is_some(), "{listed}");
+            let told = options.faults.first().map(String::as_str).unwrap_or_default();
+            assert!(told.starts_with(want.unwrap_or_default()), "{listed}: {told}");
+        }
     }
 }
