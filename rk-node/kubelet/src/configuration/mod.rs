@@ -98,6 +98,7 @@ impl Reader {
             // Read together with what is reserved.
             "cpuManagerPolicy" | "cpuManagerPolicyOptions" | "reservedSystemCPUs" => {}
             "memoryManagerPolicy" | "reservedMemory" => {}
+            "featureGates" => self.gates(key, value),
             "topologyManagerPolicy" | "topologyManagerScope" | "topologyManagerPolicyOptions" => {}
             "userNamespaces" => self.users(value, &mut options.ids_per_pod),
             "failSwapOn" => self.set(key, value, &mut options.fail_swap_on),

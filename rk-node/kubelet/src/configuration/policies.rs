@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Reader;
-use super::read::amount_of_bytes;
-use crate::cpus::{CpuOptions, CpuPolicy, CpuSet, Reserved};
+use super::read::{amount_of_bytes, boolean};
+use crate::cpus::{CpuOptions, CpuPolicy, CpuSet, Maturity, Reserved};
 use crate::memory::MemoryPolicy;
 use crate::numa::{Scope, TopologyPolicy, TopologyRules};
 use crate::options::Options;
@@ -66,6 +66,21 @@ fn limit(node: usize, name: &str, amount: &str, known: &BTreeMap<String, u64>) -
     })
 }
 
+/// Lets young options of the CPU manager be.
+const ALPHA_GATE: &str = "CPUManagerPolicyAlphaOptions";
+/// Lets nearly grown ones be.
+const BETA_GATE: &str = "CPUManagerPolicyBetaOptions";
+
+/// Whether the feature gates of a document let options of this maturity be.
+fn enabled(document: &Map<String, Value>, maturity: Maturity) -> bool {
+    let gate = |name: &str| document.get("featureGates").and_then(|gates| gates.get(name)).and_then(Value::as_bool);
+    match maturity {
+        Maturity::Alpha => gate(ALPHA_GATE).unwrap_or(false),
+        Maturity::Beta => gate(BETA_GATE).unwrap_or(true),
+        Maturity::Stable => true,
+    }
+}
+
 /// A word, or whatever stands in its place.
 fn word(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
@@ -92,7 +107,7 @@ impl Reader {
         match (document.get("cpuManagerPolicy").and_then(Value::as_str), reserved) {
             (None | Some("none" | ""), _) => {}
             (Some("static"), Some(reserved)) => {
-                let more = self.cpu_options(document.get("cpuManagerPolicyOptions"));
+                let more = self.cpu_options(document);
                 options.cpu_policy = CpuPolicy::Static { reserved, options: more };
             }
             (Some("static"), None) => {
@@ -118,18 +133,40 @@ impl Reader {
         }
     }
 
-    fn cpu_options(&mut self, value: Option<&Value>) -> CpuOptions {
+    /// Options of the CPU manager, as far as their feature gates let them be; those that exclude each other are all left out.
+    fn cpu_options(&mut self, document: &Map<String, Value>) -> CpuOptions {
         let mut options = CpuOptions::default();
-        self.named("cpuManagerPolicyOptions", value, |name, word| {
-            let known = options.set(name, word.parse().map_err(|_| format!("{word:?} is neither true nor false"))?);
-            if known { Ok(()) } else { Err("is no option of this node".to_owned()) }
+        self.named("cpuManagerPolicyOptions", document.get("cpuManagerPolicyOptions"), |name, word| {
+            let maturity =
+                CpuOptions::maturity(name).ok_or_else(|| format!("unknown CPU Manager Policy option: {name:?}"))?;
+            if !enabled(document, maturity) {
+                return Err(format!(
+                    "CPU Manager Policy {maturity:?}-level Options not enabled, but option {name:?} provided"
+                ));
+            }
+            let value = boolean(word).ok_or_else(|| format!("bad value for option {name:?}: {word:?}"))?;
+            options.set(name, value);
+            Ok(())
         });
         match options.contradiction() {
-            Some(both) => {
-                self.warn("cpuManagerPolicyOptions", &format!("{both} exclude each other: all are left out"));
+            Some((one, other)) => {
+                let problem = format!("static policy options {one} and {other} can not be used at the same time");
+                self.warn("cpuManagerPolicyOptions", &format!("{problem}: all are left out"));
                 CpuOptions::default()
             }
             None => options,
+        }
+    }
+
+    /// Feature gates: those that decide on something here; all else is as upstream has it by default.
+    pub(super) fn gates(&mut self, key: &str, value: &Value) {
+        let Some(map) = value.as_object() else { return self.warn(key, "is no mapping: left out") };
+        for (name, value) in map {
+            if ![ALPHA_GATE, BETA_GATE].contains(&name.as_str()) {
+                self.warn(&format!("{key}[{name}]"), "is no feature gate of this node: left out");
+            } else if !value.is_boolean() {
+                self.warn(&format!("{key}[{name}]"), &format!("{value} is neither true nor false: left out"));
+            }
         }
     }
 
@@ -192,7 +229,8 @@ impl Reader {
             && rules.policy == TopologyPolicy::SingleNumaNode
             && std::mem::take(&mut cpus.by_socket)
         {
-            self.warn("cpuManagerPolicyOptions[align-by-socket]", "not with single-numa-node: left out");
+            let problem = "Topology manager single-numa-node policy is incompatible with it: left out";
+            self.warn("cpuManagerPolicyOptions[align-by-socket]", problem);
         }
         options.topology = rules;
     }
@@ -229,7 +267,7 @@ mod tests {
     #[test]
     fn policies_are_read_with_their_options() {
         let (options, keys) = read(json!({
-            "cpuManagerPolicy": "static", "reservedSystemCPUs": "0",
+            "cpuManagerPolicy": "static", "reservedSystemCPUs": "0", "featureGates": {"CPUManagerPolicyAlphaOptions": true},
             "cpuManagerPolicyOptions": {"full-pcpus-only": "true", "align-by-socket": "true", "pears": "true", "strict-cpu-reservation": "x"},
             "memoryManagerPolicy": "Static",
             "reservedMemory": [{"numaNode": 0, "limits": {"memory": "60Mi"}}, {"numaNode": 1, "limits": {"memory": "40Mi", "hugepages-2Mi": "2Mi"}}],
@@ -254,7 +292,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_and_left_out() {
-        let both = json!({"align-by-socket": "true", "distribute-cpus-across-numa": "true"});
+        let both = json!({"prefer-align-cpus-by-uncorecache": "true", "distribute-cpus-across-numa": "true"});
+        let alpha = json!({"CPUManagerPolicyAlphaOptions": true});
         for (document, want) in [
             (json!({"memoryManagerPolicy": "None", "topologyManagerPolicy": "none"}), &[][..]),
             (json!({"memoryManagerPolicy": "static"}), &["memoryManagerPolicy"]),
@@ -271,7 +310,7 @@ mod tests {
             ),
             (
                 json!({"cpuManagerPolicy": "static", "reservedSystemCPUs": "0", "cpuManagerPolicyOptions": {"align-by-socket": "true"},
-                    "topologyManagerPolicy": "single-numa-node"}),
+                    "topologyManagerPolicy": "single-numa-node", "featureGates": alpha}),
                 &["cpuManagerPolicyOptions[align-by-socket]"],
             ),
             (json!({"userNamespaces": {"idsPerPod": 65_537}}), &["userNamespaces.idsPerPod"]),
@@ -279,6 +318,28 @@ mod tests {
             assert_eq!(read(document.clone()).1, want, "{document}");
         }
         assert_eq!(read(json!({"topologyManagerPolicy": "strict"})).0.topology, TopologyRules::default());
+    }
+
+    #[test]
+    fn young_options_of_the_cpu_manager_need_their_gates() {
+        for (gates, named, want) in [
+            (json!({}), "distribute-cpus-across-cores", false),
+            (json!({"CPUManagerPolicyAlphaOptions": true}), "distribute-cpus-across-cores", true),
+            (json!({"CPUManagerPolicyAlphaOptions": true}), "align-by-socket", true),
+            (json!({}), "align-by-socket", false),
+            (json!({}), "strict-cpu-reservation", true),
+            (json!({"CPUManagerPolicyBetaOptions": false}), "strict-cpu-reservation", false),
+            (json!({"CPUManagerPolicyBetaOptions": false}), "full-pcpus-only", true),
+        ] {
+            let (options, keys) =
+                read(json!({"cpuManagerPolicy": "static", "reservedSystemCPUs": "0", "featureGates": gates,
+                "cpuManagerPolicyOptions": {named: "1"}}));
+            assert_eq!(keys.is_empty(), want, "{gates} {named}: {keys:?}");
+            let mut given = CpuOptions::default();
+            given.set(named, want);
+            assert!(matches!(&options.cpu_policy, CpuPolicy::Static { options, .. } if *options == given), "{named}");
+        }
+        assert_eq!(read(json!({"featureGates": {"Pears": true}})).1, ["featureGates[Pears]"]);
     }
 
     #[test]
