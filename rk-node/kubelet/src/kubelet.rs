@@ -15,7 +15,7 @@ use crate::cpus::Cpus;
 use crate::devices::Devices;
 use crate::events::{PodRef, Recorder};
 use crate::eviction::{Orders, evict_loop};
-use crate::images::Images;
+use crate::images::{Images, NodeCredentials, PullRecords};
 use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
 use crate::manager::Manager;
 use crate::memory::{Memory, ReservedError};
@@ -131,7 +131,8 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
 
     let storage = options.dirs.kubelet.clone();
     let (collected, host) = (runtime.clone(), options.node_name.clone());
-    tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, options.image_gc));
+    let records = Arc::new(PullRecords::open(&options.dirs.kubelet, options.image_verification.clone()));
+    tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, options.image_gc, records.clone()));
     let cgroups = Cgroups::new(&options.dirs.cgroup, options.pod_pids);
     if let Err(error) = cgroups.prepare() {
         tracing::error!("the kubepods cgroups cannot be made: {error}");
@@ -150,7 +151,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         runtime: runtime.clone(),
         recorder: recorder.clone(),
         volumes: VolumeManager::new(&options.dirs.kubelet, objects, csi, options.secrets_in_memory),
-        images: Images::new(runtime, recorder),
+        images: Images::new(runtime, recorder, NodeCredentials::new(&options.dirs.kubelet), records),
         status,
         services,
         devices,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Taint;
 
 use crate::cpus::CpuPolicy;
+use crate::images::Verification;
 use crate::memory::MemoryPolicy;
 use crate::node::Signal;
 use crate::numa::TopologyRules;
@@ -259,6 +260,8 @@ pub struct Options {
     pub pressure_transition: Duration,
     /// Removal of unused images.
     pub image_gc: ImageGc,
+    /// For which images that are here a pod's credentials are asked for.
+    pub image_verification: Verification,
     /// Logs of containers.
     pub logs: LogBounds,
     /// Most processes of one pod.
@@ -312,6 +315,7 @@ impl Options {
             shutdown_grace: Duration::from_secs(30),
             pressure_transition: Duration::from_secs(300),
             image_gc: ImageGc { high: 85, low: 80, youngest: Duration::from_secs(120) },
+            image_verification: Verification::default(),
             logs: LogBounds { size: 10 << 20, files: 5 },
             pod_pids: None,
             unsafe_sysctls: Vec::new(),

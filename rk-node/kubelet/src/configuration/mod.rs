@@ -50,6 +50,7 @@ pub fn configure(options: &mut Options, document: &Value) -> Vec<String> {
     reader.memory(options, map);
     reader.topology(options, map);
     reader.image_gc(&mut options.image_gc);
+    reader.verification(options, map);
     options.faults = reader.faults;
     reader.warnings
 }
@@ -99,6 +100,8 @@ impl Reader {
             "cpuManagerPolicy" | "cpuManagerPolicyOptions" | "reservedSystemCPUs" => {}
             "memoryManagerPolicy" | "reservedMemory" => {}
             "featureGates" => self.gates(key, value),
+            // Read together.
+            "imagePullCredentialsVerificationPolicy" | "preloadedImagesVerificationAllowlist" => {}
             "topologyManagerPolicy" | "topologyManagerScope" | "topologyManagerPolicyOptions" => {}
             "userNamespaces" => self.users(value, &mut options.ids_per_pod),
             "failSwapOn" => self.set(key, value, &mut options.fail_swap_on),

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Reader;
 use super::read::duration;
-use crate::options::ImageGc;
+use crate::images::{Verification, pattern_problem};
+use crate::options::{ImageGc, Options};
 
 /// How the names of sysctls begin that namespaces of a pod hold (upstream's `sysctl.NamespacedBy`).
 const NAMESPACED: [&str; 4] = ["kernel.shm", "kernel.msg", "fs.mqueue.", "net."];
@@ -83,6 +84,42 @@ impl Reader {
         }
     }
 
+    /// For which images that are here a pod's credentials are asked for (KEP-2535).
+    pub(super) fn verification(&mut self, options: &mut Options, document: &Map<String, Value>) {
+        let (policy, list) = ("imagePullCredentialsVerificationPolicy", "preloadedImagesVerificationAllowlist");
+        let mut exempt: Vec<String> = Vec::new();
+        if let Some(value) = document.get(list) {
+            self.set(list, value, &mut exempt);
+        }
+        let said = document.get(policy).map(|value| value.as_str().unwrap_or("?"));
+        if !exempt.is_empty() && said != Some("NeverVerifyAllowlistedImages") {
+            self.warn(list, &format!("can't be set if {policy} is not \"NeverVerifyAllowlistedImages\": left out"));
+        }
+        options.image_verification = match said {
+            None | Some("" | "NeverVerifyPreloadedImages") => Verification::NeverVerifyPreloadedImages,
+            Some("NeverVerify") => Verification::NeverVerify,
+            Some("AlwaysVerify") => Verification::AlwaysVerify,
+            Some("NeverVerifyAllowlistedImages") => {
+                Verification::NeverVerifyAllowlistedImages(self.exempt(list, exempt))
+            }
+            Some(_) => {
+                self.warn(policy, "is none of upstream's policies: left out");
+                Verification::default()
+            }
+        };
+    }
+
+    fn exempt(&mut self, key: &str, patterns: Vec<String>) -> Vec<String> {
+        let mut good = Vec::new();
+        for pattern in patterns {
+            match pattern_problem(&pattern) {
+                None => good.push(pattern),
+                Some(problem) => self.warn(key, &format!("{problem}: {pattern}: left out")),
+            }
+        }
+        good
+    }
+
     /// Images are removed down to less than where that begins.
     pub(super) fn image_gc(&mut self, gc: &mut ImageGc) {
         if gc.low >= gc.high {
@@ -98,7 +135,7 @@ impl Reader {
 mod tests {
     use super::super::configure;
     use super::*;
-    use crate::{Cluster, Options, SwapBehavior};
+    use crate::{Cluster, SwapBehavior};
     use serde_json::json;
 
     fn read(document: &Value) -> (Options, Vec<String>) {
@@ -135,6 +172,17 @@ mod tests {
             (json!({"imageMinimumGCAge": "-1s"}), Some("imageMinimumGCAge")),
             (json!({"maxPods": -1}), Some("maxPods")),
             (json!({"containerLogMaxFiles": 1}), Some("containerLogMaxFiles")),
+            (json!({"imagePullCredentialsVerificationPolicy": "AlwaysVerify"}), None),
+            (
+                json!({"imagePullCredentialsVerificationPolicy": "Sometimes"}),
+                Some("imagePullCredentialsVerificationPolicy"),
+            ),
+            (json!({"preloadedImagesVerificationAllowlist": ["r.io/a"]}), Some("preloadedImagesVerificationAllowlist")),
+            (
+                json!({"imagePullCredentialsVerificationPolicy": "NeverVerifyAllowlistedImages",
+                    "preloadedImagesVerificationAllowlist": ["r.io/a", "r.io/a:1"]}),
+                Some("preloadedImagesVerificationAllowlist"),
+            ),
             (json!({"memorySwap": {"swapBehavior": ""}}), None),
             (json!({"memorySwap": {"swapBehavior": 1}}), Some("memorySwap.swapBehavior")),
             (json!({"memorySwap": {"swapBehavior": "UnlimitedSwap"}}), Some("memorySwap.swapBehavior")),
@@ -151,7 +199,10 @@ mod tests {
             "registerWithTaints": [{"key": "a", "effect": "NoSchedule"}, {"key": "-", "effect": "NoSchedule"}],
             "allowedUnsafeSysctls": ["vm.swappiness", "net.core.somaxconn"],
             "memorySwap": {"swapBehavior": ""},
+            "imagePullCredentialsVerificationPolicy": "NeverVerifyAllowlistedImages",
+            "preloadedImagesVerificationAllowlist": ["r.io/*"],
         }));
+        assert_eq!(options.image_verification, Verification::NeverVerifyAllowlistedImages(vec!["r.io/*".to_owned()]));
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert_eq!(options.taints.iter().map(|taint| taint.key.as_str()).collect::<Vec<_>>(), ["a"]);
         assert_eq!(
