@@ -60,5 +60,7 @@ pub use kubelet::{Hooks, StartError, node_ip, run};
 pub use memory::MemoryPolicy;
 pub use node::Signal;
 pub use numa::{Scope, TopologyPolicy, TopologyRules};
-pub use options::{Amount, Cluster, Dirs, ImageGc, KUBELET_VERSION, LogBounds, Options, SoftEviction, Thresholds};
+pub use options::{
+    Amount, Cluster, Dirs, ImageGc, KUBELET_VERSION, LogBounds, Options, RegistryAuth, SoftEviction, Thresholds,
+};
 pub use swap::SwapBehavior;

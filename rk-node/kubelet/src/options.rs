@@ -211,6 +211,26 @@ impl Default for Thresholds {
     }
 }
 
+/// What the node shows to one registry, for all of its pods.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct RegistryAuth {
+    /// The registry, or a path in it.
+    pub place: String,
+    /// The name.
+    pub username: String,
+    /// The password.
+    pub password: String,
+    /// A token that stands for both.
+    pub identity_token: String,
+}
+
+impl std::fmt::Debug for RegistryAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // All but the place is a secret.
+        f.debug_struct("RegistryAuth").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
 /// When images that nobody uses are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageGc {
@@ -260,6 +280,8 @@ pub struct Options {
     pub pressure_transition: Duration,
     /// Removal of unused images.
     pub image_gc: ImageGc,
+    /// What the node shows to registries.
+    pub registry_auth: Vec<RegistryAuth>,
     /// For which images that are here a pod's credentials are asked for.
     pub image_verification: Verification,
     /// Logs of containers.
@@ -315,6 +337,7 @@ impl Options {
             shutdown_grace: Duration::from_secs(30),
             pressure_transition: Duration::from_secs(300),
             image_gc: ImageGc { high: 85, low: 80, youngest: Duration::from_secs(120) },
+            registry_auth: Vec::new(),
             image_verification: Verification::default(),
             logs: LogBounds { size: 10 << 20, files: 5 },
             pod_pids: None,

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::records::SecretSource;
 use super::registry_of;
+use crate::options::RegistryAuth;
 
 /// The node's credentials in Docker's form, below the kubelet's root; upstream's names.
 const NODE_FILE: &str = "config.json";
@@ -50,17 +51,30 @@ type Auths = BTreeMap<String, DockerAuth>;
 /// The node's own credentials. They are read for every pull: who replaces the file has its next pull go by it.
 pub struct NodeCredentials {
     root: PathBuf,
+    /// Those of the machine config.
+    told: Vec<RegistryAuth>,
 }
 
 impl NodeCredentials {
-    /// Those in files of the kubelet's root (`/var/lib/kubelet`).
-    pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+    /// Those that the node was told, and those in files of the kubelet's root (`/var/lib/kubelet`).
+    pub fn new(root: &Path, told: &[RegistryAuth]) -> Self {
+        Self { root: root.to_owned(), told: told.to_vec() }
     }
 
+    /// For one place, what the node was told holds.
     fn read(&self) -> Auths {
         let new = parsed(&self.root.join(NODE_FILE), docker_config);
-        new.or_else(|| parsed(&self.root.join(OLD_NODE_FILE), docker_cfg)).unwrap_or_default()
+        let mut auths = new.or_else(|| parsed(&self.root.join(OLD_NODE_FILE), docker_cfg)).unwrap_or_default();
+        for told in &self.told {
+            let auth = DockerAuth {
+                username: told.username.clone(),
+                password: told.password.clone(),
+                identitytoken: told.identity_token.clone(),
+                ..DockerAuth::default()
+            };
+            auths.insert(told.place.clone(), auth);
+        }
+        auths
     }
 }
 
@@ -195,7 +209,7 @@ mod tests {
     #[test]
     fn secrets_are_used_for_their_registry_only() {
         let config = json!({"auths": {"https://r.io/v1/": {"auth": "dTpw"}, "r.io/team": {"username": "t", "password": "q"}, "other.io": {}}});
-        let (secrets, node) = ([secret("s", &config)], NodeCredentials::new(Path::new("/nonexistent")));
+        let (secrets, node) = ([secret("s", &config)], NodeCredentials::new(Path::new("/nonexistent"), &[]));
         assert_eq!(users("r.io/team/app:1", &secrets, &node), ["t", "u"]);
         assert_eq!(users("r.io/app", &secrets, &node), ["u"]);
         assert!(users("nginx", &secrets, &node).is_empty());
@@ -204,7 +218,7 @@ mod tests {
     #[test]
     fn the_nodes_credentials_come_after_the_pods_and_are_read_anew() {
         let dir = tempfile::tempdir().unwrap();
-        let node = NodeCredentials::new(dir.path());
+        let node = NodeCredentials::new(dir.path(), &[]);
         let of = |user: &str| json!({"r.io": {"username": user, "password": "p"}});
         let write = |name: &str, text: &Value| std::fs::write(dir.path().join(name), text.to_string()).unwrap();
         let secrets = [secret("s", &json!({"auths": of("pod")}))];
@@ -216,6 +230,8 @@ mod tests {
         assert!(users("other.io/app", &secrets, &node).is_empty());
         std::fs::write(dir.path().join(NODE_FILE), "torn").unwrap();
         assert_eq!(users("r.io/app", &[], &node), ["old"]);
+        let told = RegistryAuth { place: "r.io".into(), username: "told".into(), ..Default::default() };
+        assert_eq!(users("r.io/app", &[], &NodeCredentials::new(dir.path(), &[told])), ["told"]);
         let found = lookup("r.io/app", &secrets, &node);
         let sources: Vec<_> = found.iter().map(|c| c.secret.as_ref().map(|s| s.name.as_str())).collect();
         assert_eq!(sources, [Some("s"), None]);
@@ -225,7 +241,8 @@ mod tests {
     fn credentials_that_are_the_same_have_the_same_hash() {
         let of = |name: &str, password: &str| {
             let config = json!({"auths": {"r.io": {"username": "u", "password": password}}});
-            let found = lookup("r.io/app", &[secret(name, &config)], &NodeCredentials::new(Path::new("/nonexistent")));
+            let found =
+                lookup("r.io/app", &[secret(name, &config)], &NodeCredentials::new(Path::new("/nonexistent"), &[]));
             found.into_iter().filter_map(|c| c.secret).map(|s| s.credential_hash).collect::<Vec<_>>()
         };
         assert_eq!(of("a", "p"), of("b", "p"));
