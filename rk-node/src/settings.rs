@@ -38,11 +38,21 @@ pub fn kubelet(config: &MachineConfig) -> Options {
     options.labels = config.kubelet.labels.clone().into_iter().collect::<BTreeMap<_, _>>();
     options.taints = config.kubelet.taints.iter().map(taint).collect();
     options.max_pods = config.kubelet.max_pods;
+    options.registry_auth = config.registries.auth.iter().map(registry_auth).collect();
     options.shutdown_grace = Duration::from_secs(config.kubelet.shutdown_grace_period_seconds.into());
     for warning in rk_kubelet::configure(&mut options, &config.kubelet.config) {
         tracing::warn!("kubelet.config.{warning}");
     }
     options
+}
+
+fn registry_auth(auth: &rk_config::RegistryAuth) -> rk_kubelet::RegistryAuth {
+    rk_kubelet::RegistryAuth {
+        place: auth.matches.clone(),
+        username: auth.username.clone(),
+        password: auth.password.clone(),
+        identity_token: auth.identity_token.clone(),
+    }
 }
 
 fn taint(taint: &rk_config::Taint) -> Taint {

@@ -4,7 +4,7 @@ use crate::types::MachineConfig;
 use serde_json::Value;
 
 /// Fields that nobody but an admin sees.
-pub const SECRETS: [&str; 7] = [
+pub const SECRETS: [&str; 8] = [
     "cluster.token",
     "controlPlane.ca.key",
     "controlPlane.frontProxyCA.key",
@@ -12,6 +12,7 @@ pub const SECRETS: [&str; 7] = [
     "controlPlane.etcd.key",
     "machineApi.identity.key",
     "disks.encryption.passphrase",
+    "registries.auth",
 ];
 const HIDDEN: &str = "<secret>";
 
@@ -115,6 +116,16 @@ mod tests {
             ]
         );
         assert!(diff(&after, &after).is_empty());
+    }
+
+    #[test]
+    fn what_registries_are_shown_is_hidden() {
+        let before = config("registries: {auth: [{match: a.io, username: u, password: PRIVATE}]}\n");
+        let after = config("registries: {auth: [{match: a.io, identityToken: PRIVATE}]}\n");
+        let changes = diff(&before, &after);
+        let rows: Vec<_> = changes.iter().map(|c| (c.path.as_str(), c.after.as_str(), c.needs_reboot)).collect();
+        assert_eq!(rows, [("registries.auth", HIDDEN, false)]);
+        assert!(!format!("{changes:?} {before:?} {after:?} {}", redacted(&before)).contains("PRIVATE"));
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub use parse::{MAX_CONFIG_BYTES, Parsed, parse};
 pub use plane::{CertificateAuthority, ControlPlane, Etcd, Identity, MachineApi};
 pub use source::{CMDLINE_KEY, CmdlineConfig, CmdlineError, cmdline_value, encode_for_cmdline, from_cmdline};
 pub use types::{
-    API_VERSION, Cluster, Kubelet, MachineConfig, Mirror, Registries, RegistryTls, Role, Taint, TaintEffect,
+    API_VERSION, Cluster, Kubelet, MachineConfig, Mirror, Registries, RegistryAuth, RegistryTls, Role, Taint,
+    TaintEffect,
 };
 pub use upkeep::{Disks, Encryption, LogFormat, LogTarget, Logging, Metrics, Unlock, Upgrade};
 pub use validate::{is_dns_label, is_dns_subdomain};

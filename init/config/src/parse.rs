@@ -7,7 +7,8 @@ use crate::parse_upkeep as upkeep;
 use crate::plane::ControlPlane;
 use crate::reader::{Findings, Section, quote};
 use crate::types::{
-    API_VERSION, Cluster, Kubelet, MachineConfig, Mirror, Registries, RegistryTls, Role, Taint, TaintEffect,
+    API_VERSION, Cluster, Kubelet, MachineConfig, Mirror, Registries, RegistryAuth, RegistryTls, Role, Taint,
+    TaintEffect,
 };
 use crate::validate;
 use serde_yaml_ng::Value;
@@ -204,8 +205,24 @@ fn registries(mut s: Section, out: &mut Findings) -> Registries {
         tls.push(RegistryTls { matches, ca });
         t.finish(out);
     }
+    let auth = s.sections("auth", MAX_ENTRIES, out).into_iter().map(|a| registry_auth(a, out)).collect();
     s.finish(out);
-    Registries { mirrors, tls }
+    Registries { mirrors, tls, auth }
+}
+
+fn registry_auth(mut a: Section, out: &mut Findings) -> RegistryAuth {
+    let mut text = |key: &str| a.string(key, out).unwrap_or_default();
+    let auth = RegistryAuth {
+        matches: text("match"),
+        username: text("username"),
+        password: text("password"),
+        identity_token: text("identityToken"),
+    };
+    if auth.identity_token.is_empty() && (auth.username.is_empty() || auth.password.is_empty()) {
+        out.refuse(a.path(), "needs username and password, or identityToken");
+    }
+    a.finish(out);
+    auth
 }
 
 /// Passed through whole: only its kind is looked at, the node agent knows the rest.

@@ -213,11 +213,44 @@ pub struct Registries {
     /// Whom to trust when a registry or mirror speaks HTTPS, besides the public authorities.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tls: Vec<RegistryTls>,
+    /// What the node shows to registries that do not give their images to everybody.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub auth: Vec<RegistryAuth>,
 }
 
 impl Registries {
     fn is_empty(&self) -> bool {
-        self.mirrors.is_empty() && self.tls.is_empty()
+        self.mirrors.is_empty() && self.tls.is_empty() && self.auth.is_empty()
+    }
+}
+
+/// What is shown to one registry so that it gives images away: a name and a password, or a token.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RegistryAuth {
+    /// Registry host with its port.
+    #[serde(rename = "match")]
+    pub matches: String,
+    /// The name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub username: String,
+    /// The password.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub password: String,
+    /// A token that stands for both.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub identity_token: String,
+}
+
+impl std::fmt::Debug for RegistryAuth {
+    /// Password and token stay out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistryAuth")
+            .field("matches", &self.matches)
+            .field("username", &self.username)
+            .field("password", &"<secret>")
+            .field("identity_token", &"<secret>")
+            .finish()
     }
 }
 

@@ -27,6 +27,10 @@ pub(crate) fn machine(config: &MachineConfig, role_known: bool, out: &mut Findin
         let reason = format!("must be a registry host with an optional port, or \"*\", not {}", quote(host));
         out.refuse(format!("registries.{entry}.match"), reason);
     }
+    for (i, auth) in config.registries.auth.iter().enumerate().filter(|(_, auth)| !is_registry(&auth.matches)) {
+        let reason = format!("must be a registry host with an optional port, not {}", quote(&auth.matches));
+        out.refuse(format!("registries.auth[{i}].match"), reason);
+    }
     match config.role {
         Role::Worker if role_known => worker(config, out),
         Role::Worker | Role::ControlPlane => {}

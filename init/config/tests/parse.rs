@@ -68,6 +68,26 @@ fn a_full_worker_config_is_read() {
 }
 
 #[test]
+fn registries_are_shown_a_name_and_a_password_or_a_token() {
+    let read = |auth: &str| WORKER.replace("  tls:\n", &format!("  auth: [{auth}]\n  tls:\n"));
+    let parsed =
+        parse(&read("{match: 'r.io:5000', username: u, password: p}, {match: q.io, identityToken: t}")).unwrap();
+    assert_eq!(parsed.warnings, Vec::<String>::new());
+    let auth = &parsed.config.registries.auth;
+    assert_eq!((auth[0].matches.as_str(), auth[0].password.as_str()), ("r.io:5000", "p"));
+    assert_eq!((auth[1].matches.as_str(), auth[1].identity_token.as_str()), ("q.io", "t"));
+    for (auth, want) in [
+        ("{match: r.io, username: u}", "registries.auth[0]: needs username and password, or identityToken"),
+        (
+            "{match: '*', identityToken: t}",
+            "registries.auth[0].match: must be a registry host with an optional port, not \"*\"",
+        ),
+    ] {
+        assert_eq!(refusals(&read(auth)), [want]);
+    }
+}
+
+#[test]
 fn a_minimal_control_plane_config_gets_defaults() {
     let config = parse("apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: control-plane\n").unwrap().config;
     let plane = config.control_plane.unwrap();

@@ -73,7 +73,7 @@ pub fn machine_config(plan: &NodePlan, around: &Surroundings, pki: &Pki) -> Resu
     // Nobody waits half a minute for machines that are about to be thrown away.
     config.kubelet.shutdown_grace_period_seconds = 5;
     let mirror = Mirror { matches: "*".into(), endpoints: vec![around.registry.clone()], include_host: true };
-    config.registries = Registries { mirrors: vec![mirror], tls: Vec::new() };
+    config.registries = Registries { mirrors: vec![mirror], ..Registries::default() };
     if plan.role == Role::ControlPlane {
         let key = "node-role.kubernetes.io/control-plane".to_owned();
         config.kubelet.taints = vec![Taint { key, value: String::new(), effect: TaintEffect::NoSchedule }];

@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use rk_cri_api::v1 as cri;
 use rustix::fs::statvfs;
 
 use crate::events::{PodRef, Recorder};
+use crate::images::PullRecords;
 use crate::options::ImageGc;
 use crate::runtime::{Runtime, RuntimeError};
 
@@ -39,15 +42,33 @@ fn choose(mut candidates: Vec<Candidate>, wanted: u64, youngest: Duration, now: 
 }
 
 /// Collects for ever. `storage` is a path on the filesystem that holds images.
-pub async fn collect_loop(runtime: Runtime, recorder: Recorder, node: String, storage: PathBuf, bounds: ImageGc) {
+pub async fn collect_loop(
+    runtime: Runtime,
+    recorder: Recorder,
+    node: String,
+    storage: PathBuf,
+    bounds: ImageGc,
+    records: Arc<PullRecords>,
+) {
     let mut last_used: HashMap<String, Instant> = HashMap::new();
     loop {
+        if let Err(error) = forget_pulls(&runtime, &records).await {
+            tracing::debug!("forgetting pulls of images that went: {error}");
+        }
         if let Err(error) = collect(&runtime, &storage, bounds, &mut last_used).await {
             tracing::warn!("collecting unused images: {error}");
             recorder.warning(&PodRef::node(&node), "ImageGCFailed", error.to_string());
         }
         tokio::time::sleep(PERIOD).await;
     }
+}
+
+/// Forgets whose credentials pulled images that are not here any more.
+async fn forget_pulls(runtime: &Runtime, records: &PullRecords) -> Result<(), RuntimeError> {
+    let before = Timestamp::now();
+    let here: Vec<String> = runtime.list_images().await?.into_iter().map(|image| image.id).collect();
+    records.prune(&here, before);
+    Ok(())
 }
 
 async fn collect(

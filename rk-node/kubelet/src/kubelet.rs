@@ -15,10 +15,10 @@ use crate::cpus::Cpus;
 use crate::devices::Devices;
 use crate::events::{PodRef, Recorder};
 use crate::eviction::{Orders, evict_loop};
-use crate::images::Images;
+use crate::images::{Images, NodeCredentials, PullRecords};
 use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
 use crate::manager::Manager;
-use crate::memory::Memory;
+use crate::memory::{Memory, ReservedError};
 use crate::node::{NodeLoop, Sources, find_node_ip, kept_memory, lease_loop, machine};
 use crate::numa::{Numa, TopologyRules};
 use crate::runtime::{Pleg, Runtime, runtime_is_up};
@@ -52,6 +52,12 @@ pub enum StartError {
     /// The machine swaps and must not.
     #[error("running with swap on is not supported, please disable swap or set failSwapOn to false")]
     SwapOn,
+    /// Settings that would divide the machine up wrongly.
+    #[error("invalid configuration: {}", .0.join("; "))]
+    Settings(Vec<String>),
+    /// Memory is reserved otherwise than the node keeps it.
+    #[error("invalid configuration: reservedMemory")]
+    Memory(#[from] ReservedError),
     /// No certificate to serve with.
     #[error("no certificate to serve with")]
     Serving(#[from] crate::join::CsrError),
@@ -67,6 +73,9 @@ pub fn node_ip(options: &Options, session: &Session) -> Option<IpAddr> {
 
 /// Runs the kubelet until the machine goes down. A plain end of the process leaves all containers as they are.
 pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(), StartError> {
+    if !options.faults.is_empty() {
+        return Err(StartError::Settings(options.faults));
+    }
     let ip = node_ip(&options, &session).ok_or(StartError::NoAddress)?;
     let ips: Vec<IpAddr> = vec![ip];
     let machine = machine(&options.dirs.kubelet);
@@ -86,7 +95,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         tracing::error!("unsupported on machines with more than {most} NUMA Nodes: the topology manager is off");
         options.topology = TopologyRules::default();
     }
-    let memory = Memory::open(&options.dirs.kubelet, &numa, &options.memory_policy, kept_memory(&machine, &options));
+    let memory = Memory::open(&options.dirs.kubelet, &numa, &options.memory_policy, kept_memory(&machine, &options))?;
     let runtime = Runtime::connect(&options.dirs.cri_socket);
     runtime_is_up(&runtime).await;
     let client = session.client.clone();
@@ -122,7 +131,8 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
 
     let storage = options.dirs.kubelet.clone();
     let (collected, host) = (runtime.clone(), options.node_name.clone());
-    tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, options.image_gc));
+    let records = Arc::new(PullRecords::open(&options.dirs.kubelet, options.image_verification.clone()));
+    tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, options.image_gc, records.clone()));
     let cgroups = Cgroups::new(&options.dirs.cgroup, options.pod_pids);
     if let Err(error) = cgroups.prepare() {
         tracing::error!("the kubepods cgroups cannot be made: {error}");
@@ -141,7 +151,12 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         runtime: runtime.clone(),
         recorder: recorder.clone(),
         volumes: VolumeManager::new(&options.dirs.kubelet, objects, csi, options.secrets_in_memory),
-        images: Images::new(runtime, recorder),
+        images: Images::new(
+            runtime,
+            recorder,
+            NodeCredentials::new(&options.dirs.kubelet, &options.registry_auth),
+            records,
+        ),
         status,
         services,
         devices,
@@ -158,7 +173,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     });
     tasks.spawn(devices::serve(context.clone()));
     tasks.spawn(evict_loop(context.clone(), changed));
-    let (statics, shown) = static_pods(&mut tasks, &options, client, context.status.clone());
+    let (statics, shown) = static_pods(&mut tasks, client, &context);
     let manager = Manager::new(context.clone(), statics, shown, views);
     serve(&mut tasks, &options, &session, &ips, State::new(context))?;
     manager.run(changes, hooks.shutdown).await;
@@ -188,15 +203,15 @@ fn serve(
 /// The static pods, followed from now on, and where to tell which of them the API shows.
 fn static_pods(
     tasks: &mut JoinSet<()>,
-    options: &Options,
     client: kube::Client,
-    status: StatusManager,
+    context: &Context,
 ) -> (watch::Receiver<BTreeMap<String, Arc<Pod>>>, watch::Sender<Shown>) {
-    let (dir, node) = (options.dirs.manifests.clone(), options.node_name.clone());
+    let (dir, node) = (context.options.dirs.manifests.clone(), context.options.node_name.clone());
+    let (runtime, status) = (context.runtime.clone(), context.status.clone());
     let (tell, statics) = watch::channel(static_pods::read_all(&dir, &node));
     let (show, shown) = watch::channel(Shown { present: statics.borrow().clone(), ..Default::default() });
     tasks.spawn(static_pods::watch_loop(dir, node.clone(), tell));
-    tasks.spawn(static_pods::mirror_loop(client, node, status, shown));
+    tasks.spawn(static_pods::mirror_loop(client, node, runtime, status, shown));
     (statics, show)
 }
 

@@ -54,10 +54,13 @@ mod volumes;
 
 pub use configuration::configure;
 pub use cpus::{CpuOptions, CpuPolicy, CpuSet, Reserved};
+pub use images::Verification;
 pub use join::{ApiLink, JoinError, Session, join};
 pub use kubelet::{Hooks, StartError, node_ip, run};
 pub use memory::MemoryPolicy;
 pub use node::Signal;
 pub use numa::{Scope, TopologyPolicy, TopologyRules};
-pub use options::{Amount, Cluster, Dirs, ImageGc, KUBELET_VERSION, LogBounds, Options, SoftEviction, Thresholds};
+pub use options::{
+    Amount, Cluster, Dirs, ImageGc, KUBELET_VERSION, LogBounds, Options, RegistryAuth, SoftEviction, Thresholds,
+};
 pub use swap::SwapBehavior;

@@ -19,7 +19,7 @@ use crate::events::PodRef;
 use crate::eviction::Order;
 use crate::pod::spec;
 use crate::pod::status::PREEMPTED;
-use crate::pod::worker::{Desired, Stage, Worker};
+use crate::pod::worker::{Desired, Stage, Told, Worker};
 use crate::preemption;
 use crate::runtime;
 use crate::runtime::CONFIG_SOURCE;
@@ -42,6 +42,8 @@ struct Handle {
     wake: Arc<Notify>,
     task: AbortHandle,
     stage: watch::Receiver<Stage>,
+    /// The pod that the worker began with.
+    began: watch::Receiver<Arc<Pod>>,
     /// Refused pods use nothing.
     refused: bool,
     /// Only the runtime told of the pod.
@@ -49,8 +51,17 @@ struct Handle {
 }
 
 impl Handle {
+    fn key(&self) -> ObjectKey {
+        ObjectKey::of(self.desired.borrow().pod().as_ref())
+    }
+
     fn work(&self) -> Work {
         Work::new(self.desired.subscribe(), self.stage.clone(), self.adopted)
+    }
+
+    /// Whether its pod ends only to run again, since its manifest was taken away and put back.
+    fn returns(&self) -> bool {
+        self.desired.borrow().put_back(&self.began.borrow())
     }
 }
 
@@ -92,7 +103,14 @@ impl Manager {
             tokio::select! {
                 biased;
                 () = told_to_stop(&mut stop) => return self.shut_down().await,
-                Some(event) = events.next() => self.on_event(event, &mut fresh),
+                Some(event) = events.next() => {
+                    let listed = matches!(event, Event::Complete);
+                    self.on_event(event, &mut fresh);
+                    if listed {
+                        // What the runtime told of before may be nobody's, and ends.
+                        housekeeping.reset_immediately();
+                    }
+                }
                 Some(uid) = changes.recv() => self.on_change(uid).await,
                 Ok(()) = self.statics.changed() => self.on_statics(),
                 // What waited for the end of a pod has its turn.
@@ -125,11 +143,10 @@ impl Manager {
                 // Older pods were admitted first, and are so again.
                 pods.sort_by(|a, b| a.metadata.creation_timestamp.cmp(&b.metadata.creation_timestamp));
                 let mut listed: BTreeSet<String> = pods.iter().map(|p| spec::uid(p).to_owned()).collect();
-                let known = self
-                    .workers
-                    .iter()
-                    .filter(|(_, h)| unread.contains(&ObjectKey::of(h.desired.borrow().pod().as_ref())));
+                let unseen = unread.len();
+                let known = self.workers.iter().filter(|(_, h)| unread.contains(&h.key()));
                 listed.extend(known.map(|(uid, _)| uid.clone()));
+                let all_known = listed.len() == pods.len() + unseen;
                 // What pods had that went while nobody watched is free for those that came.
                 self.keep(&listed.iter().chain(self.workers.keys()).cloned().collect());
                 let of_api = self.workers.iter().filter(|(_, h)| !is_static(h.desired.borrow().pod()));
@@ -140,7 +157,8 @@ impl Manager {
                 for pod in pods {
                     self.present(pod);
                 }
-                self.synced = true;
+                // What runs here and cannot be read may not pass for what nobody knows.
+                self.synced = all_known;
                 // What the runtime told before is looked at again: now it is known whose it is.
                 for uid in std::mem::take(&mut self.unknown) {
                     if !self.workers.contains_key(&uid) {
@@ -154,7 +172,7 @@ impl Manager {
                 self.gone(&uid, Some(pod));
             }
             Event::Vanished(key) => {
-                let of_key = self.workers.iter().find(|(_, h)| ObjectKey::of(h.desired.borrow().pod().as_ref()) == key);
+                let of_key = self.workers.iter().find(|(_, h)| h.key() == key);
                 if let Some(uid) = of_key.map(|(uid, _)| uid.clone()) {
                     self.gone(&uid, None);
                 }
@@ -173,30 +191,24 @@ impl Manager {
 
     fn present(&mut self, pod: Pod) {
         let uid = spec::uid(&pod).to_owned();
-        if let Some(handle) = self.workers.get(&uid).filter(|h| !h.task.is_finished()) {
-            handle.desired.send_replace(Desired::Present(Arc::new(pod)));
-            return;
+        if self.workers.get(&uid).is_some_and(|h| !h.task.is_finished()) {
+            return self.change(&uid, pod);
         }
-        let refusal = self.admission(&pod);
+        let refusal = self.admission(&pod).err().map(|refusal| self.refuse(&pod, refusal));
         self.spawn(uid, Desired::Present(Arc::new(pod)), refusal);
     }
 
-    fn admission(&mut self, pod: &Pod) -> Option<Refusal> {
+    fn admission(&mut self, pod: &Pod) -> Result<(), Refusal> {
         let status = pod.status.as_ref();
         // What runs here already was admitted before this kubelet started.
         let known = status.is_some_and(|s| s.start_time.is_some());
         let over =
             spec::terminal_phase(status.and_then(|s| s.phase.as_deref())) || pod.metadata.deletion_timestamp.is_some();
         if known || over {
-            return None;
+            return Ok(());
         }
-        let others: Vec<Arc<Pod>> = self
-            .workers
-            .values()
-            .filter(|h| !h.refused)
-            .map(|h| h.desired.borrow().pod().clone())
-            .filter(|p| !self.has_ended(p))
-            .collect();
+        let others = self.workers.values().filter(|h| self.takes(h)).map(|h| h.desired.borrow().pod().clone());
+        let others: Vec<Arc<Pod>> = others.collect();
         let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
         let (mut node, max_pods) = (self.context.node.borrow().clone(), self.context.options.max_pods);
         node.devices = self.context.devices.amounts().into_keys().collect();
@@ -212,21 +224,22 @@ impl Manager {
             }
             return self.give_own(pod);
         }
-        self.refuse(pod, refusal)
+        Err(refusal)
     }
 
     /// Gives the pod what it wants for itself; the containers of all others make room at once.
-    fn give_own(&self, pod: &Pod) -> Option<Refusal> {
+    fn give_own(&self, pod: &Pod) -> Result<(), Refusal> {
         self.take_back();
-        match self.context.give_own(pod) {
-            Ok(changed) => {
-                if changed {
-                    self.workers.values().for_each(|handle| handle.wake.notify_one());
-                }
-                None
-            }
-            Err(refusal) => self.refuse(pod, refusal),
+        if self.context.give_own(pod)? {
+            self.workers.values().for_each(|handle| handle.wake.notify_one());
         }
+        Ok(())
+    }
+
+    /// Whether the pod of a worker takes something of the node: until it has ended, and beyond if it runs again then.
+    fn takes(&self, handle: &Handle) -> bool {
+        let on = !handle.refused && !handle.task.is_finished();
+        on && (handle.returns() || !self.has_ended(handle.desired.borrow().pod()))
     }
 
     /// Takes back what pods had for themselves that have ended or are gone.
@@ -235,8 +248,7 @@ impl Manager {
         if !self.synced {
             return;
         }
-        let holds = |h: &Handle| !h.refused && !h.task.is_finished() && !self.has_ended(h.desired.borrow().pod());
-        let holders = self.workers.iter().filter(|(_, h)| holds(h)).map(|(uid, _)| uid.clone()).collect();
+        let holders = self.workers.iter().filter(|(_, h)| self.takes(h)).map(|(uid, _)| uid.clone()).collect();
         self.keep(&holders);
     }
 
@@ -248,10 +260,10 @@ impl Manager {
         }
     }
 
-    fn refuse(&self, pod: &Pod, refusal: Refusal) -> Option<Refusal> {
+    fn refuse(&self, pod: &Pod, refusal: Refusal) -> Refusal {
         tracing::warn!(pod = %spec::describe(pod), reason = %refusal.0, "the node does not take the pod: {}", refusal.1);
         self.context.recorder.warning(&PodRef::of(pod), &refusal.0, refusal.1.clone());
-        Some(refusal)
+        refusal
     }
 
     /// Ends a pod in favour of `critical`; from now on it takes nothing.
@@ -275,10 +287,13 @@ impl Manager {
         let wake = Arc::new(Notify::new());
         let is_refused = refused.is_some();
         let adopted = matches!(*sender.borrow(), Desired::Gone(_));
-        let (told, stage) = watch::channel(Stage::Syncing);
+        let (of_stage, stage) = watch::channel(Stage::Syncing);
+        let (of_began, began) = watch::channel(sender.borrow().pod().clone());
+        let told = Told { stage: of_stage, began: of_began };
         let worker = Worker::new(self.context.clone(), receiver, wake.clone(), told, refused);
         let task = self.tasks.spawn(worker.run());
-        self.workers.insert(uid, Handle { desired: sender, wake, task, stage, refused: is_refused, adopted });
+        let handle = Handle { desired: sender, wake, task, stage, began, refused: is_refused, adopted };
+        self.workers.insert(uid, handle);
     }
 
     fn gone(&mut self, uid: &str, last: Option<Pod>) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Taint;
 
 use crate::cpus::CpuPolicy;
+use crate::images::Verification;
 use crate::memory::MemoryPolicy;
 use crate::node::Signal;
 use crate::numa::TopologyRules;
@@ -210,6 +211,26 @@ impl Default for Thresholds {
     }
 }
 
+/// What the node shows to one registry, for all of its pods.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct RegistryAuth {
+    /// The registry, or a path in it.
+    pub place: String,
+    /// The name.
+    pub username: String,
+    /// The password.
+    pub password: String,
+    /// A token that stands for both.
+    pub identity_token: String,
+}
+
+impl std::fmt::Debug for RegistryAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // All but the place is a secret.
+        f.debug_struct("RegistryAuth").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
 /// When images that nobody uses are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageGc {
@@ -259,6 +280,10 @@ pub struct Options {
     pub pressure_transition: Duration,
     /// Removal of unused images.
     pub image_gc: ImageGc,
+    /// What the node shows to registries.
+    pub registry_auth: Vec<RegistryAuth>,
+    /// For which images that are here a pod's credentials are asked for.
+    pub image_verification: Verification,
     /// Logs of containers.
     pub logs: LogBounds,
     /// Most processes of one pod.
@@ -291,6 +316,8 @@ pub struct Options {
     pub healthz: SocketAddr,
     /// Port that is read from without a name or a secret; 0 is none.
     pub read_only_port: u16,
+    /// What of the settings the kubelet must not start with.
+    pub faults: Vec<String>,
 }
 
 impl Options {
@@ -310,6 +337,8 @@ impl Options {
             shutdown_grace: Duration::from_secs(30),
             pressure_transition: Duration::from_secs(300),
             image_gc: ImageGc { high: 85, low: 80, youngest: Duration::from_secs(120) },
+            registry_auth: Vec::new(),
+            image_verification: Verification::default(),
             logs: LogBounds { size: 10 << 20, files: 5 },
             pod_pids: None,
             unsafe_sysctls: Vec::new(),
@@ -327,6 +356,7 @@ impl Options {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 10250)),
             healthz: SocketAddr::from((Ipv4Addr::LOCALHOST, 10248)),
             read_only_port: 0,
+            faults: Vec::new(),
         }
     }
 

@@ -104,6 +104,27 @@ async fn a_static_pod_whose_manifest_is_taken_away_and_put_back_runs_again() {
     restarted(2).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_stays_while_a_pod_ends_whose_manifest_went_unseen() {
+    let mut rig = Rig::new().await;
+    manifest(&rig, "stubborn", "only");
+    rig.status("own-node-a", "the mirror tells that the pod is ready", 60, ready).await;
+    let mirror = rig.pods().get("own-node-a").await.unwrap().metadata.uid;
+    rig.kubelet = None;
+    std::fs::remove_file(rig.options.dirs.manifests.join("own.json")).unwrap();
+    let before = rig.cri.state().calls.get("StopContainer").copied().unwrap_or_default();
+    rig.start_kubelet();
+    eventually("the pod is told to stop", 90, || async {
+        let stops = rig.cri.state().calls.get("StopContainer").copied().unwrap_or_default();
+        if stops > before { Ok(()) } else { Err("not yet".to_owned()) }
+    })
+    .await;
+    assert_eq!(rig.pods().get("own-node-a").await.unwrap().metadata.uid, mirror);
+    assert_eq!(rig.cri.running("own-node-a").len(), 1);
+    rig.gone("own-node-a", 60).await;
+    assert!(rig.cri.running("own-node-a").is_empty());
+}
+
 async fn create<K>(rig: &Rig, value: Value) -> K
 where
     K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + serde::Serialize + std::fmt::Debug,

@@ -184,6 +184,24 @@ async fn probes_hooks_sidecars_and_grace_periods_do_their_part() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_shortens_the_end_that_a_probe_began() {
+    let rig = Rig::new().await;
+    rig.cri.state().failing_execs.insert("unhealthy".into(), 1);
+    let probe = json!({"exec": {"command": ["unhealthy"]}, "periodSeconds": 1, "failureThreshold": 1});
+    let spec = json!({"terminationGracePeriodSeconds": 600,
+        "containers": [{"name": "c", "image": "img:1", "command": ["stubborn"], "livenessProbe": probe}]});
+    rig.create("ailing", spec).await;
+    eventually("the probe has the container stopped", 60, || async {
+        let stops = rig.cri.state().calls.get("StopContainer").copied();
+        stops.map(drop).ok_or_else(|| "not yet".to_owned())
+    })
+    .await;
+    assert_eq!(rig.cri.running("ailing").len(), 1, "ten minutes are not over");
+    rig.pods().delete("ailing", &DeleteParams { grace_period_seconds: Some(1), ..Default::default() }).await.unwrap();
+    rig.gone("ailing", 30).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_node_comes_back_and_a_wrong_token_does_not_get_in() {
     let rig = Rig::new().await;
     let nodes: Api<Node> = Api::all(rig.control.client.clone());

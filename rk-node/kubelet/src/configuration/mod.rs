@@ -1,15 +1,16 @@
 //! `KubeletConfiguration` (`kubelet.config.k8s.io/v1beta1`) as settings of this kubelet. Values only.
 //!
-//! What is wrong, unknown or without effect here is told by its name and left out: one key must not keep a node away.
+//! What is wrong, unknown or without effect here is told by its name and left out: one key must not keep a node away. Only memory
+//! that is reserved wrongly does ([`Options::faults`]).
 
 mod policies;
 mod read;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Taint;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -34,7 +35,7 @@ const FIXED: [(&str, &str); 8] = [
 
 /// Takes over what `document` says, and answers a line for everything of it that has no effect.
 pub fn configure(options: &mut Options, document: &Value) -> Vec<String> {
-    let mut reader = Reader { warnings: Vec::new() };
+    let mut reader = Reader { warnings: Vec::new(), faults: Vec::new() };
     let Some(map) = document.as_object() else {
         if !document.is_null() {
             reader.warnings.push("it is no mapping: left out".into());
@@ -48,16 +49,16 @@ pub fn configure(options: &mut Options, document: &Value) -> Vec<String> {
     reader.cpus(options, map);
     reader.memory(options, map);
     reader.topology(options, map);
-    let gc = &mut options.image_gc;
-    if gc.low > gc.high {
-        reader.warnings.push(format!("imageGCLowThresholdPercent: {} is above the high one, which is used", gc.low));
-        gc.low = gc.high;
-    }
+    reader.image_gc(&mut options.image_gc);
+    reader.verification(options, map);
+    options.faults = reader.faults;
     reader.warnings
 }
 
 struct Reader {
     warnings: Vec<String>,
+    /// What the kubelet must not start with.
+    faults: Vec<String>,
 }
 
 impl Reader {
@@ -68,13 +69,9 @@ impl Reader {
             "readOnlyPort" => self.set(key, value, &mut options.read_only_port),
             "clusterDomain" => self.set(key, value, &mut options.cluster.domain),
             "clusterDNS" => self.set::<Vec<IpAddr>>(key, value, &mut options.cluster.dns),
-            "registerWithTaints" => {
-                let mut more: Vec<Taint> = Vec::new();
-                self.set(key, value, &mut more);
-                options.taints.extend(more);
-            }
+            "registerWithTaints" => self.taints(key, value, &mut options.taints),
             "staticPodPath" => self.set(key, value, &mut options.dirs.manifests),
-            "shutdownGracePeriod" => self.duration(key, value, &mut options.shutdown_grace),
+            "shutdownGracePeriod" => self.shutdown(key, value, &mut options.shutdown_grace),
             "evictionPressureTransitionPeriod" => self.duration(key, value, &mut options.pressure_transition),
             "evictionHard" => self.thresholds(key, value, &mut options.eviction),
             "evictionSoft" => self.thresholds(key, value, &mut options.soft_eviction.thresholds),
@@ -102,12 +99,15 @@ impl Reader {
             // Read together with what is reserved.
             "cpuManagerPolicy" | "cpuManagerPolicyOptions" | "reservedSystemCPUs" => {}
             "memoryManagerPolicy" | "reservedMemory" => {}
+            "featureGates" => self.gates(key, value),
+            // Read together.
+            "imagePullCredentialsVerificationPolicy" | "preloadedImagesVerificationAllowlist" => {}
             "topologyManagerPolicy" | "topologyManagerScope" | "topologyManagerPolicyOptions" => {}
             "userNamespaces" => self.users(value, &mut options.ids_per_pod),
             "failSwapOn" => self.set(key, value, &mut options.fail_swap_on),
             "memorySwap" => self.swap(value, &mut options.swap),
             "seccompDefault" => self.set(key, value, &mut options.seccomp_default),
-            "allowedUnsafeSysctls" => self.set(key, value, &mut options.unsafe_sysctls),
+            "allowedUnsafeSysctls" => self.sysctls(key, value, &mut options.unsafe_sysctls),
             "systemReserved" | "kubeReserved" => self.reserve(key, value, &mut options.reserved),
             _ => self.other(key, value),
         }
@@ -141,11 +141,13 @@ impl Reader {
     }
 
     fn swap(&mut self, value: &Value, into: &mut SwapBehavior) {
-        match value.get("swapBehavior").map(|v| v.as_str().unwrap_or_default()) {
-            None | Some("NoSwap") => *into = SwapBehavior::NoSwap,
-            Some("LimitedSwap") => *into = SwapBehavior::LimitedSwap,
-            Some(other) => {
-                self.warn("memorySwap.swapBehavior", &format!("{other:?} is neither NoSwap nor LimitedSwap: left out"))
+        let said = value.get("swapBehavior");
+        match said.map(|said| said.as_str()) {
+            None | Some(Some("" | "NoSwap")) => *into = SwapBehavior::NoSwap,
+            Some(Some("LimitedSwap")) => *into = SwapBehavior::LimitedSwap,
+            Some(_) => {
+                let said = said.map(Value::to_string).unwrap_or_default();
+                self.warn("memorySwap.swapBehavior", &format!("{said} is neither NoSwap nor LimitedSwap: left out"))
             }
         }
     }

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Reader;
-use super::read::amount_of_bytes;
-use crate::cpus::{CpuOptions, CpuPolicy, CpuSet, Reserved};
+use super::read::{amount_of_bytes, boolean};
+use crate::cpus::{CpuOptions, CpuPolicy, CpuSet, Maturity, Reserved};
 use crate::memory::MemoryPolicy;
 use crate::numa::{Scope, TopologyPolicy, TopologyRules};
 use crate::options::Options;
@@ -19,6 +19,66 @@ use crate::userns::IDS_PER_POD;
 struct ReservedMemory {
     numa_node: usize,
     limits: BTreeMap<String, String>,
+}
+
+/// What is kept of each memory node, and what is wrong with how that is told (upstream's `validateReservedMemoryConfiguration`).
+fn reserved_memory(value: Option<&Value>) -> (BTreeMap<usize, BTreeMap<String, u64>>, Vec<String>) {
+    let mut reserved: BTreeMap<usize, BTreeMap<String, u64>> = BTreeMap::new();
+    let mut problems = Vec::new();
+    let listed: &[Value] = match value {
+        None | Some(Value::Null) => &[],
+        Some(Value::Array(listed)) => listed.as_slice(),
+        Some(other) => {
+            problems.push(format!("reservedMemory: {other} is no list"));
+            &[]
+        }
+    };
+    for (index, value) in listed.iter().enumerate() {
+        let entry = match ReservedMemory::deserialize(value) {
+            Ok(entry) => entry,
+            Err(error) => {
+                problems.push(format!("reservedMemory[{index}]: {error}"));
+                continue;
+            }
+        };
+        for (name, amount) in &entry.limits {
+            let of_node = reserved.entry(entry.numa_node).or_default();
+            match limit(entry.numa_node, name, amount, of_node) {
+                Ok(bytes) => drop(of_node.insert(name.clone(), bytes)),
+                Err(problem) => problems.push(format!("reservedMemory[{index}]: {problem}")),
+            }
+        }
+    }
+    (reserved, problems)
+}
+
+/// What is kept of one resource of a memory node for which that is known of others already.
+fn limit(node: usize, name: &str, amount: &str, known: &BTreeMap<String, u64>) -> Result<u64, String> {
+    if name != "memory" && !name.starts_with("hugepages-") {
+        let accepted = "only memory and hugepages-<HugePageSize> are accepted";
+        return Err(format!("the limit type {name:?} for NUMA node {node} is not supported, {accepted}"));
+    }
+    if known.contains_key(name) {
+        return Err(format!("the reserved memory has a duplicate value for NUMA node {node} and resource {name:?}"));
+    }
+    amount_of_bytes(amount).ok_or_else(|| {
+        format!("reserved memory may not be zero for NUMA node {node} and resource {name:?}: {amount:?}")
+    })
+}
+
+/// Lets young options of the CPU manager be.
+const ALPHA_GATE: &str = "CPUManagerPolicyAlphaOptions";
+/// Lets nearly grown ones be.
+const BETA_GATE: &str = "CPUManagerPolicyBetaOptions";
+
+/// Whether the feature gates of a document let options of this maturity be.
+fn enabled(document: &Map<String, Value>, maturity: Maturity) -> bool {
+    let gate = |name: &str| document.get("featureGates").and_then(|gates| gates.get(name)).and_then(Value::as_bool);
+    match maturity {
+        Maturity::Alpha => gate(ALPHA_GATE).unwrap_or(false),
+        Maturity::Beta => gate(BETA_GATE).unwrap_or(true),
+        Maturity::Stable => true,
+    }
 }
 
 /// A word, or whatever stands in its place.
@@ -47,7 +107,7 @@ impl Reader {
         match (document.get("cpuManagerPolicy").and_then(Value::as_str), reserved) {
             (None | Some("none" | ""), _) => {}
             (Some("static"), Some(reserved)) => {
-                let more = self.cpu_options(document.get("cpuManagerPolicyOptions"));
+                let more = self.cpu_options(document);
                 options.cpu_policy = CpuPolicy::Static { reserved, options: more };
             }
             (Some("static"), None) => {
@@ -73,58 +133,58 @@ impl Reader {
         }
     }
 
-    fn cpu_options(&mut self, value: Option<&Value>) -> CpuOptions {
+    /// Options of the CPU manager, as far as their feature gates let them be; those that exclude each other are all left out.
+    fn cpu_options(&mut self, document: &Map<String, Value>) -> CpuOptions {
         let mut options = CpuOptions::default();
-        self.named("cpuManagerPolicyOptions", value, |name, word| {
-            let known = options.set(name, word.parse().map_err(|_| format!("{word:?} is neither true nor false"))?);
-            if known { Ok(()) } else { Err("is no option of this node".to_owned()) }
+        self.named("cpuManagerPolicyOptions", document.get("cpuManagerPolicyOptions"), |name, word| {
+            let maturity =
+                CpuOptions::maturity(name).ok_or_else(|| format!("unknown CPU Manager Policy option: {name:?}"))?;
+            if !enabled(document, maturity) {
+                return Err(format!(
+                    "CPU Manager Policy {maturity:?}-level Options not enabled, but option {name:?} provided"
+                ));
+            }
+            let value = boolean(word).ok_or_else(|| format!("bad value for option {name:?}: {word:?}"))?;
+            options.set(name, value);
+            Ok(())
         });
         match options.contradiction() {
-            Some(both) => {
-                self.warn("cpuManagerPolicyOptions", &format!("{both} exclude each other: all are left out"));
+            Some((one, other)) => {
+                let problem = format!("static policy options {one} and {other} can not be used at the same time");
+                self.warn("cpuManagerPolicyOptions", &format!("{problem}: all are left out"));
                 CpuOptions::default()
             }
             None => options,
         }
     }
 
-    /// The static policy of memory needs to know what of each node is kept: the sum is compared when the machine is known.
-    pub(super) fn memory(&mut self, options: &mut Options, document: &Map<String, Value>) {
-        let mut reserved: BTreeMap<usize, BTreeMap<String, u64>> = BTreeMap::new();
-        let listed = document.get("reservedMemory").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let mut whole = document.get("reservedMemory").is_none_or(Value::is_array);
-        for (index, value) in listed.iter().enumerate() {
-            let key = format!("reservedMemory[{index}]");
-            let entry = match ReservedMemory::deserialize(value) {
-                Ok(entry) => entry,
-                Err(error) => {
-                    self.warn(&key, &error.to_string());
-                    whole = false;
-                    continue;
-                }
-            };
-            for (name, amount) in &entry.limits {
-                let known = name == "memory" || name.starts_with("hugepages-");
-                let of_node = reserved.entry(entry.numa_node).or_default();
-                match amount_of_bytes(amount).filter(|_| known && !of_node.contains_key(name)) {
-                    Some(bytes) => drop(of_node.insert(name.clone(), bytes)),
-                    None => {
-                        whole = false;
-                        self.warn(
-                            &key,
-                            &format!("{name}: {amount:?}: not memory or huge pages, named twice, or no amount"),
-                        );
-                    }
-                }
+    /// Feature gates: those that decide on something here; all else is as upstream has it by default.
+    pub(super) fn gates(&mut self, key: &str, value: &Value) {
+        let Some(map) = value.as_object() else { return self.warn(key, "is no mapping: left out") };
+        for (name, value) in map {
+            if ![ALPHA_GATE, BETA_GATE].contains(&name.as_str()) {
+                self.warn(&format!("{key}[{name}]"), "is no feature gate of this node: left out");
+            } else if !value.is_boolean() {
+                self.warn(&format!("{key}[{name}]"), &format!("{value} is neither true nor false: left out"));
             }
         }
+    }
+
+    /// The static policy of memory needs to know what of each node is kept: the sum is compared when the machine is known. Upstream's
+    /// kubelet does not start with less, and this one neither.
+    pub(super) fn memory(&mut self, options: &mut Options, document: &Map<String, Value>) {
+        let (reserved, problems) = reserved_memory(document.get("reservedMemory"));
         match document.get("memoryManagerPolicy").map(word).as_deref() {
-            None | Some("None" | "") if listed.is_empty() && whole => {}
+            None | Some("None" | "") if reserved.is_empty() && problems.is_empty() => {}
             None | Some("None" | "") => {
                 self.warn("reservedMemory", "has no effect without memoryManagerPolicy: Static")
             }
-            Some("Static") if whole && !reserved.is_empty() => options.memory_policy = MemoryPolicy::Static(reserved),
-            Some("Static") => self.warn("memoryManagerPolicy", "Static needs reservedMemory, rightly told: left out"),
+            Some("Static") if !problems.is_empty() => self.faults.extend(problems),
+            Some("Static") if reserved.is_empty() => {
+                let problem = "memoryManagerPolicy: you should specify the system reserved memory (reservedMemory)";
+                self.faults.push(problem.to_owned());
+            }
+            Some("Static") => options.memory_policy = MemoryPolicy::Static(reserved),
             Some(other) => self.warn("memoryManagerPolicy", &format!("{other:?} is neither None nor Static: left out")),
         }
     }
@@ -169,7 +229,8 @@ impl Reader {
             && rules.policy == TopologyPolicy::SingleNumaNode
             && std::mem::take(&mut cpus.by_socket)
         {
-            self.warn("cpuManagerPolicyOptions[align-by-socket]", "not with single-numa-node: left out");
+            let problem = "Topology manager single-numa-node policy is incompatible with it: left out";
+            self.warn("cpuManagerPolicyOptions[align-by-socket]", problem);
         }
         options.topology = rules;
     }
@@ -199,14 +260,14 @@ mod tests {
     fn read(document: Value) -> (Options, Vec<String>) {
         let mut options = Options::new("n", Cluster::default());
         let warnings = configure(&mut options, &document);
-        let keys = warnings.iter().filter_map(|w| Some(w.split_once(": ")?.0.to_owned()));
-        (options, keys.collect())
+        let keys = warnings.iter().filter_map(|w| Some(w.split_once(": ")?.0.to_owned())).collect();
+        (options, keys)
     }
 
     #[test]
     fn policies_are_read_with_their_options() {
         let (options, keys) = read(json!({
-            "cpuManagerPolicy": "static", "reservedSystemCPUs": "0",
+            "cpuManagerPolicy": "static", "reservedSystemCPUs": "0", "featureGates": {"CPUManagerPolicyAlphaOptions": true},
             "cpuManagerPolicyOptions": {"full-pcpus-only": "true", "align-by-socket": "true", "pears": "true", "strict-cpu-reservation": "x"},
             "memoryManagerPolicy": "Static",
             "reservedMemory": [{"numaNode": 0, "limits": {"memory": "60Mi"}}, {"numaNode": 1, "limits": {"memory": "40Mi", "hugepages-2Mi": "2Mi"}}],
@@ -231,21 +292,12 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_and_left_out() {
-        let both = json!({"align-by-socket": "true", "distribute-cpus-across-numa": "true"});
-        let twice = json!([{"numaNode": 0, "limits": {"memory": "1Mi"}}, {"numaNode": 0, "limits": {"memory": "1Mi"}}]);
+        let both = json!({"prefer-align-cpus-by-uncorecache": "true", "distribute-cpus-across-numa": "true"});
+        let alpha = json!({"CPUManagerPolicyAlphaOptions": true});
         for (document, want) in [
             (json!({"memoryManagerPolicy": "None", "topologyManagerPolicy": "none"}), &[][..]),
-            (json!({"memoryManagerPolicy": "Static"}), &["memoryManagerPolicy"]),
             (json!({"memoryManagerPolicy": "static"}), &["memoryManagerPolicy"]),
             (json!({"reservedMemory": [{"numaNode": 0, "limits": {"memory": "1Mi"}}]}), &["reservedMemory"]),
-            (
-                json!({"memoryManagerPolicy": "Static", "reservedMemory": twice}),
-                &["reservedMemory[1]", "memoryManagerPolicy"],
-            ),
-            (
-                json!({"memoryManagerPolicy": "Static", "reservedMemory": [{"limits": {}}]}),
-                &["reservedMemory[0]", "memoryManagerPolicy"],
-            ),
             (json!({"topologyManagerPolicy": "strict"}), &["topologyManagerPolicy"]),
             (json!({"topologyManagerScope": 3}), &["topologyManagerScope"]),
             (
@@ -258,7 +310,7 @@ mod tests {
             ),
             (
                 json!({"cpuManagerPolicy": "static", "reservedSystemCPUs": "0", "cpuManagerPolicyOptions": {"align-by-socket": "true"},
-                    "topologyManagerPolicy": "single-numa-node"}),
+                    "topologyManagerPolicy": "single-numa-node", "featureGates": alpha}),
                 &["cpuManagerPolicyOptions[align-by-socket]"],
             ),
             (json!({"userNamespaces": {"idsPerPod": 65_537}}), &["userNamespaces.idsPerPod"]),
@@ -266,5 +318,61 @@ mod tests {
             assert_eq!(read(document.clone()).1, want, "{document}");
         }
         assert_eq!(read(json!({"topologyManagerPolicy": "strict"})).0.topology, TopologyRules::default());
+    }
+
+    #[test]
+    fn young_options_of_the_cpu_manager_need_their_gates() {
+        for (gates, named, want) in [
+            (json!({}), "distribute-cpus-across-cores", false),
+            (json!({"CPUManagerPolicyAlphaOptions": true}), "distribute-cpus-across-cores", true),
+            (json!({"CPUManagerPolicyAlphaOptions": true}), "align-by-socket", true),
+            (json!({}), "align-by-socket", false),
+            (json!({}), "strict-cpu-reservation", true),
+            (json!({"CPUManagerPolicyBetaOptions": false}), "strict-cpu-reservation", false),
+            (json!({"CPUManagerPolicyBetaOptions": false}), "full-pcpus-only", true),
+        ] {
+            let (options, keys) =
+                read(json!({"cpuManagerPolicy": "static", "reservedSystemCPUs": "0", "featureGates": gates,
+                "cpuManagerPolicyOptions": {named: "1"}}));
+            assert_eq!(keys.is_empty(), want, "{gates} {named}: {keys:?}");
+            let mut given = CpuOptions::default();
+            given.set(named, want);
+            assert!(matches!(&options.cpu_policy, CpuPolicy::Static { options, .. } if *options == given), "{named}");
+        }
+        assert_eq!(read(json!({"featureGates": {"Pears": true}})).1, ["featureGates[Pears]"]);
+    }
+
+    #[test]
+    fn memory_that_is_reserved_wrongly_keeps_the_kubelet_from_starting() {
+        let of = |node: usize, limits: Value| json!({"numaNode": node, "limits": limits});
+        for (listed, want) in [
+            (json!([of(0, json!({"memory": "1Mi"})), of(1, json!({"memory": "1Mi"}))]), None),
+            (json!([of(0, json!({"memory": "1Mi"})), of(0, json!({"hugepages-2Mi": "2Mi"}))]), None),
+            (Value::Null, Some("memoryManagerPolicy: you should specify the system reserved memory")),
+            (json!([of(0, json!({}))]), Some("memoryManagerPolicy: you should specify the system reserved memory")),
+            (json!("1Mi"), Some("reservedMemory: \"1Mi\" is no list")),
+            (
+                json!([of(0, json!({"memory": "1Mi"})), of(0, json!({"memory": "1Mi"}))]),
+                Some(
+                    "reservedMemory[1]: the reserved memory has a duplicate value for NUMA node 0 and resource \"memory\"",
+                ),
+            ),
+            (
+                json!([of(2, json!({"memory": "0"}))]),
+                Some("reservedMemory[0]: reserved memory may not be zero for NUMA node 2 and resource \"memory\""),
+            ),
+            (
+                json!([of(0, json!({"cpu": "1"}))]),
+                Some("reservedMemory[0]: the limit type \"cpu\" for NUMA node 0 is not supported"),
+            ),
+            (json!([{"limits": {"memory": "1Mi"}}]), Some("reservedMemory[0]: missing field `numaNode`")),
+        ] {
+            let (options, warnings) = read(json!({"memoryManagerPolicy": "Static", "reservedMemory": listed}));
+            assert!(warnings.is_empty(), "{warnings:?}");
+            assert_eq!(options.faults.len(), usize::from(want.is_some()), "{listed}: {:?}", options.faults);
+            assert_eq!(options.memory_policy == MemoryPolicy::None, want.is_some(), "{listed}");
+            let told = options.faults.first().map(String::as_str).unwrap_or_default();
+            assert!(told.starts_with(want.unwrap_or_default()), "{listed}: {told}");
+        }
     }
 }

@@ -9,6 +9,15 @@ pub fn amount_of_bytes(text: &str) -> Option<u64> {
     quantity::units(text).and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0)
 }
 
+/// A truth value in Go's forms (`strconv.ParseBool`).
+pub fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
 /// A duration in Go's form: `1h30m`, `1.5s`, `300ms`.
 pub fn duration(text: &str) -> Option<Duration> {
     if text == "0" {

@@ -5,6 +5,17 @@ use std::collections::BTreeMap;
 use super::set::CpuSet;
 use super::topology::{Cpu, Topology};
 
+/// Which CPUs come first where a whole memory node or socket is too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Whole cores, then cores that are begun.
+    Packed,
+    /// Those of one last-level cache.
+    ByCache,
+    /// Threads of different cores.
+    Spread,
+}
+
 /// A group of CPUs that belong together, by its key.
 type Groups = BTreeMap<(usize, usize), CpuSet>;
 /// What tells which group a CPU belongs to.
@@ -52,8 +63,8 @@ fn take_whole(topology: &Topology, free: &CpuSet, count: usize, key: Key, taken:
     }
 }
 
-/// Takes `count` of the `free` CPUs; `None` when there are not so many. `by_cache`: those of one cache first.
-pub fn take(topology: &Topology, free: &CpuSet, count: usize, by_cache: bool) -> Option<CpuSet> {
+/// Takes `count` of the `free` CPUs; `None` when there are not so many.
+pub fn take(topology: &Topology, free: &CpuSet, count: usize, order: Order) -> Option<CpuSet> {
     if count > free.len() {
         return None;
     }
@@ -64,7 +75,7 @@ pub fn take(topology: &Topology, free: &CpuSet, count: usize, by_cache: bool) ->
     for key in levels {
         take_whole(topology, free, count, key, &mut taken);
     }
-    if by_cache {
+    if order == Order::ByCache {
         take_whole(topology, free, count, cache, &mut taken);
         let missing = count.saturating_sub(taken.len());
         let left = groups(topology, &free.without(&taken), cache);
@@ -74,7 +85,26 @@ pub fn take(topology: &Topology, free: &CpuSet, count: usize, by_cache: bool) ->
         }
     }
     let missing = count.saturating_sub(taken.len());
-    Some(taken.with(&take_cores(topology, &free.without(&taken), missing)?))
+    let left = free.without(&taken);
+    let rest = match order {
+        Order::Spread => take_spread(topology, &left, missing)?,
+        Order::Packed | Order::ByCache => take_cores(topology, &left, missing)?,
+    };
+    Some(taken.with(&rest))
+}
+
+/// Threads of as many cores as can be, in sockets that are begun: the fullest first.
+fn take_spread(topology: &Topology, free: &CpuSet, count: usize) -> Option<CpuSet> {
+    let mut taken = CpuSet::default();
+    while taken.len() < count {
+        let left = free.without(&taken);
+        let next = topology.0.iter().filter(|cpu| left.0.contains(&cpu.id)).min_by_key(|cpu| {
+            let beside = |set: &CpuSet, key: Key| topology.among(set, |other| key(other) == key(cpu)).len();
+            (beside(&left, socket), beside(&taken, core), cpu.id)
+        })?;
+        taken.0.insert(next.id);
+    }
+    Some(taken)
 }
 
 fn take_cores(topology: &Topology, free: &CpuSet, count: usize) -> Option<CpuSet> {
@@ -95,7 +125,7 @@ fn take_cores(topology: &Topology, free: &CpuSet, count: usize) -> Option<CpuSet
 /// As [`take`], but with as many CPUs of each memory node where one node is not enough; `group` CPUs are never parted.
 pub fn take_distributed(topology: &Topology, free: &CpuSet, count: usize, group: usize) -> Option<CpuSet> {
     if count > free.len() || group == 0 || !count.is_multiple_of(group) {
-        return take(topology, free, count, false);
+        return take(topology, free, count, Order::Packed);
     }
     let of_node = |node: usize| topology.among(free, |cpu| cpu.node == node);
     let each = |nodes: usize| count / nodes / group * group;
@@ -113,10 +143,10 @@ pub fn take_distributed(topology: &Topology, free: &CpuSet, count: usize, group:
         rests.iter().map(|rest| rest * rest).sum::<usize>()
     };
     let best = topology.nodes().subsets().filter(enough).min_by_key(|mask| (mask.count(), unevenness(mask), mask.0));
-    let Some(best) = best else { return take(topology, free, count, false) };
+    let Some(best) = best else { return take(topology, free, count, Order::Packed) };
     let mut taken = CpuSet::default();
     for node in best.nodes() {
-        taken = taken.with(&take(topology, &of_node(node), each(best.count() as usize), false)?);
+        taken = taken.with(&take(topology, &of_node(node), each(best.count() as usize), Order::Packed)?);
     }
     for node in (0..count).flat_map(|_| best.nodes()) {
         if taken.len() == count {
@@ -124,11 +154,11 @@ pub fn take_distributed(topology: &Topology, free: &CpuSet, count: usize, group:
         }
         let rest = of_node(node).without(&taken);
         if rest.len() >= group {
-            taken = taken.with(&take(topology, &rest, group, false)?);
+            taken = taken.with(&take(topology, &rest, group, Order::Packed)?);
         }
     }
     let missing = count.saturating_sub(taken.len());
-    Some(taken.with(&take(topology, &free.without(&taken), missing, false)?))
+    Some(taken.with(&take(topology, &free.without(&taken), missing, Order::Packed)?))
 }
 
 #[cfg(test)]
@@ -166,22 +196,52 @@ mod tests {
             ("0-2", 4, None),
             ("0-2", 0, Some("")),
         ] {
-            let taken = take(&topology, &CpuSet::parse(free).unwrap(), count, false);
+            let taken = take(&topology, &CpuSet::parse(free).unwrap(), count, Order::Packed);
             assert_eq!(taken.map(|set| set.to_string()).as_deref(), want, "{count} of {free}");
         }
     }
 
     #[test]
     fn cpus_of_one_cache_come_first_when_that_is_wished() {
-        for (free, count, by_cache, want) in [
-            ("1-3", 2, true, "2-3"),
-            ("1-3", 2, false, "1-2"),
-            ("1-7", 3, true, "1-3"),
-            ("0-7", 1, true, "0"),
-            ("1,3,5", 2, true, "1,5"),
+        for (free, count, order, want) in [
+            ("1-3", 2, Order::ByCache, "2-3"),
+            ("1-3", 2, Order::Packed, "1-2"),
+            ("1-7", 3, Order::ByCache, "1-3"),
+            ("0-7", 1, Order::ByCache, "0"),
+            ("1,3,5", 2, Order::ByCache, "1,5"),
         ] {
-            let taken = take(&caches(), &CpuSet::parse(free).unwrap(), count, by_cache);
+            let taken = take(&caches(), &CpuSet::parse(free).unwrap(), count, order);
             assert_eq!(taken.map(|set| set.to_string()).as_deref(), Some(want), "{count} of {free}");
+        }
+    }
+
+    #[test]
+    fn threads_come_from_as_many_cores_as_can_be_when_that_is_wished() {
+        // One socket of four cores of two threads; those of a core are beside each other in the second.
+        let one_socket = |core: fn(usize) -> usize| {
+            Topology((0..8).map(|id| Cpu { id, core: core(id), socket: 0, node: 0, cache: 0 }).collect())
+        };
+        let (apart, beside) = (one_socket(|id| id % 4), one_socket(|id| id / 2));
+        for (topology, free, count, want) in [
+            (&apart, "0-7", 3, Some("0-2")),
+            (&apart, "1-7", 4, Some("1-4")),
+            (&apart, "1-7", 5, Some("1-5")),
+            (&apart, "0,4,5", 2, Some("0,5")),
+            (&apart, "0,4", 2, Some("0,4")),
+            (&apart, "0-7", 8, Some("0-7")),
+            (&apart, "0-2", 4, None),
+            (&beside, "0-7", 3, Some("0,2,4")),
+            (&beside, "0-7", 5, Some("0-2,4,6")),
+            (&two_sockets(), "0-7", 2, Some("0-1")),
+            (&two_sockets(), "0-7", 3, Some("0-1,4")),
+            // A whole socket stays one.
+            (&two_sockets(), "0-7", 4, Some("0-1,4-5")),
+            (&two_sockets(), "0-7", 6, Some("0-5")),
+            // The socket that is begun is used up first.
+            (&two_sockets(), "1-7", 2, Some("1,4")),
+        ] {
+            let taken = take(topology, &CpuSet::parse(free).unwrap(), count, Order::Spread);
+            assert_eq!(taken.map(|set| set.to_string()).as_deref(), want, "{count} of {free}");
         }
     }
 

@@ -49,7 +49,7 @@ impl Machine {
         if self.options.distribute {
             return take_distributed(&self.topology, free, count, self.group());
         }
-        take(&self.topology, free, count, self.options.by_cache)
+        take(&self.topology, free, count, self.options.order())
     }
 
     /// Those of these nodes, or of their sockets.

@@ -81,7 +81,14 @@ impl Cpus {
                 Given::default()
             }
         };
-        let machine = Arc::new(Machine { topology, reserved, options: *options });
+        let mut options = *options;
+        if options.by_socket && topology.sockets(topology.nodes()).len() > topology.nodes().count() as usize {
+            tracing::error!(
+                "Align by socket is not compatible with hardware where number of sockets are more than number of NUMA: the option is off"
+            );
+            options.by_socket = false;
+        }
+        let machine = Arc::new(Machine { topology, reserved, options });
         Self { path, state: Some(Arc::new(Mutex::new(State { machine, given }))) }
     }
 

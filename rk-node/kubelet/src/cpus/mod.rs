@@ -11,5 +11,5 @@ mod set;
 mod topology;
 
 pub use manager::{CpuPolicy, Cpus, Reserved};
-pub use options::CpuOptions;
+pub use options::{CpuOptions, Maturity};
 pub use set::CpuSet;

@@ -1,6 +1,7 @@
 //! Static pods among the workers: two of one name never run side by side.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 
@@ -62,6 +63,20 @@ impl Manager {
         self.show();
     }
 
+    /// Tells a worker what its pod is now. One that is put back after it has ended had nothing of its own any more: it needs room
+    /// again, and without room begins from nothing, with a worker that says so.
+    pub(super) fn change(&mut self, uid: &str, pod: Pod) {
+        let Some(handle) = self.workers.get(uid) else { return };
+        let wanted = Desired::Present(Arc::new(pod));
+        let back = wanted.put_back(&handle.began.borrow()) && !handle.refused;
+        if back && !self.takes(handle) && self.admission(wanted.pod()).is_err() {
+            return self.gone(uid, None);
+        }
+        if let Some(handle) = self.workers.get(uid) {
+            handle.desired.send_replace(wanted);
+        }
+    }
+
     /// What is wanted of every pod that has a worker.
     fn desired(&self) -> Vec<Desired> {
         self.workers.values().filter(|h| !h.task.is_finished()).map(|h| h.desired.borrow().clone()).collect()
@@ -70,11 +85,12 @@ impl Manager {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
+    use tokio::sync::watch;
 
+    use super::super::Handle;
     use super::*;
+    use crate::pod::worker::Stage;
     use crate::runtime::{CONFIG_SEEN, CONFIG_SOURCE};
 
     fn pod(uid: &str, namespace: &str) -> Arc<Pod> {
@@ -83,11 +99,20 @@ mod tests {
         Arc::new(serde_json::from_value(json!({"metadata": meta})).unwrap())
     }
 
+    /// As [`pod`], from a manifest that was seen at another time.
+    fn edition(uid: &str, seen: &str) -> Arc<Pod> {
+        let mut pod = (*pod(uid, "default")).clone();
+        pod.metadata.annotations.get_or_insert_default().insert(CONFIG_SEEN.into(), seen.into());
+        Arc::new(pod)
+    }
+
+    fn of_api(uid: &str) -> Arc<Pod> {
+        Arc::new(serde_json::from_value(json!({"metadata": {"name": "a", "uid": uid}})).unwrap())
+    }
+
     #[test]
     fn a_static_pod_waits_for_the_one_of_its_name_that_ends() {
         let new = pod("2", "default");
-        let mut before = (*new).clone();
-        before.metadata.annotations.get_or_insert_default().insert(CONFIG_SEEN.into(), "before".into());
         for (workers, want) in [
             (vec![], Turn::Run),
             (vec![Desired::Gone(pod("1", "default"))], Turn::Wait),
@@ -95,20 +120,40 @@ mod tests {
             (vec![Desired::Present(pod("1", "default"))], Turn::Run),
             (vec![Desired::Present(new.clone())], Turn::Stay),
             (vec![Desired::Gone(new.clone())], Turn::Run),
-            (vec![Desired::Present(Arc::new(before))], Turn::Run),
+            (vec![Desired::Present(edition("2", "before"))], Turn::Run),
         ] {
             assert_eq!(turn(&new, &workers), want);
         }
     }
 
+    #[tokio::test]
+    async fn a_pod_that_is_put_back_returns_until_it_has_begun_again() {
+        let (first, second) = (pod("1", "default"), edition("1", "later"));
+        let (of_began, began) = watch::channel(first.clone());
+        let handle = Handle {
+            desired: watch::Sender::new(Desired::Present(first.clone())),
+            wake: Arc::default(),
+            task: tokio::spawn(async {}).abort_handle(),
+            stage: watch::Sender::new(Stage::Syncing).subscribe(),
+            began,
+            refused: false,
+            adopted: false,
+        };
+        assert!(!handle.returns(), "it runs");
+        handle.desired.send_replace(Desired::Gone(first.clone()));
+        assert!(!handle.returns(), "it ends for good");
+        handle.desired.send_replace(Desired::Present(second.clone()));
+        assert!(handle.returns(), "it ends to run again");
+        of_began.send_replace(second);
+        assert!(!handle.returns(), "it runs again");
+        handle.desired.send_replace(Desired::Present(of_api("3")));
+        assert!(!handle.returns(), "pods of the API are told from each other by their UIDs");
+    }
+
     #[test]
     fn only_static_pods_that_end_are_told_as_ending() {
-        let of_api: Pod = serde_json::from_value(json!({"metadata": {"name": "a", "uid": "3"}})).unwrap();
-        let workers = [
-            Desired::Gone(pod("1", "default")),
-            Desired::Present(pod("2", "default")),
-            Desired::Gone(Arc::new(of_api)),
-        ];
+        let workers =
+            [Desired::Gone(pod("1", "default")), Desired::Present(pod("2", "default")), Desired::Gone(of_api("3"))];
         assert_eq!(ending(&workers), BTreeSet::from(["1".to_owned()]));
     }
 }

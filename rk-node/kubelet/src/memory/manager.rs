@@ -39,31 +39,50 @@ pub struct Memory {
     table: Option<Arc<Mutex<Table>>>,
 }
 
-/// Whether what is reserved by node is, in sum, what the node keeps of its memory.
-fn adds_up(reserved: &BTreeMap<usize, Amounts>, numa: &Numa, kept: u64) -> Result<(), String> {
+/// Why memory cannot be given as the settings say.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReservedError {
+    /// Some is reserved of a node that is not there.
+    #[error("the reserved memory configuration references a NUMA node {0} that does not exist on this machine")]
+    NoNode(usize),
+    /// What is reserved by node is, in sum, not what the node keeps.
+    #[error(
+        "the total amount \"{told}\" of type \"{resource}\" is not equal to the value \"{kept}\" determined by Node Allocatable feature"
+    )]
+    Sum {
+        /// Memory, or huge pages of a size.
+        resource: String,
+        /// Bytes reserved by node.
+        told: u64,
+        /// Bytes that the node keeps: `kubeReserved`, `systemReserved` and what must stay free (`evictionHard`).
+        kept: u64,
+    },
+}
+
+/// Whether what is reserved by node is, in sum, what the node keeps of each resource (upstream's `validateReservedMemory`).
+fn adds_up(reserved: &BTreeMap<usize, Amounts>, numa: &Numa, kept: u64) -> Result<(), ReservedError> {
     if let Some(id) = reserved.keys().find(|id| !numa.all().has(**id)) {
-        return Err(format!(
-            "the reserved memory configuration references a NUMA node {id} that does not exist on this machine"
-        ));
+        return Err(ReservedError::NoNode(*id));
     }
-    let sum: u64 = reserved.values().filter_map(|of| of.get("memory")).sum();
-    if sum != kept {
-        return Err(format!(
-            "the total amount \"{sum}\" of type \"memory\" is not equal to the value \"{kept}\" determined by Node Allocatable feature"
-        ));
+    let mut resources: BTreeSet<&str> = reserved.values().flat_map(BTreeMap::keys).map(String::as_str).collect();
+    resources.insert("memory");
+    for resource in resources {
+        let told: u64 = reserved.values().filter_map(|of| of.get(resource)).sum();
+        // Huge pages cannot be reserved for the node as a whole.
+        let kept = if resource == "memory" { kept } else { 0 };
+        if told != kept {
+            return Err(ReservedError::Sum { resource: resource.to_owned(), told, kept });
+        }
     }
     Ok(())
 }
 
 impl Memory {
     /// The manager over these nodes, with what was given before; `kept` bytes of memory are no pod's.
-    pub fn open(kubelet: &Path, numa: &Numa, policy: &MemoryPolicy, kept: u64) -> Self {
+    pub fn open(kubelet: &Path, numa: &Numa, policy: &MemoryPolicy, kept: u64) -> Result<Self, ReservedError> {
         let path = kubelet.join(CHECKPOINT);
-        let MemoryPolicy::Static(reserved) = policy else { return Self { path, table: None } };
-        if let Err(problem) = adds_up(reserved, numa, kept) {
-            tracing::error!("reservedMemory: {problem}: the memory manager is off");
-            return Self { path, table: None };
-        }
+        let MemoryPolicy::Static(reserved) = policy else { return Ok(Self { path, table: None }) };
+        adds_up(reserved, numa, kept)?;
         let saved = read_optional(&path).map(|text| text.map(|text| serde_json::from_slice::<Saved>(&text)));
         let entries = match saved {
             Ok(Some(Ok(saved))) => saved.entries,
@@ -78,7 +97,7 @@ impl Memory {
             }
         };
         let table = Table { numa: numa.clone(), reserved: reserved.clone(), entries };
-        Self { path, table: Some(Arc::new(Mutex::new(table))) }
+        Ok(Self { path, table: Some(Arc::new(Mutex::new(table))) })
     }
 
     fn table(&self) -> Option<MutexGuard<'_, Table>> {
@@ -155,8 +174,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let numa = Numa::read(Path::new("/nonexistent"), 100, &[]);
         let policy = MemoryPolicy::Static([(0, Amounts::from([("memory".to_owned(), 10)]))].into());
-        let open = |kept| Memory::open(dir.path(), &numa, &policy, kept);
-        assert!(open(11).draft().is_none(), "what is reserved does not add up");
+        let open = |kept| Memory::open(dir.path(), &numa, &policy, kept).unwrap();
         let memory = open(10);
         let pod: Pod = serde_json::from_value(json!({"metadata": {"uid": "a"}, "spec": {"containers": [
             {"name": "c", "resources": {"limits": {"cpu": "1", "memory": "60"}}}]}}))
@@ -176,5 +194,26 @@ mod tests {
         assert_eq!(admit(&again, &other), Ok(()));
         std::fs::write(dir.path().join(CHECKPOINT), "torn").unwrap();
         assert_eq!(open(10).nodes("a", "c"), None);
+    }
+
+    #[test]
+    fn what_is_reserved_by_node_is_what_the_node_keeps() {
+        let numa = Numa::read(Path::new("/nonexistent"), 100, &[]);
+        let sum = |resource: &str, told: u64, kept: u64| {
+            Err(ReservedError::Sum { resource: resource.to_owned(), told, kept })
+        };
+        for (node, resource, kept, want) in [
+            (0, "memory", 10, Ok(())),
+            (0, "memory", 11, sum("memory", 10, 11)),
+            (0, "memory", 9, sum("memory", 10, 9)),
+            (1, "memory", 10, Err(ReservedError::NoNode(1))),
+            (0, "hugepages-2Mi", 0, sum("hugepages-2Mi", 10, 0)),
+            (0, "hugepages-2Mi", 10, sum("hugepages-2Mi", 10, 0)),
+        ] {
+            let reserved = BTreeMap::from([(node, Amounts::from([(resource.to_owned(), 10)]))]);
+            assert_eq!(adds_up(&reserved, &numa, kept), want, "{resource} of {node}, {kept}");
+        }
+        let both = BTreeMap::from([(0, Amounts::from([("memory".to_owned(), 10), ("hugepages-2Mi".to_owned(), 2)]))]);
+        assert_eq!(adds_up(&both, &numa, 10), sum("hugepages-2Mi", 2, 0));
     }
 }

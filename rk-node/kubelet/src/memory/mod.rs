@@ -7,5 +7,5 @@ mod draft;
 mod manager;
 mod table;
 
-pub use manager::{Memory, MemoryPolicy};
+pub use manager::{Memory, MemoryPolicy, ReservedError};
 pub use table::Block;

@@ -47,12 +47,17 @@ pub fn configz(options: &Options) -> Value {
         "containerLogMaxSize": options.logs.size.to_string(),
         "containerLogMaxFiles": options.logs.files,
         "serializeImagePulls": false,
+        "imagePullCredentialsVerificationPolicy": options.image_verification.as_str(),
         "rotateCertificates": true,
         "serverTLSBootstrap": true,
         "failSwapOn": options.fail_swap_on,
         "enableDebuggingHandlers": true,
         "featureGates": {},
     });
+    let exempt = options.image_verification.allowlist();
+    if !exempt.is_empty() {
+        config["preloadedImagesVerificationAllowlist"] = json!(exempt);
+    }
     if let Some(members) = config.as_object_mut() {
         members.extend(managers(options));
     }

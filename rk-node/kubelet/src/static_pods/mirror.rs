@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::source::{HASH, MIRROR, annotation, is_mirror};
 use crate::api_error;
 use crate::pod::spec;
+use crate::runtime::Runtime;
 use crate::status_manager::StatusManager;
 
 /// How often mirrors are compared while there are static pods.
@@ -55,11 +56,24 @@ pub fn shows(mirror: &Pod, pod: &Pod) -> bool {
     annotation(mirror, MIRROR).is_some_and(|hash| annotation(pod, HASH) == Some(hash))
 }
 
+/// Mirrors of pods that nobody here asks for or ends: their manifests went while the kubelet was away.
+fn strangers<'a>(wanted: &Shown, mirrors: &'a [Pod]) -> Vec<&'a Pod> {
+    let known = |uid: &str| wanted.present.contains_key(uid) || wanted.ending.contains(uid);
+    // A pod that has the name now is shown rather than one that had it.
+    let taken = |mirror: &Pod| wanted.present.values().any(|pod| same_name(pod, mirror));
+    let strange = |mirror: &&Pod| annotation(mirror, MIRROR).is_some_and(|uid| !known(uid)) && !taken(mirror);
+    mirrors.iter().filter(strange).collect()
+}
+
+fn same_name(one: &Pod, other: &Pod) -> bool {
+    spec::name(one) == spec::name(other) && spec::namespace(one) == spec::namespace(other)
+}
+
 fn plan(wanted: &Shown, mirrors: &[Pod]) -> Plan {
     let mut plan = Plan::default();
     let shown = |mirror: &Pod| {
         let of = annotation(mirror, MIRROR).and_then(|hash| wanted.present.get(hash));
-        of.is_some_and(|pod| spec::name(pod) == spec::name(mirror) && spec::namespace(pod) == spec::namespace(mirror))
+        of.is_some_and(|pod| same_name(pod, mirror))
     };
     let mut good = Vec::new();
     for mirror in mirrors.iter().filter(|p| is_mirror(p)) {
@@ -95,14 +109,20 @@ fn mirror_of(pod: &Pod, node: &str, node_uid: Option<String>) -> Pod {
 }
 
 /// Keeps the mirrors for ever.
-pub async fn mirror_loop(client: kube::Client, node: String, status: StatusManager, mut shown: watch::Receiver<Shown>) {
-    // Mirrors of manifests that went while the kubelet was away are looked for once.
+pub async fn mirror_loop(
+    client: kube::Client,
+    node: String,
+    runtime: Runtime,
+    status: StatusManager,
+    mut shown: watch::Receiver<Shown>,
+) {
+    // Mirrors of manifests that went while the kubelet was away are looked for until none is left.
     let mut due = true;
     loop {
         let wanted = shown.borrow_and_update().clone();
         if due || !wanted.is_empty() {
-            match reconcile(&client, &node, &status, &wanted).await {
-                Ok(()) => due = false,
+            match reconcile(&client, &node, &runtime, &status, wanted).await {
+                Ok(left) => due = left,
                 Err(error) => tracing::warn!("showing static pods: {}", api_error::chain(&error)),
             }
         }
@@ -116,15 +136,40 @@ pub async fn mirror_loop(client: kube::Client, node: String, status: StatusManag
     }
 }
 
+/// Adds those pods to the ones that end of which the runtime still holds something that runs; whether there is any.
+async fn await_strangers(runtime: &Runtime, wanted: &mut Shown, mirrors: &[Pod]) -> bool {
+    let mut left = false;
+    for mirror in strangers(wanted, mirrors) {
+        let uid = annotation(mirror, MIRROR).unwrap_or_default();
+        let (name, namespace) = (spec::name(mirror), spec::namespace(mirror));
+        // The manager ends what runs without a manifest.
+        let runs = match runtime.pod(uid).await {
+            Ok(found) => found.anything_running() && found.name == name && found.namespace == namespace,
+            Err(error) => {
+                tracing::debug!(pod = %name, "whether the pod of a mirror runs: {error}");
+                true
+            }
+        };
+        if runs {
+            wanted.ending.insert(uid.to_owned());
+            left = true;
+        }
+    }
+    left
+}
+
+/// Makes and deletes what is to be; whether mirrors are left of pods that nobody asks for and that have not ended.
 async fn reconcile(
     client: &kube::Client,
     node: &str,
+    runtime: &Runtime,
     status: &StatusManager,
-    wanted: &Shown,
-) -> Result<(), kube::Error> {
+    mut wanted: Shown,
+) -> Result<bool, kube::Error> {
     let all: Api<Pod> = Api::all(client.clone());
     let here = all.list(&ListParams::default().fields(&format!("spec.nodeName={node}"))).await?;
-    let plan = plan(wanted, &here.items);
+    let left = await_strangers(runtime, &mut wanted, &here.items).await;
+    let plan = plan(&wanted, &here.items);
     for (namespace, name, uid) in plan.delete {
         let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
         let preconditions = Some(Preconditions { uid: Some(uid), resource_version: None });
@@ -136,7 +181,7 @@ async fn reconcile(
         }
     }
     if plan.create.is_empty() {
-        return Ok(());
+        return Ok(left);
     }
     let nodes: Api<Node> = Api::all(client.clone());
     let node_uid = nodes.get_opt(node).await?.and_then(|n| n.metadata.uid);
@@ -154,7 +199,7 @@ async fn reconcile(
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(left)
 }
 
 #[cfg(test)]
@@ -195,6 +240,22 @@ mod tests {
         }
         let made = mirror_of(&one, "n", Some("node-uid".into()));
         assert_eq!((annotation(&made, MIRROR), &made.metadata.uid), (Some("1"), &None));
+    }
+
+    #[test]
+    fn a_mirror_without_a_manifest_stays_for_a_pod_that_still_runs() {
+        let mirror = |name: &str, hash: &str| pod(name, "x", json!({MIRROR: hash}), false);
+        let present = BTreeMap::from([("1".to_owned(), Arc::new(pod("a", "1", json!({HASH: "1"}), false)))]);
+        let wanted = Shown { present, ending: BTreeSet::from(["8".to_owned()]) };
+        for (mirrors, want) in [
+            (vec![mirror("a", "1"), mirror("b", "8"), pod("plain", "z", json!({}), false)], &[][..]),
+            (vec![mirror("c", "2"), mirror("d", "3")], &["c", "d"]),
+            // Another pod has the name by now.
+            (vec![mirror("a", "2")], &[]),
+        ] {
+            let found: Vec<&str> = strangers(&wanted, &mirrors).into_iter().map(spec::name).collect();
+            assert_eq!(found, want);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::Worker;
+use super::end::unless_ending;
 use crate::events::PodRef;
 use crate::pod::decide::{self, Plan};
 use crate::pod::start::{self, Launch};
@@ -43,7 +44,11 @@ impl Worker {
                 let message = "Pod sandbox changed, it will be killed and re-created.";
                 self.context.recorder.normal(&PodRef::of(pod), "SandboxChanged", message);
             }
-            kill::kill_all(&self.context, pod, runtime, spec::grace_seconds(pod)).await?;
+            let killing = kill::kill_all(&self.context, pod, runtime, spec::grace_seconds(pod));
+            match unless_ending(&self.desired, killing).await {
+                Some(result) => result?,
+                None => return Ok(Some(Duration::ZERO)),
+            }
             kill::stop_sandboxes(&self.context, runtime).await?;
             if plan.create_sandbox.is_none() {
                 return Ok(None);
@@ -54,7 +59,11 @@ impl Worker {
             self.probes.stop_container(&victim.id);
             if let Some(container) = runtime.containers.iter().find(|c| c.id == victim.id) {
                 let grace = victim.grace.unwrap_or_else(|| spec::grace_seconds(pod));
-                kill::kill_container(&self.context, pod, container, &ip, grace, &victim.message).await?;
+                let killing = kill::kill_container(&self.context, pod, container, &ip, grace, &victim.message);
+                match unless_ending(&self.desired, killing).await {
+                    Some(result) => result?,
+                    None => return Ok(Some(Duration::ZERO)),
+                }
             }
         }
         if let Err(problem) = self.prepare(pod, &ip, runtime).await {

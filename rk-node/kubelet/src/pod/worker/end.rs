@@ -16,6 +16,23 @@ fn starts_again(pod: &Pod) -> bool {
     spec::app_containers(pod).iter().all(|c| spec::container_restart_policy(pod, c) == RestartPolicy::Always)
 }
 
+/// Runs a kill of single containers, unless the pod as a whole is to end: that goes by its own grace period from then on, as
+/// upstream's pod workers end a sync for it. `None` when that came before the kill was done.
+pub(super) async fn unless_ending<T>(desired: &watch::Receiver<Desired>, kill: impl Future<Output = T>) -> Option<T> {
+    // With a receiver of its own, so that the worker still sees the change as one.
+    let mut desired = desired.clone();
+    let ends = async move {
+        if desired.wait_for(Desired::ending).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = ends => None,
+        done = kill => Some(done),
+    }
+}
+
 impl Worker {
     pub(super) async fn terminate(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
         let pod = self.current(desired);
@@ -57,9 +74,10 @@ impl Worker {
 
     /// Runs the pod anew beside the ended containers of before, so that restarts are counted on.
     fn begin_again(&mut self) {
+        // Before the manager hears of it: a pod that has ended and does not return holds nothing.
         self.context.status.forget(spec::uid(&self.began));
-        let shown = self.shown.clone();
-        *self = Self::new(self.context.clone(), self.desired.clone(), self.wake.clone(), shown, None);
+        let told = self.told.clone();
+        *self = Self::new(self.context.clone(), self.desired.clone(), self.wake.clone(), told, None);
     }
 
     pub(super) async fn after_end(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
@@ -95,5 +113,41 @@ impl Worker {
         crate::cleanup::remove_logs(&self.context.options.dirs, &pod);
         self.stage = Stage::Removed;
         Ok(Duration::ZERO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::FutureExt;
+    use serde_json::json;
+
+    use super::*;
+
+    fn present(name: &str, deleted: bool) -> Desired {
+        let mut meta = json!({"name": name, "uid": "1"});
+        if deleted {
+            meta["deletionTimestamp"] = json!("2024-01-01T00:00:00Z");
+            meta["deletionGracePeriodSeconds"] = json!(1);
+        }
+        Desired::Present(Arc::new(serde_json::from_value(json!({"metadata": meta})).unwrap()))
+    }
+
+    #[test]
+    fn the_end_of_a_pod_takes_the_place_of_a_kill_that_a_probe_began() {
+        let (tell, desired) = watch::channel(present("a", false));
+        let mut kill = std::pin::pin!(unless_ending(&desired, std::future::pending::<()>()));
+        assert_eq!(kill.as_mut().now_or_never(), None, "nothing ends yet");
+        tell.send_replace(present("b", false));
+        assert_eq!(kill.as_mut().now_or_never(), None, "a change is no end");
+        tell.send_replace(present("b", true));
+        assert_eq!(kill.as_mut().now_or_never(), Some(None));
+        assert!(desired.has_changed().unwrap(), "the worker has not seen it yet");
+        assert_eq!(unless_ending(&desired, async {}).now_or_never(), Some(None), "a pod that ends already");
+        tell.send_replace(present("b", false));
+        assert_eq!(unless_ending(&desired, async { 7 }).now_or_never(), Some(Some(7)));
+        drop(tell);
+        assert_eq!(unless_ending(&desired, async { 7 }).now_or_never(), Some(Some(7)), "nobody can tell any more");
     }
 }

@@ -65,7 +65,7 @@ impl Desired {
     }
 
     /// Whether the manifest of the static pod that the worker began with was taken away and put back since.
-    fn put_back(&self, began: &Pod) -> bool {
+    pub fn put_back(&self, began: &Pod) -> bool {
         !self.gone() && is_static(self.pod()) && !same_edition(began, self.pod())
     }
 
@@ -96,6 +96,15 @@ pub enum Stage {
     Removed,
 }
 
+/// What a worker tells of itself.
+#[derive(Clone)]
+pub struct Told {
+    /// Where its pod is in its life.
+    pub stage: watch::Sender<Stage>,
+    /// The pod that it began with.
+    pub began: watch::Sender<Arc<Pod>>,
+}
+
 /// One pod's worker.
 pub struct Worker {
     context: Shared,
@@ -104,8 +113,7 @@ pub struct Worker {
     began: Arc<Pod>,
     wake: Arc<Notify>,
     stage: Stage,
-    /// The stage for others to see.
-    shown: watch::Sender<Stage>,
+    told: Told,
     probes: ProbeTasks,
     adopted: bool,
     back_off: BackOff,
@@ -126,18 +134,19 @@ impl Worker {
         context: Shared,
         desired: watch::Receiver<Desired>,
         wake: Arc<Notify>,
-        shown: watch::Sender<Stage>,
+        told: Told,
         refusal: Option<(String, String)>,
     ) -> Self {
         let probes = ProbeTasks::new(context.runtime.clone(), context.recorder.clone(), wake.clone());
         let began = desired.borrow().pod().clone();
+        told.began.send_replace(began.clone());
         Self {
             context,
             desired,
             began,
             wake,
             stage: if refusal.is_some() { Stage::Terminating } else { Stage::Syncing },
-            shown,
+            told,
             probes,
             adopted: false,
             back_off: BackOff::default(),
@@ -171,7 +180,7 @@ impl Worker {
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        self.shown.send_replace(Stage::Removed);
+        self.told.stage.send_replace(Stage::Removed);
         self.context.status.forget(&uid);
         self.context.images.forget(&uid);
     }
@@ -180,7 +189,7 @@ impl Worker {
         if self.stage == Stage::Syncing && (desired.ending() || desired.put_back(&self.began)) {
             self.stage = Stage::Terminating;
         }
-        self.shown.send_replace(self.stage);
+        self.told.stage.send_replace(self.stage);
         match self.stage {
             Stage::Syncing => self.sync(desired).await,
             Stage::Terminating => self.terminate(desired).await,

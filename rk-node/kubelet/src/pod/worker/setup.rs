@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use rk_cri_api::v1::LinuxContainerResources;
 
+use super::end::unless_ending;
 use super::{SETUP_RETRY, Worker};
 use crate::events::PodRef;
 use crate::pod::{kill, resize, spec};
@@ -81,7 +82,11 @@ impl Worker {
             let Some(container) = runtime.containers.iter().find(|c| c.id == change.id) else { continue };
             let message = format!("Container {} resize requires restart", change.name);
             let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
-            kill::kill_container(&self.context, pod, container, &ip, spec::grace_seconds(pod), &message).await?;
+            let killing = kill::kill_container(&self.context, pod, container, &ip, spec::grace_seconds(pod), &message);
+            match unless_ending(&self.desired, killing).await {
+                Some(result) => result?,
+                None => return Ok(()),
+            }
         }
         if let Err(error) = self.context.cgroups.ensure_pod(pod) {
             tracing::warn!(pod = %spec::describe(pod), "{error}");

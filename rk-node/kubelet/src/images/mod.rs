@@ -1,16 +1,26 @@
-//! Getting a container's image: pull policy, pull secrets, back-off, and the events that tell about it.
+//! Getting a container's image: pull policy, back-off, and the events that tell about it.
+//!
+//! [`credentials`] finds those of the pod and of the node, [`records`] remembers with whose an image came, and [`verification`] says when a
+//! pod has to show its own for an image that is here already.
+
+mod credentials;
+mod records;
+mod verification;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::Engine;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use rk_cri_api::v1 as cri;
-use serde::Deserialize;
 use tokio::sync::Semaphore;
+
+pub use credentials::NodeCredentials;
+use credentials::{Credential, lookup};
+pub use records::PullRecords;
+use records::SecretSource;
+pub use verification::{Verification, pattern_problem};
 
 use crate::events::{PodRef, Recorder};
 use crate::pod::backoff::BackOff;
@@ -35,6 +45,8 @@ pub struct ImageError {
 pub struct Images {
     runtime: Runtime,
     recorder: Recorder,
+    node: NodeCredentials,
+    records: Arc<PullRecords>,
     back_off: Mutex<BackOff>,
     failures: Mutex<BTreeMap<String, (Timestamp, String)>>,
     slots: Semaphore,
@@ -89,11 +101,13 @@ fn plausible(image: &str) -> bool {
 }
 
 impl Images {
-    /// A puller over this runtime.
-    pub fn new(runtime: Runtime, recorder: Recorder) -> Self {
+    /// A puller over this runtime, with the node's own credentials and the records of what was pulled with whose.
+    pub fn new(runtime: Runtime, recorder: Recorder, node: NodeCredentials, records: Arc<PullRecords>) -> Self {
         Self {
             runtime,
             recorder,
+            node,
+            records,
             back_off: Mutex::default(),
             failures: Mutex::default(),
             slots: Semaphore::new(PARALLEL_PULLS),
@@ -122,7 +136,11 @@ impl Images {
             message: format!("Failed to inspect image \"{image}\": {e}"),
             retry: Some(Duration::from_secs(10)),
         })?;
-        match (pull_policy(image, policy), present) {
+        let found = lookup(image, secrets, &self.node);
+        let sources: Vec<SecretSource> = found.iter().filter_map(|credential| credential.secret.clone()).collect();
+        // An image that this pod has not shown to be allowed to use is as good as absent.
+        let usable = present.filter(|present| !self.records.must_pull(image, &present.id, &sources));
+        match (pull_policy(image, policy), usable) {
             ("IfNotPresent" | "Never", Some(found)) => {
                 self.recorder.normal(
                     about,
@@ -138,7 +156,7 @@ impl Images {
             }
             _ => {}
         }
-        self.pull(pod, about, image, secrets, sandbox).await
+        self.pull(pod, about, image, found, sandbox).await
     }
 
     async fn pull(
@@ -146,7 +164,7 @@ impl Images {
         pod: &Pod,
         about: &PodRef,
         image: &str,
-        secrets: &[Secret],
+        credentials: Vec<Credential>,
         sandbox: &cri::PodSandboxConfig,
     ) -> Result<cri::Image, ImageError> {
         let key = format!("{}_{image}", spec::uid(pod));
@@ -159,16 +177,7 @@ impl Images {
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await;
         let began = Instant::now();
-        let pulled = self.try_credentials(image, secrets, sandbox).await;
-        let pulled = match pulled {
-            Ok(reference) => match self.runtime.image_status(&reference).await {
-                Ok(Some(found)) => Ok(found),
-                Ok(None) => Err(format!("the runtime pulled {reference} and does not know it")),
-                Err(error) => Err(error.to_string()),
-            },
-            Err(error) => Err(error),
-        };
-        match pulled {
+        match self.pull_noted(image, credentials, sandbox).await {
             Ok(found) => {
                 self.back_off.lock().unwrap_or_else(PoisonError::into_inner).forget(&key);
                 self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
@@ -202,20 +211,47 @@ impl Images {
         Some(ImageError { reason: "ImagePullBackOff", message, retry: Some(left) })
     }
 
-    /// Without credentials last, so that a public image pulls even with a wrong secret.
+    /// Pulls an image, and notes whose credentials it came by.
+    async fn pull_noted(
+        &self,
+        image: &str,
+        credentials: Vec<Credential>,
+        sandbox: &cri::PodSandboxConfig,
+    ) -> Result<cri::Image, String> {
+        let pulling = self.records.begin(image)?;
+        let (reference, source) = match self.try_credentials(image, credentials, sandbox).await {
+            Ok(pulled) => pulled,
+            Err(error) => {
+                pulling.failed();
+                return Err(error);
+            }
+        };
+        // The image is here: what goes wrong from now on leaves it noted as one that somebody pulls.
+        match self.runtime.image_status(&reference).await {
+            Ok(Some(found)) => {
+                pulling.succeeded(&found.id, source.as_ref());
+                Ok(found)
+            }
+            Ok(None) => Err(format!("the runtime pulled {reference} and does not know it")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Without credentials last, so that a public image pulls even with a wrong secret. Answers with the secret that did it, if one did.
     async fn try_credentials(
         &self,
         image: &str,
-        secrets: &[Secret],
+        credentials: Vec<Credential>,
         sandbox: &cri::PodSandboxConfig,
-    ) -> Result<String, String> {
-        for auth in credentials(image, secrets) {
+    ) -> Result<(String, Option<SecretSource>), String> {
+        for Credential { auth, secret } in credentials {
             match self.runtime.pull_image(image, Some(auth), sandbox.clone()).await {
-                Ok(reference) => return Ok(reference),
-                Err(error) => tracing::debug!(image, "pulling with a pull secret: {error}"),
+                Ok(reference) => return Ok((reference, secret)),
+                Err(error) => tracing::debug!(image, of_node = secret.is_none(), "pulling with credentials: {error}"),
             }
         }
-        self.runtime.pull_image(image, None, sandbox.clone()).await.map_err(|e| e.to_string())
+        let pulled = self.runtime.pull_image(image, None, sandbox.clone()).await;
+        pulled.map(|reference| (reference, None)).map_err(|error| error.to_string())
     }
 
     /// Forgets the back-off of a pod.
@@ -232,74 +268,9 @@ fn short(duration: Duration) -> String {
     }
 }
 
-#[derive(Deserialize)]
-struct DockerConfig {
-    auths: BTreeMap<String, DockerAuth>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct DockerAuth {
-    username: String,
-    password: String,
-    auth: String,
-    identitytoken: String,
-    registrytoken: String,
-}
-
-/// Credentials of pull secrets that are for the image's registry, the longest match first.
-fn credentials(image: &str, secrets: &[Secret]) -> Vec<cri::AuthConfig> {
-    let registry = registry_of(image);
-    let full = if image.starts_with(registry) { image.to_owned() } else { format!("{registry}/{image}") };
-    let mut found: Vec<(usize, cri::AuthConfig)> = Vec::new();
-    for secret in secrets {
-        let data = secret.data.as_ref();
-        let auths = match data.and_then(|d| d.get(".dockerconfigjson")) {
-            Some(json) => serde_json::from_slice::<DockerConfig>(&json.0).map(|c| c.auths),
-            None => match data.and_then(|d| d.get(".dockercfg")) {
-                Some(json) => serde_json::from_slice(&json.0),
-                None => continue,
-            },
-        };
-        match auths {
-            Ok(auths) => found.extend(auths.into_iter().filter_map(|(place, auth)| {
-                let place = place.trim_start_matches("https://").trim_start_matches("http://");
-                let place = place.trim_end_matches('/').trim_end_matches("/v1").trim_end_matches("/v2");
-                let place = if place == "index.docker.io" { "docker.io" } else { place };
-                let fits = full == place || full.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'));
-                fits.then(|| (place.len(), auth_config(place, auth)))
-            })),
-            Err(_) => tracing::warn!(
-                secret = secret.metadata.name.as_deref().unwrap_or_default(),
-                "a pull secret is not valid JSON"
-            ),
-        }
-    }
-    found.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
-    found.into_iter().map(|(_, auth)| auth).collect()
-}
-
-fn auth_config(place: &str, auth: DockerAuth) -> cri::AuthConfig {
-    let decoded =
-        base64::engine::general_purpose::STANDARD.decode(auth.auth.trim()).ok().and_then(|b| String::from_utf8(b).ok());
-    let (username, password) = match decoded.as_deref().and_then(|text| text.split_once(':')) {
-        Some((user, password)) => (user.to_owned(), password.to_owned()),
-        None => (auth.username, auth.password),
-    };
-    cri::AuthConfig {
-        username,
-        password,
-        server_address: place.to_owned(),
-        identity_token: auth.identitytoken,
-        registry_token: auth.registrytoken,
-        ..Default::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn the_policy_follows_the_tag() {
@@ -325,19 +296,5 @@ mod tests {
         for image in ["", "Nginx", "a//b", "x:", "x:ta g", "/x", "FROM nginx", "a/b@"] {
             assert!(!plausible(image), "{image}");
         }
-    }
-
-    #[test]
-    fn secrets_are_used_for_their_registry_only() {
-        let config = json!({"auths": {"https://r.io/v1/": {"auth": "dTpw"}, "r.io/team": {"username": "t", "password": "q"}, "other.io": {}}});
-        let secret: Secret = serde_json::from_value(json!({"data": {".dockerconfigjson":
-            base64::engine::general_purpose::STANDARD.encode(config.to_string())}}))
-        .unwrap();
-        let users = |image| {
-            credentials(image, std::slice::from_ref(&secret)).into_iter().map(|a| a.username).collect::<Vec<_>>()
-        };
-        assert_eq!(users("r.io/team/app:1"), ["t", "u"]);
-        assert_eq!(users("r.io/app"), ["u"]);
-        assert!(users("nginx").is_empty());
     }
 }
