@@ -1,8 +1,10 @@
 //! Metrics in the Prometheus text format.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use http::{Response, StatusCode};
+use rk_figures::Ask;
 
 use super::body::{Body, response};
 use super::pod_counts;
@@ -10,8 +12,12 @@ use super::routes::State;
 use super::stats::{self, PodUsage};
 use crate::pod::spec;
 use crate::runtime::POD_NAME;
+use crate::volumes::STATS_AGE;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How long volumes that are slow to count keep the page.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A text under construction.
 #[derive(Default)]
@@ -92,9 +98,9 @@ pub async fn kubelet(state: &State) -> Response<Body> {
 
 /// Volumes behind claims.
 async fn volumes(state: &State, text: &mut Text) {
-    let mut held = Vec::new();
+    let (mut held, ask) = (Vec::new(), Ask::new(STATS_AGE, PATIENCE));
     for pod in state.pods.all() {
-        let of_pod = state.context.volumes.claim_stats(spec::uid(&pod)).await;
+        let of_pod = state.context.volumes.claim_stats(spec::uid(&pod), ask).await;
         held.extend(of_pod.into_iter().map(|stats| (spec::namespace(&pod).to_owned(), stats)));
     }
     for (what, help, of) in [

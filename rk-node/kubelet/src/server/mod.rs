@@ -12,6 +12,7 @@ mod container_logs;
 mod listen;
 mod machine;
 mod metrics;
+mod pages;
 mod params;
 mod pod_counts;
 mod rates;

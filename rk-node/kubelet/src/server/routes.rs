@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::auth::{Auth, User};
 use super::body::{Body, Refusal, json, refuse, text};
+use super::pages::{Name, Pages};
 use super::params::Params;
 use super::rates::Rates;
 use super::{cadvisor, configz, container_logs, metrics, streaming, summary};
@@ -26,6 +27,7 @@ pub struct State {
     pub pods: PodViews,
     /// CPU readings of the node and its services.
     pub rates: Rates,
+    pages: Pages,
     auth: Auth,
 }
 
@@ -34,7 +36,7 @@ impl State {
     pub fn new(context: Shared) -> Arc<Self> {
         let pods = context.pods.clone();
         let auth = Auth::new(context.client.clone(), context.options.node_name.clone());
-        Arc::new(Self { context, pods, rates: Rates::default(), auth })
+        Arc::new(Self { context, pods, rates: Rates::default(), pages: Pages::default(), auth })
     }
 
     /// A pod by name, of this UID when one is given.
@@ -104,11 +106,14 @@ pub async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -
         ["pods"] if read => Ok(json(&pod_list(state))),
         ["runningpods"] if read => running_pods(state).await,
         ["configz"] if read => Ok(json(&configz::configz(&state.context.options))),
-        ["metrics"] if read => Ok(metrics::kubelet(state).await),
-        ["metrics", "resource"] if read => Ok(metrics::resource(state).await),
-        ["metrics", "cadvisor"] if read => Ok(cadvisor::cadvisor(state).await),
+        ["metrics"] if read => Ok(page(state, Name::Kubelet).await),
+        ["metrics", "resource"] if read => Ok(page(state, Name::Resource).await),
+        ["metrics", "cadvisor"] if read => Ok(page(state, Name::Cadvisor).await),
         ["metrics", "probes"] if read => Ok(metrics::empty()),
-        ["stats", "summary"] if read => Ok(summary::summary(state, params.is_set(&["only_cpu_and_memory"])).await),
+        ["stats", "summary"] if read => match params.is_set(&["only_cpu_and_memory"]) {
+            true => Ok(page(state, Name::CpuAndMemory).await),
+            false => Ok(page(state, Name::Summary).await),
+        },
         ["containerLogs", namespace, pod, container] if read => {
             container_logs::logs(state, namespace, pod, container, &params).await
         }
@@ -135,6 +140,21 @@ pub async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -
         }
         _ => Err(refuse(StatusCode::NOT_FOUND, "404 page not found\n")),
     }
+}
+
+/// A page that costs much to make.
+async fn page(state: &Arc<State>, name: Name) -> Response<Body> {
+    let held = Arc::clone(state);
+    let make = || async move {
+        match name {
+            Name::Kubelet => metrics::kubelet(&held).await,
+            Name::Resource => metrics::resource(&held).await,
+            Name::Cadvisor => cadvisor::cadvisor(&held).await,
+            Name::Summary => summary::summary(&held, false).await,
+            Name::CpuAndMemory => summary::summary(&held, true).await,
+        }
+    };
+    state.pages.get(name, make).await
 }
 
 fn pod_list(state: &State) -> List<Pod> {
