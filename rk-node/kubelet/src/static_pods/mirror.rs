@@ -101,7 +101,7 @@ pub async fn mirror_loop(client: kube::Client, node: String, status: StatusManag
     loop {
         let wanted = shown.borrow_and_update().clone();
         if due || !wanted.is_empty() {
-            match reconcile(&client, &node, &status, &wanted).await {
+            match reconcile(&client, &node, &status, &wanted, due).await {
                 Ok(()) => due = false,
                 Err(error) => tracing::warn!("showing static pods: {}", api_error::chain(&error)),
             }
@@ -116,15 +116,31 @@ pub async fn mirror_loop(client: kube::Client, node: String, status: StatusManag
     }
 }
 
+/// All pods of the node.
+async fn on_node(client: &kube::Client, node: &str) -> Result<Vec<Pod>, kube::Error> {
+    let all: Api<Pod> = Api::all(client.clone());
+    Ok(all.list(&ListParams::default().fields(&format!("spec.nodeName={node}"))).await?.items)
+}
+
+/// What has the names of the static pods: all that can be missing or wrong while these stay the same.
+async fn named(client: &kube::Client, wanted: &Shown) -> Result<Vec<Pod>, kube::Error> {
+    let mut found = Vec::new();
+    for pod in wanted.present.values() {
+        let api: Api<Pod> = Api::namespaced(client.clone(), spec::namespace(pod));
+        found.extend(api.get_opt(spec::name(pod)).await?);
+    }
+    Ok(found)
+}
+
 async fn reconcile(
     client: &kube::Client,
     node: &str,
     status: &StatusManager,
     wanted: &Shown,
+    all: bool,
 ) -> Result<(), kube::Error> {
-    let all: Api<Pod> = Api::all(client.clone());
-    let here = all.list(&ListParams::default().fields(&format!("spec.nodeName={node}"))).await?;
-    let plan = plan(wanted, &here.items);
+    let here = if all { on_node(client, node).await? } else { named(client, wanted).await? };
+    let plan = plan(wanted, &here);
     for (namespace, name, uid) in plan.delete {
         let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
         let preconditions = Some(Preconditions { uid: Some(uid), resource_version: None });

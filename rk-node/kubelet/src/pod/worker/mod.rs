@@ -3,6 +3,7 @@
 
 mod act;
 mod end;
+mod quiet;
 mod setup;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use crate::probes::ProbeTasks;
 use crate::runtime::{RuntimeError, RuntimePod};
 use crate::static_pods::{is_static, same_edition};
 use crate::volumes::Volumes;
+use quiet::Quiet;
 
 /// Look again when nothing happens: refreshes volumes and catches what events missed.
 const RESYNC: Duration = Duration::from_secs(60);
@@ -118,6 +120,7 @@ pub struct Worker {
     setup_failures: u32,
     /// Why a resize is not begun: reason and message.
     resize_pending: Option<(String, String)>,
+    quiet: Quiet,
 }
 
 impl Worker {
@@ -147,6 +150,7 @@ impl Worker {
             volumes: None,
             setup_failures: 0,
             resize_pending: None,
+            quiet: Quiet::default(),
         }
     }
 
@@ -165,9 +169,13 @@ impl Worker {
             if self.stage == Stage::Removed {
                 break;
             }
+            self.quiet.rest(pause);
             tokio::select! {
-                changed = self.desired.changed() => if changed.is_err() { break },
-                () = self.wake.notified() => {}
+                changed = self.desired.changed() => match changed {
+                    Ok(()) => self.quiet.forget(),
+                    Err(_) => break,
+                },
+                () = self.wake.notified() => self.quiet.forget(),
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -200,6 +208,9 @@ impl Worker {
     }
 
     async fn gather(&mut self, pod: &Pod) -> Result<RuntimePod, RuntimeError> {
+        if let Some(said) = self.quiet.take() {
+            return Ok(said);
+        }
         let mut runtime = self.context.runtime.pod(spec::uid(pod)).await?;
         last_words::collect(pod, &self.context.volumes.pod_dir(spec::uid(pod)), &mut runtime).await;
         if !self.adopted {
@@ -277,9 +288,12 @@ impl Worker {
             }
             self.prune(&plan).await;
             self.resize(&pod, &runtime).await?;
-            self.hold_cpus(&pod, &runtime).await?;
+            let held = self.hold_cpus(&pod, &runtime).await?;
             if plan.is_idle() {
                 self.refresh_volumes(&pod, &runtime).await;
+                if held {
+                    self.quiet.keep(runtime);
+                }
                 return Ok(pause);
             }
             if let Some(retry) = self.act(&pod, &runtime, plan).await? {

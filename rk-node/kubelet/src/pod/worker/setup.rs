@@ -91,17 +91,19 @@ impl Worker {
         Ok(())
     }
 
-    /// Holds running containers to their CPUs, which others may have made fewer or more.
-    pub(super) async fn hold_cpus(&self, pod: &Pod, runtime: &RuntimePod) -> Result<(), RuntimeError> {
+    /// Holds running containers to their CPUs, which others may have made fewer or more; whether all had them already.
+    pub(super) async fn hold_cpus(&self, pod: &Pod, runtime: &RuntimePod) -> Result<bool, RuntimeError> {
+        let mut held_all = true;
         for container in runtime.containers.iter().filter(|c| c.running()) {
-            let Some(cpus) = self.context.cpus.of(spec::uid(pod), &container.name) else { return Ok(()) };
+            let Some(cpus) = self.context.cpus.of(spec::uid(pod), &container.name) else { break };
             let cpuset_cpus = cpus.to_string();
             if container.resources.as_ref().is_some_and(|held| held.cpuset_cpus != cpuset_cpus) {
                 let resources = LinuxContainerResources { cpuset_cpus, ..Default::default() };
                 self.context.runtime.update_resources(&container.id, resources).await?;
+                held_all = false;
             }
         }
-        Ok(())
+        Ok(held_all)
     }
 
     /// Whether the node can give what the pod asks for now.
