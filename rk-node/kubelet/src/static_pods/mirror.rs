@@ -94,14 +94,19 @@ fn mirror_of(pod: &Pod, node: &str, node_uid: Option<String>) -> Pod {
     mirror
 }
 
+/// Of so many looks one is at all pods of the node: somebody may have made a mirror of nothing.
+const WHOLE: u32 = 6;
+
 /// Keeps the mirrors for ever.
 pub async fn mirror_loop(client: kube::Client, node: String, status: StatusManager, mut shown: watch::Receiver<Shown>) {
-    // Mirrors of manifests that went while the kubelet was away are looked for once.
+    // Mirrors of manifests that went while the kubelet was away are looked for first.
     let mut due = true;
+    let mut looks = 0_u32;
     loop {
         let wanted = shown.borrow_and_update().clone();
         if due || !wanted.is_empty() {
-            match reconcile(&client, &node, &status, &wanted, due).await {
+            looks = looks.wrapping_add(1);
+            match reconcile(&client, &node, &status, &wanted, due || looks.is_multiple_of(WHOLE)).await {
                 Ok(()) => due = false,
                 Err(error) => tracing::warn!("showing static pods: {}", api_error::chain(&error)),
             }
