@@ -161,7 +161,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(evict_loop(context.clone(), changed));
     let (statics, shown) = static_pods(&mut tasks, &options, client, context.status.clone());
     let manager = Manager::new(context.clone(), statics, shown, views);
-    serve(&mut tasks, &options, &session, &ips, State::new(context))?;
+    serve(&mut tasks, &options, &session, &ips, State::new(context, session.pki.clone()))?;
     manager.run(changes, hooks.shutdown).await;
     Ok(())
 }

@@ -67,8 +67,9 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<String>) {
         };
         let mut gone = false;
         for (pod, used) in used.iter().filter(|(pod, _)| !is_critical(pod)) {
-            if let Some(message) = limits::exceeded(pod, used) {
+            if let Some((limit, message)) = limits::exceeded(pod, used) {
                 gone |= order(&context, &wake, pod, message, 0).await;
+                context.runtime.meters.evictions.add(&[limit]);
             }
         }
         // What the pods' own limits have freed is counted before one goes for the others.
@@ -78,6 +79,7 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<String>) {
             let (free, all) = Observed::now(&context.options.dirs.kubelet).of(verdict.signal).unwrap_or_default();
             let threshold = shown(verdict, all);
             let text = message(shortage, pod, used, &threshold, free);
+            context.runtime.meters.evictions.add(&[verdict.signal.as_str()]);
             if order(&context, &wake, pod, text, verdict.grace).await {
                 tokio::time::sleep(BREATH.max(Duration::from_secs(verdict.grace.unsigned_abs()))).await;
             }

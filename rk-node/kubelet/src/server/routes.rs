@@ -1,6 +1,7 @@
 //! Which path does what.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -13,8 +14,10 @@ use super::body::{Body, Refusal, json, refuse, text};
 use super::pages::{Name, Pages};
 use super::params::Params;
 use super::rates::Rates;
+use super::requests::{Counted, Server};
 use super::{cadvisor, configz, container_logs, metrics, streaming, summary};
 use crate::context::Shared;
+use crate::join::Pki;
 use crate::pod::spec;
 use crate::runtime::{self, RuntimeContainer, RuntimePod};
 use crate::views::PodViews;
@@ -27,16 +30,18 @@ pub struct State {
     pub pods: PodViews,
     /// CPU readings of the node and its services.
     pub rates: Rates,
+    /// Where the kubelet's certificates are.
+    pub certificates: Pki,
     pages: Pages,
     auth: Auth,
 }
 
 impl State {
     /// State for the server.
-    pub fn new(context: Shared) -> Arc<Self> {
+    pub fn new(context: Shared, certificates: Pki) -> Arc<Self> {
         let pods = context.pods.clone();
         let auth = Auth::new(context.client.clone(), context.options.node_name.clone());
-        Arc::new(Self { context, pods, rates: Rates::default(), pages: Pages::default(), auth })
+        Arc::new(Self { context, pods, rates: Rates::default(), certificates, pages: Pages::default(), auth })
     }
 
     /// A pod by name, of this UID when one is given.
@@ -68,6 +73,13 @@ impl State {
 
 /// Handles one request.
 pub async fn handle(state: Arc<State>, certificate: Option<User>, request: Request<Incoming>) -> Response<Body> {
+    let (counted, begun) = (Counted::of(&request, Server::ReadWrite), Instant::now());
+    let response = answer(&state, certificate, request).await;
+    counted.answered(&state.context.runtime.meters, begun.elapsed());
+    response
+}
+
+async fn answer(state: &Arc<State>, certificate: Option<User>, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let user = match state.auth.user(certificate.as_ref(), request.headers()).await {
         Ok(Some(user)) => user,
@@ -93,7 +105,7 @@ pub async fn handle(state: Arc<State>, certificate: Option<User>, request: Reque
             return text(StatusCode::INTERNAL_SERVER_ERROR, "Authorization error");
         }
     }
-    route(&state, request, &path).await.unwrap_or_else(Into::into)
+    route(state, request, &path).await.unwrap_or_else(Into::into)
 }
 
 /// Answers a request that is allowed.
@@ -109,7 +121,7 @@ pub async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -
         ["metrics"] if read => Ok(page(state, Name::Kubelet).await),
         ["metrics", "resource"] if read => Ok(page(state, Name::Resource).await),
         ["metrics", "cadvisor"] if read => Ok(page(state, Name::Cadvisor).await),
-        ["metrics", "probes"] if read => Ok(metrics::empty()),
+        ["metrics", "probes"] if read => Ok(metrics::probes(state)),
         ["stats", "summary"] if read => match params.is_set(&["only_cpu_and_memory"]) {
             true => Ok(page(state, Name::CpuAndMemory).await),
             false => Ok(page(state, Name::Summary).await),
