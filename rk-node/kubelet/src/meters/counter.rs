@@ -44,12 +44,12 @@ mod tests {
 
     #[test]
     fn each_set_of_labels_is_counted_by_itself_until_it_is_forgotten() {
-        assert_eq!(Counter::new("a", "", &[]).read(), [(vec![], 0)].into());
+        assert_eq!(Counter::new("a", "", &[]).read(), BTreeMap::from([(Vec::new(), 0)]));
         let counter = Counter::new("a", "", &["k"]);
         for value in ["x", "y", "x"] {
             counter.add(&[value]);
         }
         counter.forget(|values| values == ["y"]);
-        assert_eq!(counter.read(), [(vec!["x".to_owned()], 2)].into());
+        assert_eq!(counter.read(), BTreeMap::from([(vec!["x".to_owned()], 2)]));
     }
 }

@@ -72,7 +72,7 @@ mod tests {
             timing.observe(&["x"], Duration::from_secs(seconds));
         }
         let want = Spread { within: vec![1, 2], count: 3, sum: 6.0 };
-        assert_eq!(timing.read(), [(vec!["x".to_owned()], want)].into());
+        assert_eq!(timing.read(), BTreeMap::from([(vec!["x".to_owned()], want)]));
         timing.forget(|values| values == ["x"]);
         assert!(timing.read().is_empty());
         assert_eq!(Timing::new("a", "", &[], &[1.0]).read().len(), 1);
