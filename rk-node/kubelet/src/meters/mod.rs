@@ -51,6 +51,10 @@ pub struct Meters {
     pub started_pods: Counter,
     /// Those of them that did not.
     pub started_pods_errors: Counter,
+    /// Static pods whose manifest was taken away and put back.
+    pub restarted_pods: Counter,
+    /// Changes of pods' cgroups.
+    pub cgroups: Timing,
     /// Containers that were to start, by their kind.
     pub started_containers: Counter,
     /// Those of them that did not, by kind and reason.
@@ -120,6 +124,17 @@ impl Default for Meters {
                 "Cumulative number of errors when starting pods",
                 &[],
             ),
+            restarted_pods: Counter::new(
+                "kubelet_restarted_pods_total",
+                "Number of pods that have been restarted because they were deleted and recreated with the same UID.",
+                &["static"],
+            ),
+            cgroups: Timing::new(
+                "kubelet_cgroup_manager_duration_seconds",
+                "Duration in seconds for changes of cgroups, by what was done.",
+                OPERATION,
+                MOMENTS,
+            ),
             started_containers: Counter::new(
                 "kubelet_started_containers_total",
                 "Cumulative number of containers started",
@@ -179,12 +194,13 @@ impl Meters {
     }
 
     /// The counters of `/metrics`.
-    pub fn counters(&self) -> [&Counter; 9] {
+    pub fn counters(&self) -> [&Counter; 10] {
         [
             &self.operations,
             &self.operation_errors,
             &self.started_pods,
             &self.started_pods_errors,
+            &self.restarted_pods,
             &self.started_containers,
             &self.started_containers_errors,
             &self.evictions,
@@ -194,13 +210,14 @@ impl Meters {
     }
 
     /// The timings of `/metrics`.
-    pub fn timings(&self) -> [&Timing; 6] {
+    pub fn timings(&self) -> [&Timing; 7] {
         [
             &self.operation_durations,
             &self.relists,
             &self.relist_intervals,
             &self.pod_workers,
             &self.pod_starts,
+            &self.cgroups,
             &self.request_durations,
         ]
     }

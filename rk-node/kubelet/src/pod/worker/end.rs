@@ -41,7 +41,7 @@ impl Worker {
             tracing::warn!(pod = %spec::describe(&pod), "taking volumes down: {problem}");
             return Ok(RETRY);
         }
-        if let Err(error) = self.context.cgroups.remove_pod(&pod) {
+        if let Err(error) = self.of_cgroup("destroy", |cgroups| cgroups.remove_pod(&pod)) {
             tracing::warn!(pod = %spec::describe(&pod), "{error}");
             return Ok(RETRY);
         }
@@ -58,6 +58,7 @@ impl Worker {
     /// Runs the pod anew beside the ended containers of before, so that restarts are counted on.
     fn begin_again(&mut self) {
         self.context.status.forget(spec::uid(&self.began));
+        self.context.runtime.meters.restarted_pods.add(&["true"]);
         let shown = self.shown.clone();
         *self = Self::new(self.context.clone(), self.desired.clone(), self.wake.clone(), shown, None);
     }
