@@ -7,6 +7,7 @@ use rk_apiserver::{ApiServer, Pki, User};
 use rk_client::{Informers, Leadership, LeaseConfig, Recorders, in_process};
 use rk_controllers::Authority;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -46,7 +47,7 @@ impl Components {
     }
 
     /// Starts them in the background.
-    pub fn start(&self, server: ApiServer, pki: Pki) {
+    pub fn start(&self, server: ApiServer, pki: Arc<Pki>) {
         let this = self.clone();
         self.running.spawn(async move { this.run(&server, &pki).await });
     }

@@ -6,6 +6,7 @@
 mod args;
 mod components;
 mod listen;
+mod renewal;
 mod serve;
 mod snapshot;
 mod storage;

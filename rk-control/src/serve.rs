@@ -2,6 +2,7 @@
 
 use crate::args::Args;
 use crate::components::{self, Components};
+use crate::renewal::Renewal;
 use crate::vip::Vip;
 use crate::{listen, storage};
 use anyhow::Context;
@@ -55,7 +56,9 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     // The administrator works on this host as a rule; other hosts are told the advertised address.
     let local = if bound.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { bound.ip() };
     let kubeconfig = args.data_dir.join("admin.kubeconfig");
-    pki.write_admin_kubeconfig(&kubeconfig, &format!("https://{}", std::net::SocketAddr::new(local, bound.port())))?;
+    let url = format!("https://{}", std::net::SocketAddr::new(local, bound.port()));
+    pki.write_admin_kubeconfig(&kubeconfig, &url)?;
+    let pki = Arc::new(pki);
 
     let drain = CancellationToken::new();
     let serving = tokio::spawn({
@@ -71,8 +74,10 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
         Components::new(args.pod_cidr, components::identity(bound, sole), sole)
     };
     let vip = (!args.vip.is_empty()).then(|| Vip { addresses: args.vip.clone(), file: args.vip_file.clone() });
+    let renewal = Renewal { names, kubeconfig, url };
     tokio::select! {
         signalled = stop_signal() => signalled?,
+        never = renewal.run(&server, Arc::clone(&pki)) => match never {},
         never = work(&server, pki, &components, vip) => match never {},
     }
     tracing::info!("stopping");
@@ -88,7 +93,7 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
 }
 
 /// Makes the cluster's own objects, then starts scheduler and controllers; never returns.
-async fn work(server: &ApiServer, pki: Pki, components: &Components, vip: Option<Vip>) -> Infallible {
+async fn work(server: &ApiServer, pki: Arc<Pki>, components: &Components, vip: Option<Vip>) -> Infallible {
     while let Err(status) = server.bootstrap().await {
         tracing::error!(message = status.message, "the cluster's own objects could not be made, will retry");
         tokio::time::sleep(RETRY).await;

@@ -28,6 +28,7 @@ mod front_door;
 mod handlers;
 mod health;
 mod http;
+mod identity;
 mod keeper;
 mod lookup;
 mod metrics;

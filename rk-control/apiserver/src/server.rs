@@ -35,6 +35,7 @@ use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::proxy::KubeletClient;
 use crate::storage::{self, Storage};
+use crate::tls::Identities;
 use crate::{admission, aggregation, bootstrap, custom, flow, tls};
 
 /// Subresources whose answers are streams.
@@ -183,6 +184,7 @@ impl Core {
 pub struct ApiServer {
     core: Arc<Core>,
     tls: Arc<rustls::ServerConfig>,
+    identities: Identities,
     certificates: Arc<ClientCertificates>,
     limits: Limits,
     /// Whether the server's own loops run.
@@ -202,8 +204,9 @@ impl ApiServer {
         let tokens = TokenIssuer::new(&pki.service_account_key, &config.service_account_keys, &config.issuer)
             .map_err(|error| StartError::Tls { what: "the service account keys", source: error.into() })?;
         let certificates = Arc::new(tls::client_certificates(pki)?);
-        let tls = Arc::new(tls::server_config(pki, Arc::clone(&certificates))?);
-        let kubelets = KubeletClient::new(tls::kubelet_config(pki)?);
+        let identities = Identities::new(pki)?;
+        let tls = Arc::new(identities.server_config(Arc::clone(&certificates))?);
+        let kubelets = KubeletClient::new(identities.kubelet_config(pki)?);
         let core = Arc::new(Core {
             registry: RwLock::new(Arc::new(Registry::builtin())),
             tokens,
@@ -214,19 +217,19 @@ impl ApiServer {
             custom: custom::Served::default(),
             webhooks: admission::Hooks::default(),
             policies: admission::Policies::default(),
-            callouts: Callouts::new(tls::front_proxy(pki)?),
+            callouts: Callouts::new(Arc::clone(&identities.front_proxy)),
             aggregated: Aggregated::default(),
             health: Health::default(),
             metrics: Metrics::default(),
             ca_certificate: pki.ca_certificate().to_owned(),
-            front_proxy_ca: pki.front_proxy_ca.clone(),
+            front_proxy_ca: pki.front_proxy_ca().to_owned(),
             shutdown: shutdown.clone(),
             storage: Arc::clone(&storage),
             config,
         });
         storage.set_progress(start);
         tokio::spawn(storage::run_dispatcher(storage, start, shutdown));
-        Ok(Self { core, tls, certificates, limits: Limits::default(), keeping: Arc::default() })
+        Ok(Self { core, tls, identities, certificates, limits: Limits::default(), keeping: Arc::default() })
     }
 
     /// Makes what every cluster has: namespaces, default roles, the `kubernetes` and DNS Services, cluster-info, and repairs the
@@ -259,6 +262,15 @@ impl ApiServer {
             shutdown,
         )
         .await;
+    }
+
+    /// Shows the certificates of `pki` in new handshakes, as server and as client; what is open stays open. The authorities are those of
+    /// the start.
+    ///
+    /// # Errors
+    /// [`StartError::Tls`] names what cannot be used; it and what comes after it stays as it was.
+    pub fn renew(&self, pki: &Pki) -> Result<(), StartError> {
+        self.identities.replace(pki)
     }
 
     /// Ends watches and background tasks. Call it when `serve` is to drain: watches never end by themselves.

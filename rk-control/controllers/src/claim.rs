@@ -5,7 +5,7 @@ use kube::api::Patch;
 use rk_client::{
     Informer, LabelMatcher, Object, ObjectKey, Verbs, controller_of, controller_ref, is_conflict, is_not_found,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// What to do about one candidate.
@@ -43,6 +43,19 @@ pub(crate) async fn claim_all<O: Object, K: Object>(
     informer: &Informer<K>,
     candidates: Vec<Arc<K>>,
 ) -> kube::Result<Vec<Arc<K>>> {
+    claim_held(client, owner, selector, informer, candidates, None).await
+}
+
+/// The same for a controller that holds what it owns by a finalizer: that comes and goes with the owner, in one patch
+/// (`pkg/controller/controller_ref_manager.go`).
+pub(crate) async fn claim_held<O: Object, K: Object>(
+    client: &kube::Client,
+    owner: &O,
+    selector: &LabelMatcher,
+    informer: &Informer<K>,
+    candidates: Vec<Arc<K>>,
+    finalizer: Option<&str>,
+) -> kube::Result<Vec<Arc<K>>> {
     let mut owned = Vec::with_capacity(candidates.len());
     let mut confirmed = false;
     for candidate in candidates {
@@ -58,32 +71,52 @@ pub(crate) async fn claim_all<O: Object, K: Object>(
                     }
                     confirmed = true;
                 }
-                let mut references = candidate.meta().owner_references.clone().unwrap_or_default();
-                references.push(controller_ref(owner));
-                if let Some(adopted) = set_owners(informer, candidate.as_ref(), &references).await? {
+                let change = adoption(candidate.meta(), controller_ref(owner), finalizer);
+                if let Some(adopted) = apply(informer, candidate.as_ref(), change).await? {
                     owned.push(Arc::new(adopted));
                 }
             }
             Claim::Release => {
-                let mut references = candidate.meta().owner_references.clone().unwrap_or_default();
-                references.retain(|r| Some(&r.uid) != owner.meta().uid.as_ref());
-                set_owners(informer, candidate.as_ref(), &references).await?;
+                let change = parting(candidate.meta(), owner.meta().uid.as_deref(), finalizer);
+                apply(informer, candidate.as_ref(), change).await?;
             }
         }
     }
     Ok(owned)
 }
 
+/// The patch that makes `candidate` the owner's, and holds it.
+fn adoption(candidate: &ObjectMeta, owner: OwnerReference, finalizer: Option<&str>) -> Value {
+    let mut references = candidate.owner_references.clone().unwrap_or_default();
+    references.push(owner);
+    let mut finalizers = candidate.finalizers.clone().unwrap_or_default();
+    if let Some(new) = finalizer.filter(|new| finalizers.iter().all(|f| f != new)) {
+        finalizers.push(new.to_owned());
+    }
+    change(candidate, &references, finalizer.map(|_| finalizers))
+}
+
+/// The patch that lets `candidate` go.
+fn parting(candidate: &ObjectMeta, owner: Option<&str>, finalizer: Option<&str>) -> Value {
+    let mut references = candidate.owner_references.clone().unwrap_or_default();
+    references.retain(|r| Some(r.uid.as_str()) != owner);
+    let mut finalizers = candidate.finalizers.clone().unwrap_or_default();
+    finalizers.retain(|f| Some(f.as_str()) != finalizer);
+    change(candidate, &references, finalizer.map(|_| finalizers))
+}
+
+/// It holds for the object as it was seen only.
+fn change(of: &ObjectMeta, owners: &[OwnerReference], finalizers: Option<Vec<String>>) -> Value {
+    let mut metadata = json!({"ownerReferences": owners, "uid": of.uid, "resourceVersion": of.resource_version});
+    if let (Some(metadata), Some(finalizers)) = (metadata.as_object_mut(), finalizers) {
+        metadata.insert("finalizers".to_owned(), json!(finalizers));
+    }
+    json!({"metadata": metadata})
+}
+
 /// `None` when the object changed or went away meanwhile: the change will bring us back.
-async fn set_owners<K: Object>(
-    informer: &Informer<K>,
-    object: &K,
-    owners: &[OwnerReference],
-) -> kube::Result<Option<K>> {
-    let meta = object.meta();
-    let patch =
-        json!({"metadata": {"ownerReferences": owners, "uid": meta.uid, "resourceVersion": meta.resource_version}});
-    match informer.patch(&ObjectKey::of(object), &Patch::Merge(patch)).await {
+async fn apply<K: Object>(informer: &Informer<K>, object: &K, change: Value) -> kube::Result<Option<K>> {
+    match informer.patch(&ObjectKey::of(object), &Patch::Merge(change)).await {
         Ok(changed) => Ok(Some(changed)),
         Err(error) if is_not_found(&error) || is_conflict(&error) => Ok(None),
         Err(error) => Err(error),
@@ -118,5 +151,29 @@ mod tests {
         for (owner_ends, candidate, expected) in cases {
             assert_eq!(claim(&meta("me", "", None, owner_ends), &selector, &candidate), expected, "{candidate:?}");
         }
+    }
+
+    #[test]
+    fn a_finalizer_comes_and_goes_with_the_owner_in_one_patch() {
+        let reference = |uid: &str| json!({"apiVersion": "v1", "kind": "X", "name": "x", "uid": uid});
+        let meta: ObjectMeta = serde_json::from_value(json!({
+            "uid": "p", "resourceVersion": "7", "finalizers": ["a", "held"], "ownerReferences": [reference("me")]
+        }))
+        .expect("valid metadata");
+        let free: ObjectMeta =
+            serde_json::from_value(json!({"uid": "p", "resourceVersion": "7", "finalizers": ["a"]})).expect("valid");
+        let owner: OwnerReference = serde_json::from_value(reference("me")).expect("valid");
+        let adopted = json!({"metadata": {
+            "uid": "p", "resourceVersion": "7", "finalizers": ["a", "held"], "ownerReferences": [reference("me")]
+        }});
+        assert_eq!(adoption(&free, owner.clone(), Some("held")), adopted);
+        let mut held = meta.clone();
+        held.owner_references = None;
+        assert_eq!(adoption(&held, owner.clone(), Some("held")), adopted);
+        assert_eq!(adoption(&free, owner, None)["metadata"].get("finalizers"), None);
+        let parted =
+            json!({"metadata": {"uid": "p", "resourceVersion": "7", "finalizers": ["a"], "ownerReferences": []}});
+        assert_eq!(parting(&meta, Some("me"), Some("held")), parted);
+        assert_eq!(parting(&meta, Some("other"), None)["metadata"]["ownerReferences"], json!([reference("me")]));
     }
 }

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use rk_cri_api::v1::{ContainerEventResponse, ContainerEventType};
+use rk_figures::Figures;
+use rk_images::Usage;
 use tokio::sync::broadcast;
 
 use crate::Config;
 use crate::clock::now_ns;
 use crate::error::{Error, Result};
 use crate::record::{Ended, SandboxRecord};
-use crate::stats::CpuSample;
+use crate::stats::{self, CpuSample};
 use crate::streaming::Tickets;
 use crate::tables::Tables;
 use crate::view;
@@ -28,12 +30,15 @@ pub(crate) struct Runtime {
     pub tickets: Tickets,
     /// The last CPU reading of each container, from which the rate follows.
     pub cpu_samples: Mutex<HashMap<String, CpuSample>>,
+    /// What containers have written, by their ids.
+    pub layers: Figures<String, Usage>,
 }
 
 impl Runtime {
     pub fn new(config: Config, tickets: Tickets) -> Arc<Self> {
         let (events, _) = broadcast::channel(EVENTS);
-        Arc::new(Self { config, tables: Tables::default(), events, tickets, cpu_samples: Mutex::default() })
+        let layers = Figures::new(stats::LAYER_PATIENCE);
+        Arc::new(Self { config, tables: Tables::default(), events, tickets, cpu_samples: Mutex::default(), layers })
     }
 
     /// Runs a change to its end even if the client goes away half way.

@@ -9,6 +9,8 @@ use rk_cri_api::v1::{
     LinuxPodSandboxStats, MemoryUsage, NetworkInterfaceUsage, NetworkUsage, PodSandboxAttributes, PodSandboxStats,
     ProcessUsage, PsiData, PsiStats, SwapUsage, UInt64Value,
 };
+use rk_figures::Ask;
+use rk_images::Usage;
 
 use crate::cgroup;
 use crate::clock::now_ns;
@@ -17,6 +19,18 @@ use crate::runtime::Runtime;
 
 /// A shorter time between two readings gives no rate: whoever asks again so soon gets the one that was known.
 const RATE_WINDOW: Duration = Duration::from_secs(1);
+
+/// How old the count of a writable layer's files may be: cAdvisor's pace.
+const LAYER_AGE: Duration = Duration::from_secs(10);
+/// How long counting one layer keeps whoever asks; what was counted before is told after that.
+pub(crate) const LAYER_PATIENCE: Duration = Duration::from_secs(2);
+/// How long counting all layers keeps whoever asks for all.
+const LAYERS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How one call asks for writable layers.
+pub(crate) fn of_layers() -> Ask {
+    Ask::new(LAYER_AGE, LAYERS_PATIENCE)
+}
 
 /// A reading of CPU time, and the rate that it gave.
 #[derive(Clone, Copy)]
@@ -48,9 +62,9 @@ fn keyed(text: &str, key: &str) -> u64 {
 }
 
 /// Usage of one container.
-pub(crate) async fn container(runtime: &Runtime, record: &ContainerRecord) -> ContainerStats {
+pub(crate) async fn container(runtime: &Runtime, record: &ContainerRecord, layers: Ask) -> ContainerStats {
     let dir = cgroup::directory(&record.cgroup);
-    let usage = runtime.config.images.snapshot_usage(&record.id).await.unwrap_or_default();
+    let usage = runtime.written(&record.id, layers).await;
     let images = runtime.config.state_dir.join("containers");
     ContainerStats {
         attributes: Some(ContainerAttributes {
@@ -64,8 +78,8 @@ pub(crate) async fn container(runtime: &Runtime, record: &ContainerRecord) -> Co
         writable_layer: Some(FilesystemUsage {
             timestamp: now_ns(),
             fs_id: Some(FilesystemIdentifier { mountpoint: images.to_string_lossy().into_owned() }),
-            used_bytes: value(usage.bytes),
-            inodes_used: value(usage.inodes),
+            used_bytes: usage.and_then(|usage| value(usage.bytes)),
+            inodes_used: usage.and_then(|usage| value(usage.inodes)),
         }),
         swap: Some(swap(&dir)),
         io: Some(IoUsage { timestamp: now_ns(), psi: psi(&read(&dir, "io.pressure")) }),
@@ -73,13 +87,13 @@ pub(crate) async fn container(runtime: &Runtime, record: &ContainerRecord) -> Co
 }
 
 /// Usage of a pod: its cgroup, its network and its containers.
-pub(crate) async fn sandbox(runtime: &Runtime, record: &SandboxRecord) -> PodSandboxStats {
+pub(crate) async fn sandbox(runtime: &Runtime, record: &SandboxRecord, layers: Ask) -> PodSandboxStats {
     let dir = cgroup::directory(&record.cgroup_parent);
     let mut containers = Vec::new();
     for one in runtime.tables.containers_of(&record.id) {
         let one = one.get();
         if one.state() == ContainerState::ContainerRunning {
-            containers.push(container(runtime, &one).await);
+            containers.push(container(runtime, &one, layers).await);
         }
     }
     PodSandboxStats {
@@ -212,6 +226,12 @@ impl Runtime {
         let rate = before.and_then(|sample| rate(sample, total, now));
         samples.insert(id.to_owned(), CpuSample { at: now, total, rate });
         rate
+    }
+
+    /// What a container has written; `None` when that is not known, or not yet.
+    pub async fn written(&self, id: &str, ask: Ask) -> Option<Usage> {
+        let (key, images, id) = (id.to_owned(), self.config.images.clone(), id.to_owned());
+        self.layers.get(&key, ask, || async move { images.snapshot_usage(&id).await.ok() }).await
     }
 
     /// Drops the readings of what is gone.

@@ -13,7 +13,7 @@ use crate::cgroups::Cgroups;
 use crate::cpus::Cpus;
 use crate::devices::Devices;
 use crate::events::Recorder;
-use crate::eviction::Orders;
+use crate::eviction::{LocalUse, Orders};
 use crate::images::Images;
 use crate::memory::Memory;
 use crate::numa::{Numa, Provider, TopologyPolicy, place};
@@ -78,6 +78,8 @@ pub struct Context {
     pub users: PodUsers,
     /// Pods that must go.
     pub evictions: Orders,
+    /// What pods have on the node's disk.
+    pub local: LocalUse,
     /// cgroups of pods.
     pub cgroups: Cgroups,
     /// The pods of this node as the API has them.

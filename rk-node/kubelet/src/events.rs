@@ -53,6 +53,11 @@ impl PodRef {
         self.container_named(&container.name, "spec.containers")
     }
 
+    /// Namespace, name and UID.
+    pub fn identity(&self) -> [&str; 3] {
+        [self.namespace.as_str(), self.name.as_str(), self.uid.as_str()]
+    }
+
     /// One container of the pod, in a list of its spec.
     pub fn container_named(&self, name: &str, list: &str) -> Self {
         Self { field_path: Some(format!("{list}{{{name}}}")), ..self.clone() }

@@ -96,6 +96,7 @@ async fn collect(
     for image in choose(candidates, wanted, bounds.youngest, now) {
         tracing::info!(image = %image.id, bytes = image.size, "removing an unused image: the disk is {} % full", bounds.high);
         runtime.remove_image(&image.id).await?;
+        runtime.meters.collected_images.add(&["space"]);
     }
     Ok(())
 }
@@ -108,6 +109,7 @@ pub async fn reclaim(runtime: &Runtime) -> Result<usize, RuntimeError> {
     for image in images.iter().filter(|i| !used.contains(&i.id) && !i.pinned) {
         tracing::info!(image = %image.id, bytes = image.size, "removing an unused image: the disk is short");
         runtime.remove_image(&image.id).await?;
+        runtime.meters.collected_images.add(&["space"]);
         gone += 1;
     }
     Ok(gone)

@@ -14,7 +14,7 @@ use crate::context::{Context, NodeFacts};
 use crate::cpus::Cpus;
 use crate::devices::Devices;
 use crate::events::{PodRef, Recorder};
-use crate::eviction::{Orders, evict_loop};
+use crate::eviction::{LocalUse, Orders, evict_loop};
 use crate::images::{Images, NodeCredentials, PullRecords};
 use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
 use crate::manager::Manager;
@@ -166,6 +166,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         swap,
         users: PodUsers::open(&options.dirs.kubelet, options.ids_per_pod),
         evictions: Orders::default(),
+        local: LocalUse::new(&options.dirs.pod_logs),
         cgroups,
         pods,
         node,
@@ -175,7 +176,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(evict_loop(context.clone(), changed));
     let (statics, shown) = static_pods(&mut tasks, client, &context);
     let manager = Manager::new(context.clone(), statics, shown, views);
-    serve(&mut tasks, &options, &session, &ips, State::new(context))?;
+    serve(&mut tasks, &options, &session, &ips, State::new(context, session.pki.clone()))?;
     manager.run(changes, hooks.shutdown).await;
     Ok(())
 }

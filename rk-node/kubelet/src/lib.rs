@@ -32,6 +32,7 @@ mod kubelet;
 mod logs;
 mod manager;
 mod memory;
+mod meters;
 mod node;
 mod numa;
 mod options;

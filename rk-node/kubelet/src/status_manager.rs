@@ -24,7 +24,7 @@ use crate::static_pods::{is_static, shows};
 const PARALLEL: usize = 4;
 /// How often a status is written against conflicts before others get their turn.
 const ATTEMPTS: u32 = 5;
-/// Retry of failed writes, and look for drift.
+/// After failed writes the next try comes this late; without them nothing is looked for.
 const PERIOD: Duration = Duration::from_secs(5);
 
 #[derive(Clone)]
@@ -166,9 +166,10 @@ impl StatusManager {
             let due: Vec<Entry> =
                 self.with(|entries| entries.values().filter(|e| e.written < e.version).cloned().collect());
             futures::stream::iter(due).for_each_concurrent(PARALLEL, |entry| self.write(entry)).await;
+            let behind = self.with(|entries| entries.values().any(|e| e.written < e.version));
             tokio::select! {
                 () = self.kick.notified() => {}
-                () = tokio::time::sleep(PERIOD) => {}
+                () = tokio::time::sleep(PERIOD), if behind => {}
             }
         }
     }

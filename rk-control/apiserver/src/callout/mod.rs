@@ -8,7 +8,7 @@ mod trust;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,8 +24,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::http::Body;
+use crate::identity::Identity;
 use crate::server::Core;
-use crate::tls::Pair;
 use place::Place;
 use trust::{Mode, Trust};
 
@@ -57,7 +57,7 @@ pub struct Callouts {
 
 impl Callouts {
     /// Who makes calls as this front proxy, where it tells who it is.
-    pub(crate) fn new(front_proxy: Pair) -> Self {
+    pub(crate) fn new(front_proxy: Arc<Identity>) -> Self {
         Self { trust: Trust::new(front_proxy), idle: Mutex::default() }
     }
 

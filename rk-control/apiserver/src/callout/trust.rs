@@ -15,7 +15,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::CalloutError;
 use crate::anybody::Anybody;
-use crate::tls::Pair;
+use crate::identity::Identity;
 
 /// Where Linux hosts keep the authorities that they trust, most usual first.
 const SYSTEM: &[&str] =
@@ -36,12 +36,12 @@ pub(super) enum Mode {
 
 /// TLS settings by bundle and mode.
 pub(super) struct Trust {
-    identity: Pair,
+    identity: Arc<Identity>,
     kept: Mutex<HashMap<(String, Mode), Arc<ClientConfig>>>,
 }
 
 impl Trust {
-    pub(super) fn new(identity: Pair) -> Self {
+    pub(super) fn new(identity: Arc<Identity>) -> Self {
         Self { identity, kept: Mutex::default() }
     }
 
@@ -72,8 +72,8 @@ impl Trust {
         if mode == Mode::Nobody {
             return Ok(builder.with_no_client_auth());
         }
-        let (chain, key) = &self.identity;
-        builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(CalloutError::new)
+        let identity = Arc::clone(&self.identity);
+        Ok(builder.with_client_cert_resolver(identity))
     }
 }
 

@@ -17,10 +17,11 @@ const AUTHORITY_YEARS: i16 = 10;
 /// No right clock is behind this. An authority made here is valid from then on: the clock of a machine's first start may be ahead, and
 /// what the right clock says later must lie within.
 const OLDEST: jiff::civil::Date = jiff::civil::date(2025, 1, 1);
-/// How long a leaf certificate lasts, in years; renewed at every start in its last thirty days.
+/// How long a leaf certificate lasts, in years; renewed in its last thirty days.
 const LEAF_YEARS: i16 = 1;
 
 /// The cluster's certificate authority with its key.
+#[derive(Clone)]
 pub struct Authority {
     certificate: String,
     key: String,

@@ -55,7 +55,7 @@ pub enum PkiError {
 }
 
 /// A certificate chain with its key, both PEM.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credential {
     /// The certificate, PEM.
     pub certificate: String,
@@ -74,8 +74,7 @@ pub struct Pki {
     pub kubelet_client: Credential,
     /// The API server's client certificate towards aggregated API servers.
     pub front_proxy: Credential,
-    /// The authority that issued it, PEM; it issues nothing else.
-    pub front_proxy_ca: String,
+    front_proxies: Authority,
     /// The administrator's client certificate.
     pub admin: Credential,
     /// The key that signs service account tokens, PKCS#8 PEM (ECDSA P-256).
@@ -83,14 +82,36 @@ pub struct Pki {
 }
 
 impl Pki {
-    /// Loads the directory's contents and makes what is missing; the serving certificate is also remade when the names it must
-    /// carry changed or it runs out within thirty days.
+    /// Loads the directory's contents and makes what is missing; a certificate is also remade when it lacks a name that it must carry
+    /// or runs out within thirty days.
     ///
     /// # Errors
     /// [`PkiError`] names the file and the remedy.
     pub fn load_or_create(dir: &Path, names: &ServingNames) -> Result<Self, PkiError> {
         files::create_dir(dir)?;
         let authority = Authority::load_or_create(dir, "ca", "kubernetes")?;
+        let front_proxies = Authority::load_or_create(dir, "front-proxy-ca", "front-proxy-ca")?;
+        let service_account_key = load_or_make_service_account_key(dir)?;
+        Self::issue(dir, authority, front_proxies, service_account_key, names)
+    }
+
+    /// The same authorities and keys, with certificates that last: read again, and remade as at a start. An authority that was exchanged
+    /// on disk counts from the next start on.
+    ///
+    /// # Errors
+    /// [`PkiError`] names the file and the remedy.
+    pub fn renewed(&self, names: &ServingNames) -> Result<Self, PkiError> {
+        let key = self.service_account_key.clone();
+        Self::issue(&self.dir, self.authority.clone(), self.front_proxies.clone(), key, names)
+    }
+
+    fn issue(
+        dir: &Path,
+        authority: Authority,
+        front_proxies: Authority,
+        service_account_key: String,
+        names: &ServingNames,
+    ) -> Result<Self, PkiError> {
         let serving = load_or_issue(dir, "apiserver", &authority, Some(names), || {
             authority.issue("kube-apiserver", &[], names.clone(), ExtendedKeyUsagePurpose::ServerAuth)
         })?;
@@ -101,22 +122,31 @@ impl Pki {
         };
         let kubelet_client = client("apiserver-kubelet-client", "kube-apiserver-kubelet-client")?;
         let admin = client("admin", "kubernetes-admin")?;
-        let front_proxies = Authority::load_or_create(dir, "front-proxy-ca", "front-proxy-ca")?;
         let front_proxy = load_or_issue(dir, FRONT_PROXY, &front_proxies, None, || {
             front_proxies.issue(FRONT_PROXY, &[], ServingNames::default(), ExtendedKeyUsagePurpose::ClientAuth)
         })?;
-        let front_proxy_ca = front_proxies.certificate().to_owned();
-        let service_account_key = load_or_make_service_account_key(dir)?;
         Ok(Self {
             dir: dir.to_owned(),
             authority,
             serving,
             kubelet_client,
             front_proxy,
-            front_proxy_ca,
+            front_proxies,
             admin,
             service_account_key,
         })
+    }
+
+    /// Whose certificates are others than in `before`.
+    #[must_use]
+    pub fn changed_since(&self, before: &Self) -> Vec<&'static str> {
+        let all = [
+            ("apiserver", &self.serving, &before.serving),
+            ("apiserver-kubelet-client", &self.kubelet_client, &before.kubelet_client),
+            (FRONT_PROXY, &self.front_proxy, &before.front_proxy),
+            ("admin", &self.admin, &before.admin),
+        ];
+        all.into_iter().filter(|(_, now, then)| now != then).map(|(name, _, _)| name).collect()
     }
 
     /// The directory this was loaded from.
@@ -129,6 +159,12 @@ impl Pki {
     #[must_use]
     pub fn ca_certificate(&self) -> &str {
         self.authority.certificate()
+    }
+
+    /// The certificate of the authority that issued the front proxy's, PEM; it issues nothing else.
+    #[must_use]
+    pub fn front_proxy_ca(&self) -> &str {
+        self.front_proxies.certificate()
     }
 
     /// `sha256:<hex>` of the authority's public key, as joining nodes pin it.

@@ -11,7 +11,7 @@ mod ttl;
 pub(crate) use status::{has, is_finished};
 pub(crate) use ttl::register as register_ttl;
 
-use crate::claim::claim_all;
+use crate::claim::claim_held;
 use crate::context::Context;
 use crate::discovery::has_finalizer;
 use crate::pods;
@@ -25,7 +25,6 @@ use rk_client::{
     is_not_found, owner_key,
 };
 use serde_json::json;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use tally::{FINALIZER, Tally};
@@ -165,24 +164,13 @@ impl Controller {
         }
     }
 
+    /// What is adopted is counted once, as all others are: the finalizer comes with the owner.
     async fn owned(&self, job: &Job) -> kube::Result<Vec<Arc<Pod>>> {
         let uid = job.metadata.uid.as_deref().unwrap_or_default();
         let orphans = pods::orphans_of(job.metadata.namespace.as_deref().unwrap_or_default());
-        let orphans = self.pods.by_index(pods::BY_OWNER, &orphans);
-        let adoptable: BTreeSet<String> = orphans.iter().filter_map(|pod| pod.metadata.uid.clone()).collect();
         let mut candidates = self.pods.by_index(pods::BY_OWNER, uid);
-        candidates.extend(orphans);
-        let mut owned = claim_all(&self.client, job, &selector_of(job), &self.pods, candidates).await?;
-        // What was adopted just now is counted once, as all others are.
-        for pod in &mut owned {
-            let is_new = pod.metadata.uid.as_ref().is_some_and(|uid| adoptable.contains(uid));
-            if is_new && pod.metadata.deletion_timestamp.is_none() && !has_finalizer(&pod.metadata, FINALIZER) {
-                let mut kept = pod.metadata.finalizers.clone().unwrap_or_default();
-                kept.push(FINALIZER.to_owned());
-                *pod = Arc::new(self.set_finalizers(pod, &kept).await?);
-            }
-        }
-        Ok(owned)
+        candidates.extend(self.pods.by_index(pods::BY_OWNER, &orphans));
+        claim_held(&self.client, job, &selector_of(job), &self.pods, candidates, Some(FINALIZER)).await
     }
 
     async fn resize(&self, job: &Job, tally: &Tally, size: Size, status: &mut JobStatus) -> Option<kube::Error> {

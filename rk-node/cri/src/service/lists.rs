@@ -53,11 +53,11 @@ impl Service {
             pod_sandbox_id: f.pod_sandbox_id,
             label_selector: f.label_selector,
         });
-        let mut out = Vec::new();
+        let (mut out, layers) = (Vec::new(), stats::of_layers());
         for container in self.0.tables.containers() {
             let record = container.get();
             if record.state() == ContainerState::ContainerRunning && view::container_fits(&record, filter.as_ref()) {
-                out.push(stats::container(&self.0, &record).await);
+                out.push(stats::container(&self.0, &record, layers).await);
             }
         }
         out
@@ -70,11 +70,11 @@ impl Service {
             state: Some(PodSandboxStateValue { state: PodSandboxState::SandboxReady.into() }),
             label_selector: filter.map(|f| f.label_selector).unwrap_or_default(),
         };
-        let mut out = Vec::new();
+        let (mut out, layers) = (Vec::new(), stats::of_layers());
         for sandbox in self.0.tables.sandboxes() {
             let record = sandbox.get();
             if view::sandbox_fits(&record, Some(&filter)) {
-                out.push(stats::sandbox(&self.0, &record).await);
+                out.push(stats::sandbox(&self.0, &record, layers).await);
             }
         }
         out

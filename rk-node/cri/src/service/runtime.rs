@@ -189,7 +189,9 @@ impl RuntimeService for Service {
 
     async fn container_stats(&self, request: Request<ContainerStatsRequest>) -> Answer<ContainerStatsResponse> {
         let record = self.0.tables.container(&request.into_inner().container_id)?.get();
-        Ok(Response::new(ContainerStatsResponse { stats: Some(stats::container(&self.0, &record).await) }))
+        Ok(Response::new(ContainerStatsResponse {
+            stats: Some(stats::container(&self.0, &record, stats::of_layers()).await),
+        }))
     }
 
     async fn list_container_stats(
@@ -211,7 +213,9 @@ impl RuntimeService for Service {
 
     async fn pod_sandbox_stats(&self, request: Request<PodSandboxStatsRequest>) -> Answer<PodSandboxStatsResponse> {
         let record = self.0.tables.sandbox(&request.into_inner().pod_sandbox_id)?.get();
-        Ok(Response::new(PodSandboxStatsResponse { stats: Some(stats::sandbox(&self.0, &record).await) }))
+        Ok(Response::new(PodSandboxStatsResponse {
+            stats: Some(stats::sandbox(&self.0, &record, stats::of_layers()).await),
+        }))
     }
 
     async fn list_pod_sandbox_stats(

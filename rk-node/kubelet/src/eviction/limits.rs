@@ -28,13 +28,14 @@ pub fn any(pod: &Pod) -> bool {
     sized || spec::init_containers(pod).iter().chain(spec::app_containers(pod)).any(|c| limit(c).is_some())
 }
 
-/// The message of the eviction, when a limit is exceeded.
-pub fn exceeded(pod: &Pod, used: &PodUse) -> Option<String> {
+/// Upstream's name of the limit that is exceeded, and the message of the eviction.
+pub fn exceeded(pod: &Pod, used: &PodUse) -> Option<(&'static str, String)> {
     for volume in pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()) {
         let Some(wanted) = volume.empty_dir.as_ref().and_then(|e| e.size_limit.as_ref()) else { continue };
         let held = used.volumes.get(&volume.name).copied().unwrap_or(0);
         if bytes(wanted).is_some_and(|limit| held > limit) {
-            return Some(format!("Usage of EmptyDir volume {:?} exceeds the limit {:?}. ", volume.name, wanted.0));
+            let message = format!("Usage of EmptyDir volume {:?} exceeds the limit {:?}. ", volume.name, wanted.0);
+            return Some(("emptydirfs.limit", message));
         }
     }
     let containers: Vec<&Container> = spec::init_containers(pod).iter().chain(spec::app_containers(pod)).collect();
@@ -43,18 +44,17 @@ pub fn exceeded(pod: &Pod, used: &PodUse) -> Option<String> {
         if let Some((limit, shown)) = limit(container)
             && held > limit
         {
-            return Some(format!(
-                "Container {} exceeded its local ephemeral storage limit {:?}. ",
-                container.name, shown.0
-            ));
+            let message =
+                format!("Container {} exceeded its local ephemeral storage limit {:?}. ", container.name, shown.0);
+            return Some(("ephemeralcontainerfs.limit", message));
         }
     }
     // Together they may use what they may use one by one, but only when each has a limit.
     let apps = spec::app_containers(pod);
     let all: Option<u64> = apps.iter().map(|c| limit(c).map(|(limit, _)| limit)).sum();
     let all = all.filter(|_| !apps.is_empty())?;
-    (used.disk_total() > all)
-        .then(|| format!("Pod ephemeral local storage usage exceeds the total limit of containers {all}. "))
+    let message = || format!("Pod ephemeral local storage usage exceeds the total limit of containers {all}. ");
+    (used.disk_total() > all).then(|| ("ephemeralpodfs.limit", message()))
 }
 
 #[cfg(test)]
@@ -96,7 +96,7 @@ mod tests {
                 Some("Pod ephemeral local storage usage exceeds the total limit of containers 1024. "),
             ),
         ] {
-            assert_eq!(exceeded(&pod, &used).as_deref(), want);
+            assert_eq!(exceeded(&pod, &used).map(|(_, message)| message).as_deref(), want);
         }
     }
 }

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use rk_cri_api::v1 as cri;
+use rk_figures::Ask;
 use tokio::sync::mpsc;
 
 use super::limits;
+use super::local::FILES_AGE;
 use super::orders::Order;
 use super::rank::{Shortage, first, is_critical, message};
 use super::soft::Patience;
-use super::usage::{self, PodUse};
+use super::usage::PodUse;
 use crate::Thresholds;
 use crate::context::Shared;
 use crate::image_gc;
@@ -25,6 +27,9 @@ use crate::runtime;
 const PERIOD: Duration = Duration::from_secs(10);
 /// An evicted pod gets this long to go before the next one is chosen.
 const BREATH: Duration = Duration::from_secs(20);
+
+/// How long the files of all pods together may keep the loop; what was counted before serves after that.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A shortage that must end now: the signal, the thresholds that it is measured by, and how long pods have, seconds.
 #[derive(Clone, Copy)]
@@ -62,8 +67,9 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<String>) {
         };
         let mut gone = false;
         for (pod, used) in used.iter().filter(|(pod, _)| !is_critical(pod)) {
-            if let Some(message) = limits::exceeded(pod, used) {
+            if let Some((limit, message)) = limits::exceeded(pod, used) {
                 gone |= order(&context, &wake, pod, message, 0).await;
+                context.runtime.meters.evictions.add(&[limit]);
             }
         }
         // What the pods' own limits have freed is counted before one goes for the others.
@@ -73,6 +79,7 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<String>) {
             let (free, all) = Observed::now(&context.options.dirs.kubelet).of(verdict.signal).unwrap_or_default();
             let threshold = shown(verdict, all);
             let text = message(shortage, pod, used, &threshold, free);
+            context.runtime.meters.evictions.add(&[verdict.signal.as_str()]);
             if order(&context, &wake, pod, text, verdict.grace).await {
                 tokio::time::sleep(BREATH.max(Duration::from_secs(verdict.grace.unsigned_abs()))).await;
             }
@@ -120,31 +127,32 @@ async fn uses<'a>(
 ) -> Result<Vec<(&'a Pod, PodUse)>, runtime::RuntimeError> {
     let stats = context.runtime.container_stats().await?;
     let processes = if short == Some(Shortage::Pids) { processes(context).await? } else { HashMap::new() };
-    let mut all = Vec::new();
+    let (mut all, ask) = (Vec::new(), Ask::new(FILES_AGE, PATIENCE));
     for pod in pods {
         let mut used = of_runtime(spec::uid(pod), &stats);
         used.pids = processes.get(spec::uid(pod)).copied().unwrap_or(0);
         if short.is_some_and(Shortage::on_disk) || limits::any(pod) {
-            let (dir, logs) = (context.volumes.pod_dir(spec::uid(pod)), context.options.dirs.pod_logs.clone());
-            let of = (*pod).clone();
-            // Walking trees blocks.
-            let walked = tokio::task::spawn_blocking(move || {
-                (usage::volumes(&of, &dir), usage::logs(&of, &logs), usage::own_files(&dir))
-            })
-            .await;
-            if let Ok((volumes, logs, own)) = walked {
-                used.inodes += volumes.values().chain(logs.values()).chain([&own]).map(|t| t.inodes).sum::<u64>();
-                used.own_files = own.bytes;
-                used.volumes = volumes.into_iter().map(|(name, taken)| (name, taken.bytes)).collect();
-                for (container, taken) in logs {
-                    *used.disk.entry(container).or_default() += taken.bytes;
-                }
-            }
+            add_files(context, pod, &mut used, ask).await;
         }
         let pod: &'a Pod = pod;
         all.push((pod, used));
     }
     Ok(all)
+}
+
+/// Adds what a pod has on disk besides its writable layers.
+async fn add_files(context: &Shared, pod: &Arc<Pod>, used: &mut PodUse, ask: Ask) {
+    let uid = spec::uid(pod);
+    let volumes = context.volumes.ephemeral_stats(uid, ask).await;
+    let files = context.local.of(uid, Some(pod), context.volumes.pod_dir(uid), ask).await;
+    let of_volumes = volumes.iter().filter_map(|v| v.inodes).map(|[.., used]| used);
+    let of_files = files.logs.values().chain([&files.own]).map(|taken| taken.inodes);
+    used.inodes = of_volumes.chain(of_files).fold(used.inodes, u64::saturating_add);
+    used.own_files = files.own.bytes;
+    used.volumes = volumes.into_iter().filter_map(|v| Some((v.name, v.bytes.map(|[.., used]| used)?))).collect();
+    for (container, taken) in files.logs {
+        *used.disk.entry(container).or_default() += taken.bytes;
+    }
 }
 
 /// Processes of each pod, by UID.

@@ -72,14 +72,6 @@ pub fn tree(root: &Path) -> Taken {
     Taken { bytes, inodes: u64::try_from(MAX_ENTRIES - left).unwrap_or(u64::MAX).saturating_add(1) }
 }
 
-/// The emptyDir volumes of a pod that are on disk.
-pub fn volumes(pod: &Pod, pod_dir: &Path) -> BTreeMap<String, Taken> {
-    let all = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
-    let on_disk =
-        all.filter(|v| v.empty_dir.as_ref().is_some_and(|e| e.medium.as_deref().unwrap_or_default().is_empty()));
-    on_disk.map(|v| (v.name.clone(), tree(&pod_dir.join("volumes/kubernetes.io~empty-dir").join(&v.name)))).collect()
-}
-
 /// The kubelet's own files of a pod that its containers can write.
 pub fn own_files(pod_dir: &Path) -> Taken {
     let hosts = fs::symlink_metadata(pod_dir.join("etc-hosts")).map_or(0, |m| m.blocks().saturating_mul(512));

@@ -102,6 +102,8 @@ pub async fn start_sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result
     }
     let logs = log_directory(&context.options.dirs.pod_logs, pod);
     std::fs::create_dir_all(&logs).map_err(|e| format!("making {}: {e}", logs.display()))?;
+    let meters = &context.runtime.meters;
+    meters.started_pods.add(&[]);
     let result = match order(context, pod, attempt).await {
         Ok((config, handler)) => {
             context.runtime.run_sandbox(config, &handler).await.map(drop).map_err(|e| e.to_string())
@@ -109,6 +111,7 @@ pub async fn start_sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result
         Err(error) => Err(error),
     };
     result.inspect_err(|error| {
+        meters.started_pods_errors.add(&[]);
         context.recorder.warning(&about, "FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
     })
 }
@@ -161,6 +164,18 @@ impl Launch<'_> {
 
     /// Image, configuration, creation, start, postStart hook.
     pub async fn run(&self) -> Result<(), StartError> {
+        let kind = match spec::find_container(self.pod, &self.start.name) {
+            Some((spec::Kind::Init, _)) => "init_container",
+            Some((spec::Kind::Ephemeral, _)) => "ephemeral_container",
+            Some((spec::Kind::App, _)) | None => "container",
+        };
+        let meters = &self.context.runtime.meters;
+        meters.started_containers.add(&[kind]);
+        let started = self.launch().await;
+        started.inspect_err(|error| meters.started_containers_errors.add(&[error.reason.as_str(), kind]))
+    }
+
+    async fn launch(&self) -> Result<(), StartError> {
         let Some((_, container)) = spec::find_container(self.pod, &self.start.name) else {
             return Err(StartError::new(
                 "CreateContainerConfigError",

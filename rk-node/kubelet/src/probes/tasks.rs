@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
@@ -155,6 +155,17 @@ struct ProbeTask {
     wake: Arc<Notify>,
 }
 
+impl Drop for ProbeTask {
+    /// A container that is not probed any more has no series.
+    fn drop(&mut self) {
+        let ([namespace, pod, _], meters) = (self.pod.identity(), &self.context.runtime.meters);
+        let (container, kind) = (self.context.container.name.as_str(), self.kind.as_str());
+        let own = [container, namespace, pod];
+        meters.probes.forget(|values| values.starts_with(&own.map(str::to_owned)) && values.iter().any(|v| v == kind));
+        meters.probe_durations.forget(|values| values == [container, namespace, pod, kind]);
+    }
+}
+
 /// Upstream's kubelet comes to probe a container about this long after its start. What is found bad before is looked at again then
 /// and not counted, or a server that takes a moment to listen would stay unready for a whole period, or be restarted.
 const YOUTH: Duration = Duration::from_secs(1);
@@ -165,14 +176,31 @@ impl ProbeTask {
         self.started_at.map_or(Duration::ZERO, |at| clock::elapsed(Timestamp::now(), at))
     }
 
-    async fn look(&self) -> Finding {
+    /// One probe, counted.
+    async fn try_once(&self) -> Finding {
+        let begun = Instant::now();
         let finding = probe_once(&self.context, &self.probe).await;
+        let result = match &finding {
+            Finding::Good => "successful",
+            Finding::Bad(_) => "failed",
+            Finding::Unknown(_) => "unknown",
+            Finding::Gone => return finding,
+        };
+        let ([namespace, pod, uid], meters) = (self.pod.identity(), &self.context.runtime.meters);
+        let (container, kind) = (self.context.container.name.as_str(), self.kind.as_str());
+        meters.probes.add(&[container, namespace, pod, uid, kind, result]);
+        meters.probe_durations.observe(&[container, namespace, pod, kind], begun.elapsed());
+        finding
+    }
+
+    async fn look(&self) -> Finding {
+        let finding = self.try_once().await;
         let left = self.started_at.map_or(Duration::ZERO, |_| YOUTH.saturating_sub(self.age()));
         if left.is_zero() || !matches!(finding, Finding::Bad(_)) {
             return finding;
         }
         tokio::time::sleep(left).await;
-        probe_once(&self.context, &self.probe).await
+        self.try_once().await
     }
 
     async fn run(self) {

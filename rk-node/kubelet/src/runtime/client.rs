@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rk_cri_api::v1 as cri;
 use rk_cri_api::{ImageServiceClient, MAX_MESSAGE_BYTES, RuntimeServiceClient};
@@ -11,6 +12,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::labels;
 use super::model::{RuntimeContainer, RuntimePod, RuntimeSandbox};
+use crate::meters::Meters;
 
 /// Deadline of ordinary calls.
 const CALL: Duration = Duration::from_secs(120);
@@ -53,20 +55,8 @@ impl RuntimeError {
 pub struct Runtime {
     runtime: RuntimeServiceClient<Channel>,
     images: ImageServiceClient<Channel>,
-}
-
-async fn timed<T>(
-    call: &'static str,
-    limit: Duration,
-    future: impl Future<Output = Result<Response<T>, Status>>,
-) -> Result<T, RuntimeError> {
-    match tokio::time::timeout(limit, future).await {
-        Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(RuntimeError::new(call, &status)),
-        Err(_) => {
-            Err(RuntimeError::new(call, &Status::deadline_exceeded(format!("{call} took longer than {limit:?}"))))
-        }
-    }
+    /// What the kubelet counts of its work.
+    pub meters: Arc<Meters>,
 }
 
 /// An absent object counts as done: teardown must be repeatable.
@@ -82,9 +72,28 @@ impl Runtime {
     pub fn connect(socket: &Path) -> Self {
         let channel = rk_cri_api::connect(socket);
         Self {
+            meters: Arc::default(),
             runtime: RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
             images: ImageServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES),
         }
+    }
+
+    async fn timed<T>(
+        &self,
+        call: &'static str,
+        limit: Duration,
+        future: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, RuntimeError> {
+        let begun = Instant::now();
+        let answer = match tokio::time::timeout(limit, future).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(RuntimeError::new(call, &status)),
+            Err(_) => {
+                Err(RuntimeError::new(call, &Status::deadline_exceeded(format!("{call} took longer than {limit:?}"))))
+            }
+        };
+        self.meters.called(call, begun.elapsed(), answer.is_ok());
+        answer
     }
 
     fn r(&self) -> RuntimeServiceClient<Channel> {
@@ -97,60 +106,62 @@ impl Runtime {
 
     /// Name and version of the runtime.
     pub async fn version(&self) -> Result<cri::VersionResponse, RuntimeError> {
-        timed("Version", CALL, self.r().version(cri::VersionRequest { version: "v1".into() })).await
+        self.timed("Version", CALL, self.r().version(cri::VersionRequest { version: "v1".into() })).await
     }
 
     /// Conditions (RuntimeReady, NetworkReady) and features.
     pub async fn status(&self) -> Result<cri::StatusResponse, RuntimeError> {
-        timed("Status", Duration::from_secs(10), self.r().status(cri::StatusRequest { verbose: false })).await
+        self.timed("Status", Duration::from_secs(10), self.r().status(cri::StatusRequest { verbose: false })).await
     }
 
     /// Tells the runtime the node's pod CIDR.
     pub async fn update_pod_cidr(&self, pod_cidr: &str) -> Result<(), RuntimeError> {
         let network_config = Some(cri::NetworkConfig { pod_cidr: pod_cidr.into() });
         let request = cri::UpdateRuntimeConfigRequest { runtime_config: Some(cri::RuntimeConfig { network_config }) };
-        timed("UpdateRuntimeConfig", CALL, self.r().update_runtime_config(request)).await.map(drop)
+        self.timed("UpdateRuntimeConfig", CALL, self.r().update_runtime_config(request)).await.map(drop)
     }
 
     /// Starts a sandbox and returns its ID.
     pub async fn run_sandbox(&self, config: cri::PodSandboxConfig, handler: &str) -> Result<String, RuntimeError> {
         let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: handler.into() };
-        timed("RunPodSandbox", SANDBOX, self.r().run_pod_sandbox(request)).await.map(|r| r.pod_sandbox_id)
+        self.timed("RunPodSandbox", SANDBOX, self.r().run_pod_sandbox(request)).await.map(|r| r.pod_sandbox_id)
     }
 
     /// Stops a sandbox with all that runs in it.
     pub async fn stop_sandbox(&self, id: &str) -> Result<(), RuntimeError> {
         let request = cri::StopPodSandboxRequest { pod_sandbox_id: id.into() };
-        gone_is_fine(timed("StopPodSandbox", SANDBOX, self.r().stop_pod_sandbox(request)).await.map(drop))
+        gone_is_fine(self.timed("StopPodSandbox", SANDBOX, self.r().stop_pod_sandbox(request)).await.map(drop))
     }
 
     /// Removes a sandbox and its containers.
     pub async fn remove_sandbox(&self, id: &str) -> Result<(), RuntimeError> {
         let request = cri::RemovePodSandboxRequest { pod_sandbox_id: id.into() };
-        gone_is_fine(timed("RemovePodSandbox", CALL, self.r().remove_pod_sandbox(request)).await.map(drop))
+        gone_is_fine(self.timed("RemovePodSandbox", CALL, self.r().remove_pod_sandbox(request)).await.map(drop))
     }
 
     /// All sandboxes.
     pub async fn list_sandboxes(&self) -> Result<Vec<cri::PodSandbox>, RuntimeError> {
         let request = cri::ListPodSandboxRequest { filter: None };
-        timed("ListPodSandbox", CALL, self.r().list_pod_sandbox(request)).await.map(|r| r.items)
+        self.timed("ListPodSandbox", CALL, self.r().list_pod_sandbox(request)).await.map(|r| r.items)
     }
 
     /// All containers.
     pub async fn list_containers(&self) -> Result<Vec<cri::Container>, RuntimeError> {
         let request = cri::ListContainersRequest { filter: None };
-        timed("ListContainers", CALL, self.r().list_containers(request)).await.map(|r| r.containers)
+        self.timed("ListContainers", CALL, self.r().list_containers(request)).await.map(|r| r.containers)
     }
 
     /// The full status of one pod: its sandboxes and containers.
     pub async fn pod(&self, uid: &str) -> Result<RuntimePod, RuntimeError> {
         let label_selector = HashMap::from([(labels::POD_UID.to_owned(), uid.to_owned())]);
         let filter = Some(cri::PodSandboxFilter { label_selector: label_selector.clone(), ..Default::default() });
-        let sandboxes = timed("ListPodSandbox", CALL, self.r().list_pod_sandbox(cri::ListPodSandboxRequest { filter }))
+        let sandboxes = self
+            .timed("ListPodSandbox", CALL, self.r().list_pod_sandbox(cri::ListPodSandboxRequest { filter }))
             .await?
             .items;
         let filter = Some(cri::ContainerFilter { label_selector, ..Default::default() });
-        let containers = timed("ListContainers", CALL, self.r().list_containers(cri::ListContainersRequest { filter }))
+        let containers = self
+            .timed("ListContainers", CALL, self.r().list_containers(cri::ListContainersRequest { filter }))
             .await?
             .containers;
         let mut pod = RuntimePod { uid: uid.into(), ..Default::default() };
@@ -158,7 +169,7 @@ impl Runtime {
             let label = |key: &str| listed.labels.get(key).cloned().unwrap_or_default();
             (pod.name, pod.namespace) = (label(labels::POD_NAME), label(labels::POD_NAMESPACE));
             let request = cri::PodSandboxStatusRequest { pod_sandbox_id: listed.id, verbose: false };
-            match timed("PodSandboxStatus", CALL, self.r().pod_sandbox_status(request)).await {
+            match self.timed("PodSandboxStatus", CALL, self.r().pod_sandbox_status(request)).await {
                 Ok(response) => pod.sandboxes.extend(response.status.map(RuntimeSandbox::from_status)),
                 Err(error) if error.not_found() => {}
                 Err(error) => return Err(error),
@@ -178,7 +189,9 @@ impl Runtime {
     /// Status of one container.
     pub async fn container_status(&self, id: &str) -> Result<cri::ContainerStatus, RuntimeError> {
         let request = cri::ContainerStatusRequest { container_id: id.into(), verbose: false };
-        timed("ContainerStatus", CALL, self.r().container_status(request)).await.map(|r| r.status.unwrap_or_default())
+        self.timed("ContainerStatus", CALL, self.r().container_status(request))
+            .await
+            .map(|r| r.status.unwrap_or_default())
     }
 
     /// Makes a container and returns its ID.
@@ -193,26 +206,26 @@ impl Runtime {
             config: Some(config),
             sandbox_config: Some(sandbox_config),
         };
-        timed("CreateContainer", CALL, self.r().create_container(request)).await.map(|r| r.container_id)
+        self.timed("CreateContainer", CALL, self.r().create_container(request)).await.map(|r| r.container_id)
     }
 
     /// Starts a container.
     pub async fn start_container(&self, id: &str) -> Result<(), RuntimeError> {
         let request = cri::StartContainerRequest { container_id: id.into() };
-        timed("StartContainer", CALL, self.r().start_container(request)).await.map(drop)
+        self.timed("StartContainer", CALL, self.r().start_container(request)).await.map(drop)
     }
 
     /// Stops a container: TERM, then KILL after `grace` seconds.
     pub async fn stop_container(&self, id: &str, grace: i64) -> Result<(), RuntimeError> {
         let request = cri::StopContainerRequest { container_id: id.into(), timeout: grace };
         let limit = Duration::from_secs(grace.max(0).unsigned_abs()) + STOP_SLACK;
-        gone_is_fine(timed("StopContainer", limit, self.r().stop_container(request)).await.map(drop))
+        gone_is_fine(self.timed("StopContainer", limit, self.r().stop_container(request)).await.map(drop))
     }
 
     /// Removes a stopped container.
     pub async fn remove_container(&self, id: &str) -> Result<(), RuntimeError> {
         let request = cri::RemoveContainerRequest { container_id: id.into() };
-        gone_is_fine(timed("RemoveContainer", CALL, self.r().remove_container(request)).await.map(drop))
+        gone_is_fine(self.timed("RemoveContainer", CALL, self.r().remove_container(request)).await.map(drop))
     }
 
     /// Changes the limits of a running container.
@@ -222,13 +235,13 @@ impl Runtime {
             linux: Some(linux),
             annotations: HashMap::new(),
         };
-        timed("UpdateContainerResources", CALL, self.r().update_container_resources(request)).await.map(drop)
+        self.timed("UpdateContainerResources", CALL, self.r().update_container_resources(request)).await.map(drop)
     }
 
     /// Makes the runtime open a rotated log anew.
     pub async fn reopen_log(&self, id: &str) -> Result<(), RuntimeError> {
         let request = cri::ReopenContainerLogRequest { container_id: id.into() };
-        timed("ReopenContainerLog", CALL, self.r().reopen_container_log(request)).await.map(drop)
+        self.timed("ReopenContainerLog", CALL, self.r().reopen_container_log(request)).await.map(drop)
     }
 
     /// Runs a command in a container to its end. `timeout` of zero means no limit of the runtime's own.
@@ -241,40 +254,42 @@ impl Runtime {
         let seconds = timeout.as_secs().try_into().unwrap_or(i64::MAX);
         let request = cri::ExecSyncRequest { container_id: id.into(), cmd, timeout: seconds };
         let limit = if timeout.is_zero() { PULL } else { timeout + Duration::from_secs(10) };
-        timed("ExecSync", limit, self.r().exec_sync(request)).await
+        self.timed("ExecSync", limit, self.r().exec_sync(request)).await
     }
 
     /// Prepares an exec session and returns its URL.
     pub async fn exec(&self, request: cri::ExecRequest) -> Result<String, RuntimeError> {
-        timed("Exec", CALL, self.r().exec(request)).await.map(|r| r.url)
+        self.timed("Exec", CALL, self.r().exec(request)).await.map(|r| r.url)
     }
 
     /// Prepares an attach session and returns its URL.
     pub async fn attach(&self, request: cri::AttachRequest) -> Result<String, RuntimeError> {
-        timed("Attach", CALL, self.r().attach(request)).await.map(|r| r.url)
+        self.timed("Attach", CALL, self.r().attach(request)).await.map(|r| r.url)
     }
 
     /// Prepares a port-forward session and returns its URL.
     pub async fn port_forward(&self, sandbox: &str, port: Vec<i32>) -> Result<String, RuntimeError> {
         let request = cri::PortForwardRequest { pod_sandbox_id: sandbox.into(), port };
-        timed("PortForward", CALL, self.r().port_forward(request)).await.map(|r| r.url)
+        self.timed("PortForward", CALL, self.r().port_forward(request)).await.map(|r| r.url)
     }
 
     /// The stream of container events; `Unimplemented` when the runtime has none.
     pub async fn events(&self) -> Result<tonic::Streaming<cri::ContainerEventResponse>, RuntimeError> {
-        timed("GetContainerEvents", CALL, self.r().get_container_events(cri::GetEventsRequest {})).await
+        self.timed("GetContainerEvents", CALL, self.r().get_container_events(cri::GetEventsRequest {})).await
     }
 
     /// What is known of an image, or `None` when it is not here.
     pub async fn image_status(&self, image: &str) -> Result<Option<cri::Image>, RuntimeError> {
         let image = Some(cri::ImageSpec { image: image.into(), ..Default::default() });
         let request = cri::ImageStatusRequest { image, verbose: false };
-        timed("ImageStatus", CALL, self.i().image_status(request)).await.map(|r| r.image)
+        self.timed("ImageStatus", CALL, self.i().image_status(request)).await.map(|r| r.image)
     }
 
     /// All images.
     pub async fn list_images(&self) -> Result<Vec<cri::Image>, RuntimeError> {
-        timed("ListImages", CALL, self.i().list_images(cri::ListImagesRequest { filter: None })).await.map(|r| r.images)
+        self.timed("ListImages", CALL, self.i().list_images(cri::ListImagesRequest { filter: None }))
+            .await
+            .map(|r| r.images)
     }
 
     /// Pulls an image and returns its reference.
@@ -288,41 +303,45 @@ impl Runtime {
             Some(cri::ImageSpec { image: image.into(), user_specified_image: image.into(), ..Default::default() });
         let mut request = Request::new(cri::PullImageRequest { image, auth, sandbox_config: Some(sandbox_config) });
         request.set_timeout(PULL);
-        timed("PullImage", PULL, self.i().pull_image(request)).await.map(|r| r.image_ref)
+        self.timed("PullImage", PULL, self.i().pull_image(request)).await.map(|r| r.image_ref)
     }
 
     /// Removes an image.
     pub async fn remove_image(&self, image: &str) -> Result<(), RuntimeError> {
         let image = Some(cri::ImageSpec { image: image.into(), ..Default::default() });
-        timed("RemoveImage", CALL, self.i().remove_image(cri::RemoveImageRequest { image })).await.map(drop)
+        self.timed("RemoveImage", CALL, self.i().remove_image(cri::RemoveImageRequest { image })).await.map(drop)
     }
 
     /// The file systems of images and of containers.
     pub async fn image_fs_info(&self) -> Result<cri::ImageFsInfoResponse, RuntimeError> {
-        timed("ImageFsInfo", CALL, self.i().image_fs_info(cri::ImageFsInfoRequest {})).await
+        self.timed("ImageFsInfo", CALL, self.i().image_fs_info(cri::ImageFsInfoRequest {})).await
     }
 
     /// Usage of every container.
     pub async fn container_stats(&self) -> Result<Vec<cri::ContainerStats>, RuntimeError> {
         let request = cri::ListContainerStatsRequest { filter: None };
-        timed("ListContainerStats", CALL, self.r().list_container_stats(request)).await.map(|r| r.stats)
+        self.timed("ListContainerStats", CALL, self.r().list_container_stats(request)).await.map(|r| r.stats)
     }
 
     /// Usage of every sandbox.
     pub async fn sandbox_stats(&self) -> Result<Vec<cri::PodSandboxStats>, RuntimeError> {
         let request = cri::ListPodSandboxStatsRequest { filter: None };
-        timed("ListPodSandboxStats", CALL, self.r().list_pod_sandbox_stats(request)).await.map(|r| r.stats)
+        self.timed("ListPodSandboxStats", CALL, self.r().list_pod_sandbox_stats(request)).await.map(|r| r.stats)
     }
 
     /// What is told by [`Self::sandbox_metrics`].
     pub async fn metric_descriptors(&self) -> Result<Vec<cri::MetricDescriptor>, RuntimeError> {
         let request = cri::ListMetricDescriptorsRequest {};
-        timed("ListMetricDescriptors", CALL, self.r().list_metric_descriptors(request)).await.map(|r| r.descriptors)
+        self.timed("ListMetricDescriptors", CALL, self.r().list_metric_descriptors(request))
+            .await
+            .map(|r| r.descriptors)
     }
 
     /// Metrics of every sandbox and its containers.
     pub async fn sandbox_metrics(&self) -> Result<Vec<cri::PodSandboxMetrics>, RuntimeError> {
         let request = cri::ListPodSandboxMetricsRequest {};
-        timed("ListPodSandboxMetrics", CALL, self.r().list_pod_sandbox_metrics(request)).await.map(|r| r.pod_metrics)
+        self.timed("ListPodSandboxMetrics", CALL, self.r().list_pod_sandbox_metrics(request))
+            .await
+            .map(|r| r.pod_metrics)
     }
 }

@@ -1,7 +1,7 @@
 //! Pod lifecycle event generator: lists the runtime about once a second, and at once on a CRI event, and says which pods changed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamExt;
@@ -51,8 +51,15 @@ impl Pleg {
             kick,
             streaming,
         )));
+        let mut last: Option<Instant> = None;
         loop {
-            match self.relist().await {
+            let begun = Instant::now();
+            if let Some(last) = last.replace(begun) {
+                self.runtime.meters.relist_intervals.observe(&[], begun.saturating_duration_since(last));
+            }
+            let listed = self.relist().await;
+            self.runtime.meters.relists.observe(&[], begun.elapsed());
+            match listed {
                 Ok(after) => {
                     let uids = changed(&self.seen, &after);
                     self.seen = after;

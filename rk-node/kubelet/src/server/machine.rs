@@ -100,11 +100,15 @@ fn running(loadavg: &str) -> Option<u64> {
     loadavg.split_whitespace().nth(3)?.split_once('/')?.1.parse().ok()
 }
 
+/// When the machine was started, seconds since the epoch.
+pub fn boot_seconds() -> Option<i64> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    stat.lines().find_map(|l| l.strip_prefix("btime ")?.trim().parse().ok())
+}
+
 /// When the machine was started.
 pub fn boot_time() -> Option<String> {
-    let stat = fs::read_to_string("/proc/stat").ok()?;
-    let seconds: i64 = stat.lines().find_map(|l| l.strip_prefix("btime ")?.trim().parse().ok())?;
-    Timestamp::from_second(seconds).ok().map(|t| t.to_string())
+    Timestamp::from_second(boot_seconds()?).ok().map(|t| t.to_string())
 }
 
 #[cfg(test)]

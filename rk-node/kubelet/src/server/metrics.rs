@@ -1,17 +1,25 @@
 //! Metrics in the Prometheus text format.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::time::Duration;
 
 use http::{Response, StatusCode};
+use jiff::Timestamp;
+use rk_figures::Ask;
 
 use super::body::{Body, response};
-use super::pod_counts;
 use super::routes::State;
 use super::stats::{self, PodUsage};
+use super::{meters, pod_counts, process};
 use crate::pod::spec;
 use crate::runtime::POD_NAME;
+use crate::volumes::STATS_AGE;
 
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How long volumes that are slow to count keep the page.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A text under construction.
 #[derive(Default)]
@@ -50,9 +58,11 @@ fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// No metrics of this kind.
-pub fn empty() -> Response<Body> {
-    Text::default().done()
+/// What probes have found.
+pub fn probes(state: &State) -> Response<Body> {
+    let mut text = Text::default();
+    meters::probes(&mut text, &state.context.runtime.meters);
+    text.done()
 }
 
 /// The kubelet's own.
@@ -68,7 +78,7 @@ pub async fn kubelet(state: &State) -> Response<Body> {
     text.sample("kubelet_metrics_provider", &[("provider", "cri")], 1.0);
     if let Ok(containers) = state.context.runtime.list_containers().await {
         let mut by_state = [0_usize; 4];
-        let mut pods = std::collections::BTreeSet::new();
+        let mut pods = BTreeSet::new();
         for container in &containers {
             if let Some(count) = usize::try_from(container.state).ok().and_then(|s| by_state.get_mut(s)) {
                 *count += 1;
@@ -85,42 +95,64 @@ pub async fn kubelet(state: &State) -> Response<Body> {
         text.sample("kubelet_running_pods", &[], pods.len() as f64);
     }
     pod_counts::write(&mut text, &state.pods.lives());
+    meters::write(&mut text, &state.context.runtime.meters);
+    certificates(&mut text, state);
     volumes(state, &mut text).await;
-    process(&mut text);
+    process::write(&mut text);
     text.done()
 }
 
-/// Volumes behind claims.
-async fn volumes(state: &State, text: &mut Text) {
-    let mut held = Vec::new();
-    for pod in state.pods.all() {
-        let of_pod = state.context.volumes.claim_stats(spec::uid(&pod)).await;
-        held.extend(of_pod.into_iter().map(|stats| (spec::namespace(&pod).to_owned(), stats)));
-    }
-    for (what, help, of) in [
-        ("capacity", "Capacity in bytes of the volume", 0),
-        ("available", "Number of available bytes in the volume", 1),
-        ("used", "Number of used bytes in the volume", 2),
+/// How long the certificates last; of one that is not there nothing is told.
+fn certificates(text: &mut Text, state: &State) {
+    let (client, server) = (state.certificates.load_client(), state.certificates.load_serving());
+    for (name, help, found) in [
+        (
+            "kubelet_certificate_manager_client_ttl_seconds",
+            "Seconds until the kubelet's client certificate expires; negative if it has expired.",
+            client,
+        ),
+        (
+            "kubelet_certificate_manager_server_ttl_seconds",
+            "Seconds until the kubelet's serving certificate expires; negative if it has expired.",
+            server,
+        ),
     ] {
-        let name = format!("kubelet_volume_stats_{what}_bytes");
-        text.head(&name, help, "gauge");
-        for (namespace, stats) in &held {
-            let bytes = stats.bytes.and_then(|numbers| numbers.get(of).copied());
-            if let (Some(claim), Some(bytes)) = (&stats.claim, bytes) {
-                text.sample(&name, &[("namespace", namespace), ("persistentvolumeclaim", claim)], bytes as f64);
-            }
+        if let Ok(Some(identity)) = found {
+            text.head(name, help, "gauge");
+            text.sample(name, &[], (identity.not_after.as_second() - Timestamp::now().as_second()) as f64);
         }
     }
 }
 
-fn process(text: &mut Text) {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let rss = status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<f64>().ok());
-    text.head("process_resident_memory_bytes", "Resident memory size in bytes.", "gauge");
-    text.sample("process_resident_memory_bytes", &[], rss.unwrap_or(0.0) * 1024.0);
-    let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-    text.head("process_open_fds", "Number of open file descriptors.", "gauge");
-    text.sample("process_open_fds", &[], open as f64);
+/// Volumes behind claims.
+async fn volumes(state: &State, text: &mut Text) {
+    let (mut held, ask) = (Vec::new(), Ask::new(STATS_AGE, PATIENCE));
+    for pod in state.pods.all() {
+        let of_pod = state.context.volumes.claim_stats(spec::uid(&pod), ask).await;
+        held.extend(of_pod.into_iter().map(|stats| (spec::namespace(&pod).to_owned(), stats)));
+    }
+    for (what, help, inodes, of) in [
+        ("capacity_bytes", "Capacity in bytes of the volume", false, 0),
+        ("available_bytes", "Number of available bytes in the volume", false, 1),
+        ("used_bytes", "Number of used bytes in the volume", false, 2),
+        ("inodes", "Maximum number of inodes in the volume", true, 0),
+        ("inodes_free", "Number of free inodes in the volume", true, 1),
+        ("inodes_used", "Number of used inodes in the volume", true, 2),
+    ] {
+        let name = format!("kubelet_volume_stats_{what}");
+        text.head(&name, help, "gauge");
+        // Pods that share a claim on this node would tell it twice.
+        let mut told = BTreeSet::new();
+        for (namespace, stats) in &held {
+            let numbers = if inodes { stats.inodes } else { stats.bytes };
+            let number = numbers.and_then(|numbers| numbers.get(of).copied());
+            if let (Some(claim), Some(number)) = (&stats.claim, number)
+                && told.insert((namespace, claim))
+            {
+                text.sample(&name, &[("namespace", namespace), ("persistentvolumeclaim", claim)], number as f64);
+            }
+        }
+    }
 }
 
 /// `/metrics/resource`: what a metrics server scrapes.

@@ -1,11 +1,13 @@
 //! The read-only port: what anybody may read who can reach the node. Nothing that changes, runs or logs anything.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::{Body, text};
+use super::requests::{Counted, Server};
 use super::routes::{self, State};
 
 /// The whole of it; every other path is unknown here.
@@ -24,11 +26,18 @@ fn refused(method: &Method, path: &str) -> Option<(StatusCode, &'static str)> {
 
 /// Handles one request, whoever sends it.
 pub async fn handle(state: Arc<State>, request: Request<Incoming>) -> Response<Body> {
+    let (counted, begun) = (Counted::of(&request, Server::ReadOnly), Instant::now());
+    let response = answer(&state, request).await;
+    counted.answered(&state.context.runtime.meters, begun.elapsed());
+    response
+}
+
+async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     if let Some((status, message)) = refused(request.method(), &path) {
         return text(status, message);
     }
-    routes::route(&state, request, &path).await.unwrap_or_else(Into::into)
+    routes::route(state, request, &path).await.unwrap_or_else(Into::into)
 }
 
 #[cfg(test)]

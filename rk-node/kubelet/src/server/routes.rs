@@ -1,6 +1,7 @@
 //! Which path does what.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -10,10 +11,13 @@ use serde_json::json;
 
 use super::auth::{Auth, User};
 use super::body::{Body, Refusal, json, refuse, text};
+use super::pages::{Name, Pages};
 use super::params::Params;
 use super::rates::Rates;
+use super::requests::{Counted, Server};
 use super::{cadvisor, configz, container_logs, metrics, streaming, summary};
 use crate::context::Shared;
+use crate::join::Pki;
 use crate::pod::spec;
 use crate::runtime::{self, RuntimeContainer, RuntimePod};
 use crate::views::PodViews;
@@ -26,15 +30,18 @@ pub struct State {
     pub pods: PodViews,
     /// CPU readings of the node and its services.
     pub rates: Rates,
+    /// Where the kubelet's certificates are.
+    pub certificates: Pki,
+    pages: Pages,
     auth: Auth,
 }
 
 impl State {
     /// State for the server.
-    pub fn new(context: Shared) -> Arc<Self> {
+    pub fn new(context: Shared, certificates: Pki) -> Arc<Self> {
         let pods = context.pods.clone();
         let auth = Auth::new(context.client.clone(), context.options.node_name.clone());
-        Arc::new(Self { context, pods, rates: Rates::default(), auth })
+        Arc::new(Self { context, pods, rates: Rates::default(), certificates, pages: Pages::default(), auth })
     }
 
     /// A pod by name, of this UID when one is given.
@@ -66,6 +73,13 @@ impl State {
 
 /// Handles one request.
 pub async fn handle(state: Arc<State>, certificate: Option<User>, request: Request<Incoming>) -> Response<Body> {
+    let (counted, begun) = (Counted::of(&request, Server::ReadWrite), Instant::now());
+    let response = answer(&state, certificate, request).await;
+    counted.answered(&state.context.runtime.meters, begun.elapsed());
+    response
+}
+
+async fn answer(state: &Arc<State>, certificate: Option<User>, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let user = match state.auth.user(certificate.as_ref(), request.headers()).await {
         Ok(Some(user)) => user,
@@ -91,7 +105,7 @@ pub async fn handle(state: Arc<State>, certificate: Option<User>, request: Reque
             return text(StatusCode::INTERNAL_SERVER_ERROR, "Authorization error");
         }
     }
-    route(&state, request, &path).await.unwrap_or_else(Into::into)
+    route(state, request, &path).await.unwrap_or_else(Into::into)
 }
 
 /// Answers a request that is allowed.
@@ -104,11 +118,14 @@ pub async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -
         ["pods"] if read => Ok(json(&pod_list(state))),
         ["runningpods"] if read => running_pods(state).await,
         ["configz"] if read => Ok(json(&configz::configz(&state.context.options))),
-        ["metrics"] if read => Ok(metrics::kubelet(state).await),
-        ["metrics", "resource"] if read => Ok(metrics::resource(state).await),
-        ["metrics", "cadvisor"] if read => Ok(cadvisor::cadvisor(state).await),
-        ["metrics", "probes"] if read => Ok(metrics::empty()),
-        ["stats", "summary"] if read => Ok(summary::summary(state, params.is_set(&["only_cpu_and_memory"])).await),
+        ["metrics"] if read => Ok(page(state, Name::Kubelet).await),
+        ["metrics", "resource"] if read => Ok(page(state, Name::Resource).await),
+        ["metrics", "cadvisor"] if read => Ok(page(state, Name::Cadvisor).await),
+        ["metrics", "probes"] if read => Ok(metrics::probes(state)),
+        ["stats", "summary"] if read => match params.is_set(&["only_cpu_and_memory"]) {
+            true => Ok(page(state, Name::CpuAndMemory).await),
+            false => Ok(page(state, Name::Summary).await),
+        },
         ["containerLogs", namespace, pod, container] if read => {
             container_logs::logs(state, namespace, pod, container, &params).await
         }
@@ -135,6 +152,21 @@ pub async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -
         }
         _ => Err(refuse(StatusCode::NOT_FOUND, "404 page not found\n")),
     }
+}
+
+/// A page that costs much to make.
+async fn page(state: &Arc<State>, name: Name) -> Response<Body> {
+    let held = Arc::clone(state);
+    let make = || async move {
+        match name {
+            Name::Kubelet => metrics::kubelet(&held).await,
+            Name::Resource => metrics::resource(&held).await,
+            Name::Cadvisor => cadvisor::cadvisor(&held).await,
+            Name::Summary => summary::summary(&held, false).await,
+            Name::CpuAndMemory => summary::summary(&held, true).await,
+        }
+    };
+    state.pages.get(name, make).await
 }
 
 fn pod_list(state: &State) -> List<Pod> {

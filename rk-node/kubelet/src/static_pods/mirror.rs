@@ -108,6 +108,9 @@ fn mirror_of(pod: &Pod, node: &str, node_uid: Option<String>) -> Pod {
     mirror
 }
 
+/// Of so many looks one is at all pods of the node: somebody may have made a mirror of nothing.
+const WHOLE: u32 = 6;
+
 /// Keeps the mirrors for ever.
 pub async fn mirror_loop(
     client: kube::Client,
@@ -118,10 +121,13 @@ pub async fn mirror_loop(
 ) {
     // Mirrors of manifests that went while the kubelet was away are looked for until none is left.
     let mut due = true;
+    let mut looks = 0_u32;
     loop {
         let wanted = shown.borrow_and_update().clone();
         if due || !wanted.is_empty() {
-            match reconcile(&client, &node, &runtime, &status, wanted).await {
+            looks = looks.wrapping_add(1);
+            let all = due || looks.is_multiple_of(WHOLE);
+            match reconcile(&client, &node, &runtime, &status, wanted, all).await {
                 Ok(left) => due = left,
                 Err(error) => tracing::warn!("showing static pods: {}", api_error::chain(&error)),
             }
@@ -134,6 +140,22 @@ pub async fn mirror_loop(
             () = tokio::time::sleep(PERIOD) => {}
         }
     }
+}
+
+/// All pods of the node.
+async fn on_node(client: &kube::Client, node: &str) -> Result<Vec<Pod>, kube::Error> {
+    let all: Api<Pod> = Api::all(client.clone());
+    Ok(all.list(&ListParams::default().fields(&format!("spec.nodeName={node}"))).await?.items)
+}
+
+/// What has the names of the static pods: all that can be missing or wrong while these stay the same.
+async fn named(client: &kube::Client, wanted: &Shown) -> Result<Vec<Pod>, kube::Error> {
+    let mut found = Vec::new();
+    for pod in wanted.present.values() {
+        let api: Api<Pod> = Api::namespaced(client.clone(), spec::namespace(pod));
+        found.extend(api.get_opt(spec::name(pod)).await?);
+    }
+    Ok(found)
 }
 
 /// Adds those pods to the ones that end of which the runtime still holds something that runs; whether there is any.
@@ -165,11 +187,11 @@ async fn reconcile(
     runtime: &Runtime,
     status: &StatusManager,
     mut wanted: Shown,
+    all: bool,
 ) -> Result<bool, kube::Error> {
-    let all: Api<Pod> = Api::all(client.clone());
-    let here = all.list(&ListParams::default().fields(&format!("spec.nodeName={node}"))).await?;
-    let left = await_strangers(runtime, &mut wanted, &here.items).await;
-    let plan = plan(&wanted, &here.items);
+    let here = if all { on_node(client, node).await? } else { named(client, &wanted).await? };
+    let left = await_strangers(runtime, &mut wanted, &here).await;
+    let plan = plan(&wanted, &here);
     for (namespace, name, uid) in plan.delete {
         let api: Api<Pod> = Api::namespaced(client.clone(), &namespace);
         let preconditions = Some(Preconditions { uid: Some(uid), resource_version: None });

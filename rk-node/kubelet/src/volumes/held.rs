@@ -1,51 +1,81 @@
-//! What the volumes hold that the kubelet itself has made: counted file by file, or told by a file system of their own.
+//! What the volumes hold that the kubelet itself has mounted: counted file by file, or told by a file system of their own.
+//!
+//! Looking may take long, and for ever where a server is silent: each volume is looked at by itself, and what it held before is told
+//! meanwhile.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Volume};
+use rk_figures::{Ask, Figures};
 
 use super::claim;
 use super::csi::VolumeStats;
+use super::nfs::NFS_VOLUMES;
 use super::persistent::LOCAL_VOLUMES;
 use crate::eviction::usage::tree;
 use crate::filesystem::FsUse;
+
+/// How long one volume keeps whoever asks.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Which volumes are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// All of them.
+    All,
+    /// Those behind claims.
+    Claimed,
+    /// Those that count as ephemeral storage.
+    Ephemeral,
+}
 
 /// A volume whose content the kubelet counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Where it is.
     path: PathBuf,
-    /// The claim behind it; its file system is all its own then, as upstream counts.
+    /// The claim behind it.
     claim: Option<String>,
+    /// Its file system counts as all its own, as upstream has it for volumes of others' making.
+    whole: bool,
     /// Whether it is a part of the pod's ephemeral storage.
     ephemeral: bool,
 }
 
 impl Held {
-    /// How a volume of a pod is counted that lies at `path`; directories of the host and of servers are not counted: they are
-    /// nobody's own, and a server that is silent would take a thread with each look.
+    /// How a volume of a pod is counted that lies at `path`; directories of the host are not counted: they are nobody's own.
     pub fn of(pod: &Pod, volume: &Volume, path: &Path) -> Option<Self> {
-        let held = |claim, ephemeral| Some(Self { path: path.to_owned(), claim, ephemeral });
+        let files = |ephemeral| Some(Self { path: path.to_owned(), claim: None, whole: false, ephemeral });
         if let Some(empty) = &volume.empty_dir {
-            return held(None, empty.medium.as_deref().unwrap_or_default().is_empty());
+            return files(empty.medium.as_deref().unwrap_or_default().is_empty());
         }
         if volume.config_map.is_some()
             || volume.secret.is_some()
             || volume.projected.is_some()
             || volume.downward_api.is_some()
         {
-            return held(None, false);
+            return files(false);
         }
-        let claim = claim::claim_of(pod, volume)?;
-        let local = path.parent().is_some_and(|dir| dir.ends_with(LOCAL_VOLUMES));
-        local.then(|| held(Some(claim), false)).flatten()
+        let claim = claim::claim_of(pod, volume);
+        let below = |kind: &str| path.parent().is_some_and(|dir| dir.ends_with(kind));
+        let own = below(NFS_VOLUMES) || (claim.is_some() && below(LOCAL_VOLUMES));
+        own.then(|| Self { path: path.to_owned(), claim, whole: true, ephemeral: false })
+    }
+
+    fn fits(&self, which: Which) -> bool {
+        match which {
+            Which::All => true,
+            Which::Claimed => self.claim.is_some(),
+            Which::Ephemeral => self.ephemeral,
+        }
     }
 
     fn count(&self, name: &str) -> Option<VolumeStats> {
         let mut numbers = FsUse::of(&self.path)?;
-        if self.claim.is_none() {
+        if !self.whole {
             let taken = tree(&self.path);
             numbers = numbers.with_used(taken.bytes, taken.inodes);
         }
@@ -61,36 +91,42 @@ impl Held {
 }
 
 /// The counted volumes of all pods, by UID and name.
-#[derive(Default)]
-pub struct Holdings(Mutex<HashMap<String, BTreeMap<String, Held>>>);
+pub struct Holdings {
+    volumes: Mutex<HashMap<String, BTreeMap<String, Held>>>,
+    figures: Figures<(String, String), VolumeStats>,
+}
+
+impl Default for Holdings {
+    fn default() -> Self {
+        Self { volumes: Mutex::default(), figures: Figures::new(PATIENCE) }
+    }
+}
 
 impl Holdings {
     /// Remembers the volumes of a pod.
     pub fn set(&self, uid: &str, volumes: BTreeMap<String, Held>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), volumes);
+        self.volumes.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), volumes);
     }
 
     /// Forgets a pod.
     pub fn forget(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.volumes.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
     fn of(&self, uid: &str) -> BTreeMap<String, Held> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned().unwrap_or_default()
+        self.volumes.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned().unwrap_or_default()
     }
 
-    /// Counts a pod's volumes, or those behind claims alone.
-    pub async fn stats(&self, uid: &str, claims_only: bool) -> Vec<VolumeStats> {
-        let mut volumes = self.of(uid);
-        volumes.retain(|_, held| held.claim.is_some() || !claims_only);
-        if volumes.is_empty() {
-            return Vec::new();
+    /// Counts a pod's volumes.
+    pub async fn stats(&self, uid: &str, which: Which, ask: Ask) -> Vec<VolumeStats> {
+        let mut all = Vec::new();
+        for (name, held) in self.of(uid).into_iter().filter(|(_, held)| held.fits(which)) {
+            let key = (uid.to_owned(), name.clone());
+            // Walking trees blocks.
+            let look = || async move { tokio::task::spawn_blocking(move || held.count(&name)).await.ok().flatten() };
+            all.extend(self.figures.get(&key, ask, look).await);
         }
-        // Walking trees blocks.
-        let counted = tokio::task::spawn_blocking(move || {
-            volumes.iter().filter_map(|(name, held)| held.count(name)).collect::<Vec<_>>()
-        });
-        counted.await.unwrap_or_default()
+        all
     }
 }
 
@@ -106,17 +142,21 @@ mod tests {
 
     #[test]
     fn volumes_of_the_kubelets_own_are_counted_and_no_others() {
-        let of = |claim: Option<&str>, ephemeral, path: &str| {
-            Some(Held { path: path.into(), claim: claim.map(str::to_owned), ephemeral })
+        let files = |ephemeral, path: &str| Some(Held { path: path.into(), claim: None, whole: false, ephemeral });
+        let whole = |claim: Option<&str>, path: &str| {
+            Some(Held { path: path.into(), claim: claim.map(str::to_owned), whole: true, ephemeral: false })
         };
         let claim = json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}});
         let local = "/pods/u/volumes/kubernetes.io~local-volume/pv";
+        let served = "/pods/u/volumes/kubernetes.io~nfs/v";
         for (volume, path, want) in [
-            (json!({"name": "v", "emptyDir": {}}), "/v", of(None, true, "/v")),
-            (json!({"name": "v", "emptyDir": {"medium": "Memory"}}), "/v", of(None, false, "/v")),
-            (json!({"name": "v", "configMap": {"name": "m"}}), "/v", of(None, false, "/v")),
+            (json!({"name": "v", "emptyDir": {}}), "/v", files(true, "/v")),
+            (json!({"name": "v", "emptyDir": {"medium": "Memory"}}), "/v", files(false, "/v")),
+            (json!({"name": "v", "configMap": {"name": "m"}}), "/v", files(false, "/v")),
             (json!({"name": "v", "hostPath": {"path": "/v"}}), "/v", None),
-            (claim.clone(), local, of(Some("c"), false, local)),
+            (claim.clone(), local, whole(Some("c"), local)),
+            (claim.clone(), served, whole(Some("c"), served)),
+            (json!({"name": "v", "nfs": {"server": "s", "path": "/"}}), served, whole(None, served)),
             (claim, "/srv/data", None),
         ] {
             assert_eq!(held(volume.clone(), path), want, "{volume} at {path}");
@@ -128,10 +168,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("f"), vec![1; 10_000]).unwrap();
         let holdings = Holdings::default();
-        let empty = Held { path: dir.path().to_owned(), claim: None, ephemeral: true };
-        let claimed = Held { claim: Some("c".into()), ephemeral: false, ..empty.clone() };
+        let empty = Held { path: dir.path().to_owned(), claim: None, whole: false, ephemeral: true };
+        let claimed = Held { claim: Some("c".into()), whole: true, ephemeral: false, ..empty.clone() };
         holdings.set("u", [("cache".to_owned(), empty), ("data".to_owned(), claimed)].into());
-        let all = holdings.stats("u", false).await;
+        let ask = Ask::new(Duration::from_secs(60), Duration::from_secs(60));
+        let all = holdings.stats("u", Which::All, ask).await;
         let used = |at: usize| all[at].bytes.map(|[.., used]| used).unwrap();
         assert_eq!(
             all.iter().map(|v| (v.name.as_str(), v.ephemeral)).collect::<Vec<_>>(),
@@ -139,8 +180,9 @@ mod tests {
         );
         assert!((10_000..1_000_000).contains(&used(0)), "{all:?}");
         assert_eq!(all[0].inodes.map(|[.., used]| used), Some(2));
-        assert_eq!(holdings.stats("u", true).await.len(), 1);
+        assert_eq!(holdings.stats("u", Which::Claimed, ask).await[0].name, "data");
+        assert_eq!(holdings.stats("u", Which::Ephemeral, ask).await[0].name, "cache");
         holdings.forget("u");
-        assert!(holdings.stats("u", false).await.is_empty());
+        assert!(holdings.stats("u", Which::All, ask).await.is_empty());
     }
 }

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, NFSVolumeSource, Pod, Volume};
+use rk_figures::Ask;
 
 use super::atomic_writer::{Payload, publish};
 use super::claim;
 use super::csi::{Csi, CsiVolume, Placed, VolumeStats, growth};
-use super::held::{Held, Holdings};
+use super::held::{Held, Holdings, Which};
 use super::objects::Objects;
 use super::payload::downward;
 use super::source::Collector;
@@ -75,17 +76,22 @@ impl VolumeManager {
     }
 
     /// What the pod's volumes hold, by their drivers' count or by the kubelet's own.
-    pub async fn stats(&self, uid: &str) -> Vec<VolumeStats> {
-        let mut all = self.csi.stats(uid).await;
-        all.extend(self.held.stats(uid, false).await);
+    pub async fn stats(&self, uid: &str, ask: Ask) -> Vec<VolumeStats> {
+        let mut all = self.csi.stats(uid, ask).await;
+        all.extend(self.held.stats(uid, Which::All, ask).await);
         all
     }
 
     /// The same without volumes of the kubelet's own, whose files would all be counted.
-    pub async fn claim_stats(&self, uid: &str) -> Vec<VolumeStats> {
-        let mut all = self.csi.stats(uid).await;
-        all.extend(self.held.stats(uid, true).await);
+    pub async fn claim_stats(&self, uid: &str, ask: Ask) -> Vec<VolumeStats> {
+        let mut all = self.csi.stats(uid, ask).await;
+        all.extend(self.held.stats(uid, Which::Claimed, ask).await);
         all
+    }
+
+    /// What the pod's volumes hold that count as its ephemeral storage.
+    pub async fn ephemeral_stats(&self, uid: &str, ask: Ask) -> Vec<VolumeStats> {
+        self.held.stats(uid, Which::Ephemeral, ask).await
     }
 
     /// Sets all volumes of the pod up from fresh objects. Safe to repeat.

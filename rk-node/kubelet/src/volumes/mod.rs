@@ -21,6 +21,11 @@ mod tmpfs;
 mod token;
 mod trust;
 
+use std::time::Duration;
+
+/// How old what is told of a volume may be; upstream's default of `volumeStatsAggPeriod`.
+pub const STATS_AGE: Duration = Duration::from_secs(60);
+
 pub use csi::{Csi, Driver, Drivers, NodeObject, VolumeStats};
 pub use manager::{VolumeManager, Volumes};
 pub use mounts::{container_devices, container_mounts, is_read_only_all_the_way};

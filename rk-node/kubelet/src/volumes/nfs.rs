@@ -13,6 +13,8 @@ use crate::probes::addresses;
 
 /// Minor versions, newest first, for who names none.
 const VERSIONS: [&str; 3] = ["4.2", "4.1", "4.0"];
+/// Where a pod's directories of servers are, below the pod's own.
+pub const NFS_VOLUMES: &str = "volumes/kubernetes.io~nfs";
 /// The port of version 4.
 const PORT: u16 = 2049;
 /// How long a server may take to answer before the pod hears of it: the kernel itself would wait for minutes, and not be stopped.
@@ -128,8 +130,8 @@ fn is_mounted(target: &Path) -> Result<bool, String> {
 
 /// Mounts an export below the pod, unless it is there.
 pub async fn place(pod_dir: &Path, volume: &str, export: &Export) -> Result<PathBuf, String> {
-    let target = pod_dir.join("volumes/kubernetes.io~nfs").join(volume);
-    std::fs::create_dir_all(pod_dir.join("volumes/kubernetes.io~nfs"))
+    let target = pod_dir.join(NFS_VOLUMES).join(volume);
+    std::fs::create_dir_all(pod_dir.join(NFS_VOLUMES))
         .map_err(|e| format!("making the directory of {}: {e}", target.display()))?;
     if is_mounted(&target)? {
         return Ok(target);

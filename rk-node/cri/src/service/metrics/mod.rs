@@ -8,6 +8,7 @@ use std::path::Path;
 use rk_cri_api::v1::{
     ContainerMetrics, ContainerState, Metric, MetricDescriptor, PodSandboxMetadata, PodSandboxMetrics, UInt64Value,
 };
+use rk_figures::Ask;
 
 use super::Service;
 use crate::clock::now_ns;
@@ -56,17 +57,17 @@ fn told<T>(rows: &[Row<T>], subject: &T, base: &[String]) -> Vec<Metric> {
 impl Service {
     /// Metrics of the pods that are ready.
     pub(super) async fn metrics(&self) -> Vec<PodSandboxMetrics> {
-        let mut all = Vec::new();
+        let (mut all, layers) = (Vec::new(), stats::of_layers());
         for sandbox in self.0.tables.sandboxes() {
             let record = sandbox.get();
             if record.phase == Phase::Ready {
-                all.push(self.pod_metrics(&record).await);
+                all.push(self.pod_metrics(&record, layers).await);
             }
         }
         all
     }
 
-    async fn pod_metrics(&self, record: &SandboxRecord) -> PodSandboxMetrics {
+    async fn pod_metrics(&self, record: &SandboxRecord, layers: Ask) -> PodSandboxMetrics {
         let pod = record.config.metadata.clone().unwrap_or_default();
         let own = base("", &record.cgroup_parent, "", &record.id, &pod);
         let mut metrics = Vec::new();
@@ -77,26 +78,30 @@ impl Service {
         for container in self.0.tables.containers_of(&record.id) {
             let container = container.get();
             if container.state() == ContainerState::ContainerRunning {
-                container_metrics.push(self.container_metrics(&container, &pod).await);
+                container_metrics.push(self.container_metrics(&container, &pod, layers).await);
             }
         }
         PodSandboxMetrics { pod_sandbox_id: record.id.clone(), metrics, container_metrics }
     }
 
-    async fn container_metrics(&self, record: &ContainerRecord, pod: &PodSandboxMetadata) -> ContainerMetrics {
+    async fn container_metrics(
+        &self,
+        record: &ContainerRecord,
+        pod: &PodSandboxMetadata,
+        layers: Ask,
+    ) -> ContainerMetrics {
         let name = record.config.metadata.clone().unwrap_or_default().name;
         let image = record.config.image.clone().unwrap_or_default().image;
         let own = base(&name, &record.cgroup, &image, &record.id, pod);
-        let metrics = told(CONTAINER, &self.facts(record).await, &own);
+        let metrics = told(CONTAINER, &self.facts(record, layers).await, &own);
         ContainerMetrics { container_id: record.id.clone(), metrics }
     }
 
-    async fn facts(&self, record: &ContainerRecord) -> Facts {
-        let images = &self.0.config.images;
-        let (dir, first, written) = (cgroup::directory(&record.cgroup), record.pid, images.root());
+    async fn facts(&self, record: &ContainerRecord, layers: Ask) -> Facts {
+        let (dir, first, written) = (cgroup::directory(&record.cgroup), record.pid, self.0.config.images.root());
         let read = tokio::task::spawn_blocking(move || Facts::read(&dir, first, &written)).await;
         Facts {
-            written: images.snapshot_usage(&record.id).await.ok().map(|usage| usage.bytes),
+            written: self.0.written(&record.id, layers).await.map(|usage| usage.bytes),
             cpu_shares: record.resources().map_or(0, |resources| resources.cpu_shares),
             started_at: record.started_at,
             seen_at: now_ns(),

@@ -52,8 +52,9 @@ fn seconds(nanos: i64) -> Option<u64> {
     u64::try_from(nanos / 1_000_000_000).ok().filter(|seconds| *seconds > 0)
 }
 
+/// A device that has gone has no name any more: its number stands for it, or two of them would have the same labels.
 fn device(facts: &Facts, number: &str) -> String {
-    facts.devices.get(number).cloned().unwrap_or_default()
+    facts.devices.get(number).map_or(number, String::as_str).to_owned()
 }
 
 fn by_device(facts: &Facts, counter: &str) -> Samples {

@@ -157,6 +157,18 @@ fn metrics_say_whose_they_are() {
 }
 
 #[test]
+fn devices_without_a_name_are_told_apart_by_their_numbers() {
+    let gone = "8:0 rbytes=1 wbytes=1 rios=1 wios=1\n7:0 rbytes=2 wbytes=2 rios=2 wios=2\n7:1 rbytes=3 wbytes=3 rios=3 wios=3\n";
+    let mut known = facts();
+    known.files.insert("io.stat".to_owned(), gone.to_owned());
+    let all = told(CONTAINER, &known, &[]);
+    let reads = all.iter().filter(|m| m.name == "container_fs_reads_total");
+    assert_eq!(reads.map(|m| m.label_values.join("|")).collect::<Vec<_>>(), ["/dev/sda", "7:0", "7:1"]);
+    let series: std::collections::BTreeSet<_> = all.iter().map(|m| (&m.name, &m.label_values)).collect();
+    assert_eq!(series.len(), all.len(), "no series is told twice");
+}
+
+#[test]
 fn what_is_not_known_is_not_told() {
     assert!(told(CONTAINER, &Facts::default(), &[]).is_empty());
     let short = Interface { name: "eth0".into(), counters: vec![1] };

@@ -58,7 +58,7 @@ impl Worker {
             tracing::warn!(pod = %spec::describe(&pod), "taking volumes down: {problem}");
             return Ok(RETRY);
         }
-        if let Err(error) = self.context.cgroups.remove_pod(&pod) {
+        if let Err(error) = self.of_cgroup("destroy", |cgroups| cgroups.remove_pod(&pod)) {
             tracing::warn!(pod = %spec::describe(&pod), "{error}");
             return Ok(RETRY);
         }
@@ -76,6 +76,7 @@ impl Worker {
     fn begin_again(&mut self) {
         // Before the manager hears of it: a pod that has ended and does not return holds nothing.
         self.context.status.forget(spec::uid(&self.began));
+        self.context.runtime.meters.restarted_pods.add(&["true"]);
         let told = self.told.clone();
         *self = Self::new(self.context.clone(), self.desired.clone(), self.wake.clone(), told, None);
     }

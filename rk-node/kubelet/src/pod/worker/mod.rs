@@ -3,11 +3,12 @@
 
 mod act;
 mod end;
+mod quiet;
 mod setup;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -24,6 +25,7 @@ use crate::probes::ProbeTasks;
 use crate::runtime::{RuntimeError, RuntimePod};
 use crate::static_pods::{is_static, same_edition};
 use crate::volumes::Volumes;
+use quiet::Quiet;
 
 /// Look again when nothing happens: refreshes volumes and catches what events missed.
 const RESYNC: Duration = Duration::from_secs(60);
@@ -122,10 +124,13 @@ pub struct Worker {
     failure: Option<(String, String)>,
     /// How long the pod has to end when it is evicted, seconds.
     eviction_grace: i64,
-    volumes: Option<(Volumes, std::time::Instant)>,
+    volumes: Option<(Volumes, Instant)>,
     setup_failures: u32,
     /// Why a resize is not begun: reason and message.
     resize_pending: Option<(String, String)>,
+    quiet: Quiet,
+    /// When the pod was seen first, until it runs.
+    unstarted: Option<Instant>,
 }
 
 impl Worker {
@@ -156,15 +161,21 @@ impl Worker {
             volumes: None,
             setup_failures: 0,
             resize_pending: None,
+            quiet: Quiet::default(),
+            unstarted: Some(Instant::now()),
         }
     }
 
     /// Runs until nothing of the pod is left.
     pub async fn run(mut self) {
         let uid = spec::uid(self.desired.borrow().pod()).to_owned();
+        let mut why = "create";
         loop {
             let desired = self.desired.borrow_and_update().clone();
-            let pause = match self.step(&desired).await {
+            let begun = Instant::now();
+            let stepped = self.step(&desired).await;
+            self.context.runtime.meters.pod_workers.observe(&[why], begun.elapsed());
+            let pause = match stepped {
                 Ok(pause) => pause,
                 Err(error) => {
                     tracing::warn!(pod = %spec::describe(desired.pod()), "{}: {error}", error.call);
@@ -174,9 +185,17 @@ impl Worker {
             if self.stage == Stage::Removed {
                 break;
             }
+            self.quiet.rest(pause);
+            why = "sync";
             tokio::select! {
-                changed = self.desired.changed() => if changed.is_err() { break },
-                () = self.wake.notified() => {}
+                changed = self.desired.changed() => match changed {
+                    Ok(()) => {
+                        self.quiet.forget();
+                        why = "update";
+                    }
+                    Err(_) => break,
+                },
+                () = self.wake.notified() => self.quiet.forget(),
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -209,6 +228,9 @@ impl Worker {
     }
 
     async fn gather(&mut self, pod: &Pod) -> Result<RuntimePod, RuntimeError> {
+        if let Some(said) = self.quiet.take() {
+            return Ok(said);
+        }
         let mut runtime = self.context.runtime.pod(spec::uid(pod)).await?;
         last_words::collect(pod, &self.context.volumes.pod_dir(spec::uid(pod)), &mut runtime).await;
         if !self.adopted {
@@ -218,7 +240,7 @@ impl Worker {
         Ok(runtime)
     }
 
-    fn publish(&self, pod: &Arc<Pod>, runtime: &RuntimePod, terminal: bool, finished: bool) -> PodStatus {
+    fn publish(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod, terminal: bool, finished: bool) -> PodStatus {
         let (host_ips, node_memory) = {
             let node = self.context.node.borrow();
             (node.host_ips.clone(), node.memory)
@@ -244,7 +266,19 @@ impl Worker {
             shown.phase = before.or_else(|| Some("Running".into()));
         }
         self.context.status.publish(pod, shown, finished);
+        self.note_start(pod, &computed);
         computed
+    }
+
+    /// Tells how long the pod took, once it runs; what ran before this kubelet did was not started by it.
+    fn note_start(&mut self, pod: &Pod, status: &PodStatus) {
+        if status.phase.as_deref() != Some("Running") {
+            return;
+        }
+        let Some(seen) = self.unstarted.take() else { return };
+        if pod.status.as_ref().and_then(|s| s.phase.as_deref()) != Some("Running") {
+            self.context.runtime.meters.pod_starts.observe(&[], seen.elapsed());
+        }
     }
 
     async fn sync(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
@@ -286,9 +320,12 @@ impl Worker {
             }
             self.prune(&plan).await;
             self.resize(&pod, &runtime).await?;
-            self.hold_cpus(&pod, &runtime).await?;
+            let held = self.hold_cpus(&pod, &runtime).await?;
             if plan.is_idle() {
                 self.refresh_volumes(&pod, &runtime).await;
+                if held {
+                    self.quiet.keep(runtime);
+                }
                 return Ok(pause);
             }
             if let Some(retry) = self.act(&pod, &runtime, plan).await? {

@@ -1,29 +1,38 @@
 //! What a pod needs around its containers: cgroup, volumes, and resources that change while it runs.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use rk_cri_api::v1::LinuxContainerResources;
 
 use super::end::unless_ending;
 use super::{SETUP_RETRY, Worker};
+use crate::cgroups::Cgroups;
 use crate::events::PodRef;
 use crate::pod::{kill, resize, spec};
 use crate::runtime::{RuntimeError, RuntimePod};
 use crate::swap::SWAP_FILE;
 
 impl Worker {
+    /// A change of the pod's cgroup, timed.
+    pub(super) fn of_cgroup<T>(&self, what: &str, change: impl FnOnce(&Cgroups) -> T) -> T {
+        let begun = Instant::now();
+        let done = change(&self.context.cgroups);
+        self.context.runtime.meters.cgroups.observe(&[what], begun.elapsed());
+        done
+    }
+
     /// The pod's cgroup and volumes.
     pub(super) async fn prepare(&mut self, pod: &Pod, ip: &str, runtime: &RuntimePod) -> Result<(), String> {
-        self.context.cgroups.ensure_pod(pod).map_err(|e| e.to_string())?;
+        self.of_cgroup("create", |cgroups| cgroups.ensure_pod(pod)).map_err(|e| e.to_string())?;
         if self.volumes.is_some() && runtime.active_sandbox().is_some() && self.setup_failures == 0 {
             return Ok(());
         }
         let fields = self.context.fields(self.ips(pod, ip));
         match self.context.volumes.set_up(pod, &fields).await {
             Ok(volumes) => {
-                self.volumes = Some((volumes, std::time::Instant::now()));
+                self.volumes = Some((volumes, Instant::now()));
                 Ok(())
             }
             Err(error) => {
@@ -54,7 +63,7 @@ impl Worker {
             return Ok(());
         }
         // The pod grows before its containers do and shrinks after them: a pod below its containers' use would be killed.
-        if let Err(error) = self.context.cgroups.grow_pod(pod) {
+        if let Err(error) = self.of_cgroup("update", |cgroups| cgroups.grow_pod(pod)) {
             tracing::warn!(pod = %spec::describe(pod), "{error}");
         }
         let (restarts, in_place): (Vec<_>, Vec<_>) = changes.into_iter().partition(|c| c.restart);
@@ -88,7 +97,7 @@ impl Worker {
                 None => return Ok(()),
             }
         }
-        if let Err(error) = self.context.cgroups.ensure_pod(pod) {
+        if let Err(error) = self.of_cgroup("update", |cgroups| cgroups.ensure_pod(pod)) {
             tracing::warn!(pod = %spec::describe(pod), "{error}");
         }
         // The next look sees what the runtime made of it.
@@ -96,17 +105,19 @@ impl Worker {
         Ok(())
     }
 
-    /// Holds running containers to their CPUs, which others may have made fewer or more.
-    pub(super) async fn hold_cpus(&self, pod: &Pod, runtime: &RuntimePod) -> Result<(), RuntimeError> {
+    /// Holds running containers to their CPUs, which others may have made fewer or more; whether all had them already.
+    pub(super) async fn hold_cpus(&self, pod: &Pod, runtime: &RuntimePod) -> Result<bool, RuntimeError> {
+        let mut held_all = true;
         for container in runtime.containers.iter().filter(|c| c.running()) {
-            let Some(cpus) = self.context.cpus.of(spec::uid(pod), &container.name) else { return Ok(()) };
+            let Some(cpus) = self.context.cpus.of(spec::uid(pod), &container.name) else { break };
             let cpuset_cpus = cpus.to_string();
             if container.resources.as_ref().is_some_and(|held| held.cpuset_cpus != cpuset_cpus) {
                 let resources = LinuxContainerResources { cpuset_cpus, ..Default::default() };
                 self.context.runtime.update_resources(&container.id, resources).await?;
+                held_all = false;
             }
         }
-        Ok(())
+        Ok(held_all)
     }
 
     /// Whether the node can give what the pod asks for now.
@@ -132,7 +143,7 @@ impl Worker {
         let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
         let fields = self.context.fields(self.ips(pod, &ip));
         match self.context.volumes.refresh(pod, &fields).await {
-            Ok(volumes) => self.volumes = Some((volumes, std::time::Instant::now())),
+            Ok(volumes) => self.volumes = Some((volumes, Instant::now())),
             Err(error) => {
                 self.context.recorder.warning(&PodRef::of(pod), "FailedMount", error.to_string());
                 tracing::debug!(pod = %spec::describe(pod), "refreshing volumes: {error}");

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use rk_figures::Ask;
 use serde_json::{Value, json};
 
 use super::figures::{cpu, filesystem, io, memory, network, put, swap, whole};
 use super::node::on_disk;
-use crate::eviction::usage::{Taken, logs, own_files};
+use crate::eviction::FILES_AGE;
+use crate::eviction::usage::Taken;
 use crate::filesystem::FsUse;
 use crate::pod::spec;
 use crate::server::routes::State;
@@ -66,7 +68,6 @@ pub fn usage(known: &Known, usage: &PodUsage, time: &str) -> Value {
 }
 
 /// What a pod takes of disks.
-#[derive(Default)]
 pub struct Disk {
     /// The file system of the kubelet's directory.
     pods: Option<FsUse>,
@@ -81,21 +82,20 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Looks at the disks.
-    pub async fn of(state: &State, known: &Known, usage: &PodUsage) -> Self {
-        let volumes = state.context.volumes.stats(&usage.uid).await;
-        let dirs = &state.context.options.dirs;
-        let (kubelet, root) = (dirs.kubelet.clone(), dirs.pod_logs.clone());
-        let (pod, dir) = (known.pod.clone(), state.context.volumes.pod_dir(&usage.uid));
-        // Walking trees blocks.
-        let walked = tokio::task::spawn_blocking(move || Self {
-            pods: FsUse::of(&kubelet),
-            logs_on: FsUse::of(&root),
-            logs: pod.map(|pod| logs(&pod, &root)).unwrap_or_default(),
-            own: own_files(&dir),
-            volumes: Vec::new(),
-        });
-        Self { volumes, ..walked.await.unwrap_or_default() }
+    /// Looks at the disks; for volumes as long as `volumes` says.
+    pub async fn of(state: &State, known: &Known, usage: &PodUsage, volumes: Ask) -> Self {
+        let (context, dirs) = (&state.context, &state.context.options.dirs);
+        let files = Ask { max_age: FILES_AGE, ..volumes };
+        let held = context.volumes.stats(&usage.uid, volumes).await;
+        let dir = context.volumes.pod_dir(&usage.uid);
+        let local = context.local.of(&usage.uid, known.pod.as_ref(), dir, files).await;
+        Self {
+            pods: FsUse::of(&dirs.kubelet),
+            logs_on: FsUse::of(&dirs.pod_logs),
+            logs: local.logs,
+            own: local.own,
+            volumes: held,
+        }
     }
 
     /// What counts as the pod's ephemeral storage: writable layers, logs, emptyDirs on disk and the kubelet's own files.

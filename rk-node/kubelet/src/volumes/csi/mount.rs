@@ -10,15 +10,18 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, SecretReference};
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
 use kube::Api;
+use rk_figures::Figures;
 use rk_plugin_api::csi;
 use rk_plugin_api::csi::node_service_capability::rpc;
 use tokio::time::{Instant, sleep};
 
 use super::data::{self, VolumeData};
 use super::drivers::{Driver, Drivers};
+use super::stats::VolumeStats;
 use super::volume::{CsiVolume, Lifecycle, attachment_name, staging_name};
 use crate::api_error;
 use crate::pod::spec;
+use crate::volumes::held::PATIENCE;
 use crate::volumes::objects::Objects;
 use crate::volumes::ownership;
 use crate::volumes::token::Tokens;
@@ -46,6 +49,8 @@ pub struct Csi {
     /// Published by this process: asked again of the driver only when it wants that.
     published: Mutex<BTreeSet<PathBuf>>,
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// What volumes hold, by their directories.
+    pub(super) figures: Figures<PathBuf, VolumeStats>,
 }
 
 /// Directories as upstream makes them: nobody but root looks in.
@@ -60,8 +65,8 @@ fn make_dir(path: &Path) -> Result<(), String> {
 impl Csi {
     /// For the volumes below `kubelet`, with these drivers.
     pub fn new(kubelet: &Path, node: String, objects: Objects, drivers: Drivers) -> Self {
-        let (published, locks) = (Mutex::default(), Mutex::default());
-        Self { kubelet: kubelet.to_owned(), node, objects, drivers, published, locks }
+        let (published, locks, figures) = (Mutex::default(), Mutex::default(), Figures::new(PATIENCE));
+        Self { kubelet: kubelet.to_owned(), node, objects, drivers, published, locks, figures }
     }
 
     pub(super) fn pod_dir(&self, uid: &str) -> PathBuf {

@@ -1,10 +1,14 @@
 //! What CSI volumes hold, by their drivers' own count.
 
+use std::path::PathBuf;
+
+use rk_figures::Ask;
 use rk_plugin_api::csi::node_service_capability::rpc;
 use rk_plugin_api::csi::volume_usage::Unit;
 use rk_plugin_api::csi::{NodeGetVolumeStatsRequest, VolumeUsage};
 
 use super::data::{self, VolumeData};
+use super::drivers::Driver;
 use super::mount::Csi;
 
 /// One volume's numbers; what its driver does not tell is absent.
@@ -32,7 +36,7 @@ fn of(list: &[VolumeUsage], unit: Unit) -> Option<[u64; 3]> {
 
 impl Csi {
     /// The volumes of a pod whose drivers count; one that does not answer is left out.
-    pub async fn stats(&self, uid: &str) -> Vec<VolumeStats> {
+    pub async fn stats(&self, uid: &str, ask: Ask) -> Vec<VolumeStats> {
         let mut all = Vec::new();
         for dir in data::of_pod(&self.pod_dir(uid)) {
             let Some(known) = VolumeData::read(&dir).filter(|known| !known.pod_volume.is_empty()) else { continue };
@@ -40,24 +44,33 @@ impl Csi {
             if !driver.can(rpc::Type::GetVolumeStats) {
                 continue;
             }
-            let target = known.target.clone().unwrap_or_else(|| dir.join("mount"));
-            let request = NodeGetVolumeStatsRequest {
-                volume_id: known.volume_handle.clone(),
-                volume_path: target.to_string_lossy().into_owned(),
-                staging_target_path: known.staging.map(|s| s.to_string_lossy().into_owned()).unwrap_or_default(),
-            };
-            match driver.ask_quickly("NodeGetVolumeStats", driver.client().node_get_volume_stats(request)).await {
-                Ok(answer) => all.push(VolumeStats {
-                    name: known.pod_volume,
-                    claim: known.claim,
-                    bytes: of(&answer.usage, Unit::Bytes),
-                    inodes: of(&answer.usage, Unit::Inodes),
-                    abnormal: answer.volume_condition.filter(|c| c.abnormal).map(|c| c.message),
-                    ephemeral: false,
-                }),
-                Err(problem) => tracing::debug!(volume = %known.spec_name, "a volume is not counted: {problem}"),
-            }
+            let key = dir.clone();
+            all.extend(self.figures.get(&key, ask, || count(driver, known, dir)).await);
         }
         all
+    }
+}
+
+/// Asks the driver of one volume, whose directory is `dir`.
+async fn count(driver: Driver, known: VolumeData, dir: PathBuf) -> Option<VolumeStats> {
+    let target = known.target.clone().unwrap_or_else(|| dir.join("mount"));
+    let request = NodeGetVolumeStatsRequest {
+        volume_id: known.volume_handle.clone(),
+        volume_path: target.to_string_lossy().into_owned(),
+        staging_target_path: known.staging.map(|s| s.to_string_lossy().into_owned()).unwrap_or_default(),
+    };
+    match driver.ask_quickly("NodeGetVolumeStats", driver.client().node_get_volume_stats(request)).await {
+        Ok(answer) => Some(VolumeStats {
+            name: known.pod_volume,
+            claim: known.claim,
+            bytes: of(&answer.usage, Unit::Bytes),
+            inodes: of(&answer.usage, Unit::Inodes),
+            abnormal: answer.volume_condition.filter(|c| c.abnormal).map(|c| c.message),
+            ephemeral: false,
+        }),
+        Err(problem) => {
+            tracing::debug!(volume = %known.spec_name, "a volume is not counted: {problem}");
+            None
+        }
     }
 }

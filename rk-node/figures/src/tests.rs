@@ -1,0 +1,72 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn now() -> Ask {
+    Ask::new(Duration::ZERO, PATIENCE)
+}
+
+#[tokio::test]
+async fn many_who_ask_cost_one_look() {
+    let figures: Arc<Figures<&str, u64>> = Arc::new(Figures::new(PATIENCE));
+    let looks = Arc::new(AtomicUsize::new(0));
+    let mut askers = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let (figures, looks) = (Arc::clone(&figures), Arc::clone(&looks));
+        askers.spawn(async move {
+            let look = || async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Some(u64::try_from(looks.fetch_add(1, Ordering::SeqCst)).unwrap())
+            };
+            figures.get(&"a", Ask::new(PATIENCE, PATIENCE), look).await
+        });
+    }
+    while let Some(answer) = askers.join_next().await {
+        assert_eq!(answer.unwrap(), Some(0));
+    }
+    assert_eq!(looks.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_look_that_hangs_is_made_once_and_leaves_what_was_known() {
+    let figures: Figures<&str, u64> = Figures::new(Duration::from_millis(10));
+    let hung = Arc::new(AtomicUsize::new(0));
+    let hang = || {
+        hung.fetch_add(1, Ordering::SeqCst);
+        std::future::pending::<Option<u64>>()
+    };
+    assert_eq!(figures.get(&"never", now(), hang).await, None);
+    while figures.get(&"a", now(), || async { Some(1) }).await != Some(1) {}
+    for _ in 0..5 {
+        assert_eq!(figures.get(&"a", now(), hang).await, Some(1));
+        assert_eq!(figures.get(&"never", now(), hang).await, None);
+    }
+    assert_eq!(hung.load(Ordering::SeqCst), 2, "one look of each");
+    assert_eq!(figures.get(&"other", Ask::new(PATIENCE, PATIENCE), || async { Some(3) }).await, Some(3));
+}
+
+async fn breaks() -> Option<u64> {
+    panic!("a look that breaks")
+}
+
+#[tokio::test]
+async fn a_look_that_breaks_is_made_again() {
+    let figures: Figures<&str, u64> = Figures::new(PATIENCE);
+    assert_eq!(figures.get(&"a", now(), breaks).await, None);
+    assert_eq!(figures.get(&"a", now(), || async { Some(2) }).await, Some(2));
+    assert_eq!(figures.get(&"a", now(), || async { None }).await, None, "what is told no more is known no more");
+}
+
+#[tokio::test]
+async fn what_nobody_asks_for_is_forgotten() {
+    let figures: Figures<&str, u64> = Figures::new(PATIENCE);
+    figures.get(&"a", now(), || async { Some(1) }).await;
+    let kept = |after: Duration| {
+        let mut table = locked(&figures.table);
+        table.sweep(Instant::now() + after);
+        table.slots.len()
+    };
+    assert_eq!((kept(SWEEP), kept(KEPT + SWEEP)), (1, 0));
+}

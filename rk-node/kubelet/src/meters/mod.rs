@@ -1,0 +1,269 @@
+//! What the kubelet counts of its own work, under the names that dashboards know (`pkg/kubelet/metrics/metrics.go`). It goes along with the
+//! handle of the runtime, which all have who work.
+
+mod counter;
+mod timing;
+
+use std::time::Duration;
+
+pub use counter::Counter;
+pub use timing::Timing;
+
+/// Bounds for what takes a moment, seconds.
+const MOMENTS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Bounds for calls of the runtime, some of which wait for containers or registries, seconds.
+const CALLS: &[f64] = &[
+    0.005,
+    0.0125,
+    0.03125,
+    0.078125,
+    0.1953125,
+    0.48828125,
+    1.220703125,
+    3.0517578125,
+    7.62939453125,
+    19.073486328125,
+    47.6837158203125,
+    119.20928955078125,
+    298.0232238769531,
+    745.0580596923828,
+];
+/// Bounds for starts of pods, seconds.
+const STARTS: &[f64] = &[
+    0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 20.0, 30.0, 45.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0, 480.0,
+    600.0, 900.0, 1200.0, 1800.0, 2700.0, 3600.0,
+];
+
+/// All counters.
+pub struct Meters {
+    operations: Counter,
+    operation_errors: Counter,
+    operation_durations: Timing,
+    /// Relists.
+    pub relists: Timing,
+    /// Time between their beginnings.
+    pub relist_intervals: Timing,
+    /// Looks of pods' workers, by why they looked.
+    pub pod_workers: Timing,
+    /// From the first sight of a pod until it runs.
+    pub pod_starts: Timing,
+    /// Sandboxes that were to start.
+    pub started_pods: Counter,
+    /// Those of them that did not.
+    pub started_pods_errors: Counter,
+    /// Static pods whose manifest was taken away and put back.
+    pub restarted_pods: Counter,
+    /// Changes of pods' cgroups.
+    pub cgroups: Timing,
+    /// Containers that were to start, by their kind.
+    pub started_containers: Counter,
+    /// Those of them that did not, by kind and reason.
+    pub started_containers_errors: Counter,
+    /// Pods that had to go, by what was short.
+    pub evictions: Counter,
+    /// Images that were removed, by why.
+    pub collected_images: Counter,
+    /// Requests to this server.
+    pub requests: Counter,
+    /// How long they took.
+    pub request_durations: Timing,
+    /// Probes, each by what came of it; told on a page of their own.
+    pub probes: Counter,
+    /// How long probes took.
+    pub probe_durations: Timing,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        const OPERATION: &[&str] = &["operation_type"];
+        const REQUEST: &[&str] = &["long_running", "method", "path", "server_type"];
+        Self {
+            operations: Counter::new(
+                "kubelet_runtime_operations_total",
+                "Cumulative number of runtime operations by operation type.",
+                OPERATION,
+            ),
+            operation_errors: Counter::new(
+                "kubelet_runtime_operations_errors_total",
+                "Cumulative number of runtime operation errors by operation type.",
+                OPERATION,
+            ),
+            operation_durations: Timing::new(
+                "kubelet_runtime_operations_duration_seconds",
+                "Duration in seconds of runtime operations by operation type.",
+                OPERATION,
+                CALLS,
+            ),
+            relists: Timing::new(
+                "kubelet_pleg_relist_duration_seconds",
+                "Duration in seconds for relisting pods in PLEG.",
+                &[],
+                MOMENTS,
+            ),
+            relist_intervals: Timing::new(
+                "kubelet_pleg_relist_interval_seconds",
+                "Interval in seconds between relisting in PLEG.",
+                &[],
+                MOMENTS,
+            ),
+            pod_workers: Timing::new(
+                "kubelet_pod_worker_duration_seconds",
+                "Duration in seconds to sync a single pod, by operation type: create, update or sync",
+                OPERATION,
+                MOMENTS,
+            ),
+            pod_starts: Timing::new(
+                "kubelet_pod_start_duration_seconds",
+                "Duration in seconds from the kubelet seeing a pod for the first time to the pod starting to run",
+                &[],
+                STARTS,
+            ),
+            started_pods: Counter::new("kubelet_started_pods_total", "Cumulative number of pods started", &[]),
+            started_pods_errors: Counter::new(
+                "kubelet_started_pods_errors_total",
+                "Cumulative number of errors when starting pods",
+                &[],
+            ),
+            restarted_pods: Counter::new(
+                "kubelet_restarted_pods_total",
+                "Number of pods that have been restarted because they were deleted and recreated with the same UID.",
+                &["static"],
+            ),
+            cgroups: Timing::new(
+                "kubelet_cgroup_manager_duration_seconds",
+                "Duration in seconds for changes of cgroups, by what was done.",
+                OPERATION,
+                MOMENTS,
+            ),
+            started_containers: Counter::new(
+                "kubelet_started_containers_total",
+                "Cumulative number of containers started",
+                &["container_type"],
+            ),
+            started_containers_errors: Counter::new(
+                "kubelet_started_containers_errors_total",
+                "Cumulative number of errors when starting containers",
+                &["code", "container_type"],
+            ),
+            evictions: Counter::new(
+                "kubelet_evictions",
+                "Cumulative number of pod evictions by eviction signal",
+                &["eviction_signal"],
+            ),
+            collected_images: Counter::new(
+                "kubelet_image_garbage_collected_total",
+                "Total number of images garbage collected by the kubelet, by reason.",
+                &["reason"],
+            ),
+            requests: Counter::new(
+                "kubelet_http_requests_total",
+                "Number of the http requests received since the server started",
+                REQUEST,
+            ),
+            request_durations: Timing::new(
+                "kubelet_http_requests_duration_seconds",
+                "Duration in seconds to serve http requests",
+                REQUEST,
+                MOMENTS,
+            ),
+            probes: Counter::new(
+                "prober_probe_total",
+                "Cumulative number of a liveness, readiness or startup probe for a container by result.",
+                &["container", "namespace", "pod", "pod_uid", "probe_type", "result"],
+            ),
+            probe_durations: Timing::new(
+                "prober_probe_duration_seconds",
+                "Duration in seconds for a probe response.",
+                &["container", "namespace", "pod", "probe_type"],
+                MOMENTS,
+            ),
+        }
+    }
+}
+
+impl Meters {
+    /// A call of the runtime that has ended.
+    pub fn called(&self, call: &str, took: Duration, good: bool) {
+        let operation = operation(call);
+        let labels = [operation.as_str()];
+        self.operations.add(&labels);
+        self.operation_durations.observe(&labels, took);
+        if !good {
+            self.operation_errors.add(&labels);
+        }
+    }
+
+    /// The counters of `/metrics`.
+    pub fn counters(&self) -> [&Counter; 10] {
+        [
+            &self.operations,
+            &self.operation_errors,
+            &self.started_pods,
+            &self.started_pods_errors,
+            &self.restarted_pods,
+            &self.started_containers,
+            &self.started_containers_errors,
+            &self.evictions,
+            &self.collected_images,
+            &self.requests,
+        ]
+    }
+
+    /// The timings of `/metrics`.
+    pub fn timings(&self) -> [&Timing; 7] {
+        [
+            &self.operation_durations,
+            &self.relists,
+            &self.relist_intervals,
+            &self.pod_workers,
+            &self.pod_starts,
+            &self.cgroups,
+            &self.request_durations,
+        ]
+    }
+}
+
+/// Upstream's name of a CRI call (`pkg/kubelet/kuberuntime/instrumented_services.go`).
+fn operation(call: &str) -> String {
+    if call == "UpdateContainerResources" {
+        return "update_container".to_owned();
+    }
+    let mut name = String::new();
+    for letter in call.replace("PodSandbox", "Podsandbox").chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_have_upstream_s_names() {
+        for (call, want) in [
+            ("Version", "version"),
+            ("ListPodSandbox", "list_podsandbox"),
+            ("PodSandboxStatus", "podsandbox_status"),
+            ("ReopenContainerLog", "reopen_container_log"),
+            ("ImageFsInfo", "image_fs_info"),
+            ("UpdateContainerResources", "update_container"),
+        ] {
+            assert_eq!(operation(call), want);
+        }
+    }
+
+    #[test]
+    fn a_call_that_failed_is_an_operation_and_an_error() {
+        let meters = Meters::default();
+        meters.called("PullImage", Duration::from_secs(1), true);
+        meters.called("PullImage", Duration::from_secs(1), false);
+        let key = vec!["pull_image".to_owned()];
+        assert_eq!(meters.operations.read().get(&key), Some(&2));
+        assert_eq!(meters.operation_errors.read().get(&key), Some(&1));
+        assert_eq!(meters.operation_durations.read().get(&key).map(|spread| spread.count), Some(2));
+    }
+}
