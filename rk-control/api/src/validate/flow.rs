@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::get::{empty, field, in_range, int, list, named, strings, text};
+use super::mandatory;
 use crate::meta::{at, dns1123_label, dns1123_subdomain};
 use crate::status::{FieldErrors, Path};
 
@@ -45,6 +46,7 @@ pub(super) fn flow_schema(object: &Value, errors: &mut FieldErrors) {
     for (index, rule) in list(spec, "rules").iter().enumerate() {
         self::rule(rule, &all.index(index), errors);
     }
+    mandatory::flow_schema(object, errors);
 }
 
 fn rule(rule: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
@@ -211,6 +213,7 @@ pub(super) fn priority_level(object: &Value, errors: &mut FieldErrors) {
         }
         other => errors.unsupported(&path.child("type"), other, &["Exempt", "Limited"]),
     }
+    mandatory::priority_level(object, errors);
 }
 
 /// What a level gets of the server, and lends.
