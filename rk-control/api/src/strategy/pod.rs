@@ -1,5 +1,7 @@
 //! Pods.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use serde_json::{Value, json};
 
 use super::status;
@@ -130,11 +132,13 @@ pub(super) fn keep_in_status(new: &mut Value, old: &Value) {
         }
     }
     // Of several conditions of a type each stands for the one in its place.
-    let mut left: Vec<&Value> = at(before, &["conditions"]).as_array().into_iter().flatten().collect();
+    let mut left: BTreeMap<&str, VecDeque<&Value>> = BTreeMap::new();
+    for other in at(before, &["conditions"]).as_array().into_iter().flatten() {
+        left.entry(text(other, &["type"])).or_default().push_back(other);
+    }
     for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
-        let kind = text(condition, &["type"]).to_owned();
-        let Some(place) = left.iter().position(|other| text(other, &["type"]) == kind) else { continue };
-        let other = left.remove(place);
+        let same = left.get_mut(text(condition, &["type"]));
+        let Some(other) = same.and_then(VecDeque::pop_front) else { continue };
         let Some(condition) = condition.as_object_mut() else { continue };
         if let Some(value) = other.get("observedGeneration").filter(|_| !condition.contains_key("observedGeneration")) {
             condition.insert("observedGeneration".into(), value.clone());

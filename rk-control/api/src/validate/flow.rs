@@ -1,5 +1,7 @@
 //! Priority and fairness.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::get::{empty, field, in_range, int, list, named, strings, text};
@@ -274,14 +276,13 @@ fn queuing(queuing: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 pub(super) fn status(object: &Value, errors: &mut FieldErrors) {
     let path = Path::new("status");
     let all = path.child("conditions");
-    let mut types: Vec<&str> = Vec::new();
+    let mut types: BTreeSet<&str> = BTreeSet::new();
     for (index, condition) in list(at(object, &["status"]), "conditions").iter().enumerate() {
         let path = all.index(index);
         let kind = text(condition, "type");
-        if types.contains(&kind) {
+        if !types.insert(kind) {
             errors.duplicate(&path.child("type"), kind);
         }
-        types.push(kind);
         if kind.is_empty() {
             errors.required(&path.child("type"), "must not be empty");
         }

@@ -6,6 +6,8 @@
 mod schema;
 mod topology;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::admission;
@@ -171,14 +173,13 @@ fn versions(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         }
     }
     let shared = ["schema", "subresources", "additionalPrinterColumns"].map(|key| is_shared(list, key));
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     let mut twice = false;
     for (index, version) in list.iter().enumerate() {
         let path = all.index(index);
         let name = text(version, "name");
         label(name, &path.child("name"), errors);
-        twice |= seen.contains(&name);
-        seen.push(name);
+        twice |= !seen.insert(name);
         warning(version, &path.child("deprecationWarning"), errors);
         part(version, &path, shared.map(|shared| !shared), "schema", errors);
     }
@@ -318,7 +319,7 @@ pub(super) fn definition_update(new: &Value, old: &Value, errors: &mut FieldErro
     }
     immutable(errors, &path.child("group"), field(spec, "group"), field(before, "group"));
     immutable(errors, &names.child("plural"), name(spec, "plural"), name(before, "plural"));
-    let known: Vec<&str> = list(spec, "versions").iter().map(|v| text(v, "name")).collect();
+    let known: BTreeSet<&str> = list(spec, "versions").iter().map(|v| text(v, "name")).collect();
     let status = Path::new("status");
     for (index, stored) in strings(at(old, &["status"]), "storedVersions").enumerate() {
         if !known.contains(&stored) {

@@ -1,5 +1,7 @@
 //! The spec of a pod.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::super::get::{field, flag, in_range, int, list, named, one_of, strings, text};
@@ -114,15 +116,14 @@ fn numbers(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 }
 
 fn gates(spec: &Value, path: &Path<'_>, owner: Owner, errors: &mut FieldErrors) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     let gates = path.child("schedulingGates");
     for (index, gate) in list(spec, "schedulingGates").iter().enumerate() {
         let name = text(gate, "name");
         named(errors, &gates.index(index), name, qualified_name(name));
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             errors.duplicate(&gates.index(index), name);
         }
-        seen.push(name);
     }
     if owner == Owner::Pod && !seen.is_empty() && !text(spec, "nodeName").is_empty() {
         errors.forbidden(&path.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
