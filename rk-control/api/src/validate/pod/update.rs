@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::super::get::{entries, field, int, list, text};
+use super::super::get::{field, int, list, text};
 use super::{annotations, gated};
 use crate::meta::at;
 use crate::status::{FieldErrors, Path};
@@ -108,7 +108,7 @@ fn difference(old: &Value, new: &Value) -> String {
 }
 
 /// Whether the pod is written by its node from a file.
-fn is_static(pod: &Value) -> bool {
+pub(super) fn is_static(pod: &Value) -> bool {
     field(at(pod, &["metadata", "annotations"]), annotations::MIRROR).is_some()
 }
 
@@ -133,49 +133,4 @@ pub(in super::super) fn ephemeral_update(new: &Value, old: &Value, errors: &mut 
             Some(_) => {}
         }
     }
-}
-
-/// `resize`: amounts of cpu and memory change, the quality-of-service class does not.
-pub(in super::super) fn resize_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    if is_static(old) {
-        return errors.forbidden(&Path::ROOT, "static pods cannot be resized");
-    }
-    if text(at(old, &["spec", "os"]), "name") == "windows" {
-        return errors.forbidden(&Path::ROOT, "windows pods cannot be resized");
-    }
-    super::pod(new, errors);
-    let path = Path::new("spec");
-    if crate::strategy::qos_class(new) != crate::strategy::qos_class(old) {
-        let class = text(at(new, &["status"]), "qosClass");
-        errors.invalid(&path, class, "Pod QOS Class may not change as a result of resizing");
-    }
-    for kind in ["containers", "initContainers"] {
-        let olds = list(at(old, &["spec"]), kind);
-        let all = path.child(kind);
-        for (index, (new, old)) in list(at(new, &["spec"]), kind).iter().zip(olds).enumerate() {
-            resized(new, old, &all.index(index), errors);
-            if others_differ(new, old) {
-                errors.forbidden(&path, "only cpu and memory resources are mutable");
-            }
-        }
-    }
-}
-
-/// What a container asks for changes, and never goes.
-fn resized(new: &Value, old: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    let path = path.child("resources");
-    for side in ["requests", "limits"] {
-        let asked = |container: &Value, name: &str| !at(container, &["resources", side, name]).is_null();
-        let gone = entries(at(old, &["resources"]), side).any(|(name, _)| !asked(new, name));
-        if gone {
-            errors.forbidden(&path.child(side), format!("resource {side} cannot be removed"));
-        }
-    }
-}
-
-fn others_differ(new: &Value, old: &Value) -> bool {
-    ["requests", "limits"].into_iter().any(|side| {
-        let changed = |name: &str| at(new, &["resources", side, name]) != at(old, &["resources", side, name]);
-        entries(at(new, &["resources"]), side).any(|(name, _)| !matches!(name, "cpu" | "memory") && changed(name))
-    })
 }
