@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::get::{empty, entries, field, immutable, int, list, named, non_negative, one_of, strings, text, token_life};
 use super::selector::label_selector;
+use super::volume;
 use crate::meta::{Quantity, at, dns1123_subdomain, qualified_name};
 use crate::status::{FieldErrors, Path};
 
@@ -289,7 +290,8 @@ fn source(source: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         (Some(""), None) => {
             errors.required(&path.child("persistentVolumeName"), "must specify non empty persistentVolumeName");
         }
-        (Some(_), None) | (None, Some(_)) => {}
+        (Some(_), None) => {}
+        (None, Some(described)) => volume::inline(described, &path.child("inlineVolumeSpec"), errors),
     }
 }
 
