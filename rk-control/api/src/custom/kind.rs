@@ -172,7 +172,7 @@ pub(super) fn children<'a>(schema: &'a Value, found: &mut dyn FnMut(&'a Value)) 
     schema.get("properties").and_then(Value::as_object).into_iter().flatten().for_each(|(_, child)| found(child));
 }
 
-fn collect_patterns(schema: &Value, patterns: &mut HashMap<String, Regex>) {
+pub(super) fn collect_patterns(schema: &Value, patterns: &mut HashMap<String, Regex>) {
     if let Some(text) = schema.get("pattern").and_then(Value::as_str)
         && !patterns.contains_key(text)
         && let Ok(pattern) = Regex::new(text)

@@ -3,7 +3,10 @@
 //! What all versions share is told where definitions of old had it: at `spec.validation`, `spec.subresources` and
 //! `spec.additionalPrinterColumns`.
 
+mod defaults;
+mod field_path;
 mod schema;
+mod selectable;
 mod topology;
 
 use std::collections::BTreeSet;
@@ -173,6 +176,8 @@ fn versions(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         }
     }
     let shared = ["schema", "subresources", "additionalPrinterColumns"].map(|key| is_shared(list, key));
+    // Fields are of the schema in which they are looked for.
+    let selects = is_shared(list, "schema") && is_shared(list, "selectableFields");
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     let mut twice = false;
     for (index, version) in list.iter().enumerate() {
@@ -182,6 +187,9 @@ fn versions(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         twice |= !seen.insert(name);
         warning(version, &path.child("deprecationWarning"), errors);
         part(version, &path, shared.map(|shared| !shared), "schema", errors);
+        if !selects {
+            selectable::check(version, &path, errors);
+        }
     }
     if twice {
         errors.invalid(&all, spec["versions"].clone(), "must contain unique version names");
@@ -191,6 +199,9 @@ fn versions(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     }
     if let Some(first) = list.first() {
         part(first, path, shared, "validation", errors);
+        if selects {
+            selectable::check(first, path, errors);
+        }
     }
 }
 
