@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::get::{empty, entries, field, immutable, list, named, one_of, required_name, strings, text};
+use super::get::{empty, entries, field, immutable, list, named, required_name, required_of_listed, strings, text};
 use super::resources;
 use crate::meta::{at, dns1123_label, label_value, qualified_name};
 use crate::status::{ErrorKind, FieldErrors, Path};
@@ -25,7 +25,7 @@ pub(super) fn node(object: &Value, errors: &mut FieldErrors) {
         if !wrong.is_empty() {
             errors.invalid(&path.child("value"), value, wrong.join(";"));
         }
-        one_of(errors, &path.child("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"], true);
+        required_of_listed(errors, &path.child("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
         if !seen.insert((key, effect)) {
             let why = "taints must be unique by key and effect pair";
             errors.push(ErrorKind::Duplicate, &path, taint.clone(), why);

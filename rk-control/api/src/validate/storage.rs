@@ -143,7 +143,7 @@ pub(super) fn driver(object: &Value, errors: &mut FieldErrors) {
     tokens(spec, &path.child("tokenRequests"), errors);
     for mode in strings(spec, "volumeLifecycleModes") {
         if !matches!(mode, "Persistent" | "Ephemeral") {
-            errors.unsupported(&path.child("volumeLifecycleModes"), mode, &["Persistent", "Ephemeral"]);
+            errors.unsupported_as_listed(&path.child("volumeLifecycleModes"), mode, &["Persistent", "Ephemeral"]);
         }
     }
     if field(spec, "seLinuxMount").is_none() {

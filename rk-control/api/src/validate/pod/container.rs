@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::super::get::{empty, field, flag, list, named, one_of, text};
+use super::super::get::{empty, field, flag, list, named, one_of, required_of_listed, text};
 use super::super::resources;
 use super::{Owner, claims, env, mounts, probe, restart, security};
 use crate::meta::{dns1123_label, in_range, port_name};
@@ -70,7 +70,7 @@ fn one(container: &Value, spec: &Value, path: &Path<'_>, names: &Names<'_>, erro
         errors.required(&path.child("image"), "");
     }
     let policy = text(container, "terminationMessagePolicy");
-    one_of(errors, &path.child("terminationMessagePolicy"), policy, &["File", "FallbackToLogsOnError"], true);
+    required_of_listed(errors, &path.child("terminationMessagePolicy"), policy, &["File", "FallbackToLogsOnError"]);
     ports(container, &path.child("ports"), errors);
     env::env(container, path, errors);
     mounts::mounts(container, path, &names.volumes, errors);

@@ -79,7 +79,7 @@ pub(super) fn binding(object: &Value, errors: &mut FieldErrors) {
     let path = Path::new("target");
     let kind = text(target, "kind");
     if !kind.is_empty() && kind != "Node" {
-        errors.unsupported(&path.child("kind"), kind, &["Node", "<empty>"]);
+        errors.unsupported_as_listed(&path.child("kind"), kind, &["Node", "<empty>"]);
     }
     if text(target, "name").is_empty() {
         errors.required(&path.child("name"), "");
