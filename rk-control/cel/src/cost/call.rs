@@ -106,7 +106,7 @@ fn made(
     args: &[(&Expr, Guess)],
     shapes: &[&Arc<Shape>],
 ) -> Arc<Shape> {
-    let at = |index: usize| shapes.get(index).map_or_else(Shape::open, |shape| Arc::clone(shape));
+    let at = |index: usize| shapes.get(index).copied().map_or_else(Shape::open, Arc::clone);
     match name {
         "lowerAscii" | "upperAscii" | "substring" | "trim" | "find" | "jsonpatch.escapeKey" => Shape::text(at(0).size),
         "string" | "bytes" if at(0).is_scalar() => Shape::text(PLAIN),
