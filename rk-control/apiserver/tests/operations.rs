@@ -3,6 +3,10 @@
 
 mod support;
 
+use std::sync::OnceLock;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rk_api::patch::merge_patch;
 use rk_api::resources::{Registry, Resource, Verb};
 use serde_json::{Value, json};
@@ -19,6 +23,16 @@ fn pod_spec() -> Value {
 
 fn template() -> Value {
     json!({"metadata": {"labels": {"app": "a"}}, "spec": pod_spec()})
+}
+
+/// A request for a certificate, the same one each time.
+fn signing_request() -> &'static str {
+    static MADE: OnceLock<String> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let key = rcgen::KeyPair::generate().expect("key");
+        let request = rcgen::CertificateParams::default().serialize_request(&key).expect("request");
+        STANDARD.encode(request.pem().expect("pem"))
+    })
 }
 
 /// What an ordinary object has besides its metadata; `number` keeps names apart that must differ.
@@ -81,8 +95,7 @@ fn body(plural: &str, number: usize) -> Value {
         "priorityclasses" => json!({"value": 100}),
         "runtimeclasses" => json!({"handler": "h"}),
         "certificatesigningrequests" => {
-            let request = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K";
-            json!({"spec": {"request": request, "signerName": "example.com/s", "usages": ["client auth"]}})
+            json!({"spec": {"request": signing_request(), "signerName": "example.com/s", "usages": ["client auth"]}})
         }
         "mutatingwebhookconfigurations" | "validatingwebhookconfigurations" => webhooks,
         "validatingadmissionpolicies" => {

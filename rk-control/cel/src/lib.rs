@@ -2,7 +2,7 @@
 //!
 //! [`Env`] says which names an expression may use and compiles it to a [`Program`]: `parse` makes a tree (macros included), `check`
 //! finds what is wrong before anything runs, worded and placed as clients know it. A [`Context`] holds values and a budget and runs
-//! programs: `eval` walks the tree, `registry` holds the functions of `lib`. Objects are borrowed ([`Value::Json`]), never copied.
+//! programs: `eval` walks the tree, `cost` tells beforehand what that costs at most, `registry` holds the functions of `lib`. Objects are borrowed ([`Value::Json`]), never copied.
 //!
 //! Invariants: nothing panics on what a client wrote; length and depth of expressions are bounded when they are parsed, work by the
 //! budget when they run; nothing reads a clock or does IO. Answers of the authorizer are fetched by the caller: evaluation stops with
@@ -10,6 +10,7 @@
 
 mod ast;
 mod check;
+mod cost;
 mod env;
 mod eval;
 mod issue;
@@ -23,6 +24,7 @@ mod value;
 
 use library as lib;
 
+pub use cost::Shape;
 pub use env::{CompileError, Env, json_patch, object};
 pub use eval::{Context, Failure};
 pub use lib::{Answer, Authz, Question, Semver, Url};

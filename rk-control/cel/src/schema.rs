@@ -108,7 +108,7 @@ pub fn of_openapi(schema: &Json, name: &str) -> Type {
 }
 
 /// Embedded objects have the names of every object.
-fn embedded(schema: &Json) -> Json {
+pub(crate) fn embedded(schema: &Json) -> Json {
     let mut schema = schema.clone();
     if flag(&schema, "x-kubernetes-embedded-resource")
         && let Some(object) = schema.as_object_mut()

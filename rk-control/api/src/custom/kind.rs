@@ -1,7 +1,7 @@
 //! What a version of a custom kind has that built-in kinds do not.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use regex_lite::Regex;
@@ -132,7 +132,8 @@ impl CustomKind {
         if !found.is_empty() {
             self.validate(old, &mut before);
         }
-        errors.0.extend(found.0.into_iter().filter(|error| !before.0.contains(error)));
+        let known: HashSet<String> = before.0.iter().map(ToString::to_string).collect();
+        errors.0.extend(found.0.into_iter().filter(|error| !known.contains(&error.to_string())));
     }
 }
 
@@ -171,7 +172,7 @@ pub(super) fn children<'a>(schema: &'a Value, found: &mut dyn FnMut(&'a Value)) 
     schema.get("properties").and_then(Value::as_object).into_iter().flatten().for_each(|(_, child)| found(child));
 }
 
-fn collect_patterns(schema: &Value, patterns: &mut HashMap<String, Regex>) {
+pub(super) fn collect_patterns(schema: &Value, patterns: &mut HashMap<String, Regex>) {
     if let Some(text) = schema.get("pattern").and_then(Value::as_str)
         && !patterns.contains_key(text)
         && let Ok(pattern) = Regex::new(text)

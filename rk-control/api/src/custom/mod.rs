@@ -16,9 +16,11 @@ mod rows;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 pub use columns::Columns;
 pub use format::holds as has_format;
 pub use kind::{ConversionWebhook, CustomKind, ScalePaths};
 pub use path::JsonPath;
 pub use rows::{is_established, rows};
+pub use trial::Trial;

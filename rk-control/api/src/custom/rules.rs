@@ -53,7 +53,8 @@ impl Judge<'_> {
         self.value(object, schema, &Path::ROOT, errors);
     }
 
-    fn value(&self, value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    /// A value at a place, against the schema of that place.
+    pub(super) fn value(&self, value: &Value, schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         if value.is_null() && flag(schema, "nullable") {
             return;
         }

@@ -1,11 +1,13 @@
 //! Merging a configuration into an object, and removing paths from one.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::element;
 use super::path::PathElement;
 use super::set::FieldSet;
-use super::walk::index;
+use super::walk::{by_element, index};
 use crate::Object;
 use crate::schema::{Lists, Schema, Shape};
 
@@ -34,41 +36,38 @@ pub(super) fn merge(live: &Value, config: &Value, schema: &Schema) -> Value {
 fn merge_lists(live: &Value, config: &Value, schema: &Schema) -> Vec<Value> {
     let (left, right) = (index(Some(live), schema), index(Some(config), schema));
     let item = schema.item();
-    let of = |list: &[(PathElement, &Value)], element: &PathElement| {
-        list.iter().find(|(e, _)| e == element).map(|(_, v)| (*v).clone())
+    let (in_left, in_right) = (by_element(&left), by_element(&right));
+    let both = |element: &PathElement| match (in_left.get(element), in_right.get(element)) {
+        (Some(old), Some(new)) => merge(old, new, &item),
+        (old, new) => new.or(old).map(|value| (*value).clone()).unwrap_or_default(),
     };
-    let both = |element: &PathElement| match (of(&left, element), of(&right, element)) {
-        (Some(old), Some(new)) => merge(&old, &new, &item),
-        (old, new) => new.or(old).unwrap_or_default(),
-    };
-    let shared: Vec<&PathElement> = right.iter().map(|(e, _)| e).filter(|e| of(&left, e).is_some()).collect();
-    let mut shared = shared.into_iter().peekable();
-    let (mut out, mut taken): (Vec<Value>, Vec<&PathElement>) = (Vec::new(), Vec::new());
+    let mut shared = right.iter().map(|(e, _)| e).filter(|e| in_left.contains_key(*e)).peekable();
+    let (mut out, mut taken): (Vec<Value>, BTreeSet<&PathElement>) = Default::default();
     let (mut l, mut r) = (left.iter().peekable(), right.iter().peekable());
     loop {
         match (l.peek(), r.peek()) {
             (None, None) => return out,
             (Some((a, _)), Some((b, _))) if a == b => {
                 out.push(both(a));
-                taken.push(a);
+                taken.insert(a);
                 shared.next();
                 l.next();
                 r.next();
             }
             // Both lists have it, but the configuration wants another one first.
-            (Some((a, _)), Some(_)) if of(&right, a).is_some() && shared.peek().is_some_and(|next| *next != a) => {
+            (Some((a, _)), Some(_)) if in_right.contains_key(a) && shared.peek().is_some_and(|next| *next != a) => {
                 l.next();
             }
-            (Some((a, value)), _) if of(&right, a).is_none() => {
+            (Some((a, value)), _) if !in_right.contains_key(a) => {
                 out.push((*value).clone());
                 l.next();
             }
-            (Some((a, _)), _) if taken.contains(&a) => {
+            (Some((a, _)), _) if taken.contains(a) => {
                 l.next();
             }
             (_, Some((b, _))) => {
                 out.push(both(b));
-                taken.push(b);
+                taken.insert(b);
                 if shared.peek().is_some_and(|next| *next == b) {
                     shared.next();
                 }

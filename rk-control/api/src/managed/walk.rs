@@ -1,5 +1,7 @@
 //! Objects as sets of paths, and the difference of two objects.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::element::{self, is_blank};
@@ -159,9 +161,10 @@ fn compare_objects(old: Option<&Value>, new: Option<&Value>, schema: &Schema, no
 
 fn compare_lists(old: Option<&Value>, new: Option<&Value>, schema: &Schema, nodes: &mut Nodes) {
     let (old, new) = (index(old, schema), index(new, schema));
+    let (in_old, in_new) = (by_element(&old), by_element(&new));
     let item = schema.item();
     for (element, value) in &new {
-        let before = old.iter().find(|(e, _)| e == element).map(|(_, v)| *v);
+        let before = in_old.get(element).copied();
         let mut below = compare_at(before, Some(value), &item);
         below.changed.member |= before.is_none();
         if !below.is_empty() {
@@ -169,7 +172,7 @@ fn compare_lists(old: Option<&Value>, new: Option<&Value>, schema: &Schema, node
         }
     }
     for (element, value) in &old {
-        if !new.iter().any(|(e, _)| e == element) {
+        if !in_new.contains_key(element) {
             let mut below = compare_at(Some(value), None, &item);
             below.removed.member = true;
             nodes.put(element.clone(), below);
@@ -180,12 +183,18 @@ fn compare_lists(old: Option<&Value>, new: Option<&Value>, schema: &Schema, node
 /// The elements of a list by what identifies them; what nothing identifies is left out, of equals the first counts.
 pub(super) fn index<'a>(list: Option<&'a Value>, schema: &Schema) -> Vec<(PathElement, &'a Value)> {
     let mut out: Vec<(PathElement, &Value)> = Vec::new();
+    let mut seen: BTreeSet<PathElement> = BTreeSet::new();
     for item in list.and_then(Value::as_array).into_iter().flatten() {
         if let Ok(element) = element::of(item, schema)
-            && !out.iter().any(|(e, _)| *e == element)
+            && seen.insert(element.clone())
         {
             out.push((element, item));
         }
     }
     out
+}
+
+/// The values of indexed elements by what identifies them.
+pub(super) fn by_element<'a>(list: &'a [(PathElement, &'a Value)]) -> BTreeMap<&'a PathElement, &'a Value> {
+    list.iter().map(|(element, value)| (element, *value)).collect()
 }

@@ -2,6 +2,8 @@
 //!
 //! Directives: `$patch` (replace, delete, merge), `$retainKeys`, `$deleteFromPrimitiveList/<field>`, `$setElementOrder/<field>`.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::PatchError;
@@ -100,12 +102,12 @@ fn merge_field(original: &mut Object, key: &str, patch: &Value, schema: &Schema)
 /// Keeps only the named keys; every key that the patch sets must be among them.
 fn retain_keys(original: &mut Object, patch: &Object, keys: &Value) -> Result<(), PatchError> {
     let bad = || malformed("invalid patch format of retainKeys");
-    let keys: Vec<&str> =
+    let keys: BTreeSet<&str> =
         keys.as_array().ok_or_else(bad)?.iter().map(|k| k.as_str().ok_or_else(bad)).collect::<Result<_, _>>()?;
-    if patch.iter().any(|(key, value)| !is_directive(key) && !value.is_null() && !keys.contains(&key.as_str())) {
+    if patch.iter().any(|(key, value)| !is_directive(key) && !value.is_null() && !keys.contains(key.as_str())) {
         return Err(bad());
     }
-    original.retain(|key, _| keys.contains(&key.as_str()));
+    original.retain(|key, _| keys.contains(key.as_str()));
     Ok(())
 }
 

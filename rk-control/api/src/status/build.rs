@@ -1,5 +1,6 @@
 //! Builders of `Status` objects.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde_json::{Value, json};
@@ -123,9 +124,10 @@ impl Status {
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
         let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         let mut texts: Vec<String> = Vec::with_capacity(errors.len());
+        let mut said: HashSet<String> = HashSet::with_capacity(errors.len());
         for text in errors.iter().map(ToString::to_string) {
             // Each sentence once; the causes below keep every error.
-            if !texts.contains(&text) {
+            if said.insert(text.clone()) {
                 texts.push(text);
             }
         }

@@ -1,5 +1,7 @@
 //! Pods.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use serde_json::{Value, json};
 
 use super::status;
@@ -130,11 +132,13 @@ pub(super) fn keep_in_status(new: &mut Value, old: &Value) {
         }
     }
     // Of several conditions of a type each stands for the one in its place.
-    let mut left: Vec<&Value> = at(before, &["conditions"]).as_array().into_iter().flatten().collect();
+    let mut left: BTreeMap<&str, VecDeque<&Value>> = BTreeMap::new();
+    for other in at(before, &["conditions"]).as_array().into_iter().flatten() {
+        left.entry(text(other, &["type"])).or_default().push_back(other);
+    }
     for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
-        let kind = text(condition, &["type"]).to_owned();
-        let Some(place) = left.iter().position(|other| text(other, &["type"]) == kind) else { continue };
-        let other = left.remove(place);
+        let same = left.get_mut(text(condition, &["type"]));
+        let Some(other) = same.and_then(VecDeque::pop_front) else { continue };
         let Some(condition) = condition.as_object_mut() else { continue };
         if let Some(value) = other.get("observedGeneration").filter(|_| !condition.contains_key("observedGeneration")) {
             condition.insert("observedGeneration".into(), value.clone());
@@ -159,19 +163,34 @@ pub(super) fn keep_all_but_ephemeral_containers(new: &mut Value, old: &Value) {
     }
 }
 
-/// `resize`: only resources and resize policies of containers may change.
+/// `resize`: only resources and resize policies of containers may change. Containers that are others, or stand in another order, are
+/// left as they were given: validation tells of them.
 pub(super) fn keep_all_but_resources(new: &mut Value, old: &Value) {
-    let wanted = new.clone();
-    let metadata = new.get("metadata").cloned();
-    *new = old.clone();
-    if let (Some(metadata), Some(object)) = (metadata, new.as_object_mut()) {
-        object.insert("metadata".into(), status::merged_metadata(metadata, at(old, &["metadata"]), Frozen));
+    const LISTS: [&str; 2] = ["containers", "initContainers"];
+    let names = |pod: &Value, list: &str| -> Vec<String> {
+        let containers = at(pod, &["spec", list]).as_array().into_iter().flatten();
+        containers.map(|container| text(container, &["name"]).to_owned()).collect()
+    };
+    if LISTS.iter().any(|list| names(new, list).len() != names(old, list).len()) {
+        return;
     }
-    for list in ["containers", "initContainers"] {
+    let wanted = std::mem::replace(new, old.clone());
+    if let (Some(metadata), Some(object)) = (wanted.get("metadata"), new.as_object_mut()) {
+        let merged = status::merged_metadata(metadata.clone(), at(old, &["metadata"]), Frozen);
+        object.insert("metadata".into(), merged);
+    }
+    for list in LISTS {
         let sources = at(&wanted, &["spec", list]).as_array().cloned().unwrap_or_default();
-        for container in new.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut).into_iter().flatten() {
-            let Some(source) = sources.iter().find(|s| s.get("name") == container.get("name")) else { continue };
-            let (source, Some(container)) = (source, container.as_object_mut()) else { continue };
+        let same = names(&wanted, list) == names(old, list);
+        let Some(containers) = new.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut) else {
+            continue;
+        };
+        if !same {
+            *containers = sources;
+            continue;
+        }
+        for (container, source) in containers.iter_mut().zip(&sources) {
+            let Some(container) = container.as_object_mut() else { continue };
             for key in ["resources", "resizePolicy"] {
                 match source.get(key) {
                     Some(value) => drop(container.insert(key.into(), value.clone())),

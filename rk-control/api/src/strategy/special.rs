@@ -1,5 +1,7 @@
 //! Kinds whose preparation is their own.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -125,12 +127,12 @@ pub fn stamp(resource: &Resource, new: &mut Value, old: &Value, now: jiff::Times
 fn conditions(new: &mut Value, old: &Value, now: &str) {
     let before = at(old, &["status", "conditions"]).as_array().cloned().unwrap_or_default();
     let conditions = new.get_mut("status").and_then(|s| s.get_mut("conditions")).and_then(Value::as_array_mut);
+    let said = |condition: &Value| ["type", "status"].map(|key| text(condition, &[key]).to_owned());
+    // Of several that say the same the first counts.
+    let times: BTreeMap<[String; 2], &Value> =
+        before.iter().rev().map(|c| (said(c), at(c, &["lastTransitionTime"]))).collect();
     for condition in conditions.into_iter().flatten() {
-        let same = |other: &&Value| {
-            let key = |c: &Value, key| text(c, &[key]).to_owned();
-            key(other, "type") == key(condition, "type") && key(other, "status") == key(condition, "status")
-        };
-        let since = before.iter().find(same).map(|c| at(c, &["lastTransitionTime"]).clone());
+        let since = times.get(&said(condition)).map(|time| (*time).clone());
         let since = since.filter(|time| !time.is_null()).unwrap_or_else(|| json!(now));
         let Some(condition) = condition.as_object_mut() else { continue };
         for (key, time) in [("lastUpdateTime", json!(now)), ("lastTransitionTime", since)] {
@@ -155,7 +157,7 @@ fn set_conditions(object: &mut Value, conditions: Vec<Value>) {
 /// ResourceClaim, `status`: what drivers tell of devices goes with their allocation.
 pub(super) fn drop_deallocated(new: &mut Value, old: &Value) {
     let identity = |device: &Value| ["driver", "pool", "device"].map(|key| text(device, &[key]).to_owned());
-    let allocated = |claim: &Value| -> Vec<[String; 3]> {
+    let allocated = |claim: &Value| -> BTreeSet<[String; 3]> {
         let results = at(claim, &["status", "allocation", "devices", "results"]).as_array();
         results.into_iter().flatten().map(identity).collect()
     };

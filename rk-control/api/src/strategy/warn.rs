@@ -1,5 +1,7 @@
 //! Settings that are accepted and deserve a word.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::meta::{at, dns1123_label, text};
@@ -127,12 +129,11 @@ fn pod_spec(spec: &Value, path: &str, out: &mut Vec<String>) {
 }
 
 fn duplicate_names(container: &Value, list: &str, path: &str, out: &mut Vec<String>) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (index, item) in at(container, &[list]).as_array().into_iter().flatten().enumerate() {
         let name = text(item, &["name"]);
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             out.push(format!("{path}.{list}[{index}]: hides previous definition of {name:?}, which may cause problems when using apply"));
         }
-        seen.push(name);
     }
 }

@@ -1,5 +1,7 @@
 //! Webhook configurations, and what they share with admission policies. Expressions are checked by those who compile them.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::get::{empty, field, int, list, named, one_of, strings, text};
@@ -13,7 +15,7 @@ const MAX_CONDITIONS: usize = 64;
 /// MutatingWebhookConfiguration and ValidatingWebhookConfiguration.
 pub(super) fn webhooks(object: &Value, errors: &mut FieldErrors) {
     let all = Path::new("webhooks");
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
     for (index, webhook) in list(object, "webhooks").iter().enumerate() {
         let path = all.index(index);
         let name = text(webhook, "name");
@@ -47,7 +49,7 @@ pub(super) fn webhooks(object: &Value, errors: &mut FieldErrors) {
         if !name.is_empty() && names.contains(&name) {
             errors.duplicate(&path.child("name"), name);
         }
-        names.push(name);
+        names.insert(name);
     }
 }
 
@@ -58,8 +60,9 @@ pub(super) fn review_versions(holder: &Value, key: &str, missing: &str, path: &P
     if versions.is_empty() {
         return errors.required(&path, missing);
     }
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (index, version) in versions.iter().enumerate() {
-        if versions.iter().take(index).any(|before| before == version) {
+        if !seen.insert(version) {
             errors.invalid(&path.index(index), *version, "duplicate version");
         } else {
             named(errors, &path.index(index), version, dns1035_label(version));
@@ -90,7 +93,7 @@ pub(super) fn match_conditions(holder: &Value, path: &Path<'_>, errors: &mut Fie
     if conditions.len() > MAX_CONDITIONS {
         errors.too_many(&all, conditions.len(), MAX_CONDITIONS);
     }
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
     for (index, condition) in conditions.iter().enumerate() {
         let path = all.index(index);
         if text(condition, "expression").trim().is_empty() {
@@ -102,10 +105,9 @@ pub(super) fn match_conditions(holder: &Value, path: &Path<'_>, errors: &mut Fie
             continue;
         }
         named(errors, &path.child("name"), name, qualified_name(name));
-        if names.contains(&name) {
+        if !names.insert(name) {
             errors.duplicate(&path.child("name"), name);
         }
-        names.push(name);
     }
 }
 
@@ -197,13 +199,12 @@ pub(super) fn rules(holder: &Value, key: &str, path: &Path<'_>, errors: &mut Fie
     for (index, rule) in list(holder, key).iter().enumerate() {
         let path = path.child(key);
         let path = path.index(index);
-        let mut names: Vec<&str> = Vec::new();
+        let mut names: BTreeSet<&str> = BTreeSet::new();
         for (at, name) in strings(rule, "resourceNames").enumerate() {
             named(errors, &path.child("resourceNames").index(at), name, path_segment(name));
-            if names.contains(&name) {
+            if !names.insert(name) {
                 errors.duplicate(&path.child("resourceNames").index(at), name);
             }
-            names.push(name);
         }
         for (list, what) in [("operations", "operations"), ("apiGroups", "API groups"), ("apiVersions", "API versions")]
         {
@@ -236,7 +237,7 @@ fn resources(rule: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     if all.is_empty() {
         errors.required(path, "");
     }
-    let (mut every_part_of, mut part_of_every): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+    let (mut every_part_of, mut part_of_every): (BTreeSet<&str>, BTreeSet<&str>) = Default::default();
     let mut whole = false;
     for (index, own) in all.iter().copied().enumerate() {
         let path = path.index(index);
@@ -256,10 +257,10 @@ fn resources(rule: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             errors.invalid(&path, own, format!("if '*/{part}' is present, must not specify {own}"));
         }
         if part == "*" {
-            every_part_of.push(resource);
+            every_part_of.insert(resource);
         }
         if resource == "*" {
-            part_of_every.push(part);
+            part_of_every.insert(part);
         }
     }
     let shown = || at(rule, &["resources"]).clone();

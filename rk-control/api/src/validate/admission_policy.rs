@@ -1,5 +1,7 @@
 //! Admission policies and their bindings. Expressions are checked by those who compile them.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::admission::{match_conditions, rules};
@@ -172,7 +174,7 @@ fn annotations(spec: &Value, policy: &str, path: &Path<'_>, errors: &mut FieldEr
         let why = format!("must not have more than {MAX_ANNOTATIONS} auditAnnotations");
         errors.invalid(path, all.to_vec(), why);
     }
-    let mut keys: Vec<&str> = Vec::new();
+    let mut keys: BTreeSet<&str> = BTreeSet::new();
     for (index, annotation) in all.iter().enumerate() {
         let path = path.index(index);
         let key = text(annotation, "key");
@@ -187,10 +189,9 @@ fn annotations(spec: &Value, policy: &str, path: &Path<'_>, errors: &mut FieldEr
             let why = format!("must not exceed {ANNOTATION_MAX} bytes in length");
             errors.required(&path.child("valueExpression"), &why);
         }
-        if keys.contains(&key) {
+        if !keys.insert(key) {
             errors.duplicate(&path.child("key"), key);
         }
-        keys.push(key);
     }
 }
 
@@ -290,11 +291,12 @@ pub(super) fn validating_binding(object: &Value, errors: &mut FieldErrors) {
     binding(spec, &path, errors);
     let path = path.child("validationActions");
     let actions: Vec<&str> = strings(spec, "validationActions").collect();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (index, action) in actions.iter().enumerate() {
         if !matches!(*action, "Audit" | "Deny" | "Warn") {
             errors.unsupported(&path.index(index), *action, &["Audit", "Deny", "Warn"]);
         }
-        if actions.iter().take(index).any(|before| before == action) {
+        if !seen.insert(action) {
             errors.duplicate(&path.index(index), *action);
         }
     }

@@ -71,7 +71,7 @@ pub(super) fn status(object: &Value, errors: &mut FieldErrors) {
     for (index, condition) in list(at(object, &["status"]), "conditions").iter().enumerate() {
         let status = text(condition, "status");
         if !matches!(status, "True" | "False" | "Unknown") {
-            errors.unsupported(&all.index(index).child("status"), status, &["True", "False", "Unknown"]);
+            errors.unsupported_as_listed(&all.index(index).child("status"), status, &["True", "False", "Unknown"]);
         }
     }
 }

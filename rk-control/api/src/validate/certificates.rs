@@ -1,5 +1,7 @@
 //! CertificateSigningRequests.
 
+use std::collections::BTreeSet;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -52,7 +54,7 @@ pub(super) fn request(object: &Value, errors: &mut FieldErrors) {
     if empty(spec, "usages") {
         errors.required(&path.child("usages"), "");
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (index, usage) in strings(spec, "usages").enumerate() {
         let path = path.child("usages");
         if !USAGES.contains(&usage) {
@@ -60,7 +62,7 @@ pub(super) fn request(object: &Value, errors: &mut FieldErrors) {
         } else if seen.contains(&usage) {
             errors.duplicate(&path.index(index), usage);
         }
-        seen.push(usage);
+        seen.insert(usage);
     }
     let name = text(spec, "signerName");
     if name == LEGACY_SIGNER {
@@ -119,7 +121,7 @@ fn labels(all: &str, rules: fn(&str) -> Vec<String>, path: &Path<'_>, errors: &m
 fn conditions(status: &Value, errors: &mut FieldErrors) {
     let path = Path::new("status");
     let all = path.child("conditions");
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (index, condition) in list(status, "conditions").iter().enumerate() {
         let path = all.index(index);
         let (kind, value) = (text(condition, "type"), text(condition, "status"));
@@ -141,7 +143,7 @@ fn conditions(status: &Value, errors: &mut FieldErrors) {
             let why = "Approved and Denied conditions are mutually exclusive";
             errors.invalid(&path.child("type"), kind, why);
         }
-        seen.push(kind);
+        seen.insert(kind);
     }
 }
 

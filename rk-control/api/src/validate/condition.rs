@@ -1,5 +1,7 @@
 //! Conditions in the status of objects.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::get::{field, int, list, named, one_of, text};
@@ -15,14 +17,13 @@ const MESSAGE_MAX: usize = 32 * 1024;
 /// The `conditions` of a status: one of each type, each complete.
 pub(super) fn conditions(holder: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let all = path.child("conditions");
-    let mut types: Vec<&str> = Vec::new();
+    let mut types: BTreeSet<&str> = BTreeSet::new();
     for (index, condition) in list(holder, "conditions").iter().enumerate() {
         let path = all.index(index);
         let kind = text(condition, "type");
-        if types.contains(&kind) {
+        if !types.insert(kind) {
             errors.duplicate(&path.child("type"), kind);
         }
-        types.push(kind);
         self::condition(condition, &path, errors);
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn config_map(object: &Value, errors: &mut FieldErrors) {
     let mut total = 0;
     for (key, value) in entries(object, "data") {
         named(errors, &Path::new("data").key(key), key, config_map_key(key));
-        if entries(object, "binaryData").any(|(other, _)| other == key) {
+        if at(object, &["binaryData", key]) != &Value::Null {
             errors.invalid(&Path::new("data").key(key), key, "duplicate of key present in binaryData");
         }
         total += value.as_str().map_or(0, str::len);

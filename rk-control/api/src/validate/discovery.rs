@@ -1,5 +1,6 @@
 //! EndpointSlices and Endpoints.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde_json::Value;
@@ -69,10 +70,11 @@ fn hints(hints: &[Value], rules: fn(&str) -> Vec<String>, path: &Path<'_>, error
         errors.too_many(path, hints.len(), MAX_HINTS);
         return;
     }
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (index, hint) in hints.iter().enumerate() {
         let path = path.index(index);
         let name = text(hint, "name");
-        if hints.iter().take(index).any(|other| text(other, "name") == name) {
+        if !seen.insert(name) {
             errors.duplicate(&path.child("name"), name);
         }
         named(errors, &path.child("name"), name, rules(name));
@@ -128,17 +130,16 @@ fn ports(object: &Value, errors: &mut FieldErrors) {
         errors.too_many(&path, all.len(), MAX_PORTS);
         return;
     }
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
     for (index, port) in all.iter().enumerate() {
         let path = path.index(index);
         let name = text(port, "name");
         if !name.is_empty() {
             named(errors, &path.child("name"), name, dns1123_label(name));
         }
-        if names.contains(&name) {
+        if !names.insert(name) {
             errors.duplicate(&path.child("name"), name);
         }
-        names.push(name);
         one_of(errors, &path.child("protocol"), text(port, "protocol"), &PROTOCOLS, true);
         if let Some(app) = field(port, "appProtocol").and_then(Value::as_str) {
             named(errors, &path.child("appProtocol"), app, qualified_name(app));

@@ -1,8 +1,11 @@
 //! Priority and fairness.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::get::{empty, field, in_range, int, list, named, strings, text};
+use super::mandatory;
 use crate::meta::{at, dns1123_label, dns1123_subdomain};
 use crate::status::{FieldErrors, Path};
 
@@ -45,6 +48,7 @@ pub(super) fn flow_schema(object: &Value, errors: &mut FieldErrors) {
     for (index, rule) in list(spec, "rules").iter().enumerate() {
         self::rule(rule, &all.index(index), errors);
     }
+    mandatory::flow_schema(object, errors);
 }
 
 fn rule(rule: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
@@ -211,6 +215,7 @@ pub(super) fn priority_level(object: &Value, errors: &mut FieldErrors) {
         }
         other => errors.unsupported(&path.child("type"), other, &["Exempt", "Limited"]),
     }
+    mandatory::priority_level(object, errors);
 }
 
 /// What a level gets of the server, and lends.
@@ -271,14 +276,13 @@ fn queuing(queuing: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 pub(super) fn status(object: &Value, errors: &mut FieldErrors) {
     let path = Path::new("status");
     let all = path.child("conditions");
-    let mut types: Vec<&str> = Vec::new();
+    let mut types: BTreeSet<&str> = BTreeSet::new();
     for (index, condition) in list(at(object, &["status"]), "conditions").iter().enumerate() {
         let path = all.index(index);
         let kind = text(condition, "type");
-        if types.contains(&kind) {
+        if !types.insert(kind) {
             errors.duplicate(&path.child("type"), kind);
         }
-        types.push(kind);
         if kind.is_empty() {
             errors.required(&path.child("type"), "must not be empty");
         }

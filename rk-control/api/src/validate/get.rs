@@ -87,6 +87,14 @@ pub(super) fn one_of_listed(errors: &mut FieldErrors, path: &Path<'_>, value: &s
     }
 }
 
+/// One of a few words that upstream lists in an order of its own; one must be there.
+pub(super) fn required_of_listed(errors: &mut FieldErrors, path: &Path<'_>, value: &str, words: &[&str]) {
+    if value.is_empty() {
+        errors.required(path, "");
+    }
+    one_of_listed(errors, path, value, words);
+}
+
 /// One of a few words; absent passes unless `required`.
 pub(super) fn one_of(errors: &mut FieldErrors, path: &Path<'_>, value: &str, words: &[&str], required: bool) {
     if value.is_empty() && required {

@@ -1,5 +1,7 @@
 //! When a Job ends before all of its pods did: the policies of success and of failure, and lists of indexes.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::get::{field, int, list, named, non_negative, text};
@@ -176,12 +178,13 @@ fn exit_codes(spec: &Value, codes: &Value, path: &Path<'_>, errors: &mut FieldEr
     } else if values.len() > MAX_CODES {
         return errors.too_many(&here, values.len(), MAX_CODES);
     }
+    let mut seen: BTreeSet<i64> = BTreeSet::new();
     for (index, value) in values.iter().enumerate() {
         let here = here.index(index);
         if operator == "In" && *value == 0 {
             errors.invalid(&here, 0, "must not be 0 for the In operator");
         }
-        if values.iter().take(index).any(|v| v == value) {
+        if !seen.insert(*value) {
             errors.duplicate(&here, *value);
         }
     }

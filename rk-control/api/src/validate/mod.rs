@@ -21,6 +21,7 @@ mod get;
 mod ingress;
 mod job_policy;
 mod job_status;
+mod mandatory;
 mod metadata;
 mod names;
 mod namespace;
@@ -48,6 +49,7 @@ use serde_json::Value;
 
 use crate::resources::Resource;
 use crate::status::FieldErrors;
+pub use mandatory::{MANDATORY, mandatory_flow_schema, mandatory_priority_level};
 pub use metadata::{metadata, metadata_update};
 pub use review::access_review;
 

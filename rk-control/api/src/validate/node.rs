@@ -1,8 +1,10 @@
 //! Nodes and runtime classes.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
-use super::get::{empty, entries, field, immutable, list, named, one_of, required_name, strings, text};
+use super::get::{empty, entries, field, immutable, list, named, required_name, required_of_listed, strings, text};
 use super::resources;
 use crate::meta::{at, dns1123_label, label_value, qualified_name};
 use crate::status::{ErrorKind, FieldErrors, Path};
@@ -11,7 +13,7 @@ use crate::status::{ErrorKind, FieldErrors, Path};
 pub(super) fn node(object: &Value, errors: &mut FieldErrors) {
     let spec = at(object, &["spec"]);
     let path = Path::new("spec");
-    let mut seen: Vec<(&str, &str)> = Vec::new();
+    let mut seen: HashSet<(&str, &str)> = HashSet::new();
     for (index, taint) in list(spec, "taints").iter().enumerate() {
         // Upstream's path is that of the metadata.
         let path = Path::new("metadata");
@@ -23,12 +25,11 @@ pub(super) fn node(object: &Value, errors: &mut FieldErrors) {
         if !wrong.is_empty() {
             errors.invalid(&path.child("value"), value, wrong.join(";"));
         }
-        one_of(errors, &path.child("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"], true);
-        if seen.contains(&(key, effect)) {
+        required_of_listed(errors, &path.child("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
+        if !seen.insert((key, effect)) {
             let why = "taints must be unique by key and effect pair";
             errors.push(ErrorKind::Duplicate, &path, taint.clone(), why);
         }
-        seen.push((key, effect));
     }
     let ranges: Vec<&str> = strings(spec, "podCIDRs").collect();
     for (index, range) in ranges.iter().enumerate() {
@@ -45,8 +46,9 @@ pub(super) fn node(object: &Value, errors: &mut FieldErrors) {
             "may specify no more than one CIDR for each IP family",
         );
     }
+    let mut seen: HashSet<&str> = HashSet::new();
     for (index, range) in ranges.iter().enumerate() {
-        if ranges.iter().take(index).any(|other| other == range) {
+        if !seen.insert(range) {
             errors.duplicate(&path.child("podCIDRs").index(index), *range);
         }
     }
@@ -66,9 +68,9 @@ fn capacities(object: &Value, errors: &mut FieldErrors) {
 pub(super) fn status_update(new: &Value, errors: &mut FieldErrors) {
     capacities(new, errors);
     let status = Path::new("status");
-    let addresses = list(at(new, &["status"]), "addresses");
-    for (index, address) in addresses.iter().enumerate() {
-        if addresses.iter().take(index).any(|other| other == address) {
+    let mut seen: HashSet<&Value> = HashSet::new();
+    for (index, address) in list(at(new, &["status"]), "addresses").iter().enumerate() {
+        if !seen.insert(address) {
             errors.duplicate(&status.child("addresses").index(index), address.clone());
         }
     }
@@ -100,9 +102,9 @@ pub(super) fn runtime_class(object: &Value, errors: &mut FieldErrors) {
     // Upstream names the field twice here.
     let twice = path.child("tolerations");
     super::pod::tolerations(scheduling, &twice.child("tolerations"), errors);
-    let tolerations = list(scheduling, "tolerations");
-    for (index, toleration) in tolerations.iter().enumerate() {
-        if tolerations.iter().take(index).any(|other| other == toleration) {
+    let mut seen: HashSet<&Value> = HashSet::new();
+    for (index, toleration) in list(scheduling, "tolerations").iter().enumerate() {
+        if !seen.insert(toleration) {
             errors.duplicate(&path.child("tolerations").index(index), toleration.clone());
         }
     }

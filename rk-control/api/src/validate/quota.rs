@@ -1,5 +1,7 @@
 //! LimitRanges and PriorityClasses.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::get::{amount, empty, entries, flag, immutable, int, list, named, one_of_listed, text};
@@ -20,16 +22,15 @@ fn limit_type(kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
 
 /// LimitRange: minimum ≤ default request ≤ default ≤ maximum.
 pub(super) fn limit_range(object: &Value, errors: &mut FieldErrors) {
-    let mut types: Vec<&str> = Vec::new();
+    let mut types: BTreeSet<&str> = BTreeSet::new();
     let spec = Path::new("spec");
     let limits = spec.child("limits");
     for (index, limit) in list(at(object, &["spec"]), "limits").iter().enumerate() {
         let path = limits.index(index);
         let kind = text(limit, "type");
-        if types.contains(&kind) {
+        if !types.insert(kind) {
             errors.duplicate(&path.child("type"), kind);
         }
-        types.push(kind);
         limit_type(kind, &path.child("type"), errors);
         if kind == "Pod" {
             for key in ["default", "defaultRequest"] {

@@ -80,8 +80,8 @@ fn affinity(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 
 fn ports(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     let all = list(spec, "ports");
-    let mut names: Vec<&str> = Vec::new();
-    let (mut seen, mut node_ports) = (Vec::<(&str, i64)>::new(), Vec::<(&str, i64)>::new());
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    let (mut seen, mut node_ports): (BTreeSet<(&str, i64)>, BTreeSet<(&str, i64)>) = Default::default();
     for (index, port) in all.iter().enumerate() {
         let path = path.index(index);
         let name = text(port, "name");
@@ -91,10 +91,9 @@ fn ports(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
             }
         } else {
             named(errors, &path.child("name"), name, dns1123_label(name));
-            if names.contains(&name) {
+            if !names.insert(name) {
                 errors.duplicate(&path.child("name"), name);
             }
-            names.push(name);
         }
         let (number, protocol) = (int(port, "port").unwrap_or(0), text(port, "protocol"));
         in_range(errors, &path.child("port"), number, 1, 65535);
@@ -108,15 +107,13 @@ fn ports(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
             if kind == "ClusterIP" {
                 errors.forbidden(&path.child("nodePort"), "may not be used when `type` is 'ClusterIP'");
             }
-            if node_ports.contains(&(protocol, node_port)) {
+            if !node_ports.insert((protocol, node_port)) {
                 errors.duplicate(&path.child("nodePort"), node_port);
             }
-            node_ports.push((protocol, node_port));
         }
-        if seen.contains(&(protocol, number)) {
+        if !seen.insert((protocol, number)) {
             errors.duplicate(&path, serde_json::json!({"port": number, "protocol": protocol}));
         }
-        seen.push((protocol, number));
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::get::{empty, entries, field, immutable, int, list, named, non_negative, one_of, strings, text, token_life};
 use super::selector::label_selector;
+use super::volume;
 use crate::meta::{Quantity, at, dns1123_subdomain, qualified_name};
 use crate::status::{FieldErrors, Path};
 
@@ -82,7 +83,7 @@ pub(super) fn class(object: &Value, errors: &mut FieldErrors) {
 
 /// Where volumes of a class may be: terms of labels with their values, no two alike.
 fn topologies(class: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    let mut before: Vec<BTreeMap<&str, BTreeSet<&str>>> = Vec::new();
+    let mut before: BTreeSet<BTreeMap<&str, BTreeSet<&str>>> = BTreeSet::new();
     for (index, term) in list(class, "allowedTopologies").iter().enumerate() {
         let path = path.index(index);
         let path = path.child("matchLabelExpressions");
@@ -104,10 +105,9 @@ fn topologies(class: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
                 errors.duplicate(&path.child("key"), key);
             }
         }
-        if before.contains(&keys) {
+        if !before.insert(keys) {
             errors.duplicate(&path, "");
         }
-        before.push(keys);
     }
 }
 
@@ -143,7 +143,7 @@ pub(super) fn driver(object: &Value, errors: &mut FieldErrors) {
     tokens(spec, &path.child("tokenRequests"), errors);
     for mode in strings(spec, "volumeLifecycleModes") {
         if !matches!(mode, "Persistent" | "Ephemeral") {
-            errors.unsupported(&path.child("volumeLifecycleModes"), mode, &["Persistent", "Ephemeral"]);
+            errors.unsupported_as_listed(&path.child("volumeLifecycleModes"), mode, &["Persistent", "Ephemeral"]);
         }
     }
     if field(spec, "seLinuxMount").is_none() {
@@ -157,15 +157,14 @@ pub(super) fn driver(object: &Value, errors: &mut FieldErrors) {
 
 /// Tokens that a driver gets for each pod: one of each audience, for ten minutes at least.
 fn tokens(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    let mut audiences: Vec<&str> = Vec::new();
+    let mut audiences: BTreeSet<&str> = BTreeSet::new();
     for (index, request) in list(spec, "tokenRequests").iter().enumerate() {
         let path = path.index(index);
         let audience = text(request, "audience");
-        if audiences.contains(&audience) {
+        if !audiences.insert(audience) {
             errors.duplicate(&path.child("audience"), audience);
             continue;
         }
-        audiences.push(audience);
         if let Some(seconds) = int(request, "expirationSeconds") {
             token_life(errors, &path.child("expirationSeconds"), seconds);
         }
@@ -185,7 +184,7 @@ pub(super) fn driver_update(new: &Value, old: &Value, errors: &mut FieldErrors) 
 pub(super) fn csi_node(object: &Value, errors: &mut FieldErrors) {
     let spec = Path::new("spec");
     let drivers = spec.child("drivers");
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
     for (index, driver) in list(at(object, &["spec"]), "drivers").iter().enumerate() {
         let path = drivers.index(index);
         let name = text(driver, "name");
@@ -198,25 +197,23 @@ pub(super) fn csi_node(object: &Value, errors: &mut FieldErrors) {
             errors.invalid(&path.child("nodeID"), id, format!("must be {NODE_ID_MAX} characters or less"));
         }
         non_negative(errors, &path.child("allocatable").child("count"), int(at(driver, &["allocatable"]), "count"));
-        if names.contains(&name) {
+        if !names.insert(name) {
             errors.duplicate(&path.child("name"), name);
         }
-        names.push(name);
         topology_keys(driver, &path, errors);
     }
 }
 
 /// The labels by which a driver knows places; upstream tells of them at the driver.
 fn topology_keys(driver: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for key in strings(driver, "topologyKeys") {
         if key.is_empty() {
             errors.required(path, "");
         }
-        if seen.contains(&key) {
+        if !seen.insert(key) {
             errors.duplicate(path, key);
         }
-        seen.push(key);
         named(errors, path, key, qualified_name(key));
     }
 }
@@ -232,9 +229,13 @@ pub(super) fn csi_node_update(new: &Value, old: &Value, errors: &mut FieldErrors
     };
     let drivers = |node| list(at(node, &["spec"]), "drivers");
     let spec = Path::new("spec");
+    let mut after: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    for driver in drivers(new) {
+        after.entry(text(driver, "name")).or_default().push(fixed(driver));
+    }
     for before in drivers(old) {
-        for after in drivers(new).iter().filter(|after| text(after, "name") == text(before, "name")) {
-            immutable(errors, &spec.child("drivers"), Some(&fixed(after)), Some(&fixed(before)));
+        for after in after.get(text(before, "name")).into_iter().flatten() {
+            immutable(errors, &spec.child("drivers"), Some(after), Some(&fixed(before)));
         }
     }
 }
@@ -289,7 +290,8 @@ fn source(source: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         (Some(""), None) => {
             errors.required(&path.child("persistentVolumeName"), "must specify non empty persistentVolumeName");
         }
-        (Some(_), None) | (None, Some(_)) => {}
+        (Some(_), None) => {}
+        (None, Some(described)) => volume::inline(described, &path.child("inlineVolumeSpec"), errors),
     }
 }
 

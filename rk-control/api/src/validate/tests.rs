@@ -115,7 +115,7 @@ fn broken_rules_are_told_in_known_words() {
         (
             "pods",
             json!({"spec": {"restartPolicy": "Sometimes"}}),
-            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
         ),
         (
             "pods",
@@ -299,7 +299,7 @@ fn broken_rules_are_told_in_known_words() {
         (
             "nodes",
             json!({"spec": {"taints": [{"key": "a", "effect": "Go"}]}}),
-            "metadata.taints[0].effect: Unsupported value: \"Go\": supported values: \"NoExecute\", \"NoSchedule\", \"PreferNoSchedule\"",
+            "metadata.taints[0].effect: Unsupported value: \"Go\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",
         ),
         (
             "namespaces",

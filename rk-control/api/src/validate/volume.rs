@@ -62,17 +62,44 @@ pub(super) fn volume(object: &Value, errors: &mut FieldErrors) {
         }
     }
     sources(spec, &path, errors);
-    if let Some(class) = field(spec, ATTRIBUTES).and_then(Value::as_str) {
-        let here = path.child(ATTRIBUTES);
-        if class.is_empty() {
-            errors.required(&here, "an empty string is disallowed");
-        } else {
-            named(errors, &here, class, dns1123_subdomain(class));
-        }
-        if field(spec, "csi").is_none() {
-            errors.required(&path.child("csi"), "has to be specified when using volumeAttributesClassName");
+    attributes(spec, &path, errors);
+}
+
+/// The class of attributes of a volume that a driver has.
+fn attributes(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let Some(class) = field(spec, ATTRIBUTES).and_then(Value::as_str) else { return };
+    let here = path.child(ATTRIBUTES);
+    if class.is_empty() {
+        errors.required(&here, "an empty string is disallowed");
+    } else {
+        named(errors, &here, class, dns1123_subdomain(class));
+    }
+    if field(spec, "csi").is_none() {
+        errors.required(&path.child("csi"), "has to be specified when using volumeAttributesClassName");
+    }
+}
+
+/// A volume that an attachment describes instead of naming it: a driver's volume of a pod, with nothing that only claims ask for.
+pub(super) fn inline(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    for key in ["claimRef", "capacity", "nodeAffinity", "storageClassName"] {
+        if !empty(spec, key) {
+            errors.forbidden(&path.child(key), "may not be specified in the context of inline volumes");
         }
     }
+    if field(spec, "csi").is_none() {
+        errors.required(&path.child("csi"), "has to be specified in the context of inline volumes");
+    }
+    access_modes(spec, "", path, errors);
+    if !matches!(text(spec, "persistentVolumeReclaimPolicy"), "" | "Retain") {
+        let why = "may only be Retain in the context of inline volumes";
+        errors.forbidden(&path.child("persistentVolumeReclaimPolicy"), why);
+    }
+    sources(spec, path, errors);
+    if !matches!(text(spec, "volumeMode"), "" | "Filesystem") {
+        let why = "may not specify volumeMode other than Filesystem in the context of inline volumes";
+        errors.forbidden(&path.child("volumeMode"), why);
+    }
+    attributes(spec, path, errors);
 }
 
 const PV_SOURCES: [&str; 22] = [

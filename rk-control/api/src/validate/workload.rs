@@ -1,5 +1,7 @@
 //! Deployments, ReplicaSets, StatefulSets, DaemonSets, ReplicationControllers, ControllerRevisions.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::get::{
@@ -256,7 +258,8 @@ fn complete_template(spec: &mut Value) {
     }
     let volumes = pod.entry("volumes").or_insert_with(|| json!([]));
     if let Some(volumes) = volumes.as_array_mut() {
-        volumes.retain(|v| !names.iter().any(|n| text(v, "name") == n));
+        let claimed: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        volumes.retain(|v| !claimed.contains(text(v, "name")));
         volumes.extend(names.iter().map(|n| json!({"name": n, "persistentVolumeClaim": {"claimName": n}})));
     }
 }

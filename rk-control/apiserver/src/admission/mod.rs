@@ -20,6 +20,7 @@ mod quantity;
 mod quota;
 mod runtime_class;
 mod service_account;
+pub(crate) mod signing_request;
 mod storage_protection;
 mod volume_resize;
 mod webhook;

@@ -1,5 +1,6 @@
 //! The FlowSchemas and priority levels of every cluster, upstream's figures. Data, not code.
 
+use rk_api::validate::{MANDATORY, mandatory_flow_schema, mandatory_priority_level};
 use serde_json::{Value, json};
 
 /// Says that the object may be brought up to date at every start, until somebody takes the annotation away.
@@ -35,7 +36,6 @@ const EVERYBODY: &[&str] = &["group:system:unauthenticated", "group:system:authe
 
 #[rustfmt::skip]
 const FLOWS: &[Flow] = &[
-    Flow { name: "exempt", level: "exempt", precedence: 1, distinguished: "", subjects: &["group:system:masters"], targets: All },
     Flow { name: "probes", level: "exempt", precedence: 2, distinguished: "", subjects: EVERYBODY, targets: Health },
     Flow { name: "system-leader-election", level: "leader-election", precedence: 100, distinguished: "ByUser",
         subjects: &["user:system:kube-controller-manager", "user:system:kube-scheduler", "account:*"],
@@ -58,20 +58,18 @@ const FLOWS: &[Flow] = &[
     Flow { name: "service-accounts", level: "workload-low", precedence: 9000, distinguished: "ByUser",
         subjects: &["group:system:serviceaccounts"], targets: All },
     Flow { name: "global-default", level: "global-default", precedence: 9900, distinguished: "ByUser", subjects: EVERYBODY, targets: All },
-    Flow { name: "catch-all", level: "catch-all", precedence: 10000, distinguished: "ByUser", subjects: EVERYBODY, targets: All },
 ];
 
-/// Name, shares, percentage that may be lent, and queues with their hand size; none means that what is too much is refused.
-type Level = (&'static str, u32, u32, Option<(u32, u32)>);
+/// Name, shares, percentage that may be lent, queues and their hand size.
+type Level = (&'static str, u32, u32, u32, u32);
 
 const LEVELS: &[Level] = &[
-    ("system", 30, 33, Some((64, 6))),
-    ("node-high", 40, 25, Some((64, 6))),
-    ("leader-election", 10, 0, Some((16, 4))),
-    ("workload-high", 40, 50, Some((128, 6))),
-    ("workload-low", 100, 90, Some((128, 6))),
-    ("global-default", 20, 50, Some((128, 6))),
-    ("catch-all", 5, 0, None),
+    ("system", 30, 33, 64, 6),
+    ("node-high", 40, 25, 64, 6),
+    ("leader-election", 10, 0, 16, 4),
+    ("workload-high", 40, 50, 128, 6),
+    ("workload-low", 100, 90, 128, 6),
+    ("global-default", 20, 50, 128, 6),
 ];
 
 /// Most requests in one queue.
@@ -124,8 +122,12 @@ fn flow(flow: &Flow) -> Value {
     if !flow.distinguished.is_empty() {
         spec["distinguisherMethod"] = json!({"type": flow.distinguished});
     }
+    schema(flow.name, spec)
+}
+
+fn schema(name: &str, spec: Value) -> Value {
     let version = "flowcontrol.apiserver.k8s.io/v1";
-    json!({"apiVersion": version, "kind": "FlowSchema", "metadata": metadata(flow.name), "spec": spec})
+    json!({"apiVersion": version, "kind": "FlowSchema", "metadata": metadata(name), "spec": spec})
 }
 
 fn level(name: &str, spec: Value) -> Value {
@@ -135,26 +137,34 @@ fn level(name: &str, spec: Value) -> Value {
 
 /// All of them with the plural of their resource, levels before the schemas that lead to them.
 pub(super) fn objects() -> Vec<(&'static str, Value)> {
-    let exempt = json!({"type": "Exempt", "exempt": {"nominalConcurrencyShares": 0, "lendablePercent": 0}});
-    let limited = LEVELS.iter().map(|(name, shares, lendable, queues)| {
-        let response = match queues {
-            None => json!({"type": "Reject"}),
-            Some((queues, hand)) => json!({"type": "Queue",
-                "queuing": {"queues": queues, "handSize": hand, "queueLengthLimit": QUEUE_LENGTH}}),
-        };
+    let limited = LEVELS.iter().map(|(name, shares, lendable, queues, hand)| {
+        let response = json!({"type": "Queue",
+            "queuing": {"queues": queues, "handSize": hand, "queueLengthLimit": QUEUE_LENGTH}});
         let limited =
             json!({"nominalConcurrencyShares": shares, "lendablePercent": lendable, "limitResponse": response});
         level(name, json!({"type": "Limited", "limited": limited}))
     });
-    let levels = std::iter::once(level("exempt", exempt)).chain(limited);
-    let levels = levels.map(|object| ("prioritylevelconfigurations", object));
-    levels.chain(FLOWS.iter().map(|own| ("flowschemas", flow(own)))).collect()
+    let fixed = MANDATORY.iter().filter_map(|name| Some(level(name, mandatory_priority_level(name)?)));
+    let levels = fixed.chain(limited).map(|object| ("prioritylevelconfigurations", object));
+    let fixed = MANDATORY.iter().filter_map(|name| Some(schema(name, mandatory_flow_schema(name)?)));
+    let schemas = fixed.chain(FLOWS.iter().map(flow)).map(|object| ("flowschemas", object));
+    levels.chain(schemas).collect()
 }
 
 /// Whether the present object must be as it is wanted: always for what the system cannot do without, else while it says so itself.
 pub(super) fn is_kept(present: &Value) -> bool {
     let annotation = rk_api::meta::at(present, &["metadata", "annotations", AUTOUPDATE]);
-    matches!(rk_api::meta::name(present), "exempt" | "catch-all") || annotation == "true"
+    MANDATORY.contains(&rk_api::meta::name(present)) || annotation == "true"
+}
+
+/// The spec that the present object is to have: as it is wanted, but for what an administrator says of the exempt level.
+pub(super) fn right_spec(present: &Value, wanted: &Value) -> Value {
+    let mut spec = rk_api::meta::at(wanted, &["spec"]).clone();
+    let own = rk_api::meta::at(present, &["spec", "exempt"]);
+    if let Some(exempt) = spec.get_mut("exempt").filter(|_| own.is_object()) {
+        *exempt = own.clone();
+    }
+    spec
 }
 
 #[cfg(test)]
@@ -176,5 +186,17 @@ mod tests {
         let high = of("flowschemas").into_iter().find(|own| rk_api::meta::name(own) == "system-node-high").unwrap();
         assert_eq!(high["spec"]["rules"][0]["resourceRules"][0]["clusterScope"], true);
         assert_eq!(high["spec"]["rules"][0]["resourceRules"][1]["clusterScope"], Value::Null);
+    }
+
+    #[test]
+    fn shares_of_the_exempt_level_are_its_administrators() {
+        let all = objects();
+        let (_, wanted) = all.iter().find(|(_, own)| own["spec"]["type"] == "Exempt").unwrap();
+        let mut present = wanted.clone();
+        present["spec"]["exempt"]["nominalConcurrencyShares"] = json!(7);
+        assert_eq!(right_spec(&present, wanted), present["spec"]);
+        present["spec"]["type"] = json!("Limited");
+        assert_eq!(right_spec(&present, wanted)["type"], "Exempt");
+        assert_eq!(right_spec(&json!({}), wanted), wanted["spec"]);
     }
 }

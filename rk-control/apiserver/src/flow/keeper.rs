@@ -57,9 +57,13 @@ async fn maintain(core: &Arc<Core>, plural: &'static str, wanted: Value) -> Resu
     let resource = core.resource(GROUP, "v1", plural)?;
     let done = match core.object(GROUP, "v1", plural, "", meta::name(&wanted)).await? {
         None => write(core, Method::POST, &resource, "", &wanted).await,
-        Some(present) if defaults::is_kept(&present) && present["spec"] != wanted["spec"] => {
+        Some(present) if defaults::is_kept(&present) => {
+            let spec = defaults::right_spec(&present, &wanted);
+            if present["spec"] == spec {
+                return Ok(());
+            }
             let mut right = present;
-            right["spec"] = wanted["spec"].clone();
+            right["spec"] = spec;
             write(core, Method::PUT, &resource, "", &right).await
         }
         Some(_) => Ok(()),

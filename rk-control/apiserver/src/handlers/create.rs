@@ -139,6 +139,7 @@ async fn store(
     let mut errors = strategy::validate_create(&call.hub, &object);
     strategy::validate_requested(&requested, &object, None, &mut errors);
     admission::expression::check(&hub, &object, &mut errors);
+    admission::signing_request::check(&hub, &object, &mut errors);
     admission::expression::judge(&hub, &object, None, &mut errors);
     refuse_invalid(call, &object, &errors)?;
     let _held = admission::validate(&request, Some(&object), &mut call.warnings).await?;

@@ -14,6 +14,7 @@ pub(in super::super) fn in_order(body: &[u8], unknown: &[String], duplicates: &[
         duplicates: duplicates.iter().map(String::as_str).collect(),
         seen: HashSet::new(),
         notices: Vec::new(),
+        told: HashSet::new(),
     };
     walk.value(&mut String::new());
     walk.notices
@@ -26,6 +27,8 @@ struct Walk<'a> {
     duplicates: HashSet<&'a str>,
     seen: HashSet<String>,
     notices: Vec<String>,
+    /// The notices, to be found.
+    told: HashSet<String>,
 }
 
 impl Walk<'_> {
@@ -87,7 +90,7 @@ impl Walk<'_> {
 
     fn notice(&mut self, what: &str, path: &str) {
         let text = format!("{what} field {path:?}");
-        if !self.notices.contains(&text) {
+        if self.told.insert(text.clone()) {
             self.notices.push(text);
         }
     }

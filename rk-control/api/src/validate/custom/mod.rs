@@ -3,8 +3,13 @@
 //! What all versions share is told where definitions of old had it: at `spec.validation`, `spec.subresources` and
 //! `spec.additionalPrinterColumns`.
 
+mod defaults;
+mod field_path;
 mod schema;
+mod selectable;
 mod topology;
+
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
@@ -171,16 +176,20 @@ fn versions(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         }
     }
     let shared = ["schema", "subresources", "additionalPrinterColumns"].map(|key| is_shared(list, key));
-    let mut seen: Vec<&str> = Vec::new();
+    // Fields are of the schema in which they are looked for.
+    let selects = is_shared(list, "schema") && is_shared(list, "selectableFields");
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     let mut twice = false;
     for (index, version) in list.iter().enumerate() {
         let path = all.index(index);
         let name = text(version, "name");
         label(name, &path.child("name"), errors);
-        twice |= seen.contains(&name);
-        seen.push(name);
+        twice |= !seen.insert(name);
         warning(version, &path.child("deprecationWarning"), errors);
         part(version, &path, shared.map(|shared| !shared), "schema", errors);
+        if !selects {
+            selectable::check(version, &path, errors);
+        }
     }
     if twice {
         errors.invalid(&all, spec["versions"].clone(), "must contain unique version names");
@@ -190,6 +199,9 @@ fn versions(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     }
     if let Some(first) = list.first() {
         part(first, path, shared, "validation", errors);
+        if selects {
+            selectable::check(first, path, errors);
+        }
     }
 }
 
@@ -318,7 +330,7 @@ pub(super) fn definition_update(new: &Value, old: &Value, errors: &mut FieldErro
     }
     immutable(errors, &path.child("group"), field(spec, "group"), field(before, "group"));
     immutable(errors, &names.child("plural"), name(spec, "plural"), name(before, "plural"));
-    let known: Vec<&str> = list(spec, "versions").iter().map(|v| text(v, "name")).collect();
+    let known: BTreeSet<&str> = list(spec, "versions").iter().map(|v| text(v, "name")).collect();
     let status = Path::new("status");
     for (index, stored) in strings(at(old, &["status"]), "storedVersions").enumerate() {
         if !known.contains(&stored) {

@@ -3,16 +3,20 @@
 use serde_json::{Value, json};
 
 use super::super::get::{empty, entries, field, flag, list, one_of, text};
+use super::defaults;
+use super::field_path::follow;
 use super::topology::{self, LIST_KEYS, LIST_TYPE, MAP_TYPE};
 use crate::meta::at;
 use crate::status::{FieldErrors, Path};
 
 /// Deepest schema that is looked at.
-const MAX_DEPTH: usize = 64;
-const OPEN: &str = "x-kubernetes-preserve-unknown-fields";
+pub(super) const MAX_DEPTH: usize = 64;
+pub(super) const OPEN: &str = "x-kubernetes-preserve-unknown-fields";
 const EITHER: &str = "x-kubernetes-int-or-string";
-const EMBEDDED: &str = "x-kubernetes-embedded-resource";
+pub(super) const EMBEDDED: &str = "x-kubernetes-embedded-resource";
 const RULES: &str = "x-kubernetes-validations";
+/// What a broken rule may be told as.
+const REASONS: [&str; 4] = ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
 
 /// What a schema may say at its root when the status is a subresource, as upstream names and as JSON names it.
@@ -72,7 +76,11 @@ pub(super) fn root(schema: &Value, status: bool, path: &Path<'_>, errors: &mut F
     if flag(schema, "nullable") {
         errors.forbidden(&path.child("nullable"), "nullable cannot be true at the root");
     }
+    let before = errors.0.len();
     structural(schema, Level::Root, path, 0, errors);
+    if errors.0.len() == before {
+        defaults::check(schema, path, errors);
+    }
     openapi(schema, path, 0, errors);
 }
 
@@ -315,6 +323,18 @@ fn rules(schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         }
         if is_blank(text(own, "messageExpression")) {
             errors.required(&path.child("messageExpression"), "messageExpression must be non-empty if specified");
+        }
+        one_of(errors, &path.child("reason"), text(own, "reason"), &REASONS, false);
+        let place = text(own, "fieldPath");
+        let here = path.child("fieldPath");
+        if is_blank(place) {
+            errors.invalid(&here, place, "fieldPath must be non-empty if specified");
+        }
+        if place.contains(['\n', '\r']) {
+            errors.invalid(&here, place, "fieldPath must not contain line breaks");
+        }
+        if !place.is_empty() && follow(place, schema, true).is_err() {
+            errors.invalid(&here, place, "fieldPath must be a valid path");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! How lists and maps of custom kinds merge: as a whole, as sets, by keys.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::super::get::{empty, field, flag, strings, text};
@@ -89,19 +91,17 @@ fn keyed(schema: &Value, items: &Value, path: &Path<'_>, errors: &mut FieldError
         return errors.invalid(&here.child("type"), kind, why);
     }
     let properties = here.child("properties");
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    let required: BTreeSet<&str> = strings(items, "required").collect();
     for key in strings(schema, LIST_KEYS) {
         let shown = || at(schema, &[LIST_KEYS]).clone();
         match field(at(items, &["properties"]), key) {
             None => errors.invalid(&keys, shown(), "entries must all be names of item properties"),
-            Some(own) => {
-                self::key(own, strings(items, "required").any(|name| name == key), &properties.key(key), errors)
-            }
+            Some(own) => self::key(own, required.contains(key), &properties.key(key), errors),
         }
-        if seen.contains(&key) {
+        if !seen.insert(key) {
             errors.invalid(&keys, shown(), "must not contain duplicate entries");
         }
-        seen.push(key);
     }
 }
 

@@ -10,6 +10,8 @@ mod name;
 mod slice;
 mod status;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::get::{list, named, one_of, text};
@@ -41,12 +43,11 @@ fn bounded<'a>(holder: &'a Value, key: &str, max: usize, path: &Path<'_>, errors
 
 /// No two elements of a list have the same key.
 fn unique<'a>(keys: impl Iterator<Item = &'a str>, path: &Path<'_>, errors: &mut FieldErrors) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (index, key) in keys.enumerate() {
-        if seen.contains(&key) {
+        if !seen.insert(key) {
             errors.duplicate(&path.index(index), key);
         }
-        seen.push(key);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Names of pools, of attributes and of requests.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::super::get::{list, named, text};
@@ -76,21 +78,22 @@ pub(super) fn shown(key: &str) -> String {
 }
 
 /// The requests of a claim by name, each with the names of its alternatives.
-pub(super) struct Requests<'a>(Vec<(&'a str, Vec<&'a str>)>);
+pub(super) struct Requests<'a>(BTreeMap<&'a str, BTreeSet<&'a str>>);
 
 impl<'a> Requests<'a> {
     /// Of the `devices` of a claim.
     pub(super) fn of(devices: &'a Value) -> Self {
-        let alternatives = |request: &'a Value| -> Vec<&'a str> {
-            list(request, "firstAvailable").iter().map(|sub| text(sub, "name")).collect()
-        };
-        let requests = list(devices, "requests").iter();
-        Self(requests.map(|request| (text(request, "name"), alternatives(request))).collect())
+        let mut requests: BTreeMap<&'a str, BTreeSet<&'a str>> = BTreeMap::new();
+        for request in list(devices, "requests") {
+            let alternatives = list(request, "firstAvailable").iter().map(|sub| text(sub, "name"));
+            requests.entry(text(request, "name")).or_default().extend(alternatives);
+        }
+        Self(requests)
     }
 
     fn has(&self, name: &str) -> bool {
         let (request, sub) = name.split_once('/').map_or((name, None), |(request, sub)| (request, Some(sub)));
-        self.0.iter().any(|(own, subs)| *own == request && sub.is_none_or(|sub| subs.contains(&sub)))
+        self.0.get(request).is_some_and(|subs| sub.is_none_or(|sub| subs.contains(sub)))
     }
 
     /// A name that must be one of a request, or of one of its alternatives.

@@ -1,5 +1,7 @@
 //! What became of a claim: what was allocated, for whom, and what drivers tell of it.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::super::condition::conditions;
@@ -35,7 +37,8 @@ pub(in super::super) fn claim_status_update(new: &Value, old: &Value, errors: &m
     devices(new, &path, errors);
     let allocation = field(new, "allocation");
     if !list(new, "reservedFor").is_empty() {
-        let added = || list(new, "reservedFor").iter().any(|user| !list(old, "reservedFor").contains(user));
+        let before: HashSet<&Value> = list(old, "reservedFor").iter().collect();
+        let added = || list(new, "reservedFor").iter().any(|user| !before.contains(user));
         let path = path.child("reservedFor");
         if allocation.is_none() {
             errors.forbidden(&path, "may not be specified when `allocated` is not set");
@@ -74,7 +77,7 @@ fn identity(device: &Value) -> String {
 
 fn devices(status: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let results = list(at(status, &["allocation", "devices"]), "results");
-    let allocated: Vec<String> = results.iter().map(identity).collect();
+    let allocated: HashSet<String> = results.iter().map(identity).collect();
     let own: Vec<String> = list(status, "devices").iter().map(identity).collect();
     let path = path.child("devices");
     for (index, (device, identity)) in list(status, "devices").iter().zip(&own).enumerate() {

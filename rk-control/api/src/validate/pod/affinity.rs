@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::super::get::{empty, field, int, list, named, one_of, strings, text};
+use super::super::get::{empty, field, int, list, named, one_of, one_of_listed, strings, text};
 use super::super::selector::label_selector;
 use crate::meta::{at, dns1123_label, dns1123_subdomain, label_value, qualified_name};
 use crate::status::{FieldErrors, Path};
@@ -200,7 +200,7 @@ pub(in super::super) fn tolerations(spec: &Value, path: &Path<'_>, errors: &mut 
             "Exists" => {}
             other => errors.unsupported(&path.child("operator"), other, &["Equal", "Exists"]),
         }
-        one_of(errors, &path.child("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"], false);
+        one_of_listed(errors, &path.child("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Devices that a pod claims (KEP-4381), and resources of a pod as a whole (KEP-2837).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::super::get::{amount, entries, field, list, named, text};
@@ -8,8 +10,8 @@ use crate::meta::{Quantity, at, dns1123_label, dns1123_subdomain};
 use crate::status::{ErrorKind, FieldErrors, Path};
 
 /// `resourceClaims` of the pod; returns their names.
-pub(super) fn claims<'a>(spec: &'a Value, path: &Path<'_>, errors: &mut FieldErrors) -> Vec<&'a str> {
-    let mut names: Vec<&str> = Vec::new();
+pub(super) fn claims<'a>(spec: &'a Value, path: &Path<'_>, errors: &mut FieldErrors) -> BTreeSet<&'a str> {
+    let mut names: BTreeSet<&str> = BTreeSet::new();
     for (index, claim) in list(spec, "resourceClaims").iter().enumerate() {
         let path = path.index(index);
         let name = text(claim, "name");
@@ -19,7 +21,7 @@ pub(super) fn claims<'a>(spec: &'a Value, path: &Path<'_>, errors: &mut FieldErr
             errors.duplicate(&path.child("name"), name);
         } else {
             named(errors, &path.child("name"), name, dns1123_label(name));
-            names.push(name);
+            names.insert(name);
         }
         let own = field(claim, "resourceClaimName").and_then(Value::as_str);
         let template = field(claim, "resourceClaimTemplateName").and_then(Value::as_str);
@@ -44,9 +46,9 @@ pub(super) fn claims<'a>(spec: &'a Value, path: &Path<'_>, errors: &mut FieldErr
 }
 
 /// `resources.claims` of a container: each is one of the pod's.
-pub(super) fn used(resources: &Value, known: &[&str], path: &Path<'_>, errors: &mut FieldErrors) {
+pub(super) fn used(resources: &Value, known: &BTreeSet<&str>, path: &Path<'_>, errors: &mut FieldErrors) {
     let path = path.child("claims");
-    let mut seen: Vec<(&str, &str)> = Vec::new();
+    let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (index, claim) in list(resources, "claims").iter().enumerate() {
         let path = path.index(index);
         let (name, request) = (text(claim, "name"), text(claim, "request"));
@@ -54,26 +56,26 @@ pub(super) fn used(resources: &Value, known: &[&str], path: &Path<'_>, errors: &
             errors.required(&path, "");
             continue;
         }
-        let whole = seen.contains(&(name, ""));
+        let before = seen.entry(name).or_default();
+        let whole = before.contains("");
         if !whole && !request.is_empty() {
             named(errors, &path.child("request"), request, dns1123_label(request));
         }
-        if whole || (request.is_empty() && seen.iter().any(|(other, _)| *other == name)) {
+        if whole || (request.is_empty() && !before.is_empty()) {
             errors.duplicate(&path, name);
-        } else if seen.contains(&(name, request)) {
+        } else if before.contains(request) {
             errors.duplicate(&path, format!("{name}/{request}"));
         }
-        seen.push((name, request));
-        if !known.contains(&name) {
+        before.insert(request);
+        if !known.contains(name) {
             errors.push(ErrorKind::NotFound, &path, name, known_claims(known));
         }
     }
 }
 
-fn known_claims(known: &[&str]) -> String {
-    let mut sorted = known.to_vec();
-    sorted.sort_unstable();
-    let names = if sorted.is_empty() { " which is empty".to_owned() } else { format!(": {}", sorted.join(", ")) };
+fn known_claims(known: &BTreeSet<&str>) -> String {
+    let all: Vec<&str> = known.iter().copied().collect();
+    let names = if all.is_empty() { " which is empty".to_owned() } else { format!(": {}", all.join(", ")) };
     format!("must be one of the names in pod.spec.resourceClaims{names}")
 }
 

@@ -1,8 +1,10 @@
 //! Containers of a pod.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
-use super::super::get::{empty, field, flag, list, named, one_of, text};
+use super::super::get::{empty, field, flag, list, named, one_of, required_of_listed, text};
 use super::super::resources;
 use super::{Owner, claims, env, mounts, probe, restart, security};
 use crate::meta::{dns1123_label, in_range, port_name};
@@ -11,9 +13,9 @@ use crate::status::{FieldErrors, Path};
 /// What containers may name of their pod.
 pub(super) struct Names<'a> {
     /// Volumes, with whether each may be a block device.
-    pub(super) volumes: Vec<(&'a str, bool)>,
+    pub(super) volumes: BTreeMap<&'a str, bool>,
     /// Claims of devices.
-    pub(super) claims: Vec<&'a str>,
+    pub(super) claims: BTreeSet<&'a str>,
 }
 
 /// All containers of a spec.
@@ -21,7 +23,7 @@ pub(super) fn containers(spec: &Value, path: &Path<'_>, owner: Owner, names: &Na
     if list(spec, "containers").is_empty() {
         errors.required(&path.child("containers"), "");
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (index, container) in list(spec, "containers").iter().enumerate() {
         let path = path.child("containers");
         let path = path.index(index);
@@ -49,12 +51,11 @@ pub(super) fn containers(spec: &Value, path: &Path<'_>, owner: Owner, names: &Na
     host_ports(spec, path, errors);
 }
 
-fn unique<'a>(container: &'a Value, path: &Path<'_>, names: &mut Vec<&'a str>, errors: &mut FieldErrors) {
+fn unique<'a>(container: &'a Value, path: &Path<'_>, names: &mut BTreeSet<&'a str>, errors: &mut FieldErrors) {
     let name = text(container, "name");
-    if names.contains(&name) && !name.is_empty() {
+    if !names.insert(name) && !name.is_empty() {
         errors.duplicate(&path.child("name"), name);
     }
-    names.push(name);
 }
 
 /// What holds for every container.
@@ -69,7 +70,7 @@ fn one(container: &Value, spec: &Value, path: &Path<'_>, names: &Names<'_>, erro
         errors.required(&path.child("image"), "");
     }
     let policy = text(container, "terminationMessagePolicy");
-    one_of(errors, &path.child("terminationMessagePolicy"), policy, &["File", "FallbackToLogsOnError"], true);
+    required_of_listed(errors, &path.child("terminationMessagePolicy"), policy, &["File", "FallbackToLogsOnError"]);
     ports(container, &path.child("ports"), errors);
     env::env(container, path, errors);
     mounts::mounts(container, path, &names.volumes, errors);
@@ -161,16 +162,15 @@ fn ephemeral(container: &Value, spec: &Value, path: &Path<'_>, errors: &mut Fiel
 }
 
 fn ports(container: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
     for (index, port) in list(container, "ports").iter().enumerate() {
         let path = path.index(index);
         let name = text(port, "name");
         if !name.is_empty() {
             named(errors, &path.child("name"), name, port_name(name));
-            if names.contains(&name) {
+            if !names.insert(name) {
                 errors.duplicate(&path.child("name"), name);
             }
-            names.push(name);
         }
         let number = super::super::get::int(port, "containerPort").unwrap_or(0);
         if number == 0 {
@@ -199,7 +199,7 @@ fn host_ports(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 }
 
 fn unique_host_ports(containers: &[Value], host_network: bool, path: &Path<'_>, errors: &mut FieldErrors) {
-    let mut taken: Vec<(String, &str, i64)> = Vec::new();
+    let mut taken: BTreeSet<(&str, &str, i64)> = BTreeSet::new();
     for (index, container) in containers.iter().enumerate() {
         for (at, port) in list(container, "ports").iter().enumerate() {
             let host = super::super::get::int(port, "hostPort").unwrap_or(0);
@@ -213,11 +213,10 @@ fn unique_host_ports(containers: &[Value], host_network: bool, path: &Path<'_>, 
             if host_network && host != own {
                 errors.invalid(&here.child("hostPort"), host, "must match `containerPort` when `hostNetwork` is true");
             }
-            let key = (text(port, "hostIP").to_owned(), text(port, "protocol"), host);
-            if taken.contains(&key) {
+            let key = (text(port, "hostIP"), text(port, "protocol"), host);
+            if !taken.insert(key) {
                 errors.duplicate(&here.child("hostPort"), format!("{}/{}/{host}", key.1, key.0));
             }
-            taken.push(key);
         }
     }
 }

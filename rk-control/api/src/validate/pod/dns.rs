@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::get::{field, list, named, one_of, strings, text};
+use super::super::get::{field, list, named, required_of_listed, strings, text};
 use crate::meta::dns1123_subdomain;
 use crate::status::{FieldErrors, Path};
 
@@ -13,13 +13,8 @@ const MAX_SEARCH_CHARS: usize = 2048;
 /// `dnsPolicy` and `dnsConfig`.
 pub(super) fn dns(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let policy = text(spec, "dnsPolicy");
-    one_of(
-        errors,
-        &path.child("dnsPolicy"),
-        policy,
-        &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
-        true,
-    );
+    let policies = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
+    required_of_listed(errors, &path.child("dnsPolicy"), policy, &policies);
     let path = path.child("dnsConfig");
     let Some(config) = field(spec, "dnsConfig") else {
         if policy == "None" {

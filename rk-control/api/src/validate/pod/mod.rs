@@ -9,6 +9,7 @@ mod env;
 mod gated;
 mod mounts;
 mod probe;
+mod resize;
 mod restart;
 mod security;
 mod spec;
@@ -26,8 +27,9 @@ use crate::meta::at;
 use crate::status::{FieldErrors, Path};
 
 pub(super) use affinity::{node_selector, tolerations};
+pub(super) use resize::resize_update;
 pub(super) use status::status_update;
-pub(super) use update::{ephemeral_update, resize_update, update};
+pub(super) use update::{ephemeral_update, update};
 
 /// What may run again after it ends, and where a spec stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +79,7 @@ pub(super) fn binding(object: &Value, errors: &mut FieldErrors) {
     let path = Path::new("target");
     let kind = text(target, "kind");
     if !kind.is_empty() && kind != "Node" {
-        errors.unsupported(&path.child("kind"), kind, &["Node", "<empty>"]);
+        errors.unsupported_as_listed(&path.child("kind"), kind, &["Node", "<empty>"]);
     }
     if text(target, "name").is_empty() {
         errors.required(&path.child("name"), "");

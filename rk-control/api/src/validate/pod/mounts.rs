@@ -1,5 +1,7 @@
 //! What a container sees of the pod's volumes: mounted directories and raw devices.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::super::get::{empty, field, flag, list, one_of, text};
@@ -9,9 +11,11 @@ const PROPAGATION: [&str; 3] = ["Bidirectional", "HostToContainer", "None"];
 const RECURSIVE_READ_ONLY: [&str; 3] = ["Disabled", "Enabled", "IfPossible"];
 
 /// `volumeMounts`. `volumes` are the names that mounts may use, with whether each may be a block device.
-pub(super) fn mounts(container: &Value, path: &Path<'_>, volumes: &[(&str, bool)], errors: &mut FieldErrors) {
+pub(super) fn mounts(container: &Value, path: &Path<'_>, volumes: &BTreeMap<&str, bool>, errors: &mut FieldErrors) {
     let devices = list(container, "volumeDevices");
-    let mut paths: Vec<&str> = Vec::new();
+    let device_names: BTreeSet<&str> = devices.iter().map(|device| text(device, "name")).collect();
+    let device_paths: BTreeSet<&str> = devices.iter().map(|device| text(device, "devicePath")).collect();
+    let mut paths: BTreeSet<&str> = BTreeSet::new();
     for (index, mount) in list(container, "volumeMounts").iter().enumerate() {
         let all = path.child("volumeMounts");
         let path = all.index(index);
@@ -19,20 +23,19 @@ pub(super) fn mounts(container: &Value, path: &Path<'_>, volumes: &[(&str, bool)
         if name.is_empty() {
             errors.required(&path.child("name"), "");
         }
-        if !volumes.iter().any(|(v, _)| *v == name) {
+        if !volumes.contains_key(name) {
             errors.not_found(&path.child("name"), name);
         }
         if target.is_empty() {
             errors.required(&path.child("mountPath"), "");
         }
-        if paths.contains(&target) {
+        if !paths.insert(target) {
             errors.invalid(&path.child("mountPath"), target, "must be unique");
         }
-        paths.push(target);
-        if devices.iter().any(|device| text(device, "name") == name) {
+        if device_names.contains(name) {
             errors.invalid(&path.child("name"), name, "must not already exist in volumeDevices");
         }
-        if devices.iter().any(|device| text(device, "devicePath") == target) {
+        if device_paths.contains(target) {
             errors.invalid(&path.child("mountPath"), target, "must not already exist as a path in volumeDevices");
         }
         inside(mount, &all, &path, errors);
@@ -74,9 +77,11 @@ fn shared(mount: &Value, container: &Value, path: &Path<'_>, errors: &mut FieldE
 }
 
 /// `volumeDevices`: claims as block devices.
-pub(super) fn devices(container: &Value, path: &Path<'_>, volumes: &[(&str, bool)], errors: &mut FieldErrors) {
+pub(super) fn devices(container: &Value, path: &Path<'_>, volumes: &BTreeMap<&str, bool>, errors: &mut FieldErrors) {
     let mounts = list(container, "volumeMounts");
-    let (mut names, mut paths): (Vec<&str>, Vec<&str>) = Default::default();
+    let mount_names: BTreeSet<&str> = mounts.iter().map(|mount| text(mount, "name")).collect();
+    let mount_paths: BTreeSet<&str> = mounts.iter().map(|mount| text(mount, "mountPath")).collect();
+    let (mut names, mut paths): (BTreeSet<&str>, BTreeSet<&str>) = Default::default();
     for (index, device) in list(container, "volumeDevices").iter().enumerate() {
         let path = path.child("volumeDevices");
         let path = path.index(index);
@@ -85,13 +90,13 @@ pub(super) fn devices(container: &Value, path: &Path<'_>, volumes: &[(&str, bool
         if name.is_empty() {
             errors.required(&here, "");
         }
-        if names.contains(&name) {
+        if !names.insert(name) {
             errors.invalid(&here, name, "must be unique");
         }
-        match volumes.iter().find(|(volume, _)| *volume == name) {
+        match volumes.get(name) {
             None => errors.not_found(&here, name),
-            Some((_, true)) => {}
-            Some((_, false)) => {
+            Some(true) => {}
+            Some(false) => {
                 let why = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
                 errors.invalid(&here, name, why);
             }
@@ -99,20 +104,18 @@ pub(super) fn devices(container: &Value, path: &Path<'_>, volumes: &[(&str, bool
         if target.is_empty() {
             errors.required(&there, "");
         }
-        if paths.contains(&target) {
+        if !paths.insert(target) {
             errors.invalid(&there, target, "must be unique");
         }
         if target.split('/').any(|part| part == "..") {
             errors.invalid(&there, target, "can not contain backsteps ('..')");
         }
-        if mounts.iter().any(|mount| text(mount, "name") == name) {
+        if mount_names.contains(name) {
             errors.invalid(&here, name, "must not already exist in volumeMounts");
         }
-        if mounts.iter().any(|mount| text(mount, "mountPath") == target) {
+        if mount_paths.contains(target) {
             errors.invalid(&there, target, "must not already exist as a path in volumeMounts");
         }
-        names.push(name);
-        paths.push(target);
     }
 }
 

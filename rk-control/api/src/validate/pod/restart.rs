@@ -1,5 +1,7 @@
 //! When a container runs again: after it ended (KEP-5307) and when its resources change (KEP-1287).
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::super::get::{field, list, one_of, text};
@@ -93,13 +95,12 @@ pub(super) fn runs_again(spec: &Value, container: Option<&Value>, code: i64) -> 
 /// `resizePolicy`: one answer for each resource that can change in place.
 pub(super) fn resize(container: &Value, spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let path = path.child("resizePolicy");
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (index, policy) in list(container, "resizePolicy").iter().enumerate() {
         let (resource, restart) = (text(policy, "resourceName"), text(policy, "restartPolicy"));
-        if seen.contains(&resource) {
+        if !seen.insert(resource) {
             errors.duplicate(&path.index(index), resource);
         }
-        seen.push(resource);
         one_of(errors, &path, resource, &["cpu", "memory"], true);
         one_of(errors, &path, restart, &["NotRequired", "RestartContainer"], true);
         if text(spec, "restartPolicy") == "Never" && restart == "RestartContainer" {

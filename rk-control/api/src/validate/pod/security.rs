@@ -1,5 +1,7 @@
 //! Security contexts.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::super::get::{field, flag, in_range, int, list, one_of, text};
@@ -70,7 +72,7 @@ pub(super) fn pod(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     for (index, group) in list(context, "supplementalGroups").iter().enumerate() {
         in_range(errors, &path.child("supplementalGroups").index(index), group.as_i64().unwrap_or(0), 0, MAX_ID);
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (index, sysctl) in list(context, "sysctls").iter().enumerate() {
         let name = text(sysctl, "name");
         let path = path.child("sysctls");
@@ -86,7 +88,7 @@ pub(super) fn pod(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
         if let Some(why) = of_the_node(name, spec) {
             errors.invalid(&path.child("name"), name, why);
         }
-        seen.push(name);
+        seen.insert(name);
     }
     one_of(
         errors,

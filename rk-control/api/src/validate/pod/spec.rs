@@ -1,8 +1,12 @@
 //! The spec of a pod.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
-use super::super::get::{field, flag, in_range, int, list, named, one_of, strings, text};
+use super::super::get::{
+    field, flag, in_range, int, list, named, one_of, one_of_listed, required_of_listed, strings, text,
+};
 use super::super::resources;
 use super::{Owner, affinity, claims, container, dns, security, system, volume, windows};
 use crate::meta::{at, dns1123_label, dns1123_subdomain, label_value, qualified_name};
@@ -16,7 +20,8 @@ pub(super) fn spec(spec: &Value, path: &Path<'_>, owner: Owner, errors: &mut Fie
     let volumes = volume::volumes(spec, owner, &path.child("volumes"), errors);
     let claims = claims::claims(spec, &path.child("resourceClaims"), errors);
     container::containers(spec, path, owner, &container::Names { volumes, claims }, errors);
-    one_of(errors, &path.child("restartPolicy"), text(spec, "restartPolicy"), &["Always", "OnFailure", "Never"], true);
+    let policies = ["Always", "OnFailure", "Never"];
+    required_of_listed(errors, &path.child("restartPolicy"), text(spec, "restartPolicy"), &policies);
     dns::dns(spec, path, errors);
     security::pod(spec, path, errors);
     claims::pod_resources(spec, path, errors);
@@ -73,13 +78,8 @@ fn names(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             errors.forbidden(&path, format!("may not be specified when {other} is true"));
         }
     }
-    one_of(
-        errors,
-        &path.child("preemptionPolicy"),
-        text(spec, "preemptionPolicy"),
-        &["PreemptLowerPriority", "Never"],
-        false,
-    );
+    let preemption = text(spec, "preemptionPolicy");
+    one_of_listed(errors, &path.child("preemptionPolicy"), preemption, &["PreemptLowerPriority", "Never"]);
 }
 
 fn numbers(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
@@ -114,15 +114,14 @@ fn numbers(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 }
 
 fn gates(spec: &Value, path: &Path<'_>, owner: Owner, errors: &mut FieldErrors) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     let gates = path.child("schedulingGates");
     for (index, gate) in list(spec, "schedulingGates").iter().enumerate() {
         let name = text(gate, "name");
         named(errors, &gates.index(index), name, qualified_name(name));
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             errors.duplicate(&gates.index(index), name);
         }
-        seen.push(name);
     }
     if owner == Owner::Pod && !seen.is_empty() && !text(spec, "nodeName").is_empty() {
         errors.forbidden(&path.child("nodeName"), "cannot be set until all schedulingGates have been cleared");

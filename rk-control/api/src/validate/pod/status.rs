@@ -1,5 +1,6 @@
 //! What the status of a pod may say.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde_json::Value;
@@ -53,18 +54,25 @@ fn ended(now: &[Value], before: &[Value], spec: &Value, kind: &str, path: &Path<
     if !ephemeral && (text(spec, "restartPolicy") == "Always" || restart::may_restart_all(spec)) {
         return;
     }
+    // Of several of a name the first counts.
+    let containers: BTreeMap<&str, &Value> =
+        list(spec, kind).iter().rev().map(|container| (text(container, "name"), container)).collect();
+    let still: BTreeSet<&str> = now
+        .iter()
+        .filter(|status| at(status, &["state", "terminated"]).is_null())
+        .map(|status| text(status, "name"))
+        .collect();
     for (index, old) in before.iter().enumerate() {
         let terminated = at(old, &["state", "terminated"]);
         if terminated.is_null() {
             continue;
         }
         let name = text(old, "name");
-        let container = list(spec, kind).iter().find(|container| text(container, "name") == name);
+        let container = containers.get(name).copied();
         if !ephemeral && restart::runs_again(spec, container, int(terminated, "exitCode").unwrap_or(0)) {
             continue;
         }
-        let back = |new: &Value| text(new, "name") == name && at(new, &["state", "terminated"]).is_null();
-        if now.iter().any(back) {
+        if still.contains(name) {
             let why = "may not be transitioned to non-terminated state";
             errors.forbidden(&path.index(index).child("state"), why);
         }
@@ -75,11 +83,12 @@ fn ended(now: &[Value], before: &[Value], spec: &Value, kind: &str, path: &Path<
 fn addresses(status: &Value, key: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     let path = path.child(key);
     let all: Vec<&str> = list(status, key).iter().map(|address| text(address, "ip")).collect();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (index, ip) in all.iter().enumerate() {
         if ip.parse::<IpAddr>().is_err() {
             errors.invalid(&path.index(index), *ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
         }
-        if all.iter().take(index).any(|other| other == ip) {
+        if !seen.insert(ip) {
             errors.duplicate(&path.index(index), serde_json::json!({"ip": ip}));
         }
     }

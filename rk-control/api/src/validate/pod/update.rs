@@ -1,8 +1,10 @@
 //! What may change in a pod that exists.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
-use super::super::get::{entries, field, int, list, text};
+use super::super::get::{field, int, list, text};
 use super::{annotations, gated};
 use crate::meta::at;
 use crate::status::{FieldErrors, Path};
@@ -24,19 +26,16 @@ pub(in super::super) fn update(new: &Value, old: &Value, errors: &mut FieldError
         }
     }
     deadline(new, old, &path, errors);
-    let added_only =
-        list(old, "tolerations").iter().all(|t| list(new, "tolerations").iter().any(|n| same_toleration(n, t)));
-    if !added_only {
+    let tolerated: BTreeSet<[&str; 4]> = list(new, "tolerations").iter().map(tolerates).collect();
+    if !list(old, "tolerations").iter().all(|t| tolerated.contains(&tolerates(t))) {
         errors.forbidden(
             &path.child("tolerations"),
             "existing toleration can not be modified except its tolerationSeconds",
         );
     }
-    let gate_names = |spec: &Value| -> Vec<String> {
-        list(spec, "schedulingGates").iter().map(|g| text(g, "name").to_owned()).collect()
-    };
-    let (gates, old_gates) = (gate_names(new), gate_names(old));
-    for (index, gate) in gates.iter().enumerate().filter(|(_, gate)| !old_gates.contains(gate)) {
+    let old_gates: BTreeSet<&str> = list(old, "schedulingGates").iter().map(|g| text(g, "name")).collect();
+    let gates = list(new, "schedulingGates").iter().map(|g| text(g, "name")).enumerate();
+    for (index, gate) in gates.filter(|(_, gate)| !old_gates.contains(gate)) {
         let why = format!("only deletion is allowed, but found new scheduling gate '{gate}'");
         errors.forbidden(&path.child("schedulingGates").index(index).child("name"), why);
     }
@@ -51,8 +50,9 @@ pub(in super::super) fn update(new: &Value, old: &Value, errors: &mut FieldError
     }
 }
 
-fn same_toleration(a: &Value, b: &Value) -> bool {
-    ["key", "operator", "value", "effect"].iter().all(|k| text(a, k) == text(b, k))
+/// What a toleration tolerates; for how long may change.
+fn tolerates(toleration: &Value) -> [&str; 4] {
+    ["key", "operator", "value", "effect"].map(|key| text(toleration, key))
 }
 
 fn deadline(new: &Value, old: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
@@ -108,7 +108,7 @@ fn difference(old: &Value, new: &Value) -> String {
 }
 
 /// Whether the pod is written by its node from a file.
-fn is_static(pod: &Value) -> bool {
+pub(super) fn is_static(pod: &Value) -> bool {
     field(at(pod, &["metadata", "annotations"]), annotations::MIRROR).is_some()
 }
 
@@ -120,10 +120,12 @@ pub(in super::super) fn ephemeral_update(new: &Value, old: &Value, errors: &mut 
     super::pod(new, errors);
     let path = Path::new("spec");
     let path = path.child("ephemeralContainers");
-    let added = list(at(new, &["spec"]), "ephemeralContainers");
+    // Of several of a name the first counts.
+    let added: BTreeMap<&str, &Value> =
+        list(at(new, &["spec"]), "ephemeralContainers").iter().rev().map(|c| (text(c, "name"), c)).collect();
     for before in list(at(old, &["spec"]), "ephemeralContainers") {
         let name = text(before, "name");
-        match added.iter().find(|c| text(c, "name") == name) {
+        match added.get(name).copied() {
             None => errors.forbidden(&path, format!("existing ephemeral containers {name:?} may not be removed\n")),
             Some(now) if now != before => {
                 errors.forbidden(&path, format!("existing ephemeral containers {name:?} may not be changed\n"));
@@ -131,49 +133,4 @@ pub(in super::super) fn ephemeral_update(new: &Value, old: &Value, errors: &mut 
             Some(_) => {}
         }
     }
-}
-
-/// `resize`: amounts of cpu and memory change, the quality-of-service class does not.
-pub(in super::super) fn resize_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
-    if is_static(old) {
-        return errors.forbidden(&Path::ROOT, "static pods cannot be resized");
-    }
-    if text(at(old, &["spec", "os"]), "name") == "windows" {
-        return errors.forbidden(&Path::ROOT, "windows pods cannot be resized");
-    }
-    super::pod(new, errors);
-    let path = Path::new("spec");
-    if crate::strategy::qos_class(new) != crate::strategy::qos_class(old) {
-        let class = text(at(new, &["status"]), "qosClass");
-        errors.invalid(&path, class, "Pod QOS Class may not change as a result of resizing");
-    }
-    for kind in ["containers", "initContainers"] {
-        let olds = list(at(old, &["spec"]), kind);
-        let all = path.child(kind);
-        for (index, (new, old)) in list(at(new, &["spec"]), kind).iter().zip(olds).enumerate() {
-            resized(new, old, &all.index(index), errors);
-            if others_differ(new, old) {
-                errors.forbidden(&path, "only cpu and memory resources are mutable");
-            }
-        }
-    }
-}
-
-/// What a container asks for changes, and never goes.
-fn resized(new: &Value, old: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    let path = path.child("resources");
-    for side in ["requests", "limits"] {
-        let asked = |container: &Value, name: &str| !at(container, &["resources", side, name]).is_null();
-        let gone = entries(at(old, &["resources"]), side).any(|(name, _)| !asked(new, name));
-        if gone {
-            errors.forbidden(&path.child(side), format!("resource {side} cannot be removed"));
-        }
-    }
-}
-
-fn others_differ(new: &Value, old: &Value) -> bool {
-    ["requests", "limits"].into_iter().any(|side| {
-        let changed = |name: &str| at(new, &["resources", side, name]) != at(old, &["resources", side, name]);
-        entries(at(new, &["resources"]), side).any(|(name, _)| !matches!(name, "cpu" | "memory") && changed(name))
-    })
 }

@@ -1,6 +1,6 @@
 //! Volumes of a pod.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -25,8 +25,8 @@ pub(super) fn volumes<'a>(
     owner: Owner,
     path: &Path<'_>,
     errors: &mut FieldErrors,
-) -> Vec<(&'a str, bool)> {
-    let mut names: Vec<(&str, bool)> = Vec::new();
+) -> BTreeMap<&'a str, bool> {
+    let mut names: BTreeMap<&str, bool> = BTreeMap::new();
     for (index, volume) in list(spec, "volumes").iter().enumerate() {
         let path = path.index(index);
         let before = errors.0.len();
@@ -37,12 +37,12 @@ pub(super) fn volumes<'a>(
         } else {
             named(errors, &path.child("name"), name, dns1123_label(name));
         }
-        if names.iter().any(|(n, _)| *n == name) {
+        if names.contains_key(name) {
             errors.duplicate(&path.child("name"), name);
         }
         if errors.0.len() == before {
             let device = ["persistentVolumeClaim", "ephemeral"].iter().any(|kind| field(volume, kind).is_some());
-            names.push((name, device));
+            names.insert(name, device);
         }
     }
     names

@@ -25,6 +25,10 @@ fn storage_is_bounded_and_named() {
             (driver(json!({"topologyKeys": ["a", "a"]})), "spec.drivers[0]: Duplicate value: \"a\""),
         ],
     );
+    let inline = |more: Value| {
+        let base = json!({"accessModes": ["ReadWriteOnce"], "csi": {"driver": "d.example.com", "volumeHandle": "h"}});
+        json!({"spec": {"source": {"persistentVolumeName": null, "inlineVolumeSpec": merged(&base, &more)}}})
+    };
     breaks(
         "volumeattachments",
         &[
@@ -40,6 +44,23 @@ fn storage_is_bounded_and_named() {
                 json!({"spec": {"source": {"persistentVolumeName": "V"}}}),
                 "spec.source.persistentVolumeName: Invalid value: \"V\"",
             ),
+            (
+                inline(json!({"csi": null})),
+                "inlineVolumeSpec.csi: Required value: has to be specified in the context of inline",
+            ),
+            (
+                inline(json!({"storageClassName": "s"})),
+                "spec.source.inlineVolumeSpec.storageClassName: Forbidden: may not be specified in the context of inline volumes",
+            ),
+            (
+                inline(json!({"persistentVolumeReclaimPolicy": "Delete"})),
+                "persistentVolumeReclaimPolicy: Forbidden: may only be Retain in the context of inline volumes",
+            ),
+            (
+                inline(json!({"volumeMode": "Block"})),
+                "may not specify volumeMode other than Filesystem in the context of inline volumes",
+            ),
+            (inline(json!({"accessModes": null})), "spec.source.inlineVolumeSpec.accessModes: Required value"),
         ],
     );
     let term = json!({"matchLabelExpressions": [{"key": "zone", "values": ["a"]}]});

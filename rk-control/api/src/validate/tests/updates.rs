@@ -101,6 +101,27 @@ fn a_resize_takes_nothing_away() {
             asks(json!({"cpu": "2"})),
             "spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed",
         ),
+        (
+            "pods",
+            Some("resize"),
+            json!({}),
+            json!({"spec": {"containers": [{"name": "renamed", "image": "i"}]}}),
+            "spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize",
+        ),
+        (
+            "pods",
+            Some("resize"),
+            json!({}),
+            json!({"spec": {"containers": [{"name": "c", "image": "i"}, {"name": "d", "image": "i"}]}}),
+            "spec.containers: Forbidden: containers may not be added or removed on resize",
+        ),
+        (
+            "pods",
+            Some("resize"),
+            json!({"spec": {"initContainers": [{"name": "first", "image": "i"}]}}),
+            json!({"spec": {"initContainers": [{"name": "first", "image": "i", "resources": {"requests": {"cpu": "1"}}}]}}),
+            "spec: Forbidden: resources for non-sidecar init containers are immutable",
+        ),
     ]);
 }
 

@@ -9,6 +9,7 @@ mod check;
 mod condition;
 mod devices;
 mod judge;
+mod rule_costs;
 mod rules;
 mod scene;
 

@@ -7,10 +7,10 @@ use rk_api::status::{ErrorKind, FieldErrors, Path};
 use rk_cel::{CompileError, Env, Program, Type, of_openapi, with_identity};
 use serde_json::{Value, json};
 
+use super::rule_costs::{Costs, Extent};
+
 /// The keyword.
 const RULES: &str = "x-kubernetes-validations";
-/// What the `reason` of a rule may be.
-const REASONS: &[&str] = &["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
 /// Deepest schema that is looked at.
 const MAX_DEPTH: usize = 64;
 
@@ -50,7 +50,8 @@ impl Rules {
     /// From a version's schema; rules that do not compile were refused when they were written.
     pub(super) fn of(schema: &Value) -> Self {
         let root = with_identity(schema);
-        let node = walk(&root, &Place::root(), &Path::ROOT, &mut FieldErrors::new());
+        let (mut costs, mut errors) = (Costs::default(), FieldErrors::new());
+        let node = walk(&root, &Place::root(None), &Path::ROOT, &mut costs, &mut errors);
         Self { root, node }
     }
 }
@@ -66,15 +67,23 @@ pub(super) fn check(definition: &Value, errors: &mut FieldErrors) {
         && rest.iter().all(|other| other == first)
     {
         let path = spec.child("validation");
-        walk(&with_identity(first), &Place::root(), &path.child("openAPIV3Schema"), errors);
+        judge(first, &path.child("openAPIV3Schema"), errors);
         return;
     }
     let all = spec.child("versions");
     for (index, schema) in schemas.iter().enumerate() {
         let path = all.index(index);
         let path = path.child("schema");
-        walk(&with_identity(schema), &Place::root(), &path.child("openAPIV3Schema"), errors);
+        judge(schema, &path.child("openAPIV3Schema"), errors);
     }
+}
+
+/// Adds what is wrong with the rules of one schema.
+fn judge(schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let root = with_identity(schema);
+    let mut costs = Costs::default();
+    walk(&root, &Place::root(Some(Extent::root(&root))), path, &mut costs, errors);
+    costs.judge(path, errors);
 }
 
 /// Where in a schema.
@@ -84,37 +93,46 @@ struct Place {
     depth: usize,
     /// Whether what was can be found for what is: not within lists that have no keys.
     correlates: bool,
+    /// How often it may occur; `None` when nobody asks for costs.
+    extent: Option<Extent>,
 }
 
 impl Place {
-    fn root() -> Self {
-        Self { name: "selfType".to_owned(), depth: 0, correlates: true }
+    fn root(extent: Option<Extent>) -> Self {
+        Self { name: "selfType".to_owned(), depth: 0, correlates: true, extent }
     }
 
-    fn below(&self, step: &str, correlates: bool) -> Self {
+    fn below(&self, step: &str, correlates: bool, extent: Option<Extent>) -> Self {
         let correlates = self.correlates && correlates;
-        Self { name: format!("{}.{step}", self.name), depth: self.depth + 1, correlates }
+        Self { name: format!("{}.{step}", self.name), depth: self.depth + 1, correlates, extent }
     }
 }
 
-fn walk(schema: &Value, place: &Place, path: &Path<'_>, errors: &mut FieldErrors) -> Option<Node> {
+fn walk(schema: &Value, place: &Place, path: &Path<'_>, costs: &mut Costs, errors: &mut FieldErrors) -> Option<Node> {
     if place.depth > MAX_DEPTH {
         return None;
     }
     let mut node = Node::default();
     let all = path.child(RULES);
     for (index, rule) in at(schema, &[RULES]).as_array().into_iter().flatten().enumerate() {
-        node.rules.extend(compile(rule, schema, place, &all.index(index), errors));
+        let path = all.index(index);
+        let Some(rule) = compile(rule, schema, place, &path, errors) else { continue };
+        if let Some(extent) = &place.extent {
+            costs.rule(&rule.program, rule.message_program.as_ref(), extent, &path, errors);
+        }
+        node.rules.push(rule);
     }
     let properties = path.child("properties");
     for (name, field) in at(schema, &["properties"]).as_object().into_iter().flatten() {
-        if let Some(below) = walk(field, &place.below(name, true), &properties.key(name), errors) {
+        let extent = place.extent.as_ref().map(|extent| extent.field(name, schema));
+        if let Some(below) = walk(field, &place.below(name, true, extent), &properties.key(name), costs, errors) {
             node.fields.insert(name.clone(), below);
         }
     }
-    let below = |key: &str, step: &str, correlates: bool, errors: &mut FieldErrors| {
+    let mut below = |key: &str, step: &str, correlates: bool, errors: &mut FieldErrors| {
         let inner = schema.get(key).filter(|inner| inner.is_object())?;
-        walk(inner, &place.below(step, correlates), &path.child(key), errors).map(Box::new)
+        let extent = place.extent.as_ref().map(|extent| extent.inner(schema));
+        walk(inner, &place.below(step, correlates, extent), &path.child(key), costs, errors).map(Box::new)
     };
     let keyed = text(schema, &["x-kubernetes-list-type"]) == "map";
     node.items = below("items", "@idx", keyed, errors);
@@ -158,14 +176,6 @@ fn compile(rule: &Value, schema: &Value, place: &Place, path: &Path<'_>, errors:
             compiled.map_err(|why| errors.invalid(&path.child("messageExpression"), shown(), why)).ok()
         }
     };
-    let reason = word("reason");
-    if !reason.is_empty() && !REASONS.contains(&reason.as_str()) {
-        errors.unsupported(&path.child("reason"), reason, REASONS);
-    }
-    let field = word("fieldPath");
-    if !(field.is_empty() || field.starts_with(['.', '['])) {
-        errors.invalid(&path.child("fieldPath"), field.clone(), "fieldPath must be a valid path: expected [ or .");
-    }
     Some(Rule {
         text: written.trim().to_owned(),
         program,
@@ -179,6 +189,6 @@ fn compile(rule: &Value, schema: &Value, place: &Place, path: &Path<'_>, errors:
             "FieldValueDuplicate" => ErrorKind::Duplicate,
             _ => ErrorKind::Invalid,
         },
-        field,
+        field: word("fieldPath"),
     })
 }

@@ -1,0 +1,31 @@
+//! Values held against parts of a schema that is no kind's yet.
+
+use std::collections::HashMap;
+
+use regex_lite::Regex;
+use serde_json::Value;
+
+use super::kind::collect_patterns;
+use super::rules::Judge;
+use crate::status::{FieldErrors, Path};
+
+/// A schema that is written, with its patterns.
+#[derive(Debug)]
+pub struct Trial {
+    patterns: HashMap<String, Regex>,
+}
+
+impl Trial {
+    /// Of the whole schema.
+    #[must_use]
+    pub fn of(schema: &Value) -> Self {
+        let mut patterns = HashMap::new();
+        collect_patterns(schema, &mut patterns);
+        Self { patterns }
+    }
+
+    /// Holds a value against a part of the schema; errors are told below `path`.
+    pub fn judge(&self, value: &Value, part: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+        Judge { patterns: &self.patterns }.value(value, part, path, errors);
+    }
+}

@@ -1,0 +1,135 @@
+//! Defaults in schemas: they fit the schema beside which they stand, and stand only where they can be filled in (upstream's
+//! `ValidateDefaults`). The rules (`x-kubernetes-validations`) are not asked of them.
+
+use serde_json::Value;
+
+use super::super::get::{entries, field, flag};
+use super::schema::{EMBEDDED, MAX_DEPTH, OPEN};
+use crate::custom::Trial;
+use crate::meta::at;
+use crate::status::{FieldErrors, Path};
+
+/// What every object has.
+const META: [&str; 3] = ["apiVersion", "kind", "metadata"];
+
+/// The defaults of a whole schema.
+pub(super) fn check(schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    fitting(schema, &Trial::of(schema), path, 0, errors);
+    forbidden(schema, None, Level { root: true, meta: false }, path, 0, errors);
+}
+
+/// Each default, but for those of values of maps, fits.
+fn fitting(schema: &Value, trial: &Trial, path: &Path<'_>, depth: usize, errors: &mut FieldErrors) {
+    if depth > MAX_DEPTH {
+        return;
+    }
+    if let Some(default) = field(schema, "default") {
+        let here = path.child("default");
+        if has_unknown(default, schema) {
+            errors.invalid(&here, default.clone(), "must not have unknown fields");
+        }
+        trial.judge(default, schema, &here, errors);
+    }
+    if let Some(items) = field(schema, "items").filter(|items| items.is_object()) {
+        fitting(items, trial, &path.child("items"), depth + 1, errors);
+    }
+    let all = path.child("properties");
+    for (name, property) in entries(schema, "properties") {
+        fitting(property, trial, &all.key(name), depth + 1, errors);
+    }
+}
+
+/// Whether a value has fields that would be pruned.
+fn has_unknown(value: &Value, schema: &Value) -> bool {
+    match value {
+        Value::Object(fields) => fields.iter().any(|(name, inner)| {
+            if flag(schema, EMBEDDED) && META.contains(&name.as_str()) {
+                return false;
+            }
+            let values = at(schema, &["additionalProperties"]);
+            match field(at(schema, &["properties"]), name) {
+                Some(property) => has_unknown(inner, property),
+                None if values.is_object() => has_unknown(inner, values),
+                None => !flag(schema, OPEN) && *values != Value::Bool(true),
+            }
+        }),
+        Value::Array(items) => items.iter().any(|item| has_unknown(item, at(schema, &["items"]))),
+        _ => false,
+    }
+}
+
+/// Whose fields a place has.
+#[derive(Clone, Copy)]
+struct Level {
+    /// The whole object.
+    root: bool,
+    /// Metadata, of the whole object or of one inside.
+    meta: bool,
+}
+
+/// Tells of defaults where none may be; `why` says where that is.
+fn forbidden(schema: &Value, why: Option<&str>, level: Level, path: &Path<'_>, depth: usize, errors: &mut FieldErrors) {
+    if depth > MAX_DEPTH {
+        return;
+    }
+    if let Some(why) = why.filter(|_| field(schema, "default").is_some()) {
+        errors.forbidden(&path.child("default"), format!("must not be set {why}"));
+    }
+    if level.meta && flag(schema, EMBEDDED) {
+        errors.forbidden(&path.child(EMBEDDED), "must not be used inside of resource meta");
+    }
+    let inner = Level { root: false, meta: level.meta };
+    if let Some(values) = field(schema, "additionalProperties").filter(|values| values.is_object()) {
+        let why = if level.meta { Some("inside additionalProperties applying to object metadata") } else { why };
+        forbidden(values, why, inner, &path.child("additionalProperties"), depth + 1, errors);
+    }
+    if let Some(items) = field(schema, "items").filter(|items| items.is_object()) {
+        forbidden(items, why, inner, &path.child("items"), depth + 1, errors);
+    }
+    let all = path.child("properties");
+    for (name, property) in entries(schema, "properties") {
+        let meta = (level.root || flag(schema, EMBEDDED)) && META.contains(&name);
+        let top = format!("in top-level {name}");
+        let why = if level.root && meta { Some(top.as_str()) } else { why };
+        forbidden(property, why, Level { root: false, meta: meta || level.meta }, &all.key(name), depth + 1, errors);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(properties: Value) -> String {
+        let mut errors = FieldErrors::new();
+        check(&json!({"type": "object", "properties": properties}), &Path::new("s"), &mut errors);
+        errors.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn defaults_fit_what_they_are_defaults_of() {
+        let object = |more: Value| json!({"type": "object", "default": more, "properties": {"b": {"type": "integer"}}});
+        assert_eq!(told(json!({"a": object(json!({"b": 1}))})), "");
+        let unknown = told(json!({"a": object(json!({"c": 1}))}));
+        assert_eq!(unknown, "s.properties[a].default: Invalid value: {\"c\":1}: must not have unknown fields");
+        let wrong = told(json!({"a": object(json!({"b": "x"}))}));
+        assert!(wrong.starts_with("s.properties[a].default.b: Invalid value: \"string\""), "{wrong}");
+        let long = told(json!({"a": {"type": "string", "maxLength": 2, "pattern": "^b", "default": "aaa"}}));
+        assert!(long.contains("Too long") && long.contains("should match '^b'"), "{long}");
+        let open = json!({"a": {"type": "object", OPEN: true, "default": {"c": 1}}});
+        assert_eq!(told(open), "");
+    }
+
+    #[test]
+    fn nothing_is_filled_into_metadata() {
+        let name = json!({"metadata": {"type": "object", "properties": {"name": {"type": "string", "default": "n"}}}});
+        let why = "s.properties[metadata].properties[name].default: Forbidden: must not be set in top-level metadata";
+        assert_eq!(told(name.clone()), why);
+        assert_eq!(told(json!({"a": {"type": "object", EMBEDDED: true, "properties": name}})), "");
+        let labels = json!({"metadata": {"type": "object", "properties": {"labels": {"type": "object",
+            "additionalProperties": {"type": "string", "default": "x"}}}}});
+        let why = "must not be set inside additionalProperties applying to object metadata";
+        assert!(told(json!({"a": {"type": "object", EMBEDDED: true, "properties": labels}})).ends_with(why));
+    }
+}
