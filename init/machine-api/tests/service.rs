@@ -88,6 +88,8 @@ fn in_maintenance_anyone_may_give_a_config_and_nothing_else() {
         assert_eq!(client.reboot(v1::RestartRequest::default()).await.unwrap_err().code(), Code::FailedPrecondition);
         let wrong = v1::ApplyRequest { config: "role: boss".to_owned(), ..v1::ApplyRequest::default() };
         assert_eq!(client.apply_config(wrong).await.unwrap_err().code(), Code::InvalidArgument);
+        let nowhere = v1::InstallRequest { disk: "/dev/none".to_owned(), disk_bytes: 4 << 20, ..Default::default() };
+        assert_eq!(client.plan_install(nowhere).await.unwrap_err().code(), Code::NotFound);
         assert!(node.asked().is_empty());
         let good = v1::ApplyRequest { config: support::CONFIG.to_owned(), ..v1::ApplyRequest::default() };
         client.apply_config(good).await.unwrap();

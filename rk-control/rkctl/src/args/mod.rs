@@ -246,6 +246,7 @@ mod tests {
             "rkctl node apply --insecure --fingerprint f -n a file",
             "rkctl node config patch p --dry-run --nodes a --print json",
             "rkctl node apply --try file -n a",
+            "rkctl install rk.raw --disk bus=nvme --dry-run --insecure --fingerprint f -n a -o json",
             "rkctl config apply --insecure --fingerprint f -n a file",
             "rkctl config get -n a",
             "rkctl node config validate file -n a",

@@ -133,6 +133,7 @@ pub enum Verb {
     },
     /// Write a raw image (rk.raw) to a disk of a machine that was started from another medium.
     #[command(after_help = "Examples:\n  rkctl node disks --insecure --fingerprint sha256:… -n 10.0.0.10\n  \
+        rkctl node install rk.raw --disk size=smallest,bus=nvme --dry-run --insecure --fingerprint sha256:… -n 10.0.0.10\n  \
         rkctl node install rk.raw --disk size=smallest,bus=nvme --config worker.yaml --reboot --insecure --fingerprint sha256:… -n 10.0.0.10")]
     Install(Install),
     /// Write a newer image (rk.raw) to the slot that does not run, and try it.
@@ -228,6 +229,9 @@ pub struct Install {
     /// Erase what the disk holds.
     #[arg(long)]
     pub wipe: bool,
+    /// Tell which disk is meant and why, what it holds and what would be made; change nothing. Ends as the installation would.
+    #[arg(long)]
+    pub dry_run: bool,
     /// Restart the machine when it is done.
     #[arg(long)]
     pub reboot: bool,

@@ -3,6 +3,7 @@
 mod apply;
 mod ask;
 pub mod disk;
+mod plan;
 mod restart;
 mod shapes;
 mod stream;
@@ -100,7 +101,11 @@ pub async fn on(global: &Global, verb: Verb) -> Result<Class> {
         Verb::Upgrade(wanted) => disk::upgrade(&mut single(global).await?, &wanted).await,
         Verb::Install(wanted) => {
             let (trust, nodes) = whom(global, &wanted.reach)?;
-            disk::install(&mut the_only(&nodes, &trust).await?, &wanted).await
+            let mut client = the_only(&nodes, &trust).await?;
+            if wanted.dry_run {
+                return plan::install(&mut client, &wanted, global.print).await;
+            }
+            disk::install(&mut client, &wanted).await
         }
         Verb::Rollback(drain) => restart::run(global, Deed::RollBack, &drain).await,
         Verb::Certificates(Certificates::List) => question(global, Question::Certificates).await,
