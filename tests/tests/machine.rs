@@ -1,5 +1,7 @@
 //! One machine and its operator: `rkctl` against the machine API of a booted guest.
 
+#[path = "machine/clouds.rs"]
+mod clouds;
 #[path = "machine/hardening.rs"]
 mod hardening;
 #[path = "machine/telemetry.rs"]
