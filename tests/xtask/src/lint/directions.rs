@@ -41,6 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "rk-proxy",
             "rk-dns",
             "rk-config",
+            "rk-sys",
         ],
     ),
     ("rk-api", &[]),
