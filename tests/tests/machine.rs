@@ -4,6 +4,8 @@
 mod clouds;
 #[path = "machine/hardening.rs"]
 mod hardening;
+#[path = "machine/links.rs"]
+mod links;
 #[path = "machine/telemetry.rs"]
 mod telemetry;
 
