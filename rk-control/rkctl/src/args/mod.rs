@@ -121,14 +121,14 @@ pub enum ImageCommand {
         rkctl image build --from rk.raw --format raw,qcow2 --platform openstack --output cloud\n  \
         rkctl image build --from rk.raw --format iso,raw --sign db.key --certificate db.crt --output signed")]
     Build(Build),
-    /// Make a key pair to sign upgrades with: NAME.key, to be kept, and NAME.pub, for upgrade.keys of machine configs.
+    /// Make a key pair to sign images with: NAME.key, to be kept, and NAME.pub, for upgrade.keys of machine configs.
     #[command(after_help = "Example:\n  rkctl image key release")]
     Key {
         /// Path of both files, without their ending.
         #[arg(value_hint = ValueHint::FilePath)]
         name: PathBuf,
     },
-    /// Sign a raw disk image for upgrades; the signature goes beside it.
+    /// Sign a raw disk image for upgrades and installations; the signatures go beside it.
     #[command(after_help = "Example:\n  rkctl image key release && rkctl image sign --key release.key rk.raw")]
     Sign {
         /// The private key (PEM, Ed25519).
