@@ -65,6 +65,9 @@ fn requests(data: &[u8]) {
     one::<v1::ResetRequest>(data);
     one::<v1::InstallRequest>(data);
     one::<v1::UpgradeRequest>(data);
+    one::<v1::RestartRequest>(data);
+    one::<v1::UnlockRequest>(data);
+    one::<v1::Chunk>(data);
 }
 
 /// Messages to the machine API and to PID 1, and what they carry: programs, tables, paths.

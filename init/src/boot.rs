@@ -5,8 +5,8 @@ use crate::pid1::{Machine, Settings};
 use crate::slots::Slots;
 use crate::storage::Storage;
 use crate::{
-    boots, cgroups, console, crash, datadisk, etc, failure, limits, lockdown, minimum, mounts, reset, stage1, sysctls,
-    trial,
+    boots, cgroups, clock, console, crash, datadisk, etc, failure, limits, lockdown, minimum, mounts, reset, stage1,
+    sysctls, trial,
 };
 use std::fs;
 use std::path::Path;
@@ -25,6 +25,8 @@ pub fn run() -> ExitCode {
         Err(err) => return failure::give_up("hearing signals", &err),
     };
     mounts::mount_all(&mut journal);
+    // Before anything is dated: files and certificates.
+    clock::raise(&mut journal);
     journal.check("hearing ctrl-alt-del", rk_sys::route_ctrl_alt_del_to_init());
     // rk-node and the proxy read settings that appear with the links; nothing is up yet.
     sysctls::apply(&mut journal);

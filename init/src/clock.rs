@@ -1,10 +1,31 @@
-//! Notices that the wall clock was set: what is dated by it was dated wrongly.
+//! The wall clock: raised at start when it cannot be right, and watched, since what was dated by a wrong one was dated wrongly.
 
+use crate::console::Journal;
 use rk_supervise::Millis;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Smaller steps spoil no certificate.
 const MOST_STEP: i64 = 3_600;
+
+/// Raises a clock that is earlier than this system to the day that the system is dated by: the certificates of operators and authorities
+/// are valid from before then, so that a dead battery locks nobody out who could see to the time (systemd's build epoch is the same rule).
+pub fn raise(journal: &mut Journal) {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let Some(raised) = raised(clock) else { return };
+    match rk_sys::set_clock(raised) {
+        Ok(()) => journal.say(format_args!(
+            "this node's clock says {}, which cannot be: it goes on from {} until a server of network.ntp.servers or the firmware sets it",
+            rk_netd::year(clock),
+            rk_netd::year(raised)
+        )),
+        Err(err) => journal.failed("raising the clock", &err),
+    }
+}
+
+/// What a clock must at least say; `None` when it does. Never earlier than it is.
+fn raised(clock: Duration) -> Option<Duration> {
+    (clock < rk_netd::EARLIEST).then_some(rk_netd::EARLIEST)
+}
 
 /// The distance between wall clock and the time since the boot, as it was at the last look.
 #[derive(Debug, Default)]
@@ -29,6 +50,17 @@ impl WallClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_from_before_this_system_is_raised_and_no_other_is_touched() {
+        let second = Duration::from_secs(1);
+        for early in [Duration::ZERO, second, rk_netd::EARLIEST - second] {
+            assert_eq!(raised(early), Some(rk_netd::EARLIEST), "{early:?}");
+        }
+        for late in [rk_netd::EARLIEST, rk_netd::EARLIEST + second, rk_netd::EARLIEST * 2] {
+            assert_eq!(raised(late), None, "{late:?}");
+        }
+    }
 
     #[test]
     fn a_large_step_is_noticed_once_and_time_that_passes_is_none() {

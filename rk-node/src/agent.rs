@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rk_config::MachineConfig;
-use rk_cri::CniNetwork;
+use rk_cri::{CniNetwork, Starter};
 use rk_images::Images;
 use rk_kubelet::Hooks;
 use tokio::sync::{oneshot, watch};
@@ -17,7 +17,7 @@ use crate::{network, role, settings};
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 /// Runs the node until it is told to end.
-pub async fn run(config: MachineConfig) -> anyhow::Result<()> {
+pub async fn run(config: MachineConfig, shims: Starter) -> anyhow::Result<()> {
     let options = settings::kubelet(&config);
     tracing::info!(node = %options.node_name, endpoint = %options.cluster.endpoint, "starting");
     let (going_down, shutdown) = watch::channel(false);
@@ -25,7 +25,7 @@ pub async fn run(config: MachineConfig) -> anyhow::Result<()> {
 
     let mut tasks = JoinSet::new();
     let images = Images::open(settings::images(&config)).await.context("opening the image store")?;
-    let cri = rk_cri::Config::new(images, std::sync::Arc::new(CniNetwork::default()));
+    let cri = rk_cri::Config::new(images, std::sync::Arc::new(CniNetwork::default()), shims);
     let (stop_cri, cri_stopped) = oneshot::channel::<()>();
     let cri = tokio::spawn(rk_cri::serve(cri, async {
         // A dropped sender means the same.

@@ -31,6 +31,12 @@ fn start() -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("a TLS provider is installed already"))?;
+    // Its thread starts shims, whose containers must not inherit what is forbidden to all threads that come after it.
+    let shims = rk_cri::Starter::new().context("starting the thread that starts shims")?;
+    // A kernel without seccomp must not cost a node its pods.
+    if let Err(error) = rk_sys::confine_agent() {
+        tracing::warn!("{}", rk_sys::chain(&error));
+    }
     // Two threads: the work is waiting, and each thread costs stack and allocator arenas on small nodes.
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -41,5 +47,5 @@ fn start() -> anyhow::Result<()> {
     let config = rk_config::load_accepted(rk_config::ACCEPTED_PATH).with_context(|| {
         format!("reading {}, which PID 1 writes before it starts services", rk_config::ACCEPTED_PATH)
     })?;
-    runtime.block_on(agent::run(config))
+    runtime.block_on(agent::run(config, shims))
 }

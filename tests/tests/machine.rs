@@ -1,7 +1,11 @@
 //! One machine and its operator: `rkctl` against the machine API of a booted guest.
 
+#[path = "machine/clouds.rs"]
+mod clouds;
 #[path = "machine/hardening.rs"]
 mod hardening;
+#[path = "machine/links.rs"]
+mod links;
 #[path = "machine/telemetry.rs"]
 mod telemetry;
 
@@ -221,6 +225,14 @@ fn every_question_has_an_answer_and_every_missing_verb_says_so() {
     assert!(json.contains("\"state\": \"running\""), "{json}");
     assert_eq!(guest.rkctl(&["node", "logs", "nothing"]).code, NOT_FOUND);
     assert_eq!(guest.rkctl(&["node", "reset"]).code, WRONG);
+    guest.rkctl(&["node", "config", "validate", "worker.yaml"]).good();
+    std::fs::write(guest.dir.join("wrong.yaml"), "apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: boss\n")
+        .expect("file");
+    let wrong = guest.rkctl(&["node", "config", "validate", "wrong.yaml"]);
+    assert!(wrong.code == WRONG && wrong.out.contains("role"), "{wrong:?}");
+    guest.rkctl(&["node", "capture", "eth0", "--seconds", "2", "--file", "net.pcap"]).good();
+    let captured = std::fs::read(guest.dir.join("net.pcap")).expect("a capture");
+    assert!(captured.starts_with(&0xa1b2_c3d4_u32.to_le_bytes()), "no pcap: {captured:?}");
     // It runs from memory: there is nothing to go back to.
     assert_eq!(guest.rkctl(&["node", "rollback"]).code, PRECONDITION);
     assert_eq!(guest.rkctl(&["node", "restart", "nothing"]).code, PRECONDITION);

@@ -22,6 +22,8 @@ pub struct Installed {
     pub root: Root,
     /// Bytes of that root and its hash tree.
     pub slot_bytes: u64,
+    /// Its partitions by name, with their bytes, as they lie behind one another.
+    pub partitions: Vec<(String, u64)>,
     slot_at: u64,
     file: File,
 }
@@ -49,7 +51,9 @@ impl Installed {
         ensure!(slot_bytes <= slot.sectors() * SECTOR, "the root is larger than its slot");
         let release = program::text(&program, ".osrel")?;
         let version = release.lines().find_map(|line| line.strip_prefix("RK_VERSION=")).unwrap_or("unknown").to_owned();
-        Ok(Installed { version, root, slot_bytes, slot_at: slot.first * SECTOR, file, program })
+        let slot_at = slot.first * SECTOR;
+        let partitions = table.partitions.iter().map(|part| (part.name.clone(), part.sectors() * SECTOR)).collect();
+        Ok(Installed { version, root, slot_bytes, partitions, slot_at, file, program })
     }
 
     /// The root image, without its hash tree.

@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             ".rk.machine.v1.PatchRequest",
             ".rk.machine.v1.KubeconfigReply",
             ".rk.machine.v1.InstallRequest",
+            ".rk.machine.v1.UnlockRequest",
         ])
         .compile_fds(descriptors)?;
     Ok(())

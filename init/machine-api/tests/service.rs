@@ -46,17 +46,33 @@ fn a_certificate_without_a_role_opens_nothing_and_one_by_strangers_not_even_the_
     });
 }
 
+/// Sends what no client sends to every method.
+async fn nonsense(node: &Node) {
+    for (name, _) in METHODS {
+        for body in [Vec::new(), vec![0xff; 700], (0..=255).collect(), vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]] {
+            let code = node.raw(Role::Admin, &format!("{SERVICE}{name}"), body).await;
+            assert!(code != Code::Unknown && code != Code::Cancelled, "{name}: {code:?}");
+        }
+    }
+}
+
+#[test]
+fn garbage_and_empty_messages_on_every_method_harm_no_node_in_maintenance() {
+    block_on(async {
+        let node = Node::start(true).await;
+        nonsense(&node).await;
+        let version = node.client_in_maintenance().await.version(Empty {}).await.unwrap().into_inner();
+        assert_eq!(version.mode, "maintenance");
+        assert!(node.asked().is_empty(), "{:?}", node.asked());
+    });
+}
+
 #[test]
 fn garbage_and_empty_messages_on_every_method_harm_nothing() {
     block_on(async {
         let node = Node::start(false).await;
-        for (name, _) in METHODS {
-            // The ones that would do something with an empty message are understood; PID 1 is a fake here.
-            for body in [Vec::new(), vec![0xff; 700], (0..=255).collect(), vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]] {
-                let code = node.raw(Role::Admin, &format!("{SERVICE}{name}"), body).await;
-                assert!(code != Code::Unknown && code != Code::Cancelled, "{name}: {code:?}");
-            }
-        }
+        // The ones that would do something with an empty message are understood; PID 1 is a fake here.
+        nonsense(&node).await;
         // More than a request may hold is refused, and the connection's owner is served on.
         let code = node.raw(Role::Admin, &format!("{SERVICE}ValidateConfig"), vec![0x0a; 2 << 20]).await;
         assert!([Code::OutOfRange, Code::ResourceExhausted].contains(&code), "{code:?}");
@@ -88,6 +104,8 @@ fn in_maintenance_anyone_may_give_a_config_and_nothing_else() {
         assert_eq!(client.reboot(v1::RestartRequest::default()).await.unwrap_err().code(), Code::FailedPrecondition);
         let wrong = v1::ApplyRequest { config: "role: boss".to_owned(), ..v1::ApplyRequest::default() };
         assert_eq!(client.apply_config(wrong).await.unwrap_err().code(), Code::InvalidArgument);
+        let nowhere = v1::InstallRequest { disk: "/dev/none".to_owned(), disk_bytes: 4 << 20, ..Default::default() };
+        assert_eq!(client.plan_install(nowhere).await.unwrap_err().code(), Code::NotFound);
         assert!(node.asked().is_empty());
         let good = v1::ApplyRequest { config: support::CONFIG.to_owned(), ..v1::ApplyRequest::default() };
         client.apply_config(good).await.unwrap();

@@ -32,6 +32,7 @@ mod vip;
 mod virtuals;
 
 pub use rtnl::{Address, Kernel, Link, Origin, Route, Snapshot};
+pub use sntp::{EARLIEST, year};
 
 use std::io;
 use std::net::Ipv4Addr;

@@ -9,8 +9,10 @@ const ERA: i128 = 1 << 32;
 const NANOS: i128 = 1_000_000_000;
 /// An answer that took longer says too little about the time.
 const MOST_ROUND_TRIP: i128 = 2 * NANOS;
-/// No clock was this early when this was written, and no certificate will be this late.
-const PLAUSIBLE: std::ops::Range<i128> = 1_735_689_600 * NANOS..4_102_444_800 * NANOS;
+/// The day that the image's kernel and disks are dated by, 2025-01-01, since 1970: no clock was this early when this was written.
+pub const EARLIEST: Duration = Duration::from_secs(1_735_689_600);
+/// Times that may be: no certificate will be as late as their end.
+const PLAUSIBLE: std::ops::Range<i128> = EARLIEST.as_secs() as i128 * NANOS..4_102_444_800 * NANOS;
 
 /// Why an answer is of no use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +76,11 @@ pub fn plausible(clock: Duration) -> bool {
     PLAUSIBLE.contains(&nanos(clock))
 }
 
+/// The year of a time since 1970, by the mean length of years: near its ends it may be the neighbour.
+pub fn year(time: Duration) -> u64 {
+    1970 + time.as_secs() / 86_400 * 400 / 146_097
+}
+
 fn nanos(time: Duration) -> i128 {
     i128::try_from(time.as_nanos()).unwrap_or(i128::MAX)
 }
@@ -105,6 +112,20 @@ mod tests {
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn years_are_told_and_those_before_the_image_are_not_plausible() {
+        for (seconds, wanted, right) in [
+            (0, 1970, false),
+            (1_478_000_000, 2016, false),
+            (EARLIEST.as_secs() - 1, 2024, false),
+            (EARLIEST.as_secs(), 2025, true),
+            (T, 2027, true),
+            (4_102_444_800, 2100, false),
+        ] {
+            assert_eq!((year(at(seconds)), plausible(at(seconds))), (wanted, right), "{seconds}");
+        }
     }
 
     #[test]

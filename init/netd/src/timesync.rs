@@ -48,11 +48,11 @@ pub fn start() -> io::Result<Sender<Sources>> {
 pub fn doubt() {
     let clock = now();
     if !sntp::plausible(clock) {
-        let days = clock.as_secs() / 86_400;
         log::warn(format_args!(
-            "this node's clock says {} (day {days} since 1970), which cannot be: certificates are refused until it is set, by a server of \
+            "this node's clock says {} (day {} since 1970), which cannot be: certificates are refused until it is set, by a server of \
              network.ntp.servers or in the firmware",
-            1970 + days * 400 / 146_097
+            sntp::year(clock),
+            clock.as_secs() / 86_400
         ));
     }
 }

@@ -45,7 +45,7 @@ pub use poll::{Ready, wait_readable};
 pub use power::{End, end_machine, route_ctrl_alt_del_to_init};
 pub use process::{Child, Exit, SpawnSpec, kill, kill_everything, pid, process_exists, reap_one, spawn};
 pub use program::release_program;
-pub use seccomp::{Confinement, confine};
+pub use seccomp::{Confinement, confine, confine_agent};
 pub use signal::{Signal, SignalQueue};
 pub use swap::{allocate, swap_off, swap_on};
 pub use tty::{log_pipe, open_console, set_hostname, sync_disks, take_as_stdio};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rk_images::Images;
 
-use crate::PodNetwork;
+use crate::{PodNetwork, Starter};
 
 /// What [`crate::serve`] needs to know.
 #[derive(Clone)]
@@ -26,6 +26,8 @@ pub struct Config {
     pub streaming: SocketAddr,
     /// The shim's binary. `/bin/rk-shim`.
     pub shim: PathBuf,
+    /// Who starts it.
+    pub starter: Starter,
     /// cgroup v2 directory that shims move into; it must not be below the one of the caller, or they die with it.
     /// `/sys/fs/cgroup/rk/shims`.
     pub shim_cgroup: PathBuf,
@@ -37,7 +39,7 @@ pub struct Config {
 
 impl Config {
     /// The paths of a node, with this image store and this network.
-    pub fn new(images: Images, network: Arc<dyn PodNetwork>) -> Self {
+    pub fn new(images: Images, network: Arc<dyn PodNetwork>, starter: Starter) -> Self {
         Self {
             socket: "/run/rk/cri.sock".into(),
             state_dir: "/var/lib/rk/cri".into(),
@@ -47,6 +49,7 @@ impl Config {
             network,
             streaming: SocketAddr::from(([127, 0, 0, 1], 0)),
             shim: "/bin/rk-shim".into(),
+            starter,
             shim_cgroup: "/sys/fs/cgroup/rk/shims".into(),
             resolv_conf: "/etc/resolv.conf".into(),
             version: env!("CARGO_PKG_VERSION").into(),

@@ -38,3 +38,4 @@ pub use config::Config;
 pub use error::{Error, Result};
 pub use network::{CniNetwork, HostPort, PodAttachment, PodNetwork};
 pub use serve::serve;
+pub use shim::Starter;

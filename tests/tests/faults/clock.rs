@@ -60,6 +60,10 @@ fn a_worker_with_a_wrong_clock_and_no_time_server_says_what_is_wrong() {
         let line = worker.says("this node's clock says");
         assert!(line.contains(&year) && line.contains("network.ntp"), "{line}");
         assert!(worker.vm().ended().is_none(), "the machine went down");
+        if distance.starts_with('-') {
+            // Its operator is not locked out: the clock goes on from the image's own day, when their certificate is valid.
+            worker.answers();
+        }
     }
 }
 

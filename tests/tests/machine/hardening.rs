@@ -12,8 +12,8 @@ const PROCESSES: [(&str, &str, bool, &str); 4] = [
     ("/bin/rk-machine-api", "0000000400082004", true, "-900"),
     // NET_BIND_SERVICE
     ("/bin/rk-control", "0000000000000400", true, "-999"),
-    // What it starts must be able to be anything that a pod asks for.
-    ("/bin/rk-node", "", false, "-999"),
+    // It needs all capabilities, for what pods ask for; containers do not inherit its filter.
+    ("/bin/rk-node", "", true, "-999"),
 ];
 
 /// `bpf_jit_harden` is read by who has all rights alone.

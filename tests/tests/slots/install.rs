@@ -18,7 +18,7 @@ fn empty(dir: &Path, name: &str) -> PathBuf {
 fn from_cd<F: Fn(VmSpec) -> VmSpec>(
     machine: &mut Installed,
     disks: F,
-) -> impl Fn(&Installed, &str, bool) -> Outcome + use<F> {
+) -> impl Fn(&Installed, &str, &[&str]) -> Outcome + use<F> {
     let iso = artifacts().media.join("rk.iso");
     machine.spec = disks(machine.spec.clone().drive_on(Bus::Cd, &iso, true));
     machine.operator.run(&["config", "gen", "paper", "https://10.0.2.2:1"]).good();
@@ -26,10 +26,9 @@ fn from_cd<F: Fn(VmSpec) -> VmSpec>(
     let fingerprint = machine.fingerprint();
     // A link in our own folder, where a signature may go.
     symlink(artifacts().media.join("rk.raw"), machine.dir.join("rk.raw")).expect("link");
-    move |machine, disk, reboot| {
+    move |machine, disk, flags| {
         let reach = ["--insecure", "--fingerprint", &fingerprint, "--config", "worker.yaml"];
-        let reboot: &[&str] = if reboot { &["--reboot"] } else { &[] };
-        machine.rkctl(&[&["node", "install", "rk.raw", "--disk", disk], reach.as_slice(), reboot].concat())
+        machine.rkctl(&[&["node", "install", "rk.raw", "--disk", disk], reach.as_slice(), flags].concat())
     }
 }
 
@@ -43,19 +42,29 @@ fn a_cd_installs_on_a_disk_that_is_meant_and_empty_and_the_disk_boots_with_its_c
     let disks = |spec: VmSpec| spec.drive_on(Bus::Nvme, &empty, false).drive(&foreign, false);
     let bare = machine.spec.clone();
     let install = from_cd(&mut machine, disks);
-    let refused = install(&machine, "/dev/vda", true);
+    let told = install(&machine, "/dev/vda", &["--dry-run"]);
+    assert!(told.code == PRECONDITION && told.out.contains("FAMILY") && told.err.contains("--wipe"), "{told:?}");
+    install(&machine, "/dev/vda", &["--dry-run", "--wipe"]).good();
+    let told = install(&machine, "bus=nvme,size=largest", &["--dry-run", "-o", "json"]).good();
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON of the plan");
+    assert!(told["disk"]["path"] == "/dev/nvme0n1" && told["needs_wipe"] == false, "{told}");
+    assert!(told["partitions"].as_array().is_some_and(|made| made.iter().any(|part| part["name"] == "rk-state")));
+    let mut start = vec![0; 1 << 20];
+    File::open(&empty).and_then(|file| file.read_exact_at(&mut start, 0)).expect("disk");
+    assert!(start.iter().all(|byte| *byte == 0), "a dry run has written");
+    let refused = install(&machine, "/dev/vda", &["--reboot"]);
     assert!(refused.code == PRECONDITION && refused.err.contains("FAMILY"), "{refused:?}");
-    let unknown = install(&machine, "serial=nobody", true);
+    let unknown = install(&machine, "serial=nobody", &["--reboot"]);
     assert!(unknown.code == NOT_FOUND && unknown.err.contains("/dev/nvme0n1"), "{unknown:?}");
     machine.operator.run(&["image", "key", "release"]).good();
     let key = std::fs::read_to_string(machine.dir.join("release.pub")).expect("key");
     let config = std::fs::read_to_string(machine.dir.join("worker.yaml")).expect("config");
     std::fs::write(machine.dir.join("worker.yaml"), format!("{config}\nupgrade: {{keys: [{key:?}]}}\n"))
         .expect("config");
-    let unsigned = install(&machine, "bus=nvme,size=largest", true);
+    let unsigned = install(&machine, "bus=nvme,size=largest", &["--reboot"]);
     assert!(unsigned.code == REFUSED && unsigned.err.contains("takes signed images alone"), "{unsigned:?}");
     machine.operator.run(&["image", "sign", "--key", "release.key", "rk.raw"]).good();
-    install(&machine, "bus=nvme,size=largest", true).good();
+    install(&machine, "bus=nvme,size=largest", &["--reboot"]).good();
     machine.ends();
     machine.spec = disks(bare);
     machine.start();
@@ -105,7 +114,7 @@ fn disks_behind_every_controller_and_of_large_sectors_are_installed_and_boot() {
             Bus::Scsi => "bus=virtio,model=QEMU HARDDISK",
             _ => name,
         };
-        let outcome = install(&machine, wanted, false);
+        let outcome = install(&machine, wanted, &[]);
         assert_eq!(outcome.code, 0, "{bus:?} {sector}: {outcome:?}\n{said}");
         assert_eq!(outcome.err.contains("sectors of 4096 bytes"), *sector == 4096, "{outcome:?}");
     }

@@ -56,7 +56,7 @@ const fn open(name: &'static str, role: Role) -> (&'static str, Access) {
 }
 
 /// Every method.
-pub const METHODS: [(&str, Access); 37] = [
+pub const METHODS: [(&str, Access); 38] = [
     open("Version", Role::Reader),
     row("Health", Role::Reader),
     row("GetConfig", Role::Reader),
@@ -90,6 +90,7 @@ pub const METHODS: [(&str, Access); 37] = [
     row("Shutdown", Role::Operator),
     row("Reset", Role::Admin),
     open("Install", Role::Admin),
+    open("PlanInstall", Role::Admin),
     row("Upgrade", Role::Admin),
     row("Rollback", Role::Admin),
     row("ConfirmConfig", Role::Admin),

@@ -29,7 +29,7 @@ pub const MAX_REPLY: usize = 8 << 20;
 /// Bytes in one message of a stream of bytes.
 pub const CHUNK: usize = 64 << 10;
 
-/// Configs hold secrets: they stay out of logs.
+/// Configs and passphrases are secrets: they stay out of logs.
 macro_rules! silent {
     ($($message:ident),*) => {$(
         impl std::fmt::Debug for v1::$message {
@@ -39,4 +39,4 @@ macro_rules! silent {
         }
     )*};
 }
-silent!(ConfigReply, ApplyRequest, PatchRequest, KubeconfigReply, InstallRequest);
+silent!(ConfigReply, ApplyRequest, PatchRequest, KubeconfigReply, InstallRequest, UnlockRequest);

@@ -1,13 +1,13 @@
 //! An installation: a raw image is written to a disk of this machine, and a config put on it.
 
-use super::select::{choose, permit};
+use super::select::{choose, contents, permit, reason};
 use super::signature::check_statement;
 use super::{PIECES, ProgressStream, STEPS, Teller, Turn, failed, on_thread};
 use crate::facts::disks;
 use crate::log;
 use crate::node::{Pid1, write_private};
 use rk_config::MachineConfig;
-use rk_machine_proto::v1::InstallRequest;
+use rk_machine_proto::v1::{Disk, InstallPlan, InstallRequest};
 use rk_slots::PieceSum;
 use rk_supervise::control::Request;
 use std::fs::{File, OpenOptions};
@@ -53,20 +53,11 @@ pub async fn install(
     mut requests: Streaming<InstallRequest>,
 ) -> Result<ProgressStream, Status> {
     let first = requests.message().await?.ok_or_else(|| Status::invalid_argument("nothing was sent"))?;
-    let InstallRequest { disk, wipe, config, disk_bytes, data_bytes, reboot, sector_bytes, .. } = first.clone();
-    if !(2 * MIB..=MOST_IMAGE).contains(&disk_bytes) || data_bytes > disk_bytes {
-        return Err(Status::invalid_argument("the first message must tell the size of a disk image"));
-    }
-    let config = match config.as_str() {
-        "" => None,
-        text => Some(rk_config::parse(text).map_err(|err| Status::invalid_argument(log::chain(&err)))?.config),
-    };
-    let sha256 = vouched(&first, running.as_ref(), config.as_ref())?;
-    let config = config.map(|config| rk_config::to_yaml(&config).map_err(|err| Status::internal(err.to_string())));
-    let config = config.transpose()?;
+    let (config, sha256) = understood(&first, running.as_ref())?;
     let found = disks::read();
-    let target = choose(&found, &disk)?;
-    permit(&found, target, disk_bytes, if sector_bytes == 0 { SECTOR } else { sector_bytes }, wipe)?;
+    let target = choose(&found, &first.disk)?;
+    permit(&found, target, first.disk_bytes, sector_of(&first), first.wipe)?;
+    let InstallRequest { disk_bytes, data_bytes, reboot, .. } = first;
     let path = target.path.clone();
     log::warn(format_args!("installing on {path}"));
     let order = Order { path: path.clone(), disk_bytes, data_bytes, sha256 };
@@ -104,6 +95,44 @@ pub async fn install(
     Ok(Box::pin(ReceiverStream::new(receiver)))
 }
 
+/// What [`install`] would do by the same first message.
+///
+/// # Errors
+/// As there, but for a disk that holds something: that is told.
+pub fn plan(request: &InstallRequest, running: Option<&MachineConfig>) -> Result<InstallPlan, Status> {
+    understood(request, running)?;
+    planned(&disks::read(), request)
+}
+
+fn planned(found: &[Disk], request: &InstallRequest) -> Result<InstallPlan, Status> {
+    let disk = choose(found, &request.disk)?;
+    permit(found, disk, request.disk_bytes, sector_of(request), true)?;
+    let holds: Vec<Disk> = contents(found, disk).into_iter().cloned().collect();
+    let needs_wipe = !holds.is_empty();
+    Ok(InstallPlan { disk: Some(disk.clone()), reason: reason(found, &request.disk), holds, needs_wipe })
+}
+
+/// The config of the machine-to-be as it is written, and the sum that the pieces must have.
+fn understood(
+    first: &InstallRequest,
+    running: Option<&MachineConfig>,
+) -> Result<(Option<String>, Option<String>), Status> {
+    if !(2 * MIB..=MOST_IMAGE).contains(&first.disk_bytes) || first.data_bytes > first.disk_bytes {
+        return Err(Status::invalid_argument("the first message must tell the size of a disk image"));
+    }
+    let config = match first.config.as_str() {
+        "" => None,
+        text => Some(rk_config::parse(text).map_err(|err| Status::invalid_argument(log::chain(&err)))?.config),
+    };
+    let sha256 = vouched(first, running, config.as_ref())?;
+    let config = config.map(|config| rk_config::to_yaml(&config).map_err(|err| Status::internal(err.to_string())));
+    Ok((config.transpose()?, sha256))
+}
+
+fn sector_of(request: &InstallRequest) -> u32 {
+    if request.sector_bytes == 0 { SECTOR } else { request.sector_bytes }
+}
+
 /// The sum that the pieces must have, when a key vouches for it: one of the machine that writes, and one of the machine-to-be
 /// unless the caller leaves that out on purpose.
 fn vouched(
@@ -111,9 +140,8 @@ fn vouched(
     running: Option<&MachineConfig>,
     config: Option<&MachineConfig>,
 ) -> Result<Option<String>, Status> {
-    let InstallRequest { disk_bytes, data_bytes, sector_bytes, sha256, signature, unsigned, .. } = first;
-    let sector = if *sector_bytes == 0 { SECTOR } else { *sector_bytes };
-    let statement = rk_slots::install_statement(*disk_bytes, *data_bytes, sector, sha256);
+    let InstallRequest { disk_bytes, data_bytes, sha256, signature, unsigned, .. } = first;
+    let statement = rk_slots::install_statement(*disk_bytes, *data_bytes, sector_of(first), sha256);
     let keys = |config: Option<&MachineConfig>| config.map(|c| c.upgrade.keys.clone()).unwrap_or_default();
     let theirs = if *unsigned { Vec::new() } else { keys(config) };
     let all = [keys(running), theirs];
@@ -233,6 +261,39 @@ mod tests {
         assert_eq!(disk[0], 1);
         let (result, disk) = written(vec![piece(0, 2)], 8, Some(sum));
         assert_eq!((result.unwrap_err().code(), disk[0]), (tonic::Code::DataLoss, 0));
+    }
+
+    #[test]
+    fn a_plan_tells_what_would_be_lost_and_is_refused_where_the_installation_would_be() {
+        let disk = |name: &str, parent: &str, mounted_on: &str| Disk {
+            name: name.to_owned(),
+            path: format!("/dev/{name}"),
+            parent: parent.to_owned(),
+            mounted_on: mounted_on.to_owned(),
+            size_bytes: 8 * MIB,
+            sector_bytes: SECTOR,
+            ..Disk::default()
+        };
+        let found = [
+            disk("vda", "", ""),
+            disk("vda1", "vda", ""),
+            disk("vdb", "", ""),
+            disk("vdc", "", ""),
+            disk("vdc1", "vdc", "/var"),
+        ];
+        let wanted = |path: &str, disk_bytes: u64, sector_bytes: u32| {
+            let request = InstallRequest { disk: path.to_owned(), disk_bytes, sector_bytes, ..Default::default() };
+            planned(&found, &request)
+        };
+        let full = wanted("/dev/vda", 4 * MIB, 0).unwrap();
+        assert!(full.needs_wipe && full.holds.iter().map(|part| part.name.as_str()).eq(["vda1"]), "{full:?}");
+        let empty = wanted("/dev/vdb", 4 * MIB, 0).unwrap();
+        assert!(!empty.needs_wipe && empty.disk.is_some_and(|disk| disk.name == "vdb"));
+        for (path, bytes, sector) in [("/dev/vdc", 4 * MIB, 0), ("/dev/vdb", 9 * MIB, 0), ("/dev/vdb", 4 * MIB, 4096)] {
+            let refused = wanted(path, bytes, sector).unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{path} {refused:?}");
+        }
+        assert_eq!(plan(&InstallRequest::default(), None).unwrap_err().code(), tonic::Code::InvalidArgument);
     }
 
     #[test]

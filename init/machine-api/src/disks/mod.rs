@@ -8,7 +8,7 @@ mod signature;
 mod source;
 mod upgrade;
 
-pub use install::install;
+pub use install::{install, plan};
 pub use upgrade::upgrade;
 
 use rk_machine_proto::v1::Progress;

@@ -53,8 +53,7 @@ pub fn permit(disks: &[Disk], disk: &Disk, bytes: u64, sector: u32, wipe: bool) 
     if disk.size_bytes < bytes {
         return refused(format!("{} has {} bytes, and the image needs {bytes}", disk.path, disk.size_bytes));
     }
-    let held: Vec<String> =
-        parts.iter().copied().chain([disk].into_iter().filter(|d| !d.filesystem.is_empty())).map(describe).collect();
+    let held: Vec<String> = contents(disks, disk).into_iter().map(describe).collect();
     if !wipe && !held.is_empty() {
         return refused(format!("{} is not empty; --wipe erases\n{}", disk.path, held.join("\n")));
     }
@@ -66,6 +65,25 @@ pub fn permit(disks: &[Disk], disk: &Disk, bytes: u64, sector: u32, wipe: bool) 
         return Err(status);
     }
     Ok(())
+}
+
+/// What a disk holds: its partitions, and itself when it has a file system.
+pub fn contents<'a>(disks: &'a [Disk], disk: &'a Disk) -> Vec<&'a Disk> {
+    let mut held: Vec<&Disk> = disks.iter().filter(|part| part.parent == disk.name).collect();
+    if !disk.filesystem.is_empty() {
+        held.push(disk);
+    }
+    held
+}
+
+/// Why [`choose`] took the one that it took, in words.
+pub fn reason(disks: &[Disk], wanted: &str) -> String {
+    let count = disks.iter().filter(|disk| is_whole(disk)).count();
+    match (wanted.starts_with('/'), count) {
+        (true, _) => "named by its path".to_owned(),
+        (false, 1) => format!("the only disk, and {wanted}"),
+        (false, _) => format!("the one of {count} disks that is {wanted}"),
+    }
 }
 
 fn is_whole(disk: &Disk) -> bool {
@@ -136,6 +154,16 @@ mod tests {
         for wrong in ["", "disk", "serial=", "colour=red"] {
             assert_eq!(name(wrong), Err(tonic::Code::InvalidArgument), "{wrong}");
         }
+    }
+
+    #[test]
+    fn it_is_told_why_a_disk_was_chosen_and_what_it_holds() {
+        let disks = machine();
+        assert_eq!(reason(&disks, "/dev/sda"), "named by its path");
+        assert_eq!(reason(&disks, "size=largest"), "the one of 3 disks that is size=largest");
+        assert_eq!(reason(&disks[..1], "bus=nvme"), "the only disk, and bus=nvme");
+        let held = |wanted: &str| contents(&disks, choose(&disks, wanted).unwrap()).len();
+        assert_eq!((held("/dev/sda"), held("/dev/sdb")), (1, 0));
     }
 
     #[test]

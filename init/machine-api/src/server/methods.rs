@@ -267,6 +267,10 @@ impl Machine for Api {
         answer(disks::install(pid1, turn, offered, self.config()?, request.into_inner()).await?)
     }
 
+    async fn plan_install(&self, request: Request<v1::InstallRequest>) -> Answer<v1::InstallPlan> {
+        answer(disks::plan(request.get_ref(), self.config()?.as_ref())?)
+    }
+
     async fn upgrade(&self, request: Request<Streaming<v1::UpgradeRequest>>) -> Answer<ProgressStream> {
         log::warn(format_args!("{} upgrades", peer(&request).name()));
         let turn = disks::Turn::take(&self.inner.disks)?;

@@ -23,6 +23,7 @@ pub enum PaperConfig {
         --etcd https://10.0.0.5:2379 --etcd-ca ca.crt --etcd-certificate rk.crt --etcd-key rk.key --output demo")]
     Gen(Box<Gen>),
     /// Check a machine config; every wrong field is told.
+    #[command(after_help = "Example:\n  rkctl config validate demo/worker.yaml")]
     Validate {
         /// The config; - is standard input.
         #[arg(value_hint = ValueHint::FilePath)]
@@ -152,6 +153,7 @@ pub enum NodeConfig {
     #[command(flatten)]
     Live(LiveConfig),
     /// Have a node's own version check a config.
+    #[command(after_help = "Example:\n  rkctl node config validate worker.yaml -n 10.0.0.11")]
     Validate {
         /// The machine config; - is standard input.
         file: PathBuf,
@@ -162,8 +164,10 @@ pub enum NodeConfig {
 #[derive(Debug, Subcommand)]
 pub enum LiveConfig {
     /// Print it; secrets are hidden from all but admins.
+    #[command(after_help = "Example:\n  rkctl config get -n 10.0.0.11")]
     Get,
     /// Replace it; the same as rkctl node apply.
+    #[command(after_help = "Example:\n  rkctl config apply worker.yaml --dry-run -n 10.0.0.11")]
     Apply(Apply),
     /// Change it by a merge patch.
     #[command(after_help = "Example:\n  rkctl node config patch --try 'kubelet: {maxPods: 200}'")]
@@ -174,6 +178,7 @@ pub enum LiveConfig {
         how: How,
     },
     /// Keep the config that is on trial.
+    #[command(after_help = "Example:\n  rkctl config confirm -n 10.0.0.11")]
     Confirm,
 }
 

@@ -78,6 +78,7 @@ pub enum Command {
     #[command(after_help = "Example:\n  rkctl health --wait 5m -n 10.0.0.10")]
     Health(Health),
     /// Show a node on a page of the terminal; q ends it.
+    #[command(after_help = "Example:\n  rkctl dashboard -n 10.0.0.10")]
     Dashboard,
     /// Collect what helps to find a fault into a .tar.gz, without secrets.
     #[command(after_help = "Example:\n  rkctl support --file support.tar.gz -n 10.0.0.10,10.0.0.11")]
@@ -120,13 +121,14 @@ pub enum ImageCommand {
         rkctl image build --from rk.raw --format raw,qcow2 --platform openstack --output cloud\n  \
         rkctl image build --from rk.raw --format iso,raw --sign db.key --certificate db.crt --output signed")]
     Build(Build),
-    /// Make a key pair to sign upgrades with: NAME.key, to be kept, and NAME.pub, for upgrade.keys of machine configs.
+    /// Make a key pair to sign images with: NAME.key, to be kept, and NAME.pub, for upgrade.keys of machine configs.
+    #[command(after_help = "Example:\n  rkctl image key release")]
     Key {
         /// Path of both files, without their ending.
         #[arg(value_hint = ValueHint::FilePath)]
         name: PathBuf,
     },
-    /// Sign a raw disk image for upgrades; the signature goes beside it.
+    /// Sign a raw disk image for upgrades and installations; the signatures go beside it.
     #[command(after_help = "Example:\n  rkctl image key release && rkctl image sign --key release.key rk.raw")]
     Sign {
         /// The private key (PEM, Ed25519).
@@ -235,6 +237,47 @@ mod tests {
         Args::command().debug_assert();
     }
 
+    /// The words of a line of a shell, up to where its output goes or a remark begins.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+        for c in line.chars() {
+            match c {
+                '\'' => quoted = !quoted,
+                ' ' if !quoted => words.push(std::mem::take(&mut word)),
+                other => word.push(other),
+            }
+        }
+        words.push(word);
+        words.retain(|word| !word.is_empty());
+        let end = words.iter().position(|word| ["#", ">", "<", "|"].contains(&word.as_str()));
+        words.truncate(end.unwrap_or(words.len()));
+        words
+    }
+
+    /// Tells the examples of a command and of those below it; each of the last has one.
+    fn examples(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+        let path = format!("{path} {}", command.get_name());
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default().replace("\\\n", " ");
+        let lines = help.lines().flat_map(|line| line.split(" && ")).map(str::trim);
+        let before = found.len();
+        found.extend(lines.filter(|line| line.starts_with("rkctl ")).map(str::to_owned));
+        if command.get_subcommands().next().is_none() {
+            assert!(found.len() > before, "{path} has no example");
+        }
+        for below in command.get_subcommands() {
+            examples(below, &path, found);
+        }
+    }
+
+    #[test]
+    fn every_verb_has_an_example_and_every_example_is_understood() {
+        let mut found = Vec::new();
+        examples(&Args::command(), "", &mut found);
+        for line in found {
+            Args::try_parse_from(words(&line)).unwrap_or_else(|err| panic!("{line}: {err}"));
+        }
+    }
+
     #[test]
     fn flags_of_commands_and_flags_of_all_do_not_meet() {
         for line in [
@@ -246,6 +289,7 @@ mod tests {
             "rkctl node apply --insecure --fingerprint f -n a file",
             "rkctl node config patch p --dry-run --nodes a --print json",
             "rkctl node apply --try file -n a",
+            "rkctl install rk.raw --disk bus=nvme --dry-run --insecure --fingerprint f -n a -o json",
             "rkctl config apply --insecure --fingerprint f -n a file",
             "rkctl config get -n a",
             "rkctl node config validate file -n a",

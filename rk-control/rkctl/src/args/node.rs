@@ -25,6 +25,7 @@ pub enum Verb {
     )]
     Apply(Apply),
     /// Versions and mode.
+    #[command(after_help = "Example:\n  rkctl version -n 10.0.0.10,10.0.0.11")]
     Version,
     /// Services, and what became of them.
     #[command(
@@ -36,6 +37,7 @@ pub enum Verb {
         what: Option<Services>,
     },
     /// Restart a service; the same as services restart.
+    #[command(after_help = "Example:\n  rkctl restart node -n 10.0.0.11")]
     Restart {
         /// Its name.
         service: String,
@@ -55,6 +57,7 @@ pub enum Verb {
         tail: u32,
     },
     /// The kernel's messages.
+    #[command(after_help = "Example:\n  rkctl dmesg --tail 200 --follow -n 10.0.0.11")]
     Dmesg {
         /// Go on with what comes.
         #[arg(short, long)]
@@ -64,8 +67,10 @@ pub enum Verb {
         tail: u32,
     },
     /// Processes.
+    #[command(after_help = "Example:\n  rkctl ps -n 10.0.0.11")]
     Ps,
     /// Mounts, and how full they are.
+    #[command(after_help = "Example:\n  rkctl mounts -n 10.0.0.11")]
     Mounts,
     /// Disks and partitions.
     #[command(
@@ -73,52 +78,65 @@ pub enum Verb {
     )]
     Disks(Reach),
     /// Memory of the machine and of its services.
+    #[command(after_help = "Example:\n  rkctl memory -n 10.0.0.11 -o json")]
     Memory,
     /// Processors and load.
+    #[command(after_help = "Example:\n  rkctl cpu -n 10.0.0.10,10.0.0.11")]
     Cpu,
     /// Sockets.
+    #[command(after_help = "Example:\n  rkctl netstat --listening -n 10.0.0.11")]
     Netstat {
         /// Those that listen.
         #[arg(short, long)]
         listening: bool,
     },
     /// Network links.
+    #[command(
+        after_help = "Examples:\n  rkctl interfaces -n 10.0.0.11\n  rkctl node interfaces --insecure --fingerprint sha256:… -n 10.0.0.10"
+    )]
     Interfaces(Reach),
     /// Routes.
+    #[command(after_help = "Example:\n  rkctl routes -n 10.0.0.11")]
     Routes,
     /// Packets of a link as a pcap file.
     #[command(after_help = "Example:\n  rkctl node capture eth0 --protocol udp --port 53 --seconds 30 --file dns.pcap")]
     Capture(Capture),
     /// A file of the node.
+    #[command(after_help = "Example:\n  rkctl read /proc/meminfo -n 10.0.0.11")]
     Read {
         /// Its absolute path.
         path: String,
     },
     /// A folder of the node.
-    #[command(visible_alias = "ls")]
+    #[command(visible_alias = "ls", after_help = "Example:\n  rkctl ls /var/log/rk -n 10.0.0.11")]
     List {
         /// Its absolute path.
         path: String,
     },
     /// What happened.
+    #[command(after_help = "Example:\n  rkctl events --follow -n 10.0.0.11")]
     Events {
         /// Go on with what comes.
         #[arg(short, long)]
         follow: bool,
     },
     /// The clock, and how well it is known.
+    #[command(after_help = "Example:\n  rkctl time -n 10.0.0.10,10.0.0.11")]
     Time,
     /// Certificates.
     #[command(subcommand)]
     Certificates(Certificates),
     /// The cluster admin's kubeconfig, of a control plane.
+    #[command(after_help = "Example:\n  rkctl kubeconfig -n 10.0.0.10 > kubeconfig")]
     Kubeconfig,
     /// The control plane's store.
     #[command(subcommand, visible_alias = "etcd")]
     Store(Store),
     /// Start the machine anew, once its pods have left; several nodes one after the other.
+    #[command(after_help = "Example:\n  rkctl reboot --drain-timeout 10m -n 10.0.0.11,10.0.0.12")]
     Reboot(Drain),
     /// Switch the machine off, once its pods have left; several nodes one after the other.
+    #[command(after_help = "Example:\n  rkctl shutdown --no-drain -n 10.0.0.11")]
     Shutdown(Drain),
     /// Open the encrypted disks of a node that waits for a passphrase.
     #[command(
@@ -133,6 +151,7 @@ pub enum Verb {
     },
     /// Write a raw image (rk.raw) to a disk of a machine that was started from another medium.
     #[command(after_help = "Examples:\n  rkctl node disks --insecure --fingerprint sha256:… -n 10.0.0.10\n  \
+        rkctl node install rk.raw --disk size=smallest,bus=nvme --dry-run --insecure --fingerprint sha256:… -n 10.0.0.10\n  \
         rkctl node install rk.raw --disk size=smallest,bus=nvme --config worker.yaml --reboot --insecure --fingerprint sha256:… -n 10.0.0.10")]
     Install(Install),
     /// Write a newer image (rk.raw) to the slot that does not run, and try it.
@@ -141,6 +160,7 @@ pub enum Verb {
     )]
     Upgrade(Upgrade),
     /// Go back to the other slot, as it was before the last upgrade, once the node's pods have left.
+    #[command(after_help = "Example:\n  rkctl rollback -n 10.0.0.11")]
     Rollback(Drain),
     /// Erase what the machine keeps, at its next start, which is now.
     #[command(
@@ -163,8 +183,10 @@ pub enum Verb {
 #[derive(Debug, Subcommand)]
 pub enum Services {
     /// List them, as without a word.
+    #[command(after_help = "Example:\n  rkctl services list -n 10.0.0.11")]
     List,
     /// Restart one.
+    #[command(after_help = "Example:\n  rkctl services restart node -n 10.0.0.11")]
     Restart {
         /// Its name.
         service: String,
@@ -228,6 +250,9 @@ pub struct Install {
     /// Erase what the disk holds.
     #[arg(long)]
     pub wipe: bool,
+    /// Tell which disk is meant and why, what it holds and what would be made; change nothing. Ends as the installation would.
+    #[arg(long)]
+    pub dry_run: bool,
     /// Restart the machine when it is done.
     #[arg(long)]
     pub reboot: bool,
@@ -273,6 +298,7 @@ pub struct Capture {
 #[derive(Debug, Subcommand)]
 pub enum Certificates {
     /// All that lie on the node.
+    #[command(after_help = "Example:\n  rkctl certificates list -n 10.0.0.10")]
     List,
     /// Give the node's machine API a new key and certificate, signed here.
     #[command(after_help = "Example:\n  rkctl node certificates rotate --secrets demo/secrets.yaml -n 10.0.0.11")]
@@ -287,12 +313,14 @@ pub enum Certificates {
 #[derive(Debug, Subcommand)]
 pub enum Store {
     /// Take a snapshot.
+    #[command(after_help = "Example:\n  rkctl store snapshot store.db -n 10.0.0.10")]
     Snapshot {
         /// Where to.
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
     },
     /// Put a snapshot in place of the store.
+    #[command(after_help = "Example:\n  rkctl store restore store.db -n 10.0.0.10")]
     Restore {
         /// Where from.
         #[arg(value_hint = ValueHint::FilePath)]

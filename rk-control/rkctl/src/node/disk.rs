@@ -57,10 +57,7 @@ pub async fn upgrade(client: &mut Client, wanted: &Upgrade) -> Result<Class> {
 pub async fn install(client: &mut Client, wanted: &Install) -> Result<Class> {
     // Told here before any disk is touched.
     let version = Installed::open(&wanted.image)?.version;
-    let config = wanted.config.as_deref().map(generate::read).transpose()?.unwrap_or_default();
-    if !config.is_empty() {
-        generate::check(&config)?;
-    }
+    let config = config_of(wanted)?;
     let Err(refused) = send_image(client, wanted, &version, &config, IMAGE_SECTOR).await else {
         return Ok(Class::Good);
     };
@@ -70,22 +67,28 @@ pub async fn install(client: &mut Client, wanted: &Install) -> Result<Class> {
     Ok(Class::Good)
 }
 
+/// The config of the machine-to-be; empty when it gets none.
+///
+/// # Errors
+/// It is unreadable or wrong.
+pub fn config_of(wanted: &Install) -> Result<String> {
+    let config = wanted.config.as_deref().map(generate::read).transpose()?.unwrap_or_default();
+    if !config.is_empty() {
+        generate::check(&config)?;
+    }
+    Ok(config)
+}
+
 /// The sectors of the disk that was meant, when the node refuses an image for others.
-fn sector_of(err: &anyhow::Error) -> Option<u64> {
+pub fn sector_of(err: &anyhow::Error) -> Option<u64> {
     let status = err.chain().find_map(|cause| cause.downcast_ref::<Status>())?;
     status.metadata().get(SECTOR_KEY)?.to_str().ok()?.parse().ok()
 }
 
 async fn send_image(client: &mut Client, wanted: &Install, version: &str, config: &str, sector: u64) -> Result<()> {
-    let Sums { disk_bytes, data_bytes, sha256 } = sums(&wanted.image, sector)?;
+    let first = first_message(wanted, config, sector)?;
     let mut image = Resectored::open(&wanted.image, sector)?;
-    let signature = release::install_signature(&wanted.image, sector)?;
-    eprintln!("rk {version}, {} of a disk of {}", output::bytes(data_bytes), output::bytes(disk_bytes));
-    let Install { wipe, reboot, unsigned, .. } = *wanted;
-    let (disk, config, sector_bytes) = (wanted.disk.clone(), config.to_owned(), sector.try_into()?);
-    let first = InstallRequest::default();
-    let first = InstallRequest { disk, wipe, config, disk_bytes, data_bytes, reboot, sector_bytes, ..first };
-    let first = InstallRequest { sha256, signature, unsigned, ..first };
+    eprintln!("rk {version}, {} of a disk of {}", output::bytes(first.data_bytes), output::bytes(first.disk_bytes));
     let (sender, receiver): (Sender<InstallRequest>, Receiver<_>) = channel(AHEAD);
     let reading = tokio::task::spawn_blocking(move || -> Result<()> {
         if sender.blocking_send(first).is_err() {
@@ -97,6 +100,20 @@ async fn send_image(client: &mut Client, wanted: &Install, version: &str, config
     let answer = client.install(ReceiverStream::new(receiver)).await?.into_inner();
     show(answer).await?;
     reading.await?.context("reading the image")
+}
+
+/// What tells a node of an installation before the image comes.
+///
+/// # Errors
+/// The file is no image.
+pub fn first_message(wanted: &Install, config: &str, sector: u64) -> Result<InstallRequest> {
+    let Sums { disk_bytes, data_bytes, sha256 } = sums(&wanted.image, sector)?;
+    let signature = release::install_signature(&wanted.image, sector)?;
+    let Install { wipe, reboot, unsigned, .. } = *wanted;
+    let (disk, config, sector_bytes) = (wanted.disk.clone(), config.to_owned(), sector.try_into()?);
+    let first = InstallRequest::default();
+    let first = InstallRequest { disk, wipe, config, disk_bytes, data_bytes, reboot, sector_bytes, ..first };
+    Ok(InstallRequest { sha256, signature, unsigned, ..first })
 }
 
 /// What an installation sends.

@@ -3,6 +3,7 @@
 mod apply;
 mod ask;
 pub mod disk;
+mod plan;
 mod restart;
 mod shapes;
 mod stream;
@@ -100,7 +101,11 @@ pub async fn on(global: &Global, verb: Verb) -> Result<Class> {
         Verb::Upgrade(wanted) => disk::upgrade(&mut single(global).await?, &wanted).await,
         Verb::Install(wanted) => {
             let (trust, nodes) = whom(global, &wanted.reach)?;
-            disk::install(&mut the_only(&nodes, &trust).await?, &wanted).await
+            let mut client = the_only(&nodes, &trust).await?;
+            if wanted.dry_run {
+                return plan::install(&mut client, &wanted, global.print).await;
+            }
+            disk::install(&mut client, &wanted).await
         }
         Verb::Rollback(drain) => restart::run(global, Deed::RollBack, &drain).await,
         Verb::Certificates(Certificates::List) => question(global, Question::Certificates).await,
@@ -179,12 +184,24 @@ async fn everywhere(global: &Global, nodes: Vec<String>, trust: Trust, question:
     })
     .await;
     let (good, class) = sort_out(answers);
+    let class = good.iter().map(|(node, answer)| verdict(node, answer)).fold(class, Class::max);
     match shape {
         Some(shape) if !good.is_empty() => output::print(global.print, &shape, &good)?,
         Some(_) => {}
         None => good.iter().for_each(|(node, _)| println!("{node}: done")),
     }
     Ok(class)
+}
+
+/// What an answer itself comes to: a config that a node would refuse is wrong input, as it is when `rkctl` alone checks it.
+fn verdict(node: &str, answer: &Value) -> Class {
+    for key in answer.get("unknown_keys").and_then(Value::as_array).into_iter().flatten() {
+        eprintln!("rkctl: {node}: unknown key {} has no effect", key.as_str().unwrap_or_default());
+    }
+    match answer.get("valid").and_then(Value::as_bool) {
+        Some(false) => Class::Usage,
+        _ => Class::Good,
+    }
 }
 
 /// Bounds an exchange.
@@ -260,4 +277,21 @@ async fn rotate(global: &Global, secrets: &std::path::Path) -> Result<Class> {
         }
     }
     Ok(class)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_config_that_a_node_would_refuse_is_wrong_input() {
+        for (answer, wanted) in [
+            (json!({"valid": false, "errors": [{"path": "role", "reason": "is missing"}]}), Class::Usage),
+            (json!({"valid": true, "unknown_keys": ["colour"]}), Class::Good),
+            (json!({"services": []}), Class::Good),
+        ] {
+            assert_eq!(verdict("n", &answer), wanted, "{answer}");
+        }
+    }
 }

@@ -39,4 +39,5 @@ shape!(TIME, "", "UNIX MILLISECONDS" "unix_millis" Plain, "SYNCHRONIZED" "synchr
     "OFF BY µS" "offset_micros" Plain);
 shape!(CERTIFICATES, "certificates", "USE" "use" Plain, "SUBJECT" "subject" Plain, "UNTIL" "not_after" Date, "NAMES" "names" Plain);
 shape!(VALIDATION, "errors", "FIELD" "path" Plain, "WHAT IS WRONG" "reason" Plain);
+shape!(PARTITIONS, "partitions", "PARTITION" "name" Plain, "SIZE" "size_bytes" Bytes);
 shape!(CHANGES, "changes", "FIELD" "path" Plain, "BEFORE" "before" Plain, "AFTER" "after" Plain, "REBOOT" "needs_reboot" Plain);

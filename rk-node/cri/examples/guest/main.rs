@@ -38,6 +38,6 @@ async fn serve() -> Result<()> {
     }];
     let images = rk_images::Images::open(images).await?;
     let network = Arc::new(rk_cri::CniNetwork::default());
-    rk_cri::serve(rk_cri::Config::new(images, network), std::future::pending()).await?;
+    rk_cri::serve(rk_cri::Config::new(images, network, rk_cri::Starter::new()?), std::future::pending()).await?;
     Ok(())
 }

@@ -99,7 +99,8 @@ async fn make(runtime: &Arc<Runtime>, sandbox: &Sandbox) -> Result<()> {
         fs::create_dir_all(&logs).at("create", &logs)?;
     }
     files::make(runtime, &record)?;
-    shim::spawn(&runtime.config.shim, &dir, &shim_config(runtime, &record)).await?;
+    let starter = &runtime.config.starter;
+    shim::spawn(starter, &runtime.config.shim, &dir, &shim_config(runtime, &record)).await?;
     let mut ips = Vec::new();
     if let Some(pod) = attachment(&record) {
         sandbox.update(|record| record.network = true)?;

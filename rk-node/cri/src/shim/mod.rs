@@ -3,7 +3,9 @@
 mod call;
 mod exec;
 mod process;
+mod starter;
 
 pub(crate) use call::{attach, call, subscribe};
 pub(crate) use exec::exec;
 pub(crate) use process::{spawn, unpin};
+pub use starter::Starter;

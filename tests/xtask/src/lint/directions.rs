@@ -43,6 +43,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "rk-dns",
             "rk-config",
             "rk-watch",
+            "rk-sys",
         ],
     ),
     ("rk-api", &[]),
