@@ -1,5 +1,7 @@
 //! The two slots of an installed machine: upgrades that succeed, fail and are cut off, the way back, forgetting, installing.
 
+#[path = "slots/corruption.rs"]
+mod corruption;
 #[path = "slots/encryption.rs"]
 mod encryption;
 #[path = "slots/endurance.rs"]
