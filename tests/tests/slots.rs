@@ -6,6 +6,8 @@ mod corruption;
 mod encryption;
 #[path = "slots/endurance.rs"]
 mod endurance;
+#[path = "slots/evidence.rs"]
+mod evidence;
 #[path = "slots/install.rs"]
 mod install;
 #[path = "slots/upgrade.rs"]
