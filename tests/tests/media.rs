@@ -1,5 +1,7 @@
 //! Media: CD, stick, disk and network boot the same node on both kinds of firmware, and a disk that was tampered with does not.
 
+#[path = "media/formats.rs"]
+mod formats;
 #[path = "media/proxy.rs"]
 mod proxy;
 #[path = "media/secure_boot.rs"]
