@@ -30,7 +30,7 @@ pub fn candidate(
     entries: &[(PathBuf, Entry)],
     slot: Slot,
     minimum: Option<Version>,
-) -> io::Result<Option<PathBuf>> {
+) -> io::Result<Option<(PathBuf, Entry)>> {
     let program = entries.iter().rfind(|(path, entry)| entry.slot == slot && !entry.failed() && is_program(path));
     let bios = !Path::new(UEFI).exists();
     let fails = read_env(root).is_some_and(|env| env.trial == Some(slot) && env.left == 0);
@@ -39,12 +39,30 @@ pub fn candidate(
         let text = format!("slot {slot} holds nothing that boots");
         return Err(io::Error::new(io::ErrorKind::NotFound, text));
     }
-    let Some((path, _)) = program else { return Ok(None) };
+    let Some((path, entry)) = program else { return Ok(None) };
     let image = fs::read(path)?;
     let osrel = rk_slots::program::text(&image, ".osrel").unwrap_or_default();
     match version::too_old(osrel, minimum) {
         Some(why) => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
-        None => Ok(Some(path.clone())),
+        None => Ok(Some((path.clone(), *entry))),
+    }
+}
+
+/// Whether a slot was good, and need not be tried again; an error when it was left itself, for the machine would go to and fro.
+pub fn may_be_gone_over_to(root: &Path, slot: Slot, program: Option<Entry>) -> io::Result<bool> {
+    if let Some(left) = read_left(root).filter(|left| left.slot == slot) {
+        let text = format!("slot {slot} was left itself: {}", left.why);
+        return Err(io::Error::new(io::ErrorKind::NotFound, text));
+    }
+    Ok(was_good(Path::new(UEFI).exists(), slot, program, read_env(root)))
+}
+
+/// By what counts on this kind of firmware: the name of the program, or GRUB's block.
+fn was_good(uefi: bool, slot: Slot, program: Option<Entry>, env: Option<Env>) -> bool {
+    if uefi {
+        program.is_some_and(|entry| entry.tries.is_none())
+    } else {
+        env.is_some_and(|env| env.trial != Some(slot))
     }
 }
 
@@ -139,6 +157,35 @@ mod tests {
         let torn = dir.path().join("torn");
         fs::write(&torn, [0; 600]).unwrap();
         assert!(!is_program(&torn));
+    }
+
+    #[test]
+    fn a_slot_was_good_when_nobody_counts_it() {
+        let (good, tried) = (Entry::parse("rk-00001-b.efi"), Entry::parse("rk-00002-b+2-1.efi"));
+        let (settled, trial) = (Some(Env::good(Slot::A)), Some(Env::trial(Slot::A, Slot::B)));
+        assert!(good.is_some() && tried.is_some());
+        let table = [
+            (true, good, trial, true),
+            (true, tried, settled, false),
+            (true, None, settled, false),
+            (false, tried, settled, true),
+            (false, good, trial, false),
+            (false, None, settled, true),
+            (false, good, None, false),
+        ];
+        for (uefi, program, env, wanted) in table {
+            assert_eq!(was_good(uefi, Slot::B, program, env), wanted, "{uefi} {program:?} {env:?}");
+        }
+    }
+
+    #[test]
+    fn a_slot_that_was_left_is_not_gone_back_to() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("rk")).unwrap();
+        write_left(dir.path(), Some(&Left::new(Slot::B, "a bad block"))).unwrap();
+        assert!(may_be_gone_over_to(dir.path(), Slot::A, None).is_ok());
+        let refused = may_be_gone_over_to(dir.path(), Slot::B, None).unwrap_err().to_string();
+        assert_eq!(refused, "slot b was left itself: a bad block");
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! of EFI programs, on BIOS machines in GRUB's block; both are kept, for a disk can move.
 
 use crate::console::{Journal, chain};
-use crate::esp::{UEFI, candidate, entries, read_env, read_left, rename, slot_of, write_env, write_left};
+use crate::esp::{
+    UEFI, candidate, entries, may_be_gone_over_to, read_env, read_left, rename, slot_of, write_env, write_left,
+};
 use crate::minimum;
 use crate::mounts::make_dir;
 use rk_slots::version::MINIMUM;
@@ -167,7 +169,8 @@ impl Slots {
         self.try_other(minimum::recorded(), None)
     }
 
-    /// Puts the other slot on trial because this one is broken, and leaves a note of why.
+    /// Goes over to the other slot because this one is broken, and leaves a note of why. One that was good is so still: whether a node is
+    /// Ready is no question of the other's making. One that was left itself is not gone back to.
     pub fn leave(&mut self, why: &str) -> Result<(), String> {
         let left = Left::new(self.layout.booted, why);
         // The first stage has no state disk: there it is what this version itself would ask for.
@@ -181,14 +184,19 @@ impl Slots {
         self.with_esp(|root| {
             let entries = entries(root)?;
             let program = candidate(root, &entries, other, minimum)?;
+            let entry = program.as_ref().map(|(_, entry)| *entry);
+            let good = match left {
+                Some(_) => may_be_gone_over_to(root, other, entry)?,
+                None => false,
+            };
             write_left(root, left)?;
-            if let Some(path) = program {
+            if let Some((path, _)) = program {
                 let all: Vec<Entry> = entries.iter().map(|(_, entry)| *entry).collect();
-                let tries = Some(Tries { left: TRIES, done: 0 });
+                let tries = if good { None } else { Some(Tries { left: TRIES, done: 0 }) };
                 let next = Entry { generation: rk_slots::next_generation(&all), slot: other, tries };
                 rename(&path, &path.with_file_name(next.to_string()))?;
             }
-            write_env(root, Env::trial(booted, other))
+            write_env(root, if good { Env::good(other) } else { Env::trial(booted, other) })
         })
     }
 

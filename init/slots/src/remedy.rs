@@ -5,16 +5,16 @@
 pub enum Remedy {
     /// The slot is on trial: the machine starts anew, the boot loader counts, and takes the good slot when it has had enough.
     Count,
-    /// The other slot is on trial from now on: the machine starts anew.
+    /// The other slot is taken from now on: the machine starts anew.
     Other,
     /// There is no other slot that boots, for this reason: to start anew would find the same root.
     Stay(String),
 }
 
 impl Remedy {
-    /// Chooses. `trial`: whether the broken slot is on trial, `None` on a disk without slots; `leave` puts the other one on trial, and
-    /// refuses one that holds nothing, has failed its trial or is too old. So two broken slots never send a machine to and fro: the
-    /// second one fails its trial.
+    /// Chooses. `trial`: whether the broken slot is on trial, `None` on a disk without slots; `leave` goes over to the other one, and
+    /// refuses one that holds nothing, has failed its trial, is too old or was left itself. So two broken slots never send a machine to
+    /// and fro.
     pub fn choose(trial: Option<bool>, leave: impl FnOnce() -> Result<(), String>) -> Remedy {
         match trial {
             None => Remedy::Stay("the disk has no second slot".to_owned()),
