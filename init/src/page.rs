@@ -19,7 +19,8 @@ const LOOK_EVERY: Millis = 3_000;
 const MOST_BYTES: u64 = 4096;
 /// Troubles shown.
 const MOST_TROUBLES: usize = 8;
-const TROUBLE: [&str; 6] = ["failed", "refused", "exited", "cannot", "killed", "not confirmed"];
+const TROUBLE: [&str; 8] =
+    ["failed", "refused", "exited", "cannot", "killed", "not confirmed", "corrupted", "was left"];
 /// Opening a terminal must not wait for a carrier.
 const NO_WAIT: i32 = 0o4000;
 

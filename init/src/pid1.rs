@@ -5,6 +5,7 @@ use crate::clock::WallClock;
 use crate::console::{Journal, chain};
 use crate::control::Control;
 use crate::going_down::GoingDown;
+use crate::integrity::Integrity;
 use crate::logs::ServiceLog;
 use crate::page::Page;
 use crate::services::{self, CONTROL, NODE};
@@ -69,6 +70,7 @@ pub struct Machine {
     pub(crate) look: Look,
     pub(crate) slots: Option<Slots>,
     pub(crate) storage: Storage,
+    pub(crate) integrity: Integrity,
     signals: SignalQueue,
     keys: Vec<File>,
     watchdog: Watchdog,
@@ -109,6 +111,7 @@ impl Machine {
             trial: None,
             slots,
             storage,
+            integrity: Integrity::new(),
             look: Look { at: 0, backoff: Backoff::new(LOOK_AGAIN.0, LOOK_AGAIN.1), said: Vec::new() },
             signals,
             keys: rk_sys::open_input_devices(),
@@ -141,6 +144,7 @@ impl Machine {
             self.look_for_config(now);
             self.reap(now);
             self.end_trial(now);
+            self.check_root(now);
             self.judge_slot(now);
             self.handle(now, Event::Tick);
             self.keep_up(now);
@@ -219,7 +223,8 @@ impl Machine {
         }
         let look = self.config.is_none().then_some(self.look.at);
         let down = self.down.as_ref().and_then(|down| down.next_look(now));
-        let own = [self.trial_end(), self.watchdog.next(), self.page.next(), self.next_judgement(now)];
+        let slot = [self.next_judgement(now), self.integrity.next()];
+        let own = [self.trial_end(), self.watchdog.next(), self.page.next()].into_iter().chain(slot);
         let due = [self.supervisor.next_deadline(), look, down].into_iter().chain(own).flatten().min()?;
         Some(Duration::from_millis(due.saturating_sub(now)))
     }

@@ -4,7 +4,7 @@ use crate::console;
 use rk_slots::{Root, Slot, verity};
 use rk_sys::{MountFlags, SysError, Verity};
 use std::fs::{self, File};
-use std::io::{Error, ErrorKind};
+use std::io::{self, Error, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +14,8 @@ pub const IMAGE: &str = "/root.erofs";
 /// Controllers and disks are found one after the other, slow ones within seconds.
 const DISKS_LIMIT: u64 = 60_000;
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Device mapper's name of a verified root.
+pub const MAPPED: &str = "rk-root";
 
 /// Whether this process runs in the initramfs.
 pub fn is_elsewhere() -> bool {
@@ -35,6 +37,12 @@ pub fn mount(target: &str) -> Result<Option<PathBuf>, SysError> {
     rk_sys::mount(&device, target, "erofs", flags, "").map(|()| None)
 }
 
+/// Reads a whole file of the root, so that each of its blocks was checked and is in memory.
+pub fn read_whole(path: &str) -> Result<(), SysError> {
+    let read = File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
+    read.map(drop).map_err(|source| SysError { call: "reading", object: path.to_owned(), source })
+}
+
 /// The device of the root that the command line names, checked block by block as it is read, and the partition below.
 fn verified() -> Result<(String, PathBuf), SysError> {
     for (fstype, target) in [("proc", "/proc"), ("sysfs", "/sys")] {
@@ -51,7 +59,7 @@ fn verified() -> Result<(String, PathBuf), SysError> {
         .and_then(|root| {
             let partition = wait_for(&root)?;
             let verity = Verity { root_hash: root.hash, blocks: root.blocks, salt: root.salt };
-            Ok((rk_sys::open_verity("rk-root", &partition, &verity)?, partition))
+            Ok((rk_sys::open_verity(MAPPED, &partition, &verity)?, partition))
         });
     for target in ["/sys", "/proc"] {
         rk_sys::unmount(Path::new(target))?;
@@ -86,6 +94,13 @@ fn holds(partition: &Path, root: &Root) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_read_to_its_end_is_told() {
+        assert!(read_whole("/proc/self/exe").is_ok());
+        assert!(read_whole("/").is_err());
+        assert!(read_whole("/nowhere").is_err());
+    }
 
     #[test]
     fn a_slot_is_known_by_the_top_of_its_hash_tree() {

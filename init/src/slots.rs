@@ -4,22 +4,21 @@
 //! of EFI programs, on BIOS machines in GRUB's block; both are kept, for a disk can move.
 
 use crate::console::{Journal, chain};
+use crate::esp::{
+    UEFI, candidate, entries, may_be_gone_over_to, read_env, read_left, rename, slot_of, write_env, write_left,
+};
 use crate::minimum;
 use crate::mounts::make_dir;
-use rk_slots::{ENV_PATH, Entry, Env, Layout, PROGRAMS, Root, Slot, TRIES, Tries};
+use rk_slots::version::MINIMUM;
+use rk_slots::{Entry, Env, Layout, Left, Root, Slot, TRIES, Tries, Version};
 use rk_sys::MountFlags;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Tells the second stage which partition the root lies in.
 pub const DEVICE: &str = "RK_ROOT_DEVICE";
 /// Where the EFI partition is mounted while it is needed.
 const MOUNT: &str = "/run/rk/esp";
-/// Exists on machines that were started by UEFI.
-const UEFI: &str = "/sys/firmware/efi";
-/// Programs looked at; there are two or three.
-const MOST_ENTRIES: usize = 64;
 
 /// The slots of the disk that the machine runs from.
 #[derive(Debug)]
@@ -57,10 +56,40 @@ impl Slots {
         };
         let mut slots = Slots { layout, partition: esp.clone() };
         match slots.counted() {
-            Ok(counted) => slots.tell(journal, counted),
+            Ok((counted, left)) => {
+                slots.tell(journal, counted);
+                if let Some(Left { slot, why }) = left.filter(|left| left.slot != booted) {
+                    journal.say(format_args!("slot {slot} was left: {why}"));
+                }
+            }
             Err(reason) => journal.say(format_args!("looking at the slots failed: {reason}")),
         }
         Some(slots)
+    }
+
+    /// Finds them in the first stage, where no root could be mounted: the boot loader's own files tell which slot has this one. `/proc`
+    /// and `/sys` are mounted.
+    pub fn of_root(root: &Root) -> Option<Slots> {
+        let partitions = rk_sys::partitions().ok()?;
+        partitions.iter().filter(|partition| partition.name == rk_slots::ESP).find_map(|esp| {
+            mount(&esp.path, true).ok()?;
+            let booted = slot_of(Path::new(MOUNT), root);
+            rk_sys::unmount(Path::new(MOUNT)).ok()?;
+            let booted = booted?;
+            let other = booted.other().partition();
+            let other = partitions.iter().find(|partition| partition.disk == esp.disk && partition.name == other)?;
+            let layout = Layout {
+                booted,
+                hash: root.hash.clone(),
+                disk: esp.disk.display().to_string(),
+                other: other.path.display().to_string(),
+                esp: String::new(),
+                trial: false,
+            };
+            let mut slots = Slots { layout, partition: esp.path.clone() };
+            slots.layout.trial = slots.counted().ok()?.0.trial;
+            Some(slots)
+        })
     }
 
     fn tell(&mut self, journal: &mut Journal, counted: Counted) {
@@ -137,34 +166,41 @@ impl Slots {
 
     /// Puts the other slot on trial.
     pub fn roll_back(&mut self) -> Result<(), String> {
+        self.try_other(minimum::recorded(), None)
+    }
+
+    /// Goes over to the other slot because this one is broken, and leaves a note of why. One that was good is so still: whether a node is
+    /// Ready is no question of the other's making. One that was left itself is not gone back to.
+    pub fn leave(&mut self, why: &str) -> Result<(), String> {
+        let left = Left::new(self.layout.booted, why);
+        // The first stage has no state disk: there it is what this version itself would ask for.
+        let minimum = minimum::recorded().or_else(|| Version::parse(MINIMUM));
+        self.try_other(minimum, Some(&left))
+    }
+
+    /// The note comes first: one whose slot still runs says nothing.
+    fn try_other(&mut self, minimum: Option<Version>, left: Option<&Left>) -> Result<(), String> {
         let (booted, other) = (self.layout.booted, self.layout.booted.other());
         self.with_esp(|root| {
             let entries = entries(root)?;
-            let program =
-                entries.iter().rfind(|(path, entry)| entry.slot == other && !entry.failed() && is_program(path));
-            let bios = !Path::new(UEFI).exists();
-            let fails = read_env(root).is_some_and(|env| env.trial == Some(other) && env.left == 0);
-            let commands = root.join(format!("rk/{other}/boot.cfg")).is_file() && !fails;
-            if (bios && !commands) || (!bios && program.is_none()) {
-                let text = format!("slot {other} holds nothing that boots");
-                return Err(io::Error::new(io::ErrorKind::NotFound, text));
-            }
+            let program = candidate(root, &entries, other, minimum)?;
+            let entry = program.as_ref().map(|(_, entry)| *entry);
+            let good = match left {
+                Some(_) => may_be_gone_over_to(root, other, entry)?,
+                None => false,
+            };
+            write_left(root, left)?;
             if let Some((path, _)) = program {
-                let image = fs::read(path)?;
-                let osrel = rk_slots::program::text(&image, ".osrel").unwrap_or_default();
-                if let Some(why) = rk_slots::version::too_old(osrel, minimum::recorded()) {
-                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
-                }
                 let all: Vec<Entry> = entries.iter().map(|(_, entry)| *entry).collect();
-                let tries = Some(Tries { left: TRIES, done: 0 });
+                let tries = if good { None } else { Some(Tries { left: TRIES, done: 0 }) };
                 let next = Entry { generation: rk_slots::next_generation(&all), slot: other, tries };
-                rename(path, &path.with_file_name(next.to_string()))?;
+                rename(&path, &path.with_file_name(next.to_string()))?;
             }
-            write_env(root, Env::trial(booted, other))
+            write_env(root, if good { Env::good(other) } else { Env::trial(booted, other) })
         })
     }
 
-    fn counted(&self) -> Result<Counted, String> {
+    fn counted(&self) -> Result<(Counted, Option<Left>), String> {
         let booted = self.layout.booted;
         mount(&self.partition, true)?;
         let root = Path::new(MOUNT);
@@ -173,8 +209,9 @@ impl Slots {
         } else {
             Ok(read_env(root).map_or(Counted { trial: false, other_failed: false }, |env| of_env(env, booted)))
         };
+        let left = read_left(root);
         rk_sys::unmount(root).map_err(|err| chain(&err))?;
-        counted.map_err(|err| err.to_string())
+        counted.map(|counted| (counted, left)).map_err(|err| err.to_string())
     }
 
     fn with_esp(&mut self, work: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), String> {
@@ -209,42 +246,6 @@ fn mount(partition: &Path, read_only: bool) -> Result<(), String> {
         .map_err(|err| chain(&err))
 }
 
-/// Programs of ours by generation.
-fn entries(root: &Path) -> io::Result<Vec<(PathBuf, Entry)>> {
-    let mut found: Vec<(PathBuf, Entry)> = fs::read_dir(root.join(PROGRAMS))?
-        .flatten()
-        .take(MOST_ENTRIES)
-        .filter_map(|file| Some((file.path(), Entry::parse(file.file_name().to_str()?)?)))
-        .collect();
-    found.sort_by_key(|(_, entry)| entry.generation);
-    Ok(found)
-}
-
-/// An upgrade writes a program's start last.
-fn is_program(path: &Path) -> bool {
-    let mut start = [0; 2];
-    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && &start == b"MZ"
-}
-
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)?;
-    match to.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-fn read_env(root: &Path) -> Option<Env> {
-    fs::read(root.join(ENV_PATH)).ok().and_then(|bytes| Env::decode(&bytes))
-}
-
-/// In place: the block has no other size, and GRUB knows where it lies.
-fn write_env(root: &Path, env: Env) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).open(root.join(ENV_PATH))?;
-    file.write_all(&env.encode())?;
-    file.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,18 +270,5 @@ mod tests {
         assert_eq!(of_env(env, Slot::B), Counted { trial: true, other_failed: false });
         assert_eq!(of_env(Env { left: 0, ..env }, Slot::A), Counted { trial: false, other_failed: true });
         assert_eq!(of_env(Env::good(Slot::B), Slot::B), Counted { trial: false, other_failed: false });
-    }
-
-    #[test]
-    fn a_block_is_written_in_place_and_a_torn_program_is_none() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir_all(dir.path().join("grub")).unwrap();
-        assert!(write_env(dir.path(), Env::good(Slot::A)).is_err(), "it made a new one");
-        fs::write(dir.path().join(ENV_PATH), [0; rk_slots::ENV_BYTES]).unwrap();
-        write_env(dir.path(), Env::trial(Slot::A, Slot::B)).unwrap();
-        assert_eq!(read_env(dir.path()), Some(Env::trial(Slot::A, Slot::B)));
-        let torn = dir.path().join("torn");
-        fs::write(&torn, [0; 600]).unwrap();
-        assert!(!is_program(&torn));
     }
 }

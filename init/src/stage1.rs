@@ -2,7 +2,7 @@
 //!
 //! Leaving the kernel's first root is not only tidy: `pivot_root`, which every container needs, fails on it.
 
-use crate::{console, failure, root, slots};
+use crate::{console, failure, integrity, root, slots};
 use rk_sys::MountFlags;
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -35,8 +35,13 @@ pub fn run() -> ExitCode {
     }
     let partition = match root::mount(NEW_ROOT) {
         Ok(partition) => partition,
-        Err(err) => return failure::give_up("mounting the root image", &err),
+        Err(err) => return integrity::cannot_boot("mounting the root image", &err),
     };
+    // A bad block among PID 1's own pages would end PID 1, and so the kernel, at every boot: it is found here, where it is an error.
+    let own = partition.as_ref().map_or(Ok(()), |_| root::read_whole(&format!("{NEW_ROOT}{INIT}")));
+    if let Err(err) = own {
+        return integrity::cannot_boot("reading PID 1 from the root image", &err);
+    }
     if let Err(err) = rk_sys::mount_point("/dev", &format!("{NEW_ROOT}/dev")) {
         return failure::give_up("moving /dev", &err);
     }

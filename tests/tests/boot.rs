@@ -82,6 +82,43 @@ fn without_any_config_the_node_says_so_and_waits() {
     assert!(vm.shutdown(limit(15)), "it did not power off:\n{}", vm.console().tail());
 }
 
+/// A machine with nothing but its kernel and an initramfs.
+fn bare(name: &str) -> VmSpec {
+    let artifacts = artifacts();
+    let dir = artifacts.work.join("boot").join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).expect("folder");
+    VmSpec::new(name, &dir, artifacts.accel, &artifacts.kernel, Some(&artifacts.initramfs))
+}
+
+#[test]
+fn a_config_comes_from_the_hypervisor_by_fw_cfg() {
+    let mut spec = bare("fw-cfg");
+    spec.machine = Machine::Q35;
+    let config = spec.dir.join("machine.yaml");
+    std::fs::write(&config, orphan()).expect("config");
+    spec.fw_cfg = Some(config);
+    says(&mut Vm::start(&spec).expect("QEMU"), &["config accepted from fw_cfg: orphan"]);
+}
+
+#[test]
+fn a_config_that_is_built_into_the_image_comes_before_one_of_the_hypervisor() {
+    let mut spec = bare("built-in");
+    spec.machine = Machine::Q35;
+    let (own, other) = (spec.dir.join("own.yaml"), spec.dir.join("other.yaml"));
+    std::fs::write(&own, orphan()).expect("config");
+    std::fs::write(&other, orphan().replace("hostname: orphan", "hostname: other")).expect("config");
+    let inputs = rk_image::Inputs {
+        binaries: artifacts().binaries,
+        out: spec.dir.join("image"),
+        packer: rk_image::Packer::default(),
+        machine_config: Some(own),
+    };
+    spec.initramfs = Some(rk_image::build(&inputs).expect("image").initramfs);
+    spec.fw_cfg = Some(other);
+    says(&mut Vm::start(&spec).expect("QEMU"), &["config accepted from the image: orphan"]);
+}
+
 #[test]
 fn a_machine_without_a_data_disk_boots() {
     let artifacts = artifacts();

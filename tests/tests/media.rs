@@ -1,5 +1,7 @@
 //! Media: CD, stick, disk and network boot the same node on both kinds of firmware, and a disk that was tampered with does not.
 
+#[path = "media/formats.rs"]
+mod formats;
 #[path = "media/proxy.rs"]
 mod proxy;
 #[path = "media/secure_boot.rs"]
@@ -92,7 +94,7 @@ fn the_disk_boots_from_nvme_on_uefi() {
 }
 
 #[test]
-fn a_flipped_bit_in_the_root_is_found_and_the_machine_goes_down() {
+fn a_flipped_bit_in_the_only_root_is_found_and_the_machine_says_that_nothing_else_boots() {
     let dir = folder("media", "flipped");
     let path = copy_of_the_disk(&dir, 1);
     // The superblock of the root, in the first slot: the first thing that is read.
@@ -102,8 +104,7 @@ fn a_flipped_bit_in_the_root_is_found_and_the_machine_goes_down() {
     file.read_exact_at(&mut byte, at).expect("read");
     file.write_all_at(&[byte[0] ^ 1], at).expect("write");
     let mut vm = start(&spec(&dir, Firmware::Bios).drive(&path, false));
-    says(&mut vm, &["pid 1 up", "corrupted"]);
-    assert!(vm.wait_end(limit(60)), "it stayed up:\n{}", vm.console().tail());
+    says(&mut vm, &["pid 1 up", "corrupted", "slot b holds nothing that boots", "rebooting in 600 s"]);
     assert!(!vm.console().text().contains(READY));
 }
 

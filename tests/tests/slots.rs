@@ -1,9 +1,13 @@
 //! The two slots of an installed machine: upgrades that succeed, fail and are cut off, the way back, forgetting, installing.
 
+#[path = "slots/corruption.rs"]
+mod corruption;
 #[path = "slots/encryption.rs"]
 mod encryption;
 #[path = "slots/endurance.rs"]
 mod endurance;
+#[path = "slots/evidence.rs"]
+mod evidence;
 #[path = "slots/install.rs"]
 mod install;
 #[path = "slots/upgrade.rs"]

@@ -64,9 +64,13 @@ impl Env {
     }
 }
 
+/// Memory in which the kernel's last words outlive a warm start, and the kernel's way to it (Documentation/admin-guide/ramoops.rst). On
+/// BIOS machines alone: a kernel takes one place for them, and UEFI's variables outlive a power cut too.
+const LAST_WORDS: &str = "reserve_mem=1M:4096:rk ramoops.mem_name=rk ramoops.record_size=65536";
+
 /// What GRUB does for a slot: `rk/<slot>/boot.cfg`.
 pub fn boot_commands(slot: Slot, cmdline: &str) -> String {
-    format!("linux ($root)/rk/{slot}/vmlinuz {cmdline}\ninitrd ($root)/rk/{slot}/initrd\n")
+    format!("linux ($root)/rk/{slot}/vmlinuz {LAST_WORDS} {cmdline}\ninitrd ($root)/rk/{slot}/initrd\n")
 }
 
 #[cfg(test)]

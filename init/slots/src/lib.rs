@@ -8,7 +8,9 @@
 mod entry;
 mod env;
 mod layout;
+mod left;
 pub mod program;
+mod remedy;
 mod root;
 mod slot;
 mod statement;
@@ -18,6 +20,8 @@ pub mod version;
 pub use entry::{Entry, Tries, next_generation};
 pub use env::{ENV_BYTES, Env, boot_commands};
 pub use layout::Layout;
+pub use left::Left;
+pub use remedy::Remedy;
 pub use root::{Root, slot_bytes};
 pub use slot::Slot;
 pub use statement::{PieceSum, install_statement, statement};
@@ -29,6 +33,8 @@ pub const TRIES: u32 = 3;
 pub const PROGRAMS: &str = "EFI/Linux";
 /// GRUB's block of variables on the EFI partition.
 pub const ENV_PATH: &str = "grub/grubenv";
+/// Note on the EFI partition of why the machine left a slot by itself.
+pub const LEFT_PATH: &str = "rk/left.txt";
 /// Name of the EFI partition in the partition table.
 pub const ESP: &str = "rk-esp";
 /// Name of the partition that keeps a machine's config.

@@ -11,6 +11,7 @@ const DM_DEV_REMOVE: libc::Ioctl = 0xc138_fd04_u32 as libc::Ioctl;
 const DM_DEV_CREATE: libc::Ioctl = 0xc138_fd03_u32 as libc::Ioctl;
 const DM_DEV_SUSPEND: libc::Ioctl = 0xc138_fd06_u32 as libc::Ioctl;
 const DM_TABLE_LOAD: libc::Ioctl = 0xc138_fd09_u32 as libc::Ioctl;
+const DM_TABLE_STATUS: libc::Ioctl = 0xc138_fd0c_u32 as libc::Ioctl;
 const DM_READONLY: u32 = 1;
 /// The kernel wipes its copy of the request.
 const DM_SECURE_DATA: u32 = 1 << 15;
@@ -73,18 +74,28 @@ pub struct Crypt<'a> {
     pub sector: u32,
 }
 
-/// Makes a device out of `device`: every block read from it is checked first, and a wrong one brings the machine down, so
-/// that its next boot can try something else. Answers the path of the new device.
+/// Makes a device out of `device`: every block read from it is checked first, and a wrong one is an I/O error to its reader, which
+/// [`verity_is_sound`] tells from then on. Answers the path of the new device.
 ///
 /// # Errors
 /// As the ioctls of device mapper: a kernel without it, a device that is too small.
 pub fn open_verity(name: &str, device: &Path, verity: &Verity) -> Result<String> {
     let (path, Verity { root_hash, blocks, salt }) = (device.display(), verity);
     let salt = if salt.is_empty() { "-" } else { salt };
-    let text =
-        format!("1 {path} {path} {BLOCK} {BLOCK} {blocks} {blocks} sha256 {root_hash} {salt} 1 panic_on_corruption");
+    let text = format!("1 {path} {path} {BLOCK} {BLOCK} {blocks} {blocks} sha256 {root_hash} {salt}");
     let sectors = blocks.saturating_mul(BLOCK / SECTOR);
     open(&Mapping { name, kind: "verity", sectors, text: &text, flags: DM_READONLY })
+}
+
+/// Whether every block that was read so far from the verified device of this name was what its hash says: the kernel's status of it is
+/// `V`, and `C` once one was not (Documentation/admin-guide/device-mapper/verity.rst, "Status").
+///
+/// # Errors
+/// There is no device of that name.
+pub fn verity_is_sound(name: &str) -> Result<bool> {
+    let mut request = Mapping { name, kind: "", sectors: 0, text: "", flags: 0 }.request()?;
+    call(&control()?, DM_TABLE_STATUS, "ioctl DM_TABLE_STATUS", name, &mut request)?;
+    Ok(!request.target.text.starts_with(b"C"))
 }
 
 /// Makes a device out of `device`, of `bytes` bytes in all, that is decrypted as it is read and encrypted as it is written.

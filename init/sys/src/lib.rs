@@ -29,7 +29,7 @@ mod watch;
 pub use block::{BlockDevice, Superblock, block_devices, ext4_bytes, identify, never_mounted, read_superblock};
 pub use capture::CaptureSocket;
 pub use clock::{ClockOffset, boot_millis, set_clock, set_hardware_clock, slew_clock};
-pub use dm::{Crypt, Verity, close_mapped, open_crypt, open_verity};
+pub use dm::{Crypt, Verity, close_mapped, open_crypt, open_verity, verity_is_sound};
 pub use error::{Result, SysError, chain};
 pub use idmap::{MappedMount, mapped_mount};
 pub use input::{KEY_POWER, KeyPress, decode_key_presses, open_input_devices};

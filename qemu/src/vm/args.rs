@@ -12,7 +12,10 @@ impl VmSpec {
     pub fn args(&self) -> Vec<String> {
         let mut args: Vec<String> = Vec::new();
         let mut add = |words: &[&str]| args.extend(words.iter().map(|w| (*w).to_owned()));
-        add(&["-name", &self.name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        add(&["-name", &self.name, "-nodefaults", "-no-user-config", "-display", "none"]);
+        if !self.restarts {
+            add(&["-no-reboot"]);
+        }
         add(&["-machine", self.board()]);
         for arg in self.accel.args() {
             // Processors that take turns never run code that another one is patching, which threads of their own do now and then.
@@ -36,6 +39,9 @@ impl VmSpec {
         let qmp = format!("socket,id=qmp,path={},server=on,wait=off", escape(&self.qmp_socket()));
         add(&["-chardev", &qmp, "-mon", "chardev=qmp,mode=control"]);
         add(&["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", &self.device("rng", "rng=rng")]);
+        if let Some(config) = &self.fw_cfg {
+            add(&["-fw_cfg", &format!("name=opt/rk/config,file={}", escape(config))]);
+        }
         if let Some(tpm) = &self.tpm {
             add(&["-chardev", &format!("socket,id=tpm,path={}", escape(tpm))]);
             add(&["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm0"]);
@@ -49,7 +55,7 @@ impl VmSpec {
         for (n, drive) in self.drives.iter().enumerate() {
             let (path, access) = (escape(&drive.path), if drive.read_only { "on" } else { "off" });
             // A crash of the host may cost a disk that is thrown away anyway; a crash of the guest costs nothing.
-            let format = if drive.qcow2 { "qcow2" } else { "raw" };
+            let format = drive.format;
             add(&[
                 "-drive",
                 &format!("id=disk{n},if=none,format={format},cache=unsafe,read-only={access},file={path}"),
@@ -208,6 +214,21 @@ mod tests {
         assert!(after(&micro, "-device").contains(&"virtio-blk-device,drive=disk0".to_owned()));
         let q35 = VmSpec { machine: Machine::Q35, ..spec().drive(Path::new("/a"), true) }.args();
         assert!(after(&q35, "-device").contains(&"virtio-blk-pci,drive=disk0".to_owned()));
+    }
+
+    #[test]
+    fn a_machine_ends_at_a_restart_unless_it_is_to_go_on() {
+        assert!(spec().args().contains(&"-no-reboot".to_owned()));
+        assert!(!VmSpec { restarts: true, ..spec() }.args().contains(&"-no-reboot".to_owned()));
+    }
+
+    #[test]
+    fn a_file_s_name_tells_its_format() {
+        for (name, format) in [("/a.raw", "raw"), ("/a", "raw"), ("/a.qcow2", "qcow2"), ("/a.vmdk", "vmdk")] {
+            let args = spec().drive(Path::new(name), false).args();
+            let wanted = format!("format={format},");
+            assert!(after(&args, "-drive").iter().any(|drive| drive.contains(&wanted)), "{args:?}");
+        }
     }
 
     #[test]

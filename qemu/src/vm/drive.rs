@@ -31,8 +31,8 @@ pub struct Drive {
     pub bus: Bus,
     /// Bytes of a sector, of disks: 512 or 4096.
     pub sector: u32,
-    /// The file is a qcow2 image; raw otherwise.
-    pub qcow2: bool,
+    /// The file's format by QEMU's name, such as `raw`.
+    pub format: &'static str,
 }
 
 impl Drive {

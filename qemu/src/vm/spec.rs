@@ -99,6 +99,10 @@ pub struct VmSpec {
     pub starter: Vec<String>,
     /// Socket of a TPM.
     pub tpm: Option<PathBuf>,
+    /// A restart is one, with the memory as it was; else it ends the machine.
+    pub restarts: bool,
+    /// A machine config that QEMU hands over by `fw_cfg`.
+    pub fw_cfg: Option<PathBuf>,
 }
 
 /// Words of the kernel's command line that every machine gets.
@@ -127,6 +131,8 @@ impl VmSpec {
             clock: None,
             starter: Vec::new(),
             tpm: None,
+            restarts: false,
+            fw_cfg: None,
         }
     }
 
@@ -147,8 +153,9 @@ impl VmSpec {
 
     /// Adds a block device; firmware boots from the first one that it can.
     pub fn drive_on(mut self, bus: Bus, path: &Path, read_only: bool) -> Self {
-        let qcow2 = path.extension().is_some_and(|extension| extension == "qcow2");
-        self.drives.push(Drive { path: path.to_owned(), read_only, bus, sector: 512, qcow2 });
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        let format = ["qcow2", "vmdk"].into_iter().find(|format| extension == Some(*format)).unwrap_or("raw");
+        self.drives.push(Drive { path: path.to_owned(), read_only, bus, sector: 512, format });
         self
     }
 

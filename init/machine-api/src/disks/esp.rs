@@ -2,7 +2,7 @@
 //! either whole or unseen by the boot loader.
 
 use rk_slots::program::{section, text};
-use rk_slots::{ENV_PATH, Entry, Env, PROGRAMS, Slot, TRIES, Tries, boot_commands, next_generation};
+use rk_slots::{ENV_PATH, Entry, Env, LEFT_PATH, PROGRAMS, Slot, TRIES, Tries, boot_commands, next_generation};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -31,6 +31,8 @@ impl Esp {
     pub fn forget_other(&self) -> io::Result<()> {
         let other = self.booted.other();
         self.write_env(Env::good(self.booted))?;
+        // What was said of the old root is no news of the new one.
+        remove(&self.root.join(LEFT_PATH))?;
         let folder = self.folder(other);
         for name in ["boot.cfg", "vmlinuz", "initrd"] {
             remove(&folder.join(name))?;
@@ -161,7 +163,7 @@ mod tests {
         assert_eq!(fs::read(dir.path().join(PROGRAMS).join("rk-00002-b+3.efi")).unwrap(), program());
         let env = Env::decode(&fs::read(dir.path().join(ENV_PATH)).unwrap());
         assert_eq!(env, Some(Env::trial(Slot::A, Slot::B)));
-        assert!(fs::read_to_string(dir.path().join("rk/b/boot.cfg")).unwrap().contains("vmlinuz quiet\n"));
+        assert!(fs::read_to_string(dir.path().join("rk/b/boot.cfg")).unwrap().contains(" quiet\n"));
         esp.forget_other().unwrap();
         assert_eq!(names(&dir.path().join(PROGRAMS)), ["rk-00001-a.efi"]);
         assert!(names(&dir.path().join("rk/b")).is_empty());

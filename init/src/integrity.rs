@@ -1,0 +1,119 @@
+//! A root that is not what its hash says: the machine goes over to its other slot, where that one boots.
+//!
+//! Every block is checked as it is read, and a wrong one is an I/O error to its reader. The first stage meets it when it mounts the root
+//! or reads PID 1 from it ([`cannot_boot`]); what is read later PID 1 hears of from the kernel ([`Integrity`]).
+
+use crate::console::{self, chain};
+use crate::pid1::Machine;
+use crate::slots::{self, Slots};
+use crate::{failure, root};
+use rk_slots::{Remedy, Root};
+use rk_supervise::Millis;
+use rk_sys::{End, MountFlags, SysError};
+use std::fs;
+use std::process::ExitCode;
+
+/// As often as the status page looks, in the same turn of PID 1: it costs no wake-up of its own.
+const LOOK_EVERY: Millis = 3_000;
+
+/// When PID 1 looks at its root.
+#[derive(Debug)]
+pub struct Integrity {
+    next: Option<Millis>,
+}
+
+impl Integrity {
+    /// Looks, if the root is a verified one.
+    pub fn new() -> Integrity {
+        Integrity { next: std::env::var_os(slots::DEVICE).map(|_| 0) }
+    }
+
+    /// When to look again.
+    pub fn next(&self) -> Option<Millis> {
+        self.next
+    }
+
+    /// Whether to look now; then the next look is later.
+    fn due(&mut self, now: Millis) -> bool {
+        let due = self.next.is_some_and(|next| now >= next);
+        if due {
+            self.next = Some(now + LOOK_EVERY);
+        }
+        due
+    }
+
+    /// Once is enough: a root does not become sound again.
+    fn stop(&mut self) {
+        self.next = None;
+    }
+}
+
+impl Machine {
+    /// Looks whether the root is still what its hash says, and leaves the slot when it is not.
+    pub(crate) fn check_root(&mut self, now: Millis) {
+        if !self.integrity.due(now) || self.is_going_down() {
+            return;
+        }
+        if rk_sys::verity_is_sound(root::MAPPED).unwrap_or(true) {
+            return;
+        }
+        // An upgrade is changing the other slot: what it will be is known when that ends.
+        if self.slots.as_ref().is_some_and(|slots| !slots.layout().esp.is_empty()) {
+            return;
+        }
+        self.integrity.stop();
+        let why = "the root is corrupted: a block that was read is not what its hash says";
+        let trial = self.slots.as_ref().map(Slots::on_trial);
+        let leave = || self.slots.as_mut().map_or(Ok(()), |slots| slots.leave(why));
+        match Remedy::choose(trial, leave) {
+            Remedy::Count => self.begin_end(End::Reboot, &format!("a slot on trial: {why}")),
+            Remedy::Other => self.begin_end(End::Reboot, &format!("a slot that is left for the other one: {why}")),
+            Remedy::Stay(reason) => self.journal.say(format_args!(
+                "{why}; the machine goes on as far as it can be read, for nothing else boots: {reason}"
+            )),
+        }
+    }
+}
+
+/// Says why the root cannot be booted, goes over to the other slot where that is possible, and starts the machine anew.
+pub fn cannot_boot(step: &str, err: &SysError) -> ExitCode {
+    match look_for_another(&format!("{step}: {}", chain(err))) {
+        None | Some(Remedy::Count) => failure::give_up(step, err),
+        Some(Remedy::Other) => {
+            console::line("rk: the other slot is tried next");
+            failure::give_up(step, err)
+        }
+        Some(Remedy::Stay(reason)) => {
+            console::line(&format!("rk: nothing else boots: {reason}"));
+            failure::give_up_slowly(step, err)
+        }
+    }
+}
+
+/// `None` where the root lies on no disk whose slots can be found.
+fn look_for_another(why: &str) -> Option<Remedy> {
+    for (fstype, target) in [("proc", "/proc"), ("sysfs", "/sys")] {
+        let flags = MountFlags { nosuid: true, nodev: true, noexec: true, ..MountFlags::default() };
+        // Mounted already when the step that failed is the one that used them.
+        let _ = rk_sys::mount(fstype, target, fstype, flags, "");
+    }
+    let root = Root::of_cmdline(&fs::read_to_string("/proc/cmdline").ok()?)?;
+    let mut slots = Slots::of_root(&root)?;
+    Some(Remedy::choose(Some(slots.on_trial()), || slots.leave(why)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_is_looked_at_now_and_then_and_no_more_once_it_was_found_broken() {
+        let mut integrity = Integrity { next: Some(0) };
+        assert!(integrity.due(5) && !integrity.due(6));
+        assert_eq!(integrity.next(), Some(5 + LOOK_EVERY));
+        assert!(integrity.due(5 + LOOK_EVERY));
+        integrity.stop();
+        assert!(!integrity.due(1_000_000));
+        assert_eq!(integrity.next(), None);
+    }
+}
