@@ -80,7 +80,11 @@ impl Schemas<'_> {
     fn published(&self, schema: &Value, root: bool) -> Value {
         let Value::Object(members) = schema else { return schema.clone() };
         let mut out = Map::new();
+        let untold = Untold::of(self.spec, members);
         for (key, value) in members {
+            if untold.covers(key) {
+                continue;
+            }
             let inner = |value: &Value| self.published(value, false);
             let value = match (key.as_str(), value) {
                 ("nullable" | "oneOf" | "anyOf" | "allOf" | "not" | "x-kubernetes-validations", _)
@@ -93,11 +97,18 @@ impl Schemas<'_> {
                 ("properties", Value::Object(fields)) => {
                     fields.iter().map(|(name, field)| (name.clone(), inner(field))).collect::<Map<_, _>>().into()
                 }
+                ("required", Value::Array(names)) if self.spec == Spec::V2 => {
+                    let names = still_required(members, names);
+                    if names.is_empty() {
+                        continue;
+                    }
+                    names.into()
+                }
                 _ => value.clone(),
             };
             out.insert(key.clone(), value);
         }
-        let embedded = members.get("x-kubernetes-embedded-resource") == Some(&Value::Bool(true));
+        let embedded = is_set(members, "x-kubernetes-embedded-resource") && !untold.fields;
         if root || embedded {
             let fields = self.type_meta(OBJECT_META);
             match out.entry("properties").or_insert_with(|| json!({})) {
@@ -107,6 +118,50 @@ impl Schemas<'_> {
         }
         out.into()
     }
+}
+
+fn is_set(schema: &Map<String, Value>, key: &str) -> bool {
+    schema.get(key) == Some(&Value::Bool(true))
+}
+
+/// What version 2 does not say of a schema, since clients that read it would refuse what the schema admits: they know neither null
+/// nor unknown fields beside known ones, and no list without a schema of its items.
+struct Untold {
+    fields: bool,
+    kind: bool,
+}
+
+impl Untold {
+    fn of(spec: Spec, schema: &Map<String, Value>) -> Self {
+        let (nullable, open) = (is_set(schema, "nullable"), is_set(schema, "x-kubernetes-preserve-unknown-fields"));
+        let fields = nullable || open;
+        let kind = match schema.get("type").and_then(Value::as_str) {
+            Some("array") => fields || !schema.contains_key("items"),
+            Some("object") => fields,
+            _ => nullable,
+        };
+        let v2 = spec == Spec::V2;
+        Self { fields: v2 && fields, kind: v2 && kind }
+    }
+
+    fn covers(&self, key: &str) -> bool {
+        match key {
+            "items" | "properties" => self.fields,
+            "type" => self.kind,
+            _ => false,
+        }
+    }
+}
+
+/// Fields that have to be there even for a client that takes null for nothing.
+fn still_required(schema: &Map<String, Value>, names: &[Value]) -> Vec<Value> {
+    let nullable = |schema: &Value| schema.as_object().is_some_and(|members| is_set(members, "nullable"));
+    if schema.get("additionalProperties").is_some_and(nullable) {
+        return Vec::new();
+    }
+    let fields = schema.get("properties").and_then(Value::as_object);
+    let may_be_null = |name: &Value| name.as_str().and_then(|name| fields?.get(name)).is_some_and(nullable);
+    names.iter().filter(|name| !may_be_null(name)).cloned().collect()
 }
 
 /// Whether a kind is told of without its fields: it has no schema, or version 2 would make clients refuse the unknown fields that
@@ -163,5 +218,44 @@ mod tests {
         assert!(takes_anything(Spec::V2, &open) && !takes_anything(Spec::V3, &open));
         assert!(!takes_anything(Spec::V2, &inside));
         assert!(takes_anything(Spec::V3, &Value::Null));
+    }
+
+    #[test]
+    fn version_2_says_nothing_that_clients_would_refuse_what_is_admitted_for() {
+        let text = || json!({"type": "string"});
+        let cases = [
+            (json!({"type": "string", "nullable": true}), json!({})),
+            (json!({"type": "array", "nullable": true, "items": text()}), json!({})),
+            (json!({"type": "array", "items": text()}), json!({"type": "array", "items": text()})),
+            (json!({"type": "array"}), json!({})),
+            (
+                json!({"type": "object", "properties": {"a": text()}}),
+                json!({"type": "object", "properties": {"a": text()}}),
+            ),
+            (
+                json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {"a": text()}}),
+                json!({"x-kubernetes-preserve-unknown-fields": true}),
+            ),
+            (
+                json!({"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true}),
+                json!({"x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true}),
+            ),
+            (
+                json!({"type": "object", "required": ["a", "b"],
+                    "properties": {"a": text(), "b": {"type": "string", "nullable": true}}}),
+                json!({"type": "object", "required": ["a"], "properties": {"a": text(), "b": {}}}),
+            ),
+            (
+                json!({"type": "object", "required": ["a"], "additionalProperties": {"type": "string", "nullable": true}}),
+                json!({"type": "object", "additionalProperties": {}}),
+            ),
+        ];
+        let schemas = |spec| Schemas { spec, rows: &[], done: BTreeMap::new() };
+        for (schema, expected) in cases {
+            assert_eq!(schemas(Spec::V2).published(&schema, false), expected, "{schema}");
+            if !is_set(schema.as_object().expect("an object"), "x-kubernetes-embedded-resource") {
+                assert_eq!(schemas(Spec::V3).published(&schema, false), schema);
+            }
+        }
     }
 }
