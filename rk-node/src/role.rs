@@ -39,11 +39,16 @@ async fn ensure(client: &Client, node: &str) -> anyhow::Result<bool> {
     if found.metadata.labels.is_some_and(|labels| labels.contains_key(LABEL)) {
         return Ok(true);
     }
-    let operator =
-        Config::from_custom_kubeconfig(Kubeconfig::read_from(KUBECONFIG)?, &KubeConfigOptions::default()).await?;
+    let operator = Config::from_custom_kubeconfig(kubeconfig(KUBECONFIG)?, &KubeConfigOptions::default()).await?;
     let nodes: Api<Node> = Api::all(Client::try_from(operator)?);
     let patch = k8s_openapi::serde_json::json!({"metadata": {"labels": {LABEL: ""}}});
     nodes.patch(node, &PatchParams::default(), &Patch::Merge(patch)).await?;
     tracing::info!("the node carries the control plane's role label");
     Ok(true)
+}
+
+/// Reads the file with the YAML parser that the program has already; the one inside of `kube` would be its second.
+fn kubeconfig(path: &str) -> anyhow::Result<Kubeconfig> {
+    let document: serde_json::Value = serde_yaml_ng::from_str(&std::fs::read_to_string(path)?)?;
+    Ok(serde_json::from_value(document)?)
 }
