@@ -138,6 +138,9 @@ impl Images {
         })?;
         let found = lookup(image, secrets, &self.node);
         let sources: Vec<SecretSource> = found.iter().filter_map(|credential| credential.secret.clone()).collect();
+        // A pull that is given up takes from nobody what was everybody's before it.
+        let preloaded = present.as_ref().map(|found| found.id.clone());
+        let preloaded = preloaded.filter(|id| !self.records.pulled_here(image, id));
         // An image that this pod has not shown to be allowed to use is as good as absent.
         let usable = present.filter(|present| !self.records.must_pull(image, &present.id, &sources));
         match (pull_policy(image, policy), usable) {
@@ -156,7 +159,7 @@ impl Images {
             }
             _ => {}
         }
-        self.pull(pod, about, image, found, sandbox).await
+        self.pull(pod, about, image, preloaded.as_deref(), found, sandbox).await
     }
 
     async fn pull(
@@ -164,6 +167,7 @@ impl Images {
         pod: &Pod,
         about: &PodRef,
         image: &str,
+        preloaded: Option<&str>,
         credentials: Vec<Credential>,
         sandbox: &cri::PodSandboxConfig,
     ) -> Result<cri::Image, ImageError> {
@@ -177,7 +181,7 @@ impl Images {
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await;
         let began = Instant::now();
-        match self.pull_noted(image, credentials, sandbox).await {
+        match self.pull_noted(image, preloaded, credentials, sandbox).await {
             Ok(found) => {
                 self.back_off.lock().unwrap_or_else(PoisonError::into_inner).forget(&key);
                 self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
@@ -215,10 +219,11 @@ impl Images {
     async fn pull_noted(
         &self,
         image: &str,
+        preloaded: Option<&str>,
         credentials: Vec<Credential>,
         sandbox: &cri::PodSandboxConfig,
     ) -> Result<cri::Image, String> {
-        let pulling = self.records.begin(image)?;
+        let pulling = self.records.begin(image, preloaded)?;
         let (reference, source) = match self.try_credentials(image, credentials, sandbox).await {
             Ok(pulled) => pulled,
             Err(error) => {

@@ -80,6 +80,25 @@ struct Record {
     credential_mapping: BTreeMap<String, Access>,
 }
 
+/// A pull that began, and of which nobody knows yet what became.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Intent {
+    kind: String,
+    api_version: String,
+    image: String,
+    /// What was everybody's under this name when the pull began; upstream's intents lack it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    present_ref: Option<String>,
+}
+
+impl Intent {
+    /// Whether the pull may have brought this image here.
+    fn may_have_brought(&self, image_ref: &str) -> bool {
+        self.present_ref.as_deref() != Some(image_ref)
+    }
+}
+
 /// The records. Whoever reads or writes them holds the count of the pulls under way, by image.
 pub struct PullRecords {
     dir: PathBuf,
@@ -143,14 +162,30 @@ impl PullRecords {
         text.map(|text| serde_json::from_slice(&text).map_err(|error| error.to_string())).transpose()
     }
 
-    /// Notes that a pull begins, before the runtime is asked: an image is never here without a trace of who wanted it.
-    pub fn begin(&self, image: &str) -> Result<Pulling<'_>, String> {
+    /// The pull of this name that is under way or was given up; one that cannot be read may have brought anything.
+    fn intent(&self, image: &str) -> Option<Intent> {
+        match read_optional(&self.intent_path(image)) {
+            Ok(text) => text.map(|text| serde_json::from_slice(&text).unwrap_or_default()),
+            Err(_) => Some(Intent::default()),
+        }
+    }
+
+    /// Notes that a pull begins, before the runtime is asked: an image is never here without a trace of who wanted it. `present`: the
+    /// image of this name that is here and was not pulled here.
+    pub fn begin(&self, image: &str, present: Option<&str>) -> Result<Pulling<'_>, String> {
         let mut under_way = self.under_way();
-        let intent = serde_json::json!({
-            "kind": "ImagePullIntent", "apiVersion": "kubelet.config.k8s.io/v1beta1", "image": image,
-        });
-        write_atomically(&self.intent_path(image), intent.to_string().as_bytes(), 0o600)
-            .map_err(|error| format!("failed to record image pull intent: {error}"))?;
+        // Another pull may have begun since the caller looked.
+        let before = self.intent(image);
+        let present = present.filter(|id| !before.is_some_and(|intent| intent.may_have_brought(id)));
+        let intent = Intent {
+            kind: "ImagePullIntent".to_owned(),
+            api_version: "kubelet.config.k8s.io/v1beta1".to_owned(),
+            image: image.to_owned(),
+            present_ref: present.map(str::to_owned),
+        };
+        let failed = |problem: String| format!("failed to record image pull intent: {problem}");
+        let text = serde_json::to_vec(&intent).map_err(|error| failed(error.to_string()))?;
+        write_atomically(&self.intent_path(image), &text, 0o600).map_err(|error| failed(error.to_string()))?;
         *under_way.entry(image.to_owned()).or_default() += 1;
         Ok(Pulling { records: self, image: image.to_owned(), settled: false })
     }
@@ -194,6 +229,21 @@ impl PullRecords {
         write_atomically(&self.record_path(image_ref), &text, 0o600).map_err(|error| error.to_string())
     }
 
+    /// Whether an image that is here came, or may have come, by a pull of this kubelet.
+    pub fn pulled_here(&self, image: &str, image_ref: &str) -> bool {
+        let under_way = self.under_way();
+        // A record that cannot be read is one of a pull.
+        let recorded = !matches!(self.read(image_ref), Ok(None));
+        recorded || self.may_be_pulled(&under_way, image, image_ref)
+    }
+
+    fn may_be_pulled(&self, under_way: &BTreeMap<String, usize>, image: &str, image_ref: &str) -> bool {
+        match self.intent(image) {
+            Some(intent) => intent.may_have_brought(image_ref),
+            None => under_way.contains_key(image),
+        }
+    }
+
     /// Whether an image that is here must be pulled again, so that the registry says whether a pod with these secrets may use it.
     pub fn must_pull(&self, image: &str, image_ref: &str, sources: &[SecretSource]) -> bool {
         let under_way = self.under_way();
@@ -205,7 +255,7 @@ impl PullRecords {
             }
         };
         let name = without_tag(image);
-        let pulled_here = record.is_some() || under_way.contains_key(image) || self.intent_path(image).exists();
+        let pulled_here = record.is_some() || self.may_be_pulled(&under_way, image, image_ref);
         if !self.policy.asks(name, pulled_here) {
             return false;
         }
@@ -257,7 +307,7 @@ mod tests {
         let open = || PullRecords::open(dir.path(), Verification::default());
         let records = open();
         assert!(!records.must_pull("r.io/a:1", "id", &[]), "it was here before");
-        records.begin("r.io/a:1").unwrap().succeeded("id", Some(&secret("s", "h")));
+        records.begin("r.io/a:1", Some("id")).unwrap().succeeded("id", Some(&secret("s", "h")));
         for (records, what) in [(records, "at once"), (open(), "after a restart")] {
             assert!(records.must_pull("r.io/a:1", "id", &[]), "{what}: no secret");
             assert!(records.must_pull("r.io/a:1", "id", &[secret("t", "g")]), "{what}: another secret");
@@ -267,7 +317,7 @@ mod tests {
             assert!(records.must_pull("r.io/b:1", "id", &[secret("s", "h")]), "{what}: under another name");
         }
         let records = open();
-        records.begin("r.io/a:1").unwrap().succeeded("id", None);
+        records.begin("r.io/a:1", None).unwrap().succeeded("id", None);
         assert!(!records.must_pull("r.io/a:1", "id", &[]), "the registry gives it to everybody");
         assert_eq!(std::fs::read_dir(dir.path().join("image_manager/pulling")).unwrap().count(), 0);
     }
@@ -276,9 +326,9 @@ mod tests {
     fn a_pull_that_was_given_up_leaves_an_image_that_is_asked_for() {
         let dir = tempfile::tempdir().unwrap();
         let records = PullRecords::open(dir.path(), Verification::default());
-        drop(records.begin("a").unwrap());
+        drop(records.begin("a", None).unwrap());
         assert!(records.must_pull("a", "id", &[]));
-        let (first, second) = (records.begin("a").unwrap(), records.begin("a").unwrap());
+        let (first, second) = (records.begin("a", None).unwrap(), records.begin("a", None).unwrap());
         first.failed();
         assert!(records.must_pull("a", "id", &[]), "another pull is under way");
         second.failed();
@@ -286,11 +336,53 @@ mod tests {
     }
 
     #[test]
+    fn what_was_everybodys_before_a_pull_that_was_given_up_stays_so() {
+        // What was here as the first and the second pull began, what is here now, and whether it must be pulled.
+        for (first, second, now, want) in [
+            (Some("old"), None, "old", false),
+            (Some("old"), None, "new", true),
+            (None, None, "old", true),
+            (Some("old"), Some(Some("old")), "old", false),
+            (Some("old"), Some(Some("old")), "new", true),
+            (Some("old"), Some(None), "old", true),
+            // The first may have brought it, whatever the second was told.
+            (None, Some(Some("new")), "new", true),
+            (Some("old"), Some(Some("new")), "new", true),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let records = PullRecords::open(dir.path(), Verification::default());
+            drop(records.begin("a", first).unwrap());
+            if let Some(present) = second {
+                drop(records.begin("a", present).unwrap());
+            }
+            assert_eq!(records.must_pull("a", now, &[]), want, "{first:?} {second:?} {now}");
+            assert_eq!(records.pulled_here("a", now), want, "{first:?} {second:?} {now}");
+            records.begin("a", None).unwrap().succeeded(now, Some(&secret("s", "h")));
+            assert!(records.must_pull("a", now, &[]) && records.pulled_here("a", now));
+        }
+    }
+
+    #[test]
+    fn intents_that_tell_nothing_of_before_excuse_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = PullRecords::open(dir.path(), Verification::default());
+        std::fs::create_dir_all(dir.path().join("image_manager/pulling")).unwrap();
+        for text in
+            [r#"{"kind":"ImagePullIntent","apiVersion":"kubelet.config.k8s.io/v1beta1","image":"a"}"#, "torn", ""]
+        {
+            std::fs::write(records.intent_path("a"), text).unwrap();
+            assert!(records.must_pull("a", "id", &[]), "{text}");
+        }
+        std::fs::remove_file(records.intent_path("a")).unwrap();
+        assert!(!records.must_pull("a", "id", &[]) && !records.pulled_here("a", "id"));
+    }
+
+    #[test]
     fn records_go_with_their_images() {
         let dir = tempfile::tempdir().unwrap();
         let records = PullRecords::open(dir.path(), Verification::default());
         for id in ["one", "two"] {
-            records.begin("a").unwrap().succeeded(id, Some(&secret("s", "h")));
+            records.begin("a", None).unwrap().succeeded(id, Some(&secret("s", "h")));
         }
         records.prune(&["one".to_owned()], Timestamp::MIN);
         assert!(records.must_pull("a", "two", &[]), "it may have been pulled just now");
