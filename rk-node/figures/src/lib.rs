@@ -2,18 +2,19 @@
 //!
 //! Whoever asks gets what is known while it is young enough. Else one look begins, however many ask: they wait for it together, for as long
 //! as they have patience. A look that hangs goes on alone: it keeps nobody, holds no other figure up, is not begun a second time, and
-//! leaves what was known before.
+//! leaves what was known before. Few look at the same time: looks share disks and threads.
 
 mod fresh;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use fresh::is_fresh;
 
@@ -21,6 +22,10 @@ use fresh::is_fresh;
 const KEPT: Duration = Duration::from_secs(600);
 /// How often that is looked for.
 const SWEEP: Duration = Duration::from_secs(60);
+/// So many looks of one kind go on at the same time.
+const LOOKS: usize = 3;
+/// A look that takes longer may hang, and gives its place to another.
+const HANGS: Duration = Duration::from_secs(10);
 
 /// How figures are asked for.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +96,8 @@ enum Turn<V> {
 pub struct Figures<K, V> {
     table: Arc<Mutex<Table<K, V>>>,
     patience: Duration,
+    places: Arc<Semaphore>,
+    hangs: Duration,
 }
 
 fn locked<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -101,7 +108,7 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Clone + Send + 'static> Figures<K
     /// None yet. `patience`: how long a look may keep those who ask.
     pub fn new(patience: Duration) -> Self {
         let table = Table { slots: HashMap::new(), swept: Instant::now() };
-        Self { table: Arc::new(Mutex::new(table)), patience }
+        Self { table: Arc::new(Mutex::new(table)), patience, places: Arc::new(Semaphore::new(LOOKS)), hangs: HANGS }
     }
 
     /// The figure of `key`: what is known of it, or what `look` finds, or what was known before when that takes too long.
@@ -147,10 +154,18 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Clone + Send + 'static> Figures<K
     where
         F: Future<Output = Option<V>> + Send + 'static,
     {
-        let table = Arc::clone(&self.table);
+        let (table, places, hangs) = (Arc::clone(&self.table), Arc::clone(&self.places), self.hangs);
         tokio::spawn(async move {
+            // The semaphore is never closed.
+            let place = places.acquire().await;
             let begun = Instant::now();
-            let value = look.await;
+            let mut look = pin!(look);
+            let found = timeout(hangs, look.as_mut()).await;
+            drop(place);
+            let value = match found {
+                Ok(value) => value,
+                Err(_) => look.await,
+            };
             let known = Known { value, at: Instant::now(), took: begun.elapsed() };
             if let Some(slot) = locked(&table).slots.get_mut(&key) {
                 slot.known = Some(known);

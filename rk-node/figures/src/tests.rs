@@ -47,6 +47,40 @@ async fn a_look_that_hangs_is_made_once_and_leaves_what_was_known() {
     assert_eq!(figures.get(&"other", Ask::new(PATIENCE, PATIENCE), || async { Some(3) }).await, Some(3));
 }
 
+#[tokio::test]
+async fn few_look_at_the_same_time_and_all_get_their_turn() {
+    let figures: Arc<Figures<usize, usize>> = Arc::new(Figures::new(PATIENCE));
+    let (looking, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut askers = tokio::task::JoinSet::new();
+    for key in 0..4 * LOOKS {
+        let (figures, looking, most) = (Arc::clone(&figures), Arc::clone(&looking), Arc::clone(&most));
+        askers.spawn(async move {
+            let look = || async move {
+                most.fetch_max(looking.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                looking.fetch_sub(1, Ordering::SeqCst);
+                Some(key)
+            };
+            assert_eq!(figures.get(&key, now(), look).await, Some(key));
+        });
+    }
+    while let Some(done) = askers.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(most.load(Ordering::SeqCst), LOOKS);
+}
+
+#[tokio::test]
+async fn looks_that_hang_keep_no_others_from_looking() {
+    let figures: Figures<usize, usize> = Figures::new(PATIENCE);
+    let figures = Figures { hangs: Duration::from_millis(5), ..figures };
+    let gone = || Ask::new(Duration::ZERO, Duration::ZERO);
+    for key in 0..2 * LOOKS {
+        assert_eq!(figures.get(&key, gone(), std::future::pending::<Option<usize>>).await, None);
+    }
+    assert_eq!(figures.get(&usize::MAX, now(), || async { Some(1) }).await, Some(1));
+}
+
 async fn breaks() -> Option<u64> {
     panic!("a look that breaks")
 }
