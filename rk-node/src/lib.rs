@@ -11,8 +11,12 @@ mod settings;
 mod signals;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
+
+/// How long the end waits for what blocks.
+const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// Runs the agent until it is told to end.
 pub fn main() -> ExitCode {
@@ -47,5 +51,8 @@ fn start() -> anyhow::Result<()> {
     let config = rk_config::load_accepted(rk_config::ACCEPTED_PATH).with_context(|| {
         format!("reading {}, which PID 1 writes before it starts services", rk_config::ACCEPTED_PATH)
     })?;
-    runtime.block_on(agent::run(config, shims))
+    let ended = runtime.block_on(agent::run(config, shims));
+    // A thread that a silent server or disk holds would keep the agent for ever.
+    runtime.shutdown_timeout(LAST_WAIT);
+    ended
 }

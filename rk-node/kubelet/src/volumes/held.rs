@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Volume};
 use rk_figures::{Ask, Figures};
+use tokio::sync::{Semaphore, oneshot};
 
 use super::claim;
 use super::csi::VolumeStats;
@@ -20,6 +21,8 @@ use crate::filesystem::FsUse;
 
 /// How long one volume keeps whoever asks.
 pub const PATIENCE: Duration = Duration::from_secs(1);
+/// Threads that look at file systems whose servers may be silent: each may be held for ever.
+const THREADS: usize = 4;
 
 /// Which volumes are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,15 +93,31 @@ impl Held {
     }
 }
 
+/// Counts in a thread of its own, which a silent server may keep: the runtime's are for all. Without a free one there is no figure.
+async fn count_apart(held: Held, name: String, threads: Arc<Semaphore>) -> Option<VolumeStats> {
+    let permit = threads.try_acquire_owned().ok()?;
+    let (tell, told) = oneshot::channel();
+    let look = move || {
+        let stats = held.count(&name);
+        drop(permit);
+        // Nobody may wait any more.
+        let _ = tell.send(stats);
+    };
+    std::thread::Builder::new().name("volume".to_owned()).spawn(look).ok()?;
+    told.await.ok().flatten()
+}
+
 /// The counted volumes of all pods, by UID and name.
 pub struct Holdings {
     volumes: Mutex<HashMap<String, BTreeMap<String, Held>>>,
+    threads: Arc<Semaphore>,
     figures: Figures<(String, String), VolumeStats>,
 }
 
 impl Default for Holdings {
     fn default() -> Self {
-        Self { volumes: Mutex::default(), figures: Figures::new(PATIENCE) }
+        let threads = Arc::new(Semaphore::new(THREADS));
+        Self { volumes: Mutex::default(), threads, figures: Figures::new(PATIENCE) }
     }
 }
 
@@ -122,8 +141,14 @@ impl Holdings {
         let mut all = Vec::new();
         for (name, held) in self.of(uid).into_iter().filter(|(_, held)| held.fits(which)) {
             let key = (uid.to_owned(), name.clone());
-            // Walking trees blocks.
-            let look = || async move { tokio::task::spawn_blocking(move || held.count(&name)).await.ok().flatten() };
+            let threads = Arc::clone(&self.threads);
+            let look = || async move {
+                if held.whole {
+                    return count_apart(held, name, threads).await;
+                }
+                // Walking trees blocks.
+                tokio::task::spawn_blocking(move || held.count(&name)).await.ok().flatten()
+            };
             all.extend(self.figures.get(&key, ask, look).await);
         }
         all
@@ -184,5 +209,22 @@ mod tests {
         assert_eq!(holdings.stats("u", Which::Ephemeral, ask).await[0].name, "cache");
         holdings.forget("u");
         assert!(holdings.stats("u", Which::All, ask).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn servers_that_are_silent_hold_a_few_threads_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let holdings = Holdings::default();
+        let served = Held { path: dir.path().to_owned(), claim: None, whole: true, ephemeral: false };
+        let own = Held { whole: false, ..served.clone() };
+        holdings.set("u", [("own".to_owned(), own), ("served".to_owned(), served)].into());
+        let now = || Ask::new(Duration::ZERO, Duration::from_secs(60));
+        let held = Arc::clone(&holdings.threads).try_acquire_many_owned(u32::try_from(THREADS).unwrap()).unwrap();
+        let names = |all: Vec<VolumeStats>| all.into_iter().map(|v| v.name).collect::<Vec<_>>();
+        assert_eq!(names(holdings.stats("u", Which::All, now()).await), ["own"]);
+        drop(held);
+        for _ in 0..=THREADS {
+            assert_eq!(names(holdings.stats("u", Which::All, now()).await), ["own", "served"]);
+        }
     }
 }
