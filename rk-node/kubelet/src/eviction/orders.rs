@@ -12,12 +12,14 @@ pub struct Order {
     pub message: String,
     /// Longest time that it has to end, seconds.
     pub grace: i64,
+    /// What it is counted as once it is taken: the signal or limit of an eviction.
+    pub signal: Option<&'static str>,
 }
 
 impl Order {
     /// One that leaves no time.
     pub fn now(reason: &str, message: String) -> Self {
-        Self { reason: reason.to_owned(), message, grace: 0 }
+        Self { reason: reason.to_owned(), message, grace: 0, signal: None }
     }
 }
 

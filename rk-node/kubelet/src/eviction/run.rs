@@ -68,8 +68,7 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<String>) {
         let mut gone = false;
         for (pod, used) in used.iter().filter(|(pod, _)| !is_critical(pod)) {
             if let Some((limit, message)) = limits::exceeded(pod, used) {
-                gone |= order(&context, &wake, pod, message, 0).await;
-                context.runtime.meters.evictions.add(&[limit]);
+                gone |= order(&context, &wake, pod, limit, message, 0).await;
             }
         }
         // What the pods' own limits have freed is counted before one goes for the others.
@@ -79,8 +78,7 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<String>) {
             let (free, all) = Observed::now(&context.options.dirs.kubelet).of(verdict.signal).unwrap_or_default();
             let threshold = shown(verdict, all);
             let text = message(shortage, pod, used, &threshold, free);
-            context.runtime.meters.evictions.add(&[verdict.signal.as_str()]);
-            if order(&context, &wake, pod, text, verdict.grace).await {
+            if order(&context, &wake, pod, verdict.signal.as_str(), text, verdict.grace).await {
                 tokio::time::sleep(BREATH.max(Duration::from_secs(verdict.grace.unsigned_abs()))).await;
             }
         }
@@ -113,9 +111,17 @@ fn runs(context: &Shared, pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none() && !spec::terminal_phase(phase.as_deref())
 }
 
-async fn order(context: &Shared, wake: &mpsc::Sender<String>, pod: &Pod, message: String, grace: i64) -> bool {
+async fn order(
+    context: &Shared,
+    wake: &mpsc::Sender<String>,
+    pod: &Pod,
+    signal: &'static str,
+    message: String,
+    grace: i64,
+) -> bool {
     tracing::warn!(pod = %spec::describe(pod), "evicting a pod: {message}");
-    context.evictions.give(spec::uid(pod), Order { reason: EVICTED.to_owned(), message, grace });
+    let order = Order { reason: EVICTED.to_owned(), message, grace, signal: Some(signal) };
+    context.evictions.give(spec::uid(pod), order);
     wake.send(spec::uid(pod).to_owned()).await.is_ok()
 }
 

@@ -193,6 +193,12 @@ impl Meters {
         }
     }
 
+    /// A pod has ended: nothing is told of its probes any more.
+    pub fn forget_probes(&self, namespace: &str, pod: &str, uid: &str) {
+        self.probes.forget(|values| values.get(1..4).is_some_and(|of| of == [namespace, pod, uid]));
+        self.probe_durations.forget(|values| values.get(1..3).is_some_and(|of| of == [namespace, pod]));
+    }
+
     /// The counters of `/metrics`.
     pub fn counters(&self) -> [&Counter; 10] {
         [
@@ -265,5 +271,19 @@ mod tests {
         assert_eq!(meters.operations.read().get(&key), Some(&2));
         assert_eq!(meters.operation_errors.read().get(&key), Some(&1));
         assert_eq!(meters.operation_durations.read().get(&key).map(|spread| spread.count), Some(2));
+    }
+
+    #[test]
+    fn probes_are_told_as_long_as_their_pod() {
+        let meters = Meters::default();
+        for (namespace, pod, uid) in [("n", "a", "1"), ("n", "b", "2"), ("a", "n", "1"), ("n", "a", "3")] {
+            meters.probes.add(&["c", namespace, pod, uid, "Liveness", "successful"]);
+            meters.probe_durations.observe(&["c", namespace, pod, "Liveness"], Duration::from_secs(1));
+        }
+        meters.forget_probes("n", "a", "1");
+        let probes = meters.probes.read();
+        assert_eq!(probes.keys().map(|key| key[3].as_str()).collect::<Vec<_>>(), ["1", "3", "2"]);
+        let durations = meters.probe_durations.read();
+        assert_eq!(durations.keys().map(|key| key[2].as_str()).collect::<Vec<_>>(), ["n", "b"]);
     }
 }

@@ -155,17 +155,6 @@ struct ProbeTask {
     wake: Arc<Notify>,
 }
 
-impl Drop for ProbeTask {
-    /// A container that is not probed any more has no series.
-    fn drop(&mut self) {
-        let ([namespace, pod, _], meters) = (self.pod.identity(), &self.context.runtime.meters);
-        let (container, kind) = (self.context.container.name.as_str(), self.kind.as_str());
-        let own = [container, namespace, pod];
-        meters.probes.forget(|values| values.starts_with(&own.map(str::to_owned)) && values.iter().any(|v| v == kind));
-        meters.probe_durations.forget(|values| values == [container, namespace, pod, kind]);
-    }
-}
-
 /// Upstream's kubelet comes to probe a container about this long after its start. What is found bad before is looked at again then
 /// and not counted, or a server that takes a moment to listen would stay unready for a whole period, or be restarted.
 const YOUTH: Duration = Duration::from_secs(1);

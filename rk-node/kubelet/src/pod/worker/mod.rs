@@ -202,6 +202,8 @@ impl Worker {
         self.told.stage.send_replace(Stage::Removed);
         self.context.status.forget(&uid);
         self.context.images.forget(&uid);
+        self.probes.stop();
+        self.context.runtime.meters.forget_probes(spec::namespace(&self.began), spec::name(&self.began), &uid);
     }
 
     async fn step(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
@@ -319,11 +321,12 @@ impl Worker {
                 pause = pause.min(wake);
             }
             self.prune(&plan).await;
-            self.resize(&pod, &runtime).await?;
+            let resized = self.resize(&pod, &runtime).await?;
             let held = self.hold_cpus(&pod, &runtime).await?;
             if plan.is_idle() {
                 self.refresh_volumes(&pod, &runtime).await;
-                if held {
+                // Whatever became of a resize, the runtime may tell something else by now.
+                if held && !resized {
                     self.quiet.keep(runtime);
                 }
                 return Ok(pause);
@@ -346,6 +349,9 @@ impl Worker {
     /// Fails a pod that the node needs gone.
     fn check_eviction(&mut self, pod: &Pod) {
         let Some(order) = self.context.evictions.take(spec::uid(pod)) else { return };
+        if let Some(signal) = order.signal {
+            self.context.runtime.meters.evictions.add(&[signal]);
+        }
         self.context.recorder.warning(&PodRef::of(pod), &order.reason, order.message.clone());
         self.eviction_grace = order.grace.max(GRACE_OF_GONE);
         self.failure = Some((order.reason, order.message));

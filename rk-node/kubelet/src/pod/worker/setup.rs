@@ -55,12 +55,12 @@ impl Worker {
         (SETUP_RETRY.0 * 2_u32.saturating_pow(self.setup_failures.min(10))).min(SETUP_RETRY.1)
     }
 
-    /// Holds running containers to what their spec asks for now.
-    pub(super) async fn resize(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod) -> Result<(), RuntimeError> {
+    /// Holds running containers to what their spec asks for now; whether that was tried, with whatever success.
+    pub(super) async fn resize(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod) -> Result<bool, RuntimeError> {
         let memory = self.context.node.borrow().memory;
         let changes = resize::resizes(pod, runtime, memory);
         if changes.is_empty() || self.resize_pending.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         // The pod grows before its containers do and shrinks after them: a pod below its containers' use would be killed.
         if let Err(error) = self.of_cgroup("update", |cgroups| cgroups.grow_pod(pod)) {
@@ -78,7 +78,7 @@ impl Worker {
             if let Err(error) = self.context.runtime.update_resources(&change.id, change.resources).await {
                 let about = kill::about(pod, &change.name);
                 self.context.recorder.warning(&about, "ResizeError", format!("Error resizing container: {error}"));
-                return Ok(());
+                return Ok(true);
             }
         }
         if both {
@@ -94,7 +94,7 @@ impl Worker {
             let killing = kill::kill_container(&self.context, pod, container, &ip, spec::grace_seconds(pod), &message);
             match unless_ending(&self.desired, killing).await {
                 Some(result) => result?,
-                None => return Ok(()),
+                None => return Ok(true),
             }
         }
         if let Err(error) = self.of_cgroup("update", |cgroups| cgroups.ensure_pod(pod)) {
@@ -102,7 +102,7 @@ impl Worker {
         }
         // The next look sees what the runtime made of it.
         self.wake.notify_one();
-        Ok(())
+        Ok(true)
     }
 
     /// Holds running containers to their CPUs, which others may have made fewer or more; whether all had them already.
