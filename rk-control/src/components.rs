@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Must stay well below the 15 s after which a Lease counts as abandoned.
+/// Nobody competes with a control plane that is the only one: every renewal is a synced write that an idle machine can do without.
 const SOLE_RENEWAL: Duration = Duration::from_secs(8);
-/// How long nobody competes for the address of a control plane that is the only one; it is renewed by the same clock.
+/// How long its Leases last: two thirds of it, the holder's own limit, leave a machine under load time for more than one renewal.
 const SOLE_DURATION: Duration = Duration::from_secs(45);
 
 /// One name for all lives of this control plane. Several control planes tell each other apart by host, socket and boot: no other process
@@ -86,8 +86,7 @@ impl Components {
         let lease = |name: &str| {
             let mut lease = LeaseConfig::new("kube-system", name, self.identity.clone());
             if self.sole {
-                // Nobody competes: every renewal is a synced write that an idle machine can do without.
-                lease.retry = SOLE_RENEWAL;
+                (lease.duration, lease.retry) = (SOLE_DURATION, SOLE_RENEWAL);
             }
             lease
         };

@@ -116,6 +116,13 @@ impl Schemas<'_> {
                 _ => drop(out.insert("properties".into(), fields.into())),
             }
         }
+        if embedded && !root {
+            let required = out.entry("required").or_insert_with(|| json!([]));
+            if let Value::Array(names) = required {
+                let absent = ["kind", "apiVersion"].map(Value::from).into_iter().filter(|name| !names.contains(name));
+                names.extend(absent.collect::<Vec<_>>());
+            }
+        }
         out.into()
     }
 }
@@ -223,6 +230,7 @@ mod tests {
     #[test]
     fn version_2_says_nothing_that_clients_would_refuse_what_is_admitted_for() {
         let text = || json!({"type": "string"});
+        let schemas = |spec| Schemas { spec, rows: &[], done: BTreeMap::new() };
         let cases = [
             (json!({"type": "string", "nullable": true}), json!({})),
             (json!({"type": "array", "nullable": true, "items": text()}), json!({})),
@@ -241,6 +249,11 @@ mod tests {
                 json!({"x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true}),
             ),
             (
+                json!({"type": "object", "x-kubernetes-embedded-resource": true}),
+                json!({"type": "object", "x-kubernetes-embedded-resource": true, "required": ["kind", "apiVersion"],
+                    "properties": schemas(Spec::V2).type_meta(OBJECT_META)}),
+            ),
+            (
                 json!({"type": "object", "required": ["a", "b"],
                     "properties": {"a": text(), "b": {"type": "string", "nullable": true}}}),
                 json!({"type": "object", "required": ["a"], "properties": {"a": text(), "b": {}}}),
@@ -250,7 +263,6 @@ mod tests {
                 json!({"type": "object", "additionalProperties": {}}),
             ),
         ];
-        let schemas = |spec| Schemas { spec, rows: &[], done: BTreeMap::new() };
         for (schema, expected) in cases {
             assert_eq!(schemas(Spec::V2).published(&schema, false), expected, "{schema}");
             if !is_set(schema.as_object().expect("an object"), "x-kubernetes-embedded-resource") {
