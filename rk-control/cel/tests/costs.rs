@@ -16,6 +16,7 @@ fn costs_follow_from_the_bounds_of_a_schema() {
     let list = json!({"type": "array", "maxItems": 10, "items": number});
     let map = json!({"type": "object", "maxProperties": 4, "additionalProperties": short});
     let object = json!({"type": "object", "properties": {"a": short, "b": list}});
+    let hosts = json!({"type": "object", "properties": {"hosts": {"type": "string", "maxLength": 1024}}});
     for (schema, rule, want) in [
         (&number, "true", 0),
         (&number, "self > 3", 2),
@@ -32,6 +33,13 @@ fn costs_follow_from_the_bounds_of_a_schema() {
         (&object, "has(self.a) && self.a == 'b'", 4),
         (&object, "has(self.a) ? true : self.b.all(x, x > 0)", 54),
         (&object, "self.a in ['x', 'y']", 14),
+        // Elements of what is made count as long as `self`.
+        (&hosts, "self.hosts.split(',').all(h, h.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9]){0,1}$'))", 58_167),
+        (&object, "['aaaaaaaaaaa'].all(x, x.matches('abcd'))", 16),
+        (&text, "['aaaaaaaaaaa'].all(x, x.matches('abcd'))", 17),
+        (&object, "self.b.map(x, 'aaaaaaaaaaa').all(y, y.matches('abcd'))", 184),
+        (&text, "string(self) == 'abc'", 3),
+        (&text, "self.matches('ääää')", 314_574),
     ] {
         assert_eq!(cost(schema, rule), want, "{rule}");
     }

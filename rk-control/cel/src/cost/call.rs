@@ -27,8 +27,8 @@ fn pattern(text: u64, pattern: u64) -> u64 {
     traverse(text.saturating_add(1)).saturating_mul(pattern.div_ceil(4))
 }
 
-/// A call; the target of a member is the first argument.
-pub(super) fn of(name: &str, overloads: &[Overload], member: bool, args: &[(&Expr, Guess)]) -> Guess {
+/// A call; the target of a member is the first argument, `root` the size of `self`.
+pub(super) fn of(name: &str, overloads: &[Overload], member: bool, args: &[(&Expr, Guess)], root: u64) -> Guess {
     let sizes: Vec<u64> = args.iter().map(|(_, arg)| arg.shape.size).collect();
     let at = |index: usize| sizes.get(index).copied().unwrap_or(0);
     let shapes: Vec<&Arc<Shape>> = args.iter().map(|(_, arg)| &arg.shape).collect();
@@ -43,7 +43,9 @@ pub(super) fn of(name: &str, overloads: &[Overload], member: bool, args: &[(&Exp
             traverse(at(0))
         }
         "lowerAscii" | "upperAscii" | "substring" | "trim" => traverse(at(0)),
-        "string" | "bytes" | "strings.quote" if !some_scalar => traverse(at(0)),
+        // A text is its own text already; what may be anything may be bytes.
+        "string" if shapes.first().is_some_and(|shape| matches!(shape.form, Form::Open)) => traverse(at(0)),
+        "bytes" | "strings.quote" if !some_scalar => traverse(at(0)),
         "replace" | "split" | "ip.isCanonical" => remake(at(0)),
         "join" => traverse(joined(&shapes)),
         "find" | "findAll" | "matches" => pattern(at(0), at(1)),
@@ -60,7 +62,7 @@ pub(super) fn of(name: &str, overloads: &[Overload], member: bool, args: &[(&Exp
         "_+_" if !some_scalar && !shapes.iter().any(|shape| shape.is_list()) => traverse(at(0).saturating_add(at(1))),
         _ => 1,
     };
-    guess(before.saturating_add(cost), made(name, overloads, member, args, &shapes))
+    guess(before.saturating_add(cost), made(name, overloads, member, args, &shapes, root))
 }
 
 /// One step for each element, more where they are texts; a text is gone through.
@@ -88,7 +90,7 @@ fn replaced(args: &[(&Expr, Guess)], shapes: &[&Arc<Shape>]) -> u64 {
     let (text, with) = (at(0), at(2));
     // Only what is written out has a least length.
     let least = match args.get(1).map(|(expr, _)| &expr.kind) {
-        Some(Kind::Literal(Literal::Text(part))) => super::size(part.len()),
+        Some(Kind::Literal(Literal::Text(part))) => super::size(part.chars().count()),
         _ => 0,
     };
     match least {
@@ -105,6 +107,7 @@ fn made(
     member: bool,
     args: &[(&Expr, Guess)],
     shapes: &[&Arc<Shape>],
+    root: u64,
 ) -> Arc<Shape> {
     let at = |index: usize| shapes.get(index).copied().map_or_else(Shape::open, Arc::clone);
     match name {
@@ -118,7 +121,7 @@ fn made(
                 Some(Kind::Literal(Literal::Int(limit))) => u64::try_from(*limit).unwrap_or(u64::MAX),
                 _ => u64::MAX,
             };
-            Shape::new(Form::List(Shape::text(at(0).size)), at(0).size.min(limit))
+            Shape::new(Form::List(super::element(Shape::text(at(0).size), root)), at(0).size.min(limit))
         }
         "sort" | "distinct" | "reverse" | "slice" if member => at(0),
         "dyn" | "value" | "or" | "orValue" | "optional.of" | "optional.ofNonZeroValue" => at(0),

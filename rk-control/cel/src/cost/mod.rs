@@ -23,8 +23,10 @@ impl Program {
     /// What it costs at most, for values of these shapes.
     #[must_use]
     pub fn estimate(&self, names: &[(&str, &Shape)]) -> u64 {
-        let names = names.iter().map(|(name, shape)| (*name, Arc::new((*shape).clone()))).collect();
-        Estimator { names }.of(self.expr()).cost
+        let names: Vec<(&str, Arc<Shape>)> =
+            names.iter().map(|(name, shape)| (*name, Arc::new((*shape).clone()))).collect();
+        let root = names.iter().find(|(name, _)| *name == "self").map_or(u64::MAX, |(_, shape)| shape.size);
+        Estimator { names, root }.of(self.expr()).cost
     }
 }
 
@@ -47,9 +49,17 @@ fn larger(a: Arc<Shape>, b: Arc<Shape>) -> Arc<Shape> {
     if a.size >= b.size { a } else { b }
 }
 
-/// Names in scope, the innermost last.
+/// What the elements of a list that is made are: upstream takes no text among them for longer than `self`.
+fn element(inner: Arc<Shape>, root: u64) -> Arc<Shape> {
+    if matches!(inner.form, Form::Text) { Shape::text(inner.size.min(root)) } else { inner }
+}
+
+/// What is known where an expression stands.
 struct Estimator<'e> {
+    /// Names in scope, the innermost last.
     names: Vec<(&'e str, Arc<Shape>)>,
+    /// The size of `self`, nothing for objects.
+    root: u64,
 }
 
 impl<'e> Estimator<'e> {
@@ -60,7 +70,7 @@ impl<'e> Estimator<'e> {
             Kind::Select { on, field, test, .. } => self.select(on, field, *test),
             Kind::Call { name, overloads, member, args } => {
                 let args: Vec<(&Expr, Guess)> = args.iter().map(|arg| (arg, self.of(arg))).collect();
-                call::of(name, overloads, *member, &args)
+                call::of(name, overloads, *member, &args, self.root)
             }
             Kind::And(parts) | Kind::Or(parts) => guess(self.all(parts.iter()), Shape::scalar()),
             Kind::Cond(parts) => {
@@ -135,7 +145,7 @@ impl<'e> Estimator<'e> {
                 None => made.shape,
             });
         }
-        let inner = inner.unwrap_or_else(Shape::scalar);
+        let inner = element(inner.unwrap_or_else(Shape::scalar), self.root);
         guess(cost, Shape::new(Form::List(inner), size(items.len())))
     }
 
@@ -170,7 +180,7 @@ impl<'e> Estimator<'e> {
         let step = chosen.saturating_add(work).saturating_add(each);
         let cost = range.cost.saturating_add(once).saturating_add(count.saturating_mul(step));
         let shape = match (fold.op, made) {
-            (FoldOp::Map, Some(made)) => Shape::new(Form::List(made.shape), count),
+            (FoldOp::Map, Some(made)) => Shape::new(Form::List(element(made.shape, self.root)), count),
             (FoldOp::Filter, _) if matches!(range.shape.form, Form::Map(_)) => {
                 Shape::new(Form::List(Shape::text(0)), count)
             }
@@ -185,7 +195,7 @@ impl<'e> Estimator<'e> {
 
 fn constant(literal: &Literal) -> Arc<Shape> {
     match literal {
-        Literal::Text(text) => Shape::text(size(text.len())),
+        Literal::Text(text) => Shape::text(size(text.chars().count())),
         Literal::Bytes(bytes) => Shape::text(size(bytes.len())),
         Literal::Null | Literal::Bool(_) | Literal::Int(_) | Literal::Uint(_) | Literal::Double(_) => Shape::scalar(),
     }

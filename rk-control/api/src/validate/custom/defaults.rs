@@ -14,33 +14,38 @@ const META: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
 /// The defaults of a whole schema.
 pub(super) fn check(schema: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
-    fitting(schema, &Trial::of(schema), path, 0, errors);
+    fitting(schema, &Trial::of(schema), false, path, 0, errors);
     forbidden(schema, None, Level { root: true, meta: false }, path, 0, errors);
 }
 
-/// Each default, but for those of values of maps, fits.
-fn fitting(schema: &Value, trial: &Trial, path: &Path<'_>, depth: usize, errors: &mut FieldErrors) {
+/// Each default, but for those of values of maps, fits; `meta` when it lies in the metadata of an object.
+fn fitting(schema: &Value, trial: &Trial, meta: bool, path: &Path<'_>, depth: usize, errors: &mut FieldErrors) {
     if depth > MAX_DEPTH {
         return;
     }
+    let whole = depth == 0 || flag(schema, EMBEDDED);
+    let meta = meta && !whole;
     if let Some(default) = field(schema, "default") {
         let here = path.child("default");
-        if has_unknown(default, schema) {
+        // Metadata is never pruned by a schema.
+        if !meta && has_unknown(default, schema, false) {
             errors.invalid(&here, default.clone(), "must not have unknown fields");
         }
         trial.judge(default, schema, &here, errors);
     }
     if let Some(items) = field(schema, "items").filter(|items| items.is_object()) {
-        fitting(items, trial, &path.child("items"), depth + 1, errors);
+        fitting(items, trial, meta, &path.child("items"), depth + 1, errors);
     }
     let all = path.child("properties");
     for (name, property) in entries(schema, "properties") {
-        fitting(property, trial, &all.key(name), depth + 1, errors);
+        let meta = meta || (whole && META.contains(&name));
+        fitting(property, trial, meta, &all.key(name), depth + 1, errors);
     }
 }
 
-/// Whether a value has fields that would be pruned.
-fn has_unknown(value: &Value, schema: &Value) -> bool {
+/// Whether a value has fields that would be pruned; `kept` when it lies in lists of a schema that keeps what it does not know.
+fn has_unknown(value: &Value, schema: &Value, kept: bool) -> bool {
+    let open = kept || flag(schema, OPEN);
     match value {
         Value::Object(fields) => fields.iter().any(|(name, inner)| {
             if flag(schema, EMBEDDED) && META.contains(&name.as_str()) {
@@ -48,12 +53,12 @@ fn has_unknown(value: &Value, schema: &Value) -> bool {
             }
             let values = at(schema, &["additionalProperties"]);
             match field(at(schema, &["properties"]), name) {
-                Some(property) => has_unknown(inner, property),
-                None if values.is_object() => has_unknown(inner, values),
-                None => !flag(schema, OPEN) && *values != Value::Bool(true),
+                Some(property) => has_unknown(inner, property, false),
+                None if values.is_object() => has_unknown(inner, values, false),
+                None => !open && *values != Value::Bool(true),
             }
         }),
-        Value::Array(items) => items.iter().any(|item| has_unknown(item, at(schema, &["items"]))),
+        Value::Array(items) => items.iter().any(|item| has_unknown(item, at(schema, &["items"]), open)),
         _ => false,
     }
 }
@@ -119,6 +124,34 @@ mod tests {
         assert!(long.contains("Too long") && long.contains("should match '^b'"), "{long}");
         let open = json!({"a": {"type": "object", OPEN: true, "default": {"c": 1}}});
         assert_eq!(told(open), "");
+    }
+
+    #[test]
+    fn lists_that_are_open_keep_what_lies_in_them_up_to_the_next_field() {
+        let item = json!({"type": "object", "properties": {"b": {"type": "object"}}});
+        let nested = json!({"type": "array", "items": item});
+        for (open, items, default, fits) in [
+            (true, &item, json!([{"c": 1}]), true),
+            (true, &nested, json!([[{"c": 1}]]), true),
+            (true, &item, json!([{"b": {"c": 1}}]), false),
+            (false, &item, json!([{"c": 1}]), false),
+        ] {
+            let list = json!({"type": "array", OPEN: open, "default": default, "items": items});
+            let said = told(json!({"a": list}));
+            assert_eq!(said.is_empty(), fits, "{said}");
+            assert_eq!(said.ends_with("must not have unknown fields"), !fits, "{said}");
+        }
+    }
+
+    #[test]
+    fn defaults_in_metadata_are_not_pruned() {
+        let metadata =
+            json!({"type": "object", "default": {"namespace": "x"}, "properties": {"name": {"type": "string"}}});
+        let object =
+            |embedded: bool| json!({"a": {"type": "object", EMBEDDED: embedded, "properties": {"metadata": metadata}}});
+        assert_eq!(told(object(true)), "");
+        let unknown = told(object(false));
+        assert!(unknown.ends_with("must not have unknown fields"), "{unknown}");
     }
 
     #[test]
