@@ -1,56 +1,12 @@
 //! What a machine config may say, what it may not, and how each refusal is worded.
 
-use rk_config::{ConfigError, MachineConfig, Role, TaintEffect, parse, to_json, to_yaml};
+mod common;
 
-const WORKER: &str = r#"
-apiVersion: rk.dev/v1alpha1
-kind: MachineConfig
-role: worker
-hostname: worker-1
-network:
-  interfaces:
-    - match: {name: eth0}
-      dhcp: true
-    - match: {mac: "52:54:00:00:00:1A"}
-      addresses: [192.168.77.11/24]
-      mtu: 1500
-      routes: [{to: 0.0.0.0/0, via: 192.168.77.1, metric: 100}]
-  nameservers: [10.0.2.3]
-  ntp: {enabled: true, servers: [pool.ntp.org]}
-cluster:
-  name: rk
-  endpoint: https://192.168.77.10:6443
-  token: abcdef.0123456789abcdef
-  caHash: sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
-  podCIDR: 10.244.0.0/16
-  serviceCIDR: 10.96.0.0/16
-  dnsDomain: cluster.local
-  dnsIP: 10.96.0.10
-kubelet:
-  nodeIP: 192.168.77.11
-  labels: {disk: ssd, example.com/on: true}
-  taints: [{key: k, value: v, effect: NoSchedule}]
-  maxPods: 110
-registries:
-  mirrors:
-    - match: "*"
-      endpoints: [http://10.0.2.2:5000]
-      includeHost: true
-  tls:
-    - match: registry.example:5000
-      ca: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-"#;
+use common::{WORKER, refusals};
+use rk_config::{ConfigError, MachineConfig, Role, TaintEffect, parse, to_json, to_yaml};
 
 fn worker(extra: &str) -> String {
     format!("{WORKER}\n{extra}")
-}
-
-fn refusals(yaml: &str) -> Vec<String> {
-    match parse(yaml) {
-        Err(ConfigError::Fields(fields)) => fields.iter().map(ToString::to_string).collect(),
-        Err(other) => vec![other.to_string()],
-        Ok(parsed) => panic!("accepted: {:?}", parsed.config),
-    }
 }
 
 #[test]
@@ -336,69 +292,5 @@ fn wrong_links_are_refused_by_their_path() {
         );
         let error = rk_config::parse(&yaml).expect_err(entry);
         assert!(error.fields().iter().any(|field| field.path == path), "{entry}: {error}");
-    }
-}
-
-fn plane(extra: &str) -> String {
-    format!("apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: control-plane\n{extra}")
-}
-
-#[test]
-fn control_planes_may_share_an_address_and_workers_may_not() {
-    let shared = |vip: &str| {
-        plane(&format!(
-            "network: {{interfaces: [{{match: {{name: eth0}}, addresses: [10.0.0.5/24], vip: '{vip}'}}]}}\nkubelet: {{nodeIP: 10.0.0.5}}\n"
-        ))
-    };
-    for vip in ["10.0.0.9", "fd00::9"] {
-        let config = parse(&shared(vip)).unwrap().config;
-        assert_eq!(config.network.vips(), [vip.parse::<std::net::IpAddr>().unwrap()]);
-        assert_eq!(parse(&to_yaml(&config).unwrap()).unwrap().config, config, "round trip");
-    }
-    for (vip, why) in [
-        ("10.0.0.5", "this machine alone by network.interfaces[0]"),
-        ("10.244.3.4", "within cluster.podCIDR"),
-        ("10.96.0.1", "within cluster.serviceCIDR"),
-        ("127.0.0.1", "other machines reach"),
-        ("fe80::1", "other machines reach"),
-        ("0.0.0.0", "other machines reach"),
-        ("10.0.0.9/24", "must be an IP address"),
-    ] {
-        let refused = refusals(&shared(vip));
-        assert!(
-            refused.len() == 1 && refused[0].starts_with("network.interfaces[0].vip") && refused[0].contains(why),
-            "{vip}: {refused:?}"
-        );
-    }
-    let twice =
-        plane("network: {interfaces: [{match: {name: a}, vip: 10.0.0.9}, {match: {name: b}, vip: 10.0.0.9}]}\n");
-    assert!(refusals(&twice)[0].contains("interfaces[1].vip"), "{:?}", refusals(&twice));
-    let worker = WORKER.replace("      dhcp: true\n", "      dhcp: true\n      vip: 10.0.0.9\n");
-    assert_eq!(
-        refusals(&worker),
-        ["network.interfaces[0].vip: is for role control-plane only; remove it or change role"]
-    );
-}
-
-#[test]
-fn an_etcd_is_named_by_its_members_and_its_certificates_come_whole() {
-    let pem = |label: &str| format!("\"-----BEGIN {label}-----\\nAAAA\\n-----END {label}-----\\n\"");
-    let (certificate, key) = (pem("CERTIFICATE"), pem("PRIVATE KEY"));
-    let etcd = |rest: &str| plane(&format!("controlPlane: {{etcd: {{{rest}}}}}\n"));
-    let config = parse(&etcd("endpoints: ['http://10.0.0.1:2379', 'http://10.0.0.2:2379']")).unwrap().config;
-    assert_eq!(config.control_plane.unwrap().etcd.unwrap().endpoints.len(), 2);
-    let whole = etcd(&format!(
-        "endpoints: ['https://10.0.0.1:2379'], ca: {certificate}, certificate: {certificate}, key: {key}"
-    ));
-    let config = parse(&whole).unwrap().config;
-    assert_eq!(parse(&to_yaml(&config).unwrap()).unwrap().config, config, "round trip");
-    for (rest, why) in [
-        (String::new(), "controlPlane.etcd.endpoints: is empty"),
-        ("endpoints: ['ftp://a']".to_owned(), "controlPlane.etcd.endpoints[0]: must be a URL"),
-        (format!("endpoints: ['https://a:1'], certificate: {certificate}"), "needs certificate and key"),
-        (format!("endpoints: ['http://a:1'], ca: {certificate}"), "must all be https://"),
-    ] {
-        let refused = refusals(&etcd(&rest));
-        assert!(refused.iter().any(|line| line.contains(why)), "{rest}: {refused:?}");
     }
 }

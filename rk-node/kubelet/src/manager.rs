@@ -1,5 +1,6 @@
 //! Which pods have a worker: the API's list for this node and what the runtime holds, brought together.
 
+mod shutdown;
 mod statics;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -102,7 +103,7 @@ impl Manager {
         loop {
             tokio::select! {
                 biased;
-                () = told_to_stop(&mut stop) => return self.shut_down().await,
+                () = shutdown::told(&mut stop) => return self.shut_down().await,
                 Some(event) = events.next() => {
                     let listed = matches!(event, Event::Complete);
                     self.on_event(event, &mut fresh);
@@ -351,30 +352,6 @@ impl Manager {
         }
         cleanup::remove_dangling_links(&self.context.options.dirs);
     }
-
-    /// Ends all pods, because the machine goes down. Their objects stay.
-    async fn shut_down(self) {
-        let deadline = self.context.options.shutdown_grace;
-        tracing::info!(pods = self.workers.len(), ?deadline, "the machine goes down: ending all pods");
-        for handle in self.workers.values() {
-            handle.task.abort();
-        }
-        let limit = i64::try_from(deadline.as_secs()).unwrap_or(30);
-        let ends = self.workers.values().map(|handle| {
-            let pod = handle.desired.borrow().pod().clone();
-            let context = self.context.clone();
-            async move {
-                let Ok(found) = context.runtime.pod(spec::uid(&pod)).await else { return };
-                let grace = spec::grace_seconds(&pod).min(limit);
-                if let Err(error) = crate::pod::kill::kill_all(&context, &pod, &found, grace).await {
-                    tracing::warn!(pod = %spec::describe(&pod), "ending a pod: {error}");
-                }
-            }
-        });
-        if tokio::time::timeout(deadline, futures::future::join_all(ends)).await.is_err() {
-            tracing::warn!("some pods did not end in time");
-        }
-    }
 }
 
 /// A pod as the API has it: whoever may create pods must not pass one off as the node's own.
@@ -384,13 +361,6 @@ fn of_api(mut pod: Pod) -> Pod {
         *source = "api".to_owned();
     }
     pod
-}
-
-async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
-    if stop.wait_for(|stop| *stop).await.is_err() {
-        // Nobody can tell any more: the process ends by other means.
-        std::future::pending::<()>().await;
-    }
 }
 
 /// What must be known of a pod to end it, from what the runtime remembers.

@@ -6,7 +6,9 @@
 
 mod follow;
 mod key;
+mod pause;
 mod reflector;
+mod wire;
 
 pub use follow::{Event, follow, follow_metadata, read};
 pub use key::{Object, ObjectKey};

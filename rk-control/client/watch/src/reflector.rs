@@ -4,13 +4,13 @@
 //! The rules are those of upstream's reflectors: a list in pages, then a watch from its revision; a revision that is too old leads back to
 //! the list; everything else resumes where it stopped, with back-off.
 
+use crate::pause::Pause;
+use crate::wire::{Event, Failure, Page, Revised};
 use futures::stream::{self, BoxStream};
 use futures::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, StreamExt};
 use kube::Client;
 use kube::api::{ListParams, WatchParams};
 use kube::core::Request;
-use rand::Rng;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -100,70 +100,6 @@ impl Interrupted {
             other => Interrupted::Refused(other),
         }
     }
-}
-
-/// Times between attempts: from 0.8 s doubling to 30 s, each with up to as much again at random, so that many clients of a server
-/// that was away do not come back as one.
-#[derive(Debug, Default)]
-struct Pause {
-    failures: u32,
-}
-
-impl Pause {
-    const FIRST: Duration = Duration::from_millis(800);
-    const LONGEST: Duration = Duration::from_secs(30);
-
-    fn next(&mut self) -> Duration {
-        let time = (Self::FIRST * 2u32.saturating_pow(self.failures.min(8))).min(Self::LONGEST);
-        self.failures += 1;
-        time.mul_f64(rand::rng().random_range(1.0..2.0)).min(Self::LONGEST)
-    }
-}
-
-/// A page of a list.
-#[derive(Deserialize)]
-struct Page {
-    metadata: PageMeta,
-    #[serde(default)]
-    items: Option<Vec<Box<RawValue>>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PageMeta {
-    resource_version: Option<String>,
-    #[serde(rename = "continue")]
-    next: Option<String>,
-}
-
-/// A line of a watch.
-#[derive(Deserialize)]
-struct Event<'a> {
-    #[serde(borrow, rename = "type")]
-    happened: Cow<'a, str>,
-    #[serde(borrow)]
-    object: &'a RawValue,
-}
-
-/// What the reflector itself reads of an object.
-#[derive(Deserialize)]
-struct Revised {
-    metadata: Revision,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Revision {
-    resource_version: Option<String>,
-}
-
-/// A status in the place of an object.
-#[derive(Deserialize)]
-struct Failure {
-    #[serde(default)]
-    code: u16,
-    #[serde(default)]
-    message: String,
 }
 
 type Lines = Pin<Box<dyn AsyncBufRead + Send>>;
@@ -460,13 +396,5 @@ mod tests {
         assert_eq!(told, ["begin", "begin", "complete"]);
         let watches: Vec<bool> = queries.iter().map(|query| query.contains("resourceVersion=3")).collect();
         assert_eq!(watches, [false, false, true, true, true, true, true]);
-    }
-
-    #[test]
-    fn pauses_grow_to_half_a_minute() {
-        let mut pause = Pause::default();
-        let times: Vec<Duration> = (0..40).map(|_| pause.next()).collect();
-        assert!(times[0] >= Pause::FIRST && times[0] < Pause::FIRST * 2);
-        assert!(times[39] == Pause::LONGEST);
     }
 }

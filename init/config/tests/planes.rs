@@ -1,0 +1,70 @@
+//! What a control plane may be told beside what every machine may.
+
+mod common;
+
+use common::{WORKER, refusals};
+use rk_config::{parse, to_yaml};
+
+fn plane(extra: &str) -> String {
+    format!("apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: control-plane\n{extra}")
+}
+
+#[test]
+fn control_planes_may_share_an_address_and_workers_may_not() {
+    let shared = |vip: &str| {
+        plane(&format!(
+            "network: {{interfaces: [{{match: {{name: eth0}}, addresses: [10.0.0.5/24], vip: '{vip}'}}]}}\nkubelet: {{nodeIP: 10.0.0.5}}\n"
+        ))
+    };
+    for vip in ["10.0.0.9", "fd00::9"] {
+        let config = parse(&shared(vip)).unwrap().config;
+        assert_eq!(config.network.vips(), [vip.parse::<std::net::IpAddr>().unwrap()]);
+        assert_eq!(parse(&to_yaml(&config).unwrap()).unwrap().config, config, "round trip");
+    }
+    for (vip, why) in [
+        ("10.0.0.5", "this machine alone by network.interfaces[0]"),
+        ("10.244.3.4", "within cluster.podCIDR"),
+        ("10.96.0.1", "within cluster.serviceCIDR"),
+        ("127.0.0.1", "other machines reach"),
+        ("fe80::1", "other machines reach"),
+        ("0.0.0.0", "other machines reach"),
+        ("10.0.0.9/24", "must be an IP address"),
+    ] {
+        let refused = refusals(&shared(vip));
+        assert!(
+            refused.len() == 1 && refused[0].starts_with("network.interfaces[0].vip") && refused[0].contains(why),
+            "{vip}: {refused:?}"
+        );
+    }
+    let twice =
+        plane("network: {interfaces: [{match: {name: a}, vip: 10.0.0.9}, {match: {name: b}, vip: 10.0.0.9}]}\n");
+    assert!(refusals(&twice)[0].contains("interfaces[1].vip"), "{:?}", refusals(&twice));
+    let worker = WORKER.replace("      dhcp: true\n", "      dhcp: true\n      vip: 10.0.0.9\n");
+    assert_eq!(
+        refusals(&worker),
+        ["network.interfaces[0].vip: is for role control-plane only; remove it or change role"]
+    );
+}
+
+#[test]
+fn an_etcd_is_named_by_its_members_and_its_certificates_come_whole() {
+    let pem = |label: &str| format!("\"-----BEGIN {label}-----\\nAAAA\\n-----END {label}-----\\n\"");
+    let (certificate, key) = (pem("CERTIFICATE"), pem("PRIVATE KEY"));
+    let etcd = |rest: &str| plane(&format!("controlPlane: {{etcd: {{{rest}}}}}\n"));
+    let config = parse(&etcd("endpoints: ['http://10.0.0.1:2379', 'http://10.0.0.2:2379']")).unwrap().config;
+    assert_eq!(config.control_plane.unwrap().etcd.unwrap().endpoints.len(), 2);
+    let whole = etcd(&format!(
+        "endpoints: ['https://10.0.0.1:2379'], ca: {certificate}, certificate: {certificate}, key: {key}"
+    ));
+    let config = parse(&whole).unwrap().config;
+    assert_eq!(parse(&to_yaml(&config).unwrap()).unwrap().config, config, "round trip");
+    for (rest, why) in [
+        (String::new(), "controlPlane.etcd.endpoints: is empty"),
+        ("endpoints: ['ftp://a']".to_owned(), "controlPlane.etcd.endpoints[0]: must be a URL"),
+        (format!("endpoints: ['https://a:1'], certificate: {certificate}"), "needs certificate and key"),
+        (format!("endpoints: ['http://a:1'], ca: {certificate}"), "must all be https://"),
+    ] {
+        let refused = refusals(&etcd(&rest));
+        assert!(refused.iter().any(|line| line.contains(why)), "{rest}: {refused:?}");
+    }
+}
