@@ -81,7 +81,8 @@ fn affinity(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
 fn ports(spec: &Value, kind: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     let all = list(spec, "ports");
     let mut names: BTreeSet<&str> = BTreeSet::new();
-    let (mut seen, mut node_ports): (BTreeSet<(&str, i64)>, BTreeSet<(&str, i64)>) = Default::default();
+    let mut seen: BTreeSet<(&str, i64)> = BTreeSet::new();
+    let mut node_ports: BTreeSet<(&str, i64)> = BTreeSet::new();
     for (index, port) in all.iter().enumerate() {
         let path = path.index(index);
         let name = text(port, "name");
