@@ -62,7 +62,8 @@ fn was_good(uefi: bool, slot: Slot, program: Option<Entry>, env: Option<Env>) ->
     if uefi {
         program.is_some_and(|entry| entry.tries.is_none())
     } else {
-        env.is_some_and(|env| env.trial != Some(slot))
+        // A program that is still counted was never settled, whatever the block says: an upgrade was cut short.
+        env.is_some_and(|env| env.trial != Some(slot)) && program.is_none_or(|entry| entry.tries.is_none())
     }
 }
 
@@ -168,7 +169,7 @@ mod tests {
             (true, good, trial, true),
             (true, tried, settled, false),
             (true, None, settled, false),
-            (false, tried, settled, true),
+            (false, tried, settled, false),
             (false, good, trial, false),
             (false, None, settled, true),
             (false, good, None, false),

@@ -15,17 +15,20 @@ use std::process::ExitCode;
 
 /// As often as the status page looks, in the same turn of PID 1: it costs no wake-up of its own.
 const LOOK_EVERY: Millis = 3_000;
+const CORRUPTED: &str = "the root is corrupted: a block that was read is not what its hash says";
 
 /// When PID 1 looks at its root.
 #[derive(Debug)]
 pub struct Integrity {
     next: Option<Millis>,
+    /// It was said that an upgrade has to end first.
+    said: bool,
 }
 
 impl Integrity {
     /// Looks, if the root is a verified one.
     pub fn new() -> Integrity {
-        Integrity { next: std::env::var_os(slots::DEVICE).map(|_| 0) }
+        Integrity { next: std::env::var_os(slots::DEVICE).map(|_| 0), said: false }
     }
 
     /// When to look again.
@@ -59,10 +62,13 @@ impl Machine {
         }
         // An upgrade is changing the other slot: what it will be is known when that ends.
         if self.slots.as_ref().is_some_and(|slots| !slots.layout().esp.is_empty()) {
+            if !std::mem::replace(&mut self.integrity.said, true) {
+                self.journal.say(format_args!("{CORRUPTED}; the upgrade that is going on has to end first"));
+            }
             return;
         }
         self.integrity.stop();
-        let why = "the root is corrupted: a block that was read is not what its hash says";
+        let why = CORRUPTED;
         let trial = self.slots.as_ref().map(Slots::on_trial);
         let leave = || self.slots.as_mut().map_or(Ok(()), |slots| slots.leave(why));
         match Remedy::choose(trial, leave) {
@@ -108,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_root_is_looked_at_now_and_then_and_no_more_once_it_was_found_broken() {
-        let mut integrity = Integrity { next: Some(0) };
+        let mut integrity = Integrity { next: Some(0), said: false };
         assert!(integrity.due(5) && !integrity.due(6));
         assert_eq!(integrity.next(), Some(5 + LOOK_EVERY));
         assert!(integrity.due(5 + LOOK_EVERY));

@@ -14,6 +14,9 @@ pub const IMAGE: &str = "/root.erofs";
 /// Controllers and disks are found one after the other, slow ones within seconds.
 const DISKS_LIMIT: u64 = 60_000;
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How often a step is tried that fails for another reason than a wrong block, and the time between.
+const TRIES: u32 = 3;
+const BETWEEN: Duration = Duration::from_secs(1);
 /// Device mapper's name of a verified root.
 pub const MAPPED: &str = "rk-root";
 
@@ -27,7 +30,7 @@ pub fn mount(target: &str) -> Result<Option<PathBuf>, SysError> {
     let flags = MountFlags { read_only: true, nodev: true, ..MountFlags::default() };
     if !Path::new(IMAGE).exists() {
         let (mapped, partition) = verified()?;
-        rk_sys::mount(&mapped, target, "erofs", flags, "")?;
+        patiently(|| rk_sys::mount(&mapped, target, "erofs", flags, ""))?;
         return Ok(Some(partition));
     }
     // From the file itself when the kernel can, else through a loop device.
@@ -37,10 +40,23 @@ pub fn mount(target: &str) -> Result<Option<PathBuf>, SysError> {
     rk_sys::mount(&device, target, "erofs", flags, "").map(|()| None)
 }
 
+/// Tries three times in three seconds while no block was found wrong: a disk that is slow to wake is no reason to leave a sound slot.
+fn patiently(mut step: impl FnMut() -> Result<(), SysError>) -> Result<(), SysError> {
+    for _ in 1..TRIES {
+        match step() {
+            Err(_) if rk_sys::verity_is_sound(MAPPED).unwrap_or(false) => std::thread::sleep(BETWEEN),
+            done => return done,
+        }
+    }
+    step()
+}
+
 /// Reads a whole file of the root, so that each of its blocks was checked and is in memory.
 pub fn read_whole(path: &str) -> Result<(), SysError> {
-    let read = File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
-    read.map(drop).map_err(|source| SysError { call: "reading", object: path.to_owned(), source })
+    patiently(|| {
+        let read = File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
+        read.map(drop).map_err(|source| SysError { call: "reading", object: path.to_owned(), source })
+    })
 }
 
 /// The device of the root that the command line names, checked block by block as it is read, and the partition below.

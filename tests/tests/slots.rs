@@ -83,8 +83,13 @@ impl Installed {
 
     fn start(&mut self) {
         self.vm = None;
-        self.mark = Console::new("m", &self.spec.console_log()).mark();
+        self.turn_page();
         self.vm = Some(Vm::start(&self.spec).expect("QEMU"));
+    }
+
+    /// What the machine said until now is none of what it says next.
+    fn turn_page(&mut self) {
+        self.mark = Console::new("m", &self.spec.console_log()).mark();
     }
 
     fn vm(&mut self) -> &mut Vm {

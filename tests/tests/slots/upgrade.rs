@@ -40,8 +40,8 @@ pub(super) fn kubectl(machine: &Installed) -> Kubectl {
     std::fs::write(&path, text.replace(&server, &ours)).expect("kubeconfig");
     let kubectl = Kubectl::new(&artifacts().kubectl, &path);
     // A control plane that has just begun makes it a moment after it serves.
-    eventually("the namespace default", limit(BOOT), || {
-        let answer = kubectl.run(&["get", "namespace", "default"]);
+    eventually("the default service account", limit(BOOT), || {
+        let answer = kubectl.run(&["get", "serviceaccount", "default"]);
         if answer.success { Ok(()) } else { Err(answer.err) }
     });
     kubectl

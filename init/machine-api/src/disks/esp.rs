@@ -55,12 +55,14 @@ impl Esp {
         write(&folder.join("vmlinuz"), section(program, ".linux").map_err(foreign)?)?;
         write(&folder.join("initrd"), section(program, ".initrd").map_err(foreign)?)?;
         let commands = boot_commands(other, text(program, ".cmdline").map_err(foreign)?);
-        write(&folder.join("boot.cfg"), commands.as_bytes())?;
         sync(&folder)?;
         let all: Vec<Entry> = self.entries()?.into_iter().map(|(_, entry)| entry).collect();
         let entry =
             Entry { generation: next_generation(&all), slot: other, tries: Some(Tries { left: TRIES, done: 0 }) };
         self.place_program(&entry, program)?;
+        // What GRUB boots by comes when everything else is there: before, the slot holds nothing that boots.
+        write(&folder.join("boot.cfg"), commands.as_bytes())?;
+        sync(&folder)?;
         self.write_env(Env::trial(self.booted, other))
     }
 
