@@ -66,7 +66,11 @@ impl Env {
 
 /// Memory in which the kernel's last words outlive a warm start, and the kernel's way to it (Documentation/admin-guide/ramoops.rst). On
 /// BIOS machines alone: a kernel takes one place for them, and UEFI's variables outlive a power cut too.
-const LAST_WORDS: &str = "reserve_mem=1M:4096:rk ramoops.mem_name=rk ramoops.record_size=65536";
+///
+/// At 128 MiB: memory on every machine that runs this, above where GRUB puts the kernel, below its own heap and the initramfs, which it
+/// puts at the end of memory; and the kernel keeps away from what `memmap` takes, wherever chance puts it. Quoted, for GRUB knows `$`.
+const LAST_WORDS: &str =
+    "'memmap=1M$0x8000000' ramoops.mem_address=0x8000000 ramoops.mem_size=0x100000 ramoops.record_size=65536";
 
 /// What GRUB does for a slot: `rk/<slot>/boot.cfg`.
 pub fn boot_commands(slot: Slot, cmdline: &str) -> String {
