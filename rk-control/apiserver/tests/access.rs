@@ -203,6 +203,21 @@ async fn a_node_reads_what_its_pods_need_and_no_more() {
     let merge = "application/merge-patch+json";
     node.patch(&format!("{PODS}/n1/status"), merge, &status).await.ok();
     assert_eq!(node.patch(&format!("{PODS}/n2/status"), merge, &status).await.failure().0, 403);
+    let eviction = |pod: &str| json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}});
+    let (code, message) = node.create(&format!("{PODS}/n2/eviction"), &eviction("n2")).await.failure();
+    assert!(
+        code == 403 && message.contains("can only evict pods with spec.nodeName set to itself"),
+        "{code} {message}"
+    );
+    let mut mirror = pod("mirror");
+    mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
+    mirror["spec"]["nodeName"] = json!("n1");
+    let reach = json!([{"name": "v", "configMap": {"name": "kube-root-ca.crt"}}]);
+    let mut reaching = mirror.clone();
+    reaching["spec"]["volumes"] = reach;
+    let (code, message) = node.create(PODS, &reaching).await.failure();
+    assert!(code == 403 && message.contains("can not create pods that reference configmaps"), "{code} {message}");
+    node.create(PODS, &mirror).await.ok();
     let own = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": {"disk": "ssd"}}});
     node.create("/api/v1/nodes", &own).await.ok();
     let other = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n3"}});

@@ -232,6 +232,14 @@ pub async fn announce(request: &Request<'_>, warnings: &mut Vec<String>) -> Resu
     webhook::Round::of(request).await?.first(request, None, warnings).await.map(|_| ())
 }
 
+/// Whether a node may do this to what is `old` in the request: it has the same limits in a verb in disguise.
+///
+/// # Errors
+/// It may not.
+pub async fn confine(request: &Request<'_>, object: &Value) -> Result<(), Status> {
+    node_restriction::validate(request, Some(object)).await
+}
+
 /// Lets webhooks change and judge what is no object of its own resource: a binding, an eviction, the options of a connection.
 ///
 /// # Errors

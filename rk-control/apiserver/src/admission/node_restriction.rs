@@ -92,6 +92,10 @@ fn pod(request: &Request<'_>, node: &str, object: Option<&Value>) -> Result<(), 
                 return Err(request
                     .forbid(&format!("node {node:?} can only create pods with an owner reference set to itself")));
             }
+            // Else a node could make its way to what it may not read.
+            if let Some(resource) = crate::authz::referenced(pod) {
+                return Err(request.forbid(&format!("node {node:?} can not create pods that reference {resource}")));
+            }
             Ok(())
         }
     }

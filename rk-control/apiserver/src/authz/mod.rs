@@ -12,6 +12,7 @@ use crate::authn::{MASTERS, User};
 use crate::http::RequestInfo;
 use crate::server::Core;
 
+pub(crate) use node::referenced;
 pub use rbac::Rbac;
 pub use review::{self_rules_review, subject_access_review};
 pub use rules::Rule;

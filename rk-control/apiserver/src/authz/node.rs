@@ -111,29 +111,36 @@ async fn through_account(
     Ok(named("secrets") || named("imagePullSecrets"))
 }
 
+/// Of each resource, the fields of a pod's spec that name its objects.
+const REFERENCES: &[(&str, &[&str])] = &[
+    ("secrets", &["secretName", "secretRef", "secretKeyRef", "secret", "imagePullSecrets", "nodePublishSecretRef"]),
+    ("configmaps", &["configMap", "configMapRef", "configMapKeyRef"]),
+    ("persistentvolumeclaims", &["claimName"]),
+];
+
 /// Whether the pod's own fields name the object.
 fn uses(pod: &Value, resource: &str, name: &str) -> bool {
     let spec = pod.get("spec").unwrap_or(&Value::Null);
-    match resource {
-        "serviceaccounts" => rk_api::meta::text(spec, &["serviceAccountName"]) == name,
-        "secrets" => names_anywhere(
-            spec,
-            &["secretName", "secretRef", "secretKeyRef", "secret", "imagePullSecrets", "nodePublishSecretRef"],
-            name,
-        ),
-        "configmaps" => names_anywhere(spec, &["configMap", "configMapRef", "configMapKeyRef"], name),
-        "persistentvolumeclaims" => names_anywhere(spec, &["claimName"], name),
-        _ => false,
+    if resource == "serviceaccounts" {
+        return rk_api::meta::text(spec, &["serviceAccountName"]) == name;
     }
+    let fields = REFERENCES.iter().find(|(kind, _)| *kind == resource);
+    fields.is_some_and(|(_, fields)| anywhere(spec, fields, &|reference| names(reference, name)))
 }
 
-/// Whether one of the reference fields, wherever it stands in the spec, names the object: the shapes are few and regular.
-fn names_anywhere(value: &Value, fields: &[&str], name: &str) -> bool {
+/// The first resource of which a pod's spec names an object: what a node would reach by a pod of its own making.
+pub(crate) fn referenced(pod: &Value) -> Option<&'static str> {
+    let spec = pod.get("spec").unwrap_or(&Value::Null);
+    REFERENCES.iter().find(|(_, fields)| anywhere(spec, fields, &|_| true)).map(|(resource, _)| *resource)
+}
+
+/// Whether one of the reference fields, wherever it stands in the spec, is what is looked for: the shapes are few and regular.
+fn anywhere(value: &Value, fields: &[&str], wanted: &dyn Fn(&Value) -> bool) -> bool {
     match value {
-        Value::Object(members) => members.iter().any(|(key, inner)| {
-            (fields.contains(&key.as_str()) && names(inner, name)) || names_anywhere(inner, fields, name)
-        }),
-        Value::Array(items) => items.iter().any(|item| names_anywhere(item, fields, name)),
+        Value::Object(members) => members
+            .iter()
+            .any(|(key, inner)| (fields.contains(&key.as_str()) && wanted(inner)) || anywhere(inner, fields, wanted)),
+        Value::Array(items) => items.iter().any(|item| anywhere(item, fields, wanted)),
         _ => false,
     }
 }
@@ -171,5 +178,14 @@ mod tests {
         assert!(uses(&pod, "persistentvolumeclaims", "claim"));
         assert!(uses(&pod, "serviceaccounts", "sa"));
         assert!(!uses(&pod, "secrets", "claim") && !uses(&pod, "secrets", "k"));
+        assert_eq!(referenced(&pod), Some("secrets"));
+        let of = |spec: Value| referenced(&json!({"spec": spec}));
+        assert_eq!(of(json!({"imagePullSecrets": [{"name": "pull"}]})), Some("secrets"));
+        assert_eq!(of(json!({"containers": [{"envFrom": [{"configMapRef": {"name": "c"}}]}]})), Some("configmaps"));
+        assert_eq!(
+            of(json!({"volumes": [{"persistentVolumeClaim": {"claimName": "c"}}]})),
+            Some("persistentvolumeclaims")
+        );
+        assert_eq!(of(json!({"nodeName": "n", "volumes": [{"name": "v", "hostPath": {"path": "/"}}]})), None);
     }
 }

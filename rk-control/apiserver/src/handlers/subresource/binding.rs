@@ -38,7 +38,7 @@ pub(super) async fn assign(
     if node.is_empty() {
         return Err(super::super::options::invalid("target.name", "", "a node name is required"));
     }
-    super::admit(call, name, "binding", binding, dry_run).await?;
+    super::admit(call, (name, None), "binding", binding, dry_run).await?;
     let call = &*call;
     let annotations = meta::at(binding, &["metadata", "annotations"]).clone();
     let uid = meta::uid(binding).to_owned();

@@ -32,7 +32,7 @@ pub(super) async fn evict(call: &mut Call, body: Body) -> Result<Response<Body>,
     let Some((pod, _)) = call.core.storage.read(&call.hub, &call.path.namespace, &name).await? else {
         return Err(call.not_found());
     };
-    super::admit(call, &name, "eviction", &eviction, deletion.dry_run).await?;
+    super::admit(call, (&name, Some(&pod)), "eviction", &eviction, deletion.dry_run).await?;
     // What will be refused must not use up the budget.
     check_preconditions(call, &name, &deletion, &pod)?;
     if !is_exempt(&pod)

@@ -65,11 +65,17 @@ async fn decode(call: &mut Call, body: Body, gvk: &GroupVersionKind) -> Result<(
     Ok((options, object))
 }
 
-/// Lets webhooks judge a verb in disguise by the object that was sent with it.
-async fn admit(call: &mut Call, name: &str, subresource: &str, object: &Value, dry_run: bool) -> Result<(), Status> {
+/// Lets webhooks judge a verb in disguise by the object that was sent with it. What is `old` is what the verb is about.
+async fn admit(
+    call: &mut Call,
+    (name, old): (&str, Option<&Value>),
+    subresource: &str,
+    object: &Value,
+    dry_run: bool,
+) -> Result<(), Status> {
     let (core, user, row) = (Arc::clone(&call.core), call.user.clone(), Arc::clone(&call.resource));
     let (hub, namespace) = (Arc::clone(&call.hub), call.path.namespace.clone());
-    let request = admission::Request {
+    let mut request = admission::Request {
         core: &core,
         user: &user,
         resource: &hub,
@@ -78,9 +84,12 @@ async fn admit(call: &mut Call, name: &str, subresource: &str, object: &Value, d
         namespace: &namespace,
         name,
         operation: Operation::Create,
-        old: None,
+        old,
         dry_run,
     };
+    admission::confine(&request, object).await?;
+    // Webhooks hear of the object that was sent alone.
+    request.old = None;
     admission::connect(&request, object.clone(), &mut call.warnings).await
 }
 
