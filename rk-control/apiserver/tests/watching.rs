@@ -84,6 +84,8 @@ async fn a_list_can_be_had_exactly_as_it_was() {
     let then = admin.get(&format!("{MAPS}?resourceVersion={version}&resourceVersionMatch=Exact")).await.ok();
     assert_eq!(then["items"].as_array().unwrap().len(), 1);
     assert!(admin.get(MAPS).await.ok()["items"].as_array().unwrap().is_empty());
+    let page = admin.get(&format!("{MAPS}?resourceVersion={version}&limit=500")).await.ok();
+    assert_eq!(page, then, "a page without a rule is of its revision");
     let later = admin.get(&format!("{MAPS}?resourceVersion={version}&resourceVersionMatch=NotOlderThan")).await.ok();
     let number = |text: &str| text.parse::<u64>().unwrap();
     assert!(number(later["metadata"]["resourceVersion"].as_str().unwrap()) >= number(version));

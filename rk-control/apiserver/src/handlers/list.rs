@@ -75,7 +75,9 @@ pub(super) async fn find(call: &Call) -> Result<Found, Status> {
         let after = format!("{}{start}", collection_prefix(call));
         return from_store(call, &selection, limit, revision, Some(after)).await;
     }
-    if matching == "Exact" {
+    // A page of a revision that is named without a rule for it is of that revision (API concepts, "Semantics for get and list").
+    let legacy = matching.is_empty() && limit > 0 && !matches!(version, "" | "0");
+    if matching == "Exact" || legacy {
         return from_store(call, &selection, limit, Some(parse_version(version)?), None).await;
     }
     let floor = match version {

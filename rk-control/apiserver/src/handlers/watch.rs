@@ -72,7 +72,7 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
         mark_end: plan.mark_end,
         queue: VecDeque::new(),
         ended: false,
-        _open: call.core.metrics.open_watch(&call.resource),
+        open: call.core.metrics.open_watch(&call.resource),
         cache,
         selection,
         namespace,
@@ -82,6 +82,7 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
     };
     let frames = stream::unfold(watcher, |mut watcher| async move {
         let bytes = watcher.next().await?;
+        watcher.open.sent();
         Some((Ok::<_, BoxError>(Frame::data(bytes)), watcher))
     });
     let mut response = bytes_response(StatusCode::OK, media_type, Bytes::new());
@@ -169,7 +170,7 @@ struct Watcher {
     bookmark_at: Option<Instant>,
     mark_end: bool,
     ended: bool,
-    _open: crate::metrics::OpenWatch,
+    open: crate::metrics::OpenWatch,
 }
 
 impl Watcher {
