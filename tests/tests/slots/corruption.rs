@@ -45,12 +45,17 @@ fn both_good(name: &str, firmware: fn(&Path) -> Firmware) -> Installed {
     let fingerprint = machine.fingerprint();
     machine.rkctl(&["node", "apply", "--insecure", "--fingerprint", &fingerprint, "control-plane.yaml"]).good();
     machine.answers();
+    upgraded(&mut machine);
+    machine
+}
+
+/// Slot B takes the next image and is good; then the machine is off.
+fn upgraded(machine: &mut Installed) {
     machine.rkctl(&["node", "upgrade", &image("next"), "--no-drain"]).good();
     machine.ends();
     machine.start();
     machine.says(&["slot b is on trial", "slot b is good: the node is Ready"]);
-    switch_off(&mut machine);
-    machine
+    switch_off(machine);
 }
 
 fn switch_off(machine: &mut Installed) {
@@ -98,11 +103,7 @@ fn a_good_slot_that_cannot_be_mounted_is_left_before_pid_1_runs_on_uefi() {
     tells(&machine, "slot b was left: mounting the root image");
     // An upgrade makes the slot whole, and the note is gone; a block that is needed to mount it is bad next.
     machine.answers();
-    machine.rkctl(&["node", "upgrade", &image("next"), "--no-drain"]).good();
-    machine.ends();
-    machine.start();
-    machine.says(&["slot b is on trial", "slot b is good: the node is Ready"]);
-    switch_off(&mut machine);
+    upgraded(&mut machine);
     flip(&disk(&machine), SLOT_B + SUPERBLOCK + 8);
     machine.start();
     machine.says(&["corrupted", "cannot boot: mounting the root image", "the other slot is tried next"]);
