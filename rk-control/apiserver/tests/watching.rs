@@ -2,6 +2,7 @@
 
 mod support;
 
+use rk_apiserver::User;
 use serde_json::json;
 use support::{Cluster, MAPS, PODS, config_map, pod};
 
@@ -104,6 +105,25 @@ async fn a_watch_shows_every_change_in_order() {
     admin.delete(&format!("{MAPS}/a")).await.ok();
     for kind in ["ADDED", "MODIFIED", "DELETED"] {
         assert_eq!(watch.brief().await, (kind.to_owned(), "a".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn components_in_the_process_are_told_of_objects_without_their_managers() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let manager = cluster.client(User::new("system:kube-controller-manager", ["system:masters".to_owned()]));
+    let version = admin.get(MAPS).await.ok()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let path = format!("{MAPS}?watch=1&resourceVersion={version}");
+    let (mut whole, mut reduced) = (admin.watch(&path).await, manager.watch(&path).await);
+    admin.create(MAPS, &config_map("a", json!({"managedFields": "data"}))).await.ok();
+    admin.patch(&format!("{MAPS}/a"), MERGE, &json!({"data": {"k": "2"}})).await.ok();
+    admin.delete(&format!("{MAPS}/a")).await.ok();
+    for _ in 0..3 {
+        let (mut event, told) = (whole.next().await.unwrap(), reduced.next().await.unwrap());
+        let managers = event["object"]["metadata"].as_object_mut().unwrap().remove("managedFields");
+        assert!(managers.is_some_and(|list| list[0]["fieldsV1"].is_object()));
+        assert_eq!(told, event);
     }
 }
 

@@ -14,8 +14,8 @@ use super::render::include_object;
 use super::selection::Selection;
 use crate::conversion;
 use crate::http::{Accept, Format, Shape};
-use crate::server::Core;
-use crate::storage::{Cached, Event, EventKind, json_frame};
+use crate::server::{Core, UNMANAGED};
+use crate::storage::{Cached, Event, EventKind, json_frame, unmanaged_frame};
 
 /// Turns events into frames of one watch.
 pub(super) struct Encoder {
@@ -25,6 +25,8 @@ pub(super) struct Encoder {
     include: IncludeObject,
     /// Table columns are sent with the first event only.
     headers_sent: bool,
+    /// Whether objects are told without their managed fields, where they are told as they are kept.
+    unmanaged: bool,
 }
 
 impl Encoder {
@@ -40,6 +42,7 @@ impl Encoder {
             accept,
             include: include_object(&call.query)?,
             headers_sent: false,
+            unmanaged: call.headers.contains_key(UNMANAGED),
         })
     }
 
@@ -74,6 +77,7 @@ impl Encoder {
                     );
                     return Some(rk_api::proto::watch_frame("ADDED", &body));
                 }
+                _ if self.unmanaged => return Some(unmanaged_frame("ADDED", object)),
                 _ => return Some(json_frame("ADDED", object.json())),
             }
         }
@@ -108,6 +112,7 @@ impl Encoder {
         if self.is_plain(&event.object) {
             return match self.accept.format {
                 Format::Protobuf => event.proto_frame(&self.resource.api_version(), &self.resource.gvk.kind, kind),
+                _ if self.unmanaged => Some(unmanaged_frame(kind.as_str(), &event.object)),
                 _ => Some(event.json_frame(kind)),
             };
         }

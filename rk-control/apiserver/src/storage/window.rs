@@ -79,11 +79,23 @@ impl Event {
 /// One line of a JSON watch stream around a serialized object.
 #[must_use]
 pub fn json_frame(kind: &str, object: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(object.len() + 40);
+    frame_of(kind, &[object])
+}
+
+/// As [`json_frame`], of an object that is told without its managed fields. Nobody shares it, so nothing keeps it.
+#[must_use]
+pub fn unmanaged_frame(kind: &str, object: &Cached) -> Bytes {
+    frame_of(kind, &object.unmanaged())
+}
+
+fn frame_of(kind: &str, pieces: &[&[u8]]) -> Bytes {
+    let mut out = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum::<usize>() + 40);
     out.extend_from_slice(b"{\"type\":\"");
     out.extend_from_slice(kind.as_bytes());
     out.extend_from_slice(b"\",\"object\":");
-    out.extend_from_slice(object);
+    for piece in pieces {
+        out.extend_from_slice(piece);
+    }
     out.extend_from_slice(b"}\n");
     Bytes::from(out)
 }
