@@ -12,6 +12,7 @@
 
 mod cache;
 mod events;
+mod feed;
 mod figures;
 mod hub;
 mod in_process;
@@ -28,6 +29,7 @@ mod verbs;
 mod worker;
 
 pub use events::{EventType, Recorder, Recorders};
+pub use feed::{Feed, MetaHandler, Presence};
 pub use figures::{count, observe, render_figures, set};
 pub use hub::Informers;
 pub use in_process::in_process;
