@@ -36,7 +36,7 @@ use rk_api::status::Status;
 use serde_json::Value;
 
 use crate::authn::User;
-use crate::metrics::Half;
+use crate::metrics::{Half, STEPS};
 use crate::server::Core;
 
 /// What is being done.
@@ -192,6 +192,8 @@ const CHAIN: &[Plugin] = &[
     validating("ResourceQuota", |request, object, _, held| Box::pin(quota::validate(request, object, held))),
 ];
 
+const _: () = assert!(CHAIN.len() <= STEPS, "each link has a place among the figures");
+
 /// Lets every plugin, policy and webhook change a new object. Tells whether one of the latter did: what it wrote is to be prepared as what a client
 /// sent is.
 ///
@@ -214,10 +216,10 @@ pub async fn mutate(request: &Request<'_>, object: &mut Value, warnings: &mut Ve
 
 async fn plugins(request: &Request<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<(), Status> {
     let mut pass = request.core.metrics.admission.pass(Half::Admit, matching::operation(request.operation));
-    for plugin in CHAIN {
+    for (place, plugin) in CHAIN.iter().enumerate() {
         if let Some(mutate) = plugin.mutate {
             let verdict = mutate(request, object, warnings).await;
-            pass.ran(plugin.name, verdict.is_err());
+            pass.ran(place, plugin.name, verdict.is_err());
             verdict.inspect_err(|status| refused(plugin, request, status))?;
         }
     }
@@ -261,10 +263,10 @@ pub async fn validate(
 ) -> Result<Held, Status> {
     let mut held = Held::new();
     let mut pass = request.core.metrics.admission.pass(Half::Validate, matching::operation(request.operation));
-    for plugin in CHAIN {
+    for (place, plugin) in CHAIN.iter().enumerate() {
         if let Some(validate) = plugin.validate {
             let verdict = validate(request, object, warnings, &mut held).await;
-            pass.ran(plugin.name, verdict.is_err());
+            pass.ran(place, plugin.name, verdict.is_err());
             verdict.inspect_err(|status| refused(plugin, request, status))?;
         }
     }

@@ -5,6 +5,7 @@
 mod access;
 mod histogram;
 mod process;
+mod series;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -18,19 +19,9 @@ use rk_api::resources::Resource;
 use crate::http::ResourcePath;
 pub use access::Access;
 pub use histogram::Timings;
-use histogram::{Histogram, REQUEST_BOUNDS, SIZE_BOUNDS};
-pub use steps::{Admission, Half};
-
-/// Most label combinations kept; paths come from clients, and clients may be hostile.
-const SERIES: usize = 5000;
-
-#[derive(Default)]
-struct Series {
-    /// By labels and code.
-    requests: BTreeMap<(String, u16), u64>,
-    latency: BTreeMap<String, Histogram>,
-    sizes: BTreeMap<String, Histogram>,
-}
+use histogram::{Figures, REQUEST_BOUNDS, SIZE_BOUNDS};
+use series::{Labels, Table};
+pub use steps::{Admission, Half, STEPS};
 
 /// What is counted of the watches on one resource.
 #[derive(Default)]
@@ -43,9 +34,11 @@ struct Watches {
 type Key = (String, String, String);
 
 /// Collects figures.
-#[derive(Default)]
 pub struct Metrics {
-    series: Mutex<Series>,
+    /// Durations of requests, by code too.
+    requests: Table,
+    /// Bytes of answers.
+    sizes: Table,
     watches: Mutex<BTreeMap<Key, Arc<Watches>>>,
     /// Requests under way: those that read, those that write.
     in_flight: [AtomicI64; 2],
@@ -82,6 +75,20 @@ impl Drop for InFlight<'_> {
     }
 }
 
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            requests: Table::new(REQUEST_BOUNDS),
+            sizes: Table::new(SIZE_BOUNDS),
+            watches: Mutex::default(),
+            in_flight: Default::default(),
+            admission: Admission::default(),
+            access: Access::default(),
+            more: OnceLock::new(),
+        }
+    }
+}
+
 impl Metrics {
     /// Adds the figures of others in this process; the first who asks for it is heard.
     pub fn also(&self, more: fn() -> String) {
@@ -99,27 +106,13 @@ impl Metrics {
 
     /// Counts an answered request.
     pub fn observe(&self, verb: &str, resource: Option<&ResourcePath>, dry_run: bool, code: u16, took: Duration) {
-        let labels = labels(verb, resource.filter(|_| code != 404), Some(dry_run));
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (labels, code);
-        if series.requests.len() >= SERIES && !series.requests.contains_key(&key) {
-            return;
-        }
-        *series.requests.entry(key.clone()).or_default() += 1;
-        // How long a watch lasts says nothing about the server.
-        if verb != "watch" {
-            series.latency.entry(key.0).or_insert_with(|| Histogram::new(REQUEST_BOUNDS)).observe(took.as_secs_f64());
-        }
+        let labels = Labels::of(verb, resource.filter(|_| code != 404));
+        self.requests.observe(&Labels { dry_run: Some(dry_run), code, ..labels }, took.as_secs_f64());
     }
 
     /// Counts the bytes of an answer.
     pub fn sized(&self, verb: &str, resource: Option<&ResourcePath>, bytes: u64) {
-        let labels = labels(verb, resource, None);
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        if series.sizes.len() >= SERIES && !series.sizes.contains_key(&labels) {
-            return;
-        }
-        series.sizes.entry(labels).or_insert_with(|| Histogram::new(SIZE_BOUNDS)).observe(bytes as f64);
+        self.sizes.observe(&Labels::of(verb, resource), bytes as f64);
     }
 
     /// Counts a watch as open.
@@ -175,21 +168,30 @@ impl Metrics {
     }
 
     fn requests(&self, out: &mut String) {
-        let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         help(out, "apiserver_request_total", "counter", "Answered requests by verb, resource and code.");
-        for ((labels, code), count) in &series.requests {
+        let mut latency: BTreeMap<String, Figures> = BTreeMap::new();
+        for told in self.requests.told() {
+            let (code, labels, count) = (told.code, told.labels, told.figures.total());
             let _ = writeln!(out, "apiserver_request_total{{code=\"{code}\",{labels}}} {count}");
+            // How long a watch lasts says nothing about the server.
+            if told.is_watch {
+                continue;
+            }
+            match latency.get_mut(&labels) {
+                Some(figures) => figures.add(&told.figures),
+                None => drop(latency.insert(labels, told.figures)),
+            }
         }
         for name in ["apiserver_request_duration_seconds", "apiserver_request_sli_duration_seconds"] {
             help(out, name, "histogram", "Time to answer, watches aside.");
-            for (labels, histogram) in &series.latency {
-                histogram.render(out, name, labels);
+            for (labels, figures) in &latency {
+                figures.render(out, name, labels);
             }
         }
         let name = "apiserver_response_sizes";
         help(out, name, "histogram", "Bytes of answers, streams aside.");
-        for (labels, histogram) in &series.sizes {
-            histogram.render(out, name, labels);
+        for told in self.sizes.told() {
+            told.figures.render(out, name, &told.labels);
         }
         help(out, "apiserver_current_inflight_requests", "gauge", "Requests under way.");
         for (gauge, kind) in self.in_flight.iter().zip(["readOnly", "mutating"]) {
@@ -218,37 +220,6 @@ impl Metrics {
     }
 }
 
-/// The labels of a request, `dry_run` where the figure has it. Unknown resources are one series: their names are the client's invention.
-fn labels(verb: &str, resource: Option<&ResourcePath>, dry_run: Option<bool>) -> String {
-    let none = ResourcePath::default();
-    let path = resource.unwrap_or(&none);
-    let scope = match resource {
-        None => "",
-        Some(path) if !path.name.is_empty() => "resource",
-        Some(path) if !path.namespace.is_empty() => "namespace",
-        Some(_) => "cluster",
-    };
-    let dry_run = match dry_run {
-        Some(true) => "dry_run=\"All\",",
-        Some(false) => "dry_run=\"\",",
-        None => "",
-    };
-    let verb = match verb {
-        "create" => "POST".to_owned(),
-        "update" => "PUT".to_owned(),
-        other => other.to_ascii_uppercase(),
-    };
-    format!(
-        "component=\"apiserver\",{dry_run}group=\"{}\",resource=\"{}\",scope=\"{scope}\",subresource=\"{}\",\
-         verb=\"{}\",version=\"{}\"",
-        escape(&path.group),
-        escape(&path.resource),
-        escape(&path.subresource),
-        escape(&verb),
-        escape(&path.version)
-    )
-}
-
 fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
@@ -274,7 +245,12 @@ mod tests {
         let _open = metrics.enter("create");
         metrics.observe("create", Some(&path), false, 201, Duration::from_millis(7));
         metrics.sized("list", Some(&path), 2500);
-        store.observe("create", "pods", Duration::from_millis(2));
+        let registry = rk_api::resources::Registry::builtin();
+        for (group, version, plural) in [("", "v1", "pods"), ("apps", "v1", "deployments")] {
+            store.observe("create", registry.get(group, version, plural).unwrap(), Duration::from_millis(2));
+        }
+        metrics.observe("create", Some(&path), false, 409, Duration::from_millis(7));
+        metrics.observe("watch", Some(&path), false, 200, Duration::from_secs(7));
         let text = metrics.render(&[("leases".into(), "coordination.k8s.io".into(), 3)], &store, Some(4096));
         for line in [
             "apiserver_request_total{code=\"201\",component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",scope=\"namespace\",\
@@ -282,6 +258,9 @@ mod tests {
             "apiserver_response_sizes_bucket{component=\"apiserver\",group=\"\",resource=\"pods\",scope=\"namespace\",\
              subresource=\"\",verb=\"LIST\",version=\"v1\",le=\"10000\"} 1",
             "apiserver_current_inflight_requests{request_kind=\"mutating\"} 1",
+            "apiserver_request_duration_seconds_count{component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",\
+             scope=\"namespace\",subresource=\"\",verb=\"POST\",version=\"v1\"} 2",
+            "etcd_request_duration_seconds_count{operation=\"create\",type=\"deployments.apps\"} 1",
             "apiserver_storage_size_bytes{storage_cluster_id=\"etcd-0\"} 4096",
             "apiserver_storage_objects{resource=\"leases.coordination.k8s.io\"} 3",
             "etcd_request_duration_seconds_count{operation=\"create\",type=\"pods\"} 1",
@@ -289,6 +268,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|own| own == line), "{line}\n{text}");
         }
+        assert!(!text.lines().any(|own| own.contains("_duration_") && own.contains("WATCH")), "{text}");
         assert!(text.contains("process_start_time_seconds ") && text.contains("process_open_fds "));
     }
 }
