@@ -13,11 +13,11 @@ mod object;
 mod prepared;
 mod resource_cache;
 mod slot;
+mod slots;
 mod window;
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -36,6 +36,7 @@ pub use window::{Event, EventKind, json_frame, unmanaged_frame};
 use crate::metrics::Timings;
 use prepared::Prepared;
 use slot::Slot;
+use slots::Slots;
 
 /// How long a read waits for the cache to catch up; upstream's figure.
 const FRESH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -55,7 +56,7 @@ pub struct Stored {
 /// The store with its caches.
 pub struct Storage {
     store: Arc<dyn Store>,
-    slots: RwLock<HashMap<String, Arc<Slot>>>,
+    slots: Slots,
     /// Everything up to this revision has been handed to the caches.
     progress: watch::Sender<Revision>,
     /// The last revision that was written through here.
@@ -70,7 +71,7 @@ impl Storage {
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
-            slots: RwLock::default(),
+            slots: Slots::default(),
             progress: watch::Sender::new(0),
             written: AtomicU64::new(0),
             timings: Timings::default(),
@@ -100,35 +101,19 @@ impl Storage {
         *self.progress.borrow()
     }
 
-    /// The place of a cache that somebody asked for.
-    fn known_slot(&self, hub: &Resource) -> Option<Arc<Slot>> {
-        self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&prefix(hub)).cloned()
-    }
-
-    fn slot(&self, hub: &Arc<Resource>) -> Arc<Slot> {
-        if let Some(slot) = self.known_slot(hub) {
-            return slot;
-        }
-        let prefix = prefix(hub);
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(slots.entry(prefix.clone()).or_insert_with(|| Arc::new(Slot::new(Arc::clone(hub), prefix))))
-    }
-
     /// Ends the cache of a resource whose definition changed or went: its watches end, the next reader loads it anew.
     pub fn forget(&self, hub: &Resource) {
-        let slot = self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(&prefix(hub));
-        if let Some(slot) = slot {
+        if let Some(slot) = self.slots.remove(hub) {
             slot.retire();
         }
     }
 
     fn slot_of_key(&self, key: &str) -> Option<Arc<Slot>> {
-        let prefix = key::prefix_of_key(key)?;
-        self.slots.read().unwrap_or_else(PoisonError::into_inner).get(prefix).cloned()
+        self.slots.of_key(key)
     }
 
     fn all_slots(&self) -> Vec<Arc<Slot>> {
-        self.slots.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.slots.all()
     }
 
     /// How many objects each loaded cache holds, by resource and group.
@@ -149,7 +134,10 @@ impl Storage {
     /// # Errors
     /// The store cannot be read.
     pub async fn cache(&self, hub: &Arc<Resource>) -> Result<Arc<ResourceCache>, Status> {
-        let slot = self.slot(hub);
+        self.load(&self.slots.of(hub)).await
+    }
+
+    async fn load(&self, slot: &Slot) -> Result<Arc<ResourceCache>, Status> {
         slot.cache(&*self.store).await.map_err(|error| store_status(&error))
     }
 
@@ -181,7 +169,7 @@ impl Storage {
     /// # Errors
     /// As [`Storage::wait_for`].
     pub async fn settled_in(&self, hub: &Resource) -> Result<Revision, Status> {
-        let written = self.known_slot(hub).map_or(0, |slot| slot.written());
+        let written = self.slots.known(hub).map_or(0, |slot| slot.written());
         self.wait_for(written).await
     }
 
@@ -223,8 +211,9 @@ impl Storage {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Arc<Cached>>, Status> {
-        let cache = self.cache(hub).await?;
-        self.settled_in(hub).await?;
+        let slot = self.slots.of(hub);
+        let cache = self.load(&slot).await?;
+        self.wait_for(slot.written()).await?;
         Ok(cache.get(namespace, name))
     }
 
@@ -233,8 +222,9 @@ impl Storage {
     /// # Errors
     /// As [`Storage::cached`].
     pub async fn all_cached(&self, hub: &Arc<Resource>, namespace: &str) -> Result<Vec<Arc<Cached>>, Status> {
-        let cache = self.cache(hub).await?;
-        let floor = self.settled_in(hub).await?;
+        let slot = self.slots.of(hub);
+        let cache = self.load(&slot).await?;
+        let floor = self.wait_for(slot.written()).await?;
         Ok(cache.snapshot(namespace, floor, |_| true).objects)
     }
 
@@ -305,7 +295,7 @@ impl Storage {
     /// Requests are judged by rights and webhooks from the cache: a change of them is answered only when it holds, so that a right
     /// that was taken away is gone when the answer comes.
     async fn settle(&self, hub: &Resource, revision: Revision) {
-        if let Some(slot) = self.known_slot(hub) {
+        if let Some(slot) = self.slots.known(hub) {
             slot.wrote(revision);
         }
         self.written.fetch_max(revision, Ordering::AcqRel);

@@ -37,6 +37,16 @@ impl Slot {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether this is the place of a resource, in whatever version.
+    pub(super) fn is_of(&self, resource: &Resource) -> bool {
+        self.hub.plural == resource.plural && self.hub.gvk.group == resource.gvk.group
+    }
+
+    /// What the keys of its objects begin with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Notes a write that was acknowledged.
     pub(super) fn wrote(&self, revision: Revision) {
         self.written.fetch_max(revision, Ordering::AcqRel);
