@@ -23,6 +23,9 @@ use histogram::{Figures, REQUEST_BOUNDS, SIZE_BOUNDS};
 use series::{Labels, Table};
 pub use steps::{Admission, Half, STEPS};
 
+/// Most label combinations kept; paths come from clients, and clients may be hostile.
+const SERIES: usize = 5000;
+
 /// What is counted of the watches on one resource.
 #[derive(Default)]
 struct Watches {

@@ -5,12 +5,9 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::{PoisonError, RwLock};
 
-use super::escape;
 use super::histogram::{Figures, Histogram};
+use super::{SERIES, escape};
 use crate::http::ResourcePath;
-
-/// Most label combinations kept; paths come from clients, and clients may be hostile.
-pub(super) const SERIES: usize = 5000;
 
 /// What tells one series from the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,8 +5,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::histogram::Histogram;
-use super::series::SERIES;
-use super::{escape, help};
+use super::{SERIES, escape, help};
 
 /// Upper bounds for plugins and halves of the chain, in seconds; upstream's.
 const PLUGIN_BOUNDS: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5];

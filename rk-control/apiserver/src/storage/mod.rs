@@ -101,6 +101,11 @@ impl Storage {
         *self.progress.borrow()
     }
 
+    /// The place of a cache that somebody asked for.
+    fn known_slot(&self, hub: &Resource) -> Option<Arc<Slot>> {
+        self.slots.known(hub)
+    }
+
     /// Ends the cache of a resource whose definition changed or went: its watches end, the next reader loads it anew.
     pub fn forget(&self, hub: &Resource) {
         if let Some(slot) = self.slots.remove(hub) {
@@ -169,7 +174,7 @@ impl Storage {
     /// # Errors
     /// As [`Storage::wait_for`].
     pub async fn settled_in(&self, hub: &Resource) -> Result<Revision, Status> {
-        let written = self.slots.known(hub).map_or(0, |slot| slot.written());
+        let written = self.known_slot(hub).map_or(0, |slot| slot.written());
         self.wait_for(written).await
     }
 
@@ -295,7 +300,7 @@ impl Storage {
     /// Requests are judged by rights and webhooks from the cache: a change of them is answered only when it holds, so that a right
     /// that was taken away is gone when the answer comes.
     async fn settle(&self, hub: &Resource, revision: Revision) {
-        if let Some(slot) = self.slots.known(hub) {
+        if let Some(slot) = self.known_slot(hub) {
             slot.wrote(revision);
         }
         self.written.fetch_max(revision, Ordering::AcqRel);
