@@ -31,7 +31,7 @@ pub use dispatch::run as run_dispatcher;
 pub use key::{object_key, prefix};
 pub use object::Cached;
 pub use resource_cache::{ResourceCache, Snapshot};
-pub use window::{Event, EventKind, json_frame};
+pub use window::{Event, EventKind, Events, json_frame};
 
 use crate::metrics::Timings;
 use prepared::Prepared;
