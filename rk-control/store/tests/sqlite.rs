@@ -59,3 +59,27 @@ async fn a_stalled_watcher_is_dropped_alone() {
     assert!(matches!(ended, rk_store::StoreError::Closed), "{ended}");
     while !matches!(healthy.next().await, Some(Ok(rk_store::WatchItem::Changes(_)))) {}
 }
+
+#[tokio::test]
+async fn a_watch_goes_from_history_to_what_happens_without_a_gap() {
+    const PAST: u64 = 1200;
+    let dir = tempfile::tempdir().unwrap();
+    let options = SqliteOptions { path: dir.path().join("state.db"), durable: false };
+    let store = SqliteStore::open(&options).unwrap();
+    for round in 0..PAST {
+        store.put("/key", format!("{round}").into(), Expect::Any, None).await.unwrap();
+    }
+    let mut watch = store.watch("/", 1).await.unwrap();
+    for round in 0..10 {
+        store.put("/key", format!("later {round}").into(), Expect::Any, None).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    while seen.len() < PAST as usize + 10 {
+        // Given up half-way, again and again.
+        let Ok(item) = tokio::time::timeout(std::time::Duration::from_micros(50), watch.next()).await else { continue };
+        if let rk_store::WatchItem::Changes(changes) = item.unwrap().unwrap() {
+            seen.extend(changes.into_iter().map(|change| change.entry.mod_revision));
+        }
+    }
+    assert_eq!(seen, (2..PAST + 12).collect::<Vec<_>>());
+}
