@@ -83,3 +83,23 @@ async fn a_watch_goes_from_history_to_what_happens_without_a_gap() {
     }
     assert_eq!(seen, (2..PAST + 12).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn the_log_of_writes_has_a_bound_while_it_is_written() {
+    const LIMIT: u64 = 40 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let options = SqliteOptions { path: dir.path().join("state.db"), durable: false };
+    let store = SqliteStore::open(&options).unwrap();
+    let length = |name: &str| std::fs::metadata(dir.path().join(name)).map_or(0, |found| found.len());
+    for round in 0..4000 {
+        store.put(&format!("/key/{round}"), vec![b'x'; 4096].into(), Expect::Absent, None).await.unwrap();
+        assert!(length("state.db-wal") < LIMIT, "after {round} writes");
+    }
+    assert!(length("state.db") > 4 << 20, "checkpoints are made beside the writes");
+    let taken = store.put("/key/7", "x".into(), Expect::Absent, None).await.unwrap_err();
+    let rk_store::StoreError::Conflict { current: Some(current), .. } = taken else { panic!("{taken}") };
+    assert_eq!((current.mod_revision, current.value.len()), (9, 4096));
+    let last = store.revision().await.unwrap();
+    assert_eq!(last, 4001, "a refused write takes no revision");
+    assert_eq!(store.put("/key/new", "x".into(), Expect::Absent, None).await.unwrap().revision, last + 1);
+}

@@ -2,8 +2,9 @@
 //!
 //! One writer thread owns every write, so revisions need no lock and changes reach watchers in commit order. It commits whatever
 //! has queued up in one transaction (group commit): under load many writes share one `fsync`. Readers use connections of their own
-//! and never wait for the writer.
+//! and never wait for the writer; checkpoints have a thread and a connection too.
 
+mod checkpoint;
 mod follow;
 mod reader;
 mod schema;
@@ -28,6 +29,7 @@ use crate::error::{Result, StoreError};
 use crate::model::{Attached, Entry, Expect, ListRequest, Page, Revision, Written};
 use crate::store::{Store, VALUE_LIMIT};
 use crate::watch::{BACKLOG, Watch};
+use checkpoint::Checkpoints;
 use reader::Readers;
 use writer::{Command, Write};
 
@@ -69,7 +71,7 @@ impl SqliteStore {
     pub fn open(options: &SqliteOptions) -> Result<Self> {
         let connection = schema::open(options)?;
         let (commands, queue) = mpsc::channel(QUEUE);
-        let revision = writer::spawn(connection, queue)?;
+        let revision = writer::spawn(connection, Checkpoints::spawn(options)?, queue)?;
         Ok(Self { commands, revision, path: options.path.clone(), readers: Arc::new(Readers::new(options.clone())) })
     }
 
