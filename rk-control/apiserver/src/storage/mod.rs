@@ -13,6 +13,8 @@ mod object;
 mod prepared;
 mod resource_cache;
 mod slot;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::collections::HashMap;
@@ -226,6 +228,19 @@ impl Storage {
         let cache = self.cache(hub).await?;
         self.settled_in(hub).await?;
         Ok(cache.get(namespace, name))
+    }
+
+    /// One object from its cache, if there is one that has, or soon has, this server's own writes of the kind. Others may have
+    /// written since: for changes, which the store takes only for the revision that they were made from.
+    pub async fn at_hand(&self, hub: &Arc<Resource>, namespace: &str, name: &str) -> Option<Arc<Cached>> {
+        let slot = self.known_slot(hub)?;
+        let cache = slot.loaded()?;
+        // What the cache holds of a custom kind has the form of the definition that it was loaded for.
+        if hub.custom.is_some() && !Arc::ptr_eq(cache.hub(), hub) {
+            return None;
+        }
+        tokio::time::timeout(PATIENCE, self.wait_for(slot.written())).await.ok()?.ok()?;
+        cache.get(namespace, name)
     }
 
     /// Every object of a namespace (empty: of all) as of this server's last write of the kind, from the cache.
