@@ -56,8 +56,11 @@ impl<S: AsyncWrite + Unpin> Turns<S> {
     pub(super) async fn drive<F: Future>(&self, mut connection: Pin<&mut F>) -> F::Output {
         poll_fn(|cx| {
             let outcome = connection.as_mut().poll(cx);
+            let mut state = lock(&self.0);
             if outcome.is_pending() {
-                lock(&self.0).end_turn(cx);
+                state.end_turn(cx);
+            } else {
+                state.end(cx);
             }
             outcome
         })
@@ -67,8 +70,12 @@ impl<S: AsyncWrite + Unpin> Turns<S> {
 
 impl<S: AsyncWrite + Unpin> State<S> {
     /// Takes what fits; a full buffer is written first.
-    fn keep(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.refuse_failed()?;
+        if !self.gather {
+            ready!(self.drain(cx))?;
+            return Pin::new(&mut self.stream).poll_write(cx, bytes);
+        }
         if self.buffer.len() >= LIMIT {
             ready!(self.drain(cx))?;
         }
@@ -80,7 +87,10 @@ impl<S: AsyncWrite + Unpin> State<S> {
     /// Answers at once for what is kept, since the end of the poll looks after it.
     fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.refuse_failed()?;
-        if self.owes() {
+        if !self.gather {
+            ready!(self.drain(cx))?;
+            self.unflushed = false;
+        } else if self.owes() {
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_flush(cx)
@@ -109,6 +119,14 @@ impl<S: AsyncWrite + Unpin> State<S> {
             self.error = Some(error);
             cx.waker().wake_by_ref();
         }
+    }
+
+    /// The connection is over. Who has the stream now, if it was upgraded, drives it without turns; what cannot be written at once
+    /// goes before the next write.
+    fn end(&mut self, cx: &mut Context<'_>) {
+        self.gather = false;
+        // An error that matters comes again with that write.
+        let _ = self.settle(cx);
     }
 
     /// Writes and flushes everything; when that is pending, the stream wakes the task.
@@ -169,8 +187,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Coalesced<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesced<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let mut state = lock(&self.0);
-        if state.gather { state.keep(cx, buf) } else { Pin::new(&mut state.stream).poll_write(cx, buf) }
+        lock(&self.0).write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -179,11 +196,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesced<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut state = lock(&self.0);
-        if !state.gather {
+        if !state.gather && !state.owes() {
             return Pin::new(&mut state.stream).poll_write_vectored(cx, bufs);
         }
         let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| &**buf);
-        state.keep(cx, first)
+        state.write(cx, first)
     }
 
     // HTTP/2 then copies frames of up to a kilobyte into one piece instead of writing their heads by themselves.
@@ -193,13 +210,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesced<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut state = lock(&self.0);
-        if state.gather { state.flush(cx) } else { Pin::new(&mut state.stream).poll_flush(cx) }
+        lock(&self.0).flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut state = lock(&self.0);
-        if state.gather { state.shutdown(cx) } else { Pin::new(&mut state.stream).poll_shutdown(cx) }
+        lock(&self.0).shutdown(cx)
     }
 }
 

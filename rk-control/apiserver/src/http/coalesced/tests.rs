@@ -214,6 +214,19 @@ fn what_fails_after_the_flush_was_answered_is_told() {
 }
 
 #[test]
+fn who_takes_the_stream_over_writes_after_what_was_kept() {
+    let mut bench = Bench::new(Mock { room: 3, ..Mock::default() });
+    assert_eq!(taken(bench.write(b"switching")), 9);
+    lock(&bench.turns.0).end(&mut Context::from_waker(&bench.waker));
+    assert_eq!(bench.mock(|mock| mock.text()), b"swi");
+    bench.mock(|mock| mock.room = usize::MAX);
+    assert_eq!(taken(bench.write(b" now")), 4);
+    assert_eq!(bench.mock(|mock| mock.text()), b"switching now");
+    assert!(bench.flush().is_ready());
+    assert_eq!(bench.mock(|mock| mock.flushes), 1);
+}
+
+#[test]
 fn without_gathering_everything_goes_straight_through() {
     let (mut io, turns) = coalesced(Mock { room: usize::MAX, ..Mock::default() }, false);
     let mut cx = Context::from_waker(Waker::noop());
