@@ -16,8 +16,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Most bytes that wait for a write: as many as one TLS record holds.
 const LIMIT: usize = 16 * 1024;
-/// What an idle connection keeps of its buffer, in bytes.
-const KEPT: usize = 1024;
 
 /// Wraps a stream. Without `gather` writes go straight through, as a connection needs that is handed on after an upgrade.
 pub(super) fn coalesced<S>(stream: S, gather: bool) -> (Coalesced<S>, Turns<S>) {
@@ -172,9 +170,9 @@ impl<S: AsyncWrite + Unpin> State<S> {
         error
     }
 
+    /// Frees the buffer: most connections are idle most of the time.
     fn forget(&mut self) {
-        self.buffer.clear();
-        self.buffer.shrink_to(KEPT);
+        self.buffer = Vec::new();
         self.written = 0;
     }
 }
