@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::USER_AGENT;
+use http::header::{ACCEPT, HeaderMap, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use rk_api::resources::Registry;
@@ -28,8 +28,8 @@ use crate::discovery::{self, Discovery, GIT_VERSION};
 use crate::handlers;
 use crate::health::Health;
 use crate::http::{
-    Body, BoxError, Connection, Format, Limits, Peer, Query, RequestInfo, ResourcePath, counted, serve_listener,
-    status_response,
+    Accept, Body, BoxError, Connection, Format, Limits, Peer, Query, RequestInfo, ResourcePath, counted,
+    serve_listener, status_response,
 };
 use crate::metrics::Metrics;
 use crate::pki::Pki;
@@ -120,16 +120,13 @@ impl Core {
         let head = request.method() == Method::HEAD;
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
-        let format = match crate::http::Accept::negotiate(request.headers(), &query, false) {
-            Ok(accept) => accept.format,
-            Err(_) => Format::Json,
-        };
+        let accepted: Vec<HeaderValue> = request.headers().get_all(ACCEPT).iter().cloned().collect();
         let (verb, path) = (info.verb.clone(), info.path.clone());
         let (resource, dry_run) = (info.resource.clone(), query.get("dryRun").is_some());
         let under_way = self.metrics.enter(&verb);
         let mut response = match self.route(request, connection, query, info).await {
             Ok(response) => response,
-            Err(status) => status_response(&status, format),
+            Err(status) => status_response(&status, failure_format(accepted)),
         };
         if head {
             // HTTP/2 takes a body in answer to HEAD for a broken stream.
@@ -181,6 +178,12 @@ impl Core {
             None => discovery::serve(self, &user, &info, &query, request).await,
         }
     }
+}
+
+/// In which format a request that accepts this is told of its failure. Read only then: handlers read the header for themselves.
+fn failure_format(accepted: Vec<HeaderValue>) -> Format {
+    let headers: HeaderMap = accepted.into_iter().map(|value| (ACCEPT, value)).collect();
+    Accept::negotiate(&headers, &Query::default(), false).map_or(Format::Json, |accept| accept.format)
 }
 
 /// The API server.

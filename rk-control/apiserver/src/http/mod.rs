@@ -1,6 +1,7 @@
 //! HTTP: listening, limits, what a request asks for, and how answers are written.
 
 mod body;
+mod coalesced;
 mod connection;
 mod counted;
 mod listener;

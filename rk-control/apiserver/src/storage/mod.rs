@@ -14,6 +14,8 @@ mod prepared;
 mod resource_cache;
 mod slot;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::sync::Arc;
@@ -31,7 +33,7 @@ pub use dispatch::run as run_dispatcher;
 pub use key::{object_key, prefix};
 pub use object::Cached;
 pub use resource_cache::{ResourceCache, Snapshot};
-pub use window::{Event, EventKind, json_frame, unmanaged_frame};
+pub use window::{Event, EventKind, Events, json_frame, unmanaged_frame};
 
 use crate::metrics::Timings;
 use prepared::Prepared;
@@ -220,6 +222,19 @@ impl Storage {
         let cache = self.load(&slot).await?;
         self.wait_for(slot.written()).await?;
         Ok(cache.get(namespace, name))
+    }
+
+    /// One object from its cache, if there is one that has, or soon has, this server's own writes of the kind. Others may have
+    /// written since: for changes, which the store takes only for the revision that they were made from.
+    pub async fn at_hand(&self, hub: &Arc<Resource>, namespace: &str, name: &str) -> Option<Arc<Cached>> {
+        let slot = self.known_slot(hub)?;
+        let cache = slot.loaded()?;
+        // What the cache holds of a custom kind has the form of the definition that it was loaded for.
+        if hub.custom.is_some() && !Arc::ptr_eq(cache.hub(), hub) {
+            return None;
+        }
+        tokio::time::timeout(PATIENCE, self.wait_for(slot.written())).await.ok()?.ok()?;
+        cache.get(namespace, name)
     }
 
     /// Every object of a namespace (empty: of all) as of this server's last write of the kind, from the cache.

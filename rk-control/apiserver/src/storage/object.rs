@@ -22,7 +22,7 @@ pub struct Cached {
     /// The revision that is its resource version.
     pub revision: Revision,
     /// The fields that selectors look at, in the object's own shape.
-    pub select: Value,
+    pub select: Arc<Value>,
     json: Bytes,
     /// Where the members after `kind` and `apiVersion` begin: list items carry neither.
     body_at: usize,
@@ -60,7 +60,7 @@ impl Cached {
             namespace: prepared.namespace.clone(),
             name: prepared.name.clone(),
             revision: entry.mod_revision,
-            select: prepared.select.clone(),
+            select: Arc::clone(&prepared.select),
             foreign: false,
             json: prepared.versioned(&entry.value, entry.mod_revision)?,
             body_at: prepared.body_at,
@@ -80,7 +80,7 @@ impl Cached {
             namespace: rk_api::meta::namespace(object).into(),
             name: rk_api::meta::name(object).into(),
             revision,
-            select: fields::reduce(hub, object),
+            select: Arc::new(fields::reduce(hub, object)),
             foreign: is_foreign(hub, object),
             json,
             body_at,

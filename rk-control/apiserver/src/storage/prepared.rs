@@ -1,5 +1,7 @@
 //! An object serialized before its revision is known, so that the cache neither parses nor serializes what this server wrote itself.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rk_api::resources::Resource;
 use serde_json::{Map, Value};
@@ -16,7 +18,7 @@ const MANAGERS: &str = "managedFields";
 pub(super) struct Prepared {
     pub(super) namespace: Box<str>,
     pub(super) name: Box<str>,
-    pub(super) select: Value,
+    pub(super) select: Arc<Value>,
     pub(super) body_at: usize,
     /// Where in the text the resource version belongs: after another member of the metadata.
     version_at: usize,
@@ -37,7 +39,7 @@ impl Prepared {
         let prepared = version_at.map(|version_at| Self {
             namespace: rk_api::meta::namespace(object).into(),
             name: rk_api::meta::name(object).into(),
-            select: fields::reduce(hub, object),
+            select: Arc::new(fields::reduce(hub, object)),
             body_at: text.body_at,
             version_at,
             managers,

@@ -78,15 +78,17 @@ impl Slot {
         }
     }
 
-    /// Takes a change from the store's watch.
-    pub(super) fn offer(&self, change: &Change) {
+    /// Takes a change from the store's watch; answers the cache that it was applied to, which wakes nobody by itself.
+    pub(super) fn offer(&self, change: &Change) -> Option<Arc<ResourceCache>> {
         let mut inner = self.inner();
         if let Some(pending) = inner.pending.as_mut() {
             pending.push(change.clone());
-        } else if let Some(cache) = inner.cache.clone() {
-            drop(inner);
-            cache.apply(change);
+            return None;
         }
+        let cache = inner.cache.clone()?;
+        drop(inner);
+        cache.apply(change);
+        Some(cache)
     }
 
     /// Ends the cache for good, also one that is being loaded.
@@ -128,6 +130,7 @@ impl<'a> Pending<'a> {
             for change in &pending {
                 cache.apply(change);
             }
+            cache.wake();
             if inner.retired {
                 cache.abandon();
             }

@@ -100,6 +100,19 @@ fn frame_of(kind: &str, pieces: &[&[u8]]) -> Bytes {
     Bytes::from(out)
 }
 
+/// What is after a revision.
+#[derive(Debug)]
+pub enum Events {
+    /// Some of it is no longer here.
+    Forgotten,
+    /// Nothing.
+    None,
+    /// One event: what a watcher that keeps up finds, so no list is made for it.
+    One(Arc<Event>),
+    /// More of them, in revision order.
+    Many(Vec<Arc<Event>>),
+}
+
 /// The events after `floor`, in revision order.
 #[derive(Debug)]
 pub(super) struct Window {
@@ -128,12 +141,15 @@ impl Window {
         self.floor
     }
 
-    /// At most `limit` events after a revision; `None` when some of them are forgotten.
-    pub(super) fn after(&self, revision: Revision, limit: usize) -> Option<Vec<Arc<Event>>> {
+    /// At most `limit` events after a revision, and those of the last one's own revision.
+    pub(super) fn after(&self, revision: Revision, limit: usize) -> Events {
         if revision < self.floor {
-            return None;
+            return Events::Forgotten;
         }
         let start = self.events.partition_point(|event| event.object.revision <= revision);
+        if self.events.len() <= start + 1 {
+            return self.events.get(start).cloned().map_or(Events::None, Events::One);
+        }
         let mut out: Vec<Arc<Event>> = self.events.range(start..).take(limit).cloned().collect();
         // Never cut inside one revision: the next read starts after a whole one.
         if out.len() == limit
@@ -141,6 +157,51 @@ impl Window {
         {
             out.extend(self.events.range(start + limit..).take_while(|event| event.object.revision == last).cloned());
         }
-        Some(out)
+        Events::Many(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rk_api::resources::Registry;
+    use serde_json::json;
+
+    use super::*;
+
+    fn window(floor: Revision, revisions: &[Revision]) -> Window {
+        let registry = Registry::builtin();
+        let maps = registry.get("", "v1", "configmaps").unwrap();
+        let mut window = Window::new(floor);
+        for revision in revisions {
+            let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}});
+            let object = Arc::new(Cached::new(maps, &object, *revision));
+            window.push(Arc::new(Event::new(EventKind::Modified, object, None)));
+        }
+        window
+    }
+
+    #[test]
+    fn what_is_after_a_revision_is_whole_or_said_to_be_forgotten() {
+        // Two changes of one transaction share a revision.
+        let window = window(4, &[5, 6, 8, 8, 9]);
+        for (after, limit, revisions) in [
+            (4, 10, vec![5, 6, 8, 8, 9]),
+            (4, 2, vec![5, 6]),
+            (5, 2, vec![6, 8, 8]),
+            (7, 10, vec![8, 8, 9]),
+            (8, 1, vec![9]),
+            (9, 10, vec![]),
+            (12, 10, vec![]),
+        ] {
+            let events = match window.after(after, limit) {
+                Events::Forgotten => panic!("{after} is not forgotten"),
+                Events::None => Vec::new(),
+                Events::One(event) => vec![event],
+                Events::Many(events) => events,
+            };
+            let found: Vec<Revision> = events.iter().map(|event| event.object.revision).collect();
+            assert_eq!(found, revisions, "after {after}, at most {limit}");
+        }
+        assert!(matches!(window.after(3, 10), Events::Forgotten));
     }
 }
