@@ -244,9 +244,10 @@ async fn scale_reads_and_writes_replicas() {
     let whole = admin.get(&format!("{deployments}/d")).await.ok();
     assert_eq!(owner(&whole, "autoscaler"), Some((json!("Update"), json!("apps/v1"), fields.clone())));
 
-    let (kind, config) = ("application/apply-patch+yaml", |replicas: i64| {
-        json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": {"replicas": replicas}})
-    });
+    let (kind, config) = (
+        "application/apply-patch+yaml",
+        |replicas: i64| json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": {"replicas": replicas}}),
+    );
     let (code, message) = admin.patch(&by("one", ""), kind, &config(9)).await.failure();
     assert!(code == 409 && message.contains("conflict with \"autoscaler\" with subresource \"scale\""), "{message}");
     assert_eq!(admin.patch(&path, MERGE, &config(9)).await.code, 200, "who does not apply takes what it likes");

@@ -100,9 +100,7 @@ pub async fn serve(
             json(&documents::resources(&core.registry(), group, version).ok_or_else(Status::unknown_path)?)
         }
         ["version"] => json(&version()),
-        ["healthz" | "livez" | "readyz", ..] => {
-            core.health.serve(core, path, query).await.ok_or_else(Status::unknown_path)
-        }
+        ["healthz" | "livez" | "readyz", ..] => Ok(core.health.serve(core, path, query).await.unwrap_or_else(no_page)),
         ["metrics"] => {
             let size = core.storage.store().size().await.ok();
             let mut text = core.metrics.render(&core.storage.counts(), core.storage.timings(), size);
@@ -115,9 +113,13 @@ pub async fn serve(
             Ok(bytes_response(StatusCode::OK, "application/jwk-set+json", core.tokens.jwks().to_string().into()))
         }
         [""] => json(&documents::paths(&core.registry())),
-        // Not a Status: that is how clients tell a missing path from a missing object.
-        _ => Ok(text_response(StatusCode::NOT_FOUND, "404 page not found\n")),
+        _ => Ok(no_page()),
     }
+}
+
+/// No Status: that is how clients tell a missing path from a missing object.
+fn no_page() -> Response<Body> {
+    text_response(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
 /// An answer with an ETag; 304 when the client has it already.
