@@ -206,7 +206,8 @@ mod tests {
                 "time": "2024-01-02T03:04:05Z", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:replicas": {}}}}])
         );
         // Who leaves out what it owned alone takes it away.
-        let nothing = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d", "namespace": "n"}});
+        let nothing =
+            json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d", "namespace": "n"}});
         let left = server_side_apply(resource, &taken, &nothing, &request, &places).unwrap();
         assert_eq!((&left["spec"]["replicas"], left["metadata"].get("managedFields")), (&json!(0), None));
     }
