@@ -28,8 +28,8 @@ use crate::discovery::{self, Discovery, GIT_VERSION};
 use crate::handlers;
 use crate::health::{Health, Hook};
 use crate::http::{
-    Body, BoxError, Connection, Format, Limits, Peer, Query, RequestInfo, ResourcePath, counted, serve_listener,
-    status_response,
+    Body, BoxError, Connection, Format, Limits, Peer, Query, RequestInfo, ResourcePath, counted, is_late,
+    serve_listener, status_response,
 };
 use crate::metrics::Metrics;
 use crate::pki::Pki;
@@ -125,7 +125,12 @@ impl Core {
         let under_way = self.metrics.enter(&verb);
         let mut response = match self.route(request, connection, query, info).await {
             Ok(response) => response,
-            Err(status) => status_response(&status, format),
+            Err(status) => {
+                if is_late(&status) {
+                    self.metrics.terminated(&verb, resource.as_ref(), status.code);
+                }
+                status_response(&status, format)
+            }
         };
         if head {
             // HTTP/2 takes a body in answer to HEAD for a broken stream.

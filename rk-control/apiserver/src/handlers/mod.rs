@@ -58,6 +58,9 @@ pub async fn dispatch(
     }
     let deprecated = deprecation(&path).map(str::to_owned);
     let deprecated = deprecated.or_else(|| resource.custom.as_ref()?.deprecation.clone());
+    if deprecated.is_some() && (path.subresource.is_empty() || resource.subresource(&path.subresource).is_some()) {
+        core.metrics.deprecated(&path);
+    }
     let mut call = Call::new(core, user, path, verb, query, request.headers().clone(), resource, hub);
     let mut response = if call.path.subresource.is_empty() {
         verb_on_resource(&mut call, &method, request).await?

@@ -62,6 +62,10 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
         }
         Start::After(revision) => (Phase::Live, revision),
     };
+    let open = call.core.metrics.open_watch(&call.resource);
+    if let Phase::Initial(objects) = &phase {
+        open.begins_with(objects.len());
+    }
     let now = Instant::now();
     let watcher = Watcher {
         changed: cache.subscribe(),
@@ -72,7 +76,7 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
         mark_end: plan.mark_end,
         queue: VecDeque::new(),
         ended: false,
-        open: call.core.metrics.open_watch(&call.resource),
+        open,
         cache,
         selection,
         namespace,
@@ -82,7 +86,7 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
     };
     let frames = stream::unfold(watcher, |mut watcher| async move {
         let bytes = watcher.next().await?;
-        watcher.open.sent();
+        watcher.open.sent(bytes.len());
         Some((Ok::<_, BoxError>(Frame::data(bytes)), watcher))
     });
     let mut response = bytes_response(StatusCode::OK, media_type, Bytes::new());

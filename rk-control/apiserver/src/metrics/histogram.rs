@@ -40,6 +40,11 @@ impl Histogram {
         }
     }
 
+    /// How many there were.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
     pub(super) fn render(&self, out: &mut String, name: &str, labels: &str) {
         let comma = if labels.is_empty() { "" } else { "," };
         for (bound, count) in self.bounds.iter().zip(&self.counts) {

@@ -4,13 +4,15 @@
 
 mod access;
 mod histogram;
+mod policies;
 mod process;
 mod steps;
+mod watches;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rk_api::resources::Resource;
@@ -19,7 +21,10 @@ use crate::http::ResourcePath;
 pub use access::Access;
 pub use histogram::Timings;
 use histogram::{Histogram, REQUEST_BOUNDS, SIZE_BOUNDS};
+pub use policies::{CheckError, PolicyChecks};
 pub use steps::{Admission, Half};
+pub use watches::OpenWatch;
+use watches::Watches;
 
 /// Most label combinations kept; paths come from clients, and clients may be hostile.
 const SERIES: usize = 5000;
@@ -28,49 +33,30 @@ const SERIES: usize = 5000;
 struct Series {
     /// By labels and code.
     requests: BTreeMap<(String, u16), u64>,
+    terminated: BTreeMap<(String, u16), u64>,
     latency: BTreeMap<String, Histogram>,
     sizes: BTreeMap<String, Histogram>,
 }
 
-/// What is counted of the watches on one resource.
-#[derive(Default)]
-struct Watches {
-    open: AtomicI64,
-    events: AtomicU64,
-}
-
-/// Group, version and resource.
-type Key = (String, String, String);
+/// A deprecated API that was asked for: group, version, resource and subresource.
+type Deprecated = [String; 4];
 
 /// Collects figures.
 #[derive(Default)]
 pub struct Metrics {
     series: Mutex<Series>,
-    watches: Mutex<BTreeMap<Key, Arc<Watches>>>,
+    deprecated: Mutex<BTreeSet<Deprecated>>,
+    watches: Watches,
     /// Requests under way: those that read, those that write.
     in_flight: [AtomicI64; 2],
     /// Durations of admission.
     pub admission: Admission,
+    /// What admission policies said.
+    pub policies: PolicyChecks,
     /// Who was let in.
     pub access: Access,
     /// Figures of others in this process.
     more: OnceLock<fn() -> String>,
-}
-
-/// Counts an open watch until dropped, and its events.
-pub struct OpenWatch(Arc<Watches>);
-
-impl OpenWatch {
-    /// One more event was sent.
-    pub fn sent(&self) {
-        self.0.events.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for OpenWatch {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Counts a request as under way until dropped.
@@ -125,12 +111,22 @@ impl Metrics {
     /// Counts a watch as open.
     #[must_use]
     pub fn open_watch(&self, resource: &Resource) -> OpenWatch {
-        let gvk = &resource.gvk;
-        let key = (gvk.group.to_string(), gvk.version.to_string(), resource.plural.to_string());
-        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        let watches = Arc::clone(watches.entry(key).or_default());
-        watches.open.fetch_add(1, Ordering::Relaxed);
-        OpenWatch(watches)
+        self.watches.open(resource)
+    }
+
+    /// A request was ended to protect the server.
+    pub fn terminated(&self, verb: &str, resource: Option<&ResourcePath>, code: u16) {
+        let key = (labels(verb, resource, None), code);
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        if series.terminated.len() < SERIES || series.terminated.contains_key(&key) {
+            *series.terminated.entry(key).or_default() += 1;
+        }
+    }
+
+    /// An API was asked for that upstream, or the author of its kind, declared deprecated. `path` must be one that is served.
+    pub fn deprecated(&self, path: &ResourcePath) {
+        let own = [&path.group, &path.version, &path.resource, &path.subresource].map(Clone::clone);
+        self.deprecated.lock().unwrap_or_else(PoisonError::into_inner).insert(own);
     }
 
     /// Everything as text; `objects` is how many objects each cached resource has, `store` how long the store took, `size` its bytes.
@@ -138,8 +134,9 @@ impl Metrics {
     pub fn render(&self, objects: &[(String, String, usize)], store: &Timings, size: Option<u64>) -> String {
         let mut out = String::with_capacity(64 * 1024);
         self.requests(&mut out);
-        self.watches(&mut out);
+        self.watches.render(&mut out);
         self.admission.render(&mut out);
+        self.policies.render(&mut out);
         self.access.render(&mut out);
         help(
             &mut out,
@@ -180,6 +177,18 @@ impl Metrics {
         for ((labels, code), count) in &series.requests {
             let _ = writeln!(out, "apiserver_request_total{{code=\"{code}\",{labels}}} {count}");
         }
+        let name = "apiserver_request_terminations_total";
+        help(out, name, "counter", "Requests that were ended to protect the server.");
+        for ((labels, code), count) in &series.terminated {
+            let _ = writeln!(out, "{name}{{code=\"{code}\",{labels}}} {count}");
+        }
+        let name = "apiserver_requested_deprecated_apis";
+        help(out, name, "gauge", "Deprecated APIs that were asked for, and the release that takes them away.");
+        for [group, version, resource, sub] in &*self.deprecated.lock().unwrap_or_else(PoisonError::into_inner) {
+            // What is deprecated here stays: no release is known to take it away.
+            let labels = format!("group=\"{group}\",removed_release=\"\",resource=\"{resource}\"");
+            let _ = writeln!(out, "{name}{{{labels},subresource=\"{sub}\",version=\"{version}\"}} 1");
+        }
         for name in ["apiserver_request_duration_seconds", "apiserver_request_sli_duration_seconds"] {
             help(out, name, "histogram", "Time to answer, watches aside.");
             for (labels, histogram) in &series.latency {
@@ -195,25 +204,6 @@ impl Metrics {
         for (gauge, kind) in self.in_flight.iter().zip(["readOnly", "mutating"]) {
             let count = gauge.load(Ordering::Relaxed);
             let _ = writeln!(out, "apiserver_current_inflight_requests{{request_kind=\"{kind}\"}} {count}");
-        }
-    }
-
-    fn watches(&self, out: &mut String) {
-        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        help(out, "apiserver_longrunning_requests", "gauge", "Open watches by resource.");
-        for ((group, version, resource), own) in &*watches {
-            let open = own.open.load(Ordering::Relaxed);
-            let labels = format!("group=\"{group}\",resource=\"{resource}\",scope=\"cluster\",subresource=\"\"");
-            let _ = writeln!(
-                out,
-                "apiserver_longrunning_requests{{component=\"apiserver\",{labels},verb=\"WATCH\",version=\"{version}\"}} {open}"
-            );
-        }
-        help(out, "apiserver_watch_events_total", "counter", "Events sent to watches by resource.");
-        for ((group, version, resource), own) in &*watches {
-            let sent = own.events.load(Ordering::Relaxed);
-            let labels = format!("group=\"{group}\",resource=\"{resource}\",version=\"{version}\"");
-            let _ = writeln!(out, "apiserver_watch_events_total{{{labels}}} {sent}");
         }
     }
 }
@@ -274,6 +264,8 @@ mod tests {
         let _open = metrics.enter("create");
         metrics.observe("create", Some(&path), false, 201, Duration::from_millis(7));
         metrics.sized("list", Some(&path), 2500);
+        metrics.terminated("create", Some(&path), 504);
+        metrics.deprecated(&ResourcePath { resource: "endpoints".into(), ..path });
         store.observe("create", "pods", Duration::from_millis(2));
         let text = metrics.render(&[("leases".into(), "coordination.k8s.io".into(), 3)], &store, Some(4096));
         for line in [
@@ -281,6 +273,9 @@ mod tests {
              subresource=\"\",verb=\"POST\",version=\"v1\"} 1",
             "apiserver_response_sizes_bucket{component=\"apiserver\",group=\"\",resource=\"pods\",scope=\"namespace\",\
              subresource=\"\",verb=\"LIST\",version=\"v1\",le=\"10000\"} 1",
+            "apiserver_request_terminations_total{code=\"504\",component=\"apiserver\",group=\"\",resource=\"pods\",scope=\"namespace\",\
+             subresource=\"\",verb=\"POST\",version=\"v1\"} 1",
+            "apiserver_requested_deprecated_apis{group=\"\",removed_release=\"\",resource=\"endpoints\",subresource=\"\",version=\"v1\"} 1",
             "apiserver_current_inflight_requests{request_kind=\"mutating\"} 1",
             "apiserver_storage_size_bytes{storage_cluster_id=\"etcd-0\"} 4096",
             "apiserver_storage_objects{resource=\"leases.coordination.k8s.io\"} 3",
