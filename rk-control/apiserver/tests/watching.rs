@@ -221,6 +221,64 @@ async fn tables_and_metadata_are_other_shapes_of_the_same_list() {
 }
 
 #[tokio::test]
+async fn watchers_of_other_shapes_see_the_same_frames() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let version = admin.get(MAPS).await.ok()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let path = format!("{MAPS}?watch=1&resourceVersion={version}");
+    let accept = |shape: &str| format!("application/json;as={shape};v=v1;g=meta.k8s.io");
+    for shape in ["PartialObjectMetadata", "Table"] {
+        let client = cluster.admin().with("accept", &accept(shape));
+        let (mut one, mut two) = (client.watch(&path).await, client.watch(&path).await);
+        for name in ["a", "b"] {
+            admin.create(MAPS, &config_map(&format!("{}-{name}", shape.to_lowercase()), json!({"k": "v"}))).await.ok();
+        }
+        let mut seen = Vec::new();
+        loop {
+            let (one, two) = (one.next().await.unwrap(), two.next().await.unwrap());
+            // Ages are told in seconds, which may have passed between the two.
+            let same = |event: &serde_json::Value| {
+                let rows = event["object"]["rows"][0].clone();
+                (
+                    event["type"].clone(),
+                    event["object"]["metadata"].clone(),
+                    rows["cells"][0].clone(),
+                    rows["object"].clone(),
+                )
+            };
+            assert_eq!(same(&one), same(&two));
+            assert_eq!(one["object"]["kind"], shape);
+            assert!(one["object"].get("data").is_none() && one["object"].get("spec").is_none());
+            let columns = one["object"]["columnDefinitions"].as_array().map(|columns| !columns.is_empty());
+            assert_eq!(columns, (shape == "Table").then_some(seen.is_empty()), "columns are told once");
+            let table = &one["object"]["rows"][0]["object"]["metadata"]["name"];
+            let name = one["object"]["metadata"]["name"].as_str().or(table.as_str()).unwrap().to_owned();
+            seen.push(name.clone());
+            if name == format!("{}-b", shape.to_lowercase()) {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_messages_is_streamed_whole() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let protobuf = cluster.admin().with("accept", "application/vnd.kubernetes.protobuf");
+    // None, few in one piece, and several pieces.
+    for (from, to, size) in [(0, 0, 0), (0, 3, 10), (3, 40, 9000)] {
+        for index in from..to {
+            admin.create(MAPS, &config_map(&format!("m{index:03}"), json!({"k": "v".repeat(size)}))).await.ok();
+        }
+        let (plain, messages) = (admin.get(MAPS).await.ok(), protobuf.get(MAPS).await);
+        assert_eq!(messages.headers["content-type"], "application/vnd.kubernetes.protobuf");
+        assert_eq!(plain["items"].as_array().unwrap().len(), to);
+        assert_eq!(messages.body, rk_api::proto::encode(&plain).unwrap(), "{to}");
+    }
+}
+
+#[tokio::test]
 async fn a_long_list_is_streamed_whole_and_compressed_on_request() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
