@@ -173,6 +173,45 @@ async fn a_streaming_list_ends_its_state_with_a_bookmark() {
 }
 
 #[tokio::test]
+async fn a_watch_ends_when_its_time_is_up_with_a_bookmark_before() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let made = admin.create(MAPS, &config_map("a", json!({}))).await.ok();
+    let number = |version: &serde_json::Value| version.as_str().unwrap().parse::<u64>().unwrap();
+    let version = number(&made["metadata"]["resourceVersion"]);
+    let path = format!("{MAPS}?watch=1&resourceVersion={version}");
+    let began = std::time::Instant::now();
+    let mut silent = admin.watch(&format!("{path}&timeoutSeconds=1")).await;
+    let mut marked = admin.watch(&format!("{path}&timeoutSeconds=3&allowWatchBookmarks=true")).await;
+    assert!(silent.next().await.is_none(), "who asked for no bookmarks gets none");
+    assert!(began.elapsed() >= std::time::Duration::from_secs(1));
+    let mark = marked.next().await.unwrap();
+    assert_eq!((&mark["type"], &mark["object"]["kind"]), (&json!("BOOKMARK"), &json!("ConfigMap")));
+    assert!(number(&mark["object"]["metadata"]["resourceVersion"]) >= version);
+    assert!(marked.next().await.is_none());
+    assert!(began.elapsed() >= std::time::Duration::from_secs(3));
+    assert_eq!(admin.get(&format!("{path}&timeoutSeconds=x")).await.failure().0, 400);
+}
+
+#[tokio::test]
+async fn a_watch_comes_in_messages_on_request() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let version = admin.get(MAPS).await.ok()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let made = admin.create(MAPS, &config_map("a", json!({"k": "1"}))).await.ok();
+    let changed = admin.patch(&format!("{MAPS}/a"), MERGE, &json!({"data": {"k": "2"}})).await.ok();
+    let mut wanted = Vec::new();
+    for (kind, object) in [("ADDED", &made), ("MODIFIED", &changed)] {
+        wanted.extend(rk_api::proto::watch_frame(kind, &rk_api::proto::encode(object).unwrap()));
+    }
+    let client = cluster.admin().with("accept", "application/vnd.kubernetes.protobuf;stream=watch");
+    let path = format!("{MAPS}?watch=1&resourceVersion={version}&timeoutSeconds=2");
+    let answer = client.get(&path).await;
+    assert_eq!(answer.headers["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
+    assert_eq!(answer.body, wanted);
+}
+
+#[tokio::test]
 async fn entering_a_selection_is_an_addition_and_leaving_it_a_deletion() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
@@ -271,7 +310,9 @@ async fn a_list_of_messages_is_streamed_whole() {
         for index in from..to {
             admin.create(MAPS, &config_map(&format!("m{index:03}"), json!({"k": "v".repeat(size)}))).await.ok();
         }
-        let (plain, messages) = (admin.get(MAPS).await.ok(), protobuf.get(MAPS).await);
+        let version = admin.get(MAPS).await.ok()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+        let path = format!("{MAPS}?resourceVersion={version}&resourceVersionMatch=Exact");
+        let (plain, messages) = (admin.get(&path).await.ok(), protobuf.get(&path).await);
         assert_eq!(messages.headers["content-type"], "application/vnd.kubernetes.protobuf");
         assert_eq!(plain["items"].as_array().unwrap().len(), to);
         assert_eq!(messages.body, rk_api::proto::encode(&plain).unwrap(), "{to}");
