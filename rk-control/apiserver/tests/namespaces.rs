@@ -33,6 +33,26 @@ async fn a_new_cluster_has_its_namespaces_services_and_policy() {
 }
 
 #[tokio::test]
+async fn figures_tell_of_deprecated_apis_and_of_what_watches_got() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.get("/api/v1/namespaces/default/endpoints").await.ok();
+    admin.create(MAPS, &config_map("a", json!({}))).await.ok();
+    let mut watch = admin.watch(&format!("{MAPS}?watch=1")).await;
+    assert_eq!(watch.brief().await, ("ADDED".to_owned(), "a".to_owned()));
+    let figures = admin.get("/metrics").await.body;
+    let figures = String::from_utf8_lossy(&figures);
+    for line in [
+        "apiserver_requested_deprecated_apis{group=\"\",removed_release=\"\",resource=\"endpoints\",subresource=\"\",version=\"v1\"} 1",
+        "apiserver_watch_events_total{group=\"\",resource=\"configmaps\",version=\"v1\"} 1",
+        "apiserver_watch_events_sizes_count{group=\"\",resource=\"configmaps\",version=\"v1\"} 1",
+        "apiserver_init_events_total{group=\"\",resource=\"configmaps\"} 1",
+    ] {
+        assert!(figures.lines().any(|own| own == line), "{line}\n{figures}");
+    }
+}
+
+#[tokio::test]
 async fn health_is_told_check_by_check() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
