@@ -26,9 +26,9 @@ use crate::callout::Callouts;
 use crate::config::Config;
 use crate::discovery::{self, Discovery, GIT_VERSION};
 use crate::handlers;
-use crate::health::Health;
+use crate::health::{Health, Hook};
 use crate::http::{
-    Accept, Body, BoxError, Connection, Format, Limits, Peer, Query, RequestInfo, ResourcePath, counted,
+    Accept, Body, BoxError, Connection, Format, Limits, Peer, Query, RequestInfo, ResourcePath, counted, is_late,
     serve_listener, status_response,
 };
 use crate::metrics::Metrics;
@@ -126,7 +126,12 @@ impl Core {
         let under_way = self.metrics.enter(&verb);
         let mut response = match self.route(request, connection, query, info).await {
             Ok(response) => response,
-            Err(status) => status_response(&status, failure_format(accepted)),
+            Err(status) => {
+                if is_late(&status) {
+                    self.metrics.terminated(&verb, resource.as_ref(), status.code);
+                }
+                status_response(&status, failure_format(accepted))
+            }
         };
         if head {
             // HTTP/2 takes a body in answer to HEAD for a broken stream.
@@ -240,20 +245,23 @@ impl ApiServer {
     }
 
     /// Makes what every cluster has: namespaces, default roles, the `kubernetes` and DNS Services, cluster-info, and repairs the
-    /// allocations of Services. Safe to repeat; `/readyz` tells when it is done.
+    /// allocations of Services. Safe to repeat; `/readyz` tells when it is done, and the first turns of the loops that it starts.
     ///
     /// # Errors
     /// The first object that could not be made, as a `Status`.
     pub async fn bootstrap(&self) -> Result<(), Status> {
         custom::sync(&self.core).await?;
+        self.core.health.finish(Hook::CustomKinds);
         bootstrap::run(&self.core).await?;
         crate::alloc::settle(&self.core).await?;
+        self.core.health.finish(Hook::ServiceAddresses);
         if !self.keeping.swap(true, Ordering::AcqRel) {
             tokio::spawn(crate::alloc::run_keeper(Arc::clone(&self.core)));
             tokio::spawn(custom::run(Arc::clone(&self.core)));
             tokio::spawn(aggregation::run(Arc::clone(&self.core)));
             tokio::spawn(admission::run_policies(Arc::clone(&self.core)));
             tokio::spawn(flow::run(Arc::clone(&self.core)));
+            self.core.health.finish(Hook::CustomKindsKeeper);
         }
         Ok(())
     }

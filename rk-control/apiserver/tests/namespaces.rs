@@ -29,7 +29,67 @@ async fn a_new_cluster_has_its_namespaces_services_and_policy() {
     assert_eq!(slice["endpoints"][0]["addresses"], json!(["192.0.2.10"]));
     admin.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/cluster-admin").await.ok();
     admin.get("/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical").await.ok();
-    assert_eq!(admin.get("/readyz").await.body, "ok");
+    until("readiness", async || admin.get("/readyz").await.body == "ok").await;
+}
+
+#[tokio::test]
+async fn figures_tell_of_deprecated_apis_and_of_what_watches_got() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.get("/api/v1/namespaces/default/endpoints").await.ok();
+    admin.create(MAPS, &config_map("a", json!({}))).await.ok();
+    let mut watch = admin.watch(&format!("{MAPS}?watch=1")).await;
+    assert_eq!(watch.brief().await, ("ADDED".to_owned(), "a".to_owned()));
+    let figures = admin.get("/metrics").await.body;
+    let figures = String::from_utf8_lossy(&figures);
+    for line in [
+        "apiserver_requested_deprecated_apis{group=\"\",removed_release=\"\",resource=\"endpoints\",subresource=\"\",version=\"v1\"} 1",
+        "apiserver_watch_events_total{group=\"\",resource=\"configmaps\",version=\"v1\"} 1",
+        "apiserver_watch_events_sizes_count{group=\"\",resource=\"configmaps\",version=\"v1\"} 1",
+        "apiserver_init_events_total{group=\"\",resource=\"configmaps\"} 1",
+    ] {
+        assert!(figures.lines().any(|own| own == line), "{line}\n{figures}");
+    }
+}
+
+#[tokio::test]
+async fn health_is_told_check_by_check() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    until("readiness", async || admin.get("/readyz").await.code == 200).await;
+    let text = async |path: &str| {
+        let answer = admin.get(path).await;
+        assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8", "{path}");
+        (answer.code.as_u16(), String::from_utf8_lossy(&answer.body).into_owned())
+    };
+    for endpoint in ["healthz", "livez", "readyz"] {
+        assert_eq!(text(&format!("/{endpoint}")).await, (200, "ok".to_owned()));
+        let (code, told) = text(&format!("/{endpoint}?verbose")).await;
+        assert_eq!(code, 200);
+        assert!(told.starts_with("[+]ping ok\n[+]log ok\n[+]etcd ok\n"), "{told}");
+        assert!(told.contains("\n[+]poststarthook/rbac/bootstrap-roles ok\n"), "{told}");
+        assert!(told.ends_with(&format!("ok\n{endpoint} check passed\n")), "{told}");
+        assert_eq!(told.contains("[+]etcd-readiness ok\n[+]informer-sync ok\n"), endpoint == "readyz", "{told}");
+        for check in ["ping", "etcd", "poststarthook/rbac/bootstrap-roles"] {
+            assert_eq!(text(&format!("/{endpoint}/{check}")).await, (200, "ok".to_owned()), "{check}");
+        }
+        assert_eq!(text(&format!("/{endpoint}/nonesuch")).await.0, 404);
+    }
+    assert_eq!(text("/livez/etcd-readiness").await.0, 404, "it is a matter of readiness alone");
+    let (_, told) = text("/livez?verbose&exclude=etcd&exclude=nonesuch&exclude=more").await;
+    assert!(told.contains("[+]etcd excluded: ok\n"), "{told}");
+    let warning = "warn: some health checks cannot be excluded: no matches for \"more\",\"nonesuch\"\n";
+    assert!(told.contains(warning), "{told}");
+    let root = admin.get("/").await.ok();
+    assert!(root["paths"].as_array().unwrap().contains(&json!("/readyz/poststarthook/crd-informer-synced")));
+
+    cluster.server.shutdown();
+    let (code, told) = text("/readyz").await;
+    assert_eq!(code, 500, "{told}");
+    assert!(told.ends_with("[-]shutdown failed: reason withheld\nreadyz check failed\n"), "{told}");
+    assert_eq!(text("/readyz/shutdown").await, (500, "internal server error: process is shutting down\n".to_owned()));
+    assert_eq!(text("/livez").await.0, 200, "who shuts down is alive");
+    assert_eq!(text("/readyz?exclude=shutdown").await.0, 200);
 }
 
 #[tokio::test]

@@ -234,6 +234,35 @@ async fn scale_reads_and_writes_replicas() {
     assert_eq!(admin.patch(&path, MERGE, &json!({"spec": {"replicas": 7}})).await.ok()["spec"]["replicas"], 7);
     let whole = admin.get(&format!("{deployments}/d")).await.ok();
     assert_eq!((&whole["spec"]["replicas"], &whole["metadata"]["generation"]), (&json!(7), &json!(3)));
+
+    // Replicas have one owner, whether it speaks of the workload or of its Scale.
+    let owner = |whole: &Value, manager: &str| {
+        let entries = whole["metadata"]["managedFields"].as_array().unwrap();
+        let found = entries.iter().find(|entry| entry["manager"] == manager && entry["subresource"] == "scale");
+        found.map(|entry| (entry["operation"].clone(), entry["apiVersion"].clone(), entry["fieldsV1"].clone()))
+    };
+    let fields = json!({"f:spec": {"f:replicas": {}}});
+    let by = |manager: &str, more: &str| format!("{path}?fieldManager={manager}{more}");
+    admin.patch(&by("autoscaler", ""), MERGE, &json!({"spec": {"replicas": 8}})).await.ok();
+    let whole = admin.get(&format!("{deployments}/d")).await.ok();
+    assert_eq!(owner(&whole, "autoscaler"), Some((json!("Update"), json!("apps/v1"), fields.clone())));
+
+    let (kind, config) = (
+        "application/apply-patch+yaml",
+        |replicas: i64| json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": {"replicas": replicas}}),
+    );
+    let (code, message) = admin.patch(&by("one", ""), kind, &config(9)).await.failure();
+    assert!(code == 409 && message.contains("conflict with \"autoscaler\" with subresource \"scale\""), "{message}");
+    assert_eq!(admin.patch(&path, MERGE, &config(9)).await.code, 200, "who does not apply takes what it likes");
+    assert_eq!(admin.patch(&by("one", "&force=true"), kind, &config(4)).await.ok()["spec"]["replicas"], 4);
+    let whole = admin.get(&format!("{deployments}/d")).await.ok();
+    assert_eq!(owner(&whole, "one"), Some((json!("Apply"), json!("apps/v1"), fields)));
+    assert_eq!((&whole["spec"]["replicas"], owner(&whole, "autoscaler")), (&json!(4), None));
+    assert_eq!(admin.patch(&by("two", ""), kind, &config(5)).await.code, 409);
+    assert_eq!(admin.patch(&by("two", "&force=true"), MERGE, &config(5)).await.code, 422);
+    assert_eq!(admin.patch(&path, kind, &config(5)).await.code, 422, "who applies has a name");
+    let odd = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}});
+    assert_eq!(admin.patch(&by("one", ""), kind, &odd).await.code, 400);
 }
 
 #[tokio::test]

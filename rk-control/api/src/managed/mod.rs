@@ -15,6 +15,7 @@ mod laws;
 mod merge;
 mod merged;
 mod path;
+pub(crate) mod scale;
 mod set;
 #[cfg(test)]
 mod tests;

@@ -58,6 +58,9 @@ pub async fn dispatch(
     }
     let deprecated = deprecation(&path).map(str::to_owned);
     let deprecated = deprecated.or_else(|| resource.custom.as_ref()?.deprecation.clone());
+    if deprecated.is_some() && (path.subresource.is_empty() || resource.subresource(&path.subresource).is_some()) {
+        core.metrics.deprecated(&path);
+    }
     let headers = if path.subresource.is_empty() {
         std::mem::take(request.headers_mut())
     } else {

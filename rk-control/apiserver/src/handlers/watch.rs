@@ -62,6 +62,10 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
         }
         Start::After(revision) => (Phase::Live, revision),
     };
+    let open = call.core.metrics.open_watch(&call.resource);
+    if let Phase::Initial(objects) = &phase {
+        open.begins_with(objects.len());
+    }
     let now = Instant::now();
     let watcher = Watcher {
         changed: cache.subscribe(),
@@ -73,7 +77,7 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
         drained: false,
         queue: VecDeque::new(),
         ended: false,
-        open: call.core.metrics.open_watch(&call.resource),
+        open,
         cache,
         selection,
         namespace,
@@ -83,7 +87,7 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
     };
     let frames = stream::unfold(watcher, |mut watcher| async move {
         let bytes = watcher.next().await?;
-        watcher.open.sent();
+        watcher.open.sent(bytes.len());
         Some((Ok::<_, BoxError>(Frame::data(bytes)), watcher))
     });
     let mut response = bytes_response(StatusCode::OK, media_type, Bytes::new());

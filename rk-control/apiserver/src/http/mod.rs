@@ -10,7 +10,7 @@ mod query;
 mod request_info;
 mod respond;
 
-pub use body::{Body, BoxError, read_body};
+pub use body::{Body, BoxError, is_late, read_body};
 pub use connection::{Connection, Peer};
 pub use counted::counted;
 pub use listener::{Limits, serve_listener};

@@ -4,14 +4,16 @@
 
 mod access;
 mod histogram;
+mod policies;
 mod process;
 mod series;
 mod steps;
+mod watches;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rk_api::resources::Resource;
@@ -20,53 +22,38 @@ use crate::http::ResourcePath;
 pub use access::Access;
 pub use histogram::Timings;
 use histogram::{Figures, REQUEST_BOUNDS, SIZE_BOUNDS};
+pub use policies::{CheckError, PolicyChecks};
 use series::{Labels, Table};
 pub use steps::{Admission, Half, STEPS};
+pub use watches::OpenWatch;
+use watches::Watches;
 
 /// Most label combinations kept; paths come from clients, and clients may be hostile.
 const SERIES: usize = 5000;
 
-/// What is counted of the watches on one resource.
-#[derive(Default)]
-struct Watches {
-    open: AtomicI64,
-    events: AtomicU64,
-}
-
-/// Group, version and resource.
-type Key = (String, String, String);
+/// A deprecated API that was asked for: group, version, resource and subresource.
+type Deprecated = [String; 4];
 
 /// Collects figures.
 pub struct Metrics {
     /// Durations of requests, by code too.
     requests: Table,
+    /// Requests that were ended; only their number counts.
+    terminated: Table,
     /// Bytes of answers.
     sizes: Table,
-    watches: Mutex<BTreeMap<Key, Arc<Watches>>>,
+    deprecated: Mutex<BTreeSet<Deprecated>>,
+    watches: Watches,
     /// Requests under way: those that read, those that write.
     in_flight: [AtomicI64; 2],
     /// Durations of admission.
     pub admission: Admission,
+    /// What admission policies said.
+    pub policies: PolicyChecks,
     /// Who was let in.
     pub access: Access,
     /// Figures of others in this process.
     more: OnceLock<fn() -> String>,
-}
-
-/// Counts an open watch until dropped, and its events.
-pub struct OpenWatch(Arc<Watches>);
-
-impl OpenWatch {
-    /// One more event was sent.
-    pub fn sent(&self) {
-        self.0.events.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for OpenWatch {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Counts a request as under way until dropped.
@@ -83,10 +70,13 @@ impl Default for Metrics {
         Self {
             requests: Table::new(REQUEST_BOUNDS),
             sizes: Table::new(SIZE_BOUNDS),
-            watches: Mutex::default(),
+            terminated: Table::new(&[]),
+            deprecated: Mutex::default(),
+            watches: Watches::default(),
             in_flight: Default::default(),
             admission: Admission::default(),
             access: Access::default(),
+            policies: PolicyChecks::default(),
             more: OnceLock::new(),
         }
     }
@@ -121,12 +111,18 @@ impl Metrics {
     /// Counts a watch as open.
     #[must_use]
     pub fn open_watch(&self, resource: &Resource) -> OpenWatch {
-        let gvk = &resource.gvk;
-        let key = (gvk.group.to_string(), gvk.version.to_string(), resource.plural.to_string());
-        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        let watches = Arc::clone(watches.entry(key).or_default());
-        watches.open.fetch_add(1, Ordering::Relaxed);
-        OpenWatch(watches)
+        self.watches.open(resource)
+    }
+
+    /// A request was ended to protect the server.
+    pub fn terminated(&self, verb: &str, resource: Option<&ResourcePath>, code: u16) {
+        self.terminated.observe(&Labels { code, ..Labels::of(verb, resource) }, 0.0);
+    }
+
+    /// An API was asked for that upstream, or the author of its kind, declared deprecated. `path` must be one that is served.
+    pub fn deprecated(&self, path: &ResourcePath) {
+        let own = [&path.group, &path.version, &path.resource, &path.subresource].map(Clone::clone);
+        self.deprecated.lock().unwrap_or_else(PoisonError::into_inner).insert(own);
     }
 
     /// Everything as text; `objects` is how many objects each cached resource has, `store` how long the store took, `size` its bytes.
@@ -134,8 +130,9 @@ impl Metrics {
     pub fn render(&self, objects: &[(String, String, usize)], store: &Timings, size: Option<u64>) -> String {
         let mut out = String::with_capacity(64 * 1024);
         self.requests(&mut out);
-        self.watches(&mut out);
+        self.watches.render(&mut out);
         self.admission.render(&mut out);
+        self.policies.render(&mut out);
         self.access.render(&mut out);
         help(
             &mut out,
@@ -185,6 +182,18 @@ impl Metrics {
                 None => drop(latency.insert(labels, told.figures)),
             }
         }
+        let name = "apiserver_request_terminations_total";
+        help(out, name, "counter", "Requests that were ended to protect the server.");
+        for told in self.terminated.told() {
+            let _ = writeln!(out, "{name}{{code=\"{}\",{}}} {}", told.code, told.labels, told.figures.total());
+        }
+        let name = "apiserver_requested_deprecated_apis";
+        help(out, name, "gauge", "Deprecated APIs that were asked for, and the release that takes them away.");
+        for [group, version, resource, sub] in &*self.deprecated.lock().unwrap_or_else(PoisonError::into_inner) {
+            // What is deprecated here stays: no release is known to take it away.
+            let labels = format!("group=\"{group}\",removed_release=\"\",resource=\"{resource}\"");
+            let _ = writeln!(out, "{name}{{{labels},subresource=\"{sub}\",version=\"{version}\"}} 1");
+        }
         for name in ["apiserver_request_duration_seconds", "apiserver_request_sli_duration_seconds"] {
             help(out, name, "histogram", "Time to answer, watches aside.");
             for (labels, figures) in &latency {
@@ -200,25 +209,6 @@ impl Metrics {
         for (gauge, kind) in self.in_flight.iter().zip(["readOnly", "mutating"]) {
             let count = gauge.load(Ordering::Relaxed);
             let _ = writeln!(out, "apiserver_current_inflight_requests{{request_kind=\"{kind}\"}} {count}");
-        }
-    }
-
-    fn watches(&self, out: &mut String) {
-        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        help(out, "apiserver_longrunning_requests", "gauge", "Open watches by resource.");
-        for ((group, version, resource), own) in &*watches {
-            let open = own.open.load(Ordering::Relaxed);
-            let labels = format!("group=\"{group}\",resource=\"{resource}\",scope=\"cluster\",subresource=\"\"");
-            let _ = writeln!(
-                out,
-                "apiserver_longrunning_requests{{component=\"apiserver\",{labels},verb=\"WATCH\",version=\"{version}\"}} {open}"
-            );
-        }
-        help(out, "apiserver_watch_events_total", "counter", "Events sent to watches by resource.");
-        for ((group, version, resource), own) in &*watches {
-            let sent = own.events.load(Ordering::Relaxed);
-            let labels = format!("group=\"{group}\",resource=\"{resource}\",version=\"{version}\"");
-            let _ = writeln!(out, "apiserver_watch_events_total{{{labels}}} {sent}");
         }
     }
 }
@@ -254,12 +244,17 @@ mod tests {
         }
         metrics.observe("create", Some(&path), false, 409, Duration::from_millis(7));
         metrics.observe("watch", Some(&path), false, 200, Duration::from_secs(7));
+        metrics.terminated("create", Some(&path), 504);
+        metrics.deprecated(&ResourcePath { resource: "endpoints".into(), ..path });
         let text = metrics.render(&[("leases".into(), "coordination.k8s.io".into(), 3)], &store, Some(4096));
         for line in [
             "apiserver_request_total{code=\"201\",component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",scope=\"namespace\",\
              subresource=\"\",verb=\"POST\",version=\"v1\"} 1",
             "apiserver_response_sizes_bucket{component=\"apiserver\",group=\"\",resource=\"pods\",scope=\"namespace\",\
              subresource=\"\",verb=\"LIST\",version=\"v1\",le=\"10000\"} 1",
+            "apiserver_request_terminations_total{code=\"504\",component=\"apiserver\",group=\"\",resource=\"pods\",scope=\"namespace\",\
+             subresource=\"\",verb=\"POST\",version=\"v1\"} 1",
+            "apiserver_requested_deprecated_apis{group=\"\",removed_release=\"\",resource=\"endpoints\",subresource=\"\",version=\"v1\"} 1",
             "apiserver_current_inflight_requests{request_kind=\"mutating\"} 1",
             "apiserver_request_duration_seconds_count{component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",\
              scope=\"namespace\",subresource=\"\",verb=\"POST\",version=\"v1\"} 2",
