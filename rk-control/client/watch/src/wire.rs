@@ -54,7 +54,7 @@ impl<'de> DeserializeSeed<'de> for Seek<'_> {
         if !self.members.is_empty() {
             return value.deserialize_map(self);
         }
-        *self.found = Option::<String>::deserialize(value)?;
+        *self.found = Deserialize::deserialize(value)?;
         Err(D::Error::custom("found"))
     }
 }

@@ -51,7 +51,7 @@ impl Sources {
         if let Some(feed) = collector.informers.metadata(&id.0, &id.1) {
             if self.fed.insert(id.clone()) {
                 let (collector, kind) = (Arc::clone(collector), kind_of(resource));
-                feed.on_metadata(Box::new(move |presence: Presence<'_>| collector.take(&kind, presence)));
+                feed.on_metadata(Box::new(move |presence: Presence<'_>| collector.learn(&kind, presence)));
             }
             // What its type cannot hold has metadata all the same: a watch tells of it, and of the others twice, which does no harm.
             if !feed.has_misread() {
@@ -107,7 +107,7 @@ fn kind_of(resource: &Resource) -> Arc<Kind> {
 
 impl Collector {
     /// What an informer tells. Its cache is a list and a watch already, so each change is the difference to what was told before.
-    fn take(&self, kind: &Arc<Kind>, presence: Presence<'_>) {
+    fn learn(&self, kind: &Arc<Kind>, presence: Presence<'_>) {
         let work = match presence {
             Presence::Here(object) => self.graph().observe(kind, object),
             Presence::Gone(object) => self.graph().forget(object.uid.as_deref().unwrap_or_default()),
