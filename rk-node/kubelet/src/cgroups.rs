@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
 
+use crate::node::most_tasks;
 use crate::pod::spec;
 use crate::resources::{cgroup_parent, pod_cgroup};
 
@@ -45,9 +46,7 @@ impl Cgroups {
             hand_down(&dir);
         }
         // Whatever pods do, the node's own services can make processes.
-        if let Some(all) =
-            fs::read_to_string("/proc/sys/kernel/pid_max").ok().and_then(|t| t.trim().parse::<u64>().ok())
-        {
+        if let Some(all) = most_tasks() {
             write(&self.root.join("kubepods"), "pids.max", &(all / 10 * 9).to_string())?;
         }
         // A pod that asks for nothing gets the least there is.

@@ -87,3 +87,27 @@ fn a_memory_hog_is_killed_in_its_own_pod_alone() {
     back_to(&kubectl, &before);
     unharmed(&kubectl);
 }
+
+#[test]
+fn a_fork_bomb_without_limits_costs_its_own_pod_alone() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("free-bomb");
+    observers(&kubectl);
+    let before = sh(&kubectl, "inspector", HOLDINGS).expect("holdings");
+    // Pods together stay below what the kernel can fork on this machine: the rest is the node's own.
+    let bounds = "cd /proc/1/root; echo $(cat sys/fs/cgroup/kubepods/pids.max) $(cat proc/sys/kernel/threads-max)";
+    let bounds = sh(&kubectl, "inspector", bounds).expect("bounds");
+    let bounds: Vec<u64> = bounds.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+    assert!(bounds.len() == 2 && bounds[0] < bounds[1], "{bounds:?}");
+    kubectl.apply(&pod("bomb", "bomb() { bomb | bomb & }; bomb; exec sleep 36000", "  restartPolicy: Never\n", ""));
+    // Memory or numbers run out first, whichever the machine has less of: the container is killed as a whole, or its pod evicted.
+    eventually("the end of the bomb", limit(240), || {
+        let path = "{.status.phase} {.status.reason} {.status.containerStatuses[0].state.terminated.reason}";
+        let seen = kubectl.try_path(&["pod", "bomb"], path)?;
+        if seen.contains("OOMKilled") || seen.contains("Evicted") { Ok(()) } else { Err(seen) }
+    });
+    unharmed(&kubectl);
+    delete(&kubectl, &["pod", "bomb"]);
+    back_to(&kubectl, &before);
+    unharmed(&kubectl);
+}

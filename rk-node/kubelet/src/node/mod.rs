@@ -12,7 +12,7 @@ mod pressure;
 mod reported;
 
 pub use address::find_node_ip;
-pub use info::machine;
+pub use info::{machine, most_tasks};
 pub use lease::lease_loop;
 pub use loops::{NodeLoop, Sources};
 pub use object::kept_memory;
