@@ -18,7 +18,7 @@ use crate::{
     endpoint::endpoints,
     error::{Error, ErrorKind, Result},
     image::{Image, ImageId},
-    layer::{Limits, Meta, unpack},
+    layer::{Budget, Limits, Meta, unpack},
     manifest::{self, ACCEPT, Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest},
     reference::{Digest, Reference},
     registry::Session,
@@ -89,8 +89,11 @@ impl Puller {
             return Err(Error::Malformed { what: name, reason });
         }
         let _hold = self.store.hold(&diff_ids);
+        let budget = Budget::new(&self.store.root, self.config.max_image_bytes, self.config.reserve.clone());
+        let budget = Arc::new(budget);
         let pairs = resolved.layers.iter().zip(&diff_ids);
-        let metas = try_join_all(pairs.map(|(descriptor, diff_id)| self.layer(session, descriptor, diff_id))).await?;
+        let layers = pairs.map(|(descriptor, diff_id)| self.layer(session, descriptor, diff_id, &budget));
+        let metas = try_join_all(layers).await?;
         let id = ImageId(resolved.config.digest.clone());
         let image = Image {
             id: id.clone(),
@@ -122,7 +125,13 @@ impl Puller {
     }
 
     /// Brings one layer, unless it is here already.
-    async fn layer(&self, session: &Session, descriptor: &Descriptor, diff_id: &Digest) -> Result<Meta> {
+    async fn layer(
+        &self,
+        session: &Session,
+        descriptor: &Descriptor,
+        diff_id: &Digest,
+        budget: &Arc<Budget>,
+    ) -> Result<Meta> {
         let single = self.single(diff_id);
         let _turn = single.lock().await;
         if let Some(meta) = self.store.layer_meta(diff_id) {
@@ -130,7 +139,7 @@ impl Puller {
         }
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await;
-        let meta = self.stream_layer(session, descriptor, diff_id).await?;
+        let meta = self.stream_layer(session, descriptor, diff_id, budget).await?;
         tracing::debug!(layer = %diff_id, bytes = meta.bytes, "unpacked");
         Ok(meta)
     }
@@ -147,10 +156,17 @@ impl Puller {
     }
 
     /// Network → digest → decompression → diff ID → tar → disk, one chunk at a time.
-    async fn stream_layer(&self, session: &Session, descriptor: &Descriptor, diff_id: &Digest) -> Result<Meta> {
+    async fn stream_layer(
+        &self,
+        session: &Session,
+        descriptor: &Descriptor,
+        diff_id: &Digest,
+        budget: &Arc<Budget>,
+    ) -> Result<Meta> {
         let what = format!("layer {}", descriptor.digest);
         let (chunks, receiver) = mpsc::channel(CHUNKS);
-        let limits = Limits { bytes: self.config.max_layer_bytes, entries: self.config.max_layer_entries };
+        let (bytes, entries) = (self.config.max_layer_bytes, self.config.max_layer_entries);
+        let limits = Limits { bytes, entries, image: Some(budget.clone()) };
         let store = self.store.clone();
         let like = diff_id.clone();
         // The directory belongs to the worker: it goes even when nobody waits for the result any more.

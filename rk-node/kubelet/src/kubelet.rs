@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::cgroups::Cgroups;
@@ -136,7 +136,9 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     let storage = options.dirs.kubelet.clone();
     let (collected, host) = (runtime.clone(), options.node_name.clone());
     let records = Arc::new(PullRecords::open(&options.dirs.kubelet, options.image_verification.clone()));
-    tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, options.image_gc, records.clone()));
+    let (bounds, lack) = (options.image_gc, Arc::new(Notify::new()));
+    let (known, lacking) = (records.clone(), lack.clone());
+    tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, bounds, known, lacking));
     swap.controlled = cgroups.root().join("kubepods").join(SWAP_FILE).exists();
     recorder.normal(&PodRef::node(&options.node_name), "Starting", "Starting kubelet.");
     let objects = Objects::new(client.clone());
@@ -156,6 +158,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
             recorder,
             NodeCredentials::new(&options.dirs.kubelet, &options.registry_auth),
             records,
+            lack,
         ),
         status,
         services,
