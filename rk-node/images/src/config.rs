@@ -16,8 +16,10 @@ pub struct Config {
     pub extra_roots: Vec<CertificateDer<'static>>,
     /// Certificate authorities trusted for one registry or mirror only: its host, with its port unless that is 443.
     pub host_roots: Vec<(String, Vec<CertificateDer<'static>>)>,
-    /// Layers downloaded at once over all pulls; each holds a decompression window and one connection.
+    /// Layers of one image that are downloaded at once.
     pub parallel_layers: usize,
+    /// Layers downloaded at once over all pulls; each holds a decompression window and one connection.
+    pub most_layers: usize,
     /// Most bytes that one layer may unpack to.
     pub max_layer_bytes: u64,
     /// Most entries that one layer may have.
@@ -28,11 +30,13 @@ pub struct Config {
     pub reserve: Reserve,
     /// Longest silence of a registry before a transfer counts as broken.
     pub idle_timeout: Duration,
+    /// The least that a transfer brings: who sends less is silent but for show.
+    pub floor: Pace,
 }
 
 impl Config {
-    /// Defaults that suit a node: 3 layers at once, 64 GiB and 2 million entries to a layer, 128 GiB to an image, 15 % of the disk and
-    /// 5 % of its inodes free, 30 s of silence.
+    /// Defaults that suit a node: 3 layers of an image and 12 of all at once, 64 GiB and 2 million entries to a layer, 128 GiB to an
+    /// image, 15 % of the disk and 5 % of its inodes free, 30 s of silence, 64 KiB a minute.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
@@ -40,13 +44,24 @@ impl Config {
             extra_roots: Vec::new(),
             host_roots: Vec::new(),
             parallel_layers: 3,
+            most_layers: 12,
             max_layer_bytes: 64 << 30,
             max_layer_entries: 2_000_000,
             max_image_bytes: 128 << 30,
             reserve: Reserve { bytes: vec![Part::Share(1500)], inodes: vec![Part::Share(500)] },
             idle_timeout: Duration::from_secs(30),
+            floor: Pace { bytes: 64 << 10, within: Duration::from_secs(60) },
         }
     }
+}
+
+/// Bytes within a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// How many.
+    pub bytes: u64,
+    /// In which time.
+    pub within: Duration,
 }
 
 /// A part of what there is.

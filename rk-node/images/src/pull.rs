@@ -34,9 +34,17 @@ pub(crate) struct Puller {
     pub store: Arc<Store>,
     pub config: Config,
     transport: Transport,
+    /// Bounds what the layers of all pulls hold together.
     slots: Semaphore,
     /// One download of a layer at a time, also across images.
     layers: Mutex<HashMap<Digest, Weak<AsyncMutex<()>>>>,
+}
+
+/// What the layers of one pull share.
+struct Pull {
+    budget: Arc<Budget>,
+    /// A pull whose registry is slow has no more than these of the slots of all.
+    slots: Semaphore,
 }
 
 /// A resolved image: what to fetch and what it will be.
@@ -51,7 +59,7 @@ impl Puller {
     pub fn new(store: Arc<Store>, config: Config) -> Result<Self> {
         let transport =
             Transport::new(&config).map_err(|e| Error::Registry { registry: "TLS".into(), reason: e.to_string() })?;
-        let slots = Semaphore::new(config.parallel_layers.max(1));
+        let slots = Semaphore::new(config.most_layers.max(1));
         Ok(Self { store, config, transport, slots, layers: Mutex::default() })
     }
 
@@ -90,9 +98,9 @@ impl Puller {
         }
         let _hold = self.store.hold(&diff_ids);
         let budget = Budget::new(&self.store.root, self.config.max_image_bytes, self.config.reserve.clone());
-        let budget = Arc::new(budget);
+        let pull = Pull { budget: Arc::new(budget), slots: Semaphore::new(self.config.parallel_layers.max(1)) };
         let pairs = resolved.layers.iter().zip(&diff_ids);
-        let layers = pairs.map(|(descriptor, diff_id)| self.layer(session, descriptor, diff_id, &budget));
+        let layers = pairs.map(|(descriptor, diff_id)| self.layer(session, descriptor, diff_id, &pull));
         let metas = try_join_all(layers).await?;
         let id = ImageId(resolved.config.digest.clone());
         let image = Image {
@@ -115,7 +123,7 @@ impl Puller {
         if descriptor.size > MAX_CONFIG as u64 {
             return Err(Error::Limit { what, limit: format!("larger than {MAX_CONFIG} bytes") });
         }
-        let mut blob = Blob::new(session, descriptor, self.config.idle_timeout);
+        let mut blob = Blob::new(session, descriptor, &self.config);
         let mut bytes = Vec::with_capacity(descriptor.size as usize);
         while let Some(chunk) = blob.next().await? {
             bytes.extend_from_slice(&chunk);
@@ -125,21 +133,16 @@ impl Puller {
     }
 
     /// Brings one layer, unless it is here already.
-    async fn layer(
-        &self,
-        session: &Session,
-        descriptor: &Descriptor,
-        diff_id: &Digest,
-        budget: &Arc<Budget>,
-    ) -> Result<Meta> {
+    async fn layer(&self, session: &Session, descriptor: &Descriptor, diff_id: &Digest, pull: &Pull) -> Result<Meta> {
+        // Neither semaphore is ever closed. The own one comes first: who waits for it holds none of the others' slots.
+        let _own = pull.slots.acquire().await;
         let single = self.single(diff_id);
         let _turn = single.lock().await;
         if let Some(meta) = self.store.layer_meta(diff_id) {
             return Ok(meta);
         }
-        // The semaphore is never closed.
         let _slot = self.slots.acquire().await;
-        let meta = self.stream_layer(session, descriptor, diff_id, budget).await?;
+        let meta = self.stream_layer(session, descriptor, diff_id, &pull.budget).await?;
         tracing::debug!(layer = %diff_id, bytes = meta.bytes, "unpacked");
         Ok(meta)
     }
@@ -177,7 +180,7 @@ impl Puller {
             Ok::<_, Error>((ingest, unpacked))
         });
         let mut hasher = Hasher::like(&descriptor.digest);
-        let mut blob = Blob::new(session, descriptor, self.config.idle_timeout);
+        let mut blob = Blob::new(session, descriptor, &self.config);
         let mut complete = true;
         let broken = loop {
             match blob.next().await {
