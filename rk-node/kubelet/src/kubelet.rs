@@ -23,6 +23,7 @@ use crate::node::{
     Machine, NodeLoop, Sources, find_node_ip, kept_memory, lease_loop, machine, most_tasks, pods_together,
 };
 use crate::numa::{Numa, TopologyRules};
+use crate::probes::ProbePace;
 use crate::resources::page_size;
 use crate::runtime::{Pleg, Runtime, runtime_is_up};
 use crate::server::{self, State};
@@ -170,6 +171,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         users: PodUsers::open(&options.dirs.kubelet, options.ids_per_pod),
         evictions: Orders::default(),
         local: LocalUse::new(&options.dirs.pod_logs),
+        probes: ProbePace::default(),
         cgroups,
         pods,
         node,
