@@ -35,7 +35,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Defaults that suit a node: 3 layers of an image and 12 of all at once, 64 GiB and 2 million entries to a layer, 128 GiB to an
+    /// Defaults that suit a node: 3 layers of an image and 8 of all at once, 64 GiB and 2 million entries to a layer, 128 GiB to an
     /// image, 15 % of the disk and 5 % of its inodes free, 30 s of silence, 64 KiB a minute.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl Config {
             extra_roots: Vec::new(),
             host_roots: Vec::new(),
             parallel_layers: 3,
-            most_layers: 12,
+            most_layers: 8,
             max_layer_bytes: 64 << 30,
             max_layer_entries: 2_000_000,
             max_image_bytes: 128 << 30,
