@@ -18,6 +18,7 @@ use crate::images::Images;
 use crate::memory::Memory;
 use crate::numa::{Numa, Provider, TopologyPolicy, place};
 use crate::pod::spec;
+use crate::probes::ProbePace;
 use crate::runtime::Runtime;
 use crate::services::Services;
 use crate::status_manager::StatusManager;
@@ -80,6 +81,8 @@ pub struct Context {
     pub evictions: Orders,
     /// What pods have on the node's disk.
     pub local: LocalUse,
+    /// What the probes of all pods share.
+    pub probes: ProbePace,
     /// cgroups of pods.
     pub cgroups: Cgroups,
     /// The pods of this node as the API has them.

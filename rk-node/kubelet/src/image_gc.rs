@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rk_cri_api::v1 as cri;
 use rustix::fs::statvfs;
+use tokio::sync::Notify;
 
 use crate::events::{PodRef, Recorder};
 use crate::images::PullRecords;
@@ -41,7 +42,8 @@ fn choose(mut candidates: Vec<Candidate>, wanted: u64, youngest: Duration, now: 
         .collect()
 }
 
-/// Collects for ever. `storage` is a path on the filesystem that holds images.
+/// Collects for ever. `storage` is a path on the filesystem that holds images; `lack` is notified of pulls that had no room: the
+/// disk need not be as full then.
 pub async fn collect_loop(
     runtime: Runtime,
     recorder: Recorder,
@@ -49,17 +51,22 @@ pub async fn collect_loop(
     storage: PathBuf,
     bounds: ImageGc,
     records: Arc<PullRecords>,
+    lack: Arc<Notify>,
 ) {
     let mut last_used: HashMap<String, Instant> = HashMap::new();
+    let mut high = bounds.high;
     loop {
         if let Err(error) = forget_pulls(&runtime, &records).await {
             tracing::debug!("forgetting pulls of images that went: {error}");
         }
-        if let Err(error) = collect(&runtime, &storage, bounds, &mut last_used).await {
+        if let Err(error) = collect(&runtime, &storage, ImageGc { high, ..bounds }, &mut last_used).await {
             tracing::warn!("collecting unused images: {error}");
             recorder.warning(&PodRef::node(&node), "ImageGCFailed", error.to_string());
         }
-        tokio::time::sleep(PERIOD).await;
+        high = tokio::select! {
+            () = tokio::time::sleep(PERIOD) => bounds.high,
+            () = lack.notified() => bounds.low,
+        };
     }
 }
 
@@ -94,7 +101,7 @@ async fn collect(
         .map(|i| Candidate { id: i.id.clone(), size: i.size, last_used: last_used.get(&i.id).copied().unwrap_or(now) })
         .collect();
     for image in choose(candidates, wanted, bounds.youngest, now) {
-        tracing::info!(image = %image.id, bytes = image.size, "removing an unused image: the disk is {} % full", bounds.high);
+        tracing::info!(image = %image.id, bytes = image.size, "removing an unused image: the disk is more than {} % full", bounds.low);
         runtime.remove_image(&image.id).await?;
         runtime.meters.collected_images.add(&["space"]);
     }
@@ -132,7 +139,10 @@ fn in_use(images: &[cri::Image], containers: &[cri::Container]) -> BTreeSet<Stri
 /// How many bytes must go, when the disk is too full.
 fn to_free(storage: &Path, bounds: ImageGc) -> Option<u64> {
     let stat = statvfs(storage).ok()?;
-    let (total, available) = (stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize));
+    excess(stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize), bounds)
+}
+
+fn excess(total: u64, available: u64, bounds: ImageGc) -> Option<u64> {
     let used = total.saturating_sub(available);
     (total > 0 && used.saturating_mul(100) >= total.saturating_mul(bounds.high))
         .then(|| used.saturating_sub(total / 100 * bounds.low))
@@ -150,6 +160,16 @@ mod tests {
         let all = vec![image("young", 50, 10), image("b", 30, 300), image("a", 30, 900), image("c", 30, 200)];
         let chosen: Vec<_> = choose(all, 50, Duration::from_secs(120), now).into_iter().map(|c| c.id).collect();
         assert_eq!(chosen, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_disk_is_brought_from_above_the_high_bound_to_the_low_one() {
+        let bounds = ImageGc { high: 85, low: 80, youngest: Duration::ZERO };
+        // After a pull that had no room, the low bound is high enough.
+        let lacking = ImageGc { high: bounds.low, ..bounds };
+        for (available, usual, lack) in [(0, Some(2000), Some(2000)), (1600, None, Some(400)), (2001, None, None)] {
+            assert_eq!((excess(10_000, available, bounds), excess(10_000, available, lacking)), (usual, lack));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::cgroups::Cgroups;
@@ -19,8 +19,12 @@ use crate::images::{Images, NodeCredentials, PullRecords};
 use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
 use crate::manager::Manager;
 use crate::memory::{Memory, ReservedError};
-use crate::node::{NodeLoop, Sources, find_node_ip, kept_memory, lease_loop, machine};
+use crate::node::{
+    Machine, NodeLoop, Sources, find_node_ip, kept_memory, lease_loop, machine, most_tasks, pods_together,
+};
 use crate::numa::{Numa, TopologyRules};
+use crate::probes::ProbePace;
+use crate::resources::page_size;
 use crate::runtime::{Pleg, Runtime, runtime_is_up};
 use crate::server::{self, State};
 use crate::services::Services;
@@ -113,6 +117,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     let (changed, changes) = mpsc::channel(CHANGES);
     tasks.spawn(Pleg::new(runtime.clone()).run(changed.clone(), healthy));
     let devices = Devices::open(&options.dirs.kubelet);
+    let cgroups = pod_cgroups(&options, &machine);
     let node_loop = NodeLoop::new(Sources {
         devices: devices.clone(),
         options: options.clone(),
@@ -132,11 +137,9 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     let storage = options.dirs.kubelet.clone();
     let (collected, host) = (runtime.clone(), options.node_name.clone());
     let records = Arc::new(PullRecords::open(&options.dirs.kubelet, options.image_verification.clone()));
-    tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, options.image_gc, records.clone()));
-    let cgroups = Cgroups::new(&options.dirs.cgroup, options.pod_pids);
-    if let Err(error) = cgroups.prepare() {
-        tracing::error!("the kubepods cgroups cannot be made: {error}");
-    }
+    let (bounds, lack) = (options.image_gc, Arc::new(Notify::new()));
+    let (known, lacking) = (records.clone(), lack.clone());
+    tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, bounds, known, lacking));
     swap.controlled = cgroups.root().join("kubepods").join(SWAP_FILE).exists();
     recorder.normal(&PodRef::node(&options.node_name), "Starting", "Starting kubelet.");
     let objects = Objects::new(client.clone());
@@ -156,6 +159,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
             recorder,
             NodeCredentials::new(&options.dirs.kubelet, &options.registry_auth),
             records,
+            lack,
         ),
         status,
         services,
@@ -167,6 +171,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         users: PodUsers::open(&options.dirs.kubelet, options.ids_per_pod),
         evictions: Orders::default(),
         local: LocalUse::new(&options.dirs.pod_logs),
+        probes: ProbePace::default(),
         cgroups,
         pods,
         node,
@@ -179,6 +184,16 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     serve(&mut tasks, &options, &session, &ips, State::new(context, session.pki.clone()))?;
     manager.run(changes, hooks.shutdown).await;
     Ok(())
+}
+
+/// The cgroups of pods, held to what all pods may have together.
+fn pod_cgroups(options: &Options, machine: &Machine) -> Cgroups {
+    let page_sizes = machine.huge_pages.iter().map(|(kib, _)| page_size(*kib)).collect();
+    let cgroups = Cgroups::new(&options.dirs.cgroup, options.pod_pids, page_sizes);
+    if let Err(error) = cgroups.prepare(pods_together(machine, options, most_tasks())) {
+        tracing::error!("the kubepods cgroups cannot be made: {error}");
+    }
+    cgroups
 }
 
 fn serve(

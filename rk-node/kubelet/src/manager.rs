@@ -2,6 +2,7 @@
 
 mod shutdown;
 mod statics;
+mod weight;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -133,11 +134,12 @@ impl Manager {
             Event::Deleted(pod) => Event::Deleted(of_api(pod)),
             other => other,
         };
+        let begins = matches!(event, Event::Begin | Event::Listed(_) | Event::Unread(_));
         match event {
             Event::Begin => *fresh = Fresh::default(),
             // Mirrors only show what runs here anyway.
             Event::Listed(pod) | Event::Applied(pod) | Event::Deleted(pod) if is_mirror(&pod) => {}
-            Event::Listed(pod) => fresh.pods.push(pod),
+            Event::Listed(pod) => return fresh.pods.push(pod),
             Event::Unread(key) => drop(fresh.unread.insert(key)),
             Event::Complete => {
                 let Fresh { mut pods, unread } = std::mem::take(fresh);
@@ -180,6 +182,10 @@ impl Manager {
             }
         }
         self.show();
+        // Before the first list is complete, pods that run have no worker yet.
+        if !begins {
+            self.weigh();
+        }
     }
 
     fn show(&mut self) {
@@ -335,6 +341,7 @@ impl Manager {
             self.on_change(uid).await;
         }
         self.take_back();
+        self.weigh();
         for uid in self.context.volumes.known_pods() {
             if self.workers.contains_key(&uid) {
                 continue;

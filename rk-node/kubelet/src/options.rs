@@ -288,6 +288,10 @@ pub struct Options {
     pub logs: LogBounds,
     /// Most processes of one pod.
     pub pod_pids: Option<u64>,
+    /// Whether all pods together are held to the memory that is theirs (`enforceNodeAllocatable: [pods]`).
+    pub enforce_allocatable: bool,
+    /// Whether a lack of memory ends one process of a container, and not all of them (`singleProcessOOMKill`).
+    pub single_process_oom_kill: bool,
     /// Sysctls that pods may set besides the harmless ones; `net.core.*` stands for all that begin so.
     pub unsafe_sysctls: Vec<String>,
     /// Whether containers that name no seccomp profile get the runtime's own.
@@ -341,6 +345,8 @@ impl Options {
             image_verification: Verification::default(),
             logs: LogBounds { size: 10 << 20, files: 5 },
             pod_pids: None,
+            enforce_allocatable: true,
+            single_process_oom_kill: false,
             unsafe_sysctls: Vec::new(),
             seccomp_default: false,
             cpu_policy: CpuPolicy::None,

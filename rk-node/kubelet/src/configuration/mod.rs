@@ -96,6 +96,8 @@ impl Reader {
                 self.set(key, value, &mut limit);
                 options.pod_pids = u64::try_from(limit).ok().filter(|n| *n > 0);
             }
+            "enforceNodeAllocatable" => self.enforcement(key, value, &mut options.enforce_allocatable),
+            "singleProcessOOMKill" => self.set(key, value, &mut options.single_process_oom_kill),
             // Read together with what is reserved.
             "cpuManagerPolicy" | "cpuManagerPolicyOptions" | "reservedSystemCPUs" => {}
             "memoryManagerPolicy" | "reservedMemory" => {}
@@ -258,7 +260,7 @@ mod tests {
                 "evictionPressureTransitionPeriod": "30s", "shutdownGracePeriod": "1m",
                 "imageGCHighThresholdPercent": 70, "imageGCLowThresholdPercent": 90, "imageMinimumGCAge": "10s",
                 "containerLogMaxSize": "1Mi", "containerLogMaxFiles": 1,
-                "podPidsLimit": 512, "allowedUnsafeSysctls": ["net.core.*"],
+                "enforceNodeAllocatable": [], "singleProcessOOMKill": true, "podPidsLimit": 512, "allowedUnsafeSysctls": ["net.core.*"],
                 "systemReserved": {"cpu": "100m", "memory": "64Mi"}, "kubeReserved": {"cpu": "1", "pears": "1"},
                 "registerWithTaints": [{"key": "k", "effect": "NoSchedule"}],
                 "cpuManagerPolicy": "static", "reservedSystemCPUs": "0,x", "cpuManagerPolicyOptions": {"full-pcpus-only": "true"},
@@ -285,6 +287,7 @@ mod tests {
         );
         let whole = CpuOptions { full_cores: true, ..Default::default() };
         assert_eq!(options.cpu_policy, CpuPolicy::Static { reserved: Reserved::Count(2), options: whole });
+        assert_eq!((options.enforce_allocatable, options.single_process_oom_kill), (false, true));
         assert_eq!((options.swap, options.fail_swap_on), (SwapBehavior::LimitedSwap, true));
         assert_eq!(options.taints.len(), 1);
         let keys: Vec<&str> = warnings.iter().filter_map(|w| w.split(':').next()).collect();

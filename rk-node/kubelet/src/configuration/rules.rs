@@ -76,6 +76,19 @@ impl Reader {
         *into = own;
     }
 
+    /// Who is held to what is theirs: all pods together, or nobody. The node's own services are never bounded by what they reserve.
+    pub(super) fn enforcement(&mut self, key: &str, value: &Value, pods: &mut bool) {
+        let mut names = vec!["pods".to_owned()];
+        self.set(key, value, &mut names);
+        for name in names.iter().filter(|name| !["pods", "none"].contains(&name.as_str())) {
+            self.warn(key, &format!("{name:?} is not enforced by this node: left out"));
+        }
+        if names.len() > 1 && names.iter().any(|name| name == "none") {
+            return self.warn(key, "none may not stand beside others: left out");
+        }
+        *pods = names.iter().any(|name| name == "pods");
+    }
+
     /// How long pods may take to end when the machine goes down.
     pub(super) fn shutdown(&mut self, key: &str, value: &Value, into: &mut Duration) {
         match value.as_str().and_then(duration) {
@@ -162,6 +175,9 @@ mod tests {
             (json!({"allowedUnsafeSysctls": ["net.core.*", "kernel.msg*", "kernel.sem", "fs.mqueue.msg_max"]}), None),
             (json!({"allowedUnsafeSysctls": ["vm.swappiness"]}), Some("allowedUnsafeSysctls")),
             (json!({"allowedUnsafeSysctls": ["kernel.*"]}), Some("allowedUnsafeSysctls")),
+            (json!({"enforceNodeAllocatable": ["none"], "singleProcessOOMKill": true}), None),
+            (json!({"enforceNodeAllocatable": ["pods", "kube-reserved"]}), Some("enforceNodeAllocatable")),
+            (json!({"enforceNodeAllocatable": ["pods", "none"]}), Some("enforceNodeAllocatable")),
             (json!({"shutdownGracePeriod": "0s"}), None),
             (json!({"shutdownGracePeriod": "1s"}), None),
             (json!({"shutdownGracePeriod": "500ms"}), Some("shutdownGracePeriod")),

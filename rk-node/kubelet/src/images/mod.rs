@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use rk_cri_api::v1 as cri;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 pub use credentials::NodeCredentials;
 use credentials::{Credential, lookup};
@@ -25,7 +25,7 @@ pub use verification::{Verification, pattern_problem};
 use crate::events::{PodRef, Recorder};
 use crate::pod::backoff::BackOff;
 use crate::pod::spec;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, RuntimeError};
 
 /// Pulls at the same time on one node: more only shares the same link and unpacks slower.
 const PARALLEL_PULLS: usize = 4;
@@ -50,6 +50,8 @@ pub struct Images {
     back_off: Mutex<BackOff>,
     failures: Mutex<BTreeMap<String, (Timestamp, String)>>,
     slots: Semaphore,
+    /// Notified of pulls that had no room.
+    lack: Arc<Notify>,
 }
 
 /// The policy that holds for an image: `Always` for `latest` and tagless names, unless told.
@@ -101,8 +103,15 @@ fn plausible(image: &str) -> bool {
 }
 
 impl Images {
-    /// A puller over this runtime, with the node's own credentials and the records of what was pulled with whose.
-    pub fn new(runtime: Runtime, recorder: Recorder, node: NodeCredentials, records: Arc<PullRecords>) -> Self {
+    /// A puller over this runtime, with the node's own credentials and the records of what was pulled with whose; `lack` hears of
+    /// pulls that had no room.
+    pub fn new(
+        runtime: Runtime,
+        recorder: Recorder,
+        node: NodeCredentials,
+        records: Arc<PullRecords>,
+        lack: Arc<Notify>,
+    ) -> Self {
         Self {
             runtime,
             recorder,
@@ -111,6 +120,7 @@ impl Images {
             back_off: Mutex::default(),
             failures: Mutex::default(),
             slots: Semaphore::new(PARALLEL_PULLS),
+            lack,
         }
     }
 
@@ -256,6 +266,10 @@ impl Images {
             }
         }
         let pulled = self.runtime.pull_image(image, None, sandbox.clone()).await;
+        if pulled.as_ref().is_err_and(RuntimeError::no_room) {
+            // Unused images may make room until the next attempt.
+            self.lack.notify_one();
+        }
         pulled.map(|reference| (reference, None)).map_err(|error| error.to_string())
     }
 

@@ -32,7 +32,7 @@ pub async fn rotate_loop(runtime: Runtime, bounds: LogBounds) {
                     path
                 }
             };
-            if fs::metadata(&path).is_ok_and(|m| m.len() >= bounds.size)
+            if fs::symlink_metadata(&path).is_ok_and(|m| m.len() >= bounds.size)
                 && let Err(error) = rotate(&runtime, &container.id, &path, bounds.files).await
             {
                 tracing::warn!(path = %path.display(), "rotating a log: {error}");

@@ -142,7 +142,8 @@ impl Worker {
         told: Told,
         refusal: Option<(String, String)>,
     ) -> Self {
-        let probes = ProbeTasks::new(context.runtime.clone(), context.recorder.clone(), wake.clone());
+        let probes =
+            ProbeTasks::new(context.runtime.clone(), context.recorder.clone(), context.probes.clone(), wake.clone());
         let began = desired.borrow().pod().clone();
         told.began.send_replace(began.clone());
         Self {
