@@ -200,6 +200,10 @@ async fn limits_fill_in_and_refuse() {
         made["spec"]["containers"][0]["resources"],
         json!({"limits": {"cpu": "500m"}, "requests": {"cpu": "100m"}})
     );
+    assert_eq!(
+        made["metadata"]["annotations"]["kubernetes.io/limit-ranger"],
+        "LimitRanger plugin set: cpu request for container c; cpu limit for container c"
+    );
     let mut big = pod("big");
     big["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "2"}});
     let (code, message) = admin.create(PODS, &big).await.failure();

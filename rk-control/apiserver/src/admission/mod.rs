@@ -13,6 +13,7 @@ mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
+mod pod_resources;
 mod pod_security;
 mod policy;
 mod priority;
