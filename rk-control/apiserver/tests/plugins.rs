@@ -74,3 +74,34 @@ async fn pods_are_judged_by_the_release_that_their_namespace_names() {
         "{message}"
     );
 }
+
+#[tokio::test]
+async fn pods_carry_the_zone_and_region_of_their_node() {
+    const ZONE: &str = "topology.kubernetes.io/zone";
+    const REGION: &str = "topology.kubernetes.io/region";
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let node = json!({"apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": "n", "labels": {ZONE: "z1", REGION: "r1", "topology.kubernetes.io/rack": "7"}}});
+    admin.create("/api/v1/nodes", &node).await.ok();
+    let binding = |to: &str, labels: Value| {
+        json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p", "labels": labels},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": to}})
+    };
+    let mut scheduled = pod("p");
+    scheduled["metadata"]["labels"] = json!({"app": "a", ZONE: "elsewhere"});
+    admin.create(PODS, &scheduled).await.ok();
+    admin.create(&format!("{PODS}/p/binding"), &binding("n", json!({"of": "scheduler"}))).await.ok();
+    assert_eq!(
+        admin.get(&format!("{PODS}/p")).await.ok()["metadata"]["labels"],
+        json!({"app": "a", "of": "scheduler", ZONE: "z1", REGION: "r1"})
+    );
+
+    let mut placed = pod("q");
+    placed["spec"]["nodeName"] = json!("n");
+    let labels = json!({ZONE: "z1", REGION: "r1"});
+    assert_eq!(admin.create(PODS, &placed).await.ok()["metadata"]["labels"], labels);
+    let mut lost = pod("r");
+    lost["spec"]["nodeName"] = json!("nowhere");
+    assert_eq!(admin.create(PODS, &lost).await.ok()["metadata"]["labels"], Value::Null);
+}
