@@ -5,6 +5,13 @@ use std::fmt;
 use rk_api::status::{FieldErrors, Path};
 use serde_json::Value;
 
+/// The labels of a mode: its level and its version.
+type Labels = [&'static str; 2];
+
+const ENFORCE: Labels = ["pod-security.kubernetes.io/enforce", "pod-security.kubernetes.io/enforce-version"];
+const AUDIT: Labels = ["pod-security.kubernetes.io/audit", "pod-security.kubernetes.io/audit-version"];
+const WARN: Labels = ["pod-security.kubernetes.io/warn", "pod-security.kubernetes.io/warn-version"];
+
 /// A level of the standards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
@@ -93,27 +100,25 @@ impl Policy {
     pub(super) fn of(labels: &Value) -> (Self, FieldErrors) {
         let mut errors = FieldErrors::new();
         let policy = Self {
-            enforce: standard(labels, "enforce", Level::Restricted, &mut errors),
-            audit: standard(labels, "audit", Level::Privileged, &mut errors),
-            warn: standard(labels, "warn", Level::Privileged, &mut errors),
+            enforce: standard(labels, ENFORCE, Level::Restricted, &mut errors),
+            audit: standard(labels, AUDIT, Level::Privileged, &mut errors),
+            warn: standard(labels, WARN, Level::Privileged, &mut errors),
         };
         (policy, errors)
     }
 }
 
-fn standard(labels: &Value, mode: &str, when_wrong: Level, errors: &mut FieldErrors) -> Standard {
+fn standard(labels: &Value, [level, version]: Labels, when_wrong: Level, errors: &mut FieldErrors) -> Standard {
     let mut out = Standard::NONE;
-    let level = format!("pod-security.kubernetes.io/{mode}");
-    if let Some(text) = labels.get(&level).and_then(Value::as_str) {
+    if let Some(text) = labels.get(level).and_then(Value::as_str) {
         out.level = Level::parse(text).unwrap_or_else(|| {
-            wrong(errors, &level, text, "must be one of privileged, baseline, restricted");
+            wrong(errors, level, text, "must be one of privileged, baseline, restricted");
             when_wrong
         });
     }
-    let version = format!("{level}-version");
-    if let Some(text) = labels.get(&version).and_then(Value::as_str) {
+    if let Some(text) = labels.get(version).and_then(Value::as_str) {
         out.version = Version::parse(text).unwrap_or_else(|| {
-            wrong(errors, &version, text, "must be \"latest\" or \"v1.x\"");
+            wrong(errors, version, text, "must be \"latest\" or \"v1.x\"");
             Version::LATEST
         });
     }
