@@ -2,6 +2,7 @@
 
 mod support;
 
+use rk_apiserver::Config;
 use serde_json::{Value, json};
 use support::{Cluster, MAPS, PODS, config_map, pod, until};
 
@@ -188,6 +189,74 @@ async fn services_get_addresses_and_ports_that_nobody_else_has() {
 }
 
 #[tokio::test]
+async fn node_ports_come_from_the_upper_band_and_can_be_asked_for() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let service = |name: &str, port: Value| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"type": "NodePort", "ports": [port]}})
+    };
+    for index in 0..20 {
+        let made = admin.create(SERVICES, &service(&format!("s{index}"), json!({"port": 80}))).await.ok();
+        let port = made["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
+        assert!((30086..=32767).contains(&port), "{port}");
+    }
+    let asked = admin.create(SERVICES, &service("asked", json!({"port": 80, "nodePort": 30001}))).await.ok();
+    assert_eq!(asked["spec"]["ports"][0]["nodePort"], 30001);
+    for (port, why) in [
+        (30001, "provided port is already allocated"),
+        (8080, "provided port is not in the valid range. The range of valid ports is 30000-32767"),
+    ] {
+        let (code, message) =
+            admin.create(SERVICES, &service("refused", json!({"port": 80, "nodePort": port}))).await.failure();
+        let place = format!("spec.ports[0].nodePort: Invalid value: {port}: {why}");
+        assert!(code == 422 && message.ends_with(&place), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn services_of_two_families_get_an_address_of_each() {
+    let dual = Config {
+        service_cidrs: ["10.96.0.0/16", "fd00:10:96::/112"].map(|range| range.parse().unwrap()).to_vec(),
+        ..Config::default()
+    };
+    let cluster = Cluster::start_with(tempfile::tempdir().unwrap(), dual).await;
+    let admin = cluster.admin();
+    let service = |name: &str, more: Value| {
+        let mut service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": more});
+        service["spec"]["ports"] = json!([{"port": 80}]);
+        service
+    };
+    for (name, asked, policy, families) in [
+        ("plain", json!({}), "SingleStack", vec!["IPv4"]),
+        ("six", json!({"ipFamilies": ["IPv6"]}), "SingleStack", vec!["IPv6"]),
+        ("both", json!({"ipFamilyPolicy": "PreferDualStack"}), "PreferDualStack", vec!["IPv4", "IPv6"]),
+        (
+            "turned",
+            json!({"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6", "IPv4"]}),
+            "RequireDualStack",
+            vec!["IPv6", "IPv4"],
+        ),
+    ] {
+        let spec = admin.create(SERVICES, &service(name, asked)).await.ok()["spec"].clone();
+        assert_eq!((&spec["ipFamilyPolicy"], &spec["ipFamilies"]), (&json!(policy), &json!(families)), "{name}");
+        let addresses: Vec<&str> = spec["clusterIPs"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(spec["clusterIP"], addresses[0], "{name}");
+        let found: Vec<&str> =
+            addresses.iter().map(|ip| if ip.starts_with("fd00:10:96::") { "IPv6" } else { "IPv4" }).collect();
+        assert_eq!(found, families, "{name}: {addresses:?}");
+        for address in addresses {
+            let record = admin.get(&format!("/apis/networking.k8s.io/v1/ipaddresses/{address}")).await.ok();
+            assert_eq!(record["spec"]["parentRef"]["name"], name);
+        }
+    }
+    let single = Cluster::start().await;
+    let asked = service("both", json!({"ipFamilyPolicy": "RequireDualStack"}));
+    let (code, message) = single.admin().create(SERVICES, &asked).await.failure();
+    assert!(code == 422 && message.contains("this cluster is not configured for dual-stack services"), "{message}");
+}
+
+#[tokio::test]
 async fn a_pod_gets_its_token_priority_and_tolerations() {
     let cluster = Cluster::start().await;
     let made = cluster.admin().create(PODS, &pod("p")).await.ok();
@@ -259,6 +328,10 @@ async fn limits_fill_in_and_refuse() {
     assert_eq!(
         made["spec"]["containers"][0]["resources"],
         json!({"limits": {"cpu": "500m"}, "requests": {"cpu": "100m"}})
+    );
+    assert_eq!(
+        made["metadata"]["annotations"]["kubernetes.io/limit-ranger"],
+        "LimitRanger plugin set: cpu request for container c; cpu limit for container c"
     );
     let mut big = pod("big");
     big["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "2"}});

@@ -13,7 +13,9 @@ mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
+mod pod_resources;
 mod pod_security;
+mod pod_topology;
 mod policy;
 mod priority;
 mod quantity;
@@ -182,6 +184,7 @@ const CHAIN: &[Plugin] = &[
     }),
     mutating("DefaultStorageClass", |request, object, _| Box::pin(default_class::storage(request, object))),
     mutating("DefaultIngressClass", |request, object, _| Box::pin(default_class::ingress(request, object))),
+    mutating("PodTopologyLabels", |request, object, _| Box::pin(pod_topology::mutate(request, object))),
     validating("RoleEscalation", |request, object, _, _| Box::pin(escalation::validate(request, object))),
     validating("ValidatingAdmissionPolicy", |request, object, warnings, _| {
         Box::pin(policy::validate(request, object, warnings))
@@ -242,14 +245,17 @@ pub async fn confine(request: &Request<'_>, object: &Value) -> Result<(), Status
     node_restriction::validate(request, Some(object)).await
 }
 
-/// Lets webhooks change and judge what is no object of its own resource: a binding, an eviction, the options of a connection.
+/// Lets webhooks change and judge what is no object of its own resource: a binding, an eviction, the options of a connection. Returns
+/// it as they left it.
 ///
 /// # Errors
 /// The first refusal.
-pub async fn connect(request: &Request<'_>, mut object: Value, warnings: &mut Vec<String>) -> Result<(), Status> {
+pub async fn connect(request: &Request<'_>, mut object: Value, warnings: &mut Vec<String>) -> Result<Value, Status> {
+    pod_topology::mutate(request, &mut object).await?;
     webhook::Round::of(request).await?.first(request, Some(&mut object), warnings).await?;
     policy::validate(request, Some(&object), warnings).await?;
-    webhook::validate(request, Some(&object), warnings).await
+    webhook::validate(request, Some(&object), warnings).await?;
+    Ok(object)
 }
 
 /// Lets every plugin judge a change. What is returned must be held until the change is stored.

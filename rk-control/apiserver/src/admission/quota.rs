@@ -9,6 +9,7 @@ use rk_api::status::{Reason, Status};
 use rk_store::{Expect, StoreError};
 use serde_json::{Map, Value, json};
 
+use super::pod_resources;
 use super::quantity::amount;
 use super::{Held, Operation, Request};
 
@@ -64,7 +65,7 @@ fn counts(request: &Request<'_>) -> bool {
     object && operation && !request.namespace.is_empty() && request.resource.is_stored()
 }
 
-type Usage = HashMap<String, Quantity>;
+type Usage = pod_resources::Amounts;
 
 fn one() -> Quantity {
     Quantity::from_millis(1000)
@@ -131,44 +132,11 @@ fn pod_usage(pod: &Value, out: &mut Usage) {
     }
 }
 
-/// Sums over the containers; init containers run one at a time, and sidecars beside everything.
+/// What a pod takes, with what its runtime takes beside.
 fn pod_totals(pod: &Value, field: &str) -> Usage {
-    let mut sums = Usage::new();
-    let mut peaks = Usage::new();
-    for container in meta::at(pod, &["spec", "containers"]).as_array().into_iter().flatten() {
-        add(&mut sums, meta::at(container, &["resources", field]));
-    }
-    let mut sidecars = Usage::new();
-    for container in meta::at(pod, &["spec", "initContainers"]).as_array().into_iter().flatten() {
-        let resources = meta::at(container, &["resources", field]);
-        if meta::text(container, &["restartPolicy"]) == "Always" {
-            add(&mut sums, resources);
-            add(&mut sidecars, resources);
-            continue;
-        }
-        for (name, value) in resources.as_object().into_iter().flatten() {
-            let here = amount(value) + sidecars.get(name).copied().unwrap_or_default();
-            let peak = peaks.entry(name.clone()).or_default();
-            if here > *peak {
-                *peak = here;
-            }
-        }
-    }
-    for (name, peak) in peaks {
-        let sum = sums.entry(name).or_default();
-        if peak > *sum {
-            *sum = peak;
-        }
-    }
-    add(&mut sums, meta::at(pod, &["spec", "overhead"]));
+    let mut sums = pod_resources::total(pod, field);
+    pod_resources::add(&mut sums, meta::at(pod, &["spec", "overhead"]));
     sums
-}
-
-fn add(sums: &mut Usage, resources: &Value) {
-    for (name, value) in resources.as_object().into_iter().flatten() {
-        let sum = sums.entry(name.clone()).or_default();
-        *sum += amount(value);
-    }
 }
 
 /// Whether a quota is about this object at all.
@@ -319,15 +287,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pod_uses_the_most_that_runs_at_once() {
-        let pod = json!({"spec": {
-            "containers": [{"resources": {"requests": {"cpu": "100m"}}}, {"resources": {"requests": {"cpu": "200m"}}}],
-            "initContainers": [
-                {"restartPolicy": "Always", "resources": {"requests": {"cpu": "50m"}}},
-                {"resources": {"requests": {"cpu": "1"}}},
-            ],
-        }});
-        assert_eq!(pod_totals(&pod, "requests")["cpu"].to_string(), "1050m");
+    fn what_the_runtime_takes_beside_a_pod_counts() {
+        let pod =
+            json!({"spec": {"overhead": {"cpu": "50m"}, "containers": [{"resources": {"requests": {"cpu": "100m"}}}]}});
+        assert_eq!(pod_totals(&pod, "requests")["cpu"].to_string(), "150m");
     }
 
     #[test]

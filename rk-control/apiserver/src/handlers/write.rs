@@ -106,6 +106,8 @@ async fn attempt(
     strategy::prepare_for_update(&call.hub, part, &mut new, &old);
     if part.is_some() {
         strategy::stamp(&call.hub, &mut new, &old, jiff::Timestamp::now());
+    } else {
+        strategy::fill_times(&call.hub, &mut new, jiff::Timestamp::now());
     }
     let core = std::sync::Arc::clone(&call.core);
     let (user, hub, path) = (call.user.clone(), std::sync::Arc::clone(&call.hub), call.path.clone());
@@ -124,6 +126,7 @@ async fn attempt(
     };
     if admission::mutate(&request, &mut new, &mut call.warnings).await? {
         strategy::prepare_for_update(&hub, part, &mut new, &old);
+        strategy::fill_times(&hub, &mut new, jiff::Timestamp::now());
     }
     let reservation = core.services.reserve(&core, &hub, &mut new, Some(&old), options.dry_run).await?;
     if !intent.owned {

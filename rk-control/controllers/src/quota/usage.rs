@@ -1,7 +1,7 @@
 //! How much of each quota resource one object takes.
 
 use crate::pods;
-use k8s_openapi::api::core::v1::{Container, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{Container, PersistentVolumeClaim, Pod, ResourceRequirements, Service};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use rk_client::{parse_value, try_parse_milli};
 use std::collections::BTreeMap;
@@ -37,9 +37,10 @@ fn of_list(list: Option<&BTreeMap<String, Quantity>>) -> Usage {
     list.into_iter().flatten().map(|(name, quantity)| (name.clone(), milli(quantity))).collect()
 }
 
-/// Running containers and sidecars together, or the largest init step, plus overhead.
-fn total(pod: &Pod, of: impl Fn(&Container) -> Usage) -> Usage {
+/// Running containers and sidecars together, or the largest init step, or what the pod says as a whole, plus overhead.
+fn total(pod: &Pod, pick: impl Fn(&ResourceRequirements) -> Usage) -> Usage {
     let Some(spec) = &pod.spec else { return Usage::new() };
+    let of = |container: &Container| container.resources.as_ref().map(&pick).unwrap_or_default();
     let (mut running, mut sidecars, mut peak) = (Usage::new(), Usage::new(), Usage::new());
     spec.containers.iter().for_each(|c| add(&mut running, &of(c)));
     for init in spec.init_containers.iter().flatten() {
@@ -54,8 +55,15 @@ fn total(pod: &Pod, of: impl Fn(&Container) -> Usage) -> Usage {
     }
     add(&mut running, &sidecars);
     raise(&mut running, &peak);
+    let whole = spec.resources.as_ref().map(&pick).unwrap_or_default();
+    running.extend(whole.into_iter().filter(|(name, _)| is_of_pods(name)));
     add(&mut running, &of_list(spec.overhead.as_ref()));
     running
+}
+
+/// Whether a pod as a whole can say how much of a resource it takes.
+fn is_of_pods(name: &str) -> bool {
+    matches!(name, "cpu" | "memory") || name.starts_with("hugepages-")
 }
 
 /// A pod that is not finished.
@@ -65,8 +73,8 @@ pub(super) fn of_pod(pod: &Pod) -> Usage {
         return usage;
     }
     usage.insert("pods".to_owned(), ONE);
-    let requests = total(pod, |c| of_list(c.resources.as_ref().and_then(|r| r.requests.as_ref())));
-    let limits = total(pod, |c| of_list(c.resources.as_ref().and_then(|r| r.limits.as_ref())));
+    let requests = total(pod, |resources| of_list(resources.requests.as_ref()));
+    let limits = total(pod, |resources| of_list(resources.limits.as_ref()));
     for (name, amount) in requests {
         if matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-") {
             usage.insert(name.clone(), amount);
@@ -156,6 +164,17 @@ mod tests {
             (Some(&500), Some(&500), Some(&1000), Some(&1000))
         );
         assert_eq!(of_pod(&pod("Succeeded")), Usage::from([("count/pods".to_owned(), ONE)]));
+    }
+
+    #[test]
+    fn what_a_pod_says_as_a_whole_counts_in_place_of_the_sum() {
+        let pod: Pod = serde_json::from_value(json!({"spec": {
+            "containers": [{"name": "a", "resources": {"requests": {"cpu": "100m", "example.com/x": "1"}}}],
+            "resources": {"requests": {"cpu": "2"}}, "overhead": {"cpu": "50m"},
+        }}))
+        .expect("valid");
+        let usage = of_pod(&pod);
+        assert_eq!((usage["requests.cpu"], usage["requests.example.com/x"]), (2050, 1000));
     }
 
     #[test]
