@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 use rk_config::{MachineConfig, Role};
@@ -39,7 +38,7 @@ pub fn kubelet(config: &MachineConfig) -> Options {
     options.taints = config.kubelet.taints.iter().map(taint).collect();
     options.max_pods = config.kubelet.max_pods;
     options.registry_auth = config.registries.auth.iter().map(registry_auth).collect();
-    options.shutdown_grace = Duration::from_secs(config.kubelet.shutdown_grace_period_seconds.into());
+    options.shutdown = rk_kubelet::ShutdownGrace::of_machine(config.kubelet.shutdown_grace_period_seconds);
     for warning in rk_kubelet::configure(&mut options, &config.kubelet.config) {
         tracing::warn!("kubelet.config.{warning}");
     }

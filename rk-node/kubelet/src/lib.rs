@@ -45,6 +45,7 @@ mod resources;
 mod runtime;
 mod server;
 mod services;
+mod shutdown;
 mod static_pods;
 mod status_manager;
 mod swap;
@@ -64,4 +65,5 @@ pub use numa::{Scope, TopologyPolicy, TopologyRules};
 pub use options::{
     Amount, Cluster, Dirs, ImageGc, KUBELET_VERSION, LogBounds, Options, RegistryAuth, SoftEviction, Thresholds,
 };
+pub use shutdown::{PriorityGrace, ShutdownGrace};
 pub use swap::SwapBehavior;

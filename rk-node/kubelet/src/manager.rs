@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use rk_watch::{Event, ObjectKey, Selection, follow};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admission::{Refusal, admit, sysctls};
 use crate::cleanup;
@@ -24,6 +25,7 @@ use crate::pod::worker::{Desired, Stage, Told, Worker};
 use crate::preemption;
 use crate::runtime;
 use crate::runtime::CONFIG_SOURCE;
+use crate::shutdown::{NODE_SHUTDOWN, REFUSED_MESSAGE};
 use crate::static_pods::{Shown, is_mirror, is_static};
 use crate::views::{View, Work};
 
@@ -79,6 +81,8 @@ pub struct Manager {
     /// Which of them the API shows.
     shown: watch::Sender<Shown>,
     views: watch::Sender<View>,
+    /// Ends all pods, once the machine goes down.
+    leaving: Option<AbortOnDropHandle<()>>,
 }
 
 impl Manager {
@@ -90,7 +94,7 @@ impl Manager {
         views: watch::Sender<View>,
     ) -> Self {
         let (workers, tasks, unknown) = (HashMap::new(), JoinSet::new(), BTreeSet::new());
-        Self { context, workers, tasks, unknown, synced: false, statics, shown, views }
+        Self { context, workers, tasks, unknown, synced: false, statics, shown, views, leaving: None }
     }
 
     /// Follows the API and the runtime until `stop` says that the machine goes down; then ends every pod and returns.
@@ -103,7 +107,8 @@ impl Manager {
         loop {
             tokio::select! {
                 biased;
-                () = shutdown::told(&mut stop) => return self.shut_down().await,
+                () = shutdown::told(&mut stop), if self.leaving.is_none() => self.leaving = Some(self.leave()),
+                () = shutdown::done(&mut self.leaving) => return,
                 Some(event) = events.next() => {
                     let listed = matches!(event, Event::Complete);
                     self.on_event(event, &mut fresh);
@@ -208,6 +213,9 @@ impl Manager {
         if known || over {
             return Ok(());
         }
+        if self.leaving.is_some() {
+            return Err((NODE_SHUTDOWN.to_owned(), REFUSED_MESSAGE.to_owned()));
+        }
         let others = self.workers.values().filter(|h| self.takes(h)).map(|h| h.desired.borrow().pod().clone());
         let others: Vec<Arc<Pod>> = others.collect();
         let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
@@ -261,17 +269,18 @@ impl Manager {
         }
     }
 
+    /// Tells of a refusal, and how the pod's status words it.
     fn refuse(&self, pod: &Pod, refusal: Refusal) -> Refusal {
         tracing::warn!(pod = %spec::describe(pod), reason = %refusal.0, "the node does not take the pod: {}", refusal.1);
         self.context.recorder.warning(&PodRef::of(pod), &refusal.0, refusal.1.clone());
-        refusal
+        (refusal.0, format!("Pod was rejected: {}", refusal.1))
     }
 
     /// Ends a pod in favour of `critical`; from now on it takes nothing.
     fn preempt(&mut self, victim: &Pod, critical: &Pod) {
         tracing::warn!(pod = %spec::describe(victim), "the pod goes to make room for {}", spec::describe(critical));
         let uid = spec::uid(victim);
-        self.context.evictions.give(uid, Order::now(PREEMPTED, preemption::MESSAGE.to_owned()));
+        self.context.evictions.give(uid, Order::in_favour(PREEMPTED, preemption::MESSAGE.to_owned()));
         if let Some(handle) = self.workers.get_mut(uid) {
             handle.refused = true;
             handle.wake.notify_one();

@@ -12,6 +12,7 @@ use crate::images::Verification;
 use crate::memory::MemoryPolicy;
 use crate::node::Signal;
 use crate::numa::TopologyRules;
+use crate::shutdown::ShutdownGrace;
 use crate::swap::SwapBehavior;
 use crate::userns::IDS_PER_POD;
 
@@ -275,7 +276,7 @@ pub struct Options {
     /// What should stay free, and for how long less is borne.
     pub soft_eviction: SoftEviction,
     /// How long pods may take to end when the machine goes down.
-    pub shutdown_grace: Duration,
+    pub shutdown: ShutdownGrace,
     /// How long a shortage is told after it was seen last.
     pub pressure_transition: Duration,
     /// Removal of unused images.
@@ -334,7 +335,7 @@ impl Options {
             max_pods: 110,
             eviction: Thresholds::default(),
             soft_eviction: SoftEviction::default(),
-            shutdown_grace: Duration::from_secs(30),
+            shutdown: ShutdownGrace::of_machine(30),
             pressure_transition: Duration::from_secs(300),
             image_gc: ImageGc { high: 85, low: 80, youngest: Duration::from_secs(120) },
             registry_auth: Vec::new(),
