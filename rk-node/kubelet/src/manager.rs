@@ -1,5 +1,6 @@
 //! Which pods have a worker: the API's list for this node and what the runtime holds, brought together.
 
+mod alone;
 mod shutdown;
 mod statics;
 
@@ -12,6 +13,7 @@ use k8s_openapi::api::core::v1::Pod;
 use rk_watch::{Event, ObjectKey, Selection, follow};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admission::{Refusal, admit, sysctls};
@@ -19,6 +21,7 @@ use crate::cleanup;
 use crate::context::Shared;
 use crate::events::PodRef;
 use crate::eviction::Order;
+use crate::known;
 use crate::pod::spec;
 use crate::pod::status::PREEMPTED;
 use crate::pod::worker::{Desired, Stage, Told, Worker};
@@ -28,6 +31,7 @@ use crate::runtime::CONFIG_SOURCE;
 use crate::shutdown::{NODE_SHUTDOWN, REFUSED_MESSAGE};
 use crate::static_pods::{Shown, is_mirror, is_static};
 use crate::views::{View, Work};
+use alone::at;
 
 /// Look for leftovers of pods that nobody knows.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
@@ -76,6 +80,8 @@ pub struct Manager {
     /// UIDs that the runtime told of before the API's list was here.
     unknown: BTreeSet<String>,
     synced: bool,
+    /// When to go on with what was known before, unless the API is heard until then.
+    alone: Option<Instant>,
     /// Pods that the node's own manifests ask for.
     statics: watch::Receiver<BTreeMap<String, Arc<Pod>>>,
     /// Which of them the API shows.
@@ -94,7 +100,8 @@ impl Manager {
         views: watch::Sender<View>,
     ) -> Self {
         let (workers, tasks, unknown) = (HashMap::new(), JoinSet::new(), BTreeSet::new());
-        Self { context, workers, tasks, unknown, synced: false, statics, shown, views, leaving: None }
+        let alone = Some(Instant::now() + known::ALONE);
+        Self { context, workers, tasks, unknown, synced: false, alone, statics, shown, views, leaving: None }
     }
 
     /// Follows the API and the runtime until `stop` says that the machine goes down; then ends every pod and returns.
@@ -127,6 +134,7 @@ impl Manager {
                     self.on_statics();
                 }
                 _ = housekeeping.tick() => self.housekeep().await,
+                () = at(self.alone) => self.recall(),
             }
         }
     }
@@ -145,6 +153,8 @@ impl Manager {
             Event::Listed(pod) => fresh.pods.push(pod),
             Event::Unread(key) => drop(fresh.unread.insert(key)),
             Event::Complete => {
+                self.alone = None;
+                self.context.services.doubt();
                 let Fresh { mut pods, unread } = std::mem::take(fresh);
                 // Older pods were admitted first, and are so again.
                 pods.sort_by(|a, b| a.metadata.creation_timestamp.cmp(&b.metadata.creation_timestamp));
@@ -192,7 +202,7 @@ impl Manager {
         let pods = self.workers.values().filter(|h| !matches!(*h.desired.borrow(), Desired::Gone(_)));
         let pods = pods.map(|h| h.desired.borrow().pod().clone()).collect();
         let works = self.workers.values().map(Handle::work).collect();
-        self.views.send_replace(View { pods, works });
+        self.views.send_replace(View { pods, works, listed: self.synced });
     }
 
     fn present(&mut self, pod: Pod) {

@@ -301,3 +301,47 @@ async fn pods_end_in_turn_with_the_machine_and_those_that_come_then_are_refused(
         assert_eq!(status.reason.as_deref(), Some("Terminated"), "{name}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kubelet_that_starts_without_its_api_runs_what_it_knew_but_for_secrets() {
+    let mut rig = Rig::new().await;
+    let container = json!([{"name": "c", "image": "img:1", "command": ["run"]}]);
+    rig.create("plain", json!({"automountServiceAccountToken": false, "containers": container})).await;
+    rig.create("with-token", json!({"containers": container})).await;
+    rig.create(
+        "over",
+        json!({"automountServiceAccountToken": false, "restartPolicy": "Never",
+        "containers": [{"name": "c", "image": "img:1", "command": ["exit", "0"]}]}),
+    )
+    .await;
+    for name in ["plain", "with-token"] {
+        rig.status(name, "the pod is ready", 60, ready).await;
+    }
+    rig.status("over", "the pod has ended", 60, |s| s.phase.as_deref() == Some("Succeeded")).await;
+    let known = rig.options.dirs.kubelet.join("known");
+    eventually("two pods and what is around them are kept", 20, || async {
+        let found = std::fs::read_dir(&known).map_or(0, Iterator::count);
+        if found == 3 { Ok(()) } else { Err(format!("{found} files")) }
+    })
+    .await;
+    // As after the loss of power: nothing runs, and nobody answers.
+    rig.kubelet = None;
+    rig.control.kill();
+    {
+        let mut state = rig.cri.state();
+        state.containers.clear();
+        state.sandboxes.clear();
+    }
+    rig.start_kubelet();
+    eventually("the pod runs again", 60, || async {
+        if rig.cri.running("plain").len() == 1 { Ok(()) } else { Err("not yet".to_owned()) }
+    })
+    .await;
+    {
+        let state = rig.cri.state();
+        let env: Vec<&str> = state.containers[0].config.envs.iter().map(|e| e.key.as_str()).collect();
+        assert!(env.contains(&"KUBERNETES_SERVICE_HOST"), "{env:?}");
+    }
+    assert!(rig.cri.running("with-token").is_empty(), "its token is in nobody's memory");
+    assert!(rig.cri.running("over").is_empty(), "it has ended");
+}

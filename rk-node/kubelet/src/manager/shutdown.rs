@@ -92,6 +92,12 @@ async fn end_in_turn(context: Shared, mut turns: Vec<Turn<Doomed>>) {
     if tokio::time::timeout(LAST_WORDS, told).await.is_err() {
         tracing::warn!("the API has not heard of the end of all pods");
     }
+    // They have ended for good: with the API away they would run again.
+    for doomed in turns.iter().flat_map(|turn| &turn.pods) {
+        if let Err(error) = context.known.forget(spec::uid(&doomed.pod)) {
+            tracing::debug!(pod = %spec::describe(&doomed.pod), "{error}");
+        }
+    }
 }
 
 impl Manager {
