@@ -25,7 +25,7 @@ use crate::numa::{Numa, TopologyRules};
 use crate::runtime::{Pleg, Runtime, runtime_is_up};
 use crate::server::{self, State};
 use crate::services::Services;
-use crate::static_pods::Shown;
+use crate::static_pods::{Manifests, Shown};
 use crate::status_manager::StatusManager;
 use crate::swap::{SWAP_FILE, SwapRule};
 use crate::userns::PodUsers;
@@ -212,11 +212,13 @@ fn static_pods(
     client: kube::Client,
     context: &Context,
 ) -> (watch::Receiver<BTreeMap<String, Arc<Pod>>>, watch::Sender<Shown>) {
-    let (dir, node) = (context.options.dirs.manifests.clone(), context.options.node_name.clone());
+    let node = context.options.node_name.clone();
+    let (dir, given) = (context.options.dirs.manifests.clone(), context.options.static_pods.clone());
+    let manifests = Manifests { dir, given, node: node.clone() };
     let (runtime, status) = (context.runtime.clone(), context.status.clone());
-    let (tell, statics) = watch::channel(static_pods::read_all(&dir, &node));
+    let (tell, statics) = watch::channel(manifests.pods());
     let (show, shown) = watch::channel(Shown { present: statics.borrow().clone(), ..Default::default() });
-    tasks.spawn(static_pods::watch_loop(dir, node.clone(), tell));
+    tasks.spawn(static_pods::watch_loop(manifests, tell));
     tasks.spawn(static_pods::mirror_loop(client, node, runtime, status, shown));
     (statics, show)
 }

@@ -317,6 +317,8 @@ pub struct Options {
     pub healthz: SocketAddr,
     /// Port that is read from without a name or a secret; 0 is none.
     pub read_only_port: u16,
+    /// Static pods besides those of manifests, each a `v1.Pod`.
+    pub static_pods: Vec<serde_json::Value>,
     /// What of the settings the kubelet must not start with.
     pub faults: Vec<String>,
 }
@@ -357,6 +359,7 @@ impl Options {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 10250)),
             healthz: SocketAddr::from((Ipv4Addr::LOCALHOST, 10248)),
             read_only_port: 0,
+            static_pods: Vec::new(),
             faults: Vec::new(),
         }
     }
