@@ -199,9 +199,12 @@ fn a_worker_that_starts_without_its_api_runs_what_it_knew() {
     // The same port of another test's Service.
     shared.kubectl.run(&["delete", "service", "page", "-n", "control", "--ignore-not-found"]);
     kubectl.apply(KNOWN);
-    for pod in ["steady", "with-token", "short"] {
+    kubectl.apply(&surgeon("worker-1"));
+    for pod in ["steady", "with-token", "short", "surgeon-worker-1"] {
         wait_pod(&kubectl, pod);
     }
+    let uid = |pod: &str| kubectl.path(&["pod", pod], "{.metadata.uid}");
+    let (steady, short) = (uid("steady"), uid("short"));
     kubectl.ok(&["delete", "pod", "short", "--wait=true"]);
     let worker = shared.cluster.state().node("worker-1").expect("worker-1");
     let forward = worker.forwards.iter().find(|f| f.guest == NODE_PORT).expect("node port");
@@ -213,8 +216,12 @@ fn a_worker_that_starts_without_its_api_runs_what_it_knew() {
     };
     assert_eq!(eventually("the page", limit(30), hostname).trim(), "steady");
     let address = kubectl.path(&["pod", "steady"], "{.status.podIP}");
-    // Disks are told of a write a moment after the API.
-    std::thread::sleep(std::time::Duration::from_secs(5));
+    eventually("what is known to be on the disk", limit(30), || {
+        let files = ["exec", "surgeon-worker-1", "--", "ls", "/proc/1/root/var/lib/kubelet/known"];
+        let answer = kubectl.run(&files);
+        let good = answer.out.contains(&steady) && !answer.out.contains(&short);
+        if good { Ok(()) } else { Err(format!("{}{}", answer.out, answer.err)) }
+    });
     shared.cluster.kill_node("control-plane").expect("kill");
     shared.cluster.kill_node("worker-1").expect("kill");
     shared.cluster.start_node("worker-1").expect("start");
