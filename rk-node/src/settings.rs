@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 use rk_config::{MachineConfig, Role};
@@ -38,8 +37,9 @@ pub fn kubelet(config: &MachineConfig) -> Options {
     options.labels = config.kubelet.labels.clone().into_iter().collect::<BTreeMap<_, _>>();
     options.taints = config.kubelet.taints.iter().map(taint).collect();
     options.max_pods = config.kubelet.max_pods;
+    options.static_pods = config.kubelet.static_pods.clone();
     options.registry_auth = config.registries.auth.iter().map(registry_auth).collect();
-    options.shutdown_grace = Duration::from_secs(config.kubelet.shutdown_grace_period_seconds.into());
+    options.shutdown = rk_kubelet::ShutdownGrace::of_machine(config.kubelet.shutdown_grace_period_seconds);
     for warning in rk_kubelet::configure(&mut options, &config.kubelet.config) {
         tracing::warn!("kubelet.config.{warning}");
     }

@@ -9,6 +9,8 @@ mod disk;
 mod link;
 #[path = "faults/memory.rs"]
 mod memory;
+#[path = "faults/shutdown.rs"]
+mod shutdown;
 
 use rk_config::MachineConfig;
 use rk_qemu::cluster::{API_PORT, NodePlan, Surroundings, address_of, machine_config};

@@ -10,6 +10,7 @@
 mod accepted;
 mod diff;
 mod error;
+mod grace;
 mod merge;
 mod network;
 mod parse;
@@ -27,6 +28,7 @@ mod validate_vip;
 pub use accepted::{ACCEPTED_PATH, OFFERED_PATH, STATE_DIR, load_accepted, save_accepted, to_json, to_yaml};
 pub use diff::{Change, SECRETS, diff, redacted};
 pub use error::{ConfigError, FieldError};
+pub use grace::go_duration;
 pub use merge::merge_patch;
 pub use network::{BondMode, Interface, LinkMatch, Network, Ntp, Route, Virtual};
 pub use parse::{MAX_CONFIG_BYTES, Parsed, parse};

@@ -15,6 +15,7 @@ use crate::devices::Devices;
 use crate::events::Recorder;
 use crate::eviction::{LocalUse, Orders};
 use crate::images::Images;
+use crate::known::Store;
 use crate::memory::Memory;
 use crate::numa::{Numa, Provider, TopologyPolicy, place};
 use crate::pod::spec;
@@ -77,6 +78,8 @@ pub struct Context {
     pub swap: SwapRule,
     /// Ids of pods with users of their own.
     pub users: PodUsers,
+    /// What is known without the API.
+    pub known: Store,
     /// Pods that must go.
     pub evictions: Orders,
     /// What pods have on the node's disk.

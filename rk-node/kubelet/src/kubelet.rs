@@ -17,6 +17,7 @@ use crate::events::{PodRef, Recorder};
 use crate::eviction::{LocalUse, Orders, evict_loop};
 use crate::images::{Images, NodeCredentials, PullRecords};
 use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
+use crate::known::{ALONE, Store, keep_loop};
 use crate::manager::Manager;
 use crate::memory::{Memory, ReservedError};
 use crate::node::{
@@ -28,7 +29,7 @@ use crate::resources::page_size;
 use crate::runtime::{Pleg, Runtime, runtime_is_up};
 use crate::server::{self, State};
 use crate::services::Services;
-use crate::static_pods::Shown;
+use crate::static_pods::{Manifests, Shown};
 use crate::status_manager::StatusManager;
 use crate::swap::{SWAP_FILE, SwapRule};
 use crate::userns::PodUsers;
@@ -113,6 +114,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(follow_services);
 
     let (facts, node) = watch::channel(NodeLoop::initial_facts(&options, &machine, &ips));
+    let (known, recalled) = (Store::new(&options.dirs.kubelet), facts.clone());
     let (healthy, pleg_health) = watch::channel(Ok(()));
     let (changed, changes) = mpsc::channel(CHANGES);
     tasks.spawn(Pleg::new(runtime.clone()).run(changed.clone(), healthy));
@@ -132,6 +134,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(node_loop.run());
     tasks.spawn(lease_loop(client.clone(), options.node_name.clone()));
     tasks.spawn(pass_pod_cidr(node.clone(), runtime.clone(), hooks.pod_cidr));
+    tasks.spawn(recall_pod_cidr(recalled, known.surroundings().pod_cidr));
     tasks.spawn(logs::rotate_loop(runtime.clone(), options.logs));
 
     let storage = options.dirs.kubelet.clone();
@@ -169,6 +172,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         numa,
         swap,
         users: PodUsers::open(&options.dirs.kubelet, options.ids_per_pod),
+        known,
         evictions: Orders::default(),
         local: LocalUse::new(&options.dirs.pod_logs),
         probes: ProbePace::default(),
@@ -179,6 +183,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     });
     tasks.spawn(devices::serve(context.clone()));
     tasks.spawn(evict_loop(context.clone(), changed));
+    tasks.spawn(keep_loop(context.clone()));
     let (statics, shown) = static_pods(&mut tasks, client, &context);
     let manager = Manager::new(context.clone(), statics, shown, views);
     serve(&mut tasks, &options, &session, &ips, State::new(context, session.pki.clone()))?;
@@ -222,13 +227,29 @@ fn static_pods(
     client: kube::Client,
     context: &Context,
 ) -> (watch::Receiver<BTreeMap<String, Arc<Pod>>>, watch::Sender<Shown>) {
-    let (dir, node) = (context.options.dirs.manifests.clone(), context.options.node_name.clone());
+    let node = context.options.node_name.clone();
+    let (dir, given) = (context.options.dirs.manifests.clone(), context.options.static_pods.clone());
+    let manifests = Manifests { dir, given, node: node.clone() };
     let (runtime, status) = (context.runtime.clone(), context.status.clone());
-    let (tell, statics) = watch::channel(static_pods::read_all(&dir, &node));
+    let (tell, statics) = watch::channel(manifests.pods());
     let (show, shown) = watch::channel(Shown { present: statics.borrow().clone(), ..Default::default() });
-    tasks.spawn(static_pods::watch_loop(dir, node.clone(), tell));
+    tasks.spawn(static_pods::watch_loop(manifests, tell));
     tasks.spawn(static_pods::mirror_loop(client, node, runtime, status, shown));
     (statics, show)
+}
+
+/// Goes on with the pod CIDR that was known before, when the API does not tell it in time.
+async fn recall_pod_cidr(facts: watch::Sender<NodeFacts>, known: Option<String>) {
+    let Some(cidr) = known else { return };
+    tokio::time::sleep(ALONE).await;
+    facts.send_if_modified(|facts| {
+        let unheard = facts.pod_cidr.is_none();
+        if unheard {
+            tracing::warn!(%cidr, "the API does not answer: the node keeps its pod CIDR");
+            facts.pod_cidr = Some(cidr);
+        }
+        unheard
+    });
 }
 
 /// Hands the pod CIDR to the composing binary and to the runtime.

@@ -1,5 +1,6 @@
 //! Which pods have a worker: the API's list for this node and what the runtime holds, brought together.
 
+mod alone;
 mod shutdown;
 mod statics;
 mod weight;
@@ -13,20 +14,25 @@ use k8s_openapi::api::core::v1::Pod;
 use rk_watch::{Event, ObjectKey, Selection, follow};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admission::{Refusal, admit, sysctls};
 use crate::cleanup;
 use crate::context::Shared;
 use crate::events::PodRef;
 use crate::eviction::Order;
+use crate::known;
 use crate::pod::spec;
 use crate::pod::status::PREEMPTED;
 use crate::pod::worker::{Desired, Stage, Told, Worker};
 use crate::preemption;
 use crate::runtime;
 use crate::runtime::CONFIG_SOURCE;
+use crate::shutdown::{NODE_SHUTDOWN, REFUSED_MESSAGE};
 use crate::static_pods::{Shown, is_mirror, is_static};
 use crate::views::{View, Work};
+use alone::at;
 
 /// Look for leftovers of pods that nobody knows.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
@@ -75,11 +81,15 @@ pub struct Manager {
     /// UIDs that the runtime told of before the API's list was here.
     unknown: BTreeSet<String>,
     synced: bool,
+    /// When to go on with what was known before, unless the API is heard until then.
+    alone: Option<Instant>,
     /// Pods that the node's own manifests ask for.
     statics: watch::Receiver<BTreeMap<String, Arc<Pod>>>,
     /// Which of them the API shows.
     shown: watch::Sender<Shown>,
     views: watch::Sender<View>,
+    /// Ends all pods, once the machine goes down.
+    leaving: Option<AbortOnDropHandle<()>>,
 }
 
 impl Manager {
@@ -91,7 +101,8 @@ impl Manager {
         views: watch::Sender<View>,
     ) -> Self {
         let (workers, tasks, unknown) = (HashMap::new(), JoinSet::new(), BTreeSet::new());
-        Self { context, workers, tasks, unknown, synced: false, statics, shown, views }
+        let alone = Some(Instant::now() + known::ALONE);
+        Self { context, workers, tasks, unknown, synced: false, alone, statics, shown, views, leaving: None }
     }
 
     /// Follows the API and the runtime until `stop` says that the machine goes down; then ends every pod and returns.
@@ -104,7 +115,8 @@ impl Manager {
         loop {
             tokio::select! {
                 biased;
-                () = shutdown::told(&mut stop) => return self.shut_down().await,
+                () = shutdown::told(&mut stop), if self.leaving.is_none() => self.leaving = Some(self.leave()),
+                () = shutdown::done(&mut self.leaving) => return,
                 Some(event) = events.next() => {
                     let listed = matches!(event, Event::Complete);
                     self.on_event(event, &mut fresh);
@@ -123,6 +135,7 @@ impl Manager {
                     self.on_statics();
                 }
                 _ = housekeeping.tick() => self.housekeep().await,
+                () = at(self.alone) => self.recall(),
             }
         }
     }
@@ -142,6 +155,8 @@ impl Manager {
             Event::Listed(pod) => return fresh.pods.push(pod),
             Event::Unread(key) => drop(fresh.unread.insert(key)),
             Event::Complete => {
+                self.alone = None;
+                self.context.services.doubt();
                 let Fresh { mut pods, unread } = std::mem::take(fresh);
                 // Older pods were admitted first, and are so again.
                 pods.sort_by(|a, b| a.metadata.creation_timestamp.cmp(&b.metadata.creation_timestamp));
@@ -193,7 +208,7 @@ impl Manager {
         let pods = self.workers.values().filter(|h| !matches!(*h.desired.borrow(), Desired::Gone(_)));
         let pods = pods.map(|h| h.desired.borrow().pod().clone()).collect();
         let works = self.workers.values().map(Handle::work).collect();
-        self.views.send_replace(View { pods, works });
+        self.views.send_replace(View { pods, works, listed: self.synced });
     }
 
     fn present(&mut self, pod: Pod) {
@@ -213,6 +228,9 @@ impl Manager {
             spec::terminal_phase(status.and_then(|s| s.phase.as_deref())) || pod.metadata.deletion_timestamp.is_some();
         if known || over {
             return Ok(());
+        }
+        if self.leaving.is_some() {
+            return Err((NODE_SHUTDOWN.to_owned(), REFUSED_MESSAGE.to_owned()));
         }
         let others = self.workers.values().filter(|h| self.takes(h)).map(|h| h.desired.borrow().pod().clone());
         let others: Vec<Arc<Pod>> = others.collect();
@@ -267,17 +285,18 @@ impl Manager {
         }
     }
 
+    /// Tells of a refusal, and how the pod's status words it.
     fn refuse(&self, pod: &Pod, refusal: Refusal) -> Refusal {
         tracing::warn!(pod = %spec::describe(pod), reason = %refusal.0, "the node does not take the pod: {}", refusal.1);
         self.context.recorder.warning(&PodRef::of(pod), &refusal.0, refusal.1.clone());
-        refusal
+        (refusal.0, format!("Pod was rejected: {}", refusal.1))
     }
 
     /// Ends a pod in favour of `critical`; from now on it takes nothing.
     fn preempt(&mut self, victim: &Pod, critical: &Pod) {
         tracing::warn!(pod = %spec::describe(victim), "the pod goes to make room for {}", spec::describe(critical));
         let uid = spec::uid(victim);
-        self.context.evictions.give(uid, Order::now(PREEMPTED, preemption::MESSAGE.to_owned()));
+        self.context.evictions.give(uid, Order::in_favour(PREEMPTED, preemption::MESSAGE.to_owned()));
         if let Some(handle) = self.workers.get_mut(uid) {
             handle.refused = true;
             handle.wake.notify_one();

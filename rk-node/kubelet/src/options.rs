@@ -12,6 +12,7 @@ use crate::images::Verification;
 use crate::memory::MemoryPolicy;
 use crate::node::Signal;
 use crate::numa::TopologyRules;
+use crate::shutdown::ShutdownGrace;
 use crate::swap::SwapBehavior;
 use crate::userns::IDS_PER_POD;
 
@@ -275,7 +276,7 @@ pub struct Options {
     /// What should stay free, and for how long less is borne.
     pub soft_eviction: SoftEviction,
     /// How long pods may take to end when the machine goes down.
-    pub shutdown_grace: Duration,
+    pub shutdown: ShutdownGrace,
     /// How long a shortage is told after it was seen last.
     pub pressure_transition: Duration,
     /// Removal of unused images.
@@ -320,6 +321,8 @@ pub struct Options {
     pub healthz: SocketAddr,
     /// Port that is read from without a name or a secret; 0 is none.
     pub read_only_port: u16,
+    /// Static pods besides those of manifests, each a `v1.Pod`.
+    pub static_pods: Vec<serde_json::Value>,
     /// What of the settings the kubelet must not start with.
     pub faults: Vec<String>,
 }
@@ -338,7 +341,7 @@ impl Options {
             max_pods: 110,
             eviction: Thresholds::default(),
             soft_eviction: SoftEviction::default(),
-            shutdown_grace: Duration::from_secs(30),
+            shutdown: ShutdownGrace::of_machine(30),
             pressure_transition: Duration::from_secs(300),
             image_gc: ImageGc { high: 85, low: 80, youngest: Duration::from_secs(120) },
             registry_auth: Vec::new(),
@@ -362,6 +365,7 @@ impl Options {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 10250)),
             healthz: SocketAddr::from((Ipv4Addr::LOCALHOST, 10248)),
             read_only_port: 0,
+            static_pods: Vec::new(),
             faults: Vec::new(),
         }
     }

@@ -6,6 +6,7 @@
 mod policies;
 mod read;
 mod rules;
+mod shutdown;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -46,6 +47,7 @@ pub fn configure(options: &mut Options, document: &Value) -> Vec<String> {
         reader.apply(options, key, value);
     }
     reader.soft(options, map);
+    reader.shutdown(options, map);
     reader.cpus(options, map);
     reader.memory(options, map);
     reader.topology(options, map);
@@ -71,7 +73,8 @@ impl Reader {
             "clusterDNS" => self.set::<Vec<IpAddr>>(key, value, &mut options.cluster.dns),
             "registerWithTaints" => self.taints(key, value, &mut options.taints),
             "staticPodPath" => self.set(key, value, &mut options.dirs.manifests),
-            "shutdownGracePeriod" => self.shutdown(key, value, &mut options.shutdown_grace),
+            // Read together.
+            "shutdownGracePeriod" | "shutdownGracePeriodCriticalPods" | "shutdownGracePeriodByPodPriority" => {}
             "evictionPressureTransitionPeriod" => self.duration(key, value, &mut options.pressure_transition),
             "evictionHard" => self.thresholds(key, value, &mut options.eviction),
             "evictionSoft" => self.thresholds(key, value, &mut options.soft_eviction.thresholds),
@@ -277,7 +280,7 @@ mod tests {
         let soft = &options.soft_eviction;
         assert_eq!(soft.thresholds, Thresholds { memory: Amount::Share(1000), ..none });
         assert_eq!((soft.grace.get(&Signal::Memory).map(Duration::as_secs), soft.pod_grace), (Some(90), 20));
-        assert_eq!((options.pressure_transition.as_secs(), options.shutdown_grace.as_secs()), (30, 60));
+        assert_eq!((options.pressure_transition.as_secs(), options.shutdown.whole.as_secs()), (30, 60));
         assert_eq!((options.image_gc.high, options.image_gc.low, options.image_gc.youngest.as_secs()), (70, 70, 10));
         assert_eq!((options.logs.size, options.logs.files), (1 << 20, 5));
         assert_eq!((options.pod_pids, options.unsafe_sysctls.as_slice()), (Some(512), &["net.core.*".to_owned()][..]));

@@ -1,12 +1,9 @@
 //! Rules that single values must keep, as upstream's validation has them (`pkg/kubelet/apis/config/validation`).
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::Taint;
 use serde_json::{Map, Value};
 
 use super::Reader;
-use super::read::duration;
 use crate::images::{Verification, pattern_problem};
 use crate::options::{ImageGc, Options};
 
@@ -87,14 +84,6 @@ impl Reader {
             return self.warn(key, "none may not stand beside others: left out");
         }
         *pods = names.iter().any(|name| name == "pods");
-    }
-
-    /// How long pods may take to end when the machine goes down.
-    pub(super) fn shutdown(&mut self, key: &str, value: &Value, into: &mut Duration) {
-        match value.as_str().and_then(duration) {
-            Some(grace) if grace.is_zero() || grace >= Duration::from_secs(1) => *into = grace,
-            _ => self.warn(key, &format!("{value} must be either zero or otherwise >= 1 sec: left out")),
-        }
     }
 
     /// For which images that are here a pod's credentials are asked for (KEP-2535).
@@ -178,10 +167,6 @@ mod tests {
             (json!({"enforceNodeAllocatable": ["none"], "singleProcessOOMKill": true}), None),
             (json!({"enforceNodeAllocatable": ["pods", "kube-reserved"]}), Some("enforceNodeAllocatable")),
             (json!({"enforceNodeAllocatable": ["pods", "none"]}), Some("enforceNodeAllocatable")),
-            (json!({"shutdownGracePeriod": "0s"}), None),
-            (json!({"shutdownGracePeriod": "1s"}), None),
-            (json!({"shutdownGracePeriod": "500ms"}), Some("shutdownGracePeriod")),
-            (json!({"shutdownGracePeriod": "-1s"}), Some("shutdownGracePeriod")),
             (json!({"imageGCHighThresholdPercent": 81}), None),
             (json!({"imageGCHighThresholdPercent": 80}), Some("imageGCLowThresholdPercent")),
             (json!({"imageGCHighThresholdPercent": 101}), Some("imageGCHighThresholdPercent")),

@@ -31,7 +31,8 @@ pub fn configz(options: &Options) -> Value {
         "nodeStatusUpdateFrequency": "10s",
         "nodeStatusReportFrequency": "5m0s",
         "nodeLeaseDurationSeconds": 40,
-        "shutdownGracePeriod": format!("{}s", options.shutdown_grace.as_secs()),
+        "shutdownGracePeriod": format!("{}s", options.shutdown.whole.as_secs()),
+        "shutdownGracePeriodCriticalPods": format!("{}s", options.shutdown.critical.as_secs()),
         "evictionHard": thresholds(options.eviction, |_| true),
         "evictionSoft": thresholds(options.soft_eviction.thresholds, |signal| options.soft_eviction.grace.contains_key(&signal)),
         "evictionSoftGracePeriod": options.soft_eviction.grace.iter()
@@ -54,6 +55,9 @@ pub fn configz(options: &Options) -> Value {
         "enableDebuggingHandlers": true,
         "featureGates": {},
     });
+    if !options.shutdown.by_priority.is_empty() {
+        config["shutdownGracePeriodByPodPriority"] = json!(options.shutdown.by_priority);
+    }
     let exempt = options.image_verification.allowlist();
     if !exempt.is_empty() {
         config["preloadedImagesVerificationAllowlist"] = json!(exempt);

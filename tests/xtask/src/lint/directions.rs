@@ -65,7 +65,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rk-kernel", &["rk-config"]),
     ("rk-image", &["rk-config", "rk-gpt", "rk-slots"]),
     ("rk-qemu", &["rk-config"]),
-    ("rk-tests", &["rk-machine-proto", "rk-qemu", "rk-image", "rk-kernel", "rk-config"]),
+    ("rk-tests", &["rk-machine-proto", "rk-plugin-api", "rk-qemu", "rk-image", "rk-kernel", "rk-config"]),
     ("xtask", &["rk-qemu", "rk-image", "rk-kernel", "rk-config"]),
 ];
 
