@@ -43,7 +43,25 @@ pub async fn judge(core: &Core, node: &str, attributes: &Attributes) -> Result<V
             }
             related(core, node, "serviceaccounts", namespace, name).await
         }
-        ("", "persistentvolumes", "") if verb != "get" => no("can only get individual resources of this type"),
+        ("", "persistentvolumeclaims", "status") => {
+            if !matches!(verb.as_str(), "get" | "update" | "patch") {
+                return no("can only get/update/patch this type");
+            }
+            related(core, node, resource, namespace, name).await
+        }
+        ("resource.k8s.io", "resourceclaims", "")
+        | ("", "persistentvolumes", "")
+        | ("storage.k8s.io", "volumeattachments", "")
+            if verb != "get" =>
+        {
+            no("can only get individual resources of this type")
+        }
+        ("resource.k8s.io", "resourceclaims", "") => related(core, node, resource, namespace, name).await,
+        ("", "persistentvolumes", "") => volume(core, node, name).await,
+        ("storage.k8s.io", "volumeattachments", "") => own(core, node, attributes).await,
+        ("resource.k8s.io", "resourceslices", "") if matches!(verb.as_str(), "get" | "update" | "patch" | "delete") => {
+            own(core, node, attributes).await
+        }
         ("", "nodes", "") if reads && !name.is_empty() && name != node && verb == "get" => {
             no(&format!("node {node:?} cannot read {name:?}, only its own Node object"))
         }
@@ -81,10 +99,32 @@ async fn related(core: &Core, node: &str, resource: &str, namespace: &str, name:
             return Ok(Verdict::Allowed(String::new()));
         }
     }
+    Ok(unrelated(node, resource, namespace, name))
+}
+
+fn unrelated(node: &str, resource: &str, namespace: &str, name: &str) -> Verdict {
     let kind = resource.strip_suffix('s').unwrap_or(resource);
-    Ok(Verdict::NoOpinion(format!(
-        "no relationship found between node '{node}' and this object ({kind} {namespace}/{name})"
-    )))
+    let place = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+    Verdict::NoOpinion(format!("no relationship found between node '{node}' and this object ({kind} {place}{name})"))
+}
+
+/// Whether a pod on the node uses the claim to which a volume is bound.
+async fn volume(core: &Core, node: &str, name: &str) -> Result<Verdict, Status> {
+    let volume = core.object("", "v1", "persistentvolumes", "", name).await?.unwrap_or_default();
+    let claim = |field: &str| rk_api::meta::text(&volume, &["spec", "claimRef", field]);
+    let (namespace, claim) = (claim("namespace"), claim("name"));
+    if !claim.is_empty() && related(core, node, "persistentvolumeclaims", namespace, claim).await?.allows() {
+        return Ok(Verdict::Allowed(String::new()));
+    }
+    Ok(unrelated(node, "persistentvolumes", "", name))
+}
+
+/// Whether the object says itself that it is of the node.
+async fn own(core: &Core, node: &str, attributes: &Attributes) -> Result<Verdict, Status> {
+    let Attributes { group, resource, name, .. } = attributes;
+    let object = core.object(group, "v1", resource, "", name).await?;
+    let is_own = object.is_some_and(|object| rk_api::meta::text(&object, &["spec", "nodeName"]) == node);
+    Ok(if is_own { Verdict::Allowed(String::new()) } else { unrelated(node, resource, "", name) })
 }
 
 /// Pods reach the secrets of their service account too.
@@ -121,11 +161,34 @@ const REFERENCES: &[(&str, &[&str])] = &[
 /// Whether the pod's own fields name the object.
 fn uses(pod: &Value, resource: &str, name: &str) -> bool {
     let spec = pod.get("spec").unwrap_or(&Value::Null);
-    if resource == "serviceaccounts" {
-        return rk_api::meta::text(spec, &["serviceAccountName"]) == name;
+    match resource {
+        "serviceaccounts" => return rk_api::meta::text(spec, &["serviceAccountName"]) == name,
+        "resourceclaims" => return has_devices_of(pod, name),
+        "persistentvolumeclaims" if is_made_for(pod, name) => return true,
+        _ => {}
     }
     let fields = REFERENCES.iter().find(|(kind, _)| *kind == resource);
     fields.is_some_and(|(_, fields)| anywhere(spec, fields, &|reference| names(reference, name)))
+}
+
+/// Whether a claim of devices is named by the pod, or was made for it.
+fn has_devices_of(pod: &Value, claim: &str) -> bool {
+    let lists = [["spec", "resourceClaims"], ["status", "resourceClaimStatuses"]];
+    let entries = lists.iter().flat_map(|path| rk_api::meta::at(pod, path).as_array().into_iter().flatten());
+    let extended = rk_api::meta::at(pod, &["status", "extendedResourceClaimStatus"]);
+    let mut named = entries.chain([extended]).map(|entry| rk_api::meta::text(entry, &["resourceClaimName"]));
+    !claim.is_empty() && named.any(|name| name == claim)
+}
+
+/// Whether a claim is that of one of the pod's ephemeral volumes.
+fn is_made_for(pod: &Value, claim: &str) -> bool {
+    let prefix = format!("{}-", rk_api::meta::name(pod));
+    let Some(name) = claim.strip_prefix(&prefix) else { return false };
+    let mut volumes = rk_api::meta::at(pod, &["spec", "volumes"]).as_array().into_iter().flatten();
+    volumes.any(|volume| {
+        rk_api::meta::text(volume, &["name"]) == name
+            && !rk_api::meta::at(volume, &["ephemeral", "volumeClaimTemplate"]).is_null()
+    })
 }
 
 /// The first resource of which a pod's spec names an object: what a node would reach by a pod of its own making.
@@ -178,6 +241,14 @@ mod tests {
         assert!(uses(&pod, "persistentvolumeclaims", "claim"));
         assert!(uses(&pod, "serviceaccounts", "sa"));
         assert!(!uses(&pod, "secrets", "claim") && !uses(&pod, "secrets", "k"));
+        let made = json!({"metadata": {"name": "p"},
+            "spec": {"volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}, {"name": "w", "emptyDir": {}}],
+                "resourceClaims": [{"name": "a", "resourceClaimName": "named"}, {"name": "b", "resourceClaimTemplateName": "t"}]},
+            "status": {"resourceClaimStatuses": [{"name": "b", "resourceClaimName": "p-b-x"}]}});
+        assert!(uses(&made, "persistentvolumeclaims", "p-v"));
+        assert!(!uses(&made, "persistentvolumeclaims", "p-w") && !uses(&made, "persistentvolumeclaims", "p-"));
+        assert!(uses(&made, "resourceclaims", "named") && uses(&made, "resourceclaims", "p-b-x"));
+        assert!(!uses(&made, "resourceclaims", "t") && !uses(&made, "resourceclaims", ""));
         assert_eq!(referenced(&pod), Some("secrets"));
         let of = |spec: Value| referenced(&json!({"spec": spec}));
         assert_eq!(of(json!({"imagePullSecrets": [{"name": "pull"}]})), Some("secrets"));
