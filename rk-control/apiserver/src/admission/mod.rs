@@ -13,6 +13,7 @@ mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
+mod pod_resize;
 mod pod_security;
 mod policy;
 mod priority;
@@ -22,6 +23,7 @@ mod runtime_class;
 mod service_account;
 pub(crate) mod signing_request;
 mod storage_protection;
+mod typed;
 mod volume_resize;
 mod webhook;
 
@@ -182,6 +184,7 @@ const CHAIN: &[Plugin] = &[
     }),
     mutating("DefaultStorageClass", |request, object, _| Box::pin(default_class::storage(request, object))),
     mutating("DefaultIngressClass", |request, object, _| Box::pin(default_class::ingress(request, object))),
+    validating("PodResizeValidator", |request, object, _, _| Box::pin(pod_resize::validate(request, object))),
     validating("RoleEscalation", |request, object, _, _| Box::pin(escalation::validate(request, object))),
     validating("ValidatingAdmissionPolicy", |request, object, warnings, _| {
         Box::pin(policy::validate(request, object, warnings))

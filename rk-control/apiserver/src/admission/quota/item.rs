@@ -6,10 +6,10 @@ use k8s_openapi::api::resource::v1::ResourceClaimSpec;
 use rk_api::meta::{self, Quantity};
 use rk_api::status::Status;
 use rk_quota::Usage;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::super::Request;
+use super::super::typed::typed;
 
 /// An object, as far as its kind has more to count than itself.
 enum Kind {
@@ -25,14 +25,6 @@ pub(super) struct Item {
     kind: Kind,
     /// What it takes at the time it was read.
     pub(super) usage: Usage,
-}
-
-/// By way of text: the one way in which types are read. What is absent is empty.
-pub(super) fn typed<T: DeserializeOwned + Default>(value: &Value) -> Result<T, Status> {
-    if value.is_null() {
-        return Ok(T::default());
-    }
-    serde_json::from_str(&value.to_string()).map_err(Status::internal)
 }
 
 impl Item {

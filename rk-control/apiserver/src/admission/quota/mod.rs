@@ -14,8 +14,9 @@ use rk_store::{Expect, StoreError};
 use serde_json::{Map, Value, json};
 
 use super::quantity::amount;
+use super::typed::typed;
 use super::{Held, Operation, Request};
-use item::{Item, typed};
+use item::Item;
 
 type Gates = Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>;
 
