@@ -194,7 +194,8 @@ fn is_made_for(pod: &Value, claim: &str) -> bool {
 /// The first resource of which a pod's spec names an object: what a node would reach by a pod of its own making.
 pub(crate) fn referenced(pod: &Value) -> Option<&'static str> {
     let spec = pod.get("spec").unwrap_or(&Value::Null);
-    REFERENCES.iter().find(|(_, fields)| anywhere(spec, fields, &|_| true)).map(|(resource, _)| *resource)
+    let is_any = |reference: &Value| !reference.is_null() && reference.as_array().is_none_or(|list| !list.is_empty());
+    REFERENCES.iter().find(|(_, fields)| anywhere(spec, fields, &is_any)).map(|(resource, _)| *resource)
 }
 
 /// Whether one of the reference fields, wherever it stands in the spec, is what is looked for: the shapes are few and regular.
@@ -252,6 +253,7 @@ mod tests {
         assert_eq!(referenced(&pod), Some("secrets"));
         let of = |spec: Value| referenced(&json!({"spec": spec}));
         assert_eq!(of(json!({"imagePullSecrets": [{"name": "pull"}]})), Some("secrets"));
+        assert_eq!(of(json!({"imagePullSecrets": []})), None);
         assert_eq!(of(json!({"containers": [{"envFrom": [{"configMapRef": {"name": "c"}}]}]})), Some("configmaps"));
         assert_eq!(
             of(json!({"volumes": [{"persistentVolumeClaim": {"claimName": "c"}}]})),
