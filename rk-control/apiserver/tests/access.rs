@@ -284,6 +284,19 @@ async fn a_node_asks_in_its_own_name_and_for_its_own_pods() {
     let lost = json!({"status": {"phase": "Lost"}});
     let (code, message) = node.patch(&format!("{claims}/data/status"), merge, &lost).await.failure();
     assert!(code == 403 && message.contains("is not allowed to update fields other than"), "{code} {message}");
+    for (volume, claim) in [("used", "data"), ("unused", "other")] {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": volume}});
+        admin.create("/api/v1/namespaces/kube-system/secrets", &secret).await.ok();
+        let source = json!({"driver": "example.com", "volumeHandle": volume, "nodeStageSecretRef": {"name": volume, "namespace": "kube-system"}});
+        let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": volume}, "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "csi": source,
+            "claimRef": {"namespace": "default", "name": claim}}});
+        admin.create("/api/v1/persistentvolumes", &volume).await.ok();
+    }
+    for place in ["/api/v1/persistentvolumes", "/api/v1/namespaces/kube-system/secrets"] {
+        node.get(&format!("{place}/used")).await.ok();
+        assert_eq!(node.get(&format!("{place}/unused")).await.failure().0, 403);
+    }
     let token = |audiences: Value| {
         json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": audiences,
             "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "user", "uid": user["metadata"]["uid"]}}})

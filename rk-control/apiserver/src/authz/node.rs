@@ -35,6 +35,9 @@ pub async fn judge(core: &Core, node: &str, attributes: &Attributes) -> Result<V
             if resource == "serviceaccounts" && verb != "get" {
                 return no("can only get individual resources of this type");
             }
+            if resource == "secrets" {
+                return secret(core, node, namespace, name).await;
+            }
             related(core, node, resource, namespace, name).await
         }
         ("", "serviceaccounts", "token") => {
@@ -108,15 +111,46 @@ fn unrelated(node: &str, resource: &str, namespace: &str, name: &str) -> Verdict
     Verdict::NoOpinion(format!("no relationship found between node '{node}' and this object ({kind} {place}{name})"))
 }
 
+/// Whether a pod on the node uses the secret, or a volume that a pod on the node uses is mounted with it.
+async fn secret(core: &Core, node: &str, namespace: &str, name: &str) -> Result<Verdict, Status> {
+    let verdict = related(core, node, "secrets", namespace, name).await?;
+    if verdict.allows() {
+        return Ok(verdict);
+    }
+    for volume in core.objects("", "v1", "persistentvolumes", "").await? {
+        if mounted_with(&volume, namespace, name) && is_used(core, node, &volume).await? {
+            return Ok(Verdict::Allowed(String::new()));
+        }
+    }
+    Ok(verdict)
+}
+
+/// Secrets of the node's part of what a volume is of; those of a driver's controller are not for nodes.
+const NODE_SECRETS: [&str; 4] = ["nodeStageSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef", "secretRef"];
+
+/// Whether a node needs the secret for the volume. Without a namespace, it is in that of the claim.
+fn mounted_with(volume: &Value, namespace: &str, name: &str) -> bool {
+    let text = rk_api::meta::text;
+    let sources = volume.get("spec").and_then(Value::as_object).into_iter().flat_map(|spec| spec.values());
+    let mut secrets = sources.flat_map(|source| NODE_SECRETS.iter().filter_map(move |field| source.get(*field)));
+    secrets.any(|secret| {
+        let given = text(secret, &["namespace"]);
+        let of = if given.is_empty() { text(volume, &["spec", "claimRef", "namespace"]) } else { given };
+        of == namespace && text(secret, &["name"]) == name
+    })
+}
+
 /// Whether a pod on the node uses the claim to which a volume is bound.
+async fn is_used(core: &Core, node: &str, volume: &Value) -> Result<bool, Status> {
+    let claim = |field: &str| rk_api::meta::text(volume, &["spec", "claimRef", field]);
+    let (namespace, claim) = (claim("namespace"), claim("name"));
+    Ok(!claim.is_empty() && related(core, node, "persistentvolumeclaims", namespace, claim).await?.allows())
+}
+
 async fn volume(core: &Core, node: &str, name: &str) -> Result<Verdict, Status> {
     let volume = core.object("", "v1", "persistentvolumes", "", name).await?.unwrap_or_default();
-    let claim = |field: &str| rk_api::meta::text(&volume, &["spec", "claimRef", field]);
-    let (namespace, claim) = (claim("namespace"), claim("name"));
-    if !claim.is_empty() && related(core, node, "persistentvolumeclaims", namespace, claim).await?.allows() {
-        return Ok(Verdict::Allowed(String::new()));
-    }
-    Ok(unrelated(node, "persistentvolumes", "", name))
+    let is_used = is_used(core, node, &volume).await?;
+    Ok(if is_used { Verdict::Allowed(String::new()) } else { unrelated(node, "persistentvolumes", "", name) })
 }
 
 /// Whether the object says itself that it is of the node.
@@ -222,6 +256,20 @@ fn names(reference: &Value, name: &str) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_volume_is_mounted_with_the_secrets_of_its_nodes_part() {
+        let secret = |name: &str| json!({"name": name, "namespace": "vault"});
+        let volume = json!({"spec": {"claimRef": {"namespace": "apps", "name": "data"}, "csi": {"driver": "d",
+            "nodeStageSecretRef": secret("stage"), "nodePublishSecretRef": secret("publish"),
+            "nodeExpandSecretRef": secret("expand"), "controllerPublishSecretRef": secret("controller")}}});
+        for name in ["stage", "publish", "expand"] {
+            assert!(mounted_with(&volume, "vault", name) && !mounted_with(&volume, "apps", name), "{name}");
+        }
+        assert!(!mounted_with(&volume, "vault", "controller"));
+        let near = json!({"spec": {"claimRef": {"namespace": "apps", "name": "data"}, "iscsi": {"secretRef": {"name": "chap"}}}});
+        assert!(mounted_with(&near, "apps", "chap") && !mounted_with(&near, "vault", "chap"));
+    }
 
     #[test]
     fn a_pod_uses_what_its_volumes_and_environment_name() {
