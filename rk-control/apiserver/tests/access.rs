@@ -199,6 +199,10 @@ async fn a_node_reads_what_its_pods_need_and_no_more() {
     assert!(message.contains("no relationship found between node 'n1' and this object"), "{message}");
     assert_eq!(node.get("/api/v1/namespaces/default/secrets").await.failure().0, 403);
     node.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn1").await.ok();
+    node.get(&format!("{PODS}/n1")).await.ok();
+    for foreign in ["pods", "pods?fieldSelector=spec.nodeName%3Dn2", "namespaces/default/pods/n2"] {
+        assert_eq!(node.get(&format!("/api/v1/{foreign}")).await.failure().0, 403, "{foreign}");
+    }
     let status = json!({"status": {"phase": "Running"}});
     let merge = "application/merge-patch+json";
     node.patch(&format!("{PODS}/n1/status"), merge, &status).await.ok();

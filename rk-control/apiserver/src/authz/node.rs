@@ -62,7 +62,19 @@ pub async fn judge(core: &Core, node: &str, attributes: &Attributes) -> Result<V
         ("resource.k8s.io", "resourceclaims", "") => related(core, node, resource, namespace, name).await,
         ("", "persistentvolumes", "") => volume(core, node, name).await,
         ("storage.k8s.io", "volumeattachments", "") => own(core, node, attributes).await,
-        ("resource.k8s.io", "resourceslices", "") if matches!(verb.as_str(), "get" | "update" | "patch" | "delete") => {
+        ("resource.k8s.io", "resourceslices", "") => match verb.as_str() {
+            "get" | "update" | "patch" | "delete" => own(core, node, attributes).await,
+            "list" | "watch" | "deletecollection" if attributes.node != node => {
+                no("can only list/watch/deletecollection resourceslices with nodeName field selector")
+            }
+            _ if general(attributes) => Ok(Verdict::Allowed(String::new())),
+            _ => no(""),
+        },
+        // Pods on a node are its own, and so are lists that hold no others.
+        ("", "pods", "") if reads && (verb == "get" || attributes.node != node) => {
+            if name.is_empty() {
+                return no("can only list/watch pods with spec.nodeName field selector");
+            }
             own(core, node, attributes).await
         }
         ("", "nodes", "") if reads && !name.is_empty() && name != node && verb == "get" => {
@@ -155,10 +167,10 @@ async fn volume(core: &Core, node: &str, name: &str) -> Result<Verdict, Status> 
 
 /// Whether the object says itself that it is of the node.
 async fn own(core: &Core, node: &str, attributes: &Attributes) -> Result<Verdict, Status> {
-    let Attributes { group, resource, name, .. } = attributes;
-    let object = core.object(group, "v1", resource, "", name).await?;
+    let Attributes { group, resource, namespace, name, .. } = attributes;
+    let object = core.object(group, "v1", resource, namespace, name).await?;
     let is_own = object.is_some_and(|object| rk_api::meta::text(&object, &["spec", "nodeName"]) == node);
-    Ok(if is_own { Verdict::Allowed(String::new()) } else { unrelated(node, resource, "", name) })
+    Ok(if is_own { Verdict::Allowed(String::new()) } else { unrelated(node, resource, namespace, name) })
 }
 
 /// Pods reach the secrets of their service account too.
