@@ -37,7 +37,7 @@ pub use informer::{Change, Informer};
 pub use leader::{Leadership, LeaseConfig};
 pub use limiter::RateLimiter;
 pub use owner::{controller_of, controller_ref, is_controlled_by, owner_key};
-pub use quantity::{format_milli, format_quantity, parse_milli, parse_value, try_parse_milli};
+pub use quantity::{parse_milli, parse_value, try_parse_milli};
 pub use queue::Queue;
 pub use retry::{is_already_exists, is_conflict, is_namespace_terminating, is_not_found, message, on_conflict, reason};
 pub use rk_watch::{Object, ObjectKey};

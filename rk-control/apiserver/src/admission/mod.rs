@@ -14,6 +14,7 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
 mod pod_resources;
+mod pod_resize;
 mod pod_security;
 mod pod_topology;
 mod policy;
@@ -24,6 +25,7 @@ mod runtime_class;
 mod service_account;
 pub(crate) mod signing_request;
 mod storage_protection;
+mod typed;
 mod volume_resize;
 mod webhook;
 
@@ -185,6 +187,7 @@ const CHAIN: &[Plugin] = &[
     mutating("DefaultStorageClass", |request, object, _| Box::pin(default_class::storage(request, object))),
     mutating("DefaultIngressClass", |request, object, _| Box::pin(default_class::ingress(request, object))),
     mutating("PodTopologyLabels", |request, object, _| Box::pin(pod_topology::mutate(request, object))),
+    validating("PodResizeValidator", |request, object, _, _| Box::pin(pod_resize::validate(request, object))),
     validating("RoleEscalation", |request, object, _, _| Box::pin(escalation::validate(request, object))),
     validating("ValidatingAdmissionPolicy", |request, object, warnings, _| {
         Box::pin(policy::validate(request, object, warnings))

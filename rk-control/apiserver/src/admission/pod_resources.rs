@@ -1,4 +1,4 @@
-//! What a pod takes at once, by its spec: the sum that limits and quotas hold it to.
+//! What a pod takes at once, by its spec: the sum that LimitRanges hold it to.
 
 use std::collections::HashMap;
 
