@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
+use crate::audit::AuditConfig;
+
 /// A bootstrap token, `<id>.<secret>`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BootstrapToken {
@@ -53,6 +55,8 @@ pub struct Config {
     pub issuer: String,
     /// PEM texts of further keys whose service account tokens are taken, besides the one that signs.
     pub service_account_keys: Vec<String>,
+    /// Which requests are told of in the audit log, and where that is; `None` for none.
+    pub audit: Option<AuditConfig>,
 }
 
 impl Default for Config {
@@ -67,6 +71,7 @@ impl Default for Config {
             bootstrap_token: None,
             issuer: format!("https://kubernetes.default.svc.{dns_domain}"),
             service_account_keys: Vec::new(),
+            audit: None,
             dns_domain,
         }
     }

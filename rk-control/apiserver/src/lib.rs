@@ -2,7 +2,8 @@
 //!
 //! The way of a request: [`http`] reads it, [`authn`] tells who asks, [`authz`] whether they may, [`handlers`] do it (decode,
 //! default, [`admission`], validate, field ownership, compare-and-swap), [`storage`] keeps and watches. [`discovery`] serves what
-//! is not a resource, [`proxy`] what lives on nodes, [`bootstrap`] makes what every cluster has, [`pki`] the keys.
+//! is not a resource, [`proxy`] what lives on nodes, [`bootstrap`] makes what every cluster has, [`pki`] the keys, [`audit`] tells who did
+//! what.
 //!
 //! Invariants:
 //! - one path serves every kind; a kind is a row of the resource table, which may change while the server runs;
@@ -14,6 +15,7 @@ pub mod admission;
 mod aggregation;
 mod alloc;
 mod anybody;
+mod audit;
 pub mod authn;
 pub mod authz;
 mod bootstrap;
@@ -29,6 +31,7 @@ mod handlers;
 mod health;
 mod http;
 mod identity;
+mod in_process;
 mod keeper;
 mod lookup;
 mod metrics;
@@ -38,9 +41,11 @@ mod server;
 pub mod storage;
 mod tls;
 
+pub use audit::{AuditConfig, LogConfig as AuditLogConfig, Policy as AuditPolicy, PolicyError as AuditPolicyError};
 pub use authn::User;
 pub use config::{BootstrapToken, Config};
 pub use discovery::GIT_VERSION;
 pub use http::{Body, BoxError, Limits};
+pub use in_process::InProcess;
 pub use pki::{Authority, Pki, PkiError, ServingNames, host_addresses};
-pub use server::{ApiServer, Core, InProcess, StartError};
+pub use server::{ApiServer, Core, StartError};

@@ -1,15 +1,10 @@
 //! The server as a whole: what is shared between requests, and the way of one request through it.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
-use http::header::{ACCEPT, HeaderMap, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use rk_api::resources::Registry;
@@ -20,17 +15,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::aggregation::Aggregated;
 use crate::alloc::ServiceAllocator;
+use crate::audit::{self, Audit};
 use crate::authn::{self, ClientCertificates, TokenIssuer, User};
 use crate::authz::Authorizer;
 use crate::callout::Callouts;
 use crate::config::Config;
-use crate::discovery::{self, Discovery, GIT_VERSION};
+use crate::discovery::{self, Discovery};
 use crate::handlers;
 use crate::health::{Health, Hook};
 use crate::http::{
-    Accept, Body, BoxError, Connection, Format, Limits, Peer, Query, RequestInfo, ResourcePath, counted, is_late,
+    Accept, Body, BoxError, Connection, Format, Limits, Query, RequestInfo, ResourcePath, counted, is_late,
     serve_listener, status_response,
 };
+use crate::in_process::InProcess;
 use crate::metrics::Metrics;
 use crate::pki::Pki;
 use crate::proxy::KubeletClient;
@@ -39,7 +36,7 @@ use crate::tls::Identities;
 use crate::{admission, aggregation, bootstrap, custom, flow, tls};
 
 /// Subresources whose answers are streams.
-const STREAMS: &[&str] = &["attach", "exec", "log", "portforward", "proxy"];
+pub(crate) const STREAMS: &[&str] = &["attach", "exec", "log", "portforward", "proxy"];
 
 /// A watch that carries this header is told of objects without their managed fields. Components in this process do: their caches drop them,
 /// and to write, to read and to drop them is a third of what an event costs.
@@ -51,6 +48,15 @@ pub enum StartError {
     /// The store cannot be read.
     #[error("the store cannot be read")]
     Store(#[from] rk_store::StoreError),
+    /// The audit log cannot be written.
+    #[error("the audit log {path} cannot be opened")]
+    Audit {
+        /// Its path.
+        path: String,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
     /// A key or certificate cannot be used.
     #[error("{what} cannot be used; check the PKI directory")]
     Tls {
@@ -97,6 +103,8 @@ pub struct Core {
     pub ca_certificate: String,
     /// The authority of this server's front proxy certificate, PEM.
     pub front_proxy_ca: String,
+    /// Tells who did what, if anybody wants to know.
+    pub audit: Option<Arc<Audit>>,
     /// Ends long requests at shutdown.
     pub shutdown: CancellationToken,
 }
@@ -116,6 +124,21 @@ impl Core {
 
     /// Serves one request. Never fails: every failure is a `Status`.
     pub async fn handle(self: &Arc<Self>, request: Request<Body>, connection: &Connection) -> Response<Body> {
+        let id = audit::id_of(request.headers());
+        let mut response = match &self.audit {
+            None => self.answer(request, connection, &id).await,
+            Some(audit) => audit::recorded(audit, &id, self.answer(request, connection, &id)).await,
+        };
+        response.headers_mut().insert(audit::AUDIT_ID, id);
+        response
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        request: Request<Body>,
+        connection: &Connection,
+        id: &HeaderValue,
+    ) -> Response<Body> {
         let started = Instant::now();
         let head = request.method() == Method::HEAD;
         let query = Query::parse(request.uri().query().unwrap_or_default());
@@ -124,9 +147,10 @@ impl Core {
         let (verb, path) = (info.verb.clone(), info.path.clone());
         let (resource, dry_run) = (info.resource.clone(), query.get("dryRun").is_some());
         let under_way = self.metrics.enter(&verb);
-        let mut response = match self.route(request, connection, query, info).await {
+        let mut response = match self.route(request, connection, id, query, info).await {
             Ok(response) => response,
             Err(status) => {
+                audit::failed(&status);
                 if is_late(&status) {
                     self.metrics.terminated(&verb, resource.as_ref(), status.code);
                 }
@@ -136,9 +160,6 @@ impl Core {
         if head {
             // HTTP/2 takes a body in answer to HEAD for a broken stream.
             *response.body_mut() = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
-        }
-        if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
-            response.headers_mut().insert("audit-id", id);
         }
         let (code, took) = (response.status().as_u16(), started.elapsed());
         tracing::debug!(verb, path, code, ms = took.as_millis() as u64, "request");
@@ -164,18 +185,29 @@ impl Core {
 
     async fn route(
         self: &Arc<Self>,
-        request: Request<Body>,
+        mut request: Request<Body>,
         connection: &Connection,
+        id: &HeaderValue,
         query: Query,
         info: RequestInfo,
     ) -> Result<Response<Body>, Status> {
-        let user = authn::authenticate(self, request.headers(), connection).await?;
+        let user = authn::authenticate(self, request.headers(), connection).await;
+        if self.audit.is_some() {
+            let asked = audit::Asked { uri: request.uri(), headers: request.headers(), connection, info: &info };
+            let level = audit::begin(&asked, user.as_ref().ok());
+            if level == audit::Level::RequestResponse {
+                // What is shown in events must not be packed.
+                request.headers_mut().remove(ACCEPT_ENCODING);
+            }
+        }
+        let user = user?;
         let user = authn::impersonate(self, request.headers(), user).await?;
         // Probes must answer while the policy is still loading, and they are public by default policy anyway.
         if !(self.health.is_probe(&info.path) && info.resource.is_none()) {
             self.authorizer.authorize(self, &user, &info).await?;
         }
         if let Some(remote) = self.aggregated.serving(&info.path) {
+            request.headers_mut().insert(audit::AUDIT_ID, id.clone());
             return aggregation::forward(self, &remote, &user, request).await;
         }
         match info.resource.clone() {
@@ -211,6 +243,11 @@ impl ApiServer {
     /// [`StartError`].
     pub async fn new(config: Config, pki: &Pki, store: Arc<dyn Store>) -> Result<Self, StartError> {
         let shutdown = CancellationToken::new();
+        let opened = config.audit.clone().map(|audit| {
+            let path = audit.log.path.display().to_string();
+            Audit::open(audit).map_err(|source| StartError::Audit { path, source })
+        });
+        let audit = opened.transpose()?;
         let storage = Arc::new(Storage::new(store));
         let start = storage.store().revision().await?;
         let tokens = TokenIssuer::new(&pki.service_account_key, &config.service_account_keys, &config.issuer)
@@ -235,6 +272,7 @@ impl ApiServer {
             metrics: Metrics::default(),
             ca_certificate: pki.ca_certificate().to_owned(),
             front_proxy_ca: pki.front_proxy_ca().to_owned(),
+            audit,
             shutdown: shutdown.clone(),
             storage: Arc::clone(&storage),
             config,
@@ -293,6 +331,13 @@ impl ApiServer {
         self.core.shutdown.cancel();
     }
 
+    /// Waits, for a bounded time, until the audit log has what was told so far.
+    pub async fn flush_audit(&self) {
+        if let Some(audit) = &self.core.audit {
+            audit.flush().await;
+        }
+    }
+
     /// Tells the figures of others in this process at `/metrics`, in Prometheus' text format.
     pub fn also_tell(&self, figures: fn() -> String) {
         self.core.metrics.also(figures);
@@ -301,62 +346,12 @@ impl ApiServer {
     /// The API as a service inside this process, as `user` (see [`User::component`]); for `kube::Client::new`.
     #[must_use]
     pub fn in_process_service(&self, user: User) -> InProcess {
-        let agent = agent(&user.name);
-        let connection = Arc::new(Connection { peer: Peer::InProcess(Arc::new(user)), address: None });
-        InProcess { core: Arc::clone(&self.core), connection, agent }
+        InProcess::new(Arc::clone(&self.core), user)
     }
 
     /// What requests share; for the binary's own health checks and for tests.
     #[must_use]
     pub fn core(&self) -> &Arc<Core> {
         &self.core
-    }
-}
-
-/// The API as a [`tower::Service`] in this process: no sockets, no TLS, the same path as any other request.
-#[derive(Clone)]
-pub struct InProcess {
-    core: Arc<Core>,
-    connection: Arc<Connection>,
-    /// The program that a component is elsewhere: fields that it writes are its own by this name.
-    agent: Option<HeaderValue>,
-}
-
-/// The user agent of a component, if a user is one.
-fn agent(user: &str) -> Option<HeaderValue> {
-    let program = match user {
-        "system:kube-scheduler" => "kube-scheduler",
-        "system:kube-controller-manager" => "kube-controller-manager",
-        account if account.starts_with("system:serviceaccount:kube-system:") => "kube-controller-manager",
-        _ => return None,
-    };
-    HeaderValue::try_from(format!("{program}/{GIT_VERSION}")).ok()
-}
-
-impl<B> tower::Service<Request<B>> for InProcess
-where
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let core = Arc::clone(&self.core);
-        let connection = Arc::clone(&self.connection);
-        let mut request = request;
-        if let Some(agent) = self.agent.clone() {
-            request.headers_mut().entry(USER_AGENT).or_insert(agent);
-            request.headers_mut().insert(UNMANAGED, HeaderValue::from_static("true"));
-        }
-        Box::pin(async move {
-            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-            Ok(core.handle(request, &connection).await)
-        })
     }
 }

@@ -4,6 +4,7 @@ use http::HeaderMap;
 use rk_api::status::Status;
 
 use super::user::{SERVICE_ACCOUNT_PREFIX, UNAUTHENTICATED, User};
+use crate::audit;
 use crate::authz::Attributes;
 use crate::http::Query;
 use crate::server::Core;
@@ -79,6 +80,7 @@ pub async fn impersonate(core: &Core, headers: &HeaderMap, caller: User) -> Resu
     for (key, value) in extra {
         user.extra.entry(key).or_default().push(value);
     }
+    audit::impersonated(&user);
     Ok(user)
 }
 

@@ -8,6 +8,7 @@ mod rules;
 
 use rk_api::status::{Details, Reason, Status};
 
+use crate::audit;
 use crate::authn::{MASTERS, User};
 use crate::http::RequestInfo;
 use crate::server::Core;
@@ -92,7 +93,9 @@ impl Authorizer {
     pub async fn authorize(&self, core: &Core, user: &User, info: &RequestInfo) -> Result<(), Status> {
         let attributes = Attributes::of_request(info);
         let verdict = self.allowed(core, user, &attributes).await;
-        core.metrics.access.authorized(verdict.as_ref().ok().map(Verdict::allows));
+        let allowed = verdict.as_ref().ok().map(Verdict::allows);
+        core.metrics.access.authorized(allowed);
+        audit::judged(allowed, verdict.as_ref().map_or("", Verdict::why));
         verdict?.require(user, &attributes)
     }
 
@@ -138,6 +141,12 @@ pub enum Verdict {
 impl Verdict {
     fn allows(&self) -> bool {
         matches!(self, Self::Allowed(_))
+    }
+
+    fn why(&self) -> &str {
+        match self {
+            Self::Allowed(why) | Self::NoOpinion(why) => why,
+        }
     }
 
     fn require(self, user: &User, attributes: &Attributes) -> Result<(), Status> {

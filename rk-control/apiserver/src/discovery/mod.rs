@@ -106,6 +106,9 @@ pub async fn serve(
             let size = core.storage.store().size().await.ok();
             let mut text = core.metrics.render(&core.storage.counts(), core.storage.timings(), size);
             core.health.render(&mut text);
+            if let Some(audit) = &core.audit {
+                audit.render(&mut text);
+            }
             Ok(text_response(StatusCode::OK, text))
         }
         ["openapi", rest @ ..] => core.discovery.openapi.serve(rest, headers, query),

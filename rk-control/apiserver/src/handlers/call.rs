@@ -9,6 +9,7 @@ use rk_api::resources::Resource;
 use rk_api::status::Status;
 use serde_json::Value;
 
+use crate::audit;
 use crate::authn::User;
 use crate::codec;
 use crate::http::{Accept, Query, ResourcePath};
@@ -79,6 +80,7 @@ impl Call {
         let resource = Arc::clone(&self.resource);
         let object =
             codec::decode_object(&self.headers, body, &resource.gvk, &resource.schema, validation, &mut noticed)?;
+        audit::request_object(&object);
         self.warnings.extend(noticed);
         Ok(object)
     }

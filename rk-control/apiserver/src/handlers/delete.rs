@@ -8,6 +8,7 @@ use super::call::Call;
 use super::options::DeleteOptions;
 use super::remove::{Removed, remove};
 use super::render;
+use crate::audit;
 use crate::conversion;
 use crate::http::{Body, read_body};
 
@@ -45,6 +46,7 @@ pub(super) async fn delete(call: &mut Call, body: Body) -> Result<Response<Body>
                 return render::object(call, StatusCode::OK, &object);
             }
             let status = Status::deleted(&call.resource, &name, rk_api::meta::uid(&object));
+            audit::told(&status);
             render::object(call, StatusCode::OK, &status)
         }
         Removed::Waiting(object) => {

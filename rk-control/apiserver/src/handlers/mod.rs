@@ -26,6 +26,7 @@ use http::{Method, Request, Response};
 use rk_api::resources::Verb;
 use rk_api::status::Status;
 
+use crate::audit;
 use crate::authn::User;
 use crate::http::{Body, Query, ResourcePath, add_warnings};
 use crate::server::Core;
@@ -60,6 +61,7 @@ pub async fn dispatch(
     let deprecated = deprecated.or_else(|| resource.custom.as_ref()?.deprecation.clone());
     if deprecated.is_some() && (path.subresource.is_empty() || resource.subresource(&path.subresource).is_some()) {
         core.metrics.deprecated(&path);
+        audit::annotate("k8s.io/deprecated", || "true".to_owned());
     }
     let headers = if path.subresource.is_empty() {
         std::mem::take(request.headers_mut())

@@ -6,6 +6,7 @@ use rk_api::decode::FieldValidation;
 use rk_api::status::{Cause, Details, FieldErrors, Path, Reason, Status};
 use serde_json::Value;
 
+use crate::audit;
 use crate::codec;
 use crate::http::Query;
 
@@ -111,6 +112,7 @@ impl DeleteOptions {
         }
         if !body.is_empty() {
             let value = codec::decode_delete_options(headers, body)?;
+            audit::request_object(&value);
             options.merge(&value)?;
         }
         if options.grace.is_some_and(|grace| grace < 0) {

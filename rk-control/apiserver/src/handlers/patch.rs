@@ -16,6 +16,7 @@ use super::create::create_object;
 use super::options::WriteOptions;
 use super::render;
 use super::write::{Intent, change};
+use crate::audit;
 use crate::http::{Body, read_body};
 
 const ACCEPTED: &[&str] = &[
@@ -40,7 +41,21 @@ pub(super) enum Patch {
 }
 
 impl Patch {
+    /// Reads a patch.
     pub(super) fn parse(call: &Call, body: &Bytes) -> Result<Self, Status> {
+        let patch = Self::read(call, body)?;
+        audit::request_patch(patch.document());
+        Ok(patch)
+    }
+
+    /// What was sent.
+    fn document(&self) -> &Value {
+        match self {
+            Self::Json(patch) | Self::Merge(patch) | Self::Strategic(patch) | Self::Apply(patch, _) => patch,
+        }
+    }
+
+    fn read(call: &Call, body: &Bytes) -> Result<Self, Status> {
         let header = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let media_type = header.split(';').next().unwrap_or_default().trim();
         let limits = Limits::default();

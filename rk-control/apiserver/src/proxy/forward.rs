@@ -9,6 +9,7 @@ use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rk_api::status::{Reason, Status};
 
+use crate::audit;
 use crate::http::{Body, BoxError};
 
 /// Headers that concern one hop or the caller's identity, and are not passed on.
@@ -92,6 +93,7 @@ pub(crate) async fn forward(
         return Err(Status::internal("the backend upgraded a connection that nobody asked it to"));
     };
     let backend = hyper::upgrade::on(&mut answer);
+    let recording = audit::held();
     tokio::spawn(async move {
         match tokio::try_join!(client, backend) {
             Ok((client, backend)) => {
@@ -102,6 +104,7 @@ pub(crate) async fn forward(
             }
             Err(error) => tracing::debug!(%error, %address, "upgrade failed"),
         }
+        drop(recording);
     });
     let (parts, _) = answer.into_parts();
     let mut response = Response::new(http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync());

@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::forward::is_upgrade;
+use crate::audit;
 use crate::http::Body;
 
 /// Nothing that a client says here is longer than a control frame.
@@ -87,11 +88,13 @@ impl Wish {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
         }
         let (client, encoding, body) = (self.client, self.encoding, answer.into_body());
+        let recording = audit::held();
         tokio::spawn(async move {
             match client.await {
                 Ok(io) => copy(io, encoding, body).await,
                 Err(error) => tracing::debug!(%error, "upgrade failed"),
             }
+            drop(recording);
         });
         response
     }

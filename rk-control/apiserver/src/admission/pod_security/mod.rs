@@ -17,6 +17,10 @@ use self::policy::{Policy, Standard};
 use self::subject::Subject;
 use super::{Operation, Request};
 
+/// Audit annotations: the standard that a pod is held to, and how something breaks the one that is audited.
+const ENFORCED: &str = "pod-security.kubernetes.io/enforce-policy";
+const VIOLATIONS: &str = "pod-security.kubernetes.io/audit-violations";
+
 /// Where the pod template of a workload is.
 fn template_path(request: &Request<'_>) -> Option<&'static [&'static str]> {
     match (&*request.resource.gvk.group, &*request.resource.plural) {
@@ -58,6 +62,9 @@ pub(super) async fn validate(
     let (policy, _) = Policy::of(meta::labels(&namespace));
     let subject = Subject::of(body);
     audit(request, policy.audit, &subject);
+    if pod {
+        crate::audit::annotate(ENFORCED, || policy.enforce.to_string());
+    }
     if pod && let Some(found) = violations(policy.enforce, &subject) {
         return Err(request.forbid(&format!("violates PodSecurity {found}")));
     }
@@ -78,6 +85,7 @@ fn violations(standard: Standard, subject: &Subject<'_>) -> Option<String> {
 fn audit(request: &Request<'_>, standard: Standard, subject: &Subject<'_>) {
     if let Some(violations) = violations(standard, subject) {
         tracing::info!(namespace = request.namespace, name = request.name, violations, "pod security audit");
+        crate::audit::annotate(VIOLATIONS, || format!("would violate PodSecurity {violations}"));
     }
 }
 

@@ -8,11 +8,14 @@ use rk_cel::{
 use serde_json::Value;
 
 use super::super::expression::{Met, Scene};
-use super::read::{Mutation, Policy, Validation};
+use super::read::{Annotation, Mutation, Policy, Validation};
 use crate::metrics::CheckError;
 
 /// Longest message of an expression, in bytes; upstream's figure.
 const MAX_MESSAGE: usize = 5 * 1024;
+
+/// Longest value of an audit annotation, in bytes; upstream's figure.
+const MAX_ANNOTATION: usize = 10 * 1024;
 
 /// What a check was, beside its verdict.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,6 +28,8 @@ pub(super) struct Check {
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     pub(super) denials: Vec<Denial>,
+    /// Audit annotations: keys as the policy names them, and values.
+    pub(super) annotations: Vec<(String, String)>,
     /// Failures that the policy lets pass.
     pub(super) ignored: Vec<Check>,
 }
@@ -35,6 +40,8 @@ pub(super) struct Denial {
     pub(super) message: String,
     /// The `reason` of the status; empty for `Invalid`.
     pub(super) reason: String,
+    /// The place of the validation among those of its policy; 0 for what is none.
+    pub(super) index: usize,
     /// Whether it denies whatever the binding's actions are.
     pub(super) always: bool,
     pub(super) check: Check,
@@ -44,7 +51,7 @@ impl Denial {
     /// The policy or its binding cannot be used.
     pub(super) fn misconfigured(message: String) -> Self {
         let check = Check { error: CheckError::Invalid, took: Duration::ZERO };
-        Self { message, reason: String::new(), always: true, check }
+        Self { message, reason: String::new(), index: 0, always: true, check }
     }
 }
 
@@ -114,7 +121,7 @@ pub(super) fn validate(
     }
     let mut context = context(policy, scene, params, answers, REQUEST_BUDGET);
     context.set_lazy(&policy.variables);
-    for validation in &policy.validations {
+    for (index, validation) in policy.validations.iter().enumerate() {
         let started = Instant::now();
         let (message, error) = match context.run(&validation.program, EXPRESSION_LIMIT) {
             Ok(Cel::Bool(true)) => continue,
@@ -130,9 +137,48 @@ pub(super) fn validate(
             }
         };
         let check = Check { error, took: started.elapsed() };
-        findings.denials.push(Denial { message, reason: validation.reason.clone(), always: false, check });
+        findings.denials.push(Denial { message, reason: validation.reason.clone(), index, always: false, check });
+    }
+    for annotation in &policy.annotations {
+        annotate(annotation, &mut context, policy.fail_closed, &mut findings)?;
     }
     Ok(findings)
+}
+
+/// Evaluates an audit annotation; no value is none, and one that fails denies where failures do.
+fn annotate<'a>(
+    annotation: &'a Annotation,
+    context: &mut Context<'a>,
+    fail_closed: bool,
+    findings: &mut Findings,
+) -> Result<(), Failure> {
+    let started = Instant::now();
+    let failure = match context.run(&annotation.program, EXPRESSION_LIMIT) {
+        Ok(Cel::Str(text)) => {
+            let value = cut(text.as_str().trim(), MAX_ANNOTATION);
+            if !value.is_empty() {
+                findings.annotations.push((annotation.key.clone(), value.to_owned()));
+            }
+            return Ok(());
+        }
+        Ok(_) => return Ok(()),
+        Err(ask @ Failure::Ask(_)) => return Err(ask),
+        Err(failure) => failure,
+    };
+    let check = Check { error: error_of(&failure), took: started.elapsed() };
+    if fail_closed {
+        let why = format!("expression '{}' resulted in error: {failure}", annotation.expression);
+        findings.denials.push(Denial { check, ..Denial::misconfigured(why) });
+    } else {
+        findings.ignored.push(check);
+    }
+    Ok(())
+}
+
+/// The start of a text, of `most` bytes at most.
+fn cut(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or_default()).unwrap_or_default()
 }
 
 /// What a validation says: its own expression's words, its message, or the expression that does not hold.

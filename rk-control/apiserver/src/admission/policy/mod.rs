@@ -1,8 +1,10 @@
 //! Admission policies: ValidatingAdmissionPolicies and MutatingAdmissionPolicies with their bindings, evaluated here.
 //!
 //! [`read`] compiles policies once per version of them, [`params`] finds what bindings bind them to, [`evaluate`] runs their
-//! expressions (pure), [`mutating`] carries changes out, [`status`] writes down what the type check says.
+//! expressions (pure), [`mutating`] carries changes out, [`status`] writes down what the type check says, [`audited`] notes what the audit
+//! log is told.
 
+mod audited;
 mod evaluate;
 mod mutating;
 mod params;
@@ -22,6 +24,7 @@ use serde_json::Value;
 
 use super::expression::{Scene, with_answers};
 use super::{Request, matching, webhook};
+use audited::Annotations;
 use evaluate::{Check, Denial, Findings};
 use read::{Binding, Kind, Policy};
 
@@ -35,13 +38,16 @@ pub(super) async fn validate(
     warnings: &mut Vec<String>,
 ) -> Result<(), Status> {
     let mut denied = None;
+    let mut failures = Vec::new();
     for policy in &*read::policies(request, Kind::Validating).await? {
+        let mut annotations = Annotations::default();
         for binding in &policy.bindings {
             let findings = judge(policy, binding, request, object).await?;
             let observe = |check: Check, action: &'static str| {
                 let own = &request.core.metrics.policies;
                 own.observe(&policy.name, &binding.name, check.error, action, check.took);
             };
+            annotations.add(findings.annotations);
             for check in findings.ignored {
                 observe(check, "allow");
             }
@@ -49,6 +55,7 @@ pub(super) async fn validate(
                 let text = &denial.message;
                 if binding.acts("Audit") {
                     observe(denial.check, "audit");
+                    failures.push(audited::failure(policy, binding, &denial));
                 }
                 if denial.always || binding.acts("Deny") {
                     observe(denial.check, "deny");
@@ -65,7 +72,9 @@ pub(super) async fn validate(
                 }
             }
         }
+        annotations.publish(&policy.name);
     }
+    audited::publish(failures);
     denied.map_or(Ok(()), Err)
 }
 
@@ -92,6 +101,7 @@ async fn judge(
             Ok(found) => {
                 findings.denials.extend(found.denials);
                 findings.ignored.extend(found.ignored);
+                findings.annotations.extend(found.annotations);
             }
             Err(failure) if policy.fail_closed => {
                 findings.denials.push(Denial::misconfigured(failure.to_string()));

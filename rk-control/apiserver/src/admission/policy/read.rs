@@ -42,6 +42,7 @@ pub(super) struct Policy {
     pub(super) conditions: Conditions,
     pub(super) variables: Vec<(String, Program)>,
     pub(super) validations: Vec<Validation>,
+    pub(super) annotations: Vec<Annotation>,
     pub(super) mutations: Vec<Mutation>,
     /// Why its expressions cannot be used: written before this server knew better.
     pub(super) broken: Option<String>,
@@ -57,6 +58,14 @@ pub(super) struct Validation {
     pub(super) message: String,
     pub(super) message_program: Option<Program>,
     pub(super) reason: String,
+}
+
+/// An audit annotation of a policy.
+#[derive(Debug)]
+pub(super) struct Annotation {
+    pub(super) key: String,
+    pub(super) expression: String,
+    pub(super) program: Program,
 }
 
 /// A change that a policy makes.
@@ -75,7 +84,7 @@ pub(super) struct Binding {
     pub(super) scope: Option<Scope>,
     /// Its `paramRef`.
     pub(super) param: Option<Value>,
-    actions: Vec<String>,
+    pub(super) actions: Vec<String>,
 }
 
 impl Binding {
@@ -144,6 +153,7 @@ pub(super) fn policy(object: &Value, bindings: &[Value]) -> Policy {
         conditions: Conditions::of(spec, &env),
         variables: Vec::new(),
         validations: Vec::new(),
+        annotations: Vec::new(),
         mutations: Vec::new(),
         broken: None,
         again: text(spec, "reinvocationPolicy") == "IfNeeded",
@@ -176,6 +186,12 @@ fn programs(policy: &mut Policy, spec: &Value, env: Env) -> Result<(), rk_cel::C
             message_program,
             reason: text(validation, "reason"),
         });
+    }
+    for annotation in list(spec, "auditAnnotations") {
+        let expression = text(annotation, "valueExpression");
+        let program = env.compile(&expression)?;
+        let expression = expression.trim().to_owned();
+        policy.annotations.push(Annotation { key: text(annotation, "key"), expression, program });
     }
     let env = env.with_structures();
     for mutation in list(spec, "mutations") {

@@ -11,6 +11,7 @@ use super::super::expression::{Met, Scene, with_answers};
 use super::super::{Operation, Request, matching};
 use super::hook::Hook;
 use super::review;
+use crate::audit;
 use crate::conversion;
 use crate::metrics::Half;
 
@@ -52,11 +53,16 @@ pub(super) async fn ask(
 
 fn outcome(hook: &Hook, answer: Result<review::Answer, String>) -> Outcome {
     match answer {
-        Ok(answer) => Outcome {
-            verdict: if answer.allowed { Ok(()) } else { Err(review::denied(&hook.name, &answer.status)) },
-            patch: answer.patch,
-            warnings: answer.warnings,
-        },
+        Ok(answer) => {
+            for (key, value) in answer.annotations {
+                audit::annotate(&format!("{}/{key}", hook.name), || value);
+            }
+            Outcome {
+                verdict: if answer.allowed { Ok(()) } else { Err(review::denied(&hook.name, &answer.status)) },
+                patch: answer.patch,
+                warnings: answer.warnings,
+            }
+        }
         Err(why) => {
             let why = format!("failed calling webhook {:?}: {why}", hook.name);
             tracing::warn!(webhook = %hook.name, fail_closed = hook.fail_closed, why, "admission webhook failed");

@@ -19,6 +19,8 @@ pub(super) struct Answer {
     /// A JSON patch.
     pub(super) patch: Option<Value>,
     pub(super) warnings: Vec<String>,
+    /// What the webhook wants to have in the audit log.
+    pub(super) annotations: Vec<(String, String)>,
 }
 
 /// The question. `object` and `old` are in the version of `row`, or of a kind of their own.
@@ -143,11 +145,14 @@ pub(super) fn answer(review: &Value, version: &str, uid: &str, mutating: bool) -
         text => Some(patch(text, meta::text(response, &["patchType"]), version)?),
     };
     let warnings = meta::at(response, &["warnings"]).as_array().into_iter().flatten();
+    let annotations = meta::at(response, &["auditAnnotations"]).as_object().into_iter().flatten();
+    let annotation = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
     Ok(Answer {
         allowed: meta::at(response, &["allowed"]) == &Value::Bool(true),
         status: meta::at(response, &["status"]).clone(),
         patch,
         warnings: warnings.filter_map(Value::as_str).map(str::to_owned).collect(),
+        annotations: annotations.filter_map(annotation).collect(),
     })
 }
 
@@ -214,8 +219,10 @@ mod tests {
         wrong(&review(json!({"uid": "other"})), "expected response.uid");
         wrong(&review(json!({"uid": "u", "patch": "W10="})), "patchType");
         let good =
-            review(json!({"uid": "u", "allowed": true, "patch": "W10=", "patchType": "JSONPatch", "warnings": ["w"]}));
+            review(json!({"uid": "u", "allowed": true, "patch": "W10=", "patchType": "JSONPatch", "warnings": ["w"],
+            "auditAnnotations": {"k": "v"}}));
         let read = answer(&good, "v1", "u", true).unwrap();
+        assert_eq!(read.annotations, [("k".to_owned(), "v".to_owned())]);
         assert_eq!((read.allowed, read.patch, read.warnings.len()), (true, Some(json!([])), 1));
         assert!(answer(&good, "v1", "u", false).is_err(), "who validates must not change");
     }

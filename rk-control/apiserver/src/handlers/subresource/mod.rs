@@ -20,6 +20,7 @@ use super::call::Call;
 use super::options::WriteOptions;
 use super::render;
 use crate::admission::{self, Operation};
+use crate::audit;
 use crate::codec;
 use crate::http::{Body, read_body};
 
@@ -61,6 +62,7 @@ async fn decode(call: &mut Call, body: Body, gvk: &GroupVersionKind) -> Result<(
     let mut warnings = Vec::new();
     let schema = Schema::of_kind(gvk).unwrap_or(Schema::ANY);
     let object = codec::decode_object(&call.headers, &body, gvk, &schema, options.validation, &mut warnings)?;
+    audit::request_object(&object);
     call.warnings.extend(warnings);
     Ok((options, object))
 }
