@@ -52,9 +52,31 @@ pub struct Args {
     /// Keys, PEM, public or private, whose tokens are taken besides those of the signing key; may be given several times.
     #[arg(long, value_name = "FILE")]
     pub service_account_key_file: Vec<PathBuf>,
+    #[command(flatten)]
+    pub audit: AuditArgs,
     /// Worker threads.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+}
+
+/// Flags of the audit log, under upstream's names.
+#[derive(Debug, clap::Args)]
+pub struct AuditArgs {
+    /// File that audit events are written to, one line of JSON each; without it there are none.
+    #[arg(long, value_name = "FILE")]
+    pub audit_log_path: Option<PathBuf>,
+    /// Policy (audit.k8s.io/v1) that says what is told of which request; without it everything that somebody does, without bodies.
+    #[arg(long, value_name = "FILE", requires = "audit_log_path")]
+    pub audit_policy_file: Option<PathBuf>,
+    /// Megabytes beyond which the file is put aside and a new one begun.
+    #[arg(long, value_name = "MB", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    pub audit_log_maxsize: u64,
+    /// Files put aside that are kept; 0 for all of them.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub audit_log_maxbackup: usize,
+    /// Days that files put aside are kept; 0 for ever.
+    #[arg(long, value_name = "DAYS", default_value_t = 0)]
+    pub audit_log_maxage: u32,
 }
 
 fn parse_token(text: &str) -> Result<BootstrapToken, String> {
@@ -83,6 +105,9 @@ mod tests {
         assert!(with(
             "--etcd https://a:2379 --etcd-cafile a --etcd-certfile b --etcd-keyfile c --vip 10.0.0.9 --vip fd00::9"
         ));
+        assert!(with("--audit-log-path a --audit-policy-file b --audit-log-maxsize 10 --audit-log-maxbackup 2"));
+        assert!(!with("--audit-policy-file b") && !with("--audit-log-path a --audit-log-maxsize 0"));
+        assert!(!with("--audit-webhook-config-file a"), "events go to a file alone");
         assert!(!with("--etcd https://a:2379 --etcd-certfile b") && !with("--etcd-cafile a") && !with("--vip a"));
     }
 }

@@ -4,6 +4,7 @@
 //! controllers as in-process clients of it. Everything can be killed at any moment and started again.
 
 mod args;
+mod audit;
 mod components;
 mod listen;
 mod renewal;

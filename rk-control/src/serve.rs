@@ -4,7 +4,7 @@ use crate::args::Args;
 use crate::components::{self, Components};
 use crate::renewal::Renewal;
 use crate::vip::Vip;
-use crate::{listen, storage};
+use crate::{audit, listen, storage};
 use anyhow::Context;
 use rk_apiserver::{ApiServer, Config, Pki, ServingNames, host_addresses};
 use rk_store::compact_periodically;
@@ -38,6 +38,7 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
         service_cidrs: vec![args.service_cidr],
         bootstrap_token: args.bootstrap_token.clone(),
         service_account_keys: args.service_account_key_file.iter().map(|file| key(file)).collect::<Result<_, _>>()?,
+        audit: audit::config(&args.audit)?,
         ..Config::default()
     };
     let service_ip = config
@@ -89,6 +90,7 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     if tokio::time::timeout(DRAIN, serving).await.is_err() {
         tracing::warn!("open requests were cut off");
     }
+    server.flush_audit().await;
     Ok(())
 }
 
