@@ -111,7 +111,7 @@ impl Machine {
         let id = self.settings.machine_id.get(..8).unwrap_or("node");
         let hostname = config.hostname.clone().unwrap_or_else(|| format!("rk-{id}"));
         etc::name_machine(&mut self.journal, &hostname);
-        control_plane::place_secrets(&mut self.journal, &config);
+        control_plane::place(&mut self.journal, &config);
         storage::compare(&mut self.journal, &config.disks.encryption);
         if before.is_none() {
             swap::on(&mut self.journal, config.disks.swap_mib, self.storage.has_disk());

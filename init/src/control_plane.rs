@@ -11,6 +11,9 @@ const DATA_DIR: &str = "/var/lib/rk-control";
 const ETCD_CA: &str = "etcd/ca.crt";
 const ETCD_CERTIFICATE: &str = "etcd/client.crt";
 const ETCD_KEY: &str = "etcd/client.key";
+/// Below the folder that `rkctl logs` reads: it is shown, followed and shipped as what services say.
+const AUDIT_LOG: &str = "/var/log/rk/audit.log";
+const AUDIT_POLICY: &str = "audit-policy.json";
 const PUBLIC: u32 = 0o644;
 const PRIVATE: u32 = 0o600;
 
@@ -43,7 +46,31 @@ pub fn args(config: &MachineConfig) -> Vec<String> {
             option(name, pki(file).display().to_string());
         }
     }
+    let audit = plane.audit.unwrap_or_default();
+    if audit.enabled {
+        option("--audit-log-path", AUDIT_LOG.to_owned());
+        option("--audit-log-maxsize", audit.max_size_mb.to_string());
+        option("--audit-log-maxbackup", audit.max_backups.to_string());
+        option("--audit-log-maxage", audit.max_age_days.to_string());
+        if !audit.policy.is_null() {
+            option("--audit-policy-file", audit_policy().display().to_string());
+        }
+    }
     args
+}
+
+fn audit_policy() -> PathBuf {
+    Path::new(DATA_DIR).join(AUDIT_POLICY)
+}
+
+/// Puts what the config brings besides its arguments where `rk-control` looks for it.
+pub fn place(journal: &mut Journal, config: &MachineConfig) {
+    place_secrets(journal, config);
+    let audit = config.control_plane.as_ref().and_then(|plane| plane.audit.as_ref());
+    if let Some(audit) = audit.filter(|audit| audit.enabled && !audit.policy.is_null()) {
+        let placed = write_new(&audit_policy(), &audit.policy.to_string(), PRIVATE);
+        journal.check("placing the audit policy of the control plane", placed);
+    }
 }
 
 /// What the config brings for files: name below the PKI, text, mode.
@@ -76,7 +103,7 @@ fn files(config: &MachineConfig) -> Vec<(&'static str, &str, u32)> {
 }
 
 /// Puts the secrets that the config brings where `rk-control` looks for them.
-pub fn place_secrets(journal: &mut Journal, config: &MachineConfig) {
+fn place_secrets(journal: &mut Journal, config: &MachineConfig) {
     for (name, text, mode) in files(config) {
         let path = pki(name);
         if let Some(dir) = path.parent() {
@@ -99,9 +126,21 @@ mod tests {
     fn rk_control_is_told_what_the_config_says_and_no_secret() {
         let one = config("cluster: {token: abcdef.0123456789abcdef}\ncontrolPlane: {advertise: 10.0.0.1}\n");
         let wanted = "--data-dir /var/lib/rk-control --bind 0.0.0.0:6443 --advertise 10.0.0.1 \
-                      --pod-cidr 10.244.0.0/16 --service-cidr 10.96.0.0/16";
+                      --pod-cidr 10.244.0.0/16 --service-cidr 10.96.0.0/16 --audit-log-path /var/log/rk/audit.log \
+                      --audit-log-maxsize 10 --audit-log-maxbackup 2 --audit-log-maxage 0";
         assert_eq!(args(&one).join(" "), wanted);
         assert!(files(&one).is_empty());
+    }
+
+    #[test]
+    fn the_audit_log_is_as_the_config_says() {
+        let with = |audit: &str| args(&config(&format!("controlPlane: {{audit: {{{audit}}}}}\n"))).join(" ");
+        assert!(!with("enabled: false").contains("--audit"));
+        let policy = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Request}]}";
+        let all = with(&format!("maxSizeMB: 100, maxBackups: 10, maxAgeDays: 30, policy: {policy}"));
+        let wanted = "--audit-log-path /var/log/rk/audit.log --audit-log-maxsize 100 --audit-log-maxbackup 10 --audit-log-maxage 30 \
+                      --audit-policy-file /var/lib/rk-control/audit-policy.json";
+        assert!(all.ends_with(wanted), "{all}");
     }
 
     #[test]
@@ -120,7 +159,7 @@ mod tests {
         let all = args(&several).join(" ");
         let wanted = "--vip 10.0.0.9 --etcd https://a:2379,https://b:2379 --etcd-cafile /var/lib/rk-control/pki/etcd/ca.crt \
                       --etcd-certfile /var/lib/rk-control/pki/etcd/client.crt --etcd-keyfile /var/lib/rk-control/pki/etcd/client.key";
-        assert!(all.ends_with(wanted), "{all}");
+        assert!(all.contains(wanted), "{all}");
         let placed: Vec<_> =
             files(&several).into_iter().map(|(name, text, mode)| (name, text.lines().nth(1), mode)).collect();
         assert_eq!(

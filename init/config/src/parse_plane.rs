@@ -1,13 +1,17 @@
 //! The part of the machine config that is about the control plane and the machine API.
 
-use crate::plane::{CertificateAuthority, ControlPlane, Etcd, Identity, MachineApi};
-use crate::reader::{Findings, Section};
+use crate::plane::{Audit, CertificateAuthority, ControlPlane, Etcd, Identity, MachineApi};
+use crate::reader::{Findings, Section, quote};
 use crate::validate;
+use serde_json::Value;
 
 const CERTIFICATE: &str = "CERTIFICATE";
 const KEY: &str = "PRIVATE KEY";
 /// Members of an etcd cluster; seven is the most that etcd's authors advise.
 const MAX_MEMBERS: usize = 16;
+
+/// Levels of audit rules.
+const AUDIT_LEVELS: [&str; 4] = ["None", "Metadata", "Request", "RequestResponse"];
 
 /// Reads `controlPlane`.
 pub(crate) fn control_plane(mut s: Section, out: &mut Findings) -> ControlPlane {
@@ -19,9 +23,51 @@ pub(crate) fn control_plane(mut s: Section, out: &mut Findings) -> ControlPlane 
         front_proxy_ca: s.section("frontProxyCA", out).map(|section| authority(section, out)),
         service_account_key: block(&mut s, "serviceAccountKey", KEY, out),
         etcd: s.section("etcd", out).map(|section| etcd(section, out)),
+        audit: s.section("audit", out).map(|section| audit(section, out)),
     };
     s.finish(out);
     control_plane
+}
+
+fn audit(mut s: Section, out: &mut Findings) -> Audit {
+    let default = Audit::default();
+    let audit = Audit {
+        enabled: s.boolean("enabled", out).unwrap_or(default.enabled),
+        policy: audit_policy(&mut s, out),
+        max_size_mb: s.number("maxSizeMB", 1, 1024, out).unwrap_or(default.max_size_mb),
+        max_backups: s.number("maxBackups", 1, 100, out).unwrap_or(default.max_backups),
+        max_age_days: s.number("maxAgeDays", 0, 3650, out).unwrap_or(default.max_age_days),
+    };
+    s.finish(out);
+    audit
+}
+
+/// Passed through whole. Levels are looked at, since a control plane with a policy that it cannot use does not start.
+fn audit_policy(s: &mut Section, out: &mut Findings) -> Value {
+    let path = s.path_of("policy");
+    let Some(value) = s.take("policy") else { return Value::Null };
+    let Some(policy) = serde_json::to_value(&value).ok().filter(Value::is_object) else {
+        out.refuse(path, "must be an audit policy: a mapping whose keys are texts");
+        return Value::Null;
+    };
+    for (key, wanted) in [("apiVersion", "audit.k8s.io/v1"), ("kind", "Policy")] {
+        let found = policy.get(key).and_then(Value::as_str).unwrap_or_default();
+        if found != wanted {
+            out.refuse(format!("{path}.{key}"), format!("must be {wanted}, not {}", quote(found)));
+        }
+    }
+    let rules = policy.get("rules").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if rules.is_empty() {
+        out.refuse(format!("{path}.rules"), "is empty; give at least one rule");
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        let level = rule.get("level").and_then(Value::as_str).unwrap_or_default();
+        if !AUDIT_LEVELS.contains(&level) {
+            let known = AUDIT_LEVELS.join(", ");
+            out.refuse(format!("{path}.rules[{index}].level"), format!("must be one of {known}, not {}", quote(level)));
+        }
+    }
+    policy
 }
 
 fn authority(mut s: Section, out: &mut Findings) -> CertificateAuthority {

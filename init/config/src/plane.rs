@@ -52,6 +52,31 @@ impl std::fmt::Debug for Etcd {
     }
 }
 
+/// The audit log of the API server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Audit {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// A `Policy` (`audit.k8s.io/v1`), handed to `rk-control` whole and as it is; its own when null.
+    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    pub policy: serde_json::Value,
+    /// Megabytes beyond which a new file is begun.
+    #[serde(rename = "maxSizeMB")]
+    pub max_size_mb: u32,
+    /// Older files that are kept.
+    pub max_backups: u32,
+    /// Days that older files are kept; 0 for as long as there are not too many.
+    pub max_age_days: u32,
+}
+
+impl Default for Audit {
+    /// Three files of 10 MB: what every data disk can spare.
+    fn default() -> Self {
+        Audit { enabled: true, policy: serde_json::Value::Null, max_size_mb: 10, max_backups: 2, max_age_days: 0 }
+    }
+}
+
 /// Settings of `rk-control`. Control planes of one cluster share `etcd`, `ca`, `frontProxyCA` and `serviceAccountKey`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -73,6 +98,9 @@ pub struct ControlPlane {
     /// Where the state is kept; in a file of this machine when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etcd: Option<Etcd>,
+    /// Who did what at the API; the default when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<Audit>,
 }
 
 impl std::fmt::Debug for ControlPlane {
@@ -85,6 +113,7 @@ impl std::fmt::Debug for ControlPlane {
             .field("front_proxy_ca", &self.front_proxy_ca)
             .field("service_account_key", &self.service_account_key.as_ref().map(|_| "<secret>"))
             .field("etcd", &self.etcd)
+            .field("audit", &self.audit)
             .finish()
     }
 }
@@ -98,6 +127,7 @@ impl Default for ControlPlane {
             front_proxy_ca: None,
             service_account_key: None,
             etcd: None,
+            audit: None,
         }
     }
 }

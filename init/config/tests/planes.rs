@@ -68,3 +68,31 @@ fn an_etcd_is_named_by_its_members_and_its_certificates_come_whole() {
         assert!(refused.iter().any(|line| line.contains(why)), "{rest}: {refused:?}");
     }
 }
+
+#[test]
+fn an_audit_log_is_bounded_and_its_policy_is_one() {
+    let audit = |rest: &str| plane(&format!("controlPlane: {{audit: {{{rest}}}}}\n"));
+    let config = parse(&audit("")).unwrap().config;
+    let log = config.control_plane.unwrap().audit.unwrap();
+    assert_eq!((log.enabled, log.max_size_mb, log.max_backups, log.max_age_days), (true, 10, 2, 0));
+    let head = "apiVersion: audit.k8s.io/v1, kind: Policy";
+    let whole = audit(&format!("maxSizeMB: 100, maxBackups: 10, policy: {{{head}, rules: [{{level: Request}}]}}"));
+    let config = parse(&whole).unwrap().config;
+    assert_eq!(parse(&to_yaml(&config).unwrap()).unwrap().config, config, "round trip");
+    for (rest, why) in [
+        ("maxSizeMB: 0".to_owned(), "controlPlane.audit.maxSizeMB: must be a whole number from 1"),
+        ("policy: []".to_owned(), "controlPlane.audit.policy: must be an audit policy"),
+        (format!("policy: {{{head}}}"), "controlPlane.audit.policy.rules: is empty"),
+        (
+            format!("policy: {{{head}, rules: [{{level: All}}]}}"),
+            "controlPlane.audit.policy.rules[0].level: must be one of",
+        ),
+        (
+            "policy: {kind: Policy, rules: [{level: None}]}".to_owned(),
+            "policy.apiVersion: must be audit.k8s.io/v1, not",
+        ),
+    ] {
+        let refused = refusals(&audit(&rest));
+        assert!(refused.iter().any(|line| line.contains(why)), "{rest}: {refused:?}");
+    }
+}
