@@ -172,7 +172,7 @@ async fn admission_policies_tell_what_they_want_to_have_audited() {
         "spec": {"matchConstraints": {"resourceRules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"],
             "resources": ["configmaps"]}]},
             "validations": [{"expression": "true"}, {"expression": "!has(object.data)", "message": "no data"}],
-            "auditAnnotations": [{"key": "name", "valueExpression": "'made ' + object.metadata.name"}]}});
+            "auditAnnotations": [{"key": "name", "valueExpression": "'made ' + string(object.metadata.name)"}]}});
     admin.create(&format!("{root}/validatingadmissionpolicies"), &policy).await.ok();
     let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
         "metadata": {"name": "b"}, "spec": {"policyName": "p", "validationActions": ["Audit"]}});

@@ -167,14 +167,11 @@ impl Policy {
 
 impl Rule {
     fn matches(&self, user: Option<&User>, info: &RequestInfo) -> bool {
-        if !self.users.is_empty() && !user.is_some_and(|user| has(&self.users, &user.name)) {
-            return false;
-        }
+        let of_user = self.users.is_empty() || user.is_some_and(|user| has(&self.users, &user.name));
         let member = |user: &User| user.groups.iter().any(|group| has(&self.groups, group));
-        if !self.groups.is_empty() && !user.is_some_and(member) {
-            return false;
-        }
-        if !self.verbs.is_empty() && !has(&self.verbs, &info.verb) {
+        let of_group = self.groups.is_empty() || user.is_some_and(member);
+        let of_verb = self.verbs.is_empty() || has(&self.verbs, &info.verb);
+        if !(of_user && of_group && of_verb) {
             return false;
         }
         if !self.namespaces.is_empty() || !self.resources.is_empty() {

@@ -108,7 +108,8 @@ fn rule(file: RuleFile, policy: &Policy, path: &str, findings: &mut Vec<String>)
         resources(own, path, findings);
     }
     let omit = stages(&file.omit_stages, &format!("{path}.omitStages"), findings).and(policy.omit);
-    if !file.urls.is_empty() && !(file.resources.is_empty() && file.namespaces.is_empty()) {
+    let of_resources = !file.resources.is_empty() || !file.namespaces.is_empty();
+    if of_resources && !file.urls.is_empty() {
         let why = "rules cannot apply to both regular resources and non-resource URLs";
         findings.push(format!("{path}.nonResourceURLs: Invalid value: {:?}: {why}", file.urls));
     }
