@@ -68,7 +68,7 @@ impl Log {
         }
         let size = self.file.as_ref().map_or(0, |(_, size)| *size);
         if size > 0 && size.saturating_add(line.len() as u64) > self.config.max_bytes {
-            self.flush()?;
+            self.flush().map_err(|lost| Lost { events: lost.events + 1, ..lost })?;
             self.rotate().map_err(lost)?;
         }
         self.waiting.extend_from_slice(line);
@@ -76,16 +76,16 @@ impl Log {
         if let Some((_, size)) = &mut self.file {
             *size += line.len() as u64;
         }
-        if self.waiting.len() >= BATCH { self.flush() } else { Ok(()) }
+        if self.waiting.len() >= BATCH { self.flush().map(|_| ()) } else { Ok(()) }
     }
 
-    /// Writes what waits.
+    /// Writes what waits; tells whether anything did.
     ///
     /// # Errors
     /// The file cannot be written: what waited is lost.
-    pub(super) fn flush(&mut self) -> Result<(), Lost> {
+    pub(super) fn flush(&mut self) -> Result<bool, Lost> {
         if self.waiting.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let events = std::mem::take(&mut self.events);
         let written = match &mut self.file {
@@ -93,16 +93,11 @@ impl Log {
             None => Ok(()),
         };
         self.waiting.clear();
-        written.map_err(|error| {
+        written.map(|()| true).map_err(|error| {
             // It may end within a line now, and its size is not known: see `open`.
             self.file = None;
             Lost { events, error }
         })
-    }
-
-    /// Whether the file is there to be written to.
-    pub(super) fn is_open(&self) -> bool {
-        self.file.is_some()
     }
 
     /// Puts the file aside and begins a new one. Until that works nothing more is written, so that the bound holds.

@@ -15,6 +15,8 @@ mod object;
 mod policy;
 mod recording;
 mod sink;
+#[cfg(test)]
+mod tests;
 mod watched;
 
 use std::io;

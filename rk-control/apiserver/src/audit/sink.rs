@@ -84,8 +84,7 @@ impl Writer {
             while let Ok(message) = receiver.try_recv() {
                 self.take(message);
             }
-            let flushed = self.log.flush();
-            self.heed(flushed);
+            self.flush();
         }
     }
 
@@ -93,31 +92,35 @@ impl Writer {
         match message {
             Message::Line(line) => {
                 self.waiting.fetch_sub(line.len(), Ordering::Relaxed);
-                let appended = self.log.append(&line);
-                self.heed(appended);
+                if let Err(lost) = self.log.append(&line) {
+                    self.failed(&lost);
+                }
             }
             Message::Flush(told) => {
-                let flushed = self.log.flush();
-                self.heed(flushed);
+                self.flush();
                 // Whoever asked may have gone.
                 let _ = told.send(());
             }
         }
     }
 
-    fn heed(&mut self, outcome: Result<(), Lost>) {
-        if let Err(Lost { events, error }) = outcome {
-            self.figures.lost(Loss::Log, events);
-            if self.healthy {
-                tracing::error!(%error, events, "audit events are lost: the log cannot be written");
+    fn flush(&mut self) {
+        match self.log.flush() {
+            Ok(true) if !self.healthy => {
+                tracing::info!("the audit log is written again");
+                self.healthy = true;
             }
-            self.healthy = false;
-            return;
+            Ok(_) => {}
+            Err(lost) => self.failed(&lost),
         }
-        if !self.healthy && self.log.is_open() {
-            tracing::info!("the audit log is written again");
-            self.healthy = true;
+    }
+
+    fn failed(&mut self, Lost { events, error }: &Lost) {
+        self.figures.lost(Loss::Log, *events);
+        if self.healthy {
+            tracing::error!(%error, events, "audit events are lost: the log cannot be written");
         }
+        self.healthy = false;
     }
 }
 
