@@ -6,6 +6,7 @@
 
 mod agent;
 mod network;
+mod preload;
 mod role;
 mod settings;
 mod signals;

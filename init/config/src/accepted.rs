@@ -15,6 +15,11 @@ pub const ACCEPTED_PATH: &str = "/run/rk/machine.json";
 pub const STATE_DIR: &str = "/run/rk/state";
 /// Where the machine API lays a config for PID 1 to accept; mode 0600.
 pub const OFFERED_PATH: &str = "/run/rk/offered.yaml";
+/// Where rk-node takes archives of images in: a length of 8 bytes (big endian) and as many bytes come, lines of JSON go back, each an
+/// image's `name` with its `id` or an `error`, or an `error` alone.
+pub const IMAGES_SOCKET: &str = "/run/rk/images.sock";
+/// Largest archive of images.
+pub const MAX_IMAGES_BYTES: u64 = 64 << 30;
 
 /// The config as JSON.
 ///

@@ -5,6 +5,7 @@ mod decompress;
 mod tar;
 mod unpack;
 
+pub(crate) use tar::{Kind, Reader};
 pub(crate) use unpack::{Limits, Meta, unpack};
 
 #[cfg(test)]
