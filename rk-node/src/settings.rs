@@ -43,6 +43,12 @@ pub fn kubelet(config: &MachineConfig) -> Options {
     for warning in rk_kubelet::configure(&mut options, &config.kubelet.config) {
         tracing::warn!("kubelet.config.{warning}");
     }
+    match rk_kubelet::credential_providers(&config.registries.credential_providers) {
+        Ok(providers) => options.credential_providers = providers,
+        Err(problems) => {
+            options.faults.extend(problems.into_iter().map(|p| format!("registries.credentialProviders: {p}")));
+        }
+    }
     options
 }
 
@@ -137,5 +143,7 @@ mod tests {
         assert_eq!(options.cluster.endpoint, "https://127.0.0.1:6443");
         assert_eq!(options.taints.first().map(|t| (t.effect.as_str(), t.value.clone())), Some(("NoExecute", None)));
         assert_eq!(options.cluster.ca_file, Some(PathBuf::from(OWN_CA)));
+        config.registries.credential_providers = serde_json::json!({"kind": "CredentialProviderConfig"});
+        assert!(kubelet(&config).faults.iter().any(|fault| fault.starts_with("registries.credentialProviders: ")));
     }
 }

@@ -4,7 +4,7 @@ use crate::types::MachineConfig;
 use serde_json::Value;
 
 /// Fields that nobody but an admin sees.
-pub const SECRETS: [&str; 8] = [
+pub const SECRETS: [&str; 9] = [
     "cluster.token",
     "controlPlane.ca.key",
     "controlPlane.frontProxyCA.key",
@@ -13,6 +13,8 @@ pub const SECRETS: [&str; 8] = [
     "machineApi.identity.key",
     "disks.encryption.passphrase",
     "registries.auth",
+    // Arguments and environments of plugins.
+    "registries.credentialProviders",
 ];
 const HIDDEN: &str = "<secret>";
 

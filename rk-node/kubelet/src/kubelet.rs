@@ -15,7 +15,7 @@ use crate::cpus::Cpus;
 use crate::devices::Devices;
 use crate::events::{PodRef, Recorder};
 use crate::eviction::{LocalUse, Orders, evict_loop};
-use crate::images::{Images, NodeCredentials, PullRecords};
+use crate::images::{Images, NodeCredentials, Providers, PullRecords};
 use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
 use crate::manager::Manager;
 use crate::memory::{Memory, ReservedError};
@@ -155,6 +155,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
             runtime,
             recorder,
             NodeCredentials::new(&options.dirs.kubelet, &options.registry_auth),
+            Providers::new(&options.credential_providers, &options.dirs.credential_providers, client.clone()),
             records,
         ),
         status,

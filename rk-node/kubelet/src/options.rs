@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 
+use crate::configuration::CredentialProvider;
 use crate::cpus::CpuPolicy;
 use crate::images::Verification;
 use crate::memory::MemoryPolicy;
@@ -35,6 +36,8 @@ pub struct Dirs {
     pub cgroup: PathBuf,
     /// The CRI socket (`/run/rk/cri.sock`).
     pub cri_socket: PathBuf,
+    /// Programs of plugins that give credentials for images (`/var/lib/rk/credential-providers`).
+    pub credential_providers: PathBuf,
     /// Exists while PID 1 takes the machine down (`/run/rk/shutdown`).
     pub shutdown_mark: PathBuf,
     /// The node's resolver file (`/etc/resolv.conf`).
@@ -53,6 +56,7 @@ impl Default for Dirs {
             container_logs: "/var/log/containers".into(),
             cgroup: "/sys/fs/cgroup".into(),
             cri_socket: "/run/rk/cri.sock".into(),
+            credential_providers: "/var/lib/rk/credential-providers".into(),
             shutdown_mark: "/run/rk/shutdown".into(),
             resolv_conf: "/etc/resolv.conf".into(),
             hosts: "/etc/hosts".into(),
@@ -282,6 +286,8 @@ pub struct Options {
     pub image_gc: ImageGc,
     /// What the node shows to registries.
     pub registry_auth: Vec<RegistryAuth>,
+    /// Plugins that are asked for more.
+    pub credential_providers: Vec<CredentialProvider>,
     /// For which images that are here a pod's credentials are asked for.
     pub image_verification: Verification,
     /// Logs of containers.
@@ -338,6 +344,7 @@ impl Options {
             pressure_transition: Duration::from_secs(300),
             image_gc: ImageGc { high: 85, low: 80, youngest: Duration::from_secs(120) },
             registry_auth: Vec::new(),
+            credential_providers: Vec::new(),
             image_verification: Verification::default(),
             logs: LogBounds { size: 10 << 20, files: 5 },
             pod_pids: None,

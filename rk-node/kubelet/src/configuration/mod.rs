@@ -4,6 +4,7 @@
 //! that is reserved wrongly does ([`Options::faults`]).
 
 mod policies;
+mod providers;
 mod read;
 mod rules;
 
@@ -19,7 +20,9 @@ use crate::node::Signal;
 use crate::options::{Amount, Options, SoftEviction, Thresholds};
 use crate::quantity;
 use crate::swap::SwapBehavior;
-use read::{amount_of_bytes, duration};
+pub use providers::{CredentialProvider, TokenRules, credential_providers};
+use read::amount_of_bytes;
+pub(crate) use read::duration;
 
 /// What this kubelet does anyway, and cannot do otherwise: the key and the value that says so.
 const FIXED: [(&str, &str); 8] = [
