@@ -41,6 +41,18 @@ fn choose(mut candidates: Vec<Candidate>, wanted: u64, youngest: Duration, now: 
         .collect()
 }
 
+/// Takes out the images that were unused for longer than this; zero is never. Nobody knows what was used before this process began, so
+/// that the time counts from then.
+fn take_old(candidates: &mut Vec<Candidate>, oldest: Duration, now: Instant) -> Vec<Candidate> {
+    if oldest.is_zero() {
+        return Vec::new();
+    }
+    let (old, rest) =
+        std::mem::take(candidates).into_iter().partition(|c| now.saturating_duration_since(c.last_used) > oldest);
+    *candidates = rest;
+    old
+}
+
 /// Collects for ever. `storage` is a path on the filesystem that holds images.
 pub async fn collect_loop(
     runtime: Runtime,
@@ -87,12 +99,17 @@ async fn collect(
             *at = now;
         }
     }
-    let Some(wanted) = to_free(storage, bounds) else { return Ok(()) };
-    let candidates = images
+    let mut candidates: Vec<Candidate> = images
         .iter()
         .filter(|i| !used.contains(&i.id) && !i.pinned)
         .map(|i| Candidate { id: i.id.clone(), size: i.size, last_used: last_used.get(&i.id).copied().unwrap_or(now) })
         .collect();
+    for image in take_old(&mut candidates, bounds.oldest, now) {
+        tracing::info!(image = %image.id, bytes = image.size, "removing an image that was unused for {:?}", bounds.oldest);
+        runtime.remove_image(&image.id).await?;
+        runtime.meters.collected_images.add(&["age"]);
+    }
+    let Some(wanted) = to_free(storage, bounds) else { return Ok(()) };
     for image in choose(candidates, wanted, bounds.youngest, now) {
         tracing::info!(image = %image.id, bytes = image.size, "removing an unused image: the disk is {} % full", bounds.high);
         runtime.remove_image(&image.id).await?;
@@ -150,6 +167,19 @@ mod tests {
         let all = vec![image("young", 50, 10), image("b", 30, 300), image("a", 30, 900), image("c", 30, 200)];
         let chosen: Vec<_> = choose(all, 50, Duration::from_secs(120), now).into_iter().map(|c| c.id).collect();
         assert_eq!(chosen, ["a", "b"]);
+    }
+
+    #[test]
+    fn images_that_nobody_used_for_too_long_go() {
+        let start = Instant::now();
+        let now = start + Duration::from_secs(1000);
+        let image = |id: &str, age| Candidate { id: id.into(), size: 1, last_used: now - Duration::from_secs(age) };
+        for (oldest, gone, left) in [(0, &[][..], 3), (500, &["b"], 2), (100, &["b", "c"], 1)] {
+            let mut all = vec![image("a", 100), image("b", 900), image("c", 101)];
+            let taken = take_old(&mut all, Duration::from_secs(oldest), now);
+            assert_eq!(taken.into_iter().map(|c| c.id).collect::<Vec<_>>(), gone, "{oldest}");
+            assert_eq!(all.len(), left, "{oldest}");
+        }
     }
 
     #[test]

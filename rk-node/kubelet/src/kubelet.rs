@@ -89,6 +89,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         controlled: false,
     };
     let mut options = options;
+    options.max_pods = options.pace.pods(options.max_pods, machine.cpus);
     let numa = Numa::read(Path::new("/sys/devices/system/node"), machine.memory, &machine.huge_pages);
     if numa.0.len() > options.topology.most_nodes {
         let most = options.topology.most_nodes;
@@ -125,7 +126,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         shutdown: hooks.shutdown.clone(),
     });
     tasks.spawn(node_loop.run());
-    tasks.spawn(lease_loop(client.clone(), options.node_name.clone()));
+    tasks.spawn(lease_loop(client.clone(), options.node_name.clone(), options.pace.lease_seconds));
     tasks.spawn(pass_pod_cidr(node.clone(), runtime.clone(), hooks.pod_cidr));
     tasks.spawn(logs::rotate_loop(runtime.clone(), options.logs));
 
@@ -157,6 +158,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
             NodeCredentials::new(&options.dirs.kubelet, &options.registry_auth),
             Providers::new(&options.credential_providers, &options.dirs.credential_providers, client.clone()),
             records,
+            options.pace.parallel_pulls,
         ),
         status,
         services,

@@ -36,6 +36,7 @@ mod meters;
 mod node;
 mod numa;
 mod options;
+mod pace;
 mod plugins;
 mod pod;
 mod preemption;
@@ -64,4 +65,5 @@ pub use numa::{Scope, TopologyPolicy, TopologyRules};
 pub use options::{
     Amount, Cluster, Dirs, ImageGc, KUBELET_VERSION, LogBounds, Options, RegistryAuth, SoftEviction, Thresholds,
 };
+pub use pace::Pace;
 pub use swap::SwapBehavior;

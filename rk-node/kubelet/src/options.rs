@@ -13,6 +13,7 @@ use crate::images::Verification;
 use crate::memory::MemoryPolicy;
 use crate::node::Signal;
 use crate::numa::TopologyRules;
+use crate::pace::Pace;
 use crate::swap::SwapBehavior;
 use crate::userns::IDS_PER_POD;
 
@@ -244,6 +245,8 @@ pub struct ImageGc {
     pub low: u64,
     /// Images younger than this stay.
     pub youngest: Duration,
+    /// Unused images older than this go whatever the disk holds; zero is never.
+    pub oldest: Duration,
 }
 
 /// Bounds of containers' logs.
@@ -253,6 +256,10 @@ pub struct LogBounds {
     pub size: u64,
     /// Files kept per container, the live one included.
     pub files: usize,
+    /// How often sizes are looked at.
+    pub monitor: Duration,
+    /// Logs rotated at the same time.
+    pub workers: u32,
 }
 
 /// Settings of one kubelet.
@@ -274,6 +281,8 @@ pub struct Options {
     pub taints: Vec<Taint>,
     /// Most pods that this node admits.
     pub max_pods: u32,
+    /// How often, how long and how much at once.
+    pub pace: Pace,
     /// What must stay free on the node; pods go when less is.
     pub eviction: Thresholds,
     /// What should stay free, and for how long less is borne.
@@ -338,15 +347,16 @@ impl Options {
             labels: BTreeMap::new(),
             taints: Vec::new(),
             max_pods: 110,
+            pace: Pace::default(),
             eviction: Thresholds::default(),
             soft_eviction: SoftEviction::default(),
             shutdown_grace: Duration::from_secs(30),
             pressure_transition: Duration::from_secs(300),
-            image_gc: ImageGc { high: 85, low: 80, youngest: Duration::from_secs(120) },
+            image_gc: ImageGc { high: 85, low: 80, youngest: Duration::from_secs(120), oldest: Duration::ZERO },
             registry_auth: Vec::new(),
             credential_providers: Vec::new(),
             image_verification: Verification::default(),
-            logs: LogBounds { size: 10 << 20, files: 5 },
+            logs: LogBounds { size: 10 << 20, files: 5, monitor: Duration::from_secs(10), workers: 1 },
             pod_pids: None,
             unsafe_sysctls: Vec::new(),
             seccomp_default: false,

@@ -30,9 +30,6 @@ use crate::pod::backoff::BackOff;
 use crate::pod::spec;
 use crate::runtime::Runtime;
 
-/// Pulls at the same time on one node: more only shares the same link and unpacks slower.
-const PARALLEL_PULLS: usize = 4;
-
 /// Why there is no image: a reason of the API and a message.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ImageError {
@@ -105,13 +102,15 @@ fn plausible(image: &str) -> bool {
 }
 
 impl Images {
-    /// A puller over this runtime, with the node's own credentials, its plugins and the records of what was pulled with whose.
+    /// A puller over this runtime, with the node's own credentials, its plugins and the records of what was pulled with whose; so many pulls at a
+    /// time.
     pub fn new(
         runtime: Runtime,
         recorder: Recorder,
         node: NodeCredentials,
         providers: Providers,
         records: Arc<PullRecords>,
+        parallel: usize,
     ) -> Self {
         Self {
             runtime,
@@ -121,7 +120,7 @@ impl Images {
             records,
             back_off: Mutex::default(),
             failures: Mutex::default(),
-            slots: Semaphore::new(PARALLEL_PULLS),
+            slots: Semaphore::new(parallel.clamp(1, Semaphore::MAX_PERMITS)),
         }
     }
 

@@ -146,6 +146,7 @@ impl Worker {
         let began = desired.borrow().pod().clone();
         told.began.send_replace(began.clone());
         Self {
+            back_off: BackOff::up_to(context.options.pace.longest_restart),
             context,
             desired,
             began,
@@ -154,7 +155,6 @@ impl Worker {
             told,
             probes,
             adopted: false,
-            back_off: BackOff::default(),
             waiting: BTreeMap::new(),
             failure: refusal,
             eviction_grace: GRACE_OF_GONE,
