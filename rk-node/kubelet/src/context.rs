@@ -14,6 +14,7 @@ use crate::cpus::Cpus;
 use crate::devices::Devices;
 use crate::events::Recorder;
 use crate::eviction::{LocalUse, Orders};
+use crate::heartbeat::Heartbeat;
 use crate::images::Images;
 use crate::memory::Memory;
 use crate::numa::{Numa, Provider, TopologyPolicy, place};
@@ -82,6 +83,8 @@ pub struct Context {
     pub local: LocalUse,
     /// cgroups of pods.
     pub cgroups: Cgroups,
+    /// The loop that keeps the pods.
+    pub sync_loop: Heartbeat,
     /// The pods of this node as the API has them.
     pub pods: PodViews,
     /// Facts of the node.

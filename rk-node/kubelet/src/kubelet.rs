@@ -15,6 +15,7 @@ use crate::cpus::Cpus;
 use crate::devices::Devices;
 use crate::events::{PodRef, Recorder};
 use crate::eviction::{LocalUse, Orders, evict_loop};
+use crate::heartbeat::Heartbeat;
 use crate::images::{Images, NodeCredentials, Providers, PullRecords};
 use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
 use crate::manager::Manager;
@@ -147,6 +148,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(plugins::register_loop(options.dirs.kubelet.clone(), drivers.clone(), object));
     let csi = Csi::new(&options.dirs.kubelet, node_name, objects.clone(), drivers);
     let (views, pods) = PodViews::new();
+    let sync_loop = Heartbeat::default();
     let context = Arc::new(Context {
         client: client.clone(),
         runtime: runtime.clone(),
@@ -171,12 +173,14 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         evictions: Orders::default(),
         local: LocalUse::new(&options.dirs.pod_logs),
         cgroups,
+        sync_loop: sync_loop.clone(),
         pods,
         node,
         options: options.clone(),
     });
     tasks.spawn(devices::serve(context.clone()));
     tasks.spawn(evict_loop(context.clone(), changed));
+    tasks.spawn(server::serve_healthz(options.healthz, sync_loop));
     let (statics, shown) = static_pods(&mut tasks, client, &context);
     let manager = Manager::new(context.clone(), statics, shown, views);
     serve(&mut tasks, &options, &session, &ips, State::new(context, session.pki.clone()))?;
@@ -198,7 +202,6 @@ fn serve(
         tasks.spawn(server::serve_read_only(address, state.clone()));
     }
     tasks.spawn(server::serve(options.listen, session.ca_pem.clone(), serving.clone(), state));
-    tasks.spawn(server::serve_healthz(options.healthz));
     tasks.spawn(rotate_client(session.clone(), user.clone()));
     tasks.spawn(rotate_serving(session.clone(), serving, user, host, ips.to_vec()));
     Ok(())

@@ -25,6 +25,7 @@ mod disk;
 mod events;
 mod eviction;
 mod filesystem;
+mod heartbeat;
 mod image_gc;
 mod images;
 mod join;

@@ -101,6 +101,7 @@ impl Manager {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         self.on_statics();
         loop {
+            self.context.sync_loop.beat();
             tokio::select! {
                 biased;
                 () = shutdown::told(&mut stop) => return self.shut_down().await,

@@ -16,8 +16,10 @@ use tokio_rustls::TlsAcceptor;
 
 use super::auth::User;
 use super::body::text;
+use super::health::Health;
 use super::read_only;
 use super::routes::{self, State};
+use crate::heartbeat::Heartbeat;
 use crate::join::{ServingCert, server_roots};
 
 /// Connections at the same time; followed logs and shells hold theirs for long.
@@ -143,20 +145,24 @@ pub async fn serve_read_only(listen: SocketAddr, state: Arc<State>) {
 }
 
 /// Serves `/healthz` in the clear, on loopback, for ever.
-pub async fn serve_healthz(listen: SocketAddr) {
+pub async fn serve_healthz(listen: SocketAddr, sync_loop: Heartbeat) {
+    let health = Arc::new(Health::new(sync_loop));
     let listener = bind(listen).await;
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_RETRY).await;
             continue;
         };
+        let health = Arc::clone(&health);
         tokio::spawn(async move {
-            let service = service_fn(|request: http::Request<hyper::body::Incoming>| async move {
-                let response = match request.uri().path() {
-                    "/healthz" | "/healthz/ping" | "/healthz/syncloop" => text(StatusCode::OK, "ok"),
+            let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                let uri = request.uri();
+                let response = match uri.path().strip_prefix("/healthz") {
+                    Some("" | "/") => health.answer(None, uri.query()),
+                    Some(rest) if rest.starts_with('/') => health.answer(rest.strip_prefix('/'), None),
                     _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
                 };
-                Ok::<_, std::convert::Infallible>(response)
+                async move { Ok::<_, std::convert::Infallible>(response) }
             });
             if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
                 tracing::debug!("a health connection ended: {error}");
