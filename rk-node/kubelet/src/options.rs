@@ -285,6 +285,8 @@ pub struct Options {
     pub pace: Pace,
     /// What must stay free on the node; pods go when less is.
     pub eviction: Thresholds,
+    /// How much more than a threshold is freed once less was there (`evictionMinimumReclaim`).
+    pub minimum_reclaim: Thresholds,
     /// What should stay free, and for how long less is borne.
     pub soft_eviction: SoftEviction,
     /// How long pods may take to end when the machine goes down.
@@ -349,6 +351,7 @@ impl Options {
             max_pods: 110,
             pace: Pace::default(),
             eviction: Thresholds::default(),
+            minimum_reclaim: Thresholds::none(),
             soft_eviction: SoftEviction::default(),
             shutdown_grace: Duration::from_secs(30),
             pressure_transition: Duration::from_secs(300),

@@ -17,6 +17,7 @@ impl Reader {
             "serializeImagePulls" | "maxParallelImagePulls" => {}
             "nodeStatusUpdateFrequency" | "nodeStatusReportFrequency" => {}
             "imageMaximumGCAge" => self.duration(key, value, &mut options.image_gc.oldest),
+            "evictionMinimumReclaim" => self.thresholds(key, value, &mut options.minimum_reclaim),
             "podsPerCore" => self.number(key, value, 0, &mut options.pace.pods_per_core),
             "nodeLeaseDurationSeconds" => self.number(key, value, 1, &mut options.pace.lease_seconds),
             "crashLoopBackOff" => self.restarts(key, value, &mut options.pace.longest_restart),
@@ -100,7 +101,7 @@ impl Reader {
 mod tests {
     use super::super::configure;
     use super::*;
-    use crate::Cluster;
+    use crate::{Amount, Cluster, Thresholds};
     use serde_json::json;
 
     fn read(document: Value) -> (Options, Vec<String>) {
@@ -114,7 +115,7 @@ mod tests {
         let (options, warnings) = read(json!({
             "serializeImagePulls": false, "maxParallelImagePulls": 9, "podsPerCore": 10, "nodeLeaseDurationSeconds": 20,
             "nodeStatusUpdateFrequency": "20s", "crashLoopBackOff": {"maxContainerRestartPeriod": "20s"},
-            "imageMaximumGCAge": "24h", "containerLogMaxWorkers": 3, "containerLogMonitorInterval": "5s",
+            "imageMaximumGCAge": "24h", "evictionMinimumReclaim": {"nodefs.available": "500Mi", "imagefs.available": "2%"}, "containerLogMaxWorkers": 3, "containerLogMonitorInterval": "5s",
         }));
         assert!(warnings.is_empty(), "{warnings:?}");
         let want = Pace {
@@ -126,6 +127,9 @@ mod tests {
             pods_per_core: 10,
         };
         assert_eq!(options.pace, want);
+        let reclaim =
+            Thresholds { disk: Amount::Units(500 << 20), image_disk: Amount::Share(200), ..Thresholds::none() };
+        assert_eq!(options.minimum_reclaim, reclaim);
         assert_eq!(
             (options.image_gc.oldest.as_secs(), options.logs.workers, options.logs.monitor.as_secs()),
             (86_400, 3, 5)
@@ -141,6 +145,7 @@ mod tests {
         for (document, key) in [
             (json!({"serializeImagePulls": true, "maxParallelImagePulls": 2}), "maxParallelImagePulls"),
             (json!({"maxParallelImagePulls": 0}), "maxParallelImagePulls"),
+            (json!({"evictionMinimumReclaim": {"nodefs.pears": "1"}}), "evictionMinimumReclaim[nodefs.pears]"),
             (json!({"podsPerCore": -1}), "podsPerCore"),
             (json!({"nodeLeaseDurationSeconds": 0}), "nodeLeaseDurationSeconds"),
             (

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::node::Signal;
-use crate::{CpuPolicy, MemoryPolicy, Options, Scope, Thresholds, TopologyPolicy};
+use crate::{Amount, CpuPolicy, MemoryPolicy, Options, Scope, Thresholds, TopologyPolicy};
 
 /// Thresholds by upstream's names of their signals.
 fn thresholds(of: Thresholds, set: impl Fn(Signal) -> bool) -> BTreeMap<&'static str, String> {
@@ -35,6 +35,7 @@ pub fn configz(options: &Options) -> Value {
         "crashLoopBackOff": {"maxContainerRestartPeriod": format!("{}s", options.pace.longest_restart.as_secs_f64())},
         "shutdownGracePeriod": format!("{}s", options.shutdown_grace.as_secs()),
         "evictionHard": thresholds(options.eviction, |_| true),
+        "evictionMinimumReclaim": thresholds(options.minimum_reclaim, |signal| options.minimum_reclaim.of(signal) != Amount::Units(0)),
         "evictionSoft": thresholds(options.soft_eviction.thresholds, |signal| options.soft_eviction.grace.contains_key(&signal)),
         "evictionSoftGracePeriod": options.soft_eviction.grace.iter()
             .map(|(signal, grace)| (signal.as_str(), format!("{}s", grace.as_secs()))).collect::<BTreeMap<_, _>>(),
