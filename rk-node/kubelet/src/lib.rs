@@ -55,7 +55,7 @@ mod userns;
 mod views;
 mod volumes;
 
-pub use configuration::{CredentialProvider, TokenRules, configure, credential_providers};
+pub use configuration::{CredentialProvider, TlsRules, TokenRules, configure, credential_providers};
 pub use cpus::{CpuOptions, CpuPolicy, CpuSet, Reserved};
 pub use images::Verification;
 pub use join::{ApiLink, JoinError, Session, join};

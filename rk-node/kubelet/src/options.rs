@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 
-use crate::configuration::CredentialProvider;
+use crate::configuration::{CredentialProvider, TlsRules};
 use crate::cpus::CpuPolicy;
 use crate::images::Verification;
 use crate::memory::MemoryPolicy;
@@ -331,6 +331,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Address of the plain health endpoint.
     pub healthz: SocketAddr,
+    /// What the HTTPS server takes of TLS.
+    pub tls: TlsRules,
     /// Port that is read from without a name or a secret; 0 is none.
     pub read_only_port: u16,
     /// What of the settings the kubelet must not start with.
@@ -375,6 +377,7 @@ impl Options {
             dirs: Dirs::default(),
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 10250)),
             healthz: SocketAddr::from((Ipv4Addr::LOCALHOST, 10248)),
+            tls: TlsRules::default(),
             read_only_port: 0,
             faults: Vec::new(),
         }

@@ -8,6 +8,7 @@ mod policies;
 mod providers;
 mod read;
 mod rules;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -24,6 +25,7 @@ use crate::swap::SwapBehavior;
 pub use providers::{CredentialProvider, TokenRules, credential_providers};
 use read::amount_of_bytes;
 pub(crate) use read::duration;
+pub use transport::TlsRules;
 
 /// What this kubelet does anyway, and cannot do otherwise: the key and the value that says so.
 const FIXED: [(&str, &str); 7] = [
@@ -115,7 +117,7 @@ impl Reader {
             "seccompDefault" => self.set(key, value, &mut options.seccomp_default),
             "allowedUnsafeSysctls" => self.sysctls(key, value, &mut options.unsafe_sysctls),
             "systemReserved" | "kubeReserved" => self.reserve(key, value, &mut options.reserved),
-            _ if self.limit(options, key, value) => {}
+            _ if self.limit(options, key, value) || self.transport(&mut options.tls, key, value) => {}
             _ => self.other(key, value),
         }
     }

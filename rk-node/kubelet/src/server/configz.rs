@@ -57,6 +57,8 @@ pub fn configz(options: &Options) -> Value {
         "imagePullCredentialsVerificationPolicy": options.image_verification.as_str(),
         "rotateCertificates": true,
         "serverTLSBootstrap": true,
+        "tlsMinVersion": if options.tls.only_13 { "VersionTLS13" } else { "VersionTLS12" },
+        "tlsCipherSuites": options.tls.suites,
         "failSwapOn": options.fail_swap_on,
         "enableDebuggingHandlers": true,
         "featureGates": {},

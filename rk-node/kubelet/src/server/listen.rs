@@ -19,6 +19,7 @@ use super::body::text;
 use super::health::Health;
 use super::read_only;
 use super::routes::{self, State};
+use crate::configuration::TlsRules;
 use crate::heartbeat::Heartbeat;
 use crate::join::{ServingCert, server_roots};
 
@@ -33,15 +34,15 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Pause after a failed accept (out of file descriptors).
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
-fn tls(ca_pem: &str, serving: ServingCert) -> Result<TlsAcceptor, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+fn tls(ca_pem: &str, serving: ServingCert, rules: &TlsRules) -> Result<TlsAcceptor, String> {
+    let provider = Arc::new(rules.provider());
     let roots = server_roots(ca_pem).map_err(|e| e.to_string())?;
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .allow_unauthenticated()
         .build()
         .map_err(|e| e.to_string())?;
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(rules.versions())
         .map_err(|e| e.to_string())?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(serving));
@@ -52,7 +53,7 @@ fn tls(ca_pem: &str, serving: ServingCert) -> Result<TlsAcceptor, String> {
 
 /// Serves HTTPS for ever. The address is tried again until it can be had.
 pub async fn serve(listen: SocketAddr, ca_pem: String, serving: ServingCert, state: Arc<State>) {
-    let acceptor = match tls(&ca_pem, serving) {
+    let acceptor = match tls(&ca_pem, serving, &state.context.options.tls) {
         Ok(acceptor) => acceptor,
         Err(error) => return tracing::error!("the kubelet's server cannot start: {error}"),
     };
