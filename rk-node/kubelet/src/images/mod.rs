@@ -1,7 +1,7 @@
 //! Getting a container's image: pull policy, back-off, and the events that tell about it.
 //!
-//! [`credentials`] finds those of the pod and of the node, [`providers`] asks plugins for more, [`records`] remembers with whose an image came, and [`verification`] says when a
-//! pod has to show its own for an image that is here already.
+//! [`credentials`] finds those of the pod and of the node, [`providers`] asks plugins for more, [`records`] remembers with whose an image
+//! came, and [`verification`] says when a pod has to show its own for an image that is here already.
 
 mod access;
 mod credentials;
@@ -102,8 +102,8 @@ fn plausible(image: &str) -> bool {
 }
 
 impl Images {
-    /// A puller over this runtime, with the node's own credentials, its plugins and the records of what was pulled with whose; so many pulls at a
-    /// time.
+    /// A puller over this runtime, with the node's own credentials, its plugins and the records of what was pulled with whose. It pulls
+    /// so many images at a time.
     pub fn new(
         runtime: Runtime,
         recorder: Recorder,
@@ -263,7 +263,8 @@ impl Images {
         }
     }
 
-    /// Without credentials last, so that a public image pulls even with a wrong secret. Answers with whose did it, unless they are the node's.
+    /// Without credentials last, so that a public image pulls even with a wrong secret. Answers with whose did it, unless they are the
+    /// node's.
     async fn try_credentials(
         &self,
         image: &str,

@@ -67,7 +67,8 @@ impl Providers {
     /// Credentials of all plugins that are for this image, the longest match first. A plugin that fails has none.
     pub async fn credentials(&self, pod: &Pod, image: &str) -> Vec<Credential> {
         let image = repository(image);
-        let asked = self.list.iter().filter(|p| p.config.match_images.iter().any(|place| matches(place, &image)));
+        let fits = |provider: &&Provider| provider.config.match_images.iter().any(|place| matches(place, &image));
+        let asked: Vec<&Provider> = self.list.iter().filter(fits).collect();
         let mut found: Vec<(usize, Credential)> = Vec::new();
         for provider in asked {
             match self.ask(provider, pod, &image).await {
