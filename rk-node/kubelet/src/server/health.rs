@@ -106,7 +106,7 @@ fn all(found: &[Found], query: &str) -> (StatusCode, String) {
             _ if excluded.contains(name) => format!("[+]{name} excluded: ok\n"),
             Ok(()) => format!("[+]{name} ok\n"),
             Err(problem) => {
-                tracing::warn!(check = name, "a health check failed: {problem}");
+                tracing::warn!(check = %name, "a health check failed: {problem}");
                 well = false;
                 format!("[-]{name} failed: reason withheld\n")
             }

@@ -76,7 +76,7 @@ impl Providers {
                 Ok(None) => {}
                 Err(problem) => {
                     tracing::error!(
-                        plugin = provider.config.name,
+                        plugin = %provider.config.name,
                         "Failed getting credential from external registry credential provider: {problem}"
                     );
                 }
