@@ -37,7 +37,7 @@ impl GoingDown {
         journal.say(format_args!("{word} asked by {why}"));
         journal
             .check("leaving a note for services", fs::create_dir_all("/run/rk").and_then(|()| fs::write(NOTE, word)));
-        let grace = config.map_or(0, |config| u64::from(config.kubelet.shutdown_grace_period_seconds)) * 1000;
+        let grace = config.map_or(0, |config| u64::from(config.kubelet.longest_shutdown_seconds())) * 1000;
         let deadlines = Deadlines { node: grace + 10_000, containers: 10_000, services: 10_000, sweep: 300 };
         GoingDown { end, shutdown: Shutdown::new(deadlines) }
     }

@@ -24,7 +24,7 @@ const STOP_GRACE: u64 = 10_000;
 
 /// Services that this config asks for, in the order in which they start. None waits for another.
 pub fn wanted(config: &MachineConfig) -> Vec<Service> {
-    let node_grace = u64::from(config.kubelet.shutdown_grace_period_seconds) * 1000 + NODE_SLACK;
+    let node_grace = u64::from(config.kubelet.longest_shutdown_seconds()) * 1000 + NODE_SLACK;
     let mut services = vec![Service { name: NETD, stop_grace: STOP_GRACE }];
     if config.machine_api.is_some() || config.metrics.is_some() || !config.logging.targets.is_empty() {
         services.push(Service { name: MACHINE, stop_grace: STOP_GRACE });

@@ -24,7 +24,7 @@ pub async fn run(config: MachineConfig, shims: Starter) -> anyhow::Result<()> {
     let signals = tokio::spawn(signals::wait(options.dirs.shutdown_mark.clone(), going_down));
 
     let mut tasks = JoinSet::new();
-    let images = Images::open(settings::images(&config)).await.context("opening the image store")?;
+    let images = Images::open(settings::images(&config, &options)).await.context("opening the image store")?;
     tasks.spawn(preload::run(images.clone()));
     let cri = rk_cri::Config::new(images, std::sync::Arc::new(CniNetwork::default()), shims);
     let (stop_cri, cri_stopped) = oneshot::channel::<()>();

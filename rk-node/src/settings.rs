@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 use rk_config::{MachineConfig, Role};
-use rk_kubelet::{Cluster, Options};
+use rk_kubelet::{Amount, Cluster, Options};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -38,8 +37,9 @@ pub fn kubelet(config: &MachineConfig) -> Options {
     options.labels = config.kubelet.labels.clone().into_iter().collect::<BTreeMap<_, _>>();
     options.taints = config.kubelet.taints.iter().map(taint).collect();
     options.max_pods = config.kubelet.max_pods;
+    options.static_pods = config.kubelet.static_pods.clone();
     options.registry_auth = config.registries.auth.iter().map(registry_auth).collect();
-    options.shutdown_grace = Duration::from_secs(config.kubelet.shutdown_grace_period_seconds.into());
+    options.shutdown = rk_kubelet::ShutdownGrace::of_machine(config.kubelet.shutdown_grace_period_seconds);
     for warning in rk_kubelet::configure(&mut options, &config.kubelet.config) {
         tracing::warn!("kubelet.config.{warning}");
     }
@@ -75,9 +75,22 @@ fn taint(taint: &rk_config::Taint) -> Taint {
     }
 }
 
-/// Settings of the image store.
-pub fn images(config: &MachineConfig) -> rk_images::Config {
+fn part(amount: Amount) -> rk_images::Part {
+    match amount {
+        Amount::Units(units) => rk_images::Part::Units(units),
+        Amount::Share(share) => rk_images::Part::Share(share),
+    }
+}
+
+/// Settings of the image store. What must stay free on its disk, which is that of the pods, no pull takes either: the disk would be
+/// short, and pods would go for it.
+pub fn images(config: &MachineConfig, kubelet: &Options) -> rk_images::Config {
     let mut images = rk_images::Config::new("/var/lib/rk/images");
+    let kept = kubelet.eviction;
+    images.reserve = rk_images::Reserve {
+        bytes: vec![part(kept.disk), part(kept.image_disk)],
+        inodes: vec![part(kept.inodes), part(kept.image_inodes)],
+    };
     images.mirrors = config
         .registries
         .mirrors
@@ -143,6 +156,9 @@ mod tests {
         assert_eq!(options.cluster.endpoint, "https://127.0.0.1:6443");
         assert_eq!(options.taints.first().map(|t| (t.effect.as_str(), t.value.clone())), Some(("NoExecute", None)));
         assert_eq!(options.cluster.ca_file, Some(PathBuf::from(OWN_CA)));
+        let reserve = images(&config, &options).reserve;
+        assert_eq!(reserve.bytes, [rk_images::Part::Share(1000), rk_images::Part::Share(1500)]);
+        assert_eq!(reserve.inodes, [rk_images::Part::Share(500); 2]);
         config.registries.credential_providers = serde_json::json!({"kind": "CredentialProviderConfig"});
         assert!(kubelet(&config).faults.iter().any(|fault| fault.starts_with("registries.credentialProviders: ")));
     }

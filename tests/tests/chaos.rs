@@ -163,3 +163,89 @@ fn rk_control_comes_back_without_lost_writes_while_services_go_on() {
     kubectl.ok(&["create", "configmap", "after", "--from-literal=n=1"]);
     wait_node(&kubectl, "worker-1", true, 60);
 }
+
+/// nginx at a port of its node, with nothing in it that the API alone knows; and one that wants a token.
+const KNOWN: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: steady}
+spec:
+  nodeName: worker-1
+  automountServiceAccountToken: false
+  containers: [{name: nginx, image: "rk.local/nginx:demo", ports: [{containerPort: 80, hostPort: 30080}]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: with-token}
+spec:
+  nodeName: worker-1
+  containers: [{name: nginx, image: "rk.local/nginx:demo", ports: [{containerPort: 80}]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: short}
+spec:
+  nodeName: worker-1
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: 1
+  containers: [{name: nginx, image: "rk.local/nginx:demo"}]
+"#;
+
+#[test]
+fn a_worker_that_starts_without_its_api_runs_what_it_knew() {
+    assert_eq!(NODE_PORT, 30080, "the port in the manifest");
+    let mut shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("known");
+    // The same port of another test's Service.
+    shared.kubectl.run(&["delete", "service", "page", "-n", "control", "--ignore-not-found"]);
+    kubectl.apply(KNOWN);
+    kubectl.apply(&surgeon("worker-1"));
+    for pod in ["steady", "with-token", "short", "surgeon-worker-1"] {
+        wait_pod(&kubectl, pod);
+    }
+    let uid = |pod: &str| kubectl.path(&["pod", pod], "{.metadata.uid}");
+    let (steady, short) = (uid("steady"), uid("short"));
+    kubectl.ok(&["delete", "pod", "short", "--wait=true"]);
+    let worker = shared.cluster.state().node("worker-1").expect("worker-1");
+    let forward = worker.forwards.iter().find(|f| f.guest == NODE_PORT).expect("node port");
+    let page = Client::plain(SocketAddr::from((Ipv4Addr::LOCALHOST, forward.host)));
+    let hostname = || match page.get("/hostname") {
+        Ok(answer) if answer.status == 200 => Ok(answer.text()),
+        Ok(answer) => Err(answer.text()),
+        Err(error) => Err(error.to_string()),
+    };
+    assert_eq!(eventually("the page", limit(30), hostname).trim(), "steady");
+    let address = kubectl.path(&["pod", "steady"], "{.status.podIP}");
+    eventually("what is known to be on the disk", limit(30), || {
+        let files = ["exec", "surgeon-worker-1", "--", "ls", "/proc/1/root/var/lib/kubelet/known"];
+        let answer = kubectl.run(&files);
+        let good = answer.out.contains(&steady) && !answer.out.contains(&short);
+        if good { Ok(()) } else { Err(format!("{}{}", answer.out, answer.err)) }
+    });
+    shared.cluster.kill_node("control-plane").expect("kill");
+    shared.cluster.kill_node("worker-1").expect("kill");
+    shared.cluster.start_node("worker-1").expect("start");
+    assert_eq!(eventually("the page without an API", limit(180), hostname).trim(), "steady");
+
+    shared.cluster.start_node("control-plane").expect("start");
+    eventually("the API to come back", limit(120), || {
+        let answer = kubectl.run(&["get", "--raw", "/readyz"]);
+        if answer.success { Ok(()) } else { Err(answer.err) }
+    });
+    wait_node(&kubectl, "worker-1", true, 120);
+    for pod in ["steady", "with-token"] {
+        eventually(&format!("{pod} to be ready"), limit(120), || {
+            let path = "{.status.conditions[?(@.type==\"Ready\")].status}";
+            match kubectl.try_path(&["pod", pod], path)?.as_str() {
+                "True" => Ok(()),
+                seen => Err(seen.to_owned()),
+            }
+        });
+    }
+    assert_eq!(eventually("the page", limit(30), hostname).trim(), "steady");
+    let network = |address: &str| address.rsplit_once('.').map(|(network, _)| network.to_owned());
+    let now = kubectl.path(&["pod", "steady"], "{.status.podIP}");
+    assert_eq!(network(&now), network(&address), "the node has kept its pod CIDR");
+    assert!(!kubectl.run(&["get", "pod", "short"]).success, "what was deleted has not come back");
+    kubectl.ok(&["delete", "pod", "steady", "--wait=true"]);
+}

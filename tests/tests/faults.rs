@@ -11,6 +11,8 @@ mod link;
 mod memory;
 #[path = "faults/registry.rs"]
 mod registry;
+#[path = "faults/shutdown.rs"]
+mod shutdown;
 
 use rk_config::MachineConfig;
 use rk_qemu::cluster::{API_PORT, NodePlan, Surroundings, address_of, machine_config};

@@ -4,6 +4,8 @@
 mod changes;
 #[path = "node/consume.rs"]
 mod consume;
+#[path = "node/csi.rs"]
+mod csi;
 #[path = "node/faults.rs"]
 mod faults;
 #[path = "node/lifecycle.rs"]

@@ -10,6 +10,7 @@
 mod accepted;
 mod diff;
 mod error;
+mod grace;
 mod merge;
 mod network;
 mod parse;
@@ -30,6 +31,7 @@ pub use accepted::{
 };
 pub use diff::{Change, SECRETS, diff, redacted};
 pub use error::{ConfigError, FieldError};
+pub use grace::go_duration;
 pub use merge::merge_patch;
 pub use network::{BondMode, Interface, LinkMatch, Network, Ntp, Route, Virtual};
 pub use parse::{MAX_CONFIG_BYTES, Parsed, parse};

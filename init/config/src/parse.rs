@@ -12,11 +12,14 @@ use crate::types::{
 };
 use crate::validate;
 use serde_yaml_ng::Value;
+use std::collections::BTreeSet;
 
 /// Most bytes of a machine config; a real one is under 10 KiB, most of it certificates.
 pub const MAX_CONFIG_BYTES: usize = 256 * 1024;
 /// Most entries of any list or map in it; bounds work, far above real use.
 pub(crate) const MAX_ENTRIES: usize = 256;
+/// More belong into the API.
+const MAX_STATIC_PODS: usize = 32;
 
 pub(crate) const ADDRESS: &str = "an IP address";
 
@@ -146,6 +149,7 @@ fn kubelet(mut s: Section, out: &mut Findings) -> Kubelet {
             .number("shutdownGracePeriodSeconds", 0, 3600, out)
             .unwrap_or(default.shutdown_grace_period_seconds),
         config: document(&mut s, "config", "KubeletConfiguration", out),
+        static_pods: static_pods(&mut s, out),
     };
     for (path, key, value) in s.pairs("labels", MAX_ENTRIES, out) {
         validate::label(&path, &key, &value, out);
@@ -224,6 +228,25 @@ fn registry_auth(mut a: Section, out: &mut Findings) -> RegistryAuth {
     }
     a.finish(out);
     auth
+}
+
+/// Passed through whole: only what tells one from another is looked at, the node agent knows the rest.
+fn static_pods(s: &mut Section, out: &mut Findings) -> Vec<serde_json::Value> {
+    let path = s.path_of("staticPods");
+    let (mut pods, mut names) = (Vec::new(), BTreeSet::new());
+    for (i, value) in s.list("staticPods", MAX_STATIC_PODS, out).into_iter().enumerate() {
+        let pod = serde_json::to_value(&value).unwrap_or_default();
+        let text = |pointer: &str| pod.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default();
+        let (namespace, name) = (text("/metadata/namespace").to_owned(), text("/metadata/name").to_owned());
+        if text("/kind") != "Pod" || name.is_empty() {
+            out.refuse(format!("{path}[{i}]"), "must be a Pod with a metadata.name");
+        } else if !names.insert((namespace, name)) {
+            out.refuse(format!("{path}[{i}]"), "has the name of another one");
+        } else {
+            pods.push(pod);
+        }
+    }
+    pods
 }
 
 /// Passed through whole: only its kind is looked at, the node agent knows the rest.

@@ -142,7 +142,7 @@ impl Section {
         pairs
     }
 
-    fn list(&mut self, key: &str, max: usize, out: &mut Findings) -> Vec<Value> {
+    pub(crate) fn list(&mut self, key: &str, max: usize, out: &mut Findings) -> Vec<Value> {
         match self.take(key) {
             None => Vec::new(),
             Some(Value::Sequence(items)) if items.len() <= max => items,

@@ -189,6 +189,9 @@ pub struct Kubelet {
     /// A `KubeletConfiguration` (`kubelet.config.k8s.io/v1beta1`), handed to the node agent whole and as it is; null when absent.
     #[serde(skip_serializing_if = "serde_json::Value::is_null")]
     pub config: serde_json::Value,
+    /// Pods that the node runs by itself, each a `v1.Pod`, handed to the node agent whole and as they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub static_pods: Vec<serde_json::Value>,
 }
 
 impl Default for Kubelet {
@@ -200,6 +203,7 @@ impl Default for Kubelet {
             max_pods: 110,
             shutdown_grace_period_seconds: 30,
             config: serde_json::Value::Null,
+            static_pods: Vec::new(),
         }
     }
 }

@@ -297,3 +297,26 @@ fn wrong_links_are_refused_by_their_path() {
         assert!(error.fields().iter().any(|field| field.path == path), "{entry}: {error}");
     }
 }
+
+#[test]
+fn static_pods_are_handed_on_whole_and_told_apart_by_their_names() {
+    let with = |pods: &str| WORKER.replace("maxPods: 110", &format!("staticPods: [{pods}]"));
+    let pod =
+        "{apiVersion: v1, kind: Pod, metadata: {name: own}, spec: {containers: [{name: c, image: i, args: [a, 1]}]}}";
+    let parsed = parse(&with(pod)).unwrap();
+    assert_eq!(parsed.warnings, Vec::<String>::new());
+    assert_eq!(parsed.config.kubelet.static_pods.len(), 1);
+    assert_eq!(parsed.config.kubelet.static_pods[0]["spec"]["containers"][0]["args"][1], 1);
+    assert_eq!(parse(&to_yaml(&parsed.config).unwrap()).unwrap().config, parsed.config);
+    let nameless = pod.replace("name: own", "namespace: own");
+    for (pods, want) in [
+        (format!("{pod}, {pod}"), "kubelet.staticPods[1]: has the name of another one"),
+        (nameless, "kubelet.staticPods[0]: must be a Pod with a metadata.name"),
+        (pod.replace("kind: Pod", "kind: Job"), "kubelet.staticPods[0]: must be a Pod with a metadata.name"),
+        ("7".to_owned(), "kubelet.staticPods[0]: must be a Pod with a metadata.name"),
+    ] {
+        assert_eq!(refusals(&with(&pods)), [want]);
+    }
+    let other = pod.replace("name: own", "name: own, namespace: other");
+    assert_eq!(parse(&with(&format!("{pod}, {other}"))).unwrap().config.kubelet.static_pods.len(), 2);
+}

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::custom::ScalePaths;
+use crate::managed::{self, FieldSet};
 use crate::meta::{self, at, text};
 use crate::resources::Resource;
 use crate::selector::LabelSelector;
@@ -105,10 +106,42 @@ pub fn apply(resource: &Resource, object: &Value, scale: &Value) -> Result<Value
     Ok(changed)
 }
 
+/// The path of the replicas in a workload; `None` for a resource without scale.
+#[must_use]
+pub fn replicas(resource: &Resource) -> Option<FieldSet> {
+    resource.subresource("scale")?;
+    let Some(paths) = resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) else {
+        return Some(FieldSet::of_fields(&[&["spec", "replicas"]]));
+    };
+    let path: Vec<&str> = paths.spec.iter().map(String::as_str).collect();
+    Some(FieldSet::of_fields(&[path.as_slice()]))
+}
+
+/// Server-side apply of a Scale: who owns the workload's replicas owns the Scale's, and the other way round. `request` speaks of the
+/// Scale; `places` tells the path of the replicas ([`replicas`]) in each version of the workload that its owners may speak.
+///
+/// # Errors
+/// As [`managed::apply`] and [`apply`].
+pub fn server_side_apply(
+    resource: &Resource,
+    object: &Value,
+    config: &Value,
+    request: &managed::Request<'_>,
+    places: &dyn Fn(&str) -> Option<FieldSet>,
+) -> Result<Value, Status> {
+    let mut live = view(resource, object)?;
+    managed::scale::show(&mut live, object, places)?;
+    let applied = managed::apply(Some(&live), config, request)?;
+    let mut changed = apply(resource, object, &applied)?;
+    managed::scale::take_back(&mut changed, &applied, &resource.api_version(), places)?;
+    Ok(changed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::Registry;
+    use crate::resources::{GroupVersionKind, Registry};
+    use crate::schema::Schema;
 
     fn deployment() -> Value {
         json!({"metadata": {"name": "d", "namespace": "n", "uid": "u", "resourceVersion": "5"},
@@ -139,5 +172,43 @@ mod tests {
         ] {
             assert_eq!(apply(resource, &deployment(), &scale).unwrap_err().code, code, "{scale}");
         }
+    }
+    #[test]
+    fn applying_a_scale_takes_replicas_by_force_alone() {
+        let registry = Registry::builtin();
+        let resource = registry.get("apps", "v1", "deployments").unwrap();
+        let schema = Schema::of_kind(&GroupVersionKind::new("autoscaling", "v1", "Scale")).unwrap();
+        let mut live = deployment();
+        live["metadata"]["managedFields"] = json!([{"manager": "owner", "operation": "Update", "apiVersion": "apps/v1",
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]);
+        let request = managed::Request {
+            schema: &schema,
+            manager: "scaler",
+            api_version: "autoscaling/v1",
+            subresource: "scale",
+            force: false,
+            now: "2024-01-02T03:04:05Z".parse().unwrap(),
+        };
+        let places = |version: &str| replicas(resource).filter(|_| version == "apps/v1");
+        let config = json!({"apiVersion": "autoscaling/v1", "kind": "Scale",
+            "metadata": {"name": "d", "namespace": "n"}, "spec": {"replicas": 5}});
+        let refused = server_side_apply(resource, &live, &config, &request, &places).unwrap_err();
+        assert_eq!(
+            refused.message,
+            "Apply failed with 1 conflict: conflict with \"owner\" using autoscaling/v1: .spec.replicas"
+        );
+        let forced = managed::Request { force: true, ..request };
+        let taken = server_side_apply(resource, &live, &config, &forced, &places).unwrap();
+        assert_eq!(taken["spec"]["replicas"], 5);
+        assert_eq!(
+            taken["metadata"]["managedFields"],
+            json!([{"manager": "scaler", "operation": "Apply", "apiVersion": "apps/v1", "subresource": "scale",
+                "time": "2024-01-02T03:04:05Z", "fieldsType": "FieldsV1", "fieldsV1": {"f:spec": {"f:replicas": {}}}}])
+        );
+        // Who leaves out what it owned alone takes it away.
+        let nothing =
+            json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d", "namespace": "n"}});
+        let left = server_side_apply(resource, &taken, &nothing, &request, &places).unwrap();
+        assert_eq!((&left["spec"]["replicas"], left["metadata"].get("managedFields")), (&json!(0), None));
     }
 }

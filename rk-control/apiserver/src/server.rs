@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::USER_AGENT;
+use http::header::{ACCEPT, HeaderMap, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use rk_api::resources::Registry;
@@ -26,10 +26,10 @@ use crate::callout::Callouts;
 use crate::config::Config;
 use crate::discovery::{self, Discovery, GIT_VERSION};
 use crate::handlers;
-use crate::health::Health;
+use crate::health::{Health, Hook};
 use crate::http::{
-    Body, BoxError, Connection, Format, Limits, Peer, Query, RequestInfo, ResourcePath, counted, serve_listener,
-    status_response,
+    Accept, Body, BoxError, Connection, Format, Limits, Peer, Query, RequestInfo, ResourcePath, counted, is_late,
+    serve_listener, status_response,
 };
 use crate::metrics::Metrics;
 use crate::pki::Pki;
@@ -40,6 +40,10 @@ use crate::{admission, aggregation, bootstrap, custom, flow, tls};
 
 /// Subresources whose answers are streams.
 const STREAMS: &[&str] = &["attach", "exec", "log", "portforward", "proxy"];
+
+/// A watch that carries this header is told of objects without their managed fields. Components in this process do: their caches drop them,
+/// and to write, to read and to drop them is a third of what an event costs.
+pub(crate) const UNMANAGED: &str = "x-rk-unmanaged";
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -116,16 +120,18 @@ impl Core {
         let head = request.method() == Method::HEAD;
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
-        let format = match crate::http::Accept::negotiate(request.headers(), &query, false) {
-            Ok(accept) => accept.format,
-            Err(_) => Format::Json,
-        };
+        let accepted: Vec<HeaderValue> = request.headers().get_all(ACCEPT).iter().cloned().collect();
         let (verb, path) = (info.verb.clone(), info.path.clone());
         let (resource, dry_run) = (info.resource.clone(), query.get("dryRun").is_some());
         let under_way = self.metrics.enter(&verb);
         let mut response = match self.route(request, connection, query, info).await {
             Ok(response) => response,
-            Err(status) => status_response(&status, format),
+            Err(status) => {
+                if is_late(&status) {
+                    self.metrics.terminated(&verb, resource.as_ref(), status.code);
+                }
+                status_response(&status, failure_format(accepted))
+            }
         };
         if head {
             // HTTP/2 takes a body in answer to HEAD for a broken stream.
@@ -177,6 +183,12 @@ impl Core {
             None => discovery::serve(self, &user, &info, &query, request).await,
         }
     }
+}
+
+/// In which format a request that accepts this is told of its failure. Read only then: handlers read the header for themselves.
+fn failure_format(accepted: Vec<HeaderValue>) -> Format {
+    let headers: HeaderMap = accepted.into_iter().map(|value| (ACCEPT, value)).collect();
+    Accept::negotiate(&headers, &Query::default(), false).map_or(Format::Json, |accept| accept.format)
 }
 
 /// The API server.
@@ -233,20 +245,23 @@ impl ApiServer {
     }
 
     /// Makes what every cluster has: namespaces, default roles, the `kubernetes` and DNS Services, cluster-info, and repairs the
-    /// allocations of Services. Safe to repeat; `/readyz` tells when it is done.
+    /// allocations of Services. Safe to repeat; `/readyz` tells when it is done, and the first turns of the loops that it starts.
     ///
     /// # Errors
     /// The first object that could not be made, as a `Status`.
     pub async fn bootstrap(&self) -> Result<(), Status> {
         custom::sync(&self.core).await?;
+        self.core.health.finish(Hook::CustomKinds);
         bootstrap::run(&self.core).await?;
         crate::alloc::settle(&self.core).await?;
+        self.core.health.finish(Hook::ServiceAddresses);
         if !self.keeping.swap(true, Ordering::AcqRel) {
             tokio::spawn(crate::alloc::run_keeper(Arc::clone(&self.core)));
             tokio::spawn(custom::run(Arc::clone(&self.core)));
             tokio::spawn(aggregation::run(Arc::clone(&self.core)));
             tokio::spawn(admission::run_policies(Arc::clone(&self.core)));
             tokio::spawn(flow::run(Arc::clone(&self.core)));
+            self.core.health.finish(Hook::CustomKindsKeeper);
         }
         Ok(())
     }
@@ -337,6 +352,7 @@ where
         let mut request = request;
         if let Some(agent) = self.agent.clone() {
             request.headers_mut().entry(USER_AGENT).or_insert(agent);
+            request.headers_mut().insert(UNMANAGED, HeaderValue::from_static("true"));
         }
         Box::pin(async move {
             let request = request.map(|body| body.map_err(Into::into).boxed_unsync());

@@ -199,6 +199,10 @@ async fn a_node_reads_what_its_pods_need_and_no_more() {
     assert!(message.contains("no relationship found between node 'n1' and this object"), "{message}");
     assert_eq!(node.get("/api/v1/namespaces/default/secrets").await.failure().0, 403);
     node.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn1").await.ok();
+    node.get(&format!("{PODS}/n1")).await.ok();
+    for foreign in ["pods", "pods?fieldSelector=spec.nodeName%3Dn2", "namespaces/default/pods/n2"] {
+        assert_eq!(node.get(&format!("/api/v1/{foreign}")).await.failure().0, 403, "{foreign}");
+    }
     let status = json!({"status": {"phase": "Running"}});
     let merge = "application/merge-patch+json";
     node.patch(&format!("{PODS}/n1/status"), merge, &status).await.ok();
@@ -209,7 +213,11 @@ async fn a_node_reads_what_its_pods_need_and_no_more() {
         code == 403 && message.contains("can only evict pods with spec.nodeName set to itself"),
         "{code} {message}"
     );
+    let own = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": {"disk": "ssd"}}});
+    let own = node.create("/api/v1/nodes", &own).await.ok();
     let mut mirror = pod("mirror");
+    mirror["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Node", "name": "n1", "controller": true,
+        "uid": own["metadata"]["uid"]}]);
     mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "x"});
     mirror["spec"]["nodeName"] = json!("n1");
     let reach = json!([{"name": "v", "configMap": {"name": "kube-root-ca.crt"}}]);
@@ -217,13 +225,101 @@ async fn a_node_reads_what_its_pods_need_and_no_more() {
     reaching["spec"]["volumes"] = reach;
     let (code, message) = node.create(PODS, &reaching).await.failure();
     assert!(code == 403 && message.contains("can not create pods that reference configmaps"), "{code} {message}");
+    let mut former = mirror.clone();
+    former["metadata"]["ownerReferences"][0]["uid"] = json!("of-a-former-node");
+    let (code, message) = node.create(PODS, &former).await.failure();
+    assert!(
+        code == 403 && message.contains("node n1 UID mismatch: expected of-a-former-node got "),
+        "{code} {message}"
+    );
     node.create(PODS, &mirror).await.ok();
-    let own = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1", "labels": {"disk": "ssd"}}});
-    node.create("/api/v1/nodes", &own).await.ok();
     let other = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n3"}});
     assert_eq!(node.create("/api/v1/nodes", &other).await.failure().0, 403);
     let label = json!({"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}});
     assert_eq!(node.patch("/api/v1/nodes/n1", merge, &label).await.failure().0, 403);
+}
+
+/// A certificate signing request of a node, in base64.
+fn node_request(node: &str) -> String {
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, format!("system:node:{node}"));
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
+    let request = params.serialize_request(&rcgen::KeyPair::generate().unwrap()).unwrap().pem().unwrap();
+    base64::engine::general_purpose::STANDARD.encode(request)
+}
+
+#[tokio::test]
+async fn a_node_asks_in_its_own_name_and_for_its_own_pods() {
+    let cluster = Cluster::start().await;
+    let (admin, node) = (cluster.admin(), cluster.client(User::new("system:node:n1", ["system:nodes".to_owned()])));
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let csr = |of: &str| {
+        json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"generateName": "csr-"},
+            "spec": {"request": node_request(of), "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
+                "usages": ["digital signature", "client auth"]}})
+    };
+    node.create(requests, &csr("n1")).await.ok();
+    let (code, message) = node.create(requests, &csr("n2")).await.failure();
+    assert!(code == 403 && message.contains("can only create a node CSR with CN=system:node:n1"), "{code} {message}");
+    let slices = "/apis/resource.k8s.io/v1/resourceslices";
+    let slice = |of: &str| {
+        json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": {"name": of}, "spec": {
+            "driver": "example.com", "nodeName": of, "pool": {"name": of, "generation": 1, "resourceSliceCount": 1}}})
+    };
+    node.create(slices, &slice("n1")).await.ok();
+    let (code, message) = node.create(slices, &slice("n2")).await.failure();
+    assert!(code == 403 && message.contains("with the same NodeName as the requesting node"), "{code} {message}");
+    admin.create(slices, &slice("n2")).await.ok();
+    node.get(&format!("{slices}/n1")).await.ok();
+    assert_eq!(node.get(&format!("{slices}/n2")).await.failure().0, 403);
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    admin.create(claims, &claim).await.ok();
+    let merge = "application/merge-patch+json";
+    let grown = json!({"status": {"capacity": {"storage": "1Gi"}}});
+    assert_eq!(node.patch(&format!("{claims}/data/status"), merge, &grown).await.failure().0, 403);
+    let mut user = pod("user");
+    user["spec"]["nodeName"] = json!("n1");
+    user["spec"]["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "data"}},
+        {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t", "audience": "vault"}}]}}]);
+    let user = admin.create(PODS, &user).await.ok();
+    node.patch(&format!("{claims}/data/status"), merge, &grown).await.ok();
+    let lost = json!({"status": {"phase": "Lost"}});
+    let (code, message) = node.patch(&format!("{claims}/data/status"), merge, &lost).await.failure();
+    assert!(code == 403 && message.contains("is not allowed to update fields other than"), "{code} {message}");
+    for (volume, claim) in [("used", "data"), ("unused", "other")] {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": volume}});
+        admin.create("/api/v1/namespaces/kube-system/secrets", &secret).await.ok();
+        let source = json!({"driver": "example.com", "volumeHandle": volume, "nodeStageSecretRef": {"name": volume, "namespace": "kube-system"}});
+        let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": volume}, "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "csi": source,
+            "claimRef": {"namespace": "default", "name": claim}}});
+        admin.create("/api/v1/persistentvolumes", &volume).await.ok();
+    }
+    for place in ["/api/v1/persistentvolumes", "/api/v1/namespaces/kube-system/secrets"] {
+        node.get(&format!("{place}/used")).await.ok();
+        assert_eq!(node.get(&format!("{place}/unused")).await.failure().0, 403);
+    }
+    let token = |audiences: Value| {
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": audiences,
+            "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "user", "uid": user["metadata"]["uid"]}}})
+    };
+    let tokens = "/api/v1/namespaces/default/serviceaccounts/default/token";
+    node.create(tokens, &token(json!([]))).await.ok();
+    node.create(tokens, &token(json!(["vault"]))).await.ok();
+    let (code, message) = node.create(tokens, &token(json!(["bank"]))).await.failure();
+    assert!(code == 403 && message.contains(r#"audience "bank" not found in pod spec volume"#), "{code} {message}");
+    let (code, message) = node.create(tokens, &token(json!(["vault", "bank"]))).await.failure();
+    assert!(code == 403 && message.contains("node may only request 0 or 1 audiences"), "{code} {message}");
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "bank"},
+        "rules": [{"apiGroups": [""], "resources": ["bank"], "verbs": ["request-serviceaccounts-token-audience"]}]});
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "bank"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "bank"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:nodes"}]});
+    admin.create(&format!("{RBAC}/clusterroles"), &role).await.ok();
+    admin.create(&format!("{RBAC}/clusterrolebindings"), &binding).await.ok();
+    node.create(tokens, &token(json!(["bank"]))).await.ok();
 }
 
 #[tokio::test]
@@ -237,13 +333,9 @@ async fn a_joining_node_gets_as_far_as_its_certificate_request() {
         "system:bootstrap:abcdef",
         ["system:bootstrappers", "system:bootstrappers:kubeadm:default-node-token"].map(str::to_owned),
     ));
-    let mut params = rcgen::CertificateParams::default();
-    params.distinguished_name.push(rcgen::DnType::CommonName, "system:node:n1");
-    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
-    let request = params.serialize_request(&rcgen::KeyPair::generate().unwrap()).unwrap().pem().unwrap();
     let csr = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"generateName": "csr-"},
     "spec": {
-        "request": base64::Engine::encode(&base64::engine::general_purpose::STANDARD, request),
+        "request": node_request("n1"),
         "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
         "usages": ["digital signature", "client auth"], "username": "somebody-else",
     }});

@@ -139,6 +139,16 @@ async fn status_scale_and_apply_work_as_for_other_kinds() {
     admin.patch(&format!("{path}/scale"), "application/merge-patch+json", &json!({"spec": {"replicas": 5}})).await.ok();
     let scaled = admin.get(&path).await.ok();
     assert_eq!((&scaled["spec"]["replicas"], &scaled["metadata"]["generation"]), (&json!(5), &json!(2)));
+    let scale =
+        json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "a"}, "spec": {"replicas": 6}});
+    let by = |more: &str| format!("{path}/scale?fieldManager=scaler{more}");
+    assert_eq!(admin.patch(&by(""), "application/apply-patch+yaml", &scale).await.code, 409);
+    admin.patch(&by("&force=true"), "application/apply-patch+yaml", &scale).await.ok();
+    let owned = admin.get(&path).await.ok();
+    let entries = owned["metadata"]["managedFields"].as_array().unwrap();
+    let entry = entries.iter().find(|entry| entry["manager"] == "scaler").unwrap();
+    assert_eq!((&entry["subresource"], &entry["operation"]), (&json!("scale"), &json!("Apply")));
+    assert_eq!((&owned["spec"]["replicas"], &entry["fieldsV1"]), (&json!(6), &json!({"f:spec": {"f:replicas": {}}})));
 
     let apply = |manager: &str| format!("{FOOS}/b?fieldManager={manager}");
     let kind = "application/apply-patch+yaml";

@@ -2,6 +2,7 @@
 
 mod support;
 
+use rk_apiserver::Config;
 use serde_json::{Value, json};
 use support::{Cluster, MAPS, PODS, config_map, pod, until};
 
@@ -29,7 +30,67 @@ async fn a_new_cluster_has_its_namespaces_services_and_policy() {
     assert_eq!(slice["endpoints"][0]["addresses"], json!(["192.0.2.10"]));
     admin.get("/apis/rbac.authorization.k8s.io/v1/clusterroles/cluster-admin").await.ok();
     admin.get("/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical").await.ok();
-    assert_eq!(admin.get("/readyz").await.body, "ok");
+    until("readiness", async || admin.get("/readyz").await.body == "ok").await;
+}
+
+#[tokio::test]
+async fn figures_tell_of_deprecated_apis_and_of_what_watches_got() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.get("/api/v1/namespaces/default/endpoints").await.ok();
+    admin.create(MAPS, &config_map("a", json!({}))).await.ok();
+    let mut watch = admin.watch(&format!("{MAPS}?watch=1")).await;
+    assert_eq!(watch.brief().await, ("ADDED".to_owned(), "a".to_owned()));
+    let figures = admin.get("/metrics").await.body;
+    let figures = String::from_utf8_lossy(&figures);
+    for line in [
+        "apiserver_requested_deprecated_apis{group=\"\",removed_release=\"\",resource=\"endpoints\",subresource=\"\",version=\"v1\"} 1",
+        "apiserver_watch_events_total{group=\"\",resource=\"configmaps\",version=\"v1\"} 1",
+        "apiserver_watch_events_sizes_count{group=\"\",resource=\"configmaps\",version=\"v1\"} 1",
+        "apiserver_init_events_total{group=\"\",resource=\"configmaps\"} 1",
+    ] {
+        assert!(figures.lines().any(|own| own == line), "{line}\n{figures}");
+    }
+}
+
+#[tokio::test]
+async fn health_is_told_check_by_check() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    until("readiness", async || admin.get("/readyz").await.code == 200).await;
+    let text = async |path: &str| {
+        let answer = admin.get(path).await;
+        assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8", "{path}");
+        (answer.code.as_u16(), String::from_utf8_lossy(&answer.body).into_owned())
+    };
+    for endpoint in ["healthz", "livez", "readyz"] {
+        assert_eq!(text(&format!("/{endpoint}")).await, (200, "ok".to_owned()));
+        let (code, told) = text(&format!("/{endpoint}?verbose")).await;
+        assert_eq!(code, 200);
+        assert!(told.starts_with("[+]ping ok\n[+]log ok\n[+]etcd ok\n"), "{told}");
+        assert!(told.contains("\n[+]poststarthook/rbac/bootstrap-roles ok\n"), "{told}");
+        assert!(told.ends_with(&format!("ok\n{endpoint} check passed\n")), "{told}");
+        assert_eq!(told.contains("[+]etcd-readiness ok\n[+]informer-sync ok\n"), endpoint == "readyz", "{told}");
+        for check in ["ping", "etcd", "poststarthook/rbac/bootstrap-roles"] {
+            assert_eq!(text(&format!("/{endpoint}/{check}")).await, (200, "ok".to_owned()), "{check}");
+        }
+        assert_eq!(text(&format!("/{endpoint}/nonesuch")).await.0, 404);
+    }
+    assert_eq!(text("/livez/etcd-readiness").await.0, 404, "it is a matter of readiness alone");
+    let (_, told) = text("/livez?verbose&exclude=etcd&exclude=nonesuch&exclude=more").await;
+    assert!(told.contains("[+]etcd excluded: ok\n"), "{told}");
+    let warning = "warn: some health checks cannot be excluded: no matches for \"more\",\"nonesuch\"\n";
+    assert!(told.contains(warning), "{told}");
+    let root = admin.get("/").await.ok();
+    assert!(root["paths"].as_array().unwrap().contains(&json!("/readyz/poststarthook/crd-informer-synced")));
+
+    cluster.server.shutdown();
+    let (code, told) = text("/readyz").await;
+    assert_eq!(code, 500, "{told}");
+    assert!(told.ends_with("[-]shutdown failed: reason withheld\nreadyz check failed\n"), "{told}");
+    assert_eq!(text("/readyz/shutdown").await, (500, "internal server error: process is shutting down\n".to_owned()));
+    assert_eq!(text("/livez").await.0, 200, "who shuts down is alive");
+    assert_eq!(text("/readyz?exclude=shutdown").await.0, 200);
 }
 
 #[tokio::test]
@@ -128,6 +189,74 @@ async fn services_get_addresses_and_ports_that_nobody_else_has() {
 }
 
 #[tokio::test]
+async fn node_ports_come_from_the_upper_band_and_can_be_asked_for() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let service = |name: &str, port: Value| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"type": "NodePort", "ports": [port]}})
+    };
+    for index in 0..20 {
+        let made = admin.create(SERVICES, &service(&format!("s{index}"), json!({"port": 80}))).await.ok();
+        let port = made["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
+        assert!((30086..=32767).contains(&port), "{port}");
+    }
+    let asked = admin.create(SERVICES, &service("asked", json!({"port": 80, "nodePort": 30001}))).await.ok();
+    assert_eq!(asked["spec"]["ports"][0]["nodePort"], 30001);
+    for (port, why) in [
+        (30001, "provided port is already allocated"),
+        (8080, "provided port is not in the valid range. The range of valid ports is 30000-32767"),
+    ] {
+        let (code, message) =
+            admin.create(SERVICES, &service("refused", json!({"port": 80, "nodePort": port}))).await.failure();
+        let place = format!("spec.ports[0].nodePort: Invalid value: {port}: {why}");
+        assert!(code == 422 && message.ends_with(&place), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn services_of_two_families_get_an_address_of_each() {
+    let dual = Config {
+        service_cidrs: ["10.96.0.0/16", "fd00:10:96::/112"].map(|range| range.parse().unwrap()).to_vec(),
+        ..Config::default()
+    };
+    let cluster = Cluster::start_with(tempfile::tempdir().unwrap(), dual).await;
+    let admin = cluster.admin();
+    let service = |name: &str, more: Value| {
+        let mut service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": more});
+        service["spec"]["ports"] = json!([{"port": 80}]);
+        service
+    };
+    for (name, asked, policy, families) in [
+        ("plain", json!({}), "SingleStack", vec!["IPv4"]),
+        ("six", json!({"ipFamilies": ["IPv6"]}), "SingleStack", vec!["IPv6"]),
+        ("both", json!({"ipFamilyPolicy": "PreferDualStack"}), "PreferDualStack", vec!["IPv4", "IPv6"]),
+        (
+            "turned",
+            json!({"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6", "IPv4"]}),
+            "RequireDualStack",
+            vec!["IPv6", "IPv4"],
+        ),
+    ] {
+        let spec = admin.create(SERVICES, &service(name, asked)).await.ok()["spec"].clone();
+        assert_eq!((&spec["ipFamilyPolicy"], &spec["ipFamilies"]), (&json!(policy), &json!(families)), "{name}");
+        let addresses: Vec<&str> = spec["clusterIPs"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(spec["clusterIP"], addresses[0], "{name}");
+        let found: Vec<&str> =
+            addresses.iter().map(|ip| if ip.starts_with("fd00:10:96::") { "IPv6" } else { "IPv4" }).collect();
+        assert_eq!(found, families, "{name}: {addresses:?}");
+        for address in addresses {
+            let record = admin.get(&format!("/apis/networking.k8s.io/v1/ipaddresses/{address}")).await.ok();
+            assert_eq!(record["spec"]["parentRef"]["name"], name);
+        }
+    }
+    let single = Cluster::start().await;
+    let asked = service("both", json!({"ipFamilyPolicy": "RequireDualStack"}));
+    let (code, message) = single.admin().create(SERVICES, &asked).await.failure();
+    assert!(code == 422 && message.contains("this cluster is not configured for dual-stack services"), "{message}");
+}
+
+#[tokio::test]
 async fn a_pod_gets_its_token_priority_and_tolerations() {
     let cluster = Cluster::start().await;
     let made = cluster.admin().create(PODS, &pod("p")).await.ok();
@@ -188,6 +317,55 @@ async fn a_quota_is_never_overdrawn_even_by_many_at_once() {
 }
 
 #[tokio::test]
+async fn a_quota_is_charged_for_what_its_scopes_and_names_say() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let quotas = "/api/v1/namespaces/default/resourcequotas";
+    let class = |name: &str| json!({"matchExpressions": [{"scopeName": "VolumeAttributesClass", "operator": "In", "values": [name]}]});
+    for (name, spec) in [
+        ("abroad", json!({"hard": {"pods": "0"}, "scopes": ["CrossNamespacePodAffinity"]})),
+        ("bounded", json!({"hard": {"limits.cpu": "5"}, "scopes": ["Terminating"]})),
+        ("gold", json!({"hard": {"requests.storage": "1Gi"}, "scopeSelector": class("gold")})),
+        ("gpus", json!({"hard": {"gpu.deviceclass.resource.k8s.io/devices": "3"}})),
+    ] {
+        let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": spec});
+        admin.create(quotas, &quota).await.ok();
+    }
+    let mut abroad = pod("abroad");
+    let term = json!({"topologyKey": "zone", "namespaces": ["kube-system"], "labelSelector": {}});
+    abroad["spec"]["affinity"] = json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
+    let (code, message) = admin.create(PODS, &abroad).await.failure();
+    assert_eq!(code, 403);
+    assert!(message.contains("exceeded quota: abroad, requested: pods=1, used: pods=0, limited: pods=0"), "{message}");
+    let mut bounded = pod("bounded");
+    bounded["spec"]["activeDeadlineSeconds"] = json!(9);
+    let (code, message) = admin.create(PODS, &bounded).await.failure();
+    assert_eq!(code, 403);
+    assert!(message.contains("failed quota: bounded: must specify limits.cpu for: "), "{message}");
+    admin.create(PODS, &pod("plain")).await.ok();
+    let claim = |name: &str, class: &str| {
+        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "volumeAttributesClassName": class, "resources": {"requests": {"storage": "2Gi"}}}})
+    };
+    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    assert_eq!(admin.create(claims, &claim("gold", "gold")).await.failure().0, 403);
+    admin.create(claims, &claim("tin", "tin")).await.ok();
+    let devices = |name: &str, count: i64| {
+        let request = json!({"name": "r", "exactly": {"deviceClassName": "gpu", "count": count}});
+        json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": {"name": name}, "spec": {"devices": {"requests": [request]}}})
+    };
+    let claims = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
+    admin.create(claims, &devices("two", 2)).await.ok();
+    let (code, message) = admin.create(claims, &devices("more", 2)).await.failure();
+    assert_eq!(code, 403);
+    let gpus = "gpu.deviceclass.resource.k8s.io/devices";
+    assert!(
+        message.contains(&format!("exceeded quota: gpus, requested: {gpus}=2, used: {gpus}=2, limited: {gpus}=3")),
+        "{message}"
+    );
+}
+
+#[tokio::test]
 async fn limits_fill_in_and_refuse() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
@@ -199,6 +377,10 @@ async fn limits_fill_in_and_refuse() {
     assert_eq!(
         made["spec"]["containers"][0]["resources"],
         json!({"limits": {"cpu": "500m"}, "requests": {"cpu": "100m"}})
+    );
+    assert_eq!(
+        made["metadata"]["annotations"]["kubernetes.io/limit-ranger"],
+        "LimitRanger plugin set: cpu request for container c; cpu limit for container c"
     );
     let mut big = pod("big");
     big["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "2"}});

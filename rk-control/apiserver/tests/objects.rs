@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Method;
+use rk_apiserver::{ApiServer, Config, User};
 use serde_json::{Value, json};
 use support::{Cluster, MAPS, PODS, config_map, pod};
 
@@ -231,6 +234,35 @@ async fn scale_reads_and_writes_replicas() {
     assert_eq!(admin.patch(&path, MERGE, &json!({"spec": {"replicas": 7}})).await.ok()["spec"]["replicas"], 7);
     let whole = admin.get(&format!("{deployments}/d")).await.ok();
     assert_eq!((&whole["spec"]["replicas"], &whole["metadata"]["generation"]), (&json!(7), &json!(3)));
+
+    // Replicas have one owner, whether it speaks of the workload or of its Scale.
+    let owner = |whole: &Value, manager: &str| {
+        let entries = whole["metadata"]["managedFields"].as_array().unwrap();
+        let found = entries.iter().find(|entry| entry["manager"] == manager && entry["subresource"] == "scale");
+        found.map(|entry| (entry["operation"].clone(), entry["apiVersion"].clone(), entry["fieldsV1"].clone()))
+    };
+    let fields = json!({"f:spec": {"f:replicas": {}}});
+    let by = |manager: &str, more: &str| format!("{path}?fieldManager={manager}{more}");
+    admin.patch(&by("autoscaler", ""), MERGE, &json!({"spec": {"replicas": 8}})).await.ok();
+    let whole = admin.get(&format!("{deployments}/d")).await.ok();
+    assert_eq!(owner(&whole, "autoscaler"), Some((json!("Update"), json!("apps/v1"), fields.clone())));
+
+    let (kind, config) = (
+        "application/apply-patch+yaml",
+        |replicas: i64| json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": {"replicas": replicas}}),
+    );
+    let (code, message) = admin.patch(&by("one", ""), kind, &config(9)).await.failure();
+    assert!(code == 409 && message.contains("conflict with \"autoscaler\" with subresource \"scale\""), "{message}");
+    assert_eq!(admin.patch(&path, MERGE, &config(9)).await.code, 200, "who does not apply takes what it likes");
+    assert_eq!(admin.patch(&by("one", "&force=true"), kind, &config(4)).await.ok()["spec"]["replicas"], 4);
+    let whole = admin.get(&format!("{deployments}/d")).await.ok();
+    assert_eq!(owner(&whole, "one"), Some((json!("Apply"), json!("apps/v1"), fields)));
+    assert_eq!((&whole["spec"]["replicas"], owner(&whole, "autoscaler")), (&json!(4), None));
+    assert_eq!(admin.patch(&by("two", ""), kind, &config(5)).await.code, 409);
+    assert_eq!(admin.patch(&by("two", "&force=true"), MERGE, &config(5)).await.code, 422);
+    assert_eq!(admin.patch(&path, kind, &config(5)).await.code, 422, "who applies has a name");
+    let odd = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}});
+    assert_eq!(admin.patch(&by("one", ""), kind, &odd).await.code, 400);
 }
 
 #[tokio::test]
@@ -362,4 +394,30 @@ async fn an_applied_configuration_with_a_key_twice_is_refused_when_strict() {
     let answer = admin.answer(Method::PATCH, &apply("Warn"), kind, twice.into()).await;
     assert!(answer.headers["warning"].to_str().unwrap().contains("already set in map"), "{:?}", answer.headers);
     assert_eq!(answer.ok()["data"]["a"], "2");
+}
+
+#[tokio::test]
+async fn servers_on_one_store_build_on_each_others_changes() {
+    let cluster = Cluster::start().await;
+    let config = Config { advertise: "192.0.2.11".to_owned(), ..Config::default() };
+    let second = ApiServer::new(config, &cluster.pki, Arc::clone(&cluster.store)).await.unwrap();
+    second.bootstrap().await.unwrap();
+    let (one, two) = (cluster.admin(), Cluster::client_of(&second, User::new("admin", ["system:masters".to_owned()])));
+    one.create(MAPS, &config_map("a", json!({}))).await.ok();
+    let path = format!("{MAPS}/a");
+    // Both now have what they answer from, and each is late with the other's changes.
+    for client in [&one, &two] {
+        client.get(MAPS).await.ok();
+    }
+    let version = |object: &Value| object["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    for round in 0..40 {
+        let (here, there) = if round % 2 == 0 { (&one, &two) } else { (&two, &one) };
+        let mut next = here.patch(&path, MERGE, &json!({"data": {"patched": round.to_string()}})).await.ok();
+        next["data"]["put"] = json!(round.to_string());
+        let put = there.put(&path, &next).await.ok();
+        assert_eq!(put["data"], json!({"patched": round.to_string(), "put": round.to_string()}));
+        let same = here.patch(&path, MERGE, &json!({"data": {"put": round.to_string()}})).await.ok();
+        assert_eq!(version(&same), version(&put), "nothing was to be changed in the newest");
+        assert_eq!(here.put(&path, &next).await.failure().0, 409, "and the one before is known to be old");
+    }
 }

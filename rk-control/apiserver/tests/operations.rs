@@ -321,3 +321,35 @@ async fn the_newer_events_and_the_older_ones_are_the_same_objects() {
     admin.delete(&format!("{newer}?labelSelector=round%3Dtwo")).await.ok();
     assert_eq!(admin.get(&format!("{newer}/e")).await.code, 404);
 }
+
+#[tokio::test]
+async fn field_managers_are_short_and_printable() {
+    const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let map =
+        |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"k": "v"}});
+    admin.create(MAPS, &map("kept")).await.ok();
+    let long = "m".repeat(129);
+    for (manager, why) in [
+        (long.as_str(), "Too long: may not be more than 128 bytes"),
+        ("be%07ll", "invalid character U+0007 (at position 2)"),
+    ] {
+        let (all, one) = (format!("{MAPS}?fieldManager={manager}"), format!("{MAPS}/kept?fieldManager={manager}"));
+        for (options, answer) in [
+            ("CreateOptions", admin.create(&all, &map("new")).await),
+            ("UpdateOptions", admin.put(&one, &map("kept")).await),
+            ("PatchOptions", admin.patch(&one, "application/merge-patch+json", &json!({"data": {"k": "w"}})).await),
+            ("PatchOptions", admin.patch(&one, "application/apply-patch+yaml", &map("kept")).await),
+        ] {
+            let (code, message) = answer.failure();
+            assert_eq!(code, 422, "{message}");
+            assert!(
+                message.starts_with(&format!("{options}.meta.k8s.io \"\" is invalid: fieldManager: ")),
+                "{message}"
+            );
+            assert!(message.ends_with(why), "{message}");
+        }
+    }
+    assert_eq!(admin.get(&format!("{MAPS}/new")).await.code, 404);
+}

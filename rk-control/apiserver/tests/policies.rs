@@ -58,6 +58,10 @@ async fn a_policy_validates_deployments() {
     assert_eq!(answer.json()["reason"], "Invalid");
     let cause = answer.json()["details"]["causes"][0]["message"].clone();
     assert!(cause.as_str().unwrap().ends_with("denied request: wants replicas > 1, got 1"), "{cause}");
+    let figures = admin.get("/metrics").await.body;
+    let told = "apiserver_validating_admission_policy_check_total{enforcement_action=\"deny\",error_type=\"no_error\",\
+         policy=\"p\",policy_binding=\"p-b\"} 1";
+    assert!(String::from_utf8_lossy(&figures).lines().any(|line| line == told));
     admin.create(DEPLOYMENTS, &deployment("two", 2)).await.ok();
     let (_, message) =
         admin.patch(&format!("{DEPLOYMENTS}/two"), MERGE, &json!({"spec": {"replicas": 6}})).await.failure();

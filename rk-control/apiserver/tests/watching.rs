@@ -2,6 +2,7 @@
 
 mod support;
 
+use rk_apiserver::User;
 use serde_json::json;
 use support::{Cluster, MAPS, PODS, config_map, pod};
 
@@ -108,6 +109,25 @@ async fn a_watch_shows_every_change_in_order() {
 }
 
 #[tokio::test]
+async fn components_in_the_process_are_told_of_objects_without_their_managers() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let manager = cluster.client(User::new("system:kube-controller-manager", ["system:masters".to_owned()]));
+    let version = admin.get(MAPS).await.ok()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let path = format!("{MAPS}?watch=1&resourceVersion={version}");
+    let (mut whole, mut reduced) = (admin.watch(&path).await, manager.watch(&path).await);
+    admin.create(MAPS, &config_map("a", json!({"managedFields": "data"}))).await.ok();
+    admin.patch(&format!("{MAPS}/a"), MERGE, &json!({"data": {"k": "2"}})).await.ok();
+    admin.delete(&format!("{MAPS}/a")).await.ok();
+    for _ in 0..3 {
+        let (mut event, told) = (whole.next().await.unwrap(), reduced.next().await.unwrap());
+        let managers = event["object"]["metadata"].as_object_mut().unwrap().remove("managedFields");
+        assert!(managers.is_some_and(|list| list[0]["fieldsV1"].is_object()));
+        assert_eq!(told, event);
+    }
+}
+
+#[tokio::test]
 async fn a_watch_that_waits_ends_when_the_server_does() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
@@ -173,6 +193,45 @@ async fn a_streaming_list_ends_its_state_with_a_bookmark() {
 }
 
 #[tokio::test]
+async fn a_watch_ends_when_its_time_is_up_with_a_bookmark_before() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let made = admin.create(MAPS, &config_map("a", json!({}))).await.ok();
+    let number = |version: &serde_json::Value| version.as_str().unwrap().parse::<u64>().unwrap();
+    let version = number(&made["metadata"]["resourceVersion"]);
+    let path = format!("{MAPS}?watch=1&resourceVersion={version}");
+    let began = std::time::Instant::now();
+    let mut silent = admin.watch(&format!("{path}&timeoutSeconds=1")).await;
+    let mut marked = admin.watch(&format!("{path}&timeoutSeconds=3&allowWatchBookmarks=true")).await;
+    assert!(silent.next().await.is_none(), "who asked for no bookmarks gets none");
+    assert!(began.elapsed() >= std::time::Duration::from_secs(1));
+    let mark = marked.next().await.unwrap();
+    assert_eq!((&mark["type"], &mark["object"]["kind"]), (&json!("BOOKMARK"), &json!("ConfigMap")));
+    assert!(number(&mark["object"]["metadata"]["resourceVersion"]) >= version);
+    assert!(marked.next().await.is_none());
+    assert!(began.elapsed() >= std::time::Duration::from_secs(3));
+    assert_eq!(admin.get(&format!("{path}&timeoutSeconds=x")).await.failure().0, 400);
+}
+
+#[tokio::test]
+async fn a_watch_comes_in_messages_on_request() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let version = admin.get(MAPS).await.ok()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let made = admin.create(MAPS, &config_map("a", json!({"k": "1"}))).await.ok();
+    let changed = admin.patch(&format!("{MAPS}/a"), MERGE, &json!({"data": {"k": "2"}})).await.ok();
+    let mut wanted = Vec::new();
+    for (kind, object) in [("ADDED", &made), ("MODIFIED", &changed)] {
+        wanted.extend(rk_api::proto::watch_frame(kind, &rk_api::proto::encode(object).unwrap()));
+    }
+    let client = cluster.admin().with("accept", "application/vnd.kubernetes.protobuf;stream=watch");
+    let path = format!("{MAPS}?watch=1&resourceVersion={version}&timeoutSeconds=2");
+    let answer = client.get(&path).await;
+    assert_eq!(answer.headers["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
+    assert_eq!(answer.body, wanted);
+}
+
+#[tokio::test]
 async fn entering_a_selection_is_an_addition_and_leaving_it_a_deletion() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
@@ -218,6 +277,66 @@ async fn tables_and_metadata_are_other_shapes_of_the_same_list() {
     let metadata = cluster.admin().with("accept", accept).get(PODS).await.ok();
     assert_eq!(metadata["kind"], "PartialObjectMetadataList");
     assert!(metadata["items"][0].get("spec").is_none());
+}
+
+#[tokio::test]
+async fn watchers_of_other_shapes_see_the_same_frames() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let version = admin.get(MAPS).await.ok()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let path = format!("{MAPS}?watch=1&resourceVersion={version}");
+    let accept = |shape: &str| format!("application/json;as={shape};v=v1;g=meta.k8s.io");
+    for shape in ["PartialObjectMetadata", "Table"] {
+        let client = cluster.admin().with("accept", &accept(shape));
+        let (mut one, mut two) = (client.watch(&path).await, client.watch(&path).await);
+        for name in ["a", "b"] {
+            admin.create(MAPS, &config_map(&format!("{}-{name}", shape.to_lowercase()), json!({"k": "v"}))).await.ok();
+        }
+        let mut seen = Vec::new();
+        loop {
+            let (one, two) = (one.next().await.unwrap(), two.next().await.unwrap());
+            // Ages are told in seconds, which may have passed between the two.
+            let same = |event: &serde_json::Value| {
+                let rows = event["object"]["rows"][0].clone();
+                (
+                    event["type"].clone(),
+                    event["object"]["metadata"].clone(),
+                    rows["cells"][0].clone(),
+                    rows["object"].clone(),
+                )
+            };
+            assert_eq!(same(&one), same(&two));
+            assert_eq!(one["object"]["kind"], shape);
+            assert!(one["object"].get("data").is_none() && one["object"].get("spec").is_none());
+            let columns = one["object"]["columnDefinitions"].as_array().map(|columns| !columns.is_empty());
+            assert_eq!(columns, (shape == "Table").then_some(seen.is_empty()), "columns are told once");
+            let table = &one["object"]["rows"][0]["object"]["metadata"]["name"];
+            let name = one["object"]["metadata"]["name"].as_str().or(table.as_str()).unwrap().to_owned();
+            seen.push(name.clone());
+            if name == format!("{}-b", shape.to_lowercase()) {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_messages_is_streamed_whole() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let protobuf = cluster.admin().with("accept", "application/vnd.kubernetes.protobuf");
+    // None, few in one piece, and several pieces.
+    for (from, to, size) in [(0, 0, 0), (0, 3, 10), (3, 40, 9000)] {
+        for index in from..to {
+            admin.create(MAPS, &config_map(&format!("m{index:03}"), json!({"k": "v".repeat(size)}))).await.ok();
+        }
+        let version = admin.get(MAPS).await.ok()["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+        let path = format!("{MAPS}?resourceVersion={version}&resourceVersionMatch=Exact");
+        let (plain, messages) = (admin.get(&path).await.ok(), protobuf.get(&path).await);
+        assert_eq!(messages.headers["content-type"], "application/vnd.kubernetes.protobuf");
+        assert_eq!(plain["items"].as_array().unwrap().len(), to);
+        assert_eq!(messages.body, rk_api::proto::encode(&plain).unwrap(), "{to}");
+    }
 }
 
 #[tokio::test]

@@ -51,8 +51,19 @@ type Labels = String;
 static TABLE: Mutex<BTreeMap<(&'static str, Labels), Series>> = Mutex::new(BTreeMap::new());
 
 fn change(name: &'static str, labels: &[(&str, &str)], apply: impl FnOnce(&mut Series)) {
-    let labels = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect::<Vec<_>>().join(",");
-    apply(TABLE.lock().unwrap_or_else(PoisonError::into_inner).entry((name, labels)).or_default());
+    apply(TABLE.lock().unwrap_or_else(PoisonError::into_inner).entry((name, text(labels))).or_default());
+}
+
+/// Labels as they are written; each key of each queue comes here several times.
+fn text(labels: &[(&str, &str)]) -> String {
+    let mut text = String::with_capacity(64);
+    for (key, value) in labels {
+        let comma = if text.is_empty() { "" } else { "," };
+        for part in [comma, *key, "=\"", *value, "\""] {
+            text.push_str(part);
+        }
+    }
+    text
 }
 
 /// Counts one more.

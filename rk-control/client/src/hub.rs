@@ -1,5 +1,6 @@
 //! One informer per kind and process.
 
+use crate::feed::Feed;
 use crate::informer::Informer;
 use futures::future::BoxFuture;
 use kube::Client;
@@ -18,6 +19,8 @@ struct Registry {
     tasks: Option<JoinSet<()>>,
     sync: Vec<watch::Receiver<bool>>,
     clear: Vec<Box<dyn Fn() + Send>>,
+    /// The informers of all objects of a kind, by group and plural.
+    feeds: HashMap<(String, String), Arc<dyn Feed>>,
 }
 
 impl Registry {
@@ -66,8 +69,19 @@ impl Informers {
         let clear = informer.clone();
         registry.clear.push(Box::new(move || clear.drop_handlers()));
         registry.sync.push(informer.first_list());
+        if fields.is_empty() {
+            let kind = (K::group(&()).into_owned(), K::plural(&()).into_owned());
+            let feed: Arc<dyn Feed> = Arc::new(informer.clone());
+            registry.feeds.entry(kind).or_insert(feed);
+        }
         registry.add(informer.filling());
         informer.writing_as(self.writer.clone())
+    }
+
+    /// The metadata of a kind, if an informer of all its objects was asked for; no other watch of it is needed then.
+    pub fn metadata(&self, group: &str, plural: &str) -> Option<Arc<dyn Feed>> {
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.feeds.get(&(group.to_owned(), plural.to_owned())).cloned()
     }
 
     /// Starts all watches asked for so far; later ones start when asked for.

@@ -16,7 +16,7 @@ use rk_watch::{Collection, Event, Selection, Told, read, reflect};
 use rk_watch::{Object, ObjectKey};
 use serde::Serialize;
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::watch;
 
@@ -65,6 +65,8 @@ struct Shared<K> {
     handlers: Mutex<Vec<Handler<K>>>,
     /// The highest revision that the watch delivered.
     seen: AtomicU64,
+    /// Whether the watch ever told of an object that cannot be read as a `K`.
+    misread: AtomicBool,
     synced: watch::Sender<bool>,
 }
 
@@ -90,6 +92,7 @@ impl<K: Object> Informer<K> {
                 cache: RwLock::new(Cache::new()),
                 handlers: Mutex::new(Vec::new()),
                 seen: AtomicU64::new(0),
+                misread: AtomicBool::new(false),
                 synced: watch::Sender::new(false),
             }),
         }
@@ -112,6 +115,10 @@ impl<K: Object> Informer<K> {
     /// Keeps an index; [`Informer::by_index`] reads it. Asking again for the same name changes nothing.
     pub fn index(&self, name: &'static str, values: IndexFn<K>) {
         self.shared.cache.write().unwrap_or_else(PoisonError::into_inner).add_index(name, values);
+    }
+
+    pub(crate) fn misread(&self) -> bool {
+        self.shared.misread.load(Ordering::Acquire)
     }
 
     fn read<T>(&self, f: impl FnOnce(&Cache<K>) -> T) -> T {
@@ -325,6 +332,9 @@ struct Filling<K> {
 impl<K: Object> Sink for Filling<K> {
     fn take(&mut self, told: Told) {
         let Some(event) = read(&K::kind(&()), told) else { return };
+        if matches!(event, Event::Unread(_) | Event::Vanished(_)) {
+            self.informer.shared.misread.store(true, Ordering::Release);
+        }
         match event {
             Event::Begin => {
                 self.listed.clear();

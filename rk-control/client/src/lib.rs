@@ -12,6 +12,7 @@
 
 mod cache;
 mod events;
+mod feed;
 mod figures;
 mod hub;
 mod in_process;
@@ -28,6 +29,7 @@ mod verbs;
 mod worker;
 
 pub use events::{EventType, Recorder, Recorders};
+pub use feed::{Feed, MetaHandler, Presence};
 pub use figures::{count, observe, render_figures, set};
 pub use hub::Informers;
 pub use in_process::in_process;
@@ -35,7 +37,7 @@ pub use informer::{Change, Informer};
 pub use leader::{Leadership, LeaseConfig};
 pub use limiter::RateLimiter;
 pub use owner::{controller_of, controller_ref, is_controlled_by, owner_key};
-pub use quantity::{format_milli, format_quantity, parse_milli, parse_value, try_parse_milli};
+pub use quantity::{parse_milli, parse_value, try_parse_milli};
 pub use queue::Queue;
 pub use retry::{is_already_exists, is_conflict, is_namespace_terminating, is_not_found, message, on_conflict, reason};
 pub use rk_watch::{Object, ObjectKey};

@@ -78,37 +78,6 @@ pub fn parse_value(quantity: &Quantity) -> i64 {
     })
 }
 
-/// Thousandths in canonical decimal form: `1500` is `1500m`, `2000` is `2`.
-pub fn format_milli(milli: i64) -> Quantity {
-    Quantity(if milli % 1000 == 0 { format_decimal(milli / 1000) } else { format!("{milli}m") })
-}
-
-fn format_decimal(mut value: i64) -> String {
-    let mut suffixes = ["", "k", "M", "G", "T", "P", "E"].iter();
-    let mut suffix = suffixes.next().unwrap_or(&"");
-    while value != 0 && value % 1000 == 0 {
-        let Some(next) = suffixes.next() else { break };
-        value /= 1000;
-        suffix = next;
-    }
-    format!("{value}{suffix}")
-}
-
-/// Whole units in canonical form; binary suffixes when `binary`.
-pub fn format_quantity(mut value: i64, binary: bool) -> Quantity {
-    if !binary {
-        return Quantity(format_decimal(value));
-    }
-    let mut suffixes = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].iter();
-    let mut suffix = suffixes.next().unwrap_or(&"");
-    while value != 0 && value % 1024 == 0 {
-        let Some(next) = suffixes.next() else { break };
-        value /= 1024;
-        suffix = next;
-    }
-    Quantity(format!("{value}{suffix}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,9 +105,5 @@ mod tests {
         {
             assert_eq!(parse_value(&Quantity(text.to_owned())), value, "{text}");
         }
-        assert_eq!(format_milli(1500).0, "1500m");
-        assert_eq!(format_milli(2000).0, "2");
-        assert_eq!(format_quantity(134_217_728, true).0, "128Mi");
-        assert_eq!(format_quantity(3000, false).0, "3k");
     }
 }

@@ -82,6 +82,11 @@ fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
         }
         return;
     }
+    // Known only once it has a node: nothing of a pod that others are to place is read before.
+    if !is_placed(pod) && (!is_ours(pod, scheduler) || pod.metadata.deletion_timestamp.is_some()) {
+        shared.queue().remove(&key);
+        return;
+    }
     let info = match PodInfo::new(pod) {
         Ok(info) => Arc::new(info),
         Err(error) => {
@@ -96,11 +101,6 @@ fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
         if matches!(change.previous(), None | Some(_)) && !was_bound(change) {
             shared.cluster_changed();
         }
-        return;
-    }
-    let ours = pod.spec.as_ref().is_some_and(|spec| spec.scheduler_name.as_deref().unwrap_or_default() == scheduler);
-    if !ours || info.deleting {
-        shared.queue().remove(&key);
         return;
     }
     let mut cluster = shared.cluster();
@@ -119,6 +119,14 @@ fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
     }
     shared.queue().add(info, Instant::now());
     shared.wake.notify_one();
+}
+
+fn is_placed(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).is_some_and(|node| !node.is_empty())
+}
+
+fn is_ours(pod: &Pod, scheduler: &str) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.scheduler_name.as_deref().unwrap_or_default() == scheduler)
 }
 
 fn is_over(pod: &Pod) -> bool {
@@ -154,5 +162,31 @@ fn on_node(shared: &Shared, change: &Change<Node>) {
     };
     if !change.previous().is_some_and(same) {
         shared.cluster_changed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn added(scheduler: &str, node: Option<&str>) -> Change<Pod> {
+        let spec = json!({"schedulerName": scheduler, "nodeName": node, "containers": []});
+        let pod = json!({"metadata": {"namespace": "n", "name": "p", "uid": "u"}, "spec": spec});
+        Change::Added(Arc::new(serde_json::from_value(pod).expect("a pod")))
+    }
+
+    #[test]
+    fn a_pod_of_another_scheduler_counts_once_it_has_a_node() {
+        let (shared, key) = (Shared::default(), ObjectKey::new("n", "p"));
+        on_pod(&shared, "own", &added("other", None));
+        assert!(shared.queue().pop(Instant::now()).is_none());
+        assert!(!shared.cluster().is_placed(&key));
+        on_pod(&shared, "own", &added("other", Some("a")));
+        assert!(shared.queue().pop(Instant::now()).is_none());
+        assert!(shared.cluster().is_placed(&key));
+        let shared = Shared::default();
+        on_pod(&shared, "own", &added("own", None));
+        assert!(shared.queue().pop(Instant::now()).is_some());
     }
 }

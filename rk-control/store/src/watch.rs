@@ -4,6 +4,7 @@ use tokio::sync::mpsc;
 
 use crate::error::{Result, StoreError};
 use crate::model::{Change, Revision};
+use crate::sqlite::Follower;
 
 /// How many batches may wait for a slow watcher before it is dropped. A batch is one commit, so this bounds both memory and
 /// the time a watcher may stall; a dropped watcher lists again, which is what upstream's clients do on 410.
@@ -21,16 +22,29 @@ pub enum WatchItem {
 /// A live subscription; dropping it ends the watch.
 #[derive(Debug)]
 pub struct Watch {
-    receiver: mpsc::Receiver<Result<WatchItem>>,
+    source: Source,
     ended: bool,
 }
 
+/// Where a watch's items come from.
+#[derive(Debug)]
+enum Source {
+    /// A task that reads the backend's own stream.
+    Task(mpsc::Receiver<Result<WatchItem>>),
+    /// The database's history, then its writer.
+    Sqlite(Follower),
+}
+
 impl Watch {
-    pub(crate) fn new(receiver: mpsc::Receiver<Result<WatchItem>>) -> Self {
-        Self { receiver, ended: false }
+    pub(crate) fn fed(receiver: mpsc::Receiver<Result<WatchItem>>) -> Self {
+        Self { source: Source::Task(receiver), ended: false }
     }
 
-    /// The next item. After an error, or when the store closed, the watch yields `None` for good.
+    pub(crate) fn following(follower: Follower) -> Self {
+        Self { source: Source::Sqlite(follower), ended: false }
+    }
+
+    /// The next item. After an error, or when the store closed, the watch yields `None` for good. A call that is given up loses nothing.
     ///
     /// # Errors
     /// [`StoreError::Compacted`] when history was lost before it was delivered, and [`StoreError::Closed`] once when the watcher
@@ -39,7 +53,11 @@ impl Watch {
         if self.ended {
             return None;
         }
-        let item = self.receiver.recv().await.unwrap_or(Err(StoreError::Closed));
+        let item = match &mut self.source {
+            Source::Task(receiver) => receiver.recv().await,
+            Source::Sqlite(follower) => follower.next().await,
+        };
+        let item = item.unwrap_or(Err(StoreError::Closed));
         self.ended = item.is_err();
         Some(item)
     }

@@ -59,3 +59,47 @@ async fn a_stalled_watcher_is_dropped_alone() {
     assert!(matches!(ended, rk_store::StoreError::Closed), "{ended}");
     while !matches!(healthy.next().await, Some(Ok(rk_store::WatchItem::Changes(_)))) {}
 }
+
+#[tokio::test]
+async fn a_watch_goes_from_history_to_what_happens_without_a_gap() {
+    const PAST: u64 = 1200;
+    let dir = tempfile::tempdir().unwrap();
+    let options = SqliteOptions { path: dir.path().join("state.db"), durable: false };
+    let store = SqliteStore::open(&options).unwrap();
+    for round in 0..PAST {
+        store.put("/key", format!("{round}").into(), Expect::Any, None).await.unwrap();
+    }
+    let mut watch = store.watch("/", 1).await.unwrap();
+    for round in 0..10 {
+        store.put("/key", format!("later {round}").into(), Expect::Any, None).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    while seen.len() < PAST as usize + 10 {
+        // Given up half-way, again and again.
+        let Ok(item) = tokio::time::timeout(std::time::Duration::from_micros(50), watch.next()).await else { continue };
+        if let rk_store::WatchItem::Changes(changes) = item.unwrap().unwrap() {
+            seen.extend(changes.into_iter().map(|change| change.entry.mod_revision));
+        }
+    }
+    assert_eq!(seen, (2..PAST + 12).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn the_log_of_writes_has_a_bound_while_it_is_written() {
+    const LIMIT: u64 = 40 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let options = SqliteOptions { path: dir.path().join("state.db"), durable: false };
+    let store = SqliteStore::open(&options).unwrap();
+    let length = |name: &str| std::fs::metadata(dir.path().join(name)).map_or(0, |found| found.len());
+    for round in 0..4000 {
+        store.put(&format!("/key/{round}"), vec![b'x'; 4096].into(), Expect::Absent, None).await.unwrap();
+        assert!(length("state.db-wal") < LIMIT, "after {round} writes");
+    }
+    assert!(length("state.db") > 4 << 20, "checkpoints are made beside the writes");
+    let taken = store.put("/key/7", "x".into(), Expect::Absent, None).await.unwrap_err();
+    let rk_store::StoreError::Conflict { current: Some(current), .. } = taken else { panic!("{taken}") };
+    assert_eq!((current.mod_revision, current.value.len()), (9, 4096));
+    let last = store.revision().await.unwrap();
+    assert_eq!(last, 4001, "a refused write takes no revision");
+    assert_eq!(store.put("/key/new", "x".into(), Expect::Absent, None).await.unwrap().revision, last + 1);
+}

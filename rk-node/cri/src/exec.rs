@@ -1,6 +1,7 @@
 //! `ExecSync`: a command run to its end, its output kept up to a bound.
 
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rk_cri_api::v1::{ContainerState, ExecSyncRequest, ExecSyncResponse};
@@ -9,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::container;
 use crate::error::{Error, IoContext, Result};
@@ -49,10 +51,8 @@ pub(crate) async fn exec_sync(runtime: &Runtime, request: ExecSyncRequest) -> Re
         size: None,
     };
     let ((out, out_write), (err, err_write)) = (pipe()?, pipe()?);
-    let (out, err) = (receiver(out)?, receiver(err)?);
+    let (out, err) = (Capture::of(receiver(out)?), Capture::of(receiver(err)?));
     let mut exec = shim::exec(&runtime.run_dir(&record.sandbox), process, vec![null()?, out_write, err_write]).await?;
-    let mut out = tokio::spawn(capture(out));
-    let mut err = tokio::spawn(capture(err));
     let exit = if request.timeout > 0 {
         let patience = Duration::from_secs(request.timeout.unsigned_abs());
         match tokio::time::timeout(patience, exec.wait()).await {
@@ -68,12 +68,7 @@ pub(crate) async fn exec_sync(runtime: &Runtime, request: ExecSyncRequest) -> Re
     } else {
         exec.wait().await?
     };
-    let lingering = tokio::time::timeout(LINGER, async { (drained(&mut out).await, drained(&mut err).await) });
-    let (stdout, stderr) = lingering.await.unwrap_or_else(|_| {
-        out.abort();
-        err.abort();
-        Default::default()
-    });
+    let (stdout, stderr) = said(out, err, LINGER).await;
     Ok(ExecSyncResponse { stdout, stderr, exit_code: exit.code })
 }
 
@@ -81,17 +76,73 @@ fn receiver(fd: OwnedFd) -> Result<Receiver> {
     Receiver::from_owned_fd(fd).at("watch", "a pipe")
 }
 
-async fn drained(task: &mut tokio::task::JoinHandle<Vec<u8>>) -> Vec<u8> {
-    task.await.unwrap_or_default()
+/// One stream of a command, read by a task of its own.
+struct Capture {
+    kept: Arc<Mutex<Vec<u8>>>,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Capture {
+    fn of(from: Receiver) -> Self {
+        let kept: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let task = AbortOnDropHandle::new(tokio::spawn(capture(from, Arc::clone(&kept))));
+        Self { kept, task }
+    }
+
+    /// What was read so far.
+    fn taken(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Both streams to their ends, or as far as they came within `linger`.
+async fn said(mut out: Capture, mut err: Capture, linger: Duration) -> (Vec<u8>, Vec<u8>) {
+    let ends = async {
+        let _ = (&mut out.task).await;
+        let _ = (&mut err.task).await;
+    };
+    // Whether they have ended or not, what was read is there.
+    let _ = tokio::time::timeout(linger, ends).await;
+    (out.taken(), err.taken())
 }
 
 /// Reads to the end; what is beyond the bound is read and dropped, so that the command can go on.
-async fn capture(mut from: Receiver) -> Vec<u8> {
-    let mut kept = Vec::new();
+async fn capture(mut from: Receiver, into: Arc<Mutex<Vec<u8>>>) {
     let mut chunk = [0u8; 8192];
     while let Ok(n @ 1..) = from.read(&mut chunk).await {
+        let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
         let room = MAX_OUTPUT.saturating_sub(kept.len()).min(n);
         kept.extend_from_slice(chunk.get(..room).unwrap_or_default());
     }
-    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(said: &[u8]) -> (Capture, OwnedFd) {
+        let (read, write) = pipe().unwrap();
+        rustix::io::write(&write, said).unwrap();
+        (Capture::of(receiver(read).unwrap()), write)
+    }
+
+    #[tokio::test]
+    async fn what_was_said_is_answered_though_something_in_the_background_holds_the_pipe() {
+        let ((out, held), (err, ended)) = (stream(b"out\n"), stream(b"err\n"));
+        drop(ended);
+        let both = said(out, err, Duration::from_millis(500)).await;
+        assert_eq!(both, (b"out\n".to_vec(), b"err\n".to_vec()));
+        // Nobody reads any more: what still writes is told so.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(rustix::io::write(&held, b"late"), Err(rustix::io::Errno::PIPE));
+    }
+
+    #[tokio::test]
+    async fn streams_that_end_are_answered_at_once_and_whole() {
+        let ((out, one), (err, two)) = (stream(b"all of it"), stream(b""));
+        drop((one, two));
+        let begun = std::time::Instant::now();
+        assert_eq!(said(out, err, Duration::from_secs(60)).await, (b"all of it".to_vec(), Vec::new()));
+        assert!(begun.elapsed() < Duration::from_secs(30));
+    }
 }

@@ -1,6 +1,6 @@
 //! A blob as a stream that survives broken connections: resumed by `Range`, restarted where the registry has none.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{StatusCode, header::CONTENT_RANGE};
@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::{
+    config::{Config, Pace},
     error::{Error, ErrorKind, Result},
     manifest::Descriptor,
     reference::Digest,
@@ -17,8 +18,10 @@ use crate::{
 
 /// Attempts in a row without a single new byte.
 const MAX_STALLS: u32 = 4;
-/// Attempts over a whole blob, so that a registry that drips cannot hold us for ever.
+/// Attempts over a whole blob.
 const MAX_ATTEMPTS: u32 = 64;
+/// Times that a registry may drip: behind the same name may be a faster one, but nobody waits for ever.
+const MAX_DRIPS: u32 = 2;
 
 /// Hashes with the algorithm of a digest.
 pub(crate) enum Hasher {
@@ -60,6 +63,31 @@ pub(crate) fn check(what: &str, expected: &Digest, actual: Digest) -> Result<()>
     Err(Error::DigestMismatch { what: what.to_owned(), expected: expected.to_string(), actual: actual.to_string() })
 }
 
+/// Tells a registry that drips from one that sends, by the time that was spent waiting for it.
+struct Pacer {
+    floor: Pace,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pacer {
+    fn new(floor: Pace) -> Self {
+        Self { floor, waited: Duration::ZERO, bytes: 0 }
+    }
+
+    /// Bytes came after a wait; what came since the last answer, if it was too little for its time.
+    fn note(&mut self, waited: Duration, bytes: u64) -> Option<String> {
+        self.waited += waited;
+        self.bytes += bytes;
+        if self.waited < self.floor.within {
+            return None;
+        }
+        let slow = (self.bytes < self.floor.bytes).then(|| format!("{} bytes in {:?}", self.bytes, self.waited));
+        *self = Self::new(self.floor);
+        slow
+    }
+}
+
 /// One download of one blob from one endpoint.
 pub(crate) struct Blob<'a> {
     session: &'a Session,
@@ -73,12 +101,25 @@ pub(crate) struct Blob<'a> {
     skip: u64,
     stalls: u32,
     attempts: u32,
+    pace: Pacer,
+    drips: u32,
 }
 
 impl<'a> Blob<'a> {
-    pub fn new(session: &'a Session, descriptor: &'a Descriptor, idle: Duration) -> Self {
-        let what = format!("blob {}", descriptor.digest);
-        Self { session, descriptor, what, idle, body: None, offset: 0, skip: 0, stalls: 0, attempts: 0 }
+    pub fn new(session: &'a Session, descriptor: &'a Descriptor, config: &Config) -> Self {
+        Self {
+            session,
+            descriptor,
+            what: format!("blob {}", descriptor.digest),
+            idle: config.idle_timeout,
+            body: None,
+            offset: 0,
+            skip: 0,
+            stalls: 0,
+            attempts: 0,
+            pace: Pacer::new(config.floor),
+            drips: 0,
+        }
     }
 
     /// The next bytes; `None` once exactly the descriptor's size has been handed out.
@@ -91,14 +132,19 @@ impl<'a> Blob<'a> {
                 self.open().await?;
             }
             let Some(body) = self.body.as_mut() else { continue };
-            let reason = match tokio::time::timeout(self.idle, body.frame()).await {
-                Ok(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => match self.take(data)? {
-                        Some(data) => return Ok(Some(data)),
-                        None => continue,
-                    },
-                    Err(_trailers) => continue,
-                },
+            let asked = Instant::now();
+            let frame = tokio::time::timeout(self.idle, body.frame()).await;
+            let reason = match frame {
+                Ok(Some(Ok(frame))) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    if let Some(drip) = self.drip(asked.elapsed(), data.len() as u64) {
+                        drip
+                    } else if let Some(data) = self.take(data)? {
+                        return Ok(Some(data));
+                    } else {
+                        continue;
+                    }
+                }
                 Ok(None) if self.offset == self.descriptor.size => {
                     self.body = None;
                     return Ok(None);
@@ -110,6 +156,17 @@ impl<'a> Blob<'a> {
             self.body = None;
             self.pause(self.session.failed(format!("{} at byte {}: {reason}", self.what, self.offset))).await?;
         }
+    }
+
+    /// Why the connection is not worth its slot; what it brought last is asked for again.
+    fn drip(&mut self, waited: Duration, bytes: u64) -> Option<String> {
+        let slow = self.pace.note(waited, bytes)?;
+        // The end is the end, however long it took.
+        if self.offset + bytes.saturating_sub(self.skip) >= self.descriptor.size {
+            return None;
+        }
+        self.drips += 1;
+        Some(slow)
     }
 
     fn take(&mut self, mut data: Bytes) -> Result<Option<Bytes>> {
@@ -154,7 +211,7 @@ impl<'a> Blob<'a> {
     /// Waits before another attempt, or gives up with the last error.
     async fn pause(&mut self, error: Error) -> Result<()> {
         self.stalls += 1;
-        if self.stalls >= MAX_STALLS || self.attempts >= MAX_ATTEMPTS {
+        if self.stalls >= MAX_STALLS || self.attempts >= MAX_ATTEMPTS || self.drips >= MAX_DRIPS {
             return Err(error);
         }
         tracing::debug!(%error, attempt = self.attempts, "resuming a download");
@@ -167,4 +224,23 @@ impl<'a> Blob<'a> {
 /// `bytes 100-199/200` begins at 100.
 fn range_start(header: &str) -> Option<u64> {
     header.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_that_drips_is_told_from_one_that_sends() {
+        let ms = Duration::from_millis;
+        let floor = Pace { bytes: 100, within: ms(1000) };
+        let mut pace = Pacer::new(floor);
+        // Too early to tell, enough, and then too little for another span.
+        for (waited, bytes, slow) in
+            [(999, 1, false), (1, 99, false), (600, 50, false), (600, 49, true), (999, 0, false)]
+        {
+            assert_eq!(pace.note(ms(waited), bytes).is_some(), slow, "{waited} ms, {bytes} bytes");
+        }
+        assert_eq!(Pacer::new(floor).note(ms(1500), 7).as_deref(), Some("7 bytes in 1.5s"));
+    }
 }

@@ -16,18 +16,27 @@ pub struct Config {
     pub extra_roots: Vec<CertificateDer<'static>>,
     /// Certificate authorities trusted for one registry or mirror only: its host, with its port unless that is 443.
     pub host_roots: Vec<(String, Vec<CertificateDer<'static>>)>,
-    /// Layers downloaded at once over all pulls; each holds a decompression window and one connection.
+    /// Layers of one image that are downloaded at once.
     pub parallel_layers: usize,
+    /// Layers downloaded at once over all pulls; each holds a decompression window and one connection.
+    pub most_layers: usize,
     /// Most bytes that one layer may unpack to.
     pub max_layer_bytes: u64,
     /// Most entries that one layer may have.
     pub max_layer_entries: u64,
+    /// Most bytes that all layers of one image may unpack to.
+    pub max_image_bytes: u64,
+    /// What pulls leave free of the file system that images are on.
+    pub reserve: Reserve,
     /// Longest silence of a registry before a transfer counts as broken.
     pub idle_timeout: Duration,
+    /// The least that a transfer brings: who sends less is silent but for show.
+    pub floor: Pace,
 }
 
 impl Config {
-    /// Defaults that suit a node: 3 layers at once, 64 GiB and 2 million entries to a layer, 30 s of silence.
+    /// Defaults that suit a node: 3 layers of an image and 8 of all at once, 64 GiB and 2 million entries to a layer, 128 GiB to an
+    /// image, 15 % of the disk and 5 % of its inodes free, 30 s of silence, 64 KiB a minute.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
@@ -35,10 +44,65 @@ impl Config {
             extra_roots: Vec::new(),
             host_roots: Vec::new(),
             parallel_layers: 3,
+            most_layers: 8,
             max_layer_bytes: 64 << 30,
             max_layer_entries: 2_000_000,
+            max_image_bytes: 128 << 30,
+            reserve: Reserve { bytes: vec![Part::Share(1500)], inodes: vec![Part::Share(500)] },
             idle_timeout: Duration::from_secs(30),
+            floor: Pace { bytes: 64 << 10, within: Duration::from_secs(60) },
         }
+    }
+}
+
+/// Bytes within a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// How many.
+    pub bytes: u64,
+    /// In which time.
+    pub within: Duration,
+}
+
+/// A part of what there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// So many.
+    Units(u64),
+    /// In hundredths of a percent.
+    Share(u64),
+}
+
+impl Part {
+    /// How many that are, of so many in all.
+    pub fn of(self, all: u64) -> u64 {
+        match self {
+            Self::Units(units) => units,
+            Self::Share(share) => u64::try_from(u128::from(all) * u128::from(share) / 10_000).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// What pulls leave free of a file system: the largest part of each list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserve {
+    /// Of its bytes.
+    pub bytes: Vec<Part>,
+    /// Of its inodes.
+    pub inodes: Vec<Part>,
+}
+
+impl Reserve {
+    /// What of a disk with these bytes and inodes, free and in all, would be short if so many more of each were taken; a file system
+    /// that counts no inodes has enough.
+    pub(crate) fn missed(&self, bytes: (u64, u64), inodes: (u64, u64), coming: (u64, u64)) -> Option<String> {
+        let short = |parts: &[Part], (free, all): (u64, u64), coming: u64, what: &str| {
+            let kept = parts.iter().map(|part| part.of(all)).max().unwrap_or(0);
+            let taken = all > 0 && free < kept.saturating_add(coming);
+            taken.then(|| format!("no space left for the image: {free} {what} are free, and {kept} must stay so"))
+        };
+        let bytes = short(&self.bytes, bytes, coming.0, "bytes");
+        bytes.or_else(|| short(&self.inodes, inodes, coming.1, "inodes"))
     }
 }
 
@@ -79,5 +143,28 @@ impl fmt::Debug for Auth {
             Self::IdentityToken(_) => "IdentityToken(..)",
             Self::RegistryToken(_) => "RegistryToken(..)",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_larger_part_must_stay_free_of_bytes_and_of_inodes() {
+        let reserve = Reserve { bytes: vec![Part::Share(1000), Part::Units(20)], inodes: vec![Part::Share(500)] };
+        for (bytes, inodes, coming, what) in [
+            ((20, 100), (5, 100), (0, 0), None),
+            ((19, 100), (5, 100), (0, 0), Some("19 bytes are free, and 20 must stay so")),
+            ((99, 1000), (5, 100), (0, 0), Some("99 bytes are free, and 100 must stay so")),
+            ((20, 100), (4, 100), (0, 0), Some("4 inodes are free, and 5 must stay so")),
+            ((20, 100), (0, 0), (0, 9), None),
+            ((22, 100), (8, 100), (2, 3), None),
+            ((22, 100), (8, 100), (3, 3), Some("22 bytes are free, and 20 must stay so")),
+            ((22, 100), (8, 100), (2, 4), Some("8 inodes are free, and 5 must stay so")),
+        ] {
+            let missed = reserve.missed(bytes, inodes, coming);
+            assert_eq!(missed.as_deref().and_then(|text| text.strip_prefix("no space left for the image: ")), what);
+        }
     }
 }

@@ -25,8 +25,8 @@ use crate::{
     store::blocking,
 };
 
-/// Bytes read at once.
-const PIECE: u64 = 256 << 10;
+/// Bytes read at once; each layer on its way in holds several of them.
+const PIECE: u64 = 64 << 10;
 /// Most members of a tar; each image has a handful.
 const MAX_MEMBERS: usize = 100_000;
 /// Most entries of an `index.json`.

@@ -36,7 +36,7 @@ mod source;
 mod store;
 mod transport;
 
-pub use config::{Auth, Config, Mirror};
+pub use config::{Auth, Config, Mirror, Pace, Part, Reserve};
 pub use error::{Error, ErrorKind, Result};
 pub use image::{FsInfo, Image, ImageConfig, ImageId, Shift, Snapshot, Usage};
 pub use images::{Images, Imported};

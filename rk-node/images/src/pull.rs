@@ -18,7 +18,7 @@ use crate::{
     endpoint::endpoints,
     error::{Error, ErrorKind, Result},
     image::{Image, ImageId},
-    layer::{Limits, Meta, unpack},
+    layer::{Budget, Limits, Meta, unpack},
     layout::Layout,
     manifest::{self, ACCEPT, Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest},
     reference::{Digest, Reference},
@@ -36,9 +36,17 @@ pub(crate) struct Puller {
     pub store: Arc<Store>,
     pub config: Config,
     transport: Transport,
+    /// Bounds what the layers of all pulls hold together.
     slots: Semaphore,
     /// One download of a layer at a time, also across images.
     layers: Mutex<HashMap<Digest, Weak<AsyncMutex<()>>>>,
+}
+
+/// What the layers of one pull share.
+struct Pull {
+    budget: Arc<Budget>,
+    /// A pull whose registry is slow has no more than these of the slots of all.
+    slots: Semaphore,
 }
 
 /// A resolved image: what to fetch and what it will be.
@@ -53,7 +61,7 @@ impl Puller {
     pub fn new(store: Arc<Store>, config: Config) -> Result<Self> {
         let transport =
             Transport::new(&config).map_err(|e| Error::Registry { registry: "TLS".into(), reason: e.to_string() })?;
-        let slots = Semaphore::new(config.parallel_layers.max(1));
+        let slots = Semaphore::new(config.most_layers.max(1));
         Ok(Self { store, config, transport, slots, layers: Mutex::default() })
     }
 
@@ -122,8 +130,11 @@ impl Puller {
             return Err(Error::Malformed { what: name, reason });
         }
         let _hold = self.store.hold(&diff_ids);
+        let budget = Budget::new(&self.store.root, self.config.max_image_bytes, self.config.reserve.clone());
+        let pull = Pull { budget: Arc::new(budget), slots: Semaphore::new(self.config.parallel_layers.max(1)) };
         let pairs = resolved.layers.iter().zip(&diff_ids);
-        let metas = try_join_all(pairs.map(|(descriptor, diff_id)| self.layer(source, descriptor, diff_id))).await?;
+        let layers = pairs.map(|(descriptor, diff_id)| self.layer(source, descriptor, diff_id, &pull));
+        let metas = try_join_all(layers).await?;
         let id = ImageId(resolved.config.digest.clone());
         let image = Image {
             id: id.clone(),
@@ -146,7 +157,7 @@ impl Puller {
         if descriptor.size > MAX_CONFIG as u64 {
             return Err(Error::Limit { what, limit: format!("larger than {MAX_CONFIG} bytes") });
         }
-        let mut blob = source.blob(descriptor, self.config.idle_timeout)?;
+        let mut blob = source.blob(descriptor, &self.config)?;
         let mut bytes = Vec::with_capacity(descriptor.size as usize);
         while let Some(chunk) = blob.next().await? {
             bytes.extend_from_slice(&chunk);
@@ -156,15 +167,16 @@ impl Puller {
     }
 
     /// Brings one layer, unless it is here already.
-    async fn layer(&self, source: Source<'_>, descriptor: &Descriptor, diff_id: &Digest) -> Result<Meta> {
+    async fn layer(&self, source: Source<'_>, descriptor: &Descriptor, diff_id: &Digest, pull: &Pull) -> Result<Meta> {
+        // Neither semaphore is ever closed. The own one comes first: who waits for it holds none of the others' slots.
+        let _own = pull.slots.acquire().await;
         let single = self.single(diff_id);
         let _turn = single.lock().await;
         if let Some(meta) = self.store.layer_meta(diff_id) {
             return Ok(meta);
         }
-        // The semaphore is never closed.
         let _slot = self.slots.acquire().await;
-        let meta = self.stream_layer(source, descriptor, diff_id).await?;
+        let meta = self.stream_layer(source, descriptor, diff_id, &pull.budget).await?;
         tracing::debug!(layer = %diff_id, bytes = meta.bytes, "unpacked");
         Ok(meta)
     }
@@ -181,11 +193,18 @@ impl Puller {
     }
 
     /// Network or archive → digest → decompression → diff ID → tar → disk, one chunk at a time.
-    async fn stream_layer(&self, source: Source<'_>, descriptor: &Descriptor, diff_id: &Digest) -> Result<Meta> {
+    async fn stream_layer(
+        &self,
+        source: Source<'_>,
+        descriptor: &Descriptor,
+        diff_id: &Digest,
+        budget: &Arc<Budget>,
+    ) -> Result<Meta> {
         let what = format!("layer {}", descriptor.digest);
-        let mut blob = source.blob(descriptor, self.config.idle_timeout)?;
+        let mut blob = source.blob(descriptor, &self.config)?;
         let (chunks, receiver) = mpsc::channel(CHUNKS);
-        let limits = Limits { bytes: self.config.max_layer_bytes, entries: self.config.max_layer_entries };
+        let (bytes, entries) = (self.config.max_layer_bytes, self.config.max_layer_entries);
+        let limits = Limits { bytes, entries, image: Some(budget.clone()) };
         let store = self.store.clone();
         let like = diff_id.clone();
         // The directory belongs to the worker: it goes even when nobody waits for the result any more.

@@ -1,11 +1,10 @@
 //! Where a pull takes documents and blobs from: a registry, or an image layout on this machine. Both are checked alike.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use crate::{
     blob::{Blob, verify},
+    config::Config,
     error::Result,
     layout::{Layout, LocalBlob},
     manifest::Descriptor,
@@ -40,10 +39,10 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// A blob; a registry may be silent for `idle`.
-    pub fn blob(self, descriptor: &'a Descriptor, idle: Duration) -> Result<Content<'a>> {
+    /// A blob; how long a registry may be silent, and how slow, is in `config`.
+    pub fn blob(self, descriptor: &'a Descriptor, config: &Config) -> Result<Content<'a>> {
         match self {
-            Self::Registry(session) => Ok(Content::Remote(Box::new(Blob::new(session, descriptor, idle)))),
+            Self::Registry(session) => Ok(Content::Remote(Box::new(Blob::new(session, descriptor, config)))),
             Self::Layout(layout) => layout.blob(descriptor).map(Content::Local),
         }
     }

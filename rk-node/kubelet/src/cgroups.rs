@@ -7,13 +7,24 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::pod::spec;
-use crate::resources::{cgroup_parent, pod_cgroup};
+use crate::resources::{cgroup_parent, pod_cgroup, pod_huge_pages, shares, weight};
 
 /// Controllers that every level hands down.
-const CONTROLLERS: [&str; 5] = ["cpu", "memory", "pids", "io", "cpuset"];
+const CONTROLLERS: [&str; 6] = ["cpu", "memory", "pids", "io", "cpuset", "hugetlb"];
 
 /// Where pods of the classes Guaranteed, Burstable and BestEffort are.
 const CLASSES: [&str; 3] = ["kubepods", "kubepods/burstable", "kubepods/besteffort"];
+
+/// What all pods of the node may have together (upstream's `enforceNodeAllocatable`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Together {
+    /// Memory in bytes; `None` when it is not bounded.
+    pub memory: Option<u64>,
+    /// CPU in thousandths: their weight beside the node's own services, not a bound.
+    pub cpu: i64,
+    /// Processes and threads, where the kernel tells how many there can be.
+    pub tasks: Option<u64>,
+}
 
 /// The tree below one root. Without a cgroup v2 mount (development hosts) it is inert.
 pub struct Cgroups {
@@ -21,20 +32,22 @@ pub struct Cgroups {
     usable: bool,
     /// Most processes of one pod.
     pids: Option<u64>,
+    /// Sizes of huge pages that the kernel has, as it names them in files of cgroups.
+    page_sizes: Vec<String>,
 }
 
 impl Cgroups {
-    /// The tree at `root`; `pids` bounds the processes of each pod.
-    pub fn new(root: &Path, pids: Option<u64>) -> Self {
+    /// The tree at `root`; `pids` bounds the processes of each pod, `page_sizes` are those of [`crate::resources::page_size`].
+    pub fn new(root: &Path, pids: Option<u64>, page_sizes: Vec<String>) -> Self {
         let usable = root.join("cgroup.controllers").exists();
         if !usable {
             tracing::warn!(root = %root.display(), "no cgroup v2 here: pods run without resource limits of their own");
         }
-        Self { root: root.to_owned(), usable, pids }
+        Self { root: root.to_owned(), usable, pids, page_sizes }
     }
 
-    /// Makes `kubepods` and its classes.
-    pub fn prepare(&self) -> io::Result<()> {
+    /// Makes `kubepods` and its classes, and holds all pods to what they may have together.
+    pub fn prepare(&self, together: Together) -> io::Result<()> {
         if !self.usable {
             return Ok(());
         }
@@ -45,13 +58,30 @@ impl Cgroups {
             hand_down(&dir);
         }
         // Whatever pods do, the node's own services can make processes.
-        if let Some(all) =
-            fs::read_to_string("/proc/sys/kernel/pid_max").ok().and_then(|t| t.trim().parse::<u64>().ok())
-        {
-            write(&self.root.join("kubepods"), "pids.max", &(all / 10 * 9).to_string())?;
+        let pods = self.root.join("kubepods");
+        if let Some(tasks) = together.tasks {
+            write(&pods, "pids.max", &tasks.to_string())?;
         }
+        write(&pods, "memory.max", &together.memory.map_or_else(|| "max".to_owned(), |bytes| bytes.to_string()))?;
+        write(&pods, "cpu.weight", &weight(shares(together.cpu)).to_string())?;
         // A pod that asks for nothing gets the least there is.
         write(&self.root.join("kubepods/besteffort"), "cpu.weight", "1")
+    }
+
+    /// Gives the Burstable pods together the weight of `cpu` thousandths, which is what they ask for: with a weight that stays, a
+    /// hundred of them would be worth as much as one.
+    pub fn weigh(&self, cpu: i64) -> io::Result<()> {
+        let (dir, wanted) = (self.root.join("kubepods/burstable"), weight(shares(cpu)).to_string());
+        let held = fs::read_to_string(dir.join("cpu.weight")).unwrap_or_default();
+        if !self.usable || held.trim() == wanted {
+            return Ok(());
+        }
+        write(&dir, "cpu.weight", &wanted)
+    }
+
+    /// Sizes of huge pages, as the kernel names them in files of cgroups.
+    pub fn page_sizes(&self) -> &[String] {
+        &self.page_sizes
     }
 
     /// Makes the pod's group and sets its limits.
@@ -64,6 +94,12 @@ impl Cgroups {
         hand_down(&dir);
         if let Some(pids) = self.pids {
             write(&dir, "pids.max", &pids.to_string())?;
+        }
+        for (file, bytes) in pod_huge_pages(pod, &self.page_sizes) {
+            // A kernel that counts no huge pages has no such file.
+            if dir.join(&file).exists() {
+                write(&dir, &file, &bytes.to_string())?;
+            }
         }
         pod_cgroup(pod).into_iter().try_for_each(|(file, value)| write(&dir, file, &value))
     }
@@ -150,7 +186,7 @@ mod tests {
     fn a_pod_grows_first_and_shrinks_only_when_told() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("cgroup.controllers"), "cpu memory").unwrap();
-        let tree = Cgroups::new(dir.path(), Some(99));
+        let tree = Cgroups::new(dir.path(), Some(99), vec!["2MB".to_owned(), "1GB".to_owned()]);
         let pod: Pod = serde_json::from_value(serde_json::json!({"metadata": {"uid": "u"}, "spec": {"containers": [
             {"name": "a", "resources": {"limits": {"cpu": "1", "memory": "64Mi"}}}]}}))
         .unwrap();
@@ -162,18 +198,39 @@ mod tests {
         };
         let held = || ["cpu.max", "memory.max"].map(|f| fs::read_to_string(group.join(f)).unwrap());
         set("50000 100000", "max");
+        fs::write(group.join("hugetlb.2MB.max"), "max").unwrap();
         tree.grow_pod(&pod).unwrap();
         assert_eq!(held(), ["100000 100000", "max"]);
         tree.ensure_pod(&pod).unwrap();
         assert_eq!(held(), ["100000 100000", "67108864"]);
         assert_eq!(fs::read_to_string(group.join("pids.max")).unwrap(), "99");
+        assert_eq!(fs::read_to_string(group.join("hugetlb.2MB.max")).unwrap(), "0");
+        assert!(!group.join("hugetlb.1GB.max").exists(), "the kernel counts none of these");
+    }
+
+    #[test]
+    fn all_pods_together_are_held_and_burstable_ones_weigh_what_they_ask_for() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("cgroup.controllers"), "cpu memory").unwrap();
+        let tree = Cgroups::new(dir.path(), None, Vec::new());
+        let held = |file: &str| fs::read_to_string(dir.path().join("kubepods").join(file)).unwrap_or_default();
+        tree.prepare(Together { memory: Some(1 << 30), cpu: 2000, tasks: Some(6921) }).unwrap();
+        assert_eq!(["memory.max", "cpu.weight", "pids.max"].map(held), ["1073741824", "79", "6921"]);
+        assert_eq!(held("besteffort/cpu.weight"), "1");
+        for (cpu, weight) in [(0, "1"), (2500, "98"), (2500, "98"), (10_000_000, "10000")] {
+            tree.weigh(cpu).unwrap();
+            assert_eq!(held("burstable/cpu.weight"), weight, "{cpu}");
+        }
+        tree.prepare(Together { memory: None, cpu: 2000, tasks: None }).unwrap();
+        assert_eq!(["memory.max", "pids.max"].map(held), ["max", "6921"]);
+        assert_eq!(held("burstable/cpu.weight"), "10000", "only what is told of the pods changes it");
     }
 
     #[test]
     fn a_pod_of_unknown_class_is_removed_wherever_it_is() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("cgroup.controllers"), "cpu memory").unwrap();
-        let tree = Cgroups::new(dir.path(), None);
+        let tree = Cgroups::new(dir.path(), None, Vec::new());
         let group = dir.path().join("kubepods/burstable/podu");
         fs::create_dir_all(group.join("container/nested")).unwrap();
         let pod: Pod =

@@ -16,9 +16,11 @@ use crate::events::Recorder;
 use crate::eviction::{LocalUse, Orders};
 use crate::heartbeat::Heartbeat;
 use crate::images::Images;
+use crate::known::Store;
 use crate::memory::Memory;
 use crate::numa::{Numa, Provider, TopologyPolicy, place};
 use crate::pod::spec;
+use crate::probes::ProbePace;
 use crate::runtime::Runtime;
 use crate::services::Services;
 use crate::status_manager::StatusManager;
@@ -77,10 +79,14 @@ pub struct Context {
     pub swap: SwapRule,
     /// Ids of pods with users of their own.
     pub users: PodUsers,
+    /// What is known without the API.
+    pub known: Store,
     /// Pods that must go.
     pub evictions: Orders,
     /// What pods have on the node's disk.
     pub local: LocalUse,
+    /// What the probes of all pods share.
+    pub probes: ProbePace,
     /// cgroups of pods.
     pub cgroups: Cgroups,
     /// The loop that keeps the pods.

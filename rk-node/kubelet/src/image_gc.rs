@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rk_cri_api::v1 as cri;
 use rustix::fs::statvfs;
+use tokio::sync::Notify;
 
 use crate::events::{PodRef, Recorder};
 use crate::images::PullRecords;
@@ -53,7 +54,8 @@ fn take_old(candidates: &mut Vec<Candidate>, oldest: Duration, now: Instant) -> 
     old
 }
 
-/// Collects for ever. `storage` is a path on the filesystem that holds images.
+/// Collects for ever. `storage` is a path on the filesystem that holds images; `lack` is notified of pulls that had no room: the
+/// disk need not be as full then.
 pub async fn collect_loop(
     runtime: Runtime,
     recorder: Recorder,
@@ -61,17 +63,22 @@ pub async fn collect_loop(
     storage: PathBuf,
     bounds: ImageGc,
     records: Arc<PullRecords>,
+    lack: Arc<Notify>,
 ) {
     let mut last_used: HashMap<String, Instant> = HashMap::new();
+    let mut high = bounds.high;
     loop {
         if let Err(error) = forget_pulls(&runtime, &records).await {
             tracing::debug!("forgetting pulls of images that went: {error}");
         }
-        if let Err(error) = collect(&runtime, &storage, bounds, &mut last_used).await {
+        if let Err(error) = collect(&runtime, &storage, ImageGc { high, ..bounds }, &mut last_used).await {
             tracing::warn!("collecting unused images: {error}");
             recorder.warning(&PodRef::node(&node), "ImageGCFailed", error.to_string());
         }
-        tokio::time::sleep(PERIOD).await;
+        high = tokio::select! {
+            () = tokio::time::sleep(PERIOD) => bounds.high,
+            () = lack.notified() => bounds.low,
+        };
     }
 }
 
@@ -111,7 +118,7 @@ async fn collect(
     }
     let Some(wanted) = to_free(storage, bounds) else { return Ok(()) };
     for image in choose(candidates, wanted, bounds.youngest, now) {
-        tracing::info!(image = %image.id, bytes = image.size, "removing an unused image: the disk is {} % full", bounds.high);
+        tracing::info!(image = %image.id, bytes = image.size, "removing an unused image: the disk is more than {} % full", bounds.low);
         runtime.remove_image(&image.id).await?;
         runtime.meters.collected_images.add(&["space"]);
     }
@@ -149,7 +156,10 @@ fn in_use(images: &[cri::Image], containers: &[cri::Container]) -> BTreeSet<Stri
 /// How many bytes must go, when the disk is too full.
 fn to_free(storage: &Path, bounds: ImageGc) -> Option<u64> {
     let stat = statvfs(storage).ok()?;
-    let (total, available) = (stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize));
+    excess(stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize), bounds)
+}
+
+fn excess(total: u64, available: u64, bounds: ImageGc) -> Option<u64> {
     let used = total.saturating_sub(available);
     (total > 0 && used.saturating_mul(100) >= total.saturating_mul(bounds.high))
         .then(|| used.saturating_sub(total / 100 * bounds.low))
@@ -174,11 +184,21 @@ mod tests {
         let start = Instant::now();
         let now = start + Duration::from_secs(1000);
         let image = |id: &str, age| Candidate { id: id.into(), size: 1, last_used: now - Duration::from_secs(age) };
-        for (oldest, gone, left) in [(0, &[][..], 3), (500, &["b"], 2), (100, &["b", "c"], 1)] {
+        for (oldest, gone, left) in [(0, &[][..], 3), (500, &["b"][..], 2), (100, &["b", "c"][..], 1)] {
             let mut all = vec![image("a", 100), image("b", 900), image("c", 101)];
             let taken = take_old(&mut all, Duration::from_secs(oldest), now);
             assert_eq!(taken.into_iter().map(|c| c.id).collect::<Vec<_>>(), gone, "{oldest}");
             assert_eq!(all.len(), left, "{oldest}");
+        }
+    }
+
+    #[test]
+    fn a_disk_is_brought_from_above_the_high_bound_to_the_low_one() {
+        let bounds = ImageGc { high: 85, low: 80, youngest: Duration::ZERO, oldest: Duration::ZERO };
+        // After a pull that had no room, the low bound is high enough.
+        let lacking = ImageGc { high: bounds.low, ..bounds };
+        for (available, usual, lack) in [(0, Some(2000), Some(2000)), (1600, None, Some(400)), (2001, None, None)] {
+            assert_eq!((excess(10_000, available, bounds), excess(10_000, available, lacking)), (usual, lack));
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::cgroups::Cgroups;
@@ -18,14 +18,19 @@ use crate::eviction::{LocalUse, Orders, evict_loop};
 use crate::heartbeat::Heartbeat;
 use crate::images::{Images, NodeCredentials, Providers, PullRecords};
 use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
+use crate::known::{ALONE, Store, keep_loop};
 use crate::manager::Manager;
 use crate::memory::{Memory, ReservedError};
-use crate::node::{NodeLoop, Sources, find_node_ip, kept_memory, lease_loop, machine};
+use crate::node::{
+    Machine, NodeLoop, Sources, find_node_ip, kept_memory, lease_loop, machine, most_tasks, pods_together,
+};
 use crate::numa::{Numa, TopologyRules};
+use crate::probes::ProbePace;
+use crate::resources::page_size;
 use crate::runtime::{Pleg, Runtime, runtime_is_up};
 use crate::server::{self, State};
 use crate::services::Services;
-use crate::static_pods::Shown;
+use crate::static_pods::{Manifests, Shown};
 use crate::status_manager::StatusManager;
 use crate::swap::{SWAP_FILE, SwapRule};
 use crate::userns::PodUsers;
@@ -111,10 +116,12 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(follow_services);
 
     let (facts, node) = watch::channel(NodeLoop::initial_facts(&options, &machine, &ips));
+    let (known, recalled) = (Store::new(&options.dirs.kubelet), facts.clone());
     let (healthy, pleg_health) = watch::channel(Ok(()));
     let (changed, changes) = mpsc::channel(CHANGES);
     tasks.spawn(Pleg::new(runtime.clone()).run(changed.clone(), healthy));
     let devices = Devices::open(&options.dirs.kubelet);
+    let cgroups = pod_cgroups(&options, &machine);
     let node_loop = NodeLoop::new(Sources {
         devices: devices.clone(),
         options: options.clone(),
@@ -129,16 +136,15 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(node_loop.run());
     tasks.spawn(lease_loop(client.clone(), options.node_name.clone(), options.pace.lease_seconds));
     tasks.spawn(pass_pod_cidr(node.clone(), runtime.clone(), hooks.pod_cidr));
+    tasks.spawn(recall_pod_cidr(recalled, known.surroundings().pod_cidr));
     tasks.spawn(logs::rotate_loop(runtime.clone(), options.logs));
 
     let storage = options.dirs.kubelet.clone();
     let (collected, host) = (runtime.clone(), options.node_name.clone());
     let records = Arc::new(PullRecords::open(&options.dirs.kubelet, options.image_verification.clone()));
-    tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, options.image_gc, records.clone()));
-    let cgroups = Cgroups::new(&options.dirs.cgroup, options.pod_pids);
-    if let Err(error) = cgroups.prepare() {
-        tracing::error!("the kubepods cgroups cannot be made: {error}");
-    }
+    let (bounds, lack) = (options.image_gc, Arc::new(Notify::new()));
+    let (noted, lacking) = (records.clone(), lack.clone());
+    tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, bounds, noted, lacking));
     swap.controlled = cgroups.root().join("kubepods").join(SWAP_FILE).exists();
     recorder.normal(&PodRef::node(&options.node_name), "Starting", "Starting kubelet.");
     let objects = Objects::new(client.clone());
@@ -161,6 +167,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
             Providers::new(&options.credential_providers, &options.dirs.credential_providers, client.clone()),
             records,
             options.pace.parallel_pulls,
+            lack,
         ),
         status,
         services,
@@ -170,8 +177,10 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         numa,
         swap,
         users: PodUsers::open(&options.dirs.kubelet, options.ids_per_pod),
+        known,
         evictions: Orders::default(),
         local: LocalUse::new(&options.dirs.pod_logs),
+        probes: ProbePace::default(),
         cgroups,
         sync_loop: sync_loop.clone(),
         pods,
@@ -181,11 +190,22 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(devices::serve(context.clone()));
     tasks.spawn(evict_loop(context.clone(), changed));
     tasks.spawn(server::serve_healthz(options.healthz, sync_loop));
+    tasks.spawn(keep_loop(context.clone()));
     let (statics, shown) = static_pods(&mut tasks, client, &context);
     let manager = Manager::new(context.clone(), statics, shown, views);
     serve(&mut tasks, &options, &session, &ips, State::new(context, session.pki.clone()))?;
     manager.run(changes, hooks.shutdown).await;
     Ok(())
+}
+
+/// The cgroups of pods, held to what all pods may have together.
+fn pod_cgroups(options: &Options, machine: &Machine) -> Cgroups {
+    let page_sizes = machine.huge_pages.iter().map(|(kib, _)| page_size(*kib)).collect();
+    let cgroups = Cgroups::new(&options.dirs.cgroup, options.pod_pids, page_sizes);
+    if let Err(error) = cgroups.prepare(pods_together(machine, options, most_tasks())) {
+        tracing::error!("the kubepods cgroups cannot be made: {error}");
+    }
+    cgroups
 }
 
 fn serve(
@@ -213,13 +233,29 @@ fn static_pods(
     client: kube::Client,
     context: &Context,
 ) -> (watch::Receiver<BTreeMap<String, Arc<Pod>>>, watch::Sender<Shown>) {
-    let (dir, node) = (context.options.dirs.manifests.clone(), context.options.node_name.clone());
+    let node = context.options.node_name.clone();
+    let (dir, given) = (context.options.dirs.manifests.clone(), context.options.static_pods.clone());
+    let manifests = Manifests { dir, given, node: node.clone() };
     let (runtime, status) = (context.runtime.clone(), context.status.clone());
-    let (tell, statics) = watch::channel(static_pods::read_all(&dir, &node));
+    let (tell, statics) = watch::channel(manifests.pods());
     let (show, shown) = watch::channel(Shown { present: statics.borrow().clone(), ..Default::default() });
-    tasks.spawn(static_pods::watch_loop(dir, node.clone(), tell));
+    tasks.spawn(static_pods::watch_loop(manifests, tell));
     tasks.spawn(static_pods::mirror_loop(client, node, runtime, status, shown));
     (statics, show)
+}
+
+/// Goes on with the pod CIDR that was known before, when the API does not tell it in time.
+async fn recall_pod_cidr(facts: watch::Sender<NodeFacts>, known: Option<String>) {
+    let Some(cidr) = known else { return };
+    tokio::time::sleep(ALONE).await;
+    facts.send_if_modified(|facts| {
+        let unheard = facts.pod_cidr.is_none();
+        if unheard {
+            tracing::warn!(%cidr, "the API does not answer: the node keeps its pod CIDR");
+            facts.pod_cidr = Some(cidr);
+        }
+        unheard
+    });
 }
 
 /// Hands the pod CIDR to the composing binary and to the runtime.

@@ -10,7 +10,7 @@
 //!
 //! Tasks: one per pod and one per probe; node loop, lease, PLEG, manager, status writer, event writer, certificate rotation,
 //! HTTPS server. All are level-triggered: after a restart everything is rebuilt from the API, the CRI and the disk, and no
-//! container is touched that is as it should be.
+//! container is touched that is as it should be. Without the API the node goes on with what it knew (`known`).
 
 mod admission;
 mod api_error;
@@ -29,6 +29,7 @@ mod heartbeat;
 mod image_gc;
 mod images;
 mod join;
+mod known;
 mod kubelet;
 mod logs;
 mod manager;
@@ -47,6 +48,7 @@ mod resources;
 mod runtime;
 mod server;
 mod services;
+mod shutdown;
 mod static_pods;
 mod status_manager;
 mod swap;
@@ -67,4 +69,5 @@ pub use options::{
     Amount, Cluster, Dirs, ImageGc, KUBELET_VERSION, LogBounds, Options, RegistryAuth, SoftEviction, Thresholds,
 };
 pub use pace::Pace;
+pub use shutdown::{PriorityGrace, ShutdownGrace};
 pub use swap::SwapBehavior;

@@ -1,7 +1,10 @@
 //! Which pods have a worker: the API's list for this node and what the runtime holds, brought together.
 
+mod alone;
+mod holdings;
 mod shutdown;
 mod statics;
+mod weight;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,20 +15,25 @@ use k8s_openapi::api::core::v1::Pod;
 use rk_watch::{Event, ObjectKey, Selection, follow};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admission::{Refusal, admit, sysctls};
 use crate::cleanup;
 use crate::context::Shared;
 use crate::events::PodRef;
 use crate::eviction::Order;
+use crate::known;
 use crate::pod::spec;
 use crate::pod::status::PREEMPTED;
 use crate::pod::worker::{Desired, Stage, Told, Worker};
 use crate::preemption;
 use crate::runtime;
 use crate::runtime::CONFIG_SOURCE;
+use crate::shutdown::{NODE_SHUTDOWN, REFUSED_MESSAGE};
 use crate::static_pods::{Shown, is_mirror, is_static};
 use crate::views::{View, Work};
+use alone::at;
 
 /// Look for leftovers of pods that nobody knows.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
@@ -74,11 +82,15 @@ pub struct Manager {
     /// UIDs that the runtime told of before the API's list was here.
     unknown: BTreeSet<String>,
     synced: bool,
+    /// When to go on with what was known before, unless the API is heard until then.
+    alone: Option<Instant>,
     /// Pods that the node's own manifests ask for.
     statics: watch::Receiver<BTreeMap<String, Arc<Pod>>>,
     /// Which of them the API shows.
     shown: watch::Sender<Shown>,
     views: watch::Sender<View>,
+    /// Ends all pods, once the machine goes down.
+    leaving: Option<AbortOnDropHandle<()>>,
 }
 
 impl Manager {
@@ -90,7 +102,8 @@ impl Manager {
         views: watch::Sender<View>,
     ) -> Self {
         let (workers, tasks, unknown) = (HashMap::new(), JoinSet::new(), BTreeSet::new());
-        Self { context, workers, tasks, unknown, synced: false, statics, shown, views }
+        let alone = Some(Instant::now() + known::ALONE);
+        Self { context, workers, tasks, unknown, synced: false, alone, statics, shown, views, leaving: None }
     }
 
     /// Follows the API and the runtime until `stop` says that the machine goes down; then ends every pod and returns.
@@ -104,7 +117,8 @@ impl Manager {
             self.context.sync_loop.beat();
             tokio::select! {
                 biased;
-                () = shutdown::told(&mut stop) => return self.shut_down().await,
+                () = shutdown::told(&mut stop), if self.leaving.is_none() => self.leaving = Some(self.leave()),
+                () = shutdown::done(&mut self.leaving) => return,
                 Some(event) = events.next() => {
                     let listed = matches!(event, Event::Complete);
                     self.on_event(event, &mut fresh);
@@ -123,6 +137,7 @@ impl Manager {
                     self.on_statics();
                 }
                 _ = housekeeping.tick() => self.housekeep().await,
+                () = at(self.alone) => self.recall(),
             }
         }
     }
@@ -134,13 +149,16 @@ impl Manager {
             Event::Deleted(pod) => Event::Deleted(of_api(pod)),
             other => other,
         };
+        let begins = matches!(event, Event::Begin | Event::Listed(_) | Event::Unread(_));
         match event {
             Event::Begin => *fresh = Fresh::default(),
             // Mirrors only show what runs here anyway.
             Event::Listed(pod) | Event::Applied(pod) | Event::Deleted(pod) if is_mirror(&pod) => {}
-            Event::Listed(pod) => fresh.pods.push(pod),
+            Event::Listed(pod) => return fresh.pods.push(pod),
             Event::Unread(key) => drop(fresh.unread.insert(key)),
             Event::Complete => {
+                self.alone = None;
+                self.context.services.doubt();
                 let Fresh { mut pods, unread } = std::mem::take(fresh);
                 // Older pods were admitted first, and are so again.
                 pods.sort_by(|a, b| a.metadata.creation_timestamp.cmp(&b.metadata.creation_timestamp));
@@ -181,6 +199,10 @@ impl Manager {
             }
         }
         self.show();
+        // Before the first list is complete, pods that run have no worker yet.
+        if !begins {
+            self.weigh();
+        }
     }
 
     fn show(&mut self) {
@@ -188,7 +210,7 @@ impl Manager {
         let pods = self.workers.values().filter(|h| !matches!(*h.desired.borrow(), Desired::Gone(_)));
         let pods = pods.map(|h| h.desired.borrow().pod().clone()).collect();
         let works = self.workers.values().map(Handle::work).collect();
-        self.views.send_replace(View { pods, works });
+        self.views.send_replace(View { pods, works, listed: self.synced });
     }
 
     fn present(&mut self, pod: Pod) {
@@ -208,6 +230,9 @@ impl Manager {
             spec::terminal_phase(status.and_then(|s| s.phase.as_deref())) || pod.metadata.deletion_timestamp.is_some();
         if known || over {
             return Ok(());
+        }
+        if self.leaving.is_some() {
+            return Err((NODE_SHUTDOWN.to_owned(), REFUSED_MESSAGE.to_owned()));
         }
         let others = self.workers.values().filter(|h| self.takes(h)).map(|h| h.desired.borrow().pod().clone());
         let others: Vec<Arc<Pod>> = others.collect();
@@ -229,59 +254,22 @@ impl Manager {
         Err(refusal)
     }
 
-    /// Gives the pod what it wants for itself; the containers of all others make room at once.
-    fn give_own(&self, pod: &Pod) -> Result<(), Refusal> {
-        self.take_back();
-        if self.context.give_own(pod)? {
-            self.workers.values().for_each(|handle| handle.wake.notify_one());
-        }
-        Ok(())
-    }
-
-    /// Whether the pod of a worker takes something of the node: until it has ended, and beyond if it runs again then.
-    fn takes(&self, handle: &Handle) -> bool {
-        let on = !handle.refused && !handle.task.is_finished();
-        on && (handle.returns() || !self.has_ended(handle.desired.borrow().pod()))
-    }
-
-    /// Takes back what pods had for themselves that have ended or are gone.
-    fn take_back(&self) {
-        // Before the first list is here, pods that run may have no worker yet.
-        if !self.synced {
-            return;
-        }
-        let holders = self.workers.iter().filter(|(_, h)| self.takes(h)).map(|(uid, _)| uid.clone()).collect();
-        self.keep(&holders);
-    }
-
-    fn keep(&self, holders: &BTreeSet<String>) {
-        self.context.devices.keep(holders);
-        self.context.memory.keep(holders);
-        if self.context.cpus.keep(holders) {
-            self.workers.values().for_each(|handle| handle.wake.notify_one());
-        }
-    }
-
+    /// Tells of a refusal, and how the pod's status words it.
     fn refuse(&self, pod: &Pod, refusal: Refusal) -> Refusal {
         tracing::warn!(pod = %spec::describe(pod), reason = %refusal.0, "the node does not take the pod: {}", refusal.1);
         self.context.recorder.warning(&PodRef::of(pod), &refusal.0, refusal.1.clone());
-        refusal
+        (refusal.0, format!("Pod was rejected: {}", refusal.1))
     }
 
     /// Ends a pod in favour of `critical`; from now on it takes nothing.
     fn preempt(&mut self, victim: &Pod, critical: &Pod) {
         tracing::warn!(pod = %spec::describe(victim), "the pod goes to make room for {}", spec::describe(critical));
         let uid = spec::uid(victim);
-        self.context.evictions.give(uid, Order::now(PREEMPTED, preemption::MESSAGE.to_owned()));
+        self.context.evictions.give(uid, Order::in_favour(PREEMPTED, preemption::MESSAGE.to_owned()));
         if let Some(handle) = self.workers.get_mut(uid) {
             handle.refused = true;
             handle.wake.notify_one();
         }
-    }
-
-    fn has_ended(&self, pod: &Pod) -> bool {
-        let phase = |s: &k8s_openapi::api::core::v1::PodStatus| spec::terminal_phase(s.phase.as_deref());
-        pod.status.as_ref().is_some_and(phase) || self.context.status.latest(spec::uid(pod)).as_ref().is_some_and(phase)
     }
 
     fn spawn(&mut self, uid: String, desired: Desired, refused: Option<Refusal>) {
@@ -336,6 +324,7 @@ impl Manager {
             self.on_change(uid).await;
         }
         self.take_back();
+        self.weigh();
         for uid in self.context.volumes.known_pods() {
             if self.workers.contains_key(&uid) {
                 continue;

@@ -1,5 +1,7 @@
 //! What the kubelet must be told: identity, cluster, limits and places. Values only; nothing is read from disk here.
 
+mod thresholds;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -11,11 +13,12 @@ use crate::configuration::{CredentialProvider, TlsRules};
 use crate::cpus::CpuPolicy;
 use crate::images::Verification;
 use crate::memory::MemoryPolicy;
-use crate::node::Signal;
 use crate::numa::TopologyRules;
 use crate::pace::Pace;
+use crate::shutdown::ShutdownGrace;
 use crate::swap::SwapBehavior;
 use crate::userns::IDS_PER_POD;
+pub use thresholds::{Amount, SoftEviction, Thresholds};
 
 /// The Kubernetes version that this kubelet reports.
 pub const KUBELET_VERSION: &str = "v1.36.0";
@@ -94,128 +97,6 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
-/// An amount of something that the node has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Amount {
-    /// Bytes or pieces.
-    Units(u64),
-    /// Of all that there is, in hundredths of a percent.
-    Share(u64),
-}
-
-impl Amount {
-    /// Reads a quantity (`100Mi`) or a percentage (`10%`).
-    pub fn parse(text: &str) -> Option<Self> {
-        match text.strip_suffix('%') {
-            Some(number) => {
-                let percent: f64 = number.parse().ok().filter(|p| (0.0..=100.0).contains(p))?;
-                Some(Self::Share((percent * 100.0).round() as u64))
-            }
-            None => crate::quantity::units(text).and_then(|n| u64::try_from(n).ok()).map(Self::Units),
-        }
-    }
-
-    /// The amount, of so many in all.
-    pub fn of(self, all: u64) -> u64 {
-        match self {
-            Self::Units(units) => units,
-            Self::Share(share) => u64::try_from(u128::from(all) * u128::from(share) / 10_000).unwrap_or(u64::MAX),
-        }
-    }
-}
-
-impl std::fmt::Display for Amount {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Units(units) if *units > 0 && units % (1 << 20) == 0 => write!(f, "{}Mi", units >> 20),
-            Self::Units(units) => write!(f, "{units}"),
-            Self::Share(share) if share % 100 == 0 => write!(f, "{}%", share / 100),
-            Self::Share(share) => write!(f, "{}%", *share as f64 / 100.0),
-        }
-    }
-}
-
-/// What must stay free on the node (upstream's `evictionHard`). Zero means that nothing is ever too little.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Thresholds {
-    /// Available memory (`memory.available`).
-    pub memory: Amount,
-    /// Free space of the disk that holds pods (`nodefs.available`).
-    pub disk: Amount,
-    /// Its free inodes (`nodefs.inodesFree`).
-    pub inodes: Amount,
-    /// Free space of the disk that holds images (`imagefs.available`); here it is the one of the pods.
-    pub image_disk: Amount,
-    /// Its free inodes (`imagefs.inodesFree`).
-    pub image_inodes: Amount,
-    /// Free process IDs (`pid.available`).
-    pub pids: Amount,
-}
-
-impl Thresholds {
-    /// Nothing is ever too little.
-    pub fn none() -> Self {
-        let none = Amount::Units(0);
-        Self { memory: none, disk: none, inodes: none, image_disk: none, image_inodes: none, pids: none }
-    }
-}
-
-impl Thresholds {
-    /// The threshold of a signal.
-    pub fn of(self, signal: Signal) -> Amount {
-        match signal {
-            Signal::Memory => self.memory,
-            Signal::Disk => self.disk,
-            Signal::ImageDisk => self.image_disk,
-            Signal::Inodes => self.inodes,
-            Signal::ImageInodes => self.image_inodes,
-            Signal::Pids => self.pids,
-        }
-    }
-
-    /// Sets the threshold of a signal.
-    pub fn set(&mut self, signal: Signal, amount: Amount) {
-        *match signal {
-            Signal::Memory => &mut self.memory,
-            Signal::Disk => &mut self.disk,
-            Signal::ImageDisk => &mut self.image_disk,
-            Signal::Inodes => &mut self.inodes,
-            Signal::ImageInodes => &mut self.image_inodes,
-            Signal::Pids => &mut self.pids,
-        } = amount;
-    }
-}
-
-/// Thresholds below which pods go only after a while, and with time to end (upstream's `evictionSoft`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SoftEviction {
-    /// What should stay free.
-    pub thresholds: Thresholds,
-    /// For how long less of it is borne; every signal with a threshold has one.
-    pub grace: BTreeMap<Signal, Duration>,
-    /// Longest grace period of a pod that goes for it, seconds (`evictionMaxPodGracePeriod`).
-    pub pod_grace: i64,
-}
-
-impl Default for SoftEviction {
-    fn default() -> Self {
-        Self { thresholds: Thresholds::none(), grace: BTreeMap::new(), pod_grace: 0 }
-    }
-}
-
-impl Default for Thresholds {
-    fn default() -> Self {
-        Self {
-            memory: Amount::Units(100 << 20),
-            disk: Amount::Share(1000),
-            inodes: Amount::Share(500),
-            image_disk: Amount::Share(1500),
-            image_inodes: Amount::Share(500),
-            pids: Amount::Share(1000),
-        }
-    }
-}
-
 /// What the node shows to one registry, for all of its pods.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct RegistryAuth {
@@ -290,7 +171,7 @@ pub struct Options {
     /// What should stay free, and for how long less is borne.
     pub soft_eviction: SoftEviction,
     /// How long pods may take to end when the machine goes down.
-    pub shutdown_grace: Duration,
+    pub shutdown: ShutdownGrace,
     /// How long a shortage is told after it was seen last.
     pub pressure_transition: Duration,
     /// Removal of unused images.
@@ -305,6 +186,10 @@ pub struct Options {
     pub logs: LogBounds,
     /// Most processes of one pod.
     pub pod_pids: Option<u64>,
+    /// Whether all pods together are held to the memory that is theirs (`enforceNodeAllocatable: [pods]`).
+    pub enforce_allocatable: bool,
+    /// Whether a lack of memory ends one process of a container, and not all of them (`singleProcessOOMKill`).
+    pub single_process_oom_kill: bool,
     /// Sysctls that pods may set besides the harmless ones; `net.core.*` stands for all that begin so.
     pub unsafe_sysctls: Vec<String>,
     /// Whether containers that name no seccomp profile get the runtime's own.
@@ -335,6 +220,8 @@ pub struct Options {
     pub tls: TlsRules,
     /// Port that is read from without a name or a secret; 0 is none.
     pub read_only_port: u16,
+    /// Static pods besides those of manifests, each a `v1.Pod`.
+    pub static_pods: Vec<serde_json::Value>,
     /// What of the settings the kubelet must not start with.
     pub faults: Vec<String>,
 }
@@ -355,7 +242,7 @@ impl Options {
             eviction: Thresholds::default(),
             minimum_reclaim: Thresholds::none(),
             soft_eviction: SoftEviction::default(),
-            shutdown_grace: Duration::from_secs(30),
+            shutdown: ShutdownGrace::of_machine(30),
             pressure_transition: Duration::from_secs(300),
             image_gc: ImageGc { high: 85, low: 80, youngest: Duration::from_secs(120), oldest: Duration::ZERO },
             registry_auth: Vec::new(),
@@ -363,6 +250,8 @@ impl Options {
             image_verification: Verification::default(),
             logs: LogBounds { size: 10 << 20, files: 5, monitor: Duration::from_secs(10), workers: 1 },
             pod_pids: None,
+            enforce_allocatable: true,
+            single_process_oom_kill: false,
             unsafe_sysctls: Vec::new(),
             seccomp_default: false,
             cpu_policy: CpuPolicy::None,
@@ -379,6 +268,7 @@ impl Options {
             healthz: SocketAddr::from((Ipv4Addr::LOCALHOST, 10248)),
             tls: TlsRules::default(),
             read_only_port: 0,
+            static_pods: Vec::new(),
             faults: Vec::new(),
         }
     }

@@ -1,13 +1,13 @@
 //! Quality of service and the cgroup values that follow from requests and limits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use rk_cri_api::v1 as cri;
 
 use crate::pod::spec;
-use crate::quantity::{milli_of, units_of};
+use crate::quantity::{milli_of, units, units_of};
 
 /// Period of CPU quotas, microseconds.
 const CPU_PERIOD: i64 = 100_000;
@@ -130,11 +130,6 @@ pub fn container_resources(pod: &Pod, container: &Container, node_memory: i64) -
     let limits = container.resources.as_ref().and_then(|r| r.limits.as_ref());
     let cpu_limit = milli_of(limits, "cpu");
     let memory_limit = units_of(limits, "memory");
-    let mut unified = std::collections::HashMap::new();
-    if memory_limit > 0 {
-        // One process over the limit takes the whole container down, so that nothing half-dead is left (cgroup v2 default upstream).
-        unified.insert("memory.oom.group".to_owned(), "1".to_owned());
-    }
     cri::LinuxContainerResources {
         cpu_period: CPU_PERIOD,
         cpu_quota: quota(cpu_limit),
@@ -142,7 +137,6 @@ pub fn container_resources(pod: &Pod, container: &Container, node_memory: i64) -
         memory_limit_in_bytes: memory_limit,
         oom_score_adj: oom_score_adj(pod, container, node_memory),
         hugepage_limits: hugepages(limits),
-        unified,
         ..Default::default()
     }
 }
@@ -152,12 +146,59 @@ fn hugepages(limits: Option<&BTreeMap<String, Quantity>>) -> Vec<cri::HugepageLi
         .into_iter()
         .flatten()
         .filter_map(|(name, value)| {
-            let size = name.strip_prefix("hugepages-")?;
-            let bytes = crate::quantity::units(&value.0)?;
-            // The kernel's files say 2MB where the API says 2Mi.
-            Some(cri::HugepageLimit { page_size: size.replace('i', "B"), limit: u64::try_from(bytes).ok()? })
+            let page_size = page_size_of(name)?;
+            let bytes = units(&value.0)?;
+            Some(cri::HugepageLimit { page_size, limit: u64::try_from(bytes).ok()? })
         })
         .collect()
+}
+
+/// The size of huge pages that a resource such as `hugepages-2Mi` stands for, as the kernel names it in files of cgroups.
+fn page_size_of(resource: &str) -> Option<String> {
+    let bytes = units(resource.strip_prefix("hugepages-")?)?;
+    Some(page_size(u64::try_from(bytes).ok()? / 1024))
+}
+
+/// A size of huge pages as the kernel names it in files of cgroups: `2MB`, `1GB`.
+pub fn page_size(kib: u64) -> String {
+    match (kib >> 20, kib >> 10) {
+        (0, 0) => format!("{kib}KB"),
+        (0, mib) => format!("{mib}MB"),
+        (gib, _) => format!("{gib}GB"),
+    }
+}
+
+/// Adds what a container does not ask for and is held to all the same, as upstream does: no huge page of a size that it names no
+/// limit of, and, with `whole`, an end of all of its processes when memory ends one: nothing half-dead is left.
+pub fn hold(resources: &mut cri::LinuxContainerResources, page_sizes: &[String], whole: bool) {
+    let limits = &mut resources.hugepage_limits;
+    for size in page_sizes {
+        if !limits.iter().any(|limit| limit.page_size == *size) {
+            limits.push(cri::HugepageLimit { page_size: size.clone(), limit: 0 });
+        }
+    }
+    if whole {
+        resources.unified.insert("memory.oom.group".to_owned(), "1".to_owned());
+    }
+}
+
+/// The files that bound a pod's huge pages of these sizes, bytes: what it names no limit of is not for it.
+pub fn pod_huge_pages(pod: &Pod, page_sizes: &[String]) -> Vec<(String, u64)> {
+    let containers = spec::app_containers(pod).iter().chain(spec::init_containers(pod));
+    let lists = containers.filter_map(|c| c.resources.as_ref()?.limits.as_ref());
+    let own = pod.spec.as_ref().and_then(|s| s.resources.as_ref()).and_then(|r| r.limits.as_ref());
+    let names: BTreeSet<&String> = lists.chain(own).flat_map(BTreeMap::keys).collect();
+    let limit = |size: &String| {
+        let name = names.iter().find(|name| page_size_of(name).as_ref() == Some(size));
+        name.map_or(0, |name| u64::try_from(pod_total(pod, name, true) / 1000).unwrap_or(0))
+    };
+    page_sizes.iter().map(|size| (format!("hugetlb.{size}.max"), limit(size))).collect()
+}
+
+/// CPU in thousandths that the Burstable ones among pods ask for together.
+pub fn burstable_request<'a>(pods: impl Iterator<Item = &'a Pod>) -> i64 {
+    let burstable = pods.filter(|pod| qos_class(pod) == Qos::Burstable);
+    burstable.map(|pod| pod_total(pod, "cpu", false)).fold(0, i64::saturating_add)
 }
 
 /// Requests or limits of a whole pod: the larger of what apps (with sidecars) and any init step need, plus overhead.
@@ -258,6 +299,37 @@ mod tests {
         assert_eq!((shares(0), shares(1), shares(1000), shares(10_000_000)), (2, 2, 1024, 262_144));
         assert_eq!((weight(2), weight(1024), weight(262_144)), (1, 39, 10_000));
         assert_eq!((quota(0), quota(5), quota(250)), (0, 1000, 25_000));
+    }
+
+    #[test]
+    fn huge_pages_that_a_container_does_not_ask_for_are_not_for_it_and_it_ends_as_a_whole() {
+        let pod = pod(json!([
+            {"name": "a", "resources": {"limits": {"hugepages-2Mi": "6Mi", "cpu": "1"}}},
+            {"name": "b", "resources": {"limits": {"hugepages-2Mi": "4Mi"}}},
+            {"name": "c"}]));
+        let sizes = [2 << 10, 1 << 20, 64].map(page_size);
+        assert_eq!(sizes, ["2MB", "1GB", "64KB"]);
+        for (index, whole, want) in [(0, true, 6 << 20), (1, false, 4 << 20), (2, true, 0)] {
+            let mut resources = container_resources(&pod, &spec::app_containers(&pod)[index], 1 << 30);
+            hold(&mut resources, &sizes, whole);
+            let limits = resources.hugepage_limits.iter().map(|l| (l.page_size.as_str(), l.limit));
+            assert_eq!(limits.collect::<Vec<_>>(), [("2MB", want), ("1GB", 0), ("64KB", 0)], "{index}");
+            let group = resources.unified.get("memory.oom.group").map(String::as_str);
+            assert_eq!(group, whole.then_some("1"), "{index}");
+        }
+        let of_pod = pod_huge_pages(&pod, &sizes);
+        let want = [("hugetlb.2MB.max", 10 << 20), ("hugetlb.1GB.max", 0), ("hugetlb.64KB.max", 0)];
+        assert_eq!(of_pod, want.map(|(file, limit)| (file.to_owned(), limit)));
+    }
+
+    #[test]
+    fn burstable_pods_ask_for_the_sum_of_their_requests() {
+        let cpu = |request: &str| pod(json!([{"name": "a", "resources": {"requests": {"cpu": request}}}]));
+        let guaranteed = pod(json!([{"name": "a", "resources": {"limits": {"cpu": "4", "memory": "1Gi"}}}]));
+        let only_memory = pod(json!([{"name": "a", "resources": {"requests": {"memory": "1Gi"}}}]));
+        let pods = [cpu("500m"), cpu("2"), guaranteed, only_memory, pod(json!([{"name": "a"}]))];
+        assert_eq!(burstable_request(pods.iter()), 2500);
+        assert_eq!(burstable_request([].iter()), 0);
     }
 
     #[test]

@@ -26,6 +26,8 @@ const PARALLEL: usize = 4;
 const ATTEMPTS: u32 = 5;
 /// After failed writes the next try comes this late; without them nothing is looked for.
 const PERIOD: Duration = Duration::from_secs(5);
+/// The pace of tries while somebody waits for the last one.
+const HURRY: Duration = Duration::from_millis(100);
 
 #[derive(Clone)]
 struct Entry {
@@ -161,12 +163,24 @@ impl StatusManager {
         self.with(|entries| entries.remove(uid));
     }
 
+    fn behind(&self) -> bool {
+        self.with(|entries| entries.values().any(|e| e.written < e.version))
+    }
+
+    /// Resolves when the API has heard everything that is published by now; what fails is tried again until then.
+    pub async fn written(&self) {
+        while self.behind() {
+            self.kick.notify_one();
+            tokio::time::sleep(HURRY).await;
+        }
+    }
+
     async fn run(self) {
         loop {
             let due: Vec<Entry> =
                 self.with(|entries| entries.values().filter(|e| e.written < e.version).cloned().collect());
             futures::stream::iter(due).for_each_concurrent(PARALLEL, |entry| self.write(entry)).await;
-            let behind = self.with(|entries| entries.values().any(|e| e.written < e.version));
+            let behind = self.behind();
             tokio::select! {
                 () = self.kick.notified() => {}
                 () = tokio::time::sleep(PERIOD), if behind => {}

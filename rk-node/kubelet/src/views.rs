@@ -16,6 +16,8 @@ pub struct View {
     pub pods: Vec<Arc<Pod>>,
     /// All workers, also of pods that should not be here any more.
     pub works: Vec<Work>,
+    /// Whether the API has told of all pods of this node.
+    pub listed: bool,
 }
 
 /// A worker as others see it; it stays true without the manager.
@@ -73,6 +75,11 @@ impl PodViews {
         self.view.borrow().pods.clone()
     }
 
+    /// The view and its changes.
+    pub fn follow(&self) -> watch::Receiver<View> {
+        self.view.clone()
+    }
+
     /// A pod by namespace and name.
     pub fn find(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
         let view = self.view.borrow();
@@ -95,7 +102,11 @@ mod tests {
         let (sender, views) = PodViews::new();
         let (desired, of_desired) = watch::channel(Desired::Present(Arc::new(Pod::default())));
         let (stage, of_stage) = watch::channel(Stage::Syncing);
-        sender.send_replace(View { pods: Vec::new(), works: vec![Work::new(of_desired, of_stage, false)] });
+        sender.send_replace(View {
+            pods: Vec::new(),
+            works: vec![Work::new(of_desired, of_stage, false)],
+            listed: true,
+        });
         let life = Life { stage: Stage::Syncing, wanted: true, from_file: false, adopted: false };
         assert_eq!(views.lives(), [life]);
         desired.send_replace(Desired::Gone(Arc::new(Pod::default())));

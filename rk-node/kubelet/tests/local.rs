@@ -278,16 +278,27 @@ async fn a_resize_beyond_the_node_is_told_as_infeasible_and_one_that_fits_is_don
     let resize = async |cpu: &str| {
         let body = json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}});
         let api: Api<Pod> = rig.pods();
-        api.patch_subresource("resize", "grows", &PatchParams::default(), &Patch::Strategic(body)).await.unwrap();
+        let done = api.patch_subresource("resize", "grows", &PatchParams::default(), &Patch::Strategic(body)).await;
+        done.map(drop).map_err(|error| error.to_string())
     };
     let condition = |status: &k8s_openapi::api::core::v1::PodStatus| {
         status.conditions.iter().flatten().find(|c| c.type_ == "PodResizePending").and_then(|c| c.reason.clone())
     };
-    resize("9000").await;
+    let refused = resize("9000").await.unwrap_err();
+    assert!(refused.contains("Node didn't have enough allocatable resources: cpu, requested: 9000000"), "{refused}");
+    // What comes to the kubelet all the same was let in while the Node told more than there is.
+    let nodes: Api<Node> = Api::all(rig.control.client.clone());
+    eventually("the API takes the resize", 60, || async {
+        let more = json!({"status": {"allocatable": {"cpu": "10000"}}});
+        let told = nodes.patch_status("node-a", &PatchParams::default(), &Patch::Merge(more)).await;
+        told.map_err(|error| error.to_string())?;
+        resize("9000").await
+    })
+    .await;
     let told = rig.status("grows", "the condition", 60, |s| condition(s).as_deref() == Some("Infeasible")).await;
     let of = told.container_statuses.unwrap().remove(0);
     assert_eq!(of.allocated_resources.unwrap()["cpu"].0, "10m");
-    resize("20m").await;
+    resize("20m").await.unwrap();
     let done = rig
         .status("grows", "the condition goes", 60, |s| {
             let of = s.container_statuses.iter().flatten().next().and_then(|c| c.allocated_resources.clone());

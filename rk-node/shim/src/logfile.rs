@@ -1,14 +1,21 @@
 //! Container output as the CRI's log files: `<RFC 3339 time> <stream> <P|F> <line>`.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, mkdirat, openat};
+use rustix::io::Errno;
 
 use crate::clock;
 
 /// Lines longer than this are cut into parts tagged `P`, the last one `F`; the size that other runtimes use.
 pub const MAX_LINE: usize = 16 * 1024;
+
+/// A directory itself, to begin paths at.
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// The log of one container.
 #[derive(Debug)]
@@ -18,17 +25,23 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// Opens for appending; makes the directory.
-    pub fn open(path: &Path) -> std::io::Result<Self> {
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
+    /// Opens the file at an absolute path for appending; makes its directory. Anything but a regular file is refused without a wait
+    /// for it: a pod that can write where logs are may have put a link to any file, or a pipe that nobody reads, in its place.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(refused(path, "names no file"));
+        };
+        let append = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
+        let guarded = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = File::from(openat(directory(parent)?, name, append | guarded, Mode::from_raw_mode(0o640))?);
+        if !file.metadata()?.is_file() {
+            return Err(refused(path, "is no regular file"));
         }
-        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// Switches to a new file at the same path, after the old one was renamed.
-    pub fn reopen(&mut self) -> std::io::Result<()> {
+    /// Switches to a new file at the same path, after the old one was renamed; goes on with the old one where that is refused.
+    pub fn reopen(&mut self) -> io::Result<()> {
         *self = Self::open(&self.path)?;
         Ok(())
     }
@@ -36,6 +49,35 @@ impl LogFile {
     /// Appends whole entries. A full disk loses them rather than stopping the container.
     pub fn append(&mut self, entries: &[u8]) {
         let _ = self.file.write_all(entries);
+    }
+}
+
+fn refused(path: &Path, why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("{} {why}", path.display()))
+}
+
+/// Opens a directory by its absolute path, no part of which may be a link, and makes those parts that are not there.
+fn directory(path: &Path) -> io::Result<OwnedFd> {
+    let mut dir = rustix::fs::open("/", DIRECTORY, Mode::empty())?;
+    for part in path.components() {
+        match part {
+            Component::RootDir | Component::CurDir => {}
+            Component::Normal(name) => dir = enter(&dir, name)?,
+            Component::ParentDir | Component::Prefix(_) => return Err(refused(path, "leads out of its directory")),
+        }
+    }
+    Ok(dir)
+}
+
+fn enter(dir: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+    match openat(dir, name, DIRECTORY, Mode::empty()) {
+        Err(Errno::NOENT) => {}
+        other => return other,
+    }
+    match mkdirat(dir, name, Mode::from_raw_mode(0o755)) {
+        // Somebody else was faster.
+        Ok(()) | Err(Errno::EXIST) => openat(dir, name, DIRECTORY, Mode::empty()),
+        Err(error) => Err(error),
     }
 }
 
@@ -152,5 +194,49 @@ mod tests {
         log.append(b"three\n");
         assert_eq!(std::fs::read(&path).unwrap(), b"three\n");
         assert_eq!(std::fs::read(dir.path().join("c/0.log.1")).unwrap(), b"one\ntwo\n");
+    }
+
+    #[test]
+    fn what_is_no_file_in_the_place_of_a_log_is_refused_and_the_old_one_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("secret");
+        std::fs::write(&secret, "own\n").unwrap();
+        let place = dir.path().join("c");
+        let path = place.join("0.log");
+        let mut log = LogFile::open(&path).unwrap();
+        std::fs::rename(&path, place.join("0.log.1")).unwrap();
+        let link = |to: &Path| std::os::unix::fs::symlink(to, &path).unwrap();
+        let put: [(&str, &dyn Fn()); 4] = [
+            ("a link to a file", &|| link(&secret)),
+            ("a link to nothing", &|| link(&dir.path().join("made"))),
+            ("a pipe that nobody reads", &|| {
+                nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+            }),
+            ("a directory", &|| std::fs::create_dir(&path).unwrap()),
+        ];
+        for (what, put) in put {
+            put();
+            assert!(log.reopen().is_err() && LogFile::open(&path).is_err(), "{what}");
+            log.append(b"on\n");
+            std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path)).unwrap();
+        }
+        assert_eq!(std::fs::read(&secret).unwrap(), b"own\n");
+        assert!(!dir.path().join("made").exists());
+        assert_eq!(std::fs::read(place.join("0.log.1")).unwrap(), b"on\non\non\non\n");
+        log.reopen().unwrap();
+        log.append(b"new\n");
+        assert_eq!(std::fs::read(&path).unwrap(), b"new\n");
+    }
+
+    #[test]
+    fn no_directory_on_the_way_to_a_log_may_be_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), dir.path().join("pod")).unwrap();
+        for path in ["pod/0.log", "pod/c/0.log", "../0.log", "elsewhere/../0.log"] {
+            assert!(LogFile::open(&dir.path().join(path)).is_err(), "{path}");
+        }
+        assert_eq!(std::fs::read_dir(dir.path().join("elsewhere")).unwrap().count(), 0);
+        LogFile::open(&dir.path().join("new/c/0.log")).unwrap();
     }
 }

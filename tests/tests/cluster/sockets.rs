@@ -1,26 +1,38 @@
-//! Commands and logs of a pod over WebSockets, by the protocols of old that a browser speaks.
+//! Commands and logs of a pod over WebSockets, by the protocols of old that a browser speaks and by those of kubectl.
 
 use std::time::Duration;
 
 use crate::{busybox, cluster, ready};
-use futures::StreamExt;
+use futures::{SinkExt, StreamExt};
 use rk_tests::{eventually, limit};
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{WebSocketStream, client_async};
 
-/// The channel of a command's standard output.
+/// The channel of a command's standard input.
+const STDIN: u8 = 0;
+/// The channel of its standard output.
 const STDOUT: u8 = 1;
+/// The channel on which its end is told.
+const ERROR: u8 = 3;
+/// The channel that names, from v5 on, another one that ends.
+const CLOSE: u8 = 255;
 
-/// Everything that the server sends at `path` until it closes, message by message.
-async fn messages(address: &str, path: &str, protocol: &str) -> Vec<Vec<u8>> {
+/// A connection to `path` by one protocol.
+async fn open(address: &str, path: &str, protocol: &str) -> WebSocketStream<TcpStream> {
     let mut request = format!("ws://{address}{path}").into_client_request().expect("a request");
     request.headers_mut().insert("Sec-WebSocket-Protocol", protocol.parse().expect("a header"));
     let stream = TcpStream::connect(address).await.expect("kubectl proxy listens");
     let (socket, response) = client_async(request, stream).await.unwrap_or_else(|e| panic!("{path}: {e}"));
     let chosen = response.headers().get("Sec-WebSocket-Protocol").and_then(|value| value.to_str().ok());
     assert_eq!(chosen, Some(protocol), "{path}");
+    socket
+}
+
+/// Everything that the server sends until it closes, message by message.
+async fn rest(socket: WebSocketStream<TcpStream>) -> Vec<Vec<u8>> {
     let data = socket.filter_map(|message| async move {
         match message {
             Ok(Message::Binary(bytes)) => Some(bytes.to_vec()),
@@ -29,6 +41,23 @@ async fn messages(address: &str, path: &str, protocol: &str) -> Vec<Vec<u8>> {
         }
     });
     tokio::time::timeout(Duration::from_secs(60), data.collect()).await.expect("the server closes the connection")
+}
+
+/// Everything that the server sends at `path`.
+async fn messages(address: &str, path: &str, protocol: &str) -> Vec<Vec<u8>> {
+    rest(open(address, path, protocol).await).await
+}
+
+/// What came on one channel.
+fn on(channel: u8, said: &[Vec<u8>]) -> String {
+    let own = said.iter().filter_map(|message| message.split_first()).filter(|(own, _)| **own == channel);
+    let bytes: Vec<u8> = own.flat_map(|(_, data)| data.to_vec()).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// How a command ended, by the protocols that tell it as a Status.
+fn outcome(said: &[Vec<u8>]) -> Value {
+    serde_json::from_str(&on(ERROR, said)).unwrap_or_else(|error| panic!("{error}: {said:?}"))
 }
 
 #[test]
@@ -45,13 +74,27 @@ fn commands_and_logs_of_a_pod_come_over_web_sockets() {
 
     let command = format!("{pod}/exec?command=echo&command=remote&container=main&stdout=1&stderr=1");
     let said = runtime.block_on(messages(&address, &command, "channel.k8s.io"));
-    let out: Vec<u8> = said
-        .iter()
-        .filter_map(|message| message.split_first())
-        .filter(|(channel, _)| **channel == STDOUT)
-        .flat_map(|(_, data)| data.to_vec())
-        .collect();
-    assert_eq!(String::from_utf8_lossy(&out), "remote\n", "{said:?}");
+    assert_eq!(on(STDOUT, &said), "remote\n", "{said:?}");
+
+    for protocol in ["v5.channel.k8s.io", "v4.channel.k8s.io"] {
+        let said = runtime.block_on(messages(&address, &command, protocol));
+        assert_eq!(on(STDOUT, &said), "remote\n", "{protocol}: {said:?}");
+        assert_eq!(outcome(&said)["status"], "Success", "{protocol}");
+        let fails = format!("{pod}/exec?command=sh&command=-c&command=exit%203&container=main&stdout=1&stderr=1");
+        let told = outcome(&runtime.block_on(messages(&address, &fails, protocol)));
+        assert_eq!((&told["status"], &told["reason"]), (&json!("Failure"), &json!("NonZeroExitCode")), "{protocol}");
+        assert_eq!(told["details"]["causes"], json!([{"reason": "ExitCode", "message": "3"}]), "{protocol}");
+    }
+
+    // The newest protocol ends the input without ending the connection: `cat` ends, and tells so.
+    let said = runtime.block_on(async {
+        let path = format!("{pod}/exec?command=cat&container=main&stdin=1&stdout=1");
+        let mut socket = open(&address, &path, "v5.channel.k8s.io").await;
+        socket.send(Message::binary([&[STDIN][..], b"through"].concat())).await.expect("input is taken");
+        socket.send(Message::binary(vec![CLOSE, STDIN])).await.expect("the end is taken");
+        rest(socket).await
+    });
+    assert_eq!((on(STDOUT, &said), &outcome(&said)["status"]), ("through".to_owned(), &json!("Success")), "{said:?}");
 
     let logs = runtime.block_on(messages(&address, &format!("{pod}/log?container=main"), "binary.k8s.io"));
     assert_eq!(String::from_utf8_lossy(&logs.concat()), "container is alive\n");

@@ -9,7 +9,7 @@ const NOWHERE: &str = "http://10.0.2.2:1";
 #[test]
 fn a_pod_runs_from_an_archive_that_was_pushed_with_no_registry_in_reach() {
     let shared = plane();
-    let mut worker = Worker::new(&shared, 41);
+    let mut worker = Worker::new(&shared, 51);
     for mirror in &mut worker.config.registries.mirrors {
         mirror.endpoints = vec![NOWHERE.to_owned()];
     }

@@ -82,6 +82,30 @@ fn links_in_volumes_and_in_the_place_of_logs_lead_nowhere() {
 }
 
 #[test]
+fn a_link_or_a_pipe_in_the_place_of_the_next_log_is_not_written_and_its_pod_ends() {
+    let shared = single();
+    let kubectl = shared.kubectl.new_namespace("nextlog");
+    inspector(&kubectl);
+    let before = sh(&kubectl, "inspector", HOLDINGS).expect("holdings");
+    let host = "  volumes: [{name: l, hostPath: {path: /var/log/pods}}]\n";
+    for (name, trap) in [("linker", "ln -s /run/rk/written-by-a-link 1.log"), ("piper", "mkfifo 1.log")] {
+        // The second run of the container would log there.
+        let script = format!("cd /logs/nextlog_{name}_*/main && {trap}; exit 1");
+        kubectl.apply(&pod(name, &script, host, "    volumeMounts: [{name: l, mountPath: /logs}]\n"));
+        eventually("a refusal to write there", limit(90), || {
+            let path = format!("{{range .items[?(@.involvedObject.name==\"{name}\")]}}{{.message}} {{end}}");
+            let told = kubectl.try_path(&["events"], &path)?;
+            if told.contains("open the container's log file") { Ok(()) } else { Err(told) }
+        });
+        delete(&kubectl, &["pod", name]);
+    }
+    sh(&kubectl, "inspector", "! test -e /proc/1/root/run/rk/written-by-a-link")
+        .expect("nothing is written through it");
+    back_to(&kubectl, &before, 60);
+    node_is_ready(&kubectl);
+}
+
+#[test]
 fn a_fork_bomb_ends_with_its_own_pod() {
     let shared = single();
     let kubectl = shared.kubectl.new_namespace("bomb");

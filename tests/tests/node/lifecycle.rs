@@ -76,6 +76,20 @@ fn probes_restart_what_fails_and_leave_alone_what_holds() {
 }
 
 #[test]
+fn what_a_command_said_is_heard_though_it_left_something_that_holds_its_output() {
+    let shared = single();
+    let kubectl = shared.kubectl.new_namespace("leftovers");
+    let probe = "livenessProbe: {exec: {command: [sh, -c, 'echo last-word; sleep 300 & exit 1']}, periodSeconds: 5, failureThreshold: 100, timeoutSeconds: 20}";
+    kubectl.apply(&probed("leaves", "sleep 600", probe));
+    eventually("the word in an event", limit(60), || {
+        let path = "{.items[?(@.reason==\"Unhealthy\")].message}";
+        let told = kubectl.try_path(&["events"], path)?;
+        if told.contains("Liveness probe failed: last-word") { Ok(()) } else { Err(told) }
+    });
+    kubectl.ok(&["delete", "pod", "leaves", "--grace-period=1", "--wait=false"]);
+}
+
+#[test]
 fn hooks_run_after_the_start_and_before_the_end() {
     let shared = single();
     let kubectl = shared.kubectl.new_namespace("hooks");

@@ -87,3 +87,78 @@ fn a_memory_hog_is_killed_in_its_own_pod_alone() {
     back_to(&kubectl, &before);
     unharmed(&kubectl);
 }
+
+#[test]
+fn a_fork_bomb_without_limits_costs_its_own_pod_alone() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("free-bomb");
+    observers(&kubectl);
+    let before = sh(&kubectl, "inspector", HOLDINGS).expect("holdings");
+    // Pods together stay below what the kernel can fork on this machine: the rest is the node's own.
+    let bounds = "cd /proc/1/root; echo $(cat sys/fs/cgroup/kubepods/pids.max) $(cat proc/sys/kernel/threads-max)";
+    let bounds = sh(&kubectl, "inspector", bounds).expect("bounds");
+    let bounds: Vec<u64> = bounds.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+    assert!(bounds.len() == 2 && bounds[0] < bounds[1], "{bounds:?}");
+    kubectl.apply(&pod("bomb", "bomb() { bomb | bomb & }; bomb; exec sleep 36000", "  restartPolicy: Never\n", ""));
+    // Memory or numbers run out first, whichever the machine has less of: the container is killed as a whole, or its pod evicted.
+    eventually("the end of the bomb", limit(240), || {
+        let path = "{.status.phase} {.status.reason} {.status.containerStatuses[0].state.terminated.reason}";
+        let seen = kubectl.try_path(&["pod", "bomb"], path)?;
+        if seen.contains("OOMKilled") || seen.contains("Evicted") { Ok(()) } else { Err(seen) }
+    });
+    unharmed(&kubectl);
+    delete(&kubectl, &["pod", "bomb"]);
+    back_to(&kubectl, &before);
+    unharmed(&kubectl);
+}
+
+#[test]
+fn a_memory_hog_without_limits_is_killed_as_a_whole_and_alone() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("free-hog");
+    observers(&kubectl);
+    let before = sh(&kubectl, "inspector", HOLDINGS).expect("holdings");
+    let bounds = "cd /proc/1/root/sys/fs/cgroup/kubepods; awk '/^MemTotal/ {print $2 * 1024}' /proc/meminfo; cat memory.max cpu.weight";
+    let bounds = sh(&kubectl, "inspector", bounds).expect("bounds");
+    let bounds: Vec<u64> = bounds.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+    assert!(bounds.len() == 3 && bounds[1] < bounds[0], "{bounds:?}");
+    // The child takes the memory; its parent, left alone, would go on.
+    let hog = "(x=0123456789abcdef; while true; do x=$x$x; done); exec sleep 36000";
+    kubectl.apply(&pod("hog", hog, "  restartPolicy: Never\n", ""));
+    eventually("the end of the hog", limit(180), || {
+        let path = "{.status.phase} {.status.reason} {.status.containerStatuses[0].state.terminated.reason}";
+        let seen = kubectl.try_path(&["pod", "hog"], path)?;
+        if seen.contains("OOMKilled") || seen.contains("Evicted") { Ok(()) } else { Err(seen) }
+    });
+    unharmed(&kubectl);
+    delete(&kubectl, &["pod", "hog"]);
+    back_to(&kubectl, &before);
+    unharmed(&kubectl);
+}
+
+#[test]
+fn burstable_pods_weigh_together_what_they_ask_for() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("weights");
+    observers(&kubectl);
+    let weight = || {
+        let said = sh(&kubectl, "inspector", "cat /proc/1/root/sys/fs/cgroup/kubepods/burstable/cpu.weight")?;
+        said.trim().parse::<u64>().map_err(|e| format!("{said}: {e}"))
+    };
+    let before = weight().expect("a weight");
+    // 500 thousandths are 512 shares, of 262144 that are 10000 of weight.
+    for name in ["one", "two"] {
+        kubectl.apply(&pod(name, "exec sleep 36000", "", "    resources: {requests: {cpu: 500m}}\n"));
+        ready(&kubectl, name);
+    }
+    eventually("the weight of two", limit(30), || match weight()? {
+        now if (before + 37..=before + 40).contains(&now) => Ok(()),
+        now => Err(format!("{now} after {before}")),
+    });
+    delete(&kubectl, &["pod", "one", "two"]);
+    eventually("the weight of before", limit(90), || match weight()? {
+        now if now == before => Ok(()),
+        now => Err(format!("{now} instead of {before}")),
+    });
+    unharmed(&kubectl);
+}

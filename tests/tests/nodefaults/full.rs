@@ -37,6 +37,25 @@ fn a_full_disk_costs_the_pod_that_filled_it_and_is_free_again() {
 }
 
 #[test]
+fn inodes_that_run_out_cost_the_pod_that_took_them() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("full-inodes");
+    observers(&kubectl);
+    kubectl.apply(&pod("modest", "exec sleep 36000", VOLUME, MOUNT));
+    ready(&kubectl, "modest");
+    // A fifth of all, of which nine tenths must stay free here: as many files, without a byte in them.
+    let take = "all=$(df -i /v | awk 'END {print $2}'); n=0; while [ $n -lt $((all / 25000)) ]; do mkdir /v/$n; \
+                (cd /v/$n && seq 5000 | xargs touch); n=$((n + 1)); done; exec sleep 36000";
+    kubectl.apply(&pod("many", take, VOLUME, MOUNT));
+    let message = evicted(&kubectl, "many");
+    assert!(message.starts_with("The node was low on resource: inodes."), "{message}");
+    condition(&kubectl, "DiskPressure", "False", 180);
+    assert_eq!(kubectl.path(&["pod", "modest"], "{.status.phase}"), "Running");
+    delete(&kubectl, &["pod", "many", "modest"]);
+    unharmed(&kubectl);
+}
+
+#[test]
 fn what_a_pod_writes_into_its_hosts_file_counts_as_its_own() {
     let shared = cluster();
     let kubectl = shared.kubectl.new_namespace("full-hosts");

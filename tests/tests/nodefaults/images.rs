@@ -188,6 +188,58 @@ fn images_that_are_not_what_they_say_fail_their_own_pod_and_nothing_of_them_is_k
     unharmed(&kubectl);
 }
 
+/// One file of so many times 16 MiB of zeros, as a gzip of some KiB for each of them.
+fn bomb(times: u64) -> Vec<u8> {
+    let gzip = |bytes: &[u8]| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut gzip, bytes).expect("gzip");
+        gzip.finish().expect("gzip")
+    };
+    let mut header = tar::Header::new_gnu();
+    header.set_path("zeros").expect("name");
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_size(times << 24);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_cksum();
+    let zeros = gzip(&vec![0; 1 << 24]);
+    let mut layer = gzip(header.as_bytes());
+    (0..times).for_each(|_| layer.extend_from_slice(&zeros));
+    layer
+}
+
+#[test]
+fn a_bomb_is_given_up_before_the_disk_is_short() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("image-bomb");
+    observers(&kubectl);
+    // What may be used is nearly used, so that the bomb writes little: evictions would begin at a tenth of the disk.
+    let fill = "set -- $(df -k /v | tail -n 1); fallocate -l $((($4 - $2 / 10 - 400 * 1024) * 1024)) /v/all; touch /full; exec sleep 36000";
+    let volume = "  volumes: [{name: v, emptyDir: {}}]\n";
+    kubectl.apply(&pod("filler", fill, volume, "    volumeMounts: [{name: v, mountPath: /v}]\n"));
+    ready(&kubectl, "filler");
+    eventually("a disk that is nearly full", limit(60), || sh(&kubectl, "filler", "test -e /full"));
+    crafted(&shared, "bomb", &bomb(64), Some(&digest(fresh().as_bytes())));
+    run(&kubectl, "bomb");
+    let told = refused(&kubectl, "bomb");
+    assert!(told.contains("must stay so"), "{told}");
+    sh(&kubectl, "neighbour", "head -c 1000000 /dev/zero > /written").expect("the neighbour writes on");
+    let pressure = "{.status.conditions[?(@.type==\"DiskPressure\")].status}";
+    assert_eq!(kubectl.path(&["node", "worker-1"], pressure), "False");
+    assert_eq!(kubectl.path(&["pod", "filler"], "{.status.phase}"), "Running");
+    delete(&kubectl, &["pod", "bomb"]);
+    eventually("nothing of it is kept", limit(60), || {
+        match sh(&kubectl, "inspector", "ls /proc/1/root/var/lib/rk/images/ingest | wc -l")?.trim() {
+            "0" => Ok(()),
+            left => Err(left.to_owned()),
+        }
+    });
+    delete(&kubectl, &["pod", "filler"]);
+    unharmed(&kubectl);
+}
+
 #[test]
 fn power_cuts_in_mid_unpack_leave_a_node_that_pulls_and_runs() {
     let mut shared = cluster();

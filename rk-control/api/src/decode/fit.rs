@@ -148,8 +148,8 @@ impl Fitter {
 
 /// Adds the fields that are always written.
 fn fill(object: &mut crate::Object, schema: &Schema) {
-    for (name, field) in schema.fields() {
-        if field.is_written() && !object.contains_key(name) {
+    for (name, field) in schema.written_fields() {
+        if !object.contains_key(name) {
             object.insert(name.to_owned(), zero(&field));
         }
     }

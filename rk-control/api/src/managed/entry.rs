@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::Request;
 use super::set::FieldSet;
+use crate::Object;
 use crate::meta::{at, format_time, parse_time, text};
 
 /// Updating managers beyond this many are merged into one, the oldest first.
@@ -102,20 +104,31 @@ fn write(managers: Managers) -> Value {
 }
 
 fn entry(id: Id, owned: Owned) -> Value {
-    let mut entry = json!({
-        "manager": id.manager,
-        "operation": if id.applies { "Apply" } else { "Update" },
-        "apiVersion": owned.api_version,
-        "fieldsType": "FieldsV1",
-        "fieldsV1": owned.fields.into_value(),
-    });
-    if let Some(time) = owned.time {
-        entry["time"] = json!(format_time(time));
+    let operation = if id.applies { "Apply" } else { "Update" };
+    let time = owned.time.map(format_time);
+    let texts = [
+        ("manager", Some(id.manager)),
+        ("operation", Some(operation.to_owned())),
+        ("apiVersion", Some(owned.api_version)),
+        ("fieldsType", Some("FieldsV1".to_owned())),
+        ("time", time),
+        ("subresource", Some(id.subresource).filter(|own| !own.is_empty())),
+    ];
+    let texts = texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Value::String(text?))));
+    let fields = ("fieldsV1".to_owned(), owned.fields.into_value());
+    Value::Object(texts.chain([fields]).collect())
+}
+
+/// Puts in the list of an object that has one manager, an updater who owns `fields`.
+pub(super) fn store_first(object: &mut Value, request: &Request<'_>, fields: Object) {
+    let id = Id::new(false, request.manager, request.api_version, request.subresource);
+    let owned =
+        Owned { api_version: request.api_version.to_owned(), fields: FieldSet::default(), time: Some(request.now) };
+    let mut first = entry(id, owned);
+    first["fieldsV1"] = Value::Object(fields);
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("managedFields".into(), Value::Array(vec![first]));
     }
-    if !id.subresource.is_empty() {
-        entry["subresource"] = json!(id.subresource);
-    }
-    entry
 }
 
 /// Puts the list into an object, or removes it when nobody owns anything.

@@ -1,10 +1,12 @@
 //! Field ownership: `metadata.managedFields` and server-side apply (KEP-555).
 //!
 //! A manager owns a set of paths ([`set::FieldSet`]). [`walk`] turns objects into sets and compares objects, [`merge`] merges and
-//! prunes them, [`entry`] reads and writes `managedFields`; [`apply`] and [`update`] are the two operations.
+//! prunes them, [`entry`] reads and writes `managedFields`; [`apply`] and [`update`] are the two operations, of which
+//! [`created`] is the short way for what is new.
 
 mod apply;
 mod conflict;
+mod created;
 mod element;
 mod entry;
 mod last_applied;
@@ -13,6 +15,7 @@ mod laws;
 mod merge;
 mod merged;
 mod path;
+pub(crate) mod scale;
 mod set;
 #[cfg(test)]
 mod tests;

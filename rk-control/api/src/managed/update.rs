@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::Request;
 use super::conflict::Conflicts;
+use super::created;
 use super::entry::{self, Id, Managers, Owned};
 use super::set::FieldSet;
 use super::walk::{Comparison, compare};
@@ -16,22 +17,26 @@ use crate::schema::Schema;
 
 /// Metadata that nobody owns: the server writes it, or it names the object.
 static UNOWNED: LazyLock<FieldSet> = LazyLock::new(|| {
-    FieldSet::of_fields(&[
-        &["apiVersion"],
-        &["kind"],
-        &["metadata"],
-        &["metadata", "name"],
-        &["metadata", "namespace"],
-        &["metadata", "creationTimestamp"],
-        &["metadata", "deletionTimestamp"],
-        &["metadata", "deletionGracePeriodSeconds"],
-        &["metadata", "selfLink"],
-        &["metadata", "uid"],
-        &["metadata", "generation"],
-        &["metadata", "managedFields"],
-        &["metadata", "resourceVersion"],
-    ])
+    let mut unowned = FieldSet::of_fields(&[&["apiVersion"], &["kind"], &["metadata"]]);
+    for name in UNOWNED_METADATA {
+        unowned.absorb(FieldSet::of_fields(&[&["metadata", name]]));
+    }
+    unowned
 });
+
+/// The members of it.
+pub(super) const UNOWNED_METADATA: [&str; 10] = [
+    "name",
+    "namespace",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "selfLink",
+    "uid",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+];
 
 /// What requests to the main resource cannot change.
 static STATUS: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of_fields(&[&["status"]]));
@@ -49,6 +54,13 @@ pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
     }
     let mut managers = starting_managers(&sent, stored);
     let blank = old.is_none().then(|| blank(new, request.schema));
+    if let (Some(blank), true) = (&blank, managers.is_empty()) {
+        let fields = created::fields(blank, new, request.schema, !request.subresource.is_empty());
+        if !fields.is_empty() {
+            entry::store_first(new, request, fields);
+        }
+        return;
+    }
     let before = old.or(blank.as_ref()).unwrap_or(&Value::Null);
     let mut changes = compare(before, new, request.schema);
     changes.ignore(not_tracked(request));

@@ -45,11 +45,7 @@ fn owned_at(value: &Value, schema: &Schema, path: &str) -> Result<Node, String> 
 fn owned_object(object: &Object, schema: &Schema, path: &str) -> Result<Node, String> {
     let mut node = Node::default();
     for (key, value) in object {
-        let field = match schema.shape() {
-            Shape::Map => Some(schema.item()),
-            _ => schema.field(key),
-        };
-        let Some(field) = field else { continue };
+        let Some(field) = member(schema, key) else { continue };
         let mut below = owned_at(value, &field, &format!("{path}.{key}"))?;
         // Entries of maps count by themselves; so does an object that was given and is empty.
         below.member |=
@@ -112,6 +108,32 @@ fn compare_at(old: Option<&Value>, new: Option<&Value>, schema: &Schema) -> Node
         return nodes;
     }
     let schema = &schema.formed(new.or(old).unwrap_or(&Value::Null));
+    if is_whole(old, new, schema) {
+        match new {
+            None => nodes.removed.member = true,
+            Some(_) => nodes.changed.member = true,
+        }
+        return nodes;
+    }
+    match schema.shape() {
+        Shape::List => compare_lists(old, new, schema, &mut nodes),
+        _ => compare_objects(old, new, schema, &mut nodes),
+    }
+    if old.is_none() {
+        nodes.changed.member = true;
+    } else if new.is_none() {
+        nodes.removed.member = true;
+    }
+    nodes
+}
+
+/// What is new or has another value in and below a value.
+pub(super) fn changed(old: Option<&Value>, new: &Value, schema: &Schema) -> Node {
+    compare_at(old, Some(new), schema).changed
+}
+
+/// Whether nothing below two values counts by itself: they are owned as a whole, say nothing, or are not what their schema says.
+pub(super) fn is_whole(old: Option<&Value>, new: Option<&Value>, schema: &Schema) -> bool {
     let shape = schema.shape();
     let fits = |value: Option<&Value>| match value {
         None | Some(Value::Null) => true,
@@ -125,23 +147,12 @@ fn compare_at(old: Option<&Value>, new: Option<&Value>, schema: &Schema) -> Node
         Shape::List => schema.lists() == Lists::Atomic,
         _ => true,
     };
-    if atomic || blank || !fits(old) || !fits(new) {
-        match new {
-            None => nodes.removed.member = true,
-            Some(_) => nodes.changed.member = true,
-        }
-        return nodes;
-    }
-    match shape {
-        Shape::List => compare_lists(old, new, schema, &mut nodes),
-        _ => compare_objects(old, new, schema, &mut nodes),
-    }
-    if old.is_none() {
-        nodes.changed.member = true;
-    } else if new.is_none() {
-        nodes.removed.member = true;
-    }
-    nodes
+    atomic || blank || !fits(old) || !fits(new)
+}
+
+/// The schema of a member of an object or map; `None` for one that does not count.
+pub(super) fn member(schema: &Schema, name: &str) -> Option<Schema> {
+    if schema.shape() == Shape::Map { Some(schema.item()) } else { schema.field(name) }
 }
 
 fn compare_objects(old: Option<&Value>, new: Option<&Value>, schema: &Schema, nodes: &mut Nodes) {
@@ -150,8 +161,7 @@ fn compare_objects(old: Option<&Value>, new: Option<&Value>, schema: &Schema, no
     let new = new.and_then(Value::as_object).unwrap_or(&empty);
     let only_old = old.keys().filter(|key| !new.contains_key(*key));
     for key in new.keys().chain(only_old) {
-        let field = if schema.shape() == Shape::Map { Some(schema.item()) } else { schema.field(key) };
-        let Some(field) = field else { continue };
+        let Some(field) = member(schema, key) else { continue };
         let below = compare_at(old.get(key), new.get(key), &field);
         if !below.is_empty() {
             nodes.put(PathElement::field(key), below);

@@ -95,23 +95,36 @@ pub fn encode(object: &Value) -> Option<Bytes> {
 
 /// A whole body around a message from [`message`].
 pub fn envelope(api_version: &str, kind: &str, message: &[u8]) -> Bytes {
-    let mut type_meta = Writer::default();
-    type_meta.bytes(unknown::API_VERSION, api_version.as_bytes());
-    type_meta.bytes(unknown::KIND, kind.as_bytes());
-    let mut body = Writer::starting_with(&MAGIC, message.len() + 64);
-    body.bytes(unknown::TYPE_META, &type_meta.finish());
-    body.bytes(unknown::RAW, message);
+    let mut body = opened(api_version, kind, message.len(), message.len());
+    body.append(message);
     body.finish().into()
 }
 
-/// A list body around the messages of its items.
-pub fn encode_list<'a>(
-    api_version: &str,
-    kind: &str,
-    list_meta: &Value,
-    items: impl Iterator<Item = &'a [u8]>,
-) -> Bytes {
-    envelope(api_version, kind, &list_message(list_meta, items))
+/// The beginning of a list's body, for who writes it piece by piece: all that comes before its items, which take `items` bytes
+/// altogether, what [`item_head`] says of each included.
+pub fn list_head(api_version: &str, kind: &str, list_meta: &Value, items: usize) -> Bytes {
+    let start = list_message(list_meta, std::iter::empty());
+    let mut head = opened(api_version, kind, start.len() + items, start.len());
+    head.append(&start);
+    head.finish().into()
+}
+
+/// What stands before the message of an item in a list's body, when that has `length` bytes.
+pub fn item_head(length: usize) -> Vec<u8> {
+    let mut head = Writer::default();
+    head.announce(list::ITEMS, length);
+    head.finish()
+}
+
+/// A body up to its message of `length` bytes, with room for `room` bytes of it.
+fn opened(api_version: &str, kind: &str, length: usize, room: usize) -> Writer {
+    let mut type_meta = Writer::default();
+    type_meta.bytes(unknown::API_VERSION, api_version.as_bytes());
+    type_meta.bytes(unknown::KIND, kind.as_bytes());
+    let mut body = Writer::starting_with(&MAGIC, room + 64);
+    body.bytes(unknown::TYPE_META, &type_meta.finish());
+    body.announce(unknown::RAW, length);
+    body
 }
 
 /// One frame of a watch stream (4-byte length, then a WatchEvent) around a whole body from [`encode`] or [`envelope`].

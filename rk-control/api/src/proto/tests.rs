@@ -99,9 +99,13 @@ fn wire_names(schema: &Schema, rows: &[crate::schema::WireRow]) -> Vec<&'static 
 fn lists_and_watch_frames_wrap_messages() {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}});
     let item = message(&pod).unwrap();
-    let list = encode_list("v1", "PodList", &json!({"resourceVersion": "5"}), [item.as_ref()].into_iter());
+    let head = item_head(item.len());
+    let meta = json!({"resourceVersion": "5"});
+    let list = [&list_head("v1", "PodList", &meta, head.len() + item.len())[..], &head, &item].concat();
     let value = json!({"apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "5"}, "items": [pod]});
     assert_eq!(encode(&value).unwrap(), list);
+    let nothing = json!({"apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "5"}, "items": []});
+    assert_eq!(encode(&nothing).unwrap(), list_head("v1", "PodList", &meta, 0));
 
     let body = encode(&pod).unwrap();
     let frame = watch_frame("ADDED", &body);

@@ -165,8 +165,18 @@ impl Writer {
     }
 
     pub(super) fn bytes(&mut self, number: u32, value: &[u8]) {
+        self.announce(number, value.len());
+        self.append(value);
+    }
+
+    /// What stands before a field of so many bytes.
+    pub(super) fn announce(&mut self, number: u32, length: usize) {
         self.tag(number, 2);
-        self.varint(value.len() as u64);
-        self.0.extend_from_slice(value);
+        self.varint(length as u64);
+    }
+
+    /// Bytes of a field that was announced.
+    pub(super) fn append(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
     }
 }

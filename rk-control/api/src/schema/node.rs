@@ -243,6 +243,12 @@ impl Schema {
         fixed.chain(made)
     }
 
+    /// The fields that are always written, even when zero; none of a type made at run time.
+    pub fn written_fields(&self) -> impl Iterator<Item = (&'static str, Schema)> {
+        let written = self.row().into_iter().flat_map(|row| row.fields).filter(|field| field.written);
+        written.map(|field| (field.name, Schema::of(&field.ty, Some(field))))
+    }
+
     /// What stands inside a list or map; [`Schema::ANY`] for everything else.
     pub fn item(&self) -> Schema {
         match &self.0 {

@@ -12,6 +12,7 @@ mod special;
 mod status;
 #[cfg(test)]
 mod tests;
+mod times;
 mod traits;
 mod volume;
 mod warn;
@@ -24,6 +25,7 @@ pub use delete::{default_propagation, grace_period};
 pub use pod::qos_class;
 pub use prepare::{prepare_for_create, prepare_for_update};
 pub use special::stamp;
+pub use times::fill_times;
 pub(crate) use volume::sources as complete_sources;
 pub use warn::warnings;
 

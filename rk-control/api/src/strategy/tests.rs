@@ -229,6 +229,25 @@ fn conditions_of_certificate_requests_are_stamped_once() {
 }
 
 #[test]
+fn a_taint_of_a_device_is_there_since_it_was_told() {
+    let slices = resource("resource.k8s.io", "v1", "resourceslices");
+    let mut slice = json!({"spec": {"devices": [{"name": "a"}, {"name": "b", "taints": [
+        {"key": "k", "effect": "NoSchedule"},
+        {"key": "l", "effect": "NoExecute", "timeAdded": "2020-01-01T00:00:00Z"},
+    ]}]}});
+    fill_times(&slices, &mut slice, "2024-01-02T03:04:05.6Z".parse().unwrap());
+    let taints = &slice["spec"]["devices"][1]["taints"];
+    assert_eq!(
+        (&taints[0]["timeAdded"], &taints[1]["timeAdded"]),
+        (&json!("2024-01-02T03:04:05Z"), &json!("2020-01-01T00:00:00Z"))
+    );
+    let other = json!({"spec": {"devices": [{"taints": [{}]}]}});
+    let mut same = other.clone();
+    fill_times(&resource("", "v1", "pods"), &mut same, jiff::Timestamp::UNIX_EPOCH);
+    assert_eq!(same, other);
+}
+
+#[test]
 fn a_system_priority_class_can_be_annotated() {
     let classes = resource("scheduling.k8s.io", "v1", "priorityclasses");
     let class = |value: i64| json!({"metadata": {"name": "system-node-critical"}, "value": value});

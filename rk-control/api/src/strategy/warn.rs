@@ -94,15 +94,14 @@ const VOLUMES_OF_OLD: &[(&str, &str)] = &[
 ];
 
 fn pod_spec(spec: &Value, path: &str, out: &mut Vec<String>) {
-    let list = |key: &str| at(spec, &[key]).as_array().cloned().unwrap_or_default();
-    for (index, volume) in list("volumes").iter().enumerate() {
+    for (index, volume) in list(spec, "volumes").iter().enumerate() {
         for (source, what) in VOLUMES_OF_OLD {
             if volume.get(source).is_some() {
                 out.push(format!("{path}.volumes[{index}].{source}: {what}"));
             }
         }
     }
-    for (index, secret) in list("imagePullSecrets").iter().enumerate() {
+    for (index, secret) in list(spec, "imagePullSecrets").iter().enumerate() {
         if text(secret, &["name"]).is_empty() {
             out.push(format!("{path}.imagePullSecrets[{index}].name: invalid empty name \"\""));
         }
@@ -113,7 +112,7 @@ fn pod_spec(spec: &Value, path: &str, out: &mut Vec<String>) {
         ));
     }
     for containers in ["initContainers", "containers"] {
-        for (index, container) in list(containers).iter().enumerate() {
+        for (index, container) in list(spec, containers).iter().enumerate() {
             let here = format!("{path}.{containers}[{index}]");
             duplicate_names(container, "env", &here, out);
             for kind in ["requests", "limits"] {
@@ -128,12 +127,17 @@ fn pod_spec(spec: &Value, path: &str, out: &mut Vec<String>) {
     }
 }
 
-fn duplicate_names(container: &Value, list: &str, path: &str, out: &mut Vec<String>) {
+/// The items of a list; none where there is no list.
+fn list<'a>(object: &'a Value, key: &str) -> &'a [Value] {
+    at(object, &[key]).as_array().map_or(&[], Vec::as_slice)
+}
+
+fn duplicate_names(container: &Value, key: &str, path: &str, out: &mut Vec<String>) {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
-    for (index, item) in at(container, &[list]).as_array().into_iter().flatten().enumerate() {
+    for (index, item) in list(container, key).iter().enumerate() {
         let name = text(item, &["name"]);
         if !seen.insert(name) {
-            out.push(format!("{path}.{list}[{index}]: hides previous definition of {name:?}, which may cause problems when using apply"));
+            out.push(format!("{path}.{key}[{index}]: hides previous definition of {name:?}, which may cause problems when using apply"));
         }
     }
 }

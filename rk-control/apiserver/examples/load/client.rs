@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use memchr::memmem::Finder;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
@@ -129,22 +130,59 @@ impl Client {
 
 /// How old each change is when its event arrives; ends with the last of them.
 pub async fn ages(mut stream: Incoming, epoch: Instant, changes: u32) -> anyhow::Result<Vec<Duration>> {
+    let marks = Marks::new(changes.saturating_sub(1));
     let mut ages = Vec::with_capacity(changes as usize);
-    let mut rest: Vec<u8> = Vec::new();
-    let last = format!("\"number\":\"{}\"", changes - 1);
+    // The beginning of a line whose end is still to come.
+    let mut begun: Vec<u8> = Vec::new();
     while let Some(frame) = stream.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
-        rest.extend_from_slice(&data);
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = rest.drain(..=end).collect();
-            let text = String::from_utf8_lossy(&line);
-            let Some((_, after)) = text.split_once("\"sent\":\"") else { continue };
-            let sent: u64 = after.split('"').next().unwrap_or_default().parse()?;
-            ages.push(epoch.elapsed().saturating_sub(Duration::from_nanos(sent)));
-            if text.contains(&last) {
+        let mut rest = &data[..];
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let (line, after) = rest.split_at(end + 1);
+            rest = after;
+            let found = if begun.is_empty() {
+                marks.find(line)?
+            } else {
+                begun.extend_from_slice(line);
+                let found = marks.find(&begun)?;
+                begun.clear();
+                found
+            };
+            let Some((sent, is_last)) = found else { continue };
+            ages.push(epoch.elapsed().saturating_sub(sent));
+            if is_last {
                 return Ok(ages);
             }
         }
+        begun.extend_from_slice(rest);
     }
     bail!("a watch ended early, after {} events", ages.len())
+}
+
+/// How far from the time of sending the number of the change may stand, in bytes: both are annotations of a few bytes.
+const NEAR: usize = 64;
+
+/// What is searched for in events: the client's reading is a part of what it measures.
+struct Marks {
+    sent: Finder<'static>,
+    last: Finder<'static>,
+}
+
+impl Marks {
+    fn new(last: u32) -> Self {
+        let last = format!("\"number\":\"{last}\"");
+        Self { sent: Finder::new(b"\"sent\":\""), last: Finder::new(last.as_bytes()).into_owned() }
+    }
+
+    /// When the change of an event was sent, since the epoch, and whether it is the last one.
+    fn find(&self, line: &[u8]) -> anyhow::Result<Option<(Duration, bool)>> {
+        let Some(at) = self.sent.find(line) else { return Ok(None) };
+        let (before, after) = line.split_at(at);
+        let value = after.get(self.sent.needle().len()..).unwrap_or_default();
+        let end = memchr::memchr(b'"', value).context("an event that is cut off")?;
+        let sent: u64 = std::str::from_utf8(value.get(..end).unwrap_or_default())?.parse()?;
+        let near = before.get(before.len().saturating_sub(NEAR)..).unwrap_or_default();
+        let is_last = self.last.find(near).is_some() || self.last.find(value.get(..NEAR).unwrap_or(value)).is_some();
+        Ok(Some((Duration::from_nanos(sent), is_last)))
+    }
 }

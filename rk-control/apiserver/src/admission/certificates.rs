@@ -7,6 +7,7 @@ use rk_api::status::Status;
 use serde_json::Value;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
+use x509_parser::x509::X509Name;
 
 use super::Request;
 use crate::authn::MASTERS;
@@ -86,13 +87,27 @@ pub(super) async fn subject(request: &Request<'_>, object: Option<&Value>) -> Re
 }
 
 fn groups_of(request: &str) -> Vec<String> {
-    let Ok(text) = STANDARD.decode(request) else { return Vec::new() };
-    let Ok(block) = pem::parse(&text) else { return Vec::new() };
-    match X509CertificationRequest::from_der(block.contents()) {
-        Ok((_, parsed)) => {
-            let subject = &parsed.certification_request_info.subject;
-            subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned).collect()
-        }
-        Err(_) => Vec::new(),
-    }
+    let groups = |subject: &X509Name<'_>| {
+        subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned).collect()
+    };
+    of_subject(request, groups).unwrap_or_default()
+}
+
+/// The common name that a request in PEM, in base64, is for; the last one counts, as Go reads them.
+///
+/// # Errors
+/// The text is no request.
+pub(super) fn common_name(request: &str) -> Result<String, &'static str> {
+    let name = |subject: &X509Name<'_>| {
+        subject.iter_common_name().last().and_then(|name| name.as_str().ok()).unwrap_or_default().to_owned()
+    };
+    of_subject(request, name).ok_or("PEM block type must be CERTIFICATE REQUEST")
+}
+
+/// Something of the subject of a request. `None`: the text is no request.
+fn of_subject<T>(request: &str, read: impl FnOnce(&X509Name<'_>) -> T) -> Option<T> {
+    let text = STANDARD.decode(request).ok()?;
+    let block = pem::parse(&text).ok()?;
+    let (_, parsed) = X509CertificationRequest::from_der(block.contents()).ok()?;
+    Some(read(&parsed.certification_request_info.subject))
 }

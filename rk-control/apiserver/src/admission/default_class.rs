@@ -56,3 +56,25 @@ pub(super) async fn ingress(request: &Request<'_>, ingress: &mut Value) -> Resul
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_default_is_taken_and_among_equals_the_first_by_name() {
+        let class = |name: &str, minute: u32, default: &str| {
+            json!({"metadata": {"name": name, "creationTimestamp": format!("2026-01-01T00:{minute:02}:00Z"),
+                "annotations": {STORAGE: default}}})
+        };
+        for (classes, expected) in [
+            (vec![], None),
+            (vec![class("a", 1, "false"), class("b", 2, "yes")], None),
+            (vec![class("a", 1, "true"), class("b", 2, "true"), class("c", 3, "false")], Some("b")),
+            (vec![class("b", 2, "true"), class("a", 2, "true")], Some("a")),
+        ] {
+            assert_eq!(newest(classes, STORAGE).as_deref(), expected);
+        }
+        assert_eq!(newest(vec![class("a", 1, "true")], INGRESS), None);
+    }
+}

@@ -13,7 +13,10 @@ mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
+mod pod_resources;
+mod pod_resize;
 mod pod_security;
+mod pod_topology;
 mod policy;
 mod priority;
 mod quantity;
@@ -22,6 +25,7 @@ mod runtime_class;
 mod service_account;
 pub(crate) mod signing_request;
 mod storage_protection;
+mod typed;
 mod volume_resize;
 mod webhook;
 
@@ -36,7 +40,7 @@ use rk_api::status::Status;
 use serde_json::Value;
 
 use crate::authn::User;
-use crate::metrics::Half;
+use crate::metrics::{Half, STEPS};
 use crate::server::Core;
 
 /// What is being done.
@@ -182,6 +186,8 @@ const CHAIN: &[Plugin] = &[
     }),
     mutating("DefaultStorageClass", |request, object, _| Box::pin(default_class::storage(request, object))),
     mutating("DefaultIngressClass", |request, object, _| Box::pin(default_class::ingress(request, object))),
+    mutating("PodTopologyLabels", |request, object, _| Box::pin(pod_topology::mutate(request, object))),
+    validating("PodResizeValidator", |request, object, _, _| Box::pin(pod_resize::validate(request, object))),
     validating("RoleEscalation", |request, object, _, _| Box::pin(escalation::validate(request, object))),
     validating("ValidatingAdmissionPolicy", |request, object, warnings, _| {
         Box::pin(policy::validate(request, object, warnings))
@@ -191,6 +197,8 @@ const CHAIN: &[Plugin] = &[
     }),
     validating("ResourceQuota", |request, object, _, held| Box::pin(quota::validate(request, object, held))),
 ];
+
+const _: () = assert!(CHAIN.len() <= STEPS, "each link has a place among the figures");
 
 /// Lets every plugin, policy and webhook change a new object. Tells whether one of the latter did: what it wrote is to be prepared as what a client
 /// sent is.
@@ -214,10 +222,10 @@ pub async fn mutate(request: &Request<'_>, object: &mut Value, warnings: &mut Ve
 
 async fn plugins(request: &Request<'_>, object: &mut Value, warnings: &mut Vec<String>) -> Result<(), Status> {
     let mut pass = request.core.metrics.admission.pass(Half::Admit, matching::operation(request.operation));
-    for plugin in CHAIN {
+    for (place, plugin) in CHAIN.iter().enumerate() {
         if let Some(mutate) = plugin.mutate {
             let verdict = mutate(request, object, warnings).await;
-            pass.ran(plugin.name, verdict.is_err());
+            pass.ran(place, plugin.name, verdict.is_err());
             verdict.inspect_err(|status| refused(plugin, request, status))?;
         }
     }
@@ -240,14 +248,17 @@ pub async fn confine(request: &Request<'_>, object: &Value) -> Result<(), Status
     node_restriction::validate(request, Some(object)).await
 }
 
-/// Lets webhooks change and judge what is no object of its own resource: a binding, an eviction, the options of a connection.
+/// Lets webhooks change and judge what is no object of its own resource: a binding, an eviction, the options of a connection. Returns
+/// it as they left it.
 ///
 /// # Errors
 /// The first refusal.
-pub async fn connect(request: &Request<'_>, mut object: Value, warnings: &mut Vec<String>) -> Result<(), Status> {
+pub async fn connect(request: &Request<'_>, mut object: Value, warnings: &mut Vec<String>) -> Result<Value, Status> {
+    pod_topology::mutate(request, &mut object).await?;
     webhook::Round::of(request).await?.first(request, Some(&mut object), warnings).await?;
     policy::validate(request, Some(&object), warnings).await?;
-    webhook::validate(request, Some(&object), warnings).await
+    webhook::validate(request, Some(&object), warnings).await?;
+    Ok(object)
 }
 
 /// Lets every plugin judge a change. What is returned must be held until the change is stored.
@@ -261,10 +272,10 @@ pub async fn validate(
 ) -> Result<Held, Status> {
     let mut held = Held::new();
     let mut pass = request.core.metrics.admission.pass(Half::Validate, matching::operation(request.operation));
-    for plugin in CHAIN {
+    for (place, plugin) in CHAIN.iter().enumerate() {
         if let Some(validate) = plugin.validate {
             let verdict = validate(request, object, warnings, &mut held).await;
-            pass.ran(plugin.name, verdict.is_err());
+            pass.ran(place, plugin.name, verdict.is_err());
             verdict.inspect_err(|status| refused(plugin, request, status))?;
         }
     }

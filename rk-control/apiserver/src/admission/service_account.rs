@@ -18,8 +18,11 @@ const SUFFIX: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 pub(super) async fn mutate(request: &Request<'_>, pod: &mut Value) -> Result<(), Status> {
-    if !request.is("", "pods") || !request.creates() || is_mirror(pod) {
+    if !request.is("", "pods") || !request.creates() {
         return Ok(());
+    }
+    if is_mirror(pod) {
+        return validate(request, Some(pod)).await;
     }
     if meta::text(pod, &["spec", "serviceAccountName"]).is_empty() {
         pod["spec"]["serviceAccountName"] = json!(DEFAULT);
@@ -47,28 +50,26 @@ pub(super) async fn validate(request: &Request<'_>, pod: Option<&Value>) -> Resu
         account(request, meta::text(pod, &["spec", "serviceAccountName"])).await?;
         return Ok(());
     }
+    refused_mirror(pod).map_or(Ok(()), |why| Err(request.forbid(why)))
+}
+
+/// Why a mirror pod is refused, if it is: whoever makes it, it is to reach nothing.
+fn refused_mirror(pod: &Value) -> Option<&'static str> {
     if !meta::text(pod, &["spec", "serviceAccountName"]).is_empty() {
-        return Err(request.forbid("a mirror pod may not reference service accounts"));
+        return Some("a mirror pod may not reference service accounts");
     }
-    if names_secret(pod.get("spec").unwrap_or(&Value::Null)) {
-        return Err(request.forbid("a mirror pod may not reference secrets"));
+    if crate::authz::referenced(pod) == Some("secrets") {
+        return Some("a mirror pod may not reference secrets");
     }
-    Ok(())
+    let volumes = meta::at(pod, &["spec", "volumes"]).as_array().into_iter().flatten();
+    let mut sources =
+        volumes.flat_map(|volume| meta::at(volume, &["projected", "sources"]).as_array().into_iter().flatten());
+    let has_token = sources.any(|source| !meta::at(source, &["serviceAccountToken"]).is_null());
+    has_token.then_some("a mirror pod may not use ServiceAccountToken volume projections")
 }
 
 fn is_mirror(pod: &Value) -> bool {
     !meta::at(pod, &["metadata", "annotations", MIRROR]).is_null()
-}
-
-fn names_secret(value: &Value) -> bool {
-    match value {
-        Value::Object(members) => members.iter().any(|(key, inner)| {
-            matches!(key.as_str(), "secret" | "secretRef" | "secretKeyRef" | "serviceAccountToken")
-                || names_secret(inner)
-        }),
-        Value::Array(items) => items.iter().any(names_secret),
-        _ => false,
-    }
 }
 
 async fn account(request: &Request<'_>, name: &str) -> Result<Arc<Value>, Status> {
@@ -162,6 +163,23 @@ mod tests {
         assert!(volume.starts_with("kube-api-access-") && volume.len() == 21);
         assert_eq!(pod["spec"]["containers"][0]["volumeMounts"][0]["name"], json!(volume));
         assert_eq!(pod["spec"]["containers"][1]["volumeMounts"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_mirror_reaches_nothing() {
+        let volumes = |source: Value| json!({"volumes": [{"name": "v", "projected": {"sources": [source]}}]});
+        for (spec, why) in [
+            (json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}), None),
+            (json!({"serviceAccountName": "s"}), Some("a mirror pod may not reference service accounts")),
+            (json!({"imagePullSecrets": [{"name": "s"}]}), Some("a mirror pod may not reference secrets")),
+            (volumes(json!({"secret": {"name": "s"}})), Some("a mirror pod may not reference secrets")),
+            (
+                volumes(json!({"serviceAccountToken": {"path": "t"}})),
+                Some("a mirror pod may not use ServiceAccountToken volume projections"),
+            ),
+        ] {
+            assert_eq!(refused_mirror(&json!({"spec": spec})), why, "{spec}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use rk_api::status::{Reason, Status};
 use super::check::{judge, remote};
 use super::status::with_condition;
 use crate::front_door::write;
+use crate::health::Hook;
 use crate::keeper::keep;
 use crate::server::Core;
 
@@ -34,6 +35,7 @@ async fn turn(core: &Arc<Core>) -> Result<(), Status> {
         changes.borrow_and_update();
     }
     let (any, working) = sync(core).await?;
+    core.health.finish(Hook::Aggregation);
     tokio::select! {
         _ = services.changed() => {}
         _ = targets.changed(), if any => {}

@@ -155,6 +155,26 @@ mod tests {
     }
 
     #[test]
+    fn dynamic_ports_come_from_the_upper_band_until_it_is_full() {
+        let default = 30000..=32767;
+        for _ in 0..200 {
+            let port = pick(&default, "TCP", &HashSet::new()).unwrap();
+            assert!((30086..=32767).contains(&port), "{port}");
+        }
+        let small = 30000..=30063;
+        let mut taken = HashSet::new();
+        let mut ports = Vec::new();
+        while let Some(port) = pick(&small, "TCP", &taken) {
+            assert!(taken.insert(("TCP".to_owned(), port)));
+            ports.push(port);
+        }
+        let (upper, lower) = ports.split_at(48);
+        assert!(upper.iter().all(|port| *port >= 30016) && lower.iter().all(|port| *port < 30016), "{ports:?}");
+        assert_eq!(ports.len(), 64);
+        assert!(pick(&small, "UDP", &taken).is_some());
+    }
+
+    #[test]
     fn a_taken_or_foreign_port_is_refused() {
         let taken = HashSet::from([("TCP".to_owned(), 30001)]);
         for (port, refused) in [(30001, true), (30002, false), (80, true)] {

@@ -49,7 +49,7 @@ pub async fn impersonate(core: &Core, headers: &HeaderMap, caller: User) -> Resu
         subresource: subresource.to_owned(),
         namespace: namespace.to_owned(),
         name: name.to_owned(),
-        path: None,
+        ..Attributes::default()
     };
     let mut wanted = vec![match account {
         Some((namespace, name)) => check("", "serviceaccounts", "", namespace, name),

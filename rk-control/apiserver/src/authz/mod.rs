@@ -36,6 +36,8 @@ pub struct Attributes {
     pub name: String,
     /// Set for paths that are no resources; the resource fields are then empty.
     pub path: Option<String>,
+    /// The node to which a list's field selector keeps it, empty for none.
+    pub node: String,
 }
 
 impl Attributes {
@@ -54,6 +56,7 @@ impl Attributes {
                 namespace: path.namespace.clone(),
                 name: path.name.clone(),
                 path: None,
+                node: info.node.clone(),
             },
         }
     }

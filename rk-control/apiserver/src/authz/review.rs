@@ -79,7 +79,7 @@ fn attributes_of(review: &Value) -> Attributes {
         subresource: field("subresource"),
         namespace: field("namespace"),
         name: field("name"),
-        path: None,
+        ..Attributes::default()
     }
 }
 

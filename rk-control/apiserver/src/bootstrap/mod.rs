@@ -14,6 +14,7 @@ use rk_api::status::{Reason, Status};
 use serde_json::Value;
 
 use crate::front_door::write;
+use crate::health::Hook;
 use crate::server::Core;
 
 /// Objects written at once; they share the store's commits.
@@ -22,10 +23,15 @@ const AT_ONCE: usize = 32;
 /// Makes everything.
 pub(crate) async fn run(core: &Arc<Core>) -> Result<(), Status> {
     ensure_all(core, objects::namespaces()).await?;
+    core.health.finish(Hook::Namespaces);
     ensure_all(core, objects::classes(core)).await?;
+    core.health.finish(Hook::PriorityClasses);
     roles::reconcile(core).await?;
+    core.health.finish(Hook::Roles);
     extension_auth::reconcile(core).await?;
+    core.health.finish(Hook::ClientAuthorities);
     kubernetes_service::reconcile(core).await?;
+    core.health.finish(Hook::KubernetesService);
     cluster_info::reconcile(core).await?;
     core.health.set_bootstrapped();
     tracing::info!("the cluster's own objects are in place");

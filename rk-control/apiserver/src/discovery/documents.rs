@@ -119,15 +119,13 @@ pub(super) fn paths(registry: &Registry) -> Value {
         "/api/v1".into(),
         "/apis".into(),
         "/apis/".into(),
-        "/healthz".into(),
-        "/livez".into(),
         "/metrics".into(),
         "/openapi/v2".into(),
         "/openapi/v3".into(),
         "/openid/v1/jwks".into(),
-        "/readyz".into(),
         "/version".into(),
     ];
+    paths.extend(crate::health::paths());
     for name in group_names(registry) {
         paths.push(format!("/apis/{name}"));
     }

@@ -3,6 +3,7 @@
 mod aggregated;
 mod documents;
 mod openapi;
+mod version;
 
 pub use openapi::OpenApi;
 
@@ -99,10 +100,8 @@ pub async fn serve(
         ["apis", group, version] => {
             json(&documents::resources(&core.registry(), group, version).ok_or_else(Status::unknown_path)?)
         }
-        ["version"] => json(&version()),
-        ["healthz" | "livez" | "readyz", ..] => {
-            core.health.serve(core, path, query).await.ok_or_else(Status::unknown_path)
-        }
+        ["version"] => json(&version::document()),
+        ["healthz" | "livez" | "readyz", ..] => Ok(core.health.serve(core, path, query).await.unwrap_or_else(no_page)),
         ["metrics"] => {
             let size = core.storage.store().size().await.ok();
             let mut text = core.metrics.render(&core.storage.counts(), core.storage.timings(), size);
@@ -115,9 +114,13 @@ pub async fn serve(
             Ok(bytes_response(StatusCode::OK, "application/jwk-set+json", core.tokens.jwks().to_string().into()))
         }
         [""] => json(&documents::paths(&core.registry())),
-        // Not a Status: that is how clients tell a missing path from a missing object.
-        _ => Ok(text_response(StatusCode::NOT_FOUND, "404 page not found\n")),
+        _ => Ok(no_page()),
     }
+}
+
+/// No Status: that is how clients tell a missing path from a missing object.
+fn no_page() -> Response<Body> {
+    text_response(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
 /// An answer with an ETag; 304 when the client has it already.
@@ -133,25 +136,6 @@ fn tagged(media_type: &'static str, body: &Bytes, etag: &str, headers: &http::He
     }
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
     response
-}
-
-/// `/version`.
-fn version() -> Value {
-    json!({
-        "major": "1",
-        "minor": "36",
-        "emulationMajor": "1",
-        "emulationMinor": "36",
-        "minCompatibilityMajor": "1",
-        "minCompatibilityMinor": "35",
-        "gitVersion": GIT_VERSION,
-        "gitCommit": "",
-        "gitTreeState": "clean",
-        "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": "",
-        "compiler": "rustc",
-        "platform": concat!("linux/", "amd64"),
-    })
 }
 
 fn openid_configuration(core: &Core) -> Value {

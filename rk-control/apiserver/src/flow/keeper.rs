@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::dangling::with_condition;
 use super::defaults;
 use crate::front_door::write;
+use crate::health::Hook;
 use crate::keeper::keep;
 use crate::server::Core;
 
@@ -44,6 +45,7 @@ async fn turn(core: &Arc<Core>) -> Result<(), Status> {
     }
     stream::iter(writes).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     judge(core).await?;
+    core.health.finish(Hook::FlowSchemas);
     tokio::select! {
         _ = schemas.changed() => {}
         _ = levels.changed() => {}

@@ -104,12 +104,12 @@ impl Call {
             let printable: String = agent.chars().filter(|letter| !letter.is_control()).take(128).collect();
             return Ok(if printable.is_empty() { "unknown".to_owned() } else { printable });
         }
-        if given.len() > 128 {
-            return Err(super::options::invalid("fieldManager", given, "may not be more than 128 bytes"));
-        }
-        if given.chars().any(char::is_control) {
-            return Err(super::options::invalid("fieldManager", given, "should only contain printable characters"));
-        }
+        let options = match self.verb.as_str() {
+            "create" => "CreateOptions",
+            "update" => "UpdateOptions",
+            _ => "PatchOptions",
+        };
+        super::options::check_manager(options, given)?;
         Ok(given.to_owned())
     }
 

@@ -61,6 +61,7 @@ async fn create_stored(
         meta::fill_system_fields(&mut candidate, jiff::Timestamp::now());
         // After the name and uid are known: a Job's selector is made of them.
         strategy::prepare_for_create(&call.hub, &mut candidate);
+        strategy::fill_times(&call.hub, &mut candidate, jiff::Timestamp::now());
         match store(call, candidate, options, owned).await {
             Err(StoreOutcome::Taken(_)) if generated && attempt < NAME_ATTEMPTS => {}
             Err(StoreOutcome::Taken(name)) if generated => {
@@ -131,6 +132,7 @@ async fn store(
     };
     if admission::mutate(&request, &mut object, &mut call.warnings).await? {
         strategy::prepare_for_create(&hub, &mut object);
+        strategy::fill_times(&hub, &mut object, jiff::Timestamp::now());
     }
     let reservation = core.services.reserve(&core, &hub, &mut object, None, options.dry_run).await?;
     if !owned {

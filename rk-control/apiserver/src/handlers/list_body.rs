@@ -11,6 +11,7 @@ use http::header::{CONTENT_ENCODING, VARY};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use rk_api::proto::{item_head, list_head};
 use rk_api::status::Status;
 use serde_json::{Value, json};
 
@@ -24,6 +25,8 @@ use crate::storage::Cached;
 
 /// Size of one piece of a streamed list; all that exists of it beside the objects themselves.
 const CHUNK: usize = 32 * 1024;
+/// Lists of at most so many objects are one piece.
+const FEW: usize = 8;
 /// Lists with more objects than this are compressed when the client takes gzip; roughly upstream's 128 KiB.
 const GZIP_OBJECTS: usize = 64;
 
@@ -33,24 +36,20 @@ pub(super) async fn respond(call: &Call, found: Found) -> Result<Response<Body>,
     let gzip = accepts_gzip(&call.headers);
     let ready = call.resource.is_hub() && !found.objects.iter().any(|object| object.is_foreign());
     let plain = accept.shape == Shape::Object && ready;
-    match accept.format {
-        Format::Json if plain && !accept.pretty => Ok(streamed(call, found, gzip)),
-        Format::Protobuf if plain && found.objects.iter().all(|object| object.message().is_some()) => {
-            let items = found.objects.iter().filter_map(|object| object.message().map(|bytes| &bytes[..]));
-            let bytes = rk_api::proto::encode_list(
-                &call.resource.api_version(),
-                &call.resource.list_kind(),
-                &found.metadata(),
-                items,
-            );
-            Ok(maybe_gzip(StatusCode::OK, accept.format.media_type(), bytes, gzip))
-        }
-        _ => {
-            let value = shaped(call, &found, accept.shape).await?;
-            let (media_type, bytes) = codec::encode(&value, accept.format, accept.pretty);
-            Ok(maybe_gzip(StatusCode::OK, media_type, bytes, gzip))
-        }
+    let head = match accept.format {
+        Format::Json if plain && !accept.pretty => Some(json_head(call, &found)),
+        Format::Protobuf if plain => protobuf_head(call, &found),
+        _ => None,
+    };
+    if let Some(head) = head {
+        let protobuf = accept.format == Format::Protobuf;
+        let pieces =
+            Pieces { head: Some(head), objects: found.objects.into_iter(), protobuf, first: true, done: false };
+        return Ok(streamed(accept.format.media_type(), pieces, gzip));
     }
+    let value = shaped(call, &found, accept.shape).await?;
+    let (media_type, bytes) = codec::encode(&value, accept.format, accept.pretty);
+    Ok(maybe_gzip(StatusCode::OK, media_type, bytes, gzip))
 }
 
 /// A list as one value, for the shapes that need one.
@@ -87,21 +86,33 @@ fn without_kind(mut item: Value) -> Value {
     item
 }
 
-/// A list that is written piece by piece while the client reads.
-fn streamed(call: &Call, found: Found, gzip: bool) -> Response<Body> {
+/// The text of a list before its items.
+fn json_head(call: &Call, found: &Found) -> Bytes {
     let head = format!(
         "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{},\"items\":[",
         json!(call.resource.list_kind()),
         json!(call.resource.api_version()),
         found.metadata()
     );
-    let pieces = Pieces { head: Some(head), objects: found.objects.into_iter(), first: true, done: false };
-    if pieces.objects.len() <= 8 {
-        return bytes_response(StatusCode::OK, "application/json", pieces.flatten().collect::<Vec<u8>>().into());
+    head.into()
+}
+
+/// The body of a list before its items, which tells how long all of it is; `None` when an item has no message. Messages are kept
+/// with their objects, so that they are encoded once, however often they are listed.
+fn protobuf_head(call: &Call, found: &Found) -> Option<Bytes> {
+    let size = |object: &Arc<Cached>| object.message().map(|message| item_head(message.len()).len() + message.len());
+    let items = found.objects.iter().map(size).sum::<Option<usize>>()?;
+    Some(list_head(&call.resource.api_version(), &call.resource.list_kind(), &found.metadata(), items))
+}
+
+/// A list that is written piece by piece while the client reads.
+fn streamed(media_type: &'static str, pieces: Pieces, gzip: bool) -> Response<Body> {
+    if pieces.objects.len() <= FEW {
+        return maybe_gzip(StatusCode::OK, media_type, pieces.flatten().collect::<Vec<u8>>().into(), gzip);
     }
     let compress = gzip && pieces.objects.len() > GZIP_OBJECTS;
     let body = if compress { body_of(Zipped::new(pieces)) } else { body_of(pieces) };
-    let mut response = bytes_response(StatusCode::OK, "application/json", Bytes::new());
+    let mut response = bytes_response(StatusCode::OK, media_type, Bytes::new());
     *response.body_mut() = body;
     if compress {
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -114,12 +125,30 @@ fn body_of(pieces: impl Iterator<Item = Bytes> + Send + 'static) -> Body {
     StreamBody::new(stream::iter(pieces.map(|piece| Ok::<_, BoxError>(Frame::data(piece))))).boxed_unsync()
 }
 
-/// The text of a list in pieces.
+/// A list in pieces.
 struct Pieces {
-    head: Option<String>,
+    head: Option<Bytes>,
     objects: std::vec::IntoIter<Arc<Cached>>,
+    /// Whether items are messages; else they are text.
+    protobuf: bool,
     first: bool,
     done: bool,
+}
+
+impl Pieces {
+    fn put(&mut self, piece: &mut BytesMut, object: &Cached) {
+        if self.protobuf {
+            let message = object.message().map_or(&[][..], |message| &message[..]);
+            piece.put_slice(&item_head(message.len()));
+            piece.put_slice(message);
+            return;
+        }
+        if !std::mem::take(&mut self.first) {
+            piece.put_u8(b',');
+        }
+        piece.put_u8(b'{');
+        piece.put_slice(object.item_json());
+    }
 }
 
 impl Iterator for Pieces {
@@ -131,21 +160,19 @@ impl Iterator for Pieces {
         }
         let mut piece = BytesMut::with_capacity(CHUNK);
         if let Some(head) = self.head.take() {
-            piece.put_slice(head.as_bytes());
+            piece.put_slice(&head);
         }
         while piece.len() < CHUNK {
             let Some(object) = self.objects.next() else {
-                piece.put_slice(b"]}\n");
+                if !self.protobuf {
+                    piece.put_slice(b"]}\n");
+                }
                 self.done = true;
                 break;
             };
-            if !std::mem::take(&mut self.first) {
-                piece.put_u8(b',');
-            }
-            piece.put_u8(b'{');
-            piece.put_slice(object.item_json());
+            self.put(&mut piece, &object);
         }
-        Some(piece.freeze())
+        (!piece.is_empty()).then(|| piece.freeze())
     }
 }
 

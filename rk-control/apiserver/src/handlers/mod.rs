@@ -42,7 +42,7 @@ pub async fn dispatch(
     path: ResourcePath,
     verb: String,
     query: Query,
-    request: Request<Body>,
+    mut request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
     let registry = core.registry();
     let resource =
@@ -58,7 +58,16 @@ pub async fn dispatch(
     }
     let deprecated = deprecation(&path).map(str::to_owned);
     let deprecated = deprecated.or_else(|| resource.custom.as_ref()?.deprecation.clone());
-    let mut call = Call::new(core, user, path, verb, query, request.headers().clone(), resource, hub);
+    if deprecated.is_some() && (path.subresource.is_empty() || resource.subresource(&path.subresource).is_some()) {
+        core.metrics.deprecated(&path);
+    }
+    let headers = if path.subresource.is_empty() {
+        std::mem::take(request.headers_mut())
+    } else {
+        // Streams and proxies pass the request on with them.
+        request.headers().clone()
+    };
+    let mut call = Call::new(core, user, path, verb, query, headers, resource, hub);
     let mut response = if call.path.subresource.is_empty() {
         verb_on_resource(&mut call, &method, request).await?
     } else {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use rk_api::decode::FieldValidation;
-use rk_api::status::{Cause, Details, Reason, Status};
+use rk_api::status::{Cause, Details, FieldErrors, Path, Reason, Status};
 use serde_json::Value;
 
 use crate::codec;
@@ -23,6 +23,28 @@ pub(super) fn invalid(field: &str, value: &str, why: &str) -> Status {
         causes: vec![Cause { reason: "FieldValueInvalid".to_owned(), message, field: field.to_owned() }],
         ..Details::default()
     })
+}
+
+/// Longest field manager, in bytes; upstream's limit.
+const MANAGER_LIMIT: usize = 128;
+/// Most characters that a refused manager is told of: each quotes all of it.
+const TOLD: usize = 4;
+
+/// Refuses a field manager that is too long or unprintable; `options` is the kind of the options that it came with.
+pub(super) fn check_manager(options: &str, manager: &str) -> Result<(), Status> {
+    let (mut errors, path) = (FieldErrors::new(), Path::new("fieldManager"));
+    if manager.len() > MANAGER_LIMIT {
+        errors.too_long(&path, MANAGER_LIMIT);
+    }
+    for (at, letter) in manager.char_indices().filter(|(_, letter)| !is_printable(*letter)).take(TOLD) {
+        errors.invalid(&path, manager, format!("invalid character U+{:04X} (at position {at})", u32::from(letter)));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", options, "", &errors.0)) }
+}
+
+/// No control character, and of the spaces the plain one alone.
+fn is_printable(letter: char) -> bool {
+    letter == ' ' || !(letter.is_control() || letter.is_whitespace())
 }
 
 impl WriteOptions {
@@ -129,5 +151,22 @@ impl DeleteOptions {
     fn set_orphan(&mut self, orphan: bool) {
         self.propagation = Some(if orphan { Propagation::Orphan } else { Propagation::Background });
         self.cascading = !orphan;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn managers_are_short_and_printable() {
+        for good in ["kubectl", "a manager with spaces", "ä", &"m".repeat(128)] {
+            assert_eq!(check_manager("CreateOptions", good), Ok(()), "{good}");
+        }
+        let told = |manager: &str| check_manager("PatchOptions", manager).unwrap_err().message;
+        let about = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: ";
+        assert_eq!(told(&"m".repeat(129)), format!("{about}Too long: may not be more than 128 bytes"));
+        assert!(told("be\u{7}ll").ends_with("invalid character U+0007 (at position 2)"), "{}", told("be\u{7}ll"));
+        assert!(check_manager("PatchOptions", &"\n".repeat(100)).is_err_and(|status| status.message.len() < 4096));
     }
 }

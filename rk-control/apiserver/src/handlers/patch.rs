@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 use rk_api::decode::{self, Limits};
 use rk_api::managed;
 use rk_api::patch::{json_patch, merge_patch, strategic_merge_patch};
+use rk_api::resources::GroupVersionKind;
 use rk_api::schema::Schema;
 use rk_api::status::{Reason, Status};
 use serde_json::Value;
@@ -92,15 +93,21 @@ pub(super) async fn patch_object(
     match patch {
         Patch::Apply(config, notices) => apply(call, &options, config, notices, subresource).await,
         patch => {
-            if call.query.get("force").is_some() {
-                return Err(Status::new(
-                    Reason::Invalid,
-                    "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
-                ));
-            }
+            refuse_force(call)?;
             plain(call, &options, &patch, subresource).await
         }
     }
+}
+
+/// Only server-side apply takes fields over.
+pub(super) fn refuse_force(call: &Call) -> Result<(), Status> {
+    if call.query.get("force").is_none() {
+        return Ok(());
+    }
+    Err(Status::new(
+        Reason::Invalid,
+        "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
+    ))
 }
 
 async fn plain(
@@ -132,21 +139,8 @@ async fn apply(
     notices: Vec<String>,
     subresource: Option<&str>,
 ) -> Result<(StatusCode, Value), Status> {
-    if call.query.text("fieldManager").is_empty() {
-        return Err(Status::new(
-            Reason::Invalid,
-            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-        ));
-    }
     let (schema, gvk) = (call.resource.schema.clone(), call.resource.gvk.clone());
-    let refused = |error: decode::DecodeError| error.into_status(&gvk.kind, &gvk.version, &[]);
-    let (mut config, undeclared) = decode::applied(config, &schema).map_err(refused)?;
-    identify(call, &mut config)?;
-    // Nobody can own a field that does not exist, however lenient the client is.
-    if !undeclared.is_empty() {
-        return Err(managed::undeclared(&config, &undeclared));
-    }
-    call.warnings.extend(decode::remarks(notices, options.validation).map_err(refused)?);
+    let config = configuration(call, options, (config, notices), &schema, &gvk)?;
     let manager = call.field_manager()?;
     let api_version = gvk.api_version();
     let request = managed::Request {
@@ -180,9 +174,33 @@ async fn apply(
     }
 }
 
+/// An applied configuration of a kind, with what strict decoding says of it, fitted and found to be about what the path names.
+pub(super) fn configuration(
+    call: &mut Call,
+    options: &WriteOptions,
+    (config, notices): (Value, Vec<String>),
+    schema: &Schema,
+    gvk: &GroupVersionKind,
+) -> Result<Value, Status> {
+    if call.query.text("fieldManager").is_empty() {
+        return Err(Status::new(
+            Reason::Invalid,
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
+        ));
+    }
+    let refused = |error: decode::DecodeError| error.into_status(&gvk.kind, &gvk.version, &[]);
+    let (mut config, undeclared) = decode::applied(config, schema).map_err(refused)?;
+    identify(call, gvk, &mut config)?;
+    // Nobody can own a field that does not exist, however lenient the client is.
+    if !undeclared.is_empty() {
+        return Err(managed::undeclared(&config, &undeclared));
+    }
+    call.warnings.extend(decode::remarks(notices, options.validation).map_err(refused)?);
+    Ok(config)
+}
+
 /// The applied configuration must say what it is, and be what the path names.
-fn identify(call: &Call, config: &mut Value) -> Result<(), Status> {
-    let gvk = &call.resource.gvk;
+fn identify(call: &Call, gvk: &GroupVersionKind, config: &mut Value) -> Result<(), Status> {
     let (version, kind) = (rk_api::meta::text(config, &["apiVersion"]), rk_api::meta::text(config, &["kind"]));
     if version.is_empty() || kind.is_empty() {
         return Err(Status::bad_request("apiVersion and kind must be set in the applied configuration"));

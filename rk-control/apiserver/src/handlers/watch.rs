@@ -22,7 +22,7 @@ use super::selection::Selection;
 use super::watch_encode::Encoder;
 use crate::http::{Body, BoxError, bytes_response};
 use crate::server::Core;
-use crate::storage::{Cached, ResourceCache, prefix};
+use crate::storage::{Cached, Event, Events, ResourceCache, prefix};
 
 /// Events taken from the window at a time.
 const BATCH: usize = 256;
@@ -62,6 +62,10 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
         }
         Start::After(revision) => (Phase::Live, revision),
     };
+    let open = call.core.metrics.open_watch(&call.resource);
+    if let Phase::Initial(objects) = &phase {
+        open.begins_with(objects.len());
+    }
     let now = Instant::now();
     let watcher = Watcher {
         changed: cache.subscribe(),
@@ -70,9 +74,10 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
         alarm: Box::pin(tokio::time::sleep_until(now + plan.life)),
         bookmark_at: plan.bookmarks.then(|| now + BOOKMARK_EVERY.min(plan.life.saturating_sub(LAST_BOOKMARK))),
         mark_end: plan.mark_end,
+        drained: false,
         queue: VecDeque::new(),
         ended: false,
-        open: call.core.metrics.open_watch(&call.resource),
+        open,
         cache,
         selection,
         namespace,
@@ -82,7 +87,7 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
     };
     let frames = stream::unfold(watcher, |mut watcher| async move {
         let bytes = watcher.next().await?;
-        watcher.open.sent();
+        watcher.open.sent(bytes.len());
         Some((Ok::<_, BoxError>(Frame::data(bytes)), watcher))
     });
     let mut response = bytes_response(StatusCode::OK, media_type, Bytes::new());
@@ -162,6 +167,8 @@ struct Watcher {
     phase: Phase,
     /// Everything up to here was sent or did not concern this watch.
     position: Revision,
+    /// Everything of the window was taken at the last look.
+    drained: bool,
     queue: VecDeque<Bytes>,
     encoder: Encoder,
     deadline: Instant,
@@ -236,37 +243,73 @@ impl Watcher {
     }
 
     async fn live(&mut self) {
+        // Changes can be seen before those who watch are woken for them: who took all and was not woken since has nothing to look for.
+        let nothing_new = self.drained && matches!(self.changed.has_changed(), Ok(false));
+        if !nothing_new && self.look().await {
+            return;
+        }
+        self.wait().await;
+    }
+
+    /// Queues what is new, or what the clock asks for; answers whether there is any reason not to wait.
+    async fn look(&mut self) -> bool {
         // All are read before the events, so that none promises more than was looked at. Whoever ends watches wakes them after saying so.
         self.changed.borrow_and_update();
+        self.drained = false;
         if self.core.shutdown.is_cancelled() || self.cache.is_abandoned() {
             self.ended = true;
-            return;
+            return true;
         }
         let progress = self.core.storage.progress();
-        let Some(events) = self.cache.events_after(self.position, BATCH) else {
-            self.phase = Phase::TooOld(self.cache.floor());
-            return;
-        };
-        for event in &events {
-            self.queue.extend(self.encoder.event(event, &self.namespace, &self.selection).await);
-            self.position = self.position.max(event.object.revision);
+        match self.cache.events_after(self.position, BATCH) {
+            Events::Forgotten => {
+                self.phase = Phase::TooOld(self.cache.floor());
+                true
+            }
+            Events::One(event) => {
+                self.show(&event).await;
+                self.drained = true;
+                true
+            }
+            Events::Many(events) => {
+                for event in &events {
+                    self.show(event).await;
+                }
+                self.drained = events.len() < BATCH;
+                true
+            }
+            Events::None => {
+                self.position = self.position.max(progress);
+                self.look_at_clock()
+            }
         }
-        if !events.is_empty() {
-            return;
-        }
-        self.position = self.position.max(progress);
+    }
+
+    async fn show(&mut self, event: &Event) {
+        self.queue.extend(self.encoder.event(event, &self.namespace, &self.selection).await);
+        self.position = self.position.max(event.object.revision);
+    }
+
+    /// Ends the watch, or queues a bookmark, when it is time for that.
+    fn look_at_clock(&mut self) -> bool {
         let now = Instant::now();
         if now >= self.deadline {
             self.ended = true;
-            return;
+            return true;
         }
-        if self.bookmark_at.is_some_and(|at| now >= at) {
-            self.queue.extend(self.encoder.bookmark(self.position, false));
-            let last = self.deadline - LAST_BOOKMARK.min(self.deadline - now);
-            let next = now + BOOKMARK_EVERY;
-            self.bookmark_at = if now >= last { None } else { Some(next.min(last)) };
-            return;
+        if self.bookmark_at.is_none_or(|at| now < at) {
+            return false;
         }
+        self.queue.extend(self.encoder.bookmark(self.position, false));
+        let last = self.deadline - LAST_BOOKMARK.min(self.deadline - now);
+        let next = now + BOOKMARK_EVERY;
+        self.bookmark_at = if now >= last { None } else { Some(next.min(last)) };
+        true
+    }
+
+    /// Waits for a change or the clock.
+    async fn wait(&mut self) {
+        self.drained = false;
         let wake = self.bookmark_at.unwrap_or(self.deadline).min(self.deadline);
         // One timer for the life of the watch: with a thousand watchers, a new one for each event is most of the work.
         if self.alarm.deadline() != wake {

@@ -14,8 +14,8 @@ use super::render::include_object;
 use super::selection::Selection;
 use crate::conversion;
 use crate::http::{Accept, Format, Shape};
-use crate::server::Core;
-use crate::storage::{Cached, Event, EventKind, json_frame};
+use crate::server::{Core, UNMANAGED};
+use crate::storage::{Cached, Event, EventKind, json_frame, unmanaged_frame};
 
 /// Turns events into frames of one watch.
 pub(super) struct Encoder {
@@ -25,6 +25,8 @@ pub(super) struct Encoder {
     include: IncludeObject,
     /// Table columns are sent with the first event only.
     headers_sent: bool,
+    /// Whether objects are told without their managed fields, where they are told as they are kept.
+    unmanaged: bool,
 }
 
 impl Encoder {
@@ -40,6 +42,7 @@ impl Encoder {
             accept,
             include: include_object(&call.query)?,
             headers_sent: false,
+            unmanaged: call.headers.contains_key(UNMANAGED),
         })
     }
 
@@ -74,6 +77,7 @@ impl Encoder {
                     );
                     return Some(rk_api::proto::watch_frame("ADDED", &body));
                 }
+                _ if self.unmanaged => return Some(unmanaged_frame("ADDED", object)),
                 _ => return Some(json_frame("ADDED", object.json())),
             }
         }
@@ -108,10 +112,38 @@ impl Encoder {
         if self.is_plain(&event.object) {
             return match self.accept.format {
                 Format::Protobuf => event.proto_frame(&self.resource.api_version(), &self.resource.gvk.kind, kind),
+                _ if self.unmanaged => Some(unmanaged_frame(kind.as_str(), &event.object)),
                 _ => Some(event.json_frame(kind)),
             };
         }
+        if kind == event.kind
+            && self.is_current(&event.object)
+            && let Some(frame) = self.shared(event)
+        {
+            return Some(frame);
+        }
         self.fresh(kind.as_str(), event.object.value()).await
+    }
+
+    /// The frame of an event that every watch of this shape gets; `None` where there is none.
+    fn shared(&self, event: &Event) -> Option<Bytes> {
+        let (kind, protobuf) = (event.kind.as_str(), self.accept.format == Format::Protobuf);
+        match self.accept.shape {
+            Shape::Metadata => event
+                .metadata_frame(protobuf, || self.frame(kind, &rk_api::table::partial_metadata(&event.object.value()))),
+            Shape::Table if self.headers_sent && self.include == IncludeObject::Metadata && !protobuf => event
+                .table_frame(&self.resource, || {
+                    let mut table = self.table(&event.object.value());
+                    table["columnDefinitions"] = Value::Array(Vec::new());
+                    self.frame(kind, &table)
+                }),
+            Shape::Object | Shape::Table => None,
+        }
+    }
+
+    fn table(&self, object: &Value) -> Value {
+        let metadata = object.get("metadata").unwrap_or(&Value::Null);
+        rk_api::table::table(&self.resource, std::iter::once(object), metadata, self.include, jiff::Timestamp::now())
     }
 
     /// Whether the object was selected before the event, and whether it is after it.
@@ -157,7 +189,12 @@ impl Encoder {
     }
 
     fn is_plain(&self, object: &Cached) -> bool {
-        self.accept.shape == Shape::Object && self.resource.is_hub() && !object.is_foreign()
+        self.accept.shape == Shape::Object && self.is_current(object)
+    }
+
+    /// Whether the object is in the version of this watch already.
+    fn is_current(&self, object: &Cached) -> bool {
+        self.resource.is_hub() && !object.is_foreign()
     }
 
     async fn fresh(&mut self, kind: &str, object: Value) -> Option<Bytes> {
@@ -169,10 +206,7 @@ impl Encoder {
             Shape::Object => object,
             Shape::Metadata => rk_api::table::partial_metadata(&object),
             Shape::Table => {
-                let metadata = object.get("metadata").unwrap_or(&Value::Null);
-                let now = jiff::Timestamp::now();
-                let mut table =
-                    rk_api::table::table(&self.resource, std::iter::once(&object), metadata, self.include, now);
+                let mut table = self.table(&object);
                 if std::mem::replace(&mut self.headers_sent, true) {
                     table["columnDefinitions"] = Value::Array(Vec::new());
                 }

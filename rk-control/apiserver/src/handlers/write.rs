@@ -27,28 +27,73 @@ pub struct Intent<'a> {
     pub conditional: bool,
 }
 
+/// What became of one try.
+enum Outcome {
+    /// Done; or, in a dry run, what would have been.
+    Done(Value),
+    /// Nothing was to be changed in this object.
+    Unchanged(Value),
+    /// Somebody else wrote in between, and it is worth trying again.
+    Lost,
+    /// The store itself refused it, or failed: not to be tried again, since it may have happened.
+    Failed(Status),
+}
+
 /// Changes the object that the path names. Returns it in the path's version.
+///
+/// The first try starts from the cache. What it writes is checked by the store; a refusal, and that there is nothing to
+/// change, holds only if the store has the same revision.
 pub(super) async fn change(call: &mut Call, options: &WriteOptions, intent: &Intent<'_>) -> Result<Value, Status> {
+    let told = call.warnings.len();
+    let mut doubtful = None;
+    if let Some((old, revision)) = at_hand(call, options).await {
+        match attempt(call, options, intent, old, revision).await {
+            Ok(Outcome::Done(done)) => return conversion::to(&call.core, done, &call.resource).await,
+            Ok(Outcome::Lost) => {}
+            Ok(Outcome::Failed(status)) => return Err(status),
+            outcome => doubtful = Some((revision, outcome)),
+        }
+    }
     for _ in 0..ATTEMPTS {
         let Some((old, revision)) = call.core.storage.read(&call.hub, &call.path.namespace, &call.path.name).await?
         else {
             return Err(call.not_found());
         };
-        if let Some(done) = attempt(call, options, intent, old, revision).await? {
-            return conversion::to(&call.core, done, &call.resource).await;
+        let outcome = match doubtful.take() {
+            Some((seen, outcome)) if seen == revision => outcome?,
+            _ => {
+                call.warnings.truncate(told);
+                attempt(call, options, intent, old, revision).await?
+            }
+        };
+        match outcome {
+            Outcome::Done(object) | Outcome::Unchanged(object) => {
+                return conversion::to(&call.core, object, &call.resource).await;
+            }
+            Outcome::Lost => {}
+            Outcome::Failed(status) => return Err(status),
         }
     }
     Err(Status::modified(&call.resource, &call.path.name))
 }
 
-/// One try; `None` when somebody else wrote in between and it is worth trying again.
+/// The present object without a question to the store. A dry run writes nothing that the store could check.
+async fn at_hand(call: &Call, options: &WriteOptions) -> Option<(Value, Revision)> {
+    if options.dry_run {
+        return None;
+    }
+    let found = call.core.storage.at_hand(&call.hub, &call.path.namespace, &call.path.name).await?;
+    Some((found.value(), found.revision))
+}
+
+/// One try, from the object as it is at a revision.
 async fn attempt(
     call: &mut Call,
     options: &WriteOptions,
     intent: &Intent<'_>,
     old: Value,
     revision: Revision,
-) -> Result<Option<Value>, Status> {
+) -> Result<Outcome, Status> {
     // What was written before the storage version changed is brought along by the next change.
     let old = conversion::to(&call.core, old, &call.hub).await?;
     let present = conversion::to(&call.core, old.clone(), &call.resource).await?;
@@ -61,6 +106,8 @@ async fn attempt(
     strategy::prepare_for_update(&call.hub, part, &mut new, &old);
     if part.is_some() {
         strategy::stamp(&call.hub, &mut new, &old, jiff::Timestamp::now());
+    } else {
+        strategy::fill_times(&call.hub, &mut new, jiff::Timestamp::now());
     }
     let core = std::sync::Arc::clone(&call.core);
     let (user, hub, path) = (call.user.clone(), std::sync::Arc::clone(&call.hub), call.path.clone());
@@ -79,6 +126,7 @@ async fn attempt(
     };
     if admission::mutate(&request, &mut new, &mut call.warnings).await? {
         strategy::prepare_for_update(&hub, part, &mut new, &old);
+        strategy::fill_times(&hub, &mut new, jiff::Timestamp::now());
     }
     let reservation = core.services.reserve(&core, &hub, &mut new, Some(&old), options.dry_run).await?;
     if !intent.owned {
@@ -100,38 +148,38 @@ async fn attempt(
     let warnings = strategy::warnings(&call.hub, &new, Some(&old));
     if options.dry_run {
         call.warnings.extend(warnings);
-        return Ok(Some(new));
+        return Ok(Outcome::Done(new));
     }
     set_version(&mut new, &old);
     if new == old {
-        return Ok(Some(old));
+        return Ok(Outcome::Unchanged(old));
     }
     if remove::is_finished(&call.hub, &new) {
         return match core.storage.delete(&call.hub, &path.namespace, &path.name, Expect::At(revision)).await {
             Ok(_) => {
                 core.services.release(&core, &call.hub, &new).await;
-                Ok(Some(new))
+                Ok(Outcome::Done(new))
             }
-            Err(error) => lost(call, error, pinned),
+            Err(error) => Ok(lost(call, error, pinned)),
         };
     }
     match core.storage.put(&call.hub, new, Expect::At(revision)).await {
         Ok(stored) => {
             reservation.keep().await;
             call.warnings.extend(warnings);
-            Ok(Some(stored))
+            Ok(Outcome::Done(stored))
         }
-        Err(error) => lost(call, error, pinned),
+        Err(error) => Ok(lost(call, error, pinned)),
     }
 }
 
 /// A lost race is tried again unless the client named the version that it meant.
-fn lost(call: &Call, error: StoreError, pinned: bool) -> Result<Option<Value>, Status> {
+fn lost(call: &Call, error: StoreError, pinned: bool) -> Outcome {
     match error {
-        StoreError::Conflict { current: None, .. } => Err(call.not_found()),
-        StoreError::Conflict { .. } if pinned => Err(Status::modified(&call.resource, &call.path.name)),
-        StoreError::Conflict { .. } => Ok(None),
-        other => Err(crate::storage::store_status(&other)),
+        StoreError::Conflict { current: None, .. } => Outcome::Failed(call.not_found()),
+        StoreError::Conflict { .. } if pinned => Outcome::Failed(Status::modified(&call.resource, &call.path.name)),
+        StoreError::Conflict { .. } => Outcome::Lost,
+        other => Outcome::Failed(crate::storage::store_status(&other)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use rk_api::status::Status;
+use rk_api::status::{Reason, Status};
 
 /// What a body may fail with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -19,14 +19,21 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the rest of a body that is too long is read and dropped.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What a client hears whose body does not come.
+const LATE: &str = "the request body did not arrive in time";
+
+/// Whether a failure is that of a body that did not come in time.
+#[must_use]
+pub fn is_late(status: &Status) -> bool {
+    status.reason == Reason::Timeout && status.message.ends_with(LATE)
+}
+
 /// Reads a whole request body.
 ///
 /// # Errors
 /// 413 over [`BODY_LIMIT`], 400 when the client breaks off, 504 when it is too slow.
 pub async fn read_body(body: Body) -> Result<Bytes, Status> {
-    tokio::time::timeout(BODY_TIMEOUT, collect(body))
-        .await
-        .map_err(|_| Status::timeout("the request body did not arrive in time", 1))?
+    tokio::time::timeout(BODY_TIMEOUT, collect(body)).await.map_err(|_| Status::timeout(LATE, 1))?
 }
 
 /// Clients that are still sending when the answer comes miss it: so a body that is too long is read on for a while and dropped.

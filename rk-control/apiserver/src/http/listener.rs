@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::body::BoxError;
+use super::coalesced::coalesced;
 use super::connection::{Connection, Peer};
 use crate::authn::ClientCertificates;
 use crate::server::Core;
@@ -139,13 +140,15 @@ async fn serve_connection(
         }
     });
     let builder = builder(&limits, h2);
+    // An upgraded connection of HTTP/1 leaves this task, and with it the turns.
+    let (stream, turns) = coalesced(stream, h2);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(serving);
     tokio::select! {
-        result = serving.as_mut() => return result,
+        result = turns.drive(serving.as_mut()) => return result,
         () = shutdown.cancelled() => serving.as_mut().graceful_shutdown(),
     }
-    serving.await
+    turns.drive(serving).await
 }
 
 fn builder(limits: &Limits, h2: bool) -> auto::Builder<TokioExecutor> {

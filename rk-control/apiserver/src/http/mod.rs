@@ -1,6 +1,7 @@
 //! HTTP: listening, limits, what a request asks for, and how answers are written.
 
 mod body;
+mod coalesced;
 mod connection;
 mod counted;
 mod listener;
@@ -9,7 +10,7 @@ mod query;
 mod request_info;
 mod respond;
 
-pub use body::{Body, BoxError, read_body};
+pub use body::{Body, BoxError, is_late, read_body};
 pub use connection::{Connection, Peer};
 pub use counted::counted;
 pub use listener::{Limits, serve_listener};

@@ -32,6 +32,8 @@ pub struct RequestInfo {
     pub path: String,
     /// Set when the path names a resource.
     pub resource: Option<ResourcePath>,
+    /// The node to which the field selector of a list keeps it, empty for none.
+    pub node: String,
 }
 
 impl RequestInfo {
@@ -40,16 +42,20 @@ impl RequestInfo {
     pub fn parse(method: &Method, path: &str, query: &Query) -> Self {
         let resource = parse_resource(path);
         let Some((mut resource, legacy_watch)) = resource else {
-            return Self { verb: method.as_str().to_ascii_lowercase(), path: path.to_owned(), resource: None };
+            let verb = method.as_str().to_ascii_lowercase();
+            return Self { verb, path: path.to_owned(), ..Self::default() };
         };
         let verb = if legacy_watch { "watch" } else { verb_of(method, &resource, query) };
-        if matches!(verb, "list" | "watch" | "deletecollection") && resource.name.is_empty() {
+        let mut node = String::new();
+        if matches!(verb, "list" | "watch" | "deletecollection") {
+            let selector = query.text("fieldSelector");
+            node = selected_node(selector).unwrap_or_default();
             // A selector that names one object is authorized as that object.
-            if let Some(name) = single_name(query.text("fieldSelector")) {
+            if let Some(name) = single_name(selector).filter(|_| resource.name.is_empty()) {
                 resource.name = name;
             }
         }
-        Self { verb: verb.to_owned(), path: path.to_owned(), resource: Some(resource) }
+        Self { verb: verb.to_owned(), path: path.to_owned(), resource: Some(resource), node }
     }
 }
 
@@ -71,6 +77,13 @@ fn single_name(selector: &str) -> Option<String> {
     let value = selector.strip_prefix("metadata.name=")?;
     let value = value.strip_prefix('=').unwrap_or(value);
     (!value.is_empty() && !value.contains([',', '=', '!'])).then(|| value.to_owned())
+}
+
+/// The node that a selector names, whatever else it asks for. Where anything is escaped, a part of a value might look like that.
+fn selected_node(selector: &str) -> Option<String> {
+    let mut parts = selector.split(',').filter(|_| !selector.contains('\\'));
+    let value = parts.find_map(|part| part.strip_prefix("spec.nodeName="))?;
+    Some(value.strip_prefix('=').unwrap_or(value).to_owned())
 }
 
 /// Reads `/api/v1/…` and `/apis/group/version/…`. The second value tells the old `/watch/` form.
@@ -134,6 +147,22 @@ mod tests {
     fn info(method: Method, target: &str) -> RequestInfo {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         RequestInfo::parse(&method, path, &Query::parse(query))
+    }
+
+    #[test]
+    fn a_list_may_be_kept_to_a_node() {
+        for (selector, node) in [
+            ("spec.nodeName%3Dn1", "n1"),
+            ("spec.nodeName%3D%3Dn1", "n1"),
+            ("status.phase!%3DFailed,spec.nodeName%3Dn1", "n1"),
+            ("spec.nodeName!%3Dn1", ""),
+            ("metadata.name!%3Dx%5C,spec.nodeName%3Dn1", ""),
+            ("", ""),
+        ] {
+            let target = format!("/api/v1/pods?fieldSelector={selector}");
+            assert_eq!(info(Method::GET, &target).node, node, "{selector}");
+        }
+        assert_eq!(info(Method::GET, "/api/v1/namespaces/a/pods/p?fieldSelector=spec.nodeName%3Dn1").node, "");
     }
 
     #[test]

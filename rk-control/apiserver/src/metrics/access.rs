@@ -1,7 +1,6 @@
 //! Who was let in: attempts to authenticate and to be authorized, and how long client certificates still last.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use super::help;
 use super::histogram::Histogram;
@@ -29,7 +28,7 @@ pub struct Access {
     authenticated: [AtomicU64; 2],
     /// Allowed, without an opinion (which refuses), failed.
     authorized: [AtomicU64; 3],
-    expiry: Mutex<Histogram>,
+    expiry: Histogram,
 }
 
 impl Default for Access {
@@ -37,7 +36,7 @@ impl Default for Access {
         Self {
             authenticated: Default::default(),
             authorized: Default::default(),
-            expiry: Mutex::new(Histogram::new(EXPIRY_BOUNDS)),
+            expiry: Histogram::new(EXPIRY_BOUNDS),
         }
     }
 }
@@ -62,7 +61,7 @@ impl Access {
 
     /// A request came with a certificate that is valid for so many seconds more.
     pub fn certificate(&self, seconds_left: i64) {
-        self.expiry.lock().unwrap_or_else(PoisonError::into_inner).observe(seconds_left as f64);
+        self.expiry.observe(seconds_left as f64);
     }
 
     pub(super) fn render(&self, out: &mut String) {
@@ -78,7 +77,7 @@ impl Access {
         line(out, name, text, &["allowed", "no-opinion", "error"], &self.authorized);
         let name = "apiserver_client_certificate_expiration_seconds";
         help(out, name, "histogram", "Time that the certificates of requests still last.");
-        self.expiry.lock().unwrap_or_else(PoisonError::into_inner).render(out, name, "");
+        self.expiry.render(out, name, "");
     }
 }
 

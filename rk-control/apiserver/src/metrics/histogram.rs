@@ -1,9 +1,12 @@
 //! Histograms of durations and sizes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
+
+use rk_api::resources::Resource;
 
 use super::help;
 
@@ -17,58 +20,148 @@ pub(super) const REQUEST_BOUNDS: &[f64] = &[
 /// Upper bounds of the store's answers; upstream's.
 const STORE_BOUNDS: &[f64] = &[0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0];
 
-/// How many took up to how long.
+/// How many took up to how long; counted by many at once without waiting for each other.
 pub(super) struct Histogram {
     bounds: &'static [f64],
-    counts: Vec<u64>,
-    total: u64,
-    sum: f64,
+    /// Those up to each bound and above the one before; the last are above all.
+    counts: Box<[AtomicU64]>,
+    /// The bits of a floating point number.
+    sum: AtomicU64,
 }
 
 impl Histogram {
     pub(super) fn new(bounds: &'static [f64]) -> Self {
-        Self { bounds, counts: vec![0; bounds.len()], total: 0, sum: 0.0 }
+        Self { bounds, counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(), sum: AtomicU64::new(0) }
     }
 
-    pub(super) fn observe(&mut self, value: f64) {
-        self.total += 1;
-        self.sum += value;
-        for (bound, count) in self.bounds.iter().zip(&mut self.counts) {
-            if value <= *bound {
-                *count += 1;
-            }
+    pub(super) fn observe(&self, value: f64) {
+        let at = self.bounds.partition_point(|bound| *bound < value);
+        if let Some(count) = self.counts.get(at) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        let add = |bits| Some((f64::from_bits(bits) + value).to_bits());
+        // It never declines, so it never fails.
+        let _ = self.sum.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    /// The figures as of now. Those who count do not wait, so the sum may be ahead of the counts by an instant.
+    pub(super) fn figures(&self) -> Figures {
+        let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        Figures { bounds: self.bounds, counts, sum: f64::from_bits(self.sum.load(Ordering::Relaxed)) }
+    }
+
+    pub(super) fn render(&self, out: &mut String, name: &str, labels: &str) {
+        self.figures().render(out, name, labels);
+    }
+}
+
+/// What a histogram has counted.
+pub(super) struct Figures {
+    bounds: &'static [f64],
+    counts: Vec<u64>,
+    sum: f64,
+}
+
+impl Figures {
+    /// How many there were.
+    pub(super) fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Takes in what another histogram of the same bounds has counted.
+    pub(super) fn add(&mut self, other: &Figures) {
+        self.sum += other.sum;
+        for (own, more) in self.counts.iter_mut().zip(&other.counts) {
+            *own += more;
         }
     }
 
     pub(super) fn render(&self, out: &mut String, name: &str, labels: &str) {
         let comma = if labels.is_empty() { "" } else { "," };
+        let mut up_to = 0;
         for (bound, count) in self.bounds.iter().zip(&self.counts) {
-            let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}");
+            up_to += count;
+            let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {up_to}");
         }
-        let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {}", self.total);
+        let total = self.total();
+        let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {total}");
         let braced = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
         let _ = writeln!(out, "{name}_sum{braced} {}", self.sum);
-        let _ = writeln!(out, "{name}_count{braced} {}", self.total);
+        let _ = writeln!(out, "{name}_count{braced} {total}");
     }
+}
+
+/// One operation on the resources of one plural.
+struct Timing {
+    operation: &'static str,
+    group: Box<str>,
+    histogram: Histogram,
 }
 
 /// Durations by operation and resource; both come from the resource table, so that their number is bounded.
 #[derive(Default)]
-pub struct Timings(Mutex<BTreeMap<(&'static str, String), Histogram>>);
+pub struct Timings(RwLock<HashMap<Box<str>, Vec<Timing>>>);
 
 impl Timings {
     /// Counts one operation on a resource.
-    pub fn observe(&self, operation: &'static str, resource: &str, took: Duration) {
-        let mut own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        own.entry((operation, resource.to_owned()))
-            .or_insert_with(|| Histogram::new(STORE_BOUNDS))
-            .observe(took.as_secs_f64());
+    pub fn observe(&self, operation: &'static str, resource: &Resource, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let is_it = |own: &&Timing| own.operation == operation && *own.group == *resource.gvk.group;
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = known.get(&*resource.plural).and_then(|all| all.iter().find(is_it)) {
+            own.histogram.observe(seconds);
+            return;
+        }
+        drop(known);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let all = known.entry(Box::from(&*resource.plural)).or_default();
+        // Another may have come first.
+        if let Some(own) = all.iter().find(is_it) {
+            own.histogram.observe(seconds);
+            return;
+        }
+        let histogram = Histogram::new(STORE_BOUNDS);
+        histogram.observe(seconds);
+        all.push(Timing { operation, group: Box::from(&*resource.gvk.group), histogram });
     }
 
     pub(super) fn render(&self, out: &mut String, name: &str, text: &str) {
         help(out, name, "histogram", text);
-        for ((operation, resource), histogram) in &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            histogram.render(out, name, &format!("operation=\"{operation}\",type=\"{resource}\""));
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut sorted: BTreeMap<(&str, String), Figures> = BTreeMap::new();
+        for (plural, own) in known.iter().flat_map(|(plural, all)| all.iter().map(move |own| (plural, own))) {
+            let dot = if own.group.is_empty() { "" } else { "." };
+            sorted.insert((own.operation, format!("{plural}{dot}{}", own.group)), own.histogram.figures());
+        }
+        for ((operation, resource), figures) in &sorted {
+            figures.render(out, name, &format!("operation=\"{operation}\",type=\"{resource}\""));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_holds_what_is_at_most_its_bound() {
+        let histogram = Histogram::new(SIZE_BOUNDS);
+        for value in [0.0, 1e3, 1001.0, 1e9, 2e9] {
+            histogram.observe(value);
+        }
+        let mut figures = histogram.figures();
+        figures.add(&histogram.figures());
+        let mut text = String::new();
+        figures.render(&mut text, "x", "");
+        for line in [
+            "x_bucket{le=\"1000\"} 4",
+            "x_bucket{le=\"10000\"} 6",
+            "x_bucket{le=\"1000000000\"} 8",
+            "x_bucket{le=\"+Inf\"} 10",
+            "x_count 10",
+            "x_sum 6000004002",
+        ] {
+            assert!(text.lines().any(|own| own == line), "{line}\n{text}");
         }
     }
 }

@@ -4,13 +4,16 @@
 
 mod access;
 mod histogram;
+mod policies;
 mod process;
+mod series;
 mod steps;
+mod watches;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rk_api::resources::Resource;
@@ -18,59 +21,39 @@ use rk_api::resources::Resource;
 use crate::http::ResourcePath;
 pub use access::Access;
 pub use histogram::Timings;
-use histogram::{Histogram, REQUEST_BOUNDS, SIZE_BOUNDS};
-pub use steps::{Admission, Half};
+use histogram::{Figures, REQUEST_BOUNDS, SIZE_BOUNDS};
+pub use policies::{CheckError, PolicyChecks};
+use series::{Labels, Table};
+pub use steps::{Admission, Half, STEPS};
+pub use watches::OpenWatch;
+use watches::Watches;
 
 /// Most label combinations kept; paths come from clients, and clients may be hostile.
 const SERIES: usize = 5000;
 
-#[derive(Default)]
-struct Series {
-    /// By labels and code.
-    requests: BTreeMap<(String, u16), u64>,
-    latency: BTreeMap<String, Histogram>,
-    sizes: BTreeMap<String, Histogram>,
-}
-
-/// What is counted of the watches on one resource.
-#[derive(Default)]
-struct Watches {
-    open: AtomicI64,
-    events: AtomicU64,
-}
-
-/// Group, version and resource.
-type Key = (String, String, String);
+/// A deprecated API that was asked for: group, version, resource and subresource.
+type Deprecated = [String; 4];
 
 /// Collects figures.
-#[derive(Default)]
 pub struct Metrics {
-    series: Mutex<Series>,
-    watches: Mutex<BTreeMap<Key, Arc<Watches>>>,
+    /// Durations of requests, by code too.
+    requests: Table,
+    /// Requests that were ended; only their number counts.
+    terminated: Table,
+    /// Bytes of answers.
+    sizes: Table,
+    deprecated: Mutex<BTreeSet<Deprecated>>,
+    watches: Watches,
     /// Requests under way: those that read, those that write.
     in_flight: [AtomicI64; 2],
     /// Durations of admission.
     pub admission: Admission,
+    /// What admission policies said.
+    pub policies: PolicyChecks,
     /// Who was let in.
     pub access: Access,
     /// Figures of others in this process.
     more: OnceLock<fn() -> String>,
-}
-
-/// Counts an open watch until dropped, and its events.
-pub struct OpenWatch(Arc<Watches>);
-
-impl OpenWatch {
-    /// One more event was sent.
-    pub fn sent(&self) {
-        self.0.events.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for OpenWatch {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// Counts a request as under way until dropped.
@@ -79,6 +62,23 @@ pub struct InFlight<'a>(&'a AtomicI64);
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            requests: Table::new(REQUEST_BOUNDS),
+            sizes: Table::new(SIZE_BOUNDS),
+            terminated: Table::new(&[]),
+            deprecated: Mutex::default(),
+            watches: Watches::default(),
+            in_flight: Default::default(),
+            admission: Admission::default(),
+            access: Access::default(),
+            policies: PolicyChecks::default(),
+            more: OnceLock::new(),
+        }
     }
 }
 
@@ -99,38 +99,30 @@ impl Metrics {
 
     /// Counts an answered request.
     pub fn observe(&self, verb: &str, resource: Option<&ResourcePath>, dry_run: bool, code: u16, took: Duration) {
-        let labels = labels(verb, resource.filter(|_| code != 404), Some(dry_run));
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (labels, code);
-        if series.requests.len() >= SERIES && !series.requests.contains_key(&key) {
-            return;
-        }
-        *series.requests.entry(key.clone()).or_default() += 1;
-        // How long a watch lasts says nothing about the server.
-        if verb != "watch" {
-            series.latency.entry(key.0).or_insert_with(|| Histogram::new(REQUEST_BOUNDS)).observe(took.as_secs_f64());
-        }
+        let labels = Labels::of(verb, resource.filter(|_| code != 404));
+        self.requests.observe(&Labels { dry_run: Some(dry_run), code, ..labels }, took.as_secs_f64());
     }
 
     /// Counts the bytes of an answer.
     pub fn sized(&self, verb: &str, resource: Option<&ResourcePath>, bytes: u64) {
-        let labels = labels(verb, resource, None);
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        if series.sizes.len() >= SERIES && !series.sizes.contains_key(&labels) {
-            return;
-        }
-        series.sizes.entry(labels).or_insert_with(|| Histogram::new(SIZE_BOUNDS)).observe(bytes as f64);
+        self.sizes.observe(&Labels::of(verb, resource), bytes as f64);
     }
 
     /// Counts a watch as open.
     #[must_use]
     pub fn open_watch(&self, resource: &Resource) -> OpenWatch {
-        let gvk = &resource.gvk;
-        let key = (gvk.group.to_string(), gvk.version.to_string(), resource.plural.to_string());
-        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        let watches = Arc::clone(watches.entry(key).or_default());
-        watches.open.fetch_add(1, Ordering::Relaxed);
-        OpenWatch(watches)
+        self.watches.open(resource)
+    }
+
+    /// A request was ended to protect the server.
+    pub fn terminated(&self, verb: &str, resource: Option<&ResourcePath>, code: u16) {
+        self.terminated.observe(&Labels { code, ..Labels::of(verb, resource) }, 0.0);
+    }
+
+    /// An API was asked for that upstream, or the author of its kind, declared deprecated. `path` must be one that is served.
+    pub fn deprecated(&self, path: &ResourcePath) {
+        let own = [&path.group, &path.version, &path.resource, &path.subresource].map(Clone::clone);
+        self.deprecated.lock().unwrap_or_else(PoisonError::into_inner).insert(own);
     }
 
     /// Everything as text; `objects` is how many objects each cached resource has, `store` how long the store took, `size` its bytes.
@@ -138,8 +130,9 @@ impl Metrics {
     pub fn render(&self, objects: &[(String, String, usize)], store: &Timings, size: Option<u64>) -> String {
         let mut out = String::with_capacity(64 * 1024);
         self.requests(&mut out);
-        self.watches(&mut out);
+        self.watches.render(&mut out);
         self.admission.render(&mut out);
+        self.policies.render(&mut out);
         self.access.render(&mut out);
         help(
             &mut out,
@@ -175,21 +168,42 @@ impl Metrics {
     }
 
     fn requests(&self, out: &mut String) {
-        let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         help(out, "apiserver_request_total", "counter", "Answered requests by verb, resource and code.");
-        for ((labels, code), count) in &series.requests {
+        let mut latency: BTreeMap<String, Figures> = BTreeMap::new();
+        for told in self.requests.told() {
+            let (code, labels, count) = (told.code, told.labels, told.figures.total());
             let _ = writeln!(out, "apiserver_request_total{{code=\"{code}\",{labels}}} {count}");
+            // How long a watch lasts says nothing about the server.
+            if told.is_watch {
+                continue;
+            }
+            match latency.get_mut(&labels) {
+                Some(figures) => figures.add(&told.figures),
+                None => drop(latency.insert(labels, told.figures)),
+            }
+        }
+        let name = "apiserver_request_terminations_total";
+        help(out, name, "counter", "Requests that were ended to protect the server.");
+        for told in self.terminated.told() {
+            let _ = writeln!(out, "{name}{{code=\"{}\",{}}} {}", told.code, told.labels, told.figures.total());
+        }
+        let name = "apiserver_requested_deprecated_apis";
+        help(out, name, "gauge", "Deprecated APIs that were asked for, and the release that takes them away.");
+        for [group, version, resource, sub] in &*self.deprecated.lock().unwrap_or_else(PoisonError::into_inner) {
+            // What is deprecated here stays: no release is known to take it away.
+            let labels = format!("group=\"{group}\",removed_release=\"\",resource=\"{resource}\"");
+            let _ = writeln!(out, "{name}{{{labels},subresource=\"{sub}\",version=\"{version}\"}} 1");
         }
         for name in ["apiserver_request_duration_seconds", "apiserver_request_sli_duration_seconds"] {
             help(out, name, "histogram", "Time to answer, watches aside.");
-            for (labels, histogram) in &series.latency {
-                histogram.render(out, name, labels);
+            for (labels, figures) in &latency {
+                figures.render(out, name, labels);
             }
         }
         let name = "apiserver_response_sizes";
         help(out, name, "histogram", "Bytes of answers, streams aside.");
-        for (labels, histogram) in &series.sizes {
-            histogram.render(out, name, labels);
+        for told in self.sizes.told() {
+            told.figures.render(out, name, &told.labels);
         }
         help(out, "apiserver_current_inflight_requests", "gauge", "Requests under way.");
         for (gauge, kind) in self.in_flight.iter().zip(["readOnly", "mutating"]) {
@@ -197,56 +211,6 @@ impl Metrics {
             let _ = writeln!(out, "apiserver_current_inflight_requests{{request_kind=\"{kind}\"}} {count}");
         }
     }
-
-    fn watches(&self, out: &mut String) {
-        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        help(out, "apiserver_longrunning_requests", "gauge", "Open watches by resource.");
-        for ((group, version, resource), own) in &*watches {
-            let open = own.open.load(Ordering::Relaxed);
-            let labels = format!("group=\"{group}\",resource=\"{resource}\",scope=\"cluster\",subresource=\"\"");
-            let _ = writeln!(
-                out,
-                "apiserver_longrunning_requests{{component=\"apiserver\",{labels},verb=\"WATCH\",version=\"{version}\"}} {open}"
-            );
-        }
-        help(out, "apiserver_watch_events_total", "counter", "Events sent to watches by resource.");
-        for ((group, version, resource), own) in &*watches {
-            let sent = own.events.load(Ordering::Relaxed);
-            let labels = format!("group=\"{group}\",resource=\"{resource}\",version=\"{version}\"");
-            let _ = writeln!(out, "apiserver_watch_events_total{{{labels}}} {sent}");
-        }
-    }
-}
-
-/// The labels of a request, `dry_run` where the figure has it. Unknown resources are one series: their names are the client's invention.
-fn labels(verb: &str, resource: Option<&ResourcePath>, dry_run: Option<bool>) -> String {
-    let none = ResourcePath::default();
-    let path = resource.unwrap_or(&none);
-    let scope = match resource {
-        None => "",
-        Some(path) if !path.name.is_empty() => "resource",
-        Some(path) if !path.namespace.is_empty() => "namespace",
-        Some(_) => "cluster",
-    };
-    let dry_run = match dry_run {
-        Some(true) => "dry_run=\"All\",",
-        Some(false) => "dry_run=\"\",",
-        None => "",
-    };
-    let verb = match verb {
-        "create" => "POST".to_owned(),
-        "update" => "PUT".to_owned(),
-        other => other.to_ascii_uppercase(),
-    };
-    format!(
-        "component=\"apiserver\",{dry_run}group=\"{}\",resource=\"{}\",scope=\"{scope}\",subresource=\"{}\",\
-         verb=\"{}\",version=\"{}\"",
-        escape(&path.group),
-        escape(&path.resource),
-        escape(&path.subresource),
-        escape(&verb),
-        escape(&path.version)
-    )
 }
 
 fn escape(text: &str) -> String {
@@ -274,14 +238,27 @@ mod tests {
         let _open = metrics.enter("create");
         metrics.observe("create", Some(&path), false, 201, Duration::from_millis(7));
         metrics.sized("list", Some(&path), 2500);
-        store.observe("create", "pods", Duration::from_millis(2));
+        let registry = rk_api::resources::Registry::builtin();
+        for (group, version, plural) in [("", "v1", "pods"), ("apps", "v1", "deployments")] {
+            store.observe("create", registry.get(group, version, plural).unwrap(), Duration::from_millis(2));
+        }
+        metrics.observe("create", Some(&path), false, 409, Duration::from_millis(7));
+        metrics.observe("watch", Some(&path), false, 200, Duration::from_secs(7));
+        metrics.terminated("create", Some(&path), 504);
+        metrics.deprecated(&ResourcePath { resource: "endpoints".into(), ..path });
         let text = metrics.render(&[("leases".into(), "coordination.k8s.io".into(), 3)], &store, Some(4096));
         for line in [
             "apiserver_request_total{code=\"201\",component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",scope=\"namespace\",\
              subresource=\"\",verb=\"POST\",version=\"v1\"} 1",
             "apiserver_response_sizes_bucket{component=\"apiserver\",group=\"\",resource=\"pods\",scope=\"namespace\",\
              subresource=\"\",verb=\"LIST\",version=\"v1\",le=\"10000\"} 1",
+            "apiserver_request_terminations_total{code=\"504\",component=\"apiserver\",group=\"\",resource=\"pods\",scope=\"namespace\",\
+             subresource=\"\",verb=\"POST\",version=\"v1\"} 1",
+            "apiserver_requested_deprecated_apis{group=\"\",removed_release=\"\",resource=\"endpoints\",subresource=\"\",version=\"v1\"} 1",
             "apiserver_current_inflight_requests{request_kind=\"mutating\"} 1",
+            "apiserver_request_duration_seconds_count{component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"pods\",\
+             scope=\"namespace\",subresource=\"\",verb=\"POST\",version=\"v1\"} 2",
+            "etcd_request_duration_seconds_count{operation=\"create\",type=\"deployments.apps\"} 1",
             "apiserver_storage_size_bytes{storage_cluster_id=\"etcd-0\"} 4096",
             "apiserver_storage_objects{resource=\"leases.coordination.k8s.io\"} 3",
             "etcd_request_duration_seconds_count{operation=\"create\",type=\"pods\"} 1",
@@ -289,6 +266,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|own| own == line), "{line}\n{text}");
         }
+        assert!(!text.lines().any(|own| own.contains("_duration_") && own.contains("WATCH")), "{text}");
         assert!(text.contains("process_start_time_seconds ") && text.contains("process_open_fds "));
     }
 }

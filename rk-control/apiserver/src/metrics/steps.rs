@@ -1,7 +1,7 @@
 //! How long admission takes: each plugin, each webhook, and the two halves of the chain.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::histogram::Histogram;
@@ -9,6 +9,10 @@ use super::{SERIES, escape, help};
 
 /// Upper bounds for plugins and halves of the chain, in seconds; upstream's.
 const PLUGIN_BOUNDS: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5];
+/// Most plugins of the chain.
+pub const STEPS: usize = 31;
+/// The operations of admission, as the label `operation` names them.
+const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "DELETE", "CONNECT"];
 /// Upper bounds for webhooks; upstream's.
 const WEBHOOK_BOUNDS: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0];
 
@@ -42,11 +46,43 @@ impl Half {
 /// Operation, half, and whether it ended in a refusal.
 type Key = (&'static str, Half, bool);
 
+/// Durations of one plugin, or of a whole half: by operation, half, and whether it ended in a refusal.
+#[derive(Default)]
+struct Step {
+    name: OnceLock<&'static str>,
+    durations: [[[OnceLock<Histogram>; 2]; 2]; OPERATIONS.len()],
+}
+
+impl Step {
+    fn observe(&self, operation: usize, half: Half, refused: bool, took: Duration) {
+        let own = self.durations.get(operation).map(|halves| match half {
+            Half::Admit => &halves[0],
+            Half::Validate => &halves[1],
+        });
+        let Some([let_in, refusals]) = own else { return };
+        let histogram = if refused { refusals } else { let_in };
+        histogram.get_or_init(|| Histogram::new(PLUGIN_BOUNDS)).observe(took.as_secs_f64());
+    }
+
+    /// What was counted, with its labels.
+    fn told(&self) -> Vec<(Key, &Histogram)> {
+        let mut told = Vec::new();
+        for (operation, halves) in OPERATIONS.into_iter().zip(&self.durations) {
+            for (half, results) in [Half::Admit, Half::Validate].into_iter().zip(halves) {
+                let results = [false, true].into_iter().zip(results);
+                told.extend(results.filter_map(|(refused, own)| Some(((operation, half, refused), own.get()?))));
+            }
+        }
+        told
+    }
+}
+
 /// Durations of admission.
 #[derive(Default)]
 pub struct Admission {
-    /// By plugin; the empty name is the whole half.
-    plugins: Mutex<BTreeMap<(&'static str, Key), Histogram>>,
+    halves: Step,
+    /// By their place in the chain.
+    plugins: [Step; STEPS],
     webhooks: Mutex<BTreeMap<(String, Key), Histogram>>,
 }
 
@@ -54,30 +90,28 @@ pub struct Admission {
 pub struct Pass<'a> {
     all: &'a Admission,
     half: Half,
-    operation: &'static str,
+    operation: usize,
     started: Instant,
     last: Instant,
-    taken: Vec<(&'static str, Duration, bool)>,
+    refused: bool,
 }
 
 impl Pass<'_> {
-    /// The plugin that ran since the last one did.
-    pub fn ran(&mut self, plugin: &'static str, refused: bool) {
+    /// The plugin at this place of the chain ran since the last one did.
+    pub fn ran(&mut self, place: usize, plugin: &'static str, refused: bool) {
         let now = Instant::now();
-        self.taken.push((plugin, now - self.last, refused));
+        if let Some(step) = self.all.plugins.get(place) {
+            step.name.get_or_init(|| plugin);
+            step.observe(self.operation, self.half, refused, now - self.last);
+        }
         self.last = now;
+        self.refused |= refused;
     }
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        let refused = self.taken.iter().any(|(.., refused)| *refused);
-        self.taken.push(("", self.last - self.started, refused));
-        let mut plugins = self.all.plugins.lock().unwrap_or_else(PoisonError::into_inner);
-        for (plugin, took, refused) in self.taken.drain(..) {
-            let key = (plugin, (self.operation, self.half, refused));
-            plugins.entry(key).or_insert_with(|| Histogram::new(PLUGIN_BOUNDS)).observe(took.as_secs_f64());
-        }
+        self.all.halves.observe(self.operation, self.half, self.refused, self.last - self.started);
     }
 }
 
@@ -86,7 +120,9 @@ impl Admission {
     #[must_use]
     pub fn pass(&self, half: Half, operation: &'static str) -> Pass<'_> {
         let now = Instant::now();
-        Pass { all: self, half, operation, started: now, last: now, taken: Vec::with_capacity(24) }
+        // An operation that is none of these has no place, and is not counted.
+        let operation = OPERATIONS.iter().position(|own| *own == operation).unwrap_or(OPERATIONS.len());
+        Pass { all: self, half, operation, started: now, last: now, refused: false }
     }
 
     /// A webhook answered, or failed to.
@@ -101,16 +137,18 @@ impl Admission {
     }
 
     pub(super) fn render(&self, out: &mut String) {
-        let plugins = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
         let name = "apiserver_admission_step_admission_duration_seconds";
         help(out, name, "histogram", "Time of a half of the admission chain.");
-        for ((_, key), histogram) in plugins.iter().filter(|((plugin, _), _)| plugin.is_empty()) {
-            histogram.render(out, name, &labels(*key, key.1.name()));
+        for (key, histogram) in self.halves.told() {
+            histogram.render(out, name, &labels(key, key.1.name()));
         }
         let name = "apiserver_admission_controller_admission_duration_seconds";
         help(out, name, "histogram", "Time of one admission plugin.");
-        for ((plugin, key), histogram) in plugins.iter().filter(|((plugin, _), _)| !plugin.is_empty()) {
-            histogram.render(out, name, &format!("name=\"{plugin}\",{}", labels(*key, key.1.name())));
+        for step in &self.plugins {
+            let plugin = step.name.get().copied().unwrap_or_default();
+            for (key, histogram) in step.told() {
+                histogram.render(out, name, &format!("name=\"{plugin}\",{}", labels(key, key.1.name())));
+            }
         }
         let webhooks = self.webhooks.lock().unwrap_or_else(PoisonError::into_inner);
         let name = "apiserver_admission_webhook_admission_duration_seconds";
@@ -134,8 +172,8 @@ mod tests {
     fn plugins_halves_and_webhooks_are_told_apart() {
         let all = Admission::default();
         let mut pass = all.pass(Half::Validate, "CREATE");
-        pass.ran("PodSecurity", false);
-        pass.ran("ResourceQuota", true);
+        pass.ran(5, "PodSecurity", false);
+        pass.ran(STEPS - 1, "ResourceQuota", true);
         drop(pass);
         all.webhook("a.example.com", Half::Validate, "UPDATE", false, Duration::from_millis(30));
         let mut text = String::new();

@@ -25,7 +25,8 @@ pub(super) async fn admit(call: &mut Call) -> Result<(), Status> {
         old: None,
         dry_run: false,
     };
-    admission::connect(&request, options, &mut call.warnings).await
+    // What webhooks made of the options is not what the kubelet is asked: that is the query.
+    admission::connect(&request, options, &mut call.warnings).await.map(|_| ())
 }
 
 /// What is asked for, as the object that upstream makes of the query; `None` for what is no connection.

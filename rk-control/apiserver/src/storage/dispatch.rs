@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rk_store::{Revision, StoreError, Watch, WatchItem};
+use rk_store::{Change, Revision, StoreError, Watch, WatchItem};
 use tokio_util::sync::CancellationToken;
 
 use super::Storage;
 use super::key::ROOT;
+use super::resource_cache::ResourceCache;
 
 /// Pause before a failed watch is opened again.
 const RETRY: Duration = Duration::from_millis(200);
@@ -60,18 +61,72 @@ async fn feed(storage: &Storage, start: Revision, shutdown: &CancellationToken) 
 async fn follow(storage: &Storage, position: &mut Revision) -> Result<(), StoreError> {
     let mut watch: Watch = storage.store.watch(ROOT, *position).await?;
     while let Some(item) = watch.next().await {
-        match item? {
+        let touched = match item? {
             WatchItem::Changes(changes) => {
-                for change in &changes {
-                    if let Some(slot) = storage.slot_of_key(&change.entry.key) {
-                        slot.offer(change);
-                    }
-                    *position = (*position).max(change.entry.mod_revision);
-                }
+                let last = changes.last().map_or(0, |change| change.entry.mod_revision);
+                *position = (*position).max(last);
+                apply(storage, &changes)
             }
-            WatchItem::Progress(revision) => *position = (*position).max(revision),
-        }
+            WatchItem::Progress(revision) => {
+                *position = (*position).max(revision);
+                Vec::new()
+            }
+        };
+        // Requests that wait for the caches are few and go before the watchers, which may be thousands.
         storage.progress.send_replace(*position);
+        for cache in touched {
+            cache.wake();
+        }
     }
     Ok(())
+}
+
+/// Gives a whole commit to the caches; answers those that it touched, once each, whose watches are yet to be woken.
+fn apply(storage: &Storage, changes: &[Change]) -> Vec<Arc<ResourceCache>> {
+    let mut touched: Vec<Arc<ResourceCache>> = Vec::new();
+    for change in changes {
+        let slot = storage.slot_of_key(&change.entry.key);
+        let Some(cache) = slot.and_then(|slot| slot.offer(change)) else { continue };
+        if !touched.iter().any(|known| Arc::ptr_eq(known, &cache)) {
+            touched.push(cache);
+        }
+    }
+    touched
+}
+
+#[cfg(test)]
+mod tests {
+    use rk_api::resources::Registry;
+    use rk_store::{ChangeKind, Entry, SqliteOptions, SqliteStore};
+
+    use super::super::window::Events;
+    use super::super::{object_key, prefix};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_commit_is_seen_whole_and_wakes_its_watchers_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = SqliteOptions { durable: false, ..SqliteOptions::new(dir.path().join("state.db")) };
+        let storage = Storage::new(Arc::new(SqliteStore::open(&options).unwrap()));
+        let registry = Registry::builtin();
+        let maps = registry.get("", "v1", "configmaps").unwrap();
+        let cache = storage.cache(maps).await.unwrap();
+        let mut changed = cache.subscribe();
+        let changes = [2, 3].map(|revision: Revision| {
+            let name = format!("m-{revision}");
+            let text =
+                format!(r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"{name}","namespace":"n"}}}}"#);
+            let key = object_key(maps, "n", &name).into();
+            let entry = Entry { key, value: text.into(), create_revision: revision, mod_revision: revision };
+            Change { kind: ChangeKind::Created, entry, previous: None, attached: None }
+        });
+        assert!(changes[0].entry.key.starts_with(&prefix(maps)));
+        let touched = apply(&storage, &changes);
+        assert_eq!(touched.len(), 1);
+        assert!(!changed.has_changed().unwrap(), "nobody is woken half-way");
+        assert!(matches!(cache.events_after(1, 10), Events::Many(events) if events.len() == 2));
+        touched[0].wake();
+        assert_eq!(*changed.borrow_and_update(), 3);
+        assert!(!changed.has_changed().unwrap());
+    }
 }

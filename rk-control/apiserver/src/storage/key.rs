@@ -32,6 +32,12 @@ pub(super) fn prefix_of_key(key: &str) -> Option<&str> {
     key.get(..ROOT.len() + group + 1 + plural + 1)
 }
 
+/// The plural that a resource's prefix ends with.
+pub(super) fn plural_of_prefix(prefix: &str) -> &str {
+    let named = prefix.strip_suffix('/').unwrap_or(prefix);
+    named.rsplit_once('/').map_or(named, |(_, plural)| plural)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +46,7 @@ mod tests {
     fn a_key_tells_its_resource() {
         assert_eq!(prefix_of_key("/registry/core/pods/default/a"), Some("/registry/core/pods/"));
         assert_eq!(prefix_of_key("/registry/core/nodes/a"), Some("/registry/core/nodes/"));
+        assert_eq!(plural_of_prefix("/registry/core/nodes/"), "nodes");
         assert_eq!(prefix_of_key("/elsewhere/core/nodes/a"), None);
         assert_eq!(prefix_of_key("/registry/core"), None);
     }

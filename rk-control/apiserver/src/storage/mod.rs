@@ -13,11 +13,13 @@ mod object;
 mod prepared;
 mod resource_cache;
 mod slot;
+mod slots;
+#[cfg(test)]
+mod tests;
 mod window;
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -31,11 +33,12 @@ pub use dispatch::run as run_dispatcher;
 pub use key::{object_key, prefix};
 pub use object::Cached;
 pub use resource_cache::{ResourceCache, Snapshot};
-pub use window::{Event, EventKind, json_frame};
+pub use window::{Event, EventKind, Events, json_frame, unmanaged_frame};
 
 use crate::metrics::Timings;
 use prepared::Prepared;
 use slot::Slot;
+use slots::Slots;
 
 /// How long a read waits for the cache to catch up; upstream's figure.
 const FRESH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -55,7 +58,7 @@ pub struct Stored {
 /// The store with its caches.
 pub struct Storage {
     store: Arc<dyn Store>,
-    slots: RwLock<HashMap<String, Arc<Slot>>>,
+    slots: Slots,
     /// Everything up to this revision has been handed to the caches.
     progress: watch::Sender<Revision>,
     /// The last revision that was written through here.
@@ -70,7 +73,7 @@ impl Storage {
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
-            slots: RwLock::default(),
+            slots: Slots::default(),
             progress: watch::Sender::new(0),
             written: AtomicU64::new(0),
             timings: Timings::default(),
@@ -102,33 +105,22 @@ impl Storage {
 
     /// The place of a cache that somebody asked for.
     fn known_slot(&self, hub: &Resource) -> Option<Arc<Slot>> {
-        self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&prefix(hub)).cloned()
-    }
-
-    fn slot(&self, hub: &Arc<Resource>) -> Arc<Slot> {
-        if let Some(slot) = self.known_slot(hub) {
-            return slot;
-        }
-        let prefix = prefix(hub);
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(slots.entry(prefix.clone()).or_insert_with(|| Arc::new(Slot::new(Arc::clone(hub), prefix))))
+        self.slots.known(hub)
     }
 
     /// Ends the cache of a resource whose definition changed or went: its watches end, the next reader loads it anew.
     pub fn forget(&self, hub: &Resource) {
-        let slot = self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(&prefix(hub));
-        if let Some(slot) = slot {
+        if let Some(slot) = self.slots.remove(hub) {
             slot.retire();
         }
     }
 
     fn slot_of_key(&self, key: &str) -> Option<Arc<Slot>> {
-        let prefix = key::prefix_of_key(key)?;
-        self.slots.read().unwrap_or_else(PoisonError::into_inner).get(prefix).cloned()
+        self.slots.of_key(key)
     }
 
     fn all_slots(&self) -> Vec<Arc<Slot>> {
-        self.slots.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.slots.all()
     }
 
     /// How many objects each loaded cache holds, by resource and group.
@@ -149,7 +141,10 @@ impl Storage {
     /// # Errors
     /// The store cannot be read.
     pub async fn cache(&self, hub: &Arc<Resource>) -> Result<Arc<ResourceCache>, Status> {
-        let slot = self.slot(hub);
+        self.load(&self.slots.of(hub)).await
+    }
+
+    async fn load(&self, slot: &Slot) -> Result<Arc<ResourceCache>, Status> {
         slot.cache(&*self.store).await.map_err(|error| store_status(&error))
     }
 
@@ -223,9 +218,23 @@ impl Storage {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Arc<Cached>>, Status> {
-        let cache = self.cache(hub).await?;
-        self.settled_in(hub).await?;
+        let slot = self.slots.of(hub);
+        let cache = self.load(&slot).await?;
+        self.wait_for(slot.written()).await?;
         Ok(cache.get(namespace, name))
+    }
+
+    /// One object from its cache, if there is one that has, or soon has, this server's own writes of the kind. Others may have
+    /// written since: for changes, which the store takes only for the revision that they were made from.
+    pub async fn at_hand(&self, hub: &Arc<Resource>, namespace: &str, name: &str) -> Option<Arc<Cached>> {
+        let slot = self.known_slot(hub)?;
+        let cache = slot.loaded()?;
+        // What the cache holds of a custom kind has the form of the definition that it was loaded for.
+        if hub.custom.is_some() && !Arc::ptr_eq(cache.hub(), hub) {
+            return None;
+        }
+        tokio::time::timeout(PATIENCE, self.wait_for(slot.written())).await.ok()?.ok()?;
+        cache.get(namespace, name)
     }
 
     /// Every object of a namespace (empty: of all) as of this server's last write of the kind, from the cache.
@@ -233,8 +242,9 @@ impl Storage {
     /// # Errors
     /// As [`Storage::cached`].
     pub async fn all_cached(&self, hub: &Arc<Resource>, namespace: &str) -> Result<Vec<Arc<Cached>>, Status> {
-        let cache = self.cache(hub).await?;
-        let floor = self.settled_in(hub).await?;
+        let slot = self.slots.of(hub);
+        let cache = self.load(&slot).await?;
+        let floor = self.wait_for(slot.written()).await?;
         Ok(cache.snapshot(namespace, floor, |_| true).objects)
     }
 
@@ -246,7 +256,7 @@ impl Storage {
         let key = object_key(hub, namespace, name);
         let begun = Instant::now();
         let entry = self.store.get(&key).await;
-        self.timings.observe("get", &hub.group_resource(), begun.elapsed());
+        self.timings.observe("get", hub, begun.elapsed());
         let entry = entry.map_err(|error| store_status(&error))?;
         entry.map(|entry| Ok((object::parse_entry(hub, &entry)?, entry.mod_revision))).transpose()
     }
@@ -274,7 +284,7 @@ impl Storage {
         let begun = Instant::now();
         let attached = prepared.map(Attached::new);
         let written = self.store.put_attached(&key, text.clone(), expect, ttl, attached.clone()).await;
-        self.timings.observe(operation, &hub.group_resource(), begun.elapsed());
+        self.timings.observe(operation, hub, begun.elapsed());
         let written = written?;
         self.settle(hub, written.revision).await;
         object::set_resource_version(&mut object, written.revision);
@@ -296,7 +306,7 @@ impl Storage {
     ) -> Result<Written, StoreError> {
         let begun = Instant::now();
         let written = self.store.delete(&object_key(hub, namespace, name), expect).await;
-        self.timings.observe("delete", &hub.group_resource(), begun.elapsed());
+        self.timings.observe("delete", hub, begun.elapsed());
         let written = written?;
         self.settle(hub, written.revision).await;
         Ok(written)
@@ -335,7 +345,7 @@ impl Storage {
         let request = ListRequest { prefix, after, limit, revision };
         let begun = Instant::now();
         let page = self.store.list(request).await;
-        self.timings.observe("list", &hub.group_resource(), begun.elapsed());
+        self.timings.observe("list", hub, begun.elapsed());
         let page = page.map_err(|error| store_status(&error))?;
         let objects =
             page.entries.iter().map(|entry| Cached::from_entry(hub, entry).map(Arc::new)).collect::<Result<_, _>>()?;

@@ -10,7 +10,7 @@ use rk_store::{Change, Entry, Revision};
 use serde_json::Value;
 
 use super::fields;
-use super::prepared::{Prepared, Text, serialize};
+use super::prepared::{Prepared, Span, Text, serialize};
 
 /// One version of one object, immutable.
 #[derive(Debug)]
@@ -22,10 +22,12 @@ pub struct Cached {
     /// The revision that is its resource version.
     pub revision: Revision,
     /// The fields that selectors look at, in the object's own shape.
-    pub select: Value,
+    pub select: Arc<Value>,
     json: Bytes,
     /// Where the members after `kind` and `apiVersion` begin: list items carry neither.
     body_at: usize,
+    /// Where the managed fields stand.
+    managers: Span,
     foreign: bool,
     message: OnceLock<Option<Bytes>>,
     tree: OnceLock<Arc<Value>>,
@@ -58,10 +60,11 @@ impl Cached {
             namespace: prepared.namespace.clone(),
             name: prepared.name.clone(),
             revision: entry.mod_revision,
-            select: prepared.select.clone(),
+            select: Arc::clone(&prepared.select),
             foreign: false,
             json: prepared.versioned(&entry.value, entry.mod_revision)?,
             body_at: prepared.body_at,
+            managers: prepared.managers,
             message: OnceLock::new(),
             tree: OnceLock::new(),
         })
@@ -70,17 +73,18 @@ impl Cached {
     /// From a value in its storage version, with its resource version set.
     #[must_use]
     pub fn new(hub: &Resource, object: &Value, revision: Revision) -> Self {
-        let Text { json, body_at, .. } = serialize(object);
+        let Text { json, body_at, managers, .. } = serialize(object);
         // Items of custom kinds say what they are, since their readers have no types.
         let body_at = if hub.custom.is_some() { 1 } else { body_at };
         Self {
             namespace: rk_api::meta::namespace(object).into(),
             name: rk_api::meta::name(object).into(),
             revision,
-            select: fields::reduce(hub, object),
+            select: Arc::new(fields::reduce(hub, object)),
             foreign: is_foreign(hub, object),
             json,
             body_at,
+            managers,
             message: OnceLock::new(),
             tree: OnceLock::new(),
         }
@@ -102,6 +106,14 @@ impl Cached {
     #[must_use]
     pub fn json(&self) -> &Bytes {
         &self.json
+    }
+
+    /// The object as JSON text in two pieces, without its managed fields between them.
+    #[must_use]
+    pub fn unmanaged(&self) -> [&[u8]; 2] {
+        let (from, to) = self.managers;
+        let before = self.json.get(..from as usize).unwrap_or_default();
+        [before, self.json.get(to as usize..).unwrap_or_default()]
     }
 
     /// The object as a list item: without `kind` and `apiVersion`. The opening brace is to be written before it.

@@ -1,5 +1,7 @@
 //! An object serialized before its revision is known, so that the cache neither parses nor serializes what this server wrote itself.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rk_api::resources::Resource;
 use serde_json::{Map, Value};
@@ -8,17 +10,24 @@ use super::fields;
 
 /// The member of the metadata that the store's revision fills.
 const VERSION: &str = "resourceVersion";
+/// The member that the server's own components do not read.
+const MANAGERS: &str = "managedFields";
 
 /// What the cache needs beside the stored text of an object.
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) namespace: Box<str>,
     pub(super) name: Box<str>,
-    pub(super) select: Value,
+    pub(super) select: Arc<Value>,
     pub(super) body_at: usize,
     /// Where in the text the resource version belongs: after another member of the metadata.
     version_at: usize,
+    /// Where in the text the managed fields stand, which is before the resource version.
+    pub(super) managers: Span,
 }
+
+/// From where to where in a text; nowhere where both are the same.
+pub(super) type Span = (u32, u32);
 
 impl Prepared {
     /// The text that is stored, and what the cache needs beside it: nothing for custom kinds, whose form depends on their definition, and for
@@ -26,12 +35,14 @@ impl Prepared {
     pub(super) fn new(hub: &Resource, object: &Value) -> (Bytes, Option<Self>) {
         let text = serialize(object);
         let version_at = text.version_at.filter(|_| hub.custom.is_none());
+        let managers = text.managers;
         let prepared = version_at.map(|version_at| Self {
             namespace: rk_api::meta::namespace(object).into(),
             name: rk_api::meta::name(object).into(),
-            select: fields::reduce(hub, object),
+            select: Arc::new(fields::reduce(hub, object)),
             body_at: text.body_at,
             version_at,
+            managers,
         });
         (text.json, prepared)
     }
@@ -50,13 +61,15 @@ pub(super) struct Text {
     pub(super) body_at: usize,
     /// Where a resource version would be inserted; `None` where the object has one, or no other metadata before it.
     version_at: Option<usize>,
+    /// Where `managedFields` stands, with the comma before it.
+    pub(super) managers: Span,
 }
 
 /// Writes `kind` and `apiVersion` first, as upstream does, and tells where the rest begins.
 pub(super) fn serialize(object: &Value) -> Text {
     let mut out = Vec::with_capacity(1024);
     let Some(members) = object.as_object() else {
-        return Text { json: Bytes::from_static(b"{}"), body_at: 1, version_at: None };
+        return Text { json: Bytes::from_static(b"{}"), body_at: 1, version_at: None, managers: (0, 0) };
     };
     out.push(b'{');
     for name in ["kind", "apiVersion"] {
@@ -66,33 +79,46 @@ pub(super) fn serialize(object: &Value) -> Text {
     }
     // Items begin after the comma that follows `apiVersion`.
     let body_at = if out.len() > 1 { out.len() + 1 } else { 1 };
-    let mut version_at = None;
+    let (mut version_at, mut managers) = (None, (0, 0));
     for (name, value) in members.iter().filter(|(name, _)| !matches!(name.as_str(), "kind" | "apiVersion")) {
         match value {
             Value::Object(metadata) if name == "metadata" => {
                 write_name(&mut out, name);
-                version_at = write_metadata(&mut out, metadata);
+                (version_at, managers) = write_metadata(&mut out, metadata);
             }
             _ => write_member(&mut out, name, value),
         }
     }
     out.push(b'}');
-    Text { json: Bytes::from(out), body_at, version_at }
+    Text { json: Bytes::from(out), body_at, version_at, managers }
 }
 
-/// Tells where a resource version belongs in what it wrote.
-fn write_metadata(out: &mut Vec<u8>, metadata: &Map<String, Value>) -> Option<usize> {
+/// Tells where a resource version belongs in what it wrote, and where the managed fields stand.
+fn write_metadata(out: &mut Vec<u8>, metadata: &Map<String, Value>) -> (Option<usize>, Span) {
     out.push(b'{');
     let start = out.len();
-    let mut version_at = None;
+    let (mut version_at, mut managers) = (None, (0, 0));
     for (name, value) in metadata {
+        let before = out.len();
         write_member(out, name, value);
+        // The first member has no comma before it to be left out with.
+        if name == MANAGERS && before > start {
+            managers = span(before, out.len());
+        }
         if name.as_str() < VERSION {
             version_at = Some(out.len());
         }
     }
     out.push(b'}');
-    version_at.filter(|at| *at > start && !metadata.contains_key(VERSION))
+    (version_at.filter(|at| *at > start && !metadata.contains_key(VERSION)), managers)
+}
+
+/// Nowhere for what is beyond all that is stored.
+fn span(from: usize, to: usize) -> Span {
+    match (u32::try_from(from), u32::try_from(to)) {
+        (Ok(from), Ok(to)) => (from, to),
+        _ => (0, 0),
+    }
 }
 
 fn write_member(out: &mut Vec<u8>, name: &str, value: &Value) {
@@ -132,6 +158,7 @@ mod tests {
         for metadata in [
             json!({"name": "p", "namespace": "n"}),
             json!({"name": "p", "uid": "u", "labels": {"resourceVersion": "}"}, "annotations": {"{\"": "\\\""}}),
+            json!({"labels": {"a": "b"}, "managedFields": [{"manager": "m"}], "name": "p", "uid": "u"}),
         ] {
             let object = json!({
                 "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"nodeName": "a", "metadata": {}},
@@ -142,10 +169,33 @@ mod tests {
             let spliced = Cached::prepared(&prepared.unwrap(), &entry).unwrap();
             assert_eq!(spliced.json(), parsed.json());
             assert_eq!(spliced.item_json(), parsed.item_json());
+            assert_eq!(spliced.unmanaged(), parsed.unmanaged());
             assert_eq!(
                 (spliced.select, spliced.namespace, spliced.name),
                 (parsed.select, parsed.namespace, parsed.name)
             );
+        }
+    }
+
+    #[test]
+    fn an_object_is_told_without_its_managers_and_with_all_else() {
+        let registry = Registry::builtin();
+        let maps = registry.get("", "v1", "configmaps").unwrap();
+        let told = |metadata: &Value| {
+            let object = json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "data": {"managedFields": "kept"}, "metadata": metadata,
+            });
+            let text = Cached::new(maps, &object, 7).unmanaged().concat();
+            let without: Value = serde_json::from_slice(&text).unwrap();
+            assert_eq!(without["data"]["managedFields"], "kept");
+            without["metadata"].clone()
+        };
+        let list = json!([{"manager": "m", "fieldsV1": {"f:data": {"f:managedFields": {}}}}]);
+        let labels = json!({"managedFields": "b"});
+        let managed = json!({"labels": labels, "managedFields": list, "name": "x", "resourceVersion": "7"});
+        assert_eq!(told(&managed), json!({"labels": labels, "name": "x", "resourceVersion": "7"}));
+        for whole in [json!({}), json!({"labels": labels, "name": "x"}), json!({"managedFields": list, "name": "x"})] {
+            assert_eq!(told(&whole), whole);
         }
     }
 

@@ -10,7 +10,7 @@ use rk_store::{Change, ChangeKind, ListRequest, Revision, Store, StoreError};
 use tokio::sync::watch;
 
 use super::object::Cached;
-use super::window::{Event, EventKind, Window};
+use super::window::{Event, EventKind, Events, Window};
 
 /// Namespace and name, ordered as the store orders keys.
 type Key = (Box<str>, Box<str>);
@@ -87,9 +87,9 @@ impl ResourceCache {
         self.state.read().unwrap_or_else(PoisonError::into_inner).window.floor()
     }
 
-    /// At most `limit` events after a revision; `None` when some of them are forgotten.
+    /// At most about `limit` events after a revision.
     #[must_use]
-    pub fn events_after(&self, revision: Revision, limit: usize) -> Option<Vec<Arc<Event>>> {
+    pub fn events_after(&self, revision: Revision, limit: usize) -> Events {
         self.state.read().unwrap_or_else(PoisonError::into_inner).window.after(revision, limit)
     }
 
@@ -113,7 +113,7 @@ impl ResourceCache {
 
     /// Lets every watch look again.
     pub(super) fn wake(&self) {
-        self.changed.send_modify(|_| {});
+        self.changed.send_replace(self.revision());
     }
 
     pub(super) async fn load(hub: Arc<Resource>, prefix: &str, store: &dyn Store) -> Result<Self, StoreError> {
@@ -137,6 +137,7 @@ impl ResourceCache {
         })
     }
 
+    /// Takes a change in. Its watches see it when they look next; [`ResourceCache::wake`] has them look.
     pub(super) fn apply(&self, change: &Change) {
         let object = match Cached::from_change(&self.hub, change) {
             Ok(object) => Arc::new(object),
@@ -161,8 +162,6 @@ impl ResourceCache {
         };
         state.window.push(Arc::new(Event::new(kind, object, previous)));
         state.revision = revision;
-        drop(state);
-        self.changed.send_replace(revision);
     }
 }
 

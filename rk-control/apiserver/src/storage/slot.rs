@@ -37,6 +37,16 @@ impl Slot {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether this is the place of a resource, in whatever version.
+    pub(super) fn is_of(&self, resource: &Resource) -> bool {
+        self.hub.plural == resource.plural && self.hub.gvk.group == resource.gvk.group
+    }
+
+    /// What the keys of its objects begin with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// Notes a write that was acknowledged.
     pub(super) fn wrote(&self, revision: Revision) {
         self.written.fetch_max(revision, Ordering::AcqRel);
@@ -68,15 +78,17 @@ impl Slot {
         }
     }
 
-    /// Takes a change from the store's watch.
-    pub(super) fn offer(&self, change: &Change) {
+    /// Takes a change from the store's watch; answers the cache that it was applied to, which wakes nobody by itself.
+    pub(super) fn offer(&self, change: &Change) -> Option<Arc<ResourceCache>> {
         let mut inner = self.inner();
         if let Some(pending) = inner.pending.as_mut() {
             pending.push(change.clone());
-        } else if let Some(cache) = inner.cache.clone() {
-            drop(inner);
-            cache.apply(change);
+            return None;
         }
+        let cache = inner.cache.clone()?;
+        drop(inner);
+        cache.apply(change);
+        Some(cache)
     }
 
     /// Ends the cache for good, also one that is being loaded.
@@ -118,6 +130,7 @@ impl<'a> Pending<'a> {
             for change in &pending {
                 cache.apply(change);
             }
+            cache.wake();
             if inner.retired {
                 cache.abandon();
             }

@@ -1,9 +1,11 @@
 //! The recent past of one resource: what watchers read.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rk_api::resources::Resource;
 use rk_store::Revision;
 
 use super::object::Cached;
@@ -12,6 +14,12 @@ use super::object::Cached;
 const EVENTS: usize = 4096;
 /// Most bytes kept per resource; large objects shorten the window before they lengthen the process.
 const BYTES: usize = 16 * 1024 * 1024;
+
+/// The latest events of a resource, which keep their frames in other shapes than the object's own: nearly all watchers read an event
+/// soon after it happened, and what few need later is made anew rather than kept for as long as the window lasts.
+const SHAPED: usize = 256;
+/// How long the frame of a table is told again: its cells tell ages, in seconds.
+const TABLE_LIFE: Duration = Duration::from_secs(1);
 
 /// What happened, as watchers of everything see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,15 +53,39 @@ pub struct Event {
     pub object: Arc<Cached>,
     /// The state before, for selectors that matched it.
     pub previous: Option<Arc<Cached>>,
+    /// What it weighed when it came into the window, in bytes.
+    weight: usize,
     json: OnceLock<Bytes>,
     proto: OnceLock<Option<Bytes>>,
+    shapes: Mutex<Shapes>,
+}
+
+/// Frames in other shapes than the object's own.
+#[derive(Debug, Default)]
+struct Shapes {
+    /// No longer one of the latest events: nothing is kept any more.
+    past: bool,
+    metadata: Option<Bytes>,
+    metadata_proto: Option<Bytes>,
+    table: Option<Table>,
+}
+
+/// The frame of a table.
+#[derive(Debug)]
+struct Table {
+    /// The row whose columns it has.
+    row: Arc<Resource>,
+    made: Instant,
+    frame: Bytes,
 }
 
 impl Event {
     /// A change.
     #[must_use]
     pub fn new(kind: EventKind, object: Arc<Cached>, previous: Option<Arc<Cached>>) -> Self {
-        Self { kind, object, previous, json: OnceLock::new(), proto: OnceLock::new() }
+        let weight = object.size();
+        let (json, proto, shapes) = (OnceLock::new(), OnceLock::new(), Mutex::default());
+        Self { kind, object, previous, weight, json, proto, shapes }
     }
 
     /// The event's JSON frame as seen under `kind`; shared by every watcher that sees the event's own kind.
@@ -74,18 +106,85 @@ impl Event {
         };
         if kind == self.kind { self.proto.get_or_init(make).clone() } else { make() }
     }
+
+    /// The frame of the object's metadata, in protobuf or JSON, under the event's own kind: made once, by whoever asks first.
+    pub fn metadata_frame(&self, protobuf: bool, make: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
+        let mut shapes = self.shapes();
+        if shapes.past {
+            drop(shapes);
+            return make();
+        }
+        let place = if protobuf { &mut shapes.metadata_proto } else { &mut shapes.metadata };
+        if place.is_none() {
+            *place = make();
+        }
+        place.clone()
+    }
+
+    /// The frame of the object's table with the columns of `row`, without their definitions, under the event's own kind: made once
+    /// for all who ask soon.
+    pub fn table_frame(&self, row: &Arc<Resource>, make: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
+        let mut shapes = self.shapes();
+        if let Some(table) = &shapes.table
+            && Arc::ptr_eq(&table.row, row)
+            && table.made.elapsed() < TABLE_LIFE
+        {
+            return Some(table.frame.clone());
+        }
+        if shapes.past {
+            drop(shapes);
+            return make();
+        }
+        let frame = make()?;
+        shapes.table = Some(Table { row: Arc::clone(row), made: Instant::now(), frame: frame.clone() });
+        Some(frame)
+    }
+
+    /// Keeps no frames in other shapes any more.
+    fn forget_shapes(&self) {
+        *self.shapes() = Shapes { past: true, ..Shapes::default() };
+    }
+
+    fn shapes(&self) -> MutexGuard<'_, Shapes> {
+        self.shapes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One line of a JSON watch stream around a serialized object.
 #[must_use]
 pub fn json_frame(kind: &str, object: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(object.len() + 40);
+    frame_of(kind, &[object])
+}
+
+/// As [`json_frame`], of an object that is told without its managed fields. Nobody shares it, so nothing keeps it.
+#[must_use]
+pub fn unmanaged_frame(kind: &str, object: &Cached) -> Bytes {
+    frame_of(kind, &object.unmanaged())
+}
+
+fn frame_of(kind: &str, pieces: &[&[u8]]) -> Bytes {
+    let mut out = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum::<usize>() + 40);
     out.extend_from_slice(b"{\"type\":\"");
     out.extend_from_slice(kind.as_bytes());
     out.extend_from_slice(b"\",\"object\":");
-    out.extend_from_slice(object);
+    for piece in pieces {
+        out.extend_from_slice(piece);
+    }
     out.extend_from_slice(b"}\n");
     Bytes::from(out)
+}
+
+/// What is after a revision.
+#[derive(Debug)]
+pub enum Events {
+    /// Some of it is no longer here.
+    Forgotten,
+    /// Nothing.
+    None,
+    /// One event: what a watcher that keeps up finds, so no list is made for it.
+    One(Arc<Event>),
+    /// More of them, in revision order.
+    Many(Vec<Arc<Event>>),
 }
 
 /// The events after `floor`, in revision order.
@@ -103,11 +202,14 @@ impl Window {
     }
 
     pub(super) fn push(&mut self, event: Arc<Event>) {
-        self.bytes += event.object.size();
+        self.bytes += event.weight;
         self.events.push_back(event);
+        if let Some(past) = self.events.len().checked_sub(SHAPED + 1).and_then(|place| self.events.get(place)) {
+            past.forget_shapes();
+        }
         while self.events.len() > EVENTS || (self.bytes > BYTES && self.events.len() > 1) {
             let Some(oldest) = self.events.pop_front() else { break };
-            self.bytes = self.bytes.saturating_sub(oldest.object.size());
+            self.bytes -= oldest.weight;
             self.floor = oldest.object.revision;
         }
     }
@@ -116,12 +218,15 @@ impl Window {
         self.floor
     }
 
-    /// At most `limit` events after a revision; `None` when some of them are forgotten.
-    pub(super) fn after(&self, revision: Revision, limit: usize) -> Option<Vec<Arc<Event>>> {
+    /// At most `limit` events after a revision, and those of the last one's own revision.
+    pub(super) fn after(&self, revision: Revision, limit: usize) -> Events {
         if revision < self.floor {
-            return None;
+            return Events::Forgotten;
         }
         let start = self.events.partition_point(|event| event.object.revision <= revision);
+        if self.events.len() <= start + 1 {
+            return self.events.get(start).cloned().map_or(Events::None, Events::One);
+        }
         let mut out: Vec<Arc<Event>> = self.events.range(start..).take(limit).cloned().collect();
         // Never cut inside one revision: the next read starts after a whole one.
         if out.len() == limit
@@ -129,6 +234,108 @@ impl Window {
         {
             out.extend(self.events.range(start + limit..).take_while(|event| event.object.revision == last).cloned());
         }
-        Some(out)
+        Events::Many(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rk_api::resources::Registry;
+    use serde_json::json;
+
+    use super::*;
+
+    fn window(floor: Revision, revisions: &[Revision]) -> Window {
+        let registry = Registry::builtin();
+        let maps = registry.get("", "v1", "configmaps").unwrap();
+        let mut window = Window::new(floor);
+        for revision in revisions {
+            let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}});
+            let object = Arc::new(Cached::new(maps, &object, *revision));
+            window.push(Arc::new(Event::new(EventKind::Modified, object, None)));
+        }
+        window
+    }
+
+    #[test]
+    fn what_is_after_a_revision_is_whole_or_said_to_be_forgotten() {
+        // Two changes of one transaction share a revision.
+        let window = window(4, &[5, 6, 8, 8, 9]);
+        for (after, limit, revisions) in [
+            (4, 10, vec![5, 6, 8, 8, 9]),
+            (4, 2, vec![5, 6]),
+            (5, 2, vec![6, 8, 8]),
+            (7, 10, vec![8, 8, 9]),
+            (8, 1, vec![9]),
+            (9, 10, vec![]),
+            (12, 10, vec![]),
+        ] {
+            let events = match window.after(after, limit) {
+                Events::Forgotten => panic!("{after} is not forgotten"),
+                Events::None => Vec::new(),
+                Events::One(event) => vec![event],
+                Events::Many(events) => events,
+            };
+            let found: Vec<Revision> = events.iter().map(|event| event.object.revision).collect();
+            assert_eq!(found, revisions, "after {after}, at most {limit}");
+        }
+        assert!(matches!(window.after(3, 10), Events::Forgotten));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use rk_api::resources::Registry;
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(hub: &Resource, revision: Revision) -> Arc<Event> {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "n"}});
+        Arc::new(Event::new(EventKind::Added, Arc::new(Cached::new(hub, &map, revision)), None))
+    }
+
+    #[test]
+    fn other_shapes_are_made_once_and_kept_by_the_latest_events_alone() {
+        let registry = Registry::builtin();
+        let maps = registry.get("", "v1", "configmaps").unwrap();
+        let made = Cell::new(0);
+        let make = || {
+            made.set(made.get() + 1);
+            Some(Bytes::from_static(b"frame"))
+        };
+        let mut window = Window::new(0);
+        let first = event(maps, 1);
+        window.push(Arc::clone(&first));
+        for (protobuf, count) in [(false, 1), (false, 1), (true, 2), (true, 2)] {
+            assert_eq!(first.metadata_frame(protobuf, make).unwrap(), "frame");
+            assert_eq!(made.get(), count, "protobuf: {protobuf}");
+        }
+        assert!(first.metadata_frame(true, || None).is_some(), "nobody asks again");
+        for revision in 2..2 + SHAPED as u64 {
+            window.push(event(maps, revision));
+        }
+        first.metadata_frame(false, make).unwrap();
+        first.metadata_frame(false, make).unwrap();
+        assert_eq!(made.get(), 4, "what is long past keeps nothing");
+        assert_eq!(window.bytes, window.events.iter().map(|event| event.weight).sum::<usize>());
+    }
+
+    #[test]
+    fn a_table_is_shared_by_those_who_see_the_same_columns() {
+        let registry = Registry::builtin();
+        let maps = registry.get("", "v1", "configmaps").unwrap();
+        let first = event(maps, 1);
+        let table = |row: &Arc<Resource>, text: &'static str| {
+            first.table_frame(row, || Some(Bytes::from_static(text.as_bytes()))).unwrap()
+        };
+        let began = Instant::now();
+        let (one, two) = (table(maps, "one"), table(maps, "two"));
+        // A machine that stood still for a second tells ages anew.
+        assert!(one == "one" && (two == "one" || began.elapsed() >= TABLE_LIFE));
+        let others = Arc::new(Resource::clone(maps));
+        assert_eq!(table(&others, "others"), "others");
     }
 }

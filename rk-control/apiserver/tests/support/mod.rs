@@ -33,10 +33,15 @@ impl Cluster {
 
     /// A server on the store of a directory.
     pub async fn start_in(dir: TempDir) -> Self {
+        Self::start_with(dir, Config::default()).await
+    }
+
+    /// A server with settings of its own on the store of a directory.
+    pub async fn start_with(dir: TempDir, config: Config) -> Self {
         let config = Config {
             advertise: "192.0.2.10".to_owned(),
             bootstrap_token: BootstrapToken::parse("abcdef.0123456789abcdef"),
-            ..Config::default()
+            ..config
         };
         let names = ServingNames::new("cluster.local", "10.96.0.1".parse().expect("address"), ["127.0.0.1".to_owned()]);
         let pki = Pki::load_or_create(&dir.path().join("pki"), &names).expect("PKI");

@@ -5,7 +5,7 @@
 //! the list; everything else resumes where it stopped, with back-off.
 
 use crate::pause::Pause;
-use crate::wire::{Event, Failure, Page, Revised};
+use crate::wire::{self, Event, Failure, Page};
 use futures::stream::{self, BoxStream};
 use futures::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, StreamExt};
 use kube::Client;
@@ -232,9 +232,7 @@ impl Reflector {
             // A bookmark, which has nothing but a revision, or something newer than this.
             _ => {}
         }
-        let revised: Revised =
-            serde_json::from_str(object.get()).map_err(|error| Interrupted::Garbled("object", error))?;
-        let newer = revised.metadata.resource_version.filter(|newer| !newer.is_empty());
+        let newer = wire::revision(object);
         if let (State::Watch { revision, .. }, Some(newer)) = (&mut self.state, newer) {
             *revision = newer;
             self.pause = Pause::default();

@@ -55,6 +55,9 @@ impl Graph {
     pub(super) fn observe(&mut self, kind: &Arc<Kind>, meta: &ObjectMeta) -> Work {
         let mut work = Work::default();
         let Some(uid) = meta.uid.clone() else { return work };
+        if self.knows(&uid, kind, meta) {
+            return work;
+        }
         let owners = meta.owner_references.clone().unwrap_or_default();
         let is_deleted = meta.deletion_timestamp.is_some();
         let waits = is_deleted && has_finalizer(meta, FOREGROUND);
@@ -92,6 +95,24 @@ impl Graph {
             work.deletions.push(uid);
         }
         work
+    }
+
+    /// Whether a change is none to the graph, as nearly all are: nothing of it is kept here and not known already.
+    fn knows(&self, uid: &str, kind: &Kind, meta: &ObjectMeta) -> bool {
+        let Some(node) = self.nodes.get(uid) else { return false };
+        let is_deleted = meta.deletion_timestamp.is_some();
+        let linked = |owner: &OwnerReference| {
+            let node = self.nodes.get(&owner.uid);
+            node.is_some_and(|node| !node.waits_for_dependents && node.dependents.contains(uid))
+        };
+        !node.is_virtual
+            && *node.kind == *kind
+            && node.name == meta.name.as_deref().unwrap_or_default()
+            && node.namespace == meta.namespace.as_deref().unwrap_or_default()
+            && node.owners == meta.owner_references.as_deref().unwrap_or_default()
+            && node.is_deleted == is_deleted
+            && node.waits_for_dependents == (is_deleted && has_finalizer(meta, FOREGROUND))
+            && node.owners.iter().all(linked)
     }
 
     fn link(&mut self, uid: &str, namespace: &str, old: &[OwnerReference], new: &[OwnerReference], work: &mut Work) {
@@ -196,6 +217,18 @@ mod tests {
         assert_eq!(graph.blocking_dependents("set"), ["a"]);
         assert_eq!(graph.forget("a").deletions, ["set"]);
         assert!(graph.blocking_dependents("set").is_empty());
+    }
+
+    #[test]
+    fn what_is_known_already_is_no_work_unless_an_owner_was_forgotten() {
+        let mut graph = Graph::default();
+        graph.observe(&kind(), &meta("set", &[], None));
+        let pod = meta("pod", &[("set", true)], None);
+        assert!(graph.observe(&kind(), &pod).deletions.contains(&"pod".to_owned()));
+        assert_eq!(graph.observe(&kind(), &pod), Work::default());
+        graph.forget("set");
+        assert_eq!(graph.observe(&kind(), &pod).deletions, ["set"]);
+        assert!(graph.get("set").is_some_and(|node| node.is_virtual && node.dependents.contains("pod")));
     }
 
     #[test]

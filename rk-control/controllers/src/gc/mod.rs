@@ -1,8 +1,8 @@
 //! Garbage collection along owner references, for every resource that the API serves.
 //!
-//! One metadata watch per resource feeds a graph of owners and dependents. Two queues hold uids to look at: objects
-//! that may have to be deleted, and owners whose dependents are to be set free. Every deletion is checked against the
-//! live API first, so a graph that lags behind deletes nothing wrongly.
+//! Each resource feeds a graph of owners and dependents: by the informer that caches it anyway, or by a metadata watch.
+//! Two queues hold uids to look at: objects that may have to be deleted, and owners whose dependents are to be set free.
+//! Every deletion is checked against the live API first, so a graph that lags behind deletes nothing wrongly.
 
 mod delete;
 mod graph;
@@ -12,7 +12,7 @@ mod orphan;
 use crate::context::Context;
 use crate::discovery::Discovery;
 use graph::Graph;
-use rk_client::Queue;
+use rk_client::{Informers, Queue};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const FOREGROUND: &str = "foregroundDeletion";
@@ -20,6 +20,7 @@ const ORPHAN: &str = "orphan";
 
 struct Collector {
     client: kube::Client,
+    informers: Informers,
     discovery: Discovery,
     graph: Mutex<Graph>,
     /// Uids of objects that may have to go.
@@ -43,6 +44,7 @@ impl Collector {
 pub(crate) fn register(ctx: &Context) {
     let collector = Arc::new(Collector {
         client: ctx.client.clone(),
+        informers: ctx.informers.clone(),
         discovery: Discovery::new(ctx.client.clone()),
         graph: Mutex::default(),
         deletions: Queue::default(),

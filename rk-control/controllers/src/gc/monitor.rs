@@ -1,9 +1,10 @@
-//! One metadata watch per deletable resource, feeding the graph.
+//! What feeds the graph: for each deletable resource the informer that reads it anyway, else a metadata watch.
 
 use super::Collector;
 use super::graph::Kind;
 use crate::discovery::Resource;
 use futures::StreamExt;
+use rk_client::Presence;
 use rk_watch::{Event, follow_metadata};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,29 +18,65 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Events have no owners and many changes.
 const IGNORED: [&str; 1] = ["events"];
 
-/// Keeps a watch on everything that can be listed, watched and deleted.
+/// Group and plural of a resource.
+type Id = (String, String);
+
+/// What feeds the graph by now.
+#[derive(Default)]
+struct Sources {
+    tasks: JoinSet<()>,
+    watched: HashMap<Id, AbortHandle>,
+    /// Fed by informers, which last as long as the collector.
+    fed: HashSet<Id>,
+}
+
+impl Sources {
+    /// Ends the watches of resources that are not served any more.
+    fn retain(&mut self, present: &HashSet<Id>) {
+        self.watched.retain(|id, task| {
+            let keep = present.contains(id);
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+    }
+
+    /// Sees to it that a resource feeds the graph.
+    fn add(&mut self, collector: &Arc<Collector>, resource: &Resource) {
+        let id = id_of(resource);
+        if self.watched.contains_key(&id) {
+            return;
+        }
+        if let Some(feed) = collector.informers.metadata(&id.0, &id.1) {
+            if self.fed.insert(id.clone()) {
+                let (collector, kind) = (Arc::clone(collector), kind_of(resource));
+                feed.on_metadata(Box::new(move |presence: Presence<'_>| collector.learn(&kind, presence)));
+            }
+            // What its type cannot hold has metadata all the same: a watch tells of it, and of the others twice, which does no harm.
+            if !feed.has_misread() {
+                return;
+            }
+        }
+        let task = self.tasks.spawn(watch(Arc::clone(collector), resource.clone()));
+        self.watched.insert(id, task);
+    }
+}
+
+/// Keeps fed from everything that can be listed, watched and deleted.
 pub(super) async fn run(collector: Arc<Collector>, stop: CancellationToken) {
-    let mut tasks = JoinSet::new();
-    let mut watched: HashMap<(String, String), AbortHandle> = HashMap::new();
+    let mut sources = Sources::default();
     loop {
         let wait = match collector.discovery.served().await {
             Ok(served) => {
                 let wanted: Vec<&Resource> = served.resources.iter().filter(|r| is_collectable(r)).collect();
-                let present: HashSet<(String, String)> =
-                    wanted.iter().map(|r| (r.api.group.clone(), r.api.plural.clone())).collect();
                 // A group that does not answer at the moment is not gone.
                 if served.failed.is_empty() {
-                    watched.retain(|id, task| {
-                        let keep = present.contains(id);
-                        if !keep {
-                            task.abort();
-                        }
-                        keep
-                    });
+                    let present: HashSet<Id> = wanted.iter().map(|resource| id_of(resource)).collect();
+                    sources.retain(&present);
                 }
                 for resource in wanted {
-                    let id = (resource.api.group.clone(), resource.api.plural.clone());
-                    watched.entry(id).or_insert_with(|| tasks.spawn(watch(Arc::clone(&collector), resource.clone())));
+                    sources.add(&collector, resource);
                 }
                 REDISCOVER
             }
@@ -60,8 +97,27 @@ fn is_collectable(resource: &Resource) -> bool {
         && !IGNORED.contains(&resource.api.plural.as_str())
 }
 
+fn id_of(resource: &Resource) -> Id {
+    (resource.api.group.clone(), resource.api.plural.clone())
+}
+
+fn kind_of(resource: &Resource) -> Arc<Kind> {
+    Arc::new(Kind { api_version: resource.api.api_version.clone(), kind: resource.api.kind.clone() })
+}
+
+impl Collector {
+    /// What an informer tells. Its cache is a list and a watch already, so each change is the difference to what was told before.
+    fn learn(&self, kind: &Arc<Kind>, presence: Presence<'_>) {
+        let work = match presence {
+            Presence::Here(object) => self.graph().observe(kind, object),
+            Presence::Gone(object) => self.graph().forget(object.uid.as_deref().unwrap_or_default()),
+        };
+        self.enqueue(work);
+    }
+}
+
 async fn watch(collector: Arc<Collector>, resource: Resource) {
-    let kind = Arc::new(Kind { api_version: resource.api.api_version.clone(), kind: resource.api.kind.clone() });
+    let kind = kind_of(&resource);
     let mut events = follow_metadata(collector.client.clone(), &resource.api);
     let mut listed: HashSet<String> = HashSet::new();
     while let Some(event) = events.next().await {

@@ -1,20 +1,20 @@
-//! ResourceQuotas: keeps `status.used` true. Admission adds what comes; this loop takes off what goes.
-
-mod scope;
-mod usage;
+//! ResourceQuotas: keeps `status.used` true. Admission adds what comes; this loop takes off what goes. Both count by the rules of `rk-quota`.
 
 use crate::context::Context;
 use crate::discovery::{AnyMeta, Discovery};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, ResourceQuotaStatus, Service};
+use k8s_openapi::api::resource::v1::ResourceClaim;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{Api, ListParams};
+use rk_api::meta::{Format, Quantity as Amount};
 use rk_client::{BoxError, Change, Informer, Object, ObjectKey, Outcome, Queue, Verbs};
 use rk_lenient::Lenient;
+use rk_quota::Usage;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use usage::Usage;
 
 /// Everything is counted anew this often, in case that somebody wrote a wrong `used`; upstream's full resync takes five times as long.
 const RESYNC: Duration = Duration::from_secs(60);
@@ -71,17 +71,22 @@ pub(crate) fn register(ctx: &Context) {
     let (q, quotas) = (queue.clone(), controller.quotas.clone());
     ctx.every(RECOUNT, move || {
         let limits = |quota: &ResourceQuota| quota.spec.as_ref().and_then(|spec| spec.hard.clone()).unwrap_or_default();
-        let counts = |quota: &ResourceQuota| limits(quota).keys().any(|name| counted(name).is_some());
+        let counts =
+            |quota: &ResourceQuota| limits(quota).keys().any(|name| of_devices(name) || counted(name).is_some());
         let all = quotas.list();
-        let due = all.iter().filter(|quota| counts(quota) && !quota.spec.as_ref().is_some_and(scope::is_scoped));
+        let due = all.iter().filter(|quota| counts(quota) && !quota.spec.as_ref().is_some_and(rk_quota::is_scoped));
         due.for_each(|quota| q.add(Work::Counted(ObjectKey::of(quota.as_ref()))));
         std::future::ready(())
     });
-    on_release(&controller.pods, &controller.quotas, &queue, |old, new| {
-        crate::pods::is_finished(old) != crate::pods::is_finished(new)
-    });
+    on_release(&controller.pods, &controller.quotas, &queue, gives_back);
     on_release(&controller.services, &controller.quotas, &queue, |old, new| old.spec != new.spec);
-    on_release(&controller.claims, &controller.quotas, &queue, |old, new| old.spec != new.spec);
+    on_release(&controller.claims, &controller.quotas, &queue, |old, new| {
+        let classes = |claim: &PersistentVolumeClaim| {
+            let status = claim.status.clone().unwrap_or_default();
+            (status.allocated_resources, status.current_volume_attributes_class_name, status.modify_volume_status)
+        };
+        old.spec != new.spec || classes(old) != classes(new)
+    });
     ctx.work("resourcequota_primary", queue, 2, move |work| {
         let controller = Arc::clone(&controller);
         async move {
@@ -103,6 +108,14 @@ fn matters(change: &Change<ResourceQuota>) -> bool {
     }
 }
 
+/// Whether a pod takes less of anything than before, or another quota speaks of it.
+fn gives_back(old: &Pod, new: &Pod) -> bool {
+    let now = Timestamp::now();
+    let usage = |pod: &Pod| rk_quota::of_pod(pod, now);
+    rk_quota::is_terminating(old) != rk_quota::is_terminating(new)
+        || !rk_quota::growth(&usage(old), &usage(new)).is_empty()
+}
+
 /// Counts again when something is given back. What is added is admission's business alone.
 fn on_release<K: Object>(
     informer: &Informer<K>,
@@ -112,19 +125,25 @@ fn on_release<K: Object>(
 ) {
     let (quotas, queue) = (quotas.clone(), queue.clone());
     informer.on_change(move |change| {
+        if matches!(change, Change::Added(_)) {
+            return;
+        }
+        let due = quotas.in_namespace(change.object().meta().namespace.as_deref().unwrap_or_default());
         let relevant = match change {
-            Change::Updated { old, new } => matters(old, new),
+            // Most namespaces have no quota: only for those that have is anything compared.
+            Change::Updated { old, new } => !due.is_empty() && matters(old, new),
             Change::Added(_) => false,
             Change::Deleted(_) => true,
         };
         if relevant {
-            let namespace = change.object().meta().namespace.clone().unwrap_or_default();
-            quotas
-                .in_namespace(&namespace)
-                .iter()
-                .for_each(|quota| queue.add(Work::Whole(ObjectKey::of(quota.as_ref()))));
+            due.iter().for_each(|quota| queue.add(Work::Whole(ObjectKey::of(quota.as_ref()))));
         }
     });
+}
+
+/// Whether a resource is the devices of a class, which ResourceClaims ask for.
+fn of_devices(name: &str) -> bool {
+    name.ends_with(rk_quota::DEVICES)
 }
 
 /// The older short names of counted resources, with their groups.
@@ -150,20 +169,18 @@ impl Controller {
         let Some(quota) = self.living(key) else { return Ok(Outcome::AwaitChange) };
         let spec = quota.spec.clone().unwrap_or_default();
         let hard = spec.hard.clone().unwrap_or_default();
-        let namespace = &key.namespace;
-        let pods = self
-            .pods
-            .in_namespace(namespace)
-            .into_iter()
-            .filter(|p| scope::counts(&spec, p))
-            .map(|p| usage::of_pod(&p));
-        let mut all: Vec<Usage> = pods.collect();
-        if !scope::is_scoped(&spec) {
-            all.extend(self.services.in_namespace(namespace).iter().map(|s| usage::of_service(s)));
-            all.extend(self.claims.in_namespace(namespace).iter().map(|c| usage::of_claim(c)));
+        let (namespace, now) = (&key.namespace, Timestamp::now());
+        let pods = self.pods.in_namespace(namespace).into_iter().filter(|pod| rk_quota::covers_pod(&spec, pod));
+        let mut all: Vec<Usage> = pods.map(|pod| rk_quota::of_pod(&pod, now)).collect();
+        let claims = self.claims.in_namespace(namespace).into_iter();
+        let claims = claims.filter(|claim| rk_quota::covers_claim(&spec, claim));
+        all.extend(claims.map(|claim| rk_quota::of_claim(&claim)));
+        if !rk_quota::is_scoped(&spec) {
+            let services = self.services.in_namespace(namespace);
+            all.extend(services.iter().filter_map(|service| Some(rk_quota::of_service(service.spec.as_ref()?))));
             all.push(self.counts(namespace, &hard).await?);
         }
-        let used = usage::sum(all.into_iter(), &hard);
+        let used = rk_quota::sum(all.into_iter(), &hard);
         self.write(&quota, hard, written(used)).await?;
         Ok(Outcome::AwaitChange)
     }
@@ -181,14 +198,25 @@ impl Controller {
         Ok(Outcome::AwaitChange)
     }
 
-    /// How many there are of each limited kind that is only counted.
+    /// How many there are of each limited kind that is only counted, and of the devices that claims ask for.
     async fn counts(&self, namespace: &str, hard: &BTreeMap<String, Quantity>) -> kube::Result<Usage> {
         let mut counts = Usage::new();
         for (name, (plural, group)) in hard.keys().filter_map(|name| Some((name, counted(name)?))) {
             let count = self.count(namespace, plural, group).await?;
-            counts.insert(name.clone(), i128::from(count) * 1000);
+            counts.insert(name.clone(), Amount::from_units(count, Format::DecimalSi));
+        }
+        if hard.keys().any(|name| of_devices(name)) {
+            counts.extend(self.devices(namespace, hard).await?);
         }
         Ok(counts)
+    }
+
+    async fn devices(&self, namespace: &str, hard: &BTreeMap<String, Quantity>) -> kube::Result<Usage> {
+        let api: Api<Lenient<ResourceClaim>> = Api::namespaced(self.client.clone(), namespace);
+        let claims = api.list(&ListParams::default()).await?.items;
+        let limited = hard.iter().filter(|(name, _)| of_devices(name));
+        let limited = limited.map(|(name, most)| (name.clone(), most.clone())).collect();
+        Ok(rk_quota::sum(claims.iter().map(|claim| rk_quota::of_devices(&claim.spec)), &limited))
     }
 
     async fn write(
@@ -220,7 +248,7 @@ impl Controller {
 }
 
 fn written(usage: Usage) -> BTreeMap<String, Quantity> {
-    usage.into_iter().map(|(name, amount)| (name.clone(), usage::quantity(&name, amount))).collect()
+    usage.into_iter().map(|(name, amount)| (name, Quantity(amount.to_string()))).collect()
 }
 
 /// Compares amounts, not texts: the server may write them differently.
@@ -234,9 +262,7 @@ fn differs(
         a.is_some_and(|a| {
             a.len() == b.len()
                 && a.iter().all(|(k, v)| {
-                    b.get(k).is_some_and(|w| {
-                        v.0 == w.0 || rk_client::try_parse_milli(&v.0) == rk_client::try_parse_milli(&w.0)
-                    })
+                    b.get(k).is_some_and(|w| v.0 == w.0 || v.0.parse::<Amount>() == w.0.parse::<Amount>())
                 })
         })
     };
@@ -262,5 +288,24 @@ mod tests {
         assert!(to(quota("3", "2", "0")), "the limit changed");
         assert!(to(quota("2", "9", "0")), "somebody wrote another limit into the status");
         assert!(matters(&Change::Added(from)));
+    }
+
+    #[test]
+    fn a_pod_that_takes_less_is_counted_again() {
+        let pod = |phase: &str, cpu: &str, deadline: Option<i64>| -> Pod {
+            let container = json!({"name": "c", "resources": {"requests": {"cpu": cpu}}});
+            let spec = json!({"containers": [container], "activeDeadlineSeconds": deadline});
+            serde_json::from_value(json!({"spec": spec, "status": {"phase": phase}})).expect("a pod")
+        };
+        let before = pod("Running", "1", None);
+        for (after, expected) in [
+            (pod("Running", "1", None), false),
+            (pod("Running", "2", None), false),
+            (pod("Running", "500m", None), true),
+            (pod("Succeeded", "1", None), true),
+            (pod("Running", "1", Some(5)), true),
+        ] {
+            assert_eq!(gives_back(&before, &after), expected, "{after:?}");
+        }
     }
 }

@@ -25,7 +25,7 @@ pub(super) async fn open(
     let stream = client.watch_client().watch(prefix, Some(options)).await.map_err(failed("watching etcd"))?;
     let (out, watch) = mpsc::channel(BACKLOG);
     tokio::spawn(deliver(stream, requests, after, out));
-    Ok(Watch::new(watch))
+    Ok(Watch::fed(watch))
 }
 
 async fn deliver(

@@ -2,14 +2,17 @@
 //!
 //! One writer thread owns every write, so revisions need no lock and changes reach watchers in commit order. It commits whatever
 //! has queued up in one transaction (group commit): under load many writes share one `fsync`. Readers use connections of their own
-//! and never wait for the writer.
+//! and never wait for the writer; checkpoints have a thread and a connection too.
 
+mod checkpoint;
+mod follow;
 mod reader;
 mod schema;
 mod snapshot;
 mod subscribers;
 mod writer;
 
+pub(crate) use follow::Follower;
 pub use snapshot::{check, restore, snapshot};
 
 use std::path::PathBuf;
@@ -25,15 +28,13 @@ use tokio::sync::{mpsc, oneshot};
 use crate::error::{Result, StoreError};
 use crate::model::{Attached, Entry, Expect, ListRequest, Page, Revision, Written};
 use crate::store::{Store, VALUE_LIMIT};
-use crate::watch::{BACKLOG, Watch, WatchItem};
+use crate::watch::{BACKLOG, Watch};
+use checkpoint::Checkpoints;
 use reader::Readers;
 use writer::{Command, Write};
 
 /// How many writes may wait for the writer; beyond it callers wait, which is the back-pressure that a full disk queue needs.
 const QUEUE: usize = 1024;
-
-/// How many changes one step of a watch's catch-up reads from history.
-const CATCH_UP_PAGE: usize = 512;
 
 /// Where and how the database is kept.
 #[derive(Debug, Clone)]
@@ -70,7 +71,7 @@ impl SqliteStore {
     pub fn open(options: &SqliteOptions) -> Result<Self> {
         let connection = schema::open(options)?;
         let (commands, queue) = mpsc::channel(QUEUE);
-        let revision = writer::spawn(connection, queue)?;
+        let revision = writer::spawn(connection, Checkpoints::spawn(options)?, queue)?;
         Ok(Self { commands, revision, path: options.path.clone(), readers: Arc::new(Readers::new(options.clone())) })
     }
 
@@ -132,9 +133,7 @@ impl Store for SqliteStore {
             let (live, from_writer) = mpsc::channel(BACKLOG);
             let prefix = prefix.to_owned();
             let start = self.ask(|reply| Command::Subscribe { prefix: prefix.clone(), after, live, reply }).await??;
-            let (out, watch) = mpsc::channel(BACKLOG);
-            tokio::spawn(deliver(Arc::clone(&self.readers), prefix, after, start, from_writer, out));
-            Ok(Watch::new(watch))
+            Ok(Watch::following(Follower::new(Arc::clone(&self.readers), prefix, after, start, from_writer)))
         }
         .boxed()
     }
@@ -157,41 +156,5 @@ impl Store for SqliteStore {
         let mut log = self.path.clone().into_os_string();
         log.push("-wal");
         std::future::ready(Ok(length(&self.path) + length(log.as_ref()))).boxed()
-    }
-}
-
-/// Feeds one watch: first history in `(after, start]`, then what the writer sends live, which begins right after `start`.
-async fn deliver(
-    readers: Arc<Readers>,
-    prefix: String,
-    mut after: Revision,
-    start: Revision,
-    mut live: mpsc::Receiver<WatchItem>,
-    out: mpsc::Sender<Result<WatchItem>>,
-) {
-    while after < start {
-        let item = match readers.history(prefix.clone(), after, start, CATCH_UP_PAGE).await {
-            Ok(changes) => changes,
-            Err(error) => {
-                // The receiver may be gone already; then nobody needs to know.
-                let _ = out.send(Err(error)).await;
-                return;
-            }
-        };
-        after = match item.last() {
-            Some(last) if item.len() == CATCH_UP_PAGE => last.entry.mod_revision,
-            _ => start,
-        };
-        if !item.is_empty() && out.send(Ok(WatchItem::Changes(item))).await.is_err() {
-            return;
-        }
-    }
-    if out.send(Ok(WatchItem::Progress(start))).await.is_err() {
-        return;
-    }
-    while let Some(item) = live.recv().await {
-        if out.send(Ok(item)).await.is_err() {
-            return;
-        }
     }
 }

@@ -4,6 +4,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::SqliteOptions;
+use super::checkpoint::LOG_LIMIT;
 use crate::error::{Result, StoreError};
 
 /// Marks the file as ours (`PRAGMA application_id`): the letters `rkst`.
@@ -40,6 +41,9 @@ CREATE TABLE IF NOT EXISTS meta (
 INSERT OR IGNORE INTO meta VALUES ('revision', 1), ('compacted', 0);
 ";
 
+/// The writer's page cache, in SQLite's terms: at most 4 MiB, enough for the inner pages of every index and the leaves in use.
+const WRITER_CACHE: i32 = -4096;
+
 /// Wraps a SQLite error with the operation that met it.
 pub(super) fn failed(operation: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
     move |error| StoreError::backend(operation)(Box::new(error))
@@ -49,6 +53,7 @@ pub(super) fn failed(operation: &'static str) -> impl FnOnce(rusqlite::Error) ->
 pub(super) fn open(options: &SqliteOptions) -> Result<Connection> {
     let connection = Connection::open(&options.path).map_err(failed("opening the database"))?;
     configure(&connection, options.durable).map_err(failed("configuring the database"))?;
+    connection.pragma_update(None, "cache_size", WRITER_CACHE).map_err(failed("configuring the database"))?;
     let id: i32 = pragma(&connection, "application_id")?;
     let layout: i32 = pragma(&connection, "user_version")?;
     let fresh = id == 0 && layout == 0;
@@ -85,6 +90,14 @@ pub(super) fn open_reader(options: &SqliteOptions) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Opens one more connection that can write, beside the writer's.
+pub(super) fn open_beside(options: &SqliteOptions) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(&options.path, flags).map_err(failed("opening the database again"))?;
+    configure(&connection, options.durable).map_err(failed("configuring the database"))?;
+    Ok(connection)
+}
+
 fn configure(connection: &Connection, durable: bool) -> rusqlite::Result<()> {
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     // Without it every new value of a parameter plans its statement anew.
@@ -96,7 +109,7 @@ fn configure(connection: &Connection, durable: bool) -> rusqlite::Result<()> {
     }
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "OFF" })?;
-    connection.pragma_update(None, "wal_autocheckpoint", 1000)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_LIMIT)?;
     connection.pragma_update(None, "journal_size_limit", 8 * 1024 * 1024)
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, params};
 use tokio::sync::{mpsc, oneshot};
 
+use super::checkpoint::Checkpoints;
 use super::reader::{get, meta};
 use super::schema::failed;
 use super::subscribers::Subscribers;
@@ -23,6 +24,11 @@ const TICK: Duration = Duration::from_secs(1);
 const EXPIRE_BATCH: usize = 500;
 /// How many superseded rows one compaction step removes before other commands get their turn.
 const COMPACT_BATCH: usize = 2000;
+
+/// Pages that a commit puts into the log besides those of its writes: the counters, and inner pages.
+const COMMIT_PAGES: usize = 3;
+/// What a page holds, in bytes; SQLite's default.
+const PAGE: usize = 4096;
 
 /// What the writer is asked to do.
 #[derive(Debug)]
@@ -55,6 +61,8 @@ pub(super) struct Write {
 }
 
 struct Writer {
+    // Before the connection, which is to be closed last.
+    checkpoints: Checkpoints,
     connection: Connection,
     revision: Revision,
     /// What the store says its revision is: moved after a commit, when readers see it, and before anybody hears of the writes.
@@ -63,15 +71,24 @@ struct Writer {
 }
 
 /// Starts the thread, and answers where it tells the committed revision. It ends when every sender of `queue` is gone.
-pub(super) fn spawn(connection: Connection, mut queue: mpsc::Receiver<Command>) -> Result<Arc<AtomicU64>> {
+pub(super) fn spawn(
+    connection: Connection,
+    checkpoints: Checkpoints,
+    mut queue: mpsc::Receiver<Command>,
+) -> Result<Arc<AtomicU64>> {
     let revision = meta(&connection, "revision")?;
     let published = Arc::new(AtomicU64::new(revision));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
         .map_err(|error| StoreError::backend("starting the writer")(Box::new(error)))?;
-    let mut writer =
-        Writer { connection, revision, published: Arc::clone(&published), subscribers: Subscribers::default() };
+    let mut writer = Writer {
+        checkpoints,
+        connection,
+        revision,
+        published: Arc::clone(&published),
+        subscribers: Subscribers::default(),
+    };
     let body = move || {
         let mut batch = Vec::with_capacity(BATCH);
         let mut next_tick = Instant::now() + TICK;
@@ -151,6 +168,7 @@ impl Writer {
             Ok((outcomes, changes)) => {
                 self.published.store(self.revision, Ordering::Release);
                 self.subscribers.publish(&changes);
+                self.checkpoints.wrote(COMMIT_PAGES + changes.iter().map(pages).sum::<usize>());
                 for (write, outcome) in writes.into_iter().zip(outcomes) {
                     // A caller that stopped waiting is no error.
                     let _ = write.reply.send(outcome);
@@ -199,6 +217,9 @@ impl Writer {
 
     fn write(&mut self, write: &Write) -> Result<(Written, Change)> {
         let Write { key, value, expect, ttl, .. } = write;
+        if let (Expect::Absent, Some(value)) = (expect, value) {
+            return self.create(write, value);
+        }
         let current = get(&self.connection, key).map_err(failed("reading a key"))?;
         let met = match (expect, &current) {
             (Expect::Absent, None) => true,
@@ -211,7 +232,15 @@ impl Writer {
         }
         let revision = self.revision + 1;
         let create_revision = current.as_ref().map_or(revision, |entry| entry.create_revision);
-        self.record(key, value.as_deref(), revision, create_revision, current.as_ref(), *ttl)
+        let prev_revision = current.as_ref().map_or(0, |entry| entry.mod_revision);
+        let index = match (value, &current) {
+            (Some(_), None) => INSERT,
+            (Some(_), Some(_)) => UPDATE,
+            (None, _) => DELETE,
+        };
+        self.index(index, key, revision)
+            .and_then(|_| self.record(key, value.as_deref(), [revision, create_revision, prev_revision]))
+            .and_then(|()| self.remember_expiry(key, revision, *ttl))
             .map_err(failed("writing a key"))?;
         self.revision = revision;
         let kind = match (value, &current) {
@@ -228,39 +257,47 @@ impl Writer {
         ))
     }
 
-    fn record(
-        &self,
-        key: &str,
-        value: Option<&[u8]>,
-        revision: Revision,
-        create_revision: Revision,
-        current: Option<&Entry>,
-        ttl: Option<Duration>,
-    ) -> rusqlite::Result<()> {
-        let prev_revision = current.map_or(0, |entry| entry.mod_revision);
-        self.connection.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
-            revision,
-            key,
-            value,
-            create_revision,
-            prev_revision
-        ])?;
-        if value.is_some() {
-            self.connection.prepare_cached("INSERT OR REPLACE INTO current VALUES (?1, ?2, ?3)")?.execute(params![
-                key,
-                revision,
-                create_revision
-            ])?;
-        } else {
-            self.connection.prepare_cached("DELETE FROM current WHERE key = ?1")?.execute([key])?;
+    /// Writes a key that must not exist. Nothing is read for that: an insertion that inserts nothing tells that the key is there.
+    fn create(&mut self, write: &Write, value: &Bytes) -> Result<(Written, Change)> {
+        let key = &write.key;
+        let revision = self.revision + 1;
+        if self.index(INSERT, key, revision).map_err(failed("writing a key"))? == 0 {
+            let current = get(&self.connection, key).map_err(failed("reading a key"))?;
+            return Err(StoreError::Conflict { key: key.to_string(), current: current.map(Box::new) });
         }
-        if let Some(ttl) = ttl {
-            let at = now_ms().saturating_add(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
-            self.connection
-                .prepare_cached("INSERT INTO expiry VALUES (?1, ?2, ?3)")?
-                .execute(params![at, revision, key])?;
-        }
-        Ok(())
+        self.record(key, Some(&value[..]), [revision, revision, 0])
+            .and_then(|()| self.remember_expiry(key, revision, write.ttl))
+            .map_err(failed("writing a key"))?;
+        self.revision = revision;
+        let entry =
+            Entry { key: Arc::clone(key), value: value.clone(), create_revision: revision, mod_revision: revision };
+        Ok((
+            Written { revision, create_revision: revision, previous: None },
+            Change { kind: ChangeKind::Created, entry, previous: None, attached: write.attached.clone() },
+        ))
+    }
+
+    /// Changes what names the live version of a key; answers how many rows were changed.
+    fn index(&self, statement: &str, key: &str, revision: Revision) -> rusqlite::Result<usize> {
+        self.connection.prepare_cached(statement)?.execute(params![key, revision])
+    }
+
+    /// Adds a version to the history; `revisions` are its own, the one that created the key, and the one that it follows.
+    fn record(&self, key: &str, value: Option<&[u8]>, revisions: [Revision; 3]) -> rusqlite::Result<()> {
+        let [revision, create_revision, prev_revision] = revisions;
+        self.connection
+            .prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![revision, key, value, create_revision, prev_revision])
+            .map(drop)
+    }
+
+    fn remember_expiry(&self, key: &str, revision: Revision, ttl: Option<Duration>) -> rusqlite::Result<()> {
+        let Some(ttl) = ttl else { return Ok(()) };
+        let at = now_ms().saturating_add(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX));
+        self.connection
+            .prepare_cached("INSERT INTO expiry VALUES (?1, ?2, ?3)")?
+            .execute(params![at, revision, key])
+            .map(drop)
     }
 
     fn tick(&mut self) {
@@ -315,13 +352,14 @@ impl Writer {
         self.sweep(DELETIONS, revision)
     }
 
-    fn sweep(&self, statement: &str, revision: Revision) -> Result<()> {
+    fn sweep(&mut self, statement: &str, revision: Revision) -> Result<()> {
         loop {
             let removed = self
                 .connection
                 .prepare_cached(statement)
                 .and_then(|mut statement| statement.execute(params![revision, COMPACT_BATCH as i64]))
                 .map_err(failed("compacting history"))?;
+            self.checkpoints.wrote(removed);
             if removed < COMPACT_BATCH {
                 return Ok(());
             }
@@ -329,12 +367,21 @@ impl Writer {
     }
 }
 
+// What names the live version of a key. Each takes the key and the revision; an insertion leaves a key alone that lives.
+const INSERT: &str = "INSERT INTO current VALUES (?1, ?2, ?2) ON CONFLICT DO NOTHING";
+const UPDATE: &str = "UPDATE current SET revision = ?2 WHERE key = ?1";
+const DELETE: &str = "DELETE FROM current WHERE key = ?1 AND ?2 > 0";
 const SUPERSEDED: &str = "DELETE FROM log WHERE revision IN (
     SELECT old.revision FROM log old WHERE old.revision <= ?1 AND EXISTS (
         SELECT 1 FROM log new WHERE new.key = old.key AND new.revision > old.revision AND new.revision <= ?1)
     LIMIT ?2)";
 const DELETIONS: &str =
     "DELETE FROM log WHERE revision IN (SELECT revision FROM log WHERE revision <= ?1 AND value IS NULL LIMIT ?2)";
+
+/// About how many pages a change puts into the log: its value, and a leaf of each index.
+fn pages(change: &Change) -> usize {
+    2 + change.entry.value.len() / PAGE
+}
 
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -34,11 +34,38 @@ fn merged(old: LinuxContainerResources, new: LinuxContainerResources) -> LinuxCo
         cpu_quota: number(new.cpu_quota, old.cpu_quota),
         cpu_shares: number(new.cpu_shares, old.cpu_shares),
         memory_limit_in_bytes: number(new.memory_limit_in_bytes, old.memory_limit_in_bytes),
-        oom_score_adj: number(new.oom_score_adj, old.oom_score_adj),
+        // Of the processes, not of the cgroup: they keep what they began with, as under other runtimes, and it is that which is told.
+        oom_score_adj: old.oom_score_adj,
         cpuset_cpus: text(new.cpuset_cpus, old.cpuset_cpus),
         cpuset_mems: text(new.cpuset_mems, old.cpuset_mems),
         hugepage_limits: if new.hugepage_limits.is_empty() { old.hugepage_limits } else { new.hugepage_limits },
         unified,
         memory_swap_limit_in_bytes: number(new.memory_swap_limit_in_bytes, old.memory_swap_limit_in_bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_stays_and_so_does_the_score_of_what_runs() {
+        let old = LinuxContainerResources {
+            cpu_shares: 512,
+            memory_limit_in_bytes: 1 << 20,
+            oom_score_adj: 900,
+            cpuset_cpus: "0".into(),
+            unified: [("memory.oom.group".to_owned(), "1".to_owned())].into(),
+            ..Default::default()
+        };
+        let new = LinuxContainerResources {
+            cpu_shares: 1024,
+            oom_score_adj: -997,
+            unified: [("memory.high".to_owned(), "9".to_owned())].into(),
+            ..Default::default()
+        };
+        let got = merged(old.clone(), new);
+        let unified = [("memory.oom.group".to_owned(), "1".to_owned()), ("memory.high".to_owned(), "9".to_owned())];
+        assert_eq!(got, LinuxContainerResources { cpu_shares: 1024, unified: unified.into(), ..old });
     }
 }

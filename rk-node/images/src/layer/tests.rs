@@ -9,7 +9,7 @@ use std::{
 use super::{Limits, Meta, unpack};
 use crate::{blob::Hasher, reference::Digest};
 
-const LIMITS: Limits = Limits { bytes: 1 << 20, entries: 1000 };
+const LIMITS: Limits = Limits { bytes: 1 << 20, entries: 1000, image: None };
 
 fn like() -> Digest {
     Hasher::Sha256(Default::default()).finish()

@@ -8,6 +8,7 @@ use std::{
     io::{self, Read, Write},
     os::fd::OwnedFd,
     path::Path,
+    sync::Arc,
 };
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     beneath::{Beneath, Found, Spot, clean},
+    budget::{Budget, over_budget},
     decompress::decompress,
     tar::{Entry, Kind, Reader},
 };
@@ -24,11 +26,12 @@ use crate::{blob::Hasher, reference::Digest};
 const MAX_IMPLICIT: usize = 65_536;
 const OPAQUE: &std::ffi::CStr = c"trusted.overlay.opaque";
 
-/// Budgets of one layer.
-#[derive(Debug, Clone, Copy)]
+/// Budgets of one layer, and of the image that it belongs to.
+#[derive(Debug, Clone)]
 pub(crate) struct Limits {
     pub bytes: u64,
     pub entries: u64,
+    pub image: Option<Arc<Budget>>,
 }
 
 /// What a layer turned out to be; kept beside it as `meta.json`.
@@ -45,7 +48,8 @@ pub(crate) struct Meta {
 /// Unpacks `source` into `into`, an existing empty directory. `like` tells the algorithm of the diff ID.
 pub(crate) fn unpack(source: impl Read, into: &Path, like: &Digest, limits: Limits) -> io::Result<Meta> {
     let root = rustix::fs::open(into, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let counted = Counted { inner: decompress(source)?, hasher: Hasher::like(like), left: limits.bytes };
+    let counted =
+        Counted { inner: decompress(source)?, hasher: Hasher::like(like), left: limits.bytes, image: limits.image };
     let mut layer = Layer {
         at: Beneath::new(root),
         directories: Vec::new(),
@@ -69,15 +73,11 @@ pub(crate) fn unpack(source: impl Read, into: &Path, like: &Digest, limits: Limi
     Ok(layer.meta)
 }
 
-/// Budget errors keep their kind, so that the caller can tell them from a bad archive.
-fn over_budget(limit: String) -> io::Error {
-    io::Error::new(io::ErrorKind::FileTooLarge, limit)
-}
-
 struct Counted<R> {
     inner: R,
     hasher: Hasher,
     left: u64,
+    image: Option<Arc<Budget>>,
 }
 
 impl<R: Read> Read for Counted<R> {
@@ -85,6 +85,9 @@ impl<R: Read> Read for Counted<R> {
         let n = self.inner.read(buf)?;
         self.left =
             self.left.checked_sub(n as u64).ok_or_else(|| over_budget("unpacks to more bytes than allowed".into()))?;
+        if let Some(image) = &self.image {
+            image.take(n as u64)?;
+        }
         self.hasher.update(buf.get(..n).unwrap_or_default());
         Ok(n)
     }

@@ -36,6 +36,8 @@ pub enum Fault {
     Corrupt,
     /// Manifests take 300 ms.
     Slow,
+    /// Layers come at 50 bytes a second.
+    Drip,
 }
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -217,6 +219,7 @@ async fn answer(request: Request<Incoming>, me: SocketAddr, held: &Mutex<Held>, 
     };
     match fault {
         Fault::Slow if path.contains("/manifests/") => tokio::time::sleep(Duration::from_millis(300)).await,
+        Fault::Drip if is_layer => return drip(content),
         Fault::Corrupt if is_layer => {
             let mut bytes = content.to_vec();
             // Inside the stored file's content: the archive still reads well.
@@ -231,6 +234,20 @@ async fn answer(request: Request<Incoming>, me: SocketAddr, held: &Mutex<Held>, 
         _ => {}
     }
     full(StatusCode::OK, content)
+}
+
+fn drip(content: Bytes) -> Response<Body> {
+    let size = content.len();
+    let frames = stream::unfold(content, |mut rest| async move {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if rest.is_empty() {
+            return None;
+        }
+        let byte = rest.split_to(1);
+        Some((Ok::<_, std::io::Error>(Frame::data(byte)), rest))
+    });
+    let body = StreamBody::new(frames).boxed_unsync();
+    Response::builder().header("content-length", size).body(body).expect("response")
 }
 
 /// Sends from `start`; breaks after `bytes` new ones when asked to.

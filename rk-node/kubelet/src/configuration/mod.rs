@@ -8,6 +8,7 @@ mod policies;
 mod providers;
 mod read;
 mod rules;
+mod shutdown;
 mod transport;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,7 @@ pub fn configure(options: &mut Options, document: &Value) -> Vec<String> {
         reader.apply(options, key, value);
     }
     reader.soft(options, map);
+    reader.shutdown(options, map);
     reader.cpus(options, map);
     reader.memory(options, map);
     reader.topology(options, map);
@@ -79,7 +81,8 @@ impl Reader {
             "clusterDNS" => self.set::<Vec<IpAddr>>(key, value, &mut options.cluster.dns),
             "registerWithTaints" => self.taints(key, value, &mut options.taints),
             "staticPodPath" => self.set(key, value, &mut options.dirs.manifests),
-            "shutdownGracePeriod" => self.shutdown(key, value, &mut options.shutdown_grace),
+            // Read together.
+            "shutdownGracePeriod" | "shutdownGracePeriodCriticalPods" | "shutdownGracePeriodByPodPriority" => {}
             "evictionPressureTransitionPeriod" => self.duration(key, value, &mut options.pressure_transition),
             "evictionHard" => self.thresholds(key, value, &mut options.eviction),
             "evictionSoft" => self.thresholds(key, value, &mut options.soft_eviction.thresholds),
@@ -104,6 +107,8 @@ impl Reader {
                 self.set(key, value, &mut limit);
                 options.pod_pids = u64::try_from(limit).ok().filter(|n| *n > 0);
             }
+            "enforceNodeAllocatable" => self.enforcement(key, value, &mut options.enforce_allocatable),
+            "singleProcessOOMKill" => self.set(key, value, &mut options.single_process_oom_kill),
             // Read together with what is reserved.
             "cpuManagerPolicy" | "cpuManagerPolicyOptions" | "reservedSystemCPUs" => {}
             "memoryManagerPolicy" | "reservedMemory" => {}
@@ -267,7 +272,7 @@ mod tests {
                 "evictionPressureTransitionPeriod": "30s", "shutdownGracePeriod": "1m",
                 "imageGCHighThresholdPercent": 70, "imageGCLowThresholdPercent": 90, "imageMinimumGCAge": "10s",
                 "containerLogMaxSize": "1Mi", "containerLogMaxFiles": 1,
-                "podPidsLimit": 512, "allowedUnsafeSysctls": ["net.core.*"],
+                "enforceNodeAllocatable": [], "singleProcessOOMKill": true, "podPidsLimit": 512, "allowedUnsafeSysctls": ["net.core.*"],
                 "systemReserved": {"cpu": "100m", "memory": "64Mi"}, "kubeReserved": {"cpu": "1", "pears": "1"},
                 "registerWithTaints": [{"key": "k", "effect": "NoSchedule"}],
                 "cpuManagerPolicy": "static", "reservedSystemCPUs": "0,x", "cpuManagerPolicyOptions": {"full-pcpus-only": "true"},
@@ -284,7 +289,7 @@ mod tests {
         let soft = &options.soft_eviction;
         assert_eq!(soft.thresholds, Thresholds { memory: Amount::Share(1000), ..none });
         assert_eq!((soft.grace.get(&Signal::Memory).map(Duration::as_secs), soft.pod_grace), (Some(90), 20));
-        assert_eq!((options.pressure_transition.as_secs(), options.shutdown_grace.as_secs()), (30, 60));
+        assert_eq!((options.pressure_transition.as_secs(), options.shutdown.whole.as_secs()), (30, 60));
         assert_eq!((options.image_gc.high, options.image_gc.low, options.image_gc.youngest.as_secs()), (70, 70, 10));
         assert_eq!((options.logs.size, options.logs.files), (1 << 20, 5));
         assert_eq!((options.pod_pids, options.unsafe_sysctls.as_slice()), (Some(512), &["net.core.*".to_owned()][..]));
@@ -294,6 +299,7 @@ mod tests {
         );
         let whole = CpuOptions { full_cores: true, ..Default::default() };
         assert_eq!(options.cpu_policy, CpuPolicy::Static { reserved: Reserved::Count(2), options: whole });
+        assert_eq!((options.enforce_allocatable, options.single_process_oom_kill), (false, true));
         assert_eq!((options.swap, options.fail_swap_on), (SwapBehavior::LimitedSwap, true));
         assert_eq!(options.taints.len(), 1);
         let keys: Vec<&str> = warnings.iter().filter_map(|w| w.split(':').next()).collect();

@@ -1,12 +1,9 @@
 //! Rules that single values must keep, as upstream's validation has them (`pkg/kubelet/apis/config/validation`).
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::Taint;
 use serde_json::{Map, Value};
 
 use super::Reader;
-use super::read::duration;
 use crate::images::{Verification, pattern_problem};
 use crate::options::{ImageGc, Options};
 
@@ -80,12 +77,17 @@ impl Reader {
         *into = own;
     }
 
-    /// How long pods may take to end when the machine goes down.
-    pub(super) fn shutdown(&mut self, key: &str, value: &Value, into: &mut Duration) {
-        match value.as_str().and_then(duration) {
-            Some(grace) if grace.is_zero() || grace >= Duration::from_secs(1) => *into = grace,
-            _ => self.warn(key, &format!("{value} must be either zero or otherwise >= 1 sec: left out")),
+    /// Who is held to what is theirs: all pods together, or nobody. The node's own services are never bounded by what they reserve.
+    pub(super) fn enforcement(&mut self, key: &str, value: &Value, pods: &mut bool) {
+        let mut names = vec!["pods".to_owned()];
+        self.set(key, value, &mut names);
+        for name in names.iter().filter(|name| !["pods", "none"].contains(&name.as_str())) {
+            self.warn(key, &format!("{name:?} is not enforced by this node: left out"));
         }
+        if names.len() > 1 && names.iter().any(|name| name == "none") {
+            return self.warn(key, "none may not stand beside others: left out");
+        }
+        *pods = names.iter().any(|name| name == "pods");
     }
 
     /// For which images that are here a pod's credentials are asked for (KEP-2535).
@@ -166,10 +168,9 @@ mod tests {
             (json!({"allowedUnsafeSysctls": ["net.core.*", "kernel.msg*", "kernel.sem", "fs.mqueue.msg_max"]}), None),
             (json!({"allowedUnsafeSysctls": ["vm.swappiness"]}), Some("allowedUnsafeSysctls")),
             (json!({"allowedUnsafeSysctls": ["kernel.*"]}), Some("allowedUnsafeSysctls")),
-            (json!({"shutdownGracePeriod": "0s"}), None),
-            (json!({"shutdownGracePeriod": "1s"}), None),
-            (json!({"shutdownGracePeriod": "500ms"}), Some("shutdownGracePeriod")),
-            (json!({"shutdownGracePeriod": "-1s"}), Some("shutdownGracePeriod")),
+            (json!({"enforceNodeAllocatable": ["none"], "singleProcessOOMKill": true}), None),
+            (json!({"enforceNodeAllocatable": ["pods", "kube-reserved"]}), Some("enforceNodeAllocatable")),
+            (json!({"enforceNodeAllocatable": ["pods", "none"]}), Some("enforceNodeAllocatable")),
             (json!({"imageGCHighThresholdPercent": 81}), None),
             (json!({"imageGCHighThresholdPercent": 80}), Some("imageGCLowThresholdPercent")),
             (json!({"imageGCHighThresholdPercent": 101}), Some("imageGCHighThresholdPercent")),

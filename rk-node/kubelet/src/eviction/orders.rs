@@ -1,7 +1,10 @@
 //! Pods that were told to go, between who tells them and their workers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::shutdown::{TERMINATED, TERMINATED_MESSAGE};
 
 /// Why a pod is to go, and how soon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,31 +13,81 @@ pub struct Order {
     pub reason: String,
     /// Message for its status.
     pub message: String,
-    /// Longest time that it has to end, seconds.
-    pub grace: i64,
+    /// Longest time that it has to end, seconds; `None` leaves it its own.
+    pub grace: Option<i64>,
     /// What it is counted as once it is taken: the signal or limit of an eviction.
     pub signal: Option<&'static str>,
+    /// Whether an event of the pod tells of it.
+    pub event: bool,
 }
 
 impl Order {
-    /// One that leaves no time.
-    pub fn now(reason: &str, message: String) -> Self {
-        Self { reason: reason.to_owned(), message, grace: 0, signal: None }
+    /// One for the sake of another pod, which waits until this one has ended in its own time.
+    pub fn in_favour(reason: &str, message: String) -> Self {
+        Self { reason: reason.to_owned(), message, grace: None, signal: None, event: true }
+    }
+
+    /// One because the machine goes down; the node's own event tells of that.
+    pub fn of_shutdown(grace: i64) -> Self {
+        let (reason, message) = (TERMINATED.to_owned(), TERMINATED_MESSAGE.to_owned());
+        Self { reason, message, grace: Some(grace), signal: None, event: false }
     }
 }
 
 /// Orders by UID. Clones share them.
-#[derive(Clone, Default)]
-pub struct Orders(Arc<Mutex<HashMap<String, Order>>>);
+#[derive(Clone)]
+pub struct Orders(watch::Sender<HashMap<String, Order>>);
+
+impl Default for Orders {
+    fn default() -> Self {
+        Self(watch::Sender::new(HashMap::new()))
+    }
+}
 
 impl Orders {
     /// Tells a pod to go.
     pub fn give(&self, uid: &str, order: Order) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), order);
+        self.0.send_modify(|orders| drop(orders.insert(uid.to_owned(), order)));
     }
 
     /// The order for a pod that is to go; it is taken once.
     pub fn take(&self, uid: &str) -> Option<Order> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid)
+        let mut taken = None;
+        self.0.send_if_modified(|orders| {
+            taken = orders.remove(uid);
+            // Nobody waits for an order to go.
+            false
+        });
+        taken
+    }
+
+    /// Resolves when there is an order for the pod.
+    pub async fn given(&self, uid: &str) {
+        let mut orders = self.0.subscribe();
+        if orders.wait_for(|orders| orders.contains_key(uid)).await.is_err() {
+            // Not while this sender is there.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn an_order_is_heard_by_its_pod_alone_and_taken_once() {
+        let orders = Orders::default();
+        let mut one = std::pin::pin!(orders.given("1"));
+        let mut other = std::pin::pin!(orders.given("2"));
+        assert!(one.as_mut().now_or_never().is_none() && other.as_mut().now_or_never().is_none());
+        orders.clone().give("1", Order::of_shutdown(3));
+        assert!(one.as_mut().now_or_never().is_some());
+        assert!(other.as_mut().now_or_never().is_none());
+        assert_eq!(orders.take("1").map(|order| order.grace), Some(Some(3)));
+        assert_eq!(orders.take("1"), None);
+        assert!(orders.given("1").now_or_never().is_none());
     }
 }

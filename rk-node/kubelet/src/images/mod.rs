@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use rk_cri_api::v1 as cri;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use access::PullSource;
 pub use credentials::NodeCredentials;
@@ -28,7 +28,7 @@ pub use verification::{Verification, pattern_problem};
 use crate::events::{PodRef, Recorder};
 use crate::pod::backoff::BackOff;
 use crate::pod::spec;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, RuntimeError};
 
 /// Why there is no image: a reason of the API and a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct Images {
     back_off: Mutex<BackOff>,
     failures: Mutex<BTreeMap<String, (Timestamp, String)>>,
     slots: Semaphore,
+    /// Notified of pulls that had no room.
+    lack: Arc<Notify>,
 }
 
 /// The policy that holds for an image: `Always` for `latest` and tagless names, unless told.
@@ -103,7 +105,7 @@ fn plausible(image: &str) -> bool {
 
 impl Images {
     /// A puller over this runtime, with the node's own credentials, its plugins and the records of what was pulled with whose. It pulls
-    /// so many images at a time.
+    /// so many images at a time; `lack` hears of pulls that had no room.
     pub fn new(
         runtime: Runtime,
         recorder: Recorder,
@@ -111,6 +113,7 @@ impl Images {
         providers: Providers,
         records: Arc<PullRecords>,
         parallel: usize,
+        lack: Arc<Notify>,
     ) -> Self {
         Self {
             runtime,
@@ -121,6 +124,7 @@ impl Images {
             back_off: Mutex::default(),
             failures: Mutex::default(),
             slots: Semaphore::new(parallel.clamp(1, Semaphore::MAX_PERMITS)),
+            lack,
         }
     }
 
@@ -278,6 +282,10 @@ impl Images {
             }
         }
         let pulled = self.runtime.pull_image(image, None, sandbox.clone()).await;
+        if pulled.as_ref().is_err_and(RuntimeError::no_room) {
+            // Unused images may make room until the next attempt.
+            self.lack.notify_one();
+        }
         pulled.map(|reference| (reference, None)).map_err(|error| error.to_string())
     }
 

@@ -37,7 +37,7 @@ pub async fn rotate_loop(runtime: Runtime, bounds: LogBounds) {
                     path
                 }
             };
-            if fs::metadata(&path).is_ok_and(|m| m.len() >= bounds.size) {
+            if fs::symlink_metadata(&path).is_ok_and(|m| m.len() >= bounds.size) {
                 due.push((container.id.clone(), path));
             }
         }

@@ -46,6 +46,20 @@ pub fn machine(storage: &Path) -> Machine {
     }
 }
 
+/// Where the kernel tells its bounds.
+const BOUNDS: &str = "/proc/sys/kernel";
+
+/// Most processes and threads that there can be at once, as upstream counts them: the smaller of the kernel's two bounds. `pid_max`
+/// counts numbers; on a small machine `threads-max`, which follows from its memory, ends everybody's forks long before.
+pub fn most_tasks() -> Option<u64> {
+    smallest_bound(Path::new(BOUNDS))
+}
+
+fn smallest_bound(dir: &Path) -> Option<u64> {
+    let bounds = ["pid_max", "threads-max"].map(|file| fs::read_to_string(dir.join(file)).ok());
+    bounds.into_iter().flatten().filter_map(|text| text.trim().parse().ok()).min()
+}
+
 fn huge_pages() -> Vec<(u64, u64)> {
     let mut pages: Vec<(u64, u64)> = fs::read_dir("/sys/kernel/mm/hugepages")
         .into_iter()
@@ -101,6 +115,24 @@ pub fn architecture() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_smaller_bound_of_processes_counts() {
+        for (pid_max, threads_max, want) in [
+            (Some("4194304\n"), Some("7693\n"), Some(7693)),
+            (Some("32768\n"), Some("127330\n"), Some(32_768)),
+            (Some("32768\n"), None, Some(32_768)),
+            (None, Some("127330\n"), Some(127_330)),
+            (Some("many\n"), None, None),
+            (None, None, None),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            for (file, text) in [("pid_max", pid_max), ("threads-max", threads_max)] {
+                text.into_iter().for_each(|text| fs::write(dir.path().join(file), text).unwrap());
+            }
+            assert_eq!(smallest_bound(dir.path()), want, "{pid_max:?} {threads_max:?}");
+        }
+    }
 
     #[test]
     fn memory_fields_are_found_by_their_whole_name() {

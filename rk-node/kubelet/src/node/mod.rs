@@ -12,8 +12,8 @@ mod pressure;
 mod reported;
 
 pub use address::find_node_ip;
-pub use info::machine;
+pub use info::{Machine, machine, most_tasks};
 pub use lease::lease_loop;
 pub use loops::{NodeLoop, Sources};
-pub use object::kept_memory;
+pub use object::{kept_memory, pods_together};
 pub use pressure::{Observed, Signal};

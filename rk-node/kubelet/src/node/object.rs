@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::info::{Machine, architecture};
 use crate::Options;
+use crate::cgroups::Together;
 use crate::numa::huge_page_resource;
 
 /// Images that the status lists; clusters with more would bloat every Node update.
@@ -39,17 +40,36 @@ pub fn kept_memory(machine: &Machine, options: &Options) -> u64 {
     RESERVED_MEMORY.max(reserved.saturating_add(options.eviction.memory.of(machine.memory)))
 }
 
+fn huge_bytes(machine: &Machine) -> u64 {
+    machine.huge_pages.iter().map(|(kib, n)| kib * n * 1024).sum()
+}
+
+/// CPU that pods may use, thousandths.
+fn pods_cpu(machine: &Machine, options: &Options) -> u64 {
+    (machine.cpus as u64).saturating_mul(1000).saturating_sub(options.reserved.get("cpu").copied().unwrap_or(0))
+}
+
+/// What all pods may have together, on a kernel that makes `most_tasks` processes. As upstream, what must stay free is not taken off
+/// their memory: pods are evicted for it, in order, before the kernel ends them at the bound.
+pub fn pods_together(machine: &Machine, options: &Options, most_tasks: Option<u64>) -> Together {
+    let reserved = options.reserved.get("memory").copied().unwrap_or(0) / 1000;
+    let kept = RESERVED_MEMORY.max(reserved).saturating_add(huge_bytes(machine));
+    let memory = Some(machine.memory.saturating_sub(kept)).filter(|left| *left > 0 && options.enforce_allocatable);
+    let cpu = i64::try_from(pods_cpu(machine, options)).unwrap_or(i64::MAX);
+    // Whatever pods do, the node's own services can make processes.
+    Together { memory, cpu, tasks: most_tasks.map(|all| all / 10 * 9) }
+}
+
 /// What of it pods may use.
 pub fn allocatable(machine: &Machine, options: &Options) -> BTreeMap<String, Quantity> {
     let mut map = capacity(machine, options.max_pods);
     let reserved = |resource: &str| options.reserved.get(resource).copied().unwrap_or(0);
-    let huge: u64 = machine.huge_pages.iter().map(|(kib, n)| kib * n * 1024).sum();
-    let memory = machine.memory.saturating_sub(kept_memory(machine, options)).saturating_sub(huge);
+    let memory = machine.memory.saturating_sub(kept_memory(machine, options)).saturating_sub(huge_bytes(machine));
     map.insert("memory".to_owned(), Quantity(format!("{}Ki", memory / 1024)));
     // What must stay free is no pod's: that is where disk pressure begins.
     let kept = options.eviction.disk.of(machine.storage).saturating_add(reserved("ephemeral-storage") / 1000);
     map.insert("ephemeral-storage".to_owned(), Quantity(machine.storage.saturating_sub(kept).to_string()));
-    let cpus = (machine.cpus as u64).saturating_mul(1000).saturating_sub(reserved("cpu"));
+    let cpus = pods_cpu(machine, options);
     let cpus = if cpus.is_multiple_of(1000) { (cpus / 1000).to_string() } else { format!("{cpus}m") };
     map.insert("cpu".to_owned(), Quantity(cpus));
     map
@@ -242,6 +262,23 @@ mod tests {
         );
         // What must stay free comes on top of what is reserved.
         assert_eq!(shown(&options), ["900m", "421888Ki", "800"]);
+    }
+
+    #[test]
+    fn all_pods_together_leave_the_node_what_is_its_own() {
+        let machine =
+            |memory: u64| Machine { cpus: 2, memory, swap: 0, storage: 0, huge_pages: vec![(2048, 8), (1 << 20, 0)] };
+        let mut options = Options::new("n", crate::Cluster::default());
+        let together = |options: &Options, memory: u64| pods_together(&machine(memory), options, Some(7693));
+        // As much of 1 GiB as is not the services' and not huge pages; nothing on a machine that has no more than these need.
+        let usual = Together { memory: Some((1 << 30) - (116 << 20)), cpu: 2000, tasks: Some(6921) };
+        assert_eq!(together(&options, 1 << 30), usual);
+        assert_eq!(together(&options, 100 << 20).memory, None);
+        options.reserved = BTreeMap::from([("cpu".to_owned(), 500), ("memory".to_owned(), (256 << 20) * 1000)]);
+        let less = Together { memory: Some((1 << 30) - (272 << 20)), cpu: 1500, ..usual };
+        assert_eq!(together(&options, 1 << 30), less);
+        options.enforce_allocatable = false;
+        assert_eq!(together(&options, 1 << 30), Together { memory: None, ..less });
     }
 
     #[test]

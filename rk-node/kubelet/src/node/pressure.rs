@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::fs::statvfs;
 
-use super::info::meminfo;
+use super::info::{meminfo, most_tasks};
 use crate::options::{Amount, Thresholds};
 
 /// Something that can be short, most urgent first: memory is gone in an instant, a disk is not.
@@ -71,17 +71,15 @@ impl Observed {
     pub fn now(storage: &Path) -> Self {
         let disk = statvfs(storage).ok();
         let disk = disk.as_ref();
-        let number = |path: &str| fs::read_to_string(path).ok().and_then(|t| t.trim().parse::<u64>().ok());
         let running = fs::read_to_string("/proc/loadavg").ok().and_then(|t| {
             t.split_whitespace().nth(3).and_then(|f| f.split_once('/')).and_then(|(_, all)| all.parse::<u64>().ok())
         });
-        let most = number("/proc/sys/kernel/pid_max");
         let memory = fs::read_to_string("/proc/meminfo").ok();
         Self {
             memory: memory.and_then(|t| meminfo(&t, "MemAvailable").zip(meminfo(&t, "MemTotal"))),
             disk: disk.map(|s| (s.f_bavail.saturating_mul(s.f_frsize), s.f_blocks.saturating_mul(s.f_frsize))),
             inodes: disk.map(|s| (s.f_favail, s.f_files)),
-            pids: running.zip(most).map(|(used, most)| (most.saturating_sub(used), most)),
+            pids: running.zip(most_tasks()).map(|(used, most)| (most.saturating_sub(used), most)),
         }
     }
 

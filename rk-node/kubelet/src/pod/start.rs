@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::events::PodRef;
 use crate::images::ImageError;
 use crate::probes::{HandlerContext, lifecycle_handler};
+use crate::resources::hold;
 use crate::runtime::{RuntimePod, RuntimeSandbox};
 use crate::swap::SWAP_FILE;
 use crate::translate::{
@@ -215,6 +216,21 @@ impl Launch<'_> {
         Ok(())
     }
 
+    /// Adds what the node holds the container to besides what it asks for.
+    fn add_limits(&self, container: &Container, resources: &mut cri::LinuxContainerResources) {
+        let (context, uid) = (self.context, spec::uid(self.pod));
+        if let Some(cpus) = context.cpus.of(uid, &container.name) {
+            resources.cpuset_cpus = cpus.to_string();
+        }
+        if let Some(nodes) = context.memory.nodes(uid, &container.name) {
+            resources.cpuset_mems = nodes.to_string();
+        }
+        if let Some(bytes) = context.swap.limit(self.pod, container) {
+            resources.unified.insert(SWAP_FILE.to_owned(), bytes.to_string());
+        }
+        hold(resources, context.cgroups.page_sizes(), !context.options.single_process_oom_kill);
+    }
+
     async fn create(
         &self,
         container: &Container,
@@ -249,23 +265,8 @@ impl Launch<'_> {
             node_memory: self.context.node.borrow().memory,
             seccomp: &self.context.seccomp(),
         });
-        if let (Some(cpus), Some(resources)) = (
-            self.context.cpus.of(spec::uid(self.pod), &container.name),
-            container_config.linux.as_mut().and_then(|linux| linux.resources.as_mut()),
-        ) {
-            resources.cpuset_cpus = cpus.to_string();
-        }
-        if let (Some(nodes), Some(resources)) = (
-            self.context.memory.nodes(spec::uid(self.pod), &container.name),
-            container_config.linux.as_mut().and_then(|linux| linux.resources.as_mut()),
-        ) {
-            resources.cpuset_mems = nodes.to_string();
-        }
-        if let (Some(bytes), Some(resources)) = (
-            self.context.swap.limit(self.pod, container),
-            container_config.linux.as_mut().and_then(|linux| linux.resources.as_mut()),
-        ) {
-            resources.unified.insert(SWAP_FILE.to_owned(), bytes.to_string());
+        if let Some(resources) = container_config.linux.as_mut().and_then(|linux| linux.resources.as_mut()) {
+            self.add_limits(container, resources);
         }
         self.context.devices.provide(self.pod, container, &mut container_config).await.map_err(wrong)?;
         // Last: every mount, whoever asked for it, shows the pod's ids.

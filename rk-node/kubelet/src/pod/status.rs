@@ -14,6 +14,7 @@ use crate::clock;
 use crate::probes::{Outcome, ProbeKind, ProbeResults};
 use crate::resources::qos_class;
 use crate::runtime::{RuntimePod, State};
+use crate::shutdown::TERMINATED;
 
 /// Reason of a pod that the node needed gone.
 pub const EVICTED: &str = "Evicted";
@@ -64,7 +65,8 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
     }
     let sandbox_ready = sandbox.is_some_and(|s| s.host_network || !s.ips.is_empty());
     let mut conditions = conditions::conditions(pod, &init, &app, phase, sandbox_ready, &now);
-    if let Some((_, message)) = inputs.failure.filter(|(reason, _)| reason == EVICTED || reason == PREEMPTED) {
+    let disrupts = |reason: &str| [EVICTED, PREEMPTED, TERMINATED].contains(&reason);
+    if let Some((_, message)) = inputs.failure.filter(|(reason, _)| disrupts(reason)) {
         conditions.retain(|c| c.type_ != conditions::DISRUPTION);
         conditions.push(conditions::disruption(pod, message, &now));
     }

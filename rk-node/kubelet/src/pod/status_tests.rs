@@ -9,6 +9,7 @@ use super::decide_tests::{at, pod, runtime, sandbox};
 use super::status::{StatusInputs, pod_status};
 use crate::probes::{Outcome, ProbeKind, ProbeResults};
 use crate::runtime::RuntimePod;
+use crate::shutdown::{TERMINATED, TERMINATED_MESSAGE};
 
 fn status_of(pod: &Pod, runtime: &RuntimePod, terminal: bool) -> PodStatus {
     status_with(pod, runtime, terminal, &ProbeResults::default(), &BTreeMap::new())
@@ -157,4 +158,28 @@ fn times_of_unchanged_conditions_and_a_final_phase_stay() {
         "2020-01-01T00:00:00Z".parse().ok().map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time)
     );
     assert_eq!(status.host_ip.as_deref(), Some("192.168.0.1"));
+}
+
+#[test]
+fn a_pod_that_ends_with_its_machine_has_failed_and_says_why() {
+    let pod = pod(json!({"containers": [{"name": "a"}]}));
+    let failure = (TERMINATED.to_owned(), TERMINATED_MESSAGE.to_owned());
+    let status = pod_status(&StatusInputs {
+        pod: &pod,
+        runtime: &runtime(&pod, &[sandbox(0, false)], &["a:exited:0"]),
+        probes: &ProbeResults::default(),
+        waiting: &BTreeMap::new(),
+        host_ips: &[],
+        node_memory: 1 << 30,
+        terminal: true,
+        failure: Some(&failure),
+        resize_pending: None,
+        now: at(5000),
+    });
+    assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Terminated")));
+    assert_eq!(status.message.as_deref(), Some(TERMINATED_MESSAGE));
+    let conditions = status.conditions.unwrap();
+    let target = conditions.iter().find(|c| c.type_ == "DisruptionTarget").unwrap();
+    assert_eq!((target.status.as_str(), target.reason.as_deref()), ("True", Some("TerminationByKubelet")));
+    assert_eq!(target.message.as_deref(), Some(TERMINATED_MESSAGE));
 }

@@ -4,11 +4,13 @@ mod exec;
 mod grpc;
 mod handler;
 mod http;
+mod pace;
 mod state;
 mod tasks;
 mod tcp;
 
 pub use handler::{HandlerContext, HandlerError, lifecycle_handler};
+pub use pace::ProbePace;
 pub use state::{Outcome, ProbeKind, ProbeResults};
 pub use tasks::ProbeTasks;
 pub use tcp::addresses;

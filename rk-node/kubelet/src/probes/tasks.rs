@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::handler::{Finding, HandlerContext, probe_once};
+use super::pace::ProbePace;
 use super::state::{Counter, Outcome, ProbeKind, ProbeResults, Thresholds};
 use crate::clock;
 use crate::events::Recorder;
@@ -31,6 +32,7 @@ impl SharedResults {
 pub struct ProbeTasks {
     runtime: Runtime,
     recorder: Recorder,
+    pace: ProbePace,
     results: SharedResults,
     wake: Arc<Notify>,
     tasks: HashMap<(String, ProbeKind), AbortOnDropHandle<()>>,
@@ -73,8 +75,8 @@ fn wanted<'a>(pod: &'a Pod, runtime: &'a RuntimePod, results: &ProbeResults, sto
 
 impl ProbeTasks {
     /// No tasks yet; `wake` is notified when an outcome changes.
-    pub fn new(runtime: Runtime, recorder: Recorder, wake: Arc<Notify>) -> Self {
-        Self { runtime, recorder, results: SharedResults::default(), wake, tasks: HashMap::new() }
+    pub fn new(runtime: Runtime, recorder: Recorder, pace: ProbePace, wake: Arc<Notify>) -> Self {
+        Self { runtime, recorder, pace, results: SharedResults::default(), wake, tasks: HashMap::new() }
     }
 
     /// The outcomes so far.
@@ -126,6 +128,7 @@ impl ProbeTasks {
                 started_at: want.last.started_at,
                 pod: crate::events::PodRef::of(pod).container(want.container),
                 recorder: self.recorder.clone(),
+                pace: self.pace.clone(),
                 results: self.results.clone(),
                 wake: self.wake.clone(),
             };
@@ -151,6 +154,7 @@ struct ProbeTask {
     started_at: Option<Timestamp>,
     pod: crate::events::PodRef,
     recorder: Recorder,
+    pace: ProbePace,
     results: SharedResults,
     wake: Arc<Notify>,
 }
@@ -165,8 +169,16 @@ impl ProbeTask {
         self.started_at.map_or(Duration::ZERO, |at| clock::elapsed(Timestamp::now(), at))
     }
 
+    fn period(&self) -> Duration {
+        Duration::from_secs(self.probe.period_seconds.filter(|s| *s > 0).unwrap_or(10).unsigned_abs().into())
+    }
+
     /// One probe, counted.
     async fn try_once(&self) -> Finding {
+        let _turn = match self.probe.exec {
+            Some(_) => self.pace.turn(self.period()).await,
+            None => None,
+        };
         let begun = Instant::now();
         let finding = probe_once(&self.context, &self.probe).await;
         let result = match &finding {
@@ -195,8 +207,8 @@ impl ProbeTask {
     async fn run(self) {
         let initial = Duration::from_secs(self.probe.initial_delay_seconds.unwrap_or(0).max(0).unsigned_abs().into());
         tokio::time::sleep(initial.saturating_sub(self.age())).await;
-        let period =
-            Duration::from_secs(self.probe.period_seconds.filter(|s| *s > 0).unwrap_or(10).unsigned_abs().into());
+        let period = self.period();
+        tokio::time::sleep(self.pace.first_wait(period, self.age())).await;
         let thresholds = Thresholds::of(&self.probe);
         let mut counter = Counter::default();
         let mut ticks = tokio::time::interval(period);

@@ -41,6 +41,11 @@ impl RuntimeError {
         self.code == Code::NotFound
     }
 
+    /// Whether the disk had no room.
+    pub fn no_room(&self) -> bool {
+        self.code == Code::ResourceExhausted
+    }
+
     fn new(call: &'static str, status: &Status) -> Self {
         Self {
             call,

@@ -28,12 +28,38 @@ pub fn configz(options: &Options) -> Value {
         "podPidsLimit": options.pod_pids.and_then(|n| i64::try_from(n).ok()).unwrap_or(-1),
         "cgroupDriver": "cgroupfs",
         "cgroupsPerQOS": true,
-        "podsPerCore": options.pace.pods_per_core,
-        "nodeStatusUpdateFrequency": format!("{}s", options.pace.status_update.as_secs_f64()),
-        "nodeStatusReportFrequency": format!("{}s", options.pace.status_report.as_secs_f64()),
-        "nodeLeaseDurationSeconds": options.pace.lease_seconds,
-        "crashLoopBackOff": {"maxContainerRestartPeriod": format!("{}s", options.pace.longest_restart.as_secs_f64())},
-        "shutdownGracePeriod": format!("{}s", options.shutdown_grace.as_secs()),
+        "seccompDefault": options.seccomp_default,
+        "allowedUnsafeSysctls": options.unsafe_sysctls,
+        "staticPodPath": options.dirs.manifests,
+        "imagePullCredentialsVerificationPolicy": options.image_verification.as_str(),
+        "rotateCertificates": true,
+        "serverTLSBootstrap": true,
+        "tlsMinVersion": if options.tls.only_13 { "VersionTLS13" } else { "VersionTLS12" },
+        "tlsCipherSuites": options.tls.suites,
+        "failSwapOn": options.fail_swap_on,
+        "enableDebuggingHandlers": true,
+        "featureGates": {},
+    });
+    if !options.shutdown.by_priority.is_empty() {
+        config["shutdownGracePeriodByPodPriority"] = json!(options.shutdown.by_priority);
+    }
+    let exempt = options.image_verification.allowlist();
+    if !exempt.is_empty() {
+        config["preloadedImagesVerificationAllowlist"] = json!(exempt);
+    }
+    if let Some(members) = config.as_object_mut() {
+        for part in [shortages(options), paces(options), managers(options)] {
+            members.extend(part);
+        }
+    }
+    json!({"kubeletconfig": config})
+}
+
+/// The part of the document that is about what goes when, and how long it has to end.
+fn shortages(options: &Options) -> serde_json::Map<String, Value> {
+    let shortages = json!({
+        "shutdownGracePeriod": format!("{}s", options.shutdown.whole.as_secs()),
+        "shutdownGracePeriodCriticalPods": format!("{}s", options.shutdown.critical.as_secs()),
         "evictionHard": thresholds(options.eviction, |_| true),
         "evictionMinimumReclaim": thresholds(options.minimum_reclaim, |signal| options.minimum_reclaim.of(signal) != Amount::Units(0)),
         "evictionSoft": thresholds(options.soft_eviction.thresholds, |signal| options.soft_eviction.grace.contains_key(&signal)),
@@ -45,32 +71,26 @@ pub fn configz(options: &Options) -> Value {
         "imageGCLowThresholdPercent": options.image_gc.low,
         "imageMinimumGCAge": format!("{}s", options.image_gc.youngest.as_secs()),
         "imageMaximumGCAge": format!("{}s", options.image_gc.oldest.as_secs()),
-        "seccompDefault": options.seccomp_default,
-        "allowedUnsafeSysctls": options.unsafe_sysctls,
-        "staticPodPath": options.dirs.manifests,
+    });
+    shortages.as_object().cloned().unwrap_or_default()
+}
+
+/// The part of the document that is about how often, how long and how much at once.
+fn paces(options: &Options) -> serde_json::Map<String, Value> {
+    let paces = json!({
+        "podsPerCore": options.pace.pods_per_core,
+        "nodeStatusUpdateFrequency": format!("{}s", options.pace.status_update.as_secs_f64()),
+        "nodeStatusReportFrequency": format!("{}s", options.pace.status_report.as_secs_f64()),
+        "nodeLeaseDurationSeconds": options.pace.lease_seconds,
+        "crashLoopBackOff": {"maxContainerRestartPeriod": format!("{}s", options.pace.longest_restart.as_secs_f64())},
         "containerLogMaxSize": options.logs.size.to_string(),
         "containerLogMaxFiles": options.logs.files,
         "containerLogMonitorInterval": format!("{}s", options.logs.monitor.as_secs_f64()),
         "containerLogMaxWorkers": options.logs.workers,
         "serializeImagePulls": options.pace.parallel_pulls == 1,
         "maxParallelImagePulls": options.pace.parallel_pulls,
-        "imagePullCredentialsVerificationPolicy": options.image_verification.as_str(),
-        "rotateCertificates": true,
-        "serverTLSBootstrap": true,
-        "tlsMinVersion": if options.tls.only_13 { "VersionTLS13" } else { "VersionTLS12" },
-        "tlsCipherSuites": options.tls.suites,
-        "failSwapOn": options.fail_swap_on,
-        "enableDebuggingHandlers": true,
-        "featureGates": {},
     });
-    let exempt = options.image_verification.allowlist();
-    if !exempt.is_empty() {
-        config["preloadedImagesVerificationAllowlist"] = json!(exempt);
-    }
-    if let Some(members) = config.as_object_mut() {
-        members.extend(managers(options));
-    }
-    json!({"kubeletconfig": config})
+    paces.as_object().cloned().unwrap_or_default()
 }
 
 /// The part of the document that is about what pods have for themselves.

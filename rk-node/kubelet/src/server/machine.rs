@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use rk_cri_api::v1::{PsiData, PsiStats};
 
 use super::stats::{Interface, Usage, field};
+use crate::node::most_tasks;
 
 fn read(dir: &Path, file: &str) -> String {
     fs::read_to_string(dir.join(file)).unwrap_or_default()
@@ -91,8 +92,7 @@ pub fn interfaces(text: &str) -> Vec<Interface> {
 
 /// How many processes and threads there can be, and how many there are.
 pub fn processes() -> (Option<u64>, Option<u64>) {
-    let most = read(Path::new("/proc/sys/kernel"), "pid_max").trim().parse().ok();
-    (most, running(&read(Path::new("/proc"), "loadavg")))
+    (most_tasks(), running(&read(Path::new("/proc"), "loadavg")))
 }
 
 /// The number behind the slash of `/proc/loadavg`.

@@ -90,21 +90,19 @@ fn plan(wanted: &Shown, mirrors: &[Pod]) -> Plan {
 }
 
 /// The object that shows a static pod.
-fn mirror_of(pod: &Pod, node: &str, node_uid: Option<String>) -> Pod {
+fn mirror_of(pod: &Pod, node: &str, node_uid: &str) -> Pod {
     let mut mirror = pod.clone();
     let hash = annotation(pod, HASH).unwrap_or_default().to_owned();
     mirror.metadata.uid = None;
     mirror.metadata.annotations.get_or_insert_default().insert(MIRROR.into(), hash);
-    mirror.metadata.owner_references = node_uid.map(|uid| {
-        vec![OwnerReference {
-            api_version: "v1".into(),
-            kind: "Node".into(),
-            name: node.to_owned(),
-            uid,
-            controller: Some(true),
-            ..Default::default()
-        }]
-    });
+    mirror.metadata.owner_references = Some(vec![OwnerReference {
+        api_version: "v1".into(),
+        kind: "Node".into(),
+        name: node.to_owned(),
+        uid: node_uid.to_owned(),
+        controller: Some(true),
+        ..Default::default()
+    }]);
     mirror
 }
 
@@ -211,16 +209,17 @@ async fn reconcile(
         return Ok(left);
     }
     let nodes: Api<Node> = Api::all(client.clone());
-    let node_uid = nodes.get_opt(node).await?.and_then(|n| n.metadata.uid);
+    // The API takes mirrors that their Node owns alone: until there is one, there are none.
+    let Some(node_uid) = nodes.get_opt(node).await?.and_then(|n| n.metadata.uid) else { return Ok(left) };
     for pod in plan.create.iter().filter_map(|uid| wanted.present.get(uid)) {
         let api: Api<Pod> = Api::namespaced(client.clone(), spec::namespace(pod));
-        match api.create(&PostParams::default(), &mirror_of(pod, node, node_uid.clone())).await {
+        match api.create(&PostParams::default(), &mirror_of(pod, node, &node_uid)).await {
             Ok(_) => {
                 tracing::info!(pod = %spec::name(pod), "a static pod has its mirror");
                 status.write_again(spec::uid(pod));
             }
-            // Another pod has the name: the next look tells more.
-            Err(kube::Error::Api(status)) if status.code == 409 => {
+            // Another pod has the name, or the pod names what no mirror may: the others are shown.
+            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 409) => {
                 tracing::warn!(pod = %spec::name(pod), "a static pod has no mirror: {}", status.message);
             }
             Err(error) => return Err(error),
@@ -265,8 +264,10 @@ mod tests {
         ] {
             assert_eq!(plan(&wanted, &mirrors), want);
         }
-        let made = mirror_of(&one, "n", Some("node-uid".into()));
+        let made = mirror_of(&one, "n", "node-uid");
         assert_eq!((annotation(&made, MIRROR), &made.metadata.uid), (Some("1"), &None));
+        let owner = &made.metadata.owner_references.as_ref().expect("an owner")[0];
+        assert_eq!((owner.uid.as_str(), owner.controller, owner.block_owner_deletion), ("node-uid", Some(true), None));
     }
 
     #[test]

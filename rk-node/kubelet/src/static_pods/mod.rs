@@ -5,4 +5,4 @@ mod removals;
 mod source;
 
 pub use mirror::{Shown, mirror_loop, shows};
-pub use source::{is_mirror, is_static, read_all, same_edition, watch_loop};
+pub use source::{Manifests, is_mirror, is_static, same_edition, watch_loop};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Toleration};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
@@ -21,6 +22,8 @@ pub const HASH: &str = "kubernetes.io/config.hash";
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Where static pods come from.
 const FILE: &str = "file";
+/// What stands for the directory in the source of pods that the machine config has.
+const GIVEN: &str = "machine-config";
 /// How often the directory is looked at.
 const PERIOD: Duration = Duration::from_secs(2);
 /// Larger files are no manifests.
@@ -113,9 +116,42 @@ fn read(dir: &Path, node: &str) -> Vec<(OsString, Pod)> {
     pods
 }
 
-/// All static pods, by their UID.
-pub fn read_all(dir: &Path, node: &str) -> BTreeMap<String, Arc<Pod>> {
-    read(dir, node).into_iter().map(|(_, pod)| (spec::uid(&pod).to_owned(), Arc::new(pod))).collect()
+/// The static pods that the machine config has, each with a name that no file has.
+fn given(pods: &[Value], node: &str) -> Vec<(OsString, Pod)> {
+    let mut read = Vec::new();
+    for pod in pods {
+        let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let source = format!("{GIVEN}/{}/{}", text("/metadata/namespace"), text("/metadata/name"));
+        match parse(&pod.to_string(), Path::new(&source), node) {
+            Ok(pod) => read.push((source.into(), pod)),
+            Err(problem) => tracing::warn!(manifest = source, "a static pod is left out: {problem}"),
+        }
+    }
+    read
+}
+
+/// Where the static pods of a node come from.
+#[derive(Clone, Debug)]
+pub struct Manifests {
+    /// A directory of manifests, which need not be there.
+    pub dir: PathBuf,
+    /// Pods that are given besides.
+    pub given: Vec<Value>,
+    /// The node.
+    pub node: String,
+}
+
+impl Manifests {
+    fn read(&self) -> Vec<(OsString, Pod)> {
+        let mut pods = read(&self.dir, &self.node);
+        pods.extend(given(&self.given, &self.node));
+        pods
+    }
+
+    /// All static pods, by their UID.
+    pub fn pods(&self) -> BTreeMap<String, Arc<Pod>> {
+        self.read().into_iter().map(|(_, pod)| (spec::uid(&pod).to_owned(), Arc::new(pod))).collect()
+    }
 }
 
 /// Whether both are one pod from one appearance of its manifest: one that was taken away and put back is to run anew.
@@ -152,19 +188,20 @@ fn stamp(dir: &Path) -> Vec<(PathBuf, u64, Option<std::time::SystemTime>)> {
 }
 
 /// Tells of changes for ever.
-pub async fn watch_loop(dir: PathBuf, node: String, tell: watch::Sender<BTreeMap<String, Arc<Pod>>>) {
-    let removals = Removals::new(&dir);
-    let mut seen = stamp(&dir);
+pub async fn watch_loop(manifests: Manifests, tell: watch::Sender<BTreeMap<String, Arc<Pod>>>) {
+    let dir = &manifests.dir;
+    let removals = Removals::new(dir);
+    let mut seen = stamp(dir);
     loop {
         tokio::time::sleep(PERIOD).await;
         // Removals come first: what goes after them is missing now or named the next time.
-        let removed = removals.take(&dir);
-        let now = stamp(&dir);
+        let removed = removals.take(dir);
+        let now = stamp(dir);
         if now == seen && removed.is_empty() {
             continue;
         }
         seen = now;
-        let found = read(&dir, &node);
+        let found = manifests.read();
         tell.send_if_modified(|known| match news(known, found, &removed) {
             Some(pods) => {
                 *known = pods;
@@ -192,17 +229,28 @@ mod tests {
         write("torn.yaml", "apiVersion: v1\nkind: Pod\nmeta");
         write("empty.json", r#"{"metadata": {"name": "e"}, "spec": {"containers": []}}"#);
         write("account.yaml", &good.replace("{containers", "{serviceAccountName: a, containers"));
-        let pods = read_all(dir.path(), "Node-1");
+        let mut manifests = Manifests { dir: dir.path().to_owned(), given: Vec::new(), node: "Node-1".into() };
+        let pods = manifests.pods();
         assert_eq!(pods.len(), 1);
         let (uid, pod) = pods.first_key_value().unwrap();
         assert_eq!(pod.metadata.name.as_deref(), Some("web-node-1"));
         assert_eq!((pod.metadata.namespace.as_deref(), annotation(pod, HASH)), (Some("default"), Some(uid.as_str())));
         assert!(is_static(pod) && !is_mirror(pod));
         assert_eq!(pod.spec.as_ref().unwrap().termination_grace_period_seconds, Some(30));
-        let again = read_all(dir.path(), "Node-1");
+        let again = manifests.pods();
         assert_eq!(again.keys().collect::<Vec<_>>(), [uid]);
         write("web.yaml", &good.replace("image: i", "image: j"));
-        assert!(!read_all(dir.path(), "Node-1").contains_key(uid), "another content is another pod");
+        assert!(!manifests.pods().contains_key(uid), "another content is another pod");
+        let named = |name: &str| {
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "kube-system"},
+                "spec": {"containers": [{"name": "c", "image": "i"}]}})
+        };
+        manifests.given = vec![named("own"), json!({"kind": "Pod", "metadata": {"name": "empty"}}), named("other")];
+        let with_given = manifests.pods();
+        let own = with_given.values().find(|pod| pod.metadata.name.as_deref() == Some("own-node-1")).unwrap();
+        assert_eq!((with_given.len(), spec::namespace(own), is_static(own)), (3, "kube-system", true));
+        manifests.given.swap(0, 2);
+        assert!(manifests.pods().contains_key(spec::uid(own)), "their order means nothing");
     }
 
     #[test]

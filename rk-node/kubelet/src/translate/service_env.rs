@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 /// What is kept of a Service for this.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ServiceInfo {
     /// Its cluster IP.
     pub cluster_ip: String,

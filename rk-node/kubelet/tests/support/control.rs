@@ -66,12 +66,17 @@ impl Control {
         let ca = std::fs::read_to_string(dir.join("pki/ca.crt")).unwrap();
         Self { child, endpoint, client, ca_hash: pin(&ca) }
     }
+
+    /// Ends it at once; nothing answers at its endpoint any more.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Drop for Control {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Rig {
     pub cri: FakeCri,
     pub options: Options,
     pub kubelet: Option<AbortOnDropHandle<()>>,
+    /// Tells the kubelet that the machine goes down.
+    pub stop: watch::Sender<bool>,
 }
 
 pub fn options(dir: &Path, control: &Control) -> Options {
@@ -59,7 +61,7 @@ impl Rig {
         let options = options(dir.path(), &control);
         std::fs::create_dir_all(&options.dirs.kubelet).unwrap();
         let cri = FakeCri::serve(&options.dirs.cri_socket);
-        let mut rig = Self { dir, control, cri, options, kubelet: None };
+        let mut rig = Self { dir, control, cri, options, kubelet: None, stop: watch::Sender::new(false) };
         rig.start_kubelet();
         rig.node_ready().await;
         rig
@@ -67,10 +69,11 @@ impl Rig {
 
     pub fn start_kubelet(&mut self) {
         let options = self.options.clone();
+        let (stop, shutdown) = watch::channel(false);
+        self.stop = stop;
         self.kubelet = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let session = rk_kubelet::join(&options).await;
             let (pod_cidr, _keep) = watch::channel(None);
-            let (_running, shutdown) = watch::channel(false);
             rk_kubelet::run(options, session, Hooks { pod_cidr, shutdown }).await.unwrap();
         })));
     }

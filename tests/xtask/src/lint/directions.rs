@@ -47,15 +47,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("rk-api", &[]),
+    ("rk-quota", &["rk-api"]),
     ("rk-cel", &["rk-api"]),
     ("rk-store", &[]),
     ("rk-lenient", &[]),
     ("rk-watch", &[]),
     ("rk-client", &["rk-watch"]),
     ("rk-openapi", &["rk-api"]),
-    ("rk-apiserver", &["rk-api", "rk-cel", "rk-store", "rk-openapi"]),
+    ("rk-apiserver", &["rk-api", "rk-quota", "rk-cel", "rk-store", "rk-openapi"]),
     ("rk-scheduler", &["rk-client", "rk-lenient", "rk-api"]),
-    ("rk-controllers", &["rk-client", "rk-watch", "rk-lenient", "rk-api"]),
+    ("rk-controllers", &["rk-client", "rk-watch", "rk-lenient", "rk-api", "rk-quota"]),
     (
         "rk-control",
         &["rk-api", "rk-store", "rk-client", "rk-openapi", "rk-apiserver", "rk-scheduler", "rk-controllers"],
@@ -65,7 +66,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rk-kernel", &["rk-config"]),
     ("rk-image", &["rk-config", "rk-gpt", "rk-slots"]),
     ("rk-qemu", &["rk-config"]),
-    ("rk-tests", &["rk-machine-proto", "rk-qemu", "rk-image", "rk-kernel", "rk-config"]),
+    ("rk-tests", &["rk-machine-proto", "rk-plugin-api", "rk-qemu", "rk-image", "rk-kernel", "rk-config"]),
     ("xtask", &["rk-qemu", "rk-image", "rk-kernel", "rk-config"]),
 ];
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 /// The packages whose binaries go into the image.
 const IMAGE: &[&str] = &["rk-init", "rk", "rk-shim"];
@@ -34,6 +34,24 @@ impl Profile {
     }
 }
 
+/// What `/version` tells of the source: the commit, its date, and whether there are changes besides. Nothing outside of a
+/// repository.
+fn source(paths: &Paths) -> Vec<(&'static str, String)> {
+    let git = |args: &[&str]| {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(&paths.root).args(args).env("TZ", "UTC");
+        run::output(&mut command).ok().map(|text| text.trim().to_owned())
+    };
+    let date = ["show", "--no-patch", "--format=%cd", "--date=format-local:%Y-%m-%dT%H:%M:%SZ", "HEAD"];
+    let (Some(commit), Some(date), Some(changes)) =
+        (git(&["rev-parse", "HEAD"]), git(&date), git(&["status", "--porcelain"]))
+    else {
+        return Vec::new();
+    };
+    let tree = if changes.is_empty() { "clean" } else { "dirty" };
+    vec![("RK_GIT_COMMIT", commit), ("RK_BUILD_DATE", date), ("RK_GIT_TREE_STATE", tree.to_owned())]
+}
+
 /// Builds them and answers their folder.
 pub fn build(paths: &Paths, step: &Step, profile: Profile) -> Result<(PathBuf, String)> {
     let mut command = run::cargo(&paths.root);
@@ -41,6 +59,9 @@ pub fn build(paths: &Paths, step: &Step, profile: Profile) -> Result<(PathBuf, S
     let host = if profile == Profile::Release { HOST } else { &[] };
     for package in IMAGE.iter().chain(host) {
         command.args(["--package", package]);
+    }
+    if profile == Profile::Image {
+        command.envs(source(paths));
     }
     let mut child = command
         .stdin(Stdio::null())

@@ -2,6 +2,7 @@
 
 mod order;
 
+use serde_json::map::Entry;
 use serde_json::{Number, Value};
 
 pub(super) use order::in_order;
@@ -120,10 +121,15 @@ impl<'a> Parser<'a> {
                 true => format!("{key}{inner}"),
                 false => format!("{key}.{inner}"),
             });
-            if object.contains_key(&key) {
-                self.duplicates.push(key.clone());
+            match object.entry(key) {
+                Entry::Vacant(place) => {
+                    place.insert(value);
+                }
+                Entry::Occupied(mut place) => {
+                    self.duplicates.push(place.key().clone());
+                    place.insert(value);
+                }
             }
-            object.insert(key, value);
             self.space();
             match self.next()? {
                 b',' => {}
@@ -229,13 +235,13 @@ impl<'a> Parser<'a> {
     fn string(&mut self) -> Result<String, DecodeError> {
         self.at += 1;
         let start = self.at;
-        loop {
-            match self.next()? {
-                b'"' => return self.text(start, self.at - 1).map(str::to_owned),
-                b'\\' => break,
-                byte @ 0..0x20 => return Err(unexpected(byte, "in string literal")),
-                _ => {}
-            }
+        // Nearly every string ends at the first byte that means something.
+        let rest = self.body.get(start..).unwrap_or_default();
+        self.at += rest.iter().position(|byte| matches!(*byte, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len());
+        match self.next()? {
+            b'"' => return self.text(start, self.at - 1).map(str::to_owned),
+            b'\\' => {}
+            byte => return Err(unexpected(byte, "in string literal")),
         }
         // An escape: from here on piece by piece.
         let mut out = self.text(start, self.at - 1)?.to_owned();

@@ -46,6 +46,7 @@ async fn ask(request: &Request<'_>, question: &Question) -> Answer {
         namespace: question.namespace.clone(),
         name: question.name.clone(),
         path: question.path.clone(),
+        ..Attributes::default()
     };
     let user = account.as_ref().unwrap_or(request.user);
     match request.core.authorizer.allowed(request.core, user, &attributes).await {

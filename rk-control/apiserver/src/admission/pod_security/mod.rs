@@ -1,107 +1,21 @@
-//! PodSecurity: the Pod Security Standards by namespace label (KEP-2579): enforce, warn, audit at a level each.
+//! PodSecurity: the Pod Security Standards by namespace label (KEP-2579): enforce, warn, audit at a level and version each.
 
 mod baseline;
+mod checks;
+mod namespaces;
+mod policy;
 mod restricted;
+mod subject;
+#[cfg(test)]
+mod tests;
 
 use rk_api::meta;
 use rk_api::status::Status;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use self::policy::{Policy, Standard};
+use self::subject::Subject;
 use super::{Operation, Request};
-
-/// A level of the standards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Level {
-    Privileged,
-    Baseline,
-    Restricted,
-}
-
-impl Level {
-    fn parse(text: &str) -> Self {
-        match text {
-            "baseline" => Self::Baseline,
-            "restricted" => Self::Restricted,
-            // Upstream is as strict as it can be with words that it does not know.
-            "" | "privileged" => Self::Privileged,
-            _ => Self::Restricted,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Privileged => "privileged",
-            Self::Baseline => "baseline",
-            Self::Restricted => "restricted",
-        }
-    }
-}
-
-/// One broken rule: its name and what breaks it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Violation {
-    rule: String,
-    detail: String,
-}
-
-impl Violation {
-    fn new(rule: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { rule: rule.into(), detail: detail.into() }
-    }
-}
-
-/// What the checks look at.
-struct Subject<'a> {
-    metadata: &'a Value,
-    spec: &'a Value,
-}
-
-/// A container and its name.
-type Container<'a> = (&'a str, &'a Value);
-
-impl<'a> Subject<'a> {
-    fn containers(&self) -> impl Iterator<Item = Container<'a>> {
-        let spec = self.spec;
-        ["initContainers", "containers", "ephemeralContainers"]
-            .into_iter()
-            .flat_map(move |list| meta::at(spec, &[list]).as_array().into_iter().flatten())
-            .map(|container| (meta::text(container, &["name"]), container))
-    }
-
-    fn is_windows(&self) -> bool {
-        meta::text(self.spec, &["os", "name"]) == "windows"
-    }
-
-    /// Names of the containers for which something holds, as messages quote them.
-    fn naming(&self, holds: impl Fn(&Value) -> bool) -> Option<String> {
-        let names: Vec<String> =
-            self.containers().filter(|(_, container)| holds(container)).map(|(name, _)| format!("{name:?}")).collect();
-        let noun = if names.len() == 1 { "container" } else { "containers" };
-        (!names.is_empty()).then(|| format!("{noun} {}", names.join(", ")))
-    }
-}
-
-fn judge(level: Level, subject: &Subject<'_>) -> Vec<Violation> {
-    let mut broken = Vec::new();
-    if level >= Level::Baseline {
-        baseline::check(subject, level == Level::Baseline, &mut broken);
-    }
-    if level >= Level::Restricted {
-        restricted::check(subject, &mut broken);
-    }
-    broken
-}
-
-fn describe(broken: &[Violation]) -> String {
-    broken.iter().map(|violation| format!("{} ({})", violation.rule, violation.detail)).collect::<Vec<_>>().join(", ")
-}
-
-fn level_of(labels: &Map<String, Value>, mode: &str) -> (Level, String) {
-    let text = |key: String| labels.get(&key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let level = Level::parse(&text(format!("pod-security.kubernetes.io/{mode}")));
-    let version = text(format!("pod-security.kubernetes.io/{mode}-version"));
-    (level, if version.is_empty() { "latest".to_owned() } else { version })
-}
 
 /// Where the pod template of a workload is.
 fn template_path(request: &Request<'_>) -> Option<&'static [&'static str]> {
@@ -121,6 +35,9 @@ pub(super) async fn validate(
     warnings: &mut Vec<String>,
 ) -> Result<(), Status> {
     let Some(object) = object.filter(|_| request.operation != Operation::Delete) else { return Ok(()) };
+    if request.is("", "namespaces") {
+        return namespaces::validate(request, object, warnings).await;
+    }
     let pod = request.is("", "pods") || request.is_sub("", "pods", "ephemeralcontainers");
     let template = template_path(request).filter(|_| request.subresource.is_empty());
     if !pod && template.is_none() {
@@ -129,89 +46,62 @@ pub(super) async fn validate(
     if pod && request.old.is_some_and(|old| !significant(old, object)) {
         return Ok(());
     }
+    let body = template.map_or(object, |path| meta::at(object, path));
+    // A replication controller may do without a template.
+    if body.is_null() {
+        return Ok(());
+    }
     let Some(namespace) = request.core.consult("", "v1", "namespaces", "", request.namespace).await? else {
         return Ok(());
     };
-    let Some(labels) = meta::labels(&namespace).as_object() else { return Ok(()) };
-    let body = template.map_or(object, |path| meta::at(object, path));
-    let (metadata, spec) = (body.get("metadata").unwrap_or(&Value::Null), body.get("spec").unwrap_or(&Value::Null));
-    let subject = Subject { metadata, spec };
-    let (enforced, version) = level_of(labels, "enforce");
-    if pod {
-        let broken = judge(enforced, &subject);
-        if !broken.is_empty() {
-            return Err(request.forbid(&format!(
-                "violates PodSecurity \"{}:{version}\": {}",
-                enforced.name(),
-                describe(&broken)
-            )));
-        }
+    // Labels that are wrong were refused when they were written, or count as strict.
+    let (policy, _) = Policy::of(meta::labels(&namespace));
+    let subject = Subject::of(body);
+    audit(request, policy.audit, &subject);
+    if pod && let Some(found) = violations(policy.enforce, &subject) {
+        return Err(request.forbid(&format!("violates PodSecurity {found}")));
     }
-    let (warned, version) = level_of(labels, "warn");
     // What is enforced already needs no warning.
-    let redundant = pod && warned <= enforced;
-    let broken = if redundant { Vec::new() } else { judge(warned, &subject) };
-    if !broken.is_empty() {
-        warnings.push(format!("would violate PodSecurity \"{}:{version}\": {}", warned.name(), describe(&broken)));
-    }
-    let (audited, version) = level_of(labels, "audit");
-    let broken = judge(audited, &subject);
-    if !broken.is_empty() {
-        tracing::info!(
-            namespace = request.namespace,
-            name = request.name,
-            level = audited.name(),
-            version,
-            violations = describe(&broken),
-            "pod security audit"
-        );
+    let redundant = pod && policy.warn == policy.enforce;
+    if !redundant && let Some(found) = violations(policy.warn, &subject) {
+        warnings.push(format!("would violate PodSecurity {found}"));
     }
     Ok(())
 }
 
-/// Whether an update touches what the standards look at: of a pod, only images and ephemeral containers can change at all.
-fn significant(old: &Value, new: &Value) -> bool {
-    old.get("spec") != new.get("spec")
-        || meta::at(old, &["metadata", "annotations"]) != meta::at(new, &["metadata", "annotations"])
+/// The standard and how a pod breaks it, if it does.
+fn violations(standard: Standard, subject: &Subject<'_>) -> Option<String> {
+    let broken = checks::judge(standard, subject);
+    (!broken.is_empty()).then(|| format!("{:?}: {}", standard.to_string(), checks::describe(&broken)))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn broken(level: Level, spec: Value) -> Vec<String> {
-        let subject = Subject { metadata: &Value::Null, spec: &spec };
-        judge(level, &subject).into_iter().map(|violation| violation.rule).collect()
+fn audit(request: &Request<'_>, standard: Standard, subject: &Subject<'_>) {
+    if let Some(violations) = violations(standard, subject) {
+        tracing::info!(namespace = request.namespace, name = request.name, violations, "pod security audit");
     }
+}
 
-    #[test]
-    fn baseline_refuses_what_reaches_the_host() {
-        let spec = json!({"hostNetwork": true, "volumes": [{"name": "h", "hostPath": {"path": "/"}}], "containers": [
-            {"name": "a", "securityContext": {"privileged": true, "capabilities": {"add": ["SYS_ADMIN"]}}, "ports": [{"hostPort": 80}]},
-        ]});
-        assert_eq!(
-            broken(Level::Baseline, spec),
-            ["non-default capabilities", "host namespaces", "hostPath volumes", "hostPort", "privileged"]
-        );
-        assert!(broken(Level::Baseline, json!({"containers": [{"name": "a"}]})).is_empty());
-    }
+/// Whether an update touches what the standards look at: of what can change at all, images, ephemeral containers and the
+/// annotations that were seccomp profiles once.
+fn significant(old: &Value, new: &Value) -> bool {
+    let annotation = |pod: &Value, key: &str| meta::text(pod, &["metadata", "annotations", key]).to_owned();
+    let differs = |key: &str| annotation(old, key) != annotation(new, key);
+    let changed = |before: &Value, after: &Value| {
+        let key = format!("{}{}", baseline::SECCOMP_PREFIX, meta::text(after, &["name"]));
+        meta::text(before, &["image"]) != meta::text(after, &["image"]) || differs(&key)
+    };
+    let lasting = ["containers", "initContainers"].into_iter().any(|field| {
+        let (before, after) = (list(old, field), list(new, field));
+        before.len() != after.len() || before.iter().zip(after).any(|(before, after)| changed(before, after))
+    });
+    let added = list(new, "ephemeralContainers").iter().any(|after| {
+        let same = |before: &&Value| meta::text(before, &["name"]) == meta::text(after, &["name"]);
+        let before = list(old, "ephemeralContainers").iter().find(same);
+        before.is_none_or(|before| changed(before, after))
+    });
+    differs(baseline::SECCOMP_OF_POD) || lasting || added
+}
 
-    #[test]
-    fn restricted_asks_for_every_precaution() {
-        assert_eq!(
-            broken(Level::Restricted, json!({"containers": [{"name": "a"}]})),
-            [
-                "allowPrivilegeEscalation != false",
-                "unrestricted capabilities",
-                "runAsNonRoot != true",
-                "seccompProfile",
-            ]
-        );
-        let careful = json!({
-            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [{"name": "a", "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}],
-        });
-        assert!(broken(Level::Restricted, careful).is_empty());
-    }
+fn list<'a>(pod: &'a Value, field: &str) -> &'a [Value] {
+    meta::at(pod, &["spec", field]).as_array().map(Vec::as_slice).unwrap_or_default()
 }

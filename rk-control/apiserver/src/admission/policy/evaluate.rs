@@ -1,5 +1,7 @@
 //! Running the expressions of one policy on one change. Pure: what the authorizer is to say is asked for by an error.
 
+use std::time::{Duration, Instant};
+
 use rk_cel::{
     Answer, CONDITIONS_BUDGET, Context, EXPRESSION_LIMIT, Failure, Program, Question, REQUEST_BUDGET, Value as Cel,
 };
@@ -7,9 +9,25 @@ use serde_json::Value;
 
 use super::super::expression::{Met, Scene};
 use super::read::{Mutation, Policy, Validation};
+use crate::metrics::CheckError;
 
 /// Longest message of an expression, in bytes; upstream's figure.
 const MAX_MESSAGE: usize = 5 * 1024;
+
+/// What a check was, beside its verdict.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Check {
+    pub(super) error: CheckError,
+    pub(super) took: Duration,
+}
+
+/// What the validations of a policy say of a change.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    pub(super) denials: Vec<Denial>,
+    /// Failures that the policy lets pass.
+    pub(super) ignored: Vec<Check>,
+}
 
 /// Why a change is denied.
 #[derive(Debug, PartialEq)]
@@ -19,12 +37,22 @@ pub(super) struct Denial {
     pub(super) reason: String,
     /// Whether it denies whatever the binding's actions are.
     pub(super) always: bool,
+    pub(super) check: Check,
 }
 
 impl Denial {
     /// The policy or its binding cannot be used.
     pub(super) fn misconfigured(message: String) -> Self {
-        Self { message, reason: String::new(), always: true }
+        let check = Check { error: CheckError::Invalid, took: Duration::ZERO };
+        Self { message, reason: String::new(), always: true, check }
+    }
+}
+
+/// What sort of failure it is.
+fn error_of(failure: &Failure) -> CheckError {
+    match failure {
+        Failure::Cost => CheckError::Budget,
+        Failure::Error(_) | Failure::Ask(_) => CheckError::Invalid,
     }
 }
 
@@ -59,7 +87,7 @@ fn conditions(
     })
 }
 
-/// The validations of a policy that a change does not pass.
+/// What the validations of a policy say that a change does not pass.
 ///
 /// # Errors
 /// The authorizer is to be asked.
@@ -68,26 +96,43 @@ pub(super) fn validate(
     scene: &Scene,
     params: &Value,
     answers: &[(Question, Answer)],
-) -> Result<Vec<Denial>, Failure> {
+) -> Result<Findings, Failure> {
+    let mut findings = Findings::default();
     match conditions(policy, scene, params, answers)? {
-        None => return Ok(Vec::new()),
-        Some(Err(why)) => return Ok(policy.fail_closed.then(|| Denial::misconfigured(why)).into_iter().collect()),
+        None => return Ok(findings),
+        Some(Err(why)) => {
+            let error = if policy.broken.is_some() { CheckError::Compile } else { CheckError::Invalid };
+            let check = Check { error, took: Duration::ZERO };
+            if policy.fail_closed {
+                findings.denials.push(Denial { check, ..Denial::misconfigured(why) });
+            } else {
+                findings.ignored.push(check);
+            }
+            return Ok(findings);
+        }
         Some(Ok(())) => {}
     }
     let mut context = context(policy, scene, params, answers, REQUEST_BUDGET);
     context.set_lazy(&policy.variables);
-    let mut denials = Vec::new();
     for validation in &policy.validations {
-        let message = match context.run(&validation.program, EXPRESSION_LIMIT) {
+        let started = Instant::now();
+        let (message, error) = match context.run(&validation.program, EXPRESSION_LIMIT) {
             Ok(Cel::Bool(true)) => continue,
-            Ok(_) => message(validation, &mut context)?,
+            Ok(_) => (message(validation, &mut context)?, CheckError::None),
             Err(ask @ Failure::Ask(_)) => return Err(ask),
-            Err(_) if !policy.fail_closed => continue,
-            Err(failure) => format!("expression '{}' resulted in error: {failure}", validation.expression),
+            Err(failure) if !policy.fail_closed => {
+                findings.ignored.push(Check { error: error_of(&failure), took: started.elapsed() });
+                continue;
+            }
+            Err(failure) => {
+                let told = format!("expression '{}' resulted in error: {failure}", validation.expression);
+                (told, error_of(&failure))
+            }
         };
-        denials.push(Denial { message, reason: validation.reason.clone(), always: false });
+        let check = Check { error, took: started.elapsed() };
+        findings.denials.push(Denial { message, reason: validation.reason.clone(), always: false, check });
     }
-    Ok(denials)
+    Ok(findings)
 }
 
 /// What a validation says: its own expression's words, its message, or the expression that does not hold.

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use super::expression::{Scene, with_answers};
 use super::{Request, matching, webhook};
-use evaluate::Denial;
+use evaluate::{Check, Denial, Findings};
 use read::{Binding, Kind, Policy};
 
 /// Lets every validating policy judge a change.
@@ -37,14 +37,27 @@ pub(super) async fn validate(
     let mut denied = None;
     for policy in &*read::policies(request, Kind::Validating).await? {
         for binding in &policy.bindings {
-            for denial in judge(policy, binding, request, object).await? {
+            let findings = judge(policy, binding, request, object).await?;
+            let observe = |check: Check, action: &'static str| {
+                let own = &request.core.metrics.policies;
+                own.observe(&policy.name, &binding.name, check.error, action, check.took);
+            };
+            for check in findings.ignored {
+                observe(check, "allow");
+            }
+            for denial in findings.denials {
                 let text = &denial.message;
+                if binding.acts("Audit") {
+                    observe(denial.check, "audit");
+                }
                 if denial.always || binding.acts("Deny") {
+                    observe(denial.check, "deny");
                     let by = format!("ValidatingAdmissionPolicy '{}' with binding '{}'", policy.name, binding.name);
                     denied.get_or_insert_with(|| {
                         refusal(request, &denial.reason, format!("{by} denied request: {text}"))
                     });
                 } else if binding.acts("Warn") {
+                    observe(denial.check, "warn");
                     let (policy, binding) = (&policy.name, &binding.name);
                     warnings.push(format!(
                         "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{binding}': {text}"
@@ -62,23 +75,31 @@ async fn judge(
     binding: &Binding,
     request: &Request<'_>,
     object: Option<&Value>,
-) -> Result<Vec<Denial>, Status> {
-    let Some(row) = concerned(policy, binding, request, object).await? else { return Ok(Vec::new()) };
+) -> Result<Findings, Status> {
+    let mut findings = Findings::default();
+    let Some(row) = concerned(policy, binding, request, object).await? else { return Ok(findings) };
     let params = match params::of(policy, binding, request).await? {
         Ok(params) => params,
-        Err(why) => return Ok(policy.fail_closed.then(|| Denial::misconfigured(why)).into_iter().collect()),
+        Err(why) => {
+            findings.denials.extend(policy.fail_closed.then(|| Denial::misconfigured(why)));
+            return Ok(findings);
+        }
     };
     let scene = scene(request, &row, object).await?;
-    let mut denials = Vec::new();
     for params in &params {
         let run = |answers: &[_]| evaluate::validate(policy, &scene, params, answers);
         match with_answers(request, run).await {
-            Ok(found) => denials.extend(found),
-            Err(failure) if policy.fail_closed => denials.push(Denial::misconfigured(failure.to_string())),
+            Ok(found) => {
+                findings.denials.extend(found.denials);
+                findings.ignored.extend(found.ignored);
+            }
+            Err(failure) if policy.fail_closed => {
+                findings.denials.push(Denial::misconfigured(failure.to_string()));
+            }
             Err(_) => {}
         }
     }
-    Ok(denials)
+    Ok(findings)
 }
 
 /// The row in whose version a policy wants to see a change that its binding lets through to it.

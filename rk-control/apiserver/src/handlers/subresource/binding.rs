@@ -30,19 +30,16 @@ pub(super) async fn assign(
     binding: &Value,
     dry_run: bool,
 ) -> Result<Response<Body>, Status> {
-    let node = meta::text(binding, &["target", "name"]).to_owned();
-    let kind = meta::text(binding, &["target", "kind"]);
+    let binding = super::admit(call, (name, None), "binding", binding, dry_run).await?;
+    let kind = meta::text(&binding, &["target", "kind"]);
     if !matches!(kind, "" | "Node") {
         return Err(super::super::options::invalid("target.kind", kind, "must be Node"));
     }
-    if node.is_empty() {
+    if meta::text(&binding, &["target", "name"]).is_empty() {
         return Err(super::super::options::invalid("target.name", "", "a node name is required"));
     }
-    super::admit(call, (name, None), "binding", binding, dry_run).await?;
     let call = &*call;
-    let annotations = meta::at(binding, &["metadata", "annotations"]).clone();
-    let uid = meta::uid(binding).to_owned();
-    let assign = |pod: &mut Value| set_node(call, pod, name, &node, &uid, &annotations);
+    let assign = |pod: &mut Value| set_node(call, pod, name, &binding);
     if dry_run {
         let Some((mut pod, _)) = call.core.storage.read(&call.hub, &call.path.namespace, name).await? else {
             return Err(Status::not_found(&call.resource, name));
@@ -54,14 +51,8 @@ pub(super) async fn assign(
     super::success(call)
 }
 
-fn set_node(
-    call: &Call,
-    pod: &mut Value,
-    name: &str,
-    node: &str,
-    uid: &str,
-    annotations: &Value,
-) -> Result<(), Status> {
+fn set_node(call: &Call, pod: &mut Value, name: &str, binding: &Value) -> Result<(), Status> {
+    let (node, uid) = (meta::text(binding, &["target", "name"]), meta::uid(binding));
     let conflict = |why: String| Err(Status::conflict(&call.resource, name, &why));
     if !uid.is_empty() && uid != meta::uid(pod) {
         return conflict(format!(
@@ -80,8 +71,10 @@ fn set_node(
         return conflict(format!("pod {name} has non-empty .spec.schedulingGates"));
     }
     pod["spec"]["nodeName"] = json!(node);
-    for (key, value) in annotations.as_object().into_iter().flatten() {
-        pod["metadata"]["annotations"][key.as_str()] = value.clone();
+    for field in ["annotations", "labels"] {
+        for (key, value) in meta::at(binding, &["metadata", field]).as_object().into_iter().flatten() {
+            pod["metadata"][field][key.as_str()] = value.clone();
+        }
     }
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let condition = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});

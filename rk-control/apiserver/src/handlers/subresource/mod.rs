@@ -65,14 +65,15 @@ async fn decode(call: &mut Call, body: Body, gvk: &GroupVersionKind) -> Result<(
     Ok((options, object))
 }
 
-/// Lets webhooks judge a verb in disguise by the object that was sent with it. What is `old` is what the verb is about.
+/// Lets webhooks judge a verb in disguise by the object that was sent with it, and returns that as they left it. What is `old` is what
+/// the verb is about.
 async fn admit(
     call: &mut Call,
     (name, old): (&str, Option<&Value>),
     subresource: &str,
     object: &Value,
     dry_run: bool,
-) -> Result<(), Status> {
+) -> Result<Value, Status> {
     let (core, user, row) = (Arc::clone(&call.core), call.user.clone(), Arc::clone(&call.resource));
     let (hub, namespace) = (Arc::clone(&call.hub), call.path.namespace.clone());
     let mut request = admission::Request {

@@ -1,7 +1,10 @@
 //! The scale subresource: replicas seen through `autoscaling/v1` Scale.
 
+use std::sync::Arc;
+
 use http::{Response, StatusCode};
 use rk_api::decode;
+use rk_api::managed;
 use rk_api::resources::{GroupVersionKind, Verb};
 use rk_api::scale;
 use rk_api::schema::Schema;
@@ -10,14 +13,27 @@ use serde_json::Value;
 
 use super::super::call::Call;
 use super::super::options::WriteOptions;
-use super::super::patch::Patch;
+use super::super::patch::{Patch, configuration, refuse_force};
 use super::super::render;
-use super::super::write::{Intent, change};
+use super::super::write::{self, Intent};
 use crate::conversion;
 use crate::http::{Body, read_body};
 
 /// Computes the new workload from the present one.
 type Compute = Box<dyn Fn(&Value) -> Result<Value, Status> + Send + Sync>;
+
+/// What becomes of a workload.
+struct Change {
+    compute: Compute,
+    /// Whether what is computed carries its ownership already.
+    owned: bool,
+}
+
+impl Change {
+    fn unowned(compute: impl Fn(&Value) -> Result<Value, Status> + Send + Sync + 'static) -> Self {
+        Self { compute: Box::new(compute), owned: false }
+    }
+}
 
 pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Response<Body>, Status> {
     let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
@@ -27,31 +43,60 @@ pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Res
         let object = conversion::to(&call.core, object.value(), &call.resource).await?;
         return render::object(call, StatusCode::OK, &scale::view(&call.resource, &object)?);
     }
-    let resource = std::sync::Arc::clone(&call.resource);
-    let compute: Compute = if verb == Verb::Update {
+    let options = WriteOptions::parse(&call.query)?;
+    let change = if verb == Verb::Update {
+        let resource = Arc::clone(&call.resource);
         let (_, wanted) = super::decode(call, body, &gvk).await?;
-        Box::new(move |present| scale::apply(&resource, present, &wanted))
+        Change::unowned(move |present| scale::apply(&resource, present, &wanted))
     } else {
         let body = read_body(body).await?;
-        let patch = Patch::parse(call, &body)?;
         let schema = Schema::of_kind(&gvk).unwrap_or(Schema::ANY);
-        if let Patch::Apply(config, _) = patch {
-            // A Scale has no lists and one writable field: applying it is merging it.
-            Box::new(move |present| {
-                let view = scale::view(&resource, present)?;
-                scale::apply(&resource, present, &Patch::Merge(config.clone()).apply_to(&view, &schema)?)
-            })
-        } else {
-            Box::new(move |present| {
-                let patched = patch.apply_to(&scale::view(&resource, present)?, &schema)?;
-                let fitted = decode::finish(patched, Vec::new(), &schema, decode::FieldValidation::Ignore)
-                    .map_err(|error| error.into_status("Scale", "v1", &[]))?;
-                scale::apply(&resource, present, &fitted.object)
-            })
+        match Patch::parse(call, &body)? {
+            Patch::Apply(config, notices) => {
+                let config = configuration(call, &options, (config, notices), &schema, &gvk)?;
+                applied(call, config, schema)?
+            }
+            patch => {
+                refuse_force(call)?;
+                patched(call, patch, schema)
+            }
         }
     };
-    let options = WriteOptions::parse(&call.query)?;
-    let intent = Intent { compute: &*compute, subresource: Some("scale"), owned: false, conditional: false };
-    let stored = change(call, &options, &intent).await?;
+    let intent =
+        Intent { compute: &*change.compute, subresource: Some("scale"), owned: change.owned, conditional: false };
+    let stored = write::change(call, &options, &intent).await?;
     render::object(call, StatusCode::OK, &scale::view(&call.resource, &stored)?)
+}
+
+/// A patch other than server-side apply.
+fn patched(call: &Call, patch: Patch, schema: Schema) -> Change {
+    let resource = Arc::clone(&call.resource);
+    Change::unowned(move |present| {
+        let patched = patch.apply_to(&scale::view(&resource, present)?, &schema)?;
+        let fitted = decode::finish(patched, Vec::new(), &schema, decode::FieldValidation::Ignore)
+            .map_err(|error| error.into_status("Scale", "v1", &[]))?;
+        scale::apply(&resource, present, &fitted.object)
+    })
+}
+
+/// Server-side apply. Owners may speak any version of the workload that is served.
+fn applied(call: &Call, config: Value, schema: Schema) -> Result<Change, Status> {
+    let (resource, registry) = (Arc::clone(&call.resource), call.core.registry());
+    let (manager, force) = (call.field_manager()?, call.query.flag("force"));
+    let compute = move |present: &Value| {
+        let request = managed::Request {
+            schema: &schema,
+            manager: &manager,
+            api_version: "autoscaling/v1",
+            subresource: "scale",
+            force,
+            now: jiff::Timestamp::now(),
+        };
+        let places = |api_version: &str| {
+            let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+            scale::replicas(registry.get(group, version, &resource.plural)?)
+        };
+        scale::server_side_apply(&resource, present, &config, &request, &places)
+    };
+    Ok(Change { compute: Box::new(compute), owned: true })
 }

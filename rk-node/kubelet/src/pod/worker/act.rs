@@ -100,6 +100,8 @@ impl Worker {
             let result = loop {
                 tokio::select! {
                     result = &mut running => break result,
+                    // One that the node needs gone does not wait for a slow pull or hook.
+                    () = context.evictions.given(spec::uid(pod)) => return Ok(Some(Duration::ZERO)),
                     changed = self.desired.changed() => match changed {
                         // A pod that is to end does not wait for a slow pull or hook.
                         _ if self.desired.borrow().ending() => return Ok(Some(Duration::ZERO)),

@@ -5,7 +5,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 
-use super::{Desired, RESYNC, RETRY, Stage, Worker};
+use super::{Desired, GRACE_OF_GONE, RESYNC, RETRY, Stage, Worker};
+use crate::events::PodRef;
 use crate::pod::spec::RestartPolicy;
 use crate::pod::{kill, spec};
 use crate::runtime::RuntimeError;
@@ -34,18 +35,38 @@ pub(super) async fn unless_ending<T>(desired: &watch::Receiver<Desired>, kill: i
 }
 
 impl Worker {
+    /// Fails a pod that the node needs gone. One that fails already may only have to hurry.
+    pub(super) fn take_order(&mut self, pod: &Pod) {
+        let Some(order) = self.context.evictions.take(spec::uid(pod)) else { return };
+        if let Some(grace) = order.grace.map(|grace| grace.max(GRACE_OF_GONE)) {
+            self.longest_grace = Some(self.longest_grace.map_or(grace, |longest| longest.min(grace)));
+        }
+        if self.failure.is_some() {
+            return;
+        }
+        if let Some(signal) = order.signal {
+            self.context.runtime.meters.evictions.add(&[signal]);
+        }
+        if order.event {
+            self.context.recorder.warning(&PodRef::of(pod), &order.reason, order.message.clone());
+        }
+        self.failure = Some((order.reason, order.message));
+    }
+
     pub(super) async fn terminate(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
         let pod = self.current(desired);
+        self.take_order(&pod);
         let runtime = self.gather(&pod).await?;
         let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
         self.probes.reconcile(&pod, &runtime, &ip, true);
         self.publish(&pod, &runtime, false, false);
-        let grace = desired.grace_of(self.failure.as_ref(), self.eviction_grace);
+        let grace = self.longest_grace.map_or(desired.grace(), |longest| desired.grace().min(longest));
         let context = self.context.clone();
         tokio::select! {
             result = kill::kill_all(&context, &pod, &runtime, grace) => result?,
             // A shorter grace period takes the place of the one that runs.
             () = Self::shorter_grace(&mut self.desired, grace) => return Ok(Duration::ZERO),
+            () = context.evictions.given(spec::uid(&pod)) => return Ok(Duration::ZERO),
         }
         kill::stop_sandboxes(&self.context, &runtime).await?;
         let runtime = self.gather(&pod).await?;

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 
 use super::backoff::BackOff;
 use super::decide::{self, Inputs, Plan};
-use super::status::{EVICTED, StatusInputs, pod_status};
+use super::status::{StatusInputs, pod_status};
 use super::{kill, last_words, spec};
 use crate::clock;
 use crate::context::Shared;
@@ -50,14 +50,6 @@ impl Desired {
     pub fn pod(&self) -> &Arc<Pod> {
         match self {
             Self::Present(pod) | Self::Gone(pod) => pod,
-        }
-    }
-
-    /// The grace period; one that the node cannot wait for is short.
-    fn grace_of(&self, failure: Option<&(String, String)>, evicted: i64) -> i64 {
-        match failure {
-            Some((reason, _)) if reason == EVICTED => self.grace().min(evicted),
-            _ => self.grace(),
         }
     }
 
@@ -122,8 +114,8 @@ pub struct Worker {
     waiting: BTreeMap<String, (String, String)>,
     /// Set when the kubelet itself failed the pod: reason and message.
     failure: Option<(String, String)>,
-    /// How long the pod has to end when it is evicted, seconds.
-    eviction_grace: i64,
+    /// How long the pod has to end when the node cannot wait for longer, seconds.
+    longest_grace: Option<i64>,
     volumes: Option<(Volumes, Instant)>,
     setup_failures: u32,
     /// Why a resize is not begun: reason and message.
@@ -142,7 +134,8 @@ impl Worker {
         told: Told,
         refusal: Option<(String, String)>,
     ) -> Self {
-        let probes = ProbeTasks::new(context.runtime.clone(), context.recorder.clone(), wake.clone());
+        let probes =
+            ProbeTasks::new(context.runtime.clone(), context.recorder.clone(), context.probes.clone(), wake.clone());
         let began = desired.borrow().pod().clone();
         told.began.send_replace(began.clone());
         Self {
@@ -157,7 +150,7 @@ impl Worker {
             adopted: false,
             waiting: BTreeMap::new(),
             failure: refusal,
-            eviction_grace: GRACE_OF_GONE,
+            longest_grace: None,
             volumes: None,
             setup_failures: 0,
             resize_pending: None,
@@ -293,7 +286,7 @@ impl Worker {
             let host_ip = self.context.node.borrow().host_ips.first().cloned();
             let probe_ip = if spec::host_network(&pod) { host_ip } else { ip }.unwrap_or_default();
             self.probes.reconcile(&pod, &runtime, &probe_ip, false);
-            self.check_eviction(&pod);
+            self.take_order(&pod);
             if let Some(left) = self.check_deadline(&pod) {
                 pause = pause.min(left);
             }
@@ -344,17 +337,6 @@ impl Worker {
             }
         }
         Ok(RETRY)
-    }
-
-    /// Fails a pod that the node needs gone.
-    fn check_eviction(&mut self, pod: &Pod) {
-        let Some(order) = self.context.evictions.take(spec::uid(pod)) else { return };
-        if let Some(signal) = order.signal {
-            self.context.runtime.meters.evictions.add(&[signal]);
-        }
-        self.context.recorder.warning(&PodRef::of(pod), &order.reason, order.message.clone());
-        self.eviction_grace = order.grace.max(GRACE_OF_GONE);
-        self.failure = Some((order.reason, order.message));
     }
 
     /// Fails a pod that is past its `activeDeadlineSeconds`; else says how long it still has.

@@ -1,14 +1,19 @@
 //! `/healthz`, `/livez`, `/readyz`: what works, check by check, in upstream's format.
 
-use std::collections::BTreeMap;
+mod checks;
+
+pub use checks::{Hook, paths};
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::header::X_CONTENT_TYPE_OPTIONS;
+use http::{HeaderValue, Response, StatusCode};
 use tokio::sync::watch;
 
+use self::checks::{Check, ENDPOINTS, Rule};
 use crate::http::{Body, Query, text_response};
 use crate::metrics::help;
 use crate::server::Core;
@@ -16,13 +21,15 @@ use crate::server::Core;
 /// What must be true before the server is ready.
 pub struct Health {
     bootstrapped: watch::Sender<bool>,
+    /// The work of the start that is done.
+    done: Mutex<BTreeSet<Hook>>,
     /// By check and endpoint; both come from tables.
     told: Mutex<BTreeMap<(&'static str, &'static str), Told>>,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { bootstrapped: watch::Sender::new(false), told: Mutex::default() }
+        Self { bootstrapped: watch::Sender::new(false), done: Mutex::default(), told: Mutex::default() }
     }
 }
 
@@ -34,27 +41,11 @@ struct Told {
     failures: u64,
 }
 
-/// A named check.
-struct Check {
-    name: &'static str,
-    /// Whether it counts for liveness too.
-    live: bool,
-}
-
 /// Read, and never written, to see that the store answers.
 const HEALTH_KEY: &str = "/registry/health";
 
-const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
-
-const CHECKS: &[Check] = &[
-    Check { name: "ping", live: true },
-    Check { name: "log", live: true },
-    Check { name: "etcd", live: true },
-    Check { name: "informer-sync", live: false },
-    Check { name: "poststarthook/rbac/bootstrap-roles", live: true },
-    Check { name: "poststarthook/start-system-namespaces-controller", live: true },
-    Check { name: "shutdown", live: false },
-];
+/// How long the store may take to answer.
+const STORE_LIMIT: Duration = Duration::from_secs(2);
 
 impl Health {
     /// Whether a path is one of the probes.
@@ -74,6 +65,15 @@ impl Health {
         *self.bootstrapped.borrow()
     }
 
+    /// A part of the start is done.
+    pub fn finish(&self, hook: Hook) {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).insert(hook);
+    }
+
+    fn is_done(&self, hook: Hook) -> bool {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).contains(&hook)
+    }
+
     /// Waits until they are, for `limit` at most.
     pub async fn wait_bootstrapped(&self, limit: Duration) {
         let mut bootstrapped = self.bootstrapped.subscribe();
@@ -81,11 +81,11 @@ impl Health {
         let _ = tokio::time::timeout(limit, bootstrapped.wait_for(|done| *done)).await;
     }
 
-    async fn judge(&self, core: &Core, endpoint: &str, check: &'static str) -> Result<(), &'static str> {
-        let verdict = self.verdict(core, check).await;
+    async fn judge(&self, core: &Core, endpoint: &str, check: &Check) -> Result<(), &'static str> {
+        let verdict = self.verdict(core, check.rule).await;
         if let Some(endpoint) = ENDPOINTS.into_iter().find(|known| *known == endpoint) {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            let own = told.entry((check, endpoint)).or_default();
+            let own = told.entry((check.name, endpoint)).or_default();
             own.well = verdict.is_ok();
             *if verdict.is_ok() { &mut own.successes } else { &mut own.failures } += 1;
         }
@@ -109,77 +109,89 @@ impl Health {
         }
     }
 
-    async fn verdict(&self, core: &Core, check: &str) -> Result<(), &'static str> {
-        match check {
-            // The store is named after what upstream's monitoring looks for.
-            "etcd" => {
-                match tokio::time::timeout(std::time::Duration::from_secs(2), core.storage.store().get(HEALTH_KEY))
-                    .await
-                {
-                    Ok(Ok(_)) => Ok(()),
-                    Ok(Err(_)) => Err("the store cannot be read"),
-                    Err(_) => Err("the store did not answer in time"),
-                }
-            }
-            "informer-sync"
-            | "poststarthook/rbac/bootstrap-roles"
-            | "poststarthook/start-system-namespaces-controller" => {
-                if self.is_bootstrapped() {
-                    Ok(())
-                } else {
-                    Err("not finished")
-                }
-            }
-            "shutdown" => {
-                if core.shutdown.is_cancelled() {
-                    Err("process is shutting down")
-                } else {
-                    Ok(())
-                }
-            }
-            _ => Ok(()),
-        }
+    async fn verdict(&self, core: &Core, rule: Rule) -> Result<(), &'static str> {
+        let (holds, why) = match rule {
+            Rule::Answers => (true, ""),
+            Rule::Store => return readable(core).await,
+            Rule::Bootstrapped => (self.is_bootstrapped(), "not finished"),
+            Rule::Done(hook) => (self.is_done(hook), "not finished"),
+            Rule::Stays => (!core.shutdown.is_cancelled(), "process is shutting down"),
+        };
+        if holds { Ok(()) } else { Err(why) }
     }
 
     /// Serves one of the three paths, or one check below it. `None` for an unknown check.
     pub async fn serve(&self, core: &Core, path: &str, query: &Query) -> Option<Response<Body>> {
         let mut parts = path.trim_start_matches('/').splitn(2, '/');
         let endpoint = parts.next()?;
-        let one = parts.next().filter(|name| !name.is_empty());
-        let excluded: Vec<&str> = query.all("exclude").collect();
-        let relevant = CHECKS.iter().filter(|check| endpoint == "readyz" || check.live);
-        if let Some(one) = one {
-            let check = relevant.clone().find(|check| check.name == one)?;
-            return Some(match self.judge(core, endpoint, check.name).await {
-                Ok(()) => text_response(StatusCode::OK, "ok"),
-                Err(why) => text_response(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {why}\n")),
-            });
+        match parts.next().filter(|name| !name.is_empty()) {
+            Some(one) => self.one(core, endpoint, one).await,
+            None => Some(self.all(core, endpoint, query).await),
         }
+    }
+
+    /// One check: who may ask for it may know why it fails.
+    async fn one(&self, core: &Core, endpoint: &str, name: &str) -> Option<Response<Body>> {
+        let check = checks::of(endpoint).find(|check| check.name == name)?;
+        Some(match self.judge(core, endpoint, check).await {
+            Ok(()) => text_response(StatusCode::OK, "ok"),
+            Err(why) => failure(format!("internal server error: {why}\n")),
+        })
+    }
+
+    /// All checks, but those that are excluded by name.
+    async fn all(&self, core: &Core, endpoint: &str, query: &Query) -> Response<Body> {
+        let mut excluded: BTreeSet<&str> = query.all("exclude").collect();
         let mut text = String::new();
         let mut failed = Vec::new();
-        for check in relevant {
-            if excluded.contains(&check.name) {
+        for check in checks::of(endpoint) {
+            if excluded.remove(check.name) {
                 let _ = writeln!(text, "[+]{} excluded: ok", check.name);
                 continue;
             }
-            match self.judge(core, endpoint, check.name).await {
+            match self.judge(core, endpoint, check).await {
                 Ok(()) => {
                     let _ = writeln!(text, "[+]{} ok", check.name);
                 }
-                Err(_) => {
+                Err(why) => {
                     failed.push(check.name);
+                    tracing::debug!(endpoint, check = check.name, why, "a health check fails");
                     let _ = writeln!(text, "[-]{} failed: reason withheld", check.name);
                 }
             }
         }
+        if !excluded.is_empty() {
+            let names: Vec<String> = excluded.iter().map(|name| format!("{name:?}")).collect();
+            let _ = writeln!(text, "warn: some health checks cannot be excluded: no matches for {}", names.join(","));
+        }
         if !failed.is_empty() {
             let _ = writeln!(text, "{endpoint} check failed");
-            return Some(text_response(StatusCode::INTERNAL_SERVER_ERROR, text));
+            return failure(text);
         }
         if query.get("verbose").is_some() {
             let _ = writeln!(text, "{endpoint} check passed");
-            return Some(text_response(StatusCode::OK, text));
+            return plain(StatusCode::OK, text);
         }
-        Some(text_response(StatusCode::OK, Bytes::from_static(b"ok")))
+        plain(StatusCode::OK, "ok".to_owned())
+    }
+}
+
+/// Text that browsers must take for text.
+fn plain(code: StatusCode, text: String) -> Response<Body> {
+    let mut response = text_response(code, text);
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+fn failure(text: String) -> Response<Body> {
+    plain(StatusCode::INTERNAL_SERVER_ERROR, text)
+}
+
+/// Whether the store can be read.
+async fn readable(core: &Core) -> Result<(), &'static str> {
+    match tokio::time::timeout(STORE_LIMIT, core.storage.store().get(HEALTH_KEY)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) => Err("the store cannot be read"),
+        Err(_) => Err("the store did not answer in time"),
     }
 }

@@ -1,0 +1,191 @@
+//! Histograms by the labels of requests, found without writing the labels out.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::{PoisonError, RwLock};
+
+use super::histogram::{Figures, Histogram};
+use super::{SERIES, escape};
+use crate::http::ResourcePath;
+
+/// What tells one series from the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Labels<'a> {
+    verb: &'a str,
+    group: &'a str,
+    version: &'a str,
+    resource: &'a str,
+    subresource: &'a str,
+    scope: &'static str,
+    /// `None` where the figure has no such label.
+    pub(super) dry_run: Option<bool>,
+    /// Zero where the figure has no such label.
+    pub(super) code: u16,
+}
+
+impl<'a> Labels<'a> {
+    /// Those of a request. Unknown resources are one series: their names are the client's invention.
+    pub(super) fn of(verb: &'a str, resource: Option<&'a ResourcePath>) -> Self {
+        let scope = match resource {
+            None => "",
+            Some(path) if !path.name.is_empty() => "resource",
+            Some(path) if !path.namespace.is_empty() => "namespace",
+            Some(_) => "cluster",
+        };
+        let none = Self { verb, group: "", version: "", resource: "", subresource: "", scope, dry_run: None, code: 0 };
+        let Some(path) = resource else { return none };
+        Self {
+            group: path.group.as_str(),
+            version: path.version.as_str(),
+            resource: path.resource.as_str(),
+            subresource: path.subresource.as_str(),
+            ..none
+        }
+    }
+
+    /// As they are written, without the code.
+    fn text(&self) -> String {
+        let dry_run = match self.dry_run {
+            Some(true) => "dry_run=\"All\",",
+            Some(false) => "dry_run=\"\",",
+            None => "",
+        };
+        let verb = match self.verb {
+            "create" => "POST".to_owned(),
+            "update" => "PUT".to_owned(),
+            other => other.to_ascii_uppercase(),
+        };
+        format!(
+            "component=\"apiserver\",{dry_run}group=\"{}\",resource=\"{}\",scope=\"{}\",subresource=\"{}\",\
+             verb=\"{}\",version=\"{}\"",
+            escape(self.group),
+            escape(self.resource),
+            self.scope,
+            escape(self.subresource),
+            escape(&verb),
+            escape(self.version)
+        )
+    }
+}
+
+/// One series, with its labels' own texts.
+struct Row {
+    /// Verb, group, version, resource, subresource.
+    texts: [Box<str>; 5],
+    scope: &'static str,
+    dry_run: Option<bool>,
+    code: u16,
+    histogram: Histogram,
+}
+
+impl Row {
+    fn new(labels: &Labels<'_>, bounds: &'static [f64]) -> Self {
+        let Labels { verb, group, version, resource, subresource, scope, dry_run, code } = *labels;
+        let texts = [verb, group, version, resource, subresource].map(Box::<str>::from);
+        Self { texts, scope, dry_run, code, histogram: Histogram::new(bounds) }
+    }
+
+    fn labels(&self) -> Labels<'_> {
+        let [verb, group, version, resource, subresource] = &self.texts;
+        let Self { scope, dry_run, code, .. } = *self;
+        Labels { verb, group, version, resource, subresource, scope, dry_run, code }
+    }
+}
+
+/// What is told of one series.
+pub(super) struct Told {
+    pub(super) labels: String,
+    pub(super) code: u16,
+    pub(super) is_watch: bool,
+    pub(super) figures: Figures,
+}
+
+#[derive(Default)]
+struct Rows {
+    /// By the hash of their labels: nearly always one.
+    by_hash: HashMap<u64, Vec<Row>>,
+    count: usize,
+}
+
+impl Rows {
+    fn find(&self, hash: u64, labels: &Labels<'_>) -> Option<&Row> {
+        self.by_hash.get(&hash)?.iter().find(|row| row.labels() == *labels)
+    }
+}
+
+/// One figure of requests.
+pub(super) struct Table {
+    bounds: &'static [f64],
+    hasher: RandomState,
+    rows: RwLock<Rows>,
+}
+
+impl Table {
+    pub(super) fn new(bounds: &'static [f64]) -> Self {
+        Self { bounds, hasher: RandomState::new(), rows: RwLock::default() }
+    }
+
+    /// Counts a value; in vain when there are too many series and this is a new one.
+    pub(super) fn observe(&self, labels: &Labels<'_>, value: f64) {
+        let hash = self.hasher.hash_one(labels);
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(row) = rows.find(hash, labels) {
+            row.histogram.observe(value);
+            return;
+        }
+        drop(rows);
+        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        // Another may have come first.
+        if let Some(row) = rows.find(hash, labels) {
+            row.histogram.observe(value);
+            return;
+        }
+        if rows.count >= SERIES {
+            return;
+        }
+        let row = Row::new(labels, self.bounds);
+        row.histogram.observe(value);
+        rows.count += 1;
+        rows.by_hash.entry(hash).or_default().push(row);
+    }
+
+    /// All series, ordered by their labels and codes.
+    pub(super) fn told(&self) -> Vec<Told> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let told = |row: &Row| {
+            let labels = row.labels();
+            let (code, is_watch) = (row.code, labels.verb == "watch");
+            Told { labels: labels.text(), code, is_watch, figures: row.histogram.figures() }
+        };
+        let mut all: Vec<Told> = rows.by_hash.values().flatten().map(told).collect();
+        all.sort_by(|a, b| (&a.labels, a.code).cmp(&(&b.labels, b.code)));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_is_told_apart_by_every_label_and_their_number_is_bounded() {
+        let table = Table::new(&[1.0]);
+        let path = ResourcePath { resource: "pods".into(), ..ResourcePath::default() };
+        let labels = Labels::of("get", Some(&path));
+        for other in [labels, labels, Labels { code: 200, ..labels }, Labels { dry_run: Some(false), ..labels }] {
+            table.observe(&other, 0.5);
+        }
+        let counts: Vec<u64> = table.told().iter().map(|told| told.figures.total()).collect();
+        assert_eq!(counts.iter().sum::<u64>(), 4);
+        assert_eq!(counts.len(), 3);
+        for number in 0..2 * SERIES {
+            let path = ResourcePath { resource: format!("r{number}"), ..ResourcePath::default() };
+            table.observe(&Labels::of("get", Some(&path)), 0.5);
+        }
+        table.observe(&labels, 0.5);
+        let told = table.told();
+        assert_eq!(told.len(), SERIES);
+        assert_eq!(told.iter().map(|told| told.figures.total()).max(), Some(3));
+    }
+}

@@ -1,0 +1,20 @@
+//! The rules of ResourceQuotas: which quotas speak of an object ([`covers_pod`], [`covers_claim`]), how much it takes of each resource that
+//! they may limit ([`of_pod`], [`of_service`], [`of_claim`], [`of_devices`]), and what a quota demands of a pod ([`missing`]).
+//!
+//! Admission charges what comes and the controller counts what is there, by these same rules: what one lets in, the other counts.
+//!
+//! Invariants: nothing here does IO or reads a clock; an amount that cannot be read counts as nothing, for validation refused it.
+
+mod claim;
+mod demand;
+mod pod;
+mod scope;
+mod service;
+mod usage;
+
+pub use claim::{DEVICES, of_claim, of_devices};
+pub use demand::missing;
+pub use pod::{of_pod, spec_requests};
+pub use scope::{covers_claim, covers_pod, is_scoped, is_terminating};
+pub use service::of_service;
+pub use usage::{Usage, growth, sum};

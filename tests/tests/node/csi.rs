@@ -1,0 +1,76 @@
+//! Volumes of a CSI driver that runs in a pod: trees with a group, raw devices, and their growth, as containers see them.
+
+use super::{folder, single};
+use rk_qemu::oci::{Archive, Entry, ImageConfig, ImageName, push, write_layout};
+use rk_tests::{Kubectl, Shared, eventually, limit};
+
+const OBJECTS: &str = include_str!("../../fixtures/csi.yaml");
+/// Bytes of a volume at first, and when it has grown.
+const SIZES: [&str; 2] = ["67108864", "134217728"];
+
+/// Puts the driver, which is one static program, into the cluster's registry.
+fn push_driver(shared: &Shared) {
+    let layout = folder("csi").join("image");
+    let name: ImageName = "rk.local/csi-driver:test".parse().expect("name");
+    let program = std::fs::read(env!("CARGO_BIN_EXE_csi-driver")).expect("the driver");
+    let config = ImageConfig { entrypoint: vec!["/csi-driver".into()], ..ImageConfig::default() };
+    write_layout(&layout, &name, &[Entry::file("csi-driver", 0o755, program)], &config).expect("layout");
+    let archive = Archive::open(&layout, None).expect("archive");
+    push(&shared.cluster.registry().client(), &archive).expect("push");
+}
+
+fn wait_ready(kubectl: &Kubectl, pod: &str) {
+    let timeout = format!("--timeout={}s", limit(120).as_secs());
+    kubectl.ok(&["wait", "--for=condition=Ready", &format!("pod/{pod}"), &timeout]);
+}
+
+fn user(kubectl: &Kubectl, name: &str) {
+    kubectl.apply(&format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  terminationGracePeriodSeconds: 1\n  \
+         tolerations: [{{operator: Exists}}]\n  securityContext: {{fsGroup: 2000}}\n  volumes:\n  \
+         - {{name: v, persistentVolumeClaim: {{claimName: files}}}}\n  - {{name: b, persistentVolumeClaim: {{claimName: block}}}}\n  \
+         containers:\n  - name: main\n    image: rk.local/busybox:demo\n    command: [sleep, '36000']\n    \
+         volumeMounts: [{{name: v, mountPath: /v}}]\n    volumeDevices: [{{name: b, devicePath: /dev/block}}]\n"
+    ));
+    wait_ready(kubectl, name);
+}
+
+fn sh(kubectl: &Kubectl, pod: &str, script: &str) -> Result<String, String> {
+    let answer = kubectl.run(&["exec", pod, "--", "sh", "-c", script]);
+    if answer.success { Ok(answer.out.trim().to_owned()) } else { Err(format!("{}{}", answer.out, answer.err)) }
+}
+
+#[test]
+fn volumes_of_a_driver_in_a_pod_are_trees_and_devices_that_grow_and_last() {
+    let shared = single();
+    push_driver(&shared);
+    shared.kubectl.run(&["delete", "pv", "csi-files", "csi-block", "--ignore-not-found", "--wait=false"]);
+    let kubectl = shared.kubectl.new_namespace("csi");
+    kubectl.apply(OBJECTS);
+    wait_ready(&kubectl, "driver");
+    user(&kubectl, "first");
+    assert_eq!(sh(&kubectl, "first", "stat -c %g /v").as_deref(), Ok("2000"), "the group owns the tree");
+    assert_eq!(sh(&kubectl, "first", "grep -c ' /v ext4 rw' /proc/mounts").as_deref(), Ok("1"));
+    assert_eq!(sh(&kubectl, "first", "blockdev --getsize64 /dev/block").as_deref(), Ok(SIZES[0]));
+    sh(&kubectl, "first", "echo kept > /v/file && printf raw | dd of=/dev/block conv=notrunc,fsync").expect("writing");
+
+    // As an external resizer does, up to the part of the node.
+    kubectl.ok(&["patch", "pv", "csi-block", "--type=merge", "-p", r#"{"spec":{"capacity":{"storage":"128Mi"}}}"#]);
+    let pending = r#"{"status":{"conditions":[{"type":"FileSystemResizePending","status":"True"}]}}"#;
+    kubectl.ok(&["patch", "pvc", "block", "--subresource=status", "--type=merge", "-p", pending]);
+    eventually("the device to grow", limit(180), || {
+        let size = sh(&kubectl, "first", "blockdev --getsize64 /dev/block")?;
+        let told = kubectl.try_path(&["pvc", "block"], "{.status.capacity.storage}")?;
+        if (size.as_str(), told.as_str()) == (SIZES[1], "128Mi") { Ok(()) } else { Err(format!("{size} {told}")) }
+    });
+    kubectl.ok(&["delete", "pod", "first", "--wait=true"]);
+    user(&kubectl, "second");
+    assert_eq!(sh(&kubectl, "second", "cat /v/file; head -c 3 /dev/block").as_deref(), Ok("kept\nraw"));
+    kubectl.ok(&["delete", "pod", "second", "--wait=true"]);
+    eventually("all to be unstaged", limit(60), || {
+        match sh(&kubectl, "driver", "ls /var/lib/kubelet/plugins/loops.csi.example")? {
+            files if files.contains(".dev") => Err(files),
+            _ => Ok(()),
+        }
+    });
+}
