@@ -141,8 +141,8 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     let (collected, host) = (runtime.clone(), options.node_name.clone());
     let records = Arc::new(PullRecords::open(&options.dirs.kubelet, options.image_verification.clone()));
     let (bounds, lack) = (options.image_gc, Arc::new(Notify::new()));
-    let (known, lacking) = (records.clone(), lack.clone());
-    tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, bounds, known, lacking));
+    let (pulled, lacking) = (records.clone(), lack.clone());
+    tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, bounds, pulled, lacking));
     swap.controlled = cgroups.root().join("kubepods").join(SWAP_FILE).exists();
     recorder.normal(&PodRef::node(&options.node_name), "Starting", "Starting kubelet.");
     let objects = Objects::new(client.clone());
