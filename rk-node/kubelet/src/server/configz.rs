@@ -1,6 +1,7 @@
 //! `/configz`: the settings that this kubelet runs with, by upstream's names.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -11,6 +12,11 @@ use crate::{CpuPolicy, MemoryPolicy, Options, Scope, Thresholds, TopologyPolicy}
 fn thresholds(of: Thresholds, set: impl Fn(Signal) -> bool) -> BTreeMap<&'static str, String> {
     let set = Signal::ALL.into_iter().filter(|signal| set(*signal));
     set.map(|signal| (signal.as_str(), of.of(signal).to_string())).collect()
+}
+
+/// A period of a graceful shutdown; there is none where pods begin again with their machine.
+fn shutdown(options: &Options, period: Duration) -> String {
+    format!("{}s", if options.shutdown.again { 0 } else { period.as_secs() })
 }
 
 /// The configuration document.
@@ -31,8 +37,8 @@ pub fn configz(options: &Options) -> Value {
         "nodeStatusUpdateFrequency": "10s",
         "nodeStatusReportFrequency": "5m0s",
         "nodeLeaseDurationSeconds": 40,
-        "shutdownGracePeriod": format!("{}s", options.shutdown.whole.as_secs()),
-        "shutdownGracePeriodCriticalPods": format!("{}s", options.shutdown.critical.as_secs()),
+        "shutdownGracePeriod": shutdown(options, options.shutdown.whole),
+        "shutdownGracePeriodCriticalPods": shutdown(options, options.shutdown.critical),
         "evictionHard": thresholds(options.eviction, |_| true),
         "evictionSoft": thresholds(options.soft_eviction.thresholds, |signal| options.soft_eviction.grace.contains_key(&signal)),
         "evictionSoftGracePeriod": options.soft_eviction.grace.iter()
