@@ -136,9 +136,21 @@ pub fn container_resources(pod: &Pod, container: &Container, node_memory: i64) -
         cpu_shares: shares(effective_request(container, "cpu")),
         memory_limit_in_bytes: memory_limit,
         oom_score_adj: oom_score_adj(pod, container, node_memory),
-        hugepage_limits: hugepages(limits),
+        hugepage_limits: huge_page_limits(pod, limits),
         ..Default::default()
     }
+}
+
+/// The container's own limits, and the pod's for those sizes of which it names none: these are for all containers together.
+fn huge_page_limits(pod: &Pod, own: Option<&BTreeMap<String, Quantity>>) -> Vec<cri::HugepageLimit> {
+    let mut limits = hugepages(own);
+    let of_pod = pod.spec.as_ref().and_then(|s| s.resources.as_ref()).and_then(|r| r.limits.as_ref());
+    for limit in hugepages(of_pod) {
+        if !limits.iter().any(|own| own.page_size == limit.page_size) {
+            limits.push(limit);
+        }
+    }
+    limits
 }
 
 fn hugepages(limits: Option<&BTreeMap<String, Quantity>>) -> Vec<cri::HugepageLimit> {
@@ -320,6 +332,19 @@ mod tests {
         let of_pod = pod_huge_pages(&pod, &sizes);
         let want = [("hugetlb.2MB.max", 10 << 20), ("hugetlb.1GB.max", 0), ("hugetlb.64KB.max", 0)];
         assert_eq!(of_pod, want.map(|(file, limit)| (file.to_owned(), limit)));
+    }
+
+    #[test]
+    fn huge_pages_of_the_pod_as_a_whole_are_for_each_of_its_containers() {
+        let mut pod = pod(json!([{"name": "a", "resources": {"limits": {"hugepages-2Mi": "4Mi"}}}, {"name": "b"}]));
+        let limits = json!({"limits": {"hugepages-2Mi": "8Mi", "cpu": "1"}});
+        pod.spec.as_mut().unwrap().resources = Some(serde_json::from_value(limits).unwrap());
+        for (index, want) in [(0, 4 << 20), (1, 8 << 20)] {
+            let mut resources = container_resources(&pod, &spec::app_containers(&pod)[index], 1 << 30);
+            hold(&mut resources, &["2MB".to_owned(), "1GB".to_owned()], false);
+            let limits = resources.hugepage_limits.iter().map(|l| (l.page_size.as_str(), l.limit));
+            assert_eq!(limits.collect::<Vec<_>>(), [("2MB", want), ("1GB", 0)], "{index}");
+        }
     }
 
     #[test]
