@@ -316,6 +316,8 @@ async fn pods_rest_while_their_machine_is_off_and_begin_again_with_it() {
         rig.status(name, "the pod is ready", 60, ready).await;
     }
     rig.stop.send_replace(true);
+    // What comes meanwhile waits for the machine.
+    rig.create("late", json!({"containers": container})).await;
     eventually("the pod is ended", 20, || async {
         if rig.cri.running("plain").is_empty() { Ok(()) } else { Err("not yet".to_owned()) }
     })
@@ -328,8 +330,6 @@ async fn pods_rest_while_their_machine_is_off_and_begin_again_with_it() {
     let once = rig.pods().get("once").await.unwrap().status.unwrap();
     assert_eq!((once.phase.as_deref(), once.reason.as_deref()), (Some("Failed"), Some("Terminated")));
     assert_eq!(rig.cri.running("job").len(), 1, "how it is ended is not how it ended");
-    // A pod that comes meanwhile waits for the machine.
-    rig.create("late", json!({"containers": container})).await;
     rig.start_kubelet();
     for name in ["plain", "late"] {
         rig.status(name, "it runs", 60, ready).await;
