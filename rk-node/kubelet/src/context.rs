@@ -45,6 +45,8 @@ pub struct NodeFacts {
     pub memory: i64,
     /// The node's pod CIDR, once allocated.
     pub pod_cidr: Option<String>,
+    /// Whether the API has told what it knows of the node, if anything.
+    pub heard: bool,
     /// Why the pod network is not usable, when it is not.
     pub network_problem: Option<String>,
 }

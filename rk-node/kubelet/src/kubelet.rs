@@ -244,12 +244,13 @@ fn static_pods(
     (statics, show)
 }
 
-/// Goes on with the pod CIDR that was known before, when the API does not tell it in time.
+/// Goes on with the pod CIDR that was known before, when the API does not answer in time. One that answers and has none yet gives the
+/// node another: what a Node object of before had may be another's by now.
 async fn recall_pod_cidr(facts: watch::Sender<NodeFacts>, known: Option<String>) {
     let Some(cidr) = known else { return };
     tokio::time::sleep(ALONE).await;
     facts.send_if_modified(|facts| {
-        let unheard = facts.pod_cidr.is_none();
+        let unheard = !facts.heard && facts.pod_cidr.is_none();
         if unheard {
             tracing::warn!(%cidr, "the API does not answer: the node keeps its pod CIDR");
             facts.pod_cidr = Some(cidr);

@@ -2,6 +2,7 @@
 
 mod alone;
 mod holdings;
+mod orphans;
 mod shutdown;
 mod statics;
 mod weight;
@@ -28,7 +29,6 @@ use crate::pod::spec;
 use crate::pod::status::PREEMPTED;
 use crate::pod::worker::{Desired, Stage, Told, Worker};
 use crate::preemption;
-use crate::runtime;
 use crate::runtime::CONFIG_SOURCE;
 use crate::shutdown::{NODE_SHUTDOWN, REFUSED_MESSAGE};
 use crate::static_pods::{Shown, is_mirror, is_static};
@@ -218,6 +218,9 @@ impl Manager {
         if self.workers.get(&uid).is_some_and(|h| !h.task.is_finished()) {
             return self.change(&uid, pod);
         }
+        if self.waits() {
+            return;
+        }
         let refusal = self.admission(&pod).err().map(|refusal| self.refuse(&pod, refusal));
         self.spawn(uid, Desired::Present(Arc::new(pod)), refusal);
     }
@@ -300,21 +303,6 @@ impl Manager {
         }
     }
 
-    /// Ends a pod that runs here though the API does not know it.
-    async fn adopt_orphan(&mut self, uid: &str) {
-        let Ok(found) = self.context.runtime.pod(uid).await else {
-            self.unknown.insert(uid.to_owned());
-            return;
-        };
-        if found.sandboxes.is_empty() && found.containers.is_empty() {
-            return;
-        }
-        tracing::info!(pod = %found.name, namespace = %found.namespace, uid, "ending a pod that the API does not know");
-        let pod = Arc::new(orphan(&found));
-        self.spawn(uid.to_owned(), Desired::Gone(pod), None);
-        self.show();
-    }
-
     async fn housekeep(&mut self) {
         self.show();
         if !self.synced {
@@ -350,17 +338,5 @@ fn of_api(mut pod: Pod) -> Pod {
     if let Some(source) = annotations.and_then(|annotations| annotations.get_mut(CONFIG_SOURCE)) {
         *source = "api".to_owned();
     }
-    pod
-}
-
-/// What must be known of a pod to end it, from what the runtime remembers.
-fn orphan(found: &runtime::RuntimePod) -> Pod {
-    let mut pod = Pod::default();
-    pod.metadata.uid = Some(found.uid.clone());
-    pod.metadata.name = Some(found.name.clone());
-    pod.metadata.namespace = Some(found.namespace.clone());
-    let grace = found.containers.iter().filter_map(|c| c.grace).max();
-    pod.spec =
-        Some(k8s_openapi::api::core::v1::PodSpec { termination_grace_period_seconds: grace, ..Default::default() });
     pod
 }

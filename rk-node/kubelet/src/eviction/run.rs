@@ -131,7 +131,8 @@ async fn order(
     grace: i64,
 ) -> bool {
     tracing::warn!(pod = %spec::describe(pod), "evicting a pod: {message}");
-    let order = Order { reason: EVICTED.to_owned(), message, grace: Some(grace), signal: Some(signal), event: true };
+    let (reason, signal) = (EVICTED.to_owned(), Some(signal));
+    let order = Order { reason, message, grace: Some(grace), signal, event: true, again: false };
     context.evictions.give(spec::uid(pod), order);
     wake.send(spec::uid(pod).to_owned()).await.is_ok()
 }

@@ -1,6 +1,7 @@
 //! `/configz`: the settings that this kubelet runs with, by upstream's names.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -11,6 +12,11 @@ use crate::{Amount, CpuPolicy, MemoryPolicy, Options, Scope, Thresholds, Topolog
 fn thresholds(of: Thresholds, set: impl Fn(Signal) -> bool) -> BTreeMap<&'static str, String> {
     let set = Signal::ALL.into_iter().filter(|signal| set(*signal));
     set.map(|signal| (signal.as_str(), of.of(signal).to_string())).collect()
+}
+
+/// A period of a graceful shutdown; there is none where pods begin again with their machine.
+fn shutdown(options: &Options, period: Duration) -> String {
+    format!("{}s", if options.shutdown.again { 0 } else { period.as_secs() })
 }
 
 /// The configuration document.
@@ -58,8 +64,8 @@ pub fn configz(options: &Options) -> Value {
 /// The part of the document that is about what goes when, and how long it has to end.
 fn shortages(options: &Options) -> serde_json::Map<String, Value> {
     let shortages = json!({
-        "shutdownGracePeriod": format!("{}s", options.shutdown.whole.as_secs()),
-        "shutdownGracePeriodCriticalPods": format!("{}s", options.shutdown.critical.as_secs()),
+        "shutdownGracePeriod": shutdown(options, options.shutdown.whole),
+        "shutdownGracePeriodCriticalPods": shutdown(options, options.shutdown.critical),
         "evictionHard": thresholds(options.eviction, |_| true),
         "evictionMinimumReclaim": thresholds(options.minimum_reclaim, |signal| options.minimum_reclaim.of(signal) != Amount::Units(0)),
         "evictionSoft": thresholds(options.soft_eviction.thresholds, |signal| options.soft_eviction.grace.contains_key(&signal)),
