@@ -240,6 +240,8 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use rk_api::resources::Registry;
     use serde_json::json;
 
@@ -281,16 +283,6 @@ mod tests {
         }
         assert!(matches!(window.after(3, 10), Events::Forgotten));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use rk_api::resources::Registry;
-    use serde_json::json;
-
-    use super::*;
 
     fn event(hub: &Resource, revision: Revision) -> Arc<Event> {
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "n"}});
