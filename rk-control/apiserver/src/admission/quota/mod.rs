@@ -60,8 +60,11 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>, held
             asked.push((name, growth, raised));
         }
     }
+    if request.dry_run {
+        return Ok(());
+    }
     // What one refuses is charged to none.
-    for (name, growth, raised) in asked.into_iter().filter(|_| !request.dry_run) {
+    for (name, growth, raised) in asked {
         charge(request, name, &growth, raised).await?;
     }
     held.push(guard);
