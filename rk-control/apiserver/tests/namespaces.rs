@@ -55,46 +55,6 @@ async fn figures_tell_of_deprecated_apis_and_of_what_watches_got() {
 }
 
 #[tokio::test]
-async fn health_is_told_check_by_check() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    until("readiness", async || admin.get("/readyz").await.code == 200).await;
-    let text = async |path: &str| {
-        let answer = admin.get(path).await;
-        assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8", "{path}");
-        (answer.code.as_u16(), String::from_utf8_lossy(&answer.body).into_owned())
-    };
-    for endpoint in ["healthz", "livez", "readyz"] {
-        assert_eq!(text(&format!("/{endpoint}")).await, (200, "ok".to_owned()));
-        let (code, told) = text(&format!("/{endpoint}?verbose")).await;
-        assert_eq!(code, 200);
-        assert!(told.starts_with("[+]ping ok\n[+]log ok\n[+]etcd ok\n"), "{told}");
-        assert!(told.contains("\n[+]poststarthook/rbac/bootstrap-roles ok\n"), "{told}");
-        assert!(told.ends_with(&format!("ok\n{endpoint} check passed\n")), "{told}");
-        assert_eq!(told.contains("[+]etcd-readiness ok\n[+]informer-sync ok\n"), endpoint == "readyz", "{told}");
-        for check in ["ping", "etcd", "poststarthook/rbac/bootstrap-roles"] {
-            assert_eq!(text(&format!("/{endpoint}/{check}")).await, (200, "ok".to_owned()), "{check}");
-        }
-        assert_eq!(text(&format!("/{endpoint}/nonesuch")).await.0, 404);
-    }
-    assert_eq!(text("/livez/etcd-readiness").await.0, 404, "it is a matter of readiness alone");
-    let (_, told) = text("/livez?verbose&exclude=etcd&exclude=nonesuch&exclude=more").await;
-    assert!(told.contains("[+]etcd excluded: ok\n"), "{told}");
-    let warning = "warn: some health checks cannot be excluded: no matches for \"more\",\"nonesuch\"\n";
-    assert!(told.contains(warning), "{told}");
-    let root = admin.get("/").await.ok();
-    assert!(root["paths"].as_array().unwrap().contains(&json!("/readyz/poststarthook/crd-informer-synced")));
-
-    cluster.server.shutdown();
-    let (code, told) = text("/readyz").await;
-    assert_eq!(code, 500, "{told}");
-    assert!(told.ends_with("[-]shutdown failed: reason withheld\nreadyz check failed\n"), "{told}");
-    assert_eq!(text("/readyz/shutdown").await, (500, "internal server error: process is shutting down\n".to_owned()));
-    assert_eq!(text("/livez").await.0, 200, "who shuts down is alive");
-    assert_eq!(text("/readyz?exclude=shutdown").await.0, 200);
-}
-
-#[tokio::test]
 async fn a_new_cluster_has_its_flow_schemas_and_they_tell_where_they_lead() {
     const FLOW: &str = "/apis/flowcontrol.apiserver.k8s.io/v1";
     let cluster = Cluster::start().await;
@@ -195,76 +155,6 @@ async fn pod_security_is_enforced_by_label() {
     assert_eq!(code, 403);
     assert!(
         message.contains("violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)"),
-        "{message}"
-    );
-}
-
-#[tokio::test]
-async fn a_quota_is_never_overdrawn_even_by_many_at_once() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"configmaps": "3"}}});
-    admin.create("/api/v1/namespaces/default/resourcequotas", &quota).await.ok();
-    let creations = (0..10).map(|index| {
-        let admin = admin.clone();
-        async move { admin.create(MAPS, &config_map(&format!("m{index}"), json!({}))).await }
-    });
-    let answers = futures::future::join_all(creations).await;
-    assert_eq!(answers.iter().filter(|answer| answer.code == 201).count(), 3);
-    let refused = answers.iter().find(|answer| answer.code == 403).unwrap();
-    assert!(
-        refused
-            .failure()
-            .1
-            .contains("exceeded quota: q, requested: configmaps=1, used: configmaps=3, limited: configmaps=3")
-    );
-}
-
-#[tokio::test]
-async fn a_quota_is_charged_for_what_its_scopes_and_names_say() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    let quotas = "/api/v1/namespaces/default/resourcequotas";
-    let class = |name: &str| json!({"matchExpressions": [{"scopeName": "VolumeAttributesClass", "operator": "In", "values": [name]}]});
-    for (name, spec) in [
-        ("abroad", json!({"hard": {"pods": "0"}, "scopes": ["CrossNamespacePodAffinity"]})),
-        ("bounded", json!({"hard": {"limits.cpu": "5"}, "scopes": ["Terminating"]})),
-        ("gold", json!({"hard": {"requests.storage": "1Gi"}, "scopeSelector": class("gold")})),
-        ("gpus", json!({"hard": {"gpu.deviceclass.resource.k8s.io/devices": "3"}})),
-    ] {
-        let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": spec});
-        admin.create(quotas, &quota).await.ok();
-    }
-    let mut abroad = pod("abroad");
-    let term = json!({"topologyKey": "zone", "namespaces": ["kube-system"], "labelSelector": {}});
-    abroad["spec"]["affinity"] = json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
-    let (code, message) = admin.create(PODS, &abroad).await.failure();
-    assert_eq!(code, 403);
-    assert!(message.contains("exceeded quota: abroad, requested: pods=1, used: pods=0, limited: pods=0"), "{message}");
-    let mut bounded = pod("bounded");
-    bounded["spec"]["activeDeadlineSeconds"] = json!(9);
-    let (code, message) = admin.create(PODS, &bounded).await.failure();
-    assert_eq!(code, 403);
-    assert!(message.contains("failed quota: bounded: must specify limits.cpu for: "), "{message}");
-    admin.create(PODS, &pod("plain")).await.ok();
-    let claim = |name: &str, class: &str| {
-        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": {
-            "accessModes": ["ReadWriteOnce"], "volumeAttributesClassName": class, "resources": {"requests": {"storage": "2Gi"}}}})
-    };
-    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
-    assert_eq!(admin.create(claims, &claim("gold", "gold")).await.failure().0, 403);
-    admin.create(claims, &claim("tin", "tin")).await.ok();
-    let devices = |name: &str, count: i64| {
-        let request = json!({"name": "r", "exactly": {"deviceClassName": "gpu", "count": count}});
-        json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": {"name": name}, "spec": {"devices": {"requests": [request]}}})
-    };
-    let claims = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
-    admin.create(claims, &devices("two", 2)).await.ok();
-    let (code, message) = admin.create(claims, &devices("more", 2)).await.failure();
-    assert_eq!(code, 403);
-    let gpus = "gpu.deviceclass.resource.k8s.io/devices";
-    assert!(
-        message.contains(&format!("exceeded quota: gpus, requested: {gpus}=2, used: {gpus}=2, limited: {gpus}=3")),
         "{message}"
     );
 }
