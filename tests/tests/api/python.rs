@@ -10,8 +10,8 @@ const VERSION: &str = "37.0.2";
 
 #[test]
 fn the_python_client_reads_writes_patches_applies_and_watches() {
-    let name = format!("kubernetes-{VERSION}");
-    let python = python_with(&name, &[&format!("kubernetes=={VERSION}")], "import kubernetes.client");
+    let (name, package) = (format!("kubernetes-{VERSION}"), format!("kubernetes=={VERSION}"));
+    let python = python_with(&name, &[package.as_str()], "import kubernetes.client");
     let control = control();
     control.kubectl.new_namespace("python");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/client.py");

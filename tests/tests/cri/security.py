@@ -3,6 +3,7 @@
 import json
 
 import api_pb2 as cri
+import grpc
 from peer import HOME, RELAY, Case
 
 ADMIN = {"add_capabilities": ["SYS_ADMIN"]}
@@ -75,7 +76,7 @@ class Confinement(Case):
         self.assertFalse(self.works(bound, rename))
         self.assertTrue(self.works(bound, "touch /x"))
         absent = {"profile_type": cri.SecurityProfile.Localhost, "localhost_ref": f"{HOME}/absent.json"}
-        with self.assertRaises(Exception):
+        with self.assertRaises(grpc.RpcError):
             self.confined(seccomp=absent)
 
     def test_no_new_privileges_are_gained_when_that_was_asked(self):
@@ -107,7 +108,7 @@ class Identity(Case):
     def test_a_group_needs_a_user_and_a_name_must_be_there(self):
         pod = self.pod()
         for security in ({"run_as_group": {"value": 77}}, {"run_as_username": "nonesuch"}):
-            with self.assertRaises(Exception):
+            with self.assertRaises(grpc.RpcError):
                 pod.create(security=security)
 
     def test_groups_of_the_image_count_unless_the_policy_is_strict(self):
