@@ -58,7 +58,7 @@ mod volumes;
 pub use configuration::configure;
 pub use cpus::{CpuOptions, CpuPolicy, CpuSet, Reserved};
 pub use images::Verification;
-pub use join::{ApiLink, JoinError, Session, join};
+pub use join::{ApiLink, JoinError, OperatorError, Session, join};
 pub use kubelet::{Hooks, StartError, node_ip, run};
 pub use memory::MemoryPolicy;
 pub use node::Signal;
