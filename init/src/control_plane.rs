@@ -29,6 +29,9 @@ pub fn args(config: &MachineConfig) -> Vec<String> {
     }
     option("--pod-cidr", cluster.pod_cidr.to_string());
     option("--service-cidr", cluster.service_cidr.to_string());
+    if let Some(mask) = plane.node_cidr_mask_size {
+        option("--node-cidr-mask-size", mask.to_string());
+    }
     for vip in config.network.vips() {
         option("--vip", vip.to_string());
     }
@@ -102,6 +105,8 @@ mod tests {
                       --pod-cidr 10.244.0.0/16 --service-cidr 10.96.0.0/16";
         assert_eq!(args(&one).join(" "), wanted);
         assert!(files(&one).is_empty());
+        let large = config("controlPlane: {advertise: 10.0.0.1, nodeCIDRMaskSize: 22}\n");
+        assert_eq!(args(&large).join(" "), format!("{wanted} --node-cidr-mask-size 22"));
     }
 
     #[test]

@@ -24,6 +24,7 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Runs until a signal asks to stop.
 pub async fn serve(args: Args) -> anyhow::Result<()> {
     let started = Instant::now();
+    let node_mask = args.node_mask()?;
     std::fs::create_dir_all(&args.data_dir)
         .with_context(|| format!("cannot make the data directory {}", args.data_dir.display()))?;
     let listener = listen::listen(args.bind).await?;
@@ -71,7 +72,7 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     let compaction = tokio::spawn(compact_periodically(store, KEPT_HISTORY));
     let components = {
         let sole = args.etcd.is_empty();
-        Components::new(args.pod_cidr, components::identity(bound, sole), sole)
+        Components::new(args.pod_cidr, node_mask, components::identity(bound, sole), sole)
     };
     let vip = (!args.vip.is_empty()).then(|| Vip { addresses: args.vip.clone(), file: args.vip_file.clone() });
     let renewal = Renewal { names, kubeconfig, url };

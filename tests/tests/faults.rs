@@ -60,6 +60,7 @@ impl Worker {
             registry: shared.cluster.registry().url_from_guest(),
             time_servers: Vec::new(),
             kubelet: serde_json::Value::Null,
+            node_mask: None,
             swap_mib: 0,
         };
         let yaml = machine_config(&plan, &around, shared.cluster.pki()).expect("config");

@@ -19,6 +19,8 @@ pub(crate) fn control_plane(mut s: Section, out: &mut Findings) -> ControlPlane 
         front_proxy_ca: s.section("frontProxyCA", out).map(|section| authority(section, out)),
         service_account_key: block(&mut s, "serviceAccountKey", KEY, out),
         etcd: s.section("etcd", out).map(|section| etcd(section, out)),
+        // A longer mask leaves no address for a pod beside the network's, the bridge's and the broadcast.
+        node_cidr_mask_size: s.number("nodeCIDRMaskSize", 1, 29, out),
     };
     s.finish(out);
     control_plane

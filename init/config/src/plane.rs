@@ -52,6 +52,11 @@ impl std::fmt::Debug for Etcd {
     }
 }
 
+/// Prefix length of a node's range of pods where nothing else is said; the default of upstream's controller manager.
+const NODE_CIDR_MASK_SIZE: u32 = 24;
+/// How many bits longer a node's range is than the range of all pods at most: upstream's bound, 65536 nodes.
+pub(crate) const MOST_NODE_BITS: u32 = 16;
+
 /// Settings of `rk-control`. Control planes of one cluster share `etcd`, `ca`, `frontProxyCA` and `serviceAccountKey`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -73,6 +78,9 @@ pub struct ControlPlane {
     /// Where the state is kept; in a file of this machine when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etcd: Option<Etcd>,
+    /// Prefix length of the range of pods that each node gets, 24 when absent.
+    #[serde(rename = "nodeCIDRMaskSize", skip_serializing_if = "Option::is_none")]
+    pub node_cidr_mask_size: Option<u32>,
 }
 
 impl std::fmt::Debug for ControlPlane {
@@ -85,7 +93,15 @@ impl std::fmt::Debug for ControlPlane {
             .field("front_proxy_ca", &self.front_proxy_ca)
             .field("service_account_key", &self.service_account_key.as_ref().map(|_| "<secret>"))
             .field("etcd", &self.etcd)
+            .field("node_cidr_mask_size", &self.node_cidr_mask_size)
             .finish()
+    }
+}
+
+impl ControlPlane {
+    /// Prefix length of the range of pods that each node gets.
+    pub fn node_mask(&self) -> u32 {
+        self.node_cidr_mask_size.unwrap_or(NODE_CIDR_MASK_SIZE)
     }
 }
 
@@ -98,6 +114,7 @@ impl Default for ControlPlane {
             front_proxy_ca: None,
             service_account_key: None,
             etcd: None,
+            node_cidr_mask_size: None,
         }
     }
 }

@@ -60,7 +60,7 @@ mod volumes;
 pub use configuration::{CredentialProvider, TlsRules, TokenRules, configure, credential_providers};
 pub use cpus::{CpuOptions, CpuPolicy, CpuSet, Reserved};
 pub use images::Verification;
-pub use join::{ApiLink, JoinError, Session, join};
+pub use join::{ApiLink, JoinError, OperatorError, Session, join};
 pub use kubelet::{Hooks, StartError, node_ip, run};
 pub use memory::MemoryPolicy;
 pub use node::Signal;

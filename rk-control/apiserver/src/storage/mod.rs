@@ -7,11 +7,11 @@
 //! nothing and falls out alone.
 
 mod dispatch;
-mod fields;
 mod key;
 mod object;
 mod prepared;
 mod resource_cache;
+mod selectable;
 mod slot;
 mod slots;
 #[cfg(test)]

@@ -35,11 +35,14 @@ pub struct Providers {
     tokens: Tokens,
 }
 
+/// Held by the run for an image and an account while it lasts.
+type Turn = Weak<AsyncMutex<()>>;
+
 struct Provider {
     config: CredentialProvider,
     cache: Mutex<Cache>,
     /// One run at a time for one image and account: who comes meanwhile takes its answer.
-    turns: Mutex<HashMap<(String, String), Weak<AsyncMutex<()>>>>,
+    turns: Mutex<HashMap<(String, String), Turn>>,
 }
 
 /// What a plugin is told of a pod's service account.
