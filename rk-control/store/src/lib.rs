@@ -3,8 +3,7 @@
 //! The model is etcd's, because Kubernetes' list and watch semantics were written for it: one global revision counter, every
 //! write takes the next revision, a key remembers the revision that created it and the one that last changed it, and history can
 //! be read until it is compacted. [`Store`] is that model; [`SqliteStore`] is the default backend, [`EtcdStore`] the replicated one.
-//! Before either stands [`EncryptedStore`] where values are encrypted at rest.
-//! All pass the same suite (`suite::run`, feature `suite`).
+//! [`EncryptedStore`] stands before either and encrypts what an [`Encryption`] names. All pass the same suite (`suite::run`, feature `suite`).
 //!
 //! Invariants every backend holds:
 //! - a write that was acknowledged survives a crash of the process and of the machine;
