@@ -87,7 +87,7 @@ mod tests {
     fn a_key_that_is_given_writes_and_those_before_it_still_read() {
         let dir = tempfile::tempdir().expect("dir");
         let own = keys(dir.path(), true).remove(0);
-        let (a, b) = (STANDARD.encode([1; KEY_SIZE]), STANDARD.encode([2; KEY_SIZE]));
+        let (a, b) = (STANDARD.encode([1u8; KEY_SIZE]), STANDARD.encode([2u8; KEY_SIZE]));
         let give = |key: &str| {
             std::fs::write(dir.path().join(GIVEN), format!("{key}\n")).expect("written");
             keys(dir.path(), true)

@@ -244,7 +244,7 @@ fn what_is_wrong_with_a_configuration_is_told_in_upstream_s_words_and_without_ke
         assert!(error.contains(part), "{error}");
     }
     let debug = format!("{:?}", of(&[good]));
-    assert!(debug.contains("secrets") && !debug.contains(&STANDARD.encode([1; 32])), "{debug}");
+    assert!(debug.contains("secrets") && !debug.contains(&STANDARD.encode([1u8; 32])), "{debug}");
 }
 
 #[test]
