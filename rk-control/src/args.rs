@@ -55,6 +55,10 @@ pub struct Args {
     /// Keys, PEM, public or private, whose tokens are taken besides those of the signing key; may be given several times.
     #[arg(long, value_name = "FILE")]
     pub service_account_key_file: Vec<PathBuf>,
+    /// File of kind EncryptionConfiguration that says which resources are encrypted in the store, instead of Secrets by the cluster's own
+    /// key; read at start.
+    #[arg(long, value_name = "FILE")]
+    pub encryption_provider_config: Option<PathBuf>,
     /// Worker threads.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,

@@ -5,6 +5,7 @@
 
 mod args;
 mod components;
+mod encryption;
 mod listen;
 mod renewal;
 mod serve;

@@ -4,7 +4,7 @@ use crate::args::Args;
 use crate::components::{self, Components};
 use crate::renewal::Renewal;
 use crate::vip::Vip;
-use crate::{listen, storage};
+use crate::{encryption, listen, storage};
 use anyhow::Context;
 use rk_apiserver::{ApiServer, Config, Pki, ServingNames, host_addresses};
 use rk_store::compact_periodically;
@@ -46,11 +46,13 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
         .with_context(|| format!("--service-cidr {} holds no address", args.service_cidr))?;
     let extra = own.iter().chain(&args.vip).map(IpAddr::to_string).chain([advertise, bound.ip().to_string()]);
     let names = ServingNames::new(&config.dns_domain, service_ip, extra);
+    // Before the authority, whose absence tells a new cluster.
+    let encryption = encryption::load(&args)?;
     let mut pki = Pki::load_or_create(&args.data_dir.join("pki"), &names)?;
     if let Some(file) = &args.service_account_signing_key_file {
         pki.service_account_key = key(file)?;
     }
-    let store = storage::open(&args).await?;
+    let store = storage::open(&args, encryption).await?;
     let server = ApiServer::new(config, &pki, Arc::clone(&store)).await?;
     server.also_tell(rk_client::render_figures);
 

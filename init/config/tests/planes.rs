@@ -98,3 +98,19 @@ fn an_etcd_is_named_by_its_members_and_its_certificates_come_whole() {
         assert!(refused.iter().any(|line| line.contains(why)), "{rest}: {refused:?}");
     }
 }
+
+#[test]
+fn a_key_of_secrets_is_32_bytes_in_base64() {
+    let plane = |key: &str| plane(&format!("controlPlane: {{secretboxEncryptionSecret: '{key}'}}\n"));
+    let good = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+    let config = parse(&plane(good)).unwrap().config;
+    assert_eq!(config.control_plane.as_ref().unwrap().secretbox_encryption_secret.as_deref(), Some(good));
+    assert_eq!(parse(&to_yaml(&config).unwrap()).unwrap().config, config, "round trip");
+    for bad in ["AQEBAQ==", "no key", &good[1..]] {
+        assert_eq!(
+            refusals(&plane(bad)),
+            ["controlPlane.secretboxEncryptionSecret: must be 32 bytes in base64"],
+            "{bad}"
+        );
+    }
+}

@@ -42,5 +42,5 @@ pub use authn::User;
 pub use config::{BootstrapToken, Config};
 pub use discovery::GIT_VERSION;
 pub use http::{Body, BoxError, Limits};
-pub use pki::{Authority, Pki, PkiError, ServingNames, host_addresses};
+pub use pki::{Authority, Pki, PkiError, ServingNames, encryption_keys, host_addresses};
 pub use server::{ApiServer, Core, InProcess, StartError};
