@@ -4,7 +4,7 @@ use crate::types::MachineConfig;
 use serde_json::Value;
 
 /// Fields that nobody but an admin sees.
-pub const SECRETS: [&str; 9] = [
+pub const SECRETS: [&str; 10] = [
     "cluster.token",
     "controlPlane.ca.key",
     "controlPlane.frontProxyCA.key",

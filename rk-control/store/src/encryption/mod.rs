@@ -49,7 +49,7 @@ impl Encryption {
     ///
     /// # Errors
     /// Everything that is wrong with it, in upstream's words; providers that are not there (`kms`) among it.
-    pub fn parse(text: &str, resource_of: ResourceOf) -> Result<Self, EncryptionError> {
+    pub fn parse(text: &str, resource_of: ResourceOf) -> std::result::Result<Self, EncryptionError> {
         Ok(Self { rules: Document::parse(text)?.rules()?, resource_of })
     }
 
@@ -57,7 +57,7 @@ impl Encryption {
     ///
     /// # Errors
     /// There is no key, or one is not of that form.
-    pub fn of_secrets(keys: Vec<(String, String)>, resource_of: ResourceOf) -> Result<Self, EncryptionError> {
+    pub fn of_secrets(keys: Vec<(String, String)>, resource_of: ResourceOf) -> std::result::Result<Self, EncryptionError> {
         Ok(Self { rules: Document::of_secrets(keys).rules()?, resource_of })
     }
 
