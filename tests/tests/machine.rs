@@ -8,6 +8,8 @@ mod hardening;
 mod links;
 #[path = "machine/telemetry.rs"]
 mod telemetry;
+#[path = "machine/watchdog.rs"]
+mod watchdog;
 
 use rk_qemu::vm::{Forward, Nic, Vm, VmSpec};
 use rk_qemu::{cidata, disk};

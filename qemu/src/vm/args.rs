@@ -42,6 +42,9 @@ impl VmSpec {
         if let Some(config) = &self.fw_cfg {
             add(&["-fw_cfg", &format!("name=opt/rk/config,file={}", escape(config))]);
         }
+        if self.watchdog {
+            add(&["-device", "i6300esb", "-action", "watchdog=reset"]);
+        }
         if let Some(tpm) = &self.tpm {
             add(&["-chardev", &format!("socket,id=tpm,path={}", escape(tpm))]);
             add(&["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm0"]);
@@ -220,6 +223,13 @@ mod tests {
     fn a_machine_ends_at_a_restart_unless_it_is_to_go_on() {
         assert!(spec().args().contains(&"-no-reboot".to_owned()));
         assert!(!VmSpec { restarts: true, ..spec() }.args().contains(&"-no-reboot".to_owned()));
+    }
+
+    #[test]
+    fn a_watchdog_resets_the_machine() {
+        let args = VmSpec { watchdog: true, machine: Machine::Q35, ..spec() }.args();
+        assert!(after(&args, "-device").contains(&"i6300esb".to_owned()), "{args:?}");
+        assert_eq!(after(&args, "-action"), ["watchdog=reset"]);
     }
 
     #[test]

@@ -103,6 +103,8 @@ pub struct VmSpec {
     pub restarts: bool,
     /// A machine config that QEMU hands over by `fw_cfg`.
     pub fw_cfg: Option<PathBuf>,
+    /// A watchdog on the PCI bus of a [`Machine::Q35`], which resets the machine when it is not fed.
+    pub watchdog: bool,
 }
 
 /// Words of the kernel's command line that every machine gets.
@@ -133,6 +135,7 @@ impl VmSpec {
             tpm: None,
             restarts: false,
             fw_cfg: None,
+            watchdog: false,
         }
     }
 
