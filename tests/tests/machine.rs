@@ -6,6 +6,8 @@ mod clouds;
 mod hardening;
 #[path = "machine/links.rs"]
 mod links;
+#[path = "machine/router.rs"]
+mod router;
 #[path = "machine/telemetry.rs"]
 mod telemetry;
 #[path = "machine/watchdog.rs"]

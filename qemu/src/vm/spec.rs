@@ -42,6 +42,17 @@ pub enum Nic {
         /// The listening socket of the port.
         socket: PathBuf,
     },
+    /// A port of a [`crate::switch::Switch`] behind a card of this model, at this place on the PCI bus of a [`Machine::Q35`].
+    Card {
+        /// Address of the card.
+        mac: String,
+        /// The listening socket of the port.
+        socket: PathBuf,
+        /// QEMU's name of the model.
+        model: &'static str,
+        /// Its device number.
+        place: u8,
+    },
     /// A wire that a tap device of the namespace that QEMU runs in and a port of a [`crate::switch::Switch`] share; the card boots.
     Shared {
         /// Address of the card.
