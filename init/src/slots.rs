@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 pub const DEVICE: &str = "RK_ROOT_DEVICE";
 /// Where the EFI partition is mounted while it is needed.
 const MOUNT: &str = "/run/rk/esp";
+const UNLOADABLE: &str = "the boot loader could not load its kernel or its initramfs";
 
 /// The slots of the disk that the machine runs from.
 #[derive(Debug)]
@@ -28,10 +29,12 @@ pub struct Slots {
 }
 
 /// What the boot loader's counters say.
-#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+#[derive(Debug, PartialEq, Eq, Clone, Copy, Default)]
 struct Counted {
     trial: bool,
     other_failed: bool,
+    /// The other slot was to be booted.
+    strayed: bool,
 }
 
 impl Slots {
@@ -58,6 +61,7 @@ impl Slots {
         match slots.counted() {
             Ok((counted, left)) => {
                 slots.tell(journal, counted);
+                let left = if counted.strayed { Some(slots.note_unloadable(journal, left)) } else { left };
                 if let Some(Left { slot, why }) = left.filter(|left| left.slot != booted) {
                     journal.say(format_args!("slot {slot} was left: {why}"));
                 }
@@ -110,6 +114,17 @@ impl Slots {
         } else {
             journal.say(format_args!("slot {booted} runs"));
         }
+    }
+
+    /// The boot loader came here because it could not load the other slot: that is written down once, so that nobody goes back to that one.
+    fn note_unloadable(&mut self, journal: &mut Journal, left: Option<Left>) -> Left {
+        let note = Left::new(self.layout.booted.other(), UNLOADABLE);
+        if left.as_ref() != Some(&note)
+            && let Err(blocked) = self.with_esp(|root| write_left(root, Some(&note)))
+        {
+            journal.say(format_args!("noting why slot {} was left failed: {}", note.slot, blocked.reason()));
+        }
+        note
     }
 
     /// Whether this boot is a trial.
@@ -214,7 +229,7 @@ impl Slots {
         let counted = if Path::new(UEFI).exists() {
             entries(root).map(|entries| of_entries(&entries.into_iter().map(|(_, e)| e).collect::<Vec<_>>(), booted))
         } else {
-            Ok(read_env(root).map_or(Counted { trial: false, other_failed: false }, |env| of_env(env, booted)))
+            Ok(read_env(root).map_or(Counted::default(), |env| of_env(env, booted)))
         };
         let left = read_left(root);
         rk_sys::unmount(root).map_err(|err| chain(&err))?;
@@ -251,11 +266,15 @@ fn of_entries(entries: &[Entry], booted: Slot) -> Counted {
     Counted {
         trial: newest(booted).is_some_and(|entry| entry.tries.is_some()),
         other_failed: newest(booted.other()).is_some_and(|entry| entry.failed()),
+        // The loader passes over what is no program, and nothing tells that from a choice.
+        strayed: false,
     }
 }
 
 fn of_env(env: Env, booted: Slot) -> Counted {
-    Counted { trial: env.trial == Some(booted), other_failed: env.trial == Some(booted.other()) && env.left == 0 }
+    let trial = env.trial == Some(booted);
+    let other_failed = env.trial == Some(booted.other()) && env.left == 0;
+    Counted { trial, other_failed, strayed: env.good != booted && !trial }
 }
 
 fn mount(partition: &Path, read_only: bool) -> Result<(), String> {
@@ -280,7 +299,8 @@ mod tests {
             (&["rk-00003-a+2-1.efi", "rk-00002-b.efi"], Slot::A, true, false),
         ];
         for (files, booted, trial, other_failed) in table {
-            assert_eq!(of_entries(&names(files), booted), Counted { trial, other_failed }, "{files:?}");
+            let wanted = Counted { trial, other_failed, strayed: false };
+            assert_eq!(of_entries(&names(files), booted), wanted, "{files:?}");
         }
     }
 
@@ -316,8 +336,12 @@ mod tests {
     #[test]
     fn grub_s_block_says_the_same() {
         let env = Env::trial(Slot::A, Slot::B);
-        assert_eq!(of_env(env, Slot::B), Counted { trial: true, other_failed: false });
-        assert_eq!(of_env(Env { left: 0, ..env }, Slot::A), Counted { trial: false, other_failed: true });
-        assert_eq!(of_env(Env::good(Slot::B), Slot::B), Counted { trial: false, other_failed: false });
+        let counted = |trial, other_failed, strayed| Counted { trial, other_failed, strayed };
+        assert_eq!(of_env(env, Slot::B), counted(true, false, false));
+        assert_eq!(of_env(env, Slot::A), counted(false, false, false));
+        assert_eq!(of_env(Env { left: 0, ..env }, Slot::A), counted(false, true, false));
+        assert_eq!(of_env(Env::good(Slot::B), Slot::B), counted(false, false, false));
+        // The other one is good, and this one runs: GRUB could not load it.
+        assert_eq!(of_env(Env::good(Slot::B), Slot::A), counted(false, false, true));
     }
 }
