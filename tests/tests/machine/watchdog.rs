@@ -1,13 +1,9 @@
 //! The watchdog bites: a node agent that is there and does nothing costs the machine a restart, and no more.
 
-use super::{Guest, PORT, folder};
-use rk_qemu::cidata;
-use rk_qemu::vm::{Forward, Machine, Nic, Vm, VmSpec};
-use rk_tests::{Operator, admin, artifacts, eventually, limit, registry};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use super::plane::{Plane, control_plane};
+use rk_qemu::vm::Machine;
+use rk_tests::{eventually, limit, registry};
 
-/// Port of the API server in the guest.
-const API: u16 = 6443;
 /// A minute of patience, half a minute of the device, and a start of machine and control plane.
 const BITE: u64 = 240;
 /// A privileged pod may do this to its node: the agent keeps its process and gets no turn any more.
@@ -29,28 +25,16 @@ spec:
 
 #[test]
 fn a_machine_whose_agent_hangs_is_restarted_by_its_watchdog_and_comes_back_ready() {
-    let (dir, artifacts) = (folder("watchdog"), artifacts());
-    let (_registry, mirror) = registry(&dir);
-    let operator = Operator::new(&artifacts, &dir);
-    operator.run(&["config", "gen", "demo", &format!("https://10.0.2.15:{API}")]).good();
-    let config = std::fs::read_to_string(dir.join("control-plane.yaml")).expect("control-plane.yaml");
-    let seed = dir.join("cidata.img");
-    let config = format!("{config}\nregistries: {{mirrors: [{mirror}]}}\n");
-    cidata::create(&seed, &config, "instance-id: watchdog\n").expect("config drive");
-    let free = || -> SocketAddr {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a free port")
+    let mut kept = None;
+    let mirrors = |dir: &std::path::Path| {
+        let (registry, mirror) = registry(dir);
+        kept = Some(registry);
+        format!("registries: {{mirrors: [{mirror}]}}\n")
     };
-    let (node, api) = (free(), free());
-    let forwards = vec![Forward { host: node, guest: PORT }, Forward { host: api, guest: API }];
-    let mut spec = VmSpec::new("watchdog", &dir, artifacts.accel, &artifacts.kernel, Some(&artifacts.initramfs));
-    spec = spec.drive(&seed, true).drive(&dir.join("data.img"), false);
-    spec = spec.nic(Nic::Uplink { mac: "52:54:00:00:00:01".into(), forwards });
-    spec.cmdline.push("rk.watchdog=60".to_owned());
-    (spec.machine, spec.memory_mib, spec.watchdog, spec.restarts) = (Machine::Q35, 1536, true, true);
-    let vm = Vm::start(&spec).expect("QEMU");
-    let mut guest = Guest { vm, dir: dir.clone(), node: node.to_string(), figures: node, operator };
-    guest.answers();
-    let kubectl = admin(&dir, api, limit(120), || guest.rkctl(&["node", "kubeconfig"]));
+    let Plane { mut guest, kubectl, .. } = control_plane("watchdog", mirrors, |spec| {
+        spec.cmdline.push("rk.watchdog=60".to_owned());
+        (spec.machine, spec.watchdog, spec.restarts) = (Machine::Q35, true, true);
+    });
     let mark = guest.vm.console().mark();
     kubectl.apply(HANG);
     let mut says =
@@ -66,4 +50,5 @@ fn a_machine_whose_agent_hangs_is_restarted_by_its_watchdog_and_comes_back_ready
         if line.split_whitespace().nth(1) == Some("yes") { Ok(()) } else { Err(format!("{out:?}")) }
     });
     assert!(guest.vm.ended().is_none(), "the machine went down");
+    drop(kept);
 }
