@@ -5,6 +5,7 @@
 //! when PID 1 has left its note that the machine goes down does SIGTERM end the pods.
 
 mod agent;
+mod heartbeat;
 mod network;
 mod preload;
 mod role;

@@ -11,6 +11,9 @@ use std::path::Path;
 /// Where PID 1 writes it; mode 0600, for it holds secrets.
 pub const ACCEPTED_PATH: &str = "/run/rk/machine.json";
 
+/// The node agent touches it every few seconds while its parts get their turns; PID 1 watches its time.
+pub const ALIVE_PATH: &str = "/run/rk/node-alive";
+
 /// What outlives everything: the config that an operator applied. The disk labelled `RK-STATE`, else a folder of the data disk.
 pub const STATE_DIR: &str = "/run/rk/state";
 /// Where the machine API lays a config for PID 1 to accept; mode 0600.

@@ -57,7 +57,10 @@ impl Encryption {
     ///
     /// # Errors
     /// There is no key, or one is not of that form.
-    pub fn of_secrets(keys: Vec<(String, String)>, resource_of: ResourceOf) -> std::result::Result<Self, EncryptionError> {
+    pub fn of_secrets(
+        keys: Vec<(String, String)>,
+        resource_of: ResourceOf,
+    ) -> std::result::Result<Self, EncryptionError> {
         Ok(Self { rules: Document::of_secrets(keys).rules()?, resource_of })
     }
 
