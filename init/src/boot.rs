@@ -6,7 +6,7 @@ use crate::slots::Slots;
 use crate::storage::Storage;
 use crate::{
     boots, cgroups, clock, console, crash, datadisk, etc, failure, limits, lockdown, minimum, mounts, reset, stage1,
-    sysctls, trial,
+    sysctls, trial, watchdog,
 };
 use std::fs;
 use std::path::Path;
@@ -49,7 +49,7 @@ pub fn run() -> ExitCode {
         log_filter: rk_config::cmdline_value(&cmdline, "rk.log").map(str::to_owned),
         debug: rk_config::cmdline_value(&cmdline, "rk.debug").is_some(),
         no_maintenance: rk_config::cmdline_value(&cmdline, "rk.maintenance") == Some("off"),
-        watchdog: rk_config::cmdline_value(&cmdline, "rk.watchdog") != Some("off"),
+        watchdog: watchdog::patience(rk_config::cmdline_value(&cmdline, "rk.watchdog")),
         trial_limit: rk_config::cmdline_value(&cmdline, "rk.trial")
             .and_then(|seconds| seconds.parse::<u64>().ok())
             .map_or(trial::LIMIT, |seconds| seconds.saturating_mul(1000)),

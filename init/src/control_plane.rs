@@ -32,6 +32,9 @@ pub fn args(config: &MachineConfig) -> Vec<String> {
     }
     option("--pod-cidr", cluster.pod_cidr.to_string());
     option("--service-cidr", cluster.service_cidr.to_string());
+    if let Some(mask) = plane.node_cidr_mask_size {
+        option("--node-cidr-mask-size", mask.to_string());
+    }
     for vip in config.network.vips() {
         option("--vip", vip.to_string());
     }
@@ -87,6 +90,7 @@ fn files(config: &MachineConfig) -> Vec<(&'static str, &str, u32)> {
         ]);
     }
     files.extend(plane.service_account_key.as_ref().map(|key| ("sa.key", key.as_str(), PRIVATE)));
+    files.extend(plane.secretbox_encryption_secret.as_ref().map(|key| ("secretbox.key", key.as_str(), PRIVATE)));
     if let Some(etcd) = &plane.etcd {
         let all = [
             (ETCD_CA, &etcd.ca, PUBLIC),
@@ -117,6 +121,9 @@ fn place_secrets(journal: &mut Journal, config: &MachineConfig) {
 mod tests {
     use super::*;
 
+    /// 32 bytes, in base64.
+    const KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+
     fn config(yaml: &str) -> MachineConfig {
         let head = "apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: control-plane\n";
         rk_config::parse(&format!("{head}{yaml}")).unwrap().config
@@ -130,6 +137,8 @@ mod tests {
                       --audit-log-maxsize 10 --audit-log-maxbackup 2 --audit-log-maxage 0";
         assert_eq!(args(&one).join(" "), wanted);
         assert!(files(&one).is_empty());
+        let large = config("controlPlane: {advertise: 10.0.0.1, nodeCIDRMaskSize: 22}\n");
+        assert_eq!(args(&large).join(" "), format!("{wanted} --node-cidr-mask-size 22"));
     }
 
     #[test]
@@ -149,7 +158,7 @@ mod tests {
         let pair = |text: &str| format!("certificate: {}, key: {}", pem("CERTIFICATE", text), pem("PRIVATE KEY", text));
         let several = config(&format!(
             "network: {{interfaces: [{{match: {{name: eth0}}, vip: 10.0.0.9}}]}}\ncontrolPlane: {{ca: {{{}}}, frontProxyCA: {{{}}}, \
-             serviceAccountKey: {}, etcd: {{endpoints: ['https://a:2379', 'https://b:2379'], ca: {}, {}}}}}\n",
+             serviceAccountKey: {}, secretboxEncryptionSecret: {KEY}, etcd: {{endpoints: ['https://a:2379', 'https://b:2379'], ca: {}, {}}}}}\n",
             pair("A"),
             pair("B"),
             pem("PRIVATE KEY", "C"),
@@ -170,6 +179,7 @@ mod tests {
                 ("front-proxy-ca.crt", Some("B"), 0o644),
                 ("front-proxy-ca.key", Some("B"), 0o600),
                 ("sa.key", Some("C"), 0o600),
+                ("secretbox.key", None, 0o600),
                 ("etcd/ca.crt", Some("D"), 0o644),
                 ("etcd/client.crt", Some("E"), 0o644),
                 ("etcd/client.key", Some("E"), 0o600),

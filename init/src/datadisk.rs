@@ -8,8 +8,9 @@ use std::path::Path;
 
 /// Label of the ext4 file system that holds images, pods and logs.
 const LABEL: &str = "RK-DATA";
-const DIRS: [(&str, u32); 9] = [
+const DIRS: [(&str, u32); 10] = [
     ("/var/lib/rk", 0o700),
+    ("/var/lib/rk/credential-providers", 0o755),
     ("/var/lib/rk-control", 0o700),
     ("/var/lib/kubelet", 0o700),
     ("/var/lib/cni/bin", 0o755),

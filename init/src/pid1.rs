@@ -11,7 +11,7 @@ use crate::page::Page;
 use crate::services::{self, CONTROL, NODE};
 use crate::slots::Slots;
 use crate::storage::Storage;
-use crate::watchdog::Watchdog;
+use crate::watchdog::{Agent, Watchdog};
 use rk_config::MachineConfig;
 use rk_supervise::{Action, Backoff, Event, Millis, Supervisor};
 use rk_sys::{End, Signal, SignalQueue};
@@ -35,8 +35,8 @@ pub struct Settings {
     pub debug: bool,
     /// `rk.maintenance=off`: a node without a config stays closed.
     pub no_maintenance: bool,
-    /// Unless `rk.watchdog=off`.
-    pub watchdog: bool,
+    /// `rk.watchdog=`: how long the node agent may be away before the watchdog bites; `None` when it is off.
+    pub watchdog: Option<Millis>,
     /// How long a slot on trial has.
     pub trial_limit: Millis,
     /// Where logs go.
@@ -100,7 +100,7 @@ impl Machine {
         let now = rk_sys::boot_millis();
         Machine {
             control: Control::open(&mut journal),
-            watchdog: if settings.watchdog { Watchdog::open(&mut journal, now) } else { Watchdog::default() },
+            watchdog: Watchdog::open(&mut journal, now, settings.watchdog),
             journal,
             supervisor: Supervisor::default(),
             logs: Vec::new(),
@@ -195,10 +195,13 @@ impl Machine {
 
     /// What is done again and again: the watchdog and the status page.
     fn keep_up(&mut self, now: Millis) {
-        let state = self.supervisor.state(NODE);
         // A machine on its way down is fed to its end: every phase of that has a deadline of its own.
-        let alive = self.down.is_some() || state.is_none_or(|state| state.pid().is_some());
-        self.watchdog.tick(&mut self.journal, now, alive);
+        let agent = match self.supervisor.state(NODE).filter(|_| self.down.is_none()) {
+            None => Agent::Unwanted,
+            Some(state) if state.pid().is_some() => Agent::Running,
+            Some(_) => Agent::Away,
+        };
+        self.watchdog.tick(&mut self.journal, now, agent);
         if let Some(step) = self.clock.stepped(now).filter(|_| self.down.is_none()) {
             self.redate(now, step);
         }

@@ -101,6 +101,12 @@ fn wait_for(root: &Root) -> Result<PathBuf, SysError> {
     }
 }
 
+/// The disk that has a slot with this root; `/sys` is mounted.
+pub fn disk_of(root: &Root) -> Option<PathBuf> {
+    let mut slots = rk_sys::partitions().ok()?.into_iter().filter(|node| Slot::of_partition(&node.name).is_some());
+    slots.find(|partition| holds(&partition.path, root)).map(|partition| partition.disk)
+}
+
 fn holds(partition: &Path, root: &Root) -> bool {
     let mut top = [0; verity::BLOCK];
     let read = File::open(partition).and_then(|file| file.read_exact_at(&mut top, root.tree_at()));

@@ -10,8 +10,8 @@ use crate::esp::{
 use crate::minimum;
 use crate::mounts::make_dir;
 use rk_slots::version::MINIMUM;
-use rk_slots::{Entry, Env, Layout, Left, Root, Slot, TRIES, Tries, Version};
-use rk_sys::MountFlags;
+use rk_slots::{Blocked, Entry, Env, Layout, Left, Root, Slot, TRIES, Tries, Version};
+use rk_sys::{MountFlags, PartitionNode};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 pub const DEVICE: &str = "RK_ROOT_DEVICE";
 /// Where the EFI partition is mounted while it is needed.
 const MOUNT: &str = "/run/rk/esp";
+const UNLOADABLE: &str = "the boot loader could not load its kernel";
 
 /// The slots of the disk that the machine runs from.
 #[derive(Debug)]
@@ -28,10 +29,12 @@ pub struct Slots {
 }
 
 /// What the boot loader's counters say.
-#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+#[derive(Debug, PartialEq, Eq, Clone, Copy, Default)]
 struct Counted {
     trial: bool,
     other_failed: bool,
+    /// The other slot was to be booted.
+    strayed: bool,
 }
 
 impl Slots {
@@ -58,6 +61,7 @@ impl Slots {
         match slots.counted() {
             Ok((counted, left)) => {
                 slots.tell(journal, counted);
+                let left = if counted.strayed { Some(slots.note_unloadable(journal, left)) } else { left };
                 if let Some(Left { slot, why }) = left.filter(|left| left.slot != booted) {
                     journal.say(format_args!("slot {slot} was left: {why}"));
                 }
@@ -67,29 +71,34 @@ impl Slots {
         Some(slots)
     }
 
-    /// Finds them in the first stage, where no root could be mounted: the boot loader's own files tell which slot has this one. `/proc`
-    /// and `/sys` are mounted.
-    pub fn of_root(root: &Root) -> Option<Slots> {
-        let partitions = rk_sys::partitions().ok()?;
-        partitions.iter().filter(|partition| partition.name == rk_slots::ESP).find_map(|esp| {
-            mount(&esp.path, true).ok()?;
-            let booted = slot_of(Path::new(MOUNT), root);
-            rk_sys::unmount(Path::new(MOUNT)).ok()?;
-            let booted = booted?;
-            let other = booted.other().partition();
-            let other = partitions.iter().find(|partition| partition.disk == esp.disk && partition.name == other)?;
-            let layout = Layout {
-                booted,
-                hash: root.hash.clone(),
-                disk: esp.disk.display().to_string(),
-                other: other.path.display().to_string(),
-                esp: String::new(),
-                trial: false,
-            };
-            let mut slots = Slots { layout, partition: esp.path.clone() };
-            slots.layout.trial = slots.counted().ok()?.0.trial;
-            Some(slots)
-        })
+    /// Finds them in the first stage, where no root could be mounted: the boot loader's own files tell which slot has this one. `held_on`
+    /// is the disk that has a partition with this root. Where none has one, each disk whose boot loader names it has lost it, and whichever
+    /// of them was booted, its other slot is to be next. `/proc` and `/sys` are mounted.
+    pub fn of_root(root: &Root, held_on: Option<&Path>) -> Vec<Slots> {
+        let partitions = rk_sys::partitions().unwrap_or_default();
+        let meant = partitions.iter().filter(|partition| may_be_meant(partition, held_on));
+        meant.filter_map(|esp| Slots::named_by(esp, &partitions, root)).collect()
+    }
+
+    /// Those of the disk with this EFI partition, if its boot loader names the root.
+    fn named_by(esp: &PartitionNode, partitions: &[PartitionNode], root: &Root) -> Option<Slots> {
+        mount(&esp.path, true).ok()?;
+        let booted = slot_of(Path::new(MOUNT), root);
+        rk_sys::unmount(Path::new(MOUNT)).ok()?;
+        let booted = booted?;
+        let other = booted.other().partition();
+        let other = partitions.iter().find(|partition| partition.disk == esp.disk && partition.name == other)?;
+        let layout = Layout {
+            booted,
+            hash: root.hash.clone(),
+            disk: esp.disk.display().to_string(),
+            other: other.path.display().to_string(),
+            esp: String::new(),
+            trial: false,
+        };
+        let mut slots = Slots { layout, partition: esp.path.clone() };
+        slots.layout.trial = slots.counted().ok()?.0.trial;
+        Some(slots)
     }
 
     fn tell(&mut self, journal: &mut Journal, counted: Counted) {
@@ -105,6 +114,17 @@ impl Slots {
         } else {
             journal.say(format_args!("slot {booted} runs"));
         }
+    }
+
+    /// The boot loader came here because it could not load the other slot: that is written down once, so that nobody goes back to that one.
+    fn note_unloadable(&mut self, journal: &mut Journal, left: Option<Left>) -> Left {
+        let note = Left::new(self.layout.booted.other(), UNLOADABLE);
+        if left.as_ref() != Some(&note)
+            && let Err(blocked) = self.with_esp(|root| write_left(root, Some(&note)))
+        {
+            journal.say(format_args!("noting why slot {} was left failed: {}", note.slot, blocked.reason()));
+        }
+        note
     }
 
     /// Whether this boot is a trial.
@@ -159,19 +179,21 @@ impl Slots {
                 }
             }
             write_env(root, Env::good(booted))
-        })?;
+        })
+        .map_err(Blocked::reason)?;
         self.layout.trial = false;
         Ok(())
     }
 
     /// Puts the other slot on trial.
     pub fn roll_back(&mut self) -> Result<(), String> {
-        self.try_other(minimum::recorded(), None)
+        self.try_other(minimum::recorded(), None).map_err(Blocked::reason)
     }
 
     /// Goes over to the other slot because this one is broken, and leaves a note of why. One that was good is so still: whether a node is
     /// Ready is no question of the other's making. One that was left itself is not gone back to.
-    pub fn leave(&mut self, why: &str) -> Result<(), String> {
+    /// May be tried again when it failed, from where it stopped.
+    pub fn leave(&mut self, why: &str) -> Result<(), Blocked> {
         let left = Left::new(self.layout.booted, why);
         // The first stage has no state disk: there it is what this version itself would ask for.
         let minimum = minimum::recorded().or_else(|| Version::parse(MINIMUM));
@@ -179,7 +201,7 @@ impl Slots {
     }
 
     /// The note comes first: one whose slot still runs says nothing.
-    fn try_other(&mut self, minimum: Option<Version>, left: Option<&Left>) -> Result<(), String> {
+    fn try_other(&mut self, minimum: Option<Version>, left: Option<&Left>) -> Result<(), Blocked> {
         let (booted, other) = (self.layout.booted, self.layout.booted.other());
         self.with_esp(|root| {
             let entries = entries(root)?;
@@ -207,23 +229,36 @@ impl Slots {
         let counted = if Path::new(UEFI).exists() {
             entries(root).map(|entries| of_entries(&entries.into_iter().map(|(_, e)| e).collect::<Vec<_>>(), booted))
         } else {
-            Ok(read_env(root).map_or(Counted { trial: false, other_failed: false }, |env| of_env(env, booted)))
+            Ok(read_env(root).map_or(Counted::default(), |env| of_env(env, booted)))
         };
         let left = read_left(root);
         rk_sys::unmount(root).map_err(|err| chain(&err))?;
         counted.map(|counted| (counted, left)).map_err(|err| err.to_string())
     }
 
-    fn with_esp(&mut self, work: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), String> {
+    fn with_esp(&mut self, work: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), Blocked> {
         let was_open = !self.layout.esp.is_empty();
-        self.open()?;
-        let done = work(Path::new(MOUNT)).map_err(|err| err.to_string());
+        self.open().map_err(Blocked::Failed)?;
+        let done = work(Path::new(MOUNT)).map_err(|err| blocked(&err));
         if !was_open {
-            let closed = self.close();
+            let closed = self.close().map_err(Blocked::Failed);
             return done.and(closed);
         }
         done
     }
+}
+
+/// A slot that does not boot is told by what `candidate` answers; everything else is trouble with the partition.
+fn blocked(err: &io::Error) -> Blocked {
+    match err.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Blocked::Unfit(err.to_string()),
+        _ => Blocked::Failed(err.to_string()),
+    }
+}
+
+/// Whether this is an EFI partition that a broken root may have been booted from.
+fn may_be_meant(partition: &PartitionNode, held_on: Option<&Path>) -> bool {
+    partition.name == rk_slots::ESP && held_on.is_none_or(|disk| partition.disk == disk)
 }
 
 fn of_entries(entries: &[Entry], booted: Slot) -> Counted {
@@ -231,11 +266,15 @@ fn of_entries(entries: &[Entry], booted: Slot) -> Counted {
     Counted {
         trial: newest(booted).is_some_and(|entry| entry.tries.is_some()),
         other_failed: newest(booted.other()).is_some_and(|entry| entry.failed()),
+        // The loader passes over what is no program, and nothing tells that from a choice.
+        strayed: false,
     }
 }
 
 fn of_env(env: Env, booted: Slot) -> Counted {
-    Counted { trial: env.trial == Some(booted), other_failed: env.trial == Some(booted.other()) && env.left == 0 }
+    let trial = env.trial == Some(booted);
+    let other_failed = env.trial == Some(booted.other()) && env.left == 0;
+    Counted { trial, other_failed, strayed: env.good != booted && !trial }
 }
 
 fn mount(partition: &Path, read_only: bool) -> Result<(), String> {
@@ -260,15 +299,49 @@ mod tests {
             (&["rk-00003-a+2-1.efi", "rk-00002-b.efi"], Slot::A, true, false),
         ];
         for (files, booted, trial, other_failed) in table {
-            assert_eq!(of_entries(&names(files), booted), Counted { trial, other_failed }, "{files:?}");
+            let wanted = Counted { trial, other_failed, strayed: false };
+            assert_eq!(of_entries(&names(files), booted), wanted, "{files:?}");
+        }
+    }
+
+    #[test]
+    fn the_disk_that_has_the_root_is_meant_and_where_none_has_it_each_that_names_it() {
+        let node = |disk: &str, name: &str| PartitionNode {
+            path: PathBuf::from(format!("{disk}1")),
+            disk: PathBuf::from(disk),
+            number: 1,
+            name: name.to_owned(),
+        };
+        let esps = [node("/dev/sda", rk_slots::ESP), node("/dev/sdb", rk_slots::ESP), node("/dev/sdb", "rk-root-a")];
+        let meant = |held_on: Option<&str>| {
+            let meant = |node: &&PartitionNode| may_be_meant(node, held_on.map(Path::new));
+            esps.iter().filter(meant).map(|node| node.disk.display().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(meant(Some("/dev/sdb")), ["/dev/sdb"]);
+        assert_eq!(meant(None), ["/dev/sda", "/dev/sdb"]);
+        assert!(meant(Some("/dev/sdc")).is_empty());
+    }
+
+    #[test]
+    fn a_partition_that_fails_is_no_slot_that_does_not_boot() {
+        let err = |kind| io::Error::new(kind, "why");
+        for kind in [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied] {
+            assert_eq!(blocked(&err(kind)), Blocked::Unfit("why".to_owned()));
+        }
+        for kind in [io::ErrorKind::Other, io::ErrorKind::StorageFull, io::ErrorKind::ReadOnlyFilesystem] {
+            assert_eq!(blocked(&err(kind)), Blocked::Failed("why".to_owned()));
         }
     }
 
     #[test]
     fn grub_s_block_says_the_same() {
         let env = Env::trial(Slot::A, Slot::B);
-        assert_eq!(of_env(env, Slot::B), Counted { trial: true, other_failed: false });
-        assert_eq!(of_env(Env { left: 0, ..env }, Slot::A), Counted { trial: false, other_failed: true });
-        assert_eq!(of_env(Env::good(Slot::B), Slot::B), Counted { trial: false, other_failed: false });
+        let counted = |trial, other_failed, strayed| Counted { trial, other_failed, strayed };
+        assert_eq!(of_env(env, Slot::B), counted(true, false, false));
+        assert_eq!(of_env(env, Slot::A), counted(false, false, false));
+        assert_eq!(of_env(Env { left: 0, ..env }, Slot::A), counted(false, true, false));
+        assert_eq!(of_env(Env::good(Slot::B), Slot::B), counted(false, false, false));
+        // The other one is good, and this one runs: GRUB could not load it.
+        assert_eq!(of_env(Env::good(Slot::B), Slot::A), counted(false, false, true));
     }
 }

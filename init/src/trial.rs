@@ -1,7 +1,7 @@
 //! A slot on trial: it is good when the node is Ready; when that takes too long, the machine starts anew and the boot loader counts.
 
 use crate::pid1::Machine;
-use crate::{minimum, page};
+use crate::{integrity, minimum, page};
 use rk_supervise::Millis;
 use rk_sys::End;
 
@@ -17,8 +17,9 @@ enum Verdict {
     Failed,
 }
 
-fn judge(now: Millis, limit: Millis, ready: bool) -> Verdict {
-    match ready {
+/// `sound`: no block of the root was found wrong; a node may be Ready for a while in spite of one.
+fn judge(now: Millis, limit: Millis, ready: bool, sound: bool) -> Verdict {
+    match ready && sound {
         true => Verdict::Good,
         false if now >= limit => Verdict::Failed,
         false => Verdict::Wait,
@@ -39,7 +40,7 @@ impl Machine {
         let limit = self.settings.trial_limit;
         let Some(slots) = self.slots.as_mut().filter(|slots| slots.on_trial()) else { return };
         let booted = slots.booted();
-        match judge(now, limit, page::node_is_ready()) {
+        match judge(now, limit, page::node_is_ready(), integrity::is_sound()) {
             Verdict::Wait => {}
             Verdict::Good => match slots.settle() {
                 Ok(()) => {
@@ -66,8 +67,14 @@ mod tests {
 
     #[test]
     fn only_a_ready_node_makes_a_slot_good_and_time_ends_every_trial() {
-        assert_eq!(judge(5, 10, false), Verdict::Wait);
-        assert_eq!(judge(10, 10, false), Verdict::Failed);
-        assert_eq!(judge(10, 10, true), Verdict::Good);
+        assert_eq!(judge(5, 10, false, true), Verdict::Wait);
+        assert_eq!(judge(10, 10, false, true), Verdict::Failed);
+        assert_eq!(judge(10, 10, true, true), Verdict::Good);
+    }
+
+    #[test]
+    fn a_ready_node_on_a_corrupted_root_is_not_good() {
+        assert_eq!(judge(5, 10, true, false), Verdict::Wait);
+        assert_eq!(judge(10, 10, true, false), Verdict::Failed);
     }
 }

@@ -28,6 +28,8 @@ pub struct Artifacts {
     pub kubectl: PathBuf,
     /// A stock etcd.
     pub etcd: PathBuf,
+    /// Folder of `api.proto`: the definitions of CRI as its own project has them.
+    pub cri_api: PathBuf,
     /// Folder of unpacked Debian packages, each with all that it depends on in a folder of its name.
     pub closures: PathBuf,
     /// Media, by the names of `rk_image::media::Format`; there when the tests of the tier `media` run.

@@ -1,6 +1,9 @@
 //! The data disk: a sparse raw file, formatted on the host.
 
 use crate::{Error, Result};
+use std::fs::OpenOptions;
+use std::io::{Cursor, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -30,6 +33,26 @@ pub fn create_data(path: &Path, mib: u64) -> Result<()> {
         .output()
         .map_err(|e| Error::program("mkfs.ext4", format!("{e} (package e2fsprogs)")))?;
     if out.status.success() { Ok(()) } else { Err(Error::program("mkfs.ext4", String::from_utf8_lossy(&out.stderr))) }
+}
+
+/// Zeros over the first bytes of a file of a FAT volume that lies at `at` of a disk and is at most `bytes` large, as a bad sector would leave it.
+pub fn spoil_file(disk: &Path, at: u64, bytes: usize, name: &str) -> Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(disk).map_err(Error::file("open", disk))?;
+    let mut volume = vec![0; bytes];
+    file.read_exact_at(&mut volume, at).map_err(Error::file("read", disk))?;
+    let mut volume = Cursor::new(volume);
+    spoil(&mut volume, name).map_err(Error::file("write a file of", disk))?;
+    file.write_all_at(volume.get_ref(), at).map_err(Error::file("write", disk))
+}
+
+fn spoil(volume: &mut Cursor<Vec<u8>>, name: &str) -> std::io::Result<()> {
+    let volume = fatfs::FileSystem::new(volume, fatfs::FsOptions::new())?;
+    {
+        let mut file = volume.root_dir().open_file(name)?;
+        file.write_all(&[0; 4096])?;
+        file.flush()?;
+    }
+    volume.unmount()
 }
 
 /// `PATH` with the sbin folders, which Debian leaves out for ordinary users.

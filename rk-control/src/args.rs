@@ -25,6 +25,9 @@ pub struct Args {
     /// Range that nodes get their pod addresses from.
     #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
     pub pod_cidr: IpNet,
+    /// Prefix length of one node's range; 24 without it, 64 where the range is of IPv6 addresses.
+    #[arg(long, value_name = "BITS")]
+    pub node_cidr_mask_size: Option<u8>,
     /// Range of Service addresses.
     #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/16")]
     pub service_cidr: IpNet,
@@ -54,6 +57,10 @@ pub struct Args {
     pub service_account_key_file: Vec<PathBuf>,
     #[command(flatten)]
     pub audit: AuditArgs,
+    /// File of kind EncryptionConfiguration that says which resources are encrypted in the store, instead of Secrets by the cluster's own
+    /// key; read at start.
+    #[arg(long, value_name = "FILE")]
+    pub encryption_provider_config: Option<PathBuf>,
     /// Worker threads.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
@@ -77,6 +84,27 @@ pub struct AuditArgs {
     /// Days that files put aside are kept; 0 for ever.
     #[arg(long, value_name = "DAYS", default_value_t = 0)]
     pub audit_log_maxage: u32,
+}
+
+/// How many bits longer a node's range is than that of all pods at most; upstream's bound.
+const MOST_NODE_BITS: u8 = 16;
+
+impl Args {
+    /// Prefix length of the range that each node gets.
+    ///
+    /// # Errors
+    /// Such ranges cannot be cut from the range of all pods.
+    pub fn node_mask(&self) -> anyhow::Result<u8> {
+        let default = if self.pod_cidr.addr().is_ipv4() { 24 } else { 64 };
+        let (all, mask) = (self.pod_cidr.prefix_len(), self.node_cidr_mask_size.unwrap_or(default));
+        let most = self.pod_cidr.max_prefix_len().min(all.saturating_add(MOST_NODE_BITS));
+        anyhow::ensure!(
+            (all..=most).contains(&mask),
+            "nodes cannot get a /{mask} of {}: --node-cidr-mask-size must be from {all} to {most}",
+            self.pod_cidr
+        );
+        Ok(mask)
+    }
 }
 
 fn parse_token(text: &str) -> Result<BootstrapToken, String> {
@@ -108,6 +136,16 @@ mod tests {
         assert!(with("--audit-log-path a --audit-policy-file b --audit-log-maxsize 10 --audit-log-maxbackup 2"));
         assert!(!with("--audit-policy-file b") && !with("--audit-log-path a --audit-log-maxsize 0"));
         assert!(!with("--audit-webhook-config-file a"), "events go to a file alone");
+        let mask = |more: &str| {
+            let line = format!("rk-control --data-dir d {more}");
+            Args::try_parse_from(line.trim().split(' ')).expect("parses").node_mask().map_err(|error| error.to_string())
+        };
+        assert_eq!(mask(""), Ok(24));
+        assert_eq!(mask("--node-cidr-mask-size 22"), Ok(22));
+        assert_eq!(mask("--pod-cidr fd00::/56"), Ok(64));
+        let refused = "nodes cannot get a /15 of 10.244.0.0/16: --node-cidr-mask-size must be from 16 to 32";
+        assert_eq!(mask("--node-cidr-mask-size 15"), Err(refused.to_owned()));
+        assert!(mask("--pod-cidr 10.0.0.0/25").is_err() && mask("--pod-cidr fd00::/40").is_err());
         assert!(!with("--etcd https://a:2379 --etcd-certfile b") && !with("--etcd-cafile a") && !with("--vip a"));
     }
 }

@@ -6,6 +6,7 @@
 mod args;
 mod audit;
 mod components;
+mod encryption;
 mod listen;
 mod renewal;
 mod serve;
@@ -16,7 +17,9 @@ mod vip;
 use anyhow::Context;
 use clap::Parser;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Does what the command line asks for: serve, or a command on the database.
 pub fn main() -> ExitCode {
@@ -24,14 +27,12 @@ pub fn main() -> ExitCode {
         return command.run();
     }
     let args = args::Args::parse();
-    let filter = EnvFilter::try_from_env("RK_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // By targets alone: nothing here has spans to filter by, and a filter of their fields brings an engine for patterns.
+    let asked: Option<Targets> = std::env::var("RK_LOG").ok().and_then(|text| text.parse().ok());
+    let filter = asked.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(terminal)
-        .with_target(false)
-        .init();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal).with_target(false);
+    tracing_subscriber::registry().with(filter).with(lines).init();
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

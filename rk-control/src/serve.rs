@@ -4,7 +4,7 @@ use crate::args::Args;
 use crate::components::{self, Components};
 use crate::renewal::Renewal;
 use crate::vip::Vip;
-use crate::{audit, listen, storage};
+use crate::{audit, encryption, listen, storage};
 use anyhow::Context;
 use rk_apiserver::{ApiServer, Config, Pki, ServingNames, host_addresses};
 use rk_store::compact_periodically;
@@ -24,6 +24,7 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Runs until a signal asks to stop.
 pub async fn serve(args: Args) -> anyhow::Result<()> {
     let started = Instant::now();
+    let node_mask = args.node_mask()?;
     std::fs::create_dir_all(&args.data_dir)
         .with_context(|| format!("cannot make the data directory {}", args.data_dir.display()))?;
     let listener = listen::listen(args.bind).await?;
@@ -46,11 +47,13 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
         .with_context(|| format!("--service-cidr {} holds no address", args.service_cidr))?;
     let extra = own.iter().chain(&args.vip).map(IpAddr::to_string).chain([advertise, bound.ip().to_string()]);
     let names = ServingNames::new(&config.dns_domain, service_ip, extra);
+    // Before the authority, whose absence tells a new cluster.
+    let encryption = encryption::load(&args)?;
     let mut pki = Pki::load_or_create(&args.data_dir.join("pki"), &names)?;
     if let Some(file) = &args.service_account_signing_key_file {
         pki.service_account_key = key(file)?;
     }
-    let store = storage::open(&args).await?;
+    let store = storage::open(&args, encryption).await?;
     let server = ApiServer::new(config, &pki, Arc::clone(&store)).await?;
     server.also_tell(rk_client::render_figures);
 
@@ -72,7 +75,7 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     let compaction = tokio::spawn(compact_periodically(store, KEPT_HISTORY));
     let components = {
         let sole = args.etcd.is_empty();
-        Components::new(args.pod_cidr, components::identity(bound, sole), sole)
+        Components::new(args.pod_cidr, node_mask, components::identity(bound, sole), sole)
     };
     let vip = (!args.vip.is_empty()).then(|| Vip { addresses: args.vip.clone(), file: args.vip_file.clone() });
     let renewal = Renewal { names, kubeconfig, url };

@@ -2,12 +2,16 @@
 
 use crate::args::Args;
 use anyhow::Context;
-use rk_store::{EtcdSecurity, EtcdStore, SqliteOptions, SqliteStore, Store};
+use rk_store::{EncryptedStore, Encryption, EtcdSecurity, EtcdStore, SqliteOptions, SqliteStore, Store};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Opens the database in the data directory, or connects to etcd.
-pub async fn open(args: &Args) -> anyhow::Result<Arc<dyn Store>> {
+/// Opens the database in the data directory, or connects to etcd; what is stored is encrypted as told.
+pub async fn open(args: &Args, encryption: Encryption) -> anyhow::Result<Arc<dyn Store>> {
+    Ok(Arc::new(EncryptedStore::new(backend(args).await?, encryption)))
+}
+
+async fn backend(args: &Args) -> anyhow::Result<Arc<dyn Store>> {
     if !args.etcd.is_empty() {
         let store = EtcdStore::connect(&args.etcd, security(args)?)
             .await

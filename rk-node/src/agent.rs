@@ -1,5 +1,6 @@
 //! Composition: what runs beside what, and what is started again when it fails.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::signals::{self, End};
-use crate::{network, role, settings};
+use crate::{heartbeat, network, preload, role, settings};
 
 /// Pauses before a failed part is started again.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -24,7 +25,9 @@ pub async fn run(config: MachineConfig, shims: Starter) -> anyhow::Result<()> {
     let signals = tokio::spawn(signals::wait(options.dirs.shutdown_mark.clone(), going_down));
 
     let mut tasks = JoinSet::new();
+    tasks.spawn(heartbeat::beat(Path::new(rk_config::ALIVE_PATH)));
     let images = Images::open(settings::images(&config, &options)).await.context("opening the image store")?;
+    tasks.spawn(preload::run(images.clone()));
     let cri = rk_cri::Config::new(images, std::sync::Arc::new(CniNetwork::default()), shims);
     let (stop_cri, cri_stopped) = oneshot::channel::<()>();
     let cri = tokio::spawn(rk_cri::serve(cri, async {

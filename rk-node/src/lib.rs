@@ -5,7 +5,9 @@
 //! when PID 1 has left its note that the machine goes down does SIGTERM end the pods.
 
 mod agent;
+mod heartbeat;
 mod network;
+mod preload;
 mod role;
 mod settings;
 mod signals;
@@ -14,14 +16,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How long the end waits for what blocks.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// Runs the agent until it is told to end.
 pub fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RK_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    // By targets alone: nothing here has spans to filter by, and a filter of their fields brings an engine for patterns.
+    let asked: Option<Targets> = std::env::var("RK_LOG").ok().and_then(|text| text.parse().ok());
+    let filter = asked.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    tracing_subscriber::registry().with(filter).with(lines).init();
     match start() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

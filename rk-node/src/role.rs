@@ -6,9 +6,9 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
+use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use rk_kubelet::ApiLink;
 
 /// Written by `rk-control` on its first start.
 const KUBECONFIG: &str = "/var/lib/rk-control/admin.kubeconfig";
@@ -39,16 +39,10 @@ async fn ensure(client: &Client, node: &str) -> anyhow::Result<bool> {
     if found.metadata.labels.is_some_and(|labels| labels.contains_key(LABEL)) {
         return Ok(true);
     }
-    let operator = Config::from_custom_kubeconfig(kubeconfig(KUBECONFIG)?, &KubeConfigOptions::default()).await?;
-    let nodes: Api<Node> = Api::all(Client::try_from(operator)?);
+    let operator = ApiLink::from_kubeconfig(&std::fs::read_to_string(KUBECONFIG)?)?;
+    let nodes: Api<Node> = Api::all(operator.client());
     let patch = k8s_openapi::serde_json::json!({"metadata": {"labels": {LABEL: ""}}});
     nodes.patch(node, &PatchParams::default(), &Patch::Merge(patch)).await?;
     tracing::info!("the node carries the control plane's role label");
     Ok(true)
-}
-
-/// Reads the file with the YAML parser that the program has already; the one inside of `kube` would be its second.
-fn kubeconfig(path: &str) -> anyhow::Result<Kubeconfig> {
-    let document: serde_json::Value = serde_yaml_ng::from_str(&std::fs::read_to_string(path)?)?;
-    Ok(serde_json::from_value(document)?)
 }

@@ -43,6 +43,12 @@ pub fn kubelet(config: &MachineConfig) -> Options {
     for warning in rk_kubelet::configure(&mut options, &config.kubelet.config) {
         tracing::warn!("kubelet.config.{warning}");
     }
+    match rk_kubelet::credential_providers(&config.registries.credential_providers) {
+        Ok(providers) => options.credential_providers = providers,
+        Err(problems) => {
+            options.faults.extend(problems.into_iter().map(|p| format!("registries.credentialProviders: {p}")));
+        }
+    }
     options
 }
 
@@ -153,5 +159,7 @@ mod tests {
         let reserve = images(&config, &options).reserve;
         assert_eq!(reserve.bytes, [rk_images::Part::Share(1000), rk_images::Part::Share(1500)]);
         assert_eq!(reserve.inodes, [rk_images::Part::Share(500); 2]);
+        config.registries.credential_providers = serde_json::json!({"kind": "CredentialProviderConfig"});
+        assert!(kubelet(&config).faults.iter().any(|fault| fault.starts_with("registries.credentialProviders: ")));
     }
 }

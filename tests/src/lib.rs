@@ -9,6 +9,7 @@
 //! | `slots` | one machine | upgrades that succeed, fail and are cut off; rollback, reset, installation |
 //! | `machine` | one machine | the machine API by `rkctl`: maintenance mode, roles, configs, the end of the machine |
 //! | `node` | one machine | a node alone: joining, its complaints |
+//! | `cri` | one machine | what a client of CRI sees that is not ours |
 //! | `nodefaults` | a cluster | hostile images, floods, full disks and power cuts |
 //! | `network` | a cluster | pods, Services, DNS, partitions |
 //! | `cluster` | a cluster | the story of a newcomer |
@@ -21,12 +22,14 @@
 mod firmware;
 mod kubectl;
 mod operator;
+mod python;
 mod shared;
 
 pub use firmware::{copy_of_the_disk, folder, uefi};
 pub use kubectl::{Answer, Kubectl, Running};
-pub use operator::{Operator, Outcome};
-pub use shared::{Shared, limit, shared, shared_with};
+pub use operator::{Operator, Outcome, admin};
+pub use python::{python_with, succeed};
+pub use shared::{Shared, limit, registry, shared, shared_with};
 
 pub use rk_qemu::Artifacts;
 use std::time::Duration;

@@ -1,8 +1,11 @@
 //! `rkctl`, run as an operator runs it.
 
+use crate::{Kubectl, artifacts, eventually};
 use rk_qemu::Artifacts;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// What a run of `rkctl` came to.
 #[derive(Debug, Clone)]
@@ -52,4 +55,24 @@ impl Operator {
             err: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+}
+
+/// kubectl in `dir` against a control plane in a guest, whose API server is reached at `api`; `ask` asks the guest for its admin's kubeconfig.
+/// Panics when it does not serve within `limit`.
+pub fn admin(dir: &Path, api: SocketAddr, limit: Duration, ask: impl Fn() -> Outcome) -> Kubectl {
+    let text = eventually("the admin's kubeconfig", limit, || {
+        let outcome = ask();
+        if outcome.code == 0 { Ok(outcome.out) } else { Err(outcome.err) }
+    });
+    let server = text.lines().find_map(|line| line.trim().strip_prefix("server: ")).expect("server").to_owned();
+    let ours = format!("https://{api}\n    tls-server-name: 10.0.2.15");
+    let path = dir.join("admin.kubeconfig");
+    std::fs::write(&path, text.replace(&server, &ours)).expect("kubeconfig");
+    let kubectl = Kubectl::new(&artifacts().kubectl, &path);
+    // A control plane that has just begun makes it a moment after it serves.
+    eventually("the default service account", limit, || {
+        let answer = kubectl.run(&["get", "serviceaccount", "default"]);
+        if answer.success { Ok(()) } else { Err(answer.err) }
+    });
+    kubectl
 }

@@ -3,7 +3,9 @@
 use crate::{Kubectl, artifacts};
 use rk_qemu::cluster::{Cluster, ClusterSpec, label_control_plane, wait_ready};
 use rk_qemu::oci::{Archive, push};
+use rk_qemu::registry::Registry;
 use rk_qemu::{Artifacts, Result};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +41,16 @@ pub fn shared_with(name: &str, workers: u8, change: fn(&mut ClusterSpec)) -> Mut
 /// A limit written for KVM, as long as it takes with the accelerator in use.
 pub fn limit(seconds: u64) -> Duration {
     artifacts().accel.scale(Duration::from_secs(seconds))
+}
+
+/// A registry with `rk.local/busybox:demo` in it, for a machine alone, and what its config says of it below `registries.mirrors`.
+pub fn registry(dir: &Path) -> (Registry, String) {
+    let artifacts = artifacts();
+    let registry = Registry::start(&artifacts.registry, &dir.join("registry"), dir).expect("registry");
+    let archive = Archive::open(&artifacts.images.join("busybox"), None).expect("image");
+    push(&registry.client(), &archive).expect("push");
+    let mirror = format!("{{match: '*', endpoints: ['{}'], includeHost: true}}", registry.url_from_guest());
+    (registry, mirror)
 }
 
 fn start(name: &str, workers: u8, change: fn(&mut ClusterSpec)) -> Result<Shared> {

@@ -1,5 +1,5 @@
 //! What a machine is not asked about beforehand: wrong clocks, cables that flap, networks that come late or lose packets, full disks,
-//! little memory, storms of orphans. One control plane serves all of it; each test adds a worker with its own trouble.
+//! little memory, storms of orphans, registries out of reach. One control plane serves all of it; each test adds a worker with its own trouble.
 
 #[path = "faults/clock.rs"]
 mod clock;
@@ -9,6 +9,8 @@ mod disk;
 mod link;
 #[path = "faults/memory.rs"]
 mod memory;
+#[path = "faults/registry.rs"]
+mod registry;
 #[path = "faults/shutdown.rs"]
 mod shutdown;
 
@@ -58,6 +60,7 @@ impl Worker {
             registry: shared.cluster.registry().url_from_guest(),
             time_servers: Vec::new(),
             kubelet: serde_json::Value::Null,
+            node_mask: None,
             swap_mib: 0,
         };
         let yaml = machine_config(&plan, &around, shared.cluster.pki()).expect("config");

@@ -6,8 +6,14 @@ mod clouds;
 mod hardening;
 #[path = "machine/links.rs"]
 mod links;
+#[path = "machine/plane.rs"]
+mod plane;
+#[path = "machine/router.rs"]
+mod router;
 #[path = "machine/telemetry.rs"]
 mod telemetry;
+#[path = "machine/watchdog.rs"]
+mod watchdog;
 
 use rk_qemu::vm::{Forward, Nic, Vm, VmSpec};
 use rk_qemu::{cidata, disk};
@@ -103,6 +109,8 @@ fn without_a_config_the_console_shows_a_fingerprint_by_which_one_is_given_and_ke
     let text = guest.says("--fingerprint sha256:");
     let digits: String = text.rsplit("--fingerprint sha256:").next().unwrap_or_default().chars().take(64).collect();
     let fingerprint = format!("sha256:{digits}");
+    // Whoever reaches the port may send anything; a machine that waits for its config goes on waiting.
+    noise(guest.node.parse().expect("address"));
     paper(&guest.operator, &dir);
     let wrong = format!("sha256:{}", "0".repeat(64));
     let apply = |fingerprint: &str, file: &str| {

@@ -44,6 +44,7 @@ fn worker(dir: &Path, socket: PathBuf, pki: &Pki) -> Vm {
         registry: "http://10.0.2.2:1".into(),
         time_servers: Vec::new(),
         kubelet: serde_json::Value::Null,
+        node_mask: None,
         swap_mib: 0,
     };
     let plan = NodePlan::of(1);

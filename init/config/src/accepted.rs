@@ -11,10 +11,18 @@ use std::path::Path;
 /// Where PID 1 writes it; mode 0600, for it holds secrets.
 pub const ACCEPTED_PATH: &str = "/run/rk/machine.json";
 
+/// The node agent touches it every few seconds while its parts get their turns; PID 1 watches its time.
+pub const ALIVE_PATH: &str = "/run/rk/node-alive";
+
 /// What outlives everything: the config that an operator applied. The disk labelled `RK-STATE`, else a folder of the data disk.
 pub const STATE_DIR: &str = "/run/rk/state";
 /// Where the machine API lays a config for PID 1 to accept; mode 0600.
 pub const OFFERED_PATH: &str = "/run/rk/offered.yaml";
+/// Where rk-node takes archives of images in: a length of 8 bytes (big endian) and as many bytes come, lines of JSON go back, each an
+/// image's `name` with its `id` or an `error`, or an `error` alone.
+pub const IMAGES_SOCKET: &str = "/run/rk/images.sock";
+/// Largest archive of images.
+pub const MAX_IMAGES_BYTES: u64 = 64 << 30;
 
 /// The config as JSON.
 ///

@@ -4,15 +4,18 @@ use crate::types::MachineConfig;
 use serde_json::Value;
 
 /// Fields that nobody but an admin sees.
-pub const SECRETS: [&str; 8] = [
+pub const SECRETS: [&str; 10] = [
     "cluster.token",
     "controlPlane.ca.key",
     "controlPlane.frontProxyCA.key",
     "controlPlane.serviceAccountKey",
+    "controlPlane.secretboxEncryptionSecret",
     "controlPlane.etcd.key",
     "machineApi.identity.key",
     "disks.encryption.passphrase",
     "registries.auth",
+    // Arguments and environments of plugins.
+    "registries.credentialProviders",
 ];
 const HIDDEN: &str = "<secret>";
 
@@ -130,17 +133,23 @@ mod tests {
 
     #[test]
     fn a_section_that_comes_whole_shows_no_secret() {
+        /// 32 bytes, in base64.
+        const KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
         let pem = |label: &str| format!("-----BEGIN {label}-----\\nAAAA\\n-----END {label}-----\\n");
         let after = config(&format!(
             "controlPlane: {{ca: {{certificate: \"{0}\", key: \"{1}\"}}, frontProxyCA: {{certificate: \"{0}\", key: \"{1}\"}}, \
-             serviceAccountKey: \"{1}\", etcd: {{endpoints: ['https://a:2379'], certificate: \"{0}\", key: \"{1}\"}}}}\n",
+             serviceAccountKey: \"{1}\", secretboxEncryptionSecret: {2}, etcd: {{endpoints: ['https://a:2379'], certificate: \"{0}\", key: \"{1}\"}}}}\n",
             pem("CERTIFICATE"),
-            pem("PRIVATE KEY")
+            pem("PRIVATE KEY"),
+            KEY
         ));
         let changes = diff(&config(""), &after);
         assert!(changes.iter().all(|change| !change.after.contains("PRIVATE")), "{changes:?}");
         assert!(!redacted(&after).to_string().contains("PRIVATE"));
-        assert_eq!(redacted(&after).to_string().matches(HIDDEN).count(), 4);
-        assert!(!format!("{after:?}").contains("PRIVATE"), "logs");
+        assert_eq!(redacted(&after).to_string().matches(HIDDEN).count(), 5);
+        assert!(
+            !redacted(&after).to_string().contains(KEY) && changes.iter().all(|change| !change.after.contains(KEY))
+        );
+        assert!(!format!("{after:?}").contains("PRIVATE") && !format!("{after:?}").contains(KEY), "logs");
     }
 }

@@ -25,7 +25,10 @@ mod upkeep;
 mod validate;
 mod validate_vip;
 
-pub use accepted::{ACCEPTED_PATH, OFFERED_PATH, STATE_DIR, load_accepted, save_accepted, to_json, to_yaml};
+pub use accepted::{
+    ACCEPTED_PATH, ALIVE_PATH, IMAGES_SOCKET, MAX_IMAGES_BYTES, OFFERED_PATH, STATE_DIR, load_accepted, save_accepted,
+    to_json, to_yaml,
+};
 pub use diff::{Change, SECRETS, diff, redacted};
 pub use error::{ConfigError, FieldError};
 pub use grace::go_duration;

@@ -148,7 +148,7 @@ fn kubelet(mut s: Section, out: &mut Findings) -> Kubelet {
         shutdown_grace_period_seconds: s
             .number("shutdownGracePeriodSeconds", 0, 3600, out)
             .unwrap_or(default.shutdown_grace_period_seconds),
-        config: kubelet_configuration(&mut s, out),
+        config: document(&mut s, "config", "KubeletConfiguration", out),
         static_pods: static_pods(&mut s, out),
     };
     for (path, key, value) in s.pairs("labels", MAX_ENTRIES, out) {
@@ -210,8 +210,9 @@ fn registries(mut s: Section, out: &mut Findings) -> Registries {
         t.finish(out);
     }
     let auth = s.sections("auth", MAX_ENTRIES, out).into_iter().map(|a| registry_auth(a, out)).collect();
+    let credential_providers = document(&mut s, "credentialProviders", "CredentialProviderConfig", out);
     s.finish(out);
-    Registries { mirrors, tls, auth }
+    Registries { mirrors, tls, auth, credential_providers }
 }
 
 fn registry_auth(mut a: Section, out: &mut Findings) -> RegistryAuth {
@@ -249,19 +250,19 @@ fn static_pods(s: &mut Section, out: &mut Findings) -> Vec<serde_json::Value> {
 }
 
 /// Passed through whole: only its kind is looked at, the node agent knows the rest.
-fn kubelet_configuration(s: &mut Section, out: &mut Findings) -> serde_json::Value {
-    let path = s.path_of("config");
-    let Some(value) = s.take("config") else { return serde_json::Value::Null };
+fn document(s: &mut Section, key: &str, wanted: &str, out: &mut Findings) -> serde_json::Value {
+    let path = s.path_of(key);
+    let Some(value) = s.take(key) else { return serde_json::Value::Null };
     match serde_json::to_value(&value) {
         Ok(value) if value.is_object() => {
-            let kind = value.get("kind").and_then(serde_json::Value::as_str).unwrap_or("KubeletConfiguration");
-            if kind != "KubeletConfiguration" {
-                out.refuse(format!("{path}.kind"), format!("must be KubeletConfiguration, not {}", quote(kind)));
+            let kind = value.get("kind").and_then(serde_json::Value::as_str).unwrap_or(wanted);
+            if kind != wanted {
+                out.refuse(format!("{path}.kind"), format!("must be {wanted}, not {}", quote(kind)));
             }
             value
         }
         _ => {
-            out.refuse(path, "must be a KubeletConfiguration: a mapping whose keys are texts");
+            out.refuse(path, format!("must be a {wanted}: a mapping whose keys are texts"));
             serde_json::Value::Null
         }
     }

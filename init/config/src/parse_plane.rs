@@ -3,6 +3,8 @@
 use crate::plane::{Audit, CertificateAuthority, ControlPlane, Etcd, Identity, MachineApi};
 use crate::reader::{Findings, Section, quote};
 use crate::validate;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 const CERTIFICATE: &str = "CERTIFICATE";
@@ -22,8 +24,11 @@ pub(crate) fn control_plane(mut s: Section, out: &mut Findings) -> ControlPlane 
         ca: s.section("ca", out).map(|section| authority(section, out)),
         front_proxy_ca: s.section("frontProxyCA", out).map(|section| authority(section, out)),
         service_account_key: block(&mut s, "serviceAccountKey", KEY, out),
+        secretbox_encryption_secret: key_of_32_bytes(&mut s, "secretboxEncryptionSecret", out),
         etcd: s.section("etcd", out).map(|section| etcd(section, out)),
         audit: s.section("audit", out).map(|section| audit(section, out)),
+        // A longer mask leaves no address for a pod beside the network's, the bridge's and the broadcast.
+        node_cidr_mask_size: s.number("nodeCIDRMaskSize", 1, 29, out),
     };
     s.finish(out);
     control_plane
@@ -90,6 +95,15 @@ fn pair(s: &mut Section, out: &mut Findings) -> (String, String) {
 fn block(s: &mut Section, name: &str, label: &str, out: &mut Findings) -> Option<String> {
     let text = s.string(name, out)?;
     validate::pem(&s.path_of(name), &text, label, out);
+    Some(text)
+}
+
+/// A key in base64 that may be left out.
+fn key_of_32_bytes(s: &mut Section, name: &str, out: &mut Findings) -> Option<String> {
+    let text = s.string(name, out)?;
+    if STANDARD.decode(&text).map_or(0, |key| key.len()) != 32 {
+        out.refuse(s.path_of(name), "must be 32 bytes in base64");
+    }
     Some(text)
 }
 

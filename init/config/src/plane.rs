@@ -77,7 +77,13 @@ impl Default for Audit {
     }
 }
 
-/// Settings of `rk-control`. Control planes of one cluster share `etcd`, `ca`, `frontProxyCA` and `serviceAccountKey`.
+/// Prefix length of a node's range of pods where nothing else is said; the default of upstream's controller manager.
+const NODE_CIDR_MASK_SIZE: u32 = 24;
+/// How many bits longer a node's range is than the range of all pods at most: upstream's bound, 65536 nodes.
+pub(crate) const MOST_NODE_BITS: u32 = 16;
+
+/// Settings of `rk-control`. Control planes of one cluster share `etcd`, `ca`, `frontProxyCA`, `serviceAccountKey` and
+/// `secretboxEncryptionSecret`.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ControlPlane {
@@ -95,12 +101,19 @@ pub struct ControlPlane {
     /// Signs the tokens of service accounts, PEM; made on first start when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_account_key: Option<String>,
+    /// Encrypts Secrets in the store: 32 bytes in base64. Keys from before it still read. When absent, a machine that keeps its state in a
+    /// file and makes its own authority makes a key as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secretbox_encryption_secret: Option<String>,
     /// Where the state is kept; in a file of this machine when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etcd: Option<Etcd>,
     /// Who did what at the API; the default when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
+    /// Prefix length of the range of pods that each node gets, 24 when absent.
+    #[serde(rename = "nodeCIDRMaskSize", skip_serializing_if = "Option::is_none")]
+    pub node_cidr_mask_size: Option<u32>,
 }
 
 impl std::fmt::Debug for ControlPlane {
@@ -112,9 +125,18 @@ impl std::fmt::Debug for ControlPlane {
             .field("ca", &self.ca)
             .field("front_proxy_ca", &self.front_proxy_ca)
             .field("service_account_key", &self.service_account_key.as_ref().map(|_| "<secret>"))
+            .field("secretbox_encryption_secret", &self.secretbox_encryption_secret.as_ref().map(|_| "<secret>"))
             .field("etcd", &self.etcd)
             .field("audit", &self.audit)
+            .field("node_cidr_mask_size", &self.node_cidr_mask_size)
             .finish()
+    }
+}
+
+impl ControlPlane {
+    /// Prefix length of the range of pods that each node gets.
+    pub fn node_mask(&self) -> u32 {
+        self.node_cidr_mask_size.unwrap_or(NODE_CIDR_MASK_SIZE)
     }
 }
 
@@ -126,8 +148,10 @@ impl Default for ControlPlane {
             ca: None,
             front_proxy_ca: None,
             service_account_key: None,
+            secretbox_encryption_secret: None,
             etcd: None,
             audit: None,
+            node_cidr_mask_size: None,
         }
     }
 }

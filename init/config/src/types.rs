@@ -210,7 +210,7 @@ impl Default for Kubelet {
 
 /// Where images come from.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Registries {
     /// Tried in order before the registry that an image names.
     pub mirrors: Vec<Mirror>,
@@ -220,11 +220,15 @@ pub struct Registries {
     /// What the node shows to registries that do not give their images to everybody.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub auth: Vec<RegistryAuth>,
+    /// A `CredentialProviderConfig` (`kubelet.config.k8s.io/v1`), handed to the node agent whole and as it is; null when absent.
+    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
+    pub credential_providers: serde_json::Value,
 }
 
 impl Registries {
     fn is_empty(&self) -> bool {
-        self.mirrors.is_empty() && self.tls.is_empty() && self.auth.is_empty()
+        let listed = [self.mirrors.is_empty(), self.tls.is_empty(), self.auth.is_empty()];
+        listed.iter().all(|empty| *empty) && self.credential_providers.is_null()
     }
 }
 

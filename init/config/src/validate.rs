@@ -1,6 +1,7 @@
 //! What each field must satisfy beyond its type. Findings carry the path an operator wrote.
 
 use crate::network::Network;
+use crate::plane::MOST_NODE_BITS;
 use crate::reader::{Findings, quote};
 use crate::types::{Cluster, MachineConfig, Role};
 use crate::validate_vip;
@@ -18,6 +19,7 @@ pub(crate) fn machine(config: &MachineConfig, role_known: bool, out: &mut Findin
     network(&config.network, out);
     validate_vip::vips(config, role_known, out);
     cluster(&config.cluster, out);
+    node_ranges(config, out);
     if let Some(advertise) = config.control_plane.as_ref().and_then(|c| c.advertise.as_ref()) {
         host("controlPlane.advertise", advertise, out);
     }
@@ -115,9 +117,6 @@ fn cluster(cluster: &Cluster, out: &mut Findings) {
             out.refuse(path, format!("has host bits set; did you mean {}?", range.trunc()));
         }
     }
-    if cluster.pod_cidr.prefix_len() > 24 {
-        out.refuse("cluster.podCIDR", "must be /24 or larger: every node gets a /24 of it");
-    }
     if cluster.service_cidr.prefix_len() > 28 {
         out.refuse("cluster.serviceCIDR", "must be /28 or larger");
     }
@@ -129,6 +128,18 @@ fn cluster(cluster: &Cluster, out: &mut Findings) {
             "cluster.dnsIP",
             format!("{} is not within cluster.serviceCIDR {}", cluster.dns_ip, cluster.service_cidr),
         );
+    }
+}
+
+/// Every node gets its part of the range of all pods. How large a part, only control planes say.
+fn node_ranges(config: &MachineConfig, out: &mut Findings) {
+    let Some(plane) = &config.control_plane else { return };
+    let (all, mask) = (u32::from(config.cluster.pod_cidr.prefix_len()), plane.node_mask());
+    if mask < all {
+        out.refuse("cluster.podCIDR", format!("must be /{mask} or larger: every node gets a /{mask} of it"));
+    } else if mask > all + MOST_NODE_BITS {
+        let reason = format!("must be at most {MOST_NODE_BITS} more than the /{all} of cluster.podCIDR, not {mask}");
+        out.refuse("controlPlane.nodeCIDRMaskSize", reason);
     }
 }
 

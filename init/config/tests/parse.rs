@@ -260,11 +260,14 @@ fn links_that_the_node_makes_are_read_and_written_back_alike() {
          - {{name: bond0.7, vlan: {{id: 7, parent: {{name: bond0}}}}, addresses: [10.7.0.2/24], acceptRA: false}}\n  \
          - {{name: br0, bridge: {{members: [{{driver: virtio_net}}], stp: true}}, dhcp6: true}}\n\
          kubelet: {{config: {{kind: KubeletConfiguration, podPidsLimit: 100, odd: [1, {{a: b}}]}}}}\n\
+         registries: {{credentialProviders: {{kind: CredentialProviderConfig, providers: [{{name: p, args: [s3cret]}}]}}}}\n\
          machineApi: {{ca: {PEM:?}, identity: {{certificate: {PEM:?}, key: {KEY:?}}}}}\n"
     );
     let parsed = rk_config::parse(&yaml).unwrap();
     assert_eq!(parsed.warnings, Vec::<String>::new());
     assert_eq!(parsed.config.kubelet.config["odd"][1]["a"], "b");
+    assert_eq!(parsed.config.registries.credential_providers["providers"][0]["name"], "p");
+    assert!(!rk_config::redacted(&parsed.config).to_string().contains("s3cret"));
     let again = rk_config::parse(&rk_config::to_yaml(&parsed.config).unwrap()).unwrap().config;
     assert_eq!(again, parsed.config);
     let json = rk_config::to_json(&parsed.config).unwrap();

@@ -47,6 +47,36 @@ fn control_planes_may_share_an_address_and_workers_may_not() {
 }
 
 #[test]
+fn nodes_get_parts_of_the_range_of_pods_that_fit_it() {
+    let with = |range: &str, mask: &str| plane(&format!("cluster: {{podCIDR: {range}}}\ncontrolPlane: {{{mask}}}\n"));
+    let config = parse(&with("10.244.0.0/16", "nodeCIDRMaskSize: 22")).unwrap().config;
+    assert_eq!(config.control_plane.as_ref().unwrap().node_mask(), 22);
+    assert_eq!(parse(&to_yaml(&config).unwrap()).unwrap().config, config, "round trip");
+    assert_eq!(parse(&plane("")).unwrap().config.control_plane.unwrap().node_mask(), 24);
+    assert!(parse(&with("10.244.0.0/25", "nodeCIDRMaskSize: 26")).is_ok());
+    for (range, mask, refused) in [
+        ("10.244.0.0/25", "", "cluster.podCIDR: must be /24 or larger: every node gets a /24 of it"),
+        (
+            "10.244.0.0/16",
+            "nodeCIDRMaskSize: 15",
+            "cluster.podCIDR: must be /15 or larger: every node gets a /15 of it",
+        ),
+        (
+            "192.0.0.0/9",
+            "nodeCIDRMaskSize: 26",
+            "controlPlane.nodeCIDRMaskSize: must be at most 16 more than the /9 of cluster.podCIDR, not 26",
+        ),
+        (
+            "10.244.0.0/16",
+            "nodeCIDRMaskSize: 30",
+            "controlPlane.nodeCIDRMaskSize: must be a whole number from 1 to 29, not 30",
+        ),
+    ] {
+        assert_eq!(refusals(&with(range, mask)), [refused]);
+    }
+}
+
+#[test]
 fn an_etcd_is_named_by_its_members_and_its_certificates_come_whole() {
     let pem = |label: &str| format!("\"-----BEGIN {label}-----\\nAAAA\\n-----END {label}-----\\n\"");
     let (certificate, key) = (pem("CERTIFICATE"), pem("PRIVATE KEY"));
@@ -94,5 +124,21 @@ fn an_audit_log_is_bounded_and_its_policy_is_one() {
     ] {
         let refused = refusals(&audit(&rest));
         assert!(refused.iter().any(|line| line.contains(why)), "{rest}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_key_of_secrets_is_32_bytes_in_base64() {
+    let plane = |key: &str| plane(&format!("controlPlane: {{secretboxEncryptionSecret: '{key}'}}\n"));
+    let good = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+    let config = parse(&plane(good)).unwrap().config;
+    assert_eq!(config.control_plane.as_ref().unwrap().secretbox_encryption_secret.as_deref(), Some(good));
+    assert_eq!(parse(&to_yaml(&config).unwrap()).unwrap().config, config, "round trip");
+    for bad in ["AQEBAQ==", "no key", &good[1..]] {
+        assert_eq!(
+            refusals(&plane(bad)),
+            ["controlPlane.secretboxEncryptionSecret: must be 32 bytes in base64"],
+            "{bad}"
+        );
     }
 }

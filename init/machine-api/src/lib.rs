@@ -10,6 +10,7 @@
 //! | [`disks`] | what writes disks: upgrades and installations |
 //! | [`drain`] | a node leaves its cluster for a restart, and returns |
 //! | [`files`] | files and folders, contained, secrets refused |
+//! | [`images`] | archives of images on their way to the node agent |
 //! | [`confine`] | what this process gives up before it listens |
 //! | [`streams`] | logs, kernel messages, packets |
 //! | [`telemetry`] | figures for Prometheus, logs for a collector |
@@ -23,6 +24,7 @@ pub mod disks;
 pub mod drain;
 pub mod facts;
 pub mod files;
+pub mod images;
 pub mod log;
 pub mod node;
 pub mod outside;

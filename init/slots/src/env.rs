@@ -58,9 +58,13 @@ impl Env {
             script += &format!("{word} [ \"$left\" = {left} ]; then set left={}; set slot=$trial\n", left - 1);
         }
         script += &format!("fi\nif [ \"$slot\" = \"$trial\" ]; then save_env --file {file} left; fi\nfi\n");
-        script += "source ($root)/rk/$slot/boot.cfg\nboot\n";
-        // Only reached when that slot's files cannot be read.
-        script + "source ($root)/rk/$good/boot.cfg\nboot\nreboot\n"
+        script += "if [ \"$good\" = a ]; then set other=b; else set other=a; fi\n";
+        // Each but the first is only reached when the kernels of those before cannot be loaded. Commands that an earlier version wrote only
+        // load, and are booted here.
+        for slot in ["$slot", "$good", "$other"] {
+            script += &format!("set torn=\nsource ($root)/rk/{slot}/boot.cfg\nif [ -z \"$torn\" ]; then boot; fi\n");
+        }
+        script + "reboot\n"
     }
 }
 
@@ -72,9 +76,11 @@ impl Env {
 const LAST_WORDS: &str =
     "'memmap=1M$0x8000000' ramoops.mem_address=0x8000000 ramoops.mem_size=0x100000 ramoops.record_size=65536";
 
-/// What GRUB does for a slot: `rk/<slot>/boot.cfg`.
+/// What GRUB does for a slot: `rk/<slot>/boot.cfg`. Whoever comes back from it finds `torn` set: its kernel could not be loaded. A kernel without
+/// its initramfs is not booted, and no other one after it: GRUB gives the second kernel that it loads no command line.
 pub fn boot_commands(slot: Slot, cmdline: &str) -> String {
-    format!("linux ($root)/rk/{slot}/vmlinuz {LAST_WORDS} {cmdline}\ninitrd ($root)/rk/{slot}/initrd\n")
+    let linux = format!("if linux ($root)/rk/{slot}/vmlinuz {LAST_WORDS} {} ; then\n", cmdline.trim_end());
+    linux + &format!("if initrd ($root)/rk/{slot}/initrd ; then\nboot\nfi\nreboot\nfi\nset torn=1\n")
 }
 
 #[cfg(test)]
@@ -104,5 +110,16 @@ mod tests {
             assert!(script.contains(&format!("[ \"$left\" = {left} ]; then set left={}; ", left - 1)), "{script}");
         }
         assert_eq!(script.matches("\nif ").count(), script.matches("fi\n").count());
+    }
+
+    #[test]
+    fn a_slot_whose_kernel_cannot_be_loaded_is_followed_by_the_good_one_and_by_the_other() {
+        let script = Env::script();
+        let at = |slot: &str| script.find(&format!("source ($root)/rk/{slot}/boot.cfg\nif [ -z \"$torn\" ]")).unwrap();
+        assert!(at("$slot") < at("$good") && at("$good") < at("$other"), "{script}");
+        assert!(script.ends_with("fi\nreboot\n"));
+        let commands = boot_commands(Slot::B, "quiet rk.root=x\n");
+        assert!(commands.starts_with("if linux ($root)/rk/b/vmlinuz ") && commands.contains(" rk.root=x ; then\n"));
+        assert!(commands.ends_with("boot\nfi\nreboot\nfi\nset torn=1\n"), "{commands}");
     }
 }

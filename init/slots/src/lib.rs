@@ -21,7 +21,7 @@ pub use entry::{Entry, Tries, next_generation};
 pub use env::{ENV_BYTES, Env, boot_commands};
 pub use layout::Layout;
 pub use left::Left;
-pub use remedy::Remedy;
+pub use remedy::{Blocked, Remedy};
 pub use root::{Root, slot_bytes};
 pub use slot::Slot;
 pub use statement::{PieceSum, install_statement, statement};

@@ -48,6 +48,8 @@ pub struct Surroundings {
     pub time_servers: Vec<Ipv4Addr>,
     /// `kubelet.config` of every node: a `KubeletConfiguration`, or null.
     pub kubelet: serde_json::Value,
+    /// Prefix length of each node's range of pods; the default when absent.
+    pub node_mask: Option<u32>,
     /// Swap of every node in MiB; none when zero.
     pub swap_mib: u32,
 }
@@ -81,6 +83,7 @@ pub fn machine_config(plan: &NodePlan, around: &Surroundings, pki: &Pki) -> Resu
         config.control_plane = Some(ControlPlane {
             advertise: Some(around.control_plane.to_string()),
             ca: Some(ca),
+            node_cidr_mask_size: around.node_mask,
             ..ControlPlane::default()
         });
     }
@@ -111,6 +114,7 @@ mod tests {
             registry: "http://10.0.2.2:5000".into(),
             time_servers: Vec::new(),
             kubelet: serde_json::json!({"maxPods": 20}),
+            node_mask: Some(22),
             swap_mib: 0,
         };
         machine_config(&NodePlan::of(index), &around, &Pki::generate().expect("pki")).expect("config")
@@ -119,6 +123,7 @@ mod tests {
     #[test]
     fn only_the_control_plane_gets_the_key_of_the_authority() {
         assert!(yaml(0).contains("PRIVATE KEY") && yaml(0).contains("role: control-plane"));
+        assert!(yaml(0).contains("nodeCIDRMaskSize: 22") && !yaml(1).contains("nodeCIDRMaskSize"));
         assert!(!yaml(1).contains("PRIVATE KEY") && yaml(1).contains("worker-1"));
     }
 }

@@ -71,6 +71,7 @@ impl Cluster {
             registry: registry.url_from_guest(),
             time_servers: spec.time_servers.clone(),
             kubelet: spec.kubelet.clone(),
+            node_mask: spec.node_mask,
             swap_mib: spec.swap_mib,
         };
         let mut nodes = Vec::new();

@@ -37,6 +37,8 @@ pub struct ClusterSpec {
     pub api_port: Option<u16>,
     /// A `KubeletConfiguration` for every node, or null.
     pub kubelet: serde_json::Value,
+    /// Prefix length of each node's range of pods; the default when absent.
+    pub node_mask: Option<u32>,
     /// Swap of every node in MiB, on its data disk; none when zero.
     pub swap_mib: u32,
 }
@@ -58,6 +60,7 @@ impl ClusterSpec {
             time_servers: Vec::new(),
             api_port: None,
             kubelet: serde_json::Value::Null,
+            node_mask: None,
             swap_mib: 0,
         }
     }

@@ -6,18 +6,21 @@
 //! to its port again.
 //!
 //! Faults are commands at run time: [`Switch::set_fault`] drops or delays what a port sends, [`Switch::partition`] forbids
-//! pairs of ports. A [`Station`] is a host of the test's own: a time server, a DHCP server.
+//! pairs of ports. A [`Station`] is a host of the test's own: a time server, a DHCP server; a
+//! [`Router`] one that speaks IPv6.
 
 mod bridge;
 mod fault;
 mod frame;
 mod port;
+mod router;
 mod services;
 mod station;
 
 pub use bridge::{Bridge, Mac, PortId, Verdict};
 pub use fault::Fault;
 pub use frame::{MAX_FRAME, read_frame, write_frame};
+pub use router::{Offer, Router};
 pub use services::{dhcp_server, time_server};
 pub use station::{Datagram, Station};
 

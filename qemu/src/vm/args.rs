@@ -42,6 +42,9 @@ impl VmSpec {
         if let Some(config) = &self.fw_cfg {
             add(&["-fw_cfg", &format!("name=opt/rk/config,file={}", escape(config))]);
         }
+        if self.watchdog {
+            add(&["-device", "i6300esb", "-action", "watchdog=reset"]);
+        }
         if let Some(tpm) = &self.tpm {
             add(&["-chardev", &format!("socket,id=tpm,path={}", escape(tpm))]);
             add(&["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm0"]);
@@ -68,7 +71,12 @@ impl VmSpec {
             for backend in backends {
                 add(&["-netdev", &backend]);
             }
-            add(&["-device", &self.device("net", &format!("netdev={id},mac={mac}{boot}"))]);
+            let device = match nic {
+                // Nobody boots from it: it needs no program of its own for that.
+                Nic::Card { model, place, .. } => format!("{model},netdev={id},mac={mac},addr={place:#x},romfile="),
+                _ => self.device("net", &format!("netdev={id},mac={mac}{boot}")),
+            };
+            add(&["-device", &device]);
         }
         args
     }
@@ -160,7 +168,7 @@ fn netdev(n: usize, nic: &Nic) -> (String, &str, Vec<String>) {
             let backend = format!("user,id={UPLINK},ipv6=off,tftp={},bootfile={file}", escape(folder));
             (UPLINK.to_owned(), mac, vec![backend])
         }
-        Nic::Switch { mac, socket } => {
+        Nic::Switch { mac, socket } | Nic::Card { mac, socket, .. } => {
             let id = format!("net{n}");
             let backend = stream(&id, socket);
             (id, mac, vec![backend])
@@ -220,6 +228,22 @@ mod tests {
     fn a_machine_ends_at_a_restart_unless_it_is_to_go_on() {
         assert!(spec().args().contains(&"-no-reboot".to_owned()));
         assert!(!VmSpec { restarts: true, ..spec() }.args().contains(&"-no-reboot".to_owned()));
+    }
+
+    #[test]
+    fn a_card_of_a_model_has_its_place_on_the_bus() {
+        let mac = "52:54:00:00:00:12".into();
+        let card = Nic::Card { mac, socket: "/s".into(), model: "e1000e", place: 16 };
+        let args = VmSpec { machine: Machine::Q35, ..spec().nic(card) }.args();
+        let wanted = "e1000e,netdev=net0,mac=52:54:00:00:00:12,addr=0x10,romfile=";
+        assert!(after(&args, "-device").contains(&wanted.to_owned()), "{args:?}");
+    }
+
+    #[test]
+    fn a_watchdog_resets_the_machine() {
+        let args = VmSpec { watchdog: true, machine: Machine::Q35, ..spec() }.args();
+        assert!(after(&args, "-device").contains(&"i6300esb".to_owned()), "{args:?}");
+        assert_eq!(after(&args, "-action"), ["watchdog=reset"]);
     }
 
     #[test]

@@ -42,6 +42,17 @@ pub enum Nic {
         /// The listening socket of the port.
         socket: PathBuf,
     },
+    /// A port of a [`crate::switch::Switch`] behind a card of this model, at this place on the PCI bus of a [`Machine::Q35`].
+    Card {
+        /// Address of the card.
+        mac: String,
+        /// The listening socket of the port.
+        socket: PathBuf,
+        /// QEMU's name of the model.
+        model: &'static str,
+        /// Its device number.
+        place: u8,
+    },
     /// A wire that a tap device of the namespace that QEMU runs in and a port of a [`crate::switch::Switch`] share; the card boots.
     Shared {
         /// Address of the card.
@@ -103,6 +114,8 @@ pub struct VmSpec {
     pub restarts: bool,
     /// A machine config that QEMU hands over by `fw_cfg`.
     pub fw_cfg: Option<PathBuf>,
+    /// A watchdog on the PCI bus of a [`Machine::Q35`], which resets the machine when it is not fed.
+    pub watchdog: bool,
 }
 
 /// Words of the kernel's command line that every machine gets.
@@ -133,6 +146,7 @@ impl VmSpec {
             tpm: None,
             restarts: false,
             fw_cfg: None,
+            watchdog: false,
         }
     }
 

@@ -47,5 +47,5 @@ pub use config::{BootstrapToken, Config};
 pub use discovery::GIT_VERSION;
 pub use http::{Body, BoxError, Limits};
 pub use in_process::InProcess;
-pub use pki::{Authority, Pki, PkiError, ServingNames, host_addresses};
+pub use pki::{Authority, Pki, PkiError, ServingNames, encryption_keys, host_addresses};
 pub use server::{ApiServer, Core, StartError};

@@ -344,3 +344,16 @@ async fn a_joining_node_gets_as_far_as_its_certificate_request() {
     assert_eq!(joining.get("/api/v1/secrets").await.failure().0, 403);
     assert_eq!(joining.send(Method::POST, "/api/v1/nodes", &json!({})).await.failure().0, 403);
 }
+
+#[tokio::test]
+async fn what_is_refused_leaves_no_figures_of_what_it_invented() {
+    let cluster = Cluster::start().await;
+    let jane = cluster.client(User::new("jane", []));
+    for path in ["/apis/made.example/v1/ups", "/api/v1/namespaces/default/pods/p/made-up", PODS] {
+        assert_eq!(jane.get(path).await.failure().0, 403, "{path}");
+    }
+    let figures = String::from_utf8(cluster.admin().get("/metrics").await.body.to_vec()).unwrap();
+    assert!(!figures.contains("made.example") && !figures.contains("made-up"));
+    let mut refused = figures.lines().filter(|line| line.starts_with("apiserver_request_total{code=\"403\""));
+    assert!(refused.any(|line| line.contains("resource=\"pods\"")), "{figures}");
+}

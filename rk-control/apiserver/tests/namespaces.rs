@@ -1,8 +1,9 @@
 //! Namespaces, Services and what admission adds or refuses.
 
+#[path = "namespaces/services.rs"]
+mod services;
 mod support;
 
-use rk_apiserver::Config;
 use serde_json::{Value, json};
 use support::{Cluster, MAPS, PODS, config_map, pod, until};
 
@@ -51,46 +52,6 @@ async fn figures_tell_of_deprecated_apis_and_of_what_watches_got() {
     ] {
         assert!(figures.lines().any(|own| own == line), "{line}\n{figures}");
     }
-}
-
-#[tokio::test]
-async fn health_is_told_check_by_check() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    until("readiness", async || admin.get("/readyz").await.code == 200).await;
-    let text = async |path: &str| {
-        let answer = admin.get(path).await;
-        assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8", "{path}");
-        (answer.code.as_u16(), String::from_utf8_lossy(&answer.body).into_owned())
-    };
-    for endpoint in ["healthz", "livez", "readyz"] {
-        assert_eq!(text(&format!("/{endpoint}")).await, (200, "ok".to_owned()));
-        let (code, told) = text(&format!("/{endpoint}?verbose")).await;
-        assert_eq!(code, 200);
-        assert!(told.starts_with("[+]ping ok\n[+]log ok\n[+]etcd ok\n"), "{told}");
-        assert!(told.contains("\n[+]poststarthook/rbac/bootstrap-roles ok\n"), "{told}");
-        assert!(told.ends_with(&format!("ok\n{endpoint} check passed\n")), "{told}");
-        assert_eq!(told.contains("[+]etcd-readiness ok\n[+]informer-sync ok\n"), endpoint == "readyz", "{told}");
-        for check in ["ping", "etcd", "poststarthook/rbac/bootstrap-roles"] {
-            assert_eq!(text(&format!("/{endpoint}/{check}")).await, (200, "ok".to_owned()), "{check}");
-        }
-        assert_eq!(text(&format!("/{endpoint}/nonesuch")).await.0, 404);
-    }
-    assert_eq!(text("/livez/etcd-readiness").await.0, 404, "it is a matter of readiness alone");
-    let (_, told) = text("/livez?verbose&exclude=etcd&exclude=nonesuch&exclude=more").await;
-    assert!(told.contains("[+]etcd excluded: ok\n"), "{told}");
-    let warning = "warn: some health checks cannot be excluded: no matches for \"more\",\"nonesuch\"\n";
-    assert!(told.contains(warning), "{told}");
-    let root = admin.get("/").await.ok();
-    assert!(root["paths"].as_array().unwrap().contains(&json!("/readyz/poststarthook/crd-informer-synced")));
-
-    cluster.server.shutdown();
-    let (code, told) = text("/readyz").await;
-    assert_eq!(code, 500, "{told}");
-    assert!(told.ends_with("[-]shutdown failed: reason withheld\nreadyz check failed\n"), "{told}");
-    assert_eq!(text("/readyz/shutdown").await, (500, "internal server error: process is shutting down\n".to_owned()));
-    assert_eq!(text("/livez").await.0, 200, "who shuts down is alive");
-    assert_eq!(text("/readyz?exclude=shutdown").await.0, 200);
 }
 
 #[tokio::test]
@@ -160,103 +121,6 @@ async fn a_terminating_namespace_takes_nothing_new_and_ends_with_its_finalizer()
 }
 
 #[tokio::test]
-async fn services_get_addresses_and_ports_that_nobody_else_has() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    let service = |name: &str, kind: &str| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"type": kind, "ports": [{"port": 80}]}});
-    let creations = (0..40).map(|index| {
-        let (admin, service) = (admin.clone(), service(&format!("s{index}"), "NodePort"));
-        async move { admin.create(SERVICES, &service).await.ok() }
-    });
-    let made: Vec<Value> = futures::future::join_all(creations).await;
-    let distinct = |path: &dyn Fn(&Value) -> Value| {
-        let mut all: Vec<String> = made.iter().map(|service| path(service).to_string()).collect();
-        all.sort();
-        all.dedup();
-        all.len()
-    };
-    assert_eq!(distinct(&|service| service["spec"]["clusterIP"].clone()), 40);
-    assert_eq!(distinct(&|service| service["spec"]["ports"][0]["nodePort"].clone()), 40);
-    let mut taken = service("taken", "ClusterIP");
-    taken["spec"]["clusterIP"] = json!("10.96.0.1");
-    let (code, message) = admin.create(SERVICES, &taken).await.failure();
-    assert_eq!(code, 422);
-    assert!(message.contains("provided IP is already allocated"), "{message}");
-    admin.delete(&format!("{SERVICES}/s0")).await.ok();
-    let freed = made[0]["spec"]["clusterIP"].clone();
-    taken["spec"]["clusterIP"] = freed.clone();
-    assert_eq!(admin.create(SERVICES, &taken).await.ok()["spec"]["clusterIP"], freed);
-}
-
-#[tokio::test]
-async fn node_ports_come_from_the_upper_band_and_can_be_asked_for() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    let service = |name: &str, port: Value| {
-        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
-            "spec": {"type": "NodePort", "ports": [port]}})
-    };
-    for index in 0..20 {
-        let made = admin.create(SERVICES, &service(&format!("s{index}"), json!({"port": 80}))).await.ok();
-        let port = made["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
-        assert!((30086..=32767).contains(&port), "{port}");
-    }
-    let asked = admin.create(SERVICES, &service("asked", json!({"port": 80, "nodePort": 30001}))).await.ok();
-    assert_eq!(asked["spec"]["ports"][0]["nodePort"], 30001);
-    for (port, why) in [
-        (30001, "provided port is already allocated"),
-        (8080, "provided port is not in the valid range. The range of valid ports is 30000-32767"),
-    ] {
-        let (code, message) =
-            admin.create(SERVICES, &service("refused", json!({"port": 80, "nodePort": port}))).await.failure();
-        let place = format!("spec.ports[0].nodePort: Invalid value: {port}: {why}");
-        assert!(code == 422 && message.ends_with(&place), "{message}");
-    }
-}
-
-#[tokio::test]
-async fn services_of_two_families_get_an_address_of_each() {
-    let dual = Config {
-        service_cidrs: ["10.96.0.0/16", "fd00:10:96::/112"].map(|range| range.parse().unwrap()).to_vec(),
-        ..Config::default()
-    };
-    let cluster = Cluster::start_with(tempfile::tempdir().unwrap(), dual).await;
-    let admin = cluster.admin();
-    let service = |name: &str, more: Value| {
-        let mut service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": more});
-        service["spec"]["ports"] = json!([{"port": 80}]);
-        service
-    };
-    for (name, asked, policy, families) in [
-        ("plain", json!({}), "SingleStack", vec!["IPv4"]),
-        ("six", json!({"ipFamilies": ["IPv6"]}), "SingleStack", vec!["IPv6"]),
-        ("both", json!({"ipFamilyPolicy": "PreferDualStack"}), "PreferDualStack", vec!["IPv4", "IPv6"]),
-        (
-            "turned",
-            json!({"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6", "IPv4"]}),
-            "RequireDualStack",
-            vec!["IPv6", "IPv4"],
-        ),
-    ] {
-        let spec = admin.create(SERVICES, &service(name, asked)).await.ok()["spec"].clone();
-        assert_eq!((&spec["ipFamilyPolicy"], &spec["ipFamilies"]), (&json!(policy), &json!(families)), "{name}");
-        let addresses: Vec<&str> = spec["clusterIPs"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-        assert_eq!(spec["clusterIP"], addresses[0], "{name}");
-        let found: Vec<&str> =
-            addresses.iter().map(|ip| if ip.starts_with("fd00:10:96::") { "IPv6" } else { "IPv4" }).collect();
-        assert_eq!(found, families, "{name}: {addresses:?}");
-        for address in addresses {
-            let record = admin.get(&format!("/apis/networking.k8s.io/v1/ipaddresses/{address}")).await.ok();
-            assert_eq!(record["spec"]["parentRef"]["name"], name);
-        }
-    }
-    let single = Cluster::start().await;
-    let asked = service("both", json!({"ipFamilyPolicy": "RequireDualStack"}));
-    let (code, message) = single.admin().create(SERVICES, &asked).await.failure();
-    assert!(code == 422 && message.contains("this cluster is not configured for dual-stack services"), "{message}");
-}
-
-#[tokio::test]
 async fn a_pod_gets_its_token_priority_and_tolerations() {
     let cluster = Cluster::start().await;
     let made = cluster.admin().create(PODS, &pod("p")).await.ok();
@@ -291,76 +155,6 @@ async fn pod_security_is_enforced_by_label() {
     assert_eq!(code, 403);
     assert!(
         message.contains("violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)"),
-        "{message}"
-    );
-}
-
-#[tokio::test]
-async fn a_quota_is_never_overdrawn_even_by_many_at_once() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": {"configmaps": "3"}}});
-    admin.create("/api/v1/namespaces/default/resourcequotas", &quota).await.ok();
-    let creations = (0..10).map(|index| {
-        let admin = admin.clone();
-        async move { admin.create(MAPS, &config_map(&format!("m{index}"), json!({}))).await }
-    });
-    let answers = futures::future::join_all(creations).await;
-    assert_eq!(answers.iter().filter(|answer| answer.code == 201).count(), 3);
-    let refused = answers.iter().find(|answer| answer.code == 403).unwrap();
-    assert!(
-        refused
-            .failure()
-            .1
-            .contains("exceeded quota: q, requested: configmaps=1, used: configmaps=3, limited: configmaps=3")
-    );
-}
-
-#[tokio::test]
-async fn a_quota_is_charged_for_what_its_scopes_and_names_say() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    let quotas = "/api/v1/namespaces/default/resourcequotas";
-    let class = |name: &str| json!({"matchExpressions": [{"scopeName": "VolumeAttributesClass", "operator": "In", "values": [name]}]});
-    for (name, spec) in [
-        ("abroad", json!({"hard": {"pods": "0"}, "scopes": ["CrossNamespacePodAffinity"]})),
-        ("bounded", json!({"hard": {"limits.cpu": "5"}, "scopes": ["Terminating"]})),
-        ("gold", json!({"hard": {"requests.storage": "1Gi"}, "scopeSelector": class("gold")})),
-        ("gpus", json!({"hard": {"gpu.deviceclass.resource.k8s.io/devices": "3"}})),
-    ] {
-        let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": spec});
-        admin.create(quotas, &quota).await.ok();
-    }
-    let mut abroad = pod("abroad");
-    let term = json!({"topologyKey": "zone", "namespaces": ["kube-system"], "labelSelector": {}});
-    abroad["spec"]["affinity"] = json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
-    let (code, message) = admin.create(PODS, &abroad).await.failure();
-    assert_eq!(code, 403);
-    assert!(message.contains("exceeded quota: abroad, requested: pods=1, used: pods=0, limited: pods=0"), "{message}");
-    let mut bounded = pod("bounded");
-    bounded["spec"]["activeDeadlineSeconds"] = json!(9);
-    let (code, message) = admin.create(PODS, &bounded).await.failure();
-    assert_eq!(code, 403);
-    assert!(message.contains("failed quota: bounded: must specify limits.cpu for: "), "{message}");
-    admin.create(PODS, &pod("plain")).await.ok();
-    let claim = |name: &str, class: &str| {
-        json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": {
-            "accessModes": ["ReadWriteOnce"], "volumeAttributesClassName": class, "resources": {"requests": {"storage": "2Gi"}}}})
-    };
-    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
-    assert_eq!(admin.create(claims, &claim("gold", "gold")).await.failure().0, 403);
-    admin.create(claims, &claim("tin", "tin")).await.ok();
-    let devices = |name: &str, count: i64| {
-        let request = json!({"name": "r", "exactly": {"deviceClassName": "gpu", "count": count}});
-        json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": {"name": name}, "spec": {"devices": {"requests": [request]}}})
-    };
-    let claims = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
-    admin.create(claims, &devices("two", 2)).await.ok();
-    let (code, message) = admin.create(claims, &devices("more", 2)).await.failure();
-    assert_eq!(code, 403);
-    let gpus = "gpu.deviceclass.resource.k8s.io/devices";
-    assert!(
-        message.contains(&format!("exceeded quota: gpus, requested: {gpus}=2, used: {gpus}=2, limited: {gpus}=3")),
         "{message}"
     );
 }
@@ -428,53 +222,4 @@ async fn an_eviction_waits_for_the_budget() {
     let types: Vec<&Value> = conditions.iter().map(|condition| &condition["type"]).collect();
     assert_eq!(types, ["Ready", "DisruptionTarget"]);
     assert_eq!((&conditions[1]["status"], &conditions[1]["reason"]), (&json!("True"), &json!("EvictionByEvictionAPI")));
-}
-
-#[tokio::test]
-async fn every_service_address_has_its_record_and_ranges_come_and_go() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    let services = "/api/v1/namespaces/default/services";
-    let addresses = "/apis/networking.k8s.io/v1/ipaddresses";
-    let ranges = "/apis/networking.k8s.io/v1/servicecidrs";
-    let record = |address: &str| format!("{addresses}/{address}");
-
-    let kubernetes = admin.get(&record("10.96.0.1")).await.ok();
-    assert_eq!(kubernetes["spec"]["parentRef"]["name"], "kubernetes");
-    let service = json!({"metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}});
-    let dry = admin.create(&format!("{services}?dryRun=All"), &service).await.ok();
-    assert_eq!(admin.get(&record(dry["spec"]["clusterIP"].as_str().unwrap())).await.code, 404);
-    let made = admin.create(services, &service).await.ok();
-    let address = made["spec"]["clusterIP"].as_str().unwrap().to_owned();
-    let own = admin.get(&record(&address)).await.ok();
-    assert_eq!(
-        own["spec"]["parentRef"],
-        json!({"group": "", "resource": "services", "namespace": "default", "name": "a"})
-    );
-    assert_eq!(own["metadata"]["labels"]["ipaddress.kubernetes.io/managed-by"], "ipallocator.k8s.io");
-
-    // Somebody else's record takes an address out of use.
-    let foreign = json!({"metadata": {"name": "10.96.7.7"}, "spec": {"parentRef": {"resource": "gateways", "name": "g", "namespace": "default"}}});
-    admin.create(addresses, &foreign).await.ok();
-    let pinned = json!({"metadata": {"name": "b"}, "spec": {"clusterIP": "10.96.7.7", "ports": [{"port": 80}]}});
-    let (code, message) = admin.create(services, &pinned).await.failure();
-    assert!(code == 422 && message.contains("already allocated"), "{message}");
-
-    // A record that somebody removed is written again.
-    admin.delete(&record(&address)).await.ok();
-    until("the record", || async { admin.get(&record(&address)).await.code == 200 }).await;
-    admin.delete(&format!("{services}/a")).await.ok();
-    assert_eq!(admin.get(&record(&address)).await.code, 404);
-
-    let more = json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.50.0.0/24"]}});
-    admin.create(ranges, &more).await.ok();
-    let state = || async { admin.get(&format!("{ranges}/more")).await.json() };
-    until("its readiness", || async { state().await["status"]["conditions"][0]["status"] == "True" }).await;
-    let wanted = json!({"metadata": {"name": "c"}, "spec": {"clusterIP": "10.50.0.9", "ports": [{"port": 80}]}});
-    admin.create(services, &wanted).await.ok();
-    admin.delete(&format!("{ranges}/more")).await.ok();
-    until("its end's beginning", || async { state().await["status"]["conditions"][0]["reason"] == "Terminating" })
-        .await;
-    admin.delete(&format!("{services}/c")).await.ok();
-    until("its end", || async { admin.get(&format!("{ranges}/more")).await.code == 404 }).await;
 }

@@ -1,12 +1,11 @@
 //! Creating, reading, changing and deleting, through the front door.
 
+#[path = "objects/deletion.rs"]
+mod deletion;
 mod support;
-
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
-use rk_apiserver::{ApiServer, Config, User};
 use serde_json::{Value, json};
 use support::{Cluster, MAPS, PODS, config_map, pod};
 
@@ -132,86 +131,6 @@ async fn server_side_apply_creates_owns_and_conflicts() {
     let forced = apply("two&force=true", "3").await.ok();
     assert_eq!(forced["data"]["k"], "3");
     assert_eq!(apply("", "1").await.code, 422);
-}
-
-#[tokio::test]
-async fn finalizers_hold_a_deleted_object_until_they_are_gone() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    let mut map = config_map("a", json!({}));
-    map["metadata"]["finalizers"] = json!(["example.com/hold"]);
-    admin.create(MAPS, &map).await.ok();
-    let path = format!("{MAPS}/a");
-    let waiting = admin.delete(&path).await.ok();
-    assert!(waiting["metadata"]["deletionTimestamp"].is_string());
-    assert_eq!(admin.delete(&path).await.code, 200);
-    admin.patch(&path, MERGE, &json!({"metadata": {"finalizers": null}})).await.ok();
-    assert_eq!(admin.get(&path).await.code, 404);
-}
-
-#[tokio::test]
-async fn propagation_policies_become_finalizers() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    for (policy, finalizer) in [("Foreground", "foregroundDeletion"), ("Orphan", "orphan")] {
-        admin.create(MAPS, &config_map("a", json!({}))).await.ok();
-        let path = format!("{MAPS}/a");
-        let waiting = admin.delete(&format!("{path}?propagationPolicy={policy}")).await.ok();
-        assert_eq!(waiting["metadata"]["finalizers"], json!([finalizer]));
-        admin.patch(&path, MERGE, &json!({"metadata": {"finalizers": null}})).await.ok();
-    }
-}
-
-#[tokio::test]
-async fn a_scheduled_pod_dies_gracefully_and_an_unscheduled_one_at_once() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    admin.create(PODS, &pod("waiting")).await.ok();
-    let gone = admin.delete(&format!("{PODS}/waiting")).await.ok();
-    assert_eq!(gone["kind"], "Pod");
-    assert_eq!(admin.get(&format!("{PODS}/waiting")).await.code, 404);
-
-    admin.create(PODS, &pod("placed")).await.ok();
-    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "placed"}, "target": {"kind": "Node", "name": "n1"}});
-    admin.create(&format!("{PODS}/placed/binding"), &binding).await.ok();
-    let (code, message) = admin.create(&format!("{PODS}/placed/binding"), &binding).await.failure();
-    assert_eq!(code, 409);
-    assert!(message.contains("is already assigned to node \"n1\""), "{message}");
-    let dying = admin.delete(&format!("{PODS}/placed")).await.ok();
-    assert_eq!(dying["metadata"]["deletionGracePeriodSeconds"], 30);
-    let sooner = admin.delete(&format!("{PODS}/placed?gracePeriodSeconds=5")).await.ok();
-    assert_eq!(sooner["metadata"]["deletionGracePeriodSeconds"], 5);
-    let later = admin.delete(&format!("{PODS}/placed?gracePeriodSeconds=60")).await.ok();
-    assert_eq!(later["metadata"]["deletionGracePeriodSeconds"], 5);
-    admin.delete(&format!("{PODS}/placed?gracePeriodSeconds=0")).await.ok();
-    assert_eq!(admin.get(&format!("{PODS}/placed")).await.code, 404);
-}
-
-#[tokio::test]
-async fn deletion_preconditions_are_held() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    admin.create(MAPS, &config_map("a", json!({}))).await.ok();
-    let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": "other"}});
-    let (code, message) = admin.send(Method::DELETE, &format!("{MAPS}/a"), &options).await.failure();
-    assert_eq!(code, 409);
-    assert!(message.contains("Precondition failed: UID in precondition: other"), "{message}");
-}
-
-#[tokio::test]
-async fn a_collection_is_deleted_by_selector() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    for (name, keep) in [("a", "no"), ("b", "no"), ("c", "yes")] {
-        let mut map = config_map(name, json!({}));
-        map["metadata"]["labels"] = json!({"keep": keep});
-        admin.create(MAPS, &map).await.ok();
-    }
-    let deleted = admin.delete(&format!("{MAPS}?labelSelector=keep%3Dno")).await.ok();
-    assert_eq!(deleted["items"].as_array().unwrap().len(), 2);
-    let left = admin.get(MAPS).await.ok();
-    assert_eq!(left["items"][0]["metadata"]["name"], "c");
-    assert_eq!(left["items"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -394,30 +313,4 @@ async fn an_applied_configuration_with_a_key_twice_is_refused_when_strict() {
     let answer = admin.answer(Method::PATCH, &apply("Warn"), kind, twice.into()).await;
     assert!(answer.headers["warning"].to_str().unwrap().contains("already set in map"), "{:?}", answer.headers);
     assert_eq!(answer.ok()["data"]["a"], "2");
-}
-
-#[tokio::test]
-async fn servers_on_one_store_build_on_each_others_changes() {
-    let cluster = Cluster::start().await;
-    let config = Config { advertise: "192.0.2.11".to_owned(), ..Config::default() };
-    let second = ApiServer::new(config, &cluster.pki, Arc::clone(&cluster.store)).await.unwrap();
-    second.bootstrap().await.unwrap();
-    let (one, two) = (cluster.admin(), Cluster::client_of(&second, User::new("admin", ["system:masters".to_owned()])));
-    one.create(MAPS, &config_map("a", json!({}))).await.ok();
-    let path = format!("{MAPS}/a");
-    // Both now have what they answer from, and each is late with the other's changes.
-    for client in [&one, &two] {
-        client.get(MAPS).await.ok();
-    }
-    let version = |object: &Value| object["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
-    for round in 0..40 {
-        let (here, there) = if round % 2 == 0 { (&one, &two) } else { (&two, &one) };
-        let mut next = here.patch(&path, MERGE, &json!({"data": {"patched": round.to_string()}})).await.ok();
-        next["data"]["put"] = json!(round.to_string());
-        let put = there.put(&path, &next).await.ok();
-        assert_eq!(put["data"], json!({"patched": round.to_string(), "put": round.to_string()}));
-        let same = here.patch(&path, MERGE, &json!({"data": {"put": round.to_string()}})).await.ok();
-        assert_eq!(version(&same), version(&put), "nothing was to be changed in the newest");
-        assert_eq!(here.put(&path, &next).await.failure().0, 409, "and the one before is known to be old");
-    }
 }

@@ -214,6 +214,27 @@ async fn a_watch_ends_when_its_time_is_up_with_a_bookmark_before() {
 }
 
 #[tokio::test]
+async fn a_watch_of_what_never_rests_ends_in_time_too() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.create(MAPS, &config_map("a", json!({}))).await.ok();
+    let mut watch = admin.watch(&format!("{MAPS}?watch=1&timeoutSeconds=1")).await;
+    let writes = async {
+        for round in 0_u64.. {
+            admin.patch(&format!("{MAPS}/a"), MERGE, &json!({"data": {"k": round.to_string()}})).await.ok();
+        }
+    };
+    let reads = async { while watch.next().await.is_some() {} };
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+        tokio::select! {
+            () = writes => false,
+            () = reads => true,
+        }
+    });
+    assert!(ended.await.unwrap(), "nobody writes for ever");
+}
+
+#[tokio::test]
 async fn a_watch_comes_in_messages_on_request() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

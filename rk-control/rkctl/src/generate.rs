@@ -116,6 +116,7 @@ fn machine(
             ca: Some(authority(&secrets.cluster_authority)),
             front_proxy_ca: secrets.front_proxy_authority.as_ref().map(authority),
             service_account_key: secrets.service_account_key.clone(),
+            secretbox_encryption_secret: secrets.secretbox_encryption_secret.clone(),
             etcd: etcd(&wanted.etcd)?,
             ..ControlPlane::default()
         });
@@ -287,6 +288,7 @@ mod tests {
         assert_eq!(first.control_plane, second.control_plane);
         let plane = first.control_plane.expect("a control plane");
         assert!(plane.front_proxy_ca.is_some() && plane.service_account_key.is_some());
+        assert!(plane.secretbox_encryption_secret.is_some(), "Secrets are encrypted by one key");
         assert_eq!(plane.etcd.expect("etcd").endpoints, ["http://a:2379", "http://b:2379"]);
         assert_eq!(plane.advertise.as_deref(), Some("10.0.0.9"));
         assert_eq!(second.network.vips(), ["10.0.0.9".parse::<std::net::IpAddr>().expect("address")]);

@@ -8,10 +8,12 @@
 //! | [`node`] | the verbs of the machine API, on one node or many |
 //! | [`pki`] | authorities, certificates and tokens of a new cluster |
 //! | [`generate`] | `config gen` and its relatives |
+//! | [`cache`] | archives of container images |
 //! | [`release`] | signing what machines are upgraded to |
 //! | [`dashboard`], [`support`] | a terminal page, a bundle of evidence |
 
 mod args;
+mod cache;
 mod connect;
 mod context;
 mod dashboard;
@@ -58,6 +60,7 @@ async fn run(args: Args) -> anyhow::Result<Class> {
         Command::Image(args::ImageCommand::Build(wanted)) => image::run(&wanted),
         Command::Image(args::ImageCommand::Key { name }) => release::make_key(&name),
         Command::Image(args::ImageCommand::Sign { key, image }) => release::sign(&key, &image),
+        Command::Image(args::ImageCommand::Cache(command)) => cache::run(&global, &command).await,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "rkctl", &mut std::io::stdout());
             Ok(Class::Good)

@@ -1,6 +1,8 @@
 //! Authorities, certificates and tokens of a new cluster.
 
 use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rand::Rng;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
@@ -40,6 +42,9 @@ pub struct Secrets {
     /// Signs tokens of service accounts, PEM; older files have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account_key: Option<String>,
+    /// Encrypts Secrets in the store, 32 bytes in base64; older files have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secretbox_encryption_secret: Option<String>,
     /// With which nodes join, `id.secret`.
     pub bootstrap_token: String,
 }
@@ -56,6 +61,7 @@ impl Secrets {
             machine_authority: authority(&format!("{cluster} machines"))?,
             front_proxy_authority: Some(authority("front-proxy-ca")?),
             service_account_key: Some(KeyPair::generate().context("making a key")?.serialize_pem()),
+            secretbox_encryption_secret: Some(STANDARD.encode(rand::random::<[u8; 32]>())),
             bootstrap_token: token(),
         })
     }

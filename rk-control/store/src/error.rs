@@ -42,6 +42,14 @@ pub enum StoreError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The value cannot be encrypted or decrypted: another key, or tampered with.
+    #[error("unable to transform key {key:?}: {reason}")]
+    Transform {
+        /// The key.
+        key: String,
+        /// Upstream's words for it.
+        reason: String,
+    },
     /// The store is shutting down or its worker ended.
     #[error("the store is closed")]
     Closed,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use crate::error::Result;
@@ -40,6 +41,12 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Written>> {
         drop(attached);
         self.put(key, value, expect, ttl)
+    }
+
+    /// Whether the value of a key would be stored otherwise now, as after a change of encryption keys: then a write that changes nothing
+    /// is made all the same.
+    fn is_stale<'a>(&'a self, _key: &'a str) -> BoxFuture<'a, Result<bool>> {
+        std::future::ready(Ok(false)).boxed()
     }
 
     /// Deletes one key if it is in the expected state.

@@ -1,7 +1,10 @@
 //! The receiving side of a watch.
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 
+use crate::encryption::Encryption;
 use crate::error::{Result, StoreError};
 use crate::model::{Change, Revision};
 use crate::sqlite::Follower;
@@ -23,6 +26,8 @@ pub enum WatchItem {
 #[derive(Debug)]
 pub struct Watch {
     source: Source,
+    /// What the source's values are decrypted by.
+    encryption: Option<Arc<Encryption>>,
     ended: bool,
 }
 
@@ -37,11 +42,16 @@ enum Source {
 
 impl Watch {
     pub(crate) fn fed(receiver: mpsc::Receiver<Result<WatchItem>>) -> Self {
-        Self { source: Source::Task(receiver), ended: false }
+        Self { source: Source::Task(receiver), encryption: None, ended: false }
     }
 
     pub(crate) fn following(follower: Follower) -> Self {
-        Self { source: Source::Sqlite(follower), ended: false }
+        Self { source: Source::Sqlite(follower), encryption: None, ended: false }
+    }
+
+    /// The same watch, with plain values.
+    pub(crate) fn decrypted(self, encryption: Arc<Encryption>) -> Self {
+        Self { encryption: Some(encryption), ..self }
     }
 
     /// The next item. After an error, or when the store closed, the watch yields `None` for good. A call that is given up loses nothing.
@@ -57,7 +67,10 @@ impl Watch {
             Source::Task(receiver) => receiver.recv().await,
             Source::Sqlite(follower) => follower.next().await,
         };
-        let item = item.unwrap_or(Err(StoreError::Closed));
+        let mut item = item.unwrap_or(Err(StoreError::Closed));
+        if let (Some(encryption), Ok(WatchItem::Changes(changes))) = (&self.encryption, &mut item) {
+            changes.iter_mut().for_each(|change| encryption.open_change(change));
+        }
         self.ended = item.is_err();
         Some(item)
     }

@@ -103,3 +103,24 @@ async fn the_log_of_writes_has_a_bound_while_it_is_written() {
     assert_eq!(last, 4001, "a refused write takes no revision");
     assert_eq!(store.put("/key/new", "x".into(), Expect::Absent, None).await.unwrap().revision, last + 1);
 }
+
+#[tokio::test]
+async fn what_expires_while_nobody_looks_goes_when_somebody_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = SqliteOptions { path: dir.path().join("state.db"), durable: false };
+    let store = SqliteStore::open(&options).unwrap();
+    let soon = Some(std::time::Duration::from_millis(1));
+    for round in 0..700 {
+        store.put(&format!("/short/{round}"), "1".into(), Expect::Absent, soon).await.unwrap();
+    }
+    store.put("/short/7", "2".into(), Expect::Any, None).await.unwrap();
+    drop(store);
+    let store = SqliteStore::open(&options).unwrap();
+    let left = async || store.list(ListRequest::default()).await.unwrap().entries;
+    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    while left().await.len() > 1 {
+        assert!(tokio::time::Instant::now() < until);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(&*left().await[0].key, "/short/7", "written again, without an end");
+}

@@ -46,6 +46,9 @@ pub struct Image {
     pub raw_config: String,
     /// Seconds since the epoch when it was pulled first.
     pub pulled_at: u64,
+    /// It came with an archive and not from a registry, which may be out of reach: garbage collection leaves it.
+    #[serde(default)]
+    pub pinned: bool,
 }
 
 /// The part of an image config that a container is started with.

@@ -10,17 +10,22 @@ use futures::{
     FutureExt,
     future::{BoxFuture, Shared, WeakShared},
 };
+use rustix::fs::{Mode, OFlags};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Auth, Config},
     error::{Error, IoContext, Result},
     image::{FsInfo, Image, ImageId, Shift, Snapshot, Usage},
+    layout::{Archive, Layout},
     overlay,
     pull::Puller,
     reference::{Digest, Reference},
     store::{SnapshotRecord, Store, blocking, remove_tree, write_json},
 };
+
+/// What became of one image of an archive: its name as the archive tells it, and its ID or why it was not taken.
+pub type Imported = (String, Result<ImageId>);
 
 type Flight = BoxFuture<'static, Result<ImageId>>;
 /// Pulls in flight by what was asked for and with which credentials.
@@ -69,6 +74,32 @@ impl Images {
             self.gc().await?;
         }
         result
+    }
+
+    /// Takes every image of an archive (an OCI image layout) that is for this machine: verified and unpacked as those of a registry,
+    /// and pinned. One that cannot be taken does not keep the others out.
+    pub async fn import(&self, archive: Archive) -> Result<Vec<Imported>> {
+        let layout = blocking(move || Layout::open(archive)).await?;
+        let mut taken = Vec::new();
+        for (name, manifests) in &layout.images {
+            let result = self.inner.puller.import(&layout, name, manifests).await;
+            taken.push((name.clone(), result));
+        }
+        if taken.iter().any(|(_, result)| result.is_err()) {
+            self.gc().await?;
+        }
+        Ok(taken)
+    }
+
+    /// A file without a name, for an archive on its way in: it is gone when it is closed.
+    pub async fn scratch(&self) -> Result<std::fs::File> {
+        let directory = self.inner.store.root.join("ingest");
+        blocking(move || {
+            let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+            let file = rustix::fs::open(&directory, flags, Mode::RUSR | Mode::WUSR);
+            file.map(std::fs::File::from).at("make a file in", &directory)
+        })
+        .await
     }
 
     fn flight(&self, reference: Reference, auth: Option<Auth>) -> Shared<Flight> {

@@ -10,9 +10,10 @@
 //! ROOT/snapshots/<key>/        one container's writable layer: `upper/ work/ rootfs/ record.json`
 //! ```
 //!
-//! A layer streams from the registry through digest check, decompression and tar reader straight into `ingest/`, and is renamed
-//! into `layers/` only when both the blob digest and the diff ID are right; so nothing partial is ever visible and no layer is held
-//! in memory or stored twice. Identical pulls in flight share one download; dropping the last waiter cancels it.
+//! A layer streams from the registry (or an image layout on this machine, [`Images::import`]) through digest check, decompression and
+//! tar reader straight into `ingest/`, and is renamed into `layers/` only when both the blob digest and the diff ID are right; so
+//! nothing partial is ever visible and no layer is held in memory or stored twice. Identical pulls in flight share one download;
+//! dropping the last waiter cancels it.
 //!
 //! Invariants: a record's layers exist; a snapshot's layers exist; everything else in `layers/` is garbage and [`Images::gc`]
 //! removes it. All state survives a crash between any two system calls.
@@ -25,16 +26,19 @@ mod error;
 mod image;
 mod images;
 mod layer;
+mod layout;
 mod manifest;
 mod overlay;
 mod pull;
 mod reference;
 mod registry;
+mod source;
 mod store;
 mod transport;
 
 pub use config::{Auth, Config, Mirror, Pace, Part, Reserve};
 pub use error::{Error, ErrorKind, Result};
 pub use image::{FsInfo, Image, ImageConfig, ImageId, Shift, Snapshot, Usage};
-pub use images::Images;
+pub use images::{Images, Imported};
+pub use layout::Archive;
 pub use reference::{Digest, Reference};

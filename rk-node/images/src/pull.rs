@@ -13,15 +13,17 @@ use http::header::HeaderMap;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc};
 
 use crate::{
-    blob::{Blob, Hasher, check, verify},
+    blob::{Hasher, check, verify},
     config::{Auth, Config},
     endpoint::endpoints,
     error::{Error, ErrorKind, Result},
     image::{Image, ImageId},
     layer::{Budget, Limits, Meta, unpack},
+    layout::Layout,
     manifest::{self, ACCEPT, Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest},
     reference::{Digest, Reference},
     registry::Session,
+    source::Source,
     store::{Store, blocking},
     transport::Transport,
 };
@@ -88,9 +90,40 @@ impl Puller {
     }
 
     async fn pull_from(&self, session: &Session, reference: &Reference) -> Result<ImageId> {
-        let name = reference.to_string();
         let resolved = resolve(session, reference).await?;
-        let raw = self.config_document(session, &resolved.config).await?;
+        self.bring(Source::Registry(session), reference, resolved, false).await
+    }
+
+    /// Takes one image of a layout, by the name and the manifests that the layout's index tells.
+    pub async fn import(&self, layout: &Layout, name: &str, manifests: &[Descriptor]) -> Result<ImageId> {
+        if name.is_empty() {
+            let reason = "has no name; annotate it with io.containerd.image.name".to_owned();
+            return Err(Error::Malformed { what: "an image of index.json".into(), reason });
+        }
+        let reference: Reference = name.parse()?;
+        let name = reference.to_string();
+        let top = manifest::choose(&name, manifests)?;
+        if let Some(asked) = &reference.digest {
+            check(&format!("manifest of {name}"), asked, top.digest.clone())?;
+        }
+        let bytes = layout.manifest(&name, &top.digest).await?;
+        let source = Source::Layout(layout);
+        let resolved = descend(source, &name, top.digest.clone(), &bytes).await?;
+        let id = self.bring(source, &reference, resolved, true).await?;
+        tracing::info!(image = %name, %id, "imported");
+        Ok(id)
+    }
+
+    /// Brings config and layers, and records the image.
+    async fn bring(
+        &self,
+        source: Source<'_>,
+        reference: &Reference,
+        resolved: Resolved,
+        pinned: bool,
+    ) -> Result<ImageId> {
+        let name = reference.to_string();
+        let raw = self.config_document(source, &resolved.config).await?;
         let (config, diff_ids) = manifest::parse_config(&name, &raw)?;
         if diff_ids.len() != resolved.layers.len() {
             let reason = format!("config lists {} layers, manifest {}", diff_ids.len(), resolved.layers.len());
@@ -100,7 +133,7 @@ impl Puller {
         let budget = Budget::new(&self.store.root, self.config.max_image_bytes, self.config.reserve.clone());
         let pull = Pull { budget: Arc::new(budget), slots: Semaphore::new(self.config.parallel_layers.max(1)) };
         let pairs = resolved.layers.iter().zip(&diff_ids);
-        let layers = pairs.map(|(descriptor, diff_id)| self.layer(session, descriptor, diff_id, &pull));
+        let layers = pairs.map(|(descriptor, diff_id)| self.layer(source, descriptor, diff_id, &pull));
         let metas = try_join_all(layers).await?;
         let id = ImageId(resolved.config.digest.clone());
         let image = Image {
@@ -112,18 +145,19 @@ impl Puller {
             config,
             raw_config: String::from_utf8_lossy(&raw).into_owned(),
             pulled_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+            pinned,
         };
         let store = self.store.clone();
         blocking(move || store.put_image(image)).await?;
         Ok(id)
     }
 
-    async fn config_document(&self, session: &Session, descriptor: &Descriptor) -> Result<Vec<u8>> {
+    async fn config_document(&self, source: Source<'_>, descriptor: &Descriptor) -> Result<Vec<u8>> {
         let what = format!("image config {}", descriptor.digest);
         if descriptor.size > MAX_CONFIG as u64 {
             return Err(Error::Limit { what, limit: format!("larger than {MAX_CONFIG} bytes") });
         }
-        let mut blob = Blob::new(session, descriptor, &self.config);
+        let mut blob = source.blob(descriptor, &self.config)?;
         let mut bytes = Vec::with_capacity(descriptor.size as usize);
         while let Some(chunk) = blob.next().await? {
             bytes.extend_from_slice(&chunk);
@@ -133,7 +167,7 @@ impl Puller {
     }
 
     /// Brings one layer, unless it is here already.
-    async fn layer(&self, session: &Session, descriptor: &Descriptor, diff_id: &Digest, pull: &Pull) -> Result<Meta> {
+    async fn layer(&self, source: Source<'_>, descriptor: &Descriptor, diff_id: &Digest, pull: &Pull) -> Result<Meta> {
         // Neither semaphore is ever closed. The own one comes first: who waits for it holds none of the others' slots.
         let _own = pull.slots.acquire().await;
         let single = self.single(diff_id);
@@ -142,7 +176,7 @@ impl Puller {
             return Ok(meta);
         }
         let _slot = self.slots.acquire().await;
-        let meta = self.stream_layer(session, descriptor, diff_id, &pull.budget).await?;
+        let meta = self.stream_layer(source, descriptor, diff_id, &pull.budget).await?;
         tracing::debug!(layer = %diff_id, bytes = meta.bytes, "unpacked");
         Ok(meta)
     }
@@ -158,15 +192,16 @@ impl Puller {
         turn
     }
 
-    /// Network → digest → decompression → diff ID → tar → disk, one chunk at a time.
+    /// Network or archive → digest → decompression → diff ID → tar → disk, one chunk at a time.
     async fn stream_layer(
         &self,
-        session: &Session,
+        source: Source<'_>,
         descriptor: &Descriptor,
         diff_id: &Digest,
         budget: &Arc<Budget>,
     ) -> Result<Meta> {
         let what = format!("layer {}", descriptor.digest);
+        let mut blob = source.blob(descriptor, &self.config)?;
         let (chunks, receiver) = mpsc::channel(CHUNKS);
         let (bytes, entries) = (self.config.max_layer_bytes, self.config.max_layer_entries);
         let limits = Limits { bytes, entries, image: Some(budget.clone()) };
@@ -180,7 +215,6 @@ impl Puller {
             Ok::<_, Error>((ingest, unpacked))
         });
         let mut hasher = Hasher::like(&descriptor.digest);
-        let mut blob = Blob::new(session, descriptor, &self.config);
         let mut complete = true;
         let broken = loop {
             match blob.next().await {
@@ -220,23 +254,29 @@ async fn resolve(session: &Session, reference: &Reference) -> Result<Resolved> {
     let name = reference.to_string();
     let (headers, bytes) = fetch_manifest(session, &name, reference.identifier()).await?;
     let digest = manifest_digest(&name, reference.digest.as_ref(), &headers, &bytes)?;
-    let mut document = manifest::parse(&name, &bytes)?;
+    descend(Source::Registry(session), &name, digest, &bytes).await
+}
+
+/// From the document that was asked for to the image for this machine.
+async fn descend(source: Source<'_>, name: &str, digest: Digest, bytes: &[u8]) -> Result<Resolved> {
+    let mut document = manifest::parse(name, bytes)?;
     // An index may point to an index once; deeper nesting has no use.
     for _ in 0..2 {
         let Manifest::Index(entries) = &document else { break };
-        let chosen = manifest::choose(&name, entries)?.digest.clone();
-        let (_, bytes) = fetch_manifest(session, &name, chosen.as_str()).await?;
-        verify(&format!("manifest of {name}"), &chosen, &bytes)?;
-        document = manifest::parse(&name, &bytes)?;
+        let chosen = manifest::choose(name, entries)?.digest.clone();
+        let bytes = source.manifest(name, &chosen).await?;
+        document = manifest::parse(name, &bytes)?;
     }
     match document {
         Manifest::Image(config, layers) => Ok(Resolved { digest, config, layers }),
-        Manifest::Index(_) => Err(Error::Malformed { what: name, reason: "indexes are nested too deep".into() }),
+        Manifest::Index(_) => {
+            Err(Error::Malformed { what: name.to_owned(), reason: "indexes are nested too deep".into() })
+        }
     }
 }
 
 /// A registry that fails once gets a second chance.
-async fn fetch_manifest(session: &Session, name: &str, identifier: &str) -> Result<(HeaderMap, Bytes)> {
+pub(crate) async fn fetch_manifest(session: &Session, name: &str, identifier: &str) -> Result<(HeaderMap, Bytes)> {
     let path = format!("manifests/{identifier}");
     match session.document(&path, name, ACCEPT, MAX_MANIFEST).await {
         Err(error) if error.kind() == ErrorKind::Unavailable => {
@@ -288,7 +328,7 @@ fn summary(image: String, attempts: &[(String, Error)]) -> Error {
     Error::Pull { image, attempts: attempts.iter().map(told).collect::<Vec<_>>().join("; "), kind }
 }
 
-/// Chunks from the network as a reader; an empty chunk is the end, a closed channel a broken one.
+/// Chunks from network or archive as a reader; an empty chunk is the end, a closed channel a broken one.
 struct Chunks {
     receiver: mpsc::Receiver<Bytes>,
     current: Bytes,

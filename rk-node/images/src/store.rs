@@ -168,6 +168,7 @@ impl Store {
         let mut state = self.state();
         if let Some(old) = state.images.get(&image.id) {
             image.pulled_at = old.pulled_at;
+            image.pinned |= old.pinned;
             merge(&mut image.repo_tags, &old.repo_tags);
             merge(&mut image.repo_digests, &old.repo_digests);
         }
@@ -180,6 +181,8 @@ impl Store {
             .collect();
         for mut other in robbed {
             other.repo_tags.retain(|tag| !image.repo_tags.contains(tag));
+            // Nothing leads to it by a tag any more: it is garbage like any other.
+            other.pinned &= !other.repo_tags.is_empty();
             write_json(&self.record_path(&other.id), &other)?;
             state.images.insert(other.id.clone(), other);
         }

@@ -51,6 +51,15 @@ pub fn code(error: &(dyn Error + 'static)) -> Option<u16> {
     None
 }
 
+/// What was read of something that is the node's own or nobody's: as upstream's node authorizer, the API forbids a node what does not
+/// exist (yet), and answers 403 where others hear 404.
+pub fn unless_forbidden<T>(read: Result<Option<T>, kube::Error>) -> Result<Option<T>, kube::Error> {
+    match read {
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
+        other => other,
+    }
+}
+
 fn append(text: &mut String, more: &str) {
     if text.ends_with(more) {
         return;
@@ -68,6 +77,17 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("reading x")]
     struct Outer(#[source] Box<dyn Error + Send + Sync>);
+
+    #[test]
+    fn what_a_node_is_forbidden_to_read_of_its_own_is_not_there() {
+        let failed = |code: u16| {
+            let status = serde_json::json!({"message": "m", "code": code, "reason": "r", "status": "Failure"});
+            kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()))
+        };
+        assert!(matches!(unless_forbidden::<()>(Err(failed(403))), Ok(None)));
+        assert!(unless_forbidden::<()>(Err(failed(500))).is_err());
+        assert!(matches!(unless_forbidden(Ok(Some(7))), Ok(Some(7))));
+    }
 
     #[test]
     fn causes_are_joined_once_and_a_status_is_its_message() {

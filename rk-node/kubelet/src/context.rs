@@ -14,6 +14,7 @@ use crate::cpus::Cpus;
 use crate::devices::Devices;
 use crate::events::Recorder;
 use crate::eviction::{LocalUse, Orders};
+use crate::heartbeat::Heartbeat;
 use crate::images::Images;
 use crate::known::Store;
 use crate::memory::Memory;
@@ -44,6 +45,8 @@ pub struct NodeFacts {
     pub memory: i64,
     /// The node's pod CIDR, once allocated.
     pub pod_cidr: Option<String>,
+    /// Whether the API has told what it knows of the node, if anything.
+    pub heard: bool,
     /// Why the pod network is not usable, when it is not.
     pub network_problem: Option<String>,
 }
@@ -88,6 +91,8 @@ pub struct Context {
     pub probes: ProbePace,
     /// cgroups of pods.
     pub cgroups: Cgroups,
+    /// The loop that keeps the pods.
+    pub sync_loop: Heartbeat,
     /// The pods of this node as the API has them.
     pub pods: PodViews,
     /// Facts of the node.

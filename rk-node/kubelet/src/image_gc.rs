@@ -42,6 +42,18 @@ fn choose(mut candidates: Vec<Candidate>, wanted: u64, youngest: Duration, now: 
         .collect()
 }
 
+/// Takes out the images that were unused for longer than this; zero is never. Nobody knows what was used before this process began, so
+/// that the time counts from then.
+fn take_old(candidates: &mut Vec<Candidate>, oldest: Duration, now: Instant) -> Vec<Candidate> {
+    if oldest.is_zero() {
+        return Vec::new();
+    }
+    let (old, rest) =
+        std::mem::take(candidates).into_iter().partition(|c| now.saturating_duration_since(c.last_used) > oldest);
+    *candidates = rest;
+    old
+}
+
 /// Collects for ever. `storage` is a path on the filesystem that holds images; `lack` is notified of pulls that had no room: the
 /// disk need not be as full then.
 pub async fn collect_loop(
@@ -94,12 +106,17 @@ async fn collect(
             *at = now;
         }
     }
-    let Some(wanted) = to_free(storage, bounds) else { return Ok(()) };
-    let candidates = images
+    let mut candidates: Vec<Candidate> = images
         .iter()
         .filter(|i| !used.contains(&i.id) && !i.pinned)
         .map(|i| Candidate { id: i.id.clone(), size: i.size, last_used: last_used.get(&i.id).copied().unwrap_or(now) })
         .collect();
+    for image in take_old(&mut candidates, bounds.oldest, now) {
+        tracing::info!(image = %image.id, bytes = image.size, "removing an image that was unused for {:?}", bounds.oldest);
+        runtime.remove_image(&image.id).await?;
+        runtime.meters.collected_images.add(&["age"]);
+    }
+    let Some(wanted) = to_free(storage, bounds) else { return Ok(()) };
     for image in choose(candidates, wanted, bounds.youngest, now) {
         tracing::info!(image = %image.id, bytes = image.size, "removing an unused image: the disk is more than {} % full", bounds.low);
         runtime.remove_image(&image.id).await?;
@@ -163,8 +180,21 @@ mod tests {
     }
 
     #[test]
+    fn images_that_nobody_used_for_too_long_go() {
+        let start = Instant::now();
+        let now = start + Duration::from_secs(1000);
+        let image = |id: &str, age| Candidate { id: id.into(), size: 1, last_used: now - Duration::from_secs(age) };
+        for (oldest, gone, left) in [(0, &[][..], 3), (500, &["b"][..], 2), (100, &["b", "c"][..], 1)] {
+            let mut all = vec![image("a", 100), image("b", 900), image("c", 101)];
+            let taken = take_old(&mut all, Duration::from_secs(oldest), now);
+            assert_eq!(taken.into_iter().map(|c| c.id).collect::<Vec<_>>(), gone, "{oldest}");
+            assert_eq!(all.len(), left, "{oldest}");
+        }
+    }
+
+    #[test]
     fn a_disk_is_brought_from_above_the_high_bound_to_the_low_one() {
-        let bounds = ImageGc { high: 85, low: 80, youngest: Duration::ZERO };
+        let bounds = ImageGc { high: 85, low: 80, youngest: Duration::ZERO, oldest: Duration::ZERO };
         // After a pull that had no room, the low bound is high enough.
         let lacking = ImageGc { high: bounds.low, ..bounds };
         for (available, usual, lack) in [(0, Some(2000), Some(2000)), (1600, None, Some(400)), (2001, None, None)] {

@@ -15,7 +15,8 @@ use crate::cpus::Cpus;
 use crate::devices::Devices;
 use crate::events::{PodRef, Recorder};
 use crate::eviction::{LocalUse, Orders, evict_loop};
-use crate::images::{Images, NodeCredentials, PullRecords};
+use crate::heartbeat::Heartbeat;
+use crate::images::{Images, NodeCredentials, Providers, PullRecords};
 use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
 use crate::known::{ALONE, Store, keep_loop};
 use crate::manager::Manager;
@@ -94,6 +95,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         controlled: false,
     };
     let mut options = options;
+    options.max_pods = options.pace.pods(options.max_pods, machine.cpus);
     let numa = Numa::read(Path::new("/sys/devices/system/node"), machine.memory, &machine.huge_pages);
     if numa.0.len() > options.topology.most_nodes {
         let most = options.topology.most_nodes;
@@ -132,7 +134,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         shutdown: hooks.shutdown.clone(),
     });
     tasks.spawn(node_loop.run());
-    tasks.spawn(lease_loop(client.clone(), options.node_name.clone()));
+    tasks.spawn(lease_loop(client.clone(), options.node_name.clone(), options.pace.lease_seconds));
     tasks.spawn(pass_pod_cidr(node.clone(), runtime.clone(), hooks.pod_cidr));
     tasks.spawn(recall_pod_cidr(recalled, known.surroundings().pod_cidr));
     tasks.spawn(logs::rotate_loop(runtime.clone(), options.logs));
@@ -141,8 +143,8 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     let (collected, host) = (runtime.clone(), options.node_name.clone());
     let records = Arc::new(PullRecords::open(&options.dirs.kubelet, options.image_verification.clone()));
     let (bounds, lack) = (options.image_gc, Arc::new(Notify::new()));
-    let (known, lacking) = (records.clone(), lack.clone());
-    tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, bounds, known, lacking));
+    let (noted, lacking) = (records.clone(), lack.clone());
+    tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, bounds, noted, lacking));
     swap.controlled = cgroups.root().join("kubepods").join(SWAP_FILE).exists();
     recorder.normal(&PodRef::node(&options.node_name), "Starting", "Starting kubelet.");
     let objects = Objects::new(client.clone());
@@ -152,6 +154,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(plugins::register_loop(options.dirs.kubelet.clone(), drivers.clone(), object));
     let csi = Csi::new(&options.dirs.kubelet, node_name, objects.clone(), drivers);
     let (views, pods) = PodViews::new();
+    let sync_loop = Heartbeat::default();
     let context = Arc::new(Context {
         client: client.clone(),
         runtime: runtime.clone(),
@@ -161,7 +164,9 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
             runtime,
             recorder,
             NodeCredentials::new(&options.dirs.kubelet, &options.registry_auth),
+            Providers::new(&options.credential_providers, &options.dirs.credential_providers, client.clone()),
             records,
+            options.pace.parallel_pulls,
             lack,
         ),
         status,
@@ -177,12 +182,14 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         local: LocalUse::new(&options.dirs.pod_logs),
         probes: ProbePace::default(),
         cgroups,
+        sync_loop: sync_loop.clone(),
         pods,
         node,
         options: options.clone(),
     });
     tasks.spawn(devices::serve(context.clone()));
     tasks.spawn(evict_loop(context.clone(), changed));
+    tasks.spawn(server::serve_healthz(options.healthz, sync_loop));
     tasks.spawn(keep_loop(context.clone()));
     let (statics, shown) = static_pods(&mut tasks, client, &context);
     let manager = Manager::new(context.clone(), statics, shown, views);
@@ -215,7 +222,6 @@ fn serve(
         tasks.spawn(server::serve_read_only(address, state.clone()));
     }
     tasks.spawn(server::serve(options.listen, session.ca_pem.clone(), serving.clone(), state));
-    tasks.spawn(server::serve_healthz(options.healthz));
     tasks.spawn(rotate_client(session.clone(), user.clone()));
     tasks.spawn(rotate_serving(session.clone(), serving, user, host, ips.to_vec()));
     Ok(())
@@ -238,12 +244,13 @@ fn static_pods(
     (statics, show)
 }
 
-/// Goes on with the pod CIDR that was known before, when the API does not tell it in time.
+/// Goes on with the pod CIDR that was known before, when the API does not answer in time. One that answers and has none yet gives the
+/// node another: what a Node object of before had may be another's by now.
 async fn recall_pod_cidr(facts: watch::Sender<NodeFacts>, known: Option<String>) {
     let Some(cidr) = known else { return };
     tokio::time::sleep(ALONE).await;
     facts.send_if_modified(|facts| {
-        let unheard = facts.pod_cidr.is_none();
+        let unheard = !facts.heard && facts.pod_cidr.is_none();
         if unheard {
             tracing::warn!(%cidr, "the API does not answer: the node keeps its pod CIDR");
             facts.pod_cidr = Some(cidr);

@@ -25,6 +25,7 @@ mod disk;
 mod events;
 mod eviction;
 mod filesystem;
+mod heartbeat;
 mod image_gc;
 mod images;
 mod join;
@@ -37,6 +38,7 @@ mod meters;
 mod node;
 mod numa;
 mod options;
+mod pace;
 mod plugins;
 mod pod;
 mod preemption;
@@ -55,10 +57,10 @@ mod userns;
 mod views;
 mod volumes;
 
-pub use configuration::configure;
+pub use configuration::{CredentialProvider, TlsRules, TokenRules, configure, credential_providers};
 pub use cpus::{CpuOptions, CpuPolicy, CpuSet, Reserved};
 pub use images::Verification;
-pub use join::{ApiLink, JoinError, Session, join};
+pub use join::{ApiLink, JoinError, OperatorError, Session, join};
 pub use kubelet::{Hooks, StartError, node_ip, run};
 pub use memory::MemoryPolicy;
 pub use node::Signal;
@@ -66,5 +68,6 @@ pub use numa::{Scope, TopologyPolicy, TopologyRules};
 pub use options::{
     Amount, Cluster, Dirs, ImageGc, KUBELET_VERSION, LogBounds, Options, RegistryAuth, SoftEviction, Thresholds,
 };
+pub use pace::Pace;
 pub use shutdown::{PriorityGrace, ShutdownGrace};
 pub use swap::SwapBehavior;

@@ -1,6 +1,8 @@
 //! Which pods have a worker: the API's list for this node and what the runtime holds, brought together.
 
 mod alone;
+mod holdings;
+mod orphans;
 mod shutdown;
 mod statics;
 mod weight;
@@ -27,7 +29,6 @@ use crate::pod::spec;
 use crate::pod::status::PREEMPTED;
 use crate::pod::worker::{Desired, Stage, Told, Worker};
 use crate::preemption;
-use crate::runtime;
 use crate::runtime::CONFIG_SOURCE;
 use crate::shutdown::{NODE_SHUTDOWN, REFUSED_MESSAGE};
 use crate::static_pods::{Shown, is_mirror, is_static};
@@ -113,6 +114,7 @@ impl Manager {
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         self.on_statics();
         loop {
+            self.context.sync_loop.beat();
             tokio::select! {
                 biased;
                 () = shutdown::told(&mut stop), if self.leaving.is_none() => self.leaving = Some(self.leave()),
@@ -216,6 +218,9 @@ impl Manager {
         if self.workers.get(&uid).is_some_and(|h| !h.task.is_finished()) {
             return self.change(&uid, pod);
         }
+        if self.waits() {
+            return;
+        }
         let refusal = self.admission(&pod).err().map(|refusal| self.refuse(&pod, refusal));
         self.spawn(uid, Desired::Present(Arc::new(pod)), refusal);
     }
@@ -252,39 +257,6 @@ impl Manager {
         Err(refusal)
     }
 
-    /// Gives the pod what it wants for itself; the containers of all others make room at once.
-    fn give_own(&self, pod: &Pod) -> Result<(), Refusal> {
-        self.take_back();
-        if self.context.give_own(pod)? {
-            self.workers.values().for_each(|handle| handle.wake.notify_one());
-        }
-        Ok(())
-    }
-
-    /// Whether the pod of a worker takes something of the node: until it has ended, and beyond if it runs again then.
-    fn takes(&self, handle: &Handle) -> bool {
-        let on = !handle.refused && !handle.task.is_finished();
-        on && (handle.returns() || !self.has_ended(handle.desired.borrow().pod()))
-    }
-
-    /// Takes back what pods had for themselves that have ended or are gone.
-    fn take_back(&self) {
-        // Before the first list is here, pods that run may have no worker yet.
-        if !self.synced {
-            return;
-        }
-        let holders = self.workers.iter().filter(|(_, h)| self.takes(h)).map(|(uid, _)| uid.clone()).collect();
-        self.keep(&holders);
-    }
-
-    fn keep(&self, holders: &BTreeSet<String>) {
-        self.context.devices.keep(holders);
-        self.context.memory.keep(holders);
-        if self.context.cpus.keep(holders) {
-            self.workers.values().for_each(|handle| handle.wake.notify_one());
-        }
-    }
-
     /// Tells of a refusal, and how the pod's status words it.
     fn refuse(&self, pod: &Pod, refusal: Refusal) -> Refusal {
         tracing::warn!(pod = %spec::describe(pod), reason = %refusal.0, "the node does not take the pod: {}", refusal.1);
@@ -301,11 +273,6 @@ impl Manager {
             handle.refused = true;
             handle.wake.notify_one();
         }
-    }
-
-    fn has_ended(&self, pod: &Pod) -> bool {
-        let phase = |s: &k8s_openapi::api::core::v1::PodStatus| spec::terminal_phase(s.phase.as_deref());
-        pod.status.as_ref().is_some_and(phase) || self.context.status.latest(spec::uid(pod)).as_ref().is_some_and(phase)
     }
 
     fn spawn(&mut self, uid: String, desired: Desired, refused: Option<Refusal>) {
@@ -334,21 +301,6 @@ impl Manager {
             _ if self.synced => self.adopt_orphan(&uid).await,
             _ => drop(self.unknown.insert(uid)),
         }
-    }
-
-    /// Ends a pod that runs here though the API does not know it.
-    async fn adopt_orphan(&mut self, uid: &str) {
-        let Ok(found) = self.context.runtime.pod(uid).await else {
-            self.unknown.insert(uid.to_owned());
-            return;
-        };
-        if found.sandboxes.is_empty() && found.containers.is_empty() {
-            return;
-        }
-        tracing::info!(pod = %found.name, namespace = %found.namespace, uid, "ending a pod that the API does not know");
-        let pod = Arc::new(orphan(&found));
-        self.spawn(uid.to_owned(), Desired::Gone(pod), None);
-        self.show();
     }
 
     async fn housekeep(&mut self) {
@@ -386,17 +338,5 @@ fn of_api(mut pod: Pod) -> Pod {
     if let Some(source) = annotations.and_then(|annotations| annotations.get_mut(CONFIG_SOURCE)) {
         *source = "api".to_owned();
     }
-    pod
-}
-
-/// What must be known of a pod to end it, from what the runtime remembers.
-fn orphan(found: &runtime::RuntimePod) -> Pod {
-    let mut pod = Pod::default();
-    pod.metadata.uid = Some(found.uid.clone());
-    pod.metadata.name = Some(found.name.clone());
-    pod.metadata.namespace = Some(found.namespace.clone());
-    let grace = found.containers.iter().filter_map(|c| c.grace).max();
-    pod.spec =
-        Some(k8s_openapi::api::core::v1::PodSpec { termination_grace_period_seconds: grace, ..Default::default() });
     pod
 }

@@ -1,5 +1,7 @@
 //! What the kubelet must be told: identity, cluster, limits and places. Values only; nothing is read from disk here.
 
+mod thresholds;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -7,14 +9,16 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 
+use crate::configuration::{CredentialProvider, TlsRules};
 use crate::cpus::CpuPolicy;
 use crate::images::Verification;
 use crate::memory::MemoryPolicy;
-use crate::node::Signal;
 use crate::numa::TopologyRules;
+use crate::pace::Pace;
 use crate::shutdown::ShutdownGrace;
 use crate::swap::SwapBehavior;
 use crate::userns::IDS_PER_POD;
+pub use thresholds::{Amount, SoftEviction, Thresholds};
 
 /// The Kubernetes version that this kubelet reports.
 pub const KUBELET_VERSION: &str = "v1.36.0";
@@ -36,6 +40,8 @@ pub struct Dirs {
     pub cgroup: PathBuf,
     /// The CRI socket (`/run/rk/cri.sock`).
     pub cri_socket: PathBuf,
+    /// Programs of plugins that give credentials for images (`/var/lib/rk/credential-providers`).
+    pub credential_providers: PathBuf,
     /// Exists while PID 1 takes the machine down (`/run/rk/shutdown`).
     pub shutdown_mark: PathBuf,
     /// The node's resolver file (`/etc/resolv.conf`).
@@ -54,6 +60,7 @@ impl Default for Dirs {
             container_logs: "/var/log/containers".into(),
             cgroup: "/sys/fs/cgroup".into(),
             cri_socket: "/run/rk/cri.sock".into(),
+            credential_providers: "/var/lib/rk/credential-providers".into(),
             shutdown_mark: "/run/rk/shutdown".into(),
             resolv_conf: "/etc/resolv.conf".into(),
             hosts: "/etc/hosts".into(),
@@ -90,128 +97,6 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
-/// An amount of something that the node has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Amount {
-    /// Bytes or pieces.
-    Units(u64),
-    /// Of all that there is, in hundredths of a percent.
-    Share(u64),
-}
-
-impl Amount {
-    /// Reads a quantity (`100Mi`) or a percentage (`10%`).
-    pub fn parse(text: &str) -> Option<Self> {
-        match text.strip_suffix('%') {
-            Some(number) => {
-                let percent: f64 = number.parse().ok().filter(|p| (0.0..=100.0).contains(p))?;
-                Some(Self::Share((percent * 100.0).round() as u64))
-            }
-            None => crate::quantity::units(text).and_then(|n| u64::try_from(n).ok()).map(Self::Units),
-        }
-    }
-
-    /// The amount, of so many in all.
-    pub fn of(self, all: u64) -> u64 {
-        match self {
-            Self::Units(units) => units,
-            Self::Share(share) => u64::try_from(u128::from(all) * u128::from(share) / 10_000).unwrap_or(u64::MAX),
-        }
-    }
-}
-
-impl std::fmt::Display for Amount {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Units(units) if *units > 0 && units % (1 << 20) == 0 => write!(f, "{}Mi", units >> 20),
-            Self::Units(units) => write!(f, "{units}"),
-            Self::Share(share) if share % 100 == 0 => write!(f, "{}%", share / 100),
-            Self::Share(share) => write!(f, "{}%", *share as f64 / 100.0),
-        }
-    }
-}
-
-/// What must stay free on the node (upstream's `evictionHard`). Zero means that nothing is ever too little.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Thresholds {
-    /// Available memory (`memory.available`).
-    pub memory: Amount,
-    /// Free space of the disk that holds pods (`nodefs.available`).
-    pub disk: Amount,
-    /// Its free inodes (`nodefs.inodesFree`).
-    pub inodes: Amount,
-    /// Free space of the disk that holds images (`imagefs.available`); here it is the one of the pods.
-    pub image_disk: Amount,
-    /// Its free inodes (`imagefs.inodesFree`).
-    pub image_inodes: Amount,
-    /// Free process IDs (`pid.available`).
-    pub pids: Amount,
-}
-
-impl Thresholds {
-    /// Nothing is ever too little.
-    pub fn none() -> Self {
-        let none = Amount::Units(0);
-        Self { memory: none, disk: none, inodes: none, image_disk: none, image_inodes: none, pids: none }
-    }
-}
-
-impl Thresholds {
-    /// The threshold of a signal.
-    pub fn of(self, signal: Signal) -> Amount {
-        match signal {
-            Signal::Memory => self.memory,
-            Signal::Disk => self.disk,
-            Signal::ImageDisk => self.image_disk,
-            Signal::Inodes => self.inodes,
-            Signal::ImageInodes => self.image_inodes,
-            Signal::Pids => self.pids,
-        }
-    }
-
-    /// Sets the threshold of a signal.
-    pub fn set(&mut self, signal: Signal, amount: Amount) {
-        *match signal {
-            Signal::Memory => &mut self.memory,
-            Signal::Disk => &mut self.disk,
-            Signal::ImageDisk => &mut self.image_disk,
-            Signal::Inodes => &mut self.inodes,
-            Signal::ImageInodes => &mut self.image_inodes,
-            Signal::Pids => &mut self.pids,
-        } = amount;
-    }
-}
-
-/// Thresholds below which pods go only after a while, and with time to end (upstream's `evictionSoft`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SoftEviction {
-    /// What should stay free.
-    pub thresholds: Thresholds,
-    /// For how long less of it is borne; every signal with a threshold has one.
-    pub grace: BTreeMap<Signal, Duration>,
-    /// Longest grace period of a pod that goes for it, seconds (`evictionMaxPodGracePeriod`).
-    pub pod_grace: i64,
-}
-
-impl Default for SoftEviction {
-    fn default() -> Self {
-        Self { thresholds: Thresholds::none(), grace: BTreeMap::new(), pod_grace: 0 }
-    }
-}
-
-impl Default for Thresholds {
-    fn default() -> Self {
-        Self {
-            memory: Amount::Units(100 << 20),
-            disk: Amount::Share(1000),
-            inodes: Amount::Share(500),
-            image_disk: Amount::Share(1500),
-            image_inodes: Amount::Share(500),
-            pids: Amount::Share(1000),
-        }
-    }
-}
-
 /// What the node shows to one registry, for all of its pods.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct RegistryAuth {
@@ -241,6 +126,8 @@ pub struct ImageGc {
     pub low: u64,
     /// Images younger than this stay.
     pub youngest: Duration,
+    /// Unused images older than this go whatever the disk holds; zero is never.
+    pub oldest: Duration,
 }
 
 /// Bounds of containers' logs.
@@ -250,6 +137,10 @@ pub struct LogBounds {
     pub size: u64,
     /// Files kept per container, the live one included.
     pub files: usize,
+    /// How often sizes are looked at.
+    pub monitor: Duration,
+    /// Logs rotated at the same time.
+    pub workers: u32,
 }
 
 /// Settings of one kubelet.
@@ -271,8 +162,12 @@ pub struct Options {
     pub taints: Vec<Taint>,
     /// Most pods that this node admits.
     pub max_pods: u32,
+    /// How often, how long and how much at once.
+    pub pace: Pace,
     /// What must stay free on the node; pods go when less is.
     pub eviction: Thresholds,
+    /// How much more than a threshold is freed once less was there (`evictionMinimumReclaim`).
+    pub minimum_reclaim: Thresholds,
     /// What should stay free, and for how long less is borne.
     pub soft_eviction: SoftEviction,
     /// How long pods may take to end when the machine goes down.
@@ -283,6 +178,8 @@ pub struct Options {
     pub image_gc: ImageGc,
     /// What the node shows to registries.
     pub registry_auth: Vec<RegistryAuth>,
+    /// Plugins that are asked for more.
+    pub credential_providers: Vec<CredentialProvider>,
     /// For which images that are here a pod's credentials are asked for.
     pub image_verification: Verification,
     /// Logs of containers.
@@ -319,6 +216,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Address of the plain health endpoint.
     pub healthz: SocketAddr,
+    /// What the HTTPS server takes of TLS.
+    pub tls: TlsRules,
     /// Port that is read from without a name or a secret; 0 is none.
     pub read_only_port: u16,
     /// Static pods besides those of manifests, each a `v1.Pod`.
@@ -339,14 +238,17 @@ impl Options {
             labels: BTreeMap::new(),
             taints: Vec::new(),
             max_pods: 110,
+            pace: Pace::default(),
             eviction: Thresholds::default(),
+            minimum_reclaim: Thresholds::none(),
             soft_eviction: SoftEviction::default(),
             shutdown: ShutdownGrace::of_machine(30),
             pressure_transition: Duration::from_secs(300),
-            image_gc: ImageGc { high: 85, low: 80, youngest: Duration::from_secs(120) },
+            image_gc: ImageGc { high: 85, low: 80, youngest: Duration::from_secs(120), oldest: Duration::ZERO },
             registry_auth: Vec::new(),
+            credential_providers: Vec::new(),
             image_verification: Verification::default(),
-            logs: LogBounds { size: 10 << 20, files: 5 },
+            logs: LogBounds { size: 10 << 20, files: 5, monitor: Duration::from_secs(10), workers: 1 },
             pod_pids: None,
             enforce_allocatable: true,
             single_process_oom_kill: false,
@@ -364,6 +266,7 @@ impl Options {
             dirs: Dirs::default(),
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 10250)),
             healthz: SocketAddr::from((Ipv4Addr::LOCALHOST, 10248)),
+            tls: TlsRules::default(),
             read_only_port: 0,
             static_pods: Vec::new(),
             faults: Vec::new(),

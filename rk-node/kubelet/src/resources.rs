@@ -121,24 +121,46 @@ fn effective_request(container: &Container, name: &str) -> i64 {
     let resources = container.resources.as_ref();
     let request = milli_of(resources.and_then(|r| r.requests.as_ref()), name);
     let limit = milli_of(resources.and_then(|r| r.limits.as_ref()), name);
-    let asked = resources.and_then(|r| r.requests.as_ref()).is_some_and(|r| r.contains_key(name));
-    if asked { request } else { limit }
+    if asks(container, name) { request } else { limit }
 }
 
-/// The CRI resources of one container.
+fn asks(container: &Container, name: &str) -> bool {
+    container.resources.as_ref().and_then(|r| r.requests.as_ref()).is_some_and(|r| r.contains_key(name))
+}
+
+/// Limits of the pod as a whole.
+fn pod_limits(pod: &Pod) -> Option<&BTreeMap<String, Quantity>> {
+    pod.spec.as_ref().and_then(|s| s.resources.as_ref()).and_then(|r| r.limits.as_ref())
+}
+
+/// The CRI resources of one container. Where it has no limit of its own it is held to the pod's, as upstream: programs read their
+/// bounds from their own cgroup.
 pub fn container_resources(pod: &Pod, container: &Container, node_memory: i64) -> cri::LinuxContainerResources {
     let limits = container.resources.as_ref().and_then(|r| r.limits.as_ref());
-    let cpu_limit = milli_of(limits, "cpu");
-    let memory_limit = units_of(limits, "memory");
+    let in_force = |name: &str| if milli_of(limits, name) > 0 { limits } else { pod_limits(pod) };
+    let cpu_limit = milli_of(in_force("cpu"), "cpu");
+    let memory_limit = units_of(in_force("memory"), "memory");
+    let cpu = if asks(container, "cpu") { effective_request(container, "cpu") } else { cpu_limit };
     cri::LinuxContainerResources {
         cpu_period: CPU_PERIOD,
         cpu_quota: quota(cpu_limit),
-        cpu_shares: shares(effective_request(container, "cpu")),
+        cpu_shares: shares(cpu),
         memory_limit_in_bytes: memory_limit,
         oom_score_adj: oom_score_adj(pod, container, node_memory),
-        hugepage_limits: hugepages(limits),
+        hugepage_limits: huge_page_limits(pod, limits),
         ..Default::default()
     }
+}
+
+/// The container's own limits, and the pod's for those sizes of which it names none: these are for all containers together.
+fn huge_page_limits(pod: &Pod, own: Option<&BTreeMap<String, Quantity>>) -> Vec<cri::HugepageLimit> {
+    let mut limits = hugepages(own);
+    for limit in hugepages(pod_limits(pod)) {
+        if !limits.iter().any(|own| own.page_size == limit.page_size) {
+            limits.push(limit);
+        }
+    }
+    limits
 }
 
 fn hugepages(limits: Option<&BTreeMap<String, Quantity>>) -> Vec<cri::HugepageLimit> {
@@ -186,8 +208,7 @@ pub fn hold(resources: &mut cri::LinuxContainerResources, page_sizes: &[String],
 pub fn pod_huge_pages(pod: &Pod, page_sizes: &[String]) -> Vec<(String, u64)> {
     let containers = spec::app_containers(pod).iter().chain(spec::init_containers(pod));
     let lists = containers.filter_map(|c| c.resources.as_ref()?.limits.as_ref());
-    let own = pod.spec.as_ref().and_then(|s| s.resources.as_ref()).and_then(|r| r.limits.as_ref());
-    let names: BTreeSet<&String> = lists.chain(own).flat_map(BTreeMap::keys).collect();
+    let names: BTreeSet<&String> = lists.chain(pod_limits(pod)).flat_map(BTreeMap::keys).collect();
     let limit = |size: &String| {
         let name = names.iter().find(|name| page_size_of(name).as_ref() == Some(size));
         name.map_or(0, |name| u64::try_from(pod_total(pod, name, true) / 1000).unwrap_or(0))
@@ -232,8 +253,7 @@ pub fn pod_total(pod: &Pod, name: &str, limits: bool) -> i64 {
 
 /// Whether every app container and sidecar limits the resource: only then may the pod as a whole be limited.
 fn all_limited(pod: &Pod, name: &str) -> bool {
-    let own = pod.spec.as_ref().and_then(|s| s.resources.as_ref()).and_then(|r| r.limits.as_ref());
-    if own.is_some_and(|l| l.contains_key(name)) {
+    if pod_limits(pod).is_some_and(|l| l.contains_key(name)) {
         return true;
     }
     let mut containers = spec::app_containers(pod).iter().chain(spec::init_containers(pod));
@@ -320,6 +340,40 @@ mod tests {
         let of_pod = pod_huge_pages(&pod, &sizes);
         let want = [("hugetlb.2MB.max", 10 << 20), ("hugetlb.1GB.max", 0), ("hugetlb.64KB.max", 0)];
         assert_eq!(of_pod, want.map(|(file, limit)| (file.to_owned(), limit)));
+    }
+
+    #[test]
+    fn a_container_without_limits_is_held_to_those_of_its_pod() {
+        let own = json!({"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "250m"}});
+        let mut pod = pod(
+            json!([{"name": "a", "resources": own}, {"name": "b"}, {"name": "c", "resources": {"requests": {"cpu": "1"}}}]),
+        );
+        let seen = |pod: &Pod| {
+            [0, 1, 2].map(|index| {
+                let found = container_resources(pod, &spec::app_containers(pod)[index], 1 << 30);
+                (found.cpu_shares, found.cpu_quota, found.memory_limit_in_bytes)
+            })
+        };
+        let before = seen(&pod);
+        assert_eq!(before[0], (256, 50_000, 64 << 20));
+        assert_eq!((before[1].2, before[2].2), (0, 0));
+        let whole = json!({"limits": {"cpu": "2", "memory": "1Gi"}});
+        pod.spec.as_mut().unwrap().resources = Some(serde_json::from_value(whole).unwrap());
+        let limited = [before[0], (2048, 200_000, 1 << 30), (1024, 200_000, 1 << 30)];
+        assert_eq!(seen(&pod), limited);
+    }
+
+    #[test]
+    fn huge_pages_of_the_pod_as_a_whole_are_for_each_of_its_containers() {
+        let mut pod = pod(json!([{"name": "a", "resources": {"limits": {"hugepages-2Mi": "4Mi"}}}, {"name": "b"}]));
+        let limits = json!({"limits": {"hugepages-2Mi": "8Mi", "cpu": "1"}});
+        pod.spec.as_mut().unwrap().resources = Some(serde_json::from_value(limits).unwrap());
+        for (index, want) in [(0, 4 << 20), (1, 8 << 20)] {
+            let mut resources = container_resources(&pod, &spec::app_containers(&pod)[index], 1 << 30);
+            hold(&mut resources, &["2MB".to_owned(), "1GB".to_owned()], false);
+            let limits = resources.hugepage_limits.iter().map(|l| (l.page_size.as_str(), l.limit));
+            assert_eq!(limits.collect::<Vec<_>>(), [("2MB", want), ("1GB", 0)], "{index}");
+        }
     }
 
     #[test]

@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::{Container, Pod};
 use serde::{Deserialize, Serialize};
+
+use crate::pod::spec::{self, RestartPolicy};
 
 /// Reason of a pod that ended because its machine went down.
 pub const TERMINATED: &str = "Terminated";
@@ -37,13 +40,42 @@ pub struct ShutdownGrace {
     pub critical: Duration,
     /// By the priorities of pods, instead of the other two, when it is not empty (`shutdownGracePeriodByPodPriority`).
     pub by_priority: Vec<PriorityGrace>,
+    /// Whether pods begin again with their machine, as upstream's do where no `KubeletConfiguration` asks for a graceful shutdown.
+    pub again: bool,
+}
+
+/// What becomes of a pod when its machine goes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It ends for good, and the API is told.
+    Fails,
+    /// It ends in its own time, and begins again with the machine.
+    Rests,
+    /// It ends with the machine alone: an exit that it was told to make must not pass for success.
+    Stays,
 }
 
 impl ShutdownGrace {
     /// What a machine leaves to its pods when nobody divides it up: the last third is the critical ones'.
     pub fn of_machine(seconds: u32) -> Self {
         let (whole, critical) = (seconds.into(), (seconds / 3).into());
-        Self { whole: Duration::from_secs(whole), critical: Duration::from_secs(critical), by_priority: Vec::new() }
+        let (whole, critical) = (Duration::from_secs(whole), Duration::from_secs(critical));
+        Self { whole, critical, by_priority: Vec::new(), again: true }
+    }
+
+    /// What becomes of a pod. What never runs twice has failed in any case.
+    pub fn fate(&self, pod: &Pod) -> Fate {
+        let all = |policy: RestartPolicy| {
+            let fits = |container: &Container| spec::container_restart_policy(pod, container) == policy;
+            spec::app_containers(pod).iter().all(fits)
+        };
+        let by_rules = spec::app_containers(pod).iter().any(|container| container.restart_policy_rules.is_some());
+        match self.again {
+            false => Fate::Fails,
+            true if all(RestartPolicy::Always) => Fate::Rests,
+            true if all(RestartPolicy::Never) && !by_rules => Fate::Fails,
+            true => Fate::Stays,
+        }
     }
 
     /// The turns from the lowest priority to the highest; none when pods are not waited for at all.
@@ -103,6 +135,28 @@ mod tests {
             shutdown_grace_period_seconds: *seconds,
         };
         ShutdownGrace { by_priority: periods.iter().map(grace).collect(), ..Default::default() }
+    }
+
+    #[test]
+    fn a_pod_that_runs_for_ever_rests_while_its_machine_is_off_and_no_job_succeeds_by_that() {
+        let own = |policy: &str, container: serde_json::Value| -> Pod {
+            let spec = serde_json::json!({"restartPolicy": policy, "containers": [{"name": "a"}, container]});
+            serde_json::from_value(serde_json::json!({"spec": spec})).unwrap()
+        };
+        let pod = |policy: &str| own(policy, serde_json::json!({"name": "b"}));
+        let rules = serde_json::json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]);
+        let machine = ShutdownGrace::of_machine(30);
+        for (pod, want) in [
+            (pod("Always"), Fate::Rests),
+            (pod("OnFailure"), Fate::Stays),
+            (pod("Never"), Fate::Fails),
+            (own("Always", serde_json::json!({"name": "b", "restartPolicy": "Never"})), Fate::Stays),
+            (own("Never", serde_json::json!({"name": "b", "restartPolicyRules": rules})), Fate::Stays),
+        ] {
+            assert_eq!(machine.fate(&pod), want, "{:?}", pod.spec);
+            let asked = ShutdownGrace { whole: Duration::from_secs(30), ..Default::default() };
+            assert_eq!(asked.fate(&pod), Fate::Fails, "as upstream, where it is asked for");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use crate::api_error::unless_forbidden;
 use crate::pod::conditions::{DISRUPTION, ours, owned};
 use crate::pod::spec;
 use crate::static_pods::{is_static, shows};
@@ -212,7 +213,7 @@ impl StatusManager {
         let of_file = is_static(&entry.pod);
         let mut current: Pod = (*entry.pod).clone();
         if of_file {
-            match api.get_opt(name).await? {
+            match unless_forbidden(api.get_opt(name).await)? {
                 Some(mirror) if shows(&mirror, &entry.pod) => current = mirror,
                 _ => return Ok(false),
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, PodStatus};
 use kube::api::{Api, DeleteParams, LogParams};
+use rk_kubelet::ShutdownGrace;
 use serde_json::json;
 use support::{Rig, eventually, options, ready, waiting};
 
@@ -257,6 +258,10 @@ async fn hooks_of_all_containers_start_at_once_and_sidecars_stop_after_the_app()
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_end_in_turn_with_the_machine_and_those_that_come_then_are_refused() {
     let mut rig = Rig::new().await;
+    rig.options.shutdown = ShutdownGrace { again: false, ..ShutdownGrace::of_machine(30) };
+    rig.kubelet = None;
+    rig.start_kubelet();
+    rig.node_ready().await;
     let container = |command: &str| {
         json!([{"name": "c", "image": "img:1", "command": [command],
             "lifecycle": {"preStop": {"exec": {"command": ["bye", command]}}}}])
@@ -300,6 +305,36 @@ async fn pods_end_in_turn_with_the_machine_and_those_that_come_then_are_refused(
         let status = rig.pods().get(name).await.unwrap().status.unwrap();
         assert_eq!(status.reason.as_deref(), Some("Terminated"), "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_rest_while_their_machine_is_off_and_begin_again_with_it() {
+    let mut rig = Rig::new().await;
+    let container = json!([{"name": "c", "image": "img:1", "command": ["run"]}]);
+    for (name, policy) in [("plain", "Always"), ("job", "OnFailure"), ("once", "Never")] {
+        rig.create(name, json!({"restartPolicy": policy, "containers": container})).await;
+        rig.status(name, "the pod is ready", 60, ready).await;
+    }
+    rig.stop.send_replace(true);
+    // What comes meanwhile waits for the machine.
+    rig.create("late", json!({"containers": container})).await;
+    eventually("the pod is ended", 20, || async {
+        if rig.cri.running("plain").is_empty() { Ok(()) } else { Err("not yet".to_owned()) }
+    })
+    .await;
+    let kubelet = rig.kubelet.take().unwrap();
+    tokio::time::timeout(Duration::from_secs(60), kubelet).await.expect("the kubelet ends").unwrap();
+    let plain = rig.pods().get("plain").await.unwrap();
+    let status = plain.status.unwrap();
+    assert_eq!((status.phase.as_deref(), status.reason.as_deref(), ready(&status)), (Some("Running"), None, false));
+    let once = rig.pods().get("once").await.unwrap().status.unwrap();
+    assert_eq!((once.phase.as_deref(), once.reason.as_deref()), (Some("Failed"), Some("Terminated")));
+    assert_eq!(rig.cri.running("job").len(), 1, "how it is ended is not how it ended");
+    rig.start_kubelet();
+    for name in ["plain", "late"] {
+        rig.status(name, "it runs", 60, ready).await;
+    }
+    assert_eq!(rig.pods().get("plain").await.unwrap().metadata.uid, plain.metadata.uid);
 }
 
 #[tokio::test(flavor = "multi_thread")]

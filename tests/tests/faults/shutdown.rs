@@ -63,3 +63,43 @@ fn pods_of_a_worker_that_restarts_end_in_turn_and_the_api_says_so() {
         assert_eq!(now, "Terminated", "{name} has ended for good");
     }
 }
+
+#[test]
+fn a_pod_of_nobody_runs_again_after_a_plain_reboot_of_its_worker() {
+    let shared = plane();
+    let mut worker = Worker::new(&shared, 42);
+    worker.start(1024);
+    worker.wait_ready();
+    let kubectl = shared.kubectl.new_namespace("resting");
+    let volume = "  volumes: [{name: own, emptyDir: {}}]\n";
+    kubectl.apply(&format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: bare}}\nspec:\n  nodeName: {}\n  tolerations: [{{operator: Exists}}]\n{volume}  \
+         containers:\n  - name: main\n    image: {IMAGE}\n    volumeMounts: [{{name: own, mountPath: /own}}]\n    \
+         command: [sh, -c, \"trap 'echo bye >> /own/said; exit 0' TERM; while :; do sleep 1; done\"]\n",
+        worker.name
+    ));
+    // An exit that the machine asks for is no success.
+    kubectl.apply(&format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: work}}\nspec:\n  nodeName: {}\n  tolerations: [{{operator: Exists}}]\n  \
+         restartPolicy: OnFailure\n  containers:\n  - name: main\n    image: {IMAGE}\n    \
+         command: [sh, -c, \"trap 'exit 0' TERM; while :; do sleep 1; done\"]\n",
+        worker.name
+    ));
+    let timeout = format!("--timeout={}s", limit(90).as_secs());
+    kubectl.ok(&["wait", "--for=condition=Ready", "pod/bare", "pod/work", &timeout]);
+    let uid = kubectl.path(&["pod", "bare"], "{.metadata.uid}");
+    worker.rkctl(&["node", "reboot", "--no-drain"]).good();
+    assert!(worker.vm().wait_end(limit(150)), "it did not go down:\n{}", worker.vm().console().tail());
+    assert_eq!(kubectl.path(&["pod", "bare"], "{.status.phase}"), "Running");
+    worker.start_again();
+    for name in ["bare", "work"] {
+        let again = "{.status.phase} {.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}";
+        eventually("it runs again", limit(150), || {
+            let now = kubectl.try_path(&["pod", name], again)?;
+            if now == "Running 1 true" { Ok(()) } else { Err(format!("{name}: {now}")) }
+        });
+    }
+    assert_eq!(kubectl.path(&["pod", "bare"], "{.metadata.uid}"), uid);
+    let said = kubectl.ok(&["exec", "bare", "--", "cat", "/own/said"]);
+    assert_eq!(said.trim(), "bye", "it was told to end, and has what it wrote");
+}

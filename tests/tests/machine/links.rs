@@ -34,22 +34,19 @@ const WANTED: [(&str, &str, Option<u64>); 4] = [
     ("br0", "192.168.52.2/24", None),
 ];
 
-fn start() -> (Guest, Switch) {
-    let dir = folder("links");
+/// A worker of a cluster that is nowhere, with this network and these cards before the one that leads out.
+pub(super) fn start(name: &str, network: &str, cards: impl FnOnce(VmSpec, &Switch) -> VmSpec) -> (Guest, Switch) {
+    let dir = folder(name);
     let operator = Operator::new(&artifacts(), &dir);
-    std::fs::write(dir.join("links.yaml"), NETWORK).expect("patch");
+    std::fs::write(dir.join("links.yaml"), network).expect("patch");
     operator.run(&["config", "gen", "paper", "https://10.0.2.2:1", "--patch", "links.yaml"]).good();
     let config = std::fs::read_to_string(dir.join("worker.yaml")).expect("worker.yaml");
     let seed = dir.join("cidata.img");
     cidata::create(&seed, &config, "instance-id: links\n").expect("config drive");
     let artifacts = artifacts();
-    let mut spec = VmSpec::new("links", &dir, artifacts.accel, &artifacts.kernel, Some(&artifacts.initramfs));
-    spec = spec.drive(&seed, true);
+    let spec = VmSpec::new(name, &dir, artifacts.accel, &artifacts.kernel, Some(&artifacts.initramfs));
     let switch = Switch::new(&dir);
-    for last in ["12", "13", "14"] {
-        let (_, socket) = switch.add_port().expect("port");
-        spec = spec.nic(Nic::Switch { mac: format!("52:54:00:00:00:{last}"), socket });
-    }
+    let mut spec = cards(spec.drive(&seed, true), &switch);
     let node: SocketAddr =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a free port");
     let forwards = vec![Forward { host: node, guest: PORT }];
@@ -58,21 +55,29 @@ fn start() -> (Guest, Switch) {
     (Guest { vm, dir, node: node.to_string(), figures: node, operator }, switch)
 }
 
-fn rows<'a>(told: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+/// A card on the switch for each of these ends of an address.
+fn plain_cards(spec: VmSpec, switch: &Switch) -> VmSpec {
+    ["12", "13", "14"].into_iter().fold(spec, |spec, last| {
+        let (_, socket) = switch.add_port().expect("port");
+        spec.nic(Nic::Switch { mac: format!("52:54:00:00:00:{last}"), socket })
+    })
+}
+
+pub(super) fn rows<'a>(told: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
     told[field].as_array().into_iter().flatten()
 }
 
-fn has(link: &Value, address: &str) -> bool {
+pub(super) fn has(link: &Value, address: &str) -> bool {
     rows(link, "addresses").any(|have| have.as_str() == Some(address))
 }
 
-fn told(guest: &Guest, verb: &str) -> Value {
+pub(super) fn told(guest: &Guest, verb: &str) -> Value {
     serde_json::from_str(&guest.rkctl(&["node", verb, "-o", "json"]).good()).expect("JSON")
 }
 
 #[test]
 fn cards_are_found_in_any_order_and_bonds_vlans_and_bridges_are_made() {
-    let (guest, _switch) = start();
+    let (guest, _switch) = start("links", NETWORK, plain_cards);
     guest.answers();
     eventually("all links with their addresses", limit(60), || {
         let told = told(&guest, "interfaces");

@@ -1,13 +1,16 @@
 //! Bits that flip in a slot that was good once: the other slot runs, and the machine tells why.
 
 use super::{API, BOOT, Installed, artifacts, image, uefi};
+use rk_qemu::disk::spoil_file;
 use rk_qemu::vm::Firmware;
 use rk_tests::{eventually, limit};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Where `image/src/media/raw.rs` puts the slots.
+/// Where `image/src/media/raw.rs` puts the EFI partition and the slots.
+const ESP: u64 = 2 << 20;
+const ESP_BYTES: usize = 96 << 20;
 const SLOT_A: u64 = 98 << 20;
 const SLOT_B: u64 = 162 << 20;
 const BLOCK: u64 = 4096;
@@ -110,4 +113,21 @@ fn a_good_slot_that_cannot_be_mounted_is_left_before_pid_1_runs_on_uefi() {
     machine.ends();
     machine.start();
     machine.says(&["slot a runs", "slot b was left: mounting the root image: mount erofs"]);
+}
+
+#[test]
+fn a_good_slot_whose_kernel_cannot_be_loaded_is_passed_over_until_an_upgrade_makes_it_whole_on_bios() {
+    let mut machine = both_good("unloadable-bios", |_| Firmware::Bios);
+    spoil_file(&machine.dir.join("disk.raw"), ESP, ESP_BYTES, "rk/b/vmlinuz").expect("the kernel of slot b");
+    for _ in 0..2 {
+        machine.start();
+        machine.says(&["slot a runs", "slot b was left: the boot loader could not load its kernel"]);
+        switch_off(&mut machine);
+    }
+    machine.start();
+    tells(&machine, "slot b was left: the boot loader could not load");
+    machine.answers();
+    upgraded(&mut machine);
+    machine.start();
+    machine.says(&["slot b runs"]);
 }

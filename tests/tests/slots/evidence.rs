@@ -1,9 +1,9 @@
 //! What is left of a crash: the kernel's last words outlive the restart, and an operator reads them.
 
-use super::upgrade::{IMAGE, kubectl, registry};
+use super::upgrade::{IMAGE, kubectl};
 use super::{API, BOOT, Installed, uefi};
 use rk_qemu::vm::Firmware;
-use rk_tests::{eventually, limit};
+use rk_tests::{eventually, limit, registry};
 use std::path::Path;
 
 /// A privileged pod may end its node: the kernel panics at once, whatever the keys of sysrq may do.

@@ -1,12 +1,9 @@
 //! An upgrade from its first refusal to the way back: signed, not too old, drained, tried, good, undone, forgotten.
 
 use super::{API, BOOT, Installed, PRECONDITION, REFUSED, image};
-use rk_qemu::oci::{Archive, push};
-use rk_qemu::registry::Registry;
 use rk_qemu::vm::Firmware;
-use rk_tests::{Kubectl, artifacts, eventually, limit};
+use rk_tests::{Kubectl, admin, artifacts, eventually, limit, registry};
 use std::os::unix::fs::symlink;
-use std::path::Path;
 
 pub(super) const IMAGE: &str = "rk.local/busybox:demo";
 pub(super) const GUARDED: &str = "
@@ -30,37 +27,13 @@ spec: {minAvailable: 1, selector: {matchLabels: {app: guarded}}}
 
 /// kubectl against the control plane in the guest.
 pub(super) fn kubectl(machine: &Installed) -> Kubectl {
-    let text = eventually("the admin's kubeconfig", limit(BOOT), || {
-        let outcome = machine.rkctl(&["node", "kubeconfig"]);
-        if outcome.code == 0 { Ok(outcome.out) } else { Err(outcome.err) }
-    });
-    let server = text.lines().find_map(|line| line.trim().strip_prefix("server: ")).expect("server").to_owned();
-    let ours = format!("https://{}\n    tls-server-name: 10.0.2.15", machine.api);
-    let path = machine.dir.join("admin.kubeconfig");
-    std::fs::write(&path, text.replace(&server, &ours)).expect("kubeconfig");
-    let kubectl = Kubectl::new(&artifacts().kubectl, &path);
-    // A control plane that has just begun makes it a moment after it serves.
-    eventually("the default service account", limit(BOOT), || {
-        let answer = kubectl.run(&["get", "serviceaccount", "default"]);
-        if answer.success { Ok(()) } else { Err(answer.err) }
-    });
-    kubectl
+    admin(&machine.dir, machine.api, limit(BOOT), || machine.rkctl(&["node", "kubeconfig"]))
 }
 
 fn patched(machine: &Installed, patch: &str) {
     std::fs::write(machine.dir.join("patch.yaml"), patch).expect("patch");
     machine.rkctl(&["node", "config", "patch", "@patch.yaml"]).good();
     machine.answers();
-}
-
-/// A registry with one image in it, and what a machine must know of it.
-pub(super) fn registry(dir: &Path) -> (Registry, String) {
-    let artifacts = artifacts();
-    let registry = Registry::start(&artifacts.registry, &dir.join("registry"), dir).expect("registry");
-    let archive = Archive::open(&artifacts.images.join("busybox"), None).expect("image");
-    push(&registry.client(), &archive).expect("push");
-    let mirror = format!("{{match: '*', endpoints: ['{}'], includeHost: true}}", registry.url_from_guest());
-    (registry, mirror)
 }
 
 #[test]

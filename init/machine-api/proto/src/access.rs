@@ -56,7 +56,7 @@ const fn open(name: &'static str, role: Role) -> (&'static str, Access) {
 }
 
 /// Every method.
-pub const METHODS: [(&str, Access); 38] = [
+pub const METHODS: [(&str, Access); 39] = [
     open("Version", Role::Reader),
     row("Health", Role::Reader),
     row("GetConfig", Role::Reader),
@@ -95,6 +95,7 @@ pub const METHODS: [(&str, Access); 38] = [
     row("Rollback", Role::Admin),
     row("ConfirmConfig", Role::Admin),
     open("Unlock", Role::Admin),
+    row("ImportImages", Role::Admin),
 ];
 
 /// What the method at this HTTP path demands; `None` when there is no such method.
@@ -129,7 +130,16 @@ mod tests {
 
     #[test]
     fn what_shows_a_secret_or_destroys_data_is_for_the_admin() {
-        for method in ["Kubeconfig", "SnapshotStore", "RestoreStore", "ApplyConfig", "Reset", "Install", "Upgrade"] {
+        for method in [
+            "Kubeconfig",
+            "SnapshotStore",
+            "RestoreStore",
+            "ApplyConfig",
+            "Reset",
+            "Install",
+            "Upgrade",
+            "ImportImages",
+        ] {
             assert_eq!(
                 access_of(&format!("{SERVICE}{method}")).map(|access| access.role),
                 Some(Role::Admin),

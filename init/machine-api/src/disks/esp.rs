@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(fs::read(dir.path().join(PROGRAMS).join("rk-00002-b+3.efi")).unwrap(), program());
         let env = Env::decode(&fs::read(dir.path().join(ENV_PATH)).unwrap());
         assert_eq!(env, Some(Env::trial(Slot::A, Slot::B)));
-        assert!(fs::read_to_string(dir.path().join("rk/b/boot.cfg")).unwrap().contains(" quiet\n"));
+        assert!(fs::read_to_string(dir.path().join("rk/b/boot.cfg")).unwrap().contains(" quiet ; then\n"));
         esp.forget_other().unwrap();
         assert_eq!(names(&dir.path().join(PROGRAMS)), ["rk-00001-a.efi"]);
         assert!(names(&dir.path().join("rk/b")).is_empty());

@@ -4,6 +4,7 @@ use super::{Api, peer};
 use crate::disks::{self, ProgressStream};
 use crate::drain::{self, Deed};
 use crate::facts::{self, clock, cpu, line, links, memory, mounts, processes, sockets};
+use crate::images;
 use crate::log;
 use crate::node::{self, Events};
 use crate::streams::{Bytes, capture, kmsg, logs, whole_file};
@@ -42,6 +43,7 @@ impl Machine for Api {
     type RebootStream = ProgressStream;
     type ShutdownStream = ProgressStream;
     type RollbackStream = ProgressStream;
+    type ImportImagesStream = ProgressStream;
 
     async fn version(&self, _: Request<Empty>) -> Answer<v1::VersionReply> {
         answer(v1::VersionReply {
@@ -280,6 +282,11 @@ impl Machine for Api {
 
     async fn rollback(&self, request: Request<v1::RestartRequest>) -> Answer<ProgressStream> {
         self.restart(request, Deed::RollBack).await
+    }
+
+    async fn import_images(&self, request: Request<Streaming<v1::ImportRequest>>) -> Answer<ProgressStream> {
+        log::warn(format_args!("{} gives images", peer(&request).name()));
+        answer(images::import(request.into_inner(), Path::new(rk_config::IMAGES_SOCKET)).await?)
     }
 }
 

@@ -89,7 +89,7 @@ impl FieldSelector {
             let value = unescape(value)?;
             let known = ["metadata.name", "metadata.namespace"].contains(&field)
                 || added.iter().any(|own| own == field)
-                || SUPPORTED.iter().any(|s| s.0 == gvk.group && s.1 == gvk.kind && s.2.contains(&field));
+                || supported_fields(gvk).contains(&field);
             if !known {
                 return Err(SelectorError(match gvk.kind.as_ref() {
                     "Pod"
@@ -119,7 +119,12 @@ impl FieldSelector {
 
     /// Whether the object matches.
     pub fn matches(&self, object: &Value) -> bool {
-        self.terms.iter().all(|(field, equal, want)| (read(object, field) == *want) == *equal)
+        self.terms.iter().all(|(field, equal, want)| (field_text(object, field) == *want) == *equal)
+    }
+
+    /// As [`FieldSelector::matches`], of an object whose [texts](field_text) are at hand.
+    pub fn matches_texts<'a>(&self, text_of: impl Fn(&str) -> &'a str) -> bool {
+        self.terms.iter().all(|(field, equal, want)| (text_of(field) == want.as_str()) == *equal)
     }
 
     /// The value that a field must have for any object to match, if the selector says so (`metadata.name=x`).
@@ -137,8 +142,14 @@ fn stored_name(field: &str, gvk: &GroupVersionKind) -> String {
     }
 }
 
+/// The fields of a built-in kind that selectors may name besides `metadata.name` and `metadata.namespace`.
+pub fn supported_fields(gvk: &GroupVersionKind) -> &'static [&'static str] {
+    let row = SUPPORTED.iter().find(|row| row.0 == gvk.group && row.1 == gvk.kind);
+    row.map(|row| row.2).unwrap_or_default()
+}
+
 /// The field's text as selectors compare it.
-fn read(object: &Value, field: &str) -> String {
+pub fn field_text(object: &Value, field: &str) -> String {
     let path: Vec<&str> = field.split('.').collect();
     let value = match field {
         // Names of selectors that are no paths of the object.
@@ -242,7 +253,16 @@ mod tests {
             ("spec.nodeName=", false),
             ("spec.hostNetwork=false", true),
         ] {
-            assert_eq!(FieldSelector::parse(selector, &pod(), &[]).unwrap().matches(&object), want, "{selector}");
+            let selector = FieldSelector::parse(selector, &pod(), &[]).unwrap();
+            assert_eq!(selector.matches(&object), want, "{selector:?}");
+            let text_of = |field: &str| match field {
+                "metadata.name" => "a",
+                "spec.nodeName" => "n1",
+                "status.phase" => "Running",
+                "spec.hostNetwork" => "false",
+                _ => "",
+            };
+            assert_eq!(selector.matches_texts(text_of), want, "{selector:?}");
         }
         let selector = FieldSelector::parse("metadata.name=a\\,b", &pod(), &[]).unwrap();
         assert_eq!(selector.required_value("metadata.name"), Some("a,b"));

@@ -151,7 +151,12 @@ impl LabelSelector {
 
     /// Whether labels (the value of `metadata.labels`, or null) match.
     pub fn matches(&self, labels: &Value) -> bool {
-        !self.nothing && self.requirements.iter().all(|r| r.matches(labels.get(&r.key).and_then(Value::as_str)))
+        self.matches_values(|key| labels.get(key).and_then(Value::as_str))
+    }
+
+    /// As [`LabelSelector::matches`], with the value of each label (`None`: no such label) from whoever has them.
+    pub fn matches_values<'a>(&self, value_of: impl Fn(&str) -> Option<&'a str>) -> bool {
+        !self.nothing && self.requirements.iter().all(|r| r.matches(value_of(&r.key)))
     }
 }
 

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use http::Method;
+use rk_api::resources::Resource;
 use rk_api::status::{Reason, Status};
+use serde_json::Value;
 
+use super::Remote;
 use super::check::{judge, remote};
 use super::status::with_condition;
 use crate::front_door::write;
@@ -18,6 +22,8 @@ const GROUP: &str = "apiregistration.k8s.io";
 const PERIOD: Duration = Duration::from_secs(30);
 /// How often those that do not are.
 const BROKEN: Duration = Duration::from_secs(1);
+/// Servers asked at once: one that hangs is not to keep the verdict on the others.
+const AT_ONCE: usize = 16;
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -35,7 +41,6 @@ async fn turn(core: &Arc<Core>) -> Result<(), Status> {
         changes.borrow_and_update();
     }
     let (any, working) = sync(core).await?;
-    core.health.finish(Hook::Aggregation);
     tokio::select! {
         _ = services.changed() => {}
         _ = targets.changed(), if any => {}
@@ -49,21 +54,33 @@ async fn turn(core: &Arc<Core>) -> Result<(), Status> {
 async fn sync(core: &Arc<Core>) -> Result<(bool, bool), Status> {
     let resource = core.resource(GROUP, "v1", "apiservices")?;
     let objects = core.objects(GROUP, "v1", "apiservices", "").await?;
-    let mut remotes = Vec::new();
-    for object in &objects {
-        let Some(mut remote) = remote(object) else { continue };
-        let verdict = judge(core, &mut remote).await;
-        remotes.push(remote);
-        let Some(changed) = with_condition(object, &verdict, jiff::Timestamp::now()) else { continue };
-        match write(core, Method::PUT, &resource, "status", &changed).await {
-            // Somebody else wrote it: the next turn sees that.
-            Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => {}
-            other => other?,
-        }
+    let known = objects.into_iter().filter_map(|object| remote(&object).map(|remote| (object, remote)));
+    let known: Vec<(Value, Remote)> = known.collect();
+    if core.aggregated.announce(known.iter().map(|(_, remote)| remote)) {
+        core.discovery.invalidate();
     }
+    // That they are known is the work of the start; whether they answer is not this server's health.
+    core.health.finish(Hook::Aggregation);
+    let mut verdicts = Vec::new();
+    for (object, remote) in known {
+        let (core, resource) = (Arc::clone(core), resource.clone());
+        verdicts.push(async move { settle(&core, &resource, &object, remote).await });
+    }
+    let remotes: Vec<Remote> = stream::iter(verdicts).buffer_unordered(AT_ONCE).try_collect().await?;
     let (any, working) = (!remotes.is_empty(), remotes.iter().all(|remote| remote.available));
     if core.aggregated.replace(remotes) {
         core.discovery.invalidate();
     }
     Ok((any, working))
+}
+
+/// Judges one, and writes the verdict where it is news.
+async fn settle(core: &Arc<Core>, resource: &Resource, object: &Value, mut remote: Remote) -> Result<Remote, Status> {
+    let verdict = judge(core, &mut remote).await;
+    let Some(changed) = with_condition(object, &verdict, jiff::Timestamp::now()) else { return Ok(remote) };
+    match write(core, Method::PUT, resource, "status", &changed).await {
+        // Somebody else wrote it: the next turn sees that.
+        Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => Ok(remote),
+        other => other.map(|()| remote),
+    }
 }

@@ -57,6 +57,16 @@ impl Aggregated {
         self.all().iter().find(|remote| remote.group == group && remote.version == version).cloned()
     }
 
+    /// Adds those that are not known yet as ones that do not answer; tells whether there were any. Until they are judged, requests
+    /// for them are told to come again.
+    fn announce<'a>(&self, remotes: impl Iterator<Item = &'a Remote>) -> bool {
+        let known = self.all();
+        let is_known =
+            |remote: &Remote| known.iter().any(|own| (&own.group, &own.version) == (&remote.group, &remote.version));
+        let new: Vec<Remote> = remotes.filter(|remote| !is_known(remote)).cloned().collect();
+        !new.is_empty() && self.replace(known.iter().cloned().chain(new).collect())
+    }
+
     /// Replaces all; tells whether anything changed.
     fn replace(&self, mut remotes: Vec<Remote>) -> bool {
         remotes.sort_by(|a, b| (b.priority, &a.group, &a.version).cmp(&(a.priority, &b.group, &b.version)));
@@ -66,5 +76,30 @@ impl Aggregated {
         }
         *own = Arc::new(remotes);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn remote(group: &str) -> Remote {
+        let spec = json!({"group": group, "version": "v1", "service": {"namespace": "n", "name": "s"}});
+        check::remote(&json!({ "spec": spec })).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_judged_yet_is_known_as_what_does_not_answer() {
+        let aggregated = Aggregated::default();
+        let good = Remote { available: true, ..remote("a.example") };
+        assert!(aggregated.replace(vec![good.clone()]));
+        let listed = [remote("a.example"), remote("b.example")];
+        assert!(aggregated.announce(listed.iter()));
+        assert!(!aggregated.announce(listed.iter()));
+        assert_eq!(aggregated.serving("/apis/a.example/v1/things"), Some(good));
+        assert!(aggregated.serving("/apis/b.example/v1").is_some_and(|own| !own.available));
+        assert_eq!(aggregated.serving("/apis/b.example/v2"), None);
     }
 }

@@ -75,7 +75,7 @@ async fn repair(core: &Arc<Core>) -> Result<bool, Status> {
     let mut services: HashSet<Owner> = HashSet::new();
     for service in cache.snapshot("", floor, |_| true).objects {
         let owner: Owner = (service.namespace.to_string(), service.name.to_string());
-        for address in addresses::of(&service.select) {
+        for address in addresses::of(service.addressing()) {
             held.entry(address).or_insert_with(|| owner.clone());
         }
         services.insert(owner);

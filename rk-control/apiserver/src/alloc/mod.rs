@@ -141,7 +141,7 @@ impl ServiceAllocator {
         let owner = owner_of(object);
         for service in cache.snapshot("", floor, |_| true).objects {
             if (&*service.namespace, &*service.name) != (owner.0.as_str(), owner.1.as_str()) {
-                taken.add(&service.select);
+                taken.add(service.addressing());
             }
         }
         if owner.0 != "kube-system" {

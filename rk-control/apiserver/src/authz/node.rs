@@ -107,7 +107,7 @@ pub async fn judge(core: &Core, node: &str, attributes: &Attributes) -> Result<V
 async fn related(core: &Core, node: &str, resource: &str, namespace: &str, name: &str) -> Result<Verdict, Status> {
     let pods = core.cache("", "v1", "pods").await?;
     core.storage.settled_in(pods.hub()).await?;
-    let here = pods.snapshot(namespace, 0, |pod| rk_api::meta::text(&pod.select, &["spec", "nodeName"]) == node);
+    let here = pods.snapshot(namespace, 0, |pod| pod.field("spec.nodeName") == node);
     for pod in &here.objects {
         let pod = pod.value();
         if uses(&pod, resource, name) || through_account(core, &pod, resource, namespace, name).await? {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use rk_api::meta::labels;
 use rk_api::resources::Resource;
 use rk_api::selector::{FieldSelector, LabelSelector};
 use rk_api::status::Status;
@@ -56,8 +55,7 @@ impl Selection {
 
     /// Whether nothing that is the same in every version leaves the object out; [`Selection::judge`] is the whole answer.
     pub(super) fn may_match(&self, object: &Cached) -> bool {
-        (self.fields.is_empty() || self.fields.matches(&object.select))
-            && (self.labels.is_empty() || self.labels.matches(labels(&object.select)))
+        self.fields.matches_texts(|field| object.field(field)) && self.labels.matches_values(|key| object.label(key))
     }
 
     /// Whether each object is selected, in their order.
@@ -70,7 +68,7 @@ impl Selection {
         let mut converted: Vec<(&mut bool, Value)> = Vec::new();
         for (verdict, object) in verdicts.iter_mut().zip(objects).filter(|(verdict, _)| **verdict) {
             if served.row.is_hub() && !object.is_foreign() {
-                *verdict = served.fields.matches(&object.select);
+                *verdict = served.fields.matches_texts(|field| object.field(field));
             } else {
                 converted.push((verdict, object.value()));
             }

@@ -256,7 +256,8 @@ impl Watcher {
         // All are read before the events, so that none promises more than was looked at. Whoever ends watches wakes them after saying so.
         self.changed.borrow_and_update();
         self.drained = false;
-        if self.core.shutdown.is_cancelled() || self.cache.is_abandoned() {
+        // The time is looked at before the events: where there are always some, a watch would never end.
+        if self.core.shutdown.is_cancelled() || self.cache.is_abandoned() || Instant::now() >= self.deadline {
             self.ended = true;
             return true;
         }
@@ -290,13 +291,9 @@ impl Watcher {
         self.position = self.position.max(event.object.revision);
     }
 
-    /// Ends the watch, or queues a bookmark, when it is time for that.
+    /// Queues a bookmark when it is time for one; answers whether it was.
     fn look_at_clock(&mut self) -> bool {
         let now = Instant::now();
-        if now >= self.deadline {
-            self.ended = true;
-            return true;
-        }
         if self.bookmark_at.is_none_or(|at| now < at) {
             return false;
         }

@@ -151,7 +151,7 @@ async fn attempt(
         return Ok(Outcome::Done(new));
     }
     set_version(&mut new, &old);
-    if new == old {
+    if new == old && !core.storage.is_stale(&call.hub, &path.namespace, &path.name).await? {
         return Ok(Outcome::Unchanged(old));
     }
     if remove::is_finished(&call.hub, &new) {

@@ -6,7 +6,6 @@
 //! whose frames then come along, and at the end of that next poll it writes everything. That does not depend on when HTTP/2
 //! flushes: nothing stays behind as long as the connection is driven.
 
-use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,19 +49,16 @@ fn lock<S>(shared: &Mutex<State<S>>) -> MutexGuard<'_, State<S>> {
 }
 
 impl<S: AsyncWrite + Unpin> Turns<S> {
-    /// Polls a connection over the [`Coalesced`] stream to its end.
-    pub(super) async fn drive<F: Future>(&self, mut connection: Pin<&mut F>) -> F::Output {
-        poll_fn(|cx| {
-            let outcome = connection.as_mut().poll(cx);
-            let mut state = lock(&self.0);
-            if outcome.is_pending() {
-                state.end_turn(cx);
-            } else {
-                state.end(cx);
-            }
-            outcome
-        })
-        .await
+    /// Polls the connection over the [`Coalesced`] stream once.
+    pub(super) fn poll<F: Future>(&self, connection: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let outcome = connection.poll(cx);
+        let mut state = lock(&self.0);
+        if outcome.is_pending() {
+            state.end_turn(cx);
+        } else {
+            state.end(cx);
+        }
+        outcome
     }
 }
 

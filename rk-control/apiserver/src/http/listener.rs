@@ -1,5 +1,6 @@
 //! The accept loop: TLS, limits and graceful shutdown.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,10 +146,10 @@ async fn serve_connection(
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(serving);
     tokio::select! {
-        result = turns.drive(serving.as_mut()) => return result,
+        result = poll_fn(|cx| turns.poll(serving.as_mut(), cx)) => return result,
         () = shutdown.cancelled() => serving.as_mut().graceful_shutdown(),
     }
-    turns.drive(serving).await
+    poll_fn(|cx| turns.poll(serving.as_mut(), cx)).await
 }
 
 fn builder(limits: &Limits, h2: bool) -> auto::Builder<TokioExecutor> {

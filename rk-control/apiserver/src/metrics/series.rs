@@ -12,12 +12,12 @@ use crate::http::ResourcePath;
 /// What tells one series from the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Labels<'a> {
-    verb: &'a str,
-    group: &'a str,
-    version: &'a str,
-    resource: &'a str,
-    subresource: &'a str,
-    scope: &'static str,
+    pub(super) verb: &'a str,
+    pub(super) group: &'a str,
+    pub(super) version: &'a str,
+    pub(super) resource: &'a str,
+    pub(super) subresource: &'a str,
+    pub(super) scope: &'static str,
     /// `None` where the figure has no such label.
     pub(super) dry_run: Option<bool>,
     /// Zero where the figure has no such label.
@@ -73,7 +73,7 @@ impl<'a> Labels<'a> {
 struct Row {
     /// Verb, group, version, resource, subresource.
     texts: [Box<str>; 5],
-    scope: &'static str,
+    pub(super) scope: &'static str,
     dry_run: Option<bool>,
     code: u16,
     histogram: Histogram,

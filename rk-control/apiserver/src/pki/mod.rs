@@ -4,6 +4,7 @@
 //! (`ca.crt` and `ca.key`) and find the rest. Private files are mode 0600 and are replaced atomically.
 
 mod authority;
+mod encryption;
 mod files;
 mod kubeconfig;
 mod sans;
@@ -15,6 +16,7 @@ use rcgen::ExtendedKeyUsagePurpose;
 use rustls_pki_types::CertificateDer;
 
 pub use authority::Authority;
+pub use encryption::encryption_keys;
 pub use kubeconfig::{Kubeconfig, Login};
 pub use sans::ServingNames;
 

@@ -38,6 +38,14 @@ pub(super) fn plural_of_prefix(prefix: &str) -> &str {
     named.rsplit_once('/').map_or(named, |(_, plural)| plural)
 }
 
+/// Group (empty for the core) and plural of the resource that a key is of.
+#[must_use]
+pub fn resource_of_key(key: &str) -> Option<(&str, &str)> {
+    let prefix = prefix_of_key(key)?;
+    let (group, _) = prefix.strip_prefix(ROOT)?.split_once('/')?;
+    Some((if group == "core" { "" } else { group }, plural_of_prefix(prefix)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +55,9 @@ mod tests {
         assert_eq!(prefix_of_key("/registry/core/pods/default/a"), Some("/registry/core/pods/"));
         assert_eq!(prefix_of_key("/registry/core/nodes/a"), Some("/registry/core/nodes/"));
         assert_eq!(plural_of_prefix("/registry/core/nodes/"), "nodes");
+        assert_eq!(resource_of_key("/registry/core/nodes/a"), Some(("", "nodes")));
+        assert_eq!(resource_of_key("/registry/apps/deployments/n/a"), Some(("apps", "deployments")));
+        assert_eq!(resource_of_key("/registry/core/nodes"), None);
         assert_eq!(prefix_of_key("/elsewhere/core/nodes/a"), None);
         assert_eq!(prefix_of_key("/registry/core"), None);
     }

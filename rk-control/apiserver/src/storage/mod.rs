@@ -7,11 +7,11 @@
 //! nothing and falls out alone.
 
 mod dispatch;
-mod fields;
 mod key;
 mod object;
 mod prepared;
 mod resource_cache;
+mod selectable;
 mod slot;
 mod slots;
 #[cfg(test)]
@@ -30,7 +30,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 pub use dispatch::run as run_dispatcher;
-pub use key::{object_key, prefix};
+pub use key::{object_key, prefix, resource_of_key};
 pub use object::Cached;
 pub use resource_cache::{ResourceCache, Snapshot};
 pub use window::{Event, EventKind, Events, json_frame, unmanaged_frame};
@@ -261,6 +261,16 @@ impl Storage {
         entry.map(|entry| Ok((object::parse_entry(hub, &entry)?, entry.mod_revision))).transpose()
     }
 
+    /// Whether an object is stored otherwise than it would be now, as by an older encryption key: a change that changes nothing is then
+    /// written all the same, which is how stored objects are moved to another key.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn is_stale(&self, hub: &Resource, namespace: &str, name: &str) -> Result<bool, Status> {
+        let stale = self.store.is_stale(&object_key(hub, namespace, name)).await;
+        stale.map_err(|error| store_status(&error))
+    }
+
     /// Writes an object (in its storage version) if it is in the expected state, and returns it with its new resource version.
     ///
     /// # Errors
@@ -363,6 +373,10 @@ pub fn store_status(error: &StoreError) -> Status {
         }
         StoreError::TooLarge { size, limit, .. } => {
             Status::request_entity_too_large(&format!("the object has {size} bytes, the limit is {limit}"))
+        }
+        StoreError::Transform { .. } => {
+            tracing::error!(%error, "a stored value cannot be read or written");
+            Status::internal(error)
         }
         StoreError::Closed => Status::service_unavailable("the server is shutting down"),
         StoreError::Conflict { .. } => Status::internal("a write met a conflict that was not expected"),

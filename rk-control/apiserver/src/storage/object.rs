@@ -9,8 +9,8 @@ use rk_api::status::Status;
 use rk_store::{Change, Entry, Revision};
 use serde_json::Value;
 
-use super::fields;
 use super::prepared::{Prepared, Span, Text, serialize};
+use super::selectable::{Selectable, addressing};
 
 /// One version of one object, immutable.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub struct Cached {
     pub name: Box<str>,
     /// The revision that is its resource version.
     pub revision: Revision,
-    /// The fields that selectors look at, in the object's own shape.
-    pub select: Arc<Value>,
+    select: Arc<Selectable>,
+    addressing: Option<Arc<Value>>,
     json: Bytes,
     /// Where the members after `kind` and `apiVersion` begin: list items carry neither.
     body_at: usize,
@@ -61,6 +61,7 @@ impl Cached {
             name: prepared.name.clone(),
             revision: entry.mod_revision,
             select: Arc::clone(&prepared.select),
+            addressing: prepared.addressing.clone(),
             foreign: false,
             json: prepared.versioned(&entry.value, entry.mod_revision)?,
             body_at: prepared.body_at,
@@ -80,7 +81,8 @@ impl Cached {
             namespace: rk_api::meta::namespace(object).into(),
             name: rk_api::meta::name(object).into(),
             revision,
-            select: Arc::new(fields::reduce(hub, object)),
+            select: Arc::new(Selectable::new(hub, object)),
+            addressing: addressing(hub, object),
             foreign: is_foreign(hub, object),
             json,
             body_at,
@@ -88,6 +90,28 @@ impl Cached {
             message: OnceLock::new(),
             tree: OnceLock::new(),
         }
+    }
+
+    /// The text of a field that selectors of the kind may name, as they compare it; empty for other fields.
+    #[must_use]
+    pub fn field(&self, name: &str) -> &str {
+        match name {
+            "metadata.name" => &self.name,
+            "metadata.namespace" => &self.namespace,
+            _ => self.select.field(name),
+        }
+    }
+
+    /// The value of a label; `None` when there is no such label.
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.select.label(key)
+    }
+
+    /// Of a Service its addresses and ports, in its own shape; null for other kinds.
+    #[must_use]
+    pub fn addressing(&self) -> &Value {
+        self.addressing.as_deref().unwrap_or(&Value::Null)
     }
 
     /// The object, parsed once and kept: for the few objects that nearly every request asks about, such as its namespace.

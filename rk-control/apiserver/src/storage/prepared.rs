@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rk_api::resources::Resource;
 use serde_json::{Map, Value};
 
-use super::fields;
+use super::selectable::{Selectable, addressing};
 
 /// The member of the metadata that the store's revision fills.
 const VERSION: &str = "resourceVersion";
@@ -18,7 +18,8 @@ const MANAGERS: &str = "managedFields";
 pub(super) struct Prepared {
     pub(super) namespace: Box<str>,
     pub(super) name: Box<str>,
-    pub(super) select: Arc<Value>,
+    pub(super) select: Arc<Selectable>,
+    pub(super) addressing: Option<Arc<Value>>,
     pub(super) body_at: usize,
     /// Where in the text the resource version belongs: after another member of the metadata.
     version_at: usize,
@@ -39,7 +40,8 @@ impl Prepared {
         let prepared = version_at.map(|version_at| Self {
             namespace: rk_api::meta::namespace(object).into(),
             name: rk_api::meta::name(object).into(),
-            select: Arc::new(fields::reduce(hub, object)),
+            select: Arc::new(Selectable::new(hub, object)),
+            addressing: addressing(hub, object),
             body_at: text.body_at,
             version_at,
             managers,
@@ -90,7 +92,8 @@ pub(super) fn serialize(object: &Value) -> Text {
         }
     }
     out.push(b'}');
-    Text { json: Bytes::from(out), body_at, version_at, managers }
+    // What the cache holds for as long as there is the object has no room to grow.
+    Text { json: Bytes::from(out.into_boxed_slice()), body_at, version_at, managers }
 }
 
 /// Tells where a resource version belongs in what it wrote, and where the managed fields stand.
@@ -170,10 +173,10 @@ mod tests {
             assert_eq!(spliced.json(), parsed.json());
             assert_eq!(spliced.item_json(), parsed.item_json());
             assert_eq!(spliced.unmanaged(), parsed.unmanaged());
-            assert_eq!(
-                (spliced.select, spliced.namespace, spliced.name),
-                (parsed.select, parsed.namespace, parsed.name)
-            );
+            for field in ["metadata.name", "metadata.namespace", "spec.nodeName", "status.phase"] {
+                assert_eq!(spliced.field(field), parsed.field(field), "{field}");
+            }
+            assert_eq!((spliced.field("spec.nodeName"), spliced.label("a")), ("a", parsed.label("a")));
         }
     }
 

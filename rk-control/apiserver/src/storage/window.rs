@@ -1,7 +1,7 @@
 //! The recent past of one resource: what watchers read.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,9 +15,9 @@ const EVENTS: usize = 4096;
 /// Most bytes kept per resource; large objects shorten the window before they lengthen the process.
 const BYTES: usize = 16 * 1024 * 1024;
 
-/// The latest events of a resource, which keep their frames in other shapes than the object's own: nearly all watchers read an event
-/// soon after it happened, and what few need later is made anew rather than kept for as long as the window lasts.
-const SHAPED: usize = 256;
+/// The latest events of a resource, which keep their frames: nearly all watchers read an event soon after it happened, and what few
+/// need later is made anew rather than kept for as long as the window lasts.
+const FRAMED: usize = 256;
 /// How long the frame of a table is told again: its cells tell ages, in seconds.
 const TABLE_LIFE: Duration = Duration::from_secs(1);
 
@@ -55,16 +55,16 @@ pub struct Event {
     pub previous: Option<Arc<Cached>>,
     /// What it weighed when it came into the window, in bytes.
     weight: usize,
-    json: OnceLock<Bytes>,
-    proto: OnceLock<Option<Bytes>>,
-    shapes: Mutex<Shapes>,
+    frames: Mutex<Frames>,
 }
 
-/// Frames in other shapes than the object's own.
+/// What watchers are sent of an event, under its own kind.
 #[derive(Debug, Default)]
-struct Shapes {
+struct Frames {
     /// No longer one of the latest events: nothing is kept any more.
     past: bool,
+    json: Option<Bytes>,
+    proto: Option<Bytes>,
     metadata: Option<Bytes>,
     metadata_proto: Option<Bytes>,
     table: Option<Table>,
@@ -84,17 +84,22 @@ impl Event {
     #[must_use]
     pub fn new(kind: EventKind, object: Arc<Cached>, previous: Option<Arc<Cached>>) -> Self {
         let weight = object.size();
-        let (json, proto, shapes) = (OnceLock::new(), OnceLock::new(), Mutex::default());
-        Self { kind, object, previous, weight, json, proto, shapes }
+        Self { kind, object, previous, weight, frames: Mutex::default() }
     }
 
-    /// The event's JSON frame as seen under `kind`; shared by every watcher that sees the event's own kind.
+    /// The event's JSON frame as seen under `kind`; shared by those who see the event's own kind soon after it happened.
     #[must_use]
     pub fn json_frame(&self, kind: EventKind) -> Bytes {
-        if kind == self.kind {
-            return self.json.get_or_init(|| json_frame(kind.as_str(), self.object.json())).clone();
+        let make = || json_frame(kind.as_str(), self.object.json());
+        if kind != self.kind {
+            return make();
         }
-        json_frame(kind.as_str(), self.object.json())
+        let mut frames = self.frames();
+        if frames.past {
+            drop(frames);
+            return make();
+        }
+        frames.json.get_or_insert_with(make).clone()
     }
 
     /// The event's protobuf frame as seen under `kind`; `None` for kinds without a message.
@@ -104,17 +109,26 @@ impl Event {
             let body = rk_api::proto::envelope(api_version, kind_name, self.object.message()?);
             Some(rk_api::proto::watch_frame(kind.as_str(), &body))
         };
-        if kind == self.kind { self.proto.get_or_init(make).clone() } else { make() }
+        if kind == self.kind { self.kept(|frames| &mut frames.proto, make) } else { make() }
     }
 
     /// The frame of the object's metadata, in protobuf or JSON, under the event's own kind: made once, by whoever asks first.
     pub fn metadata_frame(&self, protobuf: bool, make: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
-        let mut shapes = self.shapes();
-        if shapes.past {
-            drop(shapes);
+        self.kept(move |frames| if protobuf { &mut frames.metadata_proto } else { &mut frames.metadata }, make)
+    }
+
+    /// What stands at a place, made by whoever asks first; made anew for each once the event is past.
+    fn kept(
+        &self,
+        place: impl Fn(&mut Frames) -> &mut Option<Bytes>,
+        make: impl FnOnce() -> Option<Bytes>,
+    ) -> Option<Bytes> {
+        let mut frames = self.frames();
+        if frames.past {
+            drop(frames);
             return make();
         }
-        let place = if protobuf { &mut shapes.metadata_proto } else { &mut shapes.metadata };
+        let place = place(&mut frames);
         if place.is_none() {
             *place = make();
         }
@@ -124,29 +138,29 @@ impl Event {
     /// The frame of the object's table with the columns of `row`, without their definitions, under the event's own kind: made once
     /// for all who ask soon.
     pub fn table_frame(&self, row: &Arc<Resource>, make: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
-        let mut shapes = self.shapes();
-        if let Some(table) = &shapes.table
+        let mut frames = self.frames();
+        if let Some(table) = &frames.table
             && Arc::ptr_eq(&table.row, row)
             && table.made.elapsed() < TABLE_LIFE
         {
             return Some(table.frame.clone());
         }
-        if shapes.past {
-            drop(shapes);
+        if frames.past {
+            drop(frames);
             return make();
         }
         let frame = make()?;
-        shapes.table = Some(Table { row: Arc::clone(row), made: Instant::now(), frame: frame.clone() });
+        frames.table = Some(Table { row: Arc::clone(row), made: Instant::now(), frame: frame.clone() });
         Some(frame)
     }
 
-    /// Keeps no frames in other shapes any more.
-    fn forget_shapes(&self) {
-        *self.shapes() = Shapes { past: true, ..Shapes::default() };
+    /// Keeps no frames any more.
+    fn forget_frames(&self) {
+        *self.frames() = Frames { past: true, ..Frames::default() };
     }
 
-    fn shapes(&self) -> MutexGuard<'_, Shapes> {
-        self.shapes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn frames(&self) -> MutexGuard<'_, Frames> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -204,8 +218,8 @@ impl Window {
     pub(super) fn push(&mut self, event: Arc<Event>) {
         self.bytes += event.weight;
         self.events.push_back(event);
-        if let Some(past) = self.events.len().checked_sub(SHAPED + 1).and_then(|place| self.events.get(place)) {
-            past.forget_shapes();
+        if let Some(past) = self.events.len().checked_sub(FRAMED + 1).and_then(|place| self.events.get(place)) {
+            past.forget_frames();
         }
         while self.events.len() > EVENTS || (self.bytes > BYTES && self.events.len() > 1) {
             let Some(oldest) = self.events.pop_front() else { break };
@@ -240,6 +254,8 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use rk_api::resources::Registry;
     use serde_json::json;
 
@@ -281,16 +297,6 @@ mod tests {
         }
         assert!(matches!(window.after(3, 10), Events::Forgotten));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use rk_api::resources::Registry;
-    use serde_json::json;
-
-    use super::*;
 
     fn event(hub: &Resource, revision: Revision) -> Arc<Event> {
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m", "namespace": "n"}});
@@ -298,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn other_shapes_are_made_once_and_kept_by_the_latest_events_alone() {
+    fn frames_are_made_once_and_kept_by_the_latest_events_alone() {
         let registry = Registry::builtin();
         let maps = registry.get("", "v1", "configmaps").unwrap();
         let made = Cell::new(0);
@@ -314,12 +320,23 @@ mod tests {
             assert_eq!(made.get(), count, "protobuf: {protobuf}");
         }
         assert!(first.metadata_frame(true, || None).is_some(), "nobody asks again");
-        for revision in 2..2 + SHAPED as u64 {
+        let same = |one: Bytes, other: Bytes| one == other && one.as_ptr() == other.as_ptr();
+        let both = |event: &Event| {
+            let proto = || event.proto_frame("v1", "ConfigMap", EventKind::Added).unwrap();
+            [same(event.json_frame(EventKind::Added), event.json_frame(EventKind::Added)), same(proto(), proto())]
+        };
+        assert_eq!(both(&first), [true, true]);
+        let (before, proto) =
+            (first.json_frame(EventKind::Added), first.proto_frame("v1", "ConfigMap", EventKind::Added));
+        for revision in 2..2 + FRAMED as u64 {
             window.push(event(maps, revision));
         }
         first.metadata_frame(false, make).unwrap();
         first.metadata_frame(false, make).unwrap();
         assert_eq!(made.get(), 4, "what is long past keeps nothing");
+        assert_eq!(both(&first), [false, false]);
+        assert_eq!(first.json_frame(EventKind::Added), before);
+        assert_eq!(first.proto_frame("v1", "ConfigMap", EventKind::Added), proto);
         assert_eq!(window.bytes, window.events.iter().map(|event| event.weight).sum::<usize>());
     }
 

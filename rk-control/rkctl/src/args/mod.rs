@@ -138,6 +138,32 @@ pub enum ImageCommand {
         #[arg(value_hint = ValueHint::FilePath)]
         image: PathBuf,
     },
+    /// Container images for nodes whose registry is out of reach.
+    #[command(subcommand)]
+    Cache(CacheCommand),
+}
+
+/// `rkctl image cache`.
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Put container images into one archive; every digest is checked.
+    #[command(after_help = "Examples:\n  rkctl image cache create --output images.tar nginx.tar app-layout\n  \
+        rkctl image cache create --output images.tar rk.local/app:1=app-layout")]
+    Create {
+        /// The archive to be: a tar of an OCI image layout.
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        output: PathBuf,
+        /// OCI image layouts, directories or tars, as skopeo, podman and docker write them; NAME=PATH names what has no full name.
+        #[arg(required = true, value_name = "[NAME=]PATH", value_hint = ValueHint::AnyPath)]
+        images: Vec<String>,
+    },
+    /// Give nodes the images of an archive; they keep them whatever their disks lack.
+    #[command(after_help = "Example:\n  rkctl image cache push images.tar -n 10.0.0.11,10.0.0.12")]
+    Push {
+        /// The archive.
+        #[arg(value_hint = ValueHint::FilePath)]
+        archive: PathBuf,
+    },
 }
 
 /// `rkctl image build`.

@@ -307,36 +307,32 @@ impl Writer {
         }
     }
 
-    /// Deletes keys whose time has come, unless they were written again since.
+    /// Deletes keys whose time has come, unless they were written again since. What is remembered of them goes after that: should the
+    /// deletions fail, or the process end between the two, the next tick finds them again.
     fn expire(&mut self) -> Result<()> {
-        let now = now_ms();
         let due: Vec<(i64, Revision, String)> = self
             .connection
-            .prepare_cached("SELECT at_ms, revision, key FROM expiry WHERE at_ms <= ?1 LIMIT ?2")
+            .prepare_cached("SELECT at_ms, revision, key FROM expiry WHERE at_ms <= ?1 ORDER BY at_ms LIMIT ?2")
             .and_then(|mut statement| {
                 statement
-                    .query_map(params![now, EXPIRE_BATCH as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                    .query_map(params![now_ms(), EXPIRE_BATCH as i64], |row| {
+                        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                    })?
                     .collect()
             })
             .map_err(failed("looking for expired keys"))?;
-        let mut deletes = Vec::with_capacity(due.len());
-        for (at, revision, key) in due {
-            self.connection
-                .prepare_cached("DELETE FROM expiry WHERE at_ms = ?1 AND revision = ?2")
-                .and_then(|mut statement| statement.execute(params![at, revision]))
-                .map_err(failed("forgetting an expiry"))?;
+        let Some(last) = due.last().map(|(at, _, _)| *at) else { return Ok(()) };
+        let deletes = due.into_iter().map(|(_, revision, key)| {
+            // Nobody waits for the answer.
             let (reply, _) = oneshot::channel();
-            deletes.push(Write {
-                key: key.into(),
-                value: None,
-                expect: Expect::At(revision),
-                ttl: None,
-                attached: None,
-                reply,
-            });
-        }
-        self.commit(deletes);
-        Ok(())
+            Write { key: key.into(), value: None, expect: Expect::At(revision), ttl: None, attached: None, reply }
+        });
+        self.commit(deletes.collect());
+        self.connection
+            .prepare_cached(FORGET)
+            .and_then(|mut statement| statement.execute([last]))
+            .map_err(failed("forgetting expiries"))
+            .map(drop)
     }
 
     /// Removes versions that were superseded at or before `revision`, and deletions up to it.
@@ -371,6 +367,9 @@ impl Writer {
 const INSERT: &str = "INSERT INTO current VALUES (?1, ?2, ?2) ON CONFLICT DO NOTHING";
 const UPDATE: &str = "UPDATE current SET revision = ?2 WHERE key = ?1";
 const DELETE: &str = "DELETE FROM current WHERE key = ?1 AND ?2 > 0";
+// Of the expiries up to a time, those of versions that no longer live.
+const FORGET: &str = "DELETE FROM expiry WHERE at_ms <= ?1 AND NOT EXISTS (
+    SELECT 1 FROM current live WHERE live.key = expiry.key AND live.revision = expiry.revision)";
 const SUPERSEDED: &str = "DELETE FROM log WHERE revision IN (
     SELECT old.revision FROM log old WHERE old.revision <= ?1 AND EXISTS (
         SELECT 1 FROM log new WHERE new.key = old.key AND new.revision > old.revision AND new.revision <= ?1)

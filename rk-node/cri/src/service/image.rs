@@ -93,7 +93,7 @@ fn view(image: &rk_images::Image) -> Image {
         username: if uid.is_some() { String::new() } else { user.to_owned() },
         uid: uid.map(|value| Int64Value { value }),
         spec: None,
-        pinned: false,
+        pinned: image.pinned,
     }
 }
 

@@ -7,6 +7,7 @@ mod tar;
 mod unpack;
 
 pub(crate) use budget::Budget;
+pub(crate) use tar::{Kind, Reader};
 pub(crate) use unpack::{Limits, Meta, unpack};
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Written for hostile input: every length is bounded before memory is taken, and nothing is trusted beyond its checksum.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 
 const BLOCK: usize = 512;
 /// Longest path or link target; the kernel's own PATH_MAX.
@@ -12,7 +12,7 @@ const MAX_PAX: u64 = 1 << 20;
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     File,
     HardLink,
     Symlink,
@@ -24,7 +24,7 @@ pub(super) enum Kind {
 
 /// The head of an entry; its content follows through [`Reader::read`].
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub path: Vec<u8>,
     pub link: Vec<u8>,
     pub kind: Kind,
@@ -51,7 +51,7 @@ struct Overrides {
 }
 
 /// Entries one after another.
-pub(super) struct Reader<R> {
+pub(crate) struct Reader<R> {
     inner: R,
     /// Unread content of the current entry.
     content: u64,
@@ -148,6 +148,22 @@ impl<R: Read> Reader<R> {
         let mut bytes = Vec::with_capacity(self.content as usize);
         self.read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+}
+
+impl<R: Read + Seek> Reader<R> {
+    /// Passes over what was not read of the current entry, without reading it.
+    pub fn leave(&mut self) -> io::Result<()> {
+        let left = i64::try_from(self.content + self.padding).map_err(|_| bad("entry size overflows"))?;
+        self.inner.seek_relative(left)?;
+        self.content = 0;
+        self.padding = 0;
+        Ok(())
+    }
+
+    /// Where the archive is read next: right behind a header, where the entry's content begins.
+    pub fn position(&mut self) -> io::Result<u64> {
+        self.inner.stream_position()
     }
 }
 

@@ -3,10 +3,13 @@
 //! What is wrong, unknown or without effect here is told by its name and left out: one key must not keep a node away. Only memory
 //! that is reserved wrongly does ([`Options::faults`]).
 
+mod limits;
 mod policies;
+mod providers;
 mod read;
 mod rules;
 mod shutdown;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -20,17 +23,19 @@ use crate::node::Signal;
 use crate::options::{Amount, Options, SoftEviction, Thresholds};
 use crate::quantity;
 use crate::swap::SwapBehavior;
-use read::{amount_of_bytes, duration};
+pub use providers::{CredentialProvider, TokenRules, credential_providers};
+use read::amount_of_bytes;
+pub(crate) use read::duration;
+pub use transport::TlsRules;
 
 /// What this kubelet does anyway, and cannot do otherwise: the key and the value that says so.
-const FIXED: [(&str, &str); 8] = [
+const FIXED: [(&str, &str); 7] = [
     ("cgroupDriver", "\"cgroupfs\""),
     ("cgroupsPerQOS", "true"),
     ("rotateCertificates", "true"),
     ("serverTLSBootstrap", "true"),
     ("enableServer", "true"),
     ("enableDebuggingHandlers", "true"),
-    ("serializeImagePulls", "false"),
     ("enableControllerAttachDetach", "true"),
 ];
 
@@ -52,6 +57,9 @@ pub fn configure(options: &mut Options, document: &Value) -> Vec<String> {
     reader.memory(options, map);
     reader.topology(options, map);
     reader.image_gc(&mut options.image_gc);
+    reader.oldest_image(&mut options.image_gc);
+    reader.pulls(&mut options.pace, map);
+    reader.frequencies(&mut options.pace, map);
     reader.verification(options, map);
     options.faults = reader.faults;
     reader.warnings
@@ -114,6 +122,7 @@ impl Reader {
             "seccompDefault" => self.set(key, value, &mut options.seccomp_default),
             "allowedUnsafeSysctls" => self.sysctls(key, value, &mut options.unsafe_sysctls),
             "systemReserved" | "kubeReserved" => self.reserve(key, value, &mut options.reserved),
+            _ if self.limit(options, key, value) || self.transport(&mut options.tls, key, value) => {}
             _ => self.other(key, value),
         }
     }

@@ -29,14 +29,18 @@ fn is_subdomain(text: &str) -> bool {
     (1..=253).contains(&text.len()) && text.split('.').all(part)
 }
 
+/// Whether a text is a name, or a name behind a domain and a slash: a key of labels, taints and annotations.
+pub(super) fn is_qualified_name(text: &str) -> bool {
+    match text.split_once('/') {
+        Some((domain, name)) => is_label(name) && is_subdomain(domain),
+        None => is_label(text),
+    }
+}
+
 /// What is wrong with a taint to register with.
 fn taint_problem(taint: &Taint) -> Option<&'static str> {
-    let (domain, name) = match taint.key.split_once('/') {
-        Some((domain, name)) => (Some(domain), name),
-        None => (None, taint.key.as_str()),
-    };
     let value = taint.value.as_deref().unwrap_or_default();
-    if !is_label(name) || domain.is_some_and(|domain| !is_subdomain(domain)) {
+    if !is_qualified_name(&taint.key) {
         Some("its key is no qualified name")
     } else if !value.is_empty() && !is_label(value) {
         Some("its value is none of a label")

@@ -19,18 +19,25 @@ pub struct Order {
     pub signal: Option<&'static str>,
     /// Whether an event of the pod tells of it.
     pub event: bool,
+    /// Whether the pod begins again with its machine, rather than fail.
+    pub again: bool,
 }
 
 impl Order {
     /// One for the sake of another pod, which waits until this one has ended in its own time.
     pub fn in_favour(reason: &str, message: String) -> Self {
-        Self { reason: reason.to_owned(), message, grace: None, signal: None, event: true }
+        Self { reason: reason.to_owned(), message, grace: None, signal: None, event: true, again: false }
     }
 
     /// One because the machine goes down; the node's own event tells of that.
     pub fn of_shutdown(grace: i64) -> Self {
         let (reason, message) = (TERMINATED.to_owned(), TERMINATED_MESSAGE.to_owned());
-        Self { reason, message, grace: Some(grace), signal: None, event: false }
+        Self { reason, message, grace: Some(grace), signal: None, event: false, again: false }
+    }
+
+    /// One to rest while the machine is off.
+    pub fn to_rest(grace: i64) -> Self {
+        Self { again: true, ..Self::of_shutdown(grace) }
     }
 }
 

@@ -39,19 +39,27 @@ struct Verdict {
     grace: i64,
 }
 
+/// What was short when the node was looked at last.
+#[derive(Default)]
+struct Seen {
+    patience: Patience,
+    hard: Vec<Signal>,
+    soft: Vec<Signal>,
+}
+
 /// Watches for ever. Pods that must go are named to `wake`.
 pub async fn evict_loop(context: Shared, wake: mpsc::Sender<String>) {
-    let mut patience = Patience::default();
+    let mut seen = Seen::default();
     loop {
         tokio::time::sleep(PERIOD).await;
         let pods = context.pods.all();
         let running: Vec<&Arc<Pod>> = pods.iter().filter(|p| runs(&context, p)).collect();
-        let mut verdict = look(&context, &mut patience);
+        let mut verdict = look(&context, &mut seen);
         if verdict.is_some_and(|v| Shortage::of(v.signal).on_disk()) {
             // Images that nobody uses go before pods do.
             match image_gc::reclaim(&context.runtime).await {
                 Ok(0) => {}
-                Ok(_) => verdict = look(&context, &mut patience),
+                Ok(_) => verdict = look(&context, &mut seen),
                 Err(error) => tracing::warn!("removing unused images: {} {error}", error.call),
             }
         }
@@ -86,11 +94,14 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<String>) {
 }
 
 /// The most urgent shortage for which a pod must go: one below a hard threshold, else one that was borne long enough.
-fn look(context: &Shared, patience: &mut Patience) -> Option<Verdict> {
+fn look(context: &Shared, seen: &mut Seen) -> Option<Verdict> {
     let (hard, soft) = (context.options.eviction, &context.options.soft_eviction);
+    let reclaim = context.options.minimum_reclaim;
     let observed = Observed::now(&context.options.dirs.kubelet);
-    let borne = patience.over(&observed.short(soft.thresholds), Instant::now(), &soft.grace);
-    if let Some(signal) = observed.short(hard).first() {
+    seen.hard = observed.short_still(hard, reclaim, &seen.hard);
+    seen.soft = observed.short_still(soft.thresholds, reclaim, &seen.soft);
+    let borne = seen.patience.over(&seen.soft, Instant::now(), &soft.grace);
+    if let Some(signal) = seen.hard.first() {
         return Some(Verdict { signal: *signal, thresholds: hard, grace: 0 });
     }
     borne.first().map(|signal| Verdict { signal: *signal, thresholds: soft.thresholds, grace: soft.pod_grace })
@@ -120,7 +131,8 @@ async fn order(
     grace: i64,
 ) -> bool {
     tracing::warn!(pod = %spec::describe(pod), "evicting a pod: {message}");
-    let order = Order { reason: EVICTED.to_owned(), message, grace: Some(grace), signal: Some(signal), event: true };
+    let (reason, signal) = (EVICTED.to_owned(), Some(signal));
+    let order = Order { reason, message, grace: Some(grace), signal, event: true, again: false };
     context.evictions.give(spec::uid(pod), order);
     wake.send(spec::uid(pod).to_owned()).await.is_ok()
 }

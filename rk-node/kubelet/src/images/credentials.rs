@@ -9,7 +9,7 @@ use rk_cri_api::v1 as cri;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::records::SecretSource;
+use super::access::{PullSource, SecretSource};
 use super::registry_of;
 use crate::options::RegistryAuth;
 
@@ -25,8 +25,8 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct Credential {
     /// What the runtime shows to the registry.
     pub auth: cri::AuthConfig,
-    /// The secret that they come from; the node's own serve every pod.
-    pub secret: Option<SecretSource>,
+    /// Whose they are; the node's own serve every pod.
+    pub source: Option<PullSource>,
 }
 
 #[derive(Deserialize)]
@@ -115,15 +115,15 @@ pub fn lookup(image: &str, secrets: &[Secret], node: &NodeCredentials) -> Vec<Cr
     let mut found: Vec<(usize, Credential)> = Vec::new();
     for secret in secrets {
         let of = |(length, auth): (usize, cri::AuthConfig)| {
-            let secret = Some(source(secret, &auth));
-            (length, Credential { auth, secret })
+            let source = Some(PullSource::Secret(source(secret, &auth)));
+            (length, Credential { auth, source })
         };
         found.extend(matching(image, auths_of(secret)).into_iter().map(of));
     }
     found.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
     let mut own = matching(image, node.read());
     own.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
-    let own = own.into_iter().map(|(_, auth)| Credential { auth, secret: None });
+    let own = own.into_iter().map(|(_, auth)| Credential { auth, source: None });
     found.into_iter().map(|(_, credential)| credential).chain(own).collect()
 }
 
@@ -233,8 +233,7 @@ mod tests {
         let told = RegistryAuth { place: "r.io".into(), username: "told".into(), ..Default::default() };
         assert_eq!(users("r.io/app", &[], &NodeCredentials::new(dir.path(), &[told])), ["told"]);
         let found = lookup("r.io/app", &secrets, &node);
-        let sources: Vec<_> = found.iter().map(|c| c.secret.as_ref().map(|s| s.name.as_str())).collect();
-        assert_eq!(sources, [Some("s"), None]);
+        assert_eq!(found.iter().map(|c| c.source.is_some()).collect::<Vec<_>>(), [true, false]);
     }
 
     #[test]
@@ -243,7 +242,11 @@ mod tests {
             let config = json!({"auths": {"r.io": {"username": "u", "password": password}}});
             let found =
                 lookup("r.io/app", &[secret(name, &config)], &NodeCredentials::new(Path::new("/nonexistent"), &[]));
-            found.into_iter().filter_map(|c| c.secret).map(|s| s.credential_hash).collect::<Vec<_>>()
+            let hash = |c: Credential| match c.source {
+                Some(PullSource::Secret(source)) => source.credential_hash,
+                other => panic!("{other:?}"),
+            };
+            found.into_iter().map(hash).collect::<Vec<_>>()
         };
         assert_eq!(of("a", "p"), of("b", "p"));
         assert_ne!(of("a", "p"), of("a", "q"));

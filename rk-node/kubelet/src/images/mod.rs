@@ -1,9 +1,11 @@
 //! Getting a container's image: pull policy, back-off, and the events that tell about it.
 //!
-//! [`credentials`] finds those of the pod and of the node, [`records`] remembers with whose an image came, and [`verification`] says when a
-//! pod has to show its own for an image that is here already.
+//! [`credentials`] finds those of the pod and of the node, [`providers`] asks plugins for more, [`records`] remembers with whose an image
+//! came, and [`verification`] says when a pod has to show its own for an image that is here already.
 
+mod access;
 mod credentials;
+mod providers;
 mod records;
 mod verification;
 
@@ -16,19 +18,17 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use rk_cri_api::v1 as cri;
 use tokio::sync::{Notify, Semaphore};
 
+use access::PullSource;
 pub use credentials::NodeCredentials;
 use credentials::{Credential, lookup};
+pub use providers::Providers;
 pub use records::PullRecords;
-use records::SecretSource;
 pub use verification::{Verification, pattern_problem};
 
 use crate::events::{PodRef, Recorder};
 use crate::pod::backoff::BackOff;
 use crate::pod::spec;
 use crate::runtime::{Runtime, RuntimeError};
-
-/// Pulls at the same time on one node: more only shares the same link and unpacks slower.
-const PARALLEL_PULLS: usize = 4;
 
 /// Why there is no image: a reason of the API and a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +46,7 @@ pub struct Images {
     runtime: Runtime,
     recorder: Recorder,
     node: NodeCredentials,
+    providers: Providers,
     records: Arc<PullRecords>,
     back_off: Mutex<BackOff>,
     failures: Mutex<BTreeMap<String, (Timestamp, String)>>,
@@ -103,23 +104,26 @@ fn plausible(image: &str) -> bool {
 }
 
 impl Images {
-    /// A puller over this runtime, with the node's own credentials and the records of what was pulled with whose; `lack` hears of
-    /// pulls that had no room.
+    /// A puller over this runtime, with the node's own credentials, its plugins and the records of what was pulled with whose. It pulls
+    /// so many images at a time; `lack` hears of pulls that had no room.
     pub fn new(
         runtime: Runtime,
         recorder: Recorder,
         node: NodeCredentials,
+        providers: Providers,
         records: Arc<PullRecords>,
+        parallel: usize,
         lack: Arc<Notify>,
     ) -> Self {
         Self {
             runtime,
             recorder,
             node,
+            providers,
             records,
             back_off: Mutex::default(),
             failures: Mutex::default(),
-            slots: Semaphore::new(PARALLEL_PULLS),
+            slots: Semaphore::new(parallel.clamp(1, Semaphore::MAX_PERMITS)),
             lack,
         }
     }
@@ -146,14 +150,19 @@ impl Images {
             message: format!("Failed to inspect image \"{image}\": {e}"),
             retry: Some(Duration::from_secs(10)),
         })?;
-        let found = lookup(image, secrets, &self.node);
-        let sources: Vec<SecretSource> = found.iter().filter_map(|credential| credential.secret.clone()).collect();
+        let policy = pull_policy(image, policy);
+        let mut found = lookup(image, secrets, &self.node);
         // A pull that is given up takes from nobody what was everybody's before it.
         let preloaded = present.as_ref().map(|found| found.id.clone());
         let preloaded = preloaded.filter(|id| !self.records.pulled_here(image, id));
-        // An image that this pod has not shown to be allowed to use is as good as absent.
-        let usable = present.filter(|present| !self.records.must_pull(image, &present.id, &sources));
-        match (pull_policy(image, policy), usable) {
+        let mut usable = self.usable(image, present.clone(), &found);
+        // Plugins cost a process each: they run when nothing else suffices.
+        let wanted = policy != "Never" || present.is_some();
+        if policy == "Always" || (usable.is_none() && wanted) {
+            found.extend(self.providers.credentials(pod, image).await);
+            usable = self.usable(image, present, &found);
+        }
+        match (policy, usable) {
             ("IfNotPresent" | "Never", Some(found)) => {
                 self.recorder.normal(
                     about,
@@ -170,6 +179,12 @@ impl Images {
             _ => {}
         }
         self.pull(pod, about, image, preloaded.as_deref(), found, sandbox).await
+    }
+
+    /// An image that this pod has not shown to be allowed to use is as good as absent.
+    fn usable(&self, image: &str, present: Option<cri::Image>, found: &[Credential]) -> Option<cri::Image> {
+        let sources: Vec<PullSource> = found.iter().filter_map(|credential| credential.source.clone()).collect();
+        present.filter(|present| !self.records.must_pull(image, &present.id, &sources))
     }
 
     async fn pull(
@@ -252,17 +267,18 @@ impl Images {
         }
     }
 
-    /// Without credentials last, so that a public image pulls even with a wrong secret. Answers with the secret that did it, if one did.
+    /// Without credentials last, so that a public image pulls even with a wrong secret. Answers with whose did it, unless they are the
+    /// node's.
     async fn try_credentials(
         &self,
         image: &str,
         credentials: Vec<Credential>,
         sandbox: &cri::PodSandboxConfig,
-    ) -> Result<(String, Option<SecretSource>), String> {
-        for Credential { auth, secret } in credentials {
+    ) -> Result<(String, Option<PullSource>), String> {
+        for Credential { auth, source } in credentials {
             match self.runtime.pull_image(image, Some(auth), sandbox.clone()).await {
-                Ok(reference) => return Ok((reference, secret)),
-                Err(error) => tracing::debug!(image, of_node = secret.is_none(), "pulling with credentials: {error}"),
+                Ok(reference) => return Ok((reference, source)),
+                Err(error) => tracing::debug!(image, of_node = source.is_none(), "pulling with credentials: {error}"),
             }
         }
         let pulled = self.runtime.pull_image(image, None, sandbox.clone()).await;
@@ -273,9 +289,10 @@ impl Images {
         pulled.map(|reference| (reference, None)).map_err(|error| error.to_string())
     }
 
-    /// Forgets the back-off of a pod.
+    /// Forgets the back-off and the tokens of a pod.
     pub fn forget(&self, uid: &str) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| !key.starts_with(uid));
+        self.providers.forget(uid);
     }
 }
 

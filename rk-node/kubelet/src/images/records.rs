@@ -8,67 +8,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::access::{Access, PullSource};
 use super::verification::{Verification, without_tag};
 use crate::disk::{read_optional, write_atomically};
 
 /// Secrets noted for one image just because their credentials are known from another one: more would fill the disk.
 const MOST_NOTED: usize = 100;
-
-/// A pull secret, and a hash of what it said.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct SecretSource {
-    /// UID of the secret.
-    pub uid: String,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-    /// The same for the same credentials.
-    pub credential_hash: String,
-}
-
-impl SecretSource {
-    fn same_secret(&self, other: &Self) -> bool {
-        (&self.uid, &self.namespace, &self.name) == (&other.uid, &other.namespace, &other.name)
-    }
-
-    fn fits(&self, other: &Self) -> bool {
-        self.same_secret(other) || self.credential_hash == other.credential_hash
-    }
-}
-
-/// Who may use an image under one of its names.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Access {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    kubernetes_secrets: Vec<SecretSource>,
-    node_pods_accessible: bool,
-}
-
-impl Access {
-    /// Adds whose credentials pulled it: a secret's, or none but the node's. Whether that is news.
-    fn add(&mut self, source: Option<&SecretSource>) -> bool {
-        if self.node_pods_accessible {
-            return false;
-        }
-        match source {
-            None => *self = Self { node_pods_accessible: true, ..Self::default() },
-            Some(source) if self.kubernetes_secrets.contains(source) => return false,
-            Some(source) => {
-                self.kubernetes_secrets.retain(|known| !known.same_secret(source));
-                self.kubernetes_secrets.push(source.clone());
-            }
-        }
-        true
-    }
-
-    /// The secret of these that was shown before, or that says the same as one that was.
-    fn known<'a>(&self, sources: &'a [SecretSource]) -> Option<&'a SecretSource> {
-        sources.iter().find(|source| self.kubernetes_secrets.iter().any(|known| known.fits(source)))
-    }
-}
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -125,8 +70,8 @@ impl Pulling<'_> {
         self.settled = true;
     }
 
-    /// The image is here, by the credentials of this secret, or by none but the node's.
-    pub fn succeeded(mut self, image_ref: &str, source: Option<&SecretSource>) {
+    /// The image is here, by these credentials, or by none but the node's.
+    pub fn succeeded(mut self, image_ref: &str, source: Option<&PullSource>) {
         match self.records.note(&self.image, image_ref, source) {
             Ok(()) => self.settled = true,
             // The pull stays noted as under way: then credentials are asked for the next time.
@@ -203,20 +148,14 @@ impl PullRecords {
         }
     }
 
-    fn note(&self, image: &str, image_ref: &str, source: Option<&SecretSource>) -> Result<(), String> {
+    fn note(&self, image: &str, image_ref: &str, source: Option<&PullSource>) -> Result<(), String> {
         let _held = self.under_way();
         // One that cannot be read is written anew: it allowed nothing.
         let record = self.read(image_ref).ok().flatten().unwrap_or_default();
         self.add(record, image, image_ref, source)
     }
 
-    fn add(
-        &self,
-        mut record: Record,
-        image: &str,
-        image_ref: &str,
-        source: Option<&SecretSource>,
-    ) -> Result<(), String> {
+    fn add(&self, mut record: Record, image: &str, image_ref: &str, source: Option<&PullSource>) -> Result<(), String> {
         let access = record.credential_mapping.entry(without_tag(image).to_owned()).or_default();
         if !access.add(source) {
             return Ok(());
@@ -244,8 +183,8 @@ impl PullRecords {
         }
     }
 
-    /// Whether an image that is here must be pulled again, so that the registry says whether a pod with these secrets may use it.
-    pub fn must_pull(&self, image: &str, image_ref: &str, sources: &[SecretSource]) -> bool {
+    /// Whether an image that is here must be pulled again, so that the registry says whether a pod with these credentials may use it.
+    pub fn must_pull(&self, image: &str, image_ref: &str, sources: &[PullSource]) -> bool {
         let under_way = self.under_way();
         let record = match self.read(image_ref) {
             Ok(record) => record,
@@ -264,11 +203,11 @@ impl PullRecords {
         if access.node_pods_accessible {
             return false;
         }
-        let (Some(known), noted) = (access.known(sources), access.kubernetes_secrets.len()) else { return true };
+        let (Some(known), noted) = (access.known(sources), access.noted()) else { return true };
         if noted < MOST_NOTED
             && let Err(problem) = self.add(record, image, image_ref, Some(known))
         {
-            tracing::warn!(image, "noting a secret that may use it: {problem}");
+            tracing::warn!(image, "noting who may use it: {problem}");
         }
         false
     }
@@ -295,10 +234,12 @@ impl PullRecords {
 
 #[cfg(test)]
 mod tests {
+    use super::super::access::SecretSource;
     use super::*;
 
-    fn secret(name: &str, hash: &str) -> SecretSource {
-        SecretSource { uid: name.into(), namespace: "n".into(), name: name.into(), credential_hash: hash.into() }
+    fn secret(name: &str, hash: &str) -> PullSource {
+        let (uid, name) = (name.to_owned(), name.to_owned());
+        PullSource::Secret(SecretSource { uid, namespace: "n".into(), name, credential_hash: hash.into() })
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod csr;
 mod discovery;
 mod link;
+mod operator;
 mod pki;
 mod rotate;
 mod tls;
@@ -15,6 +16,7 @@ use kube::Client;
 pub use csr::CsrError;
 pub use discovery::DiscoveryError;
 pub use link::ApiLink;
+pub use operator::OperatorError;
 pub use pki::{Pki, PkiError};
 pub use rotate::{initial_serving, rotate_client, rotate_serving};
 pub(crate) use tls::{ServingCert, any_server, roots as server_roots};

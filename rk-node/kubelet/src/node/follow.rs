@@ -21,10 +21,21 @@ pub(super) async fn follow(
         if let Event::Applied(node) | Event::Listed(node) = &event {
             note(&facts, node);
         }
+        if let Event::Complete = &event {
+            hear(&facts);
+        }
         if tell.send(event).is_err() {
             return;
         }
     }
+}
+
+/// From now on it is the API that gives the node its pod CIDR: nobody waits for this alone.
+fn hear(facts: &watch::Sender<NodeFacts>) {
+    facts.send_if_modified(|facts| {
+        facts.heard = true;
+        false
+    });
 }
 
 fn note(facts: &watch::Sender<NodeFacts>, node: &Node) {
@@ -38,4 +49,19 @@ fn note(facts: &watch::Sender<NodeFacts>, node: &Node) {
         facts.labels = labels;
         news
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_without_a_pod_cidr_is_heard_of_all_the_same() {
+        let (facts, mut seen) = watch::channel(NodeFacts::default());
+        hear(&facts);
+        assert!(facts.borrow().heard && !seen.has_changed().unwrap());
+        let node = serde_json::json!({"metadata": {"name": "n"}, "spec": {"podCIDR": "10.244.1.0/24"}});
+        note(&facts, &serde_json::from_value(node).unwrap());
+        assert_eq!(seen.borrow_and_update().pod_cidr.as_deref(), Some("10.244.1.0/24"));
+    }
 }

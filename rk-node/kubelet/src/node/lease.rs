@@ -1,4 +1,4 @@
-//! The node's heartbeat: a Lease in `kube-node-lease`, renewed every 10 s.
+//! The node's heartbeat: a Lease in `kube-node-lease`, renewed four times in the time that it holds.
 
 use std::time::Duration;
 
@@ -9,34 +9,36 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Owne
 use kube::Client;
 use kube::api::{Api, PostParams};
 
-/// How long a Lease holds.
-const DURATION_SECONDS: i32 = 40;
-/// A quarter of it.
-const PERIOD: Duration = Duration::from_secs(10);
-/// A renewal must not outlast its period.
-const TIMEOUT: Duration = Duration::from_secs(8);
-
-/// Renews the Lease for ever.
-pub async fn lease_loop(client: Client, node: String) {
+/// Renews the Lease, which holds for so many seconds, for ever.
+pub async fn lease_loop(client: Client, node: String, seconds: u32) {
+    let period = Duration::from_secs(seconds.into()) / 4;
+    // A renewal must not outlast its period.
+    let timeout = period * 4 / 5;
     let api: Api<Lease> = Api::namespaced(client.clone(), "kube-node-lease");
-    let mut ticks = tokio::time::interval(PERIOD);
+    let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut held: Option<Lease> = None;
     loop {
         ticks.tick().await;
-        match tokio::time::timeout(TIMEOUT, renew(&client, &api, &node, held.take())).await {
+        match tokio::time::timeout(timeout, renew(&client, &api, &node, seconds, held.take())).await {
             Ok(Ok(lease)) => held = Some(lease),
             Ok(Err(error)) => {
                 tracing::warn!("renewing the node's lease: {}", crate::api_error::chain(&error));
-                // Soon again: the node controller waits for 40 s only.
-                ticks.reset_after(Duration::from_secs(2));
+                // Soon again: the node controller does not wait for long.
+                ticks.reset_after(Duration::from_secs(2).min(period));
             }
-            Err(_) => tracing::warn!("renewing the node's lease took longer than {TIMEOUT:?}"),
+            Err(_) => tracing::warn!("renewing the node's lease took longer than {timeout:?}"),
         }
     }
 }
 
-async fn renew(client: &Client, api: &Api<Lease>, node: &str, held: Option<Lease>) -> Result<Lease, kube::Error> {
+async fn renew(
+    client: &Client,
+    api: &Api<Lease>,
+    node: &str,
+    seconds: u32,
+    held: Option<Lease>,
+) -> Result<Lease, kube::Error> {
     let known = match held {
         Some(lease) => Some(lease),
         None => api.get_opt(node).await?,
@@ -47,7 +49,7 @@ async fn renew(client: &Client, api: &Api<Lease>, node: &str, held: Option<Lease
     };
     let spec = LeaseSpec {
         holder_identity: Some(node.to_owned()),
-        lease_duration_seconds: Some(DURATION_SECONDS),
+        lease_duration_seconds: i32::try_from(seconds).ok(),
         renew_time: Some(MicroTime(Timestamp::now())),
         ..Default::default()
     };

@@ -20,8 +20,6 @@ use crate::runtime::Runtime;
 use crate::volumes::Csi;
 use crate::{Options, clock};
 
-/// How often the status is compared.
-const PERIOD: Duration = Duration::from_secs(10);
 /// While not ready, changes are looked for at this pace: a booting node should be Ready at once.
 const EAGER: Duration = Duration::from_millis(200);
 /// The pace at which a node that stays unready is looked at.
@@ -172,6 +170,8 @@ impl NodeLoop {
             );
         }
         let mut listed = false;
+        // Faster would ask the API server in vain.
+        let period = self.options.pace.status_update.max(UNREADY);
         let (mut shutdown, mut leaving) = (self.shutdown.clone(), false);
         let mut pause = EAGER;
         let mut next = tokio::time::Instant::now();
@@ -191,11 +191,11 @@ impl NodeLoop {
                 }
                 () = tokio::time::sleep_until(next) => {
                     match self.report(listed).await {
-                        Ok(true) => pause = PERIOD,
+                        Ok(true) => pause = period,
                         Ok(false) => pause = if pause > UNREADY { EAGER } else { (pause + EAGER).min(UNREADY) },
                         Err(error) => {
                             tracing::warn!("reporting the node's status: {}", crate::api_error::chain(&error));
-                            pause = (pause * 2).clamp(Duration::from_secs(1), PERIOD);
+                            pause = (pause * 2).clamp(UNREADY, period);
                         }
                     }
                     next = tokio::time::Instant::now() + pause;
@@ -315,7 +315,7 @@ impl NodeLoop {
             }
             return Ok(ready);
         }
-        if self.reported.as_ref().is_none_or(|reported| reported.is_due(&status)) {
+        if self.reported.as_ref().is_none_or(|reported| reported.is_due(&status, self.options.pace.status_report)) {
             match self.write(status).await {
                 Err(kube::Error::Api(answer)) if answer.code == 404 => {
                     self.current = None;

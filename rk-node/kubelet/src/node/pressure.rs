@@ -95,9 +95,16 @@ impl Observed {
 
     /// What of it is too little, most urgent first.
     pub fn short(&self, thresholds: Thresholds) -> Vec<Signal> {
+        self.short_still(thresholds, Thresholds::none(), &[])
+    }
+
+    /// As [`Observed::short`]; what was short before is so until there is `reclaim` more than its threshold.
+    pub fn short_still(&self, thresholds: Thresholds, reclaim: Thresholds, before: &[Signal]) -> Vec<Signal> {
         let below = |signal: Signal| {
             let threshold: Amount = thresholds.of(signal);
-            self.of(signal).is_some_and(|(free, all)| all > 0 && free < threshold.of(all))
+            let more = if before.contains(&signal) { reclaim.of(signal) } else { Amount::Units(0) };
+            let wanted = |all| threshold.of(all).saturating_add(more.of(all));
+            self.of(signal).is_some_and(|(free, all)| all > 0 && free < wanted(all))
         };
         Signal::ALL.into_iter().filter(|signal| below(*signal)).collect()
     }
@@ -119,6 +126,18 @@ impl Observed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_short_is_so_until_enough_is_reclaimed() {
+        let free = |free| Observed { memory: Some((free, 1000)), ..Observed::default() };
+        let thresholds = Thresholds { memory: Amount::Units(100), ..Thresholds::none() };
+        let reclaim = Thresholds { memory: Amount::Share(500), ..Thresholds::none() };
+        for (left, before, want) in [(99, false, true), (100, false, false), (149, true, true), (150, true, false)] {
+            let before = if before { vec![Signal::Memory] } else { Vec::new() };
+            let short = free(left).short_still(thresholds, reclaim, &before);
+            assert_eq!(short.contains(&Signal::Memory), want, "{left} {before:?}");
+        }
+    }
 
     #[test]
     fn what_is_short_follows_the_thresholds() {

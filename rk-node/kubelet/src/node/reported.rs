@@ -4,9 +4,6 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Node, NodeCondition, NodeStatus};
 
-/// How often an unchanged status is written.
-const REPORT: Duration = Duration::from_secs(300);
-
 /// A status that was written.
 #[derive(Clone, Debug)]
 pub struct Reported {
@@ -23,9 +20,9 @@ impl Reported {
         Self { at: Instant::now(), status, version: written.and_then(version) }
     }
 
-    /// Whether this status should be written: it is another one, or the last was written long ago.
-    pub fn is_due(&self, status: &NodeStatus) -> bool {
-        self.at.elapsed() >= REPORT || !same(&self.status, status)
+    /// Whether this status should be written: it is another one, or the last was written so long ago.
+    pub fn is_due(&self, status: &NodeStatus, again: Duration) -> bool {
+        self.at.elapsed() >= again || !same(&self.status, status)
     }
 
     /// Whether the object, in a state after the write, says otherwise of a condition of the node's own.
@@ -102,7 +99,7 @@ mod tests {
         for condition in later.conditions.iter_mut().flatten() {
             condition.last_heartbeat_time = Some(crate::clock::now_seconds());
         }
-        assert!(!reported.is_due(&later));
-        assert!(reported.is_due(&status("False")));
+        assert!(!reported.is_due(&later, Duration::from_secs(300)));
+        assert!(reported.is_due(&status("False"), Duration::from_secs(300)));
     }
 }

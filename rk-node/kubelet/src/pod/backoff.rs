@@ -9,7 +9,7 @@ use crate::clock::elapsed;
 
 /// First pause.
 const INITIAL: Duration = Duration::from_secs(10);
-/// Longest pause.
+/// Longest pause, unless told otherwise.
 const LONGEST: Duration = Duration::from_secs(300);
 /// After this long without a failure the memory is gone.
 const RESET: Duration = Duration::from_secs(600);
@@ -21,12 +21,24 @@ struct Entry {
 }
 
 /// Pauses by key.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct BackOff {
     entries: HashMap<String, Entry>,
+    longest: Duration,
+}
+
+impl Default for BackOff {
+    fn default() -> Self {
+        Self::up_to(LONGEST)
+    }
 }
 
 impl BackOff {
+    /// Pauses no longer than this; the first is shorter too, if need be.
+    pub fn up_to(longest: Duration) -> Self {
+        Self { entries: HashMap::new(), longest }
+    }
+
     /// The pause in force for `key`, zero when none is.
     pub fn pause(&self, key: &str) -> Duration {
         self.entries.get(key).map_or(Duration::ZERO, |e| e.pause)
@@ -44,8 +56,8 @@ impl BackOff {
     /// Notes an attempt that follows an event at `event`: the next pause doubles, or starts anew when all was well for long.
     pub fn note(&mut self, key: &str, event: Timestamp, now: Timestamp) {
         let pause = match self.entries.get(key) {
-            Some(entry) if elapsed(event, entry.updated) <= RESET => (entry.pause * 2).min(LONGEST),
-            _ => INITIAL,
+            Some(entry) if elapsed(event, entry.updated) <= RESET => (entry.pause * 2).min(self.longest),
+            _ => INITIAL.min(self.longest),
         };
         self.entries.insert(key.to_owned(), Entry { pause, updated: now });
     }
@@ -76,6 +88,18 @@ mod tests {
             back_off.note("k", at(exit), at(now));
         }
         assert_eq!(pauses, [0, 10, 20, 40, 80, 160, 300, 300]);
+    }
+
+    #[test]
+    fn no_pause_is_longer_than_told() {
+        for (longest, want) in [(20, [10, 20, 20]), (3, [3, 3, 3])] {
+            let mut back_off = BackOff::up_to(Duration::from_secs(longest));
+            let pauses = [0, 30, 60].map(|second| {
+                back_off.note("k", at(second), at(second));
+                back_off.pause("k").as_secs()
+            });
+            assert_eq!(pauses, want);
+        }
     }
 
     #[test]

@@ -1,16 +1,22 @@
 //! `/configz`: the settings that this kubelet runs with, by upstream's names.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::node::Signal;
-use crate::{CpuPolicy, MemoryPolicy, Options, Scope, Thresholds, TopologyPolicy};
+use crate::{Amount, CpuPolicy, MemoryPolicy, Options, Scope, Thresholds, TopologyPolicy};
 
 /// Thresholds by upstream's names of their signals.
 fn thresholds(of: Thresholds, set: impl Fn(Signal) -> bool) -> BTreeMap<&'static str, String> {
     let set = Signal::ALL.into_iter().filter(|signal| set(*signal));
     set.map(|signal| (signal.as_str(), of.of(signal).to_string())).collect()
+}
+
+/// A period of a graceful shutdown; there is none where pods begin again with their machine.
+fn shutdown(options: &Options, period: Duration) -> String {
+    format!("{}s", if options.shutdown.again { 0 } else { period.as_secs() })
 }
 
 /// The configuration document.
@@ -28,29 +34,14 @@ pub fn configz(options: &Options) -> Value {
         "podPidsLimit": options.pod_pids.and_then(|n| i64::try_from(n).ok()).unwrap_or(-1),
         "cgroupDriver": "cgroupfs",
         "cgroupsPerQOS": true,
-        "nodeStatusUpdateFrequency": "10s",
-        "nodeStatusReportFrequency": "5m0s",
-        "nodeLeaseDurationSeconds": 40,
-        "shutdownGracePeriod": format!("{}s", options.shutdown.whole.as_secs()),
-        "shutdownGracePeriodCriticalPods": format!("{}s", options.shutdown.critical.as_secs()),
-        "evictionHard": thresholds(options.eviction, |_| true),
-        "evictionSoft": thresholds(options.soft_eviction.thresholds, |signal| options.soft_eviction.grace.contains_key(&signal)),
-        "evictionSoftGracePeriod": options.soft_eviction.grace.iter()
-            .map(|(signal, grace)| (signal.as_str(), format!("{}s", grace.as_secs()))).collect::<BTreeMap<_, _>>(),
-        "evictionMaxPodGracePeriod": options.soft_eviction.pod_grace,
-        "evictionPressureTransitionPeriod": format!("{}s", options.pressure_transition.as_secs()),
-        "imageGCHighThresholdPercent": options.image_gc.high,
-        "imageGCLowThresholdPercent": options.image_gc.low,
-        "imageMinimumGCAge": format!("{}s", options.image_gc.youngest.as_secs()),
         "seccompDefault": options.seccomp_default,
         "allowedUnsafeSysctls": options.unsafe_sysctls,
         "staticPodPath": options.dirs.manifests,
-        "containerLogMaxSize": options.logs.size.to_string(),
-        "containerLogMaxFiles": options.logs.files,
-        "serializeImagePulls": false,
         "imagePullCredentialsVerificationPolicy": options.image_verification.as_str(),
         "rotateCertificates": true,
         "serverTLSBootstrap": true,
+        "tlsMinVersion": if options.tls.only_13 { "VersionTLS13" } else { "VersionTLS12" },
+        "tlsCipherSuites": options.tls.suites,
         "failSwapOn": options.fail_swap_on,
         "enableDebuggingHandlers": true,
         "featureGates": {},
@@ -63,9 +54,49 @@ pub fn configz(options: &Options) -> Value {
         config["preloadedImagesVerificationAllowlist"] = json!(exempt);
     }
     if let Some(members) = config.as_object_mut() {
-        members.extend(managers(options));
+        for part in [shortages(options), paces(options), managers(options)] {
+            members.extend(part);
+        }
     }
     json!({"kubeletconfig": config})
+}
+
+/// The part of the document that is about what goes when, and how long it has to end.
+fn shortages(options: &Options) -> serde_json::Map<String, Value> {
+    let shortages = json!({
+        "shutdownGracePeriod": shutdown(options, options.shutdown.whole),
+        "shutdownGracePeriodCriticalPods": shutdown(options, options.shutdown.critical),
+        "evictionHard": thresholds(options.eviction, |_| true),
+        "evictionMinimumReclaim": thresholds(options.minimum_reclaim, |signal| options.minimum_reclaim.of(signal) != Amount::Units(0)),
+        "evictionSoft": thresholds(options.soft_eviction.thresholds, |signal| options.soft_eviction.grace.contains_key(&signal)),
+        "evictionSoftGracePeriod": options.soft_eviction.grace.iter()
+            .map(|(signal, grace)| (signal.as_str(), format!("{}s", grace.as_secs()))).collect::<BTreeMap<_, _>>(),
+        "evictionMaxPodGracePeriod": options.soft_eviction.pod_grace,
+        "evictionPressureTransitionPeriod": format!("{}s", options.pressure_transition.as_secs()),
+        "imageGCHighThresholdPercent": options.image_gc.high,
+        "imageGCLowThresholdPercent": options.image_gc.low,
+        "imageMinimumGCAge": format!("{}s", options.image_gc.youngest.as_secs()),
+        "imageMaximumGCAge": format!("{}s", options.image_gc.oldest.as_secs()),
+    });
+    shortages.as_object().cloned().unwrap_or_default()
+}
+
+/// The part of the document that is about how often, how long and how much at once.
+fn paces(options: &Options) -> serde_json::Map<String, Value> {
+    let paces = json!({
+        "podsPerCore": options.pace.pods_per_core,
+        "nodeStatusUpdateFrequency": format!("{}s", options.pace.status_update.as_secs_f64()),
+        "nodeStatusReportFrequency": format!("{}s", options.pace.status_report.as_secs_f64()),
+        "nodeLeaseDurationSeconds": options.pace.lease_seconds,
+        "crashLoopBackOff": {"maxContainerRestartPeriod": format!("{}s", options.pace.longest_restart.as_secs_f64())},
+        "containerLogMaxSize": options.logs.size.to_string(),
+        "containerLogMaxFiles": options.logs.files,
+        "containerLogMonitorInterval": format!("{}s", options.logs.monitor.as_secs_f64()),
+        "containerLogMaxWorkers": options.logs.workers,
+        "serializeImagePulls": options.pace.parallel_pulls == 1,
+        "maxParallelImagePulls": options.pace.parallel_pulls,
+    });
+    paces.as_object().cloned().unwrap_or_default()
 }
 
 /// The part of the document that is about what pods have for themselves.

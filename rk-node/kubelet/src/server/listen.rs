@@ -16,8 +16,11 @@ use tokio_rustls::TlsAcceptor;
 
 use super::auth::User;
 use super::body::text;
+use super::health::Health;
 use super::read_only;
 use super::routes::{self, State};
+use crate::configuration::TlsRules;
+use crate::heartbeat::Heartbeat;
 use crate::join::{ServingCert, server_roots};
 
 /// Connections at the same time; followed logs and shells hold theirs for long.
@@ -31,15 +34,15 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Pause after a failed accept (out of file descriptors).
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
-fn tls(ca_pem: &str, serving: ServingCert) -> Result<TlsAcceptor, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+fn tls(ca_pem: &str, serving: ServingCert, rules: &TlsRules) -> Result<TlsAcceptor, String> {
+    let provider = Arc::new(rules.provider());
     let roots = server_roots(ca_pem).map_err(|e| e.to_string())?;
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .allow_unauthenticated()
         .build()
         .map_err(|e| e.to_string())?;
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(rules.versions())
         .map_err(|e| e.to_string())?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(serving));
@@ -50,7 +53,7 @@ fn tls(ca_pem: &str, serving: ServingCert) -> Result<TlsAcceptor, String> {
 
 /// Serves HTTPS for ever. The address is tried again until it can be had.
 pub async fn serve(listen: SocketAddr, ca_pem: String, serving: ServingCert, state: Arc<State>) {
-    let acceptor = match tls(&ca_pem, serving) {
+    let acceptor = match tls(&ca_pem, serving, &state.context.options.tls) {
         Ok(acceptor) => acceptor,
         Err(error) => return tracing::error!("the kubelet's server cannot start: {error}"),
     };
@@ -143,20 +146,24 @@ pub async fn serve_read_only(listen: SocketAddr, state: Arc<State>) {
 }
 
 /// Serves `/healthz` in the clear, on loopback, for ever.
-pub async fn serve_healthz(listen: SocketAddr) {
+pub async fn serve_healthz(listen: SocketAddr, sync_loop: Heartbeat) {
+    let health = Arc::new(Health::new(sync_loop));
     let listener = bind(listen).await;
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_RETRY).await;
             continue;
         };
+        let health = Arc::clone(&health);
         tokio::spawn(async move {
-            let service = service_fn(|request: http::Request<hyper::body::Incoming>| async move {
-                let response = match request.uri().path() {
-                    "/healthz" | "/healthz/ping" | "/healthz/syncloop" => text(StatusCode::OK, "ok"),
+            let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                let uri = request.uri();
+                let response = match uri.path().strip_prefix("/healthz") {
+                    Some("" | "/") => health.answer(None, uri.query()),
+                    Some(rest) if rest.starts_with('/') => health.answer(rest.strip_prefix('/'), None),
                     _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
                 };
-                Ok::<_, std::convert::Infallible>(response)
+                async move { Ok::<_, std::convert::Infallible>(response) }
             });
             if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
                 tracing::debug!("a health connection ended: {error}");

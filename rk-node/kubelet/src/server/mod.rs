@@ -9,6 +9,7 @@ mod body;
 mod cadvisor;
 mod configz;
 mod container_logs;
+mod health;
 mod listen;
 mod machine;
 mod meters;

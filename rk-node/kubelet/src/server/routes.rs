@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::auth::{Auth, User};
 use super::body::{Body, Refusal, json, refuse, text};
+use super::health::Health;
 use super::pages::{Name, Pages};
 use super::params::Params;
 use super::rates::Rates;
@@ -34,6 +35,7 @@ pub struct State {
     pub certificates: Pki,
     pages: Pages,
     auth: Auth,
+    health: Health,
 }
 
 impl State {
@@ -41,7 +43,8 @@ impl State {
     pub fn new(context: Shared, certificates: Pki) -> Arc<Self> {
         let pods = context.pods.clone();
         let auth = Auth::new(context.client.clone(), context.options.node_name.clone());
-        Arc::new(Self { context, pods, rates: Rates::default(), certificates, pages: Pages::default(), auth })
+        let health = Health::new(context.sync_loop.clone());
+        Arc::new(Self { context, pods, rates: Rates::default(), certificates, pages: Pages::default(), auth, health })
     }
 
     /// A pod by name, of this UID when one is given.
@@ -114,7 +117,11 @@ pub async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let read = matches!(*request.method(), Method::GET | Method::HEAD);
     match parts.as_slice() {
-        ["healthz"] | ["healthz", _] if read => Ok(text(StatusCode::OK, "ok")),
+        ["healthz"] if read => Ok(state.health.answer(None, request.uri().query())),
+        ["healthz", name] if read => Ok(state.health.answer(Some(*name), None)),
+        ["metrics", "slis"] if read => Ok(state.health.metrics()),
+        // There are no logs of the machine in files that are anybody's to read: as upstream's with enableSystemLogHandler off.
+        ["logs", ..] => Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "logs endpoint is disabled.\n")),
         ["pods"] if read => Ok(json(&pod_list(state))),
         ["runningpods"] if read => running_pods(state).await,
         ["configz"] if read => Ok(json(&configz::configz(&state.context.options))),

@@ -151,12 +151,7 @@ async fn named(client: &kube::Client, wanted: &Shown) -> Result<Vec<Pod>, kube::
     let mut found = Vec::new();
     for pod in wanted.present.values() {
         let api: Api<Pod> = Api::namespaced(client.clone(), spec::namespace(pod));
-        match api.get_opt(spec::name(pod)).await {
-            Ok(there) => found.extend(there),
-            // Upstream's node authorizer forbids a node what does not exist.
-            Err(kube::Error::Api(status)) if status.code == 403 => {}
-            Err(error) => return Err(error),
-        }
+        found.extend(api_error::unless_forbidden(api.get_opt(spec::name(pod)).await)?);
     }
     Ok(found)
 }

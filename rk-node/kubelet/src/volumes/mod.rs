@@ -31,3 +31,4 @@ pub use manager::{VolumeManager, Volumes};
 pub use mounts::{container_devices, container_mounts, is_read_only_all_the_way};
 pub use objects::Objects;
 pub use subpath::read_beneath;
+pub use token::Tokens;

@@ -52,8 +52,10 @@ fn run_media(paths: &Paths, args: &BenchArgs, report: &Report) -> Result<()> {
 /// `bench node`: a worker's containers, pods and images, beside other runtimes on the same machine.
 fn run_node(paths: &Paths, args: &BenchArgs, report: &Report) -> Result<()> {
     let artifacts = setup::prepare(paths, report, args.setup.install(), args.setup.accel, profile(args))?;
-    let image = report.step("runtimes to compare with", |step| peers::image(paths, step))?;
-    let rows = report.step("a worker at work", |step| Ok((node::measure(&artifacts, &image, step)?, String::new())))?;
+    let image = report.step("runtimes to compare with", |step| peers::image(paths, &artifacts, step))?;
+    let size = if args.quick { &node::QUICK } else { &node::FULL };
+    let rows =
+        report.step("a worker at work", |step| Ok((node::measure(&artifacts, &image, size, step)?, String::new())))?;
     record(paths, "worker", "A worker at work", &render(&machine(args, &artifacts), &rows))
 }
 

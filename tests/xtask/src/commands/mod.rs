@@ -156,7 +156,7 @@ struct TestArgs {
 struct BenchArgs {
     #[command(flatten)]
     setup: SetupArgs,
-    /// Media of the quick build, as tests boot them, instead of the small one's
+    /// Media of the quick build, as tests boot them, instead of the small one's; of a node, fewer pods
     #[arg(long)]
     quick: bool,
     /// Only this: api, media, node

@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 /// The tiers that need built artifacts, in the order in which they say most about what is broken.
-const TIERS: [&str; 14] = [
+const TIERS: [&str; 15] = [
     "api",
     "images",
     "boot",
@@ -22,6 +22,7 @@ const TIERS: [&str; 14] = [
     "machine",
     "node",
     "numa",
+    "cri",
     "nodefaults",
     "network",
     "cluster",

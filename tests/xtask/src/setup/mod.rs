@@ -44,6 +44,7 @@ pub fn prepare(paths: &Paths, report: &Report, install: Install, accel: Choice, 
         images,
         kubectl: peers.kubectl,
         etcd: peers.etcd,
+        cri_api: peers.cri_api,
         cni_plugins: peers.cni_plugins,
         work: paths.rk.join("tests"),
     };

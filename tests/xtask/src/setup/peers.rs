@@ -1,4 +1,4 @@
-//! Programs that nobody here wrote: kubectl, etcd, the registry, the reference CNI plugins, taken from Debian's packages
+//! What nobody here wrote: kubectl, etcd, the registry, the reference CNI plugins, the definitions of CRI, taken from Debian's packages
 //! without touching the system.
 
 use crate::paths::Paths;
@@ -9,7 +9,7 @@ use rk_kernel::apt::Isolated;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The suite whose kubectl and etcd are recent enough.
+/// The suite whose kubectl, etcd and definitions of CRI are recent enough.
 const RECENT: &str = "sid";
 
 /// A package and the file in it that proves that it was unpacked whole.
@@ -22,6 +22,10 @@ const KUBECTL: Peer = Peer { package: "kubectl", proof: "usr/bin/kubectl" };
 const ETCD: Peer = Peer { package: "etcd-server", proof: "usr/bin/etcd" };
 const REGISTRY: Peer = Peer { package: "docker-registry", proof: "usr/bin/docker-registry" };
 const CNI: Peer = Peer { package: "containernetworking-plugins", proof: "usr/lib/cni/bridge" };
+const CRI: Peer = Peer {
+    package: "golang-k8s-cri-api-dev",
+    proof: "usr/share/gocode/src/k8s.io/cri-api/pkg/apis/runtime/v1/api.proto",
+};
 
 /// Where the peers are.
 pub struct Peers {
@@ -29,6 +33,7 @@ pub struct Peers {
     pub etcd: PathBuf,
     pub registry: PathBuf,
     pub cni_plugins: PathBuf,
+    pub cri_api: PathBuf,
 }
 
 /// Finds them in the cache or fetches them.
@@ -42,6 +47,7 @@ pub fn fetch(paths: &Paths, step: &Step) -> Result<(Peers, String)> {
         etcd: get(&ETCD)?,
         registry: get(&REGISTRY)?,
         cni_plugins: get(&CNI)?.parent().map(Path::to_owned).unwrap_or_default(),
+        cri_api: get(&CRI)?.parent().map(Path::to_owned).unwrap_or_default(),
     };
     link(&peers.kubectl, &paths.rk.join("bin/kubectl"))?;
     let note = if store.fetched == 0 { "cached".to_owned() } else { format!("{} packages fetched", store.fetched) };

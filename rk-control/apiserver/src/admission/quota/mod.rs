@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::ResourceQuotaSpec;
 use rk_api::meta::{self, Quantity};
 use rk_api::status::{Reason, Status};
 use rk_quota::Usage;
-use rk_store::{Expect, StoreError};
+use rk_store::{Expect, Revision, StoreError};
 use serde_json::{Map, Value, json};
 
 use super::quantity::amount;
@@ -45,6 +45,7 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>, held
     let new = Item::read(request, object, now)?;
     let updates = request.operation == Operation::Update;
     let old = request.old.filter(|_| updates).map(|old| Item::read(request, old, now)).transpose()?;
+    let mut asked = Vec::new();
     for quota in &quotas {
         let spec: ResourceQuotaSpec = typed(meta::at(quota, &["spec"]))?;
         let Some(hard) = hard(quota).filter(|_| new.is_covered(&spec)) else { continue };
@@ -55,7 +56,16 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>, held
         // What the quota did not speak of before is new to it.
         let before = old.as_ref().filter(|old| old.is_covered(&spec));
         let growth = before.map_or_else(|| new.usage.clone(), |old| rk_quota::growth(&new.usage, &old.usage));
-        charge(request, name, &growth).await?;
+        if let Some(raised) = ask(request, name, &growth).await? {
+            asked.push((name, growth, raised));
+        }
+    }
+    if request.dry_run {
+        return Ok(());
+    }
+    // What one refuses is charged to none.
+    for (name, growth, raised) in asked {
+        charge(request, name, &growth, raised).await?;
     }
     held.push(guard);
     Ok(())
@@ -128,27 +138,40 @@ fn refusal(name: &str, exceeded: &[Excess]) -> String {
     )
 }
 
-/// Adds the growth to the quota's `used`, or refuses. What a status tells is true already and is only counted.
-async fn charge(request: &Request<'_>, name: &str, growth: &Usage) -> Result<(), Status> {
+/// Asks a quota for room. Answers what becomes of it, and the revision that this was made from; `None`: it is gone, or limits nothing
+/// of this. What a status tells is true already and is only counted.
+async fn ask(request: &Request<'_>, name: &str, growth: &Usage) -> Result<Option<(Value, Revision)>, Status> {
+    let resource = request.core.resource("", "v1", "resourcequotas")?;
+    let Some((mut quota, revision)) = request.core.storage.read(&resource, request.namespace, name).await? else {
+        return Ok(None);
+    };
+    let Some((used, exceeded)) = raised(&quota, growth) else { return Ok(None) };
+    if !exceeded.is_empty() && request.subresource != "status" {
+        return Err(request.forbid(&refusal(name, &exceeded)));
+    }
+    let limits = hard(&quota).cloned().unwrap_or_default();
+    quota["status"]["used"] = Value::Object(used);
+    quota["status"]["hard"] = Value::Object(limits);
+    Ok(Some((quota, revision)))
+}
+
+/// Writes what becomes of a quota; one that was changed meanwhile is asked again.
+async fn charge(
+    request: &Request<'_>,
+    name: &str,
+    growth: &Usage,
+    (mut quota, mut revision): (Value, Revision),
+) -> Result<(), Status> {
     let resource = request.core.resource("", "v1", "resourcequotas")?;
     loop {
-        let Some((mut quota, revision)) = request.core.storage.read(&resource, request.namespace, name).await? else {
-            return Ok(());
-        };
-        let Some((used, exceeded)) = raised(&quota, growth) else { return Ok(()) };
-        if !exceeded.is_empty() && request.subresource != "status" {
-            return Err(request.forbid(&refusal(name, &exceeded)));
-        }
-        if request.dry_run {
-            return Ok(());
-        }
-        let limits = hard(&quota).cloned().unwrap_or_default();
-        quota["status"]["used"] = Value::Object(used);
-        quota["status"]["hard"] = Value::Object(limits);
         match request.core.storage.put(&resource, quota, Expect::At(revision)).await {
             Ok(_) => return Ok(()),
             Err(StoreError::Conflict { .. }) => {}
             Err(error) => return Err(Status::new(Reason::InternalError, error.to_string())),
+        }
+        match ask(request, name, growth).await? {
+            Some(again) => (quota, revision) = again,
+            None => return Ok(()),
         }
     }
 }

@@ -280,7 +280,7 @@ async fn serve(near: tokio::io::DuplexStream, writes: Arc<AtomicUsize>, events: 
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     let connection = connection.serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
-    let _ = turns.drive(connection).await;
+    let _ = std::future::poll_fn(|cx| turns.poll(connection.as_mut(), cx)).await;
 }
 
 #[tokio::test]

@@ -35,11 +35,15 @@ pub(super) async fn unless_ending<T>(desired: &watch::Receiver<Desired>, kill: i
 }
 
 impl Worker {
-    /// Fails a pod that the node needs gone. One that fails already may only have to hurry.
+    /// Fails a pod that the node needs gone, or lets it rest. One that ends already may only have to hurry.
     pub(super) fn take_order(&mut self, pod: &Pod) {
         let Some(order) = self.context.evictions.take(spec::uid(pod)) else { return };
         if let Some(grace) = order.grace.map(|grace| grace.max(GRACE_OF_GONE)) {
             self.longest_grace = Some(self.longest_grace.map_or(grace, |longest| longest.min(grace)));
+        }
+        if order.again {
+            self.rests |= self.stage == Stage::Syncing;
+            return;
         }
         if self.failure.is_some() {
             return;
@@ -74,6 +78,12 @@ impl Worker {
             return Ok(RETRY);
         }
         self.probes.stop();
+        if self.rests && self.failure.is_none() && !desired.ending() {
+            // Its volumes stay as well: what is in them is its own when it begins again.
+            self.publish(&pod, &runtime, false, false);
+            self.stage = Stage::Resting;
+            return Ok(Duration::ZERO);
+        }
         self.publish(&pod, &runtime, true, false);
         if let Err(problem) = self.context.volumes.tear_down(spec::uid(&pod)).await {
             tracing::warn!(pod = %spec::describe(&pod), "taking volumes down: {problem}");

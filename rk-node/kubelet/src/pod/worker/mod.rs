@@ -63,7 +63,8 @@ impl Desired {
         !self.gone() && is_static(self.pod()) && !same_edition(began, self.pod())
     }
 
-    fn ending(&self) -> bool {
+    /// Whether its object is gone or goes.
+    pub fn ending(&self) -> bool {
         self.gone() || self.pod().metadata.deletion_timestamp.is_some()
     }
 
@@ -86,6 +87,8 @@ pub enum Stage {
     Terminating,
     /// Nothing of it runs any more; waits for its object to go.
     Terminated,
+    /// Nothing of it runs until its machine is back.
+    Resting,
     /// Nothing of it is left.
     Removed,
 }
@@ -116,6 +119,8 @@ pub struct Worker {
     failure: Option<(String, String)>,
     /// How long the pod has to end when the node cannot wait for longer, seconds.
     longest_grace: Option<i64>,
+    /// Whether it is to end only until its machine is back.
+    rests: bool,
     volumes: Option<(Volumes, Instant)>,
     setup_failures: u32,
     /// Why a resize is not begun: reason and message.
@@ -139,6 +144,7 @@ impl Worker {
         let began = desired.borrow().pod().clone();
         told.began.send_replace(began.clone());
         Self {
+            back_off: BackOff::up_to(context.options.pace.longest_restart),
             context,
             desired,
             began,
@@ -147,10 +153,10 @@ impl Worker {
             told,
             probes,
             adopted: false,
-            back_off: BackOff::default(),
             waiting: BTreeMap::new(),
             failure: refusal,
             longest_grace: None,
+            rests: false,
             volumes: None,
             setup_failures: 0,
             resize_pending: None,
@@ -200,7 +206,12 @@ impl Worker {
     }
 
     async fn step(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
-        if self.stage == Stage::Syncing && (desired.ending() || desired.put_back(&self.began)) {
+        let ends = match self.stage {
+            Stage::Syncing => desired.ending() || desired.put_back(&self.began),
+            Stage::Resting => desired.ending(),
+            Stage::Terminating | Stage::Terminated | Stage::Removed => false,
+        };
+        if ends {
             self.stage = Stage::Terminating;
         }
         self.told.stage.send_replace(self.stage);
@@ -208,7 +219,7 @@ impl Worker {
             Stage::Syncing => self.sync(desired).await,
             Stage::Terminating => self.terminate(desired).await,
             Stage::Terminated => self.after_end(desired).await,
-            Stage::Removed => Ok(RESYNC),
+            Stage::Resting | Stage::Removed => Ok(RESYNC),
         }
     }
 
@@ -290,7 +301,8 @@ impl Worker {
             if let Some(left) = self.check_deadline(&pod) {
                 pause = pause.min(left);
             }
-            if spec::terminal_phase(pod.status.as_ref().and_then(|s| s.phase.as_deref())) || self.failure.is_some() {
+            let over = spec::terminal_phase(pod.status.as_ref().and_then(|s| s.phase.as_deref()));
+            if over || self.rests || self.failure.is_some() {
                 self.stage = Stage::Terminating;
                 return Ok(Duration::ZERO);
             }

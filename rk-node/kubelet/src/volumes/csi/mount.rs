@@ -209,9 +209,8 @@ impl Csi {
         let api: Api<VolumeAttachment> = Api::all(self.objects.client().clone());
         let deadline = Instant::now() + ATTACH;
         loop {
-            let found = api
-                .get_opt(&name)
-                .await
+            // The controller may not have made it yet.
+            let found = api_error::unless_forbidden(api.get_opt(&name).await)
                 .map_err(|e| format!("reading VolumeAttachment {name}: {}", api_error::text(&e)))?;
             let status = found.and_then(|a| a.status).unwrap_or_default();
             if status.attached {

@@ -17,12 +17,33 @@ use std::time::{Duration, Instant};
 
 /// Containers of each runtime.
 const CYCLES: &str = "20";
-/// Pods that are started at once.
-const BATCHES: [usize; 3] = [1, 10, 100];
-/// How often a single pod is measured.
-const SINGLES: usize = 10;
-/// Idle pods, as many as upstream allows on a node.
-const IDLE: usize = 110;
+/// How much of it: pods of the bench's own come on top.
+pub struct Size {
+    /// Pods that are started at once, and how often.
+    batches: [(usize, usize); 3],
+    /// Idle pods, one number after the other.
+    idle: &'static [usize],
+    /// Most pods of a node.
+    max_pods: u32,
+    /// Prefix length of a node's range of pods; the usual one holds 253.
+    node_mask: Option<u32>,
+    /// Of each machine.
+    memory_mib: u64,
+}
+
+/// As many idle pods as upstream allows on a node, and as many as large nodes are given.
+pub const FULL: Size = Size {
+    batches: [(1, 100), (10, 10), (100, 3)],
+    idle: &[110, 500],
+    max_pods: 550,
+    node_mask: Some(22),
+    memory_mib: 4096,
+};
+/// What fits beside other work.
+pub const QUICK: Size =
+    Size { batches: [(1, 10), (10, 1), (100, 1)], idle: &[110], max_pods: 250, node_mask: None, memory_mib: 2048 };
+/// Idle pods that are made at a time.
+const FILLED: usize = 110;
 /// How long pods that just began to run are let be, so that their start is not counted.
 const SETTLE: Duration = Duration::from_secs(20);
 /// How long their cost is watched.
@@ -43,10 +64,10 @@ struct Bench<'a> {
 }
 
 /// Boots one control plane and one worker and measures the worker.
-pub fn measure(artifacts: &Artifacts, image: &Path, step: &Step) -> Result<Vec<Row>> {
+pub fn measure(artifacts: &Artifacts, image: &Path, size: &Size, step: &Step) -> Result<Vec<Row>> {
     let mut spec = ClusterSpec::new("bench-node", &artifacts.work.join("bench-node"), artifacts);
-    (spec.workers, spec.memory_mib) = (1, 2048);
-    spec.kubelet = json!({"maxPods": 250});
+    (spec.workers, spec.memory_mib, spec.node_mask) = (1, size.memory_mib, size.node_mask);
+    spec.kubelet = json!({"maxPods": size.max_pods});
     let cluster = Cluster::start(&spec)?;
     push(&cluster.registry().client(), &Archive::open(&artifacts.images.join("busybox"), None)?)?;
     push(&cluster.registry().client(), &Archive::open(image, None)?)?;
@@ -63,12 +84,17 @@ pub fn measure(artifacts: &Artifacts, image: &Path, step: &Step) -> Result<Vec<R
     rows.extend(bench.containers()?);
     step.say("an image");
     rows.extend(bench.images()?);
-    for count in BATCHES {
+    for (count, turns) in size.batches {
         step.say(format!("{count} pods at once"));
-        rows.push(bench.batch(count)?);
+        rows.push(bench.batch(count, turns)?);
     }
-    step.say("idle pods");
-    rows.extend(bench.idle()?);
+    let mut known = 0;
+    for count in size.idle {
+        step.say(format!("{count} idle pods"));
+        bench.fill(known, *count)?;
+        known = *count;
+        rows.extend(bench.idle(known)?);
+    }
     Ok(rows)
 }
 
@@ -79,21 +105,6 @@ fn bench_pod() -> Value {
         "volumes": [{"name": "run", "hostPath": {"path": "/run/rk"}}, {"name": "b", "emptyDir": {}}],
         "containers": [{"name": "main", "image": peers::NAME, "command": ["sleep", "36000"], "securityContext": {"privileged": true},
             "volumeMounts": [{"name": "run", "mountPath": "/run/rk"}, {"name": "b", "mountPath": "/b"}]}]}})
-}
-
-/// What another runtime is given: the namespaces, mounts and capabilities that ours gives a container.
-fn bundle() -> Value {
-    let mount = |at: &str, kind: &str, options: &[&str]| json!({"destination": at, "type": kind, "source": kind, "options": options});
-    let caps =
-        ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_NET_BIND_SERVICE"];
-    json!({"ociVersion": "1.0.2", "root": {"path": "rootfs"}, "hostname": "bench",
-        "process": {"user": {"uid": 0, "gid": 0}, "args": ["/bin/true"], "cwd": "/", "env": ["PATH=/bin"],
-            "capabilities": {"bounding": caps, "effective": caps, "permitted": caps}},
-        "mounts": [mount("/proc", "proc", &["nosuid", "noexec", "nodev"]), mount("/dev", "tmpfs", &["nosuid", "mode=755"]),
-            mount("/dev/pts", "devpts", &["newinstance", "ptmxmode=0666"]), mount("/dev/mqueue", "mqueue", &["nosuid"]),
-            mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"])],
-        "linux": {"cgroupsPath": "/bench", "resources": {"devices": [{"allow": false, "access": "rwm"}]},
-            "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}, {"type": "cgroup"}]}})
 }
 
 impl Bench<'_> {
@@ -122,11 +133,11 @@ impl Bench<'_> {
     }
 
     fn containers(&self) -> Result<Vec<Row>> {
-        let config = bundle().to_string();
+        let config = peers::bundle().to_string();
         self.sh(
             "bench",
             &format!(
-                "mkdir -p /b/rootfs/bin && cp /bin/busybox /b/rootfs/bin/true && echo '{config}' > /b/config.json"
+                "mkdir -p /b/rootfs/bin /b/shim && cp /bin/busybox /b/rootfs/bin/true && echo '{config}' > /b/config.json && cp /b/config.json /b/shim/spec.json"
             ),
         )?;
         let median = |told: &BTreeMap<String, f64>| {
@@ -136,6 +147,11 @@ impl Bench<'_> {
         let label = |who: &str| format!("{who}: container created, started, ended, removed; median of {CYCLES}");
         Ok(vec![
             self.timed(&label("rk, over CRI, with an image's snapshot"), &format!("measure cycles {CYCLES}"), median),
+            self.timed(
+                &label("rk-shim by itself, on the bundle of the others"),
+                &format!("measure shim {CYCLES} /b/shim"),
+                median,
+            ),
             self.timed(
                 &label("crun run"),
                 &format!("measure program {CYCLES} crun --root /b/crun --cgroup-manager=cgroupfs run --bundle /b ID"),
@@ -181,16 +197,20 @@ impl Bench<'_> {
         Ok(rows)
     }
 
-    /// From each pod's creation to the API's saying Running, for `count` at once.
-    fn batch(&self, count: usize) -> Result<Row> {
+    /// From each pod's creation to the API's saying Running, for `count` at once, `turns` times.
+    fn batch(&self, count: usize, turns: usize) -> Result<Row> {
         let mut times = Vec::new();
-        for turn in 0..if count == 1 { SINGLES } else { 1 } {
+        for turn in 0..turns {
             times.extend(self.started(&format!("at-once-{count}-{turn}"), count)?);
+            // Single pods burden each other little, and to wait for the end of each would take longer than to measure.
+            if count > 1 {
+                self.remove("at-once")?;
+            }
         }
         times.sort();
         let at =
             |share: usize| times.get((times.len() * share / 100).min(times.len() - 1)).copied().unwrap_or_default();
-        let what = format!("pod create to Running, {count} at once, p50 and p99");
+        let what = format!("pod create to Running, {count} at once, p50 and p99 of {}", times.len());
         let budget = if count == 1 { "p99 ≤ 300 ms outside TCG" } else { "—" };
         let row = Row::new(what, format!("{}, {}", ms(at(50)), ms(at(99))), budget);
         self.remove("at-once")?;
@@ -202,10 +222,9 @@ impl Bench<'_> {
         let mut created = BTreeMap::new();
         for n in 0..count {
             let name = format!("{prefix}-{n}");
-            let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"nodeName": "worker-1",
-                "terminationGracePeriodSeconds": 1, "containers": [{"name": "main", "image": "rk.local/busybox:demo", "command": ["sleep", "36000"]}]}});
-            created.insert(name, Instant::now());
-            self.api.create(PODS, &pod)?;
+            let begin = Instant::now();
+            self.create(&name)?;
+            created.insert(name, begin);
         }
         let (begin, mut times) = (Instant::now(), Vec::new());
         while !created.is_empty() {
@@ -261,9 +280,28 @@ impl Bench<'_> {
         Ok(())
     }
 
+    fn create(&self, name: &str) -> Result<()> {
+        let container = json!({"name": "main", "image": "rk.local/busybox:demo", "command": ["sleep", "36000"]});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
+            "nodeName": "worker-1", "terminationGracePeriodSeconds": 1, "containers": [container]}});
+        self.api.create(PODS, &pod)?;
+        Ok(())
+    }
+
+    /// Makes idle pods, of which `known` run, until there are `count`: in steps, each of which has all the time that there is.
+    fn fill(&self, known: usize, count: usize) -> Result<()> {
+        let mut there = known;
+        while there < count {
+            let until = count.min(there + FILLED);
+            (there..until).try_for_each(|n| self.create(&format!("idle-{n}")))?;
+            there = until;
+            self.running(|name| name.starts_with("idle-"), there)?;
+        }
+        Ok(())
+    }
+
     /// What many idle pods cost: memory, and processor time.
-    fn idle(&self) -> Result<Vec<Row>> {
-        self.started("idle", IDLE)?;
+    fn idle(&self, count: usize) -> Result<Vec<Row>> {
         std::thread::sleep(SETTLE);
         let ticks = || -> Result<BTreeMap<String, u64>> {
             let mut sum = BTreeMap::new();
@@ -285,14 +323,17 @@ impl Bench<'_> {
                 "rk-shim" => "≤ 1 MB per pod of its own",
                 _ => "—",
             };
-            let per = if usage.processes > 1 { format!(" ({} processes)", usage.processes) } else { String::new() };
+            let each = || mb(usage.resident * 1024 / usage.processes);
+            let several = usage.processes > 1;
+            let per =
+                if several { format!(" ({} processes, {} each)", usage.processes, each()) } else { String::new() };
             let text = format!("{}, {} of it anonymous{per}", mb(usage.resident * 1024), mb(usage.anonymous * 1024));
-            rows.push(Row::new(format!("{name}, {IDLE} idle pods: resident"), text, budget));
+            rows.push(Row::new(format!("{name}, {count} idle pods: resident"), text, budget));
         }
-        for name in ["rk-node", "rk-shim"] {
+        for name in ["rk-init", "rk-node", "rk-shim"] {
             let used = after.get(name).copied().unwrap_or(0).saturating_sub(before.get(name).copied().unwrap_or(0));
             let share = format!("{:.2} % of a core", used as f64 / took);
-            rows.push(Row::new(format!("{name}, {IDLE} idle pods: processor"), share, "≤ 1 % outside TCG"));
+            rows.push(Row::new(format!("{name}, {count} idle pods: processor"), share, "≤ 1 % outside TCG"));
         }
         Ok(rows)
     }

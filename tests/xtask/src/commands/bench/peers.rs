@@ -6,7 +6,9 @@ use crate::run;
 use crate::setup::demo::{BUSYBOX, SUITE, busybox_entries, libraries};
 use crate::setup::peers::Packages;
 use anyhow::{Context, Result};
+use rk_qemu::Artifacts;
 use rk_qemu::oci::{Entry, ImageConfig, write_layout};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Package, program in it, and whether the comparison is possible without.
@@ -22,8 +24,33 @@ const MEASURE: &str = "x86_64-unknown-linux-gnu/release/examples/measure";
 /// Name of the image.
 pub const NAME: &str = "rk.local/bench:demo";
 
+/// Devices of every container: null, zero, full, random, urandom, tty, console, ptmx.
+const DEVICES: [(u32, u32); 8] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)];
+
+/// What runtimes without CRI are given: the namespaces, mounts and capabilities that ours gives a container.
+pub fn bundle() -> Value {
+    let mount = |at: &str, kind: &str, options: &[&str]| json!({"destination": at, "type": kind, "source": kind, "options": options});
+    // Other runtimes add these by themselves, ours leaves them to who writes the bundle.
+    let mut devices = vec![json!({"allow": false, "access": "rwm"})];
+    devices.extend(["c", "b"].map(|kind| json!({"allow": true, "type": kind, "access": "m"})));
+    devices
+        .extend(DEVICES.map(
+            |(major, minor)| json!({"allow": true, "type": "c", "major": major, "minor": minor, "access": "rwm"}),
+        ));
+    let caps =
+        ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_NET_BIND_SERVICE"];
+    json!({"ociVersion": "1.0.2", "root": {"path": "/b/rootfs"}, "hostname": "bench",
+        "process": {"user": {"uid": 0, "gid": 0}, "args": ["/bin/true"], "cwd": "/", "env": ["PATH=/bin"],
+            "capabilities": {"bounding": caps, "effective": caps, "permitted": caps}},
+        "mounts": [mount("/proc", "proc", &["nosuid", "noexec", "nodev"]), mount("/dev", "tmpfs", &["nosuid", "mode=755"]),
+            mount("/dev/pts", "devpts", &["newinstance", "ptmxmode=0666"]), mount("/dev/mqueue", "mqueue", &["nosuid"]),
+            mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"])],
+        "linux": {"cgroupsPath": "/bench", "resources": {"devices": devices},
+            "namespaces": [{"type": "mount"}, {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}, {"type": "cgroup"}]}})
+}
+
 /// Builds the layout of the image; answers its folder. What a mirror does not have is left out: its rows say so.
-pub fn image(paths: &Paths, step: &Step) -> Result<(PathBuf, String)> {
+pub fn image(paths: &Paths, artifacts: &Artifacts, step: &Step) -> Result<(PathBuf, String)> {
     step.say("building the timing program");
     let mut build = run::cargo(&paths.root);
     build.args(["build", "--release", "--package", "rk-cri", "--example", "measure"]);
@@ -32,6 +59,7 @@ pub fn image(paths: &Paths, step: &Step) -> Result<(PathBuf, String)> {
     let busybox = packages.unpacked(step, SUITE, "busybox-static", BUSYBOX)?;
     let mut entries = busybox_entries(&busybox)?;
     entries.push(file("bin/measure", &paths.target.join(MEASURE))?);
+    entries.push(file("bin/rk-shim", &artifacts.binaries.join("rk-shim"))?);
     let mut missing = Vec::new();
     for (package, program) in PROGRAMS {
         match packages.unpacked_closure(step, SUITE, package, program).and_then(|home| found(&home, program)) {

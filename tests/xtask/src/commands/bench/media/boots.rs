@@ -87,6 +87,7 @@ fn boot(bench: &Bench, medium: Medium) -> Result<Times> {
         registry: "http://10.0.2.2:1".into(),
         time_servers: Vec::new(),
         kubelet: serde_json::Value::Null,
+        node_mask: None,
         swap_mib: 0,
     };
     let seed = dir.join("cidata.img");

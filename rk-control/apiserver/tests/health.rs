@@ -1,0 +1,73 @@
+//! What the server says of its own health.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Cluster, until};
+use tokio::net::TcpListener;
+
+#[tokio::test]
+async fn health_is_told_check_by_check() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    until("readiness", async || admin.get("/readyz").await.code == 200).await;
+    let text = async |path: &str| {
+        let answer = admin.get(path).await;
+        assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8", "{path}");
+        (answer.code.as_u16(), String::from_utf8_lossy(&answer.body).into_owned())
+    };
+    for endpoint in ["healthz", "livez", "readyz"] {
+        assert_eq!(text(&format!("/{endpoint}")).await, (200, "ok".to_owned()));
+        let (code, told) = text(&format!("/{endpoint}?verbose")).await;
+        assert_eq!(code, 200);
+        assert!(told.starts_with("[+]ping ok\n[+]log ok\n[+]etcd ok\n"), "{told}");
+        assert!(told.contains("\n[+]poststarthook/rbac/bootstrap-roles ok\n"), "{told}");
+        assert!(told.ends_with(&format!("ok\n{endpoint} check passed\n")), "{told}");
+        assert_eq!(told.contains("[+]etcd-readiness ok\n[+]informer-sync ok\n"), endpoint == "readyz", "{told}");
+        for check in ["ping", "etcd", "poststarthook/rbac/bootstrap-roles"] {
+            assert_eq!(text(&format!("/{endpoint}/{check}")).await, (200, "ok".to_owned()), "{check}");
+        }
+        assert_eq!(text(&format!("/{endpoint}/nonesuch")).await.0, 404);
+    }
+    assert_eq!(text("/livez/etcd-readiness").await.0, 404, "it is a matter of readiness alone");
+    let (_, told) = text("/livez?verbose&exclude=etcd&exclude=nonesuch&exclude=more").await;
+    assert!(told.contains("[+]etcd excluded: ok\n"), "{told}");
+    let warning = "warn: some health checks cannot be excluded: no matches for \"more\",\"nonesuch\"\n";
+    assert!(told.contains(warning), "{told}");
+    let root = admin.get("/").await.ok();
+    assert!(root["paths"].as_array().unwrap().contains(&json!("/readyz/poststarthook/crd-informer-synced")));
+
+    cluster.server.shutdown();
+    let (code, told) = text("/readyz").await;
+    assert_eq!(code, 500, "{told}");
+    assert!(told.ends_with("[-]shutdown failed: reason withheld\nreadyz check failed\n"), "{told}");
+    assert_eq!(text("/readyz/shutdown").await, (500, "internal server error: process is shutting down\n".to_owned()));
+    assert_eq!(text("/livez").await.0, 200, "who shuts down is alive");
+    assert_eq!(text("/readyz?exclude=shutdown").await.0, 200);
+}
+
+#[tokio::test]
+async fn an_aggregated_api_that_hangs_keeps_no_server_from_being_ready() {
+    const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    // The kernel takes connections, and nobody ever speaks on them.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "silent"},
+        "spec": {"type": "ExternalName", "externalName": "localhost"}});
+    admin.create("/api/v1/namespaces/default/services", &service).await.ok();
+    let api = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": "v1.silent.example.com"},
+        "spec": {"group": "silent.example.com", "version": "v1", "groupPriorityMinimum": 1000, "versionPriority": 10,
+            "insecureSkipTLSVerify": true,
+            "service": {"namespace": "default", "name": "silent", "port": silent.local_addr().unwrap().port()}}});
+    admin.create(API_SERVICES, &api).await.ok();
+    let Cluster { server, dir, store, .. } = cluster;
+    server.shutdown();
+    drop((server, store));
+    let again = Cluster::start_in(dir).await;
+    let admin = again.admin();
+    until("readiness", async || admin.get("/readyz").await.code == 200).await;
+    let api = admin.get(&format!("{API_SERVICES}/v1.silent.example.com")).await.ok();
+    assert_eq!(api["status"]["conditions"][0], Value::Null, "nobody waited for the verdict");
+    assert_eq!(admin.get("/apis/silent.example.com/v1/things").await.code, 503);
+}

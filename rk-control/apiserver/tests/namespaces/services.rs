@@ -1,0 +1,153 @@
+//! Addresses and ports of Services.
+
+use rk_apiserver::Config;
+use serde_json::{Value, json};
+
+use crate::SERVICES;
+use crate::support::{Cluster, until};
+
+#[tokio::test]
+async fn services_get_addresses_and_ports_that_nobody_else_has() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let service = |name: &str, kind: &str| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"type": kind, "ports": [{"port": 80}]}});
+    let creations = (0..40).map(|index| {
+        let (admin, service) = (admin.clone(), service(&format!("s{index}"), "NodePort"));
+        async move { admin.create(SERVICES, &service).await.ok() }
+    });
+    let made: Vec<Value> = futures::future::join_all(creations).await;
+    let distinct = |path: &dyn Fn(&Value) -> Value| {
+        let mut all: Vec<String> = made.iter().map(|service| path(service).to_string()).collect();
+        all.sort();
+        all.dedup();
+        all.len()
+    };
+    assert_eq!(distinct(&|service| service["spec"]["clusterIP"].clone()), 40);
+    assert_eq!(distinct(&|service| service["spec"]["ports"][0]["nodePort"].clone()), 40);
+    let mut taken = service("taken", "ClusterIP");
+    taken["spec"]["clusterIP"] = json!("10.96.0.1");
+    let (code, message) = admin.create(SERVICES, &taken).await.failure();
+    assert_eq!(code, 422);
+    assert!(message.contains("provided IP is already allocated"), "{message}");
+    admin.delete(&format!("{SERVICES}/s0")).await.ok();
+    let freed = made[0]["spec"]["clusterIP"].clone();
+    taken["spec"]["clusterIP"] = freed.clone();
+    assert_eq!(admin.create(SERVICES, &taken).await.ok()["spec"]["clusterIP"], freed);
+}
+
+#[tokio::test]
+async fn node_ports_come_from_the_upper_band_and_can_be_asked_for() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let service = |name: &str, port: Value| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"type": "NodePort", "ports": [port]}})
+    };
+    for index in 0..20 {
+        let made = admin.create(SERVICES, &service(&format!("s{index}"), json!({"port": 80}))).await.ok();
+        let port = made["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
+        assert!((30086..=32767).contains(&port), "{port}");
+    }
+    let asked = admin.create(SERVICES, &service("asked", json!({"port": 80, "nodePort": 30001}))).await.ok();
+    assert_eq!(asked["spec"]["ports"][0]["nodePort"], 30001);
+    for (port, why) in [
+        (30001, "provided port is already allocated"),
+        (8080, "provided port is not in the valid range. The range of valid ports is 30000-32767"),
+    ] {
+        let (code, message) =
+            admin.create(SERVICES, &service("refused", json!({"port": 80, "nodePort": port}))).await.failure();
+        let place = format!("spec.ports[0].nodePort: Invalid value: {port}: {why}");
+        assert!(code == 422 && message.ends_with(&place), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn services_of_two_families_get_an_address_of_each() {
+    let dual = Config {
+        service_cidrs: ["10.96.0.0/16", "fd00:10:96::/112"].map(|range| range.parse().unwrap()).to_vec(),
+        ..Config::default()
+    };
+    let cluster = Cluster::start_with(tempfile::tempdir().unwrap(), dual).await;
+    let admin = cluster.admin();
+    let service = |name: &str, more: Value| {
+        let mut service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": more});
+        service["spec"]["ports"] = json!([{"port": 80}]);
+        service
+    };
+    for (name, asked, policy, families) in [
+        ("plain", json!({}), "SingleStack", vec!["IPv4"]),
+        ("six", json!({"ipFamilies": ["IPv6"]}), "SingleStack", vec!["IPv6"]),
+        ("both", json!({"ipFamilyPolicy": "PreferDualStack"}), "PreferDualStack", vec!["IPv4", "IPv6"]),
+        (
+            "turned",
+            json!({"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6", "IPv4"]}),
+            "RequireDualStack",
+            vec!["IPv6", "IPv4"],
+        ),
+    ] {
+        let spec = admin.create(SERVICES, &service(name, asked)).await.ok()["spec"].clone();
+        assert_eq!((&spec["ipFamilyPolicy"], &spec["ipFamilies"]), (&json!(policy), &json!(families)), "{name}");
+        let addresses: Vec<&str> = spec["clusterIPs"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(spec["clusterIP"], addresses[0], "{name}");
+        let found: Vec<&str> =
+            addresses.iter().map(|ip| if ip.starts_with("fd00:10:96::") { "IPv6" } else { "IPv4" }).collect();
+        assert_eq!(found, families, "{name}: {addresses:?}");
+        for address in addresses {
+            let record = admin.get(&format!("/apis/networking.k8s.io/v1/ipaddresses/{address}")).await.ok();
+            assert_eq!(record["spec"]["parentRef"]["name"], name);
+        }
+    }
+    let single = Cluster::start().await;
+    let asked = service("both", json!({"ipFamilyPolicy": "RequireDualStack"}));
+    let (code, message) = single.admin().create(SERVICES, &asked).await.failure();
+    assert!(code == 422 && message.contains("this cluster is not configured for dual-stack services"), "{message}");
+}
+
+#[tokio::test]
+async fn every_service_address_has_its_record_and_ranges_come_and_go() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let services = "/api/v1/namespaces/default/services";
+    let addresses = "/apis/networking.k8s.io/v1/ipaddresses";
+    let ranges = "/apis/networking.k8s.io/v1/servicecidrs";
+    let record = |address: &str| format!("{addresses}/{address}");
+
+    let kubernetes = admin.get(&record("10.96.0.1")).await.ok();
+    assert_eq!(kubernetes["spec"]["parentRef"]["name"], "kubernetes");
+    let service = json!({"metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}});
+    let dry = admin.create(&format!("{services}?dryRun=All"), &service).await.ok();
+    assert_eq!(admin.get(&record(dry["spec"]["clusterIP"].as_str().unwrap())).await.code, 404);
+    let made = admin.create(services, &service).await.ok();
+    let address = made["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    let own = admin.get(&record(&address)).await.ok();
+    assert_eq!(
+        own["spec"]["parentRef"],
+        json!({"group": "", "resource": "services", "namespace": "default", "name": "a"})
+    );
+    assert_eq!(own["metadata"]["labels"]["ipaddress.kubernetes.io/managed-by"], "ipallocator.k8s.io");
+
+    // Somebody else's record takes an address out of use.
+    let foreign = json!({"metadata": {"name": "10.96.7.7"}, "spec": {"parentRef": {"resource": "gateways", "name": "g", "namespace": "default"}}});
+    admin.create(addresses, &foreign).await.ok();
+    let pinned = json!({"metadata": {"name": "b"}, "spec": {"clusterIP": "10.96.7.7", "ports": [{"port": 80}]}});
+    let (code, message) = admin.create(services, &pinned).await.failure();
+    assert!(code == 422 && message.contains("already allocated"), "{message}");
+
+    // A record that somebody removed is written again.
+    admin.delete(&record(&address)).await.ok();
+    until("the record", || async { admin.get(&record(&address)).await.code == 200 }).await;
+    admin.delete(&format!("{services}/a")).await.ok();
+    assert_eq!(admin.get(&record(&address)).await.code, 404);
+
+    let more = json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.50.0.0/24"]}});
+    admin.create(ranges, &more).await.ok();
+    let state = || async { admin.get(&format!("{ranges}/more")).await.json() };
+    until("its readiness", || async { state().await["status"]["conditions"][0]["status"] == "True" }).await;
+    let wanted = json!({"metadata": {"name": "c"}, "spec": {"clusterIP": "10.50.0.9", "ports": [{"port": 80}]}});
+    admin.create(services, &wanted).await.ok();
+    admin.delete(&format!("{ranges}/more")).await.ok();
+    until("its end's beginning", || async { state().await["status"]["conditions"][0]["reason"] == "Terminating" })
+        .await;
+    admin.delete(&format!("{services}/c")).await.ok();
+    until("its end", || async { admin.get(&format!("{ranges}/more")).await.code == 404 }).await;
+}

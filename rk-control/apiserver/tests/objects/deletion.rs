@@ -1,0 +1,87 @@
+//! How objects go.
+
+use http::Method;
+use serde_json::json;
+
+use crate::MERGE;
+use crate::support::{Cluster, MAPS, PODS, config_map, pod};
+
+#[tokio::test]
+async fn finalizers_hold_a_deleted_object_until_they_are_gone() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let mut map = config_map("a", json!({}));
+    map["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    admin.create(MAPS, &map).await.ok();
+    let path = format!("{MAPS}/a");
+    let waiting = admin.delete(&path).await.ok();
+    assert!(waiting["metadata"]["deletionTimestamp"].is_string());
+    assert_eq!(admin.delete(&path).await.code, 200);
+    admin.patch(&path, MERGE, &json!({"metadata": {"finalizers": null}})).await.ok();
+    assert_eq!(admin.get(&path).await.code, 404);
+}
+
+#[tokio::test]
+async fn propagation_policies_become_finalizers() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for (policy, finalizer) in [("Foreground", "foregroundDeletion"), ("Orphan", "orphan")] {
+        admin.create(MAPS, &config_map("a", json!({}))).await.ok();
+        let path = format!("{MAPS}/a");
+        let waiting = admin.delete(&format!("{path}?propagationPolicy={policy}")).await.ok();
+        assert_eq!(waiting["metadata"]["finalizers"], json!([finalizer]));
+        admin.patch(&path, MERGE, &json!({"metadata": {"finalizers": null}})).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn a_scheduled_pod_dies_gracefully_and_an_unscheduled_one_at_once() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.create(PODS, &pod("waiting")).await.ok();
+    let gone = admin.delete(&format!("{PODS}/waiting")).await.ok();
+    assert_eq!(gone["kind"], "Pod");
+    assert_eq!(admin.get(&format!("{PODS}/waiting")).await.code, 404);
+
+    admin.create(PODS, &pod("placed")).await.ok();
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "placed"}, "target": {"kind": "Node", "name": "n1"}});
+    admin.create(&format!("{PODS}/placed/binding"), &binding).await.ok();
+    let (code, message) = admin.create(&format!("{PODS}/placed/binding"), &binding).await.failure();
+    assert_eq!(code, 409);
+    assert!(message.contains("is already assigned to node \"n1\""), "{message}");
+    let dying = admin.delete(&format!("{PODS}/placed")).await.ok();
+    assert_eq!(dying["metadata"]["deletionGracePeriodSeconds"], 30);
+    let sooner = admin.delete(&format!("{PODS}/placed?gracePeriodSeconds=5")).await.ok();
+    assert_eq!(sooner["metadata"]["deletionGracePeriodSeconds"], 5);
+    let later = admin.delete(&format!("{PODS}/placed?gracePeriodSeconds=60")).await.ok();
+    assert_eq!(later["metadata"]["deletionGracePeriodSeconds"], 5);
+    admin.delete(&format!("{PODS}/placed?gracePeriodSeconds=0")).await.ok();
+    assert_eq!(admin.get(&format!("{PODS}/placed")).await.code, 404);
+}
+
+#[tokio::test]
+async fn deletion_preconditions_are_held() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.create(MAPS, &config_map("a", json!({}))).await.ok();
+    let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": "other"}});
+    let (code, message) = admin.send(Method::DELETE, &format!("{MAPS}/a"), &options).await.failure();
+    assert_eq!(code, 409);
+    assert!(message.contains("Precondition failed: UID in precondition: other"), "{message}");
+}
+
+#[tokio::test]
+async fn a_collection_is_deleted_by_selector() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for (name, keep) in [("a", "no"), ("b", "no"), ("c", "yes")] {
+        let mut map = config_map(name, json!({}));
+        map["metadata"]["labels"] = json!({"keep": keep});
+        admin.create(MAPS, &map).await.ok();
+    }
+    let deleted = admin.delete(&format!("{MAPS}?labelSelector=keep%3Dno")).await.ok();
+    assert_eq!(deleted["items"].as_array().unwrap().len(), 2);
+    let left = admin.get(MAPS).await.ok();
+    assert_eq!(left["items"][0]["metadata"]["name"], "c");
+    assert_eq!(left["items"].as_array().unwrap().len(), 1);
+}

@@ -1,0 +1,49 @@
+//! What pods have of the node for themselves: given when they are taken, taken back when they have ended.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::{Handle, Manager};
+use crate::admission::Refusal;
+use crate::pod::spec;
+
+impl Manager {
+    /// Gives the pod what it wants for itself; the containers of all others make room at once.
+    pub(super) fn give_own(&self, pod: &Pod) -> Result<(), Refusal> {
+        self.take_back();
+        if self.context.give_own(pod)? {
+            self.workers.values().for_each(|handle| handle.wake.notify_one());
+        }
+        Ok(())
+    }
+
+    /// Whether the pod of a worker takes something of the node: until it has ended, and beyond if it runs again then.
+    pub(super) fn takes(&self, handle: &Handle) -> bool {
+        let on = !handle.refused && !handle.task.is_finished();
+        on && (handle.returns() || !self.has_ended(handle.desired.borrow().pod()))
+    }
+
+    /// Takes back what pods had for themselves that have ended or are gone.
+    pub(super) fn take_back(&self) {
+        // Before the first list is here, pods that run may have no worker yet.
+        if !self.synced {
+            return;
+        }
+        let holders = self.workers.iter().filter(|(_, h)| self.takes(h)).map(|(uid, _)| uid.clone()).collect();
+        self.keep(&holders);
+    }
+
+    pub(super) fn keep(&self, holders: &BTreeSet<String>) {
+        self.context.devices.keep(holders);
+        self.context.memory.keep(holders);
+        if self.context.cpus.keep(holders) {
+            self.workers.values().for_each(|handle| handle.wake.notify_one());
+        }
+    }
+
+    pub(super) fn has_ended(&self, pod: &Pod) -> bool {
+        let phase = |s: &k8s_openapi::api::core::v1::PodStatus| spec::terminal_phase(s.phase.as_deref());
+        pod.status.as_ref().is_some_and(phase) || self.context.status.latest(spec::uid(pod)).as_ref().is_some_and(phase)
+    }
+}

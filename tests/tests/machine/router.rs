@@ -1,0 +1,67 @@
+//! IPv6 as a router gives it: an address by its advertisements, another by DHCPv6, on a card that is known by its driver; and a card that is
+//! known by its place, which wants none of it.
+
+use super::links::{has, rows, start, told};
+use rk_qemu::switch::{Offer, Router, Switch};
+use rk_qemu::vm::{Machine, Nic, VmSpec};
+use rk_tests::{eventually, limit};
+use serde_json::Value;
+use std::net::Ipv6Addr;
+
+const NETWORK: &str = r#"
+network:
+  interfaces:
+    - {match: {mac: "52:54:00:00:00:01"}, dhcp: true}
+    - {match: {driver: e1000e}, dhcp6: true}
+    - {match: {path: "0000:00:11.0"}, addresses: [192.168.60.2/24], acceptRA: false}
+"#;
+/// The card of another driver, and the one at that place.
+const CARDS: [(&str, &str, u8); 2] =
+    [("52:54:00:00:00:12", "e1000e", 0x10), ("52:54:00:00:00:13", "virtio-net-pci", 0x11)];
+const OFFER: Offer = Offer {
+    prefix: Ipv6Addr::new(0xfd00, 0x60, 0, 0, 0, 0, 0, 0),
+    lease: Ipv6Addr::new(0xfd00, 0x60, 0, 0, 0, 0, 0, 0x1234),
+    nameserver: Ipv6Addr::new(0xfd00, 0x60, 0, 0, 0, 0, 0, 0x53),
+};
+/// What the kernel makes of the prefix and the card's address (RFC 4291, appendix A).
+const MADE: &str = "fd00:60::5054:ff:fe00:12/64";
+
+/// Both cards hear the router, which is there before them.
+fn cards(mut spec: VmSpec, switch: &Switch) -> VmSpec {
+    spec.machine = Machine::Q35;
+    CARDS.into_iter().fold(spec, |spec, (mac, model, place)| {
+        let (_, socket) = switch.add_port().expect("port");
+        spec.nic(Nic::Card { mac: mac.to_owned(), socket, model, place })
+    })
+}
+
+fn link<'a>(told: &'a Value, mac: &str) -> Option<&'a Value> {
+    rows(told, "interfaces").find(|link| link["mac"].as_str() == Some(mac))
+}
+
+#[test]
+fn a_router_s_prefix_and_dhcpv6_give_addresses_to_a_card_known_by_its_driver_and_none_to_one_known_by_its_place() {
+    let mut router = None;
+    let (guest, _switch) = start("router", NETWORK, |spec, switch| {
+        router = Some(Router::start(switch, OFFER).expect("a router"));
+        cards(spec, switch)
+    });
+    guest.answers();
+    let lease = format!("{}/128", OFFER.lease);
+    let told = eventually("the addresses", limit(60), || {
+        let told = told(&guest, "interfaces");
+        let all = |mac: &str, wanted: &[&str]| {
+            link(&told, mac).is_some_and(|link| wanted.iter().all(|address| has(link, address)))
+        };
+        if all(CARDS[0].0, &[MADE, &lease]) && all(CARDS[1].0, &["192.168.60.2/24"]) {
+            return Ok(told);
+        }
+        Err(told.to_string())
+    });
+    let refused = link(&told, CARDS[1].0).expect("the card at its place");
+    assert!(!refused.to_string().contains("fd00:60:"), "it listened to the router: {refused}");
+    let resolvers = guest.rkctl(&["node", "read", "/etc/resolv.conf"]).good();
+    assert!(resolvers.contains(&format!("nameserver {}", OFFER.nameserver)), "{resolvers}");
+    // It was there until here.
+    drop(router);
+}
