@@ -31,7 +31,7 @@ use crate::http::Body;
 use event::Event;
 use figures::Figures;
 pub use log::LogConfig;
-pub use policy::{Level, Policy, PolicyError, Stage};
+pub use policy::{Level, Policy, PolicyError};
 pub use recording::{Asked, Recording};
 use sink::Sink;
 
