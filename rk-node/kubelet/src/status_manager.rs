@@ -238,9 +238,11 @@ impl StatusManager {
                         tracing::warn!(pod = %spec::describe(&entry.pod), "the pod's status is refused: {}", status.message);
                         break;
                     }
-                    match api.get_opt(name).await? {
+                    match unless_forbidden(api.get_opt(name).await)? {
                         Some(fresh) if fresh.metadata.uid.as_deref() == Some(uid) => current = fresh,
-                        _ => return Ok(true),
+                        Some(_) => return Ok(true),
+                        // Gone, or its name is that of another node's pod by now; the worker forgets it when the watch tells.
+                        None => return Ok(false),
                     }
                 }
                 Err(kube::Error::Api(status)) if status.code == 404 => return Ok(!of_file),
