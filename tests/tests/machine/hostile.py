@@ -14,6 +14,8 @@ DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 LIMIT = 60
+# Connections that are served at once.
+PLACES = 32
 
 host, port = sys.argv[1].rsplit(":", 1)
 with open(sys.argv[2]) as proto:
@@ -128,6 +130,9 @@ for said in strange:
         pass
     # Left open, as whoever hangs does.
     idle.append(tls)
+
+# As many as there are places shake hands and say nothing: they are hung up on, and who comes then is heard.
+silent = [dial() for _ in range(PLACES)]
 
 # Others are heard all the same.
 Peer().call("Version", message(b""))
