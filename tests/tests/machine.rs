@@ -317,9 +317,10 @@ fn noise(address: SocketAddr) {
 }
 
 #[test]
-fn a_config_comes_from_a_url_on_the_command_line() {
+fn a_config_comes_from_a_url_on_the_command_line_before_one_of_a_drive() {
     let dir = folder("url");
     let config = paper(&Operator::new(&artifacts(), &dir), &dir);
+    let other = format!("{config}\nhostname: other\n");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listen");
     let port = listener.local_addr().expect("address").port();
     std::thread::spawn(move || {
@@ -331,7 +332,7 @@ fn a_config_comes_from_a_url_on_the_command_line() {
         }
     });
     let word = format!("rk.config=http://10.0.2.2:{port}/worker.yaml");
-    let mut guest = boot("url", &dir, None, &[&word]);
+    let mut guest = boot("url", &dir, Some(&other), &[&word]);
     guest.says("config accepted from http://10.0.2.2");
     guest.answers();
 }
