@@ -5,6 +5,8 @@ use rk_config::ALIVE_PATH;
 use rk_supervise::{Millis, State};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 const DEVICE: &str = "/dev/watchdog";
@@ -18,8 +20,8 @@ const LEAST_PATIENCE: Millis = 60_000;
 const LONGEST_STEP: Millis = 2 * FEED_EVERY;
 /// An agent that ends sooner has not lived, however often it is started: its sign of life comes every ten seconds.
 const FLEETING: Millis = 15_000;
-/// How long writing back and unmounting may take at the end of the machine.
-const LAST_PATIENCE: Millis = 300_000;
+/// How long one step may keep PID 1: writing back and unmounting at the end of the machine, opening a disk.
+const LONGEST_WORK: Millis = 300_000;
 
 /// How long the node agent may be away, from the value of `rk.watchdog=`; `None` when nobody is to watch.
 pub fn patience(word: Option<&str>) -> Option<Millis> {
@@ -105,17 +107,24 @@ impl Watchdog {
         Watchdog { device, judge: Judge::new(now, patience.unwrap_or(PATIENCE)), next: now, starving: false }
     }
 
-    /// Has it fed from now on by a thread of its own, for as long as the last steps of a machine may take: writing back and unmounting keep
-    /// PID 1 longer than the device waits. It stays armed, and bites when they hang.
-    pub fn feed_to_the_end(&mut self, journal: &mut Journal) {
-        let Some(mut device) = self.device.take() else { return };
-        let feeding = std::thread::Builder::new().spawn(move || {
-            for _ in 0..LAST_PATIENCE / FEED_EVERY {
-                let _ = device.write_all(b".");
-                std::thread::sleep(Duration::from_millis(FEED_EVERY));
-            }
+    /// Has it fed by a thread of its own while PID 1 is busy with one long step: opening an encrypted disk, the last steps of the machine.
+    /// Until the answer is dropped, and for five minutes at most: it stays armed, and bites when the step hangs. Nothing without a device.
+    pub fn feed_meanwhile(&self, journal: &mut Journal) -> Feeding {
+        let (hold, done) = mpsc::channel();
+        let every = Duration::from_millis(FEED_EVERY);
+        let device = self.device.as_ref().map(File::try_clone);
+        let started = device.map(|device| {
+            device.and_then(|device| thread::Builder::new().spawn(move || keep_feeding(device, &done, every)))
         });
-        journal.check("feeding the watchdog to the end", feeding.map(drop));
+        let thread = match started {
+            Some(Ok(thread)) => Some(thread),
+            Some(Err(err)) => {
+                journal.failed("feeding the watchdog meanwhile", &err);
+                None
+            }
+            None => None,
+        };
+        Feeding { hold: Some(hold), thread }
     }
 
     /// Feeds it when that is due.
@@ -139,6 +148,31 @@ impl Watchdog {
     /// When [`Watchdog::tick`] is due.
     pub fn next(&self) -> Option<Millis> {
         self.device.as_ref().map(|_| self.next)
+    }
+}
+
+/// The watchdog is fed until this is dropped. PID 1 has one thread again then: it forks.
+#[derive(Debug)]
+pub struct Feeding {
+    hold: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Feeding {
+    fn drop(&mut self) {
+        drop(self.hold.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn keep_feeding(mut device: impl Write, done: &Receiver<()>, every: Duration) {
+    for _ in 0..LONGEST_WORK / FEED_EVERY {
+        let _ = device.write_all(b".");
+        if done.recv_timeout(every) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
     }
 }
 
@@ -224,6 +258,18 @@ mod tests {
             fed = judge.feed((round + 1) * FEED_EVERY, Agent::Away, sign(round));
         }
         assert!(!fed);
+    }
+
+    #[test]
+    fn a_long_step_is_fed_until_it_is_done_and_not_for_ever() {
+        let (hold, done) = mpsc::channel();
+        let mut fed: Vec<u8> = Vec::new();
+        keep_feeding(&mut fed, &done, Duration::ZERO);
+        assert_eq!(fed.len() as u64, LONGEST_WORK / FEED_EVERY);
+        fed.clear();
+        drop(hold);
+        keep_feeding(&mut fed, &done, Duration::from_secs(60));
+        assert_eq!(fed, b".");
     }
 
     #[test]
