@@ -76,6 +76,7 @@ impl Machine {
         if self.storage.locked.is_empty() {
             return Err("nothing is locked".to_owned());
         }
+        let _fed = self.watchdog.feed_meanwhile(&mut self.journal);
         // The log lies where the disk is mounted over.
         self.journal.close();
         self.storage.mount(&mut self.journal, &self.settings.cmdline, Some(&passphrase));

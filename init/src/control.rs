@@ -129,10 +129,13 @@ impl Machine {
                 self.begin_end(End::Reboot, &format!("the machine API, to reset {words}"));
                 String::new()
             }),
-            Request::Seed(disk) => adopt::offered().and_then(|config| seed::seed(&disk, &config)).map(|()| {
-                self.journal.say(format_args!("{disk} has a config of its own"));
-                String::new()
-            }),
+            Request::Seed(disk) => {
+                let _fed = self.watchdog.feed_meanwhile(&mut self.journal);
+                adopt::offered().and_then(|config| seed::seed(&disk, &config)).map(|()| {
+                    self.journal.say(format_args!("{disk} has a config of its own"));
+                    String::new()
+                })
+            }
             Request::Reboot => {
                 self.begin_end(End::Reboot, "the machine API");
                 Ok(String::new())

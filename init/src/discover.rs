@@ -16,6 +16,8 @@ const DRIVES: [(&str, &str); 2] = [("cidata", "user-data"), ("config-2", "openst
 const FIRMWARE: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/rk/config/raw";
 /// Below [`rk_config::STATE_DIR`].
 pub const KEPT: &str = "machine.yaml";
+const ELSEWHERE: &str =
+    "no machine config yet: it is at the address that rk.config= tells, and is fetched once there is a network";
 const DRIVE_MOUNT: &str = "/run/rk/cidata";
 const BUILT_IN: &str = "/usr/share/rk/machine.yaml";
 
@@ -78,7 +80,9 @@ pub fn look(journal: &mut Journal, cmdline: &str) -> Found {
     match rk_config::from_cmdline(cmdline) {
         Some(Ok(CmdlineConfig::Text(text))) => return judge(Source::CommandLine, Ok(text), None),
         Some(Err(err)) => return judge(Source::CommandLine, Err(err.to_string()), None),
-        Some(Ok(CmdlineConfig::Url(_))) | None => {}
+        // It takes a network, and whoever wrote it there means no drive that somebody plugs in.
+        Some(Ok(CmdlineConfig::Url(_))) => return Found::Refused(vec![ELSEWHERE.to_owned()]),
+        None => {}
     }
     let is_drive = |label: &str| DRIVES.iter().any(|(name, _)| label.eq_ignore_ascii_case(name));
     let drives = datadisk::find(journal, |found| ["vfat", "iso9660"].contains(&found.fstype) && is_drive(&found.label));
@@ -164,6 +168,12 @@ fn local_hostname(meta: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_on_the_command_line_leaves_no_turn_to_drives() {
+        let found = look(&mut Journal::default(), "quiet rk.config=https://a/b rk.config.sha256=00");
+        assert!(matches!(&found, Found::Refused(lines) if *lines == [ELSEWHERE]), "{found:?}");
+    }
 
     #[test]
     fn a_refused_config_is_told_field_by_field() {

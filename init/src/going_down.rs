@@ -84,6 +84,7 @@ impl GoingDown {
     }
 
     fn finish(&self, machine: &mut Machine) -> SysError {
+        let _fed = machine.watchdog.feed_meanwhile(&mut machine.journal);
         // Killed processes hold files until they are reaped; bounded by the number of rounds.
         for _ in 0..200 {
             while let Ok(Some(_)) = rk_sys::reap_one() {}

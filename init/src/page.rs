@@ -13,6 +13,8 @@ use std::os::unix::fs::OpenOptionsExt;
 const ADDRESSES: &str = "/run/rk/addresses";
 /// Written by the node agent: `True` or `False`, then why.
 const NODE_STATUS: &str = "/run/rk/node-status";
+/// Columns of the narrowest screen, less what a line begins with: a line that wraps would push the first ones away.
+const WIDTH: usize = 75;
 /// The first virtual terminal; machines with a serial console alone have none.
 const SCREEN: &str = "/dev/tty1";
 const LOOK_EVERY: Millis = 3_000;
@@ -39,6 +41,7 @@ struct Facts<'a> {
     addresses: &'a str,
     role: Option<Role>,
     node: &'a str,
+    invitation: &'a str,
     troubles: Vec<&'a str>,
 }
 
@@ -60,11 +63,14 @@ impl Page {
         }
         self.next = now + LOOK_EVERY;
         let (hostname, addresses, node) = (short("/proc/sys/kernel/hostname"), short(ADDRESSES), short(NODE_STATUS));
+        // Of before, once there is a config.
+        let invitation = if role.is_none() { short(rk_config::INVITATION_PATH) } else { String::new() };
         let facts = Facts {
             hostname: hostname.trim(),
             addresses: &addresses,
             role,
             node: &node,
+            invitation: &invitation,
             troubles: journal.events().newest_with(&TROUBLE, MOST_TROUBLES),
         };
         let summary = summary(&facts);
@@ -127,9 +133,15 @@ fn screen(facts: &Facts<'_>) -> String {
     ] {
         text.push_str(&format!("  {name:<11}{value}\n"));
     }
+    if !facts.invitation.is_empty() {
+        text.push_str("\n  give it a config\n");
+    }
+    for line in facts.invitation.lines() {
+        text.push_str(&format!("    {line}\n"));
+    }
     text.push_str("\n  latest troubles\n");
     for trouble in &facts.troubles {
-        let line: String = trouble.chars().take(100).collect();
+        let line: String = trouble.chars().take(WIDTH).collect();
         text.push_str(&format!("    {line}\n"));
     }
     if facts.troubles.is_empty() {
@@ -144,7 +156,8 @@ mod tests {
     use super::*;
 
     fn facts<'a>(role: Option<Role>, node: &'a str) -> Facts<'a> {
-        Facts { hostname: "n1", addresses: "10.0.2.15/24\n", role, node, troubles: vec!["netd exited with code 1"] }
+        let (invitation, troubles) = ("", vec!["netd exited with code 1"]);
+        Facts { hostname: "n1", addresses: "10.0.2.15/24\n", role, node, invitation, troubles }
     }
 
     #[test]
@@ -163,5 +176,15 @@ mod tests {
         for wanted in ["n1", "10.0.2.15/24", "control-plane", "told nothing yet", "netd exited with code 1", "rkctl"] {
             assert!(text.contains(wanted), "{text}");
         }
+    }
+
+    #[test]
+    fn the_screen_of_a_machine_that_waits_shows_its_fingerprint_and_no_line_wraps() {
+        let (long, invitation) = ("x".repeat(200), "rkctl node apply FILE --fingerprint\nsha256:00ff\n");
+        let waits = Facts { invitation, troubles: vec![long.as_str(); MOST_TROUBLES], ..facts(None, "") };
+        let text = screen(&waits);
+        assert!(text.contains("    sha256:00ff\n"), "{text}");
+        assert!(text.lines().all(|line| line.len() < 80) && text.lines().count() < 25, "{text}");
+        assert!(!screen(&facts(None, "")).contains("give it a config"));
     }
 }

@@ -73,7 +73,7 @@ pub struct Machine {
     pub(crate) integrity: Integrity,
     signals: SignalQueue,
     keys: Vec<File>,
-    watchdog: Watchdog,
+    pub(crate) watchdog: Watchdog,
     clock: WallClock,
     page: Page,
     more_to_reap: bool,
@@ -196,11 +196,7 @@ impl Machine {
     /// What is done again and again: the watchdog and the status page.
     fn keep_up(&mut self, now: Millis) {
         // A machine on its way down is fed to its end: every phase of that has a deadline of its own.
-        let agent = match self.supervisor.state(NODE).filter(|_| self.down.is_none()) {
-            None => Agent::Unwanted,
-            Some(state) if state.pid().is_some() => Agent::Running,
-            Some(_) => Agent::Away,
-        };
+        let agent = Agent::of(self.supervisor.state(NODE).filter(|_| self.down.is_none()), now);
         self.watchdog.tick(&mut self.journal, now, agent);
         if let Some(step) = self.clock.stepped(now).filter(|_| self.down.is_none()) {
             self.redate(now, step);

@@ -57,6 +57,12 @@ impl Qmp {
         serde_json::from_str(&line).map_err(|e| failed(format!("unreadable answer: {e}")))
     }
 
+    /// What a screen in VGA's text mode shows, in lines of 80 columns, below what scrolled off it. By way of `file`, which QEMU writes.
+    pub fn screen(&mut self, file: &Path) -> Result<String> {
+        self.execute("pmemsave", json!({"val": TEXT_MEMORY, "size": TEXT_BYTES, "filename": file}))?;
+        std::fs::read(file).map(|bytes| text_of(&bytes)).map_err(Error::file("read", file))
+    }
+
     /// Presses the power button: the guest shuts down by itself.
     pub fn powerdown(&mut self) -> Result<()> {
         self.execute("system_powerdown", json!({})).map(drop)
@@ -88,5 +94,32 @@ impl Qmp {
     }
 }
 
+/// Where the text of a VGA card lies, and how much memory it has.
+const TEXT_MEMORY: u64 = 0xb8000;
+const TEXT_BYTES: u64 = 0x8000;
+const COLUMNS: usize = 80;
+
+/// Every other byte is a character, the next one its colours.
+fn text_of(memory: &[u8]) -> String {
+    let shown = |byte: &u8| if (b' '..=b'~').contains(byte) { char::from(*byte) } else { ' ' };
+    let cells: Vec<char> = memory.iter().step_by(2).map(shown).collect();
+    cells.chunks(COLUMNS).map(|line| line.iter().collect::<String>().trim_end().to_owned() + "\n").collect()
+}
+
 /// The id of the uplink's netdev in every machine of ours.
 pub const UPLINK: &str = "uplink";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_screen_is_every_other_byte_in_lines_of_80() {
+        let mut memory: Vec<u8> = [b' ', 7].repeat(2 * COLUMNS);
+        for (column, character) in b"rk 1".iter().enumerate() {
+            memory[2 * (COLUMNS + column)] = *character;
+        }
+        memory[0] = 0xdb;
+        assert_eq!(text_of(&memory), "\nrk 1\n");
+    }
+}

@@ -4,6 +4,7 @@ use rk_qemu::vm::{Machine, Nic, Vm, VmSpec};
 use rk_qemu::{cidata, disk};
 use rk_tests::{artifacts, eventually, limit};
 use std::path::PathBuf;
+use std::process::Command;
 
 /// A machine with an uplink, a data disk, and `config` on a config drive when given.
 fn boot(name: &str, machine: Machine, config: Option<&str>) -> Vm {
@@ -99,6 +100,21 @@ fn a_config_comes_from_the_hypervisor_by_fw_cfg() {
     std::fs::write(&config, orphan()).expect("config");
     spec.fw_cfg = Some(config);
     says(&mut Vm::start(&spec).expect("QEMU"), &["config accepted from fw_cfg: orphan"]);
+}
+
+#[test]
+fn a_config_on_the_command_line_comes_before_one_of_a_drive() {
+    let mut spec = bare("command-line");
+    let (own, seed) = (spec.dir.join("own.yaml"), spec.dir.join("cidata.img"));
+    std::fs::write(&own, orphan()).expect("config");
+    let coded = Command::new("base64").arg("--wrap=0").arg(&own).output().expect("base64");
+    spec.cmdline.push(format!("rk.config=base64:{}", String::from_utf8_lossy(&coded.stdout)));
+    let other = orphan().replace("hostname: orphan", "hostname: other");
+    cidata::create(&seed, &other, "instance-id: boot\n").expect("config drive");
+    says(
+        &mut Vm::start(&spec.drive(&seed, true)).expect("QEMU"),
+        &["config accepted from the kernel command line: orphan"],
+    );
 }
 
 #[test]

@@ -4,14 +4,20 @@
 mod clouds;
 #[path = "machine/hardening.rs"]
 mod hardening;
+#[path = "machine/hostile.rs"]
+mod hostile;
 #[path = "machine/links.rs"]
 mod links;
 #[path = "machine/plane.rs"]
 mod plane;
 #[path = "machine/router.rs"]
 mod router;
+#[path = "machine/screen.rs"]
+mod screen;
 #[path = "machine/telemetry.rs"]
 mod telemetry;
+#[path = "machine/terminal.rs"]
+mod terminal;
 #[path = "machine/watchdog.rs"]
 mod watchdog;
 
@@ -48,6 +54,11 @@ fn folder(name: &str) -> PathBuf {
 
 /// Boots in a folder; `config` goes on a config drive.
 fn boot(name: &str, dir: &Path, config: Option<&str>, words: &[&str]) -> Guest {
+    boot_as(name, dir, config, words, |_| {})
+}
+
+/// As [`boot`], on a machine that is changed before.
+fn boot_as(name: &str, dir: &Path, config: Option<&str>, words: &[&str], change: impl FnOnce(&mut VmSpec)) -> Guest {
     let artifacts = artifacts();
     let mut spec = VmSpec::new(name, dir, artifacts.accel, &artifacts.kernel, Some(&artifacts.initramfs));
     spec.cmdline.extend(words.iter().map(|word| (*word).to_owned()));
@@ -62,6 +73,7 @@ fn boot(name: &str, dir: &Path, config: Option<&str>, words: &[&str]) -> Guest {
     let forwards = vec![Forward { host: node, guest: PORT }, Forward { host: figures, guest: FIGURES }];
     spec = spec.drive(&dir.join("data.img"), false);
     spec = spec.nic(Nic::Uplink { mac: "52:54:00:00:00:01".into(), forwards });
+    change(&mut spec);
     let vm = Vm::start(&spec).expect("QEMU");
     Guest { vm, dir: dir.to_owned(), node: node.to_string(), figures, operator: Operator::new(&artifacts, dir) }
 }
@@ -75,6 +87,13 @@ fn paper(operator: &Operator, dir: &Path) -> String {
 impl Guest {
     fn says(&mut self, text: &str) -> String {
         self.vm.wait_console(text, limit(30)).unwrap_or_else(|err| panic!("{err}"))
+    }
+
+    /// The fingerprint on the console of a machine that waits for a config.
+    fn fingerprint(&mut self) -> String {
+        let text = self.says("--fingerprint sha256:");
+        let digits: String = text.rsplit("--fingerprint sha256:").next().unwrap_or_default().chars().take(64).collect();
+        format!("sha256:{digits}")
     }
 
     /// rkctl against this guest.
@@ -106,9 +125,8 @@ fn without_a_config_the_console_shows_a_fingerprint_by_which_one_is_given_and_ke
     let dir = folder("maintenance");
     let mut guest = boot("maintenance", &dir, None, &[]);
     guest.says("rkctl node apply --insecure");
-    let text = guest.says("--fingerprint sha256:");
-    let digits: String = text.rsplit("--fingerprint sha256:").next().unwrap_or_default().chars().take(64).collect();
-    let fingerprint = format!("sha256:{digits}");
+    let fingerprint = guest.fingerprint();
+    let digits = fingerprint.trim_start_matches("sha256:").to_owned();
     // Whoever reaches the port may send anything; a machine that waits for its config goes on waiting.
     noise(guest.node.parse().expect("address"));
     paper(&guest.operator, &dir);
@@ -299,9 +317,10 @@ fn noise(address: SocketAddr) {
 }
 
 #[test]
-fn a_config_comes_from_a_url_on_the_command_line() {
+fn a_config_comes_from_a_url_on_the_command_line_before_one_of_a_drive() {
     let dir = folder("url");
     let config = paper(&Operator::new(&artifacts(), &dir), &dir);
+    let other = format!("{config}\nhostname: other\n");
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listen");
     let port = listener.local_addr().expect("address").port();
     std::thread::spawn(move || {
@@ -313,7 +332,7 @@ fn a_config_comes_from_a_url_on_the_command_line() {
         }
     });
     let word = format!("rk.config=http://10.0.2.2:{port}/worker.yaml");
-    let mut guest = boot("url", &dir, None, &[&word]);
+    let mut guest = boot("url", &dir, Some(&other), &[&word]);
     guest.says("config accepted from http://10.0.2.2");
     guest.answers();
 }

@@ -1,5 +1,7 @@
 //! The two slots of an installed machine: upgrades that succeed, fail and are cut off, the way back, forgetting, installing.
 
+#[path = "slots/bitten.rs"]
+mod bitten;
 #[path = "slots/corruption.rs"]
 mod corruption;
 #[path = "slots/encryption.rs"]
@@ -42,8 +44,8 @@ struct Installed {
     mark: u64,
 }
 
-/// Another image than the one that is installed: `next` has the same root and another command line, `broken` a kernel that finds
-/// no root.
+/// Another image than the one that is installed: `next` has the same root and another command line, `impatient` one whose watchdog waits
+/// a minute for the node agent, `broken` a kernel that finds no root.
 fn image(name: &str) -> String {
     artifacts().media.join(name).join("rk.raw").display().to_string()
 }

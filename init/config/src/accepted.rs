@@ -14,6 +14,9 @@ pub const ACCEPTED_PATH: &str = "/run/rk/machine.json";
 /// The node agent touches it every few seconds while its parts get their turns; PID 1 watches its time.
 pub const ALIVE_PATH: &str = "/run/rk/node-alive";
 
+/// How to give a config to a machine that waits for one, in lines for its screen: the machine API writes them, PID 1 shows them.
+pub const INVITATION_PATH: &str = "/run/rk/invitation";
+
 /// What outlives everything: the config that an operator applied. The disk labelled `RK-STATE`, else a folder of the data disk.
 pub const STATE_DIR: &str = "/run/rk/state";
 /// Where the machine API lays a config for PID 1 to accept; mode 0600.

@@ -26,8 +26,8 @@ mod validate;
 mod validate_vip;
 
 pub use accepted::{
-    ACCEPTED_PATH, ALIVE_PATH, IMAGES_SOCKET, MAX_IMAGES_BYTES, OFFERED_PATH, STATE_DIR, load_accepted, save_accepted,
-    to_json, to_yaml,
+    ACCEPTED_PATH, ALIVE_PATH, IMAGES_SOCKET, INVITATION_PATH, MAX_IMAGES_BYTES, OFFERED_PATH, STATE_DIR,
+    load_accepted, save_accepted, to_json, to_yaml,
 };
 pub use diff::{Change, SECRETS, diff, redacted};
 pub use error::{ConfigError, FieldError};

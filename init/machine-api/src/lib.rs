@@ -27,6 +27,7 @@ pub mod files;
 pub mod images;
 pub mod log;
 pub mod node;
+mod opening;
 pub mod outside;
 mod process;
 pub mod serve;

@@ -121,14 +121,41 @@ async fn invite(fingerprint: String) {
     loop {
         let addresses = facts::links::own_addresses();
         if told.as_ref() != Some(&addresses) {
-            match addresses.first() {
+            let address = addresses.first().map(ToString::to_string);
+            match &address {
                 Some(first) => log::news(format_args!(
                     "maintenance: give this node a config by\nrk:   rkctl node apply --insecure --nodes {first} --fingerprint {fingerprint} FILE"
                 )),
                 None => log::news(format_args!("maintenance: no address yet; fingerprint {fingerprint}")),
             }
+            if let Err(err) = std::fs::write(rk_config::INVITATION_PATH, invitation(address.as_deref(), &fingerprint)) {
+                log::warn(format_args!("telling the screen how to reach this node: {}", log::chain(&err)));
+            }
             told = Some(addresses);
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// The same for a screen of 80 columns: the fingerprint has a line of its own, to be compared.
+fn invitation(address: Option<&str>, fingerprint: &str) -> String {
+    let how = match address {
+        Some(address) => format!("rkctl node apply --insecure --nodes {address} FILE --fingerprint"),
+        None => "no address yet; then its fingerprint is".to_owned(),
+    };
+    format!("{how}\n{fingerprint}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_screen_of_80_columns_has_room_for_the_fingerprint() {
+        let fingerprint = format!("sha256:{}", "0f".repeat(32));
+        let text = invitation(Some("10.0.2.15"), &fingerprint);
+        assert_eq!(text, format!("rkctl node apply --insecure --nodes 10.0.2.15 FILE --fingerprint\n{fingerprint}\n"));
+        assert!(text.lines().all(|line| line.len() <= 75), "{text}");
+        assert!(invitation(None, &fingerprint).ends_with(&format!("\n{fingerprint}\n")));
     }
 }

@@ -1,6 +1,7 @@
 //! The listener: a bounded number of connections, a bounded handshake, the caller's role beside every request.
 
 use crate::log;
+use crate::opening::Opening;
 use crate::server::Api;
 use crate::trust::{Peer, TrustError, judge};
 use rk_machine_proto::{MAX_REQUEST, MachineServer};
@@ -22,7 +23,7 @@ use tower::{Layer, Service};
 const MOST_CONNECTIONS: usize = 32;
 /// Streams of one connection.
 const MOST_STREAMS: u32 = 16;
-/// A TLS handshake takes one round trip; slow boards take a second for the arithmetic.
+/// A TLS handshake takes one round trip; slow boards take a second for the arithmetic. What HTTP/2 begins with has as long again.
 const HANDSHAKE: Duration = Duration::from_secs(15);
 /// Dead connections are found by pings that go unanswered.
 const PING: Duration = Duration::from_secs(30);
@@ -131,7 +132,8 @@ async fn accept(settings: Settings, sender: mpsc::Sender<io::Result<Session>>) {
                 Ok(Ok(stream)) => {
                     let peer = if maintenance { Peer::Anyone } else { peer_of(&stream) };
                     // A server that is gone takes no more sessions.
-                    let _ = sender.send(Ok(Session { stream, peer, _place: place })).await;
+                    let opening = Opening::within(HANDSHAKE);
+                    let _ = sender.send(Ok(Session { stream, peer, opening, _place: place })).await;
                 }
                 Ok(Err(err)) => log::info(format_args!("a client was refused: {err}")),
                 Err(_) => log::info("a client did not finish its TLS handshake"),
@@ -153,6 +155,7 @@ fn peer_of(stream: &TlsStream<TcpStream>) -> Peer {
 pub struct Session {
     stream: TlsStream<TcpStream>,
     peer: Peer,
+    opening: Opening,
     _place: Place,
 }
 
@@ -165,8 +168,9 @@ impl Connected for Session {
 }
 
 impl AsyncRead for Session {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let session = self.get_mut();
+        session.opening.poll_read(&mut session.stream, cx, buf)
     }
 }
 

@@ -45,6 +45,9 @@ impl VmSpec {
         if self.watchdog {
             add(&["-device", "i6300esb", "-action", "watchdog=reset"]);
         }
+        if self.screen {
+            add(&["-device", "VGA"]);
+        }
         if let Some(tpm) = &self.tpm {
             add(&["-chardev", &format!("socket,id=tpm,path={}", escape(tpm))]);
             add(&["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm0"]);
@@ -244,6 +247,12 @@ mod tests {
         let args = VmSpec { watchdog: true, machine: Machine::Q35, ..spec() }.args();
         assert!(after(&args, "-device").contains(&"i6300esb".to_owned()), "{args:?}");
         assert_eq!(after(&args, "-action"), ["watchdog=reset"]);
+    }
+
+    #[test]
+    fn a_machine_has_a_screen_when_it_is_asked_for() {
+        let screen = |screen| VmSpec { screen, machine: Machine::Q35, ..spec() }.args().contains(&"VGA".to_owned());
+        assert!(screen(true) && !screen(false));
     }
 
     #[test]

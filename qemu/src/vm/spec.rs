@@ -116,6 +116,8 @@ pub struct VmSpec {
     pub fw_cfg: Option<PathBuf>,
     /// A watchdog on the PCI bus of a [`Machine::Q35`], which resets the machine when it is not fed.
     pub watchdog: bool,
+    /// A VGA card on the PCI bus of a [`Machine::Q35`], whose text [`crate::qmp::Qmp::screen`] reads.
+    pub screen: bool,
 }
 
 /// Words of the kernel's command line that every machine gets.
@@ -147,6 +149,7 @@ impl VmSpec {
             restarts: false,
             fw_cfg: None,
             watchdog: false,
+            screen: false,
         }
     }
 

@@ -67,10 +67,11 @@ pub fn media_for_tests(paths: &Paths, report: &Report) -> Result<()> {
     let out = paths.media();
     let all = Wanted { profile: Profile::Release, formats: &Format::ALL, out: &out, cmdline: None, config: None };
     media(paths, report, Install::No, &all)?;
-    // What upgrades are tried with: the same root under another command line, and one that panics before PID 1.
+    // What upgrades are tried with: the same root under other command lines, and one that panics before PID 1.
     let panics = format!("{CMDLINE} panic=1 rdinit=/none").replace(" panic=10", "");
     let next = format!("{CMDLINE} rk.image=next");
-    for (name, cmdline) in [("next", next.as_str()), ("broken", panics.as_str())] {
+    let impatient = format!("{CMDLINE} rk.watchdog=60");
+    for (name, cmdline) in [("next", next.as_str()), ("impatient", impatient.as_str()), ("broken", panics.as_str())] {
         let out = paths.media().join(name);
         std::fs::create_dir_all(&out).with_context(|| format!("create {}", out.display()))?;
         let wanted = Wanted { formats: &[Format::Raw], out: &out, cmdline: Some(cmdline), ..all };
