@@ -2,6 +2,8 @@
 
 #[path = "pull/archives.rs"]
 mod archives;
+#[path = "pull/damage.rs"]
+mod damage;
 #[path = "pull/limits.rs"]
 mod limits;
 mod registry;
