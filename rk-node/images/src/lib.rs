@@ -36,6 +36,7 @@ mod registry;
 mod scrub;
 mod source;
 mod store;
+mod tls;
 mod transport;
 
 pub use config::{Auth, Config, Mirror, Pace, Part, Reserve};
@@ -44,3 +45,4 @@ pub use image::{FsInfo, Image, ImageConfig, ImageId, Shift, Snapshot, Usage};
 pub use images::{Images, Imported};
 pub use layout::Archive;
 pub use reference::{Digest, Reference};
+pub use tls::ClientCertificate;
