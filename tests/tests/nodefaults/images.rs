@@ -1,9 +1,9 @@
 //! Images that are not what they say, and pulls that end with the machine's power.
 
-use super::{HOLDINGS, back_to, cluster, delete, number, observers, pod, ready, ready_node, sh, unharmed};
+use super::{HOLDINGS, back_to, cluster, delete, observers, pod, ready, ready_node, sh, unharmed};
 use rk_qemu::http::Body;
 use rk_qemu::oci::{Archive, Entry, ImageConfig, ImageName, digest, media, push, write_layout};
-use rk_tests::{Kubectl, Shared, eventually, limit};
+use rk_tests::{Kubectl, Shared, eventually, limit, number};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -247,7 +247,7 @@ fn power_cuts_in_mid_unpack_leave_a_node_that_pulls_and_runs() {
     observers(&kubectl);
     let before = sh(&kubectl, "inspector", HOLDINGS).expect("holdings");
     let binary = fs::read(shared.artifacts.images.join("busybox/oci-layout")).expect("layout");
-    for turn in 0..number("RK_CUTS", 2) {
+    for turn in 0..number("RK_CUTS", 2, 50) {
         let name = format!("large-{turn}");
         let stamp = fresh();
         let mut entries = vec![Entry::dir("d"), Entry::file("layout", 0o644, binary.clone())];
