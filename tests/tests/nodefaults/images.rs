@@ -241,6 +241,40 @@ fn a_bomb_is_given_up_before_the_disk_is_short() {
 }
 
 #[test]
+fn a_layer_that_lost_a_file_is_pulled_again_for_the_next_pod() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("lost-file");
+    observers(&kubectl);
+    let stamp = fresh();
+    let entries: Vec<Entry> = (0..3).map(|n| Entry::file(&format!("to-be-lost-{n}"), 0o644, stamp.clone())).collect();
+    pushed(&shared, "damaged", &entries);
+    let all_are_seen = |name: &str| {
+        let volume = "  volumes: [{name: i, image: {reference: 'rk.local/damaged:demo'}}]\n";
+        let mount = "    volumeMounts: [{name: i, mountPath: /i}]\n";
+        kubectl.apply(&pod(name, "ls /i | wc -l; exec sleep 600", volume, mount));
+        ready(&kubectl, name);
+        eventually("all files are counted", limit(60), || {
+            let answer = kubectl.run(&["logs", name]);
+            if answer.out.trim() == "3" { Ok(()) } else { Err(answer.out + &answer.err) }
+        });
+        delete(&kubectl, &["pod", name]);
+    };
+    all_are_seen("before");
+    sh(&kubectl, "inspector", "rm /proc/1/root/var/lib/rk/images/layers/*/fs/to-be-lost-1").expect("a lost file");
+    // A process looks at a layer once.
+    sh(&kubectl, "inspector", "kill -9 $(pidof rk-node)").ok();
+    ready_node(&kubectl);
+    all_are_seen("after");
+    eventually("what is left of the layer is gone", limit(60), || {
+        match sh(&kubectl, "inspector", "ls /proc/1/root/var/lib/rk/images/damaged | wc -l")?.trim() {
+            "0" => Ok(()),
+            left => Err(left.to_owned()),
+        }
+    });
+    unharmed(&kubectl);
+}
+
+#[test]
 fn power_cuts_in_mid_unpack_leave_a_node_that_pulls_and_runs() {
     let mut shared = cluster();
     let kubectl = shared.kubectl.new_namespace("power-cuts");
