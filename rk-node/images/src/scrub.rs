@@ -1,11 +1,17 @@
 //! Layers are looked at again: their trees before a container is made of them, their contents from time to time.
 
-use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     error::{Error, IoContext, Result},
     image::ImageId,
-    layer::Reading,
+    layer::{Meta, Reading, Seal},
     reference::Digest,
     store::{Hold, State, Store, blocking, entries, read_json, sync_dir, write_json},
 };
@@ -19,15 +25,14 @@ impl Store {
             if self.state().vouched.contains(layer) {
                 continue;
             }
-            let Some(seal) = self.layer_meta(layer).map(|meta| meta.seal) else {
-                return Err(self.damage(layer, "its record cannot be read".into()));
-            };
-            let fits = seal.map_or(Ok(true), |seal| seal.fits_tree(&self.layer_dir(layer).join("fs")));
-            match fits {
+            let directory = self.layer_dir(layer);
+            let fits_tree = |seal: Option<Seal>| seal.map_or(Ok(true), |seal| seal.fits_tree(&directory.join("fs")));
+            match seal(&directory).and_then(fits_tree) {
                 Ok(true) => {
                     self.state().vouched.insert(layer.clone());
                 }
                 Ok(false) => return Err(self.damage(layer, "its tree is not what was unpacked".into())),
+                Err(error) if is_ours(&error) => return Err::<Hold, _>(error).at("look at", &directory),
                 Err(error) => return Err(self.damage(layer, error.to_string())),
             }
         }
@@ -87,6 +92,19 @@ impl Store {
     }
 }
 
+/// What a layer must go on to be, by its own account.
+fn seal(directory: &Path) -> io::Result<Option<Seal>> {
+    let bytes = fs::read(directory.join("meta.json"))?;
+    let meta: Meta = serde_json::from_slice(&bytes).map_err(io::Error::from)?;
+    Ok(meta.seal)
+}
+
+/// Whether this process, and not the disk, is short of something.
+fn is_ours(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
+}
+
 /// Reads a layer again and tells whether it is what was unpacked. One that is gone by now, or of which nothing is known, is fine.
 pub(crate) async fn layer(store: &Arc<Store>, layer: &Digest, pause: Duration) -> Result<bool> {
     // Held, so that the collector does not take it away under the reader.
@@ -106,6 +124,7 @@ pub(crate) async fn layer(store: &Arc<Store>, layer: &Digest, pause: Duration) -
                 return condemn(store, layer, "its files are not what was unpacked".into()).await;
             }
             Ok(false) => return Ok(true),
+            Err(error) if is_ours(&error) => return Err::<bool, _>(error).at("read", store.layer_dir(layer)),
             Err(error) => return condemn(store, layer, error.to_string()).await,
         }
     }
@@ -118,4 +137,24 @@ async fn condemn(store: &Arc<Store>, layer: &Digest, reason: String) -> Result<b
         Ok(false)
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_short_of_files_or_memory_blames_no_disk() {
+        use rustix::io::Errno;
+        for (errno, ours) in [
+            (Errno::MFILE, true),
+            (Errno::NFILE, true),
+            (Errno::NOMEM, true),
+            (Errno::IO, false),
+            (Errno::NOENT, false),
+        ] {
+            assert_eq!(is_ours(&io::Error::from(errno)), ours, "{errno}");
+        }
+        assert!(!is_ours(&io::Error::other("no number")));
+    }
 }

@@ -9,7 +9,7 @@ mod tar;
 mod unpack;
 
 pub(crate) use budget::Budget;
-pub(crate) use seal::Reading;
+pub(crate) use seal::{Reading, Seal};
 pub(crate) use tar::{Kind, Reader};
 pub(crate) use unpack::{Limits, Meta, unpack};
 
