@@ -9,6 +9,7 @@ mod heartbeat;
 mod network;
 mod preload;
 mod role;
+mod scrub;
 mod settings;
 mod signals;
 

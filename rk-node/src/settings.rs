@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use k8s_openapi::api::core::v1::Taint;
 use rk_config::{MachineConfig, Role};
 use rk_kubelet::{Amount, Cluster, Options};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// The CA that `rk-control` makes on its first start, on a node that runs it.
 const OWN_CA: &str = "/var/lib/rk-control/pki/ca.crt";
@@ -38,7 +38,9 @@ pub fn kubelet(config: &MachineConfig) -> Options {
     options.taints = config.kubelet.taints.iter().map(taint).collect();
     options.max_pods = config.kubelet.max_pods;
     options.static_pods = config.kubelet.static_pods.clone();
-    options.registry_auth = config.registries.auth.iter().map(registry_auth).collect();
+    let named =
+        config.registries.auth.iter().filter(|auth| !auth.username.is_empty() || !auth.identity_token.is_empty());
+    options.registry_auth = named.map(registry_auth).collect();
     options.shutdown = rk_kubelet::ShutdownGrace::of_machine(config.kubelet.shutdown_grace_period_seconds);
     for warning in rk_kubelet::configure(&mut options, &config.kubelet.config) {
         tracing::warn!("kubelet.config.{warning}");
@@ -113,7 +115,21 @@ pub fn images(config: &MachineConfig, kubelet: &Options) -> rk_images::Config {
             host => images.host_roots.push((host.to_owned(), roots)),
         }
     }
+    for entry in config.registries.auth.iter().filter(|auth| !auth.certificate.is_empty()) {
+        match client_certificate(entry) {
+            Ok(certificate) => images.client_certificates.push((entry.matches.clone(), certificate)),
+            Err(error) => {
+                tracing::warn!(registry = %entry.matches, "a certificate of registries.auth is left out: {error}");
+            }
+        }
+    }
     images
+}
+
+fn client_certificate(auth: &rk_config::RegistryAuth) -> Result<rk_images::ClientCertificate, String> {
+    let chain = CertificateDer::pem_slice_iter(auth.certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let key = PrivateKeyDer::from_pem_slice(auth.key.as_bytes());
+    rk_images::ClientCertificate::new(chain.map_err(|e| e.to_string())?, key.map_err(|e| e.to_string())?)
 }
 
 /// Settings of the Service proxy.
@@ -159,6 +175,15 @@ mod tests {
         let reserve = images(&config, &options).reserve;
         assert_eq!(reserve.bytes, [rk_images::Part::Share(1000), rk_images::Part::Share(1500)]);
         assert_eq!(reserve.inodes, [rk_images::Part::Share(500); 2]);
+        config.registries.auth = vec![rk_config::RegistryAuth {
+            matches: "r.io".into(),
+            certificate: "no certificate".into(),
+            key: "no key".into(),
+            ..Default::default()
+        }];
+        let options = kubelet(&config);
+        assert!(options.registry_auth.is_empty(), "no name is shown");
+        assert!(images(&config, &options).client_certificates.is_empty(), "what cannot be read is left out");
         config.registries.credential_providers = serde_json::json!({"kind": "CredentialProviderConfig"});
         assert!(kubelet(&config).faults.iter().any(|fault| fault.starts_with("registries.credentialProviders: ")));
     }

@@ -29,7 +29,7 @@ pub use firmware::{copy_of_the_disk, folder, uefi};
 pub use kubectl::{Answer, Kubectl, Running};
 pub use operator::{Operator, Outcome, admin};
 pub use python::{python_with, succeed};
-pub use shared::{Shared, limit, registry, shared, shared_with};
+pub use shared::{Shared, limit, number, registry, shared, shared_with};
 
 pub use rk_qemu::Artifacts;
 use std::time::Duration;

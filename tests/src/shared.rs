@@ -43,6 +43,12 @@ pub fn limit(seconds: u64) -> Duration {
     artifacts().accel.scale(Duration::from_secs(seconds))
 }
 
+/// How many times a test does its worst: as a variable of the environment says, else `long` where `RK_LONG` is set, else `usual`.
+pub fn number(variable: &str, usual: usize, long: usize) -> usize {
+    let otherwise = if std::env::var_os("RK_LONG").is_some() { long } else { usual };
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
 /// A registry with `rk.local/busybox:demo` in it, for a machine alone, and what its config says of it below `registries.mirrors`.
 pub fn registry(dir: &Path) -> (Registry, String) {
     let artifacts = artifacts();

@@ -124,7 +124,10 @@ mod tests {
     #[test]
     fn what_registries_are_shown_is_hidden() {
         let before = config("registries: {auth: [{match: a.io, username: u, password: PRIVATE}]}\n");
-        let after = config("registries: {auth: [{match: a.io, identityToken: PRIVATE}]}\n");
+        let after = config(
+            "registries: {auth: [{match: a.io, certificate: \"-----BEGIN CERTIFICATE-----\\nAAAA\\n-----END CERTIFICATE-----\\n\", \
+             key: \"-----BEGIN PRIVATE KEY-----\\nPRIVATE\\n-----END PRIVATE KEY-----\\n\"}]}\n",
+        );
         let changes = diff(&before, &after);
         let rows: Vec<_> = changes.iter().map(|c| (c.path.as_str(), c.after.as_str(), c.needs_reboot)).collect();
         assert_eq!(rows, [("registries.auth", HIDDEN, false)]);

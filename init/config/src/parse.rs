@@ -222,12 +222,28 @@ fn registry_auth(mut a: Section, out: &mut Findings) -> RegistryAuth {
         username: text("username"),
         password: text("password"),
         identity_token: text("identityToken"),
+        certificate: text("certificate"),
+        key: text("key"),
     };
-    if auth.identity_token.is_empty() && (auth.username.is_empty() || auth.password.is_empty()) {
-        out.refuse(a.path(), "needs username and password, or identityToken");
+    if !is_whole(&auth) {
+        out.refuse(a.path(), "needs username and password, identityToken, or certificate and key");
+    }
+    for (key, value, label) in [("certificate", &auth.certificate, "CERTIFICATE"), ("key", &auth.key, "PRIVATE KEY")] {
+        if !value.is_empty() {
+            validate::pem(&a.path_of(key), value, label, out);
+        }
     }
     a.finish(out);
     auth
+}
+
+/// Something is shown, and nothing of it is a half.
+fn is_whole(auth: &RegistryAuth) -> bool {
+    let token = !auth.identity_token.is_empty();
+    let (name, password) = (!auth.username.is_empty(), !auth.password.is_empty());
+    let (certificate, key) = (!auth.certificate.is_empty(), !auth.key.is_empty());
+    let something = token || name || password || certificate;
+    something && certificate == key && (token || name == password)
 }
 
 /// Passed through whole: only what tells one from another is looked at, the node agent knows the rest.

@@ -232,7 +232,7 @@ impl Registries {
     }
 }
 
-/// What is shown to one registry so that it gives images away: a name and a password, or a token.
+/// What is shown to one registry so that it gives images away: a name and a password, a token, or a certificate.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RegistryAuth {
@@ -248,16 +248,24 @@ pub struct RegistryAuth {
     /// A token that stands for both.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub identity_token: String,
+    /// What its TLS is shown, also where it is a mirror: a certificate and those of its issuers, PEM.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub certificate: String,
+    /// The private key of the certificate, PEM.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub key: String,
 }
 
 impl std::fmt::Debug for RegistryAuth {
-    /// Password and token stay out of logs.
+    /// Password, token and key stay out of logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RegistryAuth")
             .field("matches", &self.matches)
             .field("username", &self.username)
             .field("password", &"<secret>")
             .field("identity_token", &"<secret>")
+            .field("certificate", &self.certificate)
+            .field("key", &"<secret>")
             .finish()
     }
 }

@@ -24,16 +24,30 @@ fn a_full_worker_config_is_read() {
 }
 
 #[test]
-fn registries_are_shown_a_name_and_a_password_or_a_token() {
+fn registries_are_shown_a_name_and_a_password_a_token_or_a_certificate() {
     let read = |auth: &str| WORKER.replace("  tls:\n", &format!("  auth: [{auth}]\n  tls:\n"));
     let parsed =
         parse(&read("{match: 'r.io:5000', username: u, password: p}, {match: q.io, identityToken: t}")).unwrap();
     assert_eq!(parsed.warnings, Vec::<String>::new());
     let auth = &parsed.config.registries.auth;
+    let half = "registries.auth[0]: needs username and password, identityToken, or certificate and key";
     assert_eq!((auth[0].matches.as_str(), auth[0].password.as_str()), ("r.io:5000", "p"));
     assert_eq!((auth[1].matches.as_str(), auth[1].identity_token.as_str()), ("q.io", "t"));
     for (auth, want) in [
-        ("{match: r.io, username: u}", "registries.auth[0]: needs username and password, or identityToken"),
+        ("{match: r.io}", half),
+        ("{match: r.io, username: u}", half),
+        (
+            "{match: r.io, username: u, certificate: \"-----BEGIN CERTIFICATE-----\\n-----END CERTIFICATE-----\\n\", key: \"-----BEGIN PRIVATE KEY-----\\n-----END PRIVATE KEY-----\\n\"}",
+            half,
+        ),
+        (
+            "{match: r.io, identityToken: t, certificate: \"-----BEGIN CERTIFICATE-----\\n-----END CERTIFICATE-----\\n\"}",
+            half,
+        ),
+        (
+            "{match: r.io, certificate: none, key: \"-----BEGIN EC PRIVATE KEY-----\\n-----END EC PRIVATE KEY-----\\n\"}",
+            "registries.auth[0].certificate: must be a PEM block of type CERTIFICATE",
+        ),
         (
             "{match: '*', identityToken: t}",
             "registries.auth[0].match: must be a registry host with an optional port, not \"*\"",

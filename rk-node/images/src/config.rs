@@ -5,6 +5,8 @@ use std::{fmt, path::PathBuf, time::Duration};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
+use crate::tls::ClientCertificate;
+
 /// Settings of [`crate::Images`].
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -16,6 +18,8 @@ pub struct Config {
     pub extra_roots: Vec<CertificateDer<'static>>,
     /// Certificate authorities trusted for one registry or mirror only: its host, with its port unless that is 443.
     pub host_roots: Vec<(String, Vec<CertificateDer<'static>>)>,
+    /// What is shown to one registry or mirror that wants to know who connects: its host, with its port unless that is 443.
+    pub client_certificates: Vec<(String, ClientCertificate)>,
     /// Layers of one image that are downloaded at once.
     pub parallel_layers: usize,
     /// Layers downloaded at once over all pulls; each holds a decompression window and one connection.
@@ -43,6 +47,7 @@ impl Config {
             mirrors: Vec::new(),
             extra_roots: Vec::new(),
             host_roots: Vec::new(),
+            client_certificates: Vec::new(),
             parallel_layers: 3,
             most_layers: 8,
             max_layer_bytes: 64 << 30,

@@ -89,6 +89,14 @@ pub enum Error {
         /// Normalised reference.
         image: String,
     },
+    /// A stored layer is not what was unpacked.
+    #[error("layer {layer} is damaged: {reason}")]
+    Damaged {
+        /// Its diff ID.
+        layer: String,
+        /// What was found.
+        reason: String,
+    },
     /// The image or snapshot is in use.
     #[error("{what} is in use by {by}")]
     InUse {
@@ -146,6 +154,8 @@ impl Error {
             }
             Self::Pull { kind, .. } => *kind,
             Self::Cancelled { .. } => ErrorKind::Cancelled,
+            // The images that it belonged to are forgotten, and can be pulled again.
+            Self::Damaged { .. } => ErrorKind::NotFound,
             Self::InUse { .. } => ErrorKind::InUse,
             Self::Io { source, .. } if is_full(source) => ErrorKind::NoSpace,
             Self::Io { .. } => ErrorKind::Internal,

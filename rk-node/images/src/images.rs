@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use futures::{
@@ -21,6 +22,7 @@ use crate::{
     overlay,
     pull::Puller,
     reference::{Digest, Reference},
+    scrub,
     store::{SnapshotRecord, Store, blocking, remove_tree, write_json},
 };
 
@@ -178,6 +180,7 @@ impl Images {
         let store = self.inner.store.clone();
         let (image, key) = (image.clone(), key.to_owned());
         blocking(move || {
+            let _hold = store.vouch(&image)?;
             let (record, fresh) = claim(&store, &image, &key)?;
             let snapshot = describe(&store, &key, &record);
             if fresh {
@@ -226,6 +229,16 @@ impl Images {
             store.collect().map(drop)
         })
         .await
+    }
+
+    /// Reads every layer again, a MiB and a pause at a time, and answers how many are not what was unpacked. Images of such a layer are
+    /// forgotten, so that they are pulled again; containers that stand on it keep what is left of it.
+    pub async fn scrub(&self, pause: Duration) -> Result<usize> {
+        let mut damaged = 0;
+        for layer in self.inner.store.layers() {
+            damaged += usize::from(!scrub::layer(&self.inner.store, &layer, pause).await?);
+        }
+        Ok(damaged)
     }
 
     /// Removes layers that neither an image nor a snapshot nor a pull needs; answers with the bytes freed.

@@ -7,6 +7,7 @@
 //! ROOT/records/<hex>.json      one image: its names, manifest digest, config and layers
 //! ROOT/layers/<alg>-<hex>/     one unpacked layer by diff ID: `fs/` and `meta.json`
 //! ROOT/ingest/<random>/        layers being unpacked; emptied on start
+//! ROOT/damaged/<random>/       layers that are not what was unpacked, with `users.json`: the snapshots that stand on them
 //! ROOT/snapshots/<key>/        one container's writable layer: `upper/ work/ rootfs/ record.json`
 //! ```
 //!
@@ -16,7 +17,7 @@
 //! dropping the last waiter cancels it.
 //!
 //! Invariants: a record's layers exist; a snapshot's layers exist; everything else in `layers/` is garbage and [`Images::gc`]
-//! removes it. All state survives a crash between any two system calls.
+//! removes it, and what is in `damaged/` when the last of its users went. All state survives a crash between any two system calls.
 
 mod blob;
 mod challenge;
@@ -32,8 +33,10 @@ mod overlay;
 mod pull;
 mod reference;
 mod registry;
+mod scrub;
 mod source;
 mod store;
+mod tls;
 mod transport;
 
 pub use config::{Auth, Config, Mirror, Pace, Part, Reserve};
@@ -42,3 +45,4 @@ pub use image::{FsInfo, Image, ImageConfig, ImageId, Shift, Snapshot, Usage};
 pub use images::{Images, Imported};
 pub use layout::Archive;
 pub use reference::{Digest, Reference};
+pub use tls::ClientCertificate;

@@ -1,7 +1,7 @@
 //! The directory of images: records, layers, and who needs which.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub snapshots: BTreeMap<String, SnapshotRecord>,
     /// Layers that a pull in flight counts on.
     holds: HashMap<Digest, usize>,
+    /// Layers whose trees this process found to be what was unpacked.
+    pub vouched: HashSet<Digest>,
 }
 
 /// Records and layers below one root.
@@ -45,6 +47,13 @@ pub(crate) struct Store {
 pub(crate) struct Hold {
     store: Arc<Store>,
     layers: Vec<Digest>,
+}
+
+impl Hold {
+    /// What is kept.
+    pub fn layers(&self) -> &[Digest] {
+        &self.layers
+    }
 }
 
 impl Drop for Hold {
@@ -73,7 +82,7 @@ impl Drop for Ingest {
 impl Store {
     /// Opens the root, clears what a crash left, and reads all records.
     pub fn open(root: &Path) -> Result<Self> {
-        for directory in ["records", "layers", "ingest", "snapshots", "empty"] {
+        for directory in ["records", "layers", "ingest", "snapshots", "damaged", "empty"] {
             let path = root.join(directory);
             fs::create_dir_all(&path).at("create", &path)?;
         }
@@ -131,11 +140,21 @@ impl Store {
 
     /// Protects layers from the collector until the hold is dropped.
     pub fn hold(self: &Arc<Self>, layers: &[Digest]) -> Hold {
+        self.hold_in(&mut self.state(), layers.to_vec())
+    }
+
+    /// Protects the layers of an image, if it is here.
+    pub fn hold_image(self: &Arc<Self>, image: &ImageId) -> Hold {
         let mut state = self.state();
-        for layer in layers {
+        let layers = state.images.get(image).map(|image| image.layers.clone()).unwrap_or_default();
+        self.hold_in(&mut state, layers)
+    }
+
+    fn hold_in(self: &Arc<Self>, state: &mut State, layers: Vec<Digest>) -> Hold {
+        for layer in &layers {
             *state.holds.entry(layer.clone()).or_default() += 1;
         }
-        Hold { store: self.clone(), layers: layers.to_vec() }
+        Hold { store: self.clone(), layers }
     }
 
     /// A fresh directory with an empty `fs/` in it.
@@ -193,6 +212,11 @@ impl Store {
     /// Forgets an image; its layers become garbage.
     pub fn remove_image(&self, id: &ImageId) -> Result<()> {
         let mut state = self.state();
+        self.forget(&mut state, id)
+    }
+
+    /// Removes the record of an image.
+    pub fn forget(&self, state: &mut State, id: &ImageId) -> Result<()> {
         if state.images.remove(id).is_some() {
             let path = self.record_path(id);
             fs::remove_file(&path).at("remove", &path)?;
@@ -233,19 +257,22 @@ impl Store {
     pub fn collect(&self) -> Result<u64> {
         let mut doomed = Vec::new();
         {
-            let state = self.state();
+            let mut state = self.state();
             let images = state.images.values().flat_map(|image| &image.layers);
             let snapshots = state.snapshots.values().flat_map(|snapshot| &snapshot.layers);
             let needed: BTreeSet<String> =
                 images.chain(snapshots).chain(state.holds.keys()).map(Digest::file_name).collect();
-            for path in entries(&self.root.join("layers"))? {
+            state.vouched.retain(|layer| needed.contains(&layer.file_name()));
+            let unneeded = |path: &PathBuf| {
                 let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-                if !needed.contains(&name) {
-                    // Renamed under the lock, so that no pull can count on it any more; removed at leisure.
-                    let away = self.root.join("ingest").join(format!("{:016x}", rand::random::<u64>()));
-                    fs::rename(&path, &away).at("rename", &path)?;
-                    doomed.push(Ingest(away));
-                }
+                !needed.contains(&name)
+            };
+            let layers = entries(&self.root.join("layers"))?.into_iter().filter(unneeded);
+            for path in layers.chain(self.damaged_unused(&state)?) {
+                // Renamed under the lock, so that no pull can count on it any more; removed at leisure.
+                let away = self.root.join("ingest").join(format!("{:016x}", rand::random::<u64>()));
+                fs::rename(&path, &away).at("rename", &path)?;
+                doomed.push(Ingest(away));
             }
         }
         let freed =

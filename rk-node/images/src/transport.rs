@@ -1,12 +1,10 @@
 //! HTTP/1.1 over TCP or TLS. Names are resolved by hickory from `/etc/resolv.conf`: a static glibc must never load NSS.
 
 use std::{
-    collections::BTreeMap,
     future::Future,
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -22,7 +20,7 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioIo},
 };
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -30,7 +28,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::config::Config;
+use crate::{config::Config, tls::Tls};
 
 /// One address gets this long to accept; a mirror that is down must not hold up the next one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,13 +45,9 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// Trusts the public authorities and those of `config`; silent answers are given up after its idle timeout.
+    /// Trusts and shows what `config` tells; silent answers are given up after its idle timeout.
     pub fn new(config: &Config) -> Result<Self, rustls::Error> {
-        let mut own = BTreeMap::new();
-        for (host, roots) in &config.host_roots {
-            own.insert(with_port(host), tls(config.extra_roots.iter().chain(roots))?);
-        }
-        let connector = Connector { tls: tls(config.extra_roots.iter())?, own: Arc::new(own) };
+        let connector = Connector { tls: Tls::new(config)? };
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(Duration::from_secs(15))
             .pool_max_idle_per_host(4)
@@ -87,36 +81,9 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     error.to_string()
 }
 
-/// TLS that trusts the public authorities and these.
-fn tls<'a>(extra: impl Iterator<Item = &'a CertificateDer<'static>>) -> Result<TlsConnector, rustls::Error> {
-    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    roots.add_parsable_certificates(extra.cloned());
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
-/// A host as the keys of [`Connector::own`] are written.
-fn with_port(host: &str) -> String {
-    let port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    if port { host.to_owned() } else { format!("{host}:443") }
-}
-
 #[derive(Clone)]
 struct Connector {
-    tls: TlsConnector,
-    /// Those of hosts with authorities of their own, by `host:port`.
-    own: Arc<BTreeMap<String, TlsConnector>>,
-}
-
-impl Connector {
-    fn tls_for(&self, uri: &Uri) -> TlsConnector {
-        let key = uri.authority().map(|a| with_port(a.as_str())).unwrap_or_default();
-        self.own.get(&key).unwrap_or(&self.tls).clone()
-    }
+    tls: Tls,
 }
 
 impl tower::Service<Uri> for Connector {
@@ -129,7 +96,7 @@ impl tower::Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let tls = self.tls_for(&uri);
+        let tls = self.tls.of(uri.authority().map_or("", |authority| authority.as_str()));
         Box::pin(async move { Ok(TokioIo::new(dial(&uri, tls).await?)) })
     }
 }

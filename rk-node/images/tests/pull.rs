@@ -2,6 +2,8 @@
 
 #[path = "pull/archives.rs"]
 mod archives;
+#[path = "pull/damage.rs"]
+mod damage;
 #[path = "pull/limits.rs"]
 mod limits;
 mod registry;
@@ -9,7 +11,7 @@ mod registry;
 use std::{os::unix::fs::MetadataExt, path::Path, sync::atomic::Ordering::SeqCst, time::Duration};
 
 use registry::{Fault, Registry, layer};
-use rk_images::{Auth, Config, Error, ErrorKind, ImageId, Images, Mirror, Shift};
+use rk_images::{Auth, ClientCertificate, Config, Error, ErrorKind, ImageId, Images, Mirror, Shift};
 use tokio_util::sync::CancellationToken;
 
 async fn open(root: &Path, mirrors: Vec<Mirror>) -> Images {
@@ -255,4 +257,34 @@ async fn a_registry_with_a_certificate_of_its_own_is_trusted_only_when_told_so()
     }
     let images = Images::open(config(dir.path(), vec![(host, vec![certificate])])).await.expect("open");
     pull(&images, "mirrored.invalid/library/app:1").await.expect("pull");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_asks_who_connects_is_shown_the_certificate_that_is_for_it() {
+    let mine = rcgen::generate_simple_self_signed(vec!["node".to_owned()]).expect("certificate");
+    let (registry, certificate) = Registry::start_tls_for(Some(mine.cert.der().clone())).await;
+    registry.image("library/app", "1", &[layer(&[("a", 0o644, "a")])], "{}");
+    let host = registry.address.to_string();
+    let open = |root: &Path, shown_to: &str| {
+        let key = rustls_pki_types::PrivateKeyDer::Pkcs8(mine.signing_key.serialize_der().into());
+        let shown = ClientCertificate::new(vec![mine.cert.der().clone()], key).expect("a pair");
+        let mut config = Config::new(root);
+        let endpoints = vec![format!("https://{host}")];
+        config.mirrors = vec![Mirror { matches: "*".into(), endpoints, include_host: false }];
+        config.host_roots = vec![(host.clone(), vec![certificate.clone()])];
+        config.client_certificates = vec![(shown_to.to_owned(), shown)];
+        config.idle_timeout = Duration::from_secs(2);
+        Images::open(config)
+    };
+    let dir = tempfile::tempdir().expect("tempdir");
+    let images = open(dir.path(), "other.example").await.expect("open");
+    pull(&images, "mirrored.invalid/library/app:1").await.expect_err("nothing is shown");
+    nothing_is_kept(&images, dir.path()).await;
+    drop(images);
+    let images = open(dir.path(), &host).await.expect("open");
+    pull(&images, "mirrored.invalid/library/app:1").await.expect("pull");
+
+    let other = rcgen::generate_simple_self_signed(vec!["other".to_owned()]).expect("certificate");
+    let key = rustls_pki_types::PrivateKeyDer::Pkcs8(other.signing_key.serialize_der().into());
+    assert!(ClientCertificate::new(vec![mine.cert.der().clone()], key).is_err(), "another's key");
 }

@@ -2,7 +2,7 @@
 
 use super::pods::{pod, ready, sh};
 use super::single;
-use rk_tests::{Kubectl, eventually, limit};
+use rk_tests::{Kubectl, eventually, limit, number};
 use std::thread;
 
 /// A privileged pod that sees the node's processes, links and files.
@@ -204,11 +204,12 @@ fn killing_the_node_agent_and_shims_at_random_leaks_nothing() {
     let rolled = ["rollout", "status", "deployment/churn", &format!("--timeout={}s", limit(90).as_secs())];
     kubectl.ok(&rolled);
     // The stream would die with the node agent: the storm goes on without it.
-    let turns: u64 = std::env::var("RK_STORM").ok().and_then(|text| text.parse().ok()).unwrap_or(14);
+    // Two seconds each: with `RK_LONG` for ten minutes.
+    let turns = number("RK_STORM", 14, 300);
     let storm = STORM.replace("seq 14", &format!("seq {turns}"));
     sh(&kubectl, "inspector", &format!("cat > /storm <<'END'{storm}END\nsetsid sh /storm > /log 2>&1 < /dev/null &"))
         .expect("a storm");
-    eventually("the end of the storm", limit(50 + 5 * turns), || sh(&kubectl, "inspector", "cat /over /log"));
+    eventually("the end of the storm", limit(50 + 5 * turns as u64), || sh(&kubectl, "inspector", "cat /over /log"));
     node_is_ready(&kubectl);
     kubectl.ok(&rolled);
     assert_eq!(kubectl.path(&["pod", "bystander"], identity), container);

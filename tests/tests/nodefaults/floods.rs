@@ -1,7 +1,7 @@
 //! Too many of something: execs, orphans, bytes of memory.
 
-use super::{HOLDINGS, back_to, cluster, delete, number, observers, pod, ready, sh, unharmed};
-use rk_tests::{eventually, limit};
+use super::{HOLDINGS, back_to, cluster, delete, observers, pod, ready, sh, unharmed};
+use rk_tests::{eventually, limit, number};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -17,7 +17,7 @@ fn a_flood_of_execs_leaves_no_process_no_descriptor_and_no_memory_behind() {
                    | awk '{fds += $1; kib += $2} END {print fds, kib}'";
     let numbers = |text: String| text.split_whitespace().filter_map(|n| n.parse::<u64>().ok()).collect::<Vec<_>>();
     let before = numbers(sh(&kubectl, "inspector", measure).expect("measures"));
-    let (wanted, next) = (number("RK_EXECS", 60), AtomicUsize::new(0));
+    let (wanted, next) = (number("RK_EXECS", 60, 10_000), AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..6 {
             let (kubectl, next) = (kubectl.clone(), &next);
@@ -45,13 +45,13 @@ fn orphans_of_a_pod_are_reaped_by_its_first_process_and_end_with_it() {
     let kubectl = shared.kubectl.new_namespace("orphans");
     observers(&kubectl);
     let before = sh(&kubectl, "inspector", HOLDINGS).expect("holdings");
+    let orphans = number("RK_ORPHANS", 4_000, 100_000);
     let script = format!(
-        "n=0; while [ $n -lt {} ]; do (true & true & true & true &) ; n=$((n+4)); done; touch /done; exec sleep 36000",
-        number("RK_ORPHANS", 4000)
+        "n=0; while [ $n -lt {orphans} ]; do (true & true & true & true &) ; n=$((n+4)); done; touch /done; exec sleep 36000"
     );
     kubectl.apply(&pod("parent", &script, "  shareProcessNamespace: true\n", ""));
     ready(&kubectl, "parent");
-    eventually("all orphans made", limit(300), || sh(&kubectl, "parent", "test -e /done"));
+    eventually("all orphans made", limit(300 + orphans as u64 / 100), || sh(&kubectl, "parent", "test -e /done"));
     eventually("all orphans reaped", limit(60), || {
         let left = sh(&kubectl, "parent", "ls -d /proc/[0-9]* | wc -l")?;
         if left.trim().parse::<u32>().is_ok_and(|n| n <= 6) { Ok(()) } else { Err(left) }

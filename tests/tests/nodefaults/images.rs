@@ -1,9 +1,9 @@
 //! Images that are not what they say, and pulls that end with the machine's power.
 
-use super::{HOLDINGS, back_to, cluster, delete, number, observers, pod, ready, ready_node, sh, unharmed};
+use super::{HOLDINGS, back_to, cluster, delete, observers, pod, ready, ready_node, sh, unharmed};
 use rk_qemu::http::Body;
 use rk_qemu::oci::{Archive, Entry, ImageConfig, ImageName, digest, media, push, write_layout};
-use rk_tests::{Kubectl, Shared, eventually, limit};
+use rk_tests::{Kubectl, Shared, eventually, limit, number};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -241,13 +241,47 @@ fn a_bomb_is_given_up_before_the_disk_is_short() {
 }
 
 #[test]
+fn a_layer_that_lost_a_file_is_pulled_again_for_the_next_pod() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("lost-file");
+    observers(&kubectl);
+    let stamp = fresh();
+    let entries: Vec<Entry> = (0..3).map(|n| Entry::file(&format!("to-be-lost-{n}"), 0o644, stamp.clone())).collect();
+    pushed(&shared, "damaged", &entries);
+    let all_are_seen = |name: &str| {
+        let volume = "  volumes: [{name: i, image: {reference: 'rk.local/damaged:demo'}}]\n";
+        let mount = "    volumeMounts: [{name: i, mountPath: /i}]\n";
+        kubectl.apply(&pod(name, "ls /i | wc -l; exec sleep 600", volume, mount));
+        ready(&kubectl, name);
+        eventually("all files are counted", limit(60), || {
+            let answer = kubectl.run(&["logs", name]);
+            if answer.out.trim() == "3" { Ok(()) } else { Err(answer.out + &answer.err) }
+        });
+        delete(&kubectl, &["pod", name]);
+    };
+    all_are_seen("before");
+    sh(&kubectl, "inspector", "rm /proc/1/root/var/lib/rk/images/layers/*/fs/to-be-lost-1").expect("a lost file");
+    // A process looks at a layer once.
+    sh(&kubectl, "inspector", "kill -9 $(pidof rk-node)").ok();
+    ready_node(&kubectl);
+    all_are_seen("after");
+    eventually("what is left of the layer is gone", limit(60), || {
+        match sh(&kubectl, "inspector", "ls /proc/1/root/var/lib/rk/images/damaged | wc -l")?.trim() {
+            "0" => Ok(()),
+            left => Err(left.to_owned()),
+        }
+    });
+    unharmed(&kubectl);
+}
+
+#[test]
 fn power_cuts_in_mid_unpack_leave_a_node_that_pulls_and_runs() {
     let mut shared = cluster();
     let kubectl = shared.kubectl.new_namespace("power-cuts");
     observers(&kubectl);
     let before = sh(&kubectl, "inspector", HOLDINGS).expect("holdings");
     let binary = fs::read(shared.artifacts.images.join("busybox/oci-layout")).expect("layout");
-    for turn in 0..number("RK_CUTS", 2) {
+    for turn in 0..number("RK_CUTS", 2, 50) {
         let name = format!("large-{turn}");
         let stamp = fresh();
         let mut entries = vec![Entry::dir("d"), Entry::file("layout", 0o644, binary.clone())];

@@ -11,7 +11,7 @@ use rk_cri_api::v1::{
 use rk_images::Image;
 use rk_shim_protocol::namespace_file;
 
-use super::{devices, identity};
+use super::{cdi, devices, identity};
 use crate::clock::now_ns;
 use crate::error::{Error, IoContext, Result};
 use crate::record::{ContainerRecord, Phase, SandboxRecord};
@@ -47,9 +47,6 @@ pub(crate) async fn create(runtime: &Arc<Runtime>, request: CreateContainerReque
 fn validate(config: &ContainerConfig, sandbox: &SandboxRecord) -> Result<()> {
     if config.metadata.as_ref().is_none_or(|metadata| metadata.name.is_empty()) {
         return Err(Error::Invalid("the container's metadata needs a name".into()));
-    }
-    if !config.cdi_devices.is_empty() {
-        return Err(Error::Unsupported("CDI devices are not supported".into()));
     }
     let users = sandbox::users(sandbox);
     for mount in &config.mounts {
@@ -119,7 +116,9 @@ async fn make(
         devices: devices::find(&record.config.devices, security.privileged)?,
         local_seccomp: local_seccomp(&security)?,
     };
-    let spec = spec::build(&inputs).map_err(Error::Invalid)?;
+    let named: Vec<String> = record.config.cdi_devices.iter().map(|device| device.name.clone()).collect();
+    let edits = cdi::find(&cdi::DIRECTORIES.map(PathBuf::from), &named)?;
+    let spec = cdi::apply(spec::build(&inputs).map_err(Error::Invalid)?, &edits)?;
     write_bundle(&runtime.bundle(&sandbox.id, id), &spec)?;
     container.update(|saved| {
         saved.user = record.user;

@@ -49,7 +49,8 @@ fn walk(dir: &Path, out: &mut Vec<Device>) {
     }
 }
 
-fn device_at(path: &Path) -> Option<Device> {
+/// The numbers and the dress of a device node; `None` when there is none.
+pub(super) fn device_at(path: &Path) -> Option<Device> {
     let meta = fs::symlink_metadata(path).ok()?;
     let kind = meta.file_type();
     if !kind.is_block_device() && !kind.is_char_device() {

@@ -1,5 +1,6 @@
 //! The life of a container.
 
+mod cdi;
 mod create;
 mod devices;
 mod identity;

@@ -216,7 +216,8 @@ fn id_mappings(range: IdRange) -> Value {
     json!([{"containerID": 0, "hostID": range.host, "size": range.length}])
 }
 
-fn device(d: &Device) -> Value {
+/// A device node of the spec.
+pub(crate) fn device(d: &Device) -> Value {
     json!({"path": d.path, "type": if d.block { "b" } else { "c" }, "major": d.major, "minor": d.minor, "fileMode": d.mode,
         "uid": d.uid, "gid": d.gid})
 }
@@ -250,9 +251,14 @@ fn device_rules(inputs: &Inputs<'_>) -> Vec<Value> {
         rules.push(rule);
     }
     for d in &inputs.devices {
-        rules.push(json!({"allow": true, "type": if d.block { "b" } else { "c" }, "major": d.major, "minor": d.minor, "access": d.access}));
+        rules.push(device_rule(d));
     }
     rules
+}
+
+/// What lets a container use a device.
+pub(crate) fn device_rule(d: &Device) -> Value {
+    json!({"allow": true, "type": if d.block { "b" } else { "c" }, "major": d.major, "minor": d.minor, "access": d.access})
 }
 
 /// Whether a container's wish for a PID namespace means its own, the pod's, the node's or another container's.

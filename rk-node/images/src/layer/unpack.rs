@@ -6,11 +6,12 @@ use std::{
     ffi::CString,
     fs::File,
     io::{self, Read, Write},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::Path,
     sync::Arc,
 };
 
+use flate2::Crc;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,7 @@ use super::{
     beneath::{Beneath, Found, Spot, clean},
     budget::{Budget, over_budget},
     decompress::decompress,
+    seal::{Seal, Sums},
     tar::{Entry, Kind, Reader},
 };
 use crate::{blob::Hasher, reference::Digest};
@@ -43,6 +45,9 @@ pub(crate) struct Meta {
     pub inodes: u64,
     /// Directories made only because something lies in them (`""` is the root): a lower layer knows their owner and mode.
     pub implicit: BTreeSet<String>,
+    /// What its directory must go on to be; layers of earlier releases have none.
+    #[serde(default)]
+    pub seal: Option<Seal>,
 }
 
 /// Unpacks `source` into `into`, an existing empty directory. `like` tells the algorithm of the diff ID.
@@ -53,7 +58,14 @@ pub(crate) fn unpack(source: impl Read, into: &Path, like: &Digest, limits: Limi
     let mut layer = Layer {
         at: Beneath::new(root),
         directories: Vec::new(),
-        meta: Meta { diff_id: like.clone(), bytes: 0, inodes: 1, implicit: BTreeSet::from([String::new()]) },
+        sums: Sums::new(),
+        meta: Meta {
+            diff_id: like.clone(),
+            bytes: 0,
+            inodes: 1,
+            implicit: BTreeSet::from([String::new()]),
+            seal: None,
+        },
     };
     let mut reader = Reader::new(counted);
     let mut entries = 0;
@@ -69,6 +81,7 @@ pub(crate) fn unpack(source: impl Read, into: &Path, like: &Digest, limits: Limi
     let mut rest = reader.into_inner();
     io::copy(&mut rest, &mut io::sink())?;
     layer.finish_directories()?;
+    layer.meta.seal = Some(Seal::of(into, &layer.sums)?);
     layer.meta.diff_id = rest.hasher.finish();
     Ok(layer.meta)
 }
@@ -97,6 +110,7 @@ struct Layer {
     at: Beneath,
     /// Directories whose times are set last, since filling them changes them.
     directories: Vec<(Vec<u8>, (i64, u32))>,
+    sums: Sums,
     meta: Meta,
 }
 
@@ -202,7 +216,7 @@ impl Layer {
                     spot.set_xattr(OPAQUE, b"y")?;
                 }
             }
-            Kind::File => self.meta.bytes += write_file(&spot, content)?,
+            Kind::File => self.meta.bytes += write_file(&spot, content, &mut self.sums)?,
             Kind::Symlink => rustix::fs::symlinkat(entry.link.as_slice(), &spot.parent, spot.name.as_c_str())?,
             Kind::HardLink => return self.hard_link(&spot, &entry.link),
             Kind::Char if (entry.major, entry.minor) == (0, 0) => {
@@ -249,18 +263,22 @@ fn invalid(reason: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
-fn write_file(spot: &Spot, content: &mut impl Read) -> io::Result<u64> {
+/// Bytes written; their sum goes into `sums`.
+fn write_file(spot: &Spot, content: &mut impl Read, sums: &mut Sums) -> io::Result<u64> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd: OwnedFd = rustix::fs::openat(&spot.parent, spot.name.as_c_str(), flags, Mode::from_raw_mode(0o600))?;
     let mut file = File::from(fd);
     let mut buffer = [0u8; 32 << 10];
-    let mut written = 0;
+    let (mut written, mut crc) = (0, Crc::new());
     loop {
         let n = content.read(&mut buffer)?;
-        if n == 0 {
+        let piece = buffer.get(..n).unwrap_or_default();
+        if piece.is_empty() {
+            sums.insert(file.metadata()?.ino(), crc.sum());
             return Ok(written);
         }
-        file.write_all(buffer.get(..n).unwrap_or_default())?;
+        crc.update(piece);
+        file.write_all(piece)?;
         written += n as u64;
     }
 }

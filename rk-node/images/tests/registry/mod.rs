@@ -18,6 +18,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
+use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
@@ -89,16 +90,28 @@ impl Registry {
 
     /// Over TLS, with a certificate of its own for 127.0.0.1, which is returned.
     pub async fn start_tls() -> (Self, CertificateDer<'static>) {
+        Self::start_tls_for(None).await
+    }
+
+    /// As [`Self::start_tls`]; with `client`, for nobody who does not show a certificate by that one's key.
+    pub async fn start_tls_for(client: Option<CertificateDer<'static>>) -> (Self, CertificateDer<'static>) {
         let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("certificate");
         let certificate = made.cert.der().clone();
         let key = rustls_pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
+        let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.clone()], key)
-            .expect("TLS");
+            .expect("versions");
+        let builder = match client {
+            None => builder.with_no_client_auth(),
+            Some(client) => {
+                let mut roots = rustls::RootCertStore::empty();
+                roots.add(client).expect("root");
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().expect("verifier"))
+            }
+        };
+        let config = builder.with_single_cert(vec![certificate.clone()], key).expect("TLS");
         (Self::serve(Some(TlsAcceptor::from(Arc::new(config)))).await, certificate)
     }
 

@@ -1,0 +1,160 @@
+//! Layers are looked at again: their trees before a container is made of them, their contents from time to time.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{
+    error::{Error, IoContext, Result},
+    image::ImageId,
+    layer::{Meta, Reading, Seal},
+    reference::Digest,
+    store::{Hold, State, Store, blocking, entries, read_json, sync_dir, write_json},
+};
+
+impl Store {
+    /// Looks at the trees of an image's layers, once in the life of this process, and keeps them from the collector until the hold is
+    /// dropped. Images of a layer that is not what was unpacked are forgotten.
+    pub fn vouch(self: &Arc<Self>, image: &ImageId) -> Result<Hold> {
+        let hold = self.hold_image(image);
+        for layer in hold.layers() {
+            if self.state().vouched.contains(layer) {
+                continue;
+            }
+            let directory = self.layer_dir(layer);
+            let fits_tree = |seal: Option<Seal>| seal.map_or(Ok(true), |seal| seal.fits_tree(&directory.join("fs")));
+            match seal(&directory).and_then(fits_tree) {
+                Ok(true) => {
+                    self.state().vouched.insert(layer.clone());
+                }
+                Ok(false) => return Err(self.damage(layer, "its tree is not what was unpacked".into())),
+                Err(error) if is_ours(&error) => return Err::<Hold, _>(error).at("look at", &directory),
+                Err(error) => return Err(self.damage(layer, error.to_string())),
+            }
+        }
+        Ok(hold)
+    }
+
+    /// All layers of images.
+    pub fn layers(&self) -> BTreeSet<Digest> {
+        self.state().images.values().flat_map(|image| image.layers.iter().cloned()).collect()
+    }
+
+    /// Takes a layer out of use, with the images that it belongs to; the error that tells it.
+    fn damage(&self, layer: &Digest, reason: String) -> Error {
+        match self.put_aside(layer) {
+            Ok(images) => {
+                tracing::error!(%layer, %reason, ?images, "a layer is damaged: its images are to be pulled again")
+            }
+            Err(error) => {
+                tracing::error!(%layer, %reason, "a layer is damaged and cannot be put aside: {}", error.chain())
+            }
+        }
+        Error::Damaged { layer: layer.to_string(), reason }
+    }
+
+    /// Containers may stand on the layer, whose files must then stay where their overlays find them: it is renamed and goes with them.
+    fn put_aside(&self, layer: &Digest) -> Result<Vec<String>> {
+        let mut state = self.state();
+        state.vouched.remove(layer);
+        let images: Vec<ImageId> =
+            state.images.values().filter(|image| image.layers.contains(layer)).map(|image| image.id.clone()).collect();
+        for image in &images {
+            self.forget(&mut state, image)?;
+        }
+        let users: Vec<&String> = state
+            .snapshots
+            .iter()
+            .filter(|(_, snapshot)| snapshot.layers.contains(layer))
+            .map(|(key, _)| key)
+            .collect();
+        let directory = self.layer_dir(layer);
+        if directory.is_dir() {
+            write_json(&directory.join("users.json"), &users)?;
+            let away = self.root.join("damaged").join(format!("{:016x}", rand::random::<u64>()));
+            fs::rename(&directory, &away).at("rename", &directory)?;
+            sync_dir(&self.root.join("layers"))?;
+        }
+        Ok(images.iter().map(ToString::to_string).collect())
+    }
+
+    /// Damaged layers that no snapshot stands on any more.
+    pub(crate) fn damaged_unused(&self, state: &State) -> Result<Vec<PathBuf>> {
+        let unused = |path: &PathBuf| {
+            let users: Vec<String> = read_json(&path.join("users.json")).unwrap_or_default();
+            !users.iter().any(|key| state.snapshots.contains_key(key))
+        };
+        Ok(entries(&self.root.join("damaged"))?.into_iter().filter(unused).collect())
+    }
+}
+
+/// What a layer must go on to be, by its own account.
+fn seal(directory: &Path) -> io::Result<Option<Seal>> {
+    let bytes = fs::read(directory.join("meta.json"))?;
+    let meta: Meta = serde_json::from_slice(&bytes).map_err(io::Error::from)?;
+    Ok(meta.seal)
+}
+
+/// Whether this process, and not the disk, is short of something.
+fn is_ours(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
+}
+
+/// Reads a layer again and tells whether it is what was unpacked. One that is gone by now, or of which nothing is known, is fine.
+pub(crate) async fn layer(store: &Arc<Store>, layer: &Digest, pause: Duration) -> Result<bool> {
+    // Held, so that the collector does not take it away under the reader.
+    let _hold = store.hold(std::slice::from_ref(layer));
+    let Some(seal) = store.layer_meta(layer).and_then(|meta| meta.seal) else { return Ok(true) };
+    let mut reading = Reading::new(&store.layer_dir(layer).join("fs"));
+    loop {
+        let (back, more) = blocking(move || {
+            let more = reading.step();
+            Ok((reading, more))
+        })
+        .await?;
+        reading = back;
+        match more {
+            Ok(true) => tokio::time::sleep(pause).await,
+            Ok(false) if !reading.fits(&seal) => {
+                return condemn(store, layer, "its files are not what was unpacked".into()).await;
+            }
+            Ok(false) => return Ok(true),
+            Err(error) if is_ours(&error) => return Err::<bool, _>(error).at("read", store.layer_dir(layer)),
+            Err(error) => return condemn(store, layer, error.to_string()).await,
+        }
+    }
+}
+
+async fn condemn(store: &Arc<Store>, layer: &Digest, reason: String) -> Result<bool> {
+    let (store, layer) = (store.clone(), layer.clone());
+    blocking(move || {
+        store.damage(&layer, reason);
+        Ok(false)
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_short_of_files_or_memory_blames_no_disk() {
+        use rustix::io::Errno;
+        for (errno, ours) in [
+            (Errno::MFILE, true),
+            (Errno::NFILE, true),
+            (Errno::NOMEM, true),
+            (Errno::IO, false),
+            (Errno::NOENT, false),
+        ] {
+            assert_eq!(is_ours(&io::Error::from(errno)), ours, "{errno}");
+        }
+        assert!(!is_ours(&io::Error::other("no number")));
+    }
+}
