@@ -108,7 +108,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     let client = session.client.clone();
     let mut tasks = JoinSet::new();
 
-    let (recorder, write_events) = Recorder::new(client.clone(), options.node_name.clone());
+    let (recorder, write_events) = Recorder::new(client.clone(), options.node_name.clone(), options.pace.events);
     let (status, write_statuses) = StatusManager::new(client.clone());
     let (services, follow_services) = Services::new(client.clone());
     tasks.spawn(write_events);
@@ -166,7 +166,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
             NodeCredentials::new(&options.dirs.kubelet, &options.registry_auth),
             Providers::new(&options.credential_providers, &options.dirs.credential_providers, client.clone()),
             records,
-            options.pace.parallel_pulls,
+            &options.pace,
             lack,
         ),
         status,

@@ -20,6 +20,7 @@ mod pod_counts;
 mod process;
 mod rates;
 mod read_only;
+mod relay;
 mod requests;
 mod routes;
 mod stats;
