@@ -1,4 +1,4 @@
-//! Certificates that are about to end, against the cluster's own signer.
+//! What a node renews and tells of itself: certificates by the cluster's own signer, events.
 
 mod support;
 
@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, LogParams};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, LogParams, Patch, PatchParams};
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -84,4 +85,26 @@ async fn certificates_are_renewed_before_they_end_and_the_node_goes_on() {
     let container = LogParams { container: Some("c".into()), ..Default::default() };
     let log = rig.pods().logs("web", &container).await.expect("the log through the server's new certificate");
     assert_eq!((log.as_str(), rig.cri.running("web")), ("hello from run\n", running));
+}
+
+/// Waits until events of the node have all of these reasons.
+async fn tells(rig: &Rig, reasons: &[&str]) {
+    eventually(&reasons.join(" "), 60, || async {
+        let told = rig.reasons("node-a").await;
+        let all = reasons.iter().all(|wanted| told.iter().any(|reason| reason == wanted));
+        if all { Ok(()) } else { Err(told.join(" ")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_tells_of_its_turns_by_events() {
+    let rig = Rig::new().await;
+    tells(&rig, &["Starting", "NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID"]).await;
+    let nodes: Api<Node> = Api::all(rig.control.client.clone());
+    for (cordoned, reason) in [(true, "NodeNotSchedulable"), (false, "NodeSchedulable")] {
+        let patch = Patch::Merge(json!({"spec": {"unschedulable": cordoned}}));
+        nodes.patch("node-a", &PatchParams::default(), &patch).await.unwrap();
+        tells(&rig, &[reason]).await;
+    }
 }
