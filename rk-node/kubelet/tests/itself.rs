@@ -108,3 +108,27 @@ async fn a_node_tells_of_its_turns_by_events() {
         tells(&rig, &[reason]).await;
     }
 }
+
+/// What the node says to a request for a checkpoint.
+async fn checkpoint(rig: &Rig, of: &str) -> String {
+    let path = format!("/api/v1/nodes/node-a/proxy/checkpoint/default/{of}");
+    let request = http::Request::post(path).body(Vec::new()).unwrap();
+    let refused = rig.control.client.request_text(request).await;
+    format!("{:?}", refused.expect_err("this runtime makes none"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_the_runtime_cannot_make_is_an_error_of_its_own() {
+    let rig = Rig::new().await;
+    rig.create("web", json!({"containers": [{"name": "c", "image": "img:1", "command": ["run"]}]})).await;
+    rig.status("web", "the pod is ready", 30, ready).await;
+    for (of, words) in [
+        ("none/c", "pod does not exist"),
+        ("web/none", "container none does not exist"),
+        ("web/c?timeout=x", "cannot parse value of timeout parameter"),
+        ("web/c", "checkpointing of default/web/c failed"),
+    ] {
+        let told = checkpoint(&rig, of).await;
+        assert!(told.contains(words), "{of}: {told}");
+    }
+}

@@ -7,6 +7,7 @@
 mod auth;
 mod body;
 mod cadvisor;
+mod checkpoint;
 mod configz;
 mod container_logs;
 mod health;
