@@ -11,6 +11,8 @@ pub struct Pace {
     pub status_update: Duration,
     /// How often an unchanged status is written (`nodeStatusReportFrequency`).
     pub status_report: Duration,
+    /// How many images the status lists (`nodeStatusMaxImages`).
+    pub status_images: usize,
     /// How many seconds the node's Lease holds; it is renewed four times in them (`nodeLeaseDurationSeconds`).
     pub lease_seconds: u32,
     /// The longest pause before a container that keeps failing is started again (`crashLoopBackOff.maxContainerRestartPeriod`).
@@ -32,6 +34,8 @@ impl Default for Pace {
         Self {
             status_update: Duration::from_secs(10),
             status_report: Duration::from_secs(300),
+            // Clusters with more would bloat every Node update.
+            status_images: 50,
             lease_seconds: 40,
             longest_restart: Duration::from_secs(300),
             // More only share the same link and unpack slower.

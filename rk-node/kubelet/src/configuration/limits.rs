@@ -24,6 +24,12 @@ impl Reader {
             "eventBurst" => self.number(key, value, 0, &mut options.pace.events.burst),
             "streamingConnectionIdleTimeout" => self.duration(key, value, &mut options.pace.stream_idle),
             "resolvConf" => self.set(key, value, &mut options.dirs.resolv_conf),
+            "nodeStatusMaxImages" => match value.as_i64() {
+                Some(-1) => options.pace.status_images = usize::MAX,
+                Some(most @ 0..) => options.pace.status_images = usize::try_from(most).unwrap_or(usize::MAX),
+                _ => self.warn(key, &format!("{value} must be -1 or greater: left out")),
+            },
+            "providerID" => self.set(key, value, &mut options.provider_id),
             "podsPerCore" => self.number(key, value, 0, &mut options.pace.pods_per_core),
             "nodeLeaseDurationSeconds" => self.number(key, value, 1, &mut options.pace.lease_seconds),
             "crashLoopBackOff" => self.restarts(key, value, &mut options.pace.longest_restart),
@@ -123,6 +129,7 @@ mod tests {
             "nodeStatusUpdateFrequency": "20s", "crashLoopBackOff": {"maxContainerRestartPeriod": "20s"},
             "imageMaximumGCAge": "24h", "evictionMinimumReclaim": {"nodefs.available": "500Mi", "imagefs.available": "2%"}, "containerLogMaxWorkers": 3, "containerLogMonitorInterval": "5s",
             "registryPullQPS": 2, "registryBurst": 3, "eventRecordQPS": 0, "eventBurst": 7, "streamingConnectionIdleTimeout": "5m", "resolvConf": "/run/resolv.conf",
+            "nodeStatusMaxImages": 7, "providerID": "lab://one",
         }));
         assert!(warnings.is_empty(), "{warnings:?}");
         let want = Pace {
@@ -135,7 +142,10 @@ mod tests {
             pulls: Rate { per_second: 2, burst: 3 },
             events: Rate { per_second: 0, burst: 7 },
             stream_idle: Duration::from_secs(300),
+            status_images: 7,
         };
+        assert_eq!(options.provider_id, "lab://one");
+        assert_eq!(read(json!({"nodeStatusMaxImages": -1})).0.pace.status_images, usize::MAX);
         assert_eq!(options.dirs.resolv_conf.to_str(), Some("/run/resolv.conf"));
         assert_eq!(options.pace, want);
         let reclaim =
@@ -159,6 +169,7 @@ mod tests {
             (json!({"evictionMinimumReclaim": {"nodefs.pears": "1"}}), "evictionMinimumReclaim[nodefs.pears]"),
             (json!({"podsPerCore": -1}), "podsPerCore"),
             (json!({"registryPullQPS": -1}), "registryPullQPS"),
+            (json!({"nodeStatusMaxImages": -2}), "nodeStatusMaxImages"),
             (json!({"eventBurst": "many"}), "eventBurst"),
             (json!({"streamingConnectionIdleTimeout": 5}), "streamingConnectionIdleTimeout"),
             (json!({"nodeLeaseDurationSeconds": 0}), "nodeLeaseDurationSeconds"),

@@ -279,7 +279,7 @@ impl NodeLoop {
         if self.images.as_ref().is_none_or(|(at, _)| at.elapsed() > IMAGES)
             && let Ok(list) = self.runtime.list_images().await
         {
-            self.images = Some((Instant::now(), object::images(list)));
+            self.images = Some((Instant::now(), object::images(list, self.options.pace.status_images)));
         }
         let old =
             self.reported.as_ref().map(|r| &r.status).or_else(|| self.current.as_ref().and_then(|n| n.status.as_ref()));
