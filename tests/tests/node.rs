@@ -2,6 +2,8 @@
 
 #[path = "node/changes.rs"]
 mod changes;
+#[path = "node/companions.rs"]
+mod companions;
 #[path = "node/consume.rs"]
 mod consume;
 #[path = "node/csi.rs"]

@@ -8,6 +8,8 @@ mod floods;
 mod full;
 #[path = "nodefaults/images.rs"]
 mod images;
+#[path = "nodefaults/pages.rs"]
+mod pages;
 
 use rk_tests::{Kubectl, Shared, eventually, limit, shared_with};
 use serde_json::json;

@@ -1,6 +1,7 @@
 //! Events: what happened to which pod, written to the API in the background. Repetitions raise the count of one event.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Event, EventSource, ObjectReference, Pod};
@@ -11,6 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::pod::spec;
+use crate::throttle::{Rate, Throttle};
 
 /// Component name in events.
 const COMPONENT: &str = "kubelet";
@@ -91,10 +93,10 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder and the task that writes its events as `node`.
-    pub fn new(client: kube::Client, node: String) -> (Self, impl Future<Output = ()> + Send) {
+    /// A recorder and the task that writes its events as `node`, so often at most.
+    pub fn new(client: kube::Client, node: String, rate: Rate) -> (Self, impl Future<Output = ()> + Send) {
         let (queue, records) = mpsc::channel(QUEUE);
-        (Self { queue }, write(client, node, records))
+        (Self { queue }, write(client, node, records, Throttle::new(rate, Instant::now())))
     }
 
     /// Something ordinary.
@@ -151,7 +153,7 @@ fn allow(bucket: &mut Bucket, now: Timestamp) -> bool {
     true
 }
 
-async fn write(client: kube::Client, node: String, mut records: mpsc::Receiver<Record>) {
+async fn write(client: kube::Client, node: String, mut records: mpsc::Receiver<Record>, throttle: Throttle) {
     let mut known: HashMap<Key, Known> = HashMap::new();
     let mut buckets: HashMap<String, Bucket> = HashMap::new();
     while let Some(record) = records.recv().await {
@@ -160,6 +162,9 @@ async fn write(client: kube::Client, node: String, mut records: mpsc::Receiver<R
             .or_insert_with(|| Bucket { tokens: BURST, at: record.at });
         if !allow(bucket, record.at) {
             continue;
+        }
+        while let Err(wait) = throttle.take(Instant::now()) {
+            tokio::time::sleep(wait).await;
         }
         let mut about = record.about.clone();
         // The version at which it was seen does not make two events different.

@@ -108,7 +108,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     let client = session.client.clone();
     let mut tasks = JoinSet::new();
 
-    let (recorder, write_events) = Recorder::new(client.clone(), options.node_name.clone());
+    let (recorder, write_events) = Recorder::new(client.clone(), options.node_name.clone(), options.pace.events);
     let (status, write_statuses) = StatusManager::new(client.clone());
     let (services, follow_services) = Services::new(client.clone());
     tasks.spawn(write_events);
@@ -126,6 +126,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         devices: devices.clone(),
         options: options.clone(),
         client: client.clone(),
+        recorder: recorder.clone(),
         runtime: runtime.clone(),
         machine,
         ips: ips.clone(),
@@ -147,6 +148,10 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, bounds, noted, lacking));
     swap.controlled = cgroups.root().join("kubepods").join(SWAP_FILE).exists();
     recorder.normal(&PodRef::node(&options.node_name), "Starting", "Starting kubelet.");
+    if swap.controlled && options.enforce_allocatable {
+        let message = "Updated Node Allocatable limit across pods";
+        recorder.normal(&PodRef::node(&options.node_name), "NodeAllocatableEnforced", message);
+    }
     let objects = Objects::new(client.clone());
     let drivers = Drivers::default();
     let node_name = options.node_name.clone();
@@ -166,7 +171,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
             NodeCredentials::new(&options.dirs.kubelet, &options.registry_auth),
             Providers::new(&options.credential_providers, &options.dirs.credential_providers, client.clone()),
             records,
-            options.pace.parallel_pulls,
+            &options.pace,
             lack,
         ),
         status,

@@ -52,6 +52,7 @@ mod shutdown;
 mod static_pods;
 mod status_manager;
 mod swap;
+mod throttle;
 mod translate;
 mod userns;
 mod views;
@@ -71,3 +72,4 @@ pub use options::{
 pub use pace::Pace;
 pub use shutdown::{PriorityGrace, ShutdownGrace};
 pub use swap::SwapBehavior;
+pub use throttle::Rate;

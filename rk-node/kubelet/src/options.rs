@@ -162,6 +162,8 @@ pub struct Options {
     pub taints: Vec<Taint>,
     /// Most pods that this node admits.
     pub max_pods: u32,
+    /// The machine's id with who provides it, for the Node's spec; empty is none.
+    pub provider_id: String,
     /// How often, how long and how much at once.
     pub pace: Pace,
     /// What must stay free on the node; pods go when less is.
@@ -238,6 +240,7 @@ impl Options {
             labels: BTreeMap::new(),
             taints: Vec::new(),
             max_pods: 110,
+            provider_id: String::new(),
             pace: Pace::default(),
             eviction: Thresholds::default(),
             minimum_reclaim: Thresholds::none(),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::throttle::Rate;
+
 /// See the fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
@@ -9,12 +11,20 @@ pub struct Pace {
     pub status_update: Duration,
     /// How often an unchanged status is written (`nodeStatusReportFrequency`).
     pub status_report: Duration,
+    /// How many images the status lists (`nodeStatusMaxImages`).
+    pub status_images: usize,
     /// How many seconds the node's Lease holds; it is renewed four times in them (`nodeLeaseDurationSeconds`).
     pub lease_seconds: u32,
     /// The longest pause before a container that keeps failing is started again (`crashLoopBackOff.maxContainerRestartPeriod`).
     pub longest_restart: Duration,
     /// Pulls at the same time on one node (`maxParallelImagePulls`; one with `serializeImagePulls`).
     pub parallel_pulls: usize,
+    /// How often pulls begin (`registryPullQPS`, `registryBurst`).
+    pub pulls: Rate,
+    /// How often events are written (`eventRecordQPS`, `eventBurst`).
+    pub events: Rate,
+    /// How long a stream of exec, attach or port-forward may be silent; zero is for ever (`streamingConnectionIdleTimeout`).
+    pub stream_idle: Duration,
     /// Most pods for each CPU; 0 is no such bound (`podsPerCore`).
     pub pods_per_core: u32,
 }
@@ -24,10 +34,15 @@ impl Default for Pace {
         Self {
             status_update: Duration::from_secs(10),
             status_report: Duration::from_secs(300),
+            // Clusters with more would bloat every Node update.
+            status_images: 50,
             lease_seconds: 40,
             longest_restart: Duration::from_secs(300),
             // More only share the same link and unpack slower.
             parallel_pulls: 4,
+            pulls: Rate { per_second: 5, burst: 10 },
+            events: Rate { per_second: 50, burst: 100 },
+            stream_idle: Duration::from_secs(4 * 3600),
             pods_per_core: 0,
         }
     }

@@ -252,7 +252,7 @@ pub fn pod_total(pod: &Pod, name: &str, limits: bool) -> i64 {
 }
 
 /// Whether every app container and sidecar limits the resource: only then may the pod as a whole be limited.
-fn all_limited(pod: &Pod, name: &str) -> bool {
+pub fn all_limited(pod: &Pod, name: &str) -> bool {
     if pod_limits(pod).is_some_and(|l| l.contains_key(name)) {
         return true;
     }

@@ -24,7 +24,7 @@ fn initialized(name: &str, policy: &str, first: &str) -> String {
 }
 
 /// Waits until a template over a pod's status says this.
-fn shows(kubectl: &Kubectl, name: &str, path: &str, seconds: u64, wanted: &str) {
+pub fn shows(kubectl: &Kubectl, name: &str, path: &str, seconds: u64, wanted: &str) {
     eventually(&format!("{name}: {wanted}"), limit(seconds), || match kubectl.try_path(&["pod", name], path)? {
         seen if seen.trim() == wanted => Ok(()),
         seen => Err(seen),

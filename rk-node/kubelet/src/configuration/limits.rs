@@ -18,6 +18,18 @@ impl Reader {
             "nodeStatusUpdateFrequency" | "nodeStatusReportFrequency" => {}
             "imageMaximumGCAge" => self.duration(key, value, &mut options.image_gc.oldest),
             "evictionMinimumReclaim" => self.thresholds(key, value, &mut options.minimum_reclaim),
+            "registryPullQPS" => self.number(key, value, 0, &mut options.pace.pulls.per_second),
+            "registryBurst" => self.number(key, value, 0, &mut options.pace.pulls.burst),
+            "eventRecordQPS" => self.number(key, value, 0, &mut options.pace.events.per_second),
+            "eventBurst" => self.number(key, value, 0, &mut options.pace.events.burst),
+            "streamingConnectionIdleTimeout" => self.duration(key, value, &mut options.pace.stream_idle),
+            "resolvConf" => self.set(key, value, &mut options.dirs.resolv_conf),
+            "nodeStatusMaxImages" => match value.as_i64() {
+                Some(-1) => options.pace.status_images = usize::MAX,
+                Some(most @ 0..) => options.pace.status_images = usize::try_from(most).unwrap_or(usize::MAX),
+                _ => self.warn(key, &format!("{value} must be -1 or greater: left out")),
+            },
+            "providerID" => self.set(key, value, &mut options.provider_id),
             "podsPerCore" => self.number(key, value, 0, &mut options.pace.pods_per_core),
             "nodeLeaseDurationSeconds" => self.number(key, value, 1, &mut options.pace.lease_seconds),
             "crashLoopBackOff" => self.restarts(key, value, &mut options.pace.longest_restart),
@@ -101,7 +113,7 @@ impl Reader {
 mod tests {
     use super::super::configure;
     use super::*;
-    use crate::{Amount, Cluster, Thresholds};
+    use crate::{Amount, Cluster, Rate, Thresholds};
     use serde_json::json;
 
     fn read(document: Value) -> (Options, Vec<String>) {
@@ -116,6 +128,8 @@ mod tests {
             "serializeImagePulls": false, "maxParallelImagePulls": 9, "podsPerCore": 10, "nodeLeaseDurationSeconds": 20,
             "nodeStatusUpdateFrequency": "20s", "crashLoopBackOff": {"maxContainerRestartPeriod": "20s"},
             "imageMaximumGCAge": "24h", "evictionMinimumReclaim": {"nodefs.available": "500Mi", "imagefs.available": "2%"}, "containerLogMaxWorkers": 3, "containerLogMonitorInterval": "5s",
+            "registryPullQPS": 2, "registryBurst": 3, "eventRecordQPS": 0, "eventBurst": 7, "streamingConnectionIdleTimeout": "5m", "resolvConf": "/run/resolv.conf",
+            "nodeStatusMaxImages": 7, "providerID": "lab://one",
         }));
         assert!(warnings.is_empty(), "{warnings:?}");
         let want = Pace {
@@ -125,7 +139,14 @@ mod tests {
             longest_restart: Duration::from_secs(20),
             parallel_pulls: 9,
             pods_per_core: 10,
+            pulls: Rate { per_second: 2, burst: 3 },
+            events: Rate { per_second: 0, burst: 7 },
+            stream_idle: Duration::from_secs(300),
+            status_images: 7,
         };
+        assert_eq!(options.provider_id, "lab://one");
+        assert_eq!(read(json!({"nodeStatusMaxImages": -1})).0.pace.status_images, usize::MAX);
+        assert_eq!(options.dirs.resolv_conf.to_str(), Some("/run/resolv.conf"));
         assert_eq!(options.pace, want);
         let reclaim =
             Thresholds { disk: Amount::Units(500 << 20), image_disk: Amount::Share(200), ..Thresholds::none() };
@@ -147,6 +168,10 @@ mod tests {
             (json!({"maxParallelImagePulls": 0}), "maxParallelImagePulls"),
             (json!({"evictionMinimumReclaim": {"nodefs.pears": "1"}}), "evictionMinimumReclaim[nodefs.pears]"),
             (json!({"podsPerCore": -1}), "podsPerCore"),
+            (json!({"registryPullQPS": -1}), "registryPullQPS"),
+            (json!({"nodeStatusMaxImages": -2}), "nodeStatusMaxImages"),
+            (json!({"eventBurst": "many"}), "eventBurst"),
+            (json!({"streamingConnectionIdleTimeout": 5}), "streamingConnectionIdleTimeout"),
             (json!({"nodeLeaseDurationSeconds": 0}), "nodeLeaseDurationSeconds"),
             (
                 json!({"crashLoopBackOff": {"maxContainerRestartPeriod": "301s"}}),

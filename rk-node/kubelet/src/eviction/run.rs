@@ -17,6 +17,7 @@ use super::soft::Patience;
 use super::usage::PodUse;
 use crate::Thresholds;
 use crate::context::Shared;
+use crate::events::PodRef;
 use crate::image_gc;
 use crate::node::{Observed, Signal};
 use crate::pod::spec;
@@ -55,6 +56,11 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<String>) {
         let pods = context.pods.all();
         let running: Vec<&Arc<Pod>> = pods.iter().filter(|p| runs(&context, p)).collect();
         let mut verdict = look(&context, &mut seen);
+        if let Some(verdict) = verdict {
+            let message = format!("Attempting to reclaim {}", Shortage::of(verdict.signal).resource());
+            let node = PodRef::node(&context.options.node_name);
+            context.recorder.warning(&node, "EvictionThresholdMet", message);
+        }
         if verdict.is_some_and(|v| Shortage::of(v.signal).on_disk()) {
             // Images that nobody uses go before pods do.
             match image_gc::reclaim(&context.runtime).await {

@@ -26,9 +26,11 @@ pub use records::PullRecords;
 pub use verification::{Verification, pattern_problem};
 
 use crate::events::{PodRef, Recorder};
+use crate::pace::Pace;
 use crate::pod::backoff::BackOff;
 use crate::pod::spec;
 use crate::runtime::{Runtime, RuntimeError};
+use crate::throttle::Throttle;
 
 /// Why there is no image: a reason of the API and a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,6 +53,7 @@ pub struct Images {
     back_off: Mutex<BackOff>,
     failures: Mutex<BTreeMap<String, (Timestamp, String)>>,
     slots: Semaphore,
+    throttle: Throttle,
     /// Notified of pulls that had no room.
     lack: Arc<Notify>,
 }
@@ -105,14 +108,14 @@ fn plausible(image: &str) -> bool {
 
 impl Images {
     /// A puller over this runtime, with the node's own credentials, its plugins and the records of what was pulled with whose. It pulls
-    /// so many images at a time; `lack` hears of pulls that had no room.
+    /// so often and so many images at a time as `pace` says; `lack` hears of pulls that had no room.
     pub fn new(
         runtime: Runtime,
         recorder: Recorder,
         node: NodeCredentials,
         providers: Providers,
         records: Arc<PullRecords>,
-        parallel: usize,
+        pace: &Pace,
         lack: Arc<Notify>,
     ) -> Self {
         Self {
@@ -123,7 +126,8 @@ impl Images {
             records,
             back_off: Mutex::default(),
             failures: Mutex::default(),
-            slots: Semaphore::new(parallel.clamp(1, Semaphore::MAX_PERMITS)),
+            slots: Semaphore::new(pace.parallel_pulls.clamp(1, Semaphore::MAX_PERMITS)),
+            throttle: Throttle::new(pace.pulls, Instant::now()),
             lack,
         }
     }
@@ -248,6 +252,7 @@ impl Images {
         credentials: Vec<Credential>,
         sandbox: &cri::PodSandboxConfig,
     ) -> Result<cri::Image, String> {
+        self.throttle.take(Instant::now()).map_err(|_| "pull QPS exceeded".to_owned())?;
         let pulling = self.records.begin(image, preloaded)?;
         let (reference, source) = match self.try_credentials(image, credentials, sandbox).await {
             Ok(pulled) => pulled,

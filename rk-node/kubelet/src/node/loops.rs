@@ -13,9 +13,11 @@ use super::conditions::{Health, conditions};
 use super::info::{Machine, system_info};
 use super::pressure::Pressure;
 use super::reported::Reported;
+use super::turns::Turns;
 use super::{note, object, pressure};
 use crate::context::NodeFacts;
 use crate::devices::Devices;
+use crate::events::Recorder;
 use crate::runtime::Runtime;
 use crate::volumes::Csi;
 use crate::{Options, clock};
@@ -77,6 +79,8 @@ pub struct Sources {
     pub options: Options,
     /// Client for the API server.
     pub client: kube::Client,
+    /// Where events of the node go.
+    pub recorder: Recorder,
     /// The runtime.
     pub runtime: Runtime,
     /// What the machine has.
@@ -110,13 +114,15 @@ pub struct NodeLoop {
     listed: bool,
     /// When memory, disk and PIDs were short last.
     short: [Option<Instant>; 3],
+    turns: Turns,
 }
 
 impl NodeLoop {
     /// The loop over these facts.
     pub fn new(sources: Sources) -> Self {
-        let Sources { devices, options, client, runtime, machine, ips, facts, pleg, shutdown } = sources;
+        let Sources { devices, options, client, recorder, runtime, machine, ips, facts, pleg, shutdown } = sources;
         let api = Api::all(client);
+        let turns = Turns::new(recorder, options.node_name.clone());
         Self {
             options,
             devices,
@@ -133,6 +139,7 @@ impl NodeLoop {
             current: None,
             listed: false,
             short: [None; 3],
+            turns,
         }
     }
 
@@ -209,17 +216,22 @@ impl NodeLoop {
             Event::Begin => self.listed = false,
             Event::Complete if !self.listed => {
                 // It went while nobody watched.
+                self.turns.forget();
                 self.current = None;
                 self.reported = None;
             }
             Event::Applied(node) | Event::Listed(node) => {
                 // Whoever missed the node's heartbeats hears at once that it is there.
-                self.reported.take_if(|reported| reported.is_denied_by(&node));
+                if self.reported.take_if(|reported| reported.is_denied_by(&node)).is_some() {
+                    self.turns.forget();
+                }
+                self.turns.schedulable(self.current.as_ref(), &node);
                 self.current = Some(node);
                 self.listed = true;
             }
             Event::Deleted(_) | Event::Vanished(_) => {
                 tracing::info!("the node's object was deleted: registering anew");
+                self.turns.forget();
                 self.current = None;
                 self.reported = None;
             }
@@ -267,7 +279,7 @@ impl NodeLoop {
         if self.images.as_ref().is_none_or(|(at, _)| at.elapsed() > IMAGES)
             && let Ok(list) = self.runtime.list_images().await
         {
-            self.images = Some((Instant::now(), object::images(list)));
+            self.images = Some((Instant::now(), object::images(list, self.options.pace.status_images)));
         }
         let old =
             self.reported.as_ref().map(|r| &r.status).or_else(|| self.current.as_ref().and_then(|n| n.status.as_ref()));
@@ -332,6 +344,7 @@ impl NodeLoop {
         match self.api.create(&PostParams::default(), &node).await {
             Ok(made) => {
                 tracing::info!(node = %self.options.node_name, "the node is registered");
+                self.turns.status(None, &status);
                 self.current = Some(made);
                 // An API server may drop the status of a new object: it is a subresource.
                 self.write(status).await
@@ -363,6 +376,7 @@ impl NodeLoop {
         }
         let patch = Patch::Merge(body);
         let written = self.api.patch_status(&self.options.node_name, &PatchParams::default(), &patch).await?;
+        self.turns.status(self.current.as_ref().and_then(|n| n.status.as_ref()), &status);
         self.reported = Some(Reported::now(status, Some(&written)));
         Ok(())
     }

@@ -10,6 +10,7 @@ mod note;
 mod object;
 mod pressure;
 mod reported;
+mod turns;
 
 pub use address::find_node_ip;
 pub use info::{Machine, machine, most_tasks};

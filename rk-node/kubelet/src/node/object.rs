@@ -15,8 +15,6 @@ use crate::Options;
 use crate::cgroups::Together;
 use crate::numa::huge_page_resource;
 
-/// Images that the status lists; clusters with more would bloat every Node update.
-const MAX_IMAGES: usize = 50;
 /// Memory kept from pods for the node's own services, bytes.
 const RESERVED_MEMORY: u64 = 100 * 1024 * 1024;
 
@@ -176,7 +174,11 @@ pub fn node(options: &Options, status: NodeStatus) -> Node {
             annotations: Some(annotations),
             ..Default::default()
         },
-        spec: Some(NodeSpec { taints: Some(taints(options)).filter(|t| !t.is_empty()), ..Default::default() }),
+        spec: Some(NodeSpec {
+            taints: Some(taints(options)).filter(|t| !t.is_empty()),
+            provider_id: Some(options.provider_id.clone()).filter(|id| !id.is_empty()),
+            ..Default::default()
+        }),
         status: Some(status),
     }
 }
@@ -213,11 +215,11 @@ pub fn runtime_handlers(list: Vec<rk_cri_api::v1::RuntimeHandler>) -> Vec<NodeRu
     handlers
 }
 
-/// Images for the status, the largest first.
-pub fn images(mut list: Vec<rk_cri_api::v1::Image>) -> Vec<ContainerImage> {
+/// Images for the status, the largest first, so many at most.
+pub fn images(mut list: Vec<rk_cri_api::v1::Image>, most: usize) -> Vec<ContainerImage> {
     list.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.id.cmp(&b.id)));
     list.into_iter()
-        .take(MAX_IMAGES)
+        .take(most)
         .map(|image| {
             let names = image.repo_digests.into_iter().chain(image.repo_tags).take(5);
             ContainerImage { names: Some(names.collect()), size_bytes: i64::try_from(image.size).ok() }

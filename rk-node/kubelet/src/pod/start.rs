@@ -19,7 +19,7 @@ use crate::resources::hold;
 use crate::runtime::{RuntimePod, RuntimeSandbox};
 use crate::swap::SWAP_FILE;
 use crate::translate::{
-    ContainerInputs, HostResolver, check_non_root, container_config, give_container_users, give_users,
+    ContainerInputs, HostResolver, Shortfall, check_non_root, container_config, give_container_users, give_users,
     host_network_hosts, log_directory, managed_hosts, pod_dns, sandbox_config,
 };
 use crate::userns::own_users;
@@ -48,13 +48,18 @@ impl From<ImageError> for StartError {
     }
 }
 
-/// The configuration of the pod's sandbox.
-pub fn config(context: &Context, pod: &Pod, attempt: u32, users: cri::UserNamespace) -> cri::PodSandboxConfig {
+/// The pod's resolver settings, and what of them is not as it asked.
+fn resolver(context: &Context, pod: &Pod) -> (cri::DnsConfig, Vec<Shortfall>) {
     let host = HostResolver::parse(&std::fs::read_to_string(&context.options.dirs.resolv_conf).unwrap_or_default());
     let cluster = &context.options.cluster;
-    let dns = pod_dns(pod, &host, &cluster.dns, &cluster.domain);
-    let logs = &context.options.dirs.pod_logs;
-    let mut config = sandbox_config(pod, attempt, logs, dns, &cluster.domain, &context.seccomp());
+    pod_dns(pod, &host, &cluster.dns, &cluster.domain)
+}
+
+/// The configuration of the pod's sandbox.
+pub fn config(context: &Context, pod: &Pod, attempt: u32, users: cri::UserNamespace) -> cri::PodSandboxConfig {
+    let (dns, _) = resolver(context, pod);
+    let (logs, domain) = (&context.options.dirs.pod_logs, &context.options.cluster.domain);
+    let mut config = sandbox_config(pod, attempt, logs, dns, domain, &context.seccomp());
     give_users(&mut config, users);
     config
 }
@@ -76,6 +81,9 @@ async fn check_users(context: &Context, pod: &Pod, handler: &str) -> Result<(), 
 async fn order(context: &Context, pod: &Pod, attempt: u32) -> Result<(cri::PodSandboxConfig, String), String> {
     let handler = runtime_handler(context, pod).await?;
     check_users(context, pod, &handler).await?;
+    for (reason, message) in resolver(context, pod).1 {
+        context.recorder.warning(&PodRef::of(pod), reason, message);
+    }
     Ok((config(context, pod, attempt, context.users.of(pod)?), handler))
 }
 

@@ -136,3 +136,60 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     };
     Ok((Answer { status: status.as_u16(), body }, location))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::crypto::ring::default_provider;
+    use rustls_pki_types::PrivateKeyDer;
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    /// A server with a certificate of its own for another name.
+    fn acceptor() -> TlsAcceptor {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["elsewhere.example".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// Answers every request, with 200 where it is for `/healthz`.
+    async fn serve(listener: TcpListener, acceptor: TlsAcceptor) {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut head = [0; 1024];
+            let read = stream.read(&mut head).await.unwrap();
+            let status = if head[..read].starts_with(b"GET /healthz ") { "200 OK" } else { "503 Service Unavailable" };
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 4\r\nconnection: close\r\n\r\nfine");
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    }
+
+    async fn ask(scheme: &str, path: &str, port: u16) -> Result<Answer, String> {
+        let action = json!({"scheme": scheme, "path": path, "port": port});
+        let action: HTTPGetAction = serde_json::from_value(action).unwrap();
+        get(&action, "127.0.0.1", port, Duration::from_secs(20), "kube-probe/1.36").await
+    }
+
+    #[tokio::test]
+    async fn https_asks_a_server_whoever_vouches_for_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let _server = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(serve(listener, acceptor())));
+        let good = ask("HTTPS", "/healthz", port).await.unwrap();
+        assert_eq!((good.status, good.body.as_str()), (200, "fine"));
+        assert_eq!(ask("HTTPS", "/other", port).await.unwrap().status, 503);
+        let plain = ask("HTTP", "/healthz", port).await.err().expect("the server speaks TLS alone");
+        assert!(plain.starts_with(&format!("Get \"http://127.0.0.1:{port}/healthz\": ")), "{plain}");
+    }
+}

@@ -249,6 +249,17 @@ impl Runtime {
         self.timed("ReopenContainerLog", CALL, self.r().reopen_container_log(request)).await.map(drop)
     }
 
+    /// Keeps the state of a container in an archive at `location`, within so many seconds; 0 is the runtime's own bound.
+    pub async fn checkpoint(&self, id: &str, location: &str, seconds: i64) -> Result<(), RuntimeError> {
+        let request =
+            cri::CheckpointContainerRequest { container_id: id.into(), location: location.into(), timeout: seconds };
+        let limit = match u64::try_from(seconds) {
+            Ok(1..) => Duration::from_secs(seconds.unsigned_abs()) + STOP_SLACK,
+            _ => PULL,
+        };
+        self.timed("CheckpointContainer", limit, self.r().checkpoint_container(request)).await.map(drop)
+    }
+
     /// Runs a command in a container to its end. `timeout` of zero means no limit of the runtime's own.
     pub async fn exec_sync(
         &self,

@@ -52,6 +52,8 @@ pub fn subresources(path: &str) -> &'static [&'static str] {
         &["metrics"]
     } else if starts("/logs") {
         &["log"]
+    } else if starts("/checkpoint") {
+        &["checkpoint"]
     } else if starts("/healthz") {
         &["healthz", "proxy"]
     } else if starts("/configz") {
@@ -179,6 +181,7 @@ mod tests {
             ("/exec/a/b/c", &["proxy"]),
             ("/pods", &["pods", "proxy"]),
             ("/containerLogs/a/b/c", &["proxy"]),
+            ("/checkpoint/a/b/c", &["checkpoint"]),
         ] {
             assert_eq!(subresources(path), want, "{path}");
         }

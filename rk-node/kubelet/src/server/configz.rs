@@ -84,6 +84,14 @@ fn shortages(options: &Options) -> serde_json::Map<String, Value> {
 /// The part of the document that is about how often, how long and how much at once.
 fn paces(options: &Options) -> serde_json::Map<String, Value> {
     let paces = json!({
+        "nodeStatusMaxImages": i64::try_from(options.pace.status_images).unwrap_or(-1),
+        "providerID": options.provider_id,
+        "registryPullQPS": options.pace.pulls.per_second,
+        "registryBurst": options.pace.pulls.burst,
+        "eventRecordQPS": options.pace.events.per_second,
+        "eventBurst": options.pace.events.burst,
+        "streamingConnectionIdleTimeout": format!("{}s", options.pace.stream_idle.as_secs_f64()),
+        "resolvConf": options.dirs.resolv_conf,
         "podsPerCore": options.pace.pods_per_core,
         "nodeStatusUpdateFrequency": format!("{}s", options.pace.status_update.as_secs_f64()),
         "nodeStatusReportFrequency": format!("{}s", options.pace.status_report.as_secs_f64()),

@@ -7,6 +7,7 @@
 mod auth;
 mod body;
 mod cadvisor;
+mod checkpoint;
 mod configz;
 mod container_logs;
 mod health;
@@ -20,6 +21,7 @@ mod pod_counts;
 mod process;
 mod rates;
 mod read_only;
+mod relay;
 mod requests;
 mod routes;
 mod stats;

@@ -16,7 +16,7 @@ use super::pages::{Name, Pages};
 use super::params::Params;
 use super::rates::Rates;
 use super::requests::{Counted, Server};
-use super::{cadvisor, configz, container_logs, metrics, streaming, summary};
+use super::{cadvisor, checkpoint, configz, container_logs, metrics, streaming, summary};
 use crate::context::Shared;
 use crate::join::Pki;
 use crate::pod::spec;
@@ -153,6 +153,9 @@ pub async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -
         }
         ["portForward", namespace, pod, uid] => {
             streaming::port_forward(state, request, (namespace, pod, Some(uid)), &params).await
+        }
+        ["checkpoint", namespace, pod, container] if *request.method() == Method::POST => {
+            checkpoint::checkpoint(state, namespace, pod, container, &params).await
         }
         ["run", namespace, pod, container] if *request.method() == Method::POST => {
             run(state, namespace, pod, container, &params).await

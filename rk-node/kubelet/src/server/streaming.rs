@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 
 use super::body::{Body, Refusal, refuse};
 use super::params::Params;
+use super::relay::relay;
 use super::routes::State;
 use crate::pod::spec;
 
@@ -45,7 +46,7 @@ pub async fn exec(
     let (stdin, stdout, stderr, tty) = streams(params)?;
     let exec = cri::ExecRequest { container_id: container.id, cmd, tty, stdin, stdout, stderr, ..Default::default() };
     let url = state.context.runtime.exec(exec).await.map_err(internal)?;
-    forward(request, &url).await
+    forward(request, &url, state.context.options.pace.stream_idle).await
 }
 
 /// `/attach`.
@@ -63,7 +64,7 @@ pub async fn attach(
     let tty = spec::find_container(&pod, container).is_some_and(|(_, c)| c.tty == Some(true));
     let attach = cri::AttachRequest { container_id, stdin, tty, stdout, stderr: stderr && !tty, ..Default::default() };
     let url = state.context.runtime.attach(attach).await.map_err(internal)?;
-    forward(request, &url).await
+    forward(request, &url, state.context.options.pace.stream_idle).await
 }
 
 /// `/portForward`.
@@ -89,7 +90,7 @@ pub async fn port_forward(
         }
     }
     let url = state.context.runtime.port_forward(&sandbox.id, ports).await.map_err(internal)?;
-    forward(request, &url).await
+    forward(request, &url, state.context.options.pace.stream_idle).await
 }
 
 /// stdin, stdout, stderr, tty: the kubelet's names for them, and the API's.
@@ -105,7 +106,8 @@ fn streams(params: &Params) -> Result<(bool, bool, bool, bool), Refusal> {
     Ok((stdin, stdout, stderr, tty))
 }
 
-async fn forward(mut request: Request<Incoming>, url: &str) -> Answer {
+/// Passes a request on to the runtime's streaming server, and then bytes, until none came for `idle`.
+async fn forward(mut request: Request<Incoming>, url: &str, idle: Duration) -> Answer {
     let uri: Uri =
         url.parse().map_err(|e| internal(format!("the runtime answered with a strange URL {url:?}: {e}")))?;
     let authority =
@@ -150,8 +152,7 @@ async fn forward(mut request: Request<Incoming>, url: &str) -> Answer {
             Ok(both) => both,
             Err(error) => return tracing::debug!("an upgrade failed: {error}"),
         };
-        let (mut client, mut runtime) = (TokioIo::new(client), TokioIo::new(runtime));
-        if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut runtime).await {
+        if let Err(error) = relay(TokioIo::new(client), TokioIo::new(runtime), idle).await {
             tracing::debug!("a stream ended: {error}");
         }
     });

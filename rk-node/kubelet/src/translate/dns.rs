@@ -11,6 +11,8 @@ use crate::pod::spec;
 const MAX_SERVERS: usize = 3;
 const MAX_SEARCHES: usize = 32;
 const MAX_SEARCH_CHARS: usize = 2048;
+/// The longest name of a domain.
+const MAX_DOMAIN: usize = 253;
 
 /// The node's own resolver settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,8 +44,12 @@ impl HostResolver {
     }
 }
 
-/// The resolver settings of a pod.
-pub fn pod_dns(pod: &Pod, host: &HostResolver, cluster_dns: &[IpAddr], domain: &str) -> DNSConfig {
+/// What of a pod's resolver settings is not as it asked: the reason and the message of an event.
+pub type Shortfall = (&'static str, String);
+
+/// The resolver settings of a pod, and what of them could not be as it asked.
+pub fn pod_dns(pod: &Pod, host: &HostResolver, cluster_dns: &[IpAddr], domain: &str) -> (DNSConfig, Vec<Shortfall>) {
+    let mut shortfalls = Vec::new();
     let spec_of = spec::spec(pod);
     let policy = match spec_of.dns_policy.as_deref() {
         // In the host's network, ClusterFirst would break the host's own names.
@@ -56,7 +62,11 @@ pub fn pod_dns(pod: &Pod, host: &HostResolver, cluster_dns: &[IpAddr], domain: &
         "ClusterFirst" | "ClusterFirstWithHostNet" if !cluster_dns.is_empty() => {
             cluster_first(pod, host, cluster_dns, domain)
         }
-        _ => {
+        other => {
+            if other.starts_with("ClusterFirst") {
+                let what = "kubelet does not have ClusterDNS IP configured and cannot create Pod using \"ClusterFirst\" policy. Falling back to \"Default\" policy.";
+                shortfalls.push(("MissingClusterDNS", format!("pod: \"{}\". {what}", spec::describe(pod))));
+            }
             DNSConfig { servers: host.servers.clone(), searches: host.searches.clone(), options: host.options.clone() }
         }
     };
@@ -73,12 +83,34 @@ pub fn pod_dns(pod: &Pod, host: &HostResolver, cluster_dns: &[IpAddr], domain: &
             });
         }
     }
-    dns.servers.truncate(MAX_SERVERS);
+    shortfalls.extend(fit(&mut dns).into_iter().map(|message| ("DNSConfigForming", message)));
+    (dns, shortfalls)
+}
+
+/// Leaves out what resolvers do not take, and tells it.
+fn fit(dns: &mut DNSConfig) -> Vec<String> {
+    let mut told = Vec::new();
+    if dns.servers.len() > MAX_SERVERS {
+        dns.servers.truncate(MAX_SERVERS);
+        let applied = dns.servers.join(" ");
+        told.push(format!(
+            "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: {applied}"
+        ));
+    }
+    let asked = dns.searches.len();
     dns.searches.truncate(MAX_SEARCHES);
-    while dns.searches.iter().map(|s| s.len() + 1).sum::<usize>() > MAX_SEARCH_CHARS {
+    // Some versions of glibc abort on a longer one.
+    dns.searches.retain(|search| search.len() <= MAX_DOMAIN);
+    while dns.searches.join(" ").len() > MAX_SEARCH_CHARS {
         dns.searches.pop();
     }
-    dns
+    if dns.searches.len() < asked {
+        let applied = dns.searches.join(" ");
+        told.push(format!(
+            "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: {applied}"
+        ));
+    }
+    told
 }
 
 fn cluster_first(pod: &Pod, host: &HostResolver, cluster_dns: &[IpAddr], domain: &str) -> DNSConfig {
@@ -115,7 +147,8 @@ mod tests {
         let cluster: Vec<IpAddr> = vec!["10.96.0.10".parse().unwrap()];
         let dns = |spec: serde_json::Value| {
             let pod: Pod = serde_json::from_value(json!({"metadata": {"namespace": "n"}, "spec": spec})).unwrap();
-            let dns = pod_dns(&pod, &host, &cluster, "cluster.local");
+            let (dns, told) = pod_dns(&pod, &host, &cluster, "cluster.local");
+            assert!(told.is_empty(), "{told:?}");
             (dns.servers.join(","), dns.searches.join(","), dns.options.join(","))
         };
         let text = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
@@ -128,5 +161,31 @@ mod tests {
         let own = json!({"containers": [], "dnsPolicy": "None", "dnsConfig": {
             "nameservers": ["1.1.1.1"], "searches": ["my.dns"], "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}]}});
         assert_eq!(dns(own), text("1.1.1.1", "my.dns", "ndots:2,edns0"));
+    }
+
+    #[test]
+    fn what_resolvers_do_not_take_is_left_out_and_told() {
+        let host = HostResolver::parse("nameserver 10.0.2.3\n");
+        let dns = |config: serde_json::Value, cluster: &[IpAddr]| {
+            let spec = json!({"containers": [], "dnsConfig": config});
+            let pod = json!({"metadata": {"namespace": "n", "name": "p", "uid": "u"}, "spec": spec});
+            pod_dns(&serde_json::from_value(pod).unwrap(), &host, cluster, "c")
+        };
+        let cluster: Vec<IpAddr> = vec!["10.96.0.10".parse().unwrap()];
+        let (found, told) = dns(json!({"nameservers": ["1.1.1.1", "2.2.2.2", "3.3.3.3"]}), &cluster);
+        assert_eq!(found.servers, ["10.96.0.10", "1.1.1.1", "2.2.2.2"]);
+        let words = "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: 10.96.0.10 1.1.1.1 2.2.2.2";
+        assert_eq!(told, [("DNSConfigForming", words.to_owned())]);
+        let many: Vec<String> = (0..40).map(|i| format!("d{i}")).collect();
+        let (found, told) = dns(json!({"searches": many}), &cluster);
+        assert_eq!((found.searches.len(), told.len()), (MAX_SEARCHES, 1));
+        assert!(told[0].1.ends_with(" d27 d28"), "{told:?}");
+        let (found, told) = dns(json!({"searches": ["x".repeat(254), "y"]}), &cluster);
+        assert_eq!((found.searches.last().map(String::as_str), told.len()), (Some("y"), 1));
+        let wide: Vec<String> = (0..20).map(|i| format!("{i}{}", "w".repeat(120))).collect();
+        let (found, told) = dns(json!({"searches": wide}), &cluster);
+        assert!(found.searches.join(" ").len() <= MAX_SEARCH_CHARS && told.len() == 1, "{told:?}");
+        let (found, told) = dns(json!({}), &[]);
+        assert_eq!((found.servers, told[0].0), (vec!["10.0.2.3".to_owned()], "MissingClusterDNS"));
     }
 }

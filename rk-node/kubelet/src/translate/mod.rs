@@ -13,7 +13,7 @@ mod service_env;
 mod users;
 
 pub use container::{ContainerInputs, container_config};
-pub use dns::{HostResolver, pod_dns};
+pub use dns::{HostResolver, Shortfall, pod_dns};
 pub use env::{EnvFile, EnvSources, Environment, environment, references};
 pub use expand::expand;
 pub use fields::{FieldContext, field_value, resource_value};

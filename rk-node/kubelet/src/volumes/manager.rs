@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, NFSVolumeSource, Pod, Volume};
+use k8s_openapi::api::core::v1::{NFSVolumeSource, Pod, Volume};
 use rk_figures::Ask;
 
 use super::atomic_writer::{Payload, publish};
@@ -17,9 +17,8 @@ use super::objects::Objects;
 use super::payload::downward;
 use super::source::Collector;
 use super::token::Tokens;
-use super::{host_path, nfs, ownership, persistent, tmpfs};
+use super::{empty_dir, host_path, nfs, ownership, persistent, tmpfs};
 use crate::pod::spec;
-use crate::quantity;
 use crate::translate::FieldContext;
 
 /// How old an object may be when a running pod's volumes are refreshed.
@@ -174,7 +173,7 @@ impl VolumeManager {
         }
         if let Some(empty) = &volume.empty_dir {
             let path = dir("kubernetes.io~empty-dir");
-            empty_dir(pod, empty, &path)?;
+            empty_dir::place(pod, empty, &path)?;
             return Ok(path);
         }
         let (path, files) = if let Some(map) = &volume.config_map {
@@ -248,33 +247,6 @@ fn publish_at(path: &Path, files: &Payload, memory: bool, fs_group: Option<i64>)
             ownership::apply(path, fs_group, true, true)?;
         }
         Ok(())
-    };
-    work().map_err(|e| format!("{}: {e}", path.display()))
-}
-
-fn empty_dir(pod: &Pod, empty: &EmptyDirVolumeSource, path: &Path) -> Result<(), String> {
-    let context = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
-    let limit = empty
-        .size_limit
-        .as_ref()
-        .and_then(|q| quantity::units(&q.0))
-        .and_then(|v| u64::try_from(v).ok())
-        .filter(|v| *v > 0);
-    let fresh = !path.exists();
-    let work = || -> std::io::Result<()> {
-        fs::create_dir_all(path)?;
-        match empty.medium.as_deref().unwrap_or_default() {
-            "" => {}
-            "Memory" => tmpfs::ensure_tmpfs(path, limit, 0o777)?,
-            other => {
-                return Err(std::io::Error::other(format!("emptyDir medium {other:?} is not supported by this node")));
-            }
-        }
-        if fresh {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
-        }
-        let on_mismatch = !fresh || context.fs_group_change_policy.as_deref() == Some("OnRootMismatch");
-        ownership::apply(path, context.fs_group, false, on_mismatch)
     };
     work().map_err(|e| format!("{}: {e}", path.display()))
 }

@@ -6,6 +6,7 @@
 mod atomic_writer;
 mod claim;
 mod csi;
+mod empty_dir;
 mod held;
 mod host_path;
 mod manager;

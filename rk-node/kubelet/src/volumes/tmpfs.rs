@@ -1,4 +1,4 @@
-//! Mounts below pod directories: tmpfs for what must not reach a disk, and finding and undoing every mount at the end.
+//! Mounts below pod directories: tmpfs for what must not reach a disk, huge pages, and finding and undoing every mount at the end.
 
 use std::fs;
 use std::io;
@@ -38,6 +38,16 @@ pub fn ensure_tmpfs(path: &Path, size: Option<u64>, mode: u32) -> io::Result<()>
     try_with(&format!("{options},noswap"))
         .or_else(|errno| if errno == Errno::EINVAL { try_with(&options) } else { Err(errno) })
         .map_err(|e| io::Error::other(format!("mounting tmpfs on {}: {e}", path.display())))
+}
+
+/// Mounts huge pages of this size (bytes) here unless something is mounted.
+pub fn ensure_hugetlbfs(path: &Path, page_size: u64, mode: u32) -> io::Result<()> {
+    if is_other_device(path)? {
+        return Ok(());
+    }
+    let options = format!("pagesize={page_size},mode={mode:o}");
+    mount(Some("hugetlbfs"), path, Some("hugetlbfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options.as_str()))
+        .map_err(|e| io::Error::other(format!("mounting hugetlbfs on {}: {e}", path.display())))
 }
 
 /// Mount points below `root` in `/proc/self/mountinfo`, deepest last as they were made.

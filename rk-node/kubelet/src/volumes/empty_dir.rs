@@ -1,0 +1,149 @@
+//! emptyDir: a directory that lives as long as its pod, on the disk, in memory or in huge pages.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod};
+
+use super::{ownership, tmpfs};
+use crate::pod::spec;
+use crate::quantity;
+use crate::resources::{all_limited, pod_total};
+
+/// Huge pages of the one size that the pod asks for; with `-<size>` behind it, of that size.
+const HUGE_PAGES: &str = "HugePages";
+/// What a resource of huge pages begins with.
+const RESOURCE: &str = "hugepages-";
+
+/// Makes the volume at `path`. Safe to repeat.
+pub fn place(pod: &Pod, empty: &EmptyDirVolumeSource, path: &Path) -> Result<(), String> {
+    let medium = empty.medium.as_deref().unwrap_or_default();
+    let huge = match medium.starts_with(HUGE_PAGES) {
+        true => Some(page_size(pod, medium)?),
+        false => None,
+    };
+    let context = pod.spec.as_ref().and_then(|s| s.security_context.clone()).unwrap_or_default();
+    let fresh = !path.exists();
+    let work = || -> io::Result<()> {
+        fs::create_dir_all(path)?;
+        match (medium, huge) {
+            ("", _) => {}
+            ("Memory", _) => tmpfs::ensure_tmpfs(path, memory_size(pod, empty), 0o777)?,
+            (_, Some(page)) => tmpfs::ensure_hugetlbfs(path, page, 0o777)?,
+            (other, None) => return Err(io::Error::other(format!("unknown storage medium {other:?}"))),
+        }
+        if fresh {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
+        }
+        let on_mismatch = !fresh || context.fs_group_change_policy.as_deref() == Some("OnRootMismatch");
+        ownership::apply(path, context.fs_group, false, on_mismatch)
+    };
+    work().map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// Most bytes of a volume in memory: its own limit or the pod's, whichever is less; the kernel's default without both.
+fn memory_size(pod: &Pod, empty: &EmptyDirVolumeSource) -> Option<u64> {
+    let own = empty.size_limit.as_ref().and_then(|q| quantity::units(&q.0)).and_then(|v| u64::try_from(v).ok());
+    let whole = all_limited(pod, "memory").then(|| pod_total(pod, "memory", true) / 1000);
+    own.into_iter().chain(whole.and_then(|bytes| u64::try_from(bytes).ok())).filter(|bytes| *bytes > 0).min()
+}
+
+/// Bytes of one page: as the medium says, or the one size that the pod asks for. Upstream's rule: it must be asked for.
+fn page_size(pod: &Pod, medium: &str) -> Result<u64, String> {
+    let asked = asked_sizes(pod);
+    let none =
+        || format!("medium {medium}: hugePages storage requested, but there is no resource request for huge pages");
+    if medium == HUGE_PAGES {
+        if asked.len() > 1 {
+            return Err(format!("medium: {medium} can't be used if container requests multiple huge page sizes"));
+        }
+        return asked.first().copied().ok_or_else(none);
+    }
+    let named = medium.strip_prefix(HUGE_PAGES).and_then(|rest| rest.strip_prefix('-')).and_then(bytes);
+    let named = named.ok_or_else(|| format!("medium: {medium} doesn't have valid size"))?;
+    Some(named).filter(|size| asked.contains(size)).ok_or_else(none)
+}
+
+/// Sizes of huge pages that the pod or one of its containers asks for, bytes. Requests are equal to limits.
+fn asked_sizes(pod: &Pod) -> BTreeSet<u64> {
+    let containers = spec::app_containers(pod).iter().chain(spec::init_containers(pod));
+    let own = containers.filter_map(|c| c.resources.as_ref());
+    let whole = pod.spec.as_ref().and_then(|s| s.resources.as_ref());
+    own.chain(whole)
+        .flat_map(|r| [r.limits.as_ref(), r.requests.as_ref()])
+        .flatten()
+        .flat_map(BTreeMap::keys)
+        .filter_map(|name| name.strip_prefix(RESOURCE).and_then(bytes))
+        .collect()
+}
+
+fn bytes(text: &str) -> Option<u64> {
+    quantity::units(text).and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(spec: Value) -> Pod {
+        serde_json::from_value(json!({"spec": spec})).unwrap()
+    }
+
+    #[test]
+    fn pages_are_of_the_size_that_the_pod_asks_for() {
+        let asks = |names: &[&str]| {
+            let limits: serde_json::Map<String, Value> =
+                names.iter().map(|name| ((*name).to_owned(), json!("4Mi"))).collect();
+            pod(json!({"containers": [{"name": "a", "resources": {"limits": limits}}]}))
+        };
+        let (two, both) = (asks(&["hugepages-2Mi", "cpu"]), asks(&["hugepages-2Mi", "hugepages-1Gi"]));
+        let whole = pod(json!({"containers": [{"name": "a"}], "resources": {"requests": {"hugepages-1Gi": "1Gi"}}}));
+        for (pod, medium, want) in [
+            (&two, "HugePages", Ok(2 << 20)),
+            (&two, "HugePages-2Mi", Ok(2 << 20)),
+            (&two, "HugePages-1Gi", Err("no resource request")),
+            (&both, "HugePages", Err("multiple huge page sizes")),
+            (&both, "HugePages-1Gi", Ok(1 << 30)),
+            (&whole, "HugePages", Ok(1 << 30)),
+            (&asks(&["memory"]), "HugePages", Err("no resource request")),
+            (&two, "HugePages-", Err("valid size")),
+            (&two, "HugePagesX", Err("valid size")),
+        ] {
+            match (page_size(pod, medium), want) {
+                (Ok(size), Ok(want)) => assert_eq!(size, want, "{medium}"),
+                (Err(told), Err(words)) => assert!(told.contains(words), "{told}"),
+                (found, _) => panic!("{medium}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn memory_is_held_to_the_lesser_of_the_volumes_limit_and_the_pods() {
+        let limited = json!({"containers": [{"name": "a", "resources": {"limits": {"memory": "64Mi"}}}]});
+        let free = json!({"containers": [{"name": "a"}]});
+        for (spec, limit, want) in [
+            (&limited, None, Some(64 << 20)),
+            (&limited, Some("1Mi"), Some(1 << 20)),
+            (&limited, Some("1Gi"), Some(64 << 20)),
+            (&limited, Some("0"), Some(64 << 20)),
+            (&free, Some("1Mi"), Some(1 << 20)),
+            (&free, None, None),
+        ] {
+            let empty: EmptyDirVolumeSource =
+                serde_json::from_value(json!({"medium": "Memory", "sizeLimit": limit})).unwrap();
+            assert_eq!(memory_size(&pod(spec.clone()), &empty), want, "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn a_medium_that_nobody_knows_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let empty: EmptyDirVolumeSource = serde_json::from_value(json!({"medium": "Tape"})).unwrap();
+        let told = place(&pod(json!({"containers": []})), &empty, &dir.path().join("v")).unwrap_err();
+        assert!(told.ends_with("unknown storage medium \"Tape\""), "{told}");
+    }
+}
