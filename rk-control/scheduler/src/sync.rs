@@ -1,10 +1,12 @@
 //! Keeps cluster and queue current with what the informers see.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, NodeStatus, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use rk_client::{Change, Informers, ObjectKey};
 use tokio::sync::Notify;
 
@@ -158,11 +160,16 @@ fn on_node(shared: &Shared, change: &Change<Node>) {
     let same = |old: &Arc<Node>| {
         old.spec == node.spec
             && old.metadata.labels == node.metadata.labels
-            && old.status.as_ref().map(|s| &s.allocatable) == node.status.as_ref().map(|s| &s.allocatable)
+            && old.status.as_ref().map(offers) == node.status.as_ref().map(offers)
     };
     if !change.previous().is_some_and(same) {
         shared.cluster_changed();
     }
+}
+
+/// What a node has for pods and can do for them.
+fn offers(status: &NodeStatus) -> (Option<&BTreeMap<String, Quantity>>, Option<&[String]>) {
+    (status.allocatable.as_ref(), status.declared_features.as_deref())
 }
 
 #[cfg(test)]
