@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use rk_client::{Change, Informers, ObjectKey};
 use tokio::sync::Notify;
 
-use crate::model::{Cluster, PodInfo};
+use crate::model::{Cluster, PodInfo, pod_request};
 use crate::queue::SchedulingQueue;
 
 /// What the runner and the informers share. Where both locks are needed, `cluster` is taken first.
@@ -99,8 +99,9 @@ fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
     if let Some(node) = info.node.clone() {
         shared.queue().remove(&key);
         shared.cluster().place(Arc::clone(&info), &node);
-        // Its arrival may satisfy the affinity of pods that wait for it.
-        if matches!(change.previous(), None | Some(_)) && !was_bound(change) {
+        let resized = change.previous().is_some_and(|old| pod_request(old) != info.request);
+        // Its arrival may satisfy the affinity of pods that wait for it, and its resize leave them room.
+        if !was_bound(change) || resized {
             shared.cluster_changed();
         }
         return;

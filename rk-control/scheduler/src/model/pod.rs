@@ -86,8 +86,8 @@ impl PodInfo {
         Ok(Self {
             key: ObjectKey::of(pod),
             uid: meta.uid.clone().unwrap_or_default(),
-            request: pod_request(spec),
-            request_for_score: pod_request_for_score(spec),
+            request: pod_request(pod),
+            request_for_score: pod_request_for_score(pod),
             node: spec.node_name.clone().filter(|name| !name.is_empty()),
             priority: spec.priority.unwrap_or(0),
             preemption: match spec.preemption_policy.as_deref() {
