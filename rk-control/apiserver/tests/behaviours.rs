@@ -1,5 +1,7 @@
 //! Behaviours that the community's suite asks of the API alone.
 
+#[path = "behaviours/resizes.rs"]
+mod resizes;
 mod support;
 
 use serde_json::{Value, json};
@@ -106,32 +108,6 @@ async fn pods_have_classes_generations_and_parts_that_may_change() {
     let seen = admin.delete(&path).await.ok();
     assert_eq!(seen["metadata"]["deletionGracePeriodSeconds"], 30);
     assert_eq!(seen["metadata"]["generation"], before + 1);
-}
-
-#[tokio::test]
-async fn a_pod_is_not_resized_beyond_its_node() {
-    let cluster = Cluster::start().await;
-    let admin = cluster.admin();
-    let node =
-        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "labels": {"kubernetes.io/os": "linux"}}});
-    admin.create("/api/v1/nodes", &node).await.ok();
-    let status = json!({"status": {"allocatable": {"cpu": "2", "memory": "1Gi"}}});
-    admin.patch("/api/v1/nodes/n/status", STRATEGIC, &status).await.ok();
-    let mut small = pod("small");
-    small["spec"]["nodeName"] = json!("n");
-    small["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "1"}});
-    let made = admin.create(PODS, &small).await.ok();
-    let resize = |cpu: &str| {
-        let name = &made["spec"]["containers"][0]["name"];
-        json!({"spec": {"containers": [{"name": name, "resources": {"requests": {"cpu": cpu}}}]}})
-    };
-    admin.patch(&format!("{PODS}/small/resize"), STRATEGIC, &resize("2")).await.ok();
-    let refused = admin.patch(&format!("{PODS}/small/resize"), STRATEGIC, &resize("3")).await;
-    let (code, message) = refused.failure();
-    assert_eq!(code, 403);
-    let why = "Node didn't have enough allocatable resources: cpu, requested: 3000, allocatable: 2000";
-    assert!(message.contains(why), "{message}");
-    assert_eq!(refused.json()["details"]["causes"][0]["reason"], "NodeCapacity");
 }
 
 #[tokio::test]

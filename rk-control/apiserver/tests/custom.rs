@@ -134,6 +134,20 @@ async fn status_scale_and_apply_work_as_for_other_kinds() {
     let told = admin.patch(&format!("{path}/status"), "application/merge-patch+json", &note).await.ok();
     assert_eq!((&told["status"]["note"], &told["spec"]["color"]), (&json!("well"), &json!("red")));
     assert_eq!(told["metadata"]["generation"], 1);
+    let noted = |note: &str| {
+        let mut object = foo("a", json!({}));
+        object["status"] = json!({"note": note});
+        object
+    };
+    let by = |more: &str| format!("{path}/status?fieldManager=node{more}");
+    let (code, message) = admin.patch(&by(""), "application/apply-patch+yaml", &noted("better")).await.failure();
+    assert!(code == 409 && message.contains(".status.note"), "{message}");
+    let told = admin.patch(&by("&force=true"), "application/apply-patch+yaml", &noted("better")).await.ok();
+    assert_eq!((&told["status"]["note"], &told["spec"]["color"]), (&json!("better"), &json!("red")));
+    let entries = told["metadata"]["managedFields"].as_array().unwrap();
+    let entry = entries.iter().find(|entry| entry["manager"] == "node").unwrap();
+    assert_eq!((&entry["subresource"], &entry["operation"]), (&json!("status"), &json!("Apply")));
+    assert_eq!(entry["fieldsV1"], json!({"f:status": {"f:note": {}}}));
     let scale = admin.get(&format!("{path}/scale")).await.ok();
     assert_eq!((&scale["spec"]["replicas"], &scale["status"]["replicas"]), (&json!(2), &json!(2)));
     admin.patch(&format!("{path}/scale"), "application/merge-patch+json", &json!({"spec": {"replicas": 5}})).await.ok();

@@ -186,3 +186,16 @@ async fn a_stream_needs_a_pod_a_container_and_an_upgrade() {
     let jane = cluster.client(rk_apiserver::User::new("jane", []));
     assert_eq!(jane.get(&format!("{PODS}/p/exec?command=sh")).await.failure().0, 403);
 }
+
+#[tokio::test]
+async fn nobody_reaches_the_servers_own_host_through_a_pod() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for (name, address) in [("own", "127.0.0.1"), ("link", "169.254.169.254")] {
+        admin.create(PODS, &pod(name)).await.ok();
+        let status = json!({"status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}});
+        admin.patch(&format!("{PODS}/{name}/status"), "application/merge-patch+json", &status).await.ok();
+        let answer = admin.get(&format!("{PODS}/{name}:80/proxy/latest/meta-data")).await;
+        assert_eq!(answer.failure(), (400, "address not allowed".to_owned()), "{address}");
+    }
+}

@@ -90,7 +90,10 @@ async fn a_list_can_be_had_exactly_as_it_was() {
     let later = admin.get(&format!("{MAPS}?resourceVersion={version}&resourceVersionMatch=NotOlderThan")).await.ok();
     let number = |text: &str| text.parse::<u64>().unwrap();
     assert!(number(later["metadata"]["resourceVersion"].as_str().unwrap()) >= number(version));
-    assert_eq!(admin.get(&format!("{MAPS}?resourceVersionMatch=Exact")).await.failure().0, 422);
+    let (code, message) = admin.get(&format!("{MAPS}?resourceVersionMatch=Exact")).await.failure();
+    let why = "ListOptions.meta.k8s.io \"\" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless";
+    assert!(code == 422 && message.starts_with(why), "{message}");
+    assert_eq!(admin.get(&format!("{MAPS}?limit=-1")).await.code, 200, "a negative limit is none");
     assert_eq!(admin.get(&format!("{MAPS}?resourceVersion=x")).await.failure().0, 422);
 }
 

@@ -85,7 +85,10 @@ fn total(pod: &Pod, part: Part, resized: bool) -> Usage {
     let held = |container: &Container| {
         let own = asked(container);
         match status_of(pod, &container.name).filter(|_| resized) {
-            Some(status) => with_status(&own, status, part, is_infeasible(pod)),
+            Some(status) => {
+                let known = (status.resources.as_ref(), status.allocated_resources.as_ref());
+                with_status(&own, known, part, is_infeasible(pod))
+            }
             None => own,
         }
     };
@@ -104,7 +107,14 @@ fn total(pod: &Pod, part: Part, resized: bool) -> Usage {
         }
     }
     raise(&mut running, &peak);
-    running.extend(read(part.of(spec.resources.as_ref())).into_iter().filter(|(name, _)| is_pod_level(name)));
+    let mut whole = read(part.of(spec.resources.as_ref()));
+    if let Some(status) =
+        pod.status.as_ref().filter(|status| resized && !whole.is_empty() && status.resources.is_some())
+    {
+        let known = (status.resources.as_ref(), status.allocated_resources.as_ref());
+        whole = with_status(&whole, known, part, is_infeasible(pod));
+    }
+    running.extend(whole.into_iter().filter(|(name, _)| is_pod_level(name)));
     add_overhead(&mut running, spec, part);
     running
 }
@@ -124,11 +134,14 @@ fn status_of<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
     all.find(|status| status.name == container && status.resources.is_some())
 }
 
+/// What is in force, and what is allocated.
+type Known<'a> = (Option<&'a ResourceRequirements>, Option<&'a List>);
+
 /// The most of what is asked for, allocated and in force. What the node refused for good is not asked for.
-fn with_status(own: &Usage, status: &ContainerStatus, part: Part, infeasible: bool) -> Usage {
-    let mut most = read(part.of(status.resources.as_ref()));
+fn with_status(own: &Usage, (in_force, allocated): Known<'_>, part: Part, infeasible: bool) -> Usage {
+    let mut most = read(part.of(in_force));
     if part == Part::Requests {
-        raise(&mut most, &read(status.allocated_resources.as_ref()));
+        raise(&mut most, &read(allocated));
     }
     if !infeasible {
         raise(&mut most, own);
@@ -231,6 +244,15 @@ mod tests {
         holds(pod("4", "Infeasible"), &[("cpu", "2")]);
         let pod: Pod = serde_json::from_value(pod("4", "Infeasible")).unwrap();
         assert_eq!(spec_requests(&pod)["cpu"].to_string(), "4");
+        let whole = |asked: &str, reason: &str| {
+            json!({"spec": {"containers": [{"name": "c"}], "resources": {"requests": {"cpu": asked}}}, "status": {
+                "conditions": [{"type": "PodResizePending", "status": "True", "reason": reason}],
+                "allocatedResources": {"cpu": "2"}, "resources": {"requests": {"cpu": "1500m"}},
+            }})
+        };
+        holds(whole("1", "Deferred"), &[("cpu", "2")]);
+        holds(whole("4", "Deferred"), &[("cpu", "4")]);
+        holds(whole("4", "Infeasible"), &[("cpu", "2")]);
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! Keeps cluster and queue current with what the informers see.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, NodeStatus, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use rk_client::{Change, Informers, ObjectKey};
 use tokio::sync::Notify;
 
-use crate::model::{Cluster, PodInfo};
+use crate::model::{Cluster, PodInfo, pod_request};
 use crate::queue::SchedulingQueue;
 
 /// What the runner and the informers share. Where both locks are needed, `cluster` is taken first.
@@ -97,8 +99,9 @@ fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
     if let Some(node) = info.node.clone() {
         shared.queue().remove(&key);
         shared.cluster().place(Arc::clone(&info), &node);
-        // Its arrival may satisfy the affinity of pods that wait for it.
-        if matches!(change.previous(), None | Some(_)) && !was_bound(change) {
+        let resized = change.previous().is_some_and(|old| pod_request(old) != info.request);
+        // Its arrival may satisfy the affinity of pods that wait for it, and its resize leave them room.
+        if !was_bound(change) || resized {
             shared.cluster_changed();
         }
         return;
@@ -158,11 +161,16 @@ fn on_node(shared: &Shared, change: &Change<Node>) {
     let same = |old: &Arc<Node>| {
         old.spec == node.spec
             && old.metadata.labels == node.metadata.labels
-            && old.status.as_ref().map(|s| &s.allocatable) == node.status.as_ref().map(|s| &s.allocatable)
+            && old.status.as_ref().map(offers) == node.status.as_ref().map(offers)
     };
     if !change.previous().is_some_and(same) {
         shared.cluster_changed();
     }
+}
+
+/// What a node has for pods and can do for them.
+fn offers(status: &NodeStatus) -> (Option<&BTreeMap<String, Quantity>>, Option<&[String]>) {
+    (status.allocatable.as_ref(), status.declared_features.as_deref())
 }
 
 #[cfg(test)]

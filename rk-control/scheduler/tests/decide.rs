@@ -99,6 +99,24 @@ fn tolerations_and_selectors_steer() {
 }
 
 #[test]
+fn a_pod_goes_where_the_node_declares_what_it_needs() {
+    let nodes = |features: Value| vec![node("a", "z1", json!({"status": {"declaredFeatures": features}}))];
+    let rule = |action: &str| {
+        json!({"containers": [{"name": "c", "image": "app", "restartPolicy": "Never", "restartPolicyRules":
+            [{"action": action, "exitCodes": {"operator": "In", "values": [42]}}]}]})
+    };
+    let none = nodes(json!(["ExtendWebSocketsToKubelet"]));
+    let all = pod("p", rule("RestartAllContainers"));
+    assert_eq!(
+        World::new(none.clone()).decide(all.clone()),
+        Err("0/1 nodes are available: 1 node(s) didn't match Pod's required features.".into())
+    );
+    assert_eq!(World::new(none).decide(pod("p", rule("Restart"))), Ok("a".into()));
+    let some = nodes(json!(["RestartAllContainersOnContainerExits"]));
+    assert_eq!(World::new(some).decide(all), Ok("a".into()));
+}
+
+#[test]
 fn preferences_decide_among_equals() {
     let nodes = || vec![node("a", "z1", json!({})), node("b", "z2", json!({}))];
     let likes_z2 = json!({"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [

@@ -12,6 +12,9 @@ use crate::resources::{cgroup_parent, pod_cgroup, pod_huge_pages, shares, weight
 /// Controllers that every level hands down.
 const CONTROLLERS: [&str; 6] = ["cpu", "memory", "pids", "io", "cpuset", "hugetlb"];
 
+/// The largest page of memory that kernels count in, bytes.
+const LARGEST_PAGE: u64 = 64 * 1024;
+
 /// Where pods of the classes Guaranteed, Burstable and BestEffort are.
 const CLASSES: [&str; 3] = ["kubepods", "kubepods/burstable", "kubepods/besteffort"];
 
@@ -122,6 +125,18 @@ impl Cgroups {
         Ok(())
     }
 
+    /// Whether a pod that asks for something as a whole is held to something else; one without a group is held to nothing.
+    pub fn is_behind(&self, pod: &Pod) -> bool {
+        let asks = pod.spec.as_ref().is_some_and(|spec| spec.resources.is_some());
+        if !self.usable || !asks {
+            return false;
+        }
+        let dir = self.path(pod);
+        pod_cgroup(pod).iter().any(|(file, wanted)| {
+            fs::read_to_string(dir.join(file)).is_ok_and(|held| !says(file, wanted.trim(), held.trim()))
+        })
+    }
+
     /// Removes the pod's group with what the runtime left below it, whatever class it was made in.
     pub fn remove_pod(&self, pod: &Pod) -> io::Result<()> {
         if !self.usable {
@@ -145,6 +160,12 @@ impl Cgroups {
 /// The first word of a limit file as a number; `max` is above all numbers.
 fn amount(text: &str) -> u64 {
     text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(u64::MAX)
+}
+
+/// Whether a file says what was written into it: the kernel keeps whole pages of memory.
+fn says(file: &str, wanted: &str, held: &str) -> bool {
+    let less = amount(wanted).checked_sub(amount(held));
+    wanted == held || (file == "memory.max" && less.is_some_and(|less| less < LARGEST_PAGE))
 }
 
 /// Enables each controller by itself: one that the kernel lacks must not keep the others away.
@@ -206,6 +227,30 @@ mod tests {
         assert_eq!(fs::read_to_string(group.join("pids.max")).unwrap(), "99");
         assert_eq!(fs::read_to_string(group.join("hugetlb.2MB.max")).unwrap(), "0");
         assert!(!group.join("hugetlb.1GB.max").exists(), "the kernel counts none of these");
+    }
+
+    #[test]
+    fn a_pod_is_behind_until_its_group_says_what_it_asks_for_as_a_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("cgroup.controllers"), "cpu memory").unwrap();
+        let tree = Cgroups::new(dir.path(), None, Vec::new());
+        let pod = |cpu: &str, memory: &str| -> Pod {
+            let amounts = serde_json::json!({"cpu": cpu, "memory": memory});
+            let whole = serde_json::json!({"requests": amounts, "limits": amounts});
+            let spec = serde_json::json!({"resources": whole, "containers": [{"name": "a"}]});
+            serde_json::from_value(serde_json::json!({"metadata": {"uid": "u"}, "spec": spec})).unwrap()
+        };
+        let first = pod("1", "100M");
+        assert!(!tree.is_behind(&first), "it has no group yet");
+        tree.ensure_pod(&first).unwrap();
+        // As the kernel rounds it.
+        fs::write(tree.path(&first).join("memory.max"), "99999744\n").unwrap();
+        assert!(!tree.is_behind(&first));
+        for (cpu, memory, behind) in
+            [("1", "100M", false), ("1001m", "100M", true), ("1", "101M", true), ("1", "99M", true)]
+        {
+            assert_eq!(tree.is_behind(&pod(cpu, memory)), behind, "{cpu} {memory}");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod devices;
 mod disk;
 mod events;
 mod eviction;
+mod features;
 mod filesystem;
 mod heartbeat;
 mod image_gc;

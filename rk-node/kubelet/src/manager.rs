@@ -24,6 +24,7 @@ use crate::cleanup;
 use crate::context::Shared;
 use crate::events::PodRef;
 use crate::eviction::Order;
+use crate::features::features;
 use crate::known;
 use crate::pod::spec;
 use crate::pod::status::PREEMPTED;
@@ -242,12 +243,12 @@ impl Manager {
         let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
         let (mut node, max_pods) = (self.context.node.borrow().clone(), self.context.options.max_pods);
         node.devices = self.context.devices.amounts().into_keys().collect();
-        let sysctls = sysctls(pod, &self.context.options.unsafe_sysctls);
-        let Err(refusal) = sysctls.clone().and_then(|()| admit(pod, &others, &node, max_pods)) else {
+        let rules = features(pod).and_then(|()| sysctls(pod, &self.context.options.unsafe_sysctls));
+        let Err(refusal) = rules.clone().and_then(|()| admit(pod, &others, &node, max_pods)) else {
             return self.give_own(pod);
         };
         // A pod that keeps the cluster going takes the place of others, if that is all that it lacks.
-        let victims = sysctls.is_ok().then(|| preemption::victims(pod, &others, &node, max_pods)).flatten();
+        let victims = rules.is_ok().then(|| preemption::victims(pod, &others, &node, max_pods)).flatten();
         if let Some(victims) = victims {
             for victim in victims {
                 self.preempt(victim, pod);

@@ -271,3 +271,35 @@ fn tokens_of_the_service_account_are_in_the_pod_and_the_api_knows_whose_they_are
     assert_eq!(review("/t/own", json!(["vault"])), owner);
     sh(&kubectl, "without", "test ! -e /var/run/secrets/kubernetes.io/serviceaccount").expect("no token");
 }
+
+#[test]
+fn a_pod_is_resized_as_a_whole_and_waits_for_what_no_node_declares() {
+    let shared = single();
+    let kubectl = shared.kubectl.new_namespace("whole");
+    let asks = |cpu: u32, memory: u32| json!({"resources": resources([cpu, memory, cpu, memory])});
+    let mut whole: Value = serde_json::from_str(&resizable("whole", &[("one", [0; 4])])).expect("a pod");
+    whole["spec"]["resources"] = asks(100, 64)["resources"].clone();
+    kubectl.apply(&whole.to_string());
+    ready(&kubectl, "whole");
+    assert_eq!(limits(&kubectl, "whole", "one"), format!("10000 100000 {}", 64 << 20));
+    let patch = json!({"spec": asks(150, 96)}).to_string();
+    kubectl.ok(&["patch", "pod", "whole", "--subresource", "resize", "--patch", &patch]);
+    let path = "{.status.allocatedResources.cpu}/{.status.resources.limits.cpu}/{.status.resources.limits.memory} \
+        {.status.conditions[?(@.type==\"PodResizeInProgress\")].status}{.status.containerStatuses[0].restartCount}";
+    eventually("the new amounts", limit(60), || match kubectl.try_path(&["pod", "whole"], path)?.as_str() {
+        "150m/150m/96Mi 0" => Ok(()),
+        seen => Err(seen.to_owned()),
+    });
+    assert_eq!(limits(&kubectl, "whole", "one"), format!("15000 100000 {}", 96 << 20));
+    let mut again: Value = serde_json::from_str(&resizable("again", &[("one", [0; 4])])).expect("a pod");
+    again["spec"]["restartPolicy"] = json!("Never");
+    again["spec"]["containers"][0]["restartPolicy"] = json!("Never");
+    again["spec"]["containers"][0]["restartPolicyRules"] =
+        json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]);
+    kubectl.apply(&again.to_string());
+    let path = "{.status.conditions[?(@.type==\"PodScheduled\")].message}";
+    eventually("a reason", limit(60), || match kubectl.try_path(&["pod", "again"], path)? {
+        seen if seen.contains("node(s) didn't match Pod's required features") => Ok(()),
+        seen => Err(seen),
+    });
+}

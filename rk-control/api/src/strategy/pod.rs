@@ -179,6 +179,14 @@ pub(super) fn keep_all_but_resources(new: &mut Value, old: &Value) {
         let merged = status::merged_metadata(metadata.clone(), at(old, &["metadata"]), Frozen);
         object.insert("metadata".into(), merged);
     }
+    let whole = at(&wanted, &["spec", "resources"]);
+    if let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) {
+        if whole.is_null() {
+            spec.remove("resources");
+        } else {
+            spec.insert("resources".into(), whole.clone());
+        }
+    }
     for list in LISTS {
         let sources = at(&wanted, &["spec", list]).as_array().cloned().unwrap_or_default();
         let same = names(&wanted, list) == names(old, list);

@@ -11,6 +11,7 @@ pub(crate) mod expression;
 mod limit_ranger;
 mod matching;
 mod namespace_lifecycle;
+mod node_features;
 mod node_restriction;
 mod node_taint;
 mod pod_resize;
@@ -188,6 +189,9 @@ const CHAIN: &[Plugin] = &[
     mutating("DefaultIngressClass", |request, object, _| Box::pin(default_class::ingress(request, object))),
     mutating("PodTopologyLabels", |request, object, _| Box::pin(pod_topology::mutate(request, object))),
     validating("PodResizeValidator", |request, object, _, _| Box::pin(pod_resize::validate(request, object))),
+    validating("NodeDeclaredFeatureValidator", |request, object, _, _| {
+        Box::pin(node_features::validate(request, object))
+    }),
     validating("RoleEscalation", |request, object, _, _| Box::pin(escalation::validate(request, object))),
     validating("ValidatingAdmissionPolicy", |request, object, warnings, _| {
         Box::pin(policy::validate(request, object, warnings))

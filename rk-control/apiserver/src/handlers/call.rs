@@ -106,13 +106,18 @@ impl Call {
             let printable: String = agent.chars().filter(|letter| !letter.is_control()).take(128).collect();
             return Ok(if printable.is_empty() { "unknown".to_owned() } else { printable });
         }
-        let options = match self.verb.as_str() {
+        super::options::check_manager(self.write_options(), given)?;
+        Ok(given.to_owned())
+    }
+
+    /// The kind of the options that come with this write.
+    #[must_use]
+    pub fn write_options(&self) -> &'static str {
+        match self.verb.as_str() {
             "create" => "CreateOptions",
             "update" => "UpdateOptions",
             _ => "PatchOptions",
-        };
-        super::options::check_manager(options, given)?;
-        Ok(given.to_owned())
+        }
     }
 
     /// 404 for the object that the path names.

@@ -23,7 +23,7 @@ const NAME_ATTEMPTS: usize = 8;
 
 /// Serves POST.
 pub(super) async fn create(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
-    let options = WriteOptions::parse(&call.query)?;
+    let options = WriteOptions::parse(call)?;
     let body = read_body(body).await?;
     let object = call.decode(&body, options.validation)?;
     let created = create_stored(call, object, &options, false).await?;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Response, StatusCode};
-use rk_api::status::{Reason, Status};
+use rk_api::status::{FieldErrors, Path, Reason, Status};
 use rk_store::Revision;
 use serde_json::{Value, json};
 
 use super::call::Call;
 use super::list_body;
+use super::options::judged;
 use super::selection::Selection;
 use crate::http::{Body, json_response};
 use crate::storage::{Cached, object_key};
@@ -65,7 +66,8 @@ fn expired_page(call: &Call, status: &Status) -> Response<Body> {
 pub(super) async fn find(call: &Call) -> Result<Found, Status> {
     let selection = Selection::parse(call)?;
     let limit = call.query.number("limit").map_err(Status::bad_request)?.unwrap_or(0);
-    let limit = usize::try_from(limit).map_err(|_| Status::bad_request("limit must not be negative"))?;
+    // A negative limit is none, as upstream reads it.
+    let limit = usize::try_from(limit.max(0)).unwrap_or(usize::MAX);
     let version = call.query.text("resourceVersion");
     let matching = call.query.text("resourceVersionMatch");
     check_versions(call, version, matching)?;
@@ -100,33 +102,25 @@ pub(super) async fn find(call: &Call) -> Result<Found, Status> {
     Ok(found)
 }
 
+/// The rules of `ListOptions` for lists.
 fn check_versions(call: &Call, version: &str, matching: &str) -> Result<(), Status> {
-    let forbidden = |why: &str| Err(Status::new(Reason::Invalid, format!("resourceVersionMatch: Forbidden: {why}")));
-    if !matching.is_empty() {
-        if !call.query.text("continue").is_empty() {
-            return forbidden("resourceVersionMatch is forbidden when continue is provided");
-        }
-        if version.is_empty() {
-            return forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided");
-        }
-        if !matches!(matching, "Exact" | "NotOlderThan") {
-            return Err(Status::new(
-                Reason::Invalid,
-                format!(
-                    "resourceVersionMatch: Unsupported value: {matching:?}: supported values: \"Exact\", \"NotOlderThan\""
-                ),
-            ));
-        }
-        if matching == "Exact" && version == "0" {
-            return forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
-        }
+    let (mut errors, path) = (FieldErrors::new(), Path::new("resourceVersionMatch"));
+    if !matching.is_empty() && version.is_empty() {
+        errors.forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided");
+    }
+    if !matching.is_empty() && !call.query.text("continue").is_empty() {
+        errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
+    }
+    if !matches!(matching, "" | "Exact" | "NotOlderThan") {
+        errors.unsupported_as_listed(&path, matching, &["Exact", "NotOlderThan", ""]);
+    }
+    if matching == "Exact" && version == "0" {
+        errors.forbidden(&path, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
     }
     if call.query.get("sendInitialEvents").is_some() {
-        return Err(Status::new(
-            Reason::Invalid,
-            "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list",
-        ));
+        errors.forbidden(&Path::new("sendInitialEvents"), "sendInitialEvents is forbidden for list");
     }
+    judged("ListOptions", &errors)?;
     if !call.query.text("continue").is_empty() && !version.is_empty() && version != "0" {
         return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
     }

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use rk_api::decode::FieldValidation;
 use rk_api::status::{Cause, Details, FieldErrors, Path, Reason, Status};
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::call::Call;
 use crate::audit;
 use crate::codec;
 use crate::http::Query;
@@ -40,6 +41,11 @@ pub(super) fn check_manager(options: &str, manager: &str) -> Result<(), Status> 
     for (at, letter) in manager.char_indices().filter(|(_, letter)| !is_printable(*letter)).take(TOLD) {
         errors.invalid(&path, manager, format!("invalid character U+{:04X} (at position {at})", u32::from(letter)));
     }
+    judged(options, &errors)
+}
+
+/// Refuses options of a kind that break rules.
+pub(super) fn judged(options: &str, errors: &FieldErrors) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", options, "", &errors.0)) }
 }
 
@@ -49,22 +55,30 @@ fn is_printable(letter: char) -> bool {
 }
 
 impl WriteOptions {
-    pub(super) fn parse(query: &Query) -> Result<Self, Status> {
-        let dry_run = query.dry_run().map_err(|value| unsupported("dryRun", &value, &["All"]))?;
+    pub(super) fn parse(call: &Call) -> Result<Self, Status> {
+        Self::read(call.write_options(), &call.query)
+    }
+
+    /// Reads options of a kind.
+    fn read(options: &str, query: &Query) -> Result<Self, Status> {
+        let dry_run = query.dry_run().map_err(|value| not_dry(options, &value))?;
         let text = query.text("fieldValidation");
+        let known = ["", "Ignore", "Strict", "Warn"];
         let validation = FieldValidation::parse(text)
-            .ok_or_else(|| unsupported("fieldValidation", text, &["Ignore", "Strict", "Warn"]))?;
+            .ok_or_else(|| unsupported(options, ("fieldValidation", json!(text)), &known))?;
         Ok(Self { dry_run, validation })
     }
 }
 
-fn unsupported(field: &str, value: &str, supported: &[&str]) -> Status {
-    let list: Vec<String> = supported.iter().map(|word| format!("{word:?}")).collect();
-    let message = format!("Unsupported value: {value:?}: supported values: {}", list.join(", "));
-    Status::new(Reason::Invalid, format!("{field}: {message}")).with_details(Details {
-        causes: vec![Cause { reason: "FieldValueNotSupported".to_owned(), message, field: field.to_owned() }],
-        ..Details::default()
-    })
+/// Refuses a dry run of another kind than the one that there is.
+fn not_dry(options: &str, value: &str) -> Status {
+    unsupported(options, ("dryRun", json!([value])), &["All"])
+}
+
+fn unsupported(options: &str, (field, value): (&str, Value), supported: &[&str]) -> Status {
+    let mut errors = FieldErrors::new();
+    errors.unsupported_as_listed(&Path::new(field), value, supported);
+    Status::invalid("meta.k8s.io", options, "", &errors.0)
 }
 
 /// What happens to the dependents of a deleted object.
@@ -82,9 +96,22 @@ impl Propagation {
             "Orphan" => Ok(Some(Self::Orphan)),
             "Background" => Ok(Some(Self::Background)),
             "Foreground" => Ok(Some(Self::Foreground)),
-            other => Err(unsupported("propagationPolicy", other, &["Background", "Foreground", "Orphan"])),
+            other => {
+                let known = ["Foreground", "Background", "Orphan", "nil"];
+                Err(unsupported("DeleteOptions", ("propagationPolicy", json!(other)), &known))
+            }
         }
     }
+}
+
+/// Refuses a policy beside `orphanDependents`, which says the same in older words.
+fn only_one(policy: &str) -> Result<(), Status> {
+    let mut errors = FieldErrors::new();
+    if !policy.is_empty() {
+        let why = "orphanDependents and deletionPropagation cannot be both set";
+        errors.invalid(&Path::new("propagationPolicy"), policy, why);
+    }
+    judged("DeleteOptions", &errors)
 }
 
 /// `DeleteOptions`, from the body or the query.
@@ -102,12 +129,13 @@ pub(super) struct DeleteOptions {
 impl DeleteOptions {
     pub(super) fn parse(headers: &HeaderMap, query: &Query, body: &Bytes) -> Result<Self, Status> {
         let mut options = Self {
-            dry_run: query.dry_run().map_err(|value| unsupported("dryRun", &value, &["All"]))?,
+            dry_run: query.dry_run().map_err(|value| not_dry("DeleteOptions", &value))?,
             grace: query.number("gracePeriodSeconds").map_err(Status::bad_request)?,
             propagation: Propagation::parse(query.text("propagationPolicy"))?,
             ..Self::default()
         };
         if query.get("orphanDependents").is_some() {
+            only_one(query.text("propagationPolicy"))?;
             options.set_orphan(query.flag("orphanDependents"));
         }
         if !body.is_empty() {
@@ -128,17 +156,15 @@ impl DeleteOptions {
         }
         let orphan = body.get("orphanDependents").and_then(Value::as_bool);
         let policy = Propagation::parse(rk_api::meta::text(body, &["propagationPolicy"]))?;
-        if orphan.is_some() && policy.is_some() {
-            return Err(Status::bad_request("orphanDependents and deletionPropagation cannot be both set"));
-        }
         if let Some(orphan) = orphan {
+            only_one(rk_api::meta::text(body, &["propagationPolicy"]))?;
             self.set_orphan(orphan);
         }
         self.propagation = policy.or(self.propagation);
         for value in body.get("dryRun").and_then(Value::as_array).into_iter().flatten() {
             match value.as_str() {
                 Some("All") => self.dry_run = true,
-                other => return Err(unsupported("dryRun", other.unwrap_or_default(), &["All"])),
+                other => return Err(not_dry("DeleteOptions", other.unwrap_or_default())),
             }
         }
         let precondition = |name: &str| {
@@ -159,6 +185,35 @@ impl DeleteOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_are_refused_by_their_kind_and_field() {
+        let read = |query: &str| WriteOptions::read("PatchOptions", &Query::parse(query)).unwrap_err();
+        let status = read("fieldValidation=Loose");
+        assert_eq!(
+            status.message,
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Loose\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
+        );
+        assert_eq!(status.details.unwrap().causes[0].field, "fieldValidation");
+        assert!(
+            read("dryRun=Some").message.starts_with("PatchOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported")
+        );
+        let delete = |query: &str| DeleteOptions::parse(&HeaderMap::new(), &Query::parse(query), &Bytes::new());
+        for (query, why) in [
+            (
+                "propagationPolicy=Never",
+                "Unsupported value: \"Never\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"",
+            ),
+            (
+                "propagationPolicy=Orphan&orphanDependents=true",
+                "Invalid value: \"Orphan\": orphanDependents and deletionPropagation cannot be both set",
+            ),
+        ] {
+            let told = delete(query).unwrap_err().message;
+            assert_eq!(told, format!("DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: {why}"));
+        }
+        assert!(delete("propagationPolicy=Orphan").is_ok());
+    }
 
     #[test]
     fn managers_are_short_and_printable() {

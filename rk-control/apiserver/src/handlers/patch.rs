@@ -102,7 +102,7 @@ pub(super) async fn patch_object(
     body: Body,
     subresource: Option<&str>,
 ) -> Result<(StatusCode, Value), Status> {
-    let options = WriteOptions::parse(&call.query)?;
+    let options = WriteOptions::parse(call)?;
     let body = read_body(body).await?;
     let patch = Patch::parse(call, &body)?;
     match patch {

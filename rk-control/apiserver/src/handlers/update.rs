@@ -15,7 +15,7 @@ use crate::http::{Body, read_body};
 
 /// Serves PUT.
 pub(super) async fn update(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
-    let options = WriteOptions::parse(&call.query)?;
+    let options = WriteOptions::parse(call)?;
     let body = read_body(body).await?;
     let mut object = call.decode(&body, options.validation)?;
     fix_namespace(call, &mut object)?;

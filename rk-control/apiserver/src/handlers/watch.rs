@@ -11,13 +11,14 @@ use http::{Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use rand::Rng;
-use rk_api::status::{Reason, Status};
+use rk_api::status::{FieldErrors, Path, Status};
 use rk_store::{Revision, StoreError, WatchItem};
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, Sleep};
 
 use super::call::Call;
 use super::list::parse_version;
+use super::options::judged;
 use super::selection::Selection;
 use super::watch_encode::Encoder;
 use crate::http::{Body, BoxError, bytes_response};
@@ -116,21 +117,21 @@ impl Plan {
         let matching = call.query.text("resourceVersionMatch");
         let bookmarks = call.query.flag("allowWatchBookmarks");
         let initial = call.query.get("sendInitialEvents").map(|_| call.query.flag("sendInitialEvents"));
-        let invalid = |message: &str| Err(Status::new(Reason::Invalid, message));
-        match (initial, matching) {
-            (None, "") => {}
-            (None, _) => {
-                return invalid(
-                    "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-                );
-            }
-            (Some(_), "NotOlderThan") => {}
-            (Some(_), _) => {
-                return invalid(
-                    "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                );
-            }
+        let (mut errors, path) = (FieldErrors::new(), Path::new("resourceVersionMatch"));
+        if initial.is_some() && matching != "NotOlderThan" {
+            errors.forbidden(&path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
         }
+        if !matching.is_empty() && initial.is_none() {
+            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            errors.forbidden(&path, why);
+        }
+        if !matches!(matching, "" | "NotOlderThan") {
+            errors.unsupported_as_listed(&path, matching, &["NotOlderThan"]);
+        }
+        if !matching.is_empty() && !call.query.text("continue").is_empty() {
+            errors.forbidden(&path, "resourceVersionMatch is forbidden when continue is provided");
+        }
+        judged("ListOptions", &errors)?;
         let start = match (initial, version) {
             (Some(true), "") | (None, "") => Start::State(None),
             (Some(true), text) => Start::State(Some(parse_version(text)?)),

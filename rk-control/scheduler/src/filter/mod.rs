@@ -80,6 +80,7 @@ impl<'a> Filters<'a> {
         node::unschedulable(self.pod, node)?;
         node::taints(self.pod, node)?;
         node::affinity(self.pod, node)?;
+        node::features(self.pod, node)?;
         node::ports(self.pod, node)?;
         resources::fit(self.cluster, self.pod, node)?;
         node::volumes(self.cluster, self.pod, node)?;

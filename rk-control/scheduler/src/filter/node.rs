@@ -1,4 +1,4 @@
-//! What only the node and the pod decide: cordon, taints, node affinity, host ports, reach of volumes.
+//! What only the node and the pod decide: cordon, taints, node affinity, host ports, reach of volumes, declared features.
 
 use super::Rejection;
 use crate::model::{Cluster, Effect, NodeInfo, PodInfo, Taint, tolerated};
@@ -41,4 +41,11 @@ pub(super) fn volumes(cluster: &Cluster, pod: &PodInfo, node: &NodeInfo) -> Resu
         return Ok(());
     }
     Err(Rejection::final_("node(s) didn't match PersistentVolume's node affinity"))
+}
+
+pub(super) fn features(pod: &PodInfo, node: &NodeInfo) -> Result<(), Rejection> {
+    if pod.features.iter().all(|feature| node.features.iter().any(|own| own == feature)) {
+        return Ok(());
+    }
+    Err(Rejection::final_("node(s) didn't match Pod's required features"))
 }

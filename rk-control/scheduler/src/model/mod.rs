@@ -17,6 +17,7 @@ pub use resources::Resources;
 pub(crate) use affinity::PodTerm;
 pub(crate) use node::{Effect, Taint};
 pub(crate) use pod::Preemption;
+pub(crate) use resources::pod_request;
 pub(crate) use spread::{Spread, Unsatisfiable};
 pub(crate) use toleration::tolerated;
 pub(crate) use volume::SELECTED_NODE;

@@ -52,6 +52,8 @@ pub struct NodeInfo {
     pub(crate) requested_for_score: Resources,
     pub(crate) taints: Vec<Taint>,
     pub(crate) unschedulable: bool,
+    /// What it declares that it can do.
+    pub(crate) features: Vec<String>,
     /// Sizes in bytes of the images that are present, by name.
     pub(crate) images: BTreeMap<String, i64>,
     pub(crate) pods: HashMap<ObjectKey, Arc<PodInfo>>,
@@ -81,6 +83,7 @@ impl NodeInfo {
         self.allocatable = allocatable.map(Resources::of).unwrap_or_default();
         let pods = allocatable.and_then(|a| a.get("pods")).map_or(0, parse_value);
         self.allowed_pods = usize::try_from(pods).unwrap_or(0);
+        self.features = status.and_then(|s| s.declared_features.clone()).unwrap_or_default();
         self.images = status
             .into_iter()
             .flat_map(|s| s.images.iter().flatten())

@@ -7,6 +7,9 @@ use super::affinity::{NodeAffinity, PodAffinity};
 use super::resources::{Resources, pod_request, pod_request_for_score};
 use super::spread::Spread;
 
+/// All containers of a pod start again when one ends in a way that its rules name (KEP-5532).
+const RESTART_ALL: &str = "RestartAllContainersOnContainerExits";
+
 /// A port that the pod wants on the node itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostPort {
@@ -61,6 +64,8 @@ pub struct PodInfo {
     /// Uid of the controller that made it; pods of one controller spread by default.
     pub(crate) owner: Option<String>,
     pub(crate) gates: Vec<String>,
+    /// What its node must declare that it can do.
+    pub(crate) features: Vec<&'static str>,
     pub(crate) nominated: Option<String>,
     pub(crate) started: Option<jiff::Timestamp>,
     pub(crate) deleting: bool,
@@ -81,8 +86,8 @@ impl PodInfo {
         Ok(Self {
             key: ObjectKey::of(pod),
             uid: meta.uid.clone().unwrap_or_default(),
-            request: pod_request(spec),
-            request_for_score: pod_request_for_score(spec),
+            request: pod_request(pod),
+            request_for_score: pod_request_for_score(pod),
             node: spec.node_name.clone().filter(|name| !name.is_empty()),
             priority: spec.priority.unwrap_or(0),
             preemption: match spec.preemption_policy.as_deref() {
@@ -99,6 +104,7 @@ impl PodInfo {
             claims: claims(&meta.name.clone().unwrap_or_default(), spec),
             owner: controller_of(meta).map(|owner| owner.uid.clone()),
             gates: spec.scheduling_gates.iter().flatten().map(|gate| gate.name.clone()).collect(),
+            features: features(spec),
             nominated: status.and_then(|s| s.nominated_node_name.clone()).filter(|name| !name.is_empty()),
             started: status.and_then(|s| s.start_time.as_ref()).map(|time| time.0),
             deleting: meta.deletion_timestamp.is_some(),
@@ -129,6 +135,13 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
             })
         })
         .collect()
+}
+
+/// The features of nodes that the pod needs (KEP-5328).
+fn features(spec: &PodSpec) -> Vec<&'static str> {
+    let mut rules = containers(spec).flat_map(|container| container.restart_policy_rules.iter().flatten());
+    let restarts_all = rules.any(|rule| rule.action == "RestartAllContainers");
+    restarts_all.then_some(RESTART_ALL).into_iter().collect()
 }
 
 /// The claims that the pod uses, the ones made for its generic ephemeral volumes included.

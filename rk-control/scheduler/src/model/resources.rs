@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use rk_client::{parse_milli, parse_value};
 
@@ -66,15 +66,16 @@ impl Resources {
     }
 }
 
-/// What a pod takes of a node: the sum of what runs together, or the peak while init containers run (KEP-753), plus overhead.
-pub(crate) fn pod_request(spec: &PodSpec) -> Resources {
-    pod_sum(spec, requests)
+/// What a pod takes of a node: the sum of what runs together, or the peak while init containers run (KEP-753), plus overhead. What a
+/// resize has not given back yet is taken, too (KEP-1287).
+pub(crate) fn pod_request(pod: &Pod) -> Resources {
+    pod_sum(pod, |container| held(pod, container))
 }
 
 /// The same with assumed amounts where a container asks for nothing; used for ranking only.
-pub(crate) fn pod_request_for_score(spec: &PodSpec) -> Resources {
-    pod_sum(spec, |container| {
-        let mut amounts = requests(container);
+pub(crate) fn pod_request_for_score(pod: &Pod) -> Resources {
+    pod_sum(pod, |container| {
+        let mut amounts = held(pod, container);
         let asked =
             |name| container.resources.as_ref().and_then(|r| r.requests.as_ref()).is_some_and(|r| r.contains_key(name));
         if !asked("cpu") {
@@ -87,7 +88,8 @@ pub(crate) fn pod_request_for_score(spec: &PodSpec) -> Resources {
     })
 }
 
-fn pod_sum(spec: &PodSpec, request: impl Fn(&Container) -> Resources) -> Resources {
+fn pod_sum(pod: &Pod, request: impl Fn(&Container) -> Resources) -> Resources {
+    let Some(spec) = &pod.spec else { return Resources::default() };
     let mut together = Resources::default();
     for container in &spec.containers {
         together.add(&request(container));
@@ -108,8 +110,7 @@ fn pod_sum(spec: &PodSpec, request: impl Fn(&Container) -> Resources) -> Resourc
     together.add(&sidecars);
     together.raise_to(&peak);
     // Pod-level requests (KEP-2837) replace the sum for the resources that they name.
-    let pod_level = spec.resources.as_ref().map(amounts_of).unwrap_or_default();
-    together.override_with(&pod_level);
+    together.override_with(&as_a_whole(pod, spec));
     if let Some(overhead) = &spec.overhead {
         together.add(&Resources::of(overhead));
     }
@@ -122,8 +123,52 @@ impl Resources {
     }
 }
 
-fn requests(container: &Container) -> Resources {
-    container.resources.as_ref().map(amounts_of).unwrap_or_default()
+/// What a container asks for, or is given and held to while it is resized.
+fn held(pod: &Pod, container: &Container) -> Resources {
+    let asked = container.resources.as_ref().map(amounts_of).unwrap_or_default();
+    match status_of(pod, container) {
+        Some(status) => most(pod, &asked, status.resources.as_ref(), status.allocated_resources.as_ref()),
+        None => asked,
+    }
+}
+
+/// The same of the pod as a whole (KEP-5419).
+fn as_a_whole(pod: &Pod, spec: &PodSpec) -> Resources {
+    let Some(own) = &spec.resources else { return Resources::default() };
+    match pod.status.as_ref().filter(|status| status.resources.is_some()) {
+        Some(status) => most(pod, &amounts_of(own), status.resources.as_ref(), status.allocated_resources.as_ref()),
+        None => amounts_of(own),
+    }
+}
+
+/// The most of what is asked for, in force and allocated. What the node refused for good is not asked for.
+fn most(
+    pod: &Pod,
+    asked: &Resources,
+    in_force: Option<&ResourceRequirements>,
+    allocated: Option<&BTreeMap<String, Quantity>>,
+) -> Resources {
+    let mut most = in_force.map(amounts_of).unwrap_or_default();
+    most.raise_to(&allocated.map(Resources::of).unwrap_or_default());
+    if !is_infeasible(pod) {
+        most.raise_to(asked);
+    }
+    most
+}
+
+/// What a node tells of a container; of an init container that is no sidecar nothing counts but what it asks for.
+fn status_of<'a>(pod: &'a Pod, container: &Container) -> Option<&'a ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let sidecars = status.init_container_statuses.iter().flatten();
+    let sidecars = sidecars.filter(|_| container.restart_policy.as_deref() == Some("Always"));
+    let mut all = status.container_statuses.iter().flatten().chain(sidecars);
+    all.find(|status| status.name == container.name && status.resources.is_some())
+}
+
+fn is_infeasible(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let mut pending = conditions.filter(|condition| condition.type_ == "PodResizePending");
+    pending.any(|condition| condition.reason.as_deref() == Some("Infeasible"))
 }
 
 fn amounts_of(resources: &ResourceRequirements) -> Resources {
@@ -136,7 +181,7 @@ mod tests {
     use serde_json::json;
 
     fn request(spec: serde_json::Value) -> Resources {
-        pod_request(&serde_json::from_value(spec).unwrap())
+        pod_request(&serde_json::from_value(json!({"spec": spec})).unwrap())
     }
 
     fn container(cpu: &str) -> serde_json::Value {
@@ -164,9 +209,33 @@ mod tests {
 
     #[test]
     fn ranking_assumes_amounts_where_none_are_asked() {
-        let spec = serde_json::from_value(json!({"containers": [{"name": "a"}, container("1")]})).unwrap();
-        let amounts = pod_request_for_score(&spec);
+        let pod = json!({"spec": {"containers": [{"name": "a"}, container("1")]}});
+        let pod = serde_json::from_value(pod).unwrap();
+        let amounts = pod_request_for_score(&pod);
         assert_eq!((amounts.milli_cpu, amounts.memory), (1100, 2 * UNASKED_MEMORY));
-        assert_eq!(pod_request(&spec).memory, 0);
+        assert_eq!(pod_request(&pod).memory, 0);
+    }
+
+    #[test]
+    fn what_a_resize_has_not_given_back_is_taken() {
+        let cpu = |amount: &str| json!({"requests": {"cpu": amount}});
+        let status = |reason: &str| json!([{"type": "PodResizePending", "status": "True", "reason": reason}]);
+        let one = |asked: &str, reason: &str| {
+            json!({"spec": {"containers": [container(asked)]}, "status": {"conditions": status(reason),
+                "containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+                    "allocatedResources": {"cpu": "2"}, "resources": cpu("1500m")}]}})
+        };
+        let whole = |asked: &str, reason: &str| {
+            json!({"spec": {"containers": [{"name": "c"}], "resources": cpu(asked)}, "status": {
+                "conditions": status(reason), "allocatedResources": {"cpu": "2"}, "resources": cpu("1500m")}})
+        };
+        for (asked, reason, expected) in
+            [("1", "Deferred", 2000), ("4", "Deferred", 4000), ("4", "Infeasible", 2000), ("1", "", 2000)]
+        {
+            for pod in [one(asked, reason), whole(asked, reason)] {
+                let taken = pod_request(&serde_json::from_value(pod.clone()).unwrap());
+                assert_eq!(taken.milli_cpu, expected, "{pod}");
+            }
+        }
     }
 }

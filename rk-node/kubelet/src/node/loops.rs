@@ -20,7 +20,7 @@ use crate::devices::Devices;
 use crate::events::Recorder;
 use crate::runtime::Runtime;
 use crate::volumes::Csi;
-use crate::{Options, clock};
+use crate::{Options, clock, features};
 
 /// While not ready, changes are looked for at this pace: a booting node should be Ready at once.
 const EAGER: Duration = Duration::from_millis(200);
@@ -304,6 +304,7 @@ impl NodeLoop {
             images: self.images.as_ref().map(|(_, list)| list.clone()),
             runtime_handlers: Some(view.handlers).filter(|list| !list.is_empty()),
             features: Some(NodeFeatures { supplemental_groups_policy: Some(view.groups_policy) }),
+            declared_features: Some(features::declared()),
             volumes_in_use: Some(Csi::in_use(&self.options.dirs.kubelet)),
             node_info: Some(system_info(view.version, &self.machine)),
             ..Default::default()

@@ -1,4 +1,5 @@
-//! In-place resize (KEP-1287): which running containers are held to other resources than their spec now asks for.
+//! In-place resize (KEP-1287, KEP-5419): which running containers are held to other resources than their spec now asks for, and
+//! whether a pod can have what it asks for now.
 
 use std::collections::BTreeMap;
 
@@ -36,8 +37,8 @@ fn wants_restart(container: &Container, resource: &str) -> bool {
 
 /// Compares the spec with what the runtime holds the containers to.
 pub fn resizes(pod: &Pod, runtime: &RuntimePod, node_memory: i64) -> Vec<Resize> {
-    let sidecars = spec::init_containers(pod).iter().filter(|c| spec::is_sidecar(c));
-    sidecars
+    spec::init_containers(pod)
+        .iter()
         .chain(spec::app_containers(pod))
         .filter_map(|container| {
             let last = runtime.container(&container.name).filter(|c| c.running())?;
@@ -66,16 +67,21 @@ fn asks_for_more(pod: &Pod) -> bool {
     asks(pod, |wanted, had| wanted > had)
 }
 
-/// Whether any container's requests of CPU and memory are to those allocated as `compare` says.
+/// Whether the requests of CPU and memory of any container, or of the pod as a whole, are to those allocated as `compare` says.
 fn asks(pod: &Pod, compare: impl Fn(i64, i64) -> bool) -> bool {
     let status = pod.status.as_ref();
+    let differ = |wanted: Option<&BTreeMap<String, Quantity>>, had: &BTreeMap<String, Quantity>| {
+        ["cpu", "memory"].iter().any(|name| compare(milli_of(wanted, name), milli_of(Some(had), name)))
+    };
+    let whole = pod.spec.as_ref().and_then(|s| s.resources.as_ref()?.requests.as_ref());
+    if whole.is_some() && status.and_then(|s| s.allocated_resources.as_ref()).is_some_and(|had| differ(whole, had)) {
+        return true;
+    }
     let lists = status.map(|s| [&s.container_statuses, &s.init_container_statuses]);
     lists.into_iter().flatten().flatten().flatten().any(|known| {
         let Some((_, container)) = spec::find_container(pod, &known.name) else { return false };
         let wanted = container.resources.unwrap_or_default().requests;
-        known.allocated_resources.as_ref().is_some_and(|had| {
-            ["cpu", "memory"].iter().any(|name| compare(milli_of(wanted.as_ref(), name), milli_of(Some(had), name)))
-        })
+        known.allocated_resources.as_ref().is_some_and(|had| differ(wanted.as_ref(), had))
     })
 }
 
@@ -134,6 +140,28 @@ mod tests {
             more_memory.iter().map(|r| (r.resources.memory_limit_in_bytes >> 20, r.restart)).collect::<Vec<_>>(),
             [(128, true)]
         );
+    }
+
+    #[test]
+    fn init_containers_that_run_are_resized_and_a_pod_is_as_a_whole() {
+        let with = |cpu: &str| {
+            let init = json!([{"name": "i", "resources": {"limits": {"cpu": cpu, "memory": "64Mi"}}}]);
+            pod(json!({"initContainers": init, "containers": [{"name": "a"}]}))
+        };
+        let before = with("500m");
+        let mut found = runtime(&before, &[sandbox(0, true)], &["i:running"]);
+        found.containers[0].resources = Some(container_resources(&before, &spec::init_containers(&before)[0], 1 << 30));
+        assert!(resizes(&before, &found, 1 << 30).is_empty());
+        assert_eq!(resizes(&with("1"), &found, 1 << 30).len(), 1);
+        let whole = |cpu: &str| {
+            let mut pod = pod(json!({"resources": {"requests": {"cpu": cpu}}, "containers": [{"name": "a"}]}));
+            pod.status = serde_json::from_value(json!({"allocatedResources": {"cpu": "1"}})).unwrap();
+            pod
+        };
+        let node = BTreeMap::from([("cpu".to_owned(), Quantity("2".into()))]);
+        for (cpu, want) in [("500m", None), ("1", None), ("2", None), ("3", Some("Infeasible"))] {
+            assert_eq!(pending(&whole(cpu), &[], &node).as_ref().map(|(reason, _)| reason.as_str()), want, "{cpu}");
+        }
     }
 
     #[test]

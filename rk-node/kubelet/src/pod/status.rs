@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::conditions::Resizing;
 use super::container_status::{Source, container_status};
@@ -41,6 +42,8 @@ pub struct StatusInputs<'a> {
     pub failure: Option<&'a (String, String)>,
     /// Why a resize that the spec asks for is not begun.
     pub resize_pending: Option<&'a (String, String)>,
+    /// Whether the pod as a whole is held to something else than its spec asks for.
+    pub resizing: bool,
     /// The time.
     pub now: Timestamp,
 }
@@ -72,6 +75,7 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
     }
     conditions.extend(resize_state(inputs).map(|state| conditions::resizing(pod, &state, &now)));
     let ips = pod_ips(inputs, &old);
+    let (allocated_resources, resources) = as_a_whole(inputs, &old);
     let (reason, message) = match inputs.failure {
         Some((reason, message)) => (Some(reason.clone()), Some(message.clone()).filter(|m| !m.is_empty())),
         None => (old.reason.clone(), old.message.clone()),
@@ -92,6 +96,8 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
         ephemeral_container_statuses: Some(ephemeral).filter(|l| !l.is_empty()),
         qos_class: Some(old.qos_class.clone().unwrap_or_else(|| qos_class(pod).as_str().into())),
         observed_generation: pod.metadata.generation,
+        allocated_resources,
+        resources,
         ..old
     }
 }
@@ -104,8 +110,22 @@ fn resize_state(inputs: &StatusInputs<'_>) -> Option<Resizing> {
     if let Some((reason, message)) = inputs.resize_pending {
         return Some(Resizing::Pending(reason.clone(), message.clone()));
     }
-    let begun = !super::resize::resizes(inputs.pod, inputs.runtime, inputs.node_memory).is_empty();
-    begun.then_some(Resizing::InProgress)
+    let begun = || !super::resize::resizes(inputs.pod, inputs.runtime, inputs.node_memory).is_empty();
+    (inputs.resizing || begun()).then_some(Resizing::InProgress)
+}
+
+/// What a pod that asks for something as a whole is given and what it is held to (KEP-5419). Until a resize has taken effect, those
+/// that were in force before are shown.
+fn as_a_whole(
+    inputs: &StatusInputs<'_>,
+    old: &PodStatus,
+) -> (Option<BTreeMap<String, Quantity>>, Option<ResourceRequirements>) {
+    let Some(own) = inputs.pod.spec.as_ref().and_then(|s| s.resources.clone()) else { return (None, None) };
+    let pending = inputs.resize_pending.is_some();
+    let requests = own.requests.clone().filter(|requests| !requests.is_empty());
+    let allocated = old.allocated_resources.clone().filter(|_| pending).or(requests);
+    let in_force = old.resources.clone().filter(|_| pending || inputs.resizing).unwrap_or(own);
+    (allocated, Some(in_force))
 }
 
 /// Whether any app container was ever made in the pod's current sandbox.

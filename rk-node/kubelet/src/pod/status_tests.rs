@@ -33,6 +33,7 @@ fn status_with(
         terminal,
         failure: None,
         resize_pending: None,
+        resizing: false,
         now: at(5000),
     })
 }
@@ -174,6 +175,7 @@ fn a_pod_that_ends_with_its_machine_has_failed_and_says_why() {
         terminal: true,
         failure: Some(&failure),
         resize_pending: None,
+        resizing: false,
         now: at(5000),
     });
     assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Terminated")));
@@ -182,4 +184,35 @@ fn a_pod_that_ends_with_its_machine_has_failed_and_says_why() {
     let target = conditions.iter().find(|c| c.type_ == "DisruptionTarget").unwrap();
     assert_eq!((target.status.as_str(), target.reason.as_deref()), ("True", Some("TerminationByKubelet")));
     assert_eq!(target.message.as_deref(), Some(TERMINATED_MESSAGE));
+}
+
+#[test]
+fn a_pod_tells_what_it_has_as_a_whole() {
+    let asks = |cpu: &str| json!({"requests": {"cpu": cpu}, "limits": {"cpu": cpu}});
+    let mut pod = pod(json!({"resources": asks("2"), "containers": [{"name": "a"}]}));
+    pod.status = serde_json::from_value(json!({"allocatedResources": {"cpu": "1"}, "resources": asks("1")})).unwrap();
+    let reason = ("Deferred".to_owned(), String::new());
+    for (pending, resizing, allocated, held, condition) in [
+        (Some(&reason), false, "1", "1", Some("PodResizePending")),
+        (None, true, "2", "1", Some("PodResizeInProgress")),
+        (None, false, "2", "2", None),
+    ] {
+        let status = pod_status(&StatusInputs {
+            pod: &pod,
+            runtime: &runtime(&pod, &[sandbox(0, true)], &["a:running"]),
+            probes: &ProbeResults::default(),
+            waiting: &BTreeMap::new(),
+            host_ips: &[],
+            node_memory: 1 << 30,
+            terminal: false,
+            failure: None,
+            resize_pending: pending,
+            resizing,
+            now: at(5000),
+        });
+        let told = serde_json::to_value(&status).unwrap();
+        assert_eq!(told["allocatedResources"], json!({"cpu": allocated}));
+        assert_eq!(told["resources"], asks(held));
+        assert_eq!(holding(&status).into_iter().find(|type_| type_.starts_with("PodResize")), condition);
+    }
 }

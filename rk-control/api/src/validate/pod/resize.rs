@@ -1,14 +1,16 @@
-//! `resize`: what the containers of a pod ask for changes, and nothing else (KEP-1287).
+//! `resize`: what a pod (KEP-5419) and its containers (KEP-1287) ask for changes, and nothing else.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::super::get::{entries, list, text};
+use super::super::get::{entries, field, list, text};
 use super::update::is_static;
 use crate::meta::at;
 use crate::status::{FieldErrors, Path};
 
 /// Both lists whose containers have resources.
 const LISTS: [&str; 2] = ["initContainers", "containers"];
+/// Both lists of amounts.
+const SIDES: [&str; 2] = ["requests", "limits"];
 
 /// `resize`: amounts of cpu and memory change, the quality-of-service class does not.
 pub(in super::super) fn resize_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
@@ -24,27 +26,72 @@ pub(in super::super) fn resize_update(new: &Value, old: &Value, errors: &mut Fie
         let class = text(at(new, &["status"]), "qosClass");
         errors.invalid(&path, class, "Pod QOS Class may not change as a result of resizing");
     }
+    if !shows_resources(old) {
+        errors.forbidden(&path, "Pod running on node without support for resize");
+    }
     let (new, old) = (at(new, &["spec"]), at(old, &["spec"]));
+    as_a_whole(new, old, &path, errors);
     if !ordered(new, old, &path, errors) {
         return;
     }
     for kind in LISTS {
         let all = path.child(kind);
         for (index, (new, old)) in list(new, kind).iter().zip(list(old, kind)).enumerate() {
-            match (kind, text(old, "restartPolicy")) {
-                ("containers", _) => {
-                    resized(new, old, &all.index(index), errors);
-                    others(new, old, &path, "only cpu and memory resources are mutable", errors);
-                }
-                (_, "Always") => {
-                    resized(new, old, &all.index(index), errors);
-                    let why = "only cpu and memory resources for sidecar containers are mutable";
-                    others(new, old, &path, why, errors);
-                }
-                _ if new != old => errors.forbidden(&path, "resources for non-sidecar init containers are immutable"),
-                _ => {}
+            let here = all.index(index);
+            resized(new, old, &here, errors);
+            if kind == "containers" {
+                others(new, old, &path, "only cpu and memory resources are mutable", errors);
+            } else {
+                others(
+                    new,
+                    old,
+                    &here,
+                    "only cpu and memory resources for init or sidecar containers are mutable",
+                    errors,
+                );
+                runs_once(new, old, &here, errors);
             }
         }
+    }
+}
+
+/// Whether the node of the pod can resize: what a container that runs is held to is then in its status.
+fn shows_resources(pod: &Value) -> bool {
+    let statuses = list(at(pod, &["status"]), "containerStatuses");
+    let running = statuses.iter().find(|status| !at(status, &["state", "running"]).is_null());
+    running.is_none_or(|status| field(status, "resources").is_some())
+}
+
+/// What the pod asks for as a whole: amounts change, and never go.
+fn as_a_whole(new: &Value, old: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let asked = |spec: &Value, side: &str, name: &str| !at(spec, &["resources", side, name]).is_null();
+    let asks = |spec: &Value| SIDES.iter().any(|side| entries(at(spec, &["resources"]), side).next().is_some());
+    if !asks(new) && !asks(old) {
+        return;
+    }
+    let here = path.child("resources");
+    if field(old, "resources").is_some() && field(new, "resources").is_none() {
+        return errors.forbidden(&here, "pod-level resources cannot be removed");
+    }
+    for side in SIDES {
+        if entries(at(old, &["resources"]), side).any(|(name, _)| !asked(new, side, name)) {
+            errors.forbidden(&here.child(side), format!("pod-level resource {side} cannot be removed"));
+        }
+    }
+    let rest =
+        |spec: &Value| bare(&field(spec, "resources").map_or_else(|| json!({}), |own| json!({"resources": own})));
+    if rest(new) != rest(old) {
+        errors.forbidden(path, "only cpu and memory resources are mutable at pod-level");
+    }
+}
+
+/// An init container that is no sidecar is never restarted for a resize: it would begin its work again.
+fn runs_once(new: &Value, old: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    let restarts = |policy: &Value| text(policy, "restartPolicy") == "RestartContainer";
+    let changed = text(new, "restartPolicy") != "Always" && new != old;
+    if changed && list(new, "resizePolicy").iter().any(restarts) {
+        let why = "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
+        errors.forbidden(path, why);
     }
 }
 
@@ -71,7 +118,7 @@ fn ordered(new: &Value, old: &Value, path: &Path<'_>, errors: &mut FieldErrors) 
 /// What a container asks for changes, and never goes.
 fn resized(new: &Value, old: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
     let path = path.child("resources");
-    for side in ["requests", "limits"] {
+    for side in SIDES {
         let asked = |name: &str| !at(new, &["resources", side, name]).is_null();
         if entries(at(old, &["resources"]), side).any(|(name, _)| !asked(name)) {
             errors.forbidden(&path.child(side), format!("resource {side} cannot be removed"));
@@ -91,7 +138,7 @@ fn bare(container: &Value) -> Value {
     let mut bare = container.clone();
     let Some(fields) = bare.as_object_mut() else { return bare };
     if let Some(resources) = fields.get_mut("resources").and_then(Value::as_object_mut) {
-        for side in ["requests", "limits"] {
+        for side in SIDES {
             if let Some(asked) = resources.get_mut(side).and_then(Value::as_object_mut) {
                 asked.remove("cpu");
                 asked.remove("memory");
@@ -109,8 +156,6 @@ fn bare(container: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn told(new: &Value, old: &Value) -> Vec<String> {

@@ -119,8 +119,72 @@ fn a_resize_takes_nothing_away() {
             "pods",
             Some("resize"),
             json!({"spec": {"initContainers": [{"name": "first", "image": "i"}]}}),
-            json!({"spec": {"initContainers": [{"name": "first", "image": "i", "resources": {"requests": {"cpu": "1"}}}]}}),
-            "spec: Forbidden: resources for non-sidecar init containers are immutable",
+            json!({"spec": {"initContainers": [{"name": "first", "resources": {"requests": {"ephemeral-storage": "1Gi"}}}]}}),
+            "spec.initContainers[0]: Forbidden: only cpu and memory resources for init or sidecar containers are mutable",
+        ),
+        (
+            "pods",
+            Some("resize"),
+            json!({"status": {"containerStatuses": [{"name": "c", "state": {"running": {}}}]}}),
+            json!({}),
+            "spec: Forbidden: Pod running on node without support for resize",
+        ),
+    ]);
+}
+
+#[test]
+fn init_containers_are_resized_where_nothing_is_done_twice() {
+    let first = |cpu: &str, resize: &str| {
+        json!({"spec": {"containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "1"}}}],
+            "initContainers": [{"name": "first", "image": "i", "resources": {"requests": {"cpu": cpu}},
+                "resizePolicy": [{"resourceName": "cpu", "restartPolicy": resize}]}]}})
+    };
+    judged(vec![
+        ("pods", Some("resize"), first("1", "NotRequired"), first("2", "NotRequired"), ""),
+        ("pods", Some("resize"), first("1", "RestartContainer"), first("1", "RestartContainer"), ""),
+        (
+            "pods",
+            Some("resize"),
+            first("1", "RestartContainer"),
+            first("2", "RestartContainer"),
+            "spec.initContainers[0]: Forbidden: non-sidecar init containers with a resize policy of RestartContainer cannot be resized",
+        ),
+    ]);
+}
+
+#[test]
+fn what_a_pod_asks_for_as_a_whole_changes_and_stays() {
+    let asks = |resources: Value| json!({"spec": {"resources": resources}});
+    let both = json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "2"}});
+    judged(vec![
+        (
+            "pods",
+            Some("resize"),
+            asks(both.clone()),
+            asks(json!({"requests": {"cpu": "2", "memory": "2Gi"}, "limits": {"cpu": "3"}})),
+            "",
+        ),
+        (
+            "pods",
+            Some("resize"),
+            asks(both.clone()),
+            asks(Value::Null),
+            "spec.resources: Forbidden: pod-level resources cannot be removed",
+        ),
+        (
+            "pods",
+            Some("resize"),
+            asks(both.clone()),
+            asks(json!({"requests": {"memory": null}})),
+            "spec.resources.requests: Forbidden: pod-level resource requests cannot be removed",
+        ),
+        (
+            "pods",
+            Some("resize"),
+            asks(both),
+            asks(json!({"requests": {"cpu": "1", "memory": "1Gi", "hugepages-2Mi": "2Mi"},
+                "limits": {"cpu": "2", "hugepages-2Mi": "2Mi"}})),
+            "spec: Forbidden: only cpu and memory resources are mutable at pod-level",
         ),
     ]);
 }

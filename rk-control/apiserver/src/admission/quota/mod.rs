@@ -53,6 +53,9 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>, held
         if let Some(missing) = new.missing(hard.keys().map(String::as_str)) {
             return Err(request.forbid(&format!("failed quota: {name}: {missing}")));
         }
+        if let Some(resources) = uncounted(quota, &new.usage) {
+            return Err(request.forbid(&format!("status unknown for quota: {name}, resources: {resources}")));
+        }
         // What the quota did not speak of before is new to it.
         let before = old.as_ref().filter(|old| old.is_covered(&spec));
         let growth = before.map_or_else(|| new.usage.clone(), |old| rk_quota::growth(&new.usage, &old.usage));
@@ -74,6 +77,14 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>, held
 /// The limits in force, or those asked for while the controller has not seen them.
 fn hard(quota: &Value) -> Option<&Map<String, Value>> {
     meta::at(quota, &["status", "hard"]).as_object().or_else(|| meta::at(quota, &["spec", "hard"]).as_object())
+}
+
+/// What of the limits in force an object takes, by name, when one of these was not counted yet.
+fn uncounted(quota: &Value, usage: &Usage) -> Option<String> {
+    let in_force = meta::at(quota, &["status", "hard"]).as_object()?;
+    let used = meta::at(quota, &["status", "used"]);
+    let taken: Vec<&str> = in_force.keys().map(String::as_str).filter(|name| usage.contains_key(*name)).collect();
+    taken.iter().any(|name| used.get(*name).is_none()).then(|| taken.join(","))
 }
 
 /// Whether the change can make anything larger: a new object, or one of a kind that grows or that another quota may come to speak of.
@@ -149,9 +160,8 @@ async fn ask(request: &Request<'_>, name: &str, growth: &Usage) -> Result<Option
     if !exceeded.is_empty() && request.subresource != "status" {
         return Err(request.forbid(&refusal(name, &exceeded)));
     }
-    let limits = hard(&quota).cloned().unwrap_or_default();
+    // Which limits are in force is the controller's to say, when it has counted all that they speak of.
     quota["status"]["used"] = Value::Object(used);
-    quota["status"]["hard"] = Value::Object(limits);
     Ok(Some((quota, revision)))
 }
 
@@ -179,6 +189,24 @@ async fn charge(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_limited_and_not_counted_is_let_in_by_nobody() {
+        let quota = |status: Value| json!({"spec": {"hard": {"pods": "1", "services": "1"}}, "status": status});
+        let hard = json!({"pods": "1", "requests.cpu": "1", "services": "1"});
+        let usage: Usage =
+            ["pods", "requests.cpu"].iter().map(|name| ((*name).to_owned(), "1".parse().unwrap())).collect();
+        for (status, want) in [
+            (json!({}), None),
+            (json!({"used": {"pods": "0"}}), None),
+            (json!({"hard": hard, "used": {"pods": "0", "requests.cpu": "0"}}), None),
+            (json!({"hard": hard, "used": {"pods": "0"}}), Some("pods,requests.cpu")),
+            (json!({"hard": hard}), Some("pods,requests.cpu")),
+            (json!({"hard": {"services": "1"}}), None),
+        ] {
+            assert_eq!(uncounted(&quota(status.clone()), &usage).as_deref(), want, "{status}");
+        }
+    }
 
     #[test]
     fn what_is_too_much_is_told_by_name() {

@@ -57,7 +57,7 @@ pub(super) async fn serve(call: &mut Call, method: &Method, request: Request<Bod
 
 /// Decodes the body of a subresource with a kind of its own.
 async fn decode(call: &mut Call, body: Body, gvk: &GroupVersionKind) -> Result<(WriteOptions, Value), Status> {
-    let options = WriteOptions::parse(&call.query)?;
+    let options = WriteOptions::parse(call)?;
     let body = read_body(body).await?;
     let mut warnings = Vec::new();
     let schema = Schema::of_kind(gvk).unwrap_or(Schema::ANY);

@@ -19,7 +19,7 @@ pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Res
             render::object(call, code, &object)
         }
         _ => {
-            let options = WriteOptions::parse(&call.query)?;
+            let options = WriteOptions::parse(call)?;
             let body = read_body(body).await?;
             let mut object = call.decode(&body, options.validation)?;
             fix_namespace(call, &mut object)?;

@@ -43,7 +43,7 @@ pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Res
         let object = conversion::to(&call.core, object.value(), &call.resource).await?;
         return render::object(call, StatusCode::OK, &scale::view(&call.resource, &object)?);
     }
-    let options = WriteOptions::parse(&call.query)?;
+    let options = WriteOptions::parse(call)?;
     let change = if verb == Verb::Update {
         let resource = Arc::clone(&call.resource);
         let (_, wanted) = super::decode(call, body, &gvk).await?;

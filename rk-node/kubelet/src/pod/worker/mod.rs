@@ -262,6 +262,7 @@ impl Worker {
             terminal,
             failure: self.failure.as_ref(),
             resize_pending: self.resize_pending.as_ref(),
+            resizing: self.context.cgroups.is_behind(pod),
             now: Timestamp::now(),
         };
         let computed = pod_status(&inputs);

@@ -55,11 +55,12 @@ impl Worker {
         (SETUP_RETRY.0 * 2_u32.saturating_pow(self.setup_failures.min(10))).min(SETUP_RETRY.1)
     }
 
-    /// Holds running containers to what their spec asks for now; whether that was tried, with whatever success.
+    /// Holds a pod and its running containers to what their spec asks for now; whether that was tried, with whatever success.
     pub(super) async fn resize(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod) -> Result<bool, RuntimeError> {
         let memory = self.context.node.borrow().memory;
         let changes = resize::resizes(pod, runtime, memory);
-        if changes.is_empty() || self.resize_pending.is_some() {
+        let alone = changes.is_empty();
+        if self.resize_pending.is_some() || (alone && !self.context.cgroups.is_behind(pod)) {
             return Ok(false);
         }
         // The pod grows before its containers do and shrinks after them: a pod below its containers' use would be killed.
@@ -99,6 +100,12 @@ impl Worker {
         }
         if let Err(error) = self.of_cgroup("update", |cgroups| cgroups.ensure_pod(pod)) {
             tracing::warn!(pod = %spec::describe(pod), "{error}");
+            self.context.recorder.warning(&PodRef::of(pod), "ResizeError", format!("Error resizing pod: {error}"));
+        }
+        if alone {
+            // No container changes: the runtime has nothing new to tell.
+            self.publish(pod, runtime, false, false);
+            return Ok(true);
         }
         // The next look sees what the runtime made of it.
         self.wake.notify_one();
