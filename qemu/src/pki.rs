@@ -1,7 +1,7 @@
 //! The cluster's certificate authority, the operator's certificate, and the bootstrap token.
 
 use crate::{Error, Result};
-use rand::Rng;
+use rand::RngExt;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PublicKeyData, date_time_ymd,

@@ -10,11 +10,6 @@ mod names;
 mod parameters;
 #[path = "src/paths.rs"]
 mod paths;
-#[path = "src/protobuf"]
-mod protobuf {
-    mod message;
-    pub mod v2;
-}
 #[path = "build/schemas.rs"]
 mod schemas;
 #[path = "src/spec.rs"]
@@ -39,8 +34,6 @@ fn main() {
     }
     table.push_str("];\npub(crate) static V2: Document = ");
     table.push_str(&embed(&out, "v2", documents.v2.to_string().as_bytes()));
-    table.push_str(";\npub(crate) static V2_PROTOBUF: Document = ");
-    table.push_str(&embed(&out, "v2.pb", &protobuf::v2::encode(&documents.v2)));
     table.push_str(";\npub(crate) static COMMON: Document = ");
     table.push_str(&embed(&out, "common", documents.common.to_string().as_bytes()));
     table.push_str(";\n");

@@ -12,7 +12,9 @@ mod protobuf;
 mod spec;
 
 pub use custom::{v2_parts, v3_document};
-pub use protobuf::{encode_v2 as encode_v2_protobuf, encode_v3 as encode_v3_protobuf};
+pub use protobuf::{
+    encode_v2 as encode_v2_protobuf, encode_v2_text as encode_v2_text_protobuf, encode_v3 as encode_v3_protobuf,
+};
 
 /// One document, compressed.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +25,7 @@ pub struct Document {
     pub hash: &'static str,
     /// Length of the uncompressed text in bytes.
     pub size: usize,
-    /// The text (JSON, or protobuf), gzip-compressed.
+    /// The text (JSON), gzip-compressed.
     pub gzip: &'static [u8],
 }
 
@@ -33,12 +35,6 @@ include!(concat!(env!("OUT_DIR"), "/documents.rs"));
 #[must_use]
 pub fn v2() -> &'static Document {
     &V2
-}
-
-/// The one document of OpenAPI v2 as protobuf.
-#[must_use]
-pub fn v2_protobuf() -> &'static Document {
-    &V2_PROTOBUF
 }
 
 /// All documents of OpenAPI v3, ordered by path.

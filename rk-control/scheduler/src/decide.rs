@@ -1,6 +1,6 @@
 //! One decision: filter, score, choose.
 
-use rand::Rng as _;
+use rand::RngExt as _;
 
 use crate::diagnosis::Diagnosis;
 use crate::filter::{Filters, View};

@@ -1,16 +1,13 @@
 //! The node's own resolvers, for names that are not the cluster's.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RecordType};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::timeout;
+use rk_resolve::{ask_tcp, ask_udp, nameservers};
 
 use crate::cache::Cache;
 
@@ -44,7 +41,10 @@ impl Upstream {
         }
         let servers = self.servers().await;
         for server in servers.iter().cycle().take(servers.len() * ROUNDS) {
-            let asked = if tcp { ask_tcp(*server, packet).await } else { ask_udp(*server, packet).await };
+            let asked = match tcp {
+                true => ask_tcp(*server, packet, PATIENCE).await,
+                false => ask_udp(*server, packet, PATIENCE).await,
+            };
             match asked {
                 Ok(answer) if answers(&answer, id, question) => {
                     self.cache.put(question, &answer, Instant::now());
@@ -89,55 +89,10 @@ impl Upstream {
     }
 }
 
-/// The `nameserver` lines of a `resolv.conf`.
-fn nameservers(text: &str) -> impl Iterator<Item = SocketAddr> {
-    text.lines().filter_map(|line| {
-        let address = line.trim().strip_prefix("nameserver")?.split_whitespace().next()?;
-        address.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 53))
-    })
-}
-
 /// Whether the packet answers this very question.
 fn answers(packet: &[u8], id: [u8; 2], question: &Query) -> bool {
     let Ok(message) = Message::from_vec(packet) else { return false };
     packet.get(..2) == Some(&id[..])
         && message.metadata.message_type == MessageType::Response
         && message.queries.iter().any(|q| q.query_type == question.query_type && q.name == question.name)
-}
-
-async fn ask_udp(server: SocketAddr, packet: &[u8]) -> io::Result<Vec<u8>> {
-    let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    // A socket of its own for each query has a random port, which makes forged answers hard.
-    let socket = UdpSocket::bind((any, 0)).await?;
-    socket.connect(server).await?;
-    socket.send(packet).await?;
-    let mut answer = vec![0; 4096];
-    let size = timeout(PATIENCE, socket.recv(&mut answer)).await??;
-    answer.truncate(size);
-    Ok(answer)
-}
-
-async fn ask_tcp(server: SocketAddr, packet: &[u8]) -> io::Result<Vec<u8>> {
-    timeout(PATIENCE, async {
-        let mut stream = TcpStream::connect(server).await?;
-        let size = u16::try_from(packet.len()).map_err(io::Error::other)?;
-        stream.write_all(&size.to_be_bytes()).await?;
-        stream.write_all(packet).await?;
-        let mut answer = vec![0; stream.read_u16().await?.into()];
-        stream.read_exact(&mut answer).await?;
-        Ok(answer)
-    })
-    .await?
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn resolv_conf_names_servers() {
-        let text = "# comment\nsearch example.com\nnameserver 10.0.2.3\n  nameserver fd00::3 \nnameserver nonsense\n";
-        let servers: Vec<String> = nameservers(text).map(|server| server.to_string()).collect();
-        assert_eq!(servers, ["10.0.2.3:53", "[fd00::3]:53"]);
-    }
 }

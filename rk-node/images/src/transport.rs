@@ -1,4 +1,4 @@
-//! HTTP/1.1 over TCP or TLS. Names are resolved by hickory from `/etc/resolv.conf`: a static glibc must never load NSS.
+//! HTTP/1.1 over TCP or TLS. Names are resolved by rk-resolve from `/etc/resolv.conf`: a static glibc must never load NSS.
 
 use std::{
     future::Future,
@@ -36,6 +36,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TLS_TIMEOUT: Duration = Duration::from_secs(15);
 /// Name lookups, all servers and retries together.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Addresses of a host that are tried.
+const MOST_ADDRESSES: usize = 4;
 
 /// A pooled HTTP client.
 #[derive(Clone)]
@@ -130,18 +132,11 @@ async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// The resolver is built anew each time: `resolv.conf` changes with leases, and connections are few.
 async fn lookup(host: &str) -> io::Result<Vec<IpAddr>> {
-    if let Ok(ip) = host.parse() {
-        return Ok(vec![ip]);
-    }
     let fail = |error: &dyn std::fmt::Display| io::Error::other(format!("lookup {host}: {error}"));
-    let resolver = hickory_resolver::TokioResolver::builder_tokio().and_then(|b| b.build()).map_err(|e| fail(&e))?;
-    let found = timeout(LOOKUP_TIMEOUT, resolver.lookup_ip(host)).await.map_err(|_| fail(&"i/o timeout"))?;
-    let found = found.map_err(|e| if e.is_no_records_found() { fail(&"no such host") } else { fail(&e) })?;
-    let mut ips: Vec<IpAddr> = found.iter().collect();
-    ips.sort_by_key(IpAddr::is_ipv6);
-    ips.truncate(4);
+    let found = timeout(LOOKUP_TIMEOUT, rk_resolve::lookup(host)).await.map_err(|_| fail(&"i/o timeout"))?;
+    let mut ips = found.map_err(|error| fail(&error))?;
+    ips.truncate(MOST_ADDRESSES);
     Ok(ips)
 }
 

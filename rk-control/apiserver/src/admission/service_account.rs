@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rand::Rng;
+use rand::RngExt;
 use rk_api::meta;
 use rk_api::status::Status;
 use serde_json::{Value, json};

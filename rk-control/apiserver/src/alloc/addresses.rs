@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use rand::Rng;
+use rand::RngExt;
 use serde_json::Value;
 
 /// Largest number of addresses of a range that are used: an IPv6 range is far larger than any cluster.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
-use rand::Rng;
+use rand::RngExt;
 use rk_api::meta;
 use rk_api::status::{FieldErrors, Path};
 use serde_json::{Value, json};

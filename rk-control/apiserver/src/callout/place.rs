@@ -1,6 +1,6 @@
 //! Where a `clientConfig` points: a URL, or a port of a Service.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use rk_api::meta;
 use serde_json::Value;
@@ -74,18 +74,11 @@ fn rooted(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
-/// The address of a host. The C library's resolver is not safe in a static binary.
+/// The address of a host.
 async fn resolve(host: &str, port: u16) -> Result<SocketAddr, CalloutError> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(SocketAddr::new(ip, port));
-    }
-    if host.trim_end_matches('.') == "localhost" {
-        return Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
-    }
     let failed = |why: &dyn std::fmt::Display| CalloutError(format!("dial tcp: lookup {host}: {why}"));
-    let resolver = hickory_resolver::TokioResolver::builder_tokio().and_then(|builder| builder.build());
-    let found = resolver.map_err(|error| failed(&error))?.lookup_ip(host).await.map_err(|error| failed(&error))?;
-    found.iter().next().map(|ip| SocketAddr::new(ip, port)).ok_or_else(|| failed(&"no such host"))
+    let found = rk_resolve::lookup(host).await.map_err(|error| failed(&error))?;
+    found.first().map(|ip| SocketAddr::new(*ip, port)).ok_or_else(|| failed(&"no such host"))
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ impl OpenApi {
         let added = self.added();
         match parts {
             ["v2"] => match accepted(headers, PROTOBUF_ASKED, PROTOBUF) {
-                Some(PROTOBUF) => Ok(v2_protobuf(&added, headers)),
+                Some(PROTOBUF) => v2_protobuf(&added, headers),
                 Some(_) => Ok(v2_json(&added, headers)),
                 None => Err(Status::not_acceptable(&[JSON, PROTOBUF])),
             },
@@ -131,21 +131,38 @@ fn v2_hash(added: &Added) -> String {
     added.v2.as_ref().map_or_else(|| builtin.to_owned(), |v2| hash(format!("{builtin}{}", v2.hash).as_bytes()))
 }
 
-/// Both gzip and protobuf read parts in a row as one, so that the built-in document is never unpacked here.
-fn v2_protobuf(added: &Added, headers: &HeaderMap) -> Response<Body> {
-    let builtin = rk_openapi::v2_protobuf().gzip;
-    let gzip = match &added.v2 {
-        Some(_) if knows(headers, &v2_hash(added)) => Bytes::new(),
-        Some(v2) => [builtin, &v2.protobuf].concat().into(),
-        None => Bytes::from_static(builtin),
+/// Documents in protobuf are made when they are asked for, which is seldom: most clients read JSON, and 60 more documents would make
+/// every image larger. One at a time, since parsing takes a multiple of what is parsed in memory.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Both gzip and protobuf read parts in a row as one: what was added follows what is built in.
+fn v2_protobuf(added: &Added, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+    let hash = v2_hash(added);
+    // Nothing is made for a client that has it already.
+    if knows(headers, &hash) {
+        return Ok(respond(PROTOBUF, &hash, Bytes::new(), headers, false));
+    }
+    let builtin = builtin_v2_protobuf()?;
+    let gzip: Bytes = match &added.v2 {
+        Some(v2) => [&*builtin, &*v2.protobuf].concat().into(),
+        None => builtin,
     };
-    respond(PROTOBUF, &v2_hash(added), gzip, headers, false)
+    Ok(respond(PROTOBUF, &hash, gzip, headers, false))
 }
 
-/// A document of OpenAPI v3 in protobuf. Made when it is asked for, which is seldom: most clients read JSON, and 60 more documents would
-/// make every image larger. One at a time, since parsing takes ten times the document's size in memory.
+/// The built-in document of OpenAPI v2 in protobuf.
+fn builtin_v2_protobuf() -> Result<Bytes, Status> {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let broken = |error: &dyn std::fmt::Display| Status::internal(error);
+    let builtin = rk_openapi::v2();
+    let mut text = String::with_capacity(builtin.size);
+    MultiGzDecoder::new(builtin.gzip).read_to_string(&mut text).map_err(|error| broken(&error))?;
+    let protobuf = rk_openapi::encode_v2_text_protobuf(&text).map_err(|error| broken(&error))?;
+    Ok(gzipped(&protobuf))
+}
+
+/// A document of OpenAPI v3 in protobuf.
 fn v3_protobuf(gzip: &[u8]) -> Result<Bytes, Status> {
-    static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let broken = |error: &dyn std::fmt::Display| Status::internal(error);
     let document: Value =

@@ -10,7 +10,7 @@ use futures::stream;
 use http::{Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use rand::Rng;
+use rand::RngExt;
 use rk_api::status::{FieldErrors, Path, Status};
 use rk_store::{Revision, StoreError, WatchItem};
 use tokio::sync::watch::Receiver;

@@ -1,6 +1,6 @@
 //! How long to wait after a failure.
 
-use rand::Rng;
+use rand::RngExt;
 use std::time::Duration;
 
 /// Times between attempts: from 0.8 s doubling to 30 s, each with up to as much again at random, so that many clients of a server

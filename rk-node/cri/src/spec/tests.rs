@@ -1,4 +1,5 @@
 use super::*;
+use oci_spec::runtime::Spec;
 use rk_cri_api::v1::{
     KeyValue, LinuxContainerConfig, LinuxContainerResources, Mount, MountPropagation, SecurityProfile,
 };
@@ -35,6 +36,7 @@ fn secure(security: LinuxContainerSecurityContext) -> ContainerConfig {
     ContainerConfig { linux: Some(linux), ..Default::default() }
 }
 
+/// The spec as the shim reads it.
 fn built(case: &Case) -> Result<Value, String> {
     let sandbox = PodSandboxConfig { hostname: "pod-1".into(), ..Default::default() };
     let spec = build(&Inputs {
@@ -50,6 +52,7 @@ fn built(case: &Case) -> Result<Value, String> {
         devices: case.devices.clone(),
         local_seccomp: None,
     })?;
+    let spec: Spec = serde_json::from_value(spec).expect("what is built is an OCI spec");
     serde_json::to_value(spec).map_err(|e| e.to_string())
 }
 

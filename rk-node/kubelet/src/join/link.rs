@@ -1,6 +1,6 @@
 //! The connection to the API server: one pool of HTTP/1.1 over TLS connections whose client certificate can be replaced.
 //!
-//! Host names are resolved by hickory: a static glibc's `getaddrinfo` loads NSS modules and may crash.
+//! Host names are resolved by rk-resolve: a static glibc's `getaddrinfo` loads NSS modules and may crash.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -165,10 +165,9 @@ impl tower::Service<Name> for Resolver {
 
     fn call(&mut self, name: Name) -> Self::Future {
         Box::pin(async move {
-            let resolver = hickory_resolver::TokioResolver::builder_tokio()?.build()?;
-            let found = resolver.lookup_ip(name.as_str()).await?;
+            let found = rk_resolve::lookup(name.as_str()).await?;
             // The port is filled in by the connector.
-            Ok(found.iter().map(|ip| SocketAddr::new(ip, 0)).collect::<Vec<_>>().into_iter())
+            Ok(found.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect::<Vec<_>>().into_iter())
         })
     }
 }

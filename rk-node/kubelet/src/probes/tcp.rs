@@ -31,20 +31,10 @@ fn os_text(error: &std::io::Error) -> String {
 
 /// The addresses of a host, by its name or as it is.
 pub async fn addresses(host: &str) -> Result<Vec<IpAddr>, String> {
-    if let Ok(ip) = host.parse() {
-        return Ok(vec![ip]);
-    }
     if host == "localhost" {
         return Ok(vec![IpAddr::from([127, 0, 0, 1])]);
     }
-    let resolver = hickory_resolver::TokioResolver::builder_tokio()
-        .and_then(|b| b.build())
-        .map_err(|e| format!("lookup {host}: {e}"))?;
-    let found = resolver.lookup_ip(host).await.map_err(|e| match e.is_no_records_found() {
-        true => format!("lookup {host}: no such host"),
-        false => format!("lookup {host}: {e}"),
-    })?;
-    Ok(found.iter().collect())
+    rk_resolve::lookup(host).await.map_err(|error| format!("lookup {host}: {error}"))
 }
 
 /// One probe: connecting is all there is to it.

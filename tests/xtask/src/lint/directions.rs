@@ -21,13 +21,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rk-streaming", &[]),
     ("rk-shim-protocol", &[]),
     ("rk-shim", &["rk-shim-protocol", "rk-sys"]),
-    ("rk-images", &["rk-sys"]),
+    ("rk-resolve", &[]),
+    ("rk-images", &["rk-sys", "rk-resolve"]),
     ("rk-nft", &[]),
     ("rk-cni", &["rk-nft"]),
     ("rk-cri", &["rk-cri-api", "rk-streaming", "rk-shim-protocol", "rk-images", "rk-cni", "rk-figures"]),
-    ("rk-kubelet", &["rk-cri-api", "rk-plugin-api", "rk-config", "rk-lenient", "rk-watch", "rk-figures"]),
+    ("rk-kubelet", &["rk-cri-api", "rk-plugin-api", "rk-config", "rk-lenient", "rk-watch", "rk-figures", "rk-resolve"]),
     ("rk-proxy", &["rk-nft", "rk-lenient", "rk-watch"]),
-    ("rk-dns", &["rk-lenient", "rk-watch"]),
+    ("rk-dns", &["rk-lenient", "rk-watch", "rk-resolve"]),
     (
         "rk-node",
         &[
@@ -54,7 +55,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rk-watch", &[]),
     ("rk-client", &["rk-watch"]),
     ("rk-openapi", &["rk-api"]),
-    ("rk-apiserver", &["rk-api", "rk-quota", "rk-cel", "rk-store", "rk-openapi"]),
+    ("rk-apiserver", &["rk-api", "rk-quota", "rk-cel", "rk-store", "rk-openapi", "rk-resolve"]),
     ("rk-scheduler", &["rk-client", "rk-lenient", "rk-api"]),
     ("rk-controllers", &["rk-client", "rk-watch", "rk-lenient", "rk-api", "rk-quota"]),
     (
