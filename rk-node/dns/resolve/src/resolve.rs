@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -14,6 +15,10 @@ use crate::{MOST_ADDRESSES, ResolveError};
 
 /// A server that is silent for this long is no longer waited for alone.
 const STAGGER: Duration = Duration::from_millis(500);
+/// How long one family is waited for when the other has addresses: some servers answer nothing to what they do not know of.
+const OTHER_FAMILY: Duration = Duration::from_secs(1);
+
+type Found = Result<Vec<IpAddr>, ResolveError>;
 
 /// The addresses of the first full name of the host that has some.
 pub(crate) async fn resolve(conf: &Conf, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
@@ -35,8 +40,16 @@ pub(crate) async fn resolve(conf: &Conf, host: &str) -> Result<Vec<IpAddr>, Reso
 
 /// Addresses of both families, IPv4 before IPv6; one family is enough.
 async fn addresses(conf: &Conf, name: &Name) -> Result<Vec<IpAddr>, ResolveError> {
-    let (v4, v6) = tokio::join!(records(conf, name, RecordType::A), records(conf, name, RecordType::AAAA));
-    match (v4, v6) {
+    let mut v4 = pin!(records(conf, name, RecordType::A));
+    let mut v6 = pin!(records(conf, name, RecordType::AAAA));
+    let both = tokio::select! {
+        first = &mut v4 => {
+            let other = other_family(&first, v6).await;
+            (first, other)
+        }
+        first = &mut v6 => (other_family(&first, v4).await, first),
+    };
+    match both {
         (Ok(mut found), Ok(more)) => {
             found.extend(more);
             Ok(found)
@@ -49,6 +62,16 @@ async fn addresses(conf: &Conf, name: &Name) -> Result<Vec<IpAddr>, ResolveError
             }
         }
         (Err(error), Err(_)) => Err(error),
+    }
+}
+
+/// What the other family has, which is waited for only briefly where the first has addresses.
+async fn other_family(first: &Found, other: impl Future<Output = Found>) -> Found {
+    match first {
+        Ok(found) if !found.is_empty() => {
+            tokio::time::timeout(OTHER_FAMILY, other).await.unwrap_or(Err(ResolveError::Timeout))
+        }
+        _ => other.await,
     }
 }
 
@@ -139,7 +162,8 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, UdpSocket};
 
-    /// What a name server of the tests knows: `web.example.` whole, `big.example.` over TCP alone, `bad.example.` not.
+    /// What a name server of the tests knows: `web.example.` whole, `half.example.` by IPv4 alone, `big.example.`
+    /// over TCP alone, `bad.example.` not. Nothing is silence.
     fn reply(packet: &[u8], tcp: bool) -> Vec<u8> {
         let query = Message::from_vec(packet).unwrap();
         let mut reply = Message::response(query.metadata.id, OpCode::Query);
@@ -150,7 +174,8 @@ mod tests {
             _ => RData::AAAA(AAAA(Ipv6Addr::LOCALHOST)),
         };
         match question.name.to_ascii().to_lowercase().as_str() {
-            "web.example." => reply.answers.push(Record::from_rdata(question.name.clone(), 5, data)),
+            "half.example." if question.query_type == RecordType::AAAA => return Vec::new(),
+            "web.example." | "half.example." => reply.answers.push(Record::from_rdata(question.name.clone(), 5, data)),
             "big.example." if tcp => reply.answers.push(Record::from_rdata(question.name.clone(), 5, data)),
             "big.example." => reply.metadata.truncation = true,
             "bad.example." => reply.metadata.response_code = ResponseCode::ServFail,
@@ -162,7 +187,10 @@ mod tests {
     async fn over_udp(socket: UdpSocket) {
         let mut packet = [0; 512];
         while let Ok((size, from)) = socket.recv_from(&mut packet).await {
-            let _ = socket.send_to(&reply(&packet[..size], false), from).await;
+            let answer = reply(&packet[..size], false);
+            if !answer.is_empty() {
+                let _ = socket.send_to(&answer, from).await;
+            }
         }
     }
 
@@ -222,5 +250,13 @@ mod tests {
         assert!(found.is_ok_and(|found| found.len() == 2));
         assert_eq!(resolve(&conf(vec![address]), "web.example.").await, Err(ResolveError::Timeout));
         assert_eq!(resolve(&conf(Vec::new()), "web").await, Err(ResolveError::NoServers));
+    }
+
+    #[tokio::test]
+    async fn a_family_that_nobody_answers_for_does_not_hold_up_the_other() {
+        let mut conf = conf(vec![server().await]);
+        conf.patience = Duration::from_secs(30);
+        let found = tokio::time::timeout(Duration::from_secs(10), resolve(&conf, "half.example.")).await;
+        assert_eq!(found, Ok(Ok(vec![IpAddr::from([192, 0, 2, 1])])));
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 /// The largest answer over UDP that is taken whole.
 const PAYLOAD: usize = 4096;
 
-/// Asks over UDP. The answer may be anyone's: the caller compares it with the question.
+/// Asks over UDP. The answer has the packet's ID and may be anyone's all the same: the caller compares it with the question.
 ///
 /// # Errors
 /// The server cannot be reached, or did not answer within `patience`.
@@ -22,7 +22,16 @@ pub async fn ask_udp(server: SocketAddr, packet: &[u8], patience: Duration) -> i
     socket.connect(server).await?;
     socket.send(packet).await?;
     let mut answer = vec![0; PAYLOAD];
-    let size = timeout(patience, socket.recv(&mut answer)).await??;
+    let size = timeout(patience, async {
+        loop {
+            let size = socket.recv(&mut answer).await?;
+            // Another ID is a guess at ours: the right answer may still come.
+            if size >= 2 && answer.get(..2) == packet.get(..2) {
+                return Ok::<usize, io::Error>(size);
+            }
+        }
+    })
+    .await??;
     answer.truncate(size);
     Ok(answer)
 }
@@ -42,4 +51,25 @@ pub async fn ask_tcp(server: SocketAddr, packet: &[u8], patience: Duration) -> i
         Ok(answer)
     })
     .await?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_answers_another_question_is_passed_over() {
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = server.local_addr().unwrap();
+        let serving = tokio::spawn(async move {
+            let mut packet = [0; 16];
+            let (_, from) = server.recv_from(&mut packet).await.unwrap();
+            for said in [&b"x"[..], &b"\0\x08forged"[..], &b"\0\x07true"[..]] {
+                server.send_to(said, from).await.unwrap();
+            }
+        });
+        let answer = ask_udp(address, b"\0\x07?", Duration::from_secs(5)).await.unwrap();
+        assert_eq!(answer, b"\0\x07true");
+        serving.await.unwrap();
+    }
 }
