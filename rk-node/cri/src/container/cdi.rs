@@ -211,7 +211,7 @@ fn device(node: &Node) -> Result<Device> {
     let path = std::fs::canonicalize(host);
     let found = match (told, path) {
         (Some((block, major, minor)), _) => {
-            Device { path: String::new(), block, major, minor, mode: 0o660, uid: 0, gid: 0, access: String::new() }
+            Device { path: String::new(), block, major, minor, mode: 0o666, uid: 0, gid: 0, access: String::new() }
         }
         (None, path) => device_at(&path.at("find device", host)?)
             .ok_or_else(|| Error::Invalid(format!("CDI device injection failed: {host:?} is not a device")))?,
@@ -282,7 +282,7 @@ devices:
             .iter()
             .map(|d| json!([d["path"], d["type"], d["major"], d["minor"], d["fileMode"], d["gid"]]))
             .collect();
-        assert_eq!(facts, [json!(["/dev/card", "c", 1, 3, 0o600, 44]), json!(["/dev/other", "b", 7, 9, 0o660, 0])]);
+        assert_eq!(facts, [json!(["/dev/card", "c", 1, 3, 0o600, 44]), json!(["/dev/other", "b", 7, 9, 0o666, 0])]);
         let rules = spec["linux"]["resources"]["devices"].as_array().unwrap();
         assert_eq!(rules.iter().map(|r| r["access"].as_str().unwrap()).collect::<Vec<_>>(), ["rw", "rwm"]);
         let mounts = spec["mounts"].as_array().unwrap();
