@@ -58,6 +58,15 @@ pub struct Images {
     lack: Arc<Notify>,
 }
 
+/// An image that has to be pulled.
+struct Wanted<'a> {
+    image: &'a str,
+    /// The ID of what was here under this name without a pull.
+    preloaded: Option<&'a str>,
+    /// Whether it is pulled even if it is here.
+    always: bool,
+}
+
 /// The policy that holds for an image: `Always` for `latest` and tagless names, unless told.
 pub fn pull_policy<'a>(image: &str, policy: Option<&'a str>) -> &'a str {
     match policy {
@@ -168,11 +177,7 @@ impl Images {
         }
         match (policy, usable) {
             ("IfNotPresent" | "Never", Some(found)) => {
-                self.recorder.normal(
-                    about,
-                    "Pulled",
-                    format!("Container image \"{image}\" already present on machine and can be accessed by the pod"),
-                );
+                self.recorder.normal(about, "Pulled", already_present(image));
                 return Ok(found);
             }
             ("Never", None) => {
@@ -182,7 +187,8 @@ impl Images {
             }
             _ => {}
         }
-        self.pull(pod, about, image, preloaded.as_deref(), found, sandbox).await
+        let asked = Wanted { image, preloaded: preloaded.as_deref(), always: policy == "Always" };
+        self.pull(pod, about, &asked, found, sandbox).await
     }
 
     /// An image that this pod has not shown to be allowed to use is as good as absent.
@@ -195,11 +201,11 @@ impl Images {
         &self,
         pod: &Pod,
         about: &PodRef,
-        image: &str,
-        preloaded: Option<&str>,
+        wanted: &Wanted<'_>,
         credentials: Vec<Credential>,
         sandbox: &cri::PodSandboxConfig,
     ) -> Result<cri::Image, ImageError> {
+        let image = wanted.image;
         let key = format!("{}_{image}", spec::uid(pod));
         if let Some(error) = self.held_back(&key, image) {
             self.recorder.normal(about, "BackOff", format!("Back-off pulling image \"{image}\""));
@@ -210,7 +216,11 @@ impl Images {
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await;
         let began = Instant::now();
-        match self.pull_noted(image, preloaded, credentials, sandbox).await {
+        if let Some(found) = self.came_meanwhile(wanted, &credentials).await {
+            self.recorder.normal(about, "Pulled", already_present(image));
+            return Ok(found);
+        }
+        match self.pull_noted(image, wanted.preloaded, credentials, sandbox).await {
             Ok(found) => {
                 self.back_off.lock().unwrap_or_else(PoisonError::into_inner).forget(&key);
                 self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
@@ -234,6 +244,15 @@ impl Images {
                 Err(ImageError { reason: "ErrImagePull", message: error, retry: Some(Duration::from_secs(3)) })
             }
         }
+    }
+
+    /// What another pod's pull has brought while this one waited for a slot: many pods of one new image must not use up the pace of pulls.
+    async fn came_meanwhile(&self, wanted: &Wanted<'_>, credentials: &[Credential]) -> Option<cri::Image> {
+        if wanted.always {
+            return None;
+        }
+        let present = self.runtime.image_status(wanted.image).await.ok()?;
+        self.usable(wanted.image, present, credentials)
     }
 
     fn held_back(&self, key: &str, image: &str) -> Option<ImageError> {
@@ -299,6 +318,10 @@ impl Images {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| !key.starts_with(uid));
         self.providers.forget(uid);
     }
+}
+
+fn already_present(image: &str) -> String {
+    format!("Container image \"{image}\" already present on machine and can be accessed by the pod")
 }
 
 fn short(duration: Duration) -> String {
