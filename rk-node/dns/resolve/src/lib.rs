@@ -59,17 +59,17 @@ pub async fn lookup(host: &str) -> Result<Vec<IpAddr>, ResolveError> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
     }
-    let known = hosts::find(&read(HOSTS).await, host);
+    let known = hosts::find(&read(HOSTS), host);
     if !known.is_empty() {
         return Ok(known);
     }
-    let conf = conf::Conf::parse(&read(RESOLV_CONF).await);
+    let conf = conf::Conf::parse(&read(RESOLV_CONF));
     timeout(LIMIT, resolve::resolve(&conf, host)).await.unwrap_or(Err(ResolveError::Timeout))
 }
 
-/// A file's text; one that cannot be read says nothing.
-async fn read(path: &str) -> String {
-    tokio::fs::read_to_string(path).await.unwrap_or_default()
+/// A file's text; one that cannot be read says nothing. Both lie in memory, and threads for file work may all wait for another disk.
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
 }
 
 #[cfg(test)]
