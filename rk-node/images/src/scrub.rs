@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -26,14 +27,15 @@ impl Store {
                 continue;
             }
             let directory = self.layer_dir(layer);
+            let seen = identity(&directory);
             let fits_tree = |seal: Option<Seal>| seal.map_or(Ok(true), |seal| seal.fits_tree(&directory.join("fs")));
             match seal(&directory).and_then(fits_tree) {
                 Ok(true) => {
                     self.state().vouched.insert(layer.clone());
                 }
-                Ok(false) => return Err(self.damage(layer, "its tree is not what was unpacked".into())),
+                Ok(false) => return Err(self.damage(layer, seen, "its tree is not what was unpacked".into())),
                 Err(error) if is_ours(&error) => return Err::<Hold, _>(error).at("look at", &directory),
-                Err(error) => return Err(self.damage(layer, error.to_string())),
+                Err(error) => return Err(self.damage(layer, seen, error.to_string())),
             }
         }
         Ok(hold)
@@ -44,9 +46,10 @@ impl Store {
         self.state().images.values().flat_map(|image| image.layers.iter().cloned()).collect()
     }
 
-    /// Takes a layer out of use, with the images that it belongs to; the error that tells it.
-    fn damage(&self, layer: &Digest, reason: String) -> Error {
-        match self.put_aside(layer) {
+    /// Takes a layer out of use, with the images that it belongs to; the error that tells it. `seen` is the [`identity`] of what was
+    /// looked at.
+    fn damage(&self, layer: &Digest, seen: Option<u64>, reason: String) -> Error {
+        match self.put_aside(layer, seen) {
             Ok(images) => {
                 tracing::error!(%layer, %reason, ?images, "a layer is damaged: its images are to be pulled again")
             }
@@ -58,8 +61,13 @@ impl Store {
     }
 
     /// Containers may stand on the layer, whose files must then stay where their overlays find them: it is renamed and goes with them.
-    fn put_aside(&self, layer: &Digest) -> Result<Vec<String>> {
+    fn put_aside(&self, layer: &Digest, seen: Option<u64>) -> Result<Vec<String>> {
         let mut state = self.state();
+        let directory = self.layer_dir(layer);
+        // Somebody else found it first, and it was pulled again meanwhile: nothing is known against the one that is there now.
+        if identity(&directory) != seen {
+            return Ok(Vec::new());
+        }
         state.vouched.remove(layer);
         let images: Vec<ImageId> =
             state.images.values().filter(|image| image.layers.contains(layer)).map(|image| image.id.clone()).collect();
@@ -72,7 +80,6 @@ impl Store {
             .filter(|(_, snapshot)| snapshot.layers.contains(layer))
             .map(|(key, _)| key)
             .collect();
-        let directory = self.layer_dir(layer);
         if directory.is_dir() {
             write_json(&directory.join("users.json"), &users)?;
             let away = self.root.join("damaged").join(format!("{:016x}", rand::random::<u64>()));
@@ -92,6 +99,11 @@ impl Store {
     }
 }
 
+/// Which directory this is: a layer that is pulled again has another one of the same name.
+fn identity(directory: &Path) -> Option<u64> {
+    fs::symlink_metadata(directory).ok().map(|meta| meta.ino())
+}
+
 /// What a layer must go on to be, by its own account.
 fn seal(directory: &Path) -> io::Result<Option<Seal>> {
     let bytes = fs::read(directory.join("meta.json"))?;
@@ -109,6 +121,7 @@ fn is_ours(error: &io::Error) -> bool {
 pub(crate) async fn layer(store: &Arc<Store>, layer: &Digest, pause: Duration) -> Result<bool> {
     // Held, so that the collector does not take it away under the reader.
     let _hold = store.hold(std::slice::from_ref(layer));
+    let seen = identity(&store.layer_dir(layer));
     let Some(seal) = store.layer_meta(layer).and_then(|meta| meta.seal) else { return Ok(true) };
     let mut reading = Reading::new(&store.layer_dir(layer).join("fs"));
     loop {
@@ -121,19 +134,19 @@ pub(crate) async fn layer(store: &Arc<Store>, layer: &Digest, pause: Duration) -
         match more {
             Ok(true) => tokio::time::sleep(pause).await,
             Ok(false) if !reading.fits(&seal) => {
-                return condemn(store, layer, "its files are not what was unpacked".into()).await;
+                return condemn(store, layer, seen, "its files are not what was unpacked".into()).await;
             }
             Ok(false) => return Ok(true),
             Err(error) if is_ours(&error) => return Err::<bool, _>(error).at("read", store.layer_dir(layer)),
-            Err(error) => return condemn(store, layer, error.to_string()).await,
+            Err(error) => return condemn(store, layer, seen, error.to_string()).await,
         }
     }
 }
 
-async fn condemn(store: &Arc<Store>, layer: &Digest, reason: String) -> Result<bool> {
+async fn condemn(store: &Arc<Store>, layer: &Digest, seen: Option<u64>, reason: String) -> Result<bool> {
     let (store, layer) = (store.clone(), layer.clone());
     blocking(move || {
-        store.damage(&layer, reason);
+        store.damage(&layer, seen, reason);
         Ok(false)
     })
     .await
@@ -156,5 +169,21 @@ mod tests {
             assert_eq!(is_ours(&io::Error::from(errno)), ours, "{errno}");
         }
         assert!(!is_ours(&io::Error::other("no number")));
+    }
+
+    #[test]
+    fn a_layer_that_was_pulled_again_meanwhile_is_not_the_one_that_was_looked_at() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = Store::open(dir.path()).expect("store");
+        let layer = Digest::parse(&format!("sha256:{}", "0".repeat(64))).expect("digest");
+        let directory = store.layer_dir(&layer);
+        fs::create_dir(&directory).expect("layer");
+        let seen = identity(&directory);
+        fs::rename(&directory, dir.path().join("before")).expect("put aside by another");
+        fs::create_dir(&directory).expect("pulled again");
+        for (seen, stays) in [(seen, true), (None, true), (identity(&directory), false)] {
+            store.put_aside(&layer, seen).expect("put aside");
+            assert_eq!(directory.is_dir(), stays, "{seen:?}");
+        }
     }
 }
