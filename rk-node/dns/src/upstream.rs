@@ -39,7 +39,7 @@ impl Upstream {
         if let Some(kept) = self.cache.get(question, id, Instant::now()) {
             return Some(kept);
         }
-        let servers = self.servers().await;
+        let servers = self.servers();
         for server in servers.iter().cycle().take(servers.len() * ROUNDS) {
             let asked = match tcp {
                 true => ask_tcp(*server, packet, PATIENCE).await,
@@ -72,19 +72,18 @@ impl Upstream {
         }
     }
 
-    /// The servers of `resolv.conf`, read anew when the file changed.
-    async fn servers(&self) -> Vec<SocketAddr> {
-        let changed = tokio::fs::metadata(&self.file).await.and_then(|meta| meta.modified()).ok();
-        {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if changed.is_some() && known.0 == changed {
-                return known.1.clone();
-            }
+    /// The servers of `resolv.conf`, read anew when the file changed. It lies in memory, and threads for file work may all wait for a
+    /// disk.
+    fn servers(&self) -> Vec<SocketAddr> {
+        let changed = std::fs::metadata(&self.file).and_then(|meta| meta.modified()).ok();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if changed.is_some() && known.0 == changed {
+            return known.1.clone();
         }
-        let text = tokio::fs::read_to_string(&self.file).await.unwrap_or_default();
+        let text = std::fs::read_to_string(&self.file).unwrap_or_default();
         let servers: Vec<SocketAddr> =
             nameservers(&text).filter(|server| server.ip() != self.own).take(SERVERS).collect();
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = (changed, servers.clone());
+        *known = (changed, servers.clone());
         servers
     }
 }
