@@ -11,6 +11,9 @@ use rk_sys::{End, Signal, SysError};
 use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 /// Tells `rk-node` that SIGTERM now means the end of the machine, and pods must go: `poweroff` or `reboot`.
 pub const NOTE: &str = "/run/rk/shutdown";
@@ -20,6 +23,10 @@ const LOOK_EVERY: Millis = 50;
 const MOST_POD_PROCESSES: usize = 65_536;
 /// Rounds of unmounting: each frees what is below.
 const UNMOUNT_ROUNDS: usize = 4;
+/// File systems of other machines, which may never answer.
+const SERVED: [&str; 5] = ["nfs", "nfs4", "cifs", "smb3", "ceph"];
+/// How long a step waits for them. What lies on disks is written back by unmounting as well.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// What stays mounted: the kernel needs no unmount of these, and the console is among them.
 const KEEP: [&str; 5] = ["/", "/proc", "/sys", "/dev", "/run"];
 
@@ -91,15 +98,21 @@ impl GoingDown {
             if !others_alive() {
                 break;
             }
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(5));
         }
         machine.logs.clear();
         machine.journal.say("all processes ended, unmounting");
         machine.journal.close();
-        rk_sys::sync_disks();
+        let served = served(&fs::read_to_string("/proc/self/mounts").unwrap_or_default());
+        if !served.is_empty() {
+            bounded(&mut machine.journal, "unmounting what other machines serve", LONGEST_WAIT, move || {
+                detach(&served)
+            });
+        }
+        bounded(&mut machine.journal, "writing back", LONGEST_WAIT, rk_sys::sync_disks);
         swap::off(&mut machine.journal);
         unmount_all(&mut machine.journal);
-        rk_sys::sync_disks();
+        bounded(&mut machine.journal, "writing back", LONGEST_WAIT, rk_sys::sync_disks);
         machine.journal.say(format_args!("{} after {} ms up", word(self.end), rk_sys::boot_millis()));
         let Err(err): Result<Infallible, _> = rk_sys::end_machine(self.end);
         err
@@ -131,6 +144,35 @@ fn others_alive() -> bool {
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| *pid > 1)
         .any(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty()))
+}
+
+/// Does what may never end on a thread of its own, and goes on without it after so long: a machine must not depend on others to end.
+fn bounded(journal: &mut Journal, what: &str, longest: Duration, work: impl FnOnce() + Send + 'static) {
+    let (done, ended) = mpsc::channel();
+    let started = thread::Builder::new().spawn(move || {
+        work();
+        let _ = done.send(());
+    });
+    if let Err(err) = started {
+        journal.failed(what, &err);
+    } else if ended.recv_timeout(longest).is_err() {
+        journal.say(format_args!("{what} does not end: the machine goes on without it"));
+    }
+}
+
+/// Takes mounts out of the tree, the last one first: what their file systems have left to do then keeps nobody from the disks below.
+fn detach(targets: &[PathBuf]) {
+    for target in targets.iter().rev() {
+        // One that is left is tried again with all others.
+        let _ = rk_sys::unmount_detached(target);
+    }
+}
+
+/// Targets of what other machines serve, in the order in which they were mounted.
+fn served(table: &str) -> Vec<PathBuf> {
+    let is_served = |line: &&str| line.split(' ').nth(2).is_some_and(|fstype| SERVED.contains(&fstype));
+    let lines: Vec<&str> = table.lines().filter(is_served).collect();
+    parse_mounts(&lines.join("\n"))
 }
 
 fn unmount_all(journal: &mut Journal) {
@@ -176,5 +218,29 @@ mod tests {
                      cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\ntmpfs /var/a\\040b tmpfs rw 0 0\nnsfs /run/netns/x nsfs rw 0 0\n\
                      devpts /dev/pts devpts rw 0 0\ntmpfs /run tmpfs rw 0 0\n";
         assert_eq!(parse_mounts(table), ["/var", "/var/a b", "/run/netns/x"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn what_other_machines_serve_is_told_by_its_kind() {
+        let table = "/dev/vda /var ext4 rw 0 0\n10.0.0.1:/a /var/lib/kubelet/v nfs4 rw,addr=10.0.0.1 0 0\n\
+                     tmpfs /var/nfs tmpfs rw 0 0\n//s/b /var/c\\040d cifs rw 0 0\n";
+        assert_eq!(served(table), ["/var/lib/kubelet/v", "/var/c d"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn what_never_ends_is_not_waited_for() {
+        let mut journal = Journal::default();
+        let (hold, held) = mpsc::channel::<()>();
+        let began = std::time::Instant::now();
+        bounded(&mut journal, "a test", Duration::from_millis(20), move || {
+            let _ = held.recv();
+        });
+        assert!(began.elapsed() < Duration::from_secs(20));
+        drop(hold);
+        let (tell, told) = mpsc::channel();
+        bounded(&mut journal, "a test", Duration::from_secs(20), move || {
+            let _ = tell.send(7);
+        });
+        assert_eq!(told.try_recv(), Ok(7));
     }
 }
