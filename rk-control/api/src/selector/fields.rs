@@ -122,6 +122,11 @@ impl FieldSelector {
         self.terms.iter().all(|(field, equal, want)| (field_text(object, field) == *want) == *equal)
     }
 
+    /// As [`FieldSelector::matches`], of an object of a custom kind and the [fields](path_text) that its definition names.
+    pub fn matches_paths(&self, object: &Value) -> bool {
+        self.terms.iter().all(|(field, equal, want)| (path_text(object, field) == *want) == *equal)
+    }
+
     /// As [`FieldSelector::matches`], of an object whose [texts](field_text) are at hand.
     pub fn matches_texts<'a>(&self, text_of: impl Fn(&str) -> &'a str) -> bool {
         self.terms.iter().all(|(field, equal, want)| (text_of(field) == want.as_str()) == *equal)
@@ -164,16 +169,26 @@ pub fn field_text(object: &Value, field: &str) -> String {
         }
         _ => meta::at(object, &path),
     };
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Bool(flag) => flag.to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::Null => match field {
-            "spec.unschedulable" | "spec.hostNetwork" => "false".into(),
-            "status.replicas" | "status.successful" => "0".into(),
-            _ => String::new(),
-        },
+    scalar(value).unwrap_or_else(|| match field {
+        "spec.unschedulable" | "spec.hostNetwork" => "false".into(),
+        "status.replicas" | "status.successful" => "0".into(),
         _ => String::new(),
+    })
+}
+
+/// The text at a path of an object of a custom kind, as selectors compare it: a path means nothing else there, whatever it is called, and
+/// what is missing is empty.
+pub fn path_text(object: &Value, path: &str) -> String {
+    let path: Vec<&str> = path.split('.').collect();
+    scalar(meta::at(object, &path)).unwrap_or_default()
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
     }
 }
 
@@ -266,6 +281,24 @@ mod tests {
         }
         let selector = FieldSelector::parse("metadata.name=a\\,b", &pod(), &[]).unwrap();
         assert_eq!(selector.required_value("metadata.name"), Some("a,b"));
+    }
+
+    #[test]
+    fn paths_of_custom_kinds_mean_what_they_say() {
+        let object =
+            json!({"source": "git", "reportingComponent": "kubelet", "spec": {"size": 3, "on": true, "list": ["a"]}});
+        for (field, text, builtin) in [
+            ("source", "git", "kubelet"),
+            ("status.replicas", "", "0"),
+            ("spec.hostNetwork", "", "false"),
+            ("spec.size", "3", "3"),
+            ("spec.on", "true", "true"),
+            ("spec.list", "", ""),
+        ] {
+            assert_eq!((path_text(&object, field).as_str(), field_text(&object, field).as_str()), (text, builtin));
+            let selector = FieldSelector { terms: vec![(field.to_owned(), true, text.to_owned())] };
+            assert!(selector.matches_paths(&object), "{field}");
+        }
     }
 
     #[test]

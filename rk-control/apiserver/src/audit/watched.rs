@@ -39,7 +39,10 @@ impl Watched {
     fn see(&mut self, data: &[u8]) {
         let Some(kept) = &mut self.kept else { return };
         kept.cut |= kept.bytes.len() + data.len() > MOST_SHOWN;
-        if !kept.cut {
+        if kept.cut {
+            // It is not shown any more, and there may be much to come.
+            kept.bytes = Vec::new();
+        } else {
             kept.bytes.extend_from_slice(data);
         }
     }

@@ -150,15 +150,23 @@ fn v2_protobuf(added: &Added, headers: &HeaderMap) -> Result<Response<Body>, Sta
     Ok(respond(PROTOBUF, &hash, gzip, headers, false))
 }
 
-/// The built-in document of OpenAPI v2 in protobuf.
+/// The built-in document of OpenAPI v2 in protobuf. Made for the first who asks, then kept: some clients, Helm among them, ask for it at
+/// each of their runs, and making it holds up a thread that serves requests.
 fn builtin_v2_protobuf() -> Result<Bytes, Status> {
+    static MADE: Mutex<Option<Bytes>> = Mutex::new(None);
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(ready) = &*made {
+        return Ok(ready.clone());
+    }
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let broken = |error: &dyn std::fmt::Display| Status::internal(error);
     let builtin = rk_openapi::v2();
     let mut text = String::with_capacity(builtin.size);
     MultiGzDecoder::new(builtin.gzip).read_to_string(&mut text).map_err(|error| broken(&error))?;
     let protobuf = rk_openapi::encode_v2_text_protobuf(&text).map_err(|error| broken(&error))?;
-    Ok(gzipped(&protobuf))
+    let ready = gzipped(&protobuf);
+    *made = Some(ready.clone());
+    Ok(ready)
 }
 
 /// A document of OpenAPI v3 in protobuf.

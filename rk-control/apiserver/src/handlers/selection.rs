@@ -76,7 +76,7 @@ impl Selection {
         let (verdicts_left, values): (Vec<_>, Vec<_>) = converted.into_iter().unzip();
         let values = conversion::all_to(core, values, &served.row).await?;
         for (verdict, value) in verdicts_left.into_iter().zip(values) {
-            *verdict = served.fields.matches(&value);
+            *verdict = served.fields.matches_paths(&value);
         }
         Ok(verdicts)
     }

@@ -9,7 +9,8 @@ use rk_api::resources::Resource;
 use rk_store::{Change, ChangeKind, ListRequest, Revision, Store, StoreError};
 use tokio::sync::watch;
 
-use super::object::Cached;
+use super::key::object_key;
+use super::object::{Cached, set_resource_version};
 use super::window::{Event, EventKind, Events, Window};
 
 /// Namespace and name, ordered as the store orders keys.
@@ -140,12 +141,13 @@ impl ResourceCache {
     /// Takes a change in. Its watches see it when they look next; [`ResourceCache::wake`] has them look.
     pub(super) fn apply(&self, change: &Change) {
         let object = match Cached::from_change(&self.hub, change) {
-            Ok(object) => Arc::new(object),
+            Ok(object) => Some(object),
             Err(error) => {
                 tracing::error!(key = %change.entry.key, %error, "skipping what is no object");
-                return;
+                self.last_known(change)
             }
         };
+        let Some(object) = object.map(Arc::new) else { return };
         let revision = object.revision;
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if revision <= state.window.floor() {
@@ -162,6 +164,22 @@ impl ResourceCache {
         };
         state.window.push(Arc::new(Event::new(kind, object, previous)));
         state.revision = revision;
+    }
+
+    /// Of a deleted object whose last value cannot be read, the state that is known here, at the revision of the deletion: what is gone
+    /// is gone, readable or not.
+    fn last_known(&self, change: &Change) -> Option<Cached> {
+        if change.kind != ChangeKind::Deleted {
+            return None;
+        }
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |object: &&Arc<Cached>| {
+            let key = object_key(&self.hub, &object.namespace, &object.name);
+            key.as_str() == &*change.entry.key
+        };
+        let mut last = state.objects.values().find(is_it)?.value();
+        set_resource_version(&mut last, change.entry.mod_revision);
+        Some(Cached::new(&self.hub, &last, change.entry.mod_revision))
     }
 }
 

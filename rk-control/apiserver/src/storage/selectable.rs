@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rk_api::custom::CustomKind;
 use rk_api::meta;
 use rk_api::resources::Resource;
-use rk_api::selector::{field_text, supported_fields};
+use rk_api::selector::{field_text, path_text, supported_fields};
 use serde_json::{Value, json};
 
 /// Labels and selectable fields of one object.
@@ -48,6 +48,14 @@ impl Names {
             Self::Custom(custom) => custom.selectable.get(place).map(String::as_str),
         }
     }
+
+    /// The text of a field as selectors compare it.
+    fn text(&self, object: &Value, name: &str) -> String {
+        match self {
+            Self::Builtin(_) => field_text(object, name),
+            Self::Custom(_) => path_text(object, name),
+        }
+    }
 }
 
 impl Selectable {
@@ -61,7 +69,7 @@ impl Selectable {
             ends.push(u32::try_from(texts.len()).unwrap_or(u32::MAX));
         };
         for name in (0..names.count()).filter_map(|place| names.at(place)) {
-            add(&field_text(object, name));
+            add(&names.text(object, name));
         }
         for (key, value) in meta::labels(object).as_object().into_iter().flatten() {
             if let Some(value) = value.as_str() {

@@ -1,7 +1,7 @@
 //! Reads of the caches against writes of this server.
 
 use rk_api::resources::Registry;
-use rk_store::{SqliteOptions, SqliteStore};
+use rk_store::{Change, ChangeKind, Entry, SqliteOptions, SqliteStore};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -29,4 +29,28 @@ async fn what_is_at_hand_has_this_servers_own_writes_or_is_not_told() {
     assert!(storage.at_hand(maps, "n", "y").await.is_none());
     stop.cancel();
     dispatcher.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_deleted_is_gone_though_its_last_value_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = SqliteOptions { durable: false, ..SqliteOptions::new(dir.path().join("state.db")) };
+    let storage = Storage::new(Arc::new(SqliteStore::open(&options).unwrap()));
+    let registry = Registry::builtin();
+    let secrets = registry.get("", "v1", "secrets").unwrap();
+    let object = json!({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "x", "namespace": "n"}});
+    storage.put(secrets, object, Expect::Absent).await.unwrap();
+    let cache = storage.cache(secrets).await.unwrap();
+    let made = cache.get("n", "x").unwrap().revision;
+    let change = |kind: ChangeKind| {
+        let key = object_key(secrets, "n", "x").into();
+        let entry = Entry { key, value: "k8s:enc:x".into(), create_revision: made, mod_revision: made + 1 };
+        Change { kind, entry, previous: None, attached: None }
+    };
+    cache.apply(&change(ChangeKind::Updated));
+    assert_eq!(cache.get("n", "x").map(|object| object.revision), Some(made), "what it became is not known");
+    cache.apply(&change(ChangeKind::Deleted));
+    assert!(cache.get("n", "x").is_none());
+    let Events::One(event) = cache.events_after(made, 10) else { panic!("one event") };
+    assert_eq!((event.kind, event.object.revision), (EventKind::Deleted, made + 1));
 }

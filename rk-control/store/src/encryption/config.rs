@@ -73,7 +73,7 @@ impl Document {
     /// Reads YAML or JSON.
     pub(super) fn parse(text: &str) -> Result<Self, EncryptionError> {
         let document: Self = serde_yaml_ng::from_str(text)
-            .map_err(|error| EncryptionError(format!("error while parsing file: {error}")))?;
+            .map_err(|error| EncryptionError(format!("error while parsing file: {}", hushed(&error.to_string()))))?;
         // The second form is what upstream's documentation once said.
         match (document.api_version.as_str(), document.kind.as_str()) {
             ("apiserver.config.k8s.io/v1", "EncryptionConfiguration") | ("v1", "EncryptionConfig") => Ok(document),
@@ -128,6 +128,18 @@ fn add(rules: &mut Vec<Rule>, name: &str, providers: &[Arc<Provider>]) -> Result
         }
     }
     Ok(())
+}
+
+/// What a parser says without the text that it stumbled over: where a list of keys belongs, that may be a key.
+fn hushed(error: &str) -> String {
+    const FOUND: &str = "string \"";
+    const WANTED: &str = "\", expected";
+    let found = error.split_once(FOUND);
+    let around = found.and_then(|(before, rest)| Some((before, rest.rsplit_once(WANTED)?.1)));
+    match around {
+        Some((before, after)) => format!("{before}{FOUND}REDACTED{WANTED}{after}"),
+        None => error.to_owned(),
+    }
 }
 
 /// Plural and group of a resource as the file names it.

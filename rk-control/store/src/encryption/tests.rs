@@ -263,3 +263,19 @@ fn keys_of_a_cluster_encrypt_secrets_alone_and_read_what_is_plain() {
         assert!(Encryption::of_secrets(wrong, resource_of).is_err());
     }
 }
+
+#[test]
+fn a_key_in_the_wrong_place_is_told_to_nobody() {
+    let key = STANDARD.encode([7; 32]);
+    for providers in [
+        format!("{{secretbox: {key}}}"),
+        format!("{{secretbox: {{keys: {key}}}}}"),
+        format!("{{secretbox: {{keys: [{key}]}}}}"),
+        format!("{{aescbc: {{keys: ['\", expected {key}']}}}}"),
+        key.clone(),
+    ] {
+        let text = document(&[("secrets", &providers)]);
+        let error = Encryption::parse(&text, resource_of).expect_err(&providers).to_string();
+        assert!(error.contains("REDACTED") && !error.contains(&key), "{error}");
+    }
+}
