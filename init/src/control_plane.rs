@@ -138,7 +138,8 @@ mod tests {
         assert_eq!(args(&one).join(" "), wanted);
         assert!(files(&one).is_empty());
         let large = config("controlPlane: {advertise: 10.0.0.1, nodeCIDRMaskSize: 22}\n");
-        assert_eq!(args(&large).join(" "), format!("{wanted} --node-cidr-mask-size 22"));
+        let wider = wanted.replace(" --audit-log-path", " --node-cidr-mask-size 22 --audit-log-path");
+        assert_eq!(args(&large).join(" "), wider);
     }
 
     #[test]

@@ -29,12 +29,12 @@ impl Place {
     }
 }
 
-/// All that `new` has beyond `blank`; of its status nothing, unless that is tracked.
-pub(super) fn fields(blank: &Value, new: &Value, schema: &Schema, tracks_status: bool) -> Object {
+/// All that `new` has beyond `blank`, but for the part that is not tracked.
+pub(super) fn fields(blank: &Value, new: &Value, schema: &Schema, untracked: Option<&str>) -> Object {
     let schema = &schema.formed(new);
     let mut out = Object::new();
     let Some(members) = new.as_object().filter(|_| !walk::is_whole(Some(blank), Some(new), schema)) else { return out };
-    for (name, value) in members.iter().filter(|(name, _)| tracks_status || *name != "status") {
+    for (name, value) in members.iter().filter(|(name, _)| untracked != Some(name.as_str())) {
         let disowned: &[&str] = if name == "metadata" { &UNOWNED_METADATA } else { &[] };
         let Some(field) = walk::member(schema, name) else { continue };
         let mut place = place_at(blank.get(name), value, &field, disowned);

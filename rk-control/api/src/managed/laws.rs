@@ -91,7 +91,7 @@ fn long_way(old: &Value, new: &Value, request: &Request<'_>) -> Value {
 }
 
 fn short_way(old: &Value, new: &Value, request: &Request<'_>) -> Value {
-    Value::Object(created::fields(old, new, request.schema, !request.subresource.is_empty()))
+    Value::Object(created::fields(old, new, request.schema, update::untracked(request)))
 }
 
 #[test]

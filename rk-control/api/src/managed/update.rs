@@ -40,6 +40,7 @@ pub(super) const UNOWNED_METADATA: [&str; 10] = [
 
 /// What requests to the main resource cannot change.
 static STATUS: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of_fields(&[&["status"]]));
+static SPEC: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of_fields(&[&["spec"]]));
 static NOTHING: LazyLock<FieldSet> = LazyLock::new(FieldSet::default);
 
 /// Records who changed what between `old` (`None`: create) and `new` after a POST, PUT or other patch: rewrites
@@ -55,7 +56,7 @@ pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
     let mut managers = starting_managers(&sent, stored);
     let blank = old.is_none().then(|| blank(new, request.schema));
     if let (Some(blank), true) = (&blank, managers.is_empty()) {
-        let fields = created::fields(blank, new, request.schema, !request.subresource.is_empty());
+        let fields = created::fields(blank, new, request.schema, untracked(request));
         if !fields.is_empty() {
             entry::store_first(new, request, fields);
         }
@@ -137,9 +138,22 @@ pub(super) fn forget(object: &mut Value) {
     take_list(object);
 }
 
-/// What requests of this kind cannot change: the status, but through its subresource.
+/// What requests of this kind cannot change: the status, but through its subresource, and through that the spec.
 pub(super) fn not_tracked(request: &Request<'_>) -> &'static FieldSet {
-    if request.subresource.is_empty() { &STATUS } else { &NOTHING }
+    match untracked(request) {
+        Some("status") => &STATUS,
+        Some(_) => &SPEC,
+        None => &NOTHING,
+    }
+}
+
+/// The member of the object that is so.
+pub(super) fn untracked(request: &Request<'_>) -> Option<&'static str> {
+    match request.subresource {
+        "" => Some("status"),
+        "status" => Some("spec"),
+        _ => None,
+    }
 }
 
 /// Takes changed fields from every manager but `applier`. Without `force` nothing is taken when fields conflict; the conflicts

@@ -68,23 +68,37 @@ impl Cached {
 
     /// The network is not part of the question: a container has one interface of a name, whatever network made it.
     pub fn load(directory: &Path, attachment: &Attachment) -> Option<Self> {
-        let same = |c: &Self| c.container_id == attachment.container_id && c.if_name == attachment.if_name;
-        Self::all(directory).into_iter().find(same)
+        Self::all(directory).into_iter().find(|cached| cached.is_of(attachment))
     }
 
     /// Every readable entry; torn and foreign files are passed over.
     pub fn all(directory: &Path) -> Vec<Self> {
-        let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-        let read = |entry: fs::DirEntry| serde_json::from_slice::<Self>(&fs::read(entry.path()).ok()?).ok();
-        entries.flatten().filter_map(read).filter(|c| c.kind == "cniCacheV1").collect()
+        Self::files(directory).into_iter().map(|(_, cached)| cached).collect()
     }
 
+    /// Removes what speaks of the attachment, under whatever name: a runtime that was killed may have left what it wrote beside its place.
     pub fn remove(directory: &Path, attachment: &Attachment) -> Result<()> {
-        while let Some(cached) = Self::load(directory, attachment) {
-            let path = cached.path(directory);
-            fs::remove_file(&path).at("remove", &path)?;
+        for (path, _) in Self::files(directory).iter().filter(|(_, cached)| cached.is_of(attachment)) {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                done => done.at("remove", path)?,
+            }
         }
         Ok(())
+    }
+
+    fn files(directory: &Path) -> Vec<(PathBuf, Self)> {
+        let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+        let read = |entry: fs::DirEntry| {
+            let path = entry.path();
+            let cached = serde_json::from_slice::<Self>(&fs::read(&path).ok()?).ok()?;
+            Some((path, cached))
+        };
+        entries.flatten().filter_map(read).filter(|(_, cached)| cached.kind == "cniCacheV1").collect()
+    }
+
+    fn is_of(&self, attachment: &Attachment) -> bool {
+        self.container_id == attachment.container_id && self.if_name == attachment.if_name
     }
 
     pub fn network(&self) -> Option<NetworkList> {
