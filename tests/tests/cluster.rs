@@ -178,7 +178,11 @@ fn logs_exec_attach_and_port_forward_reach_a_pod() {
     let echoed = kubectl.fed(&["exec", "-i", "talker", "--", "cat"], "through stdin\n");
     assert_eq!(echoed.out, "through stdin\n", "{}", echoed.err);
 
-    kubectl.ok(&["run", "page", "--image=rk.local/nginx:demo"]);
+    // Ready when it listens: a stream to a port where nobody does ends kubectl.
+    kubectl.apply(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: page}\nspec:\n  containers:\n  - name: page\n    \
+         image: rk.local/nginx:demo\n    readinessProbe: {tcpSocket: {port: 80}, periodSeconds: 1}\n",
+    );
     ready(&kubectl, "page");
     let forward = kubectl.start(&["port-forward", "pod/page", ":80"], &dir.join("port-forward.log"));
     let port = eventually("port-forward to listen", limit(20), || {

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::tests::{canonical, deployment, fields, request, schema};
-use super::update::{blank, disown, not_tracked};
+use super::update::{blank, disown, not_tracked, untracked};
 use super::walk::compare;
 use super::{FieldSet, Request, apply, created};
 use crate::schema::{Lists, Made, Schema, Shape};
@@ -91,7 +91,7 @@ fn long_way(old: &Value, new: &Value, request: &Request<'_>) -> Value {
 }
 
 fn short_way(old: &Value, new: &Value, request: &Request<'_>) -> Value {
-    Value::Object(created::fields(old, new, request.schema, update::untracked(request)))
+    Value::Object(created::fields(old, new, request.schema, untracked(request)))
 }
 
 #[test]
