@@ -53,7 +53,7 @@ fn held(kubectl: &Kubectl, pod: &str) -> Result<(String, String), String> {
 fn refused(kubectl: &Kubectl, name: &str, reason: &str, message: &str) {
     eventually(&format!("{name} is refused"), limit(30), || {
         let seen = kubectl.try_path(&["pod", name], "{.status.phase} {.status.reason} {.status.message}")?;
-        if seen == format!("Failed {reason} {message}") { Ok(()) } else { Err(seen) }
+        if seen == format!("Failed {reason} Pod was rejected: {message}") { Ok(()) } else { Err(seen) }
     });
 }
 
