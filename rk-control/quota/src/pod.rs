@@ -78,8 +78,22 @@ pub(crate) fn has_own_resources(spec: &PodSpec) -> bool {
     parts.into_iter().flatten().flat_map(|list| list.keys()).any(|name| is_pod_level(name))
 }
 
+/// Requests and limits of a pod's spec, without overhead: what a LimitRange holds to its bounds.
+#[must_use]
+pub fn spec_amounts(pod: &Pod) -> (Usage, Usage) {
+    (before_overhead(pod, Part::Requests, false), before_overhead(pod, Part::Limits, false))
+}
+
 /// `resized`: whether what a resize has not given back yet counts.
 fn total(pod: &Pod, part: Part, resized: bool) -> Usage {
+    let mut total = before_overhead(pod, part, resized);
+    if let Some(spec) = &pod.spec {
+        add_overhead(&mut total, spec, part);
+    }
+    total
+}
+
+fn before_overhead(pod: &Pod, part: Part, resized: bool) -> Usage {
     let Some(spec) = &pod.spec else { return Usage::new() };
     let asked = |container: &Container| read(part.of(container.resources.as_ref()));
     let held = |container: &Container| {
@@ -115,7 +129,6 @@ fn total(pod: &Pod, part: Part, resized: bool) -> Usage {
         whole = with_status(&whole, known, part, is_infeasible(pod));
     }
     running.extend(whole.into_iter().filter(|(name, _)| is_pod_level(name)));
-    add_overhead(&mut running, spec, part);
     running
 }
 
@@ -187,6 +200,30 @@ mod tests {
         holds(json!({"spec": {"containers": main, "initContainers": [init]}}), &[("cpu", "1")]);
         holds(json!({"spec": {"containers": main, "initContainers": [sidecar, init]}}), &[("cpu", "1050m")]);
         holds(json!({"spec": {"containers": main, "initContainers": [init, sidecar]}}), &[("cpu", "1")]);
+    }
+
+    #[test]
+    fn a_limit_range_sees_what_runs_at_once_without_overhead() {
+        let takes = |cpu: &str| json!({"resources": {"requests": {"cpu": cpu}}});
+        let sidecar = |cpu: &str| json!({"restartPolicy": "Always", "resources": {"requests": {"cpu": cpu}}});
+        let amounts = |spec: &Value| spec_amounts(&serde_json::from_value(json!({ "spec": spec })).unwrap());
+        let main = json!([takes("100m"), takes("200m")]);
+        for (spec, expected) in [
+            (json!({"containers": [{}]}), ""),
+            (json!({"containers": main}), "300m"),
+            (json!({"containers": main, "initContainers": [takes("1"), takes("250m")]}), "1"),
+            (json!({"containers": main, "initContainers": [sidecar("50m"), takes("1")]}), "1050m"),
+            // A sidecar that starts later is not beside the step before it.
+            (json!({"containers": main, "initContainers": [takes("1"), sidecar("50m")]}), "1"),
+            (json!({"containers": main, "initContainers": [sidecar("50m")]}), "350m"),
+            (json!({"containers": main, "resources": {"requests": {"cpu": "2"}}}), "2"),
+            (json!({"containers": main, "overhead": {"cpu": "1"}}), "300m"),
+        ] {
+            let cpu = amounts(&spec).0.get("cpu").map(ToString::to_string).unwrap_or_default();
+            assert_eq!(cpu, expected, "{spec}");
+        }
+        let whole = json!({"resources": {"limits": {"memory": "1Gi", "example.com/gpu": "1"}}});
+        assert_eq!(amounts(&whole).1.into_keys().collect::<Vec<_>>(), ["memory"]);
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use rk_api::meta;
 use rk_api::status::Status;
+use rk_quota::Usage;
 use serde_json::{Map, Value};
 
-use super::pod_resources;
 use super::quantity::amount;
+use super::typed::typed;
 use super::{Operation, Request};
 
 /// Tells on a pod which of its amounts are a LimitRange's.
@@ -86,7 +87,7 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>) -> R
     for range in ranges(request).await? {
         let mut broken = Vec::new();
         if &*request.resource.plural == "pods" {
-            judge_pod(object, &range, &mut broken);
+            judge_pod(object, &range, &mut broken)?;
         } else {
             judge_claim(object, &range, &mut broken);
         }
@@ -99,7 +100,7 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>) -> R
     Ok(())
 }
 
-fn judge_pod(pod: &Value, range: &Value, broken: &mut Vec<String>) {
+fn judge_pod(pod: &Value, range: &Value, broken: &mut Vec<String>) -> Result<(), Status> {
     for limit in items(range, "Container") {
         let lists = ["containers", "initContainers"];
         let all = lists.iter().flat_map(|list| meta::at(pod, &["spec", list]).as_array().into_iter().flatten());
@@ -109,17 +110,16 @@ fn judge_pod(pod: &Value, range: &Value, broken: &mut Vec<String>) {
         }
     }
     for limit in items(range, "Pod") {
-        let amounts =
-            Amounts { requests: pod_resources::total(pod, "requests"), limits: pod_resources::total(pod, "limits") };
-        check(limit, &amounts, "Pod", broken);
+        check(limit, &Amounts::of_pod(pod)?, "Pod", broken);
     }
+    Ok(())
 }
 
 /// Claims have requests alone: both bounds are theirs.
 fn judge_claim(claim: &Value, range: &Value, broken: &mut Vec<String>) {
     let asked = Amounts::of(meta::at(claim, &["spec", "resources"])).requests;
     for limit in items(range, "PersistentVolumeClaim") {
-        let lower = Amounts { requests: asked.clone(), limits: pod_resources::Amounts::new() };
+        let lower = Amounts { requests: asked.clone(), limits: Usage::new() };
         minima(limit, &lower, "PersistentVolumeClaim", broken);
         for (name, bound) in bounds(limit, "max") {
             let most = amount(bound);
@@ -135,18 +135,22 @@ fn judge_claim(claim: &Value, range: &Value, broken: &mut Vec<String>) {
 
 /// What is asked for and what is the most.
 struct Amounts {
-    requests: pod_resources::Amounts,
-    limits: pod_resources::Amounts,
+    requests: Usage,
+    limits: Usage,
 }
 
 impl Amounts {
     fn of(resources: &Value) -> Self {
         let list = |field: &str| {
-            let mut amounts = pod_resources::Amounts::new();
-            pod_resources::add(&mut amounts, meta::at(resources, &[field]));
-            amounts
+            let all = meta::at(resources, &[field]).as_object().into_iter().flatten();
+            all.map(|(name, value)| (name.clone(), amount(value))).collect()
         };
         Self { requests: list("requests"), limits: list("limits") }
+    }
+
+    fn of_pod(pod: &Value) -> Result<Self, Status> {
+        let (requests, limits) = rk_quota::spec_amounts(&typed(pod)?);
+        Ok(Self { requests, limits })
     }
 }
 
@@ -282,7 +286,7 @@ mod tests {
         };
         let judge = |pod: &Value| {
             let mut broken = Vec::new();
-            judge_pod(pod, &pods, &mut broken);
+            judge_pod(pod, &pods, &mut broken).unwrap();
             broken
         };
         assert!(judge(&pod("200m")).is_empty());

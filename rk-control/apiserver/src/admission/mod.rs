@@ -15,7 +15,6 @@ mod node_features;
 mod node_restriction;
 mod node_taint;
 mod pod_resize;
-mod pod_resources;
 mod pod_security;
 mod pod_topology;
 mod policy;
