@@ -10,13 +10,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use oci_spec::runtime::{Process, Spec};
 use rk_shim_protocol::container_dir;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid};
 
 use crate::executor::Launcher;
 use crate::join::Join;
-use crate::{cgroup, devices, seccomp, stage};
+use crate::{cgroup, devices, propagation, seccomp, stage};
 
 /// The full spec as the CRI server wrote it, and the one libcontainer reads.
 const FULL_SPEC: &str = "spec.json";
@@ -72,7 +74,13 @@ pub fn container(dir: &Path, id: &str, bundle: &Path, stdio: Stdio) -> Result<i3
         }
     };
     let pid = container.pid().context("libcontainer reported no pid")?.as_raw();
-    container.start().map_err(|error| anyhow!("start the container: {}", chain(&error)))?;
+    let started = propagation::apply(pid, &spec)
+        .and_then(|()| container.start().map_err(|error| anyhow!("start the container: {}", chain(&error))));
+    if let Err(error) = started {
+        // It would wait for its start for ever.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        return Err(error);
+    }
     drop(write);
     let told = read_all(read);
     if told.is_empty() { Ok(pid) } else { bail!("error during container init: {told}") }

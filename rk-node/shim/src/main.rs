@@ -28,6 +28,7 @@ mod lookup;
 mod namespaces;
 mod output;
 mod pause;
+mod propagation;
 mod requests;
 mod seccomp;
 mod stage;
