@@ -19,7 +19,8 @@ use std::sync::MutexGuard;
 fn cluster() -> MutexGuard<'static, Shared> {
     let shared = shared_with("nodefaults", 1, |spec| {
         spec.kubelet = json!({
-            "evictionHard": {"memory.available": "50Mi", "nodefs.available": "10%", "imagefs.available": "10%", "nodefs.inodesFree": "90%"},
+            "evictionHard": {"memory.available": "50Mi", "nodefs.available": "10%", "imagefs.available": "10%",
+                "nodefs.inodesFree": "90%", "pid.available": "10%"},
             "evictionPressureTransitionPeriod": "5s",
         });
     });
