@@ -4,7 +4,6 @@ use super::pods::{pod, ready, sh};
 use super::single;
 use rk_tests::{Kubectl, eventually, limit};
 use serde_json::{Value, json};
-use std::time::Instant;
 
 /// Fails the first time, succeeds the second, then runs on; turns are counted in a volume.
 const TURNS: &str = "echo turn >> /v/turns; case $(wc -l < /v/turns) in 1) exit 1;; 2) exit 0;; esac; exec sleep 600";
@@ -101,7 +100,7 @@ fn whole(source: &str) -> Value {
         json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]);
     other["lifecycle"] = json!({"preStop": {"exec": {"command": ["touch", "/v/hook"]}}});
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "whole"}, "spec": {
-        "restartPolicy": "Never", "terminationGracePeriodSeconds": 300, "tolerations": [{"operator": "Exists"}],
+        "restartPolicy": "Never", "terminationGracePeriodSeconds": 3600, "tolerations": [{"operator": "Exists"}],
         "volumes": [{"name": "v", "emptyDir": {}}],
         "initContainers": [part("init", "exit 0"), sidecar], "containers": [src, other]}})
 }
@@ -121,14 +120,13 @@ fn a_container_s_rule_restarts_all_containers_in_place() {
     let watching = kubectl.start(&["get", "pod", "whole", "--watch", "-o", &format!("jsonpath={condition}\n")], &log);
     eventually("a watch", limit(30), || if watching.said().contains("False") { Ok(()) } else { Err(watching.said()) });
     let inside = |script: &str| kubectl.run(&["exec", "whole", "-c", "other", "--", "sh", "-c", script]);
-    let begun = Instant::now();
     assert!(inside("touch /v/go").success, "the source is let go");
     let state = "{.status.phase} {range .status.initContainerStatuses[*]}{.name}={.restartCount}/{.lastState.terminated.reason} {end}\
         {range .status.containerStatuses[*]}{.name}={.restartCount}/{.lastState.terminated.reason}/{.ready} {end}";
     let all = "RestartingAllContainers";
     let wanted = format!("Running init=1/{all} sidecar=1/{all} src=1/{all}/true other=1/{all}/true");
+    // Long before the grace period of what ignores TERM is over.
     shows(&kubectl, "whole", state, 60, &wanted);
-    assert!(begun.elapsed() < limit(60), "no grace period passes: {:?}", begun.elapsed());
     assert_eq!(kubectl.path(&["pod", "whole"], stays), before, "the pod, its address and its sandbox stay");
     eventually("two turns of each, init containers first", limit(30), || {
         let said = inside("cat /v/turns").out;
