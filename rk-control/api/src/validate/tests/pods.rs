@@ -102,12 +102,6 @@ fn restarts_and_hooks_of_containers() {
                 "spec.containers[0].restartPolicyRules[0].exitCodes.operator: Unsupported value: \"Near\"",
             ),
             (
-                container(
-                    json!({"restartPolicy": "Never", "restartPolicyRules": [{"action": "Leap", "exitCodes": {"operator": "In", "values": [1]}}]}),
-                ),
-                "spec.containers[0].restartPolicyRules[0].action: Unsupported value: \"Leap\": supported values: \"Restart\", \"RestartAllContainers\"",
-            ),
-            (
                 container(json!({"lifecycle": {"preStop": {"sleep": {"seconds": 31}}}})),
                 "spec.containers[0].lifecycle.preStop.sleep: Invalid value: 31: must be non-negative and less than terminationGracePeriodSeconds (30)",
             ),
