@@ -24,7 +24,6 @@ use crate::cleanup;
 use crate::context::Shared;
 use crate::events::PodRef;
 use crate::eviction::Order;
-use crate::features::features;
 use crate::known;
 use crate::pod::spec;
 use crate::pod::status::PREEMPTED;
@@ -243,7 +242,7 @@ impl Manager {
         let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
         let (mut node, max_pods) = (self.context.node.borrow().clone(), self.context.options.max_pods);
         node.devices = self.context.devices.amounts().into_keys().collect();
-        let rules = features(pod).and_then(|()| sysctls(pod, &self.context.options.unsafe_sysctls));
+        let rules = sysctls(pod, &self.context.options.unsafe_sysctls);
         let Err(refusal) = rules.clone().and_then(|()| admit(pod, &others, &node, max_pods)) else {
             return self.give_own(pod);
         };

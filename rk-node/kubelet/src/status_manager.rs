@@ -176,6 +176,19 @@ impl StatusManager {
         }
     }
 
+    /// Resolves when the API has heard what is published of a pod by now, or after so long.
+    pub async fn heard(&self, uid: &str, limit: Duration) {
+        let behind = || self.with(|entries| entries.get(uid).is_some_and(|e| e.written < e.version));
+        let hearing = async {
+            while behind() {
+                tokio::time::sleep(HURRY).await;
+            }
+        };
+        if tokio::time::timeout(limit, hearing).await.is_err() {
+            tracing::debug!(uid, "the API has not heard of a pod's status yet");
+        }
+    }
+
     async fn run(self) {
         loop {
             let due: Vec<Entry> =

@@ -83,6 +83,68 @@ fn containers_end_restart_and_wait_for_their_init_containers_as_policies_say() {
     kubectl.ok(&["delete", "pods", "--all", "--grace-period=1", "--wait=false"]);
 }
 
+/// A pod whose parts note their turns in a volume; `src` ends once, by a rule that restarts all containers.
+fn whole(source: &str) -> Value {
+    let part = |name: &str, command: &str| {
+        json!({"name": name, "image": "rk.local/busybox:demo", "command": ["sh", "-c", format!("echo {name} >> /v/turns; {command}")],
+            "volumeMounts": [{"name": "v", "mountPath": "/v"}]})
+    };
+    let (mut sidecar, mut src, mut other) = (
+        part("sidecar", "exec sleep 600"),
+        part("src", source),
+        part("other", "trap '' TERM; while :; do sleep 1; done"),
+    );
+    sidecar["restartPolicy"] = json!("Always");
+    src["restartPolicy"] = json!("Never");
+    src["restartPolicyRules"] =
+        json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]);
+    other["lifecycle"] = json!({"preStop": {"exec": {"command": ["touch", "/v/hook"]}}});
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "whole"}, "spec": {
+        "restartPolicy": "Never", "terminationGracePeriodSeconds": 3600, "tolerations": [{"operator": "Exists"}],
+        "volumes": [{"name": "v", "emptyDir": {}}],
+        "initContainers": [part("init", "exit 0"), sidecar], "containers": [src, other]}})
+}
+
+#[test]
+fn a_container_s_rule_restarts_all_containers_in_place() {
+    let shared = single();
+    let kubectl = shared.kubectl.new_namespace("in-place");
+    // The second time it runs on; before that it waits until somebody lets it end.
+    let source = "[ $(grep -c src /v/turns) = 1 ] || exec sleep 600; until [ -e /v/go ]; do sleep 0.2; done; exit 42";
+    kubectl.apply(&whole(source).to_string());
+    ready(&kubectl, "whole");
+    let stays = "{.metadata.uid} {.status.podIP} {.status.startTime}";
+    let before = kubectl.path(&["pod", "whole"], stays);
+    let log = shared.artifacts.work.join("whole.log");
+    let condition = "{.status.conditions[?(@.type==\"AllContainersRestarting\")].status}";
+    let watching = kubectl.start(&["get", "pod", "whole", "--watch", "-o", &format!("jsonpath={condition}\n")], &log);
+    eventually("a watch", limit(30), || if watching.said().contains("False") { Ok(()) } else { Err(watching.said()) });
+    let inside = |script: &str| kubectl.run(&["exec", "whole", "-c", "other", "--", "sh", "-c", script]);
+    assert!(inside("touch /v/go").success, "the source is let go");
+    let state = "{.status.phase} {range .status.initContainerStatuses[*]}{.name}={.restartCount}/{.lastState.terminated.reason} {end}\
+        {range .status.containerStatuses[*]}{.name}={.restartCount}/{.lastState.terminated.reason}/{.ready} {end}";
+    let all = "RestartingAllContainers";
+    let wanted = format!("Running init=1/{all} sidecar=1/{all} src=1/{all}/true other=1/{all}/true");
+    // Long before the grace period of what ignores TERM is over.
+    shows(&kubectl, "whole", state, 60, &wanted);
+    assert_eq!(kubectl.path(&["pod", "whole"], stays), before, "the pod, its address and its sandbox stay");
+    eventually("two turns of each, init containers first", limit(30), || {
+        let said = inside("cat /v/turns").out;
+        let turns: Vec<&str> = said.lines().collect();
+        let twice = |name: &&str| turns.iter().filter(|turn| *turn == name).count() == 2;
+        let all = ["init", "sidecar", "src", "other"].iter().all(twice);
+        if all && turns[0] == "init" && turns[4] == "init" { Ok(()) } else { Err(said) }
+    });
+    assert!(!inside("test -e /v/hook").success, "a hook ran");
+    eventually("the condition comes and goes", limit(30), || {
+        let said = watching.said();
+        let seen: Vec<&str> = said.lines().map(str::trim).collect();
+        let came = seen.contains(&"True") && seen.last() == Some(&"False");
+        if came { Ok(()) } else { Err(said) }
+    });
+    kubectl.ok(&["delete", "pod", "whole", "--grace-period=1", "--wait=false"]);
+}
+
 #[test]
 fn a_pod_is_watched_from_its_creation_to_its_end_and_found_by_new_labels() {
     let shared = single();

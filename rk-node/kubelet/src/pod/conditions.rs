@@ -3,12 +3,16 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::round::may_restart_all;
 use super::spec;
 
 /// Types that every pod has.
 const ALWAYS: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 /// Types that a pod has while they say something.
-const SOMETIMES: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
+const SOMETIMES: [&str; 3] = ["PodResizePending", "PodResizeInProgress", RESTARTING];
+
+/// Type of the condition that tells whether all containers are being ended to begin anew (KEP-5532).
+const RESTARTING: &str = "AllContainersRestarting";
 
 /// Whether the kubelet owns a condition; all others are left as their owners wrote them.
 pub fn owned(type_: &str) -> bool {
@@ -25,9 +29,14 @@ pub fn ours(condition: &PodCondition) -> bool {
     owned(&condition.type_) || (condition.type_ == DISRUPTION && condition.reason.as_deref() == Some(BY_KUBELET))
 }
 
+/// A condition as the API has it.
+fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
+    pod.status.iter().flat_map(|s| s.conditions.iter().flatten()).find(|c| c.type_ == type_)
+}
+
 /// The condition of a pod that the node needed gone.
 pub fn disruption(pod: &Pod, message: &str, now: &Time) -> PodCondition {
-    let old = pod.status.iter().flat_map(|s| s.conditions.iter().flatten()).find(|c| c.type_ == DISRUPTION);
+    let old = condition(pod, DISRUPTION);
     PodCondition {
         type_: DISRUPTION.into(),
         status: "True".into(),
@@ -103,6 +112,12 @@ fn initialized(pod: &Pod, init: &[ContainerStatus], phase: &str) -> Verdict {
     }
 }
 
+/// A pod whose init containers run again with all others has been initialized all the same.
+fn stays_initialized(pod: &Pod, found: Verdict) -> Verdict {
+    let was = condition(pod, "Initialized").is_some_and(|c| c.status == "True");
+    if was && !found.status && may_restart_all(pod) { Verdict::yes() } else { found }
+}
+
 fn unready_message(word: &str, unknown: &[&str], unready: &[&str]) -> Option<String> {
     let mut parts = Vec::new();
     if !unknown.is_empty() {
@@ -173,7 +188,7 @@ pub fn conditions(
     let containers = containers_ready(pod, init, app, phase);
     let ready = ready(pod, &containers, old, phase);
     let sandbox = Verdict { status: sandbox_ready, reason: None, message: None };
-    let verdicts = [sandbox, initialized(pod, init, phase), ready, containers, Verdict::yes()];
+    let verdicts = [sandbox, stays_initialized(pod, initialized(pod, init, phase)), ready, containers, Verdict::yes()];
     let mut all: Vec<PodCondition> = ALWAYS
         .iter()
         .zip(verdicts)
@@ -196,13 +211,33 @@ pub fn conditions(
     all
 }
 
+/// The condition that tells whether what runs of a round is being ended.
+pub fn restarting(pod: &Pod, phase: &str, ends: bool, now: &Time) -> PodCondition {
+    let verdict = ended(phase).unwrap_or_else(|| Verdict {
+        status: ends,
+        reason: ends.then_some("RestartAllContainersStarted"),
+        message: ends.then(|| "container exited with restart policy rule".to_owned()),
+    });
+    let status = if verdict.status { "True" } else { "False" };
+    let old = condition(pod, RESTARTING).filter(|c| c.status == status);
+    PodCondition {
+        type_: RESTARTING.into(),
+        status: status.into(),
+        reason: verdict.reason.map(str::to_owned),
+        message: verdict.message,
+        last_transition_time: old.and_then(|c| c.last_transition_time.clone()).or_else(|| Some(now.clone())),
+        last_probe_time: None,
+        observed_generation: None,
+    }
+}
+
 /// The condition that tells of a resize.
 pub fn resizing(pod: &Pod, state: &Resizing, now: &Time) -> PodCondition {
     let (type_, reason, message) = match state {
         Resizing::Pending(reason, message) => ("PodResizePending", Some(reason.clone()), Some(message.clone())),
         Resizing::InProgress => ("PodResizeInProgress", None, None),
     };
-    let old = pod.status.iter().flat_map(|s| s.conditions.iter().flatten()).find(|c| c.type_ == type_);
+    let old = condition(pod, type_);
     PodCondition {
         type_: type_.into(),
         status: "True".into(),

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::round;
 use super::spec::Kind;
 use crate::clock;
 use crate::runtime::{RuntimeContainer, State, UNKNOWN_REASON};
@@ -23,8 +24,12 @@ pub struct Source<'a> {
     pub kind: Kind,
     /// The spec.
     pub container: &'a Container,
-    /// The newest instance.
+    /// The newest instance, unless its round is over.
     pub last: Option<&'a RuntimeContainer>,
+    /// The newest instance when its round is over.
+    pub past: Option<&'a RuntimeContainer>,
+    /// Whether nothing of the next round was made yet.
+    pub between: bool,
     /// The instance before it.
     pub previous: Option<&'a RuntimeContainer>,
     /// Why it is held back, from the last attempt.
@@ -75,6 +80,13 @@ pub fn terminated(c: &RuntimeContainer) -> ContainerStateTerminated {
     }
 }
 
+/// The end of an instance whose round is over: what the runtime knows of it, in the words of the restart of all.
+fn set_aside(past: &RuntimeContainer) -> ContainerStateTerminated {
+    let end = terminated(past);
+    let message = end.message.or_else(|| Some(round::MESSAGE.into()));
+    ContainerStateTerminated { reason: Some(round::REASON.into()), message, ..end }
+}
+
 fn lost(old: &ContainerStatus) -> ContainerStateTerminated {
     ContainerStateTerminated {
         container_id: old.container_id.clone(),
@@ -98,7 +110,10 @@ fn terminated_state(state: ContainerStateTerminated) -> ContainerState {
 pub fn container_status(source: &Source<'_>) -> ContainerStatus {
     let mut status = base(source);
     let Some(last) = source.last else {
-        never_seen(source, &mut status);
+        match source.past {
+            Some(past) => not_yet_again(source, past, &mut status),
+            None => never_seen(source, &mut status),
+        }
         return status;
     };
     status.container_id = Some(api_id(&last.id));
@@ -107,7 +122,10 @@ pub fn container_status(source: &Source<'_>) -> ContainerStatus {
     if !last.image.is_empty() {
         status.image.clone_from(&last.image);
     }
-    status.last_state = source.previous.filter(|p| p.state == State::Exited).map(|p| terminated_state(terminated(p)));
+    status.last_state = source.previous.filter(|p| p.state == State::Exited).map(|before| {
+        let end = if before.round < last.round { set_aside(before) } else { terminated(before) };
+        terminated_state(end)
+    });
     match last.state {
         State::Running => {
             let running = ContainerStateRunning { started_at: time(last.started_at) };
@@ -152,10 +170,25 @@ fn base(source: &Source<'_>) -> ContainerStatus {
     }
 }
 
+/// It ran in a round that is over, and its turn in the next one has not come.
+fn not_yet_again(source: &Source<'_>, past: &RuntimeContainer, status: &mut ContainerStatus) {
+    status.restart_count = i32::try_from(past.restart_count).unwrap_or(i32::MAX).saturating_add(1);
+    status.last_state = (past.state != State::Created).then(|| terminated_state(set_aside(past)));
+    status.state = Some(match source.between {
+        true => waiting_state(round::REASON, Some(round::MESSAGE)),
+        false => waiting_state(not_made(source), None),
+    });
+    hold_back(source, status);
+}
+
+/// Why a container waits that nobody has tried to make yet.
+fn not_made(source: &Source<'_>) -> &'static str {
+    if source.initializing { "PodInitializing" } else { "ContainerCreating" }
+}
+
 /// The runtime has no instance: either it never ran, or the runtime lost it.
 fn never_seen(source: &Source<'_>, status: &mut ContainerStatus) {
-    let default = if source.initializing { "PodInitializing" } else { "ContainerCreating" };
-    status.state = Some(waiting_state(default, None));
+    status.state = Some(waiting_state(not_made(source), None));
     if let Some(old) = source.old {
         status.restart_count = old.restart_count;
         status.last_state.clone_from(&old.last_state);

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::backoff::BackOff;
+use super::round::{self, Round};
 use super::spec::{self, Kind, RestartPolicy};
 use crate::probes::{Outcome, ProbeKind, ProbeResults};
 use crate::runtime::{RuntimeContainer, RuntimePod, State};
@@ -33,6 +34,8 @@ pub struct Start {
     pub name: String,
     /// Number of this instance, zero for the first.
     pub attempt: u32,
+    /// The round of the pod that it belongs to.
+    pub round: u32,
     /// When the instance before it ended; its back-off is noted when this one starts.
     pub after: Option<Timestamp>,
 }
@@ -40,6 +43,8 @@ pub struct Start {
 /// Everything to be done now, in the order of the fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
+    /// Kill at once what is to be killed, and do nothing else: the round of this number ends.
+    pub end_round: Option<u32>,
     /// Stop every container and the sandbox.
     pub kill_pod: bool,
     /// Make a sandbox with this attempt number.
@@ -61,7 +66,8 @@ pub struct Plan {
 impl Plan {
     /// Whether there is nothing to do.
     pub fn is_idle(&self) -> bool {
-        !self.kill_pod && self.create_sandbox.is_none() && self.kill.is_empty() && self.start.is_empty()
+        let begins = self.create_sandbox.is_some() || !self.start.is_empty();
+        self.end_round.is_none() && !self.kill_pod && !begins && self.kill.is_empty()
     }
 }
 
@@ -71,6 +77,8 @@ pub struct Inputs<'a> {
     pub pod: &'a Pod,
     /// The pod as the runtime has it.
     pub runtime: &'a RuntimePod,
+    /// Its newest round.
+    pub round: Round,
     /// Latest probe results.
     pub probes: &'a ProbeResults,
     /// Restart back-off.
@@ -88,6 +96,13 @@ pub fn back_off_key(container: &Container) -> String {
 pub fn decide(inputs: &Inputs<'_>) -> Plan {
     let mut plan = Plan::default();
     prune(inputs.runtime, &mut plan);
+    if inputs.round.ends() {
+        end_round(inputs, &mut plan);
+        return plan;
+    }
+    if inputs.round.is_over() && wait_for_sources(inputs, &mut plan) {
+        return plan;
+    }
     let ready: Vec<_> = inputs.runtime.sandboxes.iter().filter(|s| s.ready).collect();
     let usable = inputs.runtime.active_sandbox().filter(|s| {
         ready.len() == 1 && s.host_network == spec::host_network(inputs.pod) && (s.host_network || !s.ips.is_empty())
@@ -99,35 +114,49 @@ pub fn decide(inputs: &Inputs<'_>) -> Plan {
     plan
 }
 
+/// Kills what runs of a round that is to end: all at once, without grace and hooks, as KEP-5532 has it.
+fn end_round(inputs: &Inputs<'_>, plan: &mut Plan) {
+    plan.end_round = Some(inputs.round.number());
+    plan.kill = inputs.round.left(inputs.pod, inputs.runtime).into_iter().map(kill_with_all).collect();
+}
+
+fn kill_with_all(container: &RuntimeContainer) -> Kill {
+    let name = container.name.clone();
+    let message = format!("Stopping container {name}, all containers will be restarted");
+    Kill { id: container.id.clone(), name, message, grace: Some(0) }
+}
+
+/// Whether the next round has to wait: the back-off of a container that ends rounds is that of all of them then.
+fn wait_for_sources(inputs: &Inputs<'_>, plan: &mut Plan) -> bool {
+    for (container, last) in inputs.round.sources(inputs.pod, inputs.runtime) {
+        hold_back(inputs, plan, container, end_of(inputs, last));
+    }
+    !plan.waiting.is_empty()
+}
+
 fn without_sandbox(inputs: &Inputs<'_>, plan: &mut Plan) {
-    let (pod, runtime) = (inputs.pod, inputs.runtime);
+    let (pod, runtime, round) = (inputs.pod, inputs.runtime, inputs.round);
     // Leftovers of a dead or doubled sandbox go first.
     plan.kill_pod = runtime.anything_running() || runtime.sandboxes.iter().any(|s| s.ready);
     let attempt = runtime.sandboxes.first().map_or(0, |s| s.attempt.saturating_add(1));
     let ran_before = !runtime.containers.is_empty();
-    if attempt > 0 && ran_before && spec::restart_policy(pod) == RestartPolicy::Never {
+    if attempt > 0 && ran_before && !round.is_over() && spec::restart_policy(pod) == RestartPolicy::Never {
         let any_rule = spec::app_containers(pod).iter().any(|c| c.restart_policy.is_some());
         if !any_rule {
             return;
         }
     }
-    let wanted = spec::app_containers(pod).iter().any(|c| match runtime.container(&c.name) {
-        Some(last) if last.state == State::Exited => spec::restarts_after(pod, Kind::App, c, last.exit_code),
-        _ => true,
-    });
-    if !wanted {
+    let done = |container: &Container| {
+        let last = runtime.container(&container.name).filter(|l| l.state == State::Exited && !round.is_past(l));
+        last.is_some_and(|l| !spec::restarts_after(pod, Kind::App, container, l.exit_code))
+    };
+    if spec::app_containers(pod).iter().all(done) {
         return;
     }
     plan.create_sandbox = Some(attempt);
     if spec::init_containers(pod).is_empty() {
-        for container in spec::app_containers(pod) {
-            let last = runtime.container(&container.name);
-            if last.is_some_and(|l| {
-                l.state == State::Exited && !spec::restarts_after(pod, Kind::App, container, l.exit_code)
-            }) {
-                continue;
-            }
-            start(inputs, plan, Kind::App, container, last);
+        for container in spec::app_containers(pod).iter().filter(|c| !done(c)) {
+            start(inputs, plan, Kind::App, container, runtime.container(&container.name));
         }
     } else if let Some(first) = spec::init_containers(pod).first() {
         start(inputs, plan, Kind::Init, first, runtime.container(&first.name));
@@ -142,11 +171,13 @@ fn in_sandbox(inputs: &Inputs<'_>, sandbox: &str, plan: &mut Plan) {
     let (pod, runtime) = (inputs.pod, inputs.runtime);
     for ephemeral in spec::ephemeral_containers(pod) {
         if runtime.container(&ephemeral.name).is_none() {
-            let attempt = 0;
-            plan.start.push(Start { kind: Kind::Ephemeral, name: ephemeral.name.clone(), attempt, after: None });
+            let (attempt, round) = (0, inputs.round.number_of_new());
+            let name = ephemeral.name.clone();
+            plan.start.push(Start { kind: Kind::Ephemeral, name, attempt, round, after: None });
         }
     }
-    let app_started = spec::app_containers(pod).iter().any(|c| runtime.container_in(&c.name, sandbox).is_some());
+    let made = |c: &Container| inputs.round.container_in(runtime, &c.name, sandbox).is_some();
+    let app_started = spec::app_containers(pod).iter().any(made);
     match init_step(inputs, sandbox, app_started, plan) {
         InitStep::Done => {}
         InitStep::Wait => return,
@@ -182,7 +213,7 @@ fn init_step(inputs: &Inputs<'_>, sandbox: &str, app_started: bool, plan: &mut P
     let (pod, runtime) = (inputs.pod, inputs.runtime);
     for container in spec::init_containers(pod) {
         let sidecar = spec::is_sidecar(container);
-        let last = runtime.container_in(&container.name, sandbox);
+        let last = inputs.round.container_in(runtime, &container.name, sandbox);
         if app_started && !sidecar {
             continue;
         }
@@ -225,10 +256,12 @@ fn init_step(inputs: &Inputs<'_>, sandbox: &str, app_started: bool, plan: &mut P
 
 /// Plans one app container; true when it stays as it is and runs.
 fn app_container(inputs: &Inputs<'_>, sandbox: &str, container: &Container, plan: &mut Plan) -> bool {
-    let Some(last) = inputs.runtime.container_in(&container.name, sandbox) else {
+    let Some(last) = inputs.round.container_in(inputs.runtime, &container.name, sandbox) else {
         let earlier = inputs.runtime.container(&container.name);
         if earlier.is_none_or(|e| {
-            e.state != State::Exited || spec::restarts_after(inputs.pod, Kind::App, container, e.exit_code)
+            e.state != State::Exited
+                || inputs.round.is_past(e)
+                || spec::restarts_after(inputs.pod, Kind::App, container, e.exit_code)
         }) {
             start(inputs, plan, Kind::App, container, earlier);
         }
@@ -239,9 +272,9 @@ fn app_container(inputs: &Inputs<'_>, sandbox: &str, container: &Container, plan
             None => return true,
             Some(kill) => {
                 plan.kill.push(kill);
-                // A killed container has failed by definition: its policy is asked with a failing code.
+                // A killed container has failed by definition. With a policy of Never, its rules are asked once it has ended.
                 let changed = last.hash != spec::container_hash(container);
-                if changed || spec::restarts_after(inputs.pod, Kind::App, container, 137) {
+                if changed || spec::container_restart_policy(inputs.pod, container) != RestartPolicy::Never {
                     start(inputs, plan, Kind::App, container, Some(last));
                 }
             }
@@ -294,27 +327,36 @@ pub fn started(container: &Container, last: &RuntimeContainer, probes: &ProbeRes
 
 fn start(inputs: &Inputs<'_>, plan: &mut Plan, kind: Kind, container: &Container, last: Option<&RuntimeContainer>) {
     let attempt = last.map_or(0, |l| l.restart_count.saturating_add(1));
+    // One that only went along with the end of a round has not failed.
+    let failed = last.filter(|l| !inputs.round.is_past(l) || round::restarts_all(container, l));
     // One that is being killed now waits after the end before: a container that lives on until a probe fails is no quick crash.
-    let ended = last.and_then(|l| match l.state {
+    let ended = failed.and_then(|l| match l.state {
         State::Running => inputs.runtime.previous(&container.name).and_then(|p| p.finished_at),
-        _ => Some(l.finished_at.or(l.created_at).unwrap_or(inputs.now)),
+        _ => Some(end_of(inputs, l)),
     });
     if let Some(event) = ended
-        && let Some(left) = inputs.back_off.remaining(&back_off_key(container), event, inputs.now)
+        && hold_back(inputs, plan, container, event)
     {
-        let pause = inputs.back_off.pause(&back_off_key(container));
-        let message = format!(
-            "back-off {} restarting failed container={} pod={}",
-            go_duration(pause),
-            container.name,
-            spec::describe(inputs.pod)
-        );
-        plan.waiting.insert(container.name.clone(), ("CrashLoopBackOff".into(), message));
-        plan.wake_after = Some(plan.wake_after.map_or(left, |w| w.min(left)));
         return;
     }
-    let after = last.map(|_| ended.unwrap_or(inputs.now));
-    plan.start.push(Start { kind, name: container.name.clone(), attempt, after });
+    let after = failed.map(|_| ended.unwrap_or(inputs.now));
+    let round = inputs.round.number_of_new();
+    plan.start.push(Start { kind, name: container.name.clone(), attempt, round, after });
+}
+
+fn end_of(inputs: &Inputs<'_>, instance: &RuntimeContainer) -> Timestamp {
+    instance.finished_at.or(instance.created_at).unwrap_or(inputs.now)
+}
+
+/// Holds a container back while the pause after its end at `event` lasts; false when there is none.
+fn hold_back(inputs: &Inputs<'_>, plan: &mut Plan, container: &Container, event: Timestamp) -> bool {
+    let key = back_off_key(container);
+    let Some(left) = inputs.back_off.remaining(&key, event, inputs.now) else { return false };
+    let (pause, name) = (go_duration(inputs.back_off.pause(&key)), &container.name);
+    let message = format!("back-off {pause} restarting failed container={name} pod={}", spec::describe(inputs.pod));
+    plan.waiting.insert(name.clone(), ("CrashLoopBackOff".into(), message));
+    plan.wake_after = Some(plan.wake_after.map_or(left, |w| w.min(left)));
+    true
 }
 
 /// A duration in Go's notation, as `kubectl` users know it (`10s`, `2m40s`).

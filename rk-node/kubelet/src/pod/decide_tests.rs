@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::backoff::BackOff;
 use super::decide::{Inputs, Plan, decide};
+use super::round::Round;
 use super::spec;
 use crate::probes::{Outcome, ProbeKind, ProbeResults};
 use crate::runtime::{RuntimeContainer, RuntimePod, RuntimeSandbox, State};
@@ -32,7 +33,7 @@ pub fn sandbox(attempt: u32, ready: bool) -> RuntimeSandbox {
     }
 }
 
-/// `name:state[:exit code[:attempt]]`, in sandbox `s0` unless `@sN` follows.
+/// `name:state[:exit code[:attempt[:round]]]`, in sandbox `s0` unless `@sN` follows.
 pub fn container(pod: &Pod, text: &str) -> RuntimeContainer {
     let (text, sandbox) = text.split_once('@').unwrap_or((text, "s0"));
     let mut parts = text.split(':');
@@ -59,6 +60,7 @@ pub fn container(pod: &Pod, text: &str) -> RuntimeContainer {
         image: "i".into(),
         image_id: "sha256:1".into(),
         restart_count: attempt,
+        round: parts.next().map_or(0, |c| c.parse().unwrap()),
         hash,
         log_path: String::new(),
         resources: None,
@@ -81,8 +83,9 @@ pub fn runtime(pod: &Pod, sandboxes: &[RuntimeSandbox], containers: &[&str]) -> 
     found
 }
 
-fn show(plan: &Plan) -> String {
+pub fn show(plan: &Plan) -> String {
     let mut words = Vec::new();
+    words.extend(plan.end_round.map(|n| format!("end-round{n}")));
     if plan.kill_pod {
         words.push("kill-pod".to_owned());
     }
@@ -95,8 +98,12 @@ fn show(plan: &Plan) -> String {
     words.join(", ")
 }
 
+fn inputs<'a>(pod: &'a Pod, runtime: &'a RuntimePod, probes: &'a ProbeResults, back_off: &'a BackOff) -> Inputs<'a> {
+    Inputs { pod, runtime, round: Round::of(pod, runtime, None), probes, back_off, now: at(1005) }
+}
+
 fn plan_with(pod: &Pod, runtime: &RuntimePod, probes: &ProbeResults, back_off: &BackOff) -> String {
-    show(&decide(&Inputs { pod, runtime, probes, back_off, now: at(1005) }))
+    show(&decide(&inputs(pod, runtime, probes, back_off)))
 }
 
 fn plan(pod: &Pod, sandboxes: &[RuntimeSandbox], containers: &[&str]) -> String {
@@ -213,12 +220,12 @@ fn a_crashing_container_waits_for_its_back_off_and_the_pod_stays() {
     let key = super::decide::back_off_key(&spec::app_containers(&pod)[0]);
     back_off.note(&key, at(900), at(900));
     let probes = ProbeResults::default();
-    let held = decide(&Inputs { pod: &pod, runtime: &found, probes: &probes, back_off: &back_off, now: at(1005) });
+    let held = decide(&inputs(&pod, &found, &probes, &back_off));
     assert_eq!(show(&held), "a CrashLoopBackOff");
     assert_eq!(held.wake_after.map(|d| d.as_secs()), Some(5));
     let message = &held.waiting["a"].1;
     assert_eq!(message, "back-off 10s restarting failed container=a pod=p_n(u)");
-    let released = decide(&Inputs { pod: &pod, runtime: &found, probes: &probes, back_off: &back_off, now: at(1010) });
+    let released = decide(&Inputs { now: at(1010), ..inputs(&pod, &found, &probes, &back_off) });
     assert_eq!(show(&released), "start a-1");
 }
 

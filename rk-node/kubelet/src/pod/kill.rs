@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::decide::Kill;
 use super::spec::{self, Kind};
 use crate::context::Context;
 use crate::events::PodRef;
@@ -123,6 +124,22 @@ async fn wait_for_pre_stop(context: &Context, hook: &mut Hook, limit: Duration, 
         Err(_) => "PreStopHook did not complete within the grace period".to_owned(),
     };
     context.recorder.warning(about, "FailedPreStopHook", problem);
+}
+
+/// Kills containers side by side, without grace and without their hooks.
+pub async fn kill_at_once(
+    context: &Context,
+    pod: &Pod,
+    runtime: &RuntimePod,
+    victims: &[Kill],
+) -> Result<(), RuntimeError> {
+    let mut kills = Vec::new();
+    for victim in victims {
+        if let Some(container) = runtime.containers.iter().find(|c| c.id == victim.id) {
+            kills.push(kill_container(context, pod, container, "", 0, &victim.message));
+        }
+    }
+    join_all(kills).await.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
 }
 
 fn alive(container: &RuntimeContainer) -> bool {

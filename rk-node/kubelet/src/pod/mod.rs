@@ -9,6 +9,7 @@ pub mod kill;
 pub mod last_words;
 pub mod phase;
 pub mod resize;
+pub mod round;
 pub mod spec;
 pub mod start;
 pub mod status;
@@ -16,5 +17,7 @@ pub mod worker;
 
 #[cfg(test)]
 mod decide_tests;
+#[cfg(test)]
+mod round_tests;
 #[cfg(test)]
 mod status_tests;

@@ -1,10 +1,12 @@
 //! Questions that everyone asks of a pod's spec.
 
-use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerRestartRuleOnExitCodes, EphemeralContainer, Pod, PodSpec};
 use sha2::{Digest, Sha256};
 
 /// Grace period of pods that ask for none, seconds.
 pub const DEFAULT_GRACE: i64 = 30;
+/// Action of a rule that restarts every container of the pod (KEP-5532).
+pub const RESTART_ALL: &str = "RestartAllContainers";
 
 /// Which list of the spec a container is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -132,22 +134,32 @@ pub fn container_restart_policy(pod: &Pod, container: &Container) -> RestartPoli
     }
 }
 
-/// Whether a container that ended with `exit_code` is to be started again. Its own rules come first (KEP-5307).
-pub fn restarts_after(pod: &Pod, kind: Kind, container: &Container, exit_code: i32) -> bool {
-    if pod.metadata.deletion_timestamp.is_some() || kind == Kind::Ephemeral {
-        return false;
-    }
-    for rule in container.restart_policy_rules.iter().flatten() {
-        let Some(codes) = &rule.exit_codes else { continue };
+/// What the first rule of a container that is about this exit code asks for (KEP-5307).
+pub fn action_after(container: &Container, exit_code: i32) -> Option<&str> {
+    let about = |codes: &ContainerRestartRuleOnExitCodes| {
         let listed = codes.values.as_ref().is_some_and(|v| v.contains(&exit_code));
-        let matches = match codes.operator.as_str() {
+        match codes.operator.as_str() {
             "In" => listed,
             "NotIn" => !listed,
             _ => false,
-        };
-        if matches && rule.action == "Restart" {
-            return true;
         }
+    };
+    let mut rules = container.restart_policy_rules.iter().flatten();
+    rules.find(|rule| rule.exit_codes.as_ref().is_some_and(about)).map(|rule| rule.action.as_str())
+}
+
+/// Whether a container that ended with `exit_code` is to be started again.
+pub fn restarts_after(pod: &Pod, kind: Kind, container: &Container, exit_code: i32) -> bool {
+    pod.metadata.deletion_timestamp.is_none() && may_restart(pod, kind, container, exit_code)
+}
+
+/// Whether a container that ended with `exit_code` would be started again if its pod went on. Its own rules come first (KEP-5307).
+pub fn may_restart(pod: &Pod, kind: Kind, container: &Container, exit_code: i32) -> bool {
+    if kind == Kind::Ephemeral {
+        return false;
+    }
+    if matches!(action_after(container, exit_code), Some("Restart" | RESTART_ALL)) {
+        return true;
     }
     match container_restart_policy(pod, container) {
         RestartPolicy::Never => false,

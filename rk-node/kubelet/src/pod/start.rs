@@ -263,6 +263,7 @@ impl Launch<'_> {
             pod: self.pod,
             container,
             attempt: self.start.attempt,
+            round: self.start.round,
             image_ref: image.id.clone(),
             image_uid,
             image_user: image.username.clone(),

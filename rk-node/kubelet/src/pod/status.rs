@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, HostIP, Pod, PodIP, PodStatus, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::conditions::Resizing;
 use super::container_status::{Source, container_status};
 use super::decide::started;
+use super::round::{Round, may_restart_all};
 use super::spec::{self, Kind};
 use super::{conditions, phase};
 use crate::clock;
@@ -28,6 +29,8 @@ pub struct StatusInputs<'a> {
     pub pod: &'a Pod,
     /// The pod as the runtime has it.
     pub runtime: &'a RuntimePod,
+    /// Its newest round.
+    pub round: Round,
     /// Latest probe results.
     pub probes: &'a ProbeResults,
     /// Why containers are held back: name to (reason, message).
@@ -54,7 +57,7 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
     let old = pod.status.clone().unwrap_or_default();
     let now = clock::seconds(inputs.now);
     let sandbox = inputs.runtime.active_sandbox();
-    let initialized = app_started(pod, inputs.runtime);
+    let initialized = app_started(inputs);
     let init = statuses(inputs, Kind::Init, initialized, old.init_container_statuses.as_deref());
     let app = statuses(inputs, Kind::App, initialized, old.container_statuses.as_deref());
     let ephemeral = statuses(inputs, Kind::Ephemeral, initialized, old.ephemeral_container_statuses.as_deref());
@@ -72,6 +75,9 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
     if let Some((_, message)) = inputs.failure.filter(|(reason, _)| disrupts(reason)) {
         conditions.retain(|c| c.type_ != conditions::DISRUPTION);
         conditions.push(conditions::disruption(pod, message, &now));
+    }
+    if may_restart_all(pod) {
+        conditions.push(conditions::restarting(pod, phase, inputs.round.ends(), &now));
     }
     conditions.extend(resize_state(inputs).map(|state| conditions::resizing(pod, &state, &now)));
     let ips = pod_ips(inputs, &old);
@@ -128,10 +134,11 @@ fn as_a_whole(
     (allocated, Some(in_force))
 }
 
-/// Whether any app container was ever made in the pod's current sandbox.
-fn app_started(pod: &Pod, runtime: &RuntimePod) -> bool {
-    let Some(sandbox) = runtime.sandboxes.first() else { return false };
-    spec::app_containers(pod).iter().any(|c| runtime.container_in(&c.name, &sandbox.id).is_some())
+/// Whether any app container was ever made in the pod's current sandbox and round.
+fn app_started(inputs: &StatusInputs<'_>) -> bool {
+    let Some(sandbox) = inputs.runtime.sandboxes.first() else { return false };
+    let made = |c: &Container| inputs.round.container_in(inputs.runtime, &c.name, &sandbox.id).is_some();
+    spec::app_containers(inputs.pod).iter().any(made)
 }
 
 fn pod_ips(inputs: &StatusInputs<'_>, old: &PodStatus) -> Vec<String> {
@@ -162,7 +169,13 @@ fn statuses(
     containers
         .iter()
         .map(|container| {
-            let last = inputs.runtime.container(&container.name);
+            let newest = inputs.runtime.container(&container.name);
+            let (past, last) = match kind {
+                Kind::Ephemeral => (None, newest),
+                Kind::Init | Kind::App => {
+                    (newest.filter(|c| inputs.round.is_past(c)), newest.filter(|c| !inputs.round.is_past(c)))
+                }
+            };
             let started = last.is_some_and(|l| started(container, l, inputs.probes));
             let restarts = match last {
                 Some(l) if l.state == State::Exited => spec::restarts_after(pod, kind, container, l.exit_code),
@@ -181,6 +194,8 @@ fn statuses(
                 kind,
                 container,
                 last,
+                past,
+                between: inputs.round.is_over(),
                 previous: inputs.runtime.previous(&container.name),
                 waiting: inputs.waiting.get(&container.name),
                 old: old.and_then(|l| l.iter().find(|s| s.name == container.name)),

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::{Value, json};
 
 use super::decide_tests::{at, pod, runtime, sandbox};
+use super::round::Round;
 use super::status::{StatusInputs, pod_status};
 use crate::probes::{Outcome, ProbeKind, ProbeResults};
 use crate::runtime::RuntimePod;
@@ -26,6 +27,7 @@ fn status_with(
     pod_status(&StatusInputs {
         pod,
         runtime,
+        round: Round::settled(runtime),
         probes,
         waiting,
         host_ips: &host_ips,
@@ -165,9 +167,11 @@ fn times_of_unchanged_conditions_and_a_final_phase_stay() {
 fn a_pod_that_ends_with_its_machine_has_failed_and_says_why() {
     let pod = pod(json!({"containers": [{"name": "a"}]}));
     let failure = (TERMINATED.to_owned(), TERMINATED_MESSAGE.to_owned());
+    let found = runtime(&pod, &[sandbox(0, false)], &["a:exited:0"]);
     let status = pod_status(&StatusInputs {
         pod: &pod,
-        runtime: &runtime(&pod, &[sandbox(0, false)], &["a:exited:0"]),
+        runtime: &found,
+        round: Round::settled(&found),
         probes: &ProbeResults::default(),
         waiting: &BTreeMap::new(),
         host_ips: &[],
@@ -197,9 +201,11 @@ fn a_pod_tells_what_it_has_as_a_whole() {
         (None, true, "2", "1", Some("PodResizeInProgress")),
         (None, false, "2", "2", None),
     ] {
+        let found = runtime(&pod, &[sandbox(0, true)], &["a:running"]);
         let status = pod_status(&StatusInputs {
             pod: &pod,
-            runtime: &runtime(&pod, &[sandbox(0, true)], &["a:running"]),
+            runtime: &found,
+            round: Round::settled(&found),
             probes: &ProbeResults::default(),
             waiting: &BTreeMap::new(),
             host_ips: &[],

@@ -15,6 +15,8 @@ pub const CONTAINER_NAME: &str = "io.kubernetes.container.name";
 pub const HASH: &str = "io.kubernetes.container.hash";
 /// Annotation: how many instances came before this one.
 pub const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
+/// Annotation: the round of its pod that the container was made in (KEP-5532); absent, it is the first.
+pub const ROUND: &str = "rk.dev/round";
 /// Annotation: where the container writes its last words.
 pub const TERMINATION_MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessagePath";
 /// Annotation: `File` or `FallbackToLogsOnError`.

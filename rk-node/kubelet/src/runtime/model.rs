@@ -64,6 +64,8 @@ pub struct RuntimeContainer {
     pub image_id: String,
     /// How many instances came before.
     pub restart_count: u32,
+    /// The round of the pod that it was made in, zero for the first.
+    pub round: u32,
     /// Hash of the spec it was made from.
     pub hash: String,
     /// Absolute path of its log.
@@ -100,6 +102,7 @@ impl RuntimeContainer {
                 .unwrap_or_default(),
             image_id: if status.image_ref.is_empty() { status.image_id } else { status.image_ref },
             restart_count: annotation(labels::RESTART_COUNT).and_then(|n| n.parse().ok()).unwrap_or(metadata.attempt),
+            round: annotation(labels::ROUND).and_then(|n| n.parse().ok()).unwrap_or(0),
             hash: annotation(labels::HASH).unwrap_or_default(),
             grace: annotation(labels::GRACE_PERIOD).and_then(|n| n.parse().ok()),
             id: status.id,

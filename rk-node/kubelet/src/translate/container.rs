@@ -20,6 +20,8 @@ pub struct ContainerInputs<'a> {
     pub container: &'a Container,
     /// Number of this instance.
     pub attempt: u32,
+    /// Round of the pod that it is made in.
+    pub round: u32,
     /// The image as pulled.
     pub image_ref: String,
     /// The image's user, when it is a number.
@@ -70,7 +72,7 @@ pub fn container_config(inputs: ContainerInputs<'_>) -> cri::ContainerConfig {
         mounts: inputs.mounts,
         devices: inputs.devices,
         labels: labels.into_iter().collect(),
-        annotations: annotations(pod, container, inputs.attempt),
+        annotations: annotations(pod, container, inputs.attempt, inputs.round),
         log_path: format!("{}/{}.log", container.name, inputs.attempt),
         stdin: container.stdin == Some(true),
         stdin_once: container.stdin_once == Some(true),
@@ -84,10 +86,11 @@ pub fn container_config(inputs: ContainerInputs<'_>) -> cri::ContainerConfig {
     }
 }
 
-fn annotations(pod: &Pod, container: &Container, attempt: u32) -> HashMap<String, String> {
+fn annotations(pod: &Pod, container: &Container, attempt: u32, round: u32) -> HashMap<String, String> {
     let mut map = HashMap::from([
         (runtime::HASH.to_owned(), spec::container_hash(container)),
         (runtime::RESTART_COUNT.to_owned(), attempt.to_string()),
+        (runtime::ROUND.to_owned(), round.to_string()),
         (runtime::TERMINATION_MESSAGE_PATH.to_owned(), container.termination_message_path.clone().unwrap_or_default()),
         (
             runtime::TERMINATION_MESSAGE_POLICY.to_owned(),

@@ -108,3 +108,24 @@ pub(super) fn resize(container: &Value, spec: &Value, path: &Path<'_>, errors: &
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_rule_restarts_its_container_or_all_of_them_and_does_nothing_else() {
+        let told = |action: &str| {
+            let rule = json!({"action": action, "exitCodes": {"operator": "In", "values": [42]}});
+            let mut errors = FieldErrors::default();
+            policy(&json!({"restartPolicy": "Always", "restartPolicyRules": [rule]}), &Path::new("c"), &mut errors);
+            errors.0.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(told("Restart"), [""; 0]);
+        assert_eq!(told("RestartAllContainers"), [""; 0]);
+        let why = "Unsupported value: \"Leap\": supported values: \"Restart\", \"RestartAllContainers\"";
+        assert_eq!(told("Leap"), [format!("c.restartPolicyRules[0].action: {why}")]);
+    }
+}

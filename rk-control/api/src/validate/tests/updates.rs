@@ -38,6 +38,14 @@ fn own_policy(policy: &str) -> Value {
     json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i", "restartPolicy": policy}]}})
 }
 
+/// Whatever a container ended with: another may restart all of them.
+fn restarts_all() -> Value {
+    let rule = json!({"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}});
+    let mut pod = own_policy("Never");
+    pod["spec"]["containers"][0]["restartPolicyRules"] = json!([rule]);
+    pod
+}
+
 #[test]
 fn containers_that_ended_for_good_do_not_come_back() {
     let ended = statuses(json!({"terminated": {"exitCode": 1}}));
@@ -51,6 +59,7 @@ fn containers_that_ended_for_good_do_not_come_back() {
         ("pods", Some("status"), old(json!({"spec": {"restartPolicy": "Never"}})), running.clone(), refused),
         ("pods", Some("status"), old(json!({"spec": {"restartPolicy": "OnFailure"}})), running.clone(), ""),
         ("pods", Some("status"), old(own_policy("Always")), running.clone(), ""),
+        ("pods", Some("status"), old(restarts_all()), running.clone(), ""),
         ("pods", Some("status"), old(own_policy("Never")), running, refused),
     ]);
 }

@@ -9,10 +9,13 @@ use k8s_openapi::api::core::v1::Pod;
 use super::Worker;
 use super::end::unless_ending;
 use crate::events::PodRef;
-use crate::pod::decide::{self, Plan};
+use crate::pod::decide::{self, Kill, Plan};
 use crate::pod::start::{self, Launch};
 use crate::pod::{kill, spec};
 use crate::runtime::{RuntimeError, RuntimePod};
+
+/// How long the next round of a pod waits for the API to hear that the one before ends.
+const ANNOUNCEMENT: Duration = Duration::from_secs(1);
 
 impl Worker {
     pub(super) async fn prune(&self, plan: &Plan) {
@@ -39,6 +42,9 @@ impl Worker {
         runtime: &RuntimePod,
         plan: Plan,
     ) -> Result<Option<Duration>, RuntimeError> {
+        if let Some(round) = plan.end_round {
+            return self.end_round(pod, runtime, round, &plan.kill).await;
+        }
         if plan.kill_pod {
             if plan.create_sandbox.is_some() {
                 let message = "Pod sandbox changed, it will be killed and re-created.";
@@ -81,6 +87,32 @@ impl Worker {
         }
         self.setup_failures = 0;
         self.start_containers(pod, runtime, &plan).await
+    }
+
+    /// Ends a round of the pod: its condition says so by now, and whoever watches may see it.
+    async fn end_round(
+        &mut self,
+        pod: &Pod,
+        runtime: &RuntimePod,
+        round: u32,
+        victims: &[Kill],
+    ) -> Result<Option<Duration>, RuntimeError> {
+        for victim in victims {
+            self.probes.stop_container(&victim.id);
+        }
+        let ending = async {
+            let ended = kill::kill_at_once(&self.context, pod, runtime, victims).await;
+            self.context.status.heard(spec::uid(pod), ANNOUNCEMENT).await;
+            ended
+        };
+        match unless_ending(&self.desired, ending).await {
+            Some(ended) => ended?,
+            None => return Ok(Some(Duration::ZERO)),
+        }
+        self.announced = Some(round);
+        // What they waited for is over as well.
+        self.waiting.clear();
+        Ok(None)
     }
 
     pub(super) async fn start_containers(

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 
 use super::backoff::BackOff;
 use super::decide::{self, Inputs, Plan};
+use super::round::Round;
 use super::status::{StatusInputs, pod_status};
 use super::{kill, last_words, spec};
 use crate::clock;
@@ -126,6 +127,8 @@ pub struct Worker {
     /// Why a resize is not begun: reason and message.
     resize_pending: Option<(String, String)>,
     quiet: Quiet,
+    /// The last round of the pod whose end was carried out and told.
+    announced: Option<u32>,
     /// When the pod was seen first, until it runs.
     unstarted: Option<Instant>,
 }
@@ -161,6 +164,7 @@ impl Worker {
             setup_failures: 0,
             resize_pending: None,
             quiet: Quiet::default(),
+            announced: None,
             unstarted: Some(Instant::now()),
         }
     }
@@ -246,6 +250,14 @@ impl Worker {
         Ok(runtime)
     }
 
+    /// The newest round of the pod; one that ends begins no other.
+    fn round(&self, pod: &Pod, runtime: &RuntimePod) -> Round {
+        match self.stage {
+            Stage::Syncing => Round::of(pod, runtime, self.announced),
+            _ => Round::settled(runtime),
+        }
+    }
+
     fn publish(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod, terminal: bool, finished: bool) -> PodStatus {
         let (host_ips, node_memory) = {
             let node = self.context.node.borrow();
@@ -255,6 +267,7 @@ impl Worker {
         let inputs = StatusInputs {
             pod,
             runtime,
+            round: self.round(pod, runtime),
             probes: &probes,
             waiting: &self.waiting,
             host_ips: &host_ips,
@@ -311,6 +324,7 @@ impl Worker {
             let plan = decide::decide(&Inputs {
                 pod: &pod,
                 runtime: &runtime,
+                round: self.round(&pod, &runtime),
                 probes: &probes,
                 back_off: &self.back_off,
                 now: Timestamp::now(),
