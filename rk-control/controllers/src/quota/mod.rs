@@ -20,6 +20,9 @@ use std::time::Duration;
 const RESYNC: Duration = Duration::from_secs(60);
 /// Kinds that are only counted are not watched; they are counted this often while a quota limits them.
 const RECOUNT: Duration = Duration::from_secs(5);
+/// Everything is counted once more this soon after a count took something off: the quota that was read may hold what admission
+/// charged for an object that the informers had not yet.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// What is to be counted for a quota.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -181,8 +184,9 @@ impl Controller {
             all.push(self.counts(namespace, &hard).await?);
         }
         let used = rk_quota::sum(all.into_iter(), &hard);
+        let next = after(quota.status.as_ref(), &used);
         self.write(&quota, hard, written(used)).await?;
-        Ok(Outcome::AwaitChange)
+        Ok(next)
     }
 
     async fn recount(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
@@ -251,6 +255,14 @@ fn written(usage: Usage) -> BTreeMap<String, Quantity> {
     usage.into_iter().map(|(name, amount)| (name, Quantity(amount.to_string()))).collect()
 }
 
+/// What follows a count: another one if it is less than what the status says.
+fn after(status: Option<&ResourceQuotaStatus>, used: &Usage) -> Outcome {
+    let known = status.and_then(|status| status.used.as_ref()).into_iter().flatten();
+    let known: Usage =
+        known.map(|(name, amount)| (name.clone(), amount.0.parse::<Amount>().unwrap_or_default())).collect();
+    if rk_quota::growth(&known, used).is_empty() { Outcome::AwaitChange } else { Outcome::RequeueAfter(AGAIN) }
+}
+
 /// Compares amounts, not texts: the server may write them differently.
 fn differs(
     status: Option<&ResourceQuotaStatus>,
@@ -288,6 +300,20 @@ mod tests {
         assert!(to(quota("3", "2", "0")), "the limit changed");
         assert!(to(quota("2", "9", "0")), "somebody wrote another limit into the status");
         assert!(matters(&Change::Added(from)));
+    }
+
+    #[test]
+    fn what_is_taken_off_is_counted_once_more() {
+        let counted = |pods: &str| Usage::from([("pods".to_owned(), pods.parse::<Amount>().expect("an amount"))]);
+        let quota = quota("5", "5", "2");
+        let again = |pods: &str| match after(quota.status.as_ref(), &counted(pods)) {
+            Outcome::RequeueAfter(delay) => Some(delay),
+            Outcome::AwaitChange => None,
+        };
+        assert_eq!(again("1"), Some(AGAIN), "admission may have charged a pod that was not seen yet");
+        assert_eq!(again("2"), None);
+        assert_eq!(again("3"), None);
+        assert!(matches!(after(None, &counted("0")), Outcome::AwaitChange), "the first count of a new quota");
     }
 
     #[test]
