@@ -31,7 +31,7 @@ pub fn kubelet(config: &MachineConfig) -> Options {
         domain: config.cluster.dns_domain.clone(),
     };
     let mut options = Options::new(node_name(config), cluster);
-    options.node_ip = config.kubelet.node_ip;
+    options.node_ips = config.kubelet.node_ip.into_iter().collect();
     options.shared_addresses = config.network.vips();
     options.control_plane = control_plane;
     options.labels = config.kubelet.labels.clone().into_iter().collect::<BTreeMap<_, _>>();
