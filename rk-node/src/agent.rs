@@ -36,7 +36,7 @@ pub async fn run(config: MachineConfig, shims: Starter) -> anyhow::Result<()> {
         let _ = cri_stopped.await;
     }));
     let (tell_cidr, pod_cidr) = watch::channel(None);
-    tasks.spawn(network::configure(pod_cidr, vec![config.cluster.pod_cidr.into()]));
+    tasks.spawn(network::configure(pod_cidr, config.cluster.pod_cidr.all()));
 
     let node = node(config, options, tell_cidr, shutdown, tasks);
     tokio::pin!(node, cri, signals);
