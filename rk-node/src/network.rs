@@ -19,9 +19,13 @@ const CONF_DIR: &str = "/etc/cni/net.d";
 const RESYNC: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(5);
 
-/// The pod CIDRs of a text that has commas between them.
-fn ranges(text: &str) -> Result<Vec<IpNet>, ipnet::AddrParseError> {
-    text.split(',').map(str::parse).collect()
+/// The pod CIDRs of a text that has commas between them. A family that the cluster of this machine's config does not have is left out
+/// beside one that it has.
+fn ranges(text: &str, cluster: &[IpNet]) -> Result<Vec<IpNet>, ipnet::AddrParseError> {
+    let all: Vec<IpNet> = text.split(',').map(str::parse).collect::<Result<_, _>>()?;
+    let known = |own: &&IpNet| cluster.iter().any(|of| of.addr().is_ipv4() == own.addr().is_ipv4());
+    let of_cluster: Vec<IpNet> = all.iter().filter(known).copied().collect();
+    Ok(if of_cluster.is_empty() { all } else { of_cluster })
 }
 
 /// Writes the CNI configuration whenever the node's pod CIDRs become known or change; `cluster` are the ranges of all pods. Runs for ever.
@@ -29,7 +33,7 @@ pub async fn configure(mut pod_cidr: watch::Receiver<Option<String>>, cluster: V
     loop {
         let known = pod_cidr.borrow_and_update().clone();
         if let Some(text) = known {
-            match ranges(&text) {
+            match ranges(&text, &cluster) {
                 Ok(cidrs) => match rk_cni::write_default_conflist(Path::new(CONF_DIR), &cidrs, &cluster) {
                     Ok(true) => tracing::info!(cidr = %text, "the CNI configuration was written"),
                     Ok(false) => tracing::debug!("the CNI configuration stays as it is"),
@@ -126,10 +130,13 @@ mod tests {
     #[test]
     fn a_node_s_pod_cidrs_are_read_in_their_order() {
         let net = |text: &str| text.parse::<IpNet>().unwrap();
-        assert_eq!(ranges("10.244.1.0/24"), Ok(vec![net("10.244.1.0/24")]));
-        let both = vec![net("10.244.1.0/24"), net("fd00:10:244:1::/64")];
-        assert_eq!(ranges("10.244.1.0/24,fd00:10:244:1::/64"), Ok(both));
-        assert!(ranges("10.244.1.0/24,").is_err());
+        let cluster = [net("10.244.0.0/16"), net("fd00:10:244::/56")];
+        let both = "10.244.1.0/24,fd00:10:244:1::/64";
+        assert_eq!(ranges("10.244.1.0/24", &cluster), Ok(vec![net("10.244.1.0/24")]));
+        assert_eq!(ranges(both, &cluster), Ok(vec![net("10.244.1.0/24"), net("fd00:10:244:1::/64")]));
+        assert_eq!(ranges(both, &cluster[..1]), Ok(vec![net("10.244.1.0/24")]), "the config is of one family");
+        assert_eq!(ranges("fd00:10:244:1::/64", &cluster[..1]), Ok(vec![net("fd00:10:244:1::/64")]));
+        assert!(ranges("10.244.1.0/24,", &cluster).is_err());
     }
 
     #[test]

@@ -50,8 +50,8 @@ impl FromStr for Ranges {
 
     fn from_str(text: &str) -> Result<Self, FamilyError> {
         let (first, second) = halves(text);
-        let v4 = first.parse().map_err(|_| FamilyError)?;
-        let v6 = second.map(str::parse).transpose().map_err(|_| FamilyError)?;
+        let v4: Ipv4Net = first.parse().map_err(|_| FamilyError)?;
+        let v6: Option<Ipv6Net> = second.map(str::parse).transpose().map_err(|_| FamilyError)?;
         Ok(Ranges { v4, v6 })
     }
 }
@@ -92,7 +92,7 @@ impl FromStr for NodeIps {
     fn from_str(text: &str) -> Result<Self, FamilyError> {
         let (first, second) = halves(text);
         let primary: IpAddr = first.parse().map_err(|_| FamilyError)?;
-        let secondary = second.map(str::parse).transpose().map_err(|_| FamilyError)?;
+        let secondary: Option<Ipv6Addr> = second.map(str::parse).transpose().map_err(|_| FamilyError)?;
         if secondary.is_some() && primary.is_ipv6() {
             return Err(FamilyError);
         }
