@@ -76,8 +76,8 @@ pub enum StartError {
     Pki(#[from] crate::join::PkiError),
 }
 
-/// The addresses that the node reports as its own, the primary first; none when it has none. One of the second family may come a little
-/// after the first, from a router: it is waited for.
+/// The addresses that the node reports as its own, the primary first, which is of IPv4 where there are two; none when it has none. One of
+/// the second family may come a little after the first, from a router: it is waited for.
 pub async fn node_ips(options: &Options, session: &Session) -> Vec<IpAddr> {
     if !options.node_ips.is_empty() {
         return options.node_ips.clone();
@@ -90,7 +90,7 @@ pub async fn node_ips(options: &Options, session: &Session) -> Vec<IpAddr> {
     let deadline = tokio::time::Instant::now() + SECOND_ADDRESS;
     loop {
         if let Some(second) = find_other_ip(first, shared) {
-            return vec![first, second];
+            return if first.is_ipv4() { vec![first, second] } else { vec![second, first] };
         }
         if tokio::time::Instant::now() >= deadline {
             tracing::warn!(%first, "the node has no address of the other family: nodes do not reach its pods by it; set kubelet.nodeIP");
