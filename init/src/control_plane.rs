@@ -32,8 +32,12 @@ pub fn args(config: &MachineConfig) -> Vec<String> {
     }
     option("--pod-cidr", cluster.pod_cidr.to_string());
     option("--service-cidr", cluster.service_cidr.to_string());
+    let dual_stack = cluster.pod_cidr.v6.is_some();
     if let Some(mask) = plane.node_cidr_mask_size {
-        option("--node-cidr-mask-size", mask.to_string());
+        option(if dual_stack { "--node-cidr-mask-size-ipv4" } else { "--node-cidr-mask-size" }, mask.to_string());
+    }
+    if let Some(mask) = plane.node_cidr_mask_size_ipv6 {
+        option("--node-cidr-mask-size-ipv6", mask.to_string());
     }
     for vip in config.network.vips() {
         option("--vip", vip.to_string());
@@ -140,6 +144,13 @@ mod tests {
         let large = config("controlPlane: {advertise: 10.0.0.1, nodeCIDRMaskSize: 22}\n");
         let wider = wanted.replace(" --audit-log-path", " --node-cidr-mask-size 22 --audit-log-path");
         assert_eq!(args(&large).join(" "), wider);
+        let dual = config(
+            "cluster: {podCIDR: '10.244.0.0/16,fd00:10:244::/56', serviceCIDR: '10.96.0.0/16,fd00:10:96::/112'}\n\
+             controlPlane: {nodeCIDRMaskSize: 22, nodeCIDRMaskSizeIPv6: 72}\n",
+        );
+        let both = "--pod-cidr 10.244.0.0/16,fd00:10:244::/56 --service-cidr 10.96.0.0/16,fd00:10:96::/112 \
+                    --node-cidr-mask-size-ipv4 22 --node-cidr-mask-size-ipv6 72 --audit-log-path";
+        assert!(args(&dual).join(" ").contains(both), "{:?}", args(&dual));
     }
 
     #[test]

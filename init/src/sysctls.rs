@@ -5,7 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 
 /// Setting and value. What Kubernetes expects of a node first, then limits for many pods, then hardening.
-const TABLE: [(&str, &str); 48] = [
+const TABLE: [(&str, &str); 50] = [
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
     ("net/bridge/bridge-nf-call-iptables", "1"),
@@ -19,6 +19,8 @@ const TABLE: [(&str, &str); 48] = [
     ("net/ipv6/conf/all/accept_redirects", "0"),
     ("net/ipv4/neigh/default/gc_thresh2", "4096"),
     ("net/ipv4/neigh/default/gc_thresh3", "8192"),
+    ("net/ipv6/neigh/default/gc_thresh2", "4096"),
+    ("net/ipv6/neigh/default/gc_thresh3", "8192"),
     ("net/core/somaxconn", "4096"),
     ("net/core/default_qdisc", "fq_codel"),
     // Tunnels built into the kernel must not show up in every pod.

@@ -22,15 +22,21 @@ pub struct Args {
     /// Token with which nodes join, like abcdef.0123456789abcdef.
     #[arg(long, value_name = "ID.SECRET", env = "RK_BOOTSTRAP_TOKEN", hide_env_values = true, value_parser = parse_token)]
     pub bootstrap_token: Option<BootstrapToken>,
-    /// Range that nodes get their pod addresses from.
-    #[arg(long, value_name = "CIDR", default_value = "10.244.0.0/16")]
-    pub pod_cidr: IpNet,
-    /// Prefix length of one node's range; 24 without it, 64 where the range is of IPv6 addresses.
+    /// Range that nodes get their pod addresses from; in a dual-stack cluster one of each family, the primary first.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.244.0.0/16")]
+    pub pod_cidr: Vec<IpNet>,
+    /// Prefix length of one node's range; 24 without it, 64 where the range is of IPv6 addresses. Not in dual-stack clusters.
     #[arg(long, value_name = "BITS")]
     pub node_cidr_mask_size: Option<u8>,
-    /// Range of Service addresses.
-    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/16")]
-    pub service_cidr: IpNet,
+    /// Prefix length of one node's range of IPv4 addresses; 24 without it.
+    #[arg(long, value_name = "BITS")]
+    pub node_cidr_mask_size_ipv4: Option<u8>,
+    /// Prefix length of one node's range of IPv6 addresses; 64 without it.
+    #[arg(long, value_name = "BITS")]
+    pub node_cidr_mask_size_ipv6: Option<u8>,
+    /// Range of Service addresses; in a dual-stack cluster one of each family, the primary first.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.96.0.0/16")]
+    pub service_cidr: Vec<IpNet>,
     /// etcd endpoints to keep the state in, instead of the database in the data directory.
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     pub etcd: Vec<String>,
@@ -86,27 +92,6 @@ pub struct AuditArgs {
     pub audit_log_maxage: u32,
 }
 
-/// How many bits longer a node's range is than that of all pods at most; upstream's bound.
-const MOST_NODE_BITS: u8 = 16;
-
-impl Args {
-    /// Prefix length of the range that each node gets.
-    ///
-    /// # Errors
-    /// Such ranges cannot be cut from the range of all pods.
-    pub fn node_mask(&self) -> anyhow::Result<u8> {
-        let default = if self.pod_cidr.addr().is_ipv4() { 24 } else { 64 };
-        let (all, mask) = (self.pod_cidr.prefix_len(), self.node_cidr_mask_size.unwrap_or(default));
-        let most = self.pod_cidr.max_prefix_len().min(all.saturating_add(MOST_NODE_BITS));
-        anyhow::ensure!(
-            (all..=most).contains(&mask),
-            "nodes cannot get a /{mask} of {}: --node-cidr-mask-size must be from {all} to {most}",
-            self.pod_cidr
-        );
-        Ok(mask)
-    }
-}
-
 fn parse_token(text: &str) -> Result<BootstrapToken, String> {
     BootstrapToken::parse(text)
         .ok_or_else(|| "expected six characters, a dot and sixteen characters of a-z and 0-9".to_owned())
@@ -119,7 +104,7 @@ mod tests {
     #[test]
     fn the_data_directory_is_all_that_is_needed() {
         let args = Args::try_parse_from(["rk-control", "--data-dir", "d"]).expect("parses");
-        assert_eq!(args.pod_cidr.to_string(), "10.244.0.0/16");
+        assert_eq!(args.pod_cidr, ["10.244.0.0/16".parse::<IpNet>().expect("range")]);
         assert!(args.bind.is_none() && args.etcd.is_empty());
         assert!(Args::try_parse_from(["rk-control"]).is_err());
         assert!(Args::try_parse_from(["rk-control", "--data-dir", "d", "--bootstrap-token", "short"]).is_err());
@@ -136,16 +121,6 @@ mod tests {
         assert!(with("--audit-log-path a --audit-policy-file b --audit-log-maxsize 10 --audit-log-maxbackup 2"));
         assert!(!with("--audit-policy-file b") && !with("--audit-log-path a --audit-log-maxsize 0"));
         assert!(!with("--audit-webhook-config-file a"), "events go to a file alone");
-        let mask = |more: &str| {
-            let line = format!("rk-control --data-dir d {more}");
-            Args::try_parse_from(line.trim().split(' ')).expect("parses").node_mask().map_err(|error| error.to_string())
-        };
-        assert_eq!(mask(""), Ok(24));
-        assert_eq!(mask("--node-cidr-mask-size 22"), Ok(22));
-        assert_eq!(mask("--pod-cidr fd00::/56"), Ok(64));
-        let refused = "nodes cannot get a /15 of 10.244.0.0/16: --node-cidr-mask-size must be from 16 to 32";
-        assert_eq!(mask("--node-cidr-mask-size 15"), Err(refused.to_owned()));
-        assert!(mask("--pod-cidr 10.0.0.0/25").is_err() && mask("--pod-cidr fd00::/40").is_err());
         assert!(!with("--etcd https://a:2379 --etcd-certfile b") && !with("--etcd-cafile a") && !with("--vip a"));
     }
 }

@@ -1,11 +1,10 @@
 //! Scheduler and controllers, as clients of the API in this process.
 
 use crate::vip::{self, Vip};
-use ipnet::IpNet;
 use kube::Client;
 use rk_apiserver::{ApiServer, Pki, User};
 use rk_client::{Informers, Leadership, LeaseConfig, Recorders, in_process};
-use rk_controllers::Authority;
+use rk_controllers::{Authority, PodRange};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,18 +32,17 @@ pub fn identity(bound: SocketAddr, sole: bool) -> String {
 pub struct Components {
     /// Ends them.
     pub stop: CancellationToken,
-    pod_cidr: IpNet,
-    node_mask: u8,
+    pods: Vec<PodRange>,
     sole: bool,
     identity: String,
     running: TaskTracker,
 }
 
 impl Components {
-    /// `pod_cidr` is the range for pods, `node_mask` the prefix length of each node's part of it, `identity` what a restart of this
-    /// process is called as well, so that it takes its own Leases over at once. One that is `sole` on its store has nobody to compete with.
-    pub fn new(pod_cidr: IpNet, node_mask: u8, identity: String, sole: bool) -> Self {
-        Self { stop: CancellationToken::new(), pod_cidr, node_mask, sole, identity, running: TaskTracker::new() }
+    /// `pods` are the ranges for pods, `identity` what a restart of this process is called as well, so that it takes its own Leases over
+    /// at once. One that is `sole` on its store has nobody to compete with.
+    pub fn new(pods: Vec<PodRange>, identity: String, sole: bool) -> Self {
+        Self { stop: CancellationToken::new(), pods, sole, identity, running: TaskTracker::new() }
     }
 
     /// Starts them in the background.
@@ -101,8 +99,7 @@ impl Components {
 
         let informers = Informers::new(manager.clone());
         let authority = Authority { certificate: pki.ca_certificate().to_owned(), key: pki.authority.key().to_owned() };
-        let config = rk_controllers::Config::new(Some(authority), pki.ca_certificate().to_owned(), Some(self.pod_cidr));
-        let config = rk_controllers::Config { node_mask: self.node_mask, ..config };
+        let config = rk_controllers::Config::new(Some(authority), pki.ca_certificate().to_owned(), self.pods.clone());
         let account = |name: &str| as_user(User::service_account("kube-system", name, ""));
         let shared = informers.writing_as(scheduler.clone());
         let recorders = Recorders::new(scheduler.clone());

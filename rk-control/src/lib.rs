@@ -8,6 +8,7 @@ mod audit;
 mod components;
 mod encryption;
 mod listen;
+mod ranges;
 mod renewal;
 mod serve;
 mod snapshot;

@@ -4,7 +4,7 @@ use crate::args::Args;
 use crate::components::{self, Components};
 use crate::renewal::Renewal;
 use crate::vip::Vip;
-use crate::{audit, encryption, listen, storage};
+use crate::{audit, encryption, listen, ranges, storage};
 use anyhow::Context;
 use rk_apiserver::{ApiServer, Config, Pki, ServingNames, host_addresses};
 use rk_store::compact_periodically;
@@ -24,7 +24,8 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Runs until a signal asks to stop.
 pub async fn serve(args: Args) -> anyhow::Result<()> {
     let started = Instant::now();
-    let node_mask = args.node_mask()?;
+    let pods = ranges::of_pods(&args)?;
+    let services = ranges::of_services(&args)?;
     std::fs::create_dir_all(&args.data_dir)
         .with_context(|| format!("cannot make the data directory {}", args.data_dir.display()))?;
     let listener = listen::listen(args.bind).await?;
@@ -35,16 +36,14 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     let config = Config {
         advertise: advertise.clone(),
         advertise_port: bound.port(),
-        dns_ip: args.service_cidr.hosts().nth(9),
-        service_cidrs: vec![args.service_cidr],
+        dns_ip: services.first().and_then(|range| range.hosts().nth(9)),
+        service_cidrs: services,
         bootstrap_token: args.bootstrap_token.clone(),
         service_account_keys: args.service_account_key_file.iter().map(|file| key(file)).collect::<Result<_, _>>()?,
         audit: audit::config(&args.audit)?,
         ..Config::default()
     };
-    let service_ip = config
-        .kubernetes_service_ip()
-        .with_context(|| format!("--service-cidr {} holds no address", args.service_cidr))?;
+    let service_ip = config.kubernetes_service_ip().context("the range of --service-cidr holds no address")?;
     let extra = own.iter().chain(&args.vip).map(IpAddr::to_string).chain([advertise, bound.ip().to_string()]);
     let names = ServingNames::new(&config.dns_domain, service_ip, extra);
     // Before the authority, whose absence tells a new cluster.
@@ -75,7 +74,7 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
     let compaction = tokio::spawn(compact_periodically(store, KEPT_HISTORY));
     let components = {
         let sole = args.etcd.is_empty();
-        Components::new(args.pod_cidr, node_mask, components::identity(bound, sole), sole)
+        Components::new(pods, components::identity(bound, sole), sole)
     };
     let vip = (!args.vip.is_empty()).then(|| Vip { addresses: args.vip.clone(), file: args.vip_file.clone() });
     let renewal = Renewal { names, kubeconfig, url };

@@ -50,6 +50,26 @@ async fn nodes_get_their_own_pod_ranges() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_of_a_dual_stack_cluster_get_a_range_of_each_family() {
+    let dual = ["--pod-cidr", "10.244.0.0/16,fd00:10:244::/56", "--service-cidr", "10.96.0.0/16,fd00:10:96::/112"];
+    let plane = ControlPlane::start_with(|_| dual.map(str::to_owned).to_vec()).await;
+    let _nodes = Nodes::start(plane.client().await, &["n1", "n2"]).await;
+    eventually("two ranges of each family", || async {
+        let ranges = plane.kubectl("get nodes -o jsonpath={.items[*].spec.podCIDRs[*]}");
+        let mut distinct: Vec<&str> = ranges.split_whitespace().collect();
+        distinct.sort_unstable();
+        let wanted = ["10.244.0.0/24", "10.244.1.0/24", "fd00:10:244:1::/64", "fd00:10:244::/64"];
+        if distinct == wanted { Ok(()) } else { Err(ranges) }
+    })
+    .await;
+    let first = plane.kubectl("get node n1 -o jsonpath={.spec.podCIDR},{.spec.podCIDRs[1]}");
+    assert!(first.starts_with("10.244.") && first.contains(",fd00:10:244:"), "{first}");
+    plane.shows("servicecidr kubernetes", ".spec.cidrs[*]", "10.96.0.0/16 fd00:10:96::/112").await;
+    plane.shows("service kubernetes", ".spec.clusterIPs[*]", "10.96.0.1").await;
+    plane.shows("service kube-dns -n kube-system", ".spec.clusterIPs[*]", "10.96.0.10").await;
+}
+
 fn request(plane: &ControlPlane, name: &str, signer: &str, usage: &str, sans: Vec<String>) {
     let mut params = CertificateParams::new(sans).expect("names");
     params.distinguished_name.push(DnType::OrganizationName, "system:nodes");

@@ -36,7 +36,7 @@ pub async fn run(config: MachineConfig, shims: Starter) -> anyhow::Result<()> {
         let _ = cri_stopped.await;
     }));
     let (tell_cidr, pod_cidr) = watch::channel(None);
-    tasks.spawn(network::configure(pod_cidr, config.cluster.pod_cidr.into()));
+    tasks.spawn(network::configure(pod_cidr, config.cluster.pod_cidr.all()));
 
     let node = node(config, options, tell_cidr, shutdown, tasks);
     tokio::pin!(node, cri, signals);
@@ -75,8 +75,9 @@ async fn node(
         _ = stopping.wait_for(|stop| *stop) => return Ok(()),
     };
     let client = session.client.clone();
-    let node_ips: Vec<_> = rk_kubelet::node_ip(&options, &session).into_iter().collect();
-    let proxy = settings::proxy(&config, &options.node_name, node_ips);
+    let mut options = options;
+    options.node_ips = rk_kubelet::node_ips(&options, &session).await;
+    let proxy = settings::proxy(&config, &options.node_name, options.node_ips.clone());
     let dns = settings::dns(&config);
     if options.control_plane {
         tasks.spawn(role::keep(client.clone(), options.node_name.clone()));

@@ -19,14 +19,23 @@ const CONF_DIR: &str = "/etc/cni/net.d";
 const RESYNC: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Writes the CNI configuration whenever the node's pod CIDR becomes known or changes. Runs for ever.
-pub async fn configure(mut pod_cidr: watch::Receiver<Option<String>>, cluster: IpNet) {
+/// The pod CIDRs of a text that has commas between them. A family that the cluster of this machine's config does not have is left out
+/// beside one that it has.
+fn ranges(text: &str, cluster: &[IpNet]) -> Result<Vec<IpNet>, ipnet::AddrParseError> {
+    let all: Vec<IpNet> = text.split(',').map(str::parse).collect::<Result<_, _>>()?;
+    let known = |own: &&IpNet| cluster.iter().any(|of| of.addr().is_ipv4() == own.addr().is_ipv4());
+    let of_cluster: Vec<IpNet> = all.iter().filter(known).copied().collect();
+    Ok(if of_cluster.is_empty() { all } else { of_cluster })
+}
+
+/// Writes the CNI configuration whenever the node's pod CIDRs become known or change; `cluster` are the ranges of all pods. Runs for ever.
+pub async fn configure(mut pod_cidr: watch::Receiver<Option<String>>, cluster: Vec<IpNet>) {
     loop {
         let known = pod_cidr.borrow_and_update().clone();
         if let Some(text) = known {
-            match text.parse::<IpNet>() {
-                Ok(cidr) => match rk_cni::write_default_conflist(Path::new(CONF_DIR), &[cidr], &[cluster]) {
-                    Ok(true) => tracing::info!(%cidr, "the CNI configuration was written"),
+            match ranges(&text, &cluster) {
+                Ok(cidrs) => match rk_cni::write_default_conflist(Path::new(CONF_DIR), &cidrs, &cluster) {
+                    Ok(true) => tracing::info!(cidr = %text, "the CNI configuration was written"),
                     Ok(false) => tracing::debug!("the CNI configuration stays as it is"),
                     Err(error) => {
                         tracing::error!("writing the CNI configuration: {error}");
@@ -114,7 +123,21 @@ pub async fn route(client: Client, own: String) {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::NodeAddress;
+
     use super::*;
+
+    #[test]
+    fn a_node_s_pod_cidrs_are_read_in_their_order() {
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let cluster = [net("10.244.0.0/16"), net("fd00:10:244::/56")];
+        let both = "10.244.1.0/24,fd00:10:244:1::/64";
+        assert_eq!(ranges("10.244.1.0/24", &cluster), Ok(vec![net("10.244.1.0/24")]));
+        assert_eq!(ranges(both, &cluster), Ok(vec![net("10.244.1.0/24"), net("fd00:10:244:1::/64")]));
+        assert_eq!(ranges(both, &cluster[..1]), Ok(vec![net("10.244.1.0/24")]), "the config is of one family");
+        assert_eq!(ranges("fd00:10:244:1::/64", &cluster[..1]), Ok(vec![net("fd00:10:244:1::/64")]));
+        assert!(ranges("10.244.1.0/24,", &cluster).is_err());
+    }
 
     #[test]
     fn a_route_needs_a_cidr_and_an_address_of_its_family() {
@@ -126,6 +149,11 @@ mod tests {
             pod_routes(&full),
             [PodRoute { node_ip: "192.168.0.1".parse().unwrap(), pod_cidr: "10.244.1.0/24".parse().unwrap() }]
         );
+        let mut dual = full.clone();
+        let six = NodeAddress { type_: "InternalIP".into(), address: "fd00:77::1".into() };
+        dual.status.as_mut().and_then(|status| status.addresses.as_mut()).unwrap().push(six);
+        let second = PodRoute { node_ip: "fd00:77::1".parse().unwrap(), pod_cidr: "fd00::/64".parse().unwrap() };
+        assert_eq!(pod_routes(&dual), [pod_routes(&full)[0], second]);
         assert!(pod_routes(&node(r#"{"spec":{"podCIDR":"10.244.1.0/24"}}"#)).is_empty());
     }
 }

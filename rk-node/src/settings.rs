@@ -31,7 +31,8 @@ pub fn kubelet(config: &MachineConfig) -> Options {
         domain: config.cluster.dns_domain.clone(),
     };
     let mut options = Options::new(node_name(config), cluster);
-    options.node_ip = config.kubelet.node_ip;
+    options.node_ips = config.kubelet.node_ip.map(|ips| ips.all()).unwrap_or_default();
+    options.dual_stack = config.cluster.pod_cidr.v6.is_some();
     options.shared_addresses = config.network.vips();
     options.control_plane = control_plane;
     options.labels = config.kubelet.labels.clone().into_iter().collect::<BTreeMap<_, _>>();
@@ -138,7 +139,7 @@ pub fn proxy(config: &MachineConfig, node: &str, node_ips: Vec<IpAddr>) -> rk_pr
         node_name: node.to_owned(),
         zone: config.kubelet.labels.get("topology.kubernetes.io/zone").cloned(),
         node_ips,
-        pod_cidrs: vec![config.cluster.pod_cidr.into()],
+        pod_cidrs: config.cluster.pod_cidr.all(),
         skip: vec![IpAddr::V4(config.cluster.dns_ip)],
     }
 }
@@ -172,6 +173,8 @@ mod tests {
         assert_eq!(options.cluster.endpoint, "https://127.0.0.1:6443");
         assert_eq!(options.taints.first().map(|t| (t.effect.as_str(), t.value.clone())), Some(("NoExecute", None)));
         assert_eq!(options.cluster.ca_file, Some(PathBuf::from(OWN_CA)));
+        assert!(options.node_ips.is_empty() && !options.dual_stack);
+        assert_eq!(proxy(&config, "cp-1", Vec::new()).pod_cidrs.len(), 1);
         let reserve = images(&config, &options).reserve;
         assert_eq!(reserve.bytes, [rk_images::Part::Share(1000), rk_images::Part::Share(1500)]);
         assert_eq!(reserve.inodes, [rk_images::Part::Share(500); 2]);
@@ -186,5 +189,18 @@ mod tests {
         assert!(images(&config, &options).client_certificates.is_empty(), "what cannot be read is left out");
         config.registries.credential_providers = serde_json::json!({"kind": "CredentialProviderConfig"});
         assert!(kubelet(&config).faults.iter().any(|fault| fault.starts_with("registries.credentialProviders: ")));
+    }
+
+    #[test]
+    fn a_dual_stack_config_is_one_for_every_part() {
+        let mut config = MachineConfig::default();
+        config.cluster.pod_cidr = "10.244.0.0/16,fd00:10:244::/56".parse().unwrap();
+        config.kubelet.node_ip = "192.168.77.11,fd00:77::11".parse().ok();
+        let options = kubelet(&config);
+        assert!(options.dual_stack);
+        let texts = |list: &[IpAddr]| list.iter().map(IpAddr::to_string).collect::<Vec<_>>();
+        assert_eq!(texts(&options.node_ips), ["192.168.77.11", "fd00:77::11"]);
+        let proxy = proxy(&config, "n", options.node_ips.clone());
+        assert_eq!((proxy.pod_cidrs.len(), proxy.node_ips), (2, options.node_ips));
     }
 }

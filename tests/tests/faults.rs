@@ -61,6 +61,7 @@ impl Worker {
             time_servers: Vec::new(),
             kubelet: serde_json::Value::Null,
             node_mask: None,
+            dual_stack: false,
             swap_mib: 0,
         };
         let yaml = machine_config(&plan, &around, shared.cluster.pki()).expect("config");

@@ -47,6 +47,7 @@ fn worker(dir: &Path, socket: PathBuf, pki: &Pki) -> Vm {
         time_servers: Vec::new(),
         kubelet: serde_json::Value::Null,
         node_mask: None,
+        dual_stack: false,
         swap_mib: 0,
     };
     let plan = NodePlan::of(1);

@@ -10,6 +10,7 @@
 mod accepted;
 mod diff;
 mod error;
+mod families;
 mod grace;
 mod merge;
 mod network;
@@ -23,6 +24,7 @@ mod source;
 mod types;
 mod upkeep;
 mod validate;
+mod validate_ranges;
 mod validate_vip;
 
 pub use accepted::{
@@ -31,6 +33,7 @@ pub use accepted::{
 };
 pub use diff::{Change, SECRETS, diff, redacted};
 pub use error::{ConfigError, FieldError};
+pub use families::{FamilyError, NodeIps, Ranges};
 pub use grace::go_duration;
 pub use merge::merge_patch;
 pub use network::{BondMode, Interface, LinkMatch, Network, Ntp, Route, Virtual};

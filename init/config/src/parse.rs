@@ -22,6 +22,11 @@ pub(crate) const MAX_ENTRIES: usize = 256;
 const MAX_STATIC_PODS: usize = 32;
 
 pub(crate) const ADDRESS: &str = "an IP address";
+const NODE_ADDRESSES: &str = "an IP address, or an IPv4 address and an IPv6 one such as 192.168.77.11,fd00:77::11";
+const POD_RANGES: &str =
+    "an IPv4 range such as 10.244.0.0/16, or one with an IPv6 range such as 10.244.0.0/16,fd00:10:244::/56";
+const SERVICE_RANGES: &str =
+    "an IPv4 range such as 10.96.0.0/16, or one with an IPv6 range such as 10.96.0.0/16,fd00:10:96::/112";
 
 /// An accepted config and what was odd about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,10 +132,8 @@ fn cluster(mut s: Section, out: &mut Findings) -> Cluster {
         endpoint: s.string("endpoint", out),
         token: s.string("token", out),
         ca_hash: s.string("caHash", out),
-        pod_cidr: s.parsed("podCIDR", "an IPv4 range such as 10.244.0.0/16", out).unwrap_or(default.pod_cidr),
-        service_cidr: s
-            .parsed("serviceCIDR", "an IPv4 range such as 10.96.0.0/16", out)
-            .unwrap_or(default.service_cidr),
+        pod_cidr: s.parsed("podCIDR", POD_RANGES, out).unwrap_or(default.pod_cidr),
+        service_cidr: s.parsed("serviceCIDR", SERVICE_RANGES, out).unwrap_or(default.service_cidr),
         dns_domain: s.string("dnsDomain", out).unwrap_or(default.dns_domain),
         dns_ip: s.parsed("dnsIP", "an IPv4 address", out).unwrap_or(default.dns_ip),
     };
@@ -141,7 +144,7 @@ fn cluster(mut s: Section, out: &mut Findings) -> Cluster {
 fn kubelet(mut s: Section, out: &mut Findings) -> Kubelet {
     let default = Kubelet::default();
     let mut kubelet = Kubelet {
-        node_ip: s.parsed("nodeIP", ADDRESS, out),
+        node_ip: s.parsed("nodeIP", NODE_ADDRESSES, out),
         labels: Default::default(),
         taints: s.sections("taints", MAX_ENTRIES, out).into_iter().filter_map(|t| taint(t, out)).collect(),
         max_pods: s.number("maxPods", 1, 1000, out).unwrap_or(default.max_pods),

@@ -29,6 +29,8 @@ pub(crate) fn control_plane(mut s: Section, out: &mut Findings) -> ControlPlane 
         audit: s.section("audit", out).map(|section| audit(section, out)),
         // A longer mask leaves no address for a pod beside the network's, the bridge's and the broadcast.
         node_cidr_mask_size: s.number("nodeCIDRMaskSize", 1, 29, out),
+        // The same of IPv6, which has no broadcast.
+        node_cidr_mask_size_ipv6: s.number("nodeCIDRMaskSizeIPv6", 1, 126, out),
     };
     s.finish(out);
     control_plane

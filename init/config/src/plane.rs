@@ -79,6 +79,8 @@ impl Default for Audit {
 
 /// Prefix length of a node's range of pods where nothing else is said; the default of upstream's controller manager.
 const NODE_CIDR_MASK_SIZE: u32 = 24;
+/// The same of IPv6.
+const NODE_CIDR_MASK_SIZE_IPV6: u32 = 64;
 /// How many bits longer a node's range is than the range of all pods at most: upstream's bound, 65536 nodes.
 pub(crate) const MOST_NODE_BITS: u32 = 16;
 
@@ -114,6 +116,9 @@ pub struct ControlPlane {
     /// Prefix length of the range of pods that each node gets, 24 when absent.
     #[serde(rename = "nodeCIDRMaskSize", skip_serializing_if = "Option::is_none")]
     pub node_cidr_mask_size: Option<u32>,
+    /// Prefix length of the IPv6 range of pods that each node gets, 64 when absent; dual-stack clusters only.
+    #[serde(rename = "nodeCIDRMaskSizeIPv6", skip_serializing_if = "Option::is_none")]
+    pub node_cidr_mask_size_ipv6: Option<u32>,
 }
 
 impl std::fmt::Debug for ControlPlane {
@@ -129,6 +134,7 @@ impl std::fmt::Debug for ControlPlane {
             .field("etcd", &self.etcd)
             .field("audit", &self.audit)
             .field("node_cidr_mask_size", &self.node_cidr_mask_size)
+            .field("node_cidr_mask_size_ipv6", &self.node_cidr_mask_size_ipv6)
             .finish()
     }
 }
@@ -137,6 +143,11 @@ impl ControlPlane {
     /// Prefix length of the range of pods that each node gets.
     pub fn node_mask(&self) -> u32 {
         self.node_cidr_mask_size.unwrap_or(NODE_CIDR_MASK_SIZE)
+    }
+
+    /// Prefix length of the IPv6 range of pods that each node of a dual-stack cluster gets.
+    pub fn node_mask_ipv6(&self) -> u32 {
+        self.node_cidr_mask_size_ipv6.unwrap_or(NODE_CIDR_MASK_SIZE_IPV6)
     }
 }
 
@@ -152,6 +163,7 @@ impl Default for ControlPlane {
             etcd: None,
             audit: None,
             node_cidr_mask_size: None,
+            node_cidr_mask_size_ipv6: None,
         }
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! They serialize to the very YAML that [`crate::parse`] reads: absent and default values are left out.
 
+use crate::families::{NodeIps, Ranges};
 use crate::network::Network;
 use crate::plane::{ControlPlane, MachineApi};
 use crate::upkeep::{Disks, Logging, Metrics, Upgrade};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 /// The `apiVersion` that this crate reads and writes.
 pub const API_VERSION: &str = "rk.dev/v1alpha1";
@@ -102,15 +103,15 @@ pub struct Cluster {
     /// `sha256:` and the hex digest of the CA's SubjectPublicKeyInfo.
     #[serde(rename = "caHash", skip_serializing_if = "Option::is_none")]
     pub ca_hash: Option<String>,
-    /// Range of all pods.
+    /// Range of all pods, in a dual-stack cluster one of each family.
     #[serde(rename = "podCIDR")]
-    pub pod_cidr: Ipv4Net,
-    /// Range of all Services.
+    pub pod_cidr: Ranges,
+    /// Range of all Services, in a dual-stack cluster one of each family.
     #[serde(rename = "serviceCIDR")]
-    pub service_cidr: Ipv4Net,
+    pub service_cidr: Ranges,
     /// Domain of cluster DNS.
     pub dns_domain: String,
-    /// Address of cluster DNS, within the service range.
+    /// Address of cluster DNS, within the service range; of IPv4 in a dual-stack cluster too, where it tells addresses of both families.
     #[serde(rename = "dnsIP")]
     pub dns_ip: Ipv4Addr,
 }
@@ -138,8 +139,8 @@ impl Default for Cluster {
             endpoint: None,
             token: None,
             ca_hash: None,
-            pod_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16),
-            service_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16),
+            pod_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16).into(),
+            service_cidr: Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16).into(),
             dns_domain: "cluster.local".to_owned(),
             dns_ip: Ipv4Addr::new(10, 96, 0, 10),
         }
@@ -173,9 +174,9 @@ pub struct Taint {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Kubelet {
-    /// The node's InternalIP; default: the address that routes to the endpoint.
+    /// The node's InternalIPs; default: the address that routes to the endpoint, in a dual-stack cluster one of the other family beside it.
     #[serde(rename = "nodeIP", skip_serializing_if = "Option::is_none")]
-    pub node_ip: Option<IpAddr>,
+    pub node_ip: Option<NodeIps>,
     /// Labels that the node registers with.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,

@@ -1,10 +1,9 @@
 //! What each field must satisfy beyond its type. Findings carry the path an operator wrote.
 
 use crate::network::Network;
-use crate::plane::MOST_NODE_BITS;
 use crate::reader::{Findings, quote};
 use crate::types::{Cluster, MachineConfig, Role};
-use crate::validate_vip;
+use crate::{validate_ranges, validate_vip};
 
 /// Checks a config that has been read field by field. What a role demands is checked when the role is known.
 pub(crate) fn machine(config: &MachineConfig, role_known: bool, out: &mut Findings) {
@@ -19,7 +18,7 @@ pub(crate) fn machine(config: &MachineConfig, role_known: bool, out: &mut Findin
     network(&config.network, out);
     validate_vip::vips(config, role_known, out);
     cluster(&config.cluster, out);
-    node_ranges(config, out);
+    validate_ranges::ranges(config, out);
     if let Some(advertise) = config.control_plane.as_ref().and_then(|c| c.advertise.as_ref()) {
         host("controlPlane.advertise", advertise, out);
     }
@@ -111,35 +110,6 @@ fn cluster(cluster: &Cluster, out: &mut Findings) {
     }
     if !is_dns_subdomain(&cluster.dns_domain) {
         out.refuse("cluster.dnsDomain", format!("must be a DNS name, not {}", quote(&cluster.dns_domain)));
-    }
-    for (path, range) in [("cluster.podCIDR", cluster.pod_cidr), ("cluster.serviceCIDR", cluster.service_cidr)] {
-        if range.addr() != range.network() {
-            out.refuse(path, format!("has host bits set; did you mean {}?", range.trunc()));
-        }
-    }
-    if cluster.service_cidr.prefix_len() > 28 {
-        out.refuse("cluster.serviceCIDR", "must be /28 or larger");
-    }
-    if cluster.pod_cidr.contains(&cluster.service_cidr) || cluster.service_cidr.contains(&cluster.pod_cidr) {
-        out.refuse("cluster.serviceCIDR", "overlaps with cluster.podCIDR");
-    }
-    if !cluster.service_cidr.contains(&cluster.dns_ip) {
-        out.refuse(
-            "cluster.dnsIP",
-            format!("{} is not within cluster.serviceCIDR {}", cluster.dns_ip, cluster.service_cidr),
-        );
-    }
-}
-
-/// Every node gets its part of the range of all pods. How large a part, only control planes say.
-fn node_ranges(config: &MachineConfig, out: &mut Findings) {
-    let Some(plane) = &config.control_plane else { return };
-    let (all, mask) = (u32::from(config.cluster.pod_cidr.prefix_len()), plane.node_mask());
-    if mask < all {
-        out.refuse("cluster.podCIDR", format!("must be /{mask} or larger: every node gets a /{mask} of it"));
-    } else if mask > all + MOST_NODE_BITS {
-        let reason = format!("must be at most {MOST_NODE_BITS} more than the /{all} of cluster.podCIDR, not {mask}");
-        out.refuse("controlPlane.nodeCIDRMaskSize", reason);
     }
 }
 

@@ -32,14 +32,13 @@ fn why_not(config: &MachineConfig, entry: usize, vip: IpAddr) -> Option<String> 
     {
         return Some(format!("is an address of this machine alone by network.interfaces[{owner}]; take a free one"));
     }
-    if config.kubelet.node_ip == Some(vip) {
+    if config.kubelet.node_ip.is_some_and(|ips| ips.all().contains(&vip)) {
         return Some("is kubelet.nodeIP, which is this machine's alone; take a free address".to_owned());
     }
     if network.interfaces.iter().take(entry).any(|before| before.vip == Some(vip)) {
         return Some("is on an entry before; an address is on one link".to_owned());
     }
-    let IpAddr::V4(v4) = vip else { return None };
     let ranges = [("cluster.podCIDR", cluster.pod_cidr), ("cluster.serviceCIDR", cluster.service_cidr)];
-    let taken = ranges.into_iter().find(|(_, range)| range.contains(&v4));
+    let taken = ranges.into_iter().find_map(|(name, ranges)| Some((name, ranges.of(vip)?)));
     taken.map(|(name, range)| format!("is within {name} {range}; take an address of the machines' network"))
 }

@@ -77,6 +77,91 @@ fn nodes_get_parts_of_the_range_of_pods_that_fit_it() {
 }
 
 #[test]
+fn a_dual_stack_cluster_has_a_range_of_each_family() {
+    let with = |pods: &str, services: &str, more: &str| {
+        let cluster = format!("cluster: {{podCIDR: '{pods}', serviceCIDR: '{services}'}}\n");
+        plane(&format!("{cluster}controlPlane: {{{more}}}\nkubelet: {{nodeIP: '10.0.0.5,fd00:77::5'}}\n"))
+    };
+    let (pods, services) = ("10.244.0.0/16,fd00:10:244::/56", "10.96.0.0/16,fd00:10:96::/112");
+    let config = parse(&with(pods, services, "nodeCIDRMaskSizeIPv6: 72")).unwrap().config;
+    assert_eq!(
+        (config.cluster.pod_cidr.to_string(), config.cluster.service_cidr.to_string()),
+        (pods.into(), services.into())
+    );
+    assert_eq!(config.kubelet.node_ip.unwrap().to_string(), "10.0.0.5,fd00:77::5");
+    assert_eq!(config.control_plane.as_ref().unwrap().node_mask_ipv6(), 72);
+    assert_eq!(parse(&to_yaml(&config).unwrap()).unwrap().config, config, "round trip");
+    let config = parse(&with(pods, "10.96.0.0/16", "")).unwrap().config;
+    assert_eq!(config.control_plane.unwrap().node_mask_ipv6(), 64);
+    let (of_pods, of_services) =
+        ("cluster.podCIDR: must be an IPv4 range", "cluster.serviceCIDR: must be an IPv4 range");
+    for (pods, services, more, refused) in [
+        ("fd00:10:244::/56", services, "", of_pods),
+        ("fd00:10:244::/56,10.244.0.0/16", services, "", of_pods),
+        ("10.244.0.0/16,10.245.0.0/16", "10.96.0.0/16", "", of_pods),
+        (pods, "fd00:10:96::/112", "", of_services),
+        (
+            "10.244.0.0/16",
+            services,
+            "",
+            "cluster.serviceCIDR: has an IPv6 range, and cluster.podCIDR has none; a dual-stack cluster needs both",
+        ),
+        (
+            "10.244.0.0/16,fd00:10:244::1/56",
+            services,
+            "",
+            "cluster.podCIDR: has host bits set; did you mean fd00:10:244::/56?",
+        ),
+        (
+            "10.244.0.0/16,fe80::/56",
+            services,
+            "",
+            "cluster.podCIDR: fe80::/56 is no range of addresses that hosts can have",
+        ),
+        (pods, "10.96.0.0/16,fd00:10:244:7::/112", "", "cluster.serviceCIDR: overlaps with cluster.podCIDR"),
+        (
+            pods,
+            "10.96.0.0/16,fd00:10:96::/56",
+            "",
+            "cluster.serviceCIDR: fd00:10:96::/56 is too large; for 128-bit addresses, the mask must be >= 64",
+        ),
+        (
+            pods,
+            "10.96.0.0/16,fd00:10:96::/126",
+            "",
+            "cluster.serviceCIDR: must be /124 or larger where it is of IPv6, not fd00:10:96::/126",
+        ),
+        (
+            "10.244.0.0/16,fd00:10:244::/72",
+            services,
+            "",
+            "cluster.podCIDR: must be /64 or larger: every node gets a /64 of it",
+        ),
+        (
+            "10.244.0.0/16,fd00:10::/40",
+            services,
+            "",
+            "controlPlane.nodeCIDRMaskSizeIPv6: must be at most 16 more than the /40 of cluster.podCIDR, not 64",
+        ),
+        (
+            "10.244.0.0/16",
+            "10.96.0.0/16",
+            "nodeCIDRMaskSizeIPv6: 64",
+            "controlPlane.nodeCIDRMaskSizeIPv6: is for a cluster.podCIDR that has an IPv6 range; remove it or add one",
+        ),
+    ] {
+        let seen = refusals(&with(pods, services, more));
+        assert!(seen.iter().any(|line| line.starts_with(refused)), "{pods} {services}: {seen:?}");
+    }
+    let turned = with(pods, services, "").replace("10.0.0.5,fd00:77::5", "fd00:77::5,10.0.0.5");
+    assert!(refusals(&turned)[0].starts_with("kubelet.nodeIP: must be an IP address, or"), "{:?}", refusals(&turned));
+    let vip = plane(&format!(
+        "cluster: {{podCIDR: '{pods}', serviceCIDR: '{services}'}}\nnetwork: {{interfaces: [{{match: {{name: a}}, vip: 'fd00:10:96::9'}}]}}\n"
+    ));
+    assert!(refusals(&vip)[0].contains("is within cluster.serviceCIDR fd00:10:96::/112"), "{:?}", refusals(&vip));
+}
+
+#[test]
 fn an_etcd_is_named_by_its_members_and_its_certificates_come_whole() {
     let pem = |label: &str| format!("\"-----BEGIN {label}-----\\nAAAA\\n-----END {label}-----\\n\"");
     let (certificate, key) = (pem("CERTIFICATE"), pem("PRIVATE KEY"));

@@ -2,7 +2,7 @@
 
 use crate::{Error, Result};
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,8 @@ const MAX_SOCKET_DIR: usize = 107 - 32;
 pub struct Address {
     /// On the network between the nodes.
     pub ip: Ipv4Addr,
+    /// There too, in a dual-stack cluster; its last digits read as those of `ip`.
+    pub ipv6: Ipv6Addr,
     /// Card on that network.
     pub mac: String,
     /// Card of the uplink.
@@ -25,9 +27,16 @@ pub fn address_of(index: u8) -> Address {
     let host = 10 + index;
     Address {
         ip: Ipv4Addr::new(192, 168, 77, host),
+        ipv6: Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, digits(host)),
         mac: format!("52:54:00:77:01:{host:02x}"),
         uplink_mac: format!("52:54:00:77:00:{host:02x}"),
     }
+}
+
+/// The number whose hexadecimal digits are the decimal ones of `number`.
+fn digits(number: u8) -> u16 {
+    let number = u16::from(number);
+    ((number / 100) << 8) | (((number / 10) % 10) << 4) | (number % 10)
 }
 
 /// Empties the folder of a cluster.
@@ -62,6 +71,8 @@ mod tests {
     fn addresses_differ_by_node_and_by_network() {
         let (a, b) = (address_of(0), address_of(1));
         assert_eq!((a.ip.to_string().as_str(), b.ip.to_string().as_str()), ("192.168.77.10", "192.168.77.11"));
+        assert_eq!(address_of(115).ipv6.to_string(), "fd00:77::125");
+        assert_eq!((a.ipv6.to_string().as_str(), b.ipv6.to_string().as_str()), ("fd00:77::10", "fd00:77::11"));
         let macs = [&a.mac, &a.uplink_mac, &b.mac, &b.uplink_mac];
         assert_eq!(macs.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
     }

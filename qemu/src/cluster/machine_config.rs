@@ -3,15 +3,17 @@
 use super::layout::{Address, address_of};
 use crate::pki::Pki;
 use crate::{Error, Result};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rk_config::{
-    CertificateAuthority, ControlPlane, Interface, LinkMatch, MachineConfig, Mirror, Network, Ntp, Registries, Role,
-    Taint, TaintEffect,
+    CertificateAuthority, ControlPlane, Interface, LinkMatch, MachineConfig, Mirror, Network, NodeIps, Ntp, Registries,
+    Role, Taint, TaintEffect,
 };
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Prefix of the network between the nodes.
 const PREFIX: u8 = 24;
+/// The same of IPv6.
+const PREFIX_IPV6: u8 = 64;
 
 /// One node to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub struct Surroundings {
     pub kubelet: serde_json::Value,
     /// Prefix length of each node's range of pods; the default when absent.
     pub node_mask: Option<u32>,
+    /// Whether nodes, pods and Services have IPv6 addresses beside those of IPv4.
+    pub dual_stack: bool,
     /// Swap of every node in MiB; none when zero.
     pub swap_mib: u32,
 }
@@ -58,7 +62,7 @@ pub struct Surroundings {
 pub fn machine_config(plan: &NodePlan, around: &Surroundings, pki: &Pki) -> Result<String> {
     let mut config = MachineConfig { role: plan.role, hostname: Some(plan.name.clone()), ..MachineConfig::default() };
     config.network = Network {
-        interfaces: interfaces(&plan.address),
+        interfaces: interfaces(&plan.address, around.dual_stack),
         ntp: Ntp {
             enabled: !around.time_servers.is_empty(),
             servers: around.time_servers.iter().map(Ipv4Addr::to_string).collect(),
@@ -71,7 +75,13 @@ pub fn machine_config(plan: &NodePlan, around: &Surroundings, pki: &Pki) -> Resu
     config.cluster.ca_hash = Some(pki.ca_hash.clone());
     config.kubelet.config = around.kubelet.clone();
     config.disks.swap_mib = around.swap_mib;
-    config.kubelet.node_ip = Some(IpAddr::V4(plan.address.ip));
+    let second = around.dual_stack.then_some(plan.address.ipv6);
+    config.kubelet.node_ip = Some(NodeIps { primary: IpAddr::V4(plan.address.ip), secondary: second });
+    if around.dual_stack {
+        config.cluster.pod_cidr.v6 = Some(Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 0), 56));
+        config.cluster.service_cidr.v6 =
+            Some(Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x10, 0x96, 0, 0, 0, 0, 0), 112));
+    }
     // Nobody waits half a minute for machines that are about to be thrown away.
     config.kubelet.shutdown_grace_period_seconds = 5;
     let mirror = Mirror { matches: "*".into(), endpoints: vec![around.registry.clone()], include_host: true };
@@ -94,12 +104,15 @@ pub fn machine_config(plan: &NodePlan, around: &Surroundings, pki: &Pki) -> Resu
     }
 }
 
-fn interfaces(address: &Address) -> Vec<Interface> {
+fn interfaces(address: &Address, dual_stack: bool) -> Vec<Interface> {
     let by_mac = |mac: &str| LinkMatch { mac: Some(mac.to_owned()), ..LinkMatch::default() };
-    let between = Ipv4Net::new_assert(address.ip, PREFIX);
+    let mut between = vec![IpNet::V4(Ipv4Net::new_assert(address.ip, PREFIX))];
+    if dual_stack {
+        between.push(IpNet::V6(Ipv6Net::new_assert(address.ipv6, PREFIX_IPV6)));
+    }
     vec![
         Interface { matches: by_mac(&address.uplink_mac), dhcp: true, ..Interface::default() },
-        Interface { matches: by_mac(&address.mac), addresses: vec![IpNet::V4(between)], ..Interface::default() },
+        Interface { matches: by_mac(&address.mac), addresses: between, ..Interface::default() },
     ]
 }
 
@@ -108,6 +121,10 @@ mod tests {
     use super::*;
 
     fn yaml(index: u8) -> String {
+        yaml_of(index, false)
+    }
+
+    fn yaml_of(index: u8, dual_stack: bool) -> String {
         let around = Surroundings {
             cluster: "rk".into(),
             control_plane: Ipv4Addr::new(192, 168, 77, 10),
@@ -115,6 +132,7 @@ mod tests {
             time_servers: Vec::new(),
             kubelet: serde_json::json!({"maxPods": 20}),
             node_mask: Some(22),
+            dual_stack,
             swap_mib: 0,
         };
         machine_config(&NodePlan::of(index), &around, &Pki::generate().expect("pki")).expect("config")
@@ -125,5 +143,15 @@ mod tests {
         assert!(yaml(0).contains("PRIVATE KEY") && yaml(0).contains("role: control-plane"));
         assert!(yaml(0).contains("nodeCIDRMaskSize: 22") && !yaml(1).contains("nodeCIDRMaskSize"));
         assert!(!yaml(1).contains("PRIVATE KEY") && yaml(1).contains("worker-1"));
+    }
+
+    #[test]
+    fn a_dual_stack_node_has_addresses_of_both_families() {
+        let yaml = yaml_of(1, true);
+        for part in
+            ["192.168.77.11,fd00:77::11", "fd00:77::11/64", "10.244.0.0/16,fd00:10:244::/56", "fd00:10:96::/112"]
+        {
+            assert!(yaml.contains(part), "{part} is not in\n{yaml}");
+        }
     }
 }

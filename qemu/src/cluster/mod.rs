@@ -72,6 +72,7 @@ impl Cluster {
             time_servers: spec.time_servers.clone(),
             kubelet: spec.kubelet.clone(),
             node_mask: spec.node_mask,
+            dual_stack: spec.dual_stack,
             swap_mib: spec.swap_mib,
         };
         let mut nodes = Vec::new();

@@ -39,6 +39,8 @@ pub struct ClusterSpec {
     pub kubelet: serde_json::Value,
     /// Prefix length of each node's range of pods; the default when absent.
     pub node_mask: Option<u32>,
+    /// Whether nodes, pods and Services have IPv6 addresses beside those of IPv4.
+    pub dual_stack: bool,
     /// Swap of every node in MiB, on its data disk; none when zero.
     pub swap_mib: u32,
 }
@@ -61,6 +63,7 @@ impl ClusterSpec {
             api_port: None,
             kubelet: serde_json::Value::Null,
             node_mask: None,
+            dual_stack: false,
             swap_mib: 0,
         }
     }

@@ -19,6 +19,15 @@ pub struct Authority {
     pub key: String,
 }
 
+/// A range that every node gets a part of for its pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PodRange {
+    /// The whole.
+    pub range: ipnet::IpNet,
+    /// Prefix length of one node's part, not below that of the whole.
+    pub mask: u8,
+}
+
 /// Settings of the controllers.
 #[derive(Clone)]
 pub struct Config {
@@ -26,10 +35,8 @@ pub struct Config {
     pub authority: Option<Authority>,
     /// PEM bundle published to every namespace as `kube-root-ca.crt`.
     pub root_ca: String,
-    /// Where nodes get their `podCIDR` from; `None` leaves that to someone else.
-    pub pod_cidr: Option<ipnet::IpNet>,
-    /// Prefix length of one node's range.
-    pub node_mask: u8,
+    /// Where nodes get their `podCIDRs` from, the primary first, at most one of each family; none leaves that to someone else.
+    pub pod_ranges: Vec<PodRange>,
     /// How long a node may be silent before it counts as unreachable.
     pub node_grace: Duration,
     /// Finished pods kept before the oldest are removed.
@@ -38,8 +45,8 @@ pub struct Config {
 
 impl Config {
     /// Kubernetes' defaults.
-    pub fn new(authority: Option<Authority>, root_ca: String, pod_cidr: Option<ipnet::IpNet>) -> Self {
-        Self { authority, root_ca, pod_cidr, node_mask: 24, node_grace: Duration::from_secs(40), finished_pods: 12_500 }
+    pub fn new(authority: Option<Authority>, root_ca: String, pod_ranges: Vec<PodRange>) -> Self {
+        Self { authority, root_ca, pod_ranges, node_grace: Duration::from_secs(40), finished_pods: 12_500 }
     }
 }
 

@@ -40,5 +40,5 @@ mod tokens;
 mod ttl;
 mod volumes;
 
-pub use context::{Authority, Config};
+pub use context::{Authority, Config, PodRange};
 pub use run::run;

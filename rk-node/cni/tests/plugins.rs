@@ -8,8 +8,12 @@ use serde_json::{Value, json};
 
 /// The default of a node, with the test's own address store.
 fn conflist(host_dir: &std::path::Path) -> Value {
-    let mut list =
-        default_conflist(&["10.244.1.0/24".parse().expect("cidr")], &["10.244.0.0/16".parse().expect("cidr")]);
+    conflist_of(host_dir, &["10.244.1.0/24"], &["10.244.0.0/16"])
+}
+
+fn conflist_of(host_dir: &std::path::Path, node: &[&str], cluster: &[&str]) -> Value {
+    let cidrs = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("cidr")).collect::<Vec<_>>();
+    let mut list = default_conflist(&cidrs(node), &cidrs(cluster));
     list["plugins"][0]["ipam"]["dataDir"] = json!(host_dir);
     // Host ports are remembered by network below /run, which all these hosts share.
     list["name"] = json!(host_dir.file_name().expect("name").to_string_lossy().trim_start_matches('.'));
@@ -111,6 +115,61 @@ fn a_host_port_leads_into_the_pod_until_it_goes() {
 }
 
 #[test]
+fn pods_of_two_families_are_reached_by_both_at_once() {
+    let store = tempfile::tempdir().expect("tempdir");
+    let (node, cluster) = (["10.244.1.0/24", "fd00:10:244:1::/64"], ["10.244.0.0/16", "fd00:10:244::/56"]);
+    let host = Host::new(&conflist_of(store.path(), &node, &cluster), &ours());
+    let (host6, outside6) = ("2001:db8::1", "2001:db8::2");
+    host.netns.ip(&format!("addr add {host6}/64 dev up0 nodad"));
+    host.outside.ip(&format!("addr add {outside6}/64 dev up0 nodad"));
+    let (a, b) = (Netns::new("a"), Netns::new("b"));
+    let (to_a, mut to_b) = (attachment(&a), attachment(&b));
+    to_b.port_mappings =
+        vec![PortMapping { host_port: 8080, container_port: 80, protocol: "tcp".into(), host_ip: String::new() }];
+    let (first, second) = (to_a.clone(), to_b.clone());
+    let (ra, rb) = host.run(async move |runtime| {
+        (runtime.add(&first).await.expect("add a"), runtime.add(&second).await.expect("add b"))
+    });
+    let texts = |ips: Vec<std::net::IpAddr>| ips.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(texts(ra.pod_ips()), ["10.244.1.2", "fd00:10:244:1::2"]);
+    assert_eq!(texts(rb.pod_ips()), ["10.244.1.3", "fd00:10:244:1::3"]);
+    for seen in [&a, &host.netns].map(|of| of.output("-6 addr show scope global")) {
+        assert!(seen.contains("fd00:10:244:1::") && !seen.contains("tentative"), "{seen}");
+    }
+    assert!(a.output("-6 route").contains("default via fd00:10:244:1::1 dev eth0"), "{}", a.output("-6 route"));
+
+    for (to, wanted) in [("10.244.1.3:80", "10.244.1.2"), ("[fd00:10:244:1::3]:80", "fd00:10:244:1::2")] {
+        let server = b.serve(to);
+        assert_eq!(a.ask(to).as_deref(), Ok(wanted), "pod to pod, untranslated");
+        server.join().expect("server");
+    }
+    for (to, wanted) in [(format!("{OUTSIDE}:80"), HOST), (format!("[{outside6}]:80"), host6)] {
+        let server = host.outside.serve(&to);
+        assert_eq!(a.ask(&to).as_deref(), Ok(wanted), "the world sees the host's address");
+        server.join().expect("server");
+    }
+    for (at, to, wanted) in [
+        ("10.244.1.3:80", format!("{HOST}:8080"), OUTSIDE),
+        ("[fd00:10:244:1::3]:80", format!("[{host6}]:8080"), outside6),
+    ] {
+        let server = b.serve(at);
+        assert_eq!(host.outside.ask(&to).as_deref(), Ok(wanted), "a host port of each family");
+        server.join().expect("server");
+    }
+
+    host.run(async move |runtime| {
+        runtime.check(&to_a).await.expect("check");
+        runtime.del(&to_a).await.expect("del a");
+        runtime.del(&to_b).await.expect("del b");
+    });
+    let networks = std::fs::read_dir(store.path()).expect("store").flatten();
+    let files = networks.flat_map(|network| std::fs::read_dir(network.path()).expect("network").flatten());
+    let left: Vec<_> =
+        files.map(|file| file.file_name()).filter(|name| name.to_string_lossy().contains("::")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn attachments_of_vanished_pods_are_collected() {
     let store = tempfile::tempdir().expect("tempdir");
     let host = Host::new(&conflist(store.path()), &ours());
@@ -151,4 +210,17 @@ fn node_routes_follow_the_list_and_leave_others_alone() {
     let now = host.netns.output("route show proto 114");
     assert!(now.contains("10.244.2.0/24 via 192.0.2.22") && now.lines().count() == 1, "{now}");
     assert!(host.netns.output("route").contains("10.99.0.0/24"));
+
+    host.netns.ip("addr add 2001:db8::1/64 dev up0 nodad");
+    let third = vec![pod_route("10.244.2.0/24", "192.0.2.22"), pod_route("fd00:10:244:2::/64", "2001:db8::22")];
+    host.run(async move |_| routes::sync(&third).await.expect("sync"));
+    let six = host.netns.output("-6 route show proto 114");
+    assert!(six.contains("fd00:10:244:2::/64 via 2001:db8::22") && six.lines().count() == 1, "{six}");
+    let moved = vec![pod_route("fd00:10:244:2::/64", "2001:db8::23")];
+    host.run(async move |_| routes::sync(&moved).await.expect("sync"));
+    let six = host.netns.output("-6 route show proto 114");
+    assert!(six.contains("via 2001:db8::23") && six.lines().count() == 1, "{six}");
+    host.run(async move |_| routes::sync(&[]).await.expect("sync"));
+    assert!(host.netns.output("-6 route show proto 114").trim().is_empty());
+    assert!(host.netns.output("route show proto 114").trim().is_empty());
 }

@@ -43,7 +43,7 @@ pub struct NodeFacts {
     pub devices: BTreeSet<String>,
     /// Memory in bytes.
     pub memory: i64,
-    /// The node's pod CIDR, once allocated.
+    /// The node's pod CIDR, once allocated; in a dual-stack cluster both, with a comma between.
     pub pod_cidr: Option<String>,
     /// Whether the API has told what it knows of the node, if anything.
     pub heard: bool,

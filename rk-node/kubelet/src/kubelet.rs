@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{Notify, mpsc, watch};
@@ -22,7 +23,8 @@ use crate::known::{ALONE, Store, keep_loop};
 use crate::manager::Manager;
 use crate::memory::{Memory, ReservedError};
 use crate::node::{
-    Machine, NodeLoop, Sources, find_node_ip, kept_memory, lease_loop, machine, most_tasks, pods_together,
+    Machine, NodeLoop, Sources, find_node_ip, find_other_ip, kept_memory, lease_loop, machine, most_tasks,
+    pods_together,
 };
 use crate::numa::{Numa, TopologyRules};
 use crate::probes::ProbePace;
@@ -40,10 +42,12 @@ use crate::{Options, Session, devices, image_gc, logs, plugins, static_pods};
 
 /// Changed pods on their way from the runtime to the manager: as many as one relist of a full node can name.
 const CHANGES: usize = 1024;
+/// How long a dual-stack node waits for an address of its second family: routers advertise one within seconds of being asked.
+const SECOND_ADDRESS: Duration = Duration::from_secs(10);
 
 /// What the composing binary wants to hear.
 pub struct Hooks {
-    /// Gets the node's pod CIDR as soon as it is known, and when it changes.
+    /// Gets the node's pod CIDR as soon as it is known, and when it changes; where it has one of each family, with a comma between.
     pub pod_cidr: watch::Sender<Option<String>>,
     /// Becomes true when the machine goes down: all pods are ended and [`run`] returns.
     pub shutdown: watch::Receiver<bool>,
@@ -72,9 +76,28 @@ pub enum StartError {
     Pki(#[from] crate::join::PkiError),
 }
 
-/// The address that the node reports as its own, when it has one.
-pub fn node_ip(options: &Options, session: &Session) -> Option<IpAddr> {
-    options.node_ip.or_else(|| find_node_ip(session.link.host(), &options.shared_addresses))
+/// The addresses that the node reports as its own, the primary first, which is of IPv4 where there are two; none when it has none. One of
+/// the second family may come a little after the first, from a router: it is waited for.
+pub async fn node_ips(options: &Options, session: &Session) -> Vec<IpAddr> {
+    if !options.node_ips.is_empty() {
+        return options.node_ips.clone();
+    }
+    let shared = &options.shared_addresses;
+    let Some(first) = find_node_ip(session.link.host(), shared) else { return Vec::new() };
+    if !options.dual_stack {
+        return vec![first];
+    }
+    let deadline = tokio::time::Instant::now() + SECOND_ADDRESS;
+    loop {
+        if let Some(second) = find_other_ip(first, shared) {
+            return if first.is_ipv4() { vec![first, second] } else { vec![second, first] };
+        }
+        if tokio::time::Instant::now() >= deadline {
+            tracing::warn!(%first, "the node has no address of the other family: nodes do not reach its pods by it; set kubelet.nodeIP");
+            return vec![first];
+        }
+        tokio::time::sleep(SECOND_ADDRESS / 20).await;
+    }
 }
 
 /// Runs the kubelet until the machine goes down. A plain end of the process leaves all containers as they are.
@@ -82,8 +105,10 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     if !options.faults.is_empty() {
         return Err(StartError::Settings(options.faults));
     }
-    let ip = node_ip(&options, &session).ok_or(StartError::NoAddress)?;
-    let ips: Vec<IpAddr> = vec![ip];
+    let ips = node_ips(&options, &session).await;
+    if ips.is_empty() {
+        return Err(StartError::NoAddress);
+    }
     let machine = machine(&options.dirs.kubelet);
     if options.fail_swap_on && machine.swap > 0 {
         return Err(StartError::SwapOn);

@@ -63,7 +63,7 @@ pub use configuration::{CredentialProvider, TlsRules, TokenRules, configure, cre
 pub use cpus::{CpuOptions, CpuPolicy, CpuSet, Reserved};
 pub use images::Verification;
 pub use join::{ApiLink, JoinError, OperatorError, Session, join};
-pub use kubelet::{Hooks, StartError, node_ip, run};
+pub use kubelet::{Hooks, StartError, node_ips, run};
 pub use memory::MemoryPolicy;
 pub use node::Signal;
 pub use numa::{Scope, TopologyPolicy, TopologyRules};

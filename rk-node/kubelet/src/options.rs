@@ -148,8 +148,10 @@ pub struct LogBounds {
 pub struct Options {
     /// The Node's name.
     pub node_name: String,
-    /// The address that is reported as InternalIP; found through the route to the endpoint when absent.
-    pub node_ip: Option<IpAddr>,
+    /// The addresses that are reported as InternalIP, the primary first; found through the route to the endpoint when there are none.
+    pub node_ips: Vec<IpAddr>,
+    /// Whether an address of the other family is looked for as well, where none is given.
+    pub dual_stack: bool,
     /// Addresses that this machine has at times only, in turn with others.
     pub shared_addresses: Vec<IpAddr>,
     /// Whether this node carries the control plane (label and taint).
@@ -233,7 +235,8 @@ impl Options {
     pub fn new(node_name: impl Into<String>, cluster: Cluster) -> Self {
         Self {
             node_name: node_name.into(),
-            node_ip: None,
+            node_ips: Vec::new(),
+            dual_stack: false,
             shared_addresses: Vec::new(),
             control_plane: false,
             cluster,

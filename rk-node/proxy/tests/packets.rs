@@ -35,6 +35,9 @@ fn services_are_reached_from_pods_node_and_outside() {
         let told = who(&net.client, address, 40);
         assert_eq!(told, BTreeSet::from(["pod0 169.254.0.1".to_owned(), "pod1 169.254.1.1".to_owned()]), "{address}");
     }
+    net.client.ip("-6 addr add 2001:db8::2/64 dev eth0 nodad");
+    let told = who(&net.client, "[2001:db8::1]:30080", 40);
+    assert_eq!(told, BTreeSet::from(["pod0 fd00::1".to_owned(), "pod1 fd00:1::1".to_owned()]), "a node port of IPv6");
 
     let state = net.set(state, &[(&web, &[1])], false);
     assert_eq!(
@@ -92,9 +95,11 @@ fn local_policy_keeps_the_clients_address_and_drops_elsewhere() {
 #[test]
 fn a_sticky_client_stays_until_its_endpoint_goes() {
     let net = Net::new();
-    let mut web = service("web", &["10.96.0.20"]);
+    let mut web = service("web", &["10.96.0.20", "fd00:96::20"]);
     web.affinity = Some(60);
     let state = net.set(State::default(), &[(&web, &[0, 1])], true);
+    let six = who(&net.pods[0], "[fd00:96::20]:80", 30);
+    assert_eq!(six.len(), 1, "a client of IPv6: {six:?}");
     let first = who(net.client_route(), "10.96.0.20:80", 30);
     assert_eq!(first.len(), 1, "{first:?}");
     let stayed = usize::from(first.iter().any(|told| told.starts_with("pod1")));
@@ -201,7 +206,13 @@ fn pods_on_one_bridge_reach_each_other_through_a_service() {
     node.ip("addr add 192.0.2.1/24 dev up0");
     node.ip("link set up0 up");
     node.ip("route add default via 192.0.2.2");
-    assert!(node.within(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").is_ok()).join().expect("sysctl"));
+    node.ip("addr add fd00:5::1/64 dev br0 nodad");
+    let forward = |knob: &'static str| {
+        let write = move || std::fs::write(format!("/proc/sys/net/{knob}"), "1").is_ok();
+        assert!(node.within(write).join().expect("sysctl"), "{knob}");
+    };
+    forward("ipv4/ip_forward");
+    forward("ipv6/conf/all/forwarding");
     let pods: Vec<Netns> = (2..4)
         .map(|n| {
             let pod = Netns::new("pod");
@@ -210,20 +221,24 @@ fn pods_on_one_bridge_reach_each_other_through_a_service() {
             pod.ip(&format!("addr add 10.244.5.{n}/24 dev eth0"));
             pod.ip("link set eth0 up");
             pod.ip("route add default via 10.244.5.1");
+            pod.ip(&format!("addr add fd00:5::{n}/64 dev eth0 nodad"));
+            pod.ip("-6 route add default via fd00:5::1");
             pod
         })
         .collect();
     let (ready, wait) = std::sync::mpsc::channel();
     let server = pods[1].within(move || {
-        let listener = TcpListener::bind("0.0.0.0:8080").expect("bind");
+        let listener = TcpListener::bind("[::]:8080").expect("bind");
         ready.send(()).expect("ready");
-        let (mut stream, peer) = listener.accept().expect("accept");
-        write!(stream, "{}", peer.ip()).expect("answer");
+        for _ in 0..2 {
+            let (mut stream, peer) = listener.accept().expect("accept");
+            write!(stream, "{}", peer.ip().to_canonical()).expect("answer");
+        }
     });
     wait.recv().expect("listening");
-    let web = service("web", &["10.96.0.20"]);
+    let web = service("web", &["10.96.0.20", "fd00:96::20"]);
     let mut one = slice(&web, &[1]);
-    one.endpoints.iter_mut().for_each(|e| e.ip = ip("10.244.5.3"));
+    one.endpoints.iter_mut().for_each(|e| e.ip = ip(if e.ip.is_ipv4() { "10.244.5.3" } else { "fd00:5::3" }));
     let plan = plan(&web, &[&one], &net::node());
     let apply = move || {
         let mut state = State::default();
@@ -232,5 +247,6 @@ fn pods_on_one_bridge_reach_each_other_through_a_service() {
     };
     node.within(apply).join().expect("apply");
     assert_eq!(pods[0].ask("10.96.0.20:80").as_deref(), Ok("10.244.5.2"));
+    assert_eq!(pods[0].ask("[fd00:96::20]:80").as_deref(), Ok("fd00:5::2"));
     server.join().expect("server");
 }

@@ -119,6 +119,11 @@ async fn tend(core: &Arc<Core>) -> Result<bool, Status> {
     let records = core.objects(NETWORKING, "v1", "ipaddresses", "").await?;
     let held: Vec<IpAddr> = records.iter().filter_map(|record| meta::name(record).parse().ok()).collect();
     for object in &all {
+        if let Some(changed) = ranges::widened(object, &core.config.service_cidrs) {
+            write(core, Method::PUT, &resource, "", &changed).await?;
+            wrote = true;
+            continue;
+        }
         match ranges::next(object, &all, &held, jiff::Timestamp::now()) {
             Step::Keep => continue,
             Step::Finalizers(changed) => write(core, Method::PUT, &resource, "", &changed).await?,

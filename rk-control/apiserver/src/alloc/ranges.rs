@@ -40,6 +40,18 @@ pub(super) fn usable(objects: &[Value], own: &[IpNet]) -> Vec<IpNet> {
     ranges
 }
 
+/// The default ServiceCIDR as it must become when the server's own settings have gained a second range since it was made.
+pub(super) fn widened(object: &Value, own: &[IpNet]) -> Option<Value> {
+    let [primary, _] = own else { return None };
+    let stays = meta::name(object) != DEFAULT || meta::is_deleting(object) || of(object) != [*primary];
+    if stays {
+        return None;
+    }
+    let mut changed = object.clone();
+    changed["spec"]["cidrs"] = own.iter().map(|range| Value::from(range.to_string())).collect();
+    Some(changed)
+}
+
 /// What is to be written about a ServiceCIDR.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
@@ -124,6 +136,23 @@ mod tests {
         assert_eq!(usable(std::slice::from_ref(&more), &own).len(), 2);
         assert_eq!(next(&more, &[], &[], jiff::Timestamp::UNIX_EPOCH), Step::Keep);
         assert_eq!(usable(&[deleting(more)], &own).len(), 1);
+    }
+
+    #[test]
+    fn the_default_range_gains_the_family_that_the_settings_gain() {
+        let own: Vec<IpNet> = ["10.96.0.0/16", "fd00:10:96::/112"].map(|range| range.parse().unwrap()).to_vec();
+        let default = cidr(DEFAULT, "10.96.0.0/16");
+        let wide = widened(&default, &own).unwrap();
+        assert_eq!(wide["spec"]["cidrs"], json!(["10.96.0.0/16", "fd00:10:96::/112"]));
+        for (object, own) in [
+            (wide, &own[..]),
+            (default.clone(), &own[..1]),
+            (deleting(default), &own[..]),
+            (cidr("more", "10.96.0.0/16"), &own[..]),
+            (cidr(DEFAULT, "10.97.0.0/16"), &own[..]),
+        ] {
+            assert_eq!(widened(&object, own), None, "{object}");
+        }
     }
 
     #[test]

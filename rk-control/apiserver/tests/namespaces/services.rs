@@ -97,6 +97,20 @@ async fn services_of_two_families_get_an_address_of_each() {
             assert_eq!(record["spec"]["parentRef"]["name"], name);
         }
     }
+    let path = format!("{SERVICES}/plain");
+    let plain = admin.get(&path).await.ok()["spec"]["clusterIP"].clone();
+    let turned = async |policy: &str| {
+        let patch = json!({"spec": {"ipFamilyPolicy": policy}});
+        admin.patch(&path, "application/merge-patch+json", &patch).await.ok()["spec"].clone()
+    };
+    let wide = turned("PreferDualStack").await;
+    assert_eq!((&wide["clusterIPs"][0], &wide["ipFamilies"]), (&plain, &json!(["IPv4", "IPv6"])), "it keeps its first");
+    let second = wide["clusterIPs"][1].as_str().unwrap();
+    assert!(second.starts_with("fd00:10:96::"), "{wide}");
+    let narrow = turned("SingleStack").await;
+    assert_eq!((&narrow["clusterIPs"], &narrow["ipFamilies"]), (&json!([plain]), &json!(["IPv4"])));
+    let record = format!("/apis/networking.k8s.io/v1/ipaddresses/{second}");
+    until("its second address to be free", || async { admin.get(&record).await.code == 404 }).await;
     let single = Cluster::start().await;
     let asked = service("both", json!({"ipFamilyPolicy": "RequireDualStack"}));
     let (code, message) = single.admin().create(SERVICES, &asked).await.failure();

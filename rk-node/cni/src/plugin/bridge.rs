@@ -164,6 +164,9 @@ async fn connect(request: &Request, config: &Config, gateways: &[IpNet]) -> Resu
     if bridge.kind != Some(InfoKind::Bridge) {
         return Err(CniError::new(CniError::FAILED, format!("{} exists and is not a bridge", config.bridge)));
     }
+    if gateways.iter().any(|address| address.addr().is_ipv6()) {
+        of_ipv6(&config.bridge)?;
+    }
     links.up(bridge.index).await?;
     let name = host_name(request);
     links.remove(&name).await?;
@@ -190,6 +193,13 @@ pub(super) fn sysctl(knob: &str, value: &str) -> Result<(), CniError> {
     fs::write(&path, value).map_err(|e| failed(format!("write {value} to {path}"), e))
 }
 
+/// A link whose IPv6 addresses and routes are ours alone: its own address is not waited for either, which a port that sends back what it
+/// is sent would find taken, and what another pod advertises as a router becomes no route.
+fn of_ipv6(link: &str) -> Result<(), CniError> {
+    sysctl(&format!("ipv6/conf/{link}/accept_dad"), "0")?;
+    sysctl(&format!("ipv6/conf/{link}/accept_ra"), "0")
+}
+
 /// The container's side: addresses, up, routes.
 fn configure(request: &Request, config: &Config, allocated: &CniResult) -> Result<Interface, CniError> {
     let (name, ips) = (request.if_name.clone(), allocated.ips.clone());
@@ -208,8 +218,7 @@ fn configure(request: &Request, config: &Config, allocated: &CniResult) -> Resul
         let links = Links::open()?;
         let link = links.need(&name).await?;
         if ips.iter().any(|ip| ip.address.addr().is_ipv6()) {
-            // The allocator has made sure that nobody else has the address; waiting a second for that would delay every pod.
-            sysctl(&format!("ipv6/conf/{name}/accept_dad"), "0")?;
+            of_ipv6(&name)?;
         }
         for ip in &ips {
             links.add_address(link.index, ip.address).await?;

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use rtnetlink::{
     Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder,
     packet_route::{
-        address::AddressAttribute,
+        address::{AddressAttribute, AddressHeaderFlags},
         link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkMessage},
     },
 };
@@ -134,9 +134,12 @@ impl Links {
         }
     }
 
-    /// Adds an address unless it is there.
+    /// Adds an address unless it is there. It can be used at once: who else has an IPv6 address is not asked, the allocator knows.
     pub async fn add_address(&self, index: u32, address: IpNet) -> Result<(), CniError> {
-        let request = self.handle.address().add(index, address.addr(), address.prefix_len());
+        let mut request = self.handle.address().add(index, address.addr(), address.prefix_len());
+        if address.addr().is_ipv6() {
+            request.message_mut().header.flags = AddressHeaderFlags::Nodad;
+        }
         match request.execute().await {
             Err(rtnetlink::Error::NetlinkError(e)) if e.raw_code() == -nix::libc::EEXIST => Ok(()),
             other => other.map_err(|e| failed(format!("add address {address}"), e)),

@@ -26,7 +26,7 @@ const MAX_BYTES: usize = 2 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Surroundings {
-    /// The node's pod CIDR.
+    /// The node's pod CIDR, or both with a comma between.
     pub pod_cidr: Option<String>,
     /// Services that environments of its pods name.
     pub services: Vec<Neighbour>,

@@ -38,8 +38,17 @@ fn hear(facts: &watch::Sender<NodeFacts>) {
     });
 }
 
+/// The node's pod CIDRs with commas between them, the primary first, as the runtime is told of them.
+fn pod_cidr(node: &Node) -> Option<String> {
+    let spec = node.spec.as_ref()?;
+    let several = spec.pod_cidrs.as_deref().unwrap_or_default().join(",");
+    let one = || spec.pod_cidr.clone().unwrap_or_default();
+    let text = if several.is_empty() { one() } else { several };
+    Some(text).filter(|text| !text.is_empty())
+}
+
 fn note(facts: &watch::Sender<NodeFacts>, node: &Node) {
-    let pod_cidr = node.spec.as_ref().and_then(|s| s.pod_cidr.clone()).filter(|c| !c.is_empty());
+    let pod_cidr = pod_cidr(node);
     let labels = node.metadata.labels.clone().unwrap_or_default();
     facts.send_if_modified(|facts| {
         let news = (facts.pod_cidr != pod_cidr && pod_cidr.is_some()) || facts.labels != labels;
@@ -63,5 +72,21 @@ mod tests {
         let node = serde_json::json!({"metadata": {"name": "n"}, "spec": {"podCIDR": "10.244.1.0/24"}});
         note(&facts, &serde_json::from_value(node).unwrap());
         assert_eq!(seen.borrow_and_update().pod_cidr.as_deref(), Some("10.244.1.0/24"));
+    }
+
+    #[test]
+    fn a_node_may_have_a_pod_cidr_of_each_family() {
+        for (spec, wanted) in [
+            (serde_json::json!({}), None),
+            (serde_json::json!({"podCIDR": ""}), None),
+            (serde_json::json!({"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24"]}), Some("10.244.1.0/24")),
+            (
+                serde_json::json!({"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24", "fd00:10:244:1::/64"]}),
+                Some("10.244.1.0/24,fd00:10:244:1::/64"),
+            ),
+        ] {
+            let node = serde_json::json!({"metadata": {"name": "n"}, "spec": spec});
+            assert_eq!(pod_cidr(&serde_json::from_value(node).unwrap()).as_deref(), wanted);
+        }
     }
 }

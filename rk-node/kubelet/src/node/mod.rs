@@ -12,7 +12,7 @@ mod pressure;
 mod reported;
 mod turns;
 
-pub use address::find_node_ip;
+pub use address::{find_node_ip, find_other_ip};
 pub use info::{Machine, machine, most_tasks};
 pub use lease::lease_loop;
 pub use loops::{NodeLoop, Sources};

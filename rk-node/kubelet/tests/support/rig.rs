@@ -33,7 +33,7 @@ pub fn options(dir: &Path, control: &Control) -> Options {
         domain: "cluster.local".into(),
     };
     let mut options = Options::new("node-a", cluster);
-    options.node_ip = Some(Ipv4Addr::LOCALHOST.into());
+    options.node_ips = vec![Ipv4Addr::LOCALHOST.into()];
     // The API server is told the port before it is bound, so it cannot be left to the kernel then.
     let free = || std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     (options.listen, options.healthz) = (free(), free());

@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 /// The tiers that need built artifacts, in the order in which they say most about what is broken.
-const TIERS: [&str; 15] = [
+const TIERS: [&str; 16] = [
     "api",
     "images",
     "boot",
@@ -25,6 +25,7 @@ const TIERS: [&str; 15] = [
     "cri",
     "nodefaults",
     "network",
+    "dualstack",
     "cluster",
     "chaos",
     "faults",
@@ -32,7 +33,8 @@ const TIERS: [&str; 15] = [
 ];
 
 /// The tiers that run without being asked for; each run says what it left out.
-const USUAL: [&str; 10] = ["host", "api", "images", "boot", "machine", "node", "numa", "network", "cluster", "chaos"];
+const USUAL: [&str; 11] =
+    ["host", "api", "images", "boot", "machine", "node", "numa", "network", "dualstack", "cluster", "chaos"];
 
 /// What a test binary or a check said.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

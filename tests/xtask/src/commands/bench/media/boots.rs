@@ -88,6 +88,7 @@ fn boot(bench: &Bench, medium: Medium) -> Result<Times> {
         time_servers: Vec::new(),
         kubelet: serde_json::Value::Null,
         node_mask: None,
+        dual_stack: false,
         swap_mib: 0,
     };
     let seed = dir.join("cidata.img");
