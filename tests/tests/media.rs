@@ -2,14 +2,16 @@
 
 #[path = "media/formats.rs"]
 mod formats;
+#[path = "media/netboot.rs"]
+mod netboot;
 #[path = "media/proxy.rs"]
 mod proxy;
 #[path = "media/secure_boot.rs"]
 mod secure_boot;
 
-use rk_qemu::{cidata, disk};
 use rk_qemu::http::serve_folder;
 use rk_qemu::vm::{Bus, Firmware, Nic, Vm, VmSpec};
+use rk_qemu::{cidata, disk};
 use rk_tests::{artifacts, copy_of_the_disk, folder, limit, uefi};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
