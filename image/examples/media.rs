@@ -12,7 +12,7 @@ fn main() -> anyhow::Result<()> {
     let formats: Result<Vec<_>, _> = formats.iter().map(|format| format.to_string_lossy().parse()).collect();
     let inputs = Inputs {
         kernel: std::fs::read(kernel)?,
-        starter: rk_image::initramfs::bare(&std::fs::read(binaries.join("rk-init"))?)?,
+        starter: rk_image::initramfs::bare(&std::fs::read(binaries.join(rk_image::INIT))?)?,
         root: std::fs::read(image.join("root.erofs"))?,
         signer: None,
         cmdline: CMDLINE.to_owned(),

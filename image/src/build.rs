@@ -3,7 +3,7 @@
 use crate::blank;
 use crate::erofs::Packer;
 use crate::initramfs;
-use crate::layout::{BINARIES, Entry, layout};
+use crate::layout::{BINARIES, Entry, INIT, layout};
 use crate::manifest::{Manifest, describe};
 use anyhow::{Context, Result, bail};
 use std::fmt::Write;
@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// Changes when the way of building changes and images that are there must be built anew.
-const RECIPE: &str = "3";
+const RECIPE: &str = "4";
 
 /// What an image is made of.
 #[derive(Debug, Clone)]
@@ -64,7 +64,7 @@ pub fn build(inputs: &Inputs) -> Result<Image> {
     let packed = work.path().join("root.erofs");
     inputs.packer.pack(&tree, &packed)?;
     let root_bytes = fs::read(&packed).context("reading the root image")?;
-    let init = fs::read(inputs.binaries.join("rk-init")).context("reading rk-init")?;
+    let init = fs::read(inputs.binaries.join(INIT)).with_context(|| format!("reading {INIT}"))?;
     let archive = initramfs::with_root(&init, &root_bytes)?;
     let new = work.path().join("initramfs");
     fs::write(&new, &archive).context("writing the initramfs")?;
@@ -123,6 +123,11 @@ fn lay_out(tree: &Path, inputs: &Inputs) -> Result<()> {
                 let path = tree.join(path);
                 fs::copy(inputs.binaries.join(&from), &path).with_context(|| format!("copying {from}"))?;
                 chmod(&path, 0o755)?;
+            }
+            Entry::Place { path } => {
+                let path = tree.join(path);
+                fs::write(&path, "").with_context(|| format!("making {}", path.display()))?;
+                chmod(&path, 0o444)?;
             }
             Entry::Link { path, to } => symlink(&to, tree.join(&path)).with_context(|| format!("linking {path}"))?,
         }

@@ -20,7 +20,7 @@ pub fn and_root(bare: Vec<u8>, root: &[u8]) -> Vec<u8> {
     archive
 }
 
-/// `/init` alone, for a root that lies on a disk.
+/// `/init` alone, for a root that lies on a disk. It is PID 1 in both stages: the root holds no other copy.
 ///
 /// # Errors
 /// The compressor fails.

@@ -1,7 +1,10 @@
 //! What the root holds.
 
+/// PID 1: name of the built file. It lies in the initramfs alone, whose first stage shows it in its place in the root.
+pub const INIT: &str = "rk-init";
+
 /// The programs: name of the built file, and its place in the root.
-pub const BINARIES: [(&str, &str); 3] = [("rk-init", "sbin/rk-init"), ("rk", "bin/rk"), ("rk-shim", "bin/rk-shim")];
+pub const BINARIES: [(&str, &str); 3] = [(INIT, "sbin/rk-init"), ("rk", "bin/rk"), ("rk-shim", "bin/rk-shim")];
 
 /// Names under which `rk` is started.
 pub const SERVICES: [&str; 3] = ["rk-node", "rk-control", "rk-machine-api"];
@@ -47,6 +50,11 @@ pub enum Entry {
         /// Name of the built file.
         from: String,
     },
+    /// An empty file, in whose place a program is shown that lies elsewhere.
+    Place {
+        /// Path without a leading slash.
+        path: String,
+    },
     /// A symbolic link.
     Link {
         /// Path without a leading slash.
@@ -60,12 +68,31 @@ pub enum Entry {
 pub fn layout() -> Vec<Entry> {
     let mut entries: Vec<Entry> =
         DIRS.iter().map(|(path, mode)| Entry::Dir { path: (*path).to_owned(), mode: *mode }).collect();
-    entries.extend(
-        BINARIES.iter().map(|(from, path)| Entry::Program { path: (*path).to_owned(), from: (*from).to_owned() }),
-    );
+    entries.extend(BINARIES.iter().map(|(from, path)| match *from {
+        INIT => Entry::Place { path: (*path).to_owned() },
+        from => Entry::Program { path: (*path).to_owned(), from: from.to_owned() },
+    }));
     let link = |path: String, to: &str| Entry::Link { path, to: to.to_owned() };
     entries.extend(SERVICES.iter().map(|name| link(format!("bin/{name}"), "rk")));
     entries.extend(CNI_PLUGINS.iter().map(|name| link(format!("opt/cni/bin/{name}"), "/bin/rk")));
     entries.push(link("sbin/init".to_owned(), "rk-init"));
     entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_has_its_place_and_pid_1_is_no_more_than_that() {
+        let entries = layout();
+        for (name, place) in BINARIES {
+            let found = entries.iter().find(|entry| match entry {
+                Entry::Program { path, .. } | Entry::Place { path } => path == place,
+                Entry::Dir { .. } | Entry::Link { .. } => false,
+            });
+            assert_eq!(matches!(found, Some(Entry::Place { .. })), name == INIT, "{found:?}");
+            assert!(found.is_some(), "{name} has no place");
+        }
+    }
 }

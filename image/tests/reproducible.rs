@@ -1,6 +1,6 @@
 //! Two builds from the same programs are the same bytes.
 
-use rk_image::{BINARIES, Image, Inputs, Packer, build};
+use rk_image::{BINARIES, INIT, Image, Inputs, Packer, build};
 use std::fs;
 use std::path::Path;
 
@@ -31,6 +31,25 @@ fn two_builds_give_equal_bytes_and_other_programs_do_not() {
     assert_eq!(fs::read(&a.initramfs).unwrap(), fs::read(&b.initramfs).unwrap());
     assert_eq!(a.manifest.initramfs, b.manifest.initramfs);
     assert_ne!(a.manifest.root, c.manifest.root);
+}
+
+#[test]
+fn another_pid_1_is_another_initramfs_around_the_same_root() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = |name: &str, init: &[u8]| {
+        let inputs = Inputs {
+            binaries: dir.path().join(name),
+            out: dir.path().join(format!("{name}-out")),
+            packer: Packer::default(),
+            machine_config: None,
+        };
+        programs(&inputs.binaries, 0);
+        fs::write(inputs.binaries.join(INIT), init).unwrap();
+        build(&inputs).unwrap()
+    };
+    let (one, other) = (image("one", b"one"), image("other", b"other"));
+    assert_eq!(fs::read(&one.root).unwrap(), fs::read(&other.root).unwrap());
+    assert_ne!(one.manifest.initramfs, other.manifest.initramfs);
 }
 
 #[test]

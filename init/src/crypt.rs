@@ -3,6 +3,7 @@
 use crate::binding;
 use crate::console::{Journal, chain};
 use crate::datadisk;
+use crate::root::PROGRAM;
 use crate::slots::DEVICE;
 use crate::volume::{Order, Verb};
 use rk_config::{Encryption, Unlock};
@@ -12,8 +13,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Ourselves.
-const INIT: &str = "/sbin/rk-init";
 const CLASS: &str = "/sys/class/block";
 
 /// A partition that can be encrypted.
@@ -112,9 +111,9 @@ pub fn wipe(volume: &Volume, device: &Path) -> Result<(), String> {
 }
 
 fn carry_out(order: &Order) -> Result<String, String> {
-    let failed = |err: std::io::Error| format!("{INIT} volume: {err}");
+    let failed = |err: std::io::Error| format!("{PROGRAM} volume: {err}");
     let text = serde_json::to_vec(order).map_err(|err| err.to_string())?;
-    let mut command = Command::new(INIT);
+    let mut command = Command::new(PROGRAM);
     command.arg("volume").env_clear().stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().map_err(failed)?;
     // Secrets go through the pipe: arguments can be read by everyone.
@@ -125,5 +124,5 @@ fn carry_out(order: &Order) -> Result<String, String> {
     if output.status.success() {
         return Ok(said);
     }
-    Err(if said.is_empty() { format!("{INIT} volume ended with {}", output.status) } else { said })
+    Err(if said.is_empty() { format!("{PROGRAM} volume ended with {}", output.status) } else { said })
 }

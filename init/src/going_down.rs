@@ -4,7 +4,7 @@ use crate::cgroups;
 use crate::console::Journal;
 use crate::pid1::Machine;
 use crate::services::{CONTROL, MACHINE, NETD, NODE};
-use crate::swap;
+use crate::{root, swap};
 use rk_config::MachineConfig;
 use rk_supervise::{Deadlines, Event, Millis, Observed, Shutdown, Step};
 use rk_sys::{End, Signal, SysError};
@@ -27,8 +27,8 @@ const UNMOUNT_ROUNDS: usize = 4;
 const SERVED: [&str; 5] = ["nfs", "nfs4", "cifs", "smb3", "ceph"];
 /// How long a step waits for them. What lies on disks is written back by unmounting as well.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// What stays mounted: the kernel needs no unmount of these, and the console is among them.
-const KEEP: [&str; 5] = ["/", "/proc", "/sys", "/dev", "/run"];
+/// What stays mounted: the kernel needs no unmount of these, and the console and the program that runs are among them.
+const KEEP: [&str; 6] = ["/", root::PROGRAM, "/proc", "/sys", "/dev", "/run"];
 
 /// A machine on its way down.
 #[derive(Debug)]
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_is_unmounted_is_read_from_the_kernels_table() {
-        let table = "/dev/root / erofs ro 0 0\nproc /proc proc rw 0 0\n/dev/vda /var ext4 rw 0 0\n\
+        let table = "/dev/root / erofs ro 0 0\nrootfs /sbin/rk-init rootfs ro 0 0\nproc /proc proc rw 0 0\n/dev/vda /var ext4 rw 0 0\n\
                      cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\ntmpfs /var/a\\040b tmpfs rw 0 0\nnsfs /run/netns/x nsfs rw 0 0\n\
                      devpts /dev/pts devpts rw 0 0\ntmpfs /run tmpfs rw 0 0\n";
         assert_eq!(parse_mounts(table), ["/var", "/var/a b", "/run/netns/x"].map(PathBuf::from));

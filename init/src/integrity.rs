@@ -1,7 +1,8 @@
 //! A root that is not what its hash says: the machine goes over to its other slot, where that one boots.
 //!
 //! Every block is checked as it is read, and a wrong one is an I/O error to its reader. The first stage meets it when it mounts the root
-//! or reads PID 1 from it ([`cannot_boot`]); what is read later PID 1 hears of from the kernel ([`Integrity`]).
+//! or finds its own place there ([`cannot_boot`]); what is read later PID 1 hears of from the kernel ([`Integrity`]), for its own program
+//! lies in memory.
 
 use crate::console::{self, chain};
 use crate::pid1::Machine;

@@ -4,13 +4,15 @@ use crate::console;
 use rk_slots::{Root, Slot, verity};
 use rk_sys::{MountFlags, SysError, Verity};
 use std::fs::{self, File};
-use std::io::{self, Error, ErrorKind};
+use std::io::{Error, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The root image inside the initramfs.
 pub const IMAGE: &str = "/root.erofs";
+/// This program in the root: an empty file of the image, in whose place the first stage shows its own program, from memory.
+pub const PROGRAM: &str = "/sbin/rk-init";
 /// Controllers and disks are found one after the other, slow ones within seconds.
 const DISKS_LIMIT: u64 = 60_000;
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -22,7 +24,7 @@ pub const MAPPED: &str = "rk-root";
 
 /// Whether this process runs in the initramfs.
 pub fn is_elsewhere() -> bool {
-    Path::new(IMAGE).exists() || !Path::new("/sbin/rk-init").exists()
+    Path::new(IMAGE).exists() || !Path::new(PROGRAM).exists()
 }
 
 /// Mounts the root at `target`; answers the partition that it lies in, if it does.
@@ -49,14 +51,6 @@ fn patiently(mut step: impl FnMut() -> Result<(), SysError>) -> Result<(), SysEr
         }
     }
     step()
-}
-
-/// Reads a whole file of the root, so that each of its blocks was checked and is in memory.
-pub fn read_whole(path: &str) -> Result<(), SysError> {
-    patiently(|| {
-        let read = File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
-        read.map(drop).map_err(|source| SysError { call: "reading", object: path.to_owned(), source })
-    })
 }
 
 /// The device of the root that the command line names, checked block by block as it is read, and the partition below.
@@ -116,13 +110,6 @@ fn holds(partition: &Path, root: &Root) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_that_cannot_be_read_to_its_end_is_told() {
-        assert!(read_whole("/proc/self/exe").is_ok());
-        assert!(read_whole("/").is_err());
-        assert!(read_whole("/nowhere").is_err());
-    }
 
     #[test]
     fn a_slot_is_known_by_the_top_of_its_hash_tree() {

@@ -2,6 +2,7 @@
 
 use crate::cgroups;
 use crate::control_plane;
+use crate::root;
 use rk_config::{MachineConfig, Role};
 use rk_supervise::Service;
 use std::fs;
@@ -89,7 +90,7 @@ fn capabilities(name: &str) -> Option<&'static [u32]> {
 /// Program and arguments of a service.
 fn command(name: &str, config: &MachineConfig) -> (&'static str, Vec<String>) {
     match name {
-        NETD => ("/sbin/rk-init", vec!["netd".to_owned()]),
+        NETD => (root::PROGRAM, vec!["netd".to_owned()]),
         CONTROL => ("/bin/rk-control", control_plane::args(config)),
         MACHINE => ("/bin/rk-machine-api", Vec::new()),
         _ => ("/bin/rk-node", Vec::new()),

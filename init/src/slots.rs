@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub const DEVICE: &str = "RK_ROOT_DEVICE";
 /// Where the EFI partition is mounted while it is needed.
 const MOUNT: &str = "/run/rk/esp";
-const UNLOADABLE: &str = "the boot loader could not load its kernel";
+const UNLOADABLE: &str = "the boot loader could not load its kernel and initramfs as they were written";
 
 /// The slots of the disk that the machine runs from.
 #[derive(Debug)]

@@ -1,4 +1,7 @@
-//! The first stage, in the initramfs: mount the root image, move there, run PID 1 anew from it.
+//! The first stage, in the initramfs: mount the root image, show this program in its place there, move there, run it anew.
+//!
+//! The image has an empty file in that place: a program that is in memory already need not lie in the root a second time, and no block of
+//! a disk can take it away from a machine that runs.
 //!
 //! Leaving the kernel's first root is not only tidy: `pivot_root`, which every container needs, fails on it.
 
@@ -9,8 +12,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 const NEW_ROOT: &str = "/sysroot";
-/// PID 1 inside the root image.
-const INIT: &str = "/sbin/rk-init";
+/// This program in the initramfs.
+const OWN: &str = "/init";
 /// Environment variable that tells the second stage when the first one began, in milliseconds since boot.
 pub const BEGAN: &str = "RK_PID1_MILLIS";
 
@@ -37,26 +40,19 @@ pub fn run() -> ExitCode {
         Ok(partition) => partition,
         Err(err) => return integrity::cannot_boot("mounting the root image", &err),
     };
-    // A bad block among PID 1's own pages would end PID 1, and so the kernel, at every boot: it is found here, where it is an error.
-    let own = partition.as_ref().map_or(Ok(()), |_| root::read_whole(&format!("{NEW_ROOT}{INIT}")));
-    if let Err(err) = own {
-        return integrity::cannot_boot("reading PID 1 from the root image", &err);
+    let flags = MountFlags { read_only: true, nosuid: true, nodev: true, ..MountFlags::default() };
+    if let Err(err) = rk_sys::bind_file(OWN, &format!("{NEW_ROOT}{}", root::PROGRAM), flags) {
+        return integrity::cannot_boot("showing PID 1 in the root image", &err);
     }
     if let Err(err) = rk_sys::mount_point("/dev", &format!("{NEW_ROOT}/dev")) {
         return failure::give_up("moving /dev", &err);
     }
-    free_initramfs();
+    // Nobody will look the name up again. The root image lives on as long as it is mounted, and this program has its place there.
+    let _ = fs::remove_file(root::IMAGE);
     if let Err(err) = rk_sys::move_root(NEW_ROOT) {
         return failure::give_up("entering the root image", &err);
     }
     let device = partition.map(|partition| (slots::DEVICE, partition));
-    let err = Command::new(INIT).env_clear().env(BEGAN, began.to_string()).envs(device).exec();
-    failure::give_up(INIT, &err)
-}
-
-/// Gives back the memory of names that nobody will look up again. The root image lives on as long as it is mounted.
-fn free_initramfs() {
-    for name in [root::IMAGE, "/init"] {
-        let _ = fs::remove_file(name);
-    }
+    let err = Command::new(root::PROGRAM).env_clear().env(BEGAN, began.to_string()).envs(device).exec();
+    failure::give_up(root::PROGRAM, &err)
 }

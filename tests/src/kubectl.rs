@@ -146,10 +146,7 @@ impl Kubectl {
 
     /// Starts it and lets it run, such as `port-forward` or `logs -f`; output goes to `log`.
     pub fn start(&self, args: &[&str], log: &Path) -> Running {
-        let file = std::fs::File::create(log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
-        let twin = file.try_clone().unwrap_or_else(|e| panic!("{}: {e}", log.display()));
-        let child = self.command(args).stdin(Stdio::null()).stdout(file).stderr(twin).spawn();
-        Running { child: child.unwrap_or_else(|e| panic!("kubectl {args:?}: {e}")), log: log.to_owned() }
+        Running::start(self.command(args), log)
     }
 }
 
@@ -166,7 +163,7 @@ fn finish(mut command: Command, input: &str) -> Answer {
     Answer { success: out.status.success(), out: text(&out.stdout), err: text(&out.stderr) }
 }
 
-/// A kubectl that runs on until it is dropped.
+/// A kubectl, or a program like it, that runs on until it is dropped.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -174,6 +171,14 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts it; output goes to `log`.
+    pub(crate) fn start(mut command: Command, log: &Path) -> Running {
+        let file = std::fs::File::create(log).unwrap_or_else(|e| panic!("{}: {e}", log.display()));
+        let twin = file.try_clone().unwrap_or_else(|e| panic!("{}: {e}", log.display()));
+        let child = command.stdin(Stdio::null()).stdout(file).stderr(twin).spawn();
+        Running { child: child.unwrap_or_else(|e| panic!("{command:?}: {e}")), log: log.to_owned() }
+    }
+
     /// Where `kubectl proxy` serves, once it says so; else what it said until now.
     pub fn address(&self) -> Result<String, String> {
         let said = self.said();

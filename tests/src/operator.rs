@@ -1,6 +1,6 @@
 //! `rkctl`, run as an operator runs it.
 
-use crate::{Kubectl, artifacts, eventually};
+use crate::{Kubectl, Running, artifacts, eventually};
 use rk_qemu::Artifacts;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -39,13 +39,21 @@ impl Operator {
         Operator { program: artifacts.binaries.join("rkctl"), dir: dir.to_owned() }
     }
 
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(args).current_dir(&self.dir).env_remove("RKCTL_CONFIG").env("HOME", &self.dir);
+        command
+    }
+
+    /// Starts `rkctl` with these arguments and lets it run, such as `logs --follow`; output goes to `log`.
+    pub fn start(&self, args: &[&str], log: &Path) -> Running {
+        Running::start(self.command(args), log)
+    }
+
     /// Runs `rkctl` with these arguments.
     pub fn run(&self, args: &[&str]) -> Outcome {
-        let output = Command::new(&self.program)
-            .args(args)
-            .current_dir(&self.dir)
-            .env_remove("RKCTL_CONFIG")
-            .env("HOME", &self.dir)
+        let output = self
+            .command(args)
             .stdin(Stdio::null())
             .output()
             .unwrap_or_else(|err| panic!("{}: {err}", self.program.display()));

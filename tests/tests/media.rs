@@ -2,14 +2,16 @@
 
 #[path = "media/formats.rs"]
 mod formats;
+#[path = "media/netboot.rs"]
+mod netboot;
 #[path = "media/proxy.rs"]
 mod proxy;
 #[path = "media/secure_boot.rs"]
 mod secure_boot;
 
-use rk_qemu::cidata;
 use rk_qemu::http::serve_folder;
 use rk_qemu::vm::{Bus, Firmware, Nic, Vm, VmSpec};
+use rk_qemu::{cidata, disk};
 use rk_tests::{artifacts, copy_of_the_disk, folder, limit, uefi};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -84,6 +86,14 @@ fn the_disk_boots_on_bios_and_its_data_grows_to_the_end_and_stays() {
     let text = again.console().text();
     assert_eq!(text.matches("takes the rest of").count(), 1, "it grew twice: {text}");
     assert_eq!(text.matches("/var is on /dev/vda6").count(), 2, "{text}");
+}
+
+#[test]
+fn a_slot_whose_sums_are_lost_boots_on_bios_when_there_is_no_other() {
+    let dir = folder("media", "sums");
+    let path = copy_of_the_disk(&dir, 1);
+    disk::spoil_file(&path, 2 << 20, 96 << 20, "rk/a/sums").expect("the sums of slot a");
+    says(&mut start(&spec(&dir, Firmware::Bios).drive(&path, false)), &["slot a runs", READY]);
 }
 
 #[test]

@@ -8,13 +8,15 @@ use std::path::Path;
 
 /// What a CD needs.
 const CD: &[&str] = &["biosdisk", "iso9660", "linux", "part_gpt", "search_label"];
-/// What a disk needs, with a menu file that an upgrade can write anew, and a block of variables that counts tries.
+/// What a disk needs, with a menu file that an upgrade can write anew, a block of variables that counts tries, and sums of files.
 const DISK: &[&str] = &[
     "biosdisk",
     "configfile",
     "echo",
     "fat",
+    "gcry_sha256",
     "halt",
+    "hashsum",
     "linux",
     "loadenv",
     "normal",

@@ -121,6 +121,7 @@ fn esp(contents: &Contents<'_>, room: u64) -> Result<Vec<u8>> {
     let program = Entry { generation: 1, slot: Slot::A, tries: None };
     let program = format!("{PROGRAMS}/{program}");
     let (menu, commands, env) = (Env::script(), rk_slots::boot_commands(Slot::A, cmdline), Env::good(Slot::A).encode());
+    let sums = rk_slots::sums(kernel, initramfs);
     let files = [
         ("EFI/BOOT/BOOTX64.EFI", contents.loader),
         (program.as_str(), contents.uki),
@@ -129,6 +130,7 @@ fn esp(contents: &Contents<'_>, room: u64) -> Result<Vec<u8>> {
         (ENV_PATH, env.as_slice()),
         ("rk/a/boot.cfg", commands.as_bytes()),
         ("rk/a/initrd", initramfs),
+        ("rk/a/sums", sums.as_bytes()),
         ("rk/a/vmlinuz", kernel),
     ];
     // A FAT's own tables take less than this.

@@ -1,6 +1,7 @@
 //! GRUB's block of variables: a text of fixed size, written in place, sector by sector.
 
 use crate::{Slot, TRIES};
+use sha2::{Digest, Sha256};
 
 /// Size of the block, which GRUB never changes.
 pub const ENV_BYTES: usize = 1024;
@@ -51,7 +52,9 @@ impl Env {
     /// The commands that make GRUB go by it; `$root` is the EFI partition. Each slot's own commands lie in `rk/<slot>/boot.cfg`.
     pub fn script() -> String {
         let file = format!("($root)/{}", crate::ENV_PATH);
-        let mut script = format!("set good=a\nset trial=\nset left=0\nload_env --file {file}\nset slot=$good\n");
+        // GRUB that is installed with this script can check sums; an older one can not, and its script does not say so.
+        let mut script =
+            format!("set sums=1\nset good=a\nset trial=\nset left=0\nload_env --file {file}\nset slot=$good\n");
         script += "if [ -n \"$trial\" ]; then\n";
         for left in (1..=TRIES).rev() {
             let word = if left == TRIES { "if" } else { "elif" };
@@ -61,11 +64,20 @@ impl Env {
         script += "if [ \"$good\" = a ]; then set other=b; else set other=a; fi\n";
         // Each but the first is only reached when the kernels of those before cannot be loaded. Commands that an earlier version wrote only
         // load, and are booted here.
-        for slot in ["$slot", "$good", "$other"] {
-            script += &format!("set torn=\nsource ($root)/rk/{slot}/boot.cfg\nif [ -z \"$torn\" ]; then boot; fi\n");
-        }
+        let attempt =
+            |slot: &str| format!("set torn=\nsource ($root)/rk/{slot}/boot.cfg\nif [ -z \"$torn\" ]; then boot; fi\n");
+        script.extend(["$slot", "$good", "$other"].map(attempt));
+        // Nothing is as it was written: what loads may still boot, and who cannot check must not keep a machine from that.
+        script += "set sums=\n";
+        script.extend(["$good", "$other"].map(attempt));
         script + "reboot\n"
     }
+}
+
+/// Kernel and initramfs of a slot as `sha256sum` tells of files, for GRUB to check before it loads them: `rk/<slot>/sums`.
+pub fn sums(kernel: &[u8], initramfs: &[u8]) -> String {
+    let line = |name: &str, bytes: &[u8]| format!("{}  {name}\n", hex::encode(Sha256::digest(bytes)));
+    line("vmlinuz", kernel) + &line("initrd", initramfs)
 }
 
 /// Memory in which the kernel's last words outlive a warm start, and the kernel's way to it (Documentation/admin-guide/ramoops.rst). On
@@ -76,11 +88,16 @@ impl Env {
 const LAST_WORDS: &str =
     "'memmap=1M$0x8000000' ramoops.mem_address=0x8000000 ramoops.mem_size=0x100000 ramoops.record_size=65536";
 
-/// What GRUB does for a slot: `rk/<slot>/boot.cfg`. Whoever comes back from it finds `torn` set: its kernel could not be loaded. A kernel without
-/// its initramfs is not booted, and no other one after it: GRUB gives the second kernel that it loads no command line.
+/// What GRUB does for a slot: `rk/<slot>/boot.cfg`. Whoever comes back from it finds `torn` set: its kernel or its initramfs is not what was
+/// written, or the kernel could not be loaded. Both are read and checked before either is loaded, because of a loaded kernel there is no way
+/// back: GRUB gives the second one that it loads no command line. So a kernel without its initramfs is not booted, and no other one after it.
 pub fn boot_commands(slot: Slot, cmdline: &str) -> String {
-    let linux = format!("if linux ($root)/rk/{slot}/vmlinuz {LAST_WORDS} {} ; then\n", cmdline.trim_end());
-    linux + &format!("if initrd ($root)/rk/{slot}/initrd ; then\nboot\nfi\nreboot\nfi\nset torn=1\n")
+    let folder = format!("($root)/rk/{slot}");
+    let check = format!("if sha256sum --prefix {folder} --check {folder}/sums ; then set whole=1; fi\n");
+    let check = format!("set whole=1\nif [ -n \"$sums\" ]; then\nset whole=\n{check}fi\n");
+    let linux = format!("if linux {folder}/vmlinuz {LAST_WORDS} {} ; then\n", cmdline.trim_end());
+    let initrd = format!("if initrd {folder}/initrd ; then\nboot\nfi\nreboot\nfi\n");
+    check + "if [ -n \"$whole\" ]; then\n" + &linux + &initrd + "fi\nset torn=1\n"
 }
 
 #[cfg(test)]
@@ -119,7 +136,28 @@ mod tests {
         assert!(at("$slot") < at("$good") && at("$good") < at("$other"), "{script}");
         assert!(script.ends_with("fi\nreboot\n"));
         let commands = boot_commands(Slot::B, "quiet rk.root=x\n");
-        assert!(commands.starts_with("if linux ($root)/rk/b/vmlinuz ") && commands.contains(" rk.root=x ; then\n"));
-        assert!(commands.ends_with("boot\nfi\nreboot\nfi\nset torn=1\n"), "{commands}");
+        assert!(commands.contains("\nif linux ($root)/rk/b/vmlinuz ") && commands.contains(" rk.root=x ; then\n"));
+        assert!(commands.ends_with("boot\nfi\nreboot\nfi\nfi\nset torn=1\n"), "{commands}");
+    }
+
+    #[test]
+    fn a_slot_is_checked_before_it_is_loaded_and_unchecked_only_when_none_is_whole() {
+        let commands = boot_commands(Slot::B, "quiet");
+        let at = |words: &str| commands.find(words).unwrap();
+        assert!(at("--prefix ($root)/rk/b --check ($root)/rk/b/sums ") < at("if [ -n \"$whole\" ]"), "{commands}");
+        assert!(at("if [ -n \"$whole\" ]") < at("if linux "), "{commands}");
+        assert_eq!(commands.matches("if ").count(), commands.matches("fi\n").count());
+        let script = Env::script();
+        let (checked, unchecked) = script.split_once("set sums=\n").unwrap();
+        assert!(checked.starts_with("set sums=1\n"));
+        assert_eq!((checked.matches("source ").count(), unchecked.matches("source ").count()), (3, 2), "{script}");
+    }
+
+    #[test]
+    fn sums_are_told_as_sha256sum_tells_them() {
+        // Of no bytes and of "abc" (FIPS 180-4, examples).
+        let wanted = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  vmlinuz\n\
+                      ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  initrd\n";
+        assert_eq!(sums(b"", b"abc"), wanted);
     }
 }

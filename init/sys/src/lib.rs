@@ -35,7 +35,9 @@ pub use idmap::{MappedMount, mapped_mount};
 pub use input::{KEY_POWER, KeyPress, decode_key_presses, open_input_devices};
 pub use limits::{lift_process_limit, limit_open_files};
 pub use loopdev::attach_loop;
-pub use mount::{MountFlags, make_shared, mount, mount_point, move_root, unescape_path, unmount, unmount_detached};
+pub use mount::{
+    MountFlags, bind_file, make_shared, mount, mount_point, move_root, unescape_path, unmount, unmount_detached,
+};
 pub use netlink::{NetlinkSocket, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_LINK};
 pub use packet::{PacketSocket, bind_udp_to_link, send_on_link, udp6_on_link};
 pub use partition::{

@@ -41,6 +41,18 @@ pub fn mount(source: &str, target: &str, fstype: &str, flags: MountFlags, data: 
         .map_err(|errno| SysError::new("mount", format!("{fstype} {source} at {target}"), errno))
 }
 
+/// Shows the file at `from` in the place of the file at `to` as well.
+///
+/// # Errors
+/// As `mount(2)`; one of them does not exist.
+pub fn bind_file(from: &str, to: &str, flags: MountFlags) -> Result<()> {
+    let failed = |errno: nix::errno::Errno| SysError::new("mount --bind", format!("{from} at {to}"), errno);
+    nix::mount::mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(failed)?;
+    // The first step takes no flags of its own (mount(2)).
+    let bits = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | flags.bits();
+    nix::mount::mount(None::<&str>, to, None::<&str>, bits, None::<&str>).map_err(failed)
+}
+
 /// Makes a mount and all below it shared, so that mounts made in containers can be seen outside when asked for.
 ///
 /// # Errors
@@ -95,4 +107,39 @@ pub fn unescape_path(text: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
         .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// Against the kernel; only root has a mount namespace to give.
+    #[test]
+    fn a_file_is_seen_in_the_place_of_another_and_written_to_in_its_own_alone() {
+        // A thread of its own: what it mounts is seen by nobody else.
+        std::thread::spawn(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("a mount namespace, which takes root");
+            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            nix::mount::mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+            let dir = std::env::temp_dir().join(format!("rk-sys-bind-{}", std::process::id()));
+            fs::create_dir_all(&dir).unwrap();
+            let (own, place) = (dir.join("own"), dir.join("place"));
+            let (from, to) = (own.to_str().unwrap(), place.to_str().unwrap());
+            fs::write(&own, "program").unwrap();
+            let flags = MountFlags { read_only: true, nosuid: true, nodev: true, ..MountFlags::default() };
+            assert!(bind_file(from, to, flags).is_err(), "there is no place yet");
+            fs::write(&place, "").unwrap();
+            bind_file(from, to, flags).unwrap();
+            assert_eq!(fs::read_to_string(&place).unwrap(), "program");
+            assert_eq!(fs::write(&place, "other").unwrap_err().raw_os_error(), Some(libc::EROFS));
+            fs::write(&own, "newer").unwrap();
+            assert_eq!(fs::read_to_string(&place).unwrap(), "newer");
+            unmount(&place).unwrap();
+            assert_eq!(fs::read_to_string(&place).unwrap(), "");
+            fs::remove_dir_all(&dir).unwrap();
+        })
+        .join()
+        .unwrap();
+    }
 }

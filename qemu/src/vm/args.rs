@@ -42,6 +42,12 @@ impl VmSpec {
         if let Some(config) = &self.fw_cfg {
             add(&["-fw_cfg", &format!("name=opt/rk/config,file={}", escape(config))]);
         }
+        if self.http_boot {
+            // OVMF's names of what it may not do (OvmfPkg/Library/PxeBcPcdProducerLib).
+            for family in ["IPv4", "IPv6"] {
+                add(&["-fw_cfg", &format!("name=opt/org.tianocore/{family}PXESupport,string=n")]);
+            }
+        }
         if self.watchdog {
             add(&["-device", "i6300esb", "-action", "watchdog=reset"]);
         }
@@ -68,9 +74,11 @@ impl VmSpec {
             ]);
             add(&["-device", &drive.device(n, self.virtio(), tried.then_some(turns + n))]);
         }
+        // UEFI boots by itself; the card's own program, iPXE, would come before it.
+        let program = if self.firmware.as_ref().is_some_and(Firmware::is_uefi) { ",romfile=" } else { "" };
         for (n, nic) in self.nics.iter().enumerate() {
             let (id, mac, backends) = netdev(n, nic);
-            let boot = if boots(nic) { format!(",bootindex={n}") } else { String::new() };
+            let boot = if boots(nic) { format!(",bootindex={n}{program}") } else { String::new() };
             for backend in backends {
                 add(&["-netdev", &backend]);
             }
@@ -288,6 +296,20 @@ mod tests {
         assert!(devices.contains(&"ide-cd,bus=ide.0,drive=disk0,bootindex=0".to_owned()), "{devices:?}");
         assert!(devices.contains(&"usb-storage,bus=usb.0,drive=disk1,bootindex=1".to_owned()), "{devices:?}");
         assert!(after(&args, "-machine").iter().all(|board| !board.contains("sata=off")));
+    }
+
+    #[test]
+    fn uefi_boots_a_card_by_itself_and_by_http_alone_when_asked() {
+        let card = || Nic::Netboot { mac: "52:54:00:00:00:01".into(), folder: "/pxe".into(), file: "rk.efi".into() };
+        let uefi = Firmware::Uefi { code: "/code".into(), variables: "/vars".into() };
+        let args = |firmware, http_boot| {
+            let spec = VmSpec::firmware("a", Path::new("/run/a"), Accel::Tcg, firmware).nic(card());
+            VmSpec { http_boot, ..spec }.args()
+        };
+        let bare = |args: &[String]| after(args, "-device").iter().any(|said| said.ends_with("bootindex=0,romfile="));
+        assert!(bare(&args(uefi.clone(), false)) && !bare(&args(Firmware::Bios, false)));
+        assert!(after(&args(uefi.clone(), false), "-fw_cfg").is_empty());
+        assert_eq!(after(&args(uefi, true), "-fw_cfg").len(), 2);
     }
 
     #[test]

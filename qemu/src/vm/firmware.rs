@@ -24,6 +24,11 @@ pub enum Firmware {
 }
 
 impl Firmware {
+    /// Whether it has a network stack of its own.
+    pub(super) fn is_uefi(&self) -> bool {
+        !matches!(self, Firmware::Bios)
+    }
+
     /// Whether it needs system management mode.
     pub(super) fn is_locked(&self) -> bool {
         matches!(self, Firmware::LockedUefi { .. })

@@ -116,6 +116,8 @@ pub struct VmSpec {
     pub fw_cfg: Option<PathBuf>,
     /// A watchdog on the PCI bus of a [`Machine::Q35`], which resets the machine when it is not fed.
     pub watchdog: bool,
+    /// UEFI boots from the network by HTTP; else it tries PXE first, for minutes where nobody answers.
+    pub http_boot: bool,
     /// A VGA card on the PCI bus of a [`Machine::Q35`], whose text [`crate::qmp::Qmp::screen`] reads.
     pub screen: bool,
 }
@@ -149,6 +151,7 @@ impl VmSpec {
             restarts: false,
             fw_cfg: None,
             watchdog: false,
+            http_boot: false,
             screen: false,
         }
     }

@@ -34,8 +34,10 @@ const SETTINGS: [(&str, &str); 13] = [
 ];
 
 /// Mount points and flags that each must have.
-const MOUNTS: [(&str, &[&str]); 7] = [
+const MOUNTS: [(&str, &[&str]); 8] = [
     ("/", &["ro"]),
+    // From the initramfs: the image has an empty file there.
+    ("/sbin/rk-init", &["ro", "nosuid", "nodev"]),
     ("/proc", &["nosuid", "nodev", "noexec"]),
     ("/sys", &["nosuid", "nodev", "noexec"]),
     ("/dev/shm", &["nosuid", "nodev", "noexec"]),

@@ -1,9 +1,10 @@
-//! What a machine tells of itself: figures on a port, logs to a receiver that comes and goes.
+//! What a machine tells of itself: figures on a port, logs to a receiver that comes and goes, to one of datagrams, to an operator who follows one.
 
-use super::Guest;
+use super::{Guest, running};
 use rk_tests::{eventually, limit};
+use serde_json::Value;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 /// The page of figures.
@@ -17,21 +18,27 @@ pub fn figures(guest: &Guest) -> Result<String, String> {
     if page.starts_with("HTTP/1.1 200 OK") { Ok(page) } else { Err(page) }
 }
 
-/// Asks a machine for both, and looks at what comes.
+/// Something to log for the machine API, which tells of every read of a file.
+const READ: [&str; 3] = ["node", "read", "/etc/hosts"];
+const LOGGED: &str = "reads \"/etc/hosts\"";
+
+/// Asks a machine for all of them, and looks at what comes.
 pub fn tells(guest: &Guest) {
     let receiver = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listen");
     receiver.set_nonblocking(true).expect("socket");
+    let datagrams = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
     let port = receiver.local_addr().expect("address").port();
+    let also = datagrams.local_addr().expect("address").port();
     let patch = format!(
-        "{{metrics: {{bind: '0.0.0.0:9100'}}, logging: {{targets: [{{url: 'tcp://10.0.2.2:{port}', format: syslog}}]}}}}"
+        "{{metrics: {{bind: '0.0.0.0:9100'}}, logging: {{targets: [{{url: 'tcp://10.0.2.2:{port}', format: syslog}}, \
+         {{url: 'udp://10.0.2.2:{also}', format: json}}]}}}}"
     );
     guest.rkctl(&["node", "config", "patch", &patch]).good();
     // Twice, for a receiver that hung up is called again.
     for wanted in ["- - - ", " machine - - - "] {
         let (mut stream, _) = eventually("a node that sends logs", limit(60), || {
             receiver.accept().map_err(|err| {
-                // Something for it to send: its own log tells of every read of a file.
-                guest.rkctl(&["node", "read", "/etc/hosts"]);
+                guest.rkctl(&READ);
                 err.to_string()
             })
         });
@@ -44,6 +51,7 @@ pub fn tells(guest: &Guest) {
         }
         assert!(seen.contains(">1 20"), "no syslog: {seen}");
     }
+    objects(guest, &datagrams);
     let page = eventually("figures", limit(30), || figures(guest));
     for name in [
         "node_load1 ",
@@ -57,4 +65,40 @@ pub fn tells(guest: &Guest) {
     ] {
         assert!(page.contains(name), "{name} is not in\n{page}");
     }
+}
+
+/// Each datagram is an object of its own; one of them tells of a read that was just done.
+fn objects(guest: &Guest, receiver: &UdpSocket) {
+    receiver.set_read_timeout(Some(Duration::from_secs(1))).expect("timeout");
+    let mut buffer = [0; 4096];
+    let record = eventually("a datagram of the machine API", limit(60), || {
+        let mut last = "no datagram".to_owned();
+        while let Ok(size) = receiver.recv(&mut buffer) {
+            last = String::from_utf8_lossy(&buffer[..size]).into_owned();
+            let record: Value = serde_json::from_str(&last).unwrap_or_else(|err| panic!("{err}: {last}"));
+            let service = record["service"].as_str() == Some("machine");
+            if service && record["message"].as_str().is_some_and(|message| message.contains(LOGGED)) {
+                return Ok(record);
+            }
+        }
+        guest.rkctl(&READ);
+        Err(last)
+    });
+    assert_eq!(record["level"].as_str(), Some("info"), "{record}");
+    for field in ["time", "host"] {
+        assert!(record[field].as_str().is_some_and(|text| !text.is_empty()), "no {field} in {record}");
+    }
+}
+
+#[test]
+fn a_followed_log_goes_on_with_what_comes() {
+    let guest = running("follow");
+    let log = guest.dir.join("follow.log");
+    let args = ["-n", guest.node.as_str(), "node", "logs", "machine", "--follow", "--tail", "1"];
+    let follow = guest.operator.start(&args, &log);
+    eventually("three lines that came later", limit(60), || {
+        guest.rkctl(&READ).good();
+        let said = follow.said();
+        if said.matches(LOGGED).count() >= 3 { Ok(()) } else { Err(said) }
+    });
 }

@@ -116,7 +116,7 @@ fn a_good_slot_that_cannot_be_mounted_is_left_before_pid_1_runs_on_uefi() {
 }
 
 #[test]
-fn a_good_slot_whose_kernel_cannot_be_loaded_is_passed_over_until_an_upgrade_makes_it_whole_on_bios() {
+fn a_good_slot_whose_kernel_or_initramfs_went_bad_is_passed_over_until_an_upgrade_makes_it_whole_on_bios() {
     let mut machine = both_good("unloadable-bios", |_| Firmware::Bios);
     spoil_file(&machine.dir.join("disk.raw"), ESP, ESP_BYTES, "rk/b/vmlinuz").expect("the kernel of slot b");
     for _ in 0..2 {
@@ -130,4 +130,9 @@ fn a_good_slot_whose_kernel_cannot_be_loaded_is_passed_over_until_an_upgrade_mak
     upgraded(&mut machine);
     machine.start();
     machine.says(&["slot b runs"]);
+    switch_off(&mut machine);
+    // GRUB loads any bytes as an initramfs: what they are is told by their sum alone.
+    spoil_file(&machine.dir.join("disk.raw"), ESP, ESP_BYTES, "rk/b/initrd").expect("the initramfs of slot b");
+    machine.start();
+    machine.says(&["slot a runs", "slot b was left: the boot loader could not load its kernel and initramfs"]);
 }

@@ -2,7 +2,7 @@
 //! either whole or unseen by the boot loader.
 
 use rk_slots::program::{section, text};
-use rk_slots::{ENV_PATH, Entry, Env, LEFT_PATH, PROGRAMS, Slot, TRIES, Tries, boot_commands, next_generation};
+use rk_slots::{ENV_PATH, Entry, Env, LEFT_PATH, PROGRAMS, Slot, TRIES, Tries, boot_commands, next_generation, sums};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -34,7 +34,7 @@ impl Esp {
         // What was said of the old root is no news of the new one.
         remove(&self.root.join(LEFT_PATH))?;
         let folder = self.folder(other);
-        for name in ["boot.cfg", "vmlinuz", "initrd"] {
+        for name in ["boot.cfg", "sums", "vmlinuz", "initrd"] {
             remove(&folder.join(name))?;
         }
         for (path, _) in self.entries()?.into_iter().filter(|(_, entry)| entry.slot == other) {
@@ -52,8 +52,11 @@ impl Esp {
         let foreign = |err| io::Error::new(io::ErrorKind::InvalidData, err);
         let folder = self.folder(other);
         fs::create_dir_all(&folder)?;
-        write(&folder.join("vmlinuz"), section(program, ".linux").map_err(foreign)?)?;
-        write(&folder.join("initrd"), section(program, ".initrd").map_err(foreign)?)?;
+        let kernel = section(program, ".linux").map_err(foreign)?;
+        let initramfs = section(program, ".initrd").map_err(foreign)?;
+        write(&folder.join("vmlinuz"), kernel)?;
+        write(&folder.join("initrd"), initramfs)?;
+        write(&folder.join("sums"), sums(kernel, initramfs).as_bytes())?;
         let commands = boot_commands(other, text(program, ".cmdline").map_err(foreign)?);
         sync(&folder)?;
         let all: Vec<Entry> = self.entries()?.into_iter().map(|(_, entry)| entry).collect();
@@ -166,6 +169,7 @@ mod tests {
         let env = Env::decode(&fs::read(dir.path().join(ENV_PATH)).unwrap());
         assert_eq!(env, Some(Env::trial(Slot::A, Slot::B)));
         assert!(fs::read_to_string(dir.path().join("rk/b/boot.cfg")).unwrap().contains(" quiet ; then\n"));
+        assert_eq!(fs::read_to_string(dir.path().join("rk/b/sums")).unwrap(), sums(b"quiet", b"quiet"));
         esp.forget_other().unwrap();
         assert_eq!(names(&dir.path().join(PROGRAMS)), ["rk-00001-a.efi"]);
         assert!(names(&dir.path().join("rk/b")).is_empty());

@@ -6,6 +6,8 @@ use serde_json::json;
 
 /// `daemon`, as RFC 5424 numbers facilities.
 const DAEMON: u8 = 3;
+/// A datagram that every path carries (RFC 5426 asks for 2048 of receivers).
+pub const MOST_DATAGRAM: usize = 2048;
 
 /// Who logs.
 #[derive(Debug, Clone)]
@@ -16,10 +18,37 @@ pub struct Origin {
     pub service: String,
 }
 
-/// The line with whatever its format puts around it; `framed` when messages follow one another in a stream.
+/// The line with whatever its format puts around it; `framed` when messages follow one another in a stream. One that is not fits a datagram: the
+/// end of a long line is left out, and what is around it is whole.
 pub fn encode(format: LogFormat, framed: bool, time: Timestamp, origin: &Origin, line: &str) -> Vec<u8> {
     let severity = severity(line);
     let message: String = line.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect();
+    let record = |message: &str| record(format, framed, time, origin, (severity, message));
+    if framed {
+        return record(&message);
+    }
+    let room = MOST_DATAGRAM.saturating_sub(record("").len());
+    record(that_fits(&message, room))
+}
+
+/// The start of a text that takes at most so many bytes in a record.
+fn that_fits(text: &str, room: usize) -> &str {
+    let mut used = 0;
+    let beyond = text.char_indices().find(|(_, c)| {
+        // JSON writes these with a backslash, and every other character of a message as it is.
+        used += if matches!(c, '"' | '\\' | '\t') { 2 } else { c.len_utf8() };
+        used > room
+    });
+    beyond.and_then(|(at, _)| text.get(..at)).unwrap_or(text)
+}
+
+fn record(
+    format: LogFormat,
+    framed: bool,
+    time: Timestamp,
+    origin: &Origin,
+    (severity, message): (u8, &str),
+) -> Vec<u8> {
     match format {
         LogFormat::Json => {
             let Origin { host, service } = origin;
@@ -91,6 +120,19 @@ mod tests {
         let framed = encoded(LogFormat::Syslog, true, "ERROR x\u{7}y");
         assert_eq!(framed, format!("{} {syslog}", syslog.len()));
         assert!(!encoded(LogFormat::Json, false, "a\nb").contains('\n'));
+    }
+
+    #[test]
+    fn a_datagram_has_room_for_the_end_of_its_object_whatever_the_line() {
+        for long in ["x".repeat(9000), "\u{e4}\"".repeat(3000), format!("a{}", "\u{1f980}".repeat(600))] {
+            let text = encoded(LogFormat::Json, false, &long);
+            assert!(text.len() <= MOST_DATAGRAM, "{} bytes", text.len());
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let message = json["message"].as_str().unwrap();
+            assert!(message.len() > 900 && long.starts_with(message), "{message}");
+            assert!(encoded(LogFormat::Syslog, false, &long).len() <= MOST_DATAGRAM);
+            assert!(encoded(LogFormat::Json, true, &long).len() > MOST_DATAGRAM, "a stream has room");
+        }
     }
 
     #[test]

@@ -18,8 +18,6 @@ use tokio::net::{TcpStream, UdpSocket};
 const FOLDER: &str = "/var/log/rk";
 /// Bytes of lines that are on their way at once.
 const BATCH: usize = 64 << 10;
-/// A datagram that every path carries (RFC 5426 asks for 2048 of receivers).
-const MOST_DATAGRAM: usize = 2048;
 const LOOK: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// First and longest pause after a failure.
@@ -124,7 +122,7 @@ async fn send(wire: &mut Wire, messages: &[Vec<u8>]) -> io::Result<()> {
         Wire::Datagrams(socket) => {
             for message in messages {
                 // Nobody knows whether a datagram arrives; that nobody listens is told now and then.
-                let _ = socket.send(message.get(..MOST_DATAGRAM).unwrap_or(message)).await;
+                let _ = socket.send(message).await;
             }
             Ok(())
         }
@@ -133,6 +131,7 @@ async fn send(wire: &mut Wire, messages: &[Vec<u8>]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::MOST_DATAGRAM;
     use super::*;
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;

@@ -7,8 +7,8 @@ use crate::paths::Paths;
 use crate::report::Step;
 use crate::run;
 use anyhow::{Context, Result};
-use rk_image::BINARIES;
 use rk_image::media::{self, Artefact, CMDLINE, Format, Inputs, Tools};
+use rk_image::{BINARIES, INIT};
 use std::path::{Path, PathBuf};
 
 /// Firmware for machines of tests, and what they boot beside.
@@ -67,7 +67,7 @@ pub fn build(
     let read = |path: &Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
     let inputs = Inputs {
         kernel: read(&image.kernel)?,
-        starter: rk_image::initramfs::bare(&read(&binaries.join("rk-init"))?)?,
+        starter: rk_image::initramfs::bare(&read(&binaries.join(INIT))?)?,
         root: read(&image.root)?,
         signer: None,
         cmdline: wanted.cmdline.unwrap_or(CMDLINE).to_owned(),

@@ -8,11 +8,13 @@ mod media;
 pub mod peers;
 mod system;
 mod test_images;
+mod weights;
 
 pub use binaries::Profile;
 pub use demo::push_demo;
 pub use media::Wanted;
 pub use system::Install;
+pub use weights::weigh;
 
 use crate::paths::Paths;
 use crate::report::Report;

@@ -28,8 +28,13 @@ pub struct Bench {
     work: PathBuf,
 }
 
-/// Builds media with `profile` and measures them.
-pub fn measure(paths: &Paths, report: &Report, artifacts: Artifacts, profile: Profile) -> Result<Vec<Row>> {
+/// Builds media with `profile` and measures them; answers the files that have a size to keep as well.
+pub fn measure(
+    paths: &Paths,
+    report: &Report,
+    artifacts: Artifacts,
+    profile: Profile,
+) -> Result<(Vec<Row>, Vec<PathBuf>)> {
     let media = paths.target.join("rk-media-bench");
     let next = media.join("next");
     std::fs::create_dir_all(&next).with_context(|| format!("create {}", next.display()))?;
@@ -51,7 +56,8 @@ pub fn measure(paths: &Paths, report: &Report, artifacts: Artifacts, profile: Pr
     let mut rows = bench.sizes()?;
     rows.extend(report.step("boots", |step| Ok((boots::measure(&bench, step)?, String::new())))?);
     rows.extend(report.step("installation and upgrade", |step| Ok((upkeep::measure(&bench, step)?, String::new())))?);
-    Ok(rows)
+    let files = ["rk.efi", "rk.iso", "pxe/vmlinuz", "pxe/initramfs"].map(|name| bench.media.join(name));
+    Ok((rows, files.to_vec()))
 }
 
 impl Bench {
