@@ -108,7 +108,7 @@ impl Worker {
             return Ok(true);
         }
         // The next look sees what the runtime made of it.
-        self.wake.notify_one();
+        self.heard.wake.notify_one();
         Ok(true)
     }
 
