@@ -34,10 +34,11 @@ const SETTINGS: [(&str, &str); 13] = [
 ];
 
 /// Mount points and flags that each must have.
-const MOUNTS: [(&str, &[&str]); 7] = [
+const MOUNTS: [(&str, &[&str]); 8] = [
     ("/", &["ro"]),
     ("/proc", &["nosuid", "nodev", "noexec"]),
     ("/sys", &["nosuid", "nodev", "noexec"]),
+    ("/sys/fs/cgroup", &["nosuid", "nodev", "noexec", "nsdelegate", "memory_recursiveprot", "favordynmods"]),
     ("/dev/shm", &["nosuid", "nodev", "noexec"]),
     ("/run", &["nosuid", "nodev"]),
     ("/etc", &["nosuid", "nodev"]),
