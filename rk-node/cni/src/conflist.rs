@@ -151,15 +151,29 @@ pub fn write_default_conflist(directory: &Path, pod_cidrs: &[IpNet], cluster_cid
 
 /// Write new, fsync, rename, fsync the directory.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let (new, file) = write_beside(path, bytes)?;
+    file.sync_all().at("write", &new)?;
+    fs::rename(&new, path).at("rename to", path)?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::File::open(directory).and_then(|d| d.sync_all()).at("flush", directory)
+}
+
+/// Write new, rename: whatever process ends, a reader sees the old file or the new one. For what speaks of this boot alone, and so need
+/// not outlive a loss of power.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let (new, _) = write_beside(path, bytes)?;
+    fs::rename(&new, path).at("rename to", path)
+}
+
+fn write_beside(path: &Path, bytes: &[u8]) -> Result<(PathBuf, fs::File)> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory).at("create", directory)?;
     let mut file = fs::File::create(&new).at("create", &new)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).at("write", &new)?;
-    fs::rename(&new, path).at("rename to", path)?;
-    fs::File::open(directory).and_then(|d| d.sync_all()).at("flush", directory)
+    file.write_all(bytes).at("write", &new)?;
+    Ok((new, file))
 }
 
 #[cfg(test)]

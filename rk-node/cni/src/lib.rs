@@ -3,7 +3,8 @@
 //! Two sides of one protocol, which is JSON on stdin and stdout and `CNI_*` in the environment:
 //!
 //! - [`Runtime`] reads `/etc/cni/net.d`, runs the plugins that it names as executables, chains their results and keeps what is
-//!   needed to undo them. It knows nothing of our own plugins; the reference ones can take their place.
+//!   needed to undo them. Any others can take the place of our own plugins; only where an executable is this very program is it called
+//!   on a thread instead.
 //! - [`plugin`] is what the multi-call binary `rk-cni` runs: `bridge`, `host-local`, `portmap`, `loopback`. Any runtime can call
 //!   them; `cnitool` does.
 //!

@@ -170,6 +170,54 @@ fn pods_of_two_families_are_reached_by_both_at_once() {
 }
 
 #[test]
+fn plugins_of_this_program_need_no_process_and_others_get_one() {
+    let programs = tempfile::tempdir().expect("tempdir");
+    // What stands for this program cannot be executed: whatever works does so without a process.
+    let own = programs.path().canonicalize().expect("canonical").join("rk");
+    std::fs::write(&own, "no program").expect("write");
+    let binary = ours().first().expect("a plugin").1.clone();
+    for foreign in [&[][..], &["host-local"], &["loopback"], &["portmap"]] {
+        let store = tempfile::tempdir().expect("tempdir");
+        let mut plugins = ours();
+        for (name, path) in &mut plugins {
+            *path = if foreign.contains(name) { binary.clone() } else { own.clone() };
+        }
+        let mut host = Host::new(&conflist(store.path()), &plugins);
+        host.runtime.own = Some(own.clone());
+        let (a, b) = (Netns::new("a"), Netns::new("b"));
+        let (to_a, to_b) = (attachment(&a), attachment(&b));
+        let (first, second) = (to_a.clone(), to_b.clone());
+        host.run(async move |runtime| {
+            runtime.status().await.expect("status");
+            let (ra, rb) = tokio::join!(runtime.add(&first), runtime.add(&second));
+            assert_ne!(ra.expect("add a").pod_ips(), rb.expect("add b").pod_ips());
+            runtime.check(&first).await.expect("check");
+        });
+        assert!(a.output("-o addr show lo").contains("127.0.0.1/8"), "lo is up");
+        let address = host.netns.output("-o link show master cni0");
+        assert_eq!(address.lines().count(), 2, "{foreign:?}: both are plugged in: {address}");
+        let mut wrong = to_a.clone();
+        wrong.container_id = "c".into();
+        wrong.netns = Some("/nowhere".into());
+        host.run(async move |runtime| {
+            let error = runtime.add(&wrong).await.expect_err("there is no such namespace");
+            assert!(error.to_string().contains("/nowhere"), "{error}");
+            runtime.del(&to_a).await.expect("del a");
+            runtime.del(&to_b).await.expect("del b");
+        });
+        assert_eq!(reserved(store.path()), 0);
+        assert!(!host.netns.output("-o link").contains("veth"), "{foreign:?}: no veth is left");
+    }
+    let store = tempfile::tempdir().expect("tempdir");
+    let plugins: Vec<_> = ours().into_iter().map(|(name, _)| (name, own.clone())).collect();
+    let mut host = Host::new(&conflist(store.path()), &plugins);
+    host.runtime.own = None;
+    let pod = Netns::new("p");
+    let to_pod = attachment(&pod);
+    host.run(async move |runtime| runtime.add(&to_pod).await.expect_err("what is not this program is executed"));
+}
+
+#[test]
 fn attachments_of_vanished_pods_are_collected() {
     let store = tempfile::tempdir().expect("tempdir");
     let host = Host::new(&conflist(store.path()), &ours());

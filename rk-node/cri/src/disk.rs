@@ -11,18 +11,31 @@ use crate::error::{IoContext, Result};
 
 /// Name of the record in its object's directory.
 const RECORD: &str = "record.json";
+/// Its name until it is whole.
+const NEW: &str = "record.new";
 
-/// Writes the record of the object in `dir`, made if need be.
+/// Writes the record of the object in `dir`, made if need be. It outlives a loss of power.
 pub(crate) fn save<T: Serialize>(dir: &Path, record: &T) -> Result<()> {
-    fs::create_dir_all(dir).at("create", dir)?;
-    let path = dir.join(RECORD);
-    let new = dir.join("record.new");
-    let text = serde_json::to_vec(record).map_err(std::io::Error::from).at("encode", &path)?;
-    let mut file = File::create(&new).at("create", &new)?;
-    file.write_all(&text).at("write", &new)?;
-    file.sync_all().at("sync", &new)?;
+    let (new, path) = (dir.join(NEW), dir.join(RECORD));
+    write(dir, &new, record)?.sync_all().at("sync", &new)?;
     fs::rename(&new, &path).at("rename to", &path)?;
     File::open(dir).and_then(|d| d.sync_all()).at("sync", dir)
+}
+
+/// As [`save`], but a loss of power may bring the record before it back: what it adds ends with the boot, or is saved again before it
+/// counts.
+pub(crate) fn replace<T: Serialize>(dir: &Path, record: &T) -> Result<()> {
+    let (new, path) = (dir.join(NEW), dir.join(RECORD));
+    write(dir, &new, record)?;
+    fs::rename(&new, &path).at("rename to", &path)
+}
+
+fn write<T: Serialize>(dir: &Path, file: &Path, record: &T) -> Result<File> {
+    fs::create_dir_all(dir).at("create", dir)?;
+    let text = serde_json::to_vec(record).map_err(std::io::Error::from).at("encode", file)?;
+    let mut written = File::create(file).at("create", file)?;
+    written.write_all(&text).at("write", file)?;
+    Ok(written)
 }
 
 /// Every object under `dir` with its record; `None` where the record is missing, torn or foreign.
@@ -50,6 +63,25 @@ pub(crate) fn remove(dir: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_is_replaced_whole_whether_flushed_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let object = dir.path().join("object");
+        let read = || load_all::<u8>(dir.path()).unwrap().remove(0).1;
+        replace(&object, &1u8).unwrap();
+        assert_eq!(read(), Some(1));
+        save(&object, &2u8).unwrap();
+        assert_eq!(read(), Some(2));
+        replace(&object, &3u8).unwrap();
+        assert_eq!(read(), Some(3));
+        // A process that was killed while it wrote.
+        fs::write(object.join(NEW), "4").unwrap();
+        assert_eq!(read(), Some(3));
+        assert_eq!(fs::read_dir(&object).unwrap().count(), 2);
+        save(&object, &5u8).unwrap();
+        assert_eq!((read(), fs::read_dir(&object).unwrap().count()), (Some(5), 1));
+    }
 
     #[test]
     fn a_torn_record_is_reported_as_none_and_does_not_hide_the_others() {

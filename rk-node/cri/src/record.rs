@@ -34,7 +34,7 @@ pub(crate) struct SandboxRecord {
     pub phase: Phase,
     /// The pinned network namespace; `None` for the node's.
     pub netns: Option<PathBuf>,
-    /// Whether network plugins were asked to set it up and not yet, with success, to undo it.
+    /// Whether network plugins may have been asked to set it up, and not yet, with success, to undo it.
     pub network: bool,
     /// Addresses, the primary first.
     pub ips: Vec<IpAddr>,

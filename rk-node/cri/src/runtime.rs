@@ -69,14 +69,14 @@ impl Runtime {
 
     /// Tells listeners of a change of a container, or of a sandbox itself (`container` is then its id).
     pub fn publish(&self, kind: ContainerEventType, container: &str, sandbox: &str) {
-        let status = self.tables.sandbox(sandbox).ok().map(|s| view::sandbox_status(&s.get()));
+        let status = self.tables.sandbox(sandbox).ok().map(|s| s.look(view::sandbox_status));
         let containers = self.tables.containers_of(sandbox);
         let event = ContainerEventResponse {
             container_id: container.to_owned(),
             container_event_type: kind.into(),
             created_at: now_ns(),
             pod_sandbox_status: status,
-            containers_statuses: containers.iter().map(|c| view::container_status(&c.get())).collect(),
+            containers_statuses: containers.iter().map(|c| c.look(view::container_status)).collect(),
         };
         // Nobody listening is fine.
         let _ = self.events.send(event);

@@ -1,7 +1,7 @@
 //! Every sandbox and container of the node, in memory; each knows its directory and saves itself.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -23,6 +23,8 @@ pub(crate) struct Sandbox {
 #[derive(Debug)]
 pub(crate) struct Container {
     dir: PathBuf,
+    /// Its sandbox, which never changes: to be known without a wait for a record that is being saved.
+    sandbox: String,
     record: Mutex<ContainerRecord>,
     /// Held by start and remove.
     pub step: tokio::sync::Mutex<()>,
@@ -45,11 +47,29 @@ impl Sandbox {
         locked(&self.record).clone()
     }
 
+    /// Looks at the record without a copy.
+    pub fn look<T>(&self, at: impl FnOnce(&SandboxRecord) -> T) -> T {
+        at(&locked(&self.record))
+    }
+
     /// Changes the record in memory and on disk.
     pub fn update(&self, change: impl FnOnce(&mut SandboxRecord)) -> Result<SandboxRecord> {
+        self.write(change, disk::save)
+    }
+
+    /// As [`Sandbox::update`], for what may be lost with the power: see [`disk::replace`].
+    pub fn refine(&self, change: impl FnOnce(&mut SandboxRecord)) -> Result<SandboxRecord> {
+        self.write(change, disk::replace)
+    }
+
+    fn write(
+        &self,
+        change: impl FnOnce(&mut SandboxRecord),
+        to_disk: fn(&Path, &SandboxRecord) -> Result<()>,
+    ) -> Result<SandboxRecord> {
         let mut record = locked(&self.record);
         change(&mut record);
-        disk::save(&self.dir, &*record)?;
+        to_disk(&self.dir, &record)?;
         Ok(record.clone())
     }
 }
@@ -57,12 +77,18 @@ impl Sandbox {
 impl Container {
     pub fn new(dir: PathBuf, record: ContainerRecord) -> Self {
         let (ended, _) = watch::channel(record.ended.is_some());
-        Self { dir, record: Mutex::new(record), step: tokio::sync::Mutex::new(()), ended }
+        let sandbox = record.sandbox.clone();
+        Self { dir, sandbox, record: Mutex::new(record), step: tokio::sync::Mutex::new(()), ended }
     }
 
     /// A copy of the record.
     pub fn get(&self) -> ContainerRecord {
         locked(&self.record).clone()
+    }
+
+    /// Looks at the record without a copy.
+    pub fn look<T>(&self, at: impl FnOnce(&ContainerRecord) -> T) -> T {
+        at(&locked(&self.record))
     }
 
     /// Where its files are.
@@ -72,9 +98,22 @@ impl Container {
 
     /// Changes the record in memory and on disk; the memory's change stands even if the disk is full.
     pub fn update(&self, change: impl FnOnce(&mut ContainerRecord)) -> Result<ContainerRecord> {
+        self.write(change, disk::save)
+    }
+
+    /// As [`Container::update`], for what may be lost with the power: see [`disk::replace`].
+    pub fn refine(&self, change: impl FnOnce(&mut ContainerRecord)) -> Result<ContainerRecord> {
+        self.write(change, disk::replace)
+    }
+
+    fn write(
+        &self,
+        change: impl FnOnce(&mut ContainerRecord),
+        to_disk: fn(&Path, &ContainerRecord) -> Result<()>,
+    ) -> Result<ContainerRecord> {
         let mut record = locked(&self.record);
         change(&mut record);
-        let saved = disk::save(&self.dir, &*record);
+        let saved = to_disk(&self.dir, &record);
         self.ended.send_replace(record.ended.is_some());
         saved.map(|()| record.clone())
     }
@@ -110,7 +149,7 @@ impl Tables {
     }
 
     pub fn containers_of(&self, sandbox: &str) -> Vec<Arc<Container>> {
-        self.containers().into_iter().filter(|c| locked(&c.record).sandbox == sandbox).collect()
+        self.containers().into_iter().filter(|c| c.sandbox == sandbox).collect()
     }
 
     /// Adds a sandbox unless one of the same pod and attempt exists.

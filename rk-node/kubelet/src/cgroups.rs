@@ -168,8 +168,12 @@ fn says(file: &str, wanted: &str, held: &str) -> bool {
     wanted == held || (file == "memory.max" && less.is_some_and(|less| less < LARGEST_PAGE))
 }
 
-/// Enables each controller by itself: one that the kernel lacks must not keep the others away.
+/// Enables all controllers at once or, where the kernel lacks one, each by itself: that one must not keep the others away.
 fn hand_down(dir: &Path) {
+    let all = CONTROLLERS.map(|controller| format!("+{controller}")).join(" ");
+    if fs::write(dir.join("cgroup.subtree_control"), all).is_ok() {
+        return;
+    }
     for controller in CONTROLLERS {
         if let Err(error) = fs::write(dir.join("cgroup.subtree_control"), format!("+{controller}")) {
             tracing::debug!(dir = %dir.display(), controller, "a controller is not available: {error}");

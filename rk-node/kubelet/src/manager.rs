@@ -27,9 +27,9 @@ use crate::eviction::Order;
 use crate::known;
 use crate::pod::spec;
 use crate::pod::status::PREEMPTED;
-use crate::pod::worker::{Desired, Stage, Told, Worker};
+use crate::pod::worker::{Desired, Heard, Stage, Told, Worker};
 use crate::preemption;
-use crate::runtime::CONFIG_SOURCE;
+use crate::runtime::{CONFIG_SOURCE, Change, States};
 use crate::shutdown::{NODE_SHUTDOWN, REFUSED_MESSAGE};
 use crate::static_pods::{Shown, is_mirror, is_static};
 use crate::views::{View, Work};
@@ -49,6 +49,8 @@ struct Fresh {
 struct Handle {
     desired: watch::Sender<Desired>,
     wake: Arc<Notify>,
+    /// What the runtime told of the pod last.
+    states: watch::Sender<States>,
     task: AbortHandle,
     stage: watch::Receiver<Stage>,
     /// The pod that the worker began with.
@@ -107,7 +109,7 @@ impl Manager {
     }
 
     /// Follows the API and the runtime until `stop` says that the machine goes down; then ends every pod and returns.
-    pub async fn run(mut self, mut changes: mpsc::Receiver<String>, mut stop: watch::Receiver<bool>) {
+    pub async fn run(mut self, mut changes: mpsc::Receiver<Change>, mut stop: watch::Receiver<bool>) {
         let own = Selection::fields(format!("spec.nodeName={}", self.context.options.node_name));
         let mut events = follow::<Pod>(self.context.client.clone(), own);
         let mut fresh = Fresh::default();
@@ -127,7 +129,7 @@ impl Manager {
                         housekeeping.reset_immediately();
                     }
                 }
-                Some(uid) = changes.recv() => self.on_change(uid).await,
+                Some(change) = changes.recv() => self.on_change(change).await,
                 Ok(()) = self.statics.changed() => self.on_statics(),
                 // What waited for the end of a pod has its turn.
                 Some(ended) = self.tasks.join_next() => {
@@ -278,14 +280,16 @@ impl Manager {
     fn spawn(&mut self, uid: String, desired: Desired, refused: Option<Refusal>) {
         let (sender, receiver) = watch::channel(desired);
         let wake = Arc::new(Notify::new());
+        let (states, of_states) = watch::channel(States::default());
         let is_refused = refused.is_some();
         let adopted = matches!(*sender.borrow(), Desired::Gone(_));
         let (of_stage, stage) = watch::channel(Stage::Syncing);
         let (of_began, began) = watch::channel(sender.borrow().pod().clone());
         let told = Told { stage: of_stage, began: of_began };
-        let worker = Worker::new(self.context.clone(), receiver, wake.clone(), told, refused);
+        let heard = Heard { wake: wake.clone(), states: of_states };
+        let worker = Worker::new(self.context.clone(), receiver, heard, told, refused);
         let task = self.tasks.spawn(worker.run());
-        let handle = Handle { desired: sender, wake, task, stage, began, refused: is_refused, adopted };
+        let handle = Handle { desired: sender, wake, states, task, stage, began, refused: is_refused, adopted };
         self.workers.insert(uid, handle);
     }
 
@@ -295,11 +299,17 @@ impl Manager {
         handle.desired.send_replace(Desired::Gone(pod));
     }
 
-    async fn on_change(&mut self, uid: String) {
-        match self.workers.get(&uid) {
-            Some(handle) if !handle.task.is_finished() => handle.wake.notify_one(),
-            _ if self.synced => self.adopt_orphan(&uid).await,
-            _ => drop(self.unknown.insert(uid)),
+    async fn on_change(&mut self, Change { uid, states }: Change) {
+        if let Some(handle) = self.workers.get(&uid).filter(|handle| !handle.task.is_finished()) {
+            match states {
+                // The worker judges whether that is news.
+                Some(states) => drop(handle.states.send_replace(states)),
+                None => handle.wake.notify_one(),
+            }
+        } else if self.synced {
+            self.adopt_orphan(&uid).await;
+        } else {
+            self.unknown.insert(uid);
         }
     }
 
@@ -309,7 +319,7 @@ impl Manager {
             return;
         }
         for uid in std::mem::take(&mut self.unknown) {
-            self.on_change(uid).await;
+            self.on_change(Change { uid, states: None }).await;
         }
         self.take_back();
         self.weigh();

@@ -39,6 +39,16 @@ struct Entry {
     written: u64,
     /// The kubelet is done with the pod: its object may go.
     finished: bool,
+    /// The version of `pod` that the last write began with, and what the API answered.
+    answer: Option<(Option<String>, Arc<Pod>)>,
+}
+
+impl Entry {
+    /// The newest version known: until the watch shows another one, the answer to the last write is.
+    fn newest(&self) -> &Arc<Pod> {
+        let answered = self.answer.as_ref().filter(|(from, _)| *from == self.pod.metadata.resource_version);
+        answered.map_or(&self.pod, |(_, pod)| pod)
+    }
 }
 
 /// Handle; clones share the state.
@@ -126,6 +136,9 @@ impl StatusManager {
                     if same {
                         return false;
                     }
+                    if entry.pod.metadata.resource_version != pod.metadata.resource_version {
+                        entry.answer = None;
+                    }
                     entry.pod = pod.clone();
                     entry.status = status;
                     entry.finished = finished;
@@ -134,7 +147,8 @@ impl StatusManager {
                 }
                 None => {
                     let version = self.next_version();
-                    entries.insert(uid, Entry { pod: pod.clone(), status, version, written: 0, finished });
+                    let entry = Entry { pod: pod.clone(), status, version, written: 0, finished, answer: None };
+                    entries.insert(uid, entry);
                     true
                 }
             }
@@ -142,6 +156,17 @@ impl StatusManager {
         if changed {
             self.kick.notify_one();
         }
+    }
+
+    /// Notes what the API answered to a write that began with this version of the pod, unless the watch was faster.
+    fn answered(&self, pod: &Pod, answer: &Pod) {
+        let from = &pod.metadata.resource_version;
+        self.with(|entries| {
+            let entry = entries.get_mut(spec::uid(pod));
+            if let Some(entry) = entry.filter(|entry| entry.pod.metadata.resource_version == *from) {
+                entry.answer = Some((from.clone(), Arc::new(answer.clone())));
+            }
+        });
     }
 
     /// The latest published status of a pod.
@@ -224,7 +249,7 @@ impl StatusManager {
         let name = spec::name(&entry.pod);
         let api: Api<Pod> = Api::namespaced(self.client.clone(), spec::namespace(&entry.pod));
         let of_file = is_static(&entry.pod);
-        let mut current: Pod = (*entry.pod).clone();
+        let mut current: Pod = (**entry.newest()).clone();
         if of_file {
             match unless_forbidden(api.get_opt(name).await)? {
                 Some(mirror) if shows(&mirror, &entry.pod) => current = mirror,
@@ -233,12 +258,16 @@ impl StatusManager {
         }
         let uid = spec::uid(&current).to_owned();
         let uid = uid.as_str();
-        // The first try trusts the watch; after a conflict the object is read anew.
+        // The first try trusts the watch and the last answer; after a conflict the object is read anew.
         for attempt in 1.. {
             let Some(patch) = status_patch(&current.status.clone().unwrap_or_default(), &entry.status) else { break };
             let body = json!({"metadata": {"uid": uid, "resourceVersion": current.metadata.resource_version}, "status": patch});
             match api.patch_status(name, &PatchParams::default(), &Patch::Merge(body)).await {
                 Ok(updated) => {
+                    // That of a mirror is read anew each time.
+                    if !of_file {
+                        self.answered(&entry.pod, &updated);
+                    }
                     current = updated;
                     break;
                 }
@@ -304,5 +333,22 @@ mod tests {
             {"type": "my/gate", "status": "False"}]}));
         assert_eq!(status_patch(&current, &wanted), Some(json!({"phase": "Running", "reason": null})));
         assert_eq!(status_patch(&wanted, &wanted), None);
+    }
+
+    #[test]
+    fn a_status_is_written_over_the_last_answer_until_the_watch_shows_another_version() {
+        let pod = |version: &str| {
+            let object = json!({"metadata": {"uid": "u", "resourceVersion": version}});
+            Arc::new(serde_json::from_value::<Pod>(object).unwrap())
+        };
+        let answer = Some((Some("1".to_owned()), pod("2")));
+        let mut entry =
+            Entry { pod: pod("1"), status: PodStatus::default(), version: 1, written: 0, finished: false, answer };
+        let newest = |entry: &Entry| entry.newest().metadata.resource_version.clone();
+        assert_eq!(newest(&entry).as_deref(), Some("2"), "the watch has not shown it yet");
+        entry.pod = pod("3");
+        assert_eq!(newest(&entry).as_deref(), Some("3"));
+        entry = Entry { pod: pod("1"), answer: None, ..entry };
+        assert_eq!(newest(&entry).as_deref(), Some("1"));
     }
 }

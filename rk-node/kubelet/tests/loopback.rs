@@ -14,6 +14,7 @@ use support::{Rig, eventually, options, ready, waiting};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_runs_survives_a_restart_of_the_kubelet_and_ends_gracefully() {
     let mut rig = Rig::new().await;
+    rig.cri.state().terse = true;
     rig.create(
         "web",
         json!({"initContainers": [{"name": "init", "image": "img:1", "command": ["exit", "0"]}],
@@ -89,6 +90,29 @@ async fn a_pod_runs_survives_a_restart_of_the_kubelet_and_ends_gracefully() {
         assert!(reasons.iter().any(|r| r == reason), "{reason} not in {reasons:?}");
     }
     drop(rig.dir);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_starts_without_the_runtime_being_asked_what_it_has_told_already() {
+    let rig = Rig::new().await;
+    let container = json!({"name": "c", "image": "img:1", "command": ["run"]});
+    rig.create("few", json!({"containers": [container]})).await;
+    rig.status("few", "the pod is ready", 30, |s| s.phase.as_deref() == Some("Running") && ready(s)).await;
+    // The relist has told by then what the worker has seen itself, and the API has told the worker its own writes.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let calls = rig.cri.state().calls.clone();
+    assert_eq!(calls["RunPodSandbox"], 1);
+    assert_eq!(calls["StartContainer"], 1);
+    assert!(
+        calls["PodSandboxStatus"] <= 4,
+        "one look at the sandbox, one at the container, a few by the way: {calls:?}"
+    );
+    assert_eq!(calls.get("ContainerStatus"), None, "{calls:?}");
+    rig.cri.exit("few", "c", 1);
+    rig.status("few", "what the runtime does by itself is seen", 30, |s| {
+        s.container_statuses.as_ref().is_some_and(|c| c[0].restart_count == 1) && ready(s)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,9 +41,9 @@ pub fn read_spec(bundle: &Path) -> Result<Spec> {
     .with_context(|| format!("parse {}", path.display()))
 }
 
-/// Creates the container and starts its program. On return the program runs; its pid is in the host's namespace.
-pub fn container(dir: &Path, id: &str, bundle: &Path, stdio: Stdio) -> Result<i32> {
-    let mut spec = read_spec(bundle)?;
+/// Creates the container that `spec`, read from its bundle, asks for and starts its program. On return the program runs; its pid is in
+/// the host's namespace.
+pub fn container(dir: &Path, id: &str, bundle: &Path, mut spec: Spec, stdio: Stdio) -> Result<i32> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let process = spec.process().clone().context("the spec has no process")?;
     let launcher = launcher(&spec, &process, write.as_raw_fd())?;

@@ -116,7 +116,7 @@ impl Supervisor {
             (Stdio::Pipes([input, out_write, err_write]), None)
         };
         let (dir, id, bundle) = (self.dir.clone(), start.id.clone(), start.bundle.clone());
-        let worker = worker::spawn(move || launch::container(&dir, &id, &bundle, stdio))?;
+        let worker = worker::spawn(move || launch::container(&dir, &id, &bundle, spec, stdio))?;
         let container = Container {
             id: start.id.clone(),
             bundle: start.bundle,

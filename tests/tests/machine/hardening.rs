@@ -40,6 +40,7 @@ const MOUNTS: [(&str, &[&str]); 8] = [
     ("/sbin/rk-init", &["ro", "nosuid", "nodev"]),
     ("/proc", &["nosuid", "nodev", "noexec"]),
     ("/sys", &["nosuid", "nodev", "noexec"]),
+    ("/sys/fs/cgroup", &["nosuid", "nodev", "noexec", "nsdelegate", "memory_recursiveprot", "favordynmods"]),
     ("/dev/shm", &["nosuid", "nodev", "noexec"]),
     ("/run", &["nosuid", "nodev"]),
     ("/etc", &["nosuid", "nodev"]),

@@ -1,4 +1,5 @@
-//! Delegation to an address plugin: an executable like any other, which gets our own request.
+//! Delegation to an address plugin: an executable like any other, which gets our own request. Where that is this program again, it is
+//! called without a process.
 
 use std::{
     io::Write,
@@ -8,7 +9,10 @@ use std::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::request::{Request, failed};
+use super::{
+    host_local,
+    request::{self, Request, failed},
+};
 use crate::types::{CniError, CniResult};
 
 /// Runs the `ipam.type` plugin with `command`; `None` when it prints nothing.
@@ -20,7 +24,14 @@ pub(super) fn delegate(request: &Request, command: &str) -> Result<Option<CniRes
     let found = request.path.iter().map(|directory| directory.join(kind)).find(|path| path.is_file());
     let path =
         found.ok_or_else(|| failed(format!("find ipam plugin {kind:?}"), format!("not in {:?}", request.path)))?;
-    let mut child = Command::new(&path)
+    // This kind alone: a request for itself would have no end.
+    if kind == "host-local" && request.is_own(&path) {
+        let delegated = Request { command: request::Command::parse(command)?, ..request.clone() };
+        return host_local::run(&delegated)?.map(|value| result(kind, value)).transpose();
+    }
+    let mut process = Command::new(&path);
+    request.environment.hand_on(&mut process);
+    let mut child = process
         .env("CNI_COMMAND", command)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -40,5 +51,9 @@ pub(super) fn delegate(request: &Request, command: &str) -> Result<Option<CniRes
     }
     let value: Value =
         serde_json::from_slice(&output.stdout).map_err(|e| failed(format!("result of ipam plugin {kind:?}"), e))?;
-    CniResult::deserialize(value).map(Some).map_err(|e| failed(format!("result of ipam plugin {kind:?}"), e))
+    result(kind, value).map(Some)
+}
+
+fn result(kind: &str, value: Value) -> Result<CniResult, CniError> {
+    CniResult::deserialize(value).map_err(|e| failed(format!("result of ipam plugin {kind:?}"), e))
 }

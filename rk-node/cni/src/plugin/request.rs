@@ -1,6 +1,6 @@
 //! A request as the specification passes it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -20,8 +20,49 @@ pub(super) enum Command {
     Status,
 }
 
+impl Command {
+    /// As `CNI_COMMAND` names it.
+    pub fn parse(name: &str) -> Result<Self, CniError> {
+        match name {
+            "ADD" => Ok(Self::Add),
+            "DEL" => Ok(Self::Del),
+            "CHECK" => Ok(Self::Check),
+            "GC" => Ok(Self::Gc),
+            "STATUS" => Ok(Self::Status),
+            other => Err(CniError::new(CniError::ENVIRONMENT, format!("unknown CNI_COMMAND {other:?}"))),
+        }
+    }
+}
+
+/// Where `CNI_*` come from.
+#[derive(Debug, Clone)]
+pub(super) enum Environment {
+    /// The process' own.
+    Process,
+    /// What a process would be given.
+    Given(Vec<(&'static str, String)>),
+}
+
+impl Environment {
+    /// The value of `key`; an empty one is an absent one.
+    pub fn get(&self, key: &str) -> Option<String> {
+        let value = match self {
+            Self::Process => std::env::var(key).ok(),
+            Self::Given(all) => all.iter().find(|(known, _)| *known == key).map(|(_, value)| value.clone()),
+        };
+        value.filter(|value| !value.is_empty())
+    }
+
+    /// Gives it to a process that is about to start, which has the calling one's otherwise.
+    pub fn hand_on(&self, process: &mut std::process::Command) {
+        if let Self::Given(all) = self {
+            process.env_clear().envs(all.iter().map(|(key, value)| (*key, value)));
+        }
+    }
+}
+
 /// A request to a plugin.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Request {
     pub command: Command,
     /// The configuration object.
@@ -33,6 +74,10 @@ pub(super) struct Request {
     pub netns: Option<PathBuf>,
     pub if_name: String,
     pub path: Vec<PathBuf>,
+    /// For plugins that this one runs.
+    pub environment: Environment,
+    /// The file of this program, links resolved.
+    pub own: Option<PathBuf>,
 }
 
 /// An attachment that GC must keep.
@@ -44,17 +89,13 @@ pub(super) struct Keep {
 }
 
 impl Request {
-    pub fn read(command: &str, input: &[u8]) -> Result<Self, CniError> {
-        let command = match command {
-            "ADD" => Command::Add,
-            "DEL" => Command::Del,
-            "CHECK" => Command::Check,
-            "GC" => Command::Gc,
-            "STATUS" => Command::Status,
-            other => return Err(CniError::new(CniError::ENVIRONMENT, format!("unknown CNI_COMMAND {other:?}"))),
-        };
-        let config: Value = serde_json::from_slice(input)
-            .map_err(|e| CniError::new(CniError::DECODE, format!("network config is not JSON: {e}")))?;
+    /// A request with this configuration. `own` is the file of this program, links resolved.
+    pub fn new(
+        command: Command,
+        config: Value,
+        environment: Environment,
+        own: Option<PathBuf>,
+    ) -> Result<Self, CniError> {
         let version = config["cniVersion"].as_str().unwrap_or(VERSIONS[0]).to_owned();
         if !VERSIONS.contains(&version.as_str()) {
             return Err(CniError::new(CniError::VERSION, format!("cniVersion {version:?} is not one of {VERSIONS:?}")));
@@ -63,7 +104,7 @@ impl Request {
         if !is_name(&name) {
             return Err(CniError::new(CniError::CONFIG, format!("network name {name:?} is missing or invalid")));
         }
-        let env = |key: &str| std::env::var(key).ok().filter(|v| !v.is_empty());
+        let env = |key: &str| environment.get(key);
         let request = Self {
             command,
             config,
@@ -73,9 +114,16 @@ impl Request {
             netns: env("CNI_NETNS").map(PathBuf::from),
             if_name: env("CNI_IFNAME").unwrap_or_default(),
             path: env("CNI_PATH").map(|p| std::env::split_paths(&p).collect()).unwrap_or_default(),
+            environment,
+            own,
         };
         request.complete()?;
         Ok(request)
+    }
+
+    /// Whether the plugin at `path` is one of this program.
+    pub fn is_own(&self, path: &Path) -> bool {
+        super::is_own(path, self.own.as_deref())
     }
 
     fn complete(&self) -> Result<(), CniError> {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Attachment, PortMapping};
 use crate::{
-    conflist::{NetworkList, write_file},
+    conflist::{NetworkList, replace_file},
     error::{IoContext, Result},
 };
 
@@ -62,8 +62,9 @@ impl Cached {
         directory.join(format!("{}-{}-{}", self.network_name, self.container_id, self.if_name))
     }
 
+    /// Not flushed: what it speaks of ends with the boot, and an address that is reserved is also given back without it.
     pub fn store(&self, directory: &Path) -> Result<()> {
-        write_file(&self.path(directory), &serde_json::to_vec(self).unwrap_or_default())
+        replace_file(&self.path(directory), &serde_json::to_vec(self).unwrap_or_default())
     }
 
     /// The network is not part of the question: a container has one interface of a name, whatever network made it.

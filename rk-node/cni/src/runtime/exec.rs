@@ -10,16 +10,24 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::Command,
+    sync::{Semaphore, oneshot},
 };
 
 use super::Attachment;
 use crate::{
     error::{Error, Result},
+    plugin,
     types::CniError,
 };
 
 /// Results are a few KiB.
 const MAX_OUTPUT: u64 = 1 << 20;
+
+/// Plugins of this program at a time: they wait for the kernel's one lock of links anyway, and each thread has a stack and a heap.
+static SLOTS: Semaphore = Semaphore::const_new(4);
+
+/// What a plugin answers, or why there is no answer.
+type Answer = std::result::Result<std::result::Result<Value, CniError>, String>;
 
 /// A plugin ready to run.
 pub(super) struct Exec {
@@ -28,16 +36,20 @@ pub(super) struct Exec {
     network: String,
     environment: Vec<(&'static str, String)>,
     timeout: Duration,
+    /// The file of this program when the plugin is it.
+    own: Option<PathBuf>,
 }
 
 impl Exec {
+    /// The plugin at `path`; where that is the file `own`, it is called without a process.
     pub fn new(
         path: PathBuf,
-        plugin: &str,
+        name: &str,
         network: &str,
         dirs: &[PathBuf],
         attachment: Option<&Attachment>,
         timeout: Duration,
+        own: Option<&Path>,
     ) -> Self {
         let joined: Vec<String> = dirs.iter().map(|d| d.display().to_string()).collect();
         let mut environment =
@@ -52,35 +64,61 @@ impl Exec {
                 ("CNI_ARGS", args.join(";")),
             ]);
         }
-        Self { path, plugin: plugin.to_owned(), network: network.to_owned(), environment, timeout }
+        let own = own.filter(|own| plugin::NAMES.contains(&name) && plugin::is_own(&path, Some(*own)));
+        let own = own.map(Path::to_owned);
+        Self { path, plugin: name.to_owned(), network: network.to_owned(), environment, timeout, own }
     }
 
     /// Runs the plugin; answers with its result, null when it printed none.
     pub async fn run(&self, command: &'static str, config: &Value) -> Result<Value> {
         let fail = |reason: String| Error::Exec { plugin: self.plugin.clone(), command, reason };
-        let run = self.talk(command, config);
-        let (success, stdout, stderr) = match tokio::time::timeout(self.timeout, run).await {
-            Ok(done) => done.map_err(|e| fail(format!("{}: {e}", self.path.display())))?,
-            // Dropping the child kills it.
-            Err(_) => return Err(fail(format!("timed out after {} s", self.timeout.as_secs()))),
-        };
-        if success {
-            if stdout.trim_ascii().is_empty() {
-                return Ok(Value::Null);
+        let answer = match &self.own {
+            Some(own) => {
+                // The semaphore is never closed.
+                let _slot = SLOTS.acquire().await;
+                tokio::time::timeout(self.timeout, self.here(command, config, own)).await
             }
-            return serde_json::from_slice(&stdout).map_err(|e| fail(format!("printed no JSON: {e}")));
-        }
-        match serde_json::from_slice::<CniError>(&stdout) {
-            Ok(error) => Err(Error::Plugin {
+            // Dropping the child kills it.
+            None => tokio::time::timeout(self.timeout, self.there(command, config)).await,
+        };
+        match answer {
+            Ok(Ok(Ok(result))) => Ok(result),
+            Ok(Ok(Err(error))) => Err(Error::Plugin {
                 plugin: self.plugin.clone(),
                 network: self.network.clone(),
                 command,
                 error: Box::new(error),
             }),
-            Err(_) => {
-                Err(fail(format!("failed without an error document: {}", String::from_utf8_lossy(stderr.trim_ascii()))))
-            }
+            Ok(Err(reason)) => Err(fail(reason)),
+            Err(_) => Err(fail(format!("timed out after {} s", self.timeout.as_secs()))),
         }
+    }
+
+    /// Calls the plugin on a thread of its own, as it would have a process of its own: it blocks. One that is given up ends by itself.
+    async fn here(&self, command: &'static str, config: &Value, own: &Path) -> Answer {
+        let mut environment = self.environment.clone();
+        environment.push(("CNI_COMMAND", command.to_owned()));
+        let (name, config, own) = (self.plugin.clone(), config.clone(), own.to_owned());
+        let (tell, told) = oneshot::channel();
+        let work = move || drop(tell.send(plugin::call(&name, config, environment, own)));
+        std::thread::Builder::new().name("cni".into()).spawn(work).map_err(|e| format!("start a thread: {e}"))?;
+        told.await.map_err(|_| "panicked".to_owned())
+    }
+
+    /// Runs the plugin as a process.
+    async fn there(&self, command: &'static str, config: &Value) -> Answer {
+        let talked = self.talk(command, config).await;
+        let (success, stdout, stderr) = talked.map_err(|e| format!("{}: {e}", self.path.display()))?;
+        if !success {
+            let error = serde_json::from_slice::<CniError>(&stdout);
+            let silent =
+                |_| format!("failed without an error document: {}", String::from_utf8_lossy(stderr.trim_ascii()));
+            return error.map(Err).map_err(silent);
+        }
+        if stdout.trim_ascii().is_empty() {
+            return Ok(Ok(Value::Null));
+        }
+        serde_json::from_slice(&stdout).map(Ok).map_err(|e| format!("printed no JSON: {e}"))
     }
 
     async fn talk(&self, command: &'static str, config: &Value) -> std::io::Result<(bool, Vec<u8>, Vec<u8>)> {

@@ -1,4 +1,4 @@
-//! The runtime side: runs the plugins of a network one after another.
+//! The runtime side: runs the plugins of a network one after another, as processes or, those of this program, as calls.
 
 mod cache;
 mod exec;
@@ -57,6 +57,8 @@ pub struct Runtime {
     pub cache_dir: PathBuf,
     /// Longest run of one plugin.
     pub timeout: Duration,
+    /// The file of this program, links resolved: a plugin found to be it is called on a thread instead of run as a process.
+    pub own: Option<PathBuf>,
 }
 
 impl Default for Runtime {
@@ -66,6 +68,7 @@ impl Default for Runtime {
             bin_dirs: vec!["/var/lib/cni/bin".into(), "/opt/cni/bin".into()],
             cache_dir: "/var/lib/cni/results".into(),
             timeout: Duration::from_secs(60),
+            own: std::env::current_exe().ok(),
         }
     }
 }
@@ -203,7 +206,8 @@ impl Runtime {
         let name = plugin.get("type").and_then(Value::as_str).unwrap_or_default();
         let found = self.bin_dirs.iter().map(|directory| directory.join(name)).find(|path| path.is_file());
         let path = found.ok_or_else(|| Error::NoPlugin { name: name.to_owned(), searched: self.bin_dirs.clone() })?;
-        Ok(Exec::new(path, name, &network.name, &self.bin_dirs, attachment, self.timeout))
+        let own = self.own.as_deref();
+        Ok(Exec::new(path, name, &network.name, &self.bin_dirs, attachment, self.timeout, own))
     }
 
     /// What the plugin reads: its own object, the list's name and version, runtime arguments, the result so far.

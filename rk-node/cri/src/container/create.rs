@@ -120,7 +120,8 @@ async fn make(
     let edits = cdi::find(&cdi::DIRECTORIES.map(PathBuf::from), &named)?;
     let spec = cdi::apply(spec::build(&inputs).map_err(Error::Invalid)?, &edits)?;
     write_bundle(&runtime.bundle(&sandbox.id, id), &spec)?;
-    container.update(|saved| {
+    // Not flushed: both are saved with its start, and until then what is on disk names all that is to be removed.
+    container.refine(|saved| {
         saved.user = record.user;
         saved.volume_snapshots = record.volume_snapshots;
     })?;

@@ -85,6 +85,8 @@ fn record(runtime: &Runtime, config: PodSandboxConfig, runtime_handler: String) 
     };
     if record.namespace(|o| o.network()) != NamespaceMode::Node {
         record.netns = Some(runtime.config.netns_dir.join(&id));
+        // Said before the plugins are asked: to undo what they never did is nothing.
+        record.network = true;
     }
     Ok(record)
 }
@@ -103,14 +105,14 @@ async fn make(runtime: &Arc<Runtime>, sandbox: &Sandbox) -> Result<()> {
     shim::spawn(starter, &runtime.config.shim, &dir, &shim_config(runtime, &record)).await?;
     let mut ips = Vec::new();
     if let Some(pod) = attachment(&record) {
-        sandbox.update(|record| record.network = true)?;
         let network = |reason| Error::Network { sandbox: record.id.clone(), reason };
         ips = runtime.config.network.add(pod).await.map_err(network)?;
         if ips.is_empty() {
             return Err(network("the network plugins gave the pod no address".into()));
         }
     }
-    sandbox.update(|record| {
+    // Not flushed: after a loss of power nothing of it is left, and the record of its first container is flushed after this one.
+    sandbox.refine(|record| {
         record.ips = ips;
         record.phase = Phase::Ready;
     })?;

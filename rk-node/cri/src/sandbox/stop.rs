@@ -35,11 +35,9 @@ pub(crate) async fn tear_down(runtime: &Arc<Runtime>, sandbox: &Sandbox) -> Resu
     let mut failure = None;
     if record.network
         && let Some(pod) = attachment(&record)
+        && let Err(reason) = runtime.config.network.delete(pod).await
     {
-        match runtime.config.network.delete(pod).await {
-            Ok(()) => drop(sandbox.update(|record| record.network = false)?),
-            Err(reason) => failure = Some(Error::Network { sandbox: record.id.clone(), reason }),
-        }
+        failure = Some(Error::Network { sandbox: record.id.clone(), reason });
     }
     let dir = runtime.run_dir(&record.id);
     // A shim that does not answer is dead or about to be; what it pinned is removed here.
@@ -48,7 +46,11 @@ pub(crate) async fn tear_down(runtime: &Arc<Runtime>, sandbox: &Sandbox) -> Resu
         shim::unpin(&dir, record.netns.as_deref());
         files::unmount_shm(runtime, &record.id);
     }
-    sandbox.update(|record| record.phase = Phase::Stopped)?;
+    sandbox.update(|record| {
+        // Until this is saved the plugins may be asked again, which is nothing to them.
+        record.network &= failure.is_some();
+        record.phase = Phase::Stopped;
+    })?;
     failure.map_or(Ok(()), Err)
 }
 

@@ -7,6 +7,7 @@ use rk_cri_api::v1::*;
 use tonic::Status;
 
 use super::Service;
+use crate::record::{ContainerRecord, SandboxRecord};
 use crate::view;
 use crate::{error::Result, stats};
 
@@ -29,20 +30,14 @@ where
 impl Service {
     pub(super) fn sandboxes(&self, filter: Option<PodSandboxFilter>) -> Vec<PodSandbox> {
         let all = self.0.tables.sandboxes();
-        all.iter()
-            .map(|s| s.get())
-            .filter(|s| view::sandbox_fits(s, filter.as_ref()))
-            .map(|s| view::sandbox_item(&s))
-            .collect()
+        let item = |s: &SandboxRecord| view::sandbox_fits(s, filter.as_ref()).then(|| view::sandbox_item(s));
+        all.iter().filter_map(|s| s.look(item)).collect()
     }
 
     pub(super) fn containers(&self, filter: Option<ContainerFilter>) -> Vec<Container> {
         let all = self.0.tables.containers();
-        all.iter()
-            .map(|c| c.get())
-            .filter(|c| view::container_fits(c, filter.as_ref()))
-            .map(|c| view::container_item(&c))
-            .collect()
+        let item = |c: &ContainerRecord| view::container_fits(c, filter.as_ref()).then(|| view::container_item(c));
+        all.iter().filter_map(|c| c.look(item)).collect()
     }
 
     /// Usage of the containers that run and fit.

@@ -76,7 +76,7 @@ impl RuntimeService for Service {
         Ok(Response::new(PodSandboxStatusResponse {
             status: Some(view::sandbox_status(&record)),
             info: if request.verbose { self.sandbox_info(&record) } else { Default::default() },
-            containers_statuses: containers.iter().map(|c| view::container_status(&c.get())).collect(),
+            containers_statuses: containers.iter().map(|c| c.look(view::container_status)).collect(),
             timestamp: now_ns(),
         }))
     }

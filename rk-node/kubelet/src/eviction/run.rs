@@ -49,7 +49,7 @@ struct Seen {
 }
 
 /// Watches for ever. Pods that must go are named to `wake`.
-pub async fn evict_loop(context: Shared, wake: mpsc::Sender<String>) {
+pub async fn evict_loop(context: Shared, wake: mpsc::Sender<runtime::Change>) {
     let mut seen = Seen::default();
     loop {
         tokio::time::sleep(PERIOD).await;
@@ -130,7 +130,7 @@ fn runs(context: &Shared, pod: &Pod) -> bool {
 
 async fn order(
     context: &Shared,
-    wake: &mpsc::Sender<String>,
+    wake: &mpsc::Sender<runtime::Change>,
     pod: &Pod,
     signal: &'static str,
     message: String,
@@ -140,7 +140,7 @@ async fn order(
     let (reason, signal) = (EVICTED.to_owned(), Some(signal));
     let order = Order { reason, message, grace: Some(grace), signal, event: true, again: false };
     context.evictions.give(spec::uid(pod), order);
-    wake.send(spec::uid(pod).to_owned()).await.is_ok()
+    wake.send(runtime::Change { uid: spec::uid(pod).to_owned(), states: None }).await.is_ok()
 }
 
 /// What the pods use. The disk is walked for those only that have limits of their own, unless it is short.

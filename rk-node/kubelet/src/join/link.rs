@@ -28,6 +28,8 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 const KEEPALIVE_RETRIES: u32 = 3;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(20);
+/// Connections kept for a while when nobody uses them: what a burst of pods uses at once, since each new one costs both sides a handshake.
+const IDLE: usize = 16;
 
 /// Why no client could be built.
 #[derive(Debug, thiserror::Error)]
@@ -146,7 +148,7 @@ fn pool(config: ClientConfig) -> TlsPool {
     Pool::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(60))
-        .pool_max_idle_per_host(4)
+        .pool_max_idle_per_host(IDLE)
         .build(https)
 }
 

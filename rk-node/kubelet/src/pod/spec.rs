@@ -1,6 +1,7 @@
 //! Questions that everyone asks of a pod's spec.
 
 use k8s_openapi::api::core::v1::{Container, ContainerRestartRuleOnExitCodes, EphemeralContainer, Pod, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sha2::{Digest, Sha256};
 
 /// Grace period of pods that ask for none, seconds.
@@ -201,6 +202,12 @@ pub fn holds_resources(other: &Pod, pod: &Pod) -> bool {
     uid(other) != uid(pod) && !terminal_phase(other.status.as_ref().and_then(|s| s.phase.as_deref()))
 }
 
+/// Whether two versions of a pod differ in nothing but the status, and who wrote what of it.
+pub fn same_but_status(one: &Pod, other: &Pod) -> bool {
+    let rest = |pod: &Pod| ObjectMeta { resource_version: None, managed_fields: None, ..pod.metadata.clone() };
+    one.spec == other.spec && rest(one) == rest(other)
+}
+
 /// The hostname of a pod (the first label set by the spec, else its name, cut to 63 characters) and its FQDN when it has one.
 pub fn hostname(pod: &Pod, cluster_domain: &str) -> (String, Option<String>) {
     let spec = spec(pod);
@@ -218,4 +225,29 @@ pub fn hostname(pod: &Pod, cluster_domain: &str) -> (String, Option<String>) {
         .filter(|s| !s.is_empty())
         .map(|subdomain| format!("{host}.{subdomain}.{}.svc.{cluster_domain}", namespace(pod)));
     (host, fqdn)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_a_status_and_its_traces_do_not_make_another_pod() {
+        let pod = |value: serde_json::Value| serde_json::from_value::<Pod>(value).unwrap();
+        let before = pod(json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "1", "labels": {"k": "v"}},
+            "spec": {"containers": [{"name": "c", "image": "i"}]}}));
+        let with = |pointer: &str, value: serde_json::Value| {
+            let mut object = serde_json::to_value(&before).unwrap();
+            object["status"] = json!({});
+            *object.pointer_mut(pointer).unwrap() = value;
+            pod(object)
+        };
+        assert!(same_but_status(&before, &before));
+        assert!(same_but_status(&before, &with("/metadata/resourceVersion", json!("2"))));
+        assert!(same_but_status(&before, &with("/status", json!({"phase": "Running"}))));
+        assert!(!same_but_status(&before, &with("/metadata/labels", json!({"k": "w"}))));
+        assert!(!same_but_status(&before, &with("/spec/containers/0/image", json!("j"))));
+    }
 }

@@ -164,31 +164,46 @@ impl Runtime {
             .timed("ListPodSandbox", CALL, self.r().list_pod_sandbox(cri::ListPodSandboxRequest { filter }))
             .await?
             .items;
-        let filter = Some(cri::ContainerFilter { label_selector, ..Default::default() });
-        let containers = self
-            .timed("ListContainers", CALL, self.r().list_containers(cri::ListContainersRequest { filter }))
-            .await?
-            .containers;
         let mut pod = RuntimePod { uid: uid.into(), ..Default::default() };
+        // A runtime that tells events tells the containers with their sandbox (KEP-3386).
+        let mut whole = !sandboxes.is_empty();
         for listed in sandboxes {
             let label = |key: &str| listed.labels.get(key).cloned().unwrap_or_default();
             (pod.name, pod.namespace) = (label(labels::POD_NAME), label(labels::POD_NAMESPACE));
-            let request = cri::PodSandboxStatusRequest { pod_sandbox_id: listed.id, verbose: false };
+            let request = cri::PodSandboxStatusRequest { pod_sandbox_id: listed.id.clone(), verbose: false };
             match self.timed("PodSandboxStatus", CALL, self.r().pod_sandbox_status(request)).await {
-                Ok(response) => pod.sandboxes.extend(response.status.map(RuntimeSandbox::from_status)),
+                Ok(response) => {
+                    whole &= response.timestamp > 0;
+                    pod.sandboxes.extend(response.status.map(RuntimeSandbox::from_status));
+                    let statuses = response.containers_statuses.into_iter();
+                    let of_sandbox = |status| RuntimeContainer::from_status(status, listed.id.clone());
+                    pod.containers.extend(statuses.map(of_sandbox));
+                }
                 Err(error) if error.not_found() => {}
                 Err(error) => return Err(error),
             }
         }
-        for listed in containers {
-            match self.container_status(&listed.id).await {
-                Ok(status) => pod.containers.push(RuntimeContainer::from_status(status, listed.pod_sandbox_id)),
-                Err(error) if error.not_found() => {}
-                Err(error) => return Err(error),
-            }
+        if !whole {
+            pod.containers = self.containers(label_selector).await?;
         }
         pod.sort();
         Ok(pod)
+    }
+
+    /// The containers with these labels, asked for one by one.
+    async fn containers(&self, label_selector: HashMap<String, String>) -> Result<Vec<RuntimeContainer>, RuntimeError> {
+        let filter = Some(cri::ContainerFilter { label_selector, ..Default::default() });
+        let request = cri::ListContainersRequest { filter };
+        let listed = self.timed("ListContainers", CALL, self.r().list_containers(request)).await?.containers;
+        let mut containers = Vec::new();
+        for listed in listed {
+            match self.container_status(&listed.id).await {
+                Ok(status) => containers.push(RuntimeContainer::from_status(status, listed.pod_sandbox_id)),
+                Err(error) if error.not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(containers)
     }
 
     /// Status of one container.

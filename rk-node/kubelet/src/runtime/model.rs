@@ -1,6 +1,7 @@
 //! What the runtime says about one pod, as values.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use rk_cri_api::v1 as cri;
@@ -10,6 +11,9 @@ use crate::clock;
 
 /// Reason of a container whose end nobody saw.
 pub const UNKNOWN_REASON: &str = "ContainerStatusUnknown";
+
+/// States of a pod's sandboxes and containers by ID, as numbers of CRI.
+pub type States = BTreeMap<String, i32>;
 
 /// State of a container in the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,18 @@ impl From<i32> for State {
             Ok(cri::ContainerState::ContainerRunning) => Self::Running,
             Ok(cri::ContainerState::ContainerExited) => Self::Exited,
             Ok(cri::ContainerState::ContainerUnknown) | Err(_) => Self::Unknown,
+        }
+    }
+}
+
+impl State {
+    /// As CRI names it.
+    fn named(self) -> cri::ContainerState {
+        match self {
+            Self::Created => cri::ContainerState::ContainerCreated,
+            Self::Running => cri::ContainerState::ContainerRunning,
+            Self::Exited => cri::ContainerState::ContainerExited,
+            Self::Unknown => cri::ContainerState::ContainerUnknown,
         }
     }
 }
@@ -183,6 +199,14 @@ impl RuntimePod {
     pub fn sort(&mut self) {
         self.sandboxes.sort_by_key(|s| Reverse((s.attempt, s.created_at)));
         self.containers.sort_by_key(|c| Reverse((c.created_at, c.restart_count)));
+    }
+
+    /// The states of everything, as the runtime lists them.
+    pub fn states(&self) -> States {
+        let of_sandbox =
+            |ready| if ready { cri::PodSandboxState::SandboxReady } else { cri::PodSandboxState::SandboxNotready };
+        let sandboxes = self.sandboxes.iter().map(|s| (s.id.clone(), of_sandbox(s.ready) as i32));
+        sandboxes.chain(self.containers.iter().map(|c| (c.id.clone(), c.state.named() as i32))).collect()
     }
 
     /// The newest sandbox, when it is ready.

@@ -1,21 +1,54 @@
-//! Pod lifecycle event generator: lists the runtime about once a second, and at once on a CRI event, and says which pods changed.
+//! Pod lifecycle event generator: takes the runtime's events, lists it now and then for what they missed, and says which pods changed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use rk_cri_api::v1 as cri;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamExt;
 
 use super::client::{Runtime, RuntimeError};
 use super::labels;
+use super::model::States;
 
 /// Period of the relist; also how long a change may go unseen when the runtime has no event stream.
 const PERIOD: Duration = Duration::from_secs(1);
 /// With a working event stream the relist is only a safety net.
 const PERIOD_WITH_EVENTS: Duration = Duration::from_secs(30);
+/// Pause before a stream of events that ended is opened again.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Events that wait to be taken; beyond it the stream waits, and the runtime tells when it lagged.
+const NEWS: usize = 256;
 
-/// What one relist saw: pod UID to the states of its sandboxes and containers by ID.
-pub type Seen = HashMap<String, BTreeMap<String, i32>>;
+/// What the runtime has: pod UID to states.
+pub type Seen = HashMap<String, States>;
+
+/// A pod to look at.
+#[derive(Debug, PartialEq)]
+pub struct Change {
+    /// The pod.
+    pub uid: String,
+    /// What the runtime has of it now; `None` when the look is for another reason.
+    pub states: Option<States>,
+}
+
+/// What the stream of events tells.
+#[derive(Debug, PartialEq)]
+enum News {
+    /// The states of a sandbox of this pod and of the containers in it.
+    Of(String, States),
+    /// Something that only a list tells: what went, or what was missed.
+    Unclear,
+}
+
+/// What an event tells; `None` of what is no pod of a kubelet.
+fn news(event: cri::ContainerEventResponse) -> Option<News> {
+    let deleted = event.container_event_type() == cri::ContainerEventType::ContainerDeletedEvent;
+    let Some(sandbox) = event.pod_sandbox_status.filter(|_| !deleted) else { return Some(News::Unclear) };
+    let uid = sandbox.labels.get(labels::POD_UID)?.clone();
+    let containers = event.containers_statuses.into_iter().map(|container| (container.id, container.state));
+    Some(News::Of(uid, containers.chain([(sandbox.id, sandbox.state)]).collect()))
+}
 
 /// The UIDs whose sandboxes or containers differ between two relists.
 pub fn changed(before: &Seen, after: &Seen) -> BTreeSet<String> {
@@ -29,7 +62,7 @@ pub fn changed(before: &Seen, after: &Seen) -> BTreeSet<String> {
     uids
 }
 
-/// The task that relists.
+/// The task that listens and relists.
 pub struct Pleg {
     runtime: Runtime,
     seen: Seen,
@@ -41,18 +74,19 @@ impl Pleg {
         Self { runtime, seen: Seen::new() }
     }
 
-    /// Sends the UIDs of changed pods. `healthy` tells whether the last relist worked. Runs for ever.
-    pub async fn run(mut self, changes: mpsc::Sender<String>, healthy: watch::Sender<Result<(), String>>) {
-        // One slot suffices: a kick means "list now", and two kicks mean the same.
-        let (kick, mut kicked) = mpsc::channel::<()>(1);
+    /// Sends the pods that changed. `healthy` tells whether the last relist worked. Runs for ever.
+    pub async fn run(mut self, changes: mpsc::Sender<Change>, healthy: watch::Sender<Result<(), String>>) {
+        let (tell, mut told) = mpsc::channel(NEWS);
         let (streaming, stream_up) = watch::channel(false);
         let _events = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(follow_events(
             self.runtime.clone(),
-            kick,
+            tell,
             streaming,
         )));
         let mut last: Option<Instant> = None;
         loop {
+            // What the list tells is newer.
+            while told.try_recv().is_ok() {}
             let begun = Instant::now();
             if let Some(last) = last.replace(begun) {
                 self.runtime.meters.relist_intervals.observe(&[], begun.saturating_duration_since(last));
@@ -64,7 +98,7 @@ impl Pleg {
                     let uids = changed(&self.seen, &after);
                     self.seen = after;
                     for uid in uids {
-                        if changes.send(uid).await.is_err() {
+                        if !self.tell(uid, &changes).await {
                             return;
                         }
                     }
@@ -86,11 +120,37 @@ impl Pleg {
                 }
             }
             let period = if *stream_up.borrow() { PERIOD_WITH_EVENTS } else { PERIOD };
-            tokio::select! {
-                () = tokio::time::sleep(period) => {}
-                Some(()) = kicked.recv() => {}
+            if !self.listen(&mut told, period, &changes).await {
+                return;
             }
         }
+    }
+
+    /// Takes news until a list is due; false when nobody wants to know any more.
+    async fn listen(
+        &mut self,
+        told: &mut mpsc::Receiver<News>,
+        period: Duration,
+        changes: &mpsc::Sender<Change>,
+    ) -> bool {
+        let due = tokio::time::Instant::now() + period;
+        while let Ok(Some(News::Of(uid, states))) = tokio::time::timeout_at(due, told.recv()).await {
+            if self.note(&uid, states) && !self.tell(uid, changes).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Takes states over; whether there is anything new in them. What a pod has besides is told by events of its own.
+    fn note(&mut self, uid: &str, states: States) -> bool {
+        let known = self.seen.entry(uid.to_owned()).or_default();
+        states.into_iter().fold(false, |new, (id, state)| known.insert(id, state) != Some(state) || new)
+    }
+
+    async fn tell(&self, uid: String, changes: &mpsc::Sender<Change>) -> bool {
+        let states = Some(self.seen.get(&uid).cloned().unwrap_or_default());
+        changes.send(Change { uid, states }).await.is_ok()
     }
 
     async fn relist(&self) -> Result<Seen, RuntimeError> {
@@ -109,21 +169,39 @@ impl Pleg {
     }
 }
 
-/// Turns CRI events into kicks. A runtime without events leaves the relist at its short period.
-async fn follow_events(runtime: Runtime, kick: mpsc::Sender<()>, up: watch::Sender<bool>) {
+/// Passes the runtime's events on. A runtime without events leaves the relist at its short period.
+async fn follow_events(runtime: Runtime, tell: mpsc::Sender<News>, up: watch::Sender<bool>) {
     loop {
         match runtime.events().await {
-            Ok(mut stream) => {
+            Ok(stream) => {
                 up.send_replace(true);
-                while let Some(Ok(_)) = stream.next().await {
-                    // A full slot means that a relist is due anyway.
-                    let _ = kick.try_send(());
+                let passed = pass_on(stream, &tell).await;
+                up.send_replace(false);
+                // What moves from now on is seen by lists alone.
+                if !passed || tell.send(News::Unclear).await.is_err() {
+                    return;
                 }
             }
             Err(error) => tracing::debug!("no container events: {error}"),
         }
-        up.send_replace(false);
-        tokio::time::sleep(Duration::from_secs(10)).await;
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Passes the events of one stream on to its end; false when nobody takes them any more.
+async fn pass_on(mut stream: tonic::Streaming<cri::ContainerEventResponse>, tell: &mpsc::Sender<News>) -> bool {
+    // What moved before the stream began.
+    let mut next = Some(News::Unclear);
+    loop {
+        if let Some(news) = next
+            && tell.send(news).await.is_err()
+        {
+            return false;
+        }
+        match stream.next().await {
+            Some(Ok(event)) => next = news(event),
+            Some(Err(_)) | None => return true,
+        }
     }
 }
 
@@ -145,5 +223,48 @@ mod tests {
         let after = seen(&[("a", "1", 1), ("b", "2", 2), ("d", "4", 0)]);
         assert_eq!(changed(&before, &after).into_iter().collect::<Vec<_>>(), ["b", "c", "d"]);
         assert!(changed(&after, &after).is_empty());
+    }
+
+    fn event(kind: cri::ContainerEventType, uid: Option<&str>, container: i32) -> cri::ContainerEventResponse {
+        let labels = uid.map(|uid| (labels::POD_UID.to_owned(), uid.to_owned())).into_iter().collect();
+        cri::ContainerEventResponse {
+            container_event_type: kind.into(),
+            pod_sandbox_status: Some(cri::PodSandboxStatus { id: "s".into(), labels, ..Default::default() }),
+            containers_statuses: vec![cri::ContainerStatus { id: "c".into(), state: container, ..Default::default() }],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn an_event_tells_the_states_of_its_pod_and_what_went_is_listed() {
+        use cri::ContainerEventType::{ContainerDeletedEvent, ContainerStartedEvent};
+        let states = States::from([("s".to_owned(), 0), ("c".to_owned(), 1)]);
+        assert_eq!(news(event(ContainerStartedEvent, Some("a"), 1)), Some(News::Of("a".into(), states)));
+        assert_eq!(news(event(ContainerStartedEvent, None, 1)), None);
+        assert_eq!(news(event(ContainerDeletedEvent, Some("a"), 1)), Some(News::Unclear));
+        let gone = cri::ContainerEventResponse { pod_sandbox_status: None, ..event(ContainerStartedEvent, None, 1) };
+        assert_eq!(news(gone), Some(News::Unclear));
+    }
+
+    #[tokio::test]
+    async fn only_news_are_passed_on_until_a_list_is_due() {
+        let mut pleg = Pleg::new(Runtime::connect(std::path::Path::new("/nowhere")));
+        pleg.seen = seen(&[("a", "old", 1)]);
+        let (tell, mut told) = mpsc::channel(8);
+        let (changes, mut changed) = mpsc::channel(8);
+        for state in [0, 1, 1] {
+            tell.send(News::Of("a".into(), States::from([("c".into(), state)]))).await.unwrap();
+        }
+        tell.send(News::Unclear).await.unwrap();
+        assert!(pleg.listen(&mut told, Duration::from_secs(60), &changes).await);
+        for state in [0, 1] {
+            let states = Some(States::from([("old".into(), 1), ("c".into(), state)]));
+            assert_eq!(changed.try_recv(), Ok(Change { uid: "a".into(), states }));
+        }
+        assert!(changed.try_recv().is_err(), "what is known is no change");
+        assert!(pleg.listen(&mut told, Duration::ZERO, &changes).await, "then a list is due");
+        drop(changed);
+        tell.send(News::Of("b".into(), States::from([("d".into(), 0)]))).await.unwrap();
+        assert!(!pleg.listen(&mut told, Duration::from_secs(60), &changes).await);
     }
 }

@@ -93,9 +93,9 @@ impl VolumeManager {
         self.held.stats(uid, Which::Ephemeral, ask).await
     }
 
-    /// Sets all volumes of the pod up from fresh objects. Safe to repeat.
-    pub async fn set_up(&self, pod: &Pod, fields: &FieldContext) -> Result<Volumes, VolumeError> {
-        self.each(pod, fields, Duration::ZERO).await
+    /// Sets all volumes of the pod up from objects no older than `max_age`. Safe to repeat.
+    pub async fn set_up(&self, pod: &Pod, fields: &FieldContext, max_age: Duration) -> Result<Volumes, VolumeError> {
+        self.each(pod, fields, max_age).await
     }
 
     /// Brings what changed in the API into a running pod's volumes.

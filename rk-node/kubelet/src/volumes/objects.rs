@@ -12,7 +12,10 @@ const REMEMBERED: usize = 512;
 /// No reader takes anything older.
 const OLDEST: Duration = Duration::from_secs(30);
 
-type Memory<T> = Mutex<HashMap<(String, String), (Instant, Option<Arc<T>>)>>;
+/// When an object was asked for last, and what came; locked while it is asked for.
+type Slot<T> = Arc<tokio::sync::Mutex<Option<(Instant, Option<Arc<T>>)>>>;
+
+type Memory<T> = Mutex<HashMap<(String, String), Slot<T>>>;
 
 /// Reader of ConfigMaps and Secrets.
 #[derive(Clone)]
@@ -56,6 +59,7 @@ impl Objects {
     }
 }
 
+/// What was asked for no longer than `max_age` before now, else asked for. Of many who come at once, one asks and the others wait for it.
 async fn read<T>(
     memory: &Memory<T>,
     namespace: &str,
@@ -63,20 +67,100 @@ async fn read<T>(
     max_age: Duration,
     fetch: impl Future<Output = Result<Option<T>, kube::Error>>,
 ) -> Result<Option<Arc<T>>, kube::Error> {
-    let key = (namespace.to_owned(), name.to_owned());
-    if let Some((at, object)) = memory.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
-        && at.elapsed() < max_age
+    // Fixed before the wait, which makes the reader no less demanding.
+    let oldest = Instant::now().checked_sub(max_age);
+    let slot = slot(memory, namespace, name);
+    let mut known = slot.lock().await;
+    if let Some((at, object)) = known.as_ref()
+        && oldest.is_none_or(|oldest| *at > oldest)
     {
         return Ok(object.clone());
     }
     let at = Instant::now();
     let object = fetch.await?.map(Arc::new);
+    *known = Some((at, object.clone()));
+    Ok(object)
+}
+
+fn slot<T>(memory: &Memory<T>, namespace: &str, name: &str) -> Slot<T> {
+    let key = (namespace.to_owned(), name.to_owned());
     let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-    // What is older than any reader accepts is only weight.
-    memory.retain(|_, (at, _)| at.elapsed() < OLDEST);
+    if let Some(slot) = memory.get(&key) {
+        return slot.clone();
+    }
+    // What is older than any reader accepts is only weight; what is locked is being asked for.
+    memory.retain(|_, slot| match slot.try_lock() {
+        Ok(known) => known.as_ref().is_some_and(|(at, _)| at.elapsed() < OLDEST),
+        Err(_) => true,
+    });
     if memory.len() >= REMEMBERED {
         memory.clear();
     }
-    memory.insert(key, (at, object.clone()));
-    Ok(object)
+    memory.entry(key).or_default().clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    struct Rig {
+        memory: Memory<u32>,
+        asked: AtomicU32,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            Self { memory: Memory::default(), asked: AtomicU32::new(0) }
+        }
+
+        async fn read(&self, max_age: Duration) -> u32 {
+            let fetch = async {
+                let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Ok(Some(number))
+            };
+            *read(&self.memory, "ns", "name", max_age, fetch).await.unwrap().unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn of_many_readers_one_asks_and_none_gets_what_is_older_than_it_wants() {
+        let rig = Rig::new();
+        let minute = Duration::from_secs(60);
+        let all = futures::future::join_all((0..5).map(|_| rig.read(minute))).await;
+        assert_eq!(all, [1; 5]);
+        assert_eq!(rig.read(minute).await, 1);
+        assert_eq!(rig.read(Duration::ZERO).await, 2, "what was there before does not do");
+        let all = futures::future::join_all((0..5).map(|_| rig.read(Duration::ZERO))).await;
+        assert_eq!(all, [3, 4, 4, 4, 4], "what was asked for before the others came does not do for them");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_gives_up_or_fails_leaves_the_turn_to_the_next() {
+        let memory = Memory::<u32>::default();
+        let never = read(&memory, "ns", "name", Duration::ZERO, std::future::pending());
+        assert!(tokio::time::timeout(Duration::from_millis(20), never).await.is_err());
+        let broken = || kube::Error::LinesCodecMaxLineLengthExceeded;
+        let failed = read(&memory, "ns", "name", Duration::ZERO, async { Err(broken()) }).await;
+        assert!(failed.is_err());
+        let found = read(&memory, "ns", "name", Duration::from_secs(60), async { Ok(Some(7)) }).await.unwrap();
+        assert_eq!(found.as_deref(), Some(&7));
+    }
+
+    #[test]
+    fn what_nobody_would_take_is_dropped_and_what_is_asked_for_stays() {
+        let memory = Memory::<u32>::default();
+        let asked = slot(&memory, "ns", "asked");
+        let held = asked.try_lock().unwrap();
+        drop(slot(&memory, "ns", "empty"));
+        drop(slot(&memory, "ns", "new"));
+        let names =
+            |memory: &Memory<u32>| memory.lock().unwrap().keys().map(|(_, name)| name.clone()).collect::<Vec<_>>();
+        let mut names = names(&memory);
+        names.sort();
+        assert_eq!(names, ["asked", "new"]);
+        drop(held);
+    }
 }

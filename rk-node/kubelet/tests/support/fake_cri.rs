@@ -69,6 +69,8 @@ pub struct State {
     pub execs: Vec<(String, Vec<String>)>,
     pub failing_execs: HashMap<String, i32>,
     pub network_ready: bool,
+    /// The status of a sandbox is told without its containers, as by runtimes that have no events.
+    pub terse: bool,
     next: u32,
 }
 

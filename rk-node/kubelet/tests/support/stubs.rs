@@ -123,10 +123,21 @@ impl RuntimeService for FakeCri {
         &self,
         request: Request<cri::PodSandboxStatusRequest>,
     ) -> Answer<cri::PodSandboxStatusResponse> {
+        self.count("PodSandboxStatus");
         let id = request.into_inner().pod_sandbox_id;
         let state = self.state();
         let found = state.sandboxes.iter().find(|s| s.id == id).ok_or_else(|| Status::not_found(id))?;
-        ok(cri::PodSandboxStatusResponse { status: Some(sandbox_status(found)), ..Default::default() })
+        let status = Some(sandbox_status(found));
+        if state.terse {
+            return ok(cri::PodSandboxStatusResponse { status, ..Default::default() });
+        }
+        let containers = state.containers.iter().filter(|c| c.sandbox == found.id).map(container_status);
+        ok(cri::PodSandboxStatusResponse {
+            status,
+            containers_statuses: containers.collect(),
+            timestamp: nanos(),
+            ..Default::default()
+        })
     }
 
     async fn list_pod_sandbox(
@@ -225,6 +236,7 @@ impl RuntimeService for FakeCri {
         &self,
         request: Request<cri::ContainerStatusRequest>,
     ) -> Answer<cri::ContainerStatusResponse> {
+        self.count("ContainerStatus");
         let id = request.into_inner().container_id;
         let state = self.state();
         let found = state.containers.iter().find(|c| c.id == id).ok_or_else(|| Status::not_found(id))?;

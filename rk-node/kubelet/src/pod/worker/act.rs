@@ -80,9 +80,15 @@ impl Worker {
                 return Ok(Some(self.setup_failed(pod, &problem)));
             }
             self.setup_failures = 0;
-            // The status with its address comes before any container: what they read of it must be there.
-            let runtime = self.gather(pod).await?;
-            self.publish(pod, &runtime, false, false);
+            // The status with its address comes before any container: what they read of it must be there. The API takes it for the version
+            // that is the newest by now.
+            let newest = self.desired.borrow().clone();
+            let pod = self.current(&newest);
+            let runtime = self.gather(&pod).await?;
+            self.publish(&pod, &runtime, false, false);
+            // The round that follows at once need not ask again.
+            self.seen = runtime.states();
+            self.quiet.keep(runtime);
             return Ok(None);
         }
         self.setup_failures = 0;
@@ -138,6 +144,8 @@ impl Worker {
                         // A pod that is to end does not wait for a slow pull or hook.
                         _ if self.desired.borrow().ending() => return Ok(Some(Duration::ZERO)),
                         _ if self.desired.borrow().put_back(&self.began) => return Ok(Some(Duration::ZERO)),
+                        // Another status is shown by the look that follows.
+                        Ok(()) if spec::same_but_status(self.desired.borrow().pod(), pod) => {}
                         Ok(()) => {
                             outdated = true;
                             self.acknowledge().await;
@@ -168,7 +176,7 @@ impl Worker {
 
     /// Shows that a newer version of the pod was seen while a container starts; it is acted upon afterwards.
     async fn acknowledge(&mut self) {
-        self.wake.notify_one();
+        self.heard.wake.notify_one();
         let desired = self.desired.borrow().clone();
         let pod = self.current(&desired);
         match self.gather(&pod).await {

@@ -109,12 +109,13 @@ impl Worker {
         self.context.status.forget(spec::uid(&self.began));
         self.context.runtime.meters.restarted_pods.add(&["true"]);
         let told = self.told.clone();
-        *self = Self::new(self.context.clone(), self.desired.clone(), self.wake.clone(), told, None);
+        *self = Self::new(self.context.clone(), self.desired.clone(), self.heard.clone(), told, None);
     }
 
     pub(super) async fn after_end(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
         let pod = self.current(desired);
         let runtime = self.gather(&pod).await?;
+        self.seen = runtime.states();
         if runtime.anything_running() {
             self.stage = Stage::Terminating;
             return Ok(Duration::ZERO);

@@ -3,6 +3,7 @@
 
 mod act;
 mod end;
+mod look;
 mod quiet;
 mod setup;
 
@@ -12,20 +13,21 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::backoff::BackOff;
 use super::decide::{self, Inputs, Plan};
 use super::round::Round;
 use super::status::{StatusInputs, pod_status};
-use super::{kill, last_words, spec};
+use super::{kill, spec};
 use crate::clock;
 use crate::context::Shared;
 use crate::events::PodRef;
 use crate::probes::ProbeTasks;
-use crate::runtime::{RuntimeError, RuntimePod};
+use crate::runtime::{RuntimeError, RuntimePod, States};
 use crate::static_pods::{is_static, same_edition};
 use crate::volumes::Volumes;
+pub use look::Heard;
 use quiet::Quiet;
 
 /// Look again when nothing happens: refreshes volumes and catches what events missed.
@@ -62,6 +64,11 @@ impl Desired {
     /// Whether the manifest of the static pod that the worker began with was taken away and put back since.
     pub fn put_back(&self, began: &Pod) -> bool {
         !self.gone() && is_static(self.pod()) && !same_edition(began, self.pod())
+    }
+
+    /// Whether it tells nothing but another status than `before`, which is no reason to ask the runtime: mostly the kubelet wrote it.
+    pub fn only_tells(&self, before: &Self) -> bool {
+        matches!((self, before), (Self::Present(now), Self::Present(then)) if spec::same_but_status(now, then))
     }
 
     /// Whether its object is gone or goes.
@@ -109,7 +116,9 @@ pub struct Worker {
     desired: watch::Receiver<Desired>,
     /// The pod that it was made for.
     began: Arc<Pod>,
-    wake: Arc<Notify>,
+    heard: Heard,
+    /// What the last look saw that the pod was acted upon by.
+    seen: States,
     stage: Stage,
     told: Told,
     probes: ProbeTasks,
@@ -138,12 +147,12 @@ impl Worker {
     pub fn new(
         context: Shared,
         desired: watch::Receiver<Desired>,
-        wake: Arc<Notify>,
+        heard: Heard,
         told: Told,
         refusal: Option<(String, String)>,
     ) -> Self {
-        let probes =
-            ProbeTasks::new(context.runtime.clone(), context.recorder.clone(), context.probes.clone(), wake.clone());
+        let (recorder, wake) = (context.recorder.clone(), heard.wake.clone());
+        let probes = ProbeTasks::new(context.runtime.clone(), recorder, context.probes.clone(), wake);
         let began = desired.borrow().pod().clone();
         told.began.send_replace(began.clone());
         Self {
@@ -151,7 +160,8 @@ impl Worker {
             context,
             desired,
             began,
-            wake,
+            heard,
+            seen: States::default(),
             stage: if refusal.is_some() { Stage::Terminating } else { Stage::Syncing },
             told,
             probes,
@@ -193,12 +203,15 @@ impl Worker {
             tokio::select! {
                 changed = self.desired.changed() => match changed {
                     Ok(()) => {
-                        self.quiet.forget();
+                        if !self.desired.borrow().only_tells(&desired) {
+                            self.quiet.forget();
+                        }
                         why = "update";
                     }
                     Err(_) => break,
                 },
-                () = self.wake.notified() => self.quiet.forget(),
+                () = self.heard.wake.notified() => self.quiet.forget(),
+                () = look::news(&mut self.heard.states, &self.seen) => self.quiet.forget(),
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -235,19 +248,6 @@ impl Worker {
         }
         let status = self.context.status.latest(spec::uid(pod));
         Arc::new(Pod { status, ..(**pod).clone() })
-    }
-
-    async fn gather(&mut self, pod: &Pod) -> Result<RuntimePod, RuntimeError> {
-        if let Some(said) = self.quiet.take() {
-            return Ok(said);
-        }
-        let mut runtime = self.context.runtime.pod(spec::uid(pod)).await?;
-        last_words::collect(pod, &self.context.volumes.pod_dir(spec::uid(pod)), &mut runtime).await;
-        if !self.adopted {
-            self.adopted = true;
-            self.probes.adopt(pod, &runtime);
-        }
-        Ok(runtime)
     }
 
     /// The newest round of the pod; one that ends begins no other.
@@ -307,6 +307,7 @@ impl Worker {
         // Each round may enable the next step (sandbox, init containers, apps); a bound keeps a confused runtime from spinning.
         for _ in 0..64 {
             let runtime = self.gather(&pod).await?;
+            self.seen = runtime.states();
             let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned();
             let host_ip = self.context.node.borrow().host_ips.first().cloned();
             let probe_ip = if spec::host_network(&pod) { host_ip } else { ip }.unwrap_or_default();

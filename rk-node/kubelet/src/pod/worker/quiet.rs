@@ -19,7 +19,7 @@ pub struct Quiet {
 }
 
 impl Quiet {
-    /// Nothing was to be done about this.
+    /// Nothing was to be done about this, or it was said a moment ago.
     pub fn keep(&mut self, said: RuntimePod) {
         self.said = Some(said);
     }
@@ -29,9 +29,9 @@ impl Quiet {
         *self = Self::default();
     }
 
-    /// The worker looks again after `pause`.
+    /// The worker looks again after `pause`: at once goes on with what it was at.
     pub fn rest(&mut self, pause: Duration) {
-        if pause < RESYNC {
+        if pause < RESYNC && !pause.is_zero() {
             self.forget();
         }
     }
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn nothing_is_trusted_after_an_event_or_before_an_appointment() {
-        for (pause, trusted) in [(RESYNC, true), (RESYNC / 2, false), (Duration::ZERO, false)] {
+        for (pause, trusted) in [(RESYNC, true), (RESYNC / 2, false), (Duration::ZERO, true)] {
             let mut quiet = Quiet::default();
             quiet.keep(pod());
             quiet.rest(pause);

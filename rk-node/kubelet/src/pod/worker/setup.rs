@@ -30,7 +30,10 @@ impl Worker {
             return Ok(());
         }
         let fields = self.context.fields(self.ips(pod, ip));
-        match self.context.volumes.set_up(pod, &fields).await {
+        // What was asked for since the pod is known is as new as the pod can want; after a failure it is asked for anew.
+        let known = self.unstarted.filter(|_| self.volumes.is_none() && self.setup_failures == 0);
+        let age = known.map_or(Duration::ZERO, |since| since.elapsed());
+        match self.context.volumes.set_up(pod, &fields, age).await {
             Ok(volumes) => {
                 self.volumes = Some((volumes, Instant::now()));
                 Ok(())
@@ -108,7 +111,7 @@ impl Worker {
             return Ok(true);
         }
         // The next look sees what the runtime made of it.
-        self.wake.notify_one();
+        self.heard.wake.notify_one();
         Ok(true)
     }
 
