@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::signals::{self, End};
-use crate::{heartbeat, network, preload, role, scrub, settings};
+use crate::{heartbeat, network, preload, pulls, role, scrub, settings};
 
 /// Pauses before a failed part is started again.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
@@ -29,6 +29,7 @@ pub async fn run(config: MachineConfig, shims: Starter) -> anyhow::Result<()> {
     let images = Images::open(settings::images(&config, &options)).await.context("opening the image store")?;
     tasks.spawn(preload::run(images.clone()));
     tasks.spawn(scrub::run(images.clone()));
+    tasks.spawn(pulls::run(images.clone()));
     let cri = rk_cri::Config::new(images, std::sync::Arc::new(CniNetwork::default()), shims);
     let (stop_cri, cri_stopped) = oneshot::channel::<()>();
     let cri = tokio::spawn(rk_cri::serve(cri, async {

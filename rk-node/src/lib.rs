@@ -8,6 +8,7 @@ mod agent;
 mod heartbeat;
 mod network;
 mod preload;
+mod pulls;
 mod role;
 mod scrub;
 mod settings;

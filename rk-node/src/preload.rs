@@ -66,7 +66,8 @@ fn warn_of(taken: &[Imported]) {
     }
 }
 
-fn listen(path: &Path) -> anyhow::Result<UnixListener> {
+/// A socket for root alone, in the place of that of another process.
+pub(crate) fn listen(path: &Path) -> anyhow::Result<UnixListener> {
     // Of the process that was here before: the image store's lock tells that it is gone.
     let _ = std::fs::remove_file(path);
     let listener = UnixListener::bind(path).with_context(|| format!("listening at {}", path.display()))?;

@@ -24,6 +24,8 @@ pub const OFFERED_PATH: &str = "/run/rk/offered.yaml";
 /// Where rk-node takes archives of images in: a length of 8 bytes (big endian) and as many bytes come, lines of JSON go back, each an
 /// image's `name` with its `id` or an `error`, or an `error` alone.
 pub const IMAGES_SOCKET: &str = "/run/rk/images.sock";
+/// Where rk-node tells how far pulls of images are: whoever connects reads one document of JSON.
+pub const PULLS_SOCKET: &str = "/run/rk/pulls.sock";
 /// Largest archive of images.
 pub const MAX_IMAGES_BYTES: u64 = 64 << 30;
 

@@ -4,7 +4,7 @@ use crate::types::MachineConfig;
 use serde_json::Value;
 
 /// Fields that nobody but an admin sees.
-pub const SECRETS: [&str; 10] = [
+pub const SECRETS: [&str; 11] = [
     "cluster.token",
     "controlPlane.ca.key",
     "controlPlane.frontProxyCA.key",
@@ -16,6 +16,8 @@ pub const SECRETS: [&str; 10] = [
     "registries.auth",
     // Arguments and environments of plugins.
     "registries.credentialProviders",
+    // How a node proves to a server of static pods who it is.
+    "kubelet.config.staticPodURLHeader",
 ];
 const HIDDEN: &str = "<secret>";
 
@@ -132,6 +134,15 @@ mod tests {
         let rows: Vec<_> = changes.iter().map(|c| (c.path.as_str(), c.after.as_str(), c.needs_reboot)).collect();
         assert_eq!(rows, [("registries.auth", HIDDEN, false)]);
         assert!(!format!("{changes:?} {before:?} {after:?} {}", redacted(&before)).contains("PRIVATE"));
+    }
+
+    #[test]
+    fn headers_for_an_address_of_static_pods_are_hidden() {
+        let after =
+            config("kubelet: {config: {staticPodURL: 'http://h/p', staticPodURLHeader: {X-Token: [PRIVATE]}}}\n");
+        let told = redacted(&after).to_string();
+        assert!(told.contains("http://h/p") && !told.contains("PRIVATE"), "{told}");
+        assert!(!format!("{:?}", diff(&config(""), &after)).contains("PRIVATE"));
     }
 
     #[test]

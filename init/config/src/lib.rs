@@ -28,7 +28,7 @@ mod validate_ranges;
 mod validate_vip;
 
 pub use accepted::{
-    ACCEPTED_PATH, ALIVE_PATH, IMAGES_SOCKET, INVITATION_PATH, MAX_IMAGES_BYTES, OFFERED_PATH, STATE_DIR,
+    ACCEPTED_PATH, ALIVE_PATH, IMAGES_SOCKET, INVITATION_PATH, MAX_IMAGES_BYTES, OFFERED_PATH, PULLS_SOCKET, STATE_DIR,
     load_accepted, save_accepted, to_json, to_yaml,
 };
 pub use diff::{Change, SECRETS, diff, redacted};

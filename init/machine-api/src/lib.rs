@@ -11,6 +11,7 @@
 //! | [`drain`] | a node leaves its cluster for a restart, and returns |
 //! | [`files`] | files and folders, contained, secrets refused |
 //! | [`images`] | archives of images on their way to the node agent |
+//! | [`pulls`] | how far pulls of images are, by the node agent |
 //! | [`confine`] | what this process gives up before it listens |
 //! | [`streams`] | logs, kernel messages, packets |
 //! | [`telemetry`] | figures for Prometheus, logs for a collector |
@@ -30,6 +31,7 @@ pub mod node;
 mod opening;
 pub mod outside;
 mod process;
+pub mod pulls;
 pub mod serve;
 pub mod server;
 pub mod streams;

@@ -61,6 +61,7 @@ async fn run(args: Args) -> anyhow::Result<Class> {
         Command::Image(args::ImageCommand::Key { name }) => release::make_key(&name),
         Command::Image(args::ImageCommand::Sign { key, image }) => release::sign(&key, &image),
         Command::Image(args::ImageCommand::Cache(command)) => cache::run(&global, &command).await,
+        Command::Image(args::ImageCommand::Pulls { follow }) => node::pulls(&global, follow).await,
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "rkctl", &mut std::io::stdout());
             Ok(Class::Good)

@@ -122,10 +122,17 @@ impl<'a> Blob<'a> {
         }
     }
 
+    /// Begins behind bytes that are here already. To be told before anything is asked for.
+    pub fn begin_at(&mut self, offset: u64) {
+        self.offset = offset;
+    }
+
     /// The next bytes; `None` once exactly the descriptor's size has been handed out.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
-            if self.offset == self.descriptor.size && self.body.is_none() && self.attempts > 0 {
+            // A blob of nothing is asked for as well; one that is here as a whole is not.
+            let asked = self.attempts > 0 || self.offset > 0;
+            if self.offset == self.descriptor.size && self.body.is_none() && asked {
                 return Ok(None);
             }
             if self.body.is_none() {

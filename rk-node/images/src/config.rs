@@ -36,11 +36,14 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// The least that a transfer brings: who sends less is silent but for show.
     pub floor: Pace,
+    /// What is kept of downloads that were broken off.
+    pub keep: Keep,
 }
 
 impl Config {
     /// Defaults that suit a node: 3 layers of an image and 8 of all at once, 64 GiB and 2 million entries to a layer, 128 GiB to an
-    /// image, 15 % of the disk and 5 % of its inodes free, 30 s of silence, 64 KiB a minute.
+    /// image, 15 % of the disk and 5 % of its inodes free, 30 s of silence, 64 KiB a minute, and for a day what came of 16 layers, 4 GiB
+    /// together, of 8 MiB or more each.
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self {
             root: root.into(),
@@ -56,8 +59,22 @@ impl Config {
             reserve: Reserve { bytes: vec![Part::Share(1500)], inodes: vec![Part::Share(500)] },
             idle_timeout: Duration::from_secs(30),
             floor: Pace { bytes: 64 << 10, within: Duration::from_secs(60) },
+            keep: Keep { least: 8 << 20, bytes: 4 << 30, count: 16, age: Duration::from_secs(24 * 3600) },
         }
     }
+}
+
+/// Bounds of what is kept of layers whose download was broken off, so that it goes on where it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Bytes of a layer, as the registry has it, below which nothing is kept of it.
+    pub least: u64,
+    /// Most bytes of all; 0 keeps nothing.
+    pub bytes: u64,
+    /// Most layers that nobody pulls at present.
+    pub count: usize,
+    /// For how long since the last byte came.
+    pub age: Duration,
 }
 
 /// Bytes within a time.

@@ -151,7 +151,7 @@ pub struct Usage {
 pub struct FsInfo {
     /// Directory that holds the images.
     pub mountpoint: PathBuf,
-    /// Bytes of all unpacked layers.
+    /// Bytes of all unpacked layers, and of what came of others so far.
     pub used_bytes: u64,
     /// Inodes of all unpacked layers.
     pub used_inodes: u64,

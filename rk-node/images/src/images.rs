@@ -20,6 +20,7 @@ use crate::{
     image::{FsInfo, Image, ImageId, Shift, Snapshot, Usage},
     layout::{Archive, Layout},
     overlay,
+    progress::Pulls,
     pull::Puller,
     reference::{Digest, Reference},
     scrub,
@@ -57,12 +58,15 @@ impl Images {
         })
         .await?;
         let puller = Arc::new(Puller::new(store.clone(), config)?);
+        let partials = puller.partials.clone();
+        blocking(move || partials.sweep()).await?;
         Ok(Self { inner: Arc::new(Inner { store, puller, flights: Mutex::default() }) })
     }
 
     /// Pulls an image and answers with its ID once every layer is verified and unpacked.
     ///
-    /// Mirrors come first, then the image's own registry, which alone sees `auth`. Nothing is kept of a pull that fails.
+    /// Mirrors come first, then the image's own registry, which alone sees `auth`. Nothing is kept of a pull that fails but what came of
+    /// large layers ([`crate::Keep`]), which the next one goes on with.
     pub async fn pull(&self, reference: &str, auth: Option<Auth>, cancel: CancellationToken) -> Result<ImageId> {
         let reference: Reference = reference.parse()?;
         let image = reference.to_string();
@@ -76,6 +80,11 @@ impl Images {
             self.gc().await?;
         }
         result
+    }
+
+    /// The pulls that go on, and what all came to.
+    pub fn pulls(&self) -> Pulls {
+        self.inner.puller.board.look()
     }
 
     /// Takes every image of an archive (an OCI image layout) that is for this machine: verified and unpacked as those of a registry,
@@ -133,11 +142,8 @@ impl Images {
     pub async fn remove(&self, reference_or_id: &str) -> Result<()> {
         let store = self.inner.store.clone();
         let Some(image) = store.find(reference_or_id) else { return Ok(()) };
-        blocking(move || {
-            store.remove_image(&image.id)?;
-            store.collect().map(drop)
-        })
-        .await
+        blocking(move || store.remove_image(&image.id)).await?;
+        self.gc().await.map(drop)
     }
 
     /// Where everything is kept: layers, and what containers write.
@@ -148,9 +154,10 @@ impl Images {
     /// Use of the image file system.
     pub async fn fs_info(&self) -> Result<FsInfo> {
         let store = self.inner.store.clone();
+        let partial = self.inner.puller.partials.bytes();
         blocking(move || {
             let whole = rustix::fs::statvfs(&store.root).at("statvfs", &store.root)?;
-            let (mut used_bytes, mut used_inodes) = (0, 0);
+            let (mut used_bytes, mut used_inodes) = (partial, 0);
             for layer in crate::store::entries(&store.root.join("layers"))? {
                 if let Some(meta) = crate::store::read_json::<crate::layer::Meta>(&layer.join("meta.json")) {
                     used_bytes += meta.bytes;
@@ -226,9 +233,10 @@ impl Images {
                 remove_tree(&path).at("remove", &path)?;
             }
             store.state().snapshots.remove(&key);
-            store.collect().map(drop)
+            Ok(())
         })
-        .await
+        .await?;
+        self.gc().await.map(drop)
     }
 
     /// Reads every layer again, a MiB and a pause at a time, and answers how many are not what was unpacked. Images of such a layer are
@@ -241,10 +249,15 @@ impl Images {
         Ok(damaged)
     }
 
-    /// Removes layers that neither an image nor a snapshot nor a pull needs; answers with the bytes freed.
+    /// Removes layers that neither an image nor a snapshot nor a pull needs, and what is kept of downloads for too long; answers with
+    /// the bytes of the layers.
     pub async fn gc(&self) -> Result<u64> {
-        let store = self.inner.store.clone();
-        blocking(move || store.collect()).await
+        let (store, partials) = (self.inner.store.clone(), self.inner.puller.partials.clone());
+        blocking(move || {
+            let freed = store.collect()?;
+            partials.sweep().map(|()| freed)
+        })
+        .await
     }
 }
 

@@ -241,7 +241,8 @@ fn members(file: &File, length: u64) -> io::Result<HashMap<String, Extent>> {
         if members.len() >= MAX_MEMBERS {
             return Err(io::Error::other(format!("has more than {MAX_MEMBERS} members")));
         }
-        if entry.kind == Kind::File {
+        // A blob in pieces is none: whoever packs an archive with `--sparse` is told that it is missing.
+        if entry.kind == Kind::File && entry.sparse.is_none() {
             let path = String::from_utf8_lossy(&entry.path).into_owned();
             members.insert(path.trim_start_matches("./").to_owned(), Extent { at, size: entry.size });
         }

@@ -2,15 +2,14 @@
 
 use std::{
     collections::HashMap,
-    io::{self, Read},
     sync::{Arc, Mutex, Weak},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures::future::try_join_all;
 use http::header::HeaderMap;
-use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
 use crate::{
     blob::{Hasher, check, verify},
@@ -18,23 +17,27 @@ use crate::{
     endpoint::endpoints,
     error::{Error, ErrorKind, Result},
     image::{Image, ImageId},
-    layer::{Budget, Limits, Meta, unpack},
+    layer::{Budget, Meta},
     layout::Layout,
     manifest::{self, ACCEPT, Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest},
+    partial::Partials,
+    progress::{Board, LayerState, Ongoing},
     reference::{Digest, Reference},
     registry::Session,
     source::Source,
     store::{Store, blocking},
+    stream::Wanted,
     transport::Transport,
 };
-
-/// Chunks between network and disk: a few hundred KiB, so that neither waits for the other's every step.
-const CHUNKS: usize = 16;
 
 /// What all pulls share.
 pub(crate) struct Puller {
     pub store: Arc<Store>,
     pub config: Config,
+    /// What came of layers whose pulls were broken off.
+    pub partials: Arc<Partials>,
+    /// How far each pull is.
+    pub board: Arc<Board>,
     transport: Transport,
     /// Bounds what the layers of all pulls hold together.
     slots: Semaphore,
@@ -62,19 +65,23 @@ impl Puller {
         let transport =
             Transport::new(&config).map_err(|e| Error::Registry { registry: "TLS".into(), reason: e.to_string() })?;
         let slots = Semaphore::new(config.most_layers.max(1));
-        Ok(Self { store, config, transport, slots, layers: Mutex::default() })
+        let partials = Partials::new(&store.root.join("partial"), config.keep, config.reserve.clone());
+        let board = Arc::default();
+        Ok(Self { store, config, partials, board, transport, slots, layers: Mutex::default() })
     }
 
     /// Tries every endpoint in order until one delivers the whole image.
     pub async fn pull(&self, reference: Reference, auth: Option<Auth>) -> Result<ImageId> {
         let image = reference.to_string();
+        let ongoing = self.board.begin(&image);
         let mut attempts: Vec<(String, Error)> = Vec::new();
         for endpoint in endpoints(&self.config.mirrors, &reference) {
             let base = endpoint.base.clone();
             let auth = auth.clone().filter(|_| endpoint.origin);
             let session = Session::new(self.transport.clone(), endpoint, auth);
-            match self.pull_from(&session, &reference).await {
+            match self.pull_from(&session, &reference, &ongoing).await {
                 Ok(id) => {
+                    ongoing.succeeded();
                     tracing::info!(%image, %id, from = %base, "pulled");
                     return Ok(id);
                 }
@@ -89,9 +96,9 @@ impl Puller {
         Err(summary(image, &attempts))
     }
 
-    async fn pull_from(&self, session: &Session, reference: &Reference) -> Result<ImageId> {
+    async fn pull_from(&self, session: &Session, reference: &Reference, ongoing: &Ongoing) -> Result<ImageId> {
         let resolved = resolve(session, reference).await?;
-        self.bring(Source::Registry(session), reference, resolved, false).await
+        self.bring(Source::Registry(session), reference, resolved, ongoing).await
     }
 
     /// Takes one image of a layout, by the name and the manifests that the layout's index tells.
@@ -109,18 +116,20 @@ impl Puller {
         let bytes = layout.manifest(&name, &top.digest).await?;
         let source = Source::Layout(layout);
         let resolved = descend(source, &name, top.digest.clone(), &bytes).await?;
-        let id = self.bring(source, &reference, resolved, true).await?;
+        let ongoing = self.board.begin(&name);
+        let id = self.bring(source, &reference, resolved, &ongoing).await?;
+        ongoing.succeeded();
         tracing::info!(image = %name, %id, "imported");
         Ok(id)
     }
 
-    /// Brings config and layers, and records the image.
+    /// Brings config and layers, and records the image; what comes with an archive is pinned.
     async fn bring(
         &self,
         source: Source<'_>,
         reference: &Reference,
         resolved: Resolved,
-        pinned: bool,
+        ongoing: &Ongoing,
     ) -> Result<ImageId> {
         let name = reference.to_string();
         let raw = self.config_document(source, &resolved.config).await?;
@@ -132,8 +141,11 @@ impl Puller {
         let _hold = self.store.hold(&diff_ids);
         let budget = Budget::new(&self.store.root, self.config.max_image_bytes, self.config.reserve.clone());
         let pull = Pull { budget: Arc::new(budget), slots: Semaphore::new(self.config.parallel_layers.max(1)) };
-        let pairs = resolved.layers.iter().zip(&diff_ids);
-        let layers = pairs.map(|(descriptor, diff_id)| self.layer(source, descriptor, diff_id, &pull));
+        let tallies = ongoing.layers(&resolved.layers);
+        let pairs = resolved.layers.iter().zip(&diff_ids).zip(&tallies);
+        let layers = pairs.map(|((descriptor, diff_id), tally)| {
+            self.layer(Wanted { source, descriptor, diff_id, budget: &pull.budget, tally }, &pull.slots)
+        });
         let metas = try_join_all(layers).await?;
         let id = ImageId(resolved.config.digest.clone());
         let image = Image {
@@ -145,7 +157,7 @@ impl Puller {
             config,
             raw_config: String::from_utf8_lossy(&raw).into_owned(),
             pulled_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
-            pinned,
+            pinned: matches!(source, Source::Layout(_)),
         };
         let store = self.store.clone();
         blocking(move || store.put_image(image)).await?;
@@ -157,7 +169,7 @@ impl Puller {
         if descriptor.size > MAX_CONFIG as u64 {
             return Err(Error::Limit { what, limit: format!("larger than {MAX_CONFIG} bytes") });
         }
-        let mut blob = source.blob(descriptor, &self.config)?;
+        let mut blob = source.blob(descriptor, &self.config, None)?;
         let mut bytes = Vec::with_capacity(descriptor.size as usize);
         while let Some(chunk) = blob.next().await? {
             bytes.extend_from_slice(&chunk);
@@ -166,18 +178,20 @@ impl Puller {
         Ok(bytes)
     }
 
-    /// Brings one layer, unless it is here already.
-    async fn layer(&self, source: Source<'_>, descriptor: &Descriptor, diff_id: &Digest, pull: &Pull) -> Result<Meta> {
+    /// Brings one layer, unless it is here already. `own` are the slots of its pull.
+    async fn layer(&self, wanted: Wanted<'_>, own: &Semaphore) -> Result<Meta> {
         // Neither semaphore is ever closed. The own one comes first: who waits for it holds none of the others' slots.
-        let _own = pull.slots.acquire().await;
-        let single = self.single(diff_id);
+        let _own = own.acquire().await;
+        let single = self.single(wanted.diff_id);
         let _turn = single.lock().await;
-        if let Some(meta) = self.store.layer_meta(diff_id) {
+        if let Some(meta) = self.store.layer_meta(wanted.diff_id) {
+            wanted.tally.enter(LayerState::Present);
             return Ok(meta);
         }
         let _slot = self.slots.acquire().await;
-        let meta = self.stream_layer(source, descriptor, diff_id, &pull.budget).await?;
-        tracing::debug!(layer = %diff_id, bytes = meta.bytes, "unpacked");
+        let meta = self.stream_layer(wanted).await?;
+        wanted.tally.enter(LayerState::Done);
+        tracing::debug!(layer = %wanted.diff_id, bytes = meta.bytes, "unpacked");
         Ok(meta)
     }
 
@@ -190,63 +204,6 @@ impl Puller {
         let turn = Arc::new(AsyncMutex::new(()));
         layers.insert(diff_id.clone(), Arc::downgrade(&turn));
         turn
-    }
-
-    /// Network or archive → digest → decompression → diff ID → tar → disk, one chunk at a time.
-    async fn stream_layer(
-        &self,
-        source: Source<'_>,
-        descriptor: &Descriptor,
-        diff_id: &Digest,
-        budget: &Arc<Budget>,
-    ) -> Result<Meta> {
-        let what = format!("layer {}", descriptor.digest);
-        let mut blob = source.blob(descriptor, &self.config)?;
-        let (chunks, receiver) = mpsc::channel(CHUNKS);
-        let (bytes, entries) = (self.config.max_layer_bytes, self.config.max_layer_entries);
-        let limits = Limits { bytes, entries, image: Some(budget.clone()) };
-        let store = self.store.clone();
-        let like = diff_id.clone();
-        // The directory belongs to the worker: it goes even when nobody waits for the result any more.
-        let worker = tokio::task::spawn_blocking(move || {
-            let ingest = store.ingest()?;
-            let unpacked =
-                unpack(Chunks { receiver, current: Bytes::new(), ended: false }, &ingest.0.join("fs"), &like, limits);
-            Ok::<_, Error>((ingest, unpacked))
-        });
-        let mut hasher = Hasher::like(&descriptor.digest);
-        let mut complete = true;
-        let broken = loop {
-            match blob.next().await {
-                Ok(Some(chunk)) => {
-                    hasher.update(&chunk);
-                    if chunks.send(chunk).await.is_err() {
-                        complete = false;
-                        break None;
-                    }
-                }
-                Ok(None) => {
-                    let _ = chunks.send(Bytes::new()).await;
-                    break None;
-                }
-                Err(error) => break Some(error),
-            }
-        };
-        drop(chunks);
-        let (ingest, unpacked) = worker.await.unwrap_or_else(|error| {
-            Err(Error::Malformed { what: what.clone(), reason: format!("unpacking stopped: {error}") })
-        })?;
-        if let Some(error) = broken {
-            return Err(error);
-        }
-        // A wrong digest explains whatever the archive reader stumbled over.
-        if complete {
-            check(&what, &descriptor.digest, hasher.finish())?;
-        }
-        let meta = unpacked.map_err(|error| unpack_error(&what, &ingest.0, error))?;
-        check(&format!("unpacked {what}"), diff_id, meta.diff_id.clone())?;
-        let store = self.store.clone();
-        blocking(move || store.commit_layer(ingest, &meta).map(|()| meta)).await
     }
 }
 
@@ -300,20 +257,6 @@ fn manifest_digest(name: &str, asked: Option<&Digest>, headers: &HeaderMap, byte
     Ok(hasher.finish())
 }
 
-fn unpack_error(what: &str, path: &std::path::Path, error: io::Error) -> Error {
-    let what = what.to_owned();
-    match error.kind() {
-        io::ErrorKind::FileTooLarge if error.raw_os_error().is_none() => {
-            Error::Limit { what, limit: error.to_string() }
-        }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::PermissionDenied => {
-            Error::Io { action: "unpack a layer into", path: path.to_owned(), source: Arc::new(error) }
-        }
-        // Whatever else happens while a layer is applied is the layer's doing: names too long, links in a circle, torn streams.
-        _ => Error::Malformed { what, reason: error.to_string() },
-    }
-}
-
 /// One line for the pod's event; the kind is what a caller can act on.
 fn summary(image: String, attempts: &[(String, Error)]) -> Error {
     let kinds: Vec<ErrorKind> = attempts.iter().map(|(_, error)| error.kind()).collect();
@@ -326,28 +269,4 @@ fn summary(image: String, attempts: &[(String, Error)]) -> Error {
         if chain.starts_with(base.as_str()) { chain } else { format!("{base}: {chain}") }
     };
     Error::Pull { image, attempts: attempts.iter().map(told).collect::<Vec<_>>().join("; "), kind }
-}
-
-/// Chunks from network or archive as a reader; an empty chunk is the end, a closed channel a broken one.
-struct Chunks {
-    receiver: mpsc::Receiver<Bytes>,
-    current: Bytes,
-    ended: bool,
-}
-
-impl Read for Chunks {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.current.is_empty() && !self.ended {
-            match self.receiver.blocking_recv() {
-                Some(chunk) => {
-                    self.ended = chunk.is_empty();
-                    self.current = chunk;
-                }
-                None => return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "download stopped")),
-            }
-        }
-        let n = self.current.len().min(buf.len());
-        self.current.copy_to_slice(buf.get_mut(..n).unwrap_or_default());
-        Ok(n)
-    }
 }

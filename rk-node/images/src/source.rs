@@ -1,5 +1,7 @@
 //! Where a pull takes documents and blobs from: a registry, or an image layout on this machine. Both are checked alike.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{
@@ -8,10 +10,15 @@ use crate::{
     error::Result,
     layout::{Layout, LocalBlob},
     manifest::Descriptor,
+    partial::Partial,
     pull::fetch_manifest,
     reference::Digest,
     registry::Session,
+    store::blocking,
 };
+
+/// Bytes of what is here already that are read at once.
+const PIECE: usize = 256 << 10;
 
 /// One of the two.
 #[derive(Clone, Copy)]
@@ -22,8 +29,44 @@ pub(crate) enum Source<'a> {
 
 /// A blob's bytes as they come.
 pub(crate) enum Content<'a> {
-    Remote(Box<Blob<'a>>),
+    Remote(Box<Remote<'a>>),
     Local(LocalBlob),
+}
+
+/// What is here of a blob already, and then the rest from its registry.
+pub(crate) struct Remote<'a> {
+    /// Until it has been read.
+    here: Option<Arc<Partial>>,
+    /// Bytes read of it.
+    at: u64,
+    blob: Blob<'a>,
+}
+
+impl Remote<'_> {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        if let Some(partial) = self.here.clone() {
+            if let Some(piece) = again(partial, self.at).await {
+                self.at += piece.len() as u64;
+                return Ok(Some(piece));
+            }
+            self.here = None;
+            self.blob.begin_at(self.at);
+        }
+        self.blob.next().await
+    }
+}
+
+/// The next bytes of those that are here; `None` behind the last that can be read.
+async fn again(partial: Arc<Partial>, at: u64) -> Option<Bytes> {
+    let read = blocking(move || Ok(partial.read(at, PIECE))).await;
+    match read {
+        Ok(Ok(bytes)) => Some(Bytes::from(bytes)).filter(|bytes| !bytes.is_empty()),
+        Ok(Err(error)) => {
+            tracing::debug!(at, "what was kept of a download cannot be read: {error}");
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 impl<'a> Source<'a> {
@@ -39,10 +82,12 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// A blob; how long a registry may be silent, and how slow, is in `config`.
-    pub fn blob(self, descriptor: &'a Descriptor, config: &Config) -> Result<Content<'a>> {
+    /// A blob, behind what is `here` of it; how long a registry may be silent, and how slow, is in `config`.
+    pub fn blob(self, descriptor: &'a Descriptor, config: &Config, here: Option<Arc<Partial>>) -> Result<Content<'a>> {
         match self {
-            Self::Registry(session) => Ok(Content::Remote(Box::new(Blob::new(session, descriptor, config)))),
+            Self::Registry(session) => {
+                Ok(Content::Remote(Box::new(Remote { here, at: 0, blob: Blob::new(session, descriptor, config) })))
+            }
             Self::Layout(layout) => layout.blob(descriptor).map(Content::Local),
         }
     }
@@ -52,7 +97,7 @@ impl Content<'_> {
     /// The next bytes; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         match self {
-            Self::Remote(blob) => blob.next().await,
+            Self::Remote(remote) => remote.next().await,
             Self::Local(blob) => blob.next().await,
         }
     }

@@ -82,7 +82,7 @@ impl Drop for Ingest {
 impl Store {
     /// Opens the root, clears what a crash left, and reads all records.
     pub fn open(root: &Path) -> Result<Self> {
-        for directory in ["records", "layers", "ingest", "snapshots", "damaged", "empty"] {
+        for directory in ["records", "layers", "ingest", "partial", "snapshots", "damaged", "empty"] {
             let path = root.join(directory);
             fs::create_dir_all(&path).at("create", &path)?;
         }

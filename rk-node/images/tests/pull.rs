@@ -7,6 +7,8 @@ mod damage;
 #[path = "pull/limits.rs"]
 mod limits;
 mod registry;
+#[path = "pull/resume.rs"]
+mod resume;
 
 use std::{os::unix::fs::MetadataExt, path::Path, sync::atomic::Ordering::SeqCst, time::Duration};
 

@@ -1,12 +1,10 @@
 //! Putting the parts together.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -32,7 +30,7 @@ use crate::resources::page_size;
 use crate::runtime::{Pleg, Runtime, runtime_is_up};
 use crate::server::{self, State};
 use crate::services::Services;
-use crate::static_pods::{Manifests, Shown};
+use crate::static_pods::{Asked, Asker, Fetched, Manifests, Shown};
 use crate::status_manager::StatusManager;
 use crate::swap::{SWAP_FILE, SwapRule};
 use crate::userns::PodUsers;
@@ -221,7 +219,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(evict_loop(context.clone(), changed));
     tasks.spawn(server::serve_healthz(options.healthz, sync_loop));
     tasks.spawn(keep_loop(context.clone()));
-    let (statics, shown) = static_pods(&mut tasks, client, &context);
+    let (statics, shown) = static_pods(&mut tasks, client, &context, &session.ca_pem)?;
     let manager = Manager::new(context.clone(), statics, shown, views);
     serve(&mut tasks, &options, &session, &ips, State::new(context, session.pki.clone()))?;
     manager.run(changes, hooks.shutdown).await;
@@ -262,16 +260,22 @@ fn static_pods(
     tasks: &mut JoinSet<()>,
     client: kube::Client,
     context: &Context,
-) -> (watch::Receiver<BTreeMap<String, Arc<Pod>>>, watch::Sender<Shown>) {
+    ca_pem: &str,
+) -> Result<(watch::Receiver<Asked>, watch::Sender<Shown>), StartError> {
     let node = context.options.node_name.clone();
     let (dir, given) = (context.options.dirs.manifests.clone(), context.options.static_pods.clone());
-    let manifests = Manifests { dir, given, node: node.clone() };
+    let rules = context.options.static_pod_url.clone();
+    let (tell_fetched, fetched) = watch::channel(Fetched { heard: rules.url.is_empty(), pods: Vec::new() });
+    if !rules.url.is_empty() {
+        tasks.spawn(static_pods::fetch_loop(Asker::new(rules, node.clone(), ca_pem)?, tell_fetched));
+    }
+    let manifests = Manifests { dir, given, fetched, node: node.clone() };
     let (runtime, status) = (context.runtime.clone(), context.status.clone());
-    let (tell, statics) = watch::channel(manifests.pods());
-    let (show, shown) = watch::channel(Shown { present: statics.borrow().clone(), ..Default::default() });
+    let (tell, statics) = watch::channel(manifests.asked());
+    let (show, shown) = watch::channel(Shown { present: statics.borrow().pods.clone(), ..Default::default() });
     tasks.spawn(static_pods::watch_loop(manifests, tell));
     tasks.spawn(static_pods::mirror_loop(client, node, runtime, status, shown));
-    (statics, show)
+    Ok((statics, show))
 }
 
 /// Goes on with the pod CIDR that was known before, when the API does not answer in time. One that answers and has none yet gives the

@@ -68,7 +68,7 @@ pub use memory::MemoryPolicy;
 pub use node::Signal;
 pub use numa::{Scope, TopologyPolicy, TopologyRules};
 pub use options::{
-    Amount, Cluster, Dirs, ImageGc, KUBELET_VERSION, LogBounds, Options, RegistryAuth, SoftEviction, Thresholds,
+    Amount, Cluster, Dirs, ImageGc, KUBELET_VERSION, LogBounds, Options, PodUrl, RegistryAuth, SoftEviction, Thresholds,
 };
 pub use pace::Pace;
 pub use shutdown::{PriorityGrace, ShutdownGrace};

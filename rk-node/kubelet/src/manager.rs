@@ -7,7 +7,7 @@ mod shutdown;
 mod statics;
 mod weight;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ use crate::pod::worker::{Desired, Heard, Stage, Told, Worker};
 use crate::preemption;
 use crate::runtime::{CONFIG_SOURCE, Change, States};
 use crate::shutdown::{NODE_SHUTDOWN, REFUSED_MESSAGE};
-use crate::static_pods::{Shown, is_mirror, is_static};
+use crate::static_pods::{Asked, Shown, is_mirror, is_static};
 use crate::views::{View, Work};
 use alone::at;
 
@@ -87,7 +87,7 @@ pub struct Manager {
     /// When to go on with what was known before, unless the API is heard until then.
     alone: Option<Instant>,
     /// Pods that the node's own manifests ask for.
-    statics: watch::Receiver<BTreeMap<String, Arc<Pod>>>,
+    statics: watch::Receiver<Asked>,
     /// Which of them the API shows.
     shown: watch::Sender<Shown>,
     views: watch::Sender<View>,
@@ -99,7 +99,7 @@ impl Manager {
     /// A manager that shows its pods in `views` and runs `statics` besides those of the API; `shown` hears which of these to show.
     pub fn new(
         context: Shared,
-        statics: watch::Receiver<BTreeMap<String, Arc<Pod>>>,
+        statics: watch::Receiver<Asked>,
         shown: watch::Sender<Shown>,
         views: watch::Sender<View>,
     ) -> Self {
@@ -170,7 +170,9 @@ impl Manager {
                 listed.extend(known.map(|(uid, _)| uid.clone()));
                 let all_known = listed.len() == pods.len() + unseen;
                 // What pods had that went while nobody watched is free for those that came.
-                self.keep(&listed.iter().chain(self.workers.keys()).cloned().collect());
+                if self.statics.borrow().whole {
+                    self.keep(&listed.iter().chain(self.workers.keys()).cloned().collect());
+                }
                 let of_api = self.workers.iter().filter(|(_, h)| !is_static(h.desired.borrow().pod()));
                 let unlisted = of_api.map(|(uid, _)| uid).filter(|uid| !listed.contains(*uid));
                 for uid in unlisted.cloned().collect::<Vec<_>>() {
@@ -306,7 +308,7 @@ impl Manager {
                 Some(states) => drop(handle.states.send_replace(states)),
                 None => handle.wake.notify_one(),
             }
-        } else if self.synced {
+        } else if self.knows_all() {
             self.adopt_orphan(&uid).await;
         } else {
             self.unknown.insert(uid);
@@ -315,7 +317,7 @@ impl Manager {
 
     async fn housekeep(&mut self) {
         self.show();
-        if !self.synced {
+        if !self.knows_all() {
             return;
         }
         for uid in std::mem::take(&mut self.unknown) {

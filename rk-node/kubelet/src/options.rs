@@ -1,5 +1,6 @@
 //! What the kubelet must be told: identity, cluster, limits and places. Values only; nothing is read from disk here.
 
+mod pod_url;
 mod thresholds;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::pace::Pace;
 use crate::shutdown::ShutdownGrace;
 use crate::swap::SwapBehavior;
 use crate::userns::IDS_PER_POD;
+pub use pod_url::PodUrl;
 pub use thresholds::{Amount, SoftEviction, Thresholds};
 
 /// The Kubernetes version that this kubelet reports.
@@ -226,6 +228,8 @@ pub struct Options {
     pub read_only_port: u16,
     /// Static pods besides those of manifests, each a `v1.Pod`.
     pub static_pods: Vec<serde_json::Value>,
+    /// An address of more of them.
+    pub static_pod_url: PodUrl,
     /// What of the settings the kubelet must not start with.
     pub faults: Vec<String>,
 }
@@ -275,6 +279,7 @@ impl Options {
             tls: TlsRules::default(),
             read_only_port: 0,
             static_pods: Vec::new(),
+            static_pod_url: PodUrl::default(),
             faults: Vec::new(),
         }
     }

@@ -275,6 +275,46 @@ fn a_layer_that_lost_a_file_is_pulled_again_for_the_next_pod() {
 }
 
 #[test]
+fn a_pull_that_was_broken_off_goes_on_after_the_agent_was_killed() {
+    let shared = cluster();
+    let kubectl = shared.kubectl.new_namespace("broken-off");
+    observers(&kubectl);
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64 ^ u64::from(std::process::id());
+    let noise = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    });
+    let noise: Vec<u8> = noise.take(24 << 20).collect();
+    let stored = blob(&shared, &pushed(&shared, "broken-off", &[Entry::file("noise", 0o644, noise)]));
+    let whole = fs::read(&stored).expect("blob");
+    let half = whole.len() / 2;
+    fs::write(&stored, &whole[..half]).expect("half of the blob");
+    let volume = "  volumes: [{name: i, image: {reference: 'rk.local/broken-off:demo'}}]\n";
+    let mount = "    volumeMounts: [{name: i, mountPath: /i}]\n";
+    kubectl.apply(&pod("broken-off", "wc -c < /i/noise; exec sleep 600", volume, mount));
+    let partial = "/proc/1/root/var/lib/rk/images/partial";
+    eventually("what came is kept", limit(120), || {
+        let told = sh(&kubectl, "inspector", &format!("cat {partial}/* | wc -c"))?;
+        if told.trim() == half.to_string() { Ok(()) } else { Err(told) }
+    });
+    sh(&kubectl, "inspector", "kill -9 $(pidof rk-node)").ok();
+    fs::write(&stored, &whole).expect("the blob");
+    ready_node(&kubectl);
+    ready(&kubectl, "broken-off");
+    eventually("the file is counted", limit(60), || {
+        let answer = kubectl.run(&["logs", "broken-off"]);
+        if answer.out.trim() == (24 << 20).to_string() { Ok(()) } else { Err(answer.out + &answer.err) }
+    });
+    let log = sh(&kubectl, "inspector", "grep -c 'goes on where it ended' /proc/1/root/var/log/rk/node.log");
+    assert!(log.as_ref().is_ok_and(|count| count.trim() != "0"), "{log:?}");
+    assert_eq!(sh(&kubectl, "inspector", &format!("ls {partial} | wc -l")).expect("partial").trim(), "0");
+    delete(&kubectl, &["pod", "broken-off"]);
+    unharmed(&kubectl);
+}
+
+#[test]
 fn power_cuts_in_mid_unpack_leave_a_node_that_pulls_and_runs() {
     let mut shared = cluster();
     let kubectl = shared.kubectl.new_namespace("power-cuts");

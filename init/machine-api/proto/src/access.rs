@@ -56,7 +56,7 @@ const fn open(name: &'static str, role: Role) -> (&'static str, Access) {
 }
 
 /// Every method.
-pub const METHODS: [(&str, Access); 39] = [
+pub const METHODS: [(&str, Access); 40] = [
     open("Version", Role::Reader),
     row("Health", Role::Reader),
     row("GetConfig", Role::Reader),
@@ -96,6 +96,7 @@ pub const METHODS: [(&str, Access); 39] = [
     row("ConfirmConfig", Role::Admin),
     open("Unlock", Role::Admin),
     row("ImportImages", Role::Admin),
+    row("Pulls", Role::Reader),
 ];
 
 /// What the method at this HTTP path demands; `None` when there is no such method.

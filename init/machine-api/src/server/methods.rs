@@ -7,6 +7,7 @@ use crate::facts::{self, clock, cpu, line, links, memory, mounts, processes, soc
 use crate::images;
 use crate::log;
 use crate::node::{self, Events};
+use crate::pulls::{self, Pulls};
 use crate::streams::{Bytes, capture, kmsg, logs, whole_file};
 use rk_machine_proto::{Machine, v1};
 use rk_supervise::control;
@@ -44,6 +45,7 @@ impl Machine for Api {
     type ShutdownStream = ProgressStream;
     type RollbackStream = ProgressStream;
     type ImportImagesStream = ProgressStream;
+    type PullsStream = Pulls;
 
     async fn version(&self, _: Request<Empty>) -> Answer<v1::VersionReply> {
         answer(v1::VersionReply {
@@ -287,6 +289,10 @@ impl Machine for Api {
     async fn import_images(&self, request: Request<Streaming<v1::ImportRequest>>) -> Answer<ProgressStream> {
         log::warn(format_args!("{} gives images", peer(&request).name()));
         answer(images::import(request.into_inner(), Path::new(rk_config::IMAGES_SOCKET)).await?)
+    }
+
+    async fn pulls(&self, request: Request<v1::PullsRequest>) -> Answer<Pulls> {
+        answer(pulls::stream(Path::new(rk_config::PULLS_SOCKET), request.into_inner().follow))
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::facts::{self, line, text, value};
 use rk_config::STATE_DIR;
+use rk_machine_proto::v1::PullsReply;
 use rk_supervise::control::Status;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// The kernel counts time to user space in hundredths of a second on this architecture.
@@ -105,6 +107,24 @@ pub fn file_systems() -> String {
             page.sample(name, &labels, if size { mount.size_bytes } else { mount.available_bytes } as f64);
         }
     }
+    page.0
+}
+
+/// What the node agent tells of pulls of images.
+pub fn pulls(now: &PullsReply) -> String {
+    let mut page = Page::default();
+    let images: BTreeSet<&str> = now.layers.iter().map(|layer| layer.image.as_str()).collect();
+    let help = "Images that are pulled at present.";
+    page.single("rk_in_progress_image_pulls", "gauge", help, Some(images.len() as f64));
+    let totals = now.totals.unwrap_or_default();
+    page.family("rk_image_pulls_total", "counter", "Pulls of images since the node agent started.");
+    for (status, count) in [("success", totals.succeeded), ("failure", totals.failed)] {
+        page.sample("rk_image_pulls_total", &[("status", status)], count as f64);
+    }
+    let help = "Bytes of layers that came from registries and archives.";
+    page.single("rk_image_pulls_bytes_total", "counter", help, Some(totals.bytes as f64));
+    let help = "Bytes of layers that a pull before had left, and that need not come again.";
+    page.single("rk_image_pulls_skipped_bytes_total", "counter", help, Some(totals.resumed_bytes as f64));
     page.0
 }
 
@@ -261,6 +281,23 @@ mod tests {
             assert!(page.contains(wanted), "{wanted} is not in\n{page}");
         }
         assert!(!page.contains("loop0"));
+    }
+
+    #[test]
+    fn pulls_are_counted_by_images_and_by_outcome() {
+        use rk_machine_proto::v1::{LayerPull, PullTotals};
+        let row = |image: &str| LayerPull { image: image.to_owned(), ..LayerPull::default() };
+        let totals = Some(PullTotals { succeeded: 2, failed: 1, bytes: 30, resumed_bytes: 4 });
+        let page = pulls(&PullsReply { layers: vec![row("a"), row("a"), row("b")], totals });
+        for wanted in [
+            "rk_in_progress_image_pulls 2\n",
+            "rk_image_pulls_total{status=\"success\"} 2\n",
+            "rk_image_pulls_total{status=\"failure\"} 1\n",
+            "rk_image_pulls_bytes_total 30\n",
+            "rk_image_pulls_skipped_bytes_total 4\n",
+        ] {
+            assert!(page.contains(wanted), "{wanted} is not in\n{page}");
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The port on which figures are served: `GET /metrics`, one answer per connection, to anyone who reaches it.
 
-use super::figures::{Sources, file_systems, page};
+use super::figures::{Sources, file_systems, page, pulls};
 use crate::log;
 use crate::node::Pid1;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -54,7 +55,10 @@ async fn answer(mut stream: TcpStream, pid1: &Pid1) -> io::Result<()> {
         Some("/metrics") => {
             // Figures of the kernel are worth telling without PID 1's.
             let status = pid1.status().await.unwrap_or_default();
-            ("200 OK", page(&Sources::read(), &status) + &file_systems())
+            // So they are without the node agent's.
+            let of_pulls = crate::pulls::look(Path::new(rk_config::PULLS_SOCKET)).await;
+            let of_pulls = of_pulls.map(|now| pulls(&now)).unwrap_or_default();
+            ("200 OK", page(&Sources::read(), &status) + &file_systems() + &of_pulls)
         }
         Some(_) => ("404 Not Found", "figures are at /metrics\n".to_owned()),
         None => ("400 Bad Request", "GET /metrics\n".to_owned()),

@@ -83,7 +83,7 @@ pub enum Command {
     /// Collect what helps to find a fault into a .tar.gz, without secrets.
     #[command(after_help = "Example:\n  rkctl support --file support.tar.gz -n 10.0.0.10,10.0.0.11")]
     Support(Support),
-    /// Build images.
+    /// Build images, and tell of those that nodes pull.
     #[command(subcommand)]
     Image(ImageCommand),
     /// Print a completion script.
@@ -141,6 +141,15 @@ pub enum ImageCommand {
     /// Container images for nodes whose registry is out of reach.
     #[command(subcommand)]
     Cache(CacheCommand),
+    /// Tell how far nodes are with the container images that they pull, layer by layer.
+    #[command(
+        after_help = "Examples:\n  rkctl image pulls -n 10.0.0.11\n  rkctl image pulls --follow -n 10.0.0.11,10.0.0.12"
+    )]
+    Pulls {
+        /// Go on with a line whenever a layer is farther.
+        #[arg(short, long)]
+        follow: bool,
+    },
 }
 
 /// `rkctl image cache`.

@@ -38,6 +38,8 @@ pub enum Question {
     List(String),
     /// The clock.
     Time,
+    /// Pulls of images.
+    Pulls,
     /// Certificates.
     Certificates,
     /// Check a config.
@@ -74,6 +76,7 @@ impl Question {
             Question::Routes => shapes::ROUTES,
             Question::List(_) => shapes::DIRECTORY,
             Question::Time => shapes::TIME,
+            Question::Pulls => shapes::PULLS,
             Question::Certificates => shapes::CERTIFICATES,
             Question::Validate(_) => shapes::VALIDATION,
             Question::Restart(_) | Question::Confirm | Question::Unlock(_) | Question::Reset { .. } => return None,
@@ -109,6 +112,10 @@ pub async fn ask(client: &mut Client, question: &Question) -> Result<Value> {
         Question::Routes => call!(routes),
         Question::List(path) => call!(list_directory, v1::PathRequest { path: path.clone() }),
         Question::Time => call!(time),
+        Question::Pulls => {
+            let mut answers = client.pulls(v1::PullsRequest { follow: false }).await?.into_inner();
+            serde_json::to_value(answers.message().await?.unwrap_or_default())?
+        }
         Question::Certificates => call!(list_certificates),
         Question::Validate(config) => call!(validate_config, v1::ValidateRequest { config: config.clone() }),
         Question::Confirm => call!(confirm_config),

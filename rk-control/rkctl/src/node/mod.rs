@@ -137,6 +137,14 @@ pub async fn on(global: &Global, verb: Verb) -> Result<Class> {
     }
 }
 
+/// Tells how far pulls are: once, or as they go on.
+///
+/// # Errors
+/// What the node said, or that it was not reached.
+pub async fn pulls(global: &Global, follow: bool) -> Result<Class> {
+    if follow { stream::lines(global, stream::Text::Pulls).await } else { question(global, Question::Pulls).await }
+}
+
 /// The nodes that are meant, by the operator's file.
 ///
 /// # Errors

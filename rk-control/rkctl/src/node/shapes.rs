@@ -37,6 +37,8 @@ shape!(DIRECTORY, "entries", "KIND" "kind" Plain, "SIZE" "size_bytes" Bytes, "CH
     "LEADS TO" "link_target" Plain);
 shape!(TIME, "", "UNIX MILLISECONDS" "unix_millis" Plain, "SYNCHRONIZED" "synchronized" Plain, "SERVER" "server" Plain,
     "OFF BY µS" "offset_micros" Plain);
+shape!(PULLS, "layers", "IMAGE" "image" Plain, "SECONDS" "seconds" Plain, "LAYER" "layer" Plain, "STATE" "state" Plain,
+    "DONE" "done_bytes" Bytes, "TOTAL" "total_bytes" Bytes, "RESUMED" "resumed_bytes" Bytes);
 shape!(CERTIFICATES, "certificates", "USE" "use" Plain, "SUBJECT" "subject" Plain, "UNTIL" "not_after" Date, "NAMES" "names" Plain);
 shape!(VALIDATION, "errors", "FIELD" "path" Plain, "WHAT IS WRONG" "reason" Plain);
 shape!(PARTITIONS, "partitions", "PARTITION" "name" Plain, "SIZE" "size_bytes" Bytes);

@@ -7,7 +7,10 @@ use crate::exit::{Class, class_of_error, words};
 use crate::output;
 use anyhow::{Context, Result};
 use rk_machine_proto::CHUNK;
-use rk_machine_proto::v1::{CaptureRequest, Chunk, DmesgRequest, Empty, EventsRequest, LogsRequest, PathRequest};
+use rk_machine_proto::v1::{
+    CaptureRequest, Chunk, DmesgRequest, Empty, EventsRequest, LayerPull, LogsRequest, PathRequest, PullsRequest,
+};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -22,6 +25,8 @@ pub enum Text {
     Dmesg(DmesgRequest),
     /// Of PID 1; followed.
     Events(bool),
+    /// Of pulls of images as they go on.
+    Pulls,
 }
 
 /// Prints lines of all nodes as they come; of several, each with its node's name.
@@ -47,6 +52,7 @@ pub async fn lines(global: &Global, text: Text) -> Result<Class> {
                     }
                     Ok(())
                 }
+                Text::Pulls => print_pulls(&mut client, &prefix).await,
             }
         }
     })
@@ -59,6 +65,36 @@ pub async fn lines(global: &Global, text: Text) -> Result<Class> {
         }
     }
     Ok(class)
+}
+
+/// A line for each layer that is farther than when it was told last, and one for each pull that has ended.
+async fn print_pulls(client: &mut Client, prefix: &str) -> Result<()> {
+    let mut answers = client.pulls(PullsRequest { follow: true }).await?.into_inner();
+    let mut told = Vec::new();
+    while let Some(now) = answers.message().await? {
+        for line in news(&told, &now.layers) {
+            output::write(format!("{prefix}{line}\n").as_bytes())?;
+        }
+        told = now.layers;
+    }
+    Ok(())
+}
+
+/// What is to be said of pulls that were so and are so now.
+fn news(before: &[LayerPull], now: &[LayerPull]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for row in now {
+        let same = |other: &&LayerPull| (&other.image, &other.layer) == (&row.image, &row.layer);
+        let farther = |other: &LayerPull| (&other.state, other.done_bytes) != (&row.state, row.done_bytes);
+        if before.iter().find(same).is_none_or(farther) {
+            let (done, total) = (output::bytes(row.done_bytes), output::bytes(row.total_bytes));
+            let layer = row.layer.get(..19).unwrap_or(&row.layer);
+            lines.push(format!("{} {layer} {} {done} of {total}", row.image, row.state));
+        }
+    }
+    let images = |rows: &[LayerPull]| rows.iter().map(|row| row.image.clone()).collect::<BTreeSet<String>>();
+    lines.extend(images(before).difference(&images(now)).map(|image| format!("{image} ended")));
+    lines
 }
 
 /// Whole lines only, so that those of several nodes do not mix.
@@ -177,4 +213,34 @@ pub async fn restore(client: &mut Client, path: &Path) -> Result<Class> {
     client.restore_store(tokio_stream::wrappers::ReceiverStream::new(receiver)).await?;
     reading.await?.with_context(|| format!("reading {}", path.display()))?;
     Ok(Class::Good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_told_when_they_are_farther_and_pulls_when_they_end() {
+        let row = |image: &str, layer: &str, state: &str, done_bytes| LayerPull {
+            image: image.to_owned(),
+            layer: layer.to_owned(),
+            state: state.to_owned(),
+            done_bytes,
+            total_bytes: 2048,
+            ..LayerPull::default()
+        };
+        let resolving = row("a", "", "resolving", 0);
+        let (one, two) = (row("a", "sha256:1", "downloading", 1024), row("a", "sha256:2", "waiting", 0));
+        assert_eq!(news(&[], std::slice::from_ref(&resolving)), ["a  resolving 0 B of 2.0 KiB"]);
+        let both = [one.clone(), two.clone()];
+        assert_eq!(
+            news(&[resolving], &both),
+            ["a sha256:1 downloading 1.0 KiB of 2.0 KiB", "a sha256:2 waiting 0 B of 2.0 KiB"]
+        );
+        let later = LayerPull { seconds: 9, ..one };
+        assert!(news(&both, &[later, two.clone()]).is_empty(), "time alone is no news");
+        let done = row("a", "sha256:1", "done", 2048);
+        assert_eq!(news(&both, &[done, two]), ["a sha256:1 done 2.0 KiB of 2.0 KiB"]);
+        assert_eq!(news(&both, &[]), ["a ended"]);
+    }
 }

@@ -1,10 +1,11 @@
-//! From compressed bytes to a directory: [`tar`] reads, [`beneath`] stays inside, [`unpack`] applies, [`budget`] counts, [`seal`] tells
+//! From compressed bytes to a directory: [`tar`] reads, [`beneath`] stays inside, [`sparse`] knows holes, [`unpack`] applies, [`budget`] counts, [`seal`] tells
 //! later whether it is still the same.
 
 mod beneath;
 mod budget;
 mod decompress;
 mod seal;
+mod sparse;
 mod tar;
 mod unpack;
 

@@ -1,14 +1,20 @@
-//! A streaming reader of tar archives: POSIX ustar, pax records with binary values, GNU long names and base-256 numbers.
+//! A streaming reader of tar archives: POSIX ustar, pax records with binary values, GNU long names, base-256 numbers and sparse files.
 //!
 //! Written for hostile input: every length is bounded before memory is taken, and nothing is trusted beyond its checksum.
 
 use std::io::{self, Read, Seek};
 
-const BLOCK: usize = 512;
+use super::sparse::{self, Sparse};
+
+/// Archives are made of these.
+pub(super) const BLOCK: usize = 512;
 /// Longest path or link target; the kernel's own PATH_MAX.
 const MAX_NAME: u64 = 4096;
 /// All pax records of one entry: a path, a link and extended attributes of at most 64 KiB each.
 const MAX_PAX: u64 = 1 << 20;
+
+/// How the keys of records of sparse files begin.
+const SPARSE: &[u8] = b"GNU.sparse.";
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +38,10 @@ pub(crate) struct Entry {
     pub uid: u32,
     pub gid: u32,
     pub mtime: (i64, u32),
+    /// Bytes that the archive has of it.
     pub size: u64,
+    /// Where they belong, when it has holes.
+    pub sparse: Option<Sparse>,
     pub major: u32,
     pub minor: u32,
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
@@ -48,6 +57,7 @@ struct Overrides {
     gid: Option<u64>,
     mtime: Option<(i64, u32)>,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    sparse: sparse::Records,
 }
 
 /// Entries one after another.
@@ -59,7 +69,7 @@ pub(crate) struct Reader<R> {
     padding: u64,
 }
 
-fn bad(reason: impl Into<String>) -> io::Error {
+pub(super) fn bad(reason: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason.into())
 }
 
@@ -86,7 +96,10 @@ impl<R: Read> Reader<R> {
                     if let Some(size) = over.size {
                         self.begin(size)?;
                     }
-                    return entry(&header, flag, self.content, over).map(|entry| {
+                    over.path = over.sparse.name.take().or(over.path.take());
+                    let sparse = self.sparse(&header, flag, std::mem::take(&mut over.sparse))?;
+                    return entry(&header, flag, self.content, over).map(|mut entry| {
+                        entry.sparse = sparse;
                         // Only files have content; some writers give links and directories a size without one.
                         if entry.kind != Kind::File {
                             self.content = 0;
@@ -97,6 +110,21 @@ impl<R: Read> Reader<R> {
                 }
             }
         }
+    }
+
+    /// The map of a file with holes; from now on nothing but content follows.
+    fn sparse(&mut self, header: &[u8], flag: u8, records: sparse::Records) -> io::Result<Option<Sparse>> {
+        let told = match flag {
+            b'S' => Some(sparse::old(header, &mut self.inner)?),
+            b'0' | 0 | b'7' => records.finish(self)?,
+            _ => None,
+        };
+        told.map(|(size, extents)| Sparse::new(size, extents, self.content)).transpose()
+    }
+
+    /// The reader below.
+    pub fn below(&mut self) -> &mut R {
+        &mut self.inner
     }
 
     /// The reader below, to drain what follows the archive.
@@ -187,14 +215,13 @@ fn entry(header: &[u8], flag: u8, size: u64, over: Overrides) -> io::Result<Entr
     let kind = match flag {
         // Old archives mark a directory by its name.
         b'0' | 0 | b'7' if path.ends_with(b"/") => Kind::Directory,
-        b'0' | 0 | b'7' => Kind::File,
+        b'0' | 0 | b'7' | b'S' => Kind::File,
         b'1' => Kind::HardLink,
         b'2' => Kind::Symlink,
         b'3' => Kind::Char,
         b'4' => Kind::Block,
         b'5' => Kind::Directory,
         b'6' => Kind::Fifo,
-        b'S' => return Err(bad("GNU sparse files are not supported in layers")),
         other => return Err(bad(format!("unknown entry type {:?}", char::from(other)))),
     };
     let link = over.link.unwrap_or_else(|| until_nul(field(header, 157, 100)).to_vec());
@@ -211,6 +238,7 @@ fn entry(header: &[u8], flag: u8, size: u64, over: Overrides) -> io::Result<Entr
         kind,
         link,
         size,
+        sparse: None,
         mode: small(100)? & 0o7777,
         uid: id(over.uid, 108)?,
         gid: id(over.gid, 116)?,
@@ -260,7 +288,7 @@ impl Overrides {
             b"uid" => self.uid = Some(unsigned()?),
             b"gid" => self.gid = Some(unsigned()?),
             b"mtime" => self.mtime = Some(time(value).ok_or_else(|| bad("bad pax mtime"))?),
-            _ if key.starts_with(b"GNU.sparse.") => return Err(bad("GNU sparse files are not supported in layers")),
+            _ if key.starts_with(SPARSE) => self.sparse.record(key.get(SPARSE.len()..).unwrap_or_default(), value)?,
             _ => {
                 let name = key.strip_prefix(b"SCHILY.xattr.");
                 self.xattrs.extend(name.map(|name| (name.to_vec(), value.to_vec())));
@@ -270,11 +298,11 @@ impl Overrides {
     }
 }
 
-fn field(header: &[u8], at: usize, len: usize) -> &[u8] {
+pub(super) fn field(header: &[u8], at: usize, len: usize) -> &[u8] {
     header.get(at..at + len).unwrap_or_default()
 }
 
-fn byte(header: &[u8], at: usize) -> u8 {
+pub(super) fn byte(header: &[u8], at: usize) -> u8 {
     header.get(at).copied().unwrap_or_default()
 }
 
@@ -282,7 +310,7 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
     bytes.split(|b| *b == 0).next().unwrap_or_default()
 }
 
-fn decimal(bytes: &[u8]) -> Option<u64> {
+pub(super) fn decimal(bytes: &[u8]) -> Option<u64> {
     std::str::from_utf8(bytes).ok().filter(|s| s.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()
 }
 
@@ -295,7 +323,7 @@ fn time(value: &[u8]) -> Option<(i64, u32)> {
 }
 
 /// An unsigned octal or base-256 field.
-fn number(field: &[u8]) -> io::Result<u64> {
+pub(super) fn number(field: &[u8]) -> io::Result<u64> {
     u64::try_from(signed(field)?).map_err(|_| bad("negative number in header"))
 }
 

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     ffi::CString,
     fs::File,
-    io::{self, Read, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::Path,
     sync::Arc,
@@ -20,12 +20,15 @@ use super::{
     budget::{Budget, over_budget},
     decompress::decompress,
     seal::{Seal, Sums},
+    sparse::Sparse,
     tar::{Entry, Kind, Reader},
 };
 use crate::{blob::Hasher, reference::Digest};
 
 /// More directories without an entry of their own than any tool leaves out.
 const MAX_IMPLICIT: usize = 65_536;
+/// Bytes that go from archive to file at once.
+const PIECE: usize = 32 << 10;
 const OPAQUE: &std::ffi::CStr = c"trusted.overlay.opaque";
 
 /// Budgets of one layer, and of the image that it belongs to.
@@ -74,6 +77,10 @@ pub(crate) fn unpack(source: impl Read, into: &Path, like: &Digest, limits: Limi
         if entries > limits.entries {
             return Err(over_budget(format!("more than {} entries", limits.entries)));
         }
+        if let Some(sparse) = &entry.sparse {
+            // Whoever reads the file reads its holes.
+            reader.below().charge(sparse.holes)?;
+        }
         let path = String::from_utf8_lossy(&entry.path).into_owned();
         layer.apply(&entry, &mut reader).map_err(|e| io::Error::new(e.kind(), format!("entry {path:?}: {e}")))?;
     }
@@ -93,14 +100,19 @@ struct Counted<R> {
     image: Option<Arc<Budget>>,
 }
 
+impl<R> Counted<R> {
+    /// Counts bytes that are unpacked.
+    fn charge(&mut self, bytes: u64) -> io::Result<()> {
+        let too_large = || over_budget("unpacks to more bytes than allowed".into());
+        self.left = self.left.checked_sub(bytes).ok_or_else(too_large)?;
+        self.image.as_ref().map_or(Ok(()), |image| image.take(bytes))
+    }
+}
+
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buf)?;
-        self.left =
-            self.left.checked_sub(n as u64).ok_or_else(|| over_budget("unpacks to more bytes than allowed".into()))?;
-        if let Some(image) = &self.image {
-            image.take(n as u64)?;
-        }
+        self.charge(n as u64)?;
         self.hasher.update(buf.get(..n).unwrap_or_default());
         Ok(n)
     }
@@ -216,7 +228,7 @@ impl Layer {
                     spot.set_xattr(OPAQUE, b"y")?;
                 }
             }
-            Kind::File => self.meta.bytes += write_file(&spot, content, &mut self.sums)?,
+            Kind::File => self.meta.bytes += write_file(&spot, content, entry.sparse.as_ref(), &mut self.sums)?,
             Kind::Symlink => rustix::fs::symlinkat(entry.link.as_slice(), &spot.parent, spot.name.as_c_str())?,
             Kind::HardLink => return self.hard_link(&spot, &entry.link),
             Kind::Char if (entry.major, entry.minor) == (0, 0) => {
@@ -263,23 +275,61 @@ fn invalid(reason: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
-/// Bytes written; their sum goes into `sums`.
-fn write_file(spot: &Spot, content: &mut impl Read, sums: &mut Sums) -> io::Result<u64> {
+/// Bytes written, holes aside; the sum of the file goes into `sums`.
+fn write_file(spot: &Spot, content: &mut impl Read, sparse: Option<&Sparse>, sums: &mut Sums) -> io::Result<u64> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd: OwnedFd = rustix::fs::openat(&spot.parent, spot.name.as_c_str(), flags, Mode::from_raw_mode(0o600))?;
     let mut file = File::from(fd);
-    let mut buffer = [0u8; 32 << 10];
-    let (mut written, mut crc) = (0, Crc::new());
+    let mut crc = Crc::new();
+    let written = match sparse {
+        None => copy(content, &mut file, &mut crc)?,
+        Some(sparse) => copy_parts(content, &mut file, sparse, &mut crc)?,
+    };
+    sums.insert(file.metadata()?.ino(), crc.sum());
+    Ok(written)
+}
+
+/// Writes all that there is; how much that was.
+fn copy(content: &mut impl Read, file: &mut File, crc: &mut Crc) -> io::Result<u64> {
+    let mut buffer = [0u8; PIECE];
+    let mut written = 0;
     loop {
         let n = content.read(&mut buffer)?;
         let piece = buffer.get(..n).unwrap_or_default();
         if piece.is_empty() {
-            sums.insert(file.metadata()?.ino(), crc.sum());
             return Ok(written);
         }
         crc.update(piece);
         file.write_all(piece)?;
         written += n as u64;
+    }
+}
+
+/// Writes the parts of a file to their places, and leaves holes between them.
+fn copy_parts(content: &mut impl Read, file: &mut File, sparse: &Sparse, crc: &mut Crc) -> io::Result<u64> {
+    let (mut end, mut written) = (0, 0);
+    for (offset, length) in &sparse.extents {
+        zeros(crc, offset - end);
+        file.seek(SeekFrom::Start(*offset))?;
+        let part = copy(&mut content.by_ref().take(*length), file, crc)?;
+        if part < *length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        written += part;
+        end = offset + length;
+    }
+    zeros(crc, sparse.size - end);
+    file.set_len(sparse.size)?;
+    Ok(written)
+}
+
+/// A hole, as who reads the file sees it.
+fn zeros(crc: &mut Crc, mut count: u64) {
+    const ZEROS: &[u8] = &[0; PIECE];
+    while count > 0 {
+        let piece = count.min(ZEROS.len() as u64);
+        crc.update(ZEROS.get(..piece as usize).unwrap_or_default());
+        count -= piece;
     }
 }
 

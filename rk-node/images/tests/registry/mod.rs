@@ -13,7 +13,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use futures::stream;
+use futures::{StreamExt, stream};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
@@ -39,6 +39,8 @@ pub enum Fault {
     Slow,
     /// Layers come at 50 bytes a second.
     Drip,
+    /// Layers stop to come after so many bytes.
+    HoldAfter(usize),
 }
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -48,6 +50,8 @@ struct Held {
     layers: Vec<String>,
     fault: Fault,
     guard: Option<(String, String)>,
+    /// Where the answers to requests for layers were asked to begin.
+    starts: Vec<usize>,
 }
 
 pub struct Registry {
@@ -118,7 +122,8 @@ impl Registry {
     async fn serve(tls: Option<TlsAcceptor>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("address");
-        let held = Held { content: HashMap::new(), layers: Vec::new(), fault: Fault::None, guard: None };
+        let held =
+            Held { content: HashMap::new(), layers: Vec::new(), fault: Fault::None, guard: None, starts: Vec::new() };
         let held = Arc::new(Mutex::new(held));
         let (requests, cuts) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let shared = (held.clone(), requests.clone(), cuts.clone());
@@ -148,6 +153,11 @@ impl Registry {
 
     pub fn fault(&self, fault: Fault) {
         self.held.lock().expect("lock").fault = fault;
+    }
+
+    /// From which byte on layers were asked for, since the last time.
+    pub fn starts(&self) -> Vec<usize> {
+        std::mem::take(&mut self.held.lock().expect("lock").starts)
     }
 
     pub fn guard(&self, scheme: &str, user: &str, password: &str) {
@@ -201,9 +211,13 @@ fn full(status: StatusCode, bytes: Bytes) -> Response<Body> {
 async fn answer(request: Request<Incoming>, me: SocketAddr, held: &Mutex<Held>, cuts: &AtomicU64) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let asked: usize = header("range").trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap_or(0);
     let (content, fault, guard, is_layer) = {
-        let held = held.lock().expect("lock");
+        let mut held = held.lock().expect("lock");
         let is_layer = held.layers.iter().any(|layer| path.ends_with(layer.as_str()));
+        if is_layer {
+            held.starts.push(asked);
+        }
         (held.content.get(&path).cloned(), held.fault, held.guard.clone(), is_layer)
     };
     if let Some((scheme, basic)) = guard {
@@ -233,6 +247,7 @@ async fn answer(request: Request<Incoming>, me: SocketAddr, held: &Mutex<Held>, 
     match fault {
         Fault::Slow if path.contains("/manifests/") => tokio::time::sleep(Duration::from_millis(300)).await,
         Fault::Drip if is_layer => return drip(content),
+        Fault::HoldAfter(bytes) if is_layer => return hold(content, bytes),
         Fault::Corrupt if is_layer => {
             let mut bytes = content.to_vec();
             // Inside the stored file's content: the archive still reads well.
@@ -241,8 +256,7 @@ async fn answer(request: Request<Incoming>, me: SocketAddr, held: &Mutex<Held>, 
             return full(StatusCode::OK, bytes.into());
         }
         Fault::CutAfter { bytes, times, ranges } if is_layer => {
-            let start = header("range").trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap_or(0);
-            return cut(content, if ranges { start } else { 0 }, bytes, cuts.fetch_add(1, SeqCst) < times, start);
+            return cut(content, if ranges { asked } else { 0 }, bytes, cuts.fetch_add(1, SeqCst) < times, asked);
         }
         _ => {}
     }
@@ -260,6 +274,13 @@ fn drip(content: Bytes) -> Response<Body> {
         Some((Ok::<_, std::io::Error>(Frame::data(byte)), rest))
     });
     let body = StreamBody::new(frames).boxed_unsync();
+    Response::builder().header("content-length", size).body(body).expect("response")
+}
+
+fn hold(content: Bytes, bytes: usize) -> Response<Body> {
+    let size = content.len();
+    let first = stream::iter([Ok::<_, std::io::Error>(Frame::data(content.slice(..bytes)))]);
+    let body = StreamBody::new(first.chain(stream::pending())).boxed_unsync();
     Response::builder().header("content-length", size).body(body).expect("response")
 }
 

@@ -1,5 +1,6 @@
 //! Keys of how often, how long and how much at once, with upstream's rules (`pkg/kubelet/apis/config/validation`).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -7,7 +8,7 @@ use serde_json::{Map, Value};
 use super::Reader;
 use super::read::duration;
 use crate::Pace;
-use crate::options::{ImageGc, Options};
+use crate::options::{ImageGc, Options, PodUrl};
 
 impl Reader {
     /// Takes over one of these keys; answers whether it is one.
@@ -29,6 +30,14 @@ impl Reader {
                 Some(most @ 0..) => options.pace.status_images = usize::try_from(most).unwrap_or(usize::MAX),
                 _ => self.warn(key, &format!("{value} must be -1 or greater: left out")),
             },
+            "staticPodURL" => self.pod_url(key, value, &mut options.static_pod_url.url),
+            "staticPodURLHeader" => self.headers(key, value, &mut options.static_pod_url.headers),
+            "httpCheckFrequency" => {
+                let mut every = Duration::ZERO;
+                self.duration(key, value, &mut every);
+                // None is the default, as upstream's.
+                options.static_pod_url.every = if every.is_zero() { PodUrl::default().every } else { every };
+            }
             "providerID" => self.set(key, value, &mut options.provider_id),
             "podsPerCore" => self.number(key, value, 0, &mut options.pace.pods_per_core),
             "nodeLeaseDurationSeconds" => self.number(key, value, 1, &mut options.pace.lease_seconds),
@@ -59,6 +68,37 @@ impl Reader {
                 _ if name != "maxContainerRestartPeriod" => self.warn(&key, "is not supported by this node: left out"),
                 Some(period) => *into = period,
                 None => self.warn(&key, &format!("{value} must be set between 1s and 300s: left out")),
+            }
+        }
+    }
+
+    /// Where static pods are asked for.
+    fn pod_url(&mut self, key: &str, value: &Value, into: &mut String) {
+        let usable = |text: &&str| {
+            let parsed = text.parse::<http::Uri>().ok();
+            text.is_empty()
+                || parsed.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
+        };
+        match value.as_str().filter(usable) {
+            Some(text) => *into = text.to_owned(),
+            // Not by its value, which may hold a secret.
+            None => self.warn(key, "is no address such as https://HOST/PATH: left out"),
+        }
+    }
+
+    /// What is sent along. Values are secrets.
+    fn headers(&mut self, key: &str, value: &Value, into: &mut BTreeMap<String, Vec<String>>) {
+        if !value.is_object() && !value.is_null() {
+            self.warn(key, "is no mapping of headers: left out");
+        }
+        for (name, values) in value.as_object().into_iter().flatten() {
+            let fits = |text: &&str| http::HeaderValue::try_from(*text).is_ok();
+            let texts =
+                values.as_array().and_then(|list| list.iter().map(Value::as_str).collect::<Option<Vec<&str>>>());
+            let texts = texts.filter(|texts| http::HeaderName::try_from(name).is_ok() && texts.iter().all(fits));
+            match texts {
+                Some(texts) => drop(into.insert(name.clone(), texts.into_iter().map(str::to_owned).collect())),
+                None => self.warn(&format!("{key}[{name}]"), "is no header with a list of values: left out"),
             }
         }
     }
@@ -159,6 +199,35 @@ mod tests {
         let both = read(json!({"nodeStatusUpdateFrequency": "20s", "nodeStatusReportFrequency": "1m"})).0.pace;
         assert_eq!((both.status_update.as_secs(), both.status_report.as_secs()), (20, 60));
         assert_eq!(read(json!({"nodeStatusUpdateFrequency": "0s"})).0.pace, Pace::default());
+    }
+
+    #[test]
+    fn static_pods_may_come_from_an_address_with_headers_that_nobody_sees() {
+        let (options, warnings) = read(json!({
+            "staticPodURL": "https://h:8443/pods", "staticPodURLHeader": {"X-Token": ["hidden", "b"]}, "httpCheckFrequency": "5s",
+        }));
+        assert!(warnings.is_empty(), "{warnings:?}");
+        let from = options.static_pod_url;
+        assert_eq!(
+            (from.url.as_str(), from.every.as_secs(), from.headers["X-Token"].len()),
+            ("https://h:8443/pods", 5, 2)
+        );
+        assert!(!format!("{from:?}").contains("hidden"));
+        assert_eq!(read(json!({"staticPodURL": "", "httpCheckFrequency": "0s"})).0.static_pod_url, PodUrl::default());
+        for (document, key) in [
+            (json!({"staticPodURL": "ftp://h/hidden"}), "staticPodURL: "),
+            (json!({"staticPodURL": 7}), "staticPodURL: "),
+            (json!({"staticPodURLHeader": {"a b": ["hidden"]}}), "staticPodURLHeader[a b]: "),
+            (json!({"staticPodURLHeader": {"a": "hidden"}}), "staticPodURLHeader[a]: "),
+            (json!({"staticPodURLHeader": {"a": ["hidden", 1]}}), "staticPodURLHeader[a]: "),
+            (json!({"staticPodURLHeader": "hidden"}), "staticPodURLHeader: "),
+            (json!({"staticPodURLHeader": {"a": ["hid\nden"]}}), "staticPodURLHeader[a]: "),
+        ] {
+            let (options, warnings) = read(document.clone());
+            assert!(warnings.len() == 1 && warnings[0].starts_with(key), "{document}: {warnings:?}");
+            assert!(!warnings[0].contains("hidden"));
+            assert_eq!(options.static_pod_url, PodUrl::default());
+        }
     }
 
     #[test]

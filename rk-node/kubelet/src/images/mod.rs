@@ -224,6 +224,7 @@ impl Images {
             Ok(found) => {
                 self.back_off.lock().unwrap_or_else(PoisonError::into_inner).forget(&key);
                 self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+                self.runtime.meters.pulled(found.size, began.elapsed());
                 let message = format!(
                     "Successfully pulled image \"{image}\" in {} ({} including waiting). Image size: {} bytes.",
                     short(began.elapsed()),

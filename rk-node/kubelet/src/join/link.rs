@@ -135,7 +135,16 @@ impl ApiLink {
     }
 }
 
-fn pool(config: ClientConfig) -> TlsPool {
+/// Connections to servers that are not the API's.
+pub(crate) type WebConnector = HttpsConnector<HttpConnector<Resolver>>;
+
+/// Connects to servers in the clear, and over TLS to those that the public authorities or `ca_pem` vouch for.
+pub(crate) fn web_connector(ca_pem: &str) -> Result<WebConnector, PkiError> {
+    let config = tls::public_servers(ca_pem)?;
+    Ok(HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(http()))
+}
+
+fn http() -> HttpConnector<Resolver> {
     let mut http = HttpConnector::new_with_resolver(Resolver);
     http.enforce_http(false);
     http.set_nodelay(true);
@@ -144,7 +153,11 @@ fn pool(config: ClientConfig) -> TlsPool {
     http.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
     http.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
     http.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT));
-    let https = HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().wrap_connector(http);
+    http
+}
+
+fn pool(config: ClientConfig) -> TlsPool {
+    let https = HttpsConnectorBuilder::new().with_tls_config(config).https_only().enable_http1().wrap_connector(http());
     Pool::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(60))
@@ -154,7 +167,7 @@ fn pool(config: ClientConfig) -> TlsPool {
 
 /// Resolves names through the servers of `/etc/resolv.conf`, read anew each time: the file changes with DHCP.
 #[derive(Clone, Copy)]
-struct Resolver;
+pub(crate) struct Resolver;
 
 impl tower::Service<Name> for Resolver {
     type Response = std::vec::IntoIter<SocketAddr>;

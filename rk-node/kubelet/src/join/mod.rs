@@ -16,6 +16,7 @@ use kube::Client;
 pub use csr::CsrError;
 pub use discovery::DiscoveryError;
 pub use link::ApiLink;
+pub(crate) use link::{WebConnector, web_connector};
 pub use operator::OperatorError;
 pub use pki::{Pki, PkiError};
 pub use rotate::{initial_serving, rotate_client, rotate_serving};

@@ -49,6 +49,17 @@ pub fn client_config(ca_pem: &str, identity: Option<&Identity>) -> Result<Client
     })
 }
 
+/// A client configuration for servers that the public authorities vouch for, or the cluster's own.
+pub fn public_servers(ca_pem: &str) -> Result<ClientConfig, PkiError> {
+    let mut trusted = roots(ca_pem)?;
+    trusted.roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    Ok(ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| PkiError::Malformed { what: "TLS settings", reason: e.to_string() })?
+        .with_root_certificates(trusted)
+        .with_no_client_auth())
+}
+
 /// A client configuration that accepts any server: for discovery, whose answer is checked against the pin, and for probes.
 pub fn any_server() -> Result<ClientConfig, PkiError> {
     Ok(ClientConfig::builder_with_provider(provider())

@@ -26,8 +26,8 @@ impl Manager {
 
     /// Takes back what pods had for themselves that have ended or are gone.
     pub(super) fn take_back(&self) {
-        // Before the first list is here, pods that run may have no worker yet.
-        if !self.synced {
+        // Before the first list is here, and the first answer of an address, pods that run may have no worker yet.
+        if !self.knows_all() {
             return;
         }
         let holders = self.workers.iter().filter(|(_, h)| self.takes(h)).map(|(uid, _)| uid.clone()).collect();

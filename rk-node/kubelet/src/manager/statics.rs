@@ -42,7 +42,7 @@ fn ending(workers: &[Desired]) -> BTreeSet<String> {
 impl Manager {
     /// Runs what the manifests ask for now, and ends what they asked for before.
     pub(super) fn on_statics(&mut self) {
-        let wanted = self.statics.borrow_and_update().clone();
+        let wanted = self.statics.borrow_and_update().pods.clone();
         let unwanted = |desired: &Desired| {
             !desired.gone() && is_static(desired.pod()) && !wanted.contains_key(spec::uid(desired.pod()))
         };
@@ -61,6 +61,11 @@ impl Manager {
         }
         self.shown.send_if_modified(|known| known.update(shown));
         self.show();
+    }
+
+    /// Whether the API and every source of manifests were heard: what runs here and has no worker is nobody's then.
+    pub(super) fn knows_all(&self) -> bool {
+        self.synced && self.statics.borrow().whole
     }
 
     /// Tells a worker what its pod is now. One that is put back after it has ended had nothing of its own any more: it needs room

@@ -34,6 +34,27 @@ const STARTS: &[f64] = &[
     600.0, 900.0, 1200.0, 1800.0, 2700.0, 3600.0,
 ];
 
+/// Bounds for pulls of images, seconds.
+const PULLS: &[f64] = &[
+    1.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0, 480.0, 600.0, 900.0, 1200.0, 1800.0, 2700.0,
+    3600.0,
+];
+/// Sizes of images: more than so many MiB are told as that.
+const SIZES: [(u64, &str); 12] = [
+    (102_400, "GT100GB"),
+    (61_440, "60GB-100GB"),
+    (40_960, "40GB-60GB"),
+    (30_720, "30GB-40GB"),
+    (20_480, "20GB-30GB"),
+    (10_240, "10GB-20GB"),
+    (5120, "5GB-10GB"),
+    (1024, "1GB-5GB"),
+    (500, "500MB-1GB"),
+    (100, "100MB-500MB"),
+    (10, "10MB-100MB"),
+    (0, "0-10MB"),
+];
+
 /// All counters.
 pub struct Meters {
     operations: Counter,
@@ -63,6 +84,7 @@ pub struct Meters {
     pub evictions: Counter,
     /// Images that were removed, by why.
     pub collected_images: Counter,
+    image_pulls: Timing,
     /// Requests to this server.
     pub requests: Counter,
     /// How long they took.
@@ -155,6 +177,12 @@ impl Default for Meters {
                 "Total number of images garbage collected by the kubelet, by reason.",
                 &["reason"],
             ),
+            image_pulls: Timing::new(
+                "kubelet_image_pull_duration_seconds",
+                "Duration in seconds to pull an image.",
+                &["image_size_in_bytes"],
+                PULLS,
+            ),
             requests: Counter::new(
                 "kubelet_http_requests_total",
                 "Number of the http requests received since the server started",
@@ -193,6 +221,11 @@ impl Meters {
         }
     }
 
+    /// An image of so many bytes was pulled.
+    pub fn pulled(&self, size: u64, took: Duration) {
+        self.image_pulls.observe(&[size_class(size)], took);
+    }
+
     /// A pod has ended: nothing is told of its probes any more.
     pub fn forget_probes(&self, namespace: &str, pod: &str, uid: &str) {
         self.probes.forget(|values| values.get(1..4).is_some_and(|of| of == [namespace, pod, uid]));
@@ -216,7 +249,7 @@ impl Meters {
     }
 
     /// The timings of `/metrics`.
-    pub fn timings(&self) -> [&Timing; 7] {
+    pub fn timings(&self) -> [&Timing; 8] {
         [
             &self.operation_durations,
             &self.relists,
@@ -224,9 +257,16 @@ impl Meters {
             &self.pod_workers,
             &self.pod_starts,
             &self.cgroups,
+            &self.image_pulls,
             &self.request_durations,
         ]
     }
+}
+
+/// Upstream's name of an image's size; a runtime that does not know it says 0.
+fn size_class(size: u64) -> &'static str {
+    let fits = SIZES.iter().find(|(above, _)| size > above << 20);
+    fits.map_or("N/A", |(_, name)| *name)
 }
 
 /// Upstream's name of a CRI call (`pkg/kubelet/kuberuntime/instrumented_services.go`).
@@ -260,6 +300,25 @@ mod tests {
         ] {
             assert_eq!(operation(call), want);
         }
+    }
+
+    #[test]
+    fn pulls_are_timed_by_the_size_of_their_image() {
+        for (size, want) in [
+            (0, "N/A"),
+            (1, "0-10MB"),
+            (10 << 20, "0-10MB"),
+            ((10 << 20) + 1, "10MB-100MB"),
+            (2 << 30, "1GB-5GB"),
+            (u64::MAX, "GT100GB"),
+        ] {
+            assert_eq!(size_class(size), want, "{size}");
+        }
+        let meters = Meters::default();
+        meters.pulled(5, Duration::from_secs(2));
+        let key = vec!["0-10MB".to_owned()];
+        let told = meters.image_pulls.read();
+        assert_eq!(told.get(&key).map(|spread| (spread.count, spread.within[1])), Some((1, 1)));
     }
 
     #[test]

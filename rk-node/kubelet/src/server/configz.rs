@@ -49,6 +49,13 @@ pub fn configz(options: &Options) -> Value {
     if !options.shutdown.by_priority.is_empty() {
         config["shutdownGracePeriodByPodPriority"] = json!(options.shutdown.by_priority);
     }
+    let from = &options.static_pod_url;
+    if !from.url.is_empty() {
+        config["staticPodURL"] = json!(from.url);
+        // Values of headers are secrets.
+        let masked: BTreeMap<&String, [&str; 1]> = from.headers.keys().map(|name| (name, ["<masked>"])).collect();
+        config["staticPodURLHeader"] = json!(masked);
+    }
     let exempt = options.image_verification.allowlist();
     if !exempt.is_empty() {
         config["preloadedImagesVerificationAllowlist"] = json!(exempt);
@@ -93,6 +100,7 @@ fn paces(options: &Options) -> serde_json::Map<String, Value> {
         "streamingConnectionIdleTimeout": format!("{}s", options.pace.stream_idle.as_secs_f64()),
         "resolvConf": options.dirs.resolv_conf,
         "podsPerCore": options.pace.pods_per_core,
+        "httpCheckFrequency": format!("{}s", options.static_pod_url.every.as_secs_f64()),
         "nodeStatusUpdateFrequency": format!("{}s", options.pace.status_update.as_secs_f64()),
         "nodeStatusReportFrequency": format!("{}s", options.pace.status_report.as_secs_f64()),
         "nodeLeaseDurationSeconds": options.pace.lease_seconds,

@@ -1,8 +1,10 @@
-//! Static pods: manifests in a directory of the node, run whether or not the API server answers, and shown there as mirror pods.
+//! Static pods: manifests in a directory of the node or at an address, run whether or not the API server answers, and shown there as mirror pods.
 
+mod fetch;
 mod mirror;
 mod removals;
 mod source;
 
+pub use fetch::{Asker, Fetched, fetch_loop};
 pub use mirror::{Shown, mirror_loop, shows};
-pub use source::{Manifests, is_mirror, is_static, same_edition, watch_loop};
+pub use source::{Asked, Manifests, is_mirror, is_static, same_edition, watch_loop};

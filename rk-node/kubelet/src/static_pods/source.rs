@@ -12,6 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+use super::fetch::Fetched;
 use super::removals::Removals;
 use crate::pod::spec::{self, DEFAULT_GRACE};
 use crate::runtime::{CONFIG_SEEN, CONFIG_SOURCE};
@@ -20,8 +21,10 @@ use crate::runtime::{CONFIG_SEEN, CONFIG_SOURCE};
 pub const HASH: &str = "kubernetes.io/config.hash";
 /// Annotation of a mirror pod: the hash of the static pod that it shows.
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
-/// Where static pods come from.
+/// Where static pods come from: manifests of the node.
 const FILE: &str = "file";
+/// An address.
+pub const HTTP: &str = "http";
 /// What stands for the directory in the source of pods that the machine config has.
 const GIVEN: &str = "machine-config";
 /// How often the directory is looked at.
@@ -33,7 +36,7 @@ const MAX_FILES: usize = 256;
 
 /// Whether a pod comes from a manifest of the node.
 pub fn is_static(pod: &Pod) -> bool {
-    annotation(pod, CONFIG_SOURCE) == Some(FILE)
+    matches!(annotation(pod, CONFIG_SOURCE), Some(FILE | HTTP))
 }
 
 /// Whether an API object only shows a static pod.
@@ -59,8 +62,8 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A static pod from the text of its manifest. JSON is YAML, too.
-fn parse(text: &str, path: &Path, node: &str) -> Result<Pod, String> {
+/// A static pod from the text of its manifest, which is at `path` of a kind of source. JSON is YAML, too.
+pub fn parse(text: &str, path: &Path, source: &str, node: &str) -> Result<Pod, String> {
     let manifest: serde_json::Value = serde_yaml_ng::from_str(text).map_err(|e| e.to_string())?;
     // By way of JSON, as every other pod comes: a second way to read a pod is a third of a megabyte of program.
     let mut pod: Pod = serde_json::from_str(&manifest.to_string()).map_err(|e| e.to_string())?;
@@ -78,9 +81,11 @@ fn parse(text: &str, path: &Path, node: &str) -> Result<Pod, String> {
     spec.node_name = Some(node.to_owned());
     // What the API server fills in for all others.
     spec.termination_grace_period_seconds.get_or_insert(DEFAULT_GRACE);
-    let everything =
-        Toleration { operator: Some("Exists".into()), effect: Some("NoExecute".into()), ..Default::default() };
-    spec.tolerations.get_or_insert_default().push(everything);
+    if source == FILE {
+        let everything =
+            Toleration { operator: Some("Exists".into()), effect: Some("NoExecute".into()), ..Default::default() };
+        spec.tolerations.get_or_insert_default().push(everything);
+    }
     let mut hash = Sha256::new();
     for part in [node.as_bytes(), path.as_os_str().as_encoded_bytes(), text.as_bytes()] {
         hash.update(part);
@@ -93,7 +98,7 @@ fn parse(text: &str, path: &Path, node: &str) -> Result<Pod, String> {
     meta.uid = Some(uid.clone());
     let annotations = meta.annotations.get_or_insert_default();
     annotations.insert(HASH.into(), uid);
-    annotations.insert(CONFIG_SOURCE.into(), FILE.into());
+    annotations.insert(CONFIG_SOURCE.into(), source.into());
     annotations.insert(CONFIG_SEEN.into(), jiff::Timestamp::now().to_string());
     pod.status = None;
     Ok(pod)
@@ -108,7 +113,7 @@ fn read(dir: &Path, node: &str) -> Vec<(OsString, Pod)> {
             Ok(_) => fs::read_to_string(&path).map_err(|e| e.to_string()),
             Err(e) => Err(e.to_string()),
         };
-        match text.and_then(|text| parse(&text, &path, node)) {
+        match text.and_then(|text| parse(&text, &path, FILE, node)) {
             Ok(pod) => pods.push((path.file_name().unwrap_or_default().to_owned(), pod)),
             Err(problem) => tracing::warn!(manifest = %path.display(), "a static pod is left out: {problem}"),
         }
@@ -122,7 +127,7 @@ fn given(pods: &[Value], node: &str) -> Vec<(OsString, Pod)> {
     for pod in pods {
         let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let source = format!("{GIVEN}/{}/{}", text("/metadata/namespace"), text("/metadata/name"));
-        match parse(&pod.to_string(), Path::new(&source), node) {
+        match parse(&pod.to_string(), Path::new(&source), FILE, node) {
             Ok(pod) => read.push((source.into(), pod)),
             Err(problem) => tracing::warn!(manifest = source, "a static pod is left out: {problem}"),
         }
@@ -137,20 +142,34 @@ pub struct Manifests {
     pub dir: PathBuf,
     /// Pods that are given besides.
     pub given: Vec<Value>,
+    /// What an address tells besides.
+    pub fetched: watch::Receiver<Fetched>,
     /// The node.
     pub node: String,
+}
+
+/// What the node's own manifests ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// The pods, by their UID.
+    pub pods: BTreeMap<String, Arc<Pod>>,
+    /// Every source was read once: what runs here and is not asked for is nobody's.
+    pub whole: bool,
 }
 
 impl Manifests {
     fn read(&self) -> Vec<(OsString, Pod)> {
         let mut pods = read(&self.dir, &self.node);
         pods.extend(given(&self.given, &self.node));
+        pods.extend(self.fetched.borrow().pods.iter().cloned());
         pods
     }
 
-    /// All static pods, by their UID.
-    pub fn pods(&self) -> BTreeMap<String, Arc<Pod>> {
-        self.read().into_iter().map(|(_, pod)| (spec::uid(&pod).to_owned(), Arc::new(pod))).collect()
+    /// All static pods, as they are now.
+    pub fn asked(&self) -> Asked {
+        let whole = self.fetched.borrow().heard;
+        let pods = self.read().into_iter().map(|(_, pod)| (spec::uid(&pod).to_owned(), Arc::new(pod))).collect();
+        Asked { pods, whole }
     }
 }
 
@@ -188,26 +207,33 @@ fn stamp(dir: &Path) -> Vec<(PathBuf, u64, Option<std::time::SystemTime>)> {
 }
 
 /// Tells of changes for ever.
-pub async fn watch_loop(manifests: Manifests, tell: watch::Sender<BTreeMap<String, Arc<Pod>>>) {
-    let dir = &manifests.dir;
-    let removals = Removals::new(dir);
-    let mut seen = stamp(dir);
+pub async fn watch_loop(mut manifests: Manifests, tell: watch::Sender<Asked>) {
+    let dir = manifests.dir.clone();
+    let removals = Removals::new(&dir);
+    let mut seen = stamp(&dir);
+    // What was told before this began is looked at again.
+    manifests.fetched.mark_changed();
     loop {
         tokio::time::sleep(PERIOD).await;
         // Removals come first: what goes after them is missing now or named the next time.
-        let removed = removals.take(dir);
-        let now = stamp(dir);
-        if now == seen && removed.is_empty() {
+        let removed = removals.take(&dir);
+        let now = stamp(&dir);
+        // An address of which nobody tells any more is none.
+        let fetched = manifests.fetched.has_changed().unwrap_or(false);
+        if now == seen && removed.is_empty() && !fetched {
             continue;
         }
         seen = now;
+        let whole = manifests.fetched.borrow_and_update().heard;
         let found = manifests.read();
-        tell.send_if_modified(|known| match news(known, found, &removed) {
-            Some(pods) => {
-                *known = pods;
-                true
+        tell.send_if_modified(|known| {
+            let pods = news(&known.pods, found, &removed);
+            let changed = pods.is_some() || known.whole != whole;
+            known.whole = whole;
+            if let Some(pods) = pods {
+                known.pods = pods;
             }
-            None => false,
+            changed
         });
     }
 }
@@ -229,28 +255,39 @@ mod tests {
         write("torn.yaml", "apiVersion: v1\nkind: Pod\nmeta");
         write("empty.json", r#"{"metadata": {"name": "e"}, "spec": {"containers": []}}"#);
         write("account.yaml", &good.replace("{containers", "{serviceAccountName: a, containers"));
-        let mut manifests = Manifests { dir: dir.path().to_owned(), given: Vec::new(), node: "Node-1".into() };
-        let pods = manifests.pods();
+        let of_address = watch::Sender::new(Fetched { heard: true, pods: Vec::new() });
+        let mut manifests = Manifests {
+            dir: dir.path().to_owned(),
+            given: Vec::new(),
+            fetched: of_address.subscribe(),
+            node: "Node-1".into(),
+        };
+        let pods = manifests.asked().pods;
         assert_eq!(pods.len(), 1);
         let (uid, pod) = pods.first_key_value().unwrap();
         assert_eq!(pod.metadata.name.as_deref(), Some("web-node-1"));
         assert_eq!((pod.metadata.namespace.as_deref(), annotation(pod, HASH)), (Some("default"), Some(uid.as_str())));
         assert!(is_static(pod) && !is_mirror(pod));
         assert_eq!(pod.spec.as_ref().unwrap().termination_grace_period_seconds, Some(30));
-        let again = manifests.pods();
+        let again = manifests.asked().pods;
         assert_eq!(again.keys().collect::<Vec<_>>(), [uid]);
         write("web.yaml", &good.replace("image: i", "image: j"));
-        assert!(!manifests.pods().contains_key(uid), "another content is another pod");
+        assert!(!manifests.asked().pods.contains_key(uid), "another content is another pod");
         let named = |name: &str| {
             json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "kube-system"},
                 "spec": {"containers": [{"name": "c", "image": "i"}]}})
         };
         manifests.given = vec![named("own"), json!({"kind": "Pod", "metadata": {"name": "empty"}}), named("other")];
-        let with_given = manifests.pods();
+        let with_given = manifests.asked().pods;
         let own = with_given.values().find(|pod| pod.metadata.name.as_deref() == Some("own-node-1")).unwrap();
         assert_eq!((with_given.len(), spec::namespace(own), is_static(own)), (3, "kube-system", true));
         manifests.given.swap(0, 2);
-        assert!(manifests.pods().contains_key(spec::uid(own)), "their order means nothing");
+        assert!(manifests.asked().pods.contains_key(spec::uid(own)), "their order means nothing");
+        let there = parse(good, Path::new("url:u"), HTTP, "Node-1").unwrap();
+        of_address.send_replace(Fetched { heard: true, pods: vec![("url/a".into(), there)] });
+        assert_eq!(manifests.asked().pods.len(), 4, "what an address tells comes along");
+        of_address.send_replace(Fetched::default());
+        assert!(!manifests.asked().whole, "an address that was not heard yet may ask for more");
     }
 
     #[test]
