@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// What a CD needs.
 const CD: &[&str] = &["biosdisk", "iso9660", "linux", "part_gpt", "search_label"];
-/// What a disk needs, with a menu file that an upgrade can write anew, and a block of variables that counts tries.
+/// What a disk needs, with a menu file that an upgrade can rewrite, and a block of variables that counts tries.
 const DISK: &[&str] = &[
     "biosdisk",
     "configfile",

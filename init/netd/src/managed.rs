@@ -252,7 +252,7 @@ fn open6(now: u64, link: &Link) -> Option<Dhcp6> {
     }
 }
 
-/// What an earlier netd of this boot gave: connections must not break because netd started anew.
+/// What an earlier netd of this boot configured: connections must not break because netd restarted.
 fn inherit(wanted: &mut Desired, index: u32, owned: &Owned) {
     let held = owned.addresses.iter().filter(|address| address.link == index).map(|address| address.net);
     let new: Vec<IpNet> = held.filter(|net| !wanted.addresses.contains(net)).collect();

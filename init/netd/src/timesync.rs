@@ -93,7 +93,7 @@ fn keep(news: &Receiver<Sources>) {
     }
 }
 
-/// Leaves a note for whoever wants to know how well the clock is kept.
+/// Writes the note from which others learn how well the clock is kept.
 pub fn tell(text: &str) {
     let new = format!("{NOTE}.new");
     if let Err(err) = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, NOTE)) {

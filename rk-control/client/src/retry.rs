@@ -52,7 +52,7 @@ pub fn is_already_exists(error: &Error) -> bool {
     code(error) == 409 && reason(error) == "AlreadyExists"
 }
 
-/// Runs `attempt` (which must read the object anew each time) until it does not end in a conflict.
+/// Runs `attempt`, which must read the object each time, until it does not end in a conflict.
 pub async fn on_conflict<T, F, Fut>(mut attempt: F) -> Result<T, Error>
 where
     F: FnMut() -> Fut,

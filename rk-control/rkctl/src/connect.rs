@@ -113,7 +113,7 @@ fn normal(fingerprint: &str) -> Result<String> {
     Err(Failure::new(Class::Usage, "a fingerprint is sha256: and 64 hex digits, as the node's console shows it").into())
 }
 
-/// Believes one certificate alone, whoever signed it.
+/// Accepts one certificate alone, whoever signed it.
 #[derive(Debug)]
 struct Pinned {
     wanted: String,

@@ -19,7 +19,7 @@ pub(crate) struct Sandbox {
     pub step: tokio::sync::Mutex<()>,
 }
 
-/// A container, likewise.
+/// A container and its record.
 #[derive(Debug)]
 pub(crate) struct Container {
     dir: PathBuf,

@@ -61,7 +61,7 @@ impl Sink {
     }
 }
 
-/// Streams a file up to `most` bytes; more than that ends in an error, so that nobody takes the part for the whole.
+/// Streams a file up to `most` bytes; a larger one ends in an error, so that nobody mistakes a part for the whole.
 pub fn whole_file(mut file: File, most: u64) -> Bytes {
     let (sink, stream) = Sink::pair();
     tokio::spawn(async move {

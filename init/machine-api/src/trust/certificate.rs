@@ -7,7 +7,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 /// Names told of one certificate.
 const MOST_NAMES: usize = 32;
 
-/// What is told of a certificate.
+/// What is reported about a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
     /// Subject.

@@ -12,7 +12,7 @@ use crate::status::{FieldErrors, Path};
 
 /// Most parallel pods and failed indexes of an indexed Job, and most completions without further bounds.
 const MAX_INDEXED: i64 = 100_000;
-/// Most indexes that may fail, and most pods at once, of a Job of more indexes than that.
+/// Most failed indexes, and most pods at once, of a Job of more than [`MAX_INDEXED`] indexes.
 const MAX_FAILED: i64 = 10_000;
 /// Longest name of another controller of Jobs.
 const MAX_MANAGER: usize = 63;

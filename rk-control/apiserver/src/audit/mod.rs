@@ -41,7 +41,7 @@ pub const AUDIT_ID: &str = "audit-id";
 /// What is written, and where.
 #[derive(Debug, Clone)]
 pub struct AuditConfig {
-    /// How much is told of which request.
+    /// Which requests are logged, and in how much detail.
     pub policy: Policy,
     /// Where it is written.
     pub log: LogConfig,

@@ -12,7 +12,7 @@ use super::remove;
 use crate::admission::{self, Operation};
 use crate::conversion;
 
-/// How often a change without a resource version is computed anew when somebody else wrote in between; upstream's figure for patches.
+/// How often a change without a resource version is computed again when somebody else wrote in between; upstream's figure for patches.
 const ATTEMPTS: usize = 5;
 
 /// How a change is made from what is there.

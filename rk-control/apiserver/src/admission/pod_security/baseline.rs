@@ -39,7 +39,7 @@ const SYSCTLS: &[(u64, &str)] = &[
     (32, "net.ipv4.tcp_rmem"),
     (32, "net.ipv4.tcp_wmem"),
 ];
-/// Types of SELinux for containers, likewise.
+/// SELinux types that containers may have.
 const SELINUX_TYPES: &[(u64, &str)] =
     &[(0, ""), (0, "container_t"), (0, "container_init_t"), (0, "container_kvm_t"), (31, "container_engine_t")];
 const APP_ARMOR_PREFIX: &str = "container.apparmor.security.beta.kubernetes.io/";
