@@ -221,7 +221,7 @@ impl Managed {
     }
 }
 
-/// Renewals go the ordinary way, from the leased address. The answer is heard on the packet socket.
+/// Renewals go the ordinary way, from the leased address. The answer comes in on the packet socket.
 fn unicast(link: &str, bytes: &[u8], from: Ipv4Addr, to: Ipv4Addr) -> std::io::Result<()> {
     let socket = UdpSocket::bind(SocketAddr::from((from, dhcp::CLIENT_PORT)))?;
     rk_sys::bind_udp_to_link(&socket, link).map_err(|err| err.source)?;

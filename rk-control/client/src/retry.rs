@@ -15,7 +15,7 @@ pub fn reason(error: &Error) -> &str {
     }
 }
 
-/// What the API said, without the client's wrapping; or the error itself when the API did not answer.
+/// The API's message without the client's wrapping, or the error itself when the API did not answer.
 pub fn message(error: &Error) -> String {
     match error {
         Error::Api(status) if !status.message.is_empty() => status.message.clone(),

@@ -8,7 +8,7 @@ use tonic::Status;
 /// `serial=S4X2,size=largest`. Keys: `serial`, `model` (a part of it), `bus`, `size` (`smallest` or `largest` of the rest).
 ///
 /// # Errors
-/// None or several match; the disks that there are, are told.
+/// None or several match; the error lists the disks that there are.
 pub fn choose<'a>(disks: &'a [Disk], wanted: &str) -> Result<&'a Disk, Status> {
     let mut fit: Vec<&Disk> = disks.iter().filter(|disk| is_whole(disk)).collect();
     let all = fit.clone();

@@ -43,12 +43,12 @@ impl Answer {
     /// The body of a success.
     ///
     /// # Errors
-    /// What the server said instead.
+    /// The server's answer.
     pub fn good(self) -> Result<Value, String> {
         if (200..300).contains(&self.status) { Ok(self.body) } else { Err(self.message()) }
     }
 
-    /// What the server said.
+    /// The server's message.
     pub fn message(&self) -> String {
         match self.body.pointer("/message").and_then(Value::as_str) {
             Some(text) => text.chars().filter(|c| !c.is_control()).take(300).collect(),

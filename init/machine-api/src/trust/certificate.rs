@@ -1,10 +1,10 @@
-//! What a certificate says, for people.
+//! A summary of a certificate, for people.
 
 use rk_machine_proto::v1;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// Names told of one certificate.
+/// Most names listed of one certificate.
 const MOST_NAMES: usize = 32;
 
 /// What is reported about a certificate.

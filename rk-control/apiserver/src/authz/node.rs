@@ -9,7 +9,7 @@ use crate::server::Core;
 
 /// What every node may do without a look at its pods; the finer limits on writes are the NodeRestriction admission's.
 fn general(attributes: &Attributes) -> bool {
-    // The role of the same name says it all; only the resources judged below are left out here.
+    // The role of the same name holds all rules; the resources judged below are not among them.
     super::policy::node_rules().iter().any(|rule: &Rule| rule.covers(attributes))
 }
 
@@ -167,7 +167,7 @@ async fn volume(core: &Core, node: &str, name: &str) -> Result<Verdict, Status> 
     Ok(if is_used { Verdict::Allowed(String::new()) } else { unrelated(node, "persistentvolumes", "", name) })
 }
 
-/// Whether the object says itself that it is of the node.
+/// Whether the object itself names the node as its own.
 async fn own(core: &Core, node: &str, attributes: &Attributes) -> Result<Verdict, Status> {
     let Attributes { group, resource, namespace, name, .. } = attributes;
     let object = core.object(group, "v1", resource, namespace, name).await?;

@@ -37,7 +37,7 @@ pub enum PkiError {
         #[source]
         source: std::io::Error,
     },
-    /// A file does not hold what its name says.
+    /// A file does not hold what its name promises.
     #[error("{path} does not hold a usable {what}; replace it, or remove it to have it made anew")]
     Content {
         /// The file.

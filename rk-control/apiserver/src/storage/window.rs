@@ -18,7 +18,7 @@ const BYTES: usize = 16 * 1024 * 1024;
 /// The latest events of a resource, which keep their frames: nearly all watchers read an event soon after it happened, and what few
 /// need later is made anew rather than kept for as long as the window lasts.
 const FRAMED: usize = 256;
-/// How long the frame of a table is told again: its cells tell ages, in seconds.
+/// How long the frame of a table is reused: its cells show ages, in seconds.
 const TABLE_LIFE: Duration = Duration::from_secs(1);
 
 /// What happened, as watchers of everything see it.

@@ -26,7 +26,7 @@ const WATCH: u32 = 290;
 const SILENCE: Duration = Duration::from_secs(WATCH as u64 + 5);
 /// The longest event, in bytes: far above what a server stores (3 MiB), so that no stream fills the memory.
 const EVENT: u64 = 32 << 20;
-/// A watch that ends before this, having told nothing, is a server that is going away.
+/// A watch that ends sooner than this, without an event, means that the server is going away.
 const BRIEF: Duration = Duration::from_secs(1);
 
 /// What is listed and watched.

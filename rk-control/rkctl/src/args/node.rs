@@ -218,7 +218,7 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// As nodes are told it; 0 is not to drain.
+    /// In the form of the machine API, where 0 means not to drain.
     pub fn seconds(&self) -> u32 {
         if self.no_drain { 0 } else { self.drain_timeout.as_secs().try_into().unwrap_or(u32::MAX) }
     }

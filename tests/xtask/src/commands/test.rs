@@ -34,7 +34,7 @@ const TIERS: [&str; 15] = [
 /// The tiers that run without being asked for; each run says what it left out.
 const USUAL: [&str; 10] = ["host", "api", "images", "boot", "machine", "node", "numa", "network", "cluster", "chaos"];
 
-/// What a test binary or a check said.
+/// How many tests of a binary, or checks, passed and failed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Tally {
     passed: u64,

@@ -86,7 +86,7 @@ pub(super) fn added(container: &Value) -> impl Iterator<Item = &str> {
     security(container, &["capabilities", "add"]).as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// Containers that add other capabilities than these, told with what they add.
+/// Containers that add other capabilities than these; the message names what they add.
 pub(super) fn adding_beyond(subject: &Subject<'_>, allowed: &[&str]) -> Option<String> {
     let foreign = |capability: &&str| !allowed.contains(capability);
     let names = subject.names(|container| added(container).any(|capability| foreign(&capability)));
