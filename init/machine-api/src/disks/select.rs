@@ -26,7 +26,7 @@ pub fn choose<'a>(disks: &'a [Disk], wanted: &str) -> Result<&'a Disk, Status> {
                 ("size", "largest") => keep_extreme(&mut fit, |disks| disks.max()),
                 _ => {
                     let text = format!(
-                        "{rule:?} is no rule for disks; write a path, or serial=, model=, bus=, size=smallest, size=largest"
+                        "{rule:?} is not a rule for disks; write a path, or serial=, model=, bus=, size=smallest, size=largest"
                     );
                     return Err(Status::invalid_argument(text));
                 }

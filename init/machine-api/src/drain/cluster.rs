@@ -69,7 +69,8 @@ impl Cluster {
             return Ok(None);
         }
         let wrong = |what: &str, err: String| format!("the node agent's {what} cannot be used: {err}");
-        let url = Url::parse(endpoint).filter(|url| url.tls).ok_or_else(|| format!("{endpoint:?} is no https URL"))?;
+        let url =
+            Url::parse(endpoint).filter(|url| url.tls).ok_or_else(|| format!("{endpoint:?} is not an https URL"))?;
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&authority).filter_map(Result::ok));
         let chain: Vec<_> = CertificateDer::pem_slice_iter(&own).filter_map(Result::ok).collect();

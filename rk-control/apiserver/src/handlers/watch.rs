@@ -239,7 +239,9 @@ impl Watcher {
             Ok(event) => {
                 self.queue.extend(self.encoder.event(&event, &self.namespace, &self.selection).await);
             }
-            Err(error) => tracing::error!(key = %change.entry.key, %error, "skipping what is no object"),
+            Err(error) => {
+                tracing::error!(key = %change.entry.key, %error, "skipping a value that cannot be read as an object")
+            }
         }
     }
 

@@ -38,7 +38,7 @@ pub enum PkiError {
         source: std::io::Error,
     },
     /// A file does not hold what its name promises.
-    #[error("{path} does not hold a usable {what}; replace it, or remove it to have it made anew")]
+    #[error("{path} does not hold a usable {what}; replace it, or remove it to have another one made")]
     Content {
         /// The file.
         path: PathBuf,

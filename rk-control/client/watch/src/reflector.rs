@@ -86,7 +86,7 @@ enum Interrupted {
     Refused(#[from] kube::Error),
     #[error("the stream broke: {0}")]
     Broken(#[from] std::io::Error),
-    #[error("what came is no {0}: {1}")]
+    #[error("the answer cannot be read as {0}: {1}")]
     Garbled(&'static str, serde_json::Error),
     #[error("the server ended the watch: {0}")]
     Told(String),
