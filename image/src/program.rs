@@ -59,7 +59,7 @@ impl Program {
     }
 }
 
-/// Runs `command` to its end; what it says is kept for the error.
+/// Runs `command` to its end; its output is kept for the error.
 pub(crate) fn run(name: &str, command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("cannot start {name}"))?;
     if output.status.success() {

@@ -32,7 +32,7 @@ impl Journal {
         &self.events
     }
 
-    /// Starts the log file; what was said before is on the console alone.
+    /// Starts the log file; earlier lines are on the console alone.
     pub fn open(&mut self, dir: &Path) {
         self.file = Some(RotatingFile::new(dir.join("init.log")));
     }

@@ -71,7 +71,7 @@ fn mount_disk(journal: &mut Journal) -> bool {
     }
 }
 
-/// All block devices whose superblock satisfies `wanted`; one that cannot be read is told and passed over.
+/// All block devices whose superblock satisfies `wanted`; one that cannot be read is reported and passed over.
 pub fn find(journal: &mut Journal, wanted: impl Fn(&Superblock) -> bool) -> Vec<BlockDevice> {
     let devices = match rk_sys::block_devices() {
         Ok(devices) => devices,

@@ -72,7 +72,7 @@ fn commands_of(slot: Slot) -> String {
     format!("rk/{slot}/boot.cfg")
 }
 
-/// The slot whose kernel is told of this root.
+/// The slot whose kernel boots this root.
 pub fn slot_of(esp: &Path, root: &Root) -> Option<Slot> {
     let told = |slot: Slot| Root::of_cmdline(&short(&esp.join(commands_of(slot))));
     Slot::ALL.into_iter().find(|slot| told(*slot).as_ref() == Some(root))

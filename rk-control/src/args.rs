@@ -78,7 +78,7 @@ pub struct AuditArgs {
     /// File that audit events are written to, one line of JSON each; without it there are none.
     #[arg(long, value_name = "FILE")]
     pub audit_log_path: Option<PathBuf>,
-    /// Policy (audit.k8s.io/v1) that says what is told of which request; without it everything that somebody does, without bodies.
+    /// Policy (audit.k8s.io/v1) that says what is logged of which request; without it, without bodies, all but heartbeats and reads of components.
     #[arg(long, value_name = "FILE", requires = "audit_log_path")]
     pub audit_policy_file: Option<PathBuf>,
     /// Megabytes beyond which the file is put aside and a new one begun.

@@ -8,7 +8,7 @@ use std::time::Duration;
 const MEGABYTE: u64 = 1 << 20;
 const DAY: u64 = 86_400;
 
-/// What is to be told of requests, and where; `None` when nobody wants to know.
+/// What is logged of requests, and where; `None` without a log.
 pub fn config(args: &AuditArgs) -> anyhow::Result<Option<AuditConfig>> {
     let Some(path) = &args.audit_log_path else { return Ok(None) };
     let policy = match &args.audit_policy_file {

@@ -36,23 +36,25 @@ impl Vip {
                 acquired = Leadership::acquire(client.clone(), lease.clone(), term.clone()) => acquired,
             };
             let Some(leads) = acquired else { return };
-            let mut until = leads.until();
-            loop {
-                self.tell(*until.borrow_and_update());
-                tokio::select! {
-                    () = stop.cancelled() => {
-                        self.forget();
-                        if self.is_gone().await {
-                            term.cancel();
-                            leads.released().await;
-                        }
-                        return;
-                    }
-                    () = leads.lost() => break,
-                    changed = until.changed() => if changed.is_err() { break },
-                }
-            }
+            let stopped = self.lead(&leads, &stop).await;
             self.forget();
+            if stopped && self.is_gone().await {
+                term.cancel();
+                leads.released().await;
+            }
+        }
+    }
+
+    /// Writes each new deadline while the Lease is held; answers whether `stop` ended that, rather than the loss of the Lease.
+    async fn lead(&self, leads: &Leadership, stop: &CancellationToken) -> bool {
+        let mut until = leads.until();
+        loop {
+            self.tell(*until.borrow_and_update());
+            tokio::select! {
+                () = stop.cancelled() => return true,
+                () = leads.lost() => return false,
+                changed = until.changed() => if changed.is_err() { return false },
+            }
         }
     }
 

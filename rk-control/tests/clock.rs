@@ -20,7 +20,7 @@ fn at(moment: Timestamp) -> String {
     moment.to_zoned(TimeZone::UTC).strftime("%M %H * * *").to_string()
 }
 
-/// Suspended, so that it can be told when it ran last.
+/// Suspended, so that the time of its last run can be set.
 fn cron(name: &str, policy: &str) -> Value {
     let pod = workload("batch/v1", "Job", name, json!({}), json!({"restartPolicy": "Never"}));
     json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name}, "spec": {

@@ -9,6 +9,7 @@
 //! | `slots` | one machine | upgrades that succeed, fail and are cut off; rollback, reset, installation |
 //! | `machine` | one machine | the machine API by `rkctl`: maintenance mode, roles, configs, the end of the machine |
 //! | `node` | one machine | a node alone: joining, its complaints |
+//! | `numa` | one machine | CPUs and memory of several memory nodes |
 //! | `cri` | one machine | what a client of CRI sees that is not ours |
 //! | `nodefaults` | a cluster | hostile images, floods, full disks and power cuts |
 //! | `network` | a cluster | pods, Services, DNS, partitions |
@@ -20,12 +21,14 @@
 //! They run by `cargo xtask test`, one after the other, and fail with that advice otherwise.
 
 mod firmware;
+mod guest;
 mod kubectl;
 mod operator;
 mod python;
 mod shared;
 
 pub use firmware::{copy_of_the_disk, folder, uefi};
+pub use guest::{MACHINE_API, exit, free_address, uplink};
 pub use kubectl::{Answer, Kubectl, Running};
 pub use operator::{Operator, Outcome, admin};
 pub use python::{python_with, succeed};

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// How many behaviours v1.36 has.
 const BEHAVIOURS: usize = 446;
-/// Where the tests are that a plain `cargo xtask test` leaves out.
-const BY_NAME: &str = "tests/tests/node";
+/// Where the tests of the node tier are.
+const NODE_TIER: &str = "tests/tests/node";
 /// Set to write the page anew.
 const BLESS: &str = "RK_BLESS";
 
@@ -51,13 +51,13 @@ fn table() -> Table {
 fn page(table: &Table) -> String {
     let all: Vec<_> = table.groups.iter().flat_map(|(_, rows)| rows).collect();
     let covered = all.iter().filter(|(_, key)| key.is_some()).count();
-    let by_name = |key: &String| table.tests.get(key).is_some_and(|(file, _)| file.starts_with(BY_NAME));
-    let asked = all.iter().filter(|(_, key)| key.as_ref().is_some_and(by_name)).count();
+    let on_a_node = |key: &String| table.tests.get(key).is_some_and(|(file, _)| file.starts_with(NODE_TIER));
+    let on_nodes = all.iter().filter(|(_, key)| key.as_ref().is_some_and(on_a_node)).count();
     let mut text = format!(
         "# Conformance\n\nThe behaviours that the community's suite asks of a v1.36 cluster, by its own names, and the test of this \
          project that covers each.\nThis page is made from `tests/fixtures/conformance.txt`; the test `conformance` fails when it is \
          stale and writes it anew with `{BLESS}=1`.\n\nThe suite itself needs nothing special of a cluster; sonobuoy's own check for a pod of cluster DNS \
-         does, since every node answers for itself: `sonobuoy run --plugin e2e --skip-preflight=dnscheck`.\n\nCovered: {covered} of {}, {asked} of these by the \
+         does, since every node answers for itself: `sonobuoy run --plugin e2e --skip-preflight=dnscheck`.\n\nCovered: {covered} of {}, {on_nodes} of these by the \
          node tier (`cargo xtask test node`).\n",
         all.len()
     );

@@ -18,13 +18,11 @@ use rk_config::MachineConfig;
 use rk_qemu::cluster::{API_PORT, NodePlan, Surroundings, address_of, machine_config};
 use rk_qemu::vm::{Forward, Nic, Vm, VmSpec};
 use rk_qemu::{cidata, disk as disks};
-use rk_tests::{Kubectl, Operator, Outcome, Shared, eventually, limit, shared_with};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use rk_tests::{Kubectl, MACHINE_API, Operator, Outcome, Shared, eventually, free_address, limit, shared_with};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::MutexGuard;
 
-/// Port of the machine API in the guest.
-const PORT: u16 = 50_000;
 /// From power-on to Ready under KVM.
 const READY: u64 = 120;
 /// A busybox that stays.
@@ -73,9 +71,9 @@ impl Worker {
         config.kubelet.config = serde_json::json!({
             "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "evictionPressureTransitionPeriod": "60s"});
         config.machine_api = rk_config::parse(&made).expect("worker.yaml").config.machine_api;
-        let node = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a port");
+        let node = free_address();
         let (_, socket) = shared.cluster.switch().add_port().expect("port");
-        let forwards = vec![Forward { host: node, guest: PORT }];
+        let forwards = vec![Forward { host: node, guest: MACHINE_API }];
         let mut spec = VmSpec::new(&plan.name, &dir, artifacts.accel, &artifacts.kernel, Some(&artifacts.initramfs))
             .nic(Nic::Uplink { mac: plan.address.uplink_mac.clone(), forwards })
             .nic(Nic::Switch { mac: plan.address.mac.clone(), socket });

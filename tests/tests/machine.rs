@@ -21,21 +21,15 @@ mod terminal;
 #[path = "machine/watchdog.rs"]
 mod watchdog;
 
-use rk_qemu::vm::{Forward, Nic, Vm, VmSpec};
+use rk_qemu::vm::{Vm, VmSpec};
 use rk_qemu::{cidata, disk};
-use rk_tests::{Operator, artifacts, eventually, limit};
+use rk_tests::exit::{NOT_FOUND, PRECONDITION, REFUSED, WRONG};
+use rk_tests::{MACHINE_API, Operator, artifacts, eventually, free_address, limit, uplink};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-/// Port of the machine API in the guest.
-const PORT: u16 = 50_000;
 /// Port of the guest's figures, once they are asked for.
 const FIGURES: u16 = 9100;
-/// Exit codes of rkctl by class.
-const WRONG: i32 = 2;
-const REFUSED: i32 = 4;
-const PRECONDITION: i32 = 5;
-const NOT_FOUND: i32 = 6;
 
 /// A machine, its folder, and the address at which its machine API is reached.
 struct Guest {
@@ -67,12 +61,8 @@ fn boot_as(name: &str, dir: &Path, config: Option<&str>, words: &[&str], change:
         cidata::create(&seed, config, "instance-id: machine\n").expect("config drive");
         spec = spec.drive(&seed, true);
     }
-    let free =
-        || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a free port");
-    let (node, figures) = (free(), free());
-    let forwards = vec![Forward { host: node, guest: PORT }, Forward { host: figures, guest: FIGURES }];
-    spec = spec.drive(&dir.join("data.img"), false);
-    spec = spec.nic(Nic::Uplink { mac: "52:54:00:00:00:01".into(), forwards });
+    let (node, figures) = (free_address(), free_address());
+    spec = spec.drive(&dir.join("data.img"), false).nic(uplink(&[(node, MACHINE_API), (figures, FIGURES)]));
     change(&mut spec);
     let vm = Vm::start(&spec).expect("QEMU");
     Guest { vm, dir: dir.to_owned(), node: node.to_string(), figures, operator: Operator::new(&artifacts, dir) }

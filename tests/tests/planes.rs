@@ -4,17 +4,15 @@ use rk_config::{Interface, LinkMatch, Mirror};
 use rk_qemu::cluster::{API_PORT, address_of};
 use rk_qemu::oci::{Archive, push};
 use rk_qemu::process::Bound;
-use rk_qemu::registry::{Registry, free_port};
+use rk_qemu::registry::Registry;
 use rk_qemu::switch::Switch;
 use rk_qemu::vm::{Forward, Nic, Vm, VmSpec};
 use rk_qemu::{cidata, disk as disks};
-use rk_tests::{Kubectl, Operator, artifacts, eventually, limit};
+use rk_tests::{Kubectl, MACHINE_API, Operator, artifacts, eventually, free_address, limit};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Port of the machine API in the guest.
-const PORT: u16 = 50_000;
 /// On the network between the machines, and nobody's alone.
 const VIP: &str = "192.168.77.100";
 /// From power-on to Ready under KVM.
@@ -25,7 +23,7 @@ const NAMES: [&str; 3] = ["plane-1", "plane-2", "worker-1"];
 
 /// A stock etcd on the host, ended with the test.
 fn etcd(dir: &Path) -> (Bound, u16) {
-    let (client, peer) = (free_port().expect("port"), free_port().expect("port"));
+    let (client, peer) = (free_address(), free_address());
     let mut command = Command::new(artifacts().etcd);
     command.arg("--data-dir").arg(dir.join("etcd"));
     let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
@@ -94,8 +92,8 @@ impl Planes {
         let yaml = rk_config::to_yaml(&config).expect("config");
         cidata::create(&seed, &yaml, "instance-id: planes\n").expect("config drive");
         disks::create_data(&data, 2048).expect("data disk");
-        let (node, api) = (free_port().expect("port"), free_port().expect("port"));
-        let forwards = vec![Forward { host: node, guest: PORT }, Forward { host: api, guest: API_PORT }];
+        let (node, api) = (free_address(), free_address());
+        let forwards = vec![Forward { host: node, guest: MACHINE_API }, Forward { host: api, guest: API_PORT }];
         let (_, socket) = self.switch.add_port().expect("port");
         let mut spec = VmSpec::new(name, &self.dir, artifacts.accel, &artifacts.kernel, Some(&artifacts.initramfs))
             .drive(&seed, true)

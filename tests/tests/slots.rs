@@ -17,21 +17,18 @@ mod upgrade;
 
 use rk_qemu::cidata;
 use rk_qemu::console::Console;
-use rk_qemu::vm::{Firmware, Forward, Nic, Vm, VmSpec};
-use rk_tests::{Operator, Outcome, artifacts, copy_of_the_disk, eventually, folder, limit, uefi};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use rk_qemu::vm::{Firmware, Vm, VmSpec};
+use rk_tests::exit::PRECONDITION;
+use rk_tests::{
+    MACHINE_API, Operator, Outcome, artifacts, copy_of_the_disk, eventually, folder, free_address, limit, uefi, uplink,
+};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Port of the machine API in the guest.
-const PORT: u16 = 50_000;
 /// Port of the API server in the guest, where it is a control plane.
 const API: u16 = 6443;
 /// Firmware, boot loader, kernel and a slot that is read through its hashes, all emulated, on a machine that may have other work.
 const BOOT: u64 = 120;
-/// Exit codes of rkctl by class.
-const REFUSED: i32 = 4;
-const PRECONDITION: i32 = 5;
-const NOT_FOUND: i32 = 6;
 
 /// A machine that may run or not, its disk, and who manages it.
 struct Installed {
@@ -54,12 +51,8 @@ impl Installed {
     /// A machine without drives.
     fn bare(name: &str, firmware: fn(&Path) -> Firmware) -> Installed {
         let (dir, artifacts) = (folder("slots", name), artifacts());
-        let free =
-            || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a port");
-        let (node, api) = (free(), free());
-        let forward = |host, guest| Forward { host, guest };
-        let forwards = vec![forward(node, PORT), forward(api, API)];
-        let uplink = Nic::Uplink { mac: "52:54:00:00:00:01".into(), forwards };
+        let (node, api) = (free_address(), free_address());
+        let uplink = uplink(&[(node, MACHINE_API), (api, API)]);
         let spec = VmSpec::firmware("m", &dir, artifacts.accel, firmware(&dir)).nic(uplink);
         let operator = Operator::new(&artifacts, &dir);
         Installed { spec, operator, node, api, vm: None, mark: 0, dir }

@@ -201,7 +201,10 @@ fn named(entries: &mut Vec<[u8; ENTRY]>, name: &str, entry: impl Fn([u8; 11]) ->
         return Ok(());
     }
     let sound = name.bytes().all(|b| b.is_ascii_graphic() && !b"\"*/:<>?\\|".contains(&b));
-    ensure!(sound && name.len() <= 200 && !name.starts_with('.'), "{name} is no name for a file on a FAT volume");
+    ensure!(
+        sound && name.len() <= 200 && !name.starts_with('.'),
+        "{name} cannot be the name of a file on a FAT volume"
+    );
     // Unique in its folder, for every entry there has another number.
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
     let plain = |text: &str, most: usize| -> String {

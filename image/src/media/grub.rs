@@ -84,7 +84,7 @@ pub fn disk_boot_sector(boot: &[u8], sector: u64) -> Result<Vec<u8>> {
     Ok(code)
 }
 
-/// An image for a disk told where its rest lies, when its first sector is at `sector`.
+/// An image for a disk, with the place of its remainder filled in; its first sector is at `sector`.
 ///
 /// # Errors
 /// It is cut short.

@@ -38,10 +38,10 @@ impl Installed {
         let mut start = Vec::new();
         Read::by_ref(&mut file).take(Table::decode_bytes(SECTOR)).read_to_end(&mut start)?;
         let table = Table::decode(&start, SECTOR)
-            .with_context(|| format!("{} is no raw disk image (format raw, rk.raw)", path.display()))?;
+            .with_context(|| format!("{} is not a raw disk image (format raw, rk.raw)", path.display()))?;
         let part = |name: &str| -> Result<&Partition> {
             let found = table.partitions.iter().find(|partition| partition.name == name);
-            found.with_context(|| format!("{} has no partition {name}: it is no disk image of rk", path.display()))
+            found.with_context(|| format!("{} has no partition {name}: it is not a disk image of rk", path.display()))
         };
         let (esp, slot) = (part(ESP)?, part(Slot::A.partition())?);
         let program = first_program(Window::of(file.try_clone()?, esp)).context("reading the EFI partition")?;

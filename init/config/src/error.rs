@@ -39,7 +39,7 @@ pub enum ConfigError {
     Io {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// The accepted config on disk is torn or foreign.
@@ -47,7 +47,7 @@ pub enum ConfigError {
     Corrupt {
         /// The file.
         path: String,
-        /// What the parser said.
+        /// The parser's error.
         reason: String,
     },
 }

@@ -11,7 +11,7 @@ pub struct Network {
     /// One entry per group of links; a link takes the first entry that matches. Empty: DHCP on every Ethernet link.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<Interface>,
-    /// Resolvers; these come before the ones that DHCP tells.
+    /// Resolvers; these come before those of DHCP.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nameservers: Vec<IpAddr>,
     /// Search domains of `/etc/resolv.conf`.

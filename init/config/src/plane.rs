@@ -185,7 +185,7 @@ impl std::fmt::Debug for Identity {
     }
 }
 
-/// The machine API: whom it trusts and who it is. The authority's key is with the operator and never on a node.
+/// The machine API: the authority that it trusts and its own identity. The authority's key stays with the operator, never on a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MachineApi {

@@ -215,7 +215,7 @@ impl Default for Kubelet {
 pub struct Registries {
     /// Tried in order before the registry that an image names.
     pub mirrors: Vec<Mirror>,
-    /// Whom to trust when a registry or mirror speaks HTTPS, besides the public authorities.
+    /// Authorities to trust for HTTPS to registries and mirrors, besides the public ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tls: Vec<RegistryTls>,
     /// What the node shows to registries that do not give their images to everybody.

@@ -1,4 +1,4 @@
-//! Settings of what keeps a machine: who may upgrade it to what, what it tells of itself and to whom.
+//! Settings for the upkeep of a machine: who may upgrade it to what, and where its metrics and logs go.
 
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;

@@ -15,7 +15,7 @@ const FIRST: &[u8; 6] = b"LUKS\xba\xbe";
 const SECOND: &[u8; 6] = b"SKUL\xba\xbe";
 const CHECKSUM: std::ops::Range<usize> = 448..512;
 
-/// What the binary part says.
+/// The fields of the binary header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Binary {
     /// Of binary part and JSON.

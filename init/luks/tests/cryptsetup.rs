@@ -14,7 +14,7 @@ fn peer() -> Option<PathBuf> {
     std::env::var_os("RK_CRYPTSETUP").map(PathBuf::from)
 }
 
-/// Runs it with a passphrase on its standard input; answers whether it succeeded and what it said.
+/// Runs it with a passphrase on its standard input; answers whether it succeeded, and its output.
 fn cryptsetup(root: &Path, args: &[&str], image: &Path, passphrase: &str) -> (bool, String) {
     let mut command = Command::new(root.join("usr/lib64/ld-linux-x86-64.so.2"));
     command.args(["--inhibit-cache", "--library-path"]).arg(root.join("usr/lib/x86_64-linux-gnu"));

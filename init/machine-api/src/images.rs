@@ -15,10 +15,10 @@ use tonic::{Status, Streaming};
 
 /// An operator who sends nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(60);
-/// All that the agent says of one archive: a line of a few hundred bytes for each of its images.
+/// Most bytes of the agent's answer to one archive: a line of a few hundred for each image.
 const MOST_ANSWERS: u64 = 16 << 20;
 
-/// Begins to take an archive in; the answer tells each image that was taken, and ends with why any was not.
+/// Begins to take an archive in; the stream names each image that was taken, and ends with the error of one that was not.
 ///
 /// # Errors
 /// The first message promises nothing or too much, or the node agent does not listen.
@@ -59,7 +59,7 @@ fn promised(first: &ImportRequest) -> Result<u64, Status> {
     Ok(total)
 }
 
-/// Hands the archive on. An agent that hangs up has said why, which is read next.
+/// Hands the archive on. An agent that hangs up has answered why, which is read next.
 async fn forward(requests: &mut Streaming<ImportRequest>, mut agent: OwnedWriteHalf, total: u64) -> Result<(), Status> {
     if agent.write_all(&total.to_be_bytes()).await.is_err() {
         return Ok(());
@@ -83,7 +83,7 @@ async fn forward(requests: &mut Streaming<ImportRequest>, mut agent: OwnedWriteH
     Ok(())
 }
 
-/// Tells what the agent says of each image.
+/// Passes on what the agent answers about each image.
 async fn tell(answers: OwnedReadHalf, teller: &Teller) -> Result<(), Status> {
     let lost = |err: std::io::Error| Status::unavailable(format!("the node agent was lost: {err}"));
     let mut lines = BufReader::new(answers.take(MOST_ANSWERS)).lines();

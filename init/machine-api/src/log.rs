@@ -1,4 +1,4 @@
-//! What this process says: PID 1 keeps it in `/var/log/rk/machine.log`, and shows warnings and `rk: ` lines on the console.
+//! The log of this process: PID 1 keeps it in `/var/log/rk/machine.log`, and shows warnings and `rk: ` lines on the console.
 
 pub use rk_sys::chain;
 use std::fmt::Display;

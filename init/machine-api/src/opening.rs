@@ -60,7 +60,7 @@ mod tests {
         Ok(taken)
     }
 
-    /// What that comes to when a caller says so many bytes; nothing when it goes on for longer than `wait`.
+    /// What the preface of so many bytes comes to; nothing when it takes longer than `wait`.
     async fn read_after(said: usize, wait: Duration) -> Option<io::Result<usize>> {
         let (mut caller, mut stream) = tokio::io::duplex(100);
         let mut opening = Opening::within(SOON);

@@ -1,4 +1,4 @@
-//! What netd says: lines that PID 1 keeps and, for news and warnings, shows on the console.
+//! The log of netd: lines that PID 1 keeps and, for news and warnings, shows on the console.
 
 pub use rk_sys::chain;
 use std::fmt::Display;

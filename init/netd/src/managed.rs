@@ -221,7 +221,7 @@ impl Managed {
     }
 }
 
-/// Renewals go the ordinary way, from the leased address. The answer is heard on the packet socket.
+/// Renewals go the ordinary way, from the leased address. The answer comes in on the packet socket.
 fn unicast(link: &str, bytes: &[u8], from: Ipv4Addr, to: Ipv4Addr) -> std::io::Result<()> {
     let socket = UdpSocket::bind(SocketAddr::from((from, dhcp::CLIENT_PORT)))?;
     rk_sys::bind_udp_to_link(&socket, link).map_err(|err| err.source)?;
@@ -252,7 +252,7 @@ fn open6(now: u64, link: &Link) -> Option<Dhcp6> {
     }
 }
 
-/// What an earlier netd of this boot gave: connections must not break because netd started anew.
+/// What an earlier netd of this boot configured: connections must not break because netd restarted.
 fn inherit(wanted: &mut Desired, index: u32, owned: &Owned) {
     let held = owned.addresses.iter().filter(|address| address.link == index).map(|address| address.net);
     let new: Vec<IpNet> = held.filter(|net| !wanted.addresses.contains(net)).collect();

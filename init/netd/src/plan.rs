@@ -23,10 +23,12 @@ mod pairs {
     use super::{BTreeMap, Origin, Route};
     use serde::{Deserialize, Deserializer, Serializer};
 
+    /// Routes as a list of pairs.
     pub fn serialize<S: Serializer>(routes: &BTreeMap<Route, Origin>, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(routes)
     }
 
+    /// Routes from a list of pairs.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Route, Origin>, D::Error> {
         Ok(Vec::<(Route, Origin)>::deserialize(deserializer)?.into_iter().collect())
     }

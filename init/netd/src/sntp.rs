@@ -7,7 +7,7 @@ const EPOCH: i128 = 2_208_988_800;
 /// 2036, when the seconds of NTP start again.
 const ERA: i128 = 1 << 32;
 const NANOS: i128 = 1_000_000_000;
-/// An answer that took longer says too little about the time.
+/// An answer that took longer is too inexact.
 const MOST_ROUND_TRIP: i128 = 2 * NANOS;
 /// The day that the image's kernel and disks are dated by, 2025-01-01, since 1970: no clock was this early when this was written.
 pub const EARLIEST: Duration = Duration::from_secs(1_735_689_600);
@@ -23,7 +23,7 @@ pub enum Refusal {
     /// It answers another question.
     #[error("an answer to another question")]
     Foreign,
-    /// The server says that it does not know the time, or wants to be left alone.
+    /// The server does not know the time, or asks not to be queried (kiss-o'-death).
     #[error("the server has no time to give")]
     Unsynchronized,
     /// It took too long.
@@ -71,7 +71,7 @@ pub fn offset(answer: &[u8], nonce: u64, sent: Duration, came: Duration) -> Resu
     Ok(((received - sent) + (transmitted - came)) / 2)
 }
 
-/// Whether a clock that says this, since 1970, may be right.
+/// Whether this time, since 1970, may be right.
 pub fn plausible(clock: Duration) -> bool {
     PLAUSIBLE.contains(&nanos(clock))
 }

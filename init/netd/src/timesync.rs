@@ -93,7 +93,7 @@ fn keep(news: &Receiver<Sources>) {
     }
 }
 
-/// Leaves a note for whoever wants to know how well the clock is kept.
+/// Writes the note from which others learn how well the clock is kept.
 pub fn tell(text: &str) {
     let new = format!("{NOTE}.new");
     if let Err(err) = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, NOTE)) {
@@ -178,7 +178,6 @@ impl Judge {
 }
 
 fn act(verdict: &Verdict, server: &str) {
-    let millis = |offset: i128| offset / 1_000_000;
     match *verdict {
         Verdict::Slew(offset) => {
             let micros = i64::try_from(offset / 1000).unwrap_or(0);
@@ -186,24 +185,29 @@ fn act(verdict: &Verdict, server: &str) {
                 log::warn(format_args!("slewing the clock: {}", log::chain(&err)));
             }
         }
-        Verdict::Step(offset) => {
-            let target = i128::try_from(now().as_nanos()).unwrap_or(0) + offset;
-            let target = Duration::from_nanos(u64::try_from(target).unwrap_or(0));
-            match rk_sys::set_clock(target) {
-                Ok(()) => {
-                    log::news(format_args!("clock set by {server}, it was off by {} ms", millis(offset)));
-                    // Not every machine has one.
-                    if let Err(err) = rk_sys::set_hardware_clock(target) {
-                        log::info(log::chain(&err));
-                    }
-                }
-                Err(err) => log::warn(format_args!("setting the clock: {}", log::chain(&err))),
-            }
-        }
+        Verdict::Step(offset) => step(offset, server),
         Verdict::Wait(offset) => {
             log::warn(format_args!("{server} says the clock is off by {} ms, asking again", millis(offset)))
         }
     }
+}
+
+/// Sets the system's clock `offset` nanoseconds ahead, and the machine's own with it.
+fn step(offset: i128, server: &str) {
+    let target = i128::try_from(now().as_nanos()).unwrap_or(0) + offset;
+    let target = Duration::from_nanos(u64::try_from(target).unwrap_or(0));
+    if let Err(err) = rk_sys::set_clock(target) {
+        return log::warn(format_args!("setting the clock: {}", log::chain(&err)));
+    }
+    log::news(format_args!("clock set by {server}, it was off by {} ms", millis(offset)));
+    // Not every machine has a hardware clock.
+    if let Err(err) = rk_sys::set_hardware_clock(target) {
+        log::info(log::chain(&err));
+    }
+}
+
+fn millis(offset: i128) -> i128 {
+    offset / 1_000_000
 }
 
 #[cfg(test)]

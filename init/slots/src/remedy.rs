@@ -3,13 +3,13 @@
 /// The way out of a broken root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remedy {
-    /// The slot is on trial: the machine starts anew, the boot loader counts, and takes the good slot when it has had enough.
+    /// The slot is on trial: the machine restarts, and the boot loader counts and takes the good slot after the last try.
     Count,
-    /// The other slot is taken from now on: the machine starts anew.
+    /// The other slot is booted from now on: the machine restarts.
     Other,
     /// The other slot may boot and could not be taken, for this reason: what failed once may not fail again.
     Again(String),
-    /// There is no other slot that boots, for this reason: to start anew would find the same root.
+    /// There is no other slot that boots, for this reason: a restart would find the same root.
     Stay(String),
 }
 

@@ -1,4 +1,4 @@
-//! What a kernel command line says of its root.
+//! The root that a kernel command line names.
 
 use crate::verity::{BLOCK, tree_blocks};
 

@@ -12,7 +12,7 @@ const PER_BLOCK: usize = BLOCK / DIGEST;
 /// A tree over some data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
-    /// Digest of the topmost block: whoever trusts it can trust every block below.
+    /// Digest of the topmost block; trust in it extends to every block below.
     pub root: [u8; DIGEST],
     /// Data blocks that it covers.
     pub blocks: u64,

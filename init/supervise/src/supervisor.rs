@@ -88,7 +88,7 @@ pub enum Event<'a> {
         /// The service.
         name: &'a str,
     },
-    /// A service is to end and start anew; one that waits or is held starts at once.
+    /// A service is to be restarted; one that waits or is held starts at once.
     Restart {
         /// The service.
         name: &'a str,

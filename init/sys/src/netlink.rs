@@ -47,7 +47,7 @@ impl NetlinkSocket {
             .map_err(|errno| SysError::new("sendto", "NETLINK_ROUTE", errno))
     }
 
-    /// Receives one datagram; `None` when the time is up, or when the kernel had to drop some (state must be read anew).
+    /// Receives one datagram; `None` when the time is up, or when the kernel had to drop some (state must then be read again).
     ///
     /// # Errors
     /// As `recv(2)`.

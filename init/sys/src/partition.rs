@@ -110,7 +110,7 @@ pub fn resize_partition(disk: &File, number: u32, start: u64, length: u64) -> Re
     Ok(())
 }
 
-/// Has the kernel read the partition table of the disk behind `disk` anew; `name` is told in errors.
+/// Makes the kernel read the partition table of the disk behind `disk` again; `name` is what errors call it.
 ///
 /// # Errors
 /// As the ioctl `BLKRRPART`: a partition is in use.

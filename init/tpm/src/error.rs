@@ -4,10 +4,10 @@
 #[derive(Debug, thiserror::Error)]
 pub enum TpmError {
     /// It cannot be spoken with.
-    #[error("speaking with the TPM: {0}")]
+    #[error("talking to the TPM: {0}")]
     Io(#[from] std::io::Error),
     /// Its response makes no sense.
-    #[error("the TPM's answer to {command} is torn")]
+    #[error("the TPM's answer to {command} is malformed")]
     Torn {
         /// What it was asked.
         command: &'static str,
@@ -24,7 +24,7 @@ pub enum TpmError {
     #[error("another TPM sealed the key, or this one was cleared")]
     Foreign,
     /// The measurements are others.
-    #[error("the machine measures otherwise than when the key was sealed ({which})")]
+    #[error("the machine's measurements differ from those that the key was sealed to ({which})")]
     Measured {
         /// Which PCRs.
         which: String,

@@ -121,7 +121,7 @@ mod tests {
             asked(&bytes).err().map(|err| err.to_string()).unwrap_or_default()
         };
         assert!(refused(0x1df).contains("another TPM"));
-        assert!(refused(0x99d).contains("measures otherwise"));
+        assert!(refused(0x99d).contains("measurements differ"));
         assert!(refused(0x101).contains("0x101"));
     }
 

@@ -84,7 +84,7 @@ impl ClusterState {
         Ok(state.filter(|s| crate::process::alive(s.pid)))
     }
 
-    /// Writes it anew.
+    /// Replaces the file.
     pub(super) fn save(&self, dir: &Path) -> Result<()> {
         let (path, new) = (Self::path(dir), dir.join("state.json.new"));
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();

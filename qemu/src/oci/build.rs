@@ -22,7 +22,7 @@ pub struct ImageConfig {
     pub stop_signal: Option<String>,
 }
 
-/// Writes an image for linux/amd64 to the folder `layout` (made anew) under `name`. Equal input gives equal bytes.
+/// Writes an image for linux/amd64 to the folder `layout` (emptied first) under `name`. Equal input gives equal bytes.
 pub fn write_layout(layout: &Path, name: &ImageName, entries: &[Entry], config: &ImageConfig) -> Result<()> {
     let (plain, gzip) = gzip_layer(entries).map_err(|e| Error::image(name.to_string(), e))?;
     let blobs = layout.join("blobs/sha256");

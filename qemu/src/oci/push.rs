@@ -79,7 +79,7 @@ impl Upload<'_> {
                 self.blob(&blob)?;
             }
         } else {
-            return Err(Error::image(&root.digest, format!("media type {media_type:?} is no manifest")));
+            return Err(Error::image(&root.digest, format!("media type {media_type:?} is not that of a manifest")));
         }
         let path = format!("/v2/{}/manifests/{}", self.repository, tag.unwrap_or(&root.digest));
         self.client.expect("PUT", &path, &[("Content-Type", &media_type)], Body::Bytes(&bytes), &[201]).map(drop)

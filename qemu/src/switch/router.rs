@@ -25,7 +25,7 @@ const VALID: u32 = 7200;
 pub struct Offer {
     /// The first 64 bits are the prefix of which hosts make addresses.
     pub prefix: Ipv6Addr,
-    /// The address that it gives to whoever asks.
+    /// The address that it offers to every client.
     pub lease: Ipv6Addr,
     /// The resolver that comes with it.
     pub nameserver: Ipv6Addr,
@@ -190,7 +190,7 @@ mod tests {
         Offer { prefix: address("fd00:60::"), lease: address("fd00:60::1234"), nameserver: address("fd00:60::53") }
     }
 
-    /// What a guest sends: from its link-local address, to whom does not matter.
+    /// What a guest sends: from its link-local address, to any destination.
     fn from_guest(protocol: u8, body: &[u8]) -> Vec<u8> {
         let length = u16::try_from(body.len()).expect("short").to_be_bytes();
         let source = "fe80::9".parse::<Ipv6Addr>().expect("an address").octets();

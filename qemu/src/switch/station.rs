@@ -18,7 +18,7 @@ const UDP: u8 = 17;
 pub struct Datagram<'a> {
     /// Who sent it; `0.0.0.0` while it has no address.
     pub from: (Ipv4Addr, u16),
-    /// To whom: the station or everyone.
+    /// The destination: the station or everyone.
     pub to: (Ipv4Addr, u16),
     /// What it carries.
     pub payload: &'a [u8],

@@ -7,7 +7,7 @@ use rk_api::status::Status;
 
 use crate::server::Core;
 
-/// Takes one turn after the other until shutdown; a failed one is told as `failure` and followed by a pause.
+/// Takes one turn after the other until shutdown; a failed one is logged as `failure` and followed by a pause.
 pub async fn keep(
     core: Arc<Core>,
     pause: Duration,

@@ -339,7 +339,7 @@ impl ApiServer {
         self.core.shutdown.cancel();
     }
 
-    /// Waits, for a bounded time, until the audit log has what was told so far.
+    /// Waits, for a bounded time, until the audit log has all events so far.
     pub async fn flush_audit(&self) {
         if let Some(audit) = &self.core.audit {
             audit.flush().await;

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// Longest message that the server takes of an event that says what was done, bytes.
+/// Longest message, in bytes, that the server accepts in an Event with an `action`.
 const MAX_MESSAGE: usize = 1024;
 /// Events that wait to be written; a flood beyond is dropped, events are hints.
 const WAITING: usize = 1024;

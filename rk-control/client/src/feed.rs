@@ -4,7 +4,7 @@ use crate::informer::{Change, Informer};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rk_watch::Object;
 
-/// What became of an object, as far as its metadata says.
+/// A change of an object, as far as its metadata shows it.
 #[derive(Debug, Clone, Copy)]
 pub enum Presence<'a> {
     /// The object is there, new or changed.

@@ -36,7 +36,7 @@ struct State<T> {
     delayed: BinaryHeap<Reverse<(Instant, T)>>,
     limiter: RateLimiter<T>,
     closed: bool,
-    /// By which the figures are told; without it there are none.
+    /// The label of the queue's metrics; without it there are none.
     name: Option<&'static str>,
     /// Since when keys wait.
     since: HashMap<T, Instant>,

@@ -15,7 +15,7 @@ pub fn reason(error: &Error) -> &str {
     }
 }
 
-/// What the API said, without the client's wrapping; or the error itself when the API did not answer.
+/// The API's message without the client's wrapping, or the error itself when the API did not answer.
 pub fn message(error: &Error) -> String {
     match error {
         Error::Api(status) if !status.message.is_empty() => status.message.clone(),
@@ -52,7 +52,7 @@ pub fn is_already_exists(error: &Error) -> bool {
     code(error) == 409 && reason(error) == "AlreadyExists"
 }
 
-/// Runs `attempt` (which must read the object anew each time) until it does not end in a conflict.
+/// Runs `attempt`, which must read the object each time, until it does not end in a conflict.
 pub async fn on_conflict<T, F, Fut>(mut attempt: F) -> Result<T, Error>
 where
     F: FnMut() -> Fut,

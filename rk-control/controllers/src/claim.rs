@@ -64,13 +64,10 @@ pub(crate) async fn claim_held<O: Object, K: Object>(
             Claim::Ignore => {}
             Claim::Adopt => {
                 // The cache may show an owner that is gone; adopting for it would leak the object.
-                if !confirmed {
-                    let live = client.get::<O>(&ObjectKey::of(owner)).await?;
-                    if live.meta().uid != owner.meta().uid || live.meta().deletion_timestamp.is_some() {
-                        return Ok(owned);
-                    }
-                    confirmed = true;
+                if !confirmed && !is_alive(client, owner).await? {
+                    return Ok(owned);
                 }
+                confirmed = true;
                 let change = adoption(candidate.meta(), controller_ref(owner), finalizer);
                 if let Some(adopted) = apply(informer, candidate.as_ref(), change).await? {
                     owned.push(Arc::new(adopted));
@@ -83,6 +80,12 @@ pub(crate) async fn claim_held<O: Object, K: Object>(
         }
     }
     Ok(owned)
+}
+
+/// Whether the API still has this very owner, and nobody deletes it.
+async fn is_alive<O: Object>(client: &kube::Client, owner: &O) -> kube::Result<bool> {
+    let live = client.get::<O>(&ObjectKey::of(owner)).await?;
+    Ok(live.meta().uid == owner.meta().uid && live.meta().deletion_timestamp.is_none())
 }
 
 /// The patch that makes `candidate` the owner's, and holds it.

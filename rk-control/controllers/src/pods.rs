@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use rk_client::{Informer, controller_of};
+use rk_client::{Change, Informer, LabelMatcher, Object, ObjectKey, Queue, controller_of, owner_key};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,6 +34,30 @@ pub(crate) fn index_by_owner(pods: &Informer<Pod>) {
 /// Keeps [`BY_NODE`].
 pub(crate) fn index_by_node(pods: &Informer<Pod>) {
     pods.index(BY_NODE, |pod| node_name(pod).map(str::to_owned).into_iter().collect());
+}
+
+/// Queues the owner of each pod that changes, the one that it had before too; and where nobody owns the pod, each of its namespace whose
+/// selector would adopt it.
+pub(crate) fn wake_owners<O: Object>(
+    pods: &Informer<Pod>,
+    owners: &Informer<O>,
+    queue: &Queue<ObjectKey>,
+    selector_of: fn(&O) -> LabelMatcher,
+) {
+    let (owners, queue) = (owners.clone(), queue.clone());
+    pods.on_change(move |change| {
+        let pod = change.object();
+        let known = change.previous().into_iter().chain([pod]);
+        known.filter_map(|pod| owner_key::<O>(&pod.metadata)).for_each(|key| queue.add(key));
+        if controller_of(&pod.metadata).is_some() || matches!(change, Change::Deleted(_)) {
+            return;
+        }
+        for owner in owners.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default()) {
+            if selector_of(&owner).matches(pod.metadata.labels.as_ref()) {
+                queue.add(ObjectKey::of(owner.as_ref()));
+            }
+        }
+    });
 }
 
 pub(crate) fn node_name(pod: &Pod) -> Option<&str> {

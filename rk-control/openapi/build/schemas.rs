@@ -34,6 +34,7 @@ pub fn kinds(registry: &Registry) -> BTreeMap<String, Vec<GroupVersionKind>> {
 }
 
 impl<'a> Schemas<'a> {
+    /// No schemas yet, for documents of version `spec`.
     pub fn new(spec: Spec, descriptions: &'a Descriptions, kinds: &'a BTreeMap<String, Vec<GroupVersionKind>>) -> Self {
         Self { spec, descriptions, kinds, done: BTreeMap::new() }
     }

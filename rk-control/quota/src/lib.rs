@@ -1,4 +1,4 @@
-//! The rules of ResourceQuotas: which quotas speak of an object ([`covers_pod`], [`covers_claim`]), how much it takes of each resource that
+//! The rules of ResourceQuotas: which quotas apply to an object ([`covers_pod`], [`covers_claim`]), how much it takes of each resource that
 //! they may limit ([`of_pod`], [`of_service`], [`of_claim`], [`of_devices`]), and what a quota demands of a pod ([`missing`]).
 //!
 //! Admission charges what comes and the controller counts what is there, by these same rules: what one lets in, the other counts.

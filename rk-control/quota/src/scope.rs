@@ -1,4 +1,4 @@
-//! Which quotas speak of an object.
+//! Which quotas apply to an object.
 
 use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, Pod, PodAffinityTerm, PodSpec, ResourceQuotaSpec, ResourceRequirements,
@@ -39,7 +39,7 @@ fn selectors(spec: &ResourceQuotaSpec) -> impl Iterator<Item = Selector<'_>> {
     }))
 }
 
-/// Whether a quota speaks of some pods or claims alone, and so of no other kind.
+/// Whether a quota applies only to some pods or claims, and so to no other kind.
 #[must_use]
 pub fn is_scoped(spec: &ResourceQuotaSpec) -> bool {
     selectors(spec).next().is_some()

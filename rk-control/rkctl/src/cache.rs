@@ -207,7 +207,7 @@ fn add(tar: &mut tar::Builder<File>, name: &str, bytes: &[u8]) -> Result<()> {
     Ok(tar.append_data(&mut header(bytes.len() as u64), name, bytes)?)
 }
 
-/// The same for the same content, whoever makes it when.
+/// The same for the same content, whoever makes it and whenever.
 fn header(size: u64) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_size(size);

@@ -40,7 +40,7 @@ pub enum Trust {
 /// It cannot be reached, or is not who it should be.
 pub async fn connect(node: &str, trust: &Trust) -> Result<Client> {
     let (host, port) = host_and_port(node)
-        .ok_or_else(|| Failure::new(Class::Usage, format!("{node:?} is no node: write host or host:port")))?;
+        .ok_or_else(|| Failure::new(Class::Usage, format!("{node:?} is not a node: write host or host:port")))?;
     let config = Arc::new(config(trust)?);
     let connecting = async {
         let stream = TcpStream::connect((host.as_str(), port)).await?;
@@ -113,7 +113,7 @@ fn normal(fingerprint: &str) -> Result<String> {
     Err(Failure::new(Class::Usage, "a fingerprint is sha256: and 64 hex digits, as the node's console shows it").into())
 }
 
-/// Believes one certificate alone, whoever signed it.
+/// Accepts one certificate alone, whoever signed it.
 #[derive(Debug)]
 struct Pinned {
     wanted: String,

@@ -44,7 +44,7 @@ impl Context {
         };
         let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         serde_yaml_ng::from_str(&text).map_err(|err| {
-            Failure::new(Class::Usage, format!("{} is no operator's file: {err}", path.display())).into()
+            Failure::new(Class::Usage, format!("{} is not an operator's file: {err}", path.display())).into()
         })
     }
 

@@ -138,6 +138,16 @@ fn draw(frame: &mut Frame<'_>, page: &Page) {
         Constraint::Min(3),
     ])
     .areas(frame.area());
+    let [left, right] = Layout::horizontal([Constraint::Ratio(1, 2); 2]).areas(gauges);
+    frame.render_widget(heading(page), head);
+    frame.render_widget(memory_gauge(page), left);
+    frame.render_widget(processor_gauge(page), right);
+    frame.render_widget(service_table(page), middle);
+    frame.render_widget(check_list(page), health);
+    frame.render_widget(event_list(page, events.height), events);
+}
+
+fn heading(page: &Page) -> Paragraph<'static> {
     let version = &page.version;
     let title = format!(
         "{}  rk {}  kernel {}  up {} s  {}",
@@ -148,21 +158,26 @@ fn draw(frame: &mut Frame<'_>, page: &Page) {
         page.node
     );
     let state = if page.trouble.is_empty() { "q ends".to_owned() } else { page.trouble.clone() };
-    frame.render_widget(Paragraph::new(vec![Line::from(title), Line::from(state)]), head);
-    let [left, right] = Layout::horizontal([Constraint::Ratio(1, 2); 2]).areas(gauges);
+    Paragraph::new(vec![Line::from(title), Line::from(state)])
+}
+
+fn memory_gauge(page: &Page) -> Gauge<'static> {
     let (total, free) = (number(&page.memory, "total_bytes"), number(&page.memory, "available_bytes"));
     let used = total.saturating_sub(free);
     let share = if total == 0 { 0.0 } else { used as f64 / total as f64 };
     let label = format!("{} of {}", bytes(used), bytes(total));
-    frame.render_widget(
-        Gauge::default().block(Block::bordered().title("memory")).ratio(share.clamp(0.0, 1.0)).label(label),
-        left,
-    );
+    Gauge::default().block(Block::bordered().title("memory")).ratio(share.clamp(0.0, 1.0)).label(label)
+}
+
+fn processor_gauge(page: &Page) -> Gauge<'static> {
     let load = page.cpu.get("load_1").and_then(Value::as_f64).unwrap_or(0.0);
     let cores = number(&page.cpu, "cores").max(1);
-    let label = format!("load {load:.2} on {cores}");
     let ratio = (load / cores as f64).clamp(0.0, 1.0);
-    frame.render_widget(Gauge::default().block(Block::bordered().title("processors")).ratio(ratio).label(label), right);
+    let label = format!("load {load:.2} on {cores}");
+    Gauge::default().block(Block::bordered().title("processors")).ratio(ratio).label(label)
+}
+
+fn service_table(page: &Page) -> Table<'static> {
     let lines = rows(&page.services, "services").map(|service| {
         let color = if text(service, "state") == "running" { Color::Green } else { Color::Red };
         let cells = [
@@ -181,22 +196,29 @@ fn draw(frame: &mut Frame<'_>, page: &Page) {
         Constraint::Length(8),
         Constraint::Min(10),
     ];
-    let table = Table::new(lines, widths)
+    Table::new(lines, widths)
         .header(Row::new(["service", "state", "seconds", "starts", "last exit"]))
-        .block(Block::bordered().title("services"));
-    frame.render_widget(table, middle);
-    let lines: Vec<Line<'_>> = rows(&page.health, "checks")
-        .map(|check| {
-            let ok = check.get("ok") == Some(&Value::Bool(true));
-            let line =
-                format!("{} {:<18} {}", if ok { "ok  " } else { "WRONG" }, text(check, "name"), text(check, "message"));
-            Line::styled(line, Style::default().fg(if ok { Color::Reset } else { Color::Red }))
-        })
-        .collect();
-    frame.render_widget(Paragraph::new(lines).block(Block::bordered().title("health")), health);
-    let room = usize::from(events.height.saturating_sub(2));
+        .block(Block::bordered().title("services"))
+}
+
+fn check_list(page: &Page) -> Paragraph<'static> {
+    let line = |check: &Value| {
+        let (word, color) = match check.get("ok") {
+            Some(Value::Bool(true)) => ("ok  ", Color::Reset),
+            _ => ("WRONG", Color::Red),
+        };
+        let line = format!("{word} {:<18} {}", text(check, "name"), text(check, "message"));
+        Line::styled(line, Style::default().fg(color))
+    };
+    let lines: Vec<Line<'static>> = rows(&page.health, "checks").map(line).collect();
+    Paragraph::new(lines).block(Block::bordered().title("health"))
+}
+
+/// As many of the latest events as `height` has room for, within its border.
+fn event_list(page: &Page, height: u16) -> Paragraph<'_> {
+    let room = usize::from(height.saturating_sub(2));
     let latest = page.events.iter().skip(page.events.len().saturating_sub(room)).map(|line| Line::from(line.as_str()));
-    frame.render_widget(Paragraph::new(latest.collect::<Vec<_>>()).block(Block::bordered().title("events")), events);
+    Paragraph::new(latest.collect::<Vec<_>>()).block(Block::bordered().title("events"))
 }
 
 #[cfg(test)]

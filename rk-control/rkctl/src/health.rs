@@ -1,4 +1,4 @@
-//! `rkctl health`: tells what is wrong, and waits until nothing is.
+//! `rkctl health`: reports what is wrong, and waits until nothing is.
 
 use crate::args::{Format, Global, Health};
 use crate::connect::{Trust, connect};

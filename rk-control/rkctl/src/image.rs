@@ -9,7 +9,7 @@ use rk_image::media::{self, Inputs, Installed, Signer, Tools};
 /// What kernels of this architecture read of their command line.
 const MOST_CMDLINE: usize = 2047;
 
-/// Builds the media and tells their names and sizes.
+/// Builds the media and prints their names and sizes.
 ///
 /// # Errors
 /// The file is no image, a tool of the distribution is missing, the command line becomes too long.

@@ -86,7 +86,8 @@ fn named(image: &Path, name: &str) -> Result<Vec<u8>> {
     match std::fs::read_to_string(&path) {
         Ok(text) => {
             let found = text.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(' '));
-            hex::decode(found.unwrap_or_default().trim()).with_context(|| format!("{} is no signature", path.display()))
+            hex::decode(found.unwrap_or_default().trim())
+                .with_context(|| format!("{} is not a signature", path.display()))
         }
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(err) => Err(err).with_context(|| format!("reading {}", path.display())),

@@ -17,7 +17,7 @@ const MOST_LOG: usize = 32 << 20;
 
 type Bundle = tar::Builder<GzEncoder<File>>;
 
-/// Collects what can be had; what cannot is told in the archive itself.
+/// Collects what can be had; the archive itself lists what cannot.
 ///
 /// # Errors
 /// The archive cannot be written, or no node is named.

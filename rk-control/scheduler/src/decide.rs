@@ -26,35 +26,39 @@ pub fn decide(cluster: &mut Cluster, pod: &PodInfo) -> Decision {
         return Decision::Unschedulable(Diagnosis::whole(total, problem.message()));
     }
     let mut diagnosis = Diagnosis::new(total);
-    let mut looked_at = 0;
-    let choice = {
+    let (choice, looked_at) = {
         let cluster = &*cluster;
-        let filters = Filters::prepare(View::of(cluster), pod);
-        let wanted = feasible_wanted(total);
-        let mut feasible: Vec<&NodeInfo> = Vec::new();
-        // A node that was emptied for this pod is asked first.
-        let nominated = pod.nominated.as_deref().and_then(|name| cluster.node(name)).filter(|node| node.known);
-        if let Some(node) = nominated.filter(|node| filters.check(node).is_ok()) {
-            feasible.push(node);
-        } else {
-            for node in cluster.nodes_from_cursor() {
-                looked_at += 1;
-                match filters.check(node) {
-                    Ok(()) => feasible.push(node),
-                    Err(rejection) => diagnosis.reject(&node.name, rejection),
-                }
-                if feasible.len() >= wanted {
-                    break;
-                }
-            }
-        }
-        best(cluster, pod, &feasible).map(|node| node.name.clone())
+        let (feasible, looked_at) = search(cluster, pod, &mut diagnosis);
+        (best(cluster, pod, &feasible).map(|node| node.name.clone()), looked_at)
     };
     cluster.cursor = cluster.cursor.wrapping_add(looked_at);
     match choice {
         Some(node) => Decision::Node(node),
         None => Decision::Unschedulable(diagnosis),
     }
+}
+
+/// As many nodes that can take the pod as are enough, and how many were looked at from the cursor on to find them.
+fn search<'a>(cluster: &'a Cluster, pod: &PodInfo, diagnosis: &mut Diagnosis) -> (Vec<&'a NodeInfo>, usize) {
+    let filters = Filters::prepare(View::of(cluster), pod);
+    // A node that was emptied for this pod is asked first.
+    let nominated = pod.nominated.as_deref().and_then(|name| cluster.node(name)).filter(|node| node.known);
+    if let Some(node) = nominated.filter(|node| filters.check(node).is_ok()) {
+        return (vec![node], 0);
+    }
+    let wanted = feasible_wanted(cluster.node_count());
+    let (mut feasible, mut looked_at) = (Vec::new(), 0);
+    for node in cluster.nodes_from_cursor() {
+        looked_at += 1;
+        match filters.check(node) {
+            Ok(()) => feasible.push(node),
+            Err(rejection) => diagnosis.reject(&node.name, rejection),
+        }
+        if feasible.len() >= wanted {
+            break;
+        }
+    }
+    (feasible, looked_at)
 }
 
 /// How many feasible nodes are enough: all of a small cluster, a share of a large one (50 % down to 5 % at 5 625 nodes).

@@ -68,23 +68,25 @@ impl Runner {
     async fn run(&self) {
         loop {
             let woken = self.shared.wake.notified();
-            let (next, due) = {
-                let mut queue = self.shared.queue();
-                let next = queue.pop(Instant::now());
-                if next.is_none() {
-                    for (name, count) in queue.waiting() {
-                        rk_client::set("scheduler_pending_pods", &[("queue", name)], count);
-                    }
-                }
-                (next, queue.next_due())
-            };
-            match (next, due) {
+            match self.next() {
                 (Some(pod), _) => self.schedule(pod).await,
                 // A wake-up before the deadline and the deadline mean the same: look again.
                 (None, Some(due)) => drop(tokio::time::timeout_at(due.into(), woken).await),
                 (None, None) => woken.await,
             }
         }
+    }
+
+    /// The pod whose turn it is, and when the next one is due that waits for a time.
+    fn next(&self) -> (Option<Arc<PodInfo>>, Option<Instant>) {
+        let mut queue = self.shared.queue();
+        let next = queue.pop(Instant::now());
+        if next.is_none() {
+            for (name, count) in queue.waiting() {
+                rk_client::set("scheduler_pending_pods", &[("queue", name)], count);
+            }
+        }
+        (next, queue.next_due())
     }
 
     async fn schedule(&self, pod: Arc<PodInfo>) {

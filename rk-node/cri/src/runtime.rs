@@ -35,6 +35,7 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
+    /// A runtime that knows no sandbox and no container yet.
     pub fn new(config: Config, tickets: Tickets) -> Arc<Self> {
         let (events, _) = broadcast::channel(EVENTS);
         let layers = Figures::new(stats::LAYER_PATIENCE);
@@ -59,10 +60,12 @@ impl Runtime {
         self.run_dir(sandbox).join("bundles").join(container)
     }
 
+    /// Where the record of a sandbox is kept.
     pub fn sandbox_state(&self, id: &str) -> PathBuf {
         self.config.state_dir.join("sandboxes").join(id)
     }
 
+    /// Where the record and the files of a container are kept.
     pub fn container_state(&self, id: &str) -> PathBuf {
         self.config.state_dir.join("containers").join(id)
     }

@@ -19,7 +19,7 @@ pub(crate) struct Sandbox {
     pub step: tokio::sync::Mutex<()>,
 }
 
-/// A container, likewise.
+/// A container and its record.
 #[derive(Debug)]
 pub(crate) struct Container {
     dir: PathBuf,
@@ -38,6 +38,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Sandbox {
+    /// A sandbox whose record is kept in `dir`.
     pub fn new(dir: PathBuf, record: SandboxRecord) -> Self {
         Self { dir, record: Mutex::new(record), step: tokio::sync::Mutex::new(()) }
     }
@@ -75,6 +76,7 @@ impl Sandbox {
 }
 
 impl Container {
+    /// A container whose record is kept in `dir`.
     pub fn new(dir: PathBuf, record: ContainerRecord) -> Self {
         let (ended, _) = watch::channel(record.ended.is_some());
         let sandbox = record.sandbox.clone();
@@ -132,22 +134,27 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
+    /// The sandbox with this id.
     pub fn sandbox(&self, id: &str) -> Result<Arc<Sandbox>> {
         by_prefix("sandbox", &locked(&self.maps).sandboxes, id)
     }
 
+    /// The container with this id.
     pub fn container(&self, id: &str) -> Result<Arc<Container>> {
         by_prefix("container", &locked(&self.maps).containers, id)
     }
 
+    /// All sandboxes, in the order of their ids.
     pub fn sandboxes(&self) -> Vec<Arc<Sandbox>> {
         locked(&self.maps).sandboxes.values().cloned().collect()
     }
 
+    /// All containers, in the order of their ids.
     pub fn containers(&self) -> Vec<Arc<Container>> {
         locked(&self.maps).containers.values().cloned().collect()
     }
 
+    /// The containers of a sandbox.
     pub fn containers_of(&self, sandbox: &str) -> Vec<Arc<Container>> {
         self.containers().into_iter().filter(|c| c.sandbox == sandbox).collect()
     }
@@ -181,10 +188,12 @@ impl Tables {
         Ok(())
     }
 
+    /// Forgets a sandbox; its files are the caller's business.
     pub fn drop_sandbox(&self, id: &str) {
         locked(&self.maps).sandboxes.remove(id);
     }
 
+    /// Forgets a container; its files are the caller's business.
     pub fn drop_container(&self, id: &str) {
         locked(&self.maps).containers.remove(id);
     }

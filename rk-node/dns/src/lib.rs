@@ -32,7 +32,7 @@ pub struct Config {
     pub domain: String,
     /// The dummy link that carries `address`; `None` when the address is there already.
     pub link: Option<String>,
-    /// The node's `resolv.conf`, read anew when it changes; its servers are asked for all other names.
+    /// The node's `resolv.conf`, read again when it changes; its servers are asked for all other names.
     pub resolv_conf: PathBuf,
 }
 

@@ -30,7 +30,7 @@ const HANGS: Duration = Duration::from_secs(10);
 /// How figures are asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
-    /// One that is older is looked up anew.
+    /// An older one is looked up again.
     pub max_age: Duration,
     /// When the caller gives up waiting, for this figure and for all that it asks for together.
     pub until: Instant,

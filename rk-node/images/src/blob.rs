@@ -30,10 +30,12 @@ pub(crate) enum Hasher {
 }
 
 impl Hasher {
+    /// A hasher with the algorithm of `digest`.
     pub fn like(digest: &Digest) -> Self {
         if digest.is_sha512() { Self::Sha512(Box::default()) } else { Self::Sha256(Sha256::new()) }
     }
 
+    /// Takes in the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(h) => h.update(bytes),
@@ -41,6 +43,7 @@ impl Hasher {
         }
     }
 
+    /// The digest of everything taken in.
     pub fn finish(self) -> Digest {
         match self {
             Self::Sha256(h) => Digest::from_sha256(&h.finalize()),
@@ -56,6 +59,7 @@ pub(crate) fn verify(what: &str, expected: &Digest, bytes: &[u8]) -> Result<()> 
     check(what, expected, hasher.finish())
 }
 
+/// Refuses content whose digest is not the expected one; `what` names it in the error.
 pub(crate) fn check(what: &str, expected: &Digest, actual: Digest) -> Result<()> {
     if actual == *expected {
         return Ok(());
@@ -106,6 +110,7 @@ pub(crate) struct Blob<'a> {
 }
 
 impl<'a> Blob<'a> {
+    /// A download that has not begun.
     pub fn new(session: &'a Session, descriptor: &'a Descriptor, config: &Config) -> Self {
         Self {
             session,

@@ -61,6 +61,10 @@ struct Resolved {
 }
 
 impl Puller {
+    /// A puller into `store`.
+    ///
+    /// # Errors
+    /// TLS cannot be set up by this configuration.
     pub fn new(store: Arc<Store>, config: Config) -> Result<Self> {
         let transport =
             Transport::new(&config).map_err(|e| Error::Registry { registry: "TLS".into(), reason: e.to_string() })?;

@@ -43,6 +43,7 @@ pub(crate) struct Ask<'a> {
 }
 
 impl Session {
+    /// A session without authorization yet; `auth` is used when the registry asks.
     pub fn new(transport: Transport, endpoint: Endpoint, auth: Option<Auth>) -> Self {
         Self { endpoint, transport, auth, authorization: Mutex::new(None) }
     }
@@ -74,6 +75,7 @@ impl Session {
         }
     }
 
+    /// An error of this endpoint.
     pub fn failed(&self, reason: impl Into<String>) -> Error {
         Error::Registry { registry: self.endpoint.base.clone(), reason: reason.into() }
     }

@@ -99,6 +99,7 @@ impl Store {
         Ok(store)
     }
 
+    /// The records in memory, locked.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -129,6 +130,7 @@ impl Store {
         Ok(())
     }
 
+    /// Where a layer is, or would be.
     pub fn layer_dir(&self, layer: &Digest) -> PathBuf {
         self.root.join("layers").join(layer.file_name())
     }

@@ -37,6 +37,10 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
+    /// Connectors for all hosts and for each that the configuration names.
+    ///
+    /// # Errors
+    /// TLS cannot be set up by this configuration.
     pub fn new(config: &Config) -> Result<Self, rustls::Error> {
         let trusted = config.host_roots.iter().map(|(host, _)| with_port(host));
         let shown = config.client_certificates.iter().map(|(host, _)| with_port(host));

@@ -8,6 +8,7 @@ const NESTED: u16 = 0x8000;
 pub(crate) struct Attrs(pub Vec<u8>);
 
 impl Attrs {
+    /// An attribute of raw bytes.
     pub fn bytes(&mut self, kind: u16, value: &[u8]) {
         // Callers keep values far below 64 KiB; a longer one would be cut by the kernel's own length field.
         self.0.extend_from_slice(&((value.len() + 4) as u16).to_ne_bytes());
@@ -16,10 +17,12 @@ impl Attrs {
         self.0.resize(self.0.len().next_multiple_of(4), 0);
     }
 
+    /// A big-endian number of 32 bits.
     pub fn be32(&mut self, kind: u16, value: u32) {
         self.bytes(kind, &value.to_be_bytes());
     }
 
+    /// A big-endian number of 64 bits.
     pub fn be64(&mut self, kind: u16, value: u64) {
         self.bytes(kind, &value.to_be_bytes());
     }
@@ -31,6 +34,7 @@ impl Attrs {
         self.bytes(kind, &bytes);
     }
 
+    /// An attribute that holds what `fill` appends.
     pub fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
         let start = self.0.len();
         self.bytes(kind | NESTED, &[]);

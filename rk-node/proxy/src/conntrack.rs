@@ -20,6 +20,7 @@ pub(crate) struct Frontends {
 }
 
 impl Frontends {
+    /// The frontends of all Services as they are planned now.
     pub fn new(state: &State, node_ips: &[IpAddr]) -> Self {
         let mut frontends = Self { node_ips: node_ips.to_vec(), ..Self::default() };
         for side in state.plans().flat_map(|(_, plan)| [&plan.v4, &plan.v6]) {

@@ -40,6 +40,7 @@ pub(crate) struct Ip {
 }
 
 impl Ip {
+    /// The widths of IPv4, or of IPv6.
     pub fn new(v6: bool) -> Self {
         match v6 {
             false => Self { family: Family::Ip, v6, len: 4, words: 1, source_at: 12, target_at: 16 },

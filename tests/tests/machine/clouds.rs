@@ -1,11 +1,11 @@
 //! The metadata services of clouds, each played by a small server that answers as the cloud does and refuses what it would refuse.
 
-use super::{Guest, PORT, boot, folder, paper};
+use super::{Guest, boot, folder, paper};
 use rk_qemu::cidata;
-use rk_qemu::vm::{Forward, Nic, Vm, VmSpec};
-use rk_tests::{Operator, artifacts};
+use rk_qemu::vm::{Vm, VmSpec};
+use rk_tests::{MACHINE_API, Operator, artifacts, free_address, uplink};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 /// Status and body, by the head of a request in lower case and the config that is kept there.
 type Service = fn(&str, &str) -> (u16, String);
@@ -114,12 +114,10 @@ fn a_config_comes_from_openstack_s_config_drive() {
     let drive = dir.join("config-2.img");
     cidata::create_openstack(&drive, &config).expect("config drive");
     let artifacts = artifacts();
-    let node: SocketAddr =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a free port");
-    let forwards = vec![Forward { host: node, guest: PORT }];
+    let node = free_address();
     let spec = VmSpec::new("config-drive", &dir, artifacts.accel, &artifacts.kernel, Some(&artifacts.initramfs))
         .drive(&drive, true)
-        .nic(Nic::Uplink { mac: "52:54:00:00:00:01".into(), forwards });
+        .nic(uplink(&[(node, MACHINE_API)]));
     let vm = Vm::start(&spec).expect("QEMU");
     let mut guest = Guest { vm, dir, node: node.to_string(), figures: node, operator };
     guest.says("config accepted from config drive /dev/vda");

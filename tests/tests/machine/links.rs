@@ -1,12 +1,11 @@
 //! Links that the node finds by what they are, and links that it makes: cards in an order that says nothing, a bond, a VLAN on it, a bridge.
 
-use super::{Guest, PORT, folder};
+use super::{Guest, folder};
 use rk_qemu::cidata;
 use rk_qemu::switch::Switch;
-use rk_qemu::vm::{Forward, Nic, Vm, VmSpec};
-use rk_tests::{Operator, artifacts, eventually, limit};
+use rk_qemu::vm::{Nic, Vm, VmSpec};
+use rk_tests::{MACHINE_API, Operator, artifacts, eventually, free_address, limit, uplink};
 use serde_json::Value;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 /// The card that leads out is the last one of the machine.
 const NETWORK: &str = r#"
@@ -47,10 +46,8 @@ pub(super) fn start(name: &str, network: &str, cards: impl FnOnce(VmSpec, &Switc
     let spec = VmSpec::new(name, &dir, artifacts.accel, &artifacts.kernel, Some(&artifacts.initramfs));
     let switch = Switch::new(&dir);
     let mut spec = cards(spec.drive(&seed, true), &switch);
-    let node: SocketAddr =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a free port");
-    let forwards = vec![Forward { host: node, guest: PORT }];
-    spec = spec.nic(Nic::Uplink { mac: "52:54:00:00:00:01".into(), forwards });
+    let node = free_address();
+    spec = spec.nic(uplink(&[(node, MACHINE_API)]));
     let vm = Vm::start(&spec).expect("QEMU");
     (Guest { vm, dir, node: node.to_string(), figures: node, operator }, switch)
 }

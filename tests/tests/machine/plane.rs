@@ -1,28 +1,23 @@
 //! A control plane alone and its operator: several addresses asked at once, and the store as it was before.
 
-use super::{Guest, PORT, folder};
+use super::{Guest, folder};
 use rk_qemu::cidata;
-use rk_qemu::vm::{Forward, Nic, Vm, VmSpec};
-use rk_tests::{Kubectl, Operator, admin, artifacts, eventually, limit};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use rk_qemu::vm::{Vm, VmSpec};
+use rk_tests::exit::UNREACHABLE;
+use rk_tests::{Kubectl, MACHINE_API, Operator, admin, artifacts, eventually, free_address, limit, uplink};
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// Port of the API server in the guest.
 const API: u16 = 6443;
 /// From power-on to a control plane that serves.
 const SERVES: u64 = 120;
-/// Exit code of rkctl for a node that does not answer.
-const UNREACHABLE: i32 = 3;
 
 /// A control plane that serves, an administrator's kubectl, and a second address at which its machine API is reached.
 pub(super) struct Plane {
     pub(super) guest: Guest,
     pub(super) kubectl: Kubectl,
     also: SocketAddr,
-}
-
-fn free() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr()).expect("a free port")
 }
 
 /// Boots one in a folder of its own; `more` is added to its config.
@@ -33,11 +28,10 @@ pub(super) fn control_plane(name: &str, more: impl FnOnce(&Path) -> String, chan
     let config = std::fs::read_to_string(dir.join("control-plane.yaml")).expect("control-plane.yaml");
     let seed = dir.join("cidata.img");
     cidata::create(&seed, &format!("{config}\n{}", more(&dir)), "instance-id: plane\n").expect("config drive");
-    let (node, also, api) = (free(), free(), free());
-    let forwards = [(node, PORT), (also, PORT), (api, API)].map(|(host, guest)| Forward { host, guest }).to_vec();
+    let (node, also, api) = (free_address(), free_address(), free_address());
     let mut spec = VmSpec::new(name, &dir, artifacts.accel, &artifacts.kernel, Some(&artifacts.initramfs));
     spec = spec.drive(&seed, true).drive(&dir.join("data.img"), false);
-    spec = spec.nic(Nic::Uplink { mac: "52:54:00:00:00:01".into(), forwards });
+    spec = spec.nic(uplink(&[(node, MACHINE_API), (also, MACHINE_API), (api, API)]));
     spec.memory_mib = 1536;
     change(&mut spec);
     let vm = Vm::start(&spec).expect("QEMU");

@@ -1,9 +1,10 @@
 //! Encrypted STATE and DATA: opened by the TPM that sealed their key and by no other, or by a passphrase.
 
 use super::upgrade::{GUARDED, IMAGE, kubectl};
-use super::{API, BOOT, Installed, PRECONDITION, artifacts, uefi};
+use super::{API, BOOT, Installed, artifacts, uefi};
 use rk_qemu::cidata;
 use rk_qemu::vm::{Firmware, Swtpm};
+use rk_tests::exit::PRECONDITION;
 use rk_tests::{Outcome, eventually, limit, registry};
 use std::fs::File;
 use std::io::Write;

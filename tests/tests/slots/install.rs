@@ -1,9 +1,10 @@
 //! Installations from a CD: on the disk that is meant, behind every controller, with sectors of both sizes; and the end of them.
 
-use super::{Installed, NOT_FOUND, PRECONDITION, REFUSED, artifacts, uefi};
+use super::{Installed, artifacts, uefi};
 use rk_qemu::disk;
 use rk_qemu::vm::{Bus, VmSpec};
 use rk_tests::Outcome;
+use rk_tests::exit::{NOT_FOUND, PRECONDITION, REFUSED};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};

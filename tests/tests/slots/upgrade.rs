@@ -1,7 +1,8 @@
 //! An upgrade from its first refusal to the way back: signed, not too old, drained, tried, good, undone, forgotten.
 
-use super::{API, BOOT, Installed, PRECONDITION, REFUSED, image};
+use super::{API, BOOT, Installed, image};
 use rk_qemu::vm::Firmware;
+use rk_tests::exit::{PRECONDITION, REFUSED};
 use rk_tests::{Kubectl, admin, artifacts, eventually, limit, registry};
 use std::os::unix::fs::symlink;
 

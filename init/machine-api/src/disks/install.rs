@@ -41,7 +41,7 @@ struct Piece {
     data: Vec<u8>,
 }
 
-/// Begins an installation; the answer tells its steps.
+/// Begins an installation; its steps are the answer's stream.
 ///
 /// # Errors
 /// The disk is not meant clearly, is in use, holds something; the config is wrong.
@@ -98,7 +98,7 @@ pub async fn install(
 /// What [`install`] would do by the same first message.
 ///
 /// # Errors
-/// As there, but for a disk that holds something: that is told.
+/// As there, except that a disk that holds something is reported, not refused.
 pub fn plan(request: &InstallRequest, running: Option<&MachineConfig>) -> Result<InstallPlan, Status> {
     understood(request, running)?;
     planned(&disks::read(), request)

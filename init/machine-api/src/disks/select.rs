@@ -8,7 +8,7 @@ use tonic::Status;
 /// `serial=S4X2,size=largest`. Keys: `serial`, `model` (a part of it), `bus`, `size` (`smallest` or `largest` of the rest).
 ///
 /// # Errors
-/// None or several match; the disks that there are, are told.
+/// None or several match; the error lists the disks that there are.
 pub fn choose<'a>(disks: &'a [Disk], wanted: &str) -> Result<&'a Disk, Status> {
     let mut fit: Vec<&Disk> = disks.iter().filter(|disk| is_whole(disk)).collect();
     let all = fit.clone();
@@ -26,7 +26,7 @@ pub fn choose<'a>(disks: &'a [Disk], wanted: &str) -> Result<&'a Disk, Status> {
                 ("size", "largest") => keep_extreme(&mut fit, |disks| disks.max()),
                 _ => {
                     let text = format!(
-                        "{rule:?} is no rule for disks; write a path, or serial=, model=, bus=, size=smallest, size=largest"
+                        "{rule:?} is not a rule for disks; write a path, or serial=, model=, bus=, size=smallest, size=largest"
                     );
                     return Err(Status::invalid_argument(text));
                 }

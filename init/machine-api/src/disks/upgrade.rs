@@ -37,7 +37,7 @@ struct Order {
     minimum: Option<Version>,
 }
 
-/// Begins an upgrade; the answer tells its steps.
+/// Begins an upgrade; its steps are the answer's stream.
 ///
 /// # Errors
 /// The machine has no two slots, the running one is on trial itself, or the promise cannot be kept.

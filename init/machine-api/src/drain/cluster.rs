@@ -43,12 +43,12 @@ impl Answer {
     /// The body of a success.
     ///
     /// # Errors
-    /// What the server said instead.
+    /// The server's answer.
     pub fn good(self) -> Result<Value, String> {
         if (200..300).contains(&self.status) { Ok(self.body) } else { Err(self.message()) }
     }
 
-    /// What the server said.
+    /// The server's message.
     pub fn message(&self) -> String {
         match self.body.pointer("/message").and_then(Value::as_str) {
             Some(text) => text.chars().filter(|c| !c.is_control()).take(300).collect(),
@@ -69,7 +69,8 @@ impl Cluster {
             return Ok(None);
         }
         let wrong = |what: &str, err: String| format!("the node agent's {what} cannot be used: {err}");
-        let url = Url::parse(endpoint).filter(|url| url.tls).ok_or_else(|| format!("{endpoint:?} is no https URL"))?;
+        let url =
+            Url::parse(endpoint).filter(|url| url.tls).ok_or_else(|| format!("{endpoint:?} is not an https URL"))?;
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&authority).filter_map(Result::ok));
         let chain: Vec<_> = CertificateDer::pem_slice_iter(&own).filter_map(Result::ok).collect();

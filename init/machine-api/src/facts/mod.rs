@@ -1,4 +1,4 @@
-//! What the kernel tells of the machine. Each module reads a few files of `/proc` or `/sys` and has a pure parser.
+//! What the kernel knows about the machine. Each module reads a few files of `/proc` or `/sys` and has a pure parser.
 
 pub mod clock;
 pub mod cpu;

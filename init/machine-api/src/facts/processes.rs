@@ -6,7 +6,7 @@ use std::fs;
 
 /// Processes told; more are not looked at.
 const MOST: usize = 8192;
-/// Bytes of a command line that are told.
+/// Most bytes of a command line that are reported.
 const MOST_COMMAND: u64 = 512;
 const TICKS: f64 = 100.0;
 

@@ -20,7 +20,7 @@ pub fn open(path: &str) -> Result<File, Status> {
     let (handle, resolved) = locate(path)?;
     let stat = rustix::fs::fstat(&handle).map_err(|errno| failed(&resolved, errno))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(Status::failed_precondition(format!("{resolved} is no regular file")));
+        return Err(Status::failed_precondition(format!("{resolved} is not a regular file")));
     }
     reopen(&handle, &resolved, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC).map(File::from)
 }

@@ -63,7 +63,7 @@ pub fn patched(config: &MachineConfig, patch: &str) -> Result<String, Status> {
     serde_yaml_ng::to_string(&whole).map_err(|err| Status::internal(err.to_string()))
 }
 
-/// Checks `text` whole, compares it with `before`, and has PID 1 take it as `mode` says. Nothing changes when anything is wrong.
+/// Checks `text` whole, compares it with `before`, and makes PID 1 apply it as `mode` says. Nothing changes when anything is wrong.
 ///
 /// # Errors
 /// Every wrong field by its path; a change that the mode does not allow; PID 1's refusal.

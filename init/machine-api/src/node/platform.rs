@@ -16,7 +16,7 @@ pub enum Platform {
     OpenStack,
 }
 
-/// What firmware says of the machine.
+/// What the firmware reports about the machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dmi {
     /// `sys_vendor`.
@@ -50,7 +50,7 @@ impl Platform {
         })
     }
 
-    /// By what firmware says.
+    /// By what the firmware reports.
     pub fn detect(dmi: &Dmi) -> Option<Platform> {
         // The tag that Azure documents for its machines.
         const AZURE_TAG: &str = "7783-7084-3265-9085-8269-3286-77";

@@ -27,7 +27,7 @@ fn is_control_plane() -> Result<(), Status> {
     if Path::new(DATA_DIR).join("pki").is_dir() {
         return Ok(());
     }
-    Err(Status::failed_precondition("this node is no control plane; ask one that is"))
+    Err(Status::failed_precondition("this node is not a control plane; ask one that is"))
 }
 
 /// Whether the store is this machine's own.

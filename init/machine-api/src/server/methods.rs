@@ -112,7 +112,9 @@ impl Machine for Api {
         log::info(format_args!("{} restarts {:?}", peer(&request).name(), request.get_ref().name));
         let wanted = control::Request::Restart(request.into_inner().name);
         if control::Request::parse(wanted.to_string().as_bytes()).as_ref() != Some(&wanted) {
-            return Err(Status::invalid_argument("that is no name of a service; list them with rkctl node services"));
+            return Err(Status::invalid_argument(
+                "there is no service of this name; list them with rkctl node services",
+            ));
         }
         self.tell(wanted).await
     }

@@ -61,28 +61,32 @@ impl Sink {
     }
 }
 
-/// Streams a file up to `most` bytes; more than that ends in an error, so that nobody takes the part for the whole.
+/// Streams a file up to `most` bytes; a larger one ends in an error, so that nobody mistakes a part for the whole.
 pub fn whole_file(mut file: File, most: u64) -> Bytes {
     let (sink, stream) = Sink::pair();
     tokio::spawn(async move {
-        let mut buffer = vec![0; CHUNK];
-        let mut sent = 0;
-        loop {
-            match file.read(&mut buffer) {
-                Ok(0) => return,
-                Ok(size) => {
-                    sent += size as u64;
-                    if sent > most {
-                        return sink.fail(Status::out_of_range(format!("the file is larger than {most} bytes"))).await;
-                    }
-                    if sink.send(buffer.get(..size).unwrap_or_default()).await.is_err() {
-                        return;
-                    }
-                }
-                Err(err) if err.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(err) => return sink.fail(Status::internal(format!("reading: {err}"))).await,
-            }
+        if let Err(status) = send_file(&sink, &mut file, most).await {
+            sink.fail(status).await;
         }
     });
     stream
+}
+
+/// Sends a file to its end, or until nobody listens any more.
+async fn send_file(sink: &Sink, file: &mut File, most: u64) -> Result<(), Status> {
+    let mut buffer = vec![0; CHUNK];
+    let mut sent = 0;
+    loop {
+        let size = match file.read(&mut buffer) {
+            Err(err) if err.kind() == std::io::ErrorKind::Interrupted => continue,
+            read => read.map_err(|err| Status::internal(format!("reading: {err}")))?,
+        };
+        sent += size as u64;
+        if sent > most {
+            return Err(Status::out_of_range(format!("the file is larger than {most} bytes")));
+        }
+        if size == 0 || sink.send(buffer.get(..size).unwrap_or_default()).await.is_err() {
+            return Ok(());
+        }
+    }
 }

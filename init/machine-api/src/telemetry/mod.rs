@@ -1,4 +1,4 @@
-//! What a machine tells of itself without being asked by an operator: figures for Prometheus, logs for a collector.
+//! Telemetry that needs no operator: metrics for Prometheus, logs for a collector.
 
 mod figures;
 mod record;

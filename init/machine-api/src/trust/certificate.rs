@@ -1,13 +1,13 @@
-//! What a certificate says, for people.
+//! A summary of a certificate, for people.
 
 use rk_machine_proto::v1;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// Names told of one certificate.
+/// Most names listed of one certificate.
 const MOST_NAMES: usize = 32;
 
-/// What is told of a certificate.
+/// What is reported about a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
     /// Subject.

@@ -51,7 +51,7 @@ impl Peer {
 /// Decides about a call to the method at `path`.
 ///
 /// # Errors
-/// What the caller is told: the method does not exist, or the role is too small, and which one is needed.
+/// The answer to the caller: the method does not exist, or the role is too small, and which one is needed.
 pub fn judge(peer: &Peer, path: &str) -> Result<(), Status> {
     let Some(Access { role: needed, maintenance }) = access_of(path) else {
         return Err(Status::unimplemented("the machine API has no such method; rkctl may be newer than the node"));

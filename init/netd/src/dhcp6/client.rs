@@ -5,7 +5,7 @@ use super::packet::{ADVERTISE, Lease, Message, REBIND, RENEW, REPLY, REQUEST, SO
 /// First and longest pause between questions, in milliseconds.
 const FIRST: u64 = 1_000;
 const MOST: u64 = 120_000;
-/// Requests for one offer; then offers are asked for anew.
+/// How often one offer is requested before the client solicits again.
 const MOST_REQUESTS: u32 = 8;
 
 /// What is to be done.

@@ -52,20 +52,14 @@ impl Fitter {
             (Shape::Map, Value::Object(entries)) => {
                 let item = schema.item();
                 for (key, entry) in entries.iter_mut() {
-                    match entry {
-                        Value::Null if item.is_fixed() => *entry = zero(&item),
-                        _ => self.value(entry, &item, &path.child(key), at)?,
-                    }
+                    self.entry(entry, &item, &path.child(key), at)?;
                 }
                 true
             }
             (Shape::List, Value::Array(items)) => {
                 let item = schema.item();
                 for (index, entry) in items.iter_mut().enumerate() {
-                    match entry {
-                        Value::Null if item.is_fixed() => *entry = zero(&item),
-                        _ => self.value(entry, &item, &path.index(index), at)?,
-                    }
+                    self.entry(entry, &item, &path.index(index), at)?;
                 }
                 true
             }
@@ -89,6 +83,21 @@ impl Fitter {
             _ => !schema.is_fixed(),
         };
         if fits { Ok(()) } else { Err(DecodeError::Type(go::type_error(value, schema, at))) }
+    }
+
+    /// One entry of a map or list, where null stands for a value that says nothing.
+    fn entry(
+        &mut self,
+        entry: &mut Value,
+        item: &Schema,
+        path: &Path<'_>,
+        at: &go::Place<'_>,
+    ) -> Result<(), DecodeError> {
+        if entry.is_null() && item.is_fixed() {
+            *entry = zero(item);
+            return Ok(());
+        }
+        self.value(entry, item, path, at)
     }
 
     fn object(

@@ -152,21 +152,24 @@ impl<'a> Envelope<'a> {
         for field in Fields::of(unknown) {
             let (number, value) = field?;
             match number {
-                unknown::TYPE_META => {
-                    for field in Fields::of(value.bytes()?) {
-                        match field? {
-                            (unknown::API_VERSION, value) => envelope.api_version = value.text()?,
-                            (unknown::KIND, value) => envelope.kind = value.text()?,
-                            _ => {}
-                        }
-                    }
-                }
+                unknown::TYPE_META => envelope.read_type(value.bytes()?)?,
                 unknown::RAW => envelope.raw = value.bytes()?,
                 // contentEncoding and contentType are never set by clients.
                 _ => {}
             }
         }
         Ok(envelope)
+    }
+
+    fn read_type(&mut self, type_meta: &'a [u8]) -> Result<(), DecodeError> {
+        for field in Fields::of(type_meta) {
+            match field? {
+                (unknown::API_VERSION, value) => self.api_version = value.text()?,
+                (unknown::KIND, value) => self.kind = value.text()?,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 

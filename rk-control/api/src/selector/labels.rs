@@ -154,7 +154,7 @@ impl LabelSelector {
         self.matches_values(|key| labels.get(key).and_then(Value::as_str))
     }
 
-    /// As [`LabelSelector::matches`], with the value of each label (`None`: no such label) from whoever has them.
+    /// As [`LabelSelector::matches`], with a function that gives the value of each label (`None`: no such label).
     pub fn matches_values<'a>(&self, value_of: impl Fn(&str) -> Option<&'a str>) -> bool {
         !self.nothing && self.requirements.iter().all(|r| r.matches(value_of(&r.key)))
     }

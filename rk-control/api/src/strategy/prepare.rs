@@ -80,17 +80,7 @@ pub fn prepare_for_update(resource: &Resource, subresource: Option<&str>, new: &
             }
         }
         Some("approval") => special::keep_all_but_conditions(new, old),
-        Some("finalize") => {
-            let finalizers = at(new, &["spec", "finalizers"]).clone();
-            take(new, old, "status");
-            take(new, old, "spec");
-            if let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) {
-                spec.remove("finalizers");
-                if !finalizers.is_null() {
-                    spec.insert("finalizers".into(), finalizers);
-                }
-            }
-        }
+        Some("finalize") => keep_all_but_finalizers(new, old),
         Some("ephemeralcontainers") => pod::keep_all_but_ephemeral_containers(new, old),
         Some("resize") => pod::keep_all_but_resources(new, old),
         Some(_) => status::keep_all_but_status(new, old, StatusMetadata::Open),
@@ -104,6 +94,18 @@ pub fn prepare_for_update(resource: &Resource, subresource: Option<&str>, new: &
 /// The namespace controller alone removes spec finalizers.
 fn keep_finalizers(new: &mut Value, old: &Value) {
     take(new, old, "spec");
+}
+
+/// `finalize` of a namespace changes `spec.finalizers` alone.
+fn keep_all_but_finalizers(new: &mut Value, old: &Value) {
+    let finalizers = at(new, &["spec", "finalizers"]).clone();
+    take(new, old, "status");
+    take(new, old, "spec");
+    let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    spec.remove("finalizers");
+    if !finalizers.is_null() {
+        spec.insert("finalizers".into(), finalizers);
+    }
 }
 
 /// A top-level field as it was.

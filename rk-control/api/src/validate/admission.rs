@@ -53,7 +53,7 @@ pub(super) fn webhooks(object: &Value, errors: &mut FieldErrors) {
     }
 }
 
-/// The versions of questions that a webhook understands, one of which this server asks. `missing` is said when there are none.
+/// The AdmissionReview versions that a webhook understands, one of which this server sends. `missing` is the message when there are none.
 pub(super) fn review_versions(holder: &Value, key: &str, missing: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     let path = path.child(key);
     let versions: Vec<&str> = strings(holder, key).collect();

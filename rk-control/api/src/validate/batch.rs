@@ -12,7 +12,7 @@ use crate::status::{FieldErrors, Path};
 
 /// Most parallel pods and failed indexes of an indexed Job, and most completions without further bounds.
 const MAX_INDEXED: i64 = 100_000;
-/// Most indexes that may fail, and most pods at once, of a Job of more indexes than that.
+/// Most failed indexes, and most pods at once, of a Job of more than [`MAX_INDEXED`] indexes.
 const MAX_FAILED: i64 = 10_000;
 /// Longest name of another controller of Jobs.
 const MAX_MANAGER: usize = 63;
@@ -105,14 +105,18 @@ fn job_spec(spec: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
             errors.too_long(&path, MAX_MANAGER);
         }
     }
-    let replacement = text(spec, "podReplacementPolicy");
-    if field(spec, "podFailurePolicy").is_some() {
-        one_of(errors, &path.child("podReplacementPolicy"), replacement, &["Failed"], false);
-    } else {
-        one_of(errors, &path.child("podReplacementPolicy"), replacement, &["Failed", "TerminatingOrFailed"], false);
-    }
+    let replacements: &[&str] = match field(spec, "podFailurePolicy") {
+        Some(_) => &["Failed"],
+        None => &["Failed", "TerminatingOrFailed"],
+    };
+    one_of(errors, &path.child("podReplacementPolicy"), text(spec, "podReplacementPolicy"), replacements, false);
     let template = path.child("template");
     pod::template(at(spec, &["template"]), &template, errors);
+    restart_policy(spec, &template, errors);
+}
+
+/// Pods of a Job end; where a policy judges their failures, each failure is a pod's.
+fn restart_policy(spec: &Value, template: &Path<'_>, errors: &mut FieldErrors) {
     let policy = text(at(spec, &["template", "spec"]), "restartPolicy");
     let path = template.child("spec");
     let path = path.child("restartPolicy");

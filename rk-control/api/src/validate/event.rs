@@ -117,7 +117,7 @@ pub(super) fn update(new: &Value, old: &Value, requested: &Resource, errors: &mu
     }
 }
 
-/// A field that says something: what is empty may as well be absent.
+/// A field that is not empty: an empty one counts as absent.
 fn said<'a>(object: &'a Value, key: &str) -> Option<&'a Value> {
     field(object, key).filter(|value| match value {
         Value::Object(map) => !map.is_empty(),

@@ -171,32 +171,7 @@ pub(super) fn stateful_set(object: &Value, errors: &mut FieldErrors) {
         "OrderedReady" | "Parallel" => {}
         other => errors.invalid(&here, other, "must be 'OrderedReady' or 'Parallel'"),
     }
-    let update = at(spec, &["updateStrategy"]);
-    let here = path.child("updateStrategy");
-    match (text(update, "type"), field(update, "rollingUpdate")) {
-        ("", _) => errors.required(&here, ""),
-        ("OnDelete", Some(rolling)) => {
-            let why = "only allowed for updateStrategy 'RollingUpdate'";
-            let rolling = partitioned(rolling);
-            errors.invalid(&here.child("rollingUpdate"), rolling, why);
-        }
-        ("OnDelete", None) | ("RollingUpdate", None) => {}
-        ("RollingUpdate", Some(rolling)) => {
-            let here = here.child("rollingUpdate");
-            non_negative(errors, &here.child("partition"), int(rolling, "partition"));
-            if let Some(value) = field(rolling, "maxUnavailable") {
-                int_or_percent(value, &here.child("maxUnavailable"), errors);
-                if is_zero(value) {
-                    errors.invalid(&here.child("maxUnavailable"), value.clone(), "cannot be 0");
-                }
-                at_most_all(value, &here.child("maxUnavailable"), errors);
-            }
-        }
-        (other, rolling) => {
-            let shown = json!({"Type": other, "RollingUpdate": rolling.map(partitioned)});
-            errors.invalid(&here, shown, "must be 'RollingUpdate' or 'OnDelete'");
-        }
-    }
+    stateful_update(at(spec, &["updateStrategy"]), &path.child("updateStrategy"), errors);
     let retention = at(spec, &["persistentVolumeClaimRetentionPolicy"]);
     for key in ["whenDeleted", "whenScaled"] {
         let here = path.child("persistentVolumeClaimRetentionPolicy");
@@ -223,6 +198,32 @@ pub(super) fn stateful_set(object: &Value, errors: &mut FieldErrors) {
     complete_template(&mut as_made);
     matching_template(&as_made, &path, errors);
     always(spec, "StatefulSet", &path, errors);
+}
+
+/// The update strategy of a StatefulSet.
+fn stateful_update(update: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    match (text(update, "type"), field(update, "rollingUpdate")) {
+        ("", _) => errors.required(path, ""),
+        ("OnDelete", Some(rolling)) => {
+            let why = "only allowed for updateStrategy 'RollingUpdate'";
+            errors.invalid(&path.child("rollingUpdate"), partitioned(rolling), why);
+        }
+        ("OnDelete", None) | ("RollingUpdate", None) => {}
+        ("RollingUpdate", Some(rolling)) => {
+            let path = path.child("rollingUpdate");
+            non_negative(errors, &path.child("partition"), int(rolling, "partition"));
+            let Some(value) = field(rolling, "maxUnavailable") else { return };
+            int_or_percent(value, &path.child("maxUnavailable"), errors);
+            if is_zero(value) {
+                errors.invalid(&path.child("maxUnavailable"), value.clone(), "cannot be 0");
+            }
+            at_most_all(value, &path.child("maxUnavailable"), errors);
+        }
+        (other, rolling) => {
+            let shown = json!({"Type": other, "RollingUpdate": rolling.map(partitioned)});
+            errors.invalid(path, shown, "must be 'RollingUpdate' or 'OnDelete'");
+        }
+    }
 }
 
 /// What rolls a StatefulSet, as upstream shows it.

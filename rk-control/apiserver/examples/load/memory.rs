@@ -19,7 +19,7 @@ pub fn peak(pid: u32) -> anyhow::Result<u64> {
     field(pid, "VmHWM:")
 }
 
-/// Begins to look for a peak anew.
+/// Forgets the peak so far.
 pub fn forget_peak(pid: u32) -> anyhow::Result<()> {
     Ok(std::fs::write(format!("/proc/{pid}/clear_refs"), "5")?)
 }

@@ -15,47 +15,20 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>) -> R
     if request.operation == Operation::Delete || request.user.in_group(MASTERS) {
         return Ok(());
     }
-    let (rules, verb, resource, name) = match &*request.resource.plural {
-        plural @ ("roles" | "clusterroles") => {
-            let unchanged = request.old.is_some_and(|old| {
-                old.get("rules") == object.get("rules") && old.get("aggregationRule") == object.get("aggregationRule")
-            });
-            if unchanged {
-                return Ok(());
-            }
-            let mut rules = rules_of(object);
-            if object.get("aggregationRule").is_some_and(|rule| !rule.is_null()) {
-                // What will be merged in is not known now: it may be anything.
-                rules.push(everything());
-            }
-            (rules, "escalate", plural.to_owned(), request.name.to_owned())
-        }
-        _ => {
-            if request.old.is_some_and(|old| {
-                old.get("subjects") == object.get("subjects") && old.get("roleRef") == object.get("roleRef")
-            }) {
-                return Ok(());
-            }
-            let kind = meta::text(object, &["roleRef", "kind"]);
-            let role = meta::text(object, &["roleRef", "name"]);
-            let (plural, namespace) =
-                if kind == "ClusterRole" { ("clusterroles", "") } else { ("roles", request.namespace) };
-            let found = request.core.object(GROUP, "v1", plural, namespace, role).await?;
-            // A role that is not there yet may turn out to be anything; upstream answers 404 here.
-            let found = match found {
-                Some(found) => found,
-                None => return Err(Status::not_found(&*request.core.resource(GROUP, "v1", plural)?, role)),
-            };
-            (rules_of(&found), "bind", plural.to_owned(), role.to_owned())
-        }
+    let plural = &*request.resource.plural;
+    let grant = match plural {
+        "roles" | "clusterroles" if same(request, object, ["rules", "aggregationRule"]) => return Ok(()),
+        "roles" | "clusterroles" => Grant { verb: "escalate", plural, name: request.name, rules: given(object) },
+        _ if same(request, object, ["subjects", "roleRef"]) => return Ok(()),
+        _ => bound(request, object).await?,
     };
     let attributes = Attributes {
-        verb: verb.to_owned(),
+        verb: grant.verb.to_owned(),
         group: GROUP.to_owned(),
         version: "v1".to_owned(),
-        resource,
+        resource: grant.plural.to_owned(),
         namespace: request.namespace.to_owned(),
-        name,
+        name: grant.name.to_owned(),
         ..Attributes::default()
     };
     if matches!(request.core.authorizer.allowed(request.core, request.user, &attributes).await?, Verdict::Allowed(_)) {
@@ -63,7 +36,7 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>) -> R
     }
     let own = request.core.authorizer.rbac().rules_of(request.core, request.user, request.namespace).await?;
     let missing: Vec<String> =
-        rules.iter().filter(|rule| !covered(rule, &own)).map(|rule| rule.to_json().to_string()).collect();
+        grant.rules.iter().filter(|rule| !covered(rule, &own)).map(|rule| rule.to_json().to_string()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -73,6 +46,43 @@ pub(super) async fn validate(request: &Request<'_>, object: Option<&Value>) -> R
         request.user.groups,
         missing.join("\n")
     )))
+}
+
+/// What a change grants.
+struct Grant<'a> {
+    /// By this verb, on this role, the change is allowed to who does not hold the rules.
+    verb: &'static str,
+    plural: &'a str,
+    name: &'a str,
+    rules: Vec<Rule>,
+}
+
+/// Whether these fields are as they were.
+fn same(request: &Request<'_>, object: &Value, fields: [&str; 2]) -> bool {
+    request.old.is_some_and(|old| fields.iter().all(|field| old.get(*field) == object.get(*field)))
+}
+
+/// The rules that a role gives to who is bound to it.
+fn given(role: &Value) -> Vec<Rule> {
+    let mut rules = rules_of(role);
+    if role.get("aggregationRule").is_some_and(|rule| !rule.is_null()) {
+        // What will be merged in is not known now: it may be anything.
+        rules.push(everything());
+    }
+    rules
+}
+
+/// What a binding grants: the rules of its role, which must be there, since one that comes later may be anything.
+async fn bound<'a>(request: &Request<'a>, binding: &'a Value) -> Result<Grant<'a>, Status> {
+    let name = meta::text(binding, &["roleRef", "name"]);
+    let (plural, namespace) = match meta::text(binding, &["roleRef", "kind"]) {
+        "ClusterRole" => ("clusterroles", ""),
+        _ => ("roles", request.namespace),
+    };
+    let Some(role) = request.core.object(GROUP, "v1", plural, namespace, name).await? else {
+        return Err(Status::not_found(&*request.core.resource(GROUP, "v1", plural)?, name));
+    };
+    Ok(Grant { verb: "bind", plural, name, rules: rules_of(&role) })
 }
 
 fn rules_of(role: &Value) -> Vec<Rule> {

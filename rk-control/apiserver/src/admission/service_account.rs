@@ -53,7 +53,7 @@ pub(super) async fn validate(request: &Request<'_>, pod: Option<&Value>) -> Resu
     refused_mirror(pod).map_or(Ok(()), |why| Err(request.forbid(why)))
 }
 
-/// Why a mirror pod is refused, if it is: whoever makes it, it is to reach nothing.
+/// Why a mirror pod is refused, if it is: it may refer to no other object, whoever creates it.
 fn refused_mirror(pod: &Value) -> Option<&'static str> {
     if !meta::text(pod, &["spec", "serviceAccountName"]).is_empty() {
         return Some("a mirror pod may not reference service accounts");

@@ -10,7 +10,7 @@ use super::status::Verdict;
 use crate::proxy::ready_endpoints;
 use crate::server::Core;
 
-/// How long the other server may take to tell what it serves; upstream's figure.
+/// How long the other server may take to answer discovery; upstream's figure.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// What an APIService says, before anybody was asked; `None` for one that this server serves itself.

@@ -11,7 +11,7 @@ use crate::http::{Body, text_response};
 use crate::proxy;
 use crate::server::Core;
 
-/// The headers in which a front proxy tells who asks; what a client sent under these names is never passed on.
+/// The headers in which a front proxy names the user; what a client sent under these names is never passed on.
 pub(crate) const USER: &str = "x-remote-user";
 pub(crate) const UID: &str = "x-remote-uid";
 pub(crate) const GROUP: &str = "x-remote-group";

@@ -86,7 +86,7 @@ async fn repair(core: &Arc<Core>) -> Result<bool, Status> {
         match known.get(address).map(|record| named_owner(record)) {
             Some(Some(named)) if named == *owner => {}
             Some(Some(named)) => {
-                tracing::warn!(%address, ?named, ?owner, "the record of a Service's address named another; it is written anew");
+                tracing::warn!(%address, ?named, ?owner, "the record of a Service's address named another; it is rewritten");
                 records::release(core, [*address], &named).await;
                 records::claim(core, *address, owner).await?;
             }

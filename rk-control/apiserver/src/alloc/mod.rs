@@ -28,7 +28,7 @@ use crate::server::Core;
 pub use keeper::{default_range, run as run_keeper, settle};
 use records::{Owner, owner_of};
 
-/// How often a choice is made anew because another server took an address in the same moment.
+/// How often a choice is repeated because another server took the address at the same moment.
 const ATTEMPTS: usize = 32;
 
 /// What is taken: by stored Services or by reservations.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::server::Core;
 use crate::storage::store_status;
 
-/// Marks the records that the server keeps; others are their makers' business.
+/// Marks the records that the server keeps; it leaves all others alone.
 const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
 const ALLOCATOR: &str = "ipallocator.k8s.io";
 

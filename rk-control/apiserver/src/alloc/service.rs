@@ -113,6 +113,7 @@ fn keep_node_ports(service: &mut Value, old: &Value) {
     }
 }
 
+/// Fills in the cluster IPs of a Service; answers those that it takes.
 fn complete_addresses(
     service: &mut Value,
     before: &[IpAddr],
@@ -135,62 +136,75 @@ fn complete_addresses(
         service["spec"]["clusterIPs"] = json!(["None"]);
         return own;
     }
-    let holds = |address: IpAddr| before.contains(&address);
+    let choice = Choice { before, taken, given: &given };
     let mut chosen: Vec<String> = Vec::new();
     for (index, family) in families.iter().enumerate() {
         let of_family: Vec<&IpNet> = ranges.iter().filter(|range| of_range(range) == family).collect();
         if of_family.is_empty() {
             continue;
         }
-        let named = || of_family.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        match given.get(index) {
-            Some(text) => {
-                let list = Path::new("spec.clusterIPs");
-                match text.parse::<IpAddr>() {
-                    // What the Service holds already stays, even when its range is on its way out.
-                    Ok(address)
-                        if !holds(address) && !of_family.iter().any(|range| addresses::is_usable(range, address)) =>
-                    {
-                        let why = format!(
-                            "failed to allocate IP {text}: the provided IP ({text}) is not in the valid range. The range of valid IPs is {}",
-                            named()
-                        );
-                        errors.invalid(&list, json!(given), why);
-                    }
-                    Ok(address) if taken.contains(&address) => {
-                        errors.invalid(
-                            &list,
-                            json!(given),
-                            format!("failed to allocate IP {text}: provided IP is already allocated"),
-                        );
-                    }
-                    Ok(address) => {
-                        own.insert(address);
-                        chosen.push(text.clone());
-                    }
-                    Err(_) => errors.invalid(
-                        &list.index(index),
-                        text.as_str(),
-                        "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-                    ),
-                }
-            }
-            None => match of_family.iter().find_map(|range| addresses::pick(range, taken)) {
-                Some(address) => {
-                    own.insert(address);
-                    chosen.push(address.to_string());
-                }
-                None => errors.invalid(
-                    &Path::new("spec.clusterIPs"),
-                    json!(given),
-                    format!("failed to allocate a serviceIP: range {} is full", named()),
-                ),
-            },
+        let found = match given.get(index) {
+            Some(text) => choice.asked(index, text, &of_family, errors),
+            None => choice.free(&of_family, errors),
+        };
+        if let Some((address, text)) = found {
+            own.insert(address);
+            chosen.push(text);
         }
     }
     service["spec"]["clusterIP"] = json!(chosen.first().cloned().unwrap_or_default());
     service["spec"]["clusterIPs"] = json!(chosen);
     own
+}
+
+/// What decides which addresses a Service can have.
+struct Choice<'a> {
+    /// Those that it has already.
+    before: &'a [IpAddr],
+    /// Those that others have.
+    taken: &'a HashSet<IpAddr>,
+    /// `spec.clusterIPs` as it was sent.
+    given: &'a [String],
+}
+
+impl Choice<'_> {
+    /// The address that `text` asks for, with that text; `None` when it cannot be had, which `errors` then tells.
+    fn asked(&self, index: usize, text: &str, ranges: &[&IpNet], errors: &mut FieldErrors) -> Option<(IpAddr, String)> {
+        let list = Path::new("spec.clusterIPs");
+        let Ok(address) = text.parse::<IpAddr>() else {
+            errors.invalid(&list.index(index), text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+            return None;
+        };
+        // What the Service holds already stays, even when its range is on its way out.
+        let fits = self.before.contains(&address) || ranges.iter().any(|range| addresses::is_usable(range, address));
+        let why = if !fits {
+            format!(
+                "failed to allocate IP {text}: the provided IP ({text}) is not in the valid range. The range of valid IPs is {}",
+                named(ranges)
+            )
+        } else if self.taken.contains(&address) {
+            format!("failed to allocate IP {text}: provided IP is already allocated")
+        } else {
+            return Some((address, text.to_owned()));
+        };
+        errors.invalid(&list, json!(self.given), why);
+        None
+    }
+
+    /// An address that nobody has, with its text; `None` when the ranges are full, which `errors` then tells.
+    fn free(&self, ranges: &[&IpNet], errors: &mut FieldErrors) -> Option<(IpAddr, String)> {
+        let found = ranges.iter().find_map(|range| addresses::pick(range, self.taken));
+        if found.is_none() {
+            let why = format!("failed to allocate a serviceIP: range {} is full", named(ranges));
+            errors.invalid(&Path::new("spec.clusterIPs"), json!(self.given), why);
+        }
+        found.map(|address| (address, address.to_string()))
+    }
+}
+
+/// Ranges as errors name them.
+fn named(ranges: &[&IpNet]) -> String {
+    ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

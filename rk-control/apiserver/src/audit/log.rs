@@ -36,7 +36,7 @@ pub(super) struct Lost {
 #[derive(Debug)]
 pub(super) struct Log {
     config: LogConfig,
-    /// With its size, what waits included. `None` after a failure: it is opened anew.
+    /// With its size, including what is not written yet. `None` after a failure: the next write opens it again.
     file: Option<(File, u64)>,
     waiting: Vec<u8>,
     events: u64,

@@ -1,6 +1,6 @@
 //! Audit: who asked for what, when, and what became of it, as events of `audit.k8s.io/v1`, one JSON line each.
 //!
-//! A [`Policy`] decides (pure) how much is told of a request; [`recording`] is what is known of one request under way; [`event`] is the form;
+//! A [`Policy`] decides (pure) how much of a request is logged; [`recording`] is what is known of one request under way; [`event`] is the form;
 //! [`sink`] takes lines without ever blocking and hands them to one thread, which writes them to the [`log`].
 //!
 //! Invariants:
@@ -41,7 +41,7 @@ pub const AUDIT_ID: &str = "audit-id";
 /// What is written, and where.
 #[derive(Debug, Clone)]
 pub struct AuditConfig {
-    /// How much is told of which request.
+    /// Which requests are logged, and in how much detail.
     pub policy: Policy,
     /// Where it is written.
     pub log: LogConfig,

@@ -26,12 +26,12 @@ struct Kept {
 }
 
 impl Watched {
-    /// Its end alone.
+    /// A body of which only the end is recorded.
     pub(super) fn until_its_end(recording: Arc<Recording>) -> Self {
         Self { recording, kept: None }
     }
 
-    /// What it says.
+    /// A body whose bytes are recorded as well, as far as an event may hold them.
     pub(super) fn with_its_bytes(recording: Arc<Recording>, content_type: String) -> Self {
         Self { recording, kept: Some(Kept { content_type, bytes: Vec::new(), cut: false }) }
     }

@@ -9,7 +9,7 @@ use crate::server::Core;
 
 /// What every node may do without a look at its pods; the finer limits on writes are the NodeRestriction admission's.
 fn general(attributes: &Attributes) -> bool {
-    // The role of the same name says it all; only the resources judged below are left out here.
+    // The role of the same name holds all rules; the resources judged below are not among them.
     super::policy::node_rules().iter().any(|rule: &Rule| rule.covers(attributes))
 }
 
@@ -26,19 +26,7 @@ pub async fn judge(core: &Core, node: &str, attributes: &Attributes) -> Result<V
     let reads = matches!(verb.as_str(), "get" | "list" | "watch");
     match (group.as_str(), resource.as_str(), subresource.as_str()) {
         ("", "secrets" | "configmaps" | "persistentvolumeclaims" | "serviceaccounts", "") => {
-            if !reads {
-                return no("can only read resources of this type");
-            }
-            if name.is_empty() {
-                return no(&format!("can only read namespaced object of this type by name, node {node:?}"));
-            }
-            if resource == "serviceaccounts" && verb != "get" {
-                return no("can only get individual resources of this type");
-            }
-            if resource == "secrets" {
-                return secret(core, node, namespace, name).await;
-            }
-            related(core, node, resource, namespace, name).await
+            used(core, node, attributes, reads).await
         }
         ("", "serviceaccounts", "token") => {
             if verb != "create" {
@@ -80,26 +68,40 @@ pub async fn judge(core: &Core, node: &str, attributes: &Attributes) -> Result<V
         ("", "nodes", "") if reads && !name.is_empty() && name != node && verb == "get" => {
             no(&format!("node {node:?} cannot read {name:?}, only its own Node object"))
         }
+        ("coordination.k8s.io", "leases", "") if namespace == "kube-node-lease" && is_named_after(node, attributes) => {
+            Ok(Verdict::Allowed(String::new()))
+        }
         ("coordination.k8s.io", "leases", "") => {
-            let own = namespace == "kube-node-lease" && (verb == "create" && name.is_empty() || name == node);
-            let verb_ok = matches!(verb.as_str(), "get" | "create" | "update" | "patch" | "delete");
-            if own && verb_ok {
-                Ok(Verdict::Allowed(String::new()))
-            } else {
-                no("can only access node lease with the same name as the requesting node")
-            }
+            no("can only access node lease with the same name as the requesting node")
         }
-        ("storage.k8s.io", "csinodes", "") => {
-            let own = name == node || (verb == "create" && name.is_empty());
-            let verb_ok = matches!(verb.as_str(), "get" | "create" | "update" | "patch" | "delete");
-            if own && verb_ok {
-                Ok(Verdict::Allowed(String::new()))
-            } else {
-                no("can only access CSINode with the same name as the requesting node")
-            }
-        }
+        ("storage.k8s.io", "csinodes", "") if is_named_after(node, attributes) => Ok(Verdict::Allowed(String::new())),
+        ("storage.k8s.io", "csinodes", "") => no("can only access CSINode with the same name as the requesting node"),
         _ if general(attributes) => Ok(Verdict::Allowed(String::new())),
         _ => no(""),
+    }
+}
+
+/// Whether the request is for one object of the node's own name, by a verb that means one object.
+fn is_named_after(node: &str, attributes: &Attributes) -> bool {
+    let Attributes { verb, name, .. } = attributes;
+    let named = name == node || (verb == "create" && name.is_empty());
+    named && matches!(verb.as_str(), "get" | "create" | "update" | "patch" | "delete")
+}
+
+/// What pods use: a node reads that of its own pods, by name.
+async fn used(core: &Core, node: &str, attributes: &Attributes, reads: bool) -> Result<Verdict, Status> {
+    let no = |why: &str| Ok(Verdict::NoOpinion(why.to_owned()));
+    let Attributes { verb, resource, namespace, name, .. } = attributes;
+    if !reads {
+        return no("can only read resources of this type");
+    }
+    if name.is_empty() {
+        return no(&format!("can only read namespaced object of this type by name, node {node:?}"));
+    }
+    match resource.as_str() {
+        "serviceaccounts" if verb != "get" => no("can only get individual resources of this type"),
+        "secrets" => secret(core, node, namespace, name).await,
+        _ => related(core, node, resource, namespace, name).await,
     }
 }
 
@@ -165,7 +167,7 @@ async fn volume(core: &Core, node: &str, name: &str) -> Result<Verdict, Status> 
     Ok(if is_used { Verdict::Allowed(String::new()) } else { unrelated(node, "persistentvolumes", "", name) })
 }
 
-/// Whether the object says itself that it is of the node.
+/// Whether the object itself names the node as its own.
 async fn own(core: &Core, node: &str, attributes: &Attributes) -> Result<Verdict, Status> {
     let Attributes { group, resource, namespace, name, .. } = attributes;
     let object = core.object(group, "v1", resource, namespace, name).await?;

@@ -20,16 +20,20 @@ pub(super) async fn reconcile(core: &Arc<Core>) -> Result<(), Status> {
             None => missing.push((GROUP, "v1", plural, wanted)),
             Some(present) => {
                 if let Some(repaired) = repair(&present, &wanted) {
-                    match replace(core, GROUP, "v1", plural, &repaired).await {
-                        // Somebody else repaired it at the same moment.
-                        Err(status) if status.reason == Reason::Conflict => {}
-                        other => other?,
-                    }
+                    put_back(core, plural, &repaired).await?;
                 }
             }
         }
     }
     ensure_all(core, missing).await
+}
+
+/// Writes a repaired object; a conflict says that somebody else repaired it at the same moment.
+async fn put_back(core: &Arc<Core>, plural: &str, repaired: &Value) -> Result<(), Status> {
+    match replace(core, GROUP, "v1", plural, repaired).await {
+        Err(status) if status.reason == Reason::Conflict => Ok(()),
+        other => other,
+    }
 }
 
 /// The object with what it lacks; `None` when it lacks nothing or must be left alone.

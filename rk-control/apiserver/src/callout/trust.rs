@@ -20,7 +20,7 @@ use crate::identity::Identity;
 /// Where Linux hosts keep the authorities that they trust, most usual first.
 const SYSTEM: &[&str] =
     &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
-/// Most settings kept, one per bundle; making one anew costs a millisecond.
+/// Most settings kept, one per bundle; making one costs a millisecond.
 const KEPT: usize = 128;
 
 /// How a call is secured beside its bundle.

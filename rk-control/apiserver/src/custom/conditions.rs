@@ -1,4 +1,4 @@
-//! What a CustomResourceDefinition's status says; pure.
+//! The status of a CustomResourceDefinition; pure.
 
 use rk_api::meta;
 use rk_api::resources::Registry;

@@ -41,7 +41,7 @@ async fn turn(core: &Arc<Core>) -> Result<(), Status> {
     Ok(())
 }
 
-/// Serves what is defined and writes down that it is; tells whether a deletion waits for objects.
+/// Serves what is defined and records that in its status; answers whether a deletion waits for objects.
 ///
 /// # Errors
 /// The store cannot be read, or a status could not be written.

@@ -102,15 +102,7 @@ pub async fn serve(
         }
         ["version"] => json(&version::document()),
         ["healthz" | "livez" | "readyz", ..] => Ok(core.health.serve(core, path, query).await.unwrap_or_else(no_page)),
-        ["metrics"] => {
-            let size = core.storage.store().size().await.ok();
-            let mut text = core.metrics.render(&core.storage.counts(), core.storage.timings(), size);
-            core.health.render(&mut text);
-            if let Some(audit) = &core.audit {
-                audit.render(&mut text);
-            }
-            Ok(text_response(StatusCode::OK, text))
-        }
+        ["metrics"] => Ok(metrics(core).await),
         ["openapi", rest @ ..] => core.discovery.openapi.serve(rest, headers, query),
         [".well-known", "openid-configuration"] => json(&openid_configuration(core)),
         ["openid", "v1", "jwks"] => {
@@ -119,6 +111,17 @@ pub async fn serve(
         [""] => json(&documents::paths(&core.registry())),
         _ => Ok(no_page()),
     }
+}
+
+/// Metrics of the whole server, in Prometheus' text form.
+async fn metrics(core: &Core) -> Response<Body> {
+    let size = core.storage.store().size().await.ok();
+    let mut text = core.metrics.render(&core.storage.counts(), core.storage.timings(), size);
+    core.health.render(&mut text);
+    if let Some(audit) = &core.audit {
+        audit.render(&mut text);
+    }
+    text_response(StatusCode::OK, text)
 }
 
 /// No Status: that is how clients tell a missing path from a missing object.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::GIT_VERSION;
 
-/// The commit, where whoever built this told it.
+/// The commit, where the build was given it.
 const COMMIT: Option<&str> = option_env!("RK_GIT_COMMIT");
 /// Whether there was more than the commit: `clean` or `dirty`.
 const TREE: Option<&str> = option_env!("RK_GIT_TREE_STATE");

@@ -10,7 +10,7 @@ const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 enum Targets {
     /// Everything.
     All,
-    /// Probes of whoever.
+    /// Probes, whoever sends them.
     Health,
     /// Verbs, groups with their resources, and whether objects without a namespace are meant, too.
     Resources(&'static [&'static str], &'static [(&'static str, &'static [&'static str])], bool),

@@ -120,6 +120,15 @@ impl Call {
         }
     }
 
+    /// The object that the path names, in its storage version.
+    ///
+    /// # Errors
+    /// 404, or the store's.
+    pub async fn present(&self) -> Result<Value, Status> {
+        let found = self.core.storage.get(&self.hub, &self.path.namespace, &self.path.name).await?;
+        Ok(found.ok_or_else(|| self.not_found())?.value())
+    }
+
     /// 404 for the object that the path names.
     #[must_use]
     pub fn not_found(&self) -> Status {

@@ -18,7 +18,7 @@ use crate::conversion;
 use crate::http::{Body, read_body};
 use crate::storage::Stored;
 
-/// How often a generated name that is taken is generated anew; upstream's figure.
+/// How often another name is generated when the generated one is taken; upstream's figure.
 const NAME_ATTEMPTS: usize = 8;
 
 /// Serves POST.

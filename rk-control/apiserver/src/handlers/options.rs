@@ -29,7 +29,7 @@ pub(super) fn invalid(field: &str, value: &str, why: &str) -> Status {
 
 /// Longest field manager, in bytes; upstream's limit.
 const MANAGER_LIMIT: usize = 128;
-/// Most characters that a refused manager is told of: each quotes all of it.
+/// Most wrong characters reported for one field manager: each report quotes all of it.
 const TOLD: usize = 4;
 
 /// Refuses a field manager that is too long or unprintable; `options` is the kind of the options that it came with.

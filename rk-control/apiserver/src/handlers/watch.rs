@@ -12,7 +12,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use rand::RngExt;
 use rk_api::status::{FieldErrors, Path, Status};
-use rk_store::{Revision, StoreError, WatchItem};
+use rk_store::{Change, Revision, StoreError, WatchItem};
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, Sleep};
 
@@ -220,12 +220,7 @@ impl Watcher {
                         break;
                     }
                     self.position = change.entry.mod_revision;
-                    match Encoder::event_of(self.cache.hub(), change) {
-                        Ok(event) => {
-                            self.queue.extend(self.encoder.event(&event, &self.namespace, &self.selection).await);
-                        }
-                        Err(error) => tracing::error!(key = %change.entry.key, %error, "skipping what is no object"),
-                    }
+                    self.queue_change(change).await;
                 }
                 if changes.last().is_some_and(|last| last.entry.mod_revision >= until) {
                     self.go_live(until);
@@ -235,6 +230,18 @@ impl Watcher {
             Some(Ok(WatchItem::Progress(_))) => {}
             Some(Err(StoreError::Compacted { compacted, .. })) => self.phase = Phase::TooOld(compacted),
             Some(Err(_)) | None => self.ended = true,
+        }
+    }
+
+    /// Queues what the watcher sees of a change that was read from the store.
+    async fn queue_change(&mut self, change: &Change) {
+        match Encoder::event_of(self.cache.hub(), change) {
+            Ok(event) => {
+                self.queue.extend(self.encoder.event(&event, &self.namespace, &self.selection).await);
+            }
+            Err(error) => {
+                tracing::error!(key = %change.entry.key, %error, "skipping a value that cannot be read as an object")
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use super::remove;
 use crate::admission::{self, Operation};
 use crate::conversion;
 
-/// How often a change without a resource version is computed anew when somebody else wrote in between; upstream's figure for patches.
+/// How often a change without a resource version is computed again when somebody else wrote in between; upstream's figure for patches.
 const ATTEMPTS: usize = 5;
 
 /// How a change is made from what is there.
@@ -132,18 +132,7 @@ async fn attempt(
     if !intent.owned {
         own(call, Some(&old), &mut new, intent.subresource.unwrap_or_default())?;
     }
-    let mut errors = strategy::validate_update(&call.hub, part, &new, &old);
-    if part.is_none() {
-        strategy::validate_requested(&requested, &new, Some(&old), &mut errors);
-        let compiled = |object: &Value| {
-            let mut errors = FieldErrors::new();
-            admission::expression::check(&hub, object, &mut errors);
-            errors
-        };
-        errors.extend(strategy::news(compiled(&new), || compiled(&old)));
-    }
-    admission::expression::judge(&hub, &new, Some(&old), &mut errors);
-    refuse_invalid(call, &new, &errors)?;
+    refuse_invalid(call, &new, &errors_of(call, part, &new, &old))?;
     let _held = admission::validate(&request, Some(&new), &mut call.warnings).await?;
     let warnings = strategy::warnings(&call.hub, &new, Some(&old));
     if options.dry_run {
@@ -155,13 +144,7 @@ async fn attempt(
         return Ok(Outcome::Unchanged(old));
     }
     if remove::is_finished(&call.hub, &new) {
-        return match core.storage.delete(&call.hub, &path.namespace, &path.name, Expect::At(revision)).await {
-            Ok(_) => {
-                core.services.release(&core, &call.hub, &new).await;
-                Ok(Outcome::Done(new))
-            }
-            Err(error) => Ok(lost(call, error, pinned)),
-        };
+        return Ok(remove_finished(call, new, revision, pinned).await);
     }
     match core.storage.put(&call.hub, new, Expect::At(revision)).await {
         Ok(stored) => {
@@ -170,6 +153,34 @@ async fn attempt(
             Ok(Outcome::Done(stored))
         }
         Err(error) => Ok(lost(call, error, pinned)),
+    }
+}
+
+/// Every rule that a change breaks; `part` is the subresource, if any.
+fn errors_of(call: &Call, part: Option<&str>, new: &Value, old: &Value) -> FieldErrors {
+    let mut errors = strategy::validate_update(&call.hub, part, new, old);
+    if part.is_none() {
+        strategy::validate_requested(&call.resource, new, Some(old), &mut errors);
+        let compiled = |object: &Value| {
+            let mut errors = FieldErrors::new();
+            admission::expression::check(&call.hub, object, &mut errors);
+            errors
+        };
+        errors.extend(strategy::news(compiled(new), || compiled(old)));
+    }
+    admission::expression::judge(&call.hub, new, Some(old), &mut errors);
+    errors
+}
+
+/// Removes an object that was being deleted and whose last finalizer the change took away.
+async fn remove_finished(call: &Call, new: Value, revision: Revision, pinned: bool) -> Outcome {
+    let (core, path) = (&call.core, &call.path);
+    match core.storage.delete(&call.hub, &path.namespace, &path.name, Expect::At(revision)).await {
+        Ok(_) => {
+            core.services.release(core, &call.hub, &new).await;
+            Outcome::Done(new)
+        }
+        Err(error) => lost(call, error, pinned),
     }
 }
 

@@ -33,7 +33,7 @@ impl Default for Health {
     }
 }
 
-/// What a check said so far.
+/// What a check has found so far.
 #[derive(Default)]
 struct Told {
     well: bool,

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 
 use super::body::{Body, BoxError};
 
-/// Passes a body on and tells its bytes when it has ended, or when the client went away before.
+/// Passes a body on and reports its size in bytes when it ends, or when the client goes away.
 struct Counted<F: FnOnce(u64) + Send + Unpin + 'static> {
     inner: Body,
     bytes: u64,

@@ -93,7 +93,7 @@ impl Row {
     }
 }
 
-/// What is told of one series.
+/// What is recorded of one series.
 pub(super) struct Told {
     pub(super) labels: String,
     pub(super) code: u16,

@@ -37,8 +37,8 @@ pub enum PkiError {
         #[source]
         source: std::io::Error,
     },
-    /// A file does not hold what its name says.
-    #[error("{path} does not hold a usable {what}; replace it, or remove it to have it made anew")]
+    /// A file does not hold what its name promises.
+    #[error("{path} does not hold a usable {what}; replace it, or remove it to have another one made")]
     Content {
         /// The file.
         path: PathBuf,

@@ -50,7 +50,7 @@ impl ServingNames {
         names.chain(addresses).collect()
     }
 
-    /// Whether `certificate` names all of them; more is no reason to issue it anew.
+    /// Whether `certificate` names all of them; further names are no reason to replace it.
     pub(super) fn are_in(&self, certificate: &X509Certificate<'_>) -> bool {
         let Ok(Some(extension)) = certificate.subject_alternative_name() else { return false };
         let mut missing = self.clone();

@@ -6,6 +6,7 @@ use http::header::{AUTHORIZATION, CONNECTION, HOST, SEC_WEBSOCKET_PROTOCOL, TRAN
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1::SendRequest;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use rk_api::status::{Reason, Status};
 
@@ -63,6 +64,19 @@ fn without_token(value: &HeaderValue) -> Option<HeaderValue> {
     HeaderValue::from_str(&rest.join(", ")).ok()
 }
 
+/// Copies bytes both ways, once both connections are upgraded, until one ends.
+async fn relay(client: OnUpgrade, backend: OnUpgrade, address: SocketAddr) {
+    match tokio::try_join!(client, backend) {
+        Ok((client, backend)) => {
+            let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
+            if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut backend).await {
+                tracing::debug!(%error, %address, "stream ended");
+            }
+        }
+        Err(error) => tracing::debug!(%error, %address, "upgrade failed"),
+    }
+}
+
 /// Sends a request to a backend and returns its answer. When both sides agree to upgrade, their bytes are copied until one ends.
 pub(crate) async fn forward(
     mut sender: SendRequest<Body>,
@@ -95,15 +109,7 @@ pub(crate) async fn forward(
     let backend = hyper::upgrade::on(&mut answer);
     let recording = audit::held();
     tokio::spawn(async move {
-        match tokio::try_join!(client, backend) {
-            Ok((client, backend)) => {
-                let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
-                if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut backend).await {
-                    tracing::debug!(%error, %address, "stream ended");
-                }
-            }
-            Err(error) => tracing::debug!(%error, %address, "upgrade failed"),
-        }
+        relay(client, backend, address).await;
         drop(recording);
     });
     let (parts, _) = answer.into_parts();

@@ -19,13 +19,7 @@ const PASSED_ON: &[&str] =
 
 pub(super) async fn serve(call: &Call, mut request: Request<Body>) -> Result<Response<Body>, Status> {
     log_options::check(&call.query, &call.path.name)?;
-    let pod = call
-        .core
-        .storage
-        .get(&call.hub, &call.path.namespace, &call.path.name)
-        .await?
-        .ok_or_else(|| call.not_found())?
-        .value();
+    let pod = call.present().await?;
     let container = container_of(&pod, call.query.text("container"))?;
     let node = meta::text(&pod, &["spec", "nodeName"]);
     if node.is_empty() {

@@ -11,13 +11,7 @@ use crate::handlers::Call;
 use crate::http::Body;
 
 pub(super) async fn serve(call: &Call, request: Request<Body>) -> Result<Response<Body>, Status> {
-    let pod = call
-        .core
-        .storage
-        .get(&call.hub, &call.path.namespace, &call.path.name)
-        .await?
-        .ok_or_else(|| call.not_found())?
-        .value();
+    let pod = call.present().await?;
     let verb = call.path.subresource.as_str();
     if !is_upgrade(request.headers()) {
         return Err(Status::bad_request("Upgrade request required"));

@@ -32,7 +32,7 @@ async fn feed(storage: &Storage, start: Revision, shutdown: &CancellationToken) 
         match outcome {
             // The gap cannot be filled: caches start over from a list.
             Err(StoreError::Compacted { compacted, .. }) => {
-                tracing::warn!(position, compacted, "the store's watch fell behind its history; caches load anew");
+                tracing::warn!(position, compacted, "the store's watch fell behind its history; caches load again");
                 for slot in storage.all_slots() {
                     slot.abandon();
                 }

@@ -108,7 +108,7 @@ impl Storage {
         self.slots.known(hub)
     }
 
-    /// Ends the cache of a resource whose definition changed or went: its watches end, the next reader loads it anew.
+    /// Ends the cache of a resource whose definition changed or went: its watches end, and the next reader loads it again.
     pub fn forget(&self, hub: &Resource) {
         if let Some(slot) = self.slots.remove(hub) {
             slot.retire();

@@ -120,7 +120,7 @@ impl Cached {
         Arc::clone(self.tree.get_or_init(|| Arc::new(self.value())))
     }
 
-    /// The object, parsed anew; the cache keeps no tree of it.
+    /// The object, parsed for this call; the cache keeps no tree of it.
     #[must_use]
     pub fn value(&self) -> Value {
         serde_json::from_slice(&self.json).unwrap_or(Value::Null)

@@ -126,7 +126,9 @@ impl ResourceCache {
                 Ok(object) => {
                     objects.insert((object.namespace.clone(), object.name.clone()), Arc::new(object));
                 }
-                Err(error) => tracing::error!(key = %entry.key, %error, "skipping what is no object"),
+                Err(error) => {
+                    tracing::error!(key = %entry.key, %error, "skipping a value that cannot be read as an object")
+                }
             }
         }
         let state = State { objects, window: Window::new(page.revision), revision: page.revision };
@@ -143,7 +145,7 @@ impl ResourceCache {
         let object = match Cached::from_change(&self.hub, change) {
             Ok(object) => Some(object),
             Err(error) => {
-                tracing::error!(key = %change.entry.key, %error, "skipping what is no object");
+                tracing::error!(key = %change.entry.key, %error, "skipping a value that cannot be read as an object");
                 self.last_known(change)
             }
         };

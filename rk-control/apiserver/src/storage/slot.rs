@@ -100,7 +100,7 @@ impl Slot {
         }
     }
 
-    /// Forgets the cache after a gap; its watchers end and the next reader loads it anew.
+    /// Forgets the cache after a gap; its watchers end, and the next reader loads it again.
     pub(super) fn abandon(&self) {
         let cache = {
             let mut inner = self.inner();

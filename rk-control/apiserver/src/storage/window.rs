@@ -18,7 +18,7 @@ const BYTES: usize = 16 * 1024 * 1024;
 /// The latest events of a resource, which keep their frames: nearly all watchers read an event soon after it happened, and what few
 /// need later is made anew rather than kept for as long as the window lasts.
 const FRAMED: usize = 256;
-/// How long the frame of a table is told again: its cells tell ages, in seconds.
+/// How long the frame of a table is reused: its cells show ages, in seconds.
 const TABLE_LIFE: Duration = Duration::from_secs(1);
 
 /// What happened, as watchers of everything see it.
@@ -112,12 +112,12 @@ impl Event {
         if kind == self.kind { self.kept(|frames| &mut frames.proto, make) } else { make() }
     }
 
-    /// The frame of the object's metadata, in protobuf or JSON, under the event's own kind: made once, by whoever asks first.
+    /// The frame of the object's metadata, in protobuf or JSON, under the event's own kind: made once, for the first that asks.
     pub fn metadata_frame(&self, protobuf: bool, make: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
         self.kept(move |frames| if protobuf { &mut frames.metadata_proto } else { &mut frames.metadata }, make)
     }
 
-    /// What stands at a place, made by whoever asks first; made anew for each once the event is past.
+    /// The frame at a place: made for the first that asks and shared, or made for each once the event is past.
     fn kept(
         &self,
         place: impl Fn(&mut Frames) -> &mut Option<Bytes>,

@@ -50,7 +50,7 @@ fn lists(a: &Value<'_>, b: &Value<'_>) -> Option<bool> {
     Some(items.iter().zip(&others).all(|(item, other)| equal(item, other)))
 }
 
-/// What a schema says of a list: `atomic`, `set` or `map`.
+/// The list type of a schema: `atomic`, `set` or `map`.
 pub(super) fn kind_of<'a>(list: &Value<'a>) -> Option<&'a str> {
     match list {
         Value::Json(Json::Array(_), Some(schema)) => schema.get("x-kubernetes-list-type").and_then(Json::as_str),

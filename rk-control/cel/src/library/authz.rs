@@ -28,7 +28,7 @@ pub struct Question {
     pub path: Option<String>,
 }
 
-/// What the authorizer says.
+/// The authorizer's decision.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
     /// Whether it is allowed.

@@ -1,4 +1,4 @@
-//! Operators: arithmetic that tells of overflow, comparisons, membership, indexes.
+//! Operators: arithmetic that reports overflow, comparisons, membership, indexes.
 
 use std::cmp::Ordering;
 

@@ -26,7 +26,7 @@ const WATCH: u32 = 290;
 const SILENCE: Duration = Duration::from_secs(WATCH as u64 + 5);
 /// The longest event, in bytes: far above what a server stores (3 MiB), so that no stream fills the memory.
 const EVENT: u64 = 32 << 20;
-/// A watch that ends before this, having told nothing, is a server that is going away.
+/// A watch that ends sooner than this, without an event, means that the server is going away.
 const BRIEF: Duration = Duration::from_secs(1);
 
 /// What is listed and watched.
@@ -86,7 +86,7 @@ enum Interrupted {
     Refused(#[from] kube::Error),
     #[error("the stream broke: {0}")]
     Broken(#[from] std::io::Error),
-    #[error("what came is no {0}: {1}")]
+    #[error("the answer cannot be read as {0}: {1}")]
     Garbled(&'static str, serde_json::Error),
     #[error("the server ended the watch: {0}")]
     Told(String),

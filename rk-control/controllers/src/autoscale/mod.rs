@@ -8,8 +8,8 @@ use crate::discovery::Discovery;
 use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::autoscaling::v2::{
-    HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition, HorizontalPodAutoscalerSpec,
-    HorizontalPodAutoscalerStatus,
+    CrossVersionObjectReference, HorizontalPodAutoscaler, HorizontalPodAutoscalerCondition,
+    HorizontalPodAutoscalerSpec, HorizontalPodAutoscalerStatus,
 };
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -71,6 +71,10 @@ fn set(status: &mut HorizontalPodAutoscalerStatus, type_: &str, value: &str, rea
     }
 }
 
+fn no_scale(text: String) -> metrics::Unusable {
+    ("FailedGetScale", format!("the HPA controller was unable to get the target's current scale: {text}"))
+}
+
 impl Controller {
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
         let Some(scaler) = self.scalers.get(key) else {
@@ -103,20 +107,7 @@ impl Controller {
         status: &mut HorizontalPodAutoscalerStatus,
     ) -> Result<(), metrics::Unusable> {
         let namespace = scaler.metadata.namespace.as_deref().unwrap_or_default();
-        let no_scale = |text: String| {
-            ("FailedGetScale", format!("the HPA controller was unable to get the target's current scale: {text}"))
-        };
-        let reference = &spec.scale_target_ref;
-        let served = self.discovery.served().await.map_err(|e| no_scale(message(&e)))?;
-        let found = served.of_kind(reference.api_version.as_deref().unwrap_or_default(), &reference.kind);
-        let resource = found.ok_or_else(|| {
-            no_scale(format!(
-                "no matches for kind {:?} in group {:?}",
-                reference.kind,
-                reference.api_version.as_deref().unwrap_or_default()
-            ))
-        })?;
-        let path = format!("{}/{}/scale", DynamicObject::url_path(&resource.api, Some(namespace)), reference.name);
+        let path = self.scale_path(namespace, &spec.scale_target_ref).await?;
         let scale = self.read_scale(&path).await.map_err(no_scale)?;
         set(
             status,
@@ -168,6 +159,21 @@ impl Controller {
         Ok(())
     }
 
+    /// Where the scale of a target is read and written.
+    async fn scale_path(
+        &self,
+        namespace: &str,
+        target: &CrossVersionObjectReference,
+    ) -> Result<String, metrics::Unusable> {
+        let api_version = target.api_version.as_deref().unwrap_or_default();
+        let served = self.discovery.served().await.map_err(|e| no_scale(message(&e)))?;
+        let resource = served
+            .of_kind(api_version, &target.kind)
+            .ok_or_else(|| no_scale(format!("no matches for kind {:?} in group {api_version:?}", target.kind)))?;
+        Ok(format!("{}/{}/scale", DynamicObject::url_path(&resource.api, Some(namespace)), target.name))
+    }
+
+    /// Holds a wanted size to the bounds and the pace of an autoscaler, and says so in its status.
     fn limited(
         &self,
         scaler: &HorizontalPodAutoscaler,

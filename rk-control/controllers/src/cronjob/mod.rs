@@ -188,14 +188,7 @@ impl Controller {
                 );
                 return Ok(());
             }
-            Some("Replace") => {
-                for job in self.owned(cron).iter().filter(|j| !is_finished(j)) {
-                    self.delete(cron, job).await?;
-                    if let Some(active) = &mut status.active {
-                        active.retain(|r| r.uid != job.metadata.uid);
-                    }
-                }
-            }
+            Some("Replace") => self.end_running(cron, status).await?,
             _ => {}
         }
         let job = build(cron, spec, time);
@@ -218,6 +211,17 @@ impl Controller {
         }
         status.active = status.active.take().filter(|a| !a.is_empty());
         status.last_schedule_time = Some(Time(time));
+        Ok(())
+    }
+
+    /// Deletes the jobs that still run, and takes them off the status.
+    async fn end_running(&self, cron: &CronJob, status: &mut CronJobStatus) -> kube::Result<()> {
+        for job in self.owned(cron).iter().filter(|j| !is_finished(j)) {
+            self.delete(cron, job).await?;
+            if let Some(active) = &mut status.active {
+                active.retain(|r| r.uid != job.metadata.uid);
+            }
+        }
         Ok(())
     }
 

@@ -66,32 +66,22 @@ impl Schedule {
 
     /// The first time after `after`, in local time of `zone`; `None` if it never comes.
     pub(super) fn next(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-        match &self.0 {
-            Kind::Every(every) => after.checked_add(*every).ok(),
-            Kind::Fields { minutes, hours, .. } => {
-                let local = zone.to_datetime(after);
-                let mut date = local.date();
-                for _ in 0..HORIZON_DAYS {
-                    if self.admits_day(date.month(), date.day(), date.weekday()) {
-                        let found = times_of(*hours, *minutes).filter_map(|(hour, minute)| {
-                            let civil: DateTime = date.at(hour, minute, 0, 0);
-                            // A time that the clock skips in spring is left out.
-                            let at = zone.to_ambiguous_timestamp(civil);
-                            if matches!(at.offset(), jiff::tz::AmbiguousOffset::Gap { .. }) {
-                                None
-                            } else {
-                                at.compatible().ok()
-                            }
-                        });
-                        if let Some(at) = found.filter(|at| *at > after).min() {
-                            return Some(at);
-                        }
-                    }
-                    date = date.tomorrow().ok()?;
+        let (hours, minutes) = match &self.0 {
+            Kind::Every(every) => return after.checked_add(*every).ok(),
+            Kind::Fields { minutes, hours, .. } => (*hours, *minutes),
+        };
+        let mut date = zone.to_datetime(after).date();
+        for _ in 0..HORIZON_DAYS {
+            if self.admits_day(date.month(), date.day(), date.weekday()) {
+                let times =
+                    times_of(hours, minutes).filter_map(|(hour, minute)| instant(zone, date.at(hour, minute, 0, 0)));
+                if let Some(at) = times.filter(|at| *at > after).min() {
+                    return Some(at);
                 }
-                None
             }
+            date = date.tomorrow().ok()?;
         }
+        None
     }
 
     fn admits_day(&self, month: i8, day: i8, weekday: Weekday) -> bool {
@@ -107,6 +97,13 @@ impl Schedule {
 fn times_of(hours: u64, minutes: u64) -> impl Iterator<Item = (i8, i8)> {
     let hours = (0..24i8).filter(move |h| hours & (1 << h) != 0);
     hours.flat_map(move |h| (0..60i8).filter(move |m| minutes & (1 << m) != 0).map(move |m| (h, m)))
+}
+
+/// When clocks of `zone` show `civil`; `None` for a time that they skip in spring.
+fn instant(zone: &TimeZone, civil: DateTime) -> Option<Timestamp> {
+    let at = zone.to_ambiguous_timestamp(civil);
+    let skipped = matches!(at.offset(), jiff::tz::AmbiguousOffset::Gap { .. });
+    if skipped { None } else { at.compatible().ok() }
 }
 
 /// A field as bits: lists of `*`, `n`, `a-b`, each with an optional `/step`.

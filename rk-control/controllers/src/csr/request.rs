@@ -103,7 +103,7 @@ impl Request {
         self.node().map(|_| ()).ok_or(Refusal::CommonName)
     }
 
-    /// The rules that the signer promises to hold, whoever approved the request.
+    /// The rules that the signer enforces, whoever approved the request.
     pub(super) fn check(&self, signer: &str) -> Result<(), Refusal> {
         let usages = || Refusal::Usages(signer.to_owned());
         let no_names = self.dns.is_empty() && self.ips.is_empty() && self.other_names == 0;

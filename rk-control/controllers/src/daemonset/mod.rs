@@ -12,10 +12,7 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetSpec};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use plan::{Fences, Plan, Seat};
-use rk_client::{
-    BoxError, Change, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_of, controller_ref,
-    owner_key,
-};
+use rk_client::{BoxError, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_ref, owner_key};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -48,23 +45,7 @@ pub(crate) fn register(ctx: &Context) {
     let queue: Queue<ObjectKey> = Queue::default();
     let q = queue.clone();
     controller.sets.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
-    let (q, sets) = (queue.clone(), controller.sets.clone());
-    controller.pods.on_change(move |change| {
-        let pod = change.object();
-        change
-            .previous()
-            .into_iter()
-            .chain([pod])
-            .filter_map(|p| owner_key::<DaemonSet>(&p.metadata))
-            .for_each(|key| q.add(key));
-        if controller_of(&pod.metadata).is_none() && !matches!(change, Change::Deleted(_)) {
-            for set in sets.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default()) {
-                if selector_of(&set).matches(pod.metadata.labels.as_ref()) {
-                    q.add(ObjectKey::of(set.as_ref()));
-                }
-            }
-        }
-    });
+    pods::wake_owners(&controller.pods, &controller.sets, &queue, selector_of);
     let q = queue.clone();
     controller.revisions.on_change(move |change| {
         if let Some(key) = owner_key::<DaemonSet>(&change.object().metadata) {

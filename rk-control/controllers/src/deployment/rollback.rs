@@ -1,6 +1,7 @@
 //! Rolling back to an earlier revision through the annotation of the retired `rollback` subresource.
 
 use super::{Controller, Rollout, revision, template};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use rk_client::BoxError;
 
 impl Controller {
@@ -35,16 +36,7 @@ impl Controller {
                 self.recorder.warning(&deployment, "DeploymentRollbackTemplateUnchanged", text);
             }
             Some(set) => {
-                deployment.metadata.annotations =
-                    Some(revision::annotations_of_rollback(&deployment.metadata, &set.metadata));
-                if let (Some(spec), Some(mut back)) =
-                    (&mut deployment.spec, set.spec.as_ref().and_then(|s| s.template.clone()))
-                {
-                    if let Some(labels) = back.metadata.as_mut().and_then(|m| m.labels.as_mut()) {
-                        labels.remove(template::HASH_LABEL);
-                    }
-                    spec.template = back;
-                }
+                restore(&mut deployment, set);
                 let text = format!(
                     "Rolled back deployment {:?} to revision {target}",
                     deployment.metadata.name.as_deref().unwrap_or_default()
@@ -55,4 +47,15 @@ impl Controller {
         rollout.deployment = self.deployments.replace(&deployment).await?;
         Ok(true)
     }
+}
+
+/// Gives a Deployment the annotations and the template of the ReplicaSet of an earlier revision.
+fn restore(deployment: &mut Deployment, set: &ReplicaSet) {
+    deployment.metadata.annotations = Some(revision::annotations_of_rollback(&deployment.metadata, &set.metadata));
+    let back = set.spec.as_ref().and_then(|s| s.template.clone());
+    let (Some(spec), Some(mut back)) = (&mut deployment.spec, back) else { return };
+    if let Some(labels) = back.metadata.as_mut().and_then(|m| m.labels.as_mut()) {
+        labels.remove(template::HASH_LABEL);
+    }
+    spec.template = back;
 }

@@ -114,6 +114,15 @@ impl Collector {
         };
         self.enqueue(work);
     }
+
+    /// Forgets what was known of a kind and is in its list no longer.
+    fn forget_unlisted(&self, kind: &Arc<Kind>, listed: &HashSet<String>) {
+        let known = self.graph().uids_of(kind);
+        for uid in known.into_iter().filter(|uid| !listed.contains(uid)) {
+            let work = self.graph().forget(&uid);
+            self.enqueue(work);
+        }
+    }
 }
 
 async fn watch(collector: Arc<Collector>, resource: Resource) {
@@ -129,12 +138,7 @@ async fn watch(collector: Arc<Collector>, resource: Resource) {
                 collector.enqueue(work);
             }
             Event::Complete => {
-                let gone: Vec<String> =
-                    collector.graph().uids_of(&kind).into_iter().filter(|uid| !listed.contains(uid)).collect();
-                for uid in gone {
-                    let work = collector.graph().forget(&uid);
-                    collector.enqueue(work);
-                }
+                collector.forget_unlisted(&kind, &listed);
                 listed = HashSet::new();
             }
             Event::Applied(object) => {

@@ -175,35 +175,39 @@ impl Controller {
 
     async fn resize(&self, job: &Job, tally: &Tally, size: Size, status: &mut JobStatus) -> Option<kube::Error> {
         match size {
-            Size::Create(count) => {
-                let new = pod::build(job, tally, count.min(BURST));
-                let made = new.len();
-                let error = crate::replicas::create_in_batches(job, &self.pods, &self.recorder, new).await;
-                if error.is_none() {
-                    status.active = Some(status.active.unwrap_or(0) + made as i32);
-                }
-                error
-            }
-            Size::Delete(count) => {
-                let crowd = pods::crowd_of(tally.active.iter());
-                let mut victims = tally.active.clone();
-                victims.sort_by(|a, b| pods::deletion_order(a, b, &crowd, Timestamp::now()));
-                victims.truncate(count.min(BURST));
-                let deleted = victims.len() as i32;
-                // Not their fault: without the finalizer they are not counted as failed.
-                for pod in &victims {
-                    if let Err(error) = self.release(pod).await {
-                        return Some(error);
-                    }
-                }
-                let error = crate::replicas::delete_pods(job, &self.pods, &self.recorder, &victims).await;
-                if error.is_none() {
-                    status.active = Some(status.active.unwrap_or(0) - deleted).filter(|n| *n > 0);
-                }
-                error
-            }
+            Size::Create(count) => self.grow(job, tally, count, status).await,
+            Size::Delete(count) => self.shrink(job, tally, count, status).await,
             Size::Keep | Size::Wait(_) => None,
         }
+    }
+
+    async fn grow(&self, job: &Job, tally: &Tally, count: usize, status: &mut JobStatus) -> Option<kube::Error> {
+        let new = pod::build(job, tally, count.min(BURST));
+        let made = new.len();
+        let error = crate::replicas::create_in_batches(job, &self.pods, &self.recorder, new).await;
+        if error.is_none() {
+            status.active = Some(status.active.unwrap_or(0) + made as i32);
+        }
+        error
+    }
+
+    async fn shrink(&self, job: &Job, tally: &Tally, count: usize, status: &mut JobStatus) -> Option<kube::Error> {
+        let crowd = pods::crowd_of(tally.active.iter());
+        let mut victims = tally.active.clone();
+        victims.sort_by(|a, b| pods::deletion_order(a, b, &crowd, Timestamp::now()));
+        victims.truncate(count.min(BURST));
+        let deleted = victims.len() as i32;
+        // Not their fault: without the finalizer they are not counted as failed.
+        for pod in &victims {
+            if let Err(error) = self.release(pod).await {
+                return Some(error);
+            }
+        }
+        let error = crate::replicas::delete_pods(job, &self.pods, &self.recorder, &victims).await;
+        if error.is_none() {
+            status.active = Some(status.active.unwrap_or(0) - deleted).filter(|n| *n > 0);
+        }
+        error
     }
 
     async fn write(&self, job: &Job, status: JobStatus, notices: status::Notices) -> kube::Result<()> {

@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Everything is counted anew this often, in case that somebody wrote a wrong `used`; upstream's full resync takes five times as long.
+/// Everything is counted again this often, in case somebody wrote a wrong `used`; upstream's full resync takes five times as long.
 const RESYNC: Duration = Duration::from_secs(60);
 /// Kinds that are only counted are not watched; they are counted this often while a quota limits them.
 const RECOUNT: Duration = Duration::from_secs(5);

@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::pods;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use rk_client::{BoxError, Change, Informer, ObjectKey, Outcome, Queue, Recorder, controller_of, owner_key};
+use rk_client::{BoxError, Informer, ObjectKey, Outcome, Queue, Recorder, controller_of};
 use std::sync::Arc;
 
 /// Pods created or deleted in one run at most; the rest follows in the next.
@@ -38,27 +38,11 @@ pub(crate) fn register<K: Replicated>(ctx: &Context) {
     pods::index_by_owner(&controller.pods);
     let q = queue.clone();
     controller.sets.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
-    let (q, sets) = (queue.clone(), controller.sets.clone());
-    controller.pods.on_change(move |change| enqueue_owners::<K>(change, &sets, &q));
+    pods::wake_owners(&controller.pods, &controller.sets, &queue, K::selector);
     ctx.work(K::QUEUE, queue, 4, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
     });
-}
-
-fn enqueue_owners<K: Replicated>(change: &Change<Pod>, sets: &Informer<K>, queue: &Queue<ObjectKey>) {
-    let pod = change.object();
-    for owner in change.previous().into_iter().chain([pod]).filter_map(|p| owner_key::<K>(&p.metadata)) {
-        queue.add(owner);
-    }
-    let deleted = matches!(change, Change::Deleted(_));
-    if controller_of(&pod.metadata).is_none() && !deleted {
-        for set in sets.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default()) {
-            if set.selector().matches(pod.metadata.labels.as_ref()) {
-                queue.add(ObjectKey::of(set.as_ref()));
-            }
-        }
-    }
 }
 
 impl<K: Replicated> Controller<K> {

@@ -18,14 +18,13 @@ pub(crate) async fn create_in_batches<O: Object>(
     let mut size = 1;
     while !rest.is_empty() {
         let (batch, later) = rest.split_at(size.min(rest.len()));
+        let results = join_all(batch.iter().map(|pod| informer.create(pod))).await;
         let mut first_error = None;
-        for result in join_all(batch.iter().map(|pod| informer.create(pod))).await {
+        for result in results {
             match result {
                 Ok(pod) => recorder.normal(owner, "SuccessfulCreate", format!("Created pod: {}", pod.name_any())),
                 Err(error) => {
-                    if !is_namespace_terminating(&error) {
-                        recorder.warning(owner, "FailedCreate", format!("Error creating: {}", message(&error)));
-                    }
+                    tell_failure(owner, recorder, &error);
                     first_error.get_or_insert(error);
                 }
             }
@@ -37,6 +36,13 @@ pub(crate) async fn create_in_batches<O: Object>(
         size *= 2;
     }
     None
+}
+
+/// An event of a pod that could not be made; a namespace that ends needs none.
+fn tell_failure<O: Object>(owner: &O, recorder: &Recorder, error: &kube::Error) {
+    if !is_namespace_terminating(error) {
+        recorder.warning(owner, "FailedCreate", format!("Error creating: {}", message(error)));
+    }
 }
 
 /// Deletes pods gracefully, all of them even if some fail. Answers the first error.

@@ -13,9 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodTemplateSpec};
 use plan::Rules;
-use rk_client::{
-    BoxError, Change, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_of, owner_key,
-};
+use rk_client::{BoxError, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder};
 use std::sync::Arc;
 
 struct Controller {
@@ -50,23 +48,7 @@ pub(crate) fn register(ctx: &Context) {
     let queue: Queue<ObjectKey> = Queue::default();
     let q = queue.clone();
     controller.sets.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
-    let (q, sets) = (queue.clone(), controller.sets.clone());
-    controller.pods.on_change(move |change| {
-        let pod = change.object();
-        change
-            .previous()
-            .into_iter()
-            .chain([pod])
-            .filter_map(|p| owner_key::<StatefulSet>(&p.metadata))
-            .for_each(|key| q.add(key));
-        if controller_of(&pod.metadata).is_none() && !matches!(change, Change::Deleted(_)) {
-            for set in sets.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default()) {
-                if selector_of(&set).matches(pod.metadata.labels.as_ref()) {
-                    q.add(ObjectKey::of(set.as_ref()));
-                }
-            }
-        }
-    });
+    pods::wake_owners(&controller.pods, &controller.sets, &queue, selector_of);
     ctx.work("statefulset", queue, 2, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }

@@ -4,7 +4,10 @@ use crate::context::Context;
 use crate::pods;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use rk_client::{BoxError, ObjectKey, Outcome, Queue, controller_ref, is_already_exists, is_controlled_by, message};
+use rk_client::{
+    BoxError, Informer, ObjectKey, Outcome, Queue, Recorder, controller_ref, is_already_exists, is_controlled_by,
+    message,
+};
 
 /// Starts the loop.
 pub(crate) fn register(ctx: &Context) {
@@ -25,32 +28,37 @@ pub(crate) fn register(ctx: &Context) {
         async move {
             let Some(pod) = pods.get(&key).filter(|p| pods::is_active(p)) else { return Ok(Outcome::AwaitChange) };
             for claim in wanted(&pod) {
-                let name = ObjectKey::of(&claim);
-                if let Some(existing) = claims.get(&name) {
-                    if !is_controlled_by(&existing.metadata, pod.metadata.uid.as_deref().unwrap_or_default()) {
-                        let text = format!("PVC {name} was not created for pod {key} (pod is not owner)");
-                        return Err(BoxError::from(text));
-                    }
-                    continue;
-                }
-                match claims.create(&claim).await {
-                    Ok(_) => {}
-                    Err(error) if is_already_exists(&error) => return Err(error.into()),
-                    Err(error) => {
-                        recorder.warning(
-                            pod.as_ref(),
-                            "EphemeralVolumeError",
-                            format!("create PVC {}: {}", name.name, message(&error)),
-                        );
-                        return Err(error.into());
-                    }
-                }
+                ensure(&claims, &recorder, &pod, &claim).await?;
             }
             Ok(Outcome::AwaitChange)
         }
     });
 }
 
+/// Makes a claim unless the pod has it already; one of the same name that is not the pod's is an error.
+async fn ensure(
+    claims: &Informer<PersistentVolumeClaim>,
+    recorder: &Recorder,
+    pod: &Pod,
+    claim: &PersistentVolumeClaim,
+) -> Result<(), BoxError> {
+    let name = ObjectKey::of(claim);
+    if let Some(existing) = claims.get(&name) {
+        if is_controlled_by(&existing.metadata, pod.metadata.uid.as_deref().unwrap_or_default()) {
+            return Ok(());
+        }
+        let pod = ObjectKey::of(pod);
+        return Err(BoxError::from(format!("PVC {name} was not created for pod {pod} (pod is not owner)")));
+    }
+    let Err(error) = claims.create(claim).await else { return Ok(()) };
+    if !is_already_exists(&error) {
+        let text = format!("create PVC {}: {}", name.name, message(&error));
+        recorder.warning(pod, "EphemeralVolumeError", text);
+    }
+    Err(error.into())
+}
+
+/// The claims that a pod's generic ephemeral volumes ask for.
 fn wanted(pod: &Pod) -> Vec<PersistentVolumeClaim> {
     let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
     volumes

@@ -22,7 +22,7 @@ pub enum PaperConfig {
         rkctl config gen demo https://10.0.0.9:6443 --vip eth0 --control-plane c1 --control-plane c2 \\\n    \
         --etcd https://10.0.0.5:2379 --etcd-ca ca.crt --etcd-certificate rk.crt --etcd-key rk.key --output demo")]
     Gen(Box<Gen>),
-    /// Check a machine config; every wrong field is told.
+    /// Check a machine config and report every wrong field.
     #[command(after_help = "Example:\n  rkctl config validate demo/worker.yaml")]
     Validate {
         /// The config; - is standard input.

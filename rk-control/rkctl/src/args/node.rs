@@ -132,7 +132,7 @@ pub enum Verb {
     /// The control plane's store.
     #[command(subcommand, visible_alias = "etcd")]
     Store(Store),
-    /// Start the machine anew, once its pods have left; several nodes one after the other.
+    /// Restart the machine once its pods have left; several nodes one after the other.
     #[command(after_help = "Example:\n  rkctl reboot --drain-timeout 10m -n 10.0.0.11,10.0.0.12")]
     Reboot(Drain),
     /// Switch the machine off, once its pods have left; several nodes one after the other.
@@ -143,7 +143,7 @@ pub enum Verb {
         after_help = "Example:\n  rkctl node unlock --insecure --fingerprint sha256:… -n 10.0.0.11 < passphrase.txt"
     )]
     Unlock {
-        /// Holds the passphrase; - is standard input. A line's end at its end is none of it.
+        /// Holds the passphrase; - is standard input. A newline at its end is not part of it.
         #[arg(long, value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
         passphrase_file: PathBuf,
         #[command(flatten)]
@@ -218,7 +218,7 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// As nodes are told it; 0 is not to drain.
+    /// In the form of the machine API, where 0 means not to drain.
     pub fn seconds(&self) -> u32 {
         if self.no_drain { 0 } else { self.drain_timeout.as_secs().try_into().unwrap_or(u32::MAX) }
     }

@@ -146,7 +146,7 @@ pub fn sums(image: &Path, sector: u64) -> Result<Sums> {
     Ok(Sums { disk_bytes, data_bytes, sha256: sum.finish() })
 }
 
-/// A node that hung up has said why.
+/// A node that hung up has answered why.
 fn send<T>(sender: &Sender<T>, message: T) -> bool {
     sender.blocking_send(message).is_ok()
 }

@@ -8,7 +8,9 @@ mod restart;
 mod shapes;
 mod stream;
 
-use crate::args::{Apply, Certificates, Global, LiveConfig, NodeConfig, NodeVerb, Reach, Services, Store, Verb};
+use crate::args::{
+    Apply, Certificates, Global, Install, LiveConfig, NodeConfig, NodeVerb, Reach, Services, Store, Verb,
+};
 use crate::connect::{Client, Trust, connect};
 use crate::context::Context;
 use crate::exit::{Class, Failure, class_of_error, words};
@@ -17,6 +19,7 @@ use anyhow::{Context as _, Result};
 use restart::Deed;
 use rk_machine_proto::v1::{self, Empty};
 use serde_json::Value;
+use std::path::Path;
 use tokio::task::JoinSet;
 
 pub use ask::{Question, ask};
@@ -91,22 +94,10 @@ pub async fn on(global: &Global, verb: Verb) -> Result<Class> {
         Verb::Time => question(global, Question::Time).await,
         Verb::Reboot(drain) => restart::run(global, Deed::Reboot, &drain).await,
         Verb::Shutdown(drain) => restart::run(global, Deed::Shutdown, &drain).await,
-        Verb::Unlock { passphrase_file, reach } => {
-            let text = generate::read(&passphrase_file)?;
-            let passphrase = text.strip_suffix('\n').unwrap_or(&text).to_owned();
-            let (trust, nodes) = whom(global, &reach)?;
-            everywhere(global, nodes, trust, Question::Unlock(passphrase)).await
-        }
+        Verb::Unlock { passphrase_file, reach } => unlock(global, &passphrase_file, &reach).await,
         Verb::Reset { state, data, all } => question(global, Question::Reset { state, data, all }).await,
         Verb::Upgrade(wanted) => disk::upgrade(&mut single(global).await?, &wanted).await,
-        Verb::Install(wanted) => {
-            let (trust, nodes) = whom(global, &wanted.reach)?;
-            let mut client = the_only(&nodes, &trust).await?;
-            if wanted.dry_run {
-                return plan::install(&mut client, &wanted, global.print).await;
-            }
-            disk::install(&mut client, &wanted).await
-        }
+        Verb::Install(wanted) => install(global, &wanted).await,
         Verb::Rollback(drain) => restart::run(global, Deed::RollBack, &drain).await,
         Verb::Certificates(Certificates::List) => question(global, Question::Certificates).await,
         Verb::Disks(reach) => {
@@ -128,11 +119,7 @@ pub async fn on(global: &Global, verb: Verb) -> Result<Class> {
         Verb::Capture(wanted) => stream::capture(&mut single(global).await?, wanted).await,
         Verb::Store(Store::Snapshot { file }) => stream::snapshot(&mut single(global).await?, &file).await,
         Verb::Store(Store::Restore { file }) => stream::restore(&mut single(global).await?, &file).await,
-        Verb::Kubeconfig => {
-            let answer = single(global).await?.kubeconfig(Empty {}).await?.into_inner();
-            output::write(answer.kubeconfig.as_bytes())?;
-            Ok(Class::Good)
-        }
+        Verb::Kubeconfig => kubeconfig(global).await,
         Verb::Certificates(Certificates::Rotate { secrets }) => rotate(global, &secrets).await,
     }
 }
@@ -143,6 +130,28 @@ pub async fn on(global: &Global, verb: Verb) -> Result<Class> {
 /// What the node said, or that it was not reached.
 pub async fn pulls(global: &Global, follow: bool) -> Result<Class> {
     if follow { stream::lines(global, stream::Text::Pulls).await } else { question(global, Question::Pulls).await }
+}
+
+async fn unlock(global: &Global, passphrase_file: &Path, reach: &Reach) -> Result<Class> {
+    let text = generate::read(passphrase_file)?;
+    let passphrase = text.strip_suffix('\n').unwrap_or(&text).to_owned();
+    let (trust, nodes) = whom(global, reach)?;
+    everywhere(global, nodes, trust, Question::Unlock(passphrase)).await
+}
+
+async fn install(global: &Global, wanted: &Install) -> Result<Class> {
+    let (trust, nodes) = whom(global, &wanted.reach)?;
+    let mut client = the_only(&nodes, &trust).await?;
+    if wanted.dry_run {
+        return plan::install(&mut client, wanted, global.print).await;
+    }
+    disk::install(&mut client, wanted).await
+}
+
+async fn kubeconfig(global: &Global) -> Result<Class> {
+    let answer = single(global).await?.kubeconfig(Empty {}).await?.into_inner();
+    output::write(answer.kubeconfig.as_bytes())?;
+    Ok(Class::Good)
 }
 
 /// The nodes that are meant, by the operator's file.
@@ -263,7 +272,7 @@ pub fn sort_out(answers: Vec<(String, Result<Value>)>) -> (Vec<(String, Value)>,
     (good, class)
 }
 
-async fn rotate(global: &Global, secrets: &std::path::Path) -> Result<Class> {
+async fn rotate(global: &Global, secrets: &Path) -> Result<Class> {
     let secrets = generate::load(secrets)?;
     let (trust, nodes) = known(global)?;
     let mut class = Class::Good;

@@ -8,7 +8,7 @@ use crate::output;
 use anyhow::{Context, Result};
 use rk_machine_proto::CHUNK;
 use rk_machine_proto::v1::{
-    CaptureRequest, Chunk, DmesgRequest, Empty, EventsRequest, LayerPull, LogsRequest, PathRequest, PullsRequest,
+    CaptureRequest, Chunk, DmesgRequest, Empty, Event, EventsRequest, LayerPull, LogsRequest, PathRequest, PullsRequest,
 };
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -45,12 +45,7 @@ pub async fn lines(global: &Global, text: Text) -> Result<Class> {
                 Text::Logs(request) => print_lines(client.logs(request).await?.into_inner(), &prefix).await,
                 Text::Dmesg(request) => print_lines(client.dmesg(request).await?.into_inner(), &prefix).await,
                 Text::Events(follow) => {
-                    let mut stream = client.events(EventsRequest { follow }).await?.into_inner();
-                    while let Some(event) = stream.message().await? {
-                        let (seconds, millis) = (event.boot_millis / 1000, event.boot_millis % 1000);
-                        output::write(format!("{prefix}[{seconds:>6}.{millis:03}] {}\n", event.message).as_bytes())?;
-                    }
-                    Ok(())
+                    print_events(client.events(EventsRequest { follow }).await?.into_inner(), &prefix).await
                 }
                 Text::Pulls => print_pulls(&mut client, &prefix).await,
             }
@@ -113,6 +108,15 @@ async fn print_lines(mut stream: Streaming<Chunk>, prefix: &str) -> Result<()> {
     }
     if !rest.is_empty() {
         output::write(&[prefix.as_bytes(), &rest, b"\n"].concat())?;
+    }
+    Ok(())
+}
+
+/// A line for each event, with the time since the machine's start.
+async fn print_events(mut stream: Streaming<Event>, prefix: &str) -> Result<()> {
+    while let Some(event) = stream.message().await? {
+        let (seconds, millis) = (event.boot_millis / 1000, event.boot_millis % 1000);
+        output::write(format!("{prefix}[{seconds:>6}.{millis:03}] {}\n", event.message).as_bytes())?;
     }
     Ok(())
 }

@@ -66,7 +66,7 @@ pub struct NodeInfo {
 }
 
 impl NodeInfo {
-    /// A node nobody has told us about yet.
+    /// A node whose Node object has not been seen yet.
     pub(crate) fn unknown(name: &str) -> Self {
         Self { name: name.to_owned(), ..Self::default() }
     }

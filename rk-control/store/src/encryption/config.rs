@@ -110,7 +110,7 @@ impl Document {
     }
 }
 
-/// Adds what is said of one resource. What is said after a wildcard that has it already would never be heard.
+/// Adds the rule for one resource. A rule after a wildcard that covers it already would never apply.
 fn add(rules: &mut Vec<Rule>, name: &str, providers: &[Arc<Provider>]) -> Result<(), EncryptionError> {
     let (resource, group) = split(name);
     for (any, called) in [(group, format!("*.{group}")), ("*", "*.*".to_owned())] {

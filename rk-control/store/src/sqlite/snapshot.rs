@@ -8,7 +8,7 @@ use super::schema::{failed, verify};
 use crate::error::{Result, StoreError};
 
 /// Added to the revision of a restored store: more than was written since the snapshot, so that no revision is given twice and
-/// every watch of before is told to list anew.
+/// every watch from before has to list again.
 const BUMP: i64 = 1_000_000_000;
 
 /// Writes a snapshot of the database `from` to the new file `to`. Writers go on meanwhile.

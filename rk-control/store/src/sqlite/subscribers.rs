@@ -10,7 +10,7 @@ use crate::watch::WatchItem;
 struct Subscriber {
     prefix: String,
     sender: mpsc::Sender<WatchItem>,
-    /// The last revision this watch was told of.
+    /// The last revision that this watch was sent.
     told: Revision,
 }
 

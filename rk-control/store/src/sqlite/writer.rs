@@ -70,7 +70,7 @@ struct Writer {
     subscribers: Subscribers,
 }
 
-/// Starts the thread, and answers where it tells the committed revision. It ends when every sender of `queue` is gone.
+/// Starts the thread, and returns the channel on which it publishes the committed revision. It ends when every sender of `queue` is gone.
 pub(super) fn spawn(
     connection: Connection,
     checkpoints: Checkpoints,

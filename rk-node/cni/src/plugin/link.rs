@@ -84,6 +84,7 @@ impl Links {
         self.find(name).await?.ok_or_else(|| CniError::new(CniError::FAILED, format!("there is no link {name}")))
     }
 
+    /// Brings a link up.
     pub async fn up(&self, index: u32) -> Result<(), CniError> {
         let message = LinkUnspec::new_with_index(index).up().build();
         self.handle.link().change(message).execute().await.map_err(|e| failed("bring link up", e))
@@ -146,6 +147,7 @@ impl Links {
         }
     }
 
+    /// Addresses of a link, each with its prefix length.
     pub async fn addresses(&self, index: u32) -> Result<Vec<IpNet>, CniError> {
         let mut found = Vec::new();
         let mut list = Box::pin(self.handle.address().get().set_link_index_filter(index).execute());

@@ -34,10 +34,12 @@ pub(super) enum Found {
 }
 
 impl Beneath {
+    /// Resolves paths below `root`.
     pub fn new(root: OwnedFd) -> Self {
         Self { root, last: None }
     }
 
+    /// The directory that no path leaves.
     pub fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
@@ -92,6 +94,7 @@ impl Beneath {
 }
 
 impl Spot {
+    /// What stands here, without following a link.
     pub fn found(&self) -> io::Result<Found> {
         let stat = match rustix::fs::statat(&self.parent, self.name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) {
             Err(rustix::io::Errno::NOENT) => return Ok(Found::Nothing),

@@ -74,6 +74,7 @@ pub(super) fn bad(reason: impl Into<String>) -> io::Error {
 }
 
 impl<R: Read> Reader<R> {
+    /// Reads an archive from its first byte.
     pub fn new(inner: R) -> Self {
         Self { inner, content: 0, padding: 0 }
     }

@@ -25,9 +25,13 @@ pub fn check(paths: &Paths) -> Result<ExitCode> {
         failed.push("clippy");
     }
     let metadata = lint::Metadata::read(&paths.root)?;
-    for (name, findings) in
-        [("dependency directions", lint::directions(&metadata)), ("licences", lint::licences(&metadata))]
-    {
+    let checks = [
+        ("dependency directions", lint::directions(&metadata)),
+        ("licences", lint::licences(&metadata)),
+        ("tests that promises name", lint::unknown_tests(&paths.root)?),
+        ("index of decisions", lint::unlisted_decisions(&paths.root)?),
+    ];
+    for (name, findings) in checks {
         findings.iter().for_each(|f| say!("{name}: {f}"));
         if !findings.is_empty() {
             failed.push(name);

@@ -49,7 +49,7 @@ enum Command {
     Bench(BenchArgs),
     /// Build kernel and image, or media of them, and tell where they are
     Image(ImageArgs),
-    /// Check format, clippy, dependency directions, licences, file lengths
+    /// Check format, clippy, dependency directions, licences, documents, file lengths
     Lint,
     /// Apply what rustfmt and clippy can fix
     Fix,
@@ -148,7 +148,7 @@ struct ForwardArgs {
 struct TestArgs {
     #[command(flatten)]
     setup: SetupArgs,
-    /// Only these: host, api, images, boot, machine, node, network, cluster, chaos, media, slots, faults
+    /// Only these: host, api, images, boot, media, slots, machine, node, numa, cri, nodefaults, network, cluster, chaos, faults, planes
     tiers: Vec<String>,
 }
 

@@ -36,7 +36,7 @@ const TIERS: [&str; 16] = [
 const USUAL: [&str; 11] =
     ["host", "api", "images", "boot", "machine", "node", "numa", "network", "dualstack", "cluster", "chaos"];
 
-/// What a test binary or a check said.
+/// How many tests of a binary, or checks, passed and failed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Tally {
     passed: u64,

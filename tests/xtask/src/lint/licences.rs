@@ -30,7 +30,7 @@ fn licence(package: &Package) -> Option<&str> {
     package.license.as_deref().or_else(by_file)
 }
 
-/// Every package whose licence is not allowed or not told.
+/// Every package whose licence is not allowed or not named.
 pub fn licences(metadata: &Metadata) -> Vec<String> {
     let bad = metadata.packages.iter().filter(|p| !licence(p).is_some_and(allowed));
     bad.map(|p| format!("{} {} is under {}", p.name, p.version, p.license.as_deref().unwrap_or("no named licence")))

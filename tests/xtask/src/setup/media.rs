@@ -28,7 +28,7 @@ const TPM: (&str, &str) = ("swtpm", "usr/bin/swtpm");
 /// What else reads and writes LUKS2.
 const CRYPTSETUP: (&str, &str) = ("cryptsetup-bin", "usr/sbin/cryptsetup");
 
-/// Fetches what tests of the host hold encryption against, and names the variables that tell them.
+/// Fetches the programs that host tests compare encryption with, and names the environment variables that point to them.
 pub fn cryptography(paths: &Paths, step: &Step) -> Result<([(&'static str, PathBuf); 2], String)> {
     let mut packages = Packages::new(&paths.cache);
     let mut get = |(package, proof)| packages.unpacked_closure(step, SUITE, package, proof);

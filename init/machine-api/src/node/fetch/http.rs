@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// No URL that we can fetch.
-    #[error("{0:?} is no URL such as http://host:port/path")]
+    #[error("{0:?} is not a URL such as http://host:port/path")]
     Url(String),
     /// The host's name has no address.
     #[error("looking up {host}")]
@@ -44,7 +44,7 @@ pub enum FetchError {
         status: u16,
     },
     /// It answered what is no HTTP.
-    #[error("{0} does not answer in HTTP/1.1, or with too much")]
+    #[error("the answer of {0} is too large or not HTTP/1.1")]
     Protocol(String),
 }
 

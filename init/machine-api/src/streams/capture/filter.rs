@@ -45,7 +45,7 @@ pub struct Filter {
     pub not_tcp_port: u16,
 }
 
-/// What a frame says about itself.
+/// The fields of a frame that filters look at.
 #[derive(Debug, Default)]
 struct Seen {
     protocol: Protocol,

@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub fn stream(request: &CaptureRequest, own_port: u16) -> Result<Bytes, Status> {
     let filter = Filter {
         protocol: filter::Protocol::named(&request.protocol).ok_or_else(|| {
-            Status::invalid_argument(format!("{:?} is no protocol; there are tcp, udp, icmp, arp", request.protocol))
+            Status::invalid_argument(format!("{:?} is not a protocol; there are tcp, udp, icmp, arp", request.protocol))
         })?,
         host: match request.host.as_str() {
             "" => None,

@@ -15,7 +15,7 @@ pub(super) const OPEN: &str = "x-kubernetes-preserve-unknown-fields";
 const EITHER: &str = "x-kubernetes-int-or-string";
 pub(super) const EMBEDDED: &str = "x-kubernetes-embedded-resource";
 const RULES: &str = "x-kubernetes-validations";
-/// What a broken rule may be told as.
+/// The reasons that a broken rule may be reported with.
 const REASONS: [&str; 4] = ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
 
@@ -256,7 +256,7 @@ fn nested(schema: &Value, path: &Path<'_>, depth: usize, errors: &mut FieldError
     }
 }
 
-/// What may be said at all, in every corner of a schema.
+/// The fields that a schema may use at all, in every place.
 fn openapi(schema: &Value, path: &Path<'_>, depth: usize, errors: &mut FieldErrors) {
     if depth > MAX_DEPTH {
         return;

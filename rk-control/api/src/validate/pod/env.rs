@@ -183,7 +183,7 @@ fn is_huge_pages(resource: &str) -> bool {
     ["limits.hugepages-", "requests.hugepages-"].iter().any(|prefix| resource.starts_with(prefix))
 }
 
-/// In what an amount is told: none for one of the resource's own units.
+/// The unit in which an amount is given; none for the resource's own.
 fn divisor(resource: &str, divisor: &str, path: &Path<'_>, errors: &mut FieldErrors) {
     let (allowed, shown): (&[&str], _) = match resource.split_once('.').map(|(_, name)| name) {
         Some("cpu") => (&["1m", "1"], "cpu"),

@@ -58,21 +58,7 @@ pub(super) fn handler(handler: &Value, path: &Path<'_>, errors: &mut FieldErrors
         let path = path.child(kind);
         match kind {
             "exec" if empty(action, "command") => errors.required(&path.child("command"), ""),
-            "httpGet" => {
-                if text(action, "path").is_empty() {
-                    errors.required(&path.child("path"), "");
-                }
-                port_or_name(errors, &path.child("port"), &action["port"]);
-                one_of(errors, &path.child("scheme"), text(action, "scheme"), &["HTTP", "HTTPS"], false);
-                for header in list(action, "httpHeaders") {
-                    let name = text(header, "name");
-                    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-                        let why = "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for \
-                                   validation is '[-A-Za-z0-9]+')";
-                        errors.invalid(&path.child("httpHeaders"), name, why);
-                    }
-                }
-            }
+            "httpGet" => http_get(action, &path, errors),
             "tcpSocket" => port_or_name(errors, &path.child("port"), &action["port"]),
             "grpc" => in_range(errors, &path.child("port"), int(action, "port").unwrap_or(0), 1, 65535),
             _ => {}
@@ -80,5 +66,21 @@ pub(super) fn handler(handler: &Value, path: &Path<'_>, errors: &mut FieldErrors
     }
     if handlers == 0 {
         errors.required(path, "must specify a handler type");
+    }
+}
+
+fn http_get(action: &Value, path: &Path<'_>, errors: &mut FieldErrors) {
+    if text(action, "path").is_empty() {
+        errors.required(&path.child("path"), "");
+    }
+    port_or_name(errors, &path.child("port"), &action["port"]);
+    one_of(errors, &path.child("scheme"), text(action, "scheme"), &["HTTP", "HTTPS"], false);
+    for header in list(action, "httpHeaders") {
+        let name = text(header, "name");
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            let why = "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for \
+                       validation is '[-A-Za-z0-9]+')";
+            errors.invalid(&path.child("httpHeaders"), name, why);
+        }
     }
 }

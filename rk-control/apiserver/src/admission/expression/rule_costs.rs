@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// What is told of a rule about the elements of a list.
+    /// What a message says about a rule for the elements of a list.
     fn told(list: &Value, rule: &str, times: usize) -> Vec<String> {
         let schema = json!({"type": "object", "properties": {"list": list}});
         let extent = Extent::root(&schema).field("list", &schema).inner(list);

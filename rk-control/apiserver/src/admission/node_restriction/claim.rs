@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::{Operation, Request};
 
-/// What of the status a node tells.
+/// The fields of the status that a node writes.
 const TOLD: [&str; 4] = ["capacity", "conditions", "allocatedResourceStatuses", "allocatedResources"];
 /// What every write changes.
 const WRITTEN: [&str; 2] = ["resourceVersion", "managedFields"];

@@ -39,7 +39,7 @@ const SYSCTLS: &[(u64, &str)] = &[
     (32, "net.ipv4.tcp_rmem"),
     (32, "net.ipv4.tcp_wmem"),
 ];
-/// Types of SELinux for containers, likewise.
+/// SELinux types that containers may have.
 const SELINUX_TYPES: &[(u64, &str)] =
     &[(0, ""), (0, "container_t"), (0, "container_init_t"), (0, "container_kvm_t"), (31, "container_engine_t")];
 const APP_ARMOR_PREFIX: &str = "container.apparmor.security.beta.kubernetes.io/";
@@ -86,7 +86,7 @@ pub(super) fn added(container: &Value) -> impl Iterator<Item = &str> {
     security(container, &["capabilities", "add"]).as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// Containers that add other capabilities than these, told with what they add.
+/// Containers that add other capabilities than these; the message names what they add.
 pub(super) fn adding_beyond(subject: &Subject<'_>, allowed: &[&str]) -> Option<String> {
     let foreign = |capability: &&str| !allowed.contains(capability);
     let names = subject.names(|container| added(container).any(|capability| foreign(&capability)));

@@ -57,7 +57,7 @@ impl<'a> Subject<'a> {
         meta::text(self.spec, &["os", "name"]) == "windows"
     }
 
-    /// Whether the pod has users of its own: its root is nobody outside.
+    /// Whether the pod has a user namespace: its root is nobody outside of it.
     pub(super) fn has_own_users(&self) -> bool {
         meta::at(self.spec, &["hostUsers"]).as_bool() == Some(false)
     }

@@ -60,7 +60,7 @@ impl Round {
     }
 }
 
-/// Asks one webhook, if the change concerns it; tells whether it changed the object.
+/// Asks one webhook, if the change concerns it; answers whether it changed the object.
 async fn one(
     hook: &Hook,
     request: &Request<'_>,

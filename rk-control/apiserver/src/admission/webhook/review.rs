@@ -38,7 +38,7 @@ pub(super) fn question(
     json!({"kind": "AdmissionReview", "apiVersion": format!("admission.k8s.io/{version}"), "request": body})
 }
 
-/// What a question says of a change besides the objects.
+/// What an AdmissionReview says about a change besides the objects.
 pub(in super::super) fn attributes(request: &Request<'_>, row: &Resource, object: Option<&Value>) -> Value {
     let kind = kind_of(row, object);
     let requested = if request.subresource.is_empty() { request.requested.gvk.clone() } else { kind.clone() };

@@ -13,7 +13,7 @@ pub use read::PolicyError;
 /// The policy that is in force when none is given: everything that somebody does, without bodies.
 const DEFAULT: &str = include_str!("default.yaml");
 
-/// How much is told of a request.
+/// How much of a request is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Level {
     /// Nothing.
@@ -157,7 +157,7 @@ impl Policy {
         Self::parse(DEFAULT)
     }
 
-    /// What is told of a request; `user` is `None` when credentials are not valid.
+    /// How much of a request is logged; `user` is `None` when its credentials are not valid.
     pub(super) fn decide(&self, user: Option<&User>, info: &RequestInfo) -> Decision {
         let rule = self.rules.iter().find(|rule| rule.matches(user, info));
         let unmatched = Decision { level: Level::None, omit: self.omit, omit_managed: self.omit_managed };

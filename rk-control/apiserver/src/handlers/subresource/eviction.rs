@@ -58,7 +58,7 @@ pub(super) async fn evict(call: &mut Call, body: Body) -> Result<Response<Body>,
     super::success(call)
 }
 
-/// Sets the pod's `DisruptionTarget` condition, by which Jobs tell an eviction from a failure (KEP-3329).
+/// Sets the pod's `DisruptionTarget` condition, by which Jobs distinguish an eviction from a failure (KEP-3329).
 fn mark_disrupted(pod: &mut Value) {
     let is_mark = |condition: &Value| meta::text(condition, &["type"]) == "DisruptionTarget";
     let mut conditions = meta::at(pod, &["status", "conditions"]).as_array().cloned().unwrap_or_default();

@@ -38,9 +38,7 @@ impl Change {
 pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Response<Body>, Status> {
     let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
     if verb == Verb::Get {
-        let object = call.core.storage.get(&call.hub, &call.path.namespace, &call.path.name).await?;
-        let object = object.ok_or_else(|| call.not_found())?;
-        let object = conversion::to(&call.core, object.value(), &call.resource).await?;
+        let object = conversion::to(&call.core, call.present().await?, &call.resource).await?;
         return render::object(call, StatusCode::OK, &scale::view(&call.resource, &object)?);
     }
     let options = WriteOptions::parse(call)?;
