@@ -66,7 +66,7 @@ impl Packer {
     fn options(&self) -> [&'static str; 3] {
         match self.compression {
             Compression::Lz4 => ["-zlz4hc,12", "-C65536", "-Efragments,dedupe"],
-            Compression::Zstd => ["-zzstd,15", "-C65536", "-Efragments,dedupe"],
+            Compression::Zstd => ["-zzstd,19", "-C262144", "-Efragments,dedupe"],
         }
     }
 }

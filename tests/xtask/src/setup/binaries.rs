@@ -15,6 +15,8 @@ const IMAGE: &[&str] = &["rk-init", "rk", "rk-shim"];
 const HOST: &[&str] = &["rk-control", "rkctl"];
 /// The one target; the profile and its flags are in the workspace.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Added to the flags of the workspace for small images: nothing unwinds, so that nobody reads tables of how to.
+const NO_TABLES: &str = "target.x86_64-unknown-linux-gnu.rustflags=['-Cforce-unwind-tables=no']";
 
 /// How the programs are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub fn build(paths: &Paths, step: &Step, profile: Profile) -> Result<(PathBuf, S
         command.args(["--package", package]);
     }
     if profile == Profile::Image {
-        command.envs(source(paths));
+        command.args(["--config", NO_TABLES]).envs(source(paths));
     }
     let mut child = command
         .stdin(Stdio::null())
