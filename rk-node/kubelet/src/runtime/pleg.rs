@@ -37,14 +37,18 @@ pub struct Change {
 enum News {
     /// The states of a sandbox of this pod and of the containers in it.
     Of(String, States),
-    /// Something that only a list tells: what went, or what was missed.
+    /// The sandbox or container of this ID is removed.
+    Gone(String),
+    /// Something that only a list tells: what was missed.
     Unclear,
 }
 
 /// What an event tells; `None` of what is no pod of a kubelet.
 fn news(event: cri::ContainerEventResponse) -> Option<News> {
-    let deleted = event.container_event_type() == cri::ContainerEventType::ContainerDeletedEvent;
-    let Some(sandbox) = event.pod_sandbox_status.filter(|_| !deleted) else { return Some(News::Unclear) };
+    if event.container_event_type() == cri::ContainerEventType::ContainerDeletedEvent {
+        return Some(News::Gone(event.container_id));
+    }
+    let Some(sandbox) = event.pod_sandbox_status else { return Some(News::Unclear) };
     let uid = sandbox.labels.get(labels::POD_UID)?.clone();
     let containers = event.containers_statuses.into_iter().map(|container| (container.id, container.state));
     Some(News::Of(uid, containers.chain([(sandbox.id, sandbox.state)]).collect()))
@@ -134,12 +138,29 @@ impl Pleg {
         changes: &mpsc::Sender<Change>,
     ) -> bool {
         let due = tokio::time::Instant::now() + period;
-        while let Ok(Some(News::Of(uid, states))) = tokio::time::timeout_at(due, told.recv()).await {
-            if self.note(&uid, states) && !self.tell(uid, changes).await {
+        loop {
+            let changed = match tokio::time::timeout_at(due, told.recv()).await {
+                Ok(Some(News::Of(uid, states))) => self.note(&uid, states).then_some(uid),
+                Ok(Some(News::Gone(id))) => self.removed(&id),
+                Ok(Some(News::Unclear) | None) | Err(_) => return true,
+            };
+            if let Some(uid) = changed
+                && !self.tell(uid, changes).await
+            {
                 return false;
             }
         }
-        true
+    }
+
+    /// Forgets what is removed; answers with its pod.
+    fn removed(&mut self, id: &str) -> Option<String> {
+        let (uid, states) = self.seen.iter_mut().find(|(_, states)| states.contains_key(id))?;
+        let uid = uid.clone();
+        states.remove(id);
+        if states.is_empty() {
+            self.seen.remove(&uid);
+        }
+        Some(uid)
     }
 
     /// Takes states over; whether there is anything new in them. What a pod has besides is told by events of its own.
@@ -228,6 +249,7 @@ mod tests {
     fn event(kind: cri::ContainerEventType, uid: Option<&str>, container: i32) -> cri::ContainerEventResponse {
         let labels = uid.map(|uid| (labels::POD_UID.to_owned(), uid.to_owned())).into_iter().collect();
         cri::ContainerEventResponse {
+            container_id: "c".into(),
             container_event_type: kind.into(),
             pod_sandbox_status: Some(cri::PodSandboxStatus { id: "s".into(), labels, ..Default::default() }),
             containers_statuses: vec![cri::ContainerStatus { id: "c".into(), state: container, ..Default::default() }],
@@ -236,12 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn an_event_tells_the_states_of_its_pod_and_what_went_is_listed() {
+    fn an_event_tells_the_states_of_its_pod_or_what_is_removed() {
         use cri::ContainerEventType::{ContainerDeletedEvent, ContainerStartedEvent};
         let states = States::from([("s".to_owned(), 0), ("c".to_owned(), 1)]);
         assert_eq!(news(event(ContainerStartedEvent, Some("a"), 1)), Some(News::Of("a".into(), states)));
         assert_eq!(news(event(ContainerStartedEvent, None, 1)), None);
-        assert_eq!(news(event(ContainerDeletedEvent, Some("a"), 1)), Some(News::Unclear));
+        assert_eq!(news(event(ContainerDeletedEvent, Some("a"), 1)), Some(News::Gone("c".into())));
         let gone = cri::ContainerEventResponse { pod_sandbox_status: None, ..event(ContainerStartedEvent, None, 1) };
         assert_eq!(news(gone), Some(News::Unclear));
     }
@@ -255,12 +277,17 @@ mod tests {
         for state in [0, 1, 1] {
             tell.send(News::Of("a".into(), States::from([("c".into(), state)]))).await.unwrap();
         }
+        for id in ["old", "old", "c"] {
+            tell.send(News::Gone(id.into())).await.unwrap();
+        }
         tell.send(News::Unclear).await.unwrap();
         assert!(pleg.listen(&mut told, Duration::from_secs(60), &changes).await);
-        for state in [0, 1] {
-            let states = Some(States::from([("old".into(), 1), ("c".into(), state)]));
-            assert_eq!(changed.try_recv(), Ok(Change { uid: "a".into(), states }));
+        let states = [&[("old", 1), ("c", 0)][..], &[("old", 1), ("c", 1)], &[("c", 1)], &[]];
+        for states in states {
+            let states: States = states.iter().map(|(id, state)| ((*id).to_owned(), *state)).collect();
+            assert_eq!(changed.try_recv(), Ok(Change { uid: "a".into(), states: Some(states) }));
         }
+        assert!(pleg.seen.is_empty(), "nothing is left of the pod");
         assert!(changed.try_recv().is_err(), "what is known is no change");
         assert!(pleg.listen(&mut told, Duration::ZERO, &changes).await, "then a list is due");
         drop(changed);
