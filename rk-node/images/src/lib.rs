@@ -18,7 +18,8 @@
 //! waiter cancels it. What came of a large layer is kept in `partial/` until the layer is here, and the next pull goes on behind it.
 //!
 //! Invariants: a record's layers exist; a snapshot's layers exist; everything else in `layers/` is garbage and [`Images::gc`]
-//! removes it, and what is in `damaged/` when the last of its users went, and what is too old or too much of `partial/`. All state survives a crash between any two system calls.
+//! removes it, and what is in `damaged/` when the last of its users went, and what is too old or too much of `partial/`. All state
+//! survives a crash between any two system calls.
 
 mod blob;
 mod challenge;

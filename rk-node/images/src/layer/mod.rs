@@ -1,5 +1,5 @@
-//! From compressed bytes to a directory: [`tar`] reads, [`beneath`] stays inside, [`sparse`] knows holes, [`unpack`] applies, [`budget`] counts, [`seal`] tells
-//! later whether it is still the same.
+//! From compressed bytes to a directory: [`tar`] reads, [`sparse`] knows holes, [`beneath`] stays inside, [`unpack`] applies, [`budget`]
+//! counts, [`seal`] tells later whether it is still the same.
 
 mod beneath;
 mod budget;

@@ -1,4 +1,5 @@
-//! Static pods: manifests in a directory of the node or at an address, run whether or not the API server answers, and shown there as mirror pods.
+//! Static pods: manifests in a directory of the node or at an address, run whether or not the API server answers, and shown there as
+//! mirror pods.
 
 mod fetch;
 mod mirror;
