@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// Raised when the way of building changes, so that images built before are built again.
+/// Changes when the way of building changes and images that are there must be built anew.
 const RECIPE: &str = "3";
 
 /// What an image is made of.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// What a CD needs.
 const CD: &[&str] = &["biosdisk", "iso9660", "linux", "part_gpt", "search_label"];
-/// What a disk needs, with a menu file that an upgrade can rewrite, and a block of variables that counts tries.
+/// What a disk needs, with a menu file that an upgrade can write anew, and a block of variables that counts tries.
 const DISK: &[&str] = &[
     "biosdisk",
     "configfile",
@@ -82,7 +82,7 @@ pub fn disk_boot_sector(boot: &[u8], sector: u64) -> Result<Vec<u8>> {
     Ok(code)
 }
 
-/// An image for a disk, with the place of its remainder filled in; its first sector is at `sector`.
+/// An image for a disk told where its rest lies, when its first sector is at `sector`.
 ///
 /// # Errors
 /// It is cut short.

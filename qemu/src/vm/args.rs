@@ -52,17 +52,9 @@ impl VmSpec {
             add(&["-chardev", &format!("socket,id=tpm,path={}", escape(tpm))]);
             add(&["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm0"]);
         }
-        args.extend(self.disks());
-        args.extend(self.cards());
-        args
-    }
-
-    /// Disks, and the controllers that they hang on.
-    fn disks(&self) -> Vec<String> {
-        let mut args: Vec<String> = Vec::new();
-        let mut add = |words: &[&str]| args.extend(words.iter().map(|w| (*w).to_owned()));
         add(&Drive::controllers(&self.drives));
         // The network first, where it boots: a config drive has the mark of what boots, and says that it does not and waits.
+        let boots = |nic: &Nic| matches!(nic, Nic::Netboot { .. } | Nic::Shared { .. });
         let turns = if self.nics.iter().any(boots) { self.nics.len() } else { 0 };
         // A kernel that firmware is given has the first turn, and needs no second.
         let tried = self.firmware.is_some() && self.kernel == Path::new("");
@@ -76,13 +68,6 @@ impl VmSpec {
             ]);
             add(&["-device", &drive.device(n, self.virtio(), tried.then_some(turns + n))]);
         }
-        args
-    }
-
-    /// Network cards, and what they are plugged into.
-    fn cards(&self) -> Vec<String> {
-        let mut args: Vec<String> = Vec::new();
-        let mut add = |words: &[&str]| args.extend(words.iter().map(|w| (*w).to_owned()));
         for (n, nic) in self.nics.iter().enumerate() {
             let (id, mac, backends) = netdev(n, nic);
             let boot = if boots(nic) { format!(",bootindex={n}") } else { String::new() };
@@ -170,11 +155,6 @@ impl VmSpec {
     fn device(&self, kind: &str, options: &str) -> String {
         format!("virtio-{kind}-{},{options}", self.virtio())
     }
-}
-
-/// Whether the machine may boot from this card.
-fn boots(nic: &Nic) -> bool {
-    matches!(nic, Nic::Netboot { .. } | Nic::Shared { .. })
 }
 
 /// The id that the card is wired to, its address, and what QEMU makes for it.

@@ -124,28 +124,6 @@ pub async fn on(global: &Global, verb: Verb) -> Result<Class> {
     }
 }
 
-async fn unlock(global: &Global, passphrase_file: &Path, reach: &Reach) -> Result<Class> {
-    let text = generate::read(passphrase_file)?;
-    let passphrase = text.strip_suffix('\n').unwrap_or(&text).to_owned();
-    let (trust, nodes) = whom(global, reach)?;
-    everywhere(global, nodes, trust, Question::Unlock(passphrase)).await
-}
-
-async fn install(global: &Global, wanted: &Install) -> Result<Class> {
-    let (trust, nodes) = whom(global, &wanted.reach)?;
-    let mut client = the_only(&nodes, &trust).await?;
-    if wanted.dry_run {
-        return plan::install(&mut client, wanted, global.print).await;
-    }
-    disk::install(&mut client, wanted).await
-}
-
-async fn kubeconfig(global: &Global) -> Result<Class> {
-    let answer = single(global).await?.kubeconfig(Empty {}).await?.into_inner();
-    output::write(answer.kubeconfig.as_bytes())?;
-    Ok(Class::Good)
-}
-
 /// The nodes that are meant, by the operator's file.
 ///
 /// # Errors
@@ -262,6 +240,28 @@ pub fn sort_out(answers: Vec<(String, Result<Value>)>) -> (Vec<(String, Value)>,
         }
     }
     (good, class)
+}
+
+async fn unlock(global: &Global, passphrase_file: &Path, reach: &Reach) -> Result<Class> {
+    let text = generate::read(passphrase_file)?;
+    let passphrase = text.strip_suffix('\n').unwrap_or(&text).to_owned();
+    let (trust, nodes) = whom(global, reach)?;
+    everywhere(global, nodes, trust, Question::Unlock(passphrase)).await
+}
+
+async fn install(global: &Global, wanted: &Install) -> Result<Class> {
+    let (trust, nodes) = whom(global, &wanted.reach)?;
+    let mut client = the_only(&nodes, &trust).await?;
+    if wanted.dry_run {
+        return plan::install(&mut client, wanted, global.print).await;
+    }
+    disk::install(&mut client, wanted).await
+}
+
+async fn kubeconfig(global: &Global) -> Result<Class> {
+    let answer = single(global).await?.kubeconfig(Empty {}).await?.into_inner();
+    output::write(answer.kubeconfig.as_bytes())?;
+    Ok(Class::Good)
 }
 
 async fn rotate(global: &Global, secrets: &Path) -> Result<Class> {

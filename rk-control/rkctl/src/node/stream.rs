@@ -7,9 +7,7 @@ use crate::exit::{Class, class_of_error, words};
 use crate::output;
 use anyhow::{Context, Result};
 use rk_machine_proto::CHUNK;
-use rk_machine_proto::v1::{
-    CaptureRequest, Chunk, DmesgRequest, Empty, Event, EventsRequest, LogsRequest, PathRequest,
-};
+use rk_machine_proto::v1::{CaptureRequest, Chunk, DmesgRequest, Empty, EventsRequest, LogsRequest, PathRequest};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -79,7 +77,7 @@ async fn print_lines(mut stream: Streaming<Chunk>, prefix: &str) -> Result<()> {
 }
 
 /// A line for each event, with the time since the machine's start.
-async fn print_events(mut stream: Streaming<Event>, prefix: &str) -> Result<()> {
+async fn print_events(mut stream: Streaming<rk_machine_proto::v1::Event>, prefix: &str) -> Result<()> {
     while let Some(event) = stream.message().await? {
         let (seconds, millis) = (event.boot_millis / 1000, event.boot_millis % 1000);
         output::write(format!("{prefix}[{seconds:>6}.{millis:03}] {}\n", event.message).as_bytes())?;

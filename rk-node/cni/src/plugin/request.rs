@@ -44,7 +44,6 @@ pub(super) struct Keep {
 }
 
 impl Request {
-    /// Reads a call: the command, the network configuration on standard input, the rest of it in `CNI_*` variables.
     pub fn read(command: &str, input: &[u8]) -> Result<Self, CniError> {
         let command = match command {
             "ADD" => Command::Add,

@@ -44,7 +44,6 @@ struct CapabilityArgs {
 }
 
 impl Cached {
-    /// An entry for an attachment; `result` is what ADD printed, once it has.
     pub fn new(network: &NetworkList, attachment: &Attachment, result: Option<Value>) -> Self {
         Self {
             kind: "cniCacheV1".into(),
@@ -63,7 +62,6 @@ impl Cached {
         directory.join(format!("{}-{}-{}", self.network_name, self.container_id, self.if_name))
     }
 
-    /// Writes the entry into `directory`, in place of an older one of the same attachment.
     pub fn store(&self, directory: &Path) -> Result<()> {
         write_file(&self.path(directory), &serde_json::to_vec(self).unwrap_or_default())
     }
@@ -103,13 +101,11 @@ impl Cached {
         self.container_id == attachment.container_id && self.if_name == attachment.if_name
     }
 
-    /// The network as it was when the attachment was made; `None` when it cannot be read.
     pub fn network(&self) -> Option<NetworkList> {
         let raw = STANDARD.decode(&self.config).ok()?;
         NetworkList::parse(serde_json::from_slice(&raw).ok()?).ok()
     }
 
-    /// The attachment that the entry describes; its network namespace only while that exists.
     pub fn attachment(&self) -> Attachment {
         Attachment {
             container_id: self.container_id.clone(),

@@ -31,7 +31,6 @@ pub(super) struct Exec {
 }
 
 impl Exec {
-    /// A call of the plugin at `path`, with the variables that CNI asks for; `attachment` is absent for GC and STATUS.
     pub fn new(
         path: PathBuf,
         plugin: &str,
