@@ -73,11 +73,6 @@ impl Qmp {
         self.execute("quit", json!({})).map(drop)
     }
 
-    /// Freezes or continues the processors of the machine.
-    pub fn set_running(&mut self, running: bool) -> Result<()> {
-        self.execute(if running { "cont" } else { "stop" }, json!({})).map(drop)
-    }
-
     /// Plugs the cable of a network card in or out; cards count from zero, an uplink is [`UPLINK`].
     pub fn set_link(&mut self, netdev: &str, up: bool) -> Result<()> {
         self.execute("set_link", json!({"name": netdev, "up": up})).map(drop)

@@ -116,12 +116,6 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Mount options for callers that mount the overlay themselves in the classic way.
-    pub fn overlay_options(&self) -> String {
-        let lower: Vec<_> = self.lower.iter().map(|p| p.display().to_string()).collect();
-        format!("lowerdir={},upperdir={},workdir={}", lower.join(":"), self.upper.display(), self.work.display())
-    }
-
     /// The mount point.
     pub fn rootfs(&self) -> &Path {
         &self.rootfs

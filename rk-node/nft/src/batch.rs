@@ -17,7 +17,6 @@ const DEL_CHAIN: u16 = SUBSYS | 5;
 const NEW_RULE: u16 = SUBSYS | 6;
 const DEL_RULE: u16 = SUBSYS | 8;
 const NEW_SET: u16 = SUBSYS | 9;
-const DEL_SET: u16 = SUBSYS | 11;
 const NEW_ELEMENT: u16 = SUBSYS | 12;
 const DEL_ELEMENT: u16 = SUBSYS | 14;
 const REQUEST: u16 = 1;
@@ -213,14 +212,6 @@ impl Batch {
     /// Makes a named set or map unless it is there.
     pub fn add_set(&mut self, family: Family, table: &str, set: &Set<'_>) {
         self.set(family, table, set, None);
-    }
-
-    /// Removes a set that nothing refers to any more.
-    pub fn delete_set(&mut self, family: Family, table: &str, set: &str) {
-        self.message(DEL_SET, 0, family, format!("delete set {table} {set}"), |a| {
-            a.name(1, table);
-            a.name(2, set);
-        });
     }
 
     /// Adds elements.

@@ -82,12 +82,6 @@ impl User {
         self.in_group(NODES).then(|| self.name.strip_prefix(NODE_PREFIX))?
     }
 
-    /// Namespace and name when this user is a service account.
-    #[must_use]
-    pub fn as_service_account(&self) -> Option<(&str, &str)> {
-        self.name.strip_prefix(SERVICE_ACCOUNT_PREFIX)?.split_once(':')
-    }
-
     /// The `UserInfo` of TokenReview and SelfSubjectReview.
     #[must_use]
     pub fn to_json(&self) -> Value {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, FileKeySelector, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvFromSource, EnvVarSource, FileKeySelector, Pod, Secret};
 
 use super::env_file;
 use super::expand::expand;
@@ -107,6 +107,31 @@ impl Environment {
         }
     }
 
+    /// Sets the variables of a ConfigMap and of a Secret.
+    fn take_in(&mut self, from: &EnvFromSource, sources: &EnvSources<'_>) -> Result<(), EnvError> {
+        let prefix = from.prefix.as_deref().unwrap_or_default();
+        if let Some(reference) = &from.config_map_ref {
+            let map = referred(sources.config_maps, "configmap", &reference.name, reference.optional)?;
+            for (key, value) in map.into_iter().flat_map(|map| map.data.iter().flatten()) {
+                self.set_usable(&format!("{prefix}{key}"), value.clone());
+            }
+        }
+        if let Some(reference) = &from.secret_ref {
+            let secret = referred(sources.secrets, "secret", &reference.name, reference.optional)?;
+            for (key, value) in secret.into_iter().flat_map(|secret| secret.data.iter().flatten()) {
+                self.set_usable(&format!("{prefix}{key}"), String::from_utf8_lossy(&value.0).into_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets a variable unless its name cannot be one.
+    fn set_usable(&mut self, name: &str, value: String) {
+        if usable(name) {
+            self.set(name, value);
+        }
+    }
+
     /// All variables for the runtime: the spec's, then the services' that the spec does not set.
     pub fn into_list(mut self) -> Vec<(String, String)> {
         for (name, value) in std::mem::take(&mut self.services) {
@@ -124,85 +149,73 @@ fn usable(name: &str) -> bool {
 }
 
 /// Builds the environment.
-pub fn environment(container: &Container, sources: EnvSources<'_>) -> Result<Environment, EnvError> {
-    let mut env = Environment { variables: Vec::new(), services: sources.services };
-    let namespace = crate::pod::spec::namespace(sources.pod).to_owned();
+///
+/// # Errors
+/// A source that is not optional is missing or means nothing.
+pub fn environment(container: &Container, mut sources: EnvSources<'_>) -> Result<Environment, EnvError> {
+    let mut env = Environment { variables: Vec::new(), services: std::mem::take(&mut sources.services) };
     for from in container.env_from.iter().flatten() {
-        let prefix = from.prefix.as_deref().unwrap_or_default();
-        if let Some(reference) = &from.config_map_ref {
-            match sources.config_maps.get(&reference.name) {
-                Some(map) => {
-                    for (key, value) in map.data.iter().flatten() {
-                        let name = format!("{prefix}{key}");
-                        if usable(&name) {
-                            env.set(&name, value.clone());
-                        }
-                    }
-                }
-                None if reference.optional == Some(true) => {}
-                None => return Err(EnvError::Object { kind: "configmap", name: reference.name.clone() }),
-            }
-        }
-        if let Some(reference) = &from.secret_ref {
-            match sources.secrets.get(&reference.name) {
-                Some(secret) => {
-                    for (key, value) in secret.data.iter().flatten() {
-                        let name = format!("{prefix}{key}");
-                        if usable(&name) {
-                            env.set(&name, String::from_utf8_lossy(&value.0).into_owned());
-                        }
-                    }
-                }
-                None if reference.optional == Some(true) => {}
-                None => return Err(EnvError::Object { kind: "secret", name: reference.name.clone() }),
-            }
-        }
+        env.take_in(from, &sources)?;
     }
     for variable in container.env.iter().flatten() {
-        let Some(source) = &variable.value_from else {
-            let value = expand(variable.value.as_deref().unwrap_or_default(), |name| env.get(name));
-            env.set(&variable.name, value);
-            continue;
+        let value = match &variable.value_from {
+            Some(source) => value_of(&variable.name, source, container, &sources)?,
+            None => Some(expand(variable.value.as_deref().unwrap_or_default(), |name| env.get(name))),
         };
-        if let Some(field) = &source.field_ref {
-            env.set(
-                &variable.name,
-                field_value(sources.pod, sources.fields, &field.field_path).map_err(EnvError::Field)?,
-            );
-        } else if let Some(resource) = &source.resource_field_ref {
-            let value =
-                resource_value(sources.pod, sources.fields, Some(container), resource).map_err(EnvError::Field)?;
+        if let Some(value) = value {
             env.set(&variable.name, value);
-        } else if let Some(key) = &source.config_map_key_ref {
-            let found = sources.config_maps.get(&key.name);
-            let value = found.map(|m| m.data.as_ref().and_then(|d| d.get(&key.key)).cloned());
-            let missing =
-                Missing { object: ("configmap", "ConfigMap"), namespace: &namespace, name: &key.name, key: &key.key };
-            if let Some(value) = missing.resolve(value, key.optional)? {
-                env.set(&variable.name, value);
-            }
-        } else if let Some(key) = &source.secret_key_ref {
-            let found = sources.secrets.get(&key.name);
-            let text = |s: &Secret| {
-                s.data.as_ref().and_then(|d| d.get(&key.key)).map(|v| String::from_utf8_lossy(&v.0).into_owned())
-            };
-            let missing =
-                Missing { object: ("secret", "Secret"), namespace: &namespace, name: &key.name, key: &key.key };
-            if let Some(value) = missing.resolve(found.map(text), key.optional)? {
-                env.set(&variable.name, value);
-            }
-        } else if let Some(key) = &source.file_key_ref {
-            if let Some(value) = of_file(key, sources.files)? {
-                env.set(&variable.name, value);
-            }
-        } else {
-            return Err(EnvError::Field(format!(
-                "environment variable {} has a source that is not supported",
-                variable.name
-            )));
         }
     }
     Ok(env)
+}
+
+/// The object of a reference; `None` when it is missing and may be.
+fn referred<'a, T>(
+    objects: &'a BTreeMap<String, T>,
+    kind: &'static str,
+    name: &str,
+    optional: Option<bool>,
+) -> Result<Option<&'a T>, EnvError> {
+    match objects.get(name) {
+        None if optional != Some(true) => Err(EnvError::Object { kind, name: name.to_owned() }),
+        found => Ok(found),
+    }
+}
+
+/// What the source of the variable `name` gives; `None` when that is missing and may be.
+fn value_of(
+    name: &str,
+    source: &EnvVarSource,
+    container: &Container,
+    sources: &EnvSources<'_>,
+) -> Result<Option<String>, EnvError> {
+    let namespace = crate::pod::spec::namespace(sources.pod);
+    if let Some(field) = &source.field_ref {
+        let value = field_value(sources.pod, sources.fields, &field.field_path);
+        return value.map(Some).map_err(EnvError::Field);
+    }
+    if let Some(resource) = &source.resource_field_ref {
+        let value = resource_value(sources.pod, sources.fields, Some(container), resource);
+        return value.map(Some).map_err(EnvError::Field);
+    }
+    if let Some(key) = &source.config_map_key_ref {
+        let found = sources.config_maps.get(&key.name);
+        let value = found.map(|m| m.data.as_ref().and_then(|d| d.get(&key.key)).cloned());
+        let missing = Missing { object: ("configmap", "ConfigMap"), namespace, name: &key.name, key: &key.key };
+        return missing.resolve(value, key.optional);
+    }
+    if let Some(key) = &source.secret_key_ref {
+        let found = sources.secrets.get(&key.name);
+        let text = |s: &Secret| {
+            s.data.as_ref().and_then(|d| d.get(&key.key)).map(|v| String::from_utf8_lossy(&v.0).into_owned())
+        };
+        let missing = Missing { object: ("secret", "Secret"), namespace, name: &key.name, key: &key.key };
+        return missing.resolve(found.map(text), key.optional);
+    }
+    match &source.file_key_ref {
+        Some(key) => of_file(key, sources.files),
+        None => Err(EnvError::Field(format!("environment variable {name} has a source that is not supported"))),
+    }
 }
 
 /// A variable of a file that a container of the pod wrote (KEP-3721).
