@@ -34,7 +34,7 @@ const SETTINGS: [(&str, &str); 13] = [
 ];
 
 /// Mount points and flags that each must have.
-const MOUNTS: [(&str, &[&str]); 8] = [
+const MOUNTS: [(&str, &[&str]); 9] = [
     ("/", &["ro"]),
     // From the initramfs: the image has an empty file there.
     ("/sbin/rk-init", &["ro", "nosuid", "nodev"]),

@@ -181,6 +181,9 @@ mod tests {
 
     const SIZE: u64 = 1 << 20;
 
+    /// Keys and values of a file's PAX records.
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+
     /// A header with its checksum.
     fn header(name: &str, flag: u8, stored: usize) -> [u8; BLOCK] {
         let mut header = [0; BLOCK];
@@ -333,7 +336,7 @@ mod tests {
         assert_eq!(read(&told, b"").expect("0.1"), Some((9, vec![(1, 2), (5, 1)])));
         assert_eq!(read(&[("size", "9"), ("map", "")], b"").expect("nothing but a hole"), Some((9, vec![])));
         let newest = [("major", "1"), ("minor", "0"), ("realsize", "9")];
-        let wrong: [(&[(&str, &str)], &[u8]); 9] = [
+        let wrong: [(Pairs<'_>, &[u8]); 9] = [
             (&[("map", "1,2")], b""),
             (&[("size", "9"), ("map", "1,2,3")], b""),
             (&[("size", "9"), ("map", "1,x")], b""),

@@ -138,6 +138,7 @@ mod tests {
         let handle = Handle {
             desired: watch::Sender::new(Desired::Present(first.clone())),
             wake: Arc::default(),
+            states: watch::Sender::default(),
             task: tokio::spawn(async {}).abort_handle(),
             stage: watch::Sender::new(Stage::Syncing).subscribe(),
             began,
