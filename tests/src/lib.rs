@@ -13,6 +13,7 @@
 //! | `cri` | one machine | what a client of CRI sees that is not ours |
 //! | `nodefaults` | a cluster | hostile images, floods, full disks and power cuts |
 //! | `network` | a cluster | pods, Services, DNS, partitions |
+//! | `dualstack` | a cluster of two families | addresses, Services and names of both |
 //! | `cluster` | a cluster | the story of a newcomer |
 //! | `chaos` | a cluster | what may die, and what must not with it |
 //! | `planes` | three machines and an etcd | two control planes are one cluster, and one of them may go |

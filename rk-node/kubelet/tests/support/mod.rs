@@ -5,6 +5,7 @@ mod control;
 mod fake_cri;
 mod fake_csi;
 mod fake_device;
+mod image_stubs;
 mod rig;
 mod stubs;
 

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use rk_cri_api::RuntimeService;
 use rk_cri_api::v1 as cri;
-use rk_cri_api::{ImageService, RuntimeService};
 use tokio::sync::Notify;
 use tonic::{Request, Response, Status};
 
 use super::fake_cri::{Container, FakeCri, Sandbox, finish, nanos};
 
-type Answer<T> = Result<Response<T>, Status>;
-type Never<T> = tokio_stream::Empty<Result<T, Status>>;
+pub(super) type Answer<T> = Result<Response<T>, Status>;
+pub(super) type Never<T> = tokio_stream::Empty<Result<T, Status>>;
 
-fn ok<T>(message: T) -> Answer<T> {
+pub(super) fn ok<T>(message: T) -> Answer<T> {
     Ok(Response::new(message))
 }
 
@@ -350,55 +350,5 @@ impl RuntimeService for FakeCri {
         _: Request<cri::StreamPodSandboxMetricsRequest>,
     ) -> Answer<Self::StreamPodSandboxMetricsStream> {
         Err(Status::unimplemented("stream"))
-    }
-}
-
-#[tonic::async_trait]
-impl ImageService for FakeCri {
-    type StreamImagesStream = Never<cri::StreamImagesResponse>;
-
-    async fn list_images(&self, _: Request<cri::ListImagesRequest>) -> Answer<cri::ListImagesResponse> {
-        let images = self
-            .state()
-            .images
-            .iter()
-            .map(|i| cri::Image { id: i.clone(), repo_tags: vec![i.clone()], ..Default::default() })
-            .collect();
-        ok(cri::ListImagesResponse { images })
-    }
-
-    async fn stream_images(&self, _: Request<cri::StreamImagesRequest>) -> Answer<Self::StreamImagesStream> {
-        Err(Status::unimplemented("stream"))
-    }
-
-    async fn image_status(&self, request: Request<cri::ImageStatusRequest>) -> Answer<cri::ImageStatusResponse> {
-        let name = request.into_inner().image.unwrap_or_default().image;
-        let known = self.state().images.contains(&name);
-        let image = known.then(|| cri::Image {
-            id: name,
-            size: 7,
-            uid: Some(cri::Int64Value { value: 0 }),
-            ..Default::default()
-        });
-        ok(cri::ImageStatusResponse { image, ..Default::default() })
-    }
-
-    async fn pull_image(&self, request: Request<cri::PullImageRequest>) -> Answer<cri::PullImageResponse> {
-        self.count("PullImage");
-        let name = request.into_inner().image.unwrap_or_default().image;
-        let mut state = self.state();
-        if state.broken_images.contains(&name) {
-            return Err(Status::not_found(format!("{name}: not found")));
-        }
-        state.images.push(name.clone());
-        ok(cri::PullImageResponse { image_ref: name })
-    }
-
-    async fn remove_image(&self, _: Request<cri::RemoveImageRequest>) -> Answer<cri::RemoveImageResponse> {
-        ok(cri::RemoveImageResponse {})
-    }
-
-    async fn image_fs_info(&self, _: Request<cri::ImageFsInfoRequest>) -> Answer<cri::ImageFsInfoResponse> {
-        ok(cri::ImageFsInfoResponse::default())
     }
 }
