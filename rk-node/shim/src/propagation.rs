@@ -81,7 +81,7 @@ fn real(destination: &Path) -> PathBuf {
     fs::canonicalize(destination).unwrap_or_else(|_| destination.to_owned())
 }
 
-/// The mount points to be changed, and into what. A mount takes along all that lies below it, unless another one of the spec lies there
+/// The mount points to be changed, and into what. A mount takes along all that lies below it, unless a later one of the spec lies there
 /// that asks for something else: then each mount point that is its own is changed by itself.
 fn changes<'a>(
     asked: &'a [Asked],
@@ -89,20 +89,19 @@ fn changes<'a>(
 ) -> impl Iterator<Item = (&'a Path, MountPropagationFlags)> + 'a {
     asked.iter().enumerate().filter_map(|(at, (place, wish))| Some((at, place, (*wish)?))).flat_map(
         move |(at, place, flags)| -> Vec<(&'a Path, MountPropagationFlags)> {
-            let other = |(below, wish): &Asked| below != place && below.starts_with(place) && *wish != Some(flags);
-            if !asked.iter().any(other) {
+            let other = |(below, wish): &Asked| below.starts_with(place) && *wish != Some(flags);
+            if !asked.iter().skip(at + 1).any(other) {
                 return vec![(place.as_path(), flags | MountPropagationFlags::REC)];
             }
-            let own = points.iter().filter(|point| innermost(point, asked) == Some(at));
+            let own = points.iter().filter(|point| owner(point, asked) == Some(at));
             own.map(|point| (point.as_path(), flags)).collect()
         },
     )
 }
 
-/// The innermost mount of the spec that a mount point belongs to; of two in one place, the later one.
-fn innermost(point: &Path, asked: &[Asked]) -> Option<usize> {
-    let around = asked.iter().enumerate().filter(|(_, (place, _))| point.starts_with(place));
-    around.max_by_key(|(_, (place, _))| place.components().count()).map(|(at, _)| at)
+/// The mount of the spec that what is seen at a mount point belongs to: the last one there or around it, which covers those before.
+fn owner(point: &Path, asked: &[Asked]) -> Option<usize> {
+    asked.iter().rposition(|(place, _)| point.starts_with(place))
 }
 
 fn change(point: &Path, flags: MountPropagationFlags) -> Result<()> {
@@ -139,7 +138,8 @@ mod tests {
     fn a_mount_within_another_one_keeps_its_own() {
         const REC: MountPropagationFlags = MountPropagationFlags::REC;
         let asked = [
-            ("/proc", None),
+            ("/dev/pts", None),
+            ("/dev", PRIVATE),
             ("/data", PRIVATE),
             ("/data/shared", None),
             ("/data/slave", SLAVE),
@@ -150,7 +150,8 @@ mod tests {
         .map(|(path, flags)| (PathBuf::from(path), flags));
         let points = [
             "/",
-            "/proc",
+            "/dev/pts",
+            "/dev",
             "/data",
             "/data/of/the source",
             "/data/shared",
@@ -163,6 +164,7 @@ mod tests {
         .map(PathBuf::from);
         let [private, slave] = [MountPropagationFlags::PRIVATE, MountPropagationFlags::DOWNSTREAM];
         let want = [
+            ("/dev", private | REC),
             ("/data", private),
             ("/data/of/the source", private),
             ("/data/slave", slave),
@@ -173,6 +175,11 @@ mod tests {
         ]
         .map(|(path, flags)| (Path::new(path), flags));
         assert_eq!(changes(&asked, &points).collect::<Vec<_>>(), want);
+        let covered = [("/m/below", SLAVE), ("/m", PRIVATE), ("/m/over", SLAVE)];
+        let covered = covered.map(|(path, flags)| (PathBuf::from(path), flags));
+        assert_eq!(owner(Path::new("/m/below"), &covered), Some(1), "a later mount lies over it");
+        assert_eq!(owner(Path::new("/m/over/x"), &covered), Some(2));
+        assert_eq!(owner(Path::new("/mx"), &covered), None);
     }
 
     #[test]
