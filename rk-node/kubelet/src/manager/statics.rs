@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::Manager;
 use crate::pod::spec;
 use crate::pod::worker::Desired;
-use crate::static_pods::{Shown, is_static, same_edition};
+use crate::static_pods::{Asked, Shown, is_static, same_edition};
 
 /// What a manifest's pod is to do.
 #[derive(Debug, PartialEq)]
@@ -42,7 +42,7 @@ fn ending(workers: &[Desired]) -> BTreeSet<String> {
 impl Manager {
     /// Runs what the manifests ask for now, and ends what they asked for before.
     pub(super) fn on_statics(&mut self) {
-        let wanted = self.statics.borrow_and_update().pods.clone();
+        let Asked { pods: wanted, whole } = self.statics.borrow_and_update().clone();
         let unwanted = |desired: &Desired| {
             !desired.gone() && is_static(desired.pod()) && !wanted.contains_key(spec::uid(desired.pod()))
         };
@@ -50,7 +50,7 @@ impl Manager {
             self.gone(spec::uid(desired.pod()), None);
         }
         let workers = self.desired();
-        let mut shown = Shown { ending: ending(&workers), ..Default::default() };
+        let mut shown = Shown { ending: ending(&workers), whole, ..Default::default() };
         for (uid, pod) in wanted {
             match turn(&pod, &workers) {
                 Turn::Wait => continue,

@@ -66,6 +66,11 @@ pub fn changed(before: &Seen, after: &Seen) -> BTreeSet<String> {
     uids
 }
 
+/// When the next list is due. One that failed has dropped the news before it: the next one makes up for them.
+fn period(listed: bool, streaming: bool) -> Duration {
+    if listed && streaming { PERIOD_WITH_EVENTS } else { PERIOD }
+}
+
 /// The task that listens and relists.
 pub struct Pleg {
     runtime: Runtime,
@@ -97,6 +102,7 @@ impl Pleg {
             }
             let listed = self.relist().await;
             self.runtime.meters.relists.observe(&[], begun.elapsed());
+            let succeeded = listed.is_ok();
             match listed {
                 Ok(after) => {
                     let uids = changed(&self.seen, &after);
@@ -123,7 +129,7 @@ impl Pleg {
                     });
                 }
             }
-            let period = if *stream_up.borrow() { PERIOD_WITH_EVENTS } else { PERIOD };
+            let period = period(succeeded, *stream_up.borrow());
             if !self.listen(&mut told, period, &changes).await {
                 return;
             }
@@ -244,6 +250,12 @@ mod tests {
         let after = seen(&[("a", "1", 1), ("b", "2", 2), ("d", "4", 0)]);
         assert_eq!(changed(&before, &after).into_iter().collect::<Vec<_>>(), ["b", "c", "d"]);
         assert!(changed(&after, &after).is_empty());
+    }
+
+    #[test]
+    fn only_a_list_that_succeeded_leaves_the_rest_to_events() {
+        assert_eq!(period(true, true), PERIOD_WITH_EVENTS);
+        assert_eq!([period(true, false), period(false, true), period(false, false)], [PERIOD; 3]);
     }
 
     fn event(kind: cri::ContainerEventType, uid: Option<&str>, container: i32) -> cri::ContainerEventResponse {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::source::{HASH, MIRROR, annotation, is_mirror};
 use crate::api_error;
 use crate::pod::spec;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, RuntimePod};
 use crate::status_manager::StatusManager;
 
 /// How often mirrors are compared while there are static pods.
@@ -25,12 +25,14 @@ pub struct Shown {
     pub present: BTreeMap<String, Arc<Pod>>,
     /// Those that still end: a mirror of theirs stays until they have ended.
     pub ending: BTreeSet<String>,
+    /// Every source of manifests was read once: a mirror of any other pod shows nothing.
+    pub whole: bool,
 }
 
 impl Shown {
     /// Takes what is to be shown now; whether that differs.
     pub fn update(&mut self, now: Self) -> bool {
-        let same = self.present.keys().eq(now.present.keys()) && self.ending == now.ending;
+        let same = self.present.keys().eq(now.present.keys()) && self.ending == now.ending && self.whole == now.whole;
         if !same {
             *self = now;
         }
@@ -156,21 +158,26 @@ async fn named(client: &kube::Client, wanted: &Shown) -> Result<Vec<Pod>, kube::
     Ok(found)
 }
 
-/// Adds those pods to the ones that end of which the runtime still holds something that runs; whether there is any.
+/// Whether the mirror of a pod that nobody asks for stays: while the pod runs, which the manager ends, and as long as a source of
+/// manifests that was not read yet may ask for it.
+fn stays(mirror: &Pod, found: &RuntimePod, whole: bool) -> bool {
+    let same = found.name == spec::name(mirror) && found.namespace == spec::namespace(mirror);
+    !whole || (same && found.anything_running())
+}
+
+/// Adds those pods to the ones that end whose mirrors stay though nobody asks for them; whether there is any.
 async fn await_strangers(runtime: &Runtime, wanted: &mut Shown, mirrors: &[Pod]) -> bool {
     let mut left = false;
     for mirror in strangers(wanted, mirrors) {
         let uid = annotation(mirror, MIRROR).unwrap_or_default();
-        let (name, namespace) = (spec::name(mirror), spec::namespace(mirror));
-        // The manager ends what runs without a manifest.
-        let runs = match runtime.pod(uid).await {
-            Ok(found) => found.anything_running() && found.name == name && found.namespace == namespace,
+        let stays = match runtime.pod(uid).await {
+            Ok(found) => stays(mirror, &found, wanted.whole),
             Err(error) => {
-                tracing::debug!(pod = %name, "whether the pod of a mirror runs: {error}");
+                tracing::debug!(pod = %spec::name(mirror), "whether the pod of a mirror runs: {error}");
                 true
             }
         };
-        if runs {
+        if stays {
             wanted.ending.insert(uid.to_owned());
             left = true;
         }
@@ -242,7 +249,7 @@ mod tests {
         let mirror = |name: &str, uid: &str, hash: &str, deleting| pod(name, uid, json!({MIRROR: hash}), deleting);
         let one = Arc::new(pod("a", "1", json!({HASH: "1"}), false));
         let present = BTreeMap::from([("1".to_owned(), one.clone())]);
-        let wanted = Shown { present, ending: BTreeSet::from(["8".to_owned()]) };
+        let wanted = Shown { present, ending: BTreeSet::from(["8".to_owned()]), whole: true };
         let gone = |name: &str, uid: &str| ("default".to_owned(), name.to_owned(), uid.to_owned());
         let create = vec!["1".to_owned()];
         for (mirrors, want) in [
@@ -269,7 +276,7 @@ mod tests {
     fn a_mirror_without_a_manifest_stays_for_a_pod_that_still_runs() {
         let mirror = |name: &str, hash: &str| pod(name, "x", json!({MIRROR: hash}), false);
         let present = BTreeMap::from([("1".to_owned(), Arc::new(pod("a", "1", json!({HASH: "1"}), false)))]);
-        let wanted = Shown { present, ending: BTreeSet::from(["8".to_owned()]) };
+        let wanted = Shown { present, ending: BTreeSet::from(["8".to_owned()]), whole: true };
         for (mirrors, want) in [
             (vec![mirror("a", "1"), mirror("b", "8"), pod("plain", "z", json!({}), false)], &[][..]),
             (vec![mirror("c", "2"), mirror("d", "3")], &["c", "d"]),
@@ -284,9 +291,17 @@ mod tests {
     #[test]
     fn only_another_set_of_pods_is_news() {
         let one = Arc::new(pod("a", "1", json!({}), false));
-        let now = Shown { present: BTreeMap::from([("1".to_owned(), one)]), ending: BTreeSet::new() };
+        let now = Shown { present: BTreeMap::from([("1".to_owned(), one)]), ..Default::default() };
         let mut shown = Shown::default();
         assert!(shown.is_empty() && shown.update(now.clone()) && !shown.update(now.clone()));
+        assert!(shown.update(Shown { whole: true, ..now.clone() }), "what is left over may go now");
         assert!(shown.update(Shown { ending: BTreeSet::from(["1".to_owned()]), ..now }));
+    }
+
+    #[test]
+    fn a_mirror_without_a_manifest_stays_until_every_source_was_read() {
+        let mirror = pod("a", "x", json!({MIRROR: "1"}), false);
+        let ended = RuntimePod { name: "a".into(), namespace: "default".into(), ..Default::default() };
+        assert!(stays(&mirror, &ended, false) && !stays(&mirror, &ended, true));
     }
 }

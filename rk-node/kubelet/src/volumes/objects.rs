@@ -11,6 +11,8 @@ use kube::{Api, Client};
 const REMEMBERED: usize = 512;
 /// No reader takes anything older.
 const OLDEST: Duration = Duration::from_secs(30);
+/// A question that is not answered by then has failed: others wait for its turn to end.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// When an object was asked for last, and what came; locked while it is asked for.
 type Slot<T> = Arc<tokio::sync::Mutex<Option<(Instant, Option<Arc<T>>)>>>;
@@ -77,9 +79,15 @@ async fn read<T>(
         return Ok(object.clone());
     }
     let at = Instant::now();
-    let object = fetch.await?.map(Arc::new);
+    let object = within(PATIENCE, fetch).await?.map(Arc::new);
     *known = Some((at, object.clone()));
     Ok(object)
+}
+
+/// A question that is answered by then, or has failed.
+async fn within<T>(limit: Duration, asked: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    let late = |_| kube::Error::Service(format!("no answer within {limit:?}").into());
+    tokio::time::timeout(limit, asked).await.map_err(late)?
 }
 
 fn slot<T>(memory: &Memory<T>, namespace: &str, name: &str) -> Slot<T> {
@@ -147,6 +155,13 @@ mod tests {
         assert!(failed.is_err());
         let found = read(&memory, "ns", "name", Duration::from_secs(60), async { Ok(Some(7)) }).await.unwrap();
         assert_eq!(found.as_deref(), Some(&7));
+    }
+
+    #[tokio::test]
+    async fn a_question_without_an_answer_fails_some_time() {
+        let lost = within(Duration::from_millis(20), std::future::pending::<Result<u32, kube::Error>>()).await;
+        assert!(lost.unwrap_err().to_string().ends_with("no answer within 20ms"));
+        assert_eq!(within(PATIENCE, async { Ok(7) }).await.unwrap(), 7);
     }
 
     #[test]
