@@ -103,6 +103,8 @@ pub(crate) struct Blob<'a> {
     offset: u64,
     /// Bytes of the current body to drop, because the registry began at zero again.
     skip: u64,
+    /// The registry does not say which part it sends: it is asked for no more parts.
+    whole: bool,
     stalls: u32,
     attempts: u32,
     pace: Pacer,
@@ -120,6 +122,7 @@ impl<'a> Blob<'a> {
             body: None,
             offset: 0,
             skip: 0,
+            whole: false,
             stalls: 0,
             attempts: 0,
             pace: Pacer::new(config.floor),
@@ -201,11 +204,16 @@ impl<'a> Blob<'a> {
         loop {
             self.attempts += 1;
             let path = format!("blobs/{}", self.descriptor.digest);
-            match self.session.get(&path, &self.what, Ask { accept: None, offset: self.offset }).await {
+            let offset = if self.whole { 0 } else { self.offset };
+            match self.session.get(&path, &self.what, Ask { accept: None, offset }).await {
                 Ok(response) => {
                     let range = response.headers().get(CONTENT_RANGE).and_then(|v| v.to_str().ok());
                     self.skip = match (response.status(), range.and_then(range_start)) {
                         (StatusCode::PARTIAL_CONTENT, Some(start)) if start <= self.offset => self.offset - start,
+                        (StatusCode::PARTIAL_CONTENT, _) if offset > 0 => {
+                            self.whole = true;
+                            continue;
+                        }
                         (StatusCode::PARTIAL_CONTENT, _) => {
                             return Err(self.session.failed(format!("{}: bad Content-Range", self.what)));
                         }

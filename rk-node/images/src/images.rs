@@ -154,10 +154,10 @@ impl Images {
     /// Use of the image file system.
     pub async fn fs_info(&self) -> Result<FsInfo> {
         let store = self.inner.store.clone();
-        let partial = self.inner.puller.partials.bytes();
+        let partials = self.inner.puller.partials.clone();
         blocking(move || {
             let whole = rustix::fs::statvfs(&store.root).at("statvfs", &store.root)?;
-            let (mut used_bytes, mut used_inodes) = (partial, 0);
+            let (mut used_bytes, mut used_inodes) = (partials.bytes(), 0);
             for layer in crate::store::entries(&store.root.join("layers"))? {
                 if let Some(meta) = crate::store::read_json::<crate::layer::Meta>(&layer.join("meta.json")) {
                     used_bytes += meta.bytes;

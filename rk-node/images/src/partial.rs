@@ -18,7 +18,7 @@ use crate::{
     error::{IoContext, Result},
     manifest::Descriptor,
     reference::Digest,
-    store::entries,
+    store::{entries, remove_tree},
 };
 
 /// A layer takes about as much of a disk when it is kept and unpacked: itself, and twice itself.
@@ -102,7 +102,7 @@ impl Partials {
         let (gone, kept) = sort_out(idle, &self.keep, room);
         held.idle = kept;
         for path in gone {
-            fs::remove_file(&path).at("remove", &path)?;
+            remove_tree(&path).at("remove", &path)?;
         }
         Ok(())
     }
@@ -280,6 +280,15 @@ mod tests {
             let gone: Vec<PathBuf> = gone.into_iter().map(PathBuf::from).collect();
             assert_eq!(sort_out(found, &KEEP, room), (gone, kept), "{told}");
         }
+    }
+
+    #[test]
+    fn what_is_no_part_of_a_layer_goes_be_it_a_folder() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        fs::create_dir_all(dir.path().join("notes/more")).expect("folders");
+        fs::write(dir.path().join("note"), "x").expect("file");
+        partials(dir.path(), Part::Units(0)).sweep().expect("sweep");
+        assert_eq!(fs::read_dir(dir.path()).expect("read").count(), 0);
     }
 
     #[test]

@@ -48,15 +48,25 @@ impl Session {
         Self { endpoint, transport, auth, authorization: Mutex::new(None) }
     }
 
-    /// GETs `path` below the repository; follows challenges and redirects. `what` names the thing in errors.
+    /// GETs `path` below the repository; follows challenges and redirects. `what` names the thing in errors. Where a part is refused, all of
+    /// it is asked for: the answer's status tells which of the two it has.
     pub async fn get(&self, path: &str, what: &str, ask: Ask<'_>) -> Result<Response<Incoming>> {
+        let response = self.authorized(path, ask).await?;
+        if response.status() == StatusCode::RANGE_NOT_SATISFIABLE && ask.offset > 0 {
+            let whole = self.authorized(path, Ask { offset: 0, ..ask }).await?;
+            return self.judge(whole, what).await;
+        }
+        self.judge(response, what).await
+    }
+
+    /// The answer to a request, asked again with authorization where there was a challenge.
+    async fn authorized(&self, path: &str, ask: Ask<'_>) -> Result<Response<Incoming>> {
         let first = self.walk(path, ask).await?;
         if first.status() != StatusCode::UNAUTHORIZED {
-            return self.judge(first, what).await;
+            return Ok(first);
         }
         self.authenticate(first.headers()).await?;
-        let second = self.walk(path, ask).await?;
-        self.judge(second, what).await
+        self.walk(path, ask).await
     }
 
     /// GETs a small document.

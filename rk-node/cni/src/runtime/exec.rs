@@ -94,13 +94,17 @@ impl Exec {
         }
     }
 
-    /// Calls the plugin on a thread of its own, as it would have a process of its own: it blocks. One that is given up ends by itself.
+    /// Calls the plugin on a thread of its own, as it would have a process of its own: it blocks. One that is given up cannot be killed and
+    /// ends by itself.
     async fn here(&self, command: &'static str, config: &Value, own: &Path) -> Answer {
-        let mut environment = self.environment.clone();
-        environment.push(("CNI_COMMAND", command.to_owned()));
-        let (name, config, own) = (self.plugin.clone(), config.clone(), own.to_owned());
+        let thread = Thread { name: self.plugin.clone(), environment: self.environment.clone(), own: own.to_owned() };
+        let config = config.clone();
         let (tell, told) = oneshot::channel();
-        let work = move || drop(tell.send(plugin::call(&name, config, environment, own)));
+        let work = move || {
+            if let Err(unheard) = tell.send(thread.call(command, config.clone())) {
+                thread.undo(command, config, unheard);
+            }
+        };
         std::thread::Builder::new().name("cni".into()).spawn(work).map_err(|e| format!("start a thread: {e}"))?;
         told.await.map_err(|_| "panicked".to_owned())
     }
@@ -143,6 +147,32 @@ impl Exec {
     }
 }
 
+/// What a call on a thread needs.
+struct Thread {
+    name: String,
+    environment: Vec<(&'static str, String)>,
+    own: PathBuf,
+}
+
+impl Thread {
+    fn call(&self, command: &'static str, config: Value) -> std::result::Result<Value, CniError> {
+        let mut environment = self.environment.clone();
+        environment.push(("CNI_COMMAND", command.to_owned()));
+        plugin::call(&self.name, config, environment, self.own.clone())
+    }
+
+    /// Takes away what was added for nobody: the DEL of whoever gave it up may have come before it was there.
+    fn undo(&self, command: &'static str, mut config: Value, added: std::result::Result<Value, CniError>) {
+        let ("ADD", Ok(result)) = (command, added) else { return };
+        if let Some(config) = config.as_object_mut() {
+            config.insert("prevResult".to_owned(), result);
+        }
+        if let Err(error) = self.call("DEL", config) {
+            tracing::warn!(plugin = %self.name, "cannot undo what nobody waits for any more: {error}");
+        }
+    }
+}
+
 /// Keeps the start and throws the rest away, so that the plugin never blocks on a full pipe.
 async fn bounded(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
     let mut kept = Vec::new();
@@ -151,4 +181,56 @@ async fn bounded(pipe: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8
         tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await?;
     }
     Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, net::IpAddr, time::Instant};
+
+    use rustix::fs::{FlockOperation, flock};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_added_after_it_was_given_up_is_taken_away_again() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let root = dir.path().canonicalize().expect("canonical");
+        let (own, path, store) = (root.join("rk"), root.join("host-local"), root.join("net"));
+        fs::write(&own, "no program").expect("write");
+        std::os::unix::fs::symlink(&own, &path).expect("link");
+        fs::create_dir(&store).expect("store");
+        let lock = fs::File::create(store.join("lock")).expect("lock");
+        flock(&lock, FlockOperation::LockExclusive).expect("lock");
+        let attachment = Attachment {
+            container_id: "c".to_owned(),
+            netns: Some("/nowhere".into()),
+            if_name: "eth0".to_owned(),
+            args: Vec::new(),
+            port_mappings: Vec::new(),
+        };
+        let config = json!({"cniVersion": "1.0.0", "name": "net", "type": "bridge",
+            "ipam": {"type": "host-local", "dataDir": root, "ranges": [[{"subnet": "10.1.0.0/24"}]]}});
+        let wait = Duration::from_millis(100);
+        let exec =
+            Exec::new(path, "host-local", "net", std::slice::from_ref(&root), Some(&attachment), wait, Some(&own));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        let error = runtime.block_on(exec.run("ADD", &config)).expect_err("the store is locked");
+        assert!(error.to_string().contains("timed out"), "{error}");
+        drop(lock);
+        let names = || {
+            let entries = fs::read_dir(&store).expect("store").flatten();
+            entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let now = names();
+            let was_added = now.iter().any(|name| name == "last_reserved_ip.0");
+            if was_added && !now.iter().any(|name| name.parse::<IpAddr>().is_ok()) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the reservation stays: {now:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }

@@ -13,6 +13,9 @@ const MAX_NAME: u64 = 4096;
 /// All pax records of one entry: a path, a link and extended attributes of at most 64 KiB each.
 const MAX_PAX: u64 = 1 << 20;
 
+/// Headers that speak of the entry behind them: one of each kind, as tools write them, with room for a few more.
+const MAX_HEADERS: usize = 8;
+
 /// How the keys of records of sparse files begin.
 const SPARSE: &[u8] = b"GNU.sparse.";
 
@@ -82,11 +85,16 @@ impl<R: Read> Reader<R> {
     /// The next entry, after skipping what was not read of the last; `None` at the end of the archive.
     pub fn next(&mut self) -> io::Result<Option<Entry>> {
         let mut over = Overrides::default();
+        let mut headers = 0;
         loop {
             self.skip()?;
             let Some(header) = self.header()? else { return Ok(None) };
             let size = number(field(&header, 124, 12))?;
             self.begin(size)?;
+            headers += 1;
+            if headers > MAX_HEADERS + 1 {
+                return Err(bad(format!("more than {MAX_HEADERS} headers before an entry")));
+            }
             match byte(&header, 156) {
                 b'x' | b'X' => over.apply(&self.bounded(MAX_PAX, "pax records")?)?,
                 // Global records would change every later entry; layers have no use for them beyond comments.

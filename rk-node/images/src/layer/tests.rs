@@ -210,6 +210,17 @@ fn pax_records_carry_long_names_and_binary_attributes() {
 }
 
 #[test]
+fn an_entry_has_a_few_headers_before_it_and_no_more() {
+    let archive = |count: usize| {
+        let add = |all: Tar, _: usize| all.add(tar::EntryType::XHeader, "pax", "", 0o644, b"14 comment=ab\n");
+        (0..count).fold(Tar::new(), add).file("f", "x")
+    };
+    archive(8).unpack(scratch().path()).expect("unpack");
+    let error = archive(9).unpack(scratch().path()).expect_err("nothing bounds what they say together");
+    assert!(error.to_string().contains("more than 8 headers"), "{error}");
+}
+
+#[test]
 fn gzip_zstd_and_plain_give_the_same_diff_id() {
     let plain = Tar::new().file("f", "content").bytes();
     let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::StatusCode;
 use rk_images::{Config, Images, LayerState, Reserve, Totals};
 use tokio::time::Instant;
 
@@ -74,6 +75,9 @@ async fn a_pull_goes_on_where_the_process_before_left_it() {
     for (fault, flipped, starts, anew) in [
         (WHOLE, false, vec![HELD], false),
         (WHOLE_WITHOUT_RANGES, false, vec![HELD], false),
+        // Parts are refused, or come without a word of where they begin.
+        (Fault::NoParts(StatusCode::RANGE_NOT_SATISFIABLE), false, vec![HELD, 0], false),
+        (Fault::NoParts(StatusCode::PARTIAL_CONTENT), false, vec![HELD, 0], false),
         // What was kept is no longer what came: all of it comes, once.
         (WHOLE, true, vec![HELD, 0], true),
     ] {

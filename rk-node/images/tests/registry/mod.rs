@@ -41,6 +41,8 @@ pub enum Fault {
     Drip,
     /// Layers stop to come after so many bytes.
     HoldAfter(usize),
+    /// Who asks for a part of a layer gets nothing but this status.
+    NoParts(StatusCode),
 }
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -248,6 +250,7 @@ async fn answer(request: Request<Incoming>, me: SocketAddr, held: &Mutex<Held>, 
         Fault::Slow if path.contains("/manifests/") => tokio::time::sleep(Duration::from_millis(300)).await,
         Fault::Drip if is_layer => return drip(content),
         Fault::HoldAfter(bytes) if is_layer => return hold(content, bytes),
+        Fault::NoParts(status) if is_layer && asked > 0 => return full(status, Bytes::new()),
         Fault::Corrupt if is_layer => {
             let mut bytes = content.to_vec();
             // Inside the stored file's content: the archive still reads well.
