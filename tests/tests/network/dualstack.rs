@@ -89,7 +89,8 @@ fn nodes_and_pods_have_addresses_of_both_families_and_reach_each_other_by_both()
         let (pod_four, pod_six) = pod_ips(&kubectl, node);
         assert_eq!(kubectl.path(&["pod", &pod], "{.status.podIP}"), pod_four);
         assert_eq!(both(&kubectl, &["pod", &pod], "{.status.hostIPs[*].ip}"), own);
-        let variable = |name: &str| kubectl.ok(&["exec", &pod, "--", "printenv", name]).trim().to_owned();
+        let echo = |name: &str| format!("echo ${name}");
+        let variable = |name: &str| kubectl.ok(&["exec", &pod, "--", "sh", "-c", &echo(name)]).trim().to_owned();
         assert_eq!(variable("POD_IPS"), format!("{pod_four},{pod_six}"));
         assert_eq!(variable("HOST_IPS"), format!("{four},{six}"));
         let hosts = kubectl.ok(&["exec", &pod, "--", "cat", "/etc/hosts"]);
