@@ -1,7 +1,5 @@
 //! Tables for the restart of all containers of a pod: what is done in each moment of it, and what is told.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodStatus};
 use serde_json::{Value, json};
 
@@ -11,6 +9,7 @@ use super::decide_tests::{at, pod, runtime, sandbox, show};
 use super::round::Round;
 use super::spec;
 use super::status::{StatusInputs, pod_status};
+use super::status_tests::inputs;
 use crate::probes::ProbeResults;
 use crate::runtime::{RuntimePod, RuntimeSandbox};
 
@@ -147,20 +146,7 @@ fn the_back_off_of_what_ends_rounds_is_that_of_all() {
 
 fn status(pod: &Pod, containers: &[&str], announced: Option<u32>) -> PodStatus {
     let found = runtime(pod, &[sandbox(0, true)], containers);
-    pod_status(&StatusInputs {
-        pod,
-        runtime: &found,
-        round: Round::of(pod, &found, announced),
-        probes: &ProbeResults::default(),
-        waiting: &BTreeMap::new(),
-        host_ips: &[],
-        node_memory: 1 << 30,
-        terminal: false,
-        failure: None,
-        resize_pending: None,
-        resizing: false,
-        now: at(5000),
-    })
+    pod_status(&StatusInputs { round: Round::of(pod, &found, announced), ..inputs(pod, &found) })
 }
 
 /// `name/restarts/state[/code and reason of its end before]`.

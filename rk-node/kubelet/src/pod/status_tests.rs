@@ -1,6 +1,7 @@
 //! Tables for phase, conditions and container statuses.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::{Value, json};
@@ -11,6 +12,27 @@ use super::status::{StatusInputs, pod_status};
 use crate::probes::{Outcome, ProbeKind, ProbeResults};
 use crate::runtime::RuntimePod;
 use crate::shutdown::{TERMINATED, TERMINATED_MESSAGE};
+
+static NO_PROBES: LazyLock<ProbeResults> = LazyLock::new(ProbeResults::default);
+static NOTHING_WAITS: BTreeMap<String, (String, String)> = BTreeMap::new();
+
+/// A pod of which the runtime alone tells something.
+pub(super) fn inputs<'a>(pod: &'a Pod, runtime: &'a RuntimePod) -> StatusInputs<'a> {
+    StatusInputs {
+        pod,
+        runtime,
+        round: Round::settled(runtime),
+        probes: &NO_PROBES,
+        waiting: &NOTHING_WAITS,
+        host_ips: &[],
+        node_memory: 1 << 30,
+        terminal: false,
+        failure: None,
+        resize_pending: None,
+        resizing: false,
+        now: at(5000),
+    }
+}
 
 fn status_of(pod: &Pod, runtime: &RuntimePod, terminal: bool) -> PodStatus {
     status_with(pod, runtime, terminal, &ProbeResults::default(), &BTreeMap::new())
@@ -24,20 +46,7 @@ fn status_with(
     waiting: &BTreeMap<String, (String, String)>,
 ) -> PodStatus {
     let host_ips = ["192.168.0.1".to_owned()];
-    pod_status(&StatusInputs {
-        pod,
-        runtime,
-        round: Round::settled(runtime),
-        probes,
-        waiting,
-        host_ips: &host_ips,
-        node_memory: 1 << 30,
-        terminal,
-        failure: None,
-        resize_pending: None,
-        resizing: false,
-        now: at(5000),
-    })
+    pod_status(&StatusInputs { probes, waiting, host_ips: &host_ips, terminal, ..inputs(pod, runtime) })
 }
 
 /// Types of the conditions that hold.
@@ -168,20 +177,7 @@ fn a_pod_that_ends_with_its_machine_has_failed_and_says_why() {
     let pod = pod(json!({"containers": [{"name": "a"}]}));
     let failure = (TERMINATED.to_owned(), TERMINATED_MESSAGE.to_owned());
     let found = runtime(&pod, &[sandbox(0, false)], &["a:exited:0"]);
-    let status = pod_status(&StatusInputs {
-        pod: &pod,
-        runtime: &found,
-        round: Round::settled(&found),
-        probes: &ProbeResults::default(),
-        waiting: &BTreeMap::new(),
-        host_ips: &[],
-        node_memory: 1 << 30,
-        terminal: true,
-        failure: Some(&failure),
-        resize_pending: None,
-        resizing: false,
-        now: at(5000),
-    });
+    let status = pod_status(&StatusInputs { terminal: true, failure: Some(&failure), ..inputs(&pod, &found) });
     assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Terminated")));
     assert_eq!(status.message.as_deref(), Some(TERMINATED_MESSAGE));
     let conditions = status.conditions.unwrap();
@@ -202,20 +198,7 @@ fn a_pod_tells_what_it_has_as_a_whole() {
         (None, false, "2", "2", None),
     ] {
         let found = runtime(&pod, &[sandbox(0, true)], &["a:running"]);
-        let status = pod_status(&StatusInputs {
-            pod: &pod,
-            runtime: &found,
-            round: Round::settled(&found),
-            probes: &ProbeResults::default(),
-            waiting: &BTreeMap::new(),
-            host_ips: &[],
-            node_memory: 1 << 30,
-            terminal: false,
-            failure: None,
-            resize_pending: pending,
-            resizing,
-            now: at(5000),
-        });
+        let status = pod_status(&StatusInputs { resize_pending: pending, resizing, ..inputs(&pod, &found) });
         let told = serde_json::to_value(&status).unwrap();
         assert_eq!(told["allocatedResources"], json!({"cpu": allocated}));
         assert_eq!(told["resources"], asks(held));
