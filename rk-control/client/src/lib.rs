@@ -35,7 +35,7 @@ pub use hub::Informers;
 pub use in_process::in_process;
 pub use informer::{Change, Informer};
 pub use leader::{Leadership, LeaseConfig};
-pub use limiter::RateLimiter;
+pub use limiter::{RateLimiter, TokenBucket};
 pub use owner::{controller_of, controller_ref, is_controlled_by, owner_key};
 pub use quantity::{parse_milli, parse_value, try_parse_milli};
 pub use queue::Queue;

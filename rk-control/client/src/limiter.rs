@@ -10,16 +10,37 @@ pub struct RateLimiter<T> {
     base: Duration,
     max: Duration,
     failures: HashMap<T, u32>,
+    bucket: TokenBucket,
+}
+
+/// So many at once, then so many a second.
+#[derive(Debug)]
+pub struct TokenBucket {
     rate: f64,
     burst: f64,
     tokens: f64,
     refilled: Instant,
 }
 
+impl TokenBucket {
+    /// A full bucket: `burst` at once, `rate` a second.
+    pub fn new(rate: f64, burst: f64) -> Self {
+        Self { rate, burst, tokens: burst, refilled: Instant::now() }
+    }
+
+    /// Takes one token and says how long to wait for it, counted from `now`.
+    pub fn reserve(&mut self, now: Instant) -> Duration {
+        let passed = now.saturating_duration_since(self.refilled).as_secs_f64();
+        self.tokens = (self.tokens + passed * self.rate).min(self.burst) - 1.0;
+        self.refilled = now;
+        if self.tokens >= 0.0 { Duration::ZERO } else { Duration::from_secs_f64(-self.tokens / self.rate) }
+    }
+}
+
 impl<T: Hash + Eq + Clone> RateLimiter<T> {
     /// Delays from `base` doubling to `max`; all keys together get `rate` retries a second after a burst of `burst`.
     pub fn new(base: Duration, max: Duration, rate: f64, burst: f64) -> Self {
-        Self { base, max, failures: HashMap::new(), rate, burst, tokens: burst, refilled: Instant::now() }
+        Self { base, max, failures: HashMap::new(), bucket: TokenBucket::new(rate, burst) }
     }
 
     /// Notes one more failure of `key` and says how long it should wait, counted from `now`.
@@ -27,14 +48,7 @@ impl<T: Hash + Eq + Clone> RateLimiter<T> {
         let failures = self.failures.entry(key.clone()).or_insert(0);
         let own = self.base.saturating_mul(1u32.checked_shl(*failures).unwrap_or(u32::MAX)).min(self.max);
         *failures = (*failures + 1).min(31);
-        own.max(self.reserve(now))
-    }
-
-    fn reserve(&mut self, now: Instant) -> Duration {
-        let passed = now.saturating_duration_since(self.refilled).as_secs_f64();
-        self.tokens = (self.tokens + passed * self.rate).min(self.burst) - 1.0;
-        self.refilled = now;
-        if self.tokens >= 0.0 { Duration::ZERO } else { Duration::from_secs_f64(-self.tokens / self.rate) }
+        own.max(self.bucket.reserve(now))
     }
 
     /// Forgets the failures of a key that succeeded.

@@ -78,18 +78,15 @@ impl Binder {
 
     /// Records that the pod fits nowhere, in its status and as an event.
     pub(crate) async fn unschedulable(&self, pod: &PodInfo, message: &str, nominated: Option<&str>) {
-        self.recorder.about(
-            reference(pod),
-            EventType::Warning,
-            "FailedScheduling",
-            "Scheduling",
-            message.to_owned(),
-            None,
-        );
         let Some(current) = self.pods.get(&pod.key).filter(|current| current.metadata.uid.as_deref() == Some(&pod.uid))
         else {
             return;
         };
+        if current.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
+            return;
+        }
+        let (about, note) = (reference(pod), message.to_owned());
+        self.recorder.about(about, EventType::Warning, "FailedScheduling", "Scheduling", note, None);
         let status = current.status.as_ref();
         let condition = status.and_then(|s| s.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled"));
         let same = condition.is_some_and(|c| c.status == "False" && c.message.as_deref() == Some(message));

@@ -15,6 +15,7 @@ mod filter;
 mod model;
 mod preempt;
 mod queue;
+mod reports;
 mod runner;
 mod score;
 mod sync;

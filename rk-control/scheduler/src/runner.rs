@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVo
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Client;
-use rk_client::{Informer, Informers, Recorders};
+use rk_client::{Informer, Informers, Recorders, TokenBucket};
 use tokio::sync::Semaphore;
 
 use crate::bind::Binder;
@@ -16,6 +16,7 @@ use crate::decide::{Decision, decide};
 use crate::diagnosis::Diagnosis;
 use crate::model::PodInfo;
 use crate::preempt::{Budget, preempt};
+use crate::reports::{BURST, RATE, Report};
 use crate::sync::{Shared, connect};
 
 /// Calls to the API under way at once; decisions wait beyond that, since unbound assumptions only pile up.
@@ -53,7 +54,7 @@ pub async fn run(client: Client, informers: &Informers, recorders: &Recorders, c
     let binder = Binder { client, pods, recorder, shared: Arc::clone(&shared) };
     let runner =
         Runner { shared, binder, budgets, calls: Arc::new(Semaphore::new(CALLS)), profile: config.scheduler_name };
-    runner.run().await;
+    tokio::join!(runner.run(), runner.tell());
 }
 
 struct Runner {
@@ -74,6 +75,24 @@ impl Runner {
                 (None, Some(due)) => drop(tokio::time::timeout_at(due.into(), woken).await),
                 (None, None) => woken.await,
             }
+        }
+    }
+
+    /// Tells the API of pods that fit nowhere, at a pace of its own: reports never take the room of bindings.
+    async fn tell(&self) {
+        let mut pace = TokenBucket::new(RATE, BURST);
+        loop {
+            let woken = self.shared.reported.notified();
+            let Some(report) = self.shared.reports().pop() else {
+                woken.await;
+                continue;
+            };
+            // Placed by a later attempt: there is nothing to tell any more.
+            if self.shared.cluster().is_placed(&report.pod.key) {
+                continue;
+            }
+            tokio::time::sleep(pace.reserve(Instant::now())).await;
+            self.binder.unschedulable(&report.pod, &report.message, None).await;
         }
     }
 
@@ -137,12 +156,15 @@ impl Runner {
             None => diagnosis.no_victims(),
         };
         let message = diagnosis.message(&outcome);
+        let Some(eviction) = eviction else {
+            self.shared.reports().put(Report { pod: Arc::clone(pod), message });
+            return self.shared.reported.notify_one();
+        };
+        self.shared.reports().forget(&pod.key);
         let (binder, pod) = (self.binder.clone(), Arc::clone(pod));
         tokio::spawn(async move {
             let _permit = permit;
-            let node = eviction.as_ref().map(|eviction| eviction.node.as_str());
-            binder.unschedulable(&pod, &message, node).await;
-            let Some(eviction) = eviction else { return };
+            binder.unschedulable(&pod, &message, Some(&eviction.node)).await;
             for victim in &eviction.victims {
                 binder.evict(victim, &pod, &eviction.node).await;
             }

@@ -12,14 +12,18 @@ use tokio::sync::Notify;
 
 use crate::model::{Cluster, PodInfo, pod_request};
 use crate::queue::SchedulingQueue;
+use crate::reports::Reports;
 
 /// What the runner and the informers share. Where both locks are needed, `cluster` is taken first.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     cluster: Mutex<Cluster>,
     queue: Mutex<SchedulingQueue>,
+    reports: Mutex<Reports>,
     /// Wakes the runner when the queue may have a pod for it.
     pub(crate) wake: Notify,
+    /// Wakes who tells the API of pods that fit nowhere.
+    pub(crate) reported: Notify,
 }
 
 impl Shared {
@@ -29,6 +33,16 @@ impl Shared {
 
     pub(crate) fn queue(&self) -> MutexGuard<'_, SchedulingQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The pod needs no decision any more: it is gone, over, another's, or has its node.
+    fn settled(&self, key: &ObjectKey) {
+        self.queue().remove(key);
+        self.reports().forget(key);
     }
 
     fn cluster_changed(&self) {
@@ -78,7 +92,7 @@ fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
     let pod = change.object();
     let key = ObjectKey::of(pod.as_ref());
     if matches!(change, Change::Deleted(_)) || is_over(pod) {
-        shared.queue().remove(&key);
+        shared.settled(&key);
         if shared.cluster().remove_pod(&key) {
             shared.cluster_changed();
         }
@@ -86,7 +100,7 @@ fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
     }
     // Known only once it has a node: nothing of a pod that others are to place is read before.
     if !is_placed(pod) && (!is_ours(pod, scheduler) || pod.metadata.deletion_timestamp.is_some()) {
-        shared.queue().remove(&key);
+        shared.settled(&key);
         return;
     }
     let info = match PodInfo::new(pod) {
@@ -97,7 +111,7 @@ fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
         }
     };
     if let Some(node) = info.node.clone() {
-        shared.queue().remove(&key);
+        shared.settled(&key);
         shared.cluster().place(Arc::clone(&info), &node);
         let resized = change.previous().is_some_and(|old| pod_request(old) != info.request);
         // Its arrival may satisfy the affinity of pods that wait for it, and its resize leave them room.
