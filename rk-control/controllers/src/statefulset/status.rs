@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::Pod;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Counts owned pods; once all are updated and ready the update revision becomes the current one. Also says when a
-/// ready pod becomes available by time alone.
+/// Counts owned pods; once all that are wanted are there, updated and ready, the update revision becomes the current one: the pods
+/// of which some are missing may be at different revisions. Also says when a ready pod becomes available by time alone.
 pub(super) fn count(
     set: &StatefulSet,
     owned: &[Arc<Pod>],
@@ -33,8 +33,9 @@ pub(super) fn count(
         }
     }
     let replicas = owned.len() as i32;
+    let wanted = model::spec_of(set).replicas.unwrap_or(1);
     let rolling = model::spec_of(set).update_strategy.and_then(|s| s.type_).as_deref() != Some("OnDelete");
-    let complete = rolling && of_update == replicas && ready == replicas;
+    let complete = rolling && [of_update, ready, replicas].iter().all(|count| *count == wanted);
     let nonzero = |n: i32| Some(n).filter(|n| *n != 0);
     let status = StatefulSetStatus {
         replicas,
@@ -49,4 +50,45 @@ pub(super) fn count(
         conditions: set.status.as_ref().and_then(|s| s.conditions.clone()),
     };
     (status, recheck)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::apps::v1::ControllerRevision;
+    use serde_json::json;
+
+    fn revision(name: &str) -> ControllerRevision {
+        serde_json::from_value(json!({"metadata": {"name": name}, "revision": 1})).expect("valid")
+    }
+
+    fn pod(name: &str, revision: &str) -> Arc<Pod> {
+        let pod = json!({"metadata": {"name": name, "labels": {"controller-revision-hash": revision}},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+        Arc::new(serde_json::from_value(pod).expect("valid"))
+    }
+
+    #[test]
+    fn an_update_is_complete_when_every_wanted_pod_is_there_and_has_it() {
+        let set: StatefulSet = serde_json::from_value(json!({"metadata": {"name": "web"},
+            "spec": {"replicas": 2, "selector": {}, "template": {}}}))
+        .expect("valid");
+        let revisions =
+            Revisions { current: revision("old"), update: revision("new"), all: Vec::new(), collisions: None };
+        let current = |owned: &[Arc<Pod>]| {
+            let (status, _) = count(&set, owned, &revisions, Timestamp::now());
+            status.current_revision.unwrap_or_default()
+        };
+        let cases = [
+            (vec![], "old"),
+            (vec![pod("web-1", "new")], "old"),
+            (vec![pod("web-0", "old"), pod("web-1", "new")], "old"),
+            (vec![pod("web-0", "new"), pod("web-1", "new")], "new"),
+            (vec![pod("web-0", "new"), pod("web-1", "new"), pod("web-2", "new")], "old"),
+        ];
+        for (owned, expected) in cases {
+            let names: Vec<_> = owned.iter().map(|pod| pod.metadata.name.clone()).collect();
+            assert_eq!(current(&owned), expected, "{names:?}");
+        }
+    }
 }
