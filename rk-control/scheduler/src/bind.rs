@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolumeClaim, Pod};
 use kube::api::Patch;
 use kube::{Client, Resource as _};
-use rk_client::{Deletion, EventType, Informer, ObjectKey, Recorder, Verbs as _, is_not_found};
+use rk_client::{Deletion, EventType, Informer, ObjectKey, Recorder, Verbs as _, is_conflict, is_not_found};
 use serde_json::{Value, json};
 
 use crate::model::{PodInfo, SELECTED_NODE};
@@ -76,42 +76,32 @@ impl Binder {
         Ok(())
     }
 
-    /// Records that the pod fits nowhere, in its status and as an event.
-    pub(crate) async fn unschedulable(&self, pod: &PodInfo, message: &str, nominated: Option<&str>) {
+    /// Records that the pod fits nowhere, in its status and as an event. Answers whether that is done with: not when the pod changed
+    /// on the way, for it may have got its node by then.
+    pub(crate) async fn unschedulable(&self, pod: &PodInfo, message: &str, nominated: Option<&str>) -> bool {
         let Some(current) = self.pods.get(&pod.key).filter(|current| current.metadata.uid.as_deref() == Some(&pod.uid))
         else {
-            return;
+            return true;
         };
         if current.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()) {
-            return;
+            return true;
+        }
+        if let Some(patch) = refusal(&current, message, nominated) {
+            match self.pods.patch_status(&pod.key, &Patch::Strategic(patch)).await {
+                Err(error) if nominated.is_none() && is_conflict(&error) => return false,
+                Err(error) if !is_not_found(&error) => {
+                    tracing::warn!(pod = %pod.key, %error, "the pod's condition could not be written")
+                }
+                _ => {}
+            }
         }
         let (about, note) = (reference(pod), message.to_owned());
         self.recorder.about(about, EventType::Warning, "FailedScheduling", "Scheduling", note, None);
-        let status = current.status.as_ref();
-        let condition = status.and_then(|s| s.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled"));
-        let same = condition.is_some_and(|c| c.status == "False" && c.message.as_deref() == Some(message));
-        let known = status.and_then(|s| s.nominated_node_name.as_deref());
-        if same && (nominated.is_none() || known == nominated) {
-            return;
-        }
-        let since = condition.filter(|c| c.status == "False").and_then(|c| c.last_transition_time.clone());
-        let since = since.map_or_else(|| json!(now()), |time| json!(time));
-        let mut patch = json!({"metadata": {"uid": pod.uid}, "status": {"conditions": [{
-            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
-            "lastProbeTime": null, "lastTransitionTime": since, "observedGeneration": current.metadata.generation,
-        }]}});
-        if let Some(node) = nominated {
-            patch["status"]["nominatedNodeName"] = json!(node);
-        }
-        if let Err(error) = self.pods.patch_status(&pod.key, &Patch::Strategic(patch)).await
-            && !is_not_found(&error)
-        {
-            tracing::warn!(pod = %pod.key, %error, "the pod's condition could not be written");
-        }
+        true
     }
 
-    /// Evicts one victim for the sake of `preemptor`.
-    pub(crate) async fn evict(&self, victim: &PodInfo, preemptor: &PodInfo, node: &str) {
+    /// Evicts one victim for the sake of `preemptor`. Answers whether it leaves.
+    pub(crate) async fn evict(&self, victim: &PodInfo, preemptor: &PodInfo, node: &str) -> bool {
         let condition = json!({
             "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
             "message": "default-scheduler: preempting to accommodate a higher priority pod",
@@ -128,13 +118,39 @@ impl Binder {
                 let message = format!("Preempted by pod {} on node {node}", preemptor.uid);
                 let by = Some(reference(preemptor));
                 self.recorder.about(reference(victim), EventType::Normal, "Preempted", "Preempting", message, by);
+                true
             }
-            Err(error) if is_not_found(&error) => {}
+            Err(error) if is_not_found(&error) => true,
             Err(error) => {
-                tracing::warn!(pod = %victim.key, %error, "a pod could not be evicted; the next attempt tries again")
+                tracing::warn!(pod = %victim.key, %error, "a pod could not be evicted; the next attempt tries again");
+                false
             }
         }
     }
+}
+
+/// What to write of a pod that fits nowhere; `None` when that is known already. Nothing is written over a pod that changed meanwhile,
+/// unless a node is `nominated`: then no other attempt is under way.
+fn refusal(current: &Pod, message: &str, nominated: Option<&str>) -> Option<Value> {
+    let status = current.status.as_ref();
+    let condition = status.and_then(|s| s.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled"));
+    let same = condition.is_some_and(|c| c.status == "False" && c.message.as_deref() == Some(message));
+    let known = status.and_then(|s| s.nominated_node_name.as_deref());
+    if same && (nominated.is_none() || known == nominated) {
+        return None;
+    }
+    let since = condition.filter(|c| c.status == "False").and_then(|c| c.last_transition_time.clone());
+    let since = since.map_or_else(|| json!(now()), |time| json!(time));
+    let meta = &current.metadata;
+    let mut patch = json!({"metadata": {"uid": meta.uid}, "status": {"conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+        "lastProbeTime": null, "lastTransitionTime": since, "observedGeneration": meta.generation,
+    }]}});
+    match nominated {
+        Some(node) => patch["status"]["nominatedNodeName"] = json!(node),
+        None => patch["metadata"]["resourceVersion"] = json!(meta.resource_version),
+    }
+    Some(patch)
 }
 
 fn reference(pod: &PodInfo) -> ObjectReference {
@@ -150,4 +166,30 @@ fn reference(pod: &PodInfo) -> ObjectReference {
 
 fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(status: Value) -> Pod {
+        let meta = json!({"name": "p", "namespace": "n", "uid": "u", "resourceVersion": "7", "generation": 2});
+        serde_json::from_value(json!({"metadata": meta, "spec": {"containers": []}, "status": status})).expect("a pod")
+    }
+
+    #[test]
+    fn a_refusal_is_written_once_and_never_over_a_pod_that_changed() {
+        let told = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "full",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let fresh = refusal(&pod(json!({})), "full", None).expect("news");
+        assert_eq!(fresh["metadata"], json!({"uid": "u", "resourceVersion": "7"}));
+        let known = pod(json!({"conditions": [told], "nominatedNodeName": "a"}));
+        assert_eq!(refusal(&known, "full", None), None);
+        assert_eq!(refusal(&known, "full", Some("a")), None);
+        let moved = refusal(&known, "full", Some("b")).expect("another node");
+        assert_eq!(moved["status"]["nominatedNodeName"], "b");
+        assert_eq!(moved["metadata"], json!({"uid": "u"}), "the nomination comes through whatever else changed");
+        let since = &moved["status"]["conditions"][0]["lastTransitionTime"];
+        assert_eq!(since, "2026-01-01T00:00:00Z", "it fits nowhere since then");
+    }
 }

@@ -72,6 +72,10 @@ impl SchedulingQueue {
             Place::Gated | Place::Waiting(_) => self.after_backoff(known, now),
             other => other,
         };
+        if place == Place::Out {
+            // What is under way began with the pod as it was before.
+            self.changes += 1;
+        }
         self.unlink(&key);
         if let Some(queued) = self.pods.get_mut(&key) {
             queued.pod = pod;
@@ -102,6 +106,11 @@ impl SchedulingQueue {
         queued.seen_changes = changes;
         queued.place = Place::Out;
         Some(Arc::clone(&queued.pod))
+    }
+
+    /// Whether the queue speaks of this very pod, and not of a later one of its name.
+    pub fn holds(&self, pod: &PodInfo) -> bool {
+        self.pods.get(&pod.key).is_some_and(|queued| queued.pod.uid == pod.uid)
     }
 
     /// The pod fits nowhere: it waits for a change, or only backs off if the cluster changed while it was decided.
@@ -265,6 +274,29 @@ mod tests {
         queue.cluster_changed(now);
         queue.failed(&key, now);
         assert_eq!(pop(&mut queue, now + BACKOFF), Some("p".into()));
+    }
+
+    #[test]
+    fn a_pod_that_changes_during_its_attempt_is_tried_again() {
+        let (mut queue, now) = (SchedulingQueue::default(), Instant::now());
+        queue.add(pod("p", 0, false), now);
+        let key = queue.pop(now).unwrap().key.clone();
+        queue.add(pod("p", 5, false), now);
+        assert_eq!(pop(&mut queue, now), None, "one attempt at a time");
+        queue.failed(&key, now);
+        assert_eq!(queue.pop(now + BACKOFF).map(|pod| pod.priority), Some(5));
+    }
+
+    #[test]
+    fn a_later_pod_of_the_name_is_another_one() {
+        let (mut queue, now) = (SchedulingQueue::default(), Instant::now());
+        let (old, new) = (pod("p", 0, false), PodInfo { uid: "later".into(), ..(*pod("p", 0, false)).clone() });
+        queue.add(Arc::clone(&old), now);
+        assert!(queue.holds(&old) && !queue.holds(&new));
+        queue.add(Arc::new(new.clone()), now);
+        assert!(!queue.holds(&old) && queue.holds(&new));
+        queue.remove(&old.key);
+        assert!(!queue.holds(&new));
     }
 
     #[test]

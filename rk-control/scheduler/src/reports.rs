@@ -43,6 +43,13 @@ impl Reports {
         self.reports.insert(key, (self.turns, report));
     }
 
+    /// Takes back what could not be told yet, behind all others; a newer word of the pod goes before it.
+    pub(crate) fn put_back(&mut self, report: Report) {
+        if !self.reports.contains_key(&report.pod.key) {
+            self.put(report);
+        }
+    }
+
     /// Forgets what was to be said of a pod.
     pub(crate) fn forget(&mut self, key: &ObjectKey) {
         if let Some((turn, _)) = self.reports.remove(key) {
@@ -79,5 +86,15 @@ mod tests {
             std::iter::from_fn(|| reports.pop()).map(|report| (report.pod.key.name.clone(), report.message)).collect();
         assert_eq!(told, [("a".to_owned(), "new".to_owned()), ("b".to_owned(), "only".to_owned())]);
         assert!(reports.order.is_empty() && reports.reports.is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_told_waits_again_unless_there_is_newer_word() {
+        let mut reports = Reports::default();
+        reports.put(report("a", "new"));
+        reports.put_back(report("a", "old"));
+        reports.put_back(report("b", "again"));
+        let told: Vec<_> = std::iter::from_fn(|| reports.pop()).map(|report| report.message).collect();
+        assert_eq!(told, ["new", "again"]);
     }
 }

@@ -92,7 +92,12 @@ impl Runner {
                 continue;
             }
             tokio::time::sleep(pace.reserve(Instant::now())).await;
-            self.binder.unschedulable(&report.pod, &report.message, None).await;
+            if self.shared.cluster().is_placed(&report.pod.key) {
+                continue;
+            }
+            if !self.binder.unschedulable(&report.pod, &report.message, None).await {
+                self.shared.reports().put_back(report);
+            }
         }
     }
 
@@ -132,14 +137,11 @@ impl Runner {
                     bind(&binder, &shared, &pod, &node).await;
                 });
             }
-            Decision::Unschedulable(diagnosis) => {
-                self.make_room(&pod, &diagnosis, permit);
-                self.shared.queue().failed(&pod.key, Instant::now());
-            }
+            Decision::Unschedulable(diagnosis) => self.make_room(&pod, &diagnosis, permit),
         }
     }
 
-    /// Looks for victims, and tells the API what came of it.
+    /// Looks for victims, tells the API what came of it, and gives the pod back to the queue.
     fn make_room(&self, pod: &Arc<PodInfo>, diagnosis: &Diagnosis, permit: tokio::sync::OwnedSemaphorePermit) {
         let budgets: Vec<Budget> = self.budgets.list().iter().filter_map(|budget| Budget::new(budget).ok()).collect();
         let eviction = {
@@ -158,16 +160,20 @@ impl Runner {
         let message = diagnosis.message(&outcome);
         let Some(eviction) = eviction else {
             self.shared.reports().put(Report { pod: Arc::clone(pod), message });
-            return self.shared.reported.notify_one();
+            self.shared.reported.notify_one();
+            return self.shared.queue().failed(&pod.key, Instant::now());
         };
         self.shared.reports().forget(&pod.key);
-        let (binder, pod) = (self.binder.clone(), Arc::clone(pod));
+        let (binder, shared, pod) = (self.binder.clone(), Arc::clone(&self.shared), Arc::clone(pod));
         tokio::spawn(async move {
             let _permit = permit;
             binder.unschedulable(&pod, &message, Some(&eviction.node)).await;
+            let mut all = true;
             for victim in &eviction.victims {
-                binder.evict(victim, &pod, &eviction.node).await;
+                all &= binder.evict(victim, &pod, &eviction.node).await;
             }
+            // Not before: another attempt would choose other victims while these are not seen to leave.
+            shared.give_back(&pod, all);
         });
     }
 }
@@ -179,7 +185,6 @@ async fn bind(binder: &Binder, shared: &Shared, pod: &PodInfo, node: &str) {
     let bound = binder.pods.get(&pod.key).is_some_and(|p| p.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()));
     if !bound {
         shared.cluster().remove_pod(&pod.key);
-        shared.queue().errored(&pod.key, Instant::now());
-        shared.wake.notify_one();
+        shared.give_back(pod, false);
     }
 }

@@ -45,6 +45,19 @@ impl Shared {
         self.reports().forget(key);
     }
 
+    /// Gives back a pod that was out of the queue, unless it is gone: it waits for a change when it fits nowhere, and only backs off
+    /// when something went wrong.
+    pub(crate) fn give_back(&self, pod: &PodInfo, fits_nowhere: bool) {
+        let mut queue = self.queue();
+        if queue.holds(pod) && fits_nowhere {
+            queue.failed(&pod.key, Instant::now());
+        } else if queue.holds(pod) {
+            queue.errored(&pod.key, Instant::now());
+        }
+        drop(queue);
+        self.wake.notify_one();
+    }
+
     fn cluster_changed(&self) {
         self.queue().cluster_changed(Instant::now());
         self.wake.notify_one();
