@@ -7,6 +7,7 @@ mod policy;
 mod status;
 mod tally;
 mod ttl;
+mod vacancy;
 
 pub(crate) use status::{has, is_finished};
 pub(crate) use ttl::register as register_ttl;
@@ -182,11 +183,11 @@ impl Controller {
     }
 
     async fn grow(&self, job: &Job, tally: &Tally, count: usize, status: &mut JobStatus) -> Option<kube::Error> {
-        let new = pod::build(job, tally, count.min(BURST));
+        let new = pod::build(job, tally, count.min(BURST), Timestamp::now());
         let made = new.len();
         let error = crate::replicas::create_in_batches(job, &self.pods, &self.recorder, new).await;
         if error.is_none() {
-            status.active = Some(status.active.unwrap_or(0) + made as i32);
+            status.active = Some(status.active.unwrap_or(0) + made as i32).filter(|n| *n > 0);
         }
         error
     }
@@ -194,7 +195,10 @@ impl Controller {
     async fn shrink(&self, job: &Job, tally: &Tally, count: usize, status: &mut JobStatus) -> Option<kube::Error> {
         let crowd = pods::crowd_of(tally.active.iter());
         let mut victims = tally.active.clone();
-        victims.sort_by(|a, b| pods::deletion_order(a, b, &crowd, Timestamp::now()));
+        let misplaced = job.spec.as_ref().map(|spec| vacancy::misplaced(spec, &tally.active)).unwrap_or_default();
+        let stays = |pod: &Pod| pod.metadata.uid.as_ref().is_none_or(|uid| !misplaced.contains(uid));
+        let now = Timestamp::now();
+        victims.sort_by(|a, b| stays(a).cmp(&stays(b)).then_with(|| pods::deletion_order(a, b, &crowd, now)));
         victims.truncate(count.min(BURST));
         let deleted = victims.len() as i32;
         // Not their fault: without the finalizer they are not counted as failed.

@@ -2,6 +2,7 @@
 
 use super::policy;
 use super::tally::{Tally, is_indexed};
+use super::vacancy::{Vacancies, misplaced, replaces_late};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use std::time::Duration;
@@ -99,32 +100,40 @@ pub(super) fn size(job: &Job, tally: &Tally, now: Timestamp) -> Size {
             parallelism.min(usize::try_from(completions - over).unwrap_or(0))
         }
     };
-    if active > wanted {
-        return Size::Delete(active - wanted);
+    let excess = active.saturating_sub(wanted).max(misplaced(&spec, &tally.active).len());
+    if excess > 0 {
+        return Size::Delete(excess);
     }
     // Pods on their way out take places only if replacements must wait for them.
-    let waits = spec.pod_replacement_policy.as_deref() == Some("Failed") || spec.pod_failure_policy.is_some();
-    let taken = active + if waits { usize::try_from(tally.terminating).unwrap_or(0) } else { 0 };
-    if taken >= wanted {
+    let leaving = if replaces_late(&spec) { usize::try_from(tally.terminating).unwrap_or(0) } else { 0 };
+    let missing = wanted.saturating_sub(active + leaving);
+    if missing == 0 {
         return Size::Keep;
     }
     // With limits per index, each index backs off on its own.
-    if spec.backoff_limit_per_index.is_none()
-        && let Some(left) = backoff(&tally.failures_at, tally.failed, now)
-    {
-        return Size::Wait(left);
+    if spec.backoff_limit_per_index.is_some() {
+        let free = Vacancies::of(&spec, tally, missing, now);
+        return match (free.now.len(), free.wait) {
+            (0, None) => Size::Keep,
+            (0, Some(left)) => Size::Wait(left),
+            (count, _) => Size::Create(count),
+        };
     }
-    Size::Create(wanted - taken)
+    backoff(&tally.failures_at, tally.failed, now).map_or(Size::Create(missing), Size::Wait)
 }
 
-/// How long after the last failure the next pod must wait: 10 s, doubling with each failure.
+/// How much longer the next pod must wait after the last failure.
 fn backoff(failures_at: &[Timestamp], failed: i32, now: Timestamp) -> Option<Duration> {
     let last = failures_at.iter().max()?;
-    let doublings = u32::try_from(failed.max(1) - 1).unwrap_or(0).min(6);
-    let wait = FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF);
-    let passed = now.duration_since(*last);
-    let left = SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO) - passed;
+    let left = backoff_after(failed) - now.duration_since(*last);
     (left > SignedDuration::ZERO).then(|| left.unsigned_abs())
+}
+
+/// How long after a failure, one of so many, the next pod must wait: 10 s, doubling with each of them.
+pub(super) fn backoff_after(failures: i32) -> SignedDuration {
+    let doublings = u32::try_from(failures.max(1) - 1).unwrap_or(0).min(6);
+    let wait = FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF);
+    SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO)
 }
 
 #[cfg(test)]
@@ -186,5 +195,19 @@ mod tests {
             size(&job(json!({"completions": 1, "podReplacementPolicy": "Failed"})), &replaced_late, now),
             Size::Keep
         );
+    }
+
+    #[test]
+    fn each_index_backs_off_on_its_own() {
+        let now: Timestamp = "2026-01-01T00:00:05Z".parse().expect("time");
+        let indexed = job(json!({"completions": 2, "parallelism": 2, "completionMode": "Indexed",
+            "backoffLimitPerIndex": 3}));
+        let failed_once = Tally { failed: 1, retry_at: [(0, now + backoff_after(1))].into(), ..Tally::default() };
+        assert_eq!(size(&indexed, &failed_once, now), Size::Create(1), "the other index");
+        let done = Tally { succeeded: 1, succeeded_indexes: BTreeSet::from([1]), ..failed_once };
+        assert_eq!(size(&indexed, &done, now), Size::Wait(Duration::from_secs(10)));
+        assert_eq!(size(&indexed, &done, now + backoff_after(1)), Size::Create(1));
+        let waits: Vec<i64> = (0..=8).map(|failures| backoff_after(failures).as_secs()).collect();
+        assert_eq!(waits, [10, 10, 20, 40, 80, 160, 320, 600, 600]);
     }
 }

@@ -1,14 +1,15 @@
 //! The pods of a Job.
 
-use super::tally::{FINALIZER, INDEX, INDEX_FAILURES, INDEX_IGNORED, Tally, index_of, is_indexed};
+use super::tally::{FINALIZER, INDEX, INDEX_FAILURES, INDEX_IGNORED, Tally, is_indexed};
+use super::vacancy::Vacancies;
 use crate::pods;
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod};
 use rk_client::controller_ref;
-use std::collections::BTreeSet;
 
-/// `count` new pods; those of indexed Jobs take the lowest free indexes.
-pub(super) fn build(job: &Job, tally: &Tally, count: usize) -> Vec<Pod> {
+/// `count` new pods; those of indexed Jobs take the lowest indexes that are free and need not wait, of which there may be fewer.
+pub(super) fn build(job: &Job, tally: &Tally, count: usize, now: Timestamp) -> Vec<Pod> {
     let Some(spec) = &job.spec else { return Vec::new() };
     let name = job.metadata.name.as_deref().unwrap_or_default();
     let mut base = pods::from_template(
@@ -21,15 +22,8 @@ pub(super) fn build(job: &Job, tally: &Tally, count: usize) -> Vec<Pod> {
     if !is_indexed(spec) {
         return vec![base; count];
     }
-    let taken: BTreeSet<i32> = tally.active.iter().filter_map(|p| index_of(p)).collect();
-    let free = |index: &i32| {
-        !taken.contains(index) && !tally.succeeded_indexes.contains(index) && !tally.failed_indexes.contains(index)
-    };
-    (0..spec.completions.unwrap_or(0))
-        .filter(free)
-        .take(count)
-        .map(|index| indexed(&base, name, index, spec.backoff_limit_per_index.is_some(), tally))
-        .collect()
+    let free = Vacancies::of(spec, tally, count, now).now;
+    free.into_iter().map(|index| indexed(&base, name, index, spec.backoff_limit_per_index.is_some(), tally)).collect()
 }
 
 fn indexed(base: &Pod, job: &str, index: i32, counts_failures: bool, tally: &Tally) -> Pod {
@@ -64,8 +58,10 @@ fn indexed(base: &Pod, job: &str, index: i32, counts_failures: bool, tally: &Tal
 
 #[cfg(test)]
 mod tests {
+    use super::super::tally::index_of;
     use super::*;
     use serde_json::json;
+    use std::collections::BTreeSet;
 
     #[test]
     fn indexed_pods_fill_the_gaps_and_know_their_index() {
@@ -80,7 +76,7 @@ mod tests {
             index_failures: [(1, (1, 0))].into(),
             ..Tally::default()
         };
-        let made = build(&job, &tally, 10);
+        let made = build(&job, &tally, 10, Timestamp::now());
         assert_eq!(made.iter().filter_map(index_of).collect::<Vec<_>>(), [1, 3]);
         let first = made.first().expect("made");
         assert_eq!(

@@ -5,11 +5,14 @@
 //! twice (KEP-2307).
 
 use super::indexes;
+use super::plan::backoff_after;
 use super::policy::{self, Verdict};
+use super::vacancy::{has_index, replaces_late};
 use crate::discovery::has_finalizer;
 use crate::pods;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus, UncountedTerminatedPods};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -26,12 +29,16 @@ pub(super) struct Tally {
     pub(super) active: Vec<Arc<Pod>>,
     pub(super) ready: i32,
     pub(super) terminating: i32,
+    /// The indexes of those.
+    pub(super) terminating_indexes: BTreeSet<i32>,
     pub(super) succeeded: i32,
     pub(super) failed: i32,
     pub(super) succeeded_indexes: BTreeSet<i32>,
     pub(super) failed_indexes: BTreeSet<i32>,
     /// Failures of each index so far, as its next pod must carry them: (counted, ignored).
     pub(super) index_failures: BTreeMap<i32, (i32, i32)>,
+    /// When an index that failed may have its next pod, under limits per index.
+    pub(super) retry_at: BTreeMap<i32, Timestamp>,
     /// Reason why the failure policy ends the Job.
     pub(super) fail_job: Option<String>,
     pub(super) uncounted: UncountedTerminatedPods,
@@ -40,7 +47,7 @@ pub(super) struct Tally {
     /// Noted pods whose finalizer may go.
     pub(super) release: Vec<Arc<Pod>>,
     /// When pods last failed, for the back-off.
-    pub(super) failures_at: Vec<jiff::Timestamp>,
+    pub(super) failures_at: Vec<Timestamp>,
 }
 
 pub(super) fn is_indexed(spec: &JobSpec) -> bool {
@@ -57,8 +64,8 @@ fn note_of(pod: &Pod, name: &str) -> i32 {
 
 /// A pod that is being deleted counts as failed once it ends; before, only if replacements need not wait for it.
 fn has_failed(spec: &JobSpec, pod: &Pod) -> bool {
-    let waits = spec.pod_replacement_policy.as_deref() == Some("Failed") || spec.pod_failure_policy.is_some();
-    pods::phase(pod) == "Failed" || (pods::is_terminating(pod) && !waits && pods::phase(pod) != "Succeeded")
+    let early = pods::is_terminating(pod) && !replaces_late(spec);
+    pods::phase(pod) == "Failed" || (early && pods::phase(pod) != "Succeeded")
 }
 
 /// Counts the pods of a Job, with the status so far.
@@ -89,6 +96,7 @@ pub(super) fn tally(job: &Job, owned: &[Arc<Pod>]) -> Tally {
             tally.active.push(Arc::clone(pod));
         } else if pods::is_terminating(pod) && !pods::is_finished(pod) {
             tally.terminating += 1;
+            tally.terminating_indexes.extend(index_of(pod));
         }
     }
     let noted = |list: &Option<Vec<String>>| list.as_ref().map_or(0, |l| l.len() as i32);
@@ -136,6 +144,11 @@ fn note(spec: &JobSpec, pod: &Arc<Pod>, tally: &mut Tally) {
         return;
     }
     let index = index_of(pod).filter(|_| is_indexed(spec));
+    if is_indexed(spec) && index.is_none_or(|index| !has_index(spec, index)) {
+        // Of an index that the Job does not have, or no more: it counts for nothing.
+        tally.release.push(Arc::clone(pod));
+        return;
+    }
     if pods::phase(pod) == "Succeeded" {
         if let Some(index) = index {
             // A second pod of an index that is done already changes nothing.
@@ -173,20 +186,34 @@ fn remember_failures(pod: &Pod, spec: &JobSpec, tally: &mut Tally) {
     if !has_failed(spec, pod) {
         return;
     }
-    let ended = pod
-        .status
-        .iter()
-        .flat_map(|s| s.container_statuses.iter().flatten())
-        .filter_map(|c| c.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
-    let deleted = pod.metadata.deletion_timestamp.as_ref();
-    tally.failures_at.extend(ended.chain(deleted).map(|t| t.0).max());
+    let ended = ended_at(pod);
+    tally.failures_at.extend(ended);
     if let Some(index) = index_of(pod) {
         let ignored = policy::judge(spec, pod) == Verdict::Ignore;
         let (counted, skipped) = (note_of(pod, INDEX_FAILURES), note_of(pod, INDEX_IGNORED));
         let next = if ignored { (counted, skipped + 1) } else { (counted + 1, skipped) };
         let known = tally.index_failures.entry(index).or_insert(next);
         *known = (known.0.max(next.0), known.1.max(next.1));
+        let retry = ended.and_then(|at| at.checked_add(backoff_after(next.0 + next.1)).ok());
+        if let Some(retry) = retry.filter(|_| spec.backoff_limit_per_index.is_some()) {
+            let known = tally.retry_at.entry(index).or_insert(retry);
+            *known = retry.max(*known);
+        }
     }
+}
+
+/// When a failed pod ended: with the last of its containers, else when it was told to go, else as soon as it was there.
+fn ended_at(pod: &Pod) -> Option<Timestamp> {
+    let meta = &pod.metadata;
+    let finished = |c: &ContainerStatus| Some(c.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref()?.0);
+    let containers = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    let all: Option<Vec<Timestamp>> = containers.and_then(|list| list.iter().map(finished).collect());
+    let told = || {
+        let grace = SignedDuration::from_secs(meta.deletion_grace_period_seconds.unwrap_or(0));
+        meta.deletion_timestamp.as_ref()?.0.checked_sub(grace).ok()
+    };
+    let created = || meta.creation_timestamp.as_ref().map(|at| at.0);
+    all.and_then(|list| list.into_iter().max()).or_else(told).or_else(created)
 }
 
 #[cfg(test)]
@@ -236,5 +263,42 @@ mod tests {
         );
         assert_eq!(second.failed_indexes, BTreeSet::from([1]));
         assert_eq!(second.failed, 2);
+    }
+
+    #[test]
+    fn what_ended_at_no_index_of_the_job_counts_for_nothing() {
+        let spec = json!({"completionMode": "Indexed", "completions": 2});
+        let strays = [pod("a", "Succeeded", true, json!({INDEX: "2"})), pod("b", "Failed", true, json!({}))];
+        let seen = tally(&job(spec, json!({})), &strays);
+        assert_eq!((seen.succeeded, seen.failed, seen.release.len()), (0, 0, 2));
+    }
+
+    #[test]
+    fn a_failed_index_waits_from_the_end_of_its_pod() {
+        let failed = |name: &str, failures: &str, meta: Value, statuses: Value| -> Arc<Pod> {
+            let mut pod = json!({"metadata": {"name": name, "uid": name, "finalizers": [FINALIZER],
+                    "annotations": {INDEX: "0", INDEX_FAILURES: failures}},
+                "status": {"phase": "Failed", "containerStatuses": statuses}});
+            json_patch::merge(&mut pod, &json!({"metadata": meta}));
+            Arc::new(serde_json::from_value(pod).expect("valid"))
+        };
+        let container = |at: &str| {
+            json!([{"name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"terminated": {"exitCode": 1, "finishedAt": at}}}])
+        };
+        let at = |text: &str| -> Timestamp { text.parse().expect("time") };
+        let spec = json!({"completionMode": "Indexed", "completions": 1, "backoffLimitPerIndex": 5});
+        let pods = [
+            failed("a", "0", json!({}), container("2026-01-01T00:00:00Z")),
+            failed("b", "1", json!({}), container("2026-01-01T00:00:20Z")),
+        ];
+        let seen = tally(&job(spec.clone(), json!({})), &pods);
+        assert_eq!(seen.retry_at, BTreeMap::from([(0, at("2026-01-01T00:00:40Z"))]));
+        let told = json!({"creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-01T00:01:30Z",
+            "deletionGracePeriodSeconds": 30});
+        let seen = tally(&job(spec.clone(), json!({})), &[failed("a", "0", told, Value::Null)]);
+        assert_eq!(seen.failures_at, [at("2026-01-01T00:01:00Z")]);
+        let refused = failed("a", "0", json!({"creationTimestamp": "2026-01-01T00:00:00Z"}), Value::Null);
+        assert_eq!(tally(&job(spec, json!({})), &[refused]).failures_at, [at("2026-01-01T00:00:00Z")]);
     }
 }
