@@ -1,5 +1,6 @@
 //! DaemonSets: one pod on every node that wants it.
 
+mod failures;
 mod placement;
 mod plan;
 mod status;
@@ -7,6 +8,7 @@ mod status;
 use crate::claim::claim_all;
 use crate::context::Context;
 use crate::{history, pods};
+use failures::Failures;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetSpec};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -14,7 +16,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use plan::{Fences, Plan, Seat};
 use rk_client::{BoxError, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_ref, owner_key};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 const GENERATION_LABEL: &str = "pod-template-generation";
 const GENERATION_NOTE: &str = "deprecated.daemonset.template.generation";
@@ -28,6 +31,7 @@ struct Controller {
     nodes: Informer<Node>,
     revisions: Informer<ControllerRevision>,
     recorder: Recorder,
+    failures: Mutex<Failures>,
 }
 
 /// Starts the loop.
@@ -39,6 +43,7 @@ pub(crate) fn register(ctx: &Context) {
         nodes: ctx.informers.of(),
         revisions: ctx.informers.of(),
         recorder: ctx.recorders.of("daemonset-controller"),
+        failures: Mutex::default(),
     });
     pods::index_by_owner(&controller.pods);
     controller.revisions.index(pods::BY_OWNER, |r| pods::owner_values(&r.metadata));
@@ -115,19 +120,8 @@ impl Controller {
             current.metadata.labels.as_ref().and_then(|l| l.get(history::HASH_LABEL)).cloned().unwrap_or_default();
 
         let seats = self.seats(&set).await?;
-        let plan = plan::manage(&seats, &hash, fences(spec, seats.len()).surge > 0);
-        for name in &plan.failed {
-            let node = seats
-                .iter()
-                .find(|(_, s)| s.pods.iter().any(|p| p.metadata.name.as_ref() == Some(name)))
-                .map(|(n, _)| n.as_str());
-            let text = format!(
-                "Found failed daemon pod {}/{name} on node {}, will try to kill it",
-                key.namespace,
-                node.unwrap_or_default()
-            );
-            self.recorder.warning(set.as_ref(), "FailedDaemonPod", text);
-        }
+        let mut plan = plan::manage(&seats, &hash, fences(spec, seats.len()).surge > 0);
+        let held = self.hold_failed(&set, &mut plan, &seats);
         let nothing_to_do = plan == Plan::default();
         let mut error = self.carry_out(&set, plan, &hash, &seats).await;
         if error.is_none() && nothing_to_do && is_rolling(spec) {
@@ -145,8 +139,30 @@ impl Controller {
         self.truncate(&set, &hash).await?;
         match error {
             Some(error) if !rk_client::is_namespace_terminating(&error) => Err(error.into()),
-            _ => Ok(recheck.map_or(Outcome::AwaitChange, Outcome::RequeueAfter)),
+            _ => Ok(recheck.into_iter().chain(held).min().map_or(Outcome::AwaitChange, Outcome::RequeueAfter)),
         }
+    }
+
+    /// Leaves failed pods where they are that fail too often, and tells of the others. Answers how long the first of them stays.
+    fn hold_failed(&self, set: &DaemonSet, plan: &mut Plan, seats: &BTreeMap<String, Seat>) -> Option<Duration> {
+        let (now, meta) = (Instant::now(), &set.metadata);
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held: BTreeMap<String, Duration> = BTreeMap::new();
+        for name in &plan.failed {
+            let sits = |seat: &Seat| seat.pods.iter().any(|pod| pod.metadata.name.as_ref() == Some(name));
+            let node = seats.iter().find(|(_, seat)| sits(seat)).map(|(node, _)| node.clone()).unwrap_or_default();
+            let place = (meta.uid.clone().unwrap_or_default(), meta.generation.unwrap_or(0), node.clone());
+            if let Some(left) = failures.hold(place, now) {
+                held.insert(name.clone(), left);
+                continue;
+            }
+            let namespace = meta.namespace.as_deref().unwrap_or_default();
+            let text = format!("Found failed daemon pod {namespace}/{name} on node {node}, will try to kill it");
+            self.recorder.warning(set, "FailedDaemonPod", text);
+        }
+        plan.delete.retain(|name| !held.contains_key(name));
+        plan.failed.retain(|name| !held.contains_key(name));
+        held.into_values().min()
     }
 
     async fn revisions_of(&self, set: &DaemonSet) -> kube::Result<Vec<ControllerRevision>> {
