@@ -1,7 +1,7 @@
 //! How objects go.
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::MERGE;
 use crate::support::{Cluster, MAPS, PODS, config_map, pod};
@@ -32,6 +32,21 @@ async fn propagation_policies_become_finalizers() {
         assert_eq!(waiting["metadata"]["finalizers"], json!([finalizer]));
         admin.patch(&path, MERGE, &json!({"metadata": {"finalizers": null}})).await.ok();
     }
+}
+
+#[tokio::test]
+async fn a_pod_that_has_its_node_hopes_for_none() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    admin.create(PODS, &pod("hoping")).await.ok();
+    let hope = json!({"status": {"nominatedNodeName": "n1"}});
+    let seen = admin.patch(&format!("{PODS}/hoping/status"), MERGE, &hope).await.ok();
+    assert_eq!(seen["status"]["nominatedNodeName"], "n1");
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "hoping"}, "target": {"kind": "Node", "name": "n2"}});
+    admin.create(&format!("{PODS}/hoping/binding"), &binding).await.ok();
+    let seen = admin.get(&format!("{PODS}/hoping")).await.ok();
+    assert_eq!((&seen["spec"]["nodeName"], &seen["status"]["nominatedNodeName"]), (&json!("n2"), &Value::Null));
+    assert_eq!(seen["status"]["conditions"][0]["type"], "PodScheduled");
 }
 
 #[tokio::test]

@@ -82,5 +82,9 @@ fn set_node(call: &Call, pod: &mut Value, name: &str, binding: &Value) -> Result
     conditions.retain(|condition| condition.get("type").and_then(Value::as_str) != Some("PodScheduled"));
     conditions.push(condition);
     pod["status"]["conditions"] = json!(conditions);
+    // Where room was made for it is of no more interest (KEP-5278).
+    if let Some(status) = pod["status"].as_object_mut() {
+        status.remove("nominatedNodeName");
+    }
     Ok(())
 }
