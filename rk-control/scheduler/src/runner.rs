@@ -184,7 +184,9 @@ async fn bind(binder: &Binder, shared: &Shared, pod: &PodInfo, node: &str) {
     // The binding may have happened although its answer was lost: then the informer has the pod on its node.
     let bound = binder.pods.get(&pod.key).is_some_and(|p| p.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()));
     if !bound {
-        shared.cluster().remove_pod(&pod.key);
+        if shared.cluster().unassume(pod) {
+            shared.cluster_changed();
+        }
         shared.give_back(pod, false);
     }
 }

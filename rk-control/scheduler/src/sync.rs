@@ -58,7 +58,8 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    fn cluster_changed(&self) {
+    /// Something happened that may let waiting pods fit.
+    pub(crate) fn cluster_changed(&self) {
         self.queue().cluster_changed(Instant::now());
         self.wake.notify_one();
     }
@@ -105,11 +106,11 @@ fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
     let pod = change.object();
     let key = ObjectKey::of(pod.as_ref());
     if matches!(change, Change::Deleted(_)) || is_over(pod) {
-        shared.settled(&key);
-        if shared.cluster().remove_pod(&key) {
-            shared.cluster_changed();
-        }
-        return;
+        return gone(shared, &key);
+    }
+    // After a gap in the watch: the end of the pod that had this name before was not told.
+    if change.previous().is_some_and(|old| old.metadata.uid != pod.metadata.uid) {
+        gone(shared, &key);
     }
     // Known only once it has a node: nothing of a pod that others are to place is read before.
     if !is_placed(pod) && (!is_ours(pod, scheduler) || pod.metadata.deletion_timestamp.is_some()) {
@@ -149,6 +150,13 @@ fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
     }
     shared.queue().add(info, Instant::now());
     shared.wake.notify_one();
+}
+
+fn gone(shared: &Shared, key: &ObjectKey) {
+    shared.settled(key);
+    if shared.cluster().remove_pod(key) {
+        shared.cluster_changed();
+    }
 }
 
 fn is_placed(pod: &Pod) -> bool {
@@ -223,5 +231,20 @@ mod tests {
         let shared = Shared::default();
         on_pod(&shared, "own", &added("own", None));
         assert!(shared.queue().pop(Instant::now()).is_some());
+    }
+
+    #[test]
+    fn a_pod_is_not_taken_for_another_that_had_its_name() {
+        let pod = |uid: &str, node: Option<&str>| -> Arc<Pod> {
+            let spec = json!({"schedulerName": "own", "nodeName": node, "containers": []});
+            let pod = json!({"metadata": {"namespace": "n", "name": "p", "uid": uid}, "spec": spec});
+            Arc::new(serde_json::from_value(pod).expect("a pod"))
+        };
+        let (shared, key, old) = (Shared::default(), ObjectKey::new("n", "p"), pod("old", Some("a")));
+        on_pod(&shared, "own", &Change::Added(Arc::clone(&old)));
+        assert!(shared.cluster().is_placed(&key));
+        on_pod(&shared, "own", &Change::Updated { old, new: pod("new", None) });
+        assert!(!shared.cluster().is_placed(&key));
+        assert!(shared.queue().pop(Instant::now()).is_some_and(|pod| pod.uid == "new"));
     }
 }

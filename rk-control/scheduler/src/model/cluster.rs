@@ -105,6 +105,13 @@ impl Cluster {
         true
     }
 
+    /// Counts out this very pod, and not a later one of its name. Answers whether it was counted.
+    pub(crate) fn unassume(&mut self, pod: &PodInfo) -> bool {
+        let node = self.placed.get(&pod.key).and_then(|name| self.node(name));
+        let counted = node.and_then(|node| node.pods.get(&pod.key));
+        counted.is_some_and(|own| own.uid == pod.uid) && self.remove_pod(&pod.key)
+    }
+
     /// Whether the pod is counted on a node.
     pub fn is_placed(&self, key: &ObjectKey) -> bool {
         self.placed.contains_key(key)
@@ -257,6 +264,16 @@ mod tests {
         assert!(cluster.remove_pod(&pod("p").key));
         assert!(!cluster.remove_pod(&pod("p").key));
         assert_eq!(cluster.node("b").unwrap().requested.milli_cpu, 0);
+    }
+
+    #[test]
+    fn a_pod_is_counted_out_and_not_its_successor() {
+        let mut cluster = Cluster::default();
+        let later = Arc::new(PodInfo { uid: "later".into(), ..(*pod("p")).clone() });
+        cluster.place(Arc::clone(&later), "a");
+        assert!(!cluster.unassume(&pod("p")));
+        assert!(cluster.is_placed(&later.key) && cluster.unassume(&later));
+        assert!(!cluster.is_placed(&later.key) && !cluster.unassume(&later));
     }
 
     #[test]
