@@ -34,7 +34,7 @@ pub(crate) struct Eviction {
 
 /// Finds the cheapest eviction that makes room for `pod`.
 pub(crate) fn preempt(cluster: &Cluster, pod: &PodInfo, diagnosis: &Diagnosis, budgets: &[Budget]) -> Option<Eviction> {
-    if pod.preemption == Preemption::Never || waits_for_victims(cluster, pod) {
+    if pod.preemption == Preemption::Never || waits_for_victims(cluster, pod, diagnosis) {
         return None;
     }
     let tries = (cluster.node_count() / 10).max(MIN_CANDIDATES);
@@ -46,9 +46,10 @@ pub(crate) fn preempt(cluster: &Cluster, pod: &PodInfo, diagnosis: &Diagnosis, b
         .min_by_key(cost)
 }
 
-/// Whether the pod has evicted already and its victims are still leaving.
-fn waits_for_victims(cluster: &Cluster, pod: &PodInfo) -> bool {
-    let node = pod.nominated.as_deref().and_then(|name| cluster.node(name));
+/// Whether the pod has evicted already and its victims are still leaving. A node that will not take it even then is not waited for.
+fn waits_for_victims(cluster: &Cluster, pod: &PodInfo, diagnosis: &Diagnosis) -> bool {
+    let nominated = pod.nominated.as_deref().filter(|name| diagnosis.candidates().any(|node| node == *name));
+    let node = nominated.and_then(|name| cluster.node(name));
     node.is_some_and(|node| node.pods.values().any(|other| other.deleting && other.priority < pod.priority))
 }
 

@@ -65,3 +65,16 @@ fn a_budget_is_broken_only_when_nothing_else_helps() {
     cluster.remove_node("b");
     assert_eq!(evict(&mut cluster, &pod("new", 10, "2"), &budgets), Some(("a".into(), vec!["guarded".into()])));
 }
+
+#[test]
+fn who_waits_for_victims_evicts_no_others_unless_the_node_is_lost_to_it() {
+    let mut cluster = cluster(&[("a", &[]), ("b", &[("b1", 1, "4")])]);
+    let leaving = PodInfo { deleting: true, ..PodInfo::clone(&pod("a1", 1, "4")) };
+    cluster.place(Arc::new(leaving), "a");
+    let new = PodInfo { nominated: Some("a".into()), ..PodInfo::clone(&pod("new", 10, "2")) };
+    assert_eq!(evict(&mut cluster, &new, &[]), None);
+    let cordoned = json!({"metadata": {"name": "a"}, "spec": {"unschedulable": true},
+        "status": {"allocatable": {"cpu": "4", "pods": "10"}}});
+    cluster.set_node(&serde_json::from_value(cordoned).unwrap());
+    assert_eq!(evict(&mut cluster, &new, &[]), Some(("b".into(), vec!["b1".into()])));
+}
