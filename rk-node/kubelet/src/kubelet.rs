@@ -272,9 +272,9 @@ fn static_pods(
     let manifests = Manifests { dir, given, fetched, node: node.clone() };
     let (runtime, status) = (context.runtime.clone(), context.status.clone());
     let (tell, statics) = watch::channel(manifests.asked());
-    let Asked { pods: present, whole } = statics.borrow().clone();
+    let Asked { pods: present, whole, .. } = statics.borrow().clone();
     let (show, shown) = watch::channel(Shown { present, whole, ..Default::default() });
-    tasks.spawn(static_pods::watch_loop(manifests, tell));
+    tasks.spawn(static_pods::watch_loop(manifests, context.recorder.clone(), tell));
     tasks.spawn(static_pods::mirror_loop(client, node, runtime, status, shown));
     Ok((statics, show))
 }
