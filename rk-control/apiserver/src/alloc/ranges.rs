@@ -52,6 +52,21 @@ pub(super) fn widened(object: &Value, own: &[IpNet]) -> Option<Value> {
     Some(changed)
 }
 
+/// What upstream says of a default ServiceCIDR that is not what the server's own settings say; `None` where it is. Neither follows the
+/// other: whoever wants the settings' ranges deletes the object.
+pub(super) fn mismatch(object: &Value, own: &[IpNet]) -> Option<String> {
+    let theirs = of(object);
+    if meta::name(object) != DEFAULT || meta::is_deleting(object) || theirs == own {
+        return None;
+    }
+    let list = |ranges: &[IpNet]| ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    Some(format!(
+        "The default ServiceCIDR [{}] does not match the controller flag configurations [{}]",
+        list(&theirs),
+        list(own)
+    ))
+}
+
 /// What is to be written about a ServiceCIDR.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
@@ -153,6 +168,19 @@ mod tests {
         ] {
             assert_eq!(widened(&object, own), None, "{object}");
         }
+    }
+
+    #[test]
+    fn a_default_range_that_the_settings_do_not_have_is_told_of() {
+        let own: Vec<IpNet> = ["10.96.0.0/16", "fd00:10:96::/112"].map(|range| range.parse().unwrap()).to_vec();
+        let wide = widened(&cidr(DEFAULT, "10.96.0.0/16"), &own).unwrap();
+        assert_eq!(mismatch(&wide, &own), None);
+        assert_eq!(widened(&wide, &own[..1]), None, "it does not lose a range");
+        let told = "The default ServiceCIDR [10.96.0.0/16 fd00:10:96::/112] does not match the controller flag configurations [10.96.0.0/16]";
+        assert_eq!(mismatch(&wide, &own[..1]).as_deref(), Some(told));
+        assert!(mismatch(&cidr(DEFAULT, "10.97.0.0/16"), &own).is_some());
+        assert_eq!(mismatch(&deleting(wide), &own[..1]), None);
+        assert_eq!(mismatch(&cidr("more", "10.97.0.0/16"), &own), None);
     }
 
     #[test]

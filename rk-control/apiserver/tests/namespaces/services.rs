@@ -118,6 +118,31 @@ async fn services_of_two_families_get_an_address_of_each() {
 }
 
 #[tokio::test]
+async fn a_default_range_that_the_settings_lose_stays_and_is_told_of() {
+    let dual = Config {
+        service_cidrs: ["10.96.0.0/16", "fd00:10:96::/112"].map(|range| range.parse().unwrap()).to_vec(),
+        ..Config::default()
+    };
+    let cluster = Cluster::start_with(tempfile::tempdir().unwrap(), dual).await;
+    let events = "/api/v1/namespaces/default/events?fieldSelector=involvedObject.kind%3DServiceCIDR";
+    assert_eq!(cluster.admin().get(events).await.ok()["items"], json!([]));
+    let Cluster { server, dir, store, .. } = cluster;
+    server.shutdown();
+    drop((server, store));
+
+    let single = Cluster::start_in(dir).await;
+    let admin = single.admin();
+    let stays = admin.get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes").await.ok();
+    assert_eq!(stays["spec"]["cidrs"], json!(["10.96.0.0/16", "fd00:10:96::/112"]));
+    let told = admin.get(events).await.ok()["items"].clone();
+    assert_eq!(told.as_array().map(Vec::len), Some(1), "{told}");
+    assert_eq!(
+        (&told[0]["type"], &told[0]["reason"], &told[0]["involvedObject"]["name"]),
+        (&json!("Warning"), &json!("KubernetesDefaultServiceCIDRInconsistent"), &json!("kubernetes"))
+    );
+}
+
+#[tokio::test]
 async fn every_service_address_has_its_record_and_ranges_come_and_go() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
