@@ -26,12 +26,13 @@ fn is_ready(object: &Value) -> bool {
     condition(object).is_some_and(|ready| meta::text(ready, &["status"]) == "True")
 }
 
-/// The ranges that addresses may be taken from, the server's own first.
+/// The ranges that addresses may be taken from, the server's own first. The families are those of the settings, whatever the objects have.
 pub(super) fn usable(objects: &[Value], own: &[IpNet]) -> Vec<IpNet> {
+    let configured = |range: &IpNet| own.iter().any(|of| of.addr().is_ipv4() == range.addr().is_ipv4());
     let default = objects.iter().find(|object| meta::name(object) == DEFAULT);
     let mut ranges: Vec<IpNet> = if default.is_some_and(meta::is_deleting) { Vec::new() } else { own.to_vec() };
     for object in objects.iter().filter(|object| is_ready(object) && !meta::is_deleting(object)) {
-        for range in of(object) {
+        for range in of(object).into_iter().filter(configured) {
             if !ranges.contains(&range) {
                 ranges.push(range);
             }
@@ -151,6 +152,10 @@ mod tests {
         assert_eq!(usable(std::slice::from_ref(&more), &own).len(), 2);
         assert_eq!(next(&more, &[], &[], jiff::Timestamp::UNIX_EPOCH), Step::Keep);
         assert_eq!(usable(&[deleting(more)], &own).len(), 1);
+        let six = cidr("six", "fd00:10:97::/112");
+        assert_eq!(usable(std::slice::from_ref(&six), &own).len(), 1, "no family that the settings lack");
+        let both = [own[0], "fd00:10:96::/112".parse().unwrap()];
+        assert_eq!(usable(std::slice::from_ref(&six), &both).len(), 3);
     }
 
     #[test]

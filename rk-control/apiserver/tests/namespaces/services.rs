@@ -124,6 +124,12 @@ async fn a_default_range_that_the_settings_lose_stays_and_is_told_of() {
         ..Config::default()
     };
     let cluster = Cluster::start_with(tempfile::tempdir().unwrap(), dual).await;
+    let service = |name: &str| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"ipFamilyPolicy": "PreferDualStack", "ports": [{"port": 80}]}})
+    };
+    let before = cluster.admin().create(SERVICES, &service("before")).await.ok()["spec"].clone();
+    assert_eq!(before["ipFamilies"], json!(["IPv4", "IPv6"]));
     let events = "/api/v1/namespaces/default/events?fieldSelector=involvedObject.kind%3DServiceCIDR";
     assert_eq!(cluster.admin().get(events).await.ok()["items"], json!([]));
     let Cluster { server, dir, store, .. } = cluster;
@@ -140,6 +146,15 @@ async fn a_default_range_that_the_settings_lose_stays_and_is_told_of() {
         (&told[0]["type"], &told[0]["reason"], &told[0]["involvedObject"]["name"]),
         (&json!("Warning"), &json!("KubernetesDefaultServiceCIDRInconsistent"), &json!("kubernetes"))
     );
+
+    let after = admin.create(SERVICES, &service("after")).await.ok()["spec"].clone();
+    assert_eq!(after["ipFamilies"], json!(["IPv4"]), "no new Service gets what the settings lack");
+    let path = format!("{SERVICES}/before");
+    let patched = async |change: Value| admin.patch(&path, "application/merge-patch+json", &change).await.ok();
+    let labelled = patched(json!({"metadata": {"labels": {"a": "b"}}})).await;
+    assert_eq!(labelled["spec"], before, "one that has both keeps both");
+    let narrow = patched(json!({"spec": {"ipFamilyPolicy": "SingleStack"}})).await;
+    assert_eq!(narrow["spec"]["clusterIPs"], json!([before["clusterIP"]]), "until it gives one up");
 }
 
 #[tokio::test]
