@@ -77,7 +77,9 @@ async fn node(
     };
     let client = session.client.clone();
     let mut options = options;
+    let seeks = options.dual_stack && options.node_ips.is_empty();
     options.node_ips = rk_kubelet::node_ips(&options, &session).await;
+    let second = rk_kubelet::second_address(seeks, options.node_ips.clone(), options.shared_addresses.clone());
     let proxy = settings::proxy(&config, &options.node_name, options.node_ips.clone());
     let dns = settings::dns(&config);
     if options.control_plane {
@@ -95,7 +97,22 @@ async fn node(
         let run = rk_dns::run(client.clone(), dns.clone());
         async move { run.await.map_err(anyhow::Error::from) }
     }));
-    rk_kubelet::run(options, session, Hooks { pod_cidr, shutdown }).await.context("the kubelet cannot run")
+    let gained = async {
+        let second = second.await;
+        // On the way down the pods end first.
+        if *stopping.borrow() {
+            std::future::pending::<()>().await;
+        }
+        second
+    };
+    tokio::select! {
+        ended = rk_kubelet::run(options, session, Hooks { pod_cidr, shutdown }) => ended.context("the kubelet cannot run"),
+        // Its certificate, its pods and the proxy go by the node's addresses; PID 1 starts it again, and no container stops.
+        second = gained => {
+            tracing::info!(%second, "the node has an address of its second family now: starting again to go by it");
+            Ok(())
+        }
+    }
 }
 
 /// Runs a part for ever, starting it again with back-off when it ends.

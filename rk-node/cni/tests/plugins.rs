@@ -170,6 +170,29 @@ fn pods_of_two_families_are_reached_by_both_at_once() {
 }
 
 #[test]
+fn pods_hear_no_router_whatever_the_families_of_their_network() {
+    for (node, cluster) in [
+        (vec!["10.244.1.0/24"], vec!["10.244.0.0/16"]),
+        (vec!["10.244.1.0/24", "fd00:10:244:1::/64"], vec!["10.244.0.0/16", "fd00:10:244::/56"]),
+    ] {
+        let store = tempfile::tempdir().expect("tempdir");
+        let host = Host::new(&conflist_of(store.path(), &node, &cluster), &ours());
+        let pod = Netns::new("p");
+        let to_pod = attachment(&pod);
+        let first = to_pod.clone();
+        let made = host.run(async move |runtime| runtime.add(&first).await.expect("add"));
+        let port = made.interfaces[1].name.as_str();
+        for (of, link) in [(&pod, "eth0"), (&host.netns, "cni0"), (&host.netns, port)] {
+            for knob in ["accept_ra", "autoconf"] {
+                assert_eq!(of.knob(&format!("ipv6/conf/{link}/{knob}")), "0", "{knob} of {link} in {node:?}");
+            }
+        }
+        assert_ne!(host.netns.knob("ipv6/conf/up0/accept_ra"), "0", "what is not of the network is left alone");
+        host.run(async move |runtime| runtime.del(&to_pod).await.expect("del"));
+    }
+}
+
+#[test]
 fn plugins_of_this_program_need_no_process_and_others_get_one() {
     let programs = tempfile::tempdir().expect("tempdir");
     // What stands for this program cannot be executed: whatever works does so without a process.

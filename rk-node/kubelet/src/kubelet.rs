@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
@@ -20,10 +19,7 @@ use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
 use crate::known::{ALONE, Store, keep_loop};
 use crate::manager::Manager;
 use crate::memory::{Memory, ReservedError};
-use crate::node::{
-    Machine, NodeLoop, Sources, find_node_ip, find_other_ip, kept_memory, lease_loop, machine, most_tasks,
-    pods_together,
-};
+use crate::node::{Machine, NodeLoop, Sources, kept_memory, lease_loop, machine, most_tasks, node_ips, pods_together};
 use crate::numa::{Numa, TopologyRules};
 use crate::probes::ProbePace;
 use crate::resources::page_size;
@@ -40,8 +36,6 @@ use crate::{Options, Session, devices, image_gc, logs, plugins, static_pods};
 
 /// Changed pods on their way from the runtime to the manager: as many as one relist of a full node can name.
 const CHANGES: usize = 1024;
-/// How long a dual-stack node waits for an address of its second family: routers advertise one within seconds of being asked.
-const SECOND_ADDRESS: Duration = Duration::from_secs(10);
 
 /// What the composing binary wants to hear.
 pub struct Hooks {
@@ -72,30 +66,6 @@ pub enum StartError {
     /// The certificate cannot be used.
     #[error("no certificate to serve with")]
     Pki(#[from] crate::join::PkiError),
-}
-
-/// The addresses that the node reports as its own, the primary first, which is of IPv4 where there are two; none when it has none. One of
-/// the second family may come a little after the first, from a router: it is waited for.
-pub async fn node_ips(options: &Options, session: &Session) -> Vec<IpAddr> {
-    if !options.node_ips.is_empty() {
-        return options.node_ips.clone();
-    }
-    let shared = &options.shared_addresses;
-    let Some(first) = find_node_ip(session.link.host(), shared) else { return Vec::new() };
-    if !options.dual_stack {
-        return vec![first];
-    }
-    let deadline = tokio::time::Instant::now() + SECOND_ADDRESS;
-    loop {
-        if let Some(second) = find_other_ip(first, shared) {
-            return if first.is_ipv4() { vec![first, second] } else { vec![second, first] };
-        }
-        if tokio::time::Instant::now() >= deadline {
-            tracing::warn!(%first, "the node has no address of the other family: nodes do not reach its pods by it; set kubelet.nodeIP");
-            return vec![first];
-        }
-        tokio::time::sleep(SECOND_ADDRESS / 20).await;
-    }
 }
 
 /// Runs the kubelet until the machine goes down. A plain end of the process leaves all containers as they are.
@@ -272,9 +242,9 @@ fn static_pods(
     let manifests = Manifests { dir, given, fetched, node: node.clone() };
     let (runtime, status) = (context.runtime.clone(), context.status.clone());
     let (tell, statics) = watch::channel(manifests.asked());
-    let Asked { pods: present, whole } = statics.borrow().clone();
+    let Asked { pods: present, whole, .. } = statics.borrow().clone();
     let (show, shown) = watch::channel(Shown { present, whole, ..Default::default() });
-    tasks.spawn(static_pods::watch_loop(manifests, tell));
+    tasks.spawn(static_pods::watch_loop(manifests, context.recorder.clone(), tell));
     tasks.spawn(static_pods::mirror_loop(client, node, runtime, status, shown));
     Ok((statics, show))
 }

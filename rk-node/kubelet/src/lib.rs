@@ -63,9 +63,9 @@ pub use configuration::{CredentialProvider, TlsRules, TokenRules, configure, cre
 pub use cpus::{CpuOptions, CpuPolicy, CpuSet, Reserved};
 pub use images::Verification;
 pub use join::{ApiLink, JoinError, OperatorError, Session, join};
-pub use kubelet::{Hooks, StartError, node_ips, run};
+pub use kubelet::{Hooks, StartError, run};
 pub use memory::MemoryPolicy;
-pub use node::Signal;
+pub use node::{Signal, node_ips, second_address};
 pub use numa::{Scope, TopologyPolicy, TopologyRules};
 pub use options::{
     Amount, Cluster, Dirs, ImageGc, KUBELET_VERSION, LogBounds, Options, PodUrl, RegistryAuth, SoftEviction, Thresholds,

@@ -64,6 +64,47 @@ fn list(items: &[Value]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_static_pods_of_one_name_one_runs_at_a_time() {
+    let server = Server::start().await;
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"},
+        "spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "img:1", "command": ["run"]}]}});
+    server.answers("200 OK", &pod.to_string());
+    let mut rig = Rig::new().await;
+    rig.kubelet = None;
+    rig.options.static_pod_url =
+        PodUrl { url: server.url.clone(), headers: BTreeMap::new(), every: Duration::from_millis(500) };
+    let manifests = rig.options.dirs.manifests.clone();
+    let files = ["a.json", "b.json"].map(|name| manifests.join(name));
+    std::fs::create_dir_all(&manifests).unwrap();
+    for file in &files {
+        std::fs::write(file, pod.to_string()).unwrap();
+    }
+    rig.start_kubelet();
+    rig.status("one-node-a", "the pod of a file is ready", 60, ready).await;
+    server.asked(6).await;
+    let shown = rig.pods().get("one-node-a").await.unwrap();
+    assert_eq!(shown.metadata.annotations.unwrap()["kubernetes.io/config.source"], "file");
+    assert_eq!(rig.cri.running("one-node-a").len(), 1, "neither the other file's nor the address' runs beside it");
+    eventually("the other file's is told of", 30, || async {
+        let reasons = rig.reasons("one-node-a").await;
+        if reasons.iter().any(|reason| reason == "FailedValidation") { Ok(()) } else { Err(format!("{reasons:?}")) }
+    })
+    .await;
+
+    for file in &files {
+        std::fs::remove_file(file).unwrap();
+    }
+    eventually("the address' has its turn", 60, || async {
+        let shown = rig.pods().get_opt("one-node-a").await.map_err(|e| e.to_string())?;
+        let annotations = shown.and_then(|pod| pod.metadata.annotations).unwrap_or_default();
+        let source = annotations.get("kubernetes.io/config.source").cloned();
+        let runs = rig.cri.running("one-node-a").len();
+        if source.as_deref() == Some("http") && runs == 1 { Ok(()) } else { Err(format!("{source:?}, {runs} run")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pods_of_an_address_run_stay_while_it_is_away_and_go_when_it_says_so() {
     let server = Server::start().await;
     let own = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "own"},

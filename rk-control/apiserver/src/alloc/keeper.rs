@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::Method;
@@ -27,6 +28,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const ORPHAN_AGE: Duration = Duration::from_secs(60);
 
 const NETWORKING: &str = "networking.k8s.io";
+/// What upstream's controller of the default ServiceCIDR calls itself in events.
+const COMPONENT: &str = "kubernetes-service-cidr-controller";
 
 /// Runs until shutdown.
 pub async fn run(core: Arc<Core>) {
@@ -124,6 +127,11 @@ async fn tend(core: &Arc<Core>) -> Result<bool, Status> {
             wrote = true;
             continue;
         }
+        if let Some(message) = ranges::mismatch(object, &core.config.service_cidrs)
+            && !core.services.mismatch_told.swap(true, Ordering::AcqRel)
+        {
+            tell_mismatch(core, object, &message).await;
+        }
         match ranges::next(object, &all, &held, jiff::Timestamp::now()) {
             Step::Keep => continue,
             Step::Finalizers(changed) => write(core, Method::PUT, &resource, "", &changed).await?,
@@ -136,6 +144,35 @@ async fn tend(core: &Arc<Core>) -> Result<bool, Status> {
         wrote = true;
     }
     Ok(wrote)
+}
+
+/// Tells of it in the log and by an event, as upstream does once in the life of a server.
+async fn tell_mismatch(core: &Arc<Core>, object: &Value, message: &str) {
+    tracing::warn!("{message}: change the settings, or delete it");
+    let told = match core.resource("", "v1", "events") {
+        Ok(events) => write(core, Method::POST, &events, "", &event(object, message, jiff::Timestamp::now())).await,
+        Err(status) => Err(status),
+    };
+    if let Err(status) = told {
+        tracing::warn!(%status, "the event of it was not written");
+    }
+}
+
+/// A warning about a ServiceCIDR. Events about what has no namespace live in the default one.
+fn event(object: &Value, message: &str, now: jiff::Timestamp) -> Value {
+    let (name, time) = (meta::name(object), now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    json!({
+        "apiVersion": "v1", "kind": "Event",
+        "metadata": {"name": format!("{name}.{:x}", now.as_nanosecond()), "namespace": "default"},
+        "involvedObject": {
+            "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "name": name,
+            "uid": meta::text(object, &["metadata", "uid"]),
+            "resourceVersion": meta::text(object, &["metadata", "resourceVersion"]),
+        },
+        "type": "Warning", "reason": "KubernetesDefaultServiceCIDRInconsistent", "message": message,
+        "source": {"component": COMPONENT}, "reportingComponent": COMPONENT, "reportingInstance": "",
+        "firstTimestamp": time, "lastTimestamp": time, "count": 1,
+    })
 }
 
 /// The ServiceCIDR of the server's own settings.

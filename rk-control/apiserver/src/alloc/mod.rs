@@ -15,6 +15,7 @@ mod service;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
@@ -48,6 +49,8 @@ pub struct ServiceAllocator {
     /// One allocation at a time.
     gate: tokio::sync::Mutex<()>,
     pending: Arc<Mutex<Taken>>,
+    /// That the default ServiceCIDR is not what the settings say was told.
+    mismatch_told: AtomicBool,
 }
 
 /// Addresses and ports that were chosen for a Service that is not stored yet; free again when dropped.
@@ -111,6 +114,7 @@ impl ServiceAllocator {
             held_back: config.dns_ip.into_iter().collect(),
             gate: tokio::sync::Mutex::default(),
             pending: Arc::default(),
+            mismatch_told: AtomicBool::default(),
         }
     }
 

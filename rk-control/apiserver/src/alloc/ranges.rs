@@ -26,12 +26,13 @@ fn is_ready(object: &Value) -> bool {
     condition(object).is_some_and(|ready| meta::text(ready, &["status"]) == "True")
 }
 
-/// The ranges that addresses may be taken from, the server's own first.
+/// The ranges that addresses may be taken from, the server's own first. The families are those of the settings, whatever the objects have.
 pub(super) fn usable(objects: &[Value], own: &[IpNet]) -> Vec<IpNet> {
+    let configured = |range: &IpNet| own.iter().any(|of| of.addr().is_ipv4() == range.addr().is_ipv4());
     let default = objects.iter().find(|object| meta::name(object) == DEFAULT);
     let mut ranges: Vec<IpNet> = if default.is_some_and(meta::is_deleting) { Vec::new() } else { own.to_vec() };
     for object in objects.iter().filter(|object| is_ready(object) && !meta::is_deleting(object)) {
-        for range in of(object) {
+        for range in of(object).into_iter().filter(configured) {
             if !ranges.contains(&range) {
                 ranges.push(range);
             }
@@ -50,6 +51,21 @@ pub(super) fn widened(object: &Value, own: &[IpNet]) -> Option<Value> {
     let mut changed = object.clone();
     changed["spec"]["cidrs"] = own.iter().map(|range| Value::from(range.to_string())).collect();
     Some(changed)
+}
+
+/// What upstream says of a default ServiceCIDR that is not what the server's own settings say; `None` where it is. Neither follows the
+/// other: whoever wants the settings' ranges deletes the object.
+pub(super) fn mismatch(object: &Value, own: &[IpNet]) -> Option<String> {
+    let theirs = of(object);
+    if meta::name(object) != DEFAULT || meta::is_deleting(object) || theirs == own {
+        return None;
+    }
+    let list = |ranges: &[IpNet]| ranges.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    Some(format!(
+        "The default ServiceCIDR [{}] does not match the controller flag configurations [{}]",
+        list(&theirs),
+        list(own)
+    ))
 }
 
 /// What is to be written about a ServiceCIDR.
@@ -136,6 +152,10 @@ mod tests {
         assert_eq!(usable(std::slice::from_ref(&more), &own).len(), 2);
         assert_eq!(next(&more, &[], &[], jiff::Timestamp::UNIX_EPOCH), Step::Keep);
         assert_eq!(usable(&[deleting(more)], &own).len(), 1);
+        let six = cidr("six", "fd00:10:97::/112");
+        assert_eq!(usable(std::slice::from_ref(&six), &own).len(), 1, "no family that the settings lack");
+        let both = [own[0], "fd00:10:96::/112".parse().unwrap()];
+        assert_eq!(usable(std::slice::from_ref(&six), &both).len(), 3);
     }
 
     #[test]
@@ -153,6 +173,19 @@ mod tests {
         ] {
             assert_eq!(widened(&object, own), None, "{object}");
         }
+    }
+
+    #[test]
+    fn a_default_range_that_the_settings_do_not_have_is_told_of() {
+        let own: Vec<IpNet> = ["10.96.0.0/16", "fd00:10:96::/112"].map(|range| range.parse().unwrap()).to_vec();
+        let wide = widened(&cidr(DEFAULT, "10.96.0.0/16"), &own).unwrap();
+        assert_eq!(mismatch(&wide, &own), None);
+        assert_eq!(widened(&wide, &own[..1]), None, "it does not lose a range");
+        let told = "The default ServiceCIDR [10.96.0.0/16 fd00:10:96::/112] does not match the controller flag configurations [10.96.0.0/16]";
+        assert_eq!(mismatch(&wide, &own[..1]).as_deref(), Some(told));
+        assert!(mismatch(&cidr(DEFAULT, "10.97.0.0/16"), &own).is_some());
+        assert_eq!(mismatch(&deleting(wide), &own[..1]), None);
+        assert_eq!(mismatch(&cidr("more", "10.97.0.0/16"), &own), None);
     }
 
     #[test]

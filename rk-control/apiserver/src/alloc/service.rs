@@ -40,11 +40,14 @@ pub(super) fn complete(
     let mut own = Taken::default();
     if let Some(old) = old {
         carry_over(service, old);
+        release_second(service, old);
     }
     if type_of(service) == "ExternalName" {
         for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "healthCheckNodePort"] {
             remove(service, field);
         }
+    } else if old.is_some_and(|old| preference_stays(service, old)) {
+        own.addresses = addresses::of(service).into_iter().collect();
     } else {
         let before = old.map(addresses::of).unwrap_or_default();
         own.addresses = complete_addresses(service, &before, ranges, &taken.addresses, &mut errors);
@@ -60,6 +63,31 @@ pub(super) fn complete(
         return Ok(own);
     }
     Err(Status::invalid("", "Service", meta::name(service), &errors.0))
+}
+
+/// A Service that turns to one family gives up the second, unless it says otherwise what it wants to hold.
+fn release_second(service: &mut Value, old: &Value) {
+    if meta::text(service, &["spec", "ipFamilyPolicy"]) != "SingleStack" {
+        return;
+    }
+    for field in ["clusterIPs", "ipFamilies"] {
+        let unchanged = meta::at(service, &["spec", field]) == meta::at(old, &["spec", field]);
+        let list = service.get_mut("spec").and_then(|spec| spec.get_mut(field)).and_then(Value::as_array_mut);
+        if let Some(list) = list.filter(|_| unchanged) {
+            list.truncate(1);
+        }
+    }
+}
+
+/// Whether a Service that prefers two families changes nothing of its type, families and addresses: then it keeps what it has, whatever families
+/// the cluster has gained or lost since.
+fn preference_stays(service: &Value, old: &Value) -> bool {
+    let prefers = |of: &Value| meta::text(of, &["spec", "ipFamilyPolicy"]) == "PreferDualStack";
+    let same = |field: &str| meta::at(service, &["spec", field]) == meta::at(old, &["spec", field]);
+    prefers(service)
+        && prefers(old)
+        && type_of(service) == type_of(old)
+        && ["clusterIP", "clusterIPs", "ipFamilies"].into_iter().all(same)
 }
 
 fn remove(service: &mut Value, field: &str) {
@@ -241,6 +269,37 @@ mod tests {
         let third = run(back, Some(&first)).unwrap();
         assert!(third["spec"]["ports"][0].get("nodePort").is_none());
         assert_eq!(third["spec"]["clusterIP"], first["spec"]["clusterIP"]);
+    }
+
+    #[test]
+    fn a_service_that_prefers_two_families_keeps_what_it_has_until_it_is_changed() {
+        let dual: Vec<IpNet> = vec!["10.96.0.0/16".parse().unwrap(), "fd00:10:96::/112".parse().unwrap()];
+        let on = |ranges: &[IpNet], mut service: Value, old: Option<&Value>| {
+            let done = complete(&mut service, old, ranges, 30000..=32767, &Taken::default());
+            done.map(|own| (service, own.addresses.len()))
+        };
+        let asked = json!({"spec": {"type": "ClusterIP", "ipFamilyPolicy": "PreferDualStack"}});
+        let (two, _) = on(&dual, asked.clone(), None).unwrap();
+        let (one, _) = on(&dual[..1], asked.clone(), None).unwrap();
+        let families = |service: &Value| texts(&service["spec"]["ipFamilies"]);
+        assert_eq!(
+            (families(&two), families(&one)),
+            (vec!["IPv4".to_owned(), "IPv6".to_owned()], vec!["IPv4".to_owned()])
+        );
+        assert_eq!(on(&dual[..1], two.clone(), Some(&two)).unwrap(), (two.clone(), 2), "the cluster lost a family");
+        assert_eq!(on(&dual, one.clone(), Some(&one)).unwrap(), (one.clone(), 1), "the cluster gained one");
+        assert_eq!(on(&dual[..1], asked, Some(&two)).unwrap().0, two, "what is left out is kept");
+        let mut requires = one.clone();
+        requires["spec"]["ipFamilyPolicy"] = json!("RequireDualStack");
+        assert_eq!(families(&on(&dual, requires, Some(&one)).unwrap().0), ["IPv4", "IPv6"]);
+        let mut narrow = two.clone();
+        narrow["spec"]["ipFamilyPolicy"] = json!("SingleStack");
+        let (narrow, held) = on(&dual[..1], narrow, Some(&two)).unwrap();
+        assert_eq!(
+            (families(&narrow), held),
+            (vec!["IPv4".to_owned()], 1),
+            "the second one can be given up there, too"
+        );
     }
 
     #[test]

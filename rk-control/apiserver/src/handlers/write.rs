@@ -10,6 +10,7 @@ use super::call::Call;
 use super::options::WriteOptions;
 use super::remove;
 use crate::admission::{self, Operation};
+use crate::alloc::Reservation;
 use crate::conversion;
 
 /// How often a change without a resource version is computed again when somebody else wrote in between; upstream's figure for patches.
@@ -128,7 +129,11 @@ async fn attempt(
         strategy::prepare_for_update(&hub, part, &mut new, &old);
         strategy::fill_times(&hub, &mut new, jiff::Timestamp::now());
     }
-    let reservation = core.services.reserve(&core, &hub, &mut new, Some(&old), options.dry_run).await?;
+    // A status says nothing of addresses and ports.
+    let reservation = match part {
+        None => core.services.reserve(&core, &hub, &mut new, Some(&old), options.dry_run).await?,
+        Some(_) => Reservation::default(),
+    };
     if !intent.owned {
         own(call, Some(&old), &mut new, intent.subresource.unwrap_or_default())?;
     }

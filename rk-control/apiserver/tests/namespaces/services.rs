@@ -118,6 +118,46 @@ async fn services_of_two_families_get_an_address_of_each() {
 }
 
 #[tokio::test]
+async fn a_default_range_that_the_settings_lose_stays_and_is_told_of() {
+    let dual = Config {
+        service_cidrs: ["10.96.0.0/16", "fd00:10:96::/112"].map(|range| range.parse().unwrap()).to_vec(),
+        ..Config::default()
+    };
+    let cluster = Cluster::start_with(tempfile::tempdir().unwrap(), dual).await;
+    let service = |name: &str| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"ipFamilyPolicy": "PreferDualStack", "ports": [{"port": 80}]}})
+    };
+    let before = cluster.admin().create(SERVICES, &service("before")).await.ok()["spec"].clone();
+    assert_eq!(before["ipFamilies"], json!(["IPv4", "IPv6"]));
+    let events = "/api/v1/namespaces/default/events?fieldSelector=involvedObject.kind%3DServiceCIDR";
+    assert_eq!(cluster.admin().get(events).await.ok()["items"], json!([]));
+    let Cluster { server, dir, store, .. } = cluster;
+    server.shutdown();
+    drop((server, store));
+
+    let single = Cluster::start_in(dir).await;
+    let admin = single.admin();
+    let stays = admin.get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes").await.ok();
+    assert_eq!(stays["spec"]["cidrs"], json!(["10.96.0.0/16", "fd00:10:96::/112"]));
+    let told = admin.get(events).await.ok()["items"].clone();
+    assert_eq!(told.as_array().map(Vec::len), Some(1), "{told}");
+    assert_eq!(
+        (&told[0]["type"], &told[0]["reason"], &told[0]["involvedObject"]["name"]),
+        (&json!("Warning"), &json!("KubernetesDefaultServiceCIDRInconsistent"), &json!("kubernetes"))
+    );
+
+    let after = admin.create(SERVICES, &service("after")).await.ok()["spec"].clone();
+    assert_eq!(after["ipFamilies"], json!(["IPv4"]), "no new Service gets what the settings lack");
+    let path = format!("{SERVICES}/before");
+    let patched = async |change: Value| admin.patch(&path, "application/merge-patch+json", &change).await.ok();
+    let labelled = patched(json!({"metadata": {"labels": {"a": "b"}}})).await;
+    assert_eq!(labelled["spec"], before, "one that has both keeps both");
+    let narrow = patched(json!({"spec": {"ipFamilyPolicy": "SingleStack"}})).await;
+    assert_eq!(narrow["spec"]["clusterIPs"], json!([before["clusterIP"]]), "until it gives one up");
+}
+
+#[tokio::test]
 async fn every_service_address_has_its_record_and_ranges_come_and_go() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     net::IpAddr,
+    path::Path,
 };
 
 use ipnet::IpNet;
@@ -164,14 +165,16 @@ async fn connect(request: &Request, config: &Config, gateways: &[IpNet]) -> Resu
     if bridge.kind != Some(InfoKind::Bridge) {
         return Err(CniError::new(CniError::FAILED, format!("{} exists and is not a bridge", config.bridge)));
     }
+    deaf_to_routers(&config.bridge)?;
     if gateways.iter().any(|address| address.addr().is_ipv6()) {
-        of_ipv6(&config.bridge)?;
+        without_dad(&config.bridge)?;
     }
     links.up(bridge.index).await?;
     let name = host_name(request);
     links.remove(&name).await?;
     links.add_veth(&name, &request.if_name, &netns, config.mtu()).await?;
     let host = links.need(&name).await?;
+    deaf_to_routers(&name)?;
     links.plug(host.index, bridge.index, config.hairpin_mode).await?;
     if config.is_gateway || config.is_default_gateway {
         for address in gateways {
@@ -193,11 +196,20 @@ pub(super) fn sysctl(knob: &str, value: &str) -> Result<(), CniError> {
     fs::write(&path, value).map_err(|e| failed(format!("write {value} to {path}"), e))
 }
 
-/// A link whose IPv6 addresses and routes are ours alone: its own address is not waited for either, which a port that sends back what it
-/// is sent would find taken, and what another pod advertises as a router becomes no route.
-fn of_ipv6(link: &str) -> Result<(), CniError> {
-    sysctl(&format!("ipv6/conf/{link}/accept_dad"), "0")?;
-    sysctl(&format!("ipv6/conf/{link}/accept_ra"), "0")
+/// A link whose routes and IPv6 addresses are ours alone, of whatever family the network is: what another pod advertises as a router becomes
+/// neither. To be said before the link is up. A kernel without IPv6, or a link too narrow for it, hears no router anyway.
+fn deaf_to_routers(link: &str) -> Result<(), CniError> {
+    let folder = format!("ipv6/conf/{link}");
+    if !Path::new("/proc/sys/net").join(&folder).is_dir() {
+        return Ok(());
+    }
+    sysctl(&format!("{folder}/accept_ra"), "0")?;
+    sysctl(&format!("{folder}/autoconf"), "0")
+}
+
+/// A link whose own IPv6 address is not waited for, which a port that sends back what it is sent would find taken.
+fn without_dad(link: &str) -> Result<(), CniError> {
+    sysctl(&format!("ipv6/conf/{link}/accept_dad"), "0")
 }
 
 /// The container's side: addresses, up, routes.
@@ -217,8 +229,9 @@ fn configure(request: &Request, config: &Config, allocated: &CniResult) -> Resul
     in_container(request, move || async move {
         let links = Links::open()?;
         let link = links.need(&name).await?;
+        deaf_to_routers(&name)?;
         if ips.iter().any(|ip| ip.address.addr().is_ipv6()) {
-            of_ipv6(&name)?;
+            without_dad(&name)?;
         }
         for ip in &ips {
             links.add_address(link.index, ip.address).await?;

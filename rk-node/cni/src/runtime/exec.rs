@@ -10,10 +10,13 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::Command,
-    sync::{Semaphore, oneshot},
+    sync::oneshot,
 };
 
-use super::Attachment;
+use super::{
+    Attachment,
+    calls::{Call, Calls, Place, Wait},
+};
 use crate::{
     error::{Error, Result},
     plugin,
@@ -24,7 +27,7 @@ use crate::{
 const MAX_OUTPUT: u64 = 1 << 20;
 
 /// Plugins of this program at a time: they wait for the kernel's one lock of links anyway, and each thread has a stack and a heap.
-static SLOTS: Semaphore = Semaphore::const_new(4);
+static CALLS: Calls = Calls::new(4);
 
 /// What a plugin answers, or why there is no answer.
 type Answer = std::result::Result<std::result::Result<Value, CniError>, String>;
@@ -34,6 +37,8 @@ pub(super) struct Exec {
     path: PathBuf,
     plugin: String,
     network: String,
+    /// Empty where it is about no container.
+    container: String,
     environment: Vec<(&'static str, String)>,
     timeout: Duration,
     /// The file of this program when the plugin is it.
@@ -66,20 +71,23 @@ impl Exec {
         }
         let own = own.filter(|own| plugin::NAMES.contains(&name) && plugin::is_own(&path, Some(*own)));
         let own = own.map(Path::to_owned);
-        Self { path, plugin: name.to_owned(), network: network.to_owned(), environment, timeout, own }
+        let container = attachment.map(|attachment| attachment.container_id.clone()).unwrap_or_default();
+        Self { path, plugin: name.to_owned(), network: network.to_owned(), container, environment, timeout, own }
     }
 
-    /// Runs the plugin; answers with its result, null when it printed none.
+    /// Runs the plugin; answers with its result, null when it printed none. While a call for the same container goes on that was given
+    /// up, it is refused: the specification wants one operation after the other.
     pub async fn run(&self, command: &'static str, config: &Value) -> Result<Value> {
         let fail = |reason: String| Error::Exec { plugin: self.plugin.clone(), command, reason };
-        let answer = match &self.own {
-            Some(own) => {
-                // The semaphore is never closed.
-                let _slot = SLOTS.acquire().await;
-                tokio::time::timeout(self.timeout, self.here(command, config, own)).await
-            }
+        let unended = Some(&self.container).filter(|id| !id.is_empty()).and_then(|id| CALLS.unended(id));
+        if let Some(other) = unended {
+            return Err(fail(format!("the {other} for this sandbox was given up and has not ended")));
+        }
+        let held = self.place(command).await;
+        let answer = match (&self.own, held) {
+            (Some(own), Some(held)) => tokio::time::timeout(self.timeout, self.here(command, config, own, held)).await,
             // Dropping the child kills it.
-            None => tokio::time::timeout(self.timeout, self.there(command, config)).await,
+            _ => tokio::time::timeout(self.timeout, self.there(command, config)).await,
         };
         match answer {
             Ok(Ok(Ok(result))) => Ok(result),
@@ -94,19 +102,34 @@ impl Exec {
         }
     }
 
+    /// A place for a call without a process, where the plugin is of this program. Without one a process does it, which can be killed: calls
+    /// that never end must not keep all others from their networks.
+    async fn place(&self, command: &'static str) -> Option<(Place, Wait)> {
+        self.own.as_ref()?;
+        let call = Call { plugin: self.plugin.clone(), command, container: self.container.clone() };
+        let held = CALLS.enter(call, self.timeout).await;
+        if held.is_none() {
+            tracing::warn!(plugin = %self.plugin, command, "no thread is free: a process takes its place");
+        }
+        held
+    }
+
     /// Calls the plugin on a thread of its own, as it would have a process of its own: it blocks. One that is given up cannot be killed and
     /// ends by itself.
-    async fn here(&self, command: &'static str, config: &Value, own: &Path) -> Answer {
+    async fn here(&self, command: &'static str, config: &Value, own: &Path, (place, wait): (Place, Wait)) -> Answer {
         let thread = Thread { name: self.plugin.clone(), environment: self.environment.clone(), own: own.to_owned() };
         let config = config.clone();
         let (tell, told) = oneshot::channel();
         let work = move || {
+            let _until_the_end = place;
             if let Err(unheard) = tell.send(thread.call(command, config.clone())) {
                 thread.undo(command, config, unheard);
             }
         };
         std::thread::Builder::new().name("cni".into()).spawn(work).map_err(|e| format!("start a thread: {e}"))?;
-        told.await.map_err(|_| "panicked".to_owned())
+        let answer = told.await;
+        wait.heard();
+        answer.map_err(|_| "panicked".to_owned())
     }
 
     /// Runs the plugin as a process.
@@ -217,6 +240,9 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         let error = runtime.block_on(exec.run("ADD", &config)).expect_err("the store is locked");
         assert!(error.to_string().contains("timed out"), "{error}");
+        let refused = runtime.block_on(exec.run("DEL", &config)).expect_err("the ADD goes on").to_string();
+        let other = r#"the ADD of plugin type="host-local" for this sandbox was given up and has not ended"#;
+        assert_eq!(refused, format!(r#"plugin type="host-local" (DEL): {other}"#));
         drop(lock);
         let names = || {
             let entries = fs::read_dir(&store).expect("store").flatten();
@@ -227,9 +253,13 @@ mod tests {
             let now = names();
             let was_added = now.iter().any(|name| name == "last_reserved_ip.0");
             if was_added && !now.iter().any(|name| name.parse::<IpAddr>().is_ok()) {
-                return;
+                break;
             }
             assert!(Instant::now() < deadline, "the reservation stays: {now:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        while let Err(error) = runtime.block_on(exec.run("DEL", &config)) {
+            assert!(Instant::now() < deadline, "the sandbox stays refused: {error}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -1,6 +1,7 @@
 //! The runtime side: runs the plugins of a network one after another, as processes or, those of this program, as calls.
 
 mod cache;
+mod calls;
 mod exec;
 
 use std::{path::PathBuf, time::Duration};

@@ -48,6 +48,13 @@ impl Netns {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// A setting of the namespace, by its name below `/proc/sys/net`.
+    pub fn knob(&self, name: &str) -> String {
+        let path = format!("/proc/sys/net/{name}");
+        let read = move || async move { std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}")) };
+        in_netns(&self.path(), read).expect("namespace").expect("a setting").trim().to_owned()
+    }
+
     /// Answers one connection with the address that it came from.
     pub fn serve(&self, address: &str) -> std::thread::JoinHandle<()> {
         let (path, address) = (self.path(), address.to_owned());

@@ -8,14 +8,14 @@ use k8s_openapi::api::core::v1::Pod;
 use super::Manager;
 use crate::pod::spec;
 use crate::pod::worker::Desired;
-use crate::static_pods::{Asked, Shown, is_static, same_edition};
+use crate::static_pods::{Asked, Shown, is_static, of_address, same_edition};
 
 /// What a manifest's pod is to do.
 #[derive(Debug, PartialEq)]
 enum Turn {
     /// Run: nothing is in its way. If it ends, or its manifest was taken away and put back, it runs again afterwards.
     Run,
-    /// Wait: another of its name still ends.
+    /// Wait: another of its name runs or still ends.
     Wait,
     /// Go on.
     Stay,
@@ -24,11 +24,13 @@ enum Turn {
 fn turn(pod: &Pod, workers: &[Desired]) -> Turn {
     let same_name =
         |other: &Pod| spec::namespace(other) == spec::namespace(pod) && spec::name(other) == spec::name(pod);
+    // Pods of the API are told from each other by their UIDs.
+    let in_the_way = |other: &Desired| (other.gone() || is_static(other.pod())) && same_name(other.pod());
     let own = workers.iter().find(|desired| spec::uid(desired.pod()) == spec::uid(pod));
     match own {
         Some(Desired::Present(known)) if same_edition(known, pod) => Turn::Stay,
         Some(_) => Turn::Run,
-        None if workers.iter().any(|other| other.gone() && same_name(other.pod())) => Turn::Wait,
+        None if workers.iter().any(in_the_way) => Turn::Wait,
         None => Turn::Run,
     }
 }
@@ -42,19 +44,25 @@ fn ending(workers: &[Desired]) -> BTreeSet<String> {
 impl Manager {
     /// Runs what the manifests ask for now, and ends what they asked for before.
     pub(super) fn on_statics(&mut self) {
-        let Asked { pods: wanted, whole } = self.statics.borrow_and_update().clone();
+        let Asked { pods: wanted, whole, .. } = self.statics.borrow_and_update().clone();
         let unwanted = |desired: &Desired| {
             !desired.gone() && is_static(desired.pod()) && !wanted.contains_key(spec::uid(desired.pod()))
         };
         for desired in self.desired().into_iter().filter(unwanted) {
             self.gone(spec::uid(desired.pod()), None);
         }
-        let workers = self.desired();
+        let mut workers = self.desired();
         let mut shown = Shown { ending: ending(&workers), whole, ..Default::default() };
+        let mut wanted: Vec<(String, Arc<Pod>)> = wanted.into_iter().collect();
+        // Of two of one name the node's own comes first, unless the other one runs.
+        wanted.sort_by_key(|(_, pod)| of_address(pod));
         for (uid, pod) in wanted {
             match turn(&pod, &workers) {
                 Turn::Wait => continue,
-                Turn::Run => self.present((*pod).clone()),
+                Turn::Run => {
+                    self.present((*pod).clone());
+                    workers.push(Desired::Present(pod.clone()));
+                }
                 Turn::Stay => {}
             }
             shown.present.insert(uid, pod);
@@ -115,14 +123,21 @@ mod tests {
         Arc::new(serde_json::from_value(json!({"metadata": {"name": "a", "uid": uid}})).unwrap())
     }
 
+    fn same_name_of_api(uid: &str) -> Arc<Pod> {
+        let meta = json!({"name": "web", "namespace": "default", "uid": uid});
+        Arc::new(serde_json::from_value(json!({"metadata": meta})).unwrap())
+    }
+
     #[test]
-    fn a_static_pod_waits_for_the_one_of_its_name_that_ends() {
+    fn a_static_pod_waits_for_the_end_of_another_one_of_its_name() {
         let new = pod("2", "default");
         for (workers, want) in [
             (vec![], Turn::Run),
             (vec![Desired::Gone(pod("1", "default"))], Turn::Wait),
             (vec![Desired::Gone(pod("1", "other"))], Turn::Run),
-            (vec![Desired::Present(pod("1", "default"))], Turn::Run),
+            (vec![Desired::Present(pod("1", "default"))], Turn::Wait),
+            (vec![Desired::Present(pod("1", "other"))], Turn::Run),
+            (vec![Desired::Present(same_name_of_api("1"))], Turn::Run),
             (vec![Desired::Present(new.clone())], Turn::Stay),
             (vec![Desired::Gone(new.clone())], Turn::Run),
             (vec![Desired::Present(edition("2", "before"))], Turn::Run),

@@ -3,6 +3,8 @@
 mod address;
 mod conditions;
 mod follow;
+mod identity;
+mod inet6;
 mod info;
 mod lease;
 mod loops;
@@ -12,7 +14,7 @@ mod pressure;
 mod reported;
 mod turns;
 
-pub use address::{find_node_ip, find_other_ip};
+pub use identity::{node_ips, second_address};
 pub use info::{Machine, machine, most_tasks};
 pub use lease::lease_loop;
 pub use loops::{NodeLoop, Sources};

@@ -1,6 +1,5 @@
 //! Static pods from an address that is asked again and again (upstream's `pkg/kubelet/config/http.go`).
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
@@ -159,18 +158,12 @@ fn decode(data: &[u8], url: &str, node: &str) -> Result<Vec<(OsString, Pod)>, St
     if items.len() > MAX_PODS {
         return Err(format!("more than {MAX_PODS} pods"));
     }
-    let (mut pods, mut names) = (Vec::new(), BTreeSet::new());
-    for item in items {
+    let one = |item: &Value| -> Result<(OsString, Pod), String> {
         let pod = parse(&item.to_string(), Path::new(&format!("url:{url}")), HTTP, node)
             .map_err(|problem| format!("invalid pod: {problem}"))?;
-        let name = OsString::from(format!("url/{}/{}", spec::namespace(&pod), spec::name(&pod)));
-        if names.insert(name.clone()) {
-            pods.push((name, pod));
-        } else {
-            tracing::warn!(pod = %spec::name(&pod), "a static pod is left out: another one has its name");
-        }
-    }
-    Ok(pods)
+        Ok((OsString::from(format!("url/{}/{}", spec::namespace(&pod), spec::name(&pod))), pod))
+    };
+    items.iter().map(one).collect()
 }
 
 /// Asks for ever.
@@ -249,7 +242,6 @@ mod tests {
             owned(&["y-node-1"])
         );
         assert_eq!(names(&list(&[pod("a", "i"), pod("b", "i")])), owned(&["a-node-1", "b-node-1"]));
-        assert_eq!(names(&list(&[pod("a", "i"), pod("a", "j")])), owned(&["a-node-1"]), "one name is one pod's");
         assert_eq!(names(&list(&[])), owned(&[]));
         for (wrong, word) in [
             (list(&[pod("a", "i"), json!({"kind": "Pod", "metadata": {"name": "b"}})]), "invalid pod: spec is missing"),

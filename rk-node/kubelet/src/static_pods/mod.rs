@@ -8,4 +8,4 @@ mod source;
 
 pub use fetch::{Asker, Fetched, fetch_loop};
 pub use mirror::{Shown, mirror_loop, shows};
-pub use source::{Asked, Manifests, is_mirror, is_static, same_edition, watch_loop};
+pub use source::{Asked, Manifests, is_mirror, is_static, of_address, same_edition, watch_loop};

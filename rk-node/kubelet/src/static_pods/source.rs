@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::fetch::Fetched;
 use super::removals::Removals;
+use crate::events::{PodRef, Recorder};
 use crate::pod::spec::{self, DEFAULT_GRACE};
 use crate::runtime::{CONFIG_SEEN, CONFIG_SOURCE};
 
@@ -37,6 +38,11 @@ const MAX_FILES: usize = 256;
 /// Whether a pod comes from a manifest of the node.
 pub fn is_static(pod: &Pod) -> bool {
     matches!(annotation(pod, CONFIG_SOURCE), Some(FILE | HTTP))
+}
+
+/// Whether a pod comes from an address.
+pub fn of_address(pod: &Pod) -> bool {
+    annotation(pod, CONFIG_SOURCE) == Some(HTTP)
 }
 
 /// Whether an API object only shows a static pod.
@@ -135,6 +141,28 @@ fn given(pods: &[Value], node: &str) -> Vec<(OsString, Pod)> {
     read
 }
 
+/// What the sources have now.
+#[derive(Default)]
+struct Found {
+    pods: Vec<(OsString, Pod)>,
+    /// Left out: another pod of their source has their name.
+    doubles: Vec<Pod>,
+}
+
+impl Found {
+    /// Adds what one source has. Of pods of one name the first is taken, as upstream does; one of another source is no double: it waits.
+    fn add(&mut self, source: Vec<(OsString, Pod)>) {
+        let mut names = BTreeSet::new();
+        for (file, pod) in source {
+            if names.insert((spec::namespace(&pod).to_owned(), spec::name(&pod).to_owned())) {
+                self.pods.push((file, pod));
+            } else {
+                self.doubles.push(pod);
+            }
+        }
+    }
+}
+
 /// Where the static pods of a node come from.
 #[derive(Clone, Debug)]
 pub struct Manifests {
@@ -155,21 +183,27 @@ pub struct Asked {
     pub pods: BTreeMap<String, Arc<Pod>>,
     /// Every source was read once: what runs here and is not asked for is nobody's.
     pub whole: bool,
+    /// Pods that are left out, since another one of their source has their name.
+    pub doubles: Vec<Pod>,
 }
 
 impl Manifests {
-    fn read(&self) -> Vec<(OsString, Pod)> {
-        let mut pods = read(&self.dir, &self.node);
-        pods.extend(given(&self.given, &self.node));
-        pods.extend(self.fetched.borrow().pods.iter().cloned());
-        pods
+    fn read(&self) -> Found {
+        let mut own = read(&self.dir, &self.node);
+        own.extend(given(&self.given, &self.node));
+        let fetched = self.fetched.borrow().pods.clone();
+        let mut found = Found::default();
+        found.add(own);
+        found.add(fetched);
+        found
     }
 
     /// All static pods, as they are now.
     pub fn asked(&self) -> Asked {
         let whole = self.fetched.borrow().heard;
-        let pods = self.read().into_iter().map(|(_, pod)| (spec::uid(&pod).to_owned(), Arc::new(pod))).collect();
-        Asked { pods, whole }
+        let Found { pods, doubles } = self.read();
+        let pods = pods.into_iter().map(|(_, pod)| (spec::uid(&pod).to_owned(), Arc::new(pod))).collect();
+        Asked { pods, whole, doubles }
     }
 }
 
@@ -206,8 +240,29 @@ fn stamp(dir: &Path) -> Vec<(PathBuf, u64, Option<std::time::SystemTime>)> {
     files(dir).into_iter().map(of).collect()
 }
 
+/// Those of `doubles` that were not `told` of yet; from now on they were.
+fn untold<'a>(doubles: &'a [Pod], told: &mut BTreeSet<String>) -> Vec<&'a Pod> {
+    let news = doubles.iter().filter(|pod| !told.contains(spec::uid(pod))).collect();
+    *told = doubles.iter().map(|pod| spec::uid(pod).to_owned()).collect();
+    news
+}
+
+/// Tells of pods that are left out for their names.
+fn report(doubles: &[Pod], told: &mut BTreeSet<String>, recorder: &Recorder) {
+    for pod in untold(doubles, told) {
+        let (described, name) = (spec::describe(pod), spec::name(pod));
+        let source = annotation(pod, CONFIG_SOURCE).unwrap_or_default();
+        tracing::warn!(pod = %described, source, "a static pod is left out: another one has its name");
+        let message =
+            format!("Error validating pod {described} from {source} due to duplicate pod name {name:?}, ignoring");
+        recorder.warning(&PodRef::of(pod), "FailedValidation", message);
+    }
+}
+
 /// Tells of changes for ever.
-pub async fn watch_loop(mut manifests: Manifests, tell: watch::Sender<Asked>) {
+pub async fn watch_loop(mut manifests: Manifests, recorder: Recorder, tell: watch::Sender<Asked>) {
+    let mut told = BTreeSet::new();
+    report(&tell.borrow().doubles, &mut told, &recorder);
     let dir = manifests.dir.clone();
     let removals = Removals::new(&dir);
     let mut seen = stamp(&dir);
@@ -225,11 +280,13 @@ pub async fn watch_loop(mut manifests: Manifests, tell: watch::Sender<Asked>) {
         }
         seen = now;
         let whole = manifests.fetched.borrow_and_update().heard;
-        let found = manifests.read();
+        let Found { pods: found, doubles } = manifests.read();
+        report(&doubles, &mut told, &recorder);
         tell.send_if_modified(|known| {
             let pods = news(&known.pods, found, &removed);
             let changed = pods.is_some() || known.whole != whole;
             known.whole = whole;
+            known.doubles = doubles;
             if let Some(pods) = pods {
                 known.pods = pods;
             }
@@ -288,6 +345,25 @@ mod tests {
         assert_eq!(manifests.asked().pods.len(), 4, "what an address tells comes along");
         of_address.send_replace(Fetched::default());
         assert!(!manifests.asked().whole, "an address that was not heard yet may ask for more");
+    }
+
+    #[test]
+    fn of_pods_of_one_name_a_source_has_the_first_and_the_others_are_told_of_once() {
+        let pod = |uid: &str, name: &str| -> (OsString, Pod) {
+            let meta = json!({"name": name, "namespace": "default", "uid": uid});
+            (uid.into(), serde_json::from_value(json!({"metadata": meta})).unwrap())
+        };
+        let uids = |pods: &[&Pod]| pods.iter().map(|pod| spec::uid(pod).to_owned()).collect::<Vec<_>>();
+        let mut found = Found::default();
+        found.add(vec![pod("1", "web"), pod("2", "db"), pod("3", "web")]);
+        found.add(vec![pod("4", "web"), pod("5", "web")]);
+        let kept: Vec<&Pod> = found.pods.iter().map(|(_, pod)| pod).collect();
+        assert_eq!(uids(&kept), ["1", "2", "4"], "each source has one of a name");
+        let mut told = BTreeSet::new();
+        assert_eq!(uids(&untold(&found.doubles, &mut told)), ["3", "5"]);
+        assert!(untold(&found.doubles, &mut told).is_empty());
+        assert!(untold(&found.doubles[1..], &mut told).is_empty());
+        assert_eq!(uids(&untold(&found.doubles, &mut told)), ["3"], "one that was away is told of again");
     }
 
     #[test]
