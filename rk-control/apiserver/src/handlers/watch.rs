@@ -68,7 +68,8 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
         open.begins_with(objects.len());
     }
     let now = Instant::now();
-    let watcher = Watcher {
+    // Boxed, since it is moved with every frame.
+    let watcher = Box::new(Watcher {
         changed: cache.subscribe(),
         core: Arc::clone(&call.core),
         deadline: now + plan.life,
@@ -85,7 +86,7 @@ pub(super) async fn watch(call: &mut Call) -> Result<Response<Body>, Status> {
         phase,
         position,
         encoder,
-    };
+    });
     let frames = stream::unfold(watcher, |mut watcher| async move {
         let bytes = watcher.next().await?;
         watcher.open.sent(bytes.len());
