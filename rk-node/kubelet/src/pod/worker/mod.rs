@@ -6,6 +6,7 @@ mod end;
 mod look;
 mod quiet;
 mod setup;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -308,9 +309,7 @@ impl Worker {
         for _ in 0..64 {
             let runtime = self.gather(&pod).await?;
             self.seen = runtime.states();
-            let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned();
-            let host_ip = self.context.node.borrow().host_ips.first().cloned();
-            let probe_ip = if spec::host_network(&pod) { host_ip } else { ip }.unwrap_or_default();
+            let probe_ip = self.probe_ip(&pod, &runtime);
             self.probes.reconcile(&pod, &runtime, &probe_ip, false);
             self.take_order(&pod);
             if let Some(left) = self.check_deadline(&pod) {

@@ -52,6 +52,15 @@ impl Worker {
         Some(ip.to_owned()).filter(|ip| !ip.is_empty()).into_iter().collect()
     }
 
+    /// The address at which the pod's probes ask.
+    pub(super) fn probe_ip(&self, pod: &Pod, runtime: &RuntimePod) -> String {
+        let found = match spec::host_network(pod) {
+            true => self.context.node.borrow().host_ips.first().cloned(),
+            false => runtime.active_sandbox().and_then(|s| s.ips.first()).cloned(),
+        };
+        found.unwrap_or_default()
+    }
+
     pub(super) fn setup_failed(&mut self, pod: &Pod, problem: &str) -> Duration {
         tracing::info!(pod = %spec::describe(pod), "the pod is not set up yet: {problem}");
         self.setup_failures = self.setup_failures.saturating_add(1);
