@@ -138,6 +138,23 @@ fn a_crash_moves_to_last_state_once_the_container_waits() {
 }
 
 #[test]
+fn resources_are_told_of_whatever_was_made() {
+    let asked = json!({"limits": {"memory": "64Mi"}, "requests": {"cpu": "10m"}});
+    let pod = pod(json!({"containers": [{"name": "a", "resources": asked}]}));
+    for (containers, told) in [
+        (&["a:running"][..], asked.clone()),
+        (&["a:exited:1"], asked.clone()),
+        (&["a:created"], asked.clone()),
+        (&[], Value::Null),
+    ] {
+        let status = status_of(&pod, &runtime(&pod, &[sandbox(0, true)], containers), false);
+        let container = serde_json::to_value(&status.container_statuses.unwrap()[0]).unwrap();
+        assert_eq!(container["resources"], told, "{containers:?}");
+        assert_eq!(container["allocatedResources"], told["requests"], "{containers:?}");
+    }
+}
+
+#[test]
 fn a_container_that_the_runtime_lost_is_reported_as_such() {
     let mut lost = pod(json!({"restartPolicy": "Never", "containers": [{"name": "a"}]}));
     lost.status = Some(
