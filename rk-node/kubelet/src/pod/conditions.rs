@@ -53,8 +53,8 @@ pub fn disruption(pod: &Pod, message: &str, now: &Time) -> PodCondition {
 pub enum Resizing {
     /// Not begun: reason and message.
     Pending(String, String),
-    /// Begun and not everywhere in force.
-    InProgress,
+    /// Begun and not everywhere in force; why it cannot be done now, if it cannot.
+    InProgress(Option<String>),
 }
 
 struct Verdict {
@@ -235,7 +235,9 @@ pub fn restarting(pod: &Pod, phase: &str, ends: bool, now: &Time) -> PodConditio
 pub fn resizing(pod: &Pod, state: &Resizing, now: &Time) -> PodCondition {
     let (type_, reason, message) = match state {
         Resizing::Pending(reason, message) => ("PodResizePending", Some(reason.clone()), Some(message.clone())),
-        Resizing::InProgress => ("PodResizeInProgress", None, None),
+        Resizing::InProgress(error) => {
+            ("PodResizeInProgress", error.as_ref().map(|_| "Error".to_owned()), error.clone())
+        }
     };
     let old = condition(pod, type_);
     PodCondition {

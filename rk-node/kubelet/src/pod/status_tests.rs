@@ -29,6 +29,7 @@ pub(super) fn inputs<'a>(pod: &'a Pod, runtime: &'a RuntimePod) -> StatusInputs<
         terminal: false,
         failure: None,
         resize_pending: None,
+        resize_error: None,
         resizing: false,
         now: at(5000),
     }
@@ -151,6 +152,18 @@ fn resources_are_told_of_whatever_was_made() {
         let container = serde_json::to_value(&status.container_statuses.unwrap()[0]).unwrap();
         assert_eq!(container["resources"], told, "{containers:?}");
         assert_eq!(container["allocatedResources"], told["requests"], "{containers:?}");
+    }
+}
+
+#[test]
+fn a_resize_that_cannot_be_done_says_why() {
+    let pod = pod(json!({"containers": [{"name": "a"}]}));
+    let found = runtime(&pod, &[sandbox(0, true)], &["a:running"]);
+    for (error, reason) in [(None, None), (Some("too little"), Some("Error"))] {
+        let status = pod_status(&StatusInputs { resizing: true, resize_error: error, ..inputs(&pod, &found) });
+        let conditions = status.conditions.unwrap();
+        let resize = conditions.iter().find(|c| c.type_ == "PodResizeInProgress").unwrap();
+        assert_eq!((resize.reason.as_deref(), resize.message.as_deref()), (reason, error));
     }
 }
 
