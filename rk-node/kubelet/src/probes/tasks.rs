@@ -182,7 +182,7 @@ impl ProbeTask {
         let begun = Instant::now();
         let finding = probe_once(&self.context, &self.probe).await;
         let result = match &finding {
-            Finding::Good => "successful",
+            Finding::Good | Finding::Odd(_) => "successful",
             Finding::Bad(_) => "failed",
             Finding::Unknown(_) => "unknown",
             Finding::Gone => return finding,
@@ -218,6 +218,11 @@ impl ProbeTask {
             ticks.tick().await;
             let (good, message) = match self.look().await {
                 Finding::Good => (true, None),
+                Finding::Odd(message) => {
+                    let text = format!("{} probe warning: {message}", self.kind.as_str());
+                    self.recorder.warning(&self.pod, "ProbeWarning", text);
+                    (true, None)
+                }
                 Finding::Bad(message) => (false, Some(format!("{} probe failed: {message}", self.kind.as_str()))),
                 Finding::Unknown(message) => {
                     let text = format!("{} probe errored and resulted in unknown state: {message}", self.kind.as_str());
