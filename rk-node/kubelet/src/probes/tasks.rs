@@ -15,7 +15,7 @@ use super::state::{Counter, Outcome, ProbeKind, ProbeResults, Thresholds};
 use crate::clock;
 use crate::events::Recorder;
 use crate::pod::decide::started;
-use crate::pod::spec;
+use crate::pod::{kill, spec};
 use crate::runtime::{Runtime, RuntimeContainer, RuntimePod};
 
 /// Results shared between the tasks and the pod's worker.
@@ -126,7 +126,7 @@ impl ProbeTasks {
                 kind: want.kind,
                 probe: want.probe.clone(),
                 started_at: want.last.started_at,
-                pod: crate::events::PodRef::of(pod).container(want.container),
+                pod: kill::about(pod, &want.container.name),
                 recorder: self.recorder.clone(),
                 pace: self.pace.clone(),
                 results: self.results.clone(),
