@@ -85,10 +85,12 @@ fn list(names: &[&str]) -> String {
     format!("[{}]", names.join(" "))
 }
 
-fn initialized(pod: &Pod, init: &[ContainerStatus], phase: &str) -> Verdict {
-    if spec::init_containers(pod).is_empty() {
-        return Verdict::yes();
-    }
+/// Whether an app container runs or has run: its pod has been initialized, whatever sidecars do since.
+fn has_started(status: &ContainerStatus) -> bool {
+    status.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+}
+
+fn initialized(pod: &Pod, init: &[ContainerStatus], app: &[ContainerStatus], phase: &str) -> Verdict {
     let mut unknown = Vec::new();
     let mut incomplete = Vec::new();
     for container in spec::init_containers(pod) {
@@ -105,6 +107,9 @@ fn initialized(pod: &Pod, init: &[ContainerStatus], phase: &str) -> Verdict {
     }
     if phase == "Succeeded" {
         return Verdict { status: true, reason: Some("PodCompleted"), message: None };
+    }
+    if app.iter().any(has_started) {
+        return Verdict::yes();
     }
     match unready_message("incomplete", &unknown, &incomplete) {
         Some(message) => Verdict::no("ContainersNotInitialized", Some(message)),
@@ -188,7 +193,8 @@ pub fn conditions(
     let containers = containers_ready(pod, init, app, phase);
     let ready = ready(pod, &containers, old, phase);
     let sandbox = Verdict { status: sandbox_ready, reason: None, message: None };
-    let verdicts = [sandbox, stays_initialized(pod, initialized(pod, init, phase)), ready, containers, Verdict::yes()];
+    let verdicts =
+        [sandbox, stays_initialized(pod, initialized(pod, init, app, phase)), ready, containers, Verdict::yes()];
     let mut all: Vec<PodCondition> = ALWAYS
         .iter()
         .zip(verdicts)

@@ -108,6 +108,29 @@ fn conditions_tell_how_far_a_pod_has_come() {
 }
 
 #[test]
+fn a_pod_stays_initialized_while_its_sidecar_restarts() {
+    let pod = pod(json!({"initContainers": [{"name": "s", "restartPolicy": "Always"}], "containers": [{"name": "a"}]}));
+    let initialized = |containers: &[&str]| {
+        let status = status_of(&pod, &runtime(&pod, &[sandbox(0, true)], containers), false);
+        holding(&status).contains(&"Initialized")
+    };
+    for (containers, want) in [
+        (&[][..], false),
+        (&["s:exited:1"], false),
+        (&["s:running"], true),
+        (&["s:running", "a:running"], true),
+        (&["s:exited:1", "a:running"], true),
+        (&["s:exited:1", "a:exited:0"], true),
+    ] {
+        assert_eq!(initialized(containers), want, "{containers:?}");
+    }
+    let done = self::pod(json!({"restartPolicy": "Never", "containers": [{"name": "a"}]}));
+    let status = status_of(&done, &runtime(&done, &[sandbox(0, true)], &["a:exited:0"]), false);
+    let condition = status.conditions.iter().flatten().find(|c| c.type_ == "Initialized").unwrap();
+    assert_eq!((condition.status.as_str(), condition.reason.as_deref()), ("True", Some("PodCompleted")));
+}
+
+#[test]
 fn readiness_gates_hold_a_pod_back() {
     let mut gated = pod(json!({"readinessGates": [{"conditionType": "x/y"}], "containers": [{"name": "a"}]}));
     let found = runtime(&gated, &[sandbox(0, true)], &["a:running"]);
