@@ -263,6 +263,27 @@ async fn a_pod_is_unready_as_soon_as_its_probe_says_so_though_it_ends_or_a_neigh
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_at_once_keeps_nobody_from_its_place() {
+    let rig = Rig::new().await;
+    let ports = json!([{"containerPort": 80, "hostPort": 4711}]);
+    let container = json!({"name": "c", "image": "img:1", "command": ["stubborn"], "ports": ports});
+    let spec = json!({"terminationGracePeriodSeconds": 600, "containers": [container]});
+    rig.create("old", spec.clone()).await;
+    rig.status("old", "the pod is ready", 60, ready).await;
+    rig.create("beside", spec.clone()).await;
+    let beside = rig.status("beside", "the pod is refused", 30, |s| s.phase.as_deref() == Some("Failed")).await;
+    assert_eq!(beside.reason.as_deref(), Some("NodePorts"));
+    let at_once = DeleteParams { grace_period_seconds: Some(0), ..Default::default() };
+    rig.pods().delete("old", &at_once).await.unwrap();
+    rig.create("new", spec).await;
+    rig.status("new", "the pod takes the place of one that still ends", 60, ready).await;
+    eventually("the old one ends", 30, || async {
+        if rig.cri.running("old").is_empty() { Ok(()) } else { Err("it runs".to_owned()) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_node_comes_back_and_a_wrong_token_does_not_get_in() {
     let rig = Rig::new().await;
     let nodes: Api<Node> = Api::all(rig.control.client.clone());
