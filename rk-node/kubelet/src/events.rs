@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Event, EventSource, ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -48,11 +48,6 @@ impl PodRef {
             resource_version: pod.metadata.resource_version.clone(),
             field_path: None,
         }
-    }
-
-    /// One container of the pod.
-    pub fn container(&self, container: &Container) -> Self {
-        self.container_named(&container.name, "spec.containers")
     }
 
     /// Namespace, name and UID.

@@ -70,6 +70,12 @@ impl Handle {
         Work::new(self.desired.subscribe(), self.stage.clone(), self.adopted)
     }
 
+    /// Whether the API has nothing of its pod any more, which may still be ending: the scheduler has given its room to others.
+    fn is_forgotten(&self) -> bool {
+        let desired = self.desired.borrow();
+        desired.gone() && !is_static(desired.pod())
+    }
+
     /// Whether its pod ends only to run again, since its manifest was taken away and put back.
     fn returns(&self) -> bool {
         self.desired.borrow().put_back(&self.began.borrow())
@@ -241,8 +247,8 @@ impl Manager {
         if self.leaving.is_some() {
             return Err((NODE_SHUTDOWN.to_owned(), REFUSED_MESSAGE.to_owned()));
         }
-        let others = self.workers.values().filter(|h| self.takes(h)).map(|h| h.desired.borrow().pod().clone());
-        let others: Vec<Arc<Pod>> = others.collect();
+        let others = self.workers.values().filter(|h| self.takes(h) && !h.is_forgotten());
+        let others: Vec<Arc<Pod>> = others.map(|h| h.desired.borrow().pod().clone()).collect();
         let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
         let (mut node, max_pods) = (self.context.node.borrow().clone(), self.context.options.max_pods);
         node.devices = self.context.devices.amounts().into_keys().collect();

@@ -108,6 +108,12 @@ fn merge_conditions(current: &[PodCondition], wanted: &[PodCondition]) -> Vec<Po
     merged
 }
 
+/// A pod begins once: when it did is as it was told first, though what the API says of it may not know that yet.
+fn since_first(told: &PodStatus, mut status: PodStatus) -> PodStatus {
+    status.start_time = told.start_time.clone().or(status.start_time);
+    status
+}
+
 impl StatusManager {
     /// The manager and its task.
     pub fn new(client: Client) -> (Self, impl Future<Output = ()> + Send) {
@@ -131,6 +137,7 @@ impl StatusManager {
             let uid = spec::uid(pod).to_owned();
             match entries.get_mut(&uid) {
                 Some(entry) => {
+                    let status = since_first(&entry.status, status);
                     let same =
                         entry.status == status && entry.finished == finished && entry.pod.metadata == pod.metadata;
                     if same {
@@ -333,6 +340,14 @@ mod tests {
             {"type": "my/gate", "status": "False"}]}));
         assert_eq!(status_patch(&current, &wanted), Some(json!({"phase": "Running", "reason": null})));
         assert_eq!(status_patch(&wanted, &wanted), None);
+    }
+
+    #[test]
+    fn a_pod_keeps_the_time_at_which_it_began() {
+        let at = |time: &str| status(json!({"phase": "Pending", "startTime": time}));
+        let first = at("2024-01-01T00:00:00Z");
+        assert_eq!(since_first(&first, at("2024-01-01T00:00:09Z")), first);
+        assert_eq!(since_first(&status(json!({"phase": "Failed"})), first.clone()), first);
     }
 
     #[test]

@@ -226,6 +226,64 @@ async fn a_deletion_shortens_the_end_that_a_probe_began() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pod_is_unready_as_soon_as_its_probe_says_so_though_it_ends_or_a_neighbour_does() {
+    let rig = Rig::new().await;
+    let probe = |command: &str| json!({"exec": {"command": [command]}, "periodSeconds": 1, "failureThreshold": 1});
+    let spec = |neighbours: serde_json::Value| {
+        let mut containers =
+            vec![json!({"name": "c", "image": "img:1", "command": ["stubborn"], "readinessProbe": probe("unready")})];
+        containers.extend(neighbours.as_array().cloned().unwrap_or_default());
+        json!({"terminationGracePeriodSeconds": 600, "containers": containers})
+    };
+    let ailing = json!({"name": "l", "image": "img:1", "command": ["stubborn"], "livenessProbe": probe("unhealthy")});
+    rig.create("leaving", spec(json!([]))).await;
+    rig.create("beside", spec(json!([ailing]))).await;
+    for name in ["leaving", "beside"] {
+        rig.status(name, "the pod is ready", 60, ready).await;
+    }
+    rig.pods().delete("leaving", &DeleteParams::default()).await.unwrap();
+    rig.cri.state().failing_execs.insert("unhealthy".into(), 1);
+    eventually("both are told to stop", 30, || async {
+        let stops = rig.cri.state().calls.get("StopContainer").copied().unwrap_or_default();
+        if stops >= 2 { Ok(()) } else { Err(format!("{stops} stops")) }
+    })
+    .await;
+    let status = rig.pods().get("leaving").await.unwrap().status.unwrap();
+    assert!(ready(&status), "it still serves: {status:?}");
+    rig.cri.state().failing_execs.insert("unready".into(), 1);
+    for (name, running) in [("leaving", 1), ("beside", 2)] {
+        rig.status(name, "the pod is unready", 30, |s| !ready(s)).await;
+        assert_eq!(rig.cri.running(name).len(), running, "ten minutes are not over");
+    }
+    for name in ["leaving", "beside"] {
+        let soon = DeleteParams { grace_period_seconds: Some(1), ..Default::default() };
+        rig.pods().delete(name, &soon).await.unwrap();
+        rig.gone(name, 30).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_at_once_keeps_nobody_from_its_place() {
+    let rig = Rig::new().await;
+    let ports = json!([{"containerPort": 80, "hostPort": 4711}]);
+    let container = json!({"name": "c", "image": "img:1", "command": ["stubborn"], "ports": ports});
+    let spec = json!({"terminationGracePeriodSeconds": 600, "containers": [container]});
+    rig.create("old", spec.clone()).await;
+    rig.status("old", "the pod is ready", 60, ready).await;
+    rig.create("beside", spec.clone()).await;
+    let beside = rig.status("beside", "the pod is refused", 30, |s| s.phase.as_deref() == Some("Failed")).await;
+    assert_eq!(beside.reason.as_deref(), Some("NodePorts"));
+    let at_once = DeleteParams { grace_period_seconds: Some(0), ..Default::default() };
+    rig.pods().delete("old", &at_once).await.unwrap();
+    rig.create("new", spec).await;
+    rig.status("new", "the pod takes the place of one that still ends", 60, ready).await;
+    eventually("the old one ends", 30, || async {
+        if rig.cri.running("old").is_empty() { Ok(()) } else { Err("it runs".to_owned()) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_node_comes_back_and_a_wrong_token_does_not_get_in() {
     let rig = Rig::new().await;
     let nodes: Api<Node> = Api::all(rig.control.client.clone());

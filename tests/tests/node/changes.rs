@@ -126,6 +126,28 @@ fn containers_get_first_limits_equal_ones_and_others_by_patch_and_by_replacement
 }
 
 #[test]
+fn memory_that_a_container_uses_is_not_taken_from_it() {
+    let shared = single();
+    let kubectl = shared.kubectl.new_namespace("used");
+    let (before, after) = ([("one", [20, 32, 40, 64])], [("one", [20, 16, 40, 16])]);
+    kubectl.apply(&resizable("full", &before));
+    ready(&kubectl, "full");
+    sh(&kubectl, "full", "dd if=/dev/zero of=/dev/shm/fill bs=1M count=24").expect("memory in use");
+    patch(&kubectl, "full", &after);
+    let condition = "{.status.conditions[?(@.type==\"PodResizeInProgress\")]";
+    let path = format!("{condition}.reason}} {condition}.message}}");
+    eventually("the reason why it is not done", limit(60), || {
+        let told = kubectl.try_path(&["pod", "full"], &path)?;
+        let why = format!("memory limit ({}) below current usage", 16 << 20);
+        if told.starts_with("Error ") && told.contains(&why) { Ok(()) } else { Err(told) }
+    });
+    assert_eq!(limits(&kubectl, "full", "one"), format!("4000 100000 {}", 64 << 20));
+    patch(&kubectl, "full", &before);
+    changed(&kubectl, "full", &before);
+    kubectl.ok(&["delete", "pod", "full", "--grace-period=1", "--wait=false"]);
+}
+
+#[test]
 fn neighbours_in_a_pod_tell_their_new_amounts_while_one_waits_for_its_restart() {
     let shared = single();
     let kubectl = shared.kubectl.new_namespace("restarts");

@@ -53,8 +53,8 @@ pub fn disruption(pod: &Pod, message: &str, now: &Time) -> PodCondition {
 pub enum Resizing {
     /// Not begun: reason and message.
     Pending(String, String),
-    /// Begun and not everywhere in force.
-    InProgress,
+    /// Begun and not everywhere in force; why it cannot be done now, if it cannot.
+    InProgress(Option<String>),
 }
 
 struct Verdict {
@@ -85,10 +85,12 @@ fn list(names: &[&str]) -> String {
     format!("[{}]", names.join(" "))
 }
 
-fn initialized(pod: &Pod, init: &[ContainerStatus], phase: &str) -> Verdict {
-    if spec::init_containers(pod).is_empty() {
-        return Verdict::yes();
-    }
+/// Whether an app container runs or has run: its pod has been initialized, whatever sidecars do since.
+fn has_started(status: &ContainerStatus) -> bool {
+    status.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+}
+
+fn initialized(pod: &Pod, init: &[ContainerStatus], app: &[ContainerStatus], phase: &str) -> Verdict {
     let mut unknown = Vec::new();
     let mut incomplete = Vec::new();
     for container in spec::init_containers(pod) {
@@ -105,6 +107,9 @@ fn initialized(pod: &Pod, init: &[ContainerStatus], phase: &str) -> Verdict {
     }
     if phase == "Succeeded" {
         return Verdict { status: true, reason: Some("PodCompleted"), message: None };
+    }
+    if app.iter().any(has_started) {
+        return Verdict::yes();
     }
     match unready_message("incomplete", &unknown, &incomplete) {
         Some(message) => Verdict::no("ContainersNotInitialized", Some(message)),
@@ -188,7 +193,8 @@ pub fn conditions(
     let containers = containers_ready(pod, init, app, phase);
     let ready = ready(pod, &containers, old, phase);
     let sandbox = Verdict { status: sandbox_ready, reason: None, message: None };
-    let verdicts = [sandbox, stays_initialized(pod, initialized(pod, init, phase)), ready, containers, Verdict::yes()];
+    let verdicts =
+        [sandbox, stays_initialized(pod, initialized(pod, init, app, phase)), ready, containers, Verdict::yes()];
     let mut all: Vec<PodCondition> = ALWAYS
         .iter()
         .zip(verdicts)
@@ -235,7 +241,9 @@ pub fn restarting(pod: &Pod, phase: &str, ends: bool, now: &Time) -> PodConditio
 pub fn resizing(pod: &Pod, state: &Resizing, now: &Time) -> PodCondition {
     let (type_, reason, message) = match state {
         Resizing::Pending(reason, message) => ("PodResizePending", Some(reason.clone()), Some(message.clone())),
-        Resizing::InProgress => ("PodResizeInProgress", None, None),
+        Resizing::InProgress(error) => {
+            ("PodResizeInProgress", error.as_ref().map(|_| "Error".to_owned()), error.clone())
+        }
     };
     let old = condition(pod, type_);
     PodCondition {

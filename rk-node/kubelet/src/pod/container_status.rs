@@ -131,7 +131,6 @@ pub fn container_status(source: &Source<'_>) -> ContainerStatus {
             let running = ContainerStateRunning { started_at: time(last.started_at) };
             status.state = Some(ContainerState { running: Some(running), ..Default::default() });
             status.user = user(last);
-            resources(source, &mut status);
         }
         State::Exited => status.state = Some(terminated_state(terminated(last))),
         State::Unknown => status.state = Some(terminated_state(terminated(last))),
@@ -140,6 +139,7 @@ pub fn container_status(source: &Source<'_>) -> ContainerStatus {
             status.state = Some(waiting_state(reason, None));
         }
     }
+    resources(source, &mut status);
     hold_back(source, &mut status);
     status.started = Some(source.started);
     status.ready = source.ready;
@@ -236,7 +236,8 @@ fn user(last: &RuntimeContainer) -> Option<ContainerUser> {
     })
 }
 
-/// Resources of a running container (KEP-1287). Until a resize has taken effect, those that were in force before are shown.
+/// Resources of a container that was made (KEP-1287): one that has ended has what the next instance of it will. Until a resize has taken
+/// effect, those that were in force before are shown.
 fn resources(source: &Source<'_>, status: &mut ContainerStatus) {
     if source.kind == Kind::Ephemeral {
         return;

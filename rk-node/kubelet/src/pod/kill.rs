@@ -189,6 +189,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_event_names_the_list_that_its_container_is_in() {
+        let spec = serde_json::json!({"initContainers": [{"name": "i", "restartPolicy": "Always"}], "containers": [{"name": "c"}],
+            "ephemeralContainers": [{"name": "e"}]});
+        let pod: Pod = serde_json::from_value(serde_json::json!({"metadata": {"name": "p"}, "spec": spec})).unwrap();
+        for (name, list) in [("i", "spec.initContainers"), ("c", "spec.containers"), ("e", "spec.ephemeralContainers")]
+        {
+            assert_eq!(about(&pod, name), PodRef::of(&pod).container_named(name, list));
+        }
+    }
+
+    #[test]
     fn sidecars_stop_after_the_app_the_last_one_first() {
         let sidecars = ["log", "net"];
         let (app, log, net) = (rank_of(&sidecars, "app"), rank_of(&sidecars, "log"), rank_of(&sidecars, "net"));

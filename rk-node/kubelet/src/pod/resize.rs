@@ -1,7 +1,7 @@
 //! In-place resize (KEP-1287, KEP-5419): which running containers are held to other resources than their spec now asks for, and
 //! whether a pod can have what it asks for now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -60,6 +60,25 @@ pub fn resizes(pod: &Pod, runtime: &RuntimePod, node_memory: i64) -> Vec<Resize>
             Some(Resize { id: last.id.clone(), name: container.name.clone(), resources: wanted, restart })
         })
         .collect()
+}
+
+/// Whether a container goes on with less memory than it is held to.
+pub fn lowers_memory(change: &Resize, runtime: &RuntimePod) -> bool {
+    let held = runtime.containers.iter().find(|c| c.id == change.id).and_then(|c| c.resources.as_ref());
+    let (held, wanted) = (held.map_or(0, |r| r.memory_limit_in_bytes), change.resources.memory_limit_in_bytes);
+    // Zero and negative both mean "no limit".
+    !change.restart && wanted > 0 && (held <= 0 || wanted < held)
+}
+
+/// Why memory is not taken from a container that goes on: it uses as much, and the kernel would kill it. `used` are bytes by container ID.
+pub fn below_usage(changes: &[Resize], runtime: &RuntimePod, used: &HashMap<String, u64>) -> Option<String> {
+    changes.iter().filter(|change| lowers_memory(change, runtime)).find_map(|change| {
+        let (name, wanted) = (&change.name, change.resources.memory_limit_in_bytes.unsigned_abs());
+        let used = *used.get(&change.id)?;
+        let told =
+            || format!("attempting to set container {name:?} memory limit ({wanted}) below current usage ({used})");
+        (wanted <= used).then(told)
+    })
 }
 
 /// Whether the spec asks for more than the status says is allocated.
@@ -140,6 +159,30 @@ mod tests {
             more_memory.iter().map(|r| (r.resources.memory_limit_in_bytes >> 20, r.restart)).collect::<Vec<_>>(),
             [(128, true)]
         );
+    }
+
+    #[test]
+    fn memory_that_is_used_is_not_taken_from_what_goes_on() {
+        let with = |memory: &str, policy: &str| {
+            pod(json!({"containers": [{"name": "a", "resources": {"limits": {"cpu": "1", "memory": memory}},
+                "resizePolicy": [{"resourceName": "memory", "restartPolicy": policy}]}]}))
+        };
+        let before = with("64Mi", "NotRequired");
+        let mut found = runtime(&before, &[sandbox(0, true)], &["a:running"]);
+        found.containers[0].resources = Some(container_resources(&before, &spec::app_containers(&before)[0], 1 << 30));
+        let used = HashMap::from([("a-0".to_owned(), 20_u64 << 20)]);
+        let judged = |memory: &str, policy: &str, used: &HashMap<String, u64>| {
+            below_usage(&resizes(&with(memory, policy), &found, 1 << 30), &found, used)
+        };
+        let why = "attempting to set container \"a\" memory limit (10485760) below current usage (20971520)";
+        assert_eq!(judged("10Mi", "NotRequired", &used).as_deref(), Some(why));
+        for (memory, policy) in [("32Mi", "NotRequired"), ("128Mi", "NotRequired"), ("10Mi", "RestartContainer")] {
+            assert_eq!(judged(memory, policy, &used), None, "{memory} {policy}");
+        }
+        assert_eq!(judged("10Mi", "NotRequired", &HashMap::new()), None, "nobody knows what it uses");
+        found.containers[0].resources.as_mut().unwrap().memory_limit_in_bytes = 0;
+        let changes = resizes(&with("10Mi", "NotRequired"), &found, 1 << 30);
+        assert!(below_usage(&changes, &found, &used).is_some(), "a first limit is lower than none");
     }
 
     #[test]

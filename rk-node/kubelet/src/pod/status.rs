@@ -45,6 +45,8 @@ pub struct StatusInputs<'a> {
     pub failure: Option<&'a (String, String)>,
     /// Why a resize that the spec asks for is not begun.
     pub resize_pending: Option<&'a (String, String)>,
+    /// Why a resize that was begun is not done.
+    pub resize_error: Option<&'a str>,
     /// Whether the pod as a whole is held to something else than its spec asks for.
     pub resizing: bool,
     /// The time.
@@ -117,7 +119,7 @@ fn resize_state(inputs: &StatusInputs<'_>) -> Option<Resizing> {
         return Some(Resizing::Pending(reason.clone(), message.clone()));
     }
     let begun = || !super::resize::resizes(inputs.pod, inputs.runtime, inputs.node_memory).is_empty();
-    (inputs.resizing || begun()).then_some(Resizing::InProgress)
+    (inputs.resizing || begun()).then(|| Resizing::InProgress(inputs.resize_error.map(str::to_owned)))
 }
 
 /// What a pod that asks for something as a whole is given and what it is held to (KEP-5419). Until a resize has taken effect, those

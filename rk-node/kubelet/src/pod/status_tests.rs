@@ -29,6 +29,7 @@ pub(super) fn inputs<'a>(pod: &'a Pod, runtime: &'a RuntimePod) -> StatusInputs<
         terminal: false,
         failure: None,
         resize_pending: None,
+        resize_error: None,
         resizing: false,
         now: at(5000),
     }
@@ -107,6 +108,29 @@ fn conditions_tell_how_far_a_pod_has_come() {
 }
 
 #[test]
+fn a_pod_stays_initialized_while_its_sidecar_restarts() {
+    let pod = pod(json!({"initContainers": [{"name": "s", "restartPolicy": "Always"}], "containers": [{"name": "a"}]}));
+    let initialized = |containers: &[&str]| {
+        let status = status_of(&pod, &runtime(&pod, &[sandbox(0, true)], containers), false);
+        holding(&status).contains(&"Initialized")
+    };
+    for (containers, want) in [
+        (&[][..], false),
+        (&["s:exited:1"], false),
+        (&["s:running"], true),
+        (&["s:running", "a:running"], true),
+        (&["s:exited:1", "a:running"], true),
+        (&["s:exited:1", "a:exited:0"], true),
+    ] {
+        assert_eq!(initialized(containers), want, "{containers:?}");
+    }
+    let done = self::pod(json!({"restartPolicy": "Never", "containers": [{"name": "a"}]}));
+    let status = status_of(&done, &runtime(&done, &[sandbox(0, true)], &["a:exited:0"]), false);
+    let condition = status.conditions.iter().flatten().find(|c| c.type_ == "Initialized").unwrap();
+    assert_eq!((condition.status.as_str(), condition.reason.as_deref()), ("True", Some("PodCompleted")));
+}
+
+#[test]
 fn readiness_gates_hold_a_pod_back() {
     let mut gated = pod(json!({"readinessGates": [{"conditionType": "x/y"}], "containers": [{"name": "a"}]}));
     let found = runtime(&gated, &[sandbox(0, true)], &["a:running"]);
@@ -135,6 +159,35 @@ fn a_crash_moves_to_last_state_once_the_container_waits() {
     let held = of(&BTreeMap::from([("a".to_owned(), ("CrashLoopBackOff".to_owned(), "back-off".to_owned()))]));
     assert_eq!(held.state.unwrap().waiting.and_then(|w| w.reason).as_deref(), Some("CrashLoopBackOff"));
     assert_eq!(held.last_state.unwrap().terminated.map(|t| t.exit_code), Some(3));
+}
+
+#[test]
+fn resources_are_told_of_whatever_was_made() {
+    let asked = json!({"limits": {"memory": "64Mi"}, "requests": {"cpu": "10m"}});
+    let pod = pod(json!({"containers": [{"name": "a", "resources": asked}]}));
+    for (containers, told) in [
+        (&["a:running"][..], asked.clone()),
+        (&["a:exited:1"], asked.clone()),
+        (&["a:created"], asked.clone()),
+        (&[], Value::Null),
+    ] {
+        let status = status_of(&pod, &runtime(&pod, &[sandbox(0, true)], containers), false);
+        let container = serde_json::to_value(&status.container_statuses.unwrap()[0]).unwrap();
+        assert_eq!(container["resources"], told, "{containers:?}");
+        assert_eq!(container["allocatedResources"], told["requests"], "{containers:?}");
+    }
+}
+
+#[test]
+fn a_resize_that_cannot_be_done_says_why() {
+    let pod = pod(json!({"containers": [{"name": "a"}]}));
+    let found = runtime(&pod, &[sandbox(0, true)], &["a:running"]);
+    for (error, reason) in [(None, None), (Some("too little"), Some("Error"))] {
+        let status = pod_status(&StatusInputs { resizing: true, resize_error: error, ..inputs(&pod, &found) });
+        let conditions = status.conditions.unwrap();
+        let resize = conditions.iter().find(|c| c.type_ == "PodResizeInProgress").unwrap();
+        assert_eq!((resize.reason.as_deref(), resize.message.as_deref()), (reason, error));
+    }
 }
 
 #[test]

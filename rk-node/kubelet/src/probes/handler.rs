@@ -54,6 +54,8 @@ fn host<'a>(context: &'a HandlerContext, named: Option<&'a str>) -> &'a str {
 pub enum Finding {
     /// Good.
     Good,
+    /// Good, with something to tell all the same, in the words of the ProbeWarning event.
+    Odd(String),
     /// Bad, in the words of the Unhealthy event.
     Bad(String),
     /// It could not be done, which says nothing about the container.
@@ -95,8 +97,7 @@ async fn network_or_exec(context: &HandlerContext, probe: &Probe) -> Result<Find
         let port = port(context, &action.port)?;
         let host = host(context, action.host.as_deref());
         return Ok(match http::get(action, host, port, timeout, "kube-probe/1.36").await {
-            Ok(answer) if (200..400).contains(&answer.status) => Finding::Good,
-            Ok(answer) => Finding::Bad(format!("HTTP probe failed with statuscode: {}", answer.status)),
+            Ok(answer) => judged(&answer),
             Err(message) => Finding::Bad(message),
         });
     }
@@ -111,6 +112,15 @@ async fn network_or_exec(context: &HandlerContext, probe: &Probe) -> Result<Find
             .into());
     }
     Err("missing probe handler".into())
+}
+
+/// What an answer says of a container. A redirect that ended the probe leads to another host, of which it says nothing.
+fn judged(answer: &http::Answer) -> Finding {
+    match answer.status {
+        200..=299 => Finding::Good,
+        300..=399 => Finding::Odd(format!("Probe terminated redirects, Response body: {}", answer.body)),
+        status => Finding::Bad(format!("HTTP probe failed with statuscode: {status}")),
+    }
 }
 
 /// Runs a postStart or preStop handler to its end. Callers bound it with the grace period.
@@ -134,4 +144,21 @@ pub async fn lifecycle_handler(context: &HandlerContext, handler: &LifecycleHand
         return Ok(());
     }
     Err(HandlerError("cannot run handler: unknown type".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_good_bad_or_odd() {
+        let told = |status: u16| match judged(&super::http::Answer { status, body: "<a>".into() }) {
+            Finding::Good => "good".to_owned(),
+            Finding::Odd(message) | Finding::Bad(message) => message,
+            other => format!("{other:?}"),
+        };
+        assert_eq!([told(200), told(204)], ["good", "good"]);
+        assert_eq!(told(302), "Probe terminated redirects, Response body: <a>");
+        assert_eq!([199, 404].map(told), [199, 404].map(|code| format!("HTTP probe failed with statuscode: {code}")));
+    }
 }

@@ -24,6 +24,57 @@ pub struct Answer {
     pub body: String,
 }
 
+/// Where on its host a request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    tls: bool,
+    port: u16,
+    path: String,
+}
+
+impl Target {
+    fn authority(&self, host: &str) -> String {
+        let port = self.port;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+
+    /// Where a redirect leads that stays on this host. Others end the probe with the redirect itself.
+    fn follow(&self, location: &str, host: &str) -> Option<Self> {
+        let location = location.split('#').next().unwrap_or_default();
+        if let Some(rest) = location.strip_prefix("//") {
+            return Self::parse(&format!("{}://{rest}", self.scheme()), host);
+        }
+        if location.split_once(':').is_some_and(|(scheme, _)| !scheme.contains(['/', '?'])) {
+            return Self::parse(location, host);
+        }
+        let base = self.path.split('?').next().unwrap_or_default();
+        let dir = base.rsplit_once('/').map_or("", |(dir, _)| dir);
+        let path = match location.chars().next() {
+            Some('/') => location.to_owned(),
+            Some('?') => format!("{base}{location}"),
+            _ => format!("{dir}/{location}"),
+        };
+        Some(Self { path, ..self.clone() })
+    }
+
+    fn parse(url: &str, host: &str) -> Option<Self> {
+        let uri: hyper::Uri = url.parse().ok()?;
+        let tls = match uri.scheme_str()? {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        let stays = uri.host()?.trim_start_matches('[').trim_end_matches(']').eq_ignore_ascii_case(host);
+        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        stays.then_some(Self { tls, port, path })
+    }
+}
+
 /// One GET against `host:port` as the action says. Errors are texts in the words of an HTTP client.
 pub async fn get(
     action: &HTTPGetAction,
@@ -32,19 +83,17 @@ pub async fn get(
     timeout: Duration,
     user_agent: &str,
 ) -> Result<Answer, String> {
-    let tls = action.scheme.as_deref() == Some("HTTPS");
-    let scheme = if tls { "https" } else { "http" };
     let mut path = action.path.clone().filter(|p| !p.is_empty()).unwrap_or_else(|| "/".into());
     if !path.starts_with('/') {
         path.insert(0, '/');
     }
-    let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let url = format!("{scheme}://{authority}{path}");
+    let mut target = Target { tls: action.scheme.as_deref() == Some("HTTPS"), port, path };
+    let url = format!("{}://{}{}", target.scheme(), target.authority(host), target.path);
     let exchange = async {
         for _ in 0..MAX_REDIRECTS {
-            let (answer, location) = once(action, tls, host, port, &authority, &path, user_agent).await?;
-            match location.as_deref().and_then(|l| same_host(l, &authority)) {
-                Some(next) => path = next,
+            let (answer, location) = once(action, host, &target, user_agent).await?;
+            match location.as_deref().and_then(|location| target.follow(location, host)) {
+                Some(next) => target = next,
                 None => return Ok(answer),
             }
         }
@@ -59,31 +108,20 @@ pub async fn get(
     }
 }
 
-/// The path of a redirect that stays on this server. Others end the probe with the 3xx itself, which counts as good.
-fn same_host(location: &str, authority: &str) -> Option<String> {
-    if location.starts_with('/') && !location.starts_with("//") {
-        return Some(location.to_owned());
-    }
-    let uri: hyper::Uri = location.parse().ok()?;
-    (uri.authority()?.as_str() == authority).then(|| uri.path_and_query().map_or("/".into(), |p| p.as_str().to_owned()))
-}
-
 async fn once(
     action: &HTTPGetAction,
-    tls: bool,
     host: &str,
-    port: u16,
-    authority: &str,
-    path: &str,
+    target: &Target,
     user_agent: &str,
 ) -> Result<(Answer, Option<String>), String> {
-    let stream = super::tcp::connect(host, port).await?;
-    if tls {
+    let stream = super::tcp::connect(host, target.port).await?;
+    let authority = target.authority(host);
+    if target.tls {
         let name = ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
         let stream = connector()?.connect(name, stream).await.map_err(|e| e.to_string())?;
-        exchange(action, stream, authority, path, user_agent).await
+        exchange(action, stream, &authority, &target.path, user_agent).await
     } else {
-        exchange::<TcpStream>(action, stream, authority, path, user_agent).await
+        exchange::<TcpStream>(action, stream, &authority, &target.path, user_agent).await
     }
 }
 
@@ -173,6 +211,30 @@ mod tests {
             let _ = stream.write_all(answer.as_bytes()).await;
             let _ = stream.shutdown().await;
         }
+    }
+
+    #[test]
+    fn a_redirect_is_followed_as_long_as_it_stays_on_its_host() {
+        let at = |tls: bool, port: u16, path: &str| Target { tls, port, path: path.to_owned() };
+        let here = at(false, 8080, "/a/b?c=d");
+        for (location, want) in [
+            ("/healthz", Some(at(false, 8080, "/healthz"))),
+            ("/x?to=http://other/", Some(at(false, 8080, "/x?to=http://other/"))),
+            ("e", Some(at(false, 8080, "/a/e"))),
+            ("?e=f", Some(at(false, 8080, "/a/b?e=f"))),
+            ("http://10.0.0.1:8080/x#y", Some(at(false, 8080, "/x"))),
+            ("https://10.0.0.1/x?y=z", Some(at(true, 443, "/x?y=z"))),
+            ("//10.0.0.1:81", Some(at(false, 81, "/"))),
+            ("http://0.0.0.0/", None),
+            ("http://10.0.0.1.example/", None),
+            ("ftp://10.0.0.1/", None),
+            ("http://", None),
+        ] {
+            assert_eq!(here.follow(location, "10.0.0.1"), want, "{location}");
+        }
+        let six = at(true, 443, "/");
+        assert_eq!(six.follow("https://[fd00::1]:8443/x", "fd00::1"), Some(at(true, 8443, "/x")));
+        assert_eq!(six.authority("fd00::1"), "[fd00::1]:443");
     }
 
     async fn ask(scheme: &str, path: &str, port: u16) -> Result<Answer, String> {

@@ -15,7 +15,7 @@ use super::state::{Counter, Outcome, ProbeKind, ProbeResults, Thresholds};
 use crate::clock;
 use crate::events::Recorder;
 use crate::pod::decide::started;
-use crate::pod::spec;
+use crate::pod::{kill, spec};
 use crate::runtime::{Runtime, RuntimeContainer, RuntimePod};
 
 /// Results shared between the tasks and the pod's worker.
@@ -126,7 +126,7 @@ impl ProbeTasks {
                 kind: want.kind,
                 probe: want.probe.clone(),
                 started_at: want.last.started_at,
-                pod: crate::events::PodRef::of(pod).container(want.container),
+                pod: kill::about(pod, &want.container.name),
                 recorder: self.recorder.clone(),
                 pace: self.pace.clone(),
                 results: self.results.clone(),
@@ -182,7 +182,7 @@ impl ProbeTask {
         let begun = Instant::now();
         let finding = probe_once(&self.context, &self.probe).await;
         let result = match &finding {
-            Finding::Good => "successful",
+            Finding::Good | Finding::Odd(_) => "successful",
             Finding::Bad(_) => "failed",
             Finding::Unknown(_) => "unknown",
             Finding::Gone => return finding,
@@ -218,6 +218,11 @@ impl ProbeTask {
             ticks.tick().await;
             let (good, message) = match self.look().await {
                 Finding::Good => (true, None),
+                Finding::Odd(message) => {
+                    let text = format!("{} probe warning: {message}", self.kind.as_str());
+                    self.recorder.warning(&self.pod, "ProbeWarning", text);
+                    (true, None)
+                }
                 Finding::Bad(message) => (false, Some(format!("{} probe failed: {message}", self.kind.as_str()))),
                 Finding::Unknown(message) => {
                     let text = format!("{} probe errored and resulted in unknown state: {message}", self.kind.as_str());

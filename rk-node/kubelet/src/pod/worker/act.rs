@@ -45,13 +45,14 @@ impl Worker {
         if let Some(round) = plan.end_round {
             return self.end_round(pod, runtime, round, &plan.kill).await;
         }
+        let (context, desired) = (self.context.clone(), self.desired.clone());
         if plan.kill_pod {
             if plan.create_sandbox.is_some() {
                 let message = "Pod sandbox changed, it will be killed and re-created.";
                 self.context.recorder.normal(&PodRef::of(pod), "SandboxChanged", message);
             }
-            let killing = kill::kill_all(&self.context, pod, runtime, spec::grace_seconds(pod));
-            match unless_ending(&self.desired, killing).await {
+            let killing = kill::kill_all(&context, pod, runtime, spec::grace_seconds(pod));
+            match self.while_telling(runtime, unless_ending(&desired, killing)).await {
                 Some(result) => result?,
                 None => return Ok(Some(Duration::ZERO)),
             }
@@ -65,8 +66,8 @@ impl Worker {
             self.probes.stop_container(&victim.id);
             if let Some(container) = runtime.containers.iter().find(|c| c.id == victim.id) {
                 let grace = victim.grace.unwrap_or_else(|| spec::grace_seconds(pod));
-                let killing = kill::kill_container(&self.context, pod, container, &ip, grace, &victim.message);
-                match unless_ending(&self.desired, killing).await {
+                let killing = kill::kill_container(&context, pod, container, &ip, grace, &victim.message);
+                match self.while_telling(runtime, unless_ending(&desired, killing)).await {
                     Some(result) => result?,
                     None => return Ok(Some(Duration::ZERO)),
                 }
@@ -131,6 +132,7 @@ impl Worker {
         let volumes = self.volumes.as_ref().map(|(v, _)| v.clone()).unwrap_or_default();
         let context = self.context.clone();
         let mut retry: Option<Duration> = None;
+        let mut woken = false;
         for item in &plan.start {
             let launch = Launch { context: &context, pod, start: item, sandbox, runtime, volumes: &volumes };
             let mut outdated = false;
@@ -140,15 +142,21 @@ impl Worker {
                     result = &mut running => break result,
                     // One that the node needs gone does not wait for a slow pull or hook.
                     () = context.evictions.given(spec::uid(pod)) => return Ok(Some(Duration::ZERO)),
+                    // What probes of its neighbours find is told at once.
+                    () = self.heard.wake.notified() => {
+                        woken = true;
+                        self.tell_again(runtime);
+                    }
                     changed = self.desired.changed() => match changed {
                         // A pod that is to end does not wait for a slow pull or hook.
                         _ if self.desired.borrow().ending() => return Ok(Some(Duration::ZERO)),
                         _ if self.desired.borrow().put_back(&self.began) => return Ok(Some(Duration::ZERO)),
                         // Another status is shown by the look that follows.
                         Ok(()) if spec::same_but_status(self.desired.borrow().pod(), pod) => {}
+                        // That a newer version was seen is told at once; it is acted upon afterwards.
                         Ok(()) => {
                             outdated = true;
-                            self.acknowledge().await;
+                            self.tell_again(runtime);
                         }
                         Err(_) => break running.await,
                     },
@@ -167,21 +175,14 @@ impl Worker {
                 }
             }
             // The others are started by what the pod is now.
+            woken |= outdated;
             if outdated {
                 break;
             }
         }
-        Ok(retry)
-    }
-
-    /// Shows that a newer version of the pod was seen while a container starts; it is acted upon afterwards.
-    async fn acknowledge(&mut self) {
-        self.heard.wake.notify_one();
-        let desired = self.desired.borrow().clone();
-        let pod = self.current(&desired);
-        match self.gather(&pod).await {
-            Ok(runtime) => drop(self.publish(&pod, &runtime, false, false)),
-            Err(error) => tracing::debug!(pod = %spec::describe(&pod), "{}: {error}", error.call),
+        if woken {
+            self.heard.wake.notify_one();
         }
+        Ok(retry)
     }
 }

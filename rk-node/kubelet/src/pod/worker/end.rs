@@ -61,16 +61,22 @@ impl Worker {
         let pod = self.current(desired);
         self.take_order(&pod);
         let runtime = self.gather(&pod).await?;
-        let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
-        self.probes.reconcile(&pod, &runtime, &ip, true);
+        let probe_ip = self.probe_ip(&pod, &runtime);
+        self.probes.reconcile(&pod, &runtime, &probe_ip, true);
         self.publish(&pod, &runtime, false, false);
         let grace = self.longest_grace.map_or(desired.grace(), |longest| desired.grace().min(longest));
-        let context = self.context.clone();
-        tokio::select! {
-            result = kill::kill_all(&context, &pod, &runtime, grace) => result?,
-            // A shorter grace period takes the place of the one that runs.
-            () = Self::shorter_grace(&mut self.desired, grace) => return Ok(Duration::ZERO),
-            () = context.evictions.given(spec::uid(&pod)) => return Ok(Duration::ZERO),
+        let (context, mut newer) = (self.context.clone(), self.desired.clone());
+        let killing = async {
+            tokio::select! {
+                result = kill::kill_all(&context, &pod, &runtime, grace) => Some(result),
+                // A shorter grace period takes the place of the one that runs.
+                () = Self::shorter_grace(&mut newer, grace) => None,
+                () = context.evictions.given(spec::uid(&pod)) => None,
+            }
+        };
+        match self.while_telling(&runtime, killing).await {
+            Some(result) => result?,
+            None => return Ok(Duration::ZERO),
         }
         kill::stop_sandboxes(&self.context, &runtime).await?;
         let runtime = self.gather(&pod).await?;

@@ -6,19 +6,19 @@ mod end;
 mod look;
 mod quiet;
 mod setup;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 
 use super::backoff::BackOff;
 use super::decide::{self, Inputs, Plan};
 use super::round::Round;
-use super::status::{StatusInputs, pod_status};
 use super::{kill, spec};
 use crate::clock;
 use crate::context::Shared;
@@ -135,6 +135,8 @@ pub struct Worker {
     setup_failures: u32,
     /// Why a resize is not begun: reason and message.
     resize_pending: Option<(String, String)>,
+    /// Why a resize that was begun is not done.
+    resize_error: Option<String>,
     quiet: Quiet,
     /// The last round of the pod whose end was carried out and told.
     announced: Option<u32>,
@@ -173,6 +175,7 @@ impl Worker {
             volumes: None,
             setup_failures: 0,
             resize_pending: None,
+            resize_error: None,
             quiet: Quiet::default(),
             announced: None,
             unstarted: Some(Instant::now()),
@@ -258,49 +261,6 @@ impl Worker {
         }
     }
 
-    fn publish(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod, terminal: bool, finished: bool) -> PodStatus {
-        let (host_ips, node_memory) = {
-            let node = self.context.node.borrow();
-            (node.host_ips.clone(), node.memory)
-        };
-        let probes = self.probes.results();
-        let inputs = StatusInputs {
-            pod,
-            runtime,
-            round: self.round(pod, runtime),
-            probes: &probes,
-            waiting: &self.waiting,
-            host_ips: &host_ips,
-            node_memory,
-            terminal,
-            failure: self.failure.as_ref(),
-            resize_pending: self.resize_pending.as_ref(),
-            resizing: self.context.cgroups.is_behind(pod),
-            now: Timestamp::now(),
-        };
-        let computed = pod_status(&inputs);
-        let mut shown = computed.clone();
-        if spec::terminal_phase(shown.phase.as_deref()) && runtime.anything_running() {
-            // A final phase promises that nothing runs any more (KEP-3329): until then the last one is kept.
-            let before = pod.status.as_ref().and_then(|s| s.phase.clone());
-            shown.phase = before.or_else(|| Some("Running".into()));
-        }
-        self.context.status.publish(pod, shown, finished);
-        self.note_start(pod, &computed);
-        computed
-    }
-
-    /// Tells how long the pod took, once it runs; what ran before this kubelet did was not started by it.
-    fn note_start(&mut self, pod: &Pod, status: &PodStatus) {
-        if status.phase.as_deref() != Some("Running") {
-            return;
-        }
-        let Some(seen) = self.unstarted.take() else { return };
-        if pod.status.as_ref().and_then(|s| s.phase.as_deref()) != Some("Running") {
-            self.context.runtime.meters.pod_starts.observe(&[], seen.elapsed());
-        }
-    }
-
     async fn sync(&mut self, desired: &Desired) -> Result<Duration, RuntimeError> {
         let mut pod = self.current(desired);
         let mut pause = RESYNC;
@@ -308,9 +268,7 @@ impl Worker {
         for _ in 0..64 {
             let runtime = self.gather(&pod).await?;
             self.seen = runtime.states();
-            let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned();
-            let host_ip = self.context.node.borrow().host_ips.first().cloned();
-            let probe_ip = if spec::host_network(&pod) { host_ip } else { ip }.unwrap_or_default();
+            let probe_ip = self.probe_ip(&pod, &runtime);
             self.probes.reconcile(&pod, &runtime, &probe_ip, false);
             self.take_order(&pod);
             if let Some(left) = self.check_deadline(&pod) {

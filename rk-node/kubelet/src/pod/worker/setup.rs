@@ -1,5 +1,6 @@
 //! What a pod needs around its containers: cgroup, volumes, and resources that change while it runs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use super::end::unless_ending;
 use super::{SETUP_RETRY, Worker};
 use crate::cgroups::Cgroups;
 use crate::events::PodRef;
+use crate::pod::resize::Resize;
 use crate::pod::{kill, resize, spec};
 use crate::runtime::{RuntimeError, RuntimePod};
 use crate::swap::SWAP_FILE;
@@ -52,6 +54,15 @@ impl Worker {
         Some(ip.to_owned()).filter(|ip| !ip.is_empty()).into_iter().collect()
     }
 
+    /// The address at which the pod's probes ask.
+    pub(super) fn probe_ip(&self, pod: &Pod, runtime: &RuntimePod) -> String {
+        let found = match spec::host_network(pod) {
+            true => self.context.node.borrow().host_ips.first().cloned(),
+            false => runtime.active_sandbox().and_then(|s| s.ips.first()).cloned(),
+        };
+        found.unwrap_or_default()
+    }
+
     pub(super) fn setup_failed(&mut self, pod: &Pod, problem: &str) -> Duration {
         tracing::info!(pod = %spec::describe(pod), "the pod is not set up yet: {problem}");
         self.setup_failures = self.setup_failures.saturating_add(1);
@@ -64,7 +75,12 @@ impl Worker {
         let changes = resize::resizes(pod, runtime, memory);
         let alone = changes.is_empty();
         if self.resize_pending.is_some() || (alone && !self.context.cgroups.is_behind(pod)) {
+            self.resize_error = None;
             return Ok(false);
+        }
+        if let Some(problem) = self.below_usage(&changes, runtime).await? {
+            self.resize_failed(pod, runtime, &PodRef::of(pod), problem);
+            return Ok(true);
         }
         // The pod grows before its containers do and shrinks after them: a pod below its containers' use would be killed.
         if let Err(error) = self.of_cgroup("update", |cgroups| cgroups.grow_pod(pod)) {
@@ -81,10 +97,11 @@ impl Worker {
             tracing::info!(pod = %spec::describe(pod), container = %change.name, "resizing a container");
             if let Err(error) = self.context.runtime.update_resources(&change.id, change.resources).await {
                 let about = kill::about(pod, &change.name);
-                self.context.recorder.warning(&about, "ResizeError", format!("Error resizing container: {error}"));
+                self.resize_failed(pod, runtime, &about, format!("Error resizing container: {error}"));
                 return Ok(true);
             }
         }
+        self.resize_error = None;
         if both {
             // The end of a container may take its whole grace period: meanwhile its neighbours tell what they have.
             let runtime = self.gather(pod).await?;
@@ -113,6 +130,26 @@ impl Worker {
         // The next look sees what the runtime made of it.
         self.heard.wake.notify_one();
         Ok(true)
+    }
+
+    /// Why memory limits cannot be lowered now, if one is to be.
+    async fn below_usage(&self, changes: &[Resize], runtime: &RuntimePod) -> Result<Option<String>, RuntimeError> {
+        if !changes.iter().any(|change| resize::lowers_memory(change, runtime)) {
+            return Ok(None);
+        }
+        let stats = self.context.runtime.container_stats().await?.into_iter();
+        let used: HashMap<String, u64> =
+            stats.filter_map(|one| Some((one.attributes?.id, one.memory?.working_set_bytes?.value))).collect();
+        Ok(resize::below_usage(changes, runtime, &used))
+    }
+
+    /// Tells why a resize cannot be done now; it is tried again with every look, and an event tells of the first failure.
+    fn resize_failed(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod, about: &PodRef, problem: String) {
+        if self.resize_error.is_none() {
+            self.context.recorder.warning(about, "ResizeError", problem.clone());
+        }
+        self.resize_error = Some(problem);
+        self.publish(pod, runtime, false, false);
     }
 
     /// Holds running containers to their CPUs, which others may have made fewer or more; whether all had them already.

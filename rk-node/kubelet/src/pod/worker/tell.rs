@@ -1,0 +1,94 @@
+//! What a worker tells of its pod, also while something of it takes long: others rely on the pod for as long as it says that it is ready.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+
+use super::Worker;
+use crate::pod::spec;
+use crate::pod::status::{StatusInputs, pod_status};
+use crate::runtime::RuntimePod;
+
+impl Worker {
+    /// Tells the status of the pod as it is seen now, and answers with it.
+    pub(super) fn publish(
+        &mut self,
+        pod: &Arc<Pod>,
+        runtime: &RuntimePod,
+        terminal: bool,
+        finished: bool,
+    ) -> PodStatus {
+        let (host_ips, node_memory) = {
+            let node = self.context.node.borrow();
+            (node.host_ips.clone(), node.memory)
+        };
+        let probes = self.probes.results();
+        let inputs = StatusInputs {
+            pod,
+            runtime,
+            round: self.round(pod, runtime),
+            probes: &probes,
+            waiting: &self.waiting,
+            host_ips: &host_ips,
+            node_memory,
+            terminal,
+            failure: self.failure.as_ref(),
+            resize_pending: self.resize_pending.as_ref(),
+            resize_error: self.resize_error.as_deref(),
+            resizing: self.context.cgroups.is_behind(pod),
+            now: Timestamp::now(),
+        };
+        let computed = pod_status(&inputs);
+        let mut shown = computed.clone();
+        if spec::terminal_phase(shown.phase.as_deref()) && runtime.anything_running() {
+            // A final phase promises that nothing runs any more (KEP-3329): until then the last one is kept.
+            let before = pod.status.as_ref().and_then(|s| s.phase.clone());
+            shown.phase = before.or_else(|| Some("Running".into()));
+        }
+        self.context.status.publish(pod, shown, finished);
+        self.note_start(pod, &computed);
+        computed
+    }
+
+    /// Tells how long the pod took, once it runs; what ran before this kubelet did was not started by it.
+    fn note_start(&mut self, pod: &Pod, status: &PodStatus) {
+        if status.phase.as_deref() != Some("Running") {
+            return;
+        }
+        let Some(seen) = self.unstarted.take() else { return };
+        if pod.status.as_ref().and_then(|s| s.phase.as_deref()) != Some("Running") {
+            self.context.runtime.meters.pod_starts.observe(&[], seen.elapsed());
+        }
+    }
+
+    /// Does what takes long and tells meanwhile what probes find, which upstream's kubelet tells beside its workers.
+    pub(super) async fn while_telling<T>(&mut self, runtime: &RuntimePod, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let mut woken = false;
+        let done = loop {
+            tokio::select! {
+                biased;
+                done = &mut work => break done,
+                () = self.heard.wake.notified() => {
+                    woken = true;
+                    self.tell_again(runtime);
+                }
+            }
+        };
+        if woken {
+            // Whatever else it was woken for has its turn afterwards.
+            self.heard.wake.notify_one();
+        }
+        done
+    }
+
+    /// Tells of the pod as it is wanted now and was seen by the look that is acted upon.
+    pub(super) fn tell_again(&mut self, runtime: &RuntimePod) {
+        let desired = self.desired.borrow().clone();
+        if !desired.gone() {
+            let pod = self.current(&desired);
+            self.publish(&pod, runtime, false, false);
+        }
+    }
+}
