@@ -301,6 +301,16 @@ async fn tables_and_metadata_are_other_shapes_of_the_same_list() {
     let metadata = cluster.admin().with("accept", accept).get(PODS).await.ok();
     assert_eq!(metadata["kind"], "PartialObjectMetadataList");
     assert!(metadata["items"][0].get("spec").is_none());
+    let older = |shape: &str| format!("application/json;as={shape};v=v1beta1;g=meta.k8s.io");
+    let table = cluster.admin().with("accept", &older("Table")).get(&format!("{PODS}/p")).await.ok();
+    let row = &table["rows"][0];
+    assert_eq!((&table["apiVersion"], &row["cells"][0]), (&json!("meta.k8s.io/v1beta1"), &json!("p")));
+    assert_eq!(row["object"]["apiVersion"], "meta.k8s.io/v1beta1");
+    let metadata = cluster.admin().with("accept", &older("PartialObjectMetadataList")).get(PODS).await.ok();
+    assert_eq!(metadata["items"][0]["apiVersion"], "meta.k8s.io/v1beta1");
+    let client = cluster.admin().with("accept", &older("Table"));
+    let event = client.watch(&format!("{PODS}?watch=1")).await.next().await.unwrap();
+    assert_eq!((&event["object"]["apiVersion"], &event["type"]), (&json!("meta.k8s.io/v1beta1"), &json!("ADDED")));
 }
 
 #[tokio::test]

@@ -17,7 +17,10 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod text;
+mod version;
 mod workloads;
+
+pub use version::to_v1beta1;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};

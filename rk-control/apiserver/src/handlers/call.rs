@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::audit;
 use crate::authn::User;
+use crate::authz::Attributes;
 use crate::codec;
 use crate::http::{Accept, Query, ResourcePath};
 use crate::server::Core;
@@ -127,6 +128,23 @@ impl Call {
     pub async fn present(&self) -> Result<Value, Status> {
         let found = self.core.storage.get(&self.hub, &self.path.namespace, &self.path.name).await?;
         Ok(found.ok_or_else(|| self.not_found())?.value())
+    }
+
+    /// Whether the user may create what the path names, since an update or an apply of what is not there does.
+    ///
+    /// # Errors
+    /// 403 in upstream's words; roles cannot be read.
+    pub async fn authorize_creation(&self) -> Result<(), Status> {
+        let attributes = Attributes {
+            verb: "create".to_owned(),
+            group: self.path.group.clone(),
+            version: self.path.version.clone(),
+            resource: self.path.resource.clone(),
+            namespace: self.path.namespace.clone(),
+            name: self.path.name.clone(),
+            ..Attributes::default()
+        };
+        self.core.authorizer.check(&self.core, &self.user, &attributes).await
     }
 
     /// 404 for the object that the path names.

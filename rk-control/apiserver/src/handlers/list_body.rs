@@ -47,7 +47,7 @@ pub(super) async fn respond(call: &Call, found: Found) -> Result<Response<Body>,
             Pieces { head: Some(head), objects: found.objects.into_iter(), protobuf, first: true, done: false };
         return Ok(streamed(accept.format.media_type(), pieces, gzip));
     }
-    let value = shaped(call, &found, accept.shape).await?;
+    let value = accept.versioned(shaped(call, &found, accept.shape).await?);
     let (media_type, bytes) = codec::encode(&value, accept.format, accept.pretty);
     Ok(maybe_gzip(StatusCode::OK, media_type, bytes, gzip))
 }

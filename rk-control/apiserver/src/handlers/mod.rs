@@ -104,6 +104,15 @@ async fn verb_on_resource(call: &mut Call, method: &Method, request: Request<Bod
     if *method == Method::OPTIONS || !call.resource.verbs.contains(wanted) {
         return Err(Status::method_not_allowed(&call.resource, wanted.as_str()));
     }
+    // Objects are made in their collection and changed in their own place.
+    let misplaced = match wanted {
+        Verb::Create => !call.path.name.is_empty(),
+        Verb::Update | Verb::Patch => call.path.name.is_empty(),
+        _ => false,
+    };
+    if misplaced {
+        return Err(Status::method_not_allowed(&call.resource, wanted.as_str()));
+    }
     let one = matches!(wanted, Verb::Get | Verb::Update | Verb::Patch | Verb::Delete | Verb::Create);
     if one && call.resource.namespaced() && call.path.namespace.is_empty() {
         return match wanted {

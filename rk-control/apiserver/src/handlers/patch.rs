@@ -181,6 +181,7 @@ async fn apply(
                     "uid mismatch: the provided object specified uid, and no existing object was found",
                 ));
             }
+            call.authorize_creation().await?;
             let created = managed::apply(None, &config, &request)?;
             Ok((StatusCode::CREATED, create_object(call, created, options, true).await?))
         }

@@ -28,17 +28,13 @@ pub(super) fn object(call: &Call, code: StatusCode, object: &Value) -> Result<Re
     let shaped = match accept.shape {
         Shape::Object => None,
         _ if rk_api::meta::text(object, &["kind"]) == "Status" => None,
-        Shape::Metadata => Some(rk_api::table::partial_metadata(object)),
+        Shape::Metadata => Some(accept.versioned(rk_api::table::partial_metadata(object))),
         Shape::Table => {
             let include = include_object(&call.query)?;
             let metadata = object.get("metadata").unwrap_or(&Value::Null);
-            Some(rk_api::table::table(
-                &call.resource,
-                std::iter::once(object),
-                metadata,
-                include,
-                jiff::Timestamp::now(),
-            ))
+            let now = jiff::Timestamp::now();
+            let table = rk_api::table::table(&call.resource, std::iter::once(object), metadata, include, now);
+            Some(accept.versioned(table))
         }
     };
     let (media_type, bytes) = codec::encode(shaped.as_ref().unwrap_or(object), accept.format, accept.pretty);

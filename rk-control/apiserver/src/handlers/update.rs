@@ -33,6 +33,7 @@ pub(super) async fn put(
     let intent = Intent { compute: &|_| Ok(object.clone()), subresource, owned: false, conditional: true };
     match change(call, options, &intent).await {
         Err(status) if status.reason == Reason::NotFound && may_create(call, &object, subresource) => {
+            call.authorize_creation().await?;
             Ok((StatusCode::CREATED, create_object(call, object, options, false).await?))
         }
         Err(status) => Err(status),

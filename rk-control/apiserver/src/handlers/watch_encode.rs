@@ -13,7 +13,7 @@ use super::call::Call;
 use super::render::include_object;
 use super::selection::Selection;
 use crate::conversion;
-use crate::http::{Accept, Format, Shape};
+use crate::http::{Accept, Format, MetaVersion, Shape};
 use crate::server::{Core, UNMANAGED};
 use crate::storage::{Cached, Event, EventKind, json_frame, unmanaged_frame};
 
@@ -127,6 +127,9 @@ impl Encoder {
 
     /// The frame of an event that every watch of this shape gets; `None` where there is none.
     fn shared(&self, event: &Event) -> Option<Bytes> {
+        if self.accept.version != MetaVersion::V1 {
+            return None;
+        }
         let (kind, protobuf) = (event.kind.as_str(), self.accept.format == Format::Protobuf);
         match self.accept.shape {
             Shape::Metadata => event
@@ -180,7 +183,7 @@ impl Encoder {
                 })
             }
         };
-        self.frame("BOOKMARK", &object)
+        self.frame("BOOKMARK", &self.accept.versioned(object))
     }
 
     /// The last event of a watch that failed.
@@ -213,7 +216,7 @@ impl Encoder {
                 table
             }
         };
-        self.frame(kind, &shaped)
+        self.frame(kind, &self.accept.versioned(shaped))
     }
 
     fn frame(&self, kind: &str, object: &Value) -> Option<Bytes> {

@@ -3,6 +3,8 @@
 use http::HeaderMap;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use rk_api::status::Status;
+use rk_api::table::to_v1beta1;
+use serde_json::Value;
 
 use super::query::Query;
 
@@ -55,10 +57,20 @@ pub enum Shape {
     /// As they are.
     #[default]
     Object,
-    /// `meta.k8s.io/v1` Table.
+    /// `meta.k8s.io` Table.
     Table,
-    /// `meta.k8s.io/v1` PartialObjectMetadata and its list.
+    /// `meta.k8s.io` PartialObjectMetadata and its list.
     Metadata,
+}
+
+/// The version of `meta.k8s.io` in which tables and metadata are written; the older one has the same members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MetaVersion {
+    /// `v1`.
+    #[default]
+    V1,
+    /// `v1beta1`.
+    V1Beta1,
 }
 
 /// A negotiated answer.
@@ -68,6 +80,8 @@ pub struct Accept {
     pub format: Format,
     /// The shape.
     pub shape: Shape,
+    /// The version of a shape other than the object itself.
+    pub version: MetaVersion,
     /// Indented JSON.
     pub pretty: bool,
 }
@@ -112,7 +126,7 @@ pub fn clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
 }
 
 impl Accept {
-    /// As [`Accept::negotiate`], for objects without a protobuf form; their tables and metadata have one.
+    /// As [`Accept::negotiate`], for objects without a protobuf form; their metadata has one.
     ///
     /// # Errors
     /// 406 when nothing that the client accepts can be had.
@@ -143,23 +157,45 @@ impl Accept {
             .iter()
             .find_map(|clause| {
                 let format = Format::parse(clause.media_type)?;
-                let shape = shape_of(clause, list)?;
-                served(format, shape).then_some(Self { format, shape, pretty })
+                let (shape, version) = shape_of(clause, list)?;
+                let known = format != Format::Protobuf || has_message(shape, version);
+                (known && served(format, shape)).then_some(Self { format, shape, version, pretty })
             })
             .ok_or_else(|| Status::not_acceptable(OFFERED))
     }
+
+    /// What was shaped, in the version that the client named.
+    #[must_use]
+    pub fn versioned(self, mut shaped: Value) -> Value {
+        if self.version == MetaVersion::V1Beta1 {
+            to_v1beta1(&mut shaped);
+        }
+        shaped
+    }
 }
 
-fn shape_of(clause: &Clause<'_>, list: bool) -> Option<Shape> {
-    let meta = clause.parameter("g") == "meta.k8s.io" && clause.parameter("v") == "v1";
-    match clause.parameter("as") {
-        "" => Some(Shape::Object),
-        "Table" if meta => Some(Shape::Table),
-        "PartialObjectMetadata" if meta && !list => Some(Shape::Metadata),
-        "PartialObjectMetadataList" if meta && list => Some(Shape::Metadata),
+fn shape_of(clause: &Clause<'_>, list: bool) -> Option<(Shape, MetaVersion)> {
+    let shape = match clause.parameter("as") {
+        "" => return Some((Shape::Object, MetaVersion::V1)),
+        "Table" => Shape::Table,
         // Watches of metadata name the single form.
-        "PartialObjectMetadata" if meta => Some(Shape::Metadata),
+        "PartialObjectMetadata" => Shape::Metadata,
+        "PartialObjectMetadataList" if list => Shape::Metadata,
+        _ => return None,
+    };
+    match (clause.parameter("g"), clause.parameter("v")) {
+        ("meta.k8s.io", "v1") => Some((shape, MetaVersion::V1)),
+        ("meta.k8s.io", "v1beta1") => Some((shape, MetaVersion::V1Beta1)),
         _ => None,
+    }
+}
+
+/// Whether a shape has a protobuf form: tables have none, metadata has one in the newer version.
+fn has_message(shape: Shape, version: MetaVersion) -> bool {
+    match shape {
+        Shape::Object => true,
+        Shape::Table => false,
+        Shape::Metadata => version == MetaVersion::V1,
     }
 }
 
@@ -222,5 +258,27 @@ mod tests {
         );
         assert_eq!(accept("application/yaml;q=0.5,application/json;q=0.9", true).unwrap().format, Format::Json);
         assert_eq!(accept("text/html", true), None);
+    }
+
+    #[test]
+    fn tables_and_metadata_come_in_either_version_of_their_group() {
+        let of = |media: &str, shape: &str, version: &str| {
+            let found = accept(&format!("application/{media};as={shape};g=meta.k8s.io;v={version}"), true);
+            found.map(|found| (found.format, found.shape, found.version))
+        };
+        let proto = "vnd.kubernetes.protobuf";
+        for (media, shape, version, want) in [
+            ("json", "Table", "v1", Some((Format::Json, Shape::Table, MetaVersion::V1))),
+            ("json", "Table", "v1beta1", Some((Format::Json, Shape::Table, MetaVersion::V1Beta1))),
+            ("yaml", "PartialObjectMetadataList", "v1beta1", Some((Format::Yaml, Shape::Metadata, MetaVersion::V1Beta1))),
+            ("json", "Table", "v1alpha1", None),
+            (proto, "Table", "v1", None),
+            (proto, "PartialObjectMetadataList", "v1", Some((Format::Protobuf, Shape::Metadata, MetaVersion::V1))),
+            (proto, "PartialObjectMetadataList", "v1beta1", None),
+        ] {
+            assert_eq!(of(media, shape, version), want, "{media} {shape} {version}");
+        }
+        let fallback = format!("application/{proto};as=Table;g=meta.k8s.io;v=v1,application/json");
+        assert_eq!(accept(&fallback, true), Some(Accept::default()));
     }
 }
