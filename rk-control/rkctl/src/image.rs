@@ -4,6 +4,7 @@ use crate::args::{Build, Platform};
 use crate::exit::{Class, Failure};
 use crate::{generate, output};
 use anyhow::Result;
+use rk_image::initramfs;
 use rk_image::media::{self, Inputs, Installed, Signer, Tools};
 
 /// What kernels of this architecture read of their command line.
@@ -16,19 +17,23 @@ const MOST_CMDLINE: usize = 2047;
 pub fn run(wanted: &Build) -> Result<Class> {
     let image = Installed::open(&wanted.from)
         .map_err(|err| missing(err, "opening", Class::Usage, "--from names the raw disk image to build of"))?;
-    let config = wanted.config.as_deref().map(generate::read).transpose()?;
-    if let Some(config) = &config {
-        generate::check(config)?;
+    let mut starter = image.section(".initrd")?;
+    if let Some(path) = &wanted.config {
+        let config = generate::read(path)?;
+        for key in generate::check(&config)? {
+            eprintln!("rkctl: config key {key} is unknown and has no effect");
+        }
+        starter = initramfs::and_config(starter, &config);
     }
     let base = wanted.cmdline.clone().map_or_else(|| image.cmdline(), Ok)?;
-    let cmdline = cmdline(&base, wanted.platform, config.as_deref())?;
+    let cmdline = cmdline(&base, wanted.platform)?;
     let signer = wanted.sign.clone().zip(wanted.certificate.clone());
     let signer = signer.map(|(key, certificate)| Signer { key, certificate });
     // What was beside the image is still what is in it.
     let sbom = std::fs::read(wanted.from.with_file_name("sbom.cdx.json")).ok();
     let inputs = Inputs {
         kernel: image.section(".linux")?,
-        starter: image.section(".initrd")?,
+        starter,
         root: image.root_image()?,
         signer,
         cmdline,
@@ -57,7 +62,7 @@ fn missing(err: anyhow::Error, words: &str, class: Class, remedy: &str) -> anyho
     err
 }
 
-fn cmdline(base: &str, platform: Option<Platform>, config: Option<&str>) -> Result<String> {
+fn cmdline(base: &str, platform: Option<Platform>) -> Result<String> {
     let mut words: Vec<String> = base.split_ascii_whitespace().map(str::to_owned).collect();
     let name = match platform {
         None | Some(Platform::Nocloud) => None,
@@ -71,15 +76,11 @@ fn cmdline(base: &str, platform: Option<Platform>, config: Option<&str>) -> Resu
         words.retain(|word| !word.starts_with("rk.platform="));
         words.extend(name.map(|name| format!("rk.platform={name}")));
     }
-    if let Some(config) = config {
-        words.retain(|word| !word.starts_with("rk.config="));
-        words.push(rk_config::encode_for_cmdline(config));
-    }
     let line = words.join(" ");
     // A disk's command line also says where the root is.
     if line.len() + 128 > MOST_CMDLINE {
         let text = format!(
-            "the command line has {} bytes, and kernels read {MOST_CMDLINE}; put the config on a drive, at a URL, or apply it",
+            "the command line has {} bytes, and kernels read {MOST_CMDLINE}; a machine config need not be there, see --config",
             line.len()
         );
         return Err(Failure::new(Class::Usage, text).into());
@@ -102,17 +103,16 @@ mod tests {
     }
 
     #[test]
-    fn platform_and_config_replace_what_the_image_says() {
+    fn a_platform_replaces_what_the_image_says() {
         let base = "console=ttyS0 rk.platform=aws quiet";
-        assert_eq!(cmdline(base, None, None).unwrap(), base);
-        assert_eq!(cmdline(base, Some(Platform::Nocloud), None).unwrap(), "console=ttyS0 quiet");
-        let line = cmdline(base, Some(Platform::Metal), Some("role: worker\n")).unwrap();
-        assert!(line.starts_with("console=ttyS0 quiet rk.platform=metal rk.config=base64:"), "{line}");
+        assert_eq!(cmdline(base, None).unwrap(), base);
+        assert_eq!(cmdline(base, Some(Platform::Nocloud)).unwrap(), "console=ttyS0 quiet");
+        assert_eq!(cmdline(base, Some(Platform::Metal)).unwrap(), "console=ttyS0 quiet rk.platform=metal");
     }
 
     #[test]
-    fn a_config_that_no_command_line_holds_is_refused() {
-        let refused = cmdline("quiet", None, Some(&"x".repeat(2000))).unwrap_err();
-        assert!(refused.to_string().contains("put the config on a drive"), "{refused}");
+    fn a_command_line_that_no_kernel_reads_to_its_end_is_refused() {
+        let refused = cmdline(&"x".repeat(2000), None).unwrap_err();
+        assert!(refused.to_string().contains("see --config"), "{refused}");
     }
 }

@@ -119,6 +119,7 @@ pub enum ImageCommand {
     /// Build media out of a raw disk image, with a command line, config or signature of your own.
     #[command(after_help = "Examples:\n  rkctl image build --from rk.raw --format iso,pxe --output media\n  \
         rkctl image build --from rk.raw --format raw,qcow2 --platform openstack --output cloud\n  \
+        rkctl image build --from rk.raw --format raw --config demo/worker.yaml --output worker\n  \
         rkctl image build --from rk.raw --format iso,raw --sign db.key --certificate db.crt --output signed")]
     Build(Build),
     /// Make a key pair to sign images with: NAME.key, to be kept, and NAME.pub, for upgrade.keys of machine configs.
@@ -190,7 +191,7 @@ pub struct Build {
     /// Where the machine will run: which metadata service it asks for a config.
     #[arg(long, value_enum)]
     pub platform: Option<Platform>,
-    /// A machine config; it goes on the command line, which anyone can read, and must be small.
+    /// A machine config to build in, beside PID 1: whoever has the medium has the config, and the secrets in it.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
     /// The kernel's command line instead of the image's.
