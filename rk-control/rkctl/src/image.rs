@@ -6,6 +6,7 @@ use crate::{generate, output};
 use anyhow::Result;
 use rk_image::initramfs;
 use rk_image::media::{self, Inputs, Installed, Signer, Tools};
+use std::path::Path;
 
 /// What kernels of this architecture read of their command line.
 const MOST_CMDLINE: usize = 2047;
@@ -27,8 +28,7 @@ pub fn run(wanted: &Build) -> Result<Class> {
     }
     let base = wanted.cmdline.clone().map_or_else(|| image.cmdline(), Ok)?;
     let cmdline = cmdline(&base, wanted.platform)?;
-    let signer = wanted.sign.clone().zip(wanted.certificate.clone());
-    let signer = signer.map(|(key, certificate)| Signer { key, certificate });
+    let signer = wanted.sign.as_deref().map(|key| signer(key, wanted.certificate.as_deref())).transpose()?;
     // What was beside the image is still what is in it.
     let sbom = std::fs::read(wanted.from.with_file_name("sbom.cdx.json")).ok();
     let inputs = Inputs {
@@ -50,6 +50,19 @@ pub fn run(wanted: &Build) -> Result<Class> {
         println!("{:<6} {:>10}  {}", artefact.format, output::bytes(artefact.info.bytes), path.display());
     }
     Ok(Class::Good)
+}
+
+/// A key and its certificate, which lies beside it unless it is named.
+fn signer(key: &Path, certificate: Option<&Path>) -> Result<Signer> {
+    let beside = key.with_extension("crt");
+    let certificate = certificate.unwrap_or(&beside);
+    for (file, flag) in [(key, "--sign"), (certificate, "--certificate")] {
+        if !file.is_file() {
+            let text = format!("{} is not there; {flag} names the file to sign with", file.display());
+            return Err(Failure::new(Class::Usage, text).into());
+        }
+    }
+    Ok(Signer { key: key.to_owned(), certificate: certificate.to_owned() })
 }
 
 /// Of an error that says `words` about a file that is not there: how to go on.
@@ -99,6 +112,25 @@ mod tests {
         assert!(told.to_string().ends_with("; do b") && told.downcast_ref::<Failure>().is_some(), "{told}");
         for other in [anyhow::Error::from(gone()).context("making a"), anyhow::anyhow!("opening a: it is torn")] {
             assert!(missing(other, "opening", Class::Usage, "do b").downcast_ref::<Failure>().is_none());
+        }
+    }
+
+    #[test]
+    fn the_certificate_of_a_key_lies_beside_it_unless_it_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["db.key", "db.crt", "other.pem"] {
+            std::fs::write(at(name), "").unwrap();
+        }
+        assert_eq!(signer(&at("db.key"), None).unwrap().certificate, at("db.crt"));
+        assert_eq!(signer(&at("db.key"), Some(&at("other.pem"))).unwrap().certificate, at("other.pem"));
+        for (key, certificate, missing) in [
+            ("no.key", None, "--sign"),
+            ("other.pem", None, "--certificate"),
+            ("db.key", Some("no.crt"), "--certificate"),
+        ] {
+            let Err(refused) = signer(&at(key), certificate.map(at).as_deref()) else { panic!("{key} was taken") };
+            assert!(refused.to_string().contains(missing), "{refused}");
         }
     }
 
