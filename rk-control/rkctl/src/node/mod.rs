@@ -2,6 +2,7 @@
 
 mod apply;
 mod ask;
+mod configs;
 pub mod disk;
 mod plan;
 mod restart;
@@ -9,7 +10,7 @@ mod shapes;
 mod stream;
 
 use crate::args::{
-    Apply, Certificates, Global, Install, LiveConfig, NodeConfig, NodeVerb, Reach, Services, Store, Verb,
+    Apply, Certificates, Format, Global, Install, LiveConfig, NodeConfig, NodeVerb, Reach, Services, Store, Verb,
 };
 use crate::connect::{Client, Trust, connect};
 use crate::context::Context;
@@ -49,7 +50,7 @@ pub async fn config(global: &Global, command: LiveConfig) -> Result<Class> {
     match command {
         LiveConfig::Get => {
             let (trust, nodes) = known(global)?;
-            stream::config(global, &nodes, &trust).await
+            configs::show(global, nodes, trust).await
         }
         LiveConfig::Apply(wanted) => give(global, wanted).await,
         LiveConfig::Patch { patch, how } => {
@@ -193,7 +194,7 @@ async fn question(global: &Global, question: Question) -> Result<Class> {
 
 /// Asks all nodes at once; prints what came, and then what did not.
 async fn everywhere(global: &Global, nodes: Vec<String>, trust: Trust, question: Question) -> Result<Class> {
-    let shape = question.shape();
+    let (shape, details) = (question.shape(), question.details());
     let timeout = global.timeout;
     let answers = on_each(nodes, move |node| {
         let (trust, question) = (trust.clone(), question.clone());
@@ -204,8 +205,12 @@ async fn everywhere(global: &Global, nodes: Vec<String>, trust: Trust, question:
     let class = good.iter().map(|(node, answer)| verdict(node, answer)).fold(class, Class::max);
     match shape {
         Some(shape) if !good.is_empty() => output::print(global.print, &shape, &good)?,
-        Some(_) => {}
-        None => good.iter().for_each(|(node, _)| println!("{node}: done")),
+        None if global.print == Format::Table => good.iter().for_each(|(node, _)| println!("{node}: done")),
+        None if !good.is_empty() => output::write(output::encoded(global.print, &good)?.as_bytes())?,
+        Some(_) | None => {}
+    }
+    if let Some(details) = details.filter(|_| global.print == Format::Table && !good.is_empty()) {
+        output::write(format!("\n{}", output::table(&details, &good)).as_bytes())?;
     }
     Ok(class)
 }
