@@ -59,7 +59,9 @@ impl Machine for Api {
     }
 
     async fn health(&self, _: Request<Empty>) -> Answer<v1::HealthReply> {
-        answer(node::check(&self.inner.pid1.status().await?).await)
+        let config = self.config().ok().flatten();
+        let api = config.as_ref().and_then(|config| config.machine_api.as_ref());
+        answer(node::check(&self.inner.pid1.status().await?, api).await)
     }
 
     async fn get_config(&self, request: Request<Empty>) -> Answer<v1::ConfigReply> {
