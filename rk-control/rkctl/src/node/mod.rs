@@ -96,7 +96,10 @@ pub async fn on(global: &Global, verb: Verb) -> Result<Class> {
         Verb::Reboot(drain) => restart::run(global, Deed::Reboot, &drain).await,
         Verb::Shutdown(drain) => restart::run(global, Deed::Shutdown, &drain).await,
         Verb::Unlock { passphrase_file, reach } => unlock(global, &passphrase_file, &reach).await,
-        Verb::Reset { state, data, all } => question(global, Question::Reset { state, data, all }).await,
+        Verb::Reset { state, data, all } => {
+            named(global)?;
+            question(global, Question::Reset { state, data, all }).await
+        }
         Verb::Upgrade(wanted) => disk::upgrade(&mut single(global).await?, &wanted).await,
         Verb::Install(wanted) => install(global, &wanted).await,
         Verb::Rollback(drain) => restart::run(global, Deed::RollBack, &drain).await,
@@ -153,6 +156,14 @@ async fn kubeconfig(global: &Global) -> Result<Class> {
     let answer = single(global).await?.kubeconfig(Empty {}).await?.into_inner();
     output::write(answer.kubeconfig.as_bytes())?;
     Ok(Class::Good)
+}
+
+/// What cannot be undone is done to nodes that were named, never to all of the operator's file because somebody named none.
+fn named(global: &Global) -> Result<()> {
+    if global.nodes.is_empty() {
+        return Err(Failure::new(Class::Usage, "name what to erase with -n HOST[,HOST…]").into());
+    }
+    Ok(())
 }
 
 /// The nodes that are meant, by the operator's file.
@@ -305,6 +316,14 @@ async fn rotate(global: &Global, secrets: &Path) -> Result<Class> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn nothing_is_erased_on_nodes_that_were_not_named() {
+        use clap::Parser;
+        let global = |line: &str| crate::args::Args::try_parse_from(line.split(' ')).unwrap().global;
+        assert!(named(&global("rkctl reset --all")).is_err());
+        assert!(named(&global("rkctl reset --all -n 10.0.0.11")).is_ok());
+    }
 
     #[test]
     fn a_config_that_a_node_would_refuse_is_wrong_input() {
