@@ -243,7 +243,8 @@ fn every_question_has_an_answer_and_every_missing_verb_says_so() {
     assert!(config.contains("\"role\": \"worker\""), "{config}");
     assert_eq!(guest.rkctl(&["node", "logs", "nothing"]).code, NOT_FOUND);
     assert_eq!(guest.rkctl(&["node", "reset"]).code, WRONG);
-    guest.rkctl(&["node", "config", "validate", "worker.yaml"]).good();
+    let judged = guest.rkctl(&["node", "config", "validate", "worker.yaml"]).good();
+    assert!(judged.ends_with("the config is good\n"), "{judged}");
     std::fs::write(guest.dir.join("wrong.yaml"), "apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: boss\n")
         .expect("file");
     let wrong = guest.rkctl(&["node", "config", "validate", "wrong.yaml"]);

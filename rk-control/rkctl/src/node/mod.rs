@@ -206,6 +206,7 @@ async fn question(global: &Global, question: Question) -> Result<Class> {
 /// Asks all nodes at once; prints what came, and then what did not.
 async fn everywhere(global: &Global, nodes: Vec<String>, trust: Trust, question: Question) -> Result<Class> {
     let (shape, details) = (question.shape(), question.details());
+    let judged = matches!(question, Question::Validate(_));
     let timeout = global.timeout;
     let answers = on_each(nodes, move |node| {
         let (trust, question) = (trust.clone(), question.clone());
@@ -215,6 +216,10 @@ async fn everywhere(global: &Global, nodes: Vec<String>, trust: Trust, question:
     let (good, class) = sort_out(answers);
     let class = good.iter().map(|(node, answer)| verdict(node, answer)).fold(class, Class::max);
     match shape {
+        // A table of what is wrong would be empty.
+        Some(_) if judged && class == Class::Good && global.print == Format::Table => {
+            good.iter().for_each(|(node, _)| println!("{node}: the config is good"));
+        }
         Some(shape) if !good.is_empty() => output::print(global.print, &shape, &good)?,
         None if global.print == Format::Table => good.iter().for_each(|(node, _)| println!("{node}: done")),
         None if !good.is_empty() => output::write(output::encoded(global.print, &good)?.as_bytes())?,
