@@ -17,8 +17,6 @@ use tonic::{Code, Status, Streaming};
 const MOST_LOG: usize = 32 << 20;
 /// Where nodes keep what the kernel said before a crash, a folder for each.
 const CRASHES: &str = "/var/lib/rk/crash";
-/// How a config begins that is on the kernel's command line.
-const CODED: &str = "rk.config=base64:";
 
 type Bundle = tar::Builder<GzEncoder<File>>;
 
@@ -118,14 +116,7 @@ async fn entries(client: &mut Client, path: &str) -> Result<Vec<String>, Status>
 
 /// What the kernel said, without the config that it may have been started with: it tells its command line.
 fn without_config(said: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(said);
-    let mut parts = text.split(CODED);
-    let mut shown = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        shown.push_str("rk.config=<secret>");
-        shown.push_str(part.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "+/=".contains(c)));
-    }
-    shown.into_bytes()
+    rk_config::hidden_in_cmdline(&String::from_utf8_lossy(said)).into_bytes()
 }
 
 fn names(services: &Value) -> Vec<String> {

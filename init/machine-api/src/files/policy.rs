@@ -4,10 +4,11 @@
 const ALLOWED: [&str; 11] =
     ["/bin", "/etc", "/opt", "/proc", "/run", "/sbin", "/sys", "/usr", "/var/lib/cni", "/var/lib/rk/crash", "/var/log"];
 /// Below the allowed folders, all the same secret: configs, keys, tokens of pods, sockets.
-const SECRET: [&str; 7] = [
+const SECRET: [&str; 8] = [
     "/etc/kubernetes",
     "/run/rk",
     "/run/secrets",
+    "/proc/cmdline",
     "/proc/kcore",
     "/proc/keys",
     "/proc/kallsyms",
@@ -139,6 +140,7 @@ mod tests {
             "/proc/12/fd/3",
             "/proc/12/task/13/environ",
             "/proc/12/task/13/root/x",
+            "/proc/cmdline",
             "/proc/kcore",
             "/etc/kubernetes/admin.conf",
         ] {
