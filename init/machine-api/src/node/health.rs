@@ -2,6 +2,7 @@
 
 use super::certificates;
 use rk_machine_proto::v1::{Certificate, Check, HealthReply};
+use rk_slots::Layout;
 use rk_supervise::control::Status;
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,9 +19,10 @@ const LEAST_FREE_PERCENT: u64 = 10;
 const LEAST_DAYS: i64 = 14;
 const DAY: i64 = 86_400;
 
-/// Looks at everything; `api` is the machine API of the config, if there is one.
-pub async fn check(status: &Status, api: Option<&rk_config::MachineApi>) -> HealthReply {
+/// Looks at everything; `api` is the machine API of the config, if there is one, and `layout` the slots, where the machine has some.
+pub async fn check(status: &Status, api: Option<&rk_config::MachineApi>, layout: Option<&Layout>) -> HealthReply {
     let mut checks = services(status);
+    checks.extend(slot(layout));
     if !status.maintenance {
         checks.push(kubelet().await);
         checks.push(node_ready(&fs::read_to_string(NODE_STATUS).unwrap_or_default()));
@@ -43,6 +45,10 @@ fn services(status: &Status) -> Vec<Check> {
     } else {
         checks.push(made("config", true, format!("from {}", status.source)));
     }
+    // Until its services end all else may be well: who waits for a restart must not take the machine before it for the one after it.
+    if !status.going_down.is_empty() {
+        checks.push(made("machine", false, format!("on its way down: {}", status.going_down)));
+    }
     if status.reverts_in > 0 {
         let message = format!("on trial, reverts in {} s; keep it with rkctl node config confirm", status.reverts_in);
         checks.push(made("trial", true, message));
@@ -57,6 +63,13 @@ fn services(status: &Status) -> Vec<Check> {
         checks.push(made(format!("service {}", service.name), ok, message));
     }
     checks
+}
+
+/// Of a slot on trial: who waits for an upgrade waits for its verdict.
+fn slot(layout: Option<&Layout>) -> Option<Check> {
+    let layout = layout.filter(|layout| layout.trial)?;
+    let message = format!("{} is on trial until the node is Ready; else the other one runs again", layout.booted);
+    Some(made("slot", false, message))
 }
 
 /// The kubelet's own word, on loopback.
@@ -139,6 +152,26 @@ mod tests {
         let checks = services(&status);
         assert_eq!(checks.iter().map(|check| check.ok).collect::<Vec<_>>(), [true, true, false]);
         assert!(checks.last().unwrap().message.contains("with code 1; see rkctl node logs node"));
+    }
+
+    #[test]
+    fn a_machine_on_its_way_down_is_not_well() {
+        let service =
+            ServiceStatus { name: "node".to_owned(), state: "running".to_owned(), ..ServiceStatus::default() };
+        let up = Status { services: vec![service], ..Status::default() };
+        assert!(services(&up).iter().all(|check| check.ok));
+        let down = Status { going_down: "reboot".to_owned(), ..up };
+        let wrong: Vec<Check> = services(&down).into_iter().filter(|check| !check.ok).collect();
+        assert!(matches!(wrong.as_slice(), [only] if only.message == "on its way down: reboot"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_slot_on_trial_is_not_well_until_it_is_good() {
+        let text = "booted b\nhash ab\ndisk /dev/vda\nother /dev/vda3\nesp \ntrial 1\n";
+        let trial = Layout::decode(text).unwrap();
+        assert!(slot(Some(&trial)).is_some_and(|check| !check.ok && check.message.starts_with("b is on trial")));
+        assert_eq!(slot(Some(&Layout { trial: false, ..trial })), None);
+        assert_eq!(slot(None), None);
     }
 
     #[test]
