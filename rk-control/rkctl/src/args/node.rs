@@ -283,7 +283,7 @@ pub struct Capture {
     /// End after so many packets.
     #[arg(long, default_value_t = 0)]
     pub packets: u32,
-    /// End after so many seconds.
+    /// End after so many seconds; Ctrl-C ends it before, and keeps what came.
     #[arg(long, default_value_t = 60)]
     pub seconds: u32,
     /// Bytes kept of each packet; 0 is all.

@@ -169,7 +169,7 @@ pub async fn capture(client: &mut Client, wanted: Capture) -> Result<Class> {
         }
         return Ok(Class::Good);
     }
-    save(stream, &wanted.file).await
+    save(stream, &wanted.file, Early::Kept).await
 }
 
 /// Takes a snapshot of the store.
@@ -178,15 +178,35 @@ pub async fn capture(client: &mut Client, wanted: Capture) -> Result<Class> {
 /// The node's refusal, or the file cannot be written.
 pub async fn snapshot(client: &mut Client, file: &Path) -> Result<Class> {
     let stream = client.snapshot_store(Empty {}).await?.into_inner();
-    save(stream, file).await
+    save(stream, file, Early::Lost).await
+}
+
+/// What becomes of a file that somebody ends by Ctrl-C.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Early {
+    /// What came so far is what was wanted.
+    Kept,
+    /// A part is worth nothing.
+    Lost,
 }
 
 /// Whole under its name or not at all.
-async fn save(mut stream: Streaming<Chunk>, path: &Path) -> Result<Class> {
+async fn save(mut stream: Streaming<Chunk>, path: &Path, early: Early) -> Result<Class> {
+    let stop = async {
+        if early == Early::Lost || tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::pin!(stop);
     let partial = path.with_extension("partial");
     let mut file = File::create(&partial).with_context(|| format!("making {}", partial.display()))?;
     let mut size = 0;
-    while let Some(chunk) = stream.message().await? {
+    loop {
+        let next = tokio::select! {
+            next = stream.message() => next?,
+            () = &mut stop => None,
+        };
+        let Some(chunk) = next else { break };
         size += chunk.data.len() as u64;
         file.write_all(&chunk.data)?;
     }
