@@ -3,7 +3,7 @@
 use crate::blank;
 use crate::erofs::Packer;
 use crate::initramfs;
-use crate::layout::{BINARIES, Entry, INIT, layout};
+use crate::layout::{BINARIES, CONFIG, Entry, INIT, layout};
 use crate::manifest::{Manifest, describe};
 use anyhow::{Context, Result, bail};
 use std::fmt::Write;
@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// Raised when the way of building changes, so that images built before are built again.
-const RECIPE: &str = "4";
+const RECIPE: &str = "5";
 
 /// What an image is made of.
 #[derive(Debug, Clone)]
@@ -136,7 +136,9 @@ fn lay_out(tree: &Path, inputs: &Inputs) -> Result<()> {
         chmod(&path, 0o644)?;
     }
     if let Some(config) = &inputs.machine_config {
-        let path = tree.join("usr/share/rk/machine.yaml");
+        let path = tree.join(CONFIG);
+        // The place for one that comes with the initramfs cannot be written to.
+        fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
         fs::copy(config, &path).with_context(|| format!("copying {}", config.display()))?;
         chmod(&path, 0o600)?;
     }

@@ -6,6 +6,9 @@ pub const INIT: &str = "rk-init";
 /// The programs: name of the built file, and its place in the root.
 pub const BINARIES: [(&str, &str); 3] = [(INIT, "sbin/rk-init"), ("rk", "bin/rk"), ("rk-shim", "bin/rk-shim")];
 
+/// A machine config that lies in the initramfs beside PID 1, in its place in the root. Without one the file there is empty.
+pub const CONFIG: &str = "usr/share/rk/machine.yaml";
+
 /// Names under which `rk` is started.
 pub const SERVICES: [&str; 3] = ["rk-node", "rk-control", "rk-machine-api"];
 
@@ -50,7 +53,7 @@ pub enum Entry {
         /// Name of the built file.
         from: String,
     },
-    /// An empty file, in whose place a program is shown that lies elsewhere.
+    /// An empty file, in whose place one is shown that lies elsewhere.
     Place {
         /// Path without a leading slash.
         path: String,
@@ -72,6 +75,7 @@ pub fn layout() -> Vec<Entry> {
         INIT => Entry::Place { path: (*path).to_owned() },
         from => Entry::Program { path: (*path).to_owned(), from: from.to_owned() },
     }));
+    entries.push(Entry::Place { path: CONFIG.to_owned() });
     let link = |path: String, to: &str| Entry::Link { path, to: to.to_owned() };
     entries.extend(SERVICES.iter().map(|name| link(format!("bin/{name}"), "rk")));
     entries.extend(CNI_PLUGINS.iter().map(|name| link(format!("opt/cni/bin/{name}"), "/bin/rk")));
@@ -94,5 +98,6 @@ mod tests {
             assert_eq!(matches!(found, Some(Entry::Place { .. })), name == INIT, "{found:?}");
             assert!(found.is_some(), "{name} has no place");
         }
+        assert!(entries.contains(&Entry::Place { path: CONFIG.to_owned() }));
     }
 }

@@ -18,7 +18,7 @@ mod program;
 pub use build::{Image, Inputs, build};
 pub use cpio::{Cpio, Node};
 pub use erofs::{Compression, Packer};
-pub use layout::{BINARIES, CNI_PLUGINS, Entry, INIT, SERVICES, layout};
+pub use layout::{BINARIES, CNI_PLUGINS, CONFIG, Entry, INIT, SERVICES, layout};
 pub use manifest::{FileInfo, Manifest};
 pub use program::Program;
 

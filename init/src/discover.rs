@@ -19,7 +19,8 @@ pub const KEPT: &str = "machine.yaml";
 const ELSEWHERE: &str =
     "no machine config yet: it is at the address that rk.config= tells, and is fetched once there is a network";
 const DRIVE_MOUNT: &str = "/run/rk/cidata";
-const BUILT_IN: &str = "/usr/share/rk/machine.yaml";
+/// A config that the image has, or that the initramfs brings, see `stage1`; empty when neither does.
+pub const BUILT_IN: &str = "/usr/share/rk/machine.yaml";
 
 /// A place that gave a config.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,10 +73,11 @@ pub fn kept_path() -> PathBuf {
 /// Looks at all places; the first that has a config decides, good or bad, so that an operator's mistake is told and not
 /// papered over by a lesser source.
 pub fn look(journal: &mut Journal, cmdline: &str) -> Found {
-    for (source, path) in [(Source::State, kept_path()), (Source::BuiltIn, PathBuf::from(BUILT_IN))] {
-        if let Ok(text) = read_bounded(&path) {
-            return judge(source, Ok(text), None);
-        }
+    if let Ok(text) = read_bounded(&kept_path()) {
+        return judge(Source::State, Ok(text), None);
+    }
+    if let Some(text) = read_bounded(Path::new(BUILT_IN)).ok().filter(|text| !text.is_empty()) {
+        return judge(Source::BuiltIn, Ok(text), None);
     }
     match rk_config::from_cmdline(cmdline) {
         Some(Ok(CmdlineConfig::Text(text))) => return judge(Source::CommandLine, Ok(text), None),

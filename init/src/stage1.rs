@@ -5,15 +5,18 @@
 //!
 //! Leaving the kernel's first root is not only tidy: `pivot_root`, which every container needs, fails on it.
 
-use crate::{console, failure, integrity, root, slots};
+use crate::{console, discover, failure, integrity, root, slots};
 use rk_sys::MountFlags;
 use std::fs;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 const NEW_ROOT: &str = "/sysroot";
 /// This program in the initramfs.
 const OWN: &str = "/init";
+/// A machine config in the initramfs, of media that were made with one.
+const CONFIG: &str = "/machine.yaml";
 /// Environment variable that tells the second stage when the first one began, in milliseconds since boot.
 pub const BEGAN: &str = "RK_PID1_MILLIS";
 
@@ -44,6 +47,7 @@ pub fn run() -> ExitCode {
     if let Err(err) = rk_sys::bind_file(OWN, &format!("{NEW_ROOT}{}", root::PROGRAM), flags) {
         return integrity::cannot_boot("showing PID 1 in the root image", &err);
     }
+    show_config();
     if let Err(err) = rk_sys::mount_point("/dev", &format!("{NEW_ROOT}/dev")) {
         return failure::give_up("moving /dev", &err);
     }
@@ -55,4 +59,16 @@ pub fn run() -> ExitCode {
     let device = partition.map(|partition| (slots::DEVICE, partition));
     let err = Command::new(root::PROGRAM).env_clear().env(BEGAN, began.to_string()).envs(device).exec();
     failure::give_up(root::PROGRAM, &err)
+}
+
+/// Shows the config that lies beside this program, if one does, in its place in the root. A machine that cannot have it starts all the
+/// same: it looks elsewhere, or waits for one.
+fn show_config() {
+    if !Path::new(CONFIG).exists() {
+        return;
+    }
+    let flags = MountFlags { read_only: true, nosuid: true, nodev: true, noexec: true, ..MountFlags::default() };
+    if let Err(err) = rk_sys::bind_file(CONFIG, &format!("{NEW_ROOT}{}", discover::BUILT_IN), flags) {
+        console::line(&format!("rk: {}", console::chain(&err)));
+    }
 }

@@ -136,6 +136,21 @@ fn a_config_that_is_built_into_the_image_comes_before_one_of_the_hypervisor() {
 }
 
 #[test]
+fn a_config_that_came_with_the_initramfs_is_the_images_own_whatever_its_size() {
+    let mut spec = bare("in-initramfs");
+    spec.machine = Machine::Q35;
+    let (initramfs, other) = (spec.dir.join("initramfs"), spec.dir.join("other.yaml"));
+    let plain = std::fs::read(&artifacts().initramfs).expect("initramfs");
+    // No command line would hold it.
+    let own = format!("{}# {}\n", orphan(), "long ".repeat(1000));
+    std::fs::write(&initramfs, rk_image::initramfs::and_config(plain, &own)).expect("initramfs");
+    std::fs::write(&other, orphan().replace("hostname: orphan", "hostname: other")).expect("config");
+    spec.initramfs = Some(initramfs);
+    spec.fw_cfg = Some(other);
+    says(&mut Vm::start(&spec).expect("QEMU"), &["config accepted from the image: orphan"]);
+}
+
+#[test]
 fn a_machine_without_a_data_disk_boots() {
     let artifacts = artifacts();
     let dir = artifacts.work.join("boot").join("diskless");

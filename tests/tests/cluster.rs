@@ -2,6 +2,8 @@
 
 #[path = "cluster/accounts.rs"]
 mod accounts;
+#[path = "cluster/operators.rs"]
+mod operators;
 #[path = "cluster/shares.rs"]
 mod shares;
 #[path = "cluster/sockets.rs"]
@@ -11,13 +13,13 @@ mod workloads;
 
 use rk_qemu::cluster::NODE_PORT;
 use rk_qemu::http::Client;
-use rk_tests::{Kubectl, Shared, eventually, limit, shared};
+use rk_tests::{Kubectl, Shared, eventually, limit, shared_with};
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::MutexGuard;
 
 fn cluster() -> MutexGuard<'static, Shared> {
-    shared("cluster", 2)
+    shared_with("cluster", 2, |spec| spec.rkctl = Some(spec.artifacts.binaries.join("rkctl")))
 }
 
 /// A Deployment of nginx with a NodePort Service in front.

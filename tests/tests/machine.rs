@@ -221,7 +221,7 @@ fn every_question_has_an_answer_and_every_missing_verb_says_so() {
         (&["ps"], "rk-machine-api"),
         (&["mounts"], "/sys/fs/cgroup"),
         (&["disks"], "RK-DATA"),
-        (&["memory"], "MiB"),
+        (&["memory"], "RESERVED"),
         (&["cpu"], "CORES"),
         (&["netstat", "--listening"], "0.0.0.0:50000"),
         (&["interfaces"], "10.0.2.15/24"),
@@ -239,9 +239,12 @@ fn every_question_has_an_answer_and_every_missing_verb_says_so() {
     }
     let json = guest.rkctl(&["node", "services", "-o", "json"]).good();
     assert!(json.contains("\"state\": \"running\""), "{json}");
+    let config = guest.rkctl(&["node", "config", "get", "-o", "json"]).good();
+    assert!(config.contains("\"role\": \"worker\""), "{config}");
     assert_eq!(guest.rkctl(&["node", "logs", "nothing"]).code, NOT_FOUND);
     assert_eq!(guest.rkctl(&["node", "reset"]).code, WRONG);
-    guest.rkctl(&["node", "config", "validate", "worker.yaml"]).good();
+    let judged = guest.rkctl(&["node", "config", "validate", "worker.yaml"]).good();
+    assert!(judged.ends_with("the config is good\n"), "{judged}");
     std::fs::write(guest.dir.join("wrong.yaml"), "apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: boss\n")
         .expect("file");
     let wrong = guest.rkctl(&["node", "config", "validate", "wrong.yaml"]);

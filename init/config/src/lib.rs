@@ -39,7 +39,9 @@ pub use merge::merge_patch;
 pub use network::{BondMode, Interface, LinkMatch, Network, Ntp, Route, Virtual};
 pub use parse::{MAX_CONFIG_BYTES, Parsed, parse};
 pub use plane::{Audit, CertificateAuthority, ControlPlane, Etcd, Identity, MachineApi};
-pub use source::{CMDLINE_KEY, CmdlineConfig, CmdlineError, cmdline_value, encode_for_cmdline, from_cmdline};
+pub use source::{
+    CMDLINE_KEY, CmdlineConfig, CmdlineError, cmdline_value, encode_for_cmdline, from_cmdline, hidden_in_cmdline,
+};
 pub use types::{
     API_VERSION, Cluster, Kubelet, MachineConfig, Mirror, Registries, RegistryAuth, RegistryTls, Role, Taint,
     TaintEffect,

@@ -52,6 +52,19 @@ pub fn encode_for_cmdline(yaml: &str) -> String {
     format!("{CMDLINE_KEY}=base64:{}", STANDARD.encode(yaml))
 }
 
+/// A text such as the kernel's messages, without the configs that command lines in it carry.
+pub fn hidden_in_cmdline(text: &str) -> String {
+    let mark = format!("{CMDLINE_KEY}=base64:");
+    let mut parts = text.split(mark.as_str());
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        shown.push_str(CMDLINE_KEY);
+        shown.push_str("=<secret>");
+        shown.push_str(part.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "+/=".contains(c)));
+    }
+    shown
+}
+
 fn decode(value: &str) -> Result<CmdlineConfig, CmdlineError> {
     if ["http://", "https://"].iter().any(|scheme| value.starts_with(scheme)) {
         return Ok(CmdlineConfig::Url(value.to_owned()));

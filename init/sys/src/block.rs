@@ -2,11 +2,24 @@
 
 use crate::error::{Result, SysError};
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// Bytes from the start of a device that tell its file system: the ISO 9660 volume descriptor ends here.
-const PROBE: usize = 0x8000 + 2048;
+/// Bytes from the start of a device that tell what it holds: the superblock of btrfs begins at 64 KiB.
+const PROBE: usize = 0x1_1000;
+/// Bytes at either end of a device where tables, file systems, arrays and volume groups have their marks.
+const EDGE: u64 = 1 << 20;
+/// What others keep on disks, by bytes at a place. Nothing here mounts it; who would write over it is told.
+const FOREIGN: [(&str, usize, &[u8]); 8] = [
+    ("crypto_LUKS", 0, b"LUKS\xba\xbe\0\x01"),
+    ("xfs", 0, b"XFSB"),
+    ("ntfs", 3, b"NTFS    "),
+    ("exfat", 3, b"EXFAT   "),
+    ("LVM2_member", 512 + 24, b"LVM2 001"),
+    ("swap", 4096 - 10, b"SWAPSPACE2"),
+    ("linux_raid_member", 4096, b"\xfc\x4e\x2b\xa9"),
+    ("btrfs", 0x1_0040, b"_BHRfS_M"),
+];
 
 /// A block device of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +73,26 @@ pub fn read_superblock(path: &Path) -> Result<Option<Superblock>> {
     Ok(identify(&head))
 }
 
+/// Whether a device has nothing at its beginning and its end, where everything that is kept on disks has its marks: zeros alone, or
+/// ones alone, as some flash has where it was erased.
+///
+/// # Errors
+/// It cannot be read.
+pub fn is_blank(path: &Path) -> Result<bool> {
+    let failed = |err| SysError::new("read", path.display().to_string(), err);
+    let mut file = File::open(path).map_err(failed)?;
+    let end = file.seek(SeekFrom::End(0)).map_err(failed)?;
+    for start in [0, end.saturating_sub(EDGE)] {
+        file.seek(SeekFrom::Start(start)).map_err(failed)?;
+        let mut bytes = Vec::new();
+        Read::by_ref(&mut file).take(EDGE).read_to_end(&mut bytes).map_err(failed)?;
+        if [0, 0xff].iter().all(|blank| bytes.iter().any(|byte| byte != blank)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Whether a device holds an ext4 that was never mounted for writing, or nothing that is known here.
 ///
 /// # Errors
@@ -97,7 +130,12 @@ fn is_unused(head: &[u8]) -> bool {
 
 /// Identifies the first bytes of a device.
 pub fn identify(head: &[u8]) -> Option<Superblock> {
-    luks2(head).or_else(|| ext4(head)).or_else(|| iso9660(head)).or_else(|| vfat(head))
+    luks2(head).or_else(|| ext4(head)).or_else(|| iso9660(head)).or_else(|| vfat(head)).or_else(|| foreign(head))
+}
+
+fn foreign(head: &[u8]) -> Option<Superblock> {
+    let found = FOREIGN.iter().find(|&&(_, at, mark)| head.get(at..at + mark.len()) == Some(mark));
+    found.map(|&(fstype, ..)| Superblock { fstype, label: String::new() })
 }
 
 fn luks2(head: &[u8]) -> Option<Superblock> {
@@ -163,6 +201,31 @@ mod tests {
         for (head, fstype, label) in table {
             assert_eq!(identify(&head), Some(Superblock { fstype, label: label.to_owned() }));
         }
+    }
+
+    #[test]
+    fn what_others_keep_on_disks_is_told_by_its_marks() {
+        for (fstype, at, mark) in FOREIGN {
+            assert_eq!(identify(&with(PROBE, &[(at, mark)])), Some(Superblock { fstype, label: String::new() }));
+            assert!(!is_unused(&with(PROBE, &[(at, mark)])), "{fstype}");
+        }
+    }
+
+    #[test]
+    fn a_device_is_blank_when_neither_end_holds_anything() {
+        let path = std::env::temp_dir().join(format!("rk-sys-blank-{}", std::process::id()));
+        let size = 3 * EDGE as usize;
+        let blank = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            is_blank(&path).unwrap()
+        };
+        assert!(blank(&[]) && blank(&vec![0; size]) && blank(&vec![0xff; size]));
+        for at in [0, 0x4000, size - 1] {
+            assert!(!blank(&with(size, &[(at, &[7])])), "{at}");
+        }
+        // What lies between is nobody's business: nothing is found without a mark at an end.
+        assert!(blank(&with(size, &[(size / 2, &[7])])));
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

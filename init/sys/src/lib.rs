@@ -26,7 +26,9 @@ mod swap;
 mod tty;
 mod watch;
 
-pub use block::{BlockDevice, Superblock, block_devices, ext4_bytes, identify, never_mounted, read_superblock};
+pub use block::{
+    BlockDevice, Superblock, block_devices, ext4_bytes, identify, is_blank, never_mounted, read_superblock,
+};
 pub use capture::CaptureSocket;
 pub use clock::{ClockOffset, boot_millis, set_clock, set_hardware_clock, slew_clock};
 pub use dm::{Crypt, Verity, close_mapped, open_crypt, open_verity, verity_is_sound};

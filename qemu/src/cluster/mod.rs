@@ -10,6 +10,7 @@
 mod kubeconfig;
 mod layout;
 mod machine_config;
+mod operator;
 mod ready;
 mod spec;
 mod state;
@@ -28,6 +29,7 @@ use crate::registry::{Registry, free_port, next_free_port};
 use crate::switch::{PortId, Switch};
 use crate::vm::{Forward, Nic, Vm, VmSpec};
 use crate::{Error, Result, cidata, disk};
+use operator::Operator;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -75,17 +77,27 @@ impl Cluster {
             dual_stack: spec.dual_stack,
             swap_mib: spec.swap_mib,
         };
+        let plans: Vec<NodePlan> = (0..=spec.workers).map(NodePlan::of).collect();
+        let made = spec.rkctl.as_deref().map(|rkctl| Operator::new(rkctl, &spec.dir, &spec.name, &plans));
+        let operator = made.transpose()?;
+        let mut machine_apis = Vec::new();
         let mut nodes = Vec::new();
         let mut states = Vec::new();
-        for index in 0..=spec.workers {
-            let plan = NodePlan::of(index);
-            let forwards = forwards(index, api_port)?;
-            let config = machine_config(&plan, &surroundings, &pki)?;
+        for (index, plan) in (0..).zip(&plans) {
+            let mut forwards = forwards(index, api_port)?;
+            let mut config = machine_config(plan, &surroundings, &pki)?;
+            if let Some(operator) = &operator {
+                config = operator.added(&plan.name, &config)?;
+                let host = free_port()?;
+                forwards.push(Forward { host, guest: operator::MACHINE_PORT });
+                machine_apis.push(host);
+            }
             let (port, socket) = switch.add_port()?;
-            let vm = machine(spec, &plan, &config, &socket, &sockets, &forwards)?;
-            states.push(NodeState::new(&plan, &vm, &forwards));
+            let vm = machine(spec, plan, &config, &socket, &sockets, &forwards)?;
+            states.push(NodeState::new(plan, &vm, &forwards));
             nodes.push(Node { spec: vm, port, vm: None });
         }
+        let operator = operator.map(|operator| operator.told(&machine_apis)).transpose()?;
         let kubeconfig_path = spec.dir.join("kubeconfig");
         layout::write_private(&kubeconfig_path, &kubeconfig(&spec.name, api_port, &pki))?;
         let state = ClusterState {
@@ -95,6 +107,7 @@ impl Cluster {
             api_port,
             registry_port: registry.address().port(),
             kubeconfig: kubeconfig_path,
+            operator,
             nodes: states,
         };
         let mut cluster = Cluster { dir: spec.dir.clone(), pki, state, nodes, registry, switch, _sockets: held };

@@ -35,6 +35,8 @@ pub struct ClusterSpec {
     pub time_servers: Vec<Ipv4Addr>,
     /// Port of the host for the API server, or the next free one; any free one when absent.
     pub api_port: Option<u16>,
+    /// `rkctl`, which makes the nodes' machine APIs and an operator's file for them; without it none is served.
+    pub rkctl: Option<PathBuf>,
     /// A `KubeletConfiguration` for every node, or null.
     pub kubelet: serde_json::Value,
     /// Prefix length of each node's range of pods; the default when absent.
@@ -61,6 +63,7 @@ impl ClusterSpec {
             clock: None,
             time_servers: Vec::new(),
             api_port: None,
+            rkctl: None,
             kubelet: serde_json::Value::Null,
             node_mask: None,
             dual_stack: false,

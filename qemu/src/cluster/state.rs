@@ -63,6 +63,9 @@ pub struct ClusterState {
     pub registry_port: u16,
     /// The operator's kubeconfig.
     pub kubeconfig: PathBuf,
+    /// The operator's file for `rkctl`, when the nodes serve the machine API.
+    #[serde(default)]
+    pub operator: Option<PathBuf>,
     /// Its nodes, the control plane first.
     pub nodes: Vec<NodeState>,
 }
@@ -110,6 +113,7 @@ mod tests {
             api_port: 1,
             registry_port: 2,
             kubeconfig: "/k".into(),
+            operator: None,
             nodes: Vec::new(),
         }
     }

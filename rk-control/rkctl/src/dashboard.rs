@@ -1,17 +1,17 @@
 //! `rkctl dashboard`: a page of the terminal about one node, looked at every two seconds.
 
 use crate::args::Global;
-use crate::connect::{Client, connect};
+use crate::connect::{Client, Trust, connect};
 use crate::exit::{Class, Failure, words};
 use crate::node::{Question, ask, known};
 use crate::output::bytes;
 use anyhow::Result;
-use ratatui::Frame;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind};
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Gauge, Paragraph, Row, Table};
+use ratatui::{DefaultTerminal, Frame};
 use rk_machine_proto::v1::EventsRequest;
 use serde_json::Value;
 use std::time::Duration;
@@ -20,6 +20,7 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Keys are heard this often between looks.
 const KEYS: Duration = Duration::from_millis(100);
 const MOST_EVENTS: usize = 200;
+const AWAY: &str = "the node does not answer";
 
 /// What is shown.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +35,13 @@ struct Page {
     trouble: String,
 }
 
+/// A node, and the way to it.
+struct Link {
+    node: String,
+    trust: Trust,
+    client: Client,
+}
+
 /// Where an answer is kept.
 type Field = fn(&mut Page) -> &mut Value;
 
@@ -46,22 +54,30 @@ pub async fn run(global: &Global) -> Result<Class> {
     let [node] = nodes.as_slice() else {
         return Err(Failure::new(Class::Usage, "a dashboard is of one node: name it with -n").into());
     };
-    let mut client = connect(node, &trust).await?;
+    let client = connect(node, &trust).await?;
+    let mut link = Link { node: node.clone(), trust, client };
     let mut page = Page { node: node.clone(), ..Page::default() };
     let mut terminal = ratatui::try_init()?;
-    let shown = loop {
-        look(&mut client, &mut page).await;
-        if let Err(err) = terminal.draw(|frame| draw(frame, &page)) {
-            break Err(err.into());
-        }
-        match quit_within(LOOK).await {
-            Ok(false) => {}
-            Ok(true) => break Ok(Class::Good),
-            Err(err) => break Err(err),
-        }
-    };
+    let shown = show(&mut terminal, &mut link, &mut page, global.timeout).await;
     ratatui::restore();
-    shown
+    shown.map(|()| Class::Good)
+}
+
+/// Looks, draws and waits until the operator wants to go, who is heard while a node does not answer, too.
+async fn show(terminal: &mut DefaultTerminal, link: &mut Link, page: &mut Page, limit: Duration) -> Result<()> {
+    loop {
+        let gone = tokio::select! {
+            gone = quit_within(limit) => {
+                AWAY.clone_into(&mut page.trouble);
+                gone?
+            }
+            () = look(link, page) => false,
+        };
+        terminal.draw(|frame| draw(frame, page))?;
+        if gone || quit_within(LOOK).await? {
+            return Ok(());
+        }
+    }
 }
 
 /// Waits; `true` when the operator wants to go.
@@ -83,8 +99,18 @@ async fn quit_within(time: Duration) -> Result<bool> {
     Ok(false)
 }
 
-async fn look(client: &mut Client, page: &mut Page) {
-    page.trouble.clear();
+/// Asks for everything; over a new connection when something was wrong the last time, for the machine may have restarted.
+async fn look(link: &mut Link, page: &mut Page) {
+    if !std::mem::take(&mut page.trouble).is_empty() {
+        match connect(&link.node, &link.trust).await {
+            Ok(client) => link.client = client,
+            Err(err) => {
+                page.trouble = words(&err);
+                return;
+            }
+        }
+    }
+    let client = &mut link.client;
     let fields: [(Question, Field); 5] = [
         (Question::Version, |page| &mut page.version),
         (Question::Health, |page| &mut page.health),

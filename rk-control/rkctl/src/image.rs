@@ -4,7 +4,9 @@ use crate::args::{Build, Platform};
 use crate::exit::{Class, Failure};
 use crate::{generate, output};
 use anyhow::Result;
+use rk_image::initramfs;
 use rk_image::media::{self, Inputs, Installed, Signer, Tools};
+use std::path::Path;
 
 /// What kernels of this architecture read of their command line.
 const MOST_CMDLINE: usize = 2047;
@@ -16,19 +18,22 @@ const MOST_CMDLINE: usize = 2047;
 pub fn run(wanted: &Build) -> Result<Class> {
     let image = Installed::open(&wanted.from)
         .map_err(|err| missing(err, "opening", Class::Usage, "--from names the raw disk image to build of"))?;
-    let config = wanted.config.as_deref().map(generate::read).transpose()?;
-    if let Some(config) = &config {
-        generate::check(config)?;
+    let mut starter = image.section(".initrd")?;
+    if let Some(path) = &wanted.config {
+        let config = generate::read(path)?;
+        for key in generate::check(&config)? {
+            eprintln!("rkctl: config key {key} is unknown and has no effect");
+        }
+        starter = initramfs::and_config(starter, &config);
     }
     let base = wanted.cmdline.clone().map_or_else(|| image.cmdline(), Ok)?;
-    let cmdline = cmdline(&base, wanted.platform, config.as_deref())?;
-    let signer = wanted.sign.clone().zip(wanted.certificate.clone());
-    let signer = signer.map(|(key, certificate)| Signer { key, certificate });
+    let cmdline = cmdline(&base, wanted.platform)?;
+    let signer = wanted.sign.as_deref().map(|key| signer(key, wanted.certificate.as_deref())).transpose()?;
     // What was beside the image is still what is in it.
     let sbom = std::fs::read(wanted.from.with_file_name("sbom.cdx.json")).ok();
     let inputs = Inputs {
         kernel: image.section(".linux")?,
-        starter: image.section(".initrd")?,
+        starter,
         root: image.root_image()?,
         signer,
         cmdline,
@@ -47,6 +52,19 @@ pub fn run(wanted: &Build) -> Result<Class> {
     Ok(Class::Good)
 }
 
+/// A key and its certificate, which lies beside it unless it is named.
+fn signer(key: &Path, certificate: Option<&Path>) -> Result<Signer> {
+    let beside = key.with_extension("crt");
+    let certificate = certificate.unwrap_or(&beside);
+    for (file, flag) in [(key, "--sign"), (certificate, "--certificate")] {
+        if !file.is_file() {
+            let text = format!("{} is not there; {flag} names the file to sign with", file.display());
+            return Err(Failure::new(Class::Usage, text).into());
+        }
+    }
+    Ok(Signer { key: key.to_owned(), certificate: certificate.to_owned() })
+}
+
 /// Of an error that says `words` about a file that is not there: how to go on.
 fn missing(err: anyhow::Error, words: &str, class: Class, remedy: &str) -> anyhow::Error {
     let gone = |cause: &std::io::Error| cause.kind() == std::io::ErrorKind::NotFound;
@@ -57,7 +75,7 @@ fn missing(err: anyhow::Error, words: &str, class: Class, remedy: &str) -> anyho
     err
 }
 
-fn cmdline(base: &str, platform: Option<Platform>, config: Option<&str>) -> Result<String> {
+fn cmdline(base: &str, platform: Option<Platform>) -> Result<String> {
     let mut words: Vec<String> = base.split_ascii_whitespace().map(str::to_owned).collect();
     let name = match platform {
         None | Some(Platform::Nocloud) => None,
@@ -71,15 +89,11 @@ fn cmdline(base: &str, platform: Option<Platform>, config: Option<&str>) -> Resu
         words.retain(|word| !word.starts_with("rk.platform="));
         words.extend(name.map(|name| format!("rk.platform={name}")));
     }
-    if let Some(config) = config {
-        words.retain(|word| !word.starts_with("rk.config="));
-        words.push(rk_config::encode_for_cmdline(config));
-    }
     let line = words.join(" ");
     // A disk's command line also says where the root is.
     if line.len() + 128 > MOST_CMDLINE {
         let text = format!(
-            "the command line has {} bytes, and kernels read {MOST_CMDLINE}; put the config on a drive, at a URL, or apply it",
+            "the command line has {} bytes, and kernels read {MOST_CMDLINE}; a machine config need not be there, see --config",
             line.len()
         );
         return Err(Failure::new(Class::Usage, text).into());
@@ -102,17 +116,35 @@ mod tests {
     }
 
     #[test]
-    fn platform_and_config_replace_what_the_image_says() {
-        let base = "console=ttyS0 rk.platform=aws quiet";
-        assert_eq!(cmdline(base, None, None).unwrap(), base);
-        assert_eq!(cmdline(base, Some(Platform::Nocloud), None).unwrap(), "console=ttyS0 quiet");
-        let line = cmdline(base, Some(Platform::Metal), Some("role: worker\n")).unwrap();
-        assert!(line.starts_with("console=ttyS0 quiet rk.platform=metal rk.config=base64:"), "{line}");
+    fn the_certificate_of_a_key_lies_beside_it_unless_it_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["db.key", "db.crt", "other.pem"] {
+            std::fs::write(at(name), "").unwrap();
+        }
+        assert_eq!(signer(&at("db.key"), None).unwrap().certificate, at("db.crt"));
+        assert_eq!(signer(&at("db.key"), Some(&at("other.pem"))).unwrap().certificate, at("other.pem"));
+        for (key, certificate, missing) in [
+            ("no.key", None, "--sign"),
+            ("other.pem", None, "--certificate"),
+            ("db.key", Some("no.crt"), "--certificate"),
+        ] {
+            let Err(refused) = signer(&at(key), certificate.map(at).as_deref()) else { panic!("{key} was taken") };
+            assert!(refused.to_string().contains(missing), "{refused}");
+        }
     }
 
     #[test]
-    fn a_config_that_no_command_line_holds_is_refused() {
-        let refused = cmdline("quiet", None, Some(&"x".repeat(2000))).unwrap_err();
-        assert!(refused.to_string().contains("put the config on a drive"), "{refused}");
+    fn a_platform_replaces_what_the_image_says() {
+        let base = "console=ttyS0 rk.platform=aws quiet";
+        assert_eq!(cmdline(base, None).unwrap(), base);
+        assert_eq!(cmdline(base, Some(Platform::Nocloud)).unwrap(), "console=ttyS0 quiet");
+        assert_eq!(cmdline(base, Some(Platform::Metal)).unwrap(), "console=ttyS0 quiet rk.platform=metal");
+    }
+
+    #[test]
+    fn a_command_line_that_no_kernel_reads_to_its_end_is_refused() {
+        let refused = cmdline(&"x".repeat(2000), None).unwrap_err();
+        assert!(refused.to_string().contains("see --config"), "{refused}");
     }
 }

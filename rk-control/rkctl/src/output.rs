@@ -37,10 +37,20 @@ pub struct Shape {
 pub fn print(format: Format, shape: &Shape, answers: &[(String, Value)]) -> Result<()> {
     let text = match format {
         Format::Table => table(shape, answers),
-        Format::Json => format!("{}\n", serde_json::to_string_pretty(&document(answers))?),
-        Format::Yaml => serde_yaml_ng::to_string(&document(answers))?,
+        Format::Json | Format::Yaml => encoded(format, answers)?,
     };
     write(text.as_bytes())
+}
+
+/// The answers of several nodes as one document: JSON when that was asked for, else YAML.
+///
+/// # Errors
+/// A value that has no such form.
+pub fn encoded(format: Format, answers: &[(String, Value)]) -> Result<String> {
+    Ok(match format {
+        Format::Json => format!("{}\n", serde_json::to_string_pretty(&document(answers))?),
+        Format::Table | Format::Yaml => serde_yaml_ng::to_string(&document(answers))?,
+    })
 }
 
 /// Writes to standard output; a reader who went away is no error.

@@ -3,17 +3,20 @@
 use crate::args::{Global, Support};
 use crate::connect::{Client, connect};
 use crate::exit::{Class, class_of_error, words};
-use crate::node::{Question, ask, known};
+use crate::node::{Question, ask, in_time, known};
 use anyhow::{Context, Result};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use rk_machine_proto::v1::{Chunk, DmesgRequest, Empty, EventsRequest, LogsRequest};
+use rk_machine_proto::v1::{Chunk, DmesgRequest, Empty, EventsRequest, LogsRequest, PathRequest};
 use serde_json::Value;
 use std::fs::File;
-use tonic::Streaming;
+use std::time::Duration;
+use tonic::{Code, Status, Streaming};
 
 /// Bytes of one log; the rest is left out.
 const MOST_LOG: usize = 32 << 20;
+/// Where nodes keep what the kernel said before a crash, a folder for each.
+const CRASHES: &str = "/var/lib/rk/crash";
 
 type Bundle = tar::Builder<GzEncoder<File>>;
 
@@ -29,7 +32,7 @@ pub async fn run(global: &Global, wanted: &Support) -> Result<Class> {
     for node in nodes {
         let folder = node.replace([':', '[', ']', '/'], "_");
         match connect(&node, &trust).await {
-            Ok(mut client) => collect(&mut bundle, &folder, &mut client, wanted.lines).await?,
+            Ok(mut client) => collect(&mut bundle, &folder, &mut client, wanted.lines, global.timeout).await?,
             Err(err) => {
                 eprintln!("rkctl: {node}: {}", words(&err));
                 add(&mut bundle, &format!("{folder}/unreachable"), words(&err).as_bytes())?;
@@ -42,7 +45,7 @@ pub async fn run(global: &Global, wanted: &Support) -> Result<Class> {
     Ok(class)
 }
 
-async fn collect(bundle: &mut Bundle, folder: &str, client: &mut Client, lines: u32) -> Result<()> {
+async fn collect(bundle: &mut Bundle, folder: &str, client: &mut Client, lines: u32, limit: Duration) -> Result<()> {
     let questions = [
         ("version", Question::Version),
         ("health", Question::Health),
@@ -60,7 +63,7 @@ async fn collect(bundle: &mut Bundle, folder: &str, client: &mut Client, lines: 
     ];
     let mut services = Vec::new();
     for (name, question) in questions {
-        let answer = ask(client, &question).await;
+        let answer = in_time(limit, ask(client, &question)).await;
         if let (Question::Services, Ok(answer)) = (&question, &answer) {
             services = names(answer);
         }
@@ -82,8 +85,38 @@ async fn collect(bundle: &mut Bundle, folder: &str, client: &mut Client, lines: 
     }
     let request = DmesgRequest { follow: false, tail: lines };
     let dmesg = text(client.dmesg(request).await.map(tonic::Response::into_inner)).await;
-    add(bundle, &format!("{folder}/dmesg"), &dmesg)?;
-    add(bundle, &format!("{folder}/events"), events(client).await.as_bytes())
+    add(bundle, &format!("{folder}/dmesg"), &without_config(&dmesg))?;
+    add(bundle, &format!("{folder}/events"), events(client).await.as_bytes())?;
+    crashes(bundle, folder, client).await
+}
+
+/// What the kernel left of crashes.
+async fn crashes(bundle: &mut Bundle, folder: &str, client: &mut Client) -> Result<()> {
+    let crashes = match entries(client, CRASHES).await {
+        Ok(crashes) => crashes,
+        Err(status) if status.code() == Code::NotFound => return Ok(()),
+        Err(status) => return add(bundle, &format!("{folder}/crash.error"), status.message().as_bytes()),
+    };
+    for crash in crashes {
+        for record in entries(client, &format!("{CRASHES}/{crash}")).await.unwrap_or_default() {
+            let request = PathRequest { path: format!("{CRASHES}/{crash}/{record}") };
+            let said = text(client.read_file(request).await.map(tonic::Response::into_inner)).await;
+            add(bundle, &format!("{folder}/crash/{crash}/{record}"), &without_config(&said))?;
+        }
+    }
+    Ok(())
+}
+
+/// Names in a folder of the node, those that are names in an archive as well.
+async fn entries(client: &mut Client, path: &str) -> Result<Vec<String>, Status> {
+    let reply = client.list_directory(PathRequest { path: path.to_owned() }).await?.into_inner();
+    let names = reply.entries.into_iter().map(|entry| entry.name);
+    Ok(names.filter(|name| !name.starts_with('.') && !name.contains('/')).collect())
+}
+
+/// What the kernel said, without the config that it may have been started with: it tells its command line.
+fn without_config(said: &[u8]) -> Vec<u8> {
+    rk_config::hidden_in_cmdline(&String::from_utf8_lossy(said)).into_bytes()
 }
 
 fn names(services: &Value) -> Vec<String> {
@@ -150,6 +183,8 @@ mod tests {
         let yaml = "apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: control-plane\ncluster: {token: abcdef.0123456789abcdef}\n";
         assert!(!hidden(yaml).contains("0123456789abcdef"));
         assert!(hidden("cluster:\n  token: <secret>\nrole: worker\n").contains("<secret>"));
+        let said = b"Command line: quiet rk.config=base64:cm9sZTo+/g== panic=10\nrk.config=base64:AAAA";
+        assert_eq!(without_config(said), b"Command line: quiet rk.config=<secret> panic=10\nrk.config=<secret>");
         assert!(!hidden("token: <secret>\nkey: PRIVATE KEY\n").contains("PRIVATE KEY"));
     }
 }

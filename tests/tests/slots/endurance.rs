@@ -1,15 +1,12 @@
 //! What a machine must survive often: power that goes in the middle of an upgrade, and being started again and again.
 //!
-//! `RK_CUTS` and `RK_REBOOTS` say how often; without them a few times. `RK_SEED` repeats the moments of the cuts of an earlier run.
+//! `RK_CUTS` and `RK_REBOOTS` say how often; without them a few times, with `RK_LONG` 20 cuts and 100 restarts. `RK_SEED` repeats the
+//! moments of the cuts of an earlier run.
 
 use super::{Installed, image};
 use rk_qemu::vm::Firmware;
+use rk_tests::number;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// How often, by an environment variable.
-fn times(variable: &str, otherwise: u32) -> u32 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
 
 /// Random numbers that can be had again: xorshift.
 struct Moments(u64);
@@ -33,7 +30,7 @@ impl Moments {
 fn an_upgrade_that_is_cut_off_leaves_a_machine_that_boots() {
     /// Within this an upgrade ends, in milliseconds; it differs by host.
     const SPAN: u64 = 12_000;
-    let cuts = u64::from(times("RK_CUTS", 4));
+    let cuts = number("RK_CUTS", 4, 20) as u64;
     let mut moments = Moments::new();
     println!("RK_SEED={}", moments.0);
     let mut machine = Installed::worker("power-cut", |_| Firmware::Bios);
@@ -66,7 +63,7 @@ fn an_upgrade_that_is_cut_off_leaves_a_machine_that_boots() {
 
 #[test]
 fn a_machine_starts_as_well_the_last_time_as_the_first() {
-    let reboots = times("RK_REBOOTS", 3);
+    let reboots = number("RK_REBOOTS", 3, 100);
     let mut machine = Installed::worker("reboots", |_| Firmware::Bios);
     for _ in 0..reboots {
         machine.start();

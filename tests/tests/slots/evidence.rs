@@ -5,6 +5,7 @@ use super::{API, BOOT, Installed, uefi};
 use rk_qemu::vm::Firmware;
 use rk_tests::{eventually, limit, registry};
 use std::path::Path;
+use std::process::Command;
 
 /// A privileged pod may end its node: the kernel panics at once, whatever the keys of sysrq may do.
 const CRASH: &str = "
@@ -45,6 +46,10 @@ fn leaves_evidence(name: &str, firmware: fn(&Path) -> Firmware, backend: &str) {
         .map(|record| machine.rkctl(&["node", "read", &format!("{folder}/{record}")]).good())
         .collect();
     assert!(texts.contains("sysrq triggered crash"), "{listed}\n{texts}");
+    machine.rkctl(&["support", "--file", "support.tar.gz", "--lines", "100"]).good();
+    let bundle = Command::new("tar").arg("-tzf").arg(machine.dir.join("support.tar.gz")).output().expect("tar");
+    let bundled = String::from_utf8_lossy(&bundle.stdout);
+    assert!(bundled.lines().any(|name| name.contains("/crash/") && name.contains("dmesg-")), "{bundled}");
     eventually("the event", limit(BOOT), || {
         let outcome = machine.rkctl(&["node", "events"]);
         if outcome.out.contains("the last run left") { Ok(()) } else { Err(outcome.out + &outcome.err) }

@@ -36,16 +36,22 @@ fn from_cd<F: Fn(VmSpec) -> VmSpec>(
 #[test]
 fn a_cd_installs_on_a_disk_that_is_meant_and_empty_and_the_disk_boots_with_its_config() {
     let mut machine = Installed::bare("install", uefi);
+    // Nothing that is known: an array, a volume group, whatever somebody keeps there.
+    let odd = empty(&machine.dir, "odd.raw");
+    let mark = std::fs::OpenOptions::new().write(true).open(&odd).expect("disk");
+    mark.write_all_at(b"somebody's", 0x4000).expect("mark");
     let (empty, foreign) = (empty(&machine.dir, "empty.raw"), machine.dir.join("foreign.raw"));
     disk::create_data(&foreign, 1024).expect("file system");
     let label = std::fs::OpenOptions::new().write(true).open(&foreign).expect("disk");
     label.write_all_at(b"FAMILY\0", 1024 + 0x78).expect("label");
-    let disks = |spec: VmSpec| spec.drive_on(Bus::Nvme, &empty, false).drive(&foreign, false);
+    let disks = |spec: VmSpec| spec.drive_on(Bus::Nvme, &empty, false).drive(&foreign, false).drive(&odd, false);
     let bare = machine.spec.clone();
     let install = from_cd(&mut machine, disks);
     let told = install(&machine, "/dev/vda", &["--dry-run"]);
     assert!(told.code == PRECONDITION && told.out.contains("FAMILY") && told.err.contains("--wipe"), "{told:?}");
     install(&machine, "/dev/vda", &["--dry-run", "--wipe"]).good();
+    let told = install(&machine, "/dev/vdb", &[]);
+    assert!(told.code == PRECONDITION && told.err.contains("unknown data"), "{told:?}");
     let told = install(&machine, "bus=nvme,size=largest", &["--dry-run", "-o", "json"]).good();
     let told: serde_json::Value = serde_json::from_str(&told).expect("JSON of the plan");
     assert!(told["disk"]["path"] == "/dev/nvme0n1" && told["needs_wipe"] == false, "{told}");

@@ -25,6 +25,8 @@ const SECTOR: u32 = 512;
 const MOST_IMAGE: u64 = 1 << 40;
 /// Tells progress this often.
 const TOLD_EVERY: u64 = 4 * MIB;
+/// What a disk is said to hold that has neither partitions nor a file system that is known here, and is not blank.
+const UNKNOWN: &str = "unknown data";
 
 /// What the caller promises.
 struct Order {
@@ -54,7 +56,7 @@ pub async fn install(
 ) -> Result<ProgressStream, Status> {
     let first = requests.message().await?.ok_or_else(|| Status::invalid_argument("nothing was sent"))?;
     let (config, sha256) = understood(&first, running.as_ref())?;
-    let found = disks::read();
+    let found = look(&first.disk)?;
     let target = choose(&found, &first.disk)?;
     permit(&found, target, first.disk_bytes, sector_of(&first), first.wipe)?;
     let InstallRequest { disk_bytes, data_bytes, reboot, .. } = first;
@@ -101,7 +103,20 @@ pub async fn install(
 /// As there, except that a disk that holds something is reported, not refused.
 pub fn plan(request: &InstallRequest, running: Option<&MachineConfig>) -> Result<InstallPlan, Status> {
     understood(request, running)?;
-    planned(&disks::read(), request)
+    planned(&look(&request.disk)?, request)
+}
+
+/// The machine's disks. One that is meant and on which nothing is known is looked at for anything else: what nobody knows here may still
+/// be somebody's.
+fn look(wanted: &str) -> Result<Vec<Disk>, Status> {
+    let mut found = disks::read();
+    let target = choose(&found, wanted)?;
+    let (seems_empty, path) = (contents(&found, target).is_empty(), target.path.clone());
+    let blank = || rk_sys::is_blank(Path::new(&path)).map_err(|err| Status::internal(log::chain(&err)));
+    if seems_empty && !blank()? {
+        found.iter_mut().filter(|disk| disk.path == path).for_each(|disk| UNKNOWN.clone_into(&mut disk.filesystem));
+    }
+    Ok(found)
 }
 
 fn planned(found: &[Disk], request: &InstallRequest) -> Result<InstallPlan, Status> {

@@ -4,7 +4,16 @@
 const ALLOWED: [&str; 11] =
     ["/bin", "/etc", "/opt", "/proc", "/run", "/sbin", "/sys", "/usr", "/var/lib/cni", "/var/lib/rk/crash", "/var/log"];
 /// Below the allowed folders, all the same secret: configs, keys, tokens of pods, sockets.
-const SECRET: [&str; 6] = ["/etc/kubernetes", "/run/rk", "/run/secrets", "/proc/kcore", "/proc/keys", "/proc/kallsyms"];
+const SECRET: [&str; 8] = [
+    "/etc/kubernetes",
+    "/run/rk",
+    "/run/secrets",
+    "/proc/cmdline",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/kallsyms",
+    "/usr/share/rk/machine.yaml",
+];
 /// Below `/run/rk`, all the same open.
 const OPEN: [&str; 6] = [
     "/run/rk/node-status",
@@ -115,6 +124,7 @@ mod tests {
             "/run/rk",
             "/run/rk/machine.json",
             "/run/rk/state/machine.yaml",
+            "/usr/share/rk/machine.yaml",
             "/var/lib/rk/pki/kubelet.key",
             "/var/lib/rk-control/pki/ca.key",
             "/var/lib/rk-control/admin.kubeconfig",
@@ -130,6 +140,7 @@ mod tests {
             "/proc/12/fd/3",
             "/proc/12/task/13/environ",
             "/proc/12/task/13/root/x",
+            "/proc/cmdline",
             "/proc/kcore",
             "/etc/kubernetes/admin.conf",
         ] {

@@ -16,15 +16,19 @@ const MOST_CHAIN: usize = 8;
 
 /// All of them: the machine API's own (from the config), then files.
 pub fn list(api: Option<&rk_config::MachineApi>) -> Vec<Certificate> {
-    let mut found = Vec::new();
+    let mut found = of_api(api);
     if let Some(api) = api {
-        found.extend(of_pem("machine API", &api.identity.certificate));
         found.extend(of_pem("machine API authority", &api.ca));
     }
     for (whose, folder) in FOLDERS {
         found.extend(of_folder(whose, Path::new(folder)));
     }
     found
+}
+
+/// The machine API's own.
+pub fn of_api(api: Option<&rk_config::MachineApi>) -> Vec<Certificate> {
+    api.map(|api| of_pem("machine API", &api.identity.certificate)).unwrap_or_default()
 }
 
 fn of_folder(whose: &str, folder: &Path) -> Vec<Certificate> {

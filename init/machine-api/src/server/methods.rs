@@ -10,6 +10,7 @@ use crate::node::{self, Events};
 use crate::pulls::{self, Pulls};
 use crate::streams::{Bytes, capture, kmsg, logs, whole_file};
 use rk_machine_proto::{Machine, v1};
+use rk_slots::Layout;
 use rk_supervise::control;
 use std::path::Path;
 use std::sync::Arc;
@@ -59,7 +60,13 @@ impl Machine for Api {
     }
 
     async fn health(&self, _: Request<Empty>) -> Answer<v1::HealthReply> {
-        answer(node::check(&self.inner.pid1.status().await?).await)
+        let config = self.config().ok().flatten();
+        let api = config.as_ref().and_then(|config| config.machine_api.as_ref());
+        let status = self.inner.pid1.status().await?;
+        // A machine that runs from memory has no slots, and says so.
+        let slots = self.inner.pid1.ask(&control::Request::Slots).await.ok();
+        let layout = slots.as_deref().and_then(Layout::decode);
+        answer(node::check(&status, api, layout.as_ref()).await)
     }
 
     async fn get_config(&self, request: Request<Empty>) -> Answer<v1::ConfigReply> {

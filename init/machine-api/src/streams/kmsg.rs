@@ -88,6 +88,8 @@ fn format(record: &[u8]) -> Option<String> {
     let micros: u64 = fields.nth(1)?.parse().ok()?;
     let level = LEVELS.get(usize::try_from(priority & 7).ok()?)?;
     let line: String = body.lines().next()?.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    // Whoever may look reads these, and receivers of logs: the kernel tells its command line.
+    let line = rk_config::hidden_in_cmdline(&line);
     Some(format!("[{:>5}.{:06}] {level:<6} {line}\n", micros / 1_000_000, micros % 1_000_000))
 }
 
@@ -99,6 +101,8 @@ mod tests {
     fn records_become_lines_and_noise_becomes_nothing() {
         let line = format(b"6,339,5140900,-;NET: Registered protocol\n SUBSYSTEM=x\n").unwrap();
         assert_eq!(line, "[    5.140900] info   NET: Registered protocol\n");
+        let line = format(b"5,1,0,-;Command line: quiet rk.config=base64:cm9sZQ== panic=10\n").unwrap();
+        assert!(line.ends_with("quiet rk.config=<secret> panic=10\n"), "{line}");
         for noise in [b"".as_slice(), b"6,1", b"x,1,2,-;a", b"6;a", b"\xff\xff;\xff"] {
             assert_eq!(format(noise), None);
         }

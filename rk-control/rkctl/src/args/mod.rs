@@ -119,7 +119,8 @@ pub enum ImageCommand {
     /// Build media out of a raw disk image, with a command line, config or signature of your own.
     #[command(after_help = "Examples:\n  rkctl image build --from rk.raw --format iso,pxe --output media\n  \
         rkctl image build --from rk.raw --format raw,qcow2 --platform openstack --output cloud\n  \
-        rkctl image build --from rk.raw --format iso,raw --sign db.key --certificate db.crt --output signed")]
+        rkctl image build --from rk.raw --format raw --config demo/worker.yaml --output worker\n  \
+        rkctl image build --from rk.raw --format iso,raw --sign db.key --output signed")]
     Build(Build),
     /// Make a key pair to sign images with: NAME.key, to be kept, and NAME.pub, for upgrade.keys of machine configs.
     #[command(after_help = "Example:\n  rkctl image key release")]
@@ -190,7 +191,7 @@ pub struct Build {
     /// Where the machine will run: which metadata service it asks for a config.
     #[arg(long, value_enum)]
     pub platform: Option<Platform>,
-    /// A machine config; it goes on the command line, which anyone can read, and must be small.
+    /// A machine config to build in, beside PID 1: whoever has the medium has the config, and the secrets in it.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
     /// The kernel's command line instead of the image's.
@@ -200,9 +201,9 @@ pub struct Build {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub tools: Option<PathBuf>,
     /// A private key (PEM) to sign EFI programs with, for Secure Boot.
-    #[arg(long, value_name = "KEY", requires = "certificate", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "KEY", value_hint = ValueHint::FilePath)]
     pub sign: Option<PathBuf>,
-    /// The key's certificate (PEM).
+    /// The key's certificate (PEM); otherwise the file beside the key that ends with .crt.
     #[arg(long, value_name = "FILE", requires = "sign", value_hint = ValueHint::FilePath)]
     pub certificate: Option<PathBuf>,
 }

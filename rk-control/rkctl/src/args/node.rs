@@ -162,7 +162,7 @@ pub enum Verb {
     /// Go back to the other slot, as it was before the last upgrade, once the node's pods have left.
     #[command(after_help = "Example:\n  rkctl rollback -n 10.0.0.11")]
     Rollback(Drain),
-    /// Erase what the machine keeps, at its next start, which is now.
+    /// Erase what the machine keeps, at its next start, which is now: nobody is asked, nothing is drained, and -n must name the nodes.
     #[command(
         after_help = "Examples:\n  rkctl node reset --state -n 10.0.0.11   # it waits for a config\n  rkctl node reset --all -n 10.0.0.11     # it goes off and boots no more"
     )]
@@ -283,7 +283,7 @@ pub struct Capture {
     /// End after so many packets.
     #[arg(long, default_value_t = 0)]
     pub packets: u32,
-    /// End after so many seconds.
+    /// End after so many seconds; Ctrl-C ends it before, and keeps what came.
     #[arg(long, default_value_t = 60)]
     pub seconds: u32,
     /// Bytes kept of each packet; 0 is all.

@@ -82,6 +82,11 @@ impl Question {
             Question::Restart(_) | Question::Confirm | Question::Unlock(_) | Question::Reset { .. } => return None,
         })
     }
+
+    /// A second table of the same answer.
+    pub fn details(&self) -> Option<Shape> {
+        matches!(self, Question::Memory).then_some(shapes::SERVICE_MEMORY)
+    }
 }
 
 /// Asks a node.

@@ -2,6 +2,7 @@
 
 mod apply;
 mod ask;
+mod configs;
 pub mod disk;
 mod plan;
 mod restart;
@@ -9,7 +10,7 @@ mod shapes;
 mod stream;
 
 use crate::args::{
-    Apply, Certificates, Global, Install, LiveConfig, NodeConfig, NodeVerb, Reach, Services, Store, Verb,
+    Apply, Certificates, Format, Global, Install, LiveConfig, NodeConfig, NodeVerb, Reach, Services, Store, Verb,
 };
 use crate::connect::{Client, Trust, connect};
 use crate::context::Context;
@@ -49,7 +50,7 @@ pub async fn config(global: &Global, command: LiveConfig) -> Result<Class> {
     match command {
         LiveConfig::Get => {
             let (trust, nodes) = known(global)?;
-            stream::config(global, &nodes, &trust).await
+            configs::show(global, nodes, trust).await
         }
         LiveConfig::Apply(wanted) => give(global, wanted).await,
         LiveConfig::Patch { patch, how } => {
@@ -95,7 +96,10 @@ pub async fn on(global: &Global, verb: Verb) -> Result<Class> {
         Verb::Reboot(drain) => restart::run(global, Deed::Reboot, &drain).await,
         Verb::Shutdown(drain) => restart::run(global, Deed::Shutdown, &drain).await,
         Verb::Unlock { passphrase_file, reach } => unlock(global, &passphrase_file, &reach).await,
-        Verb::Reset { state, data, all } => question(global, Question::Reset { state, data, all }).await,
+        Verb::Reset { state, data, all } => {
+            named(global)?;
+            question(global, Question::Reset { state, data, all }).await
+        }
         Verb::Upgrade(wanted) => disk::upgrade(&mut single(global).await?, &wanted).await,
         Verb::Install(wanted) => install(global, &wanted).await,
         Verb::Rollback(drain) => restart::run(global, Deed::RollBack, &drain).await,
@@ -154,6 +158,14 @@ async fn kubeconfig(global: &Global) -> Result<Class> {
     Ok(Class::Good)
 }
 
+/// What cannot be undone is done to nodes that were named, never to all of the operator's file because somebody named none.
+fn named(global: &Global) -> Result<()> {
+    if global.nodes.is_empty() {
+        return Err(Failure::new(Class::Usage, "name what to erase with -n HOST[,HOST…]").into());
+    }
+    Ok(())
+}
+
 /// The nodes that are meant, by the operator's file.
 ///
 /// # Errors
@@ -193,7 +205,8 @@ async fn question(global: &Global, question: Question) -> Result<Class> {
 
 /// Asks all nodes at once; prints what came, and then what did not.
 async fn everywhere(global: &Global, nodes: Vec<String>, trust: Trust, question: Question) -> Result<Class> {
-    let shape = question.shape();
+    let (shape, details) = (question.shape(), question.details());
+    let judged = matches!(question, Question::Validate(_));
     let timeout = global.timeout;
     let answers = on_each(nodes, move |node| {
         let (trust, question) = (trust.clone(), question.clone());
@@ -203,9 +216,17 @@ async fn everywhere(global: &Global, nodes: Vec<String>, trust: Trust, question:
     let (good, class) = sort_out(answers);
     let class = good.iter().map(|(node, answer)| verdict(node, answer)).fold(class, Class::max);
     match shape {
+        // A table of what is wrong would be empty.
+        Some(_) if judged && class == Class::Good && global.print == Format::Table => {
+            good.iter().for_each(|(node, _)| println!("{node}: the config is good"));
+        }
         Some(shape) if !good.is_empty() => output::print(global.print, &shape, &good)?,
-        Some(_) => {}
-        None => good.iter().for_each(|(node, _)| println!("{node}: done")),
+        None if global.print == Format::Table => good.iter().for_each(|(node, _)| println!("{node}: done")),
+        None if !good.is_empty() => output::write(output::encoded(global.print, &good)?.as_bytes())?,
+        Some(_) | None => {}
+    }
+    if let Some(details) = details.filter(|_| global.print == Format::Table && !good.is_empty()) {
+        output::write(format!("\n{}", output::table(&details, &good)).as_bytes())?;
     }
     Ok(class)
 }
@@ -300,6 +321,14 @@ async fn rotate(global: &Global, secrets: &Path) -> Result<Class> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn nothing_is_erased_on_nodes_that_were_not_named() {
+        use clap::Parser;
+        let global = |line: &str| crate::args::Args::try_parse_from(line.split(' ')).unwrap().global;
+        assert!(named(&global("rkctl reset --all")).is_err());
+        assert!(named(&global("rkctl reset --all -n 10.0.0.11")).is_ok());
+    }
 
     #[test]
     fn a_config_that_a_node_would_refuse_is_wrong_input() {

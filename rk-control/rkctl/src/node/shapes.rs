@@ -24,7 +24,9 @@ shape!(DISKS, "disks", "NAME" "name" Plain, "SIZE" "size_bytes" Bytes, "SECTOR" 
     "MODEL" "model" Plain, "SERIAL" "serial" Plain, "PART OF" "parent" Plain, "HOLDS" "filesystem" Plain, "LABEL" "label" Plain,
     "MOUNTED ON" "mounted_on" Plain);
 shape!(MEMORY, "", "TOTAL" "total_bytes" Bytes, "FREE" "free_bytes" Bytes, "AVAILABLE" "available_bytes" Bytes,
-    "CACHED" "cached_bytes" Bytes, "SLAB" "slab_bytes" Bytes);
+    "CACHED" "cached_bytes" Bytes, "SLAB" "slab_bytes" Bytes, "SWAP" "swap_total_bytes" Bytes);
+shape!(SERVICE_MEMORY, "services", "SERVICE" "name" Plain, "NOW" "current_bytes" Bytes, "MOST" "peak_bytes" Bytes,
+    "RESERVED" "reserved_bytes" Bytes);
 shape!(CPU, "", "MODEL" "model" Plain, "CORES" "cores" Plain, "LOAD 1" "load_1" Tenths, "LOAD 5" "load_5" Tenths,
     "LOAD 15" "load_15" Tenths, "USER S" "user_seconds" Tenths, "SYSTEM S" "system_seconds" Tenths, "UP S" "uptime_seconds" Plain);
 shape!(SOCKETS, "sockets", "PROTO" "protocol" Plain, "LOCAL" "local" Plain, "REMOTE" "remote" Plain, "STATE" "state" Plain,

@@ -1,8 +1,8 @@
 //! Answers that are streams: logs, files, packets, snapshots.
 
 use super::{known, on_each};
-use crate::args::{Capture, Global};
-use crate::connect::{Client, Trust, connect};
+use crate::args::{Capture, Format, Global};
+use crate::connect::{Client, connect};
 use crate::exit::{Class, class_of_error, words};
 use crate::output;
 use anyhow::{Context, Result};
@@ -10,6 +10,7 @@ use rk_machine_proto::CHUNK;
 use rk_machine_proto::v1::{
     CaptureRequest, Chunk, DmesgRequest, Empty, Event, EventsRequest, LayerPull, LogsRequest, PathRequest, PullsRequest,
 };
+use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -35,7 +36,7 @@ pub enum Text {
 /// No node is named.
 pub async fn lines(global: &Global, text: Text) -> Result<Class> {
     let (trust, nodes) = known(global)?;
-    let several = nodes.len() > 1;
+    let (several, format) = (nodes.len() > 1, global.print);
     let results = on_each(nodes, move |node| {
         let (trust, text) = (trust.clone(), text.clone());
         async move {
@@ -45,7 +46,8 @@ pub async fn lines(global: &Global, text: Text) -> Result<Class> {
                 Text::Logs(request) => print_lines(client.logs(request).await?.into_inner(), &prefix).await,
                 Text::Dmesg(request) => print_lines(client.dmesg(request).await?.into_inner(), &prefix).await,
                 Text::Events(follow) => {
-                    print_events(client.events(EventsRequest { follow }).await?.into_inner(), &prefix).await
+                    let events = client.events(EventsRequest { follow }).await?.into_inner();
+                    print_events(events, &node, &prefix, format).await
                 }
                 Text::Pulls => print_pulls(&mut client, &prefix).await,
             }
@@ -112,27 +114,24 @@ async fn print_lines(mut stream: Streaming<Chunk>, prefix: &str) -> Result<()> {
     Ok(())
 }
 
-/// A line for each event, with the time since the machine's start.
-async fn print_events(mut stream: Streaming<Event>, prefix: &str) -> Result<()> {
+/// Each event as it comes.
+async fn print_events(mut stream: Streaming<Event>, node: &str, prefix: &str, format: Format) -> Result<()> {
     while let Some(event) = stream.message().await? {
-        let (seconds, millis) = (event.boot_millis / 1000, event.boot_millis % 1000);
-        output::write(format!("{prefix}[{seconds:>6}.{millis:03}] {}\n", event.message).as_bytes())?;
+        output::write(told(&event, node, prefix, format)?.as_bytes())?;
     }
     Ok(())
 }
 
-/// Prints configs: of one node as it is, of several as documents.
-///
-/// # Errors
-/// A node's refusal.
-pub async fn config(global: &Global, nodes: &[String], trust: &Trust) -> Result<Class> {
-    let _ = global;
-    for node in nodes {
-        let reply = connect(node, trust).await?.get_config(Empty {}).await?.into_inner();
-        let head = if nodes.len() > 1 { format!("---\n# {node}, from {}\n", reply.source) } else { String::new() };
-        output::write(format!("{head}{}", reply.config).as_bytes())?;
-    }
-    Ok(Class::Good)
+/// A line with the time since the machine's start; for programs an object of JSON in a line, or a document of YAML.
+fn told(event: &Event, node: &str, prefix: &str, format: Format) -> Result<String> {
+    let (seconds, millis) = (event.boot_millis / 1000, event.boot_millis % 1000);
+    let Event { sequence, boot_millis, message } = event;
+    let whole = || json!({"node": node, "sequence": sequence, "boot_millis": boot_millis, "message": message});
+    Ok(match format {
+        Format::Table => format!("{prefix}[{seconds:>6}.{millis:03}] {}\n", event.message),
+        Format::Json => format!("{}\n", whole()),
+        Format::Yaml => format!("---\n{}", serde_yaml_ng::to_string(&whole())?),
+    })
 }
 
 /// Prints a file.
@@ -170,7 +169,7 @@ pub async fn capture(client: &mut Client, wanted: Capture) -> Result<Class> {
         }
         return Ok(Class::Good);
     }
-    save(stream, &wanted.file).await
+    save(stream, &wanted.file, Early::Kept).await
 }
 
 /// Takes a snapshot of the store.
@@ -179,15 +178,35 @@ pub async fn capture(client: &mut Client, wanted: Capture) -> Result<Class> {
 /// The node's refusal, or the file cannot be written.
 pub async fn snapshot(client: &mut Client, file: &Path) -> Result<Class> {
     let stream = client.snapshot_store(Empty {}).await?.into_inner();
-    save(stream, file).await
+    save(stream, file, Early::Lost).await
+}
+
+/// What becomes of a file that somebody ends by Ctrl-C.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Early {
+    /// What came so far is what was wanted.
+    Kept,
+    /// A part is worth nothing.
+    Lost,
 }
 
 /// Whole under its name or not at all.
-async fn save(mut stream: Streaming<Chunk>, path: &Path) -> Result<Class> {
+async fn save(mut stream: Streaming<Chunk>, path: &Path, early: Early) -> Result<Class> {
+    let stop = async {
+        if early == Early::Lost || tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::pin!(stop);
     let partial = path.with_extension("partial");
     let mut file = File::create(&partial).with_context(|| format!("making {}", partial.display()))?;
     let mut size = 0;
-    while let Some(chunk) = stream.message().await? {
+    loop {
+        let next = tokio::select! {
+            next = stream.message() => next?,
+            () = &mut stop => None,
+        };
+        let Some(chunk) = next else { break };
         size += chunk.data.len() as u64;
         file.write_all(&chunk.data)?;
     }
@@ -222,6 +241,16 @@ pub async fn restore(client: &mut Client, path: &Path) -> Result<Class> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_are_lines_for_people_and_objects_for_programs() {
+        let event = Event { sequence: 7, boot_millis: 12_034, message: "machine started".to_owned() };
+        let said = |format| told(&event, "n1", "n1: ", format).unwrap();
+        assert_eq!(said(Format::Table), "n1: [    12.034] machine started\n");
+        let object = json!({"node": "n1", "sequence": 7, "boot_millis": 12_034, "message": "machine started"});
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&said(Format::Json)).unwrap(), object);
+        assert!(said(Format::Json).lines().count() == 1 && said(Format::Yaml).starts_with("---\n"));
+    }
 
     #[test]
     fn layers_are_told_when_they_are_farther_and_pulls_when_they_end() {

@@ -30,6 +30,9 @@ fn print(paths: &Paths, state: &ClusterState) {
         nodes.as_ref().map_or_else(ToString::to_string, |_| "answers".into())
     );
     say!("  kubeconfig {}", paths.show(&state.kubeconfig));
+    if let Some(file) = &state.operator {
+        say!("  rkctl      {}", paths.show(file));
+    }
     say!("  registry   127.0.0.1:{}", state.registry_port);
     let known = nodes.unwrap_or_default();
     for node in &state.nodes {

@@ -33,6 +33,7 @@ pub fn run(paths: &Paths, args: &SuperviseArgs) -> Result<()> {
         spec.cpus = cpus;
     }
     spec.api_port = Some(args.port);
+    spec.rkctl = Some(artifacts.binaries.join("rkctl"));
     let cluster = Cluster::start(&spec)?;
     let signal = signals.wait().context("waiting for signals")?;
     say!("{signal}: shutting down");

@@ -115,13 +115,19 @@ fn print_next(paths: &Paths, state: &ClusterState) {
     let option = option(&state.name);
     let node_port = state.nodes.iter().flat_map(|n| n.forwards.iter()).find(|f| f.guest == NODE_PORT);
     say!("  export KUBECONFIG={}", state.kubeconfig.display());
-    say!("  export PATH={}:$PATH        # a kubectl that fits", paths.rk.join("bin").display());
+    if let Some(file) = &state.operator {
+        say!("  export RKCTL_CONFIG={}", file.display());
+    }
+    say!("  export PATH={}:$PATH        # rkctl, and a kubectl that fits", paths.rk.join("bin").display());
     say!("  kubectl get nodes -o wide");
     say!("  kubectl create deployment web --image rk.local/nginx:demo --replicas 3");
     say!("  kubectl expose deployment web --port 80 --type NodePort \\");
     say!("      --overrides '{{\"spec\":{{\"ports\":[{{\"port\":80,\"nodePort\":{NODE_PORT}}}]}}}}'");
     if let Some(forward) = node_port {
         say!("  curl http://127.0.0.1:{}/", forward.host);
+    }
+    if state.operator.is_some() {
+        say!("  rkctl health                             # the machines themselves; rkctl --help");
     }
     say!("");
     say!("  cargo xtask load{option} IMAGE.tar        # put an image into the cluster's registry");

@@ -32,6 +32,9 @@ pub fn prepare(paths: &Paths, report: &Report, install: Install, accel: Choice, 
     let peers = report.step("kubectl, registry, peers", |step| peers::fetch(paths, step))?;
     let images = report.step("demo images", |step| demo::build(paths, step))?;
     let binaries = report.step("guest binaries", |step| binaries::build(paths, step, profile))?;
+    if profile == Profile::Release {
+        peers::link(&binaries.join("rkctl"), &paths.rk.join("bin/rkctl"))?;
+    }
     let parts = image::Parts { kernel: &kernel, binaries: &binaries, profile, config: None };
     let image = report.step("image", |step| image::build(paths, step, &parts))?;
     let artifacts = Artifacts {

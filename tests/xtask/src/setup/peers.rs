@@ -117,7 +117,7 @@ impl Packages {
 }
 
 /// Makes `link` a symbolic link to `target`, replacing what is there.
-fn link(target: &Path, link: &Path) -> Result<()> {
+pub fn link(target: &Path, link: &Path) -> Result<()> {
     if std::fs::read_link(link).is_ok_and(|now| now == target) {
         return Ok(());
     }
