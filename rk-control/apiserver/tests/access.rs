@@ -49,9 +49,7 @@ async fn a_role_allows_exactly_what_it_says_where_it_is_bound() {
 #[tokio::test]
 async fn what_is_not_there_is_made_by_those_who_may_create_it() {
     let cluster = Cluster::start().await;
-    let rule = |group: &str, resource: &str, verb: &str, names: &[&str]| {
-        json!({"apiGroups": [group], "resources": [resource], "verbs": [verb], "resourceNames": names})
-    };
+    let rule = |group: &str, resource: &str, verb: &str, names: &[&str]| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb], "resourceNames": names});
     let rules = [
         rule("", "configmaps", "patch", &[]),
         rule("", "configmaps", "create", &["a"]),

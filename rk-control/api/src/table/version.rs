@@ -32,12 +32,11 @@ mod tests {
         let metadata = |version: &str| json!({"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": {}});
         let pod = json!({"kind": "Pod", "apiVersion": "v1"});
         let table = |version: &str| {
-            let rows = [json!({"object": metadata(version)}), json!({"object": pod}), json!({"object": null}), json!({})];
+            let rows =
+                [json!({"object": metadata(version)}), json!({"object": pod}), json!({"object": null}), json!({})];
             json!({"kind": "Table", "apiVersion": version, "rows": rows})
         };
-        let list = |version: &str| {
-            json!({"kind": "PartialObjectMetadataList", "apiVersion": version, "items": [metadata(version)]})
-        };
+        let list = |version: &str| json!({"kind": "PartialObjectMetadataList", "apiVersion": version, "items": [metadata(version)]});
         for (mut shaped, want) in
             [(metadata(V1), metadata(V1BETA1)), (table(V1), table(V1BETA1)), (list(V1), list(V1BETA1))]
         {

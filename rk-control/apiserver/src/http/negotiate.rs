@@ -270,7 +270,12 @@ mod tests {
         for (media, shape, version, want) in [
             ("json", "Table", "v1", Some((Format::Json, Shape::Table, MetaVersion::V1))),
             ("json", "Table", "v1beta1", Some((Format::Json, Shape::Table, MetaVersion::V1Beta1))),
-            ("yaml", "PartialObjectMetadataList", "v1beta1", Some((Format::Yaml, Shape::Metadata, MetaVersion::V1Beta1))),
+            (
+                "yaml",
+                "PartialObjectMetadataList",
+                "v1beta1",
+                Some((Format::Yaml, Shape::Metadata, MetaVersion::V1Beta1)),
+            ),
             ("json", "Table", "v1alpha1", None),
             (proto, "Table", "v1", None),
             (proto, "PartialObjectMetadataList", "v1", Some((Format::Protobuf, Shape::Metadata, MetaVersion::V1))),
