@@ -8,6 +8,7 @@
 //! the decision in the cluster at once and binds in the background, so that a slow API never slows decisions. Everything can be
 //! rebuilt from the API; a lost event costs at most the five minutes after which waiting pods are tried again.
 
+mod attempt;
 mod bind;
 mod decide;
 mod diagnosis;

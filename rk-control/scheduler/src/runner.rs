@@ -12,10 +12,10 @@ use rk_client::{Informer, Informers, Recorders, TokenBucket};
 use tokio::sync::Semaphore;
 
 use crate::bind::Binder;
-use crate::decide::{Decision, decide};
+use crate::decide::Decision;
 use crate::diagnosis::Diagnosis;
 use crate::model::PodInfo;
-use crate::preempt::{Budget, preempt};
+use crate::preempt::Budget;
 use crate::reports::{BURST, RATE, Report};
 use crate::sync::{Shared, connect};
 
@@ -117,14 +117,7 @@ impl Runner {
         // Closed never: the semaphore lives as long as the runner.
         let Ok(permit) = Arc::clone(&self.calls).acquire_owned().await else { return };
         let begun = Instant::now();
-        let decision = {
-            let mut cluster = self.shared.cluster();
-            let decision = decide(&mut cluster, &pod);
-            if let Decision::Node(node) = &decision {
-                cluster.place(Arc::clone(&pod), node);
-            }
-            decision
-        };
+        let Some(decision) = self.shared.decide(&pod) else { return };
         let result = if matches!(decision, Decision::Node(_)) { "scheduled" } else { "unschedulable" };
         let labels = [("profile", self.profile.as_str()), ("result", result)];
         rk_client::count("scheduler_schedule_attempts_total", &labels);
@@ -144,15 +137,8 @@ impl Runner {
     /// Looks for victims, tells the API what came of it, and gives the pod back to the queue.
     fn make_room(&self, pod: &Arc<PodInfo>, diagnosis: &Diagnosis, permit: tokio::sync::OwnedSemaphorePermit) {
         let budgets: Vec<Budget> = self.budgets.list().iter().filter_map(|budget| Budget::new(budget).ok()).collect();
-        let eviction = {
-            let mut cluster = self.shared.cluster();
-            let eviction = preempt(&cluster, pod, diagnosis, &budgets);
-            rk_client::count("scheduler_preemption_attempts_total", &[]);
-            if let Some(eviction) = &eviction {
-                cluster.nominate(Arc::clone(pod), &eviction.node);
-            }
-            eviction
-        };
+        rk_client::count("scheduler_preemption_attempts_total", &[]);
+        let eviction = self.shared.choose_victims(pod, diagnosis, &budgets);
         let outcome = match &eviction {
             Some(_) => String::new(),
             None => diagnosis.no_victims(),

@@ -1,0 +1,99 @@
+//! One attempt to place a pod, on what the queue and the cluster know together.
+//!
+//! A pod that has its turn may wait for a free call to the API. What is gone by then is neither placed nor makes room: nothing would
+//! come later that takes it out of the cluster again.
+
+use std::sync::Arc;
+
+use crate::decide::{Decision, decide};
+use crate::diagnosis::Diagnosis;
+use crate::model::PodInfo;
+use crate::preempt::{Budget, Eviction, preempt};
+use crate::sync::Shared;
+
+impl Shared {
+    /// Decides on a pod, and counts it on the node that it gets. `None` when the queue does not speak of it any more.
+    pub(crate) fn decide(&self, pod: &Arc<PodInfo>) -> Option<Decision> {
+        let mut cluster = self.cluster();
+        if !self.queue().holds(pod) {
+            return None;
+        }
+        let decision = decide(&mut cluster, pod);
+        if let Decision::Node(node) = &decision {
+            cluster.place(Arc::clone(pod), node);
+        }
+        Some(decision)
+    }
+
+    /// Chooses whom to evict for a pod, and promises it the room. `None` when nobody is to be evicted, or the queue does not speak of
+    /// the pod any more.
+    pub(crate) fn choose_victims(
+        &self,
+        pod: &Arc<PodInfo>,
+        diagnosis: &Diagnosis,
+        budgets: &[Budget],
+    ) -> Option<Eviction> {
+        let mut cluster = self.cluster();
+        if !self.queue().holds(pod) {
+            return None;
+        }
+        let eviction = preempt(&cluster, pod, diagnosis, budgets)?;
+        cluster.nominate(Arc::clone(pod), &eviction.node);
+        Some(eviction)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use serde_json::json;
+
+    fn pod(name: &str, priority: i32) -> Arc<PodInfo> {
+        let pod = json!({"metadata": {"name": name, "namespace": "n", "uid": name},
+            "spec": {"priority": priority, "containers": [{"name": "c", "resources": {"requests": {"cpu": "4"}}}]}});
+        Arc::new(PodInfo::new(&serde_json::from_value(pod).expect("a pod")).expect("a pod to schedule"))
+    }
+
+    fn one_node() -> Shared {
+        let shared = Shared::default();
+        let node = json!({"metadata": {"name": "a"}, "status": {"allocatable": {"cpu": "4", "pods": "10"}}});
+        shared.cluster().set_node(&serde_json::from_value(node).expect("a node"));
+        shared
+    }
+
+    fn popped(shared: &Shared, pod: &Arc<PodInfo>) -> Arc<PodInfo> {
+        shared.queue().add(Arc::clone(pod), Instant::now());
+        shared.queue().pop(Instant::now()).expect("its turn")
+    }
+
+    #[test]
+    fn a_pod_that_is_gone_when_its_turn_comes_is_not_placed() {
+        let shared = one_node();
+        let waiting = popped(&shared, &pod("p", 0));
+        shared.queue().remove(&waiting.key);
+        assert!(shared.decide(&waiting).is_none());
+        assert!(!shared.cluster().is_placed(&waiting.key), "so that a later one of its name is not taken for it");
+        let later = popped(&shared, &Arc::new(PodInfo { uid: "later".into(), ..PodInfo::clone(&waiting) }));
+        assert!(shared.decide(&waiting).is_none());
+        assert!(matches!(shared.decide(&later), Some(Decision::Node(node)) if node == "a"));
+        assert!(shared.cluster().is_placed(&later.key));
+    }
+
+    #[test]
+    fn nobody_leaves_for_a_pod_that_is_gone() {
+        let shared = one_node();
+        shared.cluster().place(pod("running", 1), "a");
+        let new = popped(&shared, &pod("new", 10));
+        let Some(Decision::Unschedulable(diagnosis)) = shared.decide(&new) else { panic!("the node is full") };
+        let lesser = pod("lesser", 5);
+        let promised = || shared.cluster().ahead_of(&lesser, "a").count();
+        shared.queue().remove(&new.key);
+        assert!(shared.choose_victims(&new, &diagnosis, &[]).is_none());
+        assert_eq!(promised(), 0, "nothing is kept free for it");
+        let new = popped(&shared, &new);
+        let eviction = shared.choose_victims(&new, &diagnosis, &[]).expect("a victim");
+        assert_eq!((eviction.node.as_str(), eviction.victims.len(), promised()), ("a", 1, 1));
+    }
+}
