@@ -1,5 +1,6 @@
 //! Jobs: run pods to completion.
 
+mod ended;
 mod indexes;
 mod plan;
 mod pod;

@@ -4,15 +4,16 @@
 //! removed, and once that is seen the uid becomes a number: whatever crashes in between, no pod is lost or counted
 //! twice (KEP-2307).
 
+use super::ended::ended_at;
 use super::indexes;
 use super::plan::backoff_after;
 use super::policy::{self, Verdict};
 use super::vacancy::{has_index, replaces_late};
 use crate::discovery::has_finalizer;
 use crate::pods;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus, UncountedTerminatedPods};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -200,20 +201,6 @@ fn remember_failures(pod: &Pod, spec: &JobSpec, tally: &mut Tally) {
             *known = retry.max(*known);
         }
     }
-}
-
-/// When a failed pod ended: with the last of its containers, else when it was told to go, else as soon as it was there.
-fn ended_at(pod: &Pod) -> Option<Timestamp> {
-    let meta = &pod.metadata;
-    let finished = |c: &ContainerStatus| Some(c.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref()?.0);
-    let containers = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-    let all: Option<Vec<Timestamp>> = containers.and_then(|list| list.iter().map(finished).collect());
-    let told = || {
-        let grace = SignedDuration::from_secs(meta.deletion_grace_period_seconds.unwrap_or(0));
-        meta.deletion_timestamp.as_ref()?.0.checked_sub(grace).ok()
-    };
-    let created = || meta.creation_timestamp.as_ref().map(|at| at.0);
-    all.and_then(|list| list.into_iter().max()).or_else(told).or_else(created)
 }
 
 #[cfg(test)]
