@@ -2,6 +2,7 @@
 
 mod ended;
 mod indexes;
+mod kept;
 mod plan;
 mod pod;
 mod policy;
@@ -157,7 +158,8 @@ impl Controller {
         }
         self.write(&job, status, notices).await?;
         // Only now, with their uids on record, may the pods go.
-        for pod in &tally.release {
+        let kept = tally.kept.iter().filter(|_| end.is_some());
+        for pod in tally.release.iter().chain(kept) {
             self.release(pod).await?;
         }
         match error {

@@ -6,6 +6,7 @@
 
 use super::ended::ended_at;
 use super::indexes;
+use super::kept::keep_last_failed;
 use super::plan::backoff_after;
 use super::policy::{self, Verdict};
 use super::vacancy::{has_index, replaces_late};
@@ -47,6 +48,8 @@ pub(super) struct Tally {
     pub(super) counted_failed: i32,
     /// Noted pods whose finalizer may go.
     pub(super) release: Vec<Arc<Pod>>,
+    /// Failed pods whose finalizer stays as long as the Job goes on.
+    pub(super) kept: Vec<Arc<Pod>>,
     /// When pods last failed, for the back-off.
     pub(super) failures_at: Vec<Timestamp>,
 }
@@ -63,8 +66,13 @@ fn note_of(pod: &Pod, name: &str) -> i32 {
     pod.metadata.annotations.as_ref().and_then(|a| a.get(name)).and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
+/// Failures of its index that came before the pod, as it carries them: (counted, ignored).
+pub(super) fn failures_of(pod: &Pod) -> (i32, i32) {
+    (note_of(pod, INDEX_FAILURES), note_of(pod, INDEX_IGNORED))
+}
+
 /// A pod that is being deleted counts as failed once it ends; before, only if replacements need not wait for it.
-fn has_failed(spec: &JobSpec, pod: &Pod) -> bool {
+pub(super) fn has_failed(spec: &JobSpec, pod: &Pod) -> bool {
     let early = pods::is_terminating(pod) && !replaces_late(spec);
     pods::phase(pod) == "Failed" || (early && pods::phase(pod) != "Succeeded")
 }
@@ -100,6 +108,7 @@ pub(super) fn tally(job: &Job, owned: &[Arc<Pod>]) -> Tally {
             tally.terminating_indexes.extend(index_of(pod));
         }
     }
+    keep_last_failed(&spec, &mut tally);
     let noted = |list: &Option<Vec<String>>| list.as_ref().map_or(0, |l| l.len() as i32);
     let indexed = is_indexed(&spec);
     tally.succeeded = if indexed {
@@ -189,9 +198,13 @@ fn remember_failures(pod: &Pod, spec: &JobSpec, tally: &mut Tally) {
     }
     let ended = ended_at(pod);
     tally.failures_at.extend(ended);
+    // What was let go before it ended was one too many, or its successor is there: the index did not fail by it.
+    if pods::is_terminating(pod) && !has_finalizer(&pod.metadata, FINALIZER) {
+        return;
+    }
     if let Some(index) = index_of(pod) {
         let ignored = policy::judge(spec, pod) == Verdict::Ignore;
-        let (counted, skipped) = (note_of(pod, INDEX_FAILURES), note_of(pod, INDEX_IGNORED));
+        let (counted, skipped) = failures_of(pod);
         let next = if ignored { (counted, skipped + 1) } else { (counted + 1, skipped) };
         let known = tally.index_failures.entry(index).or_insert(next);
         *known = (known.0.max(next.0), known.1.max(next.1));
