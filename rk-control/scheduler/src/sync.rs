@@ -135,8 +135,10 @@ fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
         return;
     }
     let mut cluster = shared.cluster();
-    // A pod whose binding is on its way must not be decided twice.
+    // A pod whose binding is on its way must not be decided twice; when that fails, it is decided as it is by then.
     if cluster.is_placed(&key) {
+        drop(cluster);
+        shared.queue().refresh(info);
         return;
     }
     match &info.nominated {
@@ -212,6 +214,7 @@ fn offers(status: &NodeStatus) -> (Option<&BTreeMap<String, Quantity>>, Option<&
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::time::Duration;
 
     fn added(scheduler: &str, node: Option<&str>) -> Change<Pod> {
         let spec = json!({"schedulerName": scheduler, "nodeName": node, "containers": []});
@@ -246,5 +249,24 @@ mod tests {
         on_pod(&shared, "own", &Change::Updated { old, new: pod("new", None) });
         assert!(!shared.cluster().is_placed(&key));
         assert!(shared.queue().pop(Instant::now()).is_some_and(|pod| pod.uid == "new"));
+    }
+
+    #[test]
+    fn a_pod_that_changes_while_it_is_bound_is_tried_again_as_it_is() {
+        let pod = |color: &str| -> Arc<Pod> {
+            let meta = json!({"namespace": "n", "name": "p", "uid": "u", "labels": {"color": color}});
+            let pod = json!({"metadata": meta, "spec": {"schedulerName": "own", "containers": []}});
+            Arc::new(serde_json::from_value(pod).expect("a pod"))
+        };
+        let (shared, old) = (Shared::default(), pod("red"));
+        on_pod(&shared, "own", &Change::Added(Arc::clone(&old)));
+        let taken = shared.queue().pop(Instant::now()).expect("its turn");
+        shared.cluster().place(Arc::clone(&taken), "a");
+        on_pod(&shared, "own", &Change::Updated { old, new: pod("blue") });
+        assert!(shared.queue().pop(Instant::now()).is_none(), "one attempt at a time");
+        assert!(shared.cluster().unassume(&taken));
+        shared.give_back(&taken, false);
+        let again = shared.queue().pop(Instant::now() + Duration::from_secs(60)).expect("another turn");
+        assert_eq!(again.labels.get("color").map(String::as_str), Some("blue"));
     }
 }

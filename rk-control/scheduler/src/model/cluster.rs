@@ -105,11 +105,17 @@ impl Cluster {
         true
     }
 
-    /// Counts out this very pod, and not a later one of its name. Answers whether it was counted.
+    /// Counts out this very pod, and not a later one of its name; the room that it had made for itself stays promised to it. Answers
+    /// whether it was counted.
     pub(crate) fn unassume(&mut self, pod: &PodInfo) -> bool {
         let node = self.placed.get(&pod.key).and_then(|name| self.node(name));
-        let counted = node.and_then(|node| node.pods.get(&pod.key));
-        counted.is_some_and(|own| own.uid == pod.uid) && self.remove_pod(&pod.key)
+        let counted = node.and_then(|node| node.pods.get(&pod.key)).filter(|own| own.uid == pod.uid).cloned();
+        let Some(own) = counted else { return false };
+        self.remove_pod(&pod.key);
+        if let Some(promised) = own.nominated.clone() {
+            self.nominate(own, &promised);
+        }
+        true
     }
 
     /// Whether the pod is counted on a node.
@@ -274,6 +280,21 @@ mod tests {
         assert!(!cluster.unassume(&pod("p")));
         assert!(cluster.is_placed(&later.key) && cluster.unassume(&later));
         assert!(!cluster.is_placed(&later.key) && !cluster.unassume(&later));
+    }
+
+    #[test]
+    fn who_was_not_bound_keeps_the_room_that_was_made_for_it() {
+        let mut cluster = Cluster::default();
+        let promised = Arc::new(PodInfo { nominated: Some("a".into()), ..(*pod("p")).clone() });
+        cluster.nominate(Arc::clone(&promised), "a");
+        cluster.place(Arc::clone(&promised), "a");
+        assert_eq!(cluster.ahead_of(&pod("other"), "a").count(), 0, "it is there");
+        assert!(cluster.unassume(&promised));
+        assert_eq!(cluster.ahead_of(&pod("other"), "a").count(), 1);
+        cluster.place(Arc::clone(&promised), "b");
+        cluster.remove_pod(&promised.key);
+        assert!(!cluster.unassume(&promised));
+        assert_eq!(cluster.ahead_of(&pod("other"), "a").count(), 0, "it is gone");
     }
 
     #[test]
