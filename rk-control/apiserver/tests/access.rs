@@ -1,5 +1,7 @@
 //! Who may do what, and how the server knows who asks.
 
+#[path = "access/creation.rs"]
+mod creation;
 mod support;
 
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use http::Method;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use rk_apiserver::{ApiServer, Config, Pki, ServingNames, User};
 use serde_json::{Value, json};
-use support::{Client, Cluster, MAPS, PODS, config_map, pod};
+use support::{Client, Cluster, PODS, pod};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
@@ -44,43 +46,6 @@ async fn a_role_allows_exactly_what_it_says_where_it_is_bound() {
     assert!(!review(&jane, "list", "pods", "kube-system").await && !review(&jane, "get", "pods", "default").await);
     admin.delete(&format!("{RBAC}/namespaces/default/rolebindings/b")).await.ok();
     assert_eq!(jane.get(PODS).await.code, 403);
-}
-
-#[tokio::test]
-async fn what_is_not_there_is_made_by_those_who_may_create_it() {
-    let cluster = Cluster::start().await;
-    let rule = |group: &str, resource: &str, verb: &str, names: &[&str]| json!({"apiGroups": [group], "resources": [resource], "verbs": [verb], "resourceNames": names});
-    let rules = [
-        rule("", "configmaps", "patch", &[]),
-        rule("", "configmaps", "create", &["a"]),
-        rule("coordination.k8s.io", "leases", "update", &[]),
-    ];
-    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "r"}, "rules": rules});
-    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "b"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}]});
-    let (admin, jane) = (cluster.admin(), cluster.client(User::new("jane", [])));
-    admin.create(&format!("{RBAC}/namespaces/default/roles"), &role).await.ok();
-    admin.create(&format!("{RBAC}/namespaces/default/rolebindings"), &binding).await.ok();
-
-    let apply = async |name: &str| {
-        let path = format!("{MAPS}/{name}?fieldManager=m");
-        jane.patch(&path, "application/apply-patch+yaml", &config_map(name, json!({"k": "v"}))).await
-    };
-    let (code, message) = apply("b").await.failure();
-    let words = r#"configmaps "b" is forbidden: User "jane" cannot create resource "configmaps" in API group """#;
-    assert!(code == 403 && message.starts_with(words), "{code} {message}");
-    apply("a").await.ok();
-    admin.create(MAPS, &config_map("b", json!({}))).await.ok();
-    assert_eq!(apply("b").await.ok()["data"]["k"], "v");
-
-    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
-    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}, "spec": {}});
-    assert_eq!(jane.put(&format!("{leases}/l"), &lease).await.code, 403);
-    assert_eq!(admin.put(&format!("{leases}/l"), &lease).await.code, 201);
-    // The names in a role hold for the place, so the place must be the object's.
-    assert_eq!(jane.create(&format!("{MAPS}/a"), &config_map("c", json!({}))).await.code, 405);
-    assert_eq!(admin.put(leases, &lease).await.code, 405);
 }
 
 #[tokio::test]

@@ -135,12 +135,14 @@ impl Call {
     /// # Errors
     /// 403 in upstream's words; roles cannot be read.
     pub async fn authorize_creation(&self) -> Result<(), Status> {
+        // A namespace that is not there is made at the scope of the cluster, not inside itself.
+        let namespace = if self.resource.namespaced() { self.path.namespace.clone() } else { String::new() };
         let attributes = Attributes {
             verb: "create".to_owned(),
             group: self.path.group.clone(),
             version: self.path.version.clone(),
             resource: self.path.resource.clone(),
-            namespace: self.path.namespace.clone(),
+            namespace,
             name: self.path.name.clone(),
             ..Attributes::default()
         };

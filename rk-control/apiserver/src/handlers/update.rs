@@ -10,7 +10,7 @@ use super::call::Call;
 use super::create::create_object;
 use super::options::WriteOptions;
 use super::render;
-use super::write::{Intent, change, fix_namespace};
+use super::write::{Intent, change, check_name, fix_namespace};
 use crate::http::{Body, read_body};
 
 /// Serves PUT.
@@ -30,6 +30,8 @@ pub(super) async fn put(
     object: Value,
     subresource: Option<&str>,
 ) -> Result<(StatusCode, Value), Status> {
+    // Before anything is looked for: what is made where nothing is must be what the right to make it was asked for.
+    check_name(call, &object)?;
     let intent = Intent { compute: &|_| Ok(object.clone()), subresource, owned: false, conditional: true };
     match change(call, options, &intent).await {
         Err(status) if status.reason == Reason::NotFound && may_create(call, &object, subresource) => {

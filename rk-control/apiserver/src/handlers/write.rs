@@ -199,15 +199,19 @@ fn lost(call: &Call, error: StoreError, pinned: bool) -> Outcome {
     }
 }
 
+/// 400 unless the object has the name that the path has.
+pub(super) fn check_name(call: &Call, object: &Value) -> Result<(), Status> {
+    let (name, wanted) = (meta::name(object), &call.path.name);
+    if name == wanted {
+        return Ok(());
+    }
+    Err(Status::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({wanted})")))
+}
+
 /// Checks that the new object is the one that the path names. Returns whether the client pinned a resource version.
 fn check_identity(call: &Call, new: &Value, present: &Value, intent: &Intent<'_>) -> Result<bool, Status> {
+    check_name(call, new)?;
     let name = meta::name(new);
-    if name != call.path.name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            call.path.name
-        )));
-    }
     if meta::namespace(new) != call.path.namespace {
         return Err(Status::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
