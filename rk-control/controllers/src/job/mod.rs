@@ -137,11 +137,15 @@ impl Controller {
             return Ok(Outcome::AwaitChange);
         }
         let now = Timestamp::now();
-        let tally = tally::tally(&job, &owned);
+        let mut tally = tally::tally(&job, &owned);
         let mut status = status::count(&job, &tally);
         let mut notices = status::note_suspension(&job, &mut status, now);
         let started = status.start_time.as_ref().map(|t| t.0);
         let end = status::decided(&status).or_else(|| plan::end(&job, &tally, started, now));
+        if end.is_some() {
+            kept::let_go(&job.spec.clone().unwrap_or_default(), &mut tally);
+            status.uncounted_terminated_pods = Some(tally.uncounted.clone());
+        }
         let mut wait = deadline_left(&job, started, now);
         let mut error = None;
         match &end {
@@ -158,8 +162,7 @@ impl Controller {
         }
         self.write(&job, status, notices).await?;
         // Only now, with their uids on record, may the pods go.
-        let kept = tally.kept.iter().filter(|_| end.is_some());
-        for pod in tally.release.iter().chain(kept) {
+        for pod in &tally.release {
             self.release(pod).await?;
         }
         match error {

@@ -6,7 +6,7 @@
 
 use super::ended::ended_at;
 use super::indexes;
-use super::kept::keep_last_failed;
+use super::kept;
 use super::plan::backoff_after;
 use super::policy::{self, Verdict};
 use super::vacancy::{has_index, replaces_late};
@@ -48,7 +48,7 @@ pub(super) struct Tally {
     pub(super) counted_failed: i32,
     /// Noted pods whose finalizer may go.
     pub(super) release: Vec<Arc<Pod>>,
-    /// Failed pods whose finalizer stays as long as the Job goes on.
+    /// Failed pods that are not noted, and whose finalizer stays, as long as the Job goes on.
     pub(super) kept: Vec<Arc<Pod>>,
     /// When pods last failed, for the back-off.
     pub(super) failures_at: Vec<Timestamp>,
@@ -72,7 +72,7 @@ pub(super) fn failures_of(pod: &Pod) -> (i32, i32) {
 }
 
 /// A pod that is being deleted counts as failed once it ends; before, only if replacements need not wait for it.
-pub(super) fn has_failed(spec: &JobSpec, pod: &Pod) -> bool {
+fn has_failed(spec: &JobSpec, pod: &Pod) -> bool {
     let early = pods::is_terminating(pod) && !replaces_late(spec);
     pods::phase(pod) == "Failed" || (early && pods::phase(pod) != "Succeeded")
 }
@@ -108,7 +108,7 @@ pub(super) fn tally(job: &Job, owned: &[Arc<Pod>]) -> Tally {
             tally.terminating_indexes.extend(index_of(pod));
         }
     }
-    keep_last_failed(&spec, &mut tally);
+    kept::sort_out(&spec, &mut tally);
     let noted = |list: &Option<Vec<String>>| list.as_ref().map_or(0, |l| l.len() as i32);
     let indexed = is_indexed(&spec);
     tally.succeeded = if indexed {
@@ -116,7 +116,8 @@ pub(super) fn tally(job: &Job, owned: &[Arc<Pod>]) -> Tally {
     } else {
         tally.counted_succeeded + noted(&tally.uncounted.succeeded)
     };
-    tally.failed = tally.counted_failed + noted(&tally.uncounted.failed);
+    let kept = tally.kept.iter().filter(|pod| policy::judge(&spec, pod) != Verdict::Ignore).count() as i32;
+    tally.failed = tally.counted_failed + noted(&tally.uncounted.failed) + kept;
     tally
 }
 
@@ -147,10 +148,8 @@ fn settle(status: &JobStatus, owned: &[Arc<Pod>], tally: &mut Tally) {
 }
 
 fn note(spec: &JobSpec, pod: &Arc<Pod>, tally: &mut Tally) {
-    let noted =
-        tally.uncounted.succeeded.as_ref().map_or(0, Vec::len) + tally.uncounted.failed.as_ref().map_or(0, Vec::len);
     let uid = pod.metadata.uid.clone().unwrap_or_default();
-    if noted >= MAX_NOTED {
+    if noted_now(tally) >= MAX_NOTED {
         return;
     }
     let index = index_of(pod).filter(|_| is_indexed(spec));
@@ -172,7 +171,9 @@ fn note(spec: &JobSpec, pod: &Arc<Pod>, tally: &mut Tally) {
         tally.uncounted.succeeded.get_or_insert_default().push(uid);
         return;
     }
+    let counts_failures = index.is_some() && spec.backoff_limit_per_index.is_some();
     match policy::judge(spec, pod) {
+        Verdict::Ignore if counts_failures => {}
         Verdict::Ignore => {
             tally.release.push(Arc::clone(pod));
             return;
@@ -189,7 +190,27 @@ fn note(spec: &JobSpec, pod: &Arc<Pod>, tally: &mut Tally) {
             }
         }
     }
+    if counts_failures {
+        // Whether it may go is known when all pods are seen.
+        tally.kept.push(Arc::clone(pod));
+        return;
+    }
     tally.uncounted.failed.get_or_insert_default().push(uid);
+}
+
+fn noted_now(tally: &Tally) -> usize {
+    tally.uncounted.succeeded.as_ref().map_or(0, Vec::len) + tally.uncounted.failed.as_ref().map_or(0, Vec::len)
+}
+
+/// Lets a failed pod go, once its uid is noted if its failure counts. While there is no room for that it stays.
+pub(super) fn count_failed(spec: &JobSpec, pod: &Arc<Pod>, tally: &mut Tally) {
+    if policy::judge(spec, pod) != Verdict::Ignore {
+        if noted_now(tally) >= MAX_NOTED {
+            return;
+        }
+        tally.uncounted.failed.get_or_insert_default().push(pod.metadata.uid.clone().unwrap_or_default());
+    }
+    tally.release.push(Arc::clone(pod));
 }
 
 fn remember_failures(pod: &Pod, spec: &JobSpec, tally: &mut Tally) {
