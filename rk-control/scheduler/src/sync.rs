@@ -143,7 +143,9 @@ fn on_pod(shared: &Shared, scheduler: &str, change: &Change<Pod>) {
     }
     match &info.nominated {
         Some(node) => cluster.nominate(Arc::clone(&info), node),
-        None => cluster.withdraw(&key),
+        None if change.previous().is_none_or(|old| is_nominated(old)) => cluster.withdraw(&key),
+        // What was promised a moment ago is not told by the API yet.
+        None => {}
     }
     drop(cluster);
     if change.previous().is_some_and(|old| only_status_changed(old, pod)) {
@@ -163,6 +165,10 @@ fn gone(shared: &Shared, key: &ObjectKey) {
 
 fn is_placed(pod: &Pod) -> bool {
     pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).is_some_and(|node| !node.is_empty())
+}
+
+fn is_nominated(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref()).is_some_and(|node| !node.is_empty())
 }
 
 fn is_ours(pod: &Pod, scheduler: &str) -> bool {
@@ -268,5 +274,29 @@ mod tests {
         shared.give_back(&taken, false);
         let again = shared.queue().pop(Instant::now() + Duration::from_secs(60)).expect("another turn");
         assert_eq!(again.labels.get("color").map(String::as_str), Some("blue"));
+    }
+
+    #[test]
+    fn a_promise_holds_until_it_is_taken_back() {
+        let pod = |name: &str, status: serde_json::Value| -> Arc<Pod> {
+            let meta = json!({"namespace": "n", "name": name, "uid": name});
+            let spec = json!({"schedulerName": "own", "containers": []});
+            let pod = json!({"metadata": meta, "spec": spec, "status": status});
+            Arc::new(serde_json::from_value(pod).expect("a pod"))
+        };
+        let (shared, old) = (Shared::default(), pod("p", json!({})));
+        let other = PodInfo::new(&pod("other", json!({}))).expect("a pod to schedule");
+        let promised = || shared.cluster().ahead_of(&other, "a").count();
+        on_pod(&shared, "own", &Change::Added(Arc::clone(&old)));
+        let taken = shared.queue().pop(Instant::now()).expect("its turn");
+        shared.cluster().nominate(taken, "a");
+        let late = pod("p", json!({"message": "of an attempt before"}));
+        on_pod(&shared, "own", &Change::Updated { old, new: Arc::clone(&late) });
+        assert_eq!(promised(), 1, "the API does not know of it yet");
+        let told = pod("p", json!({"nominatedNodeName": "a"}));
+        on_pod(&shared, "own", &Change::Updated { old: Arc::clone(&late), new: Arc::clone(&told) });
+        assert_eq!(promised(), 1);
+        on_pod(&shared, "own", &Change::Updated { old: told, new: late });
+        assert_eq!(promised(), 0);
     }
 }
