@@ -86,7 +86,7 @@ impl Worker {
             let newest = self.desired.borrow().clone();
             let pod = self.current(&newest);
             let runtime = self.gather(&pod).await?;
-            self.publish(&pod, &runtime, false, false);
+            self.publish_newest(&pod, &runtime);
             // The round that follows at once need not ask again.
             self.seen = runtime.states();
             self.quiet.keep(runtime);
