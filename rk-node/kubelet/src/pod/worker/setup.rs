@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Pod;
 use rk_cri_api::v1::LinuxContainerResources;
 
-use super::end::unless_ending;
+use super::end::unless_called;
 use super::{SETUP_RETRY, Worker};
 use crate::cgroups::Cgroups;
 use crate::events::PodRef;
@@ -117,9 +117,13 @@ impl Worker {
             let message = format!("Container {} resize requires restart", change.name);
             let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
             let killing = kill::kill_container(&context, pod, container, &ip, spec::grace_seconds(pod), &message);
-            match self.while_telling(runtime, unless_ending(&desired, killing)).await {
+            match self.while_telling(runtime, unless_called(&context.evictions, pod, &desired, killing)).await {
                 Some(result) => result?,
-                None => return Ok(true),
+                None => {
+                    // What called the pod away is looked at next, though nothing else is to be done.
+                    self.heard.wake.notify_one();
+                    return Ok(true);
+                }
             }
         }
         if let Err(error) = self.of_cgroup("update", |cgroups| cgroups.ensure_pod(pod)) {
