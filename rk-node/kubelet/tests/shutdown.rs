@@ -133,3 +133,28 @@ async fn a_kubelet_that_starts_without_its_api_runs_what_it_knew_but_for_secrets
     assert!(rig.cri.running("with-token").is_empty(), "its token is in nobody's memory");
     assert!(rig.cri.running("over").is_empty(), "it has ended");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_a_probe_has_stopped_does_not_outstay_its_machine() {
+    let mut rig = Rig::new().await;
+    rig.options.shutdown = ShutdownGrace { again: false, ..ShutdownGrace::of_machine(12) };
+    rig.kubelet = None;
+    rig.start_kubelet();
+    rig.node_ready().await;
+    let probe = json!({"exec": {"command": ["unhealthy"]}, "periodSeconds": 1, "failureThreshold": 1});
+    let container = json!({"name": "c", "image": "img:1", "command": ["stubborn"], "livenessProbe": probe});
+    rig.create("ailing", json!({"terminationGracePeriodSeconds": 600, "containers": [container]})).await;
+    rig.status("ailing", "the pod is ready", 60, ready).await;
+    rig.cri.state().failing_execs.insert("unhealthy".into(), 1);
+    eventually("the container is told to stop", 20, || async {
+        let stops = rig.cri.state().calls.get("StopContainer").copied();
+        stops.map(drop).ok_or_else(|| "not yet".to_owned())
+    })
+    .await;
+    rig.stop.send_replace(true);
+    let kubelet = rig.kubelet.take().unwrap();
+    tokio::time::timeout(Duration::from_secs(60), kubelet).await.expect("the kubelet ends").unwrap();
+    assert!(rig.cri.running("ailing").is_empty(), "ten minutes are not over, but those of the machine are");
+    let status = rig.pods().get("ailing").await.unwrap().status.unwrap();
+    assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Terminated")));
+}

@@ -165,7 +165,9 @@ fn add(request: &Request, mappings: &[Mapping], result: &CniResult, snat: bool) 
         sysctl(&format!("ipv4/conf/{}/route_localnet", host.name), "1")?;
     }
     netfilter.commit(batch).map_err(|error| {
-        let _ = fs::remove_file(&path);
+        if changed_nothing(&error) {
+            let _ = fs::remove_file(&path);
+        }
         match error.errno() {
             Some(nix::libc::EEXIST) => {
                 CniError::new(CniError::FAILED, "a host port is already mapped to another container")
@@ -173,6 +175,12 @@ fn add(request: &Request, mappings: &[Mapping], result: &CniResult, snat: bool) 
             _ => failed("map host ports", chain(&error)),
         }
     })
+}
+
+/// Whether a change that failed was surely not made: it was refused as a whole. After any other failure what was to be mapped stays written
+/// down, so that a DEL finds it.
+fn changed_nothing(error: &rk_nft::Error) -> bool {
+    matches!(error, rk_nft::Error::Refused { .. })
 }
 
 /// Tables, maps and rules, made once.
@@ -276,5 +284,22 @@ fn remove(path: &PathBuf) -> Result<(), CniError> {
             Err(failed(format!("remove {}", path.display()), error))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use rk_nft::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_change_that_nobody_answered_for_may_have_been_made() {
+        let source = || io::Error::from_raw_os_error(nix::libc::EEXIST);
+        assert!(changed_nothing(&Error::Refused { what: "add an element".to_owned(), source: source() }));
+        assert!(!changed_nothing(&Error::Io { action: "receive", source: source() }));
+        assert!(!changed_nothing(&Error::Unacknowledged));
     }
 }

@@ -62,6 +62,10 @@ pub fn find_other_ip(first: IpAddr, shared: &[IpAddr], known: &[IpAddr]) -> Othe
     }
     let by_route = source_towards(Some(anywhere)).filter(|ip| !shared.contains(ip));
     let Some(source) = by_route else { return Other::Missing };
+    // Where the link of the route has no address, the kernel lends that of any other.
+    if own.iter().any(|one| one.ip == source && source.is_ipv6() && inet6::is_inner(&one.link)) {
+        return Other::Missing;
+    }
     match best_on_the_link_of(source, source.is_ipv4(), shared, known, &own) {
         Other::Missing => Other::Is(source),
         found => found,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,24 +36,39 @@ pub async fn node_ips(options: &Options, session: &Session) -> Vec<IpAddr> {
     }
     let path = options.dirs.kubelet.join(FILE);
     let (known, begun) = (remembered(&path), Instant::now());
-    loop {
-        let patience = match find_other_ip(first, shared, &known) {
-            Other::Is(second) => {
-                let ips = if first.is_ipv4() { vec![first, second] } else { vec![second, first] };
-                if let Err(error) = remember(&path, &known, &ips) {
-                    tracing::warn!(path = %path.display(), "the node's addresses cannot be noted: {error}");
-                }
-                return ips;
-            }
-            Other::Asked => ASKED,
-            Other::Missing => UNTOLD,
-        };
-        if begun.elapsed() >= patience {
-            tracing::warn!(%first, "the node has no address of the other family: nodes do not reach its pods by it; set kubelet.nodeIP");
-            return vec![first];
+    let second = loop {
+        let found = find_other_ip(first, shared, &known);
+        match settled(found, begun.elapsed(), || find_other_ip(first, shared, &[])) {
+            ControlFlow::Break(second) => break second,
+            ControlFlow::Continue(()) => sleep(LOOK).await,
         }
-        sleep(LOOK).await;
+    };
+    let Some(second) = second else {
+        tracing::warn!(%first, "the node has no address of the other family: nodes do not reach its pods by it; set kubelet.nodeIP");
+        return vec![first];
+    };
+    let ips = if first.is_ipv4() { vec![first, second] } else { vec![second, first] };
+    if let Err(error) = remember(&path, &known, &ips) {
+        tracing::warn!(path = %path.display(), "the node's addresses cannot be noted: {error}");
     }
+    ips
+}
+
+/// The second address of a start that has waited so long, or none; it goes on while it waits for one. `any` looks beyond what is known, as
+/// [`second_address`] does: what that would find may not be left here, or the node would start again and again.
+fn settled(found: Other, waited: Duration, any: impl FnOnce() -> Other) -> ControlFlow<Option<IpAddr>> {
+    let patience = match found {
+        Other::Is(second) => return ControlFlow::Break(Some(second)),
+        Other::Asked => ASKED,
+        Other::Missing => UNTOLD,
+    };
+    if waited < patience {
+        return ControlFlow::Continue(());
+    }
+    ControlFlow::Break(match any() {
+        Other::Is(second) => Some(second),
+        Other::Asked | Other::Missing => None,
+    })
 }
 
 /// The second address that a node which goes by `ips` could go by as well, as soon as it has one. Never, unless the node `seeks` one and
@@ -107,6 +123,21 @@ mod tests {
         assert_eq!(remembered(&path), changed);
         std::fs::write(&path, "no address\nfd00::1").unwrap();
         assert_eq!(remembered(&path), ["fd00::1".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[test]
+    fn a_start_waits_for_what_may_come_and_leaves_nothing_that_is_there() {
+        let ip: IpAddr = "fd00::1".parse().unwrap();
+        let unasked = || -> Other { panic!("it still waits") };
+        assert_eq!(settled(Other::Is(ip), Duration::ZERO, unasked), ControlFlow::Break(Some(ip)));
+        for (found, waited) in [(Other::Asked, ASKED / 2), (Other::Missing, UNTOLD / 2)] {
+            assert_eq!(settled(found, waited, unasked), ControlFlow::Continue(()));
+        }
+        for (found, waited) in [(Other::Asked, ASKED), (Other::Missing, UNTOLD)] {
+            assert_eq!(settled(found, waited, || Other::Missing), ControlFlow::Break(None));
+        }
+        let beside = settled(Other::Asked, ASKED, || Other::Is(ip));
+        assert_eq!(beside, ControlFlow::Break(Some(ip)), "the known one is asked about for ever");
     }
 
     #[test]

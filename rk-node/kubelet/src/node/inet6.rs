@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::Path;
 
 /// One address on each line: the address, the link's index, the prefix's length, the scope, the flags, the link's name.
 const PATH: &str = "/proc/net/if_inet6";
+/// One route on each line: the target, the length of its prefix, the same of the source, the next hop, the metric, two counts, the flags,
+/// the link's name.
+const ROUTES: &str = "/proc/net/ipv6_route";
 /// Flags of `linux/if_addr.h`.
 const TEMPORARY: u8 = 0x01;
 const DAD_FAILED: u8 = 0x08;
@@ -32,6 +36,21 @@ pub fn read() -> Vec<Own> {
     parse(&fs::read_to_string(PATH).unwrap_or_default())
 }
 
+/// Whether a link is a bridge that leads nowhere else, as that of the pods is: nobody reaches the node by it.
+pub fn is_inner(link: &str) -> bool {
+    let is_bridge = Path::new("/sys/class/net").join(link).join("bridge").is_dir();
+    is_bridge && !leads_away(&fs::read_to_string(ROUTES).unwrap_or_default(), link)
+}
+
+/// Whether one of these routes is for everything and leaves by this link.
+fn leads_away(routes: &str, link: &str) -> bool {
+    routes.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [to, length, .., by] = fields.as_slice() else { return false };
+        to.chars().all(|digit| digit == '0') && *length == "00" && *by == link
+    })
+}
+
 fn parse(text: &str) -> Vec<Own> {
     text.lines().filter_map(own).collect()
 }
@@ -54,6 +73,15 @@ fn own(line: &str) -> Option<Own> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_default_route_leads_away() {
+        let text = "20010db8000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     eth1\n\
+                    fd000010024400010000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     cni0\n\
+                    00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000400 00000001 00000000 00450003     eth0\n\
+                    torn\n";
+        assert_eq!(["eth0", "eth1", "cni0", "torn"].map(|link| leads_away(text, link)), [true, false, false, false]);
+    }
 
     #[test]
     fn what_the_kernel_says_of_an_address_is_read() {

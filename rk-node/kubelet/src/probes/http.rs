@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::Request;
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::HTTPGetAction;
 use rustls_pki_types::ServerName;
@@ -56,9 +56,10 @@ impl Target {
         let path = match location.chars().next() {
             Some('/') => location.to_owned(),
             Some('?') => format!("{base}{location}"),
-            _ => format!("{dir}/{location}"),
+            Some(_) => format!("{dir}/{location}"),
+            None => self.path.clone(),
         };
-        Some(Self { path, ..self.clone() })
+        Some(Self { path: resolved(&path), ..self.clone() })
     }
 
     fn parse(url: &str, host: &str) -> Option<Self> {
@@ -73,6 +74,30 @@ impl Target {
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         stays.then_some(Self { tls, port, path })
     }
+}
+
+/// Answers that lead elsewhere by what they name; others of their class are answers in themselves.
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// A path without `.` and `..` (RFC 3986, 5.2.4).
+fn resolved(path: &str) -> String {
+    let (path, query) = path.find('?').map_or((path, ""), |at| path.split_at(at));
+    let mut kept = Vec::new();
+    for part in path.split('/').skip(1) {
+        match part {
+            "." => {}
+            ".." => {
+                kept.pop();
+            }
+            _ => kept.push(part),
+        }
+    }
+    if path.ends_with("/.") || path.ends_with("/..") {
+        kept.push("");
+    }
+    format!("/{}{query}", kept.join("/"))
 }
 
 /// One GET against `host:port` as the action says. Errors are texts in the words of an HTTP client.
@@ -162,11 +187,8 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         request.header("Connection", "close").body(Empty::<bytes::Bytes>::new()).map_err(|e| e.to_string())?;
     let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
     let status = response.status();
-    let location = if status.is_redirection() {
-        response.headers().get("location").and_then(|l| l.to_str().ok()).map(str::to_owned)
-    } else {
-        None
-    };
+    let named = response.headers().get("location").and_then(|location| location.to_str().ok());
+    let location = named.filter(|location| is_redirect(status) && !location.is_empty()).map(str::to_owned);
     // A body over the limit is cut, not an error: only its start is shown.
     let body = match Limited::new(response.into_body(), MAX_BODY).collect().await {
         Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
@@ -221,6 +243,10 @@ mod tests {
             ("/healthz", Some(at(false, 8080, "/healthz"))),
             ("/x?to=http://other/", Some(at(false, 8080, "/x?to=http://other/"))),
             ("e", Some(at(false, 8080, "/a/e"))),
+            ("../e/./f?g=../h", Some(at(false, 8080, "/e/f?g=../h"))),
+            ("/x/..", Some(at(false, 8080, "/"))),
+            ("/../x/.", Some(at(false, 8080, "/x/"))),
+            ("#top", Some(at(false, 8080, "/a/b?c=d"))),
             ("?e=f", Some(at(false, 8080, "/a/b?e=f"))),
             ("http://10.0.0.1:8080/x#y", Some(at(false, 8080, "/x"))),
             ("https://10.0.0.1/x?y=z", Some(at(true, 443, "/x?y=z"))),
@@ -232,6 +258,8 @@ mod tests {
         ] {
             assert_eq!(here.follow(location, "10.0.0.1"), want, "{location}");
         }
+        let leads = |code: u16| is_redirect(StatusCode::from_u16(code).unwrap());
+        assert!([301, 302, 303, 307, 308].into_iter().all(leads) && ![200, 300, 304].into_iter().any(leads));
         let six = at(true, 443, "/");
         assert_eq!(six.follow("https://[fd00::1]:8443/x", "fd00::1"), Some(at(true, 8443, "/x")));
         assert_eq!(six.authority("fd00::1"), "[fd00::1]:443");

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::Worker;
-use super::end::unless_ending;
+use super::end::{unless_called, unless_ending};
 use crate::events::PodRef;
 use crate::pod::decide::{self, Kill, Plan};
 use crate::pod::start::{self, Launch};
@@ -52,7 +52,7 @@ impl Worker {
                 self.context.recorder.normal(&PodRef::of(pod), "SandboxChanged", message);
             }
             let killing = kill::kill_all(&context, pod, runtime, spec::grace_seconds(pod));
-            match self.while_telling(runtime, unless_ending(&desired, killing)).await {
+            match self.while_telling(runtime, unless_called(&context.evictions, pod, &desired, killing)).await {
                 Some(result) => result?,
                 None => return Ok(Some(Duration::ZERO)),
             }
@@ -67,7 +67,7 @@ impl Worker {
             if let Some(container) = runtime.containers.iter().find(|c| c.id == victim.id) {
                 let grace = victim.grace.unwrap_or_else(|| spec::grace_seconds(pod));
                 let killing = kill::kill_container(&context, pod, container, &ip, grace, &victim.message);
-                match self.while_telling(runtime, unless_ending(&desired, killing)).await {
+                match self.while_telling(runtime, unless_called(&context.evictions, pod, &desired, killing)).await {
                     Some(result) => result?,
                     None => return Ok(Some(Duration::ZERO)),
                 }
@@ -86,7 +86,7 @@ impl Worker {
             let newest = self.desired.borrow().clone();
             let pod = self.current(&newest);
             let runtime = self.gather(&pod).await?;
-            self.publish(&pod, &runtime, false, false);
+            self.publish_newest(&pod, &runtime);
             // The round that follows at once need not ask again.
             self.seen = runtime.states();
             self.quiet.keep(runtime);

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::{Desired, GRACE_OF_GONE, RESYNC, RETRY, Stage, Worker};
 use crate::events::PodRef;
+use crate::eviction::Orders;
 use crate::pod::spec::RestartPolicy;
 use crate::pod::{kill, spec};
 use crate::runtime::RuntimeError;
@@ -31,6 +32,20 @@ pub(super) async fn unless_ending<T>(desired: &watch::Receiver<Desired>, kill: i
         biased;
         () = ends => None,
         done = kill => Some(done),
+    }
+}
+
+/// As [`unless_ending`], and unless the node needs the pod gone: that may give it less time than the kill does.
+pub(super) async fn unless_called<T>(
+    orders: &Orders,
+    pod: &Pod,
+    desired: &watch::Receiver<Desired>,
+    kill: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = orders.given(spec::uid(pod)) => None,
+        done = unless_ending(desired, kill) => done,
     }
 }
 
@@ -163,6 +178,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::eviction::Order;
 
     fn present(name: &str, deleted: bool) -> Desired {
         let mut meta = json!({"name": name, "uid": "1"});
@@ -188,5 +204,20 @@ mod tests {
         assert_eq!(unless_ending(&desired, async { 7 }).now_or_never(), Some(Some(7)));
         drop(tell);
         assert_eq!(unless_ending(&desired, async { 7 }).now_or_never(), Some(Some(7)), "nobody can tell any more");
+    }
+
+    #[test]
+    fn an_order_of_the_node_takes_the_place_of_a_kill_that_a_probe_began() {
+        let (_tell, desired) = watch::channel(present("a", false));
+        let pod = desired.borrow().pod().clone();
+        let orders = Orders::default();
+        let mut kill = std::pin::pin!(unless_called(&orders, &pod, &desired, std::future::pending::<()>()));
+        assert_eq!(kill.as_mut().now_or_never(), None, "nobody needs it gone");
+        orders.give("2", Order::of_shutdown(3));
+        assert_eq!(kill.as_mut().now_or_never(), None, "another pod is called");
+        orders.give("1", Order::of_shutdown(3));
+        assert_eq!(kill.as_mut().now_or_never(), Some(None));
+        assert!(orders.take("1").is_some(), "the worker takes it afterwards");
+        assert_eq!(unless_called(&orders, &pod, &desired, async { 7 }).now_or_never(), Some(Some(7)));
     }
 }

@@ -314,7 +314,7 @@ impl Worker {
                 let newest = self.desired.borrow().clone();
                 let pod = self.current(&newest);
                 let runtime = self.gather(&pod).await?;
-                self.publish(&pod, &runtime, false, false);
+                self.publish_newest(&pod, &runtime);
                 return Ok(pause.min(retry));
             }
             // A newer version may have been seen, and acknowledged, while a container started.

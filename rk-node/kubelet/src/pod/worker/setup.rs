@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Pod;
 use rk_cri_api::v1::LinuxContainerResources;
 
-use super::end::unless_ending;
+use super::end::unless_called;
 use super::{SETUP_RETRY, Worker};
 use crate::cgroups::Cgroups;
 use crate::events::PodRef;
@@ -78,7 +78,7 @@ impl Worker {
             self.resize_error = None;
             return Ok(false);
         }
-        if let Some(problem) = self.below_usage(&changes, runtime).await? {
+        if let Some(problem) = self.below_usage(&changes, runtime).await {
             self.resize_failed(pod, runtime, &PodRef::of(pod), problem);
             return Ok(true);
         }
@@ -102,20 +102,28 @@ impl Worker {
             }
         }
         self.resize_error = None;
+        let mut newer = None;
         if both {
             // The end of a container may take its whole grace period: meanwhile its neighbours tell what they have.
-            let runtime = self.gather(pod).await?;
-            self.publish(pod, &runtime, false, false);
+            let seen = self.gather(pod).await?;
+            self.publish(pod, &seen, false, false);
+            newer = Some(seen);
         }
+        let runtime = newer.as_ref().unwrap_or(runtime);
+        let (context, desired) = (self.context.clone(), self.desired.clone());
         for change in restarts {
             tracing::info!(pod = %spec::describe(pod), container = %change.name, "restarting a container with other resources");
             let Some(container) = runtime.containers.iter().find(|c| c.id == change.id) else { continue };
             let message = format!("Container {} resize requires restart", change.name);
             let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
-            let killing = kill::kill_container(&self.context, pod, container, &ip, spec::grace_seconds(pod), &message);
-            match unless_ending(&self.desired, killing).await {
+            let killing = kill::kill_container(&context, pod, container, &ip, spec::grace_seconds(pod), &message);
+            match self.while_telling(runtime, unless_called(&context.evictions, pod, &desired, killing)).await {
                 Some(result) => result?,
-                None => return Ok(true),
+                None => {
+                    // What called the pod away is looked at next, though nothing else is to be done.
+                    self.heard.wake.notify_one();
+                    return Ok(true);
+                }
             }
         }
         if let Err(error) = self.of_cgroup("update", |cgroups| cgroups.ensure_pod(pod)) {
@@ -132,15 +140,18 @@ impl Worker {
         Ok(true)
     }
 
-    /// Why memory limits cannot be lowered now, if one is to be.
-    async fn below_usage(&self, changes: &[Resize], runtime: &RuntimePod) -> Result<Option<String>, RuntimeError> {
+    /// Why memory limits cannot be lowered now, if one is to be. That nobody knows what is used keeps the pod from nothing else.
+    async fn below_usage(&self, changes: &[Resize], runtime: &RuntimePod) -> Option<String> {
         if !changes.iter().any(|change| resize::lowers_memory(change, runtime)) {
-            return Ok(None);
+            return None;
         }
-        let stats = self.context.runtime.container_stats().await?.into_iter();
+        let stats = match self.context.runtime.container_stats().await {
+            Ok(stats) => stats.into_iter(),
+            Err(error) => return Some(format!("unable to read memory usage: {}: {error}", error.call)),
+        };
         let used: HashMap<String, u64> =
             stats.filter_map(|one| Some((one.attributes?.id, one.memory?.working_set_bytes?.value))).collect();
-        Ok(resize::below_usage(changes, runtime, &used))
+        resize::below_usage(changes, runtime, &used)
     }
 
     /// Tells why a resize cannot be done now; it is tried again with every look, and an event tells of the first failure.

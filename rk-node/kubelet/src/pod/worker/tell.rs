@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
-use super::Worker;
+use super::{Stage, Worker};
 use crate::pod::spec;
 use crate::pod::status::{StatusInputs, pod_status};
 use crate::runtime::RuntimePod;
@@ -51,6 +51,15 @@ impl Worker {
         computed
     }
 
+    /// As [`Self::publish`], of a version of the pod that may be newer than the one that is acted upon. What it asks for beyond what the
+    /// pod has is judged before: once the API says that it is allocated, nobody judges it any more.
+    pub(super) fn publish_newest(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod) {
+        if self.stage == Stage::Syncing && pod.metadata.deletion_timestamp.is_none() {
+            self.judge_resize(pod);
+        }
+        self.publish(pod, runtime, false, false);
+    }
+
     /// Tells how long the pod took, once it runs; what ran before this kubelet did was not started by it.
     fn note_start(&mut self, pod: &Pod, status: &PodStatus) {
         if status.phase.as_deref() != Some("Running") {
@@ -88,7 +97,7 @@ impl Worker {
         let desired = self.desired.borrow().clone();
         if !desired.gone() {
             let pod = self.current(&desired);
-            self.publish(&pod, runtime, false, false);
+            self.publish_newest(&pod, runtime);
         }
     }
 }

@@ -1,0 +1,58 @@
+//! Resizes that come while a pod's worker is at something else, through a real control plane.
+
+mod support;
+
+use k8s_openapi::api::core::v1::{Node, Pod, PodStatus};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use serde_json::json;
+use support::{Rig, eventually, ready};
+
+/// Turns the readiness of what is probed by `unready` over; its worker tells of that, whatever it is at.
+fn turn_over(rig: &Rig) {
+    let mut state = rig.cri.state();
+    if state.failing_execs.remove("unready").is_none() {
+        state.failing_execs.insert("unready".into(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resize_that_is_told_of_while_a_container_is_stopped_is_judged_all_the_same() {
+    let rig = Rig::new().await;
+    let probe = |command: &str| json!({"exec": {"command": [command]}, "periodSeconds": 1, "failureThreshold": 1});
+    let container = json!({"name": "c", "image": "img:1", "command": ["stubborn"],
+        "resources": {"requests": {"cpu": "10m", "memory": "10Mi"}},
+        "livenessProbe": probe("unhealthy"), "readinessProbe": probe("unready")});
+    rig.create("busy", json!({"terminationGracePeriodSeconds": 600, "containers": [container]})).await;
+    rig.status("busy", "the pod is ready", 60, ready).await;
+    rig.cri.state().failing_execs.insert("unhealthy".into(), 1);
+    eventually("the container is told to stop", 30, || async {
+        let stops = rig.cri.state().calls.get("StopContainer").copied().unwrap_or_default();
+        if stops >= 1 { Ok(()) } else { Err(format!("{stops} stops")) }
+    })
+    .await;
+    // What comes to the kubelet all the same was let in while the Node told more than there is.
+    let (nodes, pods): (Api<Node>, Api<Pod>) = (Api::all(rig.control.client.clone()), rig.pods());
+    eventually("the API takes the resize", 60, || async {
+        let more = json!({"status": {"allocatable": {"cpu": "10000"}}});
+        let told = nodes.patch_status("node-a", &PatchParams::default(), &Patch::Merge(more)).await;
+        told.map_err(|error| error.to_string())?;
+        let body = json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "9000"}}}]}});
+        let done = pods.patch_subresource("resize", "busy", &PatchParams::default(), &Patch::Strategic(body)).await;
+        done.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+    let told: PodStatus = eventually("the newer version is told of", 60, || async {
+        turn_over(&rig);
+        let status = pods.get("busy").await.map_err(|error| error.to_string())?.status.unwrap_or_default();
+        if status.observed_generation == Some(2) { Ok(status) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+    assert_eq!(rig.cri.running("busy").len(), 1, "ten minutes are not over");
+    let pending = told.conditions.iter().flatten().find(|c| c.type_ == "PodResizePending").expect("the condition");
+    assert_eq!(pending.reason.as_deref(), Some("Infeasible"));
+    let of = told.container_statuses.unwrap().remove(0);
+    assert_eq!(of.allocated_resources.unwrap()["cpu"].0, "10m", "what cannot be is not allocated");
+    let soon = DeleteParams { grace_period_seconds: Some(1), ..Default::default() };
+    rig.pods().delete("busy", &soon).await.unwrap();
+    rig.gone("busy", 30).await;
+}
