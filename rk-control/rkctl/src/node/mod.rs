@@ -207,7 +207,7 @@ async fn question(global: &Global, question: Question) -> Result<Class> {
 async fn everywhere(global: &Global, nodes: Vec<String>, trust: Trust, question: Question) -> Result<Class> {
     let (shape, details) = (question.shape(), question.details());
     let judged = matches!(question, Question::Validate(_));
-    let timeout = global.timeout;
+    let (timeout, several) = (global.timeout, nodes.len() > 1);
     let answers = on_each(nodes, move |node| {
         let (trust, question) = (trust.clone(), question.clone());
         async move { in_time(timeout, async { ask(&mut connect(&node, &trust).await?, &question).await }).await }
@@ -220,13 +220,13 @@ async fn everywhere(global: &Global, nodes: Vec<String>, trust: Trust, question:
         Some(_) if judged && class == Class::Good && global.print == Format::Table => {
             good.iter().for_each(|(node, _)| println!("{node}: the config is good"));
         }
-        Some(shape) if !good.is_empty() => output::print(global.print, &shape, &good)?,
+        Some(shape) if !good.is_empty() => output::print(global.print, &shape, several, &good)?,
         None if global.print == Format::Table => good.iter().for_each(|(node, _)| println!("{node}: done")),
-        None if !good.is_empty() => output::write(output::encoded(global.print, &good)?.as_bytes())?,
+        None if !good.is_empty() => output::write(output::encoded(global.print, several, &good)?.as_bytes())?,
         Some(_) | None => {}
     }
     if let Some(details) = details.filter(|_| global.print == Format::Table && !good.is_empty()) {
-        output::write(format!("\n{}", output::table(&details, &good)).as_bytes())?;
+        output::write(format!("\n{}", output::table(&details, several, &good)).as_bytes())?;
     }
     Ok(class)
 }

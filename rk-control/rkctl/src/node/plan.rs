@@ -28,7 +28,7 @@ pub async fn install(client: &mut Client, wanted: &Install, format: Format) -> R
     let document = document(&image.version, &image.partitions, sector, &plan)?;
     match format {
         Format::Table => output::write(told(&document, &plan, !config.is_empty()).as_bytes())?,
-        _ => output::print(format, &shapes::PARTITIONS, &[(String::new(), document)])?,
+        _ => output::print(format, &shapes::PARTITIONS, false, &[(String::new(), document)])?,
     }
     if plan.needs_wipe && !wanted.wipe {
         let text = format!("{} is not empty: without --wipe the installation is refused", path_of(&plan));
@@ -72,12 +72,12 @@ fn told(document: &Value, plan: &InstallPlan, config: bool) -> String {
     } else {
         text.push_str("It holds, and --wipe erases:\n");
         let holds = json!({"disks": document.get("holds")});
-        text.push_str(&output::table(&shapes::DISKS, &[(String::new(), holds)]));
+        text.push_str(&output::table(&shapes::DISKS, false, &[(String::new(), holds)]));
     }
     text.push_str(&format!(
         "rk {version} would be written to it, with these partitions; the last one takes the rest:\n"
     ));
-    text.push_str(&output::table(&shapes::PARTITIONS, &[(String::new(), document.clone())]));
+    text.push_str(&output::table(&shapes::PARTITIONS, false, &[(String::new(), document.clone())]));
     text.push_str(match config {
         true => "The config would be put on its state partition. Nothing was changed.\n",
         false => "It would start without a config and wait for one. Nothing was changed.\n",
