@@ -326,7 +326,10 @@ mod tests {
     fn nothing_is_erased_on_nodes_that_were_not_named() {
         use clap::Parser;
         let global = |line: &str| crate::args::Args::try_parse_from(line.split(' ')).unwrap().global;
-        assert!(named(&global("rkctl reset --all")).is_err());
+        let reset = Verb::Reset { state: false, data: false, all: true };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let refused = runtime.block_on(on(&global("rkctl reset --all"), reset)).unwrap_err();
+        assert!(refused.to_string().starts_with("name what to erase"), "{refused}");
         assert!(named(&global("rkctl reset --all -n 10.0.0.11")).is_ok());
     }
 
