@@ -29,6 +29,11 @@ pub fn and_config(mut archive: Vec<u8>, config: &str) -> Vec<u8> {
     and_file(archive, CONFIG, config.as_bytes())
 }
 
+/// Whether an initramfs has a machine config of [`and_config`].
+pub fn has_config(archive: &[u8]) -> bool {
+    place_of_config(archive).is_some()
+}
+
 /// Where the archive of a config lies that [`and_config`] put there.
 fn place_of_config(archive: &[u8]) -> Option<Range<usize>> {
     /// Bytes of a header before the size, its digits, and where the name begins.
@@ -94,6 +99,7 @@ mod tests {
         let wanted = and_config(starter.clone(), "role: worker\n");
         let replaced = and_config(and_config(starter.clone(), "key: of the control plane\n"), "role: worker\n");
         assert_eq!(replaced, wanted);
+        assert!(has_config(&wanted) && !has_config(&starter));
         let behind =
             and_config(and_root(and_config(starter.clone(), "key: of the control plane\n"), b"root"), "role: worker\n");
         assert_eq!(behind, and_config(and_root(starter, b"root"), "role: worker\n"));
