@@ -47,8 +47,15 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let mut bytes = Vec::new();
     File::open(from)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
     let mut file = File::create(to)?;
-    file.write_all(&bytes)?;
+    file.write_all(&without_config(&bytes))?;
     file.sync_all()
+}
+
+/// A record as it is, but for a config on the command line, which the kernel tells: whoever may look reads records.
+fn without_config(record: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(record);
+    let hidden = rk_config::hidden_in_cmdline(&text);
+    if hidden == text { record.to_vec() } else { hidden.into_bytes() }
 }
 
 fn numbers(dir: &Path) -> Vec<u64> {
@@ -75,6 +82,22 @@ fn forget_old(dir: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_is_kept_as_it_is_but_for_a_config_on_the_command_line() {
+        let dir = std::env::temp_dir().join(format!("rk-init-record-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let (from, to) = (dir.join("from"), dir.join("to"));
+        let kept = |record: &[u8]| {
+            fs::write(&from, record).unwrap();
+            copy(&from, &to).unwrap();
+            fs::read(&to).unwrap()
+        };
+        let said = b"<5>Command line: quiet rk.config=base64:cm9sZQ== panic=10\n<0>Kernel panic";
+        assert_eq!(kept(said), b"<5>Command line: quiet rk.config=<secret> panic=10\n<0>Kernel panic");
+        assert_eq!(kept(b"\xff\0<0>Kernel panic"), b"\xff\0<0>Kernel panic");
+        fs::remove_dir_all(dir).unwrap();
+    }
 
     #[test]
     fn evidence_is_counted_and_the_oldest_is_forgotten() {

@@ -27,7 +27,7 @@ pub async fn run(global: &Global, wanted: &Health) -> Result<Class> {
         if last {
             let shape = Question::Health.shape();
             if let Some(shape) = shape {
-                output::print(global.print, &shape, &answers)?;
+                output::print(global.print, &shape, nodes.len() > 1, &answers)?;
             }
             return Ok(class);
         }

@@ -27,7 +27,7 @@ pub fn run(wanted: &Build) -> Result<Class> {
         starter = initramfs::and_config(starter, &config);
     }
     let base = wanted.cmdline.clone().map_or_else(|| image.cmdline(), Ok)?;
-    let cmdline = cmdline(&base, wanted.platform)?;
+    let cmdline = cmdline(&base, wanted.platform, wanted.config.is_some())?;
     let signer = wanted.sign.as_deref().map(|key| signer(key, wanted.certificate.as_deref())).transpose()?;
     // What was beside the image is still what is in it.
     let sbom = std::fs::read(wanted.from.with_file_name("sbom.cdx.json")).ok();
@@ -75,8 +75,10 @@ fn missing(err: anyhow::Error, words: &str, class: Class, remedy: &str) -> anyho
     err
 }
 
-fn cmdline(base: &str, platform: Option<Platform>) -> Result<String> {
+/// `configured`: a config is built in, so that one on the command line would be read by every pod and have no effect.
+fn cmdline(base: &str, platform: Option<Platform>, configured: bool) -> Result<String> {
     let mut words: Vec<String> = base.split_ascii_whitespace().map(str::to_owned).collect();
+    words.retain(|word| !configured || !["rk.config=", "rk.config.sha256="].iter().any(|key| word.starts_with(key)));
     let name = match platform {
         None | Some(Platform::Nocloud) => None,
         Some(Platform::Metal) => Some("metal"),
@@ -137,14 +139,21 @@ mod tests {
     #[test]
     fn a_platform_replaces_what_the_image_says() {
         let base = "console=ttyS0 rk.platform=aws quiet";
-        assert_eq!(cmdline(base, None).unwrap(), base);
-        assert_eq!(cmdline(base, Some(Platform::Nocloud)).unwrap(), "console=ttyS0 quiet");
-        assert_eq!(cmdline(base, Some(Platform::Metal)).unwrap(), "console=ttyS0 quiet rk.platform=metal");
+        assert_eq!(cmdline(base, None, false).unwrap(), base);
+        assert_eq!(cmdline(base, Some(Platform::Nocloud), false).unwrap(), "console=ttyS0 quiet");
+        assert_eq!(cmdline(base, Some(Platform::Metal), false).unwrap(), "console=ttyS0 quiet rk.platform=metal");
+    }
+
+    #[test]
+    fn a_config_that_is_built_in_leaves_none_on_the_command_line() {
+        let base = "quiet rk.config=https://a/b rk.config.sha256=00 rk.debug rk.config=base64:cm9sZQ==";
+        assert_eq!(cmdline(base, None, true).unwrap(), "quiet rk.debug");
+        assert_eq!(cmdline(base, None, false).unwrap(), base);
     }
 
     #[test]
     fn a_command_line_that_no_kernel_reads_to_its_end_is_refused() {
-        let refused = cmdline(&"x".repeat(2000), None).unwrap_err();
+        let refused = cmdline(&"x".repeat(2000), None, false).unwrap_err();
         assert!(refused.to_string().contains("see --config"), "{refused}");
     }
 }

@@ -30,26 +30,27 @@ pub struct Shape {
     pub columns: &'static [Column],
 }
 
-/// Prints the answers of several nodes as one document or table.
+/// Prints the answers of nodes as one document or table. `several` says whether more than one was asked: what is printed has the same form
+/// whether all of them answer or one alone.
 ///
 /// # Errors
 /// Standard output is gone.
-pub fn print(format: Format, shape: &Shape, answers: &[(String, Value)]) -> Result<()> {
+pub fn print(format: Format, shape: &Shape, several: bool, answers: &[(String, Value)]) -> Result<()> {
     let text = match format {
-        Format::Table => table(shape, answers),
-        Format::Json | Format::Yaml => encoded(format, answers)?,
+        Format::Table => table(shape, several, answers),
+        Format::Json | Format::Yaml => encoded(format, several, answers)?,
     };
     write(text.as_bytes())
 }
 
-/// The answers of several nodes as one document: JSON when that was asked for, else YAML.
+/// The answers of nodes as one document: JSON when that was asked for, else YAML.
 ///
 /// # Errors
 /// A value that has no such form.
-pub fn encoded(format: Format, answers: &[(String, Value)]) -> Result<String> {
+pub fn encoded(format: Format, several: bool, answers: &[(String, Value)]) -> Result<String> {
     Ok(match format {
-        Format::Json => format!("{}\n", serde_json::to_string_pretty(&document(answers))?),
-        Format::Table | Format::Yaml => serde_yaml_ng::to_string(&document(answers))?,
+        Format::Json => format!("{}\n", serde_json::to_string_pretty(&document(several, answers))?),
+        Format::Table | Format::Yaml => serde_yaml_ng::to_string(&document(several, answers))?,
     })
 }
 
@@ -67,16 +68,15 @@ pub fn write(bytes: &[u8]) -> Result<()> {
 }
 
 /// One node's answer as it is; several by name.
-fn document(answers: &[(String, Value)]) -> Value {
+fn document(several: bool, answers: &[(String, Value)]) -> Value {
     match answers {
-        [(_, only)] => only.clone(),
+        [(_, only)] if !several => only.clone(),
         many => Value::Object(many.iter().cloned().collect()),
     }
 }
 
 /// Columns as wide as they need; the node's name first when there are several.
-pub fn table(shape: &Shape, answers: &[(String, Value)]) -> String {
-    let several = answers.len() > 1;
+pub fn table(shape: &Shape, several: bool, answers: &[(String, Value)]) -> String {
     let mut lines: Vec<Vec<String>> = Vec::new();
     let mut head: Vec<String> = if several { vec!["NODE".to_owned()] } else { Vec::new() };
     head.extend(shape.columns.iter().map(|column| column.0.to_owned()));
@@ -158,11 +158,20 @@ mod tests {
         let answer =
             json!({"disks": [{"name": "vda", "size": 1_610_612_736_u64, "since": 0}, {"name": "b\u{1b}", "size": 12}]});
         assert_eq!(
-            table(&SHAPE, &[("n1".to_owned(), answer.clone())]),
+            table(&SHAPE, false, &[("n1".to_owned(), answer.clone())]),
             "NAME   SIZE      SINCE\nvda    1.5 GiB   1970-01-01 00:00\nb      12 B\n"
         );
-        let two = table(&SHAPE, &[("n1".to_owned(), answer.clone()), ("n2".to_owned(), answer)]);
+        let two = table(&SHAPE, true, &[("n1".to_owned(), answer.clone()), ("n2".to_owned(), answer)]);
         assert_eq!(two.lines().count(), 5);
         assert!(two.starts_with("NODE   NAME"), "{two}");
+    }
+
+    #[test]
+    fn the_only_one_of_several_that_answers_is_named_all_the_same() {
+        let answers = [("n2".to_owned(), json!({"disks": [{"name": "vda"}]}))];
+        assert!(table(&SHAPE, true, &answers).starts_with("NODE   NAME"));
+        let read = |several: bool| encoded(Format::Json, several, &answers).unwrap().parse::<Value>().unwrap();
+        assert_eq!(read(true), json!({"n2": {"disks": [{"name": "vda"}]}}));
+        assert_eq!(read(false), json!({"disks": [{"name": "vda"}]}));
     }
 }

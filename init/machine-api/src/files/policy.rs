@@ -4,7 +4,7 @@
 const ALLOWED: [&str; 11] =
     ["/bin", "/etc", "/opt", "/proc", "/run", "/sbin", "/sys", "/usr", "/var/lib/cni", "/var/lib/rk/crash", "/var/log"];
 /// Below the allowed folders, all the same secret: configs, keys, tokens of pods, sockets.
-const SECRET: [&str; 8] = [
+const SECRET: [&str; 11] = [
     "/etc/kubernetes",
     "/run/rk",
     "/run/secrets",
@@ -12,6 +12,11 @@ const SECRET: [&str; 8] = [
     "/proc/kcore",
     "/proc/keys",
     "/proc/kallsyms",
+    // What the kernel says of its command line as well, now and before a crash; `dmesg` and the kept records have it without a config.
+    "/proc/kmsg",
+    "/sys/fs/pstore",
+    // A config that the hypervisor gives lies here, by its number and by its name.
+    "/sys/firmware/qemu_fw_cfg",
     "/usr/share/rk/machine.yaml",
 ];
 /// Below `/run/rk`, all the same open.
@@ -142,6 +147,9 @@ mod tests {
             "/proc/12/task/13/root/x",
             "/proc/cmdline",
             "/proc/kcore",
+            "/proc/kmsg",
+            "/sys/fs/pstore/dmesg-ramoops-0",
+            "/sys/firmware/qemu_fw_cfg/by_key/41/raw",
             "/etc/kubernetes/admin.conf",
         ] {
             assert!(may_read(path).is_err(), "{path}");

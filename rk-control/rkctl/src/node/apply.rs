@@ -29,7 +29,7 @@ pub async fn run(global: &Global, nodes: Vec<String>, trust: Trust, what: What, 
         Mode::Try => ApplyMode::Try,
         Mode::DryRun => ApplyMode::DryRun,
     };
-    let limit = global.timeout;
+    let (limit, several) = (global.timeout, nodes.len() > 1);
     let mut answers = Vec::new();
     for node in nodes {
         let (trust, what) = (trust.clone(), what.clone());
@@ -46,7 +46,7 @@ pub async fn run(global: &Global, nodes: Vec<String>, trust: Trust, what: What, 
     }
     let (good, class) = sort_out(answers);
     if global.print != Format::Table {
-        output::print(global.print, &shapes::CHANGES, &good)?;
+        output::print(global.print, &shapes::CHANGES, several, &good)?;
         return Ok(class);
     }
     for (node, answer) in &good {
@@ -84,7 +84,7 @@ fn tell(node: &str, answer: &Value, mode: ApplyMode) -> Result<()> {
         println!("{node}: unknown key {} has no effect", key.as_str().unwrap_or_default());
     }
     if changes > 0 {
-        output::write(output::table(&shapes::CHANGES, &[(node.to_owned(), answer.clone())]).as_bytes())?;
+        output::write(output::table(&shapes::CHANGES, false, &[(node.to_owned(), answer.clone())]).as_bytes())?;
     }
     Ok(())
 }

@@ -44,7 +44,7 @@ fn text(format: Format, several: bool, answers: &[(String, Value)]) -> Result<St
         let config: Value = serde_yaml_ng::from_str(&field(answer, "config"))?;
         anyhow::Ok((node.clone(), config))
     });
-    output::encoded(format, &parsed.collect::<Result<Vec<_>>>()?)
+    output::encoded(format, several, &parsed.collect::<Result<Vec<_>>>()?)
 }
 
 #[cfg(test)]

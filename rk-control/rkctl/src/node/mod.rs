@@ -207,7 +207,7 @@ async fn question(global: &Global, question: Question) -> Result<Class> {
 async fn everywhere(global: &Global, nodes: Vec<String>, trust: Trust, question: Question) -> Result<Class> {
     let (shape, details) = (question.shape(), question.details());
     let judged = matches!(question, Question::Validate(_));
-    let timeout = global.timeout;
+    let (timeout, several) = (global.timeout, nodes.len() > 1);
     let answers = on_each(nodes, move |node| {
         let (trust, question) = (trust.clone(), question.clone());
         async move { in_time(timeout, async { ask(&mut connect(&node, &trust).await?, &question).await }).await }
@@ -220,13 +220,13 @@ async fn everywhere(global: &Global, nodes: Vec<String>, trust: Trust, question:
         Some(_) if judged && class == Class::Good && global.print == Format::Table => {
             good.iter().for_each(|(node, _)| println!("{node}: the config is good"));
         }
-        Some(shape) if !good.is_empty() => output::print(global.print, &shape, &good)?,
+        Some(shape) if !good.is_empty() => output::print(global.print, &shape, several, &good)?,
         None if global.print == Format::Table => good.iter().for_each(|(node, _)| println!("{node}: done")),
-        None if !good.is_empty() => output::write(output::encoded(global.print, &good)?.as_bytes())?,
+        None if !good.is_empty() => output::write(output::encoded(global.print, several, &good)?.as_bytes())?,
         Some(_) | None => {}
     }
     if let Some(details) = details.filter(|_| global.print == Format::Table && !good.is_empty()) {
-        output::write(format!("\n{}", output::table(&details, &good)).as_bytes())?;
+        output::write(format!("\n{}", output::table(&details, several, &good)).as_bytes())?;
     }
     Ok(class)
 }
@@ -326,7 +326,10 @@ mod tests {
     fn nothing_is_erased_on_nodes_that_were_not_named() {
         use clap::Parser;
         let global = |line: &str| crate::args::Args::try_parse_from(line.split(' ')).unwrap().global;
-        assert!(named(&global("rkctl reset --all")).is_err());
+        let reset = Verb::Reset { state: false, data: false, all: true };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let refused = runtime.block_on(on(&global("rkctl reset --all"), reset)).unwrap_err();
+        assert!(refused.to_string().starts_with("name what to erase"), "{refused}");
         assert!(named(&global("rkctl reset --all -n 10.0.0.11")).is_ok());
     }
 

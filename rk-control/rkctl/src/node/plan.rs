@@ -7,6 +7,7 @@ use crate::connect::Client;
 use crate::exit::{Class, Failure};
 use crate::output;
 use anyhow::Result;
+use rk_image::initramfs;
 use rk_image::media::{IMAGE_SECTOR, Installed};
 use rk_machine_proto::v1::{Disk, InstallPlan};
 use serde_json::{Value, json};
@@ -25,10 +26,11 @@ pub async fn install(client: &mut Client, wanted: &Install, format: Format) -> R
             (sector, ask(client, wanted, &config, sector).await?)
         }
     };
+    let built_in = initramfs::has_config(&image.section(".initrd")?);
     let document = document(&image.version, &image.partitions, sector, &plan)?;
     match format {
-        Format::Table => output::write(told(&document, &plan, !config.is_empty()).as_bytes())?,
-        _ => output::print(format, &shapes::PARTITIONS, &[(String::new(), document)])?,
+        Format::Table => output::write(told(&document, &plan, start(!config.is_empty(), built_in)).as_bytes())?,
+        _ => output::print(format, &shapes::PARTITIONS, false, &[(String::new(), document)])?,
     }
     if plan.needs_wipe && !wanted.wipe {
         let text = format!("{} is not empty: without --wipe the installation is refused", path_of(&plan));
@@ -61,8 +63,17 @@ fn document(version: &str, partitions: &[(String, u64)], sector: u64, plan: &Ins
     Ok(document)
 }
 
+/// What the machine would start with: a config that is given with the installation, or one of the image.
+fn start(given: bool, built_in: bool) -> &'static str {
+    match (given, built_in) {
+        (true, _) => "The config would be put on its state partition.",
+        (false, true) => "It would start with the config that is built into the image.",
+        (false, false) => "It would start without a config and wait for one.",
+    }
+}
+
 /// The same for people.
-fn told(document: &Value, plan: &InstallPlan, config: bool) -> String {
+fn told(document: &Value, plan: &InstallPlan, start: &str) -> String {
     let Disk { path, size_bytes, bus, model, serial, .. } = plan.disk.clone().unwrap_or_default();
     let facts = [bus, model, serial].into_iter().filter(|fact| !fact.is_empty()).collect::<Vec<_>>().join(" ");
     let version = document.get("version").and_then(Value::as_str).unwrap_or_default();
@@ -72,16 +83,13 @@ fn told(document: &Value, plan: &InstallPlan, config: bool) -> String {
     } else {
         text.push_str("It holds, and --wipe erases:\n");
         let holds = json!({"disks": document.get("holds")});
-        text.push_str(&output::table(&shapes::DISKS, &[(String::new(), holds)]));
+        text.push_str(&output::table(&shapes::DISKS, false, &[(String::new(), holds)]));
     }
     text.push_str(&format!(
         "rk {version} would be written to it, with these partitions; the last one takes the rest:\n"
     ));
-    text.push_str(&output::table(&shapes::PARTITIONS, &[(String::new(), document.clone())]));
-    text.push_str(match config {
-        true => "The config would be put on its state partition. Nothing was changed.\n",
-        false => "It would start without a config and wait for one. Nothing was changed.\n",
-    });
+    text.push_str(&output::table(&shapes::PARTITIONS, false, &[(String::new(), document.clone())]));
+    text.push_str(&format!("{start} Nothing was changed.\n"));
     text
 }
 
@@ -99,13 +107,15 @@ mod tests {
         let shown = document("0.1.0", &partitions, 512, &full).unwrap();
         assert_eq!(shown["partitions"][1], json!({"name": "rk-data", "size_bytes": 2 << 20, "grows": true}));
         assert_eq!((&shown["needs_wipe"], &shown["disk"]["path"]), (&json!(true), &json!("/dev/sda")));
-        let text = told(&shown, &full, true);
+        let text = told(&shown, &full, start(true, false));
         for word in ["/dev/sda, 1.0 GiB ata; named by its path", "FAMILY", "rk 0.1.0", "rk-data", "Nothing was changed"]
         {
             assert!(text.contains(word), "{word}: {text}");
         }
         let empty = InstallPlan { holds: Vec::new(), needs_wipe: false, ..full };
-        let text = told(&document("0.1.0", &partitions, 512, &empty).unwrap(), &empty, false);
+        let shown = document("0.1.0", &partitions, 512, &empty).unwrap();
+        let text = told(&shown, &empty, start(false, false));
         assert!(text.contains("It holds nothing") && text.contains("wait for one"), "{text}");
+        assert!(told(&shown, &empty, start(false, true)).contains("built into the image"));
     }
 }
