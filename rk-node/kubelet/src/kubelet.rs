@@ -220,7 +220,7 @@ fn serve(
         tasks.spawn(server::serve_read_only(address, state.clone()));
     }
     tasks.spawn(server::serve(options.listen, session.ca_pem.clone(), serving.clone(), state));
-    tasks.spawn(rotate_client(session.clone(), user.clone()));
+    tasks.spawn(rotate_client(session.clone(), options.clone()));
     tasks.spawn(rotate_serving(session.clone(), serving, user, host, ips.to_vec()));
     Ok(())
 }

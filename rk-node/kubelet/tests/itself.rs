@@ -87,6 +87,34 @@ async fn certificates_are_renewed_before_they_end_and_the_node_goes_on() {
     assert_eq!((log.as_str(), rig.cri.running("web")), ("hello from run\n", running));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_from_a_clock_that_was_ahead_are_replaced_by_token() {
+    let mut rig = Rig::new().await;
+    rig.node_ready().await;
+    let pki = rig.options.dirs.pki.clone();
+    let files = [pki.join("kubelet-client.pem"), pki.join("kubelet-serving.pem")];
+    eventually("both certificates", 60, || async {
+        if files.iter().all(|file| file.exists()) { Ok(()) } else { Err("not yet".to_owned()) }
+    })
+    .await;
+    rig.kubelet = None;
+    let ends = SystemTime::now() + 100 * LIFE;
+    let usages = [ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+    for (file, usage) in files.iter().zip(usages) {
+        std::fs::write(file, signed(&rig, usage, ends)).unwrap();
+    }
+    let written = files.each_ref().map(|file| std::fs::read(file).unwrap());
+    rig.start_kubelet();
+    for (file, early) in files.iter().zip(&written) {
+        eventually("a certificate that is valid now", 90, || async {
+            if std::fs::read(file).unwrap() != *early { Ok(()) } else { Err(file.display().to_string()) }
+        })
+        .await;
+    }
+    rig.create("web", json!({"containers": [{"name": "c", "image": "img:1", "command": ["run"]}]})).await;
+    rig.status("web", "the pod is ready", 60, ready).await;
+}
+
 /// Waits until events of the node have all of these reasons.
 async fn tells(rig: &Rig, reasons: &[&str]) {
     eventually(&reasons.join(" "), 60, || async {

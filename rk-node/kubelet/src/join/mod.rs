@@ -3,6 +3,7 @@
 
 mod csr;
 mod discovery;
+mod early;
 mod link;
 mod operator;
 mod pki;

@@ -6,8 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::csr::{self, CsrError};
+use super::early::{is_early, replace_refused};
 use super::pki::Identity;
 use super::{ServingCert, Session, chain};
+use crate::Options;
 
 /// Share of a certificate's life after which the next one is asked for.
 const RENEW_SHARE: f64 = 0.8;
@@ -16,11 +18,27 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 /// Pauses after a failed renewal.
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 
+/// Pause between two looks at a certificate that is not valid yet.
+const EARLY_LOOK: Duration = Duration::from_secs(10);
+
 /// Keeps the client certificate fresh. Runs for ever.
-pub async fn rotate_client(session: Session, user: String) {
-    let mut pause = RETRY.0;
+pub async fn rotate_client(session: Session, options: Options) {
+    let (mut pause, user) = (RETRY.0, options.user());
     loop {
         match session.pki.load_client() {
+            Ok(Some(identity)) if is_early(&identity, Timestamp::now()) => {
+                match replace_refused(&session, &options).await {
+                    Ok(true) => {
+                        tracing::info!("the client certificate began too late for the cluster: another one was issued")
+                    }
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::warn!(begins = %identity.not_before, "the client certificate is not valid yet, and there is no other: {}", chain(&error))
+                    }
+                }
+                tokio::time::sleep(EARLY_LOOK).await;
+                continue;
+            }
             Ok(Some(identity)) => sleep_until(identity.renew_at(RENEW_SHARE)).await,
             Ok(None) => {}
             Err(error) => tracing::warn!("reading the client certificate: {}", chain(&error)),
@@ -63,13 +81,18 @@ pub async fn rotate_serving(session: Session, serving: ServingCert, user: String
         if let Ok(Some(identity)) = session.pki.load_serving()
             && identity.common_name == user
             && covers(&identity, &ips)
+            && !is_early(&identity, Timestamp::now())
         {
             sleep_until(identity.renew_at(RENEW_SHARE)).await;
         }
         match renew_serving(&session, &serving, &user, &host, &ips).await {
-            Ok(not_after) => {
-                tracing::info!(%not_after, "the serving certificate was issued");
+            Ok(identity) => {
+                tracing::info!(not_after = %identity.not_after, "the serving certificate was issued");
                 pause = RETRY.0;
+                // This clock is behind the signer's: another one would begin as late.
+                if is_early(&identity, Timestamp::now()) {
+                    tokio::time::sleep(LONGEST_SLEEP).await;
+                }
             }
             Err(error) => {
                 tracing::warn!(retry_in = ?pause, "no serving certificate yet: {}", chain(&error));
@@ -86,11 +109,11 @@ async fn renew_serving(
     user: &str,
     host: &str,
     ips: &[IpAddr],
-) -> Result<Timestamp, super::JoinError> {
+) -> Result<Identity, super::JoinError> {
     let identity = csr::request_serving(&session.client, user, host, ips).await?;
     session.pki.store_serving(&identity)?;
     serving.replace(&identity)?;
-    Ok(identity.not_after)
+    Ok(identity)
 }
 
 /// Whether the certificate names every address: a node that moved needs a new one.
