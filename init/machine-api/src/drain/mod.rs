@@ -76,13 +76,21 @@ pub(crate) async fn drain(config: &MachineConfig, deadline: Duration, teller: &T
     }
 }
 
-/// Answers whether it was us: an operator's cordon is left alone.
+/// Answers whether it was us: an operator's cordon is left alone, and none is made that nobody would remember to undo.
 async fn take_out(cluster: &Cluster) -> Result<bool, String> {
     let node = cluster.ask("GET", &format!("/api/v1/nodes/{}", cluster.node), None).await?.good()?;
     if node.pointer("/spec/unschedulable").and_then(Value::as_bool) == Some(true) {
         return Ok(note().exists());
     }
-    write_private(&note(), b"by an upgrade\n").map_err(|err| format!("{}: {err}", note().display()))?;
+    // A full disk must not keep its machine from restarting; the taint of that pressure keeps pods away meanwhile.
+    if let Err(err) = write_private(&note(), b"by an upgrade\n") {
+        log::warn(format_args!(
+            "{} is drained without a cordon, which could not be noted in {}: {err}",
+            cluster.node,
+            note().display()
+        ));
+        return Ok(false);
+    }
     cordon(cluster, true).await.map(|()| true)
 }
 
