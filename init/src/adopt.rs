@@ -2,6 +2,7 @@
 
 use crate::discover::{self, Found};
 use crate::pid1::Machine;
+use crate::slots::Slots;
 use crate::{boot, control_plane, etc, services, storage, swap};
 use rk_config::{ACCEPTED_PATH, MAX_CONFIG_BYTES, MachineConfig, OFFERED_PATH, Parsed};
 use rk_supervise::control::PASSPHRASE;
@@ -33,9 +34,11 @@ impl Machine {
                 for key in unknown {
                     self.journal.say(format_args!("config key {key} is unknown and has no effect"));
                 }
+                self.built_in = source.is_of_the_image().then(|| config.clone());
                 if let Err(reason) = self.change(now, &source.to_string(), config) {
                     self.journal.say(reason);
                 }
+                self.keep_built_in();
             }
             Found::Refused(lines) => {
                 if lines != self.look.said {
@@ -47,6 +50,19 @@ impl Machine {
                 }
                 self.open_for_maintenance(now);
             }
+        }
+    }
+
+    /// Keeps what the image brought for those after it, unless it is on trial. Asked again when it is good.
+    pub(crate) fn keep_built_in(&mut self) {
+        if self.slots.as_ref().is_none_or(Slots::on_trial) {
+            return;
+        }
+        let Some(config) = self.built_in.take() else { return };
+        let kept =
+            rk_config::to_yaml(&config).map_err(|err| err.to_string()).and_then(|yaml| discover::keep_built_in(&yaml));
+        if let Err(reason) = kept {
+            self.journal.say(format_args!("keeping the image's config for the next image failed: {reason}"));
         }
     }
 

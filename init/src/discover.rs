@@ -1,8 +1,10 @@
 //! Where the machine config comes from, of the places that need no network: what an operator applied, the image itself, the
-//! kernel command line, an attached config drive, the hypervisor. Others are the machine API's to ask.
+//! kernel command line, the image before an upgrade, an attached config drive, the hypervisor. Others are the machine API's to ask.
 
 use crate::console::{Journal, chain};
 use crate::datadisk;
+use crate::services;
+use crate::slots::DEVICE;
 use rk_config::{CmdlineConfig, MAX_CONFIG_BYTES, MachineConfig, Parsed};
 use rk_sys::{BlockDevice, MountFlags};
 use std::fmt;
@@ -16,6 +18,8 @@ const DRIVES: [(&str, &str); 2] = [("cidata", "user-data"), ("config-2", "openst
 const FIRMWARE: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/rk/config/raw";
 /// Below [`rk_config::STATE_DIR`].
 pub const KEPT: &str = "machine.yaml";
+/// Below [`rk_config::STATE_DIR`]: what the last good image of this disk had built in or on its command line.
+const BEFORE: &str = "built-in.yaml";
 const ELSEWHERE: &str =
     "no machine config yet: it is at the address that rk.config= tells, and is fetched once there is a network";
 const DRIVE_MOUNT: &str = "/run/rk/cidata";
@@ -35,6 +39,15 @@ pub enum Source {
     Drive(String),
     /// The image.
     BuiltIn,
+    /// The image before an upgrade, see [`keep_built_in`].
+    Before,
+}
+
+impl Source {
+    /// Whether it comes and goes with the image.
+    pub fn is_of_the_image(&self) -> bool {
+        matches!(self, Source::BuiltIn | Source::CommandLine)
+    }
 }
 
 impl fmt::Display for Source {
@@ -45,6 +58,7 @@ impl fmt::Display for Source {
             Source::CommandLine => f.write_str("the kernel command line"),
             Source::Drive(device) => write!(f, "config drive {device}"),
             Source::BuiltIn => f.write_str("the image"),
+            Source::Before => f.write_str("the image before the upgrade"),
         }
     }
 }
@@ -70,6 +84,22 @@ pub fn kept_path() -> PathBuf {
     Path::new(rk_config::STATE_DIR).join(KEPT)
 }
 
+/// Where the config of the image before is kept. A machine that was started from a CD or the network has none: what it is started from
+/// says what it is.
+fn before_path() -> Option<PathBuf> {
+    std::env::var_os(DEVICE).map(|_| Path::new(rk_config::STATE_DIR).join(BEFORE))
+}
+
+/// Keeps what the image had for an image without a config, once its slot is good: a slot on trial leaves nothing to the one that the machine
+/// goes back to.
+///
+/// # Errors
+/// In words.
+pub fn keep_built_in(yaml: &str) -> Result<(), String> {
+    let Some(path) = before_path() else { return Ok(()) };
+    services::write_new(&path, yaml, 0o600).map_err(|err| format!("writing {}: {err}", path.display()))
+}
+
 /// Looks at all places; the first that has a config decides, good or bad, so that an operator's mistake is told and not
 /// papered over by a lesser source.
 pub fn look(journal: &mut Journal, cmdline: &str) -> Found {
@@ -85,6 +115,9 @@ pub fn look(journal: &mut Journal, cmdline: &str) -> Found {
         // It takes a network, and whoever wrote it there means no drive that somebody plugs in.
         Some(Ok(CmdlineConfig::Url(_))) => return Found::Refused(vec![ELSEWHERE.to_owned()]),
         None => {}
+    }
+    if let Some(text) = before_path().and_then(|path| read_bounded(&path).ok()) {
+        return judge(Source::Before, Ok(text), None);
     }
     let is_drive = |label: &str| DRIVES.iter().any(|(name, _)| label.eq_ignore_ascii_case(name));
     let drives = datadisk::find(journal, |found| ["vfat", "iso9660"].contains(&found.fstype) && is_drive(&found.label));

@@ -65,6 +65,8 @@ pub struct Machine {
     pub(crate) records: Vec<Record>,
     pub(crate) settings: Settings,
     pub(crate) config: Option<Box<MachineConfig>>,
+    /// What the image brought, until it is kept.
+    pub(crate) built_in: Option<Box<MachineConfig>>,
     pub(crate) source: String,
     pub(crate) trial: Option<Trial>,
     pub(crate) look: Look,
@@ -107,6 +109,7 @@ impl Machine {
             records: Vec::new(),
             settings,
             config: None,
+            built_in: None,
             source: String::new(),
             trial: None,
             slots,

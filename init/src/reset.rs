@@ -6,10 +6,9 @@
 use crate::binding;
 use crate::console::{Journal, chain};
 use crate::crypt::{self, DATA, STATE};
-use crate::discover;
 use crate::services;
 use crate::storage::Storage;
-use rk_config::STATE_DIR;
+use rk_config::{Encryption, STATE_DIR};
 use rk_sys::{End, SysError};
 use std::convert::Infallible;
 use std::fs::{self, OpenOptions};
@@ -73,18 +72,14 @@ fn noted() -> Option<What> {
 }
 
 /// Before DATA is mounted, with STATE mounted: what is encrypted there loses its keys, and what should be begins as if it was
-/// never used.
-pub fn forget_data(journal: &mut Journal) {
+/// never used. `plan`: what the config says about encryption, wherever it comes from.
+pub fn forget_data(journal: &mut Journal, plan: &mut dyn FnMut(&mut Journal) -> Encryption) {
     if !noted().is_some_and(|what| what.data) {
         return;
     }
-    let planned = || {
-        let config = fs::read_to_string(discover::kept_path()).ok().and_then(|text| rk_config::parse(&text).ok());
-        config.is_some_and(|parsed| DATA.wanted(&parsed.config.disks.encryption).is_some())
-    };
     let device = match crypt::find(journal, &DATA) {
         Some(device) => Some(device),
-        None => crypt::own_partition(&DATA).filter(|_| planned()),
+        None => crypt::own_partition(&DATA).filter(|_| DATA.wanted(&plan(journal)).is_some()),
     };
     let erased = device.map_or(Ok(()), |device| {
         journal.say("reset: forgetting the keys of DATA");

@@ -54,7 +54,7 @@ impl Storage {
         }
         let anew = self.state && self.move_in(journal, &mut plan);
         if self.state && !self.data {
-            reset::forget_data(journal);
+            reset::forget_data(journal, &mut plan);
         }
         if !self.data {
             match prepare(journal, &DATA, &mut plan, offered, anew) {

@@ -46,6 +46,7 @@ impl Machine {
                 Ok(()) => {
                     self.journal.say(format_args!("slot {booted} is good: the node is Ready"));
                     minimum::raise(&mut self.journal);
+                    self.keep_built_in();
                 }
                 Err(reason) => {
                     // Tried again at the next turn would fill the console; a boot later it is counted and tried again.

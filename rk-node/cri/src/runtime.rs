@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use rk_cri_api::v1::{ContainerEventResponse, ContainerEventType};
-use rk_figures::Figures;
-use rk_images::Usage;
+use rk_figures::{Figures, Taken};
 use tokio::sync::broadcast;
 
 use crate::Config;
@@ -31,7 +30,7 @@ pub(crate) struct Runtime {
     /// The last CPU reading of each container, from which the rate follows.
     pub cpu_samples: Mutex<HashMap<String, CpuSample>>,
     /// What containers have written, by their ids.
-    pub layers: Figures<String, Usage>,
+    pub layers: Figures<String, Taken>,
 }
 
 impl Runtime {

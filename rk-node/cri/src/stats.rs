@@ -9,8 +9,7 @@ use rk_cri_api::v1::{
     LinuxPodSandboxStats, MemoryUsage, NetworkInterfaceUsage, NetworkUsage, PodSandboxAttributes, PodSandboxStats,
     ProcessUsage, PsiData, PsiStats, SwapUsage, UInt64Value,
 };
-use rk_figures::Ask;
-use rk_images::Usage;
+use rk_figures::{Ask, SoFar, Taken};
 
 use crate::cgroup;
 use crate::clock::now_ns;
@@ -229,9 +228,13 @@ impl Runtime {
     }
 
     /// What a container has written; `None` when that is not known, or not yet.
-    pub async fn written(&self, id: &str, ask: Ask) -> Option<Usage> {
+    pub async fn written(&self, id: &str, ask: Ask) -> Option<Taken> {
         let (key, images, id) = (id.to_owned(), self.config.images.clone(), id.to_owned());
-        self.layers.get(&key, ask, || async move { images.snapshot_usage(&id).await.ok() }).await
+        let look = |so_far: SoFar<String, Taken>| async move {
+            let told = move |taken: Taken| so_far.tell(|last| last.copied().map_or(taken, |last| last.or_more(taken)));
+            images.snapshot_usage(&id, told).await.ok()
+        };
+        self.layers.get_growing(&key, ask, look).await
     }
 
     /// Drops the readings of what is gone.

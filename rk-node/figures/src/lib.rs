@@ -2,9 +2,10 @@
 //!
 //! Whoever asks gets what is known while it is young enough. Else one look begins, however many ask: they wait for it together, for as long
 //! as they have patience. A look that hangs goes on alone: it keeps nobody, holds no other figure up, is not begun a second time, and
-//! leaves what was known before. Few look at the same time: looks share disks and threads.
+//! leaves what was known before, or what it has found so far. Few look at the same time: looks share disks and threads.
 
 mod fresh;
+mod tree;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -17,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use fresh::is_fresh;
+pub use tree::{Taken, count_tree};
 
 /// A figure that nobody asked for during this time is forgotten.
 const KEPT: Duration = Duration::from_secs(600);
@@ -57,11 +59,17 @@ struct Flight {
 
 struct Slot<V> {
     known: Option<Known<V>>,
+    /// What the look that goes on has told until now.
+    so_far: Option<V>,
     flight: Option<Flight>,
     asked: Instant,
 }
 
 impl<V> Slot<V> {
+    fn last(&self) -> Option<&V> {
+        self.known.as_ref().and_then(|known| known.value.as_ref())
+    }
+
     fn flying(&self) -> Option<&Flight> {
         self.flight.as_ref().filter(|flight| flight.ended.has_changed().is_ok())
     }
@@ -92,6 +100,21 @@ enum Turn<V> {
     Look(watch::Sender<()>),
 }
 
+/// By this a look that goes on tells what it has found.
+pub struct SoFar<K, V> {
+    table: Arc<Mutex<Table<K, V>>>,
+    key: K,
+}
+
+impl<K: Eq + Hash, V> SoFar<K, V> {
+    /// Tells it to those who lose patience, as `told` makes it of the last figure: a count that has only begun may be below that.
+    pub fn tell(&self, told: impl FnOnce(Option<&V>) -> V) {
+        if let Some(slot) = locked(&self.table).slots.get_mut(&self.key) {
+            slot.so_far = Some(told(slot.last()));
+        }
+    }
+}
+
 /// Figures by key; what could not be told is a figure too, and is not looked for again at once.
 pub struct Figures<K, V> {
     table: Arc<Mutex<Table<K, V>>>,
@@ -116,12 +139,21 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Clone + Send + 'static> Figures<K
     where
         F: Future<Output = Option<V>> + Send + 'static,
     {
+        self.get_growing(key, ask, |_| look()).await
+    }
+
+    /// As [`Figures::get`]; a look that takes too long can tell what it has found so far.
+    pub async fn get_growing<F>(&self, key: &K, ask: Ask, look: impl FnOnce(SoFar<K, V>) -> F) -> Option<V>
+    where
+        F: Future<Output = Option<V>> + Send + 'static,
+    {
         let (mut ended, since) = match self.turn(key, ask.max_age) {
             Turn::Answer(value) => return value,
             Turn::Wait(ended, since) => (ended, since),
             Turn::Look(done) => {
                 let ended = done.subscribe();
-                self.begin(key.clone(), done, look());
+                let so_far = SoFar { table: Arc::clone(&self.table), key: key.clone() };
+                self.begin(key.clone(), done, look(so_far));
                 (ended, Instant::now())
             }
         };
@@ -134,7 +166,12 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Clone + Send + 'static> Figures<K
         let now = Instant::now();
         let mut table = locked(&self.table);
         table.sweep(now);
-        let slot = table.slots.entry(key.clone()).or_insert_with(|| Slot { known: None, flight: None, asked: now });
+        let slot = table.slots.entry(key.clone()).or_insert_with(|| Slot {
+            known: None,
+            so_far: None,
+            flight: None,
+            asked: now,
+        });
         slot.asked = now;
         if let Some(known) = &slot.known
             && is_fresh(now.saturating_duration_since(known.at), known.took, max_age)
@@ -169,13 +206,14 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Clone + Send + 'static> Figures<K
             let known = Known { value, at: Instant::now(), took: begun.elapsed() };
             if let Some(slot) = locked(&table).slots.get_mut(&key) {
                 slot.known = Some(known);
+                slot.so_far = None;
             }
             drop(done);
         });
     }
 
     fn known(&self, key: &K) -> Option<V> {
-        locked(&self.table).slots.get(key).and_then(|slot| slot.known.as_ref()).and_then(|known| known.value.clone())
+        locked(&self.table).slots.get(key).and_then(|slot| slot.so_far.as_ref().or(slot.last())).cloned()
     }
 }
 

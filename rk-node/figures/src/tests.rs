@@ -81,6 +81,27 @@ async fn looks_that_hang_keep_no_others_from_looking() {
     assert_eq!(figures.get(&usize::MAX, now(), || async { Some(1) }).await, Some(1));
 }
 
+#[tokio::test]
+async fn a_look_that_takes_long_tells_what_it_has_found_so_far() {
+    let figures: Figures<&str, u64> = Figures::new(Duration::from_millis(10));
+    for (before, found, told) in [(None, 7, 7), (Some(3), 7, 7), (Some(9), 7, 9)] {
+        let figures: Figures<&str, u64> = Figures::new(Duration::from_millis(10));
+        if before.is_some() {
+            while figures.get(&"a", now(), || async move { before }).await != before {}
+        }
+        let look = |so_far: SoFar<&'static str, u64>| async move {
+            so_far.tell(|last| last.copied().unwrap_or(0).max(found));
+            std::future::pending::<Option<u64>>().await
+        };
+        assert_eq!(figures.get_growing(&"a", now(), look).await, Some(told), "{before:?} before");
+    }
+    let look = |so_far: SoFar<&'static str, u64>| async move {
+        so_far.tell(|_| 7);
+        Some(8)
+    };
+    while figures.get_growing(&"b", now(), look).await != Some(8) {}
+}
+
 async fn breaks() -> Option<u64> {
     panic!("a look that breaks")
 }

@@ -131,15 +131,6 @@ pub struct Shift {
     pub root: (u32, u32),
 }
 
-/// Bytes and inodes of a writable layer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// Allocated bytes.
-    pub bytes: u64,
-    /// Files and directories.
-    pub inodes: u64,
-}
-
 /// Use of the image file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FsInfo {

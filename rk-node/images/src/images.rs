@@ -11,13 +11,14 @@ use futures::{
     FutureExt,
     future::{BoxFuture, Shared, WeakShared},
 };
+use rk_figures::{Taken, count_tree};
 use rustix::fs::{Mode, OFlags};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Auth, Config},
     error::{Error, IoContext, Result},
-    image::{FsInfo, Image, ImageId, Shift, Snapshot, Usage},
+    image::{FsInfo, Image, ImageId, Shift, Snapshot},
     layout::{Archive, Layout},
     overlay,
     progress::Pulls,
@@ -201,10 +202,10 @@ impl Images {
         .await
     }
 
-    /// Bytes and inodes of a container's writable layer.
-    pub async fn snapshot_usage(&self, key: &str) -> Result<Usage> {
+    /// What a container's writable layer takes; `so_far` hears meanwhile what was counted.
+    pub async fn snapshot_usage(&self, key: &str, so_far: impl FnMut(Taken) + Send + 'static) -> Result<Taken> {
         let upper = self.snapshot_dir(key)?.join("upper");
-        blocking(move || overlay::usage(&upper)).await
+        blocking(move || count_tree(&upper, so_far).at("count", &upper)).await
     }
 
     /// Keys of all snapshots.

@@ -46,7 +46,7 @@ mod transport;
 
 pub use config::{Auth, Config, Keep, Mirror, Pace, Part, Reserve};
 pub use error::{Error, ErrorKind, Result};
-pub use image::{FsInfo, Image, ImageConfig, ImageId, Shift, Snapshot, Usage};
+pub use image::{FsInfo, Image, ImageConfig, ImageId, Shift, Snapshot};
 pub use images::{Images, Imported};
 pub use layout::Archive;
 pub use progress::{LayerProgress, LayerState, Progress, Pulls, Totals};

@@ -22,7 +22,7 @@ use rustix::{
 
 use crate::{
     error::{IoContext, Result},
-    image::{Shift, Snapshot, Usage},
+    image::{Shift, Snapshot},
 };
 
 /// Beginning of the names of layers that are attached with other owners, in a snapshot's directory.
@@ -184,23 +184,4 @@ fn is_mounted(path: &Path) -> Result<bool> {
 /// Unmounts lazily: a process that still stands in it must not keep the container from going.
 pub(crate) fn unmount(rootfs: &Path) {
     while rustix::mount::unmount(rootfs, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).is_ok() {}
-}
-
-/// Walks a writable layer.
-pub(crate) fn usage(upper: &Path) -> Result<Usage> {
-    let mut usage = Usage::default();
-    let mut queue = vec![upper.to_owned()];
-    while let Some(directory) = queue.pop() {
-        // Files come and go under a running container.
-        let Ok(entries) = fs::read_dir(&directory) else { continue };
-        for entry in entries.flatten() {
-            let Ok(meta) = entry.metadata() else { continue };
-            usage.inodes += 1;
-            usage.bytes += meta.blocks() * 512;
-            if meta.is_dir() {
-                queue.push(entry.path());
-            }
-        }
-    }
-    Ok(usage)
 }

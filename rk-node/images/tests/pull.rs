@@ -84,7 +84,7 @@ async fn an_image_is_pulled_mounted_and_survives_a_restart() {
     let etc = std::fs::metadata(rootfs.join("etc")).expect("etc");
     assert_eq!(etc.mode() & 0o7777, 0o700, "the upper layer has no entry for etc, so the lower one's mode holds");
     std::fs::write(rootfs.join("written"), "x").expect("write");
-    assert!(images.snapshot_usage("c1").await.expect("usage").inodes >= 1);
+    assert!(images.snapshot_usage("c1", |_| {}).await.expect("usage").inodes >= 1);
 
     drop(images);
     let images = open(dir.path(), vec![]).await;

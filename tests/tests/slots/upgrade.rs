@@ -4,6 +4,7 @@ use super::{API, BOOT, Installed, image};
 use rk_qemu::vm::Firmware;
 use rk_tests::exit::{PRECONDITION, REFUSED};
 use rk_tests::{Kubectl, admin, artifacts, eventually, limit, registry};
+use std::fs::OpenOptions;
 use std::os::unix::fs::symlink;
 
 pub(super) const IMAGE: &str = "rk.local/busybox:demo";
@@ -90,6 +91,32 @@ fn an_upgrade_is_good_once_the_node_is_ready_and_a_rollback_returns() {
     machine.ends();
     machine.start();
     machine.says(&["slot a is on trial", "slot a is good: the node is Ready"]);
+    machine.answers();
+    machine.rkctl(&["node", "reset", "--state"]).good();
+    machine.ends();
+    machine.start();
+    machine.says(&["reset: erasing config and identity", "rkctl node apply --insecure"]);
+    assert!(!machine.said().contains("config accepted"), "{}", machine.said());
+}
+
+#[test]
+fn a_config_that_is_built_in_outlives_an_upgrade_to_an_image_without_one_and_is_forgotten_by_a_reset() {
+    let mut machine = Installed::bare("built-in", |_| Firmware::Bios);
+    machine.operator.run(&["config", "gen", "paper", "https://10.0.2.2:1"]).good();
+    let (raw, tools) = (artifacts().media.join("rk.raw"), artifacts().closures.clone());
+    let (raw, tools) = (raw.display().to_string(), tools.display().to_string());
+    let built = ["image", "build", "--from", &raw, "--format", "raw", "--config", "worker.yaml", "--output", "."];
+    machine.operator.run(&[built.as_slice(), &["--tools", &tools]].concat()).good();
+    let disk = machine.dir.join("rk.raw");
+    OpenOptions::new().write(true).open(&disk).and_then(|file| file.set_len(2 << 30)).expect("size");
+    machine.spec = machine.spec.clone().drive(&disk, false);
+    machine.start();
+    machine.says(&["slot a runs", "config accepted from the image: "]);
+    machine.answers();
+    machine.rkctl(&["node", "upgrade", &image("next")]).good();
+    machine.ends();
+    machine.start();
+    machine.says(&["slot b is on trial", "config accepted from the image before the upgrade: "]);
     machine.answers();
     machine.rkctl(&["node", "reset", "--state"]).good();
     machine.ends();

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use rk_figures::{Ask, Figures};
+use rk_figures::{Ask, Figures, Taken};
 
-use super::usage::{Taken, logs, own_files};
+use super::usage::{logs, own_files};
 
 /// How old the count may be: the pace at which pods' limits are watched, and cAdvisor's of file systems.
 pub const FILES_AGE: Duration = Duration::from_secs(10);

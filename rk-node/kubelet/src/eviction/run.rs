@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use rk_cri_api::v1 as cri;
 use rk_figures::Ask;
@@ -151,17 +152,20 @@ async fn uses<'a>(
 ) -> Result<Vec<(&'a Pod, PodUse)>, runtime::RuntimeError> {
     let stats = context.runtime.container_stats().await?;
     let processes = if short == Some(Shortage::Pids) { processes(context).await? } else { HashMap::new() };
-    let (mut all, ask) = (Vec::new(), Ask::new(FILES_AGE, PATIENCE));
-    for pod in pods {
+    let ask = Ask::new(FILES_AGE, PATIENCE);
+    let of_one = |pod: &'a Arc<Pod>| {
         let mut used = of_runtime(spec::uid(pod), &stats);
         used.pids = processes.get(spec::uid(pod)).copied().unwrap_or(0);
-        if short.is_some_and(Shortage::on_disk) || limits::any(pod) {
-            add_files(context, pod, &mut used, ask).await;
+        let walked = short.is_some_and(Shortage::on_disk) || limits::any(pod);
+        async move {
+            if walked {
+                add_files(context, pod, &mut used, ask).await;
+            }
+            (pod.as_ref(), used)
         }
-        let pod: &'a Pod = pod;
-        all.push((pod, used));
-    }
-    Ok(all)
+    };
+    // At once: the patience is the same for all, and a pod with many files uses no other's up.
+    Ok(join_all(pods.iter().copied().map(of_one)).await)
 }
 
 /// Adds what a pod has on disk besides its writable layers.

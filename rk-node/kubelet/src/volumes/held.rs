@@ -9,14 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Volume};
-use rk_figures::{Ask, Figures};
+use rk_figures::{Ask, Figures, SoFar, Taken, count_tree};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::claim;
 use super::csi::VolumeStats;
 use super::nfs::NFS_VOLUMES;
 use super::persistent::LOCAL_VOLUMES;
-use crate::eviction::usage::tree;
 use crate::filesystem::FsUse;
 
 /// How long one volume keeps whoever asks.
@@ -34,6 +33,9 @@ pub enum Which {
     /// Those that count as ephemeral storage.
     Ephemeral,
 }
+
+/// A pod's UID and the name of a volume of it.
+type Key = (String, String);
 
 /// A volume whose content the kubelet counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,21 +78,35 @@ impl Held {
         }
     }
 
-    fn count(&self, name: &str) -> Option<VolumeStats> {
-        let mut numbers = FsUse::of(&self.path)?;
-        if !self.whole {
-            let taken = tree(&self.path);
-            numbers = numbers.with_used(taken.bytes, taken.inodes);
-        }
-        Some(VolumeStats {
+    /// Asks the file system, and nobody else: what it has is all the volume's.
+    fn count_whole(&self, name: &str) -> Option<VolumeStats> {
+        Some(self.stats(name, FsUse::of(&self.path)?))
+    }
+
+    /// Counts file by file, and tells now and then how far that is.
+    fn count_files(&self, name: &str, so_far: &SoFar<Key, VolumeStats>) -> Option<VolumeStats> {
+        let numbers = FsUse::of(&self.path)?;
+        let told = |taken: Taken| self.stats(name, numbers.with_used(taken.bytes, taken.inodes));
+        let taken = count_tree(&self.path, |taken| so_far.tell(|last| at_least(last, told(taken)))).ok()?;
+        Some(told(taken))
+    }
+
+    fn stats(&self, name: &str, numbers: FsUse) -> VolumeStats {
+        VolumeStats {
             name: name.to_owned(),
             claim: self.claim.clone(),
             bytes: Some(numbers.bytes),
             inodes: Some(numbers.inodes),
             abnormal: None,
             ephemeral: self.ephemeral,
-        })
+        }
     }
+}
+
+/// A count that goes on says nothing yet where the last one had found more.
+fn at_least(last: Option<&VolumeStats>, found: VolumeStats) -> VolumeStats {
+    let used = |stats: &VolumeStats| stats.inodes.map_or(0, |[.., used]| used);
+    last.filter(|last| used(last) > used(&found)).cloned().unwrap_or(found)
 }
 
 /// Counts in a thread of its own, which a silent server may keep: the runtime's are for all. Without a free one there is no figure.
@@ -98,7 +114,7 @@ async fn count_apart(held: Held, name: String, threads: Arc<Semaphore>) -> Optio
     let permit = threads.try_acquire_owned().ok()?;
     let (tell, told) = oneshot::channel();
     let look = move || {
-        let stats = held.count(&name);
+        let stats = held.count_whole(&name);
         drop(permit);
         // Nobody may wait any more.
         let _ = tell.send(stats);
@@ -111,7 +127,7 @@ async fn count_apart(held: Held, name: String, threads: Arc<Semaphore>) -> Optio
 pub struct Holdings {
     volumes: Mutex<HashMap<String, BTreeMap<String, Held>>>,
     threads: Arc<Semaphore>,
-    figures: Figures<(String, String), VolumeStats>,
+    figures: Figures<Key, VolumeStats>,
 }
 
 impl Default for Holdings {
@@ -142,14 +158,14 @@ impl Holdings {
         for (name, held) in self.of(uid).into_iter().filter(|(_, held)| held.fits(which)) {
             let key = (uid.to_owned(), name.clone());
             let threads = Arc::clone(&self.threads);
-            let look = || async move {
+            let look = |so_far: SoFar<Key, VolumeStats>| async move {
                 if held.whole {
                     return count_apart(held, name, threads).await;
                 }
                 // Walking trees blocks.
-                tokio::task::spawn_blocking(move || held.count(&name)).await.ok().flatten()
+                tokio::task::spawn_blocking(move || held.count_files(&name, &so_far)).await.ok().flatten()
             };
-            all.extend(self.figures.get(&key, ask, look).await);
+            all.extend(self.figures.get_growing(&key, ask, look).await);
         }
         all
     }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use rk_figures::Ask;
+use rk_figures::{Ask, Taken};
 use serde_json::{Value, json};
 
 use super::figures::{cpu, filesystem, io, memory, network, put, swap, whole};
 use super::node::on_disk;
 use crate::eviction::FILES_AGE;
-use crate::eviction::usage::Taken;
 use crate::filesystem::FsUse;
 use crate::pod::spec;
 use crate::server::routes::State;
