@@ -8,6 +8,8 @@ mod floods;
 mod full;
 #[path = "nodefaults/images.rs"]
 mod images;
+#[path = "nodefaults/layers.rs"]
+mod layers;
 #[path = "nodefaults/pages.rs"]
 mod pages;
 

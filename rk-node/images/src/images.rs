@@ -20,7 +20,7 @@ use crate::{
     error::{Error, IoContext, Result},
     image::{FsInfo, Image, ImageId, Shift, Snapshot},
     layout::{Archive, Layout},
-    overlay,
+    mounts, overlay,
     progress::Pulls,
     pull::Puller,
     reference::{Digest, Reference},
@@ -190,7 +190,7 @@ impl Images {
         blocking(move || {
             let _hold = store.vouch(&image)?;
             let (record, fresh) = claim(&store, &image, &key)?;
-            let snapshot = describe(&store, &key, &record);
+            let snapshot = describe(&store, &key, &record)?;
             if fresh {
                 let implicit: Vec<_> =
                     stack(&record).map(|l| store.layer_meta(l).map(|m| m.implicit).unwrap_or_default()).collect();
@@ -226,7 +226,7 @@ impl Images {
         let Ok(directory) = self.snapshot_dir(key) else { return Ok(()) };
         let (store, key) = (self.inner.store.clone(), key.to_owned());
         blocking(move || {
-            overlay::unmount(&directory.join("rootfs"));
+            mounts::unmount(&directory.join("rootfs"));
             overlay::drop_mapped(&directory);
             // The record goes last: until then a restart finds the snapshot again and can release it.
             for part in ["rootfs", "work", "upper", ""] {
@@ -295,19 +295,19 @@ fn stack(record: &SnapshotRecord) -> impl Iterator<Item = &Digest> {
     record.layers.iter().rev().filter(move |layer| seen.insert(*layer))
 }
 
-fn describe(store: &Store, key: &str, record: &SnapshotRecord) -> Snapshot {
+fn describe(store: &Store, key: &str, record: &SnapshotRecord) -> Result<Snapshot> {
     let directory = store.root.join("snapshots").join(key);
-    let mut lower: Vec<PathBuf> = stack(record).map(|layer| store.layer_dir(layer).join("fs")).collect();
+    let mut lower = stack(record).map(|layer| store.shown(layer)).collect::<Result<Vec<PathBuf>>>()?;
     if lower.is_empty() {
         // An image from scratch; overlayfs wants at least one lower directory.
         lower.push(store.root.join("empty"));
     }
-    Snapshot {
+    Ok(Snapshot {
         key: key.to_owned(),
         image: record.image.clone(),
         rootfs: directory.join("rootfs"),
         lower,
         upper: directory.join("upper"),
         work: directory.join("work"),
-    }
+    })
 }

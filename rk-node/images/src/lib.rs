@@ -5,7 +5,8 @@
 //! ```text
 //! ROOT/lock                    held by the one process that owns the directory
 //! ROOT/records/<hex>.json      one image: its names, manifest digest, config and layers
-//! ROOT/layers/<alg>-<hex>/     one unpacked layer by diff ID: `fs/` and `meta.json`
+//! ROOT/layers/<alg>-<hex>/     one unpacked layer by diff ID: `layer.erofs`, mounted at `fs/` while it is in use, and `meta.json`; or,
+//!                              of earlier releases and where the kernel cannot do that, a tree of files `fs/`
 //! ROOT/ingest/<random>/        layers being unpacked; emptied on start
 //! ROOT/partial/<alg>-<hex>     what came of a layer, by its digest in the registry, while it is not here yet
 //! ROOT/damaged/<random>/       layers that are not what was unpacked, with `users.json`: the snapshots that stand on them
@@ -13,7 +14,7 @@
 //! ```
 //!
 //! A layer streams from the registry (or an image layout on this machine, [`Images::import`]) through digest check, decompression and
-//! tar reader straight into `ingest/`, and is renamed into `layers/` only when both the blob digest and the diff ID are right; so
+//! tar reader straight into a file in `ingest/`, and is renamed into `layers/` only when both the blob digest and the diff ID are right; so
 //! nothing partial is ever visible and no layer is held in memory. Identical pulls in flight share one download; dropping the last
 //! waiter cancels it. What came of a large layer is kept in `partial/` until the layer is here, and the next pull goes on behind it.
 //!
@@ -31,6 +32,7 @@ mod images;
 mod layer;
 mod layout;
 mod manifest;
+mod mounts;
 mod overlay;
 mod partial;
 mod progress;

@@ -15,14 +15,15 @@ use std::{
 use rustix::{
     fs::{Mode, OFlags, ResolveFlags},
     mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create, fsconfig_set_string,
-        fsmount, fsopen, move_mount,
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_string, fsmount,
+        fsopen, move_mount,
     },
 };
 
 use crate::{
     error::{IoContext, Result},
     image::{Shift, Snapshot},
+    mounts::{is_mounted, unmount},
 };
 
 /// Beginning of the names of layers that are attached with other owners, in a snapshot's directory.
@@ -111,7 +112,7 @@ fn stat_beneath(layer: &Path, path: &Path) -> Option<fs::Metadata> {
 
 /// Mounts the overlay unless it is mounted already.
 pub(crate) fn mount(snapshot: &Snapshot, shift: Option<&Shift>) -> Result<()> {
-    if is_mounted(&snapshot.rootfs)? {
+    if is_mounted(&snapshot.rootfs).at("stat", &snapshot.rootfs)? {
         return Ok(());
     }
     let Some(shift) = shift else {
@@ -172,16 +173,4 @@ fn mount_overlay(snapshot: &Snapshot, lower: &[PathBuf]) -> rustix::io::Result<(
     fsconfig_create(fd)?;
     let mounted = fsmount(fd, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
     move_mount(&mounted, "", rustix::fs::CWD, &snapshot.rootfs, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-}
-
-/// A directory on another device than its parent is a mount point.
-fn is_mounted(path: &Path) -> Result<bool> {
-    let parent = path.parent().unwrap_or(path);
-    let device = |path: &Path| fs::metadata(path).map(|m| m.dev()).at("stat", path);
-    Ok(device(path)? != device(parent)?)
-}
-
-/// Unmounts lazily: a process that still stands in it must not keep the container from going.
-pub(crate) fn unmount(rootfs: &Path) {
-    while rustix::mount::unmount(rootfs, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).is_ok() {}
 }

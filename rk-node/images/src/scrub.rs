@@ -28,8 +28,8 @@ impl Store {
             }
             let directory = self.layer_dir(layer);
             let seen = identity(&directory);
-            let fits_tree = |seal: Option<Seal>| seal.map_or(Ok(true), |seal| seal.fits_tree(&directory.join("fs")));
-            match seal(&directory).and_then(fits_tree) {
+            let fits = |seal: Option<Seal>| seal.map_or(Ok(true), |seal| seal.fits(&directory));
+            match seal(&directory).and_then(fits) {
                 Ok(true) => {
                     self.state().vouched.insert(layer.clone());
                 }
@@ -123,7 +123,7 @@ pub(crate) async fn layer(store: &Arc<Store>, layer: &Digest, pause: Duration) -
     let _hold = store.hold(std::slice::from_ref(layer));
     let seen = identity(&store.layer_dir(layer));
     let Some(seal) = store.layer_meta(layer).and_then(|meta| meta.seal) else { return Ok(true) };
-    let mut reading = Reading::new(&store.layer_dir(layer).join("fs"));
+    let mut reading = Reading::new(&store.layer_dir(layer), seal);
     loop {
         let (back, more) = blocking(move || {
             let more = reading.step();
@@ -133,7 +133,7 @@ pub(crate) async fn layer(store: &Arc<Store>, layer: &Digest, pause: Duration) -
         reading = back;
         match more {
             Ok(true) => tokio::time::sleep(pause).await,
-            Ok(false) if !reading.fits(&seal) => {
+            Ok(false) if !reading.fits() => {
                 return condemn(store, layer, seen, "its files are not what was unpacked".into()).await;
             }
             Ok(false) => return Ok(true),

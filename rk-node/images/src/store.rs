@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     error::{Error, IoContext, Result},
     image::{Image, ImageId},
-    layer::Meta,
+    layer::{FILE, Form, Meta, SHOWN},
+    mounts,
     reference::{Digest, Reference},
 };
 
@@ -38,7 +39,11 @@ pub(crate) struct State {
 /// Records and layers below one root.
 pub(crate) struct Store {
     pub root: PathBuf,
+    /// The form of layers that are still to come.
+    pub form: Form,
     state: Mutex<State>,
+    /// Held while layers are mounted, each of them once.
+    mounting: Mutex<()>,
     /// Locked for the life of the process.
     _lock: File,
 }
@@ -73,7 +78,7 @@ pub(crate) struct Ingest(pub PathBuf);
 
 impl Drop for Ingest {
     fn drop(&mut self) {
-        if let Err(error) = remove_tree(&self.0) {
+        if let Err(error) = remove_layer(&self.0) {
             tracing::warn!(path = %self.0.display(), %error, "cannot remove a partial layer");
         }
     }
@@ -92,9 +97,11 @@ impl Store {
             .map_err(io::Error::from)
             .at("lock (another process owns it)", &lock_path)?;
         for leftover in entries(&root.join("ingest"))? {
-            remove_tree(&leftover).at("remove", &leftover)?;
+            remove_layer(&leftover).at("remove", &leftover)?;
         }
-        let store = Self { root: root.to_owned(), state: Mutex::default(), _lock: lock };
+        let form = Form::here(&root.join("ingest"));
+        let store =
+            Self { root: root.to_owned(), form, state: Mutex::default(), mounting: Mutex::default(), _lock: lock };
         store.load()?;
         Ok(store)
     }
@@ -122,7 +129,7 @@ impl Store {
                 Some(record) => drop(state.snapshots.insert(key, record)),
                 None => {
                     tracing::warn!(path = %path.display(), "removed a snapshot without a record");
-                    crate::overlay::unmount(&path.join("rootfs"));
+                    mounts::unmount(&path.join("rootfs"));
                     remove_tree(&path).at("remove", &path)?;
                 }
             }
@@ -138,6 +145,16 @@ impl Store {
     /// The layer's own account of itself, when it is here.
     pub fn layer_meta(&self, layer: &Digest) -> Option<Meta> {
         read_json(&self.layer_dir(layer).join("meta.json"))
+    }
+
+    /// The directory that shows what is in a layer, which is mounted there if it must be. It stays for as long as the layer is held or a
+    /// snapshot stands on it.
+    pub fn shown(&self, layer: &Digest) -> Result<PathBuf> {
+        let directory = self.layer_dir(layer);
+        let form = self.layer_meta(layer).map_or(Form::Tree, |meta| meta.form());
+        let _one = self.mounting.lock().unwrap_or_else(|e| e.into_inner());
+        mounts::attach(&directory, form).at("mount layer", &directory)?;
+        Ok(directory.join(SHOWN))
     }
 
     /// Protects layers from the collector until the hold is dropped.
@@ -159,20 +176,28 @@ impl Store {
         Hold { store: self.clone(), layers }
     }
 
-    /// A fresh directory with an empty `fs/` in it.
+    /// The directory of a layer that is to come, with an empty [`SHOWN`] in it.
     pub fn ingest(&self) -> Result<Ingest> {
         let path = self.root.join("ingest").join(format!("{:016x}", rand::random::<u64>()));
         let ingest = Ingest(path.clone());
-        fs::create_dir_all(path.join("fs")).at("create", &path)?;
+        fs::create_dir_all(path.join(SHOWN)).at("create", &path)?;
         Ok(ingest)
     }
 
     /// Turns a verified layer into a visible one.
     pub fn commit_layer(&self, ingest: Ingest, meta: &Meta) -> Result<()> {
+        let path = match meta.form() {
+            Form::Tree => ingest.0.clone(),
+            Form::Erofs => ingest.0.join(FILE),
+        };
+        let file = File::open(&path).at("open", &path)?;
+        let flushed = match meta.form() {
+            // One flush for the whole layer is far cheaper than an fsync of every file.
+            Form::Tree => rustix::fs::syncfs(&file).map_err(io::Error::from),
+            Form::Erofs => file.sync_all(),
+        };
+        flushed.at("flush", &path)?;
         write_json(&ingest.0.join("meta.json"), meta)?;
-        let directory = File::open(&ingest.0).at("open", &ingest.0)?;
-        // One flush for the whole layer is far cheaper than an fsync of every file.
-        rustix::fs::syncfs(&directory).map_err(io::Error::from).at("flush", &ingest.0)?;
         let target = self.layer_dir(&meta.diff_id);
         match fs::rename(&ingest.0, &target) {
             // Somebody else finished the same layer; ours is dropped.
@@ -255,7 +280,7 @@ impl Store {
         found.cloned()
     }
 
-    /// Removes layers that nothing needs; answers with the bytes freed.
+    /// Removes layers that nothing needs and unmounts those that nobody uses; answers with the bytes freed.
     pub fn collect(&self) -> Result<u64> {
         let mut doomed = Vec::new();
         {
@@ -265,11 +290,11 @@ impl Store {
             let needed: BTreeSet<String> =
                 images.chain(snapshots).chain(state.holds.keys()).map(Digest::file_name).collect();
             state.vouched.retain(|layer| needed.contains(&layer.file_name()));
-            let unneeded = |path: &PathBuf| {
-                let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-                !needed.contains(&name)
-            };
-            let layers = entries(&self.root.join("layers"))?.into_iter().filter(unneeded);
+            let snapshots = state.snapshots.values().flat_map(|snapshot| &snapshot.layers);
+            let used: BTreeSet<String> = snapshots.chain(state.holds.keys()).map(Digest::file_name).collect();
+            let layers = entries(&self.root.join("layers"))?;
+            layers.iter().filter(|path| !is_of(path, &used)).for_each(|path| mounts::detach(path));
+            let layers = layers.into_iter().filter(|path| !is_of(path, &needed));
             for path in layers.chain(self.damaged_unused(&state)?) {
                 // Renamed under the lock, so that no pull can count on it any more; removed at leisure.
                 let away = self.root.join("ingest").join(format!("{:016x}", rand::random::<u64>()));
@@ -281,6 +306,11 @@ impl Store {
             doomed.iter().filter_map(|d| read_json::<Meta>(&d.0.join("meta.json"))).map(|meta| meta.bytes).sum();
         Ok(freed)
     }
+}
+
+/// Whether a directory is that of one of these layers.
+fn is_of(path: &Path, layers: &BTreeSet<String>) -> bool {
+    path.file_name().is_some_and(|name| layers.contains(&*name.to_string_lossy()))
 }
 
 fn merge(into: &mut Vec<String>, more: &[String]) {
@@ -304,6 +334,12 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
         Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
     }
+}
+
+/// Removes the directory of a layer, which is not used any more.
+fn remove_layer(path: &Path) -> io::Result<()> {
+    mounts::detach(path);
+    remove_tree(path)
 }
 
 /// `None` when absent, torn or foreign.

@@ -118,7 +118,7 @@ impl Puller {
         let (store, like) = (self.store.clone(), wanted.diff_id.clone());
         tokio::task::spawn_blocking(move || {
             let ingest = store.ingest()?;
-            let unpacked = unpack(chunks, &ingest.0.join("fs"), &like, limits);
+            let unpacked = unpack(chunks, &ingest.0, store.form, &like, limits);
             Ok::<_, Error>((ingest, unpacked))
         })
     }

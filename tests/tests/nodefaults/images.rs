@@ -10,12 +10,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Distinguishes the blobs of this run from those that the registry has kept.
-fn fresh() -> String {
+pub fn fresh() -> String {
     format!("{:?} {}", std::time::SystemTime::now(), std::process::id())
 }
 
 /// Pushes an image made of these files; answers the digest of its layer.
-fn pushed(shared: &Shared, name: &str, entries: &[Entry]) -> String {
+pub fn pushed(shared: &Shared, name: &str, entries: &[Entry]) -> String {
     let layout = shared.artifacts.work.join("nodefaults-layouts").join(name);
     let full: ImageName = format!("rk.local/{name}:demo").parse().expect("name");
     let config = ImageConfig { cmd: vec!["/bin/true".into()], ..ImageConfig::default() };
@@ -241,9 +241,9 @@ fn a_bomb_is_given_up_before_the_disk_is_short() {
 }
 
 #[test]
-fn a_layer_that_lost_a_file_is_pulled_again_for_the_next_pod() {
+fn a_layer_that_lost_a_block_is_pulled_again_for_the_next_pod() {
     let shared = cluster();
-    let kubectl = shared.kubectl.new_namespace("lost-file");
+    let kubectl = shared.kubectl.new_namespace("lost-block");
     observers(&kubectl);
     let stamp = fresh();
     let entries: Vec<Entry> = (0..3).map(|n| Entry::file(&format!("to-be-lost-{n}"), 0o644, stamp.clone())).collect();
@@ -260,7 +260,10 @@ fn a_layer_that_lost_a_file_is_pulled_again_for_the_next_pod() {
         delete(&kubectl, &["pod", name]);
     };
     all_are_seen("before");
-    sh(&kubectl, "inspector", "rm /proc/1/root/var/lib/rk/images/layers/*/fs/to-be-lost-1").expect("a lost file");
+    // The block that tells what the others are.
+    let lose = "cd /proc/1/root/var/lib/rk/images/layers; f=$(grep -l to-be-lost-1 */layer.erofs) && \
+                dd if=/dev/zero of=$f bs=4096 count=1 conv=notrunc";
+    sh(&kubectl, "inspector", lose).expect("a lost block");
     // A process looks at a layer once.
     sh(&kubectl, "inspector", "kill -9 $(pidof rk-node)").ok();
     ready_node(&kubectl);

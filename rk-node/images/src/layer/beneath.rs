@@ -1,4 +1,4 @@
-//! File system calls that cannot leave a directory, whatever links an archive planted in it.
+//! Paths of archives, and file system calls that cannot leave a directory, whatever links an archive planted in it.
 //!
 //! Parents are resolved by `openat2(RESOLVE_IN_ROOT)`, so that `..` and absolute links stay inside; the last component is then
 //! touched relative to the parent and never followed.
@@ -9,6 +9,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
+use super::target::Found;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, XattrFlags};
 
 /// A root directory that everything stays beneath.
@@ -22,15 +23,6 @@ pub(super) struct Beneath {
 pub(super) struct Spot {
     pub parent: OwnedFd,
     pub name: CString,
-}
-
-/// What stands at a spot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    Nothing,
-    Directory,
-    Whiteout,
-    Other,
 }
 
 impl Beneath {

@@ -173,11 +173,9 @@ impl<R: Read> Lines<'_, R> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
-    use crate::blob::Hasher;
-    use crate::layer::{Limits, Meta, unpack};
+    use crate::layer::tests::{Layer, forms};
+    use crate::layer::{Form, Limits, Meta, Reading};
 
     const SIZE: u64 = 1 << 20;
 
@@ -271,9 +269,8 @@ mod tests {
         ]
     }
 
-    fn unpacked(archive: &[u8], into: &std::path::Path, bytes: u64) -> io::Result<Meta> {
-        let like = Hasher::Sha256(Default::default()).finish();
-        unpack(archive, into, &like, Limits { bytes, entries: 9, image: None })
+    fn unpacked(archive: &[u8], layer: &Layer, bytes: u64) -> io::Result<Meta> {
+        layer.unpack(archive, Limits { bytes, entries: 9, image: None })
     }
 
     #[test]
@@ -285,18 +282,18 @@ mod tests {
                 want[*offset as usize..(offset + length) as usize].fill(letter);
             }
             for (format, archive) in archives(&extents, SIZE) {
-                let dir = tempfile::tempdir().expect("tempdir");
-                let meta = unpacked(&archive, dir.path(), 4 * SIZE).expect(format);
-                let path = dir.path().join("f");
-                assert!(std::fs::read(&path).expect(format) == want, "{format} {extents:?}");
-                assert!(dir.path().join("behind").is_file(), "{format} {extents:?}");
-                assert_eq!(meta.bytes, 1 + extents.iter().map(|(_, length)| length).sum::<u64>());
-                let taken = std::fs::metadata(&path).expect(format).blocks() * 512;
-                assert!(taken < SIZE, "{format}: {taken} bytes of the disk");
-                let seal = meta.seal.expect("a seal");
-                let mut reading = crate::layer::Reading::new(dir.path());
-                while reading.step().expect("read") {}
-                assert!(reading.fits(&seal), "{format}: holes are zeros to who reads them");
+                for form in forms() {
+                    let layer = Layer::new(form);
+                    let meta = unpacked(&archive, &layer, 4 * SIZE).expect(format);
+                    assert!(std::fs::read(layer.path("f")).expect(format) == want, "{format} {form:?} {extents:?}");
+                    assert!(layer.path("behind").is_file(), "{format} {extents:?}");
+                    assert_eq!(meta.bytes, 1 + extents.iter().map(|(_, length)| length).sum::<u64>());
+                    let taken = layer.blocks("f");
+                    assert!(taken < SIZE, "{format} {form:?}: {taken} bytes of the disk");
+                    let mut reading = Reading::new(layer.directory.path(), meta.seal.expect("a seal"));
+                    while reading.step().expect("read") {}
+                    assert!(reading.fits(), "{format} {form:?}: holes are zeros to who reads them");
+                }
             }
         }
     }
@@ -310,14 +307,12 @@ mod tests {
             (vec![(0, 512)], 511),
         ] {
             for (format, archive) in archives(&extents, size) {
-                let dir = tempfile::tempdir().expect("tempdir");
-                let error = unpacked(&archive, dir.path(), 4 * SIZE).expect_err(format);
+                let error = unpacked(&archive, &Layer::new(Form::Tree), 4 * SIZE).expect_err(format);
                 assert!(error.to_string().contains("a part of a sparse file"), "{format} {extents:?}: {error}");
             }
         }
         for (format, archive) in archives(&[(0, 512)], 5 << 30) {
-            let dir = tempfile::tempdir().expect("tempdir");
-            let error = unpacked(&archive, dir.path(), 4 << 30).expect_err(format);
+            let error = unpacked(&archive, &Layer::new(Form::Tree), 4 << 30).expect_err(format);
             assert_eq!(error.kind(), io::ErrorKind::FileTooLarge, "{format}: {error}");
         }
     }

@@ -1,0 +1,143 @@
+//! Images as erofs' own tools and the kernel read them.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::Path,
+    process::Command,
+};
+
+use rk_erofs::{Body, Dress, Finished, Tree, Writer};
+
+/// A tree of everything that there is, with files of so many bytes.
+fn image(sizes: &[usize]) -> Vec<u8> {
+    let mut writer = Writer::new(Vec::new());
+    let mut tree = Tree::default();
+    tree.dress(Tree::ROOT, Dress { mode: 0o751, uid: 1, gid: 2, mtime: (1_000_000_000, 5) });
+    let files = tree.add_directory(Tree::ROOT, b"files", 0o700).expect("files");
+    for size in sizes {
+        let mut contents = writer.contents().expect("contents");
+        contents.write_all(&content(*size)).expect("content");
+        let body = Body::File(contents.end().expect("end"));
+        let file = tree.add(files, size.to_string().as_bytes(), body).expect("file");
+        tree.dress(file, Dress { mode: 0o4755, uid: 100_000, gid: 70_000, mtime: (-5, 7) });
+        tree.set_attribute(file, b"user.size", size.to_string().as_bytes()).expect("attribute");
+        tree.link(Tree::ROOT, format!("again-{size}").as_bytes(), file).expect("link");
+    }
+    let mut contents = writer.contents().expect("contents");
+    contents.write_all(b"begins").expect("content");
+    contents.hole(1 << 20).expect("hole");
+    contents.write_all(b"ends").expect("content");
+    let sparse = Body::File(contents.end().expect("end"));
+    tree.add(Tree::ROOT, b"sparse", sparse).expect("sparse");
+    let many = tree.add_directory(Tree::ROOT, b"many", 0o755).expect("many");
+    tree.set_attribute(many, b"trusted.overlay.opaque", b"y").expect("opaque");
+    tree.set_attribute(many, b"user.large", &vec![b'v'; 6000]).expect("large");
+    for n in 0..3000 {
+        tree.add(many, format!("{n:060}").as_bytes(), Body::Symlink(format!("to-{n}").into_bytes().into())).expect("n");
+    }
+    for (name, body) in [
+        ("gone", Body::Char(0, 0)),
+        ("null", Body::Char(1, 3)),
+        ("disk", Body::Block(259, 70_000)),
+        ("pipe", Body::Fifo),
+        ("long", Body::Symlink(vec![b'l'; 4090].into())),
+    ] {
+        tree.add(Tree::ROOT, name.as_bytes(), body).expect(name);
+    }
+    let Finished { out, first, size, .. } = writer.finish(&tree, [7; 16]).expect("finish");
+    let whole = [first, out].concat();
+    assert_eq!(whole.len() as u64, size);
+    whole
+}
+
+fn content(size: usize) -> Vec<u8> {
+    (0..size).map(|n| (n % 251) as u8).collect()
+}
+
+const SIZES: [usize; 6] = [0, 1, 4095, 4096, 4097, 100_000];
+
+/// What `image` made, below a directory.
+fn compare(root: &Path) {
+    let stat = |name: &str| fs::symlink_metadata(root.join(name)).expect(name);
+    for size in SIZES {
+        let name = format!("files/{size}");
+        assert!(fs::read(root.join(&name)).expect("file") == content(size), "{name}");
+        let file = stat(&name);
+        // Who extracts sets the owner last, which takes set-user-ID away.
+        assert_eq!((file.mode() & !0o4000, file.uid(), file.gid()), (0o100_755, 100_000, 70_000), "{name}");
+    }
+    let sparse = [&b"begins"[..], &vec![0; 1 << 20], b"ends"].concat();
+    assert!(fs::read(root.join("sparse")).expect("sparse") == sparse);
+    let mut names: Vec<_> = fs::read_dir(root.join("many")).expect("many").flatten().map(|e| e.file_name()).collect();
+    names.sort();
+    assert_eq!(names.len(), 3000);
+    for n in [0, 1, 1500, 2999] {
+        let link = fs::read_link(root.join(format!("many/{n:060}"))).expect("link");
+        assert_eq!(link, Path::new(&format!("to-{n}")));
+    }
+    assert_eq!(fs::read_link(root.join("long")).expect("long").as_os_str().len(), 4090);
+    assert!(stat("gone").file_type().is_char_device() && stat("gone").rdev() == 0);
+    assert_eq!((stat("null").rdev() >> 8, stat("null").rdev() & 0xff), (1, 3));
+    assert!(stat("disk").file_type().is_block_device() && stat("pipe").file_type().is_fifo());
+}
+
+/// Whether a program is here; tests that cannot ask it say so.
+fn here(program: &str) -> bool {
+    let found = Command::new(program).arg("--help").output().is_ok();
+    if !found {
+        eprintln!("{program} (package erofs-utils) is not here: its part is left out");
+    }
+    found
+}
+
+#[test]
+fn the_formats_own_tools_find_no_fault_and_extract_what_was_written() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let file = dir.path().join("image");
+    fs::write(&file, image(&SIZES)).expect("image");
+    if !here("fsck.erofs") {
+        return;
+    }
+    let into = dir.path().join("out");
+    let done =
+        Command::new("fsck.erofs").arg(format!("--extract={}", into.display())).arg(&file).output().expect("fsck");
+    assert!(done.status.success(), "{done:?}");
+    compare(&into);
+    let dump = Command::new("dump.erofs").arg(&file).output().expect("dump");
+    let told = String::from_utf8_lossy(&dump.stdout).into_owned();
+    assert!(dump.status.success() && told.contains("sb_csum mtime"), "{told}");
+}
+
+#[test]
+fn the_kernel_mounts_it_and_shows_what_was_written() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let (file, point) = (dir.path().join("image"), dir.path().join("point"));
+    fs::write(&file, image(&SIZES)).expect("image");
+    fs::create_dir(&point).expect("point");
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "erofs", "-o", "ro,loop"]).args([&file, &point]);
+    let mounted = mount.output().expect("mount");
+    if !mounted.status.success() {
+        eprintln!("this kernel, or who runs the test, mounts no erofs: {mounted:?}");
+        return;
+    }
+    let looked = std::panic::catch_unwind(|| {
+        compare(&point);
+        let stat = |name: &str| fs::symlink_metadata(point.join(name)).expect(name);
+        let root = fs::metadata(&point).expect("root");
+        let dress = (root.mode(), root.uid(), root.gid(), root.mtime(), root.mtime_nsec(), root.nlink());
+        assert_eq!(dress, (0o040_751, 1, 2, 1_000_000_000, 5, 4));
+        let file = stat("files/4097");
+        assert_eq!((file.mode(), file.mtime(), file.mtime_nsec(), file.nlink()), (0o104_755, -5, 7, 2));
+        assert_eq!(file.ino(), stat("again-4097").ino());
+        assert_eq!((stat("disk").rdev() >> 8 & 0xfff, stat("disk").size(), stat("long").size()), (259, 0, 4090));
+        for name in ["files/nothing", "many/nothing", "zzz", "!"] {
+            assert!(fs::symlink_metadata(point.join(name)).is_err(), "{name}");
+        }
+    });
+    let unmounted = Command::new("umount").arg(&point).status().expect("umount");
+    assert!(unmounted.success());
+    looked.expect("what the kernel shows");
+}
