@@ -51,6 +51,7 @@ fn requests(data: &[u8]) {
             assert!(again == message, "{again:?}");
         }
     }
+    one::<v1::Empty>(data);
     one::<v1::ApplyRequest>(data);
     one::<v1::PatchRequest>(data);
     one::<v1::ValidateRequest>(data);
@@ -68,6 +69,8 @@ fn requests(data: &[u8]) {
     one::<v1::RestartRequest>(data);
     one::<v1::UnlockRequest>(data);
     one::<v1::Chunk>(data);
+    one::<v1::ImportRequest>(data);
+    one::<v1::PullsRequest>(data);
 }
 
 /// Messages to the machine API and to PID 1, and what they carry: programs, tables, paths.

@@ -4,12 +4,24 @@ use crate::events::Events;
 use crate::logs::RotatingFile;
 pub use rk_sys::chain;
 use std::fmt::Display;
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
 /// Writes one line to standard error, which is the console once [`take_console`] ran. A console that is gone is no error.
 pub fn line(text: &str) {
     let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+/// Into the kernel's log, of which the end outlives a panic where the machine has a place for it; at a level that no console shows, for
+/// PID 1 writes there itself. Opened for each line: the kernel counts lines by opening, and leaves out what comes too fast.
+pub fn tell_kernel(text: &str) {
+    if rk_sys::pid() != 1 {
+        return;
+    }
+    if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
+        let _ = log.write_all(format!("<7>{}\n", text.replace('\n', " ")).as_bytes());
+    }
 }
 
 /// Makes the kernel's console the standard streams of PID 1, if there is one.
@@ -19,7 +31,7 @@ pub fn take_console() {
     }
 }
 
-/// PID 1's own voice: each line goes to the console as `rk: …`, and into `/var/log/rk/init.log` once that is open.
+/// PID 1's own voice: each line goes to the console as `rk: …`, into the kernel's log, and into `/var/log/rk/init.log` once that is open.
 #[derive(Debug, Default)]
 pub struct Journal {
     file: Option<RotatingFile>,
@@ -43,6 +55,7 @@ impl Journal {
         self.events.push(rk_sys::boot_millis(), &text);
         let text = format!("rk: {text}");
         line(&text);
+        tell_kernel(&text);
         if let Some(file) = &mut self.file {
             file.write(format!("{:>10} {text}\n", rk_sys::boot_millis()).as_bytes());
         }

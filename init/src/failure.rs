@@ -3,8 +3,6 @@
 use crate::console;
 use rk_sys::End;
 use std::convert::Infallible;
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,16 +16,9 @@ pub fn tell_panics_on_the_console() {
     std::panic::set_hook(Box::new(|info| {
         let text = format!("rk: PID 1 panicked, this is a bug in rk-init: {info}");
         console::line(&text);
-        tell_kernel(&text);
+        console::tell_kernel(&text);
         rk_sys::sync_disks();
     }));
-}
-
-/// Into the kernel's log, of which the end outlives a panic where the machine has a place for it; at a level that consoles do not show.
-fn tell_kernel(text: &str) {
-    if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
-        let _ = log.write_all(format!("<6>{text}\n").as_bytes());
-    }
 }
 
 /// Says why there is no way on and reboots: the image is broken, and another slot or medium may not be.

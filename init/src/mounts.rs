@@ -37,7 +37,7 @@ const TABLE: [Row; 16] = [
     row("mqueue", "/dev/mqueue", PLAIN, ""),
     row("tmpfs", "/run", PROGRAMS, "mode=0755,size=20%"),
     row("tmpfs", "/tmp", PROGRAMS, "mode=1777,size=20%"),
-    row("tmpfs", "/etc", PROGRAMS, "mode=0755,size=16m"),
+    row("tmpfs", "/etc", PLAIN, "mode=0755,size=16m"),
     // The last option: a process that enters a cgroup waits for no grace period of RCU, 10 to 20 ms, of which each pod has a few.
     row("cgroup2", "/sys/fs/cgroup", PLAIN, "nsdelegate,memory_recursiveprot,favordynmods"),
     maybe("securityfs", "/sys/kernel/security"),

@@ -37,6 +37,19 @@ fn messages_of_the_corpus_are_understood_or_refused() {
 }
 
 #[test]
+fn every_message_that_a_method_takes_is_fed() {
+    let definitions = include_str!("../proto/proto/machine.proto");
+    let targets = include_str!("../../fuzz/targets.rs");
+    let methods = definitions.lines().filter_map(|line| line.trim().strip_prefix("rpc ")?.split_once('('));
+    let taken = methods.filter_map(|(name, rest)| Some((name, rest.split_once(')')?.0.trim_start_matches("stream "))));
+    let taken: Vec<(&str, &str)> = taken.collect();
+    assert!(taken.len() > 30, "{taken:?}");
+    for (method, message) in taken {
+        assert!(targets.contains(&format!("one::<v1::{message}>(data);")), "{message} of {method}");
+    }
+}
+
+#[test]
 fn headers_of_the_corpus_are_read_and_written_alike_or_refused() {
     // Keys are derived on the way.
     corpus::run(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/luks"), 16, targets::luks);

@@ -59,10 +59,10 @@ impl Drive {
         let device = match self.bus {
             Bus::Virtio => format!("virtio-blk-{virtio},drive=disk{n}"),
             Bus::Cd => format!("ide-cd,bus=ide.{n},drive=disk{n}"),
-            Bus::Ahci => format!("ide-hd,bus=ide.{n},drive=disk{n}"),
+            Bus::Ahci => format!("ide-hd,bus=ide.{n},serial=rk{n},drive=disk{n}"),
             Bus::Usb => format!("usb-storage,bus=usb.0,drive=disk{n}"),
             Bus::Nvme => format!("nvme,serial=rk{n},drive=disk{n}"),
-            Bus::Scsi => format!("scsi-hd,bus=scsi.0,drive=disk{n}"),
+            Bus::Scsi => format!("scsi-hd,bus=scsi.0,serial=rk{n},drive=disk{n}"),
         };
         let sector = match self.sector {
             0 | 512 => String::new(),

@@ -43,7 +43,7 @@ const MOUNTS: [(&str, &[&str]); 9] = [
     ("/sys/fs/cgroup", &["nosuid", "nodev", "noexec", "nsdelegate", "memory_recursiveprot", "favordynmods"]),
     ("/dev/shm", &["nosuid", "nodev", "noexec"]),
     ("/run", &["nosuid", "nodev"]),
-    ("/etc", &["nosuid", "nodev"]),
+    ("/etc", &["nosuid", "nodev", "noexec"]),
     ("/var", &["nodev"]),
 ];
 

@@ -93,6 +93,18 @@ fn a_cd_installs_on_a_disk_that_is_meant_and_empty_and_the_disk_boots_with_its_c
     assert!(!start.windows(8).any(|window| window == b"EFI PART"), "a partition table is left");
 }
 
+/// The rule by which a machine that waits knows its only disk on this bus.
+fn wwid_of(machine: &mut Installed, bus: &str) -> String {
+    let fingerprint = machine.fingerprint();
+    let told = machine.rkctl(&["node", "disks", "--insecure", "--fingerprint", &fingerprint, "-o", "json"]).good();
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON of the disks");
+    let disks = told["disks"].as_array().expect("disks");
+    let disk = disks.iter().find(|disk| disk["bus"] == bus && disk["read_only"] == false);
+    let disk = disk.unwrap_or_else(|| panic!("no disk on {bus}: {told}"));
+    assert!(disk["serial"] == "rk1" && disk["wwid"].as_str().is_some_and(|wwid| !wwid.is_empty()), "{disk}");
+    format!("wwid={}", disk["wwid"].as_str().unwrap_or_default())
+}
+
 #[test]
 fn disks_behind_every_controller_and_of_large_sectors_are_installed_and_boot() {
     let mut machine = Installed::bare("controllers", uefi);
@@ -114,11 +126,12 @@ fn disks_behind_every_controller_and_of_large_sectors_are_installed_and_boot() {
     };
     let install = from_cd(&mut machine, |spec| disks.iter().fold(spec, attach));
     let said = machine.said();
+    let known = wwid_of(&mut machine, "ata");
     for (bus, sector, name, _) in &disks {
-        // Names of two of them depend on which controller is quicker.
+        // Names of two of them depend on which controller is quicker: they are known by what is theirs alone. The CD is drive 0.
         let wanted = match bus {
-            Bus::Ahci => "bus=ata",
-            Bus::Scsi => "bus=virtio,model=QEMU HARDDISK",
+            Bus::Ahci => known.as_str(),
+            Bus::Scsi => "serial=rk2",
             _ => name,
         };
         let outcome = install(&machine, wanted, &[]);

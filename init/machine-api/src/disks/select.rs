@@ -5,7 +5,7 @@ use rk_machine_proto::v1::Disk;
 use tonic::Status;
 
 /// The one disk that `wanted` means: a path such as `/dev/sda`, or rules parted by commas, such as
-/// `serial=S4X2,size=largest`. Keys: `serial`, `model` (a part of it), `bus`, `size` (`smallest` or `largest` of the rest).
+/// `serial=S4X2,size=largest`. Keys: `serial`, `wwid`, `model` (a part of it), `bus`, `size` (`smallest` or `largest` of the rest).
 ///
 /// # Errors
 /// None or several match; the error lists the disks that there are.
@@ -20,13 +20,14 @@ pub fn choose<'a>(disks: &'a [Disk], wanted: &str) -> Result<&'a Disk, Status> {
             let (key, value) = rule.split_once('=').unwrap_or((rule, ""));
             match (key.trim(), value.trim()) {
                 ("serial", value) if !value.is_empty() => fit.retain(|disk| disk.serial == value),
+                ("wwid", value) if !value.is_empty() => fit.retain(|disk| disk.wwid == value),
                 ("model", value) if !value.is_empty() => fit.retain(|disk| disk.model.contains(value)),
                 ("bus", value) if !value.is_empty() => fit.retain(|disk| disk.bus == value),
                 ("size", "smallest") => keep_extreme(&mut fit, |disks| disks.min()),
                 ("size", "largest") => keep_extreme(&mut fit, |disks| disks.max()),
                 _ => {
                     let text = format!(
-                        "{rule:?} is not a rule for disks; write a path, or serial=, model=, bus=, size=smallest, size=largest"
+                        "{rule:?} is not a rule for disks; write a path, or serial=, wwid=, model=, bus=, size=smallest, size=largest"
                     );
                     return Err(Status::invalid_argument(text));
                 }
@@ -118,6 +119,7 @@ mod tests {
             bus: bus.to_owned(),
             serial: serial.to_owned(),
             model: "QEMU DISK".to_owned(),
+            wwid: format!("eui.{name}"),
             ..Disk::default()
         }
     }
@@ -145,13 +147,14 @@ mod tests {
         let name = |wanted: &str| choose(&disks, wanted).map(|disk| disk.name.clone()).map_err(|err| err.code());
         assert_eq!(name("/dev/sda"), Ok("sda".to_owned()));
         assert_eq!(name("serial=S2"), Ok("sdb".to_owned()));
+        assert_eq!(name("wwid=eui.sdb"), Ok("sdb".to_owned()));
         assert_eq!(name("size=largest"), Ok("nvme0n1".to_owned()));
         assert_eq!(name("bus=ata,size=smallest"), Ok("sda".to_owned()));
         assert_eq!(name("model=QEMU"), Err(tonic::Code::FailedPrecondition));
         assert_eq!(name("size=smallest"), Err(tonic::Code::FailedPrecondition));
         assert_eq!(name("/dev/sda1"), Err(tonic::Code::NotFound));
         assert_eq!(name("/dev/sr0"), Err(tonic::Code::NotFound));
-        for wrong in ["", "disk", "serial=", "colour=red"] {
+        for wrong in ["", "disk", "serial=", "wwid=", "colour=red"] {
             assert_eq!(name(wrong), Err(tonic::Code::InvalidArgument), "{wrong}");
         }
     }

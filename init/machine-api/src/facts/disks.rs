@@ -32,7 +32,13 @@ fn one(device: &rk_sys::BlockDevice, mounted: &BTreeMap<String, String>) -> Disk
         size_bytes: line(class.join("size")).parse::<u64>().unwrap_or(0).saturating_mul(UNIT),
         sector_bytes: fact("queue/logical_block_size").parse().unwrap_or(0),
         model: fact("device/model"),
-        serial: [fact("device/serial"), fact("serial")].into_iter().find(|text| !text.is_empty()).unwrap_or_default(),
+        serial: first([
+            fact("device/serial"),
+            fact("serial"),
+            unit_serial(&base.join("device/vpd_pg80")),
+            usb_serial(base),
+        ]),
+        wwid: words(&first([fact("wwid"), fact("device/wwid")])),
         bus: bus(&whole).to_owned(),
         rotational: fact("queue/rotational") == "1",
         read_only: line(class.join("ro")) == "1",
@@ -43,6 +49,35 @@ fn one(device: &rk_sys::BlockDevice, mounted: &BTreeMap<String, String>) -> Disk
         name: device.name.clone(),
         path,
     }
+}
+
+fn first<const N: usize>(texts: [String; N]) -> String {
+    texts.into_iter().find(|text| !text.is_empty()).unwrap_or_default()
+}
+
+/// With one blank where there were more: makers pad what they say.
+fn words(text: &str) -> String {
+    text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Disks behind SCSI, SATA ones among them, tell their serial number in a page of their own.
+fn unit_serial(page: &Path) -> String {
+    fs::read(page).ok().as_deref().and_then(serial_of_page).unwrap_or_default()
+}
+
+/// SPC's page 0x80: four bytes of head, with the length in the last two, and ASCII.
+fn serial_of_page(page: &[u8]) -> Option<String> {
+    let (head, rest) = page.split_first_chunk::<4>()?;
+    let [_, 0x80, high, low] = *head else { return None };
+    let text = rest.get(..usize::from(u16::from_be_bytes([high, low])))?;
+    let text = std::str::from_utf8(text).ok()?.trim_matches(['\0', ' ']);
+    text.chars().all(|c| c.is_ascii_graphic() || c == ' ').then(|| words(text))
+}
+
+/// A stick's is that of the USB device which it is.
+fn usb_serial(disk: &Path) -> String {
+    let device = disk.ancestors().find(|above| above.join("idVendor").exists());
+    device.map(|device| line(device.join("serial"))).unwrap_or_default()
 }
 
 /// How the disk is attached, by its place in the device tree.
@@ -62,6 +97,22 @@ fn bus(device: &Path) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_serial_number_is_read_out_of_its_page() {
+        let table: [(&[u8], Option<&str>); 6] = [
+            (b"\0\x80\0\x08  QM0001", Some("QM0001")),
+            (b"\0\x80\0\x04ab \0and more", Some("ab")),
+            (b"\0\x80\0\x09short", None),
+            (b"\0\x83\0\x02ab", None),
+            (b"\0\x80\0\x02\x01\x02", None),
+            (b"\0\x80", None),
+        ];
+        for (page, wanted) in table {
+            assert_eq!(serial_of_page(page).as_deref(), wanted, "{page:?}");
+        }
+        assert_eq!(words("t10.ATA     QEMU HARDDISK   QM00001  "), "t10.ATA QEMU HARDDISK QM00001");
+    }
 
     #[test]
     fn the_bus_is_told_by_the_place_in_the_device_tree() {

@@ -93,9 +93,22 @@ fn format(record: &[u8]) -> Option<String> {
     Some(format!("[{:>5}.{:06}] {level:<6} {line}\n", micros / 1_000_000, micros % 1_000_000))
 }
 
+/// Whether PID 1 said this line, which is in its own log as well.
+pub(crate) fn is_of_pid_1(line: &str) -> bool {
+    line.split_once("] debug  rk: ").is_some_and(|(time, _)| time.starts_with('[') && !time.contains(']'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_pid_1_said_is_told_from_what_the_kernel_says_of_it() {
+        let own = format(b"15,339,5140900,-;rk: node started pid=90\n").unwrap();
+        let of_it = format(b"6,340,5140901,-;rk-init[1]: segfault\n").unwrap();
+        assert!(is_of_pid_1(&own) && !is_of_pid_1(&of_it), "{own}{of_it}");
+        assert!(!is_of_pid_1("[    1.0] info   said [x] debug  rk: y"));
+    }
 
     #[test]
     fn records_become_lines_and_noise_becomes_nothing() {

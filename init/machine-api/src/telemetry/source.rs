@@ -60,7 +60,7 @@ impl Sources {
         }
         if let Some(kernel) = &mut self.kernel {
             while let Some(line) = kmsg::next(kernel) {
-                if !take("kernel", line.trim_end().to_owned()) {
+                if !kmsg::is_of_pid_1(&line) && !take("kernel", line.trim_end().to_owned()) {
                     break;
                 }
             }

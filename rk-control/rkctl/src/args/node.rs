@@ -241,7 +241,7 @@ pub struct Install {
     /// The raw disk image.
     #[arg(value_hint = ValueHint::FilePath)]
     pub image: PathBuf,
-    /// A path such as /dev/sda, or rules parted by commas: serial=, model=, bus=, size=smallest, size=largest.
+    /// Rules parted by commas: serial=, wwid=, model=, bus=, size=smallest, size=largest; or a path such as /dev/sda.
     #[arg(long)]
     pub disk: String,
     /// The config of the machine-to-be.

@@ -22,7 +22,7 @@ shape!(MOUNTS, "mounts", "SOURCE" "source" Plain, "TARGET" "target" Plain, "TYPE
     "FREE" "available_bytes" Bytes, "OPTIONS" "options" Plain);
 shape!(DISKS, "disks", "NAME" "name" Plain, "SIZE" "size_bytes" Bytes, "SECTOR" "sector_bytes" Plain, "BUS" "bus" Plain,
     "MODEL" "model" Plain, "SERIAL" "serial" Plain, "PART OF" "parent" Plain, "HOLDS" "filesystem" Plain, "LABEL" "label" Plain,
-    "MOUNTED ON" "mounted_on" Plain);
+    "MOUNTED ON" "mounted_on" Plain, "WWID" "wwid" Plain);
 shape!(MEMORY, "", "TOTAL" "total_bytes" Bytes, "FREE" "free_bytes" Bytes, "AVAILABLE" "available_bytes" Bytes,
     "CACHED" "cached_bytes" Bytes, "SLAB" "slab_bytes" Bytes, "SWAP" "swap_total_bytes" Bytes);
 shape!(SERVICE_MEMORY, "services", "SERVICE" "name" Plain, "NOW" "current_bytes" Bytes, "MOST" "peak_bytes" Bytes,
