@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 
 use super::pki::Identity;
-use super::{ApiLink, JoinError, Session, api_error, csr};
+use super::{ApiLink, JoinError, Session, api_error, chain, csr};
 use crate::Options;
 
 /// Whether a certificate is not valid yet by this node's clock.
@@ -16,8 +16,21 @@ pub(super) fn is_early(identity: &Identity, now: Timestamp) -> bool {
     identity.not_before > now
 }
 
+/// Replaces a client certificate that begins too late, if the cluster refuses it, and tells what came of it.
+pub(super) async fn tend(session: &Session, options: &Options, early: &Identity) {
+    match replace_refused(session, options).await {
+        Ok(true) => tracing::info!("the client certificate began too late for the cluster: another one was issued"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(
+            begins = %early.not_before,
+            "the client certificate is not valid yet, and there is no other: {}",
+            chain(&error)
+        ),
+    }
+}
+
 /// Gets another client certificate by token if the API server does not take the one there is; answers whether it did.
-pub(super) async fn replace_refused(session: &Session, options: &Options) -> Result<bool, JoinError> {
+async fn replace_refused(session: &Session, options: &Options) -> Result<bool, JoinError> {
     let nodes: Api<Node> = Api::all(session.client.clone());
     match nodes.get_opt(&options.node_name).await {
         Err(error) if api_error::code(&error) == Some(401) => {}

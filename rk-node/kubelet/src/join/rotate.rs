@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::csr::{self, CsrError};
-use super::early::{is_early, replace_refused};
+use super::early::{self, is_early};
 use super::pki::Identity;
 use super::{ServingCert, Session, chain};
 use crate::Options;
@@ -27,15 +27,7 @@ pub async fn rotate_client(session: Session, options: Options) {
     loop {
         match session.pki.load_client() {
             Ok(Some(identity)) if is_early(&identity, Timestamp::now()) => {
-                match replace_refused(&session, &options).await {
-                    Ok(true) => {
-                        tracing::info!("the client certificate began too late for the cluster: another one was issued")
-                    }
-                    Ok(false) => {}
-                    Err(error) => {
-                        tracing::warn!(begins = %identity.not_before, "the client certificate is not valid yet, and there is no other: {}", chain(&error))
-                    }
-                }
+                early::tend(&session, &options, &identity).await;
                 tokio::time::sleep(EARLY_LOOK).await;
                 continue;
             }
