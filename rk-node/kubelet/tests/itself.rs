@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -37,6 +37,24 @@ fn signed(rig: &Rig, usage: ExtendedKeyUsagePurpose, ends: SystemTime) -> String
     format!("{}{}", certificate.pem(), key.serialize_pem())
 }
 
+/// Ends the kubelet once it has both certificates, and puts others in their places that end in `left`; answers the files, and
+/// the end in seconds since the epoch.
+async fn stopped_with(rig: &mut Rig, left: Duration) -> ([PathBuf; 2], i64) {
+    let pki = &rig.options.dirs.pki;
+    let files = [pki.join("kubelet-client.pem"), pki.join("kubelet-serving.pem")];
+    eventually("both certificates", 60, || async {
+        if files.iter().all(|file| file.exists()) { Ok(()) } else { Err("not yet".to_owned()) }
+    })
+    .await;
+    rig.kubelet = None;
+    let ends = SystemTime::now() + left;
+    let usages = [ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+    for (file, usage) in files.iter().zip(usages) {
+        std::fs::write(file, signed(rig, usage, ends)).unwrap();
+    }
+    (files, i64::try_from(ends.duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap())
+}
+
 /// When the certificate in a file ends, seconds since the epoch.
 fn end_of(file: &Path) -> i64 {
     let der = CertificateDer::from_pem_slice(&std::fs::read(file).unwrap()).unwrap();
@@ -50,20 +68,7 @@ async fn certificates_are_renewed_before_they_end_and_the_node_goes_on() {
     rig.create("web", json!({"containers": [{"name": "c", "image": "img:1", "command": ["run"]}]})).await;
     rig.status("web", "the pod is ready", 30, ready).await;
     let running = rig.cri.running("web");
-    let pki = rig.options.dirs.pki.clone();
-    let files = [pki.join("kubelet-client.pem"), pki.join("kubelet-serving.pem")];
-    eventually("both certificates", 60, || async {
-        if files.iter().all(|file| file.exists()) { Ok(()) } else { Err("not yet".to_owned()) }
-    })
-    .await;
-    rig.kubelet = None;
-
-    let ends = SystemTime::now() + LEFT;
-    let usages = [ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
-    for (file, usage) in files.iter().zip(usages) {
-        std::fs::write(file, signed(&rig, usage, ends)).unwrap();
-    }
-    let ends = i64::try_from(ends.duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+    let (files, ends) = stopped_with(&mut rig, LEFT).await;
     rig.start_kubelet();
     assert_eq!(files.each_ref().map(|file| end_of(file)), [ends; 2]);
     for file in &files {
@@ -91,18 +96,7 @@ async fn certificates_are_renewed_before_they_end_and_the_node_goes_on() {
 async fn certificates_from_a_clock_that_was_ahead_are_replaced_by_token() {
     let mut rig = Rig::new().await;
     rig.node_ready().await;
-    let pki = rig.options.dirs.pki.clone();
-    let files = [pki.join("kubelet-client.pem"), pki.join("kubelet-serving.pem")];
-    eventually("both certificates", 60, || async {
-        if files.iter().all(|file| file.exists()) { Ok(()) } else { Err("not yet".to_owned()) }
-    })
-    .await;
-    rig.kubelet = None;
-    let ends = SystemTime::now() + 100 * LIFE;
-    let usages = [ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
-    for (file, usage) in files.iter().zip(usages) {
-        std::fs::write(file, signed(&rig, usage, ends)).unwrap();
-    }
+    let (files, _) = stopped_with(&mut rig, 100 * LIFE).await;
     let written = files.each_ref().map(|file| std::fs::read(file).unwrap());
     rig.start_kubelet();
     for (file, early) in files.iter().zip(&written) {
