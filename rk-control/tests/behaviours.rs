@@ -300,6 +300,9 @@ async fn services_have_endpoints_of_the_pods_that_they_choose() {
     rest.patch("endpoints/custom", &endpoints("10.2.3.4")).await;
     let changed = rest.until(mirrored, |list| list["items"][0]["endpoints"][0]["addresses"][0] == "10.2.3.4").await;
     assert_eq!(changed["items"][0]["metadata"]["uid"], first["items"][0]["metadata"]["uid"], "changed in place");
+    rest.patch("endpoints/custom", &json!({"metadata": {"labels": {"team": "a"}, "annotations": {"note": "b"}}})).await;
+    let told = rest.until(mirrored, |list| list["items"][0]["metadata"]["labels"]["team"] == "a").await;
+    assert_eq!(told["items"][0]["metadata"]["annotations"], json!({"note": "b"}));
     rest.delete("endpoints/custom", &Value::Null).await;
     rest.count(mirrored, 0).await;
 }

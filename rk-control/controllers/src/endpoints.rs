@@ -2,8 +2,8 @@
 
 use crate::context::Context;
 use crate::endpointslice::{
-    ResolvedPort, address, enqueue_services_of_pods, family_of, hostname, is_headless, resolve, selector_of, target,
-    trigger_time,
+    ResolvedPort, TRIGGER_TIME, address, enqueue_services_of_pods, family_of, hostname, is_headless, resolve,
+    selector_of, target, trigger_time,
 };
 use crate::pods;
 use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service};
@@ -18,7 +18,6 @@ use std::sync::Arc;
 /// Addresses in one Endpoints object; more are cut off and marked.
 const MAX_ADDRESSES: usize = 1000;
 const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
-const TRIGGER: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 
@@ -161,7 +160,7 @@ impl Controller {
         wanted.metadata.labels = Some(labels);
         let annotations = wanted.metadata.annotations.get_or_insert_default();
         annotations.remove(OVER_CAPACITY);
-        annotations.remove(TRIGGER);
+        annotations.remove(TRIGGER_TIME);
         annotations.extend(trigger_time());
         if cut {
             annotations.insert(OVER_CAPACITY.to_owned(), "truncated".to_owned());

@@ -1,7 +1,7 @@
 //! Mirrors Endpoints that someone wrote by hand into EndpointSlices, for readers that know only those.
 
 use super::endpoint::family_of;
-use super::{SERVICE_NAME, selector_of, trigger_time};
+use super::{SERVICE_NAME, TRIGGER_TIME, selector_of};
 use crate::context::Context;
 use crate::pods;
 use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort as OldPort, EndpointSubset, Endpoints, Service};
@@ -18,6 +18,7 @@ const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslicemirroring-controller.k8s.io";
 const SKIP: &str = "endpointslice.kubernetes.io/skip-mirror";
 const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Addresses mirrored per subset.
 const MAX_ADDRESSES: usize = 1000;
 
@@ -110,10 +111,11 @@ impl Controller {
             let ports = Some(ports).filter(|p| !p.is_empty());
             let Some(endpoints) = &endpoints else { break };
             let known = existing.iter().position(|s| s.address_type == family && s.ports == ports);
+            let new = build(endpoints, family, ports, list);
             let written = match known.map(|at| existing.swap_remove(at)) {
-                Some(slice) if slice.endpoints.as_ref() == Some(&list) => Ok(slice),
-                Some(slice) => self.slices.replace(&EndpointSlice { endpoints: Some(list), ..slice }).await,
-                None => self.slices.create(&build(endpoints, family, ports, list)).await,
+                Some(slice) if is_as(&slice, &new) => Ok(slice),
+                Some(slice) => self.slices.replace(&renewed(slice, new)).await,
+                None => self.slices.create(&new).await,
             };
             if let Err(error) = written {
                 return if is_namespace_terminating(&error) { Ok(Outcome::AwaitChange) } else { Err(error.into()) };
@@ -133,14 +135,30 @@ fn is_ours(slice: &EndpointSlice, service: &str) -> bool {
     label(MANAGED_BY) == Some(MANAGER) && label(SERVICE_NAME) == Some(service)
 }
 
+/// Whether a slice tells what the new one would, labels and annotations included.
+fn is_as(known: &EndpointSlice, new: &EndpointSlice) -> bool {
+    let (known_meta, new_meta) = (&known.metadata, &new.metadata);
+    // None is what the server stores of an empty map.
+    let annotations = |meta: &ObjectMeta| meta.annotations.clone().unwrap_or_default();
+    known.endpoints == new.endpoints
+        && known_meta.labels == new_meta.labels
+        && annotations(known_meta) == annotations(new_meta)
+}
+
+/// The known slice with what the new one tells.
+fn renewed(known: EndpointSlice, new: EndpointSlice) -> EndpointSlice {
+    let metadata = ObjectMeta { labels: new.metadata.labels, annotations: new.metadata.annotations, ..known.metadata };
+    EndpointSlice { metadata, ..new }
+}
+
 fn build(endpoints: &Endpoints, family: &str, ports: Option<Vec<EndpointPort>>, list: Vec<Endpoint>) -> EndpointSlice {
     let name = endpoints.metadata.name.clone().unwrap_or_default();
     let mut labels = endpoints.metadata.labels.clone().unwrap_or_default();
     labels.insert(SERVICE_NAME.to_owned(), name.clone());
     labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
     let mut annotations = endpoints.metadata.annotations.clone().unwrap_or_default();
-    annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    annotations.extend(trigger_time());
+    // What is told of the Endpoints themselves is not true of the slice.
+    annotations.retain(|name, _| name != TRIGGER_TIME && name != LAST_APPLIED);
     EndpointSlice {
         metadata: ObjectMeta {
             generate_name: Some(pods::name_prefix(&name)),
@@ -159,10 +177,11 @@ fn build(endpoints: &Endpoints, family: &str, ports: Option<Vec<EndpointPort>>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
 
     #[test]
     fn each_subset_becomes_a_slice_per_family() {
-        let subsets: Vec<EndpointSubset> = serde_json::from_value(serde_json::json!([
+        let subsets: Vec<EndpointSubset> = serde_json::from_value(json!([
             {"addresses": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}], "notReadyAddresses": [{"ip": "10.0.0.2"}], "ports": [{"name": "a", "port": 80, "protocol": "TCP"}]}]))
         .expect("valid");
         let slices = wanted(&subsets);
@@ -173,5 +192,42 @@ mod tests {
         let ready: Vec<Option<bool>> =
             slices.iter().flat_map(|s| &s.2).map(|e| e.conditions.as_ref().and_then(|c| c.ready)).collect();
         assert_eq!(ready, [Some(true), Some(false), Some(true)]);
+    }
+
+    #[test]
+    fn a_slice_follows_labels_and_annotations_of_its_endpoints_but_not_what_tells_of_them_alone() {
+        let endpoints = |labels: Value, annotations: Value| -> Endpoints {
+            let meta =
+                json!({"name": "db", "namespace": "ns", "uid": "u", "labels": labels, "annotations": annotations});
+            serde_json::from_value(json!({"metadata": meta})).expect("valid")
+        };
+        let slice = |labels, annotations| build(&endpoints(labels, annotations), "IPv4", None, Vec::new());
+        let mut known = slice(json!({"a": "1", "b": "2"}), json!({"team": "x"}));
+        known.metadata.name = Some("db-7".to_owned());
+        let table = [
+            ("nothing", json!({"a": "1", "b": "2"}), json!({"team": "x"}), true),
+            ("a label has another value", json!({"a": "2", "b": "2"}), json!({"team": "x"}), false),
+            ("a label is gone", json!({"a": "1"}), json!({"team": "x"}), false),
+            ("an annotation came", json!({"a": "1", "b": "2"}), json!({"team": "x", "new": "y"}), false),
+            ("an annotation is gone", json!({"a": "1", "b": "2"}), Value::Null, false),
+            ("a claim to the slice", json!({"a": "1", "b": "2", MANAGED_BY: "me"}), json!({"team": "x"}), true),
+            (
+                "what tells of the Endpoints alone",
+                json!({"a": "1", "b": "2"}),
+                json!({"team": "x", LAST_APPLIED: "{}", TRIGGER_TIME: "2026-01-01T00:00:00Z"}),
+                true,
+            ),
+        ];
+        for (change, labels, annotations, same) in table {
+            let new = slice(labels, annotations);
+            assert_eq!(is_as(&known, &new), same, "{change}");
+            let after = renewed(known.clone(), new.clone());
+            assert_eq!(after.metadata.name.as_deref(), Some("db-7"), "{change}");
+            assert!(is_as(&after, &new), "{change}");
+        }
+        let bare = slice(Value::Null, Value::Null);
+        let mut stored = bare.clone();
+        stored.metadata.annotations = None;
+        assert!(is_as(&stored, &bare), "no annotations are none");
     }
 }

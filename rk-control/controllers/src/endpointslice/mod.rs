@@ -27,6 +27,8 @@ use std::sync::Arc;
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
+/// Annotation: when that changed of which an object tells.
+pub(crate) const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 const BY_SERVICE: &str = "service";
 
@@ -238,7 +240,8 @@ impl Controller {
     }
 }
 
+/// The annotation that says: now.
 pub(crate) fn trigger_time() -> BTreeMap<String, String> {
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    BTreeMap::from([("endpoints.kubernetes.io/last-change-trigger-time".to_owned(), now)])
+    BTreeMap::from([(TRIGGER_TIME.to_owned(), now)])
 }
