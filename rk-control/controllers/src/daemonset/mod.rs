@@ -4,6 +4,7 @@ mod failures;
 mod placement;
 mod plan;
 mod status;
+mod update;
 
 use crate::claim::claim_all;
 use crate::context::Context;
@@ -13,11 +14,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetSpec};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use plan::{Fences, Plan, Seat};
+use plan::{Plan, Seat, Terms};
 use rk_client::{BoxError, Informer, LabelMatcher, ObjectKey, Outcome, Queue, Recorder, controller_ref, owner_key};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use update::Fences;
 
 const GENERATION_LABEL: &str = "pod-template-generation";
 const GENERATION_NOTE: &str = "deprecated.daemonset.template.generation";
@@ -120,14 +122,14 @@ impl Controller {
             current.metadata.labels.as_ref().and_then(|l| l.get(history::HASH_LABEL)).cloned().unwrap_or_default();
 
         let seats = self.seats(&set).await?;
-        let mut plan = plan::manage(&seats, &hash, fences(spec, seats.len()).surge > 0);
+        let terms = Terms { hash: &hash, min_ready: spec.min_ready_seconds.unwrap_or(0), now: Timestamp::now() };
+        let mut plan = plan::manage(&seats, terms, is_rolling(spec) && fences(spec, seats.len()).surge > 0);
         let held = self.hold_failed(&set, &mut plan, &seats);
         let nothing_to_do = plan == Plan::default();
         let mut error = self.carry_out(&set, plan, &hash, &seats).await;
         if error.is_none() && nothing_to_do && is_rolling(spec) {
             let wanted = seats.values().filter(|s| s.should_run).count();
-            let update =
-                plan::roll(&seats, &hash, fences(spec, wanted), spec.min_ready_seconds.unwrap_or(0), Timestamp::now());
+            let update = update::roll(&seats, terms, fences(spec, wanted));
             error = self.carry_out(&set, update, &hash, &seats).await;
         }
         let seats = self.seats(&set).await?;

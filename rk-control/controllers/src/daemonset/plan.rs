@@ -1,17 +1,10 @@
-//! Which daemon pods to make and to delete.
+//! Which daemon pods to make and to delete, whatever their template.
 
 use crate::pods;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// How many nodes may be without a daemon, or have two, during an update.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Fences {
-    pub(super) surge: usize,
-    pub(super) unavailable: usize,
-}
 
 /// One node's share of the set.
 #[derive(Debug, Default, Clone)]
@@ -31,12 +24,37 @@ pub(super) struct Plan {
     pub(super) failed: Vec<String>,
 }
 
-fn name(pod: &Pod) -> String {
+/// What makes a pod a new one, and an available one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'a> {
+    /// The hash of the set's template.
+    pub(super) hash: &'a str,
+    /// Seconds for which an available pod has been ready.
+    pub(super) min_ready: i32,
+    pub(super) now: Timestamp,
+}
+
+impl Terms<'_> {
+    pub(super) fn is_current(&self, pod: &Pod) -> bool {
+        is_current(pod, self.hash)
+    }
+
+    pub(super) fn is_available(&self, pod: &Pod) -> bool {
+        pods::is_active(pod) && pods::availability(pod, self.min_ready, self.now).0
+    }
+}
+
+/// Whether a pod was made from the template with this hash.
+pub(super) fn is_current(pod: &Pod, hash: &str) -> bool {
+    pod.metadata.labels.as_ref().and_then(|l| l.get(crate::history::HASH_LABEL)).is_some_and(|h| h == hash)
+}
+
+pub(super) fn name(pod: &Pod) -> String {
     pod.metadata.name.clone().unwrap_or_default()
 }
 
 /// Pods where they should be, one per node, except that during a surge an old and a new one may share a node.
-pub(super) fn manage(seats: &BTreeMap<String, Seat>, hash: &str, surge: bool) -> Plan {
+pub(super) fn manage(seats: &BTreeMap<String, Seat>, terms: Terms<'_>, surge: bool) -> Plan {
     let mut plan = Plan::default();
     for (node, seat) in seats {
         let living: Vec<&Arc<Pod>> = seat.pods.iter().filter(|p| !pods::is_terminating(p)).collect();
@@ -49,85 +67,62 @@ pub(super) fn manage(seats: &BTreeMap<String, Seat>, hash: &str, surge: bool) ->
             living.iter().copied().partition(|p| pods::is_finished(p));
         plan.failed.extend(failed.iter().filter(|p| pods::phase(p) == "Failed").map(|p| name(p)));
         plan.delete.extend(failed.iter().map(|p| name(p)));
-        if working.is_empty()
-            && failed.is_empty()
-            && seat.pods.iter().all(|p| pods::is_terminating(p))
-            && seat.should_run
-        {
-            // A daemon that is still terminating keeps its ports and paths; its successor waits for it.
-            if seat.pods.is_empty() {
-                plan.create.push(node.clone());
-            }
-            continue;
+        // A daemon that is still terminating keeps its ports and paths: its successor waits for it, unless two may share a node.
+        let is_free = surge || seat.pods.iter().all(|p| pods::is_finished(p));
+        if living.is_empty() && seat.should_run && is_free {
+            plan.create.push(node.clone());
         }
-        let mut excess: Vec<&Arc<Pod>> = working;
-        excess.sort_by_key(|p| p.metadata.creation_timestamp.as_ref().map(|t| t.0));
-        let keep_two = surge && excess.len() == 2 && excess.iter().filter(|p| is_current(p, hash)).count() == 1;
-        if !keep_two {
-            plan.delete.extend(excess.iter().skip(1).map(|p| name(p)));
-        }
+        plan.delete.extend(excess(working, terms, surge));
     }
     plan
 }
 
-pub(super) fn is_current(pod: &Pod, hash: &str) -> bool {
-    pod.metadata.labels.as_ref().and_then(|l| l.get(crate::history::HASH_LABEL)).is_some_and(|h| h == hash)
-}
-
-/// Replaces old pods as far as the fences allow.
-pub(super) fn roll(seats: &BTreeMap<String, Seat>, hash: &str, fences: Fences, min_ready: i32, now: Timestamp) -> Plan {
-    let mut plan = Plan::default();
-    let available = |pod: &Pod| pods::is_active(pod) && pods::availability(pod, min_ready, now).0;
-    let (mut unavailable, mut surging) = (0, 0);
-    let (mut broken_old, mut working_old) = (Vec::new(), Vec::new());
-    let mut surge_nodes = Vec::new();
-    for (node, seat) in seats.iter().filter(|(_, s)| s.should_run) {
-        let living: Vec<&Arc<Pod>> = seat.pods.iter().filter(|p| pods::is_active(p)).collect();
-        let new = living.iter().find(|p| is_current(p, hash));
-        let old = living.iter().find(|p| !is_current(p, hash));
-        unavailable += usize::from(!living.iter().any(|p| available(p)));
-        match (old, new) {
-            (Some(old), None) if available(old) => {
-                working_old.push(name(old));
-                surge_nodes.push(node.clone());
-            }
-            // An old pod that does not work costs nothing to replace.
-            (Some(old), None) => broken_old.push(name(old)),
-            (Some(old), Some(new)) => {
-                surging += 1;
-                if available(new) {
-                    plan.delete.push(name(old));
-                }
-            }
-            _ => {}
-        }
+/// The pods of a node that are too many, by name.
+fn excess(mut working: Vec<&Arc<Pod>>, terms: Terms<'_>, surge: bool) -> Vec<String> {
+    let created = |p: &Pod| p.metadata.creation_timestamp.as_ref().map(|t| t.0);
+    working.sort_by_key(|p| (pods::node_name(p).is_none(), created(p), name(p)));
+    if !surge || working.len() < 2 {
+        return working.iter().skip(1).map(|p| name(p)).collect();
     }
-    plan.delete.extend(broken_old);
-    if fences.surge > 0 {
-        plan.create.extend(surge_nodes.into_iter().take(fences.surge.saturating_sub(surging)));
-    } else {
-        plan.delete.extend(working_old.into_iter().take(fences.unavailable.saturating_sub(unavailable)));
+    let (new, old): (Vec<&Arc<Pod>>, Vec<&Arc<Pod>>) = working.into_iter().partition(|p| terms.is_current(p));
+    let mut excess: Vec<String> = new.iter().skip(1).chain(old.iter().skip(1)).map(|p| name(p)).collect();
+    // An old pod stays for as long as it serves and its successor does not.
+    if let (Some(new), Some(old)) = (new.first(), old.first())
+        && (!pods::is_ready(old) || terms.is_available(new))
+    {
+        excess.push(name(old));
     }
-    plan
+    excess
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use serde_json::json;
 
-    fn pod(name: &str, hash: &str, phase: &str, ready: bool) -> Arc<Pod> {
-        Arc::new(
-            serde_json::from_value(json!({"metadata": {"name": name, "labels": {"controller-revision-hash": hash}},
-                "status": {"phase": phase, "conditions": [{"type": "Ready", "status": if ready {"True"} else {"False"}}]}}))
-            .expect("valid"),
-        )
+    pub(in super::super) fn pod(name: &str, hash: &str, phase: &str, ready: bool) -> Arc<Pod> {
+        let (labels, ready) = (json!({"controller-revision-hash": hash}), if ready { "True" } else { "False" });
+        let conditions = json!([{"type": "Ready", "status": ready, "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+        let pod =
+            json!({"metadata": {"name": name, "labels": labels}, "status": {"phase": phase, "conditions": conditions}});
+        Arc::new(serde_json::from_value(pod).expect("valid"))
     }
 
-    fn seats(list: Vec<(&str, bool, Vec<Arc<Pod>>)>) -> BTreeMap<String, Seat> {
+    pub(in super::super) fn leaving(pod: &Pod) -> Arc<Pod> {
+        let mut pod = pod.clone();
+        pod.metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time"));
+        Arc::new(pod)
+    }
+
+    pub(in super::super) fn seats(list: Vec<(&str, bool, Vec<Arc<Pod>>)>) -> BTreeMap<String, Seat> {
         list.into_iter()
             .map(|(node, should_run, pods)| (node.to_owned(), Seat { should_run, may_stay: should_run, pods }))
             .collect()
+    }
+
+    /// At ten seconds after the pods became ready.
+    pub(in super::super) fn terms(hash: &str, min_ready: i32) -> Terms<'_> {
+        Terms { hash, min_ready, now: "2026-01-01T00:00:10Z".parse().expect("a time") }
     }
 
     #[test]
@@ -139,26 +134,42 @@ mod tests {
             ("failed", true, vec![pod("d", "1", "Failed", false)]),
             ("unwanted", false, vec![pod("e", "1", "Running", true)]),
         ]);
-        let plan = manage(&seats, "1", false);
+        let plan = manage(&seats, terms("1", 0), false);
         assert_eq!(plan.create, ["empty"]);
         assert_eq!(plan.delete, ["c", "d", "e"]);
         assert_eq!(plan.failed, ["d"]);
     }
 
     #[test]
-    fn an_update_stays_within_its_fences() {
+    fn a_daemon_waits_for_the_end_of_the_last_one_unless_two_may_share_a_node() {
+        let (running, failed) = (pod("a", "1", "Running", true), pod("b", "1", "Failed", false));
         let seats = seats(vec![
-            ("n1", true, vec![pod("a", "1", "Running", true)]),
-            ("n2", true, vec![pod("b", "1", "Running", true)]),
-            ("n3", true, vec![pod("c", "1", "Running", false)]),
-            ("n4", true, vec![pod("d", "2", "Running", true)]),
+            ("ended", true, vec![leaving(&failed)]),
+            ("ending", true, vec![leaving(&running)]),
+            ("failed", true, vec![Arc::clone(&failed)]),
+            ("unwanted", false, vec![leaving(&running)]),
         ]);
-        let now = Timestamp::now();
-        let one = roll(&seats, "2", Fences { surge: 0, unavailable: 1 }, 0, now);
-        assert_eq!(one.delete, ["c"], "the broken one uses up the fence");
-        let two = roll(&seats, "2", Fences { surge: 0, unavailable: 2 }, 0, now);
-        assert_eq!(two.delete, ["c", "a"]);
-        let surge = roll(&seats, "2", Fences { surge: 1, unavailable: 0 }, 0, now);
-        assert_eq!((surge.create, surge.delete), (vec!["n1".to_owned()], vec!["c".to_owned()]));
+        let created = |surge| manage(&seats, terms("1", 0), surge).create;
+        assert_eq!(created(false), ["ended"]);
+        assert_eq!(created(true), ["ended", "ending"]);
+    }
+
+    #[test]
+    fn two_share_a_node_while_the_old_one_serves_and_the_new_one_does_not() {
+        let (old, broken) = (pod("old", "1", "Running", true), pod("old", "1", "Running", false));
+        let (new, starting) = (pod("new", "2", "Running", true), pod("new", "2", "Pending", false));
+        let other = pod("other", "1", "Running", true);
+        for (pods, min_ready, deleted) in [
+            (vec![&old, &starting], 0, vec![]),
+            (vec![&old, &new], 0, vec!["old"]),
+            (vec![&old, &new], 60, vec![]),
+            (vec![&broken, &starting], 0, vec!["old"]),
+            (vec![&old, &other, &starting], 0, vec!["other"]),
+            (vec![&old, &other], 0, vec!["other"]),
+        ] {
+            let seats = seats(vec![("n", true, pods.into_iter().cloned().collect())]);
+            let plan = manage(&seats, terms("2", min_ready), true);
+            assert_eq!((plan.delete, plan.create.len()), (deleted.into_iter().map(str::to_owned).collect(), 0));
+        }
     }
 }

@@ -39,10 +39,11 @@ pub(super) fn count(
         updated += i32::from(living.iter().any(|p| is_current(p, hash)));
         if let Some(pod) = living.first() {
             status.number_ready += i32::from(pods::is_ready(pod));
-            let (is_available, left) = pods::availability(pod, min_ready, now);
-            available += i32::from(is_available);
-            recheck = recheck.into_iter().chain(left).min();
+            available += i32::from(pods::availability(pod, min_ready, now).0);
         }
+        // Beside an old pod the one that is waited for is another.
+        let left = living.iter().filter_map(|pod| pods::availability(pod, min_ready, now).1);
+        recheck = recheck.into_iter().chain(left).min();
     }
     let nonzero = |n: i32| Some(n).filter(|n| *n != 0);
     status.number_available = nonzero(available);
@@ -50,4 +51,26 @@ pub(super) fn count(
     status.updated_number_scheduled = nonzero(updated);
     status.conditions = set.status.as_ref().and_then(|s| s.conditions.clone());
     (status, recheck)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::tests::{pod, seats, terms};
+    use super::*;
+    use k8s_openapi::api::core::v1::Pod;
+    use serde_json::json;
+
+    #[test]
+    fn a_new_pod_beside_an_old_one_is_waited_for() {
+        let set: DaemonSet = serde_json::from_value(
+            json!({"metadata": {}, "spec": {"minReadySeconds": 15, "selector": {}, "template": {}}}),
+        )
+        .expect("valid");
+        let mut old = Pod::clone(&pod("old", "1", "Running", true));
+        let ready = old.status.as_mut().and_then(|s| s.conditions.as_mut()).expect("conditions");
+        ready[0].last_transition_time = Some(serde_json::from_value(json!("2025-01-01T00:00:00Z")).expect("a time"));
+        let seats = seats(vec![("n", true, vec![old.into(), pod("new", "2", "Running", true)])]);
+        let (status, recheck) = count(&set, &seats, "2", None, terms("2", 15).now);
+        assert_eq!((status.number_available, recheck), (Some(1), Some(Duration::from_secs(5))));
+    }
 }
