@@ -1,5 +1,6 @@
 //! Jobs: run pods to completion.
 
+mod backoff;
 mod ended;
 mod indexes;
 mod kept;
@@ -55,6 +56,7 @@ struct Controller {
     jobs: Informer<Job>,
     pods: Informer<Pod>,
     recorder: Recorder,
+    ends: backoff::Memory,
 }
 
 /// Starts the loop.
@@ -64,6 +66,7 @@ pub(crate) fn register(ctx: &Context) {
         jobs: ctx.informers.of(),
         pods: ctx.informers.of(),
         recorder: ctx.recorders.of("job-controller"),
+        ends: backoff::Memory::default(),
     });
     pods::index_by_owner(&controller.pods);
     let queue: Queue<Work> = Queue::default();
@@ -123,6 +126,7 @@ fn is_managed_by_others(job: &Job) -> bool {
 impl Controller {
     async fn sync(&self, key: &ObjectKey) -> Result<Outcome, BoxError> {
         let Some(job) = self.jobs.get(key) else {
+            self.ends.forget(key);
             self.release_strays(key).await?;
             return Ok(Outcome::AwaitChange);
         };
@@ -131,6 +135,7 @@ impl Controller {
         }
         let owned = self.owned(&job).await?;
         if is_finished(&job) || job.metadata.deletion_timestamp.is_some() {
+            self.ends.forget(key);
             for pod in owned.iter().filter(|p| has_finalizer(&p.metadata, FINALIZER)) {
                 self.release(pod).await?;
             }
@@ -138,6 +143,7 @@ impl Controller {
         }
         let now = Timestamp::now();
         let mut tally = tally::tally(&job, &owned);
+        self.ends.complete(key, job.metadata.uid.as_deref().unwrap_or_default(), &mut tally.ends);
         let mut status = status::count(&job, &tally);
         let mut notices = status::note_suspension(&job, &mut status, now);
         let started = status.start_time.as_ref().map(|t| t.0);

@@ -7,9 +7,6 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use std::time::Duration;
 
-const FIRST_BACKOFF: Duration = Duration::from_secs(10);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
-
 /// The end of a Job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
@@ -119,25 +116,12 @@ pub(super) fn size(job: &Job, tally: &Tally, now: Timestamp) -> Size {
             (count, _) => Size::Create(count),
         };
     }
-    backoff(&tally.failures_at, tally.failed, now).map_or(Size::Create(missing), Size::Wait)
-}
-
-/// How much longer the next pod must wait after the last failure.
-fn backoff(failures_at: &[Timestamp], failed: i32, now: Timestamp) -> Option<Duration> {
-    let last = failures_at.iter().max()?;
-    let left = backoff_after(failed) - now.duration_since(*last);
-    (left > SignedDuration::ZERO).then(|| left.unsigned_abs())
-}
-
-/// How long after a failure, one of so many, the next pod must wait: 10 s, doubling with each of them.
-pub(super) fn backoff_after(failures: i32) -> SignedDuration {
-    let doublings = u32::try_from(failures.max(1) - 1).unwrap_or(0).min(6);
-    let wait = FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF);
-    SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO)
+    tally.ends.wait(now).map_or(Size::Create(missing), Size::Wait)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::backoff::{Ends, backoff_after};
     use super::*;
     use serde_json::{Value, json};
     use std::collections::BTreeSet;
@@ -187,8 +171,9 @@ mod tests {
         assert_eq!(size(&job(json!({"parallelism": 1, "completions": 5})), &tally(3, 0), now), Size::Delete(2));
         assert_eq!(size(&job(json!({"parallelism": 2})), &tally(1, 1), now), Size::Keep);
         assert_eq!(size(&job(json!({"parallelism": 2, "suspend": true})), &tally(2, 0), now), Size::Delete(2));
-        let broken =
-            Tally { failed: 1, failures_at: vec!["2026-01-01T00:00:00Z".parse().expect("time")], ..Tally::default() };
+        let mut ends = Ends::default();
+        ends.fail("a", "2026-01-01T00:00:00Z".parse().expect("time"));
+        let broken = Tally { failed: 1, ends, ..Tally::default() };
         assert_eq!(size(&job(json!({"completions": 1})), &broken, now), Size::Wait(Duration::from_secs(5)));
         let replaced_late = Tally { terminating: 1, ..Tally::default() };
         assert_eq!(
@@ -207,7 +192,5 @@ mod tests {
         let done = Tally { succeeded: 1, succeeded_indexes: BTreeSet::from([1]), ..failed_once };
         assert_eq!(size(&indexed, &done, now), Size::Wait(Duration::from_secs(10)));
         assert_eq!(size(&indexed, &done, now + backoff_after(1)), Size::Create(1));
-        let waits: Vec<i64> = (0..=8).map(|failures| backoff_after(failures).as_secs()).collect();
-        assert_eq!(waits, [10, 10, 20, 40, 80, 160, 320, 600, 600]);
     }
 }

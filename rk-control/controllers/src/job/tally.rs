@@ -4,10 +4,10 @@
 //! removed, and once that is seen the uid becomes a number: whatever crashes in between, no pod is lost or counted
 //! twice (KEP-2307).
 
+use super::backoff::{Ends, backoff_after};
 use super::ended::ended_at;
 use super::indexes;
 use super::kept;
-use super::plan::backoff_after;
 use super::policy::{self, Verdict};
 use super::vacancy::{has_index, replaces_late};
 use crate::discovery::has_finalizer;
@@ -50,8 +50,8 @@ pub(super) struct Tally {
     pub(super) release: Vec<Arc<Pod>>,
     /// Failed pods that are not noted, and whose finalizer stays, as long as the Job goes on.
     pub(super) kept: Vec<Arc<Pod>>,
-    /// When pods last failed, for the back-off.
-    pub(super) failures_at: Vec<Timestamp>,
+    /// For the back-off of a Job without limits per index.
+    pub(super) ends: Ends,
 }
 
 pub(super) fn is_indexed(spec: &JobSpec) -> bool {
@@ -99,7 +99,7 @@ pub(super) fn tally(job: &Job, owned: &[Arc<Pod>]) -> Tally {
         if is_noted(&tally.uncounted, pod) && has_finalizer(&pod.metadata, FINALIZER) {
             tally.release.push(Arc::clone(pod));
         }
-        remember_failures(pod, &spec, &mut tally);
+        remember_end(pod, &spec, &mut tally);
         if pods::is_active(pod) {
             tally.ready += i32::from(pods::is_ready(pod));
             tally.active.push(Arc::clone(pod));
@@ -213,23 +213,26 @@ pub(super) fn count_failed(spec: &JobSpec, pod: &Arc<Pod>, tally: &mut Tally) {
     tally.release.push(Arc::clone(pod));
 }
 
-fn remember_failures(pod: &Pod, spec: &JobSpec, tally: &mut Tally) {
-    if !has_failed(spec, pod) {
-        return;
-    }
+fn remember_end(pod: &Pod, spec: &JobSpec, tally: &mut Tally) {
     let ended = ended_at(pod);
-    tally.failures_at.extend(ended);
-    // What was let go before it ended was one too many, or its successor is there: the index did not fail by it.
-    if pods::is_terminating(pod) && !has_finalizer(&pod.metadata, FINALIZER) {
+    if pods::phase(pod) == "Succeeded" {
+        ended.into_iter().for_each(|at| tally.ends.succeed(at));
+    }
+    // What was let go before it ended was one too many, or its successor is there: nothing failed by it.
+    let let_go = pods::is_terminating(pod) && !has_finalizer(&pod.metadata, FINALIZER);
+    if let_go || !has_failed(spec, pod) {
         return;
     }
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    ended.into_iter().for_each(|at| tally.ends.fail(uid, at));
     if let Some(index) = index_of(pod) {
         let ignored = policy::judge(spec, pod) == Verdict::Ignore;
         let (counted, skipped) = failures_of(pod);
         let next = if ignored { (counted, skipped + 1) } else { (counted + 1, skipped) };
         let known = tally.index_failures.entry(index).or_insert(next);
         *known = (known.0.max(next.0), known.1.max(next.1));
-        let retry = ended.and_then(|at| at.checked_add(backoff_after(next.0 + next.1)).ok());
+        let retry =
+            ended.and_then(|at| at.checked_add(backoff_after(usize::try_from(next.0 + next.1).unwrap_or(0))).ok());
         if let Some(retry) = retry.filter(|_| spec.backoff_limit_per_index.is_some()) {
             let known = tally.retry_at.entry(index).or_insert(retry);
             *known = retry.max(*known);
@@ -318,8 +321,14 @@ mod tests {
         let told = json!({"creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-01T00:01:30Z",
             "deletionGracePeriodSeconds": 30});
         let seen = tally(&job(spec.clone(), json!({})), &[failed("a", "0", told, Value::Null)]);
-        assert_eq!(seen.failures_at, [at("2026-01-01T00:01:00Z")]);
+        let wait = |seen: Tally, seconds: &str| {
+            seen.ends.wait(at(&format!("2026-01-01T00:{seconds}Z"))).map(|left| left.as_secs())
+        };
+        assert_eq!(wait(seen, "01:04"), Some(6));
         let refused = failed("a", "0", json!({"creationTimestamp": "2026-01-01T00:00:00Z"}), Value::Null);
-        assert_eq!(tally(&job(spec, json!({})), &[refused]).failures_at, [at("2026-01-01T00:00:00Z")]);
+        assert_eq!(wait(tally(&job(spec.clone(), json!({})), &[refused]), "00:04"), Some(6));
+        let let_go = json!({"creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-01T00:01:30Z", "finalizers": null});
+        let excess = failed("a", "0", let_go, container("2026-01-01T00:00:00Z"));
+        assert_eq!(wait(tally(&job(spec, json!({})), &[excess]), "00:04"), None, "the Job itself deleted it");
     }
 }
