@@ -1,5 +1,7 @@
 //! Behaviours that the community's suite asks of the API alone.
 
+#[path = "behaviours/answers.rs"]
+mod answers;
 #[path = "behaviours/resizes.rs"]
 mod resizes;
 mod support;

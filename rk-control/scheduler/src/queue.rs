@@ -30,6 +30,22 @@ enum Place {
     Out,
 }
 
+/// Upstream's names of the parts of the queue.
+const PARTS: [&str; 4] = ["active", "backoff", "unschedulable", "gated"];
+
+impl Place {
+    /// Which of [`PARTS`] it belongs to.
+    fn part(self) -> Option<usize> {
+        match self {
+            Place::Active => Some(0),
+            Place::BackingOff(_) => Some(1),
+            Place::Waiting(_) => Some(2),
+            Place::Gated => Some(3),
+            Place::Out => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Queued {
     pod: Arc<PodInfo>,
@@ -50,6 +66,8 @@ pub struct SchedulingQueue {
     active: BTreeSet<Rank>,
     /// When something must move by itself.
     due: BTreeSet<(Instant, ObjectKey)>,
+    /// How many pods are in each of [`PARTS`].
+    counts: [usize; PARTS.len()],
     turns: u64,
     changes: u64,
 }
@@ -76,7 +94,8 @@ impl SchedulingQueue {
             // What is under way began with the pod as it was before.
             self.changes += 1;
         }
-        self.unlink(&key);
+        // Its rank may be another one from now on.
+        self.put(&key, Place::Out);
         if let Some(queued) = self.pods.get_mut(&key) {
             queued.pod = pod;
         }
@@ -92,7 +111,7 @@ impl SchedulingQueue {
 
     /// Forgets a pod: it is gone, or bound.
     pub fn remove(&mut self, key: &ObjectKey) {
-        self.unlink(key);
+        self.put(key, Place::Out);
         self.pods.remove(key);
     }
 
@@ -100,11 +119,10 @@ impl SchedulingQueue {
     pub fn pop(&mut self, now: Instant) -> Option<Arc<PodInfo>> {
         self.promote(now);
         let (_, _, key) = self.active.first().cloned()?;
-        self.unlink(&key);
+        self.put(&key, Place::Out);
         let changes = self.changes;
         let queued = self.pods.get_mut(&key)?;
         queued.seen_changes = changes;
-        queued.place = Place::Out;
         Some(Arc::clone(&queued.pod))
     }
 
@@ -124,19 +142,8 @@ impl SchedulingQueue {
     }
 
     /// How many pods are in each part of the queue, under upstream's names of the parts.
-    pub fn waiting(&self) -> [(&'static str, usize); 4] {
-        let mut counts = [("active", 0), ("backoff", 0), ("unschedulable", 0), ("gated", 0)];
-        for queued in self.pods.values() {
-            let [active, backoff, unschedulable, gated] = &mut counts;
-            match queued.place {
-                Place::Active => active.1 += 1,
-                Place::BackingOff(_) => backoff.1 += 1,
-                Place::Waiting(_) => unschedulable.1 += 1,
-                Place::Gated => gated.1 += 1,
-                Place::Out => {}
-            }
-        }
-        counts
+    pub fn waiting(&self) -> [(&'static str, usize); PARTS.len()] {
+        std::array::from_fn(|part| (PARTS[part], self.counts[part]))
     }
 
     fn give_back(&mut self, key: &ObjectKey, now: Instant, wait: bool) {
@@ -163,7 +170,6 @@ impl SchedulingQueue {
             .collect();
         for key in waiting {
             let Some(place) = self.pods.get(&key).map(|queued| self.after_backoff(queued, now)) else { continue };
-            self.unlink(&key);
             self.put(&key, place);
         }
     }
@@ -186,28 +192,27 @@ impl SchedulingQueue {
             if at > now {
                 return;
             }
-            self.unlink(&key);
             self.put(&key, Place::Active);
         }
     }
 
+    /// Moves a pod to another place. Nothing else does, so that what is in each place and how many those are never drift apart.
     fn put(&mut self, key: &ObjectKey, place: Place) {
         let Some(queued) = self.pods.get_mut(key) else { return };
-        queued.place = place;
-        match place {
-            Place::Active => drop(self.active.insert((Reverse(queued.pod.priority), queued.turn, key.clone()))),
-            Place::BackingOff(at) | Place::Waiting(at) => drop(self.due.insert((at, key.clone()))),
-            Place::Gated | Place::Out => {}
-        }
-    }
-
-    fn unlink(&mut self, key: &ObjectKey) {
-        let Some(queued) = self.pods.get(key) else { return };
-        match queued.place {
-            Place::Active => drop(self.active.remove(&(Reverse(queued.pod.priority), queued.turn, key.clone()))),
+        let left = std::mem::replace(&mut queued.place, place);
+        let rank = || (Reverse(queued.pod.priority), queued.turn, key.clone());
+        match left {
+            Place::Active => drop(self.active.remove(&rank())),
             Place::BackingOff(at) | Place::Waiting(at) => drop(self.due.remove(&(at, key.clone()))),
             Place::Gated | Place::Out => {}
         }
+        match place {
+            Place::Active => drop(self.active.insert(rank())),
+            Place::BackingOff(at) | Place::Waiting(at) => drop(self.due.insert((at, key.clone()))),
+            Place::Gated | Place::Out => {}
+        }
+        left.part().into_iter().for_each(|part| self.counts[part] -= 1);
+        place.part().into_iter().for_each(|part| self.counts[part] += 1);
     }
 }
 
@@ -323,5 +328,36 @@ mod tests {
     fn backoff_doubles_up_to_its_limit() {
         let waits: Vec<u64> = (1..=6).map(|failures| backoff(failures).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 10, 10]);
+    }
+
+    #[test]
+    fn what_is_counted_is_what_is_there_whatever_happens() {
+        let (mut queue, begin) = (SchedulingQueue::default(), Instant::now());
+        let mut random = 1u64;
+        for step in 0..4000u64 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let pick = |shift: u32, of: u64| i32::try_from((random >> shift) % of).unwrap();
+            let deed = pick(50, 10);
+            let own = pod(&format!("p{}", pick(33, 12)), pick(40, 3), deed == 0);
+            let now = begin + Duration::from_millis(step * 700);
+            match deed {
+                0 | 1 => queue.add(own, now),
+                2 => queue.add(Arc::new(PodInfo { uid: "later".into(), ..(*own).clone() }), now),
+                3 => queue.remove(&own.key),
+                4 | 5 => queue.failed(&own.key, now),
+                6 => queue.errored(&own.key, now),
+                7 => queue.cluster_changed(now),
+                _ => drop(queue.pop(now)),
+            }
+            let mut counted = [0; PARTS.len()];
+            queue.pods.values().filter_map(|queued| queued.place.part()).for_each(|part| counted[part] += 1);
+            assert_eq!(queue.counts, counted, "after step {step}");
+            assert_eq!(
+                (queue.active.len(), queue.due.len()),
+                (counted[0], counted[1] + counted[2]),
+                "after step {step}"
+            );
+        }
+        assert_eq!(queue.waiting().map(|(name, _)| name), PARTS);
     }
 }

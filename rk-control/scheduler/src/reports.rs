@@ -57,6 +57,11 @@ impl Reports {
         }
     }
 
+    /// Whether there is nothing to tell.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
     /// The report whose turn it is.
     pub(crate) fn pop(&mut self) -> Option<Report> {
         let (_, key) = self.order.pop_first()?;
@@ -78,14 +83,16 @@ mod tests {
     #[test]
     fn pods_are_told_of_in_turn_with_their_newest_word() {
         let mut reports = Reports::default();
+        assert!(reports.is_empty());
         for (name, message) in [("a", "old"), ("b", "only"), ("c", "gone"), ("a", "new")] {
             reports.put(report(name, message));
         }
         reports.forget(&ObjectKey::new("n", "c"));
+        assert!(!reports.is_empty());
         let told: Vec<_> =
             std::iter::from_fn(|| reports.pop()).map(|report| (report.pod.key.name.clone(), report.message)).collect();
         assert_eq!(told, [("a".to_owned(), "new".to_owned()), ("b".to_owned(), "only".to_owned())]);
-        assert!(reports.order.is_empty() && reports.reports.is_empty());
+        assert!(reports.is_empty() && reports.reports.is_empty());
     }
 
     #[test]

@@ -83,22 +83,22 @@ impl Runner {
         let mut pace = TokenBucket::new(RATE, BURST);
         loop {
             let woken = self.shared.reported.notified();
-            let Some(report) = self.shared.reports().pop() else {
+            if self.shared.reports().is_empty() {
                 woken.await;
-                continue;
-            };
-            // Placed by a later attempt: there is nothing to tell any more.
-            if self.shared.cluster().is_placed(&report.pod.key) {
                 continue;
             }
             tokio::time::sleep(pace.reserve(Instant::now())).await;
-            if self.shared.cluster().is_placed(&report.pod.key) {
-                continue;
-            }
+            let Some(report) = self.next_report() else { continue };
             if !self.binder.unschedulable(&report.pod, &report.message, None).await {
                 self.shared.reports().put_back(report);
             }
         }
+    }
+
+    /// The report whose turn it is. Of a pod that a later attempt placed there is nothing to tell any more.
+    fn next_report(&self) -> Option<Report> {
+        std::iter::from_fn(|| self.shared.reports().pop())
+            .find(|report| !self.shared.cluster().is_placed(&report.pod.key))
     }
 
     /// The pod whose turn it is, and when the next one is due that waits for a time.

@@ -107,11 +107,22 @@ fn a_host_port_leads_into_the_pod_until_it_goes() {
         runtime.del(&first).await.expect("del");
     });
     assert!(host.outside.ask(&format!("{HOST}:8080")).is_err());
+    assert_eq!(host.port_elements(), (0, 0), "no port and no hairpin is left");
     let second = to_other.clone();
     host.run(async move |runtime| {
         runtime.add(&second).await.expect("the port is free again");
-        runtime.del(&second).await.expect("del");
     });
+    assert_eq!(host.port_elements(), (1, 1));
+    // The port went, and the machine's agent with it, before the rest did.
+    host.run(async move |_| {
+        let key = [[0, 0, 0, 0], [6, 0, 0, 0], [0x1f, 0x90, 0, 0]].concat();
+        let mut batch = rk_nft::Batch::new();
+        batch.delete_elements(rk_nft::Family::Ip, "cni-portmap", "ports", &[rk_nft::Element::key(key)]);
+        rk_nft::Netfilter::open().expect("nftables").commit(batch).expect("delete");
+    });
+    assert_eq!(host.port_elements(), (0, 1));
+    host.run(async move |runtime| runtime.del(&to_other).await.expect("del"));
+    assert_eq!(host.port_elements(), (0, 0));
 }
 
 #[test]

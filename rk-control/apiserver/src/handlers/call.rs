@@ -9,11 +9,12 @@ use rk_api::resources::Resource;
 use rk_api::status::Status;
 use serde_json::Value;
 
+use super::render::include_object;
 use crate::audit;
 use crate::authn::User;
 use crate::authz::Attributes;
 use crate::codec;
-use crate::http::{Accept, Query, ResourcePath};
+use crate::http::{Accept, Query, ResourcePath, Shape};
 use crate::server::Core;
 
 /// One request.
@@ -70,6 +71,18 @@ impl Call {
             return Accept::negotiate_text(&self.headers, &self.query, list);
         }
         Accept::negotiate(&self.headers, &self.query, list)
+    }
+
+    /// Whether what is to be done can be answered as the client wants it. To be asked before anything is written: a client that is
+    /// refused takes it that nothing was done.
+    ///
+    /// # Errors
+    /// 406; 400 for rows of what is unknown.
+    pub(super) fn check_answer(&self) -> Result<(), Status> {
+        if self.accept(false)?.shape == Shape::Table {
+            include_object(&self.query)?;
+        }
+        Ok(())
     }
 
     /// Decodes a body that should be an object of the path's kind; remarks become warnings.

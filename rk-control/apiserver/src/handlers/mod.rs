@@ -120,6 +120,9 @@ async fn verb_on_resource(call: &mut Call, method: &Method, request: Request<Bod
             _ => Err(Status::unknown_path()),
         };
     }
+    if !matches!(wanted, Verb::Get | Verb::List | Verb::Watch) {
+        call.check_answer()?;
+    }
     match wanted {
         Verb::Get if call.resource.gvk.kind == "ComponentStatus" => component_status::get(call).await,
         Verb::List if call.resource.gvk.kind == "ComponentStatus" => component_status::list(call).await,

@@ -11,6 +11,7 @@ use std::{
 };
 
 use rk_cni::{Attachment, Runtime, in_netns};
+use rk_nft::{Family, Netfilter};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -141,6 +142,15 @@ impl Host {
     pub fn run<T: Send + 'static>(&self, work: impl AsyncFnOnce(Runtime) -> T + Send + 'static) -> T {
         let runtime = self.runtime.clone();
         in_netns(&self.netns.path(), move || work(runtime)).expect("host namespace")
+    }
+
+    /// How many host ports are mapped, and how many containers reach themselves by theirs (IPv4).
+    pub fn port_elements(&self) -> (usize, usize) {
+        self.run(async |_| {
+            let netfilter = Netfilter::open().expect("nftables");
+            let count = |set| netfilter.elements(Family::Ip, "cni-portmap", set).expect("elements").len();
+            (count("ports"), count("hairpins"))
+        })
     }
 }
 

@@ -43,10 +43,17 @@ pub(super) async fn serve(call: &mut Call, method: &Method, request: Request<Bod
     if call.resource.namespaced() && call.path.namespace.is_empty() {
         return Err(Status::unknown_path());
     }
+    // What lies behind a proxy answers by itself.
+    if matches!(
+        (&*call.resource.plural, &*sub.name),
+        ("pods", "log" | "exec" | "attach" | "portforward") | (_, "proxy")
+    ) {
+        return crate::proxy::serve(call, method, request).await;
+    }
+    if verb != Verb::Get {
+        call.check_answer()?;
+    }
     match (&*call.resource.plural, &*sub.name) {
-        ("pods", "log" | "exec" | "attach" | "portforward") | (_, "proxy") => {
-            crate::proxy::serve(call, method, request).await
-        }
         (_, "scale") => scale::serve(call, verb, request.into_body()).await,
         ("pods", "binding") => binding::bind(call, request.into_body()).await,
         ("pods", "eviction") => eviction::evict(call, request.into_body()).await,

@@ -1,13 +1,19 @@
 //! `portmap`: ports of the host that lead into the container, by destination translation in nftables.
 //!
 //! One table for each family with one map for all ports, so that a port costs one element. What an ADD put there is written
-//! down first, because DEL may know neither addresses nor ports any more.
+//! down first, because DEL may know neither addresses nor ports any more. A file that is left is removed by the next DEL or GC.
 
-use std::{fs, net::IpAddr, path::PathBuf};
+mod removal;
 
-use rk_nft::{
-    Batch, Chain, Cmp, CtKey, Element, Expr, Family, Hook, MetaKey, NatKind, Netfilter, PayloadBase, Reg, Set, Value,
+use std::{
+    fs::{self, File},
+    net::IpAddr,
+    path::PathBuf,
 };
+
+use removal::{read, remove};
+use rk_nft::{Batch, Chain, Cmp, CtKey, Element, Expr, Family, Hook, MetaKey, NatKind, PayloadBase, Reg, Set, Value};
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -28,6 +34,8 @@ const PORTS: &str = "ports";
 const HAIRPINS: &str = "hairpins";
 /// Lost on reboot, as the rules are.
 const STATE: &str = "/run/cni/portmap";
+/// Who looks at the tables and then changes them does so alone: an address that goes may be another container's by then.
+const LOCK: &str = "/run/cni/portmap.lock";
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -50,6 +58,19 @@ struct Mapping {
     target: Vec<u8>,
 }
 
+impl Mapping {
+    /// The element that lets the container reach itself by this port.
+    fn hairpin(&self) -> Element {
+        Element::key(hairpin_of(&self.target))
+    }
+}
+
+/// The address of a target, an address and a port, twice.
+fn hairpin_of(target: &[u8]) -> Vec<u8> {
+    let address = &target[..target.len().saturating_sub(padded(0).len())];
+    [address, address].concat()
+}
+
 pub(super) fn run(request: &Request) -> Answer {
     let config: Config = request.config()?;
     match request.command {
@@ -59,21 +80,26 @@ pub(super) fn run(request: &Request) -> Answer {
                 .ok_or_else(|| CniError::new(CniError::CONFIG, "portmap must be chained after another plugin"))?;
             let mappings = mappings(&config.runtime_config.port_mappings, &previous)?;
             if !mappings.is_empty() {
+                let _lock = lock()?;
                 add(request, &mappings, &previous, config.snat != Some(false))?;
             }
             Ok(Some(request.config["prevResult"].clone()))
         }
-        Command::Del => remove(&state_file(request, &request.container_id, &request.if_name)).map(|()| None),
+        Command::Del => {
+            let _lock = lock()?;
+            remove(&state_file(request, &request.container_id, &request.if_name)).map(|()| None)
+        }
         Command::Check => {
             let netfilter = open()?;
             for mapping in read(&state_file(request, &request.container_id, &request.if_name)) {
-                if !present(&netfilter, &mapping)? {
+                if !removal::present(&netfilter, &mapping)? {
                     return Err(CniError::new(CniError::FAILED, "a host port is no longer mapped"));
                 }
             }
             Ok(None)
         }
         Command::Gc => {
+            let _lock = lock()?;
             let kept: Vec<PathBuf> =
                 request.keep()?.iter().map(|k| state_file(request, &k.container_id, &k.ifname)).collect();
             let files = fs::read_dir(state_dir(request)).into_iter().flatten().flatten().map(|e| e.path());
@@ -81,6 +107,17 @@ pub(super) fn run(request: &Request) -> Answer {
         }
         Command::Status => Ok(None),
     }
+}
+
+/// Held for as long as the value lives.
+fn lock() -> Result<File, CniError> {
+    let open = || {
+        fs::create_dir_all(STATE)?;
+        let file = File::create(LOCK)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(file)
+    };
+    open().map_err(|e: std::io::Error| failed(format!("lock {LOCK}"), e))
 }
 
 /// One directory for each network: GC knows only its own network's attachments.
@@ -156,9 +193,8 @@ fn add(request: &Request, mappings: &[Mapping], result: &CniResult, snat: bool) 
         let elements: Vec<Element> =
             own.iter().map(|m| Element { key: m.key.clone(), value: Value::Data(m.target.clone()) }).collect();
         batch.add_elements(family(v6), TABLE, PORTS, &elements);
-        for ip in result.pod_ips().into_iter().filter(|ip| ip.is_ipv6() == v6) {
-            batch.add_elements(family(v6), TABLE, HAIRPINS, &[Element::key([octets(ip), octets(ip)].concat())]);
-        }
+        let hairpins: Vec<Element> = own.iter().map(|m| m.hairpin()).collect();
+        batch.add_elements(family(v6), TABLE, HAIRPINS, &hairpins);
     }
     // Packets of the host's own loopback addresses may be routed to the container.
     if let Some(host) = result.interfaces.iter().find(|i| i.sandbox.is_empty()) {
@@ -254,37 +290,6 @@ fn skeleton(batch: &mut Batch, v6: bool, snat: bool) {
     }
     loopback.push(Expr::Masquerade { random: true });
     batch.add_rule(family, TABLE, "postrouting", &loopback, &[]);
-}
-
-fn read(path: &PathBuf) -> Vec<Mapping> {
-    fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
-}
-
-fn present(netfilter: &Netfilter, mapping: &Mapping) -> Result<bool, CniError> {
-    let known =
-        netfilter.elements(family(mapping.v6), TABLE, PORTS).map_err(|e| failed("list host ports", chain(&e)))?;
-    Ok(known.iter().any(|(key, data)| *key == mapping.key && *data == mapping.target))
-}
-
-/// Removes what the file says is mapped, then the file. A port that leads elsewhere by now is left alone.
-fn remove(path: &PathBuf) -> Result<(), CniError> {
-    let mappings = read(path);
-    if !mappings.is_empty() {
-        let netfilter = open()?;
-        for mapping in &mappings {
-            if present(&netfilter, mapping)? {
-                let mut batch = Batch::new();
-                batch.delete_elements(family(mapping.v6), TABLE, PORTS, &[Element::key(mapping.key.clone())]);
-                netfilter.commit(batch).map_err(|e| failed("unmap host ports", chain(&e)))?;
-            }
-        }
-    }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(failed(format!("remove {}", path.display()), error))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
