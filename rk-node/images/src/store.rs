@@ -147,8 +147,8 @@ impl Store {
         read_json(&self.layer_dir(layer).join("meta.json"))
     }
 
-    /// The directory that shows what is in a layer, which is mounted there if it must be. It stays for as long as the layer is held or a
-    /// snapshot stands on it.
+    /// The directory that shows what is in a layer, which is mounted there if it must be. It stays for as long as a snapshot stands on it,
+    /// which is to be recorded before.
     pub fn shown(&self, layer: &Digest) -> Result<PathBuf> {
         let directory = self.layer_dir(layer);
         let form = self.layer_meta(layer).map_or(Form::Tree, |meta| meta.form());
@@ -291,7 +291,7 @@ impl Store {
                 images.chain(snapshots).chain(state.holds.keys()).map(Digest::file_name).collect();
             state.vouched.retain(|layer| needed.contains(&layer.file_name()));
             let snapshots = state.snapshots.values().flat_map(|snapshot| &snapshot.layers);
-            let used: BTreeSet<String> = snapshots.chain(state.holds.keys()).map(Digest::file_name).collect();
+            let used: BTreeSet<String> = snapshots.map(Digest::file_name).collect();
             let layers = entries(&self.root.join("layers"))?;
             layers.iter().filter(|path| !is_of(path, &used)).for_each(|path| mounts::detach(path));
             let layers = layers.into_iter().filter(|path| !is_of(path, &needed));

@@ -50,6 +50,8 @@ const SETTLE: Duration = Duration::from_secs(20);
 const WATCHED: Duration = Duration::from_secs(30);
 /// Files of the image that is pulled, of 1 MiB each.
 const FILES: u64 = 32;
+/// Files of an image that has many, and bytes of each.
+const MANY: (u64, usize) = (4000, 16 << 10);
 /// Under KVM; scaled for TCG.
 const LIMIT: Duration = Duration::from_secs(300);
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -165,36 +167,42 @@ impl Bench<'_> {
         ])
     }
 
-    /// The same image by us and by containerd.
+    /// The same images by us and by containerd: one of large files, and one of many.
     fn images(&self) -> Result<Vec<Row>> {
-        let layout = self.artifacts.work.join("bench-node-large");
-        let name: ImageName = "rk.local/large:demo".parse()?;
-        let mut entries = Vec::new();
-        for file in 0..FILES {
-            entries.push(Entry::file(&format!("f{file}"), 0o644, noise(file)));
-        }
-        write_layout(&layout, &name, &entries, &ImageConfig::default())?;
-        push(&self.cluster.registry().client(), &Archive::open(&layout, None)?)?;
-        let rate = |key: &'static str| {
-            move |told: &BTreeMap<String, f64>| {
-                format!(
-                    "{:.1} MB/s",
-                    FILES as f64 * 1.048_576 / (told.get(key).copied().unwrap_or(f64::INFINITY) / 1e3)
-                )
-            }
-        };
         let port = self.cluster.registry().address().port();
         let serve = "(containerd --root /b/c --state /b/cs --address /b/c.sock > /b/c.log 2>&1 &) ; n=0; until ctr -a /b/c.sock version > /dev/null 2>&1; do n=$((n+1)); [ $n -lt 60 ] || { tail -3 /b/c.log >&2; exit 1; }; sleep 1; done";
-        let pull = format!(
-            "ctr -a /b/c.sock images pull --plain-http --snapshotter native 10.0.2.2:{port}/rk.local/large:demo"
-        );
-        let label = |who: &str| format!("{who}: an image of {FILES} MiB in one layer, pulled and unpacked");
-        let rows = vec![
-            self.timed(&label("rk"), "measure pull rk.local/large:demo", rate("pull")),
-            self.timed(&label("containerd"), &format!("{serve}; measure program 1 {pull}"), rate("median")),
-        ];
-        let _ = self.sh("bench", "kill $(pidof containerd); rm -rf /b/c /b/cs");
+        let mut rows = Vec::new();
+        for (name, files, size) in [("large", FILES, 1 << 20), ("many", MANY.0, MANY.1)] {
+            self.pushed(name, files, size)?;
+            let megabytes = files as f64 * size as f64 / 1e6;
+            let rate = |key: &'static str| {
+                move |told: &BTreeMap<String, f64>| {
+                    format!("{:.1} MB/s", megabytes / (told.get(key).copied().unwrap_or(f64::INFINITY) / 1e3))
+                }
+            };
+            let pull = format!(
+                "ctr -a /b/c.sock images pull --plain-http --snapshotter native 10.0.2.2:{port}/rk.local/{name}:demo"
+            );
+            let label = |who: &str| {
+                format!("{who}: an image of {files} files of {} KiB in one layer, pulled and unpacked", size >> 10)
+            };
+            let ours = format!("measure pull rk.local/{name}:demo");
+            rows.push(self.timed(&label("rk"), &ours, rate("pull")));
+            let theirs = format!("{serve}; measure program 1 {pull}");
+            rows.push(self.timed(&label("containerd"), &theirs, rate("median")));
+            let _ = self.sh("bench", "kill $(pidof containerd); rm -rf /b/c /b/cs");
+        }
         Ok(rows)
+    }
+
+    /// Pushes an image of one layer with so many files of this size.
+    fn pushed(&self, name: &str, files: u64, size: usize) -> Result<()> {
+        let layout = self.artifacts.work.join(format!("bench-node-{name}"));
+        let full: ImageName = format!("rk.local/{name}:demo").parse()?;
+        let entries: Vec<Entry> = (0..files).map(|n| Entry::file(&format!("f{n}"), 0o644, noise(n, size))).collect();
+        write_layout(&layout, &full, &entries, &ImageConfig::default())?;
+        push(&self.cluster.registry().client(), &Archive::open(&layout, None)?)?;
+        Ok(())
     }
 
     /// From each pod's creation to the API's saying Running, for `count` at once, `turns` times.
@@ -357,11 +365,11 @@ fn one_line(text: &str) -> String {
     line.replace('|', "/").chars().take(160).collect()
 }
 
-/// A mebibyte that does not shrink.
-fn noise(seed: u64) -> Vec<u8> {
+/// So many bytes, in eights, that do not shrink.
+fn noise(seed: u64, size: usize) -> Vec<u8> {
     let mut state = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(1 << 20);
-    while bytes.len() < 1 << 20 {
+    let mut bytes = Vec::with_capacity(size);
+    while bytes.len() < size {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
@@ -378,6 +386,6 @@ mod tests {
     fn lines_of_the_timing_program_are_numbers_and_complaints_one_line() {
         assert_eq!(numbers("median\t1.5\nnonsense\nworst\tx\n"), BTreeMap::from([("median".to_owned(), 1.5)]));
         assert_eq!(one_line("first\nlast | one\ncommand terminated with exit code 1\n\n"), "last / one");
-        assert_eq!(noise(1).len(), 1 << 20);
+        assert_eq!(noise(1, 1 << 20).len(), 1 << 20);
     }
 }
