@@ -237,6 +237,16 @@ async fn daemons_return_where_they_fail_and_follow_their_nodes() {
     assert_eq!(before.iter().map(name).collect::<Vec<_>>(), after.iter().map(name).collect::<Vec<_>>());
     let revisions = rest.items("controllerrevisions?labelSelector=app=agent").await;
     assert!(revisions.iter().all(|own| own["metadata"]["labels"]["controller.kubernetes.io/hash"].is_null()));
+    // One at a time comes beside an old one, and takes its place.
+    let surge = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}});
+    rest.patch("daemonsets/agent", &json!({"spec": {"updateStrategy": surge}})).await;
+    rest.patch("daemonsets/agent", &image("example.com/i:2")).await;
+    let is_new = |pod: &Value| pod["spec"]["containers"][0]["image"] == "example.com/i:2";
+    rest.until("pods?labelSelector=app=agent", |list| {
+        list["items"].as_array().is_some_and(|all| all.len() == 2 && all.iter().all(is_new))
+    })
+    .await;
+    rest.until("daemonsets/agent", |set| set["status"]["numberAvailable"] == 2).await;
     rest.delete("daemonsets/agent", &Value::Null).await;
     rest.count("pods?labelSelector=app=agent", 0).await;
 }

@@ -5,8 +5,8 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, PodStatus};
-use kube::api::{Api, DeleteParams, LogParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, PodStatus};
+use kube::api::{Api, DeleteParams, LogParams, PostParams};
 use serde_json::json;
 use support::{Rig, eventually, options, ready, waiting};
 
@@ -334,4 +334,25 @@ async fn hooks_of_all_containers_start_at_once_and_sidecars_stop_after_the_app()
     .await;
     assert_eq!(rig.cri.running("parting").len(), 3, "the sidecars wait for the app");
     rig.gone("parting", 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_of_a_feature_that_is_off_keeps_no_volume_from_its_pod() {
+    let rig = Rig::new().await;
+    let maps: Api<ConfigMap> = Api::namespaced(rig.control.client.clone(), "default");
+    let map = serde_json::from_value(json!({"metadata": {"name": "m"}, "data": {"k": "v"}})).unwrap();
+    maps.create(&PostParams::default(), &map).await.unwrap();
+    let off = json!({"signerName": "example.com/s", "keyType": "ED25519", "credentialBundlePath": "bundle.pem"});
+    let sources = json!([{"podCertificate": off}, {"configMap": {"name": "m"}}]);
+    let mounts = json!([{"name": "files", "mountPath": "/files"}]);
+    rig.create(
+        "web",
+        json!({"volumes": [{"name": "files", "projected": {"sources": sources}}],
+            "containers": [{"name": "c", "image": "img:1", "command": ["run"], "volumeMounts": mounts}]}),
+    )
+    .await;
+    rig.status("web", "the pod is ready", 30, ready).await;
+    let uid = rig.pods().get("web").await.unwrap().metadata.uid.unwrap();
+    let volume = rig.options.dirs.kubelet.join(format!("pods/{uid}/volumes/kubernetes.io~projected/files"));
+    assert_eq!(std::fs::read_to_string(volume.join("k")).unwrap(), "v");
 }

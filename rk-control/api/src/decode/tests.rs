@@ -184,4 +184,8 @@ fn fields_of_features_that_are_off_are_known_and_dropped() {
     let body = r#"{"spec":{"schedulingGroup":{"podGroupName":"g"},"nodeName":"n"}}"#;
     let decoded = decode(body, &schema("", "v1", "Pod"), FieldValidation::Strict).unwrap();
     assert_eq!(decoded.object["spec"], json!({"nodeName": "n", "containers": null}));
+    let certificate = r#"{"podCertificate":{"signerName":"a/b","keyType":"ED25519","credentialBundlePath":"p"}}"#;
+    let body = format!(r#"{{"spec":{{"volumes":[{{"name":"v","projected":{{"sources":[{certificate}]}}}}]}}}}"#);
+    let decoded = decode(&body, &schema("", "v1", "Pod"), FieldValidation::Strict).unwrap();
+    assert_eq!(decoded.object["spec"]["volumes"][0]["projected"]["sources"], json!([{}]), "the source stays");
 }

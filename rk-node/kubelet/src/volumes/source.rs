@@ -110,7 +110,10 @@ impl Collector<'_> {
             let entry = private_entry(anchors, mode, common_user(self.pod), self.fs_group());
             return Ok(Payload::from([(projection.path.clone(), entry)]));
         }
-        let kind = if source.pod_certificate.is_some() { "podCertificate" } else { "unknown" };
-        Err(format!("projected volume source {kind} is not supported by this node"))
+        if source.pod_certificate.is_some() {
+            return Err("projected volume source podCertificate is not supported by this node".to_owned());
+        }
+        // The API server drops a source of a feature that is off, and leaves its place.
+        Ok(Payload::new())
     }
 }
