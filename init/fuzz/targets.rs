@@ -9,6 +9,7 @@ use rk_machine_proto::v1;
 pub fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let _ = rk_config::from_cmdline(text);
+    let _ = rk_config::unknown_keys(text);
     let Ok(parsed) = rk_config::parse(text) else { return };
     let written = rk_config::to_yaml(&parsed.config).expect("a config can be written");
     let again = rk_config::parse(&written).expect("what is written can be read");

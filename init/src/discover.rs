@@ -153,6 +153,10 @@ fn judge(source: Source, text: Result<String, String>, hostname: Option<String>)
         Err(err) => {
             let mut lines = vec![format!("config from {source} is refused:")];
             lines.extend(err.fields().iter().map(|field| format!("  {field}")));
+            // One of them may be the one that is missing, misspelt.
+            lines.extend(
+                rk_config::unknown_keys(&text).iter().map(|key| format!("  {key}: is unknown and has no effect")),
+            );
             Found::Refused(lines)
         }
     }
@@ -212,13 +216,15 @@ mod tests {
 
     #[test]
     fn a_refused_config_is_told_field_by_field() {
-        let text = "apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: boss\nhostname: A_B\n".to_owned();
+        let text =
+            "apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: boss\nhostname: A_B\ncolour: blue\n".to_owned();
         let Found::Refused(lines) = judge(Source::Drive("/dev/vdb".to_owned()), Ok(text), None) else {
             panic!("accepted");
         };
         assert_eq!(lines.first().map(String::as_str), Some("config from config drive /dev/vdb is refused:"));
         assert!(lines.iter().any(|line| line.starts_with("  role: ")), "{lines:?}");
         assert!(lines.iter().any(|line| line.starts_with("  hostname: ")), "{lines:?}");
+        assert!(lines.iter().any(|line| line.starts_with("  colour: ")), "{lines:?}");
     }
 
     #[test]

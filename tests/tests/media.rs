@@ -124,7 +124,7 @@ fn the_network_boots_the_node_by_ipxe() {
     let folder = artifacts().media.join("pxe");
     // TFTP asks for every packet anew, which takes minutes under emulation; iPXE takes the script and all it names by HTTP too.
     let file = format!("http://10.0.2.2:{}/boot.ipxe", serve_folder(&folder).expect("web server"));
-    let card = Nic::Netboot { mac: "52:54:00:00:00:01".into(), folder, file };
+    let card = Nic::Netboot { mac: "52:54:00:00:00:01".into(), folder, file, forwards: Vec::new() };
     says(&mut start(&spec(&dir, Firmware::Bios).nic(card)), &[READY]);
 }
 

@@ -77,18 +77,18 @@ pub fn build(inputs: &Inputs, formats: &[Format]) -> Result<Vec<Artefact>> {
     let disk = formats.iter().any(|format| matches!(format, Format::Raw | Format::Qcow2 | Format::Vmdk));
     let mut root_hash = None;
     if disk {
-        root_hash = Some(builder.raw(&inputs.out.join(Format::Raw.file_name()))?);
+        root_hash = Some(builder.raw(&builder.disk(&formats))?);
     }
     let mut artefacts = Vec::new();
     for format in &formats {
-        for path in builder.format(*format)? {
+        for path in builder.format(*format, &builder.disk(&formats))? {
             let info = manifest::describe_file(&path)?;
             let path = path.strip_prefix(&inputs.out).unwrap_or(&path).to_owned();
             artefacts.push(Artefact { format: format.to_string(), path, info });
         }
     }
     if disk && !formats.contains(&Format::Raw) {
-        let _ = fs::remove_file(inputs.out.join(Format::Raw.file_name()));
+        let _ = fs::remove_file(builder.disk(&formats));
     }
     let manifest = serde_json::json!({"versions": {"rk": inputs.version, "kernel": builder.release}, "rootHash": root_hash, "cmdline": inputs.cmdline, "artefacts": artefacts});
     write_json(&inputs.out.join("manifest.json"), &manifest)?;
@@ -104,15 +104,23 @@ fn write_json(path: &Path, value: &Value) -> Result<()> {
 }
 
 impl Builder<'_> {
-    fn format(&self, format: Format) -> Result<Vec<PathBuf>> {
+    /// Where the disk is written: one that nobody asked for and others are made of is in nobody's place.
+    fn disk(&self, formats: &[Format]) -> PathBuf {
+        let name = Format::Raw.file_name();
+        let wanted = formats.contains(&Format::Raw);
+        self.inputs.out.join(if wanted { name.to_owned() } else { format!("{name}.partial") })
+    }
+
+    /// `raw`: the disk, where one was written.
+    fn format(&self, format: Format, raw: &Path) -> Result<Vec<PathBuf>> {
         let Inputs { out, tools, cmdline, .. } = self.inputs;
-        let (path, raw) = (out.join(format.file_name()), out.join(Format::Raw.file_name()));
+        let path = out.join(format.file_name());
         match format {
             Format::Uki => write(&path, &self.whole()?.bytes)?,
             Format::Iso => write(&path, &self.iso()?)?,
             Format::Raw => {}
-            Format::Qcow2 => convert::qcow2(&tools.qemu_img, &raw, &path)?,
-            Format::Vmdk => convert::vmdk(&tools.qemu_img, &raw, &path)?,
+            Format::Qcow2 => convert::qcow2(&tools.qemu_img, raw, &path)?,
+            Format::Vmdk => convert::vmdk(&tools.qemu_img, raw, &path)?,
             Format::Pxe => {
                 return pxe::tree(&path, &self.inputs.kernel, &self.initramfs, &self.whole()?.bytes, cmdline);
             }
@@ -151,8 +159,10 @@ impl Builder<'_> {
             anyhow::Ok(iso::Inner { name, offset: program + offset, len })
         };
         let files = [inner("INITRD", ".initrd")?, inner("VMLINUZ", ".linux")?];
-        let script =
-            format!("search.fs_label RK_BOOT root\nlinux /boot/vmlinuz {cmdline}\ninitrd /boot/initrd\nboot\n");
+        let script = format!(
+            "search.fs_label RK_BOOT root\nlinux /boot/vmlinuz {}\ninitrd /boot/initrd\nboot\n",
+            rk_slots::grub_words(cmdline)
+        );
         let core = grub::image(tools, grub::Medium::Cd, &script)?;
         let boot_sector = grub::boot_sector(tools, "boot_hybrid.img")?;
         iso::image(&iso::Contents {

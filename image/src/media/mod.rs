@@ -20,6 +20,7 @@ mod sectors;
 mod sign;
 mod tools;
 mod uki;
+mod undated;
 
 pub use build::{Artefact, Inputs, build};
 pub use format::Format;

@@ -1,6 +1,7 @@
 //! Signatures for Secure Boot, by `sbsign`: over whatever firmware starts.
 
 use super::tools::Tools;
+use super::undated::undate;
 use crate::program::run;
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -16,7 +17,7 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// The program with a signature at its end; its sections stay where they are.
+    /// The program with a signature at its end, the same every time; its sections stay where they are.
     ///
     /// # Errors
     /// The tool is missing or refuses key, certificate or program.
@@ -27,8 +28,9 @@ impl Signer {
         let mut command = tools.sbsign.command()?;
         command.arg("--key").arg(&self.key).arg("--cert").arg(&self.certificate).arg("--output").arg(&to).arg(&from);
         run("sbsign (package sbsigntool)", &mut command)?;
-        let signed = fs::read(&to).context("reading the signed program")?;
+        let mut signed = fs::read(&to).context("reading the signed program")?;
         ensure!(signed.len() > program.len(), "sbsign added no signature");
+        undate(&mut signed, &self.key)?;
         Ok(signed)
     }
 }

@@ -37,7 +37,7 @@ pub use families::{FamilyError, NodeIps, Ranges};
 pub use grace::go_duration;
 pub use merge::merge_patch;
 pub use network::{BondMode, Interface, LinkMatch, Network, Ntp, Route, Virtual};
-pub use parse::{MAX_CONFIG_BYTES, Parsed, parse};
+pub use parse::{MAX_CONFIG_BYTES, Parsed, parse, unknown_keys};
 pub use plane::{Audit, CertificateAuthority, ControlPlane, Etcd, Identity, MachineApi};
 pub use source::{
     CMDLINE_KEY, CmdlineConfig, CmdlineError, cmdline_value, encode_for_cmdline, from_cmdline, hidden_in_cmdline,

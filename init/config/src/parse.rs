@@ -45,13 +45,24 @@ pub fn parse(yaml: &str) -> Result<Parsed, ConfigError> {
     if yaml.len() > MAX_CONFIG_BYTES {
         return Err(ConfigError::TooLarge { size: yaml.len(), max: MAX_CONFIG_BYTES });
     }
+    match walk(yaml)? {
+        (Some(config), out) if out.errors.is_empty() => Ok(Parsed { config, warnings: out.unknown }),
+        (_, out) => Err(ConfigError::Fields(out.errors)),
+    }
+}
+
+/// Paths of the keys of a config, refused or not, that this version does not know: a key that is missing may be there, misspelt. Those of a
+/// section that is none are not looked at.
+pub fn unknown_keys(yaml: &str) -> Vec<String> {
+    let fits = yaml.len() <= MAX_CONFIG_BYTES;
+    fits.then(|| walk(yaml).ok()).flatten().map(|(_, out)| out.unknown).unwrap_or_default()
+}
+
+fn walk(yaml: &str) -> Result<(Option<MachineConfig>, Findings), ConfigError> {
     let value: Value = serde_yaml_ng::from_str(yaml).map_err(|err| ConfigError::Syntax(err.to_string()))?;
     let mut out = Findings::default();
     let config = Section::root(value, &mut out).map(|root| machine(root, &mut out));
-    match config {
-        Some(config) if out.errors.is_empty() => Ok(Parsed { config, warnings: out.unknown }),
-        _ => Err(ConfigError::Fields(out.errors)),
-    }
+    Ok((config, out))
 }
 
 fn machine(mut s: Section, out: &mut Findings) -> MachineConfig {

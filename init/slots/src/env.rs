@@ -88,6 +88,23 @@ pub fn sums(kernel: &[u8], initramfs: &[u8]) -> String {
 const LAST_WORDS: &str =
     "'memmap=1M$0x8000000' ramoops.mem_address=0x8000000 ramoops.mem_size=0x100000 ramoops.record_size=65536";
 
+/// A kernel command line as a script of GRUB has it: words with signs that mean something there, such as the `&` of a URL, are quoted. What
+/// the line itself quotes, for the kernel, is quoted for GRUB, too.
+pub fn grub_words(cmdline: &str) -> String {
+    let mut within = false;
+    let word = |word: &str| {
+        let was_within = within;
+        within ^= word.matches('"').count() % 2 == 1;
+        let means_something = word.contains(['$', ';', '&', '|', '<', '>', '{', '}', '#']);
+        if means_something && !was_within && !word.contains(['"', '\'']) {
+            format!("'{word}'")
+        } else {
+            word.to_owned()
+        }
+    };
+    cmdline.split_ascii_whitespace().map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// What GRUB does for a slot: `rk/<slot>/boot.cfg`. Whoever comes back from it finds `torn` set: its kernel or its initramfs is not what was
 /// written, or the kernel could not be loaded. Both are read and checked before either is loaded, because of a loaded kernel there is no way
 /// back: GRUB gives the second one that it loads no command line. So a kernel without its initramfs is not booted, and no other one after it.
@@ -95,7 +112,7 @@ pub fn boot_commands(slot: Slot, cmdline: &str) -> String {
     let folder = format!("($root)/rk/{slot}");
     let check = format!("if sha256sum --prefix {folder} --check {folder}/sums ; then set whole=1; fi\n");
     let check = format!("set whole=1\nif [ -n \"$sums\" ]; then\nset whole=\n{check}fi\n");
-    let linux = format!("if linux {folder}/vmlinuz {LAST_WORDS} {} ; then\n", cmdline.trim_end());
+    let linux = format!("if linux {folder}/vmlinuz {LAST_WORDS} {} ; then\n", grub_words(cmdline));
     let initrd = format!("if initrd {folder}/initrd ; then\nboot\nfi\nreboot\nfi\n");
     check + "if [ -n \"$whole\" ]; then\n" + &linux + &initrd + "fi\nset torn=1\n"
 }
@@ -138,6 +155,20 @@ mod tests {
         let commands = boot_commands(Slot::B, "quiet rk.root=x\n");
         assert!(commands.contains("\nif linux ($root)/rk/b/vmlinuz ") && commands.contains(" rk.root=x ; then\n"));
         assert!(commands.ends_with("boot\nfi\nreboot\nfi\nfi\nset torn=1\n"), "{commands}");
+    }
+
+    #[test]
+    fn signs_that_mean_something_to_grub_reach_the_kernel() {
+        for (line, wanted) in [
+            ("console=ttyS0,115200 quiet\n", "console=ttyS0,115200 quiet"),
+            ("quiet rk.config=https://a/b?c=1&d=2 panic=10", "quiet 'rk.config=https://a/b?c=1&d=2' panic=10"),
+            ("memmap=1M$0x8000000", "'memmap=1M$0x8000000'"),
+            ("rk.config=base64:YQ== rk.root=ab,1", "rk.config=base64:YQ== rk.root=ab,1"),
+            ("dyndbg=\"file a.c +p; file b&c +p\" x;y", "dyndbg=\"file a.c +p; file b&c +p\" 'x;y'"),
+        ] {
+            assert_eq!(grub_words(line), wanted);
+        }
+        assert!(boot_commands(Slot::A, "rk.config=https://a/?b&c").contains(" 'rk.config=https://a/?b&c' ; then\n"));
     }
 
     #[test]

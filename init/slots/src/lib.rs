@@ -18,7 +18,7 @@ pub mod verity;
 pub mod version;
 
 pub use entry::{Entry, Tries, next_generation};
-pub use env::{ENV_BYTES, Env, boot_commands, sums};
+pub use env::{ENV_BYTES, Env, boot_commands, grub_words, sums};
 pub use layout::Layout;
 pub use left::Left;
 pub use remedy::{Blocked, Remedy};

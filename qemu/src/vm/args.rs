@@ -2,7 +2,7 @@
 
 use super::drive::Drive;
 use super::firmware::Firmware;
-use super::spec::{Machine, Nic, VmSpec};
+use super::spec::{Forward, Machine, Nic, VmSpec};
 use crate::Accel;
 use crate::qmp::UPLINK;
 use std::path::Path;
@@ -185,18 +185,20 @@ fn boots(nic: &Nic) -> bool {
     matches!(nic, Nic::Netboot { .. } | Nic::Shared { .. })
 }
 
+/// Ports of the host that lead into slirp.
+fn ports(forwards: &[Forward]) -> String {
+    forwards.iter().map(|f| format!(",hostfwd=tcp:{}:{}-:{}", f.host.ip(), f.host.port(), f.guest)).collect()
+}
+
 /// The id that the card is wired to, its address, and what QEMU makes for it.
 fn netdev(n: usize, nic: &Nic) -> (String, &str, Vec<String>) {
     match nic {
         Nic::Uplink { mac, forwards } => {
-            let ports: String = forwards
-                .iter()
-                .map(|f| format!(",hostfwd=tcp:{}:{}-:{}", f.host.ip(), f.host.port(), f.guest))
-                .collect();
-            (UPLINK.to_owned(), mac, vec![format!("user,id={UPLINK},ipv6=off{ports}")])
+            (UPLINK.to_owned(), mac, vec![format!("user,id={UPLINK},ipv6=off{}", ports(forwards))])
         }
-        Nic::Netboot { mac, folder, file } => {
-            let backend = format!("user,id={UPLINK},ipv6=off,tftp={},bootfile={file}", escape(folder));
+        Nic::Netboot { mac, folder, file, forwards } => {
+            let (folder, ports) = (escape(folder), ports(forwards));
+            let backend = format!("user,id={UPLINK},ipv6=off,tftp={folder},bootfile={file}{ports}");
             (UPLINK.to_owned(), mac, vec![backend])
         }
         Nic::Switch { mac, socket } | Nic::Card { mac, socket, .. } => {
@@ -235,7 +237,6 @@ pub(super) fn escape(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::drive::Bus;
-    use super::super::spec::Forward;
     use super::*;
     use std::net::SocketAddr;
 
@@ -320,7 +321,12 @@ mod tests {
 
     #[test]
     fn uefi_boots_a_card_by_itself_and_by_http_alone_when_asked() {
-        let card = || Nic::Netboot { mac: "52:54:00:00:00:01".into(), folder: "/pxe".into(), file: "rk.efi".into() };
+        let card = || Nic::Netboot {
+            mac: "52:54:00:00:00:01".into(),
+            folder: "/pxe".into(),
+            file: "rk.efi".into(),
+            forwards: Vec::new(),
+        };
         let uefi = Firmware::Uefi { code: "/code".into(), variables: "/vars".into() };
         let args = |firmware, http_boot| {
             let spec = VmSpec::firmware("a", Path::new("/run/a"), Accel::Tcg, firmware).nic(card());
@@ -336,8 +342,13 @@ mod tests {
     fn a_card_that_boots_has_its_turn_before_config_drives() {
         let spec =
             VmSpec::firmware("a", Path::new("/run/a"), Accel::Tcg, Firmware::Bios).drive(Path::new("/seed"), true);
-        let card = Nic::Netboot { mac: "52:54:00:00:00:01".into(), folder: "/pxe".into(), file: "boot.ipxe".into() };
-        let args = spec.nic(card).args();
+        let forwards = vec![Forward { host: "127.0.0.1:5000".parse().unwrap(), guest: 50000 }];
+        let (mac, folder, file) = ("52:54:00:00:00:01".into(), "/pxe".into(), "boot.ipxe".into());
+        let args = spec.nic(Nic::Netboot { mac, folder, file, forwards }).args();
+        assert!(
+            args.iter().any(|said| said.ends_with("bootfile=boot.ipxe,hostfwd=tcp:127.0.0.1:5000-:50000")),
+            "{args:?}"
+        );
         let devices = after(&args, "-device");
         for (device, turn) in [("virtio-net-pci", "bootindex=0"), ("virtio-blk-pci", "bootindex=1")] {
             assert!(devices.iter().any(|said| said.starts_with(device) && said.ends_with(turn)), "{devices:?}");

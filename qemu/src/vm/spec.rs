@@ -70,6 +70,8 @@ pub enum Nic {
         folder: PathBuf,
         /// The boot file.
         file: String,
+        /// Ports of the host that lead in.
+        forwards: Vec<Forward>,
     },
 }
 

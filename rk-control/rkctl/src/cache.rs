@@ -1,6 +1,6 @@
 //! `rkctl image cache`: container images as one archive, an OCI image layout in a tar, and its way to nodes.
 
-use crate::args::{CacheCommand, Global};
+use crate::args::{CacheCommand, Format, Global};
 use crate::connect::{Trust, connect};
 use crate::exit::{Class, Failure, class_of_error, words};
 use crate::{node, output};
@@ -30,7 +30,7 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// A layout is torn or has no name, or no node is named.
 pub async fn run(global: &Global, command: &CacheCommand) -> Result<Class> {
     match command {
-        CacheCommand::Create { output, images } => create(output, images),
+        CacheCommand::Create { output, images } => create(global.print, output, images),
         CacheCommand::Push { archive } => push(global, archive).await,
     }
 }
@@ -40,7 +40,7 @@ fn wrong(text: String) -> anyhow::Error {
 }
 
 /// Writes one archive of several layouts, whole under its name or not at all.
-fn create(path: &Path, images: &[String]) -> Result<Class> {
+fn create(format: Format, path: &Path, images: &[String]) -> Result<Class> {
     let partial = path.with_extension("partial");
     let file = File::create(&partial).with_context(|| format!("making {}", partial.display()))?;
     let written = write(file, images);
@@ -49,9 +49,7 @@ fn create(path: &Path, images: &[String]) -> Result<Class> {
     }
     let (names, size) = written?;
     std::fs::rename(&partial, path).with_context(|| format!("placing {}", path.display()))?;
-    for name in names {
-        println!("{name}");
-    }
+    output::made(format, "images", &names.into_iter().collect::<Vec<_>>())?;
     eprintln!("wrote {} ({})", path.display(), output::bytes(size));
     Ok(Class::Good)
 }
@@ -275,17 +273,18 @@ mod tests {
         layout(&a, "one", "rk.local/a:1");
         let hex = layout(&b, "two", "latest");
         let (first, out) = (dir.path().join("first.tar"), dir.path().join("out.tar"));
-        create(&first, &[a.display().to_string()]).unwrap();
+        create(Format::Table, &first, &[a.display().to_string()]).unwrap();
         let named = format!("rk.local/b:1={}", b.display());
-        create(&out, &[first.display().to_string(), named, first.display().to_string()]).unwrap();
+        create(Format::Table, &out, &[first.display().to_string(), named, first.display().to_string()]).unwrap();
         let index: Value = serde_json::from_slice(&small(&out, "index.json").unwrap()).unwrap();
         let names: Vec<&str> = index["manifests"].as_array().unwrap().iter().map(name_of).collect();
         assert_eq!(names, ["rk.local/a:1", "rk.local/b:1", "rk.local/a:1"]);
         assert_eq!(small(&out, &format!("blobs/sha256/{hex}")).unwrap(), b"two");
-        let unnamed = create(&out, &[b.display().to_string()]).unwrap_err();
+        let unnamed = create(Format::Table, &out, &[b.display().to_string()]).unwrap_err();
         assert!(unnamed.to_string().contains("say NAME=PATH"), "{unnamed}");
         std::fs::write(b.join("blobs/sha256").join(&hex), "tow").unwrap();
-        let torn = create(&dir.path().join("torn.tar"), &[format!("rk.local/b:1={}", b.display())]).unwrap_err();
+        let torn = create(Format::Table, &dir.path().join("torn.tar"), &[format!("rk.local/b:1={}", b.display())])
+            .unwrap_err();
         assert!(format!("{torn:#}").contains("not what its name says"), "{torn:#}");
         assert!(!dir.path().join("torn.tar").exists() && !dir.path().join("torn.partial").exists());
     }

@@ -55,7 +55,7 @@ pub async fn connect(node: &str, trust: &Trust) -> Result<Client> {
         Ok(Err(err)) if err.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
             return Err(Failure::new(
                 Class::Refused,
-                format!("{host}:{port} and rkctl do not trust each other: {err}"),
+                format!("{host}:{port} and rkctl do not trust each other: {err}{}", hint(trust)),
             )
             .into());
         }
@@ -74,6 +74,14 @@ pub async fn connect(node: &str, trust: &Trust) -> Result<Client> {
         .await
         .map_err(|err| away(&err))?;
     Ok(MachineClient::new(channel).max_decoding_message_size(MAX_REPLY))
+}
+
+/// How to go on where the authority is the wrong way to know a node.
+fn hint(trust: &Trust) -> &'static str {
+    match trust {
+        Trust::Authority(_) => "; a node that waits for a config is reached by --insecure and --fingerprint",
+        Trust::Fingerprint(_) => "",
+    }
 }
 
 fn config(trust: &Trust) -> Result<rustls::ClientConfig> {

@@ -2,7 +2,7 @@
 
 use crate::args::Global;
 use crate::exit::{Class, Failure};
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -42,7 +42,8 @@ impl Context {
                 )
             })?,
         };
-        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let text = std::fs::read_to_string(&path)
+            .map_err(|err| Failure::new(Class::Usage, format!("reading {}: {err}", path.display())))?;
         serde_yaml_ng::from_str(&text).map_err(|err| {
             Failure::new(Class::Usage, format!("{} is not an operator's file: {err}", path.display())).into()
         })

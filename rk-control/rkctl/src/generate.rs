@@ -1,6 +1,6 @@
 //! `rkctl config`: a new cluster on paper.
 
-use crate::args::{EtcdFiles, Gen, PaperConfig, RoleName};
+use crate::args::{EtcdFiles, Format, Gen, PaperConfig, RoleName};
 use crate::context::Context;
 use crate::exit::{Class, Failure};
 use crate::output;
@@ -11,6 +11,7 @@ use rk_config::{
     Role as MachineRole, Taint, TaintEffect,
 };
 use rk_machine_proto::Role;
+use serde_json::{Value, json};
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -20,15 +21,15 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// Files that are there already, wrong configs, unreadable secrets.
-pub fn run(command: PaperConfig) -> Result<Class> {
+pub fn run(format: Format, command: PaperConfig) -> Result<Class> {
     match command {
-        PaperConfig::Gen(wanted) => generate(&wanted),
-        PaperConfig::Validate { file } => validate(&file),
+        PaperConfig::Gen(wanted) => generate(format, &wanted),
+        PaperConfig::Validate { file } => validate(format, &file),
         PaperConfig::Client { secrets, role, name } => client(&secrets, role, &name),
     }
 }
 
-fn generate(wanted: &Gen) -> Result<Class> {
+fn generate(format: Format, wanted: &Gen) -> Result<Class> {
     let secrets = match &wanted.secrets {
         Some(path) => {
             let secrets = load(path)?;
@@ -80,8 +81,10 @@ fn generate(wanted: &Gen) -> Result<Class> {
         }
     }
     write_all(&wanted.output, &files, wanted.force)?;
-    for (name, _) in &files {
-        eprintln!("wrote {}", wanted.output.join(name).display());
+    let paths: Vec<String> = files.iter().map(|(name, _)| wanted.output.join(name).display().to_string()).collect();
+    match format {
+        Format::Table => paths.iter().for_each(|path| eprintln!("wrote {path}")),
+        Format::Json | Format::Yaml => output::made(format, "files", &paths)?,
     }
     Ok(Class::Good)
 }
@@ -170,18 +173,39 @@ pub fn check(text: &str) -> Result<Vec<String>> {
     match rk_config::parse(text) {
         Ok(parsed) => Ok(parsed.warnings),
         Err(err) => {
-            let lines: Vec<String> = err.fields().iter().map(|field| format!("  {field}")).collect();
+            let mut lines: Vec<String> = err.fields().iter().map(|field| format!("  {field}")).collect();
+            lines.extend(
+                rk_config::unknown_keys(text).iter().map(|key| format!("  {key}: is unknown and has no effect")),
+            );
             Err(Failure::new(Class::Usage, format!("the config is refused:\n{}", lines.join("\n"))).into())
         }
     }
 }
 
-fn validate(file: &Path) -> Result<Class> {
-    for key in check(&read(file)?)? {
+/// Tells people what is wrong, and programs in the form in which a node answers the same question.
+fn validate(format: Format, file: &Path) -> Result<Class> {
+    let text = read(file)?;
+    if format != Format::Table {
+        let (document, class) = verdict(&text);
+        output::write(output::encoded(format, false, &[(String::new(), document)])?.as_bytes())?;
+        return Ok(class);
+    }
+    for key in check(&text)? {
         println!("unknown key {key} has no effect");
     }
     println!("the config is good");
     Ok(Class::Good)
+}
+
+fn verdict(text: &str) -> (Value, Class) {
+    let (errors, unknown) = match rk_config::parse(text) {
+        Ok(parsed) => (Vec::new(), parsed.warnings),
+        Err(err) => (err.fields(), rk_config::unknown_keys(text)),
+    };
+    let class = if errors.is_empty() { Class::Good } else { Class::Usage };
+    let errors: Vec<Value> =
+        errors.into_iter().map(|field| json!({"path": field.path, "reason": field.reason})).collect();
+    (json!({"valid": errors.is_empty(), "errors": errors, "unknown_keys": unknown}), class)
 }
 
 fn client(secrets: &Path, role: RoleName, name: &str) -> Result<Class> {
@@ -262,6 +286,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn programs_read_the_verdict_on_a_config_as_a_node_gives_it() {
+        let head = "apiVersion: rk.dev/v1alpha1\nkind: MachineConfig\nrole: control-plane\ncolour: blue\n";
+        let (good, class) = verdict(head);
+        assert_eq!((good, class), (json!({"valid": true, "errors": [], "unknown_keys": ["colour"]}), Class::Good));
+        let (wrong, class) = verdict(&format!("{head}hostname: A_B\n"));
+        assert_eq!((wrong["valid"].clone(), wrong["errors"][0]["path"].clone()), (json!(false), json!("hostname")));
+        assert_eq!(wrong["unknown_keys"], json!(["colour"]));
+        assert_eq!(class, Class::Usage);
+    }
+
     fn gen_words(line: &str) -> Gen {
         use crate::args::{Args, Command, ConfigCommand};
         use clap::Parser;
@@ -279,7 +314,7 @@ mod tests {
              --control-plane c2 --worker w1 --output {}",
             dir.display()
         );
-        generate(&gen_words(&line)).expect("generated");
+        generate(Format::Table, &gen_words(&line)).expect("generated");
         let config = |name: &str| {
             let text = fs::read_to_string(dir.join(format!("{name}.yaml"))).expect(name);
             rk_config::parse(&text).expect(name).config
@@ -302,7 +337,7 @@ mod tests {
             ),
             ("rkctl config gen demo https://demo.example:6443 --vip eth0 --output d", "by address"),
         ] {
-            let error = generate(&gen_words(refused)).expect_err(refused);
+            let error = generate(Format::Table, &gen_words(refused)).expect_err(refused);
             assert!(error.to_string().contains(why), "{error}");
         }
     }

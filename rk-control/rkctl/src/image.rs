@@ -1,23 +1,36 @@
 //! `rkctl image build`: media out of a raw disk image, which brings kernel and root.
 
-use crate::args::{Build, Platform};
+use crate::args::{Build, Format, MediaFormat, Platform};
 use crate::exit::{Class, Failure};
+use crate::output::{Column, Shape, Show};
 use crate::{generate, output};
 use anyhow::Result;
 use rk_image::initramfs;
-use rk_image::media::{self, Inputs, Installed, Signer, Tools};
+use rk_image::media::{self, Artefact, Inputs, Installed, Signer, Tools};
+use serde_json::{Value, json};
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// What kernels of this architecture read of their command line.
 const MOST_CMDLINE: usize = 2047;
 
+const ARTEFACTS: Shape = Shape {
+    rows: "artefacts",
+    columns: &[
+        Column("FORMAT", "format", Show::Plain),
+        Column("SIZE", "bytes", Show::Bytes),
+        Column("PATH", "path", Show::Plain),
+    ],
+};
+
 /// Builds the media and prints their names and sizes.
 ///
 /// # Errors
 /// The file is no image, a tool of the distribution is missing, the command line becomes too long.
-pub fn run(wanted: &Build) -> Result<Class> {
-    let image = Installed::open(&wanted.from)
-        .map_err(|err| missing(err, "opening", Class::Usage, "--from names the raw disk image to build of"))?;
+pub fn run(format: Format, wanted: &Build) -> Result<Class> {
+    let remedy = "--from names the raw disk image to build of";
+    let image = Installed::open(&wanted.from).map_err(|err| unusable(missing(err, "opening", Class::Usage, remedy)))?;
+    spared(wanted)?;
     let mut starter = image.section(".initrd")?;
     if let Some(path) = &wanted.config {
         let config = generate::read(path)?;
@@ -31,6 +44,9 @@ pub fn run(wanted: &Build) -> Result<Class> {
     let signer = wanted.sign.as_deref().map(|key| signer(key, wanted.certificate.as_deref())).transpose()?;
     // What was beside the image is still what is in it.
     let sbom = std::fs::read(wanted.from.with_file_name("sbom.cdx.json")).ok();
+    if sbom.is_none() {
+        eprintln!("rkctl: no sbom.cdx.json lies beside {}: the media are without one", wanted.from.display());
+    }
     let inputs = Inputs {
         kernel: image.section(".linux")?,
         starter,
@@ -45,11 +61,49 @@ pub fn run(wanted: &Build) -> Result<Class> {
     let built = media::build(&inputs, &wanted.format).map_err(|err| {
         missing(err, "(package", Class::Precondition, "install it, or give unpacked packages by --tools")
     })?;
-    for artefact in built {
-        let path = wanted.output.join(&artefact.path);
-        println!("{:<6} {:>10}  {}", artefact.format, output::bytes(artefact.info.bytes), path.display());
-    }
+    let rows = built.iter().map(|artefact| row(artefact, &wanted.output)).collect::<Vec<_>>();
+    output::print(format, &ARTEFACTS, false, &[(String::new(), json!({"artefacts": rows}))])?;
     Ok(Class::Good)
+}
+
+/// A disk is not written over the one that it is made of.
+fn spared(wanted: &Build) -> Result<()> {
+    let made = std::fs::canonicalize(wanted.output.join(MediaFormat::Raw.file_name()));
+    let same = made.is_ok_and(|made| std::fs::canonicalize(&wanted.from).is_ok_and(|from| from == made));
+    if same && wanted.format.contains(&MediaFormat::Raw) {
+        let text = format!("{} would be written over while it is read; name another --output", wanted.from.display());
+        return Err(Failure::new(Class::Usage, text).into());
+    }
+    Ok(())
+}
+
+/// An artefact as the manifest has it, by the path at which it lies from here.
+fn row(artefact: &Artefact, folder: &Path) -> Value {
+    json!({
+        "format": artefact.format,
+        "path": folder.join(&artefact.path).display().to_string(),
+        "bytes": artefact.info.bytes,
+        "sha256": artefact.info.sha256,
+    })
+}
+
+/// A raw disk image that an operator named.
+///
+/// # Errors
+/// There is none of this name, or it is something else: wrong input both.
+pub fn open(path: &Path) -> Result<Installed> {
+    Installed::open(path).map_err(unusable)
+}
+
+/// What is no image, or not there, is wrong input; other troubles of this system are none.
+fn unusable(err: anyhow::Error) -> anyhow::Error {
+    let trouble = err.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    match trouble {
+        None | Some(ErrorKind::NotFound | ErrorKind::IsADirectory | ErrorKind::UnexpectedEof) => {
+            Failure::new(Class::Usage, format!("{err:#}")).into()
+        }
+        Some(_) => err,
+    }
 }
 
 /// A key and its certificate, which lies beside it unless it is named.
@@ -115,6 +169,40 @@ mod tests {
         for other in [anyhow::Error::from(gone()).context("making a"), anyhow::anyhow!("opening a: it is torn")] {
             assert!(missing(other, "opening", Class::Usage, "do b").downcast_ref::<Failure>().is_none());
         }
+    }
+
+    #[test]
+    fn a_disk_is_not_written_over_the_one_that_it_is_made_of() {
+        use crate::args::{Args, Command, ImageCommand};
+        use clap::Parser;
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path().display();
+        std::fs::write(dir.path().join("rk.raw"), "").unwrap();
+        for (formats, output, allowed) in [
+            ("raw", format!("{here}/."), false),
+            ("qcow2", here.to_string(), true),
+            ("raw,iso", format!("{here}/b"), true),
+        ] {
+            let line = format!("rkctl image build --from {here}/rk.raw --format {formats} --output {output}");
+            let Command::Image(ImageCommand::Build(wanted)) = Args::try_parse_from(line.split(' ')).unwrap().command
+            else {
+                panic!("{line}");
+            };
+            assert_eq!(spared(&wanted).is_ok(), allowed, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_image_is_wrong_input() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = dir.path().join("notes.txt");
+        std::fs::write(&text, "no image at all").unwrap();
+        for path in [text, dir.path().join("missing"), dir.path().to_owned()] {
+            let refused = open(&path).unwrap_err();
+            assert_eq!(crate::exit::class_of_error(&refused), Class::Usage, "{refused:#}");
+        }
+        let denied = anyhow::Error::from(std::io::Error::from(ErrorKind::PermissionDenied));
+        assert!(unusable(denied).downcast_ref::<Failure>().is_none());
     }
 
     #[test]

@@ -51,15 +51,15 @@ async fn run(args: Args) -> anyhow::Result<Class> {
     let Args { global, command } = args;
     match command {
         Command::Config(args::ConfigCommand::Live(command)) => node::config(&global, command).await,
-        Command::Config(args::ConfigCommand::Paper(command)) => generate::run(command),
+        Command::Config(args::ConfigCommand::Paper(command)) => generate::run(global.print, command),
         Command::Node(verb) => node::run(&global, *verb).await,
         Command::Verb(verb) => node::on(&global, verb).await,
         Command::Health(wanted) => health::run(&global, &wanted).await,
         Command::Dashboard => dashboard::run(&global).await,
         Command::Support(wanted) => support::run(&global, &wanted).await,
-        Command::Image(args::ImageCommand::Build(wanted)) => image::run(&wanted),
-        Command::Image(args::ImageCommand::Key { name }) => release::make_key(&name),
-        Command::Image(args::ImageCommand::Sign { key, image }) => release::sign(&key, &image),
+        Command::Image(args::ImageCommand::Build(wanted)) => image::run(global.print, &wanted),
+        Command::Image(args::ImageCommand::Key { name }) => release::make_key(global.print, &name),
+        Command::Image(args::ImageCommand::Sign { key, image }) => release::sign(global.print, &key, &image),
         Command::Image(args::ImageCommand::Cache(command)) => cache::run(&global, &command).await,
         Command::Image(args::ImageCommand::Pulls { follow }) => node::pulls(&global, follow).await,
         Command::Completion { shell } => {

@@ -54,6 +54,38 @@ pub fn encoded(format: Format, several: bool, answers: &[(String, Value)]) -> Re
     })
 }
 
+/// Prints what was made: for people a line each, for programs one document with all of them below `field`.
+///
+/// # Errors
+/// Standard output is gone.
+pub fn made(format: Format, field: &str, items: &[String]) -> Result<()> {
+    write(things(format, field, items)?.as_bytes())
+}
+
+fn things(format: Format, field: &str, items: &[String]) -> Result<String> {
+    if format == Format::Table {
+        return Ok(items.iter().map(|item| format!("{item}\n")).collect());
+    }
+    let document = Value::Object([(field.to_owned(), items.into())].into_iter().collect());
+    encoded(format, false, &[(String::new(), document)])
+}
+
+/// Prints what was done on nodes: for people a line each, for programs what they answered.
+///
+/// # Errors
+/// Standard output is gone.
+pub fn done(format: Format, word: &str, several: bool, answers: &[(String, Value)]) -> Result<()> {
+    write(deeds(format, word, several, answers)?.as_bytes())
+}
+
+fn deeds(format: Format, word: &str, several: bool, answers: &[(String, Value)]) -> Result<String> {
+    match format {
+        Format::Table => Ok(answers.iter().map(|(node, _)| format!("{node}: {word}\n")).collect()),
+        Format::Json | Format::Yaml if answers.is_empty() => Ok(String::new()),
+        Format::Json | Format::Yaml => encoded(format, several, answers),
+    }
+}
+
 /// Writes to standard output; a reader who went away is no error.
 ///
 /// # Errors
@@ -164,6 +196,19 @@ mod tests {
         let two = table(&SHAPE, true, &[("n1".to_owned(), answer.clone()), ("n2".to_owned(), answer)]);
         assert_eq!(two.lines().count(), 5);
         assert!(two.starts_with("NODE   NAME"), "{two}");
+    }
+
+    #[test]
+    fn what_was_made_or_done_is_a_line_for_people_and_a_document_for_programs() {
+        let answers = [("n1".to_owned(), json!({})), ("n2".to_owned(), json!({}))];
+        let told = |format, several, answers: &[(String, Value)]| deeds(format, "done", several, answers).unwrap();
+        assert_eq!(told(Format::Table, true, &answers), "n1: done\nn2: done\n");
+        assert_eq!(told(Format::Json, true, &answers).parse::<Value>().unwrap(), json!({"n1": {}, "n2": {}}));
+        assert_eq!(told(Format::Json, false, &answers[..1]).parse::<Value>().unwrap(), json!({}));
+        assert_eq!(told(Format::Json, true, &[]), "");
+        let files = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(things(Format::Table, "files", &files).unwrap(), "a\nb\n");
+        assert_eq!(things(Format::Yaml, "files", &files).unwrap(), "files:\n- a\n- b\n");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Signing disk images, so that machines whose config names the key take no others.
 
+use crate::args::Format;
 use crate::exit::{Class, Failure};
-use crate::generate;
 use crate::node::disk;
+use crate::{generate, output};
 use anyhow::{Context, Result};
 use rcgen::{KeyPair, PKCS_ED25519, SigningKey};
 use rk_image::media::Installed;
@@ -22,8 +23,9 @@ const SECTORS: [u64; 2] = [512, 4096];
 ///
 /// # Errors
 /// A file is there already, or cannot be written.
-pub fn make_key(name: &Path) -> Result<Class> {
+pub fn make_key(format: Format, name: &Path) -> Result<Class> {
     let pair = KeyPair::generate_for(&PKCS_ED25519).context("making a key")?;
+    let mut files = Vec::new();
     for (ending, mode, text) in [("key", 0o600, pair.serialize_pem()), ("pub", 0o644, pair.public_key_pem())] {
         let path = with_ending(name, ending);
         let mut file = OpenOptions::new()
@@ -33,8 +35,9 @@ pub fn make_key(name: &Path) -> Result<Class> {
             .open(&path)
             .with_context(|| format!("making {}", path.display()))?;
         file.write_all(text.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
-        println!("{}", path.display());
+        files.push(path.display().to_string());
     }
+    output::made(format, "files", &files)?;
     Ok(Class::Good)
 }
 
@@ -42,14 +45,14 @@ pub fn make_key(name: &Path) -> Result<Class> {
 ///
 /// # Errors
 /// The key is no Ed25519 key, the file no image of ours.
-pub fn sign(key: &Path, image: &Path) -> Result<Class> {
+pub fn sign(format: Format, key: &Path, image: &Path) -> Result<Class> {
     let pem = generate::read(key)?;
     let pair = KeyPair::from_pem(&pem).with_context(|| format!("reading {}", key.display()))?;
     if pair.algorithm() != &PKCS_ED25519 {
         let text = format!("{} is no Ed25519 key; rkctl image key makes one", key.display());
         return Err(Failure::new(Class::Usage, text).into());
     }
-    let mut statements = vec![(UPGRADE.to_owned(), statement(&Installed::open(image)?)?)];
+    let mut statements = vec![(UPGRADE.to_owned(), statement(&crate::image::open(image)?)?)];
     for sector in SECTORS {
         let sums = disk::sums(image, sector)?;
         statements.push((format!("{INSTALL}{sector}"), sums.statement(sector.try_into()?)));
@@ -61,7 +64,7 @@ pub fn sign(key: &Path, image: &Path) -> Result<Class> {
     }
     let path = signature_of(image);
     std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-    println!("{}", path.display());
+    output::made(format, "files", &[path.display().to_string()])?;
     Ok(Class::Good)
 }
 
@@ -131,8 +134,8 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let name = dir.path().join("release");
-        make_key(&name).unwrap();
-        assert!(make_key(&name).is_err(), "it was written over");
+        make_key(Format::Table, &name).unwrap();
+        assert!(make_key(Format::Table, &name).is_err(), "it was written over");
         let key = with_ending(&name, "key");
         assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
         let pair = KeyPair::from_pem(&std::fs::read_to_string(&key).unwrap()).unwrap();
@@ -145,6 +148,6 @@ mod tests {
         assert_eq!(signature(&image).unwrap(), [0, 255]);
         assert_eq!(install_signature(&image, 512).unwrap(), [1]);
         assert!(install_signature(&image, 4096).is_err());
-        assert!(sign(&key, &image).is_err(), "no image was signed");
+        assert!(sign(Format::Table, &key, &image).is_err(), "no image was signed");
     }
 }

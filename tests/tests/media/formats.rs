@@ -1,9 +1,11 @@
-//! The formats of hypervisors, and the EFI program by itself.
+//! The formats of hypervisors, the EFI program by itself, and all of them made again.
 
+use super::secure_boot::keys;
 use super::{Firmware, READY, folder, says, spec, start};
 use rk_image::media::{Tools, fat};
 use rk_qemu::vm::Bus;
-use rk_tests::{artifacts, uefi};
+use rk_tests::{Operator, artifacts, uefi};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// A disk to write on, over a medium that stays as it is: a stream-optimized VMDK is not written to by anyone.
@@ -38,4 +40,38 @@ fn the_efi_program_boots_as_the_only_file_of_a_stick() {
     let stick = dir.join("stick.img");
     std::fs::write(&stick, volume.bytes).expect("stick");
     says(&mut start(&spec(&dir, uefi(&dir)).drive_on(Bus::Usb, &stick, true)), &[READY]);
+}
+
+/// What a folder of media has by its manifest: the sum of each file.
+fn sums(folder: &Path) -> Vec<(String, String)> {
+    let text = std::fs::read(folder.join("manifest.json")).expect("manifest");
+    let manifest: Value = serde_json::from_slice(&text).expect("JSON of the manifest");
+    let text = |artefact: &Value, field: &str| artefact[field].as_str().expect("a text").to_owned();
+    let artefacts = manifest["artefacts"].as_array().expect("artefacts");
+    let mut sums: Vec<_> = artefacts.iter().map(|one| (text(one, "path"), text(one, "sha256"))).collect();
+    sums.sort();
+    sums
+}
+
+#[test]
+fn media_made_again_of_the_disk_are_equal_byte_for_byte_and_so_are_signed_ones() {
+    let dir = folder("media", "again");
+    let (raw, tools) = (artifacts().media.join("rk.raw").display().to_string(), artifacts().closures);
+    let operator = Operator::new(&artifacts(), &dir);
+    let build = |formats: &str, output: &str, more: &[&str]| {
+        let args = ["image", "build", "--from", &raw, "--format", formats, "--output", output];
+        operator.run(&[args.as_slice(), &["--tools", &tools.display().to_string()], more].concat()).good();
+        sums(&dir.join(output))
+    };
+    let (again, first) = (build("uki,iso,raw,qcow2,vmdk,pxe", "again", &[]), sums(&artifacts().media));
+    assert!(again.len() >= 10, "{again:?}");
+    assert_eq!(again, first);
+    let (key, _) = keys(&dir);
+    let signing = ["--sign", &key.display().to_string()];
+    let signed = build("uki,iso", "signed", &signing);
+    assert_eq!(build("uki,iso", "once-more", &signing), signed);
+    // The second may have been made within the same second.
+    let program = std::fs::read(dir.join("signed/rk.efi")).expect("the program");
+    let end = program.get(program.len().saturating_sub(4096)..).unwrap_or_default();
+    assert!(end.windows(13).any(|text| text == b"250101000000Z"), "the signature tells the time of day");
 }

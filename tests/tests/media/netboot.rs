@@ -25,7 +25,8 @@ fn boots(spec: &VmSpec, logs: &[&str]) -> Vm {
 #[test]
 fn uefi_boots_the_node_by_its_own_pxe() {
     let dir = folder("media", "pxe-uefi");
-    let card = Nic::Netboot { mac: MAC.into(), folder: artifacts().media.join("pxe"), file: "rk.efi".into() };
+    let (folder, file) = (artifacts().media.join("pxe"), "rk.efi".into());
+    let card = Nic::Netboot { mac: MAC.into(), folder, file, forwards: Vec::new() };
     let mut vm = boots(&spec(&dir, uefi(&dir)).nic(card), &[]);
     let text = vm.console().text();
     assert!(text.contains("Start PXE over IPv4") && text.contains("NBP filename is rk.efi"), "{text}");

@@ -11,7 +11,7 @@ use std::process::Command;
 const OWNER: &str = "5a5a0c1e-0f0e-4d0d-8c0b-0a0908070605";
 
 /// A key and a certificate that it signed itself.
-fn keys(dir: &Path) -> (PathBuf, PathBuf) {
+pub(super) fn keys(dir: &Path) -> (PathBuf, PathBuf) {
     let (key, certificate) = (dir.join("db.key"), dir.join("db.crt"));
     let made = Command::new("openssl")
         .args(["req", "-new", "-x509", "-newkey", "rsa:2048", "-nodes", "-sha256", "-days", "30", "-subj", "/CN=rk"])

@@ -1,10 +1,11 @@
-//! Installations from a CD: on the disk that is meant, behind every controller, with sectors of both sizes; and the end of them.
+//! Installations from a CD and from the network: on the disk that is meant, behind every controller, with sectors of both sizes; and the end of them.
 
 use super::{Installed, artifacts, uefi};
 use rk_qemu::disk;
-use rk_qemu::vm::{Bus, VmSpec};
-use rk_tests::Outcome;
+use rk_qemu::http::serve_folder;
+use rk_qemu::vm::{Bus, Firmware, Forward, Nic, VmSpec};
 use rk_tests::exit::{NOT_FOUND, PRECONDITION, REFUSED};
+use rk_tests::{MACHINE_API, Outcome};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
@@ -143,5 +144,27 @@ fn disks_behind_every_controller_and_of_large_sectors_are_installed_and_boot() {
         machine.start();
         machine.says(&["takes the rest of /dev/", "slot a runs", "config accepted from the machine's state"]);
     }
+    machine.answers();
+}
+
+#[test]
+fn a_machine_that_the_network_booted_is_installed_and_boots_from_its_disk_on_bios() {
+    let mut machine = Installed::bare("from-network", |_| Firmware::Bios);
+    let (bare, disk) = (machine.spec.clone(), empty(&machine.dir, "empty.raw"));
+    let pxe = artifacts().media.join("pxe");
+    let file = format!("http://10.0.2.2:{}/boot.ipxe", serve_folder(&pxe).expect("web server"));
+    let forwards = vec![Forward { host: machine.node, guest: MACHINE_API }];
+    machine.spec.nics = vec![Nic::Netboot { mac: "52:54:00:00:00:01".into(), folder: pxe, file, forwards }];
+    machine.spec = machine.spec.clone().drive(&disk, false);
+    machine.operator.run(&["config", "gen", "paper", "https://10.0.2.2:1"]).good();
+    machine.start();
+    let fingerprint = machine.fingerprint();
+    let raw = artifacts().media.join("rk.raw").display().to_string();
+    let install = ["node", "install", &raw, "--disk", "size=smallest", "--config", "worker.yaml", "--reboot"];
+    machine.rkctl(&[install.as_slice(), &["--insecure", "--fingerprint", &fingerprint]].concat()).good();
+    machine.ends();
+    machine.spec = bare.drive(&disk, false);
+    machine.start();
+    machine.says(&["takes the rest of /dev/vda", "slot a runs", "config accepted from the machine's state"]);
     machine.answers();
 }

@@ -38,7 +38,7 @@ pub fn current(path: &Path) -> Result<MachineConfig, Status> {
 pub fn validate(text: &str) -> ValidateReply {
     match rk_config::parse(text) {
         Ok(parsed) => ValidateReply { valid: true, errors: Vec::new(), unknown_keys: parsed.warnings },
-        Err(err) => ValidateReply { valid: false, errors: fields(&err), unknown_keys: Vec::new() },
+        Err(err) => ValidateReply { valid: false, errors: fields(&err), unknown_keys: rk_config::unknown_keys(text) },
     }
 }
 
@@ -178,6 +178,13 @@ mod tests {
         assert!(wrong.message().contains("hostname: "), "{wrong:?}");
         let gone = run(None, YAML, ApplyMode::Auto).unwrap_err();
         assert_eq!(gone.code(), tonic::Code::Unavailable);
+    }
+
+    #[test]
+    fn a_config_that_is_refused_tells_its_unknown_keys_as_well() {
+        let told = validate(&format!("{YAML}hostnme: a\nhostname: A_B\n"));
+        assert!(!told.valid && told.errors.iter().any(|field| field.path == "hostname"), "{told:?}");
+        assert_eq!(told.unknown_keys, ["hostnme"]);
     }
 
     #[test]

@@ -315,6 +315,17 @@ mod tests {
     }
 
     #[test]
+    fn a_trial_lasts_a_minute_unless_somebody_says_otherwise() {
+        for (line, wanted) in [("rkctl apply --try file", 60), ("rkctl apply --try --seconds 90 file", 90)] {
+            let how = match Args::try_parse_from(line.split(' ')).expect(line).command {
+                Command::Verb(Verb::Apply(wanted)) => wanted.how,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!((how.mode(), how.seconds), (Mode::Try, wanted), "{line}");
+        }
+    }
+
+    #[test]
     fn flags_of_commands_and_flags_of_all_do_not_meet() {
         for line in [
             "rkctl config gen demo https://a:6443 --output d",

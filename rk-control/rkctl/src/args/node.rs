@@ -209,7 +209,7 @@ pub struct Upgrade {
 /// What becomes of a node's pods before its machine restarts.
 #[derive(Debug, Clone, Copy, Group)]
 pub struct Drain {
-    /// Restart without evicting the node's pods first.
+    /// Do it at once, without evicting the node's pods first.
     #[arg(long)]
     pub no_drain: bool,
     /// How long pods may take to leave. With any left then, nothing is done.

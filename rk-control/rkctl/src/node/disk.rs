@@ -3,9 +3,9 @@
 use crate::args::{Install, Upgrade};
 use crate::connect::Client;
 use crate::exit::Class;
-use crate::{generate, output, release};
+use crate::{generate, image, output, release};
 use anyhow::{Context, Result};
-use rk_image::media::{IMAGE_SECTOR, Installed, Resectored};
+use rk_image::media::{IMAGE_SECTOR, Resectored};
 use rk_machine_proto::v1::{InstallRequest, Progress, UpgradeRequest};
 use rk_machine_proto::{CHUNK, SECTOR_KEY};
 use rk_slots::PieceSum;
@@ -23,7 +23,7 @@ const AHEAD: usize = 8;
 /// # Errors
 /// The file is no image, or the node's refusal.
 pub async fn upgrade(client: &mut Client, wanted: &Upgrade) -> Result<Class> {
-    let image = Installed::open(&wanted.image)?;
+    let image = image::open(&wanted.image)?;
     eprintln!("rk {}, root {}", image.version, image.root.hash.get(..12).unwrap_or_default());
     let first = UpgradeRequest {
         total_bytes: image.program.len() as u64 + image.slot_bytes,
@@ -56,7 +56,7 @@ pub async fn upgrade(client: &mut Client, wanted: &Upgrade) -> Result<Class> {
 /// The file is no image, or the node's refusal.
 pub async fn install(client: &mut Client, wanted: &Install) -> Result<Class> {
     // Told here before any disk is touched.
-    let version = Installed::open(&wanted.image)?.version;
+    let version = image::open(&wanted.image)?.version;
     let config = config_of(wanted)?;
     let Err(refused) = send_image(client, wanted, &version, &config, IMAGE_SECTOR).await else {
         return Ok(Class::Good);

@@ -15,11 +15,11 @@ use crate::args::{
 use crate::connect::{Client, Trust, connect};
 use crate::context::Context;
 use crate::exit::{Class, Failure, class_of_error, words};
-use crate::{generate, output};
+use crate::{generate, image, output};
 use anyhow::{Context as _, Result};
 use restart::Deed;
 use rk_machine_proto::v1::{self, Empty};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 use tokio::task::JoinSet;
 
@@ -100,7 +100,11 @@ pub async fn on(global: &Global, verb: Verb) -> Result<Class> {
             named(global)?;
             question(global, Question::Reset { state, data, all }).await
         }
-        Verb::Upgrade(wanted) => disk::upgrade(&mut single(global).await?, &wanted).await,
+        Verb::Upgrade(wanted) => {
+            // Told here before the node is bothered.
+            image::open(&wanted.image)?;
+            disk::upgrade(&mut single(global).await?, &wanted).await
+        }
         Verb::Install(wanted) => install(global, &wanted).await,
         Verb::Rollback(drain) => restart::run(global, Deed::RollBack, &drain).await,
         Verb::Certificates(Certificates::List) => question(global, Question::Certificates).await,
@@ -144,6 +148,7 @@ async fn unlock(global: &Global, passphrase_file: &Path, reach: &Reach) -> Resul
 }
 
 async fn install(global: &Global, wanted: &Install) -> Result<Class> {
+    image::open(&wanted.image)?;
     let (trust, nodes) = whom(global, &wanted.reach)?;
     let mut client = the_only(&nodes, &trust).await?;
     if wanted.dry_run {
@@ -221,9 +226,8 @@ async fn everywhere(global: &Global, nodes: Vec<String>, trust: Trust, question:
             good.iter().for_each(|(node, _)| println!("{node}: the config is good"));
         }
         Some(shape) if !good.is_empty() => output::print(global.print, &shape, several, &good)?,
-        None if global.print == Format::Table => good.iter().for_each(|(node, _)| println!("{node}: done")),
-        None if !good.is_empty() => output::write(output::encoded(global.print, several, &good)?.as_bytes())?,
-        Some(_) | None => {}
+        None => output::done(global.print, "done", several, &good)?,
+        Some(_) => {}
     }
     if let Some(details) = details.filter(|_| global.print == Format::Table && !good.is_empty()) {
         output::write(format!("\n{}", output::table(&details, several, &good)).as_bytes())?;
@@ -296,7 +300,8 @@ pub fn sort_out(answers: Vec<(String, Result<Value>)>) -> (Vec<(String, Value)>,
 async fn rotate(global: &Global, secrets: &Path) -> Result<Class> {
     let secrets = generate::load(secrets)?;
     let (trust, nodes) = known(global)?;
-    let mut class = Class::Good;
+    let (several, mut class) = (nodes.len() > 1, Class::Good);
+    let mut done = Vec::new();
     // One after the other: a mistake must not reach them all.
     for node in nodes {
         let rotated = async {
@@ -307,20 +312,20 @@ async fn rotate(global: &Global, secrets: &Path) -> Result<Class> {
             anyhow::Ok(())
         };
         match in_time(global.timeout, rotated).await.with_context(|| node.clone()) {
-            Ok(()) => println!("{node}: new certificate in use"),
+            Ok(()) => done.push((node, json!({}))),
             Err(err) => {
                 eprintln!("rkctl: {}", words(&err));
                 class = class.max(class_of_error(&err));
             }
         }
     }
+    output::done(global.print, "new certificate in use", several, &done)?;
     Ok(class)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn nothing_is_erased_on_nodes_that_were_not_named() {

@@ -5,10 +5,10 @@ use super::shapes;
 use crate::args::{Format, Install};
 use crate::connect::Client;
 use crate::exit::{Class, Failure};
-use crate::output;
+use crate::{image, output};
 use anyhow::Result;
 use rk_image::initramfs;
-use rk_image::media::{IMAGE_SECTOR, Installed};
+use rk_image::media::IMAGE_SECTOR;
 use rk_machine_proto::v1::{Disk, InstallPlan};
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 /// # Errors
 /// Whatever the installation would be refused for.
 pub async fn install(client: &mut Client, wanted: &Install, format: Format) -> Result<Class> {
-    let image = Installed::open(&wanted.image)?;
+    let image = image::open(&wanted.image)?;
     let config = config_of(wanted)?;
     let (sector, plan) = match ask(client, wanted, &config, IMAGE_SECTOR).await {
         Ok(plan) => (IMAGE_SECTOR, plan),

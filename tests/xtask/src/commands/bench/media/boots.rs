@@ -106,7 +106,7 @@ fn boot(bench: &Bench, medium: Medium) -> Result<Times> {
         Medium::Pxe => {
             let folder = bench.media.join("pxe");
             let file = format!("http://10.0.2.2:{}/boot.ipxe", serve_folder(&folder)?);
-            Nic::Netboot { mac, folder, file }
+            Nic::Netboot { mac, folder, file, forwards: Vec::new() }
         }
         _ => Nic::Uplink { mac, forwards },
     });
