@@ -112,6 +112,12 @@ async fn unknown_fields_are_refused_warned_of_or_dropped_as_asked() {
     let ignored = admin.create(&format!("{MAPS}?fieldValidation=Ignore"), &map).await;
     assert!(!ignored.headers.contains_key("warning"));
     ignored.ok();
+    let path = format!("{MAPS}/b");
+    for patch in [json!({"nonsense": {"a": {"b": 1}}}), json!({"nonsense": [{"a": 1}]}), json!({"nonsense": 1})] {
+        let patched = admin.patch(&path, "application/strategic-merge-patch+json", &patch).await;
+        assert_eq!(patched.headers["warning"], r#"299 - "unknown field \"nonsense\"""#, "{patch}");
+        assert!(patched.ok().get("nonsense").is_none(), "{patch}");
+    }
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ pub(super) fn merge_map(mut original: Object, patch: &Object, schema: &Schema) -
     }
     for (key, order) in patch {
         if let Some(field) = key.strip_prefix(SET_ORDER) {
-            let merge_key = schema.field(field).map_or("", |f| f.merge_key());
+            let merge_key = known(schema, field)?.merge_key();
             order_list(&mut original, patch.get(field), field, order, merge_key)?;
         }
     }
@@ -69,34 +69,40 @@ fn merge_field(original: &mut Object, key: &str, patch: &Value, schema: &Schema)
         original.remove(key);
         return Ok(());
     }
+    let merged = match (original.remove(key), patch) {
+        (Some(Value::Object(old)), Value::Object(patch)) => merge_objects(old, patch, &known(schema, key)?)?,
+        (Some(Value::Array(old)), Value::Array(list)) => match known(schema, key)? {
+            field if field.patch_merges() => Value::Array(merge_list(old, list, &field)?),
+            _ => clean(patch),
+        },
+        (_, Value::Object(patch)) if patch.contains_key(PATCH) => {
+            Value::Object(merge_map(Object::new(), patch, &Schema::ANY)?)
+        }
+        // What is new is taken as it is: the decoder reports unknown fields, validation what else is wrong with it.
+        (_, patch) => clean(patch),
+    };
+    original.insert(key.to_owned(), merged);
+    Ok(())
+}
+
+fn merge_objects(old: Object, patch: &Object, field: &Schema) -> Result<Value, PatchError> {
+    if field.patch_replaces() {
+        return Ok(Value::Object(patch.clone()));
+    }
+    merge_map(old, patch, field).map(Value::Object)
+}
+
+/// The schema of a field; only what the schema knows can be merged.
+fn known(schema: &Schema, key: &str) -> Result<Schema, PatchError> {
     let field = match schema.shape() {
         Shape::Map => Some(schema.item()),
         Shape::Object => schema.field(key),
         _ => Some(Schema::ANY),
     };
-    // Scalars of unknown fields travel on to the decoder, which reports them; nested ones cannot be merged.
-    let field = match (field, patch) {
-        (Some(field), _) => field,
-        (None, Value::Object(_) | Value::Array(_)) => {
-            let owner = schema.type_name().rsplit('.').next().unwrap_or_default();
-            return Err(malformed(format!("unable to find api field in struct {owner} for the json field {key:?}")));
-        }
-        (None, _) => Schema::ANY,
-    };
-    let merged = match (original.remove(key), patch) {
-        (Some(Value::Object(_)), Value::Object(patch)) if field.patch_replaces() => Value::Object(patch.clone()),
-        (Some(Value::Object(old)), Value::Object(patch)) => Value::Object(merge_map(old, patch, &field)?),
-        (Some(Value::Array(old)), Value::Array(patch)) if field.patch_merges() => {
-            Value::Array(merge_list(old, patch, &field)?)
-        }
-        (_, Value::Array(patch)) if field.patch_merges() => Value::Array(merge_list(Vec::new(), patch, &field)?),
-        (_, Value::Object(patch)) if patch.contains_key(PATCH) => {
-            Value::Object(merge_map(Object::new(), patch, &field)?)
-        }
-        (_, patch) => clean(patch),
-    };
-    original.insert(key.to_owned(), merged);
-    Ok(())
+    field.ok_or_else(|| {
+        let owner = schema.type_name().rsplit('.').next().unwrap_or_default();
+        malformed(format!("unable to find api field in struct {owner} for the json field {key:?}"))
+    })
 }
 
 /// Keeps only the named keys; every key that the patch sets must be among them.

@@ -106,6 +106,13 @@ fn maps_and_lists_merge_by_their_strategy() {
             json!({"containers": [{"name": "x"}, {"name": "b"}, {"name": "a", "image": "2"}]}),
         ),
         (
+            "what the object does not have is taken as it is, known or unknown",
+            pod,
+            json!({"nodeName": "x"}),
+            json!({"foo": {"a": {"b": 1, "c": null}}, "bar": [{"a": 1}], "containers": [{"image": "1"}]}),
+            json!({"nodeName": "x", "foo": {"a": {"b": 1}}, "bar": [{"a": 1}], "containers": [{"image": "1"}]}),
+        ),
+        (
             "a different type replaces",
             pod,
             json!({"securityContext": "x"}),
@@ -147,6 +154,10 @@ fn malformed_patches_are_refused_and_change_nothing() {
         (json!({"$patch": "frob"}), "unknown patch type: frob"),
         (json!({"foo": {"a": 1}}), "unable to find api field in struct PodSpec for the json field \"foo\""),
         (
+            json!({"$setElementOrder/bar": [{"name": "a"}]}),
+            "unable to find api field in struct PodSpec for the json field \"bar\"",
+        ),
+        (
             json!({"securityContext": {"$retainKeys": ["fsGroup"], "runAsUser": 1}}),
             "invalid patch format of retainKeys",
         ),
@@ -155,7 +166,7 @@ fn malformed_patches_are_refused_and_change_nothing() {
             "The order in patch list doesn't match $setElementOrder list: {\"name\":\"b\"} is not in it",
         ),
     ] {
-        let object = json!({"containers": [{"name": "a"}], "securityContext": {"runAsUser": 0}});
+        let object = json!({"containers": [{"name": "a"}], "securityContext": {"runAsUser": 0}, "foo": {}});
         assert_eq!(patched(pod, object, patch), Err(PatchError::Malformed(want.into())));
     }
 }
