@@ -1,9 +1,9 @@
-//! The little DNS that finding a time server needs: one A question, one answer.
+//! The little DNS that finding a server needs: a question for addresses of one family, one answer.
 //!
 //! Not through libc: a static program must not load name-service modules.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 const PORT: u16 = 53;
@@ -13,31 +13,75 @@ const MOST_RECORDS: usize = 64;
 /// Parts of a name; longer ones are not legal.
 const MOST_LABELS: usize = 128;
 
-/// Asks the servers in turn for IPv4 addresses of a name; an address is its own answer.
+/// What is asked for, as RFC 1035 and RFC 3596 number it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    A = 1,
+    Aaaa = 28,
+}
+
+/// Asks the servers in turn for addresses of a name, those first to which there is a way; an address is its own answer.
 ///
 /// # Errors
 /// No server gave an answer in time, or the last one had none.
-pub fn lookup(name: &str, servers: &[IpAddr], id: u16) -> io::Result<Vec<Ipv4Addr>> {
+pub fn lookup(name: &str, servers: &[IpAddr], id: u16) -> io::Result<Vec<IpAddr>> {
+    lookup_by(name, servers, is_routed, |kind, server| ask(name, kind, SocketAddr::new(server, PORT), id))
+}
+
+fn lookup_by(
+    name: &str,
+    servers: &[IpAddr],
+    is_routed: impl Fn(&IpAddr) -> bool,
+    ask: impl Fn(Kind, IpAddr) -> io::Result<Vec<IpAddr>>,
+) -> io::Result<Vec<IpAddr>> {
     if let Ok(address) = name.parse() {
         return Ok(vec![address]);
     }
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "no name server is known");
     for server in servers {
-        match ask(name, SocketAddr::new(*server, PORT), id) {
-            Ok(found) if !found.is_empty() => return Ok(found),
-            Ok(_) => failure = io::Error::new(io::ErrorKind::NotFound, format!("{server} knows no address of {name}")),
-            Err(err) => failure = io::Error::new(err.kind(), format!("{server}: {err}")),
+        let mut found = Vec::new();
+        // The second question is for those only whom the first one's answer does not help.
+        for kind in [Kind::A, Kind::Aaaa] {
+            match ask(kind, *server) {
+                Ok(more) => found.extend(more),
+                Err(err) => failure = io::Error::new(err.kind(), format!("{server}: {err}")),
+            }
+            if found.iter().any(&is_routed) {
+                break;
+            }
+        }
+        if !found.is_empty() {
+            found.sort_by_key(|address| !is_routed(address));
+            return Ok(found);
+        }
+        if failure.kind() == io::ErrorKind::NotFound {
+            failure = io::Error::new(io::ErrorKind::NotFound, format!("{server} knows no address of {name}"));
         }
     }
     Err(failure)
 }
 
-fn ask(name: &str, server: SocketAddr, id: u16) -> io::Result<Vec<Ipv4Addr>> {
-    let any: SocketAddr = if server.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
-    let socket = UdpSocket::bind(any)?;
+/// Whether the kernel knows a way there; nothing is sent.
+fn is_routed(address: &IpAddr) -> bool {
+    bind_for(*address).and_then(|socket| socket.connect((*address, PORT))).is_ok()
+}
+
+/// A socket of the family of `peer`.
+///
+/// # Errors
+/// The kernel has none.
+pub(crate) fn bind_for(peer: IpAddr) -> io::Result<UdpSocket> {
+    match peer {
+        IpAddr::V4(_) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)),
+        IpAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)),
+    }
+}
+
+fn ask(name: &str, kind: Kind, server: SocketAddr, id: u16) -> io::Result<Vec<IpAddr>> {
+    let socket = bind_for(server.ip())?;
     socket.connect(server)?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    let question = question(name, id).ok_or(io::ErrorKind::InvalidInput)?;
+    let question = question(name, kind, id).ok_or(io::ErrorKind::InvalidInput)?;
     socket.send(&question)?;
     let mut buffer = [0; 1500];
     // Late answers to other questions are passed over; a few, for the socket is new.
@@ -50,7 +94,7 @@ fn ask(name: &str, server: SocketAddr, id: u16) -> io::Result<Vec<Ipv4Addr>> {
     Err(io::ErrorKind::InvalidData.into())
 }
 
-fn question(name: &str, id: u16) -> Option<Vec<u8>> {
+fn question(name: &str, kind: Kind, id: u16) -> Option<Vec<u8>> {
     let mut bytes = id.to_be_bytes().to_vec();
     bytes.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
     for label in name.trim_end_matches('.').split('.') {
@@ -58,12 +102,12 @@ fn question(name: &str, id: u16) -> Option<Vec<u8>> {
         bytes.push(length);
         bytes.extend(label.as_bytes());
     }
-    bytes.extend([0, 0, 1, 0, 1]);
+    bytes.extend([0, 0, kind as u8, 0, 1]);
     (bytes.len() <= 12 + 255 + 4).then_some(bytes)
 }
 
-/// The A records of an answer to question `id`; `None` when it is not one.
-pub(crate) fn answer(bytes: &[u8], id: u16) -> Option<Vec<Ipv4Addr>> {
+/// The addresses in an answer to question `id`; `None` when it is not one.
+pub(crate) fn answer(bytes: &[u8], id: u16) -> Option<Vec<IpAddr>> {
     (be16(bytes, 0)? == id && be16(bytes, 2)? & 0x8000 != 0).then_some(())?;
     let (questions, answers) = (be16(bytes, 4)?, be16(bytes, 6)?);
     let mut at = 12;
@@ -75,8 +119,10 @@ pub(crate) fn answer(bytes: &[u8], id: u16) -> Option<Vec<Ipv4Addr>> {
         at = skip_name(bytes, at)?;
         let (kind, class, length) = (be16(bytes, at)?, be16(bytes, at + 2)?, usize::from(be16(bytes, at + 8)?));
         let data = bytes.get(at + 10..at + 10 + length)?;
-        if kind == 1 && class == 1 {
-            found.push(Ipv4Addr::from(<[u8; 4]>::try_from(data).ok()?));
+        match (kind, class) {
+            (1, 1) => found.push(IpAddr::from(<[u8; 4]>::try_from(data).ok()?)),
+            (28, 1) => found.push(IpAddr::from(<[u8; 16]>::try_from(data).ok()?)),
+            _ => {}
         }
         at += 10 + length;
     }
@@ -103,21 +149,48 @@ fn be16(bytes: &[u8], at: usize) -> Option<u16> {
 mod tests {
     use super::*;
 
+    const FOUR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+    const SIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+
     fn reply() -> Vec<u8> {
-        let mut bytes = question("pool.ntp.org", 7).unwrap();
+        let mut bytes = question("pool.ntp.org", Kind::A, 7).unwrap();
         bytes[2] = 0x81;
-        bytes[7] = 2;
-        // A CNAME by pointer, then an A record.
+        bytes[7] = 3;
+        // A CNAME by pointer, then an A and an AAAA record.
         bytes.extend([0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 9, 0, 2, 0xc0, 12]);
         bytes.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 192, 0, 2, 1]);
+        bytes.extend([0xc0, 12, 0, 28, 0, 1, 0, 0, 0, 9, 0, 16]);
+        bytes.extend(SIX.octets());
         bytes
     }
 
     #[test]
     fn addresses_are_found_behind_aliases() {
-        assert_eq!(answer(&reply(), 7), Some(vec![Ipv4Addr::new(192, 0, 2, 1)]));
+        assert_eq!(answer(&reply(), 7), Some(vec![FOUR.into(), SIX.into()]));
         assert_eq!(answer(&reply(), 8), None, "another question");
-        assert_eq!(answer(&question("a", 7).unwrap(), 7), None, "a question");
+        assert_eq!(answer(&question("a", Kind::Aaaa, 7).unwrap(), 7), None, "a question");
+    }
+
+    #[test]
+    fn addresses_to_which_there_is_a_way_come_first_and_an_address_is_its_own_answer() {
+        let (four, six) = (IpAddr::V4(FOUR), IpAddr::V6(SIX));
+        let server = [IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        for (known, routed, told) in [
+            (vec![four, six], vec![four, six], Some(vec![four])),
+            (vec![four, six], vec![six], Some(vec![six, four])),
+            (vec![six], vec![six], Some(vec![six])),
+            (vec![four], vec![six], Some(vec![four])),
+            (vec![], vec![six], None),
+        ] {
+            let ask = |kind: Kind, _| Ok(known.iter().copied().filter(|a| a.is_ipv4() == (kind == Kind::A)).collect());
+            let found = lookup_by("ntp.example", &server, |address| routed.contains(address), ask);
+            assert_eq!(found.ok(), told, "{known:?} {routed:?}");
+        }
+        let silent = |_, _| Err(io::ErrorKind::TimedOut.into());
+        assert_eq!(lookup_by("a", &server, |_| true, silent).map_err(|e| e.kind()), Err(io::ErrorKind::TimedOut));
+        for literal in ["192.0.2.1", "2001:db8::1"] {
+            assert_eq!(lookup(literal, &[], 1).ok(), Some(vec![literal.parse().unwrap()]));
+        }
     }
 
     #[test]
@@ -137,7 +210,7 @@ mod tests {
 
     #[test]
     fn illegal_names_are_not_asked() {
-        assert!(question(&"a".repeat(64), 1).is_none() && question("a..b", 1).is_none());
-        assert!(question(&vec!["a".repeat(60); 6].join("."), 1).is_none());
+        assert!(question(&"a".repeat(64), Kind::A, 1).is_none() && question("a..b", Kind::A, 1).is_none());
+        assert!(question(&vec!["a".repeat(60); 6].join("."), Kind::A, 1).is_none());
     }
 }

@@ -35,14 +35,14 @@ pub use rtnl::{Address, Kernel, Link, Origin, Route, Snapshot};
 pub use sntp::{EARLIEST, year};
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::ExitCode;
 
-/// IPv4 addresses of a name, by the resolvers of `/etc/resolv.conf`. Waits for servers: not for an async thread.
+/// Addresses of a name, those first to which there is a way, by the resolvers of `/etc/resolv.conf`. Waits for servers: not for an async thread.
 ///
 /// # Errors
 /// No server answered, or none knows the name.
-pub fn resolve(name: &str) -> io::Result<Vec<Ipv4Addr>> {
+pub fn resolve(name: &str) -> io::Result<Vec<IpAddr>> {
     use std::hash::{BuildHasher, RandomState};
     let id = RandomState::new().hash_one(rk_sys::boot_millis()) as u16;
     dns::lookup(name, &resolver::servers(), id)

@@ -3,7 +3,7 @@
 use crate::{dns, log, sntp};
 use rk_sys::ClockOffset;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -121,7 +121,7 @@ fn look(sources: &Sources) -> io::Result<(String, i128)> {
 }
 
 fn ask(server: SocketAddr, nonce: u64) -> io::Result<i128> {
-    let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+    let socket = dns::bind_for(server.ip())?;
     socket.connect(server)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     let sent = now();

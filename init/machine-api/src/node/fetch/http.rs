@@ -157,7 +157,7 @@ pub(crate) async fn resolve(host: &str) -> Result<IpAddr, FetchError> {
     let found = tokio::task::spawn_blocking(move || rk_netd::resolve(&name)).await;
     let failed = |source| FetchError::Name { host: host.to_owned(), source };
     let addresses = found.map_err(|err| failed(io::Error::other(err)))?.map_err(failed)?;
-    addresses.first().map(|address| IpAddr::V4(*address)).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
+    addresses.first().copied().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
 }
 
 /// Status and body of a whole answer; `None` when it is torn, too large, or no HTTP.
