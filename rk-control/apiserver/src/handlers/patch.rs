@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
-use rk_api::decode::{self, Limits};
+use rk_api::decode::{self, DecodeError, Limits};
 use rk_api::managed;
 use rk_api::patch::{json_patch, merge_patch, strategic_merge_patch};
 use rk_api::resources::GroupVersionKind;
 use rk_api::schema::Schema;
-use rk_api::status::{Reason, Status};
+use rk_api::status::{FieldErrors, Path, Reason, Status};
 use serde_json::Value;
 
 use super::call::Call;
@@ -88,6 +88,23 @@ impl Patch {
         .map_err(Status::from)?;
         Ok(patched)
     }
+
+    /// 422: the patch could be applied, but what it makes of `object` is none of its kind. Shows what does not fit: what a
+    /// strategic merge patch asks for, what the others made.
+    fn misfit(&self, object: &Value, schema: &Schema, gvk: &GroupVersionKind, error: DecodeError) -> Status {
+        let shown = match self {
+            Self::Strategic(patch) => patch.clone(),
+            _ => self.apply_to(object, schema).unwrap_or_default(),
+        };
+        let why = match error {
+            DecodeError::TooLarge(_) => return error.into_status(&gvk.kind, &gvk.version, &[]),
+            DecodeError::Strict(_) => error.to_string(),
+            other => other.into_status(&gvk.kind, &gvk.version, &[]).message,
+        };
+        let mut errors = FieldErrors::new();
+        errors.invalid(&Path::new("patch"), shown.to_string(), why);
+        Status::invalid("", "", "", &errors.0)
+    }
 }
 
 /// Serves PATCH of the main resource.
@@ -136,7 +153,7 @@ async fn plain(
     let compute = |present: &Value| {
         let patched = patch.apply_to(present, &schema)?;
         let decoded = decode::finish(patched, Vec::new(), &schema, validation)
-            .map_err(|error| error.into_status(&gvk.kind, &gvk.version, &[]))?;
+            .map_err(|error| patch.misfit(present, &schema, &gvk, error))?;
         *noticed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = decoded.warnings;
         Ok(decoded.object)
     };
