@@ -100,6 +100,7 @@ async fn the_important_take_the_place_of_the_unimportant() {
     let seen = rest.until("pods/victim", |pod| pod["metadata"]["deletionTimestamp"].is_string()).await;
     let told = condition(&seen, "DisruptionTarget").expect("told before it went");
     assert_eq!((&told["status"], &told["reason"]), (&json!("True"), &json!("PreemptionByScheduler")));
+    assert_eq!(told["observedGeneration"], 1, "of the pod as it was before it was deleted");
     rest.patch("pods/victim", &json!({"metadata": {"finalizers": null}})).await;
     rest.until("pods/victim", Value::is_null).await;
     rest.until("pods/winner", |pod| has(pod, "Ready")).await;
@@ -154,10 +155,8 @@ async fn a_taint_drives_pods_out_when_their_time_is_up_and_not_when_it_is_gone_b
     for name in ["soon", "later", "last"] {
         let path = format!("pods/{name}");
         let seen = rest.until(&path, |pod| pod.is_null() || condition(pod, "DisruptionTarget").is_some()).await;
-        assert!(
-            seen.is_null()
-                || condition(&seen, "DisruptionTarget").is_some_and(|own| own["reason"] == "DeletionByTaintManager")
-        );
+        let marked = |own: &Value| own["reason"] == "DeletionByTaintManager" && own["observedGeneration"] == 1;
+        assert!(seen.is_null() || condition(&seen, "DisruptionTarget").is_some_and(marked), "{seen}");
         rest.until(&path, Value::is_null).await;
     }
     // Its time would have been up before that of the last one.

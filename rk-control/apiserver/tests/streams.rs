@@ -198,4 +198,14 @@ async fn nobody_reaches_the_servers_own_host_through_a_pod() {
         let answer = admin.get(&format!("{PODS}/{name}:80/proxy/latest/meta-data")).await;
         assert_eq!(answer.failure(), (400, "address not allowed".to_owned()), "{address}");
     }
+    // Nor anybody through one that has no address yet, or by what names nothing.
+    admin.create(PODS, &pod("new")).await.ok();
+    for (path, why) in [
+        ("pods/new:80", "address not allowed"),
+        ("pods/ftp:new:80", "invalid pod request \"ftp:new:80\""),
+        ("services/a:b:c:d", "invalid service request \"a:b:c:d\""),
+    ] {
+        let answer = admin.get(&format!("/api/v1/namespaces/default/{path}/proxy/")).await;
+        assert_eq!(answer.failure(), (400, why.to_owned()), "{path}");
+    }
 }

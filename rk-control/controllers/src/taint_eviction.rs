@@ -180,6 +180,7 @@ pub(crate) async fn mark_disrupted(pods: &Informer<Pod>, pod: &Pod, reason: &str
         reason: Some(reason.to_owned()),
         message: Some(message.to_owned()),
         last_transition_time: Some(Time(Timestamp::now())),
+        observed_generation: pod.metadata.generation,
         ..PodCondition::default()
     });
     let patch = json!({"metadata": {"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version}, "status": {"conditions": conditions}});

@@ -102,11 +102,8 @@ impl Binder {
 
     /// Evicts one victim for the sake of `preemptor`. Answers whether it leaves.
     pub(crate) async fn evict(&self, victim: &PodInfo, preemptor: &PodInfo, node: &str) -> bool {
-        let condition = json!({
-            "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
-            "message": "default-scheduler: preempting to accommodate a higher priority pod",
-            "lastProbeTime": null, "lastTransitionTime": now(),
-        });
+        let generation = self.pods.get(&victim.key).and_then(|pod| pod.metadata.generation);
+        let condition = disrupted(generation);
         let patch = Patch::Strategic(json!({"metadata": {"uid": victim.uid}, "status": {"conditions": [condition]}}));
         let marked = self.pods.patch_status(&victim.key, &patch).await;
         let deleted = match marked {
@@ -127,6 +124,15 @@ impl Binder {
             }
         }
     }
+}
+
+/// The condition of a pod that gives way to another.
+fn disrupted(generation: Option<i64>) -> Value {
+    json!({
+        "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+        "message": "default-scheduler: preempting to accommodate a higher priority pod",
+        "lastProbeTime": null, "lastTransitionTime": now(), "observedGeneration": generation,
+    })
 }
 
 /// What to write of a pod that fits nowhere; `None` when that is known already. Nothing is written over a pod that changed meanwhile,
@@ -175,6 +181,16 @@ mod tests {
     fn pod(status: Value) -> Pod {
         let meta = json!({"name": "p", "namespace": "n", "uid": "u", "resourceVersion": "7", "generation": 2});
         serde_json::from_value(json!({"metadata": meta, "spec": {"containers": []}, "status": status})).expect("a pod")
+    }
+
+    #[test]
+    fn who_gives_way_is_told_why_and_which_generation_was_judged() {
+        let condition = disrupted(Some(3));
+        assert_eq!((&condition["type"], &condition["status"]), (&json!("DisruptionTarget"), &json!("True")));
+        assert_eq!(
+            (&condition["reason"], &condition["observedGeneration"]),
+            (&json!("PreemptionByScheduler"), &json!(3))
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Connections to kubelets and proxied backends, as HTTP/1.1 clients.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,17 +33,39 @@ pub(super) fn is_forbidden(address: IpAddr) -> bool {
     }
 }
 
-fn unreachable(address: SocketAddr, why: &dyn std::fmt::Display) -> Status {
-    let mut status = Status::new(Reason::InternalError, format!("error dialing backend: dial tcp {address}: {why}"));
-    status.code = 500;
-    status
+/// Why a backend was not reached, in the words of Go's network errors.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unreached(String);
+
+impl Unreached {
+    fn new(address: SocketAddr, error: &std::io::Error) -> Self {
+        let text = error.to_string();
+        match (error.kind(), error.raw_os_error()) {
+            (ErrorKind::TimedOut, None) => Self(format!("dial tcp {address}: i/o timeout")),
+            (_, Some(number)) => {
+                let why = text.strip_suffix(&format!(" (os error {number})")).unwrap_or(&text).to_lowercase();
+                Self(format!("dial tcp {address}: connect: {why}"))
+            }
+            _ => Self(text),
+        }
+    }
+
+    /// What a request is told that would leave HTTP: 500 without a reason.
+    pub(super) fn by_upgrade(&self) -> Status {
+        Status::new(Reason::Unknown, format!("error dialing backend: {}", self.0))
+    }
+
+    /// What any other proxied request is told: 503, upon which clients try again.
+    pub(super) fn by_request(&self) -> Status {
+        Status::new(Reason::ServiceUnavailable, format!("error trying to reach service: {}", self.0))
+    }
 }
 
 /// Opens a connection, with TLS when a configuration is given.
 pub(super) async fn connect(
     address: SocketAddr,
     tls: Option<Arc<rustls::ClientConfig>>,
-) -> Result<SendRequest<Body>, Status> {
+) -> Result<SendRequest<Body>, Unreached> {
     let open = async {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -55,11 +78,8 @@ pub(super) async fn connect(
             }
         }
     };
-    match tokio::time::timeout(CONNECT_TIMEOUT, open).await {
-        Ok(Ok(sender)) => Ok(sender),
-        Ok(Err(error)) => Err(unreachable(address, &error)),
-        Err(_) => Err(unreachable(address, &"i/o timeout")),
-    }
+    let opened = tokio::time::timeout(CONNECT_TIMEOUT, open).await;
+    opened.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())).map_err(|error| Unreached::new(address, &error))
 }
 
 /// Opens HTTP/1.1 on a stream; the connection lives as long as what is sent on it.
@@ -91,5 +111,29 @@ mod tests {
         for address in ["10.244.1.5", "192.168.77.11", "fd00::1"] {
             assert!(!is_forbidden(address.parse().unwrap()), "{address}");
         }
+    }
+
+    #[test]
+    fn errors_read_as_go_words_them_and_have_the_code_of_their_request() {
+        let address: SocketAddr = "10.244.1.5:80".parse().unwrap();
+        let texts = [
+            (std::io::Error::from_raw_os_error(111), "dial tcp 10.244.1.5:80: connect: connection refused"),
+            (std::io::Error::from_raw_os_error(113), "dial tcp 10.244.1.5:80: connect: no route to host"),
+            (ErrorKind::TimedOut.into(), "dial tcp 10.244.1.5:80: i/o timeout"),
+            (std::io::Error::other("no certificate"), "no certificate"),
+        ];
+        for (error, text) in texts {
+            let unreached = Unreached::new(address, &error);
+            let (upgrade, request) = (unreached.by_upgrade(), unreached.by_request());
+            assert_eq!((upgrade.code, upgrade.message), (500, format!("error dialing backend: {text}")));
+            assert_eq!((request.code, request.message), (503, format!("error trying to reach service: {text}")));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_nobody_listens_on_refuses() {
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let unreached = connect(address, None).await.err();
+        assert_eq!(unreached, Some(Unreached(format!("dial tcp {address}: connect: connection refused"))));
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::dial::{connect, is_forbidden};
 use super::endpoints::ready_endpoints;
-use super::forward::forward;
+use super::forward::{forward, is_upgrade};
 use super::rewrite::rewrite;
 use super::{kubelet, tls};
 use crate::handlers::Call;
@@ -26,19 +26,15 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    fn parse(text: &'a str) -> Result<Self, Status> {
+    fn parse(text: &'a str) -> Option<Self> {
         let parts: Vec<&str> = text.split(':').collect();
         let target = match parts.as_slice() {
             [name] => Self { scheme: "", name, port: "" },
             [name, port] => Self { scheme: "", name, port },
             [scheme @ ("http" | "https" | ""), name, port] => Self { scheme, name, port },
-            _ => return Err(Status::bad_request(format!("invalid proxy target {text:?}"))),
+            _ => return None,
         };
-        if target.name.is_empty() {
-            Err(Status::bad_request(format!("invalid proxy target {text:?}")))
-        } else {
-            Ok(target)
-        }
+        Some(target).filter(|target| !target.name.is_empty())
     }
 }
 
@@ -60,7 +56,11 @@ pub(super) async fn serve(call: &Call, method: &Method, request: Request<Body>) 
         response.headers_mut().insert(LOCATION, location);
         return Ok(response);
     }
-    let target = Target::parse(&call.path.name)?;
+    let invalid = || {
+        let kind = call.resource.gvk.kind.to_lowercase();
+        Status::bad_request(format!("invalid {kind} request {:?}", call.path.name))
+    };
+    let target = Target::parse(&call.path.name).ok_or_else(invalid)?;
     let backend = match &*call.resource.plural {
         "pods" => pod(call, &target).await?,
         "services" => service(call, &target).await?,
@@ -76,7 +76,10 @@ pub(super) async fn serve(call: &Call, method: &Method, request: Request<Body>) 
     let prefix = whole.strip_suffix(rest).unwrap_or_default().trim_end_matches('/').to_owned();
     let host = request.headers().get(HOST).and_then(|value| value.to_str().ok());
     let host = host.or_else(|| request.uri().authority().map(|a| a.as_str())).unwrap_or_default().to_owned();
-    let sender = connect(backend.address, backend.tls).await?;
+    let upgrade = is_upgrade(request.headers());
+    let sender = connect(backend.address, backend.tls)
+        .await
+        .map_err(|unreached| if upgrade { unreached.by_upgrade() } else { unreached.by_request() })?;
     let answer = forward(sender, backend.address, &path, request).await?;
     // An answer without a page keeps its headers, the page's length among them.
     let has_page = *method != Method::HEAD && answer.status() != StatusCode::SWITCHING_PROTOCOLS;
@@ -113,9 +116,8 @@ fn number(port: &str) -> Result<u16, Status> {
 
 async fn pod(call: &Call, target: &Target<'_>) -> Result<Backend, Status> {
     let pod = object(call, target.name).await?;
-    let ip: IpAddr = meta::text(&pod, &["status", "podIP"])
-        .parse()
-        .map_err(|_| Status::new(Reason::ServiceUnavailable, format!("pod {} has no address yet", target.name)))?;
+    let ip: IpAddr =
+        meta::text(&pod, &["status", "podIP"]).parse().map_err(|_| Status::bad_request("address not allowed"))?;
     let port = match target.port {
         "" => first_container_port(&pod).unwrap_or(80),
         port => number(port)?,
@@ -148,9 +150,11 @@ mod tests {
 
     #[test]
     fn a_target_has_a_name_and_perhaps_scheme_and_port() {
-        assert_eq!(Target::parse("web").unwrap(), Target { scheme: "", name: "web", port: "" });
-        assert_eq!(Target::parse("web:80").unwrap(), Target { scheme: "", name: "web", port: "80" });
-        assert_eq!(Target::parse("https:web:443").unwrap(), Target { scheme: "https", name: "web", port: "443" });
-        assert!(Target::parse("ftp:web:1").is_err() && Target::parse(":80").is_err());
+        assert_eq!(Target::parse("web"), Some(Target { scheme: "", name: "web", port: "" }));
+        assert_eq!(Target::parse("web:80"), Some(Target { scheme: "", name: "web", port: "80" }));
+        assert_eq!(Target::parse("https:web:443"), Some(Target { scheme: "https", name: "web", port: "443" }));
+        for invalid in ["ftp:web:1", ":80", "http::80", "", "a:b:c:d"] {
+            assert_eq!(Target::parse(invalid), None, "{invalid}");
+        }
     }
 }

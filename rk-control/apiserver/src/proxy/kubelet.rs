@@ -41,7 +41,8 @@ impl KubeletClient {
     /// 404 without the node, 500 when it cannot be reached.
     pub(super) async fn connect(&self, core: &Core, node: &str) -> Result<(SendRequest<Body>, SocketAddr), Status> {
         let address = address(core, node).await?;
-        Ok((connect(address, Some(self.tls())).await?, address))
+        let sender = connect(address, Some(self.tls())).await.map_err(|unreached| unreached.by_upgrade())?;
+        Ok((sender, address))
     }
 }
 
