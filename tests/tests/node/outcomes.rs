@@ -288,7 +288,9 @@ fn grpc_probes_follow_what_the_health_service_answers() {
             "volumes": [{"name": "h", "configMap": {"name": "health", "items": [{"key": "nginx.conf", "path": "nginx.conf"},
                 {"key": answer, "path": "serving"}]}}],
             "containers": [{"name": "main", "image": "rk.local/nginx:demo", "command": ["/usr/sbin/nginx", "-c", "/health/nginx.conf"],
-                "volumeMounts": [{"name": "h", "mountPath": "/health"}], "livenessProbe": probe(port)}]}})
+                "volumeMounts": [{"name": "h", "mountPath": "/health"}], "livenessProbe": probe(port),
+                // A slow start is none of the answers that are asked for.
+                "startupProbe": {"tcpSocket": {"port": 5000}, "periodSeconds": 1, "failureThreshold": 120}}]}})
         .to_string()
     };
     for manifest in
@@ -297,7 +299,7 @@ fn grpc_probes_follow_what_the_health_service_answers() {
         kubectl.apply(&manifest);
     }
     for name in ["refuses", "silent"] {
-        eventually(name, limit(60), || {
+        eventually(name, limit(120), || {
             let seen = kubectl.try_path(&["pod", name], "{.status.containerStatuses[0].restartCount}")?;
             if seen.parse::<u32>().is_ok_and(|n| n > 0) { Ok(()) } else { Err(seen) }
         });
