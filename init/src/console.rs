@@ -8,6 +8,9 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
+/// Bytes of a line for the kernel's log, which refuses one of more than 1024 with what older kernels put before it.
+const MOST_TO_KERNEL: usize = 960;
+
 /// Writes one line to standard error, which is the console once [`take_console`] ran. A console that is gone is no error.
 pub fn line(text: &str) {
     let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
@@ -20,8 +23,17 @@ pub fn tell_kernel(text: &str) {
         return;
     }
     if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
-        let _ = log.write_all(format!("<7>{}\n", text.replace('\n', " ")).as_bytes());
+        let _ = log.write_all(record(text).as_bytes());
     }
+}
+
+/// One line for the kernel's log, cut where it would be too long: the kernel refuses it as a whole then, and a panic may say much.
+fn record(text: &str) -> String {
+    let mut line = format!("<7>{}", text.replace('\n', " "));
+    let end = (0..=line.len().min(MOST_TO_KERNEL)).rev().find(|end| line.is_char_boundary(*end)).unwrap_or_default();
+    line.truncate(end);
+    line.push('\n');
+    line
 }
 
 /// Makes the kernel's console the standard streams of PID 1, if there is one.
@@ -76,5 +88,20 @@ impl Journal {
     /// Closes the log file, so that its file system can be unmounted.
     pub fn close(&mut self) {
         self.file = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_for_the_kernel_is_one_and_no_longer_than_it_takes() {
+        assert_eq!(record("rk: a\nb"), "<7>rk: a b\n");
+        for letter in ["x", "ä", "€"] {
+            let line = record(&letter.repeat(2000));
+            assert!((MOST_TO_KERNEL - 3..=MOST_TO_KERNEL + 1).contains(&line.len()), "{letter} {}", line.len());
+            assert!(line.ends_with(&format!("{letter}\n")) && line.starts_with("<7>"), "{letter}");
+        }
     }
 }

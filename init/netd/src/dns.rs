@@ -39,26 +39,28 @@ fn lookup_by(
     }
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "no name server is known");
     for server in servers {
-        let mut found = Vec::new();
-        // The second question is for those only whom the first one's answer does not help.
-        for kind in [Kind::A, Kind::Aaaa] {
-            match ask(kind, *server) {
-                Ok(more) => found.extend(more),
-                Err(err) => failure = io::Error::new(err.kind(), format!("{server}: {err}")),
-            }
-            if found.iter().any(&is_routed) {
-                break;
-            }
-        }
-        if !found.is_empty() {
-            found.sort_by_key(|address| !is_routed(address));
-            return Ok(found);
-        }
-        if failure.kind() == io::ErrorKind::NotFound {
-            failure = io::Error::new(io::ErrorKind::NotFound, format!("{server} knows no address of {name}"));
+        match both(&is_routed, |kind| ask(kind, *server)) {
+            Ok(found) if !found.is_empty() => return Ok(found),
+            Ok(_) => failure = io::Error::new(io::ErrorKind::NotFound, format!("{server} knows no address of {name}")),
+            Err(err) => failure = io::Error::new(err.kind(), format!("{server}: {err}")),
         }
     }
     Err(failure)
+}
+
+/// What one server knows. The second question is for those only whom the first one's answer does not help, and for no server that left the
+/// first one open: each costs all the patience.
+fn both(is_routed: impl Fn(&IpAddr) -> bool, ask: impl Fn(Kind) -> io::Result<Vec<IpAddr>>) -> io::Result<Vec<IpAddr>> {
+    let mut found = ask(Kind::A)?;
+    if !found.iter().any(&is_routed) {
+        match ask(Kind::Aaaa) {
+            Ok(more) => found.extend(more),
+            Err(err) if found.is_empty() => return Err(err),
+            Err(_) => {}
+        }
+    }
+    found.sort_by_key(|address| !is_routed(address));
+    Ok(found)
 }
 
 /// Whether the kernel knows a way there; nothing is sent.
@@ -188,6 +190,11 @@ mod tests {
         }
         let silent = |_, _| Err(io::ErrorKind::TimedOut.into());
         assert_eq!(lookup_by("a", &server, |_| true, silent).map_err(|e| e.kind()), Err(io::ErrorKind::TimedOut));
+        let unnamed =
+            |_, of: IpAddr| if of == server[0] { Err(io::ErrorKind::TimedOut.into()) } else { Ok(Vec::new()) };
+        let servers = [server[0], four];
+        let told = lookup_by("a", &servers, |_| true, unnamed).map_err(|e| e.kind());
+        assert_eq!(told, Err(io::ErrorKind::NotFound), "the last one decides");
         for literal in ["192.0.2.1", "2001:db8::1"] {
             assert_eq!(lookup(literal, &[], 1).ok(), Some(vec![literal.parse().unwrap()]));
         }
@@ -205,6 +212,29 @@ mod tests {
                 bad[at] ^= flip;
                 let _ = answer(&bad, 7);
             }
+        }
+    }
+
+    #[test]
+    fn a_server_is_asked_again_only_where_it_answered_and_that_was_of_no_help() {
+        let (four, six) = (IpAddr::V4(FOUR), IpAddr::V6(SIX));
+        let open = || io::Error::from(io::ErrorKind::TimedOut);
+        for (routed, a, aaaa, questions, told) in [
+            (true, Some(vec![four]), Some(vec![six]), 1, Some(vec![four])),
+            (false, Some(vec![four]), Some(vec![six]), 2, Some(vec![four, six])),
+            (false, Some(vec![four]), None, 2, Some(vec![four])),
+            (true, Some(vec![]), Some(vec![six]), 2, Some(vec![six])),
+            (true, Some(vec![]), None, 2, None),
+            (true, None, Some(vec![six]), 1, None),
+        ] {
+            let asked = std::cell::Cell::new(0);
+            let ask = |kind: Kind| {
+                asked.set(asked.get() + 1);
+                let known = if kind == Kind::A { &a } else { &aaaa };
+                known.clone().ok_or_else(open)
+            };
+            let found = both(|_| routed, ask).ok();
+            assert_eq!((found, asked.get()), (told, questions), "{routed} {a:?} {aaaa:?}");
         }
     }
 

@@ -70,6 +70,11 @@ impl<V> Slot<V> {
         self.known.as_ref().and_then(|known| known.value.as_ref())
     }
 
+    /// Nothing of a look that ended, or broke off.
+    fn so_far(&self) -> Option<&V> {
+        self.flying().and(self.so_far.as_ref())
+    }
+
     fn flying(&self) -> Option<&Flight> {
         self.flight.as_ref().filter(|flight| flight.ended.has_changed().is_ok())
     }
@@ -183,6 +188,8 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Clone + Send + 'static> Figures<K
         }
         let (done, ended) = watch::channel(());
         slot.flight = Some(Flight { since: now, ended });
+        // One that broke may have left some.
+        slot.so_far = None;
         Turn::Look(done)
     }
 
@@ -213,7 +220,8 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Clone + Send + 'static> Figures<K
     }
 
     fn known(&self, key: &K) -> Option<V> {
-        locked(&self.table).slots.get(key).and_then(|slot| slot.so_far.as_ref().or(slot.last())).cloned()
+        let table = locked(&self.table);
+        table.slots.get(key).and_then(|slot| slot.so_far().or(slot.last())).cloned()
     }
 }
 

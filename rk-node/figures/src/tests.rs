@@ -125,3 +125,15 @@ async fn what_nobody_asks_for_is_forgotten() {
     };
     assert_eq!((kept(SWEEP), kept(KEPT + SWEEP)), (1, 0));
 }
+
+#[tokio::test]
+async fn what_a_look_had_found_when_it_broke_is_no_figure() {
+    let figures: Figures<&'static str, u64> = Figures::new(Duration::from_millis(10));
+    while figures.get(&"a", now(), || async { Some(1) }).await != Some(1) {}
+    let look = |so_far: SoFar<&'static str, u64>| async move {
+        so_far.tell(|_| 9);
+        breaks().await
+    };
+    assert_eq!(figures.get_growing(&"a", now(), look).await, Some(1));
+    assert_eq!(figures.get(&"a", now(), std::future::pending::<Option<u64>>).await, Some(1));
+}

@@ -3,10 +3,11 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Entries of one tree that are counted; one with more is counted as far as that.
-const MAX_ENTRIES: u64 = 1_000_000;
+/// Bytes of memory for paths that are still to be looked into. Who writes the tree may make paths long and many: what lies below those that
+/// find no room is not counted.
+const MAX_QUEUED: usize = 64 << 20;
 /// Entries between two words on how far the count is.
 const STRIDE: u64 = 500;
 
@@ -47,11 +48,12 @@ impl Taken {
 pub fn count_tree(root: &Path, mut so_far: impl FnMut(Taken)) -> io::Result<Taken> {
     let meta = fs::symlink_metadata(root)?;
     let (device, mut taken) = (meta.dev(), Taken::of(&meta));
-    let mut open = vec![root.to_owned()];
+    let mut open = Queue { paths: Vec::new(), bytes: 0, most: MAX_QUEUED };
+    open.push(root.to_owned());
     while let Some(dir) = open.pop() {
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
             let Ok(meta) = entry.metadata() else { continue };
-            if meta.dev() != device || taken.inodes > MAX_ENTRIES {
+            if meta.dev() != device {
                 continue;
             }
             taken = taken.plus(Taken::of(&meta));
@@ -64,6 +66,35 @@ pub fn count_tree(root: &Path, mut so_far: impl FnMut(Taken)) -> io::Result<Take
         }
     }
     Ok(taken)
+}
+
+/// Directories that are still to be looked into.
+struct Queue {
+    paths: Vec<PathBuf>,
+    bytes: usize,
+    most: usize,
+}
+
+impl Queue {
+    /// Takes one more, if there is room.
+    fn push(&mut self, path: PathBuf) {
+        let bytes = self.bytes.saturating_add(cost(&path));
+        if bytes <= self.most {
+            self.bytes = bytes;
+            self.paths.push(path);
+        }
+    }
+
+    fn pop(&mut self) -> Option<PathBuf> {
+        let path = self.paths.pop()?;
+        self.bytes = self.bytes.saturating_sub(cost(&path));
+        Some(path)
+    }
+}
+
+/// Bytes of memory that a path takes.
+fn cost(path: &Path) -> usize {
+    path.as_os_str().len() + size_of::<PathBuf>()
 }
 
 #[cfg(test)]
@@ -94,5 +125,20 @@ mod tests {
         let mut heard = Vec::new();
         let all = count_tree(dir.path(), |taken| heard.push(taken.inodes)).unwrap();
         assert_eq!((heard, all.inodes), (vec![STRIDE, 2 * STRIDE], 2 * STRIDE + 1));
+    }
+
+    #[test]
+    fn what_is_still_to_be_looked_into_takes_no_more_memory_than_it_may() {
+        let path = || PathBuf::from("/a");
+        let mut queue = Queue { paths: Vec::new(), bytes: 0, most: 2 * cost(&path()) };
+        for _ in 0..9 {
+            queue.push(path());
+        }
+        assert_eq!(queue.paths.len(), 2);
+        assert_eq!(queue.pop(), Some(path()));
+        queue.push(PathBuf::from("/a-longer-one"));
+        assert_eq!(queue.pop(), Some(path()));
+        queue.push(PathBuf::from("/a-longer-one"));
+        assert_eq!((queue.pop().is_some(), queue.pop(), queue.bytes), (true, None, 0));
     }
 }

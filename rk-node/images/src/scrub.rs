@@ -186,4 +186,21 @@ mod tests {
             assert_eq!(directory.is_dir(), stays, "{seen:?}");
         }
     }
+
+    #[test]
+    fn a_layer_whose_account_cannot_be_read_is_not_taken_for_an_empty_tree() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let store = Store::open(dir.path()).expect("store");
+        let layer = Digest::parse(&format!("sha256:{}", "0".repeat(64))).expect("digest");
+        let directory = store.layer_dir(&layer);
+        fs::create_dir_all(directory.join("fs")).expect("layer");
+        let (diff_id, implicit) = (layer.clone(), BTreeSet::new());
+        let meta = Meta { diff_id, bytes: 0, inodes: 1, implicit, seal: None };
+        let whole = serde_json::to_vec(&meta).expect("JSON");
+        assert!(store.shown(&layer).is_err(), "none");
+        for (bytes, fine) in [(&whole[..9], false), (&whole[..], true)] {
+            fs::write(directory.join("meta.json"), bytes).expect("write");
+            assert_eq!(store.shown(&layer).ok(), fine.then(|| directory.join("fs")));
+        }
+    }
 }

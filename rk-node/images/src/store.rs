@@ -151,7 +151,10 @@ impl Store {
     /// which is to be recorded before.
     pub fn shown(&self, layer: &Digest) -> Result<PathBuf> {
         let directory = self.layer_dir(layer);
-        let form = self.layer_meta(layer).map_or(Form::Tree, |meta| meta.form());
+        let path = directory.join("meta.json");
+        // Never guessed: a layer that is a file has an empty directory in the place of a tree.
+        let read = || -> io::Result<Meta> { serde_json::from_slice(&fs::read(&path)?).map_err(io::Error::from) };
+        let form = read().at("read", &path)?.form();
         let _one = self.mounting.lock().unwrap_or_else(|e| e.into_inner());
         mounts::attach(&directory, form).at("mount layer", &directory)?;
         Ok(directory.join(SHOWN))

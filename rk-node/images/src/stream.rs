@@ -156,7 +156,10 @@ fn unpack_error(what: &str, path: &Path, error: io::Error) -> Error {
         io::ErrorKind::FileTooLarge if error.raw_os_error().is_none() => {
             Error::Limit { what, limit: error.to_string() }
         }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::PermissionDenied => {
+        io::ErrorKind::StorageFull
+        | io::ErrorKind::QuotaExceeded
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::OutOfMemory => {
             Error::Io { action: "unpack a layer into", path: path.to_owned(), source: Arc::new(error) }
         }
         // Whatever else happens while a layer is applied is the layer's doing: names too long, links in a circle, torn streams.
@@ -229,6 +232,20 @@ mod tests {
         ] {
             assert_eq!(is_settled(&result), settled, "{result:?}");
             assert_eq!(result.as_ref().err().is_some_and(is_wrong), again, "{result:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_short_of_something_blames_no_layer() {
+        use io::ErrorKind::{FileTooLarge, InvalidData, OutOfMemory, StorageFull};
+        for (kind, told, settled) in [
+            (FileTooLarge, ErrorKind::Corrupt, true),
+            (InvalidData, ErrorKind::Corrupt, true),
+            (StorageFull, ErrorKind::NoSpace, true),
+            (OutOfMemory, ErrorKind::Internal, false),
+        ] {
+            let error = unpack_error("layer", Path::new("p"), io::Error::from(kind));
+            assert_eq!((error.kind(), is_settled(&Err::<(), _>(error))), (told, settled), "{kind}");
         }
     }
 }

@@ -9,7 +9,19 @@ use crate::{
 };
 
 /// Bytes of memory that a node takes besides its names and attributes, about.
-const NODE: usize = 160;
+const NODE: usize = 112;
+
+/// Bytes of memory that a name takes besides its letters, about.
+const NAME: usize = 48;
+
+/// Bytes of memory that the first name in a directory takes besides, about: room for others.
+const FIRST_NAME: usize = 192;
+
+/// Bytes of memory that an attribute takes besides its name and value, about.
+const ATTRIBUTE: usize = 80;
+
+/// Bytes of memory that the first attribute takes besides, about: room for others.
+const FIRST_ATTRIBUTE: usize = 352;
 
 /// A node of a [`Tree`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -134,8 +146,8 @@ impl Tree {
         if children.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        self.cost += NAME + name.len() + if children.is_empty() { FIRST_NAME } else { 0 };
         children.insert(name.into(), id);
-        self.cost += name.len();
         Ok(())
     }
 
@@ -161,8 +173,8 @@ impl Tree {
         attributes::check(name, value)?;
         let Some(node) = self.nodes.get_mut(id.index()) else { return Ok(()) };
         let all = node.attributes.get_or_insert_default();
+        self.cost += ATTRIBUTE + name.len() + value.len() + if all.is_empty() { FIRST_ATTRIBUTE } else { 0 };
         all.insert(name.into(), value.into());
-        self.cost += name.len() + value.len() + NODE;
         match attributes::fits(all) {
             true => Ok(()),
             false => Err(io::Error::new(io::ErrorKind::InvalidInput, "more attributes than a file can have")),
@@ -212,5 +224,25 @@ mod tests {
         tree.unlink(Tree::ROOT, b"file");
         assert_eq!((tree.child(Tree::ROOT, b"file"), tree.child(file, b"x")), (None, None));
         assert!(tree.cost() > 2 * NODE);
+    }
+
+    #[test]
+    fn whatever_takes_memory_is_counted() {
+        let mut tree = Tree::default();
+        let mut cost = tree.cost();
+        let mut more = |tree: &Tree| {
+            let before = std::mem::replace(&mut cost, tree.cost());
+            tree.cost() - before
+        };
+        let file = tree.add(Tree::ROOT, b"a", Body::Fifo).expect("a");
+        assert_eq!(more(&tree), NODE + FIRST_NAME + NAME + 1);
+        tree.link(Tree::ROOT, b"bb", file).expect("bb");
+        assert_eq!(more(&tree), NAME + 2, "another name of the same");
+        tree.add(Tree::ROOT, b"c", Body::Symlink(b"to".as_slice().into())).expect("c");
+        assert_eq!(more(&tree), NODE + NAME + 1 + 2);
+        tree.set_attribute(file, b"user.a", b"v").expect("attribute");
+        assert_eq!(more(&tree), ATTRIBUTE + FIRST_ATTRIBUTE + 7);
+        tree.set_attribute(file, b"user.b", b"").expect("attribute");
+        assert_eq!(more(&tree), ATTRIBUTE + 6);
     }
 }
