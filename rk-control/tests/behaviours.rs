@@ -313,6 +313,12 @@ async fn services_have_endpoints_of_the_pods_that_they_choose() {
     rest.patch("endpoints/custom", &json!({"metadata": {"labels": {"team": "a"}, "annotations": {"note": "b"}}})).await;
     let told = rest.until(mirrored, |list| list["items"][0]["metadata"]["labels"]["team"] == "a").await;
     assert_eq!(told["items"][0]["metadata"]["annotations"], json!({"note": "b"}));
+    let slice = &told["items"][0]["metadata"];
+    rest.delete(&format!("endpointslices/{}", slice["name"].as_str().expect("a name")), &Value::Null).await;
+    let again = |list: &Value| {
+        list["items"].as_array().is_some_and(|all| all.len() == 1 && all[0]["metadata"]["uid"] != slice["uid"])
+    };
+    rest.until(mirrored, again).await;
     rest.delete("endpoints/custom", &Value::Null).await;
     rest.count(mirrored, 0).await;
 }

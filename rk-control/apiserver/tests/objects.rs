@@ -164,6 +164,8 @@ async fn scale_reads_and_writes_replicas() {
     scale["spec"]["replicas"] = json!(5);
     assert_eq!(admin.put(&path, &scale).await.ok()["spec"]["replicas"], 5);
     assert_eq!(admin.patch(&path, MERGE, &json!({"spec": {"replicas": 7}})).await.ok()["spec"]["replicas"], 7);
+    let (code, message) = admin.patch(&path, MERGE, &json!({"spec": {"replicas": "x"}})).await.failure();
+    assert!(code == 422 && message.contains("cannot unmarshal string into Go struct field"), "{message}");
     let whole = admin.get(&format!("{deployments}/d")).await.ok();
     assert_eq!((&whole["spec"]["replicas"], &whole["metadata"]["generation"]), (&json!(7), &json!(3)));
 

@@ -109,10 +109,10 @@ impl SchedulingQueue {
         }
     }
 
-    /// Forgets a pod: it is gone, or bound.
-    pub fn remove(&mut self, key: &ObjectKey) {
+    /// Forgets a pod: it is gone, or bound. Answers whether it was known.
+    pub fn remove(&mut self, key: &ObjectKey) -> bool {
         self.put(key, Place::Out);
-        self.pods.remove(key);
+        self.pods.remove(key).is_some()
     }
 
     /// The next pod to decide. It stays out of the queue until [`failed`](Self::failed), [`errored`](Self::errored) or `remove`.
@@ -343,7 +343,7 @@ mod tests {
             match deed {
                 0 | 1 => queue.add(own, now),
                 2 => queue.add(Arc::new(PodInfo { uid: "later".into(), ..(*own).clone() }), now),
-                3 => queue.remove(&own.key),
+                3 => drop(queue.remove(&own.key)),
                 4 | 5 => queue.failed(&own.key, now),
                 6 => queue.errored(&own.key, now),
                 7 => queue.cluster_changed(now),

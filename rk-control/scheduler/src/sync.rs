@@ -41,8 +41,12 @@ impl Shared {
 
     /// The pod needs no decision any more: it is gone, over, another's, or has its node.
     fn settled(&self, key: &ObjectKey) {
-        self.queue().remove(key);
+        let known = self.queue().remove(key);
         self.reports().forget(key);
+        if known {
+            // One fewer waits: that is counted when the queue is looked at.
+            self.wake.notify_one();
+        }
     }
 
     /// Gives back a pod that was out of the queue, unless it is gone: it waits for a change when it fits nowhere, and only backs off
@@ -240,6 +244,19 @@ mod tests {
         let shared = Shared::default();
         on_pod(&shared, "own", &added("own", None));
         assert!(shared.queue().pop(Instant::now()).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_waits_no_more_is_told_of_once() {
+        let shared = Shared::default();
+        let Change::Added(pod) = added("own", None) else { panic!("it is added") };
+        let woken = || tokio::time::timeout(Duration::ZERO, shared.wake.notified());
+        on_pod(&shared, "own", &Change::Added(Arc::clone(&pod)));
+        assert!(woken().await.is_ok());
+        on_pod(&shared, "own", &Change::Deleted(Arc::clone(&pod)));
+        assert!(woken().await.is_ok(), "so that those that wait are counted anew");
+        on_pod(&shared, "own", &Change::Deleted(pod));
+        assert!(woken().await.is_err());
     }
 
     #[test]

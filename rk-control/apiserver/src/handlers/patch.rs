@@ -91,7 +91,7 @@ impl Patch {
 
     /// 422: the patch could be applied, but what it makes of `object` is none of its kind. Shows what does not fit: what a
     /// strategic merge patch asks for, what the others made.
-    fn misfit(&self, object: &Value, schema: &Schema, gvk: &GroupVersionKind, error: DecodeError) -> Status {
+    pub(super) fn misfit(&self, object: &Value, schema: &Schema, gvk: &GroupVersionKind, error: DecodeError) -> Status {
         let shown = match self {
             Self::Strategic(patch) => patch.clone(),
             _ => self.apply_to(object, schema).unwrap_or_default(),

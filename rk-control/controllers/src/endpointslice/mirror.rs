@@ -8,7 +8,8 @@ use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort as OldPort, Endpo
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rk_client::{
-    BoxError, Deletion, Informer, ObjectKey, Outcome, Queue, controller_ref, is_namespace_terminating, is_not_found,
+    BoxError, Change, Deletion, Informer, ObjectKey, Outcome, Queue, controller_ref, is_namespace_terminating,
+    is_not_found,
 };
 use rk_lenient::Lenient;
 use std::collections::BTreeMap;
@@ -40,6 +41,13 @@ pub(crate) fn register(ctx: &Context) {
     controller.endpoints.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
     let q = queue.clone();
     controller.services.on_change(move |change| q.add(ObjectKey::of(change.object().as_ref())));
+    let q = queue.clone();
+    controller.slices.on_change(move |change| {
+        // What somebody else deleted is made again.
+        if matches!(change, Change::Deleted(_)) {
+            mirrored(change.object()).into_iter().for_each(|key| q.add(key));
+        }
+    });
     ctx.work("endpoint_slice_mirroring", queue, 1, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.sync(&key).await }
@@ -135,19 +143,28 @@ fn is_ours(slice: &EndpointSlice, service: &str) -> bool {
     label(MANAGED_BY) == Some(MANAGER) && label(SERVICE_NAME) == Some(service)
 }
 
-/// Whether a slice tells what the new one would, labels and annotations included.
+/// The key of the Endpoints that a slice of ours mirrors.
+fn mirrored(slice: &EndpointSlice) -> Option<ObjectKey> {
+    let service = slice.metadata.labels.as_ref()?.get(SERVICE_NAME)?;
+    is_ours(slice, service).then(|| ObjectKey::new(slice.metadata.namespace.as_deref().unwrap_or_default(), service))
+}
+
+/// Whether a slice tells what the new one would, labels, annotations and owner included: the slice of Endpoints that were deleted goes with
+/// them, though others have their name by then.
 fn is_as(known: &EndpointSlice, new: &EndpointSlice) -> bool {
     let (known_meta, new_meta) = (&known.metadata, &new.metadata);
     // None is what the server stores of an empty map.
     let annotations = |meta: &ObjectMeta| meta.annotations.clone().unwrap_or_default();
     known.endpoints == new.endpoints
         && known_meta.labels == new_meta.labels
+        && known_meta.owner_references == new_meta.owner_references
         && annotations(known_meta) == annotations(new_meta)
 }
 
 /// The known slice with what the new one tells.
 fn renewed(known: EndpointSlice, new: EndpointSlice) -> EndpointSlice {
-    let metadata = ObjectMeta { labels: new.metadata.labels, annotations: new.metadata.annotations, ..known.metadata };
+    let ObjectMeta { labels, annotations, owner_references, .. } = new.metadata;
+    let metadata = ObjectMeta { labels, annotations, owner_references, ..known.metadata };
     EndpointSlice { metadata, ..new }
 }
 
@@ -225,6 +242,12 @@ mod tests {
             assert_eq!(after.metadata.name.as_deref(), Some("db-7"), "{change}");
             assert!(is_as(&after, &new), "{change}");
         }
+        let mut anew = endpoints(json!({"a": "1", "b": "2"}), json!({"team": "x"}));
+        anew.metadata.uid = Some("later".to_owned());
+        let new = build(&anew, "IPv4", None, Vec::new());
+        assert!(!is_as(&known, &new), "the Endpoints were made anew");
+        assert!(is_as(&renewed(known.clone(), new.clone()), &new));
+        assert_eq!(mirrored(&known), Some(ObjectKey::new("ns", "db")));
         let bare = slice(Value::Null, Value::Null);
         let mut stored = bare.clone();
         stored.metadata.annotations = None;

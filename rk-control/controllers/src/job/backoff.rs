@@ -80,7 +80,7 @@ impl Memory {
         jobs.insert(key.clone(), (uid.to_owned(), seen.clone()));
     }
 
-    /// The Job is over or gone.
+    /// The Job is over or gone, or another's.
     pub(super) fn forget(&self, key: &ObjectKey) {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }

@@ -131,6 +131,7 @@ impl Controller {
             return Ok(Outcome::AwaitChange);
         };
         if is_managed_by_others(&job) {
+            self.ends.forget(key);
             return Ok(Outcome::AwaitChange);
         }
         let owned = self.owned(&job).await?;

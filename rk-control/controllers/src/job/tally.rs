@@ -214,13 +214,15 @@ pub(super) fn count_failed(spec: &JobSpec, pod: &Arc<Pod>, tally: &mut Tally) {
 }
 
 fn remember_end(pod: &Pod, spec: &JobSpec, tally: &mut Tally) {
+    // What was let go before it ended was one too many, or has failed by being deleted: how it ends then changes nothing.
+    if pods::is_terminating(pod) && !has_finalizer(&pod.metadata, FINALIZER) {
+        return;
+    }
     let ended = ended_at(pod);
     if pods::phase(pod) == "Succeeded" {
         ended.into_iter().for_each(|at| tally.ends.succeed(at));
     }
-    // What was let go before it ended was one too many, or its successor is there: nothing failed by it.
-    let let_go = pods::is_terminating(pod) && !has_finalizer(&pod.metadata, FINALIZER);
-    if let_go || !has_failed(spec, pod) {
+    if !has_failed(spec, pod) {
         return;
     }
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
@@ -329,6 +331,10 @@ mod tests {
         assert_eq!(wait(tally(&job(spec.clone(), json!({})), &[refused]), "00:04"), Some(6));
         let let_go = json!({"creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-01T00:01:30Z", "finalizers": null});
         let excess = failed("a", "0", let_go, container("2026-01-01T00:00:00Z"));
+        let mut obedient = Pod::clone(&excess);
+        obedient.status.as_mut().expect("a status").phase = Some("Succeeded".to_owned());
+        let seen = tally(&job(spec.clone(), json!({})), &[Arc::new(obedient)]);
+        assert_eq!(seen.ends, Ends::default(), "it has failed by being deleted, and forgives nothing");
         assert_eq!(wait(tally(&job(spec, json!({})), &[excess]), "00:04"), None, "the Job itself deleted it");
     }
 }

@@ -311,15 +311,21 @@ async fn rotate(global: &Global, secrets: &Path) -> Result<Class> {
             client.install_certificate(v1::InstallCertificateRequest { certificate }).await?;
             anyhow::Ok(())
         };
-        match in_time(global.timeout, rotated).await.with_context(|| node.clone()) {
-            Ok(()) => done.push((node, json!({}))),
-            Err(err) => {
-                eprintln!("rkctl: {}", words(&err));
-                class = class.max(class_of_error(&err));
-            }
+        if let Err(err) = in_time(global.timeout, rotated).await.with_context(|| node.clone()) {
+            eprintln!("rkctl: {}", words(&err));
+            class = class.max(class_of_error(&err));
+            continue;
         }
+        let one = (node, json!({}));
+        // A person hears of each as it goes.
+        if global.print == Format::Table {
+            output::done(Format::Table, "new certificate in use", several, std::slice::from_ref(&one))?;
+        }
+        done.push(one);
     }
-    output::done(global.print, "new certificate in use", several, &done)?;
+    if global.print != Format::Table {
+        output::done(global.print, "new certificate in use", several, &done)?;
+    }
     Ok(class)
 }
 

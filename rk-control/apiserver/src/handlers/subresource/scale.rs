@@ -56,7 +56,7 @@ pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Res
             }
             patch => {
                 refuse_force(call)?;
-                patched(call, patch, schema)
+                patched(call, patch, schema, gvk)
             }
         }
     };
@@ -67,12 +67,13 @@ pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Res
 }
 
 /// A patch other than server-side apply.
-fn patched(call: &Call, patch: Patch, schema: Schema) -> Change {
+fn patched(call: &Call, patch: Patch, schema: Schema, gvk: GroupVersionKind) -> Change {
     let resource = Arc::clone(&call.resource);
     Change::unowned(move |present| {
-        let patched = patch.apply_to(&scale::view(&resource, present)?, &schema)?;
+        let view = scale::view(&resource, present)?;
+        let patched = patch.apply_to(&view, &schema)?;
         let fitted = decode::finish(patched, Vec::new(), &schema, decode::FieldValidation::Ignore)
-            .map_err(|error| error.into_status("Scale", "v1", &[]))?;
+            .map_err(|error| patch.misfit(&view, &schema, &gvk, error))?;
         scale::apply(&resource, present, &fitted.object)
     })
 }
