@@ -95,9 +95,10 @@ pub fn grub_words(cmdline: &str) -> String {
     let word = |word: &str| {
         let was_within = within;
         within ^= word.matches('"').count() % 2 == 1;
-        let means_something = word.contains(['$', ';', '&', '|', '<', '>', '{', '}', '#']);
-        if means_something && !was_within && !word.contains(['"', '\'']) {
-            format!("'{word}'")
+        let means_something = word.contains(['$', ';', '&', '|', '<', '>', '{', '}', '#', '\'']);
+        if means_something && !was_within && !word.contains('"') {
+            // A quote within quotes: out, the quote by itself, and in again.
+            format!("'{}'", word.replace('\'', r"'\''"))
         } else {
             word.to_owned()
         }
@@ -164,6 +165,7 @@ mod tests {
             ("quiet rk.config=https://a/b?c=1&d=2 panic=10", "quiet 'rk.config=https://a/b?c=1&d=2' panic=10"),
             ("memmap=1M$0x8000000", "'memmap=1M$0x8000000'"),
             ("rk.config=base64:YQ== rk.root=ab,1", "rk.config=base64:YQ== rk.root=ab,1"),
+            ("rk.config=https://a/it's?b&c quiet", r"'rk.config=https://a/it'\''s?b&c' quiet"),
             ("dyndbg=\"file a.c +p; file b&c +p\" x;y", "dyndbg=\"file a.c +p; file b&c +p\" 'x;y'"),
         ] {
             assert_eq!(grub_words(line), wanted);

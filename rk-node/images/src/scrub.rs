@@ -14,7 +14,7 @@ use crate::{
     image::ImageId,
     layer::{Meta, Reading, Seal},
     reference::Digest,
-    store::{Hold, State, Store, blocking, entries, read_json, sync_dir, write_json},
+    store::{Hold, State, Store, blocking, entries, sync_dir, write_json},
 };
 
 impl Store {
@@ -91,9 +91,13 @@ impl Store {
 
     /// Damaged layers that no snapshot stands on any more.
     pub(crate) fn damaged_unused(&self, state: &State) -> Result<Vec<PathBuf>> {
-        let unused = |path: &PathBuf| {
-            let users: Vec<String> = read_json(&path.join("users.json")).unwrap_or_default();
-            !users.iter().any(|key| state.snapshots.contains_key(key))
+        let unused = |path: &PathBuf| match fs::read(path.join("users.json")) {
+            Ok(bytes) => {
+                let users: Vec<String> = serde_json::from_slice(&bytes).unwrap_or_default();
+                !users.iter().any(|key| state.snapshots.contains_key(key))
+            }
+            // What cannot be read now may name somebody.
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
         Ok(entries(&self.root.join("damaged"))?.into_iter().filter(unused).collect())
     }
