@@ -68,6 +68,8 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
         // No crate has tests in its documentation, and examples are what benches run: both take minutes to build.
         command.args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]);
         command.env("RK_ETCD", &artifacts.etcd).env("KUBECTL", &artifacts.kubectl);
+        // What the guests run: a test that built its own would build every crate below it anew, with features of its own.
+        command.env("RK_CONTROL_BIN", artifacts.binaries.join("rk-control"));
         command.envs(setup::cryptography(paths, &report)?);
         total += suite("host tests", &mut command, &artifacts.work.join("host.log"), &report)?;
     }
@@ -76,18 +78,9 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
     }
     for tier in TIERS.into_iter().filter(|t| wanted(t)) {
         let mut command = cargo(&paths.root);
-        command.args([
-            "test",
-            "--package",
-            "rk-tests",
-            "--features",
-            "guest",
-            "--test",
-            tier,
-            "--",
-            "--test-threads",
-            "1",
-        ]);
+        // With the whole workspace its crates have the features that the tests on the host gave them, and none is built twice.
+        command.args(["test", "--workspace", "--features", "rk-tests/guest", "--test", tier]);
+        command.args(["--", "--test-threads", "1"]);
         command.env(ARTIFACTS_ENV, paths.artifacts());
         total += suite(&format!("tier {tier}"), &mut command, &artifacts.work.join(format!("{tier}.log")), &report)?;
     }
