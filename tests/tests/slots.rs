@@ -118,6 +118,20 @@ impl Installed {
         self.operator.run(&[&["--timeout", "120", "-n", &node], args].concat())
     }
 
+    /// Tells the machine what ends it, and starts it once more.
+    fn starts_again_by(&mut self, verb: &[&str]) {
+        self.rkctl(verb).good();
+        self.ends();
+        self.start();
+    }
+
+    /// Resets its STATE, after which it waits for a config.
+    fn forgets_its_config(&mut self) {
+        self.starts_again_by(&["node", "reset", "--state"]);
+        self.says(&["reset: erasing config and identity", "rkctl node apply --insecure"]);
+        assert!(!self.said().contains("config accepted"), "{}", self.said());
+    }
+
     fn answers(&self) {
         eventually("the machine API to answer", limit(BOOT), || {
             let outcome = self.rkctl(&["node", "version"]);

@@ -54,9 +54,7 @@ fn both_good(name: &str, firmware: fn(&Path) -> Firmware) -> Installed {
 
 /// Slot B takes the next image and is good; then the machine is off.
 fn upgraded(machine: &mut Installed) {
-    machine.rkctl(&["node", "upgrade", &image("next"), "--no-drain"]).good();
-    machine.ends();
-    machine.start();
+    machine.starts_again_by(&["node", "upgrade", &image("next"), "--no-drain"]);
     machine.says(&["slot b is on trial", "slot b is good: the node is Ready"]);
     switch_off(machine);
 }

@@ -198,9 +198,7 @@ fn disks_with_a_passphrase_open_by_the_config_that_has_it_or_by_an_operator() {
         "config accepted from config drive",
     ]);
     machine.answers();
-    machine.rkctl(&["node", "reboot"]).good();
-    machine.ends();
-    machine.start();
+    machine.starts_again_by(&["node", "reboot"]);
     machine.says(&["STATE on /dev/vda5 is opened by a passphrase", "DATA on /dev/vda6 is opened by a passphrase"]);
     machine.answers();
     // From now on the config lies on the encrypted STATE, and nobody else has the passphrase.
@@ -213,9 +211,7 @@ fn disks_with_a_passphrase_open_by_the_config_that_has_it_or_by_an_operator() {
     unlock(&mut machine, PASSPHRASE).good();
     machine.says(&["/var is on /dev/dm-", "config accepted from the machine's state"]);
     machine.answers();
-    machine.rkctl(&["node", "reset", "--all"]).good();
-    machine.ends();
-    machine.start();
+    machine.starts_again_by(&["node", "reset", "--all"]);
     // Locked again: its note lies behind the lock.
     machine.says(&["STATE is locked: no passphrase is at hand"]);
     // The machine goes off before it can answer.

@@ -54,9 +54,7 @@ fn an_upgrade_that_is_cut_off_leaves_a_machine_that_boots() {
     machine.answers();
     // Unless the last one was whole in spite of its cut, and runs: another goes through.
     if machine.said().contains("slot a runs") {
-        machine.rkctl(&["node", "upgrade", &image("next")]).good();
-        machine.ends();
-        machine.start();
+        machine.starts_again_by(&["node", "upgrade", &image("next")]);
         machine.says(&["slot b is on trial"]);
     }
 }

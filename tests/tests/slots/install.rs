@@ -79,14 +79,10 @@ fn a_cd_installs_on_a_disk_that_is_meant_and_empty_and_the_disk_boots_with_its_c
     machine.says(&["takes the rest of /dev/nvme0n1", "slot a runs", "config accepted from the machine's state"]);
     machine.answers();
     // What is not asked for stays: the config survives the data.
-    machine.rkctl(&["node", "reset", "--data"]).good();
-    machine.ends();
-    machine.start();
+    machine.starts_again_by(&["node", "reset", "--data"]);
     machine.says(&["reset: erasing images, pods and logs", "config accepted from the machine's state"]);
     machine.answers();
-    machine.rkctl(&["node", "reset", "--all"]).good();
-    machine.ends();
-    machine.start();
+    machine.starts_again_by(&["node", "reset", "--all"]);
     machine.says(&["reset: /dev/nvme0n1 holds no system any more"]);
     machine.ends();
     let mut start = vec![0; 1 << 20];

@@ -77,9 +77,7 @@ fn an_upgrade_is_good_once_the_node_is_ready_and_a_rollback_returns() {
     let cordoned = kubectl.ok(&["get", "nodes", "-o", "jsonpath={.items[*].spec.unschedulable}"]);
     assert_eq!(cordoned.trim(), "", "it stayed cordoned");
     kubectl.ok(&["delete", "poddisruptionbudget", "guarded"]);
-    machine.rkctl(&["node", "upgrade", "next.raw"]).good();
-    machine.ends();
-    machine.start();
+    machine.starts_again_by(&["node", "upgrade", "next.raw"]);
     machine.says(&[
         "slot b is on trial",
         "config accepted from the machine's state",
@@ -87,16 +85,10 @@ fn an_upgrade_is_good_once_the_node_is_ready_and_a_rollback_returns() {
         "takes pods again",
     ]);
     machine.answers();
-    machine.rkctl(&["node", "rollback"]).good();
-    machine.ends();
-    machine.start();
+    machine.starts_again_by(&["node", "rollback"]);
     machine.says(&["slot a is on trial", "slot a is good: the node is Ready"]);
     machine.answers();
-    machine.rkctl(&["node", "reset", "--state"]).good();
-    machine.ends();
-    machine.start();
-    machine.says(&["reset: erasing config and identity", "rkctl node apply --insecure"]);
-    assert!(!machine.said().contains("config accepted"), "{}", machine.said());
+    machine.forgets_its_config();
 }
 
 #[test]
@@ -113,14 +105,8 @@ fn a_config_that_is_built_in_outlives_an_upgrade_to_an_image_without_one_and_is_
     machine.start();
     machine.says(&["slot a runs", "config accepted from the image: "]);
     machine.answers();
-    machine.rkctl(&["node", "upgrade", &image("next")]).good();
-    machine.ends();
-    machine.start();
+    machine.starts_again_by(&["node", "upgrade", &image("next")]);
     machine.says(&["slot b is on trial", "config accepted from the image before the upgrade: "]);
     machine.answers();
-    machine.rkctl(&["node", "reset", "--state"]).good();
-    machine.ends();
-    machine.start();
-    machine.says(&["reset: erasing config and identity", "rkctl node apply --insecure"]);
-    assert!(!machine.said().contains("config accepted"), "{}", machine.said());
+    machine.forgets_its_config();
 }
