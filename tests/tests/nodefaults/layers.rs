@@ -47,7 +47,8 @@ fn a_layer_is_one_file_that_is_mounted_once_for_all_of_its_containers() {
     sh(&kubectl, "inspector", "kill -9 $(pidof rk-node)").ok();
     ready_node(&kubectl);
     for name in ["plain", "own"] {
-        let again = sh(&kubectl, name, "cat /i/marked").expect("a file of the layer");
+        // A node that was Ready a moment ago may not answer yet.
+        let again = eventually("a file of the layer", limit(60), || sh(&kubectl, name, "cat /i/marked"));
         assert_eq!(again, stamp);
     }
     assert_eq!(sh(&kubectl, "inspector", "wc -l < /proc/1/mountinfo"), Ok(all));
