@@ -46,7 +46,7 @@ fn leaves_evidence(name: &str, firmware: fn(&Path) -> Firmware, backend: &str) {
         .map(|record| machine.rkctl(&["node", "read", &format!("{folder}/{record}")]).good())
         .collect();
     assert!(texts.contains("sysrq triggered crash"), "{listed}\n{texts}");
-    assert!(texts.contains("] rk: "), "nothing of what PID 1 said: {texts}");
+    assert!(texts.contains(">rk: "), "nothing of what PID 1 said: {texts}");
     machine.rkctl(&["support", "--file", "support.tar.gz", "--lines", "100"]).good();
     let bundle = Command::new("tar").arg("-tzf").arg(machine.dir.join("support.tar.gz")).output().expect("tar");
     let bundled = String::from_utf8_lossy(&bundle.stdout);

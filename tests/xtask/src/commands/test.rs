@@ -159,6 +159,7 @@ fn failures(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     const LOG: &str = "running 2 tests\ntest a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\nboom\n\nfailures:\n    b\n\n\
         test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s\n\
@@ -173,6 +174,29 @@ mod tests {
     fn what_failed_is_told_with_its_output() {
         let told = failures(LOG);
         assert!(told.contains("boom") && !told.contains("test a"), "{told}");
+    }
+
+    /// The files `tests/*.rs` of all crates below `dir`.
+    fn test_files(dir: &Path, into: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            let (path, name) = (entry.path(), entry.file_name());
+            if entry.file_type().unwrap().is_dir() && name != "target" && !name.to_string_lossy().starts_with('.') {
+                test_files(&path, into);
+            } else if path.extension().is_some_and(|e| e == "rs") && dir.ends_with("tests") {
+                into.push(path);
+            }
+        }
+    }
+
+    #[test]
+    fn no_other_test_of_the_workspace_is_named_like_a_tier() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+        let mut files = Vec::new();
+        test_files(root, &mut files);
+        for tier in TIERS {
+            let named: Vec<_> = files.iter().filter(|path| path.file_stem().is_some_and(|stem| stem == tier)).collect();
+            assert_eq!(named, [&root.join(format!("tests/tests/{tier}.rs"))], "a tier would run it, too");
+        }
     }
 
     #[test]
