@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
 use rk_api::decode::{self, DecodeError, Limits};
 use rk_api::managed;
-use rk_api::patch::{json_patch, merge_patch, strategic_merge_patch};
+use rk_api::patch::{json_patch, merge_patch, shown, spent, strategic_merge_patch};
 use rk_api::resources::GroupVersionKind;
 use rk_api::schema::Schema;
 use rk_api::status::{FieldErrors, Path, Reason, Status};
@@ -92,9 +92,9 @@ impl Patch {
     /// 422: the patch could be applied, but what it makes of `object` is none of its kind. Shows what does not fit: what a
     /// strategic merge patch asks for, what the others made.
     pub(super) fn misfit(&self, object: &Value, schema: &Schema, gvk: &GroupVersionKind, error: DecodeError) -> Status {
-        let shown = match self {
-            Self::Strategic(patch) => patch.clone(),
-            _ => self.apply_to(object, schema).unwrap_or_default(),
+        let text = match self {
+            Self::Strategic(patch) => shown(&spent(patch)),
+            _ => self.apply_to(object, schema).unwrap_or_default().to_string(),
         };
         let why = match error {
             DecodeError::TooLarge(_) => return error.into_status(&gvk.kind, &gvk.version, &[]),
@@ -102,7 +102,7 @@ impl Patch {
             other => other.into_status(&gvk.kind, &gvk.version, &[]).message,
         };
         let mut errors = FieldErrors::new();
-        errors.invalid(&Path::new("patch"), shown.to_string(), why);
+        errors.invalid(&Path::new("patch"), text, why);
         Status::invalid("", "", "", &errors.0)
     }
 }
