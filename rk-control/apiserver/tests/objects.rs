@@ -2,6 +2,8 @@
 
 #[path = "objects/deletion.rs"]
 mod deletion;
+#[path = "objects/scale.rs"]
+mod scale;
 mod support;
 
 use bytes::Bytes;
@@ -10,6 +12,7 @@ use serde_json::{Value, json};
 use support::{Cluster, MAPS, PODS, config_map, pod};
 
 const MERGE: &str = "application/merge-patch+json";
+const SCALED: &str = "/apis/apps/v1/namespaces/default/deployments";
 
 #[tokio::test]
 async fn an_object_lives_through_every_verb() {
@@ -151,15 +154,8 @@ async fn server_side_apply_creates_owns_and_conflicts() {
 async fn scale_reads_and_writes_replicas() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
-    let deployments = "/apis/apps/v1/namespaces/default/deployments";
-    let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
-        "spec": {"replicas": 2, "selector": {"matchLabels": {"a": "b"}}, "template": {
-            "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]},
-        }},
-    });
-    admin.create(deployments, &deployment).await.ok();
-    let path = format!("{deployments}/d/scale");
+    admin.create(SCALED, &scale::deployment("d")).await.ok();
+    let path = format!("{SCALED}/d/scale");
     let mut scale = admin.get(&path).await.ok();
     assert_eq!((&scale["kind"], &scale["spec"]["replicas"]), (&json!("Scale"), &json!(2)));
     scale["spec"]["replicas"] = json!(5);
@@ -167,7 +163,7 @@ async fn scale_reads_and_writes_replicas() {
     assert_eq!(admin.patch(&path, MERGE, &json!({"spec": {"replicas": 7}})).await.ok()["spec"]["replicas"], 7);
     let (code, message) = admin.patch(&path, MERGE, &json!({"spec": {"replicas": "x"}})).await.failure();
     assert!(code == 422 && message.contains("cannot unmarshal string into Go struct field"), "{message}");
-    let whole = admin.get(&format!("{deployments}/d")).await.ok();
+    let whole = admin.get(&format!("{SCALED}/d")).await.ok();
     assert_eq!((&whole["spec"]["replicas"], &whole["metadata"]["generation"]), (&json!(7), &json!(3)));
 
     // Replicas have one owner, whether it speaks of the workload or of its Scale.
@@ -179,7 +175,7 @@ async fn scale_reads_and_writes_replicas() {
     let fields = json!({"f:spec": {"f:replicas": {}}});
     let by = |manager: &str, more: &str| format!("{path}?fieldManager={manager}{more}");
     admin.patch(&by("autoscaler", ""), MERGE, &json!({"spec": {"replicas": 8}})).await.ok();
-    let whole = admin.get(&format!("{deployments}/d")).await.ok();
+    let whole = admin.get(&format!("{SCALED}/d")).await.ok();
     assert_eq!(owner(&whole, "autoscaler"), Some((json!("Update"), json!("apps/v1"), fields.clone())));
 
     let (kind, config) = (
@@ -190,7 +186,7 @@ async fn scale_reads_and_writes_replicas() {
     assert!(code == 409 && message.contains("conflict with \"autoscaler\" with subresource \"scale\""), "{message}");
     assert_eq!(admin.patch(&path, MERGE, &config(9)).await.code, 200, "who does not apply takes what it likes");
     assert_eq!(admin.patch(&by("one", "&force=true"), kind, &config(4)).await.ok()["spec"]["replicas"], 4);
-    let whole = admin.get(&format!("{deployments}/d")).await.ok();
+    let whole = admin.get(&format!("{SCALED}/d")).await.ok();
     assert_eq!(owner(&whole, "one"), Some((json!("Apply"), json!("apps/v1"), fields)));
     assert_eq!((&whole["spec"]["replicas"], owner(&whole, "autoscaler")), (&json!(4), None));
     assert_eq!(admin.patch(&by("two", ""), kind, &config(5)).await.code, 409);

@@ -8,7 +8,7 @@ mod strategic;
 #[cfg(test)]
 mod strategic_tests;
 
-pub use json::json_patch;
+pub use json::{json_patch, undeclared_members};
 pub use merge::merge_patch;
 pub use shown::shown;
 pub use strategic::{spent, strategic_merge_patch};

@@ -25,6 +25,22 @@ pub(super) fn shown_list(list: &[Value]) -> String {
     out
 }
 
+/// The Go type of objects.
+pub(super) const MAP: &str = "map[string]interface {}";
+
+/// What upstream's decoder says of a value in the place of a `wanted` one.
+pub(super) fn unfit(value: &Value, wanted: &str) -> String {
+    let found = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    format!("json: cannot unmarshal {found} into Go value of type {wanted}")
+}
+
 /// The Go type that a decoded value has; of null, what `%s` makes of there being none.
 pub(super) fn type_name(value: &Value) -> &'static str {
     match value {
@@ -34,7 +50,7 @@ pub(super) fn type_name(value: &Value) -> &'static str {
         Value::Number(_) => "float64",
         Value::String(_) => "string",
         Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
+        Value::Object(_) => MAP,
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::PatchError;
 use super::list::{merge_list, order_list, remove_scalars};
-use super::shown::{shown, shown_map, type_name};
+use super::shown::{MAP, shown, shown_map, unfit};
 use crate::Object;
 use crate::schema::{Schema, Shape};
 
@@ -28,23 +28,9 @@ pub fn strategic_merge_patch(object: &mut Value, patch: &Value, schema: &Schema)
         (Value::Object(original), Value::Object(patch)) => {
             *object = Value::Object(merge_map(original.clone(), patch, schema)?);
         }
-        _ => return Err(no_object(patch)),
+        _ => return Err(malformed(unfit(patch, MAP))),
     }
     Ok(())
-}
-
-fn no_object(patch: &Value) -> PatchError {
-    let found = match patch {
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Null | Value::Object(_) => "object",
-    };
-    malformed(format!(
-        "json: cannot unmarshal {found} into Go value of type {}",
-        type_name(&Value::Object(Object::new()))
-    ))
 }
 
 /// What merging leaves of a patch, which upstream shows when the result does not fit: directives that were followed are gone, with the
