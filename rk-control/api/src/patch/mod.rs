@@ -13,7 +13,7 @@ pub use merge::merge_patch;
 pub use shown::shown;
 pub use strategic::{spent, strategic_merge_patch};
 
-use crate::status::{Cause, Details, Reason, Status};
+use crate::status::{Reason, Status};
 
 /// Why a patch could not be applied.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -38,11 +38,7 @@ impl From<PatchError> for Status {
             PatchError::Malformed(text) => Status::bad_request(text),
             PatchError::Unanswered(text) => Status::new(Reason::Unknown, text),
             PatchError::TooLarge(text) => Status::request_entity_too_large(&text),
-            PatchError::Unprocessable(text) => {
-                let cause = Cause { reason: "UnexpectedServerResponse".into(), message: text, field: String::new() };
-                Status::new(Reason::Invalid, "the server rejected our request due to an error in our request")
-                    .with_details(Details { causes: vec![cause], ..Default::default() })
-            }
+            PatchError::Unprocessable(text) => Status::foreign(422, ("", ""), &text),
         }
     }
 }

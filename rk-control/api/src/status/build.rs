@@ -216,7 +216,7 @@ impl Status {
 
     /// 413.
     pub fn request_entity_too_large(message: &str) -> Self {
-        Self::new(Reason::RequestEntityTooLarge, format!("Request entity is too large: {message}"))
+        Self::new(Reason::RequestEntityTooLarge, format!("Request entity too large: {message}"))
     }
 
     /// 415; `accepted` are the types that would do.

@@ -2,6 +2,7 @@
 
 mod build;
 mod field;
+mod foreign;
 mod reason;
 
 pub use build::{Cause, Details, Status};
