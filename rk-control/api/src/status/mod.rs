@@ -3,6 +3,7 @@
 mod build;
 mod field;
 mod foreign;
+mod named;
 mod reason;
 
 pub use build::{Cause, Details, Status};
