@@ -24,7 +24,7 @@ use crate::discovery::{self, Discovery};
 use crate::handlers;
 use crate::health::{Health, Hook};
 use crate::http::{
-    Accept, Body, BoxError, Connection, Format, Limits, Query, RequestInfo, ResourcePath, counted, is_late,
+    Accept, Body, BoxError, Connection, Format, Limits, Query, RequestInfo, ResourcePath, Subject, counted, is_late,
     serve_listener, status_response,
 };
 use crate::in_process::InProcess;
@@ -228,7 +228,7 @@ impl Core {
 /// In which format a request that accepts this is told of its failure. Read only then: handlers read the header for themselves.
 fn failure_format(accepted: Vec<HeaderValue>) -> Format {
     let headers: HeaderMap = accepted.into_iter().map(|value| (ACCEPT, value)).collect();
-    Accept::negotiate(&headers, &Query::default(), false).map_or(Format::Json, |accept| accept.format)
+    Accept::negotiate(&headers, &Query::default(), Subject::Object).map_or(Format::Json, |accept| accept.format)
 }
 
 /// The API server.

@@ -2,6 +2,8 @@
 
 #[path = "objects/deletion.rs"]
 mod deletion;
+#[path = "objects/scale.rs"]
+mod scale;
 mod support;
 
 use bytes::Bytes;
@@ -10,6 +12,7 @@ use serde_json::{Value, json};
 use support::{Cluster, MAPS, PODS, config_map, pod};
 
 const MERGE: &str = "application/merge-patch+json";
+const SCALED: &str = "/apis/apps/v1/namespaces/default/deployments";
 
 #[tokio::test]
 async fn an_object_lives_through_every_verb() {
@@ -117,9 +120,10 @@ async fn unknown_fields_are_refused_warned_of_or_dropped_as_asked() {
         let patched = admin.patch(&path, "application/strategic-merge-patch+json", &patch).await;
         assert_eq!(patched.headers["warning"], r#"299 - "unknown field \"nonsense\"""#, "{patch}");
         assert!(patched.ok().get("nonsense").is_none(), "{patch}");
-        for kind in [MERGE, "application/strategic-merge-patch+json"] {
+        for (kind, shown) in [(MERGE, "{"), ("application/strategic-merge-patch+json", "map[nonsense:")] {
             let (code, message) = admin.patch(&format!("{path}?fieldValidation=Strict"), kind, &patch).await.failure();
-            assert!(code == 422 && message.starts_with(" \"\" is invalid: patch: Invalid value: \"{"), "{message}");
+            let begin = format!(" \"\" is invalid: patch: Invalid value: \"{shown}");
+            assert!(code == 422 && message.starts_with(&begin), "{message}");
             assert!(message.ends_with("strict decoding error: unknown field \"nonsense\""), "{message}");
         }
     }
@@ -150,15 +154,8 @@ async fn server_side_apply_creates_owns_and_conflicts() {
 async fn scale_reads_and_writes_replicas() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
-    let deployments = "/apis/apps/v1/namespaces/default/deployments";
-    let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
-        "spec": {"replicas": 2, "selector": {"matchLabels": {"a": "b"}}, "template": {
-            "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]},
-        }},
-    });
-    admin.create(deployments, &deployment).await.ok();
-    let path = format!("{deployments}/d/scale");
+    admin.create(SCALED, &scale::deployment("d")).await.ok();
+    let path = format!("{SCALED}/d/scale");
     let mut scale = admin.get(&path).await.ok();
     assert_eq!((&scale["kind"], &scale["spec"]["replicas"]), (&json!("Scale"), &json!(2)));
     scale["spec"]["replicas"] = json!(5);
@@ -166,7 +163,7 @@ async fn scale_reads_and_writes_replicas() {
     assert_eq!(admin.patch(&path, MERGE, &json!({"spec": {"replicas": 7}})).await.ok()["spec"]["replicas"], 7);
     let (code, message) = admin.patch(&path, MERGE, &json!({"spec": {"replicas": "x"}})).await.failure();
     assert!(code == 422 && message.contains("cannot unmarshal string into Go struct field"), "{message}");
-    let whole = admin.get(&format!("{deployments}/d")).await.ok();
+    let whole = admin.get(&format!("{SCALED}/d")).await.ok();
     assert_eq!((&whole["spec"]["replicas"], &whole["metadata"]["generation"]), (&json!(7), &json!(3)));
 
     // Replicas have one owner, whether it speaks of the workload or of its Scale.
@@ -178,7 +175,7 @@ async fn scale_reads_and_writes_replicas() {
     let fields = json!({"f:spec": {"f:replicas": {}}});
     let by = |manager: &str, more: &str| format!("{path}?fieldManager={manager}{more}");
     admin.patch(&by("autoscaler", ""), MERGE, &json!({"spec": {"replicas": 8}})).await.ok();
-    let whole = admin.get(&format!("{deployments}/d")).await.ok();
+    let whole = admin.get(&format!("{SCALED}/d")).await.ok();
     assert_eq!(owner(&whole, "autoscaler"), Some((json!("Update"), json!("apps/v1"), fields.clone())));
 
     let (kind, config) = (
@@ -189,7 +186,7 @@ async fn scale_reads_and_writes_replicas() {
     assert!(code == 409 && message.contains("conflict with \"autoscaler\" with subresource \"scale\""), "{message}");
     assert_eq!(admin.patch(&path, MERGE, &config(9)).await.code, 200, "who does not apply takes what it likes");
     assert_eq!(admin.patch(&by("one", "&force=true"), kind, &config(4)).await.ok()["spec"]["replicas"], 4);
-    let whole = admin.get(&format!("{deployments}/d")).await.ok();
+    let whole = admin.get(&format!("{SCALED}/d")).await.ok();
     assert_eq!(owner(&whole, "one"), Some((json!("Apply"), json!("apps/v1"), fields)));
     assert_eq!((&whole["spec"]["replicas"], owner(&whole, "autoscaler")), (&json!(4), None));
     assert_eq!(admin.patch(&by("two", ""), kind, &config(5)).await.code, 409);

@@ -181,10 +181,40 @@ async fn a_stream_needs_a_pod_a_container_and_an_upgrade() {
     let (code, message) = admin.get(&format!("{PODS}/p/log")).await.failure();
     assert_eq!(code, 400);
     assert_eq!(message, "a container name must be specified for pod p, choose one of: [a b]");
-    assert_eq!(admin.get(&format!("{PODS}/p/log?container=a")).await.body, "");
+    let unplaced = admin.get(&format!("{PODS}/p/log?container=a")).await;
+    assert_eq!((unplaced.code.as_u16(), unplaced.body.is_empty()), (204, true));
     assert_eq!(admin.get(&format!("{PODS}/p/exec?container=a&command=sh&stdout=1")).await.failure().0, 400);
     let jane = cluster.client(rk_apiserver::User::new("jane", []));
     assert_eq!(jane.get(&format!("{PODS}/p/exec?command=sh")).await.failure().0, 403);
+}
+
+#[tokio::test]
+async fn a_kubelet_that_does_not_answer_is_told_of_as_upstream_tells_of_it() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}});
+    admin.create("/api/v1/nodes", &node).await.ok();
+    let mut placed = pod("p");
+    placed["spec"]["nodeName"] = json!("n");
+    admin.create(PODS, &placed).await.ok();
+    let logs = format!("{PODS}/p/log?tailLines=3&follow=true");
+    let none = "no preferred addresses found; known addresses: [{Hostname n}]";
+    let named = json!({"status": {"addresses": [{"type": "Hostname", "address": "n"}]}});
+    admin.patch("/api/v1/nodes/n/status", "application/merge-patch+json", &named).await.ok();
+    assert_eq!(admin.get(&logs).await.failure(), (500, none.to_owned()));
+
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let status = json!({"status": {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": nobody.port()}},
+    }});
+    admin.patch("/api/v1/nodes/n/status", "application/merge-patch+json", &status).await.ok();
+    let refused = admin.get(&logs).await;
+    assert!(refused.json().get("reason").is_none());
+    let container = &placed["spec"]["containers"][0]["name"].as_str().unwrap();
+    let url = format!("https://{nobody}/containerLogs/default/p/{container}?follow=true&tailLines=3");
+    let why = format!("Get \"{url}\": dial tcp {nobody}: connect: connection refused");
+    assert_eq!(refused.failure(), (500, why));
 }
 
 #[tokio::test]

@@ -30,17 +30,22 @@ pub struct Shape {
     pub columns: &'static [Column],
 }
 
-/// Prints the answers of nodes as one document or table. `several` says whether more than one was asked: what is printed has the same form
-/// whether all of them answer or one alone.
+/// Prints the answers of nodes as one document or table; where no node answered, nothing. `several` says whether more than one was asked:
+/// what is printed has the same form whether all of them answer or one alone.
 ///
 /// # Errors
 /// Standard output is gone.
 pub fn print(format: Format, shape: &Shape, several: bool, answers: &[(String, Value)]) -> Result<()> {
-    let text = match format {
-        Format::Table => table(shape, several, answers),
-        Format::Json | Format::Yaml => encoded(format, several, answers)?,
-    };
-    write(text.as_bytes())
+    write(printed(format, shape, several, answers)?.as_bytes())
+}
+
+fn printed(format: Format, shape: &Shape, several: bool, answers: &[(String, Value)]) -> Result<String> {
+    match format {
+        // An empty document would be the answer of a node.
+        _ if answers.is_empty() => Ok(String::new()),
+        Format::Table => Ok(table(shape, several, answers)),
+        Format::Json | Format::Yaml => encoded(format, several, answers),
+    }
 }
 
 /// The answers of nodes as one document: JSON when that was asked for, else YAML.
@@ -218,5 +223,14 @@ mod tests {
         let read = |several: bool| encoded(Format::Json, several, &answers).unwrap().parse::<Value>().unwrap();
         assert_eq!(read(true), json!({"n2": {"disks": [{"name": "vda"}]}}));
         assert_eq!(read(false), json!({"disks": [{"name": "vda"}]}));
+    }
+
+    #[test]
+    fn where_no_node_answers_nothing_is_printed() {
+        for format in [Format::Table, Format::Json, Format::Yaml] {
+            for several in [false, true] {
+                assert_eq!(printed(format, &SHAPE, several, &[]).unwrap(), "", "{format:?}");
+            }
+        }
     }
 }

@@ -12,7 +12,7 @@ pub enum DecodeError {
     #[error("error converting YAML to JSON: {0}")]
     Yaml(String),
     /// Longer than [`super::Limits::bytes`].
-    #[error("limit on request body is {0} bytes")]
+    #[error("limit is {0}")]
     TooLarge(usize),
     /// Nested deeper than [`super::Limits::depth`].
     #[error("exceeded max depth of {0}")]

@@ -85,7 +85,25 @@ pub fn yaml(body: &[u8], schema: &Schema, mode: FieldValidation, limits: Limits)
     finish(value, notices, schema, mode)
 }
 
-/// Decodes any JSON text without a schema (patch bodies).
+/// Decodes the JSON text of a patch. The second part is what strict decoding says of it: fields that come twice, and those whose paths
+/// `unknown` tells.
+///
+/// # Errors
+/// Malformed or too deep JSON.
+pub fn patch_json(
+    body: &[u8],
+    limits: Limits,
+    unknown: impl FnOnce(&Value) -> Vec<String>,
+) -> Result<(Value, Vec<String>), DecodeError> {
+    let (patch, duplicates) = json::parse(body, limits)?;
+    let unknown = unknown(&patch);
+    if duplicates.is_empty() && unknown.is_empty() {
+        return Ok((patch, Vec::new()));
+    }
+    Ok((patch, json::in_order(body, &unknown, &duplicates)))
+}
+
+/// Decodes any JSON text without a schema.
 ///
 /// # Errors
 /// Malformed or too deep JSON.

@@ -35,6 +35,20 @@ fn unknown_and_duplicate_fields_are_refused_under_strict_validation() {
 }
 
 #[test]
+fn a_patch_tells_what_comes_twice_and_what_nobody_knows() {
+    let body = br#"[{"op":"add","op":"test","path":"/a","value":{"x":1,"x":2},"why":1}]"#;
+    let read = |unknown: fn(&Value) -> Vec<String>| patch_json(body, Limits::default(), unknown).unwrap();
+    let (patch, notices) = read(crate::patch::undeclared_members);
+    assert_eq!(patch, json!([{"op": "test", "path": "/a", "value": {"x": 2}, "why": 1}]));
+    assert_eq!(
+        notices,
+        [r#"duplicate field "[0].op""#, r#"duplicate field "[0].value.x""#, r#"unknown field "[0].why""#]
+    );
+    assert_eq!(read(|_| Vec::new()).1.len(), 2);
+    assert!(patch_json(b"{", Limits::default(), |_| Vec::new()).is_err());
+}
+
+#[test]
 fn values_of_the_wrong_type_are_refused_in_known_words() {
     let deployment = &schema("apps", "v1", "Deployment");
     let pod = &schema("", "v1", "Pod");

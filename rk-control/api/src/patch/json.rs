@@ -3,11 +3,28 @@
 use serde_json::Value;
 
 use super::PatchError;
+use super::shown::unfit;
 
 /// Most operations in one patch, as upstream.
 const MAX_OPERATIONS: usize = 10_000;
 /// What `copy` may add in all, in bytes of JSON, as upstream's limit on accumulated copies.
 const MAX_COPIED: usize = 3 * 1024 * 1024;
+
+/// What there is to be done.
+const OPERATIONS: &[&str] = &["add", "remove", "replace", "move", "copy", "test"];
+/// What an operation says.
+const MEMBERS: &[&str] = &["op", "path", "from", "value"];
+
+/// The paths of members that no operation has: `[0].foo`.
+pub fn undeclared_members(patch: &Value) -> Vec<String> {
+    let mut paths = Vec::new();
+    for (place, operation) in patch.as_array().into_iter().flatten().enumerate() {
+        let members = operation.as_object().into_iter().flat_map(|members| members.keys());
+        let odd = members.filter(|name| !MEMBERS.contains(&name.as_str()));
+        paths.extend(odd.map(|name| format!("[{place}].{name}")));
+    }
+    paths
+}
 
 /// Applies a JSON patch in place. On error the object is unchanged.
 ///
@@ -15,8 +32,11 @@ const MAX_COPIED: usize = 3 * 1024 * 1024;
 /// A malformed operation, a path that is not there, a failed `test`.
 pub fn json_patch(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
     let Some(operations) = patch.as_array() else {
-        return Err(PatchError::Malformed("error decoding patch: a JSON patch must be an array of operations".into()));
+        return Err(undecoded(patch, "[]handlers.jsonPatchOp"));
     };
+    if let Some(odd) = operations.iter().find(|operation| !operation.is_object() && !operation.is_null()) {
+        return Err(undecoded(odd, "handlers.jsonPatchOp"));
+    }
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooLarge(format!(
             "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
@@ -32,15 +52,26 @@ pub fn json_patch(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
     Ok(())
 }
 
+fn undecoded(value: &Value, wanted: &str) -> PatchError {
+    PatchError::Malformed(format!("error decoding patch: {}", unfit(value, wanted)))
+}
+
 fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), PatchError> {
+    let op = operation.get("op").and_then(Value::as_str).unwrap_or("unknown");
+    if !OPERATIONS.contains(&op) {
+        return Err(PatchError::Unprocessable(format!("Unexpected kind: {op}")));
+    }
     let member = |key: &str| {
         operation
             .get(key)
             .and_then(Value::as_str)
-            .ok_or_else(|| PatchError::Malformed(format!("error decoding patch: missing {key:?}")))
+            .ok_or_else(|| PatchError::Unprocessable(format!("{op} operation failed to decode {key}: missing value")))
     };
     let value = || operation.get("value").cloned().unwrap_or(Value::Null);
-    let op = member("op")?;
+    if matches!(op, "move" | "copy") {
+        // Where it comes from is asked for first.
+        member("from")?;
+    }
     // Where a new element goes, its own step counts from behind the list; elsewhere it names an element that is there.
     let path = &forward(document, member("path")?, !matches!(op, "add" | "move" | "copy"));
     match op {
@@ -72,7 +103,7 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<
             }
             add(document, path, found, op)
         }
-        "test" => {
+        _ => {
             let found = document.pointer(&checked(path)?).unwrap_or(&Value::Null);
             let equal = same(found, &value());
             if equal {
@@ -81,7 +112,6 @@ fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<
                 Err(PatchError::Unprocessable(format!("testing value {path} failed: test failed")))
             }
         }
-        other => Err(PatchError::Malformed(format!("error decoding patch: Unexpected kind: {other}"))),
     }
 }
 
@@ -276,15 +306,30 @@ mod tests {
     }
 
     #[test]
+    fn members_that_no_operation_has_are_named() {
+        let patch = json!([{"op": "test", "path": "/a", "value": {"x": 1}}, {"op": "remove", "path": "/a", "why": 1}]);
+        assert_eq!(undeclared_members(&patch), ["[1].why"]);
+        assert!(undeclared_members(&json!({"why": 1})).is_empty());
+    }
+
+    #[test]
     fn malformed_and_oversized_patches_are_refused() {
         let mut object = json!({"a": "x".repeat(1000)});
-        for patch in [
-            json!({}),
-            json!([{"path": "/a"}]),
-            json!([{"op": "frob", "path": "/a"}]),
-            json!([{"op": "move", "path": "/a"}]),
+        for (patch, wanted) in [
+            (json!({}), "cannot unmarshal object into Go value of type []handlers.jsonPatchOp"),
+            (json!([1]), "cannot unmarshal number into Go value of type handlers.jsonPatchOp"),
         ] {
-            assert!(matches!(json_patch(&mut object, &patch), Err(PatchError::Malformed(_))), "{patch}");
+            let want = PatchError::Malformed(format!("error decoding patch: json: {wanted}"));
+            assert_eq!(json_patch(&mut object, &patch), Err(want));
+        }
+        for (operation, want) in [
+            (json!({"path": "/a"}), "Unexpected kind: unknown"),
+            (json!({"op": "frob", "path": "/a"}), "Unexpected kind: frob"),
+            (json!({"op": "move", "path": "/a"}), "move operation failed to decode from: missing value"),
+            (json!({"op": "add", "value": 1}), "add operation failed to decode path: missing value"),
+        ] {
+            let refused = json_patch(&mut object, &json!([operation]));
+            assert_eq!(refused, Err(PatchError::Unprocessable(want.into())));
         }
         let many = Value::Array(vec![json!({"op": "test", "path": "/b", "value": null}); MAX_OPERATIONS + 1]);
         assert!(matches!(json_patch(&mut object, &many), Err(PatchError::TooLarge(_))));

@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 use super::PatchError;
-use super::strategic::{PATCH, clean, malformed, merge_map};
+use super::shown::{shown_list, shown_map, type_name};
+use super::strategic::{PATCH, clean, merge_map, unanswered, unknown_directive};
 use crate::Object;
 use crate::schema::Schema;
 
@@ -14,9 +15,10 @@ use crate::schema::Schema;
 pub(super) fn merge_list(original: Vec<Value>, patch: &[Value], field: &Schema) -> Result<Vec<Value>, PatchError> {
     let key = field.merge_key();
     let order = original.clone();
-    let merged = if original.iter().chain(patch).any(Value::is_object) {
+    let merged = if of_objects(&original, patch)? {
         if key.is_empty() {
-            return Err(malformed("cannot merge lists without merge key"));
+            // Only lists of words merge without one.
+            return Err(unanswered("cannot merge lists without merge key for string"));
         }
         match special_elements(original, patch, key)? {
             Special::Replaced(list) => return Ok(list),
@@ -35,6 +37,37 @@ pub(super) fn merge_list(original: Vec<Value>, patch: &[Value], field: &Schema) 
     Ok(ordered(merged, patch, &order, key))
 }
 
+/// Whether elements are objects. All of them must be of one type.
+fn of_objects(original: &[Value], patch: &[Value]) -> Result<bool, PatchError> {
+    let mut elements = original.iter().chain(patch).filter(|element| !element.is_null());
+    let Some(first) = elements.next() else {
+        return Ok(false);
+    };
+    if first.is_array() {
+        return Err(PatchError::Unprocessable("lists of lists are not supported".into()));
+    }
+    if elements.any(|element| type_name(element) != type_name(first)) {
+        return Err(mixed(original, patch));
+    }
+    Ok(first.is_object())
+}
+
+fn mixed(original: &[Value], patch: &[Value]) -> PatchError {
+    let (original, patch) = (shown_list(original), shown_list(patch));
+    unanswered(format!("list element types are not identical: [{original} {patch}]"))
+}
+
+fn wrong_type(wanted: &Value, found: &Value) -> PatchError {
+    unanswered(format!("expected a {}, but received a {}", type_name(wanted), type_name(found)))
+}
+
+/// The value by which an element is told from others.
+fn key_of<'a>(element: &'a Object, key: &str) -> Result<&'a Value, PatchError> {
+    element
+        .get(key)
+        .ok_or_else(|| unanswered(format!("map: {} does not contain declared merge key: {key}", shown_map(element))))
+}
+
 enum Special<'a> {
     /// `$patch: replace` stood in the list: this is the whole result.
     Replaced(Vec<Value>),
@@ -48,17 +81,19 @@ fn special_elements<'a>(mut original: Vec<Value>, patch: &'a [Value], key: &str)
     let mut replace = false;
     for element in patch {
         let Value::Object(object) = element else {
-            return Err(malformed("lists of objects and scalars cannot be merged"));
+            return Err(mixed(&original, patch));
         };
-        match object.get(PATCH).map(|v| v.as_str().unwrap_or_default()) {
-            None => rest.push(object),
+        let Some(directive) = object.get(PATCH) else {
+            rest.push(object);
+            continue;
+        };
+        match directive.as_str() {
             Some("replace") => replace = true,
-            Some("merge") => {}
             Some("delete") => {
-                let id = object.get(key).ok_or_else(|| malformed("delete patch type with no merge key defined"))?;
-                deleted.insert(id);
+                deleted.insert(key_of(object, key)?);
             }
-            Some(other) => return Err(malformed(format!("unknown patch type: {other}"))),
+            Some("merge") => return Err(unanswered("merging lists cannot yet be specified in the patch")),
+            _ => return Err(unknown_directive(directive, object)),
         }
     }
     original.retain(|o| o.get(key).is_none_or(|id| !deleted.contains(id)));
@@ -81,9 +116,7 @@ fn merge_elements(
         }
     }
     for element in patch {
-        let id = element.get(key).ok_or_else(|| {
-            malformed(format!("map: {} does not contain declared merge key: {key}", Value::Object((*element).clone())))
-        })?;
+        let id = key_of(element, key)?;
         match places.get(id).and_then(|place| original.get_mut(*place)) {
             Some(Value::Object(old)) => *old = merge_map(std::mem::take(old), element, item)?,
             _ => {
@@ -143,7 +176,52 @@ fn ordered(merged: Vec<Value>, patch_order: &[Value], server_order: &[Value], ke
     out
 }
 
-/// `$setElementOrder/<field>`: orders the merged list; every element of the patch must be named in the order.
+fn as_list(value: &Value) -> Result<&[Value], PatchError> {
+    value.as_array().map(Vec::as_slice).ok_or_else(|| wrong_type(&Value::Array(Vec::new()), value))
+}
+
+fn as_object(value: &Value) -> Result<&Object, PatchError> {
+    value.as_object().ok_or_else(|| wrong_type(&Value::Object(Object::new()), value))
+}
+
+/// Whether two elements are the same one, by their key if there is one.
+fn same_element(left: &Value, right: &Value, key: &str) -> Result<bool, PatchError> {
+    if key.is_empty() {
+        return Ok(left == right);
+    }
+    let (left, right) = (as_object(left)?, as_object(right)?);
+    Ok(key_of(left, key)? == key_of(right, key)?)
+}
+
+/// The elements of a patch must be named in an order, and in that order; those that it deletes need not.
+fn check_order(patch: &[Value], order: &[Value], key: &str) -> Result<(), PatchError> {
+    if patch.is_empty() || order.is_empty() {
+        return Ok(());
+    }
+    if let Some(stray) = patch.iter().find(|element| !key.is_empty() && !element.is_object()) {
+        as_object(stray)?;
+    }
+    let is_deletion = |element: &&Value| element.get(PATCH).and_then(Value::as_str) == Some("delete");
+    let mut elements = patch.iter().filter(|element| !is_deletion(element)).peekable();
+    let mut places = order.iter().peekable();
+    while let (Some(element), Some(place)) = (elements.peek().copied(), places.peek().copied()) {
+        if element.get(PATCH).is_some() {
+            elements.next();
+            continue;
+        }
+        if same_element(element, place, key)? {
+            elements.next();
+        }
+        places.next();
+    }
+    if elements.peek().is_none() {
+        return Ok(());
+    }
+    let (patch, order) = (shown_list(patch), shown_list(order));
+    Err(unanswered(format!("The order in patch list:\n{patch}\n doesn't match $setElementOrder list:\n{order}\n")))
+}
+
+/// `$setElementOrder/<field>`: orders the merged list.
 pub(super) fn order_list(
     object: &mut Object,
     patch: Option<&Value>,
@@ -151,15 +229,12 @@ pub(super) fn order_list(
     order: &Value,
     key: &str,
 ) -> Result<(), PatchError> {
-    let order = order.as_array().ok_or_else(|| malformed("invalid patch format of setElementOrder list"))?;
-    let patched: &[Value] = patch.and_then(Value::as_array).map_or(&[], Vec::as_slice);
-    let named: Vec<&Value> = patched.iter().filter(|e| e.get(PATCH).is_none()).collect();
-    let places = Places::of(order, key);
-    if let Some(stray) = named.iter().find(|e| places.position(e, key).is_none()) {
-        return Err(malformed(format!(
-            "The order in patch list doesn't match $setElementOrder list: {stray} is not in it"
-        )));
-    }
+    let order = as_list(order)?;
+    let patch = match patch {
+        Some(patch) => as_list(patch)?,
+        None => &[],
+    };
+    check_order(patch, order, key)?;
     if let Some(Value::Array(list)) = object.get_mut(field) {
         let server_order = list.clone();
         *list = ordered(std::mem::take(list), order, &server_order, key);
@@ -167,12 +242,13 @@ pub(super) fn order_list(
     Ok(())
 }
 
-/// `$deleteFromPrimitiveList/<field>`.
+/// `$deleteFromPrimitiveList/<field>`; what is no list deletes nothing.
 pub(super) fn remove_scalars(object: &mut Object, field: &str, scalars: &Value) -> Result<(), PatchError> {
-    let scalars = scalars.as_array().ok_or_else(|| malformed("invalid patch format of primitive list"))?;
+    let (Some(Value::Array(list)), Value::Array(scalars)) = (object.get_mut(field), scalars) else {
+        return Ok(());
+    };
+    of_objects(list, scalars)?;
     let scalars: HashSet<&Value> = scalars.iter().collect();
-    if let Some(Value::Array(list)) = object.get_mut(field) {
-        list.retain(|v| !scalars.contains(v));
-    }
+    list.retain(|v| !scalars.contains(v));
     Ok(())
 }

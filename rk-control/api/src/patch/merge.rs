@@ -3,14 +3,18 @@
 use serde_json::{Value, json};
 
 use super::PatchError;
+use super::shown::{MAP, unfit};
 
 /// Applies a merge patch in place: objects merge, null removes, everything else replaces.
 ///
 /// # Errors
 /// The patch is no object.
 pub fn merge_patch(object: &mut Value, patch: &Value) -> Result<(), PatchError> {
+    if patch.is_null() {
+        return Err(PatchError::Malformed("Invalid JSON Patch".into()));
+    }
     if !patch.is_object() {
-        return Err(PatchError::Malformed("error decoding patch: a merge patch must be an object".into()));
+        return Err(PatchError::Malformed(format!("error decoding patch: {}", unfit(patch, MAP))));
     }
     merge(object, patch);
     Ok(())
@@ -60,6 +64,14 @@ mod tests {
             merge_patch(&mut object, &patch).unwrap();
             assert_eq!(object, want, "{patch}");
         }
-        assert!(merge_patch(&mut json!({}), &json!(["c"])).is_err());
+        for (patch, want) in [
+            (
+                json!(["c"]),
+                "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+            ),
+            (json!(null), "Invalid JSON Patch"),
+        ] {
+            assert_eq!(merge_patch(&mut json!({}), &patch), Err(PatchError::Malformed(want.into())));
+        }
     }
 }

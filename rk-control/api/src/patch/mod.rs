@@ -3,15 +3,17 @@
 mod json;
 mod list;
 mod merge;
+mod shown;
 mod strategic;
 #[cfg(test)]
 mod strategic_tests;
 
-pub use json::json_patch;
+pub use json::{json_patch, undeclared_members};
 pub use merge::merge_patch;
-pub use strategic::strategic_merge_patch;
+pub use shown::shown;
+pub use strategic::{spent, strategic_merge_patch};
 
-use crate::status::{Cause, Details, Reason, Status};
+use crate::status::{Reason, Status};
 
 /// Why a patch could not be applied.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -22,6 +24,9 @@ pub enum PatchError {
     /// The patch is well-formed but does not fit this object (a failed `test`, a missing path): 422.
     #[error("{0}")]
     Unprocessable(String),
+    /// The patch makes no sense for this object in a way that upstream's server has no answer of its own for: 500 without a reason.
+    #[error("{0}")]
+    Unanswered(String),
     /// The patch asks for too much work: 413.
     #[error("{0}")]
     TooLarge(String),
@@ -31,12 +36,9 @@ impl From<PatchError> for Status {
     fn from(error: PatchError) -> Status {
         match error {
             PatchError::Malformed(text) => Status::bad_request(text),
+            PatchError::Unanswered(text) => Status::new(Reason::Unknown, text),
             PatchError::TooLarge(text) => Status::request_entity_too_large(&text),
-            PatchError::Unprocessable(text) => {
-                let cause = Cause { reason: "UnexpectedServerResponse".into(), message: text, field: String::new() };
-                Status::new(Reason::Invalid, "the server rejected our request due to an error in our request")
-                    .with_details(Details { causes: vec![cause], ..Default::default() })
-            }
+            PatchError::Unprocessable(text) => Status::foreign(422, ("", ""), &text),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Strategic merge patch: a merge patch that knows which lists merge, and by which key.
 //!
-//! Directives: `$patch` (replace, delete, merge), `$retainKeys`, `$deleteFromPrimitiveList/<field>`, `$setElementOrder/<field>`.
+//! Directives: `$patch` (replace, delete), `$retainKeys`, `$deleteFromPrimitiveList/<field>`, `$setElementOrder/<field>`.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::PatchError;
 use super::list::{merge_list, order_list, remove_scalars};
+use super::shown::{MAP, shown, shown_map, unfit};
 use crate::Object;
 use crate::schema::{Schema, Shape};
 
@@ -19,27 +20,58 @@ const SET_ORDER: &str = "$setElementOrder/";
 /// Applies a strategic merge patch in place. On error the object is unchanged.
 ///
 /// # Errors
-/// A malformed directive, an element without its merge key.
+/// A malformed directive, an element without its merge key, a patch that is no object.
 pub fn strategic_merge_patch(object: &mut Value, patch: &Value, schema: &Schema) -> Result<(), PatchError> {
-    let (Value::Object(original), Value::Object(patch)) = (&*object, patch) else {
-        return Err(malformed("error decoding patch: a strategic merge patch must be an object"));
-    };
-    *object = Value::Object(merge_map(original.clone(), patch, schema)?);
+    match (&*object, patch) {
+        // Null is an object without members to upstream's decoder.
+        (_, Value::Null) => {}
+        (Value::Object(original), Value::Object(patch)) => {
+            *object = Value::Object(merge_map(original.clone(), patch, schema)?);
+        }
+        _ => return Err(malformed(unfit(patch, MAP))),
+    }
     Ok(())
+}
+
+/// What merging leaves of a patch, which upstream shows when the result does not fit: directives that were followed are gone, with the
+/// lists that they put in order.
+pub fn spent(patch: &Value) -> Value {
+    match patch {
+        Value::Object(object) => {
+            let ordered = |key: &str| object.contains_key(&format!("{SET_ORDER}{key}"));
+            let kept = object.iter().filter(|(key, _)| {
+                key.as_str() != RETAIN_KEYS && !key.starts_with(SET_ORDER) && !ordered(key.as_str())
+            });
+            Value::Object(kept.map(|(key, value)| (key.clone(), spent(value))).collect())
+        }
+        Value::Array(items) => items.iter().map(spent).collect(),
+        other => other.clone(),
+    }
 }
 
 pub(super) fn malformed(text: impl Into<String>) -> PatchError {
     PatchError::Malformed(text.into())
 }
 
+pub(super) fn unanswered(text: impl Into<String>) -> PatchError {
+    PatchError::Unanswered(text.into())
+}
+
+/// A `$patch` that says something unknown.
+pub(super) fn unknown_directive(directive: &Value, object: &Object) -> PatchError {
+    unanswered(format!("unknown patch type: {} in map: {}", shown(directive), shown_map(object)))
+}
+
 /// Merges a patch into one object.
 pub(super) fn merge_map(mut original: Object, patch: &Object, schema: &Schema) -> Result<Object, PatchError> {
-    match patch.get(PATCH).map(|v| v.as_str().unwrap_or_default()) {
-        None | Some("merge") => {}
-        Some("replace") => return Ok(without_directives(patch)),
-        Some("delete") => return Ok(Object::new()),
-        Some(other) => return Err(malformed(format!("unknown patch type: {other}"))),
+    if let Some(directive) = patch.get(PATCH) {
+        return match directive.as_str() {
+            Some("replace") => Ok(without_directives(patch)),
+            Some("delete") => Ok(Object::new()),
+            _ => Err(unknown_directive(directive, patch)),
+        };
     }
+    check_directives(patch)?;
     if let Some(keys) = patch.get(RETAIN_KEYS) {
         retain_keys(&mut original, patch, keys)?;
     }
@@ -60,6 +92,17 @@ pub(super) fn merge_map(mut original: Object, patch: &Object, schema: &Schema) -
     Ok(original)
 }
 
+/// A directive about a field must name one.
+fn check_directives(patch: &Object) -> Result<(), PatchError> {
+    for (prefix, what) in [(DELETE_FROM, "primitive list"), (SET_ORDER, "setElementOrder list")] {
+        let bare = prefix.trim_end_matches('/');
+        if patch.keys().any(|key| key.starts_with(bare) && !key.starts_with(prefix)) {
+            return Err(malformed(format!("invalid patch format of {what}")));
+        }
+    }
+    Ok(())
+}
+
 fn is_directive(key: &str) -> bool {
     key == PATCH || key == RETAIN_KEYS || key.starts_with(DELETE_FROM) || key.starts_with(SET_ORDER)
 }
@@ -75,9 +118,8 @@ fn merge_field(original: &mut Object, key: &str, patch: &Value, schema: &Schema)
             field if field.patch_merges() => Value::Array(merge_list(old, list, &field)?),
             _ => clean(patch),
         },
-        (_, Value::Object(patch)) if patch.contains_key(PATCH) => {
-            Value::Object(merge_map(Object::new(), patch, &Schema::ANY)?)
-        }
+        // What a directive is about is not there.
+        (_, Value::Object(patch)) if patch.contains_key(PATCH) => return Ok(()),
         // What is new is taken as it is: the decoder reports unknown fields, validation what else is wrong with it.
         (_, patch) => clean(patch),
     };
@@ -101,7 +143,7 @@ fn known(schema: &Schema, key: &str) -> Result<Schema, PatchError> {
     };
     field.ok_or_else(|| {
         let owner = schema.type_name().rsplit('.').next().unwrap_or_default();
-        malformed(format!("unable to find api field in struct {owner} for the json field {key:?}"))
+        unanswered(format!("unable to find api field in struct {owner} for the json field {key:?}"))
     })
 }
 
@@ -117,7 +159,7 @@ fn retain_keys(original: &mut Object, patch: &Object, keys: &Value) -> Result<()
     Ok(())
 }
 
-/// A patch value as new content: directives and nulls gone at every depth.
+/// A patch value as new content: directives, with the objects that they are about, and nulls gone at every depth.
 pub(super) fn clean(value: &Value) -> Value {
     match value {
         Value::Object(object) => Value::Object(without_directives(object)),
@@ -129,7 +171,7 @@ pub(super) fn clean(value: &Value) -> Value {
 fn without_directives(object: &Object) -> Object {
     object
         .iter()
-        .filter(|(key, value)| !is_directive(key) && !value.is_null())
+        .filter(|(key, value)| !is_directive(key) && !value.is_null() && value.get(PATCH).is_none())
         .map(|(key, value)| (key.clone(), clean(value)))
         .collect()
 }

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{PatchError, strategic_merge_patch};
+use super::{PatchError, shown, spent, strategic_merge_patch};
 use crate::schema::Schema;
+use crate::status::{Reason, Status};
 
 fn patched(schema: &str, object: Value, patch: Value) -> Result<Value, PatchError> {
     let mut object = object;
@@ -113,6 +114,13 @@ fn maps_and_lists_merge_by_their_strategy() {
             json!({"nodeName": "x", "foo": {"a": {"b": 1}}, "bar": [{"a": 1}], "containers": [{"image": "1"}]}),
         ),
         (
+            "what a directive is about and is not there stays so",
+            pod,
+            json!({"nodeName": "x"}),
+            json!({"securityContext": {"$patch": "delete"}, "affinity": {"podAffinity": {"$patch": "replace"}}}),
+            json!({"nodeName": "x", "affinity": {}}),
+        ),
+        (
             "a different type replaces",
             pod,
             json!({"securityContext": "x"}),
@@ -149,30 +157,88 @@ fn maps_and_lists_merge_by_their_strategy() {
 fn malformed_patches_are_refused_and_change_nothing() {
     let pod = "core/v1.PodSpec";
     for (patch, want) in [
-        (json!({"containers": [{"image": "x"}]}), "map: {\"image\":\"x\"} does not contain declared merge key: name"),
-        (json!({"containers": [{"$patch": "delete"}]}), "delete patch type with no merge key defined"),
-        (json!({"$patch": "frob"}), "unknown patch type: frob"),
+        (json!([1]), "json: cannot unmarshal array into Go value of type map[string]interface {}"),
+        (
+            json!({"securityContext": {"$retainKeys": ["fsGroup"], "runAsUser": 1}}),
+            "invalid patch format of retainKeys",
+        ),
+        (json!({"$deleteFromPrimitiveList": []}), "invalid patch format of primitive list"),
+        (json!({"$setElementOrder": []}), "invalid patch format of setElementOrder list"),
+    ] {
+        assert_eq!(patched(pod, original(), patch), Err(PatchError::Malformed(want.into())));
+    }
+    let (empty, nested) = (json!({"finalizers": []}), json!({"finalizers": [["b"]]}));
+    let refused = patched("meta/v1.ObjectMeta", empty, nested);
+    assert_eq!(refused, Err(PatchError::Unprocessable("lists of lists are not supported".into())));
+}
+
+fn original() -> Value {
+    json!({"containers": [{"name": "a"}], "securityContext": {"runAsUser": 0}, "foo": {}})
+}
+
+/// What upstream refuses without an answer of its own is a failure without a reason, which quotes values as Go prints them.
+#[test]
+fn what_makes_no_sense_is_told_in_upstream_s_words() {
+    let pod = "core/v1.PodSpec";
+    for (patch, want) in [
+        (json!({"containers": [{"image": "x"}]}), "map: map[image:x] does not contain declared merge key: name"),
+        (
+            json!({"containers": [{"$patch": "delete"}]}),
+            "map: map[$patch:delete] does not contain declared merge key: name",
+        ),
+        (
+            json!({"containers": [{"name": "a", "$patch": "merge"}]}),
+            "merging lists cannot yet be specified in the patch",
+        ),
+        (
+            json!({"containers": [{"name": "a", "$patch": "frob"}]}),
+            "unknown patch type: frob in map: map[$patch:frob name:a]",
+        ),
+        (json!({"containers": ["b"]}), "list element types are not identical: [[map[name:a]] [b]]"),
+        (
+            json!({"containers": [{"name": "b"}, null]}),
+            "list element types are not identical: [[map[name:a]] [map[name:b] <nil>]]",
+        ),
+        (json!({"$patch": "merge"}), "unknown patch type: merge in map: map[$patch:merge]"),
+        (json!({"$patch": "frob", "x": 1}), "unknown patch type: frob in map: map[$patch:frob x:1]"),
         (json!({"foo": {"a": 1}}), "unable to find api field in struct PodSpec for the json field \"foo\""),
         (
             json!({"$setElementOrder/bar": [{"name": "a"}]}),
             "unable to find api field in struct PodSpec for the json field \"bar\"",
         ),
+        (json!({"$setElementOrder/containers": "x"}), "expected a []interface {}, but received a string"),
         (
-            json!({"securityContext": {"$retainKeys": ["fsGroup"], "runAsUser": 1}}),
-            "invalid patch format of retainKeys",
+            json!({"$setElementOrder/containers": [{"image": "x"}], "containers": [{"name": "b"}]}),
+            "map: map[image:x] does not contain declared merge key: name",
         ),
         (
             json!({"$setElementOrder/containers": [{"name": "a"}], "containers": [{"name": "b"}]}),
-            "The order in patch list doesn't match $setElementOrder list: {\"name\":\"b\"} is not in it",
+            "The order in patch list:\n[map[name:b]]\n doesn't match $setElementOrder list:\n[map[name:a]]\n",
+        ),
+        (
+            json!({"$setElementOrder/containers": [{"name": "a"}, {"name": "b"}], "containers": [{"name": "b"}, {"name": "a"}]}),
+            "The order in patch list:\n[map[name:b] map[name:a]]\n doesn't match $setElementOrder list:\n[map[name:a] map[name:b]]\n",
         ),
     ] {
-        let object = json!({"containers": [{"name": "a"}], "securityContext": {"runAsUser": 0}, "foo": {}});
-        assert_eq!(patched(pod, object, patch), Err(PatchError::Malformed(want.into())));
+        assert_eq!(patched(pod, original(), patch), Err(PatchError::Unanswered(want.into())));
     }
+    let status = Status::from(PatchError::Unanswered("why".into()));
+    assert_eq!((status.code, status.reason, status.message.as_str()), (500, Reason::Unknown, "why"));
+}
+
+#[test]
+fn a_patch_is_shown_as_merging_leaves_it() {
+    let patch = json!({"spec": {
+        "$setElementOrder/containers": [{"name": "a"}], "containers": [{"name": "a", "image": "x"}],
+        "strategy": {"$retainKeys": ["type"], "type": "Recreate"}, "volumes": [{"$patch": "delete", "name": "v"}],
+    }});
+    assert_eq!(shown(&spent(&patch)), "map[spec:map[strategy:map[type:Recreate] volumes:[map[$patch:delete name:v]]]]");
 }
 
 #[test]
 fn an_empty_patch_changes_nothing() {
     let object = json!({"containers": [{"name": "a"}], "x": 1});
-    assert_eq!(patched("core/v1.PodSpec", object.clone(), json!({})), Ok(object));
+    for nothing in [json!({}), Value::Null] {
+        assert_eq!(patched("core/v1.PodSpec", object.clone(), nothing), Ok(object.clone()));
+    }
 }

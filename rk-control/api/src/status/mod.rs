@@ -2,6 +2,8 @@
 
 mod build;
 mod field;
+mod foreign;
+mod named;
 mod reason;
 
 pub use build::{Cause, Details, Status};

@@ -14,7 +14,7 @@ use crate::audit;
 use crate::authn::User;
 use crate::authz::Attributes;
 use crate::codec;
-use crate::http::{Accept, Query, ResourcePath, Shape};
+use crate::http::{Accept, Query, ResourcePath, Shape, Subject};
 use crate::server::Core;
 
 /// One request.
@@ -66,11 +66,11 @@ impl Call {
     ///
     /// # Errors
     /// 406.
-    pub fn accept(&self, list: bool) -> Result<Accept, Status> {
+    pub fn accept(&self, subject: Subject) -> Result<Accept, Status> {
         if self.resource.custom.is_some() {
-            return Accept::negotiate_text(&self.headers, &self.query, list);
+            return Accept::negotiate_text(&self.headers, &self.query, subject);
         }
-        Accept::negotiate(&self.headers, &self.query, list)
+        Accept::negotiate(&self.headers, &self.query, subject)
     }
 
     /// Whether what is to be done can be answered as the client wants it. To be asked before anything is written: a client that is
@@ -79,7 +79,8 @@ impl Call {
     /// # Errors
     /// 406; 400 for rows of what is unknown.
     pub(super) fn check_answer(&self) -> Result<(), Status> {
-        if self.accept(false)?.shape == Shape::Table {
+        let subject = if self.verb == "deletecollection" { Subject::List } else { Subject::Object };
+        if self.accept(subject)?.shape == Shape::Table {
             include_object(&self.query)?;
         }
         Ok(())

@@ -1,14 +1,13 @@
 //! DELETE of a collection.
 
-use http::{Response, StatusCode};
+use http::Response;
 use rk_api::status::{Reason, Status};
 use serde_json::json;
 
 use super::call::Call;
-use super::list;
 use super::options::DeleteOptions;
 use super::remove::{Removed, remove};
-use super::render;
+use super::{list, list_body};
 use crate::conversion;
 use crate::http::{Body, read_body};
 
@@ -29,11 +28,5 @@ pub(super) async fn delete_collection(call: &mut Call, body: Body) -> Result<Res
     }
     call.path.namespace = outer;
     let items = conversion::all_to(&call.core, items, &call.resource).await?;
-    let answer = json!({
-        "kind": call.resource.list_kind(),
-        "apiVersion": call.resource.api_version(),
-        "metadata": {"resourceVersion": found.revision.to_string()},
-        "items": items,
-    });
-    render::object(call, StatusCode::OK, &answer)
+    list_body::of_values(call, items, &json!({"resourceVersion": found.revision.to_string()}))
 }

@@ -20,7 +20,7 @@ use super::list::Found;
 use super::render::include_object;
 use crate::codec;
 use crate::conversion;
-use crate::http::{Body, BoxError, Format, Shape, accepts_gzip, bytes_response, maybe_gzip};
+use crate::http::{Body, BoxError, Format, Shape, Subject, accepts_gzip, bytes_response, maybe_gzip};
 use crate::storage::Cached;
 
 /// Size of one piece of a streamed list; all that exists of it beside the objects themselves.
@@ -32,7 +32,7 @@ const GZIP_OBJECTS: usize = 64;
 
 /// Answers with a list.
 pub(super) async fn respond(call: &Call, found: Found) -> Result<Response<Body>, Status> {
-    let accept = call.accept(true)?;
+    let accept = call.accept(Subject::List)?;
     let gzip = accepts_gzip(&call.headers);
     let ready = call.resource.is_hub() && !found.objects.iter().any(|object| object.is_foreign());
     let plain = accept.shape == Shape::Object && ready;
@@ -52,15 +52,26 @@ pub(super) async fn respond(call: &Call, found: Found) -> Result<Response<Body>,
     Ok(maybe_gzip(StatusCode::OK, media_type, bytes, gzip))
 }
 
+/// Answers with objects of the path's version as a list.
+pub(super) fn of_values(call: &Call, values: Vec<Value>, metadata: &Value) -> Result<Response<Body>, Status> {
+    let accept = call.accept(Subject::List)?;
+    let list = accept.versioned(in_shape(call, values, metadata, accept.shape)?);
+    let (media_type, bytes) = codec::encode(&list, accept.format, accept.pretty);
+    Ok(bytes_response(StatusCode::OK, media_type, bytes))
+}
+
 /// A list as one value, for the shapes that need one.
 async fn shaped(call: &Call, found: &Found, shape: Shape) -> Result<Value, Status> {
     let values = found.objects.iter().map(|object| object.value()).collect();
     let values = conversion::all_to(&call.core, values, &call.resource).await?;
-    let metadata = found.metadata();
+    in_shape(call, values, &found.metadata(), shape)
+}
+
+fn in_shape(call: &Call, values: Vec<Value>, metadata: &Value, shape: Shape) -> Result<Value, Status> {
     Ok(match shape {
         Shape::Table => {
             let include = include_object(&call.query)?;
-            rk_api::table::table(&call.resource, values.iter(), &metadata, include, jiff::Timestamp::now())
+            rk_api::table::table(&call.resource, values.iter(), metadata, include, jiff::Timestamp::now())
         }
         Shape::Metadata => {
             let items: Vec<Value> = values.iter().map(rk_api::table::partial_metadata).collect();

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
-use rk_api::decode::{self, DecodeError, Limits};
+use rk_api::decode::{self, DecodeError, Decoded, FieldValidation, Limits};
 use rk_api::managed;
-use rk_api::patch::{json_patch, merge_patch, strategic_merge_patch};
+use rk_api::patch::{json_patch, merge_patch, shown, spent, strategic_merge_patch, undeclared_members};
 use rk_api::resources::GroupVersionKind;
 use rk_api::schema::Schema;
 use rk_api::status::{FieldErrors, Path, Reason, Status};
@@ -30,20 +30,20 @@ const ACCEPTED: &[&str] = &[
 const ACCEPTED_CUSTOM: &[&str] =
     &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
 
-/// A patch, decoded but not yet applied.
+/// A patch, decoded but not yet applied, and what strict decoding says of it.
 #[derive(Debug, Clone)]
 pub(super) enum Patch {
-    Json(Value),
-    Merge(Value),
-    Strategic(Value),
-    /// The configuration, and what strict decoding says of it.
+    Json(Value, Vec<String>),
+    Merge(Value, Vec<String>),
+    Strategic(Value, Vec<String>),
+    /// The configuration that is to hold.
     Apply(Value, Vec<String>),
 }
 
 impl Patch {
     /// Reads a patch.
-    pub(super) fn parse(call: &Call, body: &Bytes) -> Result<Self, Status> {
-        let patch = Self::read(call, body)?;
+    pub(super) fn parse(call: &Call, body: &Bytes, validation: FieldValidation) -> Result<Self, Status> {
+        let patch = Self::read(call, body, validation)?;
         audit::request_patch(patch.document());
         Ok(patch)
     }
@@ -51,22 +51,46 @@ impl Patch {
     /// What was sent.
     fn document(&self) -> &Value {
         match self {
-            Self::Json(patch) | Self::Merge(patch) | Self::Strategic(patch) | Self::Apply(patch, _) => patch,
+            Self::Json(patch, _) | Self::Merge(patch, _) | Self::Strategic(patch, _) | Self::Apply(patch, _) => patch,
         }
     }
 
-    fn read(call: &Call, body: &Bytes) -> Result<Self, Status> {
+    /// What strict decoding says of what was sent.
+    fn notices(&self) -> &[String] {
+        match self {
+            Self::Json(_, notices)
+            | Self::Merge(_, notices)
+            | Self::Strategic(_, notices)
+            | Self::Apply(_, notices) => notices,
+        }
+    }
+
+    fn read(call: &Call, body: &Bytes, validation: FieldValidation) -> Result<Self, Status> {
         let header = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let media_type = header.split(';').next().unwrap_or_default().trim();
         let limits = Limits::default();
-        let json = || decode::untyped_json(body, limits).map_err(|error| Status::bad_request(error.to_string()));
+        let json = |unknown: fn(&Value) -> Vec<String>| decode::patch_json(body, limits, unknown);
+        // Who does not want to hear of odd fields is answered by another decoder.
+        let unreadable = |error: DecodeError, plain: Option<&str>| match validation {
+            FieldValidation::Ignore => Status::bad_request(plain.map_or_else(|| error.to_string(), str::to_owned)),
+            _ => Status::bad_request(format!("error decoding patch: {error}")),
+        };
         match media_type {
-            "application/json-patch+json" => Ok(Self::Json(json()?)),
-            "application/merge-patch+json" => Ok(Self::Merge(json()?)),
+            "application/json-patch+json" => {
+                let (patch, notices) = json(undeclared_members).map_err(|error| unreadable(error, None))?;
+                Ok(Self::Json(patch, notices.into_iter().map(|notice| format!("json patch {notice}")).collect()))
+            }
+            "application/merge-patch+json" => {
+                let read = json(|_| Vec::new()).map_err(|error| unreadable(error, Some("Invalid JSON Patch")));
+                read.map(|(patch, notices)| Self::Merge(patch, notices))
+            }
             "application/strategic-merge-patch+json" if call.resource.custom.is_some() => {
                 Err(Status::unsupported_media_type(header, ACCEPTED_CUSTOM))
             }
-            "application/strategic-merge-patch+json" => Ok(Self::Strategic(json()?)),
+            "application/strategic-merge-patch+json" => {
+                let read = json(|_| Vec::new()).map_err(|error| Status::bad_request(error.to_string()));
+                read.map(|(patch, notices)| Self::Strategic(patch, notices))
+            }
             "application/apply-patch+yaml" => {
                 let (config, notices) = decode::untyped_yaml(body, limits)
                     .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
@@ -77,24 +101,37 @@ impl Patch {
     }
 
     /// Applies a patch other than server-side apply to an object of `schema`.
-    pub(super) fn apply_to(&self, object: &Value, schema: &Schema) -> Result<Value, Status> {
+    fn apply_to(&self, object: &Value, schema: &Schema) -> Result<Value, Status> {
         let mut patched = object.clone();
         match self {
-            Self::Json(patch) => json_patch(&mut patched, patch),
-            Self::Merge(patch) => merge_patch(&mut patched, patch),
-            Self::Strategic(patch) => strategic_merge_patch(&mut patched, patch, schema),
+            Self::Json(patch, _) => json_patch(&mut patched, patch),
+            Self::Merge(patch, _) => merge_patch(&mut patched, patch),
+            Self::Strategic(patch, _) => strategic_merge_patch(&mut patched, patch, schema),
             Self::Apply(..) => return Err(Status::internal("server-side apply is not a patch of a value")),
         }
         .map_err(Status::from)?;
         Ok(patched)
     }
 
+    /// Applies a patch other than server-side apply to an object of a kind, and fits what comes of it.
+    pub(super) fn fitted(
+        &self,
+        object: &Value,
+        schema: &Schema,
+        gvk: &GroupVersionKind,
+        validation: FieldValidation,
+    ) -> Result<Decoded, Status> {
+        let patched = self.apply_to(object, schema)?;
+        decode::finish(patched, self.notices().to_vec(), schema, validation)
+            .map_err(|error| self.misfit(object, schema, gvk, error))
+    }
+
     /// 422: the patch could be applied, but what it makes of `object` is none of its kind. Shows what does not fit: what a
     /// strategic merge patch asks for, what the others made.
-    pub(super) fn misfit(&self, object: &Value, schema: &Schema, gvk: &GroupVersionKind, error: DecodeError) -> Status {
-        let shown = match self {
-            Self::Strategic(patch) => patch.clone(),
-            _ => self.apply_to(object, schema).unwrap_or_default(),
+    fn misfit(&self, object: &Value, schema: &Schema, gvk: &GroupVersionKind, error: DecodeError) -> Status {
+        let text = match self {
+            Self::Strategic(patch, _) => shown(&spent(patch)),
+            _ => self.apply_to(object, schema).unwrap_or_default().to_string(),
         };
         let why = match error {
             DecodeError::TooLarge(_) => return error.into_status(&gvk.kind, &gvk.version, &[]),
@@ -102,7 +139,7 @@ impl Patch {
             other => other.into_status(&gvk.kind, &gvk.version, &[]).message,
         };
         let mut errors = FieldErrors::new();
-        errors.invalid(&Path::new("patch"), shown.to_string(), why);
+        errors.invalid(&Path::new("patch"), text, why);
         Status::invalid("", "", "", &errors.0)
     }
 }
@@ -121,7 +158,7 @@ pub(super) async fn patch_object(
 ) -> Result<(StatusCode, Value), Status> {
     let options = WriteOptions::parse(call)?;
     let body = read_body(body).await?;
-    let patch = Patch::parse(call, &body)?;
+    let patch = Patch::parse(call, &body, options.validation)?;
     match patch {
         Patch::Apply(config, notices) => apply(call, &options, config, notices, subresource).await,
         patch => {
@@ -151,9 +188,7 @@ async fn plain(
     let (schema, gvk, validation) = (call.resource.schema.clone(), call.resource.gvk.clone(), options.validation);
     let noticed = std::sync::Mutex::new(Vec::new());
     let compute = |present: &Value| {
-        let patched = patch.apply_to(present, &schema)?;
-        let decoded = decode::finish(patched, Vec::new(), &schema, validation)
-            .map_err(|error| patch.misfit(present, &schema, &gvk, error))?;
+        let decoded = patch.fitted(present, &schema, &gvk, validation)?;
         *noticed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = decoded.warnings;
         Ok(decoded.object)
     };

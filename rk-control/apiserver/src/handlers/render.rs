@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::call::Call;
 use crate::codec;
 use crate::conversion;
-use crate::http::{Accept, Body, Format, Query, Shape, bytes_response};
+use crate::http::{Accept, Body, Format, Query, Shape, Subject, bytes_response};
 use crate::storage::{Cached, Stored};
 
 /// `includeObject` of a Table request.
@@ -24,7 +24,7 @@ pub(super) fn include_object(query: &Query) -> Result<IncludeObject, Status> {
 
 /// Answers with an object of the path's version.
 pub(super) fn object(call: &Call, code: StatusCode, object: &Value) -> Result<Response<Body>, Status> {
-    let accept = call.accept(false)?;
+    let accept = call.accept(Subject::Object)?;
     let shaped = match accept.shape {
         Shape::Object => None,
         _ if rk_api::meta::text(object, &["kind"]) == "Status" => None,
@@ -43,7 +43,7 @@ pub(super) fn object(call: &Call, code: StatusCode, object: &Value) -> Result<Re
 
 /// Answers with an object of the path's version that was just stored, without serializing it again when its text is what was asked for.
 pub(super) fn stored(call: &Call, code: StatusCode, stored: &Stored) -> Result<Response<Body>, Status> {
-    let accept = call.accept(false)?;
+    let accept = call.accept(Subject::Object)?;
     let plain = accept.shape == Shape::Object && accept.format == Format::Json && !accept.pretty;
     match &stored.json {
         Some(json) if plain => Ok(bytes_response(code, accept.format.media_type(), json.clone())),
@@ -53,7 +53,7 @@ pub(super) fn stored(call: &Call, code: StatusCode, stored: &Stored) -> Result<R
 
 /// Answers with a stored object, without parsing it when its serialized form is what was asked for.
 pub(super) async fn cached(call: &Call, cached: &Cached) -> Result<Response<Body>, Status> {
-    let accept = call.accept(false)?;
+    let accept = call.accept(Subject::Object)?;
     if let Some(bytes) = ready_bytes(call, &accept, cached) {
         return Ok(bytes_response(StatusCode::OK, accept.format.media_type(), bytes));
     }

@@ -13,7 +13,7 @@ use super::call::Call;
 use super::render::include_object;
 use super::selection::Selection;
 use crate::conversion;
-use crate::http::{Accept, Format, MetaVersion, Shape};
+use crate::http::{Accept, Format, MetaVersion, Shape, Subject};
 use crate::server::{Core, UNMANAGED};
 use crate::storage::{Cached, Event, EventKind, json_frame, unmanaged_frame};
 
@@ -31,7 +31,7 @@ pub(super) struct Encoder {
 
 impl Encoder {
     pub(super) fn new(call: &Call) -> Result<Self, Status> {
-        let mut accept = call.accept(true)?;
+        let mut accept = call.accept(Subject::Events)?;
         if accept.format == Format::Yaml {
             // YAML has no stream framing; upstream streams JSON only beside protobuf.
             accept.format = Format::Json;

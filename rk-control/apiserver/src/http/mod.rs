@@ -14,7 +14,7 @@ pub use body::{Body, BoxError, is_late, read_body};
 pub use connection::{Connection, Peer};
 pub use counted::counted;
 pub use listener::{Limits, serve_listener};
-pub use negotiate::{Accept, Format, MetaVersion, Shape, accepts_gzip, clauses, content_format, wants_pretty};
+pub use negotiate::{Accept, Format, MetaVersion, Shape, Subject, accepts_gzip, clauses, content_format, wants_pretty};
 pub use query::Query;
 pub use request_info::{RequestInfo, ResourcePath};
 pub use respond::{add_warnings, bytes_response, gzipped, json_response, maybe_gzip, status_response, text_response};

@@ -63,6 +63,17 @@ pub enum Shape {
     Metadata,
 }
 
+/// What is to be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// One object.
+    Object,
+    /// Many of them, in a list.
+    List,
+    /// What becomes of them, event by event.
+    Events,
+}
+
 /// The version of `meta.k8s.io` in which tables and metadata are written; the older one has the same members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MetaVersion {
@@ -130,22 +141,22 @@ impl Accept {
     ///
     /// # Errors
     /// 406 when nothing that the client accepts can be had.
-    pub fn negotiate_text(headers: &HeaderMap, query: &Query, list: bool) -> Result<Self, Status> {
-        Self::choose(headers, query, list, |format, shape| format != Format::Protobuf || shape != Shape::Object)
+    pub fn negotiate_text(headers: &HeaderMap, query: &Query, subject: Subject) -> Result<Self, Status> {
+        Self::choose(headers, query, subject, |format, shape| format != Format::Protobuf || shape != Shape::Object)
     }
 
-    /// Reads the headers. `list` tells whether the answer is a collection.
+    /// Reads the headers.
     ///
     /// # Errors
     /// 406 when nothing that the client accepts can be had.
-    pub fn negotiate(headers: &HeaderMap, query: &Query, list: bool) -> Result<Self, Status> {
-        Self::choose(headers, query, list, |_, _| true)
+    pub fn negotiate(headers: &HeaderMap, query: &Query, subject: Subject) -> Result<Self, Status> {
+        Self::choose(headers, query, subject, |_, _| true)
     }
 
     fn choose(
         headers: &HeaderMap,
         query: &Query,
-        list: bool,
+        subject: Subject,
         served: impl Fn(Format, Shape) -> bool,
     ) -> Result<Self, Status> {
         let pretty = wants_pretty(headers, query);
@@ -157,7 +168,7 @@ impl Accept {
             .iter()
             .find_map(|clause| {
                 let format = Format::parse(clause.media_type)?;
-                let (shape, version) = shape_of(clause, list)?;
+                let (shape, version) = shape_of(clause, subject)?;
                 let known = format != Format::Protobuf || has_message(shape, version);
                 (known && served(format, shape)).then_some(Self { format, shape, version, pretty })
             })
@@ -174,13 +185,13 @@ impl Accept {
     }
 }
 
-fn shape_of(clause: &Clause<'_>, list: bool) -> Option<(Shape, MetaVersion)> {
+fn shape_of(clause: &Clause<'_>, subject: Subject) -> Option<(Shape, MetaVersion)> {
     let shape = match clause.parameter("as") {
         "" => return Some((Shape::Object, MetaVersion::V1)),
         "Table" => Shape::Table,
         // Watches of metadata name the single form.
-        "PartialObjectMetadata" => Shape::Metadata,
-        "PartialObjectMetadataList" if list => Shape::Metadata,
+        "PartialObjectMetadata" if subject != Subject::List => Shape::Metadata,
+        "PartialObjectMetadataList" if subject != Subject::Object => Shape::Metadata,
         _ => return None,
     };
     match (clause.parameter("g"), clause.parameter("v")) {
@@ -241,29 +252,47 @@ pub fn content_format(headers: &HeaderMap) -> Result<Format, Status> {
 mod tests {
     use super::*;
 
-    fn accept(header: &str, list: bool) -> Option<Accept> {
+    fn accept(header: &str, subject: Subject) -> Option<Accept> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, header.parse().unwrap());
-        Accept::negotiate(&headers, &Query::default(), list).ok()
+        Accept::negotiate(&headers, &Query::default(), subject).ok()
+    }
+
+    #[test]
+    fn metadata_of_one_object_and_of_a_list_have_forms_of_their_own() {
+        let asked = |shape: &str, subject: Subject| {
+            accept(&format!("application/json;as={shape};g=meta.k8s.io;v=v1"), subject).map(|found| found.shape)
+        };
+        for (subject, one, list) in [
+            (Subject::Object, Some(Shape::Metadata), None),
+            (Subject::List, None, Some(Shape::Metadata)),
+            (Subject::Events, Some(Shape::Metadata), Some(Shape::Metadata)),
+        ] {
+            assert_eq!(asked("PartialObjectMetadata", subject), one, "{subject:?}");
+            assert_eq!(asked("PartialObjectMetadataList", subject), list, "{subject:?}");
+        }
     }
 
     #[test]
     fn the_first_clause_that_can_be_served_wins() {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
-        assert_eq!(accept(table, true).unwrap().shape, Shape::Table);
-        assert_eq!(accept("application/json;as=Unknown,application/json", true).unwrap().shape, Shape::Object);
+        assert_eq!(accept(table, Subject::List).unwrap().shape, Shape::Table);
+        assert_eq!(accept("application/json;as=Unknown,application/json", Subject::List).unwrap().shape, Shape::Object);
         assert_eq!(
-            accept("application/cbor, application/vnd.kubernetes.protobuf", true).unwrap().format,
+            accept("application/cbor, application/vnd.kubernetes.protobuf", Subject::List).unwrap().format,
             Format::Protobuf
         );
-        assert_eq!(accept("application/yaml;q=0.5,application/json;q=0.9", true).unwrap().format, Format::Json);
-        assert_eq!(accept("text/html", true), None);
+        assert_eq!(
+            accept("application/yaml;q=0.5,application/json;q=0.9", Subject::List).unwrap().format,
+            Format::Json
+        );
+        assert_eq!(accept("text/html", Subject::List), None);
     }
 
     #[test]
     fn tables_and_metadata_come_in_either_version_of_their_group() {
         let of = |media: &str, shape: &str, version: &str| {
-            let found = accept(&format!("application/{media};as={shape};g=meta.k8s.io;v={version}"), true);
+            let found = accept(&format!("application/{media};as={shape};g=meta.k8s.io;v={version}"), Subject::List);
             found.map(|found| (found.format, found.shape, found.version))
         };
         let proto = "vnd.kubernetes.protobuf";
@@ -284,6 +313,6 @@ mod tests {
             assert_eq!(of(media, shape, version), want, "{media} {shape} {version}");
         }
         let fallback = format!("application/{proto};as=Table;g=meta.k8s.io;v=v1,application/json");
-        assert_eq!(accept(&fallback, true), Some(Accept::default()));
+        assert_eq!(accept(&fallback, Subject::List), Some(Accept::default()));
     }
 }

@@ -55,6 +55,16 @@ impl Unreached {
         Status::new(Reason::Unknown, format!("error dialing backend: {}", self.0))
     }
 
+    /// A connection that broke off before the answer.
+    pub(super) fn broken(error: &hyper::Error) -> Self {
+        Self(if error.is_incomplete_message() { "EOF".to_owned() } else { error.to_string() })
+    }
+
+    /// What is told of a request that the server makes itself: 500 without a reason.
+    pub(super) fn by_get(&self, url: &str) -> Status {
+        Status::new(Reason::Unknown, format!("Get {url:?}: {}", self.0))
+    }
+
     /// What any other proxied request is told: 503, upon which clients try again.
     pub(super) fn by_request(&self) -> Status {
         Status::new(Reason::ServiceUnavailable, format!("error trying to reach service: {}", self.0))
@@ -127,6 +137,9 @@ mod tests {
             let (upgrade, request) = (unreached.by_upgrade(), unreached.by_request());
             assert_eq!((upgrade.code, upgrade.message), (500, format!("error dialing backend: {text}")));
             assert_eq!((request.code, request.message), (503, format!("error trying to reach service: {text}")));
+            let own = unreached.by_get("https://10.244.1.5:80/a?b=c");
+            let want = format!("Get \"https://10.244.1.5:80/a?b=c\": {text}");
+            assert_eq!((own.code, own.reason, own.message), (500, Reason::Unknown, want));
         }
     }
 

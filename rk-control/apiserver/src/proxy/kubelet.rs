@@ -51,11 +51,17 @@ pub(super) async fn address(core: &Core, node: &str) -> Result<SocketAddr, Statu
     let resource = core.resource("", "v1", "nodes")?;
     let object = core.object("", "v1", "nodes", "", node).await?.ok_or_else(|| Status::not_found(&resource, node))?;
     endpoint_of(&object).ok_or_else(|| {
-        Status::new(
-            Reason::InternalError,
-            format!("no preferred addresses found on node {node:?}; known addresses: []"),
-        )
+        let known = known_addresses(&object);
+        Status::new(Reason::Unknown, format!("no preferred addresses found; known addresses: [{known}]"))
     })
+}
+
+/// A node's addresses as Go prints them: `{Hostname n} {InternalDNS n.example.com}`.
+fn known_addresses(node: &Value) -> String {
+    let addresses = meta::at(node, &["status", "addresses"]).as_array().into_iter().flatten();
+    let shown =
+        addresses.map(|entry| format!("{{{} {}}}", meta::text(entry, &["type"]), meta::text(entry, &["address"])));
+    shown.collect::<Vec<String>>().join(" ")
 }
 
 fn endpoint_of(node: &Value) -> Option<SocketAddr> {
@@ -84,5 +90,6 @@ mod tests {
         }});
         assert_eq!(endpoint_of(&node), Some("10.0.0.2:10251".parse().unwrap()));
         assert_eq!(endpoint_of(&json!({"status": {"addresses": []}})), None);
+        assert_eq!(known_addresses(&node), "{Hostname n} {ExternalIP 1.2.3.4} {InternalIP 10.0.0.2}");
     }
 }

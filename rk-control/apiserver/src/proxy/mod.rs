@@ -31,6 +31,9 @@ pub use kubelet::KubeletClient;
 /// # Errors
 /// 400 for a request that names no container, 404 without the object, 502/503 when the other end does not answer.
 pub async fn serve(call: &mut Call, method: &Method, request: Request<Body>) -> Result<Response<Body>, Status> {
+    if call.path.subresource != "log" && call.query.get("dryRun").is_some() {
+        return Err(Status::bad_request("dryRun is not supported"));
+    }
     connect::admit(call).await?;
     match call.path.subresource.as_str() {
         "log" => logs::serve(call, request).await,

@@ -100,3 +100,30 @@ async fn a_collection_is_deleted_by_selector() {
     assert_eq!(left["items"][0]["metadata"]["name"], "c");
     assert_eq!(left["items"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn what_a_collection_had_is_answered_in_the_shape_that_is_asked_for() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let asking = |shape: &str| {
+        let accept = format!("application/json;as={shape};g=meta.k8s.io;v=v1");
+        cluster.admin().with("accept", &accept)
+    };
+    let collection = format!("{MAPS}?labelSelector=of%3Dtest");
+    for shape in ["PartialObjectMetadata", "PartialObjectMetadataList", "Table"] {
+        let mut map = config_map("a", json!({"k": "v"}));
+        map["metadata"]["labels"] = json!({"of": "test"});
+        let made = admin.create(MAPS, &map).await;
+        let answer = asking(shape).delete(&collection).await;
+        match shape {
+            "PartialObjectMetadata" => assert_eq!(answer.failure().0, 406, "a list is not one object"),
+            "Table" => assert_eq!(answer.ok()["rows"][0]["cells"][0], "a"),
+            _ => {
+                assert_eq!(made.code, 409, "what was refused was not deleted");
+                let list = answer.ok();
+                assert_eq!((&list["kind"], &list["items"][0]["metadata"]["name"]), (&json!(shape), &json!("a")));
+                assert!(list["items"][0].get("data").is_none());
+            }
+        }
+    }
+}

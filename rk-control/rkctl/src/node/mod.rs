@@ -225,9 +225,8 @@ async fn everywhere(global: &Global, nodes: Vec<String>, trust: Trust, question:
         Some(_) if judged && class == Class::Good && global.print == Format::Table => {
             good.iter().for_each(|(node, _)| println!("{node}: the config is good"));
         }
-        Some(shape) if !good.is_empty() => output::print(global.print, &shape, several, &good)?,
+        Some(shape) => output::print(global.print, &shape, several, &good)?,
         None => output::done(global.print, "done", several, &good)?,
-        Some(_) => {}
     }
     if let Some(details) = details.filter(|_| global.print == Format::Table && !good.is_empty()) {
         output::write(format!("\n{}", output::table(&details, several, &good)).as_bytes())?;

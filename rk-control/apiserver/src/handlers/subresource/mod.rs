@@ -28,7 +28,10 @@ pub(super) use review::review;
 
 /// Serves a request for a subresource.
 pub(super) async fn serve(call: &mut Call, method: &Method, request: Request<Body>) -> Result<Response<Body>, Status> {
-    let sub = call.resource.subresource(&call.path.subresource).cloned().ok_or_else(Status::unknown_path)?;
+    let Some(sub) = call.resource.subresource(&call.path.subresource).cloned() else {
+        // The handler of custom kinds looks for the object's part, upstream's router for the path.
+        return Err(if call.resource.custom.is_some() { call.not_found() } else { Status::unknown_path() });
+    };
     let verb = match call.verb.as_str() {
         "get" | "watch" => Verb::Get,
         "create" => Verb::Create,

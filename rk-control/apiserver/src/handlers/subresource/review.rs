@@ -10,12 +10,12 @@ use super::super::{render, write};
 use super::binding;
 use crate::authn::{self_subject_review, token_review};
 use crate::authz::{self_rules_review, subject_access_review};
-use crate::http::{Body, Shape};
+use crate::http::{Body, Shape, Subject};
 
 /// POST of a review, or of a Binding to the collection of old.
 pub(in super::super) async fn review(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
     let gvk = call.resource.gvk.clone();
-    if call.accept(false)?.shape != Shape::Object {
+    if call.accept(Subject::Object)?.shape != Shape::Object {
         // What is not stored has no metadata to make rows of.
         return Err(Status::not_acceptable(&[
             "application/json",

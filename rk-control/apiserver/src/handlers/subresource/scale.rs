@@ -1,9 +1,9 @@
 //! The scale subresource: replicas seen through `autoscaling/v1` Scale.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Response, StatusCode};
-use rk_api::decode;
+use rk_api::decode::FieldValidation;
 use rk_api::managed;
 use rk_api::resources::{GroupVersionKind, Verb};
 use rk_api::scale;
@@ -27,11 +27,13 @@ struct Change {
     compute: Compute,
     /// Whether what is computed carries its ownership already.
     owned: bool,
+    /// What the last computation is to warn of.
+    noticed: Arc<Mutex<Vec<String>>>,
 }
 
 impl Change {
     fn unowned(compute: impl Fn(&Value) -> Result<Value, Status> + Send + Sync + 'static) -> Self {
-        Self { compute: Box::new(compute), owned: false }
+        Self { compute: Box::new(compute), owned: false, noticed: Arc::default() }
     }
 }
 
@@ -49,33 +51,41 @@ pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Res
     } else {
         let body = read_body(body).await?;
         let schema = Schema::of_kind(&gvk).unwrap_or(Schema::ANY);
-        match Patch::parse(call, &body)? {
+        match Patch::parse(call, &body, options.validation)? {
             Patch::Apply(config, notices) => {
                 let config = configuration(call, &options, (config, notices), &schema, &gvk)?;
                 applied(call, config, schema)?
             }
             patch => {
                 refuse_force(call)?;
-                patched(call, patch, schema, gvk)
+                patched(call, patch, (schema, gvk), options.validation)
             }
         }
     };
     let intent =
         Intent { compute: &*change.compute, subresource: Some("scale"), owned: change.owned, conditional: false };
     let stored = write::change(call, &options, &intent).await?;
+    call.warnings.append(&mut change.noticed.lock().unwrap_or_else(PoisonError::into_inner));
     render::object(call, StatusCode::OK, &scale::view(&call.resource, &stored)?)
 }
 
 /// A patch other than server-side apply.
-fn patched(call: &Call, patch: Patch, schema: Schema, gvk: GroupVersionKind) -> Change {
+fn patched(
+    call: &Call,
+    patch: Patch,
+    (schema, gvk): (Schema, GroupVersionKind),
+    validation: FieldValidation,
+) -> Change {
     let resource = Arc::clone(&call.resource);
-    Change::unowned(move |present| {
+    let noticed = Arc::<Mutex<Vec<String>>>::default();
+    let told = Arc::clone(&noticed);
+    let compute = move |present: &Value| {
         let view = scale::view(&resource, present)?;
-        let patched = patch.apply_to(&view, &schema)?;
-        let fitted = decode::finish(patched, Vec::new(), &schema, decode::FieldValidation::Ignore)
-            .map_err(|error| patch.misfit(&view, &schema, &gvk, error))?;
+        let fitted = patch.fitted(&view, &schema, &gvk, validation)?;
+        *told.lock().unwrap_or_else(PoisonError::into_inner) = fitted.warnings;
         scale::apply(&resource, present, &fitted.object)
-    })
+    };
+    Change { noticed, ..Change::unowned(compute) }
 }
 
 /// Server-side apply. Owners may speak any version of the workload that is served.
@@ -97,5 +107,5 @@ fn applied(call: &Call, config: Value, schema: Schema) -> Result<Change, Status>
         };
         scale::server_side_apply(&resource, present, &config, &request, &places)
     };
-    Ok(Change { compute: Box::new(compute), owned: true })
+    Ok(Change { owned: true, ..Change::unowned(compute) })
 }
