@@ -40,6 +40,7 @@ mod pull;
 mod reference;
 mod registry;
 mod scrub;
+mod snapshot;
 mod source;
 mod store;
 mod stream;

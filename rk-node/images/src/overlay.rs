@@ -110,16 +110,22 @@ fn stat_beneath(layer: &Path, path: &Path) -> Option<fs::Metadata> {
     fs::File::from(found).metadata().ok()
 }
 
-/// Mounts the overlay unless it is mounted already.
-pub(crate) fn mount(snapshot: &Snapshot, shift: Option<&Shift>) -> Result<()> {
+/// Mounts the overlay unless it is mounted already; whether it did.
+pub(crate) fn mount(snapshot: &Snapshot, shift: Option<&Shift>) -> Result<bool> {
     if is_mounted(&snapshot.rootfs).at("stat", &snapshot.rootfs)? {
-        return Ok(());
+        return Ok(false);
     }
-    let Some(shift) = shift else {
-        return mount_overlay(snapshot, &snapshot.lower)
+    match shift {
+        None => mount_overlay(snapshot, &snapshot.lower)
             .map_err(io::Error::from)
-            .at("mount overlay at", &snapshot.rootfs);
-    };
+            .at("mount overlay at", &snapshot.rootfs)?,
+        Some(shift) => mount_mapped(snapshot, shift)?,
+    }
+    Ok(true)
+}
+
+/// Mounts the overlay over layers with owners of a user namespace.
+fn mount_mapped(snapshot: &Snapshot, shift: &Shift) -> Result<()> {
     let directory = snapshot.rootfs.parent().unwrap_or(&snapshot.rootfs);
     drop_mapped(directory);
     let mounted = map_layers(snapshot, directory, shift).and_then(|lower| {

@@ -63,6 +63,8 @@ impl Store {
     /// Containers may stand on the layer, whose files must then stay where their overlays find them: it is renamed and goes with them.
     fn put_aside(&self, layer: &Digest, seen: Option<u64>) -> Result<Vec<String>> {
         let mut state = self.state();
+        // Nobody mounts the file of this one in the place of the next.
+        let _still = self.mounting();
         let directory = self.layer_dir(layer);
         // Somebody else found it first, and it was pulled again meanwhile: nothing is known against the one that is there now.
         if identity(&directory) != seen {
@@ -104,7 +106,7 @@ impl Store {
 }
 
 /// Which directory this is: a layer that is pulled again has another one of the same name.
-fn identity(directory: &Path) -> Option<u64> {
+pub(crate) fn identity(directory: &Path) -> Option<u64> {
     fs::symlink_metadata(directory).ok().map(|meta| meta.ino())
 }
 

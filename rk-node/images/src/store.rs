@@ -16,6 +16,7 @@ use crate::{
     layer::{FILE, Form, Meta, SHOWN},
     mounts,
     reference::{Digest, Reference},
+    snapshot,
 };
 
 /// A snapshot as `record.json` keeps it.
@@ -42,7 +43,7 @@ pub(crate) struct Store {
     /// The form of layers that are still to come.
     pub form: Form,
     state: Mutex<State>,
-    /// Held while layers are mounted, each of them once.
+    /// See [`Store::mounting`].
     mounting: Mutex<()>,
     /// Locked for the life of the process.
     _lock: File,
@@ -147,15 +148,23 @@ impl Store {
         read_json(&self.layer_dir(layer).join("meta.json"))
     }
 
+    /// Held while a layer is mounted, and while one goes from its place. Behind [`Store::state`], where both are needed.
+    pub fn mounting(&self) -> MutexGuard<'_, ()> {
+        self.mounting.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
     /// The directory that shows what is in a layer, which is mounted there if it must be. It stays for as long as a snapshot stands on it,
     /// which is to be recorded before.
     pub fn shown(&self, layer: &Digest) -> Result<PathBuf> {
         let directory = self.layer_dir(layer);
         let path = directory.join("meta.json");
+        let _one = self.mounting();
         // Never guessed: a layer that is a file has an empty directory in the place of a tree.
         let read = || -> io::Result<Meta> { serde_json::from_slice(&fs::read(&path)?).map_err(io::Error::from) };
-        let form = read().at("read", &path)?.form();
-        let _one = self.mounting.lock().unwrap_or_else(|e| e.into_inner());
+        let form = match read() {
+            Err(_) if !directory.is_dir() => return Err(snapshot::gone(layer)),
+            other => other.at("read", &path)?.form(),
+        };
         mounts::attach(&directory, form).at("mount layer", &directory)?;
         Ok(directory.join(SHOWN))
     }
