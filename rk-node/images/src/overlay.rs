@@ -37,14 +37,16 @@ struct Dress {
     mode: u32,
 }
 
-/// Makes the writable layer's directories. `implicit` lists, layer by layer from the top, the directories without an entry of
-/// their own: they would hide the owner and mode that a lower layer gives, so the right ones are repeated in the writable layer.
-/// Owners are those of layers plus `root`.
+/// Makes the writable layer's directories, that of the mount last: it tells that all was done. `implicit` lists, layer by layer from
+/// the top, the directories without an entry of their own: they would hide the owner and mode that a lower layer gives, so the right
+/// ones are repeated in the writable layer. Owners are those of layers plus `root`.
 pub(crate) fn prepare(snapshot: &Snapshot, implicit: &[BTreeSet<String>], root: (u32, u32)) -> Result<()> {
-    for directory in [&snapshot.upper, &snapshot.work, &snapshot.rootfs] {
+    let make = |directory: &Path| {
         let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(directory);
-        made.at("create", directory)?;
-    }
+        made.at("create", directory)
+    };
+    make(&snapshot.upper)?;
+    make(&snapshot.work)?;
     for (path, dress) in repairs(&snapshot.lower, implicit) {
         let target = snapshot.upper.join(&path);
         if !path.as_os_str().is_empty() {
@@ -57,7 +59,7 @@ pub(crate) fn prepare(snapshot: &Snapshot, implicit: &[BTreeSet<String>], root: 
         std::os::unix::fs::chown(&target, Some(uid), Some(gid)).at("chown", &target)?;
         fs::set_permissions(&target, fs::Permissions::from_mode(dress.mode)).at("chmod", &target)?;
     }
-    Ok(())
+    make(&snapshot.rootfs)
 }
 
 /// The directories to repeat with their dress, parents first. The root always needs one: an overlay shows its upper root.

@@ -201,7 +201,7 @@ mod tests {
         let directory = store.layer_dir(&layer);
         fs::create_dir_all(directory.join("fs")).expect("layer");
         let (diff_id, implicit) = (layer.clone(), BTreeSet::new());
-        let meta = Meta { diff_id, bytes: 0, inodes: 1, implicit, seal: None };
+        let meta = Meta { diff_id, bytes: 0, inodes: 1, implicit, hides: false, seal: None };
         let whole = serde_json::to_vec(&meta).expect("JSON");
         assert!(store.shown(&layer).is_err(), "none");
         for (bytes, fine) in [(&whole[..9], false), (&whole[..], true)] {

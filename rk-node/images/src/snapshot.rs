@@ -3,7 +3,11 @@
 //! A layer that is found damaged meanwhile is put aside under the hands of who mounts it, and may be pulled again at once: by the same
 //! path there is then another directory, where nothing is mounted yet. So the layers are looked at before and behind.
 
-use std::{collections::HashSet, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::Path,
+    sync::Arc,
+};
 
 use crate::{
     error::{Error, IoContext, Result},
@@ -18,7 +22,7 @@ use crate::{
 const TRIES: usize = 3;
 
 /// What is made for a snapshot, in the order in which it goes: without `rootfs` the next attempt begins anew.
-pub(crate) const PARTS: [&str; 3] = ["rootfs", "work", "upper"];
+const PARTS: [&str; 3] = ["rootfs", "work", "upper"];
 
 /// What came of an attempt.
 enum Made {
@@ -32,6 +36,8 @@ struct Part<'a> {
     layer: &'a Digest,
     /// Which directory it was when it was looked at first.
     seen: Option<u64>,
+    /// Directories that it has only because something lies in them.
+    implicit: BTreeSet<String>,
 }
 
 /// Makes (or finds again) the root of a container and mounts it; blocks.
@@ -73,8 +79,7 @@ fn attempt(
     let parts = stack(store, &record);
     let snapshot = describe(store, key, &record, &parts)?;
     if fresh {
-        let implicit = |part: &Part<'_>| store.layer_meta(part.layer).map(|meta| meta.implicit).unwrap_or_default();
-        let implicit: Vec<_> = parts.iter().map(implicit).collect();
+        let implicit: Vec<_> = parts.iter().map(|part| part.implicit.clone()).collect();
         overlay::prepare(&snapshot, &implicit, root)?;
     }
     let mounted = mount(&snapshot);
@@ -132,11 +137,21 @@ fn claim(store: &Store, image: &ImageId, key: &str) -> Result<(SnapshotRecord, b
     Ok((record, true))
 }
 
-/// Layers from the top down, each once: a layer that comes again lower is wholly covered, and overlayfs refuses it.
+/// Layers from the top down, each once: a layer that comes again lower is wholly covered, and overlayfs refuses it. None comes below
+/// one that hides all of them, which overlayfs would not see: it merges the roots of layers without a question.
 fn stack<'a>(store: &Store, record: &'a SnapshotRecord) -> Vec<Part<'a>> {
     let mut known = HashSet::new();
-    let layers = record.layers.iter().rev().filter(|layer| known.insert(*layer));
-    layers.map(|layer| Part { layer, seen: identity(&store.layer_dir(layer)) }).collect()
+    let mut parts = Vec::new();
+    for layer in record.layers.iter().rev().filter(|layer| known.insert(*layer)) {
+        let seen = identity(&store.layer_dir(layer));
+        // One that cannot be read is refused when it is to be shown.
+        let (implicit, hides) = store.layer_meta(layer).map(|meta| (meta.implicit, meta.hides)).unwrap_or_default();
+        parts.push(Part { layer, seen, implicit });
+        if hides {
+            break;
+        }
+    }
+    parts
 }
 
 fn describe(store: &Store, key: &str, record: &SnapshotRecord, parts: &[Part<'_>]) -> Result<Snapshot> {
@@ -174,7 +189,8 @@ mod tests {
         let directory = store.layer_dir(layer);
         fs::create_dir_all(directory.join("fs")).expect("layer");
         fs::write(directory.join("fs").join(file), "").expect("file");
-        let meta = Meta { diff_id: layer.clone(), bytes: 0, inodes: 2, implicit: Default::default(), seal: None };
+        let (diff_id, implicit) = (layer.clone(), BTreeSet::new());
+        let meta = Meta { diff_id, bytes: 0, inodes: 2, implicit, hides: false, seal: None };
         write_json(&directory.join("meta.json"), &meta).expect("meta");
     }
 

@@ -43,6 +43,9 @@ pub(crate) struct Meta {
     pub inodes: u64,
     /// Directories made only because something lies in them (`""` is the root): a lower layer knows their owner and mode.
     pub implicit: BTreeSet<String>,
+    /// Nothing of lower layers is to be seen beside it: its root is opaque.
+    #[serde(default)]
+    pub hides: bool,
     /// What its directory must go on to be; layers of earlier releases have none.
     #[serde(default)]
     pub seal: Option<Seal>,
@@ -51,7 +54,7 @@ pub(crate) struct Meta {
 impl Meta {
     fn new(like: &Digest) -> Self {
         let implicit = BTreeSet::from([String::new()]);
-        Self { diff_id: like.clone(), bytes: 0, inodes: 1, implicit, seal: None }
+        Self { diff_id: like.clone(), bytes: 0, inodes: 1, implicit, hides: false, seal: None }
     }
 
     /// How the layer lies on the disk.
@@ -167,9 +170,9 @@ impl<T: Target> Layer<T> {
     /// Hides everything that lower layers hold in a directory.
     fn opaque(&mut self, directory: &[u8]) -> io::Result<()> {
         if directory.is_empty() {
-            // The root is the mount itself; overlayfs reads the mark there as well.
-            let root = self.at.root()?;
-            return self.at.make_opaque(&root);
+            // Overlayfs merges roots whatever their marks say: layers below this one are left out.
+            self.meta.hides = true;
+            return Ok(());
         }
         let spot = self.spot(directory)?;
         match self.at.found(&spot)? {
