@@ -22,6 +22,8 @@ use crate::{blob::Hasher, reference::Digest};
 
 /// More directories without an entry of their own than any tool leaves out.
 const MAX_IMPLICIT: usize = 65_536;
+/// Bytes of their paths, which are kept with the layer: enough for so many of the usual length.
+const MAX_IMPLICIT_PATHS: usize = 8 << 20;
 /// Largest numbers of a device: the kernel has 12 and 20 bits for them.
 const MAX_MAJOR: u32 = 0xfff;
 const MAX_MINOR: u32 = 0xf_ffff;
@@ -74,7 +76,7 @@ pub(crate) fn unpack(source: impl Read, into: &Path, form: Form, like: &Digest, 
 fn apply(source: impl Read, target: impl Target, like: &Digest, limits: Limits) -> io::Result<Meta> {
     let counted =
         Counted { inner: decompress(source)?, hasher: Hasher::like(like), left: limits.bytes, image: limits.image };
-    let mut layer = Layer { at: target, meta: Meta::new(like) };
+    let mut layer = Layer { at: target, meta: Meta::new(like), noted: 0 };
     let mut reader = Reader::new(counted);
     let mut entries = 0;
     while let Some(entry) = reader.next()? {
@@ -126,6 +128,8 @@ impl<R: Read> Read for Counted<R> {
 struct Layer<T> {
     at: T,
     meta: Meta,
+    /// Bytes of the paths of directories without an entry of their own.
+    noted: usize,
 }
 
 impl<T: Target> Layer<T> {
@@ -156,15 +160,25 @@ impl<T: Target> Layer<T> {
     }
 
     fn spot(&mut self, path: &[u8]) -> io::Result<T::Spot> {
-        let meta = &mut self.meta;
-        let spot = self.at.spot(path, &mut |made| {
-            meta.implicit.insert(String::from_utf8_lossy(made).into_owned());
-            meta.inodes += 1;
-        })?;
+        let mut made = Vec::new();
+        let spot = self.at.spot(path, &mut |path| made.push(path.to_vec()))?;
+        made.iter().try_for_each(|path| self.note(path))?;
+        Ok(spot)
+    }
+
+    /// Remembers a directory that is there only because something lies in it.
+    fn note(&mut self, directory: &[u8]) -> io::Result<()> {
+        self.meta.implicit.insert(String::from_utf8_lossy(directory).into_owned());
+        self.meta.inodes += 1;
+        self.noted += directory.len();
         if self.meta.implicit.len() > MAX_IMPLICIT {
             return Err(over_budget(format!("more than {MAX_IMPLICIT} directories without an entry")));
         }
-        Ok(spot)
+        if self.noted > MAX_IMPLICIT_PATHS {
+            let limit = format!("paths of directories without an entry take more than {MAX_IMPLICIT_PATHS} bytes");
+            return Err(over_budget(limit));
+        }
+        Ok(())
     }
 
     /// Hides everything that lower layers hold in a directory.
@@ -182,8 +196,7 @@ impl<T: Target> Layer<T> {
                     self.at.remove(&spot)?;
                 }
                 self.at.make_directory(&spot)?;
-                self.meta.implicit.insert(String::from_utf8_lossy(directory).into_owned());
-                self.meta.inodes += 1;
+                self.note(directory)?;
             }
             Found::Other => return Err(invalid("opaque mark below something that is no directory")),
         }
@@ -250,4 +263,40 @@ impl<T: Target> Layer<T> {
 
 fn invalid(reason: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a layer that is one file takes files by these paths.
+    fn unpacked(paths: &[String]) -> io::Result<Meta> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for path in paths {
+            archive.append_pax_extensions([("path", path.as_bytes())]).expect("pax");
+            let mut header = tar::Header::new_ustar();
+            header.set_path("short").expect("name");
+            header.set_size(0);
+            header.set_mode(0o644);
+            header.set_cksum();
+            archive.append(&header, &b""[..]).expect("append");
+        }
+        let archive = archive.into_inner().expect("archive");
+        let dir = tempfile::tempdir().expect("tempdir");
+        let limits = Limits { bytes: 64 << 20, entries: 100_000, image: None };
+        unpack(archive.as_slice(), dir.path(), Form::Erofs, &Hasher::Sha256(Default::default()).finish(), limits)
+    }
+
+    #[test]
+    fn directories_without_an_entry_are_so_many_and_their_paths_so_long() {
+        // Twenty directories whose paths have 38 KB together.
+        let deep = |n: usize| format!("{n}/{}f", format!("{}/", "d".repeat(200)).repeat(19));
+        let meta = unpacked(&(0..200).map(deep).collect::<Vec<_>>()).expect("as many as may be");
+        assert_eq!(meta.implicit.len(), 1 + 200 * 20);
+        let error = unpacked(&(0..240).map(deep).collect::<Vec<_>>()).expect_err("too long");
+        assert_eq!((error.kind(), error.to_string().contains("8388608 bytes")), (io::ErrorKind::FileTooLarge, true));
+        let many: Vec<String> = (0..1500).map(|n| format!("{n}/{}f", "d/".repeat(45))).collect();
+        let error = unpacked(&many).expect_err("too many");
+        assert_eq!((error.kind(), error.to_string().contains("65536 dir")), (io::ErrorKind::FileTooLarge, true));
+    }
 }
