@@ -11,6 +11,7 @@ mod decompress;
 mod file_seal;
 mod memory;
 mod packed;
+mod pax;
 mod resolve;
 mod seal;
 mod sparse;

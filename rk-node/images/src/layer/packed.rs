@@ -171,9 +171,9 @@ impl Target for Packed {
     }
 }
 
-/// As setxattr(2) judges: revisions 2 and 3 of the kernel's `struct vfs_cap_data`.
+/// As setxattr(2) judges: revisions 2 and 3 of the kernel's `struct vfs_cap_data`, whose one flag is in the lowest bit.
 fn is_capability(value: &[u8]) -> bool {
-    matches!((value.len(), value.get(3)), (20, Some(2)) | (24, Some(3)))
+    matches!((value.len(), value), (20, [0 | 1, 0, 0, 2, ..]) | (24, [0 | 1, 0, 0, 3, ..]))
 }
 
 /// Tells the file systems of two layers apart, as overlayfs likes to.
@@ -231,15 +231,23 @@ mod tests {
 
     #[test]
     fn capabilities_are_of_revision_two_or_three() {
-        let value = |length: usize, revision: u8| {
-            let mut value = vec![0; length];
-            value.iter_mut().skip(3).take(1).for_each(|byte| *byte = revision);
+        let value = |length: usize, magic: u32| {
+            let mut value = magic.to_le_bytes().to_vec();
+            value.resize(length, 0);
             value
         };
-        for (length, revision, fine) in
-            [(20, 2, true), (24, 3, true), (12, 1, false), (20, 3, false), (24, 2, false), (0, 0, false)]
-        {
-            assert_eq!(is_capability(&value(length, revision)), fine, "{length} {revision}");
+        for (length, magic, fine) in [
+            (20, 0x0200_0000, true),
+            (20, 0x0200_0001, true),
+            (24, 0x0300_0000, true),
+            (12, 0x0100_0000, false),
+            (20, 0x0300_0000, false),
+            (24, 0x0200_0000, false),
+            (20, 0x0200_0002, false),
+            (20, 0x0201_0000, false),
+            (0, 0, false),
+        ] {
+            assert_eq!(is_capability(&value(length, magic)), fine, "{length} {magic:x}");
         }
     }
 }
