@@ -39,6 +39,7 @@ mod progress;
 mod pull;
 mod reference;
 mod registry;
+mod repairs;
 mod scrub;
 mod snapshot;
 mod source;
