@@ -160,7 +160,7 @@ impl Images {
             let whole = rustix::fs::statvfs(&store.root).at("statvfs", &store.root)?;
             let (mut used_bytes, mut used_inodes) = (partials.bytes(), 0);
             for layer in crate::store::entries(&store.root.join("layers"))? {
-                if let Some(meta) = crate::store::read_json::<crate::layer::Meta>(&layer.join("meta.json")) {
+                if let Some(meta) = crate::record::read_json::<crate::layer::Meta>(&layer.join("meta.json")) {
                     used_bytes += meta.bytes;
                     used_inodes += meta.inodes;
                 }

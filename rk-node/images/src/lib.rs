@@ -37,6 +37,7 @@ mod overlay;
 mod partial;
 mod progress;
 mod pull;
+mod record;
 mod reference;
 mod registry;
 mod repairs;

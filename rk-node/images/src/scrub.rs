@@ -13,8 +13,9 @@ use crate::{
     error::{Error, IoContext, Result},
     image::ImageId,
     layer::{Meta, Reading, Seal},
+    record::{sync_dir, write_json},
     reference::Digest,
-    store::{Hold, State, Store, blocking, entries, sync_dir, write_json},
+    store::{Hold, State, Store, blocking, entries},
 };
 
 impl Store {
@@ -118,7 +119,7 @@ fn seal(directory: &Path) -> io::Result<Option<Seal>> {
 }
 
 /// Whether this process, and not the disk, is short of something.
-fn is_ours(error: &io::Error) -> bool {
+pub(crate) fn is_ours(error: &io::Error) -> bool {
     use rustix::io::Errno;
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }

@@ -12,10 +12,12 @@ use std::{
 use crate::{
     error::{Error, IoContext, Result},
     image::{ImageId, Shift, Snapshot},
+    layer::Meta,
     mounts, overlay,
+    record::write_json,
     reference::Digest,
     scrub::identity,
-    store::{SnapshotRecord, Store, remove_tree, write_json},
+    store::{SnapshotRecord, Store, remove_tree},
 };
 
 /// How often a root is made anew because a layer went from below it.
@@ -76,7 +78,7 @@ fn attempt(
 ) -> Result<Made> {
     let _hold = store.vouch(image)?;
     let (record, fresh) = claim(store, image, key)?;
-    let parts = stack(store, &record);
+    let parts = stack(store, &record)?;
     let snapshot = describe(store, key, &record, &parts)?;
     if fresh {
         let implicit: Vec<_> = parts.iter().map(|part| part.implicit.clone()).collect();
@@ -139,19 +141,18 @@ fn claim(store: &Store, image: &ImageId, key: &str) -> Result<(SnapshotRecord, b
 
 /// Layers from the top down, each once: a layer that comes again lower is wholly covered, and overlayfs refuses it. None comes below
 /// one that hides all of them, which overlayfs would not see: it merges the roots of layers without a question.
-fn stack<'a>(store: &Store, record: &'a SnapshotRecord) -> Vec<Part<'a>> {
+fn stack<'a>(store: &Store, record: &'a SnapshotRecord) -> Result<Vec<Part<'a>>> {
     let mut known = HashSet::new();
     let mut parts = Vec::new();
     for layer in record.layers.iter().rev().filter(|layer| known.insert(*layer)) {
         let seen = identity(&store.layer_dir(layer));
-        // One that cannot be read is refused when it is to be shown.
-        let (implicit, hides) = store.layer_meta(layer).map(|meta| (meta.implicit, meta.hides)).unwrap_or_default();
+        let Meta { implicit, hides, .. } = store.account(layer)?;
         parts.push(Part { layer, seen, implicit });
         if hides {
             break;
         }
     }
-    parts
+    Ok(parts)
 }
 
 fn describe(store: &Store, key: &str, record: &SnapshotRecord, parts: &[Part<'_>]) -> Result<Snapshot> {
@@ -179,10 +180,7 @@ mod tests {
     use std::{fs, path::PathBuf};
 
     use super::*;
-    use crate::{
-        image::{Image, ImageConfig},
-        layer::Meta,
-    };
+    use crate::image::{Image, ImageConfig};
 
     /// A layer that is a tree of one file.
     fn put(store: &Store, layer: &Digest, file: &str) {
