@@ -164,8 +164,10 @@ impl Content for Summed {
 
 /// Owner, then mode (chown clears set-user-ID), then attributes (chown clears capabilities).
 fn dress(spot: &Spot, entry: &Entry) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-    rustix::fs::chownat(&spot.parent, spot.name.as_c_str(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    // As chown(2): -1 leaves it root's.
+    let known = |id: u32| Some(id).filter(|id| *id != u32::MAX);
+    let (uid, gid) = (known(entry.uid).map(Uid::from_raw), known(entry.gid).map(Gid::from_raw));
+    rustix::fs::chownat(&spot.parent, spot.name.as_c_str(), uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
     if entry.kind != Kind::Symlink {
         rustix::fs::chmodat(&spot.parent, spot.name.as_c_str(), Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
     }

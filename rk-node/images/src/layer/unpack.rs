@@ -267,13 +267,16 @@ fn invalid(reason: &'static str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::os::unix::fs::MetadataExt;
 
-    /// Whether a layer that is one file takes files by these paths.
-    fn unpacked(paths: &[String]) -> io::Result<Meta> {
+    use super::*;
+    use crate::layer::tests::{Layer, forms};
+
+    /// An archive of empty files, each with these records.
+    fn archive<'a>(files: impl IntoIterator<Item = Vec<(&'static str, &'a str)>>) -> Vec<u8> {
         let mut archive = tar::Builder::new(Vec::new());
-        for path in paths {
-            archive.append_pax_extensions([("path", path.as_bytes())]).expect("pax");
+        for records in files {
+            archive.append_pax_extensions(records.iter().map(|(key, value)| (*key, value.as_bytes()))).expect("pax");
             let mut header = tar::Header::new_ustar();
             header.set_path("short").expect("name");
             header.set_size(0);
@@ -281,7 +284,12 @@ mod tests {
             header.set_cksum();
             archive.append(&header, &b""[..]).expect("append");
         }
-        let archive = archive.into_inner().expect("archive");
+        archive.into_inner().expect("archive")
+    }
+
+    /// Whether a layer that is one file takes files by these paths.
+    fn unpacked(paths: &[String]) -> io::Result<Meta> {
+        let archive = archive(paths.iter().map(|path| vec![("path", path.as_str())]));
         let dir = tempfile::tempdir().expect("tempdir");
         let limits = Limits { bytes: 64 << 20, entries: 100_000, image: None };
         unpack(archive.as_slice(), dir.path(), Form::Erofs, &Hasher::Sha256(Default::default()).finish(), limits)
@@ -298,5 +306,22 @@ mod tests {
         let many: Vec<String> = (0..1500).map(|n| format!("{n}/{}f", "d/".repeat(45))).collect();
         let error = unpacked(&many).expect_err("too many");
         assert_eq!((error.kind(), error.to_string().contains("65536 dir")), (io::ErrorKind::FileTooLarge, true));
+    }
+
+    #[test]
+    fn owners_that_nobody_can_be_are_root() {
+        let nobody = u32::MAX.to_string();
+        let archive = archive([
+            vec![("uid", nobody.as_str()), ("gid", "70000")],
+            vec![("path", "other"), ("uid", "4294967294"), ("gid", nobody.as_str())],
+        ]);
+        for form in forms() {
+            let layer = Layer::new(form);
+            layer.unpack(&archive, Limits { bytes: 1 << 20, entries: 9, image: None }).expect("unpack");
+            for (name, owners) in [("short", (0, 70_000)), ("other", (4_294_967_294, 0))] {
+                let meta = std::fs::metadata(layer.path(name)).expect(name);
+                assert_eq!((meta.uid(), meta.gid()), owners, "{name} {form:?}");
+            }
+        }
     }
 }
