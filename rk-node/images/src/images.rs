@@ -1,7 +1,7 @@
 //! The handle that callers hold.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
@@ -23,9 +23,9 @@ use crate::{
     mounts, overlay,
     progress::Pulls,
     pull::Puller,
-    reference::{Digest, Reference},
-    scrub,
-    store::{SnapshotRecord, Store, blocking, remove_tree, write_json},
+    reference::Reference,
+    scrub, snapshot,
+    store::{Store, blocking, remove_tree},
 };
 
 /// What became of one image of an archive: its name as the archive tells it, and its ID or why it was not taken.
@@ -160,7 +160,7 @@ impl Images {
             let whole = rustix::fs::statvfs(&store.root).at("statvfs", &store.root)?;
             let (mut used_bytes, mut used_inodes) = (partials.bytes(), 0);
             for layer in crate::store::entries(&store.root.join("layers"))? {
-                if let Some(meta) = crate::store::read_json::<crate::layer::Meta>(&layer.join("meta.json")) {
+                if let Some(meta) = crate::record::read_json::<crate::layer::Meta>(&layer.join("meta.json")) {
                     used_bytes += meta.bytes;
                     used_inodes += meta.inodes;
                 }
@@ -187,19 +187,7 @@ impl Images {
         check_key(key)?;
         let store = self.inner.store.clone();
         let (image, key) = (image.clone(), key.to_owned());
-        blocking(move || {
-            let _hold = store.vouch(&image)?;
-            let (record, fresh) = claim(&store, &image, &key)?;
-            let snapshot = describe(&store, &key, &record)?;
-            if fresh {
-                let implicit: Vec<_> =
-                    stack(&record).map(|l| store.layer_meta(l).map(|m| m.implicit).unwrap_or_default()).collect();
-                overlay::prepare(&snapshot, &implicit, shift.as_ref().map_or((0, 0), |s| s.root))?;
-            }
-            overlay::mount(&snapshot, shift.as_ref())?;
-            Ok(snapshot)
-        })
-        .await
+        blocking(move || snapshot::make(&store, &image, &key, shift.as_ref())).await
     }
 
     /// What a container's writable layer takes; `so_far` hears meanwhile what was counted.
@@ -229,10 +217,8 @@ impl Images {
             mounts::unmount(&directory.join("rootfs"));
             overlay::drop_mapped(&directory);
             // The record goes last: until then a restart finds the snapshot again and can release it.
-            for part in ["rootfs", "work", "upper", ""] {
-                let path = directory.join(part);
-                remove_tree(&path).at("remove", &path)?;
-            }
+            snapshot::remove_parts(&directory)?;
+            remove_tree(&directory).at("remove", &directory)?;
             store.state().snapshots.remove(&key);
             Ok(())
         })
@@ -269,45 +255,4 @@ fn check_key(key: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::InvalidReference { name: key.to_owned(), reason: "snapshot keys are letters, digits, '-', '_' and '.'" })
-}
-
-/// Records the snapshot before anything is made, under the lock that the collector takes. `true` when it is new.
-fn claim(store: &Store, image: &ImageId, key: &str) -> Result<(SnapshotRecord, bool)> {
-    let mut state = store.state();
-    let directory = store.root.join("snapshots").join(key);
-    if let Some(record) = state.snapshots.get(key) {
-        if record.image != *image {
-            return Err(Error::InUse { what: format!("snapshot {key}"), by: format!("image {}", record.image) });
-        }
-        return Ok((record.clone(), !directory.join("rootfs").is_dir()));
-    }
-    let found = state.images.get(image).ok_or_else(|| Error::NotFound { what: format!("image {image}") })?;
-    let record = SnapshotRecord { image: image.clone(), layers: found.layers.clone() };
-    std::fs::create_dir_all(&directory).at("create", &directory)?;
-    write_json(&directory.join("record.json"), &record)?;
-    state.snapshots.insert(key.to_owned(), record.clone());
-    Ok((record, true))
-}
-
-/// Layers from the top down, each once: a layer that comes again lower is wholly covered, and overlayfs refuses it.
-fn stack(record: &SnapshotRecord) -> impl Iterator<Item = &Digest> {
-    let mut seen = HashSet::new();
-    record.layers.iter().rev().filter(move |layer| seen.insert(*layer))
-}
-
-fn describe(store: &Store, key: &str, record: &SnapshotRecord) -> Result<Snapshot> {
-    let directory = store.root.join("snapshots").join(key);
-    let mut lower = stack(record).map(|layer| store.shown(layer)).collect::<Result<Vec<PathBuf>>>()?;
-    if lower.is_empty() {
-        // An image from scratch; overlayfs wants at least one lower directory.
-        lower.push(store.root.join("empty"));
-    }
-    Ok(Snapshot {
-        key: key.to_owned(),
-        image: record.image.clone(),
-        rootfs: directory.join("rootfs"),
-        lower,
-        upper: directory.join("upper"),
-        work: directory.join("work"),
-    })
 }

@@ -1,50 +1,42 @@
 //! A container's root: one overlay mount over an image's layers.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     ffi::CString,
     fs, io,
     os::fd::AsFd,
     os::unix::{
         ffi::OsStrExt,
-        fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+        fs::{DirBuilderExt, PermissionsExt},
     },
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{Mode, OFlags, ResolveFlags},
-    mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_string, fsmount,
-        fsopen, move_mount,
-    },
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    move_mount,
 };
 
 use crate::{
     error::{IoContext, Result},
     image::{Shift, Snapshot},
     mounts::{is_mounted, unmount},
+    repairs::repairs,
 };
 
 /// Beginning of the names of layers that are attached with other owners, in a snapshot's directory.
 const MAPPED: &str = "mapped-";
 
-/// Owner and mode of a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Dress {
-    uid: u32,
-    gid: u32,
-    mode: u32,
-}
-
-/// Makes the writable layer's directories. `implicit` lists, layer by layer from the top, the directories without an entry of
-/// their own: they would hide the owner and mode that a lower layer gives, so the right ones are repeated in the writable layer.
-/// Owners are those of layers plus `root`.
+/// Makes the writable layer's directories, that of the mount last: it tells that all was done. `implicit` lists, layer by layer from
+/// the top, the directories without an entry of their own: they would hide the owner and mode that a lower layer gives, so the right
+/// ones are repeated in the writable layer. Owners are those of layers plus `root`.
 pub(crate) fn prepare(snapshot: &Snapshot, implicit: &[BTreeSet<String>], root: (u32, u32)) -> Result<()> {
-    for directory in [&snapshot.upper, &snapshot.work, &snapshot.rootfs] {
+    let make = |directory: &Path| {
         let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(directory);
-        made.at("create", directory)?;
-    }
+        made.at("create", directory)
+    };
+    make(&snapshot.upper)?;
+    make(&snapshot.work)?;
     for (path, dress) in repairs(&snapshot.lower, implicit) {
         let target = snapshot.upper.join(&path);
         if !path.as_os_str().is_empty() {
@@ -57,69 +49,25 @@ pub(crate) fn prepare(snapshot: &Snapshot, implicit: &[BTreeSet<String>], root: 
         std::os::unix::fs::chown(&target, Some(uid), Some(gid)).at("chown", &target)?;
         fs::set_permissions(&target, fs::Permissions::from_mode(dress.mode)).at("chmod", &target)?;
     }
-    Ok(())
+    make(&snapshot.rootfs)
 }
 
-/// The directories to repeat with their dress, parents first. The root always needs one: an overlay shows its upper root.
-fn repairs(layers: &[PathBuf], implicit: &[BTreeSet<String>]) -> BTreeMap<PathBuf, Dress> {
-    let mut repairs = BTreeMap::new();
-    let wanted: BTreeSet<&String> = implicit.iter().flatten().collect();
-    let root = String::new();
-    for path in wanted.into_iter().chain([&root]) {
-        let Some((dress, hidden)) = resolve(layers, implicit, Path::new(path)) else { continue };
-        if !hidden && !path.is_empty() {
-            continue;
-        }
-        // Repeating a directory repeats its parents, so these need their own dress too.
-        for parent in Path::new(path).ancestors().skip(1) {
-            if let Some((dress, _)) = resolve(layers, implicit, parent) {
-                repairs.insert(parent.to_owned(), dress);
-            }
-        }
-        repairs.insert(PathBuf::from(path), dress);
-    }
-    repairs
-}
-
-/// The dress by the topmost layer that states one, and whether a layer above hides it. Without any, the topmost implicit one.
-fn resolve(layers: &[PathBuf], implicit: &[BTreeSet<String>], path: &Path) -> Option<(Dress, bool)> {
-    let mut fallback = None;
-    for (index, layer) in layers.iter().enumerate() {
-        let Some(meta) = stat_beneath(layer, path) else { continue };
-        if !meta.is_dir() {
-            break;
-        }
-        let dress = Dress { uid: meta.uid(), gid: meta.gid(), mode: meta.mode() & 0o7777 };
-        let stated = implicit.get(index).is_none_or(|set| path.to_str().is_none_or(|path| !set.contains(path)));
-        if stated {
-            return Some((dress, fallback.is_some()));
-        }
-        fallback.get_or_insert(dress);
-    }
-    fallback.map(|dress| (dress, false))
-}
-
-/// Never through a link: layers are foreign content.
-fn stat_beneath(layer: &Path, path: &Path) -> Option<fs::Metadata> {
-    let root = fs::File::open(layer).ok()?;
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let found =
-        rustix::fs::openat2(&root, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
-            .ok()?;
-    fs::File::from(found).metadata().ok()
-}
-
-/// Mounts the overlay unless it is mounted already.
-pub(crate) fn mount(snapshot: &Snapshot, shift: Option<&Shift>) -> Result<()> {
+/// Mounts the overlay unless it is mounted already; whether it did.
+pub(crate) fn mount(snapshot: &Snapshot, shift: Option<&Shift>) -> Result<bool> {
     if is_mounted(&snapshot.rootfs).at("stat", &snapshot.rootfs)? {
-        return Ok(());
+        return Ok(false);
     }
-    let Some(shift) = shift else {
-        return mount_overlay(snapshot, &snapshot.lower)
+    match shift {
+        None => mount_overlay(snapshot, &snapshot.lower)
             .map_err(io::Error::from)
-            .at("mount overlay at", &snapshot.rootfs);
-    };
+            .at("mount overlay at", &snapshot.rootfs)?,
+        Some(shift) => mount_mapped(snapshot, shift)?,
+    }
+    Ok(true)
+}
+
+/// Mounts the overlay over layers with owners of a user namespace.
+fn mount_mapped(snapshot: &Snapshot, shift: &Shift) -> Result<()> {
     let directory = snapshot.rootfs.parent().unwrap_or(&snapshot.rootfs);
     drop_mapped(directory);
     let mounted = map_layers(snapshot, directory, shift).and_then(|lower| {

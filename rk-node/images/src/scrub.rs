@@ -13,8 +13,9 @@ use crate::{
     error::{Error, IoContext, Result},
     image::ImageId,
     layer::{Meta, Reading, Seal},
+    record::{sync_dir, write_json},
     reference::Digest,
-    store::{Hold, State, Store, blocking, entries, sync_dir, write_json},
+    store::{Hold, State, Store, blocking, entries},
 };
 
 impl Store {
@@ -63,6 +64,8 @@ impl Store {
     /// Containers may stand on the layer, whose files must then stay where their overlays find them: it is renamed and goes with them.
     fn put_aside(&self, layer: &Digest, seen: Option<u64>) -> Result<Vec<String>> {
         let mut state = self.state();
+        // Nobody mounts the file of this one in the place of the next.
+        let _still = self.mounting();
         let directory = self.layer_dir(layer);
         // Somebody else found it first, and it was pulled again meanwhile: nothing is known against the one that is there now.
         if identity(&directory) != seen {
@@ -104,7 +107,7 @@ impl Store {
 }
 
 /// Which directory this is: a layer that is pulled again has another one of the same name.
-fn identity(directory: &Path) -> Option<u64> {
+pub(crate) fn identity(directory: &Path) -> Option<u64> {
     fs::symlink_metadata(directory).ok().map(|meta| meta.ino())
 }
 
@@ -116,7 +119,7 @@ fn seal(directory: &Path) -> io::Result<Option<Seal>> {
 }
 
 /// Whether this process, and not the disk, is short of something.
-fn is_ours(error: &io::Error) -> bool {
+pub(crate) fn is_ours(error: &io::Error) -> bool {
     use rustix::io::Errno;
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
@@ -199,7 +202,7 @@ mod tests {
         let directory = store.layer_dir(&layer);
         fs::create_dir_all(directory.join("fs")).expect("layer");
         let (diff_id, implicit) = (layer.clone(), BTreeSet::new());
-        let meta = Meta { diff_id, bytes: 0, inodes: 1, implicit, seal: None };
+        let meta = Meta { diff_id, bytes: 0, inodes: 1, implicit, hides: false, seal: None };
         let whole = serde_json::to_vec(&meta).expect("JSON");
         assert!(store.shown(&layer).is_err(), "none");
         for (bytes, fine) in [(&whole[..9], false), (&whole[..], true)] {

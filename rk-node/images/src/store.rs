@@ -3,19 +3,21 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs::{self, File},
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, IoContext, Result},
     image::{Image, ImageId},
     layer::{FILE, Form, Meta, SHOWN},
     mounts,
+    record::{read_json, read_record, sync_dir, write_json},
     reference::{Digest, Reference},
+    snapshot,
 };
 
 /// A snapshot as `record.json` keeps it.
@@ -42,7 +44,7 @@ pub(crate) struct Store {
     /// The form of layers that are still to come.
     pub form: Form,
     state: Mutex<State>,
-    /// Held while layers are mounted, each of them once.
+    /// See [`Store::mounting`].
     mounting: Mutex<()>,
     /// Locked for the life of the process.
     _lock: File,
@@ -115,7 +117,7 @@ impl Store {
         let mut state = self.state();
         for path in entries(&self.root.join("records"))? {
             let whole = |image: &Image| image.layers.iter().all(|layer| self.layer_dir(layer).is_dir());
-            match read_json::<Image>(&path).filter(whole) {
+            match read_record::<Image>(&path)?.filter(whole) {
                 Some(image) => drop(state.images.insert(image.id.clone(), image)),
                 None => {
                     tracing::warn!(path = %path.display(), "removed an image record that is torn or lacks a layer");
@@ -125,7 +127,7 @@ impl Store {
         }
         for path in entries(&self.root.join("snapshots"))? {
             let key = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            match read_json::<SnapshotRecord>(&path.join("record.json")) {
+            match read_record::<SnapshotRecord>(&path.join("record.json"))? {
                 Some(record) => drop(state.snapshots.insert(key, record)),
                 None => {
                     tracing::warn!(path = %path.display(), "removed a snapshot without a record");
@@ -142,20 +144,36 @@ impl Store {
         self.root.join("layers").join(layer.file_name())
     }
 
-    /// The layer's own account of itself, when it is here.
+    /// The layer's own account of itself, when it is here and can be read.
     pub fn layer_meta(&self, layer: &Digest) -> Option<Meta> {
         read_json(&self.layer_dir(layer).join("meta.json"))
+    }
+
+    /// Held while a layer is mounted, and while one goes from its place. Behind [`Store::state`], where both are needed.
+    pub fn mounting(&self) -> MutexGuard<'_, ()> {
+        self.mounting.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The layer's own account of itself. It is never guessed: a layer that is a file has an empty directory in the place of a tree.
+    ///
+    /// # Errors
+    /// It cannot be read; `Damaged`: the layer is not here any more.
+    pub fn account(&self, layer: &Digest) -> Result<Meta> {
+        let directory = self.layer_dir(layer);
+        let path = directory.join("meta.json");
+        let read = || -> io::Result<Meta> { serde_json::from_slice(&fs::read(&path)?).map_err(io::Error::from) };
+        match read() {
+            Err(_) if !directory.is_dir() => Err(snapshot::gone(layer)),
+            other => other.at("read", &path),
+        }
     }
 
     /// The directory that shows what is in a layer, which is mounted there if it must be. It stays for as long as a snapshot stands on it,
     /// which is to be recorded before.
     pub fn shown(&self, layer: &Digest) -> Result<PathBuf> {
         let directory = self.layer_dir(layer);
-        let path = directory.join("meta.json");
-        // Never guessed: a layer that is a file has an empty directory in the place of a tree.
-        let read = || -> io::Result<Meta> { serde_json::from_slice(&fs::read(&path)?).map_err(io::Error::from) };
-        let form = read().at("read", &path)?.form();
-        let _one = self.mounting.lock().unwrap_or_else(|e| e.into_inner());
+        let _one = self.mounting();
+        let form = self.account(layer)?.form();
         mounts::attach(&directory, form).at("mount layer", &directory)?;
         Ok(directory.join(SHOWN))
     }
@@ -343,28 +361,6 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
 fn remove_layer(path: &Path) -> io::Result<()> {
     mounts::detach(path);
     remove_tree(path)
-}
-
-/// `None` when absent, torn or foreign.
-pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
-}
-
-/// Write new, fsync, rename, fsync the directory.
-pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let bytes = serde_json::to_vec(value).map_err(io::Error::from).at("encode", path)?;
-    let new = path.with_extension("new");
-    let mut file = File::create(&new).at("create", &new)?;
-    let written = file.write_all(&bytes).and_then(|()| file.sync_all());
-    if let Err(error) = written.and_then(|()| fs::rename(&new, path)) {
-        let _ = fs::remove_file(&new);
-        return Err::<(), _>(error).at("write", path);
-    }
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
-}
-
-pub(crate) fn sync_dir(path: &Path) -> Result<()> {
-    File::open(path).and_then(|directory| directory.sync_all()).at("flush", path)
 }
 
 /// Runs file system work off the async threads.

@@ -99,6 +99,25 @@ async fn an_image_is_pulled_mounted_and_survives_a_restart() {
     nothing_is_kept(&images, dir.path()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_seen_below_a_layer_whose_root_is_opaque() {
+    let registry = Registry::start().await;
+    let lowest = layer(&[("lowest", 0o644, "l"), ("etc/passwd", 0o644, "l")]);
+    let opaque = layer(&[(".wh..wh..opq", 0o644, ""), ("etc/group", 0o644, "o")]);
+    registry.image("rk.invalid/app", "1", &[lowest, opaque, layer(&[("above", 0o644, "a")])], "{}");
+    let dir = tempfile::tempdir().expect("tempdir");
+    let images = open(dir.path(), vec![mirror(&registry)]).await;
+    let id = pull(&images, "rk.invalid/app:1").await.expect("pull");
+    let snapshot = images.snapshot(&id, "c1").await.expect("snapshot");
+    assert_eq!(snapshot.lower.len(), 2);
+    for (name, seen) in [("above", true), ("etc/group", true), ("lowest", false), ("etc/passwd", false)] {
+        assert_eq!(snapshot.rootfs().join(name).exists(), seen, "{name}");
+    }
+    images.release("c1").await.expect("release");
+    images.remove("rk.invalid/app:1").await.expect("remove");
+    nothing_is_kept(&images, dir.path()).await;
+}
+
 /// A process in a user namespace whose id 0 is 65536 on the host.
 fn in_own_users() -> std::process::Child {
     let child = std::process::Command::new("unshare").args(["--user", "sleep", "60"]).spawn().expect("unshare");

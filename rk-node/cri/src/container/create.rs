@@ -11,7 +11,7 @@ use rk_cri_api::v1::{
 use rk_images::Image;
 use rk_shim_protocol::namespace_file;
 
-use super::{cdi, devices, identity};
+use super::{cdi, devices, identity, inside};
 use crate::clock::now_ns;
 use crate::error::{Error, IoContext, Result};
 use crate::record::{ContainerRecord, Phase, SandboxRecord};
@@ -192,25 +192,11 @@ async fn mount_sources(
     Ok(snapshots)
 }
 
-/// A path inside an image, which its symbolic links cannot leave.
+/// A path inside an image, whose symbolic links cannot leave it.
 fn beneath(root: &Path, sub_path: &str) -> Result<PathBuf> {
-    if sub_path.is_empty() {
-        return Ok(root.to_owned());
-    }
-    let full = fs::canonicalize(
-        root.join(
-            absolute(&format!("/{}", sub_path.trim_start_matches('/')), "image sub path")?
-                .strip_prefix("/")
-                .unwrap_or(Path::new("")),
-        ),
-    );
-    let full = full.map_err(|_| Error::Invalid(format!("image sub path {sub_path:?} does not exist in the image")))?;
-    let root = fs::canonicalize(root).at("resolve", root)?;
-    if full.starts_with(&root) {
-        Ok(full)
-    } else {
-        Err(Error::Invalid(format!("image sub path {sub_path:?} leads out of the image")))
-    }
+    let clean = absolute(&format!("/{}", sub_path.trim_start_matches('/')), "image sub path")?;
+    let place = inside::place(root, clean.strip_prefix("/").unwrap_or(&clean));
+    place.map_err(|_| Error::Invalid(format!("image sub path {sub_path:?} does not exist in the image")))
 }
 
 fn namespaces(runtime: &Runtime, sandbox: &SandboxRecord, config: &ContainerConfig) -> Result<PodNamespaces> {
@@ -258,6 +244,20 @@ fn local_seccomp(security: &LinuxContainerSecurityContext) -> Result<Option<Linu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_of_an_image_is_where_its_links_lead_within_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("usr/share/part")).unwrap();
+        std::os::unix::fs::symlink("/usr/share", dir.path().join("share")).unwrap();
+        for path in ["usr/share/part", "/usr/share/part", "share/part", "//share/./part/"] {
+            assert_eq!(beneath(dir.path(), path).unwrap(), dir.path().join("usr/share/part"), "{path}");
+        }
+        assert_eq!(beneath(dir.path(), "").unwrap(), dir.path());
+        for path in ["share/../usr", "..", "usr/share/nothing"] {
+            assert!(matches!(beneath(dir.path(), path), Err(Error::Invalid(_))), "{path}");
+        }
+    }
 
     #[test]
     fn a_mount_that_is_read_only_all_the_way_takes_nothing_new() {

@@ -4,6 +4,7 @@ mod cdi;
 mod create;
 mod devices;
 mod identity;
+mod inside;
 mod process;
 mod remove;
 mod start;

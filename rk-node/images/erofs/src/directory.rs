@@ -82,6 +82,20 @@ mod tests {
     }
 
     #[test]
+    fn a_block_is_filled_to_its_last_byte_and_names_are_as_long_as_may_be() {
+        // The dots take 27 bytes, fifteen of the longest names 267 each; one of 52 letters takes the 64 that are left.
+        let longest: Vec<String> = (0..15).map(|n| format!("{n:0255}")).collect();
+        for (last, size) in [(51, BLOCK - 1), (52, BLOCK), (53, BLOCK + 12 + 53)] {
+            let names: Vec<String> = longest.iter().cloned().chain(["z".repeat(last)]).collect();
+            let tree = directory_of(&names);
+            let entries = entries(&tree, Tree::ROOT);
+            let bytes = encode(&entries, |_| 7, |_| 5);
+            assert_eq!((bytes.len() as u64, super::size(&entries)), (size, size), "{last}");
+            assert!(bytes.ends_with("z".repeat(last).as_bytes()), "{last}");
+        }
+    }
+
+    #[test]
     fn a_directory_is_as_large_as_its_bytes_and_no_name_crosses_a_block() {
         // Names of 200 bytes: 19 to a block, and two dots in the first.
         for (count, blocks) in [(0, 0), (1, 0), (19, 0), (20, 1), (38, 1), (39, 2), (400, 21)] {

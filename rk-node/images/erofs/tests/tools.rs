@@ -110,11 +110,11 @@ fn the_formats_own_tools_find_no_fault_and_extract_what_was_written() {
     assert!(dump.status.success() && told.contains("sb_csum mtime"), "{told}");
 }
 
-#[test]
-fn the_kernel_mounts_it_and_shows_what_was_written() {
+/// Lets the kernel show an image to who looks at it; where it mounts none, the test says so.
+fn shown(image: &[u8], look: fn(&Path)) {
     let dir = tempfile::tempdir().expect("tempdir");
     let (file, point) = (dir.path().join("image"), dir.path().join("point"));
-    fs::write(&file, image(&SIZES)).expect("image");
+    fs::write(&file, image).expect("image");
     fs::create_dir(&point).expect("point");
     let mut mount = Command::new("mount");
     mount.args(["-t", "erofs", "-o", "ro,loop"]).args([&file, &point]);
@@ -123,10 +123,18 @@ fn the_kernel_mounts_it_and_shows_what_was_written() {
         eprintln!("this kernel, or who runs the test, mounts no erofs: {mounted:?}");
         return;
     }
-    let looked = std::panic::catch_unwind(|| {
-        compare(&point);
+    let looked = std::panic::catch_unwind(|| look(&point));
+    let unmounted = Command::new("umount").arg(&point).status().expect("umount");
+    assert!(unmounted.success());
+    looked.expect("what the kernel shows");
+}
+
+#[test]
+fn the_kernel_mounts_it_and_shows_what_was_written() {
+    shown(&image(&SIZES), |point| {
+        compare(point);
         let stat = |name: &str| fs::symlink_metadata(point.join(name)).expect(name);
-        let root = fs::metadata(&point).expect("root");
+        let root = fs::metadata(point).expect("root");
         let dress = (root.mode(), root.uid(), root.gid(), root.mtime(), root.mtime_nsec(), root.nlink());
         assert_eq!(dress, (0o040_751, 1, 2, 1_000_000_000, 5, 4));
         let file = stat("files/4097");
@@ -137,7 +145,42 @@ fn the_kernel_mounts_it_and_shows_what_was_written() {
             assert!(fs::symlink_metadata(point.join(name)).is_err(), "{name}");
         }
     });
-    let unmounted = Command::new("umount").arg(&point).status().expect("umount");
-    assert!(unmounted.success());
-    looked.expect("what the kernel shows");
+}
+
+/// Names of the longest kind, and one that fills a block of their directory to its last byte.
+fn filling() -> Vec<String> {
+    (0..15).map(|n| format!("{n:0255}")).chain(["z".repeat(52)]).collect()
+}
+
+#[test]
+fn the_kernel_finds_what_is_at_the_edges_of_the_format() {
+    let writer = Writer::new(Vec::new());
+    let mut tree = Tree::default();
+    let full = tree.add_directory(Tree::ROOT, b"full", 0o755).expect("full");
+    for name in filling() {
+        tree.add(full, name.as_bytes(), Body::Fifo).expect(&name);
+    }
+    // One link of the longest kind, by more names than 16 bits count.
+    let link = tree.add(Tree::ROOT, b"link", Body::Symlink(vec![b'l'; 4095].into())).expect("link");
+    let names = tree.add_directory(Tree::ROOT, b"names", 0o755).expect("names");
+    for n in 0..70_000 {
+        tree.link(names, format!("{n:05}").as_bytes(), link).expect("another name");
+    }
+    let Finished { out, first, .. } = writer.finish(&tree, [8; 16]).expect("finish");
+    shown(&[first, out].concat(), |point| {
+        for name in filling() {
+            assert!(fs::symlink_metadata(point.join("full").join(&name)).is_ok(), "{name}");
+        }
+        assert_eq!(fs::read_dir(point.join("full")).expect("full").count(), 16);
+        for name in ["full/0", "full/zz", "full/{", "names/70000", "names/00000x"] {
+            assert!(fs::symlink_metadata(point.join(name)).is_err(), "{name}");
+        }
+        let link = fs::symlink_metadata(point.join("link")).expect("link");
+        assert_eq!((link.nlink(), link.size()), (70_001, 4095));
+        for name in ["names/00000", "names/35000", "names/69999"] {
+            assert_eq!(fs::symlink_metadata(point.join(name)).expect(name).ino(), link.ino(), "{name}");
+        }
+        assert_eq!(fs::read_link(point.join("names/69999")).expect("target").as_os_str().len(), 4095);
+        assert_eq!(fs::read_dir(point.join("names")).expect("names").count(), 70_000);
+    });
 }

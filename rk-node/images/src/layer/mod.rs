@@ -1,5 +1,5 @@
-//! From compressed bytes to a layer on the disk: [`tar`] reads, [`sparse`] knows holes, [`unpack`] applies, [`budget`] counts, [`seal`]
-//! tells later whether it is still the same.
+//! From compressed bytes to a layer on the disk: [`tar`] reads, [`sparse`] knows holes, [`unpack`] applies, [`budget`] and [`memory`]
+//! count, [`seal`] tells later whether it is still the same.
 //!
 //! A layer has one of two forms ([`Form`]), each with a [`target::Target`] that knows how to make it: a [`tree`] of files, where
 //! [`beneath`] stays inside, or one [`packed`] file, whose paths [`resolve`] follows in memory. Only those, the seal and
@@ -9,7 +9,9 @@ mod beneath;
 mod budget;
 mod decompress;
 mod file_seal;
+mod memory;
 mod packed;
+mod pax;
 mod resolve;
 mod seal;
 mod sparse;

@@ -5,14 +5,13 @@ use std::{
     io::{self, BufWriter, Read, Seek, SeekFrom, Write},
     os::unix::fs::FileExt,
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use flate2::Crc;
 use rk_erofs::{BLOCK, Body, Contents, Dress, Id, Output, Tree, Writer};
 
 use super::{
-    budget::over_budget,
+    memory::Share,
     resolve::Resolver,
     seal::{Seal, zeros},
     sparse::Sparse,
@@ -27,15 +26,6 @@ pub(crate) const FILE: &str = "layer.erofs";
 /// Bytes that go to the disk at once.
 const BUFFER: usize = 1 << 20;
 
-/// Most bytes of memory for the names, links and attributes of one layer: two million files with names of 16 bytes.
-const MAX_MEMORY: usize = 384 << 20;
-
-/// As [`MAX_MEMORY`], of all layers that are unpacked at once.
-const MAX_OF_ALL: usize = 2 * MAX_MEMORY;
-
-/// What these take now.
-static ALL: AtomicUsize = AtomicUsize::new(0);
-
 const OPAQUE: &[u8] = b"trusted.overlay.opaque";
 
 /// A file that a layer is unpacked into.
@@ -44,39 +34,6 @@ pub(super) struct Packed {
     tree: Tree,
     at: Resolver,
     share: Share,
-}
-
-/// A part of the memory that all layers have together; given back in the end.
-struct Share {
-    all: &'static AtomicUsize,
-    own: usize,
-}
-
-impl Share {
-    /// Takes so much in all, unless that is too much.
-    ///
-    /// # Errors
-    /// `FileTooLarge`: for any layer; `OutOfMemory`: beside the others.
-    fn grow(&mut self, own: usize) -> io::Result<()> {
-        if own > MAX_MEMORY {
-            let limit = format!("names, links and attributes take more than {MAX_MEMORY} bytes of memory");
-            return Err(over_budget(limit));
-        }
-        let more = own.saturating_sub(self.own);
-        self.own += more;
-        if self.all.fetch_add(more, Ordering::Relaxed).saturating_add(more) > MAX_OF_ALL {
-            let limit =
-                format!("names, links and attributes of all layers take more than {MAX_OF_ALL} bytes of memory");
-            return Err(io::Error::new(io::ErrorKind::OutOfMemory, limit));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.all.fetch_sub(self.own, Ordering::Relaxed);
-    }
 }
 
 /// A directory and a name in it.
@@ -92,8 +49,7 @@ impl Packed {
         let mut out = BufWriter::with_capacity(BUFFER, file);
         out.seek(SeekFrom::Start(BLOCK))?;
         let writer = Writer::new(Summed { out, crc: Crc::new() });
-        let share = Share { all: &ALL, own: 0 };
-        Ok(Self { writer, tree: Tree::default(), at: Resolver::default(), share })
+        Ok(Self { writer, tree: Tree::default(), at: Resolver::default(), share: Share::default() })
     }
 
     fn at(&self, place: &Place) -> Option<Id> {
@@ -215,9 +171,9 @@ impl Target for Packed {
     }
 }
 
-/// As setxattr(2) judges: revisions 2 and 3 of the kernel's `struct vfs_cap_data`.
+/// As setxattr(2) judges: revisions 2 and 3 of the kernel's `struct vfs_cap_data`, whose one flag is in the lowest bit.
 fn is_capability(value: &[u8]) -> bool {
-    matches!((value.len(), value.get(3)), (20, Some(2)) | (24, Some(3)))
+    matches!((value.len(), value), (20, [0 | 1, 0, 0, 2, ..]) | (24, [0 | 1, 0, 0, 3, ..]))
 }
 
 /// Tells the file systems of two layers apart, as overlayfs likes to.
@@ -275,31 +231,23 @@ mod tests {
 
     #[test]
     fn capabilities_are_of_revision_two_or_three() {
-        let value = |length: usize, revision: u8| {
-            let mut value = vec![0; length];
-            value.iter_mut().skip(3).take(1).for_each(|byte| *byte = revision);
+        let value = |length: usize, magic: u32| {
+            let mut value = magic.to_le_bytes().to_vec();
+            value.resize(length, 0);
             value
         };
-        for (length, revision, fine) in
-            [(20, 2, true), (24, 3, true), (12, 1, false), (20, 3, false), (24, 2, false), (0, 0, false)]
-        {
-            assert_eq!(is_capability(&value(length, revision)), fine, "{length} {revision}");
+        for (length, magic, fine) in [
+            (20, 0x0200_0000, true),
+            (20, 0x0200_0001, true),
+            (24, 0x0300_0000, true),
+            (12, 0x0100_0000, false),
+            (20, 0x0300_0000, false),
+            (24, 0x0200_0000, false),
+            (20, 0x0200_0002, false),
+            (20, 0x0201_0000, false),
+            (0, 0, false),
+        ] {
+            assert_eq!(is_capability(&value(length, magic)), fine, "{length} {magic:x}");
         }
-    }
-
-    #[test]
-    fn layers_have_their_memory_together_and_give_it_back() {
-        static SOME: AtomicUsize = AtomicUsize::new(0);
-        let share = || Share { all: &SOME, own: 0 };
-        let kind = |result: io::Result<()>| result.map_err(|error| error.kind());
-        let mut shares = [share(), share(), share()];
-        let [first, second, third] = &mut shares;
-        assert_eq!(kind(first.grow(MAX_MEMORY + 1)), Err(io::ErrorKind::FileTooLarge));
-        assert_eq!((kind(first.grow(9)), kind(first.grow(MAX_MEMORY))), (Ok(()), Ok(())));
-        assert_eq!(kind(second.grow(MAX_MEMORY)), Ok(()));
-        assert_eq!(kind(third.grow(1)), Err(io::ErrorKind::OutOfMemory));
-        drop(shares);
-        assert_eq!(SOME.load(Ordering::Relaxed), 0);
-        assert_eq!(kind(share().grow(MAX_MEMORY)), Ok(()));
     }
 }

@@ -4,7 +4,10 @@
 
 use std::io::{self, Read, Seek};
 
-use super::sparse::{self, Sparse};
+use super::{
+    pax::Overrides,
+    sparse::{self, Sparse},
+};
 
 /// Archives are made of these.
 pub(super) const BLOCK: usize = 512;
@@ -15,9 +18,6 @@ const MAX_PAX: u64 = 1 << 20;
 
 /// Headers that speak of the entry behind them: one of each kind, as tools write them, with room for a few more.
 const MAX_HEADERS: usize = 8;
-
-/// How the keys of records of sparse files begin.
-const SPARSE: &[u8] = b"GNU.sparse.";
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,19 +48,6 @@ pub(crate) struct Entry {
     pub major: u32,
     pub minor: u32,
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-}
-
-/// Values of pax records that override the header.
-#[derive(Default)]
-struct Overrides {
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    size: Option<u64>,
-    uid: Option<u64>,
-    gid: Option<u64>,
-    mtime: Option<(i64, u32)>,
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    sparse: sparse::Records,
 }
 
 /// Entries one after another.
@@ -241,19 +228,25 @@ fn entry(header: &[u8], flag: u8, size: u64, over: Overrides) -> io::Result<Entr
         let value = over.map_or_else(|| number(field(header, at, 8)), Ok)?;
         u32::try_from(value).map_err(|_| bad("owner does not fit 32 bits"))
     };
-    let small = |at| number(field(header, at, 8)).map(|n| n as u32);
-    let device = matches!(kind, Kind::Char | Kind::Block);
+    let device = |at| -> io::Result<u32> {
+        match kind {
+            Kind::Char | Kind::Block => {
+                u32::try_from(number(field(header, at, 8))?).map_err(|_| bad("device number does not fit 32 bits"))
+            }
+            _ => Ok(0),
+        }
+    };
     Ok(Entry {
         kind,
         link,
         size,
         sparse: None,
-        mode: small(100)? & 0o7777,
+        mode: (number(field(header, 100, 8))? & 0o7777) as u32,
         uid: id(over.uid, 108)?,
         gid: id(over.gid, 116)?,
         mtime: over.mtime.map_or_else(|| signed(field(header, 136, 12)).map(|t| (t, 0)), Ok)?,
-        major: if device { small(329)? } else { 0 },
-        minor: if device { small(337)? } else { 0 },
+        major: device(329)?,
+        minor: device(337)?,
         xattrs: over.xattrs,
         path,
     })
@@ -270,43 +263,6 @@ fn full_name(header: &[u8]) -> Vec<u8> {
     }
 }
 
-impl Overrides {
-    /// Records are `<length> <key>=<value>\n`, where the length counts the whole record and values may hold any byte.
-    fn apply(&mut self, mut records: &[u8]) -> io::Result<()> {
-        while !until_nul(records).is_empty() {
-            let malformed = || bad("malformed pax record");
-            let space = records.iter().take(20).position(|b| *b == b' ').ok_or_else(malformed)?;
-            let length = records.get(..space).and_then(decimal).ok_or_else(malformed)?;
-            let record =
-                records.get(space + 1..length as usize).and_then(|r| r.strip_suffix(b"\n")).ok_or_else(malformed)?;
-            let equals = record.iter().position(|b| *b == b'=').ok_or_else(malformed)?;
-            let (key, value) = (record.get(..equals).unwrap_or_default(), record.get(equals + 1..).unwrap_or_default());
-            self.record(key, value)?;
-            records = records.get(length as usize..).unwrap_or_default();
-        }
-        Ok(())
-    }
-
-    fn record(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
-        let unsigned =
-            || decimal(value).ok_or_else(|| bad(format!("bad pax value of {}", String::from_utf8_lossy(key))));
-        match key {
-            b"path" => self.path = Some(value.to_vec()),
-            b"linkpath" => self.link = Some(value.to_vec()),
-            b"size" => self.size = Some(unsigned()?),
-            b"uid" => self.uid = Some(unsigned()?),
-            b"gid" => self.gid = Some(unsigned()?),
-            b"mtime" => self.mtime = Some(time(value).ok_or_else(|| bad("bad pax mtime"))?),
-            _ if key.starts_with(SPARSE) => self.sparse.record(key.get(SPARSE.len()..).unwrap_or_default(), value)?,
-            _ => {
-                let name = key.strip_prefix(b"SCHILY.xattr.");
-                self.xattrs.extend(name.map(|name| (name.to_vec(), value.to_vec())));
-            }
-        }
-        Ok(())
-    }
-}
-
 pub(super) fn field(header: &[u8], at: usize, len: usize) -> &[u8] {
     header.get(at..at + len).unwrap_or_default()
 }
@@ -315,20 +271,12 @@ pub(super) fn byte(header: &[u8], at: usize) -> u8 {
     header.get(at).copied().unwrap_or_default()
 }
 
-fn until_nul(bytes: &[u8]) -> &[u8] {
+pub(super) fn until_nul(bytes: &[u8]) -> &[u8] {
     bytes.split(|b| *b == 0).next().unwrap_or_default()
 }
 
 pub(super) fn decimal(bytes: &[u8]) -> Option<u64> {
     std::str::from_utf8(bytes).ok().filter(|s| s.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()
-}
-
-/// `seconds[.fraction]`, possibly negative.
-fn time(value: &[u8]) -> Option<(i64, u32)> {
-    let text = std::str::from_utf8(value).ok()?;
-    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
-    Some((seconds.parse().ok()?, digits.parse::<u32>().ok()?))
 }
 
 /// An unsigned octal or base-256 field.

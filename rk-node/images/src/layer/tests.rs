@@ -190,6 +190,16 @@ fn whiteouts_become_overlayfs_marks() {
 }
 
 #[test]
+fn a_layer_whose_root_is_opaque_says_so() {
+    for form in forms() {
+        for (mark, hides) in [(".wh..wh..opq", true), ("./.wh..wh..opq", true), ("d/.wh..wh..opq", false)] {
+            let meta = Tar::new().file(mark, "").file("f", "x").unpack(&Layer::new(form)).expect(mark);
+            assert_eq!(meta.hides, hides, "{mark} {form:?}");
+        }
+    }
+}
+
+#[test]
 fn later_entries_take_the_place_of_earlier_ones() {
     for form in forms() {
         let layer = Layer::new(form);

@@ -13,12 +13,16 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid
 
 use super::{
     beneath::{Beneath, Spot},
+    memory::Share,
     seal::{Seal, Sums, zeros},
     sparse::Sparse,
     tar::{Entry, Kind},
     target::{Content, Found, Target, is_kept, write_file},
 };
 use crate::reference::Digest;
+
+/// Bytes of memory that a directory takes besides its path, until its time is set, and a file, until it is sealed.
+const REMEMBERED: usize = 48;
 
 const OPAQUE: &CStr = c"trusted.overlay.opaque";
 
@@ -29,13 +33,16 @@ pub(super) struct Unpacked {
     /// Directories whose times are set last, since filling them changes them.
     directories: Vec<(Vec<u8>, (i64, u32))>,
     sums: Sums,
+    /// The memory for both.
+    share: Share,
 }
 
 impl Unpacked {
     /// Unpacks into an existing empty directory.
     pub fn new(root: &Path) -> io::Result<Self> {
         let at = rustix::fs::open(root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { root: root.to_owned(), at: Beneath::new(at), directories: Vec::new(), sums: Sums::new() })
+        let (root, at, share) = (root.to_owned(), Beneath::new(at), Share::default());
+        Ok(Self { root, at, directories: Vec::new(), sums: Sums::new(), share })
     }
 }
 
@@ -77,6 +84,7 @@ impl Target for Unpacked {
         let fd: OwnedFd = rustix::fs::openat(&spot.parent, spot.name.as_c_str(), flags, Mode::from_raw_mode(0o600))?;
         let mut summed = Summed { file: File::from(fd), crc: Crc::new() };
         let written = write_file(content, &mut summed, sparse)?;
+        self.share.take(REMEMBERED)?;
         self.sums.insert(summed.file.metadata()?.ino(), summed.crc.sum());
         Ok(written)
     }
@@ -102,7 +110,10 @@ impl Target for Unpacked {
     fn dress(&mut self, spot: &Spot, path: &[u8], entry: &Entry) -> io::Result<()> {
         dress(spot, entry)?;
         match entry.kind {
-            Kind::Directory => self.directories.push((path.to_vec(), entry.mtime)),
+            Kind::Directory => {
+                self.share.take(REMEMBERED + path.len())?;
+                self.directories.push((path.to_vec(), entry.mtime));
+            }
             _ => set_times(spot, entry.mtime)?,
         }
         Ok(())
@@ -153,8 +164,10 @@ impl Content for Summed {
 
 /// Owner, then mode (chown clears set-user-ID), then attributes (chown clears capabilities).
 fn dress(spot: &Spot, entry: &Entry) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-    rustix::fs::chownat(&spot.parent, spot.name.as_c_str(), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    // As chown(2): -1 leaves it root's.
+    let known = |id: u32| Some(id).filter(|id| *id != u32::MAX);
+    let (uid, gid) = (known(entry.uid).map(Uid::from_raw), known(entry.gid).map(Gid::from_raw));
+    rustix::fs::chownat(&spot.parent, spot.name.as_c_str(), uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
     if entry.kind != Kind::Symlink {
         rustix::fs::chmodat(&spot.parent, spot.name.as_c_str(), Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
     }

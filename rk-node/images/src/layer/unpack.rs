@@ -22,6 +22,8 @@ use crate::{blob::Hasher, reference::Digest};
 
 /// More directories without an entry of their own than any tool leaves out.
 const MAX_IMPLICIT: usize = 65_536;
+/// Bytes of their paths, which are kept with the layer: enough for so many of the usual length.
+const MAX_IMPLICIT_PATHS: usize = 8 << 20;
 /// Largest numbers of a device: the kernel has 12 and 20 bits for them.
 const MAX_MAJOR: u32 = 0xfff;
 const MAX_MINOR: u32 = 0xf_ffff;
@@ -43,6 +45,9 @@ pub(crate) struct Meta {
     pub inodes: u64,
     /// Directories made only because something lies in them (`""` is the root): a lower layer knows their owner and mode.
     pub implicit: BTreeSet<String>,
+    /// Nothing of lower layers is to be seen beside it: its root is opaque.
+    #[serde(default)]
+    pub hides: bool,
     /// What its directory must go on to be; layers of earlier releases have none.
     #[serde(default)]
     pub seal: Option<Seal>,
@@ -51,7 +56,7 @@ pub(crate) struct Meta {
 impl Meta {
     fn new(like: &Digest) -> Self {
         let implicit = BTreeSet::from([String::new()]);
-        Self { diff_id: like.clone(), bytes: 0, inodes: 1, implicit, seal: None }
+        Self { diff_id: like.clone(), bytes: 0, inodes: 1, implicit, hides: false, seal: None }
     }
 
     /// How the layer lies on the disk.
@@ -71,7 +76,7 @@ pub(crate) fn unpack(source: impl Read, into: &Path, form: Form, like: &Digest, 
 fn apply(source: impl Read, target: impl Target, like: &Digest, limits: Limits) -> io::Result<Meta> {
     let counted =
         Counted { inner: decompress(source)?, hasher: Hasher::like(like), left: limits.bytes, image: limits.image };
-    let mut layer = Layer { at: target, meta: Meta::new(like) };
+    let mut layer = Layer { at: target, meta: Meta::new(like), noted: 0 };
     let mut reader = Reader::new(counted);
     let mut entries = 0;
     while let Some(entry) = reader.next()? {
@@ -123,6 +128,8 @@ impl<R: Read> Read for Counted<R> {
 struct Layer<T> {
     at: T,
     meta: Meta,
+    /// Bytes of the paths of directories without an entry of their own.
+    noted: usize,
 }
 
 impl<T: Target> Layer<T> {
@@ -153,23 +160,33 @@ impl<T: Target> Layer<T> {
     }
 
     fn spot(&mut self, path: &[u8]) -> io::Result<T::Spot> {
-        let meta = &mut self.meta;
-        let spot = self.at.spot(path, &mut |made| {
-            meta.implicit.insert(String::from_utf8_lossy(made).into_owned());
-            meta.inodes += 1;
-        })?;
+        let mut made = Vec::new();
+        let spot = self.at.spot(path, &mut |path| made.push(path.to_vec()))?;
+        made.iter().try_for_each(|path| self.note(path))?;
+        Ok(spot)
+    }
+
+    /// Remembers a directory that is there only because something lies in it.
+    fn note(&mut self, directory: &[u8]) -> io::Result<()> {
+        self.meta.implicit.insert(String::from_utf8_lossy(directory).into_owned());
+        self.meta.inodes += 1;
+        self.noted += directory.len();
         if self.meta.implicit.len() > MAX_IMPLICIT {
             return Err(over_budget(format!("more than {MAX_IMPLICIT} directories without an entry")));
         }
-        Ok(spot)
+        if self.noted > MAX_IMPLICIT_PATHS {
+            let limit = format!("paths of directories without an entry take more than {MAX_IMPLICIT_PATHS} bytes");
+            return Err(over_budget(limit));
+        }
+        Ok(())
     }
 
     /// Hides everything that lower layers hold in a directory.
     fn opaque(&mut self, directory: &[u8]) -> io::Result<()> {
         if directory.is_empty() {
-            // The root is the mount itself; overlayfs reads the mark there as well.
-            let root = self.at.root()?;
-            return self.at.make_opaque(&root);
+            // Overlayfs merges roots whatever their marks say: layers below this one are left out.
+            self.meta.hides = true;
+            return Ok(());
         }
         let spot = self.spot(directory)?;
         match self.at.found(&spot)? {
@@ -179,8 +196,7 @@ impl<T: Target> Layer<T> {
                     self.at.remove(&spot)?;
                 }
                 self.at.make_directory(&spot)?;
-                self.meta.implicit.insert(String::from_utf8_lossy(directory).into_owned());
-                self.meta.inodes += 1;
+                self.note(directory)?;
             }
             Found::Other => return Err(invalid("opaque mark below something that is no directory")),
         }
@@ -247,4 +263,65 @@ impl<T: Target> Layer<T> {
 
 fn invalid(reason: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::layer::tests::{Layer, forms};
+
+    /// An archive of empty files, each with these records.
+    fn archive<'a>(files: impl IntoIterator<Item = Vec<(&'static str, &'a str)>>) -> Vec<u8> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for records in files {
+            archive.append_pax_extensions(records.iter().map(|(key, value)| (*key, value.as_bytes()))).expect("pax");
+            let mut header = tar::Header::new_ustar();
+            header.set_path("short").expect("name");
+            header.set_size(0);
+            header.set_mode(0o644);
+            header.set_cksum();
+            archive.append(&header, &b""[..]).expect("append");
+        }
+        archive.into_inner().expect("archive")
+    }
+
+    /// Whether a layer that is one file takes files by these paths.
+    fn unpacked(paths: &[String]) -> io::Result<Meta> {
+        let archive = archive(paths.iter().map(|path| vec![("path", path.as_str())]));
+        let dir = tempfile::tempdir().expect("tempdir");
+        let limits = Limits { bytes: 64 << 20, entries: 100_000, image: None };
+        unpack(archive.as_slice(), dir.path(), Form::Erofs, &Hasher::Sha256(Default::default()).finish(), limits)
+    }
+
+    #[test]
+    fn directories_without_an_entry_are_so_many_and_their_paths_so_long() {
+        // Twenty directories whose paths have 38 KB together.
+        let deep = |n: usize| format!("{n}/{}f", format!("{}/", "d".repeat(200)).repeat(19));
+        let meta = unpacked(&(0..200).map(deep).collect::<Vec<_>>()).expect("as many as may be");
+        assert_eq!(meta.implicit.len(), 1 + 200 * 20);
+        let error = unpacked(&(0..240).map(deep).collect::<Vec<_>>()).expect_err("too long");
+        assert_eq!((error.kind(), error.to_string().contains("8388608 bytes")), (io::ErrorKind::FileTooLarge, true));
+        let many: Vec<String> = (0..1500).map(|n| format!("{n}/{}f", "d/".repeat(45))).collect();
+        let error = unpacked(&many).expect_err("too many");
+        assert_eq!((error.kind(), error.to_string().contains("65536 dir")), (io::ErrorKind::FileTooLarge, true));
+    }
+
+    #[test]
+    fn owners_that_nobody_can_be_are_root() {
+        let nobody = u32::MAX.to_string();
+        let archive = archive([
+            vec![("uid", nobody.as_str()), ("gid", "70000")],
+            vec![("path", "other"), ("uid", "4294967294"), ("gid", nobody.as_str())],
+        ]);
+        for form in forms() {
+            let layer = Layer::new(form);
+            layer.unpack(&archive, Limits { bytes: 1 << 20, entries: 9, image: None }).expect("unpack");
+            for (name, owners) in [("short", (0, 70_000)), ("other", (4_294_967_294, 0))] {
+                let meta = std::fs::metadata(layer.path(name)).expect(name);
+                assert_eq!((meta.uid(), meta.gid()), owners, "{name} {form:?}");
+            }
+        }
+    }
 }

@@ -1,0 +1,85 @@
+//! Small documents that outlive a crash.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::Path,
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    error::{IoContext, Result},
+    scrub::is_ours,
+};
+
+/// `None` when absent, torn, foreign or not to be read.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// `None` when absent, torn or foreign; an error when that cannot be told now. Who removes what has no record asks so.
+pub(crate) fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    judge(fs::read(path)).at("read", path)
+}
+
+fn judge<T: DeserializeOwned>(read: io::Result<Vec<u8>>) -> io::Result<Option<T>> {
+    match read {
+        Err(error) if is_ours(&error) => Err(error),
+        // What the disk does not give is lost.
+        Err(_) => Ok(None),
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+    }
+}
+
+/// Write new, fsync, rename, fsync the directory.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let bytes = serde_json::to_vec(value).map_err(io::Error::from).at("encode", path)?;
+    let new = path.with_extension("new");
+    let mut file = File::create(&new).at("create", &new)?;
+    let written = file.write_all(&bytes).and_then(|()| file.sync_all());
+    if let Err(error) = written.and_then(|()| fs::rename(&new, path)) {
+        let _ = fs::remove_file(&new);
+        return Err::<(), _>(error).at("write", path);
+    }
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+pub(crate) fn sync_dir(path: &Path) -> Result<()> {
+    File::open(path).and_then(|directory| directory.sync_all()).at("flush", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_record_is_not_lost_because_this_process_is_short_of_something() {
+        for (read, told) in [
+            (Ok(b"[7]".to_vec()), Some(Some(vec![7]))),
+            (Ok(b"[7".to_vec()), Some(None)),
+            (Err(Errno::NOENT), Some(None)),
+            (Err(Errno::IO), Some(None)),
+            (Err(Errno::MFILE), None),
+            (Err(Errno::NFILE), None),
+            (Err(Errno::NOMEM), None),
+        ] {
+            let said = format!("{read:?}");
+            assert_eq!(judge::<Vec<u8>>(read.map_err(io::Error::from)).ok(), told, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_document_is_read_as_it_was_written_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("a.json");
+        assert_eq!((read_record::<Vec<u8>>(&path).expect("absent"), read_json::<Vec<u8>>(&path)), (None, None));
+        for value in [vec![1_u8], vec![2, 3]] {
+            write_json(&path, &value).expect("write");
+            assert_eq!(read_record(&path).expect("read"), Some(value));
+        }
+        assert_eq!(fs::read_dir(dir.path()).expect("directory").count(), 1);
+    }
+}
