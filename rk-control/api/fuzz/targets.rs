@@ -51,7 +51,7 @@ pub fn patches(data: &[u8]) {
 /// Selectors: what is written of a parsed one means the same.
 pub fn selectors(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    let _ = FieldSelector::parse(text, &kind("Pod"), &[]);
+    let _ = FieldSelector::parse(text, &kind("Pod"), None);
     if let Ok(selector) = LabelSelector::parse(text) {
         let written = selector.to_string();
         let again = LabelSelector::parse(&written).expect("what is written can be read");

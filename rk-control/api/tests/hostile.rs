@@ -119,7 +119,7 @@ proptest! {
                 strategy::prepare_for_update(resource, Some(&subresource.name), &mut part, &old);
                 let _ = strategy::validate_update(resource, Some(&subresource.name), &part, &old);
             }
-            let _ = strategy::warnings(resource, &new, Some(&old));
+            let _ = strategy::warnings(resource, None, &new, Some(&old));
             let _ = strategy::grace_period(resource, &new, Some(-1));
             let _ = table::table(resource, [&new].into_iter(), &json!({}), table::IncludeObject::Object, jiff::Timestamp::UNIX_EPOCH);
             let _ = scale::view(resource, &new);

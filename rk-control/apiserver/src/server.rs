@@ -24,8 +24,8 @@ use crate::discovery::{self, Discovery};
 use crate::handlers;
 use crate::health::{Health, Hook};
 use crate::http::{
-    Accept, Body, BoxError, Connection, Format, Limits, Query, RequestInfo, ResourcePath, Subject, counted, is_late,
-    serve_listener, status_response,
+    Accept, Body, BoxError, Connection, Format, Limits, Query, RequestInfo, ResourcePath, Subject, add_warnings,
+    counted, is_late, serve_listener, status_response,
 };
 use crate::in_process::InProcess;
 use crate::metrics::Metrics;
@@ -147,7 +147,8 @@ impl Core {
         let (verb, path) = (info.verb.clone(), info.path.clone());
         let (resource, dry_run) = (info.resource.clone(), query.get("dryRun").is_some());
         let under_way = self.metrics.enter(&verb);
-        let mut response = match self.route(request, connection, id, query, info).await {
+        let mut warnings = Vec::new();
+        let mut response = match self.route(request, connection, id, (query, info), &mut warnings).await {
             Ok(response) => response,
             Err(status) => {
                 audit::failed(&status);
@@ -157,6 +158,7 @@ impl Core {
                 status_response(&status, failure_format(accepted))
             }
         };
+        add_warnings(&mut response, &warnings);
         if head {
             // HTTP/2 takes a body in answer to HEAD for a broken stream.
             *response.body_mut() = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
@@ -196,8 +198,8 @@ impl Core {
         mut request: Request<Body>,
         connection: &Connection,
         id: &HeaderValue,
-        query: Query,
-        info: RequestInfo,
+        (query, info): (Query, RequestInfo),
+        warnings: &mut Vec<String>,
     ) -> Result<Response<Body>, Status> {
         let user = authn::authenticate(self, request.headers(), connection).await;
         if self.audit.is_some() {
@@ -219,7 +221,10 @@ impl Core {
             return aggregation::forward(self, &remote, &user, request).await;
         }
         match info.resource.clone() {
-            Some(path) => handlers::dispatch(Arc::clone(self), user, path, info.verb, query, request).await,
+            Some(path) => {
+                let asked = handlers::Asked { user, path, verb: info.verb, query };
+                handlers::dispatch(Arc::clone(self), asked, request, warnings).await
+            }
             None => discovery::serve(self, &user, &info, &query, request).await,
         }
     }

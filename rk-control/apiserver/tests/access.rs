@@ -3,6 +3,8 @@
 #[path = "access/creation.rs"]
 mod creation;
 mod support;
+#[path = "access/tokens.rs"]
+mod tokens;
 
 use std::sync::Arc;
 
@@ -120,7 +122,11 @@ async fn a_service_account_token_works_while_its_account_and_pod_live() {
     assert_ne!(judge("vault").await["authenticated"], true);
     let mut short = request.clone();
     short["spec"]["expirationSeconds"] = json!(60);
-    assert_eq!(admin.create(path, &short).await.failure().0, 422);
+    let why = "spec.expirationSeconds: Invalid value: 60: may not specify a duration less than 10 minutes";
+    assert_eq!(
+        admin.create(path, &short).await.failure(),
+        (422, format!("TokenRequest.authentication.k8s.io \"\" is invalid: {why}"))
+    );
 }
 
 /// Verifies a token as a stranger does: by the documents alone.

@@ -132,6 +132,24 @@ async fn unknown_fields_are_refused_warned_of_or_dropped_as_asked() {
 }
 
 #[tokio::test]
+async fn who_is_refused_is_warned_as_well_and_of_each_thing_once() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let deprecated = r#"299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice""#;
+    let path = "/api/v1/namespaces/default/endpoints";
+    let missing = admin.get(&format!("{path}/none")).await;
+    assert_eq!(missing.headers["warning"], deprecated);
+    assert_eq!(missing.failure().0, 404);
+    let mut endpoints = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "a"}, "nonsense": 1});
+    endpoints["subsets"] = json!([{"addresses": [{"ip": "FD00::1"}], "ports": [{"port": 80}]}]);
+    let made = admin.create(&format!("{path}?fieldValidation=Warn"), &endpoints).await;
+    let told: Vec<&str> = made.headers.get_all("warning").iter().map(|value| value.to_str().unwrap()).collect();
+    let written = r#"299 - "subsets[0].addresses[0].ip: IPv6 address \"FD00::1\" should be in RFC 5952 canonical format (\"fd00::1\")""#;
+    assert_eq!(told, [deprecated, r#"299 - "unknown field \"nonsense\"""#, written]);
+    made.ok();
+}
+
+#[tokio::test]
 async fn server_side_apply_creates_owns_and_conflicts() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

@@ -62,11 +62,17 @@ const SUPPORTED: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("apps", "ReplicaSet", &["status.replicas"]),
-    ("apps", "DaemonSet", &[]),
     ("batch", "Job", &["status.successful"]),
     ("certificates.k8s.io", "CertificateSigningRequest", &["spec.signerName"]),
-    ("networking.k8s.io", "IPAddress", &[]),
     ("resource.k8s.io", "ResourceSlice", &["spec.nodeName", "spec.driver"]),
+];
+
+/// Kinds of the cluster whose selectors may not name a namespace, since upstream lists all of their fields: group, kind.
+const WITHOUT_NAMESPACE: [(&str, &str); 4] = [
+    ("", "Node"),
+    ("", "Namespace"),
+    ("certificates.k8s.io", "CertificateSigningRequest"),
+    ("resource.k8s.io", "ResourceSlice"),
 ];
 
 /// A parsed `fieldSelector`, already checked against the fields that the kind supports.
@@ -77,35 +83,19 @@ pub struct FieldSelector {
 }
 
 impl FieldSelector {
-    /// Parses the `fieldSelector` parameter for a kind; `added` are the fields that a custom kind lets selectors name.
+    /// Parses the `fieldSelector` parameter for a kind; `own` are the fields that a custom kind lets selectors name, none of a built-in
+    /// kind.
     ///
     /// # Errors
     /// A malformed selector, or a field that the kind does not support.
-    pub fn parse(text: &str, gvk: &GroupVersionKind, added: &[String]) -> Result<Self, SelectorError> {
+    pub fn parse(text: &str, gvk: &GroupVersionKind, own: Option<&[String]>) -> Result<Self, SelectorError> {
         let mut terms = Vec::new();
         for part in split_unescaped(text) {
             let (field, equal, value) = term(part)
                 .ok_or_else(|| SelectorError(format!("invalid selector: '{text}'; can't understand '{part}'")))?;
             let value = unescape(value)?;
-            let known = ["metadata.name", "metadata.namespace"].contains(&field)
-                || added.iter().any(|own| own == field)
-                || supported_fields(gvk).contains(&field);
-            if !known {
-                return Err(SelectorError(match gvk.kind.as_ref() {
-                    "Pod"
-                    | "Node"
-                    | "Event"
-                    | "Namespace"
-                    | "Secret"
-                    | "Service"
-                    | "ReplicationController"
-                    | "Job"
-                    | "ReplicaSet"
-                    | "CertificateSigningRequest" => format!("field label not supported: {field}"),
-                    _ => format!(
-                        "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
-                    ),
-                }));
+            if !is_known(field, gvk, own) {
+                return Err(unsupported(field, gvk, own.is_some()));
             }
             terms.push((stored_name(field, gvk), equal, value));
         }
@@ -138,11 +128,38 @@ impl FieldSelector {
     }
 }
 
+/// Whether selectors of a kind may name a field.
+fn is_known(field: &str, gvk: &GroupVersionKind, own: Option<&[String]>) -> bool {
+    match (field, own) {
+        ("metadata.name", _) => true,
+        ("metadata.namespace", None) => !WITHOUT_NAMESPACE.contains(&(&*gvk.group, &*gvk.kind)),
+        ("metadata.namespace", Some(_)) => true,
+        // As clients of old say it.
+        ("spec.host", None) => gvk.group.is_empty() && gvk.kind == "Pod",
+        (_, None) => supported_fields(gvk).contains(&field),
+        (_, Some(own)) => own.iter().any(|own| own == field),
+    }
+}
+
+/// Upstream's words for a field that the kind does not support: each kind that says which fields it has says so in its own.
+fn unsupported(field: &str, gvk: &GroupVersionKind, custom: bool) -> SelectorError {
+    SelectorError(match (&*gvk.group, &*gvk.kind) {
+        _ if custom => format!("field label not supported: {field}"),
+        ("batch", "Job") => format!("field label {field:?} not supported for batchv1.Job"),
+        ("resource.k8s.io", "ResourceSlice") => {
+            format!("field label not supported for {}/{}, Kind={}: {field}", gvk.group, gvk.version, gvk.kind)
+        }
+        _ if !supported_fields(gvk).is_empty() => format!("field label not supported: {field}"),
+        _ => format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+    })
+}
+
 /// The field by the name that it has in the stored version: events of `events.k8s.io` are stored as those of the core group.
 fn stored_name(field: &str, gvk: &GroupVersionKind) -> String {
     match field.strip_prefix("regarding.") {
         Some(rest) if &*gvk.group == "events.k8s.io" => format!("involvedObject.{rest}"),
         _ if field == "reportingController" => "reportingComponent".into(),
+        _ if field == "spec.host" && gvk.group.is_empty() && gvk.kind == "Pod" => "spec.nodeName".into(),
         _ => field.to_owned(),
     }
 }
@@ -268,7 +285,7 @@ mod tests {
             ("spec.nodeName=", false),
             ("spec.hostNetwork=false", true),
         ] {
-            let selector = FieldSelector::parse(selector, &pod(), &[]).unwrap();
+            let selector = FieldSelector::parse(selector, &pod(), None).unwrap();
             assert_eq!(selector.matches(&object), want, "{selector:?}");
             let text_of = |field: &str| match field {
                 "metadata.name" => "a",
@@ -279,7 +296,8 @@ mod tests {
             };
             assert_eq!(selector.matches_texts(text_of), want, "{selector:?}");
         }
-        let selector = FieldSelector::parse("metadata.name=a\\,b", &pod(), &[]).unwrap();
+        assert!(FieldSelector::parse("spec.host=n1", &pod(), None).unwrap().matches(&object), "an older name");
+        let selector = FieldSelector::parse("metadata.name=a\\,b", &pod(), None).unwrap();
         assert_eq!(selector.required_value("metadata.name"), Some("a,b"));
     }
 
@@ -310,28 +328,47 @@ mod tests {
             (&core, "reportingComponent=kubelet,involvedObject.name=a"),
             (&new, "reportingController=kubelet,regarding.name=a,regarding.kind=Pod,reason=Pulled"),
         ] {
-            assert!(FieldSelector::parse(selector, gvk, &[]).unwrap().matches(&stored), "{selector}");
+            assert!(FieldSelector::parse(selector, gvk, None).unwrap().matches(&stored), "{selector}");
         }
-        assert!(!FieldSelector::parse("regarding.name=b", &new, &[]).unwrap().matches(&stored));
-        assert!(FieldSelector::parse("regarding.name=a", &core, &[]).is_err());
+        assert!(!FieldSelector::parse("regarding.name=b", &new, None).unwrap().matches(&stored));
+        assert!(FieldSelector::parse("regarding.name=a", &core, None).is_err());
     }
 
     #[test]
     fn unsupported_fields_are_refused() {
         assert_eq!(
-            FieldSelector::parse("spec.x=1", &pod(), &[]).unwrap_err().to_string(),
+            FieldSelector::parse("spec.x=1", &pod(), None).unwrap_err().to_string(),
             "field label not supported: spec.x"
         );
         assert_eq!(
-            FieldSelector::parse("spec.x=1", &GroupVersionKind::new("apps", "v1", "Deployment"), &[])
+            FieldSelector::parse("spec.x=1", &GroupVersionKind::new("apps", "v1", "Deployment"), None)
                 .unwrap_err()
                 .to_string(),
             r#""spec.x" is not a known field selector: only "metadata.name", "metadata.namespace""#
         );
+        for (group, version, kind, field, want) in [
+            ("batch", "v1", "Job", "status.active", "field label \"status.active\" not supported for batchv1.Job"),
+            ("", "v1", "Node", "metadata.namespace", "field label not supported: metadata.namespace"),
+            ("events.k8s.io", "v1", "Event", "source", "field label not supported: source"),
+            (
+                "resource.k8s.io",
+                "v1",
+                "ResourceSlice",
+                "spec.x",
+                "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: spec.x",
+            ),
+        ] {
+            let told = FieldSelector::parse(&format!("{field}=1"), &GroupVersionKind::new(group, version, kind), None);
+            assert_eq!(told.unwrap_err().to_string(), want);
+        }
+        let (foo, own) = (GroupVersionKind::new("example.com", "v1", "Foo"), ["spec.color".to_owned()]);
+        let custom = |text: &str| FieldSelector::parse(text, &foo, Some(&own));
+        assert!(custom("spec.color=red,metadata.namespace=a").is_ok());
+        assert_eq!(custom("spec.x=1").unwrap_err().to_string(), "field label not supported: spec.x");
         assert_eq!(
-            FieldSelector::parse("nonsense", &pod(), &[]).unwrap_err().to_string(),
+            FieldSelector::parse("nonsense", &pod(), None).unwrap_err().to_string(),
             "invalid selector: 'nonsense'; can't understand 'nonsense'"
         );
-        assert!(FieldSelector::parse("metadata.name=a\\b", &pod(), &[]).is_err());
+        assert!(FieldSelector::parse("metadata.name=a\\b", &pod(), None).is_err());
     }
 }

@@ -3,6 +3,7 @@
 //! Every kind has one row of [`traits::TRAITS`]; code here is generic, rules of single kinds are in [`crate::validate`] and
 //! [`prepare`].
 
+mod app_armor;
 mod delete;
 mod generation;
 mod pod;
@@ -32,6 +33,14 @@ pub use warn::warnings;
 use crate::resources::Resource;
 use crate::status::FieldErrors;
 use crate::validate;
+
+/// Texts for `Warning` headers about an object as its author wrote it, of what is no longer seen once it is prepared.
+pub fn early_warnings(resource: &Resource, object: &Value) -> Vec<String> {
+    match (&*resource.gvk.group, &*resource.gvk.kind) {
+        ("", "Pod") => app_armor::warnings(object),
+        _ => Vec::new(),
+    }
+}
 
 /// Rules for a new object.
 pub fn validate_create(resource: &Resource, object: &Value) -> FieldErrors {

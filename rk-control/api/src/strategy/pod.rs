@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::{Value, json};
 
-use super::status;
 use super::traits::StatusMetadata::Frozen;
+use super::{app_armor, status};
 use crate::meta::{Quantity, at, text};
 
 /// Quality-of-service class, and the condition of a pod that is held back by scheduling gates.
@@ -13,6 +13,7 @@ pub(super) fn create(pod: &mut Value) {
     let class = qos_class(pod);
     let gated = at(pod, &["spec", "schedulingGates"]).as_array().is_some_and(|g| !g.is_empty());
     spread_by_label_keys(pod);
+    app_armor::sync(pod);
     let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) else { return };
     status.insert("qosClass".into(), json!(class));
     if gated {

@@ -107,15 +107,15 @@ fn labels_of_a_slice_are_content() {
 fn a_name_that_is_no_host_name_deserves_a_word() {
     let deployments = resource("apps", "v1", "deployments");
     let named = |name: &str| json!({"metadata": {"name": name}});
-    assert_eq!(warnings(&deployments, &named("a"), None), Vec::<String>::new());
+    assert_eq!(warnings(&deployments, None, &named("a"), None), Vec::<String>::new());
     assert_eq!(
-        warnings(&deployments, &named("a.b"), None),
+        warnings(&deployments, None, &named("a.b"), None),
         [
             "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: \
              [must not contain dots]"
         ]
     );
-    assert_eq!(warnings(&deployments, &named("a.b"), Some(&named("a.b"))), Vec::<String>::new());
+    assert_eq!(warnings(&deployments, None, &named("a.b"), Some(&named("a.b"))), Vec::<String>::new());
 }
 
 #[test]

@@ -124,7 +124,7 @@ static TRAITS: &[Traits] = &[
     row(NET, "Ingress", Reset, Spec),
     row(NET, "IngressClass", Kept, Spec),
     row(NET, "NetworkPolicy", Kept, Spec),
-    row(NET, "ServiceCIDR", Reset, Spec).status_metadata(Frozen),
+    row(NET, "ServiceCIDR", Reset, NoGeneration).status_metadata(Frozen),
     row(NET, "IPAddress", Kept, NoGeneration),
     row("policy", "PodDisruptionBudget", Reset, Spec).conditional(),
     row(RBAC, "Role", Kept, NoGeneration).create_on_update(),

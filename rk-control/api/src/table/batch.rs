@@ -4,8 +4,11 @@ use serde_json::Value;
 
 use super::age::human;
 use super::column::{AGE, Column, Context, NAME};
-use super::text::{NONE, UNSET, boolean, containers, plain, selector};
+use super::text::{NONE, UNSET, containers, plain, selector};
 use crate::meta::{self, parse_time};
+
+/// How many metrics of an autoscaler are shown.
+const SHOWN: usize = 2;
 
 pub(super) const JOBS: &[Column] = &[
     NAME,
@@ -26,10 +29,12 @@ pub(super) const CRON_JOBS: &[Column] = &[
     NAME,
     Column::new("Schedule", "When jobs are started, as cron writes it.", |c| c.text(&["spec", "schedule"]).into()),
     Column::new("Timezone", "The time zone of the schedule.", |c| plain(c.at(&["spec", "timeZone"]), NONE)),
-    Column::new("Suspend", "Whether no jobs are started.", |c| match boolean(c.at(&["spec", "suspend"])).as_str() {
-        Some("true") => "True".into(),
-        _ => "False".into(),
-    }),
+    Column::new("Suspend", "Whether no jobs are started.", |c| match c.at(&["spec", "suspend"]).as_bool() {
+        Some(true) => "True".into(),
+        Some(false) => "False".into(),
+        None => UNSET.into(),
+    })
+    .boolean(),
     Column::new("Active", "Jobs that run.", |c| c.list(&["status", "active"]).len().into()).integer(),
     Column::new("Last Schedule", "How long ago a job was started.", |c| {
         match c.text(&["status", "lastScheduleTime"]) {
@@ -53,8 +58,8 @@ pub(super) const AUTOSCALERS: &[Column] = &[
     }),
     Column::new("Targets", "Metrics: measured and wanted.", targets),
     Column::new("MinPods", "The fewest pods.", |c| plain(c.at(&["spec", "minReplicas"]), UNSET)),
-    Column::new("MaxPods", "The most pods.", |c| c.number(&["spec", "maxReplicas"]).into()).integer(),
-    Column::new("Replicas", "The pods that there are.", |c| c.number(&["status", "currentReplicas"]).into()).integer(),
+    Column::new("MaxPods", "The most pods.", |c| c.number(&["spec", "maxReplicas"]).into()),
+    Column::new("Replicas", "The pods that there are.", |c| c.number(&["status", "currentReplicas"]).into()),
     AGE,
 ];
 
@@ -102,33 +107,48 @@ fn targets(c: &Context<'_>) -> Value {
         let measured = c.at(&["status", "currentCPUUtilizationPercentage"]).as_i64();
         return format!("cpu: {}/{wanted}%", measured.map_or("<unknown>".to_owned(), |m| format!("{m}%"))).into();
     }
-    let current = c.list(&["status", "currentMetrics"]);
-    let parts: Vec<String> =
-        c.list(&["spec", "metrics"]).iter().enumerate().map(|(i, m)| target(m, current.get(i))).collect();
-    if parts.is_empty() { NONE.into() } else { parts.join(", ").into() }
+    let (metrics, current) = (c.list(&["spec", "metrics"]), c.list(&["status", "currentMetrics"]));
+    let shown: Vec<String> =
+        metrics.iter().take(SHOWN).enumerate().map(|(index, metric)| target(metric, current.get(index))).collect();
+    match metrics.len().saturating_sub(SHOWN) {
+        _ if metrics.is_empty() => NONE.into(),
+        0 => shown.join(", ").into(),
+        more => format!("{} + {more} more...", shown.join(", ")).into(),
+    }
 }
 
+/// One metric: what is measured and what is wanted, of each pod or, for those of one object or of no object, of all together.
 fn target(metric: &Value, current: Option<&Value>) -> String {
-    let kind = meta::text(metric, &["type"]);
-    let field = format!("{}{}", kind.get(..1).unwrap_or_default().to_lowercase(), kind.get(1..).unwrap_or_default());
-    let name = [meta::text(metric, &[&field, "name"]), meta::text(metric, &[&field, "metric", "name"])];
-    let measured = |of: &str| current.map(|c| meta::at(c, &[&field, "current", of])).filter(|v| !v.is_null());
-    let wanted = |of: &str| Some(meta::at(metric, &[&field, "target", of])).filter(|v| !v.is_null());
-    let shown = |value: Option<&Value>, unit: &str| match value.map(|v| plain(v, "")) {
-        Some(Value::String(text)) => format!("{text}{unit}"),
-        _ => "<unknown>".to_owned(),
+    let (field, alone) = match meta::text(metric, &["type"]) {
+        "Resource" => ("resource", false),
+        "ContainerResource" => ("containerResource", false),
+        "Pods" => ("pods", false),
+        "Object" => ("object", true),
+        "External" => ("external", true),
+        _ => return "<unknown type>".to_owned(),
     };
-    let pair = match wanted("averageUtilization") {
-        Some(utilization) => {
-            format!("{}/{}", shown(measured("averageUtilization"), "%"), shown(Some(utilization), "%"))
+    let wanted = |of: &str| Some(meta::at(metric, &[field, "target", of])).filter(|value| !value.is_null());
+    let measured = |of: &str| match current.map(|current| plain(meta::at(current, &[field, "current", of]), "")) {
+        Some(Value::String(text)) if !text.is_empty() => Some(text),
+        _ => None,
+    };
+    let pair = |of: &str, unit: &str, otherwise: &str| {
+        let now = measured(of).map_or_else(|| "<unknown>".to_owned(), |now| format!("{now}{unit}"));
+        let then = wanted(of).map_or_else(|| Value::from(otherwise), |then| plain(then, otherwise));
+        let unit = if wanted(of).is_some() { unit } else { "" };
+        format!("{now}/{}{unit}", then.as_str().unwrap_or_default())
+    };
+    match (field, wanted("averageValue")) {
+        ("pods", _) => pair("averageValue", "", ""),
+        (_, Some(_)) if alone => format!("{} (avg)", pair("averageValue", "", "")),
+        (_, None) if alone => pair("value", "", ""),
+        (_, average) => {
+            let pair = if average.is_some() {
+                pair("averageValue", "", "")
+            } else {
+                pair("averageUtilization", "%", "<auto>")
+            };
+            format!("{}: {pair}", meta::text(metric, &[field, "name"]))
         }
-        None => match wanted("averageValue") {
-            Some(value) => format!("{}/{}", shown(measured("averageValue"), ""), shown(Some(value), "")),
-            None => format!("{}/{}", shown(measured("value"), ""), shown(wanted("value"), "")),
-        },
-    };
-    match name.iter().find(|name| !name.is_empty()) {
-        Some(name) if kind == "Resource" => format!("{name}: {pair}"),
-        _ => pair,
     }
 }

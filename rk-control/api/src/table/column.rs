@@ -66,6 +66,16 @@ impl Column {
         Self { kind: "integer", ..self }
     }
 
+    /// The same column for yes and no.
+    pub(super) const fn boolean(self) -> Self {
+        Self { kind: "boolean", ..self }
+    }
+
+    /// The same column for the object's name: clients put the kind before it when they are asked for several.
+    pub(super) const fn naming(self) -> Self {
+        Self { format: "name", ..self }
+    }
+
     pub(super) fn definition(&self) -> Value {
         json!({
             "name": self.name,
@@ -82,12 +92,11 @@ impl Column {
 }
 
 /// The object's name: every table's first column.
-pub(super) const NAME: Column = Column {
-    format: "name",
-    ..Column::new("Name", "The name of the object, unique within its namespace and kind.", |c| {
+pub(super) const NAME: Column =
+    Column::new("Name", "The name of the object, unique within its namespace and kind.", |c| {
         c.text(&["metadata", "name"]).into()
     })
-};
+    .naming();
 
 /// How long ago the object was created.
 pub(super) const AGE: Column =
@@ -98,6 +107,9 @@ pub(super) const CREATED_AT: Column = Column {
     kind: "date",
     ..Column::new("Created At", "When the object was created.", |c| c.at(&["metadata", "creationTimestamp"]).clone())
 };
+
+/// Kinds of which nothing but their age is shown.
+pub(super) const AGED: &[Column] = &[NAME, AGE];
 
 /// Kinds of which nothing special is shown.
 pub(super) const PLAIN: &[Column] = &[NAME, CREATED_AT];

@@ -14,11 +14,8 @@ pub(super) const SECRETS: &[Column] = &[
     AGE,
 ];
 
-pub(super) const SERVICE_ACCOUNTS: &[Column] = &[
-    NAME,
-    Column::new("Secrets", "How many secrets it names.", |c| c.list(&["secrets"]).len().to_string().into()),
-    AGE,
-];
+pub(super) const SERVICE_ACCOUNTS: &[Column] =
+    &[NAME, Column::new("Secrets", "How many secrets it names.", |c| c.list(&["secrets"]).len().into()), AGE];
 
 pub(super) const RESOURCE_QUOTAS: &[Column] = &[
     NAME,
@@ -29,7 +26,7 @@ pub(super) const RESOURCE_QUOTAS: &[Column] = &[
 
 fn entries(c: &Context<'_>, fields: &[&str]) -> Value {
     let count: usize = fields.iter().filter_map(|field| c.at(&[field]).as_object()).map(serde_json::Map::len).sum();
-    count.to_string().into()
+    count.into()
 }
 
 fn quota(c: &Context<'_>, limits: bool) -> Value {

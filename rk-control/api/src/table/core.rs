@@ -1,5 +1,7 @@
 //! Nodes, namespaces, events, component statuses.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::age::since;
@@ -44,7 +46,7 @@ pub(super) const EVENTS: &[Column] = &[
     Column::new("Message", "What happened.", |c| first(c, "message", "note").trim().into()),
     Column::wide("First Seen", "How long ago the event happened first.", first_seen),
     Column::wide("Count", "How often the event happened.", count),
-    Column::wide("Name", "The name of the event object.", |c| c.text(&["metadata", "name"]).into()),
+    Column::wide("Name", "The name of the event object.", |c| c.text(&["metadata", "name"]).into()).naming(),
 ];
 
 fn node_status(c: &Context<'_>) -> Value {
@@ -64,7 +66,7 @@ fn roles(c: &Context<'_>) -> Value {
         None if key == "kubernetes.io/role" => value.as_str().map(str::to_owned),
         None => None,
     });
-    joined(roles.filter(|role| !role.is_empty()))
+    joined(roles.filter(|role| !role.is_empty()).collect::<BTreeSet<_>>())
 }
 
 fn address(c: &Context<'_>, kind: &str) -> Value {
@@ -120,8 +122,14 @@ fn source(c: &Context<'_>) -> Value {
 
 /// The newest of an event's times.
 fn last_seen<'a>(c: &Context<'a>) -> &'a str {
-    let paths: [&[&str]; 4] =
-        [&["series", "lastObservedTime"], &["lastTimestamp"], &["deprecatedLastTimestamp"], &["eventTime"]];
+    let paths: [&[&str]; 6] = [
+        &["series", "lastObservedTime"],
+        &["lastTimestamp"],
+        &["deprecatedLastTimestamp"],
+        &["firstTimestamp"],
+        &["deprecatedFirstTimestamp"],
+        &["eventTime"],
+    ];
     paths.iter().map(|path| c.text(path)).find(|time| !time.is_empty()).unwrap_or_default()
 }
 
@@ -133,5 +141,5 @@ fn first_seen(c: &Context<'_>) -> Value {
 
 fn count(c: &Context<'_>) -> Value {
     let counts = [c.number(&["series", "count"]), c.number(&["count"]), c.number(&["deprecatedCount"])];
-    counts.into_iter().find(|count| *count > 0).unwrap_or(1).to_string().into()
+    counts.into_iter().find(|count| *count > 0).unwrap_or(1).into()
 }

@@ -1,5 +1,7 @@
 //! Leases, runtime classes, and what extends the API.
 
+use serde_json::Value;
+
 use super::column::{AGE, Column, NAME};
 use super::text::{UNSET, plain};
 use crate::meta;
@@ -42,35 +44,72 @@ pub(super) const ADMISSION_POLICIES: &[Column] = &[
     NAME,
     Column::new("Validations", "How many validations it has.", |c| c.list(&["spec", "validations"]).len().into())
         .integer(),
-    Column::new("ParamKind", "The kind of its parameters.", |c| match c.at(&["spec", "paramKind"]) {
-        kind if kind.is_null() => UNSET.into(),
-        kind => format!("{}/{}", meta::text(kind, &["apiVersion"]), meta::text(kind, &["kind"])).into(),
-    }),
+    PARAM_KIND,
+    AGE,
+];
+
+pub(super) const MUTATING_POLICIES: &[Column] = &[
+    NAME,
+    Column::new("Mutations", "How many mutations it has.", |c| c.list(&["spec", "mutations"]).len().into()).integer(),
+    PARAM_KIND,
     AGE,
 ];
 
 pub(super) const ADMISSION_BINDINGS: &[Column] = &[
     NAME,
     Column::new("PolicyName", "The policy that it binds.", |c| c.text(&["spec", "policyName"]).into()),
-    Column::new("ParamRef", "The parameters that it binds.", |c| match c.at(&["spec", "paramRef"]) {
-        reference if reference.is_null() => UNSET.into(),
-        reference => match meta::text(reference, &["namespace"]) {
-            "" => meta::text(reference, &["name"]).into(),
-            namespace => format!("{namespace}/{}", meta::text(reference, &["name"])).into(),
-        },
-    }),
+    Column::new("ParamRef", "The parameters that it binds.", |c| parameters(c.at(&["spec", "paramRef"])).into()),
     AGE,
 ];
+
+const PARAM_KIND: Column =
+    Column::new("ParamKind", "The kind of its parameters.", |c| match c.at(&["spec", "paramKind"]) {
+        kind if kind.is_null() => UNSET.into(),
+        kind => format!("{}/{}", meta::text(kind, &["apiVersion"]), meta::text(kind, &["kind"])).into(),
+    });
+
+/// Parameters by their name, of which it is not known whether they are in namespaces, or by their selector as Go prints it.
+fn parameters(reference: &Value) -> String {
+    let (name, namespace) = (meta::text(reference, &["name"]), meta::text(reference, &["namespace"]));
+    match meta::at(reference, &["selector"]) {
+        _ if !name.is_empty() && namespace.is_empty() => format!("*/{name}"),
+        _ if !name.is_empty() => format!("{namespace}/{name}"),
+        Value::Null => UNSET.to_owned(),
+        selector => printed(selector),
+    }
+}
+
+fn printed(selector: &Value) -> String {
+    let labels = meta::at(selector, &["matchLabels"]).as_object().into_iter().flatten();
+    let labels: String = labels.map(|(key, value)| format!("{key}: {},", value.as_str().unwrap_or_default())).collect();
+    let expressions = meta::at(selector, &["matchExpressions"]).as_array().into_iter().flatten();
+    let expressions: String = expressions
+        .map(|expression| {
+            let values = meta::at(expression, &["values"]).as_array().into_iter().flatten();
+            let values: Vec<&str> = values.filter_map(Value::as_str).collect();
+            let (key, operator) = (meta::text(expression, &["key"]), meta::text(expression, &["operator"]));
+            format!("LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{}],}},", values.join(" "))
+        })
+        .collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )
+}
 
 pub(super) const RESOURCE_CLAIMS: &[Column] = &[
     NAME,
     Column::new("State", "What has become of the claim.", |c| {
         let mut words = Vec::new();
-        if meta::is_deleting(c.object) {
+        let (deleted, allocated) = (meta::is_deleting(c.object), !c.at(&["status", "allocation"]).is_null());
+        if deleted {
             words.push("deleted");
         }
-        words.push(if c.at(&["status", "allocation"]).is_null() { "pending" } else { "allocated" });
-        if !c.list(&["status", "reservedFor"]).is_empty() {
+        if allocated {
+            words.push("allocated");
+        } else if !deleted {
+            words.push("pending");
+        }
+        if allocated && !c.list(&["status", "reservedFor"]).is_empty() {
             words.push("reserved");
         }
         words.join(",").into()

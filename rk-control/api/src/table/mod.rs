@@ -98,7 +98,11 @@ fn columns_of(resource: &Resource) -> &'static [Column] {
             extensions::WEBHOOKS
         }
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => extensions::ADMISSION_POLICIES,
-        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => extensions::ADMISSION_BINDINGS,
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => extensions::MUTATING_POLICIES,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding" | "MutatingAdmissionPolicyBinding") => {
+            extensions::ADMISSION_BINDINGS
+        }
+        ("resource.k8s.io", "DeviceClass" | "ResourceClaimTemplate") => column::AGED,
         ("resource.k8s.io", "ResourceClaim") => extensions::RESOURCE_CLAIMS,
         ("resource.k8s.io", "ResourceSlice") => extensions::RESOURCE_SLICES,
         _ => column::PLAIN,
@@ -120,13 +124,28 @@ pub fn row(resource: &Resource, object: &Value, include: IncludeObject, now: Tim
         Some(custom) => custom.columns.cells(object, now),
         None => columns_of(resource).iter().map(|column| column.cell(&context)).collect(),
     };
-    let mut row = json!({"cells": cells});
-    match include {
-        IncludeObject::Metadata => row["object"] = partial_metadata(object),
-        IncludeObject::Object => row["object"] = object.clone(),
-        IncludeObject::None => row["object"] = Value::Null,
+    let mut row = framed(cells, object, include);
+    if let Some(condition) = pod::completed(resource, object) {
+        row["conditions"] = json!([condition]);
     }
     row
+}
+
+fn framed(cells: Value, object: &Value, include: IncludeObject) -> Value {
+    let object = match include {
+        IncludeObject::Metadata => partial_metadata(object),
+        IncludeObject::Object => object.clone(),
+        IncludeObject::None => Value::Null,
+    };
+    json!({"cells": cells, "object": object})
+}
+
+/// The Table of a workload's `autoscaling/v1` Scale.
+pub fn scale(scale: &Value, include: IncludeObject, now: Timestamp) -> Value {
+    let context = Context { object: scale, now };
+    let cells = workloads::SCALES.iter().map(|column| column.cell(&context)).collect();
+    let columns = workloads::SCALES.iter().map(Column::definition).collect();
+    whole(columns, vec![framed(cells, scale, include)], meta::at(scale, &["metadata"]))
 }
 
 /// A whole Table. `list_meta` is the list's (or object's) metadata; only resourceVersion, continue and remainingItemCount are kept.
@@ -137,6 +156,16 @@ pub fn table<'a>(
     include: IncludeObject,
     now: Timestamp,
 ) -> Value {
+    let mut items: Vec<&Value> = items.collect();
+    if (&*resource.gvk.group, &*resource.gvk.kind) == ("flowcontrol.apiserver.k8s.io", "FlowSchema") {
+        // In the order in which they are tried.
+        items.sort_by_key(|item| (meta::at(item, &["spec", "matchingPrecedence"]).as_i64(), meta::name(item)));
+    }
+    let rows = items.into_iter().map(|item| row(resource, item, include, now)).collect();
+    whole(columns(resource), rows, list_meta)
+}
+
+fn whole(columns: Value, rows: Vec<Value>, list_meta: &Value) -> Value {
     let kept = ["resourceVersion", "continue", "remainingItemCount"];
     let metadata: Map<String, Value> =
         kept.iter().filter_map(|key| Some(((*key).to_owned(), list_meta.get(key)?.clone()))).collect();
@@ -144,8 +173,8 @@ pub fn table<'a>(
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
         "metadata": metadata,
-        "columnDefinitions": columns(resource),
-        "rows": items.map(|item| row(resource, item, include, now)).collect::<Vec<_>>(),
+        "columnDefinitions": columns,
+        "rows": rows,
     })
 }
 

@@ -1,5 +1,7 @@
 //! Services, endpoints, ingresses, network policies.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::column::{AGE, Column, Context, NAME};
@@ -30,13 +32,16 @@ pub(super) const ENDPOINT_SLICES: &[Column] = &[
     Column::new("AddressType", "The family of the addresses.", |c| c.text(&["addressType"]).into()),
     Column::new("Ports", "The ports of the endpoints.", |c| match c.list(&["ports"]) {
         [] => UNSET.into(),
-        ports => shortened(ports.iter().map(|port| plain_text(meta::at(port, &["port"])))),
+        ports => shortened(ports.iter().map(|port| match meta::at(port, &["port"]).as_i64() {
+            Some(number) => number.to_string(),
+            None => port.get("name").and_then(Value::as_str).unwrap_or("*").to_owned(),
+        })),
     }),
     Column::new("Endpoints", "The addresses of the endpoints.", |c| {
         let endpoints = c.list(&["endpoints"]).iter();
         let addresses =
             endpoints.flat_map(|endpoint| meta::at(endpoint, &["addresses"]).as_array().into_iter().flatten());
-        match shortened(addresses.map(plain_text)) {
+        match shortened(addresses.filter_map(Value::as_str).map(str::to_owned)) {
             Value::String(text) if text == NONE => UNSET.into(),
             shown => shown,
         }
@@ -47,17 +52,8 @@ pub(super) const ENDPOINT_SLICES: &[Column] = &[
 pub(super) const INGRESSES: &[Column] = &[
     NAME,
     Column::new("Class", "The class of the ingress.", |c| plain(c.at(&["spec", "ingressClassName"]), NONE)),
-    Column::new("Hosts", "The hosts that it serves.", |c| {
-        let hosts = c.list(&["spec", "rules"]).iter().map(|rule| meta::text(rule, &["host"]).to_owned());
-        match shortened(hosts.filter(|host| !host.is_empty())) {
-            Value::String(text) if text == NONE => "*".into(),
-            shown => shown,
-        }
-    }),
-    Column::new("Address", "Where it is reached.", |c| {
-        let points = c.list(&["status", "loadBalancer", "ingress"]).iter().map(point);
-        points.collect::<Vec<_>>().join(",").into()
-    }),
+    Column::new("Hosts", "The hosts that it serves.", hosts),
+    Column::new("Address", "Where it is reached.", |c| points(c).join(",").into()),
     Column::new("Ports", "The ports that it serves.", |c| {
         if c.list(&["spec", "tls"]).is_empty() { "80".into() } else { "80, 443".into() }
     }),
@@ -97,10 +93,13 @@ pub(super) const IP_ADDRESSES: &[Column] = &[
     NAME,
     Column::new("ParentRef", "What uses the address.", |c| {
         let parent = |field| c.text(&["spec", "parentRef", field]);
-        let parts = [parent("resource"), parent("group"), parent("namespace"), parent("name")];
-        let [resource, group, namespace, name] = parts;
-        let dot = if group.is_empty() { "" } else { "." };
-        format!("{resource}{dot}{group}/{namespace}/{name}").into()
+        if c.at(&["spec", "parentRef"]).is_null() {
+            return NONE.into();
+        }
+        let [resource, group, namespace, name] = ["resource", "group", "namespace", "name"].map(parent);
+        let (dot, slash) = (if group.is_empty() { "" } else { "." }, if namespace.is_empty() { "" } else { "/" });
+        let resource = format!("{resource}{dot}{group}").to_lowercase();
+        format!("{resource}/{namespace}{slash}{name}").into()
     }),
     AGE,
 ];
@@ -110,9 +109,7 @@ fn external(c: &Context<'_>) -> Value {
     match c.text(&["spec", "type"]) {
         "ExternalName" => or_none(c.text(&["spec", "externalName"])),
         "LoadBalancer" => {
-            let given =
-                c.list(&["status", "loadBalancer", "ingress"]).iter().map(point).filter(|point| !point.is_empty());
-            let all: Vec<String> = given.chain(declared()).collect();
+            let all: Vec<String> = points(c).into_iter().chain(declared()).collect();
             if all.is_empty() { "<pending>".into() } else { all.join(",").into() }
         }
         _ => joined(declared()),
@@ -130,18 +127,54 @@ fn ports(c: &Context<'_>) -> Value {
     }))
 }
 
+/// The addresses of Endpoints with each of their ports; nothing where all of them are unready.
 fn endpoints(c: &Context<'_>) -> Value {
+    if c.list(&["subsets"]).is_empty() {
+        return NONE.into();
+    }
     let all = c.list(&["subsets"]).iter().flat_map(|subset| {
-        let addresses = meta::at(subset, &["addresses"]).as_array().into_iter().flatten();
-        let ports = meta::at(subset, &["ports"]).as_array().map_or(&[][..], Vec::as_slice);
-        addresses.flat_map(move |address| {
-            let ip = meta::text(address, &["ip"]);
-            let numbered = ports.iter().map(move |port| format!("{ip}:{}", meta::at(port, &["port"])));
-            let bare = ports.is_empty().then(|| ip.to_owned());
-            numbered.chain(bare)
-        })
+        let of = |key: &str| meta::at(subset, &[key]).as_array().map_or(&[][..], Vec::as_slice);
+        let (addresses, ports) = (of("addresses"), of("ports"));
+        let bare: &[Value] = if ports.is_empty() { addresses } else { &[] };
+        let with_ports = ports.iter().flat_map(move |port| {
+            addresses.iter().map(move |address| host_port(meta::text(address, &["ip"]), meta::at(port, &["port"])))
+        });
+        with_ports.chain(bare.iter().map(|address| meta::text(address, &["ip"]).to_owned()))
     });
-    shortened(all)
+    match shortened(all) {
+        Value::String(text) if text == NONE => "".into(),
+        shown => shown,
+    }
+}
+
+fn host_port(ip: &str, port: &Value) -> String {
+    if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
+}
+
+/// The first few hosts; how many more is told of all rules, with a host or without.
+fn hosts(c: &Context<'_>) -> Value {
+    let rules = c.list(&["spec", "rules"]);
+    let shown: Vec<(usize, &str)> = rules
+        .iter()
+        .map(|rule| meta::text(rule, &["host"]))
+        .enumerate()
+        .filter(|(_, host)| !host.is_empty())
+        .take(SHOWN)
+        .collect();
+    let text = shown.iter().map(|(_, host)| *host).collect::<Vec<_>>().join(",");
+    match shown.last() {
+        None => "*".into(),
+        Some((last, _)) if shown.len() == SHOWN && last + 1 < rules.len() => {
+            format!("{text} + {} more...", rules.len() - SHOWN).into()
+        }
+        Some(_) => text.into(),
+    }
+}
+
+/// Where a load balancer is entered, in order and each once.
+fn points(c: &Context<'_>) -> Vec<String> {
+    let all = c.list(&["status", "loadBalancer", "ingress"]).iter().map(point).filter(|point| !point.is_empty());
+    all.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The first few, and how many more there are.
@@ -153,10 +186,6 @@ fn shortened(texts: impl Iterator<Item = String>) -> Value {
         0 => or_none(&shown),
         more => format!("{shown} + {more} more...").into(),
     }
-}
-
-fn plain_text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// The address or name of a load balancer's point of entry.

@@ -1,11 +1,12 @@
 //! Pods.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::column::{AGE, Column, Context, NAME};
 use super::pod_status::Summary;
 use super::text::{NONE, or_none};
 use crate::meta;
+use crate::resources::Resource;
 
 pub(super) const PODS: &[Column] = &[
     NAME,
@@ -25,6 +26,20 @@ pub(super) const PODS: &[Column] = &[
     }),
     Column::wide("Readiness Gates", "How many of the pod's readiness gates are met.", gates),
 ];
+
+/// What a row says of a pod that has come to its end.
+pub(super) fn completed(resource: &Resource, object: &Value) -> Option<Value> {
+    if !resource.gvk.group.is_empty() || resource.gvk.kind != "Pod" {
+        return None;
+    }
+    let reason = meta::text(object, &["status", "phase"]);
+    let message = match reason {
+        "Succeeded" => "The pod has completed successfully.",
+        "Failed" => "The pod failed.",
+        _ => return None,
+    };
+    Some(json!({"type": "Completed", "status": "True", "reason": reason, "message": message}))
+}
 
 fn ip(c: &Context<'_>) -> Value {
     let first = c.list(&["status", "podIPs"]).first().map(|ip| meta::text(ip, &["ip"]));

@@ -84,8 +84,7 @@ impl Summary {
     fn main(&mut self, pod: &Context<'_>) {
         let mut running = false;
         // Upstream counts the restarts of init containers only until the pod is initialized.
-        let sidecar_restarts = self.sidecar_restarts(pod);
-        self.restarts = sidecar_restarts;
+        self.restarts_of_sidecars(pod);
         for status in pod.list(&["status", "containerStatuses"]).iter().rev() {
             self.restarts += meta::at(status, &["restartCount"]).as_i64().unwrap_or(0);
             self.note_restart(status);
@@ -105,14 +104,17 @@ impl Summary {
         }
     }
 
-    fn sidecar_restarts(&self, pod: &Context<'_>) -> i64 {
+    fn restarts_of_sidecars(&mut self, pod: &Context<'_>) {
         let specs = pod.list(&["spec", "initContainers"]);
         let sidecar = |status: &&Value| {
             let name = meta::text(status, &["name"]);
             specs.iter().any(|spec| meta::text(spec, &["name"]) == name && is_sidecar(spec))
         };
-        let statuses = pod.list(&["status", "initContainerStatuses"]).iter().filter(sidecar);
-        statuses.filter_map(|status| meta::at(status, &["restartCount"]).as_i64()).sum()
+        (self.restarts, self.restarted) = (0, None);
+        for status in pod.list(&["status", "initContainerStatuses"]).iter().filter(sidecar) {
+            self.restarts += meta::at(status, &["restartCount"]).as_i64().unwrap_or(0);
+            self.note_restart(status);
+        }
     }
 
     fn note_restart(&mut self, status: &Value) {

@@ -44,9 +44,10 @@ pub(super) const DISRUPTION_BUDGETS: &[Column] = &[
 pub(super) const PRIORITY_CLASSES: &[Column] = &[
     NAME,
     Column::new("Value", "Higher is more important.", |c| c.number(&["value"]).into()).integer(),
-    Column::new("Global-Default", "Whether pods without a class get it.", |c| boolean(c.at(&["globalDefault"]))),
+    Column::new("Global-Default", "Whether pods without a class get it.", |c| boolean(c.at(&["globalDefault"])))
+        .boolean(),
     AGE,
-    Column::wide("PreemptionPolicy", "Whether its pods evict others.", |c| {
+    Column::new("PreemptionPolicy", "Whether its pods evict others.", |c| {
         plain(c.at(&["preemptionPolicy"]), "PreemptLowerPriority")
     }),
 ];
@@ -56,8 +57,7 @@ pub(super) const FLOW_SCHEMAS: &[Column] = &[
     Column::new("PriorityLevel", "The level of matching requests.", |c| {
         c.text(&["spec", "priorityLevelConfiguration", "name"]).into()
     }),
-    Column::new("MatchingPrecedence", "Lower is tried first.", |c| c.number(&["spec", "matchingPrecedence"]).into())
-        .integer(),
+    Column::new("MatchingPrecedence", "Lower is tried first.", |c| c.number(&["spec", "matchingPrecedence"]).into()),
     Column::new("DistinguisherMethod", "What tells flows apart.", |c| {
         plain(c.at(&["spec", "distinguisherMethod", "type"]), NONE)
     }),
@@ -88,7 +88,10 @@ pub(super) const PRIORITY_LEVELS: &[Column] = &[
 ];
 
 fn limited(c: &Context<'_>, path: &[&str]) -> Value {
-    plain(meta::at(c.at(&["spec", "limited"]), path), NONE)
+    match meta::at(c.at(&["spec", "limited"]), path) {
+        Value::Null => NONE.into(),
+        number => number.clone(),
+    }
 }
 
 fn subjects(c: &Context<'_>, kind: &str) -> Value {

@@ -8,7 +8,7 @@ use crate::meta;
 
 pub(super) const VOLUMES: &[Column] = &[
     NAME,
-    Column::new("Capacity", "The volume's size.", |c| c.text(&["spec", "capacity", "storage"]).into()),
+    Column::new("Capacity", "The volume's size.", |c| plain(c.at(&["spec", "capacity", "storage"]), "0")),
     Column::new("Access Modes", "How the volume may be mounted.", |c| modes(c.list(&["spec", "accessModes"]))),
     Column::new("Reclaim Policy", "What happens to the volume after use.", |c| {
         c.text(&["spec", "persistentVolumeReclaimPolicy"]).into()
@@ -34,7 +34,7 @@ pub(super) const CLAIMS: &[Column] = &[
     Column::new("Status", "The claim's phase.", phase),
     Column::new("Volume", "The volume that it is bound to.", |c| c.text(&["spec", "volumeName"]).into()),
     Column::new("Capacity", "The size that it got.", |c| {
-        bound(c, |c| c.text(&["status", "capacity", "storage"]).into())
+        bound(c, |c| plain(c.at(&["status", "capacity", "storage"]), "0"))
     }),
     Column::new("Access Modes", "How it may be mounted.", |c| bound(c, |c| modes(c.list(&["status", "accessModes"])))),
     Column::new("StorageClass", "The class that it asks for.", class),
@@ -55,10 +55,9 @@ const VOLUME_MODE: Column =
 
 pub(super) const CLASSES: &[Column] = &[
     Column::new("Name", "The name of the class.", |c| {
-        let name = c.text(&["metadata", "name"]);
-        let default = c.text(&["metadata", "annotations", "storageclass.kubernetes.io/is-default-class"]) == "true";
-        if default { format!("{name} (default)").into() } else { name.into() }
-    }),
+        marked(c, &["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"])
+    })
+    .naming(),
     Column::new("Provisioner", "Who makes volumes of the class.", |c| c.text(&["provisioner"]).into()),
     Column::new("ReclaimPolicy", "What happens to volumes after use.", |c| plain(c.at(&["reclaimPolicy"]), "Delete")),
     Column::new("VolumeBindingMode", "When claims are bound.", |c| plain(c.at(&["volumeBindingMode"]), "Immediate")),
@@ -71,12 +70,18 @@ pub(super) const ATTACHMENTS: &[Column] = &[
     Column::new("Attacher", "Who attaches the volume.", |c| c.text(&["spec", "attacher"]).into()),
     Column::new("PV", "The volume.", |c| c.text(&["spec", "source", "persistentVolumeName"]).into()),
     Column::new("Node", "The node.", |c| c.text(&["spec", "nodeName"]).into()),
-    Column::new("Attached", "Whether the volume is attached.", |c| boolean(c.at(&["status", "attached"]))),
+    Column::new("Attached", "Whether the volume is attached.", |c| boolean(c.at(&["status", "attached"]))).boolean(),
     AGE,
 ];
 
-pub(super) const ATTRIBUTES_CLASSES: &[Column] =
-    &[NAME, Column::new("DriverName", "The driver of the class.", |c| c.text(&["driverName"]).into()), AGE];
+pub(super) const ATTRIBUTES_CLASSES: &[Column] = &[
+    Column::new("Name", "The name of the class.", |c| {
+        marked(c, &["storage.alpha.kubernetes.io/is-default-volume-attributes-class"])
+    })
+    .naming(),
+    Column::new("DriverName", "The driver of the class.", |c| c.text(&["driverName"]).into()),
+    AGE,
+];
 
 pub(super) const CSI_NODES: &[Column] = &[
     NAME,
@@ -87,24 +92,28 @@ pub(super) const CSI_NODES: &[Column] = &[
 pub(super) const CSI_DRIVERS: &[Column] = &[
     NAME,
     Column::new("AttachRequired", "Whether volumes must be attached.", |c| {
-        plain(c.at(&["spec", "attachRequired"]), "true")
-    }),
+        c.at(&["spec", "attachRequired"]).as_bool().unwrap_or(true).into()
+    })
+    .boolean(),
     Column::new("PodInfoOnMount", "Whether the driver is told of the pod.", |c| {
         boolean(c.at(&["spec", "podInfoOnMount"]))
-    }),
+    })
+    .boolean(),
     Column::new("StorageCapacity", "Whether the driver publishes its capacity.", |c| {
         boolean(c.at(&["spec", "storageCapacity"]))
-    }),
+    })
+    .boolean(),
     Column::new("TokenRequests", "The audiences of the tokens that it gets.", |c| {
         let audiences = c.list(&["spec", "tokenRequests"]).iter().map(|request| meta::text(request, &["audience"]));
-        match audiences.collect::<Vec<_>>().join(",") {
-            none if none.is_empty() => UNSET.into(),
-            list => list.into(),
+        match c.at(&["spec", "tokenRequests"]) {
+            Value::Null => UNSET.into(),
+            _ => audiences.collect::<Vec<_>>().join(",").into(),
         }
     }),
     Column::new("RequiresRepublish", "Whether volumes are published again and again.", |c| {
         boolean(c.at(&["spec", "requiresRepublish"]))
-    }),
+    })
+    .boolean(),
     Column::new("Modes", "The lifecycles of its volumes.", |c| {
         let modes = c.list(&["spec", "volumeLifecycleModes"]).iter().filter_map(Value::as_str);
         match modes.collect::<Vec<_>>().join(",") {
@@ -120,6 +129,13 @@ pub(super) const CAPACITIES: &[Column] = &[
     Column::new("StorageClassName", "The class.", |c| c.text(&["storageClassName"]).into()),
     Column::new("Capacity", "How much is left.", |c| plain(c.at(&["capacity"]), UNSET)),
 ];
+
+/// The name, and whether an annotation makes the object its kind's default.
+fn marked(c: &Context<'_>, annotations: &[&str]) -> Value {
+    let name = c.text(&["metadata", "name"]);
+    let default = annotations.iter().any(|key| c.text(&["metadata", "annotations", key]) == "true");
+    if default { format!("{name} (default)").into() } else { name.into() }
+}
 
 fn phase(c: &Context<'_>) -> Value {
     if meta::is_deleting(c.object) { "Terminating".into() } else { c.text(&["status", "phase"]).into() }

@@ -91,6 +91,136 @@ fn kinds_show_what_upstream_shows() {
 }
 
 #[test]
+fn addresses_and_ports_are_shown_as_far_as_there_is_room() {
+    let endpoints =
+        |subsets: Value| cells("v1", "Endpoints", json!({"metadata": {"name": "e"}, "subsets": subsets}))[1].clone();
+    let both = json!([{"addresses": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}], "ports": [{"port": 80}, {"port": 443}]}]);
+    assert_eq!(endpoints(both), "10.0.0.1:80,[fd00::1]:80,10.0.0.1:443 + 1 more...");
+    assert_eq!(endpoints(json!([{"addresses": [{"ip": "10.0.0.1"}]}])), "10.0.0.1");
+    assert_eq!(endpoints(json!([{"notReadyAddresses": [{"ip": "10.0.0.1"}], "ports": [{"port": 80}]}])), "");
+    assert_eq!(endpoints(json!([])), "<none>");
+
+    let slice = json!({"metadata": {"name": "s"}, "addressType": "IPv4", "ports": [{"port": 80}, {"name": "all"}, {}]});
+    assert_eq!(cells("discovery.k8s.io/v1", "EndpointSlice", slice), ["s", "IPv4", "80,all,*", "<unset>", "60m"]);
+
+    let points = json!({"loadBalancer": {"ingress": [{"ip": "2.2.2.2"}, {"hostname": "a.b"}, {"ip": "1.1.1.1"}, {"ip": "2.2.2.2"}]}});
+    let rules = json!([{"host": "a"}, {"host": "b"}, {}, {"host": "c"}, {}]);
+    let ingress = json!({"metadata": {"name": "i"}, "spec": {"rules": rules}, "status": points});
+    assert_eq!(
+        cells("networking.k8s.io/v1", "Ingress", ingress),
+        ["i", "<none>", "a,b,c + 2 more...", "1.1.1.1,2.2.2.2,a.b", "80", "60m"]
+    );
+    let balanced = json!({"metadata": {"name": "s"}, "spec": {"type": "LoadBalancer", "externalIPs": ["9.9.9.9"]}, "status": points});
+    assert_eq!(cells("v1", "Service", balanced)[3], "1.1.1.1,2.2.2.2,a.b,9.9.9.9");
+    let address =
+        json!({"metadata": {"name": "a"}, "spec": {"parentRef": {"group": "x.io", "resource": "Things", "name": "n"}}});
+    assert_eq!(cells("networking.k8s.io/v1", "IPAddress", address)[1], "things.x.io/n");
+}
+
+#[test]
+fn metrics_say_what_is_measured_and_what_is_wanted() {
+    let targets = |metrics: Value, current: Value| {
+        let object =
+            json!({"metadata": {"name": "a"}, "spec": {"metrics": metrics}, "status": {"currentMetrics": current}});
+        cells("autoscaling/v2", "HorizontalPodAutoscaler", object)[2].clone()
+    };
+    let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 80}}});
+    let container = json!({"type": "ContainerResource", "containerResource": {"name": "memory", "container": "c", "target": {"averageValue": "1Gi"}}});
+    let pods = json!({"type": "Pods", "pods": {"metric": {"name": "m"}, "target": {"averageValue": "10"}}});
+    let queue = json!({"type": "External", "external": {"metric": {"name": "q"}, "target": {"averageValue": "30"}}});
+    let object = json!({"type": "Object", "object": {"metric": {"name": "o"}, "target": {"value": "5"}}});
+    let none = json!([]);
+    assert_eq!(targets(none.clone(), none.clone()), "<none>");
+    let now = json!([{"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 40}}}]);
+    assert_eq!(targets(json!([cpu]), now), "cpu: 40%/80%");
+    assert_eq!(targets(json!([cpu, container]), none.clone()), "cpu: <unknown>/80%, memory: <unknown>/1Gi");
+    let now = json!([{"external": {"current": {"averageValue": "7"}}}]);
+    assert_eq!(targets(json!([queue, pods, object]), now), "7/30 (avg), <unknown>/10 + 1 more...");
+    assert_eq!(targets(json!([object]), none), "<unknown>/5");
+}
+
+#[test]
+fn cells_and_columns_have_the_types_that_clients_are_told_of() {
+    let registry = Registry::builtin();
+    let column = |api_version: &str, kind: &str, name: &str| {
+        let gvk = GroupVersionKind::from_api_version(api_version, kind).unwrap();
+        let columns = columns(registry.by_kind(&gvk).unwrap());
+        columns.as_array().unwrap().iter().find(|column| column["name"] == name).unwrap().clone()
+    };
+    for (api_version, kind, name, field, want) in [
+        ("storage.k8s.io/v1", "StorageClass", "Name", "format", json!("name")),
+        ("v1", "Event", "Name", "format", json!("name")),
+        ("scheduling.k8s.io/v1", "PriorityClass", "PreemptionPolicy", "priority", json!(0)),
+        ("scheduling.k8s.io/v1", "PriorityClass", "Global-Default", "type", json!("boolean")),
+        ("apps/v1", "Deployment", "Available", "type", json!("string")),
+        ("resource.k8s.io/v1", "DeviceClass", "Age", "type", json!("string")),
+    ] {
+        assert_eq!(column(api_version, kind, name)[field], want, "{kind} {name}");
+    }
+    let raw = |group: &str, plural: &str, object: Value| {
+        row(registry.get(group, "v1", plural).unwrap(), &object, IncludeObject::None, NOW.parse().unwrap())
+    };
+    assert_eq!(raw("", "configmaps", json!({"data": {"a": ""}, "binaryData": {"b": ""}}))["cells"][1], 2);
+    assert_eq!(raw("storage.k8s.io", "storageclasses", json!({"allowVolumeExpansion": true}))["cells"][4], true);
+    let binding = |reference: Value| {
+        let object = json!({"spec": {"policyName": "p", "paramRef": reference}});
+        raw("admissionregistration.k8s.io", "validatingadmissionpolicybindings", object)["cells"][2].clone()
+    };
+    assert_eq!(binding(json!({"name": "n"})), "*/n");
+    assert_eq!(binding(json!({"name": "n", "namespace": "s"})), "s/n");
+    assert_eq!(
+        binding(
+            json!({"selector": {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "k", "operator": "In", "values": ["x", "y"]}]}})
+        ),
+        "&LabelSelector{MatchLabels:map[string]string{a: b,},MatchExpressions:[]LabelSelectorRequirement{LabelSelectorRequirement{Key:k,Operator:In,Values:[x y],},},}"
+    );
+    assert_eq!(binding(Value::Null), "<unset>");
+    let bound = json!({"spec": {"volumeName": "v"}, "status": {"phase": "Pending"}});
+    assert_eq!(raw("", "persistentvolumeclaims", bound)["cells"][3], "0", "a claim that is on its way to its volume");
+}
+
+#[test]
+fn rows_of_pods_say_that_these_are_over() {
+    let pods = Registry::builtin().get("", "v1", "pods").unwrap().clone();
+    let said = |phase: &str| {
+        let object = json!({"metadata": {"name": "p"}, "status": {"phase": phase}});
+        row(&pods, &object, IncludeObject::None, NOW.parse().unwrap())["conditions"].clone()
+    };
+    assert_eq!(said("Running"), Value::Null);
+    assert_eq!(
+        said("Failed"),
+        json!([{"type": "Completed", "status": "True", "reason": "Failed", "message": "The pod failed."}])
+    );
+    assert_eq!(said("Succeeded")[0]["message"], "The pod has completed successfully.");
+}
+
+#[test]
+fn a_workload_seen_as_a_scale_has_columns_of_its_own() {
+    let scale = json!({"kind": "Scale", "metadata": {"name": "w", "resourceVersion": "7", "creationTimestamp": "2024-05-01T11:00:00Z"},
+        "spec": {"replicas": 3}, "status": {"replicas": 2}});
+    let table = super::scale(&scale, IncludeObject::None, NOW.parse().unwrap());
+    let names: Vec<&str> =
+        table["columnDefinitions"].as_array().unwrap().iter().filter_map(|c| c["name"].as_str()).collect();
+    assert_eq!(names, ["Name", "Desired", "Available", "Age"]);
+    assert_eq!(
+        (&table["rows"][0]["cells"], &table["metadata"]),
+        (&json!(["w", 3, 2, "60m"]), &json!({"resourceVersion": "7"}))
+    );
+}
+
+#[test]
+fn rules_of_flow_control_stand_in_the_order_in_which_they_are_tried() {
+    let schemas = Registry::builtin().get("flowcontrol.apiserver.k8s.io", "v1", "flowschemas").unwrap().clone();
+    let of =
+        |name: &str, precedence: u32| json!({"metadata": {"name": name}, "spec": {"matchingPrecedence": precedence}});
+    let all = [of("a", 9000), of("c", 1), of("b", 1)];
+    let table = table(&schemas, all.iter(), &json!({}), IncludeObject::None, NOW.parse().unwrap());
+    let names: Vec<&str> =
+        table["rows"].as_array().unwrap().iter().filter_map(|row| row["cells"][0].as_str()).collect();
+    assert_eq!(names, ["b", "c", "a"]);
+}
+
+#[test]
 fn every_kind_has_a_table_even_of_an_empty_object() {
     let registry = Registry::builtin();
     for resource in registry.iter() {

@@ -35,15 +35,19 @@ pub(super) fn labels(map: &Value) -> Value {
 /// A LabelSelector object as `a=1,b in (x,y)`, or `<none>`.
 pub(super) fn selector(selector: &Value) -> Value {
     let pairs = meta::at(selector, &["matchLabels"]).as_object().into_iter().flatten();
-    let equal = pairs.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+    let equal = pairs.map(|(key, value)| (key.as_str(), format!("{key}={}", value.as_str().unwrap_or_default())));
     let listed = meta::at(selector, &["matchExpressions"]).as_array().into_iter().flatten();
-    joined(equal.chain(listed.map(expression)))
+    let listed = listed.map(|requirement| (meta::text(requirement, &["key"]), expression(requirement)));
+    let mut all: Vec<(&str, String)> = equal.chain(listed).collect();
+    all.sort_by_key(|(key, _)| *key);
+    joined(all.into_iter().map(|(_, text)| text))
 }
 
 fn expression(requirement: &Value) -> String {
     let key = meta::text(requirement, &["key"]);
     let values = meta::at(requirement, &["values"]).as_array().into_iter().flatten();
-    let values: Vec<&str> = values.filter_map(Value::as_str).collect();
+    let mut values: Vec<&str> = values.filter_map(Value::as_str).collect();
+    values.sort_unstable();
     match meta::text(requirement, &["operator"]) {
         "In" => format!("{key} in ({})", values.join(",")),
         "NotIn" => format!("{key} notin ({})", values.join(",")),
@@ -58,9 +62,9 @@ pub(super) fn containers(spec: &Value, field: &str) -> Value {
     joined(list.map(|container| meta::text(container, &[field])))
 }
 
-/// `true` and `false` as texts.
+/// Yes or no; absent is no.
 pub(super) fn boolean(value: &Value) -> Value {
-    value.as_bool().unwrap_or(false).to_string().into()
+    value.as_bool().unwrap_or(false).into()
 }
 
 /// A number or text as it stands, or `otherwise`.

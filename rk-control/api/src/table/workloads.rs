@@ -17,12 +17,10 @@ pub(super) const DEPLOYMENTS: &[Column] = &[
     Column::new("Ready", "Ready pods of those wanted.", |c| {
         format!("{}/{}", c.number(&["status", "readyReplicas"]), c.number(&["spec", "replicas"])).into()
     }),
-    Column::new("Up-to-date", "Pods with the present template.", |c| c.number(&["status", "updatedReplicas"]).into())
-        .integer(),
+    Column::new("Up-to-date", "Pods with the present template.", |c| c.number(&["status", "updatedReplicas"]).into()),
     Column::new("Available", "Pods that have been ready long enough.", |c| {
         c.number(&["status", "availableReplicas"]).into()
-    })
-    .integer(),
+    }),
     AGE,
     CONTAINERS,
     IMAGES,
@@ -95,7 +93,15 @@ pub(super) const CONTROLLER_REVISIONS: &[Column] = &[
             c.list(&["metadata", "ownerReferences"]).iter().find(|owner| meta::at(owner, &["controller"]) == true);
         or_none(&owner.map(controller).unwrap_or_default())
     }),
-    Column::new("Revision", "The revision's number.", |c| c.number(&["revision"]).into()).integer(),
+    Column::new("Revision", "The revision's number.", |c| c.number(&["revision"]).into()),
+    AGE,
+];
+
+/// What the subresource of that name shows.
+pub(super) const SCALES: &[Column] = &[
+    NAME,
+    DESIRED,
+    Column::new("Available", "Pods that exist.", |c| c.number(&["status", "replicas"]).into()).integer(),
     AGE,
 ];
 

@@ -14,5 +14,5 @@ pub use certificate::ClientCertificates;
 pub use chain::{authenticate, authenticate_token};
 pub use impersonation::impersonate;
 pub use review::{self_subject_review, token_review};
-pub use service_account::{Bound, TokenIssuer};
+pub use service_account::{Bound, MAXIMUM_SECONDS, MINIMUM_SECONDS, TokenIssuer};
 pub use user::{AUTHENTICATED, MASTERS, NODE_PREFIX, NODES, SERVICE_ACCOUNT_PREFIX, UNAUTHENTICATED, User};

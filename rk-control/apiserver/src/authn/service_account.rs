@@ -12,8 +12,10 @@ use crate::server::Core;
 const DEFAULT_SECONDS: i64 = 3600;
 /// Shortest lifetime that may be asked for.
 pub const MINIMUM_SECONDS: i64 = 600;
-/// Longest lifetime that is given, one year as upstream.
-const MAXIMUM_SECONDS: i64 = 365 * 24 * 3600;
+/// Longest lifetime that may be asked for.
+pub const MAXIMUM_SECONDS: i64 = 1 << 32;
+/// How long tokens live that are extended, as upstream's.
+const EXTENDED_SECONDS: i64 = 365 * 24 * 3600;
 /// kubelets ask for this lifetime for the projected token of every pod; upstream extends those to one year, so that clients which
 /// never read the file again keep working, and marks when they should have.
 const INJECTED_SECONDS: i64 = 3607;
@@ -108,7 +110,7 @@ impl TokenIssuer {
         let wanted = seconds.unwrap_or(DEFAULT_SECONDS).clamp(MINIMUM_SECONDS, MAXIMUM_SECONDS);
         let own_audience = audiences.is_empty() || audiences == [self.issuer.clone()];
         let extended = bound.kind == "Pod" && wanted == INJECTED_SECONDS && own_audience;
-        let expiry = now + if extended { MAXIMUM_SECONDS } else { wanted };
+        let expiry = now + if extended { EXTENDED_SECONDS } else { wanted };
         let mut private = json!({"namespace": namespace, "serviceaccount": {"name": name, "uid": uid}});
         if extended {
             private["warnafter"] = json!(now + wanted);

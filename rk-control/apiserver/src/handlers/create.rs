@@ -54,6 +54,7 @@ async fn create_stored(
     call.complete(&mut object);
     let mut object = conversion::to(&call.core, object, &call.hub).await?;
     record_requester(call, &mut object);
+    call.warnings.extend(strategy::early_warnings(&call.hub, &object));
     let generated = meta::name(&object).is_empty() && !meta::text(&object, &["metadata", "generateName"]).is_empty();
     for attempt in 1.. {
         // Only a name that is made up is tried again with another.
@@ -145,18 +146,16 @@ async fn store(
     admission::expression::judge(&hub, &object, None, &mut errors);
     refuse_invalid(call, &object, &errors)?;
     let _held = admission::validate(&request, Some(&object), &mut call.warnings).await?;
-    let warnings = strategy::warnings(&call.hub, &object, None);
+    call.warnings.extend(strategy::warnings(&call.hub, None, &object, None));
     if options.dry_run {
         if core.storage.read(&hub, &namespace, &name).await?.is_some() {
             return Err(StoreOutcome::Taken(name));
         }
-        call.warnings.extend(warnings);
         return Ok(Stored { object, json: None });
     }
     match core.storage.put_told(&hub, object, Expect::Absent).await {
         Ok(created) => {
             reservation.keep().await;
-            call.warnings.extend(warnings);
             Ok(created)
         }
         Err(StoreError::Conflict { .. }) => Err(StoreOutcome::Taken(name)),

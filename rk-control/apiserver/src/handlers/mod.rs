@@ -28,23 +28,34 @@ use rk_api::status::Status;
 
 use crate::audit;
 use crate::authn::User;
-use crate::http::{Body, Query, ResourcePath, add_warnings};
+use crate::http::{Body, Query, ResourcePath};
 use crate::server::Core;
 
 pub use call::Call;
 
-/// Serves a request for a resource.
+/// What a request asks for, and who asks.
+pub struct Asked {
+    /// Who asks.
+    pub user: User,
+    /// What is named.
+    pub path: ResourcePath,
+    /// The verb.
+    pub verb: String,
+    /// Query parameters.
+    pub query: Query,
+}
+
+/// Serves a request for a resource; the texts that its answer, or its refusal, is to warn with are left in `warnings`.
 ///
 /// # Errors
 /// Whatever the verb fails with.
 pub async fn dispatch(
     core: Arc<Core>,
-    user: User,
-    path: ResourcePath,
-    verb: String,
-    query: Query,
+    asked: Asked,
     mut request: Request<Body>,
+    warnings: &mut Vec<String>,
 ) -> Result<Response<Body>, Status> {
+    let Asked { user, path, verb, query } = asked;
     let registry = core.registry();
     let resource =
         registry.get(&path.group, &path.version, &path.resource).cloned().ok_or_else(Status::unknown_path)?;
@@ -70,14 +81,15 @@ pub async fn dispatch(
         request.headers().clone()
     };
     let mut call = Call::new(core, user, path, verb, query, headers, resource, hub);
-    let mut response = if call.path.subresource.is_empty() {
-        verb_on_resource(&mut call, &method, request).await?
-    } else {
-        subresource::serve(&mut call, &method, request).await?
-    };
     call.warnings.extend(deprecated);
-    add_warnings(&mut response, &call.warnings);
-    Ok(response)
+    let outcome = if call.path.subresource.is_empty() {
+        verb_on_resource(&mut call, &method, request).await
+    } else {
+        subresource::serve(&mut call, &method, request).await
+    };
+    // Who is refused is warned as well.
+    *warnings = call.warnings;
+    outcome
 }
 
 /// The warning of a resource that upstream declared deprecated.

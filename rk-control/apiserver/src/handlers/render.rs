@@ -33,7 +33,11 @@ pub(super) fn object(call: &Call, code: StatusCode, object: &Value) -> Result<Re
             let include = include_object(&call.query)?;
             let metadata = object.get("metadata").unwrap_or(&Value::Null);
             let now = jiff::Timestamp::now();
-            let table = rk_api::table::table(&call.resource, std::iter::once(object), metadata, include, now);
+            let table = match rk_api::meta::text(object, &["kind"]) {
+                // A workload seen through its subresource.
+                "Scale" if call.path.subresource == "scale" => rk_api::table::scale(object, include, now),
+                _ => rk_api::table::table(&call.resource, std::iter::once(object), metadata, include, now),
+            };
             Some(accept.versioned(table))
         }
     };

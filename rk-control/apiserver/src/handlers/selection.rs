@@ -32,9 +32,10 @@ impl Selection {
     pub(super) fn parse(call: &Call) -> Result<Self, Status> {
         let labels = LabelSelector::parse(call.query.text("labelSelector"))
             .map_err(|error| Status::bad_request(error.to_string()))?;
-        let added = call.resource.custom.as_ref().map_or(&[][..], |custom| &custom.selectable);
+        let added = call.resource.custom.as_ref().map(|custom| &custom.selectable[..]);
         let fields = FieldSelector::parse(call.query.text("fieldSelector"), &call.resource.gvk, added)
             .map_err(|error| Status::bad_request(error.to_string()))?;
+        let added = added.unwrap_or_default();
         let (own, terms) = fields.terms.into_iter().partition(|(field, ..)| added.contains(field));
         let own = FieldSelector { terms: own };
         let served = (!own.is_empty()).then(|| Served { fields: own, row: Arc::clone(&call.resource) });

@@ -139,9 +139,8 @@ async fn attempt(
     }
     refuse_invalid(call, &new, &errors_of(call, part, &new, &old))?;
     let _held = admission::validate(&request, Some(&new), &mut call.warnings).await?;
-    let warnings = strategy::warnings(&call.hub, &new, Some(&old));
+    call.warnings.extend(strategy::warnings(&call.hub, part, &new, Some(&old)));
     if options.dry_run {
-        call.warnings.extend(warnings);
         return Ok(Outcome::Done(new));
     }
     set_version(&mut new, &old);
@@ -154,7 +153,6 @@ async fn attempt(
     match core.storage.put(&call.hub, new, Expect::At(revision)).await {
         Ok(stored) => {
             reservation.keep().await;
-            call.warnings.extend(warnings);
             Ok(Outcome::Done(stored))
         }
         Err(error) => Ok(lost(call, error, pinned)),

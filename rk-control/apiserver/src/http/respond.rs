@@ -1,5 +1,6 @@
 //! Writing answers.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use bytes::Bytes;
@@ -66,25 +67,42 @@ pub fn status_response(status: &Status, format: Format) -> Response<Body> {
     response
 }
 
-/// Adds `Warning` headers (RFC 7234: code 299, no agent, quoted text), as many and as long as upstream sends.
+/// How many letters of warnings an answer carries; upstream's figure.
+const WARNED: usize = 4 * 1024;
+/// To how many letters each warning is cut when all of them are too long together; upstream's figure.
+const CUT: usize = 256;
+
+/// Adds `Warning` headers (RFC 7234: code 299, no agent, quoted text), as many and as long as upstream sends, each text once.
 pub fn add_warnings(response: &mut Response<Body>, warnings: &[String]) {
-    let mut budget = 4096usize;
-    for warning in warnings {
-        let mut text = String::with_capacity(warning.len() + 10);
-        text.push_str("299 - \"");
-        for letter in warning.chars().filter(|letter| !letter.is_control()) {
-            if matches!(letter, '"' | '\\') {
-                text.push('\\');
-            }
-            text.push(letter);
+    let mut known = BTreeSet::new();
+    let texts: Vec<&str> =
+        warnings.iter().map(String::as_str).filter(|text| !text.is_empty() && known.insert(*text)).collect();
+    let length: usize = texts.iter().map(|text| text.chars().count()).sum();
+    let most = if length > WARNED { CUT } else { WARNED };
+    let mut told = 0;
+    for text in texts {
+        if told >= WARNED {
+            return;
         }
-        text.push('"');
-        let Some(left) = budget.checked_sub(text.len()) else { return };
-        budget = left;
-        if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
+        let text: String = text.chars().take(most).collect();
+        told += text.chars().count();
+        if let Ok(value) = HeaderValue::from_bytes(quoted(&text).as_bytes()) {
             response.headers_mut().append(WARNING, value);
         }
     }
+}
+
+fn quoted(warning: &str) -> String {
+    let mut text = String::with_capacity(warning.len() + 10);
+    text.push_str("299 - \"");
+    for letter in warning.chars().filter(|letter| !letter.is_control()) {
+        if matches!(letter, '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(letter);
+    }
+    text.push('"');
+    text
 }
 
 /// Compresses, with care rather than haste: for what is kept and sent many times.
@@ -111,5 +129,30 @@ pub fn maybe_gzip(code: StatusCode, content_type: &'static str, body: Bytes, gzi
             response
         }
         Err(_) => bytes_response(code, content_type, body),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(warnings: &[String]) -> Vec<String> {
+        let mut response = text_response(StatusCode::OK, "ok");
+        add_warnings(&mut response, warnings);
+        response.headers().get_all(WARNING).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn warnings_are_told_once_and_cut_when_they_are_too_many() {
+        let text = |text: &str| text.to_owned();
+        assert_eq!(
+            told(&[text("a \"b\" \\ c\n"), text("d"), text(""), text("d")]),
+            [r#"299 - "a \"b\" \\ c""#, r#"299 - "d""#]
+        );
+        assert_eq!(told(&["a".repeat(3000)])[0].len(), 3000 + 8);
+        let cut = told(&["a".repeat(3000), text("short"), "b".repeat(3000)]);
+        assert_eq!(cut.iter().map(|value| value.len() - 8).collect::<Vec<_>>(), [256, 5, 256]);
+        let many: Vec<String> = (0..100).map(|number| format!("{number:0300}")).collect();
+        assert_eq!(told(&many).len(), WARNED / CUT);
     }
 }

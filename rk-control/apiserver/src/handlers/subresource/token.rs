@@ -3,24 +3,30 @@
 use http::{Response, StatusCode};
 use rk_api::meta;
 use rk_api::resources::GroupVersionKind;
-use rk_api::status::Status;
+use rk_api::status::{Details, FieldErrors, Path, Reason, Status};
 use serde_json::{Value, json};
 
 use super::super::call::Call;
-use super::super::{options, render};
+use super::super::render;
 use crate::admission::{self, Operation};
-use crate::authn::Bound;
+use crate::authn::{Bound, MAXIMUM_SECONDS, MINIMUM_SECONDS};
 use crate::http::Body;
 
-/// Shortest lifetime that may be asked for, in seconds.
-const MINIMUM: i64 = 600;
+const GROUP: &str = "authentication.k8s.io";
+const KIND: &str = "TokenRequest";
+/// Lifetime of a token when nobody asked for one, in seconds.
+const DEFAULT: i64 = 3600;
 
 pub(super) async fn request(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
-    let gvk = GroupVersionKind::new("authentication.k8s.io", "v1", "TokenRequest");
+    let gvk = GroupVersionKind::new(GROUP, "v1", KIND);
     let (write, mut request) = super::decode(call, body, &gvk).await?;
     let (namespace, name) = (call.path.namespace.clone(), call.path.name.clone());
+    check_place(&request, &namespace, &name)?;
     let account =
         call.core.object("", "v1", "serviceaccounts", &namespace, &name).await?.ok_or_else(|| call.not_found())?;
+    check_uid(&request, &account)?;
+    complete(&mut request, &account, call.core.tokens.issuer());
+    check_life(&request)?;
     let core = std::sync::Arc::clone(&call.core);
     let (user, hub) = (call.user.clone(), std::sync::Arc::clone(&call.hub));
     let requested = std::sync::Arc::clone(&call.resource);
@@ -37,18 +43,11 @@ pub(super) async fn request(call: &mut Call, body: Body) -> Result<Response<Body
         dry_run: write.dry_run,
     };
     let _held = admission::validate(&attributes, Some(&request), &mut call.warnings).await?;
-    let seconds = meta::at(&request, &["spec", "expirationSeconds"]).as_i64();
-    if let Some(seconds) = seconds.filter(|seconds| *seconds < MINIMUM) {
-        return Err(options::invalid(
-            "spec.expirationSeconds",
-            &seconds.to_string(),
-            "may not specify a duration less than 10 minutes",
-        ));
-    }
     let audiences: Vec<String> = meta::at(&request, &["spec", "audiences"])
         .as_array()
         .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
         .unwrap_or_default();
+    let seconds = meta::at(&request, &["spec", "expirationSeconds"]).as_i64();
     let bound = bound(call, &request).await?;
     let (token, expiry) = call
         .core
@@ -56,19 +55,66 @@ pub(super) async fn request(call: &mut Call, body: Body) -> Result<Response<Body
         .issue((&namespace, &name, meta::uid(&account)), &bound, &audiences, seconds)
         .map_err(Status::internal)?;
     let expiry = jiff::Timestamp::from_second(expiry).unwrap_or_default();
-    if audiences.is_empty() {
-        request["spec"]["audiences"] = json!([call.core.tokens.issuer()]);
-    }
-    if seconds.is_none() {
-        request["spec"]["expirationSeconds"] = json!(3600);
-    }
-    request["metadata"]["name"] = json!(name);
-    request["metadata"]["namespace"] = json!(namespace);
-    let now = jiff::Timestamp::now();
-    request["metadata"]["creationTimestamp"] = json!(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
-    request["status"] =
-        json!({"token": token, "expirationTimestamp": expiry.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
+    request["status"] = json!({"token": token, "expirationTimestamp": meta::format_time(expiry)});
     render::object(call, StatusCode::CREATED, &request)
+}
+
+/// A request that says whom it is for says the one that the path names.
+fn check_place(request: &Value, namespace: &str, name: &str) -> Result<(), Status> {
+    let mut errors = FieldErrors::new();
+    for (field, own) in [("name", name), ("namespace", namespace)] {
+        let said = meta::text(request, &["metadata", field]);
+        if errors.is_empty() && !said.is_empty() && said != own {
+            let why = format!("must match the service account {field} if specified");
+            errors.invalid(&Path::new("metadata").child(field), said, why);
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(GROUP, KIND, name, &errors.0)) }
+}
+
+/// A request that says for which account it is, of several that had the name, says the one that is there.
+fn check_uid(request: &Value, account: &Value) -> Result<(), Status> {
+    let (said, own) = (meta::uid(request), meta::uid(account));
+    if said.is_empty() || said == own {
+        return Ok(());
+    }
+    let why = format!("the UID in the token request ({said}) does not match the UID of the service account ({own})");
+    Err(conflict((GROUP, KIND), meta::name(account), &why))
+}
+
+/// Upstream tells these conflicts by kinds, not by resources.
+fn conflict((group, kind): (&str, &str), name: &str, why: &str) -> Status {
+    let dot = if group.is_empty() { "" } else { "." };
+    let message = format!("Operation cannot be fulfilled on {kind}{dot}{group} {name:?}: {why}");
+    let details =
+        Details { name: name.to_owned(), group: group.to_owned(), kind: kind.to_owned(), ..Details::default() };
+    Status::new(Reason::Conflict, message).with_details(details)
+}
+
+/// What the author left out.
+fn complete(request: &mut Value, account: &Value, issuer: &str) {
+    if meta::at(request, &["spec", "audiences"]).as_array().is_none_or(Vec::is_empty) {
+        meta::set(request, &["spec", "audiences"], json!([issuer]));
+    }
+    if meta::at(request, &["spec", "expirationSeconds"]).is_null() {
+        meta::set(request, &["spec", "expirationSeconds"], DEFAULT);
+    }
+    for key in ["name", "namespace", "uid"] {
+        meta::set(request, &["metadata", key], meta::text(account, &["metadata", key]));
+    }
+    meta::set(request, &["metadata", "creationTimestamp"], meta::format_time(jiff::Timestamp::now()));
+}
+
+fn check_life(request: &Value) -> Result<(), Status> {
+    let seconds = meta::at(request, &["spec", "expirationSeconds"]).as_i64().unwrap_or_default();
+    let (mut errors, path) = (FieldErrors::new(), Path::new("spec.expirationSeconds"));
+    if seconds < MINIMUM_SECONDS {
+        errors.invalid(&path, seconds, "may not specify a duration less than 10 minutes");
+    }
+    if seconds > MAXIMUM_SECONDS {
+        errors.invalid(&path, seconds, "may not specify a duration larger than 2^32 seconds");
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(GROUP, KIND, "", &errors.0)) }
 }
 
 /// The object that the token is to die with, which must exist under the UID that was named.
@@ -79,12 +125,15 @@ async fn bound(call: &Call, request: &Value) -> Result<Bound, Status> {
     }
     let field = |name: &str| meta::text(reference, &[name]).to_owned();
     let (kind, name, wanted) = (field("kind"), field("name"), field("uid"));
-    let (plural, namespace) = match (field("apiVersion").as_str(), kind.as_str()) {
-        ("v1", "Pod") => ("pods", call.path.namespace.as_str()),
-        ("v1", "Secret") => ("secrets", call.path.namespace.as_str()),
-        ("v1", "Node") => ("nodes", ""),
-        (version, kind) => {
-            return Err(Status::bad_request(format!("cannot bind token to object of type {version}, Kind={kind}")));
+    let api_version = field("apiVersion");
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version.as_str()));
+    let (plural, namespace) = match (group, kind.as_str()) {
+        ("", "Pod") => ("pods", call.path.namespace.as_str()),
+        ("", "Secret") => ("secrets", call.path.namespace.as_str()),
+        ("", "Node") => ("nodes", ""),
+        (group, kind) => {
+            let why = format!("cannot bind token to object of type {group}/{version}, Kind={kind}");
+            return Err(Status::bad_request(why));
         }
     };
     let resource = call.core.resource("", "v1", plural)?;
@@ -98,7 +147,7 @@ async fn bound(call: &Call, request: &Value) -> Result<Bound, Status> {
         let why = format!(
             "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"
         );
-        return Err(Status::conflict(&resource, &name, &why));
+        return Err(conflict(("", kind.as_str()), &name, &why));
     }
     let mut bound = Bound { kind, name, uid, node: None };
     if plural == "pods" {

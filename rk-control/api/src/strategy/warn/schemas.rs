@@ -1,0 +1,83 @@
+//! Schemas of custom kinds.
+
+use serde_json::Value;
+
+use super::{Found, MOST, list};
+use crate::meta::{at, text};
+
+/// Deepest schema that is looked at; deeper ones are refused.
+const MAX_DEPTH: usize = 64;
+
+/// The formats that are looked at, without hyphens, and those of numbers, which say what a type says.
+const KNOWN: [&str; 28] = [
+    "bsonobjectid",
+    "byte",
+    "cidr",
+    "creditcard",
+    "date",
+    "datetime",
+    "double",
+    "duration",
+    "email",
+    "float",
+    "hexcolor",
+    "hostname",
+    "int32",
+    "int64",
+    "ipv4",
+    "ipv6",
+    "isbn",
+    "isbn10",
+    "isbn13",
+    "mac",
+    "password",
+    "rgbcolor",
+    "ssn",
+    "uri",
+    "uuid",
+    "uuid3",
+    "uuid4",
+    "uuid5",
+];
+/// Formats that came later and hold as they are written.
+const KNOWN_AS_WRITTEN: [&str; 2] = ["k8s-long-name", "k8s-short-name"];
+
+/// Formats that no version of the API looks at; of a changed definition those that are new.
+pub(super) fn check(definition: &Value, old: Option<&Value>, found: &mut Found) {
+    let before = old.map(unknown).unwrap_or_default();
+    for format in unknown(definition) {
+        if !before.contains(&format) {
+            found.say(format_args!("unrecognized format {format:?}"));
+        }
+    }
+}
+
+fn unknown(definition: &Value) -> Vec<&str> {
+    let mut formats = Vec::new();
+    for version in list(at(definition, &["spec"]), "versions") {
+        collect(at(version, &["schema", "openAPIV3Schema"]), 0, &mut formats);
+    }
+    formats
+}
+
+fn collect<'a>(schema: &'a Value, depth: usize, formats: &mut Vec<&'a str>) {
+    if depth > MAX_DEPTH || formats.len() == MOST || !schema.is_object() {
+        return;
+    }
+    let format = text(schema, &["format"]);
+    let known = KNOWN.contains(&&*format.replace('-', "")) || KNOWN_AS_WRITTEN.contains(&format);
+    if !format.is_empty() && !known && !formats.contains(&format) {
+        formats.push(format);
+    }
+    for key in ["items", "additionalProperties", "not"] {
+        collect(at(schema, &[key]), depth + 1, formats);
+    }
+    for key in ["allOf", "anyOf", "oneOf"] {
+        for below in list(schema, key) {
+            collect(below, depth + 1, formats);
+        }
+    }
+    for (_, below) in at(schema, &["properties"]).as_object().into_iter().flatten() {
+        collect(below, depth + 1, formats);
+    }
+}
