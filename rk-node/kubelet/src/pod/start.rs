@@ -364,12 +364,15 @@ impl Launch<'_> {
         let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else { return Ok(()) };
         let handler = HandlerContext {
             runtime: self.context.runtime.clone(),
+            pod: spec::describe(self.pod),
             container_id: id.to_owned(),
             container: container.clone(),
             pod_ip: self.pod_ips().first().cloned().unwrap_or_default(),
         };
         let Err(error) = lifecycle_handler(&handler, hook).await else { return Ok(()) };
-        self.context.recorder.warning(about, "FailedPostStartHook", format!("PostStartHook failed: {error}"));
+        tracing::warn!(pod = %handler.pod, container = %container.name, "a postStart hook failed: {error}");
+        // Not why: what a server answers, or a command prints, may be a secret of the pod.
+        self.context.recorder.warning(about, "FailedPostStartHook", "PostStartHook failed");
         self.context.recorder.normal(about, "Killing", "FailedPostStartHook");
         let grace = spec::grace_seconds(self.pod);
         if let Err(error) = self.context.runtime.stop_container(id, grace).await {
