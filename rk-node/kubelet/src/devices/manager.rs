@@ -11,7 +11,7 @@ use rk_plugin_api::device as api;
 
 use super::draft::DeviceDraft;
 use super::plugin::Plugin;
-use super::table::{Held, Table};
+use super::table::{Held, Table, passing};
 use crate::disk::{read_optional, write_atomically};
 use crate::numa::NodeMask;
 use crate::pod::spec;
@@ -152,7 +152,7 @@ impl Devices {
         let mut state = self.state();
         for (container, resource) in &held {
             let ids = table.of(pod, container, resource).cloned().unwrap_or_default();
-            if state.table.taken(resource).iter().any(|taken| ids.contains(*taken)) {
+            if state.table.taken_besides(pod, resource).iter().any(|taken| ids.contains(*taken)) {
                 return Err(format!("devices of {resource} are in use by now"));
             }
             state.table.hold(pod, container, resource, ids);
@@ -205,10 +205,11 @@ impl Devices {
     ) -> Result<BTreeSet<String>, String> {
         let _turn = self.turn.lock().await;
         let uid = spec::uid(pod);
-        let (held, unasked) = {
+        let (held, unasked, again) = {
             let mut state = self.state();
             let key = (uid.to_owned(), container.name.clone(), resource.to_owned());
-            (state.table.of(uid, &container.name, resource).cloned(), state.unasked.remove(&key))
+            let again = state.table.reusable(uid, &container.name, resource, &passing(pod));
+            (state.table.of(uid, &container.name, resource).cloned(), state.unasked.remove(&key), again)
         };
         let mut healthy = plugin.healthy();
         match &held {
@@ -225,9 +226,13 @@ impl Devices {
             let state = self.state();
             let taken = state.table.taken(resource);
             let own = |id: &String| held.as_ref().is_some_and(|held| held.contains(id));
-            healthy.iter().filter(|id| own(id) || !taken.contains(id)).cloned().collect()
+            healthy.iter().filter(|id| own(id) || again.contains(*id) || !taken.contains(id)).cloned().collect()
         };
-        let preferred = plugin.preferred(free, wanted).await;
+        let kept: Vec<String> = again.iter().filter(|id| healthy.contains(*id)).take(wanted).cloned().collect();
+        let preferred = match kept.len() == wanted {
+            true => Vec::new(),
+            false => plugin.preferred(free, kept, wanted).await,
+        };
         let mut state = self.state();
         if let Some(held) = held {
             if preferred.is_empty() {
@@ -235,7 +240,7 @@ impl Devices {
             }
             state.table.hold(uid, &container.name, resource, BTreeSet::new());
         }
-        let ids = state.table.choose(resource, &healthy, wanted, &preferred)?;
+        let ids = state.table.choose(resource, &healthy, wanted, &preferred, &again)?;
         state.table.hold(uid, &container.name, resource, ids.clone());
         self.save(&state.table)?;
         Ok(ids)
