@@ -346,7 +346,10 @@ async fn devices_of_a_plugin_are_counted_given_once_and_told_of() {
         "command": ["run"], "resources": {"limits": {RESOURCE: number}}}]})
     };
     rig.create("one", wants("1")).await;
-    rig.status("one", "the pod is ready", 60, ready).await;
+    let one = rig.status("one", "the pod is ready", 60, ready).await;
+    let health = one.container_statuses.unwrap().remove(0).allocated_resources_status;
+    let well = json!([{"name": RESOURCE, "resources": [{"resourceID": "right", "health": "Healthy"}]}]);
+    assert_eq!(serde_json::to_value(health).unwrap(), well);
     {
         let state = rig.cri.state();
         let container = state.containers.iter().find(|c| c.config.labels["io.kubernetes.pod.name"] == "one").unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    ContainerUser, LinuxContainerUser, VolumeMountStatus,
+    ContainerUser, LinuxContainerUser, ResourceStatus, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -50,6 +50,8 @@ pub struct Source<'a> {
     pub resizing: bool,
     /// What the spec asks for is not allocated.
     pub pending: bool,
+    /// How the devices are that it holds.
+    pub devices: Option<&'a Vec<ResourceStatus>>,
 }
 
 fn time(at: Option<Timestamp>) -> Option<Time> {
@@ -165,6 +167,7 @@ fn base(source: &Source<'_>) -> ContainerStatus {
         name: source.container.name.clone(),
         image: source.container.image.clone().unwrap_or_default(),
         started: Some(false),
+        allocated_resources_status: source.devices.cloned().filter(|resources| !resources.is_empty()),
         volume_mounts: Some(mounts).filter(|m| !m.is_empty()),
         ..Default::default()
     }

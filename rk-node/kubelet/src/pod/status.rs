@@ -13,6 +13,7 @@ use super::round::{Round, may_restart_all};
 use super::spec::{self, Kind};
 use super::{conditions, phase};
 use crate::clock;
+use crate::devices::DeviceHealth;
 use crate::probes::{Outcome, ProbeKind, ProbeResults};
 use crate::resources::qos_class;
 use crate::runtime::{RuntimePod, State};
@@ -47,6 +48,8 @@ pub struct StatusInputs<'a> {
     pub resize_pending: Option<&'a (String, String)>,
     /// Why a resize that was begun is not done.
     pub resize_error: Option<&'a str>,
+    /// How the devices of its containers are.
+    pub devices: &'a DeviceHealth,
     /// Whether the pod as a whole is held to something else than its spec asks for.
     pub resizing: bool,
     /// The time.
@@ -208,6 +211,7 @@ fn statuses(
                 ready,
                 resizing: resizing.iter().any(|r| r.name == container.name),
                 pending: inputs.resize_pending.is_some(),
+                devices: inputs.devices.get(&container.name).filter(|_| kind == Kind::App),
             })
         })
         .collect()

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use serde_json::{Value, json};
 
 use super::decide_tests::{at, pod, runtime, sandbox};
 use super::round::Round;
 use super::status::{StatusInputs, pod_status};
+use crate::devices::DeviceHealth;
 use crate::probes::{Outcome, ProbeKind, ProbeResults};
 use crate::runtime::RuntimePod;
 use crate::shutdown::{TERMINATED, TERMINATED_MESSAGE};
 
 static NO_PROBES: LazyLock<ProbeResults> = LazyLock::new(ProbeResults::default);
 static NOTHING_WAITS: BTreeMap<String, (String, String)> = BTreeMap::new();
+static NO_DEVICES: DeviceHealth = BTreeMap::new();
 
 /// A pod of which the runtime alone tells something.
 pub(super) fn inputs<'a>(pod: &'a Pod, runtime: &'a RuntimePod) -> StatusInputs<'a> {
@@ -30,6 +32,7 @@ pub(super) fn inputs<'a>(pod: &'a Pod, runtime: &'a RuntimePod) -> StatusInputs<
         failure: None,
         resize_pending: None,
         resize_error: None,
+        devices: &NO_DEVICES,
         resizing: false,
         now: at(5000),
     }
@@ -257,4 +260,19 @@ fn a_pod_tells_what_it_has_as_a_whole() {
         assert_eq!(told["resources"], asks(held));
         assert_eq!(holding(&status).into_iter().find(|type_| type_.starts_with("PodResize")), condition);
     }
+}
+
+#[test]
+fn the_devices_of_app_containers_are_told_with_their_health() {
+    let pod = pod(json!({"initContainers": [{"name": "i"}], "containers": [{"name": "a"}, {"name": "b"}]}));
+    let found = runtime(&pod, &[sandbox(0, true)], &["a:running"]);
+    let told: DeviceHealth = serde_json::from_value(json!({"a": [{"name": "x/gpu", "resources": [{"resourceID": "1",
+        "health": "Unhealthy"}]}], "b": [], "i": [{"name": "x/gpu"}]}))
+    .unwrap();
+    let status = pod_status(&StatusInputs { devices: &told, ..inputs(&pod, &found) });
+    let of = |statuses: Option<Vec<ContainerStatus>>| {
+        statuses.into_iter().flatten().map(|s| s.allocated_resources_status).collect::<Vec<_>>()
+    };
+    assert_eq!(of(status.container_statuses), [told.get("a").cloned(), None]);
+    assert_eq!(of(status.init_container_statuses), [None]);
 }

@@ -23,7 +23,7 @@ impl Worker {
             let node = self.context.node.borrow();
             (node.host_ips.clone(), node.memory)
         };
-        let probes = self.probes.results();
+        let (probes, devices) = (self.probes.results(), self.context.devices.health(spec::uid(pod)));
         let inputs = StatusInputs {
             pod,
             runtime,
@@ -36,6 +36,7 @@ impl Worker {
             failure: self.failure.as_ref(),
             resize_pending: self.resize_pending.as_ref(),
             resize_error: self.resize_error.as_deref(),
+            devices: &devices,
             resizing: self.context.cgroups.is_behind(pod),
             now: Timestamp::now(),
         };
