@@ -13,6 +13,7 @@ pub mod round;
 pub mod spec;
 pub mod start;
 pub mod status;
+mod summary;
 pub mod worker;
 
 #[cfg(test)]

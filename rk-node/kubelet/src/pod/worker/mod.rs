@@ -2,6 +2,7 @@
 //! `status`, everything it does is in `start` and `kill`.
 
 mod act;
+mod allocation;
 mod end;
 mod look;
 mod quiet;
@@ -27,6 +28,7 @@ use crate::probes::ProbeTasks;
 use crate::runtime::{RuntimeError, RuntimePod, States};
 use crate::static_pods::{is_static, same_edition};
 use crate::volumes::Volumes;
+use allocation::Allocation;
 pub use look::Heard;
 use quiet::Quiet;
 
@@ -137,6 +139,7 @@ pub struct Worker {
     resize_pending: Option<(String, String)>,
     /// Why a resize that was begun is not done.
     resize_error: Option<String>,
+    allocation: Allocation,
     quiet: Quiet,
     /// The last round of the pod whose end was carried out and told.
     announced: Option<u32>,
@@ -176,6 +179,7 @@ impl Worker {
             setup_failures: 0,
             resize_pending: None,
             resize_error: None,
+            allocation: Allocation::default(),
             quiet: Quiet::default(),
             announced: None,
             unstarted: Some(Instant::now()),

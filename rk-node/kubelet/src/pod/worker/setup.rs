@@ -79,7 +79,7 @@ impl Worker {
             return Ok(false);
         }
         if let Some(problem) = self.below_usage(&changes, runtime).await {
-            self.resize_failed(pod, runtime, &PodRef::of(pod), problem);
+            self.resize_failed(pod, runtime, problem);
             return Ok(true);
         }
         // The pod grows before its containers do and shrinks after them: a pod below its containers' use would be killed.
@@ -96,8 +96,7 @@ impl Worker {
             }
             tracing::info!(pod = %spec::describe(pod), container = %change.name, "resizing a container");
             if let Err(error) = self.context.runtime.update_resources(&change.id, change.resources).await {
-                let about = kill::about(pod, &change.name);
-                self.resize_failed(pod, runtime, &about, format!("Error resizing container: {error}"));
+                self.resize_failed(pod, runtime, format!("resizing container {}: {error}", change.name));
                 return Ok(true);
             }
         }
@@ -128,7 +127,7 @@ impl Worker {
         }
         if let Err(error) = self.of_cgroup("update", |cgroups| cgroups.ensure_pod(pod)) {
             tracing::warn!(pod = %spec::describe(pod), "{error}");
-            self.context.recorder.warning(&PodRef::of(pod), "ResizeError", format!("Error resizing pod: {error}"));
+            self.tell_resize_error(pod, &error.to_string());
         }
         if alone {
             // No container changes: the runtime has nothing new to tell.
@@ -155,9 +154,9 @@ impl Worker {
     }
 
     /// Tells why a resize cannot be done now; it is tried again with every look, and an event tells of the first failure.
-    fn resize_failed(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod, about: &PodRef, problem: String) {
+    fn resize_failed(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod, problem: String) {
         if self.resize_error.is_none() {
-            self.context.recorder.warning(about, "ResizeError", problem.clone());
+            self.tell_resize_error(pod, &problem);
         }
         self.resize_error = Some(problem);
         self.publish(pod, runtime, false, false);
@@ -176,19 +175,6 @@ impl Worker {
             }
         }
         Ok(held_all)
-    }
-
-    /// Whether the node can give what the pod asks for now.
-    pub(super) fn judge_resize(&mut self, pod: &Pod) {
-        let before = self.resize_pending.take();
-        let others = self.context.pods.all();
-        let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).filter(|p| spec::holds_resources(p, pod)).collect();
-        let fixed = self.context.cpus.exclusive_policy().then(|| resize::fixed(pod)).flatten();
-        self.resize_pending = fixed.or_else(|| resize::pending(pod, &others, &self.context.node.borrow().allocatable));
-        if let Some((reason, message)) = self.resize_pending.as_ref().filter(|now| before.as_ref() != Some(now)) {
-            let reason = format!("Resize{reason}");
-            self.context.recorder.warning(&PodRef::of(pod), &reason, format!("Pod resize {message}"));
-        }
     }
 
     /// Brings new content into the volumes of a running pod now and then.

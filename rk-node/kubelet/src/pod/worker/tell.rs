@@ -41,6 +41,7 @@ impl Worker {
             now: Timestamp::now(),
         };
         let computed = pod_status(&inputs);
+        self.note_resized(pod, &computed);
         let mut shown = computed.clone();
         if spec::terminal_phase(shown.phase.as_deref()) && runtime.anything_running() {
             // A final phase promises that nothing runs any more (KEP-3329): until then the last one is kept.
