@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::round;
 use super::spec::Kind;
+use super::termination::{WHEN_DELETED, WHEN_TERMINATED, unseen};
 use crate::clock;
 use crate::runtime::{RuntimeContainer, State, UNKNOWN_REASON};
 use crate::volumes::is_read_only_all_the_way;
@@ -89,16 +90,6 @@ fn set_aside(past: &RuntimeContainer) -> ContainerStateTerminated {
     ContainerStateTerminated { reason: Some(round::REASON.into()), message, ..end }
 }
 
-fn lost(old: &ContainerStatus) -> ContainerStateTerminated {
-    ContainerStateTerminated {
-        container_id: old.container_id.clone(),
-        exit_code: 137,
-        reason: Some(UNKNOWN_REASON.into()),
-        message: Some("The container could not be located when the pod was terminated".into()),
-        ..Default::default()
-    }
-}
-
 fn waiting_state(reason: &str, message: Option<&str>) -> ContainerState {
     let waiting = ContainerStateWaiting { reason: Some(reason.into()), message: message.map(str::to_owned) };
     ContainerState { waiting: Some(waiting), ..Default::default() }
@@ -137,8 +128,7 @@ pub fn container_status(source: &Source<'_>) -> ContainerStatus {
         State::Exited => status.state = Some(terminated_state(terminated(last))),
         State::Unknown => status.state = Some(terminated_state(terminated(last))),
         State::Created => {
-            let reason = if source.terminal { "ContainerCannotRun" } else { "ContainerCreating" };
-            status.state = Some(waiting_state(reason, None));
+            status.state = Some(waiting_state("ContainerCreating", None));
         }
     }
     resources(source, &mut status);
@@ -206,9 +196,9 @@ fn never_seen(source: &Source<'_>, status: &mut ContainerStatus) {
             status.container_id.clone_from(&old.container_id);
             status.image_id.clone_from(&old.image_id);
             if source.terminal || !source.restarts {
-                status.state = Some(terminated_state(lost(old)));
+                status.state = Some(terminated_state(unseen(WHEN_TERMINATED)));
             } else {
-                status.last_state = Some(terminated_state(lost(old)));
+                status.last_state = Some(terminated_state(unseen(WHEN_DELETED)));
                 status.restart_count = status.restart_count.saturating_add(1);
             }
         }

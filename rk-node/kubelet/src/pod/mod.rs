@@ -14,6 +14,7 @@ pub mod spec;
 pub mod start;
 pub mod status;
 mod summary;
+mod termination;
 pub mod worker;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::decide_tests::{at, pod, runtime, sandbox};
 use super::round::Round;
 use super::status::{StatusInputs, pod_status};
+use super::termination::{WHEN_DELETED, WHEN_TERMINATED};
 use crate::devices::DeviceHealth;
 use crate::probes::{Outcome, ProbeKind, ProbeResults};
 use crate::runtime::RuntimePod;
@@ -30,6 +31,7 @@ pub(super) fn inputs<'a>(pod: &'a Pod, runtime: &'a RuntimePod) -> StatusInputs<
         node_memory: 1 << 30,
         terminal: false,
         failure: None,
+        refused: false,
         resize_pending: None,
         resize_error: None,
         devices: &NO_DEVICES,
@@ -206,7 +208,33 @@ fn a_container_that_the_runtime_lost_is_reported_as_such() {
     let status = status_of(&lost, &RuntimePod::default(), true);
     let state = status.container_statuses.unwrap().remove(0).state.unwrap().terminated.unwrap();
     assert_eq!((state.exit_code, state.reason.as_deref()), (137, Some("ContainerStatusUnknown")));
+    assert_eq!(state.message.as_deref(), Some(WHEN_TERMINATED));
     assert_eq!(status.phase.as_deref(), Some("Failed"));
+    lost.spec.as_mut().unwrap().restart_policy = None;
+    let container = status_of(&lost, &RuntimePod::default(), false).container_statuses.unwrap().remove(0);
+    let before = container.last_state.unwrap().terminated.unwrap();
+    assert_eq!((container.restart_count, before.message.as_deref()), (1, Some(WHEN_DELETED)));
+}
+
+#[test]
+fn a_pod_that_is_over_before_it_began_has_containers_with_an_end_and_a_refused_one_none() {
+    let mut pod = pod(json!({"containers": [{"name": "a"}]}));
+    for containers in [&[][..], &["a:created"]] {
+        let status = status_of(&pod, &runtime(&pod, &[sandbox(0, false)], containers), true);
+        let state = status.container_statuses.unwrap().remove(0).state.unwrap();
+        assert_eq!(state.terminated.map(|end| end.exit_code), Some(137), "{containers:?}");
+        assert_eq!(status.phase.as_deref(), Some("Failed"));
+    }
+    let failure = ("OutOfcpu".to_owned(), "Pod was rejected".to_owned());
+    let nothing = RuntimePod::default();
+    for terminal in [false, true] {
+        let refused = StatusInputs { failure: Some(&failure), refused: true, terminal, ..inputs(&pod, &nothing) };
+        let status = pod_status(&refused);
+        assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("OutOfcpu")));
+        assert_eq!(status.container_statuses, None);
+    }
+    pod.status = Some(PodStatus { phase: Some("Failed".into()), ..Default::default() });
+    assert_eq!(pod_status(&inputs(&pod, &nothing)).container_statuses, None, "nor after a restart of the kubelet");
 }
 
 #[test]

@@ -129,6 +129,8 @@ pub struct Worker {
     waiting: BTreeMap<String, (String, String)>,
     /// Set when the kubelet itself failed the pod: reason and message.
     failure: Option<(String, String)>,
+    /// Whether the node has not taken the pod at all.
+    refused: bool,
     /// How long the pod has to end when the node cannot wait for longer, seconds.
     longest_grace: Option<i64>,
     /// Whether it is to end only until its machine is back.
@@ -172,6 +174,7 @@ impl Worker {
             probes,
             adopted: false,
             waiting: BTreeMap::new(),
+            refused: refusal.is_some(),
             failure: refusal,
             longest_grace: None,
             rests: false,
