@@ -27,7 +27,18 @@ impl Worker {
 
     /// The pod's cgroup and volumes.
     pub(super) async fn prepare(&mut self, pod: &Pod, ip: &str, runtime: &RuntimePod) -> Result<(), String> {
-        self.of_cgroup("create", |cgroups| cgroups.ensure_pod(pod)).map_err(|e| e.to_string())?;
+        let warn = |reason: &str, what: &str, problem: &str| {
+            self.context.recorder.warning(&PodRef::of(pod), reason, format!("{what}: {problem}"));
+        };
+        if let Err(error) = self.of_cgroup("create", |cgroups| cgroups.ensure_pod(pod)) {
+            let problem = error.to_string();
+            warn("FailedCreatePodContainer", "unable to ensure pod container exists", &problem);
+            return Err(problem);
+        }
+        if let Some(problem) = spec::unprepared(pod) {
+            warn("FailedPrepareDynamicResources", "Failed to prepare dynamic resources", &problem);
+            return Err(problem);
+        }
         if self.volumes.is_some() && runtime.active_sandbox().is_some() && self.setup_failures == 0 {
             return Ok(());
         }
