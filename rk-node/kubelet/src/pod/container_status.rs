@@ -131,6 +131,7 @@ pub fn container_status(source: &Source<'_>) -> ContainerStatus {
             status.state = Some(waiting_state("ContainerCreating", None));
         }
     }
+    status.stop_signal = last.stop_signal.map(str::to_owned);
     resources(source, &mut status);
     hold_back(source, &mut status);
     status.started = Some(source.started);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use rk_cri_api::v1 as cri;
 use serde_json::{Value, json};
 
 use super::decide_tests::{at, pod, runtime, sandbox};
@@ -12,7 +13,7 @@ use super::status::{StatusInputs, pod_status};
 use super::termination::{WHEN_DELETED, WHEN_TERMINATED};
 use crate::devices::DeviceHealth;
 use crate::probes::{Outcome, ProbeKind, ProbeResults};
-use crate::runtime::RuntimePod;
+use crate::runtime::{RuntimeContainer, RuntimePod};
 use crate::shutdown::{TERMINATED, TERMINATED_MESSAGE};
 
 static NO_PROBES: LazyLock<ProbeResults> = LazyLock::new(ProbeResults::default);
@@ -303,4 +304,16 @@ fn the_devices_of_app_containers_are_told_with_their_health() {
     };
     assert_eq!(of(status.container_statuses), [told.get("a").cloned(), None]);
     assert_eq!(of(status.init_container_statuses), [None]);
+}
+
+#[test]
+fn the_signal_that_stops_a_container_is_told_once_it_is_made() {
+    let pod = pod(json!({"containers": [{"name": "a"}, {"name": "b"}]}));
+    let mut found = runtime(&pod, &[sandbox(0, true)], &["a:running"]);
+    let status = cri::ContainerStatus { stop_signal: cri::Signal::Sigusr1.into(), ..Default::default() };
+    found.containers[0].stop_signal = RuntimeContainer::from_status(status, String::new()).stop_signal;
+    let told = status_of(&pod, &found, false).container_statuses.unwrap();
+    assert_eq!(told.into_iter().map(|c| c.stop_signal).collect::<Vec<_>>(), [Some("SIGUSR1".to_owned()), None]);
+    let untold = RuntimeContainer::from_status(cri::ContainerStatus::default(), String::new());
+    assert_eq!(untold.stop_signal, None);
 }
