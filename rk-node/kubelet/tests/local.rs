@@ -317,8 +317,8 @@ async fn a_pod_that_fills_its_empty_dir_beyond_the_limit_is_evicted_and_says_why
     let status = rig.status("fills", "the pod has failed", 60, |s| s.phase.as_deref() == Some("Failed")).await;
     assert_eq!(status.reason.as_deref(), Some("Evicted"));
     assert_eq!(status.message.as_deref(), Some("Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". "));
-    let condition = status.conditions.iter().flatten().find(|c| c.type_ == "DisruptionTarget").expect("the condition");
-    assert_eq!((condition.status.as_str(), condition.reason.as_deref()), ("True", Some("TerminationByKubelet")));
+    let disrupted = status.conditions.iter().flatten().any(|c| c.type_ == "DisruptionTarget");
+    assert!(!disrupted, "it went for what it did itself");
     assert!(rig.cri.running("fills").is_empty());
     assert!(rig.reasons("fills").await.iter().any(|r| r == "Evicted"));
 }

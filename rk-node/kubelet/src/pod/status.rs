@@ -18,7 +18,6 @@ use crate::devices::DeviceHealth;
 use crate::probes::{Outcome, ProbeKind, ProbeResults};
 use crate::resources::qos_class;
 use crate::runtime::{RuntimePod, State};
-use crate::shutdown::TERMINATED;
 
 /// Reason of a pod that the node needed gone.
 pub const EVICTED: &str = "Evicted";
@@ -45,6 +44,8 @@ pub struct StatusInputs<'a> {
     pub terminal: bool,
     /// Set when the kubelet itself failed the pod: (reason, message).
     pub failure: Option<&'a (String, String)>,
+    /// Whether that is none of the pod's own doing.
+    pub disrupted: bool,
     /// Whether the node has not taken the pod at all.
     pub refused: bool,
     /// Why a resize that the spec asks for is not begun.
@@ -79,8 +80,7 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
     }
     let sandbox_ready = sandbox.is_some_and(|s| s.host_network || !s.ips.is_empty());
     let mut conditions = conditions::conditions(pod, &init, &app, phase, sandbox_ready, &now);
-    let disrupts = |reason: &str| [EVICTED, PREEMPTED, TERMINATED].contains(&reason);
-    if let Some((_, message)) = inputs.failure.filter(|(reason, _)| disrupts(reason)) {
+    if let Some((_, message)) = inputs.failure.filter(|_| inputs.disrupted) {
         conditions.retain(|c| c.type_ != conditions::DISRUPTION);
         conditions.push(conditions::disruption(pod, message, &now));
     }

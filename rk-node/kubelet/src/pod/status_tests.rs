@@ -32,6 +32,7 @@ pub(super) fn inputs<'a>(pod: &'a Pod, runtime: &'a RuntimePod) -> StatusInputs<
         node_memory: 1 << 30,
         terminal: false,
         failure: None,
+        disrupted: false,
         refused: false,
         resize_pending: None,
         resize_error: None,
@@ -262,7 +263,10 @@ fn a_pod_that_ends_with_its_machine_has_failed_and_says_why() {
     let pod = pod(json!({"containers": [{"name": "a"}]}));
     let failure = (TERMINATED.to_owned(), TERMINATED_MESSAGE.to_owned());
     let found = runtime(&pod, &[sandbox(0, false)], &["a:exited:0"]);
-    let status = pod_status(&StatusInputs { terminal: true, failure: Some(&failure), ..inputs(&pod, &found) });
+    let over = StatusInputs { terminal: true, failure: Some(&failure), ..inputs(&pod, &found) };
+    let told = pod_status(&over).conditions.unwrap();
+    assert!(!told.iter().any(|c| c.type_ == "DisruptionTarget"), "not when it is its own doing");
+    let status = pod_status(&StatusInputs { disrupted: true, ..over });
     assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Terminated")));
     assert_eq!(status.message.as_deref(), Some(TERMINATED_MESSAGE));
     let conditions = status.conditions.unwrap();

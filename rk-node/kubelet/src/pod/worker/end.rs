@@ -69,6 +69,7 @@ impl Worker {
         if order.event {
             self.context.recorder.warning(&PodRef::of(pod), &order.reason, order.message.clone());
         }
+        self.disrupted = order.disrupts();
         self.failure = Some((order.reason, order.message));
     }
 

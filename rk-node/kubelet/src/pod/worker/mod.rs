@@ -129,6 +129,8 @@ pub struct Worker {
     waiting: BTreeMap<String, (String, String)>,
     /// Set when the kubelet itself failed the pod: reason and message.
     failure: Option<(String, String)>,
+    /// Whether that is none of the pod's own doing.
+    disrupted: bool,
     /// Whether the node has not taken the pod at all.
     refused: bool,
     /// How long the pod has to end when the node cannot wait for longer, seconds.
@@ -174,6 +176,7 @@ impl Worker {
             probes,
             adopted: false,
             waiting: BTreeMap::new(),
+            disrupted: false,
             refused: refusal.is_some(),
             failure: refusal,
             longest_grace: None,

@@ -34,6 +34,7 @@ impl Worker {
             node_memory,
             terminal,
             failure: self.failure.as_ref(),
+            disrupted: self.disrupted,
             refused: self.refused,
             resize_pending: self.resize_pending.as_ref(),
             resize_error: self.resize_error.as_deref(),
