@@ -78,7 +78,7 @@ fn shown(bytes: u64, binary: bool) -> String {
     let (base, suffixes) = if binary { (1024, ["Ki", "Mi", "Gi", "Ti"]) } else { (1000, ["k", "M", "G", "T"]) };
     let (mut number, mut suffix) = (bytes, "");
     for larger in suffixes {
-        if number == 0 || number % base != 0 {
+        if number == 0 || !number.is_multiple_of(base) {
             break;
         }
         (number, suffix) = (number / base, larger);
