@@ -186,6 +186,14 @@ async fn grows(rig: &Rig, driver: &FakeCsi) {
     .await;
     assert!(told.conditions.unwrap_or_default().is_empty());
     assert_eq!((driver.calls(), driver.seen().size), (vec!["expand"], 2 << 30));
+    for about in ["uses", "data"] {
+        eventually("an event tells of it", 30, || async {
+            let reasons = rig.reasons(about).await;
+            let told = reasons.iter().any(|reason| reason == "FileSystemResizeSuccessful");
+            if told { Ok(()) } else { Err(format!("{about}: {reasons:?}")) }
+        })
+        .await;
+    }
     let counted =
         "kubelet_volume_stats_capacity_bytes{namespace=\"default\",persistentvolumeclaim=\"data\"} 2147483648";
     // The kubelet is asked itself: no proxy leads to loopback.

@@ -15,6 +15,7 @@ use crate::pod::resize::Resize;
 use crate::pod::{kill, resize, spec};
 use crate::runtime::{RuntimeError, RuntimePod};
 use crate::swap::SWAP_FILE;
+use crate::volumes::Volumes;
 
 impl Worker {
     /// A change of the pod's cgroup, timed.
@@ -48,12 +49,25 @@ impl Worker {
         let age = known.map_or(Duration::ZERO, |since| since.elapsed());
         match self.context.volumes.set_up(pod, &fields, age).await {
             Ok(volumes) => {
+                self.tell_growth(pod, &volumes);
                 self.volumes = Some((volumes, Instant::now()));
                 Ok(())
             }
             Err(error) => {
                 self.context.recorder.warning(&PodRef::of(pod), "FailedMount", error.to_string());
                 Err(error.to_string())
+            }
+        }
+    }
+
+    /// Tells of volumes that have grown, about the pod and about their claims.
+    fn tell_growth(&self, pod: &Pod, volumes: &Volumes) {
+        let (recorder, node) = (&self.context.recorder, &self.context.options.node_name);
+        for grown in &volumes.grown {
+            let told = format!("MountVolume.NodeExpandVolume succeeded for volume {:?} {node}", grown.volume);
+            let claim = PodRef::claim(spec::namespace(pod), &grown.claim, &grown.uid);
+            for about in [PodRef::of(pod), claim] {
+                recorder.normal(&about, "FileSystemResizeSuccessful", told.clone());
             }
         }
     }
@@ -198,7 +212,10 @@ impl Worker {
         let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
         let fields = self.context.fields(self.ips(pod, &ip));
         match self.context.volumes.refresh(pod, &fields).await {
-            Ok(volumes) => self.volumes = Some((volumes, Instant::now())),
+            Ok(volumes) => {
+                self.tell_growth(pod, &volumes);
+                self.volumes = Some((volumes, Instant::now()));
+            }
             Err(error) => {
                 self.context.recorder.warning(&PodRef::of(pod), "FailedMount", error.to_string());
                 tracing::debug!(pod = %spec::describe(pod), "refreshing volumes: {error}");
