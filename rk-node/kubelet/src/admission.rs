@@ -1,5 +1,7 @@
 //! Whether this node takes a pod. The scheduler has chosen already; this catches what it could not know.
 
+mod taints;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, Pod};
@@ -9,6 +11,7 @@ use crate::devices::is_extended;
 use crate::pod::spec;
 use crate::quantity::milli_of;
 use crate::resources::pod_total;
+use crate::static_pods::is_static;
 
 /// Sysctls that are namespaced and harmless; all others are refused.
 const SAFE_SYSCTLS: [&str; 12] = [
@@ -36,15 +39,21 @@ pub fn unexpected(problem: &str) -> Refusal {
 
 /// Decides on `pod` with the pods that are here already.
 pub fn admit(pod: &Pod, others: &[&Pod], node: &NodeFacts, max_pods: u32) -> Result<(), Refusal> {
-    fits_node(pod, node)?;
+    // First what no other pod's end could mend, then in the scheduler's order.
     if pod.spec.as_ref().and_then(|s| s.os.as_ref()).is_some_and(|os| os.name != "linux") {
         return Err(("PodOSNotSupported".into(), "Failed to admit pod as the OS field doesn't match node OS".into()));
     }
-    host_ports(pod, others)?;
-    match shortages(pod, others, node, max_pods).first() {
-        Some(short) => Err(short.refusal()),
-        None => Ok(()),
+    if let Some(short) = shortages(pod, others, node, max_pods).first() {
+        return Err(short.refusal());
     }
+    fits_node(pod, node)?;
+    host_ports(pod, others)?;
+    // What the node's own manifests ask for runs whatever the node is told to keep away.
+    if is_static(pod) || taints::borne(pod, &node.taints) {
+        return Ok(());
+    }
+    let message = "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate";
+    Err(("TaintToleration".into(), message.into()))
 }
 
 /// Refuses sysctls that are neither harmless nor allowed by name (`net.core.*` allows all that begin so).
@@ -205,11 +214,20 @@ fn host_ports(pod: &Pod, others: &[&Pod]) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::api::core::v1::Taint;
     use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
     use serde_json::json;
 
     fn pod(spec: serde_json::Value) -> Pod {
         serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap()
+    }
+
+    /// One that bears every taint.
+    fn tolerant(spec: serde_json::Value) -> Pod {
+        let mut pod = pod(spec);
+        let every = serde_json::from_value(json!([{"operator": "Exists"}])).unwrap();
+        pod.spec.as_mut().unwrap().tolerations = Some(every);
+        pod
     }
 
     #[test]
@@ -220,6 +238,7 @@ mod tests {
                 .map(|(k, v)| (k.to_owned(), Quantity(v.into())))
                 .into(),
             devices: ["example.com/own".to_owned()].into(),
+            taints: vec![Taint { key: "t".into(), effect: "NoExecute".into(), ..Default::default() }],
             ..Default::default()
         };
         let container = |resources: serde_json::Value| json!({"containers": [{"name": "c", "resources": resources}]});
@@ -250,11 +269,16 @@ mod tests {
             ),
             (json!({"containers": [], "os": {"name": "windows"}}), Some("PodOSNotSupported")),
         ] {
-            let answer = admit(&pod(spec.clone()), &[&here], &node, 110);
+            let answer = admit(&tolerant(spec.clone()), &[&here], &node, 110);
             assert_eq!(answer.as_ref().err().map(|(reason, _)| reason.as_str()), want, "{spec}");
         }
         assert_eq!(admit(&pod(json!({"containers": []})), &[&here], &node, 1).unwrap_err().0, "OutOfpods");
+        let mut driven = pod(json!({"containers": []}));
+        assert_eq!(admit(&driven, &[], &node, 110).unwrap_err().0, "TaintToleration");
+        driven.metadata.annotations = Some([("kubernetes.io/config.source".to_owned(), "file".to_owned())].into());
+        assert_eq!(admit(&driven, &[], &node, 110), Ok(()));
     }
+
     #[test]
     fn sysctls_are_harmless_or_allowed_by_name() {
         let asks =

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Taint};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use tokio::sync::watch;
 
@@ -37,6 +37,8 @@ pub struct NodeFacts {
     pub host_ips: Vec<String>,
     /// Labels of the Node object.
     pub labels: BTreeMap<String, String>,
+    /// Its taints.
+    pub taints: Vec<Taint>,
     /// Allocatable resources.
     pub allocatable: BTreeMap<String, Quantity>,
     /// Resources of the node's own device plugins.

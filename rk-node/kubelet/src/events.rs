@@ -60,6 +60,18 @@ impl PodRef {
         Self { field_path: Some(format!("{list}{{{name}}}")), ..self.clone() }
     }
 
+    /// A PersistentVolumeClaim.
+    pub fn claim(namespace: &str, name: &str, uid: &str) -> Self {
+        Self {
+            kind: "PersistentVolumeClaim",
+            namespace: namespace.into(),
+            name: name.into(),
+            uid: uid.into(),
+            resource_version: None,
+            field_path: None,
+        }
+    }
+
     /// A Node; events about it live in the default namespace and name it as UID, as upstream's do.
     pub fn node(name: &str) -> Self {
         Self {
@@ -212,7 +224,7 @@ async fn create(
             api_version: Some("v1".into()),
             kind: Some(about.kind.into()),
             name: Some(about.name.clone()),
-            namespace: (about.kind == "Pod").then(|| about.namespace.clone()),
+            namespace: (about.kind != "Node").then(|| about.namespace.clone()),
             uid: Some(about.uid.clone()),
             resource_version: about.resource_version.clone(),
             field_path: about.field_path.clone(),

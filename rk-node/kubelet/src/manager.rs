@@ -118,6 +118,7 @@ impl Manager {
     pub async fn run(mut self, mut changes: mpsc::Receiver<Change>, mut stop: watch::Receiver<bool>) {
         let own = Selection::fields(format!("spec.nodeName={}", self.context.options.node_name));
         let mut events = follow::<Pod>(self.context.client.clone(), own);
+        let devices = self.context.devices.turned();
         let mut fresh = Fresh::default();
         let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
         self.on_statics();
@@ -137,6 +138,7 @@ impl Manager {
                 }
                 Some(change) = changes.recv() => self.on_change(change).await,
                 Ok(()) = self.statics.changed() => self.on_statics(),
+                () = devices.notified() => self.wake_holders(),
                 // What waited for the end of a pod has its turn.
                 Some(ended) = self.tasks.join_next() => {
                     if let Err(error) = ended {

@@ -196,6 +196,8 @@ pub struct Options {
     pub enforce_allocatable: bool,
     /// Whether a lack of memory ends one process of a container, and not all of them (`singleProcessOOMKill`).
     pub single_process_oom_kill: bool,
+    /// Whether the server lets anybody look into containers, however much they may (`enableDebuggingHandlers`).
+    pub debugging: bool,
     /// Sysctls that pods may set besides the harmless ones; `net.core.*` stands for all that begin so.
     pub unsafe_sysctls: Vec<String>,
     /// Whether containers that name no seccomp profile get the runtime's own.
@@ -261,6 +263,7 @@ impl Options {
             logs: LogBounds { size: 10 << 20, files: 5, monitor: Duration::from_secs(10), workers: 1 },
             pod_pids: None,
             enforce_allocatable: true,
+            debugging: true,
             single_process_oom_kill: false,
             unsafe_sysctls: Vec::new(),
             seccomp_default: false,

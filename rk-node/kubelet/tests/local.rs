@@ -186,6 +186,14 @@ async fn grows(rig: &Rig, driver: &FakeCsi) {
     .await;
     assert!(told.conditions.unwrap_or_default().is_empty());
     assert_eq!((driver.calls(), driver.seen().size), (vec!["expand"], 2 << 30));
+    for about in ["uses", "data"] {
+        eventually("an event tells of it", 30, || async {
+            let reasons = rig.reasons(about).await;
+            let told = reasons.iter().any(|reason| reason == "FileSystemResizeSuccessful");
+            if told { Ok(()) } else { Err(format!("{about}: {reasons:?}")) }
+        })
+        .await;
+    }
     let counted =
         "kubelet_volume_stats_capacity_bytes{namespace=\"default\",persistentvolumeclaim=\"data\"} 2147483648";
     // The kubelet is asked itself: no proxy leads to loopback.
@@ -317,8 +325,8 @@ async fn a_pod_that_fills_its_empty_dir_beyond_the_limit_is_evicted_and_says_why
     let status = rig.status("fills", "the pod has failed", 60, |s| s.phase.as_deref() == Some("Failed")).await;
     assert_eq!(status.reason.as_deref(), Some("Evicted"));
     assert_eq!(status.message.as_deref(), Some("Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". "));
-    let condition = status.conditions.iter().flatten().find(|c| c.type_ == "DisruptionTarget").expect("the condition");
-    assert_eq!((condition.status.as_str(), condition.reason.as_deref()), ("True", Some("TerminationByKubelet")));
+    let disrupted = status.conditions.iter().flatten().any(|c| c.type_ == "DisruptionTarget");
+    assert!(!disrupted, "it went for what it did itself");
     assert!(rig.cri.running("fills").is_empty());
     assert!(rig.reasons("fills").await.iter().any(|r| r == "Evicted"));
 }
@@ -346,7 +354,10 @@ async fn devices_of_a_plugin_are_counted_given_once_and_told_of() {
         "command": ["run"], "resources": {"limits": {RESOURCE: number}}}]})
     };
     rig.create("one", wants("1")).await;
-    rig.status("one", "the pod is ready", 60, ready).await;
+    let one = rig.status("one", "the pod is ready", 60, ready).await;
+    let health = one.container_statuses.unwrap().remove(0).allocated_resources_status;
+    let well = json!([{"name": RESOURCE, "resources": [{"resourceID": "right", "health": "Healthy"}]}]);
+    assert_eq!(serde_json::to_value(health).unwrap(), well);
     {
         let state = rig.cri.state();
         let container = state.containers.iter().find(|c| c.config.labels["io.kubernetes.pod.name"] == "one").unwrap();

@@ -146,6 +146,15 @@ async fn failures_are_told_in_the_words_that_users_know() {
     ] {
         rig.status(pod, &format!("{pod} waits with {reason}"), 40, |s| waiting(s, "c") == Some(reason)).await;
     }
+    for (pod, told) in [
+        ("pull", "Error: ErrImagePull"),
+        ("pull", "Error: ImagePullBackOff"),
+        ("name", "Error: InvalidImageName"),
+        ("never", "Error: ErrImageNeverPull"),
+        ("start", "Error: exec: \"missing\": executable file not found in $PATH"),
+    ] {
+        rig.warned(pod, told).await;
+    }
     rig.status("done", "done has succeeded", 20, |s| s.phase.as_deref() == Some("Succeeded")).await;
     let failed = rig.status("init", "init has failed", 20, |s| s.phase.as_deref() == Some("Failed")).await;
     assert_eq!(waiting(&failed, "c"), Some("PodInitializing"));

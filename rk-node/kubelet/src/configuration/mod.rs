@@ -29,13 +29,12 @@ pub(crate) use read::duration;
 pub use transport::TlsRules;
 
 /// What this kubelet does anyway, and cannot do otherwise: the key and the value that says so.
-const FIXED: [(&str, &str); 7] = [
+const FIXED: [(&str, &str); 6] = [
     ("cgroupDriver", "\"cgroupfs\""),
     ("cgroupsPerQOS", "true"),
     ("rotateCertificates", "true"),
     ("serverTLSBootstrap", "true"),
     ("enableServer", "true"),
-    ("enableDebuggingHandlers", "true"),
     ("enableControllerAttachDetach", "true"),
 ];
 
@@ -108,6 +107,7 @@ impl Reader {
                 options.pod_pids = u64::try_from(limit).ok().filter(|n| *n > 0);
             }
             "enforceNodeAllocatable" => self.enforcement(key, value, &mut options.enforce_allocatable),
+            "enableDebuggingHandlers" => self.set(key, value, &mut options.debugging),
             "singleProcessOOMKill" => self.set(key, value, &mut options.single_process_oom_kill),
             // Read together with what is reserved.
             "cpuManagerPolicy" | "cpuManagerPolicyOptions" | "reservedSystemCPUs" => {}
@@ -276,7 +276,7 @@ mod tests {
                 "systemReserved": {"cpu": "100m", "memory": "64Mi"}, "kubeReserved": {"cpu": "1", "pears": "1"},
                 "registerWithTaints": [{"key": "k", "effect": "NoSchedule"}],
                 "cpuManagerPolicy": "static", "reservedSystemCPUs": "0,x", "cpuManagerPolicyOptions": {"full-pcpus-only": "true"},
-                "cgroupDriver": "systemd", "serverTLSBootstrap": true,
+                "cgroupDriver": "systemd", "serverTLSBootstrap": true, "enableDebuggingHandlers": false,
                 "swapBehaviour": "x", "staticPodPath": 3, "failSwapOn": true, "memorySwap": {"swapBehavior": "LimitedSwap"},
             }),
         );
@@ -300,6 +300,7 @@ mod tests {
         let whole = CpuOptions { full_cores: true, ..Default::default() };
         assert_eq!(options.cpu_policy, CpuPolicy::Static { reserved: Reserved::Count(2), options: whole });
         assert_eq!((options.enforce_allocatable, options.single_process_oom_kill), (false, true));
+        assert!(!options.debugging);
         assert_eq!((options.swap, options.fail_swap_on), (SwapBehavior::LimitedSwap, true));
         assert_eq!(options.taints.len(), 1);
         let keys: Vec<&str> = warnings.iter().filter_map(|w| w.split(':').next()).collect();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::manager::is_extended;
-use super::table::Table;
+use super::table::{Table, passing};
 use crate::admission::{Refusal, unexpected};
 use crate::numa::{Hint, Hints, NodeMask, Provider, at_most};
 use crate::pod::spec;
@@ -47,9 +47,14 @@ impl DeviceDraft {
         (self.table, self.held)
     }
 
-    fn free(&self, resource: &str, places: &Places) -> BTreeSet<String> {
+    fn free(&self, resource: &str, places: &Places, again: &BTreeSet<String>) -> BTreeSet<String> {
         let taken = self.table.taken(resource);
-        places.healthy.iter().filter(|id| !taken.contains(id)).cloned().collect()
+        places.healthy.iter().filter(|id| again.contains(*id) || !taken.contains(id)).cloned().collect()
+    }
+
+    /// What the container may have of what its pod's init containers had.
+    fn again(&self, pod: &Pod, container: &Container, resource: &str) -> BTreeSet<String> {
+        self.table.reusable(spec::uid(pod), &container.name, resource, &passing(pod))
     }
 
     fn sets(&self, places: &Places, free: &BTreeSet<String>, wanted: usize) -> Vec<Hint> {
@@ -61,10 +66,10 @@ impl DeviceDraft {
         fitting.map(|mask| Hint { nodes: Some(mask), preferred: mask.count() == fewest }).collect()
     }
 
-    fn hints_for(&self, wanted: impl Fn(&str) -> usize) -> Hints {
+    fn hints_for(&self, wanted: impl Fn(&str) -> usize, again: impl Fn(&str) -> BTreeSet<String>) -> Hints {
         let of = |(name, places): (&String, &Places)| {
             let number = wanted(name);
-            let hints = || self.sets(places, &self.free(name, places), number);
+            let hints = || self.sets(places, &self.free(name, places, &again(name)), number);
             (number > 0).then(|| (name.clone(), Some(hints())))
         };
         self.placed.iter().filter_map(of).collect()
@@ -85,13 +90,13 @@ fn by_nearness<'a>(places: &Places, free: &'a BTreeSet<String>, nodes: Option<No
 }
 
 impl Provider for DeviceDraft {
-    fn hints(&self, _: &Pod, container: &Container) -> Hints {
-        self.hints_for(|name| wanted(container, name))
+    fn hints(&self, pod: &Pod, container: &Container) -> Hints {
+        self.hints_for(|name| wanted(container, name), |name| self.again(pod, container, name))
     }
 
     fn pod_hints(&self, pod: &Pod) -> Hints {
         let all = |name: &str| at_most(pod, |container| wanted(container, name) as u64);
-        self.hints_for(|name| usize::try_from(all(name)).unwrap_or(usize::MAX))
+        self.hints_for(|name| usize::try_from(all(name)).unwrap_or(usize::MAX), |_| BTreeSet::new())
     }
 
     fn allocate(&mut self, pod: &Pod, container: &Container, hint: &Hint) -> Result<(), Refusal> {
@@ -100,9 +105,11 @@ impl Provider for DeviceDraft {
             if number == 0 || self.table.of(spec::uid(pod), &container.name, resource).is_some() {
                 continue;
             }
-            let free = self.free(resource, places);
+            let again = self.again(pod, container, resource);
+            let free = self.free(resource, places, &again);
             let first: Vec<String> = by_nearness(places, &free, hint.nodes).into_iter().cloned().collect();
-            let ids = self.table.choose(resource, &places.healthy, number, &first).map_err(|text| unexpected(&text))?;
+            let ids = self.table.choose(resource, &places.healthy, number, &first, &again);
+            let ids = ids.map_err(|text| unexpected(&text))?;
             self.table.hold(spec::uid(pod), &container.name, resource, ids);
             self.held.push((container.name.clone(), resource.clone()));
         }

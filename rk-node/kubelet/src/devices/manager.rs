@@ -8,10 +8,12 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use rk_cri_api::v1 as cri;
 use rk_plugin_api::device as api;
+use tokio::sync::Notify;
 
 use super::draft::DeviceDraft;
+use super::health::{DeviceHealth, of_containers};
 use super::plugin::Plugin;
-use super::table::{Held, Table};
+use super::table::{Held, Table, passing};
 use crate::disk::{read_optional, write_atomically};
 use crate::numa::NodeMask;
 use crate::pod::spec;
@@ -39,6 +41,8 @@ pub struct Devices {
     state: Arc<Mutex<State>>,
     /// One allocation at a time: choosing asks plugins in between.
     turn: Arc<tokio::sync::Mutex<()>>,
+    /// Notified when devices have begun or ceased to work.
+    turned: Arc<Notify>,
 }
 
 /// Whether a name is that of an extended resource, which plugins may bring.
@@ -66,7 +70,7 @@ impl Devices {
         let known = read_optional(&dir.join(RESOURCES)).ok().flatten();
         let known = known.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         let state = State { table, known, ..Default::default() };
-        Self { dir, state: Arc::new(Mutex::new(state)), turn: Arc::default() }
+        Self { dir, state: Arc::new(Mutex::new(state)), turn: Arc::default(), turned: Arc::default() }
     }
 
     /// The directory of the plugins' sockets.
@@ -102,15 +106,35 @@ impl Devices {
     /// Takes a list of devices; false when another plugin has the resource by now.
     pub fn update(&self, resource: &str, generation: u64, devices: Vec<api::Device>) -> bool {
         let mut state = self.state();
-        let plugin = state.plugins.get_mut(resource).filter(|p| p.generation == generation);
-        plugin.map(|p| p.take(devices)).is_some()
+        let Some(plugin) = state.plugins.get_mut(resource).filter(|p| p.generation == generation) else { return false };
+        let before = std::mem::take(&mut plugin.devices);
+        plugin.take(devices);
+        if plugin.devices != before {
+            self.turned.notify_one();
+        }
+        true
     }
 
     /// A plugin has gone: its devices are there and do not work.
     pub fn gone(&self, resource: &str, generation: u64) {
         if let Some(plugin) = self.state().plugins.get_mut(resource).filter(|p| p.generation == generation) {
             plugin.devices.values_mut().for_each(|good| *good = false);
+            self.turned.notify_one();
         }
+    }
+
+    /// Notified, for one who listens, when devices have begun or ceased to work.
+    pub fn turned(&self) -> Arc<Notify> {
+        self.turned.clone()
+    }
+
+    /// How the devices are that the containers of a pod hold. One that no plugin tells of is taken to work.
+    pub fn health(&self, uid: &str) -> DeviceHealth {
+        let state = self.state();
+        let works = |resource: &str, id: &str| {
+            state.plugins.get(resource).and_then(|plugin| plugin.devices.get(id)).copied().unwrap_or(true)
+        };
+        state.table.pod(uid).map(|held| of_containers(held, works)).unwrap_or_default()
     }
 
     /// Devices of each resource: all of them, and those that work.
@@ -152,7 +176,7 @@ impl Devices {
         let mut state = self.state();
         for (container, resource) in &held {
             let ids = table.of(pod, container, resource).cloned().unwrap_or_default();
-            if state.table.taken(resource).iter().any(|taken| ids.contains(*taken)) {
+            if state.table.taken_besides(pod, resource).iter().any(|taken| ids.contains(*taken)) {
                 return Err(format!("devices of {resource} are in use by now"));
             }
             state.table.hold(pod, container, resource, ids);
@@ -205,10 +229,11 @@ impl Devices {
     ) -> Result<BTreeSet<String>, String> {
         let _turn = self.turn.lock().await;
         let uid = spec::uid(pod);
-        let (held, unasked) = {
+        let (held, unasked, again) = {
             let mut state = self.state();
             let key = (uid.to_owned(), container.name.clone(), resource.to_owned());
-            (state.table.of(uid, &container.name, resource).cloned(), state.unasked.remove(&key))
+            let again = state.table.reusable(uid, &container.name, resource, &passing(pod));
+            (state.table.of(uid, &container.name, resource).cloned(), state.unasked.remove(&key), again)
         };
         let mut healthy = plugin.healthy();
         match &held {
@@ -225,9 +250,13 @@ impl Devices {
             let state = self.state();
             let taken = state.table.taken(resource);
             let own = |id: &String| held.as_ref().is_some_and(|held| held.contains(id));
-            healthy.iter().filter(|id| own(id) || !taken.contains(id)).cloned().collect()
+            healthy.iter().filter(|id| own(id) || again.contains(*id) || !taken.contains(id)).cloned().collect()
         };
-        let preferred = plugin.preferred(free, wanted).await;
+        let kept: Vec<String> = again.iter().filter(|id| healthy.contains(*id)).take(wanted).cloned().collect();
+        let preferred = match kept.len() == wanted {
+            true => Vec::new(),
+            false => plugin.preferred(free, kept, wanted).await,
+        };
         let mut state = self.state();
         if let Some(held) = held {
             if preferred.is_empty() {
@@ -235,7 +264,7 @@ impl Devices {
             }
             state.table.hold(uid, &container.name, resource, BTreeSet::new());
         }
-        let ids = state.table.choose(resource, &healthy, wanted, &preferred)?;
+        let ids = state.table.choose(resource, &healthy, wanted, &preferred, &again)?;
         state.table.hold(uid, &container.name, resource, ids.clone());
         self.save(&state.table)?;
         Ok(ids)

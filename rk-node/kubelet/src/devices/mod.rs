@@ -3,11 +3,13 @@
 //! Allocations are on disk before the plugin is asked, so that no device is ever given to two containers.
 
 mod draft;
+mod health;
 mod manager;
 mod plugin;
 mod podresources;
 mod server;
 mod table;
 
+pub use health::DeviceHealth;
 pub use manager::{Devices, is_extended};
 pub use server::serve;

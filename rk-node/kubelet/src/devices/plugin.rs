@@ -69,14 +69,15 @@ impl Plugin {
         self.devices = list.into_iter().map(|device| (device.id, device.health == HEALTHY)).collect();
     }
 
-    /// Which devices the plugin would choose. One that has no opinion, or fails to tell it, is content with any.
-    pub async fn preferred(&self, free: Vec<String>, wanted: usize) -> Vec<String> {
+    /// Which devices the plugin would choose, beside those that are `kept` anyway. One that has no opinion, or fails to tell it, is
+    /// content with any.
+    pub async fn preferred(&self, free: Vec<String>, kept: Vec<String>, wanted: usize) -> Vec<String> {
         if !self.options.get_preferred_allocation_available {
             return Vec::new();
         }
         let request = api::ContainerPreferredAllocationRequest {
             available_device_ids: free,
-            must_include_device_ids: Vec::new(),
+            must_include_device_ids: kept,
             allocation_size: i32::try_from(wanted).unwrap_or(i32::MAX),
         };
         let request = api::PreferredAllocationRequest { container_requests: vec![request] };

@@ -49,12 +49,41 @@ pub fn exceeded(pod: &Pod, used: &PodUse) -> Option<(&'static str, String)> {
             return Some(("ephemeralcontainerfs.limit", message));
         }
     }
-    // Together they may use what they may use one by one, but only when each has a limit.
-    let apps = spec::app_containers(pod);
-    let all: Option<u64> = apps.iter().map(|c| limit(c).map(|(limit, _)| limit)).sum();
-    let all = all.filter(|_| !apps.is_empty())?;
-    let message = || format!("Pod ephemeral local storage usage exceeds the total limit of containers {all}. ");
+    let all = total(pod)?;
+    let shown = shown(all, containers.iter().filter_map(|c| limit(c)).any(|(_, quantity)| quantity.0.ends_with('i')));
+    let message = || format!("Pod ephemeral local storage usage exceeds the total limit of containers {shown}. ");
     (used.disk_total() > all).then(|| ("ephemeralpodfs.limit", message()))
+}
+
+/// What a pod may use as a whole, as its limits are added up wherever they are: once any of its containers has one.
+fn total(pod: &Pod) -> Option<u64> {
+    let (inits, apps) = (spec::init_containers(pod), spec::app_containers(pod));
+    if !inits.iter().chain(apps).any(|c| limit(c).is_some()) {
+        return None;
+    }
+    let own = |c: &Container| limit(c).map_or(0, |(limit, _)| limit);
+    let (mut beside, mut before) = (0_u64, 0_u64);
+    for init in inits {
+        before = before.max(beside.saturating_add(own(init)));
+        if spec::is_sidecar(init) {
+            beside = beside.saturating_add(own(init));
+        }
+    }
+    let together = apps.iter().map(own).fold(beside, u64::saturating_add);
+    Some(together.max(before))
+}
+
+/// An amount of bytes as a quantity is written, in powers of 1024 or of 1000.
+fn shown(bytes: u64, binary: bool) -> String {
+    let (base, suffixes) = if binary { (1024, ["Ki", "Mi", "Gi", "Ti"]) } else { (1000, ["k", "M", "G", "T"]) };
+    let (mut number, mut suffix) = (bytes, "");
+    for larger in suffixes {
+        if number == 0 || !number.is_multiple_of(base) {
+            break;
+        }
+        (number, suffix) = (number / base, larger);
+    }
+    format!("{number}{suffix}")
 }
 
 #[cfg(test)]
@@ -93,10 +122,32 @@ mod tests {
             (
                 pod(limited, json!({})),
                 with(1000, 100),
-                Some("Pod ephemeral local storage usage exceeds the total limit of containers 1024. "),
+                Some("Pod ephemeral local storage usage exceeds the total limit of containers 1Ki. "),
             ),
         ] {
             assert_eq!(exceeded(&pod, &used).map(|(_, message)| message).as_deref(), want);
+        }
+    }
+    #[test]
+    fn limits_of_a_pod_add_up_once_one_of_its_containers_has_one() {
+        let of = |spec: serde_json::Value| total(&serde_json::from_value(json!({"spec": spec})).unwrap());
+        let with =
+            |name: &str, limit: &str| json!({"name": name, "resources": {"limits": {"ephemeral-storage": limit}}});
+        let mut sidecar = with("s", "2");
+        sidecar["restartPolicy"] = json!("Always");
+        for (inits, apps, want) in [
+            (json!([]), json!([{"name": "a"}]), None),
+            (json!([]), json!([{"name": "a"}, with("b", "5")]), Some(5)),
+            (json!([]), json!([with("a", "4"), with("b", "5")]), Some(9)),
+            (json!([with("i", "20")]), json!([with("a", "4")]), Some(20)),
+            (json!([sidecar, with("i", "3")]), json!([with("a", "4")]), Some(6)),
+            (json!([sidecar, with("i", "3")]), json!([{"name": "a"}]), Some(5)),
+        ] {
+            assert_eq!(of(json!({"initContainers": inits, "containers": apps})), want, "{inits} {apps}");
+        }
+        for (bytes, binary, want) in [(0, true, "0"), (1 << 30, true, "1Gi"), (1536, true, "1536"), (2000, false, "2k")]
+        {
+            assert_eq!(shown(bytes, binary), want);
         }
     }
 }

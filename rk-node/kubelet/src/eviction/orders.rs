@@ -35,6 +35,11 @@ impl Order {
         Self { reason, message, grace: Some(grace), signal: None, event: false, again: false }
     }
 
+    /// Whether the pod goes for something that is none of its own doing: one beyond a limit that it set itself does not.
+    pub fn disrupts(&self) -> bool {
+        !self.signal.is_some_and(|signal| signal.ends_with(".limit"))
+    }
+
     /// One to rest while the machine is off.
     pub fn to_rest(grace: i64) -> Self {
         Self { again: true, ..Self::of_shutdown(grace) }
@@ -83,6 +88,13 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+
+    #[test]
+    fn a_pod_beyond_its_own_limit_is_not_disrupted() {
+        let of = |signal| Order { signal, ..Order::of_shutdown(1) };
+        assert!(of(None).disrupts() && of(Some("memory.available")).disrupts());
+        assert!(!of(Some("emptydirfs.limit")).disrupts() && !of(Some("ephemeralpodfs.limit")).disrupts());
+    }
 
     #[test]
     fn an_order_is_heard_by_its_pod_alone_and_taken_once() {

@@ -16,7 +16,6 @@ use super::orders::Order;
 use super::rank::{Shortage, first, is_critical, message};
 use super::soft::Patience;
 use super::usage::PodUse;
-use crate::Thresholds;
 use crate::context::Shared;
 use crate::events::PodRef;
 use crate::image_gc;
@@ -24,11 +23,15 @@ use crate::node::{Observed, Signal};
 use crate::pod::spec;
 use crate::pod::status::EVICTED;
 use crate::runtime;
+use crate::{SoftEviction, Thresholds};
 
 /// How often the node is looked at.
 const PERIOD: Duration = Duration::from_secs(10);
 /// An evicted pod gets this long to go before the next one is chosen.
 const BREATH: Duration = Duration::from_secs(20);
+
+/// How long a pod has to end that must go at once, seconds: its containers are told all the same.
+const AT_ONCE: i64 = 1;
 
 /// How long the files of all pods together may keep the loop; what was counted before serves after that.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -83,7 +86,7 @@ pub async fn evict_loop(context: Shared, wake: mpsc::Sender<runtime::Change>) {
         let mut gone = false;
         for (pod, used) in used.iter().filter(|(pod, _)| !is_critical(pod)) {
             if let Some((limit, message)) = limits::exceeded(pod, used) {
-                gone |= order(&context, &wake, pod, limit, message, 0).await;
+                gone |= order(&context, &wake, pod, limit, message, AT_ONCE).await;
             }
         }
         // What the pods' own limits have freed is counted before one goes for the others.
@@ -108,8 +111,13 @@ fn look(context: &Shared, seen: &mut Seen) -> Option<Verdict> {
     seen.hard = observed.short_still(hard, reclaim, &seen.hard);
     seen.soft = observed.short_still(soft.thresholds, reclaim, &seen.soft);
     let borne = seen.patience.over(&seen.soft, Instant::now(), &soft.grace);
-    if let Some(signal) = seen.hard.first() {
-        return Some(Verdict { signal: *signal, thresholds: hard, grace: 0 });
+    most_urgent(&seen.hard, hard, &borne, soft)
+}
+
+/// The verdict on what is short: what is below a hard threshold, else what was borne long enough below a soft one.
+fn most_urgent(short: &[Signal], hard: Thresholds, borne: &[Signal], soft: &SoftEviction) -> Option<Verdict> {
+    if let Some(signal) = short.first() {
+        return Some(Verdict { signal: *signal, thresholds: hard, grace: AT_ONCE });
     }
     borne.first().map(|signal| Verdict { signal: *signal, thresholds: soft.thresholds, grace: soft.pod_grace })
 }
@@ -208,4 +216,20 @@ fn of_runtime(uid: &str, stats: &[cri::ContainerStats]) -> PodUse {
         disk.insert(name, layer.and_then(|w| w.used_bytes.as_ref()).map_or(0, |v| v.value));
     }
     PodUse { memory, disk, inodes, ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_must_go_at_once_has_a_second_and_what_was_borne_has_its_grace() {
+        let soft = SoftEviction { pod_grace: 40, ..Default::default() };
+        let verdict = |short: &[Signal], borne: &[Signal]| {
+            most_urgent(short, Thresholds::default(), borne, &soft).map(|verdict| (verdict.signal, verdict.grace))
+        };
+        assert_eq!(verdict(&[], &[]), None);
+        assert_eq!(verdict(&[], &[Signal::Disk]), Some((Signal::Disk, 40)));
+        assert_eq!(verdict(&[Signal::Memory, Signal::Pids], &[Signal::Disk]), Some((Signal::Memory, 1)));
+    }
 }

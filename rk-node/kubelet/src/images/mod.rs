@@ -240,7 +240,6 @@ impl Images {
                 back_off.note(&key, now, now);
                 self.failures.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), (now, error.clone()));
                 self.recorder.warning(about, "Failed", format!("Failed to pull image \"{image}\": {error}"));
-                self.recorder.warning(about, "Failed", "Error: ErrImagePull");
                 // Soon after, the state moves on to ImagePullBackOff, as users know it.
                 Err(ImageError { reason: "ErrImagePull", message: error, retry: Some(Duration::from_secs(3)) })
             }
@@ -311,7 +310,7 @@ impl Images {
             // Unused images may make room until the next attempt.
             self.lack.notify_one();
         }
-        pulled.map(|reference| (reference, None)).map_err(|error| error.to_string())
+        pulled.map(|reference| (reference, None)).map_err(|error| error.brief())
     }
 
     /// Forgets the back-off and the tokens of a pod.

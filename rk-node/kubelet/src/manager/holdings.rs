@@ -42,6 +42,13 @@ impl Manager {
         }
     }
 
+    /// Has the pods look at themselves that hold devices: some have begun or ceased to work.
+    pub(super) fn wake_holders(&self) {
+        let holds = |uid: &str| !self.context.devices.of_pod(uid).is_empty();
+        let holders = self.workers.iter().filter(|(uid, _)| holds(uid));
+        holders.for_each(|(_, handle)| handle.wake.notify_one());
+    }
+
     pub(super) fn has_ended(&self, pod: &Pod) -> bool {
         let phase = |s: &k8s_openapi::api::core::v1::PodStatus| spec::terminal_phase(s.phase.as_deref());
         pod.status.as_ref().is_some_and(phase) || self.context.status.latest(spec::uid(pod)).as_ref().is_some_and(phase)

@@ -104,6 +104,11 @@ impl Memory {
         self.table.as_ref().map(|table| table.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether memory is given to containers from nodes that have it.
+    pub fn exclusive_policy(&self) -> bool {
+        self.table.is_some()
+    }
+
     /// What a pod is to get, to be thought over; `None` without the policy.
     pub fn draft(&self) -> Option<MemoryDraft> {
         self.table().map(|table| MemoryDraft::new(table.clone()))

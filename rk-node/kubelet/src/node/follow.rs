@@ -50,12 +50,14 @@ fn pod_cidr(node: &Node) -> Option<String> {
 fn note(facts: &watch::Sender<NodeFacts>, node: &Node) {
     let pod_cidr = pod_cidr(node);
     let labels = node.metadata.labels.clone().unwrap_or_default();
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
     facts.send_if_modified(|facts| {
         let news = (facts.pod_cidr != pod_cidr && pod_cidr.is_some()) || facts.labels != labels;
         if pod_cidr.is_some() {
             facts.pod_cidr = pod_cidr;
         }
         facts.labels = labels;
+        facts.taints = taints;
         news
     });
 }
@@ -69,8 +71,11 @@ mod tests {
         let (facts, mut seen) = watch::channel(NodeFacts::default());
         hear(&facts);
         assert!(facts.borrow().heard && !seen.has_changed().unwrap());
-        let node = serde_json::json!({"metadata": {"name": "n"}, "spec": {"podCIDR": "10.244.1.0/24"}});
+        let taints = serde_json::json!([{"key": "k", "effect": "NoExecute"}]);
+        let node =
+            serde_json::json!({"metadata": {"name": "n"}, "spec": {"podCIDR": "10.244.1.0/24", "taints": taints}});
         note(&facts, &serde_json::from_value(node).unwrap());
+        assert_eq!(facts.borrow().taints.len(), 1);
         assert_eq!(seen.borrow_and_update().pod_cidr.as_deref(), Some("10.244.1.0/24"));
     }
 

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    ContainerUser, LinuxContainerUser, VolumeMountStatus,
+    ContainerUser, LinuxContainerUser, ResourceStatus, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::round;
 use super::spec::Kind;
+use super::termination::{WHEN_DELETED, WHEN_TERMINATED, unseen};
 use crate::clock;
 use crate::runtime::{RuntimeContainer, State, UNKNOWN_REASON};
 use crate::volumes::is_read_only_all_the_way;
@@ -50,6 +51,8 @@ pub struct Source<'a> {
     pub resizing: bool,
     /// What the spec asks for is not allocated.
     pub pending: bool,
+    /// How the devices are that it holds.
+    pub devices: Option<&'a Vec<ResourceStatus>>,
 }
 
 fn time(at: Option<Timestamp>) -> Option<Time> {
@@ -85,16 +88,6 @@ fn set_aside(past: &RuntimeContainer) -> ContainerStateTerminated {
     let end = terminated(past);
     let message = end.message.or_else(|| Some(round::MESSAGE.into()));
     ContainerStateTerminated { reason: Some(round::REASON.into()), message, ..end }
-}
-
-fn lost(old: &ContainerStatus) -> ContainerStateTerminated {
-    ContainerStateTerminated {
-        container_id: old.container_id.clone(),
-        exit_code: 137,
-        reason: Some(UNKNOWN_REASON.into()),
-        message: Some("The container could not be located when the pod was terminated".into()),
-        ..Default::default()
-    }
 }
 
 fn waiting_state(reason: &str, message: Option<&str>) -> ContainerState {
@@ -135,10 +128,10 @@ pub fn container_status(source: &Source<'_>) -> ContainerStatus {
         State::Exited => status.state = Some(terminated_state(terminated(last))),
         State::Unknown => status.state = Some(terminated_state(terminated(last))),
         State::Created => {
-            let reason = if source.terminal { "ContainerCannotRun" } else { "ContainerCreating" };
-            status.state = Some(waiting_state(reason, None));
+            status.state = Some(waiting_state("ContainerCreating", None));
         }
     }
+    status.stop_signal = last.stop_signal.map(str::to_owned);
     resources(source, &mut status);
     hold_back(source, &mut status);
     status.started = Some(source.started);
@@ -165,6 +158,7 @@ fn base(source: &Source<'_>) -> ContainerStatus {
         name: source.container.name.clone(),
         image: source.container.image.clone().unwrap_or_default(),
         started: Some(false),
+        allocated_resources_status: source.devices.cloned().filter(|resources| !resources.is_empty()),
         volume_mounts: Some(mounts).filter(|m| !m.is_empty()),
         ..Default::default()
     }
@@ -203,9 +197,9 @@ fn never_seen(source: &Source<'_>, status: &mut ContainerStatus) {
             status.container_id.clone_from(&old.container_id);
             status.image_id.clone_from(&old.image_id);
             if source.terminal || !source.restarts {
-                status.state = Some(terminated_state(lost(old)));
+                status.state = Some(terminated_state(unseen(WHEN_TERMINATED)));
             } else {
-                status.last_state = Some(terminated_state(lost(old)));
+                status.last_state = Some(terminated_state(unseen(WHEN_DELETED)));
                 status.restart_count = status.restart_count.saturating_add(1);
             }
         }

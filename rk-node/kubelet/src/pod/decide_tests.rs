@@ -65,6 +65,7 @@ pub fn container(pod: &Pod, text: &str) -> RuntimeContainer {
         log_path: String::new(),
         resources: None,
         user: None,
+        stop_signal: None,
         termination_file: None,
         grace: None,
         name,

@@ -84,7 +84,7 @@ async fn kill_in_turn(
         && container.running()
         && grace > 0
     {
-        hook = start_pre_stop(context, spec_of, container, pod_ip);
+        hook = start_pre_stop(context, pod, spec_of, container, pod_ip);
     }
     if let Some(hook) = &mut hook {
         wait_for_pre_stop(context, hook, limit, &about).await;
@@ -105,10 +105,17 @@ async fn kill_in_turn(
 /// A preStop hook that runs.
 type Hook = AbortOnDropHandle<Result<(), HandlerError>>;
 
-fn start_pre_stop(context: &Context, spec_of: Container, container: &RuntimeContainer, pod_ip: &str) -> Option<Hook> {
+fn start_pre_stop(
+    context: &Context,
+    pod: &Pod,
+    spec_of: Container,
+    container: &RuntimeContainer,
+    pod_ip: &str,
+) -> Option<Hook> {
     let hook = spec_of.lifecycle.as_ref().and_then(|l| l.pre_stop.clone())?;
     let handler = HandlerContext {
         runtime: context.runtime.clone(),
+        pod: spec::describe(pod),
         container_id: container.id.clone(),
         container: spec_of,
         pod_ip: pod_ip.to_owned(),
@@ -117,13 +124,16 @@ fn start_pre_stop(context: &Context, spec_of: Container, container: &RuntimeCont
 }
 
 async fn wait_for_pre_stop(context: &Context, hook: &mut Hook, limit: Duration, about: &PodRef) {
+    let [namespace, name, _] = about.identity();
     let problem = match tokio::time::timeout(limit, hook).await {
         Ok(Ok(Ok(()))) => return,
-        Ok(Ok(Err(error))) => format!("PreStopHook failed: {error}"),
-        Ok(Err(error)) => format!("PreStopHook failed: {error}"),
-        Err(_) => "PreStopHook did not complete within the grace period".to_owned(),
+        Ok(Ok(Err(error))) => error.to_string(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => return tracing::info!(namespace, name, "a preStop hook is not done within the grace period"),
     };
-    context.recorder.warning(about, "FailedPreStopHook", problem);
+    tracing::warn!(namespace, name, "a preStop hook failed: {problem}");
+    // Not why: what a server answers, or a command prints, may be a secret of the pod.
+    context.recorder.warning(about, "FailedPreStopHook", "PreStopHook failed");
 }
 
 /// Kills containers side by side, without grace and without their hooks.

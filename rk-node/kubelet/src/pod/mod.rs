@@ -13,6 +13,8 @@ pub mod round;
 pub mod spec;
 pub mod start;
 pub mod status;
+mod summary;
+mod termination;
 pub mod worker;
 
 #[cfg(test)]

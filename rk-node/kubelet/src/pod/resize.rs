@@ -11,6 +11,7 @@ use super::spec;
 use crate::quantity::milli_of;
 use crate::resources::{Qos, container_resources, pod_total, qos_class};
 use crate::runtime::RuntimePod;
+use crate::swap::SwapRule;
 
 /// A running container whose limits are to change.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,32 +84,70 @@ pub fn below_usage(changes: &[Resize], runtime: &RuntimePod, used: &HashMap<Stri
 
 /// Whether the spec asks for more than the status says is allocated.
 fn asks_for_more(pod: &Pod) -> bool {
-    asks(pod, |wanted, had| wanted > had)
+    asks(pod, &["cpu", "memory"], |wanted, had| wanted > had)
 }
 
-/// Whether the requests of CPU and memory of any container, or of the pod as a whole, are to those allocated as `compare` says.
-fn asks(pod: &Pod, compare: impl Fn(i64, i64) -> bool) -> bool {
-    let status = pod.status.as_ref();
-    let differ = |wanted: Option<&BTreeMap<String, Quantity>>, had: &BTreeMap<String, Quantity>| {
-        ["cpu", "memory"].iter().any(|name| compare(milli_of(wanted, name), milli_of(Some(had), name)))
-    };
-    let whole = pod.spec.as_ref().and_then(|s| s.resources.as_ref()?.requests.as_ref());
-    if whole.is_some() && status.and_then(|s| s.allocated_resources.as_ref()).is_some_and(|had| differ(whole, had)) {
-        return true;
-    }
-    let lists = status.map(|s| [&s.container_statuses, &s.init_container_statuses]);
-    lists.into_iter().flatten().flatten().flatten().any(|known| {
-        let Some((_, container)) = spec::find_container(pod, &known.name) else { return false };
-        let wanted = container.resources.unwrap_or_default().requests;
-        known.allocated_resources.as_ref().is_some_and(|had| differ(wanted.as_ref(), had))
+/// The containers of a pod, and what the status says is allocated to each.
+fn allocated(pod: &Pod) -> impl Iterator<Item = (Container, &BTreeMap<String, Quantity>)> {
+    let lists = pod.status.as_ref().map(|s| [&s.container_statuses, &s.init_container_statuses]);
+    lists.into_iter().flatten().flatten().flatten().filter_map(move |known| {
+        let (_, container) = spec::find_container(pod, &known.name)?;
+        Some((container, known.allocated_resources.as_ref()?))
     })
 }
 
-/// Why a resize is never begun where whole CPUs are given to containers: theirs are counted out when the pod comes.
-pub fn fixed(pod: &Pod) -> Option<(String, String)> {
-    let message = "Resize is infeasible for Guaranteed Pods alongside CPU Manager static policy";
-    let asked = qos_class(pod) == Qos::Guaranteed && asks(pod, |wanted, had| wanted != had);
-    asked.then(|| ("Infeasible".to_owned(), message.to_owned()))
+/// Whether the requests of these resources of any container, or of the pod as a whole, are to those allocated as `compare` says.
+fn asks(pod: &Pod, resources: &[&str], compare: impl Fn(i64, i64) -> bool) -> bool {
+    let differ = |wanted: Option<&BTreeMap<String, Quantity>>, had: &BTreeMap<String, Quantity>| {
+        resources.iter().any(|name| compare(milli_of(wanted, name), milli_of(Some(had), name)))
+    };
+    let whole = pod.spec.as_ref().and_then(|s| s.resources.as_ref()?.requests.as_ref());
+    let of_pod = pod.status.as_ref().and_then(|s| s.allocated_resources.as_ref());
+    if whole.is_some() && of_pod.is_some_and(|had| differ(whole, had)) {
+        return true;
+    }
+    allocated(pod).any(|(container, had)| differ(container.resources.unwrap_or_default().requests.as_ref(), had))
+}
+
+/// What of a node keeps pods at their size.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rules {
+    /// Whole CPUs are given to containers.
+    pub exclusive_cpus: bool,
+    /// Memory is given to containers from nodes that have it.
+    pub exclusive_memory: bool,
+    /// How much swap containers may use.
+    pub swap: SwapRule,
+}
+
+/// Why a resize is never begun on a node with these rules: what was counted out for a Guaranteed pod when it came stays, and a share of
+/// the swap goes with the memory that was asked for first.
+pub fn fixed(pod: &Pod, rules: &Rules) -> Option<(String, String)> {
+    let guaranteed = qos_class(pod) == Qos::Guaranteed;
+    let counted_out = |resource: &str, manager: &str| {
+        let changes = guaranteed && asks(pod, &[resource], |wanted, had| wanted != had);
+        changes.then(|| format!("Resize is infeasible for Guaranteed Pods alongside {manager}"))
+    };
+    let cpus = || counted_out("cpu", "CPU Manager policy \"static\"");
+    let memory = || counted_out("memory", "Memory Manager policy \"Static\"");
+    let swap =
+        || swaps(pod, &rules.swap).then(|| "In-place resize of containers with swap is not supported.".to_owned());
+    let message = rules.exclusive_cpus.then(cpus).flatten();
+    let message = message.or_else(|| rules.exclusive_memory.then(memory).flatten()).or_else(swap);
+    message.map(|message| ("Infeasible".to_owned(), message))
+}
+
+/// Whether a container that swaps, before or after, is to have another amount of memory without being restarted.
+fn swaps(pod: &Pod, rule: &SwapRule) -> bool {
+    allocated(pod).any(|(container, had)| {
+        let wanted = container.resources.as_ref().and_then(|r| r.requests.as_ref());
+        if milli_of(wanted, "memory") == milli_of(Some(had), "memory") || wants_restart(&container, "memory") {
+            return false;
+        }
+        let mut before = container.clone();
+        before.resources.get_or_insert_default().requests = Some(had.clone());
+        [&container, &before].iter().any(|one| rule.limit(pod, one).is_some_and(|bytes| bytes > 0))
+    })
 }
 
 /// Why a resize that the spec asks for is not begun: reason and message of the condition `PodResizePending`.
@@ -139,6 +178,7 @@ pub fn pending(pod: &Pod, others: &[&Pod], allocatable: &BTreeMap<String, Quanti
 mod tests {
     use super::super::decide_tests::{pod, runtime, sandbox};
     use super::*;
+    use crate::swap::SwapBehavior;
     use serde_json::json;
 
     #[test]
@@ -207,19 +247,51 @@ mod tests {
         }
     }
 
+    /// A pod that was given 2 CPUs and 1 Mi, and asks for this now.
+    fn asking(resources: serde_json::Value, policy: &str) -> Pod {
+        let mut pod = pod(json!({"containers": [{"name": "a", "resources": resources,
+            "resizePolicy": [{"resourceName": "memory", "restartPolicy": policy}]}]}));
+        let had = json!({"containerStatuses": [{"name": "a", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+            "allocatedResources": {"cpu": "2", "memory": "1Mi"}}]});
+        pod.status = serde_json::from_value(had).unwrap();
+        pod
+    }
+
     #[test]
-    fn guaranteed_pods_keep_their_size_beside_exclusive_cpus() {
-        let with = |cpu: &str| {
-            let amounts = json!({"cpu": cpu, "memory": "1Mi"});
-            let mut pod =
-                pod(json!({"containers": [{"name": "a", "resources": {"requests": amounts, "limits": amounts}}]}));
-            let had = json!({"containerStatuses": [{"name": "a", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
-                "allocatedResources": {"cpu": "2", "memory": "1Mi"}}]});
-            pod.status = serde_json::from_value(had).unwrap();
-            pod
-        };
-        for (cpu, refused) in [("2", false), ("1", true), ("3", true)] {
-            assert_eq!(fixed(&with(cpu)).is_some_and(|(reason, _)| reason == "Infeasible"), refused, "{cpu}");
+    fn guaranteed_pods_keep_their_size_beside_exclusive_cpus_and_memory() {
+        let (cpus, memory) = ("CPU Manager policy \"static\"", "Memory Manager policy \"Static\"");
+        for (cpu, asked, exclusive, want) in [
+            ("2", "1Mi", (true, true), None),
+            ("1", "1Mi", (true, false), Some(cpus)),
+            ("3", "2Mi", (true, true), Some(cpus)),
+            ("3", "1Mi", (false, true), None),
+            ("2", "2Mi", (false, true), Some(memory)),
+            ("2", "2Mi", (true, false), None),
+        ] {
+            let amounts = json!({"cpu": cpu, "memory": asked});
+            let pod = asking(json!({"requests": amounts, "limits": amounts}), "NotRequired");
+            let rules = Rules { exclusive_cpus: exclusive.0, exclusive_memory: exclusive.1, ..Default::default() };
+            let want = want.map(|manager| {
+                let message = format!("Resize is infeasible for Guaranteed Pods alongside {manager}");
+                ("Infeasible".to_owned(), message)
+            });
+            assert_eq!(fixed(&pod, &rules), want, "{cpu} {asked} {exclusive:?}");
+        }
+    }
+
+    #[test]
+    fn memory_of_what_swaps_changes_with_a_restart_alone() {
+        let swap =
+            SwapRule { behavior: SwapBehavior::LimitedSwap, memory: 1 << 30, capacity: 1 << 30, controlled: true };
+        for (resources, policy, swap, refused) in [
+            (json!({"requests": {"cpu": "2", "memory": "2Mi"}}), "NotRequired", swap, true),
+            (json!({"requests": {"cpu": "2", "memory": "2Mi"}}), "RestartContainer", swap, false),
+            (json!({"requests": {"cpu": "3", "memory": "1Mi"}}), "NotRequired", swap, false),
+            (json!({"requests": {"cpu": "2", "memory": "2Mi"}}), "NotRequired", SwapRule::default(), false),
+        ] {
+            let rules = Rules { swap, ..Default::default() };
+            let found = fixed(&asking(resources.clone(), policy), &rules);
+            assert_eq!(found.is_some(), refused, "{resources} {policy}: {found:?}");
         }
     }
 

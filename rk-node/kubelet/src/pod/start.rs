@@ -1,9 +1,11 @@
 //! Starting things: the sandbox, and a container from its image to its postStart hook.
 
+mod image;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Pod, Secret};
+use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Api;
 use rk_cri_api::v1 as cri;
@@ -125,27 +127,6 @@ pub async fn start_sandbox(context: &Context, pod: &Pod, attempt: u32) -> Result
     })
 }
 
-/// Pull secrets of the pod that exist.
-async fn pull_secrets(context: &Context, pod: &Pod) -> Vec<Secret> {
-    let mut secrets = Vec::new();
-    for reference in pod.spec.as_ref().and_then(|s| s.image_pull_secrets.as_deref()).unwrap_or_default() {
-        match context.volumes.objects().secret(spec::namespace(pod), &reference.name, Duration::from_secs(30)).await {
-            Ok(Some(secret)) => secrets.push((*secret).clone()),
-            Ok(None) => {
-                let message = format!(
-                    "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
-                    reference.name
-                );
-                context.recorder.warning(&PodRef::of(pod), "FailedToRetrieveImagePullSecret", message);
-            }
-            Err(error) => {
-                tracing::warn!(secret = %reference.name, "reading a pull secret: {}", crate::api_error::chain(&error))
-            }
-        }
-    }
-    secrets
-}
-
 /// Everything one start needs.
 pub struct Launch<'a> {
     /// Shared handles.
@@ -192,13 +173,9 @@ impl Launch<'_> {
             ));
         };
         let about = kill::about(self.pod, &container.name);
-        let image = container.image.clone().unwrap_or_default();
         let users = self.context.users.of(self.pod).map_err(|e| StartError::new("CreateContainerConfigError", e))?;
         let config = config(self.context, self.pod, self.sandbox.attempt, users.clone());
-        let secrets = pull_secrets(self.context, self.pod).await;
-        self.pull_image_volumes(&secrets, &config).await?;
-        let policy = container.image_pull_policy.as_deref();
-        let found = self.context.images.ensure(self.pod, &about, &image, policy, &secrets, &config).await?;
+        let found = self.images(&container, &about, &config).await?;
         let id = match self.create(&container, &found, config, users).await {
             Ok(id) => id,
             Err(error) => {
@@ -208,20 +185,12 @@ impl Launch<'_> {
         };
         self.context.recorder.normal(&about, "Created", "Container created");
         if let Err(error) = self.context.runtime.start_container(&id).await {
-            self.context.recorder.warning(&about, "Failed", format!("Error: {error}"));
-            return Err(StartError::new("RunContainerError", error.to_string()));
+            self.context.recorder.warning(&about, "Failed", format!("Error: {}", error.words));
+            return Err(StartError::new("RunContainerError", error.words));
         }
         self.context.recorder.normal(&about, "Started", "Container started");
         self.link_log(&container, &id);
         self.post_start(&container, &id, &about).await
-    }
-
-    async fn pull_image_volumes(&self, secrets: &[Secret], config: &cri::PodSandboxConfig) -> Result<(), StartError> {
-        for (reference, policy) in self.volumes.images.values() {
-            let about = PodRef::of(self.pod);
-            self.context.images.ensure(self.pod, &about, reference, policy.as_deref(), secrets, config).await?;
-        }
-        Ok(())
     }
 
     /// Adds what the node holds the container to besides what it asks for.
@@ -287,7 +256,7 @@ impl Launch<'_> {
             .runtime
             .create_container(&self.sandbox.id, container_config, config)
             .await
-            .map_err(|e| StartError::new("CreateContainerError", e.to_string()))
+            .map_err(|e| StartError::new("CreateContainerError", e.words))
     }
 
     /// Mounts of the kubelet's own: /etc/hosts and the termination message file.
@@ -364,12 +333,15 @@ impl Launch<'_> {
         let Some(hook) = container.lifecycle.as_ref().and_then(|l| l.post_start.as_ref()) else { return Ok(()) };
         let handler = HandlerContext {
             runtime: self.context.runtime.clone(),
+            pod: spec::describe(self.pod),
             container_id: id.to_owned(),
             container: container.clone(),
             pod_ip: self.pod_ips().first().cloned().unwrap_or_default(),
         };
         let Err(error) = lifecycle_handler(&handler, hook).await else { return Ok(()) };
-        self.context.recorder.warning(about, "FailedPostStartHook", format!("PostStartHook failed: {error}"));
+        tracing::warn!(pod = %handler.pod, container = %container.name, "a postStart hook failed: {error}");
+        // Not why: what a server answers, or a command prints, may be a secret of the pod.
+        self.context.recorder.warning(about, "FailedPostStartHook", "PostStartHook failed");
         self.context.recorder.normal(about, "Killing", "FailedPostStartHook");
         let grace = spec::grace_seconds(self.pod);
         if let Err(error) = self.context.runtime.stop_container(id, grace).await {

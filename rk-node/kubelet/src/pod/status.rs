@@ -11,12 +11,13 @@ use super::container_status::{Source, container_status};
 use super::decide::started;
 use super::round::{Round, may_restart_all};
 use super::spec::{self, Kind};
+use super::termination::settle;
 use super::{conditions, phase};
 use crate::clock;
+use crate::devices::DeviceHealth;
 use crate::probes::{Outcome, ProbeKind, ProbeResults};
 use crate::resources::qos_class;
 use crate::runtime::{RuntimePod, State};
-use crate::shutdown::TERMINATED;
 
 /// Reason of a pod that the node needed gone.
 pub const EVICTED: &str = "Evicted";
@@ -43,10 +44,16 @@ pub struct StatusInputs<'a> {
     pub terminal: bool,
     /// Set when the kubelet itself failed the pod: (reason, message).
     pub failure: Option<&'a (String, String)>,
+    /// Whether that is none of the pod's own doing.
+    pub disrupted: bool,
+    /// Whether the node has not taken the pod at all.
+    pub refused: bool,
     /// Why a resize that the spec asks for is not begun.
     pub resize_pending: Option<&'a (String, String)>,
     /// Why a resize that was begun is not done.
     pub resize_error: Option<&'a str>,
+    /// How the devices of its containers are.
+    pub devices: &'a DeviceHealth,
     /// Whether the pod as a whole is held to something else than its spec asks for.
     pub resizing: bool,
     /// The time.
@@ -60,9 +67,9 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
     let now = clock::seconds(inputs.now);
     let sandbox = inputs.runtime.active_sandbox();
     let initialized = app_started(inputs);
-    let init = statuses(inputs, Kind::Init, initialized, old.init_container_statuses.as_deref());
-    let app = statuses(inputs, Kind::App, initialized, old.container_statuses.as_deref());
-    let ephemeral = statuses(inputs, Kind::Ephemeral, initialized, old.ephemeral_container_statuses.as_deref());
+    let mut init = statuses(inputs, Kind::Init, initialized, old.init_container_statuses.as_deref());
+    let mut app = statuses(inputs, Kind::App, initialized, old.container_statuses.as_deref());
+    let mut ephemeral = statuses(inputs, Kind::Ephemeral, initialized, old.ephemeral_container_statuses.as_deref());
     let mut phase = phase::phase(pod, &init, &app, inputs.terminal, initialized);
     if inputs.failure.is_some() {
         phase = "Failed";
@@ -73,8 +80,7 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
     }
     let sandbox_ready = sandbox.is_some_and(|s| s.host_network || !s.ips.is_empty());
     let mut conditions = conditions::conditions(pod, &init, &app, phase, sandbox_ready, &now);
-    let disrupts = |reason: &str| [EVICTED, PREEMPTED, TERMINATED].contains(&reason);
-    if let Some((_, message)) = inputs.failure.filter(|(reason, _)| disrupts(reason)) {
+    if let Some((_, message)) = inputs.failure.filter(|_| inputs.disrupted) {
         conditions.retain(|c| c.type_ != conditions::DISRUPTION);
         conditions.push(conditions::disruption(pod, message, &now));
     }
@@ -82,6 +88,11 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
         conditions.push(conditions::restarting(pod, phase, inputs.round.ends(), &now));
     }
     conditions.extend(resize_state(inputs).map(|state| conditions::resizing(pod, &state, &now)));
+    if never_began(inputs, &old) {
+        [&mut init, &mut app, &mut ephemeral].into_iter().for_each(Vec::clear);
+    } else if inputs.terminal {
+        settle(pod, &mut init, &mut app);
+    }
     let ips = pod_ips(inputs, &old);
     let (allocated_resources, resources) = as_a_whole(inputs, &old);
     let (reason, message) = match inputs.failure {
@@ -108,6 +119,12 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
         resources,
         ..old
     }
+}
+
+/// Whether nothing of a pod that has failed was ever tried: there is nothing to tell of its containers.
+fn never_began(inputs: &StatusInputs<'_>, old: &PodStatus) -> bool {
+    let untold = old.container_statuses.is_none() && inputs.runtime.containers.is_empty();
+    untold && (inputs.refused || spec::terminal_phase(old.phase.as_deref()))
 }
 
 /// Where a resize of the pod stands, when there is one.
@@ -208,6 +225,7 @@ fn statuses(
                 ready,
                 resizing: resizing.iter().any(|r| r.name == container.name),
                 pending: inputs.resize_pending.is_some(),
+                devices: inputs.devices.get(&container.name).filter(|_| kind == Kind::App),
             })
         })
         .collect()

@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
+use rk_cri_api::v1 as cri;
 use serde_json::{Value, json};
 
 use super::decide_tests::{at, pod, runtime, sandbox};
 use super::round::Round;
 use super::status::{StatusInputs, pod_status};
+use super::termination::{WHEN_DELETED, WHEN_TERMINATED};
+use crate::devices::DeviceHealth;
 use crate::probes::{Outcome, ProbeKind, ProbeResults};
-use crate::runtime::RuntimePod;
+use crate::runtime::{RuntimeContainer, RuntimePod};
 use crate::shutdown::{TERMINATED, TERMINATED_MESSAGE};
 
 static NO_PROBES: LazyLock<ProbeResults> = LazyLock::new(ProbeResults::default);
 static NOTHING_WAITS: BTreeMap<String, (String, String)> = BTreeMap::new();
+static NO_DEVICES: DeviceHealth = BTreeMap::new();
 
 /// A pod of which the runtime alone tells something.
 pub(super) fn inputs<'a>(pod: &'a Pod, runtime: &'a RuntimePod) -> StatusInputs<'a> {
@@ -28,8 +32,11 @@ pub(super) fn inputs<'a>(pod: &'a Pod, runtime: &'a RuntimePod) -> StatusInputs<
         node_memory: 1 << 30,
         terminal: false,
         failure: None,
+        disrupted: false,
+        refused: false,
         resize_pending: None,
         resize_error: None,
+        devices: &NO_DEVICES,
         resizing: false,
         now: at(5000),
     }
@@ -203,7 +210,33 @@ fn a_container_that_the_runtime_lost_is_reported_as_such() {
     let status = status_of(&lost, &RuntimePod::default(), true);
     let state = status.container_statuses.unwrap().remove(0).state.unwrap().terminated.unwrap();
     assert_eq!((state.exit_code, state.reason.as_deref()), (137, Some("ContainerStatusUnknown")));
+    assert_eq!(state.message.as_deref(), Some(WHEN_TERMINATED));
     assert_eq!(status.phase.as_deref(), Some("Failed"));
+    lost.spec.as_mut().unwrap().restart_policy = None;
+    let container = status_of(&lost, &RuntimePod::default(), false).container_statuses.unwrap().remove(0);
+    let before = container.last_state.unwrap().terminated.unwrap();
+    assert_eq!((container.restart_count, before.message.as_deref()), (1, Some(WHEN_DELETED)));
+}
+
+#[test]
+fn a_pod_that_is_over_before_it_began_has_containers_with_an_end_and_a_refused_one_none() {
+    let mut pod = pod(json!({"containers": [{"name": "a"}]}));
+    for containers in [&[][..], &["a:created"]] {
+        let status = status_of(&pod, &runtime(&pod, &[sandbox(0, false)], containers), true);
+        let state = status.container_statuses.unwrap().remove(0).state.unwrap();
+        assert_eq!(state.terminated.map(|end| end.exit_code), Some(137), "{containers:?}");
+        assert_eq!(status.phase.as_deref(), Some("Failed"));
+    }
+    let failure = ("OutOfcpu".to_owned(), "Pod was rejected".to_owned());
+    let nothing = RuntimePod::default();
+    for terminal in [false, true] {
+        let refused = StatusInputs { failure: Some(&failure), refused: true, terminal, ..inputs(&pod, &nothing) };
+        let status = pod_status(&refused);
+        assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("OutOfcpu")));
+        assert_eq!(status.container_statuses, None);
+    }
+    pod.status = Some(PodStatus { phase: Some("Failed".into()), ..Default::default() });
+    assert_eq!(pod_status(&inputs(&pod, &nothing)).container_statuses, None, "nor after a restart of the kubelet");
 }
 
 #[test]
@@ -230,7 +263,10 @@ fn a_pod_that_ends_with_its_machine_has_failed_and_says_why() {
     let pod = pod(json!({"containers": [{"name": "a"}]}));
     let failure = (TERMINATED.to_owned(), TERMINATED_MESSAGE.to_owned());
     let found = runtime(&pod, &[sandbox(0, false)], &["a:exited:0"]);
-    let status = pod_status(&StatusInputs { terminal: true, failure: Some(&failure), ..inputs(&pod, &found) });
+    let over = StatusInputs { terminal: true, failure: Some(&failure), ..inputs(&pod, &found) };
+    let told = pod_status(&over).conditions.unwrap();
+    assert!(!told.iter().any(|c| c.type_ == "DisruptionTarget"), "not when it is its own doing");
+    let status = pod_status(&StatusInputs { disrupted: true, ..over });
     assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Terminated")));
     assert_eq!(status.message.as_deref(), Some(TERMINATED_MESSAGE));
     let conditions = status.conditions.unwrap();
@@ -257,4 +293,31 @@ fn a_pod_tells_what_it_has_as_a_whole() {
         assert_eq!(told["resources"], asks(held));
         assert_eq!(holding(&status).into_iter().find(|type_| type_.starts_with("PodResize")), condition);
     }
+}
+
+#[test]
+fn the_devices_of_app_containers_are_told_with_their_health() {
+    let pod = pod(json!({"initContainers": [{"name": "i"}], "containers": [{"name": "a"}, {"name": "b"}]}));
+    let found = runtime(&pod, &[sandbox(0, true)], &["a:running"]);
+    let told: DeviceHealth = serde_json::from_value(json!({"a": [{"name": "x/gpu", "resources": [{"resourceID": "1",
+        "health": "Unhealthy"}]}], "b": [], "i": [{"name": "x/gpu"}]}))
+    .unwrap();
+    let status = pod_status(&StatusInputs { devices: &told, ..inputs(&pod, &found) });
+    let of = |statuses: Option<Vec<ContainerStatus>>| {
+        statuses.into_iter().flatten().map(|s| s.allocated_resources_status).collect::<Vec<_>>()
+    };
+    assert_eq!(of(status.container_statuses), [told.get("a").cloned(), None]);
+    assert_eq!(of(status.init_container_statuses), [None]);
+}
+
+#[test]
+fn the_signal_that_stops_a_container_is_told_once_it_is_made() {
+    let pod = pod(json!({"containers": [{"name": "a"}, {"name": "b"}]}));
+    let mut found = runtime(&pod, &[sandbox(0, true)], &["a:running"]);
+    let status = cri::ContainerStatus { stop_signal: cri::Signal::Sigusr1.into(), ..Default::default() };
+    found.containers[0].stop_signal = RuntimeContainer::from_status(status, String::new()).stop_signal;
+    let told = status_of(&pod, &found, false).container_statuses.unwrap();
+    assert_eq!(told.into_iter().map(|c| c.stop_signal).collect::<Vec<_>>(), [Some("SIGUSR1".to_owned()), None]);
+    let untold = RuntimeContainer::from_status(cri::ContainerStatus::default(), String::new());
+    assert_eq!(untold.stop_signal, None);
 }

@@ -14,6 +14,8 @@ use crate::runtime::Runtime;
 pub struct HandlerContext {
     /// The runtime.
     pub runtime: Runtime,
+    /// The pod, as messages name it.
+    pub pod: String,
     /// The container's ID.
     pub container_id: String,
     /// Its spec, for named ports.
@@ -88,7 +90,7 @@ async fn network_or_exec(context: &HandlerContext, probe: &Probe) -> Result<Find
         let command = action.command.clone().unwrap_or_default();
         return Ok(match exec::run(&context.runtime, &context.container_id, &command, timeout).await {
             Ok(()) => Finding::Good,
-            Err(ExecError::Failed(message)) => Finding::Bad(message),
+            Err(ExecError::Failed { error, output }) => Finding::Bad(if output.is_empty() { error } else { output }),
             Err(ExecError::Errored(message)) => Finding::Unknown(message),
             Err(ExecError::Gone) => Finding::Gone,
         });
@@ -128,14 +130,19 @@ pub async fn lifecycle_handler(context: &HandlerContext, handler: &LifecycleHand
     if let Some(action) = &handler.exec {
         let command = action.command.clone().unwrap_or_default();
         let result = exec::run(&context.runtime, &context.container_id, &command, Duration::ZERO).await;
-        return result.map_err(|e| HandlerError(e.message()));
+        return result.map_err(|error| {
+            let (error, output) = error.parts();
+            let hook = format!("Exec lifecycle hook ([{}])", command.join(" "));
+            hook_failed(context, &hook, &format!("{error}, message: {output:?}"))
+        });
     }
     if let Some(action) = &handler.http_get {
-        let port = port(context, &action.port).map_err(HandlerError)?;
+        let path = action.path.as_deref().unwrap_or_default();
+        let failed = |error: String| hook_failed(context, &format!("HTTP lifecycle hook ({path})"), &error);
+        let port = port(context, &action.port).map_err(failed)?;
         let host = host(context, action.host.as_deref());
-        let answer = http::get(action, host, port, Duration::from_secs(3600), "kube-lifecycle/1.36")
-            .await
-            .map_err(HandlerError)?;
+        let answer =
+            http::get(action, host, port, Duration::from_secs(3600), "kube-lifecycle/1.36").await.map_err(failed)?;
         tracing::debug!(status = answer.status, "lifecycle hook answered {:.200}", answer.body);
         return Ok(());
     }
@@ -143,12 +150,44 @@ pub async fn lifecycle_handler(context: &HandlerContext, handler: &LifecycleHand
         tokio::time::sleep(Duration::from_secs(action.seconds.max(0).unsigned_abs())).await;
         return Ok(());
     }
-    Err(HandlerError("cannot run handler: unknown type".into()))
+    Err(HandlerError("Cannot run handler: invalid handler: it names no kind".into()))
+}
+
+/// A hook that failed, in the words of the state of its container.
+fn hook_failed(context: &HandlerContext, hook: &str, error: &str) -> HandlerError {
+    let (name, pod) = (&context.container.name, &context.pod);
+    HandlerError(format!("{hook} for Container {name:?} in Pod {pod:?} failed - error: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn context() -> HandlerContext {
+        HandlerContext {
+            runtime: Runtime::connect(std::path::Path::new("/nowhere/cri.sock")),
+            pod: "p_ns(u)".into(),
+            container_id: "id".into(),
+            container: Container { name: "c".into(), ..Default::default() },
+            pod_ip: "127.0.0.1".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_fails_is_told_with_its_kind_its_container_and_its_pod() {
+        let told = |handler: serde_json::Value| async move {
+            let handler: LifecycleHandler = serde_json::from_value(handler).unwrap();
+            lifecycle_handler(&context(), &handler).await.err().map(|error| error.to_string())
+        };
+        let of = "for Container \"c\" in Pod \"p_ns(u)\" failed - error: ";
+        let command = told(serde_json::json!({"exec": {"command": ["sh", "-c", "x"]}})).await.unwrap();
+        assert!(command.starts_with(&format!("Exec lifecycle hook ([sh -c x]) {of}")), "{command}");
+        assert!(command.ends_with(", message: \"\""), "{command}");
+        let asked = told(serde_json::json!({"httpGet": {"path": "/x", "port": "web"}})).await.unwrap();
+        assert!(asked.starts_with(&format!("HTTP lifecycle hook (/x) {of}couldn't find port: ")), "{asked}");
+        assert_eq!(told(serde_json::json!({"sleep": {"seconds": 0}})).await, None);
+        assert!(told(serde_json::json!({})).await.unwrap().starts_with("Cannot run handler: "));
+    }
 
     #[test]
     fn an_answer_is_good_bad_or_odd() {

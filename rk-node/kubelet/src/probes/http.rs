@@ -169,9 +169,13 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let mut request = Request::get(path);
     let mut has = (false, false, false);
     for header in action.http_headers.iter().flatten() {
-        has.0 |= header.name.eq_ignore_ascii_case("host");
-        has.1 |= header.name.eq_ignore_ascii_case("user-agent");
-        has.2 |= header.name.eq_ignore_ascii_case("accept");
+        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+        let (host, agent, accept) = (is("host"), is("user-agent"), is("accept"));
+        // An empty one takes the place of what is sent otherwise, but for the host: every request has one.
+        has = (has.0 || (host && !header.value.is_empty()), has.1 || agent, has.2 || accept);
+        if header.value.is_empty() && (host || agent || accept) {
+            continue;
+        }
         request = request.header(header.name.as_str(), header.value.as_str());
     }
     if !has.0 {
@@ -263,6 +267,43 @@ mod tests {
         let six = at(true, 443, "/");
         assert_eq!(six.follow("https://[fd00::1]:8443/x", "fd00::1"), Some(at(true, 8443, "/x")));
         assert_eq!(six.authority("fd00::1"), "[fd00::1]:443");
+    }
+
+    /// The head of the request that a probe with these headers sends.
+    async fn sent(headers: serde_json::Value) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 1024];
+            let read = stream.read(&mut head).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            String::from_utf8_lossy(&head[..read]).to_lowercase().replace(&port.to_string(), "port")
+        });
+        let action = serde_json::from_value(json!({"port": port, "httpHeaders": headers})).unwrap();
+        let answer = get(&action, "127.0.0.1", port, Duration::from_secs(20), "kube-probe/1.36").await;
+        assert_eq!(answer.map(|answer| answer.status), Ok(200));
+        server.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn headers_are_as_asked_and_an_empty_one_takes_a_usual_one_away() {
+        let usual = sent(json!([])).await;
+        for header in
+            ["get / http/1.1\r\n", "host: 127.0.0.1:port\r\n", "user-agent: kube-probe/1.36\r\n", "accept: */*\r\n"]
+        {
+            assert!(usual.contains(header), "{usual}");
+        }
+        let own = sent(json!([{"name": "Host", "value": "a.example"}, {"name": "X-Own", "value": "1"}, {"name": "x-own", "value": "2"},
+            {"name": "User-Agent", "value": "mine"}]))
+        .await;
+        for header in ["host: a.example\r\n", "x-own: 1\r\n", "x-own: 2\r\n", "user-agent: mine\r\n", "accept: */*\r\n"]
+        {
+            assert!(own.contains(header), "{own}");
+        }
+        let bare = sent(json!([{"name": "Host", "value": ""}, {"name": "User-Agent", "value": ""}, {"name": "Accept", "value": ""}])).await;
+        assert!(bare.contains("host: 127.0.0.1:port\r\n"), "{bare}");
+        assert!(!bare.contains("user-agent") && !bare.contains("accept"), "{bare}");
     }
 
     async fn ask(scheme: &str, path: &str, port: u16) -> Result<Answer, String> {

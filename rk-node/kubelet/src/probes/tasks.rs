@@ -119,6 +119,7 @@ impl ProbeTasks {
             let task = ProbeTask {
                 context: HandlerContext {
                     runtime: self.runtime.clone(),
+                    pod: spec::describe(pod),
                     container_id: want.last.id.clone(),
                     container: want.container.clone(),
                     pod_ip: pod_ip.to_owned(),

@@ -25,14 +25,14 @@ const STOP_SLACK: Duration = Duration::from_secs(120);
 
 /// A CRI call that failed.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
+#[error("rpc error: code = {code:?} desc = {words}")]
 pub struct RuntimeError {
     /// Which call.
     pub call: &'static str,
     /// gRPC code.
     pub code: Code,
     /// The runtime's words.
-    pub message: String,
+    pub words: String,
 }
 
 impl RuntimeError {
@@ -46,12 +46,13 @@ impl RuntimeError {
         self.code == Code::ResourceExhausted
     }
 
+    /// The failure without its code where that says nothing.
+    pub fn brief(&self) -> String {
+        if self.code == Code::Unknown { self.words.clone() } else { self.to_string() }
+    }
+
     fn new(call: &'static str, status: &Status) -> Self {
-        Self {
-            call,
-            code: status.code(),
-            message: format!("rpc error: code = {:?} desc = {}", status.code(), status.message()),
-        }
+        Self { call, code: status.code(), words: status.message().to_owned() }
     }
 }
 
@@ -374,5 +375,21 @@ impl Runtime {
         self.timed("ListPodSandboxMetrics", CALL, self.r().list_pod_sandbox_metrics(request))
             .await
             .map(|r| r.pod_metrics)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_told_where_it_says_something() {
+        let error = |status: Status| RuntimeError::new("PullImage", &status);
+        let (unknown, absent) = (error(Status::unknown("no such host")), error(Status::not_found("no such tag")));
+        assert_eq!(
+            [unknown.brief(), absent.brief()],
+            ["no such host", "rpc error: code = NotFound desc = no such tag"]
+        );
+        assert_eq!(unknown.to_string(), "rpc error: code = Unknown desc = no such host");
     }
 }

@@ -90,6 +90,8 @@ pub struct RuntimeContainer {
     pub resources: Option<cri::LinuxContainerResources>,
     /// User that its first process runs as.
     pub user: Option<cri::LinuxContainerUser>,
+    /// Signal that stops it, by its name; none when the runtime does not tell.
+    pub stop_signal: Option<&'static str>,
     /// Host path of the termination message file.
     pub termination_file: Option<String>,
     /// The grace period noted when it was made, seconds.
@@ -99,6 +101,7 @@ pub struct RuntimeContainer {
 impl RuntimeContainer {
     /// From a CRI status.
     pub fn from_status(status: cri::ContainerStatus, sandbox_id: String) -> Self {
+        let signal = Some(status.stop_signal()).filter(|signal| *signal != cri::Signal::RuntimeDefault);
         let metadata = status.metadata.unwrap_or_default();
         let annotation = |key: &str| status.annotations.get(key).cloned();
         let message_path = annotation(labels::TERMINATION_MESSAGE_PATH).filter(|p| !p.is_empty());
@@ -127,6 +130,7 @@ impl RuntimeContainer {
             log_path: status.log_path,
             resources: status.resources.and_then(|r| r.linux),
             user: status.user.and_then(|u| u.linux),
+            stop_signal: signal.map(|signal| signal.as_str_name()),
             termination_file,
         }
     }

@@ -43,7 +43,7 @@ pub fn configz(options: &Options) -> Value {
         "tlsMinVersion": if options.tls.only_13 { "VersionTLS13" } else { "VersionTLS12" },
         "tlsCipherSuites": options.tls.suites,
         "failSwapOn": options.fail_swap_on,
-        "enableDebuggingHandlers": true,
+        "enableDebuggingHandlers": options.debugging,
         "featureGates": {},
     });
     if !options.shutdown.by_priority.is_empty() {

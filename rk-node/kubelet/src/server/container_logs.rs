@@ -128,18 +128,36 @@ fn waiting(state: &State, pod: &Pod, container: &str) -> String {
     let lists = [status.container_statuses, status.init_container_statuses, status.ephemeral_container_statuses];
     let mut statuses = lists.into_iter().flatten().flatten();
     let found = statuses.find(|s| s.name == container).and_then(|s| s.state).and_then(|s| s.waiting);
-    found
-        .map(|w| match w.message {
-            Some(message) if w.reason.as_deref() != Some("ContainerCreating") => message,
-            _ => w.reason.unwrap_or_default(),
-        })
-        .filter(|m| !m.is_empty())
-        .unwrap_or_else(|| "ContainerCreating".into())
+    obstacle(found.and_then(|waiting| waiting.reason).as_deref().unwrap_or_default())
+}
+
+/// What keeps a container from starting, by the reason of its state.
+fn obstacle(reason: &str) -> String {
+    let words = match reason {
+        "" => "ContainerCreating",
+        "ErrImagePull" => "image can't be pulled",
+        "ImagePullBackOff" => "trying and failing to pull image",
+        reason => reason,
+    };
+    words.to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_too_early_for_a_log_hears_what_the_container_waits_for() {
+        for (reason, want) in [
+            ("", "ContainerCreating"),
+            ("PodInitializing", "PodInitializing"),
+            ("CreateContainerConfigError", "CreateContainerConfigError"),
+            ("ErrImagePull", "image can't be pulled"),
+            ("ImagePullBackOff", "trying and failing to pull image"),
+        ] {
+            assert_eq!(obstacle(reason), want);
+        }
+    }
 
     #[test]
     fn wrong_options_are_refused_by_name() {

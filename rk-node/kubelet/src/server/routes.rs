@@ -116,6 +116,9 @@ pub async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -
     let params = Params::parse(request.uri().query());
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let read = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !state.context.options.debugging && looks_inside(&parts) {
+        return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Debug endpoints are disabled.\n"));
+    }
     match parts.as_slice() {
         ["healthz"] if read => Ok(state.health.answer(None, request.uri().query())),
         ["healthz", name] if read => Ok(state.health.answer(Some(*name), None)),
@@ -158,10 +161,19 @@ pub async fn route(state: &Arc<State>, request: Request<Incoming>, path: &str) -
             checkpoint::checkpoint(state, namespace, pod, container, &params).await
         }
         ["run", namespace, pod, container] if *request.method() == Method::POST => {
-            run(state, namespace, pod, container, &params).await
+            run(state, (namespace, pod, None), container, &params).await
+        }
+        ["run", namespace, pod, uid, container] if *request.method() == Method::POST => {
+            run(state, (namespace, pod, Some(uid)), container, &params).await
         }
         _ => Err(refuse(StatusCode::NOT_FOUND, "404 page not found\n")),
     }
+}
+
+/// Whether a path leads into containers, or tells what runs in them beside what the API knows.
+fn looks_inside(parts: &[&str]) -> bool {
+    const INSIDE: [&str; 8] = ["run", "exec", "attach", "portForward", "containerLogs", "runningpods", "debug", "logs"];
+    parts.first().is_some_and(|first| INSIDE.contains(first))
 }
 
 /// A page that costs much to make.
@@ -219,12 +231,11 @@ async fn running_pods(state: &State) -> Result<Response<Body>, Refusal> {
 /// Runs a command and returns its output.
 async fn run(
     state: &State,
-    namespace: &str,
-    pod: &str,
+    target: streaming::Target<'_>,
     container: &str,
     params: &Params,
 ) -> Result<Response<Body>, Refusal> {
-    let pod = state.pod(namespace, pod, None)?;
+    let pod = state.pod(target.0, target.1, target.2)?;
     let container = state.running(&pod, container).await?;
     let command = params.get("cmd").unwrap_or_default().split_whitespace().map(str::to_owned).collect();
     let failed = |e: runtime::RuntimeError| refuse(StatusCode::INTERNAL_SERVER_ERROR, e.to_string());
@@ -233,4 +244,26 @@ async fn run(
     let mut output = answer.stdout;
     output.extend_from_slice(&answer.stderr);
     Ok(super::body::response(StatusCode::OK, "text/plain; charset=utf-8", output))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_into_containers_are_told_from_those_about_the_node() {
+        for (path, want) in [
+            ("/exec/ns/p/c", true),
+            ("/containerLogs/ns/p/c", true),
+            ("/runningpods/", true),
+            ("/logs/", true),
+            ("/debug/pprof", true),
+            ("/pods", false),
+            ("/metrics/cadvisor", false),
+            ("/", false),
+        ] {
+            let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+            assert_eq!(looks_inside(&parts), want, "{path}");
+        }
+    }
 }

@@ -22,7 +22,8 @@ use crate::pod::spec;
 /// A streaming server that does not answer at once is broken: it is on this machine.
 const CONNECT: Duration = Duration::from_secs(10);
 
-type Target<'a> = (&'a str, &'a str, Option<&'a str>);
+/// Namespace and name of a pod, and its UID when one is given.
+pub type Target<'a> = (&'a str, &'a str, Option<&'a str>);
 type Answer = Result<Response<Body>, Refusal>;
 
 fn internal(error: impl std::fmt::Display) -> Refusal {

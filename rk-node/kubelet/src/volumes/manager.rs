@@ -45,6 +45,19 @@ pub struct Volumes {
     pub images: BTreeMap<String, (String, Option<String>)>,
     /// Whether the volume's content must not be written.
     pub read_only: BTreeMap<String, bool>,
+    /// Persistent volumes that have grown on the way.
+    pub grown: Vec<Grown>,
+}
+
+/// A persistent volume that has grown on its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grown {
+    /// Its name.
+    pub volume: String,
+    /// Name of the claim behind it.
+    pub claim: String,
+    /// UID of the claim.
+    pub uid: String,
 }
 
 /// Does the work; one for all pods.
@@ -113,7 +126,7 @@ impl VolumeManager {
                 continue;
             }
             let wrong = |reason| VolumeError { volume: volume.name.clone(), reason };
-            let placed = match self.of_others(pod, volume).await.map_err(wrong)? {
+            let placed = match self.of_others(pod, volume, &mut volumes.grown).await.map_err(wrong)? {
                 Some(placed) => placed,
                 None => Placed::Tree(self.one(pod, volume, &collector).await.map_err(wrong)?),
             };
@@ -131,7 +144,7 @@ impl VolumeManager {
     }
 
     /// A volume that others provide: a persistent one behind a claim, or one of a CSI driver. `None` for all other kinds.
-    async fn of_others(&self, pod: &Pod, volume: &Volume) -> Result<Option<Placed>, String> {
+    async fn of_others(&self, pod: &Pod, volume: &Volume, grown: &mut Vec<Grown>) -> Result<Option<Placed>, String> {
         if let Some(inline) = &volume.csi {
             let asked = CsiVolume::ephemeral(pod, &volume.name, inline);
             return self.csi.set_up(pod, &asked, &self.tokens).await.map(Some);
@@ -151,6 +164,8 @@ impl VolumeManager {
                 let source = persistent.spec.as_ref().and_then(|s| s.csi.as_ref());
                 let secret = source.and_then(|c| c.node_expand_secret_ref.as_ref());
                 self.csi.expand(pod, &asked, &bound, secret, &growth).await?;
+                let (volume, uid) = (asked.spec_name.clone(), bound.metadata.uid.clone().unwrap_or_default());
+                grown.push(Grown { volume, claim, uid });
             }
             return Ok(Some(placed));
         }

@@ -123,6 +123,19 @@ impl Rig {
             .collect()
     }
 
+    /// Waits for a warning about a pod in these words.
+    pub async fn warned(&self, name: &str, words: &str) {
+        let events: Api<Event> = Api::namespaced(self.control.client.clone(), "default");
+        eventually(words, 20, || async {
+            let list = events.list(&ListParams::default()).await.map_err(|e| e.to_string())?;
+            let about =
+                |e: &&Event| e.involved_object.name.as_deref() == Some(name) && e.type_.as_deref() == Some("Warning");
+            let told: Vec<_> = list.items.iter().filter(about).filter_map(|e| e.message.as_deref()).collect();
+            if told.contains(&words) { Ok(()) } else { Err(format!("{told:?}")) }
+        })
+        .await;
+    }
+
     pub async fn gone(&self, name: &str, seconds: u64) {
         eventually("the pod's object is gone", seconds, || async {
             match self.pods().get_opt(name).await {

@@ -69,6 +69,7 @@ impl Worker {
         if order.event {
             self.context.recorder.warning(&PodRef::of(pod), &order.reason, order.message.clone());
         }
+        self.disrupted = order.disrupts();
         self.failure = Some((order.reason, order.message));
     }
 
@@ -90,10 +91,11 @@ impl Worker {
             }
         };
         match self.while_telling(&runtime, killing).await {
-            Some(result) => result?,
+            Some(result) => result.inspect_err(|error| self.not_killed(&pod, error))?,
             None => return Ok(Duration::ZERO),
         }
-        kill::stop_sandboxes(&self.context, &runtime).await?;
+        let stopped = kill::stop_sandboxes(&self.context, &runtime).await;
+        stopped.inspect_err(|error| self.not_killed(&pod, error))?;
         let runtime = self.gather(&pod).await?;
         if runtime.anything_running() {
             return Ok(RETRY);
@@ -116,6 +118,10 @@ impl Worker {
         }
         self.stage = Stage::Terminated;
         Ok(Duration::ZERO)
+    }
+
+    fn not_killed(&self, pod: &Pod, error: &RuntimeError) {
+        self.context.recorder.warning(&PodRef::of(pod), "FailedKillPod", format!("error killing pod: {error}"));
     }
 
     pub(super) async fn shorter_grace(desired: &mut watch::Receiver<Desired>, grace: i64) {

@@ -2,6 +2,7 @@
 //! `status`, everything it does is in `start` and `kill`.
 
 mod act;
+mod allocation;
 mod end;
 mod look;
 mod quiet;
@@ -27,6 +28,7 @@ use crate::probes::ProbeTasks;
 use crate::runtime::{RuntimeError, RuntimePod, States};
 use crate::static_pods::{is_static, same_edition};
 use crate::volumes::Volumes;
+use allocation::Allocation;
 pub use look::Heard;
 use quiet::Quiet;
 
@@ -127,6 +129,10 @@ pub struct Worker {
     waiting: BTreeMap<String, (String, String)>,
     /// Set when the kubelet itself failed the pod: reason and message.
     failure: Option<(String, String)>,
+    /// Whether that is none of the pod's own doing.
+    disrupted: bool,
+    /// Whether the node has not taken the pod at all.
+    refused: bool,
     /// How long the pod has to end when the node cannot wait for longer, seconds.
     longest_grace: Option<i64>,
     /// Whether it is to end only until its machine is back.
@@ -137,6 +143,7 @@ pub struct Worker {
     resize_pending: Option<(String, String)>,
     /// Why a resize that was begun is not done.
     resize_error: Option<String>,
+    allocation: Allocation,
     quiet: Quiet,
     /// The last round of the pod whose end was carried out and told.
     announced: Option<u32>,
@@ -169,6 +176,8 @@ impl Worker {
             probes,
             adopted: false,
             waiting: BTreeMap::new(),
+            disrupted: false,
+            refused: refusal.is_some(),
             failure: refusal,
             longest_grace: None,
             rests: false,
@@ -176,6 +185,7 @@ impl Worker {
             setup_failures: 0,
             resize_pending: None,
             resize_error: None,
+            allocation: Allocation::default(),
             quiet: Quiet::default(),
             announced: None,
             unstarted: Some(Instant::now()),

@@ -15,6 +15,7 @@ use crate::pod::resize::Resize;
 use crate::pod::{kill, resize, spec};
 use crate::runtime::{RuntimeError, RuntimePod};
 use crate::swap::SWAP_FILE;
+use crate::volumes::Volumes;
 
 impl Worker {
     /// A change of the pod's cgroup, timed.
@@ -27,7 +28,18 @@ impl Worker {
 
     /// The pod's cgroup and volumes.
     pub(super) async fn prepare(&mut self, pod: &Pod, ip: &str, runtime: &RuntimePod) -> Result<(), String> {
-        self.of_cgroup("create", |cgroups| cgroups.ensure_pod(pod)).map_err(|e| e.to_string())?;
+        let warn = |reason: &str, what: &str, problem: &str| {
+            self.context.recorder.warning(&PodRef::of(pod), reason, format!("{what}: {problem}"));
+        };
+        if let Err(error) = self.of_cgroup("create", |cgroups| cgroups.ensure_pod(pod)) {
+            let problem = error.to_string();
+            warn("FailedCreatePodContainer", "unable to ensure pod container exists", &problem);
+            return Err(problem);
+        }
+        if let Some(problem) = spec::unprepared(pod) {
+            warn("FailedPrepareDynamicResources", "Failed to prepare dynamic resources", &problem);
+            return Err(problem);
+        }
         if self.volumes.is_some() && runtime.active_sandbox().is_some() && self.setup_failures == 0 {
             return Ok(());
         }
@@ -37,12 +49,25 @@ impl Worker {
         let age = known.map_or(Duration::ZERO, |since| since.elapsed());
         match self.context.volumes.set_up(pod, &fields, age).await {
             Ok(volumes) => {
+                self.tell_growth(pod, &volumes);
                 self.volumes = Some((volumes, Instant::now()));
                 Ok(())
             }
             Err(error) => {
                 self.context.recorder.warning(&PodRef::of(pod), "FailedMount", error.to_string());
                 Err(error.to_string())
+            }
+        }
+    }
+
+    /// Tells of volumes that have grown, about the pod and about their claims.
+    fn tell_growth(&self, pod: &Pod, volumes: &Volumes) {
+        let (recorder, node) = (&self.context.recorder, &self.context.options.node_name);
+        for grown in &volumes.grown {
+            let told = format!("MountVolume.NodeExpandVolume succeeded for volume {:?} {node}", grown.volume);
+            let claim = PodRef::claim(spec::namespace(pod), &grown.claim, &grown.uid);
+            for about in [PodRef::of(pod), claim] {
+                recorder.normal(&about, "FileSystemResizeSuccessful", told.clone());
             }
         }
     }
@@ -79,7 +104,7 @@ impl Worker {
             return Ok(false);
         }
         if let Some(problem) = self.below_usage(&changes, runtime).await {
-            self.resize_failed(pod, runtime, &PodRef::of(pod), problem);
+            self.resize_failed(pod, runtime, problem);
             return Ok(true);
         }
         // The pod grows before its containers do and shrinks after them: a pod below its containers' use would be killed.
@@ -96,8 +121,7 @@ impl Worker {
             }
             tracing::info!(pod = %spec::describe(pod), container = %change.name, "resizing a container");
             if let Err(error) = self.context.runtime.update_resources(&change.id, change.resources).await {
-                let about = kill::about(pod, &change.name);
-                self.resize_failed(pod, runtime, &about, format!("Error resizing container: {error}"));
+                self.resize_failed(pod, runtime, format!("resizing container {}: {error}", change.name));
                 return Ok(true);
             }
         }
@@ -128,7 +152,7 @@ impl Worker {
         }
         if let Err(error) = self.of_cgroup("update", |cgroups| cgroups.ensure_pod(pod)) {
             tracing::warn!(pod = %spec::describe(pod), "{error}");
-            self.context.recorder.warning(&PodRef::of(pod), "ResizeError", format!("Error resizing pod: {error}"));
+            self.tell_resize_error(pod, &error.to_string());
         }
         if alone {
             // No container changes: the runtime has nothing new to tell.
@@ -155,9 +179,9 @@ impl Worker {
     }
 
     /// Tells why a resize cannot be done now; it is tried again with every look, and an event tells of the first failure.
-    fn resize_failed(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod, about: &PodRef, problem: String) {
+    fn resize_failed(&mut self, pod: &Arc<Pod>, runtime: &RuntimePod, problem: String) {
         if self.resize_error.is_none() {
-            self.context.recorder.warning(about, "ResizeError", problem.clone());
+            self.tell_resize_error(pod, &problem);
         }
         self.resize_error = Some(problem);
         self.publish(pod, runtime, false, false);
@@ -178,19 +202,6 @@ impl Worker {
         Ok(held_all)
     }
 
-    /// Whether the node can give what the pod asks for now.
-    pub(super) fn judge_resize(&mut self, pod: &Pod) {
-        let before = self.resize_pending.take();
-        let others = self.context.pods.all();
-        let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).filter(|p| spec::holds_resources(p, pod)).collect();
-        let fixed = self.context.cpus.exclusive_policy().then(|| resize::fixed(pod)).flatten();
-        self.resize_pending = fixed.or_else(|| resize::pending(pod, &others, &self.context.node.borrow().allocatable));
-        if let Some((reason, message)) = self.resize_pending.as_ref().filter(|now| before.as_ref() != Some(now)) {
-            let reason = format!("Resize{reason}");
-            self.context.recorder.warning(&PodRef::of(pod), &reason, format!("Pod resize {message}"));
-        }
-    }
-
     /// Brings new content into the volumes of a running pod now and then.
     pub(super) async fn refresh_volumes(&mut self, pod: &Pod, runtime: &RuntimePod) {
         if self.volumes.as_ref().is_some_and(|(_, at)| at.elapsed() < Duration::from_secs(20))
@@ -201,7 +212,10 @@ impl Worker {
         let ip = runtime.active_sandbox().and_then(|s| s.ips.first()).cloned().unwrap_or_default();
         let fields = self.context.fields(self.ips(pod, &ip));
         match self.context.volumes.refresh(pod, &fields).await {
-            Ok(volumes) => self.volumes = Some((volumes, Instant::now())),
+            Ok(volumes) => {
+                self.tell_growth(pod, &volumes);
+                self.volumes = Some((volumes, Instant::now()));
+            }
             Err(error) => {
                 self.context.recorder.warning(&PodRef::of(pod), "FailedMount", error.to_string());
                 tracing::debug!(pod = %spec::describe(pod), "refreshing volumes: {error}");

@@ -23,7 +23,7 @@ impl Worker {
             let node = self.context.node.borrow();
             (node.host_ips.clone(), node.memory)
         };
-        let probes = self.probes.results();
+        let (probes, devices) = (self.probes.results(), self.context.devices.health(spec::uid(pod)));
         let inputs = StatusInputs {
             pod,
             runtime,
@@ -34,12 +34,16 @@ impl Worker {
             node_memory,
             terminal,
             failure: self.failure.as_ref(),
+            disrupted: self.disrupted,
+            refused: self.refused,
             resize_pending: self.resize_pending.as_ref(),
             resize_error: self.resize_error.as_deref(),
+            devices: &devices,
             resizing: self.context.cgroups.is_behind(pod),
             now: Timestamp::now(),
         };
         let computed = pod_status(&inputs);
+        self.note_resized(pod, &computed);
         let mut shown = computed.clone();
         if spec::terminal_phase(shown.phase.as_deref()) && runtime.anything_running() {
             // A final phase promises that nothing runs any more (KEP-3329): until then the last one is kept.
