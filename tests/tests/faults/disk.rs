@@ -40,7 +40,14 @@ fn a_machine_starts_with_a_full_disk_says_so_and_is_well_once_there_is_room() {
     worker.start(1024);
     worker.wait_ready();
     let kubectl = shared.kubectl.new_namespace("full");
-    pod(&kubectl, "writer", &worker.name, "exec sleep 36000", "  hostPID: true\n");
+    // Critical, for an eviction in the middle would end the writer before the disk is full.
+    pod(
+        &kubectl,
+        "writer",
+        &worker.name,
+        "exec sleep 36000",
+        "  hostPID: true\n  priorityClassName: system-node-critical\n",
+    );
     // To the last block: the second writer takes what is too small for the first.
     let fill = "cd /proc/1/root/var; dd if=/dev/zero of=filler bs=1M 2>/dev/null; dd if=/dev/zero of=rest bs=512 2>/dev/null; \
                 df -k /proc/1/root/var | tail -1";
