@@ -37,8 +37,14 @@ mod tests {
         assert_eq!(conflict.message, "Operation cannot be fulfilled on pods/binding \"p\": why");
         let conflict = Status::conflict_on(("apps", "Deployment"), "d", "why");
         assert_eq!(conflict.message, "Operation cannot be fulfilled on Deployment.apps \"d\": why");
-        assert_eq!(conflict.to_value()["details"], serde_json::json!({"name": "d", "group": "apps", "kind": "Deployment"}));
+        assert_eq!(
+            conflict.to_value()["details"],
+            serde_json::json!({"name": "d", "group": "apps", "kind": "Deployment"})
+        );
         let forbidden = Status::forbidden_on(("policy", "poddisruptionbudget"), "b", "why");
-        assert_eq!((forbidden.code, forbidden.message.as_str()), (403, "poddisruptionbudget.policy \"b\" is forbidden: why"));
+        assert_eq!(
+            (forbidden.code, forbidden.message.as_str()),
+            (403, "poddisruptionbudget.policy \"b\" is forbidden: why")
+        );
     }
 }
