@@ -273,7 +273,13 @@ fn identify(call: &Call, gvk: &GroupVersionKind, config: &mut Value) -> Result<(
     if version.is_empty() || kind.is_empty() {
         return Err(Status::bad_request("apiVersion and kind must be set in the applied configuration"));
     }
-    if version != gvk.api_version() || kind != gvk.kind {
+    if version != gvk.api_version() {
+        return Err(Status::bad_request(format!(
+            "Incorrect version specified in apply patch. Specified patch version: {version}, expected: {}",
+            gvk.api_version()
+        )));
+    }
+    if kind != gvk.kind {
         return Err(Status::bad_request(format!(
             "incorrect object kind: expected {}, {}, got {version}, {kind}",
             gvk.api_version(),
