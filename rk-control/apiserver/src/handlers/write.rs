@@ -228,9 +228,11 @@ fn check_identity(call: &Call, new: &Value, present: &Value, intent: &Intent<'_>
     if version.is_empty() || version == "0" {
         if intent.conditional && !strategy::allow_unconditional_update(&call.hub) {
             let mut errors = FieldErrors::new();
-            let path = rk_api::status::Path::new("metadata.resourceVersion");
-            errors.invalid(&path, "0x0", "must be specified for an update");
-            refuse_invalid(call, new, &errors)?;
+            // Upstream prints a number without a sign in this form, and names the resource in the place of the kind.
+            let why = "0x0: must be specified for an update";
+            errors.invalid_unshown(&rk_api::status::Path::new("metadata.resourceVersion"), why);
+            let row = &call.resource;
+            return Err(Status::invalid(&row.gvk.group, &row.plural, name, &errors.0));
         }
         return Ok(false);
     }

@@ -148,3 +148,24 @@ async fn what_belongs_to_no_namespace_loses_the_one_it_names() {
     let put = admin.put(&format!("{roles}/r"), &role).await.ok();
     assert!(put["metadata"].get("namespace").is_none() && put["metadata"]["labels"]["a"] == "b");
 }
+
+#[tokio::test]
+async fn updates_and_configurations_say_of_which_version_they_are() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let lease = object("coordination.k8s.io/v1", "Lease", "l", json!({"spec": {"holderIdentity": "h"}}));
+    admin.create(leases, &lease).await.ok();
+    let why = "leases.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update";
+    assert_eq!(admin.put(&format!("{leases}/l"), &lease).await.failure(), (422, why.to_owned()));
+    let apply = format!("{leases}/l?fieldManager=m");
+    for (version, shown) in [(json!("apps/v1"), "apps/v1"), (Value::Null, "")] {
+        let mut config = lease.clone();
+        config["apiVersion"] = version;
+        let refused = admin.patch(&apply, "application/apply-patch+yaml", &config).await.failure();
+        let why = format!(
+            "Incorrect version specified in apply patch. Specified patch version: {shown}, expected: coordination.k8s.io/v1"
+        );
+        assert_eq!(refused, (400, why));
+    }
+}
