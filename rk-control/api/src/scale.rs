@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::custom::ScalePaths;
 use crate::managed::{self, FieldSet};
-use crate::meta::{self, at, text};
+use crate::meta::{self, at};
 use crate::resources::Resource;
 use crate::selector::LabelSelector;
 use crate::status::{FieldErrors, Path, Status};
@@ -59,6 +59,21 @@ fn custom_view(paths: &ScalePaths, object: &Value) -> Value {
     scale(object, number(&paths.spec), number(&paths.status), selector)
 }
 
+/// Whether an object of a custom kind has the replicas that its Scale is to show; other kinds have them always.
+///
+/// # Errors
+/// 500 when it has none.
+pub fn check_replicas(resource: &Resource, object: &Value) -> Result<(), Status> {
+    let Some(paths) = resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) else {
+        return Ok(());
+    };
+    if follow(object, &paths.spec).is_null() {
+        let path = format!(".{}", paths.spec.join("."));
+        return Err(Status::internal(format!("the spec replicas field {path:?} does not exist")));
+    }
+    Ok(())
+}
+
 /// Writes a Scale's `spec.replicas` into a copy of the workload. Checks name, namespace, and the resource version and UID when given.
 ///
 /// # Errors
@@ -68,31 +83,40 @@ pub fn apply(resource: &Resource, object: &Value, scale: &Value) -> Result<Value
         return Err(Status::unknown_path());
     }
     let name = meta::name(object);
-    for (key, what) in [("name", "name"), ("namespace", "namespace")] {
-        let (given, own) = (text(scale, &["metadata", key]), text(object, &["metadata", key]));
-        if !given.is_empty() && given != own {
+    let namespace = meta::namespace(scale);
+    if !namespace.is_empty() && namespace != meta::namespace(object) {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    match meta::name(scale) {
+        "" => {
             return Err(Status::bad_request(format!(
-                "the {what} of the object ({given}) does not match the {what} on the URL ({own})"
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
             )));
         }
-    }
-    let version = meta::resource_version(scale);
-    if !version.is_empty() && version != meta::resource_version(object) {
-        return Err(Status::modified(resource, name));
-    }
-    let (given, own) = (meta::uid(scale), meta::uid(object));
-    if !given.is_empty() && given != own {
-        return Err(Status::conflict(
-            resource,
-            name,
-            &format!("Precondition failed: UID in precondition: {given}, UID in object meta: {own}"),
-        ));
+        given if given != name => {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({given}) does not match the name on the URL ({name})"
+            )));
+        }
+        _ => {}
     }
     let replicas = at(scale, &["spec", "replicas"]).as_i64().unwrap_or(0);
     if replicas < 0 {
         let mut errors = FieldErrors::new();
         errors.invalid(&Path::new("spec").child("replicas"), replicas, "must be greater than or equal to 0");
         return Err(Status::invalid("autoscaling", "Scale", name, &errors.0));
+    }
+    let (given, own) = (meta::uid(scale), meta::uid(object));
+    if !given.is_empty() && given != own {
+        let why = format!("Precondition failed: UID in precondition: {given}, UID in object meta: {own}");
+        let what = format!("{}/scale", resource.plural);
+        return Err(Status::conflict_on((&*resource.gvk.group, what.as_str()), name, &why));
+    }
+    let version = meta::resource_version(scale);
+    if !version.is_empty() && version != meta::resource_version(object) {
+        return Err(Status::modified(resource, name));
     }
     let mut changed = object.clone();
     if let Some(paths) = resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
@@ -165,14 +189,17 @@ mod tests {
             apply(resource, &deployment(), &json!({"metadata": {"name": "d"}, "spec": {"replicas": 7}})).unwrap();
         assert_eq!(changed["spec"]["replicas"], 7);
         for (scale, code) in [
-            (json!({"metadata": {"resourceVersion": "4"}, "spec": {}}), 409),
-            (json!({"metadata": {"uid": "v"}, "spec": {}}), 409),
+            (json!({"metadata": {"name": "d", "resourceVersion": "4"}, "spec": {}}), 409),
+            (json!({"metadata": {"name": "d", "uid": "v"}, "spec": {}}), 409),
             (json!({"metadata": {"name": "e"}, "spec": {}}), 400),
-            (json!({"spec": {"replicas": -1}}), 422),
+            (json!({"metadata": {"name": "d", "namespace": "other"}, "spec": {}}), 400),
+            (json!({"spec": {"replicas": 1}}), 400),
+            (json!({"metadata": {"name": "d", "uid": "v"}, "spec": {"replicas": -1}}), 422),
         ] {
             assert_eq!(apply(resource, &deployment(), &scale).unwrap_err().code, code, "{scale}");
         }
     }
+
     #[test]
     fn applying_a_scale_takes_replicas_by_force_alone() {
         let registry = Registry::builtin();

@@ -4,6 +4,8 @@
 mod answers;
 #[path = "behaviours/resizes.rs"]
 mod resizes;
+#[path = "behaviours/subresources.rs"]
+mod subresources;
 mod support;
 
 use serde_json::{Value, json};

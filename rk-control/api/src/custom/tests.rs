@@ -168,8 +168,15 @@ fn columns_scale_and_paths_follow_the_definition() {
     );
     let scale = crate::scale::view(&resource, &object).unwrap();
     assert_eq!((&scale["spec"]["replicas"], &scale["status"]["replicas"]), (&json!(3), &json!(2)));
-    let changed = crate::scale::apply(&resource, &object, &json!({"spec": {"replicas": 4}})).unwrap();
+    let wanted = json!({"metadata": {"name": "a"}, "spec": {"replicas": 4}});
+    let changed = crate::scale::apply(&resource, &object, &wanted).unwrap();
     assert_eq!(changed["spec"], json!({"color": "green", "replicas": 4}));
+    assert!(crate::scale::check_replicas(&resource, &object).is_ok());
+    let without = crate::scale::check_replicas(&resource, &json!({"metadata": {"name": "a"}})).unwrap_err();
+    assert_eq!(
+        (without.code, without.message.as_str()),
+        (500, "Internal error occurred: the spec replicas field \".spec.replicas\" does not exist")
+    );
 
     let object = json!({"a": [{"t": "x", "v": 1}, {"t": "y", "v": 2}], "m": {"k.l": 3}});
     for (path, want) in [

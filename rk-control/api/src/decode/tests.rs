@@ -173,12 +173,51 @@ fn bodies_of_another_kind_or_version_are_named() {
     identify(&mut bare, &want).unwrap();
     assert_eq!(bare["apiVersion"], "apps/v1");
     assert_eq!(bare["kind"], "Deployment");
-    let error = identify(&mut json!({"apiVersion": "v1", "kind": "Pod"}), &want).unwrap_err();
-    assert_eq!(
-        (error.code, &*error.message),
-        (400, "the API version in the data (v1) does not match the expected API version (apps/v1)")
-    );
-    assert_eq!(identify(&mut json!({"kind": "Pod"}), &want).unwrap_err().code, 400);
+    let scaler = GroupVersionKind::new("autoscaling", "v2", "HorizontalPodAutoscaler");
+    let custom = GroupVersionKind::new("example.com", "v1", "Foo");
+    let scheme = "in scheme \"pkg/api/legacyscheme/scheme.go:30\"";
+    for (want, body, code, message) in [
+        (
+            &want,
+            json!({"apiVersion": "v1", "kind": "Pod"}),
+            400,
+            "Pod in version \"v1\" cannot be handled as a Deployment: converting (v1.Pod) to (apps.Deployment): unknown conversion".to_owned(),
+        ),
+        (
+            &want,
+            json!({"kind": "Pod"}),
+            400,
+            format!("Pod in version \"v1\" cannot be handled as a Deployment: no kind \"Pod\" is registered for version \"apps/v1\" {scheme}"),
+        ),
+        (
+            &want,
+            json!({"apiVersion": "apps/v9"}),
+            400,
+            format!("Deployment in version \"v9\" cannot be handled as a Deployment: no kind \"Deployment\" is registered for version \"apps/v9\" {scheme}"),
+        ),
+        (
+            &scaler,
+            json!({"apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler"}),
+            400,
+            "the API version in the data (autoscaling/v1) does not match the expected API version (autoscaling/v2)".to_owned(),
+        ),
+        (
+            &custom,
+            json!({"apiVersion": "example.com/v2", "kind": "Foo"}),
+            400,
+            "the API version in the data (example.com/v2) does not match the expected API version (example.com/v1)".to_owned(),
+        ),
+        (
+            &custom,
+            json!({"apiVersion": "example.com/v1", "kind": "Bar", "metadata": {"name": "a"}}),
+            422,
+            "Foo.example.com \"a\" is invalid: kind: Invalid value: \"Bar\": must be Foo".to_owned(),
+        ),
+    ] {
+        let mut body = body;
+        let error = identify(&mut body, want).unwrap_err();
+        assert_eq!((error.code, error.message), (code, message));
+    }
 }
 
 #[test]

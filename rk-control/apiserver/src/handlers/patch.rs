@@ -270,10 +270,16 @@ pub(super) fn configuration(
 /// The applied configuration must say what it is, and be what the path names.
 fn identify(call: &Call, gvk: &GroupVersionKind, config: &mut Value) -> Result<(), Status> {
     let (version, kind) = (rk_api::meta::text(config, &["apiVersion"]), rk_api::meta::text(config, &["kind"]));
-    if version.is_empty() || kind.is_empty() {
-        return Err(Status::bad_request("apiVersion and kind must be set in the applied configuration"));
+    if version != gvk.api_version() {
+        return Err(Status::bad_request(format!(
+            "Incorrect version specified in apply patch. Specified patch version: {version}, expected: {}",
+            gvk.api_version()
+        )));
     }
-    if version != gvk.api_version() || kind != gvk.kind {
+    if kind.is_empty() {
+        return Err(Status::bad_request("kind must be set in the applied configuration"));
+    }
+    if kind != gvk.kind {
         return Err(Status::bad_request(format!(
             "incorrect object kind: expected {}, {}, got {version}, {kind}",
             gvk.api_version(),

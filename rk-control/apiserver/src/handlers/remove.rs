@@ -85,18 +85,20 @@ pub(super) fn check_preconditions(
     options: &DeleteOptions,
     object: &Value,
 ) -> Result<(), Status> {
+    let conflict = |why: String| Err(Status::conflict_on((&*call.hub.gvk.group, &*call.hub.gvk.kind), name, &why));
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != meta::uid(object)) {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta::uid(object));
-        return Err(Status::conflict(&call.resource, name, &why));
+        return conflict(format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated",
+            meta::uid(object)
+        ));
     }
     if let Some(version) =
         options.resource_version.as_deref().filter(|version| *version != meta::resource_version(object))
     {
-        let why = format!(
-            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
+        return conflict(format!(
+            "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({}). The object might have been modified",
             meta::resource_version(object)
-        );
-        return Err(Status::conflict(&call.resource, name, &why));
+        ));
     }
     Ok(())
 }

@@ -100,6 +100,7 @@ async fn attempt(
     let present = conversion::to(&call.core, old.clone(), &call.resource).await?;
     let mut new = (intent.compute)(&present)?;
     call.complete(&mut new);
+    fix_namespace(call, &mut new)?;
     let pinned = check_identity(call, &new, &present, intent)?;
     let mut new = conversion::to(&call.core, new, &call.hub).await?;
     // A scale is a change of the workload's own spec.
@@ -203,6 +204,11 @@ pub(super) fn check_name(call: &Call, object: &Value) -> Result<(), Status> {
     if name == wanted {
         return Ok(());
     }
+    if name.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
+        )));
+    }
     Err(Status::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({wanted})")))
 }
 
@@ -210,11 +216,6 @@ pub(super) fn check_name(call: &Call, object: &Value) -> Result<(), Status> {
 fn check_identity(call: &Call, new: &Value, present: &Value, intent: &Intent<'_>) -> Result<bool, Status> {
     check_name(call, new)?;
     let name = meta::name(new);
-    if meta::namespace(new) != call.path.namespace {
-        return Err(Status::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
-    }
     let (uid, own) = (meta::uid(new), meta::uid(present));
     if !uid.is_empty() && uid != own {
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}");
@@ -225,9 +226,11 @@ fn check_identity(call: &Call, new: &Value, present: &Value, intent: &Intent<'_>
     if version.is_empty() || version == "0" {
         if intent.conditional && !strategy::allow_unconditional_update(&call.hub) {
             let mut errors = FieldErrors::new();
-            let path = rk_api::status::Path::new("metadata.resourceVersion");
-            errors.invalid(&path, "0x0", "must be specified for an update");
-            refuse_invalid(call, new, &errors)?;
+            // Upstream prints a number without a sign in this form, and names the resource in the place of the kind.
+            let why = "0x0: must be specified for an update";
+            errors.invalid_unshown(&rk_api::status::Path::new("metadata.resourceVersion"), why);
+            let row = &call.resource;
+            return Err(Status::invalid(&row.gvk.group, &row.plural, name, &errors.0));
         }
         return Ok(false);
     }
@@ -272,23 +275,25 @@ pub(super) fn refuse_invalid(call: &Call, object: &Value, errors: &FieldErrors) 
     Err(Status::invalid(&gvk.group, &gvk.kind, name, &errors.0))
 }
 
-/// Puts the path's namespace into the object, or refuses another one.
+/// Puts the path's namespace into the object, or refuses another one. What belongs to no namespace loses what it says of one.
 pub(super) fn fix_namespace(call: &Call, object: &mut Value) -> Result<(), Status> {
+    if !call.resource.namespaced() {
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("namespace");
+        }
+        return Ok(());
+    }
     let own = meta::namespace(object);
-    if call.resource.namespaced() {
-        if !own.is_empty() && own != call.path.namespace {
-            return Err(Status::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
-            ));
-        }
-        let members = object
-            .as_object_mut()
-            .map(|members| members.entry("metadata").or_insert_with(|| Value::Object(Default::default())));
-        if let Some(metadata) = members.and_then(Value::as_object_mut) {
-            metadata.insert("namespace".to_owned(), Value::String(call.path.namespace.clone()));
-        }
-    } else if !own.is_empty() {
-        return Err(Status::bad_request("namespace may not be set on a cluster-scoped object"));
+    if !own.is_empty() && own != call.path.namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    let members = object
+        .as_object_mut()
+        .map(|members| members.entry("metadata").or_insert_with(|| Value::Object(Default::default())));
+    if let Some(metadata) = members.and_then(Value::as_object_mut) {
+        metadata.insert("namespace".to_owned(), Value::String(call.path.namespace.clone()));
     }
     Ok(())
 }

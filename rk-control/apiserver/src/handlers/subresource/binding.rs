@@ -3,7 +3,7 @@
 use http::Response;
 use rk_api::meta;
 use rk_api::resources::GroupVersionKind;
-use rk_api::status::Status;
+use rk_api::status::{FieldErrors, Path, Reason, Status};
 use serde_json::{Value, json};
 
 use super::super::call::Call;
@@ -14,11 +14,8 @@ pub(super) async fn bind(call: &mut Call, body: Body) -> Result<Response<Body>, 
     let gvk = GroupVersionKind::new("", "v1", "Binding");
     let (options, binding) = super::decode(call, body, &gvk).await?;
     let name = call.path.name.clone();
-    let given = meta::name(&binding);
-    if !given.is_empty() && given != name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({name})"
-        )));
+    if meta::name(&binding) != name {
+        return Err(Status::bad_request("name in URL does not match name in Binding object"));
     }
     assign(call, &name, &binding, options.dry_run).await
 }
@@ -31,13 +28,7 @@ pub(super) async fn assign(
     dry_run: bool,
 ) -> Result<Response<Body>, Status> {
     let binding = super::admit(call, (name, None), "binding", binding, dry_run).await?;
-    let kind = meta::text(&binding, &["target", "kind"]);
-    if !matches!(kind, "" | "Node") {
-        return Err(super::super::options::invalid("target.kind", kind, "must be Node"));
-    }
-    if meta::text(&binding, &["target", "name"]).is_empty() {
-        return Err(super::super::options::invalid("target.name", "", "a node name is required"));
-    }
+    check_target(&binding)?;
     let call = &*call;
     let assign = |pod: &mut Value| set_node(call, pod, name, &binding);
     if dry_run {
@@ -51,15 +42,42 @@ pub(super) async fn assign(
     super::success(call)
 }
 
-fn set_node(call: &Call, pod: &mut Value, name: &str, binding: &Value) -> Result<(), Status> {
-    let (node, uid) = (meta::text(binding, &["target", "name"]), meta::uid(binding));
-    let conflict = |why: String| Err(Status::conflict(&call.resource, name, &why));
-    if !uid.is_empty() && uid != meta::uid(pod) {
-        return conflict(format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            meta::uid(pod)
-        ));
+/// A Binding is of a pod to a node. What it breaks is no answer of upstream's own: 500 without a reason.
+fn check_target(binding: &Value) -> Result<(), Status> {
+    let (mut errors, target) = (FieldErrors::new(), Path::new("target"));
+    let kind = meta::text(binding, &["target", "kind"]);
+    if !matches!(kind, "" | "Node") {
+        errors.unsupported_as_listed(&target.child("kind"), kind, &["Node", "<empty>"]);
     }
+    if meta::text(binding, &["target", "name"]).is_empty() {
+        errors.required(&target.child("name"), "");
+    }
+    let texts: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+    match texts.as_slice() {
+        [] => Ok(()),
+        [one] => Err(Status::new(Reason::Unknown, one.as_str())),
+        many => Err(Status::new(Reason::Unknown, format!("[{}]", many.join(", ")))),
+    }
+}
+
+/// What a Binding says that the pod must be.
+fn check_preconditions(call: &Call, pod: &Value, name: &str, binding: &Value) -> Result<(), Status> {
+    for (what, wanted, own) in [
+        ("UID", meta::uid(binding), meta::uid(pod)),
+        ("ResourceVersion", meta::resource_version(binding), meta::resource_version(pod)),
+    ] {
+        if !wanted.is_empty() && wanted != own {
+            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {own}");
+            return Err(Status::conflict(&call.resource, name, &why));
+        }
+    }
+    Ok(())
+}
+
+fn set_node(call: &Call, pod: &mut Value, name: &str, binding: &Value) -> Result<(), Status> {
+    check_preconditions(call, pod, name, binding)?;
+    let node = meta::text(binding, &["target", "name"]);
+    let conflict = |why: String| Err(Status::conflict_on(("", "pods/binding"), name, &why));
     if meta::is_deleting(pod) {
         return conflict(format!("pod {name} is being deleted, cannot be assigned to a host"));
     }
@@ -87,4 +105,32 @@ fn set_node(call: &Call, pod: &mut Value, name: &str, binding: &Value) -> Result
         status.remove("nominatedNodeName");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binding_is_to_a_node() {
+        for (target, want) in [
+            (json!({"name": "n"}), None),
+            (json!({"kind": "Node", "name": "n"}), None),
+            (
+                json!({"kind": "Pod", "name": "n"}),
+                Some("target.kind: Unsupported value: \"Pod\": supported values: \"Node\", \"<empty>\""),
+            ),
+            (json!({}), Some("target.name: Required value")),
+            (
+                json!({"kind": "Pod"}),
+                Some(
+                    "[target.kind: Unsupported value: \"Pod\": supported values: \"Node\", \"<empty>\", target.name: Required value]",
+                ),
+            ),
+        ] {
+            let refused = check_target(&json!({"target": target})).err();
+            assert_eq!(refused.as_ref().map(|status| status.message.as_str()), want, "{target}");
+            assert!(refused.is_none_or(|status| status.code == 500), "{target}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use http::Response;
 use rk_api::meta;
 use rk_api::resources::GroupVersionKind;
 use rk_api::selector::LabelSelector;
-use rk_api::status::Status;
+use rk_api::status::{Reason, Status};
 use rk_store::{Expect, StoreError};
 use serde_json::{Value, json};
 
@@ -22,8 +22,7 @@ pub(super) async fn evict(call: &mut Call, body: Body) -> Result<Response<Body>,
     let gvk = GroupVersionKind::new("policy", "v1", "Eviction");
     let (options, eviction) = super::decode(call, body, &gvk).await?;
     let name = call.path.name.clone();
-    let given = meta::name(&eviction);
-    if !given.is_empty() && given != name {
+    if meta::name(&eviction) != name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
     let wanted = eviction.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));
@@ -101,7 +100,8 @@ async fn budget_of(call: &Call, pod: &Value) -> Result<Option<Value>, Status> {
     });
     let first = matching.next();
     if matching.next().is_some() {
-        return Err(Status::internal(
+        return Err(Status::new(
+            Reason::Unknown,
             "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
         ));
     }
@@ -147,18 +147,18 @@ fn judge(budget: &mut Value, pod: &Value) -> Result<bool, Status> {
         )
         .retry_after(10));
     }
-    if allowed <= 0 {
-        let cause = format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
-        return Err(Status::disruption_budget(
-            "Cannot evict pod as it would violate the pod's disruption budget.",
-            &cause,
-        ));
+    let forbidden = |why: &str| Err(Status::forbidden_on(("policy", "poddisruptionbudget"), &name, why));
+    if allowed < 0 {
+        return forbidden("pdb disruptions allowed is negative");
     }
     let mut disrupted = meta::at(budget, &["status", "disruptedPods"]).as_object().cloned().unwrap_or_default();
-    if disrupted.len() >= DISRUPTED {
-        return Err(Status::too_many_requests(
-            "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
-            10,
+    if disrupted.len() > DISRUPTED {
+        return forbidden("DisruptedPods map too big - too many evictions not confirmed by PDB controller");
+    }
+    if allowed == 0 {
+        return Err(Status::disruption_budget(
+            "Cannot evict pod as it would violate the pod's disruption budget.",
+            &used_up(budget, healthy, desired),
         ));
     }
     let now = jiff::Timestamp::now().strftime(TIME).to_string();
@@ -166,6 +166,31 @@ fn judge(budget: &mut Value, pod: &Value) -> Result<bool, Status> {
     budget["status"]["disruptedPods"] = Value::Object(disrupted);
     budget["status"]["disruptionsAllowed"] = json!(allowed - 1);
     Ok(true)
+}
+
+/// Why a budget allows nothing. What its controller could not judge has no numbers to be trusted.
+fn used_up(budget: &Value, healthy: i64, desired: i64) -> String {
+    let name = meta::name(budget);
+    let conditions = meta::at(budget, &["status", "conditions"]).as_array().into_iter().flatten();
+    let told =
+        conditions.filter(|condition| meta::text(condition, &["type"]) == "DisruptionAllowed").find(|condition| {
+            meta::text(condition, &["status"]) == "False" && !meta::text(condition, &["message"]).is_empty()
+        });
+    let told = told.map(|condition| (meta::text(condition, &["reason"]), meta::text(condition, &["message"])));
+    match told {
+        Some(("SyncFailed", message)) => {
+            format!(
+                "The disruption budget {name} does not allow evicting pods currently because it failed sync: {message}"
+            )
+        }
+        _ if healthy <= desired => {
+            format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently")
+        }
+        Some((reason, message)) => {
+            format!("The disruption budget {name} does not allow evicting pods currently ({reason}): {message}")
+        }
+        None => format!("The disruption budget {name} does not allow evicting pods currently"),
+    }
 }
 
 #[cfg(test)]
@@ -186,6 +211,36 @@ mod tests {
         assert_eq!(one["status"]["disruptionsAllowed"], 0);
         assert!(one["status"]["disruptedPods"]["p"].is_string());
         assert_eq!(judge(&mut one, &pod).unwrap_err().code, 429);
+    }
+
+    #[test]
+    fn a_refusal_tells_why_in_upstream_s_words() {
+        let pod = json!({"metadata": {"name": "p"}, "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+        let condition = |reason: &str| json!([{"type": "DisruptionAllowed", "status": "False", "reason": reason, "message": "why"}]);
+        let head = "The disruption budget b";
+        for (status, want) in [
+            (json!({}), format!("{head} needs 2 healthy pods and has 2 currently")),
+            (json!({"conditions": condition("Other")}), format!("{head} needs 2 healthy pods and has 2 currently")),
+            (
+                json!({"conditions": condition("SyncFailed")}),
+                format!("{head} does not allow evicting pods currently because it failed sync: why"),
+            ),
+            (
+                json!({"currentHealthy": 3, "conditions": condition("Other")}),
+                format!("{head} does not allow evicting pods currently (Other): why"),
+            ),
+            (json!({"currentHealthy": 3}), format!("{head} does not allow evicting pods currently")),
+        ] {
+            let mut budget = budget(0);
+            for (key, value) in status.as_object().unwrap() {
+                budget["status"][key.as_str()] = value.clone();
+            }
+            let refused = judge(&mut budget, &pod).unwrap_err();
+            assert_eq!((refused.code, &refused.details.unwrap().causes[0].message), (429, &want));
+        }
+        let refused = judge(&mut budget(-1), &pod).unwrap_err();
+        let why = "poddisruptionbudget.policy \"b\" is forbidden: pdb disruptions allowed is negative";
+        assert_eq!((refused.code, refused.message.as_str()), (403, why));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::options::WriteOptions;
 use super::render;
+use super::write::fix_namespace;
 use crate::admission::{self, Operation};
 use crate::audit;
 use crate::codec;
@@ -65,15 +66,16 @@ pub(super) async fn serve(call: &mut Call, method: &Method, request: Request<Bod
     }
 }
 
-/// Decodes the body of a subresource with a kind of its own.
+/// Decodes the body of a subresource with a kind of its own; it speaks of the path's namespace.
 async fn decode(call: &mut Call, body: Body, gvk: &GroupVersionKind) -> Result<(WriteOptions, Value), Status> {
     let options = WriteOptions::parse(call)?;
     let body = read_body(body).await?;
     let mut warnings = Vec::new();
     let schema = Schema::of_kind(gvk).unwrap_or(Schema::ANY);
-    let object = codec::decode_object(&call.headers, &body, gvk, &schema, options.validation, &mut warnings)?;
+    let mut object = codec::decode_object(&call.headers, &body, gvk, &schema, options.validation, &mut warnings)?;
     audit::request_object(&object);
     call.warnings.extend(warnings);
+    fix_namespace(call, &mut object)?;
     Ok((options, object))
 }
 

@@ -6,7 +6,7 @@ use rk_api::status::Status;
 use serde_json::Value;
 
 use super::super::call::Call;
-use super::super::{render, write};
+use super::super::render;
 use super::binding;
 use crate::authn::{self_subject_review, token_review};
 use crate::authz::{self_rules_review, subject_access_review};
@@ -23,8 +23,7 @@ pub(in super::super) async fn review(call: &mut Call, body: Body) -> Result<Resp
             "application/vnd.kubernetes.protobuf",
         ]));
     }
-    let (options, mut object) = super::decode(call, body, &gvk).await?;
-    write::fix_namespace(call, &mut object)?;
+    let (options, object) = super::decode(call, body, &gvk).await?;
     let core = std::sync::Arc::clone(&call.core);
     let answer: Value = match &*gvk.kind {
         "TokenReview" => token_review(&core, object).await?,

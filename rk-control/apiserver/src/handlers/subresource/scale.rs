@@ -41,12 +41,14 @@ pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Res
     let gvk = GroupVersionKind::new("autoscaling", "v1", "Scale");
     if verb == Verb::Get {
         let object = conversion::to(&call.core, call.present().await?, &call.resource).await?;
+        scale::check_replicas(&call.resource, &object)?;
         return render::object(call, StatusCode::OK, &scale::view(&call.resource, &object)?);
     }
     let options = WriteOptions::parse(call)?;
     let change = if verb == Verb::Update {
         let resource = Arc::clone(&call.resource);
         let (_, wanted) = super::decode(call, body, &gvk).await?;
+        write::check_name(call, &wanted)?;
         Change::unowned(move |present| scale::apply(&resource, present, &wanted))
     } else {
         let body = read_body(body).await?;

@@ -3,7 +3,7 @@
 use http::{Response, StatusCode};
 use rk_api::meta;
 use rk_api::resources::GroupVersionKind;
-use rk_api::status::{Details, FieldErrors, Path, Reason, Status};
+use rk_api::status::{FieldErrors, Path, Status};
 use serde_json::{Value, json};
 
 use super::super::call::Call;
@@ -79,16 +79,7 @@ fn check_uid(request: &Value, account: &Value) -> Result<(), Status> {
         return Ok(());
     }
     let why = format!("the UID in the token request ({said}) does not match the UID of the service account ({own})");
-    Err(conflict((GROUP, KIND), meta::name(account), &why))
-}
-
-/// Upstream tells these conflicts by kinds, not by resources.
-fn conflict((group, kind): (&str, &str), name: &str, why: &str) -> Status {
-    let dot = if group.is_empty() { "" } else { "." };
-    let message = format!("Operation cannot be fulfilled on {kind}{dot}{group} {name:?}: {why}");
-    let details =
-        Details { name: name.to_owned(), group: group.to_owned(), kind: kind.to_owned(), ..Details::default() };
-    Status::new(Reason::Conflict, message).with_details(details)
+    Err(Status::conflict_on((GROUP, KIND), meta::name(account), &why))
 }
 
 /// What the author left out.
@@ -147,7 +138,7 @@ async fn bound(call: &Call, request: &Value) -> Result<Bound, Status> {
         let why = format!(
             "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"
         );
-        return Err(conflict(("", kind.as_str()), &name, &why));
+        return Err(Status::conflict_on(("", kind.as_str()), &name, &why));
     }
     let mut bound = Bound { kind, name, uid, node: None };
     if plural == "pods" {
@@ -165,4 +156,30 @@ async fn bound(call: &Call, request: &Value) -> Result<Bound, Status> {
         }
     }
     Ok(bound)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_about_the_path_s_account_and_neither_short_nor_endless() {
+        let named =
+            |name: &str| check_place(&json!({"metadata": {"name": name}}), "n", "a").map_err(|status| status.message);
+        assert_eq!((named(""), named("a")), (Ok(()), Ok(())));
+        let head = "TokenRequest.authentication.k8s.io";
+        let why = "metadata.name: Invalid value: \"b\": must match the service account name if specified";
+        assert_eq!(named("b"), Err(format!("{head} \"a\" is invalid: {why}")));
+        for (seconds, why) in [
+            (MINIMUM_SECONDS, None),
+            (MAXIMUM_SECONDS, None),
+            (599, Some("599: may not specify a duration less than 10 minutes")),
+            (MAXIMUM_SECONDS + 1, Some("4294967297: may not specify a duration larger than 2^32 seconds")),
+        ] {
+            let refused =
+                check_life(&json!({"spec": {"expirationSeconds": seconds}})).err().map(|status| status.message);
+            let want = why.map(|why| format!("{head} \"\" is invalid: spec.expirationSeconds: Invalid value: {why}"));
+            assert_eq!(refused, want);
+        }
+    }
 }
