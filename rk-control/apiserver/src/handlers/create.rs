@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 use rk_api::meta;
-use rk_api::status::Status;
+use rk_api::status::{Reason, Status};
 use rk_api::strategy;
 use rk_store::{Expect, StoreError};
 use serde_json::{Value, json};
@@ -48,8 +48,9 @@ async fn create_stored(
     owned: bool,
 ) -> Result<Stored, Status> {
     fix_namespace(call, &mut object)?;
-    if !meta::resource_version(&object).is_empty() {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+    // Upstream's store refuses this and has no answer of its own for it; what is no version goes unsaid.
+    if meta::resource_version(&object).parse::<u64>().is_ok_and(|version| version != 0) {
+        return Err(Status::new(Reason::Unknown, "resourceVersion should not be set on objects to be created"));
     }
     call.complete(&mut object);
     let mut object = conversion::to(&call.core, object, &call.hub).await?;

@@ -155,7 +155,13 @@ async fn updates_and_configurations_say_of_which_version_they_are() {
     let admin = cluster.admin();
     let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
     let lease = object("coordination.k8s.io/v1", "Lease", "l", json!({"spec": {"holderIdentity": "h"}}));
-    admin.create(leases, &lease).await.ok();
+    let mut versioned = lease.clone();
+    versioned["metadata"]["resourceVersion"] = json!("7");
+    let refused = admin.create(leases, &versioned).await;
+    let why = "resourceVersion should not be set on objects to be created";
+    assert_eq!((refused.failure(), refused.json().get("reason")), ((500, why.to_owned()), None));
+    versioned["metadata"]["resourceVersion"] = json!("0");
+    admin.create(leases, &versioned).await.ok();
     let why = "leases.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update";
     assert_eq!(admin.put(&format!("{leases}/l"), &lease).await.failure(), (422, why.to_owned()));
     let apply = format!("{leases}/l?fieldManager=m");
