@@ -63,9 +63,9 @@ impl Store {
 
     /// Containers may stand on the layer, whose files must then stay where their overlays find them: it is renamed and goes with them.
     fn put_aside(&self, layer: &Digest, seen: Option<u64>) -> Result<Vec<String>> {
-        let mut state = self.state();
-        // Nobody mounts the file of this one in the place of the next.
+        // Nobody mounts the file of this one in the place of the next; a disk that lets its mount wait keeps nobody from the state.
         let _still = self.mounting();
+        let mut state = self.state();
         let directory = self.layer_dir(layer);
         // Somebody else found it first, and it was pulled again meanwhile: nothing is known against the one that is there now.
         if identity(&directory) != seen {

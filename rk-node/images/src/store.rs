@@ -149,7 +149,7 @@ impl Store {
         read_json(&self.layer_dir(layer).join("meta.json"))
     }
 
-    /// Held while a layer is mounted, and while one goes from its place. Behind [`Store::state`], where both are needed.
+    /// Held while a layer is mounted, and while one goes from its place. Before [`Store::state`], where both are needed.
     pub fn mounting(&self) -> MutexGuard<'_, ()> {
         self.mounting.lock().unwrap_or_else(|e| e.into_inner())
     }

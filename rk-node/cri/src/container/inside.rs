@@ -70,7 +70,7 @@ mod tests {
     fn links_of_an_image_stay_in_it_and_only_files_are_read() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("outside"), "outside").unwrap();
-        let root = dir.path().join("root");
+        let root = dir.path().canonicalize().unwrap().join("root");
         std::fs::create_dir_all(root.join("usr/etc")).unwrap();
         std::fs::write(root.join("usr/etc/passwd"), "inside").unwrap();
         for (link, target) in [

@@ -1,14 +1,14 @@
 //! Images as erofs' own tools and the kernel read them.
 
 use std::{
-    fs,
-    io::Write,
-    os::unix::fs::{FileTypeExt, MetadataExt},
+    fs::{self, File},
+    io::{self, Seek, SeekFrom, Write},
+    os::unix::fs::{FileExt, FileTypeExt, MetadataExt},
     path::Path,
     process::Command,
 };
 
-use rk_erofs::{Body, Dress, Finished, Tree, Writer};
+use rk_erofs::{BLOCK, Body, Dress, Finished, Output, Tree, Writer};
 
 /// A tree of everything that there is, with files of so many bytes.
 fn image(sizes: &[usize]) -> Vec<u8> {
@@ -110,11 +110,11 @@ fn the_formats_own_tools_find_no_fault_and_extract_what_was_written() {
     assert!(dump.status.success() && told.contains("sb_csum mtime"), "{told}");
 }
 
-/// Lets the kernel show an image to who looks at it; where it mounts none, the test says so.
-fn shown(image: &[u8], look: fn(&Path)) {
+/// Lets the kernel show an image that is written to a path; where it mounts none, the test says so.
+fn shown(write: impl FnOnce(&Path), look: fn(&Path)) {
     let dir = tempfile::tempdir().expect("tempdir");
     let (file, point) = (dir.path().join("image"), dir.path().join("point"));
-    fs::write(&file, image).expect("image");
+    write(&file);
     fs::create_dir(&point).expect("point");
     let mut mount = Command::new("mount");
     mount.args(["-t", "erofs", "-o", "ro,loop"]).args([&file, &point]);
@@ -131,7 +131,8 @@ fn shown(image: &[u8], look: fn(&Path)) {
 
 #[test]
 fn the_kernel_mounts_it_and_shows_what_was_written() {
-    shown(&image(&SIZES), |point| {
+    let write = |file: &Path| fs::write(file, image(&SIZES)).expect("image");
+    shown(write, |point| {
         compare(point);
         let stat = |name: &str| fs::symlink_metadata(point.join(name)).expect(name);
         let root = fs::metadata(point).expect("root");
@@ -167,7 +168,8 @@ fn the_kernel_finds_what_is_at_the_edges_of_the_format() {
         tree.link(names, format!("{n:05}").as_bytes(), link).expect("another name");
     }
     let Finished { out, first, .. } = writer.finish(&tree, [8; 16]).expect("finish");
-    shown(&[first, out].concat(), |point| {
+    let write = |file: &Path| fs::write(file, [first, out].concat()).expect("image");
+    shown(write, |point| {
         for name in filling() {
             assert!(fs::symlink_metadata(point.join("full").join(&name)).is_ok(), "{name}");
         }
@@ -182,5 +184,53 @@ fn the_kernel_finds_what_is_at_the_edges_of_the_format() {
         }
         assert_eq!(fs::read_link(point.join("names/69999")).expect("target").as_os_str().len(), 4095);
         assert_eq!(fs::read_dir(point.join("names")).expect("names").count(), 70_000);
+    });
+}
+
+/// A file whose holes are not stored.
+struct Holes(File);
+
+impl Write for Holes {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Output for Holes {
+    fn hole(&mut self, bytes: u64) -> io::Result<()> {
+        self.0.seek(SeekFrom::Current(bytes as i64)).map(drop)
+    }
+}
+
+#[test]
+fn the_kernel_reads_files_of_more_bytes_than_32_bits_count() {
+    const HOLE: u64 = 6 << 30;
+    let write = |path: &Path| {
+        let mut file = File::create(path).expect("image");
+        file.seek(SeekFrom::Start(BLOCK)).expect("seek");
+        let mut writer = Writer::new(Holes(file));
+        let mut tree = Tree::default();
+        for name in ["large", "behind"] {
+            let mut contents = writer.contents().expect("contents");
+            contents.hole(HOLE).expect("hole");
+            contents.write_all(name.as_bytes()).expect("content");
+            let body = Body::File(contents.end().expect("end"));
+            tree.add(Tree::ROOT, name.as_bytes(), body).expect(name);
+        }
+        let Finished { out, first, .. } = writer.finish(&tree, [9; 16]).expect("finish");
+        out.0.write_all_at(&first, 0).expect("first");
+    };
+    shown(write, |point| {
+        for name in ["large", "behind"] {
+            let file = File::open(point.join(name)).expect(name);
+            let wanted = [&[0; 4][..], name.as_bytes()].concat();
+            let mut end = vec![1; wanted.len()];
+            file.read_exact_at(&mut end, HOLE - 4).expect(name);
+            assert_eq!((file.metadata().expect(name).len(), end), (HOLE + name.len() as u64, wanted), "{name}");
+        }
     });
 }

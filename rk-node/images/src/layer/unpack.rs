@@ -160,10 +160,32 @@ impl<T: Target> Layer<T> {
     }
 
     fn spot(&mut self, path: &[u8]) -> io::Result<T::Spot> {
+        match self.resolve(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory && self.uncover(path)? => self.resolve(path),
+            other => other,
+        }
+    }
+
+    fn resolve(&mut self, path: &[u8]) -> io::Result<T::Spot> {
         let mut made = Vec::new();
         let spot = self.at.spot(path, &mut |path| made.push(path.to_vec()))?;
         made.iter().try_for_each(|path| self.note(path))?;
         Ok(spot)
+    }
+
+    /// Makes a directory of the whiteout that stands above a path: something new lies where lower layers are hidden, and no entry says
+    /// what it lies in. Whether there was one.
+    fn uncover(&mut self, path: &[u8]) -> io::Result<bool> {
+        for (slash, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+            let spot = self.at.spot(path.get(..slash).unwrap_or_default(), &mut |_| {})?;
+            if self.at.found(&spot)? == Found::Whiteout {
+                self.at.remove(&spot)?;
+                self.at.make_directory(&spot)?;
+                self.at.make_opaque(&spot)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Remembers a directory that is there only because something lies in it.
@@ -306,6 +328,23 @@ mod tests {
         let many: Vec<String> = (0..1500).map(|n| format!("{n}/{}f", "d/".repeat(45))).collect();
         let error = unpacked(&many).expect_err("too many");
         assert_eq!((error.kind(), error.to_string().contains("65536 dir")), (io::ErrorKind::FileTooLarge, true));
+    }
+
+    #[test]
+    fn what_lies_below_a_whiteout_lies_in_a_new_directory() {
+        let archive = archive([".wh.d", "d/e/f", "d/.wh.g", "d/g/h"].map(|path| vec![("path", path)]));
+        for form in forms() {
+            let layer = Layer::new(form);
+            let meta = layer.unpack(&archive, Limits { bytes: 1 << 20, entries: 9, image: None }).expect("unpack");
+            assert_eq!(meta.implicit, BTreeSet::from(["", "d/e"].map(String::from)), "{form:?}");
+            assert!(layer.path("d/e/f").is_file() && layer.path("d/g/h").is_file(), "{form:?}");
+            for (name, opaque) in [("d", true), ("d/g", true), ("d/e", false)] {
+                let mut value = [0_u8; 1];
+                let read = rustix::fs::getxattr(layer.path(name), c"trusted.overlay.opaque", &mut value);
+                assert_eq!((read.is_ok(), value == *b"y"), (opaque, opaque), "{name} {form:?}");
+            }
+        }
+        assert!(unpacked(&["d".to_owned(), "d/e".to_owned()]).is_err(), "a file is no directory");
     }
 
     #[test]
