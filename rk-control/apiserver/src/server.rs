@@ -164,14 +164,15 @@ impl Core {
             *response.body_mut() = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
         }
         let (code, took) = (response.status().as_u16(), started.elapsed());
-        let resource = resource.filter(|path| !matches!(code, 401 | 403) || self.serves(path));
+        let resource = resource.filter(|path| !matches!(code, 401 | 403 | 404) || self.serves(path));
         tracing::debug!(verb, path, code, ms = took.as_millis() as u64, "request");
         drop(under_way);
         self.metrics.observe(&verb, resource.as_ref(), dry_run, code, took);
-        self.measured(response, verb, resource.filter(|_| code != 404))
+        self.measured(response, verb, resource)
     }
 
-    /// Whether a path is one of the resource table. Who is refused may have named anything: of that no figures are kept.
+    /// Whether a path is one of the resource table. Who is refused, or finds nothing, may have named anything: of that no figures are
+    /// kept.
     fn serves(&self, path: &ResourcePath) -> bool {
         let registry = self.registry();
         let resource = registry.get(&path.group, &path.version, &path.resource);

@@ -360,8 +360,13 @@ async fn what_is_refused_leaves_no_figures_of_what_it_invented() {
     for path in ["/apis/made.example/v1/ups", "/api/v1/namespaces/default/pods/p/made-up", PODS] {
         assert_eq!(jane.get(path).await.failure().0, 403, "{path}");
     }
+    for (path, plural) in [(PODS, "pods"), ("/api/v1/namespaces/default/widgets", "widgets")] {
+        assert_eq!(cluster.admin().get(&format!("{path}/none")).await.failure().0, 404, "{plural}");
+    }
     let figures = String::from_utf8(cluster.admin().get("/metrics").await.body.to_vec()).unwrap();
-    assert!(!figures.contains("made.example") && !figures.contains("made-up"));
+    assert!(!figures.contains("made.example") && !figures.contains("made-up") && !figures.contains("widgets"));
+    let mut missing = figures.lines().filter(|line| line.starts_with("apiserver_request_total{code=\"404\""));
+    assert!(missing.any(|line| line.contains("resource=\"pods\"")), "{figures}");
     let mut refused = figures.lines().filter(|line| line.starts_with("apiserver_request_total{code=\"403\""));
     assert!(refused.any(|line| line.contains("resource=\"pods\"")), "{figures}");
 }

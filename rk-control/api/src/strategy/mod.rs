@@ -6,6 +6,7 @@
 mod app_armor;
 mod delete;
 mod generation;
+mod owners;
 mod pod;
 mod prepare;
 mod service;
@@ -23,6 +24,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 pub use delete::{default_propagation, grace_period};
+pub use owners::dedup_owners;
 pub use pod::qos_class;
 pub use prepare::{prepare_for_create, prepare_for_update};
 pub use special::stamp;

@@ -1,13 +1,13 @@
 //! Services that change their type: what only the former type has use for goes with it, unless the change touches it.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::meta::{at, text};
 
-/// A field of the spec, and the types that may have it.
 /// Whether a Service has a use for a field.
 type Wants = fn(&Value) -> bool;
 
+/// A field of the spec, and which Services may have it.
 const FIELDS: [(&str, Wants); 3] = [
     ("allocateLoadBalancerNodePorts", is_balanced),
     ("loadBalancerClass", is_balanced),
@@ -24,7 +24,7 @@ fn is_reached_from_outside(service: &Value) -> bool {
     matches!(kind, "LoadBalancer" | "NodePort") || (kind == "ClusterIP" && addresses)
 }
 
-/// Drops what was left standing of the former type. Addresses and node ports are the allocator's business.
+/// Drops what was left standing of the former type, where a load balancer is reached with it. Addresses and node ports are the allocator's business.
 pub(super) fn update(new: &mut Value, old: &Value) {
     for (field, has_use) in FIELDS {
         let same = at(new, &["spec", field]) == at(old, &["spec", field]);
@@ -35,5 +35,10 @@ pub(super) fn update(new: &mut Value, old: &Value) {
         {
             spec.remove(field);
         }
+    }
+    if !is_balanced(new)
+        && let Some(balancer) = new.pointer_mut("/status/loadBalancer")
+    {
+        *balancer = Value::Object(Map::new());
     }
 }

@@ -167,16 +167,20 @@ fn a_service_that_changes_its_type_leaves_behind_what_only_the_former_type_had()
     let services = resource("", "v1", "services");
     let old = json!({"metadata": {"name": "s"}, "spec": {
         "type": "LoadBalancer", "allocateLoadBalancerNodePorts": true, "loadBalancerClass": "a/b", "externalTrafficPolicy": "Cluster",
-    }});
+    }, "status": {"loadBalancer": {"ingress": [{"ip": "1.1.1.1"}]}, "conditions": []}});
     let left = |kind: &str, change: Value| {
         let mut new = old.clone();
         new["spec"]["type"] = json!(kind);
         new["spec"].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         prepare_for_update(&services, None, &mut new, &old);
+        let balanced = new["spec"]["type"] == "LoadBalancer";
+        assert_eq!(new["status"] == old["status"], balanced, "{}", new["status"]);
+        assert_eq!(new["status"]["loadBalancer"] == json!({}), !balanced, "{}", new["status"]);
         let mut keys: Vec<String> = new["spec"].as_object().unwrap().keys().filter(|k| *k != "type").cloned().collect();
         keys.sort();
         keys.join(" ")
     };
+    assert_eq!(left("LoadBalancer", json!({})), "allocateLoadBalancerNodePorts externalTrafficPolicy loadBalancerClass");
     assert_eq!(left("ExternalName", json!({})), "");
     assert_eq!(left("ClusterIP", json!({})), "");
     assert_eq!(left("NodePort", json!({})), "externalTrafficPolicy");

@@ -6,18 +6,19 @@ use serde_json::{Value, json};
 
 use super::Request;
 
-const STORAGE: &str = "storageclass.kubernetes.io/is-default-class";
-const INGRESS: &str = "ingressclass.kubernetes.io/is-default-class";
+const STORAGE: &[&str] =
+    &["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
+const INGRESS: &[&str] = &["ingressclass.kubernetes.io/is-default-class"];
 const OLD_STORAGE: &str = "volume.beta.kubernetes.io/storage-class";
 const OLD_INGRESS: &str = "kubernetes.io/ingress.class";
 
-fn is_default(class: &Value, annotation: &str) -> bool {
-    meta::at(class, &["metadata", "annotations", annotation]).as_str() == Some("true")
+fn is_default(class: &Value, annotations: &[&str]) -> bool {
+    annotations.iter().any(|key| meta::text(class, &["metadata", "annotations", key]) == "true")
 }
 
 /// The newest of the default classes; among equals the first by name.
-fn newest(classes: Vec<Value>, annotation: &str) -> Option<String> {
-    let mut defaults: Vec<Value> = classes.into_iter().filter(|class| is_default(class, annotation)).collect();
+fn newest(classes: Vec<Value>, annotations: &[&str]) -> Option<String> {
+    let mut defaults: Vec<Value> = classes.into_iter().filter(|class| is_default(class, annotations)).collect();
     defaults.sort_by(|a, b| {
         let created = |class| meta::text(class, &["metadata", "creationTimestamp"]);
         created(b).cmp(created(a)).then_with(|| meta::name(a).cmp(meta::name(b)))
@@ -63,10 +64,11 @@ mod tests {
 
     #[test]
     fn the_newest_default_is_taken_and_among_equals_the_first_by_name() {
-        let class = |name: &str, minute: u32, default: &str| {
-            json!({"metadata": {"name": name, "creationTimestamp": format!("2026-01-01T00:{minute:02}:00Z"),
-                "annotations": {STORAGE: default}}})
+        let marked = |key: &str, name: &str, minute: u32, default: &str| {
+            let created = format!("2026-01-01T00:{minute:02}:00Z");
+            json!({"metadata": {"name": name, "creationTimestamp": created, "annotations": {key: default}}})
         };
+        let class = |name: &str, minute: u32, default: &str| marked(STORAGE[0], name, minute, default);
         for (classes, expected) in [
             (vec![], None),
             (vec![class("a", 1, "false"), class("b", 2, "yes")], None),
@@ -76,5 +78,7 @@ mod tests {
             assert_eq!(newest(classes, STORAGE).as_deref(), expected);
         }
         assert_eq!(newest(vec![class("a", 1, "true")], INGRESS), None);
+        let older = marked("storageclass.beta.kubernetes.io/is-default-class", "a", 1, "true");
+        assert_eq!(newest(vec![older], STORAGE).as_deref(), Some("a"));
     }
 }

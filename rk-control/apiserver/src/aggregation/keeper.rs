@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use http::Method;
+use rk_api::meta;
 use rk_api::resources::Resource;
 use rk_api::status::{Reason, Status};
 use serde_json::Value;
@@ -54,6 +55,7 @@ async fn turn(core: &Arc<Core>) -> Result<(), Status> {
 async fn sync(core: &Arc<Core>) -> Result<(bool, bool), Status> {
     let resource = core.resource(GROUP, "v1", "apiservices")?;
     let objects = core.objects(GROUP, "v1", "apiservices", "").await?;
+    core.metrics.aggregation.there_are(&objects.iter().map(|object| meta::name(object).to_owned()).collect());
     let known = objects.into_iter().filter_map(|object| remote(&object).map(|remote| (object, remote)));
     let known: Vec<(Value, Remote)> = known.collect();
     if core.aggregated.announce(known.iter().map(|(_, remote)| remote)) {
@@ -77,7 +79,10 @@ async fn sync(core: &Arc<Core>) -> Result<(bool, bool), Status> {
 /// Judges one, and writes the verdict where it is news.
 async fn settle(core: &Arc<Core>, resource: &Resource, object: &Value, mut remote: Remote) -> Result<Remote, Status> {
     let verdict = judge(core, &mut remote).await;
-    let Some(changed) = with_condition(object, &verdict, jiff::Timestamp::now()) else { return Ok(remote) };
+    let changed = with_condition(object, &verdict, jiff::Timestamp::now());
+    let news = Some(verdict.reason).filter(|_| !verdict.available && changed.is_some());
+    core.metrics.aggregation.judged(meta::name(object), verdict.available, news);
+    let Some(changed) = changed else { return Ok(remote) };
     match write(core, Method::PUT, resource, "status", &changed).await {
         // Somebody else wrote it: the next turn sees that.
         Err(status) if matches!(status.reason, Reason::Conflict | Reason::NotFound) => Ok(remote),

@@ -46,11 +46,12 @@ fn pick(range: &RangeInclusive<u16>, protocol: &str, taken: &HashSet<(String, u1
     (dynamic..=*range.end()).chain(*range.start()..dynamic).find(free)
 }
 
-/// Gives every port of a Service its node port; returns what was newly taken.
+/// Gives the ports of a Service the node ports that they ask for, and with `fill` one to each of the others; returns what they have.
 pub(super) fn complete(
     service: &mut Value,
     range: &RangeInclusive<u16>,
     taken: &HashSet<(String, u16)>,
+    fill: bool,
     errors: &mut FieldErrors,
 ) -> HashSet<(String, u16)> {
     let mut own: HashSet<(String, u16)> = HashSet::new();
@@ -80,7 +81,7 @@ pub(super) fn complete(
         }
     }
     for (index, port) in ports.iter_mut().enumerate() {
-        if number(port, "nodePort").is_some() {
+        if !fill || number(port, "nodePort").is_some() {
             continue;
         }
         let protocol = protocol(port);
@@ -147,7 +148,7 @@ mod tests {
             {"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}, {"port": 80, "nodePort": 30080},
         ]}});
         let mut errors = FieldErrors::new();
-        let own = complete(&mut service, &(30000..=32767), &HashSet::new(), &mut errors);
+        let own = complete(&mut service, &(30000..=32767), &HashSet::new(), true, &mut errors);
         assert!(errors.is_empty() && own.len() == 3);
         let ports = &service["spec"]["ports"];
         assert_eq!(ports[0]["nodePort"], ports[1]["nodePort"]);
@@ -180,7 +181,7 @@ mod tests {
         for (port, refused) in [(30001, true), (30002, false), (80, true)] {
             let mut service = json!({"spec": {"ports": [{"port": 1, "nodePort": port}]}});
             let mut errors = FieldErrors::new();
-            complete(&mut service, &(30000..=32767), &taken, &mut errors);
+            complete(&mut service, &(30000..=32767), &taken, true, &mut errors);
             assert_eq!(!errors.is_empty(), refused, "{port}");
         }
     }

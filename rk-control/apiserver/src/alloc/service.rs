@@ -1,6 +1,6 @@
 //! Completing a Service: what its type asks for, what it had before, what is free.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -19,6 +19,12 @@ fn type_of(service: &Value) -> &str {
     }
 }
 
+/// Whether a Service may have node ports.
+fn takes_node_ports(service: &Value) -> bool {
+    matches!(type_of(service), "LoadBalancer" | "NodePort")
+}
+
+/// Whether a Service gets node ports that it did not ask for.
 fn wants_node_ports(service: &Value) -> bool {
     let asked = meta::at(service, &["spec", "allocateLoadBalancerNodePorts"]).as_bool() != Some(false);
     type_of(service) == "NodePort" || (type_of(service) == "LoadBalancer" && asked)
@@ -43,17 +49,16 @@ pub(super) fn complete(
         release_second(service, old);
     }
     if type_of(service) == "ExternalName" {
-        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "healthCheckNodePort"] {
-            remove(service, field);
-        }
+        leave_addresses(service, old);
     } else if old.is_some_and(|old| preference_stays(service, old)) {
         own.addresses = addresses::of(service).into_iter().collect();
     } else {
         let before = old.map(addresses::of).unwrap_or_default();
         own.addresses = complete_addresses(service, &before, ranges, &taken.addresses, &mut errors);
     }
-    if wants_node_ports(service) {
-        own.ports = ports::complete(service, &node_ports, &taken.ports, &mut errors);
+    if takes_node_ports(service) {
+        let fill = wants_node_ports(service);
+        own.ports = ports::complete(service, &node_ports, &taken.ports, fill, &mut errors);
     }
     if wants_health_check(service) {
         let busy: HashSet<_> = taken.ports.union(&own.ports).cloned().collect();
@@ -90,6 +95,22 @@ fn preference_stays(service: &Value, old: &Value) -> bool {
         && ["clusterIP", "clusterIPs", "ipFamilies"].into_iter().all(same)
 }
 
+/// A Service that is only a name drops what it had as one with addresses, unless the change touches it: validation tells of that.
+fn leave_addresses(service: &mut Value, old: Option<&Value>) {
+    let before = old.filter(|old| type_of(old) != "ExternalName");
+    for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        let now = meta::at(service, &["spec", field]);
+        let same = before.is_some_and(|before| meta::at(before, &["spec", field]) == now);
+        if same || is_unset(now) {
+            remove(service, field);
+        }
+    }
+}
+
+fn is_unset(value: &Value) -> bool {
+    value.is_null() || value.as_str() == Some("") || value.as_array().is_some_and(Vec::is_empty)
+}
+
 fn remove(service: &mut Value, field: &str) {
     if let Some(spec) = service.get_mut("spec").and_then(Value::as_object_mut) {
         spec.remove(field);
@@ -100,43 +121,64 @@ fn remove(service: &mut Value, field: &str) {
 fn carry_over(service: &mut Value, old: &Value) {
     let had_address = type_of(old) != "ExternalName";
     if had_address && type_of(service) != "ExternalName" {
+        follow_single(service, old);
         for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
             let before = meta::at(old, &["spec", field]);
-            let now = meta::at(service, &["spec", field]);
-            let unset = now.is_null() || now.as_str() == Some("") || now.as_array().is_some_and(Vec::is_empty);
-            if unset && !before.is_null() {
+            if is_unset(meta::at(service, &["spec", field])) && !before.is_null() {
                 service["spec"][field] = before.clone();
             }
         }
     }
-    if wants_node_ports(old) && wants_node_ports(service) {
+    if takes_node_ports(old) && takes_node_ports(service) {
         keep_node_ports(service, old);
-    } else if wants_node_ports(old) && type_of(service) != type_of(old) && ports::of(service) == ports::of(old) {
+    } else if takes_node_ports(old) && numbers(service).is_subset(&numbers(old)) {
         let list = service.get_mut("spec").and_then(|spec| spec.get_mut("ports")).and_then(Value::as_array_mut);
         for port in list.into_iter().flatten().filter_map(Value::as_object_mut) {
             port.remove("nodePort");
         }
     }
-    if wants_health_check(old) && !wants_health_check(service) {
+    if !wants_health_check(old) {
+        return;
+    }
+    let (now, before) =
+        (meta::at(service, &["spec", "healthCheckNodePort"]), meta::at(old, &["spec", "healthCheckNodePort"]));
+    if !wants_health_check(service) && now == before {
         remove(service, "healthCheckNodePort");
-    } else if wants_health_check(old) && meta::at(service, &["spec", "healthCheckNodePort"]).is_null() {
-        let before = meta::at(old, &["spec", "healthCheckNodePort"]);
-        if !before.is_null() {
-            service["spec"]["healthCheckNodePort"] = before.clone();
-        }
+    } else if wants_health_check(service) && now.is_null() && !before.is_null() {
+        service["spec"]["healthCheckNodePort"] = before.clone();
     }
 }
 
+/// Who changes the one address and leaves the list of them as it was means the list, too.
+fn follow_single(service: &mut Value, old: &Value) {
+    let single = |of: &Value| meta::text(of, &["spec", "clusterIP"]).to_owned();
+    let same = meta::at(service, &["spec", "clusterIPs"]) == meta::at(old, &["spec", "clusterIPs"]);
+    let now = single(service);
+    if same && !now.is_empty() && now != single(old) {
+        service["spec"]["clusterIPs"] = json!([now]);
+    }
+}
+
+/// The node ports of a Service's ports.
+fn numbers(service: &Value) -> HashSet<u64> {
+    let ports = meta::at(service, &["spec", "ports"]).as_array().into_iter().flatten();
+    ports.filter_map(|port| port.get("nodePort")?.as_u64()).filter(|number| *number != 0).collect()
+}
+
+/// Ports keep their numbers by their names, whatever else of them changes.
 fn keep_node_ports(service: &mut Value, old: &Value) {
-    let before: Vec<Value> = meta::at(old, &["spec", "ports"]).as_array().cloned().unwrap_or_default();
-    let key = |port: &Value| (port.get("port").cloned(), meta::text(port, &["protocol"]).to_owned());
+    let before = meta::at(old, &["spec", "ports"]).as_array().into_iter().flatten();
+    let known: HashMap<&str, u64> = before
+        .filter_map(|port| Some((meta::text(port, &["name"]), port.get("nodePort")?.as_u64()?)))
+        .filter(|(_, number)| *number != 0)
+        .collect();
+    let used: HashSet<u64> = numbers(old).intersection(&numbers(service)).copied().collect();
     let list = service.get_mut("spec").and_then(|spec| spec.get_mut("ports")).and_then(Value::as_array_mut);
     for port in list.into_iter().flatten() {
         let unset = port.get("nodePort").and_then(Value::as_u64).unwrap_or(0) == 0;
-        if let Some(same) = before.iter().find(|same| key(same) == key(port)).filter(|_| unset)
-            && let Some(number) = same.get("nodePort")
-        {
-            port["nodePort"] = number.clone();
+        let number = known.get(meta::text(port, &["name"])).copied();
+        if let Some(number) = number.filter(|number| unset && !used.contains(number)) {
+            port["nodePort"] = json!(number);
         }
     }
 }
@@ -155,6 +197,18 @@ fn complete_addresses(
     if given.is_empty() && !single.is_empty() {
         given = vec![single.clone()];
         service["spec"]["clusterIPs"] = json!(given);
+    }
+    let list = Path::new("spec.clusterIPs");
+    match given.first() {
+        Some(_) if single.is_empty() => {
+            errors.invalid(&list, json!(given), "must be empty when `clusterIP` is not specified");
+            return own;
+        }
+        Some(first) if *first != single => {
+            errors.invalid(&list, json!(given), "first value must match `clusterIP`");
+            return own;
+        }
+        _ => {}
     }
     let headless = given.first().is_some_and(|first| first == "None");
     let selector = meta::at(service, &["spec", "selector"]).as_object().is_some_and(|selector| !selector.is_empty());
@@ -236,84 +290,4 @@ fn named(ranges: &[&IpNet]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ranges() -> Vec<IpNet> {
-        vec!["10.96.0.0/16".parse().unwrap()]
-    }
-
-    fn run(service: Value, old: Option<&Value>) -> Result<Value, Status> {
-        let mut service = service;
-        complete(&mut service, old, &ranges(), 30000..=32767, &Taken::default()).map(|_| service)
-    }
-
-    #[test]
-    fn a_plain_service_gets_one_address() {
-        let service = run(json!({"spec": {"type": "ClusterIP"}}), None).unwrap();
-        assert_eq!(service["spec"]["clusterIP"], service["spec"]["clusterIPs"][0]);
-        assert_eq!(service["spec"]["ipFamilies"], json!(["IPv4"]));
-        assert_eq!(service["spec"]["ipFamilyPolicy"], "SingleStack");
-    }
-
-    #[test]
-    fn an_update_without_addresses_and_ports_keeps_them() {
-        let first =
-            run(json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}}), None).unwrap();
-        let second =
-            run(json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}}), Some(&first))
-                .unwrap();
-        assert_eq!(first, second);
-        let mut back = first.clone();
-        back["spec"]["type"] = json!("ClusterIP");
-        let third = run(back, Some(&first)).unwrap();
-        assert!(third["spec"]["ports"][0].get("nodePort").is_none());
-        assert_eq!(third["spec"]["clusterIP"], first["spec"]["clusterIP"]);
-    }
-
-    #[test]
-    fn a_service_that_prefers_two_families_keeps_what_it_has_until_it_is_changed() {
-        let dual: Vec<IpNet> = vec!["10.96.0.0/16".parse().unwrap(), "fd00:10:96::/112".parse().unwrap()];
-        let on = |ranges: &[IpNet], mut service: Value, old: Option<&Value>| {
-            let done = complete(&mut service, old, ranges, 30000..=32767, &Taken::default());
-            done.map(|own| (service, own.addresses.len()))
-        };
-        let asked = json!({"spec": {"type": "ClusterIP", "ipFamilyPolicy": "PreferDualStack"}});
-        let (two, _) = on(&dual, asked.clone(), None).unwrap();
-        let (one, _) = on(&dual[..1], asked.clone(), None).unwrap();
-        let families = |service: &Value| texts(&service["spec"]["ipFamilies"]);
-        assert_eq!(
-            (families(&two), families(&one)),
-            (vec!["IPv4".to_owned(), "IPv6".to_owned()], vec!["IPv4".to_owned()])
-        );
-        assert_eq!(on(&dual[..1], two.clone(), Some(&two)).unwrap(), (two.clone(), 2), "the cluster lost a family");
-        assert_eq!(on(&dual, one.clone(), Some(&one)).unwrap(), (one.clone(), 1), "the cluster gained one");
-        assert_eq!(on(&dual[..1], asked, Some(&two)).unwrap().0, two, "what is left out is kept");
-        let mut requires = one.clone();
-        requires["spec"]["ipFamilyPolicy"] = json!("RequireDualStack");
-        assert_eq!(families(&on(&dual, requires, Some(&one)).unwrap().0), ["IPv4", "IPv6"]);
-        let mut narrow = two.clone();
-        narrow["spec"]["ipFamilyPolicy"] = json!("SingleStack");
-        let (narrow, held) = on(&dual[..1], narrow, Some(&two)).unwrap();
-        assert_eq!(
-            (families(&narrow), held),
-            (vec!["IPv4".to_owned()], 1),
-            "the second one can be given up there, too"
-        );
-    }
-
-    #[test]
-    fn an_external_name_has_no_address() {
-        let first = run(json!({"spec": {"type": "ClusterIP"}}), None).unwrap();
-        let mut external = first.clone();
-        external["spec"]["type"] = json!("ExternalName");
-        let external = run(external, Some(&first)).unwrap();
-        assert!(external["spec"].get("clusterIP").is_none());
-    }
-
-    #[test]
-    fn an_address_outside_of_the_range_is_named_in_the_refusal() {
-        let error = run(json!({"metadata": {"name": "s"}, "spec": {"clusterIP": "192.168.0.1"}}), None).unwrap_err();
-        assert!(error.message.contains("192.168.0.1") && error.message.contains("10.96.0.0/16"), "{}", error.message);
-    }
-}
+mod tests;

@@ -21,6 +21,9 @@ pub async fn authenticate(core: &Core, headers: &HeaderMap, connection: &Connect
     }
     let user = offered(core, headers, connection).await;
     core.metrics.access.authenticated(user.is_ok());
+    if let Ok(user) = &user {
+        core.metrics.access.user(&user.name);
+    }
     user
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::options::WriteOptions;
 use super::render;
-use super::write::{fix_namespace, own, refuse_invalid};
+use super::write::{AFTER_ADMISSION, fix_namespace, name_owners_once, own, refuse_invalid};
 use crate::admission::{self, Operation};
 use crate::conversion;
 use crate::http::{Body, read_body};
@@ -25,7 +25,8 @@ const NAME_ATTEMPTS: usize = 8;
 pub(super) async fn create(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
     let options = WriteOptions::parse(call)?;
     let body = read_body(body).await?;
-    let object = call.decode(&body, options.validation)?;
+    let mut object = call.decode(&body, options.validation)?;
+    name_owners_once(&mut object, "", &mut call.warnings);
     let created = create_stored(call, object, &options, false).await?;
     render::stored(call, StatusCode::CREATED, &created)
 }
@@ -136,6 +137,7 @@ async fn store(
         strategy::prepare_for_create(&hub, &mut object);
         strategy::fill_times(&hub, &mut object, jiff::Timestamp::now());
     }
+    name_owners_once(&mut object, AFTER_ADMISSION, &mut call.warnings);
     let reservation = core.services.reserve(&core, &hub, &mut object, None, options.dry_run).await?;
     if !owned {
         own(call, None, &mut object, "")?;

@@ -34,10 +34,21 @@ fn returns_object(hub: &Resource) -> bool {
     RETURNS_OBJECT.iter().any(|(group, plurals)| *hub.gvk.group == **group && plurals.contains(&&*hub.plural))
 }
 
+/// Who deletes Jobs without a word about their pods is told that these stay.
+pub(super) fn warn_of_orphans(call: &mut Call, options: &DeleteOptions) {
+    let job = &*call.hub.gvk.group == "batch" && &*call.hub.gvk.kind == "Job";
+    if job && options.propagation.is_none() {
+        let what = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set \
+                    propagationPolicy=Orphan to suppress this warning";
+        call.warnings.push(what.to_owned());
+    }
+}
+
 /// Serves DELETE.
 pub(super) async fn delete(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
     let body = read_body(body).await?;
     let options = DeleteOptions::parse(&call.headers, &call.query, &body)?;
+    warn_of_orphans(call, &options);
     let name = call.path.name.clone();
     match remove(call, &name, &options).await? {
         Removed::Gone(object) => {

@@ -5,6 +5,7 @@ use rk_api::status::{Reason, Status};
 use serde_json::json;
 
 use super::call::Call;
+use super::delete::warn_of_orphans;
 use super::options::DeleteOptions;
 use super::remove::{Removed, remove};
 use super::{list, list_body};
@@ -15,6 +16,7 @@ use crate::http::{Body, read_body};
 pub(super) async fn delete_collection(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
     let body = read_body(body).await?;
     let options = DeleteOptions::parse(&call.headers, &call.query, &body)?;
+    warn_of_orphans(call, &options);
     let found = list::find(call).await?;
     let outer = call.path.namespace.clone();
     let mut items = Vec::with_capacity(found.objects.len());

@@ -10,7 +10,7 @@ use super::call::Call;
 use super::create::create_object;
 use super::options::WriteOptions;
 use super::render;
-use super::write::{Intent, change, check_name, fix_namespace};
+use super::write::{Intent, change, check_name, fix_namespace, name_owners_once};
 use crate::http::{Body, read_body};
 
 /// Serves PUT.
@@ -18,6 +18,7 @@ pub(super) async fn update(call: &mut Call, body: Body) -> Result<Response<Body>
     let options = WriteOptions::parse(call)?;
     let body = read_body(body).await?;
     let mut object = call.decode(&body, options.validation)?;
+    name_owners_once(&mut object, "", &mut call.warnings);
     fix_namespace(call, &mut object)?;
     let (code, stored) = put(call, &options, object, None).await?;
     render::object(call, code, &stored)

@@ -28,6 +28,21 @@ pub struct Intent<'a> {
     pub conditional: bool,
 }
 
+/// When owners that are named twice were found, as upstream tells it.
+pub(super) const AFTER_ADMISSION: &str = " after mutating admission happens";
+
+/// Takes owners that are named twice out of an object, and warns of them; `when` is empty or tells when they were found.
+pub(super) fn name_owners_once(object: &mut Value, when: &str, warnings: &mut Vec<String>) {
+    let twice = strategy::dedup_owners(object);
+    if !twice.is_empty() {
+        warnings.push(format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may reject such \
+             requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            twice.join(", ")
+        ));
+    }
+}
+
 /// What became of one try.
 enum Outcome {
     /// Done; or, in a dry run, what would have been.
@@ -130,6 +145,7 @@ async fn attempt(
         strategy::prepare_for_update(&hub, part, &mut new, &old);
         strategy::fill_times(&hub, &mut new, jiff::Timestamp::now());
     }
+    name_owners_once(&mut new, AFTER_ADMISSION, &mut call.warnings);
     // A status says nothing of addresses and ports.
     let reservation = match part {
         None => core.services.reserve(&core, &hub, &mut new, Some(&old), options.dry_run).await?,

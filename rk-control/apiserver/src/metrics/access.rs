@@ -23,9 +23,14 @@ const EXPIRY_BOUNDS: &[f64] = &[
     31_104_000.0,
 ];
 
+/// Users that are told by name, as upstream's; of all others only that they have an address for mail, or have none.
+const USERS: [&str; 7] =
+    ["admin", "client", "kube_proxy", "kubelet", "system:serviceaccount:kube-system:default", "email_id", "other"];
+
 /// Counts of what was asked and answered at the door.
 pub struct Access {
     authenticated: [AtomicU64; 2],
+    users: [AtomicU64; USERS.len()],
     /// Allowed, without an opinion (which refuses), failed.
     authorized: [AtomicU64; 3],
     expiry: Histogram,
@@ -35,6 +40,7 @@ impl Default for Access {
     fn default() -> Self {
         Self {
             authenticated: Default::default(),
+            users: Default::default(),
             authorized: Default::default(),
             expiry: Histogram::new(EXPIRY_BOUNDS),
         }
@@ -46,6 +52,16 @@ impl Access {
     pub fn authenticated(&self, success: bool) {
         let [yes, no] = &self.authenticated;
         if success { yes } else { no }.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Who was let in.
+    pub fn user(&self, name: &str) {
+        let [known @ .., mail, other] = &USERS;
+        let shown = known.iter().find(|known| **known == name).unwrap_or(if name.contains('@') { mail } else { other });
+        let place = USERS.iter().position(|user| user == shown).unwrap_or_default();
+        if let Some(count) = self.users.get(place) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// A request was judged: allowed, refused, or not at all.
@@ -75,6 +91,11 @@ impl Access {
         line(out, name, text, &["success", "failure"], &self.authenticated);
         let (name, text) = ("authorization_attempts_total", "Requests by what the authorizers said.");
         line(out, name, text, &["allowed", "no-opinion", "error"], &self.authorized);
+        let name = "authenticated_user_requests";
+        help(out, name, "counter", "Requests by who sent them.");
+        for (user, count) in USERS.iter().zip(&self.users) {
+            out.push_str(&format!("{name}{{username=\"{user}\"}} {}\n", count.load(Ordering::Relaxed)));
+        }
         let name = "apiserver_client_certificate_expiration_seconds";
         help(out, name, "histogram", "Time that the certificates of requests still last.");
         self.expiry.render(out, name, "");
@@ -90,11 +111,18 @@ mod tests {
         let access = Access::default();
         access.authenticated(true);
         access.authorized(Some(false));
+        for name in ["jane@example.com", "system:node:a", "kubelet", "email_id"] {
+            access.user(name);
+        }
         access.certificate(7000);
         let mut text = String::new();
         access.render(&mut text);
         for line in [
             "authentication_attempts{result=\"success\"} 1",
+            "authenticated_user_requests{username=\"kubelet\"} 1",
+            "authenticated_user_requests{username=\"email_id\"} 1",
+            "authenticated_user_requests{username=\"other\"} 2",
+            "authenticated_user_requests{username=\"admin\"} 0",
             "authorization_attempts_total{result=\"no-opinion\"} 1",
             "apiserver_client_certificate_expiration_seconds_bucket{le=\"3600\"} 0",
             "apiserver_client_certificate_expiration_seconds_bucket{le=\"7200\"} 1",

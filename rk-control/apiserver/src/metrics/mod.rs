@@ -3,6 +3,7 @@
 //! Requests are counted here, the store's answers where the store is asked; [`process`] reads what the kernel knows of this process.
 
 mod access;
+mod aggregation;
 mod histogram;
 mod policies;
 mod process;
@@ -20,6 +21,7 @@ use rk_api::resources::Resource;
 
 use crate::http::ResourcePath;
 pub use access::Access;
+pub use aggregation::Aggregation;
 pub use histogram::Timings;
 use histogram::{Figures, REQUEST_BOUNDS, SIZE_BOUNDS};
 pub use policies::{CheckError, PolicyChecks};
@@ -52,6 +54,8 @@ pub struct Metrics {
     pub policies: PolicyChecks,
     /// Who was let in.
     pub access: Access,
+    /// Which APIs of other servers can be used.
+    pub aggregation: Aggregation,
     /// Figures of others in this process.
     more: OnceLock<fn() -> String>,
 }
@@ -76,6 +80,7 @@ impl Default for Metrics {
             in_flight: Default::default(),
             admission: Admission::default(),
             access: Access::default(),
+            aggregation: Aggregation::default(),
             policies: PolicyChecks::default(),
             more: OnceLock::new(),
         }
@@ -97,9 +102,9 @@ impl Metrics {
         InFlight(gauge)
     }
 
-    /// Counts an answered request.
+    /// Counts an answered request. `resource` must be one that is served: of what clients make up no figures are kept.
     pub fn observe(&self, verb: &str, resource: Option<&ResourcePath>, dry_run: bool, code: u16, took: Duration) {
-        let labels = Labels::of(verb, resource.filter(|_| code != 404));
+        let labels = Labels::of(verb, resource);
         self.requests.observe(&Labels { dry_run: Some(dry_run), code, ..labels }, took.as_secs_f64());
     }
 
@@ -134,6 +139,7 @@ impl Metrics {
         self.admission.render(&mut out);
         self.policies.render(&mut out);
         self.access.render(&mut out);
+        self.aggregation.render(&mut out);
         help(
             &mut out,
             "apiserver_storage_objects",

@@ -35,6 +35,46 @@ async fn propagation_policies_become_finalizers() {
 }
 
 #[tokio::test]
+async fn who_deletes_a_job_without_a_word_of_its_pods_is_told_that_they_stay() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let jobs = "/apis/batch/v1/namespaces/default/jobs";
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
+    let job =
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": {"template": template}});
+    for (path, warned) in [
+        (format!("{jobs}/a"), true),
+        (format!("{jobs}/a?propagationPolicy=Background"), false),
+        (format!("{jobs}?labelSelector=job-name%3Da"), true),
+        (format!("{jobs}?orphanDependents=true"), false),
+    ] {
+        admin.create(jobs, &job).await.ok();
+        let deleted = admin.delete(&path).await;
+        let told = deleted.headers.get("warning").map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(told.is_some_and(|told| told.contains("child pods are preserved by default")), warned, "{path}");
+        deleted.ok();
+        admin.patch(&format!("{jobs}/a"), MERGE, &json!({"metadata": {"finalizers": null}})).await;
+    }
+}
+
+#[tokio::test]
+async fn owners_that_are_named_twice_are_told_and_kept_once() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": true});
+    let mut map = config_map("a", json!({}));
+    map["metadata"]["ownerReferences"] = json!([owner, owner]);
+    let told = |headers: &http::HeaderMap| headers["warning"].to_str().unwrap().to_owned();
+    let made = admin.create(MAPS, &map).await;
+    assert!(told(&made.headers).contains("contains duplicate entries; API server dedups"), "{:?}", made.headers);
+    assert_eq!(made.ok()["metadata"]["ownerReferences"], json!([owner]));
+    let add = json!([{"op": "add", "path": "/metadata/ownerReferences/-", "value": owner}]);
+    let patched = admin.patch(&format!("{MAPS}/a"), "application/json-patch+json", &add).await;
+    assert!(told(&patched.headers).contains("after mutating admission happens"), "{:?}", patched.headers);
+    assert_eq!(patched.ok()["metadata"]["ownerReferences"], json!([owner]));
+}
+
+#[tokio::test]
 async fn a_pod_that_has_its_node_hopes_for_none() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

@@ -1,0 +1,122 @@
+//! Services as they come and as they change.
+
+use super::*;
+
+fn ranges() -> Vec<IpNet> {
+    vec!["10.96.0.0/16".parse().unwrap()]
+}
+
+fn run(service: Value, old: Option<&Value>) -> Result<Value, Status> {
+    let mut service = service;
+    complete(&mut service, old, &ranges(), 30000..=32767, &Taken::default()).map(|_| service)
+}
+
+#[test]
+fn a_plain_service_gets_one_address() {
+    let service = run(json!({"spec": {"type": "ClusterIP"}}), None).unwrap();
+    assert_eq!(service["spec"]["clusterIP"], service["spec"]["clusterIPs"][0]);
+    assert_eq!(service["spec"]["ipFamilies"], json!(["IPv4"]));
+    assert_eq!(service["spec"]["ipFamilyPolicy"], "SingleStack");
+}
+
+#[test]
+fn an_update_without_addresses_and_ports_keeps_them() {
+    let first = run(json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}}), None).unwrap();
+    let second =
+        run(json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}}), Some(&first)).unwrap();
+    assert_eq!(first, second);
+    let mut back = first.clone();
+    back["spec"]["type"] = json!("ClusterIP");
+    let third = run(back, Some(&first)).unwrap();
+    assert!(third["spec"]["ports"][0].get("nodePort").is_none());
+    assert_eq!(third["spec"]["clusterIP"], first["spec"]["clusterIP"]);
+}
+
+#[test]
+fn a_service_that_prefers_two_families_keeps_what_it_has_until_it_is_changed() {
+    let dual: Vec<IpNet> = vec!["10.96.0.0/16".parse().unwrap(), "fd00:10:96::/112".parse().unwrap()];
+    let on = |ranges: &[IpNet], mut service: Value, old: Option<&Value>| {
+        let done = complete(&mut service, old, ranges, 30000..=32767, &Taken::default());
+        done.map(|own| (service, own.addresses.len()))
+    };
+    let asked = json!({"spec": {"type": "ClusterIP", "ipFamilyPolicy": "PreferDualStack"}});
+    let (two, _) = on(&dual, asked.clone(), None).unwrap();
+    let (one, _) = on(&dual[..1], asked.clone(), None).unwrap();
+    let families = |service: &Value| texts(&service["spec"]["ipFamilies"]);
+    assert_eq!((families(&two), families(&one)), (vec!["IPv4".to_owned(), "IPv6".to_owned()], vec!["IPv4".to_owned()]));
+    assert_eq!(on(&dual[..1], two.clone(), Some(&two)).unwrap(), (two.clone(), 2), "the cluster lost a family");
+    assert_eq!(on(&dual, one.clone(), Some(&one)).unwrap(), (one.clone(), 1), "the cluster gained one");
+    assert_eq!(on(&dual[..1], asked, Some(&two)).unwrap().0, two, "what is left out is kept");
+    let mut requires = one.clone();
+    requires["spec"]["ipFamilyPolicy"] = json!("RequireDualStack");
+    assert_eq!(families(&on(&dual, requires, Some(&one)).unwrap().0), ["IPv4", "IPv6"]);
+    let mut narrow = two.clone();
+    narrow["spec"]["ipFamilyPolicy"] = json!("SingleStack");
+    let (narrow, held) = on(&dual[..1], narrow, Some(&two)).unwrap();
+    assert_eq!((families(&narrow), held), (vec!["IPv4".to_owned()], 1), "the second one can be given up there, too");
+}
+
+#[test]
+fn an_external_name_has_no_address() {
+    let first = run(json!({"spec": {"type": "ClusterIP"}}), None).unwrap();
+    let mut external = first.clone();
+    external["spec"]["type"] = json!("ExternalName");
+    let left = run(external.clone(), Some(&first)).unwrap();
+    assert_eq!(left["spec"], json!({"type": "ExternalName"}));
+    // What is asked for all the same stays, to be refused.
+    external["spec"]["clusterIP"] = json!("10.96.0.9");
+    assert_eq!(run(external, Some(&first)).unwrap()["spec"]["clusterIP"], "10.96.0.9");
+    let new = json!({"spec": {"type": "ExternalName", "clusterIP": "10.96.0.9", "clusterIPs": []}});
+    assert_eq!(run(new, None).unwrap()["spec"], json!({"type": "ExternalName", "clusterIP": "10.96.0.9"}));
+}
+
+#[test]
+fn the_one_address_and_the_list_of_them_say_the_same() {
+    for (spec, why) in [
+        (json!({"clusterIPs": ["10.96.0.9"]}), "must be empty when `clusterIP` is not specified"),
+        (json!({"clusterIP": "10.96.0.8", "clusterIPs": ["10.96.0.9"]}), "first value must match `clusterIP`"),
+    ] {
+        let told = run(json!({"metadata": {"name": "s"}, "spec": spec}), None).unwrap_err().message;
+        assert!(told.ends_with(why), "{told}");
+    }
+    let first = run(json!({"spec": {"clusterIP": "10.96.0.8"}}), None).unwrap();
+    assert_eq!(first["spec"]["clusterIPs"], json!(["10.96.0.8"]));
+    let mut moved = first.clone();
+    moved["spec"]["clusterIP"] = json!("10.96.0.9");
+    assert_eq!(run(moved, Some(&first)).unwrap()["spec"]["clusterIPs"], json!(["10.96.0.9"]));
+}
+
+#[test]
+fn node_ports_stay_with_the_names_of_ports_and_go_with_the_type() {
+    let port = |name: &str, port: u16| json!({"name": name, "port": port, "protocol": "TCP"});
+    let of = |kind: &str, ports: Value| json!({"spec": {"type": kind, "ports": ports}});
+    let first = run(of("NodePort", json!([port("a", 80), port("b", 81)])), None).unwrap();
+    let number = |service: &Value, place: usize| service["spec"]["ports"][place]["nodePort"].clone();
+    let second = run(of("NodePort", json!([port("b", 8081), port("c", 80)])), Some(&first)).unwrap();
+    assert_eq!(number(&second, 0), number(&first, 1), "whatever else changes");
+    assert_ne!(number(&second, 1), Value::Null);
+    // A port more, and one fewer: those that are left had their numbers from the server.
+    let mut fewer = first.clone();
+    fewer["spec"]["type"] = json!("ClusterIP");
+    fewer["spec"]["ports"] = json!([first["spec"]["ports"][0], port("d", 82)]);
+    assert_eq!(number(&run(fewer.clone(), Some(&first)).unwrap(), 0), Value::Null);
+    fewer["spec"]["ports"][0]["nodePort"] = json!(30009);
+    assert_eq!(number(&run(fewer, Some(&first)).unwrap(), 0), 30009, "to be refused");
+}
+
+#[test]
+fn a_balancer_that_wants_no_node_ports_gets_those_that_it_asks_for() {
+    let ports = json!([{"port": 80, "nodePort": 30080}, {"port": 81}]);
+    let spec = json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "ports": ports});
+    let service = run(json!({"spec": spec}), None).unwrap();
+    assert_eq!(service["spec"]["ports"], ports);
+    let mut foreign = service.clone();
+    foreign["spec"]["ports"][0]["nodePort"] = json!(80);
+    assert!(run(foreign, Some(&service)).unwrap_err().message.contains("provided port is not in the valid range"));
+}
+
+#[test]
+fn an_address_outside_of_the_range_is_named_in_the_refusal() {
+    let error = run(json!({"metadata": {"name": "s"}, "spec": {"clusterIP": "192.168.0.1"}}), None).unwrap_err();
+    assert!(error.message.contains("192.168.0.1") && error.message.contains("10.96.0.0/16"), "{}", error.message);
+}
