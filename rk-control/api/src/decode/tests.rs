@@ -173,6 +173,10 @@ fn bodies_of_another_kind_or_version_are_named() {
     identify(&mut bare, &want).unwrap();
     assert_eq!(bare["apiVersion"], "apps/v1");
     assert_eq!(bare["kind"], "Deployment");
+    let eviction = GroupVersionKind::new("policy", "v1", "Eviction");
+    let mut old = json!({"apiVersion": "policy/v1beta1", "kind": "Eviction"});
+    identify(&mut old, &eviction).unwrap();
+    assert_eq!(old["apiVersion"], "policy/v1");
     let scaler = GroupVersionKind::new("autoscaling", "v2", "HorizontalPodAutoscaler");
     let custom = GroupVersionKind::new("example.com", "v1", "Foo");
     let scheme = "in scheme \"pkg/api/legacyscheme/scheme.go:30\"";

@@ -63,6 +63,8 @@ async fn what_is_said_of_another_object_is_refused() {
     ] {
         assert_eq!(admin.create(&path, &body).await.failure(), (code, message), "{path}: {body}");
     }
+    let of_old = object("policy/v1beta1", "Eviction", "p", json!({}));
+    admin.create(&format!("{PODS}/p/eviction?dryRun=All"), &of_old).await.ok();
     let stale = token("", json!({"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "old"}}));
     let (code, message) = admin.create(TOKENS, &stale).await.failure();
     let head = "Operation cannot be fulfilled on Pod \"p\": the UID in the bound object reference (old) does not match";
