@@ -227,5 +227,8 @@ fn decode_continue(token: &str) -> Result<(Option<Revision>, String), Status> {
 
 /// Reads a resource version.
 pub(super) fn parse_version(text: &str) -> Result<Revision, Status> {
-    text.parse().map_err(|_| super::options::invalid("resourceVersion", text, "strconv.ParseUint: invalid syntax"))
+    text.parse().map_err(|_| {
+        let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+        super::options::invalid("resourceVersion", text, &why)
+    })
 }
