@@ -1,6 +1,9 @@
 //! Whether this node takes a pod. The scheduler has chosen already; this catches what it could not know.
 
+mod app_armor;
 mod taints;
+
+pub use app_armor::app_armor;
 
 use std::collections::BTreeMap;
 

@@ -66,15 +66,25 @@ pub async fn collect_loop(
     lack: Arc<Notify>,
 ) {
     let mut last_used: HashMap<String, Instant> = HashMap::new();
-    let mut high = bounds.high;
+    let (mut high, mut failed) = (bounds.high, false);
     loop {
         if let Err(error) = forget_pulls(&runtime, &records).await {
             tracing::debug!("forgetting pulls of images that went: {error}");
         }
-        if let Err(error) = collect(&runtime, &storage, ImageGc { high, ..bounds }, &mut last_used).await {
-            tracing::warn!("collecting unused images: {error}");
-            recorder.warning(&PodRef::node(&node), "ImageGCFailed", error.to_string());
+        let problem = match collect(&runtime, &storage, ImageGc { high, ..bounds }, &mut last_used).await {
+            Ok(full) => {
+                full.inspect(|told| recorder.warning(&PodRef::node(&node), "FreeDiskSpaceFailed", told.clone()))
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(problem) = &problem {
+            tracing::warn!("collecting unused images: {problem}");
         }
+        // Once may be by chance.
+        if let Some(problem) = problem.as_ref().filter(|_| failed) {
+            recorder.warning(&PodRef::node(&node), "ImageGCFailed", problem.clone());
+        }
+        failed = problem.is_some();
         high = tokio::select! {
             () = tokio::time::sleep(PERIOD) => bounds.high,
             () = lack.notified() => bounds.low,
@@ -90,12 +100,13 @@ async fn forget_pulls(runtime: &Runtime, records: &PullRecords) -> Result<(), Ru
     Ok(())
 }
 
+/// Collects once; answers with why the disk is still too full, if it is.
 async fn collect(
     runtime: &Runtime,
     storage: &Path,
     bounds: ImageGc,
     last_used: &mut HashMap<String, Instant>,
-) -> Result<(), RuntimeError> {
+) -> Result<Option<String>, RuntimeError> {
     let now = Instant::now();
     let images = runtime.list_images().await?;
     let used = in_use(&images, &runtime.list_containers().await?);
@@ -116,13 +127,29 @@ async fn collect(
         runtime.remove_image(&image.id).await?;
         runtime.meters.collected_images.add(&["age"]);
     }
-    let Some(wanted) = to_free(storage, bounds) else { return Ok(()) };
+    let Some(wanted) = to_free(storage, bounds) else { return Ok(None) };
+    let mut freed = 0_u64;
     for image in choose(candidates, wanted, bounds.youngest, now) {
+        freed = freed.saturating_add(image.size);
         tracing::info!(image = %image.id, bytes = image.size, "removing an unused image: the disk is more than {} % full", bounds.low);
         runtime.remove_image(&image.id).await?;
         runtime.meters.collected_images.add(&["space"]);
     }
-    Ok(())
+    Ok(statvfs(storage).ok().filter(|_| freed < wanted).map(|disk| {
+        let total = disk.f_blocks.saturating_mul(disk.f_frsize);
+        too_full(total, disk.f_bavail.saturating_mul(disk.f_frsize), freed)
+    }))
+}
+
+/// What is told when images that nobody uses were not enough.
+fn too_full(total: u64, available: u64, freed: u64) -> String {
+    let share = total.saturating_sub(available).saturating_mul(100) / total.max(1);
+    let gib = total as f64 / f64::from(1 << 30);
+    format!(
+        "Insufficient free disk space on the node's image filesystem ({share}% of {gib:.1} GiB used). Failed to free sufficient space by \
+         deleting unused images (freed {freed} bytes). Investigate disk usage, as it could be used by active images, logs, volumes, or \
+         other data."
+    )
 }
 
 /// Removes every image that nobody uses, and says how many went. For a node whose disk is short.
@@ -200,6 +227,14 @@ mod tests {
         for (available, usual, lack) in [(0, Some(2000), Some(2000)), (1600, None, Some(400)), (2001, None, None)] {
             assert_eq!((excess(10_000, available, bounds), excess(10_000, available, lacking)), (usual, lack));
         }
+    }
+
+    #[test]
+    fn a_disk_that_stays_too_full_is_told_of_with_what_was_done() {
+        let told = too_full(10 << 30, 1 << 30, 77);
+        let start = "Insufficient free disk space on the node's image filesystem (90% of 10.0 GiB used). Failed to free sufficient space";
+        assert!(told.starts_with(start) && told.contains("(freed 77 bytes)"), "{told}");
+        assert!(too_full(0, 0, 0).contains("(0% of 0.0 GiB used)"));
     }
 
     #[test]

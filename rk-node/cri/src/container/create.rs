@@ -6,7 +6,7 @@ use oci_spec::runtime::LinuxSeccomp;
 use rk_cri_api::v1::security_profile::ProfileType;
 use rk_cri_api::v1::{
     ContainerConfig, ContainerEventType, CreateContainerRequest, LinuxContainerSecurityContext, Mount,
-    MountPropagation, NamespaceMode,
+    MountPropagation, NamespaceMode, SecurityProfile,
 };
 use rk_images::Image;
 use rk_shim_protocol::namespace_file;
@@ -22,7 +22,10 @@ use crate::{disk, sandbox, signal};
 
 /// Prepares a container so that starting it is quick and certain: its root is mounted and its spec written.
 pub(crate) async fn create(runtime: &Arc<Runtime>, request: CreateContainerRequest) -> Result<String> {
-    let config = request.config.ok_or_else(|| Error::Invalid("the container's config is missing".into()))?;
+    let mut config = request.config.ok_or_else(|| Error::Invalid("the container's config is missing".into()))?;
+    if let Some(security) = config.linux.as_mut().and_then(|linux| linux.security_context.as_mut()) {
+        named_profile(security)?;
+    }
     let sandbox = runtime.tables.sandbox(&request.pod_sandbox_id)?.get();
     validate(&config, &sandbox)?;
     if sandbox.phase != Phase::Ready {
@@ -226,6 +229,26 @@ fn namespaces(runtime: &Runtime, sandbox: &SandboxRecord, config: &ContainerConf
     })
 }
 
+/// Reads a seccomp profile that is named as older clients do, where none is told otherwise.
+#[allow(deprecated, reason = "clients that name profiles by paths are still there, and containerd hears them")]
+fn named_profile(security: &mut LinuxContainerSecurityContext) -> Result<()> {
+    if security.seccomp.is_some() {
+        return Ok(());
+    }
+    let name = security.seccomp_profile_path.as_str();
+    let (kind, path) = match name {
+        "" => return Ok(()),
+        "unconfined" => (ProfileType::Unconfined, ""),
+        "runtime/default" | "docker/default" => (ProfileType::RuntimeDefault, ""),
+        name => match name.strip_prefix("localhost/") {
+            Some(path) => (ProfileType::Localhost, path),
+            None => return Err(Error::Invalid(format!("invalid seccomp profile {name:?}"))),
+        },
+    };
+    security.seccomp = Some(SecurityProfile { profile_type: kind.into(), localhost_ref: path.to_owned() });
+    Ok(())
+}
+
 /// A profile of the node; one that cannot be read fails the container.
 fn local_seccomp(security: &LinuxContainerSecurityContext) -> Result<Option<LinuxSeccomp>> {
     let Some(profile) = security.seccomp.as_ref().filter(|p| p.profile_type() == ProfileType::Localhost) else {
@@ -258,6 +281,32 @@ mod tests {
         for path in ["share/../usr", "..", "usr/share/nothing"] {
             assert!(matches!(beneath(&root, path), Err(Error::Invalid(_))), "{path}");
         }
+    }
+
+    #[test]
+    #[allow(deprecated, reason = "it is about the older name")]
+    fn a_profile_is_found_by_its_older_name_unless_it_is_told_otherwise() {
+        let read = |name: &str, told: Option<SecurityProfile>| {
+            let mut security = LinuxContainerSecurityContext { seccomp: told, ..Default::default() };
+            security.seccomp_profile_path = name.to_owned();
+            named_profile(&mut security).map(|()| security.seccomp)
+        };
+        let profile = |kind: ProfileType, path: &str| SecurityProfile {
+            profile_type: kind.into(),
+            localhost_ref: path.to_owned(),
+        };
+        for (name, want) in [
+            ("", None),
+            ("unconfined", Some(profile(ProfileType::Unconfined, ""))),
+            ("runtime/default", Some(profile(ProfileType::RuntimeDefault, ""))),
+            ("docker/default", Some(profile(ProfileType::RuntimeDefault, ""))),
+            ("localhost//var/p.json", Some(profile(ProfileType::Localhost, "/var/p.json"))),
+        ] {
+            assert_eq!(read(name, None).unwrap(), want, "{name}");
+        }
+        assert!(matches!(read("other", None), Err(Error::Invalid(_))));
+        let told = profile(ProfileType::RuntimeDefault, "");
+        assert_eq!(read("unconfined", Some(told.clone())).unwrap(), Some(told));
     }
 
     #[test]

@@ -45,15 +45,21 @@ pub(crate) async fn run(runtime: &Arc<Runtime>, request: RunPodSandboxRequest) -
     }
 }
 
+/// Refuses a runtime handler that is not this runtime.
+pub(crate) fn known_handler(handler: &str) -> Result<()> {
+    match handler {
+        "" | "rk" => Ok(()),
+        other => Err(Error::Invalid(format!("no runtime for {other:?} is configured: use \"\" or \"rk\""))),
+    }
+}
+
 fn validate(config: &PodSandboxConfig, handler: &str) -> Result<()> {
     let metadata =
         config.metadata.as_ref().ok_or_else(|| Error::Invalid("the sandbox's metadata is missing".into()))?;
     if metadata.name.is_empty() || metadata.namespace.is_empty() || metadata.uid.is_empty() {
         return Err(Error::Invalid("the sandbox's metadata needs a name, a namespace and a uid".into()));
     }
-    if !matches!(handler, "" | "rk") {
-        return Err(Error::Invalid(format!("no runtime for {handler:?} is configured: use \"\" or \"rk\"")));
-    }
+    known_handler(handler)?;
     let security = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
     let options = security.and_then(|s| s.namespace_options.as_ref());
     users::check(options).map_err(Error::Invalid)?;
@@ -144,5 +150,18 @@ fn shim_config(runtime: &Runtime, record: &SandboxRecord) -> SandboxConfig {
         sysctls: record.config.linux.iter().flat_map(|linux| linux.sysctls.clone()).collect(),
         user: users::mapping(record),
         cgroup: Some(runtime.config.shim_cgroup.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handler_is_this_runtime_or_refused() {
+        assert!(["", "rk"].into_iter().all(|handler| known_handler(handler).is_ok()));
+        assert!(
+            matches!(known_handler("other"), Err(Error::Invalid(text)) if text.starts_with("no runtime for \"other\""))
+        );
     }
 }

@@ -9,6 +9,7 @@ use super::lists::{Chunks, in_chunks};
 use crate::clock::now_ns;
 use crate::error::Error;
 use crate::runtime::Runtime;
+use crate::sandbox;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -38,6 +39,7 @@ impl ImageService for Service {
 
     async fn pull_image(&self, request: Request<PullImageRequest>) -> Answer<PullImageResponse> {
         let request = request.into_inner();
+        sandbox::known_handler(request.image.as_ref().map_or("", |image| image.runtime_handler.as_str()))?;
         let image = name(request.image)?;
         let auth = request.auth.map(auth).transpose()?.flatten();
         // Dropped with the request: a client that gives up cancels its pull, unless another waits for the same one.

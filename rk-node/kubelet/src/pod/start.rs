@@ -225,7 +225,7 @@ impl Launch<'_> {
         let devices = container_devices(container, self.volumes).map_err(|e| wrong(e.to_string()))?;
         self.own_mounts(container, &mut mounts).map_err(|e| StartError::new("CreateContainerError", e))?;
         let target = match self.start.kind {
-            Kind::Ephemeral => self.target(container),
+            Kind::Ephemeral => target(self.pod, self.runtime, &container.name).map_err(wrong)?,
             _ => None,
         };
         let mut container_config = container_config(ContainerInputs {
@@ -306,12 +306,6 @@ impl Launch<'_> {
         Ok(())
     }
 
-    fn target(&self, container: &Container) -> Option<String> {
-        let ephemeral = spec::ephemeral_containers(self.pod).iter().find(|e| e.name == container.name)?;
-        let wanted = ephemeral.target_container_name.as_deref().filter(|n| !n.is_empty())?;
-        self.runtime.container(wanted).filter(|c| c.running()).map(|c| c.id.clone())
-    }
-
     /// The flat link that log collectors read.
     fn link_log(&self, container: &Container, id: &str) {
         let log = log_directory(&self.context.options.dirs.pod_logs, self.pod)
@@ -354,4 +348,30 @@ impl Launch<'_> {
 /// Where a container instance leaves its last words.
 pub fn termination_file(pod_dir: &std::path::Path, container: &str, attempt: u32) -> PathBuf {
     pod_dir.join("containers").join(container).join(attempt.to_string())
+}
+
+/// The container whose processes an ephemeral container is to see; none when it asks for none. It does not start before that one was made.
+fn target(pod: &Pod, runtime: &RuntimePod, name: &str) -> Result<Option<String>, String> {
+    let ephemeral = spec::ephemeral_containers(pod).iter().find(|e| e.name == name);
+    let wanted = ephemeral.and_then(|e| e.target_container_name.as_deref()).filter(|wanted| !wanted.is_empty());
+    let Some(wanted) = wanted else { return Ok(None) };
+    let found = runtime.container(wanted).map(|c| c.id.clone());
+    found.map(Some).ok_or_else(|| format!("unable to find target container {wanted}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::decide_tests::{pod, runtime, sandbox};
+    use super::*;
+
+    #[test]
+    fn an_ephemeral_container_waits_for_the_one_whose_processes_it_is_to_see() {
+        let pod = pod(serde_json::json!({"containers": [{"name": "a"}],
+            "ephemeralContainers": [{"name": "e", "targetContainerName": "a"}, {"name": "f"}]}));
+        let (none, made) =
+            (runtime(&pod, &[sandbox(0, true)], &[]), runtime(&pod, &[sandbox(0, true)], &["a:running"]));
+        assert_eq!(target(&pod, &none, "e"), Err("unable to find target container a".to_owned()));
+        assert_eq!(target(&pod, &made, "e"), Ok(Some("a-0".to_owned())));
+        assert_eq!(target(&pod, &none, "f"), Ok(None));
+    }
 }

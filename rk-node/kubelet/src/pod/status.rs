@@ -11,7 +11,7 @@ use super::container_status::{Source, container_status};
 use super::decide::started;
 use super::round::{Round, may_restart_all};
 use super::spec::{self, Kind};
-use super::termination::settle;
+use super::termination::{cut_last_words, settle};
 use super::{conditions, phase};
 use crate::clock;
 use crate::devices::DeviceHealth;
@@ -93,6 +93,7 @@ pub fn pod_status(inputs: &StatusInputs<'_>) -> PodStatus {
     } else if inputs.terminal {
         settle(pod, &mut init, &mut app);
     }
+    cut_last_words(pod, init.iter_mut().chain(&mut app).chain(&mut ephemeral));
     let ips = pod_ips(inputs, &old);
     let (allocated_resources, resources) = as_a_whole(inputs, &old);
     let (reason, message) = match inputs.failure {

@@ -7,6 +7,8 @@ use crate::runtime::UNKNOWN_REASON;
 
 /// Exit code of a container whose end nobody saw.
 const KILLED: i32 = 137;
+/// Last words of all containers of a pod together, bytes.
+const MOST_WORDS: usize = 12 * 1024;
 /// Why its end is not known when its pod is over.
 pub const WHEN_TERMINATED: &str = "The container could not be located when the pod was terminated";
 /// Why the end of an instance is not known that ran when it was seen last; its pod goes on.
@@ -30,6 +32,19 @@ pub fn settle(pod: &Pod, init: &mut [ContainerStatus], app: &mut [ContainerStatu
     }
     let tried = init.iter().rposition(has_begun).map_or(1, |last| last + 1);
     init.iter_mut().take(tried).for_each(end);
+}
+
+/// Cuts last words so that those of all containers of the pod together are no longer than upstream lets them be.
+pub fn cut_last_words<'a>(pod: &Pod, statuses: impl Iterator<Item = &'a mut ContainerStatus>) {
+    let containers = spec::init_containers(pod).len() + spec::app_containers(pod).len();
+    let share = MOST_WORDS / (containers + spec::ephemeral_containers(pod).len()).max(1);
+    let states = statuses.flat_map(|status| [&mut status.state, &mut status.last_state]).flatten();
+    for end in states.filter_map(|state| state.terminated.as_mut()) {
+        if let Some(message) = end.message.as_mut().filter(|message| message.len() > share) {
+            let cut = (0..=share).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
+            message.truncate(cut);
+        }
+    }
 }
 
 fn end(status: &mut ContainerStatus) {
@@ -75,6 +90,23 @@ mod tests {
     fn ends(statuses: &[ContainerStatus]) -> Vec<Option<i32>> {
         let end = |status: &ContainerStatus| status.state.as_ref()?.terminated.as_ref().map(|end| end.exit_code);
         statuses.iter().map(end).collect()
+    }
+
+    #[test]
+    fn containers_of_a_pod_share_the_room_for_last_words() {
+        for (number, want) in [(1, 4096), (3, 4096), (4, 3072), (5, 2456)] {
+            let names: Vec<Value> = (0..number).map(|at| json!({"name": format!("c{at}")})).collect();
+            let pod: Pod = serde_json::from_value(json!({"spec": {"containers": names}})).unwrap();
+            let said = json!({"terminated": {"exitCode": 1, "message": "\u{e9}".repeat(2048)}});
+            let mut told = statuses(&[("c0", said.clone()), ("c1", json!({"running": {}}))]);
+            told[1].last_state = serde_json::from_value(said).unwrap();
+            cut_last_words(&pod, told.iter_mut());
+            let words = |state: &Option<ContainerState>| {
+                let end = state.as_ref().and_then(|state| state.terminated.as_ref());
+                end.and_then(|end| end.message.as_ref()).map(String::len)
+            };
+            assert_eq!([words(&told[0].state), words(&told[1].last_state)], [Some(want), Some(want)], "{number}");
+        }
     }
 
     #[test]
