@@ -296,3 +296,29 @@ async fn every_group_has_its_api_service_while_it_is_served() {
     admin.delete(&format!("{DEFINITIONS}/foos.example.com")).await.ok();
     until("its end", || async { admin.get(&path("v1beta1.example.com")).await.code == 404 }).await;
 }
+
+#[tokio::test]
+async fn parts_of_custom_objects_answer_as_upstream_s_handler_does() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    define(&admin).await;
+    admin.create(FOOS, &foo("a", json!({"color": "red", "replicas": 2}))).await.ok();
+    admin.create(FOOS, &foo("without", json!({"color": "red"}))).await.ok();
+    let messages = cluster.admin().with("accept", "application/vnd.kubernetes.protobuf");
+    assert_eq!(messages.get(&format!("{FOOS}/a/scale")).await.code, 406, "nothing of a custom kind is a message");
+    let failed = async |method: Method, path: &str, body: &Value| {
+        admin.send(method, &format!("{FOOS}/{path}"), body).await.failure()
+    };
+    let mut other = foo("a", json!({"color": "red"}));
+    other["kind"] = json!("Bar");
+    let why = "Foo.example.com \"a\" is invalid: kind: Invalid value: \"Bar\": must be Foo".to_owned();
+    assert_eq!(failed(Method::PUT, "a", &other).await, (422, why));
+    let why = "Internal error occurred: the spec replicas field \".spec.replicas\" does not exist".to_owned();
+    assert_eq!(failed(Method::GET, "without/scale", &Value::Null).await, (500, why));
+    let why = "delete is not supported on resources of kind \"foos.example.com\"".to_owned();
+    assert_eq!(failed(Method::DELETE, "a/status", &Value::Null).await, (405, why));
+    assert_eq!(
+        failed(Method::GET, "a/unknown", &Value::Null).await,
+        (404, "foos.example.com \"a\" not found".to_owned())
+    );
+}

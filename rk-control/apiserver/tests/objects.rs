@@ -129,6 +129,10 @@ async fn unknown_fields_are_refused_warned_of_or_dropped_as_asked() {
     }
     let (code, message) = admin.patch(&path, MERGE, &json!({"data": "x"})).await.failure();
     assert!(code == 422 && message.contains("cannot unmarshal string into Go struct field"), "{message}");
+    let wrong = json!({"immutable": "yes"});
+    let refused = admin.patch(&path, "application/strategic-merge-patch+json", &wrong).await.failure();
+    let why = " \"\" is invalid: patch: Invalid value: \"map[immutable:yes]\": unrecognized type: bool";
+    assert_eq!(refused, (422, why.to_owned()));
 }
 
 #[tokio::test]

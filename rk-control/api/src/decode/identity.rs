@@ -8,7 +8,7 @@ use crate::schema::Schema;
 use crate::status::{FieldErrors, Path, Status};
 
 /// Where upstream registers its kinds, as its messages name it.
-const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
+pub(crate) const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
 
 /// Checks that a decoded body is what the request's path says, and fills in `apiVersion` and `kind` when it left them out.
 ///

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::schema::Schema;
 pub use error::DecodeError;
 pub use fit::{Form, fit};
+pub(crate) use identity::SCHEME;
 pub use identity::identify;
 
 /// Bounds on outside data.

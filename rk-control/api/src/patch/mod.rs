@@ -7,11 +7,13 @@ mod shown;
 mod strategic;
 #[cfg(test)]
 mod strategic_tests;
+mod typed;
 
 pub use json::{json_patch, undeclared_members};
 pub use merge::merge_patch;
 pub use shown::shown;
 pub use strategic::{spent, strategic_merge_patch};
+pub use typed::misconverted;
 
 use crate::status::{Reason, Status};
 

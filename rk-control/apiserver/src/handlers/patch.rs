@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
 use rk_api::decode::{self, DecodeError, Decoded, FieldValidation, Limits};
 use rk_api::managed;
-use rk_api::patch::{json_patch, merge_patch, shown, spent, strategic_merge_patch, undeclared_members};
+use rk_api::patch::{json_patch, merge_patch, misconverted, shown, spent, strategic_merge_patch, undeclared_members};
 use rk_api::resources::GroupVersionKind;
 use rk_api::schema::Schema;
 use rk_api::status::{FieldErrors, Path, Reason, Status};
@@ -129,14 +129,19 @@ impl Patch {
     /// 422: the patch could be applied, but what it makes of `object` is none of its kind. Shows what does not fit: what a
     /// strategic merge patch asks for, what the others made.
     fn misfit(&self, object: &Value, schema: &Schema, gvk: &GroupVersionKind, error: DecodeError) -> Status {
+        let patched = self.apply_to(object, schema).unwrap_or_default();
         let text = match self {
             Self::Strategic(patch, _) => shown(&spent(patch)),
-            _ => self.apply_to(object, schema).unwrap_or_default().to_string(),
+            _ => patched.to_string(),
         };
-        let why = match error {
-            DecodeError::TooLarge(_) => return error.into_status(&gvk.kind, &gvk.version, &[]),
-            DecodeError::Strict(_) => error.to_string(),
-            other => other.into_status(&gvk.kind, &gvk.version, &[]).message,
+        let why = match (self, error) {
+            (_, DecodeError::TooLarge(size)) => {
+                return DecodeError::TooLarge(size).into_status(&gvk.kind, &gvk.version, &[]);
+            }
+            (Self::Strategic(..), error @ DecodeError::Type(_)) => {
+                misconverted(&patched, schema).unwrap_or_else(|| error.to_string())
+            }
+            (_, error) => error.to_string(),
         };
         let mut errors = FieldErrors::new();
         errors.invalid(&Path::new("patch"), text, why);
