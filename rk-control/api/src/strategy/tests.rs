@@ -180,7 +180,10 @@ fn a_service_that_changes_its_type_leaves_behind_what_only_the_former_type_had()
         keys.sort();
         keys.join(" ")
     };
-    assert_eq!(left("LoadBalancer", json!({})), "allocateLoadBalancerNodePorts externalTrafficPolicy loadBalancerClass");
+    assert_eq!(
+        left("LoadBalancer", json!({})),
+        "allocateLoadBalancerNodePorts externalTrafficPolicy loadBalancerClass"
+    );
     assert_eq!(left("ExternalName", json!({})), "");
     assert_eq!(left("ClusterIP", json!({})), "");
     assert_eq!(left("NodePort", json!({})), "externalTrafficPolicy");

@@ -40,7 +40,8 @@ async fn who_deletes_a_job_without_a_word_of_its_pods_is_told_that_they_stay() {
     let admin = cluster.admin();
     let jobs = "/apis/batch/v1/namespaces/default/jobs";
     let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
-    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": {"template": template}});
+    let job =
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": {"template": template}});
     for (path, warned) in [
         (format!("{jobs}/a"), true),
         (format!("{jobs}/a?propagationPolicy=Background"), false),

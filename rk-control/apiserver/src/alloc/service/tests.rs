@@ -21,11 +21,9 @@ fn a_plain_service_gets_one_address() {
 
 #[test]
 fn an_update_without_addresses_and_ports_keeps_them() {
-    let first =
-        run(json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}}), None).unwrap();
+    let first = run(json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}}), None).unwrap();
     let second =
-        run(json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}}), Some(&first))
-            .unwrap();
+        run(json!({"spec": {"type": "NodePort", "ports": [{"port": 80, "protocol": "TCP"}]}}), Some(&first)).unwrap();
     assert_eq!(first, second);
     let mut back = first.clone();
     back["spec"]["type"] = json!("ClusterIP");
@@ -45,10 +43,7 @@ fn a_service_that_prefers_two_families_keeps_what_it_has_until_it_is_changed() {
     let (two, _) = on(&dual, asked.clone(), None).unwrap();
     let (one, _) = on(&dual[..1], asked.clone(), None).unwrap();
     let families = |service: &Value| texts(&service["spec"]["ipFamilies"]);
-    assert_eq!(
-        (families(&two), families(&one)),
-        (vec!["IPv4".to_owned(), "IPv6".to_owned()], vec!["IPv4".to_owned()])
-    );
+    assert_eq!((families(&two), families(&one)), (vec!["IPv4".to_owned(), "IPv6".to_owned()], vec!["IPv4".to_owned()]));
     assert_eq!(on(&dual[..1], two.clone(), Some(&two)).unwrap(), (two.clone(), 2), "the cluster lost a family");
     assert_eq!(on(&dual, one.clone(), Some(&one)).unwrap(), (one.clone(), 1), "the cluster gained one");
     assert_eq!(on(&dual[..1], asked, Some(&two)).unwrap().0, two, "what is left out is kept");
@@ -58,11 +53,7 @@ fn a_service_that_prefers_two_families_keeps_what_it_has_until_it_is_changed() {
     let mut narrow = two.clone();
     narrow["spec"]["ipFamilyPolicy"] = json!("SingleStack");
     let (narrow, held) = on(&dual[..1], narrow, Some(&two)).unwrap();
-    assert_eq!(
-        (families(&narrow), held),
-        (vec!["IPv4".to_owned()], 1),
-        "the second one can be given up there, too"
-    );
+    assert_eq!((families(&narrow), held), (vec!["IPv4".to_owned()], 1), "the second one can be given up there, too");
 }
 
 #[test]
