@@ -130,8 +130,10 @@ async fn status_scale_and_apply_work_as_for_other_kinds() {
     let made = admin.create(FOOS, &with_status).await.ok();
     assert!(made.get("status").is_none(), "status is its subresource's business");
     let path = format!("{FOOS}/a");
-    let note = json!({"status": {"note": "well", "replicas": 2}, "spec": {"color": "green"}});
+    let note = json!({"metadata": {"labels": {"a": "b"}, "finalizers": ["example.com/f"]}, "status": {"note": "well", "replicas": 2},
+        "spec": {"color": "green"}});
     let told = admin.patch(&format!("{path}/status"), "application/merge-patch+json", &note).await.ok();
+    assert_eq!((told["metadata"].get("labels"), told["metadata"].get("finalizers")), (None, None));
     assert_eq!((&told["status"]["note"], &told["spec"]["color"]), (&json!("well"), &json!("red")));
     assert_eq!(told["metadata"]["generation"], 1);
     let noted = |note: &str| {

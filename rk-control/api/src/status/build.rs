@@ -243,12 +243,6 @@ impl Status {
         Self::new(Reason::NotAcceptable, format!("only the following media types are accepted: {}", offered.join(", ")))
     }
 
-    /// 429; the client waits so many seconds.
-    pub fn too_many_requests(message: &str, retry_seconds: u32) -> Self {
-        Self::new(Reason::TooManyRequests, message)
-            .with_details(Details { retry_after_seconds: retry_seconds, ..Default::default() })
-    }
-
     /// 429 as the eviction subresource answers when a disruption budget forbids it.
     pub fn disruption_budget(message: &str, cause: &str) -> Self {
         Self::new(Reason::TooManyRequests, message).with_details(Details {

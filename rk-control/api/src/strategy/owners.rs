@@ -31,11 +31,15 @@ mod tests {
 
     #[test]
     fn owners_that_are_named_twice_are_named_once() {
-        let owner = |uid: &str, controller: bool| json!({"kind": "A", "name": "a", "uid": uid, "controller": controller});
+        let owner =
+            |uid: &str, controller: bool| json!({"kind": "A", "name": "a", "uid": uid, "controller": controller});
         let all = [owner("1", true), owner("2", false), owner("1", true), owner("1", false)];
         let mut object = json!({"metadata": {"ownerReferences": all}});
         assert_eq!(dedup_owners(&mut object), ["1"]);
-        assert_eq!(object["metadata"]["ownerReferences"], json!([owner("1", true), owner("2", false), owner("1", false)]));
+        assert_eq!(
+            object["metadata"]["ownerReferences"],
+            json!([owner("1", true), owner("2", false), owner("1", false)])
+        );
         assert_eq!(dedup_owners(&mut object), Vec::<String>::new());
         assert_eq!(dedup_owners(&mut json!({})), Vec::<String>::new());
     }

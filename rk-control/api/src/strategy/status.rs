@@ -35,8 +35,9 @@ pub(super) fn keep_all_but_status(new: &mut Value, old: &Value, metadata: Status
 
 pub(super) fn merged_metadata(mut new: Value, old: &Value, rule: StatusMetadata) -> Value {
     let kept: &[&str] = match rule {
-        StatusMetadata::Open => &["ownerReferences"],
-        StatusMetadata::KeepLabels => &["ownerReferences", "labels"],
+        StatusMetadata::Open => &[],
+        StatusMetadata::KeepLabels => &["labels"],
+        StatusMetadata::KeepOwners => &["ownerReferences"],
         StatusMetadata::Frozen => &["ownerReferences", "labels", "annotations", "finalizers"],
     };
     if let Some(new) = new.as_object_mut() {

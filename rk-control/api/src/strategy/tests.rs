@@ -68,6 +68,27 @@ fn the_main_resource_keeps_the_status_and_the_subresource_keeps_the_rest() {
 }
 
 #[test]
+fn the_status_subresource_changes_as_much_of_the_metadata_as_each_kind_lets_it() {
+    let metadata = |word: &str| json!({"name": "a", "labels": {"l": word}, "finalizers": [word], "ownerReferences": [{"uid": word}]});
+    let kept = |group: &str, version: &str, plural: &str| {
+        let mut new = json!({"metadata": metadata("new"), "status": {}});
+        prepare_for_update(
+            &resource(group, version, plural),
+            Some("status"),
+            &mut new,
+            &json!({"metadata": metadata("old"), "status": {}}),
+        );
+        let metadata = &new["metadata"];
+        [&metadata["labels"]["l"], &metadata["finalizers"][0], &metadata["ownerReferences"][0]["uid"]]
+            .map(|word| word == "old")
+    };
+    assert_eq!(kept("", "v1", "pods"), [false, false, true]);
+    assert_eq!(kept("apps", "v1", "deployments"), [true, false, false]);
+    assert_eq!(kept("apps", "v1", "replicasets"), [false; 3]);
+    assert_eq!(kept("storage.k8s.io", "v1", "volumeattachments"), [true; 3]);
+}
+
+#[test]
 fn secrets_turn_strings_into_data() {
     let object = created(
         &resource("", "v1", "secrets"),
@@ -180,7 +201,10 @@ fn a_service_that_changes_its_type_leaves_behind_what_only_the_former_type_had()
         keys.sort();
         keys.join(" ")
     };
-    assert_eq!(left("LoadBalancer", json!({})), "allocateLoadBalancerNodePorts externalTrafficPolicy loadBalancerClass");
+    assert_eq!(
+        left("LoadBalancer", json!({})),
+        "allocateLoadBalancerNodePorts externalTrafficPolicy loadBalancerClass"
+    );
     assert_eq!(left("ExternalName", json!({})), "");
     assert_eq!(left("ClusterIP", json!({})), "");
     assert_eq!(left("NodePort", json!({})), "externalTrafficPolicy");

@@ -37,10 +37,12 @@ pub(super) enum Status {
 /// How much of the metadata the status subresource may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StatusMetadata {
-    /// Labels, annotations and finalizers, as kinds of old.
+    /// Labels, annotations, finalizers and owners, as kinds of old.
     Open,
     /// All but labels.
     KeepLabels,
+    /// All but owners, which kubelets of old lost.
+    KeepOwners,
     /// Nothing but managed fields.
     Frozen,
 }
@@ -97,14 +99,14 @@ use Generation::{
     Content, ContentAndLabels, Fixed, None as NoGeneration, Spec, SpecAndAnnotations, SpecOnUpdate, Whole,
 };
 use Status::{Kept, Reset, ResetOnUpdate};
-use StatusMetadata::{Frozen, KeepLabels};
+use StatusMetadata::{Frozen, KeepLabels, KeepOwners};
 
 /// A kind without anything special, custom resources included.
 static PLAIN: Traits = row("", "", Reset, NoGeneration);
 
 /// Kinds that differ from the plain row.
 static TRAITS: &[Traits] = &[
-    row("", "Pod", Reset, Spec),
+    row("", "Pod", Reset, Spec).status_metadata(KeepOwners),
     row("", "PodTemplate", Kept, Content),
     row("", "ReplicationController", Reset, Spec),
     row("", "Service", Reset, NoGeneration).create_on_update(),
@@ -153,7 +155,7 @@ static TRAITS: &[Traits] = &[
 ];
 
 /// Custom kinds whose status is a subresource, and those whose status is a field like others.
-static CUSTOM_WITH_STATUS: Traits = row("", "", Reset, Content).conditional();
+static CUSTOM_WITH_STATUS: Traits = row("", "", Reset, Content).conditional().status_metadata(Frozen);
 static CUSTOM: Traits = row("", "", Kept, Whole).conditional();
 
 /// The row of a resource's kind.

@@ -17,6 +17,8 @@ use crate::http::{Body, Query};
 const TIME: &str = "%Y-%m-%dT%H:%M:%SZ";
 /// Most pods that a budget remembers as disrupted; upstream's bound.
 const DISRUPTED: usize = 2000;
+/// The condition of a budget that says whether it allows disruptions.
+const ALLOWED: &str = "DisruptionAllowed";
 
 pub(super) async fn evict(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
     let gvk = GroupVersionKind::new("policy", "v1", "Eviction");
@@ -147,50 +149,72 @@ fn judge(budget: &mut Value, pod: &Value) -> Result<bool, Status> {
         )
         .retry_after(10));
     }
-    let forbidden = |why: &str| Err(Status::forbidden_on(("policy", "poddisruptionbudget"), &name, why));
     if allowed < 0 {
-        return forbidden("pdb disruptions allowed is negative");
+        return Err(forbidden(&name, "pdb disruptions allowed is negative"));
     }
     let mut disrupted = meta::at(budget, &["status", "disruptedPods"]).as_object().cloned().unwrap_or_default();
     if disrupted.len() > DISRUPTED {
-        return forbidden("DisruptedPods map too big - too many evictions not confirmed by PDB controller");
+        let why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller";
+        return Err(forbidden(&name, why));
     }
     if allowed == 0 {
-        return Err(Status::disruption_budget(
-            "Cannot evict pod as it would violate the pod's disruption budget.",
-            &used_up(budget, healthy, desired),
-        ));
+        let message = "Cannot evict pod as it would violate the pod's disruption budget.";
+        return Err(Status::disruption_budget(message, &why_none(budget, &name, healthy, desired)));
     }
     let now = jiff::Timestamp::now().strftime(TIME).to_string();
     disrupted.insert(meta::name(pod).to_owned(), json!(now));
     budget["status"]["disruptedPods"] = Value::Object(disrupted);
     budget["status"]["disruptionsAllowed"] = json!(allowed - 1);
+    if allowed == 1 {
+        mark_used_up(budget);
+    }
     Ok(true)
 }
 
-/// Why a budget allows nothing. What its controller could not judge has no numbers to be trusted.
-fn used_up(budget: &Value, healthy: i64, desired: i64) -> String {
-    let name = meta::name(budget);
-    let conditions = meta::at(budget, &["status", "conditions"]).as_array().into_iter().flatten();
-    let told =
-        conditions.filter(|condition| meta::text(condition, &["type"]) == "DisruptionAllowed").find(|condition| {
-            meta::text(condition, &["status"]) == "False" && !meta::text(condition, &["message"]).is_empty()
-        });
-    let told = told.map(|condition| (meta::text(condition, &["reason"]), meta::text(condition, &["message"])));
+/// 403 for a budget that cannot be right.
+fn forbidden(name: &str, why: &str) -> Status {
+    Status::forbidden_on(("policy", "poddisruptionbudget"), name, why)
+}
+
+/// Why a budget allows no disruption.
+fn why_none(budget: &Value, name: &str, healthy: i64, desired: i64) -> String {
+    let denied = meta::at(budget, &["status", "conditions"]).as_array().into_iter().flatten().find(|condition| {
+        meta::text(condition, &["type"]) == ALLOWED
+            && meta::text(condition, &["status"]) == "False"
+            && !meta::text(condition, &["message"]).is_empty()
+    });
+    let told = denied.map(|condition| (meta::text(condition, &["reason"]), meta::text(condition, &["message"])));
     match told {
-        Some(("SyncFailed", message)) => {
-            format!(
-                "The disruption budget {name} does not allow evicting pods currently because it failed sync: {message}"
-            )
+        Some(("SyncFailed", why)) => {
+            format!("The disruption budget {name} does not allow evicting pods currently because it failed sync: {why}")
         }
         _ if healthy <= desired => {
             format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently")
         }
-        Some((reason, message)) => {
-            format!("The disruption budget {name} does not allow evicting pods currently ({reason}): {message}")
+        Some((reason, why)) => {
+            format!("The disruption budget {name} does not allow evicting pods currently ({reason}): {why}")
         }
         None => format!("The disruption budget {name} does not allow evicting pods currently"),
     }
+}
+
+/// Tells in the budget's conditions that it allows no more; its controller will say the same later.
+fn mark_used_up(budget: &mut Value) {
+    let mut conditions = meta::at(budget, &["status", "conditions"]).as_array().cloned().unwrap_or_default();
+    let place = conditions.iter().position(|condition| meta::text(condition, &["type"]) == ALLOWED);
+    let since = place.filter(|&place| meta::text(&conditions[place], &["status"]) == "False").map_or_else(
+        || json!(jiff::Timestamp::now().strftime(TIME).to_string()),
+        |place| meta::at(&conditions[place], &["lastTransitionTime"]).clone(),
+    );
+    let condition = json!({
+        "type": ALLOWED, "status": "False", "reason": "InsufficientPods", "message": "", "lastTransitionTime": since,
+        "observedGeneration": meta::at(budget, &["status", "observedGeneration"]),
+    });
+    match place {
+        Some(place) => conditions[place] = condition,
+        None => conditions.push(condition),
+    }
+    budget["status"]["conditions"] = Value::Array(conditions);
 }
 
 #[cfg(test)]
@@ -203,44 +227,63 @@ mod tests {
         }})
     }
 
-    #[test]
-    fn a_budget_is_used_up_and_then_refuses() {
-        let pod = json!({"metadata": {"name": "p"}, "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
-        let mut one = budget(1);
-        assert!(judge(&mut one, &pod).unwrap());
-        assert_eq!(one["status"]["disruptionsAllowed"], 0);
-        assert!(one["status"]["disruptedPods"]["p"].is_string());
-        assert_eq!(judge(&mut one, &pod).unwrap_err().code, 429);
+    fn ready() -> Value {
+        json!({"metadata": {"name": "p"}, "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}})
     }
 
     #[test]
-    fn a_refusal_tells_why_in_upstream_s_words() {
-        let pod = json!({"metadata": {"name": "p"}, "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
-        let condition = |reason: &str| json!([{"type": "DisruptionAllowed", "status": "False", "reason": reason, "message": "why"}]);
-        let head = "The disruption budget b";
-        for (status, want) in [
-            (json!({}), format!("{head} needs 2 healthy pods and has 2 currently")),
-            (json!({"conditions": condition("Other")}), format!("{head} needs 2 healthy pods and has 2 currently")),
-            (
-                json!({"conditions": condition("SyncFailed")}),
-                format!("{head} does not allow evicting pods currently because it failed sync: why"),
-            ),
-            (
-                json!({"currentHealthy": 3, "conditions": condition("Other")}),
-                format!("{head} does not allow evicting pods currently (Other): why"),
-            ),
-            (json!({"currentHealthy": 3}), format!("{head} does not allow evicting pods currently")),
-        ] {
+    fn a_budget_is_used_up_and_then_refuses() {
+        let mut one = budget(1);
+        one["status"]["conditions"] = json!([
+            {"type": "DisruptionAllowed", "status": "True", "reason": "SufficientPods", "message": "", "lastTransitionTime": "2020-01-01T00:00:00Z"},
+        ]);
+        assert!(judge(&mut one, &ready()).unwrap());
+        assert_eq!(one["status"]["disruptionsAllowed"], 0);
+        assert!(one["status"]["disruptedPods"]["p"].is_string());
+        let told = &one["status"]["conditions"];
+        assert_eq!((told.as_array().unwrap().len(), &told[0]["status"]), (1, &json!("False")));
+        assert_eq!((&told[0]["reason"], &told[0]["observedGeneration"]), (&json!("InsufficientPods"), &json!(1)));
+        assert_ne!(told[0]["lastTransitionTime"], "2020-01-01T00:00:00Z");
+        assert_eq!(judge(&mut one, &ready()).unwrap_err().code, 429);
+    }
+
+    #[test]
+    fn why_nothing_may_be_evicted_is_told_as_well_as_it_is_known() {
+        let cause = |budget: &mut Value| {
+            let refused = judge(budget, &ready()).unwrap_err();
+            (refused.code, refused.details.unwrap().causes[0].message.clone())
+        };
+        let with = |healthy: i64, reason: &str, message: &str| {
             let mut budget = budget(0);
-            for (key, value) in status.as_object().unwrap() {
-                budget["status"][key.as_str()] = value.clone();
-            }
-            let refused = judge(&mut budget, &pod).unwrap_err();
-            assert_eq!((refused.code, &refused.details.unwrap().causes[0].message), (429, &want));
+            budget["status"]["currentHealthy"] = json!(healthy);
+            let condition =
+                json!({"type": "DisruptionAllowed", "status": "False", "reason": reason, "message": message});
+            budget["status"]["conditions"] = json!([condition]);
+            budget
+        };
+        let needs = "The disruption budget b needs 2 healthy pods and has 2 currently";
+        assert_eq!(cause(&mut with(2, "InsufficientPods", "")), (429, needs.to_owned()));
+        let failed = "The disruption budget b does not allow evicting pods currently because it failed sync: no scale";
+        assert_eq!(cause(&mut with(2, "SyncFailed", "no scale")), (429, failed.to_owned()));
+        let other = "The disruption budget b does not allow evicting pods currently (Quiet): not at night";
+        assert_eq!(cause(&mut with(3, "Quiet", "not at night")), (429, other.to_owned()));
+        let none = "The disruption budget b does not allow evicting pods currently";
+        assert_eq!(cause(&mut with(3, "Quiet", "")), (429, none.to_owned()));
+    }
+
+    #[test]
+    fn budgets_that_cannot_be_right_forbid() {
+        let refused = judge(&mut budget(-1), &ready()).unwrap_err();
+        let negative = "poddisruptionbudget.policy \"b\" is forbidden: pdb disruptions allowed is negative";
+        assert_eq!((refused.code, refused.message.as_str()), (403, negative));
+        let mut full = budget(1);
+        for at in 0..DISRUPTED {
+            full["status"]["disruptedPods"][format!("p{at}")] = json!("2020-01-01T00:00:00Z");
         }
-        let refused = judge(&mut budget(-1), &pod).unwrap_err();
-        let why = "poddisruptionbudget.policy \"b\" is forbidden: pdb disruptions allowed is negative";
-        assert_eq!((refused.code, refused.message.as_str()), (403, why));
+        assert!(judge(&mut full.clone(), &ready()).unwrap());
+        full["status"]["disruptedPods"]["one-more"] = json!("2020-01-01T00:00:00Z");
+        let refused = judge(&mut full, &ready()).unwrap_err();
+        assert!(refused.code == 403 && refused.message.contains("DisruptedPods map too big"), "{}", refused.message);
     }
 
     #[test]
