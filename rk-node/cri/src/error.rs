@@ -36,6 +36,9 @@ pub enum Error {
     /// This runtime does not do that.
     #[error("{0}")]
     Unsupported(String),
+    /// There are too many of its kind already.
+    #[error("{0}")]
+    Busy(String),
     /// The time given is over.
     #[error("{0}")]
     Deadline(String),
@@ -103,6 +106,7 @@ impl From<Error> for Status {
             Error::State(_) => Code::FailedPrecondition,
             Error::Exists(_) => Code::AlreadyExists,
             Error::Unsupported(_) => Code::Unimplemented,
+            Error::Busy(_) => Code::ResourceExhausted,
             Error::Deadline(_) => Code::DeadlineExceeded,
             Error::Image(image) => match image.kind() {
                 Kind::Invalid => Code::InvalidArgument,

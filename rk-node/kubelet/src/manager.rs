@@ -273,6 +273,7 @@ impl Manager {
     fn refuse(&self, pod: &Pod, refusal: Refusal) -> Refusal {
         tracing::warn!(pod = %spec::describe(pod), reason = %refusal.0, "the node does not take the pod: {}", refusal.1);
         self.context.recorder.warning(&PodRef::of(pod), &refusal.0, refusal.1.clone());
+        self.context.runtime.meters.entry.refused(&refusal.0);
         (refusal.0, format!("Pod was rejected: {}", refusal.1))
     }
 

@@ -40,7 +40,7 @@ impl Tickets {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|_, (since, _)| since.elapsed() < LIFETIME);
         if waiting.len() >= MAX_WAITING {
-            return Err(Error::State(format!(
+            return Err(Error::Busy(format!(
                 "{MAX_WAITING} streaming sessions wait for their clients already: try again later"
             )));
         }
@@ -77,6 +77,6 @@ mod tests {
         for _ in 0..MAX_WAITING {
             tickets.issue(wish.clone()).unwrap();
         }
-        assert!(matches!(tickets.issue(wish), Err(Error::State(_))));
+        assert!(matches!(tickets.issue(wish), Err(Error::Busy(_))));
     }
 }

@@ -30,9 +30,14 @@ struct State {
     table: Table,
     registrations: u64,
     known: BTreeSet<String>,
-    /// Held when the pod was admitted, before the plugin was asked which it prefers: pod, container, resource.
-    unasked: BTreeSet<(String, String, String)>,
+    /// Held when the pod was admitted, before the plugin was asked which it prefers.
+    unasked: BTreeSet<Holder>,
+    /// What plugins have answered for containers, which begin again by it: the devices that it is about, and the answer.
+    answers: BTreeMap<Holder, (BTreeSet<String>, api::ContainerAllocateResponse)>,
 }
+
+/// Who holds devices of a resource: pod, container, resource.
+type Holder = (String, String, String);
 
 /// All devices; clones share them.
 #[derive(Clone)]
@@ -213,10 +218,28 @@ impl Devices {
                 _ => continue,
             };
             let ids = self.hold(pod, container, resource, &plugin, wanted).await?;
-            let answer = plugin.allocate(&ids).await.map_err(|e| format!("device plugin of {resource}: {e}"))?;
-            add(config, answer);
+            let answer = self.allocated((pod, container, resource.as_str()), &plugin, &ids);
+            add(config, answer.await.map_err(|e| format!("device plugin of {resource}: {e}"))?);
         }
         Ok(())
+    }
+
+    /// What a container needs to use its devices: asked of the plugin once, however often the container begins.
+    async fn allocated(
+        &self,
+        (pod, container, resource): (&Pod, &Container, &str),
+        plugin: &Plugin,
+        ids: &BTreeSet<String>,
+    ) -> Result<api::ContainerAllocateResponse, String> {
+        let holder = (spec::uid(pod).to_owned(), container.name.clone(), resource.to_owned());
+        let known = self.state().answers.get(&holder).filter(|(of, _)| of == ids).map(|(_, answer)| answer.clone());
+        let answer = match known {
+            Some(answer) => answer,
+            None => plugin.allocate(ids).await?,
+        };
+        plugin.pre_start(ids).await?;
+        self.state().answers.insert(holder, (ids.clone(), answer.clone()));
+        Ok(answer)
     }
 
     async fn hold(
@@ -273,6 +296,7 @@ impl Devices {
     /// Takes the devices of all other pods back.
     pub fn keep(&self, pods: &BTreeSet<String>) {
         let mut state = self.state();
+        state.answers.retain(|(pod, ..), _| pods.contains(pod));
         if state.table.keep(pods)
             && let Err(problem) = self.save(&state.table)
         {

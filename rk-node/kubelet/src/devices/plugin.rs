@@ -93,16 +93,19 @@ impl Plugin {
     /// What a container needs to use these devices.
     pub async fn allocate(&self, ids: &BTreeSet<String>) -> Result<api::ContainerAllocateResponse, String> {
         let ids: Vec<String> = ids.iter().cloned().collect();
-        let request = api::AllocateRequest {
-            container_requests: vec![api::ContainerAllocateRequest { devices_ids: ids.clone() }],
-        };
+        let request =
+            api::AllocateRequest { container_requests: vec![api::ContainerAllocateRequest { devices_ids: ids }] };
         let answer = timed("Allocate", self.client().allocate(request)).await?;
         let first = answer.container_responses.into_iter().next();
-        let first = first.ok_or_else(|| "Allocate: the plugin answered for no container".to_owned())?;
-        if self.options.pre_start_required {
-            let request = api::PreStartContainerRequest { devices_ids: ids };
-            timed("PreStartContainer", self.client().pre_start_container(request)).await?;
+        first.ok_or_else(|| "Allocate: the plugin answered for no container".to_owned())
+    }
+
+    /// Tells that a container is about to begin with these devices, if the plugin wants to hear it.
+    pub async fn pre_start(&self, ids: &BTreeSet<String>) -> Result<(), String> {
+        if !self.options.pre_start_required {
+            return Ok(());
         }
-        Ok(first)
+        let request = api::PreStartContainerRequest { devices_ids: ids.iter().cloned().collect() };
+        timed("PreStartContainer", self.client().pre_start_container(request)).await.map(drop)
     }
 }

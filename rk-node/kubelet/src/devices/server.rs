@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use rk_plugin_api::device as api;
 use rk_plugin_api::device::registration_server::{Registration, RegistrationServer};
@@ -14,6 +15,7 @@ use tonic::{Request, Response, Status};
 use super::manager::{Devices, is_extended};
 use super::podresources::Lister;
 use crate::context::Shared;
+use crate::meters::Meters;
 
 /// The only version of the protocol.
 const VERSION: &str = "v1beta1";
@@ -33,7 +35,7 @@ pub async fn serve(context: Shared) {
         (Err(error), _) | (_, Err(error)) => return tracing::error!("device plugins cannot register: {error}"),
     };
     let registration = tonic::transport::Server::builder()
-        .add_service(RegistrationServer::new(Registrar { devices }))
+        .add_service(RegistrationServer::new(Registrar { devices, meters: context.runtime.meters.clone() }))
         .serve_with_incoming(UnixListenerStream::new(plugins));
     let listing = tonic::transport::Server::builder()
         .add_service(PodResourcesListerServer::new(Lister::new(context)))
@@ -53,6 +55,7 @@ fn listen(path: &Path) -> std::io::Result<UnixListener> {
 
 struct Registrar {
     devices: Devices,
+    meters: Arc<Meters>,
 }
 
 #[tonic::async_trait]
@@ -76,6 +79,7 @@ impl Registration for Registrar {
         }
         let channel = rk_cri_api::connect(self.devices.dir().join(&request.endpoint));
         tracing::info!(resource = %request.resource_name, "a device plugin has registered");
+        self.meters.entry.device_plugins.add(&[request.resource_name.as_str()]);
         tokio::spawn(follow(self.devices.clone(), request.resource_name, channel, request.options.unwrap_or_default()));
         Ok(Response::new(api::Empty {}))
     }

@@ -158,10 +158,10 @@ impl Images {
             self.recorder.warning(about, "InspectFailed", message.clone());
             return Err(ImageError { reason: "InvalidImageName", message, retry: None });
         }
-        let present = self.runtime.image_status(image).await.map_err(|e| ImageError {
-            reason: "ImageInspectError",
-            message: format!("Failed to inspect image \"{image}\": {e}"),
-            retry: Some(Duration::from_secs(10)),
+        let present = self.runtime.image_status(image).await.map_err(|e| {
+            let message = format!("Failed to inspect image \"{image}\": {e}");
+            self.recorder.warning(about, "InspectFailed", message.clone());
+            ImageError { reason: "ImageInspectError", message, retry: Some(Duration::from_secs(10)) }
         })?;
         let policy = pull_policy(image, policy);
         let mut found = lookup(image, secrets, &self.node);

@@ -2,11 +2,13 @@
 //! handle of the runtime, which all have who work.
 
 mod counter;
+mod entry;
 mod timing;
 
 use std::time::Duration;
 
 pub use counter::Counter;
+use entry::Entry;
 pub use timing::Timing;
 
 /// Bounds for what takes a moment, seconds.
@@ -93,6 +95,8 @@ pub struct Meters {
     pub probes: Counter,
     /// How long probes took.
     pub probe_durations: Timing,
+    /// What comes to the node.
+    pub entry: Entry,
 }
 
 impl Default for Meters {
@@ -205,6 +209,7 @@ impl Default for Meters {
                 &["container", "namespace", "pod", "probe_type"],
                 MOMENTS,
             ),
+            entry: Entry::default(),
         }
     }
 }
@@ -233,8 +238,12 @@ impl Meters {
     }
 
     /// The counters of `/metrics`.
-    pub fn counters(&self) -> [&Counter; 10] {
+    pub fn counters(&self) -> [&Counter; 13] {
+        let [rejections, sandbox_errors, device_plugins] = self.entry.counters();
         [
+            rejections,
+            sandbox_errors,
+            device_plugins,
             &self.operations,
             &self.operation_errors,
             &self.started_pods,
@@ -249,8 +258,9 @@ impl Meters {
     }
 
     /// The timings of `/metrics`.
-    pub fn timings(&self) -> [&Timing; 8] {
+    pub fn timings(&self) -> [&Timing; 9] {
         [
+            self.entry.timing(),
             &self.operation_durations,
             &self.relists,
             &self.relist_intervals,

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Container;
 
 use super::spec;
 use super::start::Launch;
+use crate::events::PodRef;
 use crate::static_pods::is_static;
 use crate::translate::{EnvFile, EnvSources, Environment, environment, references, service_environment};
 use crate::volumes::read_beneath;
@@ -55,7 +56,12 @@ impl Launch<'_> {
             secrets: &secrets,
             files: &files,
         };
-        environment(container, sources).map_err(|e| e.to_string())
+        let built = environment(container, sources).map_err(|e| e.to_string())?;
+        for told in &built.skipped {
+            let about = PodRef::of(self.pod);
+            self.context.recorder.warning(&about, "InvalidEnvironmentVariableNames", told.clone());
+        }
+        Ok(built)
     }
 
     /// Files of variables that are there.

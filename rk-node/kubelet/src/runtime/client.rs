@@ -130,7 +130,10 @@ impl Runtime {
     /// Starts a sandbox and returns its ID.
     pub async fn run_sandbox(&self, config: cri::PodSandboxConfig, handler: &str) -> Result<String, RuntimeError> {
         let request = cri::RunPodSandboxRequest { config: Some(config), runtime_handler: handler.into() };
-        self.timed("RunPodSandbox", SANDBOX, self.r().run_pod_sandbox(request)).await.map(|r| r.pod_sandbox_id)
+        let begun = Instant::now();
+        let made = self.timed("RunPodSandbox", SANDBOX, self.r().run_pod_sandbox(request)).await;
+        self.meters.entry.sandbox(handler, begun.elapsed(), made.is_ok());
+        made.map(|r| r.pod_sandbox_id)
     }
 
     /// Stops a sandbox with all that runs in it.

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use rk_cri_api::v1 as cri;
 use tokio::net::TcpStream;
 
-use super::body::{Body, Refusal, refuse};
+use super::body::{Body, Refusal, of_runtime, refuse};
 use super::params::Params;
 use super::relay::relay;
 use super::routes::State;
@@ -46,7 +46,7 @@ pub async fn exec(
     }
     let (stdin, stdout, stderr, tty) = streams(params)?;
     let exec = cri::ExecRequest { container_id: container.id, cmd, tty, stdin, stdout, stderr, ..Default::default() };
-    let url = state.context.runtime.exec(exec).await.map_err(internal)?;
+    let url = state.context.runtime.exec(exec).await.map_err(|error| of_runtime(&error))?;
     forward(request, &url, state.context.options.pace.stream_idle).await
 }
 
@@ -64,7 +64,7 @@ pub async fn attach(
     // Whether there is a terminal was decided when the container was made.
     let tty = spec::find_container(&pod, container).is_some_and(|(_, c)| c.tty == Some(true));
     let attach = cri::AttachRequest { container_id, stdin, tty, stdout, stderr: stderr && !tty, ..Default::default() };
-    let url = state.context.runtime.attach(attach).await.map_err(internal)?;
+    let url = state.context.runtime.attach(attach).await.map_err(|error| of_runtime(&error))?;
     forward(request, &url, state.context.options.pace.stream_idle).await
 }
 
@@ -90,7 +90,8 @@ pub async fn port_forward(
             );
         }
     }
-    let url = state.context.runtime.port_forward(&sandbox.id, ports).await.map_err(internal)?;
+    let forwarded = state.context.runtime.port_forward(&sandbox.id, ports).await;
+    let url = forwarded.map_err(|error| of_runtime(&error))?;
     forward(request, &url, state.context.options.pace.stream_idle).await
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvFromSource, EnvVarSource, FileKeySelector, Pod, Secret};
 
 use super::env_file;
@@ -87,6 +88,8 @@ pub struct Environment {
     /// In the order of the spec, later ones of the same name replacing earlier ones.
     pub variables: Vec<(String, String)>,
     services: BTreeMap<String, String>,
+    /// What of whole objects was skipped, for events.
+    pub skipped: Vec<String>,
 }
 
 impl Environment {
@@ -110,25 +113,35 @@ impl Environment {
     /// Sets the variables of a ConfigMap and of a Secret.
     fn take_in(&mut self, from: &EnvFromSource, sources: &EnvSources<'_>) -> Result<(), EnvError> {
         let prefix = from.prefix.as_deref().unwrap_or_default();
+        let namespace = crate::pod::spec::namespace(sources.pod);
         if let Some(reference) = &from.config_map_ref {
             let map = referred(sources.config_maps, "configmap", &reference.name, reference.optional)?;
-            for (key, value) in map.into_iter().flat_map(|map| map.data.iter().flatten()) {
-                self.set_usable(&format!("{prefix}{key}"), value.clone());
-            }
+            let values = map.into_iter().flat_map(|map| map.data.iter().flatten());
+            let values = values.map(|(key, value)| (format!("{prefix}{key}"), value.clone()));
+            self.set_usable(values, &format!("configMap {namespace}/{}", reference.name));
         }
         if let Some(reference) = &from.secret_ref {
             let secret = referred(sources.secrets, "secret", &reference.name, reference.optional)?;
-            for (key, value) in secret.into_iter().flat_map(|secret| secret.data.iter().flatten()) {
-                self.set_usable(&format!("{prefix}{key}"), String::from_utf8_lossy(&value.0).into_owned());
-            }
+            let values = secret.into_iter().flat_map(|secret| secret.data.iter().flatten());
+            let text = |value: &ByteString| String::from_utf8_lossy(&value.0).into_owned();
+            let values = values.map(|(key, value)| (format!("{prefix}{key}"), text(value)));
+            self.set_usable(values, &format!("secret {namespace}/{}", reference.name));
         }
         Ok(())
     }
 
-    /// Sets a variable unless its name cannot be one.
-    fn set_usable(&mut self, name: &str, value: String) {
-        if usable(name) {
-            self.set(name, value);
+    /// Sets the variables of an object, but for those whose names cannot be ones.
+    fn set_usable(&mut self, values: impl Iterator<Item = (String, String)>, object: &str) {
+        let (good, bad): (Vec<_>, Vec<_>) = values.partition(|(name, _)| usable(name));
+        for (name, value) in good {
+            self.set(&name, value);
+        }
+        if !bad.is_empty() {
+            let names: Vec<String> = bad.into_iter().map(|(name, _)| name).collect();
+            self.skipped.push(format!(
+                "Keys [{}] from the EnvFrom {object} were skipped since they are considered invalid environment variable names.",
+                names.join(", ")
+            ));
         }
     }
 
@@ -153,7 +166,7 @@ fn usable(name: &str) -> bool {
 /// # Errors
 /// A source that is not optional is missing or means nothing.
 pub fn environment(container: &Container, mut sources: EnvSources<'_>) -> Result<Environment, EnvError> {
-    let mut env = Environment { variables: Vec::new(), services: std::mem::take(&mut sources.services) };
+    let mut env = Environment { services: std::mem::take(&mut sources.services), ..Default::default() };
     for from in container.env_from.iter().flatten() {
         env.take_in(from, &sources)?;
     }
@@ -261,6 +274,10 @@ mod tests {
     use serde_json::json;
 
     fn build(container: serde_json::Value) -> Result<Vec<(String, String)>, EnvError> {
+        made(container).map(Environment::into_list)
+    }
+
+    fn made(container: serde_json::Value) -> Result<Environment, EnvError> {
         let container: Container = serde_json::from_value(container).unwrap();
         let pod: Pod =
             serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"containers": []}}))
@@ -280,7 +297,20 @@ mod tests {
             secrets: &secrets,
             files: &BTreeMap::from([(("v".to_owned(), "e/f".to_owned()), "A='1'\nB='2'\n".to_owned())]),
         };
-        environment(&container, sources).map(Environment::into_list)
+        environment(&container, sources)
+    }
+
+    #[test]
+    fn keys_that_can_be_no_names_are_skipped_and_told() {
+        let made = made(json!({"name": "c", "envFrom": [{"configMapRef": {"name": "m"}, "prefix": "P_"},
+            {"secretRef": {"name": "s"}, "prefix": "="}]}))
+        .unwrap();
+        let told = |keys: &str, object: &str| {
+            let why = "were skipped since they are considered invalid environment variable names.";
+            format!("Keys [{keys}] from the EnvFrom {object} {why}")
+        };
+        assert_eq!(made.skipped, [told("P_a=b", "configMap n/m"), told("=p", "secret n/s")]);
+        assert_eq!(made.variables, [("P_k".to_owned(), "v".to_owned())]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::Stream;
 use rk_plugin_api::device::device_plugin_server::{DevicePlugin, DevicePluginServer};
@@ -13,6 +14,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status};
 
 pub const RESOURCE: &str = "example.com/lamp";
+
+/// How often a plugin of this process was asked for devices.
+pub static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
 struct Service;
 
@@ -61,6 +65,7 @@ impl DevicePlugin for Service {
     }
 
     async fn allocate(&self, request: Request<AllocateRequest>) -> Answer<AllocateResponse> {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         let ids = request.into_inner().container_requests.remove(0).devices_ids.join(",");
         Ok(Response::new(AllocateResponse {
             container_responses: vec![ContainerAllocateResponse {

@@ -1,0 +1,82 @@
+//! Devices of plugins in pods, through a real control plane.
+
+mod support;
+
+use std::sync::atomic::Ordering;
+
+use k8s_openapi::api::core::v1::{Node, PodStatus};
+use kube::api::Api;
+use rk_plugin_api::podresources::ListPodResourcesRequest;
+use rk_plugin_api::podresources::pod_resources_lister_client::PodResourcesListerClient;
+use serde_json::json;
+use support::{ALLOCATIONS, RESOURCE, Rig, eventually, ready};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn devices_of_a_plugin_are_counted_given_once_and_told_of() {
+    let mut rig = Rig::new().await;
+    let kubelet = rig.options.dirs.kubelet.clone();
+    let plugin = support::start_device_plugin(&kubelet.join("device-plugins")).await;
+    let nodes: Api<Node> = Api::all(rig.control.client.clone());
+    let amounts = async |all: &str, good: &str| {
+        eventually("the node counts the devices", 60, || async {
+            let status = nodes.get("node-a").await.map_err(|e| e.to_string())?.status.unwrap_or_default();
+            let of = |list: Option<
+                std::collections::BTreeMap<_, k8s_openapi::apimachinery::pkg::api::resource::Quantity>,
+            >| { list.and_then(|l| l.get(RESOURCE).map(|q| q.0.clone())) };
+            let seen = (of(status.capacity), of(status.allocatable));
+            if seen == (Some(all.to_owned()), Some(good.to_owned())) { Ok(()) } else { Err(format!("{seen:?}")) }
+        })
+        .await;
+    };
+    amounts("3", "2").await;
+    let wants = |number: &str| {
+        json!({"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "img:1",
+        "command": ["run"], "resources": {"limits": {RESOURCE: number}}}]})
+    };
+    rig.create("one", wants("1")).await;
+    let one = rig.status("one", "the pod is ready", 60, ready).await;
+    let health = one.container_statuses.unwrap().remove(0).allocated_resources_status;
+    let well = json!([{"name": RESOURCE, "resources": [{"resourceID": "right", "health": "Healthy"}]}]);
+    assert_eq!(serde_json::to_value(health).unwrap(), well);
+    {
+        let state = rig.cri.state();
+        let container = state.containers.iter().find(|c| c.config.labels["io.kubernetes.pod.name"] == "one").unwrap();
+        assert!(
+            container.config.envs.iter().any(|e| e.key == "LAMP" && e.value == "right"),
+            "{:?}",
+            container.config.envs
+        );
+        assert_eq!(container.config.devices[0].container_path, "/dev/lamp");
+    }
+    rig.cri.exit("one", "c", 1);
+    let again = |s: &PodStatus| ready(s) && s.container_statuses.as_ref().is_some_and(|c| c[0].restart_count == 1);
+    rig.status("one", "its container runs again", 60, again).await;
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), 1, "the plugin is asked once");
+    // The allocation outlives the kubelet: another pod cannot have the device.
+    rig.kubelet = None;
+    drop(plugin);
+    std::fs::remove_file(kubelet.join("device-plugins/lamp.sock")).unwrap();
+    rig.start_kubelet();
+    amounts("0", "0").await;
+    eventually("the new kubelet's socket", 30, || async {
+        tokio::net::UnixStream::connect(kubelet.join("device-plugins/kubelet.sock")).await.map_err(|e| e.to_string())
+    })
+    .await;
+    let _plugin = support::start_device_plugin(&kubelet.join("device-plugins")).await;
+    amounts("3", "2").await;
+    let mut lister = PodResourcesListerClient::new(rk_cri_api::connect(kubelet.join("pod-resources/kubelet.sock")));
+    let told = eventually("the pod's devices are told", 30, || {
+        let mut lister = lister.clone();
+        async move {
+            let list =
+                lister.list(ListPodResourcesRequest {}).await.map_err(|e| e.to_string())?.into_inner().pod_resources;
+            list.into_iter().find(|p| p.name == "one").ok_or_else(|| "not told".to_owned())
+        }
+    })
+    .await;
+    assert_eq!(told.containers[0].devices[0].device_ids, ["right"]);
+    rig.create("two", wants("2")).await;
+    let refused = rig.status("two", "the pod is refused", 60, |s| s.phase.as_deref() == Some("Failed")).await;
+    assert_eq!(refused.reason.as_deref(), Some(format!("OutOf{RESOURCE}").as_str()));
+    drop(lister.list(ListPodResourcesRequest {}).await);
+}
