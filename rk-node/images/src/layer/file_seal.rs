@@ -173,28 +173,4 @@ mod tests {
         std::fs::remove_file(&path).expect("remove");
         assert!(seal.fits(&path).is_err() && FileReading::new(&path).is_err(), "it is gone");
     }
-
-    #[test]
-    fn what_memory_kept_of_a_file_is_not_what_is_read_again() {
-        use rustix::io::{Errno, ReadWriteFlags, preadv2};
-        // Farther from the beginning than disks read ahead.
-        const FAR: u64 = 31 << 20;
-        const TMPFS: i128 = 0x0102_1994;
-        let dir = tempfile::tempdir().expect("tempdir");
-        if i128::from(rustix::fs::statfs(dir.path()).expect("statfs").f_type) == TMPFS {
-            eprintln!("files are nowhere but in memory here");
-            return;
-        }
-        let path = dir.path().join("file");
-        std::fs::write(&path, vec![7; FAR as usize + 1]).expect("write");
-        let file = File::open(&path).expect("open");
-        file.sync_all().expect("flush");
-        let kept = || {
-            let mut byte = [0];
-            preadv2(&file, &mut [io::IoSliceMut::new(&mut byte)], FAR, ReadWriteFlags::NOWAIT)
-        };
-        assert_eq!(kept(), Ok(1));
-        FileReading::new(&path).expect("open");
-        assert_eq!(kept(), Err(Errno::AGAIN));
-    }
 }

@@ -25,7 +25,7 @@ pub(super) async fn request(call: &mut Call, body: Body) -> Result<Response<Body
     let account =
         call.core.object("", "v1", "serviceaccounts", &namespace, &name).await?.ok_or_else(|| call.not_found())?;
     check_uid(&request, &account)?;
-    complete(&mut request, &account, call.core.tokens.issuer());
+    complete(&mut request, &account);
     check_life(&request)?;
     let core = std::sync::Arc::clone(&call.core);
     let (user, hub) = (call.user.clone(), std::sync::Arc::clone(&call.hub));
@@ -43,6 +43,10 @@ pub(super) async fn request(call: &mut Call, body: Body) -> Result<Response<Body
         dry_run: write.dry_run,
     };
     let _held = admission::validate(&attributes, Some(&request), &mut call.warnings).await?;
+    // After admission, which judges what was asked for: a node asks for no audience where its pod names none.
+    if meta::at(&request, &["spec", "audiences"]).as_array().is_none_or(Vec::is_empty) {
+        meta::set(&mut request, &["spec", "audiences"], json!([call.core.tokens.issuer()]));
+    }
     let audiences: Vec<String> = meta::at(&request, &["spec", "audiences"])
         .as_array()
         .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
@@ -83,10 +87,7 @@ fn check_uid(request: &Value, account: &Value) -> Result<(), Status> {
 }
 
 /// What the author left out.
-fn complete(request: &mut Value, account: &Value, issuer: &str) {
-    if meta::at(request, &["spec", "audiences"]).as_array().is_none_or(Vec::is_empty) {
-        meta::set(request, &["spec", "audiences"], json!([issuer]));
-    }
+fn complete(request: &mut Value, account: &Value) {
     if meta::at(request, &["spec", "expirationSeconds"]).is_null() {
         meta::set(request, &["spec", "expirationSeconds"], DEFAULT);
     }
