@@ -18,6 +18,7 @@ use crate::heartbeat::Heartbeat;
 use crate::images::Images;
 use crate::known::Store;
 use crate::memory::Memory;
+use crate::node::Shortages;
 use crate::numa::{Numa, Provider, TopologyPolicy, place};
 use crate::pod::spec;
 use crate::probes::ProbePace;
@@ -87,6 +88,8 @@ pub struct Context {
     pub known: Store,
     /// Pods that must go.
     pub evictions: Orders,
+    /// What of the node was short of late.
+    pub shortages: Shortages,
     /// What pods have on the node's disk.
     pub local: LocalUse,
     /// What the probes of all pods share.

@@ -19,7 +19,9 @@ use crate::join::{ServingCert, initial_serving, rotate_client, rotate_serving};
 use crate::known::{ALONE, Store, keep_loop};
 use crate::manager::Manager;
 use crate::memory::{Memory, ReservedError};
-use crate::node::{Machine, NodeLoop, Sources, kept_memory, lease_loop, machine, most_tasks, node_ips, pods_together};
+use crate::node::{
+    Machine, NodeLoop, Shortages, Sources, kept_memory, lease_loop, machine, most_tasks, node_ips, pods_together,
+};
 use crate::numa::{Numa, TopologyRules};
 use crate::probes::ProbePace;
 use crate::resources::page_size;
@@ -115,6 +117,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(Pleg::new(runtime.clone()).run(changed.clone(), healthy));
     let devices = Devices::open(&options.dirs.kubelet);
     let cgroups = pod_cgroups(&options, &machine);
+    let shortages = Shortages::default();
     let node_loop = NodeLoop::new(Sources {
         devices: devices.clone(),
         options: options.clone(),
@@ -125,6 +128,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         ips: ips.clone(),
         facts,
         pleg: pleg_health,
+        shortages: shortages.clone(),
         shutdown: hooks.shutdown.clone(),
     });
     tasks.spawn(node_loop.run());
@@ -177,6 +181,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         users: PodUsers::open(&options.dirs.kubelet, options.ids_per_pod),
         known,
         evictions: Orders::default(),
+        shortages,
         local: LocalUse::new(&options.dirs.pod_logs),
         probes: ProbePace::default(),
         cgroups,

@@ -110,6 +110,7 @@ fn look(context: &Shared, seen: &mut Seen) -> Option<Verdict> {
     let observed = Observed::now(&context.options.dirs.kubelet);
     seen.hard = observed.short_still(hard, reclaim, &seen.hard);
     seen.soft = observed.short_still(soft.thresholds, reclaim, &seen.soft);
+    context.shortages.saw(seen.hard.iter().chain(&seen.soft).copied().collect(), Instant::now());
     let borne = seen.patience.over(&seen.soft, Instant::now(), &soft.grace);
     most_urgent(&seen.hard, hard, &borne, soft)
 }

@@ -13,6 +13,7 @@ use super::conditions::{Health, conditions};
 use super::info::{Machine, system_info};
 use super::pressure::Pressure;
 use super::reported::Reported;
+use super::shortages::Shortages;
 use super::turns::Turns;
 use super::{note, object, pressure};
 use crate::context::NodeFacts;
@@ -91,6 +92,8 @@ pub struct Sources {
     pub facts: watch::Sender<NodeFacts>,
     /// Whether the runtime's pods can be listed.
     pub pleg: watch::Receiver<Result<(), String>>,
+    /// What was short of late.
+    pub shortages: Shortages,
     /// Becomes true when the machine goes down.
     pub shutdown: watch::Receiver<bool>,
 }
@@ -112,15 +115,15 @@ pub struct NodeLoop {
     current: Option<Node>,
     /// Whether the running list has shown the node.
     listed: bool,
-    /// When memory, disk and PIDs were short last.
-    short: [Option<Instant>; 3],
+    shortages: Shortages,
     turns: Turns,
 }
 
 impl NodeLoop {
     /// The loop over these facts.
     pub fn new(sources: Sources) -> Self {
-        let Sources { devices, options, client, recorder, runtime, machine, ips, facts, pleg, shutdown } = sources;
+        let Sources { devices, options, client, recorder, runtime, machine, ips, facts, pleg, shortages, shutdown } =
+            sources;
         let api = Api::all(client);
         let turns = Turns::new(recorder, options.node_name.clone());
         Self {
@@ -138,7 +141,7 @@ impl NodeLoop {
             reported: None,
             current: None,
             listed: false,
-            short: [None; 3],
+            shortages,
             turns,
         }
     }
@@ -241,18 +244,12 @@ impl NodeLoop {
         }
     }
 
-    /// A shortage is told for a while after it was seen last, so that the scheduler does not send pods in and out.
-    fn steady(&mut self, seen: Pressure) -> Pressure {
-        let now = Instant::now();
-        let mut told = Pressure::default();
-        let kinds = [(seen.memory, &mut told.memory), (seen.disk, &mut told.disk), (seen.pids, &mut told.pids)];
-        for ((short, told), last) in kinds.into_iter().zip(&mut self.short) {
-            if short {
-                *last = Some(now);
-            }
-            *told = last.is_some_and(|at| now.saturating_duration_since(at) < self.options.pressure_transition);
-        }
-        told
+    /// What is short now, or was of late.
+    fn pressure(&self) -> Pressure {
+        let (options, now) = (&self.options, Instant::now());
+        let observed = pressure::Observed::now(&options.dirs.kubelet);
+        self.shortages.saw(observed.pressure(options.eviction, options.soft_eviction.thresholds), now);
+        self.shortages.told(options.pressure_transition, now)
     }
 
     async fn status(&mut self) -> (NodeStatus, bool) {
@@ -269,10 +266,7 @@ impl NodeLoop {
         let health = Health {
             runtime: runtime_problem,
             network: view.network,
-            pressure: self.steady(
-                pressure::Observed::now(&self.options.dirs.kubelet)
-                    .pressure(self.options.eviction, self.options.soft_eviction.thresholds),
-            ),
+            pressure: self.pressure(),
             going_down: *self.shutdown.borrow(),
         };
         let ready = health.runtime.is_none() && health.network.is_none();

@@ -12,6 +12,7 @@ mod note;
 mod object;
 mod pressure;
 mod reported;
+mod shortages;
 mod turns;
 
 pub use identity::{node_ips, second_address};
@@ -20,3 +21,4 @@ pub use lease::lease_loop;
 pub use loops::{NodeLoop, Sources};
 pub use object::{kept_memory, pods_together};
 pub use pressure::{Observed, Signal};
+pub use shortages::Shortages;

@@ -111,8 +111,14 @@ impl Observed {
 
     /// The conditions that follow from it: of thresholds without and with a grace period alike.
     pub fn pressure(&self, hard: Thresholds, soft: Thresholds) -> Pressure {
+        self.short(hard).into_iter().chain(self.short(soft)).collect()
+    }
+}
+
+impl FromIterator<Signal> for Pressure {
+    fn from_iter<T: IntoIterator<Item = Signal>>(signals: T) -> Self {
         let mut pressure = Pressure::default();
-        for signal in self.short(hard).into_iter().chain(self.short(soft)) {
+        for signal in signals {
             match signal {
                 Signal::Memory => pressure.memory = true,
                 Signal::Pids => pressure.pids = true,
