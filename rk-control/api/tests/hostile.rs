@@ -83,7 +83,7 @@ proptest! {
 
     #[test]
     fn selectors_parse_or_are_refused(text in "[a-z!=<>(), \\\\inotx0-9./]{0,24}") {
-        let _ = FieldSelector::parse(&text, &GroupVersionKind::new("", "v1", "Pod"), &[]);
+        let _ = FieldSelector::parse(&text, &GroupVersionKind::new("", "v1", "Pod"), None);
         if let Ok(selector) = LabelSelector::parse(&text) {
             // What is written can be read again, and means the same.
             let again = LabelSelector::parse(&selector.to_string()).unwrap();
