@@ -79,6 +79,10 @@ async fn pods_are_judged_by_the_release_that_their_namespace_names() {
         ),
         "{message}"
     );
+    let told = String::from_utf8(admin.get("/metrics").await.body.to_vec()).unwrap();
+    let line = "pod_security_evaluations_total{decision=\"deny\",mode=\"enforce\",policy_level=\"baseline\",\
+                policy_version=\"v1.34\",request_operation=\"create\",resource=\"pod\",subresource=\"\"} 1";
+    assert!(told.lines().any(|own| own == line), "{told}");
 }
 
 #[tokio::test]
