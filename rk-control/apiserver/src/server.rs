@@ -24,8 +24,8 @@ use crate::discovery::{self, Discovery};
 use crate::handlers;
 use crate::health::{Health, Hook};
 use crate::http::{
-    Accept, Body, BoxError, Connection, Format, Limits, Query, RequestInfo, ResourcePath, Subject, add_warnings,
-    counted, is_late, serve_listener, status_response,
+    Accept, Body, BoxError, Connection, Limits, Query, RequestInfo, ResourcePath, Subject, add_warnings, counted,
+    is_late, serve_listener, status_response, wants_pretty,
 };
 use crate::in_process::InProcess;
 use crate::metrics::Metrics;
@@ -143,6 +143,7 @@ impl Core {
         let head = request.method() == Method::HEAD;
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
+        let pretty = wants_pretty(request.headers(), &query);
         let accepted: Vec<HeaderValue> = request.headers().get_all(ACCEPT).iter().cloned().collect();
         let (verb, path) = (info.verb.clone(), info.path.clone());
         let (resource, dry_run) = (info.resource.clone(), query.get("dryRun").is_some());
@@ -155,7 +156,8 @@ impl Core {
                 if is_late(&status) {
                     self.metrics.terminated(&verb, resource.as_ref(), status.code);
                 }
-                status_response(&status, failure_format(accepted))
+                let accept = of_failure(accepted);
+                status_response(&status, accept.format, pretty || accept.pretty)
             }
         };
         add_warnings(&mut response, &warnings);
@@ -231,10 +233,10 @@ impl Core {
     }
 }
 
-/// In which format a request that accepts this is told of its failure. Read only then: handlers read the header for themselves.
-fn failure_format(accepted: Vec<HeaderValue>) -> Format {
+/// How a request that accepts this is told of its failure. Read only then: handlers read the header for themselves.
+fn of_failure(accepted: Vec<HeaderValue>) -> Accept {
     let headers: HeaderMap = accepted.into_iter().map(|value| (ACCEPT, value)).collect();
-    Accept::negotiate(&headers, &Query::default(), Subject::Object).map_or(Format::Json, |accept| accept.format)
+    Accept::negotiate(&headers, &Query::default(), Subject::Object).unwrap_or_default()
 }
 
 /// The API server.

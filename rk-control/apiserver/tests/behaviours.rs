@@ -9,7 +9,7 @@ mod subresources;
 mod support;
 
 use serde_json::{Value, json};
-use support::{Cluster, MAPS, PODS, config_map, pod};
+use support::{Client, Cluster, MAPS, PODS, config_map, pod};
 
 const MERGE: &str = "application/merge-patch+json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
@@ -298,6 +298,43 @@ async fn aggregated_discovery_comes_in_the_version_that_is_accepted() {
                 None => assert!(said == "application/json" && document["kind"] != "APIGroupDiscoveryList", "{said}"),
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn documents_and_failures_come_as_they_are_asked_for() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let text = async |client: Client, path: &str| {
+        let answer = client.get(path).await;
+        (
+            answer.headers["content-type"].to_str().unwrap().to_owned(),
+            String::from_utf8_lossy(&answer.body).into_owned(),
+        )
+    };
+    let missing = format!("{MAPS}/none");
+    let yaml = admin.clone().with("accept", "application/yaml");
+    for (path, line) in [
+        ("/api", "kind: APIVersions\n"),
+        ("/apis", "kind: APIGroupList\n"),
+        ("/apis/apps", "kind: APIGroup\n"),
+        ("/apis/apps/v1", "groupVersion: apps/v1\n"),
+        (missing.as_str(), "reason: NotFound\n"),
+    ] {
+        let (kind, told) = text(yaml.clone(), path).await;
+        assert!(kind == "application/yaml" && told.contains(line), "{path}: {kind} {told}");
+        let other = admin.clone().with("accept", "text/html").get(path).await;
+        assert!(matches!(other.code.as_u16(), 404 | 406), "{path}: {}", other.code);
+    }
+    let indented = |text: &str| text.starts_with("{\n  \"");
+    let curl = admin.clone().with("user-agent", "curl/8.0");
+    assert!(indented(&text(curl, &missing).await.1));
+    let asked = admin.clone().with("accept", "application/json;pretty=1");
+    assert!(indented(&text(asked, "/apis").await.1));
+    for (path, wanted) in
+        [("/apis", false), ("/apis?pretty=T", true), ("/apis?pretty=no", false), ("/version", true), ("/", true)]
+    {
+        assert_eq!(indented(&text(admin.clone(), path).await.1), wanted, "{path}");
     }
 }
 

@@ -250,6 +250,11 @@ async fn documents_tell_of_custom_kinds() {
     let url = index["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
     let v3 = admin.get(&url).await;
     assert_eq!(v3.headers["cache-control"], "public, immutable");
+    assert!(v3.headers["expires"].to_str().unwrap().ends_with(" GMT"), "{:?}", v3.headers);
+    let (plain, _) = url.split_once('?').unwrap();
+    let former = admin.get(&format!("{plain}?hash=FORMER")).await;
+    assert_eq!((former.code.as_u16(), former.headers["location"].to_str().unwrap()), (301, url.as_str()));
+    assert_eq!(admin.get(plain).await.headers["cache-control"], "no-cache, private");
     let v3 = v3.ok();
     assert_eq!(v3["components"]["schemas"]["com.example.v1.Foo"]["required"], json!(["spec"]));
     let patch =

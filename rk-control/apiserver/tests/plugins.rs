@@ -79,6 +79,10 @@ async fn pods_are_judged_by_the_release_that_their_namespace_names() {
         ),
         "{message}"
     );
+    let told = String::from_utf8(admin.get("/metrics").await.body.to_vec()).unwrap();
+    let line = "pod_security_evaluations_total{decision=\"deny\",mode=\"enforce\",policy_level=\"baseline\",\
+                policy_version=\"v1.34\",request_operation=\"create\",resource=\"pod\",subresource=\"\"} 1";
+    assert!(told.lines().any(|own| own == line), "{told}");
 }
 
 #[tokio::test]
@@ -262,6 +266,13 @@ async fn certificates_are_approved_and_signed_by_those_who_may_speak_for_their_s
     let (code, message) = jane.patch(&format!("{path}/status"), MERGE, &issued).await.failure();
     let why = "user not permitted to sign requests with signerName \"example.com/e2e\"";
     assert!(code == 403 && message.ends_with(why), "{message}");
+    let mut noted = admin.get(&path).await.ok();
+    let note = json!({"type": "example.com/Seen", "status": "True", "reason": "Test", "message": "m"});
+    noted["status"]["conditions"].as_array_mut().unwrap().push(note);
+    let (code, message) = jane.put(&format!("{path}/status"), &noted).await.failure();
+    assert!(code == 403 && message.ends_with(why), "conditions are the signer's, too: {message}");
+    let labelled = json!({"metadata": {"labels": {"a": "b"}}});
+    jane.patch(&format!("{path}/status"), MERGE, &labelled).await.ok();
     grant(&admin, "signs", speaks("sign", "example.com/e2e")).await;
     jane.patch(&format!("{path}/status"), MERGE, &issued).await.ok();
 }

@@ -1,28 +1,66 @@
 //! The formats of strings that schemas may ask for.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
+use regex_lite::Regex;
+
+/// Formats that are a pattern and no more, by their names without hyphens.
+const SHAPES: [(&str, &str); 8] = [
+    ("bsonobjectid", "(?i)^[0-9a-f]{24}$"),
+    ("hexcolor", "^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$"),
+    (
+        "rgbcolor",
+        r"^rgb\(\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*,\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*,\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*\)$",
+    ),
+    ("ssn", r"^\d{3}[- ]?\d{2}[- ]?\d{4}$"),
+    ("uuid", "(?i)^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$"),
+    ("uuid3", "(?i)^[0-9a-f]{8}-?[0-9a-f]{4}-?3[0-9a-f]{3}-?[0-9a-f]{4}-?[0-9a-f]{12}$"),
+    ("uuid4", "(?i)^[0-9a-f]{8}-?[0-9a-f]{4}-?4[0-9a-f]{3}-?[89ab][0-9a-f]{3}-?[0-9a-f]{12}$"),
+    ("uuid5", "(?i)^[0-9a-f]{8}-?[0-9a-f]{4}-?5[0-9a-f]{3}-?[89ab][0-9a-f]{3}-?[0-9a-f]{12}$"),
+];
+static COMPILED: LazyLock<Vec<(&str, Regex)>> =
+    LazyLock::new(|| SHAPES.iter().filter_map(|(name, shape)| Some((*name, Regex::new(shape).ok()?))).collect());
+
+/// Units of durations as people write them. What begins with the last name of a unit is that unit, too.
+const UNITS: [&[&str]; 8] = [
+    &["ns", "nano"],
+    &["us", "µs", "micro"],
+    &["ms", "milli"],
+    &["s", "sec"],
+    &["m", "min"],
+    &["h", "hr", "hour"],
+    &["d", "day"],
+    &["w", "wk", "week"],
+];
 
 /// Whether a text has a format; formats that are unknown hold for every text, as upstream says.
 pub fn holds(format: &str, text: &str) -> bool {
-    match format {
+    let name = format.replace('-', "");
+    if let Some((_, shape)) = COMPILED.iter().find(|(own, _)| *own == name) {
+        return shape.is_match(text);
+    }
+    match name.as_str() {
         "date" => jiff::civil::Date::strptime("%Y-%m-%d", text).is_ok() && text.len() == 10,
-        "date-time" | "datetime" => crate::meta::canonical_micro_time(text).is_some(),
+        "datetime" => crate::meta::canonical_micro_time(text).is_some(),
         "byte" => STANDARD.decode(text).is_ok(),
         "ipv4" => text.parse::<Ipv4Addr>().is_ok(),
         "ipv6" => text.parse::<Ipv6Addr>().is_ok(),
         "cidr" => text.parse::<IpNet>().is_ok(),
-        "uuid" | "uuid3" | "uuid4" | "uuid5" => uuid(text),
-        "email" => {
-            text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains(|c: char| c != '@'))
-        }
+        "email" => email(text),
         "hostname" => crate::meta::dns1123_subdomain(&text.to_ascii_lowercase()).is_empty(),
-        "uri" => text.contains(':') && !text.contains(char::is_whitespace),
-        "mac" => text.split([':', '-']).count() == 6 && text.split([':', '-']).all(|part| hex(part, 2)),
-        "duration" => duration(text),
+        "uri" => uri(text),
+        "mac" => mac(text),
+        "duration" => duration(text) || loose_duration(text),
+        "isbn" => isbn10(text) || isbn13(text),
+        "isbn10" => isbn10(text),
+        "isbn13" => isbn13(text),
+        "creditcard" => card(text),
+        "k8sshortname" => crate::meta::dns1123_label(text).is_empty(),
+        "k8slongname" => crate::meta::dns1123_subdomain(text).is_empty(),
         _ => true,
     }
 }
@@ -31,9 +69,51 @@ fn hex(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn uuid(text: &str) -> bool {
-    let bare: String = text.chars().filter(|letter| *letter != '-').collect();
-    hex(&bare, 32)
+/// Six, eight or twenty bytes.
+fn mac(text: &str) -> bool {
+    [(':', 2), ('-', 2), ('.', 4)].into_iter().any(|(separator, digits)| {
+        let mut parts = text.split(separator);
+        matches!(parts.clone().count() * digits / 2, 6 | 8 | 20) && parts.all(|part| hex(part, digits))
+    })
+}
+
+/// An address by itself, or behind a name and between angles.
+fn email(text: &str) -> bool {
+    let bare = text.strip_suffix('>').and_then(|text| text.rsplit_once('<')).map_or(text, |(_, bare)| bare);
+    let Some((local, host)) = bare.rsplit_once('@') else { return false };
+    let quoted = local.len() > 2 && local.starts_with('"') && local.ends_with('"');
+    let atoms = |text: &str| {
+        let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"()<>[]:;@\\,\"".contains(c);
+        text.split('.').all(|atom| !atom.is_empty() && atom.chars().all(plain))
+    };
+    let literal = host.starts_with('[') && host.ends_with(']');
+    (quoted || atoms(local)) && (literal || atoms(host))
+}
+
+/// What may stand in a request: a path from the root, or anything behind a scheme.
+fn uri(text: &str) -> bool {
+    if text.chars().any(|c| c.is_ascii_control()) {
+        return false;
+    }
+    let rest = match text.split_once(':') {
+        _ if text == "*" || text.starts_with('/') => text,
+        Some((scheme, rest)) if is_scheme(scheme) => rest,
+        _ => return false,
+    };
+    let authority = rest.strip_prefix("//").filter(|rest| !rest.starts_with('/'));
+    let host = authority.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+    let path = rest.split('?').next().unwrap_or_default();
+    !host.chars().any(|c| " \\^`{|}".contains(c)) && escapes(path)
+}
+
+fn is_scheme(text: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(letter)
+}
+
+/// Whether two digits follow every percent sign.
+fn escapes(text: &str) -> bool {
+    text.split('%').skip(1).all(|after| after.get(..2).is_some_and(|digits| hex(digits, 2)))
 }
 
 /// Go's durations: `1h30m`, `-1.5s`.
@@ -56,4 +136,99 @@ fn duration(text: &str) -> bool {
         rest = after.get(unit.len()..).unwrap_or_default();
     }
     true
+}
+
+/// Durations as people write them: `1 day`, `3 weeks`, whatever stands around them.
+fn loose_duration(text: &str) -> bool {
+    static SPAN: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(\d+)\s*([A-Za-zµ]+)").ok());
+    let Some(span) = &*SPAN else { return false };
+    let mut found = false;
+    for parts in span.captures_iter(text) {
+        let part = |place: usize| parts.get(place).map_or("", |part| part.as_str());
+        if part(1).parse::<i64>().is_err() {
+            return false;
+        }
+        let unit = part(2).to_lowercase();
+        found |= UNITS
+            .iter()
+            .any(|names| names.contains(&unit.as_str()) || names.last().is_some_and(|last| unit.starts_with(*last)));
+    }
+    found
+}
+
+fn digits(text: &str) -> impl DoubleEndedIterator<Item = u32> {
+    text.chars().map(|c| c.to_digit(10).unwrap_or(10))
+}
+
+/// A book's number without what is written between its digits.
+fn bare_isbn(text: &str) -> String {
+    text.chars().filter(|c| *c != '-' && !c.is_ascii_whitespace()).collect()
+}
+
+fn isbn10(text: &str) -> bool {
+    let bare = bare_isbn(text);
+    let number = bare.strip_suffix('X').filter(|_| bare.len() == 10).unwrap_or(&bare);
+    // X is ten.
+    let sum = || (1..).zip(digits(&bare)).map(|(factor, digit): (u32, u32)| factor * digit).sum::<u32>();
+    bare.len() == 10 && number.bytes().all(|byte| byte.is_ascii_digit()) && sum().is_multiple_of(11)
+}
+
+fn isbn13(text: &str) -> bool {
+    let bare = bare_isbn(text);
+    let sum = || [1, 3].into_iter().cycle().zip(digits(&bare)).map(|(factor, digit)| factor * digit).sum::<u32>();
+    bare.len() == 13 && bare.bytes().all(|byte| byte.is_ascii_digit()) && sum().is_multiple_of(10)
+}
+
+/// A number of a card whose issuer is known and whose last digit is right.
+fn card(text: &str) -> bool {
+    const ISSUED: &str = r"^(?:4\d{12}(?:\d{3})?|5[1-5]\d{14}|(?:222[1-9]|22[3-9]\d|2[3-6]\d{2}|27[01]\d|2720)\d{12}|6(?:011|5\d\d)\d{12}|3[47]\d{13}|3(?:0[0-5]|[68]\d)\d{11}|(?:2131|1800|35\d{3})\d{11}|6[27]\d{14})$";
+    static SHAPE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(ISSUED).ok());
+    let bare: String = text.chars().filter(char::is_ascii_digit).collect();
+    let doubled = |digit: u32| if digit > 4 { digit * 2 - 9 } else { digit * 2 };
+    let counted = digits(&bare).rev().enumerate();
+    let sum: u32 = counted.map(|(place, digit)| if place.is_multiple_of(2) { digit } else { doubled(digit) }).sum();
+    SHAPE.as_ref().is_some_and(|shape| shape.is_match(&bare)) && sum.is_multiple_of(10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_have_the_formats_that_upstream_finds_in_them() {
+        for (format, good, bad) in [
+            (
+                "uri",
+                &["http://a.b/c d?x#y", "/a/b", "mailto:a", "urn:x:y"][..],
+                &["a/b", "", "http://a b/", "/%zz", "://x"][..],
+            ),
+            ("email", &["a@b", "A B <a.b@c.d>", "\"a b\"@c"], &["a", "@b", "a@", "a b@c", "a@b@c", "a..b@c"]),
+            ("duration", &["1h30m", "0", "1 day", "3 weeks", "2d", "5 Minutes"], &["", "day", "5", "1 fortnight"]),
+            (
+                "mac",
+                &["01:23:45:67:89:ab", "01-23-45-67-89-AB", "0123.4567.89ab", "01:23:45:67:89:ab:cd:ef"],
+                &["01:23:45:67:89", "01:23:45-67:89:ab", "0123456789ab"],
+            ),
+            ("uuid", &["123e4567-e89b-12d3-a456-426614174000", "123E4567E89B12D3A456426614174000"], &["123e4567-e89b"]),
+            ("uuid4", &["123e4567-e89b-42d3-a456-426614174000"], &["123e4567-e89b-12d3-a456-426614174000"]),
+            ("isbn", &["0-306-40615-2", "080442957X", "978-0-306-40615-7"], &["0-306-40615-3", "9780306406158", "X"]),
+            ("isbn10", &["0306406152"], &["9780306406157", "03064X6152"]),
+            ("creditcard", &["4111 1111 1111 1111", "5555-5555-5555-4444"], &["4111111111111112", "1", ""]),
+            ("ssn", &["123-45-6789", "123456789"], &["12-345-6789"]),
+            ("hexcolor", &["#fff", "A0b1C2"], &["#ffff", "red"]),
+            ("rgbcolor", &["rgb(0, 10,255)"], &["rgb(0,0,256)", "rgb(0,0)"]),
+            ("bsonobjectid", &["507f1f77bcf86cd799439011"], &["507f1f77"]),
+            ("date-time", &["2024-01-02T03:04:05Z"], &["2024-01-02"]),
+            ("ipv-4", &["1.2.3.4"], &["::1"]),
+            ("k8s-short-name", &["a-b"], &["a.b"]),
+            ("nonsense", &["anything"], &[]),
+        ] {
+            for text in good {
+                assert!(holds(format, text), "{format}: {text}");
+            }
+            for text in bad {
+                assert!(!holds(format, text), "{format}: {text}");
+            }
+        }
+    }
 }

@@ -75,6 +75,15 @@ const WITHOUT_NAMESPACE: [(&str, &str); 4] = [
     ("resource.k8s.io", "ResourceSlice"),
 ];
 
+/// What selectors of a custom kind may name.
+#[derive(Debug, Clone, Copy)]
+pub struct CustomFields<'a> {
+    /// The fields that its definition names.
+    pub selectable: &'a [String],
+    /// Whether its objects have namespaces.
+    pub namespaced: bool,
+}
+
 /// A parsed `fieldSelector`, already checked against the fields that the kind supports.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FieldSelector {
@@ -83,19 +92,18 @@ pub struct FieldSelector {
 }
 
 impl FieldSelector {
-    /// Parses the `fieldSelector` parameter for a kind; `own` are the fields that a custom kind lets selectors name, none of a built-in
-    /// kind.
+    /// Parses the `fieldSelector` parameter for a kind; `custom` are the fields of a custom kind, none of a built-in one.
     ///
     /// # Errors
     /// A malformed selector, or a field that the kind does not support.
-    pub fn parse(text: &str, gvk: &GroupVersionKind, own: Option<&[String]>) -> Result<Self, SelectorError> {
+    pub fn parse(text: &str, gvk: &GroupVersionKind, custom: Option<CustomFields<'_>>) -> Result<Self, SelectorError> {
         let mut terms = Vec::new();
         for part in split_unescaped(text) {
             let (field, equal, value) = term(part)
                 .ok_or_else(|| SelectorError(format!("invalid selector: '{text}'; can't understand '{part}'")))?;
             let value = unescape(value)?;
-            if !is_known(field, gvk, own) {
-                return Err(unsupported(field, gvk, own.is_some()));
+            if !is_known(field, gvk, custom) {
+                return Err(unsupported(field, gvk, custom.is_some()));
             }
             terms.push((stored_name(field, gvk), equal, value));
         }
@@ -129,15 +137,15 @@ impl FieldSelector {
 }
 
 /// Whether selectors of a kind may name a field.
-fn is_known(field: &str, gvk: &GroupVersionKind, own: Option<&[String]>) -> bool {
-    match (field, own) {
+fn is_known(field: &str, gvk: &GroupVersionKind, custom: Option<CustomFields<'_>>) -> bool {
+    match (field, custom) {
         ("metadata.name", _) => true,
         ("metadata.namespace", None) => !WITHOUT_NAMESPACE.contains(&(&*gvk.group, &*gvk.kind)),
-        ("metadata.namespace", Some(_)) => true,
+        ("metadata.namespace", Some(custom)) => custom.namespaced,
         // As clients of old say it.
         ("spec.host", None) => gvk.group.is_empty() && gvk.kind == "Pod",
         (_, None) => supported_fields(gvk).contains(&field),
-        (_, Some(own)) => own.iter().any(|own| own == field),
+        (_, Some(custom)) => custom.selectable.iter().any(|own| own == field),
     }
 }
 
@@ -362,9 +370,13 @@ mod tests {
             assert_eq!(told.unwrap_err().to_string(), want);
         }
         let (foo, own) = (GroupVersionKind::new("example.com", "v1", "Foo"), ["spec.color".to_owned()]);
-        let custom = |text: &str| FieldSelector::parse(text, &foo, Some(&own));
-        assert!(custom("spec.color=red,metadata.namespace=a").is_ok());
-        assert_eq!(custom("spec.x=1").unwrap_err().to_string(), "field label not supported: spec.x");
+        let custom = |text: &str, namespaced: bool| {
+            FieldSelector::parse(text, &foo, Some(CustomFields { selectable: &own, namespaced }))
+        };
+        assert!(custom("spec.color=red,metadata.namespace=a", true).is_ok());
+        assert_eq!(custom("spec.x=1", true).unwrap_err().to_string(), "field label not supported: spec.x");
+        let told = custom("spec.color=red,metadata.namespace=a", false).unwrap_err().to_string();
+        assert_eq!(told, "field label not supported: metadata.namespace");
         assert_eq!(
             FieldSelector::parse("nonsense", &pod(), None).unwrap_err().to_string(),
             "invalid selector: 'nonsense'; can't understand 'nonsense'"

@@ -4,7 +4,7 @@ mod fields;
 mod labels;
 mod parse;
 
-pub use fields::{FieldSelector, field_text, path_text, supported_fields};
+pub use fields::{CustomFields, FieldSelector, field_text, path_text, supported_fields};
 pub use labels::{LabelSelector, Operator, Requirement};
 
 /// Why a selector was refused; `Display` gives upstream's words.

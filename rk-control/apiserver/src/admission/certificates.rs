@@ -52,16 +52,11 @@ pub(super) async fn approval(request: &Request<'_>, object: Option<&Value>) -> R
     Err(request.forbid(&format!("user not permitted to approve requests with signerName {name:?}")))
 }
 
-/// Setting the certificate needs the right `sign` on the signer.
+/// Setting the certificate, or a condition through the status, needs the right `sign` on the signer.
 pub(super) async fn signing(request: &Request<'_>, object: Option<&Value>) -> Result<(), Status> {
     let Some(object) = object.filter(|_| request.is_sub(GROUP, PLURAL, "status")) else { return Ok(()) };
     let Some(old) = request.old else { return Ok(()) };
-    let failed = |object: &Value| {
-        let conditions = meta::at(object, &["status", "conditions"]).as_array().cloned().unwrap_or_default();
-        conditions.into_iter().filter(|condition| meta::text(condition, &["type"]) == "Failed").collect::<Vec<_>>()
-    };
-    let certificate = |object: &Value| meta::at(object, &["status", "certificate"]).clone();
-    if certificate(old) == certificate(object) && failed(old) == failed(object) {
+    if says_the_same(old, object) {
         return Ok(());
     }
     let name = signer(old);
@@ -69,6 +64,16 @@ pub(super) async fn signing(request: &Request<'_>, object: Option<&Value>) -> Re
         return Ok(());
     }
     Err(request.forbid(&format!("user not permitted to sign requests with signerName {name:?}")))
+}
+
+/// Whether two statuses have the same certificate and the same conditions, in whatever order.
+fn says_the_same(old: &Value, new: &Value) -> bool {
+    let conditions = |of: &Value| meta::at(of, &["status", "conditions"]).as_array().cloned().unwrap_or_default();
+    let (before, after) = (conditions(old), conditions(new));
+    let certificate = |of| meta::text(of, &["status", "certificate"]);
+    certificate(old) == certificate(new)
+        && before.len() == after.len()
+        && after.iter().all(|condition| before.contains(condition))
 }
 
 /// Nobody becomes an administrator through a client certificate.

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use crate::authn::User;
 use crate::http::{
-    Body, Query, RequestInfo, accepts_gzip, bytes_response, json_response, maybe_gzip, text_response, wants_pretty,
+    Accept, Body, Query, RequestInfo, accepts_gzip, bytes_response, json_response, maybe_gzip, text_response,
+    wants_pretty,
 };
 use crate::server::Core;
 
@@ -72,9 +73,15 @@ pub async fn serve(
     }
     let path = info.path.trim_end_matches('/');
     let headers = request.headers();
-    let pretty = wants_pretty(headers, query);
     let gzip = accepts_gzip(headers);
-    let json = |value: &Value| Ok(json_response(StatusCode::OK, value, pretty));
+    let json = |value: &Value| Ok(json_response(StatusCode::OK, value, wants_pretty(headers, query)));
+    // What upstream indents, whoever asks.
+    let indented = |value: &Value| Ok(json_response(StatusCode::OK, value, true));
+    let negotiated = |value: &Value| -> Result<Response<Body>, Status> {
+        let accept = Accept::negotiate(headers, query, false)?;
+        let (media_type, body) = crate::codec::encode(value, accept.format, accept.pretty);
+        Ok(bytes_response(StatusCode::OK, media_type, body))
+    };
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match parts.as_slice() {
         ["api"] | ["apis"] => {
@@ -84,23 +91,23 @@ pub async fn serve(
                 return Ok(tagged(version.media_type(), &document.body, &document.etag, headers, gzip));
             }
             if core_group {
-                return json(&documents::api_versions(&core.config.server_url()));
+                return negotiated(&documents::api_versions(&core.config.server_url()));
             }
             let mut groups = documents::groups(&core.registry());
             core.aggregated.extend_groups(&mut groups);
-            json(&groups)
+            negotiated(&groups)
         }
         ["api", version] => {
-            json(&documents::resources(&core.registry(), "", version).ok_or_else(Status::unknown_path)?)
+            negotiated(&documents::resources(&core.registry(), "", version).ok_or_else(Status::unknown_path)?)
         }
         ["apis", group] => {
             let own = documents::group(&core.registry(), group);
-            json(&core.aggregated.extend_group(group, own).ok_or_else(Status::unknown_path)?)
+            negotiated(&core.aggregated.extend_group(group, own).ok_or_else(Status::unknown_path)?)
         }
         ["apis", group, version] => {
-            json(&documents::resources(&core.registry(), group, version).ok_or_else(Status::unknown_path)?)
+            negotiated(&documents::resources(&core.registry(), group, version).ok_or_else(Status::unknown_path)?)
         }
-        ["version"] => json(&version::document()),
+        ["version"] => indented(&version::document()),
         ["healthz" | "livez" | "readyz", ..] => Ok(core.health.serve(core, path, query).await.unwrap_or_else(no_page)),
         ["metrics"] => Ok(metrics(core).await),
         ["openapi", rest @ ..] => core.discovery.openapi.serve(rest, headers, query),
@@ -108,7 +115,7 @@ pub async fn serve(
         ["openid", "v1", "jwks"] => {
             Ok(bytes_response(StatusCode::OK, "application/jwk-set+json", core.tokens.jwks().to_string().into()))
         }
-        [""] => json(&documents::paths(&core.registry())),
+        [""] => indented(&documents::paths(&core.registry())),
         _ => Ok(no_page()),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use rk_api::status::Status;
 use serde_json::{Map, Value, json};
@@ -14,6 +14,8 @@ use sha2::{Digest, Sha512};
 use crate::http::{Body, Query, accepts_gzip, bytes_response, clauses, gzipped, json_response};
 
 const JSON: &str = "application/json";
+/// How long what cannot change may be kept: a year.
+const KEPT: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 60 * 60);
 /// How clients ask for OpenAPI v2 in protobuf, and how it is answered: the answer's type has no `@`.
 const PROTOBUF_ASKED: &[&str] = &[
     "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
@@ -95,8 +97,12 @@ impl OpenApi {
                         (found.hash.to_owned(), Bytes::from_static(found.gzip))
                     }
                 };
-                // A hash in the query names exactly these bytes, so they may be kept for ever.
-                let immutable = query.text("hash") == hash;
+                // A hash in the query names exactly these bytes, so they may be kept for ever; who asks for former ones is led on.
+                let asked = query.text("hash");
+                if !asked.is_empty() && asked != hash {
+                    return Ok(moved(&address(&wanted, &hash)));
+                }
+                let immutable = !asked.is_empty();
                 let gzip = if media_type == JSON { gzip } else { v3_protobuf(&gzip)? };
                 Ok(respond(media_type, &hash, gzip, headers, immutable))
             }
@@ -214,9 +220,22 @@ fn index(added: &Added) -> Value {
     let added = added.v3.iter().map(|(path, hash, _)| (path.as_str(), hash.as_str()));
     let paths: Map<String, Value> = builtin
         .chain(added)
-        .map(|(path, hash)| (path.to_owned(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")})))
+        .map(|(path, hash)| (path.to_owned(), json!({"serverRelativeURL": address(path, hash)})))
         .collect();
     json!({"paths": paths})
+}
+
+/// Where the document of a path with this hash is.
+fn address(path: &str, hash: &str) -> String {
+    format!("/openapi/v3/{path}?hash={hash}")
+}
+
+fn moved(address: &str) -> Response<Body> {
+    let mut response = bytes_response(StatusCode::MOVED_PERMANENTLY, "text/plain; charset=utf-8", Bytes::new());
+    if let Ok(value) = HeaderValue::from_str(address) {
+        response.headers_mut().insert(LOCATION, value);
+    }
+    response
 }
 
 fn broken(error: &std::io::Error) -> Response<Body> {
@@ -257,6 +276,10 @@ fn tagged(media_type: &'static str, hash: &str, body: Bytes, headers: &HeaderMap
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding, Accept"));
     if immutable {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+        let expires = (jiff::Timestamp::now() + KEPT).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        if let Ok(value) = HeaderValue::from_str(&expires) {
+            headers.insert(EXPIRES, value);
+        }
     }
     response
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rk_api::resources::Resource;
-use rk_api::selector::{FieldSelector, LabelSelector};
+use rk_api::selector::{CustomFields, FieldSelector, LabelSelector};
 use rk_api::status::Status;
 use serde_json::Value;
 
@@ -33,7 +33,8 @@ impl Selection {
         let labels = LabelSelector::parse(call.query.text("labelSelector"))
             .map_err(|error| Status::bad_request(error.to_string()))?;
         let added = call.resource.custom.as_ref().map(|custom| &custom.selectable[..]);
-        let fields = FieldSelector::parse(call.query.text("fieldSelector"), &call.resource.gvk, added)
+        let custom = added.map(|selectable| CustomFields { selectable, namespaced: call.resource.namespaced() });
+        let fields = FieldSelector::parse(call.query.text("fieldSelector"), &call.resource.gvk, custom)
             .map_err(|error| Status::bad_request(error.to_string()))?;
         let added = added.unwrap_or_default();
         let (own, terms) = fields.terms.into_iter().partition(|(field, ..)| added.contains(field));

@@ -170,6 +170,7 @@ impl Accept {
                 let format = Format::parse(clause.media_type)?;
                 let (shape, version) = shape_of(clause, subject)?;
                 let known = format != Format::Protobuf || has_message(shape, version);
+                let pretty = pretty || clause.parameter("pretty") == "1";
                 (known && served(format, shape)).then_some(Self { format, shape, version, pretty })
             })
             .ok_or_else(|| Status::not_acceptable(OFFERED))
@@ -213,8 +214,9 @@ fn has_message(shape: Shape, version: MetaVersion) -> bool {
 /// Whether JSON is to be indented: asked for, or the client is one that people read.
 #[must_use]
 pub fn wants_pretty(headers: &HeaderMap, query: &Query) -> bool {
-    if query.get("pretty").is_some() {
-        return query.flag("pretty");
+    let asked = query.text("pretty");
+    if !asked.is_empty() {
+        return matches!(asked, "1" | "t" | "T" | "true" | "TRUE" | "True");
     }
     let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     agent.starts_with("curl") || agent.starts_with("Wget") || agent.starts_with("Mozilla/5.0")

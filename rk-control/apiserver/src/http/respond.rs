@@ -43,18 +43,12 @@ pub fn text_response(code: StatusCode, text: impl Into<Bytes>) -> Response<Body>
     bytes_response(code, "text/plain; charset=utf-8", text.into())
 }
 
-/// A failure. Clients that asked for protobuf get it in protobuf, everybody else in JSON.
+/// A failure, in the format and with the spaces that the client asked for.
 #[must_use]
-pub fn status_response(status: &Status, format: Format) -> Response<Body> {
+pub fn status_response(status: &Status, format: Format, pretty: bool) -> Response<Body> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let value = status.to_value();
-    let mut response = match format {
-        Format::Protobuf => match crate::codec::encode_protobuf(&value) {
-            Some(bytes) => bytes_response(code, Format::Protobuf.media_type(), bytes),
-            None => json_response(code, &value, false),
-        },
-        _ => json_response(code, &value, false),
-    };
+    let (media_type, body) = crate::codec::encode(&status.to_value(), format, pretty);
+    let mut response = bytes_response(code, media_type, body);
     let retry = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
     if retry > 0
         && let Ok(value) = HeaderValue::from_str(&retry.to_string())

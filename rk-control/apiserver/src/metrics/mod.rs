@@ -5,6 +5,7 @@
 mod access;
 mod aggregation;
 mod histogram;
+mod pod_security;
 mod policies;
 mod process;
 mod series;
@@ -24,6 +25,7 @@ pub use access::Access;
 pub use aggregation::Aggregation;
 pub use histogram::Timings;
 use histogram::{Figures, REQUEST_BOUNDS, SIZE_BOUNDS};
+pub use pod_security::{Evaluation, PodSecurity};
 pub use policies::{CheckError, PolicyChecks};
 use series::{Labels, Table};
 pub use steps::{Admission, Half, STEPS};
@@ -52,6 +54,8 @@ pub struct Metrics {
     pub admission: Admission,
     /// What admission policies said.
     pub policies: PolicyChecks,
+    /// What the Pod Security Standards said.
+    pub pod_security: PodSecurity,
     /// Who was let in.
     pub access: Access,
     /// Which APIs of other servers can be used.
@@ -79,6 +83,7 @@ impl Default for Metrics {
             watches: Watches::default(),
             in_flight: Default::default(),
             admission: Admission::default(),
+            pod_security: PodSecurity::default(),
             access: Access::default(),
             aggregation: Aggregation::default(),
             policies: PolicyChecks::default(),
@@ -138,6 +143,7 @@ impl Metrics {
         self.watches.render(&mut out);
         self.admission.render(&mut out);
         self.policies.render(&mut out);
+        self.pod_security.render(&mut out);
         self.access.render(&mut out);
         self.aggregation.render(&mut out);
         help(

@@ -16,6 +16,7 @@ use serde_json::Value;
 use self::policy::{Policy, Standard};
 use self::subject::Subject;
 use super::{Operation, Request};
+use crate::metrics::Evaluation;
 
 /// Audit annotations: the standard that a pod is held to, and how something breaks the one that is audited.
 const ENFORCED: &str = "pod-security.kubernetes.io/enforce-policy";
@@ -64,13 +65,16 @@ pub(super) async fn validate(
     audit(request, policy.audit, &subject);
     if pod {
         crate::audit::annotate(ENFORCED, || policy.enforce.to_string());
-    }
-    if pod && let Some(found) = violations(policy.enforce, &subject) {
-        return Err(request.forbid(&format!("violates PodSecurity {found}")));
+        let found = violations(policy.enforce, &subject);
+        count(request, found.is_none(), "enforce", policy.enforce);
+        if let Some(found) = found {
+            return Err(request.forbid(&format!("violates PodSecurity {found}")));
+        }
     }
     // What is enforced already needs no warning.
     let redundant = pod && policy.warn == policy.enforce;
     if !redundant && let Some(found) = violations(policy.warn, &subject) {
+        count(request, false, "warn", policy.warn);
         warnings.push(format!("would violate PodSecurity {found}"));
     }
     Ok(())
@@ -84,9 +88,22 @@ fn violations(standard: Standard, subject: &Subject<'_>) -> Option<String> {
 
 fn audit(request: &Request<'_>, standard: Standard, subject: &Subject<'_>) {
     if let Some(violations) = violations(standard, subject) {
+        count(request, false, "audit", standard);
         tracing::info!(namespace = request.namespace, name = request.name, violations, "pod security audit");
         crate::audit::annotate(VIOLATIONS, || format!("would violate PodSecurity {violations}"));
     }
+}
+
+fn count(request: &Request<'_>, allowed: bool, mode: &'static str, standard: Standard) {
+    request.core.metrics.pod_security.judged(Evaluation {
+        allowed,
+        mode,
+        level: standard.level.name(),
+        version: standard.version.told(),
+        operation: if request.creates() { "create" } else { "update" },
+        resource: if &*request.resource.plural == "pods" { "pod" } else { "controller" },
+        subresource: if request.subresource.is_empty() { "" } else { "ephemeralcontainers" },
+    });
 }
 
 /// Whether an update touches what the standards look at: of what can change at all, images, ephemeral containers and the

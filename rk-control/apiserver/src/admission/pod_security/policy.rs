@@ -30,7 +30,7 @@ impl Level {
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Privileged => "privileged",
             Self::Baseline => "baseline",
@@ -38,6 +38,9 @@ impl Level {
         }
     }
 }
+
+/// The minor number of the newest release whose standards are known.
+const NEWEST: u64 = 36;
 
 /// A version of the standards: the minor number of the release that they are of, or the newest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,15 @@ impl Version {
         let minor = text.strip_prefix("v1.")?;
         let canonical = minor.bytes().all(|byte| byte.is_ascii_digit()) && (minor == "0" || !minor.starts_with('0'));
         if canonical { minor.parse().ok().map(|minor| Self(Some(minor))) } else { None }
+    }
+
+    /// As figures tell it: those of releases that are still to come are one.
+    pub(super) fn told(self) -> String {
+        match self.0 {
+            None => "latest".to_owned(),
+            Some(minor) if minor > NEWEST => "future".to_owned(),
+            Some(minor) => format!("v1.{minor}"),
+        }
     }
 
     /// The minor number; the newest is above them all.
