@@ -19,6 +19,7 @@ use crate::images::Images;
 use crate::known::Store;
 use crate::memory::Memory;
 use crate::numa::{Numa, Provider, TopologyPolicy, place};
+use crate::pod::given::Withheld;
 use crate::pod::spec;
 use crate::probes::ProbePace;
 use crate::runtime::Runtime;
@@ -85,6 +86,8 @@ pub struct Context {
     pub users: PodUsers,
     /// What is known without the API.
     pub known: Store,
+    /// Pods whose resize waits.
+    pub withheld: Withheld,
     /// Pods that must go.
     pub evictions: Orders,
     /// What pods have on the node's disk.

@@ -21,6 +21,7 @@ use crate::manager::Manager;
 use crate::memory::{Memory, ReservedError};
 use crate::node::{Machine, NodeLoop, Sources, kept_memory, lease_loop, machine, most_tasks, node_ips, pods_together};
 use crate::numa::{Numa, TopologyRules};
+use crate::pod::given::Withheld;
 use crate::probes::ProbePace;
 use crate::resources::page_size;
 use crate::runtime::{Pleg, Runtime, runtime_is_up};
@@ -176,6 +177,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         swap,
         users: PodUsers::open(&options.dirs.kubelet, options.ids_per_pod),
         known,
+        withheld: Withheld::default(),
         evictions: Orders::default(),
         local: LocalUse::new(&options.dirs.pod_logs),
         probes: ProbePace::default(),

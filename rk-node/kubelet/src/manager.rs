@@ -250,7 +250,7 @@ impl Manager {
             return Err((NODE_SHUTDOWN.to_owned(), REFUSED_MESSAGE.to_owned()));
         }
         let others = self.workers.values().filter(|h| self.takes(h) && !h.is_forgotten());
-        let others: Vec<Arc<Pod>> = others.map(|h| h.desired.borrow().pod().clone()).collect();
+        let others = self.context.withheld.counted(others.map(|h| h.desired.borrow().pod().clone()));
         let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
         let (mut node, max_pods) = (self.context.node.borrow().clone(), self.context.options.max_pods);
         node.devices = self.context.devices.amounts().into_keys().collect();
