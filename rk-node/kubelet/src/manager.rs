@@ -261,7 +261,9 @@ impl Manager {
         // A pod that keeps the cluster going takes the place of others, if that is all that it lacks.
         let victims = rules.is_ok().then(|| preemption::victims(pod, &others, &node, max_pods)).flatten();
         if let Some(victims) = victims {
+            let lacks = preemption::lacks(pod, &others, &node, max_pods);
             for victim in victims {
+                self.context.runtime.meters.entry.preemptions.add(&[lacks.as_str()]);
                 self.preempt(victim, pod);
             }
             return self.give_own(pod);
