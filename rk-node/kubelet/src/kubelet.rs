@@ -33,7 +33,7 @@ use crate::swap::{SWAP_FILE, SwapRule};
 use crate::userns::PodUsers;
 use crate::views::PodViews;
 use crate::volumes::{Csi, Drivers, NodeObject, Objects, VolumeManager};
-use crate::{Options, Session, devices, image_gc, logs, plugins, static_pods};
+use crate::{Options, Session, devices, image_gc, logs, oom, plugins, static_pods};
 
 /// Changed pods on their way from the runtime to the manager: as many as one relist of a full node can name.
 const CHANGES: usize = 1024;
@@ -142,6 +142,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, bounds, noted, lacking));
     swap.controlled = cgroups.root().join("kubepods").join(SWAP_FILE).exists();
     recorder.normal(&PodRef::node(&options.node_name), "Starting", "Starting kubelet.");
+    tasks.spawn(oom::watch_loop(recorder.clone(), options.node_name.clone()));
     if swap.controlled && options.enforce_allocatable {
         let message = "Updated Node Allocatable limit across pods";
         recorder.normal(&PodRef::node(&options.node_name), "NodeAllocatableEnforced", message);
