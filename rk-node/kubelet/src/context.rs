@@ -20,6 +20,7 @@ use crate::known::Store;
 use crate::memory::Memory;
 use crate::node::Shortages;
 use crate::numa::{Numa, Provider, TopologyPolicy, place};
+use crate::pod::given::Withheld;
 use crate::pod::spec;
 use crate::probes::ProbePace;
 use crate::runtime::Runtime;
@@ -86,6 +87,8 @@ pub struct Context {
     pub users: PodUsers,
     /// What is known without the API.
     pub known: Store,
+    /// Pods whose resize waits.
+    pub withheld: Withheld,
     /// Pods that must go.
     pub evictions: Orders,
     /// What of the node was short of late.

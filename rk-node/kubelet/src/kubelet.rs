@@ -23,6 +23,7 @@ use crate::node::{
     Machine, NodeLoop, Shortages, Sources, kept_memory, lease_loop, machine, most_tasks, node_ips, pods_together,
 };
 use crate::numa::{Numa, TopologyRules};
+use crate::pod::given::Withheld;
 use crate::probes::ProbePace;
 use crate::resources::page_size;
 use crate::runtime::{Pleg, Runtime, runtime_is_up};
@@ -34,7 +35,7 @@ use crate::swap::{SWAP_FILE, SwapRule};
 use crate::userns::PodUsers;
 use crate::views::PodViews;
 use crate::volumes::{Csi, Drivers, NodeObject, Objects, VolumeManager};
-use crate::{Options, Session, devices, image_gc, logs, plugins, static_pods};
+use crate::{Options, Session, devices, image_gc, logs, oom, plugins, static_pods};
 
 /// Changed pods on their way from the runtime to the manager: as many as one relist of a full node can name.
 const CHANGES: usize = 1024;
@@ -145,6 +146,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
     tasks.spawn(image_gc::collect_loop(collected, recorder.clone(), host, storage, bounds, noted, lacking));
     swap.controlled = cgroups.root().join("kubepods").join(SWAP_FILE).exists();
     recorder.normal(&PodRef::node(&options.node_name), "Starting", "Starting kubelet.");
+    tasks.spawn(oom::watch_loop(recorder.clone(), options.node_name.clone()));
     if swap.controlled && options.enforce_allocatable {
         let message = "Updated Node Allocatable limit across pods";
         recorder.normal(&PodRef::node(&options.node_name), "NodeAllocatableEnforced", message);
@@ -180,6 +182,7 @@ pub async fn run(options: Options, session: Session, hooks: Hooks) -> Result<(),
         swap,
         users: PodUsers::open(&options.dirs.kubelet, options.ids_per_pod),
         known,
+        withheld: Withheld::default(),
         evictions: Orders::default(),
         shortages,
         local: LocalUse::new(&options.dirs.pod_logs),

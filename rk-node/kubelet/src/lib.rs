@@ -38,6 +38,7 @@ mod memory;
 mod meters;
 mod node;
 mod numa;
+mod oom;
 mod options;
 mod pace;
 mod plugins;

@@ -250,7 +250,7 @@ impl Manager {
             return Err((NODE_SHUTDOWN.to_owned(), REFUSED_MESSAGE.to_owned()));
         }
         let others = self.workers.values().filter(|h| self.takes(h) && !h.is_forgotten());
-        let others: Vec<Arc<Pod>> = others.map(|h| h.desired.borrow().pod().clone()).collect();
+        let others = self.context.withheld.counted(others.map(|h| h.desired.borrow().pod().clone()));
         let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
         let (mut node, max_pods) = (self.context.node.borrow().clone(), self.context.options.max_pods);
         node.devices = self.context.devices.amounts().into_keys().collect();
@@ -261,7 +261,9 @@ impl Manager {
         // A pod that keeps the cluster going takes the place of others, if that is all that it lacks.
         let victims = rules.is_ok().then(|| preemption::victims(pod, &others, &node, max_pods)).flatten();
         if let Some(victims) = victims {
+            let lacks = preemption::lacks(pod, &others, &node, max_pods);
             for victim in victims {
+                self.context.runtime.meters.entry.preemptions.add(&[lacks.as_str()]);
                 self.preempt(victim, pod);
             }
             return self.give_own(pod);

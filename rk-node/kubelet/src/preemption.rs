@@ -36,6 +36,11 @@ pub fn victims<'a>(pod: &Pod, others: &[&'a Pod], node: &NodeFacts, max_pods: u3
     admit(pod, &rest, node, max_pods).is_ok().then_some(chosen)
 }
 
+/// What `pod` lacks first, by which preemptions are counted; nothing where it is no amount of anything.
+pub fn lacks(pod: &Pod, others: &[&Pod], node: &NodeFacts, max_pods: u32) -> String {
+    shortages(pod, others, node, max_pods).into_iter().next().map(|short| short.resource).unwrap_or_default()
+}
+
 /// Whether `other` may go for `pod`.
 fn may_go(other: &Pod, pod: &Pod) -> bool {
     let priority = |p: &Pod| p.spec.as_ref().and_then(|s| s.priority);
@@ -102,6 +107,8 @@ mod tests {
         };
         let others: Vec<&Pod> = others.iter().collect();
         let found = victims(pod, &others, &node, max_pods)?;
+        let lacks = lacks(pod, &others, &node, max_pods);
+        assert_eq!(lacks, if max_pods as usize > others.len() { "cpu" } else { "pods" });
         Some(found.iter().filter_map(|p| p.metadata.name.clone()).collect())
     }
 

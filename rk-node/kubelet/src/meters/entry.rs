@@ -7,6 +7,8 @@ use super::{Counter, MOMENTS, Timing};
 /// Counters of what comes.
 pub struct Entry {
     rejections: Counter,
+    /// Pods that went in favour of others, by what these lacked first.
+    pub preemptions: Counter,
     sandboxes: Timing,
     sandbox_errors: Counter,
     /// Device plugins that registered, by their resource.
@@ -21,6 +23,11 @@ impl Default for Entry {
                 "kubelet_admission_rejections_total",
                 "Cumulative number pod admission rejections by the Kubelet.",
                 &["reason"],
+            ),
+            preemptions: Counter::new(
+                "kubelet_preemptions",
+                "Cumulative number of pod preemptions by preemption resource",
+                &["preemption_signal"],
             ),
             sandboxes: Timing::new(
                 "kubelet_run_podsandbox_duration_seconds",
@@ -58,8 +65,8 @@ impl Entry {
     }
 
     /// The counters of `/metrics`.
-    pub fn counters(&self) -> [&Counter; 3] {
-        [&self.rejections, &self.sandbox_errors, &self.device_plugins]
+    pub fn counters(&self) -> [&Counter; 4] {
+        [&self.rejections, &self.preemptions, &self.sandbox_errors, &self.device_plugins]
     }
 
     /// The timing of `/metrics`.

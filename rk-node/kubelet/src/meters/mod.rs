@@ -238,10 +238,11 @@ impl Meters {
     }
 
     /// The counters of `/metrics`.
-    pub fn counters(&self) -> [&Counter; 13] {
-        let [rejections, sandbox_errors, device_plugins] = self.entry.counters();
+    pub fn counters(&self) -> [&Counter; 14] {
+        let [rejections, preemptions, sandbox_errors, device_plugins] = self.entry.counters();
         [
             rejections,
+            preemptions,
             sandbox_errors,
             device_plugins,
             &self.operations,

@@ -12,7 +12,7 @@ use super::decide::Kill;
 use super::spec::{self, Kind};
 use crate::context::Context;
 use crate::events::PodRef;
-use crate::probes::{HandlerContext, HandlerError, lifecycle_handler};
+use crate::probes::{FALLBACK, HandlerContext, HandlerError, lifecycle_handler};
 use crate::runtime::{RuntimeContainer, RuntimeError, RuntimePod, State};
 
 /// After the preStop hook a container always gets this long to react to TERM, seconds.
@@ -103,7 +103,7 @@ async fn kill_in_turn(
 }
 
 /// A preStop hook that runs.
-type Hook = AbortOnDropHandle<Result<(), HandlerError>>;
+type Hook = AbortOnDropHandle<Result<Option<String>, HandlerError>>;
 
 fn start_pre_stop(
     context: &Context,
@@ -126,7 +126,8 @@ fn start_pre_stop(
 async fn wait_for_pre_stop(context: &Context, hook: &mut Hook, limit: Duration, about: &PodRef) {
     let [namespace, name, _] = about.identity();
     let problem = match tokio::time::timeout(limit, hook).await {
-        Ok(Ok(Ok(()))) => return,
+        Ok(Ok(Ok(None))) => return,
+        Ok(Ok(Ok(Some(told)))) => return context.recorder.warning(about, FALLBACK, told),
         Ok(Ok(Err(error))) => error.to_string(),
         Ok(Err(error)) => error.to_string(),
         Err(_) => return tracing::info!(namespace, name, "a preStop hook is not done within the grace period"),

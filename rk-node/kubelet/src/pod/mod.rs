@@ -5,6 +5,7 @@ pub mod conditions;
 pub mod container_status;
 pub mod decide;
 mod environment;
+pub mod given;
 pub mod kill;
 pub mod last_words;
 pub mod phase;

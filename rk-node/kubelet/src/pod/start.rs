@@ -16,7 +16,7 @@ use super::spec::{self, Kind};
 use crate::context::Context;
 use crate::events::PodRef;
 use crate::images::ImageError;
-use crate::probes::{HandlerContext, lifecycle_handler};
+use crate::probes::{FALLBACK, HandlerContext, lifecycle_handler};
 use crate::resources::hold;
 use crate::runtime::{RuntimePod, RuntimeSandbox};
 use crate::swap::SWAP_FILE;
@@ -332,7 +332,14 @@ impl Launch<'_> {
             container: container.clone(),
             pod_ip: self.pod_ips().first().cloned().unwrap_or_default(),
         };
-        let Err(error) = lifecycle_handler(&handler, hook).await else { return Ok(()) };
+        let error = match lifecycle_handler(&handler, hook).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(told)) => {
+                self.context.recorder.warning(about, FALLBACK, told);
+                return Ok(());
+            }
+            Err(error) => error,
+        };
         tracing::warn!(pod = %handler.pod, container = %container.name, "a postStart hook failed: {error}");
         // Not why: what a server answers, or a command prints, may be a secret of the pod.
         self.context.recorder.warning(about, "FailedPostStartHook", "PostStartHook failed");

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Probe};
+use k8s_openapi::api::core::v1::{Container, HTTPGetAction, LifecycleHandler, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::exec::ExecError;
 use super::{exec, grpc, http, tcp};
 use crate::runtime::Runtime;
+
+/// The reason of the event about a hook that was asked for with TLS, and went without.
+pub const FALLBACK: &str = "LifecycleHTTPFallback";
 
 /// Where a handler runs.
 #[derive(Clone)]
@@ -125,12 +128,16 @@ fn judged(answer: &http::Answer) -> Finding {
     }
 }
 
-/// Runs a postStart or preStop handler to its end. Callers bound it with the grace period.
-pub async fn lifecycle_handler(context: &HandlerContext, handler: &LifecycleHandler) -> Result<(), HandlerError> {
+/// Runs a postStart or preStop handler to its end. Callers bound it with the grace period, and tell of what it did otherwise than it was
+/// asked to, by an event with the reason [`FALLBACK`].
+pub async fn lifecycle_handler(
+    context: &HandlerContext,
+    handler: &LifecycleHandler,
+) -> Result<Option<String>, HandlerError> {
     if let Some(action) = &handler.exec {
         let command = action.command.clone().unwrap_or_default();
         let result = exec::run(&context.runtime, &context.container_id, &command, Duration::ZERO).await;
-        return result.map_err(|error| {
+        return result.map(|()| None).map_err(|error| {
             let (error, output) = error.parts();
             let hook = format!("Exec lifecycle hook ([{}])", command.join(" "));
             hook_failed(context, &hook, &format!("{error}, message: {output:?}"))
@@ -140,17 +147,30 @@ pub async fn lifecycle_handler(context: &HandlerContext, handler: &LifecycleHand
         let path = action.path.as_deref().unwrap_or_default();
         let failed = |error: String| hook_failed(context, &format!("HTTP lifecycle hook ({path})"), &error);
         let port = port(context, &action.port).map_err(failed)?;
-        let host = host(context, action.host.as_deref());
-        let answer =
-            http::get(action, host, port, Duration::from_secs(3600), "kube-lifecycle/1.36").await.map_err(failed)?;
-        tracing::debug!(status = answer.status, "lifecycle hook answered {:.200}", answer.body);
-        return Ok(());
+        return ask(action, host(context, action.host.as_deref()), port).await.map_err(failed);
     }
     if let Some(action) = &handler.sleep {
         tokio::time::sleep(Duration::from_secs(action.seconds.max(0).unsigned_abs())).await;
-        return Ok(());
+        return Ok(None);
     }
     Err(HandlerError("Cannot run handler: invalid handler: it names no kind".into()))
+}
+
+/// Asks a server as a hook says, without TLS when it has none; then says so.
+async fn ask(action: &HTTPGetAction, host: &str, port: u16) -> Result<Option<String>, String> {
+    const AGENT: &str = "kube-lifecycle/1.36";
+    let limit = Duration::from_secs(3600);
+    let (answer, told) = match http::get(action, host, port, limit, AGENT).await {
+        Err(error) if error.ends_with(http::PLAIN) => {
+            let answer = http::get(&http::plain(action), host, port, limit, AGENT).await.map_err(|_| error)?;
+            let at = http::authority(host, port);
+            let told = format!("request to HTTPS lifecycle hook {at} got HTTP response, retry with HTTP succeeded");
+            (answer, Some(told))
+        }
+        other => (other?, None),
+    };
+    tracing::debug!(status = answer.status, "lifecycle hook answered {:.200}", answer.body);
+    Ok(told)
 }
 
 /// A hook that failed, in the words of the state of its container.
@@ -187,6 +207,35 @@ mod tests {
         assert!(asked.starts_with(&format!("HTTP lifecycle hook (/x) {of}couldn't find port: ")), "{asked}");
         assert_eq!(told(serde_json::json!({"sleep": {"seconds": 0}})).await, None);
         assert!(told(serde_json::json!({})).await.unwrap().starts_with("Cannot run handler: "));
+    }
+
+    #[tokio::test]
+    async fn a_hook_that_asks_with_tls_goes_without_where_there_is_none() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        let heads = tokio::spawn(async move {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let mut heads = Vec::new();
+            for status in ["400 Bad Request", "200 OK"] {
+                let (mut stream, _) = server.accept().await.unwrap();
+                let mut head = vec![0; 8192];
+                let read = stream.read(&mut head).await.unwrap();
+                heads.push(String::from_utf8_lossy(&head[..read]).to_lowercase());
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            heads
+        });
+        let headers =
+            serde_json::json!([{"name": "Authorization", "value": "secret"}, {"name": "X-Own", "value": "1"}]);
+        let action = serde_json::json!({"scheme": "HTTPS", "port": port, "httpHeaders": headers});
+        let hook = serde_json::from_value(serde_json::json!({"httpGet": action})).unwrap();
+        let fell = lifecycle_handler(&context(), &hook).await.unwrap().unwrap();
+        let after = "got HTTP response, retry with HTTP succeeded";
+        assert_eq!(fell, format!("request to HTTPS lifecycle hook 127.0.0.1:{port} {after}"));
+        let plain = heads.await.unwrap().pop().unwrap();
+        assert!(plain.starts_with("get / http/1.1") && plain.contains("x-own: 1"), "{plain}");
+        assert!(!plain.contains("secret"), "{plain}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! HTTP GET, for probes and lifecycle hooks. Certificates are not checked: the peer is the pod itself.
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ use tokio::net::TcpStream;
 const MAX_BODY: usize = 10 * 1024;
 /// Redirects within the pod are followed this often.
 const MAX_REDIRECTS: usize = 10;
+
+/// What a server says that was asked for TLS and knows none.
+pub const PLAIN: &str = "http: server gave HTTP response to HTTPS client";
 
 /// What came back.
 pub struct Answer {
@@ -34,8 +38,7 @@ struct Target {
 
 impl Target {
     fn authority(&self, host: &str) -> String {
-        let port = self.port;
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+        authority(host, self.port)
     }
 
     fn scheme(&self) -> &'static str {
@@ -100,6 +103,27 @@ fn resolved(path: &str) -> String {
     format!("/{}{query}", kept.join("/"))
 }
 
+/// A host with a port, as URLs have it.
+pub fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// The same request without TLS, and without what nobody on the way may read.
+pub fn plain(action: &HTTPGetAction) -> HTTPGetAction {
+    let mut action = HTTPGetAction { scheme: Some("HTTP".to_owned()), ..action.clone() };
+    action.http_headers.iter_mut().for_each(|all| all.retain(|h| !h.name.eq_ignore_ascii_case("authorization")));
+    action
+}
+
+/// Why no TLS came about, in the words of an HTTP client.
+fn no_tls(error: &io::Error) -> String {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => PLAIN.to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 /// One GET against `host:port` as the action says. Errors are texts in the words of an HTTP client.
 pub async fn get(
     action: &HTTPGetAction,
@@ -143,7 +167,7 @@ async fn once(
     let authority = target.authority(host);
     if target.tls {
         let name = ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
-        let stream = connector()?.connect(name, stream).await.map_err(|e| e.to_string())?;
+        let stream = connector()?.connect(name, stream).await.map_err(|e| no_tls(&e))?;
         exchange(action, stream, &authority, &target.path, user_agent).await
     } else {
         exchange::<TcpStream>(action, stream, &authority, &target.path, user_agent).await

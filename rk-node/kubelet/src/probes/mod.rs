@@ -9,7 +9,7 @@ mod state;
 mod tasks;
 mod tcp;
 
-pub use handler::{HandlerContext, HandlerError, lifecycle_handler};
+pub use handler::{FALLBACK, HandlerContext, HandlerError, lifecycle_handler};
 pub use pace::ProbePace;
 pub use state::{Outcome, ProbeKind, ProbeResults};
 pub use tasks::ProbeTasks;

@@ -54,6 +54,8 @@ pub fn subresources(path: &str) -> &'static [&'static str] {
         &["log"]
     } else if starts("/checkpoint") {
         &["checkpoint"]
+    } else if starts("/statusz") {
+        &["statusz"]
     } else if starts("/healthz") {
         &["healthz", "proxy"]
     } else if starts("/configz") {
@@ -182,6 +184,7 @@ mod tests {
             ("/pods", &["pods", "proxy"]),
             ("/containerLogs/a/b/c", &["proxy"]),
             ("/checkpoint/a/b/c", &["checkpoint"]),
+            ("/statusz", &["statusz"]),
         ] {
             assert_eq!(subresources(path), want, "{path}");
         }

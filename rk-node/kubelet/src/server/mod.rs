@@ -25,6 +25,7 @@ mod relay;
 mod requests;
 mod routes;
 mod stats;
+mod statusz;
 mod streaming;
 mod summary;
 

@@ -32,16 +32,24 @@ fn most_files(limits: &str) -> Option<f64> {
     limits.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?.parse().ok()
 }
 
+fn read(name: &str) -> String {
+    fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default()
+}
+
+/// Seconds since the epoch at which this process began.
+pub(super) fn began() -> Option<f64> {
+    let stat = stat(&read("stat"))?;
+    Some(boot_seconds()? as f64 + stat.began)
+}
+
 /// Writes all of it; what the kernel does not tell is left out.
 pub(super) fn write(text: &mut Text) {
-    let read = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
     let status = read("status");
     let kib = |name: &str| -> Option<f64> {
         status.lines().find_map(|l| l.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
     };
     let resident = kib("VmRSS:").map(|kib| kib * 1024.0);
     let stat = stat(&read("stat"));
-    let began = stat.as_ref().zip(boot_seconds()).map(|(stat, boot)| boot as f64 + stat.began);
     let open = fs::read_dir("/proc/self/fd").ok().map(|files| files.count() as f64);
     for (name, help, kind, value) in [
         (
@@ -53,7 +61,7 @@ pub(super) fn write(text: &mut Text) {
         ("process_max_fds", "Maximum number of open file descriptors.", "gauge", most_files(&read("limits"))),
         ("process_open_fds", "Number of open file descriptors.", "gauge", open),
         ("process_resident_memory_bytes", "Resident memory size in bytes.", "gauge", resident),
-        ("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", "gauge", began),
+        ("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", "gauge", began()),
         (
             "process_virtual_memory_bytes",
             "Virtual memory size in bytes.",

@@ -7,7 +7,7 @@ use http::{Method, Request};
 use crate::meters::Meters;
 
 /// Paths that are told by their first part.
-const ROOTS: [&str; 11] = [
+const ROOTS: [&str; 12] = [
     "attach",
     "configz",
     "containerLogs",
@@ -19,6 +19,7 @@ const ROOTS: [&str; 11] = [
     "run",
     "runningpods",
     "stats",
+    "statusz",
 ];
 /// Paths that are told as a whole.
 const WHOLE: [&str; 3] = ["metrics/cadvisor", "metrics/probes", "metrics/resource"];

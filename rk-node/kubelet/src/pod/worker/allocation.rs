@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus, ResourceRequirements};
 
 use super::{Stage, Worker};
 use crate::events::PodRef;
-use crate::pod::{resize, spec, summary};
+use crate::pod::{given, resize, spec, summary};
 
 /// Where the worker's pod stands between what it was given and what it asks for.
 #[derive(Debug, Default)]
@@ -42,7 +42,12 @@ impl Worker {
     /// Whether the node can give what the pod asks for now.
     pub(super) fn judge_resize(&mut self, pod: &Pod) {
         let before = self.resize_pending.take();
-        let others = self.context.pods.all();
+        let context = self.context.clone();
+        let mut withheld = context.withheld.lock();
+        let known = context.pods.all();
+        withheld.remove(spec::uid(pod));
+        withheld.retain(|uid| known.iter().any(|p| spec::uid(p) == uid));
+        let others = given::counted(&withheld, known.into_iter());
         let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).filter(|p| spec::holds_resources(p, pod)).collect();
         let rules = resize::Rules {
             exclusive_cpus: self.context.cpus.exclusive_policy(),
@@ -51,6 +56,10 @@ impl Worker {
         };
         self.resize_pending = resize::fixed(pod, &rules)
             .or_else(|| resize::pending(pod, &others, &self.context.node.borrow().allocatable));
+        if self.resize_pending.is_some() {
+            withheld.insert(spec::uid(pod).to_owned());
+        }
+        drop(withheld);
         let Some((reason, message)) = &self.resize_pending else { return self.begin_resize(pod) };
         self.allocation.withhold();
         if before.as_ref() != self.resize_pending.as_ref() {
