@@ -121,13 +121,14 @@ fn remove(service: &mut Value, field: &str) {
 fn carry_over(service: &mut Value, old: &Value) {
     let had_address = type_of(old) != "ExternalName";
     if had_address && type_of(service) != "ExternalName" {
-        follow_single(service, old);
         for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
             let before = meta::at(old, &["spec", field]);
             if is_unset(meta::at(service, &["spec", field])) && !before.is_null() {
                 service["spec"][field] = before.clone();
             }
         }
+        // After that: a list that was left out is one that was left as it was.
+        follow_single(service, old);
     }
     if takes_node_ports(old) && takes_node_ports(service) {
         keep_node_ports(service, old);

@@ -84,6 +84,9 @@ fn the_one_address_and_the_list_of_them_say_the_same() {
     let mut moved = first.clone();
     moved["spec"]["clusterIP"] = json!("10.96.0.9");
     assert_eq!(run(moved, Some(&first)).unwrap()["spec"]["clusterIPs"], json!(["10.96.0.9"]));
+    // Clients of old know nothing of the list; that the address must stay is told of by validation.
+    let of_old = json!({"metadata": {"name": "s"}, "spec": {"clusterIP": "10.96.0.9"}});
+    assert_eq!(run(of_old, Some(&first)).unwrap()["spec"]["clusterIPs"], json!(["10.96.0.9"]));
 }
 
 #[test]
