@@ -2,7 +2,7 @@
 //! repeated above all layers, and how.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{File, Metadata},
     os::{
         fd::{AsRawFd, OwnedFd},
@@ -24,20 +24,27 @@ pub(crate) struct Dress {
     pub mode: u32,
 }
 
+/// Directories of a layer, each with whether it hides what lower layers have below it: many paths have the same parents.
+type Covers = HashMap<PathBuf, bool>;
+
+/// Directories of a layer that are remembered at once. Paths come in order, so that those with the same parents follow one another.
+const MOST_KNOWN: usize = 1024;
+
 /// The directories to repeat with their dress, parents first. The root always needs one: an overlay shows its upper root. `implicit`
 /// lists those without an entry of their own, layer by layer from the top as `layers`.
 pub(crate) fn repairs(layers: &[PathBuf], implicit: &[BTreeSet<String>]) -> BTreeMap<PathBuf, Dress> {
     let mut repairs = BTreeMap::new();
     let wanted: BTreeSet<&String> = implicit.iter().flatten().collect();
     let root = String::new();
+    let mut known = vec![Covers::new(); layers.len()];
     for path in wanted.into_iter().chain([&root]) {
-        let Some((dress, hidden)) = resolve(layers, implicit, Path::new(path)) else { continue };
+        let Some((dress, hidden)) = resolve(layers, implicit, &mut known, Path::new(path)) else { continue };
         if !hidden && !path.is_empty() {
             continue;
         }
         // Repeating a directory repeats its parents, so these need their own dress too.
         for parent in Path::new(path).ancestors().skip(1) {
-            if let Some((dress, _)) = resolve(layers, implicit, parent) {
+            if let Some((dress, _)) = resolve(layers, implicit, &mut known, parent) {
                 repairs.insert(parent.to_owned(), dress);
             }
         }
@@ -47,10 +54,15 @@ pub(crate) fn repairs(layers: &[PathBuf], implicit: &[BTreeSet<String>]) -> BTre
 }
 
 /// The dress by the topmost layer that states one, and whether a layer above hides it. Without any, the topmost implicit one. What a
-/// layer covers of lower ones states nothing.
-fn resolve(layers: &[PathBuf], implicit: &[BTreeSet<String>], path: &Path) -> Option<(Dress, bool)> {
+/// layer covers of lower ones states nothing; `known` is what was found of that, layer by layer.
+fn resolve(
+    layers: &[PathBuf],
+    implicit: &[BTreeSet<String>],
+    known: &mut [Covers],
+    path: &Path,
+) -> Option<(Dress, bool)> {
     let mut fallback = None;
-    for (index, layer) in layers.iter().enumerate() {
+    for (index, (layer, known)) in layers.iter().zip(known).enumerate() {
         let Ok(root) = File::open(layer) else { continue };
         match stat_beneath(&root, path) {
             Ok(meta) if meta.is_dir() => {
@@ -65,7 +77,8 @@ fn resolve(layers: &[PathBuf], implicit: &[BTreeSet<String>], path: &Path) -> Op
             Ok(_) | Err(Errno::NOTDIR | Errno::LOOP) => break,
             Err(_) => {}
         }
-        if is_covered(&root, path) {
+        let opaque = |directory: &Path| open_beneath(&root, directory).is_ok_and(|found| is_opaque(&found));
+        if path.parent().is_some_and(|parent| covers(parent, known, &opaque)) {
             break;
         }
     }
@@ -84,10 +97,19 @@ fn stat_beneath(root: &File, path: &Path) -> rustix::io::Result<Metadata> {
     found.metadata().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
-/// Whether a layer hides what lower ones have below a parent of this path.
-fn is_covered(root: &File, path: &Path) -> bool {
-    let parents = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
-    parents.filter_map(|parent| open_beneath(root, parent).ok()).any(|parent| is_opaque(&parent))
+/// Whether a layer hides what lower ones have below this directory, or below one that it is in.
+fn covers(directory: &Path, known: &mut Covers, opaque: &dyn Fn(&Path) -> bool) -> bool {
+    // The root of a layer covers nothing: it is merged with those below it.
+    let Some(parent) = directory.parent() else { return false };
+    if let Some(found) = known.get(directory) {
+        return *found;
+    }
+    let found = covers(parent, known, opaque) || opaque(directory);
+    if known.len() >= MOST_KNOWN {
+        known.clear();
+    }
+    known.insert(directory.to_owned(), found);
+    found
 }
 
 fn is_opaque(directory: &OwnedFd) -> bool {
@@ -98,7 +120,7 @@ fn is_opaque(directory: &OwnedFd) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::{cell::RefCell, fs, os::unix::fs::PermissionsExt};
 
     use rustix::fs::{CWD, FileType, XattrFlags, mknodat, setxattr};
 
@@ -130,6 +152,25 @@ mod tests {
             }
         }
         root.to_owned()
+    }
+
+    #[test]
+    fn each_directory_of_a_layer_is_looked_at_once() {
+        let looked = RefCell::new(Vec::new());
+        let opaque = |directory: &Path| {
+            looked.borrow_mut().push(directory.display().to_string());
+            directory == Path::new("a/o")
+        };
+        let mut known = Covers::new();
+        for (path, want) in [("", false), ("a", false), ("a/b", false), ("a/o", true), ("a/o/p", true), ("a/b", false)]
+        {
+            assert_eq!(covers(Path::new(path), &mut known, &opaque), want, "{path:?}");
+        }
+        assert_eq!(*looked.borrow(), ["a", "a/b", "a/o"]);
+        for n in 0..2 * MOST_KNOWN {
+            assert!(!covers(&Path::new("many").join(n.to_string()), &mut known, &opaque));
+        }
+        assert!(known.len() <= MOST_KNOWN);
     }
 
     #[test]
