@@ -36,6 +36,7 @@ fn told(record: &str) -> Option<String> {
 async fn follow(path: &Path, mut tell: impl FnMut(String)) -> io::Result<()> {
     let mut file = File::options().read(true).custom_flags(O_NONBLOCK).open(path)?;
     file.seek(SeekFrom::End(0))?;
+    #[allow(deprecated, reason = "its heir is unsafe, for types that do not keep their descriptor; a File does")]
     let file = AsyncFd::with_interest(file, Interest::READABLE)?;
     let mut buffer = vec![0; LONGEST];
     loop {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::authn::User;
 use crate::http::{
-    Accept, Body, Query, RequestInfo, accepts_gzip, bytes_response, json_response, maybe_gzip, text_response,
+    Accept, Body, Query, RequestInfo, Subject, accepts_gzip, bytes_response, json_response, maybe_gzip, text_response,
     wants_pretty,
 };
 use crate::server::Core;
@@ -78,7 +78,7 @@ pub async fn serve(
     // What upstream indents, whoever asks.
     let indented = |value: &Value| Ok(json_response(StatusCode::OK, value, true));
     let negotiated = |value: &Value| -> Result<Response<Body>, Status> {
-        let accept = Accept::negotiate(headers, query, false)?;
+        let accept = Accept::negotiate(headers, query, Subject::Object)?;
         let (media_type, body) = crate::codec::encode(value, accept.format, accept.pretty);
         Ok(bytes_response(StatusCode::OK, media_type, body))
     };
