@@ -300,7 +300,10 @@ pub(super) fn fix_namespace(call: &Call, object: &mut Value) -> Result<(), Statu
         return Ok(());
     }
     let own = meta::namespace(object);
-    if !own.is_empty() && own != call.path.namespace {
+    if own == call.path.namespace {
+        return Ok(());
+    }
+    if !own.is_empty() {
         return Err(Status::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
