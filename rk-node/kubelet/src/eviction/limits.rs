@@ -39,20 +39,22 @@ pub fn exceeded(pod: &Pod, used: &PodUse) -> Option<(&'static str, String)> {
         }
     }
     let containers: Vec<&Container> = spec::init_containers(pod).iter().chain(spec::app_containers(pod)).collect();
-    for container in &containers {
-        let held = used.disk.get(&container.name).copied().unwrap_or(0);
-        if let Some((limit, shown)) = limit(container)
-            && held > limit
-        {
-            let message =
-                format!("Container {} exceeded its local ephemeral storage limit {:?}. ", container.name, shown.0);
-            return Some(("ephemeralcontainerfs.limit", message));
-        }
+    // The whole before its parts, as upstream does: the limit of an only container is told as that of its pod.
+    if let Some(all) = total(pod)
+        && used.disk_total() > all
+    {
+        let binary = containers.iter().filter_map(|c| limit(c)).any(|(_, quantity)| quantity.0.ends_with('i'));
+        let shown = shown(all, binary);
+        let message = format!("Pod ephemeral local storage usage exceeds the total limit of containers {shown}. ");
+        return Some(("ephemeralpodfs.limit", message));
     }
-    let all = total(pod)?;
-    let shown = shown(all, containers.iter().filter_map(|c| limit(c)).any(|(_, quantity)| quantity.0.ends_with('i')));
-    let message = || format!("Pod ephemeral local storage usage exceeds the total limit of containers {shown}. ");
-    (used.disk_total() > all).then(|| ("ephemeralpodfs.limit", message()))
+    containers.into_iter().find_map(|container| {
+        let (limit, shown) = limit(container)?;
+        let held = used.disk.get(&container.name).copied().unwrap_or(0);
+        let message =
+            || format!("Container {} exceeded its local ephemeral storage limit {:?}. ", container.name, shown.0);
+        (held > limit).then(|| ("ephemeralcontainerfs.limit", message()))
+    })
 }
 
 /// What a pod may use as a whole, as its limits are added up wherever they are: once any of its containers has one.
@@ -104,6 +106,10 @@ mod tests {
             ..Default::default()
         };
         let limited = json!({"limits": {"ephemeral-storage": "1Ki"}});
+        let mut beside = pod(limited.clone(), json!({}));
+        let mut other = beside.spec.as_ref().unwrap().containers[0].clone();
+        other.name = "d".into();
+        beside.spec.as_mut().unwrap().containers.push(other);
         assert!(!any(&pod(json!({}), json!({}))));
         assert!(any(&pod(limited.clone(), json!({}))) && any(&pod(json!({}), json!({"sizeLimit": "1"}))));
         for (pod, used, want) in [
@@ -117,7 +123,13 @@ mod tests {
             (
                 pod(limited.clone(), json!({})),
                 with(1025, 0),
-                Some("Container c exceeded its local ephemeral storage limit \"1Ki\". "),
+                Some("Pod ephemeral local storage usage exceeds the total limit of containers 1Ki. "),
+            ),
+            (beside.clone(), with(1025, 0), Some("Container c exceeded its local ephemeral storage limit \"1Ki\". ")),
+            (
+                beside,
+                with(1025, 1024),
+                Some("Pod ephemeral local storage usage exceeds the total limit of containers 2Ki. "),
             ),
             (
                 pod(limited, json!({})),
