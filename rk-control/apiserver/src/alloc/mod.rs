@@ -142,6 +142,10 @@ impl ServiceAllocator {
         let pending = lock(&self.pending).clone();
         let floor = core.storage.fresh().await?;
         let mut taken = pending;
+        if let Some(old) = old {
+            // What the Service has may be held by another change of it that is under way.
+            taken.forget(old);
+        }
         let owner = owner_of(object);
         for service in cache.snapshot("", floor, |_| true).objects {
             if (&*service.namespace, &*service.name) != (owner.0.as_str(), owner.1.as_str()) {
@@ -198,5 +202,37 @@ impl Taken {
     fn add(&mut self, service: &Value) {
         self.addresses.extend(addresses::of(service));
         self.ports.extend(ports::of(service));
+    }
+
+    /// Leaves out what a stored Service holds.
+    fn forget(&mut self, service: &Value) {
+        for address in addresses::of(service) {
+            self.addresses.remove(&address);
+        }
+        for port in ports::of(service) {
+            self.ports.remove(&port);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_service_has_is_not_taken_from_it() {
+        let ports = json!([{"port": 80, "nodePort": 30080}, {"port": 81, "protocol": "UDP", "nodePort": 30081}]);
+        let service =
+            json!({"spec": {"clusterIPs": ["10.96.0.9", "fd00::9"], "ports": ports, "healthCheckNodePort": 30082}});
+        let other = json!({"spec": {"clusterIPs": ["10.96.0.8"], "ports": [{"port": 80, "nodePort": 30083}]}});
+        let mut taken = Taken::default();
+        taken.add(&service);
+        taken.add(&other);
+        assert_eq!((taken.addresses.len(), taken.ports.len()), (3, 4));
+        taken.forget(&service);
+        assert_eq!(taken.addresses, HashSet::from(["10.96.0.8".parse().unwrap()]));
+        assert_eq!(taken.ports, HashSet::from([("TCP".to_owned(), 30083)]));
     }
 }

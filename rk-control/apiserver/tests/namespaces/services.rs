@@ -36,6 +36,33 @@ async fn services_get_addresses_and_ports_that_nobody_else_has() {
 }
 
 #[tokio::test]
+async fn racing_changes_of_a_service_leave_it_what_it_has() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": {
+        "type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 80}],
+    }});
+    let made = admin.create(SERVICES, &service).await.ok();
+    let changes = (0..20).map(|index| {
+        let (admin, label) = (admin.clone(), json!({"metadata": {"labels": {format!("k{index}"): "v"}}}));
+        async move {
+            loop {
+                let answer = admin.patch(&format!("{SERVICES}/a"), "application/merge-patch+json", &label).await;
+                // Many at once may lose more often than the server tries again; clients repeat on conflict.
+                if answer.code != 409 {
+                    answer.ok();
+                    return;
+                }
+            }
+        }
+    });
+    futures::future::join_all(changes).await;
+    let last = admin.get(&format!("{SERVICES}/a")).await.ok();
+    assert_eq!(last["spec"], made["spec"]);
+    assert_eq!(last["metadata"]["labels"].as_object().unwrap().len(), 20);
+}
+
+#[tokio::test]
 async fn node_ports_come_from_the_upper_band_and_can_be_asked_for() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
