@@ -186,6 +186,7 @@ impl Manager {
                 for uid in unlisted.cloned().collect::<Vec<_>>() {
                     self.gone(&uid, None);
                 }
+                self.recall_waiting(&pods);
                 for pod in pods {
                     self.present(pod);
                 }
@@ -328,6 +329,7 @@ impl Manager {
 
     async fn housekeep(&mut self) {
         self.show();
+        self.context.withheld.keep(|uid| self.workers.contains_key(uid));
         if !self.knows_all() {
             return;
         }

@@ -34,6 +34,12 @@ impl Manager {
         self.keep(&holders);
     }
 
+    /// Before any of these pods is admitted: what the resizes ask for that wait is free for the others.
+    pub(super) fn recall_waiting(&self, pods: &[Pod]) {
+        let new = pods.iter().filter(|pod| !self.workers.contains_key(spec::uid(pod)));
+        self.context.withheld.recall(new);
+    }
+
     pub(super) fn keep(&self, holders: &BTreeSet<String>) {
         self.context.devices.keep(holders);
         self.context.memory.keep(holders);
