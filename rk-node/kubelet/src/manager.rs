@@ -160,6 +160,7 @@ impl Manager {
             other => other,
         };
         let begins = matches!(event, Event::Begin | Event::Listed(_) | Event::Unread(_));
+        let frees = matches!(event, Event::Deleted(_) | Event::Vanished(_));
         match event {
             Event::Begin => *fresh = Fresh::default(),
             // Mirrors only show what runs here anyway.
@@ -212,6 +213,9 @@ impl Manager {
             }
         }
         self.show();
+        if frees {
+            self.wake_waiting();
+        }
         // Before the first list is complete, pods that run have no worker yet.
         if !begins {
             self.weigh();

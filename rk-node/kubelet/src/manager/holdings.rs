@@ -55,6 +55,13 @@ impl Manager {
         holders.for_each(|(_, handle)| handle.wake.notify_one());
     }
 
+    /// Has the pods look at themselves whose resize waits: room may have come free.
+    pub(super) fn wake_waiting(&self) {
+        let waiting = self.context.withheld.lock();
+        let waiting = self.workers.iter().filter(|(uid, _)| waiting.contains(*uid));
+        waiting.for_each(|(_, handle)| handle.wake.notify_one());
+    }
+
     pub(super) fn has_ended(&self, pod: &Pod) -> bool {
         let phase = |s: &k8s_openapi::api::core::v1::PodStatus| spec::terminal_phase(s.phase.as_deref());
         pod.status.as_ref().is_some_and(phase) || self.context.status.latest(spec::uid(pod)).as_ref().is_some_and(phase)
