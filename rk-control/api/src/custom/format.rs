@@ -50,7 +50,7 @@ pub fn holds(format: &str, text: &str) -> bool {
         "ipv6" => text.contains(':') && text.parse::<IpAddr>().is_ok(),
         "cidr" => text.parse::<IpNet>().is_ok(),
         "email" => email(text),
-        "hostname" => crate::meta::dns1123_subdomain(&text.to_ascii_lowercase()).is_empty(),
+        "hostname" => hostname(text),
         "uri" => uri(text),
         "mac" => mac(text),
         "duration" => duration(text) || loose_duration(text),
@@ -66,6 +66,15 @@ pub fn holds(format: &str, text: &str) -> bool {
 
 fn hex(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Labels in either case; letters and signs of any script may stand for those of ASCII.
+fn hostname(text: &str) -> bool {
+    let plain = |c: char| match c.is_ascii() || c.is_whitespace() {
+        true => c.to_ascii_lowercase(),
+        false => 'a',
+    };
+    crate::meta::dns1123_subdomain(&text.chars().map(plain).collect::<String>()).is_empty()
 }
 
 /// Six, eight or twenty bytes.
@@ -300,6 +309,7 @@ mod tests {
                 ],
             ),
             ("byte", &["QQ==", "QR==", "QUI=", "QUJD"], &["", "QQ", "QQ=", "====", "Q===", "QQ-=", "QQ==\n"]),
+            ("hostname", &["A.b.example", "b\u{fc}cher.example", "a-b"], &["", "a_b", "-a", "a..b", "a\u{a0}b"]),
             ("password", &[""], &[]),
             ("int-or-string", &["x"], &[]),
             ("ipv-4", &["1.2.3.4", "::ffff:1.2.3.4"], &["::1", "01.2.3.4", "a.b"]),
