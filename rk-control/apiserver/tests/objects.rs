@@ -260,6 +260,31 @@ async fn protobuf_goes_both_ways() {
 }
 
 #[tokio::test]
+async fn documents_of_discovery_tell_the_same_in_protobuf() {
+    let cluster = Cluster::start().await;
+    let (text, messages) =
+        (cluster.admin(), cluster.admin().with("accept", "application/vnd.kubernetes.protobuf,application/json"));
+    for (path, place) in [
+        ("/apis", "/groups/0/versions"),
+        ("/apis", "/groups/0/preferredVersion"),
+        ("/apis/apps", "/versions"),
+        ("/apis/apps/v1", "/groupVersion"),
+        ("/apis/apps/v1", "/resources/0/verbs"),
+        ("/api/v1", "/resources/0/name"),
+    ] {
+        let answer = messages.get(path).await;
+        assert_eq!(answer.headers["content-type"], "application/vnd.kubernetes.protobuf", "{path}");
+        let read = rk_api::proto::decode(&answer.body, None, rk_api::decode::Limits::default()).unwrap();
+        let written = text.get(path).await.ok();
+        assert!(read.pointer(place).is_some_and(|own| !own.is_null()), "{path} {place}: {read}");
+        assert_eq!(read.pointer(place), written.pointer(place), "{path} {place}");
+        assert_eq!(read["kind"], written["kind"], "{path}");
+    }
+    // A document without a version has no message.
+    assert_eq!(messages.get("/api").await.ok()["versions"], json!(["v1"]));
+}
+
+#[tokio::test]
 async fn delete_options_come_under_the_name_of_any_group_and_in_every_format() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

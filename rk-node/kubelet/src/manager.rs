@@ -160,6 +160,7 @@ impl Manager {
             other => other,
         };
         let begins = matches!(event, Event::Begin | Event::Listed(_) | Event::Unread(_));
+        let frees = matches!(event, Event::Deleted(_) | Event::Vanished(_));
         match event {
             Event::Begin => *fresh = Fresh::default(),
             // Mirrors only show what runs here anyway.
@@ -186,6 +187,7 @@ impl Manager {
                 for uid in unlisted.cloned().collect::<Vec<_>>() {
                     self.gone(&uid, None);
                 }
+                self.recall_waiting(&pods);
                 for pod in pods {
                     self.present(pod);
                 }
@@ -211,6 +213,9 @@ impl Manager {
             }
         }
         self.show();
+        if frees {
+            self.wake_waiting();
+        }
         // Before the first list is complete, pods that run have no worker yet.
         if !begins {
             self.weigh();
@@ -328,6 +333,7 @@ impl Manager {
 
     async fn housekeep(&mut self) {
         self.show();
+        self.context.withheld.keep(|uid| self.workers.contains_key(uid));
         if !self.knows_all() {
             return;
         }

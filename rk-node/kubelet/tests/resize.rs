@@ -61,3 +61,48 @@ async fn a_resize_that_is_told_of_while_a_container_is_stopped_is_judged_all_the
     rig.pods().delete("busy", &soon).await.unwrap();
     rig.gone("busy", 30).await;
 }
+
+/// Thousandths of a CPU.
+fn milli(cpu: &str) -> i64 {
+    cpu.strip_suffix('m').map_or_else(|| cpu.parse::<i64>().unwrap() * 1000, |milli| milli.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn room_that_comes_free_goes_to_the_resize_whose_turn_it_is() {
+    let rig = Rig::new().await;
+    let nodes: Api<Node> = Api::all(rig.control.client.clone());
+    let node = nodes.get("node-a").await.unwrap().status.unwrap();
+    let all = milli(&node.allocatable.unwrap()["cpu"].0);
+    let (most, little) = (all * 2 / 3, all / 16);
+    let burstable = |milli: i64| json!({"requests": {"cpu": format!("{milli}m"), "memory": "10Mi"}});
+    let guaranteed = |milli: i64| {
+        let amounts = json!({"cpu": format!("{milli}m"), "memory": "10Mi"});
+        json!({"requests": amounts, "limits": amounts})
+    };
+    for (name, resources) in [("fills", burstable(most)), ("early", burstable(little)), ("late", guaranteed(little))] {
+        let container = json!({"name": "c", "image": "img:1", "command": ["run"], "resources": resources});
+        rig.create(name, json!({"terminationGracePeriodSeconds": 1, "containers": [container]})).await;
+        rig.status(name, "the pod is ready", 60, ready).await;
+    }
+    let deferred = |status: &PodStatus| {
+        let pending = status.conditions.iter().flatten().find(|c| c.type_ == "PodResizePending");
+        pending.is_some_and(|c| c.reason.as_deref() == Some("Deferred"))
+    };
+    let has = |status: &PodStatus| {
+        let of = status.container_statuses.iter().flatten().next().and_then(|c| c.allocated_resources.clone());
+        of.map(|amounts| milli(&amounts["cpu"].0))
+    };
+    for (name, resources) in [("early", burstable(most)), ("late", guaranteed(most))] {
+        let body = json!({"spec": {"containers": [{"name": "c", "resources": resources}]}});
+        rig.pods().patch_subresource("resize", name, &PatchParams::default(), &Patch::Strategic(body)).await.unwrap();
+        let told = rig.status(name, "its resize waits", 60, deferred).await;
+        assert_eq!(has(&told), Some(little), "{name}");
+    }
+    rig.pods().delete("fills", &DeleteParams::default()).await.unwrap();
+    let late = rig.status("late", "it has what it asks for", 90, |status| has(status) == Some(most)).await;
+    assert!(!deferred(&late), "{late:?}");
+    let early = rig.status("early", "its resize waits on", 60, deferred).await;
+    assert_eq!(has(&early), Some(little), "a Guaranteed pod comes first");
+    rig.pods().delete("late", &DeleteParams::default()).await.unwrap();
+    rig.status("early", "it has what it asks for", 90, |status| has(status) == Some(most)).await;
+}

@@ -235,10 +235,13 @@ impl Devices {
         let known = self.state().answers.get(&holder).filter(|(of, _)| of == ids).map(|(_, answer)| answer.clone());
         let answer = match known {
             Some(answer) => answer,
-            None => plugin.allocate(ids).await?,
+            None => {
+                let answer = plugin.allocate(ids).await?;
+                self.state().answers.insert(holder, (ids.clone(), answer.clone()));
+                answer
+            }
         };
         plugin.pre_start(ids).await?;
-        self.state().answers.insert(holder, (ids.clone(), answer.clone()));
         Ok(answer)
     }
 

@@ -34,6 +34,12 @@ impl Manager {
         self.keep(&holders);
     }
 
+    /// Before any of these pods is admitted: what the resizes ask for that wait is free for the others.
+    pub(super) fn recall_waiting(&self, pods: &[Pod]) {
+        let new = pods.iter().filter(|pod| !self.workers.contains_key(spec::uid(pod)));
+        self.context.withheld.recall(new);
+    }
+
     pub(super) fn keep(&self, holders: &BTreeSet<String>) {
         self.context.devices.keep(holders);
         self.context.memory.keep(holders);
@@ -47,6 +53,13 @@ impl Manager {
         let holds = |uid: &str| !self.context.devices.of_pod(uid).is_empty();
         let holders = self.workers.iter().filter(|(uid, _)| holds(uid));
         holders.for_each(|(_, handle)| handle.wake.notify_one());
+    }
+
+    /// Has the pods look at themselves whose resize waits: room may have come free.
+    pub(super) fn wake_waiting(&self) {
+        let waiting = self.context.withheld.lock();
+        let waiting = self.workers.iter().filter(|(uid, _)| waiting.contains(*uid));
+        waiting.for_each(|(_, handle)| handle.wake.notify_one());
     }
 
     pub(super) fn has_ended(&self, pod: &Pod) -> bool {

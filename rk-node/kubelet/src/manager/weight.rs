@@ -11,7 +11,7 @@ impl Manager {
     /// Gives Burstable pods together the weight of what they ask for together; those that have ended or were refused count no more.
     pub(super) fn weigh(&self) {
         let pods = self.workers.values().filter(|h| self.takes(h)).map(|h| h.desired.borrow().pod().clone());
-        let pods: Vec<Arc<Pod>> = pods.collect();
+        let pods: Vec<Arc<Pod>> = self.context.withheld.counted(pods);
         if let Err(error) = self.context.cgroups.weigh(burstable_request(pods.iter().map(AsRef::as_ref))) {
             tracing::warn!("Burstable pods do not weigh what they ask for: {error}");
         }

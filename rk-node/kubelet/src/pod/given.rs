@@ -1,12 +1,15 @@
 //! What pods whose resize waits go on with: what they were given before, for what starts in them and for what is left to others.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodCondition, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::spec;
+use crate::resources::{Qos, qos_class};
 
 type Amounts = BTreeMap<String, Quantity>;
 
@@ -24,6 +27,56 @@ impl Withheld {
     pub fn counted(&self, pods: impl Iterator<Item = Arc<Pod>>) -> Vec<Arc<Pod>> {
         counted(&self.lock(), pods)
     }
+
+    /// Takes the pods whose status says that their resize waits for withheld: an earlier kubelet judged them, their workers do anew.
+    pub fn recall<'a>(&self, pods: impl Iterator<Item = &'a Pod>) {
+        let waiting = pods.filter(|pod| condition(pod).is_some());
+        self.lock().extend(waiting.map(|pod| spec::uid(pod).to_owned()));
+    }
+
+    /// Forgets the pods that are not here any more.
+    pub fn keep(&self, is_here: impl Fn(&str) -> bool) {
+        self.lock().retain(|uid| is_here(uid));
+    }
+}
+
+/// The condition that says that a resize waits.
+fn condition(pod: &Pod) -> Option<&PodCondition> {
+    let mut conditions = pod.status.as_ref()?.conditions.iter().flatten();
+    conditions.find(|condition| condition.type_ == "PodResizePending" && condition.status == "True")
+}
+
+/// Whose turn is first when room comes free for resizes that wait: pods of higher priority, Guaranteed ones, then whose waits for longer.
+fn turn(pod: &Pod) -> (Reverse<i32>, bool, bool, Option<Timestamp>, String) {
+    let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or_default();
+    let since = condition(pod).and_then(|condition| condition.last_transition_time.as_ref()).map(|time| time.0);
+    let uid = spec::uid(pod).to_owned();
+    (Reverse(priority), qos_class(pod) != Qos::Guaranteed, since.is_none(), since, uid)
+}
+
+/// The other pods as they count against the resize of `pod`: of those that wait as well, the ones whose turn comes before count with what
+/// they ask for where `fits` says that they can have it beside the given pods.
+pub fn beside(
+    pod: &Pod,
+    withheld: &BTreeSet<String>,
+    known: &[Arc<Pod>],
+    fits: impl Fn(&Pod, &[&Pod]) -> bool,
+) -> Vec<Arc<Pod>> {
+    let others: Vec<Arc<Pod>> = known.iter().filter(|other| spec::holds_resources(other, pod)).cloned().collect();
+    let waits = |other: &Pod| withheld.contains(spec::uid(other)) && other.metadata.deletion_timestamp.is_none();
+    let mut before: Vec<Arc<Pod>> = others.iter().filter(|o| waits(o) && turn(o) < turn(pod)).cloned().collect();
+    before.sort_by_cached_key(|other| turn(other));
+    let mut others = counted(withheld, others.into_iter());
+    let own = as_given(pod);
+    for first in before {
+        let uid = spec::uid(&first);
+        let rest: Vec<&Pod> =
+            others.iter().map(|other| &**other).filter(|other| spec::uid(other) != uid).chain([&*own]).collect();
+        if fits(&first, &rest) {
+            others.iter_mut().filter(|other| spec::uid(other) == uid).for_each(|other| *other = first.clone());
+        }
+    }
+    others
 }
 
 /// Pods as they count against the node while these are withheld.
@@ -104,5 +157,51 @@ mod tests {
         assert_eq!(counted(), told(&asks), "it has what it asks for");
         withheld.lock().insert(spec::uid(&asks).to_owned());
         assert_eq!(counted(), given);
+    }
+
+    /// A pod with one CPU that asks for so many now, and waits for them since the second.
+    fn asking(uid: &str, cpus: &str, priority: i32, since: u32) -> Arc<Pod> {
+        let resources = json!({"requests": {"cpu": cpus}});
+        let mut pod =
+            pod(json!({"priority": priority, "containers": [{"name": "a", "resources": resources, "image": "i"}]}));
+        pod.metadata.uid = Some(uid.to_owned());
+        pod.status = serde_json::from_value(json!({
+            "containerStatuses": [{"name": "a", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+                "allocatedResources": {"cpu": "1"}}],
+            "conditions": [{"type": "PodResizePending", "status": "True",
+                "lastTransitionTime": format!("2026-01-02T03:04:{since:02}Z")}]}))
+        .unwrap();
+        Arc::new(pod)
+    }
+
+    #[test]
+    fn a_resize_leaves_the_room_to_those_whose_turn_is_before() {
+        let cpus = |pods: &[&Pod]| pods.iter().map(|pod| crate::resources::pod_total(pod, "cpu", false)).sum::<i64>();
+        // A node of ten CPUs.
+        let fits = |pod: &Pod, others: &[&Pod]| cpus(others) + cpus(&[pod]) <= 10_000;
+        let known =
+            [asking("low", "6", 0, 1), asking("high", "6", 9, 3), asking("late", "6", 9, 4), asking("big", "9", 99, 0)];
+        let withheld: BTreeSet<String> = known.iter().map(|pod| spec::uid(pod).to_owned()).collect();
+        let judged = |pod: &Pod| {
+            let others = beside(pod, &withheld, &known, fits);
+            fits(pod, &others.iter().map(|other| &**other).collect::<Vec<_>>())
+        };
+        let can: Vec<&str> = known.iter().filter(|pod| judged(pod)).map(|pod| spec::uid(pod)).collect();
+        assert_eq!(can, ["high"], "the one of the highest priority can have no room, and is no reason to wait");
+        let mut ends = (*known[1]).clone();
+        ends.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-02T03:04:05Z")).unwrap();
+        let known = [known[0].clone(), Arc::new(ends), known[2].clone()];
+        let others = beside(&known[2], &withheld, &known, fits);
+        assert_eq!(cpus(&others.iter().map(|other| &**other).collect::<Vec<_>>()), 2000, "what ends waits no more");
+    }
+
+    #[test]
+    fn what_waited_before_this_kubelet_began_waits_until_it_goes() {
+        let withheld = Withheld::default();
+        let calm = Arc::new(pod(json!({"containers": [{"name": "a"}]})));
+        withheld.recall([asking("one", "6", 0, 1), asking("two", "6", 0, 1), calm].iter().map(AsRef::as_ref));
+        assert_eq!(withheld.lock().iter().map(String::as_str).collect::<Vec<_>>(), ["one", "two"]);
+        withheld.keep(|uid| uid == "two");
+        assert_eq!(withheld.lock().iter().map(String::as_str).collect::<Vec<_>>(), ["two"]);
     }
 }

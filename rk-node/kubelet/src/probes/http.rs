@@ -1,6 +1,5 @@
 //! HTTP GET, for probes and lifecycle hooks. Certificates are not checked: the peer is the pod itself.
 
-use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,6 +10,8 @@ use k8s_openapi::api::core::v1::HTTPGetAction;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+
+use super::opening::Opening;
 
 /// A body says little beyond this in an event.
 const MAX_BODY: usize = 10 * 1024;
@@ -115,15 +116,6 @@ pub fn plain(action: &HTTPGetAction) -> HTTPGetAction {
     action
 }
 
-/// Why no TLS came about, in the words of an HTTP client.
-fn no_tls(error: &io::Error) -> String {
-    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
-    match cause {
-        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => PLAIN.to_owned(),
-        _ => error.to_string(),
-    }
-}
-
 /// One GET against `host:port` as the action says. Errors are texts in the words of an HTTP client.
 pub async fn get(
     action: &HTTPGetAction,
@@ -167,7 +159,10 @@ async fn once(
     let authority = target.authority(host);
     if target.tls {
         let name = ServerName::try_from(host.to_owned()).map_err(|e| e.to_string())?;
-        let stream = connector()?.connect(name, stream).await.map_err(|e| no_tls(&e))?;
+        let connected = connector()?.connect(name, Opening::of(stream)).into_fallible().await;
+        // Whatever else is no TLS may be anything: it is not asked without.
+        let stream = connected
+            .map_err(|(error, opening)| if opening.is_http() { PLAIN.to_owned() } else { error.to_string() })?;
         exchange(action, stream, &authority, &target.path, user_agent).await
     } else {
         exchange::<TcpStream>(action, stream, &authority, &target.path, user_agent).await
@@ -346,5 +341,22 @@ mod tests {
         assert_eq!(ask("HTTPS", "/other", port).await.unwrap().status, 503);
         let plain = ask("HTTP", "/healthz", port).await.err().expect("the server speaks TLS alone");
         assert!(plain.starts_with(&format!("Get \"http://127.0.0.1:{port}/healthz\": ")), "{plain}");
+    }
+
+    #[tokio::test]
+    async fn only_an_answer_in_http_says_that_a_server_knows_no_tls() {
+        for (says, plain) in [("HTTP/1.1 400 Bad Request\r\n\r\n", true), ("SSH-2.0-other\r\n", false), ("", false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let server = tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let read = stream.read(&mut [0; 8192]).await.unwrap();
+                stream.write_all(says.as_bytes()).await.unwrap();
+                read
+            });
+            let error = ask("HTTPS", "/", port).await.err().expect("there is no TLS");
+            assert_eq!(error.ends_with(PLAIN), plain, "{says:?}: {error}");
+            assert!(server.await.unwrap() > 0);
+        }
     }
 }

@@ -4,6 +4,7 @@ mod exec;
 mod grpc;
 mod handler;
 mod http;
+mod opening;
 mod pace;
 mod state;
 mod tasks;

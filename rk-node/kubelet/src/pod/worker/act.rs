@@ -73,11 +73,12 @@ impl Worker {
                 }
             }
         }
-        if let Err(problem) = self.prepare(pod, &ip, runtime).await {
+        let given = self.as_given(pod);
+        if let Err(problem) = self.prepare(&given, &ip, runtime).await {
             return Ok(Some(self.setup_failed(pod, &problem)));
         }
         if let Some(attempt) = plan.create_sandbox {
-            if let Err(problem) = start::start_sandbox(&self.context, pod, attempt).await {
+            if let Err(problem) = start::start_sandbox(&self.context, &given, attempt).await {
                 return Ok(Some(self.setup_failed(pod, &problem)));
             }
             self.setup_failures = 0;
@@ -130,11 +131,11 @@ impl Worker {
     ) -> Result<Option<Duration>, RuntimeError> {
         let Some(sandbox) = runtime.active_sandbox() else { return Ok(None) };
         let volumes = self.volumes.as_ref().map(|(v, _)| v.clone()).unwrap_or_default();
-        let context = self.context.clone();
+        let (context, given) = (self.context.clone(), self.as_given(pod));
         let mut retry: Option<Duration> = None;
         let mut woken = false;
         for item in &plan.start {
-            let launch = Launch { context: &context, pod, start: item, sandbox, runtime, volumes: &volumes };
+            let launch = Launch { context: &context, pod: &given, start: item, sandbox, runtime, volumes: &volumes };
             let mut outdated = false;
             let mut running = std::pin::pin!(launch.run());
             let result = loop {

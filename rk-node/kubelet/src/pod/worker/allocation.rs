@@ -1,5 +1,7 @@
 //! What a pod is given of what it asks for, and the events that tell how a resize goes.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::{Pod, PodStatus, ResourceRequirements};
 
 use super::{Stage, Worker};
@@ -44,18 +46,18 @@ impl Worker {
         let before = self.resize_pending.take();
         let context = self.context.clone();
         let mut withheld = context.withheld.lock();
-        let known = context.pods.all();
         withheld.remove(spec::uid(pod));
-        withheld.retain(|uid| known.iter().any(|p| spec::uid(p) == uid));
-        let others = given::counted(&withheld, known.into_iter());
-        let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).filter(|p| spec::holds_resources(p, pod)).collect();
         let rules = resize::Rules {
-            exclusive_cpus: self.context.cpus.exclusive_policy(),
-            exclusive_memory: self.context.memory.exclusive_policy(),
-            swap: self.context.swap,
+            exclusive_cpus: context.cpus.exclusive_policy(),
+            exclusive_memory: context.memory.exclusive_policy(),
+            swap: context.swap,
         };
-        self.resize_pending = resize::fixed(pod, &rules)
-            .or_else(|| resize::pending(pod, &others, &self.context.node.borrow().allocatable));
+        let allocatable = context.node.borrow().allocatable.clone();
+        let judged =
+            |pod: &Pod, rest: &[&Pod]| resize::fixed(pod, &rules).or_else(|| resize::pending(pod, rest, &allocatable));
+        let others = given::beside(pod, &withheld, &context.pods.all(), |first, rest| judged(first, rest).is_none());
+        let others: Vec<&Pod> = others.iter().map(AsRef::as_ref).collect();
+        self.resize_pending = judged(pod, &others);
         if self.resize_pending.is_some() {
             withheld.insert(spec::uid(pod).to_owned());
         }
@@ -66,6 +68,11 @@ impl Worker {
             let told = summary::told(pod, reason, generation(pod), message);
             self.context.recorder.warning(&PodRef::of(pod), &format!("Resize{reason}"), told);
         }
+    }
+
+    /// The pod as what begins in it is held to: while its resize waits, with what it was given before.
+    pub(super) fn as_given(&self, pod: &Arc<Pod>) -> Arc<Pod> {
+        if self.resize_pending.is_some() { given::as_given(pod) } else { pod.clone() }
     }
 
     fn begin_resize(&mut self, pod: &Pod) {

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::backoff::BackOff;
 use super::decide::{self, Inputs, Plan};
 use super::round::Round;
-use super::{given, kill, spec};
+use super::{kill, spec};
 use crate::clock;
 use crate::context::Shared;
 use crate::events::PodRef;
@@ -320,9 +320,7 @@ impl Worker {
                 }
                 return Ok(pause);
             }
-            // What starts while a resize waits has what the pod was given before.
-            let given = if self.resize_pending.is_some() { given::as_given(&pod) } else { pod.clone() };
-            if let Some(retry) = self.act(&given, &runtime, plan).await? {
+            if let Some(retry) = self.act(&pod, &runtime, plan).await? {
                 let newest = self.desired.borrow().clone();
                 let pod = self.current(&newest);
                 let runtime = self.gather(&pod).await?;
