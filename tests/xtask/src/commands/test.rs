@@ -64,7 +64,7 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
     let mut total = Tally::default();
     if wanted("host") {
         total += directions(paths, &report)?;
-        let mut command = cargo(&paths.root);
+        let mut command = whole(paths);
         // No crate has tests in its documentation, and examples are what benches run: both take minutes to build.
         command.args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]);
         command.env("RK_ETCD", &artifacts.etcd).env("KUBECTL", &artifacts.kubectl);
@@ -77,7 +77,7 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
         setup::media_for_tests(paths, &report)?;
     }
     for tier in TIERS.into_iter().filter(|t| wanted(t)) {
-        let mut command = cargo(&paths.root);
+        let mut command = whole(paths);
         // With the whole workspace its crates have the features that the tests on the host gave them, and none is built twice.
         command.args(["test", "--workspace", "--features", "rk-tests/guest", "--test", tier]);
         command.args(["--", "--test-threads", "1"]);
@@ -91,6 +91,13 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
     say!("\nall tests took {}; logs are in {}", duration(start.elapsed()), paths.show(&artifacts.work));
     say!("{} passed, {} failed", total.passed, total.failed);
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// cargo for the whole workspace at once: what serves to build a part of it anew later costs time now, and 15 GB of disk.
+fn whole(paths: &Paths) -> Command {
+    let mut command = cargo(&paths.root);
+    command.env("CARGO_INCREMENTAL", "0");
+    command
 }
 
 /// The dependency directions count as one test.
