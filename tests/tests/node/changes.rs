@@ -176,6 +176,8 @@ fn neighbours_in_a_pod_tell_their_new_amounts_while_one_waits_for_its_restart() 
         seen if seen.trim() == "slow=20m/16Mi/50m/32Mi/1 quick=20m/16Mi/60m/32Mi/0" => Ok(()),
         seen => Err(seen),
     });
+    // It is counted when it is made, and told of commands when it runs.
+    ready(&kubectl, "two");
     assert!(limits(&kubectl, "two", "slow").starts_with("5000 100000 "));
     kubectl.ok(&["delete", "pod", "two", "--grace-period=1", "--wait=false"]);
 }
