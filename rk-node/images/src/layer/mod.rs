@@ -15,6 +15,7 @@ mod pax;
 mod resolve;
 mod seal;
 mod sparse;
+mod summed;
 mod tar;
 mod target;
 mod tree;

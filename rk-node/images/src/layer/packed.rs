@@ -2,19 +2,19 @@
 
 use std::{
     fs::File,
-    io::{self, BufWriter, Read, Seek, SeekFrom, Write},
+    io::{self, BufWriter, Read, Seek, SeekFrom},
     os::unix::fs::FileExt,
     path::Path,
 };
 
-use flate2::Crc;
 use rk_erofs::{BLOCK, Body, Contents, Dress, Id, Output, Tree, Writer};
 
 use super::{
     memory::Share,
     resolve::Resolver,
-    seal::{Seal, zeros},
+    seal::Seal,
     sparse::Sparse,
+    summed::Summed,
     tar::{Entry, Kind},
     target::{Content, Found, Target, is_kept, write_file},
 };
@@ -30,7 +30,7 @@ const OPAQUE: &[u8] = b"trusted.overlay.opaque";
 
 /// A file that a layer is unpacked into.
 pub(super) struct Packed {
-    writer: Writer<Summed>,
+    writer: Writer<Out>,
     tree: Tree,
     at: Resolver,
     share: Share,
@@ -48,7 +48,7 @@ impl Packed {
     pub fn new(file: File) -> io::Result<Self> {
         let mut out = BufWriter::with_capacity(BUFFER, file);
         out.seek(SeekFrom::Start(BLOCK))?;
-        let writer = Writer::new(Summed { out, crc: Crc::new() });
+        let writer = Writer::new(Summed::new(out));
         Ok(Self { writer, tree: Tree::default(), at: Resolver::default(), share: Share::default() })
     }
 
@@ -191,32 +191,17 @@ pub(super) fn empty(file: &Path) -> io::Result<()> {
 }
 
 /// A file that is written from its second block on, and the sum of that.
-struct Summed {
-    out: BufWriter<File>,
-    crc: Crc,
-}
+type Out = Summed<BufWriter<File>>;
 
-impl Write for Summed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.crc.update(bytes.get(..written).unwrap_or_default());
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
-impl Output for Summed {
+impl Output for Out {
     fn hole(&mut self, bytes: u64) -> io::Result<()> {
-        zeros(&mut self.crc, bytes);
+        self.skip(bytes);
         let bytes = i64::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
         self.out.seek(SeekFrom::Current(bytes)).map(drop)
     }
 }
 
-impl Content for Contents<'_, Summed> {
+impl Content for Contents<'_, Out> {
     fn hole(&mut self, bytes: u64) -> io::Result<()> {
         match bytes {
             0 => Ok(()),

@@ -3,19 +3,19 @@
 use std::{
     ffi::{CStr, CString},
     fs::File,
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read, Seek, SeekFrom},
     os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
-use flate2::Crc;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 
 use super::{
     beneath::{Beneath, Spot},
     memory::Share,
-    seal::{Seal, Sums, zeros},
+    seal::{Seal, Sums},
     sparse::Sparse,
+    summed::Summed,
     tar::{Entry, Kind},
     target::{Content, Found, Target, is_kept, write_file},
 };
@@ -82,10 +82,10 @@ impl Target for Unpacked {
     fn make_file(&mut self, spot: &Spot, content: &mut dyn Read, sparse: Option<&Sparse>) -> io::Result<u64> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd: OwnedFd = rustix::fs::openat(&spot.parent, spot.name.as_c_str(), flags, Mode::from_raw_mode(0o600))?;
-        let mut summed = Summed { file: File::from(fd), crc: Crc::new() };
+        let mut summed = Summed::new(File::from(fd));
         let written = write_file(content, &mut summed, sparse)?;
         self.share.take(REMEMBERED)?;
-        self.sums.insert(summed.file.metadata()?.ino(), summed.crc.sum());
+        self.sums.insert(summed.out.metadata()?.ino(), summed.crc.sum());
         Ok(written)
     }
 
@@ -131,34 +131,16 @@ impl Target for Unpacked {
     }
 }
 
-/// A file that is written from its beginning, and its sum.
-struct Summed {
-    file: File,
-    crc: Crc,
-}
-
-impl Write for Summed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.crc.update(bytes.get(..written).unwrap_or_default());
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl Content for Summed {
+impl Content for Summed<File> {
     fn hole(&mut self, bytes: u64) -> io::Result<()> {
         if bytes == 0 {
             return Ok(());
         }
-        zeros(&mut self.crc, bytes);
-        let end = self.file.stream_position()? + bytes;
+        self.skip(bytes);
+        let end = self.out.stream_position()? + bytes;
         // One at the end of the file is told by its size alone.
-        self.file.set_len(end)?;
-        self.file.seek(SeekFrom::Start(end)).map(drop)
+        self.out.set_len(end)?;
+        self.out.seek(SeekFrom::Start(end)).map(drop)
     }
 }
 
