@@ -35,33 +35,50 @@ const UNITS: [&[&str]; 8] = [
     &["w", "wk", "week"],
 ];
 
+/// Formats that say what a type says, or nothing that a text could lack.
+const SAID_ELSEWHERE: [&str; 5] = ["double", "float", "int32", "int64", "password"];
+
 /// Whether a text has a format; formats that are unknown hold for every text, as upstream says.
 pub fn holds(format: &str, text: &str) -> bool {
     let name = format.replace('-', "");
     if let Some((_, shape)) = COMPILED.iter().find(|(own, _)| *own == name) {
         return shape.is_match(text);
     }
-    match name.as_str() {
-        "date" => date(text),
-        "datetime" => date_time(text),
-        "byte" => base64(text),
-        // One that maps the other kind is of both.
-        "ipv4" => text.contains('.') && text.parse::<IpAddr>().is_ok(),
-        "ipv6" => text.contains(':') && text.parse::<IpAddr>().is_ok(),
-        "cidr" => text.parse::<IpNet>().is_ok(),
-        "email" => email(text),
-        "hostname" => hostname(text),
-        "uri" => uri(text),
-        "mac" => mac(text),
-        "duration" => duration(text) || loose_duration(text),
-        "isbn" => isbn10(text) || isbn13(text),
-        "isbn10" => isbn10(text),
-        "isbn13" => isbn13(text),
-        "creditcard" => card(text),
-        "k8sshortname" => crate::meta::dns1123_label(text).is_empty(),
-        "k8slongname" => crate::meta::dns1123_subdomain(text).is_empty(),
-        _ => true,
+    check(&name).is_none_or(|holds| holds(text))
+}
+
+/// Whether any version of the API knows a format. Hyphens count in those alone that came later.
+pub fn is_known(format: &str) -> bool {
+    match format.replace('-', "").as_str() {
+        "k8sshortname" => format == "k8s-short-name",
+        "k8slongname" => format == "k8s-long-name",
+        name => check(name).is_some() || SHAPES.iter().any(|(own, _)| *own == name) || SAID_ELSEWHERE.contains(&name),
     }
+}
+
+/// What a format asks of a text that is more than a pattern, by its name without hyphens.
+fn check(name: &str) -> Option<fn(&str) -> bool> {
+    Some(match name {
+        "date" => date,
+        "datetime" => date_time,
+        "byte" => base64,
+        // One that maps the other kind is of both.
+        "ipv4" => |text| text.contains('.') && text.parse::<IpAddr>().is_ok(),
+        "ipv6" => |text| text.contains(':') && text.parse::<IpAddr>().is_ok(),
+        "cidr" => |text| text.parse::<IpNet>().is_ok(),
+        "email" => email,
+        "hostname" => hostname,
+        "uri" => uri,
+        "mac" => mac,
+        "duration" => |text| duration(text) || loose_duration(text),
+        "isbn" => |text| isbn10(text) || isbn13(text),
+        "isbn10" => isbn10,
+        "isbn13" => isbn13,
+        "creditcard" => card,
+        "k8sshortname" => |text| crate::meta::dns1123_label(text).is_empty(),
+        "k8slongname" => |text| crate::meta::dns1123_subdomain(text).is_empty(),
+        _ => return None,
+    })
 }
 
 fn hex(text: &str, length: usize) -> bool {

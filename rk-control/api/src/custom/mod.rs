@@ -19,7 +19,7 @@ mod tests;
 mod trial;
 
 pub use columns::Columns;
-pub use format::holds as has_format;
+pub use format::{holds as has_format, is_known as is_known_format};
 pub use kind::{ConversionWebhook, CustomKind, ScalePaths};
 pub use path::JsonPath;
 pub use rows::{is_established, rows};

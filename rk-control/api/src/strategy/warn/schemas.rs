@@ -3,44 +3,11 @@
 use serde_json::Value;
 
 use super::{Found, MOST, list};
+use crate::custom::is_known_format;
 use crate::meta::{at, text};
 
 /// Deepest schema that is looked at; deeper ones are refused.
 const MAX_DEPTH: usize = 64;
-
-/// The formats that are looked at, without hyphens, and those of numbers, which say what a type says.
-const KNOWN: [&str; 28] = [
-    "bsonobjectid",
-    "byte",
-    "cidr",
-    "creditcard",
-    "date",
-    "datetime",
-    "double",
-    "duration",
-    "email",
-    "float",
-    "hexcolor",
-    "hostname",
-    "int32",
-    "int64",
-    "ipv4",
-    "ipv6",
-    "isbn",
-    "isbn10",
-    "isbn13",
-    "mac",
-    "password",
-    "rgbcolor",
-    "ssn",
-    "uri",
-    "uuid",
-    "uuid3",
-    "uuid4",
-    "uuid5",
-];
-/// Formats that came later and hold as they are written.
-const KNOWN_AS_WRITTEN: [&str; 2] = ["k8s-long-name", "k8s-short-name"];
 
 /// Formats that no version of the API looks at; of a changed definition those that are new.
 pub(super) fn check(definition: &Value, old: Option<&Value>, found: &mut Found) {
@@ -65,8 +32,7 @@ fn collect<'a>(schema: &'a Value, depth: usize, formats: &mut Vec<&'a str>) {
         return;
     }
     let format = text(schema, &["format"]);
-    let known = KNOWN.contains(&&*format.replace('-', "")) || KNOWN_AS_WRITTEN.contains(&format);
-    if !format.is_empty() && !known && !formats.contains(&format) {
+    if !format.is_empty() && !is_known_format(format) && !formats.contains(&format) {
         formats.push(format);
     }
     for key in ["items", "additionalProperties", "not"] {
