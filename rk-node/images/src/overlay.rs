@@ -30,7 +30,7 @@ const MAPPED: &str = "mapped-";
 /// Makes the writable layer's directories, that of the mount last: it tells that all was done. `implicit` lists, layer by layer from
 /// the top, the directories without an entry of their own: they would hide the owner and mode that a lower layer gives, so the right
 /// ones are repeated in the writable layer. Owners are those of layers plus `root`.
-pub(crate) fn prepare(snapshot: &Snapshot, implicit: &[BTreeSet<String>], root: (u32, u32)) -> Result<()> {
+pub(crate) fn prepare(snapshot: &Snapshot, implicit: &[&BTreeSet<String>], root: (u32, u32)) -> Result<()> {
     let make = |directory: &Path| {
         let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(directory);
         made.at("create", directory)

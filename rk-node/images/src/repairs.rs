@@ -32,9 +32,9 @@ const MOST_KNOWN: usize = 1024;
 
 /// The directories to repeat with their dress, parents first. The root always needs one: an overlay shows its upper root. `implicit`
 /// lists those without an entry of their own, layer by layer from the top as `layers`.
-pub(crate) fn repairs(layers: &[PathBuf], implicit: &[BTreeSet<String>]) -> BTreeMap<PathBuf, Dress> {
+pub(crate) fn repairs(layers: &[PathBuf], implicit: &[&BTreeSet<String>]) -> BTreeMap<PathBuf, Dress> {
     let mut repairs = BTreeMap::new();
-    let wanted: BTreeSet<&String> = implicit.iter().flatten().collect();
+    let wanted: BTreeSet<&String> = implicit.iter().copied().flatten().collect();
     let root = String::new();
     let mut known = vec![Covers::new(); layers.len()];
     for path in wanted.into_iter().chain([&root]) {
@@ -57,7 +57,7 @@ pub(crate) fn repairs(layers: &[PathBuf], implicit: &[BTreeSet<String>]) -> BTre
 /// layer covers of lower ones states nothing; `known` is what was found of that, layer by layer.
 fn resolve(
     layers: &[PathBuf],
-    implicit: &[BTreeSet<String>],
+    implicit: &[&BTreeSet<String>],
     known: &mut [Covers],
     path: &Path,
 ) -> Option<(Dress, bool)> {
@@ -190,7 +190,7 @@ mod tests {
             let named = |name: &str| dir.path().join(name);
             let layers = [layer(&named("c"), &top()), layer(&named("b"), &between), layer(&named("a"), &lowest())];
             let implicit = [BTreeSet::from(["", "p", "p/d"].map(String::from)), BTreeSet::new(), BTreeSet::new()];
-            let repaired = repairs(&layers, &implicit);
+            let repaired = repairs(&layers, &implicit.each_ref());
             let mode = |path: &str, own: u32| repaired.get(Path::new(path)).map_or(own, |dress| dress.mode);
             assert_eq!([mode("p", 0o755), mode("p/d", 0o755)], modes, "{what}: {repaired:?}");
         }

@@ -81,7 +81,7 @@ fn attempt(
     let parts = stack(store, &record)?;
     let snapshot = describe(store, key, &record, &parts)?;
     if fresh {
-        let implicit: Vec<_> = parts.iter().map(|part| part.implicit.clone()).collect();
+        let implicit: Vec<_> = parts.iter().map(|part| &part.implicit).collect();
         overlay::prepare(&snapshot, &implicit, root)?;
     }
     let mounted = mount(&snapshot);
