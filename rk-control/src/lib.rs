@@ -24,6 +24,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// Does what the command line asks for: serve, or a command on the database.
 pub fn main() -> ExitCode {
+    rk_panics::end_the_process();
     if let Some(command) = snapshot::Command::asked_for() {
         return command.run();
     }

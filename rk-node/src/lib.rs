@@ -27,6 +27,7 @@ const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// Runs the agent until it is told to end.
 pub fn main() -> ExitCode {
+    rk_panics::end_the_process();
     // By targets alone: nothing here has spans to filter by, and a filter of their fields brings an engine for patterns.
     let asked: Option<Targets> = std::env::var("RK_LOG").ok().and_then(|text| text.parse().ok());
     let filter = asked.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));

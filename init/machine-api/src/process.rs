@@ -23,6 +23,7 @@ const LAST_CALLS: Duration = Duration::from_secs(7);
 
 /// Serves until PID 1 asks for the end.
 pub fn main() -> ExitCode {
+    rk_panics::end_the_process();
     crate::confine::give_up();
     let ended = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -41,6 +41,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    rk_panics::end_the_process();
     let mut args = std::env::args_os().skip(1);
     let (verb, dir) = (args.next(), args.next().map(PathBuf::from));
     let result = match (verb.as_deref().and_then(|v| v.to_str()), dir) {

@@ -36,6 +36,16 @@ pub fn cargo(root: &std::path::Path) -> Command {
     command
 }
 
+/// What is built and tested where everything is: with one set of features, no crate is built twice.
+pub const ALL: [&str; 3] = ["--workspace", "--features", "rk-tests/guest"];
+
+/// [`cargo`] for the whole workspace at once: what serves to build a part of it anew later costs time now, and 15 GB of disk.
+pub fn cargo_for_all(root: &std::path::Path) -> Command {
+    let mut command = cargo(root);
+    command.env("CARGO_INCREMENTAL", "0");
+    command
+}
+
 fn is_about_us(name: &str) -> bool {
     const PREFIXES: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
     const NAMES: [&str; 5] = ["CARGO", "CARGO_PRIMARY_PACKAGE", "LD_LIBRARY_PATH", "OUT_DIR", "RUST_RECURSION_COUNT"];

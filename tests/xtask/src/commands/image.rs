@@ -8,7 +8,8 @@ use anyhow::Result;
 
 pub fn run(paths: &Paths, args: &ImageArgs) -> Result<()> {
     if args.format.is_empty() {
-        let artifacts = setup::prepare(paths, &Report::new(), args.setup.install(), args.setup.accel, Profile::Image)?;
+        let artifacts =
+            setup::prepare(paths, &Report::new(), args.setup.install(), args.setup.accel, Profile::Image.into())?;
         say!("\nkernel     {}\ninitramfs  {}", artifacts.kernel.display(), artifacts.initramfs.display());
         return setup::weigh(&[artifacts.kernel, artifacts.initramfs]);
     }

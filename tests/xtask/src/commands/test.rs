@@ -4,8 +4,8 @@ use super::TestArgs;
 use crate::lint;
 use crate::paths::Paths;
 use crate::report::{Report, duration};
-use crate::run::{cargo, tail};
-use crate::setup::{self, Profile};
+use crate::run::{ALL, cargo_for_all, tail};
+use crate::setup::{self, Build, Profile};
 use anyhow::{Context, Result, bail};
 use rk_qemu::artifacts::ARTIFACTS_ENV;
 use std::path::Path;
@@ -36,6 +36,9 @@ const TIERS: [&str; 16] = [
 const USUAL: [&str; 11] =
     ["host", "api", "images", "boot", "machine", "node", "numa", "network", "dualstack", "cluster", "chaos"];
 
+/// The tests of the host. No crate has tests in its documentation, and examples are what benches run: both take minutes to build.
+const HOST: [&str; 3] = ["--lib", "--bins", "--tests"];
+
 /// How many tests of a binary, or checks, passed and failed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Tally {
@@ -59,14 +62,19 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
         named => named.iter().any(|t| t == tier),
     };
     let (report, start) = (Report::new(), Instant::now());
-    let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel, Profile::Release)?;
+    let tests: Vec<&str> = if wanted("host") {
+        HOST.to_vec()
+    } else {
+        TIERS.into_iter().filter(|t| wanted(t)).flat_map(|tier| ["--test", tier]).collect()
+    };
+    let build = Build { profile: Profile::Test, tests: &tests };
+    let artifacts = setup::prepare(paths, &report, args.setup.install(), args.setup.accel, build)?;
     std::fs::create_dir_all(&artifacts.work).with_context(|| format!("create {}", artifacts.work.display()))?;
     let mut total = Tally::default();
     if wanted("host") {
         total += directions(paths, &report)?;
-        let mut command = whole(paths);
-        // No crate has tests in its documentation, and examples are what benches run: both take minutes to build.
-        command.args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]);
+        let mut command = cargo_for_all(&paths.root);
+        command.args(["test", "--workspace", "--no-fail-fast"]).args(HOST);
         command.env("RK_ETCD", &artifacts.etcd).env("KUBECTL", &artifacts.kubectl);
         // What the guests run: a test that built its own would build every crate below it anew, with features of its own.
         command.env("RK_CONTROL_BIN", artifacts.binaries.join("rk-control"));
@@ -77,9 +85,8 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
         setup::media_for_tests(paths, &report)?;
     }
     for tier in TIERS.into_iter().filter(|t| wanted(t)) {
-        let mut command = whole(paths);
-        // With the whole workspace its crates have the features that the tests on the host gave them, and none is built twice.
-        command.args(["test", "--workspace", "--features", "rk-tests/guest", "--test", tier]);
+        let mut command = cargo_for_all(&paths.root);
+        command.arg("test").args(ALL).args(["--test", tier]);
         command.args(["--", "--test-threads", "1"]);
         command.env(ARTIFACTS_ENV, paths.artifacts());
         total += suite(&format!("tier {tier}"), &mut command, &artifacts.work.join(format!("{tier}.log")), &report)?;
@@ -91,13 +98,6 @@ pub fn run(paths: &Paths, args: &TestArgs) -> Result<ExitCode> {
     say!("\nall tests took {}; logs are in {}", duration(start.elapsed()), paths.show(&artifacts.work));
     say!("{} passed, {} failed", total.passed, total.failed);
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// cargo for the whole workspace at once: what serves to build a part of it anew later costs time now, and 15 GB of disk.
-fn whole(paths: &Paths) -> Command {
-    let mut command = cargo(&paths.root);
-    command.env("CARGO_INCREMENTAL", "0");
-    command
 }
 
 /// The dependency directions count as one test.

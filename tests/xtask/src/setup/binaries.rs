@@ -1,4 +1,4 @@
-//! Our own binaries for the guests.
+//! Our own binaries for the guests, and the tests that are built at once with them.
 
 use crate::paths::Paths;
 use crate::report::Step;
@@ -6,7 +6,7 @@ use crate::run;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The packages whose binaries go into the image.
@@ -21,18 +21,36 @@ const NO_TABLES: &str = "target.x86_64-unknown-linux-gnu.rustflags=['-Cforce-unw
 /// How the programs are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// Quick to build anew: for clusters and tests of somebody who edits.
+    /// Quick to build anew: for clusters of somebody who edits.
     Release,
+    /// As the tests are, and at once with them: no crate is compiled twice (ADR 0298).
+    Test,
     /// Small: for images that leave this machine, and for measuring.
     Image,
 }
 
 impl Profile {
-    fn name(self) -> &'static str {
+    /// Its name in the workspace, and that of its folder.
+    fn names(self) -> (&'static str, &'static str) {
         match self {
-            Profile::Release => "release",
-            Profile::Image => "image",
+            Profile::Release => ("release", "release"),
+            Profile::Test => ("dev", "debug"),
+            Profile::Image => ("image", "image"),
         }
+    }
+}
+
+/// What cargo builds.
+#[derive(Debug, Clone, Copy)]
+pub struct Build<'a> {
+    pub profile: Profile,
+    /// Which tests to build along: flags of cargo. They decide on features, too.
+    pub tests: &'a [&'a str],
+}
+
+impl From<Profile> for Build<'_> {
+    fn from(profile: Profile) -> Self {
+        Build { profile, tests: &[] }
     }
 }
 
@@ -54,17 +72,52 @@ fn source(paths: &Paths) -> Vec<(&'static str, String)> {
     vec![("RK_GIT_COMMIT", commit), ("RK_BUILD_DATE", date), ("RK_GIT_TREE_STATE", tree.to_owned())]
 }
 
+/// Where the programs of a profile lie once they are built.
+pub fn folder(paths: &Paths, profile: Profile) -> PathBuf {
+    match profile {
+        Profile::Test => paths.rk.join("programs"),
+        other => paths.target.join(TARGET).join(other.names().1),
+    }
+}
+
+fn command(paths: &Paths, build: Build<'_>) -> Command {
+    let named = |command: &mut Command, packages: &[&str]| {
+        packages.iter().for_each(|package| _ = command.args(["--package", package]));
+    };
+    let mut command = match build.profile {
+        Profile::Test => run::cargo_for_all(&paths.root),
+        _ => run::cargo(&paths.root),
+    };
+    command.args(["build", "--profile", build.profile.names().0, "--message-format", "json", "--target", TARGET]);
+    match build.profile {
+        Profile::Test => _ = command.args(run::ALL).args(["--bins"]).args(build.tests),
+        Profile::Release => named(&mut command, &[IMAGE, HOST].concat()),
+        Profile::Image => {
+            named(&mut command, IMAGE);
+            command.args(["--config", NO_TABLES]).envs(source(paths));
+        }
+    }
+    command
+}
+
+/// Copies without symbols, as the other profiles make them: a guest holds its root in memory.
+fn strip(paths: &Paths, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).with_context(|| format!("create {}", to.display()))?;
+    let built = paths.target.join(TARGET).join(Profile::Test.names().1);
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+    for name in IMAGE.iter().chain(HOST) {
+        let (from, copy, part) = (built.join(name), to.join(name), to.join(format!("{name}.part")));
+        if modified(&copy) < modified(&from) {
+            run::output(Command::new("strip").arg("-o").arg(&part).arg(&from))?;
+            std::fs::rename(&part, &copy).with_context(|| format!("rename {}", part.display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Builds them and answers their folder.
-pub fn build(paths: &Paths, step: &Step, profile: Profile) -> Result<(PathBuf, String)> {
-    let mut command = run::cargo(&paths.root);
-    command.args(["build", "--profile", profile.name(), "--message-format", "json", "--target", TARGET]);
-    let host = if profile == Profile::Release { HOST } else { &[] };
-    for package in IMAGE.iter().chain(host) {
-        command.args(["--package", package]);
-    }
-    if profile == Profile::Image {
-        command.args(["--config", NO_TABLES]).envs(source(paths));
-    }
+pub fn build(paths: &Paths, step: &Step, build: Build<'_>) -> Result<(PathBuf, String)> {
+    let mut command = command(paths, build);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -96,5 +149,9 @@ pub fn build(paths: &Paths, step: &Step, profile: Profile) -> Result<(PathBuf, S
         bail!("cargo build failed:\n{}\n{}", run::tail(&log), run::tail(&stderr));
     }
     let note = if built == 0 { "up to date".to_owned() } else { format!("{built} crates compiled") };
-    Ok((paths.target.join(TARGET).join(profile.name()), note))
+    let folder = folder(paths, build.profile);
+    if build.profile == Profile::Test {
+        strip(paths, &folder)?;
+    }
+    Ok((folder, note))
 }

@@ -34,7 +34,11 @@ pub fn build(paths: &Paths, step: &Step, parts: &Parts<'_>) -> Result<(Image, St
     let packer = packer(paths, step, profile)?;
     step.say("packing");
     // An image with a config in it is never taken for the one without.
-    let kind = if profile == Profile::Image { "-small" } else { "" };
+    let kind = match profile {
+        Profile::Release => "",
+        Profile::Test => "-test",
+        Profile::Image => "-small",
+    };
     let out = paths.target.join(format!("rk-image{kind}{}", if config.is_some() { "-config" } else { "" }));
     let machine_config = config.map(Path::to_owned);
     let image = rk_image::build(&Inputs { binaries: binaries.to_owned(), out, packer, machine_config })?;
@@ -50,7 +54,7 @@ pub fn build(paths: &Paths, step: &Step, parts: &Parts<'_>) -> Result<(Image, St
 
 /// The system's `mkfs.erofs` is quick; the small image wants a newer one.
 fn packer(paths: &Paths, step: &Step, profile: Profile) -> Result<Packer> {
-    if profile == Profile::Release {
+    if profile != Profile::Image {
         return Ok(Packer::default());
     }
     let (package, proof) = Packer::UNPACKED;

@@ -10,7 +10,7 @@ mod system;
 mod test_images;
 mod weights;
 
-pub use binaries::Profile;
+pub use binaries::{Build, Profile};
 pub use demo::push_demo;
 pub use media::Wanted;
 pub use system::Install;
@@ -25,14 +25,16 @@ use rk_qemu::{Accel, Artifacts};
 use std::path::{Path, PathBuf};
 
 /// Checks, fetches and builds everything that machines need, and writes down where it is.
-pub fn prepare(paths: &Paths, report: &Report, install: Install, accel: Choice, profile: Profile) -> Result<Artifacts> {
+pub fn prepare(paths: &Paths, report: &Report, install: Install, accel: Choice, build: Build<'_>) -> Result<Artifacts> {
+    let profile = build.profile;
     report.step("system packages", |step| system::ensure(step, install))?;
     let kernel = report.step("kernel", |step| kernel::build(paths, step))?;
     let accel = report.step("accelerator", |_| choose(paths, accel, &kernel.bzimage))?;
     let peers = report.step("kubectl, registry, peers", |step| peers::fetch(paths, step))?;
     let images = report.step("demo images", |step| demo::build(paths, step))?;
-    let binaries = report.step("guest binaries", |step| binaries::build(paths, step, profile))?;
-    if profile == Profile::Release {
+    let what = if profile == Profile::Test { "programs and tests" } else { "guest binaries" };
+    let binaries = report.step(what, |step| binaries::build(paths, step, build))?;
+    if profile != Profile::Image {
         peers::link(&binaries.join("rkctl"), &paths.rk.join("bin/rkctl"))?;
     }
     let parts = image::Parts { kernel: &kernel, binaries: &binaries, profile, config: None };
@@ -61,7 +63,11 @@ pub fn prepare(paths: &Paths, report: &Report, install: Install, accel: Choice, 
 pub fn media(paths: &Paths, report: &Report, install: Install, wanted: &Wanted<'_>) -> Result<Vec<Artefact>> {
     report.step("system packages", |step| system::ensure(step, install))?;
     let kernel = report.step("kernel", |step| kernel::build(paths, step))?;
-    let binaries = report.step("guest binaries", |step| binaries::build(paths, step, wanted.profile))?;
+    let binaries = match wanted.profile {
+        // They were built with the tests that ask for media of them.
+        Profile::Test => binaries::folder(paths, Profile::Test),
+        other => report.step("guest binaries", |step| binaries::build(paths, step, other.into()))?,
+    };
     let parts = image::Parts { kernel: &kernel, binaries: &binaries, profile: wanted.profile, config: wanted.config };
     let image = report.step("image", |step| image::build(paths, step, &parts))?;
     report.step("media", |step| media::build(paths, step, &image, &binaries, wanted))
@@ -70,7 +76,7 @@ pub fn media(paths: &Paths, report: &Report, install: Install, wanted: &Wanted<'
 /// The media and the firmware that the tests of the tier `media` boot.
 pub fn media_for_tests(paths: &Paths, report: &Report) -> Result<()> {
     let out = paths.media();
-    let all = Wanted { profile: Profile::Release, formats: &Format::ALL, out: &out, cmdline: None, config: None };
+    let all = Wanted { profile: Profile::Test, formats: &Format::ALL, out: &out, cmdline: None, config: None };
     media(paths, report, Install::No, &all)?;
     // What upgrades are tried with: the same root under other command lines, and one that panics before PID 1.
     let panics = format!("{CMDLINE} panic=1 rdinit=/none").replace(" panic=10", "");
