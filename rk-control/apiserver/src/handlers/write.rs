@@ -155,8 +155,9 @@ async fn attempt(
         own(call, Some(&old), &mut new, intent.subresource.unwrap_or_default())?;
     }
     refuse_invalid(call, &new, &errors_of(call, part, &new, &old))?;
-    let _held = admission::validate(&request, Some(&new), &mut call.warnings).await?;
+    // Who is refused by admission is warned as well, and who breaks a rule is not.
     call.warnings.extend(strategy::warnings(&call.hub, part, &new, Some(&old)));
+    let _held = admission::validate(&request, Some(&new), &mut call.warnings).await?;
     if options.dry_run {
         return Ok(Outcome::Done(new));
     }
