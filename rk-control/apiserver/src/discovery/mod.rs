@@ -124,6 +124,7 @@ pub async fn serve(
 async fn metrics(core: &Core) -> Response<Body> {
     let size = core.storage.store().size().await.ok();
     let mut text = core.metrics.render(&core.storage.counts(), core.storage.timings(), size);
+    core.storage.render(&mut text);
     core.health.render(&mut text);
     if let Some(audit) = &core.audit {
         audit.render(&mut text);

@@ -21,7 +21,7 @@ use std::time::Duration;
 use rk_api::resources::Resource;
 
 use crate::http::ResourcePath;
-pub use access::Access;
+pub use access::{Access, Decider};
 pub use aggregation::Aggregation;
 pub use histogram::Timings;
 use histogram::{Figures, REQUEST_BOUNDS, SIZE_BOUNDS};
