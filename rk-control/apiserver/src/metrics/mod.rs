@@ -27,6 +27,7 @@ pub use histogram::Timings;
 use histogram::{Figures, REQUEST_BOUNDS, SIZE_BOUNDS};
 pub use pod_security::{Evaluation, PodSecurity};
 pub use policies::{CheckError, PolicyChecks};
+pub use process::began;
 use series::{Labels, Table};
 pub use steps::{Admission, Half, STEPS};
 pub use watches::OpenWatch;
