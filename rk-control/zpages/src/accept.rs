@@ -75,7 +75,7 @@ impl<'a> Clause<'a> {
         Some(Self { kind, sub, parameters, quality })
     }
 
-    fn parameter(&self, name: &str) -> &'a str {
+    fn parameter(&self, name: &str) -> &str {
         self.parameters.iter().find(|(own, _)| *own == name).map_or("", |(_, value)| value)
     }
 
