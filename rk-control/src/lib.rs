@@ -7,6 +7,7 @@ mod args;
 mod audit;
 mod components;
 mod encryption;
+mod flags;
 mod listen;
 mod ranges;
 mod renewal;
@@ -16,7 +17,6 @@ mod storage;
 mod vip;
 
 use anyhow::Context;
-use clap::Parser;
 use std::process::ExitCode;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -28,14 +28,14 @@ pub fn main() -> ExitCode {
     if let Some(command) = snapshot::Command::asked_for() {
         return command.run();
     }
-    let args = args::Args::parse();
+    let read = flags::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     // By targets alone: nothing here has spans to filter by, and a filter of their fields brings an engine for patterns.
     let asked: Option<Targets> = std::env::var("RK_LOG").ok().and_then(|text| text.parse().ok());
     let filter = asked.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(terminal).with_target(false);
     tracing_subscriber::registry().with(filter).with(lines).init();
-    match run(args) {
+    match run(read) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("rk-control: {error:#}");
@@ -44,15 +44,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(args: args::Args) -> anyhow::Result<()> {
+fn run(read: flags::Read) -> anyhow::Result<()> {
     // Decisions are short and IO is asynchronous: two threads serve a small cluster, more only cost memory.
-    let threads = args.threads.unwrap_or(2).max(1);
+    let threads = read.args.threads.unwrap_or(2).max(1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    let result = runtime.block_on(serve::serve(args));
+    let result = runtime.block_on(serve::serve(read));
     // Blocking store calls may still run; they are crash-safe, so they need not be waited for.
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     result

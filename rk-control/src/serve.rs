@@ -1,7 +1,7 @@
 //! The life of the process: open, serve, start the components, stop in order.
 
-use crate::args::Args;
 use crate::components::{self, Components};
+use crate::flags::Read;
 use crate::renewal::Renewal;
 use crate::vip::Vip;
 use crate::{audit, encryption, listen, ranges, storage};
@@ -22,7 +22,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Runs until a signal asks to stop.
-pub async fn serve(args: Args) -> anyhow::Result<()> {
+pub async fn serve(Read { args, shown }: Read) -> anyhow::Result<()> {
     let started = Instant::now();
     let pods = ranges::of_pods(&args)?;
     let services = ranges::of_services(&args)?;
@@ -41,6 +41,7 @@ pub async fn serve(args: Args) -> anyhow::Result<()> {
         bootstrap_token: args.bootstrap_token.clone(),
         service_account_keys: args.service_account_key_file.iter().map(|file| key(file)).collect::<Result<_, _>>()?,
         audit: audit::config(&args.audit)?,
+        flags: shown,
         ..Config::default()
     };
     let service_ip = config.kubernetes_service_ip().context("the range of --service-cidr holds no address")?;

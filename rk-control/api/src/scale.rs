@@ -8,6 +8,7 @@ use crate::meta::{self, at};
 use crate::resources::Resource;
 use crate::selector::LabelSelector;
 use crate::status::{FieldErrors, Path, Status};
+use crate::strategy;
 
 /// The Scale of a workload (Deployment, ReplicaSet, StatefulSet, ReplicationController).
 ///
@@ -77,7 +78,8 @@ pub fn check_replicas(resource: &Resource, object: &Value) -> Result<(), Status>
 /// Writes a Scale's `spec.replicas` into a copy of the workload. Checks name, namespace, and the resource version and UID when given.
 ///
 /// # Errors
-/// An invalid Scale (422), a stale one (409), a Scale of something else (400), a resource without scale.
+/// An invalid Scale (422), a stale one (409), a Scale of something else (400), version zero of a kind whose changes name theirs (422), a
+/// resource without scale.
 pub fn apply(resource: &Resource, object: &Value, scale: &Value) -> Result<Value, Status> {
     if resource.subresource("scale").is_none() {
         return Err(Status::unknown_path());
@@ -115,7 +117,11 @@ pub fn apply(resource: &Resource, object: &Value, scale: &Value) -> Result<Value
         return Err(Status::conflict_on((&*resource.gvk.group, what.as_str()), name, &why));
     }
     let version = meta::resource_version(scale);
-    if !version.is_empty() && version != meta::resource_version(object) {
+    // Of kinds that are changed at a known version alone, nothing means any version here, and zero does not.
+    if version == "0" && !strategy::allow_unconditional_update(resource) {
+        return Err(Status::unversioned(resource, name));
+    }
+    if !matches!(version, "" | "0") && version != meta::resource_version(object) {
         return Err(Status::modified(resource, name));
     }
     let mut changed = object.clone();
@@ -198,6 +204,8 @@ mod tests {
         ] {
             assert_eq!(apply(resource, &deployment(), &scale).unwrap_err().code, code, "{scale}");
         }
+        let any = json!({"metadata": {"name": "d", "resourceVersion": "0"}, "spec": {"replicas": 8}});
+        assert_eq!(apply(resource, &deployment(), &any).unwrap()["spec"]["replicas"], 8, "zero is any version");
     }
 
     #[test]

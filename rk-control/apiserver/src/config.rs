@@ -1,5 +1,6 @@
 //! What the API server must be told.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -57,6 +58,8 @@ pub struct Config {
     pub service_account_keys: Vec<String>,
     /// Which requests are told of in the audit log, and where that is; `None` for none.
     pub audit: Option<AuditConfig>,
+    /// Flags of the process, for `/flagz`: values by names, `None` for secrets.
+    pub flags: BTreeMap<String, Option<String>>,
 }
 
 impl Default for Config {
@@ -72,6 +75,7 @@ impl Default for Config {
             issuer: format!("https://kubernetes.default.svc.{dns_domain}"),
             service_account_keys: Vec::new(),
             audit: None,
+            flags: BTreeMap::new(),
             dns_domain,
         }
     }

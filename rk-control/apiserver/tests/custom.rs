@@ -305,6 +305,39 @@ async fn every_group_has_its_api_service_while_it_is_served() {
 }
 
 #[tokio::test]
+async fn scales_of_custom_objects_go_both_ways_in_protobuf_and_name_the_version_that_they_mean() {
+    const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    define(&admin).await;
+    admin.create(FOOS, &foo("a", json!({"color": "red", "replicas": 2}))).await.ok();
+    let messages = cluster.admin().with("accept", PROTOBUF);
+    let path = format!("{FOOS}/a/scale");
+    let read = |answer: &support::Answer| {
+        assert_eq!((answer.code.as_u16(), &answer.headers["content-type"]), (200, &PROTOBUF.parse().unwrap()));
+        rk_api::proto::decode(&answer.body, None, rk_api::decode::Limits::default()).unwrap()
+    };
+    let mut scale = read(&messages.get(&path).await);
+    assert_eq!((&scale["kind"], &scale["spec"]["replicas"]), (&json!("Scale"), &json!(2)));
+    scale["spec"]["replicas"] = json!(4);
+    let body = rk_api::proto::encode(&scale).unwrap();
+    let put = messages.answer(Method::PUT, &path, PROTOBUF, body).await;
+    assert_eq!(read(&put)["spec"]["replicas"], 4);
+    let patched = messages.patch(&path, "application/merge-patch+json", &json!({"spec": {"replicas": 5}})).await;
+    assert_eq!(read(&patched)["spec"]["replicas"], 5);
+    assert_eq!(admin.get(&format!("{FOOS}/a")).await.ok()["spec"]["replicas"], 5);
+
+    scale["metadata"]["resourceVersion"] = json!("0");
+    let why = "foos.example.com \"a\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update";
+    assert_eq!(admin.put(&path, &scale).await.failure(), (422, why.to_owned()));
+    scale["metadata"]["resourceVersion"] = json!("");
+    assert_eq!(admin.put(&path, &scale).await.ok()["spec"]["replicas"], 4, "what is left out is any version");
+    let status = json!({"metadata": {"uid": "other"}, "status": {"note": "n"}});
+    let told = admin.patch(&format!("{FOOS}/a/status"), "application/merge-patch+json", &status).await.ok();
+    assert_eq!((&told["metadata"]["uid"], &told["status"]["note"]), (&scale["metadata"]["uid"], &json!("n")));
+}
+
+#[tokio::test]
 async fn parts_of_custom_objects_answer_as_upstream_s_handler_does() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();
@@ -312,7 +345,7 @@ async fn parts_of_custom_objects_answer_as_upstream_s_handler_does() {
     admin.create(FOOS, &foo("a", json!({"color": "red", "replicas": 2}))).await.ok();
     admin.create(FOOS, &foo("without", json!({"color": "red"}))).await.ok();
     let messages = cluster.admin().with("accept", "application/vnd.kubernetes.protobuf");
-    assert_eq!(messages.get(&format!("{FOOS}/a/scale")).await.code, 406, "nothing of a custom kind is a message");
+    assert_eq!(messages.get(&format!("{FOOS}/a")).await.code, 406, "a custom object is no message");
     let failed = async |method: Method, path: &str, body: &Value| {
         admin.send(method, &format!("{FOOS}/{path}"), body).await.failure()
     };

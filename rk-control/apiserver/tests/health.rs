@@ -2,6 +2,7 @@
 
 mod support;
 
+use rk_apiserver::{Config, User};
 use serde_json::{Value, json};
 use support::{Cluster, until};
 use tokio::net::TcpListener;
@@ -44,6 +45,51 @@ async fn health_is_told_check_by_check() {
     assert_eq!(text("/readyz/shutdown").await, (500, "internal server error: process is shutting down\n".to_owned()));
     assert_eq!(text("/livez").await.0, 200, "who shuts down is alive");
     assert_eq!(text("/readyz?exclude=shutdown").await.0, 200);
+}
+
+#[tokio::test]
+async fn pages_tell_of_this_process_to_those_who_monitor_it() {
+    let flags = [("data-dir".to_owned(), Some("d".to_owned())), ("bootstrap-token".to_owned(), None)].into();
+    let config = Config { flags, ..Config::default() };
+    let cluster = Cluster::start_with(tempfile::tempdir().unwrap(), config).await;
+    let monitor = cluster.client(User::new("m", ["system:monitoring".to_owned()]));
+    let text = async |path: &str| {
+        let answer = monitor.get(path).await;
+        assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8", "{path}");
+        String::from_utf8(answer.body.to_vec()).unwrap()
+    };
+    let told = text("/statusz").await;
+    assert!(told.starts_with("\nkube-apiserver statusz\nWarning: "), "{told}");
+    assert!(told.lines().any(|line| line == "Binary version: 1.36.0"), "{told}");
+    assert!(told.ends_with("\nPaths: /flagz /healthz /livez /metrics /readyz /statusz /version\n"), "{told}");
+    let told = text("/flagz").await;
+    assert!(told.starts_with("\nkube-apiserver flagz\nWarning: "), "{told}");
+    assert!(told.ends_with("only.\nbootstrap-token=CLASSIFIED\ndata-dir=d\n"), "{told}");
+
+    let asked = async |path: &str, form: &str| {
+        let accept = format!("application/{form};g=config.k8s.io");
+        monitor.clone().with("accept", &accept).get(path).await
+    };
+    let status = asked("/statusz", "json;v=v1beta1;as=Statusz").await;
+    assert!(!status.headers.contains_key("warning"));
+    let status = status.ok();
+    assert_eq!((&status["kind"], &status["apiVersion"]), (&json!("Statusz"), &json!("config.k8s.io/v1beta1")));
+    assert!(status["uptimeSeconds"].as_i64().is_some_and(|seconds| (0..3600).contains(&seconds)), "{status}");
+    let old = asked("/flagz", "json;v=v1alpha1;as=Flagz").await;
+    let warning = "This version of the flagz endpoint is deprecated. Please use a newer version.";
+    assert_eq!(old.headers["warning"], format!("299 - \"{warning}\""));
+    assert_eq!(old.ok()["flags"], json!({"bootstrap-token": "CLASSIFIED", "data-dir": "d"}));
+    let yaml = asked("/flagz", "yaml;v=v1beta1;as=Flagz").await;
+    assert_eq!(yaml.headers["content-type"], "application/yaml");
+    assert!(String::from_utf8_lossy(&yaml.body).lines().any(|line| line == "  data-dir: d"), "{:?}", yaml.body);
+    let offered = "application/json, application/yaml, application/vnd.kubernetes.protobuf, text/plain";
+    let why = format!("only the following media types are accepted: {offered}");
+    assert_eq!(monitor.clone().with("accept", "application/json").get("/statusz").await.failure(), (406, why));
+    let jane = cluster.client(User::new("jane", []));
+    for path in ["/statusz", "/flagz"] {
+        let why = format!("forbidden: User \"jane\" cannot get path {path:?}");
+        assert_eq!(jane.get(path).await.failure(), (403, why));
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 #[path = "objects/deletion.rs"]
 mod deletion;
+#[path = "objects/identity.rs"]
+mod identity;
 #[path = "objects/scale.rs"]
 mod scale;
 mod support;

@@ -288,3 +288,24 @@ async fn nobody_becomes_an_administrator_by_a_certificate() {
     let why = "use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed";
     assert!(code == 403 && message.ends_with(why), "{message}");
 }
+
+#[tokio::test]
+async fn who_is_refused_by_admission_is_warned_as_well_and_who_breaks_a_rule_is_not() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let mut old = pod("p");
+    old["spec"]["nodeSelector"] = json!({"beta.kubernetes.io/os": "linux"});
+    let told =
+        [r#""spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead""#];
+    assert_eq!(warnings(&admin.create(PODS, &old).await), told);
+    let level = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    admin.patch(&format!("{NAMESPACES}/default"), MERGE, &level).await.ok();
+    old["metadata"]["name"] = json!("q");
+    let refused = admin.create(PODS, &old).await;
+    assert_eq!(refused.failure().0, 403);
+    assert_eq!(warnings(&refused), told);
+    old["spec"]["containers"][0]["image"] = json!("");
+    let broken = admin.create(PODS, &old).await;
+    assert_eq!(broken.failure().0, 422);
+    assert!(warnings(&broken).is_empty(), "{:?}", broken.headers);
+}

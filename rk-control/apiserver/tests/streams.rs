@@ -11,9 +11,9 @@ use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair}
 use rustls::ServerConfig;
 use serde_json::json;
 use support::sockets::{connect, exchange, get, listen, pair, provider, roots};
-use support::{Cluster, PODS, pod};
+use support::{Cluster, PODS, pod, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 const WHO: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
@@ -74,7 +74,26 @@ async fn a_connection_outlives_its_certificate_and_its_rights_do_not() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let figures = String::from_utf8(cluster.admin().get("/metrics").await.body.to_vec()).unwrap();
-    assert!(figures.contains("authentication_attempts{result=\"failure\"} 1"), "{figures}");
+    assert!(figures.contains("authentication_attempts{result=\"error\"} 1"), "{figures}");
+}
+
+#[tokio::test]
+async fn handshakes_that_fail_and_who_lets_whom_in_are_counted() {
+    let cluster = Cluster::start().await;
+    let address = listen(&cluster).await;
+    let told = async |line: &str| {
+        let figures = String::from_utf8(cluster.admin().get("/metrics").await.body.to_vec()).unwrap();
+        figures.lines().any(|own| own == line)
+    };
+    assert!(told("apiserver_tls_handshake_errors_total 0").await);
+    let mut plain = TcpStream::connect(address).await.unwrap();
+    plain.write_all(get("/version", "").as_bytes()).await.unwrap();
+    until("the count", async || told("apiserver_tls_handshake_errors_total 1").await).await;
+    let nobody = "apiserver_authorization_decisions_total{decision=\"allowed\",name=\"rbac\",type=\"RBAC\"} 0";
+    let (before, counted) = (told(nobody).await, "authorization_duration_seconds_count{result=\"allowed\"} 0");
+    let answer = exchange(&mut connect(&cluster, address, None).await, &get("/version", ""), "}").await;
+    assert!(before && answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(!told(nobody).await && !told(counted).await);
 }
 
 #[tokio::test]

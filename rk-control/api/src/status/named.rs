@@ -1,6 +1,7 @@
 //! Failures about what upstream does not name by its resource: by its kind, or together with a subresource.
 
-use super::{Details, Reason, Status};
+use super::{Details, FieldErrors, Path, Reason, Status};
+use crate::resources::Resource;
 
 /// `pods/binding`, `Deployment.apps`: what it is, and its group.
 fn qualified((group, what): (&str, &str)) -> String {
@@ -24,6 +25,15 @@ impl Status {
     pub fn forbidden_on(what: (&str, &str), name: &str, why: &str) -> Self {
         let message = format!("{} {name:?} is forbidden: {why}", qualified(what));
         Self::new(Reason::Forbidden, message).with_details(details(what, name))
+    }
+
+    /// 422: a kind whose changes must name the version that they mean was named none.
+    #[must_use]
+    pub fn unversioned(resource: &Resource, name: &str) -> Self {
+        let mut errors = FieldErrors::new();
+        // Upstream prints a number without a sign in this form, and names the resource in the place of the kind.
+        errors.invalid_unshown(&Path::new("metadata.resourceVersion"), "0x0: must be specified for an update");
+        Self::invalid(&resource.gvk.group, &resource.plural, name, &errors.0)
     }
 }
 

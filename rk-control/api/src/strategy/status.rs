@@ -33,12 +33,26 @@ pub(super) fn keep_all_but_status(new: &mut Value, old: &Value, metadata: Status
     object.insert("metadata".into(), merged_metadata(new_metadata, at(old, &["metadata"]), metadata));
 }
 
+/// The old metadata with the managed fields of the new one.
+fn with_managed_fields(old: &Value, new: &Value) -> Value {
+    const KEY: &str = "managedFields";
+    let mut metadata = old.clone();
+    if let Some(members) = metadata.as_object_mut() {
+        match new.get(KEY) {
+            Some(entries) => drop(members.insert(KEY.to_owned(), entries.clone())),
+            None => drop(members.remove(KEY)),
+        }
+    }
+    metadata
+}
+
 pub(super) fn merged_metadata(mut new: Value, old: &Value, rule: StatusMetadata) -> Value {
     let kept: &[&str] = match rule {
         StatusMetadata::Open => &[],
         StatusMetadata::KeepLabels => &["labels"],
         StatusMetadata::KeepOwners => &["ownerReferences"],
         StatusMetadata::Frozen => &["ownerReferences", "labels", "annotations", "finalizers"],
+        StatusMetadata::Kept => return with_managed_fields(old, &new),
     };
     if let Some(new) = new.as_object_mut() {
         for key in kept {

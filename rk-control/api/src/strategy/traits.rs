@@ -43,8 +43,10 @@ pub(super) enum StatusMetadata {
     KeepLabels,
     /// All but owners, which kubelets of old lost.
     KeepOwners,
-    /// Nothing but managed fields.
+    /// No labels, annotations, finalizers and owners.
     Frozen,
+    /// Nothing but managed fields: not even a wrong UID is seen.
+    Kept,
 }
 
 /// One row.
@@ -155,7 +157,7 @@ static TRAITS: &[Traits] = &[
 ];
 
 /// Custom kinds whose status is a subresource, and those whose status is a field like others.
-static CUSTOM_WITH_STATUS: Traits = row("", "", Reset, Content).conditional().status_metadata(Frozen);
+static CUSTOM_WITH_STATUS: Traits = row("", "", Reset, Content).conditional().status_metadata(StatusMetadata::Kept);
 static CUSTOM: Traits = row("", "", Kept, Whole).conditional();
 
 /// The row of a resource's kind.

@@ -1,5 +1,7 @@
 //! The order in which credentials are tried.
 
+use std::time::Instant;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
@@ -19,8 +21,9 @@ pub async fn authenticate(core: &Core, headers: &HeaderMap, connection: &Connect
     if let Peer::InProcess(user) = &connection.peer {
         return Ok(User::clone(user));
     }
+    let started = Instant::now();
     let user = offered(core, headers, connection).await;
-    core.metrics.access.authenticated(user.is_ok());
+    core.metrics.access.authenticated(user.is_ok(), started.elapsed());
     if let Ok(user) = &user {
         core.metrics.access.user(&user.name);
     }

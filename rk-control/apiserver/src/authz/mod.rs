@@ -6,11 +6,14 @@ mod rbac;
 mod review;
 mod rules;
 
+use std::time::Instant;
+
 use rk_api::status::{Details, Reason, Status};
 
 use crate::audit;
 use crate::authn::{MASTERS, User};
 use crate::http::RequestInfo;
+use crate::metrics::Decider;
 use crate::server::Core;
 
 pub(crate) use node::referenced;
@@ -92,9 +95,10 @@ impl Authorizer {
     /// 403 in upstream's words; roles cannot be read.
     pub async fn authorize(&self, core: &Core, user: &User, info: &RequestInfo) -> Result<(), Status> {
         let attributes = Attributes::of_request(info);
+        let started = Instant::now();
         let verdict = self.allowed(core, user, &attributes).await;
         let allowed = verdict.as_ref().ok().map(Verdict::allows);
-        core.metrics.access.authorized(allowed);
+        core.metrics.access.authorized(allowed, started.elapsed());
         audit::judged(allowed, verdict.as_ref().map_or("", Verdict::why));
         verdict?.require(user, &attributes)
     }
@@ -119,12 +123,18 @@ impl Authorizer {
         if let Some(node) = user.node_name() {
             match node::judge(core, node, attributes).await? {
                 Verdict::NoOpinion(reason) => why = reason,
-                allowed => return Ok(allowed),
+                allowed => {
+                    core.metrics.access.decided(Decider::Node);
+                    return Ok(allowed);
+                }
             }
         }
         match self.rbac.judge(core, user, attributes).await? {
             Verdict::NoOpinion(_) => Ok(Verdict::NoOpinion(why)),
-            allowed => Ok(allowed),
+            allowed => {
+                core.metrics.access.decided(Decider::Rbac);
+                Ok(allowed)
+            }
         }
     }
 }

@@ -119,10 +119,12 @@ pub(super) fn paths(registry: &Registry) -> Value {
         "/api/v1".into(),
         "/apis".into(),
         "/apis/".into(),
+        "/flagz".into(),
         "/metrics".into(),
         "/openapi/v2".into(),
         "/openapi/v3".into(),
         "/openid/v1/jwks".into(),
+        "/statusz".into(),
         "/version".into(),
     ];
     paths.extend(crate::health::paths());

@@ -4,6 +4,7 @@ mod aggregated;
 mod documents;
 mod openapi;
 mod version;
+mod zpages;
 
 pub use openapi::OpenApi;
 
@@ -110,6 +111,8 @@ pub async fn serve(
         ["version"] => indented(&version::document()),
         ["healthz" | "livez" | "readyz", ..] => Ok(core.health.serve(core, path, query).await.unwrap_or_else(no_page)),
         ["metrics"] => Ok(metrics(core).await),
+        ["statusz"] => zpages::statusz(core, headers, query),
+        ["flagz"] => zpages::flagz(core, headers, query),
         ["openapi", rest @ ..] => core.discovery.openapi.serve(rest, headers, query),
         [".well-known", "openid-configuration"] => json(&openid_configuration(core)),
         ["openid", "v1", "jwks"] => {
@@ -124,6 +127,7 @@ pub async fn serve(
 async fn metrics(core: &Core) -> Response<Body> {
     let size = core.storage.store().size().await.ok();
     let mut text = core.metrics.render(&core.storage.counts(), core.storage.timings(), size);
+    core.storage.render(&mut text);
     core.health.render(&mut text);
     if let Some(audit) = &core.audit {
         audit.render(&mut text);

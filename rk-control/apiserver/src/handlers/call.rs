@@ -62,12 +62,12 @@ impl Call {
         Self { core, user, path, verb, query, headers, resource, hub, warnings: Vec::new() }
     }
 
-    /// How the answer is to be written. Objects of custom kinds have no protobuf form.
+    /// How the answer is to be written. Objects of custom kinds have no protobuf form; their Scales have.
     ///
     /// # Errors
     /// 406.
     pub fn accept(&self, subject: Subject) -> Result<Accept, Status> {
-        if self.resource.custom.is_some() {
+        if self.resource.custom.is_some() && self.path.subresource != "scale" {
             return Accept::negotiate_text(&self.headers, &self.query, subject);
         }
         Accept::negotiate(&self.headers, &self.query, subject)

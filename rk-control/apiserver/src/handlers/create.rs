@@ -148,8 +148,9 @@ async fn store(
     admission::signing_request::check(&hub, &object, &mut errors);
     admission::expression::judge(&hub, &object, None, &mut errors);
     refuse_invalid(call, &object, &errors)?;
-    let _held = admission::validate(&request, Some(&object), &mut call.warnings).await?;
+    // Who is refused by admission is warned as well, and who breaks a rule is not.
     call.warnings.extend(strategy::warnings(&call.hub, None, &object, None));
+    let _held = admission::validate(&request, Some(&object), &mut call.warnings).await?;
     if options.dry_run {
         if core.storage.read(&hub, &namespace, &name).await?.is_some() {
             return Err(StoreOutcome::Taken(name));

@@ -1,5 +1,6 @@
 //! GET of a collection.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -88,7 +89,11 @@ pub(super) async fn find(call: &Call) -> Result<Found, Status> {
         text => call.core.storage.wait_for(parse_version(text)?).await?,
     };
     let cache = call.core.storage.cache(&call.hub).await?;
-    let mut snapshot = cache.snapshot(&call.path.namespace, floor, |object| selection.may_match(object));
+    let fetched = Cell::new(0);
+    let mut snapshot = cache.snapshot(&call.path.namespace, floor, |object| {
+        fetched.set(fetched.get() + 1);
+        selection.may_match(object)
+    });
     snapshot.objects = selection.sift(&call.core, snapshot.objects).await?;
     let mut found = Found { objects: Vec::new(), revision: snapshot.revision, next: None, remaining: None };
     // `resourceVersion=0` lists are served whole from memory, whatever the limit, as upstream does.
@@ -99,6 +104,7 @@ pub(super) async fn find(call: &Call) -> Result<Found, Status> {
         found.remaining = selection.is_everything().then_some(rest as u64);
     }
     found.objects = snapshot.objects;
+    cache.figures().listed(fetched.get(), found.objects.len());
     Ok(found)
 }
 

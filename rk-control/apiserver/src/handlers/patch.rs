@@ -197,7 +197,7 @@ async fn plain(
         *noticed.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = decoded.warnings;
         Ok(decoded.object)
     };
-    let intent = Intent { compute: &compute, subresource, owned: false, conditional: false };
+    let intent = Intent { compute: &compute, subresource, owned: false, conditional: false, uid: "" };
     let changed = change(call, options, &intent).await;
     call.warnings.extend(noticed.into_inner().unwrap_or_default());
     Ok((StatusCode::OK, changed?))
@@ -228,15 +228,15 @@ async fn apply(
         subresource,
         owned: true,
         conditional: false,
+        uid: "",
     };
     match change(call, options, &intent).await {
         Err(status) if status.reason == Reason::NotFound && subresource.is_none() => {
-            if !rk_api::meta::uid(&config).is_empty() {
-                return Err(Status::conflict(
-                    &call.resource,
-                    &call.path.name,
-                    "uid mismatch: the provided object specified uid, and no existing object was found",
-                ));
+            let uid = rk_api::meta::uid(&config);
+            if !uid.is_empty() {
+                let why =
+                    format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+                return Err(Status::conflict(&call.resource, &call.path.name, &why));
             }
             call.authorize_creation().await?;
             let created = managed::apply(None, &config, &request)?;

@@ -10,7 +10,7 @@ use super::call::Call;
 use super::create::create_object;
 use super::options::WriteOptions;
 use super::render;
-use super::write::{Intent, change, check_name, fix_namespace, name_owners_once};
+use super::write::{Intent, change, check_name, fix_namespace, name_owners_once, precondition_failed};
 use crate::http::{Body, read_body};
 
 /// Serves PUT.
@@ -33,8 +33,13 @@ pub(super) async fn put(
 ) -> Result<(StatusCode, Value), Status> {
     // Before anything is looked for: what is made where nothing is must be what the right to make it was asked for.
     check_name(call, &object)?;
-    let intent = Intent { compute: &|_| Ok(object.clone()), subresource, owned: false, conditional: true };
+    let uid = meta::uid(&object);
+    let intent = Intent { compute: &|_| Ok(object.clone()), subresource, owned: false, conditional: true, uid };
     match change(call, options, &intent).await {
+        // A kind that PUT may create is missed by what the object must be.
+        Err(status) if status.reason == Reason::NotFound && !uid.is_empty() && creates(call, subresource) => {
+            Err(precondition_failed(call, &call.path.name, "UID", (uid, "")))
+        }
         Err(status) if status.reason == Reason::NotFound && may_create(call, &object, subresource) => {
             call.authorize_creation().await?;
             Ok((StatusCode::CREATED, create_object(call, object, options, false).await?))
@@ -44,9 +49,10 @@ pub(super) async fn put(
     }
 }
 
+fn creates(call: &Call, subresource: Option<&str>) -> bool {
+    subresource.is_none() && strategy::allow_create_on_update(&call.hub)
+}
+
 fn may_create(call: &Call, object: &Value, subresource: Option<&str>) -> bool {
-    subresource.is_none()
-        && strategy::allow_create_on_update(&call.hub)
-        && meta::resource_version(object).is_empty()
-        && meta::uid(object).is_empty()
+    creates(call, subresource) && meta::resource_version(object).is_empty()
 }

@@ -12,6 +12,7 @@ use super::remove;
 use crate::admission::{self, Operation};
 use crate::alloc::Reservation;
 use crate::conversion;
+use crate::storage::object_key;
 
 /// How often a change without a resource version is computed again when somebody else wrote in between; upstream's figure for patches.
 const ATTEMPTS: usize = 5;
@@ -26,6 +27,8 @@ pub struct Intent<'a> {
     pub owned: bool,
     /// Whether the new object must carry a resource version unless its kind allows otherwise (PUT).
     pub conditional: bool,
+    /// The UID that the present object must have, empty for any: what a PUT names. Of what a patch makes of it, rules of metadata judge.
+    pub uid: &'a str,
 }
 
 /// When owners that are named twice were found, as upstream tells it.
@@ -110,6 +113,9 @@ async fn attempt(
     old: Value,
     revision: Revision,
 ) -> Result<Outcome, Status> {
+    if !intent.uid.is_empty() && intent.uid != meta::uid(&old) {
+        return Err(precondition_failed(call, &call.path.name, "UID", (intent.uid, meta::uid(&old))));
+    }
     // What was written before the storage version changed is brought along by the next change.
     let old = conversion::to(&call.core, old, &call.hub).await?;
     let present = conversion::to(&call.core, old.clone(), &call.resource).await?;
@@ -155,8 +161,9 @@ async fn attempt(
         own(call, Some(&old), &mut new, intent.subresource.unwrap_or_default())?;
     }
     refuse_invalid(call, &new, &errors_of(call, part, &new, &old))?;
-    let _held = admission::validate(&request, Some(&new), &mut call.warnings).await?;
+    // Who is refused by admission is warned as well, and who breaks a rule is not.
     call.warnings.extend(strategy::warnings(&call.hub, part, &new, Some(&old)));
+    let _held = admission::validate(&request, Some(&new), &mut call.warnings).await?;
     if options.dry_run {
         return Ok(Outcome::Done(new));
     }
@@ -228,25 +235,26 @@ pub(super) fn check_name(call: &Call, object: &Value) -> Result<(), Status> {
     Err(Status::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({wanted})")))
 }
 
+/// 409 in the words of upstream's store: `what` (`UID`, `ResourceVersion`) of the object `name` is not as wanted. Its own is empty where
+/// there is no object.
+pub(super) fn precondition_failed(call: &Call, name: &str, what: &str, (wanted, own): (&str, &str)) -> Status {
+    let key = object_key(&call.hub, &call.path.namespace, name);
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: {what} in \
+         precondition: {wanted}, {what} in object meta: {own}"
+    );
+    Status::conflict(&call.resource, name, &why)
+}
+
 /// Checks that the new object is the one that the path names. Returns whether the client pinned a resource version.
 fn check_identity(call: &Call, new: &Value, present: &Value, intent: &Intent<'_>) -> Result<bool, Status> {
     check_name(call, new)?;
     let name = meta::name(new);
-    let (uid, own) = (meta::uid(new), meta::uid(present));
-    if !uid.is_empty() && uid != own {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}");
-        return Err(Status::conflict(&call.resource, name, &why));
-    }
     let (version, current) = (meta::resource_version(new), meta::resource_version(present));
     // Zero means any version, as nothing does.
     if version.is_empty() || version == "0" {
         if intent.conditional && !strategy::allow_unconditional_update(&call.hub) {
-            let mut errors = FieldErrors::new();
-            // Upstream prints a number without a sign in this form, and names the resource in the place of the kind.
-            let why = "0x0: must be specified for an update";
-            errors.invalid_unshown(&rk_api::status::Path::new("metadata.resourceVersion"), why);
-            let row = &call.resource;
-            return Err(Status::invalid(&row.gvk.group, &row.plural, name, &errors.0));
+            return Err(Status::unversioned(&call.resource, name));
         }
         return Ok(false);
     }

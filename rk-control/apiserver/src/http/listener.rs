@@ -121,7 +121,11 @@ async fn serve_connection(
 ) -> Result<(), BoxError> {
     stream.set_nodelay(true)?;
     let address = stream.peer_addr()?;
-    let stream = tokio::time::timeout(limits.handshake, acceptor.accept(stream)).await??;
+    let shaken = tokio::time::timeout(limits.handshake, acceptor.accept(stream)).await;
+    if !matches!(shaken, Ok(Ok(_))) {
+        core.metrics.access.handshake_failed();
+    }
+    let stream = shaken??;
     let (_, session) = stream.get_ref();
     let peer = match session.peer_certificates() {
         None | Some([]) => Peer::Stranger,

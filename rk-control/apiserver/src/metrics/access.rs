@@ -1,9 +1,10 @@
-//! Who was let in: attempts to authenticate and to be authorized, and how long client certificates still last.
+//! Who was let in: handshakes, attempts to authenticate and to be authorized, and how long client certificates still last.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::help;
-use super::histogram::Histogram;
+use super::histogram::{Figures, Histogram};
 
 /// Upper bounds of the time that certificates last, in seconds; upstream's.
 const EXPIRY_BOUNDS: &[f64] = &[
@@ -23,35 +24,62 @@ const EXPIRY_BOUNDS: &[f64] = &[
     31_104_000.0,
 ];
 
+/// Upper bounds of the time to tell who asks, and whether they may, in seconds; upstream's.
+const JUDGED_BOUNDS: &[f64] =
+    &[0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384];
+
+/// Authorizers that say yes, by type and name; none of them says no, which is where nobody says yes.
+const DECIDERS: [(&str, &str); 2] = [("Node", "node"), ("RBAC", "rbac")];
+
+/// Who let a request in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decider {
+    /// The authorizer of nodes.
+    Node,
+    /// The roles.
+    Rbac,
+}
+
 /// Users that are told by name, as upstream's; of all others only that they have an address for mail, or have none.
 const USERS: [&str; 7] =
     ["admin", "client", "kube_proxy", "kubelet", "system:serviceaccount:kube-system:default", "email_id", "other"];
 
 /// Counts of what was asked and answered at the door.
 pub struct Access {
-    authenticated: [AtomicU64; 2],
+    /// Let in, or refused for credentials that do not hold.
+    authenticated: [Histogram; 2],
     users: [AtomicU64; USERS.len()],
     /// Allowed, without an opinion (which refuses), failed.
-    authorized: [AtomicU64; 3],
+    authorized: [Histogram; 3],
+    decided: [AtomicU64; DECIDERS.len()],
+    /// Connections that never came to a request.
+    handshakes: AtomicU64,
     expiry: Histogram,
 }
 
 impl Default for Access {
     fn default() -> Self {
         Self {
-            authenticated: Default::default(),
+            authenticated: std::array::from_fn(|_| Histogram::new(JUDGED_BOUNDS)),
             users: Default::default(),
-            authorized: Default::default(),
+            authorized: std::array::from_fn(|_| Histogram::new(JUDGED_BOUNDS)),
+            decided: Default::default(),
+            handshakes: AtomicU64::new(0),
             expiry: Histogram::new(EXPIRY_BOUNDS),
         }
     }
 }
 
 impl Access {
-    /// Credentials were offered, or none were asked for.
-    pub fn authenticated(&self, success: bool) {
+    /// A TLS handshake failed.
+    pub fn handshake_failed(&self) {
+        self.handshakes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Credentials were offered, or none were asked for, and looked at for so long.
+    pub fn authenticated(&self, success: bool, took: Duration) {
         let [yes, no] = &self.authenticated;
-        if success { yes } else { no }.fetch_add(1, Ordering::Relaxed);
+        if success { yes } else { no }.observe(took.as_secs_f64());
     }
 
     /// Who was let in.
@@ -64,13 +92,23 @@ impl Access {
         }
     }
 
-    /// A request was judged: allowed, refused, or not at all.
-    pub fn authorized(&self, allowed: Option<bool>) {
+    /// A request was judged, for so long: allowed, refused, or not at all.
+    pub fn authorized(&self, allowed: Option<bool>, took: Duration) {
         let [yes, no, failed] = &self.authorized;
         let count = match allowed {
             Some(true) => yes,
             Some(false) => no,
             None => failed,
+        };
+        count.observe(took.as_secs_f64());
+    }
+
+    /// Something was allowed, whether it was a request or a question about one.
+    pub fn decided(&self, by: Decider) {
+        let [node, rbac] = &self.decided;
+        let count = match by {
+            Decider::Node => node,
+            Decider::Rbac => rbac,
         };
         count.fetch_add(1, Ordering::Relaxed);
     }
@@ -81,16 +119,24 @@ impl Access {
     }
 
     pub(super) fn render(&self, out: &mut String) {
-        let line = |out: &mut String, name: &str, text: &str, results: &[&str], counts: &[AtomicU64]| {
-            help(out, name, "counter", text);
-            for (result, count) in results.iter().zip(counts) {
-                out.push_str(&format!("{name}{{result=\"{result}\"}} {}\n", count.load(Ordering::Relaxed)));
-            }
-        };
-        let (name, text) = ("authentication_attempts", "Requests by what became of their credentials.");
-        line(out, name, text, &["success", "failure"], &self.authenticated);
-        let (name, text) = ("authorization_attempts_total", "Requests by what the authorizers said.");
-        line(out, name, text, &["allowed", "no-opinion", "error"], &self.authorized);
+        // Upstream calls credentials that do not hold an error: nobody who comes here fails otherwise.
+        judged(
+            out,
+            ["authentication_attempts", "authentication_duration_seconds"],
+            &["success", "error"],
+            &self.authenticated,
+        );
+        let results = ["allowed", "no-opinion", "error"];
+        judged(out, ["authorization_attempts_total", "authorization_duration_seconds"], &results, &self.authorized);
+        let name = "apiserver_authorization_decisions_total";
+        help(out, name, "counter", "What authorizers allowed.");
+        for ((kind, own), count) in DECIDERS.iter().zip(&self.decided) {
+            let labels = format!("decision=\"allowed\",name=\"{own}\",type=\"{kind}\"");
+            out.push_str(&format!("{name}{{{labels}}} {}\n", count.load(Ordering::Relaxed)));
+        }
+        let name = "apiserver_tls_handshake_errors_total";
+        help(out, name, "counter", "TLS handshakes that failed.");
+        out.push_str(&format!("{name} {}\n", self.handshakes.load(Ordering::Relaxed)));
         let name = "authenticated_user_requests";
         help(out, name, "counter", "Requests by who sent them.");
         for (user, count) in USERS.iter().zip(&self.users) {
@@ -102,6 +148,19 @@ impl Access {
     }
 }
 
+/// How many were judged, and for how long, by result.
+fn judged(out: &mut String, [attempts, durations]: [&str; 2], results: &[&str], histograms: &[Histogram]) {
+    let figures: Vec<Figures> = histograms.iter().map(Histogram::figures).collect();
+    help(out, attempts, "counter", "Requests by what was found.");
+    for (result, figures) in results.iter().zip(&figures) {
+        out.push_str(&format!("{attempts}{{result=\"{result}\"}} {}\n", figures.total()));
+    }
+    help(out, durations, "histogram", "Time to find it.");
+    for (result, figures) in results.iter().zip(&figures) {
+        figures.render(out, durations, &format!("result=\"{result}\""));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,8 +168,11 @@ mod tests {
     #[test]
     fn attempts_are_counted_by_their_result() {
         let access = Access::default();
-        access.authenticated(true);
-        access.authorized(Some(false));
+        access.authenticated(true, Duration::from_millis(3));
+        access.authenticated(false, Duration::from_millis(1));
+        access.authorized(Some(false), Duration::from_millis(20));
+        access.decided(Decider::Rbac);
+        access.handshake_failed();
         for name in ["jane@example.com", "system:node:a", "kubelet", "email_id"] {
             access.user(name);
         }
@@ -119,6 +181,15 @@ mod tests {
         access.render(&mut text);
         for line in [
             "authentication_attempts{result=\"success\"} 1",
+            "authentication_attempts{result=\"error\"} 1",
+            "authentication_duration_seconds_bucket{result=\"success\",le=\"0.002\"} 0",
+            "authentication_duration_seconds_bucket{result=\"success\",le=\"0.004\"} 1",
+            "authorization_duration_seconds_bucket{result=\"no-opinion\",le=\"0.016\"} 0",
+            "authorization_duration_seconds_count{result=\"no-opinion\"} 1",
+            "authorization_attempts_total{result=\"allowed\"} 0",
+            "apiserver_authorization_decisions_total{decision=\"allowed\",name=\"rbac\",type=\"RBAC\"} 1",
+            "apiserver_authorization_decisions_total{decision=\"allowed\",name=\"node\",type=\"Node\"} 0",
+            "apiserver_tls_handshake_errors_total 1",
             "authenticated_user_requests{username=\"kubelet\"} 1",
             "authenticated_user_requests{username=\"email_id\"} 1",
             "authenticated_user_requests{username=\"other\"} 2",

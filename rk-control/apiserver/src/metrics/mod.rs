@@ -21,12 +21,13 @@ use std::time::Duration;
 use rk_api::resources::Resource;
 
 use crate::http::ResourcePath;
-pub use access::Access;
+pub use access::{Access, Decider};
 pub use aggregation::Aggregation;
 pub use histogram::Timings;
 use histogram::{Figures, REQUEST_BOUNDS, SIZE_BOUNDS};
 pub use pod_security::{Evaluation, PodSecurity};
 pub use policies::{CheckError, PolicyChecks};
+pub use process::began;
 use series::{Labels, Table};
 pub use steps::{Admission, Half, STEPS};
 pub use watches::OpenWatch;

@@ -7,6 +7,11 @@ use super::help;
 /// Ticks of the kernel's clock per second, which Linux shows to user space on every architecture.
 const TICKS: f64 = 100.0;
 
+/// Fields of `/proc/self/stat` after the parenthesised command, in ticks: 14, 15 and 22 of the whole line.
+const USER: usize = 11;
+const SYSTEM: usize = 12;
+const START: usize = 19;
+
 pub(super) fn render(out: &mut String) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let number = |field: &str| {
@@ -14,12 +19,7 @@ pub(super) fn render(out: &mut String) {
         line.split_whitespace().nth(1)?.parse::<u64>().ok()
     };
     let bytes = |field: &str| number(field).map(|kilobytes| (kilobytes * 1024) as f64);
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Fields after the parenthesised command: 14 and 15 of the whole line are user and system time, 22 is the start, in ticks.
-    let fields: Vec<&str> =
-        stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
-    let seconds = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok()).map(|ticks| ticks / TICKS);
-    let cpu = seconds(11).zip(seconds(12)).map(|(user, system)| user + system);
+    let cpu = seconds(USER).zip(seconds(SYSTEM)).map(|(user, system)| user + system);
     let open = std::fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as f64);
     for (name, kind, text, value) in [
         ("process_resident_memory_bytes", "gauge", "Resident memory.", bytes("VmRSS:")),
@@ -28,13 +28,24 @@ pub(super) fn render(out: &mut String) {
         ("process_cpu_seconds_total", "counter", "CPU time.", cpu),
         ("process_open_fds", "gauge", "Open files.", open),
         ("process_max_fds", "gauge", "Most files that may be open.", max_files()),
-        ("process_start_time_seconds", "gauge", "Start, since the epoch.", seconds(19).zip(boot()).map(|(a, b)| a + b)),
+        ("process_start_time_seconds", "gauge", "Start, since the epoch.", began()),
     ] {
         if let Some(value) = value {
             help(out, name, kind, text);
             let _ = writeln!(out, "{name} {value}");
         }
     }
+}
+
+fn seconds(field: usize) -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(field)?.parse::<f64>().ok().map(|ticks| ticks / TICKS)
+}
+
+/// When this process began, in seconds since the epoch; `None` when the kernel does not tell.
+pub fn began() -> Option<f64> {
+    Some(seconds(START)? + boot()?)
 }
 
 fn max_files() -> Option<f64> {

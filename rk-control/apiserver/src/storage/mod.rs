@@ -7,6 +7,7 @@
 //! nothing and falls out alone.
 
 mod dispatch;
+mod figures;
 mod key;
 mod object;
 mod prepared;

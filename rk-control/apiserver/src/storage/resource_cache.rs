@@ -9,6 +9,7 @@ use rk_api::resources::Resource;
 use rk_store::{Change, ChangeKind, ListRequest, Revision, Store, StoreError};
 use tokio::sync::watch;
 
+use super::figures::CacheFigures;
 use super::key::object_key;
 use super::object::{Cached, set_resource_version};
 use super::window::{Event, EventKind, Events, Window};
@@ -39,6 +40,7 @@ pub struct ResourceCache {
     /// Bumped with each batch of changes; closed when the cache is abandoned after a gap in the store's watch.
     changed: watch::Sender<Revision>,
     abandoned: AtomicBool,
+    figures: Arc<CacheFigures>,
 }
 
 impl ResourceCache {
@@ -46,6 +48,12 @@ impl ResourceCache {
     #[must_use]
     pub fn hub(&self) -> &Arc<Resource> {
         &self.hub
+    }
+
+    /// What the caches of this resource took in and gave out.
+    #[must_use]
+    pub fn figures(&self) -> &CacheFigures {
+        &self.figures
     }
 
     /// One object.
@@ -117,7 +125,12 @@ impl ResourceCache {
         self.changed.send_replace(self.revision());
     }
 
-    pub(super) async fn load(hub: Arc<Resource>, prefix: &str, store: &dyn Store) -> Result<Self, StoreError> {
+    pub(super) async fn load(
+        hub: Arc<Resource>,
+        figures: Arc<CacheFigures>,
+        prefix: &str,
+        store: &dyn Store,
+    ) -> Result<Self, StoreError> {
         let request = ListRequest { prefix: prefix.to_owned(), ..ListRequest::default() };
         let page = store.list(request).await?;
         let mut objects = BTreeMap::new();
@@ -137,11 +150,13 @@ impl ResourceCache {
             state: RwLock::new(state),
             changed: watch::Sender::new(page.revision),
             abandoned: AtomicBool::new(false),
+            figures,
         })
     }
 
     /// Takes a change in. Its watches see it when they look next; [`ResourceCache::wake`] has them look.
     pub(super) fn apply(&self, change: &Change) {
+        self.figures.received();
         let object = match Cached::from_change(&self.hub, change) {
             Ok(object) => Some(object),
             Err(error) => {
@@ -166,6 +181,7 @@ impl ResourceCache {
         };
         state.window.push(Arc::new(Event::new(kind, object, previous)));
         state.revision = revision;
+        self.figures.dispatched();
     }
 
     /// Of a deleted object whose last value cannot be read, the state that is known here, at the revision of the deletion: what is gone

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rk_api::resources::Resource;
 use rk_store::{Change, Revision, Store, StoreError};
 
+use super::figures::CacheFigures;
 use super::resource_cache::ResourceCache;
 
 /// Holds the cache of one resource and the changes that arrive while it loads.
@@ -17,6 +18,7 @@ pub(super) struct Slot {
     inner: Mutex<Inner>,
     /// The last revision at which this server wrote one of its objects. A write from before the slot was there is in what it loads.
     written: AtomicU64,
+    figures: Arc<CacheFigures>,
 }
 
 #[derive(Default)]
@@ -30,11 +32,28 @@ struct Inner {
 
 impl Slot {
     pub(super) fn new(hub: Arc<Resource>, prefix: String) -> Self {
-        Self { hub, prefix, gate: tokio::sync::Mutex::default(), inner: Mutex::default(), written: AtomicU64::new(0) }
+        Self {
+            hub,
+            prefix,
+            gate: tokio::sync::Mutex::default(),
+            inner: Mutex::default(),
+            written: AtomicU64::new(0),
+            figures: Arc::default(),
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The row of the objects' storage version.
+    pub(super) fn hub(&self) -> &Resource {
+        &self.hub
+    }
+
+    /// What its caches took in and gave out.
+    pub(super) fn figures(&self) -> &CacheFigures {
+        &self.figures
     }
 
     /// Whether this is the place of a resource, in whatever version.
@@ -73,8 +92,8 @@ impl Slot {
             }
             // From here on changes are kept aside, so none is lost between the list and the first event.
             let pending = Pending::begin(self);
-            let cache = Arc::new(ResourceCache::load(Arc::clone(&self.hub), &self.prefix, store).await?);
-            pending.publish(cache);
+            let (hub, figures) = (Arc::clone(&self.hub), Arc::clone(&self.figures));
+            pending.publish(Arc::new(ResourceCache::load(hub, figures, &self.prefix, store).await?));
         }
     }
 
@@ -131,6 +150,7 @@ impl<'a> Pending<'a> {
                 cache.apply(change);
             }
             cache.wake();
+            self.0.figures.initialized();
             if inner.retired {
                 cache.abandon();
             }

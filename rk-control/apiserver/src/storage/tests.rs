@@ -54,3 +54,35 @@ async fn what_was_deleted_is_gone_though_its_last_value_cannot_be_read() {
     let Events::One(event) = cache.events_after(made, 10) else { panic!("one event") };
     assert_eq!((event.kind, event.object.revision), (EventKind::Deleted, made + 1));
 }
+
+#[tokio::test]
+async fn caches_are_told_with_what_they_took_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = SqliteOptions { durable: false, ..SqliteOptions::new(dir.path().join("state.db")) };
+    let storage = Storage::new(Arc::new(SqliteStore::open(&options).unwrap()));
+    let registry = Registry::builtin();
+    let leases = registry.get("coordination.k8s.io", "v1", "leases").unwrap();
+    let cache = storage.cache(leases).await.unwrap();
+    let change = |revision: Revision, text: &str| {
+        let key = object_key(leases, "n", "x").into();
+        let entry = Entry { key, value: text.to_owned().into(), create_revision: revision, mod_revision: revision };
+        Change { kind: ChangeKind::Updated, entry, previous: None, attached: None }
+    };
+    let text = r#"{"kind":"Lease","apiVersion":"coordination.k8s.io/v1","metadata":{"name":"x","namespace":"n"}}"#;
+    cache.apply(&change(2, text));
+    cache.apply(&change(3, "no object"));
+    cache.figures().listed(4, 1);
+    let mut told = String::new();
+    storage.render(&mut told);
+    let labels = "group=\"coordination.k8s.io\",resource=\"leases\"";
+    for line in [
+        format!("apiserver_watch_cache_events_received_total{{{labels}}} 2"),
+        format!("apiserver_watch_cache_events_dispatched_total{{{labels}}} 1"),
+        format!("apiserver_watch_cache_initializations_total{{{labels}}} 1"),
+        format!("apiserver_watch_cache_resource_version{{{labels}}} 2"),
+        "apiserver_cache_list_total{group=\"coordination.k8s.io\",index=\"\",resource=\"leases\"} 1".to_owned(),
+        format!("apiserver_cache_list_returned_objects_total{{{labels}}} 1"),
+    ] {
+        assert!(told.lines().any(|own| own == line), "{line}\n{told}");
+    }
+}

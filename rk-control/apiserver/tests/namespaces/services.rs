@@ -1,5 +1,6 @@
 //! Addresses and ports of Services.
 
+use http::Method;
 use rk_apiserver::Config;
 use serde_json::{Value, json};
 
@@ -33,6 +34,34 @@ async fn services_get_addresses_and_ports_that_nobody_else_has() {
     let freed = made[0]["spec"]["clusterIP"].clone();
     taken["spec"]["clusterIP"] = freed.clone();
     assert_eq!(admin.create(SERVICES, &taken).await.ok()["spec"]["clusterIP"], freed);
+}
+
+#[tokio::test]
+async fn a_health_check_port_of_zero_is_one_that_was_left_out() {
+    const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let zero = json!({"spec": {"healthCheckNodePort": 0}});
+    let plain = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "plain"},
+        "spec": {"ports": [{"port": 80}], "healthCheckNodePort": 0}});
+    let made = admin.create(SERVICES, &plain).await.ok();
+    assert!(made["spec"].get("healthCheckNodePort").is_none(), "{made}");
+    let mut local = plain.clone();
+    local["metadata"]["name"] = json!("local");
+    local["spec"]["type"] = json!("LoadBalancer");
+    local["spec"]["externalTrafficPolicy"] = json!("Local");
+    let made = admin.create(SERVICES, &local).await.ok();
+    let port = made["spec"]["healthCheckNodePort"].as_u64().unwrap();
+    assert!((30_000..=32_767).contains(&port), "{port}");
+    let path = format!("{SERVICES}/local");
+    let mut again = made.clone();
+    again["spec"]["healthCheckNodePort"] = json!(0);
+    assert_eq!(admin.put(&path, &again).await.ok()["spec"]["healthCheckNodePort"], port);
+    let body = rk_api::proto::encode(&again).unwrap();
+    assert_eq!(admin.answer(Method::PUT, &path, PROTOBUF, body).await.ok()["spec"]["healthCheckNodePort"], port);
+    let patched = admin.patch(&path, "application/merge-patch+json", &zero).await.ok();
+    assert_eq!(patched["spec"]["healthCheckNodePort"], port);
+    assert_eq!(admin.patch(&format!("{SERVICES}/plain"), "application/merge-patch+json", &zero).await.code, 200);
 }
 
 #[tokio::test]

@@ -1,75 +1,100 @@
-//! `/statusz` (KEP-4827): since when this kubelet runs and which version it is, for people to read.
+//! `/statusz` (KEP-4827): since when this kubelet runs and which version it is.
 
-use http::header::ACCEPT;
-use http::{HeaderMap, Response, StatusCode};
+use http::header::{ACCEPT, WARNING};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
+use rk_zpages::{Answer, Format, OFFERED, Statusz, folders, negotiate};
 
-use super::body::{Body, Refusal, refuse, text};
+use super::body::{Body, Refusal, json, refuse, response, text};
 use super::process;
 use crate::KUBELET_VERSION;
 
 /// What this server answers.
-const PATHS: &str = "/attach /checkpoint /configz /containerLogs /exec /healthz /logs /metrics /metrics/cadvisor \
-    /metrics/probes /metrics/resource /metrics/slis /pods /portForward /run /runningpods /stats /statusz";
-
-/// Whether a client takes plain text, of which there is one encoding.
-fn takes_text(accept: Option<&str>) -> bool {
-    let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else { return true };
-    accept.split(',').any(|kind| {
-        let mut parts = kind.split(';').map(str::trim);
-        let plain = matches!(parts.next(), Some("*/*" | "text/*" | "text/plain"));
-        plain && parts.all(|rest| rest.starts_with("q=") || rest.eq_ignore_ascii_case("charset=utf-8"))
-    })
-}
-
-/// The page of a process that began then.
-fn page(began: Timestamp, now: Timestamp) -> String {
-    let version = KUBELET_VERSION.trim_start_matches('v');
-    let emulated = version.rsplit_once('.').map_or(version, |(minor, _)| minor);
-    let up = now.as_second().saturating_sub(began.as_second()).max(0);
-    let (hours, minutes, seconds) = (up / 3600, up / 60 % 60, up % 60);
-    let began = began.strftime("%a %b %e %H:%M:%S UTC %Y");
-    format!(
-        "\nkubelet statusz\nWarning: This endpoint is not meant to be machine parseable, has no formatting compatibility \
-        guarantees and is for debugging purposes only.\n\nStarted: {began}\nUp: {hours} hr {minutes:02} min {seconds:02} sec\n\
-        Go version: none\nBinary version: {version}\nEmulation version: {emulated}\nPaths: {PATHS}\n"
-    )
-}
+const PATHS: [&str; 14] = [
+    "/attach",
+    "/checkpoint",
+    "/configz",
+    "/containerLogs",
+    "/exec",
+    "/healthz",
+    "/logs",
+    "/metrics",
+    "/pods",
+    "/portForward",
+    "/run",
+    "/runningpods",
+    "/stats",
+    "/statusz",
+];
 
 /// Answers a request for it.
 pub(super) fn statusz(headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
-    if !takes_text(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok())) {
-        return Err(refuse(StatusCode::NOT_ACCEPTABLE, "media type not acceptable, must be: text/plain\n"));
-    }
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let Some(answer) = negotiate(accept, Statusz::KIND) else {
+        let why = format!("only the following media types are accepted: {}\n", OFFERED.join(", "));
+        return Err(refuse(StatusCode::NOT_ACCEPTABLE, why));
+    };
     let now = Timestamp::now();
-    let began = process::began().and_then(|seconds| Timestamp::from_second(seconds as i64).ok());
-    Ok(text(StatusCode::OK, page(began.unwrap_or(now), now)))
+    let began = process::began().and_then(|seconds| Timestamp::from_second(seconds as i64).ok()).unwrap_or(now);
+    let paths = folders(PATHS);
+    let page = Statusz { component: "kubelet", began, now, version: KUBELET_VERSION, paths: &paths };
+    let Answer::Object(version, format) = answer else { return Ok(text(StatusCode::OK, page.text())) };
+    let object = page.object(version);
+    let mut answered = match format {
+        Format::Json => json(&object),
+        Format::Yaml => match serde_yaml_ng::to_string(&object) {
+            Ok(yaml) => response(StatusCode::OK, "application/yaml", yaml),
+            Err(error) => {
+                return Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, format!("encoding the answer: {error}")));
+            }
+        },
+    };
+    if let Some(warning) = version.warning("statusz")
+        && let Ok(value) = HeaderValue::from_str(&format!("299 - \"{warning}\""))
+    {
+        answered.headers_mut().insert(WARNING, value);
+    }
+    Ok(answered)
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_TYPE;
+    use http_body_util::BodyExt;
+
     use super::*;
 
-    #[test]
-    fn the_page_tells_since_when_it_runs_and_which_version_to_whom_takes_text() {
-        let (began, now) = ("2026-03-05T07:08:09Z".parse().unwrap(), "2026-03-06T09:09:10Z".parse().unwrap());
-        let page = page(began, now);
-        assert!(page.starts_with("\nkubelet statusz\nWarning: This endpoint is not meant"), "{page}");
-        for line in ["Started: Thu Mar  5 07:08:09 UTC 2026", "Up: 26 hr 01 min 01 sec", "Emulation version: 1.36"] {
-            assert!(page.lines().any(|told| told == line), "{line}: {page}");
+    /// Content type, warning and body of the answer to who accepts this; none for who is refused.
+    async fn asked(accept: &str) -> Option<(String, bool, String)> {
+        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_str(accept).unwrap())]);
+        let (parts, body) = statusz(&headers).ok()?.into_parts();
+        assert_eq!(parts.status, StatusCode::OK);
+        let kind = parts.headers[CONTENT_TYPE].to_str().unwrap().to_owned();
+        let body = body.collect().await.unwrap().to_bytes();
+        Some((kind, parts.headers.contains_key(WARNING), String::from_utf8(body.to_vec()).unwrap()))
+    }
+
+    #[tokio::test]
+    async fn the_page_tells_since_when_it_runs_and_which_version_in_the_form_that_is_accepted() {
+        let (kind, warned, text) = asked("text/plain; charset=UTF-8; q=0.5, application/json").await.unwrap();
+        assert_eq!((kind.as_str(), warned), ("text/plain; charset=utf-8", false));
+        assert!(text.starts_with("\nkubelet statusz\nWarning: This endpoint is not meant"), "{text}");
+        for line in ["Binary version: 1.36.0", "Emulation version: 1.36"] {
+            assert!(text.lines().any(|told| told == line), "{line}: {text}");
         }
-        assert!(!page.contains("  /") && !page.contains("v1.36"), "{page}");
-        for (accept, want) in [
-            (None, true),
-            (Some(""), true),
-            (Some("*/*"), true),
-            (Some("application/json, text/plain; charset=UTF-8; q=0.5"), true),
-            (Some("text/plain; charset=latin1"), false),
-            (Some("application/json"), false),
-        ] {
-            assert_eq!(takes_text(accept), want, "{accept:?}");
-        }
-        assert_eq!(statusz(&HeaderMap::new()).ok().map(|answer| answer.status()), Some(StatusCode::OK));
+        assert!(text.ends_with("/runningpods /stats /statusz\n"), "{text}");
+        let object =
+            |format: &str, version: &str| format!("application/{format};v={version};g=config.k8s.io;as=Statusz");
+        let (kind, warned, json) = asked(&object("json", "v1alpha1")).await.unwrap();
+        let told: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(
+            (kind.as_str(), warned, told["metadata"]["name"].as_str()),
+            ("application/json", true, Some("kubelet"))
+        );
+        let (kind, warned, yaml) = asked(&object("yaml", "v1beta1")).await.unwrap();
+        assert_eq!((kind.as_str(), warned), ("application/yaml", false));
+        assert!(yaml.lines().any(|line| line == "apiVersion: config.k8s.io/v1beta1"), "{yaml}");
+        assert_eq!(asked("application/json").await, None);
         assert!(process::began().is_some_and(|began| began > 1e9));
     }
 }

@@ -31,7 +31,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rk-nft", &[]),
     ("rk-cni", &["rk-nft"]),
     ("rk-cri", &["rk-cri-api", "rk-streaming", "rk-shim-protocol", "rk-images", "rk-cni", "rk-figures"]),
-    ("rk-kubelet", &["rk-cri-api", "rk-plugin-api", "rk-config", "rk-lenient", "rk-watch", "rk-figures", "rk-resolve"]),
+    (
+        "rk-kubelet",
+        &[
+            "rk-cri-api",
+            "rk-plugin-api",
+            "rk-config",
+            "rk-lenient",
+            "rk-watch",
+            "rk-figures",
+            "rk-resolve",
+            "rk-zpages",
+        ],
+    ),
     ("rk-proxy", &["rk-nft", "rk-lenient", "rk-watch"]),
     ("rk-dns", &["rk-lenient", "rk-watch", "rk-resolve"]),
     (
@@ -61,7 +73,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("rk-watch", &[]),
     ("rk-client", &["rk-watch"]),
     ("rk-openapi", &["rk-api"]),
-    ("rk-apiserver", &["rk-api", "rk-quota", "rk-cel", "rk-store", "rk-openapi", "rk-resolve"]),
+    ("rk-zpages", &[]),
+    ("rk-apiserver", &["rk-api", "rk-quota", "rk-cel", "rk-store", "rk-openapi", "rk-resolve", "rk-zpages"]),
     ("rk-scheduler", &["rk-client", "rk-lenient", "rk-api"]),
     ("rk-controllers", &["rk-client", "rk-watch", "rk-lenient", "rk-api", "rk-quota"]),
     (

@@ -74,7 +74,7 @@ pub(super) const ROLES: &[RoleRow] = &[
     role("system:public-info-viewer", &["get urls /healthz,/livez,/readyz,/version,/version/"]),
     role(
         "system:monitoring",
-        &["get urls /healthz,/healthz/*,/livez,/livez/*,/metrics,/metrics/slis,/readyz,/readyz/*"],
+        &["get urls /flagz,/healthz,/healthz/*,/livez,/livez/*,/metrics,/metrics/slis,/readyz,/readyz/*,/statusz"],
     ),
     role(
         "system:service-account-issuer-discovery",

@@ -7,6 +7,7 @@ use rk_api::status::{FieldErrors, Path, Reason, Status};
 use serde_json::{Value, json};
 
 use super::super::call::Call;
+use super::super::write::precondition_failed;
 use crate::http::Body;
 
 /// POST of a Binding to `pods/<name>/binding`.
@@ -67,8 +68,7 @@ fn check_preconditions(call: &Call, pod: &Value, name: &str, binding: &Value) ->
         ("ResourceVersion", meta::resource_version(binding), meta::resource_version(pod)),
     ] {
         if !wanted.is_empty() && wanted != own {
-            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {own}");
-            return Err(Status::conflict(&call.resource, name, &why));
+            return Err(precondition_failed(call, name, what, (wanted, own)));
         }
     }
     Ok(())

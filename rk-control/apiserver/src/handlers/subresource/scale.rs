@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::{Response, StatusCode};
 use rk_api::decode::FieldValidation;
 use rk_api::managed;
+use rk_api::meta;
 use rk_api::resources::{GroupVersionKind, Verb};
 use rk_api::scale;
 use rk_api::schema::Schema;
@@ -27,13 +28,15 @@ struct Change {
     compute: Compute,
     /// Whether what is computed carries its ownership already.
     owned: bool,
+    /// The UID that the workload must have, empty for any.
+    uid: String,
     /// What the last computation is to warn of.
     noticed: Arc<Mutex<Vec<String>>>,
 }
 
 impl Change {
     fn unowned(compute: impl Fn(&Value) -> Result<Value, Status> + Send + Sync + 'static) -> Self {
-        Self { compute: Box::new(compute), owned: false, noticed: Arc::default() }
+        Self { compute: Box::new(compute), owned: false, uid: String::new(), noticed: Arc::default() }
     }
 }
 
@@ -49,7 +52,8 @@ pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Res
         let resource = Arc::clone(&call.resource);
         let (_, wanted) = super::decode(call, body, &gvk).await?;
         write::check_name(call, &wanted)?;
-        Change::unowned(move |present| scale::apply(&resource, present, &wanted))
+        let uid = meta::uid(&wanted).to_owned();
+        Change { uid, ..Change::unowned(move |present| scale::apply(&resource, present, &wanted)) }
     } else {
         let body = read_body(body).await?;
         let schema = Schema::of_kind(&gvk).unwrap_or(Schema::ANY);
@@ -64,8 +68,13 @@ pub(super) async fn serve(call: &mut Call, verb: Verb, body: Body) -> Result<Res
             }
         }
     };
-    let intent =
-        Intent { compute: &*change.compute, subresource: Some("scale"), owned: change.owned, conditional: false };
+    let intent = Intent {
+        compute: &*change.compute,
+        subresource: Some("scale"),
+        owned: change.owned,
+        conditional: false,
+        uid: &change.uid,
+    };
     let stored = write::change(call, &options, &intent).await?;
     call.warnings.append(&mut change.noticed.lock().unwrap_or_else(PoisonError::into_inner));
     render::object(call, StatusCode::OK, &scale::view(&call.resource, &stored)?)
