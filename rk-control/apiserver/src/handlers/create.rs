@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::options::WriteOptions;
 use super::render;
-use super::write::{AFTER_ADMISSION, fix_namespace, name_owners_once, own, refuse_invalid};
+use super::write::{AFTER_ADMISSION, fix_namespace, mend_ownership, name_owners_once, own, refuse_invalid};
 use crate::admission::{self, Operation};
 use crate::conversion;
 use crate::http::{Body, read_body};
@@ -55,6 +55,10 @@ async fn create_stored(
     }
     call.complete(&mut object);
     let mut object = conversion::to(&call.core, object, &call.hub).await?;
+    strategy::fold(&call.hub, &mut object);
+    if !owned {
+        own(call, None, &mut object, "")?;
+    }
     record_requester(call, &mut object);
     call.warnings.extend(strategy::early_warnings(&call.hub, &object));
     let generated = meta::name(&object).is_empty() && !meta::text(&object, &["metadata", "generateName"]).is_empty();
@@ -65,7 +69,7 @@ async fn create_stored(
         // After the name and uid are known: a Job's selector is made of them.
         strategy::prepare_for_create(&call.hub, &mut candidate);
         strategy::fill_times(&call.hub, &mut candidate, jiff::Timestamp::now());
-        match store(call, candidate, options, owned).await {
+        match store(call, candidate, options).await {
             Err(StoreOutcome::Taken(_)) if generated && attempt < NAME_ATTEMPTS => {}
             Err(StoreOutcome::Taken(name)) if generated => {
                 return Err(Status::already_exists(&call.resource, &name).retry_after(1));
@@ -112,12 +116,7 @@ impl From<Status> for StoreOutcome {
     }
 }
 
-async fn store(
-    call: &mut Call,
-    mut object: Value,
-    options: &WriteOptions,
-    owned: bool,
-) -> Result<Stored, StoreOutcome> {
+async fn store(call: &mut Call, mut object: Value, options: &WriteOptions) -> Result<Stored, StoreOutcome> {
     let core = Arc::clone(&call.core);
     let (user, hub, requested) = (call.user.clone(), Arc::clone(&call.hub), Arc::clone(&call.resource));
     let (namespace, name) = (call.path.namespace.clone(), meta::name(&object).to_owned());
@@ -134,14 +133,12 @@ async fn store(
         dry_run: options.dry_run,
     };
     if admission::mutate(&request, &mut object, &mut call.warnings).await? {
+        mend_ownership(call, None, &mut object, "")?;
         strategy::prepare_for_create(&hub, &mut object);
         strategy::fill_times(&hub, &mut object, jiff::Timestamp::now());
     }
     name_owners_once(&mut object, AFTER_ADMISSION, &mut call.warnings);
     let reservation = core.services.reserve(&core, &hub, &mut object, None, options.dry_run).await?;
-    if !owned {
-        own(call, None, &mut object, "")?;
-    }
     let mut errors = strategy::validate_create(&call.hub, &object);
     strategy::validate_requested(&requested, &object, None, &mut errors);
     admission::expression::check(&hub, &object, &mut errors);

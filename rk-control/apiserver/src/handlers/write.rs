@@ -126,6 +126,10 @@ async fn attempt(
     } else {
         strategy::fill_times(&call.hub, &mut new, jiff::Timestamp::now());
     }
+    let subresource = intent.subresource.unwrap_or_default();
+    if !intent.owned {
+        own(call, Some(&old), &mut new, subresource)?;
+    }
     let core = std::sync::Arc::clone(&call.core);
     let (user, hub, path) = (call.user.clone(), std::sync::Arc::clone(&call.hub), call.path.clone());
     let requested = std::sync::Arc::clone(&call.resource);
@@ -134,7 +138,7 @@ async fn attempt(
         user: &user,
         resource: &hub,
         requested: &requested,
-        subresource: intent.subresource.unwrap_or_default(),
+        subresource,
         namespace: &path.namespace,
         name: &path.name,
         operation: Operation::Update,
@@ -142,6 +146,7 @@ async fn attempt(
         dry_run: options.dry_run,
     };
     if admission::mutate(&request, &mut new, &mut call.warnings).await? {
+        mend_ownership(call, Some(&old), &mut new, subresource)?;
         strategy::prepare_for_update(&hub, part, &mut new, &old);
         strategy::fill_times(&hub, &mut new, jiff::Timestamp::now());
     }
@@ -151,9 +156,6 @@ async fn attempt(
         None => core.services.reserve(&core, &hub, &mut new, Some(&old), options.dry_run).await?,
         Some(_) => Reservation::default(),
     };
-    if !intent.owned {
-        own(call, Some(&old), &mut new, intent.subresource.unwrap_or_default())?;
-    }
     refuse_invalid(call, &new, &errors_of(call, part, &new, &old))?;
     let _held = admission::validate(&request, Some(&new), &mut call.warnings).await?;
     call.warnings.extend(strategy::warnings(&call.hub, part, &new, Some(&old)));
@@ -278,6 +280,16 @@ pub(super) fn own(call: &Call, old: Option<&Value>, new: &mut Value, subresource
     };
     rk_api::managed::update(old, new, &request);
     Ok(())
+}
+
+/// Writes ownership anew that a webhook left unreadable.
+pub(super) fn mend_ownership(
+    call: &Call,
+    old: Option<&Value>,
+    new: &mut Value,
+    subresource: &str,
+) -> Result<(), Status> {
+    if rk_api::managed::is_readable(new) { Ok(()) } else { own(call, old, new, subresource) }
 }
 
 /// 422 when rules are broken.
