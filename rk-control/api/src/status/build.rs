@@ -251,18 +251,6 @@ impl Status {
         })
     }
 
-    /// 500: the operation could not be completed in time; the client may try again.
-    pub fn server_timeout(resource: &Resource, operation: &str, retry_seconds: u32) -> Self {
-        let what = resource.group_resource();
-        let mut details = Self::about(resource, operation);
-        details.retry_after_seconds = retry_seconds;
-        Self::new(
-            Reason::ServerTimeout,
-            format!("The {operation} operation against {what} could not be completed at this time, please try again."),
-        )
-        .with_details(details)
-    }
-
     /// 504.
     pub fn timeout(message: &str, retry_seconds: u32) -> Self {
         Self::new(Reason::Timeout, format!("Timeout: {message}"))

@@ -1,10 +1,13 @@
 //! The way of a change into the store, shared by every verb and subresource that writes.
 
+use std::time::Duration;
+
 use rk_api::meta;
 use rk_api::status::{FieldErrors, Status};
 use rk_api::strategy;
 use rk_store::{Expect, Revision, StoreError};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::call::Call;
 use super::options::WriteOptions;
@@ -13,8 +16,9 @@ use crate::admission::{self, Operation};
 use crate::alloc::Reservation;
 use crate::conversion;
 
-/// How often a change without a resource version is computed again when somebody else wrote in between; upstream's figure for patches.
-const ATTEMPTS: usize = 5;
+/// How long a change without a resource version, or a deletion, is computed anew while others write in between: as long as upstream
+/// lets a request take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a change is made from what is there.
 pub struct Intent<'a> {
@@ -70,7 +74,8 @@ pub(super) async fn change(call: &mut Call, options: &WriteOptions, intent: &Int
             outcome => doubtful = Some((revision, outcome)),
         }
     }
-    for _ in 0..ATTEMPTS {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
         let Some((old, revision)) = call.core.storage.read(&call.hub, &call.path.namespace, &call.path.name).await?
         else {
             return Err(call.not_found());
@@ -90,7 +95,12 @@ pub(super) async fn change(call: &mut Call, options: &WriteOptions, intent: &Int
             Outcome::Failed(status) => return Err(status),
         }
     }
-    Err(Status::modified(&call.resource, &call.path.name))
+    Err(outraced())
+}
+
+/// 504 when others wrote in between for all of [`PATIENCE`].
+pub(super) fn outraced() -> Status {
+    Status::timeout("request did not complete within requested timeout - context deadline exceeded", 0)
 }
 
 /// The present object without a question to the store. A dry run writes nothing that the store could check.
