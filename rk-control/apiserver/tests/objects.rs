@@ -73,6 +73,14 @@ async fn generated_names_are_fresh_and_taken_names_are_refused() {
     assert!(name(&first).starts_with("gen-") && name(&first) != name(&second));
     let (code, message) = admin.create(MAPS, &config_map(&name(&first), json!({}))).await.failure();
     assert_eq!((code, message), (409, format!("configmaps {:?} already exists", name(&first))));
+    // Copies of such objects have a name and the base of it; clients look for these words.
+    map["metadata"]["name"] = first["metadata"]["name"].clone();
+    let (code, message) = admin.create(MAPS, &map).await.failure();
+    let why = format!(
+        "configmaps {:?} already exists, the server was not able to generate a unique name for the object",
+        name(&first)
+    );
+    assert_eq!((code, message), (409, why));
 }
 
 #[tokio::test]

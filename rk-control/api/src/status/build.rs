@@ -102,6 +102,13 @@ impl Status {
             .with_details(Self::about(resource, name))
     }
 
+    /// 409: an object of that name exists, and one that has a base for generated names was to be made, under such a name or its own.
+    pub fn no_unique_name(resource: &Resource, name: &str) -> Self {
+        let mut status = Self::already_exists(resource, name);
+        status.message.push_str(", the server was not able to generate a unique name for the object");
+        status.retry_after(1)
+    }
+
     /// 409 with upstream's frame around a reason in words.
     pub fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
         Self::new(

@@ -61,7 +61,8 @@ async fn create_stored(
     }
     record_requester(call, &mut object);
     call.warnings.extend(strategy::early_warnings(&call.hub, &object));
-    let generated = meta::name(&object).is_empty() && !meta::text(&object, &["metadata", "generateName"]).is_empty();
+    let has_base = !meta::text(&object, &["metadata", "generateName"]).is_empty();
+    let generated = has_base && meta::name(&object).is_empty();
     for attempt in 1.. {
         // Only a name that is made up is tried again with another.
         let mut candidate = if generated { object.clone() } else { std::mem::take(&mut object) };
@@ -71,9 +72,7 @@ async fn create_stored(
         strategy::fill_times(&call.hub, &mut candidate, jiff::Timestamp::now());
         match store(call, candidate, options).await {
             Err(StoreOutcome::Taken(_)) if generated && attempt < NAME_ATTEMPTS => {}
-            Err(StoreOutcome::Taken(name)) if generated => {
-                return Err(Status::already_exists(&call.resource, &name).retry_after(1));
-            }
+            Err(StoreOutcome::Taken(name)) if has_base => return Err(Status::no_unique_name(&call.resource, &name)),
             Err(StoreOutcome::Taken(name)) => return Err(Status::already_exists(&call.resource, &name)),
             Err(StoreOutcome::Failed(status)) => return Err(status),
             Ok(created) if call.resource.is_hub() => return Ok(created),
