@@ -97,6 +97,17 @@ async fn racing_patches_all_land() {
     });
     futures::future::join_all(patches).await;
     assert_eq!(admin.get(&format!("{MAPS}/a")).await.ok()["data"].as_object().unwrap().len(), 20);
+    // Each of them finds nothing at first, and one alone makes it.
+    let applies = (0..20).map(|index| {
+        let admin = admin.clone();
+        async move {
+            let config = config_map("b", json!({format!("k{index}"): "v"}));
+            let path = format!("{MAPS}/b?fieldManager=m{index}");
+            admin.patch(&path, "application/apply-patch+yaml", &config).await.ok();
+        }
+    });
+    futures::future::join_all(applies).await;
+    assert_eq!(admin.get(&format!("{MAPS}/b")).await.ok()["data"].as_object().unwrap().len(), 20);
 }
 
 #[tokio::test]

@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::options::WriteOptions;
 use super::render;
-use super::write::{AFTER_ADMISSION, fix_namespace, mend_ownership, name_owners_once, own, refuse_invalid};
+use super::write::{
+    AFTER_ADMISSION, Intent, change, fix_namespace, mend_ownership, name_owners_once, own, refuse_invalid,
+};
 use crate::admission::{self, Operation};
 use crate::conversion;
 use crate::http::{Body, read_body};
@@ -20,6 +22,8 @@ use crate::storage::Stored;
 
 /// How often another name is generated when the generated one is taken; upstream's figure.
 const NAME_ATTEMPTS: usize = 8;
+/// How often what others make, and perhaps take away again, is looked at anew; a refusal may have the same reason.
+const TURNS: usize = 5;
 
 /// Serves POST.
 pub(super) async fn create(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
@@ -31,13 +35,32 @@ pub(super) async fn create(call: &mut Call, body: Body) -> Result<Response<Body>
     render::stored(call, StatusCode::CREATED, &created)
 }
 
-/// Creates an object of the path's version and returns it in that version. `owned` tells that it carries its field ownership.
-pub(super) async fn create_object(
+/// Changes the object that the path names, or makes the one that `make` answers where there is none. What another request makes
+/// meanwhile is changed.
+pub(super) async fn change_or_create(
     call: &mut Call,
-    object: Value,
     options: &WriteOptions,
-    owned: bool,
-) -> Result<Value, Status> {
+    intent: &Intent<'_>,
+    make: impl Fn(&Call) -> Result<Value, Status> + Send + Sync,
+) -> Result<(StatusCode, Value), Status> {
+    let told = call.warnings.len();
+    for turn in 1.. {
+        match change(call, options, intent).await {
+            Err(status) if status.reason == Reason::NotFound => {}
+            outcome => return outcome.map(|changed| (StatusCode::OK, changed)),
+        }
+        let object = make(call)?;
+        call.authorize_creation().await?;
+        match create_object(call, object, options, intent.owned).await {
+            Err(status) if status.reason == Reason::AlreadyExists && turn < TURNS => call.warnings.truncate(told),
+            outcome => return outcome.map(|created| (StatusCode::CREATED, created)),
+        }
+    }
+    Err(Status::internal("a change or creation ended without an answer"))
+}
+
+/// Creates an object of the path's version and returns it in that version. `owned` tells that it carries its field ownership.
+async fn create_object(call: &mut Call, object: Value, options: &WriteOptions, owned: bool) -> Result<Value, Status> {
     create_stored(call, object, options, owned).await.map(|stored| stored.object)
 }
 

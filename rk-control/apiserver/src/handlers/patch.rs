@@ -12,7 +12,7 @@ use rk_api::status::{FieldErrors, Path, Reason, Status};
 use serde_json::Value;
 
 use super::call::Call;
-use super::create::create_object;
+use super::create::change_or_create;
 use super::options::WriteOptions;
 use super::render;
 use super::write::{Intent, change};
@@ -229,22 +229,17 @@ async fn apply(
         owned: true,
         conditional: false,
     };
-    match change(call, options, &intent).await {
-        Err(status) if status.reason == Reason::NotFound && subresource.is_none() => {
-            if !rk_api::meta::uid(&config).is_empty() {
-                return Err(Status::conflict(
-                    &call.resource,
-                    &call.path.name,
-                    "uid mismatch: the provided object specified uid, and no existing object was found",
-                ));
-            }
-            call.authorize_creation().await?;
-            let created = managed::apply(None, &config, &request)?;
-            Ok((StatusCode::CREATED, create_object(call, created, options, true).await?))
-        }
-        Err(status) => Err(status),
-        Ok(object) => Ok((StatusCode::OK, object)),
+    if subresource.is_some() {
+        return Ok((StatusCode::OK, change(call, options, &intent).await?));
     }
+    let make = |call: &Call| {
+        if rk_api::meta::uid(&config).is_empty() {
+            return managed::apply(None, &config, &request);
+        }
+        let why = "uid mismatch: the provided object specified uid, and no existing object was found";
+        Err(Status::conflict(&call.resource, &call.path.name, why))
+    };
+    change_or_create(call, options, &intent, make).await
 }
 
 /// An applied configuration of a kind, with what strict decoding says of it, fitted and found to be about what the path names.

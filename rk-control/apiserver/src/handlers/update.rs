@@ -2,12 +2,12 @@
 
 use http::{Response, StatusCode};
 use rk_api::meta;
-use rk_api::status::{Reason, Status};
+use rk_api::status::Status;
 use rk_api::strategy;
 use serde_json::Value;
 
 use super::call::Call;
-use super::create::create_object;
+use super::create::change_or_create;
 use super::options::WriteOptions;
 use super::render;
 use super::write::{Intent, change, check_name, fix_namespace, name_owners_once};
@@ -34,14 +34,10 @@ pub(super) async fn put(
     // Before anything is looked for: what is made where nothing is must be what the right to make it was asked for.
     check_name(call, &object)?;
     let intent = Intent { compute: &|_| Ok(object.clone()), subresource, owned: false, conditional: true };
-    match change(call, options, &intent).await {
-        Err(status) if status.reason == Reason::NotFound && may_create(call, &object, subresource) => {
-            call.authorize_creation().await?;
-            Ok((StatusCode::CREATED, create_object(call, object, options, false).await?))
-        }
-        Err(status) => Err(status),
-        Ok(stored) => Ok((StatusCode::OK, stored)),
+    if may_create(call, &object, subresource) {
+        return change_or_create(call, options, &intent, |_| Ok(object.clone())).await;
     }
+    Ok((StatusCode::OK, change(call, options, &intent).await?))
 }
 
 fn may_create(call: &Call, object: &Value, subresource: Option<&str>) -> bool {
