@@ -48,7 +48,11 @@ pub fn prepare_for_create(resource: &Resource, object: &mut Value) {
     fold(resource, object);
     match (&*resource.gvk.group, &*resource.gvk.kind) {
         ("", "Pod") => pod::create(object),
-        ("", "Namespace") => special::namespace_create(object),
+        ("", "Namespace") => {
+            special::namespace_create(object);
+            // Its name, by which it is labelled, may have been made up since it was completed.
+            crate::defaults::apply(&resource.gvk, object);
+        }
         ("", "PersistentVolume") => volume::create(object),
         ("", "PersistentVolumeClaim") => volume::sources(object, None),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => special::crd_create(object),
