@@ -6,7 +6,7 @@
 //! 1. [`decode`] turns bytes (JSON, YAML) into a value, [`proto`] does so for protobuf; unknown and duplicate fields are reported.
 //! 2. [`patch`] or [`managed::apply`] computes the new object when the verb is PATCH; [`scale`] maps the scale subresource.
 //! 3. [`convert`] moves between the versions of a group, [`defaults`] fills what was left out.
-//! 4. [`strategy`] resets what the caller may not set, bumps `generation` and validates; [`managed::update`] tracks owners.
+//! 4. [`managed::update`] tracks owners; [`strategy`] resets what the caller may not set, bumps `generation` and validates.
 //! 5. [`table`], [`proto`] or `serde_json` write the answer; every failure is a [`status::Status`].
 //!
 //! Kinds that CustomResourceDefinitions make take the same way; [`custom`] holds what only they have.

@@ -1,7 +1,7 @@
 //! The Kubernetes API server: HTTP in front, [`rk_api`] for what objects are, [`rk_store`] for where they live.
 //!
 //! The way of a request: [`http`] reads it, [`authn`] tells who asks, [`authz`] whether they may, [`handlers`] do it (decode,
-//! default, [`admission`], validate, field ownership, compare-and-swap), [`storage`] keeps and watches. [`discovery`] serves what
+//! default, field ownership, [`admission`], validate, compare-and-swap), [`storage`] keeps and watches. [`discovery`] serves what
 //! is not a resource, [`proxy`] what lives on nodes, [`bootstrap`] makes what every cluster has, [`pki`] the keys, [`audit`] tells who did
 //! what.
 //!

@@ -35,6 +35,18 @@ async fn a_new_cluster_has_its_namespaces_services_and_policy() {
 }
 
 #[tokio::test]
+async fn a_namespace_is_labelled_with_its_name_whoever_made_that_up() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    for metadata in [json!({"name": "named"}), json!({"generateName": "made-up-"})] {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
+        let made = admin.create("/api/v1/namespaces", &namespace).await.ok();
+        assert_eq!(made["metadata"]["labels"]["kubernetes.io/metadata.name"], made["metadata"]["name"]);
+        assert_eq!((&made["status"]["phase"], &made["spec"]["finalizers"]), (&json!("Active"), &json!(["kubernetes"])));
+    }
+}
+
+#[tokio::test]
 async fn figures_tell_of_deprecated_apis_and_of_what_watches_got() {
     let cluster = Cluster::start().await;
     let admin = cluster.admin();

@@ -183,6 +183,48 @@ async fn storage_outlives_its_use() {
     }
 }
 
+/// Whether somebody owns a path of `fieldsV1`.
+fn is_owned(object: &Value, path: &[&str]) -> bool {
+    let entries = object["metadata"]["managedFields"].as_array().unwrap();
+    entries.iter().any(|entry| path.iter().try_fold(&entry["fieldsV1"], |at, name| at.get(*name)).is_some())
+}
+
+#[tokio::test]
+async fn what_the_server_adds_to_an_object_belongs_to_nobody() {
+    let cluster = Cluster::start().await;
+    let admin = cluster.admin();
+    let marked = json!({"annotations": {"storageclass.kubernetes.io/is-default-class": "true"}});
+    let default = json!({"provisioner": "example.com/x", "metadata": marked});
+    admin.create(CLASSES, &object("storage.k8s.io/v1", "StorageClass", "standard", default)).await.ok();
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
+    let service = object("v1", "Service", "s", json!({"spec": {"ports": [{"port": 80}]}}));
+    let job = object("batch/v1", "Job", "j", json!({"spec": {"template": template}}));
+    for (path, sent, own, added) in [
+        (CLAIMS, claim("c", None), "f:resources", "storageClassName"),
+        ("/api/v1/namespaces/default/services", service, "f:type", "clusterIP"),
+        ("/apis/batch/v1/namespaces/default/jobs", job, "f:template", "selector"),
+        (PODS, pod("p"), "f:containers", "serviceAccountName"),
+    ] {
+        let made = admin.create(path, &sent).await.ok();
+        assert!(made["spec"].get(added).is_some() && is_owned(&made, &["f:spec", own]), "{made}");
+        assert!(!is_owned(&made, &["f:spec", &format!("f:{added}")]), "{made}");
+    }
+    let secret = object("v1", "Secret", "x", json!({"stringData": {"a": "b"}}));
+    let made = admin.create("/api/v1/namespaces/default/secrets", &secret).await.ok();
+    assert!(is_owned(&made, &["f:data", "f:a"]) && !is_owned(&made, &["f:stringData"]), "{made}");
+
+    // As kubectl does when it applies by the server what it made otherwise: all that the one owned is the other's, and then applied.
+    let path = format!("{CLAIMS}/c");
+    let mut entry = admin.get(&path).await.ok()["metadata"]["managedFields"][0].clone();
+    entry["operation"] = json!("Apply");
+    entry["manager"] = json!("kubectl");
+    let handed_over = json!([{"op": "replace", "path": "/metadata/managedFields", "value": [entry]}]);
+    admin.patch(&path, "application/json-patch+json", &handed_over).await.ok();
+    let by = format!("{path}?fieldManager=kubectl");
+    let applied = admin.patch(&by, "application/apply-patch+yaml", &claim("c", None)).await.ok();
+    assert_eq!(applied["spec"]["storageClassName"], "standard");
+}
+
 #[tokio::test]
 async fn bound_claims_grow_where_their_class_allows_it() {
     let cluster = Cluster::start().await;

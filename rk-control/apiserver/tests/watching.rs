@@ -68,6 +68,9 @@ async fn an_expired_page_says_so() {
     let answer = admin.get(&format!("{MAPS}?limit=2&continue={token}")).await;
     assert_eq!(answer.failure().0, 410);
     assert_eq!(answer.json()["reason"], "Expired");
+    let proto = admin.clone().with("accept", "application/vnd.kubernetes.protobuf");
+    let packed = proto.get(&format!("{MAPS}?limit=2&continue={token}")).await;
+    assert!(packed.code == 410 && packed.body.starts_with(b"k8s\0"), "{:?}", packed.body);
     // The answer carries a token to go on with inconsistently.
     let next = answer.json()["metadata"]["continue"].as_str().unwrap().to_owned();
     let rest = admin.get(&format!("{MAPS}?continue={next}")).await.ok();

@@ -43,16 +43,18 @@ async fn mutating_webhooks_change_objects_one_after_the_other() {
     let webhook = Webhook::start(|path, question| match path {
         "/one" => patch(question, set("/data/one", json!("yes"))),
         "/secret" => patch(question, set("/stringData", json!({"a": "b"}))),
+        "/spoil" => patch(question, set("/metadata/managedFields", json!([{"manager": "x", "operation": "Odd"}]))),
         "/two" if question["request"]["object"]["data"]["one"] == "yes" => {
             patch(question, set("/data/two", json!("yes")))
         }
         _ => allow(question),
     })
     .await;
+    admin.create(MAPS, &config_map("early", json!({"own": "1"}))).await.ok();
     mutating(&admin, "a", &[hook(webhook.url("/one"), "", "configmaps")]).await;
     mutating(&admin, "b", &[hook(webhook.url("/two"), "", "configmaps")]).await;
-    let made = admin.create(MAPS, &config_map("m", json!({"own": "1"}))).await.ok();
-    assert_eq!(made["data"], json!({"own": "1", "one": "yes", "two": "yes"}));
+    let first = admin.create(MAPS, &config_map("m", json!({"own": "1"}))).await.ok();
+    assert_eq!(first["data"], json!({"own": "1", "one": "yes", "two": "yes"}));
     let question = webhook.seen.lock().unwrap()[0].1["request"].clone();
     assert_eq!(question["operation"], "CREATE");
     assert_eq!(question["kind"], json!({"group": "", "version": "v1", "kind": "ConfigMap"}));
@@ -71,6 +73,17 @@ async fn mutating_webhooks_change_objects_one_after_the_other() {
     assert_eq!((&made["data"]["a"], &made["stringData"]), (&json!("Yg=="), &Value::Null));
     let patched = admin.patch(&format!("{MAPS}/m"), MERGE, &json!({"data": {"two": null}})).await.ok();
     assert_eq!(patched["data"]["two"], "yes");
+    // What they add is nobody's; who owns what is told even after one that spoiled it.
+    let changed = admin.patch(&format!("{MAPS}/early"), MERGE, &json!({"data": {"own": "2"}})).await.ok();
+    assert_eq!(changed["data"]["two"], "yes");
+    for object in [&first, &changed] {
+        let owners = object["metadata"]["managedFields"].to_string();
+        assert!(owners.contains("f:own") && !owners.contains("f:one"), "{owners}");
+    }
+    mutating(&admin, "d", &[hook(webhook.url("/spoil"), "", "configmaps")]).await;
+    let spoiled = admin.create(MAPS, &config_map("spoiled", json!({"own": "1"}))).await.ok();
+    let owners = spoiled["metadata"]["managedFields"].to_string();
+    assert!(owners.contains("f:own") && !owners.contains("Odd"), "{owners}");
 }
 
 #[tokio::test]

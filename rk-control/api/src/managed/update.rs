@@ -44,7 +44,8 @@ static SPEC: LazyLock<FieldSet> = LazyLock::new(|| FieldSet::of_fields(&[&["spec
 static NOTHING: LazyLock<FieldSet> = LazyLock::new(FieldSet::default);
 
 /// Records who changed what between `old` (`None`: create) and `new` after a POST, PUT or other patch: rewrites
-/// `new.metadata.managedFields` in place. Call it last, after defaulting and admission; both objects are in canonical form.
+/// `new.metadata.managedFields` in place. Call it after defaulting and before admission: what that adds nobody owns, so that an author
+/// who applies anew what a former request said does not take it away. Both objects are in canonical form.
 pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
     let sent = take_list(new);
     let stored = old.map_or(&Value::Null, |o| at(o, &["metadata", "managedFields"]));
@@ -77,6 +78,11 @@ pub fn update(old: Option<&Value>, new: &mut Value, request: &Request<'_>) {
     managers.retain(|_, owned| !owned.fields.is_empty());
     entry::cap(&mut managers);
     entry::store(new, managers);
+}
+
+/// Whether the ownership that an object carries can be read, as no ownership can.
+pub fn is_readable(object: &Value) -> bool {
+    entry::read(at(object, &["metadata", "managedFields"])).is_some()
 }
 
 fn take_list(object: &mut Value) -> Value {

@@ -174,13 +174,16 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// The schema of a kind; option kinds are known under the version of whatever they accompany.
+/// The schema of a kind; option kinds are known under the version of whatever they accompany, evictions under that of old, too.
 fn schema_of(gvk: &GroupVersionKind) -> Option<Schema> {
-    let option = || match gvk.kind.as_ref() {
-        kind @ ("DeleteOptions" | "Status" | "PartialObjectMetadata") => Schema::named(&format!("meta/v1.{kind}")),
+    let otherwise = || match (&*gvk.group, &*gvk.version, &*gvk.kind) {
+        (_, _, kind @ ("DeleteOptions" | "Status" | "PartialObjectMetadata")) => {
+            Schema::named(&format!("meta/v1.{kind}"))
+        }
+        ("policy", "v1beta1", "Eviction") => Schema::of_kind(&GroupVersionKind::new("policy", "v1", "Eviction")),
         _ => None,
     };
-    Schema::of_kind(gvk).or_else(option)
+    Schema::of_kind(gvk).or_else(otherwise)
 }
 
 fn gvk_of(object: &Value) -> Option<GroupVersionKind> {

@@ -33,6 +33,20 @@ fn the_zero_values_that_go_always_writes_vanish() {
 }
 
 #[test]
+fn an_eviction_of_the_version_of_old_is_read() {
+    let old = json!({
+        "apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": "p"},
+        "deleteOptions": {"gracePeriodSeconds": 5},
+    });
+    let mut decoded = decode(&encode(&old).unwrap(), None, Limits::default()).unwrap();
+    crate::decode::identify(&mut decoded, &GroupVersionKind::new("policy", "v1", "Eviction")).unwrap();
+    assert_eq!((&decoded["apiVersion"], &decoded["metadata"]["name"]), (&json!("policy/v1"), &json!("p")));
+    assert_eq!(decoded["deleteOptions"]["gracePeriodSeconds"], 5);
+    let unknown = json!({"apiVersion": "policy/v9", "kind": "Eviction", "metadata": {"name": "p"}});
+    assert_eq!(encode(&unknown), None);
+}
+
+#[test]
 fn every_kind_survives_the_wire_with_every_field_set() {
     let mut kinds = 0;
     for resource in Registry::builtin().iter() {

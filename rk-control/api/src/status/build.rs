@@ -102,6 +102,13 @@ impl Status {
             .with_details(Self::about(resource, name))
     }
 
+    /// 409: an object of that name exists, and one that has a base for generated names was to be made, under such a name or its own.
+    pub fn no_unique_name(resource: &Resource, name: &str) -> Self {
+        let mut status = Self::already_exists(resource, name);
+        status.message.push_str(", the server was not able to generate a unique name for the object");
+        status.retry_after(1)
+    }
+
     /// 409 with upstream's frame around a reason in words.
     pub fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
         Self::new(
@@ -249,18 +256,6 @@ impl Status {
             causes: vec![Cause { reason: "DisruptionBudget".into(), message: cause.into(), field: String::new() }],
             ..Default::default()
         })
-    }
-
-    /// 500: the operation could not be completed in time; the client may try again.
-    pub fn server_timeout(resource: &Resource, operation: &str, retry_seconds: u32) -> Self {
-        let what = resource.group_resource();
-        let mut details = Self::about(resource, operation);
-        details.retry_after_seconds = retry_seconds;
-        Self::new(
-            Reason::ServerTimeout,
-            format!("The {operation} operation against {what} could not be completed at this time, please try again."),
-        )
-        .with_details(details)
     }
 
     /// 504.

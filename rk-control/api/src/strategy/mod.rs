@@ -26,7 +26,7 @@ use serde_json::Value;
 pub use delete::{default_propagation, grace_period};
 pub use owners::dedup_owners;
 pub use pod::qos_class;
-pub use prepare::{prepare_for_create, prepare_for_update};
+pub use prepare::{fold, prepare_for_create, prepare_for_update};
 pub use special::stamp;
 pub use times::fill_times;
 pub(crate) use volume::sources as complete_sources;

@@ -10,6 +10,16 @@ use crate::resources::Resource;
 /// Metadata that only the server writes: on an update it comes from the stored object.
 const SYSTEM: [&str; 4] = ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"];
 
+/// Turns what a new object says in a form of its own into the one that is stored, as upstream's decoders do: its author owns that, and
+/// nothing that [`prepare_for_create`] adds.
+pub fn fold(resource: &Resource, object: &mut Value) {
+    match (&*resource.gvk.group, &*resource.gvk.kind) {
+        ("", "Secret") => special::secret_data(object),
+        ("apps", "DaemonSet") => special::template_generation(object, None),
+        _ => {}
+    }
+}
+
 /// Makes an object from a client ready to be created: resets status and server-owned metadata (generation, deletionTimestamp,
 /// selfLink), sets `generation: 1` where the kind has one, drops the namespace of cluster-scoped objects. Name, uid and
 /// creationTimestamp are the business of [`crate::meta::fill_system_fields`].
@@ -35,16 +45,19 @@ pub fn prepare_for_create(resource: &Resource, object: &mut Value) {
             metadata.remove("namespace");
         }
     }
+    fold(resource, object);
     match (&*resource.gvk.group, &*resource.gvk.kind) {
         ("", "Pod") => pod::create(object),
-        ("", "Namespace") => special::namespace_create(object),
+        ("", "Namespace") => {
+            special::namespace_create(object);
+            // Its name, by which it is labelled, may have been made up since it was completed.
+            crate::defaults::apply(&resource.gvk, object);
+        }
         ("", "PersistentVolume") => volume::create(object),
         ("", "PersistentVolumeClaim") => volume::sources(object, None),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => special::crd_create(object),
         ("apiregistration.k8s.io", "APIService") => special::api_service_create(object),
-        ("", "Secret") => special::secret_data(object),
         ("batch", "Job") => special::job_create(object),
-        ("apps", "DaemonSet") => special::template_generation(object, None),
         _ => {}
     }
 }

@@ -12,7 +12,7 @@ mod ranges;
 mod records;
 mod service;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::atomic::AtomicBool;
@@ -33,10 +33,39 @@ use records::{Owner, owner_of};
 const ATTEMPTS: usize = 32;
 
 /// What is taken: by stored Services or by reservations.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 struct Taken {
     addresses: HashSet<IpAddr>,
     ports: HashSet<(String, u16)>,
+}
+
+/// What was chosen for changes that are not stored yet. Those of one Service that race hold the same: each for itself, so that none of
+/// them lets go for the others.
+#[derive(Debug, Default)]
+struct Pending {
+    last: u64,
+    held: HashMap<u64, Taken>,
+}
+
+impl Pending {
+    fn hold(&mut self, own: Taken) -> u64 {
+        self.last += 1;
+        self.held.insert(self.last, own);
+        self.last
+    }
+
+    fn release(&mut self, id: u64) {
+        self.held.remove(&id);
+    }
+
+    fn all(&self) -> Taken {
+        let mut all = Taken::default();
+        for own in self.held.values() {
+            all.addresses.extend(&own.addresses);
+            all.ports.extend(own.ports.iter().cloned());
+        }
+        all
+    }
 }
 
 /// Gives out cluster IPs and node ports.
@@ -48,7 +77,7 @@ pub struct ServiceAllocator {
     held_back: HashSet<IpAddr>,
     /// One allocation at a time.
     gate: tokio::sync::Mutex<()>,
-    pending: Arc<Mutex<Taken>>,
+    pending: Mutex<Pending>,
     /// That the default ServiceCIDR is not what the settings say was told.
     mismatch_told: AtomicBool,
 }
@@ -61,14 +90,15 @@ pub struct Reservation(Option<Held>);
 struct Held {
     core: Arc<Core>,
     owner: Owner,
-    own: Taken,
+    /// Under which it is pending.
+    id: u64,
     /// Addresses whose records were made for this reservation.
     claimed: HashSet<IpAddr>,
     /// Addresses that the Service gives up when it is stored.
     given_up: HashSet<IpAddr>,
 }
 
-fn lock(pending: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
+fn lock(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
     pending.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -85,14 +115,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let Some(held) = self.0.take() else { return };
-        let mut pending = lock(&held.core.services.pending);
-        for address in &held.own.addresses {
-            pending.addresses.remove(address);
-        }
-        for port in &held.own.ports {
-            pending.ports.remove(port);
-        }
-        drop(pending);
+        lock(&held.core.services.pending).release(held.id);
         if !held.claimed.is_empty() {
             // The write failed, or its caller is gone.
             tokio::spawn(async move { records::release(&held.core, held.claimed, &held.owner).await });
@@ -113,7 +136,7 @@ impl ServiceAllocator {
             node_ports: config.node_ports.clone(),
             held_back: config.dns_ip.into_iter().collect(),
             gate: tokio::sync::Mutex::default(),
-            pending: Arc::default(),
+            pending: Mutex::default(),
             mismatch_told: AtomicBool::default(),
         }
     }
@@ -139,9 +162,8 @@ impl ServiceAllocator {
             ranges::usable(&core.objects("networking.k8s.io", "v1", "servicecidrs", "").await?, &self.own_ranges);
         // Order matters: a reservation that is gone from `pending` by now belongs to a write that `fresh` waits for.
         let _gate = self.gate.lock().await;
-        let pending = lock(&self.pending).clone();
+        let mut taken = lock(&self.pending).all();
         let floor = core.storage.fresh().await?;
-        let mut taken = pending;
         if let Some(old) = old {
             // What the Service has may be held by another change of it that is under way.
             taken.forget(old);
@@ -167,10 +189,8 @@ impl ServiceAllocator {
             }
             *object = candidate;
             let given_up = before.difference(&own.addresses).copied().collect();
-            let mut pending = lock(&self.pending);
-            pending.addresses.extend(&own.addresses);
-            pending.ports.extend(own.ports.iter().cloned());
-            return Ok(Reservation(Some(Held { core: Arc::clone(core), owner, own, claimed, given_up })));
+            let id = lock(&self.pending).hold(own);
+            return Ok(Reservation(Some(Held { core: Arc::clone(core), owner, id, claimed, given_up })));
         }
         Err(Status::internal("no address of the Service ranges could be claimed; others take them faster"))
     }
@@ -220,6 +240,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_several_changes_hold_is_held_until_the_last_of_them_is_over() {
+        let own = || Taken {
+            addresses: HashSet::from(["10.96.0.9".parse().unwrap()]),
+            ports: HashSet::from([("TCP".to_owned(), 30080)]),
+        };
+        let mut pending = Pending::default();
+        let (one, other) = (pending.hold(own()), pending.hold(own()));
+        pending.release(one);
+        assert_eq!((pending.all().addresses, pending.all().ports), (own().addresses, own().ports));
+        pending.release(other);
+        assert!(pending.all().addresses.is_empty() && pending.all().ports.is_empty() && pending.held.is_empty());
+    }
 
     #[test]
     fn what_a_service_has_is_not_taken_from_it() {

@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::options::WriteOptions;
 use super::render;
-use super::write::{AFTER_ADMISSION, fix_namespace, name_owners_once, own, refuse_invalid};
+use super::write::{
+    AFTER_ADMISSION, Intent, change, fix_namespace, mend_ownership, name_owners_once, own, refuse_invalid,
+};
 use crate::admission::{self, Operation};
 use crate::conversion;
 use crate::http::{Body, read_body};
@@ -20,6 +22,8 @@ use crate::storage::Stored;
 
 /// How often another name is generated when the generated one is taken; upstream's figure.
 const NAME_ATTEMPTS: usize = 8;
+/// How often what others make, and perhaps take away again, is looked at anew; a refusal may have the same reason.
+const TURNS: usize = 5;
 
 /// Serves POST.
 pub(super) async fn create(call: &mut Call, body: Body) -> Result<Response<Body>, Status> {
@@ -31,13 +35,32 @@ pub(super) async fn create(call: &mut Call, body: Body) -> Result<Response<Body>
     render::stored(call, StatusCode::CREATED, &created)
 }
 
-/// Creates an object of the path's version and returns it in that version. `owned` tells that it carries its field ownership.
-pub(super) async fn create_object(
+/// Changes the object that the path names, or makes the one that `make` answers where there is none. What another request makes
+/// meanwhile is changed.
+pub(super) async fn change_or_create(
     call: &mut Call,
-    object: Value,
     options: &WriteOptions,
-    owned: bool,
-) -> Result<Value, Status> {
+    intent: &Intent<'_>,
+    make: impl Fn(&Call) -> Result<Value, Status> + Send + Sync,
+) -> Result<(StatusCode, Value), Status> {
+    let told = call.warnings.len();
+    for turn in 1.. {
+        match change(call, options, intent).await {
+            Err(status) if status.reason == Reason::NotFound => {}
+            outcome => return outcome.map(|changed| (StatusCode::OK, changed)),
+        }
+        let object = make(call)?;
+        call.authorize_creation().await?;
+        match create_object(call, object, options, intent.owned).await {
+            Err(status) if status.reason == Reason::AlreadyExists && turn < TURNS => call.warnings.truncate(told),
+            outcome => return outcome.map(|created| (StatusCode::CREATED, created)),
+        }
+    }
+    Err(Status::internal("a change or creation ended without an answer"))
+}
+
+/// Creates an object of the path's version and returns it in that version. `owned` tells that it carries its field ownership.
+async fn create_object(call: &mut Call, object: Value, options: &WriteOptions, owned: bool) -> Result<Value, Status> {
     create_stored(call, object, options, owned).await.map(|stored| stored.object)
 }
 
@@ -55,9 +78,14 @@ async fn create_stored(
     }
     call.complete(&mut object);
     let mut object = conversion::to(&call.core, object, &call.hub).await?;
+    strategy::fold(&call.hub, &mut object);
+    if !owned {
+        own(call, None, &mut object, "")?;
+    }
     record_requester(call, &mut object);
     call.warnings.extend(strategy::early_warnings(&call.hub, &object));
-    let generated = meta::name(&object).is_empty() && !meta::text(&object, &["metadata", "generateName"]).is_empty();
+    let has_base = !meta::text(&object, &["metadata", "generateName"]).is_empty();
+    let generated = has_base && meta::name(&object).is_empty();
     for attempt in 1.. {
         // Only a name that is made up is tried again with another.
         let mut candidate = if generated { object.clone() } else { std::mem::take(&mut object) };
@@ -65,11 +93,9 @@ async fn create_stored(
         // After the name and uid are known: a Job's selector is made of them.
         strategy::prepare_for_create(&call.hub, &mut candidate);
         strategy::fill_times(&call.hub, &mut candidate, jiff::Timestamp::now());
-        match store(call, candidate, options, owned).await {
+        match store(call, candidate, options).await {
             Err(StoreOutcome::Taken(_)) if generated && attempt < NAME_ATTEMPTS => {}
-            Err(StoreOutcome::Taken(name)) if generated => {
-                return Err(Status::already_exists(&call.resource, &name).retry_after(1));
-            }
+            Err(StoreOutcome::Taken(name)) if has_base => return Err(Status::no_unique_name(&call.resource, &name)),
             Err(StoreOutcome::Taken(name)) => return Err(Status::already_exists(&call.resource, &name)),
             Err(StoreOutcome::Failed(status)) => return Err(status),
             Ok(created) if call.resource.is_hub() => return Ok(created),
@@ -112,12 +138,7 @@ impl From<Status> for StoreOutcome {
     }
 }
 
-async fn store(
-    call: &mut Call,
-    mut object: Value,
-    options: &WriteOptions,
-    owned: bool,
-) -> Result<Stored, StoreOutcome> {
+async fn store(call: &mut Call, mut object: Value, options: &WriteOptions) -> Result<Stored, StoreOutcome> {
     let core = Arc::clone(&call.core);
     let (user, hub, requested) = (call.user.clone(), Arc::clone(&call.hub), Arc::clone(&call.resource));
     let (namespace, name) = (call.path.namespace.clone(), meta::name(&object).to_owned());
@@ -134,14 +155,12 @@ async fn store(
         dry_run: options.dry_run,
     };
     if admission::mutate(&request, &mut object, &mut call.warnings).await? {
+        mend_ownership(call, None, &mut object, "")?;
         strategy::prepare_for_create(&hub, &mut object);
         strategy::fill_times(&hub, &mut object, jiff::Timestamp::now());
     }
     name_owners_once(&mut object, AFTER_ADMISSION, &mut call.warnings);
     let reservation = core.services.reserve(&core, &hub, &mut object, None, options.dry_run).await?;
-    if !owned {
-        own(call, None, &mut object, "")?;
-    }
     let mut errors = strategy::validate_create(&call.hub, &object);
     strategy::validate_requested(&requested, &object, None, &mut errors);
     admission::expression::check(&hub, &object, &mut errors);

@@ -14,7 +14,8 @@ use super::call::Call;
 use super::list_body;
 use super::options::judged;
 use super::selection::Selection;
-use crate::http::{Body, json_response};
+use crate::codec;
+use crate::http::{Body, Subject, bytes_response};
 use crate::storage::{Cached, object_key};
 
 /// How many objects are read at a time when a selector sorts them out.
@@ -60,7 +61,9 @@ fn expired_page(call: &Call, status: &Status) -> Response<Body> {
     if let Ok((_, start)) = decode_continue(call.query.text("continue")) {
         answer["metadata"]["continue"] = json!(token(-1, &start));
     }
-    json_response(StatusCode::GONE, &answer, false)
+    let accept = call.accept(Subject::List).unwrap_or_default();
+    let (media_type, body) = codec::encode(&answer, accept.format, accept.pretty);
+    bytes_response(StatusCode::GONE, media_type, body)
 }
 
 /// Finds the objects of a list by its parameters.

@@ -12,7 +12,7 @@ use rk_api::status::{FieldErrors, Path, Reason, Status};
 use serde_json::Value;
 
 use super::call::Call;
-use super::create::create_object;
+use super::create::change_or_create;
 use super::options::WriteOptions;
 use super::render;
 use super::write::{Intent, change};
@@ -230,21 +230,18 @@ async fn apply(
         conditional: false,
         uid: "",
     };
-    match change(call, options, &intent).await {
-        Err(status) if status.reason == Reason::NotFound && subresource.is_none() => {
-            let uid = rk_api::meta::uid(&config);
-            if !uid.is_empty() {
-                let why =
-                    format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
-                return Err(Status::conflict(&call.resource, &call.path.name, &why));
-            }
-            call.authorize_creation().await?;
-            let created = managed::apply(None, &config, &request)?;
-            Ok((StatusCode::CREATED, create_object(call, created, options, true).await?))
-        }
-        Err(status) => Err(status),
-        Ok(object) => Ok((StatusCode::OK, object)),
+    if subresource.is_some() {
+        return Ok((StatusCode::OK, change(call, options, &intent).await?));
     }
+    let make = |call: &Call| {
+        let uid = rk_api::meta::uid(&config);
+        if uid.is_empty() {
+            return managed::apply(None, &config, &request);
+        }
+        let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+        Err(Status::conflict(&call.resource, &call.path.name, &why))
+    };
+    change_or_create(call, options, &intent, make).await
 }
 
 /// An applied configuration of a kind, with what strict decoding says of it, fitted and found to be about what the path names.

@@ -8,14 +8,15 @@ use rk_api::status::Status;
 use rk_api::strategy;
 use rk_store::{Expect, StoreError};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::call::Call;
 use super::options::{DeleteOptions, Propagation};
+use super::write::{PATIENCE, outraced};
 use crate::admission::{self, Operation};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
-const ATTEMPTS: usize = 16;
 
 /// What became of a deletion.
 pub(super) enum Removed {
@@ -29,7 +30,8 @@ pub(super) enum Removed {
 pub(super) async fn remove(call: &mut Call, name: &str, options: &DeleteOptions) -> Result<Removed, Status> {
     let core = Arc::clone(&call.core);
     let namespace = call.path.namespace.clone();
-    for _ in 0..ATTEMPTS {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
         let Some((object, revision)) = core.storage.read(&call.hub, &namespace, name).await? else {
             return Err(Status::not_found(&call.resource, name));
         };
@@ -75,7 +77,7 @@ pub(super) async fn remove(call: &mut Call, name: &str, options: &DeleteOptions)
             Err(error) => return Err(crate::storage::store_status(&error)),
         }
     }
-    Err(Status::server_timeout(&call.resource, "delete", 1))
+    Err(outraced())
 }
 
 /// Refuses a deletion whose `uid` or `resourceVersion` is not the object's.
@@ -163,10 +165,12 @@ fn deleted_at(object: &Value, grace: i64) -> jiff::Timestamp {
 fn set_deletion(object: &mut Value, begun: jiff::Timestamp, grace: i64) {
     let at = begun.checked_add(jiff::SignedDuration::from_secs(grace)).unwrap_or(begun);
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
-    metadata.insert("deletionTimestamp".to_owned(), json!(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()));
+    let mark = json!(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    let first = metadata.insert("deletionTimestamp".to_owned(), mark).is_none_or(|before| before.is_null());
     metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(grace));
-    // The mark is a change of what is wanted.
-    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64).filter(|generation| *generation > 0) {
+    // The mark is a change of what is wanted; that it moves is none.
+    let generation = metadata.get("generation").and_then(Value::as_i64);
+    if let Some(generation) = generation.filter(|generation| first && *generation > 0) {
         metadata.insert("generation".to_owned(), json!(generation + 1));
     }
 }

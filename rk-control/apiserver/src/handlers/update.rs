@@ -2,12 +2,12 @@
 
 use http::{Response, StatusCode};
 use rk_api::meta;
-use rk_api::status::{Reason, Status};
+use rk_api::status::Status;
 use rk_api::strategy;
 use serde_json::Value;
 
 use super::call::Call;
-use super::create::create_object;
+use super::create::change_or_create;
 use super::options::WriteOptions;
 use super::render;
 use super::write::{Intent, change, check_name, fix_namespace, name_owners_once, precondition_failed};
@@ -35,24 +35,16 @@ pub(super) async fn put(
     check_name(call, &object)?;
     let uid = meta::uid(&object);
     let intent = Intent { compute: &|_| Ok(object.clone()), subresource, owned: false, conditional: true, uid };
-    match change(call, options, &intent).await {
-        // A kind that PUT may create is missed by what the object must be.
-        Err(status) if status.reason == Reason::NotFound && !uid.is_empty() && creates(call, subresource) => {
-            Err(precondition_failed(call, &call.path.name, "UID", (uid, "")))
-        }
-        Err(status) if status.reason == Reason::NotFound && may_create(call, &object, subresource) => {
-            call.authorize_creation().await?;
-            Ok((StatusCode::CREATED, create_object(call, object, options, false).await?))
-        }
-        Err(status) => Err(status),
-        Ok(stored) => Ok((StatusCode::OK, stored)),
+    // One that names a version is of an object that is there; a UID is missed by one that would be made.
+    let of_none = !uid.is_empty() || meta::resource_version(&object).is_empty();
+    if subresource.is_some() || !strategy::allow_create_on_update(&call.hub) || !of_none {
+        return Ok((StatusCode::OK, change(call, options, &intent).await?));
     }
-}
-
-fn creates(call: &Call, subresource: Option<&str>) -> bool {
-    subresource.is_none() && strategy::allow_create_on_update(&call.hub)
-}
-
-fn may_create(call: &Call, object: &Value, subresource: Option<&str>) -> bool {
-    creates(call, subresource) && meta::resource_version(object).is_empty()
+    let make = |call: &Call| {
+        if uid.is_empty() {
+            return Ok(object.clone());
+        }
+        Err(precondition_failed(call, &call.path.name, "UID", (uid, "")))
+    };
+    change_or_create(call, options, &intent, make).await
 }

@@ -1,10 +1,13 @@
 //! The way of a change into the store, shared by every verb and subresource that writes.
 
+use std::time::Duration;
+
 use rk_api::meta;
 use rk_api::status::{FieldErrors, Status};
 use rk_api::strategy;
 use rk_store::{Expect, Revision, StoreError};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::call::Call;
 use super::options::WriteOptions;
@@ -14,8 +17,9 @@ use crate::alloc::Reservation;
 use crate::conversion;
 use crate::storage::object_key;
 
-/// How often a change without a resource version is computed again when somebody else wrote in between; upstream's figure for patches.
-const ATTEMPTS: usize = 5;
+/// How long a change without a resource version, or a deletion, is computed anew while others write in between: as long as upstream
+/// lets a request take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a change is made from what is there.
 pub struct Intent<'a> {
@@ -73,7 +77,8 @@ pub(super) async fn change(call: &mut Call, options: &WriteOptions, intent: &Int
             outcome => doubtful = Some((revision, outcome)),
         }
     }
-    for _ in 0..ATTEMPTS {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
         let Some((old, revision)) = call.core.storage.read(&call.hub, &call.path.namespace, &call.path.name).await?
         else {
             return Err(call.not_found());
@@ -93,7 +98,12 @@ pub(super) async fn change(call: &mut Call, options: &WriteOptions, intent: &Int
             Outcome::Failed(status) => return Err(status),
         }
     }
-    Err(Status::modified(&call.resource, &call.path.name))
+    Err(outraced())
+}
+
+/// 504 when others wrote in between for all of [`PATIENCE`].
+pub(super) fn outraced() -> Status {
+    Status::timeout("request did not complete within requested timeout - context deadline exceeded", 0)
 }
 
 /// The present object without a question to the store. A dry run writes nothing that the store could check.
@@ -132,6 +142,10 @@ async fn attempt(
     } else {
         strategy::fill_times(&call.hub, &mut new, jiff::Timestamp::now());
     }
+    let subresource = intent.subresource.unwrap_or_default();
+    if !intent.owned {
+        own(call, Some(&old), &mut new, subresource)?;
+    }
     let core = std::sync::Arc::clone(&call.core);
     let (user, hub, path) = (call.user.clone(), std::sync::Arc::clone(&call.hub), call.path.clone());
     let requested = std::sync::Arc::clone(&call.resource);
@@ -140,7 +154,7 @@ async fn attempt(
         user: &user,
         resource: &hub,
         requested: &requested,
-        subresource: intent.subresource.unwrap_or_default(),
+        subresource,
         namespace: &path.namespace,
         name: &path.name,
         operation: Operation::Update,
@@ -148,6 +162,7 @@ async fn attempt(
         dry_run: options.dry_run,
     };
     if admission::mutate(&request, &mut new, &mut call.warnings).await? {
+        mend_ownership(call, Some(&old), &mut new, subresource)?;
         strategy::prepare_for_update(&hub, part, &mut new, &old);
         strategy::fill_times(&hub, &mut new, jiff::Timestamp::now());
     }
@@ -157,9 +172,6 @@ async fn attempt(
         None => core.services.reserve(&core, &hub, &mut new, Some(&old), options.dry_run).await?,
         Some(_) => Reservation::default(),
     };
-    if !intent.owned {
-        own(call, Some(&old), &mut new, intent.subresource.unwrap_or_default())?;
-    }
     refuse_invalid(call, &new, &errors_of(call, part, &new, &old))?;
     // Who is refused by admission is warned as well, and who breaks a rule is not.
     call.warnings.extend(strategy::warnings(&call.hub, part, &new, Some(&old)));
@@ -286,6 +298,16 @@ pub(super) fn own(call: &Call, old: Option<&Value>, new: &mut Value, subresource
     };
     rk_api::managed::update(old, new, &request);
     Ok(())
+}
+
+/// Writes ownership anew that a webhook left unreadable.
+pub(super) fn mend_ownership(
+    call: &Call,
+    old: Option<&Value>,
+    new: &mut Value,
+    subresource: &str,
+) -> Result<(), Status> {
+    if rk_api::managed::is_readable(new) { Ok(()) } else { own(call, old, new, subresource) }
 }
 
 /// 422 when rules are broken.

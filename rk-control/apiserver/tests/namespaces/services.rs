@@ -75,14 +75,7 @@ async fn racing_changes_of_a_service_leave_it_what_it_has() {
     let changes = (0..20).map(|index| {
         let (admin, label) = (admin.clone(), json!({"metadata": {"labels": {format!("k{index}"): "v"}}}));
         async move {
-            loop {
-                let answer = admin.patch(&format!("{SERVICES}/a"), "application/merge-patch+json", &label).await;
-                // Many at once may lose more often than the server tries again; clients repeat on conflict.
-                if answer.code != 409 {
-                    answer.ok();
-                    return;
-                }
-            }
+            admin.patch(&format!("{SERVICES}/a"), "application/merge-patch+json", &label).await.ok();
         }
     });
     futures::future::join_all(changes).await;

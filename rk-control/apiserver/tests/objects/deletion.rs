@@ -108,6 +108,7 @@ async fn a_scheduled_pod_dies_gracefully_and_an_unscheduled_one_at_once() {
     assert_eq!(dying["metadata"]["deletionGracePeriodSeconds"], 30);
     let sooner = admin.delete(&format!("{PODS}/placed?gracePeriodSeconds=5")).await.ok();
     assert_eq!(sooner["metadata"]["deletionGracePeriodSeconds"], 5);
+    assert_eq!((&dying["metadata"]["generation"], &sooner["metadata"]["generation"]), (&json!(2), &json!(2)));
     let later = admin.delete(&format!("{PODS}/placed?gracePeriodSeconds=60")).await.ok();
     assert_eq!(later["metadata"]["deletionGracePeriodSeconds"], 5);
     admin.delete(&format!("{PODS}/placed?gracePeriodSeconds=0")).await.ok();
