@@ -8,7 +8,7 @@ use crate::selection::{Traits, entry_for, hardware};
 use crate::timesync::{self, Sources};
 use crate::vip::Vips;
 use crate::virtuals::{self, Step};
-use crate::{log, notes, resolver};
+use crate::{leases, log, notes, resolver};
 use rk_config::MachineConfig;
 use rk_sys::{NetlinkSocket, SysError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -156,7 +156,7 @@ impl Daemon {
             } else if entry.accept_ra == Some(false) {
                 accept_router_advertisements(&link.name, "0");
             }
-            let managed = Managed::new(now, link, traits.mac, entry);
+            let managed = Managed::new(now, link, leases::key(&traits), entry);
             self.links.insert(link.index, managed);
         }
     }
