@@ -139,5 +139,28 @@ fn the_manifest_tells_the_truth_about_every_file() {
         let sum = Command::new("sha256sum").arg(&path).output().expect("sha256sum");
         let sum = String::from_utf8(sum.stdout).expect("text");
         assert_eq!(sum.split_whitespace().next(), artefact["sha256"].as_str(), "{}", path.display());
+        let length = std::fs::metadata(&path).expect("size").len();
+        assert_eq!(artefact["bytes"].as_u64(), Some(length), "{}", path.display());
+    }
+    let root = rk_image::media::Installed::open(&media.join("rk.raw")).expect("the image").root;
+    assert_eq!(manifest["rootHash"].as_str(), Some(root.hash.as_str()), "{manifest}");
+    for part in ["rk", "kernel"] {
+        assert!(manifest["versions"][part].as_str().is_some_and(|version| !version.is_empty()), "{manifest}");
+    }
+    parts_are_listed(&media.join("sbom.cdx.json"));
+}
+
+/// The bill of materials names what programs are linked of, and the kernel, with versions and licences.
+fn parts_are_listed(path: &Path) {
+    let bill: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(path).expect("bill of materials")).expect("JSON of the bill");
+    assert_eq!(bill["bomFormat"].as_str(), Some("CycloneDX"), "{bill}");
+    let parts = bill["components"].as_array().expect("components");
+    assert!(parts.len() > 100, "{} parts", parts.len());
+    for wanted in ["rk", "tokio", "rustls", "libcontainer", "linux"] {
+        let part = parts.iter().find(|part| part["name"].as_str() == Some(wanted));
+        let part = part.unwrap_or_else(|| panic!("{wanted} is not listed"));
+        assert!(part["version"].as_str().is_some_and(|version| !version.is_empty()), "{part}");
+        assert!(part["licenses"].as_array().is_some_and(|licences| !licences.is_empty()), "{part}");
     }
 }
