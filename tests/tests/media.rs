@@ -148,6 +148,9 @@ fn the_manifest_tells_the_truth_about_every_file() {
         assert!(manifest["versions"][part].as_str().is_some_and(|version| !version.is_empty()), "{manifest}");
     }
     parts_are_listed(&media.join("sbom.cdx.json"));
+    let mut sums = Command::new("sha256sum");
+    sums.args(["--check", "--strict", "SHA256SUMS"]).current_dir(media.join("pxe"));
+    rk_tests::succeed(&mut sums, "the sums of the network boot tree are not those of its files");
 }
 
 /// The bill of materials names what programs are linked of, and the kernel, with versions and licences.

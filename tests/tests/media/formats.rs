@@ -60,7 +60,11 @@ fn media_made_again_of_the_disk_are_equal_byte_for_byte_and_so_are_signed_ones()
     let operator = Operator::new(&artifacts(), &dir);
     let build = |formats: &str, output: &str, more: &[&str]| {
         let args = ["image", "build", "--from", &raw, "--format", formats, "--output", output];
-        operator.run(&[args.as_slice(), &["--tools", &tools.display().to_string()], more].concat()).good();
+        let told = operator.run(&[args.as_slice(), &["--tools", &tools.display().to_string()], more].concat()).good();
+        for format in formats.split(',') {
+            let line = told.lines().find(|line| line.split_whitespace().next() == Some(format));
+            assert!(line.is_some_and(|line| line.contains(" MiB ")), "no size of {format}: {told}");
+        }
         sums(&dir.join(output))
     };
     let (again, first) = (build("uki,iso,raw,qcow2,vmdk,pxe", "again", &[]), sums(&artifacts().media));
