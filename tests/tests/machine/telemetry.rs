@@ -119,4 +119,14 @@ fn a_followed_log_goes_on_with_what_comes() {
         let said = follow.said();
         if said.matches(LOGGED).count() >= 3 { Ok(()) } else { Err(said) }
     });
+    // PID 1 tells of what it does as an event and among the kernel's messages.
+    for verb in ["events", "dmesg"] {
+        let args = ["-n", guest.node.as_str(), "node", verb, "--follow"];
+        let follow = guest.operator.start(&args, &guest.dir.join(format!("{verb}.log")));
+        eventually(&format!("{verb} that came later"), limit(60), || {
+            guest.rkctl(&["node", "restart", "netd"]).good();
+            let said = follow.said();
+            if said.matches("netd is restarted by the machine API").count() >= 3 { Ok(()) } else { Err(said) }
+        });
+    }
 }
