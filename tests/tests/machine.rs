@@ -12,6 +12,8 @@ mod hostile;
 mod links;
 #[path = "machine/plane.rs"]
 mod plane;
+#[path = "machine/restart.rs"]
+mod restart;
 #[path = "machine/router.rs"]
 mod router;
 #[path = "machine/screen.rs"]
