@@ -2,7 +2,7 @@
 
 use super::{Guest, folder};
 use rk_qemu::cidata;
-use rk_qemu::switch::{Station, Switch, dhcp_server, dhcp_server_in};
+use rk_qemu::switch::{Station, Switch, dhcp_server_in};
 use rk_qemu::vm::{Nic, Vm, VmSpec};
 use rk_tests::{MACHINE_API, Operator, artifacts, eventually, free_address, limit, uplink};
 use serde_json::Value;
@@ -131,11 +131,8 @@ fn servers(switch: &Switch) -> Vec<Server> {
         .into_iter()
         .map(|(link, vlan, net)| {
             let (own, lease) = (Ipv4Addr::new(192, 168, net, 1), Ipv4Addr::new(192, 168, net, 2));
-            let station = match vlan {
-                None => dhcp_server(switch, own, lease),
-                tag => dhcp_server_in(switch, tag, own, lease),
-            };
-            Server { station: station.expect("a DHCP server"), link, address: format!("{lease}/24") }
+            let station = dhcp_server_in(switch, vlan, own, lease).expect("a DHCP server");
+            Server { station, link, address: format!("{lease}/24") }
         })
         .collect()
 }
