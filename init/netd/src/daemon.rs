@@ -44,7 +44,9 @@ struct Daemon {
 /// # Errors
 /// netlink failed in a way that a new start may cure.
 pub fn run(config: MachineConfig) -> Result<Infallible, SysError> {
-    let groups = rk_sys::RTNLGRP_LINK | rk_sys::RTNLGRP_IPV4_IFADDR | rk_sys::RTNLGRP_IPV4_ROUTE;
+    // What a router's prefix gave is told at once, too: the console shows it to who must reach the machine.
+    let groups =
+        rk_sys::RTNLGRP_LINK | rk_sys::RTNLGRP_IPV4_IFADDR | rk_sys::RTNLGRP_IPV4_ROUTE | rk_sys::RTNLGRP_IPV6_IFADDR;
     let news = NetlinkSocket::open(groups)?;
     let clock = config.network.ntp.enabled.then(timesync::start).and_then(|started| match started {
         Ok(sender) => Some(sender),
